@@ -1,0 +1,61 @@
+# Needs only make and Python 3.11 or newer. Everything is installed into .venv, from the hashed lists in locks/.
+PYTHON ?= python3
+ARGS   ?=
+BIN    := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check bench notebook lock clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo "ARGS is passed on to demo, test and bench: make test ARGS='-k wallet'"
+
+install: .venv/.dev ## create .venv with everything a developer needs
+
+demo: .venv/.runtime ## watch several nodes turn files into one agreed chain
+	$(BIN)/tallystick demo $(ARGS)
+
+test: .venv/.dev ## run the tests
+	$(BIN)/python -m pytest $(ARGS)
+
+check: .venv/.dev ## lint, format, types, import rules, docs
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python tools/check_docs.py
+
+bench: .venv/.dev ## measure speed, as ratios within one run
+	$(BIN)/python -m benchmarks $(ARGS)
+
+notebook: .venv/.notebook ## open the tutorial in JupyterLab
+	$(BIN)/jupyter lab notebooks
+
+# dev.txt is resolved first and constrains the others, so that one .venv can hold all three.
+lock: .venv/bin/python ## resolve the dependencies anew into locks/
+	@uv=$$(mktemp -d) && trap 'rm -rf "$$uv"' EXIT && set -e && \
+	$(BIN)/python -m venv "$$uv" && "$$uv/bin/python" -m pip install --quiet --disable-pip-version-check uv && \
+	compile() { list=$$1; shift; echo "Resolving locks/$$list.txt"; "$$uv/bin/uv" --quiet pip compile pyproject.toml \
+	    --group build "$$@" --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
+	    --no-emit-index-url --custom-compile-command 'make lock' --output-file "locks/$$list.txt"; } && \
+	compile dev --group dev && \
+	compile runtime --constraint locks/dev.txt && \
+	compile notebook --group notebook --constraint locks/dev.txt
+
+clean: ## remove .venv and everything generated
+	rm -rf .venv build dist src/*.egg-info .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find src tests scripts tools benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+
+# One stamp a lock: .venv/.runtime, .venv/.dev, .venv/.notebook.
+.venv/.%: locks/%.txt pyproject.toml | .venv/bin/python
+	@echo "Installing locks/$*.txt into .venv (the first time takes a minute)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo "Tallystick needs Python 3.11 or newer, and '$(PYTHON)' is not one."; \
+	    echo "Install it, then name it: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@echo "Creating .venv"
+	@$(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }

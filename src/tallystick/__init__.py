@@ -1,0 +1,1 @@
+"""A shared record of signed certificates that no single member can rewrite."""

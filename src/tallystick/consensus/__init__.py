@@ -1,0 +1,1 @@
+"""Who may forge, and when a block is final."""

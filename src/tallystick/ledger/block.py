@@ -1,0 +1,125 @@
+"""Blocks: a signed header over a list of certificates."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Annotated, Final
+
+from msgspec import Meta, Struct
+
+from tallystick.ledger.certificate import AnyCertificate
+from tallystick.ledger.encoding import (
+    UNSIGNED,
+    ZERO_DIGEST,
+    Codec,
+    Digest,
+    PublicKey,
+    Signature,
+    digest,
+    encode,
+)
+from tallystick.ledger.errors import Refused, Rule
+from tallystick.ledger.genesis import Genesis
+from tallystick.ledger.keys import Domain, signed_bytes
+from tallystick.ledger.params import MAX_BLOCK_BYTES, MAX_BLOCK_CERTIFICATES, MAX_INDEX, Milliseconds
+from tallystick.ledger.wallet import Wallet
+
+VERSION: Final = 1
+
+Index = Annotated[int, Meta(ge=0, le=MAX_INDEX)]
+Nonce = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+
+
+class Header(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, dict=True):
+    """What a forger signs. `view` is the attempt in which it was drawn: for the lone forger, the index."""
+
+    version: Annotated[int, Meta(ge=1, le=255)]
+    ledger_id: Digest
+    index: Index
+    view: Index
+    parent_hash: Digest
+    timestamp_ms: Milliseconds
+    forger: PublicKey
+    certificates_hash: Digest
+    nonce: Nonce = 0
+
+    @cached_property
+    def encoded(self) -> bytes:
+        """The canonical bytes: what the block's hash and the forger's signature cover."""
+        return encode(self)
+
+    @cached_property
+    def hash(self) -> bytes:
+        """The block's hash: SHA-256 of the encoded header, 32 bytes."""
+        return digest(self.encoded)
+
+    def signed_bytes(self) -> bytes:
+        """The message under the forger's signature."""
+        return signed_bytes(Domain.BLOCK, self.ledger_id, self.encoded)
+
+
+class Block(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, dict=True):
+    """A header, its forger's signature, and the certificates that the header covers, in order."""
+
+    header: Header
+    signature: Signature
+    certificates: Annotated[tuple[AnyCertificate, ...], Meta(max_length=MAX_BLOCK_CERTIFICATES)]
+
+    @property
+    def hash(self) -> bytes:
+        """The block's hash is its header's."""
+        return self.header.hash
+
+    @property
+    def index(self) -> int:
+        """Place on the chain; the genesis block's is 0."""
+        return self.header.index
+
+    @cached_property
+    def encoded(self) -> bytes:
+        """The canonical bytes, certificates included."""
+        return encode(self)
+
+
+block_codec: Codec[Block] = Codec(Block, MAX_BLOCK_BYTES, "block")
+
+
+def certificates_hash(certificates: Sequence[AnyCertificate]) -> bytes:
+    """SHA-256 over the certificates' leaf hashes in order, so over their signatures too (32 bytes)."""
+    return digest(b"".join([certificate.leaf_hash for certificate in certificates]))
+
+
+def genesis_block(genesis: Genesis) -> Block:
+    """Block 0: derived from the genesis, unsigned, without certificates; every node makes its own."""
+    return Block(
+        Header(
+            version=VERSION,
+            ledger_id=genesis.ledger_id,
+            index=0,
+            view=0,
+            parent_hash=ZERO_DIGEST,
+            timestamp_ms=genesis.created_ms,
+            forger=ZERO_DIGEST,
+            certificates_hash=certificates_hash(()),
+        ),
+        UNSIGNED,
+        (),
+    )
+
+
+def sign_block(header: Header, certificates: Sequence[AnyCertificate], wallet: Wallet) -> Block:
+    """Forge: sign the header. The header must already cover the certificates."""
+    signature = wallet.sign(Domain.BLOCK, header.ledger_id, header.encoded)
+    return Block(header, signature, tuple(certificates))
+
+
+def check_block_alone(block: Block, ledger_id: bytes) -> None:
+    """What a block shows without its chain and without signatures. Raises `Refused` (E4, B10, B9, B7)."""
+    header = block.header
+    if header.version != VERSION:
+        raise Refused(Rule.E4, f"block of version {header.version}, {VERSION} is known")
+    if header.ledger_id != ledger_id:
+        raise Refused(Rule.B10, f"ledger {header.ledger_id.hex()[:16]}…, this is {ledger_id.hex()[:16]}…")
+    if len(block.encoded) > MAX_BLOCK_BYTES:
+        raise Refused(Rule.B9, f"{len(block.encoded)} bytes, {MAX_BLOCK_BYTES} allowed")
+    if certificates_hash(block.certificates) != header.certificates_hash:
+        raise Refused(Rule.B7, "the header's hash over the certificates is not theirs")

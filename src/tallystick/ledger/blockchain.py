@@ -1,0 +1,112 @@
+"""The chain as its next block sees it: what was agreed so far, and which blocks may follow.
+
+A `Blockchain` keeps what judging the next block takes, whatever the chain's length; the blocks themselves are the
+host's to keep (`PersistBlock`). Signatures are checked before a block comes here (node/intake.py).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tallystick.ledger.block import Block, Header, genesis_block
+from tallystick.ledger.errors import Refused, Rule
+from tallystick.ledger.genesis import Genesis
+from tallystick.ledger.merkle import Frontier
+from tallystick.ledger.stake import StakeTable
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What the chain has come to at its tip. One pure function (`Blockchain.after`) leads from each to the next."""
+
+    tip: Header
+    stakes: StakeTable
+    log: Frontier
+    """RFC 6962 frontier over all certificates so far: the ledger as a transparency log."""
+
+    @property
+    def index(self) -> int:
+        """The tip's index."""
+        return self.tip.index
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a certificate stands on the chain."""
+
+    block_index: int
+    position: int
+
+
+CheckForger = Callable[[State, Header], None]
+"""Raises `Refused` (B4) unless the header's forger may extend the state."""
+
+
+class Blockchain:
+    """The agreed state and the look-up of every certificate on the chain, both kept as blocks are added."""
+
+    def __init__(self, genesis: Genesis, check_forger: CheckForger) -> None:
+        self.genesis = genesis
+        self._check_forger = check_forger
+        self._places: dict[bytes, Place] = {}
+        self.state = State(genesis_block(genesis).header, genesis.stakes(), Frontier())
+
+    @property
+    def ledger_id(self) -> bytes:
+        """The ledger's id, 32 bytes."""
+        return self.genesis.ledger_id
+
+    def place_of(self, certificate_id: bytes) -> Place | None:
+        """Where the certificate with this id stands, or `None`. The cost does not grow with the chain."""
+        return self._places.get(certificate_id)
+
+    def after(self, block: Block, now_ms: int | None) -> State:
+        """The state after a block whose signatures are known to be good; nothing changes here.
+
+        Raises `Refused` (B1, B2, B8, B4, B9, B6, B5). Without a clock (`None`: replay of what was once accepted)
+        the block's time is held to its parent's only.
+        """
+        header = block.header
+        self.check_follows(header)
+        self._check_time(header, now_ms)
+        self._check_forger(self.state, header)
+        self._check_certificates(block)
+        try:
+            stakes = self.state.stakes.after(block.certificates)
+        except Refused as refused:
+            raise Refused(Rule.B5, str(refused)) from refused
+        log = self.state.log.extend([certificate.leaf_hash for certificate in block.certificates])
+        return State(header, stakes, log)
+
+    def append(self, block: Block, now_ms: int | None) -> None:
+        """Check the block, then add it. Raises `Refused` as `after` does, and then nothing has changed."""
+        self.state = self.after(block, now_ms)
+        for position, certificate in enumerate(block.certificates):
+            self._places[certificate.id] = Place(block.index, position)
+
+    def check_follows(self, header: Header) -> None:
+        """Raise `Refused` (B1, B2) unless the header names the tip as what it extends."""
+        tip = self.state.tip
+        if header.index != tip.index + 1:
+            raise Refused(Rule.B1, f"index {header.index}, the next is {tip.index + 1}")
+        if header.parent_hash != tip.hash:
+            raise Refused(Rule.B2, f"parent {header.parent_hash.hex()[:16]}…, the tip is {tip.hash.hex()[:16]}…")
+
+    def _check_time(self, header: Header, now_ms: int | None) -> None:
+        parent_ms, ahead_ms = self.state.tip.timestamp_ms, self.genesis.params.block_ahead_ms
+        if header.timestamp_ms <= parent_ms:
+            raise Refused(Rule.B8, f"time {header.timestamp_ms} ms is not after the parent's {parent_ms} ms")
+        if now_ms is not None and ahead_ms is not None and header.timestamp_ms > now_ms + ahead_ms:
+            raise Refused(Rule.B8, f"{header.timestamp_ms - now_ms} ms ahead of the clock, {ahead_ms} ms allowed")
+
+    def _check_certificates(self, block: Block) -> None:
+        params, count = self.genesis.params, len(block.certificates)
+        if not params.min_block_certificates <= count <= params.max_block_certificates:
+            allowed = f"{params.min_block_certificates} to {params.max_block_certificates}"
+            raise Refused(Rule.B9, f"{count} certificates, {allowed} allowed")
+        seen: set[bytes] = set()
+        for certificate in block.certificates:
+            if certificate.id in self._places:
+                raise Refused(Rule.B6, f"certificate {certificate.id.hex()[:16]}… is on the chain already")
+            if certificate.id in seen:
+                raise Refused(Rule.B6, f"certificate {certificate.id.hex()[:16]}… stands twice in the block")
+            seen.add(certificate.id)

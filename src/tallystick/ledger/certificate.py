@@ -1,0 +1,137 @@
+"""Certificates: signed statements and staking operations, and the erasable payloads beside them."""
+
+from functools import cached_property
+from typing import Annotated, Final, TypeVar
+
+from msgspec import Meta, Struct
+from msgspec.structs import replace
+
+from tallystick.ledger.encoding import (
+    SIGNATURE_BYTES_AT_END,
+    UNSIGNED,
+    Codec,
+    Digest,
+    PublicKey,
+    Signature,
+    digest,
+    encode,
+)
+from tallystick.ledger.errors import Refused, Rule
+from tallystick.ledger.keys import Domain, signed_bytes
+from tallystick.ledger.merkle import leaf_hash
+from tallystick.ledger.params import (
+    MAX_CERTIFICATE_BYTES,
+    MAX_PAYLOAD_BYTES,
+    MAX_SUBJECT_CHARACTERS,
+    MAX_TOKENS,
+    Milliseconds,
+)
+from tallystick.ledger.wallet import Wallet
+
+SALT_BYTES: Final = 32
+
+_NO_CONTROLS: Final = r"\A[^\x00-\x1f\x7f-\x9f]*\Z"
+
+Subject = Annotated[str, Meta(max_length=MAX_SUBJECT_CHARACTERS, pattern=_NO_CONTROLS)]
+Amount = Annotated[int, Meta(ge=-MAX_TOKENS, le=MAX_TOKENS)]
+
+
+class Payload(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """What a certificate covers without containing it; erasing it leaves every hash and proof intact.
+
+    The salt keeps an erased payload from being guessed from its hash.
+    """
+
+    salt: Annotated[bytes, Meta(min_length=SALT_BYTES, max_length=SALT_BYTES)]
+    media_type: Annotated[str, Meta(max_length=128, pattern=_NO_CONTROLS)]
+    content: Annotated[bytes, Meta(max_length=MAX_PAYLOAD_BYTES)]
+
+    def hash(self) -> bytes:
+        """SHA-256 of the canonical encoding; `payload_hash` of the certificate that covers it."""
+        return digest(encode(self))
+
+
+class Certificate(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, dict=True, tag_field="kind"):
+    """What all kinds have. The signature is the last field: the bytes before it are what it and the id cover."""
+
+    issuer: PublicKey
+    timestamp_ms: Milliseconds
+    subject: Subject
+    payload_hash: Digest | None
+
+    @cached_property
+    def encoded(self) -> bytes:
+        """The canonical bytes, signature included."""
+        return encode(self)
+
+    @cached_property
+    def body(self) -> bytes:
+        """The canonical bytes up to the signature."""
+        return self.encoded[:-SIGNATURE_BYTES_AT_END]
+
+    @cached_property
+    def id(self) -> bytes:
+        """Hash of all but the signature (32 bytes): unique on a ledger."""
+        return digest(self.body)
+
+    @cached_property
+    def leaf_hash(self) -> bytes:
+        """Hash of the certificate as a leaf of the ledger's log, signature included."""
+        return leaf_hash(self.encoded)
+
+    def signed_bytes(self, ledger_id: bytes) -> bytes:
+        """The message under the issuer's signature."""
+        return signed_bytes(Domain.CERTIFICATE, ledger_id, self.body)
+
+
+class Statement(Certificate, frozen=True, array_like=True, forbid_unknown_fields=True, dict=True, tag=1):
+    """The issuer states something: about the subject, in the payload, or both."""
+
+    signature: Signature = UNSIGNED
+
+
+class StakingOperation(Certificate, frozen=True, array_like=True, forbid_unknown_fields=True, dict=True, tag=2):
+    """The issuer moves its own tokens into stake (amount above zero) or out of it (below)."""
+
+    amount: Amount
+    signature: Signature = UNSIGNED
+
+
+AnyCertificate = Statement | StakingOperation
+C = TypeVar("C", Statement, StakingOperation)
+
+certificate_codec: Codec[AnyCertificate] = Codec(AnyCertificate, MAX_CERTIFICATE_BYTES, "certificate")
+payload_codec: Codec[Payload] = Codec(Payload, MAX_PAYLOAD_BYTES + 512, "payload")
+
+
+def sign_certificate(certificate: C, wallet: Wallet, ledger_id: bytes) -> C:
+    """The same certificate, signed. Raises `Refused` (E1, E2; C1 another's name)."""
+    certificate_codec.encode_checked(certificate)
+    if certificate.issuer != wallet.public_key:
+        raise Refused(Rule.C1, "the issuer it names is not the wallet that signs")
+    return replace(certificate, signature=wallet.sign(Domain.CERTIFICATE, ledger_id, certificate.body))
+
+
+def issue_statement(
+    wallet: Wallet, ledger_id: bytes, timestamp_ms: int, subject: str = "", payload: Payload | None = None
+) -> Statement:
+    """Make and sign a statement. Raises `Refused` (E1, E2)."""
+    if payload is not None:
+        payload_codec.encode_checked(payload)
+    unsigned = Statement(wallet.public_key, timestamp_ms, subject, payload.hash() if payload else None)
+    return sign_certificate(unsigned, wallet, ledger_id)
+
+
+def issue_stake(wallet: Wallet, ledger_id: bytes, timestamp_ms: int, amount: int) -> StakingOperation:
+    """Make and sign a staking operation. Raises `Refused` (E2 not a whole number in range)."""
+    return sign_certificate(StakingOperation(wallet.public_key, timestamp_ms, "", None, amount), wallet, ledger_id)
+
+
+def check_payload(certificate: AnyCertificate, payload: Payload | None) -> None:
+    """Raise `Refused` (C3) for a payload that the certificate does not cover; none at all is legal (erased)."""
+    if payload is None:
+        return
+    if certificate.payload_hash is None:
+        raise Refused(Rule.C3, "the certificate covers no payload")
+    if payload.hash() != certificate.payload_hash:
+        raise Refused(Rule.C3, "the payload's hash is not the one in the certificate")

@@ -1,0 +1,72 @@
+"""Canonical bytes: MessagePack arrays, bounded before they are decoded, the same bytes when encoded again.
+
+A value has one encoding. Whatever decodes to it but is not that encoding is refused, so a signature and a
+hash always cover the bytes that travelled.
+"""
+
+from hashlib import sha256
+from typing import Annotated, Generic, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from tallystick.ledger.errors import Refused, Rule
+
+T = TypeVar("T")
+
+Digest = Annotated[bytes, Meta(min_length=32, max_length=32)]
+PublicKey = Annotated[bytes, Meta(min_length=32, max_length=32)]
+Signature = Annotated[bytes, Meta(min_length=64, max_length=64)]
+
+ZERO_DIGEST = bytes(32)
+UNSIGNED = bytes(64)
+"""Stands where a signature will be; never verifies."""
+
+SIGNATURE_BYTES_AT_END = 66
+"""A signature as the last field of an array: MessagePack `bin8`, its length, 64 bytes."""
+
+_encoder = msgspec.msgpack.Encoder()
+
+
+def encode(value: object) -> bytes:
+    """Encode a struct of this package; the structs' own fields decide the layout."""
+    return _encoder.encode(value)
+
+
+def digest(data: bytes) -> bytes:
+    """SHA-256, 32 bytes."""
+    return sha256(data).digest()
+
+
+class Codec(Generic[T]):
+    """Decodes one declared type, or refuses the bytes by rules E1 to E3."""
+
+    def __init__(self, declared: object, max_bytes: int, name: str) -> None:
+        self._decoder: msgspec.msgpack.Decoder[T] = msgspec.msgpack.Decoder(declared)
+        self.max_bytes = max_bytes
+        self.name = name
+
+    def decode(self, data: bytes) -> T:
+        """Raise `Refused` (E1 too long, E2 not the declared form, E3 not canonical)."""
+        if len(data) > self.max_bytes:
+            raise Refused(Rule.E1, f"{self.name} of {len(data)} bytes, {self.max_bytes} allowed")
+        try:
+            value = self._decoder.decode(data)
+            canonical = _encoder.encode(value)
+        except (ValueError, RecursionError, OverflowError) as error:
+            raise Refused(Rule.E2, f"{self.name}: {error}") from None
+        if canonical != data:
+            raise Refused(Rule.E3, f"{self.name}: encoding it again gives other bytes")
+        return value
+
+    def encode_checked(self, value: T) -> bytes:
+        """Encode a value made on this machine, holding it to the bounds that a peer will hold it to.
+
+        Raises `Refused` (E1, E2), so that nothing illegal is ever signed.
+        """
+        try:
+            data = _encoder.encode(value)
+        except (ValueError, TypeError, RecursionError, OverflowError) as error:
+            raise Refused(Rule.E2, f"{self.name}: {error}") from None
+        self.decode(data)
+        return data

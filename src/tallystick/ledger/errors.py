@@ -1,0 +1,72 @@
+"""Every rule of docs/protocol.md by its number, and the one refusal that cites them."""
+
+from enum import Enum
+
+
+class Rule(Enum):
+    """A numbered rule; the value is its title in docs/protocol.md."""
+
+    E1 = "encoded size within its bound"
+    E2 = "encoded form as declared"
+    E3 = "canonical encoding"
+    E4 = "known version"
+
+    K1 = "public key is a valid Ed25519 key"
+    K2 = "signature verifies"
+    K3 = "key file readable by its owner alone"
+    K4 = "passphrase opens the key file"
+
+    G1 = "genesis members distinct, in order, with valid keys"
+    G2 = "genesis tokens positive and bounded"
+
+    C1 = "certificate signed by its issuer"
+    C2 = "certificate not dated in the future"
+    C3 = "payload is the one the certificate covers"
+    C4 = "certificate not in the box already"
+    C5 = "certificate not on the chain already"
+    C6 = "room in the certificate box"
+    C7 = "room in the box for this issuer"
+
+    S1 = "staked amount is not zero"
+    S2 = "tokens to stake are the issuer's own"
+    S3 = "stake to withdraw is the issuer's own"
+    S4 = "some stake remains on the ledger"
+    S5 = "tokens within the ledger's bound"
+
+    B1 = "block index follows the tip"
+    B2 = "block parent is the tip"
+    B3 = "block signed by its forger"
+    B4 = "block forger is entitled to forge"
+    B5 = "every certificate in the block is legal"
+    B6 = "no certificate in the block was seen before"
+    B7 = "header covers the block's certificates"
+    B8 = "block time after its parent's and not ahead of the clock"
+    B9 = "block within its size"
+    B10 = "block belongs to this ledger"
+
+    N1 = "message is for this ledger"
+    N2 = "set-aside blocks within the peer's share"
+    N3 = "requests within the peer's allowance"
+    N4 = "answers only to what was asked"
+    N5 = "peers that break what no honest peer breaks are disconnected"
+
+
+BLAMES_THE_PEER = frozenset(
+    {
+        *(Rule.E1, Rule.E2, Rule.E3, Rule.E4, Rule.C1, Rule.C3, Rule.N1, Rule.N4),
+        *(Rule.B3, Rule.B4, Rule.B5, Rule.B6, Rule.B7, Rule.B9, Rule.B10),
+    }
+)
+"""Rules that no honest peer breaks by being late, early or on a slow clock: breaking one disconnects (N5).
+
+B4, B5, B6 and B9 are looked at only when a block's parent is the tip, so both sides judge by one state.
+"""
+
+
+class Refused(ValueError):
+    """Input refused by a rule. Nothing has changed; `rule` and `reason` say what was wrong."""
+
+    def __init__(self, rule: Rule, reason: str) -> None:
+        super().__init__(f"[{rule.name}] {rule.value}: {reason}")
+        self.rule = rule
+        self.reason = reason

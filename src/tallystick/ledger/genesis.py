@@ -1,0 +1,73 @@
+"""Where a ledger begins: its name, parameters and first members. Its hash is the ledger's id."""
+
+from functools import cached_property
+from itertools import pairwise
+from typing import Annotated, Final
+
+from msgspec import Meta, Struct
+
+from tallystick.ledger.encoding import Codec, PublicKey, digest, encode
+from tallystick.ledger.errors import Refused, Rule
+from tallystick.ledger.keys import check_public_key
+from tallystick.ledger.params import MAX_GENESIS_BYTES, MAX_GENESIS_MEMBERS, MAX_TOKENS, Milliseconds, Params
+from tallystick.ledger.stake import Account, StakeTable
+
+VERSION: Final = 1
+
+Tokens = Annotated[int, Meta(ge=0, le=MAX_TOKENS)]
+
+
+class Allotment(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """What a first member is given: free tokens, and tokens already at stake."""
+
+    member: PublicKey
+    free: Tokens
+    staked: Tokens
+
+
+class Genesis(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, dict=True):
+    """The document every node of a ledger starts from. Allotments stand in ascending order of their keys."""
+
+    version: Annotated[int, Meta(ge=1, le=255)]
+    name: Annotated[str, Meta(min_length=1, max_length=64, pattern=r"\A[^\x00-\x1f\x7f-\x9f]*\Z")]
+    created_ms: Milliseconds
+    params: Params
+    allotments: Annotated[tuple[Allotment, ...], Meta(max_length=MAX_GENESIS_MEMBERS)]
+
+    @cached_property
+    def ledger_id(self) -> bytes:
+        """The ledger's id: SHA-256 of the genesis, 32 bytes."""
+        return digest(encode(self))
+
+    def stakes(self) -> StakeTable:
+        """The stake table that the first block is judged by."""
+        accounts = {one.member: Account(one.free, one.staked) for one in self.allotments}
+        return StakeTable(accounts, self.params.mint_freely)
+
+
+_codec: Codec[Genesis] = Codec(Genesis, MAX_GENESIS_BYTES, "genesis")
+
+
+def make_genesis(name: str, created_ms: int, allotments: list[Allotment], params: Params | None = None) -> Genesis:
+    """Found a ledger; allotments are put in order. Raises `Refused` (E1, E2, K1, G1, G2)."""
+    ordered = tuple(sorted(allotments, key=lambda one: one.member))
+    genesis = Genesis(VERSION, name, created_ms, params or Params(), ordered)
+    return decode_genesis(_codec.encode_checked(genesis))
+
+
+def decode_genesis(data: bytes) -> Genesis:
+    """Raise `Refused` (E1 to E4, K1, G1, G2) unless the bytes are a legal genesis."""
+    genesis = _codec.decode(data)
+    if genesis.version != VERSION:
+        raise Refused(Rule.E4, f"genesis of version {genesis.version}, {VERSION} is known")
+    members = [one.member for one in genesis.allotments]
+    if any(later <= earlier for earlier, later in pairwise(members)):
+        raise Refused(Rule.G1, "members must be distinct and in ascending order of their keys")
+    for member in members:
+        check_public_key(member)
+    total = sum(one.free + one.staked for one in genesis.allotments)
+    if total > MAX_TOKENS:
+        raise Refused(Rule.G2, f"{total} tokens allotted, {MAX_TOKENS} allowed")
+    if not genesis.params.mint_freely and not any(one.staked for one in genesis.allotments):
+        raise Refused(Rule.G2, "nobody has stake, so nobody could ever forge")
+    return genesis

@@ -1,0 +1,49 @@
+"""Bounds of the protocol, and the parameters that a ledger fixes in its genesis."""
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+MAX_TOKENS = 2**53 - 1
+"""Most tokens a ledger can hold; exact in every language that reads JSON."""
+
+MAX_TIMESTAMP_MS = 2**53 - 1
+MAX_INDEX = 2**53 - 1
+
+MAX_SUBJECT_CHARACTERS = 256
+MAX_CERTIFICATE_BYTES = 2 * 1024
+MAX_PAYLOAD_BYTES = 64 * 1024
+"""Bound on a payload's content; its encoding adds under 300 bytes."""
+
+MAX_BLOCK_BYTES = 1024 * 1024
+MAX_BLOCK_CERTIFICATES = 8192
+MAX_GENESIS_BYTES = 1024 * 1024
+MAX_GENESIS_MEMBERS = 4096
+MAX_MESSAGE_BYTES = 2 * 1024 * 1024
+
+Milliseconds = Annotated[int, Meta(ge=0, le=MAX_TIMESTAMP_MS)]
+Count = Annotated[int, Meta(ge=1, le=MAX_BLOCK_CERTIFICATES)]
+
+
+class Params(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """What every node of one ledger must agree on; part of its genesis, so of its id."""
+
+    forge_at_certificates: Count = 256
+    """A box that holds this many is full: the drawn forger forges."""
+
+    forge_after_ms: Milliseconds | None = 250
+    """The drawn forger forges when its oldest certificate has waited this long; `None`: only when full."""
+
+    min_block_certificates: Annotated[int, Meta(ge=0, le=1)] = 1
+    """A ledger with nothing to record makes no blocks; the course allows empty ones."""
+
+    max_block_certificates: Count = 4096
+
+    certificate_ahead_ms: Milliseconds | None = 60_000
+    """How far a certificate's claimed time may lie ahead of a node's clock (rule C2); `None`: any."""
+
+    block_ahead_ms: Milliseconds | None = 500
+    """How far a block's time may lie ahead of a node's clock (rule B8); `None`: any."""
+
+    mint_freely: bool = False
+    """Course profile: whoever stakes is given the tokens, as in the assignment."""

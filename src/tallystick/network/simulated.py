@@ -1,0 +1,368 @@
+"""A network in virtual time: one seeded heap of deliveries between real nodes, fed encoded bytes.
+
+Everything that happens is an entry of the heap, so nothing recurses, and one seed gives one trace. `digest` is a
+running SHA-256 over that trace: two runs that agree on it did the same things in the same order.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import sha256
+from itertools import combinations
+from random import Random
+
+from tallystick.ledger.errors import Refused
+from tallystick.ledger.genesis import Genesis
+from tallystick.ledger.keys import is_signed
+from tallystick.ledger.messages import Entry, Message, decode_message, encode_message
+from tallystick.node.archive import MemoryArchive, answer_blocks, answer_payloads
+from tallystick.node.events import (
+    Action,
+    Broadcast,
+    CertificateSubmitted,
+    Disconnect,
+    ErasePayload,
+    Event,
+    MessageReceived,
+    PayloadErasureAsked,
+    PeerConnected,
+    PeerDisconnected,
+    PersistBlock,
+    PersistPayload,
+    ReportAccepted,
+    ReportBlock,
+    ReportRefused,
+    Send,
+    SendBlocks,
+    SendPayloads,
+    SetTimer,
+    Timer,
+    TimerFired,
+)
+from tallystick.node.intake import Intake
+from tallystick.node.limits import Limits
+from tallystick.node.node import Agreement, Node
+
+Report = ReportAccepted | ReportBlock | ReportRefused
+
+
+@dataclass(frozen=True)
+class Link:
+    """How one direction of a connection treats messages; probabilities from 0 to 1."""
+
+    delay_min_ms: int = 10
+    delay_max_ms: int = 50
+    loss: float = 0.0
+    duplication: float = 0.0
+    reordering: bool = False
+    """Whether a message may overtake an earlier one."""
+
+
+class SimulatedHost:
+    """Runs one node: carries out its actions, keeps its archive, and can be crashed and restarted."""
+
+    def __init__(
+        self,
+        network: SimulatedNetwork,
+        name: str,
+        make_agreement: Callable[[], Agreement],
+        limits: Limits | None,
+        clock_skew_ms: int,
+    ) -> None:
+        self.name = name
+        self.archive = MemoryArchive()
+        self.clock_skew_ms = clock_skew_ms
+        self._network = network
+        self._make_agreement = make_agreement
+        self._limits = limits
+        self._timers: dict[Timer, int] = {}
+        self._actions_left: int | None = None
+        self.is_up = False
+        self.start()
+
+    def start(self) -> None:
+        """(Re)start from what the archive kept."""
+        network = self._network
+        self.node = Node(
+            network.genesis,
+            self._make_agreement(),
+            self._limits,
+            self.archive.blocks(),
+            self.archive.erased(),
+        )
+        self._intake = Intake(network.genesis.ledger_id, self.node, network.verify, network.decode)
+        self._timers.clear()
+        self._actions_left = None
+        self.is_up = True
+
+    def crash_within(self, actions: int) -> None:
+        """Crash after this many more actions, perhaps in the middle of what one event asks for."""
+        self._actions_left = actions
+
+    def stop(self) -> None:
+        """Crash: all that was not persisted is gone."""
+        self.is_up = False
+
+    @property
+    def now_ms(self) -> int:
+        """The time by this host's own clock."""
+        return max(0, self._network.now_ms + self.clock_skew_ms)
+
+    def receive(self, peer: str, data: bytes) -> None:
+        """Bytes arrived from a peer."""
+        self.handle(MessageReceived(peer, self._intake.check(data)))
+
+    def submit(self, entry: Entry) -> None:
+        """A person hands in a certificate; a refusal is reported like any other, a crashed node hears nothing."""
+        if not self.is_up:
+            return
+        try:
+            checked = self._intake.check_entry(entry)
+        except Refused as refused:
+            self._network.report(self.name, ReportRefused(refused, None))
+        else:
+            self.handle(CertificateSubmitted(checked))
+
+    def fire(self, timer: Timer, at_ms: int) -> None:
+        """A timer's time has come, unless it was set anew since."""
+        if self.is_up and self._timers.get(timer) == at_ms:
+            del self._timers[timer]
+            self.handle(TimerFired(timer))
+
+    def handle(self, event: Event) -> None:
+        """Give the node, if it is up, an event and carry out its actions in order."""
+        if not self.is_up:
+            return None
+        for action in self.node.handle(self.now_ms, event):
+            if self._actions_left is not None:
+                if self._actions_left == 0:
+                    return self._network.crash(self.name)
+                self._actions_left -= 1
+            self._carry_out(action)
+        return None
+
+    def _carry_out(self, action: Action) -> None:
+        network, limits = self._network, self.node.limits
+        match action:
+            case Send(peer, message):
+                network.send(self.name, str(peer), encode_message(message))
+            case Broadcast(message, but):
+                network.broadcast(self.name, encode_message(message), but)
+            case SendBlocks(peer):
+                answer: Message = answer_blocks(self.archive, action, limits.answer_bytes)
+                network.send(self.name, str(peer), encode_message(answer))
+            case SendPayloads(peer):
+                answer = answer_payloads(self.archive, action, limits.answer_bytes)
+                network.send(self.name, str(peer), encode_message(answer))
+            case SetTimer(timer, at_ms):
+                self._timers[timer] = at_ms
+                network.at(at_ms - self.clock_skew_ms, lambda: self.fire(timer, at_ms))
+            case PersistBlock(block, payloads):
+                self.archive.append(block, payloads)
+            case PersistPayload(payload):
+                self.archive.keep_payload(payload)
+            case ErasePayload(payload_hash):
+                self.archive.erase_payload(payload_hash)
+            case Disconnect(peer):
+                network.cut(self.name, str(peer))
+            case report:
+                network.report(self.name, report)
+
+
+class SimulatedNetwork:
+    """Hosts, the links between them, and the heap of what happens next."""
+
+    def __init__(self, genesis: Genesis, seed: int, link: Link | None = None, start_ms: int | None = None) -> None:
+        self.genesis = genesis
+        self.seed = seed
+        self.now_ms = genesis.created_ms + 1 if start_ms is None else start_ms
+        self.hosts: dict[str, SimulatedHost] = {}
+        self.happened = 0
+        self.on_report: Callable[[int, str, Report], None] = lambda now_ms, name, report: None
+        # Every node decodes and verifies; that equal bytes give equal results is used to do it once for all of them.
+        self.decode = lru_cache(maxsize=4096)(decode_message)
+        self.verify = lru_cache(maxsize=65_536)(is_signed)
+        self._link = link or Link()
+        self._random = Random(seed)
+        self._trace = sha256()
+        self._heap: list[tuple[int, int, Callable[[], object]]] = []
+        self._scheduled = 0
+        self._peers: dict[str, dict[str, Link]] = {}
+        self._parted: set[frozenset[str]] = set()
+        self._last_arrival_ms: dict[tuple[str, str], int] = {}
+
+    # ---- building -------------------------------------------------------------------------------------------
+
+    def add(
+        self,
+        name: str,
+        make_agreement: Callable[[], Agreement],
+        limits: Limits | None = None,
+        clock_skew_ms: int = 0,
+    ) -> SimulatedHost:
+        """Add a node, not connected yet. `make_agreement` is called again at every restart."""
+        host = SimulatedHost(self, name, make_agreement, limits, clock_skew_ms)
+        self.hosts[name] = host
+        self._peers[name] = {}
+        return host
+
+    def connect(self, one: str, other: str, link: Link | None = None) -> None:
+        """Connect two nodes in both directions."""
+        self._peers[one][other] = self._peers[other][one] = link or self._link
+        self._tell_both(one, other, PeerConnected)
+
+    def connect_all(self) -> None:
+        """Connect every node with every other."""
+        for one, other in combinations(self.hosts, 2):
+            if other not in self._peers[one]:
+                self.connect(one, other)
+
+    def connect_some(self, degree: int) -> None:
+        """Connect the nodes in a ring, and each with random others until it has about `degree` peers."""
+        names = list(self.hosts)
+        for place, name in enumerate(names):
+            self.connect(name, names[(place + 1) % len(names)])
+        for name in names:
+            while len(self._peers[name]) < min(degree, len(names) - 1):
+                other = names[self._random.randrange(len(names))]
+                if other != name and other not in self._peers[name]:
+                    self.connect(name, other)
+
+    # ---- what happens to it ---------------------------------------------------------------------------------
+
+    def submit(self, name: str, entry: Entry) -> None:
+        """A person hands a certificate to a node, now."""
+        self._note(b"submit", name, entry.certificate.id)
+        self.at(self.now_ms, lambda: self.hosts[name].submit(entry))
+
+    def erase_payload(self, name: str, payload_hash: bytes) -> None:
+        """A person has a node erase a payload, now."""
+        self.hosts[name].handle(PayloadErasureAsked(payload_hash))
+
+    def inject(self, sender: str, receiver: str, data: bytes) -> None:
+        """Bytes reach a node from a peer that is no node of this network: a stranger's, or forged by the test."""
+        self.at(self.now_ms, lambda: self._arrive(sender, receiver, data))
+
+    def partition(self, *groups: Iterable[str]) -> None:
+        """Part the groups: what is on its way between them is lost, and both sides notice."""
+        for one_group, other_group in combinations([list(group) for group in groups], 2):
+            for one in one_group:
+                for other in other_group:
+                    self._parted.add(frozenset((one, other)))
+                    if other in self._peers[one]:
+                        self._tell_both(one, other, PeerDisconnected)
+
+    def heal(self) -> None:
+        """End all partitions; the parted peers reconnect."""
+        parted, self._parted = self._parted, set()
+        for one, other in sorted(sorted(pair) for pair in parted):
+            if other in self._peers[one]:
+                self._tell_both(one, other, PeerConnected)
+
+    def crash(self, name: str) -> None:
+        """Stop a node without warning; its peers notice."""
+        self._note(b"crash", name, b"")
+        self.hosts[name].stop()
+        for peer in self._peers[name]:
+            self._tell(peer, PeerDisconnected(name))
+
+    def restart(self, name: str) -> None:
+        """Start a crashed node from what it had persisted."""
+        self._note(b"restart", name, b"")
+        self.hosts[name].start()
+        for peer in self._peers[name]:
+            if self._is_open(name, peer):
+                self._tell_both(name, peer, PeerConnected)
+
+    # ---- what hosts ask of it -------------------------------------------------------------------------------
+
+    def send(self, sender: str, receiver: str, data: bytes) -> None:
+        """Put bytes on the way to a peer, as the link between them treats them."""
+        link = self._peers[sender].get(receiver)
+        if link is None or not self._is_open(sender, receiver) or sender == receiver:
+            return
+        copies = 1 if link.loss == 0 or self._random.random() >= link.loss else 0
+        if link.duplication and self._random.random() < link.duplication:
+            copies += 1
+        for _ in range(copies):
+            arrival_ms = self.now_ms + self._random.randint(link.delay_min_ms, link.delay_max_ms)
+            if not link.reordering:
+                arrival_ms = max(arrival_ms, self._last_arrival_ms.get((sender, receiver), 0))
+                self._last_arrival_ms[sender, receiver] = arrival_ms
+            self.at(arrival_ms, lambda: self._arrive(sender, receiver, data))
+
+    def broadcast(self, sender: str, data: bytes, but: object) -> None:
+        """Send bytes to all peers of a node but one."""
+        for receiver in self._peers[sender]:
+            if receiver != but:
+                self.send(sender, receiver, data)
+
+    def cut(self, name: str, peer: str) -> None:
+        """A node ended the connection with a peer for good."""
+        if self._peers[name].pop(peer, None) is not None:
+            self._peers[peer].pop(name, None)
+            self._tell_both(name, peer, PeerDisconnected)
+
+    def report(self, name: str, report: Report) -> None:
+        """A node tells what it accepted, added or refused."""
+        self.on_report(self.now_ms, name, report)
+
+    # ---- time -----------------------------------------------------------------------------------------------
+
+    def at(self, time_ms: int, happen: Callable[[], object]) -> None:
+        """Have something happen at a virtual time (now, if that has passed)."""
+        self._scheduled += 1
+        heapq.heappush(self._heap, (max(time_ms, self.now_ms), self._scheduled, happen))
+
+    def run_for(self, duration_ms: int) -> None:
+        """Let virtual time pass."""
+        self.run_until(lambda: False, duration_ms)
+
+    def run_until(self, is_done: Callable[[], bool], at_most_ms: int) -> bool:
+        """Let things happen until `is_done` (asked after each) or until time is up; whether it was done."""
+        end_ms = self.now_ms + at_most_ms
+        while self._heap and self._heap[0][0] <= end_ms:
+            self.now_ms, _, happen = heapq.heappop(self._heap)
+            self.happened += 1
+            happen()
+            if is_done():
+                return True
+        self.now_ms = max(self.now_ms, end_ms)
+        return is_done()
+
+    def run_until_quiet(self, at_most_ms: int = 3_600_000) -> bool:
+        """Let things happen until nothing is left to happen; whether it came to that in time."""
+        return self.run_until(lambda: not self._heap, at_most_ms)
+
+    @property
+    def digest(self) -> str:
+        """Hex SHA-256 over everything that happened so far."""
+        return self._trace.hexdigest()
+
+    # ---- inside ---------------------------------------------------------------------------------------------
+
+    def _arrive(self, sender: str, receiver: str, data: bytes) -> None:
+        host = self.hosts[receiver]
+        connected = sender not in self.hosts or (sender in self._peers[receiver] and self._is_open(sender, receiver))
+        if connected:
+            self._note(b"arrive", f"{sender} {receiver}", data)
+            host.receive(sender, data)
+
+    def _is_open(self, one: str, other: str) -> bool:
+        if self._parted and frozenset((one, other)) in self._parted:
+            return False
+        return self.hosts[one].is_up and self.hosts[other].is_up
+
+    def _tell_both(self, one: str, other: str, event: type[PeerConnected] | type[PeerDisconnected]) -> None:
+        self._tell(one, event(other))
+        self._tell(other, event(one))
+
+    def _tell(self, name: str, event: Event) -> None:
+        self.at(self.now_ms, lambda: self.hosts[name].handle(event))
+
+    def _note(self, what: bytes, names: str, data: bytes) -> None:
+        self._trace.update(b"%d %s %s %d " % (self.now_ms, what, names.encode(), len(data)))
+        self._trace.update(data)

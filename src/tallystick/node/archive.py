@@ -1,0 +1,96 @@
+"""What a host keeps for a node: its copy of the chain, and the payloads beside it."""
+
+from collections.abc import Iterable, Iterator
+from typing import Protocol
+
+from tallystick.ledger.block import Block
+from tallystick.ledger.certificate import Payload
+from tallystick.ledger.encoding import encode
+from tallystick.ledger.messages import Blocks, Payloads
+from tallystick.node.events import SendBlocks, SendPayloads
+
+
+class Archive(Protocol):
+    """The kept chain, in memory or on disk. Block 0 is derived from the genesis, so it is not kept."""
+
+    def append(self, block: Block, payloads: Iterable[Payload]) -> None:
+        """Keep the next block and its payloads, durably and all at once."""
+
+    def keep_payload(self, payload: Payload) -> None:
+        """Keep a payload that came later."""
+
+    def erase_payload(self, payload_hash: bytes) -> None:
+        """Forget a payload, and remember that it was erased."""
+
+    def blocks(self, start: int = 1) -> Iterator[Block]:
+        """The kept blocks from an index on, in order."""
+
+    def payload(self, payload_hash: bytes) -> Payload | None:
+        """The payload with this hash, if it is kept."""
+
+    def erased(self) -> Iterator[bytes]:
+        """The hashes of the payloads erased so far."""
+
+
+class MemoryArchive:
+    """An archive that lasts as long as its process: for the simulator and the course."""
+
+    def __init__(self, blocks: Iterable[Block] = ()) -> None:
+        self._blocks = list(blocks)
+        self._payloads: dict[bytes, Payload] = {}
+        self._erased: dict[bytes, None] = {}
+
+    def append(self, block: Block, payloads: Iterable[Payload]) -> None:
+        """See `Archive`."""
+        self._blocks.append(block)
+        for payload in payloads:
+            self.keep_payload(payload)
+
+    def keep_payload(self, payload: Payload) -> None:
+        """See `Archive`."""
+        self._payloads[payload.hash()] = payload
+
+    def erase_payload(self, payload_hash: bytes) -> None:
+        """See `Archive`."""
+        self._payloads.pop(payload_hash, None)
+        self._erased[payload_hash] = None
+
+    def blocks(self, start: int = 1) -> Iterator[Block]:
+        """See `Archive`."""
+        for place in range(start - 1, len(self._blocks)):
+            yield self._blocks[place]
+
+    def payload(self, payload_hash: bytes) -> Payload | None:
+        """See `Archive`."""
+        return self._payloads.get(payload_hash)
+
+    def erased(self) -> Iterator[bytes]:
+        """See `Archive`."""
+        return iter(self._erased)
+
+
+def answer_blocks(archive: Archive, asked: SendBlocks, most_bytes: int) -> Blocks:
+    """The answer to a block request: what is kept of the range, near `most_bytes` (the first block may exceed it)."""
+    chosen: list[Block] = []
+    size = 0
+    for block in archive.blocks(asked.start) if asked.start else ():
+        size += len(block.encoded)
+        if len(chosen) == asked.count or (chosen and size > most_bytes):
+            break
+        chosen.append(block)
+    return Blocks(asked.start, tuple(chosen))
+
+
+def answer_payloads(archive: Archive, asked: SendPayloads, most_bytes: int) -> Payloads:
+    """The answer to a payload request: those at hand, near `most_bytes` (the first may exceed it)."""
+    chosen: list[Payload] = []
+    size = 0
+    for payload_hash in asked.hashes:
+        payload = archive.payload(payload_hash)
+        if payload is None:
+            continue
+        size += len(encode(payload))
+        if chosen and size > most_bytes:
+            break
+        chosen.append(payload)
+    return Payloads(tuple(chosen))

@@ -1,0 +1,183 @@
+"""The node's table of contents: all that can happen to it, and all that it asks of its host.
+
+A host carries actions out in their order. A `Persist…` is durable before the next action starts, so nothing is
+sent that a crash could make the node forget.
+"""
+
+from collections.abc import Hashable
+from enum import Enum
+
+from msgspec import Struct
+
+from tallystick.ledger.block import Block
+from tallystick.ledger.certificate import AnyCertificate, Payload
+from tallystick.ledger.errors import Refused
+from tallystick.ledger.messages import Entry, Message
+
+Peer = Hashable
+"""How the host names a peer that it has authenticated."""
+
+
+class Timer(Enum):
+    """What the node wants to be woken for; setting one again replaces it."""
+
+    FORGE = "forge"
+    GOSSIP = "gossip"
+    ANNOUNCE = "announce"
+    SYNC = "sync"
+
+
+class CheckedMessage(Struct, frozen=True):
+    """What intake made of a peer's bytes: the legal part of the message, and the refusals of the rest."""
+
+    message: Message | None
+    refusals: tuple[Refused, ...] = ()
+
+
+class CheckedEntry(Struct, frozen=True):
+    """A certificate whose signature and payload intake found good."""
+
+    entry: Entry
+
+
+# ---- events -----------------------------------------------------------------------------------------------------
+
+
+class PeerConnected(Struct, frozen=True):
+    """A peer can be reached from now on."""
+
+    peer: Peer
+
+
+class PeerDisconnected(Struct, frozen=True):
+    """A peer cannot be reached any more."""
+
+    peer: Peer
+
+
+class MessageReceived(Struct, frozen=True):
+    """A connected peer sent bytes; this is what intake made of them."""
+
+    peer: Peer
+    checked: CheckedMessage
+
+
+class CertificateSubmitted(Struct, frozen=True):
+    """A person handed in a certificate."""
+
+    checked: CheckedEntry
+
+
+class PayloadErasureAsked(Struct, frozen=True):
+    """A person wants this node to forget a payload for good."""
+
+    payload_hash: bytes
+
+
+class TimerFired(Struct, frozen=True):
+    """The time a timer was set to has come."""
+
+    timer: Timer
+
+
+Event = PeerConnected | PeerDisconnected | MessageReceived | CertificateSubmitted | PayloadErasureAsked | TimerFired
+
+# ---- actions ----------------------------------------------------------------------------------------------------
+
+
+class PersistBlock(Struct, frozen=True):
+    """Keep the block, next on this node's copy of the chain, with the payloads at hand."""
+
+    block: Block
+    payloads: tuple[Payload, ...]
+
+
+class PersistPayload(Struct, frozen=True):
+    """Keep a payload that came after its block."""
+
+    payload: Payload
+
+
+class ErasePayload(Struct, frozen=True):
+    """Forget the payload with this hash, and never take it again."""
+
+    payload_hash: bytes
+
+
+class Send(Struct, frozen=True):
+    """Send a message to one peer."""
+
+    peer: Peer
+    message: Message
+
+
+class Broadcast(Struct, frozen=True):
+    """Send a message to every connected peer but one (the one that it came from)."""
+
+    message: Message
+    but: Peer | None = None
+
+
+class SendBlocks(Struct, frozen=True):
+    """Answer a block request from the kept chain: at most `count` blocks from `start`, near the answer bound."""
+
+    peer: Peer
+    start: int
+    count: int
+
+
+class SendPayloads(Struct, frozen=True):
+    """Answer a payload request from what is kept."""
+
+    peer: Peer
+    hashes: tuple[bytes, ...]
+
+
+class SetTimer(Struct, frozen=True):
+    """Fire the timer at this time, at once if that has passed."""
+
+    timer: Timer
+    at_ms: int
+
+
+class Disconnect(Struct, frozen=True):
+    """End the connection: the peer broke a rule that no honest peer breaks (rule N5)."""
+
+    peer: Peer
+    refused: Refused
+
+
+class ReportAccepted(Struct, frozen=True):
+    """A certificate entered the box."""
+
+    certificate: AnyCertificate
+
+
+class ReportBlock(Struct, frozen=True):
+    """A block became the tip; `forged_here` when this node made it."""
+
+    block: Block
+    forged_here: bool
+
+
+class ReportRefused(Struct, frozen=True):
+    """Something was refused; `peer` is who sent it, `None` for a person at this node."""
+
+    refused: Refused
+    peer: Peer | None
+
+
+Action = (
+    PersistBlock
+    | PersistPayload
+    | ErasePayload
+    | Send
+    | Broadcast
+    | SendBlocks
+    | SendPayloads
+    | SetTimer
+    | Disconnect
+    | ReportAccepted
+    | ReportBlock
+    | ReportRefused
+)

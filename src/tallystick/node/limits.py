@@ -1,0 +1,52 @@
+"""How much of everything one node will hold, ask for and answer. Local choices, not part of the ledger."""
+
+from dataclasses import dataclass
+
+from tallystick.ledger.params import MAX_MESSAGE_BYTES
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds of one node; counts, bytes and milliseconds, units last."""
+
+    box_certificates: int = 65_536
+    box_bytes: int = 64 * 1024 * 1024
+    box_certificates_per_issuer: int = 16_384
+
+    set_aside_blocks_per_peer: int = 512
+    set_aside_bytes_per_peer: int = 16 * 1024 * 1024
+
+    range_blocks: int = 64
+    """Blocks asked for in one request."""
+    requests_in_flight: int = 4
+    answer_bytes: int = MAX_MESSAGE_BYTES // 2
+    """A node's answers and batches stay near this size (one item may exceed it)."""
+    requests_per_second: int = 64
+    """What a peer may ask, on average; it may save up two seconds' worth."""
+
+    request_timeout_ms: int = 2_000
+    gossip_batch_ms: int = 10
+    """New certificates leave at once when the line was quiet this long, else together when it has passed."""
+    announce_first_ms: int = 500
+    announce_last_ms: int = 32_000
+    """After news a node tells where it stands at growing intervals, from first to last, then falls silent."""
+
+
+class Allowance:
+    """A token bucket: what one peer may still ask."""
+
+    def __init__(self, per_second: int) -> None:
+        self._per_second = per_second
+        self._tokens = 2.0 * per_second
+        self._filled_ms: int | None = None
+
+    def take(self, now_ms: int) -> bool:
+        """Use one token if there is one."""
+        if self._filled_ms is not None:
+            earned = max(0, now_ms - self._filled_ms) * self._per_second / 1000
+            self._tokens = min(2.0 * self._per_second, self._tokens + earned)
+        self._filled_ms = now_ms
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True

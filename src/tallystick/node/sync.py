@@ -1,0 +1,169 @@
+"""Catching up: blocks that came early, and asking for those that are missing, range by range, from several peers."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Final
+
+from tallystick.ledger.block import Block
+from tallystick.ledger.errors import Refused, Rule
+from tallystick.ledger.messages import BlockRequest
+from tallystick.node.events import Peer, Send
+from tallystick.node.limits import Limits
+
+_PATIENCE: Final = 5
+"""Requests in a row that a peer may leave unanswered before its tip counts for nothing until it tells it again."""
+
+
+@dataclass
+class _Share:
+    """What is known of one peer, and what it has set aside here: at most one block an index."""
+
+    tip_index: int = 0
+    stalls: int = 0
+    blocks: dict[int, Block] = field(default_factory=dict)
+    size_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class _Request:
+    peer: Peer
+    start: int
+    count: int
+    deadline_ms: int
+
+    def covers(self, index: int) -> bool:
+        return self.start <= index < self.start + self.count
+
+
+class Sync:
+    """A lying or stalling peer costs time, never a wrong block: what arrives is checked when its turn comes."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._shares: dict[Peer, _Share] = {}
+        self._requests: list[_Request] = []
+        self._aside: Counter[int] = Counter()
+
+    @property
+    def set_aside_count(self) -> int:
+        """Blocks waiting for the ones before them."""
+        return self._aside.total()
+
+    def deadline_ms(self) -> int | None:
+        """When the first request under way runs out of time; `None`: nothing was asked."""
+        return min((request.deadline_ms for request in self._requests), default=None)
+
+    def heard_tip(self, peer: Peer, index: int) -> None:
+        """A peer says, or shows by a block, that its chain reaches this index."""
+        share = self._shares.setdefault(peer, _Share())
+        share.tip_index = max(share.tip_index, index)
+
+    def forget(self, peer: Peer) -> None:
+        """The peer is gone: what it set aside goes with it, what it was asked is asked elsewhere."""
+        share = self._shares.get(peer)
+        if share is not None:
+            for index in list(share.blocks):
+                self._drop(share, index)
+            del self._shares[peer]
+        self._requests = [request for request in self._requests if request.peer != peer]
+
+    def set_aside(self, peer: Peer, block: Block) -> None:
+        """Keep an early block on its sender's account.
+
+        Raises `Refused` (N2) when the account is full and this block is the one furthest off: a peer's far blocks
+        make way for its nearer ones, never another peer's.
+        """
+        self.heard_tip(peer, block.index)
+        share, limits = self._shares[peer], self._limits
+        self._drop(share, block.index)
+        share.blocks[block.index] = block
+        share.size_bytes += len(block.encoded)
+        self._aside[block.index] += 1
+        while (
+            len(share.blocks) > limits.set_aside_blocks_per_peer or share.size_bytes > limits.set_aside_bytes_per_peer
+        ):
+            furthest = max(share.blocks)
+            self._drop(share, furthest)
+            if furthest == block.index:
+                raise Refused(Rule.N2, f"block {block.index} is not set aside: the share of its sender is full")
+
+    def take(self, index: int) -> list[tuple[Peer, Block]]:
+        """The set-aside blocks for this index, one a peer at most; they leave."""
+        if index not in self._aside:
+            return []
+        taken = [(peer, self._drop(share, index)) for peer, share in self._shares.items()]
+        return [(peer, block) for peer, block in taken if block is not None]
+
+    def added(self, index: int) -> None:
+        """The chain reached this index: rivals set aside for it go, and requests answered by it are over."""
+        self.take(index)
+        self._requests = [one for one in self._requests if one.start + one.count - 1 > index]
+
+    def answered(self, peer: Peer, start: int, count: int) -> bool:
+        """Whether these blocks were asked of the peer; then the request is over. No blocks at all lower its tip."""
+        request = next((one for one in self._requests if one.peer == peer and one.start == start), None)
+        if request is None:
+            return False
+        self._requests.remove(request)
+        share = self._shares[peer]
+        share.stalls = 0
+        if count == 0:
+            share.tip_index = start - 1
+        return True
+
+    def distrust(self, peer: Peer) -> None:
+        """The peer's blocks did not fit: its tip counts for nothing until it tells it again."""
+        if peer in self._shares:
+            self._shares[peer].tip_index = 0
+
+    def expire(self, now_ms: int) -> bool:
+        """Give up requests whose time has run out. Returns whether a peer's tip counts for nothing from now on."""
+        late = [request for request in self._requests if request.deadline_ms <= now_ms]
+        self._requests = [request for request in self._requests if request.deadline_ms > now_ms]
+        lost_a_peer = False
+        for request in late:
+            share = self._shares[request.peer]
+            share.stalls += 1
+            if share.stalls >= _PATIENCE:
+                share.stalls, share.tip_index = 0, 0
+                lost_a_peer = True
+        return lost_a_peer
+
+    def ask(self, tip_index: int, now_ms: int) -> list[Send]:
+        """Requests for the nearest missing ranges, as many as may be under way, spread over peers that have them."""
+        limits, sends = self._limits, []
+        window_end = tip_index + limits.requests_in_flight * limits.range_blocks
+        highest = min(window_end, max((share.tip_index for share in self._shares.values()), default=0))
+        start = tip_index + 1
+        while len(self._requests) < limits.requests_in_flight:
+            while start <= highest and self._is_coming(start):
+                start += 1
+            peer = self._best_peer(start) if start <= highest else None
+            if peer is None:
+                break
+            end = start + 1
+            last = min(highest, self._shares[peer].tip_index, start + limits.range_blocks - 1)
+            while end <= last and not self._is_coming(end):
+                end += 1
+            self._requests.append(_Request(peer, start, end - start, now_ms + limits.request_timeout_ms))
+            sends.append(Send(peer, BlockRequest(start, end - start)))
+            start = end
+        return sends
+
+    def _is_coming(self, index: int) -> bool:
+        return index in self._aside or any(request.covers(index) for request in self._requests)
+
+    def _best_peer(self, index: int) -> Peer | None:
+        """Of the peers that have this block: the one that stalled least, then the one with the least to do."""
+        busy = Counter(request.peer for request in self._requests)
+        able = [(share.stalls, busy[peer], peer) for peer, share in self._shares.items() if share.tip_index >= index]
+        return min(able, key=lambda one: one[:2], default=(0, 0, None))[2]
+
+    def _drop(self, share: _Share, index: int) -> Block | None:
+        block = share.blocks.pop(index, None)
+        if block is not None:
+            share.size_bytes -= len(block.encoded)
+            self._aside[index] -= 1
+            if not self._aside[index]:
+                del self._aside[index]
+        return block
