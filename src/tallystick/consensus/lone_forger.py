@@ -53,7 +53,7 @@ class LoneForger:
         if self._wallet is None:
             return None
         if self._attempt is None or self._attempt[0].parent_hash != state.tip.hash:
-            self._attempt = (self._draft(now_ms, state, certificates, self._wallet.public_key), certificates)
+            self._attempt = (self.draft(now_ms, state, certificates, self._wallet.public_key), certificates)
         header, chosen = self._attempt
         header, ready = self.rule.work(header)
         if not ready:
@@ -67,7 +67,8 @@ class LoneForger:
         self._attempt = None
 
     @staticmethod
-    def _draft(now_ms: int, state: State, certificates: Sequence[AnyCertificate], forger: bytes) -> Header:
+    def draft(now_ms: int, state: State, certificates: Sequence[AnyCertificate], forger: bytes) -> Header:
+        """The header of the block that this forger would make now, before any work on it."""
         index = state.index + 1
         return Header(
             version=VERSION,

@@ -30,7 +30,7 @@ class ProofOfWork:
 
     @difficulty.setter
     def difficulty(self, difficulty: int) -> None:
-        if not 1 <= difficulty < _SPACE:
+        if type(difficulty) is not int or not 1 <= difficulty < _SPACE:
             raise ValueError(f"a difficulty is a whole number from 1 to 2^256 - 1, not {difficulty!r}")
         self._difficulty = difficulty
 

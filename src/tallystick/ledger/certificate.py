@@ -101,7 +101,7 @@ AnyCertificate = Statement | StakingOperation
 C = TypeVar("C", Statement, StakingOperation)
 
 certificate_codec: Codec[AnyCertificate] = Codec(AnyCertificate, MAX_CERTIFICATE_BYTES, "certificate")
-payload_codec: Codec[Payload] = Codec(Payload, MAX_PAYLOAD_BYTES + 512, "payload")
+payload_codec: Codec[Payload] = Codec(Payload, MAX_PAYLOAD_BYTES + 1024, "payload")
 
 
 def sign_certificate(certificate: C, wallet: Wallet, ledger_id: bytes) -> C:

@@ -13,7 +13,7 @@ MAX_INDEX = 2**53 - 1
 MAX_SUBJECT_CHARACTERS = 256
 MAX_CERTIFICATE_BYTES = 2 * 1024
 MAX_PAYLOAD_BYTES = 64 * 1024
-"""Bound on a payload's content; its encoding adds under 300 bytes."""
+"""Bound on a payload's content; its encoding adds under 600 bytes."""
 
 MAX_BLOCK_BYTES = 1024 * 1024
 MAX_BLOCK_CERTIFICATES = 8192

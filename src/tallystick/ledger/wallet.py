@@ -92,15 +92,20 @@ class Wallet:
 
 def sealed_public_key(data: bytes) -> bytes:
     """The public key that a key file names, without its passphrase. Raises `Refused` (E1, E2, E4)."""
+    named = _parse_sealed(data)["public_key"]
     try:
-        return bytes.fromhex(_parse_sealed(data)["public_key"])
+        return bytes.fromhex(named)
     except ValueError as error:
         raise Refused(Rule.E2, f"key file: {error}") from None
 
 
 def _secret_box(passphrase: str, salt: bytes, strength: str) -> SecretBox:
     opslimit, memlimit = _STRENGTHS[strength]
-    key = pwhash.argon2id.kdf(SecretBox.KEY_SIZE, passphrase.encode(), salt, opslimit=opslimit, memlimit=memlimit)
+    try:
+        secret = passphrase.encode()
+    except UnicodeEncodeError:
+        raise Refused(Rule.K4, "a passphrase is text, and this is none") from None
+    key = pwhash.argon2id.kdf(SecretBox.KEY_SIZE, secret, salt, opslimit=opslimit, memlimit=memlimit)
     return SecretBox(key)
 
 

@@ -17,8 +17,8 @@ from random import Random
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.genesis import Genesis
 from tallystick.ledger.keys import is_signed
-from tallystick.ledger.messages import Entry, Message, decode_message, encode_message
-from tallystick.node.archive import MemoryArchive, answer_blocks, answer_payloads
+from tallystick.ledger.messages import Certificates, Entry, Message, decode_message, encode_message
+from tallystick.node.archive import Archive, MemoryArchive, answer_blocks, answer_payloads
 from tallystick.node.events import (
     Action,
     Broadcast,
@@ -46,6 +46,8 @@ from tallystick.node.intake import Intake
 from tallystick.node.limits import Limits
 from tallystick.node.node import Agreement, Node
 
+_SHARED_ENTRIES = 65_536
+
 Report = ReportAccepted | ReportBlock | ReportRefused
 
 
@@ -70,11 +72,11 @@ class SimulatedHost:
         name: str,
         make_agreement: Callable[[], Agreement],
         limits: Limits | None,
-        clock_skew_ms: int,
+        archive: Archive | None,
     ) -> None:
         self.name = name
-        self.archive = MemoryArchive()
-        self.clock_skew_ms = clock_skew_ms
+        self.archive = MemoryArchive() if archive is None else archive
+        self.clock_skew_ms = 0
         self._network = network
         self._make_agreement = make_agreement
         self._limits = limits
@@ -182,8 +184,8 @@ class SimulatedNetwork:
         self.hosts: dict[str, SimulatedHost] = {}
         self.happened = 0
         self.on_report: Callable[[int, str, Report], None] = lambda now_ms, name, report: None
-        # Every node decodes and verifies; that equal bytes give equal results is used to do it once for all of them.
-        self.decode = lru_cache(maxsize=4096)(decode_message)
+        # Every node decodes and verifies; equal bytes give equal results, so that is done once for all of them.
+        self.decode = lru_cache(maxsize=4096)(self._decode)
         self.verify = lru_cache(maxsize=65_536)(is_signed)
         self._link = link or Link()
         self._random = Random(seed)
@@ -192,6 +194,7 @@ class SimulatedNetwork:
         self._scheduled = 0
         self._peers: dict[str, dict[str, Link]] = {}
         self._parted: set[frozenset[str]] = set()
+        self._entries: dict[Entry, Entry] = {}
         self._last_arrival_ms: dict[tuple[str, str], int] = {}
 
     # ---- building -------------------------------------------------------------------------------------------
@@ -202,9 +205,11 @@ class SimulatedNetwork:
         make_agreement: Callable[[], Agreement],
         limits: Limits | None = None,
         clock_skew_ms: int = 0,
+        archive: Archive | None = None,
     ) -> SimulatedHost:
         """Add a node, not connected yet. `make_agreement` is called again at every restart."""
-        host = SimulatedHost(self, name, make_agreement, limits, clock_skew_ms)
+        host = SimulatedHost(self, name, make_agreement, limits, archive)
+        host.clock_skew_ms = clock_skew_ms
         self.hosts[name] = host
         self._peers[name] = {}
         return host
@@ -284,11 +289,13 @@ class SimulatedNetwork:
         link = self._peers[sender].get(receiver)
         if link is None or not self._is_open(sender, receiver) or sender == receiver:
             return
-        copies = 1 if link.loss == 0 or self._random.random() >= link.loss else 0
-        if link.duplication and self._random.random() < link.duplication:
+        chance = self._random.random
+        copies = 0 if link.loss and chance() < link.loss else 1
+        if link.duplication and chance() < link.duplication:
             copies += 1
         for _ in range(copies):
-            arrival_ms = self.now_ms + self._random.randint(link.delay_min_ms, link.delay_max_ms)
+            delay_ms = link.delay_min_ms + int(chance() * (link.delay_max_ms - link.delay_min_ms + 1))
+            arrival_ms = self.now_ms + delay_ms
             if not link.reordering:
                 arrival_ms = max(arrival_ms, self._last_arrival_ms.get((sender, receiver), 0))
                 self._last_arrival_ms[sender, receiver] = arrival_ms
@@ -344,6 +351,15 @@ class SimulatedNetwork:
 
     # ---- inside ---------------------------------------------------------------------------------------------
 
+    def _decode(self, data: bytes) -> Message:
+        """Decode, handing out one object for equal certificates, so that their hashes are computed once too."""
+        message = decode_message(data)
+        if not isinstance(message, Certificates):
+            return message
+        if len(self._entries) > _SHARED_ENTRIES:
+            self._entries.clear()
+        return Certificates(tuple([self._entries.setdefault(entry, entry) for entry in message.entries]))
+
     def _arrive(self, sender: str, receiver: str, data: bytes) -> None:
         host = self.hosts[receiver]
         connected = sender not in self.hosts or (sender in self._peers[receiver] and self._is_open(sender, receiver))
@@ -364,5 +380,4 @@ class SimulatedNetwork:
         self.at(self.now_ms, lambda: self.hosts[name].handle(event))
 
     def _note(self, what: bytes, names: str, data: bytes) -> None:
-        self._trace.update(b"%d %s %s %d " % (self.now_ms, what, names.encode(), len(data)))
-        self._trace.update(data)
+        self._trace.update(b"%d %s %s %d %b" % (self.now_ms, what, names.encode(), len(data), data))

@@ -55,6 +55,11 @@ class CertificateBox:
         waiting = self._waiting.get(certificate_id)
         return waiting.entry if waiting else None
 
+    def holds(self, certificate: AnyCertificate) -> bool | None:
+        """Whether this very certificate waits here; `None` when none with its id does."""
+        waiting = self._waiting.get(certificate.id)
+        return waiting and waiting.entry.certificate.signature == certificate.signature
+
     def ids(self, most: int) -> tuple[bytes, ...]:
         """The ids of the certificates that have waited longest."""
         return tuple(islice(self._waiting, most))

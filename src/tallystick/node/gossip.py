@@ -26,6 +26,12 @@ class Gossip:
             self._mixed = True
         self._fresh.append(entry)
 
+    def erase_payload(self, payload_hash: bytes) -> None:
+        """Forget a payload; the certificates that cover it still go out."""
+        self._fresh = [
+            Entry(one.certificate) if one.certificate.payload_hash == payload_hash else one for one in self._fresh
+        ]
+
     def due_ms(self, now_ms: int) -> int | None:
         """When the waiting batch leaves: now after a quiet while, else when that has passed; `None`: no batch."""
         if not self._fresh:
@@ -44,10 +50,11 @@ class Gossip:
 
     def to_ask(self, ids: tuple[bytes, ...], now_ms: int) -> tuple[bytes, ...]:
         """Of ids that this node lacks, those not asked for lately; they count as asked for from now."""
-        fresh_ms = now_ms - self._limits.request_timeout_ms
-        if len(self._asked) > self._limits.box_certificates:
+        fresh_ms, most = now_ms - self._limits.request_timeout_ms, self._limits.box_certificates
+        if len(self._asked) + len(ids) > most:
             self._asked = {one: asked_ms for one, asked_ms in self._asked.items() if asked_ms > fresh_ms}
         asking = tuple(one for one in ids if self._asked.get(one, fresh_ms) <= fresh_ms)
+        asking = asking[: max(0, most - len(self._asked))]
         self._asked.update(dict.fromkeys(asking, now_ms))
         return asking
 

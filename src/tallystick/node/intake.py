@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from tallystick.ledger.block import Block, check_block_alone
-from tallystick.ledger.certificate import AnyCertificate, check_payload
+from tallystick.ledger.certificate import AnyCertificate, certificate_codec, check_payload, payload_codec
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.keys import is_signed
 from tallystick.ledger.messages import Blocks, Certificates, Entry, Message, NewBlock, decode_message
@@ -56,9 +56,11 @@ class Intake:
                 return CheckedMessage(message)
 
     def check_entry(self, entry: Entry) -> CheckedEntry:
-        """Check a person's certificate. Raises `Refused` (C3, C1)."""
-        check_payload(entry.certificate, entry.payload)
-        self._check_signature(entry.certificate)
+        """Check a person's certificate, which no decoder has seen yet. Raises `Refused` (E1, E2, C3, C1)."""
+        certificate_codec.encode_checked(entry.certificate)
+        if entry.payload is not None:
+            payload_codec.encode_checked(entry.payload)
+        self._check_decoded(entry)
         return CheckedEntry(entry)
 
     def check_block(self, block: Block) -> None:
@@ -76,16 +78,19 @@ class Intake:
 
     def _check_entries(self, entries: tuple[Entry, ...]) -> CheckedMessage:
         good, refusals = [], []
-        for entry in entries:
-            if self._knowledge.has_verified(entry.certificate):
-                continue  # heard from another side before
+        has_verified = self._knowledge.has_verified  # most of what gossip brings was heard from another side before
+        for entry in [entry for entry in entries if not has_verified(entry.certificate)]:
             try:
-                self.check_entry(entry)
+                self._check_decoded(entry)
             except Refused as refused:
                 refusals.append(refused)
             else:
                 good.append(entry)
         return CheckedMessage(Certificates(tuple(good)) if good else None, tuple(refusals))
+
+    def _check_decoded(self, entry: Entry) -> None:
+        check_payload(entry.certificate, entry.payload)
+        self._check_signature(entry.certificate)
 
     def _check_blocks(self, message: Message, blocks: tuple[Block, ...]) -> CheckedMessage:
         try:

@@ -111,10 +111,8 @@ class Node:
 
     def has_verified(self, certificate: AnyCertificate) -> bool:
         """Whether these very bytes wait in the box; or the chain has the certificate, so it will be refused anyway."""
-        entry = self.box.get(certificate.id)
-        if entry is not None:
-            return entry.certificate.signature == certificate.signature
-        return self.chain.place_of(certificate.id) is not None
+        held = self.box.holds(certificate)
+        return self.chain.place_of(certificate.id) is not None if held is None else held
 
     def knows_block(self, block_hash: bytes) -> bool:
         """Whether this is one of the latest blocks of the chain."""
@@ -144,6 +142,7 @@ class Node:
                 self._erased.add(payload_hash)
                 self._wanted_payloads.pop(payload_hash, None)
                 self.box.erase_payload(payload_hash)
+                self._gossip.erase_payload(payload_hash)
                 actions.append(ErasePayload(payload_hash))
         return actions
 
@@ -241,15 +240,20 @@ class Node:
         return None
 
     def _is_due(self, now_ms: int, actions: list[Action]) -> bool:
-        """Whether to forge now: the box is full or its oldest has waited; sets the timer for the latter."""
+        """Whether to forge now; if it is only a matter of time, sets the timer."""
         params, oldest_ms = self.chain.genesis.params, self.box.oldest_ms()
-        if oldest_ms is None or not self._agreement.may_forge(self.state):
+        if oldest_ms is None:
             return False
         if len(self.box) >= params.forge_at_certificates:
-            return True
-        if params.forge_after_ms is None:
+            due_ms = now_ms
+        elif params.forge_after_ms is None:
             return False
-        due_ms = oldest_ms + params.forge_after_ms
+        else:
+            due_ms = oldest_ms + params.forge_after_ms
+        if not self._agreement.may_forge(self.state):
+            return False
+        if params.block_ahead_ms is not None:
+            due_ms = max(due_ms, self.state.tip.timestamp_ms + 1)  # never forge ahead of the own clock (B8)
         if now_ms < due_ms:
             self._set_timer(Timer.FORGE, due_ms, actions)
         return now_ms >= due_ms
@@ -274,7 +278,9 @@ class Node:
             if block.index > self.state.index + 1:
                 self._set_aside(peer, block, actions)
             elif block.index == self.state.index + 1:
-                added = self._try_block(now_ms, peer, block, actions) or added
+                if not self._try_block(now_ms, peer, block, actions):
+                    break  # the rest stands on this one
+                added = True
         if added:
             self._after_blocks(now_ms, actions)
         self._ask_for_blocks(now_ms, actions)
@@ -334,12 +340,12 @@ class Node:
     ) -> None:
         covered = (certificate.payload_hash for certificate in block.certificates)
         missing = tuple(one for one in covered if one and one not in at_hand and one not in self._erased)
-        if not missing or peer is None:
-            return
         for payload_hash in missing:
             self._wanted_payloads[payload_hash] = None
         while len(self._wanted_payloads) > _WANTED_PAYLOADS:
             del self._wanted_payloads[next(iter(self._wanted_payloads))]
+        if peer is None:
+            return  # a forger has only itself to ask; announcements ask everybody
         for start in range(0, len(missing), MAX_IDS):
             actions.append(Send(peer, PayloadRequest(missing[start : start + MAX_IDS])))
 
@@ -376,8 +382,8 @@ class Node:
             case BlockRequest(start, count):
                 actions.append(SendBlocks(peer, start, count))
             case CertificateRequest(ids):
-                entries = [entry for one in ids if (entry := self.box.get(one))]
-                for batch in batched(entries, self.limits.answer_bytes):
+                entries = [entry for one in dict.fromkeys(ids) if (entry := self.box.get(one))]
+                for batch in batched(entries, self.limits.answer_bytes)[:1]:
                     actions.append(Send(peer, Certificates(batch)))
             case PayloadRequest(hashes):
                 actions.append(SendPayloads(peer, hashes))

@@ -75,17 +75,22 @@ class Sync:
         """
         self.heard_tip(peer, block.index)
         share, limits = self._shares[peer], self._limits
-        self._drop(share, block.index)
+        replaced = share.blocks.get(block.index)
+        count = len(share.blocks) + (replaced is None)
+        size_bytes = share.size_bytes + len(block.encoded) - (len(replaced.encoded) if replaced else 0)
+        making_way: set[int] = set()
+        while count > limits.set_aside_blocks_per_peer or size_bytes > limits.set_aside_bytes_per_peer:
+            furthest = max(share.blocks.keys() - making_way, default=0)
+            if furthest <= block.index:
+                raise Refused(Rule.N2, f"block {block.index} is not set aside: the share of its sender is full")
+            making_way.add(furthest)
+            count -= 1
+            size_bytes -= len(share.blocks[furthest].encoded)
+        for index in (*making_way, block.index):
+            self._drop(share, index)
         share.blocks[block.index] = block
         share.size_bytes += len(block.encoded)
         self._aside[block.index] += 1
-        while (
-            len(share.blocks) > limits.set_aside_blocks_per_peer or share.size_bytes > limits.set_aside_bytes_per_peer
-        ):
-            furthest = max(share.blocks)
-            self._drop(share, furthest)
-            if furthest == block.index:
-                raise Refused(Rule.N2, f"block {block.index} is not set aside: the share of its sender is full")
 
     def take(self, index: int) -> list[tuple[Peer, Block]]:
         """The set-aside blocks for this index, one a peer at most; they leave."""
@@ -108,13 +113,16 @@ class Sync:
         share = self._shares[peer]
         share.stalls = 0
         if count == 0:
-            share.tip_index = start - 1
+            share.tip_index = min(share.tip_index, start - 1)
         return True
 
     def distrust(self, peer: Peer) -> None:
-        """The peer's blocks did not fit: its tip counts for nothing until it tells it again."""
-        if peer in self._shares:
-            self._shares[peer].tip_index = 0
+        """The peer's blocks did not fit: what it set aside goes, and its tip counts for nothing until told again."""
+        share = self._shares.get(peer)
+        if share is not None:
+            share.tip_index = 0
+            for index in list(share.blocks):
+                self._drop(share, index)
 
     def expire(self, now_ms: int) -> bool:
         """Give up requests whose time has run out. Returns whether a peer's tip counts for nothing from now on."""

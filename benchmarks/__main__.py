@@ -1,0 +1,27 @@
+"""Run every benchmark, one after the other: `python -m benchmarks [NAME …]`."""
+
+import sys
+
+from benchmarks import certificates, course, simulator
+
+BENCHMARKS = {
+    "verification": certificates.against_bare_verification,
+    "height": certificates.by_height,
+    "course": course.against_the_straightforward_one,
+    "simulator": simulator.thousand_nodes,
+}
+
+
+def main() -> int:
+    names = sys.argv[1:] or list(BENCHMARKS)
+    unknown = [name for name in names if name not in BENCHMARKS]
+    if unknown:
+        print(f"no benchmark {', '.join(unknown)}; there are: {', '.join(BENCHMARKS)}")
+        return 2
+    for name in names:
+        print(f"{name}: {BENCHMARKS[name]()}", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

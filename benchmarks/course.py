@@ -1,0 +1,80 @@
+"""Three course nodes, beside a straightforward implementation of the assignment, at the same work."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from benchmarks import straightforward
+from benchmarks.workload import cpu_seconds
+from tallystick import course
+
+LENGTHS = (250, 500, 1000)
+
+
+class Network(NamedTuple):
+    """Three nodes of one kind, and how to make a signed certificate and to read a chain's length with it."""
+
+    nodes: list[Any]
+    certificate: Callable[[], Any]
+    chain_length: Callable[[Any], int]
+
+
+def against_the_straightforward_one() -> str:
+    """Certificates per second of three nodes, ours over the baseline's, for chains of growing length."""
+    lines = ["three course nodes / straightforward implementation, certificates per second, goal >= 30"]
+    for count in LENGTHS:
+        theirs, ours = _seconds(_straightforward_nodes(), count), _seconds(_course_nodes(), count)
+        rates = f"{count / ours:,.0f}/s against {count / theirs:,.0f}/s"
+        lines.append(f"  {count:>5,} certificates: {theirs / ours:6.1f} times ({rates})")
+    return "\n".join(lines)
+
+
+def _seconds(network: Network, count: int) -> float:
+    certificates = [network.certificate() for _ in range(count)]
+
+    def feed() -> None:
+        for number, certificate in enumerate(certificates):
+            network.nodes[number % 3].new_certificate(certificate)
+
+    seconds = cpu_seconds(feed)
+    # Block 0, the block with the stakes, and five certificates in each further block.
+    assert [network.chain_length(node) for node in network.nodes] == [2 + count // 5] * 3
+    return seconds
+
+
+def _signed(wallet: Any, certificate: Any) -> Any:
+    wallet.sign(certificate)
+    return certificate
+
+
+def _straightforward_nodes() -> Network:
+    kit = straightforward
+    wallets = [kit.Wallet() for _ in range(3)]
+    consensus = kit.ProofOfStake(wallets[0].public_key)
+    nodes = [kit.Node(wallet, consensus) for wallet in wallets]
+    for node in nodes:
+        node.others = [other for other in nodes if other is not node]
+    for number in range(5):
+        wallet = wallets[number % 3]
+        nodes[number % 3].new_certificate(_signed(wallet, kit.StakingOperation(wallet.public_key, 2)))
+    person = kit.Wallet()
+    return Network(
+        nodes,
+        lambda: _signed(person, kit.Certificate(person.public_key)),
+        lambda node: len(node.blockchain.blocks),
+    )
+
+
+def _course_nodes() -> Network:
+    course.Node.reset_network()
+    wallets = [course.Wallet() for _ in range(3)]
+    consensus = course.ProofOfStake(wallets[0].publicKey)
+    nodes = [course.BlockchainNode(wallet, consensus) for wallet in wallets]
+    for number in range(5):
+        wallet = wallets[number % 3]
+        nodes[number % 3].new_certificate(_signed(wallet, course.StakingOperation(wallet.publicKey, 2)))
+    person = course.Wallet()
+    return Network(
+        nodes,
+        lambda: _signed(person, course.Certificate(person.publicKey)),
+        lambda node: len(node.blockchain.blockList),
+    )

@@ -1,0 +1,70 @@
+"""A thousand simulated nodes take a thousand certificates."""
+
+import gc
+import time
+import tracemalloc
+from functools import partial
+
+from benchmarks.workload import ISSUERS, ledger, statements
+from tallystick.consensus.lone_forger import LoneForger
+from tallystick.consensus.proof_of_stake import ProofOfStake
+from tallystick.ledger.messages import Entry
+from tallystick.network.simulated import SimulatedNetwork
+
+NODES = 1000
+CERTIFICATES = 1000
+PEERS = 6
+
+
+def thousand_nodes() -> str:
+    """Events per second, and memory per node beyond what the nodes share."""
+    genesis = ledger(ISSUERS)
+    network = SimulatedNetwork(genesis, seed=1)
+    for number in range(NODES):
+        wallet = ISSUERS[number] if number < len(ISSUERS) else None
+        network.add(f"node {number}", partial(LoneForger, ProofOfStake(), wallet))
+    network.connect_some(PEERS)
+    entries = [Entry(one) for one in statements(genesis, CERTIFICATES)]
+    start = time.process_time()
+    for number, entry in enumerate(entries):
+        network.submit(f"node {number * 7 % NODES}", entry)
+        if number % 5 == 4:
+            network.run_for(1)
+    assert network.run_until_quiet()
+    seconds = time.process_time() - start
+    tips = {host.node.state.tip.hash for host in network.hosts.values()}
+    sizes = {host.node.state.log.size for host in network.hosts.values()}
+    assert len(tips) == 1
+    assert sizes == {CERTIFICATES}
+    return (
+        f"{NODES:,} nodes of {PEERS} peers, {CERTIFICATES:,} certificates: one chain after {seconds:.0f} s, "
+        f"{network.happened:,} events, {network.happened / seconds:,.0f} events/s\n"
+        f"  memory per node: {memory_per_node_bytes() / 1024:,.0f} KiB, goal < 2,048 KiB"
+    )
+
+
+def memory_per_node_bytes() -> float:
+    """What each further node adds with 1,000 certificates on its chain: (100 nodes - 20 nodes) / 80."""
+    sizes = {}
+    for count in (20, 100):
+        gc.collect()
+        tracemalloc.start()
+        network = _settled(count)
+        gc.collect()
+        sizes[count] = tracemalloc.get_traced_memory()[0]
+        tracemalloc.stop()
+        assert len(network.hosts) == count
+    return (sizes[100] - sizes[20]) / 80
+
+
+def _settled(nodes: int) -> SimulatedNetwork:
+    genesis = ledger(ISSUERS[:16])
+    network = SimulatedNetwork(genesis, seed=2)
+    for number in range(nodes):
+        wallet = ISSUERS[number] if number < 16 else None
+        network.add(f"node {number}", partial(LoneForger, ProofOfStake(), wallet))
+    network.connect_some(PEERS)
+    for number, one in enumerate(statements(genesis, CERTIFICATES)):
+        network.submit(f"node {number % nodes}", Entry(one))
+    network.run_until_quiet()
+    return network

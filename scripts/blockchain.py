@@ -1,0 +1,1 @@
+from tallystick.course import Blockchain

@@ -1,0 +1,22 @@
+"""Where the demo's keys and salts come from: the system, or a seed when the same account is wanted every time."""
+
+import secrets
+from collections.abc import Callable
+from hashlib import sha256
+
+Chance = Callable[[str], bytes]
+"""Gives 32 bytes for a purpose."""
+
+
+def from_system(purpose: str) -> bytes:
+    """Fresh random bytes, whatever they are for."""
+    return secrets.token_bytes(32)
+
+
+def from_seed(seed: int) -> Chance:
+    """The same bytes for the same seed and purpose. Everybody can derive them: fit for a show only."""
+
+    def derive(purpose: str) -> bytes:
+        return sha256(f"tallystick demo {seed} {purpose}".encode()).digest()
+
+    return derive

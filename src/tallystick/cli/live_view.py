@@ -1,0 +1,154 @@
+"""The demo while it runs: a table of the nodes that changes in place; without a terminal, line after line."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final, Protocol
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.padding import Padding
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from tallystick.cli.output import make_table
+from tallystick.cli.scenario import FORGE_AT_CERTIFICATES
+from tallystick.cli.words import seconds
+from tallystick.cli.world import Happening, World
+from tallystick.node.node import Node
+
+STYLES: Final = {"honest": "default", "block": "green", "refused": "red", "network": "cyan"}
+_MARKS: Final = {"honest": "+", "block": "■", "refused": "×", "network": ">"}
+_NOT_YET: Final = "later"
+_LINES_AROUND: Final = 9
+"""Lines of the live view besides the nodes and the story."""
+_FEWEST_STORY_LINES: Final = 4
+_MOST_STORY_LINES: Final = 10
+
+
+class Watcher(Protocol):
+    """Whoever looks on."""
+
+    def look(self) -> None:
+        """A frame of virtual time has passed."""
+
+
+class Silent:
+    """Looks away."""
+
+    def look(self) -> None:
+        """See `Watcher`."""
+
+
+class LineByLine:
+    """Prints what happens as it happens."""
+
+    def __init__(self, console: Console, world: World) -> None:
+        self._console = console
+        self._world = world
+        self._printed = 0
+
+    def look(self) -> None:
+        """See `Watcher`."""
+        happenings = self._world.story.happenings
+        for happening in happenings[self._printed :]:
+            self._console.print(_story_line(happening), soft_wrap=True)
+        self._printed = len(happenings)
+
+
+class LiveView:
+    """Redraws the nodes and the latest of the story."""
+
+    def __init__(self, live: Live, world: World) -> None:
+        self._live = live
+        self._world = world
+
+    def look(self) -> None:
+        """See `Watcher`."""
+        self._live.update(_dashboard(self._world, self._live.console.height), refresh=True)
+
+
+@contextmanager
+def watching(console: Console, world: World) -> Iterator[Watcher]:
+    """A live view on a terminal, line by line elsewhere."""
+    if not (sys.stdout.isatty() and console.is_interactive):
+        yield LineByLine(console, world)
+        return
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+        yield LiveView(live, world)
+
+
+def _dashboard(world: World, height: int) -> RenderableType:
+    rows = len(world.runners)
+    most_rows = max(3, height - _LINES_AROUND - _FEWEST_STORY_LINES)
+    shown = min(rows, most_rows)
+    story_lines = min(_MOST_STORY_LINES, max(_FEWEST_STORY_LINES, height - _LINES_AROUND - shown))
+    return Padding(Group(_header(world), "", _nodes(world, shown), "", _story(world, story_lines)), (1, 0, 0, 0))
+
+
+def _header(world: World) -> RenderableType:
+    title = Text(world.scene.title, style="bold")
+    progress = Table.grid(padding=(0, 2), expand=False)
+    bar = ProgressBar(total=world.act_count, completed=world.acts_done, width=60, complete_style="green")
+    clock = Text(f"{seconds(world.elapsed_ms)} of the nodes' time", style="dim")
+    progress.add_row(bar, clock)
+    return Group(title, progress)
+
+
+def _nodes(world: World, shown: int) -> RenderableType:
+    table = make_table()
+    table.show_edge = False
+    table.add_column("Node", no_wrap=True)
+    table.add_column("Forges as", no_wrap=True, min_width=len(_NOT_YET))
+    table.add_column("Stake", justify="right")
+    table.add_column("Tip", justify="right", min_width=3)
+    table.add_column("Tip hash", no_wrap=True)
+    table.add_column("Box", no_wrap=True, min_width=FORGE_AT_CERTIFICATES)
+    table.add_column("Aside", justify="right")
+    table.add_column("Forged", justify="right")
+    table.add_column("Refused", justify="right")
+    running = dict(world.nodes())
+    highest = max(node.state.index for node in running.values())
+    for name in list(world.runners)[:shown]:
+        if name in running:
+            table.add_row(*_node_cells(world, name, running[name], highest))
+        else:
+            table.add_row(name, Text(_NOT_YET, style="dim"))
+    left_out = len(world.runners) - shown
+    return Group(table, Text(f"  … and {left_out} more", style="dim")) if left_out else table
+
+
+def _node_cells(world: World, name: str, node: Node, highest: int) -> list[RenderableType]:
+    runner = world.runners[name]
+    is_behind = node.state.index < highest
+    forged, refused = world.story.forged[name], world.story.refused[name]
+    return [
+        name,
+        runner if runner != name else Text("itself", style="dim"),
+        str(node.state.stakes.account(world.wallets[runner].public_key).staked),
+        Text(str(node.state.index), style="yellow" if is_behind else "green"),
+        Text(node.state.tip.hash.hex()[:8] + "…", style="dim" if is_behind else "cyan"),
+        _box(len(node.box)),
+        str(node.set_aside_count or "·"),
+        Text(str(forged or "·"), style="green" if forged else "dim"),
+        Text(str(refused or "·"), style="red" if refused else "dim"),
+    ]
+
+
+def _box(waiting: int) -> Text:
+    filled = min(waiting, FORGE_AT_CERTIFICATES)
+    bar = Text("■" * filled, style="yellow").append("□" * (FORGE_AT_CERTIFICATES - filled), style="dim")
+    return bar.append(f" +{waiting - filled}" if waiting > filled else "")
+
+
+def _story(world: World, lines: int) -> RenderableType:
+    latest = world.story.happenings[-lines:]
+    blank = [Text("")] * (lines - len(latest))
+    return Group(*(_story_line(happening) for happening in latest), *blank)
+
+
+def _story_line(happening: Happening) -> Text:
+    line = Text(f"{seconds(happening.time_ms):>7}  ", style="dim", no_wrap=True, overflow="ellipsis", end="\n")
+    style = STYLES[happening.kind]
+    return line.append(f"{_MARKS[happening.kind]} {happening.text}", style=f"not dim {style}")

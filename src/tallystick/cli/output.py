@@ -1,0 +1,81 @@
+"""Printing for people or as JSON, exit codes, and errors in one line."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import IntEnum
+from typing import Any, Final
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from tallystick.host.errors import DamagedStore, HostError
+from tallystick.ledger.errors import Refused
+
+
+class ExitCode(IntEnum):
+    """What the process ends with; every command's help names them."""
+
+    OK = 0
+    FAILED = 1
+    """Something does not verify, or is not there."""
+    BAD_INPUT = 2
+    """Wrong usage, or a file that cannot be used."""
+    STOPPED = 130
+    """By Ctrl-C, as shells have it."""
+
+
+_EXIT_CODES: Final = "Exit codes: 0 all is well, 1 it does not verify or is not there, 2 wrong usage or unusable file."
+
+DEFAULT_CHAIN: Final = "tallystick-demo.db"
+"""Where `demo` keeps its chain, and where `show` and `verify` look for one."""
+
+_PAGE_WIDTH: Final = 100
+
+
+def help_text(*paragraphs: str) -> str:
+    """A command's help, the exit codes last."""
+    return "\n\n".join((*paragraphs, _EXIT_CODES))
+
+
+def make_console() -> Console:
+    """Standard output. Into a pipe or a file it is as wide as a good page, whatever the terminal's width."""
+    if sys.stdout.isatty():
+        return Console(highlight=False)
+    return Console(highlight=False, width=_PAGE_WIDTH)
+
+
+def make_table() -> Table:
+    """The one look of all tables."""
+    return Table(box=SIMPLE_HEAD, pad_edge=False)
+
+
+def print_json(value: Any) -> None:
+    """One JSON object, the same bytes for the same value."""
+    sys.stdout.write(json.dumps(value, indent=2) + "\n")
+
+
+def fail(message: str, code: ExitCode) -> typer.Exit:
+    """Print an error and return what to raise."""
+    printable = "".join(char if char.isprintable() else "?" for char in message)  # names of files may hold anything
+    Console(stderr=True, highlight=False, soft_wrap=True).print(f"[bold red]error:[/] {escape(printable)}")
+    return typer.Exit(code)
+
+
+@contextmanager
+def errors_explained() -> Iterator[None]:
+    """Turn what stands in the way into a line on standard error and an exit code: no tracebacks for people."""
+    try:
+        yield
+    except DamagedStore as error:
+        raise fail(str(error), ExitCode.FAILED) from None
+    except (HostError, Refused) as error:
+        raise fail(str(error), ExitCode.BAD_INPUT) from None
+    except BrokenPipeError:
+        raise  # whoever was reading has had enough
+    except OSError as error:
+        raise fail(str(error), ExitCode.BAD_INPUT) from None

@@ -1,0 +1,52 @@
+"""How the command line puts keys, hashes, times and certificates into words."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Final
+
+from tallystick.ledger.certificate import AnyCertificate, StakingOperation
+
+_SHORT_HEX: Final = 12
+
+
+def short(data: bytes) -> str:
+    """The first digits of a hash or key."""
+    return data.hex()[:_SHORT_HEX] + "…"
+
+
+def name_of(public_key: bytes, names: Mapping[bytes, str]) -> str:
+    """The key's name in the address book, or its first digits."""
+    return names.get(public_key) or short(public_key)
+
+
+def kind_of(certificate: AnyCertificate) -> str:
+    """The certificate's kind, in a word or two."""
+    return "staking operation" if isinstance(certificate, StakingOperation) else "statement"
+
+
+def what_it_says(certificate: AnyCertificate) -> str:
+    """What a certificate says, in a few words."""
+    if not isinstance(certificate, StakingOperation):
+        return certificate.subject or "(no subject)"
+    if certificate.amount < 0:
+        return f"withdraws {-certificate.amount} from stake"
+    return f"stakes {certificate.amount}"
+
+
+def utc(timestamp_ms: int) -> str:
+    """A time for people; what is beyond the calendar stays a number."""
+    try:
+        time = datetime.fromtimestamp(timestamp_ms // 1000, UTC)
+    except (ValueError, OverflowError, OSError):
+        return f"{timestamp_ms} ms after 1970"
+    return f"{time:%Y-%m-%d %H:%M:%S}.{timestamp_ms % 1000:03} UTC"
+
+
+def seconds(duration_ms: int) -> str:
+    """A duration for people."""
+    return f"{duration_ms / 1000:.1f} s"
+
+
+def many(count: int, what: str) -> str:
+    """The count and the noun, in the plural unless there is one."""
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"

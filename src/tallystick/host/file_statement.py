@@ -1,0 +1,100 @@
+"""The statement about a file: a payload that holds its name, size and hash, never its content."""
+
+import os
+import stat
+from hashlib import sha256
+from pathlib import Path
+from typing import Annotated, Final, Protocol
+
+from msgspec import Meta, Struct
+
+from tallystick.host.errors import UnreadableFile
+from tallystick.ledger.certificate import Payload
+from tallystick.ledger.encoding import Codec, Digest
+from tallystick.ledger.errors import Refused
+
+FILE_MEDIA_TYPE: Final = "application/vnd.tallystick.file"
+
+_MAX_NAME_CHARACTERS: Final = 255
+_CHUNK_BYTES: Final = 1024 * 1024
+_NO_CONTROLS: Final = r"\A[^\x00-\x1f\x7f-\x9f]*\Z"
+
+
+class Readable(Protocol):
+    """Where bytes come from, a piece at a time."""
+
+    def read(self, size_bytes: int, /) -> bytes | None:
+        """The next piece, at most this long; empty at the end."""
+
+
+class FileStatement(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """Which bytes are certified. The name and the note are for people; the hash and the size decide."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=_MAX_NAME_CHARACTERS, pattern=_NO_CONTROLS)]
+    size_bytes: Annotated[int, Meta(ge=1, le=2**53 - 1)]
+    sha256: Digest
+    note: Annotated[str, Meta(max_length=1024, pattern=_NO_CONTROLS)] = ""
+
+    def is_about_same_bytes(self, other: "FileStatement") -> bool:
+        """Whether both are about the same bytes, whatever the files are called."""
+        return self.sha256 == other.sha256 and self.size_bytes == other.size_bytes
+
+
+_codec: Codec[FileStatement] = Codec(FileStatement, 8 * 1024, "file statement")
+
+
+def describe_file(path: Path, note: str = "") -> FileStatement:
+    """Read a file of any size, a piece at a time. Raises `UnreadableFile`, and `Refused` (E2) for an illegal note."""
+    try:
+        # Not waiting for a writer: a named pipe is turned away below instead of being waited for.
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        with os.fdopen(descriptor, "rb", buffering=0) as stream:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise UnreadableFile(f"{path} is not a file with content of its own; name a regular file")
+            statement = describe_stream(path.name, stream, note)
+    except IsADirectoryError:
+        raise UnreadableFile(f"{path} is a directory; name the files in it one by one") from None
+    except FileNotFoundError:
+        raise UnreadableFile(f"there is no file {path}; check its name and the folder you are in") from None
+    except PermissionError:
+        raise UnreadableFile(f"{path} may not be read by you; ask its owner, or change its permissions") from None
+    except (OSError, ValueError) as error:
+        raise UnreadableFile(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    if statement.size_bytes != status.st_size:
+        raise UnreadableFile(f"{path} changed while it was read; try again when nobody writes to it")
+    return statement
+
+
+def describe_stream(name: str, stream: Readable, note: str = "") -> FileStatement:
+    """Read a stream to its end. Raises `UnreadableFile` when it is empty, `Refused` (E2) for an illegal note."""
+    hashed, size_bytes = sha256(), 0
+    while chunk := stream.read(_CHUNK_BYTES):
+        hashed.update(chunk)
+        size_bytes += len(chunk)
+    if not size_bytes:
+        raise UnreadableFile(f"{name} is empty: there is nothing to certify or to verify in it")
+    statement = FileStatement(_printable(name), size_bytes, hashed.digest(), note)
+    _codec.encode_checked(statement)
+    return statement
+
+
+def file_payload(statement: FileStatement, salt: bytes) -> Payload:
+    """The payload that a certificate covers; `salt` is `SALT_BYTES` fresh random bytes. Raises `Refused` (E2)."""
+    return Payload(salt, FILE_MEDIA_TYPE, _codec.encode_checked(statement))
+
+
+def file_statement_in(payload: Payload) -> FileStatement | None:
+    """What a payload states about a file; `None` when it is about something else, or badly written."""
+    if payload.media_type != FILE_MEDIA_TYPE:
+        return None
+    try:
+        return _codec.decode(payload.content)
+    except Refused:
+        return None
+
+
+def _printable(name: str) -> str:
+    """The name with control characters and undecodable bytes written out, so that it can be shown and encoded."""
+    escaped = "".join(char if char.isprintable() or char == " " else repr(char)[1:-1] for char in name)
+    return escaped.encode("utf-8", "backslashreplace").decode()[:_MAX_NAME_CHARACTERS]

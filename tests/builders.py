@@ -1,0 +1,239 @@
+"""What tests start from: people, a ledger, signed certificates, legal blocks, and networks of nodes."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import cache, lru_cache
+from hashlib import sha256
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from tallystick.consensus.lone_forger import LoneForger
+from tallystick.consensus.proof_of_stake import ProofOfStake
+from tallystick.ledger.block import VERSION, Block, Header, certificates_hash, sign_block
+from tallystick.ledger.blockchain import Blockchain, State
+from tallystick.ledger.certificate import (
+    AnyCertificate,
+    Payload,
+    StakingOperation,
+    Statement,
+    issue_stake,
+    issue_statement,
+)
+from tallystick.ledger.errors import Refused, Rule
+from tallystick.ledger.genesis import Allotment, Genesis, make_genesis
+from tallystick.ledger.keys import Domain, is_signed
+from tallystick.ledger.messages import Entry, Message, encode_message
+from tallystick.ledger.params import Params
+from tallystick.ledger.wallet import Wallet
+from tallystick.network.simulated import Link, SimulatedHost, SimulatedNetwork
+from tallystick.node.events import Action, CertificateSubmitted, Disconnect, MessageReceived, ReportRefused
+from tallystick.node.intake import Intake
+from tallystick.node.limits import Limits
+from tallystick.node.node import Node
+
+START_MS = 1_750_000_000_000
+"""When the ledgers of the tests begin."""
+
+
+def wallet(name: str) -> Wallet:
+    """The wallet of the person with this name, always the same."""
+    return Wallet(sha256(name.encode()).digest())
+
+
+MEMBERS = {name: wallet(name) for name in ("ada", "ben", "cy", "dot")}
+ADA, BEN, CY, DOT = MEMBERS.values()
+STRANGER = wallet("stranger")
+_BY_KEY = {member.public_key: member for member in (*MEMBERS.values(), STRANGER)}
+
+
+def found(*members: Wallet, free: int = 1_000, staked: int = 100, created_ms: int = START_MS, **params: Any) -> Genesis:
+    """A ledger of these members (all four if none is named), each with the same tokens."""
+    allotments = [Allotment(one.public_key, free, staked) for one in members or MEMBERS.values()]
+    return make_genesis("test", created_ms, allotments, Params(**{"forge_at_certificates": 5, **params}))
+
+
+GENESIS = found()
+LEDGER = GENESIS.ledger_id
+
+
+def statement(subject: str = "a statement", issuer: Wallet = ADA, ledger: bytes = LEDGER, **more: Any) -> Statement:
+    return issue_statement(issuer, ledger, more.pop("at_ms", START_MS), subject, **more)
+
+
+def statements(count: int, issuer: Wallet = ADA, ledger: bytes = LEDGER) -> list[Statement]:
+    return [statement(f"statement {number}", issuer, ledger) for number in range(count)]
+
+
+def staking(amount: int, issuer: Wallet = ADA, at_ms: int = START_MS, ledger: bytes = LEDGER) -> StakingOperation:
+    return issue_stake(issuer, ledger, at_ms, amount)
+
+
+def payload(content: str = "content") -> Payload:
+    return Payload(sha256(content.encode()).digest(), "text/plain", content.encode())
+
+
+def with_payload(subject: str, issuer: Wallet = ADA, ledger: bytes = LEDGER) -> Entry:
+    """A statement and the payload it covers, which says the same."""
+    return Entry(statement(subject[:200], issuer, ledger, payload=payload(subject)), payload(subject))
+
+
+def sign_anything(certificate: AnyCertificate, issuer: Wallet = ADA, ledger: bytes = LEDGER) -> AnyCertificate:
+    """Sign what `sign_certificate` would refuse to, as somebody with other software can."""
+    return replace(certificate, signature=issuer.sign(Domain.CERTIFICATE, ledger, certificate.body))
+
+
+class Scribe:
+    """Writes legal blocks, each by its drawn forger: the chain that nodes under test are measured by."""
+
+    def __init__(self, genesis: Genesis = GENESIS) -> None:
+        self.genesis = genesis
+        self.chain = Blockchain(genesis, LoneForger(ProofOfStake()).check_forger)
+        self.blocks: list[Block] = []
+        self._wallets = dict(_BY_KEY)
+
+    @property
+    def state(self) -> State:
+        return self.chain.state
+
+    def forger(self) -> Wallet:
+        """Whose turn it is."""
+        return self._wallets[ProofOfStake().forger_after(self.state)]
+
+    def draft(self, *certificates: AnyCertificate, signer: Wallet | None = None, **changes: Any) -> Block:
+        """The next block, not added; with other header fields where `changes` says so, signed by its forger."""
+        tip, forger = self.state.tip, signer or self.forger()
+        fields: dict[str, Any] = {
+            "version": VERSION,
+            "ledger_id": self.genesis.ledger_id,
+            "index": tip.index + 1,
+            "view": tip.index + 1,
+            "parent_hash": tip.hash,
+            "timestamp_ms": tip.timestamp_ms + 1,
+            "forger": forger.public_key,
+            "certificates_hash": certificates_hash(certificates),
+        }
+        return sign_block(Header(**{**fields, **changes}), certificates, forger)
+
+    def forge(self, *certificates: AnyCertificate, **changes: Any) -> Block:
+        """The next block, added; with a statement of its own when none is given."""
+        block = self.draft(*(certificates or [self._statement()]), **changes)
+        self.chain.append(block, None)
+        self.blocks.append(block)
+        return block
+
+    def forge_many(self, count: int) -> list[Block]:
+        return [self.forge() for _ in range(count)]
+
+    def _statement(self) -> Statement:
+        return statement(f"in block {self.state.index + 1}", ledger=self.genesis.ledger_id)
+
+
+@contextmanager
+def refuses(rule: Rule) -> Iterator[None]:
+    """What happens inside has to be refused by this rule."""
+    with pytest.raises(Refused) as caught:
+        yield
+    assert caught.value.rule is rule, caught.value
+
+
+@cache
+def long_chain() -> tuple[Genesis, list[Block]]:
+    """A ledger of Ada's alone and 10,000 blocks of one certificate each."""
+    scribe = Scribe(found(ADA))
+    return scribe.genesis, scribe.forge_many(10_000)
+
+
+_verify = lru_cache(maxsize=50_000)(is_signed)
+"""Equal bytes give equal results, so that a test need not wait for them twice."""
+
+
+class Bench:
+    """One node with its intake, driven event by event at a time that stands still until it is moved."""
+
+    def __init__(
+        self,
+        genesis: Genesis = GENESIS,
+        owner: Wallet | None = None,
+        limits: Limits | None = None,
+        blocks: Iterable[Block] = (),
+        erased: Iterable[bytes] = (),
+    ) -> None:
+        agreement = LoneForger(ProofOfStake(), owner)
+        self.node = Node(genesis, agreement, limits, blocks, erased)
+        self.intake = Intake(genesis.ledger_id, self.node, _verify)
+        self.now_ms = max(START_MS, self.node.state.tip.timestamp_ms) + 1_000
+
+    def handle(self, event: Any) -> list[Action]:
+        return self.node.handle(self.now_ms, event)
+
+    def receive(self, message: Message | bytes, peer: str = "peer") -> list[Action]:
+        """Bytes, or a message as bytes, come from a peer."""
+        data = message if isinstance(message, bytes) else encode_message(message)
+        return self.handle(MessageReceived(peer, self.intake.check(data)))
+
+    def submit(self, entry: Entry | AnyCertificate) -> list[Action]:
+        """A person hands in a certificate."""
+        entry = entry if isinstance(entry, Entry) else Entry(entry)
+        return self.handle(CertificateSubmitted(self.intake.check_entry(entry)))
+
+
+def of_kind(kind: type[Any], actions: Iterable[Action]) -> list[Any]:
+    return [action for action in actions if isinstance(action, kind)]
+
+
+def rules(actions: Iterable[Action]) -> list[Rule]:
+    """By which rules something was refused, in order."""
+    return [action.refused.rule for action in of_kind(ReportRefused, actions)]
+
+
+def cut_off(actions: Iterable[Action]) -> set[object]:
+    """The peers that the node disconnects."""
+    return {action.peer for action in of_kind(Disconnect, actions)}
+
+
+def agreement_of(owner: Wallet | None) -> Callable[[], LoneForger]:
+    return lambda: LoneForger(ProofOfStake(), owner)
+
+
+def network_of(
+    seed: int,
+    genesis: Genesis = GENESIS,
+    link: Link | None = None,
+    limits: Limits | None = None,
+    names: Iterable[str] = MEMBERS,
+    start_ms: int | None = None,
+) -> SimulatedNetwork:
+    """Connected nodes: the members', and onlookers' for names that are no member's."""
+    network = SimulatedNetwork(genesis, seed, link, start_ms)
+    for name in names:
+        network.add(name, agreement_of(MEMBERS.get(name)), limits)
+    network.connect_all()
+    return network
+
+
+def honest(network: SimulatedNetwork) -> dict[str, SimulatedHost]:
+    """The nodes, without the peers that only pretend to be one."""
+    return {name: host for name, host in network.hosts.items() if isinstance(host, SimulatedHost)}
+
+
+def tips(network: SimulatedNetwork) -> dict[str, tuple[int, str]]:
+    """Index and hash of every node's tip."""
+    states = {name: host.node.state for name, host in honest(network).items()}
+    return {name: (state.index, state.tip.hash.hex()[:16]) for name, state in states.items()}
+
+
+def assert_agreed(network: SimulatedNetwork, *certificates: AnyCertificate) -> None:
+    """All nodes have one chain, it is the one they kept, and it holds each of these certificates once."""
+    seed, nodes = f"seed {network.seed}", honest(network)
+    assert len(set(tips(network).values())) == 1, (seed, tips(network))
+    first = next(iter(nodes.values()))
+    for name, host in nodes.items():
+        assert host.node.state.log == first.node.state.log, (seed, name)
+        assert host.node.state.stakes == first.node.state.stakes, (seed, name)
+        assert host.node.state.stakes.total == network.genesis.stakes().total, (seed, name)
+        kept = [one.id for block in host.archive.blocks() for one in block.certificates]
+        assert len(kept) == len(set(kept)) == host.node.state.log.size, (seed, name)
+        lost = {one.id for one in certificates} - set(kept)
+        assert not lost, (seed, name, f"{len(lost)} of {len(certificates)} certificates are not on the chain")

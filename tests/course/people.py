@@ -1,0 +1,50 @@
+"""What the course's tests have people do."""
+
+from tallystick.course import Block, BlockchainNode, Certificate, ProofOfStake, StakingOperation, Wallet
+
+
+class Diploma(Certificate):
+    """A student's own certificate."""
+
+    def __init__(self, issuerPublicKey, student, grades):
+        super().__init__(issuerPublicKey)
+        self.student = student
+        self.grades = grades
+
+
+def signed(wallet, certificate=None):
+    certificate = certificate or Certificate(wallet.publicKey)
+    wallet.sign(certificate)
+    return certificate
+
+
+def staked(wallet, amount):
+    return signed(wallet, StakingOperation(wallet.publicKey, amount))
+
+
+def block_after(parent, wallet, certificates=()):
+    block = Block(wallet.publicKey, parent.index + 1, parent.hash(), list(certificates))
+    wallet.sign(block)
+    return block
+
+
+def network_of(count, algorithm=None):
+    """Nodes on one network; the first is the default forger."""
+    wallets = [Wallet() for _ in range(count)]
+    algorithm = algorithm or ProofOfStake(wallets[0].publicKey)
+    return [BlockchainNode(wallet, algorithm) for wallet in wallets]
+
+
+def box(node):
+    return node._BlockchainNode__certificateBox
+
+
+def tips(nodes):
+    return {node.blockchain.get_latest_block().hash() for node in nodes}
+
+
+def feed(node, wallet, count):
+    """Hand in this many certificates; they are all taken."""
+    certificates = [signed(wallet) for _ in range(count)]
+    assert all(node.new_certificate(certificate) for certificate in certificates)
+    return certificates

@@ -1,0 +1,453 @@
+"""The command as a person meets it: real processes, what they print, and what they end with."""
+
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import chdir, closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+from tests.builders import GENESIS
+from typer.testing import CliRunner
+
+from tallystick.cli import app
+from tallystick.cli.scenario import Illegal
+from tallystick.host.checked_chain import CheckedChain
+from tallystick.host.store import Store
+
+REPORT = b"The bridge is sound.\n" * 100
+CHAIN = "tallystick-demo.db"
+
+EXPECTED = {
+    Illegal.ANOTHERS_NAME: "C1",
+    Illegal.TWICE_IN_A_ROW: "C4",
+    Illegal.ALTERED: "C1",
+    Illegal.OTHER_PAYLOAD: "C3",
+    Illegal.FROM_THE_FUTURE: "C2",
+    Illegal.ON_THE_CHAIN: "C5",
+    Illegal.STAKE_NOTHING: "S1",
+    Illegal.STAKE_TOO_MUCH: "S2",
+    Illegal.WITHDRAW_TOO_MUCH: "S3",
+    Illegal.NOT_DRAWN: "B4",
+    Illegal.OTHER_PARENT: "B2",
+    Illegal.OLD_INDEX: "B1",
+    Illegal.FORGED_SIGNATURE: "B3",
+    Illegal.DOUBLED_CERTIFICATE: "B6",
+    Illegal.OLD_CERTIFICATE: "B6",
+    Illegal.ILLEGAL_STAKE: "B5",
+    Illegal.OTHER_CERTIFICATES: "B7",
+    Illegal.BACKDATED: "B8",
+    Illegal.TOO_BIG: "B9",
+    Illegal.OTHER_LEDGER: "B10",
+    Illegal.GARBAGE: "E2",
+    Illegal.OVERSIZED: "E1",
+    Illegal.NOT_CANONICAL: "E3",
+    Illegal.LATER_VERSION: "E4",
+    Illegal.STRANGER: "N1",
+}
+
+
+def tallystick(*args: str, cwd: Path, expect: int = 0, **env: str) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "tallystick", *args],
+        cwd=cwd,
+        env={**os.environ, "NO_COLOR": "1", "COLUMNS": "100", **env},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == expect, (args, done.returncode, done.stdout, done.stderr)
+    assert "Traceback" not in done.stderr, done.stderr
+    return done
+
+
+def quick(*args: str, cwd: Path, expect: int = 0) -> Result:
+    """The same without a process of its own, for the many small things."""
+    with chdir(cwd):
+        result = CliRunner(env={"NO_COLOR": "1", "COLUMNS": "6000"}).invoke(app, args)
+    assert result.exit_code == expect, (args, result.exit_code, result.output)
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result
+
+
+def in_json(*args: str, cwd: Path, expect: int = 0) -> Any:
+    return json.loads(quick(*args, "--json", cwd=cwd, expect=expect).stdout)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """A folder in which a demo has been, and its account."""
+    folder = tmp_path_factory.mktemp("finished")
+    (folder / "report.txt").write_bytes(REPORT)
+    (folder / "data.csv").write_text("1,2\n")
+    command = ["demo", "report.txt", "data.csv", "--simulated", "--seed", "7", "--json"]
+    return folder, json.loads(tallystick(*command, cwd=folder).stdout)
+
+
+@pytest.fixture
+def after(finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> Path:
+    """A copy of that folder, to do anything with."""
+    shutil.copytree(finished[0], tmp_path / "after")
+    return tmp_path / "after"
+
+
+# ---- demo -----------------------------------------------------------------------------------------------------
+
+
+def test_the_demo_ends_with_one_agreed_chain(finished: tuple[Path, dict[str, Any]]) -> None:
+    _, account = finished
+    assert account["nodes_agree"]
+    assert len(account["nodes"]) == 5
+    tips = {(node["tip_index"], node["tip_hash"], node["log_root"], node["certificates"]) for node in account["nodes"]}
+    assert len(tips) == 1
+    assert [block["index"] for block in account["blocks"]] == list(range(1, account["nodes"][0]["tip_index"] + 1))
+    assert sum(node["forged"] for node in account["nodes"]) == len(account["blocks"])
+    assert sum(member["free"] + member["staked"] for member in account["members"]) == 6 * 100 + 4 * 100
+    said = [one["says"] for block in account["blocks"] for one in block["certificates"]]
+    assert "stakes 50" in said
+    assert "withdraws 40 from stake" in said
+    assert "stakes 100" in said, "the late joiner takes part"
+
+
+def test_every_attempt_of_the_fraud_is_refused_by_the_rule_it_breaks(finished: tuple[Path, dict[str, Any]]) -> None:
+    _, account = finished
+    assert account["all_attempts_refused"]
+    assert {one["what"]: one["rule"] for one in account["attempts"]} == {
+        illegal.value: rule for illegal, rule in EXPECTED.items()
+    }
+    assert {one["rule"] for one in account["refused"]} == set(EXPECTED.values())
+    assert sum(one["count"] for one in account["refused"]) == len(EXPECTED)
+
+
+def test_each_file_verifies_and_fails_when_one_byte_is_changed(finished: tuple[Path, dict[str, Any]]) -> None:
+    _, account = finished
+    assert account["all_files_verify"]
+    assert [file["checked"]["name"] for file in account["files"]] == ["report.txt", "data.csv"]
+    assert all(file["verifies"] and file["fails_with_one_byte_changed"] for file in account["files"])
+
+
+def test_the_simulated_account_is_the_same_in_every_process_and_folder(
+    finished: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    (tmp_path / "report.txt").write_bytes(REPORT)
+    (tmp_path / "data.csv").write_text("1,2\n")
+    command = ["demo", "report.txt", "data.csv", "--simulated", "--seed", "7", "--json", "--chain"]
+    first = tallystick(*command, "a.db", cwd=tmp_path, PYTHONHASHSEED="1", TZ="Asia/Tokyo")
+    second = tallystick(*command, "b.db", cwd=tmp_path, PYTHONHASHSEED="2", TZ="America/Lima")
+    assert first.stdout == second.stdout
+    assert json.loads(first.stdout) == finished[1]
+    assert str(tmp_path) not in first.stdout
+    assert (tmp_path / "a.db").read_bytes() == (tmp_path / "b.db").read_bytes()
+    other = tallystick(*command, "c.db", "--seed", "8", cwd=tmp_path)
+    assert json.loads(other.stdout)["trace_digest"] != finished[1]["trace_digest"]
+
+
+def test_without_simulated_keys_are_fresh_even_for_the_same_seed(tmp_path: Path) -> None:
+    (tmp_path / "report.txt").write_bytes(REPORT)
+    ids = {in_json("demo", "report.txt", "--seed", "7", cwd=tmp_path)["ledger_id"] for _ in range(2)}
+    assert len(ids) == 2
+
+
+@pytest.mark.parametrize("nodes", ["2", "3", "7"])
+def test_the_demo_works_with_other_numbers_of_nodes(tmp_path: Path, nodes: str) -> None:
+    (tmp_path / "report.txt").write_bytes(REPORT)
+    account = in_json("demo", "report.txt", "--nodes", nodes, "--simulated", "--seed", "1", cwd=tmp_path)
+    assert len(account["nodes"]) == int(nodes) + 1
+    assert account["nodes_agree"]
+    assert account["all_attempts_refused"]
+
+
+def test_into_a_pipe_the_story_and_the_account_are_printed_for_people(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("read me")
+    shown = tallystick("demo", "--simulated", "--seed", "7", cwd=tmp_path).stdout
+    for words in (
+        "Alice certifies README.md at Node 1",
+        "refuses [C1] Charlie: a certificate in Alice's name",
+        "Node 5 joins, with an empty chain",
+        "Node 5 has caught up",
+        "Who forged what",
+        "What was refused, and by which rule",
+        "✓ All 5 nodes agree",
+        "✓ 25 of Charlie's 25 illegal attempts were refused",
+        "✓ 1 of 1 file verified, and failed when changed",
+        "tallystick verify README.md",
+    ):
+        assert words in shown
+    assert "\x1b" not in shown
+    assert max(map(len, shown.splitlines())) <= 100
+
+
+def test_where_there_is_no_readme_the_demo_certifies_files_of_its_own(tmp_path: Path) -> None:
+    shown = tallystick("demo", cwd=tmp_path).stdout
+    assert "No README.md or LICENSE here" in shown
+    assert "✓ 2 of 2 files verified" in shown
+
+
+def test_a_terminal_without_our_signs_gets_others(tmp_path: Path) -> None:
+    shown = tallystick("demo", cwd=tmp_path, PYTHONIOENCODING="ascii", PYTHONUTF8="0").stdout
+    assert "? All 5 nodes agree" in shown
+
+
+def test_an_earlier_demo_is_replaced_and_nothing_else(after: Path) -> None:
+    before = in_json("show", cwd=after)["ledger_id"]
+    tallystick("demo", "data.csv", cwd=after)
+    assert in_json("show", cwd=after)["ledger_id"] != before
+    for name, content in (("notes.txt", b"my notes, not yours to overwrite"), ("empty", b"")):
+        (after / name).write_bytes(content)
+        quick("demo", "data.csv", "--chain", name, cwd=after, expect=2)
+        assert (after / name).read_bytes() == content
+    Store.create(after / "real.db", GENESIS).close()
+    real = (after / "real.db").read_bytes()
+    done = quick("demo", "data.csv", "--chain", "real.db", cwd=after, expect=2)
+    assert "holds the ledger 'test' and is left alone; name another file with --chain" in done.stderr
+    assert (after / "real.db").read_bytes() == real
+
+
+def test_a_demo_killed_in_the_middle_leaves_a_chain_that_can_be_read_and_replaced(tmp_path: Path) -> None:
+    (tmp_path / "report.txt").write_bytes(REPORT)
+    command = [sys.executable, "-m", "tallystick", "demo", "report.txt", "--speed", "20"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert any("forges block 4" in line for line in process.stdout)
+        process.send_signal(signal.SIGKILL)
+    with Store.open(tmp_path / CHAIN, read_only=True) as store:
+        assert CheckedChain(store).state.index >= 3
+    tallystick("verify", "report.txt", cwd=tmp_path)
+    tallystick("demo", "report.txt", cwd=tmp_path)
+
+
+def test_a_demo_that_is_interrupted_says_so(tmp_path: Path) -> None:
+    (tmp_path / "report.txt").write_bytes(REPORT)
+    command = [sys.executable, "-m", "tallystick", "demo", "report.txt", "--speed", "10"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert any("forges block 1 " in line for line in process.stdout)
+        process.send_signal(signal.SIGINT)
+        process.stdout.read()
+        message = process.stderr.read()
+    assert process.returncode == 130
+    assert f"stopped; the blocks forged so far are in {CHAIN}" in " ".join(message.split())
+    tallystick("show", cwd=tmp_path)
+
+
+def test_speed_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "report.txt").write_bytes(REPORT)
+    begun = time.monotonic()
+    account = in_json("demo", "report.txt", "--speed", "20", cwd=tmp_path)
+    assert time.monotonic() - begun > account["virtual_ms"] / 1000 / 20
+
+
+# ---- show -----------------------------------------------------------------------------------------------------
+
+
+def test_show_tells_the_chain_as_the_demo_left_it(finished: tuple[Path, dict[str, Any]]) -> None:
+    folder, account = finished
+    chain = in_json("show", cwd=folder)
+    assert chain["ledger_id"] == account["ledger_id"]
+    assert (chain["tip_hash"], chain["log_root"]) == (account["nodes"][0]["tip_hash"], account["nodes"][0]["log_root"])
+    assert [block["hash"] for block in chain["blocks"]] == [block["hash"] for block in account["blocks"]]
+    assert [file["name"] for file in chain["files"]] == ["report.txt", "data.csv"]
+    shown = tallystick("show", cwd=folder).stdout
+    assert account["nodes"][0]["tip_hash"] in shown
+    assert "Alice" in shown
+
+
+def test_show_a_block_a_certificate_and_the_stakes(finished: tuple[Path, dict[str, Any]]) -> None:
+    folder, account = finished
+    block = in_json("show", "block", "1", cwd=folder)
+    assert block["hash"] == account["blocks"][0]["hash"]
+    assert in_json("show", "block", "0", cwd=folder)["hash"] == block["parent_hash"]
+    one = block["certificates"][0]
+    certificate = in_json("show", "certificate", one["id"][:10], cwd=folder)
+    assert certificate["id"] == one["id"]
+    assert certificate["payload"]["file"]["name"] == "report.txt"
+    stakes = in_json("show", "stakes", cwd=folder)
+    assert stakes["total"] == 1_000
+    assert {one["name"]: one["staked"] for one in stakes["members"]} == {
+        member["name"]: member["staked"] for member in account["members"]
+    }
+    for part in (["block", "1"], ["block", "0"], ["certificate", one["id"]], ["stakes"]):
+        assert quick("show", *part, cwd=folder).stdout
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "message"),
+    [
+        (["block", "999"], 1, "there is no block 999: the chain ends at"),
+        (["block", "9" * 5000], 1, "there is no block"),
+        (["certificate", "0" * 64], 1, "no certificate's id begins with 0000"),
+        (["certificate", ""], 2, "is not how a certificate's id begins"),
+        (["certificate", "xyz"], 2, "is not how a certificate's id begins"),
+        (["certificate"], 2, "a certificate is named by an id"),
+        (["block"], 2, "a block is named by an index"),
+        (["block", "-1"], 2, "No such option"),
+        (["block", "one"], 2, "is not a block's index"),
+        (["block", "²"], 2, "is not a block's index"),
+        (["stakes", "1"], 2, "takes no index or id"),
+        (["nonsense"], 2, "is not one of"),
+        (["--chain", "nothing.db"], 2, "there is no nothing.db here: make one with tallystick demo"),
+        (["--chain", "."], 2, "is a directory; name the file of a chain"),
+        (["--chain", "report.txt"], 2, "is not a database"),
+    ],
+)
+def test_show_says_what_is_wrong(after: Path, args: list[str], code: int, message: str) -> None:
+    done = quick("show", *args, cwd=after, expect=code)
+    assert message in " ".join(done.stderr.split())
+    assert done.stdout == ""
+
+
+def test_a_prefix_of_several_ids_has_to_be_longer(after: Path) -> None:
+    ids = [
+        one["id"]
+        for index in ("1", "2", "3", "4", "5")
+        for one in in_json("show", "block", index, cwd=after)["certificates"]
+    ]
+    first = next(one[0] for one in ids if sum(other[0] == one[0] for other in ids) > 1)
+    done = quick("show", "certificate", first, cwd=after, expect=2)
+    assert "give more digits" in done.stderr
+
+
+# ---- verify ---------------------------------------------------------------------------------------------------
+
+
+def test_verify_tells_certificate_place_and_proof(finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    folder, account = finished
+    report = in_json("verify", "report.txt", "data.csv", cwd=folder)
+    assert report["log_root"] == account["nodes"][0]["log_root"]
+    first, second = report["files"]
+    assert first["verifies"]
+    assert second["verifies"]
+    (certificate,) = first["certificates"]
+    assert (certificate["issuer"], certificate["block_index"], certificate["position"]) == ("Alice", 1, 0)
+    renamed = tmp_path / "another name.txt"
+    renamed.write_bytes(REPORT)
+    shown = tallystick("verify", str(renamed), cwd=folder).stdout
+    for words in (
+        "every hash, signature and rule checked again",
+        "certified as report.txt",
+        "Alice",
+        certificate["id"],
+    ):
+        assert words in shown
+
+
+def test_one_changed_byte_fails(after: Path) -> None:
+    changed = bytearray(REPORT)
+    changed[len(changed) // 2] ^= 1
+    (after / "report.txt").write_bytes(changed)
+    done = tallystick("verify", "data.csv", "report.txt", cwd=after, expect=1)
+    assert "✓ data.csv is certified" in done.stdout
+    assert "× report.txt: no certificate on this chain covers it" in done.stdout
+    assert "A file of this name is certified with other bytes" in done.stdout
+    report = in_json("verify", "report.txt", cwd=after, expect=1)
+    assert not report["files"][0]["verifies"]
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        ("gone.txt", "there is no file gone.txt"),
+        (".", "is a directory; name the files in it one by one"),
+        ("empty", "is empty: there is nothing to certify or to verify"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_told(after: Path, file: str, message: str) -> None:
+    (after / "empty").touch()
+    for command in ("verify", "demo"):
+        done = quick(command, file, cwd=after, expect=2)
+        assert message in done.stderr
+        assert done.stdout == ""
+
+
+def test_verify_without_a_file_is_wrong_usage(after: Path) -> None:
+    assert "Missing argument" in quick("verify", cwd=after, expect=2).stderr
+
+
+def tamper(path: Path, sql: str) -> None:
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(sql)
+
+
+@pytest.mark.parametrize(
+    ("sql", "message"),
+    [
+        ("UPDATE blocks SET encoded = x'c1' WHERE block_index = 3", "block 3 was altered: [E2]"),
+        ("UPDATE blocks SET encoded = replace(encoded, CAST('File' AS BLOB), CAST('Fake' AS BLOB))", "was altered: ["),
+        ("DELETE FROM blocks WHERE block_index = 2", "block 2 was altered: [B1]"),
+        ("UPDATE payloads SET encoded = x'c1'", "was altered: [E2]"),
+    ],
+)
+def test_a_tampered_chain_fails_and_names_the_rule(after: Path, sql: str, message: str) -> None:
+    tamper(after / CHAIN, sql)
+    for command in (["verify", "report.txt"], ["show"], ["show", "stakes", "--json"]):
+        done = quick(*command, cwd=after, expect=1)
+        assert message in done.stderr
+        assert done.stdout == ""
+
+
+def test_a_truncated_chain_is_told(after: Path) -> None:
+    os.truncate(after / CHAIN, (after / CHAIN).stat().st_size // 2)
+    for command in (["verify", "report.txt"], ["show"]):
+        done = quick(*command, cwd=after, expect=1)
+        assert "is damaged, or only a part of a file; restore it from a copy" in done.stderr
+
+
+def test_a_chain_trimmed_at_its_end_is_still_a_chain_but_covers_less(after: Path) -> None:
+    """Nothing in one copy can show that the chain was longer; the other copies can."""
+    tamper(after / CHAIN, "DELETE FROM blocks WHERE block_index > 1")
+    assert in_json("show", cwd=after)["tip_index"] == 1
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_chain_in_a_folder_that_may_not_be_written_is_read(after: Path) -> None:
+    after.chmod(0o500)
+    try:
+        tallystick("verify", "report.txt", cwd=after)
+        tallystick("demo", "report.txt", "--chain", "new.db", cwd=after, expect=2)
+    finally:
+        after.chmod(0o700)
+
+
+# ---- the command itself ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", [[], ["demo"], ["show"], ["verify"]])
+def test_help_has_an_example_and_the_exit_codes(tmp_path: Path, command: list[str]) -> None:
+    shown = quick(*command, "--help", cwd=tmp_path).stdout
+    assert "Example" in shown
+    assert "tallystick demo" in shown or f"tallystick {command[0]}" in shown
+    assert "Exit codes: 0" in shown
+
+
+def test_version(tmp_path: Path) -> None:
+    assert tallystick("--version", cwd=tmp_path).stdout.startswith("tallystick 0.")
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["nonsense"],
+        ["demo", "--nodes", "1"],
+        ["demo", "--nodes", "51"],
+        ["demo", "--seed", "-1"],
+        ["demo", "--speed", "-1"],
+    ],
+)
+def test_wrong_usage_ends_with_2(tmp_path: Path, args: list[str]) -> None:
+    assert quick(*args, cwd=tmp_path, expect=2).stdout == ""
+    assert not (tmp_path / CHAIN).exists()
+
+
+def test_the_installed_command_is_the_same(tmp_path: Path) -> None:
+    script = Path(sys.executable).with_name("tallystick")
+    done = subprocess.run([script, "--version"], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert done.stdout == tallystick("--version", cwd=tmp_path).stdout

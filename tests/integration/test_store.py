@@ -1,0 +1,461 @@
+"""The store: it keeps what it was given, all at once or not at all, and finds out when somebody changed it."""
+
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+from tests.builders import (
+    ADA,
+    BEN,
+    GENESIS,
+    MEMBERS,
+    STRANGER,
+    Scribe,
+    agreement_of,
+    assert_agreed,
+    found,
+    network_of,
+    payload,
+    sign_anything,
+    statement,
+    statements,
+    with_payload,
+)
+
+from tallystick.host.checked_chain import CheckedChain
+from tallystick.host.errors import DamagedStore, StoreError
+from tallystick.host.file_statement import FileStatement, file_payload
+from tallystick.host.store import Store
+from tallystick.ledger.block import Block, sign_block
+from tallystick.ledger.certificate import Payload
+from tallystick.ledger.encoding import encode
+from tallystick.ledger.errors import Rule
+from tallystick.ledger.messages import Entry
+from tallystick.node.archive import Archive, MemoryArchive
+
+FILE = FileStatement("report.pdf", 3, bytes(range(32)))
+SALT = bytes(32)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "chain.db"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[Store]:
+    with Store.create(path, GENESIS) as store:
+        yield store
+
+
+def execute(path: Path, sql: str, *values: object) -> None:
+    """What somebody with a SQLite tool does behind the store's back."""
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(sql, values)
+
+
+def blocks_of(archive: Archive) -> list[bytes]:
+    return [block.encoded for block in archive.blocks()]
+
+
+def certified_file(salt: bytes = SALT) -> Entry:
+    about = file_payload(FILE, salt)
+    return Entry(statement("File report.pdf", payload=about), about)
+
+
+# ---- what every archive keeps ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["memory", "store"])
+def archive(request: pytest.FixtureRequest) -> Archive:
+    return MemoryArchive() if request.param == "memory" else request.getfixturevalue("store")
+
+
+def test_an_archive_gives_back_blocks_in_order_and_payloads_by_hash(archive: Archive) -> None:
+    scribe, entry = Scribe(), with_payload("one")
+    archive.append(scribe.forge(entry.certificate), [entry.payload])
+    for block in scribe.forge_many(150):
+        archive.append(block, [])
+    assert blocks_of(archive) == [block.encoded for block in scribe.blocks]
+    assert [block.index for block in archive.blocks(149)] == [149, 150, 151]
+    assert list(archive.blocks(152)) == []
+    assert archive.payload(entry.payload.hash()) == entry.payload
+    assert archive.payload(bytes(32)) is None
+
+
+def test_an_archive_keeps_late_payloads_and_forgets_erased_ones(archive: Archive) -> None:
+    scribe, entry = Scribe(), with_payload("one")
+    archive.append(scribe.forge(entry.certificate), [])
+    archive.keep_payload(entry.payload)
+    archive.keep_payload(entry.payload)
+    assert archive.payload(entry.payload.hash()) == entry.payload
+    archive.erase_payload(entry.payload.hash())
+    assert archive.payload(entry.payload.hash()) is None
+    assert list(archive.erased()) == [entry.payload.hash()]
+
+
+# ---- what the store adds --------------------------------------------------------------------------------------
+
+
+def test_everything_is_there_after_closing_and_opening_again(path: Path) -> None:
+    scribe, entry, erased = Scribe(), with_payload("kept"), with_payload("erased")
+    with Store.create(path, GENESIS) as store:
+        store.append(scribe.forge(entry.certificate, erased.certificate), [entry.payload, erased.payload])
+        store.erase_payload(erased.payload.hash())
+        store.remember_names({ADA.public_key: "Ada"})
+    assert not path.with_name("chain.db-wal").exists(), "a closed chain is one file, fit to be copied"
+    with Store.open(path, GENESIS.ledger_id, read_only=True) as store:
+        assert store.genesis == GENESIS
+        assert store.tip_index == 1
+        assert blocks_of(store) == [scribe.blocks[0].encoded]
+        assert store.payload(entry.payload.hash()) == entry.payload
+        assert list(store.erased()) == [erased.payload.hash()]
+        assert store.names() == {ADA.public_key: "Ada"}
+
+
+def test_a_node_that_crashed_goes_on_from_its_store(store: Store, seed: int) -> None:
+    network = network_of(seed, names=())
+    for name, member in MEMBERS.items():
+        network.add(name, agreement_of(member), archive=store if name == "ada" else None)
+    network.connect_all()
+    certificates = statements(40)
+    for certificate in certificates[:20]:
+        network.submit("ada", Entry(certificate))
+    network.run_until_quiet()
+    network.crash("ada")
+    network.run_for(1_000)
+    network.restart("ada")
+    for certificate in certificates[20:]:
+        network.submit("ada", Entry(certificate))
+    network.run_until_quiet()
+    assert_agreed(network, *certificates)
+    assert CheckedChain(store).state.tip == network.hosts["ada"].node.state.tip
+
+
+def test_a_block_that_does_not_come_next_changes_nothing(store: Store) -> None:
+    first, second, third = Scribe().forge_many(3)
+    store.append(first, [])
+    for wrong in (first, third):
+        with pytest.raises(StoreError, match="does not come next"):
+            store.append(wrong, [])
+    assert store.tip_index == 1
+    store.append(second, [])
+    assert blocks_of(store) == [first.encoded, second.encoded]
+
+
+def test_a_block_is_kept_with_all_its_payloads_or_not_at_all(store: Store) -> None:
+    entry = with_payload("one")
+    block = Scribe().forge(entry.certificate)
+
+    def breaking_off() -> Iterator[Payload]:
+        yield entry.payload
+        raise RuntimeError("the process is in trouble")
+
+    with pytest.raises(RuntimeError):
+        store.append(block, breaking_off())
+    assert store.tip_index == 0
+    assert blocks_of(store) == []
+    assert store.payload(entry.payload.hash()) is None
+    store.append(block, [entry.payload])
+    assert blocks_of(store) == [block.encoded]
+
+
+def test_a_full_disk_is_told_and_changes_nothing(store: Store) -> None:
+    scribe = Scribe()
+    store.append(scribe.forge(), [])
+    store._connection.execute("PRAGMA max_page_count = 1")
+    big = Payload(SALT, "text/plain", bytes(60_000))
+    with pytest.raises(StoreError, match="disk is full; make room"):
+        store.append(scribe.forge(statement("big", payload=big)), [big])
+    assert store.tip_index == 1
+    assert len(blocks_of(store)) == 1
+
+
+def test_erased_bytes_are_not_left_in_the_file_nor_taken_again(path: Path) -> None:
+    secret = Payload(SALT, "text/plain", b"born on 1 April 1970 " * 400)
+    with Store.create(path, GENESIS) as store:
+        store.append(Scribe().forge(statement("diploma", payload=secret)), [secret])
+        assert any(b"1 April 1970" in file.read_bytes() for file in path.parent.iterdir())
+        store.erase_payload(secret.hash())
+        assert not any(b"1 April 1970" in file.read_bytes() for file in path.parent.iterdir())
+        store.keep_payload(secret)
+        assert store.payload(secret.hash()) is None
+        CheckedChain(store)
+
+
+def test_block_by_index(store: Store) -> None:
+    for block in Scribe().forge_many(3):
+        store.append(block, [])
+    second = store.block(2)
+    assert second is not None
+    assert second.index == 2
+    assert store.block(0) is store.block(4) is store.block(-1) is None
+
+
+# ---- the index of files ---------------------------------------------------------------------------------------
+
+
+def test_a_file_is_found_by_its_hash_whenever_its_payload_came(store: Store) -> None:
+    scribe, early, late = Scribe(), certified_file(), certified_file(bytes([1]) * 32)
+    store.append(scribe.forge(statement("something else"), early.certificate), [early.payload])
+    store.append(scribe.forge(late.certificate), [])
+    assert store.find_file(FILE) == [(1, 1, early.payload.hash())]
+    store.keep_payload(late.payload)
+    both = [(1, 1, early.payload.hash()), (2, 0, late.payload.hash())]
+    assert store.find_file(FILE) == both
+    execute(store.path, "DELETE FROM files")
+    assert store.find_file(FILE) == []
+    store.rebuild_index()
+    assert store.find_file(FILE) == both
+    store.erase_payload(early.payload.hash())
+    assert store.find_file(FILE) == both[1:]
+
+
+def test_a_payload_that_only_claims_to_be_about_a_file_is_kept_and_not_indexed(store: Store) -> None:
+    odd = Payload(SALT, "application/vnd.tallystick.file", b"not a file statement")
+    store.append(Scribe().forge(statement("odd", payload=odd)), [odd])
+    assert store.payload(odd.hash()) == odd
+    assert CheckedChain(store).files == []
+
+
+# ---- files that are no store ----------------------------------------------------------------------------------
+
+
+def a_store(path: Path) -> None:
+    with Store.create(path, GENESIS) as store:
+        for block in Scribe().forge_many(3):
+            store.append(block, [])
+
+
+def other_version(path: Path) -> None:
+    a_store(path)
+    execute(path, "PRAGMA user_version = 99")
+
+
+def without_a_table(path: Path) -> None:
+    a_store(path)
+    execute(path, "DROP TABLE blocks")
+
+
+def without_genesis(path: Path) -> None:
+    a_store(path)
+    execute(path, "DELETE FROM genesis")
+
+
+def odd_genesis(path: Path) -> None:
+    a_store(path)
+    execute(path, "UPDATE genesis SET encoded = x'00'")
+
+
+def truncated(path: Path) -> None:
+    a_store(path)
+    os.truncate(path, path.stat().st_size // 2)
+
+
+UNUSABLE: list[tuple[Callable[[Path], object], str]] = [
+    (lambda path: None, "there is no file .*; check its name"),
+    (lambda path: path.mkdir(), "is a directory; name the file of a chain"),
+    (os.mkfifo, "is not a regular file"),
+    (lambda path: path.write_bytes(b""), "is empty; name the file of a chain"),
+    (lambda path: path.write_text("Dear diary, today I did nothing at all."), "is not a database"),
+    (lambda path: path.write_bytes(b"SQLite format 3\x00" + b"\xff" * 5000), "is damaged, or only a part"),
+    (lambda path: execute(path, "CREATE TABLE songs (title)"), "is the database of another program"),
+    (other_version, "has format 99, this program knows format 1"),
+    (truncated, "is damaged, or only a part of a file; restore it from a copy"),
+    (without_a_table, "is damaged"),
+    (without_genesis, "its genesis is missing"),
+    (odd_genesis, r"its genesis was altered: \[E2\]"),
+]
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+@pytest.mark.parametrize(("make", "message"), UNUSABLE)
+def test_what_is_no_store_is_refused_with_advice(
+    path: Path, make: Callable[[Path], object], message: str, read_only: bool
+) -> None:
+    make(path)
+    before = path.read_bytes() if path.is_file() else None
+    with pytest.raises(StoreError, match=message):
+        Store.open(path, read_only=read_only)
+    assert (path.read_bytes() if path.is_file() else None) == before
+
+
+def test_another_ledgers_store_is_refused(path: Path) -> None:
+    a_store(path)
+    with pytest.raises(StoreError, match=r"holds the ledger 'test' .* not the one asked for"):
+        Store.open(path, found(ADA).ledger_id)
+
+
+def test_an_existing_file_is_never_made_anew(path: Path) -> None:
+    path.write_text("mine")
+    with pytest.raises(StoreError, match="exists already; name another file"):
+        Store.create(path, GENESIS)
+    assert path.read_text() == "mine"
+
+
+def test_a_store_in_a_folder_that_is_not_there_is_refused(path: Path) -> None:
+    with pytest.raises(StoreError, match=r"cannot be made: .*; name a file in a folder that exists"):
+        Store.create(path / "chain.db", GENESIS)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_store_that_may_not_be_written_says_so(path: Path) -> None:
+    a_store(path)
+    path.chmod(0o400)
+    with pytest.raises(StoreError, match="may not be written by you"):
+        Store.open(path)
+
+
+def test_a_store_opened_to_read_cannot_be_written(path: Path) -> None:
+    a_store(path)
+    with Store.open(path, read_only=True) as store, pytest.raises(StoreError, match="may not be written"):
+        store.keep_payload(payload())
+
+
+def test_a_store_that_another_process_writes_to_says_so(store: Store) -> None:
+    store._connection.execute("PRAGMA busy_timeout = 10")
+    with closing(sqlite3.connect(store.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreError, match="in use by another process; try again"):
+            store.append(Scribe().forge(), [])
+        other.execute("ROLLBACK")
+    store.append(Scribe().forge(), [])
+
+
+def test_a_store_in_use_is_not_deleted(path: Path) -> None:
+    a_store(path)
+    with Store.open(path) as mine:
+        mine.keep_payload(payload())
+        other = Store.open(path)
+        other._connection.execute("PRAGMA busy_timeout = 10")
+        with pytest.raises(StoreError, match="in use by another process"):
+            other.delete()
+        other.close()
+        assert mine.payload(payload().hash()) == payload()
+    Store.open(path).delete()
+    assert list(path.parent.iterdir()) == []
+
+
+# ---- a store that somebody changed ----------------------------------------------------------------------------
+
+
+def kept(path: Path) -> tuple[Scribe, Entry]:
+    """A store of three blocks; the second has a certificate with a payload."""
+    scribe, entry = Scribe(), with_payload("diploma")
+    with Store.create(path, GENESIS) as store:
+        store.append(scribe.forge(), [])
+        store.append(scribe.forge(entry.certificate, statement("more")), [entry.payload])
+        store.append(scribe.forge(), [])
+    return scribe, entry
+
+
+def put(path: Path, block: Block) -> None:
+    execute(path, "UPDATE blocks SET encoded = ? WHERE block_index = 2", block.encoded)
+
+
+def resigned(block: Block, **changes: object) -> Block:
+    return sign_block(replace(block.header, **changes), block.certificates, STRANGER)
+
+
+TAMPERINGS: list[tuple[str, Callable[[Path, Block], None], Rule]] = [
+    ("garbage", lambda path, _: execute(path, "UPDATE blocks SET encoded = x'c1' WHERE block_index = 2"), Rule.E2),
+    ("text", lambda path, _: execute(path, "UPDATE blocks SET encoded = 'hello' WHERE block_index = 2"), Rule.E2),
+    ("too long", lambda path, _: execute(path, "UPDATE blocks SET encoded = zeroblob(2000000)"), Rule.E1),
+    (
+        "trailing byte",
+        lambda path, block: execute(path, "UPDATE blocks SET encoded = ? WHERE block_index = 2", block.encoded + b"\0"),
+        Rule.E2,
+    ),
+    ("row gone", lambda path, _: execute(path, "DELETE FROM blocks WHERE block_index = 2"), Rule.B1),
+    (
+        "rows exchanged",
+        lambda path, _: execute(path, "UPDATE blocks SET encoded = (SELECT encoded FROM blocks WHERE block_index = 1)"),
+        Rule.B1,
+    ),
+    (
+        "subject changed",
+        lambda path, block: put(
+            path, replace(block, certificates=(replace(block.certificates[0], subject="x"), *block.certificates[1:]))
+        ),
+        Rule.B7,
+    ),
+    ("certificate gone", lambda path, block: put(path, replace(block, certificates=block.certificates[:1])), Rule.B7),
+    ("signature changed", lambda path, block: put(path, replace(block, signature=bytes(64))), Rule.B3),
+    (
+        "another's signature",
+        lambda path, block: put(path, replace(block, signature=resigned(block).signature)),
+        Rule.B3,
+    ),
+    (
+        "forged by a stranger",
+        lambda path, block: put(path, resigned(block, forger=STRANGER.public_key)),
+        Rule.B4,
+    ),
+    (
+        "other parent",
+        lambda path, block: put(path, resigned(block, forger=STRANGER.public_key, parent_hash=bytes(32))),
+        Rule.B2,
+    ),
+    (
+        "other genesis",
+        lambda path, _: execute(path, "UPDATE genesis SET encoded = ?", encode(found(ADA, BEN))),
+        Rule.B10,
+    ),
+    (
+        "payload changed",
+        lambda path, _: execute(path, "UPDATE payloads SET encoded = ?", encode(payload("x"))),
+        Rule.C3,
+    ),
+    ("payload garbage", lambda path, _: execute(path, "UPDATE payloads SET encoded = x'c1'"), Rule.E2),
+]
+
+
+@pytest.mark.parametrize(("tamper", "rule"), [pytest.param(how, rule, id=name) for name, how, rule in TAMPERINGS])
+def test_a_tampered_row_is_found_and_named_with_its_rule(
+    path: Path, tamper: Callable[[Path, Block], None], rule: Rule
+) -> None:
+    scribe, _ = kept(path)
+    tamper(path, scribe.blocks[1])
+    with Store.open(path, read_only=True) as store, pytest.raises(DamagedStore, match=r"altered: \[") as caught:
+        CheckedChain(store)
+    assert caught.value.refused is not None
+    assert caught.value.refused.rule is rule, caught.value
+
+
+def test_a_certificate_signed_by_another_is_found_even_in_a_well_forged_block(path: Path) -> None:
+    scribe = Scribe()
+    false = sign_anything(statement("not Ada's"), STRANGER)
+    with Store.create(path, GENESIS) as store:
+        store.append(scribe.forge(false), [])
+        with pytest.raises(DamagedStore, match=r"block 1 .*\[B5\].*\[C1\]"):
+            CheckedChain(store)
+
+
+def test_every_changed_byte_of_the_kept_blocks_is_found(path: Path) -> None:
+    kept(path)
+    with closing(sqlite3.connect(path)) as connection:
+        (encoded,) = connection.execute("SELECT encoded FROM blocks WHERE block_index = 2").fetchone()
+    for place in range(0, len(encoded), 7):
+        changed = bytearray(encoded)
+        changed[place] ^= 1
+        execute(path, "UPDATE blocks SET encoded = ? WHERE block_index = 2", bytes(changed))
+        with Store.open(path, read_only=True) as store, pytest.raises(DamagedStore):
+            CheckedChain(store)
+
+
+def test_a_checked_chain_proves_that_a_file_is_on_it(path: Path) -> None:
+    scribe, entry = Scribe(), certified_file()
+    with Store.create(path, GENESIS) as store:
+        store.append(scribe.forge(*statements(5)), [])
+        store.append(scribe.forge(statement("first"), entry.certificate), [entry.payload])
+        checked = CheckedChain(store)
+        assert checked.log_root == scribe.state.log.root()
+        (coverage,) = checked.covering(replace(FILE, name="renamed.pdf"))
+        assert coverage.found.certificate == entry.certificate
+        assert coverage.leaf_index == 6
+        assert checked.covering(replace(FILE, sha256=bytes(32))) == []
+        assert checked.covering(replace(FILE, size_bytes=4)) == []

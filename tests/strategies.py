@@ -1,0 +1,88 @@
+"""Hypothesis strategies for what travels and what is signed; signatures are arbitrary bytes."""
+
+import msgspec
+from hypothesis import strategies as st
+
+from tallystick.ledger.block import Block, Header
+from tallystick.ledger.certificate import Payload, StakingOperation, Statement
+from tallystick.ledger.messages import (
+    MAX_RANGE_BLOCKS,
+    BlockRequest,
+    Blocks,
+    CertificateRequest,
+    Certificates,
+    Entry,
+    NewBlock,
+    PayloadRequest,
+    Payloads,
+    Status,
+)
+from tallystick.ledger.params import MAX_INDEX, MAX_TIMESTAMP_MS, MAX_TOKENS
+
+digests = st.binary(min_size=32, max_size=32)
+signatures = st.binary(min_size=64, max_size=64)
+times = st.integers(0, MAX_TIMESTAMP_MS)
+indexes = st.integers(0, MAX_INDEX)
+texts = st.text(st.characters(exclude_categories=["Cc", "Cs"]), max_size=40)
+payloads = st.builds(Payload, salt=digests, media_type=texts, content=st.binary(max_size=300))
+certificates = st.one_of(
+    st.builds(
+        Statement,
+        issuer=digests,
+        timestamp_ms=times,
+        subject=texts,
+        payload_hash=st.none() | digests,
+        signature=signatures,
+    ),
+    st.builds(
+        StakingOperation,
+        issuer=digests,
+        timestamp_ms=times,
+        subject=texts,
+        payload_hash=st.none() | digests,
+        amount=st.integers(-MAX_TOKENS, MAX_TOKENS),
+        signature=signatures,
+    ),
+)
+headers = st.builds(
+    Header,
+    version=st.integers(1, 255),
+    ledger_id=digests,
+    index=indexes,
+    view=indexes,
+    parent_hash=digests,
+    timestamp_ms=times,
+    forger=digests,
+    certificates_hash=digests,
+    nonce=st.integers(0, 2**63 - 1),
+)
+blocks = st.builds(
+    Block, header=headers, signature=signatures, certificates=st.lists(certificates, max_size=3).map(tuple)
+)
+
+
+def _some(strategy, **bounds):
+    return st.lists(strategy, max_size=4, **bounds).map(tuple)
+
+
+messages = st.one_of(
+    st.builds(Status, ledger_id=digests, tip_index=indexes, tip_hash=digests, waiting=_some(digests)),
+    st.builds(
+        Certificates,
+        entries=_some(st.builds(Entry, certificate=certificates, payload=st.none() | payloads), min_size=1),
+    ),
+    st.builds(CertificateRequest, ids=_some(digests)),
+    st.builds(NewBlock, block=blocks),
+    st.builds(BlockRequest, start=indexes, count=st.integers(1, MAX_RANGE_BLOCKS)),
+    st.builds(Blocks, start=indexes, blocks=_some(blocks)),
+    st.builds(PayloadRequest, hashes=_some(digests)),
+    st.builds(Payloads, payloads=_some(payloads)),
+)
+
+_plain = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | digests | signatures | texts,
+    lambda inner: st.lists(inner, max_size=9) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=25,
+)
+messagepack = _plain.map(msgspec.msgpack.encode)
+"""MessagePack of any shape."""

@@ -1,0 +1,197 @@
+"""The certificate box: bounded, in order of arrival, and any prefix of it legal in a block."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.builders import (
+    ADA,
+    BEN,
+    GENESIS,
+    MEMBERS,
+    STRANGER,
+    Scribe,
+    payload,
+    refuses,
+    staking,
+    statement,
+    statements,
+    with_payload,
+)
+
+from tallystick.ledger.encoding import encode
+from tallystick.ledger.errors import Refused, Rule
+from tallystick.ledger.messages import Entry
+from tallystick.ledger.params import MAX_BLOCK_BYTES
+from tallystick.node.certificate_box import CertificateBox
+from tallystick.node.limits import Limits
+
+STAKES = GENESIS.stakes()
+
+
+def box_of(*certificates, stakes=STAKES, **limits):
+    box = CertificateBox(Limits(**limits), stakes)
+    for place, certificate in enumerate(certificates):
+        box.add(Entry(certificate), place)
+    return box
+
+
+def contents(box):
+    return [one.encoded for one in box], len(box), box.size_bytes, box.oldest_ms(), box.ids(100)
+
+
+def assert_refused(rule, box, entry):
+    before = contents(box)
+    with refuses(rule):
+        box.add(entry if isinstance(entry, Entry) else Entry(entry), 9)
+    assert contents(box) == before
+
+
+def test_certificates_wait_in_order_of_arrival():
+    one, two, three = statements(3)
+    box = box_of(two, one, three)
+    assert list(box) == [two, one, three]
+    assert box.ids(2) == (two.id, one.id)
+    assert (len(box), box.oldest_ms()) == (3, 0)
+    assert box.get(one.id) == Entry(one)
+    assert one.id in box
+    box.settle([two], STAKES)
+    assert (len(box), box.oldest_ms()) == (2, 1)
+    assert box.get(two.id) is None
+    assert box_of().oldest_ms() is None
+
+
+def test_a_certificate_waits_once():
+    box = box_of(statement(), staking(5))
+    assert_refused(Rule.C4, box, statement())
+    assert_refused(Rule.C4, box, staking(5))
+
+
+def test_a_full_box_takes_no_more_until_a_block_empties_it():
+    box = box_of(*statements(3), box_certificates=3)
+    assert_refused(Rule.C6, box, statement("a fourth"))
+    box.settle(statements(1), STAKES)
+    box.add(Entry(statement("a fourth")), 9)
+
+
+def test_bytes_are_bounded_payloads_included():
+    entry = with_payload("covered")
+    size = len(entry.certificate.encoded) + len(encode(entry.payload))
+    box = box_of(box_bytes=size)
+    box.add(entry, 0)
+    assert box.size_bytes == size
+    assert_refused(Rule.C6, box, statement())
+    assert_refused(Rule.C6, box_of(box_bytes=size - 1), entry)
+
+
+def test_one_issuer_cannot_fill_the_box():
+    box = box_of(*statements(2, ADA), box_certificates_per_issuer=2)
+    assert_refused(Rule.C7, box, statement("more of Ada's"))
+    box.add(Entry(statement("Ben's", BEN)), 0)
+    box.settle(statements(1, ADA), STAKES)
+    box.add(Entry(statement("more of Ada's")), 0)
+
+
+@pytest.mark.parametrize(
+    ("waiting", "operation", "rule"),
+    [
+        ([], staking(0), Rule.S1),
+        ([], staking(1_001), Rule.S2),
+        ([staking(600)], staking(401, at_ms=1), Rule.S2),
+        ([staking(1_000), staking(-1_000, at_ms=1)], staking(1_001, at_ms=2), Rule.S2),
+        ([], staking(-101), Rule.S3),
+        ([staking(-60)], staking(-41, at_ms=1), Rule.S3),
+        ([], staking(1, STRANGER), Rule.S2),
+        ([staking(-100, member) for member in list(MEMBERS.values())[1:]], staking(-100), Rule.S4),
+    ],
+    ids=[
+        "zero",
+        "too much",
+        "too much with what waits",
+        "moved to and fro",
+        "not staked",
+        "twice",
+        "nothing",
+        "the last",
+    ],
+)
+def test_staking_operations_are_judged_as_if_all_before_them_were_forged(waiting, operation, rule):
+    assert_refused(rule, box_of(*waiting), operation)
+
+
+def test_the_next_block_takes_what_waited_longest_and_fits():
+    assert box_of(*statements(5)).first(3) == statements(3)
+    assert box_of(*statements(2)).first(3) == statements(2)
+    long = [statement("\U0001f600" * 250 + f"{number:05}") for number in range(1_000)]
+    chosen = box_of(*long).first(1_000)
+    assert len(long) > len(chosen) > 0
+    assert MAX_BLOCK_BYTES - 4_096 < len(Scribe().draft(*chosen).encoded) <= MAX_BLOCK_BYTES
+
+
+def test_a_block_takes_its_certificates_out_of_the_box_and_leaves_the_rest():
+    covered = with_payload("covered")
+    box = box_of(*statements(2), staking(5))
+    box.add(covered, 0)
+    payloads, left = box.settle([statement("statement 1"), covered.certificate, statement("unheard of")], STAKES)
+    assert payloads == {covered.certificate.payload_hash: covered.payload}
+    assert left == []
+    assert list(box) == [statement("statement 0"), staking(5)]
+    assert box.size_bytes == sum(len(one.encoded) for one in box)
+
+
+def test_staking_operations_that_a_block_made_illegal_leave_the_box():
+    box = box_of(staking(600), statement(), staking(300, at_ms=1), staking(50, BEN))
+    scribe = Scribe()
+    scribe.forge(staking(500, at_ms=2))
+    _, left = box.settle(scribe.blocks[0].certificates, scribe.state.stakes)
+    assert [refused.rule for refused in left] == [Rule.S2]
+    assert list(box) == [statement(), staking(300, at_ms=1), staking(50, BEN)]
+    assert_refused(Rule.S2, box, staking(201, at_ms=3))
+    box.add(Entry(staking(200, at_ms=3)), 0)
+
+
+def test_an_erased_payload_leaves_and_its_certificates_stay():
+    covered = with_payload("covered")
+    again = statement("covers the same", BEN, payload=covered.payload)
+    other = with_payload("other")
+    box = box_of()
+    for entry in (covered, Entry(again, covered.payload), other):
+        box.add(entry, 0)
+    before = box.size_bytes
+    box.erase_payload(payload("covered").hash())
+    assert box.get(covered.certificate.id) == Entry(covered.certificate)
+    assert box.get(again.id) == Entry(again)
+    assert box.get(other.certificate.id) == other
+    assert box.size_bytes == before - 2 * len(encode(covered.payload))
+    assert box.settle([covered.certificate, again], STAKES) == ({}, [])
+
+
+steps = st.lists(
+    st.tuples(st.sampled_from(["add", "add", "add", "settle"]), st.integers(0, 15), st.integers(-200, 1_100)),
+    max_size=25,
+)
+
+
+@given(steps)
+def test_every_prefix_of_the_box_is_legal_and_its_account_is_right(moves):
+    members = [*MEMBERS.values(), STRANGER]
+    scribe = Scribe()
+    limits = Limits(box_certificates=8, box_certificates_per_issuer=4)
+    box = CertificateBox(limits, scribe.state.stakes)
+    for number, (move, pick, amount) in enumerate(moves):
+        issuer = members[pick % len(members)]
+        certificate = staking(amount, issuer, number) if pick % 3 else statement(f"{pick}", issuer)
+        if move == "settle":
+            count = pick % (len(box) + 1)
+            block = scribe.forge(*box.first(count)) if count else scribe.forge(statement(f"block {number}"))
+            box.settle(block.certificates, scribe.state.stakes)
+        else:
+            before = contents(box)
+            try:
+                if scribe.chain.place_of(certificate.id) is None:
+                    box.add(Entry(certificate), number)
+            except Refused:
+                assert contents(box) == before
+        assert len(box) <= limits.box_certificates
+        assert box.size_bytes == sum(len(one.encoded) for one in box)
+        for count in range(1, len(box) + 1):
+            scribe.chain.after(scribe.draft(*box.first(count)), None)

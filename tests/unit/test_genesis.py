@@ -1,0 +1,148 @@
+"""The genesis: what it must hold, and that its id depends on all of it."""
+
+import pytest
+from msgspec.structs import replace
+from tests.builders import ADA, BEN, GENESIS, MEMBERS, START_MS, found, refuses
+from tests.curve import TORSION, encoded
+
+from tallystick.ledger.block import genesis_block
+from tallystick.ledger.encoding import digest, encode
+from tallystick.ledger.errors import Rule
+from tallystick.ledger.genesis import Allotment, decode_genesis, make_genesis
+from tallystick.ledger.params import MAX_TOKENS, Params
+
+
+def allotment(member=ADA.public_key, free=10, staked=10):
+    return Allotment(member, free, staked)
+
+
+def decode(**changes):
+    return decode_genesis(encode(replace(GENESIS, **changes)))
+
+
+def test_the_id_is_the_hash_of_the_genesis_and_block_0_carries_it():
+    assert GENESIS.ledger_id == digest(encode(GENESIS)) == decode_genesis(encode(GENESIS)).ledger_id
+    block = genesis_block(GENESIS)
+    assert (block.index, block.header.ledger_id, block.header.timestamp_ms) == (0, GENESIS.ledger_id, START_MS)
+    assert block.certificates == ()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(GENESIS, name="other"),
+        replace(GENESIS, created_ms=START_MS + 1),
+        replace(GENESIS, params=Params()),
+        replace(GENESIS, allotments=GENESIS.allotments[1:]),
+        found(free=1_001),
+        found(staked=101),
+    ],
+    ids=["name", "time", "params", "members", "free tokens", "stakes"],
+)
+def test_every_field_changes_the_ledgers_id(other):
+    assert other.ledger_id != GENESIS.ledger_id
+    assert genesis_block(other).hash != genesis_block(GENESIS).hash
+
+
+def test_members_come_in_any_order_and_stand_in_one():
+    allotments = [allotment(member.public_key) for member in MEMBERS.values()]
+    assert make_genesis("n", 0, allotments) == make_genesis("n", 0, allotments[::-1])
+    assert GENESIS.stakes().total == 4 * 1_100
+    assert GENESIS.stakes().total_staked == 400
+
+
+def test_members_are_distinct_and_in_order():
+    with refuses(Rule.G1):
+        make_genesis("n", 0, [allotment(free=1), allotment(free=2)])
+    with refuses(Rule.G1):
+        decode(allotments=GENESIS.allotments[::-1])
+    with refuses(Rule.G1):
+        decode(allotments=(*GENESIS.allotments, GENESIS.allotments[-1]))
+
+
+@pytest.mark.parametrize("key", [encoded(point) for point in TORSION] + [b"\x02" + bytes(31)], ids=bytes.hex)
+def test_a_member_whose_key_could_sign_anything_is_refused(key):
+    with refuses(Rule.K1):
+        make_genesis("n", 0, [allotment(), allotment(key)])
+
+
+@pytest.mark.parametrize(
+    "allotments",
+    [
+        [],
+        [allotment(staked=0)],
+        [allotment(free=MAX_TOKENS)],
+        [allotment(), allotment(BEN.public_key, MAX_TOKENS - 29)],
+    ],
+    ids=["nobody", "nothing staked", "too many of one", "too many together"],
+)
+def test_tokens_are_staked_and_bounded(allotments):
+    with refuses(Rule.G2):
+        make_genesis("n", 0, allotments)
+
+
+def test_a_ledger_may_hold_as_many_tokens_as_the_bound():
+    assert make_genesis("n", 0, [allotment(free=MAX_TOKENS - 10)]).stakes().total == MAX_TOKENS
+
+
+def test_the_course_may_begin_without_stake():
+    assert make_genesis("course", 0, [], Params(mint_freely=True)).stakes().total == 0
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"free": -1},
+        {"staked": -1},
+        {"free": MAX_TOKENS + 1},
+        {"free": 1.5},
+        {"staked": True},
+        {"member": bytes(31)},
+        {"member": "ada"},
+    ],
+    ids=str,
+)
+def test_an_allotment_out_of_bounds_is_refused(wrong):
+    with refuses(Rule.E2):
+        make_genesis("n", 0, [replace(allotment(), **wrong)])
+
+
+@pytest.mark.parametrize("name", ["", "x" * 65, "a\nb", "\x00", 5, None], ids=repr)
+def test_a_name_is_a_short_line_of_text(name):
+    with refuses(Rule.E2):
+        make_genesis(name, 0, [allotment()])
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"forge_at_certificates": 0},
+        {"forge_at_certificates": 8193},
+        {"max_block_certificates": 0},
+        {"min_block_certificates": 2},
+        {"forge_after_ms": -1},
+        {"block_ahead_ms": 0.5},
+        {"certificate_ahead_ms": "soon"},
+        {"mint_freely": 1},
+    ],
+    ids=str,
+)
+def test_parameters_out_of_bounds_are_refused(params):
+    with refuses(Rule.E2):
+        found(**params)
+
+
+def test_a_later_version_is_refused():
+    with refuses(Rule.E4):
+        decode(version=2)
+    for version in (0, 256, -1):
+        with refuses(Rule.E2):
+            decode(version=version)
+
+
+def test_an_oversized_genesis_is_refused():
+    many = [Allotment(number.to_bytes(32, "big"), 1, 1) for number in range(4097)]
+    with refuses(Rule.E2):
+        make_genesis("n", 0, many)
+    with refuses(Rule.E1):
+        decode_genesis(bytes(1024 * 1024 + 1))

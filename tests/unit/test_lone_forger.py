@@ -1,0 +1,56 @@
+"""The lone-forger rule: one entitled forger an index, in one view."""
+
+from tests.builders import ADA, LEDGER, MEMBERS, START_MS, Scribe, refuses, statement
+
+from tallystick.consensus.lone_forger import LoneForger
+from tallystick.consensus.proof_of_stake import ProofOfStake
+from tallystick.consensus.proof_of_work import ProofOfWork
+from tallystick.ledger.block import check_block_alone
+from tallystick.ledger.errors import Rule
+from tallystick.ledger.keys import is_signed
+
+
+def test_the_drawn_forger_makes_a_block_that_everybody_accepts():
+    scribe = Scribe()
+    forger = LoneForger(ProofOfStake(), scribe.forger())
+    assert forger.may_forge(scribe.state)
+    block = forger.forge(START_MS + 7, scribe.state, [statement()])
+    check_block_alone(block, LEDGER)
+    assert is_signed(block.header.signed_bytes(), block.signature, scribe.forger().public_key)
+    assert (block.header.timestamp_ms, block.certificates) == (START_MS + 7, (statement(),))
+    scribe.chain.append(block, START_MS + 7)
+
+
+def test_a_block_is_later_than_its_parent_though_the_clock_is_not():
+    scribe = Scribe()
+    block = LoneForger(ProofOfStake(), scribe.forger()).forge(START_MS - 5_000, scribe.state, [statement()])
+    assert block.header.timestamp_ms == START_MS + 1
+
+
+def test_who_is_not_drawn_may_not_forge():
+    scribe = Scribe()
+    may = [LoneForger(ProofOfStake(), member).may_forge(scribe.state) for member in MEMBERS.values()]
+    assert may.count(True) == 1
+
+
+def test_a_node_without_a_wallet_judges_and_never_forges():
+    onlooker, scribe = LoneForger(ProofOfStake()), Scribe()
+    assert not onlooker.may_forge(scribe.state)
+    assert onlooker.forge(START_MS, scribe.state, [statement()]) is None
+    onlooker.check_forger(scribe.state, scribe.draft(statement()).header)
+
+
+def test_there_is_no_second_view():
+    scribe = Scribe()
+    for view in (0, 2, 2**53 - 1):
+        with refuses(Rule.B4):
+            LoneForger(ProofOfStake()).check_forger(scribe.state, scribe.draft(statement(), view=view).header)
+
+
+def test_work_begun_for_one_parent_is_dropped_when_the_chain_moves_on():
+    scribe, forger = Scribe(), LoneForger(ProofOfWork(2**200), ADA)
+    assert forger.forge(START_MS, scribe.state, [statement("old")]) is None
+    scribe.forge()
+    forger.rule.difficulty = 1
+    block = forger.forge(START_MS, scribe.state, [statement("new")])
+    assert (block.index, block.certificates) == (2, (statement("new"),))

@@ -1,0 +1,151 @@
+"""The log's tree is RFC 6962's: known answers, and every proof against the definition itself."""
+
+from functools import cache
+from hashlib import sha256
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tallystick.ledger.merkle import (
+    EMPTY_ROOT,
+    Frontier,
+    consistency_proof,
+    inclusion_proof,
+    leaf_hash,
+    node_hash,
+    root,
+    verify_consistency,
+    verify_inclusion,
+)
+
+MOST = 70
+DATA = [b"leaf %d" % number for number in range(MOST)]
+LEAVES = [leaf_hash(data) for data in DATA]
+
+# The inputs and heads of the Certificate Transparency reference tests.
+CT_INPUTS = ["", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f"]
+CT_ROOTS = [
+    "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d",
+    "fac54203e7cc696cf0dfcb42c92a1d9dbaf70ad9e621f4bd8d98662f00e3c125",
+    "aeb6bcfe274b70a14fb067a5e5578264db0fa9b51af5e0ba159158f329e06e77",
+    "d37ee418976dd95753c1c73862b9398fa2a2cf9b4ff0fdfe8b30cd95209614b7",
+    "4e3bbb1f7b478dcfe71fb631631519a3bca12c9aefca1612bfce4c13a86264d4",
+    "76e67dadbcdf1e10e1b74ddc608abd2f98dfb16fbce75277b5232a127f2087ef",
+    "ddb89be403809e325750d3d263cd78929c2942b7942a34b77e122c9594a74c8c",
+    "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328",
+]
+
+
+@cache
+def head(start: int, end: int) -> bytes:
+    """RFC 6962, 2.1, word for word, over `DATA[start:end]`."""
+    if end - start == 0:
+        return sha256(b"").digest()
+    if end - start == 1:
+        return sha256(b"\x00" + DATA[start]).digest()
+    k = 1
+    while k * 2 < end - start:
+        k *= 2
+    return sha256(b"\x01" + head(start, start + k) + head(start + k, end)).digest()
+
+
+def test_the_heads_of_the_certificate_transparency_tests():
+    leaves = [leaf_hash(bytes.fromhex(data)) for data in CT_INPUTS]
+    assert [root(leaves[:size]).hex() for size in range(1, 9)] == CT_ROOTS
+    assert root([]) == EMPTY_ROOT == sha256().digest()
+
+
+def test_the_frontier_has_the_head_of_the_definition_at_every_size():
+    frontier = Frontier()
+    for size in range(MOST + 1):
+        assert frontier.root() == head(0, size)
+        assert frontier == Frontier().extend(LEAVES[:size])
+        assert len(frontier.peaks) == size.bit_count()
+        frontier = frontier.extend(LEAVES[size : size + 1])
+
+
+@given(st.lists(st.integers(0, 20), max_size=8))
+def test_a_frontier_does_not_depend_on_the_steps_it_grew_in(steps):
+    steps = [step for place, step in enumerate(steps) if sum(steps[: place + 1]) <= MOST]
+    frontier, size = Frontier(), 0
+    for step in steps:
+        before = frontier
+        frontier = before.extend(iter(LEAVES[size : size + step]))
+        assert before.root() == head(0, size)
+        size += step
+    assert frontier == Frontier().extend(LEAVES[:size])
+
+
+def test_every_leaf_of_every_tree_has_a_proof():
+    for size in range(1, MOST + 1):
+        leaves, top = LEAVES[:size], head(0, size)
+        for index in range(size):
+            proof = inclusion_proof(leaves, index)
+            assert verify_inclusion(LEAVES[index], index, size, proof, top)
+            assert len(proof) <= (size - 1).bit_length()
+
+
+def test_an_inclusion_proof_shows_one_leaf_at_one_place_of_one_tree():
+    for size in range(1, 20):
+        top = head(0, size)
+        for index in range(size):
+            proof = inclusion_proof(LEAVES[:size], index)
+            assert not verify_inclusion(LEAVES[size], index, size, proof, top)
+            assert not verify_inclusion(LEAVES[index], index, size, proof, head(0, size + 1))
+            for other in (-1, *range(index), *range(index + 1, size + 2)):
+                assert not verify_inclusion(LEAVES[index], other, size, proof, top)
+            assert not verify_inclusion(LEAVES[index], index, size, [*proof, EMPTY_ROOT], top)
+            for place in range(len(proof)):
+                assert not verify_inclusion(LEAVES[index], index, size, proof[:place] + proof[place + 1 :], top)
+                changed = [*proof[:place], bytes([proof[place][0] ^ 1]) + proof[place][1:], *proof[place + 1 :]]
+                assert not verify_inclusion(LEAVES[index], index, size, changed, top)
+
+
+def test_every_tree_is_shown_to_continue_every_earlier_one():
+    for size in range(1, MOST + 1):
+        for old_size in range(1, size + 1):
+            proof = consistency_proof(LEAVES[:size], old_size)
+            assert verify_consistency(old_size, head(0, old_size), size, head(0, size), proof)
+
+
+def test_a_consistency_proof_shows_no_other_pair_of_trees():
+    for size in range(2, 18):
+        for old_size in range(1, size):
+            old, new = head(0, old_size), head(0, size)
+            proof = consistency_proof(LEAVES[:size], old_size)
+            rewritten = root([EMPTY_ROOT, *LEAVES[1:old_size]])
+            assert not verify_consistency(old_size, rewritten, size, new, proof)
+            assert not verify_consistency(old_size, old, size, head(0, size + 1), proof)
+            assert not verify_consistency(old_size, new, size, new, proof)
+            assert not verify_consistency(old_size, old, size, new, [*proof, EMPTY_ROOT])
+            assert not verify_consistency(old_size, old, size, new, [])
+            for place in range(len(proof)):
+                assert not verify_consistency(old_size, old, size, new, proof[:place] + proof[place + 1 :])
+                changed = [*proof[:place], bytes([proof[place][0] ^ 1]) + proof[place][1:], *proof[place + 1 :]]
+                assert not verify_consistency(old_size, old, size, new, changed)
+
+
+def test_a_tree_is_consistent_with_itself_by_an_empty_proof_alone():
+    assert verify_consistency(5, head(0, 5), 5, head(0, 5), [])
+    assert not verify_consistency(5, head(0, 5), 5, head(0, 5), [EMPTY_ROOT])
+    assert not verify_consistency(5, head(0, 4), 5, head(0, 5), [])
+    assert not verify_consistency(6, head(0, 6), 5, head(0, 5), [])
+    assert not verify_consistency(0, EMPTY_ROOT, 5, head(0, 5), [])
+
+
+def test_an_inner_node_is_no_leaf():
+    """Domain separation: or a tree of two leaves could be passed off as one leaf."""
+    assert leaf_hash(LEAVES[0] + LEAVES[1]) != node_hash(LEAVES[0], LEAVES[1])
+
+
+@pytest.mark.parametrize("index", [-1, 3, 100])
+def test_there_is_no_proof_for_a_leaf_outside_the_tree(index):
+    with pytest.raises(IndexError):
+        inclusion_proof(LEAVES[:3], index)
+
+
+@pytest.mark.parametrize("old_size", [-1, 0, 4])
+def test_there_is_no_consistency_proof_for_a_tree_that_never_was(old_size):
+    with pytest.raises(IndexError):
+        consistency_proof(LEAVES[:3], old_size)

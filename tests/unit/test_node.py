@@ -1,0 +1,647 @@
+"""The node's duties, event by event: keep the chain, take certificates, share news, refuse what is not legal."""
+
+import pytest
+from msgspec.structs import replace
+from tests.builders import (
+    ADA,
+    BEN,
+    GENESIS,
+    LEDGER,
+    MEMBERS,
+    START_MS,
+    STRANGER,
+    Bench,
+    Scribe,
+    cut_off,
+    found,
+    long_chain,
+    of_kind,
+    payload,
+    rules,
+    staking,
+    statement,
+    statements,
+    with_payload,
+)
+
+from tallystick.ledger.errors import BLAMES_THE_PEER, Refused, Rule
+from tallystick.ledger.messages import (
+    MAX_IDS,
+    BlockRequest,
+    Blocks,
+    CertificateRequest,
+    Certificates,
+    Entry,
+    NewBlock,
+    PayloadRequest,
+    Payloads,
+    Status,
+)
+from tallystick.node.events import (
+    Broadcast,
+    CheckedMessage,
+    ErasePayload,
+    MessageReceived,
+    PayloadErasureAsked,
+    PeerConnected,
+    PeerDisconnected,
+    PersistBlock,
+    PersistPayload,
+    ReportAccepted,
+    ReportBlock,
+    ReportRefused,
+    Send,
+    SendBlocks,
+    SendPayloads,
+    SetTimer,
+    Timer,
+    TimerFired,
+)
+from tallystick.node.limits import Limits
+
+
+def entries(*certificates):
+    return Certificates(tuple(Entry(one) for one in certificates))
+
+
+def status(tip_index=0, waiting=(), ledger=LEDGER):
+    return Status(ledger, tip_index, bytes(32), tuple(waiting))
+
+
+def summary(bench):
+    node = bench.node
+    return (
+        node.state.tip.hash,
+        node.state.stakes,
+        node.state.log,
+        [one.encoded for one in node.box],
+        node.box.size_bytes,
+        node.set_aside_count,
+    )
+
+
+def messages(kind, actions):
+    return [one.message for one in of_kind((Send, Broadcast), actions) if isinstance(one.message, kind)]
+
+
+def drawn(scribe=None, **more):
+    """A node whose owner is drawn for the next block."""
+    scribe = scribe or Scribe()
+    return Bench(scribe.genesis, owner=scribe.forger(), blocks=scribe.blocks, **more)
+
+
+# ---- certificates -----------------------------------------------------------------------------------------------
+
+
+def test_a_legal_certificate_enters_the_box_and_is_passed_on():
+    bench = Bench()
+    actions = bench.submit(statement())
+    assert list(bench.node.box) == [statement()]
+    assert of_kind(ReportAccepted, actions) == [ReportAccepted(statement())]
+    assert of_kind(Broadcast, actions) == [Broadcast(entries(statement()))]
+
+
+def test_what_a_peer_brought_does_not_go_back_to_it():
+    assert of_kind(Broadcast, Bench().receive(entries(statement()), "x")) == [Broadcast(entries(statement()), but="x")]
+
+
+def waiting_bench():
+    bench = Bench(limits=Limits(box_certificates=4, box_certificates_per_issuer=3))
+    bench.receive(NewBlock(Scribe().draft(statement("on the chain"))))
+    bench.submit(statement("in the box"))
+    return bench
+
+
+LATER = statement("tomorrow", at_ms=START_MS + 86_400_000)
+REFUSED = {
+    "in the box": (statement("in the box"), Rule.C4),
+    "on the chain": (statement("on the chain"), Rule.C5),
+    "from the future": (LATER, Rule.C2),
+    "of no tokens": (staking(0), Rule.S1),
+    "of more than is free": (staking(1_001), Rule.S2),
+    "of a stranger's tokens": (staking(1, STRANGER), Rule.S2),
+    "of more than is staked": (staking(-101), Rule.S3),
+}
+
+
+@pytest.mark.parametrize(("certificate", "rule"), REFUSED.values(), ids=REFUSED)
+def test_an_illegal_certificate_is_refused_and_changes_nothing(certificate, rule):
+    bench = waiting_bench()
+    before = summary(bench)
+    actions = bench.submit(certificate)
+    assert actions == [ReportRefused(actions[0].refused, None)]
+    assert rules(actions) == [rule]
+    heard_again = rule in (Rule.C4, Rule.C5)
+    actions = bench.receive(entries(certificate))
+    assert rules(actions) == ([] if heard_again else [rule]), "hearing it again is no news"
+    assert cut_off(actions) == set()
+    assert summary(bench) == before
+
+
+def test_the_last_stake_does_not_leave_the_ledger():
+    bench = Bench(found(ADA))
+    assert rules(bench.submit(staking(-100, ledger=bench.node.chain.ledger_id))) == [Rule.S4]
+
+
+def test_tokens_are_minted_up_to_the_ledgers_bound():
+    bench = Bench(found(ADA, mint_freely=True))
+    assert rules(bench.submit(staking(2**53 - 1, ledger=bench.node.chain.ledger_id))) == [Rule.S5]
+
+
+def test_a_full_box_and_a_greedy_issuer_are_refused():
+    bench = waiting_bench()
+    assert rules(bench.receive(entries(statement("a"), statement("b"), statement("c")))) == [Rule.C7]
+    assert rules(bench.receive(entries(statement("a", BEN), statement("b", BEN)))) == [Rule.C6]
+    assert len(bench.node.box) == 4
+
+
+def test_a_certificate_may_be_as_far_ahead_as_the_ledger_allows():
+    bench = Bench()
+    ahead_ms = GENESIS.params.certificate_ahead_ms
+    bench.now_ms = START_MS
+    assert rules(bench.submit(statement("edge", at_ms=START_MS + ahead_ms))) == []
+    assert rules(bench.submit(statement("beyond", at_ms=START_MS + ahead_ms + 1))) == [Rule.C2]
+    course = Bench(found(certificate_ahead_ms=None))
+    assert rules(course.submit(statement(at_ms=2**53 - 1, ledger=course.node.chain.ledger_id))) == []
+
+
+# ---- forging ----------------------------------------------------------------------------------------------------
+
+
+def test_a_full_box_makes_the_drawn_forger_forge():
+    bench = drawn()
+    for certificate in statements(4):
+        assert of_kind(PersistBlock, bench.submit(certificate)) == []
+    actions = bench.submit(statement("the fifth"))
+    (persisted,) = of_kind(PersistBlock, actions)
+    assert persisted.block.certificates == (*statements(4), statement("the fifth"))
+    assert bench.node.state.tip == persisted.block.header
+    assert len(bench.node.box) == 0
+    assert of_kind(ReportBlock, actions) == [ReportBlock(persisted.block, forged_here=True)]
+    assert Broadcast(NewBlock(persisted.block)) in actions
+
+
+def test_a_block_is_durable_before_it_is_sent():
+    bench = drawn()
+    actions = [action for certificate in statements(5) for action in bench.submit(certificate)]
+    persisted = actions.index(of_kind(PersistBlock, actions)[0])
+    sent = [place for place, action in enumerate(actions) if messages(NewBlock, [action])]
+    assert sent
+    assert min(sent) > persisted
+
+
+def test_a_forger_that_is_not_drawn_shares_and_waits():
+    scribe = Scribe()
+    for member in MEMBERS.values():
+        if member is not scribe.forger():
+            bench = Bench(owner=member)
+            for certificate in statements(6):
+                bench.submit(certificate)
+            assert bench.node.state.index == 0
+            bench.now_ms += bench.node.limits.gossip_batch_ms
+            assert messages(Certificates, bench.handle(TimerFired(Timer.GOSSIP))) == [entries(*statements(6)[1:])]
+
+
+def test_the_drawn_forger_forges_when_the_oldest_has_waited():
+    bench = drawn()
+    (timer,) = [one for one in of_kind(SetTimer, bench.submit(statement())) if one.timer is Timer.FORGE]
+    assert timer.at_ms == bench.now_ms + GENESIS.params.forge_after_ms
+    bench.now_ms = timer.at_ms - 1
+    bench.handle(TimerFired(Timer.FORGE))
+    assert bench.node.state.index == 0
+    bench.now_ms = timer.at_ms
+    bench.handle(TimerFired(Timer.FORGE))
+    assert bench.node.state.index == 1
+
+
+def test_without_a_time_limit_only_a_full_box_is_forged():
+    scribe = Scribe(found(forge_after_ms=None))
+    bench = drawn(scribe)
+    bench.submit(statement(ledger=scribe.genesis.ledger_id))
+    bench.now_ms += 10**9
+    bench.handle(TimerFired(Timer.FORGE))
+    assert bench.node.state.index == 0
+
+
+def test_an_empty_box_makes_no_block():
+    bench = drawn()
+    bench.now_ms += 10**9
+    assert of_kind(PersistBlock, bench.handle(TimerFired(Timer.FORGE))) == []
+
+
+def test_a_new_tip_may_make_it_our_turn():
+    scribe = Scribe()
+    blocks = []
+    while scribe.forger() is not ADA or not blocks:
+        blocks.append(scribe.forge())
+    bench = Bench(owner=ADA, blocks=blocks[:-1])
+    for certificate in statements(5):
+        bench.submit(certificate)
+    actions = bench.receive(NewBlock(blocks[-1]))
+    assert [one.block.index for one in of_kind(PersistBlock, actions)][:2] == [len(blocks), len(blocks) + 1]
+
+
+@pytest.mark.parametrize("behind_ms", [1, 400, 500, 501, 5_000, 86_400_000])
+def test_a_forger_whose_clock_is_behind_its_tip_waits(behind_ms):
+    """Nothing raises, and no block ahead of the own clock is made: others would refuse it (B8)."""
+    scribe = Scribe(found(ADA))
+    scribe.forge(timestamp_ms=START_MS + 86_400_000)
+    bench = drawn(scribe)
+    tip_ms = scribe.state.tip.timestamp_ms
+    bench.now_ms = tip_ms - behind_ms
+    made = [a for one in statements(6, ledger=scribe.genesis.ledger_id) for a in bench.submit(one)]
+    assert all(one.block.header.timestamp_ms <= bench.now_ms + 500 for one in of_kind(PersistBlock, made))
+    bench.now_ms = tip_ms + 1
+    bench.handle(TimerFired(Timer.FORGE))
+    assert bench.node.state.index >= 2
+
+
+def test_a_backlog_of_many_blocks_is_forged_without_running_ahead_of_the_clock():
+    scribe = Scribe(found(ADA, max_block_certificates=1, forge_at_certificates=1))
+    bench = Bench(scribe.genesis)
+    backlog = statements(1_200, ledger=scribe.genesis.ledger_id)
+    owner = Bench(scribe.genesis, owner=ADA)
+    owner.now_ms = START_MS
+    made = owner.receive(entries(*backlog))
+    while len(owner.node.box):
+        owner.now_ms += 100
+        made += owner.handle(TimerFired(Timer.FORGE))
+        bench.now_ms = owner.now_ms
+    for persisted in of_kind(PersistBlock, made):
+        assert rules(bench.receive(NewBlock(persisted.block))) == []
+    assert bench.node.state.index == 1_200
+
+
+# ---- blocks -----------------------------------------------------------------------------------------------------
+
+
+def test_a_legal_block_is_added_kept_and_passed_on():
+    bench, block = Bench(), Scribe().forge(statement(), staking(5))
+    bench.submit(statement())
+    bench.submit(statement("another"))
+    actions = bench.receive(NewBlock(block), "x")
+    assert bench.node.state.tip == block.header
+    assert list(bench.node.box) == [statement("another")]
+    assert bench.node.chain.place_of(staking(5).id).block_index == 1
+    assert of_kind(PersistBlock, actions) == [PersistBlock(block, ())]
+    assert Broadcast(NewBlock(block), but="x") in actions
+
+
+def test_a_known_block_is_no_news():
+    bench, block = Bench(), Scribe().forge()
+    bench.receive(NewBlock(block))
+    before = summary(bench)
+    assert of_kind((PersistBlock, Broadcast, ReportRefused), bench.receive(NewBlock(block), "y")) == []
+    assert summary(bench) == before
+
+
+BLAMED = {
+    "unsigned": (lambda s: replace(s.draft(statement()), signature=bytes(64)), Rule.B3),
+    "by a stranger": (lambda s: s.draft(statement(), signer=STRANGER), Rule.B4),
+    "of a second view": (lambda s: s.draft(statement(), view=9), Rule.B4),
+    "with a counterfeit": (lambda s: s.draft(replace(statement(), signature=bytes(64))), Rule.B5),
+    "with stake from nothing": (lambda s: s.draft(staking(5, STRANGER)), Rule.B5),
+    "with one twice": (lambda s: s.draft(statement(), statement()), Rule.B6),
+    "with one from the chain": (lambda s: s.draft(*s.blocks[0].certificates), Rule.B6),
+    "covering others": (lambda s: replace(s.draft(statement()), certificates=(statement("x"),)), Rule.B7),
+    "without certificates": (lambda s: s.draft(), Rule.B9),
+    "of another ledger": (lambda s: s.draft(statement(), ledger_id=bytes(32)), Rule.B10),
+    "of a later version": (lambda s: s.draft(statement(), version=2), Rule.E4),
+}
+NOT_BLAMED = {
+    "before the tip": (lambda s: s.draft(statement(), index=1), Rule.B1),
+    "on another parent": (lambda s: s.draft(statement(), parent_hash=bytes(32)), Rule.B2),
+    "ahead of the clock": (lambda s: s.draft(statement(), timestamp_ms=START_MS + 10**9), Rule.B8),
+    "no later than its parent": (lambda s: s.draft(statement(), timestamp_ms=START_MS), Rule.B8),
+}
+each_illegal_block = pytest.mark.parametrize(
+    ("make", "rule"), {**BLAMED, **NOT_BLAMED}.values(), ids={**BLAMED, **NOT_BLAMED}
+)
+
+
+@each_illegal_block
+def test_an_illegal_block_is_refused_and_changes_nothing(make, rule):
+    scribe = Scribe()
+    scribe.forge()
+    bench = Bench(blocks=scribe.blocks)
+    bench.submit(statement("waiting"))
+    block = make(scribe)
+    for message in (NewBlock(block), Blocks(2, (block,))):
+        before = summary(bench)
+        bench.receive(status(2))
+        actions = bench.receive(message)
+        if isinstance(message, NewBlock) or block.index == 2:
+            assert rules(actions) == [rule]
+            assert cut_off(actions) == ({"peer"} if rule in BLAMES_THE_PEER else set())
+        assert of_kind((PersistBlock, Broadcast), actions) == []
+        assert summary(bench) == before
+
+
+def test_rules_that_honest_peers_may_break_do_not_disconnect_them():
+    assert {rule for _, rule in BLAMED.values()} <= BLAMES_THE_PEER
+    assert not {rule for _, rule in NOT_BLAMED.values()} & BLAMES_THE_PEER
+
+
+@pytest.mark.parametrize("rule", Rule, ids=lambda rule: rule.name)
+def test_n5_disconnects_for_what_no_honest_peer_does_and_for_nothing_else(rule):
+    """`Rule.N5`: being late, early, full, or on a slow clock is nobody's fault."""
+    actions = Bench().handle(MessageReceived("x", CheckedMessage(None, (Refused(rule, "because"),))))
+    blamed = rule.name[0] == "E" or rule in (Rule.C1, Rule.C3, Rule.N1, Rule.N4)
+    blamed = blamed or (rule.name[0] == "B" and rule not in (Rule.B1, Rule.B2, Rule.B8))
+    assert cut_off(actions) == ({"x"} if blamed else set())
+    assert rules(actions) == [rule]
+
+
+GARBAGE = {
+    "oversized": (bytes(2 * 1024 * 1024 + 1), Rule.E1),
+    "garbage": (b"\xff\xff\xff", Rule.E2),
+    "empty": (b"", Rule.E2),
+    "unknown kind": (b"\x92\x63\x01", Rule.E2),
+    "not canonical": (b"\x93\x05\xcc\x01\x01", Rule.E3),
+}
+
+
+@pytest.mark.parametrize(("data", "rule"), GARBAGE.values(), ids=GARBAGE)
+def test_bytes_that_are_no_message_disconnect_their_sender_and_change_nothing(data, rule):
+    bench = Bench()
+    before = summary(bench)
+    actions = bench.receive(data, "x")
+    assert (rules(actions), cut_off(actions)) == ([rule], {"x"})
+    assert summary(bench) == before
+
+
+# ---- early blocks and catching up -------------------------------------------------------------------------------
+
+
+def test_an_early_block_is_set_aside_and_the_missing_ones_are_asked_for():
+    bench, blocks = Bench(), Scribe().forge_many(5)
+    actions = bench.receive(NewBlock(blocks[4]), "x")
+    assert (bench.node.state.index, bench.node.set_aside_count) == (0, 1)
+    assert of_kind(Send, actions) == [Send("x", BlockRequest(1, 4))]
+    assert of_kind(Broadcast, actions) == []
+    actions = bench.receive(Blocks(1, tuple(blocks[:4])), "x")
+    assert (bench.node.state.index, bench.node.set_aside_count) == (5, 0)
+    assert [one.block for one in of_kind(PersistBlock, actions)] == blocks
+
+
+def test_a_set_aside_block_is_judged_when_its_turn_comes():
+    bench, scribe = Bench(), Scribe()
+    first = scribe.forge()
+    usurped = scribe.draft(statement(), signer=STRANGER)
+    bench.receive(NewBlock(usurped), "liar")
+    bench.receive(NewBlock(scribe.forge()), "x")
+    actions = bench.receive(NewBlock(first), "x")
+    assert bench.node.state.index == 2
+    assert (rules(actions), cut_off(actions)) == ([Rule.B4], {"liar"})
+
+
+def test_ten_thousand_blocks_in_reverse_order():
+    genesis, blocks = long_chain()
+    bench = Bench(genesis)
+    bench.now_ms = blocks[-1].header.timestamp_ms
+    asked = []
+    for block in reversed(blocks):
+        asked += messages(BlockRequest, bench.receive(NewBlock(block)))
+        assert bench.node.set_aside_count <= bench.node.limits.set_aside_blocks_per_peer
+    assert bench.node.state.index == 1 + bench.node.limits.set_aside_blocks_per_peer
+    while asked:
+        request = asked.pop(0)
+        answer = tuple(blocks[request.start - 1 : request.start - 1 + request.count])
+        asked += messages(BlockRequest, bench.receive(Blocks(request.start, answer)))
+    assert bench.node.state.tip == blocks[-1].header
+
+
+def wrong_blocks(first, count):
+    """Blocks of this ledger that anybody can make: well signed, on a parent that is nobody's."""
+    for index in range(first, first + count):
+        yield Scribe().draft(statement(), signer=STRANGER, index=index, view=index, parent_hash=b"\x07" * 32)
+
+
+def test_a_liar_that_answers_with_wrong_blocks_is_not_asked_again_at_once():
+    """Or the two would spin at the speed of the line, and whoever has the right blocks might never be asked."""
+    bench = Bench()
+    asked, answers = messages(BlockRequest, bench.receive(status(1_000), "liar")), 0
+    while asked and answers < 100:
+        request = asked.pop(0)
+        lies = tuple(wrong_blocks(request.start, request.count + 1))
+        asked += messages(BlockRequest, bench.receive(Blocks(request.start, lies), "liar"))
+        answers += 1
+    assert bench.node.state.index == 0
+    assert answers <= 2 * bench.node.limits.requests_in_flight
+
+
+def test_answers_must_be_consecutive():
+    bench, blocks = Bench(), Scribe().forge_many(5)
+    bench.receive(status(5), "x")
+    before = summary(bench)
+    for wrong in ((blocks[0], blocks[2]), (blocks[1],), tuple(blocks[::-1]), (blocks[0], blocks[0])):
+        actions = bench.receive(Blocks(1, wrong), "x")
+        assert (rules(actions), cut_off(actions)) == ([Rule.N4], {"x"})
+    assert summary(bench) == before
+
+
+def test_blocks_that_were_not_asked_for_are_ignored():
+    bench, blocks = Bench(), Scribe().forge_many(5)
+    assert bench.receive(Blocks(1, tuple(blocks)), "x") == []
+    assert bench.node.state.index == 0
+
+
+def test_a_peer_that_leaves_takes_its_set_aside_blocks_along():
+    bench, blocks = Bench(), Scribe().forge_many(9)
+    for block in blocks[1:]:
+        bench.receive(NewBlock(block), "x")
+    bench.receive(NewBlock(blocks[8]), "y")
+    bench.handle(PeerDisconnected("x"))
+    assert bench.node.set_aside_count == 1
+
+
+def test_set_aside_blocks_stay_within_the_share_of_their_sender():
+    bench, blocks = Bench(limits=Limits(set_aside_blocks_per_peer=3)), Scribe().forge_many(9)
+    for block in blocks[2:5]:
+        assert rules(bench.receive(NewBlock(block), "x")) == []
+    actions = bench.receive(NewBlock(blocks[8]), "x")
+    assert (rules(actions), cut_off(actions)) == ([Rule.N2], set())
+    assert rules(bench.receive(NewBlock(blocks[8]), "y")) == []
+    assert bench.node.set_aside_count == 4
+
+
+# ---- peers ------------------------------------------------------------------------------------------------------
+
+
+def test_peers_tell_each_other_where_they_stand():
+    scribe = Scribe()
+    scribe.forge_many(3)
+    bench = Bench(blocks=scribe.blocks)
+    bench.submit(statement())
+    (sent,) = of_kind(Send, bench.handle(PeerConnected("x")))
+    assert sent == Send("x", Status(LEDGER, 3, scribe.state.tip.hash, (statement().id,)))
+
+
+def test_a_peer_that_is_behind_is_told():
+    bench = Bench(blocks=Scribe().forge_many(3))
+    assert messages(Status, bench.receive(status(2)))
+    assert not messages(Status, bench.receive(status(3)))
+
+
+def test_certificates_that_a_peer_has_and_we_lack_are_asked_for():
+    bench = Bench(blocks=[Scribe().forge(statement("on the chain"))])
+    bench.submit(statement("here"))
+    waiting = [statement(one).id for one in ("here", "on the chain", "there")]
+    assert messages(CertificateRequest, bench.receive(status(1, waiting), "x")) == [CertificateRequest((waiting[2],))]
+    assert not messages(CertificateRequest, bench.receive(status(1, waiting), "y")), "it was just asked of another"
+
+
+def test_a_peer_of_another_ledger_is_disconnected():
+    bench = Bench()
+    actions = bench.receive(status(9, ledger=bytes(32)), "x")
+    assert (rules(actions), cut_off(actions)) == ([Rule.N1], {"x"})
+    assert of_kind(Send, actions) == []
+
+
+def test_requests_are_answered_from_the_box_and_from_what_is_kept():
+    bench = Bench()
+    entry = with_payload("covered")
+    bench.submit(entry)
+    unknown = statement("unknown").id
+    actions = bench.receive(CertificateRequest((unknown, entry.certificate.id)), "x")
+    assert actions == [Send("x", Certificates((entry,)))]
+    assert bench.receive(CertificateRequest((unknown,)), "x") == []
+    assert bench.receive(BlockRequest(1, 9), "x") == [SendBlocks("x", 1, 9)]
+    assert bench.receive(PayloadRequest((bytes(32),)), "x") == [SendPayloads("x", (bytes(32),))]
+
+
+def test_asking_for_the_same_certificate_many_times_gives_it_once():
+    """Or 130 KB of request would draw a quarter of a gigabyte of answer."""
+    bench = Bench()
+    entry = with_payload("x" * 60_000)
+    bench.submit(entry)
+    actions = bench.receive(CertificateRequest((entry.certificate.id,) * MAX_IDS), "x")
+    assert actions == [Send("x", Certificates((entry,)))]
+
+
+def test_an_answer_stays_near_its_bound():
+    bench = Bench(limits=Limits(answer_bytes=300_000))
+    for number in range(40):
+        bench.submit(with_payload(f"{number}" + "x" * 60_000))
+    actions = bench.receive(CertificateRequest(bench.node.box.ids(MAX_IDS)), "x")
+    sent = sum(len(entry.payload.content) for one in messages(Certificates, actions) for entry in one.entries)
+    assert 0 < sent <= 300_000
+
+
+@pytest.mark.parametrize("request_of", [BlockRequest(1, 9), CertificateRequest(()), PayloadRequest(())], ids=repr)
+def test_a_peer_that_asks_too_much_is_refused_and_may_ask_again_later(request_of):
+    bench = Bench()
+    per_second = bench.node.limits.requests_per_second
+    bench.handle(PeerConnected("greedy"))
+    for _ in range(2 * per_second):
+        assert rules(bench.receive(request_of, "greedy")) == []
+    actions = bench.receive(request_of, "greedy")
+    assert (rules(actions), cut_off(actions)) == ([Rule.N3], set())
+    assert rules(bench.receive(request_of, "modest")) == []
+    bench.now_ms += 1_000
+    refused = [rule for _ in range(per_second + 1) for rule in rules(bench.receive(request_of, "greedy"))]
+    assert refused == [Rule.N3]
+
+
+def test_news_is_announced_some_times_and_then_there_is_silence():
+    bench = Bench()
+    pending = of_kind(SetTimer, bench.submit(statement()))
+    told = 0
+    while pending:
+        timer = pending.pop(0)
+        bench.now_ms = max(bench.now_ms, timer.at_ms)
+        actions = bench.handle(TimerFired(timer.timer))
+        told += len(messages(Status, actions))
+        pending += of_kind(SetTimer, actions)
+    assert told == 7
+
+
+# ---- payloads ---------------------------------------------------------------------------------------------------
+
+
+def test_a_payload_at_hand_is_kept_with_its_block():
+    bench, entry = Bench(), with_payload("covered")
+    bench.submit(entry)
+    (persisted,) = of_kind(PersistBlock, bench.receive(NewBlock(Scribe().forge(entry.certificate))))
+    assert persisted.payloads == (entry.payload,)
+
+
+def test_a_missing_payload_is_asked_for_and_kept_when_it_comes():
+    bench, entry = Bench(), with_payload("covered")
+    covered = entry.payload.hash()
+    actions = bench.receive(NewBlock(Scribe().forge(entry.certificate, statement())), "x")
+    assert messages(PayloadRequest, actions) == [PayloadRequest((covered,))]
+    assert bench.receive(Payloads((payload("unasked"), entry.payload)), "x") == [PersistPayload(entry.payload)]
+    assert bench.receive(Payloads((entry.payload,)), "x") == [], "once is enough"
+
+
+def test_a_missing_payload_is_asked_for_again_at_announcements():
+    bench, entry = Bench(), with_payload("covered")
+    bench.receive(NewBlock(Scribe().forge(entry.certificate)), "x")
+    assert Broadcast(PayloadRequest((entry.payload.hash(),))) in bench.handle(TimerFired(Timer.ANNOUNCE))
+
+
+def test_a_forger_without_the_payload_asks_for_it_too():
+    bench, entry = drawn(), with_payload("covered")
+    bench.submit(entry.certificate)
+    for certificate in statements(4):
+        bench.submit(certificate)
+    assert bench.node.state.index == 1
+    assert messages(PayloadRequest, bench.handle(TimerFired(Timer.ANNOUNCE))) == [
+        PayloadRequest((entry.payload.hash(),))
+    ]
+
+
+def test_an_erased_payload_is_forgotten_and_never_taken_again():
+    entry = with_payload("covered")
+    covered, block = entry.payload.hash(), Scribe().forge(entry.certificate)
+    bench = Bench()
+    bench.submit(entry)
+    assert bench.handle(PayloadErasureAsked(covered)) == [ErasePayload(covered)]
+    assert bench.node.box.get(entry.certificate.id) == Entry(entry.certificate)
+    bench.receive(Certificates((entry,)), "x")
+    assert bench.node.box.get(entry.certificate.id) == Entry(entry.certificate)
+    actions = bench.receive(NewBlock(block))
+    assert of_kind(PersistBlock, actions) == [PersistBlock(block, ())]
+    assert messages(PayloadRequest, actions + bench.handle(TimerFired(Timer.ANNOUNCE))) == []
+    assert bench.receive(Payloads((entry.payload,))) == []
+
+
+def test_erasure_is_remembered_over_a_restart_and_before_the_certificate_comes():
+    entry = with_payload("covered")
+    for bench in (Bench(erased=[entry.payload.hash()]), Bench()):
+        bench.handle(PayloadErasureAsked(entry.payload.hash()))
+        bench.receive(Certificates((entry,)))
+        assert bench.node.box.get(entry.certificate.id) == Entry(entry.certificate)
+
+
+def test_an_erased_payload_is_not_passed_on_any_more():
+    bench, entry = Bench(), with_payload("covered")
+    bench.submit(statement("leaves at once"))
+    bench.submit(entry)
+    bench.handle(PayloadErasureAsked(entry.payload.hash()))
+    bench.now_ms += 1_000
+    assert messages(Certificates, bench.handle(TimerFired(Timer.GOSSIP))) == [entries(entry.certificate)]
+
+
+# ---- restart ----------------------------------------------------------------------------------------------------
+
+
+def test_a_node_restarted_from_its_blocks_stands_where_it_stood():
+    scribe = Scribe()
+    scribe.forge(staking(7))
+    scribe.forge_many(20)
+    bench = Bench(blocks=scribe.blocks)
+    assert summary(bench)[:3] == (scribe.state.tip.hash, scribe.state.stakes, scribe.state.log)
+    for block in scribe.blocks:
+        assert bench.node.knows_block(block.hash)
+        for one in block.certificates:
+            assert bench.node.chain.place_of(one.id) == scribe.chain.place_of(one.id)
+
+
+def test_a_store_that_was_tampered_with_is_refused():
+    blocks = Scribe().forge_many(3)
+    for wrong in (blocks[1:], [blocks[0], blocks[2]], [blocks[0], blocks[0]]):
+        with pytest.raises(Refused) as caught:
+            Bench(blocks=wrong)
+        assert caught.value.rule is Rule.B1

@@ -1,0 +1,83 @@
+"""Proof of Work: the hash shows the work, the difficulty can be changed, and forging stops when told to."""
+
+import pytest
+from msgspec.structs import replace
+from tests.builders import ADA, BEN, GENESIS, START_MS, Scribe, refuses, statement
+
+from tallystick.consensus.lone_forger import LoneForger
+from tallystick.consensus.proof_of_work import ProofOfWork
+from tallystick.ledger.blockchain import Blockchain
+from tallystick.ledger.errors import Rule
+
+
+def forge(difficulty, chain=None, most_steps=1_000):
+    chain = chain or Blockchain(GENESIS, LoneForger(ProofOfWork(difficulty)).check_forger)
+    forger = LoneForger(ProofOfWork(difficulty), ADA)
+    for steps in range(1, most_steps):
+        block = forger.forge(START_MS + 1, chain.state, [statement()])
+        if block is not None:
+            return block, steps
+    raise AssertionError("no block")
+
+
+@pytest.mark.parametrize("difficulty", [1, 2, 16, 1_000])
+def test_a_block_shows_the_work_that_the_difficulty_asks_for(difficulty):
+    block, _ = forge(difficulty)
+    assert int.from_bytes(block.hash, "big") * difficulty < 2**256
+    Blockchain(GENESIS, LoneForger(ProofOfWork(difficulty)).check_forger).append(block, None)
+
+
+def test_a_block_without_the_work_is_refused():
+    rule, block = ProofOfWork(1_000), Scribe().draft(statement())
+    lazy = next(
+        header
+        for nonce in range(100)
+        if int.from_bytes((header := replace(block.header, nonce=nonce)).hash, "big") * 1_000 >= 2**256
+    )
+    with refuses(Rule.B4):
+        rule.check(Scribe().state, lazy)
+    rule.difficulty = 1
+    rule.check(Scribe().state, lazy)
+
+
+def test_everybody_may_try():
+    for forger in (ADA, BEN):
+        assert ProofOfWork(9).may_forge(Scribe().state, forger.public_key)
+
+
+def test_work_comes_in_steps_and_goes_on_where_it_stopped():
+    rule, header = ProofOfWork(2**200), Scribe().draft(statement()).header
+    later, is_ready = rule.work(header)
+    assert not is_ready
+    assert later.nonce > header.nonce
+    assert later == replace(header, nonce=later.nonce)
+    assert rule.work(later)[0].nonce == 2 * later.nonce
+
+
+def test_a_harder_block_takes_several_steps():
+    block, steps = forge(20_000)
+    assert (steps - 1) * 2_000 <= block.header.nonce < steps * 2_000
+
+
+def test_what_was_tried_is_forgotten_when_told_to_stop():
+    forger = LoneForger(ProofOfWork(2**200), ADA)
+    state = Scribe().state
+    assert forger.forge(START_MS + 1, state, [statement("one")]) is None
+    forger.rule.difficulty = 1
+    assert forger.forge(START_MS + 1, state, [statement("two")]).certificates == (statement("one"),)
+    forger.rule.difficulty = 2**200
+    assert forger.forge(START_MS + 1, state, [statement("one")]) is None
+    forger.stop()
+    forger.rule.difficulty = 1
+    block = forger.forge(START_MS + 1, state, [statement("two")])
+    assert (block.certificates, block.header.nonce) == ((statement("two"),), 0)
+
+
+@pytest.mark.parametrize("difficulty", [0, -1, 2**256, 1.5, True, "1", None], ids=repr)
+def test_a_difficulty_is_a_whole_number_in_range(difficulty):
+    with pytest.raises(ValueError, match="whole number"):
+        ProofOfWork(difficulty)
+    rule = ProofOfWork(5)
+    with pytest.raises(ValueError, match="whole number"):
+        rule.difficulty = difficulty
+    assert rule.difficulty == 5

@@ -1,0 +1,206 @@
+"""Catching up: who is asked for what, what is set aside for whom, and how liars and stallers are got round."""
+
+import pytest
+from tests.builders import Scribe, refuses, statement
+
+from tallystick.ledger.errors import Rule
+from tallystick.node.limits import Limits
+from tallystick.node.sync import Sync
+
+LIMITS = Limits(range_blocks=10, requests_in_flight=3, set_aside_blocks_per_peer=4)
+BLOCKS = Scribe().forge_many(30)
+
+
+def sync_with(limits=LIMITS, **tips):
+    sync = Sync(limits)
+    for peer, tip in tips.items():
+        sync.heard_tip(peer, tip)
+    return sync
+
+
+def asked(sync, tip=0, now_ms=0):
+    return [(send.peer, send.message.start, send.message.count) for send in sync.ask(tip, now_ms)]
+
+
+def block_at(index):
+    return BLOCKS[index - 1]
+
+
+# ---- asking -----------------------------------------------------------------------------------------------------
+
+
+def test_nothing_is_asked_of_peers_that_are_no_further():
+    assert asked(sync_with(), 5) == []
+    assert asked(sync_with(x=5, y=3), 5) == []
+    assert sync_with(x=5).deadline_ms() is None
+
+
+def test_the_missing_ranges_are_spread_over_the_peers_that_have_them():
+    assert asked(sync_with(x=100, y=100, z=100)) == [("x", 1, 10), ("y", 11, 10), ("z", 21, 10)]
+    assert asked(sync_with(x=15, y=100)) == [("x", 1, 10), ("y", 11, 10), ("y", 21, 10)]
+    assert asked(sync_with(x=4)) == [("x", 1, 4)]
+    assert asked(sync_with(x=3, y=8), 2) == [("x", 3, 1), ("y", 4, 5)]
+
+
+def test_only_so_many_requests_are_under_way():
+    sync = sync_with(x=100)
+    assert len(asked(sync)) == LIMITS.requests_in_flight
+    assert asked(sync) == []
+    assert sync.answered("x", 1, 10)
+    sync.added(10)
+    assert asked(sync, 10) == [("x", 31, 10)]
+
+
+def test_however_high_a_tip_a_peer_claims_only_the_nearest_blocks_are_asked_for():
+    assert asked(sync_with(liar=2**53 - 1)) == [("liar", 1, 10), ("liar", 11, 10), ("liar", 21, 10)]
+
+
+def test_a_request_that_ran_out_of_time_goes_to_another():
+    sync = sync_with(x=10, y=10)
+    assert asked(sync) == [("x", 1, 10)]
+    assert sync.deadline_ms() == LIMITS.request_timeout_ms
+    sync.expire(LIMITS.request_timeout_ms - 1)
+    assert asked(sync, 0, LIMITS.request_timeout_ms - 1) == []
+    sync.expire(LIMITS.request_timeout_ms)
+    assert asked(sync, 0, LIMITS.request_timeout_ms) == [("y", 1, 10)]
+
+
+def test_a_peer_that_never_answers_counts_for_nothing_in_the_end_and_the_node_hears_of_it():
+    sync, now_ms, requests = sync_with(staller=10), 0, 0
+    while sent := asked(sync, 0, now_ms):
+        requests += len(sent)
+        now_ms += LIMITS.request_timeout_ms
+        lost = sync.expire(now_ms)
+    assert lost
+    assert requests == 5
+    sync.heard_tip("staller", 10)
+    assert asked(sync, 0, now_ms)
+
+
+def test_what_a_lost_peer_was_asked_is_asked_elsewhere():
+    sync = sync_with(x=20, y=20)
+    assert asked(sync) == [("x", 1, 10), ("y", 11, 10)]
+    sync.set_aside("x", block_at(15))
+    sync.forget("x")
+    assert sync.set_aside_count == 0
+    assert asked(sync) == [("y", 1, 10)]
+    sync.forget("never heard of")
+
+
+def test_only_what_was_asked_is_an_answer_and_only_once():
+    sync = sync_with(x=10)
+    asked(sync)
+    for peer, start in (("y", 1), ("x", 2), ("x", 0)):
+        assert not sync.answered(peer, start, 10)
+    assert sync.answered("x", 1, 10)
+    assert not sync.answered("x", 1, 10)
+
+
+def test_an_empty_answer_takes_back_what_the_peer_claimed():
+    sync = sync_with(liar=1_000, y=5)
+    assert asked(sync)[0] == ("liar", 1, 10)
+    assert sync.answered("liar", 1, 0)
+    assert ("y", 1, 5) in asked(sync)
+
+
+def test_empty_answers_in_any_order_never_raise_a_claim_again():
+    sync = sync_with(liar=1_000)
+    requests, answers = asked(sync), 0
+    while requests and answers < 100:
+        peer, start, _ = requests.pop(0)
+        sync.answered(peer, start, 0)
+        requests += asked(sync)
+        answers += 1
+    assert answers == 3
+
+
+def test_blocks_that_came_otherwise_end_the_request_for_them():
+    sync = sync_with(x=10)
+    asked(sync)
+    sync.added(9)
+    assert sync.deadline_ms() is not None
+    sync.added(10)
+    assert sync.deadline_ms() is None
+
+
+def test_set_aside_blocks_are_not_asked_for():
+    sync = sync_with(x=10)
+    sync.set_aside("x", block_at(4))
+    sync.set_aside("x", block_at(5))
+    assert asked(sync) == [("x", 1, 3), ("x", 6, 5)]
+
+
+def test_a_distrusted_peer_is_not_asked_until_it_tells_its_tip_again():
+    sync = sync_with(x=10)
+    sync.distrust("x")
+    sync.distrust("never heard of")
+    assert asked(sync) == []
+    sync.heard_tip("x", 10)
+    assert asked(sync) == [("x", 1, 10)]
+
+
+# ---- setting aside ----------------------------------------------------------------------------------------------
+
+
+def test_set_aside_blocks_come_back_when_their_turn_comes():
+    sync, rival = sync_with(), Scribe().draft(statement("rival"), index=3)
+    sync.set_aside("x", block_at(3))
+    sync.set_aside("y", rival)
+    sync.set_aside("x", block_at(4))
+    assert sync.set_aside_count == 3
+    assert sync.take(2) == []
+    assert sorted(sync.take(3), key=lambda one: one[0]) == [("x", block_at(3)), ("y", rival)]
+    assert sync.take(3) == []
+    assert sync.set_aside_count == 1
+    sync.added(4)
+    assert sync.set_aside_count == 0
+
+
+def test_a_peers_far_blocks_make_way_for_its_nearer_ones_and_never_for_anothers():
+    sync = sync_with()
+    sync.set_aside("other", block_at(29))
+    for index in range(20, 1, -1):
+        sync.set_aside("x", block_at(index))
+        assert sync.set_aside_count <= LIMITS.set_aside_blocks_per_peer + 1
+    kept = [index for index in range(2, 31) if sync.take(index)]
+    assert kept == [2, 3, 4, 5, 29]
+
+
+def test_a_block_beyond_the_senders_share_is_refused():
+    sync = sync_with()
+    for index in range(2, 6):
+        sync.set_aside("x", block_at(index))
+    with refuses(Rule.N2):
+        sync.set_aside("x", block_at(6))
+    assert [index for index in range(2, 31) if sync.take(index)] == [2, 3, 4, 5]
+
+
+def test_bytes_set_aside_are_bounded_too():
+    size = max(len(block.encoded) for block in BLOCKS)
+    sync = sync_with(Limits(set_aside_bytes_per_peer=3 * size))
+    for index in range(30, 1, -1):
+        sync.set_aside("x", block_at(index))
+        assert sync.set_aside_count <= 3
+    with refuses(Rule.N2):
+        sync.set_aside("x", block_at(9))
+
+
+@pytest.mark.parametrize("index", [3, 7, 9], ids=["nearest", "between", "furthest"])
+def test_a_refused_block_leaves_what_was_set_aside(index):
+    blocks = {one: block_at(one) for one in (3, 7, 9)}
+    sync = sync_with(Limits(set_aside_bytes_per_peer=sum(len(block.encoded) for block in blocks.values())))
+    for block in blocks.values():
+        sync.set_aside("x", block)
+    huge = Scribe().draft(*[statement(f"{number}") for number in range(20)], index=index)
+    with refuses(Rule.N2):
+        sync.set_aside("x", huge)
+    assert [sync.take(one) for one in blocks] == [[("x", block)] for block in blocks.values()]
+
+
+def test_one_block_an_index_and_peer_is_kept():
+    sync = sync_with()
+    for number in range(50):
+        sync.set_aside("x", Scribe().draft(statement(f"{number}"), index=7))
+    assert sync.set_aside_count == 1
+    ((peer, block),) = sync.take(7)
+    assert (peer, block.certificates) == ("x", (statement("49"),))
