@@ -28,6 +28,7 @@ from tallystick.ledger.messages import Entry, Message, encode_message
 from tallystick.ledger.params import Params
 from tallystick.ledger.wallet import Wallet
 from tallystick.network.simulated import Link, SimulatedHost, SimulatedNetwork
+from tallystick.node.archive import MemoryArchive
 from tallystick.node.events import Action, CertificateSubmitted, Disconnect, MessageReceived, ReportRefused
 from tallystick.node.intake import Intake
 from tallystick.node.limits import Limits
@@ -161,7 +162,10 @@ class Bench:
         erased: Iterable[bytes] = (),
     ) -> None:
         agreement = LoneForger(ProofOfStake(), owner)
-        self.node = Node(genesis, agreement, limits, blocks, erased)
+        archive = MemoryArchive(blocks)
+        for payload_hash in erased:
+            archive.erase_payload(payload_hash)
+        self.node = Node(genesis, agreement, limits, archive)
         self.intake = Intake(genesis.ledger_id, self.node, _verify)
         self.now_ms = max(START_MS, self.node.state.tip.timestamp_ms) + 1_000
 

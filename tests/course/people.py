@@ -1,6 +1,18 @@
 """What the course's tests have people do."""
 
+from hypothesis import strategies as st
+
 from tallystick.course import Block, BlockchainNode, Certificate, ProofOfStake, StakingOperation, Wallet
+
+FIELDS = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text() | st.binary(),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.lists(inner, max_size=3).map(tuple)
+    | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)  # fmt: skip
+"""All that a field of a certificate can be."""
 
 
 class Diploma(Certificate):

@@ -165,6 +165,16 @@ def test_winding_a_node_back_keeps_what_waits_in_its_box():
     assert forged[0] in node.blockchain.get_latest_block().certificateList
 
 
+def test_what_waits_in_the_box_keeps_its_class_when_the_chain_is_wound_back():
+    (node,) = network_of(1)
+    diploma = signed(ALICE, Diploma(ALICE.publicKey, "Bob", [5]))
+    node.new_certificate(diploma)
+    node.blockchain.blockList = node.blockchain.blockList[:1]
+    (waiting,) = box(node)
+    assert type(waiting) is Diploma
+    assert waiting == diploma
+
+
 def test_a_withdrawal_leaves_the_box_with_the_stake_it_withdraws():
     (node,) = network_of(1)
     node.new_certificate(staked(node.wallet, 3))

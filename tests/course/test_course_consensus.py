@@ -3,7 +3,7 @@ import threading
 import pytest
 from tests.course.people import Diploma, block_after, box, feed, network_of, signed, staked, tips
 
-from tallystick.course import Block, Blockchain, BlockchainNode, ProofOfStake, ProofOfWork, Refused, Wallet
+from tallystick.course import Block, Blockchain, BlockchainNode, Node, ProofOfStake, ProofOfWork, Refused, Wallet
 from tallystick.ledger.errors import Rule
 
 ALICE, BOB = Wallet(), Wallet()
@@ -184,6 +184,21 @@ def test_blocks_set_aside_are_judged_with_the_list_that_they_follow():
     assert nodes[0].blockchain.blockList == blocks
 
 
+def test_fields_are_kept_when_blocks_that_waited_are_judged_one_after_the_other():
+    rule, nodes = _in_turn(1)
+    diplomas = [signed(ALICE, Diploma(ALICE.publicKey, "Bob", [number])) for number in range(10)]
+    assert all(nodes[0].new_certificate(diploma) for diploma in diplomas)
+    _, first, second = nodes[0].blockchain.blockList
+    Node.reset_network()
+    other = BlockchainNode(Wallet(), rule)
+    other.new_certificate(diplomas[0])
+    other.new_block(second)
+    assert other.new_block(first)
+    assert [one.grades for one in other.blockchain.blockList[1].certificateList] == [[0], [1], [2], [3], [4]]
+    assert other.blockchain.blockList == nodes[0].blockchain.blockList
+    assert other.blockchain.is_legit()
+
+
 def test_a_subclass_may_judge_otherwise_and_ask_its_parent():
     class OnlyWithBob(ProofOfStake):
         def is_next_block_forger_legit(self, blockList, block):
@@ -217,6 +232,20 @@ def test_one_object_may_be_given_another_judgement():
     assert nodes[0].blockchain.get_latest_block().issuerPublicKey == nodes[1].wallet.publicKey
 
 
+def test_a_block_that_was_said_yes_to_is_forged_and_not_asked_about_again():
+    class YesOnce:
+        said = False
+
+        def is_next_block_forger_legit(self, blockList, block):
+            yes, self.said = not self.said, True
+            return yes
+
+    (node,) = network_of(1, YesOnce())
+    feed(node, ALICE, 10)
+    assert [len(block.certificateList) for block in node.blockchain.blockList] == [0, 5]
+    assert len(box(node)) == 5
+
+
 def test_an_error_in_a_students_own_algorithm_reaches_them_and_the_node_goes_on():
     class Broken:
         broken = True
@@ -243,12 +272,30 @@ def test_an_error_in_a_students_own_algorithm_reaches_them_and_the_node_goes_on(
         nodes[0].blockchain.is_legit()
 
 
+def test_a_subclass_that_forgets_its_parents_init_is_told():
+    class Forgetful(ProofOfStake):
+        def __init__(self):
+            pass
+
+    with pytest.raises(TypeError, match=r"Forgetful is not ready: its __init__ has to call super\(\).__init__"):
+        BlockchainNode(Wallet(), Forgetful())
+
+
 @pytest.mark.parametrize("algorithm", [None, 5, "ProofOfStake", ProofOfStake(ALICE.publicKey).rule])
 def test_what_is_no_algorithm_is_refused_and_joins_no_network(algorithm):
     wallet = Wallet()
     with pytest.raises(TypeError, match=r"needs a (consensus algorithm|method)"):
         BlockchainNode(wallet, algorithm)
     BlockchainNode(wallet, ProofOfStake(wallet.publicKey))
+
+
+def test_an_attempt_of_the_algorithm_before_is_given_up():
+    (node,) = network_of(1, ProofOfWork(2**200))
+    threading.Timer(0.05, node.consensusAlgorithm.stop).start()
+    feed(node, ALICE, 5)
+    node.consensusAlgorithm = ProofOfStake(node.wallet.publicKey)
+    feed(node, ALICE, 1)
+    assert [len(block.certificateList) for block in node.blockchain.blockList] == [0, 6]
 
 
 def test_the_algorithm_can_be_replaced():

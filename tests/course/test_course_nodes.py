@@ -1,5 +1,7 @@
 import pytest
-from tests.course.people import Diploma, block_after, box, feed, network_of, signed, staked, tips
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.course.people import FIELDS, Diploma, block_after, box, feed, network_of, signed, staked, tips
 
 from tallystick.course import (
     Block,
@@ -8,6 +10,7 @@ from tallystick.course import (
     NetworkError,
     Node,
     ProofOfStake,
+    Refused,
     StakingOperation,
     Wallet,
 )
@@ -237,6 +240,35 @@ def test_an_illegal_block_is_refused_and_changes_nothing(make, rule):
     assert nodes[1].refusals == []
 
 
+ANYTHING = (
+    FIELDS | st.integers() | st.sampled_from([object(), Wallet, ALICE, float("nan"), [Certificate("x")], 10**400])
+)
+
+
+@given(st.sampled_from(["issuerPublicKey", "timestamp", "signature", "amount", "student"]), ANYTHING)
+def test_whatever_is_written_into_a_certificate_a_node_takes_it_or_refuses_it(name, value):
+    Node.reset_network()
+    (node,) = network_of(1)
+    certificate = staked(ALICE, 5)
+    setattr(certificate, name, value)
+    for sent in (node.new_certificate, lambda one: node.receive_object_from_node(one, "somebody")):
+        sent(certificate)
+        assert len(box(node)) == (not node.refusals)
+    assert name != "student" or node.refusals
+
+
+@given(st.sampled_from([*vars(Block("", 0, "", [])), "note"]), ANYTHING)
+def test_whatever_is_written_into_a_block_a_node_takes_it_or_refuses_it(name, value):
+    Node.reset_network()
+    (node,) = network_of(1)
+    block = block_after(node.blockchain.blockList[0], node.wallet, [signed(ALICE)])
+    setattr(block, name, value)
+    taken = node.new_block(block)
+    assert taken == (len(node.blockchain.blockList) == 2)
+    assert taken == (not node.refusals)
+    assert node.blockchain.is_legit()
+
+
 # ---- objects from other nodes ---------------------------------------------------------------------------------------
 
 
@@ -431,6 +463,23 @@ def test_a_node_from_before_the_reset_is_told_and_takes_nothing():
         node.new_block(block_after(node.blockchain.blockList[0], node.wallet))
     assert len(box(node)) == 0
     assert len(node.blockchain.blockList) == 1
+
+
+def test_a_block_refused_when_added_by_hand_is_passed_on_when_it_is_legal():
+    nodes, listener = network_of(1), Gossip()
+    genesis = nodes[0].blockchain.blockList[0]
+    with pytest.raises(Refused):
+        nodes[0].blockchain.add_block(block_after(genesis, ALICE))
+    legal = block_after(genesis, nodes[0].wallet)
+    assert nodes[0].new_block(legal)
+    assert listener.heard == [legal]
+
+
+def test_a_block_added_by_hand_stays_here():
+    nodes, listener = network_of(1), Gossip()
+    nodes[0].blockchain.add_block(block_after(nodes[0].blockchain.blockList[0], nodes[0].wallet))
+    assert len(nodes[0].blockchain.blockList) == 2
+    assert listener.heard == []
 
 
 def test_one_wallet_has_one_node():

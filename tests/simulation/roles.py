@@ -1,11 +1,13 @@
 """Peers that are no honest node, each named by what it does."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from tests.builders import STRANGER, Scribe, agreement_of, statement
 
 from tallystick.ledger.block import Block
 from tallystick.ledger.encoding import ZERO_DIGEST
+from tallystick.ledger.genesis import Genesis
 from tallystick.ledger.messages import BlockRequest, Blocks, Message, NewBlock, Status, decode_message, encode_message
 from tallystick.network.simulated import SimulatedNetwork
 from tallystick.node.events import Event, PeerConnected
@@ -49,6 +51,14 @@ class Boaster(Silent):
         self.send(peer, Status(self.network.genesis.ledger_id, 10**6, ZERO_DIGEST, ()))
 
 
+class Repeater(Boaster):
+    """Boasts again whenever it hears anything at all."""
+
+    def receive(self, peer: str, data: bytes) -> None:
+        super().receive(peer, data)
+        self.greet(peer)
+
+
 class EmptyHanded(Boaster):
     """Claims a million blocks, and answers that it has none."""
 
@@ -56,11 +66,19 @@ class EmptyHanded(Boaster):
         self.send(peer, Blocks(request.start, ()))
 
 
+class Tantalizer(EmptyHanded):
+    """Answers that it has no blocks, and boasts again in the same breath."""
+
+    def answer(self, peer: str, request: BlockRequest) -> None:
+        super().answer(peer, request)
+        self.greet(peer)
+
+
 class Counterfeiter(Boaster):
     """Answers with more blocks than were asked for, well signed and on nobody's chain, and boasts again."""
 
     def answer(self, peer: str, request: BlockRequest) -> None:
-        blocks = tuple(stray_block(self.network, request.start + place) for place in range(request.count + 1))
+        blocks = tuple(stray_block(self.network.genesis, request.start + place) for place in range(request.count + 1))
         self.send(peer, Blocks(request.start, blocks))
         self.greet(peer)
 
@@ -95,9 +113,9 @@ class Foreigner(Silent):
         self.send(peer, Status(self.foreign.genesis.ledger_id, 10**6, ZERO_DIGEST, ()))
 
 
-def stray_block(network: SimulatedNetwork, index: int) -> Block:
+@lru_cache(maxsize=2_000)
+def stray_block(genesis: Genesis, index: int) -> Block:
     """A block that anybody can make: well signed by a stranger, on a parent that is nobody's."""
-    certificate = statement(ledger=network.genesis.ledger_id)
-    return Scribe(network.genesis).draft(
-        certificate, signer=STRANGER, index=index, view=index, parent_hash=b"\x07" * 32
+    return Scribe(genesis).draft(
+        statement(ledger=genesis.ledger_id), signer=STRANGER, index=index, view=index, parent_hash=b"\x07" * 32
     )

@@ -6,6 +6,7 @@ import tracemalloc
 import pytest
 from tests.builders import (
     ADA,
+    GENESIS,
     LEDGER,
     STRANGER,
     Bench,
@@ -27,7 +28,9 @@ from tests.simulation.roles import (
     EmptyHanded,
     Foreigner,
     Muddler,
+    Repeater,
     Silent,
+    Tantalizer,
     Trickler,
     stray_block,
 )
@@ -45,16 +48,18 @@ from tallystick.ledger.messages import (
     Status,
     encode_message,
 )
-from tallystick.node.events import Disconnect, PeerConnected, SetTimer, TimerFired
+from tallystick.node.events import CheckedMessage, Disconnect, MessageReceived, PeerConnected, SetTimer, TimerFired
 from tallystick.node.limits import Limits
 
 ROLES = {
     "silent": Silent,
     "boaster": Boaster,
+    "repeater": Repeater,
     "empty-handed": EmptyHanded,
+    "tantalizer": Tantalizer,
     "counterfeiter": Counterfeiter,
-    "trickler": lambda network, name: Trickler(network, name, long_chain()[1]),
-    "muddler": lambda network, name: Muddler(network, name, long_chain()[1]),
+    "trickler": lambda network, name: Trickler(network, name, long_chain()[1][:500]),
+    "muddler": lambda network, name: Muddler(network, name, long_chain()[1][:500]),
     "foreigner": lambda network, name: Foreigner(network, name, foreign_chain()),
 }
 each_role = pytest.mark.parametrize("role", ROLES.values(), ids=ROLES)
@@ -99,8 +104,8 @@ def test_alone_with_a_bad_peer_a_node_waits_and_does_not_spin(role):
     if not isinstance(bad, Trickler):
         assert tips(network)["late"][0] == 0
     requests = [message for message in bad.heard if isinstance(message, BlockRequest)]
-    assert len(requests) < 10_000
-    assert network.happened < 50_000
+    assert len(requests) < 1_000
+    assert network.happened < 5_000
 
 
 def test_a_peer_of_another_ledger_is_cut_off(seed):
@@ -157,30 +162,28 @@ def memory_of(flood):
 
 def test_a_hundred_thousand_orphans_from_a_stranger_fill_its_own_share_and_no_more():
     bench = Bench(limits=Limits(set_aside_blocks_per_peer=100))
-    network = network_of(1, names=())
-    bench.receive(NewBlock(stray_block(network, 7)), "honest")
-    orphans = [stray_block(network, 1_000 + number) for number in range(500)]
+    bench.receive(NewBlock(stray_block(GENESIS, 7)), "honest")
+    orphans = [CheckedMessage(NewBlock(stray_block(GENESIS, 1_000 + number))) for number in range(500)]
     refused = 0
     for number in range(100_000):
-        refused += len(rules(bench.receive(NewBlock(orphans[number % 500]), "stranger")))
+        refused += len(rules(bench.handle(MessageReceived("stranger", orphans[number % 500]))))
         assert bench.node.set_aside_count <= 101
     assert refused > 70_000
-    scribe = Scribe()
-    for block in scribe.forge_many(3):
+    for block in Scribe().forge_many(3):
         assert cut_off(bench.receive(NewBlock(block), "honest")) == set()
     assert bench.node.state.index == 3
 
 
 def test_orphans_do_not_pile_up_in_memory():
     bench = Bench(limits=Limits(set_aside_blocks_per_peer=50))
-    network = network_of(1, names=())
+    orphans = [encode_message(NewBlock(stray_block(GENESIS, 1_000 + number))) for number in range(800)]
 
-    def flood(first):
-        for number in range(400):
-            bench.receive(NewBlock(stray_block(network, first + number)), "stranger")
+    def flood(some):
+        for data in some:
+            bench.receive(data, "stranger")
 
-    flood(10_000)
-    assert memory_of(lambda: flood(5_000)) < 400_000
+    flood(orphans[400:])
+    assert memory_of(lambda: flood(orphans[:400])) < 400_000
     assert bench.node.set_aside_count == 50
 
 
@@ -188,11 +191,11 @@ def test_claimed_certificates_do_not_pile_up_in_memory():
     bench = Bench(limits=Limits(box_certificates=4_096))
 
     def flood():
-        for number in range(100):
+        for number in range(30):
             ids = tuple((number * MAX_IDS + place).to_bytes(32, "big") for place in range(MAX_IDS))
             bench.receive(Status(LEDGER, 0, ZERO_DIGEST, ids), "liar")
 
-    assert memory_of(flood) < 3_000_000, "100 times 4,096 ids are 20 MB and more"
+    assert memory_of(flood) < 2_000_000, "30 times 4,096 ids are 8 MB and more"
 
 
 @pytest.mark.parametrize(

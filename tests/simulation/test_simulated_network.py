@@ -285,8 +285,8 @@ def test_payloads_reach_everybody_late_joiners_too(seed):
         assert [payload_of(network, name, entry) for entry in entries] == [entry.payload for entry in entries]
 
 
-@pytest.mark.parametrize(("count", "size"), [(600, 10), (300, 20_000)], ids=["many", "large"])
-def test_a_late_joiner_gets_all_payloads_of_a_long_chain(count, size):
+def chain_of_payloads(count, size):
+    """A node that keeps a chain of payloads, one a block, and a late joiner, not connected yet."""
     scribe = Scribe(found(ADA))
     entries = [with_payload(f"{number} " + "x" * size, ledger=scribe.genesis.ledger_id) for number in range(count)]
     archive = MemoryArchive()
@@ -295,11 +295,35 @@ def test_a_late_joiner_gets_all_payloads_of_a_long_chain(count, size):
     network = network_of(1, scribe.genesis, names=(), start_ms=scribe.state.tip.timestamp_ms + 1_000)
     network.add("holder", agreement_of(None), archive=archive)
     network.add("late", agreement_of(None))
+    return network, entries
+
+
+def missing_at(network, name, entries):
+    return [entry for entry in entries if payload_of(network, name, entry) is None]
+
+
+@pytest.mark.parametrize(
+    ("count", "size"),
+    [(600, 10), (300, 20_000), (400, 60_000)],
+    ids=["many", "large", "24 MB"],
+)
+def test_a_late_joiner_gets_all_payloads_of_a_long_chain(count, size):
+    network, entries = chain_of_payloads(count, size)
     network.connect_all()
     assert network.run_until_quiet()
     assert_agreed(network)
-    missing = [entry for entry in entries if payload_of(network, "late", entry) is None]
-    assert len(missing) == 0
+    assert len(missing_at(network, "late", entries)) == 0
+
+
+def test_payloads_still_awaited_at_a_crash_come_after_the_restart():
+    network, entries = chain_of_payloads(50, 10)
+    network.connect_all()
+    network.run_until(lambda: tips(network)["late"][0] == 50, 10_000)
+    assert missing_at(network, "late", entries)
+    network.crash("late")
+    network.restart("late")
+    assert network.run_until_quiet()
+    assert len(missing_at(network, "late", entries)) == 0
 
 
 def test_an_erased_payload_never_comes_back_and_the_chain_still_holds(seed):

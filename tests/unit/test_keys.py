@@ -60,6 +60,7 @@ def test_the_signatures_of_rfc_8032_verify(key, message, signature):
 
 @given(body=st.binary(max_size=200), domain=st.sampled_from(Domain))
 def test_a_signature_holds_for_one_domain_ledger_key_and_body(body, domain):
+    """`Rule.K2`, which C1 and B3 apply."""
     signature = ADA.sign(domain, LEDGER, body)
     other_domain = next(other for other in Domain if other is not domain)
     assert is_signed(signed_bytes(domain, LEDGER, body), signature, ADA.public_key)

@@ -24,6 +24,9 @@ from tests.builders import (
     with_payload,
 )
 
+from tallystick.consensus.lone_forger import LoneForger
+from tallystick.consensus.proof_of_work import ProofOfWork
+from tallystick.ledger.block import sign_block
 from tallystick.ledger.errors import BLAMES_THE_PEER, Refused, Rule
 from tallystick.ledger.messages import (
     MAX_IDS,
@@ -57,7 +60,9 @@ from tallystick.node.events import (
     Timer,
     TimerFired,
 )
+from tallystick.node.intake import Intake
 from tallystick.node.limits import Limits
+from tallystick.node.node import Node
 
 
 def entries(*certificates):
@@ -272,6 +277,29 @@ def test_a_backlog_of_many_blocks_is_forged_without_running_ahead_of_the_clock()
     assert bench.node.state.index == 1_200
 
 
+def worker_at(difficulty, owner=ADA):
+    bench = Bench()
+    bench.rule = ProofOfWork(difficulty)
+    bench.node = Node(GENESIS, LoneForger(bench.rule, owner))
+    bench.intake = Intake(LEDGER, bench.node)
+    return bench
+
+
+def test_work_is_done_in_steps_between_which_the_node_hears_others():
+    worker, quick = worker_at(2**200), worker_at(1, BEN)
+    actions = [action for one in statements(5) for action in worker.submit(one)]
+    assert SetTimer(Timer.FORGE, worker.now_ms) in actions
+    assert SetTimer(Timer.FORGE, worker.now_ms) in worker.handle(TimerFired(Timer.FORGE))
+    for one in statements(5):
+        quick.submit(one)
+    assert quick.node.state.index == 1
+    worker.rule.difficulty = 1
+    actions = worker.receive(NewBlock(sign_block(quick.node.state.tip, statements(5), BEN)))
+    assert [one.forged_here for one in of_kind(ReportBlock, actions)] == [False]
+    assert len(worker.node.box) == 0
+    assert of_kind(PersistBlock, worker.handle(TimerFired(Timer.FORGE))) == [], "nothing is left to forge"
+
+
 # ---- blocks -----------------------------------------------------------------------------------------------------
 
 
@@ -425,6 +453,7 @@ def test_a_liar_that_answers_with_wrong_blocks_is_not_asked_again_at_once():
         request = asked.pop(0)
         lies = tuple(wrong_blocks(request.start, request.count + 1))
         asked += messages(BlockRequest, bench.receive(Blocks(request.start, lies), "liar"))
+        asked += messages(BlockRequest, bench.receive(status(1_000), "liar"))
         answers += 1
     assert bench.node.state.index == 0
     assert answers <= 2 * bench.node.limits.requests_in_flight
@@ -575,10 +604,20 @@ def test_a_missing_payload_is_asked_for_and_kept_when_it_comes():
     assert bench.receive(Payloads((entry.payload,)), "x") == [], "once is enough"
 
 
-def test_a_missing_payload_is_asked_for_again_at_announcements():
+def test_a_missing_payload_is_asked_for_again_when_no_answer_comes():
     bench, entry = Bench(), with_payload("covered")
     bench.receive(NewBlock(Scribe().forge(entry.certificate)), "x")
-    assert Broadcast(PayloadRequest((entry.payload.hash(),))) in bench.handle(TimerFired(Timer.ANNOUNCE))
+    bench.now_ms += bench.node.limits.request_timeout_ms
+    assert Send("x", PayloadRequest((entry.payload.hash(),))) in bench.handle(TimerFired(Timer.SYNC))
+
+
+def test_a_payload_that_one_peer_lacks_is_asked_of_the_next():
+    bench, entry = Bench(), with_payload("covered")
+    asking = PayloadRequest((entry.payload.hash(),))
+    bench.receive(NewBlock(Scribe().forge(entry.certificate)), "x")
+    assert messages(PayloadRequest, bench.receive(Payloads(()), "x")) == []
+    assert Send("y", asking) in bench.handle(PeerConnected("y"))
+    assert bench.receive(Payloads((entry.payload,)), "y") == [PersistPayload(entry.payload)]
 
 
 def test_a_forger_without_the_payload_asks_for_it_too():
@@ -587,9 +626,8 @@ def test_a_forger_without_the_payload_asks_for_it_too():
     for certificate in statements(4):
         bench.submit(certificate)
     assert bench.node.state.index == 1
-    assert messages(PayloadRequest, bench.handle(TimerFired(Timer.ANNOUNCE))) == [
-        PayloadRequest((entry.payload.hash(),))
-    ]
+    asking = PayloadRequest((entry.payload.hash(),))
+    assert messages(PayloadRequest, bench.handle(PeerConnected("x"))) == [asking]
 
 
 def test_an_erased_payload_is_forgotten_and_never_taken_again():

@@ -130,13 +130,16 @@ def test_set_aside_blocks_are_not_asked_for():
     assert asked(sync) == [("x", 1, 3), ("x", 6, 5)]
 
 
-def test_a_distrusted_peer_is_not_asked_until_it_tells_its_tip_again():
+def test_a_distrusted_peer_is_asked_again_when_it_told_its_tip_anew_and_time_has_passed():
     sync = sync_with(x=10)
-    sync.distrust("x")
-    sync.distrust("never heard of")
-    assert asked(sync) == []
+    sync.set_aside("x", block_at(4))
+    sync.distrust("x", 0)
+    sync.distrust("never heard of", 0)
+    assert sync.set_aside_count == 0
+    assert asked(sync, 0, LIMITS.request_timeout_ms) == []
     sync.heard_tip("x", 10)
-    assert asked(sync) == [("x", 1, 10)]
+    assert asked(sync, 0, LIMITS.request_timeout_ms - 1) == []
+    assert asked(sync, 0, LIMITS.request_timeout_ms) == [("x", 1, 10)]
 
 
 # ---- setting aside ----------------------------------------------------------------------------------------------

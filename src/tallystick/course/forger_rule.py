@@ -125,13 +125,16 @@ def rule_for(algorithm: object) -> Callable[[Engine], ForgerRule]:
     """How to make the rule by which an engine judges forgers. Raises `TypeError` for what is no algorithm."""
     if algorithm is None:
         return lambda engine: Anybody()
+    name = type(algorithm).__name__
+    if isinstance(algorithm, ConsensusAlgorithm) and not hasattr(algorithm, "rule"):
+        raise TypeError(f"{name} is not ready: its __init__ has to call super().__init__(…)")
     if isinstance(algorithm, ConsensusAlgorithm) and algorithm.is_the_engines():
         rule = algorithm.rule
         return lambda engine: rule
     if not callable(getattr(algorithm, "is_next_block_forger_legit", None)):
         raise TypeError(
             f"a consensus algorithm needs a method is_next_block_forger_legit(blockList, block); "
-            f"{type(algorithm).__name__} has none. Give an object, as in ProofOfStake(wallet.publicKey)"
+            f"{name} has none. Give an object, as in ProofOfStake(wallet.publicKey)"
         )
     return lambda engine: OwnRule(algorithm, engine)
 

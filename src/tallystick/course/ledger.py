@@ -29,6 +29,7 @@ LIMITS: Final = Limits(
     set_aside_bytes_per_peer=2**40,
     range_blocks=1,  # a request is one integer (assignment, bonus)
     requests_in_flight=64,
+    waits_when_behind=False,
     requests_per_second=1_000_000,
     gossip_batch_ms=0,
 )

@@ -111,8 +111,8 @@ class BlockchainNode(Node):
                 engine.take_block(obj, senderNodeIdentifier)
             elif isinstance(obj, Certificate):
                 engine.take_certificate(obj, senderNodeIdentifier)
-            elif isinstance(obj, int) and not isinstance(obj, bool):
-                engine.take_request(obj, senderNodeIdentifier)
+            elif isinstance(obj, int):
+                engine.take_request(obj, senderNodeIdentifier)  # refuses True and False
             else:
                 kind = type(obj).__name__
                 engine.refuse(Refused(Rule.E2, f"a node takes certificates, blocks and whole numbers, not a {kind}"))

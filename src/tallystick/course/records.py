@@ -54,8 +54,9 @@ class Records:
         if block.index == len(self):
             self.archive.append(block, payloads)
             self._objects.append(None)
-        for payload in payloads:
-            self.archive.keep_payload(payload)
+        else:
+            for payload in payloads:
+                self.archive.keep_payload(payload)
 
     def follow(self, state: State) -> None:
         """Keep noted blocks up to the state: the node added them, its actions have not been carried out yet."""

@@ -88,13 +88,7 @@ class SimulatedHost:
     def start(self) -> None:
         """(Re)start from what the archive kept."""
         network = self._network
-        self.node = Node(
-            network.genesis,
-            self._make_agreement(),
-            self._limits,
-            self.archive.blocks(),
-            self.archive.erased(),
-        )
+        self.node = Node(network.genesis, self._make_agreement(), self._limits, self.archive)
         self._intake = Intake(network.genesis.ledger_id, self.node, network.verify, network.decode)
         self._timers.clear()
         self._actions_left = None

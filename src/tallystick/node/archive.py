@@ -32,6 +32,16 @@ class Archive(Protocol):
         """The hashes of the payloads erased so far."""
 
 
+def lacking(archive: Archive) -> Iterator[bytes]:
+    """The payloads that the kept chain covers, and that were neither kept nor erased."""
+    erased = set(archive.erased())
+    for block in archive.blocks():
+        for certificate in block.certificates:
+            payload_hash = certificate.payload_hash
+            if payload_hash and payload_hash not in erased and archive.payload(payload_hash) is None:
+                yield payload_hash
+
+
 class MemoryArchive:
     """An archive that lasts as long as its process: for the simulator and the course."""
 

@@ -17,10 +17,14 @@ class Limits:
     set_aside_bytes_per_peer: int = 16 * 1024 * 1024
 
     range_blocks: int = 64
-    """Blocks asked for in one request."""
+    """Blocks, or payloads, asked for in one request."""
+    wanted_payloads: int = 65_536
+    """Payloads looked for at a time."""
     requests_in_flight: int = 4
     answer_bytes: int = MAX_MESSAGE_BYTES // 2
     """A node's answers and batches stay near this size (one item may exceed it)."""
+    waits_when_behind: bool = True
+    """Whether a forger lets a longer chain that it heard of come in before its turn (the course has no timers)."""
     requests_per_second: int = 64
     """What a peer may ask, on average; it may save up two seconds' worth."""
 

@@ -24,6 +24,7 @@ from tallystick.ledger.messages import (
     Payloads,
     Status,
 )
+from tallystick.node.archive import Archive, lacking
 from tallystick.node.certificate_box import CertificateBox
 from tallystick.node.events import (
     Action,
@@ -52,10 +53,10 @@ from tallystick.node.events import (
 )
 from tallystick.node.gossip import Gossip, batched
 from tallystick.node.limits import Allowance, Limits
+from tallystick.node.payload_search import PayloadSearch
 from tallystick.node.sync import Sync
 
 _RECENT_BLOCKS: Final = 256
-_WANTED_PAYLOADS: Final = MAX_IDS
 
 
 class Agreement(Protocol):
@@ -72,20 +73,15 @@ class Agreement(Protocol):
 
 
 class Node:
-    """One participant: a chain, a box, and its peers. `blocks` is its own kept chain, replayed at a restart."""
+    """One participant: a chain, a box, and its peers. At a restart it reads what its host kept for it, once."""
 
     def __init__(
-        self,
-        genesis: Genesis,
-        agreement: Agreement,
-        limits: Limits | None = None,
-        blocks: Iterable[Block] = (),
-        erased: Iterable[bytes] = (),
+        self, genesis: Genesis, agreement: Agreement, limits: Limits | None = None, archive: Archive | None = None
     ) -> None:
         self.limits = limits or Limits()
         self.chain = Blockchain(genesis, agreement.check_forger)
         self._recent: dict[bytes, None] = {self.chain.state.tip.hash: None}
-        for block in blocks:
+        for block in archive.blocks() if archive else ():
             self.chain.append(block, None)
             self._remember(block)
         self.box = CertificateBox(self.limits, self.chain.state.stakes)
@@ -93,8 +89,8 @@ class Node:
         self._gossip = Gossip(self.limits)
         self._sync = Sync(self.limits)
         self._allowances: dict[Peer, Allowance] = {}
-        self._wanted_payloads: dict[bytes, None] = {}
-        self._erased = set(erased)
+        self._search = PayloadSearch(self.limits, lacking(archive) if archive else ())
+        self._erased = set(archive.erased()) if archive else set()
         self._timers: dict[Timer, int] = {}
 
     # ---- what a person may consult, and what intake asks ------------------------------------------------------
@@ -134,13 +130,16 @@ class Node:
             case PeerConnected(peer):
                 self._allowances[peer] = Allowance(self.limits.requests_per_second)
                 actions.append(Send(peer, self._status()))
+                self._search.connected(peer)
+                self._ask_for_more(now_ms, actions)
             case PeerDisconnected(peer):
+                self._search.forget(peer)
                 self._allowances.pop(peer, None)
                 self._sync.forget(peer)
-                self._ask_for_blocks(now_ms, actions)
+                self._ask_for_more(now_ms, actions)
             case PayloadErasureAsked(payload_hash):
                 self._erased.add(payload_hash)
-                self._wanted_payloads.pop(payload_hash, None)
+                self._search.drop(payload_hash)
                 self.box.erase_payload(payload_hash)
                 self._gossip.erase_payload(payload_hash)
                 actions.append(ErasePayload(payload_hash))
@@ -154,13 +153,13 @@ class Node:
                 self._share(now_ms, actions)
             case Timer.ANNOUNCE:
                 actions.append(Broadcast(self._status()))
-                if self._wanted_payloads:
-                    actions.append(Broadcast(PayloadRequest(tuple(self._wanted_payloads))))
                 self._set_timer(Timer.ANNOUNCE, self._gossip.announced(now_ms), actions)
             case Timer.SYNC:
+                self._search.expire(now_ms)
                 if self._sync.expire(now_ms):
                     self._has_news(now_ms, actions)
-                self._ask_for_blocks(now_ms, actions)
+                self._ask_for_more(now_ms, actions)
+                self._maybe_forge(now_ms, actions)
 
     def _on_message(self, now_ms: int, peer: Peer, checked: CheckedMessage, actions: list[Action]) -> None:
         for refused in checked.refusals:
@@ -177,7 +176,7 @@ class Node:
             case Status():
                 self._on_status(now_ms, peer, checked.message, actions)
             case Payloads(payloads):
-                self._on_payloads(peer, payloads, actions)
+                self._on_payloads(now_ms, peer, payloads, actions)
             case request:
                 self._on_request(now_ms, peer, request, actions)
 
@@ -237,6 +236,7 @@ class Node:
             self._add_block(now_ms, None, block, actions)
             actions.append(Broadcast(NewBlock(block)))
             self._has_news(now_ms, actions)
+            self._ask_for_more(now_ms, actions)
         return None
 
     def _is_due(self, now_ms: int, actions: list[Action]) -> bool:
@@ -250,6 +250,8 @@ class Node:
             return False
         else:
             due_ms = oldest_ms + params.forge_after_ms
+        if self.limits.waits_when_behind and self._sync.is_behind(self.state.index, now_ms):
+            return False  # a turn at an old index may be long over: taking it would part the chain
         if not self._agreement.may_forge(self.state):
             return False
         if params.block_ahead_ms is not None:
@@ -265,7 +267,7 @@ class Node:
         elif not self.knows_block(block.hash) and self._try_block(now_ms, peer, block, actions):
             actions.append(Broadcast(NewBlock(block), but=peer))
             self._after_blocks(now_ms, actions)
-        self._ask_for_blocks(now_ms, actions)
+        self._ask_for_more(now_ms, actions)
 
     def _on_blocks(self, now_ms: int, peer: Peer, start: int, blocks: tuple[Block, ...], actions: list[Action]) -> None:
         consecutive = all(block.index == start + place for place, block in enumerate(blocks))
@@ -283,14 +285,14 @@ class Node:
                 added = True
         if added:
             self._after_blocks(now_ms, actions)
-        self._ask_for_blocks(now_ms, actions)
+        self._ask_for_more(now_ms, actions)
         return None
 
     def _try_block(self, now_ms: int, peer: Peer, block: Block, actions: list[Action]) -> bool:
         try:
             self._add_block(now_ms, peer, block, actions)
         except Refused as refused:
-            self._sync.distrust(peer)
+            self._sync.distrust(peer, now_ms)
             self._refuse(peer, refused, actions)
             return False
         return True
@@ -304,7 +306,9 @@ class Node:
         actions.append(PersistBlock(block, tuple(payloads.values())))
         actions.append(ReportBlock(block, forged_here=peer is None))
         actions.extend(ReportRefused(refused, None) for refused in left)
-        self._want_payloads(peer, block, payloads, actions)
+        if peer is not None:
+            self._search.connected(peer)
+        self._want_payloads(block, payloads)
 
     def _after_blocks(self, now_ms: int, actions: list[Action]) -> None:
         """The tip moved: set-aside blocks get their turn, one after the other, and perhaps it is ours to forge."""
@@ -324,9 +328,13 @@ class Node:
         except Refused as refused:
             self._refuse(peer, refused, actions)
 
-    def _ask_for_blocks(self, now_ms: int, actions: list[Action]) -> None:
+    def _ask_for_more(self, now_ms: int, actions: list[Action]) -> None:
+        """Ask for missing blocks, and for the payloads of those that came."""
         actions.extend(self._sync.ask(self.state.index, now_ms))
-        self._set_timer(Timer.SYNC, self._sync.deadline_ms(), actions)
+        actions.extend(self._search.ask(now_ms))
+        for deadline_ms in (self._sync.deadline_ms(), self._search.deadline_ms()):
+            if deadline_ms is not None and deadline_ms < self._timers.get(Timer.SYNC, deadline_ms + 1):
+                self._set_timer(Timer.SYNC, deadline_ms, actions)
 
     def _remember(self, block: Block) -> None:
         self._recent[block.hash] = None
@@ -335,26 +343,15 @@ class Node:
 
     # ---- payloads ---------------------------------------------------------------------------------------------
 
-    def _want_payloads(
-        self, peer: Peer | None, block: Block, at_hand: dict[bytes, Payload], actions: list[Action]
-    ) -> None:
-        covered = (certificate.payload_hash for certificate in block.certificates)
-        missing = tuple(one for one in covered if one and one not in at_hand and one not in self._erased)
-        for payload_hash in missing:
-            self._wanted_payloads[payload_hash] = None
-        while len(self._wanted_payloads) > _WANTED_PAYLOADS:
-            del self._wanted_payloads[next(iter(self._wanted_payloads))]
-        if peer is None:
-            return  # a forger has only itself to ask; announcements ask everybody
-        for start in range(0, len(missing), MAX_IDS):
-            actions.append(Send(peer, PayloadRequest(missing[start : start + MAX_IDS])))
+    def _want_payloads(self, block: Block, at_hand: dict[bytes, Payload]) -> None:
+        for certificate in block.certificates:
+            payload_hash = certificate.payload_hash
+            if payload_hash and payload_hash not in at_hand and payload_hash not in self._erased:
+                self._search.want(payload_hash)
 
-    def _on_payloads(self, peer: Peer, payloads: tuple[Payload, ...], actions: list[Action]) -> None:
-        for payload in payloads:
-            payload_hash = payload.hash()
-            if payload_hash in self._wanted_payloads:
-                del self._wanted_payloads[payload_hash]
-                actions.append(PersistPayload(payload))
+    def _on_payloads(self, now_ms: int, peer: Peer, payloads: tuple[Payload, ...], actions: list[Action]) -> None:
+        actions.extend(PersistPayload(payload) for payload in self._search.received(peer, payloads))
+        self._ask_for_more(now_ms, actions)
 
     # ---- peers ------------------------------------------------------------------------------------------------
 
@@ -371,7 +368,7 @@ class Node:
             actions.append(Send(peer, CertificateRequest(asking)))
         if status.tip_index < self.state.index and self._may_ask(now_ms, peer):
             actions.append(Send(peer, self._status()))
-        self._ask_for_blocks(now_ms, actions)
+        self._ask_for_more(now_ms, actions)
         return None
 
     def _on_request(self, now_ms: int, peer: Peer, request: Message, actions: list[Action]) -> None:

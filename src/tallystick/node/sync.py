@@ -20,6 +20,7 @@ class _Share:
 
     tip_index: int = 0
     stalls: int = 0
+    distrusted_until_ms: int = 0
     blocks: dict[int, Block] = field(default_factory=dict)
     size_bytes: int = 0
 
@@ -52,6 +53,13 @@ class Sync:
     def deadline_ms(self) -> int | None:
         """When the first request under way runs out of time; `None`: nothing was asked."""
         return min((request.deadline_ms for request in self._requests), default=None)
+
+    def is_behind(self, tip_index: int, now_ms: int) -> bool:
+        """Whether a peer that has let nobody wait so far, and is not distrusted, says its chain is longer."""
+        return any(
+            share.tip_index > tip_index and not share.stalls and share.distrusted_until_ms <= now_ms
+            for share in self._shares.values()
+        )
 
     def heard_tip(self, peer: Peer, index: int) -> None:
         """A peer says, or shows by a block, that its chain reaches this index."""
@@ -116,11 +124,15 @@ class Sync:
             share.tip_index = min(share.tip_index, start - 1)
         return True
 
-    def distrust(self, peer: Peer) -> None:
-        """The peer's blocks did not fit: what it set aside goes, and its tip counts for nothing until told again."""
+    def distrust(self, peer: Peer, now_ms: int) -> None:
+        """The peer's blocks did not fit: what it set aside goes, and it has to tell its tip anew.
+
+        Even then it is not asked for a while, or a liar would be asked at the speed of the line.
+        """
         share = self._shares.get(peer)
         if share is not None:
             share.tip_index = 0
+            share.distrusted_until_ms = now_ms + self._limits.request_timeout_ms
             for index in list(share.blocks):
                 self._drop(share, index)
 
@@ -141,16 +153,17 @@ class Sync:
         """Requests for the nearest missing ranges, as many as may be under way, spread over peers that have them."""
         limits, sends = self._limits, []
         window_end = tip_index + limits.requests_in_flight * limits.range_blocks
-        highest = min(window_end, max((share.tip_index for share in self._shares.values()), default=0))
+        trusted = {peer: share for peer, share in self._shares.items() if share.distrusted_until_ms <= now_ms}
+        highest = min(window_end, max((share.tip_index for share in trusted.values()), default=0))
         start = tip_index + 1
         while len(self._requests) < limits.requests_in_flight:
             while start <= highest and self._is_coming(start):
                 start += 1
-            peer = self._best_peer(start) if start <= highest else None
+            peer = self._best_peer(trusted, start) if start <= highest else None
             if peer is None:
                 break
             end = start + 1
-            last = min(highest, self._shares[peer].tip_index, start + limits.range_blocks - 1)
+            last = min(highest, trusted[peer].tip_index, start + limits.range_blocks - 1)
             while end <= last and not self._is_coming(end):
                 end += 1
             self._requests.append(_Request(peer, start, end - start, now_ms + limits.request_timeout_ms))
@@ -161,10 +174,10 @@ class Sync:
     def _is_coming(self, index: int) -> bool:
         return index in self._aside or any(request.covers(index) for request in self._requests)
 
-    def _best_peer(self, index: int) -> Peer | None:
+    def _best_peer(self, trusted: dict[Peer, _Share], index: int) -> Peer | None:
         """Of the peers that have this block: the one that stalled least, then the one with the least to do."""
         busy = Counter(request.peer for request in self._requests)
-        able = [(share.stalls, busy[peer], peer) for peer, share in self._shares.items() if share.tip_index >= index]
+        able = [(share.stalls, busy[peer], peer) for peer, share in trusted.items() if share.tip_index >= index]
         return min(able, key=lambda one: one[:2], default=(0, 0, None))[2]
 
     def _drop(self, share: _Share, index: int) -> Block | None:

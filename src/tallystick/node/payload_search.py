@@ -1,0 +1,88 @@
+"""Looking for payloads: a certificate that came in a block came without its own, and some peer may have it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import islice
+
+from tallystick.ledger.certificate import Payload
+from tallystick.ledger.messages import PayloadRequest
+from tallystick.node.events import Peer, Send
+from tallystick.node.limits import Limits
+
+
+@dataclass(frozen=True)
+class _Request:
+    hashes: tuple[bytes, ...]
+    deadline_ms: int
+
+
+class PayloadSearch:
+    """One request at a time to each peer. What a peer does not have is asked of the others, and of those to come."""
+
+    def __init__(self, limits: Limits, wanted: Iterable[bytes] = ()) -> None:
+        self._limits = limits
+        self._wanted: dict[bytes, set[Peer]] = {}
+        self._requests: dict[Peer, _Request | None] = {}
+        for payload_hash in wanted:
+            self.want(payload_hash)
+
+    def want(self, payload_hash: bytes) -> None:
+        """Look for a payload from now on; beyond the limit the oldest wish is given up."""
+        self._wanted.setdefault(payload_hash, set())
+        if len(self._wanted) > self._limits.wanted_payloads:
+            del self._wanted[next(iter(self._wanted))]
+
+    def drop(self, payload_hash: bytes) -> None:
+        """Look for it no longer."""
+        self._wanted.pop(payload_hash, None)
+
+    def connected(self, peer: Peer) -> None:
+        """A peer that may be asked."""
+        self._requests.setdefault(peer, None)
+
+    def forget(self, peer: Peer) -> None:
+        """The peer is gone; should it come back, it is asked for everything anew."""
+        self._requests.pop(peer, None)
+        for without in self._wanted.values():
+            without.discard(peer)
+
+    def received(self, peer: Peer, payloads: Iterable[Payload]) -> list[Payload]:
+        """An answer came. Returns what was wanted of it."""
+        found = [payload for payload in payloads if self._wanted.pop(payload.hash(), None) is not None]
+        request = self._requests.get(peer)
+        if request is not None:
+            self._requests[peer] = None
+            for payload_hash in request.hashes:
+                without = self._wanted.pop(payload_hash, None)
+                if (
+                    without is not None
+                ):  # put last; an answer may be cut short, so only an empty one means "none of them"
+                    self._wanted[payload_hash] = without if found else without | {peer}
+        return found
+
+    def expire(self, now_ms: int) -> None:
+        """Give up on requests whose time has run out: their peers may be asked again."""
+        for peer, request in self._requests.items():
+            if request is not None and request.deadline_ms <= now_ms:
+                self._requests[peer] = None
+
+    def deadline_ms(self) -> int | None:
+        """When the first request under way runs out of time."""
+        return min((one.deadline_ms for one in self._requests.values() if one is not None), default=None)
+
+    def ask(self, now_ms: int) -> list[Send]:
+        """A request to each peer that has none under way and may have something."""
+        if not self._wanted:
+            return []
+        sends = []
+        asked = {one for request in self._requests.values() if request for one in request.hashes}
+        for peer, request in self._requests.items():
+            if request is not None:
+                continue
+            may_have = (one for one, without in self._wanted.items() if one not in asked and peer not in without)
+            hashes = tuple(islice(may_have, self._limits.range_blocks))
+            if hashes:
+                asked.update(hashes)
+                self._requests[peer] = _Request(hashes, now_ms + self._limits.request_timeout_ms)
+                sends.append(Send(peer, PayloadRequest(hashes)))
+        return sends

@@ -1,0 +1,114 @@
+"""The frozen vectors: what the code makes today is what it made when they were written."""
+
+import json
+from hashlib import sha256
+
+import pytest
+from tests.vectors import make
+
+from tallystick.ledger.block import block_codec
+from tallystick.ledger.certificate import StakingOperation, certificate_codec, payload_codec
+from tallystick.ledger.encoding import encode
+from tallystick.ledger.genesis import decode_genesis
+from tallystick.ledger.keys import is_signed
+from tallystick.ledger.merkle import verify_consistency, verify_inclusion
+from tallystick.ledger.messages import Message, decode_message, encode_message
+from tallystick.ledger.wallet import Wallet
+
+FILES = sorted(path.name for path in make.FOLDER.glob("*.json"))
+
+
+def read(name):
+    return json.loads((make.FOLDER / f"{name}.json").read_text(encoding="ascii"))
+
+
+def unhex(value):
+    return bytes.fromhex(value)
+
+
+def test_every_file_is_made_and_every_made_file_is_there():
+    assert sorted(make.make()) == FILES
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_is_what_the_code_makes(name):
+    assert (make.FOLDER / name).read_text(encoding="ascii") == make.make()[name]
+
+
+def test_wallets_follow_from_their_seeds():
+    for one in read("wallets"):
+        assert Wallet(unhex(one["seed"])).public_key.hex() == one["public_key"]
+
+
+def test_payloads_are_decoded():
+    for one, payload in zip(read("payloads"), make.PAYLOADS, strict=True):
+        assert payload_codec.decode(unhex(one["encoded"])) == payload
+        assert sha256(unhex(one["encoded"])).hexdigest() == one["hash"]
+
+
+def test_certificates_are_decoded_and_their_parts_fit():
+    vectors = read("certificates")
+    for one, certificate in zip(vectors["certificates"], make.CERTIFICATES, strict=True):
+        assert certificate_codec.decode(unhex(one["encoded"])) == certificate
+        assert isinstance(certificate, StakingOperation) == (one["kind"] == 2)
+        body, signature = unhex(one["body"]), unhex(one["fields"]["signature"])
+        assert unhex(one["encoded"]) == body + b"\xc4\x40" + signature
+        assert unhex(one["unsigned"]) == body + b"\xc4\x40" + bytes(64)
+        assert sha256(body).hexdigest() == one["id"]
+        assert sha256(b"\x00" + unhex(one["encoded"])).hexdigest() == one["leaf_hash"]
+        assert unhex(one["signed_bytes"]) == b"tallystick.certificate.v1\x00" + unhex(vectors["ledger_id"]) + body
+        assert is_signed(unhex(one["signed_bytes"]), signature, unhex(one["fields"]["issuer"]))
+
+
+def test_geneses_are_decoded():
+    for one, genesis in zip(read("geneses"), make.GENESES, strict=True):
+        assert decode_genesis(unhex(one["encoded"])) == genesis
+        assert sha256(unhex(one["encoded"])).hexdigest() == one["ledger_id"]
+
+
+def test_blocks_are_decoded_and_form_a_chain():
+    vectors = read("blocks")
+    for one, block in zip(vectors, make.BLOCKS, strict=True):
+        assert block_codec.decode(unhex(one["encoded"])) == block
+        assert sha256(unhex(one["header_encoded"])).hexdigest() == one["hash"]
+        leaves = b"".join(certificate.leaf_hash for certificate in block.certificates)
+        assert sha256(leaves).hexdigest() == one["header"]["certificates_hash"]
+        if block.index:
+            assert one["header"]["parent_hash"] == vectors[block.index - 1]["hash"]
+            assert is_signed(unhex(one["signed_bytes"]), unhex(one["signature"]), unhex(one["header"]["forger"]))
+
+
+def test_messages_of_every_kind_are_decoded():
+    for one, message in zip(read("messages"), make.MESSAGES, strict=True):
+        assert decode_message(unhex(one["encoded"])) == message
+        assert encode_message(message) == unhex(one["encoded"])
+    assert {type(message) for message in make.MESSAGES} == set(Message.__args__)
+
+
+def test_draws_follow_from_the_published_rule():
+    """Worked out here once more, from docs/protocol.md: any language can."""
+    vectors = read("draws")
+    tokens = [
+        one["member"] for one in sorted(vectors["stakes"], key=lambda one: one["member"]) for _ in range(one["staked"])
+    ]
+    for one in vectors["draws"]:
+        seed = b"tallystick.draw.v1\x00" + unhex(vectors["ledger_id"])
+        seed += one["epoch"].to_bytes(8, "big") + one["view"].to_bytes(8, "big")
+        assert tokens[int.from_bytes(sha256(seed).digest(), "big") % len(tokens)] == one["member"]
+
+
+def test_merkle_proofs_verify():
+    vectors = read("merkle")
+    leaves = [unhex(one["leaf_hash"]) for one in vectors["leaves"]]
+    roots = {one["size"]: unhex(one["root"]) for one in vectors["roots"]}
+    for one in vectors["inclusion"]:
+        proof = [unhex(step) for step in one["proof"]]
+        assert verify_inclusion(leaves[one["index"]], one["index"], one["size"], proof, roots[one["size"]])
+    for one in vectors["consistency"]:
+        proof = [unhex(step) for step in one["proof"]]
+        assert verify_consistency(one["old_size"], roots[one["old_size"]], one["size"], roots[one["size"]], proof)
+
+
+def test_the_structs_encode_to_the_vectors_again():
+    for name, values in (("payloads", make.PAYLOADS), ("geneses", make.GENESES), ("blocks", make.BLOCKS)):
+        assert [one["encoded"] for one in read(name)] == [encode(value).hex() for value in values]

@@ -1,0 +1,228 @@
+"""Writes the frozen vectors: `python -m tests.vectors.make`. A changed vector is a changed format."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from msgspec.structs import asdict, replace
+
+from tallystick.consensus.proof_of_stake import draw
+from tallystick.ledger.block import Block, Header, certificates_hash, genesis_block, sign_block
+from tallystick.ledger.certificate import (
+    AnyCertificate,
+    Payload,
+    StakingOperation,
+    Statement,
+    issue_stake,
+    issue_statement,
+    sign_certificate,
+)
+from tallystick.ledger.encoding import UNSIGNED, encode
+from tallystick.ledger.genesis import Allotment, Genesis, make_genesis
+from tallystick.ledger.merkle import consistency_proof, inclusion_proof, leaf_hash, root
+from tallystick.ledger.messages import (
+    BlockRequest,
+    Blocks,
+    CertificateRequest,
+    Certificates,
+    Entry,
+    Message,
+    NewBlock,
+    PayloadRequest,
+    Payloads,
+    Status,
+    encode_message,
+)
+from tallystick.ledger.params import MAX_TIMESTAMP_MS, MAX_TOKENS, Params
+from tallystick.ledger.wallet import Wallet
+
+FOLDER = Path(__file__).parent
+_CREATED_MS = 1_750_000_000_000
+
+WALLETS = [Wallet(bytes([number]) * 32) for number in (1, 2, 3)]
+_ONE, _TWO, _THREE = WALLETS
+
+GENESES = [
+    make_genesis("vectors", _CREATED_MS, [Allotment(one.public_key, 1_000, 100 * n) for n, one in enumerate(WALLETS)]),
+    make_genesis(
+        "Cours d’été",
+        0,
+        [],
+        Params(
+            forge_at_certificates=5,
+            forge_after_ms=None,
+            min_block_certificates=0,
+            certificate_ahead_ms=None,
+            block_ahead_ms=None,
+            mint_freely=True,
+        ),
+    ),
+]
+GENESIS = GENESES[0]
+_LEDGER = GENESIS.ledger_id
+
+PAYLOADS = [
+    Payload(bytes(range(32)), "text/plain", b"hello"),
+    Payload(bytes(32), "", b""),
+    Payload(b"\xff" * 32, "application/octet-stream", bytes(range(256)) * 2),
+]
+CERTIFICATES: list[AnyCertificate] = [
+    issue_statement(_ONE, _LEDGER, _CREATED_MS + 1, "a statement"),
+    issue_statement(_TWO, _LEDGER, 0, ""),
+    issue_statement(_TWO, _LEDGER, _CREATED_MS + 2, "Zoë — 密码 🔑", PAYLOADS[0]),
+    issue_statement(_THREE, _LEDGER, MAX_TIMESTAMP_MS, "x" * 256, PAYLOADS[1]),
+    issue_stake(_ONE, _LEDGER, _CREATED_MS + 3, 127),
+    issue_stake(_ONE, _LEDGER, _CREATED_MS + 3, -128),
+    issue_stake(_TWO, _LEDGER, _CREATED_MS + 4, MAX_TOKENS),
+    issue_stake(_TWO, _LEDGER, _CREATED_MS + 4, -MAX_TOKENS),
+    sign_certificate(
+        StakingOperation(_THREE.public_key, _CREATED_MS + 5, "with a payload", PAYLOADS[2].hash(), 70_000),
+        _THREE,
+        _LEDGER,
+    ),
+]
+
+
+def _block(index: int, parent: bytes, certificates: list[AnyCertificate], nonce: int = 0) -> Block:
+    forger = WALLETS[index % len(WALLETS)]
+    header = Header(
+        version=1,
+        ledger_id=_LEDGER,
+        index=index,
+        view=index,
+        parent_hash=parent,
+        timestamp_ms=_CREATED_MS + 10 * index,
+        forger=forger.public_key,
+        certificates_hash=certificates_hash(certificates),
+        nonce=nonce,
+    )
+    return sign_block(header, certificates, forger)
+
+
+BLOCKS = [genesis_block(GENESIS)]
+for _chosen in (CERTIFICATES[:1], CERTIFICATES[1:4], CERTIFICATES[4:], []):
+    BLOCKS.append(_block(len(BLOCKS), BLOCKS[-1].hash, list(_chosen), nonce=len(BLOCKS) ** 20))
+
+_IDS = tuple(one.id for one in CERTIFICATES)
+MESSAGES: list[Message] = [
+    Status(_LEDGER, 3, BLOCKS[3].hash, _IDS),
+    Status(_LEDGER, 0, BLOCKS[0].hash, ()),
+    Certificates((Entry(CERTIFICATES[2], PAYLOADS[0]), Entry(CERTIFICATES[2]), Entry(CERTIFICATES[4]))),
+    CertificateRequest(_IDS[:2]),
+    NewBlock(BLOCKS[2]),
+    BlockRequest(1, 256),
+    Blocks(1, tuple(BLOCKS[1:])),
+    Blocks(70_000, ()),
+    PayloadRequest((PAYLOADS[0].hash(),)),
+    Payloads(tuple(PAYLOADS)),
+]
+LEAVES = ["", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f"]
+
+
+def _plain(value: Any) -> Any:
+    """The same in what JSON has: bytes as hex, structs as objects."""
+    match value:
+        case bytes():
+            return value.hex()
+        case list() | tuple():
+            return [_plain(one) for one in value]
+        case None | bool() | int() | str():
+            return value
+        case struct:
+            return {name: _plain(item) for name, item in asdict(struct).items()}
+
+
+def _wallet(wallet: Wallet, seed: int) -> dict[str, Any]:
+    return {"seed": (bytes([seed]) * 32).hex(), "public_key": wallet.public_key.hex()}
+
+
+def _payload(payload: Payload) -> dict[str, Any]:
+    return {"fields": _plain(payload), "encoded": encode(payload).hex(), "hash": payload.hash().hex()}
+
+
+def _certificate(certificate: AnyCertificate) -> dict[str, Any]:
+    return {
+        "kind": 1 if isinstance(certificate, Statement) else 2,
+        "fields": _plain(certificate),
+        "unsigned": replace(certificate, signature=UNSIGNED).encoded.hex(),
+        "body": certificate.body.hex(),
+        "id": certificate.id.hex(),
+        "signed_bytes": certificate.signed_bytes(_LEDGER).hex(),
+        "encoded": certificate.encoded.hex(),
+        "leaf_hash": certificate.leaf_hash.hex(),
+    }
+
+
+def _genesis(genesis: Genesis) -> dict[str, Any]:
+    return {
+        "fields": _plain(genesis),
+        "encoded": encode(genesis).hex(),
+        "ledger_id": genesis.ledger_id.hex(),
+        "block_0_hash": genesis_block(genesis).hash.hex(),
+    }
+
+
+def _block_vector(block: Block) -> dict[str, Any]:
+    return {
+        "header": _plain(block.header),
+        "header_encoded": block.header.encoded.hex(),
+        "hash": block.hash.hex(),
+        "signed_bytes": block.header.signed_bytes().hex(),
+        "signature": block.signature.hex(),
+        "encoded": block.encoded.hex(),
+    }
+
+
+def _message(message: Message) -> dict[str, Any]:
+    return {"name": type(message).__name__, "encoded": encode_message(message).hex()}
+
+
+def _draws() -> dict[str, Any]:
+    stakes = GENESIS.stakes()
+    views = [*range(1, 33), 2**32, 2**53 - 1]
+    drawn = [{"epoch": epoch, "view": view} for epoch in (0, 7) for view in views]
+    return {
+        "ledger_id": _LEDGER.hex(),
+        "stakes": [{"member": key.hex(), "staked": staked} for key, staked in stakes.members],
+        "draws": [{**one, "member": _plain(draw(stakes, _LEDGER, one["epoch"], one["view"]))} for one in drawn],
+    }
+
+
+def _merkle() -> dict[str, Any]:
+    leaves = [leaf_hash(bytes.fromhex(data)) for data in LEAVES]
+    sizes = range(1, len(leaves) + 1)
+    return {
+        "leaves": [{"data": data, "leaf_hash": leaf.hex()} for data, leaf in zip(LEAVES, leaves, strict=True)],
+        "roots": [{"size": size, "root": root(leaves[:size]).hex()} for size in (0, *sizes)],
+        "inclusion": [
+            {"size": size, "index": index, "proof": _plain(inclusion_proof(leaves[:size], index))}
+            for size in sizes
+            for index in range(size)
+        ],
+        "consistency": [
+            {"old_size": old_size, "size": size, "proof": _plain(consistency_proof(leaves[:size], old_size))}
+            for size in sizes
+            for old_size in range(1, size + 1)
+        ],
+    }
+
+
+def make() -> dict[str, str]:
+    """Every file's name and text."""
+    vectors = {
+        "wallets": [_wallet(wallet, seed) for seed, wallet in enumerate(WALLETS, start=1)],
+        "payloads": [_payload(one) for one in PAYLOADS],
+        "certificates": {"ledger_id": _LEDGER.hex(), "certificates": [_certificate(one) for one in CERTIFICATES]},
+        "geneses": [_genesis(one) for one in GENESES],
+        "blocks": [_block_vector(one) for one in BLOCKS],
+        "messages": [_message(one) for one in MESSAGES],
+        "draws": _draws(),
+        "merkle": _merkle(),
+    }
+    return {f"{name}.json": json.dumps(value, indent=1, ensure_ascii=True) + "\n" for name, value in vectors.items()}
+
+
+if __name__ == "__main__":
+    for name, text in make().items():
+        (FOLDER / name).write_text(text, encoding="ascii")
+        print(FOLDER / name)
