@@ -30,9 +30,16 @@ from tallystick.ledger.messages import Blocks, Certificates, Entry, NewBlock, St
 from tallystick.node.intake import Intake
 
 
+def behind():
+    """A node that has asked for the blocks from 1 on."""
+    bench = Bench()
+    bench.receive(Status(LEDGER, 5, bytes(32), ()), "ahead")
+    return bench
+
+
 def check(message, bench=None):
     data = message if isinstance(message, bytes) else encode_message(message)
-    return (bench or Bench()).intake.check(data)
+    return (bench or behind()).intake.check(data)
 
 
 def rules_of(checked):
@@ -162,13 +169,23 @@ def test_what_was_verified_does_not_vouch_for_another_signature():
 @given(some.messages)
 def test_any_message_is_checked_without_an_exception(message):
     checked = check(message)
-    assert checked.message is not None or checked.refusals
+    unasked = isinstance(message, Blocks) and message.start != 1
+    assert checked.message is not None or checked.refusals or unasked
+
+
+def test_blocks_that_nobody_asked_for_are_not_worth_a_signature_check():
+    verified = []
+    for bench, start, checks in ((Bench(), 1, 0), (behind(), 2, 0), (behind(), 1, 2)):
+        intake = Intake(LEDGER, bench.node, lambda *args: verified.append(args) or is_signed(*args))
+        answer = Blocks(start, (Scribe().forge(statement()),))
+        assert intake.check(encode_message(answer)).refusals == ()
+        assert len(verified) == checks
 
 
 @given(st.binary(max_size=300) | some.messagepack)
 def test_any_bytes_are_checked_without_an_exception(data):
     checked = check(data)
-    assert (checked.message is None) == bool(checked.refusals)
+    assert checked.message is None or not checked.refusals
 
 
 def test_what_carries_no_signature_goes_through():

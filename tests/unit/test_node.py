@@ -25,6 +25,7 @@ from tests.builders import (
 )
 
 from tallystick.consensus.lone_forger import LoneForger
+from tallystick.consensus.proof_of_stake import ProofOfStake
 from tallystick.consensus.proof_of_work import ProofOfWork
 from tallystick.ledger.block import sign_block
 from tallystick.ledger.errors import BLAMES_THE_PEER, Refused, Rule
@@ -683,3 +684,31 @@ def test_a_store_that_was_tampered_with_is_refused():
         with pytest.raises(Refused) as caught:
             Bench(blocks=wrong)
         assert caught.value.rule is Rule.B1
+
+
+class Reckless(ProofOfStake):
+    """A forger rule that is no rule of ours: it has its own forger forge what it then does not accept."""
+
+    def may_forge(self, state, forger):
+        return True
+
+
+def test_a_rule_that_forges_what_is_illegal_costs_a_refusal_and_no_more():
+    bench = Bench()
+    bench.node = Node(GENESIS, LoneForger(Reckless(), STRANGER))
+    bench.intake = Intake(LEDGER, bench.node)
+    before = bench.node.state
+    for certificate in statements(5):
+        actions = bench.submit(certificate)
+    assert rules(actions) == [Rule.B4]
+    assert bench.node.state is before
+    assert of_kind(PersistBlock, actions) == []
+
+
+def test_no_block_takes_all_time_that_is_left():
+    bench = Bench(found(block_ahead_ms=None))
+    scribe = Scribe(bench.node.chain.genesis)
+    for time_ms, legal in ((2**53 - 1, False), (2**52 + 1, False), (2**52, True)):
+        block = scribe.draft(statement(ledger=bench.node.chain.ledger_id), timestamp_ms=time_ms)
+        assert rules(bench.receive(NewBlock(block))) == ([] if legal else [Rule.B8])
+    assert bench.node.state.index == 1

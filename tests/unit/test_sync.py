@@ -46,7 +46,7 @@ def test_only_so_many_requests_are_under_way():
     sync = sync_with(x=100)
     assert len(asked(sync)) == LIMITS.requests_in_flight
     assert asked(sync) == []
-    assert sync.answered("x", 1, 10)
+    assert sync.answered("x", 1, 10, 0)
     sync.added(10)
     assert asked(sync, 10) == [("x", 31, 10)]
 
@@ -91,15 +91,15 @@ def test_only_what_was_asked_is_an_answer_and_only_once():
     sync = sync_with(x=10)
     asked(sync)
     for peer, start in (("y", 1), ("x", 2), ("x", 0)):
-        assert not sync.answered(peer, start, 10)
-    assert sync.answered("x", 1, 10)
-    assert not sync.answered("x", 1, 10)
+        assert not sync.answered(peer, start, 10, 0)
+    assert sync.answered("x", 1, 10, 0)
+    assert not sync.answered("x", 1, 10, 0)
 
 
 def test_an_empty_answer_takes_back_what_the_peer_claimed():
     sync = sync_with(liar=1_000, y=5)
     assert asked(sync)[0] == ("liar", 1, 10)
-    assert sync.answered("liar", 1, 0)
+    assert sync.answered("liar", 1, 0, 0)
     assert ("y", 1, 5) in asked(sync)
 
 
@@ -108,7 +108,7 @@ def test_empty_answers_in_any_order_never_raise_a_claim_again():
     requests, answers = asked(sync), 0
     while requests and answers < 100:
         peer, start, _ = requests.pop(0)
-        sync.answered(peer, start, 0)
+        sync.answered(peer, start, 0, 0)
         requests += asked(sync)
         answers += 1
     assert answers == 3

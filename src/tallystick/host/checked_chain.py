@@ -48,6 +48,9 @@ class _NothingKnown:
     def knows_block(self, block_hash: bytes) -> bool:
         return False
 
+    def awaits_blocks(self, start: int) -> bool:
+        return False
+
 
 class CheckedChain:
     """Made from a store, block by block; it does not exist for a chain that breaks a rule."""

@@ -11,6 +11,7 @@ from tallystick.ledger.block import Block, Header, genesis_block
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.genesis import Genesis
 from tallystick.ledger.merkle import Frontier
+from tallystick.ledger.params import MAX_BLOCK_TIMESTAMP_MS
 from tallystick.ledger.stake import StakeTable
 
 
@@ -95,6 +96,8 @@ class Blockchain:
         parent_ms, ahead_ms = self.state.tip.timestamp_ms, self.genesis.params.block_ahead_ms
         if header.timestamp_ms <= parent_ms:
             raise Refused(Rule.B8, f"time {header.timestamp_ms} ms is not after the parent's {parent_ms} ms")
+        if header.timestamp_ms > MAX_BLOCK_TIMESTAMP_MS:
+            raise Refused(Rule.B8, f"time {header.timestamp_ms} ms leaves no room for later blocks")
         if now_ms is not None and ahead_ms is not None and header.timestamp_ms > now_ms + ahead_ms:
             raise Refused(Rule.B8, f"{header.timestamp_ms - now_ms} ms ahead of the clock, {ahead_ms} ms allowed")
 

@@ -8,6 +8,9 @@ MAX_TOKENS = 2**53 - 1
 """Most tokens a ledger can hold; exact in every language that reads JSON."""
 
 MAX_TIMESTAMP_MS = 2**53 - 1
+MAX_BLOCK_TIMESTAMP_MS = 2**52
+"""Half of what a timestamp can hold, so that there is always a later time for the next block."""
+
 MAX_INDEX = 2**53 - 1
 
 MAX_SUBJECT_CHARACTERS = 256

@@ -23,6 +23,9 @@ class Knowledge(Protocol):
     def knows_block(self, block_hash: bytes) -> bool:
         """Whether a block with this hash was accepted before."""
 
+    def awaits_blocks(self, start: int) -> bool:
+        """Whether blocks from this index on were asked for and have not come."""
+
 
 class Intake:
     """Checks what can be checked without the chain. `verify` and `decode` stand open for workers and for caches."""
@@ -50,7 +53,9 @@ class Intake:
                 return self._check_entries(entries)
             case NewBlock(block):
                 return self._check_blocks(message, (block,))
-            case Blocks(_, blocks):
+            case Blocks(start, blocks):
+                if not self._knowledge.awaits_blocks(start):
+                    return CheckedMessage(None)  # an answer that comes late, twice, or unasked is not worth a look
                 return self._check_blocks(message, blocks)
             case _:
                 return CheckedMessage(message)

@@ -57,6 +57,7 @@ from tallystick.node.payload_search import PayloadSearch
 from tallystick.node.sync import Sync
 
 _RECENT_BLOCKS: Final = 256
+_ALLOWANCES: Final = 4096
 
 
 class Agreement(Protocol):
@@ -110,6 +111,10 @@ class Node:
         held = self.box.holds(certificate)
         return self.chain.place_of(certificate.id) is not None if held is None else held
 
+    def awaits_blocks(self, start: int) -> bool:
+        """Whether blocks from this index on were asked for and have not come."""
+        return self._sync.is_asked(start)
+
     def knows_block(self, block_hash: bytes) -> bool:
         """Whether this is one of the latest blocks of the chain."""
         return block_hash in self._recent
@@ -128,13 +133,11 @@ class Node:
                 self._timers.pop(timer, None)
                 self._on_timer(now_ms, timer, actions)
             case PeerConnected(peer):
-                self._allowances[peer] = Allowance(self.limits.requests_per_second)
                 actions.append(Send(peer, self._status()))
                 self._search.connected(peer)
                 self._ask_for_more(now_ms, actions)
             case PeerDisconnected(peer):
                 self._search.forget(peer)
-                self._allowances.pop(peer, None)
                 self._sync.forget(peer)
                 self._ask_for_more(now_ms, actions)
             case PayloadErasureAsked(payload_hash):
@@ -233,7 +236,10 @@ class Node:
             block = self._agreement.forge(now_ms, self.state, certificates)
             if block is None:
                 return self._set_timer(Timer.FORGE, now_ms, actions)
-            self._add_block(now_ms, None, block, actions)
+            try:
+                self._add_block(now_ms, None, block, actions)
+            except Refused as refused:  # a forger rule that is not this project's own may forge what is illegal
+                return self._refuse(None, refused, actions)
             actions.append(Broadcast(NewBlock(block)))
             self._has_news(now_ms, actions)
             self._ask_for_more(now_ms, actions)
@@ -273,7 +279,7 @@ class Node:
         consecutive = all(block.index == start + place for place, block in enumerate(blocks))
         if not consecutive:
             return self._refuse(peer, Refused(Rule.N4, f"blocks from {start} on were asked for, others came"), actions)
-        if not self._sync.answered(peer, start, len(blocks)):
+        if not self._sync.answered(peer, start, len(blocks), now_ms):
             return None  # an answer that comes after its time, or twice
         added = False
         for block in blocks:
@@ -387,8 +393,10 @@ class Node:
         return None
 
     def _may_ask(self, now_ms: int, peer: Peer) -> bool:
-        if peer not in self._allowances:
+        if peer not in self._allowances:  # kept while a peer is away, or it could renew it by connecting again
             self._allowances[peer] = Allowance(self.limits.requests_per_second)
+            if len(self._allowances) > _ALLOWANCES:
+                del self._allowances[next(iter(self._allowances))]
         return self._allowances[peer].take(now_ms)
 
     def _refuse(self, peer: Peer | None, refused: Refused, actions: list[Action]) -> None:

@@ -61,6 +61,10 @@ class Sync:
             for share in self._shares.values()
         )
 
+    def is_asked(self, start: int) -> bool:
+        """Whether a request for blocks from this index on is under way."""
+        return any(request.start == start for request in self._requests)
+
     def heard_tip(self, peer: Peer, index: int) -> None:
         """A peer says, or shows by a block, that its chain reaches this index."""
         share = self._shares.setdefault(peer, _Share())
@@ -112,8 +116,11 @@ class Sync:
         self.take(index)
         self._requests = [one for one in self._requests if one.start + one.count - 1 > index]
 
-    def answered(self, peer: Peer, start: int, count: int) -> bool:
-        """Whether these blocks were asked of the peer; then the request is over. No blocks at all lower its tip."""
+    def answered(self, peer: Peer, start: int, count: int, now_ms: int) -> bool:
+        """Whether these blocks were asked of the peer; then the request is over.
+
+        No blocks at all lower its tip, and it is not asked for a while: it said that it had them.
+        """
         request = next((one for one in self._requests if one.peer == peer and one.start == start), None)
         if request is None:
             return False
@@ -122,6 +129,7 @@ class Sync:
         share.stalls = 0
         if count == 0:
             share.tip_index = min(share.tip_index, start - 1)
+            share.distrusted_until_ms = now_ms + self._limits.request_timeout_ms
         return True
 
     def distrust(self, peer: Peer, now_ms: int) -> None:
