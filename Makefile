@@ -4,7 +4,7 @@ ARGS   ?=
 BIN    := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check bench notebook lock clean
+.PHONY: help install demo test coverage check bench notebook lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,6 +17,9 @@ demo: .venv/.runtime ## watch several nodes turn files into one agreed chain
 
 test: .venv/.dev ## run the tests
 	$(BIN)/python -m pytest $(ARGS)
+
+coverage: .venv/.dev ## run the tests and hold branch coverage to its floor
+	$(BIN)/python -m pytest --cov $(ARGS)
 
 check: .venv/.dev ## lint, format, types, import rules, docs
 	$(BIN)/ruff check .
