@@ -2,12 +2,13 @@
 
 import sys
 
-from benchmarks import certificates, course, simulator
+from benchmarks import agreement, certificates, course, simulator
 
 BENCHMARKS = {
     "verification": certificates.against_bare_verification,
     "height": certificates.by_height,
     "course": course.against_the_straightforward_one,
+    "agreement": agreement.hops_and_cost,
     "simulator": simulator.thousand_nodes,
 }
 

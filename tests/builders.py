@@ -15,17 +15,22 @@ from tallystick.ledger.block import VERSION, Block, Header, certificates_hash, s
 from tallystick.ledger.blockchain import Blockchain, State
 from tallystick.ledger.certificate import (
     AnyCertificate,
+    Evidence,
     Payload,
     StakingOperation,
     Statement,
+    issue_evidence,
     issue_stake,
     issue_statement,
 )
+from tallystick.ledger.encoding import ZERO_DIGEST
+from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.genesis import Allotment, Genesis, make_genesis
 from tallystick.ledger.keys import Domain, is_signed
 from tallystick.ledger.messages import Entry, Message, encode_message
 from tallystick.ledger.params import Params
+from tallystick.ledger.vote import FINALIZE, NULLIFY, Ballot, Vote, cast
 from tallystick.ledger.wallet import Wallet
 from tallystick.network.simulated import Link, SimulatedHost, SimulatedNetwork
 from tallystick.node.archive import MemoryArchive
@@ -52,7 +57,9 @@ _BY_KEY = {member.public_key: member for member in (*MEMBERS.values(), STRANGER)
 def found(*members: Wallet, free: int = 1_000, staked: int = 100, created_ms: int = START_MS, **params: Any) -> Genesis:
     """A ledger of these members (all four if none is named), each with the same tokens."""
     allotments = [Allotment(one.public_key, free, staked) for one in members or MEMBERS.values()]
-    return make_genesis("test", created_ms, allotments, Params(**{"forge_at_certificates": 5, **params}))
+    return make_genesis(
+        "test", created_ms, allotments, Params(**{"forge_at_certificates": 5, "unbonding_blocks": 0, **params})
+    )
 
 
 GENESIS = found()
@@ -69,6 +76,28 @@ def statements(count: int, issuer: Wallet = ADA, ledger: bytes = LEDGER) -> list
 
 def staking(amount: int, issuer: Wallet = ADA, at_ms: int = START_MS, ledger: bytes = LEDGER) -> StakingOperation:
     return issue_stake(issuer, ledger, at_ms, amount)
+
+
+def vote(
+    kind: int,
+    block_hash: bytes = ZERO_DIGEST,
+    member: Wallet = ADA,
+    epoch: int = 0,
+    view: int = 1,
+    genesis: Genesis = GENESIS,
+) -> Vote:
+    """A member's vote by the stakes of the genesis."""
+    stakes_hash = Epoch(0, genesis.stakes()).hash
+    return cast(member, genesis.ledger_id, Ballot(kind, epoch, view, block_hash, stakes_hash))
+
+
+def evidence(offender: Wallet = BEN, issuer: Wallet = ADA, view: int = 1, genesis: Genesis = GENESIS) -> Evidence:
+    """Against a member that voted to nullify a view and to finalize it."""
+    two = (
+        vote(NULLIFY, member=offender, view=view, genesis=genesis),
+        vote(FINALIZE, b"b" * 32, offender, 0, view, genesis),
+    )
+    return issue_evidence(issuer, genesis.ledger_id, START_MS, *two)
 
 
 def payload(content: str = "content") -> Payload:

@@ -4,7 +4,7 @@ import msgspec
 from hypothesis import strategies as st
 
 from tallystick.ledger.block import Block, Header
-from tallystick.ledger.certificate import Payload, StakingOperation, Statement
+from tallystick.ledger.certificate import Evidence, Payload, StakingOperation, Statement
 from tallystick.ledger.messages import (
     MAX_RANGE_BLOCKS,
     BlockRequest,
@@ -18,6 +18,7 @@ from tallystick.ledger.messages import (
     Status,
 )
 from tallystick.ledger.params import MAX_INDEX, MAX_TIMESTAMP_MS, MAX_TOKENS
+from tallystick.ledger.vote import Ballot, Tally, Vote
 
 digests = st.binary(min_size=32, max_size=32)
 signatures = st.binary(min_size=64, max_size=64)
@@ -25,6 +26,15 @@ times = st.integers(0, MAX_TIMESTAMP_MS)
 indexes = st.integers(0, MAX_INDEX)
 texts = st.text(st.characters(exclude_categories=["Cc", "Cs"]), max_size=40)
 payloads = st.builds(Payload, salt=digests, media_type=texts, content=st.binary(max_size=300))
+ballots = st.builds(
+    Ballot, kind=st.integers(1, 3), epoch=indexes, view=indexes, block_hash=digests, stakes_hash=digests
+)
+votes = st.builds(Vote, ballot=ballots, member=digests, signature=signatures)
+tallies = st.builds(
+    Tally,
+    ballot=ballots,
+    signatures=st.lists(st.tuples(digests, signatures), min_size=1, max_size=4).map(tuple),
+)
 certificates = st.one_of(
     st.builds(
         Statement,
@@ -41,6 +51,16 @@ certificates = st.one_of(
         subject=texts,
         payload_hash=st.none() | digests,
         amount=st.integers(-MAX_TOKENS, MAX_TOKENS),
+        signature=signatures,
+    ),
+    st.builds(
+        Evidence,
+        issuer=digests,
+        timestamp_ms=times,
+        subject=texts,
+        payload_hash=st.none() | digests,
+        first=votes,
+        second=votes,
         signature=signatures,
     ),
 )

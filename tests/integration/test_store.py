@@ -264,7 +264,7 @@ UNUSABLE: list[tuple[Callable[[Path], object], str]] = [
     (lambda path: path.write_text("Dear diary, today I did nothing at all."), "is not a database"),
     (lambda path: path.write_bytes(b"SQLite format 3\x00" + b"\xff" * 5000), "is damaged, or only a part"),
     (lambda path: execute(path, "CREATE TABLE songs (title)"), "is the database of another program"),
-    (other_version, "has format 99, this program knows format 1"),
+    (other_version, "has format 99, this program knows format 2"),
     (truncated, "is damaged, or only a part of a file; restore it from a copy"),
     (without_a_table, "is damaged"),
     (without_genesis, "its genesis is missing"),

@@ -4,11 +4,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from tests.builders import ADA, BEN, GENESIS, MEMBERS, START_MS, STRANGER, Scribe, found, refuses, staking, statement
+from tests.builders import (
+    ADA,
+    BEN,
+    CY,
+    GENESIS,
+    MEMBERS,
+    START_MS,
+    STRANGER,
+    Scribe,
+    evidence,
+    found,
+    refuses,
+    staking,
+    statement,
+)
 
 from tallystick.ledger.blockchain import Blockchain
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.merkle import root
+from tallystick.ledger.stake import Account
 
 
 def summary(chain):
@@ -62,6 +77,8 @@ UNFIT = {
     "more than is free, in two": ((staking(500), staking(491)), Rule.B5),
     "more than is staked": ((staking(-111),), Rule.B5),
     "from nothing": ((staking(1, STRANGER),), Rule.B5),
+    "nothing left to lose": ((evidence(STRANGER),), Rule.B5),
+    "the same offender twice": ((evidence(BEN), evidence(BEN, CY)), Rule.B5),
     "too many": (tuple(statement(f"{number}") for number in range(7)), Rule.B9),
 }
 
@@ -81,14 +98,18 @@ def test_b5_says_which_rule_of_stake_was_broken(scribe):
         scribe.forge(staking(991))
     assert caught.value.rule is Rule.B5
     assert caught.value.__cause__.rule is Rule.S2
+    scribe.forge(evidence(BEN))
+    with pytest.raises(Refused) as caught:
+        scribe.forge(evidence(BEN, CY))
+    assert (caught.value.rule, caught.value.__cause__.rule) == (Rule.B5, Rule.S6)
 
 
 def test_a_block_leads_to_its_state(scribe):
     block = scribe.draft(statement("third"), staking(-5), staking(20, BEN))
     after = scribe.chain.after(block, None)
     assert (after.tip, after.index) == (block.header, 3)
-    assert after.stakes.account(ADA.public_key) == (995, 105)
-    assert after.stakes.account(BEN.public_key) == (980, 120)
+    assert after.stakes.account(ADA.public_key) == Account(995, 105)
+    assert after.stakes.account(BEN.public_key) == Account(980, 120)
     assert after.stakes.total == scribe.state.stakes.total
     assert after.log.size == 6
     assert scribe.state.index == 2
@@ -123,6 +144,65 @@ def test_any_time_will_do_where_the_ledger_says_so_or_in_a_replay():
 
 def test_the_course_may_have_empty_blocks():
     assert Scribe(found(min_block_certificates=0)).chain.after(Scribe(found(min_block_certificates=0)).draft(), None)
+
+
+# ---- blocks on a block that is not final ------------------------------------------------------------------------
+
+
+def pending(scribe):
+    """A chain at block 2, and blocks 3 to 5 that wait on it, with the states they lead to."""
+    ahead = Scribe()
+    for block in scribe.blocks:
+        ahead.chain.append(block, None)
+    blocks = [ahead.forge(statement("third")), ahead.forge(staking(40)), ahead.forge(statement("fifth"))]
+    return blocks, ahead
+
+
+def test_a_block_is_judged_on_the_block_it_extends_though_that_is_not_on_the_chain(scribe):
+    blocks, ahead = pending(scribe)
+    before, base = summary(scribe.chain), None
+    for block in blocks:
+        base = scribe.chain.after(block, None, base)
+        assert base.tip == block.header
+    assert base == ahead.state
+    assert base.stakes.account(ADA.public_key) == Account(950, 150)
+    assert summary(scribe.chain) == before
+
+
+def test_a_block_does_not_follow_a_base_that_it_does_not_name(scribe):
+    blocks, _ = pending(scribe)
+    base = scribe.chain.after(blocks[0], None)
+    with refuses(Rule.B1):
+        scribe.chain.after(blocks[2], None, base)
+    with refuses(Rule.B1):
+        scribe.chain.after(blocks[1], None)
+    other = Scribe()
+    other.forge_many(3)
+    with refuses(Rule.B2):
+        scribe.chain.after(other.draft(statement("x")), None, base)
+
+
+def test_stake_spent_in_a_pending_block_is_spent(scribe):
+    blocks, ahead = pending(scribe)
+    base = None
+    for block in blocks:
+        base = scribe.chain.after(block, None, base)
+    with refuses(Rule.B5):
+        scribe.chain.after(ahead.draft(staking(951, at_ms=START_MS + 1)), None, base)
+    assert scribe.chain.after(ahead.draft(staking(950, at_ms=START_MS + 1)), None, base)
+
+
+@pytest.mark.parametrize("repeated", [statement("third"), staking(40), statement("first")], ids=["3", "4", "1"])
+def test_what_a_pending_ancestor_holds_may_not_come_again(scribe, repeated):
+    blocks, ahead = pending(scribe)
+    base, held = None, set()
+    for block in blocks:
+        base = scribe.chain.after(block, None, base, held.__contains__)
+        held |= {one.id for one in block.certificates}
+    again = ahead.draft(statement("new"), repeated)
+    with refuses(Rule.B6):
+        scribe.chain.after(again, None, base, held.__contains__)
+    assert scribe.chain.after(ahead.draft(statement("new")), None, base, held.__contains__)
 
 
 moves = st.lists(st.tuples(st.sampled_from(list(MEMBERS.values())), st.integers(-150, 1_200)), max_size=8)

@@ -29,7 +29,7 @@ STAKES = GENESIS.stakes()
 
 
 def box_of(*certificates, stakes=STAKES, **limits):
-    box = CertificateBox(Limits(**limits), stakes)
+    box = CertificateBox(Limits(**limits), stakes, 1)
     for place, certificate in enumerate(certificates):
         box.add(Entry(certificate), place)
     return box
@@ -54,7 +54,7 @@ def test_certificates_wait_in_order_of_arrival():
     assert (len(box), box.oldest_ms()) == (3, 0)
     assert box.get(one.id) == Entry(one)
     assert one.id in box
-    box.settle([two], STAKES)
+    box.settle([two], STAKES, 1)
     assert (len(box), box.oldest_ms()) == (2, 1)
     assert box.get(two.id) is None
     assert box_of().oldest_ms() is None
@@ -69,7 +69,7 @@ def test_a_certificate_waits_once():
 def test_a_full_box_takes_no_more_until_a_block_empties_it():
     box = box_of(*statements(3), box_certificates=3)
     assert_refused(Rule.C6, box, statement("a fourth"))
-    box.settle(statements(1), STAKES)
+    box.settle(statements(1), STAKES, 1)
     box.add(Entry(statement("a fourth")), 9)
 
 
@@ -87,7 +87,7 @@ def test_one_issuer_cannot_fill_the_box():
     box = box_of(*statements(2, ADA), box_certificates_per_issuer=2)
     assert_refused(Rule.C7, box, statement("more of Ada's"))
     box.add(Entry(statement("Ben's", BEN)), 0)
-    box.settle(statements(1, ADA), STAKES)
+    box.settle(statements(1, ADA), STAKES, 1)
     box.add(Entry(statement("more of Ada's")), 0)
 
 
@@ -131,7 +131,7 @@ def test_a_block_takes_its_certificates_out_of_the_box_and_leaves_the_rest():
     covered = with_payload("covered")
     box = box_of(*statements(2), staking(5))
     box.add(covered, 0)
-    payloads, left = box.settle([statement("statement 1"), covered.certificate, statement("unheard of")], STAKES)
+    payloads, left = box.settle([statement("statement 1"), covered.certificate, statement("unheard of")], STAKES, 1)
     assert payloads == {covered.certificate.payload_hash: covered.payload}
     assert left == []
     assert list(box) == [statement("statement 0"), staking(5)]
@@ -142,7 +142,7 @@ def test_staking_operations_that_a_block_made_illegal_leave_the_box():
     box = box_of(staking(600), statement(), staking(300, at_ms=1), staking(50, BEN))
     scribe = Scribe()
     scribe.forge(staking(500, at_ms=2))
-    _, left = box.settle(scribe.blocks[0].certificates, scribe.state.stakes)
+    _, left = box.settle(scribe.blocks[0].certificates, scribe.state.stakes, scribe.state.index + 1)
     assert [refused.rule for refused in left] == [Rule.S2]
     assert list(box) == [statement(), staking(300, at_ms=1), staking(50, BEN)]
     assert_refused(Rule.S2, box, staking(201, at_ms=3))
@@ -162,7 +162,7 @@ def test_an_erased_payload_leaves_and_its_certificates_stay():
     assert box.get(again.id) == Entry(again)
     assert box.get(other.certificate.id) == other
     assert box.size_bytes == before - 2 * len(encode(covered.payload))
-    assert box.settle([covered.certificate, again], STAKES) == ({}, [])
+    assert box.settle([covered.certificate, again], STAKES, 1) == ({}, [])
 
 
 steps = st.lists(
@@ -176,14 +176,14 @@ def test_every_prefix_of_the_box_is_legal_and_its_account_is_right(moves):
     members = [*MEMBERS.values(), STRANGER]
     scribe = Scribe()
     limits = Limits(box_certificates=8, box_certificates_per_issuer=4)
-    box = CertificateBox(limits, scribe.state.stakes)
+    box = CertificateBox(limits, scribe.state.stakes, scribe.state.index + 1)
     for number, (move, pick, amount) in enumerate(moves):
         issuer = members[pick % len(members)]
         certificate = staking(amount, issuer, number) if pick % 3 else statement(f"{pick}", issuer)
         if move == "settle":
             count = pick % (len(box) + 1)
             block = scribe.forge(*box.first(count)) if count else scribe.forge(statement(f"block {number}"))
-            box.settle(block.certificates, scribe.state.stakes)
+            box.settle(block.certificates, scribe.state.stakes, scribe.state.index + 1)
         else:
             before = contents(box)
             try:

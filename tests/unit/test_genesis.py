@@ -123,6 +123,13 @@ def test_a_name_is_a_short_line_of_text(name):
         {"forge_after_ms": -1},
         {"block_ahead_ms": 0.5},
         {"certificate_ahead_ms": "soon"},
+        {"epoch_blocks": 0},
+        {"epoch_blocks": 2**53},
+        {"epoch_blocks": None},
+        {"unbonding_blocks": -1},
+        {"unbonding_blocks": 2**53},
+        {"delta_ms": 0},
+        {"delta_ms": 0.5},
         {"mint_freely": 1},
     ],
     ids=str,
@@ -130,6 +137,10 @@ def test_a_name_is_a_short_line_of_text(name):
 def test_parameters_out_of_bounds_are_refused(params):
     with refuses(Rule.E2):
         found(**params)
+
+
+def test_the_parameters_of_epochs_stand_before_the_last():
+    assert encode(Params(epoch_blocks=7, unbonding_blocks=8, delta_ms=9)).endswith(b"\x07\x08\x09\xc2")
 
 
 def test_a_later_version_is_refused():

@@ -1,9 +1,9 @@
-"""Tokens: they move between free and staked, and are neither made nor lost."""
+"""Tokens: they move between free, staked and leaving, evidence burns them, and none are made or lost."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.builders import ADA, BEN, CY, STRANGER, found, refuses, staking, statement
+from tests.builders import ADA, BEN, CY, STRANGER, evidence, found, refuses, staking, statement
 
 from tallystick.ledger.certificate import StakingOperation
 from tallystick.ledger.errors import Refused, Rule
@@ -17,29 +17,29 @@ operations = st.lists(st.tuples(st.sampled_from(KEYS), amounts), max_size=12).ma
 )
 
 
-def table(mint_freely=False, **free_and_staked):
+def table(mint_freely=False, unbonding_blocks=0, **free_and_staked):
     accounts = {"ada": ADA, "ben": BEN, "cy": CY}
     named = {accounts[name].public_key: Account(*tokens) for name, tokens in free_and_staked.items()}
-    return StakeTable(named, mint_freely)
+    return StakeTable(named, mint_freely=mint_freely, unbonding_blocks=unbonding_blocks)
 
 
 def snapshot(stakes):
-    return [stakes.account(key) for key in KEYS], stakes.total, stakes.total_staked, stakes.members
+    return [stakes.account(key) for key in KEYS], stakes.total, stakes.total_staked, stakes.burned, stakes.members
 
 
 def test_staking_moves_the_issuers_own_tokens():
     before = table(ada=(10, 5), ben=(1, 1))
-    after = before.after([staking(7), staking(-2), staking(-1, BEN), statement()])
-    assert after.account(ADA.public_key) == (5, 10)
-    assert after.account(BEN.public_key) == (2, 0)
+    after = before.after([staking(7), staking(-2), staking(-1, BEN), statement()], 1)
+    assert after.account(ADA.public_key) == Account(5, 10)
+    assert after.account(BEN.public_key) == Account(2, 0)
     assert after.members == ((ADA.public_key, 10),)
-    assert before.account(ADA.public_key) == (10, 5)
+    assert before.account(ADA.public_key) == Account(10, 5)
 
 
 def test_all_of_ones_tokens_may_be_staked_and_withdrawn():
-    staked = table(ada=(10, 0), ben=(0, 1)).after([staking(10)])
-    assert staked.account(ADA.public_key) == (0, 10)
-    assert staked.after([staking(-10)]).account(ADA.public_key) == (10, 0)
+    staked = table(ada=(10, 0), ben=(0, 1)).after([staking(10)], 1)
+    assert staked.account(ADA.public_key) == Account(0, 10)
+    assert staked.after([staking(-10)], 1).account(ADA.public_key) == Account(10, 0)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_a_move_of_what_one_has_not_is_refused(operation, rule):
     stakes = table(ada=(10, 5), ben=(5, 0))
     before = snapshot(stakes)
     with refuses(rule):
-        stakes.after([operation])
+        stakes.after([operation], 1)
     assert snapshot(stakes) == before
 
 
@@ -68,7 +68,7 @@ def test_a_refused_operation_undoes_the_ones_before_it():
     stakes = table(ada=(10, 5), ben=(5, 0))
     before = snapshot(stakes)
     with refuses(Rule.S2):
-        stakes.after([staking(5), staking(5, BEN), staking(6)])
+        stakes.after([staking(5), staking(5, BEN), staking(6)], 1)
     assert snapshot(stakes) == before
 
 
@@ -79,15 +79,15 @@ def test_tokens_are_conserved_whatever_is_tried(moves):
     for move in moves:
         before = snapshot(stakes)
         try:
-            after = stakes.after([move])
+            after = stakes.after([move], 1)
         except Refused:
             assert snapshot(stakes) == before
             continue
         assert snapshot(stakes) == before
-        assert after.total == total == sum(sum(after.account(key)) for key in KEYS)
+        assert after.total == total == sum(after.account(key).total for key in KEYS)
         assert after.total_staked == sum(stake for _, stake in after.members) > 0
-        assert all(min(after.account(key)) >= 0 for key in KEYS)
-        assert sum(after.account(move.issuer)) == sum(stakes.account(move.issuer))
+        assert all(min(after.account(key)[:2]) >= 0 for key in KEYS)
+        assert after.account(move.issuer).total == stakes.account(move.issuer).total
         stakes = after
 
 
@@ -97,12 +97,12 @@ def test_a_list_of_operations_does_what_one_after_the_other_does(moves):
     single = stakes
     try:
         for move in moves:
-            single = single.after([move])
+            single = single.after([move], 1)
     except Refused as refused:
         with refuses(refused.rule):
-            stakes.after(moves)
+            stakes.after(moves, 1)
     else:
-        assert stakes.after(moves) == single
+        assert stakes.after(moves, 1) == single
 
 
 @given(operations)
@@ -110,27 +110,27 @@ def test_minting_freely_makes_what_is_short_and_no_more(moves):
     stakes = table(mint_freely=True, ada=(5, 0))
     for move in moves:
         try:
-            after = stakes.after([move])
+            after = stakes.after([move], 1)
         except Refused as refused:
             assert refused.rule in (Rule.S1, Rule.S3, Rule.S5)  # noqa: PT017
             continue
         minted = max(0, move.amount - stakes.account(move.issuer).free)
         assert after.total == stakes.total + minted <= MAX_TOKENS
-        assert all(min(after.account(key)) >= 0 for key in KEYS)
+        assert all(min(after.account(key)[:2]) >= 0 for key in KEYS)
         stakes = after
 
 
 def test_minting_ends_at_the_ledgers_bound():
-    stakes = table(mint_freely=True, ada=(0, 0)).after([staking(MAX_TOKENS)])
+    stakes = table(mint_freely=True, ada=(0, 0)).after([staking(MAX_TOKENS)], 1)
     assert stakes.total == MAX_TOKENS
     with refuses(Rule.S5):
-        stakes.after([staking(1, BEN)])
+        stakes.after([staking(1, BEN)], 1)
     with refuses(Rule.S5):
-        table(mint_freely=True).after([staking(MAX_TOKENS), staking(1)])
+        table(mint_freely=True).after([staking(MAX_TOKENS), staking(1)], 1)
 
 
 def test_where_tokens_are_minted_the_last_stake_may_leave():
-    assert table(mint_freely=True, ada=(0, 5)).after([staking(-5)]).total_staked == 0
+    assert table(mint_freely=True, ada=(0, 5)).after([staking(-5)], 1).total_staked == 0
 
 
 def test_holders_are_laid_in_key_order_by_stake():
@@ -144,3 +144,137 @@ def test_tables_are_compared_by_their_accounts():
     assert table(ada=(1, 2)) == table(ada=(1, 2)) != table(ada=(2, 1))
     assert hash(table(ada=(1, 2), ben=(0, 1))) == hash(table(ben=(0, 1), ada=(1, 2)))
     assert table(ada=(1, 2)) != "a table"
+
+
+# ---- unbonding --------------------------------------------------------------------------------------------------
+
+
+def test_withdrawn_stake_is_free_only_after_its_time():
+    """`Rule.S2` until then, and the stake itself is gone at once."""
+    stakes = table(unbonding_blocks=10, ada=(3, 20), ben=(0, 1)).after([staking(-20)], 5)
+    assert stakes.account(ADA.public_key) == Account(3, 0, ((15, 20),))
+    assert stakes.members == ((BEN.public_key, 1),)
+    for index in (5, 14):
+        with refuses(Rule.S2):
+            stakes.after([staking(4)], index)
+    with refuses(Rule.S3):
+        stakes.after([staking(-1)], 14)
+    assert stakes.after([staking(23)], 15).account(ADA.public_key) == Account(0, 23)
+
+
+def test_each_withdrawal_waits_for_its_own_time():
+    stakes = table(unbonding_blocks=10, ada=(0, 20), ben=(0, 1))
+    for index, amount in ((1, -2), (3, -4), (11, -8)):
+        stakes = stakes.after([staking(amount)], index)
+    assert stakes.account(ADA.public_key) == Account(2, 6, ((13, 4), (21, 8)))
+    account = stakes.account(ADA.public_key)
+    assert [account.at(index).free for index in (12, 13, 20, 21)] == [2, 6, 6, 14]
+    assert {account.at(index).total for index in range(30)} == {20}
+
+
+def test_withdrawals_in_one_block_are_kept_as_one():
+    """A member that withdraws token by token must not slow everybody's look at its account."""
+    stakes = table(unbonding_blocks=10, ada=(0, 20), ben=(0, 1)).after([staking(-1, at_ms=n) for n in range(9)], 5)
+    assert stakes.account(ADA.public_key) == Account(0, 11, ((15, 9),))
+
+
+def test_leaving_tokens_are_not_taken_for_the_last_stake():
+    with refuses(Rule.S4):
+        table(unbonding_blocks=10, ada=(0, 20)).after([staking(-20)], 5)
+
+
+# ---- burning ----------------------------------------------------------------------------------------------------
+
+
+def test_evidence_burns_what_the_offender_has_at_stake_and_leaves_what_is_free():
+    stakes = table(ada=(10, 5), ben=(7, 30))
+    after = stakes.after([evidence(BEN)], 1)
+    assert after.account(BEN.public_key) == Account(7, 0)
+    assert after.account(ADA.public_key) == Account(10, 5)
+    assert (after.burned, after.total, after.total_staked) == (30, stakes.total, 5)
+    assert after.members == ((ADA.public_key, 5),)
+    assert after != stakes
+
+
+@pytest.mark.parametrize(("index", "burned", "free"), [(5, 30, 7), (14, 30, 7), (15, 12, 25)])
+def test_what_is_leaving_can_be_burned_until_it_is_free(index, burned, free):
+    stakes = table(unbonding_blocks=10, ada=(10, 5), ben=(7, 30)).after([staking(-18, BEN)], 5)
+    after = stakes.after([evidence(BEN)], index)
+    assert (after.account(BEN.public_key), after.burned) == (Account(free, 0), burned)
+    assert after.total == stakes.total
+
+
+def test_who_has_withdrawn_everything_is_still_liable():
+    stakes = table(unbonding_blocks=10, ada=(10, 5), ben=(0, 30)).after([staking(-30, BEN)], 5)
+    assert stakes.after([evidence(BEN)], 14).burned == 30
+    with refuses(Rule.S6):
+        stakes.after([evidence(BEN)], 15)
+
+
+def test_nobody_loses_the_same_stake_twice():
+    stakes = table(ada=(10, 5), ben=(7, 30))
+    for twice in ([evidence(BEN), evidence(BEN, CY)], [evidence(BEN), evidence(BEN, view=2)]):
+        with refuses(Rule.S6):
+            stakes.after(twice, 1)
+        with refuses(Rule.S6):
+            stakes.after(twice[:1], 1).after(twice[1:], 2)
+    with refuses(Rule.S6):
+        stakes.after([evidence(STRANGER)], 1)
+
+
+def test_new_stake_can_be_lost_anew():
+    stakes = table(ada=(10, 5), ben=(7, 30)).after([evidence(BEN), staking(7, BEN), evidence(BEN, view=2)], 1)
+    assert (stakes.account(BEN.public_key), stakes.burned) == (Account(0, 0), 37)
+
+
+def test_the_last_stake_can_be_burned_and_what_is_free_can_be_staked_again():
+    stakes = table(ada=(10, 5)).after([evidence(ADA)], 1)
+    assert (stakes.total_staked, stakes.members, stakes.burned) == (0, (), 5)
+    assert stakes.after([staking(10)], 2).members == ((ADA.public_key, 10),)
+
+
+MEMBERS = st.sampled_from([ADA, BEN, CY])
+movements = st.lists(
+    st.tuples(st.sampled_from(KEYS), amounts).map(lambda move: StakingOperation(move[0], 0, "", None, move[1]))
+    | MEMBERS.map(evidence),
+    max_size=12,
+)
+
+
+@given(movements, st.integers(0, 4), st.lists(st.integers(0, 3), min_size=12, max_size=12))
+def test_tokens_are_conserved_with_the_burned_ones_whatever_leaves_when(moves, unbonding_blocks, steps):
+    stakes = found(ADA, BEN, CY, free=200, staked=100, unbonding_blocks=unbonding_blocks).stakes()
+    index, total = 1, stakes.total
+    for move, step in zip(moves, steps, strict=False):
+        index += step
+        before = snapshot(stakes)
+        try:
+            after = stakes.after([move], index)
+        except Refused as refused:
+            assert refused.rule in (Rule.S1, Rule.S2, Rule.S3, Rule.S4, Rule.S6)  # noqa: PT017
+            assert snapshot(stakes) == before
+            continue
+        accounts = [after.account(key) for key in KEYS]
+        assert after.total == total == after.burned + sum(account.total for account in accounts)
+        assert after.total_staked == sum(account.staked for account in accounts)
+        assert after.burned >= stakes.burned
+        for account in accounts:
+            assert min(account[:2]) >= 0
+            assert account.leaving == tuple(sorted(account.leaving))
+            assert len({until for until, _ in account.leaving}) == len(account.leaving) <= max(1, unbonding_blocks)
+            assert all(amount > 0 for _, amount in account.leaving)
+        stakes = after
+
+
+@given(movements, st.integers(0, 3))
+def test_a_block_of_movements_does_what_one_after_the_other_does(moves, unbonding_blocks):
+    stakes = found(ADA, BEN, CY, free=200, staked=100, unbonding_blocks=unbonding_blocks).stakes()
+    single = stakes
+    try:
+        for move in moves:
+            single = single.after([move], 7)
+    except Refused as refused:
+        with refuses(refused.rule):
+            stakes.after(moves, 7)
+    else:
+        assert stakes.after(moves, 7) == single

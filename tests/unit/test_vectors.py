@@ -7,12 +7,13 @@ import pytest
 from tests.vectors import make
 
 from tallystick.ledger.block import block_codec
-from tallystick.ledger.certificate import StakingOperation, certificate_codec, payload_codec
-from tallystick.ledger.encoding import encode
+from tallystick.ledger.certificate import Evidence, StakingOperation, certificate_codec, payload_codec
+from tallystick.ledger.encoding import Codec, encode
 from tallystick.ledger.genesis import decode_genesis
 from tallystick.ledger.keys import is_signed
 from tallystick.ledger.merkle import verify_consistency, verify_inclusion
 from tallystick.ledger.messages import Message, decode_message, encode_message
+from tallystick.ledger.vote import Tally, Vote
 from tallystick.ledger.wallet import Wallet
 
 FILES = sorted(path.name for path in make.FOLDER.glob("*.json"))
@@ -51,6 +52,7 @@ def test_certificates_are_decoded_and_their_parts_fit():
     for one, certificate in zip(vectors["certificates"], make.CERTIFICATES, strict=True):
         assert certificate_codec.decode(unhex(one["encoded"])) == certificate
         assert isinstance(certificate, StakingOperation) == (one["kind"] == 2)
+        assert isinstance(certificate, Evidence) == (one["kind"] == 3)
         body, signature = unhex(one["body"]), unhex(one["fields"]["signature"])
         assert unhex(one["encoded"]) == body + b"\xc4\x40" + signature
         assert unhex(one["unsigned"]) == body + b"\xc4\x40" + bytes(64)
@@ -95,6 +97,46 @@ def test_draws_follow_from_the_published_rule():
         seed = b"tallystick.draw.v1\x00" + unhex(vectors["ledger_id"])
         seed += one["epoch"].to_bytes(8, "big") + one["view"].to_bytes(8, "big")
         assert tokens[int.from_bytes(sha256(seed).digest(), "big") % len(tokens)] == one["member"]
+
+
+def test_an_epochs_hash_is_that_of_its_members():
+    for one, epoch in zip(read("votes")["epochs"], make.EPOCHS, strict=True):
+        assert sha256(unhex(one["encoded"])).hexdigest() == one["hash"] == epoch.hash.hex()
+        assert [(unhex(member["member"]), member["staked"]) for member in one["members"]] == list(epoch.members)
+
+
+def test_votes_are_decoded_and_signed_by_their_members():
+    vectors = read("votes")
+    for one, vote in zip(vectors["votes"], make.VOTES, strict=True):
+        assert Codec(Vote, 1024, "vote").decode(unhex(one["encoded"])) == vote
+        ballot = unhex(one["ballot_encoded"])
+        assert unhex(one["encoded"])[1:].startswith(ballot)
+        assert unhex(one["signed_bytes"]) == b"tallystick.vote.v1\x00" + unhex(vectors["ledger_id"]) + ballot
+        fields = one["fields"]
+        assert is_signed(unhex(one["signed_bytes"]), unhex(fields["signature"]), unhex(fields["member"]))
+
+
+def test_conflicts_follow_from_the_published_rule():
+    """Worked out here once more, from docs/protocol.md."""
+    vectors = read("votes")
+    for one in vectors["conflicts"]:
+        first, second = (vectors["votes"][one[place]]["fields"] for place in ("first", "second"))
+        mine, theirs = first["ballot"], second["ballot"]
+        same_round = (first["member"], mine["epoch"], mine["view"]) == (
+            second["member"],
+            theirs["epoch"],
+            theirs["view"],
+        )
+        two_blocks = mine["kind"] == theirs["kind"] and mine["block_hash"] != theirs["block_hash"]
+        assert one["conflict"] == (same_round and (two_blocks or {mine["kind"], theirs["kind"]} == {2, 3}))
+    assert any(one["conflict"] for one in vectors["conflicts"])
+
+
+def test_tallies_are_decoded():
+    for one, tally in zip(read("votes")["tallies"], make.TALLIES, strict=True):
+        assert Codec(Tally, 4096, "tally").decode(unhex(one["encoded"])) == tally
+        members = [member for member, _ in one["fields"]["signatures"]]
+        assert members == sorted(set(members))
 
 
 def test_merkle_proofs_verify():

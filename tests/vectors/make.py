@@ -10,14 +10,17 @@ from tallystick.consensus.proof_of_stake import draw
 from tallystick.ledger.block import Block, Header, certificates_hash, genesis_block, sign_block
 from tallystick.ledger.certificate import (
     AnyCertificate,
+    Evidence,
     Payload,
     StakingOperation,
     Statement,
+    issue_evidence,
     issue_stake,
     issue_statement,
     sign_certificate,
 )
-from tallystick.ledger.encoding import UNSIGNED, encode
+from tallystick.ledger.encoding import UNSIGNED, ZERO_DIGEST, encode
+from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.genesis import Allotment, Genesis, make_genesis
 from tallystick.ledger.merkle import consistency_proof, inclusion_proof, leaf_hash, root
 from tallystick.ledger.messages import (
@@ -30,10 +33,19 @@ from tallystick.ledger.messages import (
     NewBlock,
     PayloadRequest,
     Payloads,
+    Proposal,
+    ProposalCertificates,
+    ProposalRequest,
+    Standing,
+    StandingRequest,
     Status,
+    Votes,
     encode_message,
+    sign_standing,
 )
-from tallystick.ledger.params import MAX_TIMESTAMP_MS, MAX_TOKENS, Params
+from tallystick.ledger.params import MAX_INDEX, MAX_TIMESTAMP_MS, MAX_TOKENS, Params
+from tallystick.ledger.stake import Account, StakeTable
+from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Ballot, Tally, Vote, cast, tally_of
 from tallystick.ledger.wallet import Wallet
 
 FOLDER = Path(__file__).parent
@@ -54,6 +66,7 @@ GENESES = [
             min_block_certificates=0,
             certificate_ahead_ms=None,
             block_ahead_ms=None,
+            unbonding_blocks=0,
             mint_freely=True,
         ),
     ),
@@ -65,6 +78,22 @@ PAYLOADS = [
     Payload(bytes(range(32)), "text/plain", b"hello"),
     Payload(bytes(32), "", b""),
     Payload(b"\xff" * 32, "application/octet-stream", bytes(range(256)) * 2),
+]
+EPOCHS = [
+    Epoch(0, GENESIS.stakes()),
+    Epoch(7, StakeTable({_THREE.public_key: Account(5, MAX_TOKENS - 5)})),
+]
+_STAKES_HASH = EPOCHS[0].hash
+VOTES = [
+    cast(_ONE, _LEDGER, Ballot(NOTARIZE, 0, 1, b"\xaa" * 32, _STAKES_HASH)),
+    cast(_ONE, _LEDGER, Ballot(NOTARIZE, 0, 1, b"\xbb" * 32, _STAKES_HASH)),
+    cast(_TWO, _LEDGER, Ballot(NULLIFY, 0, 128, ZERO_DIGEST, _STAKES_HASH)),
+    cast(_TWO, _LEDGER, Ballot(FINALIZE, 0, 128, b"\xbb" * 32, _STAKES_HASH)),
+    cast(_THREE, _LEDGER, Ballot(FINALIZE, MAX_INDEX, MAX_INDEX, b"\xff" * 32, EPOCHS[1].hash)),
+]
+TALLIES = [
+    tally_of(cast(one, _LEDGER, Ballot(FINALIZE, 0, 3, b"\xcc" * 32, _STAKES_HASH)) for one in WALLETS),
+    tally_of(VOTES[:1]),
 ]
 CERTIFICATES: list[AnyCertificate] = [
     issue_statement(_ONE, _LEDGER, _CREATED_MS + 1, "a statement"),
@@ -80,7 +109,10 @@ CERTIFICATES: list[AnyCertificate] = [
         _THREE,
         _LEDGER,
     ),
+    issue_evidence(_THREE, _LEDGER, _CREATED_MS + 6, VOTES[0], VOTES[1]),
+    issue_evidence(_THREE, _LEDGER, _CREATED_MS + 6, VOTES[2], VOTES[3]),
 ]
+_KINDS = {Statement: 1, StakingOperation: 2, Evidence: 3}
 
 
 def _block(index: int, parent: bytes, certificates: list[AnyCertificate], nonce: int = 0) -> Block:
@@ -115,6 +147,15 @@ MESSAGES: list[Message] = [
     Blocks(70_000, ()),
     PayloadRequest((PAYLOADS[0].hash(),)),
     Payloads(tuple(PAYLOADS)),
+    Blocks(1, tuple(BLOCKS[1:3]), TALLIES[0]),
+    Votes(tuple(TALLIES)),
+    StandingRequest(None, _CREATED_MS),
+    StandingRequest(_ONE.public_key, _CREATED_MS),
+    sign_standing(Standing(_TWO.public_key, _CREATED_MS, 0, 129, None, ()), _TWO, _LEDGER),
+    sign_standing(Standing(_TWO.public_key, _CREATED_MS, 0, 129, VOTES[0], tuple(TALLIES)), _TWO, _LEDGER),
+    Proposal(BLOCKS[1].header, BLOCKS[1].signature, _IDS[:1]),
+    ProposalRequest(BLOCKS[1].hash, _IDS[:1]),
+    ProposalCertificates(BLOCKS[1].hash, tuple(CERTIFICATES[:1])),
 ]
 LEAVES = ["", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f"]
 
@@ -142,7 +183,7 @@ def _payload(payload: Payload) -> dict[str, Any]:
 
 def _certificate(certificate: AnyCertificate) -> dict[str, Any]:
     return {
-        "kind": 1 if isinstance(certificate, Statement) else 2,
+        "kind": _KINDS[type(certificate)],
         "fields": _plain(certificate),
         "unsigned": replace(certificate, signature=UNSIGNED).encoded.hex(),
         "body": certificate.body.hex(),
@@ -150,6 +191,42 @@ def _certificate(certificate: AnyCertificate) -> dict[str, Any]:
         "signed_bytes": certificate.signed_bytes(_LEDGER).hex(),
         "encoded": certificate.encoded.hex(),
         "leaf_hash": certificate.leaf_hash.hex(),
+    }
+
+
+def _epoch(epoch: Epoch) -> dict[str, Any]:
+    return {
+        "number": epoch.number,
+        "members": [{"member": key.hex(), "staked": staked} for key, staked in epoch.members],
+        "encoded": encode(epoch.members).hex(),
+        "hash": epoch.hash.hex(),
+    }
+
+
+def _vote(vote: Vote) -> dict[str, Any]:
+    return {
+        "fields": _plain(vote),
+        "ballot_encoded": vote.ballot.encoded.hex(),
+        "signed_bytes": vote.ballot.signed_bytes(_LEDGER).hex(),
+        "encoded": encode(vote).hex(),
+    }
+
+
+def _tally(tally: Tally) -> dict[str, Any]:
+    return {"fields": _plain(tally), "encoded": encode(tally).hex()}
+
+
+def _votes() -> dict[str, Any]:
+    return {
+        "ledger_id": _LEDGER.hex(),
+        "epochs": [_epoch(one) for one in EPOCHS],
+        "votes": [_vote(one) for one in VOTES],
+        "conflicts": [
+            {"first": first, "second": second, "conflict": VOTES[first].conflicts_with(VOTES[second])}
+            for first in range(len(VOTES))
+            for second in range(len(VOTES))
+        ],
+        "tallies": [_tally(one) for one in TALLIES],
     }
 
 
@@ -217,6 +294,7 @@ def make() -> dict[str, str]:
         "blocks": [_block_vector(one) for one in BLOCKS],
         "messages": [_message(one) for one in MESSAGES],
         "draws": _draws(),
+        "votes": _votes(),
         "merkle": _merkle(),
     }
     return {f"{name}.json": json.dumps(value, indent=1, ensure_ascii=True) + "\n" for name, value in vectors.items()}

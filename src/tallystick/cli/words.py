@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final
 
-from tallystick.ledger.certificate import AnyCertificate, StakingOperation
+from tallystick.ledger.certificate import AnyCertificate, Evidence, StakingOperation
 
 _SHORT_HEX: Final = 12
 
@@ -21,11 +21,15 @@ def name_of(public_key: bytes, names: Mapping[bytes, str]) -> str:
 
 def kind_of(certificate: AnyCertificate) -> str:
     """The certificate's kind, in a word or two."""
+    if isinstance(certificate, Evidence):
+        return "evidence"
     return "staking operation" if isinstance(certificate, StakingOperation) else "statement"
 
 
 def what_it_says(certificate: AnyCertificate) -> str:
     """What a certificate says, in a few words."""
+    if isinstance(certificate, Evidence):
+        return f"shows that {short(certificate.offender)} signed votes that conflict"
     if not isinstance(certificate, StakingOperation):
         return certificate.subject or "(no subject)"
     if certificate.amount < 0:

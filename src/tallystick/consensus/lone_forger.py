@@ -7,7 +7,7 @@ awake and honest, so that two valid blocks never compete.
 from collections.abc import Sequence
 from typing import Protocol
 
-from tallystick.ledger.block import VERSION, Block, Header, certificates_hash, sign_block
+from tallystick.ledger.block import Block, Header, make_header, sign_block
 from tallystick.ledger.blockchain import State
 from tallystick.ledger.certificate import AnyCertificate
 from tallystick.ledger.errors import Refused, Rule
@@ -69,14 +69,4 @@ class LoneForger:
     @staticmethod
     def draft(now_ms: int, state: State, certificates: Sequence[AnyCertificate], forger: bytes) -> Header:
         """The header of the block that this forger would make now, before any work on it."""
-        index = state.index + 1
-        return Header(
-            version=VERSION,
-            ledger_id=state.tip.ledger_id,
-            index=index,
-            view=index,
-            parent_hash=state.tip.hash,
-            timestamp_ms=max(now_ms, state.tip.timestamp_ms + 1),
-            forger=forger,
-            certificates_hash=certificates_hash(certificates),
-        )
+        return make_header(state.tip, state.index + 1, now_ms, forger, certificates)

@@ -13,7 +13,7 @@ from tallystick.course.records import Records
 from tallystick.course.timestamp import follow, reading
 from tallystick.ledger.block import Block as EngineBlock
 from tallystick.ledger.block import Index, genesis_block
-from tallystick.ledger.blockchain import State
+from tallystick.ledger.blockchain import State, check_follows
 from tallystick.ledger.certificate import AnyCertificate
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.messages import (
@@ -150,7 +150,7 @@ class Engine:
             course_block, engine_block = _checked_block(block)
             if self.records.has(engine_block):
                 if peer is PERSON:
-                    self.node.chain.check_follows(engine_block.header)  # refuses it: a person should hear of it
+                    check_follows(engine_block.header, self.node.state.tip)  # refuses it: a person should hear of it
                 return
         except Refused as refused:
             self.refuse(refused)
@@ -173,7 +173,7 @@ class Engine:
         event = self._received(PERSON, NewBlock(engine_block))
         if event.checked.refusals:
             raise event.checked.refusals[0]
-        self.node.chain.check_follows(engine_block.header)
+        check_follows(engine_block.header, self.node.state.tip)
         self.records.note_block(course_block, engine_block)
         self._not_passed_on.add(engine_block.index)
         actions = self._handle(event)

@@ -19,6 +19,7 @@ GENESIS: Final = make_genesis(
         min_block_certificates=0,
         certificate_ahead_ms=None,
         block_ahead_ms=None,
+        unbonding_blocks=0,
         mint_freely=True,
     ),
 )

@@ -19,14 +19,18 @@ from tallystick.ledger.certificate import Payload, payload_codec
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.genesis import Genesis, decode_genesis
+from tallystick.ledger.vote import Tally, Vote, tally_codec
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 _APPLICATION_ID: Final = 0x74616C79  # "taly": marks the file as this program's
 _BLOCKS_AT_ONCE: Final = 64
 
 _TABLES: Final = """
 CREATE TABLE genesis (encoded BLOB NOT NULL);
 CREATE TABLE blocks (block_index INTEGER PRIMARY KEY CHECK (block_index > 0), encoded BLOB NOT NULL);
+CREATE TABLE finalizations (block_index INTEGER PRIMARY KEY, encoded BLOB NOT NULL);
+CREATE TABLE votes (number INTEGER PRIMARY KEY, encoded BLOB NOT NULL);
+CREATE TABLE proposals (block_hash BLOB PRIMARY KEY, block_index INTEGER NOT NULL, encoded BLOB NOT NULL);
 CREATE TABLE payloads (payload_hash BLOB PRIMARY KEY, encoded BLOB NOT NULL);
 CREATE TABLE erased (payload_hash BLOB PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE names (public_key BLOB PRIMARY KEY, name TEXT NOT NULL) WITHOUT ROWID;
@@ -127,16 +131,44 @@ class Store:
 
     # ---- the archive ----------------------------------------------------------------------------------------
 
-    def append(self, block: Block, payloads: Iterable[Payload]) -> None:
+    def append(self, block: Block, payloads: Iterable[Payload], finalization: Tally | None = None) -> None:
         """See `Archive`. Raises `StoreError`, and then nothing has changed."""
         if block.index != self.tip_index + 1:
             raise StoreError(f"{self.path} ends at block {self.tip_index}; block {block.index} does not come next")
         with self._transaction():
             self._connection.execute("INSERT INTO blocks VALUES (?, ?)", (block.index, block.encoded))
+            if finalization is not None:
+                kept = (block.index, encode(finalization))
+                self._connection.execute("INSERT INTO finalizations VALUES (?, ?)", kept)
+            self._connection.execute("DELETE FROM proposals WHERE block_index <= ?", (block.index,))
             self._await_payloads(block)
             for payload in payloads:
                 self._keep(payload)
         self.tip_index = block.index
+
+    def keep_votes(self, tally: Tally, block: Block | None) -> None:
+        """See `Archive`. Raises `StoreError`, and then nothing has changed."""
+        with self._transaction():
+            self._connection.execute("INSERT INTO votes (encoded) VALUES (?)", (encode(tally),))
+            if block is not None:
+                kept = (block.hash, block.index, block.encoded)
+                self._connection.execute("INSERT OR IGNORE INTO proposals VALUES (?, ?, ?)", kept)
+
+    def votes(self) -> Iterator[Vote]:
+        """See `Archive`."""
+        for (encoded,) in self._connection.execute("SELECT encoded FROM votes ORDER BY number").fetchall():
+            yield from tally_codec.decode(encoded).votes
+
+    def proposals(self) -> Iterator[Block]:
+        """See `Archive`."""
+        for (encoded,) in self._connection.execute("SELECT encoded FROM proposals ORDER BY block_index").fetchall():
+            yield block_codec.decode(encoded)
+
+    def finalization(self, index: int) -> Tally | None:
+        """See `Archive`."""
+        asked = "SELECT encoded FROM finalizations WHERE block_index = ?"
+        row = self._connection.execute(asked, (index,)).fetchone()
+        return tally_codec.decode(row[0]) if row else None
 
     def keep_payload(self, payload: Payload) -> None:
         """See `Archive`. A payload once erased is not kept again."""

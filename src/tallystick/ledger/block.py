@@ -106,6 +106,22 @@ def genesis_block(genesis: Genesis) -> Block:
     )
 
 
+def make_header(
+    parent: Header, view: int, now_ms: int, forger: bytes, certificates: Sequence[AnyCertificate]
+) -> Header:
+    """The header of a block on `parent`, dated now, or just after its parent if that is later."""
+    return Header(
+        version=VERSION,
+        ledger_id=parent.ledger_id,
+        index=parent.index + 1,
+        view=view,
+        parent_hash=parent.hash,
+        timestamp_ms=max(now_ms, parent.timestamp_ms + 1),
+        forger=forger,
+        certificates_hash=certificates_hash(certificates),
+    )
+
+
 def sign_block(header: Header, certificates: Sequence[AnyCertificate], wallet: Wallet) -> Block:
     """Forge: sign the header. The header must already cover the certificates."""
     signature = wallet.sign(Domain.BLOCK, header.ledger_id, header.encoded)

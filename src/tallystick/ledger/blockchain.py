@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tallystick.ledger.block import Block, Header, genesis_block
+from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.genesis import Genesis
 from tallystick.ledger.merkle import Frontier
@@ -21,6 +22,8 @@ class State:
 
     tip: Header
     stakes: StakeTable
+    epoch: Epoch
+    """The epoch of the next block: whose votes count for it."""
     log: Frontier
     """RFC 6962 frontier over all certificates so far: the ledger as a transparency log."""
 
@@ -42,6 +45,10 @@ CheckForger = Callable[[State, Header], None]
 """Raises `Refused` (B4) unless the header's forger may extend the state."""
 
 
+def _holds_nothing(certificate_id: bytes) -> bool:
+    return False
+
+
 class Blockchain:
     """The agreed state and the look-up of every certificate on the chain, both kept as blocks are added."""
 
@@ -49,7 +56,7 @@ class Blockchain:
         self.genesis = genesis
         self._check_forger = check_forger
         self._places: dict[bytes, Place] = {}
-        self.state = State(genesis_block(genesis).header, genesis.stakes(), Frontier())
+        self.state = State(genesis_block(genesis).header, genesis.stakes(), Epoch(0, genesis.stakes()), Frontier())
 
     @property
     def ledger_id(self) -> bytes:
@@ -60,40 +67,49 @@ class Blockchain:
         """Where the certificate with this id stands, or `None`. The cost does not grow with the chain."""
         return self._places.get(certificate_id)
 
-    def after(self, block: Block, now_ms: int | None) -> State:
+    def after(
+        self,
+        block: Block,
+        now_ms: int | None,
+        base: State | None = None,
+        holds: Callable[[bytes], bool] = _holds_nothing,
+    ) -> State:
         """The state after a block whose signatures are known to be good; nothing changes here.
 
-        Raises `Refused` (B1, B2, B8, B4, B9, B6, B5). Without a clock (`None`: replay of what was once accepted)
-        the block's time is held to its parent's only.
+        `base` is the state that the block extends, by default the tip's; `holds` tells which certificates stand in
+        blocks between the tip and `base`. Raises `Refused` (B1, B2, B8, B4, B9, B6, B5). Without a clock (`None`:
+        replay of what was once accepted) the block's time is held to its parent's only.
         """
-        header = block.header
-        self.check_follows(header)
-        self._check_time(header, now_ms)
-        self._check_forger(self.state, header)
-        self._check_certificates(block)
+        header, base = block.header, base or self.state
+        check_follows(header, base.tip)
+        self._check_time(header, base.tip, now_ms)
+        self._check_forger(base, header)
+        self._check_certificates(block, holds)
         try:
-            stakes = self.state.stakes.after(block.certificates)
+            stakes = base.stakes.after(block.certificates, header.index)
         except Refused as refused:
             raise Refused(Rule.B5, str(refused)) from refused
-        log = self.state.log.extend([certificate.leaf_hash for certificate in block.certificates])
-        return State(header, stakes, log)
+        log = base.log.extend([certificate.leaf_hash for certificate in block.certificates])
+        return State(header, stakes, self._epoch_after(header.index, stakes, base.epoch), log)
 
     def append(self, block: Block, now_ms: int | None) -> None:
         """Check the block, then add it. Raises `Refused` as `after` does, and then nothing has changed."""
-        self.state = self.after(block, now_ms)
+        self.publish(block, self.after(block, now_ms))
+
+    def publish(self, block: Block, state: State) -> None:
+        """Add the next block, which was found to lead from the tip to this state."""
+        self.state = state
         for position, certificate in enumerate(block.certificates):
             self._places[certificate.id] = Place(block.index, position)
 
-    def check_follows(self, header: Header) -> None:
-        """Raise `Refused` (B1, B2) unless the header names the tip as what it extends."""
-        tip = self.state.tip
-        if header.index != tip.index + 1:
-            raise Refused(Rule.B1, f"index {header.index}, the next is {tip.index + 1}")
-        if header.parent_hash != tip.hash:
-            raise Refused(Rule.B2, f"parent {header.parent_hash.hex()[:16]}…, the tip is {tip.hash.hex()[:16]}…")
+    def _epoch_after(self, index: int, stakes: StakeTable, epoch: Epoch) -> Epoch:
+        """The next epoch begins after the last block of this one; if nobody has stake left, its members stay."""
+        if index % self.genesis.params.epoch_blocks:
+            return epoch
+        return Epoch(epoch.number + 1, stakes if stakes.total_staked else epoch.stakes)
 
-    def _check_time(self, header: Header, now_ms: int | None) -> None:
-        parent_ms, ahead_ms = self.state.tip.timestamp_ms, self.genesis.params.block_ahead_ms
+    def _check_time(self, header: Header, parent: Header, now_ms: int | None) -> None:
+        parent_ms, ahead_ms = parent.timestamp_ms, self.genesis.params.block_ahead_ms
         if header.timestamp_ms <= parent_ms:
             raise Refused(Rule.B8, f"time {header.timestamp_ms} ms is not after the parent's {parent_ms} ms")
         if header.timestamp_ms > MAX_BLOCK_TIMESTAMP_MS:
@@ -101,15 +117,23 @@ class Blockchain:
         if now_ms is not None and ahead_ms is not None and header.timestamp_ms > now_ms + ahead_ms:
             raise Refused(Rule.B8, f"{header.timestamp_ms - now_ms} ms ahead of the clock, {ahead_ms} ms allowed")
 
-    def _check_certificates(self, block: Block) -> None:
+    def _check_certificates(self, block: Block, holds: Callable[[bytes], bool]) -> None:
         params, count = self.genesis.params, len(block.certificates)
         if not params.min_block_certificates <= count <= params.max_block_certificates:
             allowed = f"{params.min_block_certificates} to {params.max_block_certificates}"
             raise Refused(Rule.B9, f"{count} certificates, {allowed} allowed")
         seen: set[bytes] = set()
         for certificate in block.certificates:
-            if certificate.id in self._places:
+            if certificate.id in self._places or holds(certificate.id):
                 raise Refused(Rule.B6, f"certificate {certificate.id.hex()[:16]}… is on the chain already")
             if certificate.id in seen:
                 raise Refused(Rule.B6, f"certificate {certificate.id.hex()[:16]}… stands twice in the block")
             seen.add(certificate.id)
+
+
+def check_follows(header: Header, tip: Header) -> None:
+    """Raise `Refused` (B1, B2) unless the header names `tip` as what it extends."""
+    if header.index != tip.index + 1:
+        raise Refused(Rule.B1, f"index {header.index}, the next is {tip.index + 1}")
+    if header.parent_hash != tip.hash:
+        raise Refused(Rule.B2, f"parent {header.parent_hash.hex()[:16]}…, the tip is {tip.hash.hex()[:16]}…")

@@ -1,5 +1,6 @@
 """Certificates: signed statements and staking operations, and the erasable payloads beside them."""
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import Annotated, Final, TypeVar
 
@@ -26,6 +27,7 @@ from tallystick.ledger.params import (
     MAX_TOKENS,
     Milliseconds,
 )
+from tallystick.ledger.vote import Vote
 from tallystick.ledger.wallet import Wallet
 
 SALT_BYTES: Final = 32
@@ -97,8 +99,21 @@ class StakingOperation(Certificate, frozen=True, array_like=True, forbid_unknown
     signature: Signature = UNSIGNED
 
 
-AnyCertificate = Statement | StakingOperation
-C = TypeVar("C", Statement, StakingOperation)
+class Evidence(Certificate, frozen=True, array_like=True, forbid_unknown_fields=True, dict=True, tag=3):
+    """Two votes that no honest member signs both: whoever signed them loses its whole stake."""
+
+    first: Vote
+    second: Vote
+    signature: Signature = UNSIGNED
+
+    @property
+    def offender(self) -> bytes:
+        """Whose votes they are."""
+        return self.first.member
+
+
+AnyCertificate = Statement | StakingOperation | Evidence
+C = TypeVar("C", Statement, StakingOperation, Evidence)
 
 certificate_codec: Codec[AnyCertificate] = Codec(AnyCertificate, MAX_CERTIFICATE_BYTES, "certificate")
 payload_codec: Codec[Payload] = Codec(Payload, MAX_PAYLOAD_BYTES + 1024, "payload")
@@ -127,6 +142,11 @@ def issue_stake(wallet: Wallet, ledger_id: bytes, timestamp_ms: int, amount: int
     return sign_certificate(StakingOperation(wallet.public_key, timestamp_ms, "", None, amount), wallet, ledger_id)
 
 
+def issue_evidence(wallet: Wallet, ledger_id: bytes, timestamp_ms: int, first: Vote, second: Vote) -> Evidence:
+    """Make and sign evidence against the member that signed both votes."""
+    return sign_certificate(Evidence(wallet.public_key, timestamp_ms, "", None, first, second), wallet, ledger_id)
+
+
 def check_payload(certificate: AnyCertificate, payload: Payload | None) -> None:
     """Raise `Refused` (C3) for a payload that the certificate does not cover; none at all is legal (erased)."""
     if payload is None:
@@ -135,3 +155,16 @@ def check_payload(certificate: AnyCertificate, payload: Payload | None) -> None:
         raise Refused(Rule.C3, "the certificate covers no payload")
     if payload.hash() != certificate.payload_hash:
         raise Refused(Rule.C3, "the payload's hash is not the one in the certificate")
+
+
+def check_evidence(
+    certificate: AnyCertificate, ledger_id: bytes, verify: Callable[[bytes, bytes, bytes], bool]
+) -> None:
+    """Raise `Refused` (V3, V1) for evidence whose votes do not conflict, or are not signed by their member."""
+    if not isinstance(certificate, Evidence):
+        return
+    if not certificate.first.conflicts_with(certificate.second):
+        raise Refused(Rule.V3, "an honest member may sign both of these votes")
+    for vote in (certificate.first, certificate.second):
+        if not verify(vote.ballot.signed_bytes(ledger_id), vote.signature, vote.member):
+            raise Refused(Rule.V1, "a vote in the evidence is not signed by its member")

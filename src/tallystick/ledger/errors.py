@@ -32,6 +32,11 @@ class Rule(Enum):
     S3 = "stake to withdraw is the issuer's own"
     S4 = "some stake remains on the ledger"
     S5 = "tokens within the ledger's bound"
+    S6 = "the accused has stake to lose"
+
+    V1 = "vote signed by its member"
+    V2 = "finalization by more than 2/3 of the epoch's stake"
+    V3 = "evidence shows two votes that conflict"
 
     B1 = "block index follows the tip"
     B2 = "block parent is the tip"
@@ -53,7 +58,7 @@ class Rule(Enum):
 
 BLAMES_THE_PEER = frozenset(
     {
-        *(Rule.E1, Rule.E2, Rule.E3, Rule.E4, Rule.C1, Rule.C3, Rule.N1, Rule.N4),
+        *(Rule.E1, Rule.E2, Rule.E3, Rule.E4, Rule.C1, Rule.C3, Rule.N1, Rule.N4, Rule.V1, Rule.V2, Rule.V3),
         *(Rule.B3, Rule.B4, Rule.B5, Rule.B6, Rule.B7, Rule.B9, Rule.B10),
     }
 )

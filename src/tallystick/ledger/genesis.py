@@ -42,7 +42,8 @@ class Genesis(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, 
     def stakes(self) -> StakeTable:
         """The stake table that the first block is judged by."""
         accounts = {one.member: Account(one.free, one.staked) for one in self.allotments}
-        return StakeTable(accounts, self.params.mint_freely)
+        params = self.params
+        return StakeTable(accounts, mint_freely=params.mint_freely, unbonding_blocks=params.unbonding_blocks)
 
 
 _codec: Codec[Genesis] = Codec(Genesis, MAX_GENESIS_BYTES, "genesis")

@@ -13,6 +13,8 @@ class Domain(Enum):
 
     CERTIFICATE = b"tallystick.certificate.v1\x00"
     BLOCK = b"tallystick.block.v1\x00"
+    STANDING = b"tallystick.standing.v1\x00"
+    VOTE = b"tallystick.vote.v1\x00"
 
 
 def signed_bytes(domain: Domain, ledger_id: bytes, body: bytes) -> bytes:

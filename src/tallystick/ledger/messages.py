@@ -3,17 +3,34 @@
 from typing import Annotated, Final
 
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
-from tallystick.ledger.block import Block, Index
+from tallystick.ledger.block import Block, Header, Index
 from tallystick.ledger.certificate import AnyCertificate, Payload
-from tallystick.ledger.encoding import Codec, Digest, encode
-from tallystick.ledger.params import MAX_MESSAGE_BYTES
+from tallystick.ledger.encoding import (
+    SIGNATURE_BYTES_AT_END,
+    UNSIGNED,
+    Codec,
+    Digest,
+    PublicKey,
+    Signature,
+    encode,
+)
+from tallystick.ledger.keys import Domain, signed_bytes
+from tallystick.ledger.params import MAX_BLOCK_CERTIFICATES, MAX_MESSAGE_BYTES, Milliseconds
+from tallystick.ledger.vote import Number, Tally, Vote
+from tallystick.ledger.wallet import Wallet
 
 MAX_IDS: Final = 4096
 MAX_ENTRIES: Final = 8192
 MAX_RANGE_BLOCKS: Final = 256
 
+MAX_TALLIES: Final = 1024
+
 Ids = Annotated[tuple[Digest, ...], Meta(max_length=MAX_IDS)]
+
+
+Tallies = Annotated[tuple[Tally, ...], Meta(min_length=1, max_length=MAX_TALLIES)]
 
 
 class Entry(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -62,6 +79,8 @@ class Blocks(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, t
 
     start: Index
     blocks: Annotated[tuple[Block, ...], Meta(max_length=MAX_RANGE_BLOCKS)]
+    finalization: Tally | None = None
+    """Votes of the last block's epoch that make it, and so all before it, final; the lone forger needs none."""
 
 
 class PayloadRequest(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag_field="kind", tag=7):
@@ -76,9 +95,85 @@ class Payloads(Struct, frozen=True, array_like=True, forbid_unknown_fields=True,
     payloads: Annotated[tuple[Payload, ...], Meta(max_length=MAX_IDS)]
 
 
-Message = Status | Certificates | CertificateRequest | NewBlock | BlockRequest | Blocks | PayloadRequest | Payloads
+class Votes(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag_field="kind", tag=9):
+    """A member's vote, or all votes that somebody behind may lack."""
+
+    tallies: Tallies
+
+
+class StandingRequest(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag_field="kind", tag=10):
+    """Asks where the peer stands, and, for a member, which of its votes the peer saw last.
+
+    `asked_ms` is the asker's time: an answer names it, so that no old answer passes for a new one.
+    """
+
+    member: PublicKey | None
+    asked_ms: Milliseconds
+
+
+class Standing(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag_field="kind", tag=11):
+    """Answers a standing request; signed, because it lets a member that restarted vote again."""
+
+    member: PublicKey
+    asked_ms: Milliseconds
+    epoch: Number
+    view: Number
+    yours: Vote | None
+    tallies: Annotated[tuple[Tally, ...], Meta(max_length=MAX_TALLIES)]
+    signature: Signature = UNSIGNED
+
+    def signed_bytes(self, ledger_id: bytes) -> bytes:
+        """The message under the member's signature: all fields before it."""
+        return signed_bytes(Domain.STANDING, ledger_id, encode(self)[:-SIGNATURE_BYTES_AT_END])
+
+
+class Proposal(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag_field="kind", tag=12):
+    """A block as its header and the ids of its certificates, in order."""
+
+    header: Header
+    signature: Signature
+    ids: Annotated[tuple[Digest, ...], Meta(max_length=MAX_BLOCK_CERTIFICATES)]
+
+
+class ProposalRequest(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag_field="kind", tag=13):
+    """Asks for a proposal, or for those of its certificates that are named."""
+
+    block_hash: Digest
+    ids: Ids
+
+
+class ProposalCertificates(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag_field="kind", tag=14):
+    """Answers a proposal request that names certificates."""
+
+    block_hash: Digest
+    certificates: Annotated[tuple[AnyCertificate, ...], Meta(max_length=MAX_BLOCK_CERTIFICATES)]
+
+
+Message = (
+    Status
+    | Certificates
+    | CertificateRequest
+    | NewBlock
+    | BlockRequest
+    | Blocks
+    | PayloadRequest
+    | Payloads
+    | Votes
+    | StandingRequest
+    | Standing
+    | Proposal
+    | ProposalRequest
+    | ProposalCertificates
+)
+
 
 _codec: Codec[Message] = Codec(Message, MAX_MESSAGE_BYTES, "message")
+
+
+def sign_standing(standing: Standing, wallet: Wallet, ledger_id: bytes) -> Standing:
+    """The same standing, signed by its member."""
+    body = encode(standing)[:-SIGNATURE_BYTES_AT_END]
+    return replace(standing, signature=wallet.sign(Domain.STANDING, ledger_id, body))
 
 
 def encode_message(message: Message) -> bytes:

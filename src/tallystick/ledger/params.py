@@ -48,5 +48,14 @@ class Params(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     block_ahead_ms: Milliseconds | None = 500
     """How far a block's time may lie ahead of a node's clock (rule B8); `None`: any."""
 
+    epoch_blocks: Annotated[int, Meta(ge=1, le=MAX_INDEX)] = 100
+    """Blocks in an epoch: who votes, and with how much stake, changes only between epochs."""
+
+    unbonding_blocks: Annotated[int, Meta(ge=0, le=MAX_INDEX)] = 200
+    """Withdrawn stake is free, and no longer liable, after this many further blocks."""
+
+    delta_ms: Annotated[int, Meta(ge=1, le=MAX_TIMESTAMP_MS)] = 300
+    """The time in which a message is assumed to arrive; timeouts are multiples of it."""
+
     mint_freely: bool = False
     """Course profile: whoever stakes is given the tokens, as in the assignment."""

@@ -14,6 +14,8 @@ from hashlib import sha256
 from itertools import combinations
 from random import Random
 
+from tallystick.consensus.agreement import Turns
+from tallystick.consensus.simplex import Simplex
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.genesis import Genesis
 from tallystick.ledger.keys import is_signed
@@ -32,9 +34,11 @@ from tallystick.node.events import (
     PeerDisconnected,
     PersistBlock,
     PersistPayload,
+    PersistVotes,
     ReportAccepted,
     ReportBlock,
     ReportRefused,
+    ReportStuck,
     Send,
     SendBlocks,
     SendPayloads,
@@ -44,11 +48,11 @@ from tallystick.node.events import (
 )
 from tallystick.node.intake import Intake
 from tallystick.node.limits import Limits
-from tallystick.node.node import Agreement, Node
+from tallystick.node.node import Node
 
 _SHARED_ENTRIES = 65_536
 
-Report = ReportAccepted | ReportBlock | ReportRefused
+Report = ReportAccepted | ReportBlock | ReportRefused | ReportStuck
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,7 @@ class SimulatedHost:
         self,
         network: SimulatedNetwork,
         name: str,
-        make_agreement: Callable[[], Agreement],
+        make_agreement: Callable[[], Turns | Simplex],
         limits: Limits | None,
         archive: Archive | None,
     ) -> None:
@@ -156,8 +160,10 @@ class SimulatedHost:
             case SetTimer(timer, at_ms):
                 self._timers[timer] = at_ms
                 network.at(at_ms - self.clock_skew_ms, lambda: self.fire(timer, at_ms))
-            case PersistBlock(block, payloads):
-                self.archive.append(block, payloads)
+            case PersistBlock(block, payloads, finalization):
+                self.archive.append(block, payloads, finalization)
+            case PersistVotes(tally, block):
+                self.archive.keep_votes(tally, block)
             case PersistPayload(payload):
                 self.archive.keep_payload(payload)
             case ErasePayload(payload_hash):
@@ -196,7 +202,7 @@ class SimulatedNetwork:
     def add(
         self,
         name: str,
-        make_agreement: Callable[[], Agreement],
+        make_agreement: Callable[[], Turns | Simplex],
         limits: Limits | None = None,
         clock_skew_ms: int = 0,
         archive: Archive | None = None,

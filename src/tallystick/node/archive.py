@@ -7,14 +7,27 @@ from tallystick.ledger.block import Block
 from tallystick.ledger.certificate import Payload
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.messages import Blocks, Payloads
+from tallystick.ledger.vote import Tally, Vote
 from tallystick.node.events import SendBlocks, SendPayloads
 
 
 class Archive(Protocol):
     """The kept chain, in memory or on disk. Block 0 is derived from the genesis, so it is not kept."""
 
-    def append(self, block: Block, payloads: Iterable[Payload]) -> None:
-        """Keep the next block and its payloads, durably and all at once."""
+    def append(self, block: Block, payloads: Iterable[Payload], finalization: Tally | None = None) -> None:
+        """Keep the next block, its payloads and its finalization, durably and all at once."""
+
+    def keep_votes(self, tally: Tally, block: Block | None) -> None:
+        """Keep a vote of the node's own, or a quorum, and the block that it is for, durably and at once."""
+
+    def votes(self) -> Iterator[Vote]:
+        """All votes kept since the chain's tip, at least."""
+
+    def proposals(self) -> Iterator[Block]:
+        """The blocks kept with those votes."""
+
+    def finalization(self, index: int) -> Tally | None:
+        """The finalization kept with a block."""
 
     def keep_payload(self, payload: Payload) -> None:
         """Keep a payload that came later."""
@@ -49,10 +62,34 @@ class MemoryArchive:
         self._blocks = list(blocks)
         self._payloads: dict[bytes, Payload] = {}
         self._erased: dict[bytes, None] = {}
+        self._finalizations: dict[int, Tally] = {}
+        self._votes: list[Vote] = []
+        self._proposals: dict[bytes, Block] = {}
 
-    def append(self, block: Block, payloads: Iterable[Payload]) -> None:
+    def keep_votes(self, tally: Tally, block: Block | None) -> None:
+        """See `Archive`."""
+        self._votes.extend(tally.votes)
+        if block is not None:
+            self._proposals[block.hash] = block
+
+    def votes(self) -> Iterator[Vote]:
+        """See `Archive`."""
+        return iter(self._votes)
+
+    def proposals(self) -> Iterator[Block]:
+        """See `Archive`."""
+        return iter(self._proposals.values())
+
+    def finalization(self, index: int) -> Tally | None:
+        """See `Archive`."""
+        return self._finalizations.get(index)
+
+    def append(self, block: Block, payloads: Iterable[Payload], finalization: Tally | None = None) -> None:
         """See `Archive`."""
         self._blocks.append(block)
+        if finalization is not None:
+            self._finalizations[block.index] = finalization
+        self._proposals.pop(block.hash, None)
         for payload in payloads:
             self.keep_payload(payload)
 
@@ -80,7 +117,10 @@ class MemoryArchive:
 
 
 def answer_blocks(archive: Archive, asked: SendBlocks, most_bytes: int) -> Blocks:
-    """The answer to a block request: what is kept of the range, near `most_bytes` (the first block may exceed it)."""
+    """The answer to a block request: what is kept of the range, near `most_bytes` (the first block may exceed it).
+
+    Where blocks have finalizations, the answer ends with the last block of the range that has one.
+    """
     chosen: list[Block] = []
     size = 0
     for block in archive.blocks(asked.start) if asked.start else ():
@@ -88,6 +128,10 @@ def answer_blocks(archive: Archive, asked: SendBlocks, most_bytes: int) -> Block
         if len(chosen) == asked.count or (chosen and size > most_bytes):
             break
         chosen.append(block)
+    for count in range(len(chosen), 0, -1):
+        finalization = archive.finalization(asked.start + count - 1)
+        if finalization is not None:
+            return Blocks(asked.start, tuple(chosen[:count]), finalization)
     return Blocks(asked.start, tuple(chosen))
 
 

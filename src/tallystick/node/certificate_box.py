@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import NamedTuple
 
-from tallystick.ledger.certificate import AnyCertificate, Payload, StakingOperation
+from tallystick.ledger.certificate import AnyCertificate, Evidence, Payload, StakingOperation
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.messages import Entry
@@ -28,11 +28,13 @@ class Waiting(NamedTuple):
 class CertificateBox:
     """Any prefix of the box is legal in a block: staking operations are checked as if all before them were forged."""
 
-    def __init__(self, limits: Limits, stakes: StakeTable) -> None:
+    def __init__(self, limits: Limits, stakes: StakeTable, index: int) -> None:
+        """`stakes` are those that the next block, `index`, will find."""
         self._limits = limits
+        self._index = index
         self._waiting: dict[bytes, Waiting] = {}
         self._of_issuer: Counter[bytes] = Counter()
-        self._staking: dict[bytes, StakingOperation] = {}
+        self._staking: dict[bytes, StakingOperation | Evidence] = {}
         self._projected = stakes
         self._bytes = 0
 
@@ -44,6 +46,15 @@ class CertificateBox:
 
     def __iter__(self) -> Iterator[AnyCertificate]:
         return (waiting.entry.certificate for waiting in self._waiting.values())
+
+    def waiting(self) -> Iterable[Waiting]:
+        """Everything in the box, in order of arrival."""
+        return self._waiting.values()
+
+    @property
+    def block_bytes(self) -> int:
+        """The room that a block has for certificates."""
+        return MAX_BLOCK_BYTES - _BLOCK_OVERHEAD_BYTES
 
     @property
     def size_bytes(self) -> int:
@@ -69,14 +80,14 @@ class CertificateBox:
         return next((waiting.since_ms for waiting in self._waiting.values()), None)
 
     def add(self, entry: Entry, now_ms: int) -> None:
-        """Put an entry last. Raises `Refused` (C4, C6, C7, S1 to S5), and then nothing has changed."""
+        """Put an entry last. Raises `Refused` (C4, C6, C7, S1 to S6), and then nothing has changed."""
         certificate = entry.certificate
         if certificate.id in self._waiting:
             raise Refused(Rule.C4, f"certificate {certificate.id.hex()[:16]}… is in the box")
         size = len(certificate.encoded) + (len(encode(entry.payload)) if entry.payload else 0)
         self._check_room(certificate.issuer, size)
-        if isinstance(certificate, StakingOperation):
-            self._projected = self._projected.after([certificate])
+        if isinstance(certificate, StakingOperation | Evidence):
+            self._projected = self._projected.after([certificate], self._index)
             self._staking[certificate.id] = certificate
         self._waiting[certificate.id] = Waiting(entry, now_ms, size)
         self._of_issuer[certificate.issuer] += 1
@@ -94,7 +105,7 @@ class CertificateBox:
 
     def first(self, count: int) -> list[AnyCertificate]:
         """The certificates for the next block: those that waited longest, as many as fit (at most `count`)."""
-        chosen, room = [], MAX_BLOCK_BYTES - _BLOCK_OVERHEAD_BYTES
+        chosen, room = [], self.block_bytes
         for waiting in islice(self._waiting.values(), count):
             room -= len(waiting.entry.certificate.encoded)
             if room < 0:
@@ -103,9 +114,9 @@ class CertificateBox:
         return chosen
 
     def settle(
-        self, certificates: Iterable[AnyCertificate], stakes: StakeTable
+        self, certificates: Iterable[AnyCertificate], stakes: StakeTable, index: int
     ) -> tuple[dict[bytes, Payload], list[Refused]]:
-        """A block with these certificates was added and led to these stakes.
+        """A block with these certificates was added; `stakes` are those that the next block, `index`, will find.
 
         They leave the box; so do staking operations that are no longer legal. Returns the payloads of the block's
         certificates by their hash, and why others left.
@@ -115,6 +126,7 @@ class CertificateBox:
             entry = self._remove(certificate.id)
             if entry and entry.payload and certificate.payload_hash:
                 payloads[certificate.payload_hash] = entry.payload
+        self._index = index
         return payloads, self._project_again(stakes)
 
     def erase_payload(self, payload_hash: bytes) -> None:
@@ -139,7 +151,7 @@ class CertificateBox:
 
     def _project_again(self, stakes: StakeTable) -> list[Refused]:
         try:
-            self._projected = stakes.after(self._staking.values())
+            self._projected = stakes.after(self._staking.values(), self._index)
         except Refused:
             pass
         else:
@@ -147,7 +159,7 @@ class CertificateBox:
         self._projected, left = stakes, []
         for operation in list(self._staking.values()):
             try:
-                self._projected = self._projected.after([operation])
+                self._projected = self._projected.after([operation], self._index)
             except Refused as refused:
                 self._remove(operation.id)
                 left.append(refused)

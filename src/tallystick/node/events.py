@@ -13,6 +13,7 @@ from tallystick.ledger.block import Block
 from tallystick.ledger.certificate import AnyCertificate, Payload
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.messages import Entry, Message
+from tallystick.ledger.vote import Tally
 
 Peer = Hashable
 """How the host names a peer that it has authenticated."""
@@ -21,6 +22,7 @@ Peer = Hashable
 class Timer(Enum):
     """What the node wants to be woken for; setting one again replaces it."""
 
+    AGREE = "agree"
     FORGE = "forge"
     GOSSIP = "gossip"
     ANNOUNCE = "announce"
@@ -90,6 +92,18 @@ class PersistBlock(Struct, frozen=True):
 
     block: Block
     payloads: tuple[Payload, ...]
+    finalization: Tally | None = None
+    """The votes that made it final, unless a later block's did; the lone forger needs none."""
+
+
+class PersistVotes(Struct, frozen=True):
+    """Keep a vote of this member's own, before anybody hears of it, or a quorum that its next votes rest on.
+
+    With it goes the block that it is for, if given.
+    """
+
+    tally: Tally
+    block: Block | None = None
 
 
 class PersistPayload(Struct, frozen=True):
@@ -160,6 +174,17 @@ class ReportBlock(Struct, frozen=True):
     forged_here: bool
 
 
+class ReportStuck(Struct, frozen=True):
+    """Agreement does not advance: who is missing, and how much stake was heard of the more than 2/3 that it takes."""
+
+    epoch: int
+    view: int
+    since_ms: int
+    heard_stake: int
+    total_stake: int
+    missing: tuple[bytes, ...]
+
+
 class ReportRefused(Struct, frozen=True):
     """Something was refused; `peer` is who sent it, `None` for a person at this node."""
 
@@ -170,6 +195,7 @@ class ReportRefused(Struct, frozen=True):
 Action = (
     PersistBlock
     | PersistPayload
+    | PersistVotes
     | ErasePayload
     | Send
     | Broadcast
@@ -180,4 +206,5 @@ Action = (
     | ReportAccepted
     | ReportBlock
     | ReportRefused
+    | ReportStuck
 )

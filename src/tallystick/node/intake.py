@@ -3,14 +3,34 @@
 Bounds, form, what is known already, signatures, in that order: the cheap checks first.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import pairwise
 from typing import Protocol
 
 from tallystick.ledger.block import Block, check_block_alone
-from tallystick.ledger.certificate import AnyCertificate, certificate_codec, check_payload, payload_codec
+from tallystick.ledger.certificate import (
+    AnyCertificate,
+    certificate_codec,
+    check_evidence,
+    check_payload,
+    payload_codec,
+)
+from tallystick.ledger.encoding import ZERO_DIGEST
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.keys import is_signed
-from tallystick.ledger.messages import Blocks, Certificates, Entry, Message, NewBlock, decode_message
+from tallystick.ledger.messages import (
+    Blocks,
+    Certificates,
+    Entry,
+    Message,
+    NewBlock,
+    Proposal,
+    ProposalCertificates,
+    Standing,
+    Votes,
+    decode_message,
+)
+from tallystick.ledger.vote import NULLIFY, Tally, tally_of
 from tallystick.node.events import CheckedEntry, CheckedMessage
 
 
@@ -48,17 +68,15 @@ class Intake:
             message = self._decode(data)
         except Refused as refused:
             return CheckedMessage(None, (refused,))
-        match message:
-            case Certificates(entries):
-                return self._check_entries(entries)
-            case NewBlock(block):
-                return self._check_blocks(message, (block,))
-            case Blocks(start, blocks):
-                if not self._knowledge.awaits_blocks(start):
-                    return CheckedMessage(None)  # an answer that comes late, twice, or unasked is not worth a look
-                return self._check_blocks(message, blocks)
-            case _:
-                return CheckedMessage(message)
+        if isinstance(message, Certificates):
+            return self._check_entries(message.entries)
+        if isinstance(message, Blocks) and not self._knowledge.awaits_blocks(message.start):
+            return CheckedMessage(None)  # an answer that comes late, twice, or unasked is not worth a look
+        try:
+            self._check_signatures(message)
+        except Refused as refused:
+            return CheckedMessage(None, (refused,))
+        return CheckedMessage(message)
 
     def check_entry(self, entry: Entry) -> CheckedEntry:
         """Check a person's certificate, which no decoder has seen yet. Raises `Refused` (E1, E2, C3, C1)."""
@@ -97,16 +115,44 @@ class Intake:
         check_payload(entry.certificate, entry.payload)
         self._check_signature(entry.certificate)
 
-    def _check_blocks(self, message: Message, blocks: tuple[Block, ...]) -> CheckedMessage:
-        try:
-            for block in blocks:
+    def _check_signatures(self, message: Message) -> None:
+        match message:
+            case NewBlock(block):
                 self.check_block(block)
-        except Refused as refused:
-            return CheckedMessage(None, (refused,))
-        return CheckedMessage(message)
+            case Blocks(_, blocks, finalization):
+                self._check_votes([finalization] if finalization else [])
+                for block in blocks:
+                    self.check_block(block)
+            case Votes(tallies):
+                self._check_votes(tallies)
+            case Standing(member, _, _, _, yours, tallies, signature):
+                if not self._verify(message.signed_bytes(self._ledger_id), signature, member):
+                    raise Refused(Rule.V1, "the standing is not signed by its member")
+                self._check_votes([*tallies, tally_of([yours])] if yours else tallies)
+            case Proposal(header, signature):
+                if header.ledger_id != self._ledger_id:
+                    raise Refused(Rule.B10, "the proposal is for another ledger")
+                if not self._verify(header.signed_bytes(), signature, header.forger):
+                    raise Refused(Rule.B3, f"proposal {header.index}: the signature is not its forger's")
+            case ProposalCertificates(_, certificates):
+                for certificate in certificates:
+                    self._check_signature(certificate)
+
+    def _check_votes(self, tallies: Iterable[Tally]) -> None:
+        for tally in tallies:
+            members = [member for member, _ in tally.signatures]
+            if any(later <= earlier for earlier, later in pairwise(members)):
+                raise Refused(Rule.E3, "the members of a tally stand in ascending order, each once")
+            if tally.ballot.kind == NULLIFY and tally.ballot.block_hash != ZERO_DIGEST:
+                raise Refused(Rule.V1, "a vote to nullify names no block")
+            signed = tally.ballot.signed_bytes(self._ledger_id)
+            for member, signature in tally.signatures:
+                if not self._verify(signed, signature, member):
+                    raise Refused(Rule.V1, f"the vote is not signed by {member.hex()[:16]}…")
 
     def _check_signature(self, certificate: AnyCertificate) -> None:
         if self._knowledge.has_verified(certificate):
             return
         if not self._verify(certificate.signed_bytes(self._ledger_id), certificate.signature, certificate.issuer):
             raise Refused(Rule.C1, f"certificate {certificate.id.hex()[:16]}…: the signature is not its issuer's")
+        check_evidence(certificate, self._ledger_id, self._verify)

@@ -4,11 +4,15 @@ No clock, no randomness, no I/O. The simulator, the course and the real host dri
 """
 
 from collections.abc import Iterable
-from typing import Final, Protocol
+from contextlib import suppress
+from dataclasses import replace
+from typing import Final
 
-from tallystick.ledger.block import Block, Header
-from tallystick.ledger.blockchain import Blockchain, State
-from tallystick.ledger.certificate import AnyCertificate, Payload
+from tallystick.consensus.agreement import Finalized, Turns
+from tallystick.consensus.simplex import Simplex
+from tallystick.ledger.block import Block
+from tallystick.ledger.blockchain import Blockchain, State, check_follows
+from tallystick.ledger.certificate import AnyCertificate, Evidence, Payload
 from tallystick.ledger.errors import BLAMES_THE_PEER, Refused, Rule
 from tallystick.ledger.genesis import Genesis
 from tallystick.ledger.messages import (
@@ -22,10 +26,18 @@ from tallystick.ledger.messages import (
     NewBlock,
     PayloadRequest,
     Payloads,
+    Proposal,
+    ProposalCertificates,
+    ProposalRequest,
+    Standing,
+    StandingRequest,
     Status,
+    Votes,
 )
+from tallystick.ledger.vote import Tally
 from tallystick.node.archive import Archive, lacking
 from tallystick.node.certificate_box import CertificateBox
+from tallystick.node.council import Council
 from tallystick.node.events import (
     Action,
     Broadcast,
@@ -60,24 +72,15 @@ _RECENT_BLOCKS: Final = 256
 _ALLOWANCES: Final = 4096
 
 
-class Agreement(Protocol):
-    """Who may forge, and forging for this node's own key."""
-
-    def check_forger(self, state: State, header: Header) -> None:
-        """Raise `Refused` (B4) unless the header's forger may extend `state`."""
-
-    def may_forge(self, state: State) -> bool:
-        """Whether this node has a turn to take after `state`."""
-
-    def forge(self, now_ms: int, state: State, certificates: list[AnyCertificate]) -> Block | None:
-        """Forge, or spend one step of work on it and return `None`: call again."""
-
-
 class Node:
     """One participant: a chain, a box, and its peers. At a restart it reads what its host kept for it, once."""
 
     def __init__(
-        self, genesis: Genesis, agreement: Agreement, limits: Limits | None = None, archive: Archive | None = None
+        self,
+        genesis: Genesis,
+        agreement: Turns | Simplex,
+        limits: Limits | None = None,
+        archive: Archive | None = None,
     ) -> None:
         self.limits = limits or Limits()
         self.chain = Blockchain(genesis, agreement.check_forger)
@@ -85,14 +88,29 @@ class Node:
         for block in archive.blocks() if archive else ():
             self.chain.append(block, None)
             self._remember(block)
-        self.box = CertificateBox(self.limits, self.chain.state.stakes)
-        self._agreement = agreement
+        self.box = CertificateBox(self.limits, self.state.stakes, self.state.index + 1)
+        self._lone = None if isinstance(agreement, Simplex) else agreement
         self._gossip = Gossip(self.limits)
-        self._sync = Sync(self.limits)
+        # Ranges of final blocks are taken one after the other: each is proven by the state before it.
+        self._sync = Sync(replace(self.limits, requests_in_flight=1) if isinstance(agreement, Simplex) else self.limits)
         self._allowances: dict[Peer, Allowance] = {}
         self._search = PayloadSearch(self.limits, lacking(archive) if archive else ())
         self._erased = set(archive.erased()) if archive else set()
         self._timers: dict[Timer, int] = {}
+        self._council: Council | None = None
+        if isinstance(agreement, Simplex):
+            for block in archive.proposals() if archive else ():
+                self._put_back(block)
+            agreement.start(self.chain, archive.votes() if archive else (), archive.proposals() if archive else ())
+            self._council = Council(agreement, self.chain, self.box, self._on_finalized, self._accuse)
+            self._council.moved(archive.finalization(self.state.index) if archive else None)
+
+    def _put_back(self, proposal: Block) -> None:
+        """A restart emptied the box; what a kept proposal holds waits again, should the proposal come to nothing."""
+        for certificate in proposal.certificates:
+            with suppress(Refused):
+                self._check_certificate(certificate, proposal.header.timestamp_ms)
+                self.box.add(Entry(certificate), proposal.header.timestamp_ms)
 
     # ---- what a person may consult, and what intake asks ------------------------------------------------------
 
@@ -134,6 +152,8 @@ class Node:
                 self._on_timer(now_ms, timer, actions)
             case PeerConnected(peer):
                 actions.append(Send(peer, self._status()))
+                if self._council is not None:
+                    actions.append(Send(peer, self._council.ask_standing(now_ms)))
                 self._search.connected(peer)
                 self._ask_for_more(now_ms, actions)
             case PeerDisconnected(peer):
@@ -150,7 +170,7 @@ class Node:
 
     def _on_timer(self, now_ms: int, timer: Timer, actions: list[Action]) -> None:
         match timer:
-            case Timer.FORGE:
+            case Timer.FORGE | Timer.AGREE:
                 self._maybe_forge(now_ms, actions)
             case Timer.GOSSIP:
                 self._share(now_ms, actions)
@@ -172,10 +192,14 @@ class Node:
                 pass
             case Certificates(entries):
                 self._on_entries(now_ms, peer, entries, actions)
+            case Votes() | Standing() | Proposal() | ProposalCertificates():
+                if self._council is not None:
+                    self._council.receive(now_ms, peer, checked.message, actions)
+                    self._maybe_forge(now_ms, actions)
             case NewBlock(block):
                 self._on_new_block(now_ms, peer, block, actions)
-            case Blocks(start, blocks):
-                self._on_blocks(now_ms, peer, start, blocks, actions)
+            case Blocks():
+                self._on_blocks(now_ms, peer, checked.message, actions)
             case Status():
                 self._on_status(now_ms, peer, checked.message, actions)
             case Payloads(payloads):
@@ -230,10 +254,12 @@ class Node:
     # ---- blocks -----------------------------------------------------------------------------------------------
 
     def _maybe_forge(self, now_ms: int, actions: list[Action]) -> None:
-        """Forge while there is enough to forge and the turn is ours."""
-        while self._is_due(now_ms, actions):
+        """Forge while there is enough to forge and the turn is ours; or take the steps that agreement wants taken."""
+        if self._council is not None:
+            return self._set_timer(Timer.AGREE, self._council.step(now_ms, actions), actions)
+        while self._lone is not None and self._is_due(self._lone, now_ms, actions):
             certificates = self.box.first(self.chain.genesis.params.max_block_certificates)
-            block = self._agreement.forge(now_ms, self.state, certificates)
+            block = self._lone.forge(now_ms, self.state, certificates)
             if block is None:
                 return self._set_timer(Timer.FORGE, now_ms, actions)
             try:
@@ -245,7 +271,7 @@ class Node:
             self._ask_for_more(now_ms, actions)
         return None
 
-    def _is_due(self, now_ms: int, actions: list[Action]) -> bool:
+    def _is_due(self, lone: Turns, now_ms: int, actions: list[Action]) -> bool:
         """Whether to forge now; if it is only a matter of time, sets the timer."""
         params, oldest_ms = self.chain.genesis.params, self.box.oldest_ms()
         if oldest_ms is None:
@@ -258,7 +284,7 @@ class Node:
             due_ms = oldest_ms + params.forge_after_ms
         if self.limits.waits_when_behind and self._sync.is_behind(self.state.index, now_ms):
             return False  # a turn at an old index may be long over: taking it would part the chain
-        if not self._agreement.may_forge(self.state):
+        if not lone.may_forge(self.state):
             return False
         if params.block_ahead_ms is not None:
             due_ms = max(due_ms, self.state.tip.timestamp_ms + 1)  # never forge ahead of the own clock (B8)
@@ -267,21 +293,26 @@ class Node:
         return now_ms >= due_ms
 
     def _on_new_block(self, now_ms: int, peer: Peer, block: Block, actions: list[Action]) -> None:
+        if self._council is not None:
+            return self._refuse(peer, Refused(Rule.V2, f"block {block.index} comes without a finalization"), actions)
         self._sync.heard_tip(peer, block.index)
         if block.index > self.state.index + 1:
             self._set_aside(peer, block, actions)
         elif not self.knows_block(block.hash) and self._try_block(now_ms, peer, block, actions):
             actions.append(Broadcast(NewBlock(block), but=peer))
             self._after_blocks(now_ms, actions)
-        self._ask_for_more(now_ms, actions)
+        return self._ask_for_more(now_ms, actions)
 
-    def _on_blocks(self, now_ms: int, peer: Peer, start: int, blocks: tuple[Block, ...], actions: list[Action]) -> None:
+    def _on_blocks(self, now_ms: int, peer: Peer, answer: Blocks, actions: list[Action]) -> None:
+        start, blocks = answer.start, answer.blocks
         consecutive = all(block.index == start + place for place, block in enumerate(blocks))
         if not consecutive:
             return self._refuse(peer, Refused(Rule.N4, f"blocks from {start} on were asked for, others came"), actions)
         if not self._sync.answered(peer, start, len(blocks), now_ms):
             return None  # an answer that comes after its time, or twice
         added = False
+        if self._council is not None:
+            added, blocks = self._adopt(now_ms, peer, answer, actions), ()
         for block in blocks:
             if block.index > self.state.index + 1:
                 self._set_aside(peer, block, actions)
@@ -294,6 +325,37 @@ class Node:
         self._ask_for_more(now_ms, actions)
         return None
 
+    def _adopt(self, now_ms: int, peer: Peer, answer: Blocks, actions: list[Action]) -> bool:
+        """Add final blocks that a peer sent: the last one's finalization covers all that it descends from."""
+        council, blocks = self._council, answer.blocks
+        if council is None or not blocks or answer.start != self.state.index + 1:
+            return False
+        try:
+            parent = self.state.tip
+            for block in blocks:
+                check_follows(block.header, parent)
+                parent = block.header
+            council.simplex.check_final(self.state, blocks[-1], answer.finalization)
+            for block in blocks:
+                self.chain.append(block, None)
+                self._settle(block, peer, answer.finalization if block is blocks[-1] else None, actions)
+        except Refused as refused:
+            self._sync.distrust(peer, now_ms)
+            self._refuse(peer, refused, actions)
+        council.moved(answer.finalization)
+        return self.state.index >= answer.start
+
+    def _on_finalized(self, now_ms: int, finalized: Finalized, actions: list[Action]) -> None:
+        for block, state in zip(finalized.blocks, finalized.states, strict=True):
+            self.chain.publish(block, state)
+            is_last = block is finalized.blocks[-1]
+            self._settle(block, None, finalized.finalization if is_last else None, actions)
+        self._has_news(now_ms, actions)
+        self._ask_for_more(now_ms, actions)
+
+    def _accuse(self, now_ms: int, evidence: Evidence, actions: list[Action]) -> None:
+        self._on_entries(now_ms, None, [Entry(evidence)], actions)
+
     def _try_block(self, now_ms: int, peer: Peer, block: Block, actions: list[Action]) -> bool:
         try:
             self._add_block(now_ms, peer, block, actions)
@@ -304,13 +366,18 @@ class Node:
         return True
 
     def _add_block(self, now_ms: int, peer: Peer | None, block: Block, actions: list[Action]) -> None:
-        """Check and publish one block; its certificates leave the box. Raises `Refused`, and then nothing changed."""
+        """Check and publish one block. Raises `Refused`, and then nothing changed."""
         self.chain.append(block, now_ms)
+        self._settle(block, peer, None, actions)
+
+    def _settle(self, block: Block, peer: Peer | None, finalization: Tally | None, actions: list[Action]) -> None:
+        """A block was published: it is kept and told of, and its certificates leave the box."""
         self._remember(block)
-        payloads, left = self.box.settle(block.certificates, self.state.stakes)
+        payloads, left = self.box.settle(block.certificates, self.state.stakes, block.index + 1)
         self._sync.added(block.index)
-        actions.append(PersistBlock(block, tuple(payloads.values())))
-        actions.append(ReportBlock(block, forged_here=peer is None))
+        actions.append(PersistBlock(block, tuple(payloads.values()), finalization))
+        is_own = self._council.member == block.header.forger if self._council else peer is None
+        actions.append(ReportBlock(block, forged_here=is_own))
         actions.extend(ReportRefused(refused, None) for refused in left)
         if peer is not None:
             self._search.connected(peer)
@@ -383,14 +450,21 @@ class Node:
             return self._refuse(peer, Refused(Rule.N3, f"more than {rate} requests a second"), actions)
         match request:
             case BlockRequest(start, count):
-                actions.append(SendBlocks(peer, start, count))
+                actions.append(SendBlocks(peer, start, min(count, self._left_of_epoch(start))))
             case CertificateRequest(ids):
                 entries = [entry for one in dict.fromkeys(ids) if (entry := self.box.get(one))]
                 for batch in batched(entries, self.limits.answer_bytes)[:1]:
                     actions.append(Send(peer, Certificates(batch)))
             case PayloadRequest(hashes):
                 actions.append(SendPayloads(peer, hashes))
+            case StandingRequest() | ProposalRequest():
+                if self._council is not None:
+                    self._council.answer(peer, request, actions)
         return None
+
+    def _left_of_epoch(self, start: int) -> int:
+        """Blocks from this index to the end of its epoch: whoever asks can judge no finalization beyond."""
+        return -start % self.chain.genesis.params.epoch_blocks + 1
 
     def _may_ask(self, now_ms: int, peer: Peer) -> bool:
         if peer not in self._allowances:  # kept while a peer is away, or it could renew it by connecting again

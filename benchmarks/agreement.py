@@ -1,0 +1,65 @@
+"""Simplex over links of 50 ms: block time and finality in network hops, and processor time a block by members."""
+
+import statistics
+import time
+from functools import partial
+from itertools import pairwise
+
+from benchmarks.workload import CREATED_MS, ISSUERS, statements
+from tallystick.consensus.simplex import Simplex
+from tallystick.ledger.genesis import Allotment, Genesis, make_genesis
+from tallystick.ledger.messages import Entry
+from tallystick.ledger.params import Params
+from tallystick.ledger.wallet import Wallet
+from tallystick.network.simulated import Link, Report, SimulatedNetwork
+from tallystick.node.events import ReportBlock
+
+HOP_MS = 50
+BLOCKS = 20
+MEMBERS = (4, 16, 64)
+
+
+def hops_and_cost() -> str:
+    """One line for each number of members."""
+    lines = [f"Simplex over {HOP_MS} ms links, goals 2 hops a block and 3 to finality, plus processing"]
+    for members in MEMBERS:
+        between, final, seconds = _run(members)
+        lines.append(
+            f"  {members:>3} members: a block every {between:.1f} hops, final after {final:.1f} hops, "
+            f"{1000 * seconds:.1f} ms of processor time a block and member"
+        )
+    return "\n".join(lines)
+
+
+def _run(members: int) -> tuple[float, float, float]:
+    wallets = [*ISSUERS, *(Wallet(number.to_bytes(32, "big")) for number in range(1000, 1100))][:members]
+    genesis = _found(wallets)
+    network = SimulatedNetwork(genesis, seed=1, link=Link(HOP_MS, HOP_MS))
+    proposed: dict[int, int] = {}
+    finality: list[float] = []
+
+    def note(now_ms: int, name: str, report: Report) -> None:
+        if isinstance(report, ReportBlock):
+            proposed[report.block.index] = report.block.header.timestamp_ms
+            finality.append((now_ms - report.block.header.timestamp_ms) / HOP_MS)
+
+    network.on_report = note
+    for number, wallet in enumerate(wallets):
+        network.add(f"member {number}", partial(Simplex, wallet))
+    network.connect_all()
+    network.run_for(1_000)
+    # Every member has every certificate from the start, so that a block never waits for gossip.
+    for one in statements(genesis, BLOCKS * 8):
+        network.submit("member 0", Entry(one))
+    network.run_for(2 * HOP_MS)
+    start = time.process_time()
+    assert network.run_until(lambda: len(proposed) >= BLOCKS and len(finality) == members * len(proposed), 600_000)
+    seconds = time.process_time() - start
+    times = [proposed[index] for index in sorted(proposed)]
+    between = statistics.median(later - earlier for earlier, later in pairwise(times))
+    return between / HOP_MS, statistics.median(finality), seconds / len(times) / members
+
+
+def _found(wallets: list[Wallet]) -> Genesis:
+    params = Params(forge_at_certificates=1, max_block_certificates=8, forge_after_ms=0)
+    return make_genesis("bench", CREATED_MS, [Allotment(one.public_key, 0, 10) for one in wallets], params)

@@ -1,0 +1,38 @@
+"""An epoch: whose votes count for a stretch of blocks, with how much stake."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from tallystick.ledger.encoding import digest, encode
+from tallystick.ledger.stake import StakeTable
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """The stakes as they stood when the epoch began; what happens to them meanwhile counts from the next one on."""
+
+    number: int
+    stakes: StakeTable
+
+    @property
+    def members(self) -> tuple[tuple[bytes, int], ...]:
+        """Keys with stake, ascending, each with its stake."""
+        return self.stakes.members
+
+    @property
+    def total(self) -> int:
+        """All stake that counts."""
+        return self.stakes.total_staked
+
+    @cached_property
+    def hash(self) -> bytes:
+        """SHA-256 of the encoded members: every vote names it, so a node whose state has drifted is not counted."""
+        return digest(encode(self.members))
+
+    def stake(self, member: bytes) -> int:
+        """The member's weight; 0 for anybody else."""
+        return self.stakes.account(member).staked
+
+    def is_quorum(self, stake: int) -> bool:
+        """Whether this is more than 2/3 of the stake. Whole numbers only."""
+        return 3 * stake > 2 * self.total

@@ -1,0 +1,93 @@
+"""Votes of Simplex, the quorums they make, and what two of them prove against their signer."""
+
+from collections.abc import Iterable
+from functools import cached_property
+from typing import Annotated, Final
+
+from msgspec import Meta, Struct
+
+from tallystick.ledger.encoding import (
+    UNSIGNED,
+    Codec,
+    Digest,
+    PublicKey,
+    Signature,
+    encode,
+)
+from tallystick.ledger.keys import Domain, signed_bytes
+from tallystick.ledger.params import MAX_GENESIS_BYTES, MAX_GENESIS_MEMBERS, MAX_INDEX
+from tallystick.ledger.wallet import Wallet
+
+NOTARIZE: Final = 1
+NULLIFY: Final = 2
+FINALIZE: Final = 3
+NAMES: Final = {NOTARIZE: "notarize", NULLIFY: "nullify", FINALIZE: "finalize"}
+
+Number = Annotated[int, Meta(ge=0, le=MAX_INDEX)]
+
+
+class Ballot(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, dict=True):
+    """What a vote says; `block_hash` is zero in a nullify vote."""
+
+    kind: Annotated[int, Meta(ge=1, le=3)]
+    epoch: Number
+    view: Number
+    block_hash: Digest
+    stakes_hash: Digest
+
+    @cached_property
+    def encoded(self) -> bytes:
+        """The canonical bytes under every signature for this ballot."""
+        return encode(self)
+
+    def signed_bytes(self, ledger_id: bytes) -> bytes:
+        """The message under a member's signature."""
+        return signed_bytes(Domain.VOTE, ledger_id, self.encoded)
+
+
+class Vote(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, dict=True):
+    """One member's signature on a ballot."""
+
+    ballot: Ballot
+    member: PublicKey
+    signature: Signature = UNSIGNED
+
+    def conflicts_with(self, other: "Vote") -> bool:
+        """Whether no honest member signs both (rule V3): two blocks in one view, or nullify beside finalize."""
+        mine, theirs = self.ballot, other.ballot
+        if self.member != other.member or (mine.epoch, mine.view) != (theirs.epoch, theirs.view):
+            return False
+        if mine.kind == theirs.kind:
+            return mine.block_hash != theirs.block_hash
+        return {mine.kind, theirs.kind} == {NULLIFY, FINALIZE}
+
+    @property
+    def round(self) -> tuple[int, int]:
+        """Epoch and view, in the order in which rounds follow each other."""
+        return self.ballot.epoch, self.ballot.view
+
+
+class Tally(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, dict=True):
+    """Votes for one ballot: members in ascending order, each with its signature. Over 2/3 of the stake: a quorum."""
+
+    ballot: Ballot
+    signatures: Annotated[tuple[tuple[PublicKey, Signature], ...], Meta(min_length=1, max_length=MAX_GENESIS_MEMBERS)]
+
+    @property
+    def votes(self) -> list[Vote]:
+        """The votes one by one."""
+        return [Vote(self.ballot, member, signature) for member, signature in self.signatures]
+
+
+tally_codec: Codec[Tally] = Codec(Tally, MAX_GENESIS_BYTES, "tally")
+
+
+def tally_of(votes: Iterable[Vote]) -> Tally:
+    """One tally of votes for the same ballot (at least one)."""
+    ordered = sorted(votes, key=lambda vote: vote.member)
+    return Tally(ordered[0].ballot, tuple((vote.member, vote.signature) for vote in ordered))
+
+
+def cast(wallet: Wallet, ledger_id: bytes, ballot: Ballot) -> Vote:
+    """Sign a ballot. Only `Simplex` may call this: it remembers what was signed before."""
+    return Vote(ballot, wallet.public_key, wallet.sign(Domain.VOTE, ledger_id, ballot.encoded))

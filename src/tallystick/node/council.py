@@ -1,0 +1,263 @@
+"""The node's part in Simplex: votes, proposals and standings on the wire, and what the box has for a block."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Final
+
+from tallystick.consensus.agreement import Cast, Finalized, Holds, Keep, Lacks, Repeat
+from tallystick.consensus.simplex import Simplex
+from tallystick.ledger.block import Block, certificates_hash
+from tallystick.ledger.blockchain import Blockchain, State
+from tallystick.ledger.certificate import AnyCertificate, Evidence, StakingOperation, issue_evidence
+from tallystick.ledger.errors import Refused
+from tallystick.ledger.messages import (
+    MAX_IDS,
+    Proposal,
+    ProposalCertificates,
+    ProposalRequest,
+    Standing,
+    StandingRequest,
+    Votes,
+    sign_standing,
+)
+from tallystick.ledger.params import Params
+from tallystick.ledger.vote import Tally, Vote, tally_of
+from tallystick.node.certificate_box import CertificateBox
+from tallystick.node.events import Action, Broadcast, Peer, PersistVotes, ReportStuck, Send
+
+_PARTIAL_PROPOSALS: Final = 32
+_STANDINGS_ASKED: Final = 64
+
+
+class BoxForBlocks:
+    """The certificate box, as agreement looks into it."""
+
+    def __init__(self, box: CertificateBox, params: Params) -> None:
+        self._box, self._params = box, params
+
+    def due_ms(self, holds: Holds) -> int | None:
+        """When the certificates that no block holds yet want to be forged; `None`: there are none."""
+        full, after_ms = self._params.forge_at_certificates, self._params.forge_after_ms
+        free = list(islice((one for one in self._box.waiting() if not holds(one.entry.certificate.id)), full))
+        if not free:
+            return None
+        if len(free) == full:
+            return free[-1].since_ms
+        return None if after_ms is None else free[0].since_ms + after_ms
+
+    def choose(self, base: State, holds: Holds) -> list[AnyCertificate]:
+        """Certificates for a block on `base`, legal in this order: those that waited longest, as many as fit."""
+        chosen: list[AnyCertificate] = []
+        stakes, room = base.stakes, self._box.block_bytes
+        for waiting in self._box.waiting():
+            certificate = waiting.entry.certificate
+            if holds(certificate.id):
+                continue
+            room -= len(certificate.encoded)
+            if room < 0 or len(chosen) == self._params.max_block_certificates:
+                break
+            if isinstance(certificate, StakingOperation | Evidence):
+                try:
+                    stakes = stakes.after([certificate], base.index + 1)
+                except Refused:
+                    continue
+            chosen.append(certificate)
+        return chosen
+
+
+@dataclass
+class _Partial:
+    """A proposal of which certificates are missing."""
+
+    proposal: Proposal
+    certificates: dict[bytes, AnyCertificate] = field(default_factory=dict)
+
+
+class Council:
+    """Carries out what `Simplex` decides, and feeds it what peers say."""
+
+    def __init__(
+        self,
+        simplex: Simplex,
+        chain: Blockchain,
+        box: CertificateBox,
+        finalized: Callable[[int, Finalized, list[Action]], None],
+        accuse: Callable[[int, Evidence, list[Action]], None],
+    ) -> None:
+        self.simplex = simplex
+        self._wallet = simplex.wallet
+        self._chain = chain
+        self._box = box
+        self._waiting = BoxForBlocks(box, chain.genesis.params)
+        self._finalized, self._accuse = finalized, accuse
+        self._partial: dict[bytes, _Partial] = {}
+        self._asked_ms: dict[bytes, int] = {}
+        self._accused: set[bytes] = set()
+        self._standings_asked: dict[int, None] = {}
+
+    @property
+    def member(self) -> bytes | None:
+        """This node's own key, if it has one."""
+        return self._wallet.public_key if self._wallet else None
+
+    def ask_standing(self, now_ms: int) -> StandingRequest:
+        """What a new peer is asked first: where it stands, and which vote of ours it saw last."""
+        self._standings_asked[now_ms] = None
+        if len(self._standings_asked) > _STANDINGS_ASKED:
+            del self._standings_asked[next(iter(self._standings_asked))]
+        return StandingRequest(self.member, now_ms)
+
+    def step(self, now_ms: int, actions: list[Action]) -> int | None:
+        """Do all that agreement wants done now. Returns when it wants to be woken."""
+        while outputs := self.simplex.step(now_ms, self._waiting):
+            for output in outputs:
+                match output:
+                    case Cast(vote, block):
+                        self._cast(vote, block, actions)
+                    case Keep(tally):
+                        actions.append(PersistVotes(tally))
+                    case Finalized():
+                        self._finalized(now_ms, output, actions)
+                        self.moved(output.finalization)
+                    case Lacks(block_hash):
+                        self._ask_for(block_hash, now_ms, actions)
+                    case Repeat():
+                        actions.append(Broadcast(self.ask_standing(now_ms)))
+                        actions.append(self._explain(now_ms))
+                        if tallies := tuple(self.simplex.standing()):
+                            actions.append(Broadcast(Votes(tallies)))
+            if all(isinstance(output, Lacks | Repeat) for output in outputs):
+                break
+        return self.simplex.wake_ms(now_ms, self._waiting)
+
+    def moved(self, finalization: Tally | None) -> None:
+        """The tip moved, by this finalization: its view is the one that the next ones follow."""
+        self.simplex.moved()
+        for vote in finalization.votes if finalization else ():
+            self.simplex.add_vote(vote)
+        self._partial.clear()
+        self._asked_ms.clear()
+
+    def _explain(self, now_ms: int) -> ReportStuck:
+        simplex = self.simplex
+        missing = tuple(simplex.missing())
+        heard = simplex.epoch.total - sum(simplex.epoch.stake(member) for member in missing)
+        since_ms = simplex.stuck_since_ms(now_ms)
+        return ReportStuck(simplex.epoch.number, simplex.view, since_ms, heard, simplex.epoch.total, missing)
+
+    def _cast(self, vote: Vote, block: Block | None, actions: list[Action]) -> None:
+        tally = tally_of([vote])
+        actions.append(PersistVotes(tally, block))
+        if block is not None and block.header.forger == vote.member and block.header.view == vote.ballot.view:
+            actions.append(Broadcast(_proposal_of(block)))
+        actions.append(Broadcast(Votes((tally,))))
+
+    def _ask_for(self, block_hash: bytes, now_ms: int, actions: list[Action]) -> None:
+        delta_ms = self._chain.genesis.params.delta_ms
+        if now_ms >= self._asked_ms.get(block_hash, 0) + delta_ms:
+            self._asked_ms[block_hash] = now_ms
+            actions.append(Broadcast(ProposalRequest(block_hash, ())))
+
+    # ---- what peers say ---------------------------------------------------------------------------------------
+
+    def receive(
+        self,
+        now_ms: int,
+        peer: Peer,
+        message: Votes | Standing | Proposal | ProposalCertificates,
+        actions: list[Action],
+    ) -> None:
+        """Take what a peer says of votes and proposals; `step` then says what follows."""
+        match message:
+            case Votes():
+                self._on_votes(now_ms, message, actions)
+            case Standing():
+                self._on_votes(now_ms, message, actions)
+                is_answer = message.asked_ms in self._standings_asked
+                if is_answer and message.epoch == self.simplex.epoch.number:
+                    self.simplex.heard_standing(message.member, message.view, message.yours)
+            case Proposal():
+                self._on_proposal(peer, message, actions)
+            case ProposalCertificates():
+                self._on_certificates(message, actions)
+
+    def answer(self, peer: Peer, request: StandingRequest | ProposalRequest, actions: list[Action]) -> None:
+        """Answer what a peer asks."""
+        if isinstance(request, StandingRequest):
+            self._answer_standing(peer, request, actions)
+        else:
+            self._answer_proposal(peer, request, actions)
+
+    def _on_votes(self, now_ms: int, votes: Votes | Standing, actions: list[Action]) -> None:
+        """Count votes; contradictions become evidence."""
+        for tally in votes.tallies:
+            for vote in tally.votes:
+                caught = self.simplex.add_vote(vote)
+                if caught is not None and self._wallet is not None and vote.member not in self._accused:
+                    self._accused.add(vote.member)
+                    evidence = issue_evidence(self._wallet, self._chain.ledger_id, now_ms, caught.first, caught.second)
+                    self._accuse(now_ms, evidence, actions)
+
+    def _answer_standing(self, peer: Peer, request: StandingRequest, actions: list[Action]) -> None:
+        """Tell a peer where this node stands, and the last vote it saw from that member."""
+        if self._wallet is None:
+            return
+        yours = self.simplex.last_vote_of(request.member) if request.member else None
+        tallies = tuple(self.simplex.standing())
+        standing = Standing(
+            self._wallet.public_key, request.asked_ms, self.simplex.epoch.number, self.simplex.view, yours, tallies
+        )
+        actions.append(Send(peer, sign_standing(standing, self._wallet, self._chain.ledger_id)))
+
+    def _on_proposal(self, peer: Peer, proposal: Proposal, actions: list[Action]) -> None:
+        """A header and its certificates' ids: take what the box has, ask for the rest."""
+        block_hash = proposal.header.hash
+        if self.simplex.proposal(block_hash) or not self.simplex.wants(proposal.header):
+            return
+        partial = self._partial.setdefault(block_hash, _Partial(proposal))
+        if len(self._partial) > _PARTIAL_PROPOSALS:
+            del self._partial[next(iter(self._partial))]
+        for one in proposal.ids:
+            entry = self._box.get(one)
+            if entry is not None:
+                partial.certificates.setdefault(one, entry.certificate)
+        self._complete(peer, block_hash, actions)
+
+    def _on_certificates(self, answer: ProposalCertificates, actions: list[Action]) -> None:
+        """Certificates of a proposal that were asked for."""
+        partial = self._partial.get(answer.block_hash)
+        if partial is not None:
+            partial.certificates.update({one.id: one for one in answer.certificates})
+            self._complete(None, answer.block_hash, actions)
+
+    def _complete(self, peer: Peer | None, block_hash: bytes, actions: list[Action]) -> None:
+        partial = self._partial[block_hash]
+        proposal = partial.proposal
+        missing = tuple(one for one in proposal.ids if one not in partial.certificates)
+        if not missing:
+            certificates = tuple(partial.certificates[one] for one in proposal.ids)
+            if certificates_hash(certificates) == proposal.header.certificates_hash:
+                del self._partial[block_hash]
+                self.simplex.add_block(Block(proposal.header, proposal.signature, certificates))
+                return
+            missing = proposal.ids  # the same certificates, signed another time: only the proposer's own will do
+        if peer is not None:
+            for start in range(0, len(missing), MAX_IDS):
+                actions.append(Send(peer, ProposalRequest(block_hash, missing[start : start + MAX_IDS])))
+
+    def _answer_proposal(self, peer: Peer, request: ProposalRequest, actions: list[Action]) -> None:
+        """Send a proposal, or the certificates of it that the peer lacks."""
+        block = self.simplex.proposal(request.block_hash)
+        if block is None:
+            return
+        if not request.ids:
+            actions.append(Send(peer, _proposal_of(block)))
+            return
+        wanted = set(request.ids)
+        certificates = tuple(one for one in block.certificates if one.id in wanted)
+        actions.append(Send(peer, ProposalCertificates(request.block_hash, certificates)))
+
+
+def _proposal_of(block: Block) -> Proposal:
+    return Proposal(block.header, block.signature, tuple(one.id for one in block.certificates))

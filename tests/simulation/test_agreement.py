@@ -1,0 +1,279 @@
+"""Simplex in the production node, simulated: one final chain, whatever fails below a third of the stake."""
+
+from collections import Counter
+from functools import partial
+
+import pytest
+from tests.builders import ADA, BEN, CY, DOT, MEMBERS, START_MS, STRANGER, found, of_kind, statement, tips
+
+from tallystick.consensus.simplex import Simplex
+from tallystick.ledger.errors import Rule
+from tallystick.ledger.messages import Blocks, Entry, NewBlock, StandingRequest, Votes, encode_message
+from tallystick.ledger.vote import FINALIZE, NOTARIZE, Ballot, cast, tally_of
+from tallystick.network.simulated import Link, SimulatedNetwork
+from tallystick.node.events import CheckedMessage, MessageReceived, ReportRefused, ReportStuck
+
+DELTA_MS = 300
+
+
+class Assembly:
+    """A network of members, what they reported, and the statements handed in so far."""
+
+    def __init__(self, seed, link=None, members=MEMBERS, skews=(), **params):
+        params = {"epoch_blocks": 4, "delta_ms": DELTA_MS, "forge_after_ms": 100, **params}
+        self.genesis = found(*members.values(), **params)
+        self.network = SimulatedNetwork(self.genesis, int(seed), link)
+        self.reports, self.statements, self.members = [], [], members
+        self.network.on_report = lambda now_ms, name, report: self.reports.append((name, report))
+        for name, skew_ms in zip(members, [*skews, *[0] * len(members)], strict=False):
+            self.network.add(name, partial(Simplex, members[name]), clock_skew_ms=skew_ms)
+
+    def connect(self):
+        self.network.connect_all()
+        self.network.run_for(200)
+        return self
+
+    def submit(self, count, every_ms=60, to=None):
+        for _ in range(count):
+            number = len(self.statements)
+            names = to or list(self.members)
+            one = statement(f"number {number}", ledger=self.genesis.ledger_id)
+            self.statements.append(one)
+            self.network.submit(names[number % len(names)], Entry(one))
+            self.network.run_for(every_ms)
+
+    def settle(self, at_most_ms=240_000):
+        """All that was handed in is final everywhere, once, and then there is silence."""
+        nodes = [host.node for host in self.network.hosts.values() if host.is_up]
+        ids = [one.id for one in self.statements]
+        done = self.network.run_until(
+            lambda: (
+                all(node.chain.place_of(one) for node in nodes for one in ids)
+                and len({node.state.tip.hash for node in nodes}) == 1
+            ),
+            at_most_ms,
+        )
+        assert done, (self.network.seed, tips(self.network), [len(node.box) for node in nodes])
+        return self
+
+    def check_chains(self):
+        """No two nodes keep different blocks at one index; each chain's replay gives its node's state."""
+        longest = max((list(host.archive.blocks()) for host in self.network.hosts.values()), key=len)
+        for host in self.network.hosts.values():
+            kept = list(host.archive.blocks())
+            assert kept == longest[: len(kept)], (self.network.seed, host.name)
+        counted = Counter(one.id for block in longest for one in block.certificates)
+        assert set(counted.values()) <= {1}
+
+    def check_votes(self):
+        """No honest key ever signed a pair that costs its stake."""
+        for host in (self.network.hosts[name] for name in self.members):
+            votes = [one for one in host.archive.votes() if one.member == self.members[host.name].public_key]
+            for place, first in enumerate(votes):
+                assert not any(first.conflicts_with(second) for second in votes[place + 1 :]), (self.network.seed, host)
+
+
+LINKS = {
+    "quick": Link(),
+    "lossy": Link(loss=0.3),
+    "out of order": Link(delay_max_ms=250, reordering=True, duplication=0.2),
+    "all at once": Link(delay_max_ms=200, reordering=True, duplication=0.1, loss=0.2),
+}
+
+
+@pytest.mark.parametrize("link", LINKS.values(), ids=LINKS)
+def test_members_agree_over_bad_links(seed, link):
+    assembly = Assembly(seed, link).connect()
+    assembly.submit(25)
+    assembly.settle()
+    assembly.check_chains()
+    assembly.check_votes()
+
+
+def test_a_quiet_ledger_is_silent(seed):
+    assembly = Assembly(seed).connect()
+    assembly.submit(8)
+    assembly.settle()
+    assert assembly.network.run_until_quiet(600_000)
+    before = assembly.network.happened
+    assembly.network.run_for(3_600_000)
+    assert assembly.network.happened == before
+
+
+def test_any_member_may_be_away_from_the_start(seed):
+    for away in MEMBERS:
+        assembly = Assembly(seed)
+        assembly.network.crash(away)
+        assembly.connect().submit(12, to=[name for name in MEMBERS if name != away])
+        assembly.settle()
+        assembly.check_chains()
+
+
+def test_every_forger_may_fail_in_turn(seed):
+    assembly = Assembly(seed).connect()
+    for name in MEMBERS:
+        assembly.network.crash(name)
+        assembly.submit(6, to=[other for other in MEMBERS if other != name])
+        assembly.network.run_for(5_000)
+        assembly.network.restart(name)
+        assembly.settle()
+    assembly.check_chains()
+    assembly.check_votes()
+
+
+def test_all_may_restart_at_once(seed):
+    assembly = Assembly(seed).connect()
+    for pause_ms in (0, 35, 70, 140):
+        assembly.submit(7, every_ms=20)
+        assembly.network.run_for(pause_ms)
+        for name in MEMBERS:
+            assembly.network.crash(name)
+        for name in MEMBERS:
+            assembly.network.restart(name)
+        assembly.statements = [one for one in assembly.statements if is_kept_by_anyone(assembly, one)]
+    assembly.submit(4)
+    assembly.settle()
+    assembly.check_chains()
+    assembly.check_votes()
+
+
+def is_kept_by_anyone(assembly, one):
+    """Whether the certificate outlived a crash of all: in a kept block, or in a proposal that somebody voted for."""
+    blocks = [
+        block
+        for host in assembly.network.hosts.values()
+        for block in (*host.archive.blocks(), *host.archive.proposals())
+    ]
+    return any(one.id == other.id for block in blocks for other in block.certificates)
+
+
+def test_a_member_that_crashes_at_any_action_never_contradicts_itself(seed):
+    for actions in range(0, 40, 3):
+        assembly = Assembly(int(seed) * 1_000 + actions, Link(loss=0.1)).connect()
+        ben = assembly.network.hosts["ben"]
+        ben.crash_within(actions)
+        assembly.submit(8, to=["ada", "cy", "dot"])
+        assembly.network.run_until(lambda ben=ben: not ben.is_up, 5_000)
+        assembly.network.crash("ben")
+        assembly.network.restart("ben")
+        assembly.submit(4, to=["ada", "cy", "dot"])
+        assembly.settle()
+        assembly.check_chains()
+        assembly.check_votes()
+
+
+def test_two_halves_make_nothing_final_and_go_on_together(seed):
+    assembly = Assembly(seed).connect()
+    assembly.submit(5)
+    assembly.settle()
+    index = assembly.network.hosts["ada"].node.state.index
+    assembly.network.partition(["ada", "ben"], ["cy", "dot"])
+    assembly.submit(10)
+    assembly.network.run_for(20_000)
+    assert {host.node.state.index for host in assembly.network.hosts.values()} <= {index, index + 1}
+    stuck = [report for _, report in assembly.reports if isinstance(report, ReportStuck)]
+    ours = {ADA.public_key, BEN.public_key}
+    assert any(set(one.missing) in (ours, {CY.public_key, DOT.public_key}) for one in stuck)
+    assert all(3 * one.heard_stake <= 2 * one.total_stake or not one.missing for one in stuck[-4:])
+    assembly.network.heal()
+    assembly.settle()
+    assembly.check_chains()
+
+
+def test_clocks_may_differ_by_seconds(seed):
+    assembly = Assembly(seed, skews=(-400, 0, 300, 100)).connect()
+    assembly.submit(15)
+    assembly.settle()
+    assembly.check_chains()
+
+
+def test_a_joiner_is_led_through_the_epochs_by_finalizations(seed):
+    assembly = Assembly(seed, forge_at_certificates=1).connect()
+    assembly.submit(30, every_ms=200)
+    assembly.settle()
+    assembly.network.add("late", Simplex)
+    for name in MEMBERS:
+        assembly.network.connect("late", name)
+    assembly.settle()
+    late = assembly.network.hosts["late"]
+    assert late.node.state.epoch.number >= 2
+    assert late.archive.finalization(4) is not None
+    assembly.check_chains()
+
+
+def test_two_votes_that_conflict_cost_the_stake(seed):
+    assembly = Assembly(seed)
+    assembly.network.crash("dot")
+    assembly.connect()
+    epoch = assembly.network.hosts["ada"].node.state.epoch
+    for receiver, block_hash in (("ada", b"a" * 32), ("ada", b"b" * 32)):
+        vote = cast(DOT, assembly.genesis.ledger_id, Ballot(NOTARIZE, 0, 1, block_hash, epoch.hash))
+        assembly.network.inject("twin", receiver, encode_message(Votes((tally_of([vote]),))))
+    assembly.network.run_for(100)
+    assembly.submit(4, to=["ada", "ben", "cy"])
+    assembly.settle()
+    for name in ("ada", "ben", "cy"):
+        stakes = assembly.network.hosts[name].node.state.stakes
+        assert stakes.account(DOT.public_key).staked == 0
+        assert (stakes.burned, stakes.total) == (100, 4_400)
+
+
+@pytest.fixture
+def made():
+    """A network with a few final blocks, and one of its nodes that has none of them."""
+    assembly = Assembly(1, forge_at_certificates=1).connect()
+    assembly.submit(6, every_ms=200)
+    assembly.settle()
+    assembly.network.add("late", Simplex)
+    return assembly, assembly.network.hosts["late"], assembly.network.hosts["ada"].archive
+
+
+def answered(assembly, host, data, sender="cheat"):
+    """What a node refuses of an answer to its request for the blocks from 1 on."""
+    status = encode_message(assembly.network.hosts["ada"].node._status())
+    host.receive(sender, status)
+    assembly.reports.clear()
+    host.receive(sender, encode_message(data))
+    return [report.refused.rule for _, report in assembly.reports if isinstance(report, ReportRefused)]
+
+
+def test_blocks_without_a_quorum_are_refused(made):
+    assembly, late, archive = made
+    blocks = tuple(archive.blocks())[:3]
+    good = archive.finalization(3)
+    ballot = good.ballot
+    short = tally_of(good.votes[:2])
+    for finalization in (None, short, archive.finalization(2)):
+        assert answered(assembly, late, Blocks(1, blocks, finalization)) == [Rule.V2]
+        late.start()
+    for signer in (STRANGER, ADA):
+        vote = cast(
+            signer, assembly.genesis.ledger_id, Ballot(FINALIZE, 0, ballot.view + 1, ballot.block_hash, bytes(32))
+        )
+        assert answered(assembly, late, Blocks(1, blocks, tally_of([vote]))) == [Rule.V2]
+        late.start()
+    assert late.node.state.index == 0
+    assert answered(assembly, late, Blocks(1, blocks, good)) == []
+    assert late.node.state.index == 3
+
+
+def test_a_forged_vote_and_a_block_on_its_own_are_refused(made):
+    assembly, late, archive = made
+    good = archive.finalization(1)
+    forged = tally_of([*good.votes[:1], *[type(one)(one.ballot, one.member, bytes(64)) for one in good.votes[1:2]]])
+    for message, rule in ((Votes((forged,)), Rule.V1), (NewBlock(next(iter(archive.blocks()))), Rule.V2)):
+        assembly.reports.clear()
+        late.receive("cheat", encode_message(message))
+        assert [report.refused.rule for _, report in assembly.reports] == [rule]
+    assert late.node.state.index == 0
+
+
+def test_a_node_without_a_vote_answers_no_standing(made):
+    _, late, _ = made
+    assert (
+        of_kind(
+            ReportRefused,
+            late.node.handle(START_MS, MessageReceived("x", CheckedMessage(StandingRequest(None, START_MS)))),
+        )
+        == []
+    )
