@@ -277,3 +277,17 @@ def test_a_node_without_a_vote_answers_no_standing(made):
         )
         == []
     )
+
+
+def test_a_restart_on_the_last_block_of_an_epoch_begins_the_next_at_its_first_view():
+    assembly = Assembly(1, forge_at_certificates=1).connect()
+    for _ in range(4):
+        assembly.submit(1, every_ms=400)
+    assembly.settle()
+    assert assembly.network.hosts["ada"].node.state.index == 4
+    assert assembly.network.hosts["ada"].node.state.tip.view > 1
+    for name in ("ada", "ben"):
+        assembly.network.crash(name)
+        assembly.network.restart(name)
+    assembly.submit(3)
+    assembly.settle(10_000)

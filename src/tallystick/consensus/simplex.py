@@ -215,7 +215,7 @@ class Simplex:
                 self.add_vote(vote)
             return
         self._judged = {}
-        self._settle(state.tip.view)
+        self._settle(self._tip_view())
         for view, round_ in sorted(self._rounds.items()):
             if state.tip.hash in (round_.notarized, round_.finalized):
                 self._settle(view)
@@ -232,9 +232,13 @@ class Simplex:
     def _begin_epoch(self) -> None:
         self._rounds_epoch = self.epoch.number
         self._rounds, self._blocks, self._judged, self._illegal, self._lacked = {}, {}, {}, set(), set()
-        state = self._chain.state
-        self._final_view = state.tip.view if state.index % self._chain.genesis.params.epoch_blocks else 0
+        self._final_view = self._tip_view()
         self._enter(self._final_view + 1)
+
+    def _tip_view(self) -> int:
+        """The view of this epoch in which the tip was proposed; 0 if that was the epoch before."""
+        state = self._chain.state
+        return state.tip.view if state.index % self._chain.genesis.params.epoch_blocks else 0
 
     def _enter(self, view: int) -> None:
         self.view = view
