@@ -98,6 +98,19 @@ def test_an_archive_keeps_late_payloads_and_forgets_erased_ones(archive: Archive
     assert list(archive.erased()) == [entry.payload.hash()]
 
 
+def test_a_certificate_is_kept_until_a_block_holds_it_or_it_is_forgotten(archive: Archive) -> None:
+    first, second, third = with_payload("first"), Entry(statement("second")), with_payload("third")
+    for entry in (first, second, third):
+        archive.keep_certificate(entry)
+    assert list(archive.waiting()) == [first, second, third]
+    archive.append(Scribe().forge(first.certificate), [])
+    assert archive.payload(first.payload.hash()) == first.payload
+    archive.erase_payload(third.payload.hash())
+    assert list(archive.waiting()) == [second, Entry(third.certificate)]
+    archive.forget_certificate(second.certificate.id)
+    assert list(archive.waiting()) == [Entry(third.certificate)]
+
+
 # ---- what the store adds --------------------------------------------------------------------------------------
 
 
@@ -264,7 +277,7 @@ UNUSABLE: list[tuple[Callable[[Path], object], str]] = [
     (lambda path: path.write_text("Dear diary, today I did nothing at all."), "is not a database"),
     (lambda path: path.write_bytes(b"SQLite format 3\x00" + b"\xff" * 5000), "is damaged, or only a part"),
     (lambda path: execute(path, "CREATE TABLE songs (title)"), "is the database of another program"),
-    (other_version, "has format 99, this program knows format 2"),
+    (other_version, "has format 99, this program knows format 3"),
     (truncated, "is damaged, or only a part of a file; restore it from a copy"),
     (without_a_table, "is damaged"),
     (without_genesis, "its genesis is missing"),

@@ -4,14 +4,14 @@ from collections import Counter
 from functools import partial
 
 import pytest
-from tests.builders import ADA, BEN, CY, DOT, MEMBERS, START_MS, STRANGER, found, of_kind, statement, tips
+from tests.builders import ADA, BEN, CY, DOT, MEMBERS, START_MS, STRANGER, found, of_kind, staking, statement, tips
 
 from tallystick.consensus.simplex import Simplex
 from tallystick.ledger.errors import Rule
 from tallystick.ledger.messages import Blocks, Entry, NewBlock, StandingRequest, Votes, encode_message
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, Ballot, cast, tally_of
 from tallystick.network.simulated import Link, SimulatedNetwork
-from tallystick.node.events import CheckedMessage, MessageReceived, ReportRefused, ReportStuck
+from tallystick.node.events import CheckedMessage, MessageReceived, ReportAccepted, ReportRefused, ReportStuck
 
 DELTA_MS = 300
 
@@ -130,21 +130,49 @@ def test_all_may_restart_at_once(seed):
             assembly.network.crash(name)
         for name in MEMBERS:
             assembly.network.restart(name)
-        assembly.statements = [one for one in assembly.statements if is_kept_by_anyone(assembly, one)]
     assembly.submit(4)
     assembly.settle()
     assembly.check_chains()
     assembly.check_votes()
 
 
-def is_kept_by_anyone(assembly, one):
-    """Whether the certificate outlived a crash of all: in a kept block, or in a proposal that somebody voted for."""
-    blocks = [
-        block
-        for host in assembly.network.hosts.values()
-        for block in (*host.archive.blocks(), *host.archive.proposals())
+def test_a_certificate_outlives_the_crash_that_follows_its_acceptance(seed):
+    assembly = Assembly(seed).connect()
+    for name in MEMBERS:
+        accepted = len(of_kind(ReportAccepted, [report for _, report in assembly.reports]))
+        assembly.network.hosts[name].crash_within(2)  # it is kept and reported, and passed on to nobody
+        assembly.submit(1, to=[name])
+        assert not assembly.network.hosts[name].is_up
+        assert len(of_kind(ReportAccepted, [report for _, report in assembly.reports])) == accepted + 1
+    for name in MEMBERS:
+        assembly.network.restart(name)
+    assembly.settle()
+    assert all(not list(host.archive.waiting()) for host in assembly.network.hosts.values())
+
+
+def test_what_became_illegal_while_its_node_was_away_is_refused_and_forgotten(seed):
+    assembly = Assembly(seed).connect()
+    host = assembly.network.hosts["ada"]
+    host.crash_within(2)
+    for amount in (100, 150):  # ada has 1,000 free tokens
+        operation = staking(amount * 5, ledger=assembly.genesis.ledger_id, at_ms=amount)
+        if amount == 100:
+            assembly.network.submit("ada", Entry(operation))
+            assembly.network.run_for(100)
+        else:
+            assembly.network.submit("ben", Entry(operation))
+    assembly.submit(3, to=["ben", "cy", "dot"])
+    assembly.network.run_for(5_000)
+    assert len(list(host.archive.waiting())) == 1
+    assembly.reports.clear()
+    assembly.network.restart("ada")
+    assembly.settle()
+    assembly.network.run_for(1_000)
+    assert list(host.archive.waiting()) == []
+    ours = [
+        report.refused.rule for name, report in assembly.reports if name == "ada" and of_kind(ReportRefused, [report])
     ]
-    return any(one.id == other.id for block in blocks for other in block.certificates)
+    assert Rule.S2 in ours
 
 
 def test_a_member_that_crashes_at_any_action_never_contradicts_itself(seed):

@@ -173,14 +173,16 @@ def test_a_crash_at_any_action_loses_nothing_that_was_agreed(actions):
 
 
 def test_unpersisted_state_is_gone_after_a_crash():
-    network = network_of(1, names=["ada"], genesis=found(forge_after_ms=None))
-    certificate = statement(ledger=network.genesis.ledger_id)
-    network.submit("ada", Entry(certificate))
+    network = network_of(1, names=["ada", "ben"], genesis=found(forge_after_ms=None))
+    kept, lost = statements(2, ledger=network.genesis.ledger_id)
+    network.submit("ada", Entry(kept))
     network.run_for(1)
-    assert len(network.hosts["ada"].node.box) == 1
-    network.crash("ada")
+    network.hosts["ada"].crash_within(0)
+    network.submit("ada", Entry(lost))
+    network.run_for(1)
+    assert not network.hosts["ada"].is_up
     network.restart("ada")
-    assert len(network.hosts["ada"].node.box) == 0
+    assert list(network.hosts["ada"].node.box) == [kept]
 
 
 def test_nodes_whose_clocks_are_off_by_less_than_is_allowed_agree(seed):

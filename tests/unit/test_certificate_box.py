@@ -143,7 +143,7 @@ def test_staking_operations_that_a_block_made_illegal_leave_the_box():
     scribe = Scribe()
     scribe.forge(staking(500, at_ms=2))
     _, left = box.settle(scribe.blocks[0].certificates, scribe.state.stakes, scribe.state.index + 1)
-    assert [refused.rule for refused in left] == [Rule.S2]
+    assert [(one, refused.rule) for one, refused in left] == [(staking(600).id, Rule.S2)]
     assert list(box) == [statement(), staking(300, at_ms=1), staking(50, BEN)]
     assert_refused(Rule.S2, box, staking(201, at_ms=3))
     box.add(Entry(staking(200, at_ms=3)), 0)

@@ -15,13 +15,14 @@ from tallystick.host.errors import DamagedStore, StoreError
 from tallystick.host.file_statement import FileStatement, file_statement_in
 from tallystick.host.sqlite_file import check_is_database, connect, explained, prepare_to_write
 from tallystick.ledger.block import Block, block_codec
-from tallystick.ledger.certificate import Payload, payload_codec
+from tallystick.ledger.certificate import Payload, certificate_codec, payload_codec
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.genesis import Genesis, decode_genesis
+from tallystick.ledger.messages import Entry
 from tallystick.ledger.vote import Tally, Vote, tally_codec
 
-FORMAT_VERSION: Final = 2
+FORMAT_VERSION: Final = 3
 _APPLICATION_ID: Final = 0x74616C79  # "taly": marks the file as this program's
 _BLOCKS_AT_ONCE: Final = 64
 
@@ -31,6 +32,7 @@ CREATE TABLE blocks (block_index INTEGER PRIMARY KEY CHECK (block_index > 0), en
 CREATE TABLE finalizations (block_index INTEGER PRIMARY KEY, encoded BLOB NOT NULL);
 CREATE TABLE votes (number INTEGER PRIMARY KEY, encoded BLOB NOT NULL);
 CREATE TABLE proposals (block_hash BLOB PRIMARY KEY, block_index INTEGER NOT NULL, encoded BLOB NOT NULL);
+CREATE TABLE waiting (number INTEGER PRIMARY KEY, certificate_id BLOB UNIQUE NOT NULL, encoded BLOB NOT NULL);
 CREATE TABLE payloads (payload_hash BLOB PRIMARY KEY, encoded BLOB NOT NULL);
 CREATE TABLE erased (payload_hash BLOB PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE names (public_key BLOB PRIMARY KEY, name TEXT NOT NULL) WITHOUT ROWID;
@@ -141,10 +143,34 @@ class Store:
                 kept = (block.index, encode(finalization))
                 self._connection.execute("INSERT INTO finalizations VALUES (?, ?)", kept)
             self._connection.execute("DELETE FROM proposals WHERE block_index <= ?", (block.index,))
+            ids = [(one.id,) for one in block.certificates]
+            self._connection.executemany("DELETE FROM waiting WHERE certificate_id = ?", ids)
             self._await_payloads(block)
             for payload in payloads:
                 self._keep(payload)
         self.tip_index = block.index
+
+    def keep_certificate(self, entry: Entry) -> None:
+        """See `Archive`. Raises `StoreError`, and then nothing has changed."""
+        with self._transaction():
+            kept = (entry.certificate.id, entry.certificate.encoded)
+            self._connection.execute("INSERT INTO waiting (certificate_id, encoded) VALUES (?, ?)", kept)
+            if entry.payload is not None:
+                self._keep(entry.payload)
+
+    def forget_certificate(self, certificate_id: bytes) -> None:
+        """See `Archive`. Raises `StoreError`, and then nothing has changed."""
+        with self._transaction():
+            self._connection.execute("DELETE FROM waiting WHERE certificate_id = ?", (certificate_id,))
+
+    def waiting(self) -> Iterator[Entry]:
+        """See `Archive`. Raises `DamagedStore` at a row that is not a certificate."""
+        for (encoded,) in self._select("SELECT encoded FROM waiting ORDER BY number"):
+            try:
+                certificate = certificate_codec.decode(encoded if isinstance(encoded, bytes) else b"")
+            except Refused as refused:
+                raise self._damaged("a waiting certificate", refused) from None
+            yield Entry(certificate, self.payload(certificate.payload_hash) if certificate.payload_hash else None)
 
     def keep_votes(self, tally: Tally, block: Block | None) -> None:
         """See `Archive`. Raises `StoreError`, and then nothing has changed."""

@@ -20,21 +20,17 @@ from tallystick.ledger.errors import Refused
 from tallystick.ledger.genesis import Genesis
 from tallystick.ledger.keys import is_signed
 from tallystick.ledger.messages import Certificates, Entry, Message, decode_message, encode_message
-from tallystick.node.archive import Archive, MemoryArchive, answer_blocks, answer_payloads
+from tallystick.node.archive import Archive, MemoryArchive, answer_blocks, answer_payloads, carry_out
 from tallystick.node.events import (
     Action,
     Broadcast,
     CertificateSubmitted,
     Disconnect,
-    ErasePayload,
     Event,
     MessageReceived,
     PayloadErasureAsked,
     PeerConnected,
     PeerDisconnected,
-    PersistBlock,
-    PersistPayload,
-    PersistVotes,
     ReportAccepted,
     ReportBlock,
     ReportRefused,
@@ -160,18 +156,12 @@ class SimulatedHost:
             case SetTimer(timer, at_ms):
                 self._timers[timer] = at_ms
                 network.at(at_ms - self.clock_skew_ms, lambda: self.fire(timer, at_ms))
-            case PersistBlock(block, payloads, finalization):
-                self.archive.append(block, payloads, finalization)
-            case PersistVotes(tally, block):
-                self.archive.keep_votes(tally, block)
-            case PersistPayload(payload):
-                self.archive.keep_payload(payload)
-            case ErasePayload(payload_hash):
-                self.archive.erase_payload(payload_hash)
             case Disconnect(peer):
                 network.cut(self.name, str(peer))
-            case report:
-                network.report(self.name, report)
+            case ReportAccepted() | ReportBlock() | ReportRefused() | ReportStuck():
+                network.report(self.name, action)
+            case change:
+                carry_out(change, self.archive)
 
 
 class SimulatedNetwork:

@@ -4,11 +4,21 @@ from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 from tallystick.ledger.block import Block
-from tallystick.ledger.certificate import Payload
+from tallystick.ledger.certificate import AnyCertificate, Payload
 from tallystick.ledger.encoding import encode
-from tallystick.ledger.messages import Blocks, Payloads
+from tallystick.ledger.messages import Blocks, Entry, Payloads
 from tallystick.ledger.vote import Tally, Vote
-from tallystick.node.events import SendBlocks, SendPayloads
+from tallystick.node.events import (
+    ArchiveChange,
+    ErasePayload,
+    ForgetCertificate,
+    PersistBlock,
+    PersistCertificate,
+    PersistPayload,
+    PersistVotes,
+    SendBlocks,
+    SendPayloads,
+)
 
 
 class Archive(Protocol):
@@ -16,6 +26,15 @@ class Archive(Protocol):
 
     def append(self, block: Block, payloads: Iterable[Payload], finalization: Tally | None = None) -> None:
         """Keep the next block, its payloads and its finalization, durably and all at once."""
+
+    def keep_certificate(self, entry: Entry) -> None:
+        """Keep a certificate, and its payload, until a block with it is appended."""
+
+    def forget_certificate(self, certificate_id: bytes) -> None:
+        """Keep a certificate no longer."""
+
+    def waiting(self) -> Iterator[Entry]:
+        """The certificates kept by themselves, in the order they came; without those payloads that were erased."""
 
     def keep_votes(self, tally: Tally, block: Block | None) -> None:
         """Keep a vote of the node's own, or a quorum, and the block that it is for, durably and at once."""
@@ -65,6 +84,22 @@ class MemoryArchive:
         self._finalizations: dict[int, Tally] = {}
         self._votes: list[Vote] = []
         self._proposals: dict[bytes, Block] = {}
+        self._waiting: dict[bytes, AnyCertificate] = {}
+
+    def keep_certificate(self, entry: Entry) -> None:
+        """See `Archive`."""
+        self._waiting[entry.certificate.id] = entry.certificate
+        if entry.payload is not None:
+            self.keep_payload(entry.payload)
+
+    def forget_certificate(self, certificate_id: bytes) -> None:
+        """See `Archive`."""
+        self._waiting.pop(certificate_id, None)
+
+    def waiting(self) -> Iterator[Entry]:
+        """See `Archive`."""
+        for one in list(self._waiting.values()):
+            yield Entry(one, self._payloads.get(one.payload_hash) if one.payload_hash else None)
 
     def keep_votes(self, tally: Tally, block: Block | None) -> None:
         """See `Archive`."""
@@ -90,6 +125,8 @@ class MemoryArchive:
         if finalization is not None:
             self._finalizations[block.index] = finalization
         self._proposals.pop(block.hash, None)
+        for certificate in block.certificates if self._waiting else ():
+            self._waiting.pop(certificate.id, None)
         for payload in payloads:
             self.keep_payload(payload)
 
@@ -114,6 +151,23 @@ class MemoryArchive:
     def erased(self) -> Iterator[bytes]:
         """See `Archive`."""
         return iter(self._erased)
+
+
+def carry_out(change: ArchiveChange, archive: Archive) -> None:
+    """Keep or forget what the node asks for; it is durable on return."""
+    match change:
+        case PersistBlock(block, payloads, finalization):
+            archive.append(block, payloads, finalization)
+        case PersistVotes(tally, block):
+            archive.keep_votes(tally, block)
+        case PersistCertificate(entry):
+            archive.keep_certificate(entry)
+        case ForgetCertificate(certificate_id):
+            archive.forget_certificate(certificate_id)
+        case PersistPayload(payload):
+            archive.keep_payload(payload)
+        case ErasePayload(payload_hash):
+            archive.erase_payload(payload_hash)
 
 
 def answer_blocks(archive: Archive, asked: SendBlocks, most_bytes: int) -> Blocks:

@@ -115,11 +115,11 @@ class CertificateBox:
 
     def settle(
         self, certificates: Iterable[AnyCertificate], stakes: StakeTable, index: int
-    ) -> tuple[dict[bytes, Payload], list[Refused]]:
+    ) -> tuple[dict[bytes, Payload], list[tuple[bytes, Refused]]]:
         """A block with these certificates was added; `stakes` are those that the next block, `index`, will find.
 
         They leave the box; so do staking operations that are no longer legal. Returns the payloads of the block's
-        certificates by their hash, and why others left.
+        certificates by their hash, and which others left, by id, and why.
         """
         payloads: dict[bytes, Payload] = {}
         for certificate in certificates:
@@ -149,18 +149,18 @@ class CertificateBox:
             del self._of_issuer[issuer]
         return waiting.entry
 
-    def _project_again(self, stakes: StakeTable) -> list[Refused]:
+    def _project_again(self, stakes: StakeTable) -> list[tuple[bytes, Refused]]:
         try:
             self._projected = stakes.after(self._staking.values(), self._index)
         except Refused:
             pass
         else:
             return []
-        self._projected, left = stakes, []
+        self._projected, left = stakes, list[tuple[bytes, Refused]]()
         for operation in list(self._staking.values()):
             try:
                 self._projected = self._projected.after([operation], self._index)
             except Refused as refused:
                 self._remove(operation.id)
-                left.append(refused)
+                left.append((operation.id, refused))
         return left

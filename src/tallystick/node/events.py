@@ -106,6 +106,18 @@ class PersistVotes(Struct, frozen=True):
     block: Block | None = None
 
 
+class PersistCertificate(Struct, frozen=True):
+    """Keep a certificate that a person handed in here, and its payload, until a block holds it."""
+
+    entry: Entry
+
+
+class ForgetCertificate(Struct, frozen=True):
+    """A kept certificate will never be in a block: it is no longer legal."""
+
+    certificate_id: bytes
+
+
 class PersistPayload(Struct, frozen=True):
     """Keep a payload that came after its block."""
 
@@ -192,11 +204,10 @@ class ReportRefused(Struct, frozen=True):
     peer: Peer | None
 
 
+ArchiveChange = PersistBlock | PersistCertificate | ForgetCertificate | PersistPayload | PersistVotes | ErasePayload
+
 Action = (
-    PersistBlock
-    | PersistPayload
-    | PersistVotes
-    | ErasePayload
+    ArchiveChange
     | Send
     | Broadcast
     | SendBlocks

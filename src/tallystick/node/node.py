@@ -4,7 +4,6 @@ No clock, no randomness, no I/O. The simulator, the course and the real host dri
 """
 
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
@@ -46,12 +45,14 @@ from tallystick.node.events import (
     Disconnect,
     ErasePayload,
     Event,
+    ForgetCertificate,
     MessageReceived,
     PayloadErasureAsked,
     Peer,
     PeerConnected,
     PeerDisconnected,
     PersistBlock,
+    PersistCertificate,
     PersistPayload,
     ReportAccepted,
     ReportBlock,
@@ -97,20 +98,26 @@ class Node:
         self._search = PayloadSearch(self.limits, lacking(archive) if archive else ())
         self._erased = set(archive.erased()) if archive else set()
         self._timers: dict[Timer, int] = {}
+        self._to_report: list[Action] = []
+        for entry in archive.waiting() if archive else ():
+            self._put_back(entry)
         self._council: Council | None = None
         if isinstance(agreement, Simplex):
             for block in archive.proposals() if archive else ():
-                self._put_back(block)
+                for certificate in block.certificates:
+                    self._put_back(Entry(certificate))
             agreement.start(self.chain, archive.votes() if archive else (), archive.proposals() if archive else ())
             self._council = Council(agreement, self.chain, self.box, self._on_finalized, self._accuse)
             self._council.moved(archive.finalization(self.state.index) if archive else None)
 
-    def _put_back(self, proposal: Block) -> None:
-        """A restart emptied the box; what a kept proposal holds waits again, should the proposal come to nothing."""
-        for certificate in proposal.certificates:
-            with suppress(Refused):
-                self._check_certificate(certificate, proposal.header.timestamp_ms)
-                self.box.add(Entry(certificate), proposal.header.timestamp_ms)
+    def _put_back(self, entry: Entry) -> None:
+        """A restart emptied the box; what is kept waits again, and what became illegal meanwhile is forgotten."""
+        certificate = entry.certificate
+        try:
+            if self.chain.place_of(certificate.id) is None and certificate.id not in self.box:
+                self.box.add(entry, self.state.tip.timestamp_ms)
+        except Refused as refused:
+            self._to_report += [ForgetCertificate(certificate.id), ReportRefused(refused, None)]
 
     # ---- what a person may consult, and what intake asks ------------------------------------------------------
 
@@ -141,7 +148,7 @@ class Node:
 
     def handle(self, now_ms: int, event: Event) -> list[Action]:
         """Take one event and return what the host has to do, in order. Raises nothing, whatever a peer sends."""
-        actions: list[Action] = []
+        actions, self._to_report = self._to_report, []
         match event:
             case MessageReceived(peer, checked):
                 self._on_message(now_ms, peer, checked, actions)
@@ -224,6 +231,8 @@ class Node:
                     self._refuse(peer, refused, actions)
             else:
                 accepted.append(entry)
+                if peer is None:
+                    actions.append(PersistCertificate(entry))
                 actions.append(ReportAccepted(entry.certificate))
         if not accepted:
             return
@@ -378,7 +387,8 @@ class Node:
         actions.append(PersistBlock(block, tuple(payloads.values()), finalization))
         is_own = self._council.member == block.header.forger if self._council else peer is None
         actions.append(ReportBlock(block, forged_here=is_own))
-        actions.extend(ReportRefused(refused, None) for refused in left)
+        for certificate_id, refused in left:
+            actions += [ForgetCertificate(certificate_id), ReportRefused(refused, None)]
         if peer is not None:
             self._search.connected(peer)
         self._want_payloads(block, payloads)
