@@ -501,7 +501,7 @@ class Forker(Seat):
     is_honest = False
 
     def run(self) -> None:
-        self.simplex._proposable_parent = lambda: self.chain.state.tip.hash
+        self.simplex._rounds.parent_for = lambda view: self.chain.state.tip.hash
         super().run()
 
 

@@ -10,7 +10,8 @@ from msgspec.structs import replace
 from tests.simulation.council import Broken, Council, Equivocator, Final, Forker, Nullifier, Seat, Twin, Weather
 from tests.simulation.test_simplex import EQUAL, SEVEN, chaos, finish, table
 
-from tallystick.consensus import simplex
+from tallystick.consensus.record import Record
+from tallystick.consensus.rounds import Rounds
 from tallystick.consensus.simplex import Simplex
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, cast, tally_of
@@ -84,10 +85,10 @@ def an_old_copy_votes_at_once(patch):
 
 
 def nobody_is_asked_after_a_restart(patch):
-    def may_vote(self, view):
-        return self._wallet is not None and self.epoch.stake(self._wallet.public_key) > 0
+    def may_vote(self, epoch, view):
+        return self._wallet is not None and epoch.stake(self._wallet.public_key) > 0
 
-    patch.setattr(Simplex, "_may_vote", may_vote)
+    patch.setattr(Record, "may_vote", may_vote)
 
 
 def stakes_of_the_tip_count(patch):
@@ -98,16 +99,16 @@ def stakes_of_the_tip_count(patch):
     def check_final(self, state, block, finalization):
         """Take whatever comes: the stakes differ by then."""
 
-    patch.setattr(Simplex, "epoch", property(epoch))
+    patch.setattr(Rounds, "epoch", property(epoch))
     patch.setattr(Simplex, "check_final", check_final)
 
 
 def any_parent_may_be_followed(patch):
-    patch.setattr(Simplex, "_may_follow", lambda self, block_hash, view: True)
+    patch.setattr(Rounds, "may_follow", lambda self, block_hash, view: True)
 
 
 def the_final_tip_is_proposed_on(patch):
-    patch.setattr(Simplex, "_proposable_parent", lambda self: self._chain.state.tip.hash)
+    patch.setattr(Rounds, "parent_for", lambda self, view: self._chain.state.tip.hash)
     any_parent_may_be_followed(patch)
 
 
@@ -116,7 +117,7 @@ def nullifications_are_not_looked_for(patch):
         known = {round_.notarized for earlier, round_ in self._rounds.items() if earlier < view}
         return block_hash in known or block_hash == self._chain.state.tip.hash
 
-    patch.setattr(Simplex, "_may_follow", may_follow)
+    patch.setattr(Rounds, "may_follow", may_follow)
 
 
 def quorums_are_not_kept(patch):
@@ -129,8 +130,9 @@ def the_leader_is_not_checked(patch):
             round_.proposed = vote.ballot.block_hash
         original(self, round_, vote)
 
-    original = Simplex._count
-    patch.setattr(Simplex, "_count", apply)
+    original = Rounds._count
+    patch.setattr(Rounds, "_count", apply)
+    patch.setattr(Rounds, "wants", lambda self, header: header.view > self.final_view)
     patch.setattr(Simplex, "leader", lambda self, view: self._wallet and self._wallet.public_key)
     patch.setattr(Simplex, "check_forger", lambda self, state, header: None)
 
@@ -140,26 +142,27 @@ def finalizations_are_not_counted(patch):
 
 
 def the_next_epoch_begins_at_once(patch):
-    _rewrite(patch, "_judge", "if base.epoch.number != self.epoch.number:", "if False:")
-    _rewrite(patch, "_make_block", " or base.epoch.number != self.epoch.number", "")
+    _rewrite(patch, Rounds.judge, "if base.epoch.number != self.epoch.number:", "if False:")
+    _rewrite(patch, Simplex._make_block, " or base.epoch.number != self.epoch.number", "")
 
 
 def blocks_are_finalized_that_were_not_notarized(patch):
-    _rewrite(patch, "_vote_to_finalize", "round_.notarized", "round_.proposed")
-    _rewrite(patch, "_keep", "if self._wallet and ballot not in round_.kept:", "if False:")
+    _rewrite(patch, Simplex._vote_to_finalize, "round_.notarized", "round_.proposed")
+    _rewrite(patch, Simplex._keep, "if self._wallet and ballot not in round_.kept:", "if False:")
 
 
 def contradictions_do_not_count_in_quorums(patch):
-    _rewrite(patch, "add_vote", "if earlier is None or ballot in round_.weight:", "if earlier is None:")
+    _rewrite(patch, Rounds.add_vote, "if earlier is None or ballot in round_.weight:", "if earlier is None:")
 
 
-def _rewrite(patch, method: str, old: str, new: str) -> None:
+def _rewrite(patch, method: Any, old: str, new: str) -> None:
     """Change a method's own text."""
-    source = textwrap.dedent(inspect.getsource(getattr(Simplex, method)))
-    assert old in source, f"{method} does not read {old!r} any more"
+    module, (owner, name) = inspect.getmodule(method), method.__qualname__.split(".")
+    source = textwrap.dedent(inspect.getsource(method))
+    assert old in source, f"{name} does not read {old!r} any more"
     scope: dict[str, Any] = {}
-    exec(source.replace(old, new), vars(simplex), scope)
-    patch.setattr(Simplex, method, scope[method])
+    exec(source.replace(old, new), vars(module), scope)
+    patch.setattr(getattr(module, owner), name, scope[name])
 
 
 MUTANTS = {

@@ -45,7 +45,8 @@ CheckForger = Callable[[State, Header], None]
 """Raises `Refused` (B4) unless the header's forger may extend the state."""
 
 
-def _holds_nothing(certificate_id: bytes) -> bool:
+def holds_nothing(certificate_id: bytes) -> bool:
+    """No certificate stands between the tip and the base."""
     return False
 
 
@@ -72,7 +73,7 @@ class Blockchain:
         block: Block,
         now_ms: int | None,
         base: State | None = None,
-        holds: Callable[[bytes], bool] = _holds_nothing,
+        holds: Callable[[bytes], bool] = holds_nothing,
     ) -> State:
         """The state after a block whose signatures are known to be good; nothing changes here.
 

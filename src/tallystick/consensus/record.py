@@ -1,0 +1,77 @@
+"""What a member has signed, and whether it may sign more: no restart and no old backup makes it contradict itself."""
+
+from collections.abc import Iterable
+
+from tallystick.ledger.epoch import Epoch
+from tallystick.ledger.vote import Ballot, Vote, cast
+from tallystick.ledger.wallet import Wallet
+
+
+class Record:
+    """A member's own votes; an observer (no wallet) has none."""
+
+    def __init__(self, wallet: Wallet | None = None) -> None:
+        self._wallet = wallet
+        self._own: dict[tuple[int, int, int], Vote] = {}
+        self._heard: dict[bytes, tuple[int, int]] = {}
+        self._is_ready = False
+        self._is_stale = False
+        self._floor = (-1, -1)
+
+    def restore(self, votes: Iterable[Vote]) -> None:
+        """Take this member's own out of what was persisted."""
+        for vote in votes:
+            if self._wallet and vote.member == self._wallet.public_key:
+                self._own[vote.ballot.epoch, vote.ballot.view, vote.ballot.kind] = vote
+
+    def last_view(self, epoch: int) -> int:
+        """The latest view of an epoch in which this member voted; 0 if in none."""
+        return max((view for own_epoch, view, _ in self._own if own_epoch == epoch), default=0)
+
+    def has_cast(self, epoch: int, view: int, kind: int) -> bool:
+        """Whether this member voted so in this view."""
+        return (epoch, view, kind) in self._own
+
+    def cast(self, epoch: Epoch, ledger_id: bytes, ballot: Ballot) -> Vote | None:
+        """Sign a ballot of this epoch and remember it; `None` while this member may not vote."""
+        if self._wallet is None or not self.may_vote(epoch, ballot.view):
+            return None
+        vote = self._own[ballot.epoch, ballot.view, ballot.kind] = cast(self._wallet, ledger_id, ballot)
+        return vote
+
+    def forget_before(self, epoch: int) -> None:
+        """Forget the votes of epochs before this one: their views never come back."""
+        self._own = {place: vote for place, vote in self._own.items() if place[0] >= epoch}
+
+    def heard_standing(self, epoch: Epoch, member: bytes, view: int, yours: Vote | None) -> None:
+        """A member of our epoch answered, since our start, with its view and the last vote it saw from us.
+
+        A vote of ours that we do not remember means that our record is an old backup: we stay silent through every
+        view in which we may have voted. Those end one view beyond the highest heard, or with the next epoch's first.
+        Votes of epochs before the last one are not remembered by anybody, so they mean nothing.
+        """
+        if not epoch.stake(member):
+            return
+        self._heard.setdefault(member, (epoch.number, view))
+        if yours is not None and yours.ballot.epoch >= epoch.number - 1 and not self._remembers(yours):
+            self._is_stale = True
+            self._floor = max(self._floor, yours.round)
+        if self._is_stale:
+            self._floor = max(self._floor, *((number, seen + 1) for number, seen in self._heard.values()))
+
+    def may_vote(self, epoch: Epoch, view: int) -> bool:
+        """Whether enough members told where they stand, and this record is known to be no old backup."""
+        if self._wallet is None or not epoch.stake(self._wallet.public_key):
+            return False
+        if (epoch.number, view) <= self._floor or (self._is_stale and self._is_after_floor(epoch.number, view)):
+            return False
+        heard = self._heard.keys() | {self._wallet.public_key}
+        self._is_ready = self._is_ready or epoch.is_quorum(sum(epoch.stake(member) for member in heard))
+        return self._is_ready
+
+    def _remembers(self, vote: Vote) -> bool:
+        return self._own.get((vote.ballot.epoch, vote.ballot.view, vote.ballot.kind)) == vote
+
+    def _is_after_floor(self, epoch: int, view: int) -> bool:
+        """Whether this is the first view of the epoch after the floor's: we may have gone on to it."""
+        return view == 1 and epoch == self._floor[0] + 1
