@@ -7,7 +7,7 @@ from typing import Any
 from tests.simulation.campaign.books import Broken
 
 _FLOORS = ("tallystick.node.", "tallystick.consensus.")
-_LEFT_OUT = {"Node.chain", "Simplex._chain", "Council._chain", "Node.limits", "BoxForBlocks._params", "Pending.state"}
+_LEFT_OUT = {"Node.chain", "Simplex._chain", "Rounds._chain", "Council._chain", "Node.limits", "BoxForBlocks._params", "Pending.state"}
 """The chain may grow, by one place a certificate; limits, parameters and states do not."""
 
 _HOSTS = 12
@@ -40,19 +40,20 @@ LIMITS = {
     "Council._accused": _HOSTS,
     "Council._standings_asked": 64,
     "_Partial.certificates": _CERTIFICATES,
-    "Simplex._own": 3 * _VIEWS,
-    "Simplex._heard": _HOSTS,
-    "Simplex._last": _HOSTS,
-    "Simplex._early": 3 * _HOSTS,
-    "Simplex._floor": 2,
-    "Simplex._rounds": _VIEWS,
-    "Simplex._blocks": 3 * _VIEWS,
-    "Simplex._judged": 3 * _VIEWS,
-    "Simplex._illegal": 3 * _VIEWS,
-    "Simplex._lacked": 2 * _VIEWS,
+    "Record._own": 3 * _VIEWS,
+    "Record._heard": _HOSTS,
+    "Rounds._last": _HOSTS,
+    "Rounds._early": 3 * _HOSTS,
+    "Record._floor": 2,
+    "Rounds._rounds": _VIEWS,
+    "Rounds._blocks": 3 * _VIEWS,
+    "Rounds._judged": 3 * _VIEWS,
+    "Rounds._illegal": 3 * _VIEWS,
+    "Rounds._lacked": 2 * _VIEWS,
     "Round.votes": _HOSTS,
     "Round.weight": 3 * _HOSTS,
     "Round.kept": 3,
+    "Pace._round": 2,
     "Pending.ids": _CERTIFICATES,
 }
 """Of every collection in a node that took part in one run. `Node.chain` alone may grow with the ledger."""

@@ -9,7 +9,10 @@ from unittest.mock import patch
 
 from tests.simulation.campaign.run import Outcome, run_seed
 
+from tallystick.consensus.record import Record
+from tallystick.consensus.rounds import Rounds
 from tallystick.consensus.simplex import Simplex
+from tallystick.consensus import finality
 from tallystick.ledger.blockchain import Blockchain
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.stake import StakeTable
@@ -18,21 +21,20 @@ from tallystick.network.simulated import SimulatedHost
 from tallystick.node.council import Council
 from tallystick.node.events import PersistCertificate, PersistVotes
 
-Replacement = tuple[type, str, Any]
+Replacement = tuple[Any, str, Any]
 """A class, the name of a method or property, and what stands there instead."""
 
 MOST_SEEDS = 400
 
 
-def rewritten(owner: type, method: str, *changes: tuple[str, str]) -> Replacement:
-    """A method with its own text changed."""
-    original = getattr(owner, method)
-    source = textwrap.dedent(inspect.getsource(original.fget if isinstance(original, property) else original))
+def rewritten(owner: Any, method: str, *changes: tuple[str, str]) -> Replacement:
+    """A method, or a module's function, with its own text changed."""
+    source = textwrap.dedent(inspect.getsource(getattr(owner, method)))
     for old, new in changes:
         assert old in source, f"{owner.__name__}.{method} does not read {old!r} any more"
         source = source.replace(old, new)
     scope: dict[str, Any] = {}
-    exec(source, vars(inspect.getmodule(owner)), scope)
+    exec(source, vars(owner if inspect.ismodule(owner) else inspect.getmodule(owner)), scope)
     return owner, method, scope[method]
 
 
@@ -70,15 +72,6 @@ def votes_sent_first() -> list[Replacement]:
     return [(Council, "_cast", cast)]
 
 
-def own_votes_forgotten() -> list[Replacement]:
-    def start(self, chain, votes, proposals):
-        own = self.wallet and self.wallet.public_key
-        original(self, chain, [vote for vote in votes if vote.member != own], proposals)
-
-    original = Simplex.start
-    return [(Simplex, "start", start)]
-
-
 def nullify_after_finalize() -> list[Replacement]:
     """As long as a quorum is kept, the view of a finalize vote has ended: nobody is in it any more."""
     keep = Simplex._keep
@@ -87,16 +80,23 @@ def nullify_after_finalize() -> list[Replacement]:
 
 
 def stakes_of_the_tip() -> list[Replacement]:
-    return [
-        (Simplex, "epoch", property(lambda self: Epoch(self._chain.state.epoch.number, self._chain.state.stakes))),
-        rewritten(Simplex, "check_final", ("epoch = state.epoch", "epoch = type(state.epoch)(state.epoch.number, state.stakes)")),
-    ]  # fmt: skip
+    check_final = rewritten(
+        finality, "check_final", ("epoch = state.epoch", "epoch = type(state.epoch)(state.epoch.number, state.stakes)")
+    )
+    epoch = property(lambda self: Epoch(self._chain.state.epoch.number, self._chain.state.stakes))
+    return [(Rounds, "epoch", epoch), (Simplex, "check_final", staticmethod(check_final[2]))]
+
+
+def any_finalization(old: str) -> list[Replacement]:
+    """Finalizations are taken without this check."""
+    check_final = rewritten(finality, "check_final", (f"if {old}", f"if False and {old}"))
+    return [(Simplex, "check_final", staticmethod(check_final[2]))]
 
 
 def half_a_block_is_enough() -> list[Replacement]:
     changes = (
-        ("pending = self._judge(round_.proposed, outputs)\n", "return self._cast(NOTARIZE, view, round_.proposed, outputs)\n"),
-        ("if pending is None:", "if True:"),
+        ("pending = self._rounds.judge(proposed, outputs)", "pending = None"),
+        ("        return\n    header", "        return self._cast(NOTARIZE, view, proposed, outputs)\n    header"),
     )
     return [rewritten(Simplex, "_notarize", *changes)]
 
@@ -122,22 +122,18 @@ def a_backup_votes_at_once() -> list[Replacement]:
     return [(Simplex, "heard_standing", lambda self, member, view, yours: original(self, member, view, None))]
 
 
-def nobody_is_asked_after_a_restart() -> list[Replacement]:
-    return [rewritten(Simplex, "_may_vote", ("return self._is_ready", "return True"))]
-
-
-def the_leader_is_anybody() -> list[Replacement]:
+def anybody_leads() -> list[Replacement]:
     return [
-        (Simplex, "check_forger", lambda self, state, header: None),
-        rewritten(Simplex, "wants", (" and header.forger == self.leader(header.view)", "")),
-        rewritten(Simplex, "_count", (" and vote.member == self.leader(ballot.view)", "")),
+        (Simplex, "check_forger", staticmethod(lambda state, header: None)),
+        rewritten(Rounds, "wants", (" and header.forger == self.at(header.view).leader", "")),
+        rewritten(Rounds, "_count", (" and vote.member == round_.leader", "")),
         rewritten(Simplex, "_propose", (" or self.leader(self.view) != self._wallet.public_key", "")),
     ]
 
 
 def epochs_begin_early() -> list[Replacement]:
     return [
-        rewritten(Simplex, "_judge", ("if base.epoch.number != self.epoch.number:", "if False:")),
+        rewritten(Rounds, "judge", ("if base.epoch.number != self.epoch.number:", "if False:")),
         rewritten(Simplex, "_make_block", (" or base.epoch.number != self.epoch.number", "")),
     ]
 
@@ -147,35 +143,31 @@ MUTANTS: dict[str, Callable[[], list[Replacement]]] = {
     "two thirds, no more, are a quorum": lambda: _quorum(lambda stake, total: 3 * stake >= 2 * total),
     "votes are not persisted": lambda: _without(PersistVotes),
     "votes are sent before they are persisted": votes_sent_first,
-    "own votes are forgotten at a restart": own_votes_forgotten,
+    "own votes are forgotten at a restart": lambda: [(Record, "restore", lambda self, votes: None)],
     "quorums are not persisted": lambda: [(Simplex, "_keep", lambda self, kind, view, outputs: None)],
     "finalize after nullify": lambda: _forgets(NULLIFY, "_vote_to_finalize"),
     "nullify after finalize": nullify_after_finalize,
     "a second notarize vote in a view": lambda: _forgets(NOTARIZE, "_notarize"),
     "stakes of the tip count": stakes_of_the_tip,
-    "nullifications are not looked for": lambda: [(Simplex, "_may_follow", lambda self, block_hash, view: True)],
+    "nullifications are not looked for": lambda: [(Rounds, "may_follow", lambda self, block_hash, view: True)],
     "a vote on half a block": half_a_block_is_enough,
     "certificates twice on the chain": lambda: [(Blockchain, "_check_certificates", lambda self, block, holds: None)],
     "anybody's tokens move": any_stake_moves,
     "blocks from the future": lambda: [rewritten(Simplex, "_notarize", ("and not is_early", ""))],
-    "anybody leads": the_leader_is_anybody,
+    "anybody leads": anybody_leads,
     "an epoch begins before the last ended": epochs_begin_early,
     "an old backup votes at once": a_backup_votes_at_once,
-    "nobody is asked after a restart": nobody_is_asked_after_a_restart,
-    "finalizations of little stake": lambda: [
-        rewritten(Simplex, "check_final", ("if not epoch.is_quorum(stake):", "if False:"))
-    ],
-    "finalizations of another block or epoch": lambda: [
-        rewritten(Simplex, "check_final", ("if ballot != Ballot(", "if False and ballot != Ballot("))
-    ],
+    "nobody is asked after a restart": lambda: [rewritten(Record, "may_vote", ("return self._is_ready", "return True"))],
+    "finalizations of little stake": lambda: any_finalization("not epoch.is_quorum(stake)"),
+    "finalizations of another block or epoch": lambda: any_finalization("ballot != "),
     "evidence is ignored": lambda: [rewritten(Council, "_on_votes", ("if caught is not None", "if False"))],
     "contradictions count in no quorum": lambda: [
-        rewritten(Simplex, "add_vote", ("if earlier is None or ballot in round_.weight:", "if earlier is None:"))
+        rewritten(Rounds, "add_vote", ("if earlier is None or ballot in round_.weight:", "if earlier is None:"))
     ],
     "the box loses what was voted for": the_box_loses_what_was_voted_for,
     "what people hand in is not persisted": lambda: _without(PersistCertificate),
     "old views are never forgotten": lambda: [
-        rewritten(Simplex, "_settle", ("if one >= self._final_view}", "}"))
+        rewritten(Rounds, "_settle", (" if one >= self.final_view}", "}"))
     ],
     "quorums are not told to who missed them": lambda: [(Simplex, "standing", lambda self: [])],
 }  # fmt: skip
