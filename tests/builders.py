@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from tallystick.consensus.lone_forger import LoneForger
-from tallystick.consensus.proof_of_stake import ProofOfStake
+from tallystick.consensus.proof_of_stake import ProofOfStake, check_drawn, draw
 from tallystick.ledger.block import VERSION, Block, Header, certificates_hash, sign_block
 from tallystick.ledger.blockchain import Blockchain, State
 from tallystick.ledger.certificate import (
@@ -26,15 +26,23 @@ from tallystick.ledger.certificate import (
 from tallystick.ledger.encoding import ZERO_DIGEST
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import Refused, Rule
+from tallystick.ledger.finality import FinalHeader
 from tallystick.ledger.genesis import Allotment, Genesis, make_genesis
 from tallystick.ledger.keys import Domain, is_signed
 from tallystick.ledger.messages import Entry, Message, encode_message
-from tallystick.ledger.params import Params
-from tallystick.ledger.vote import FINALIZE, NULLIFY, Ballot, Vote, cast
+from tallystick.ledger.params import MAX_MESSAGE_BYTES, Params
+from tallystick.ledger.vote import FINALIZE, NULLIFY, Ballot, Tally, Vote, cast, tally_of
 from tallystick.ledger.wallet import Wallet
 from tallystick.network.simulated import Link, SimulatedHost, SimulatedNetwork
-from tallystick.node.archive import MemoryArchive
-from tallystick.node.events import Action, CertificateSubmitted, Disconnect, MessageReceived, ReportRefused
+from tallystick.node.archive import MemoryArchive, answer
+from tallystick.node.events import (
+    Action,
+    CertificateSubmitted,
+    Disconnect,
+    MessageReceived,
+    ReportRefused,
+    SendFinalizations,
+)
 from tallystick.node.intake import Intake
 from tallystick.node.limits import Limits
 from tallystick.node.node import Node
@@ -158,6 +166,46 @@ class Scribe:
 
     def _statement(self) -> Statement:
         return statement(f"in block {self.state.index + 1}", ledger=self.genesis.ledger_id)
+
+
+class FinalScribe(Scribe):
+    """Writes the chain of a Simplex ledger: each block by the forger drawn for its view, and finalized by a quorum."""
+
+    def __init__(self, genesis: Genesis) -> None:
+        super().__init__(genesis)
+        self.chain = Blockchain(genesis, check_drawn)
+        self.archive = MemoryArchive()
+
+    def forger(self) -> Wallet:
+        epoch = self.state.epoch
+        return self._wallets[draw(epoch.stakes, self.genesis.ledger_id, epoch.number, self._view())]
+
+    def draft(self, *certificates: AnyCertificate, signer: Wallet | None = None, **changes: Any) -> Block:
+        return super().draft(*certificates, signer=signer, **{"view": self._view(), **changes})
+
+    def forge(self, *certificates: AnyCertificate, is_finalized: bool = True, **changes: Any) -> Block:
+        """The next block, added and kept, with its finalization unless a later block's is to do."""
+        epoch = self.state.epoch
+        block = super().forge(*certificates, **changes)
+        finalization = self.finalization(epoch, block) if is_finalized else None
+        members = self.state.epoch.members if self.state.epoch.hash != epoch.hash else None
+        self.archive.append(block, (), finalization, members)
+        return block
+
+    def finalization(self, epoch: Epoch, block: Block, *voters: Wallet, next_stakes: bytes | None = None) -> Tally:
+        """Finalize votes for the block that was just added, of all members of its epoch unless some are named."""
+        stakes_hash = next_stakes or self.state.epoch.hash
+        ballot = Ballot(FINALIZE, epoch.number, block.header.view, block.hash, stakes_hash)
+        signers = voters or [self._wallets[member] for member, _ in epoch.members]
+        return tally_of([cast(one, self.genesis.ledger_id, ballot) for one in signers])
+
+    def proofs(self, *indexes: int) -> tuple[FinalHeader, ...]:
+        """What a peer that has the whole chain proves of these blocks."""
+        asked = SendFinalizations("peer", indexes)
+        return answer(self.archive, asked, MAX_MESSAGE_BYTES).proofs
+
+    def _view(self) -> int:
+        return self.state.index % self.genesis.params.epoch_blocks + 1
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from tallystick.ledger.blockchain import Blockchain, State
 from tallystick.ledger.certificate import AnyCertificate, issue_stake, issue_statement
 from tallystick.ledger.encoding import ZERO_DIGEST, encode
 from tallystick.ledger.errors import Refused
+from tallystick.ledger.finality import check_final
 from tallystick.ledger.genesis import Allotment, Genesis, make_genesis
 from tallystick.ledger.params import Params
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Tally, Vote, cast
@@ -314,12 +315,15 @@ class Seat:
             if final.blocks[-1].index > standing.tip_index:
                 self.send(sender, final)
 
+    def check_final(self, state: State, block: Block, finalization: Tally) -> None:
+        check_final(state.epoch, block.header, finalization, None)
+
     def _follow(self, final: Final) -> None:
         new = tuple(block for block in final.blocks if block.index > self.chain.state.index)
         if not new or new[0].index != self.chain.state.index + 1:
             return
         try:
-            self.simplex.check_final(self.chain.state, new[-1], final.finalization)
+            self.check_final(self.chain.state, new[-1], final.finalization)
         except Refused as refused:
             self.council.count(f"refused {refused.rule.name}")
             return

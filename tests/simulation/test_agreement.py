@@ -272,16 +272,16 @@ def test_blocks_without_a_quorum_are_refused(made):
     ballot = good.ballot
     short = tally_of(good.votes[:2])
     for finalization in (None, short, archive.finalization(2)):
-        assert answered(assembly, late, Blocks(1, blocks, finalization)) == [Rule.V2]
+        assert answered(assembly, late, Blocks(1, blocks, (), finalization)) == [Rule.V2]
         late.start()
     for signer in (STRANGER, ADA):
         vote = cast(
             signer, assembly.genesis.ledger_id, Ballot(FINALIZE, 0, ballot.view + 1, ballot.block_hash, bytes(32))
         )
-        assert answered(assembly, late, Blocks(1, blocks, tally_of([vote]))) == [Rule.V2]
+        assert answered(assembly, late, Blocks(1, blocks, (), tally_of([vote]))) == [Rule.V2]
         late.start()
     assert late.node.state.index == 0
-    assert answered(assembly, late, Blocks(1, blocks, good)) == []
+    assert answered(assembly, late, Blocks(1, blocks, (), good)) == []
     assert late.node.state.index == 3
 
 

@@ -100,7 +100,7 @@ def stakes_of_the_tip_count(patch):
         """Take whatever comes: the stakes differ by then."""
 
     patch.setattr(Rounds, "epoch", property(epoch))
-    patch.setattr(Simplex, "check_final", check_final)
+    patch.setattr(Seat, "check_final", check_final)
 
 
 def any_parent_may_be_followed(patch):
@@ -138,7 +138,7 @@ def the_leader_is_not_checked(patch):
 
 
 def finalizations_are_not_counted(patch):
-    patch.setattr(Simplex, "check_final", lambda self, state, block, finalization: None)
+    patch.setattr(Seat, "check_final", lambda self, state, block, finalization: None)
 
 
 def the_next_epoch_begins_at_once(patch):

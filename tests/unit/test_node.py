@@ -537,7 +537,7 @@ def test_requests_are_answered_from_the_box_and_from_what_is_kept():
     actions = bench.receive(CertificateRequest((unknown, entry.certificate.id)), "x")
     assert actions == [Send("x", Certificates((entry,)))]
     assert bench.receive(CertificateRequest((unknown,)), "x") == []
-    assert bench.receive(BlockRequest(1, 9), "x") == [SendBlocks("x", 1, 9)]
+    assert bench.receive(BlockRequest(1, 9), "x") == [SendBlocks("x", 1, 9, is_proven=False)]
     assert bench.receive(PayloadRequest((bytes(32),)), "x") == [SendPayloads("x", (bytes(32),))]
 
 

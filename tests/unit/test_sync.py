@@ -5,7 +5,7 @@ from tests.builders import Scribe, refuses, statement
 
 from tallystick.ledger.errors import Rule
 from tallystick.node.limits import Limits
-from tallystick.node.sync import Sync
+from tallystick.node.sync import SetAside, Sync
 
 LIMITS = Limits(range_blocks=10, requests_in_flight=3, set_aside_blocks_per_peer=4)
 BLOCKS = Scribe().forge_many(30)
@@ -80,7 +80,7 @@ def test_a_peer_that_never_answers_counts_for_nothing_in_the_end_and_the_node_he
 def test_what_a_lost_peer_was_asked_is_asked_elsewhere():
     sync = sync_with(x=20, y=20)
     assert asked(sync) == [("x", 1, 10), ("y", 11, 10)]
-    sync.set_aside("x", block_at(15))
+    sync.set_aside("x", SetAside(block_at(15), None))
     sync.forget("x")
     assert sync.set_aside_count == 0
     assert asked(sync) == [("y", 1, 10)]
@@ -125,14 +125,14 @@ def test_blocks_that_came_otherwise_end_the_request_for_them():
 
 def test_set_aside_blocks_are_not_asked_for():
     sync = sync_with(x=10)
-    sync.set_aside("x", block_at(4))
-    sync.set_aside("x", block_at(5))
+    sync.set_aside("x", SetAside(block_at(4), None))
+    sync.set_aside("x", SetAside(block_at(5), None))
     assert asked(sync) == [("x", 1, 3), ("x", 6, 5)]
 
 
 def test_a_distrusted_peer_is_asked_again_when_it_told_its_tip_anew_and_time_has_passed():
     sync = sync_with(x=10)
-    sync.set_aside("x", block_at(4))
+    sync.set_aside("x", SetAside(block_at(4), None))
     sync.distrust("x", 0)
     sync.distrust("never heard of", 0)
     assert sync.set_aside_count == 0
@@ -147,12 +147,15 @@ def test_a_distrusted_peer_is_asked_again_when_it_told_its_tip_anew_and_time_has
 
 def test_set_aside_blocks_come_back_when_their_turn_comes():
     sync, rival = sync_with(), Scribe().draft(statement("rival"), index=3)
-    sync.set_aside("x", block_at(3))
-    sync.set_aside("y", rival)
-    sync.set_aside("x", block_at(4))
+    sync.set_aside("x", SetAside(block_at(3), None))
+    sync.set_aside("y", SetAside(rival, None))
+    sync.set_aside("x", SetAside(block_at(4), None))
     assert sync.set_aside_count == 3
     assert sync.take(2) == []
-    assert sorted(sync.take(3), key=lambda one: one[0]) == [("x", block_at(3)), ("y", rival)]
+    assert sorted(sync.take(3), key=lambda one: one[0]) == [
+        ("x", SetAside(block_at(3), None)),
+        ("y", SetAside(rival, None)),
+    ]
     assert sync.take(3) == []
     assert sync.set_aside_count == 1
     sync.added(4)
@@ -161,9 +164,9 @@ def test_set_aside_blocks_come_back_when_their_turn_comes():
 
 def test_a_peers_far_blocks_make_way_for_its_nearer_ones_and_never_for_anothers():
     sync = sync_with()
-    sync.set_aside("other", block_at(29))
+    sync.set_aside("other", SetAside(block_at(29), None))
     for index in range(20, 1, -1):
-        sync.set_aside("x", block_at(index))
+        sync.set_aside("x", SetAside(block_at(index), None))
         assert sync.set_aside_count <= LIMITS.set_aside_blocks_per_peer + 1
     kept = [index for index in range(2, 31) if sync.take(index)]
     assert kept == [2, 3, 4, 5, 29]
@@ -172,9 +175,9 @@ def test_a_peers_far_blocks_make_way_for_its_nearer_ones_and_never_for_anothers(
 def test_a_block_beyond_the_senders_share_is_refused():
     sync = sync_with()
     for index in range(2, 6):
-        sync.set_aside("x", block_at(index))
+        sync.set_aside("x", SetAside(block_at(index), None))
     with refuses(Rule.N2):
-        sync.set_aside("x", block_at(6))
+        sync.set_aside("x", SetAside(block_at(6), None))
     assert [index for index in range(2, 31) if sync.take(index)] == [2, 3, 4, 5]
 
 
@@ -182,10 +185,10 @@ def test_bytes_set_aside_are_bounded_too():
     size = max(len(block.encoded) for block in BLOCKS)
     sync = sync_with(Limits(set_aside_bytes_per_peer=3 * size))
     for index in range(30, 1, -1):
-        sync.set_aside("x", block_at(index))
+        sync.set_aside("x", SetAside(block_at(index), None))
         assert sync.set_aside_count <= 3
     with refuses(Rule.N2):
-        sync.set_aside("x", block_at(9))
+        sync.set_aside("x", SetAside(block_at(9), None))
 
 
 @pytest.mark.parametrize("index", [3, 7, 9], ids=["nearest", "between", "furthest"])
@@ -193,17 +196,17 @@ def test_a_refused_block_leaves_what_was_set_aside(index):
     blocks = {one: block_at(one) for one in (3, 7, 9)}
     sync = sync_with(Limits(set_aside_bytes_per_peer=sum(len(block.encoded) for block in blocks.values())))
     for block in blocks.values():
-        sync.set_aside("x", block)
+        sync.set_aside("x", SetAside(block, None))
     huge = Scribe().draft(*[statement(f"{number}") for number in range(20)], index=index)
     with refuses(Rule.N2):
-        sync.set_aside("x", huge)
-    assert [sync.take(one) for one in blocks] == [[("x", block)] for block in blocks.values()]
+        sync.set_aside("x", SetAside(huge, None))
+    assert [sync.take(one) for one in blocks] == [[("x", SetAside(block, None))] for block in blocks.values()]
 
 
 def test_one_block_an_index_and_peer_is_kept():
     sync = sync_with()
     for number in range(50):
-        sync.set_aside("x", Scribe().draft(statement(f"{number}"), index=7))
+        sync.set_aside("x", SetAside(Scribe().draft(statement(f"{number}"), index=7), None))
     assert sync.set_aside_count == 1
-    ((peer, block),) = sync.take(7)
-    assert (peer, block.certificates) == ("x", (statement("49"),))
+    ((peer, aside),) = sync.take(7)
+    assert (peer, aside.block.certificates) == ("x", (statement("49"),))

@@ -127,7 +127,7 @@ def test_conflicts_follow_from_the_published_rule():
             theirs["epoch"],
             theirs["view"],
         )
-        two_blocks = mine["kind"] == theirs["kind"] and mine["block_hash"] != theirs["block_hash"]
+        two_blocks = mine["kind"] == theirs["kind"] and mine != theirs
         assert one["conflict"] == (same_round and (two_blocks or {mine["kind"], theirs["kind"]} == {2, 3}))
     assert any(one["conflict"] for one in vectors["conflicts"])
 

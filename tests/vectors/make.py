@@ -21,6 +21,7 @@ from tallystick.ledger.certificate import (
 )
 from tallystick.ledger.encoding import UNSIGNED, ZERO_DIGEST, encode
 from tallystick.ledger.epoch import Epoch
+from tallystick.ledger.finality import FinalHeader
 from tallystick.ledger.genesis import Allotment, Genesis, make_genesis
 from tallystick.ledger.merkle import consistency_proof, inclusion_proof, leaf_hash, root
 from tallystick.ledger.messages import (
@@ -29,6 +30,10 @@ from tallystick.ledger.messages import (
     CertificateRequest,
     Certificates,
     Entry,
+    FinalizationRequest,
+    Finalizations,
+    HeaderRequest,
+    Headers,
     Message,
     NewBlock,
     PayloadRequest,
@@ -89,6 +94,7 @@ VOTES = [
     cast(_ONE, _LEDGER, Ballot(NOTARIZE, 0, 1, b"\xbb" * 32, _STAKES_HASH)),
     cast(_TWO, _LEDGER, Ballot(NULLIFY, 0, 128, ZERO_DIGEST, _STAKES_HASH)),
     cast(_TWO, _LEDGER, Ballot(FINALIZE, 0, 128, b"\xbb" * 32, _STAKES_HASH)),
+    cast(_TWO, _LEDGER, Ballot(FINALIZE, 0, 128, b"\xbb" * 32, EPOCHS[1].hash)),
     cast(_THREE, _LEDGER, Ballot(FINALIZE, MAX_INDEX, MAX_INDEX, b"\xff" * 32, EPOCHS[1].hash)),
 ]
 TALLIES = [
@@ -147,7 +153,7 @@ MESSAGES: list[Message] = [
     Blocks(70_000, ()),
     PayloadRequest((PAYLOADS[0].hash(),)),
     Payloads(tuple(PAYLOADS)),
-    Blocks(1, tuple(BLOCKS[1:3]), TALLIES[0]),
+    Blocks(1, tuple(BLOCKS[1:2]), (BLOCKS[2].header,), TALLIES[0]),
     Votes(tuple(TALLIES)),
     StandingRequest(None, _CREATED_MS),
     StandingRequest(_ONE.public_key, _CREATED_MS),
@@ -156,6 +162,14 @@ MESSAGES: list[Message] = [
     Proposal(BLOCKS[1].header, BLOCKS[1].signature, _IDS[:1]),
     ProposalRequest(BLOCKS[1].hash, _IDS[:1]),
     ProposalCertificates(BLOCKS[1].hash, tuple(CERTIFICATES[:1])),
+    FinalizationRequest(7),
+    Finalizations(()),
+    Finalizations(
+        (FinalHeader(BLOCKS[0].header, TALLIES[0], EPOCHS[0].members), FinalHeader(BLOCKS[1].header, TALLIES[1]))
+    ),
+    HeaderRequest(70_000, 1_024),
+    Headers(()),
+    Headers((BLOCKS[0].header, BLOCKS[1].header)),
 ]
 LEAVES = ["", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f"]
 

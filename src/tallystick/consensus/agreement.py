@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 from tallystick.ledger.block import Block, Header
 from tallystick.ledger.blockchain import State
 from tallystick.ledger.certificate import AnyCertificate
-from tallystick.ledger.vote import Tally, Vote
+from tallystick.ledger.vote import Ballot, Tally, Vote
 
 Holds = Callable[[bytes], bool]
 """Whether blocks above the final tip hold the certificate with this id."""
@@ -43,6 +43,12 @@ class Finalized(NamedTuple):
     finalization: Tally | None
 
 
+class Drifted(NamedTuple):
+    """A quorum finalized a block with stakes that do not follow from it here: this node's state is not the ledger's."""
+
+    ballot: Ballot
+
+
 class Lacks(NamedTuple):
     """A block that was voted for is not known whole: ask for it."""
 
@@ -60,7 +66,7 @@ class Caught(NamedTuple):
     second: Vote
 
 
-Output = Cast | Keep | Finalized | Lacks | Repeat | Caught
+Output = Cast | Keep | Finalized | Drifted | Lacks | Repeat | Caught
 
 
 class Turns(Protocol):

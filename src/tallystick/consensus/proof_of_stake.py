@@ -26,6 +26,13 @@ def draw(stakes: StakeTable, ledger_id: bytes, epoch: int, view: int) -> bytes |
     return stakes.holder(int.from_bytes(seed, "big") % stakes.total_staked)
 
 
+def check_drawn(state: State, header: Header) -> None:
+    """Raise `Refused` (B4) unless the header's forger was drawn for its view in the epoch after `state` (Simplex)."""
+    epoch = state.epoch
+    drawn = draw(epoch.stakes, header.ledger_id, epoch.number, header.view) if header.view else None
+    _check_is(drawn, header, f"view {header.view}")
+
+
 class ProofOfStake:
     """Lets the member drawn for the next index forge; `default_forger` when nobody has stake (course profile)."""
 
@@ -45,11 +52,14 @@ class ProofOfStake:
 
     def check(self, state: State, header: Header) -> None:
         """Raise `Refused` (B4) unless the header's forger is the one drawn."""
-        drawn = self.forger_after(state)
-        if header.forger != drawn:
-            name = f"{drawn.hex()[:16]}…" if drawn else "nobody"
-            raise Refused(Rule.B4, f"forged by {header.forger.hex()[:16]}…, drawn for index {header.index}: {name}")
+        _check_is(self.forger_after(state), header, f"index {header.index}")
 
     def work(self, header: Header) -> tuple[Header, bool]:
         """The header, ready to be signed: a drawn forger has nothing to work for."""
         return header, True
+
+
+def _check_is(drawn: bytes | None, header: Header, turn: str) -> None:
+    if header.forger != drawn:
+        name = f"{drawn.hex()[:16]}…" if drawn else "nobody"
+        raise Refused(Rule.B4, f"forged by {header.forger.hex()[:16]}…, drawn for {turn}: {name}")

@@ -30,7 +30,7 @@ class Round:
     proposed: bytes | None = None
     notarized: bytes | None = None
     is_nullified: bool = False
-    finalized: bytes | None = None
+    finalized: Ballot | None = None
     blocks: int = 0
     kept: set[Ballot] = field(default_factory=set)
     """Quorums that were handed out to be persisted."""
@@ -39,6 +39,10 @@ class Round:
     def has_ended(self) -> bool:
         """Whether a quorum moved everybody on."""
         return self.notarized is not None or self.is_nullified
+
+    def chose(self, block_hash: bytes) -> bool:
+        """Whether a quorum notarized or finalized this block here."""
+        return block_hash == self.notarized or (self.finalized is not None and block_hash == self.finalized.block_hash)
 
     def tally(self, ballot: Ballot) -> Tally:
         """The votes for a ballot (at least one)."""
@@ -109,9 +113,9 @@ class Rounds:
         """The known views after the final one, ascending."""
         return sorted((view, one) for view, one in self._rounds.items() if view > self.final_view)
 
-    def ballot(self, kind: int, view: int, block_hash: bytes | None = None) -> Ballot:
-        """What a member of this epoch votes for."""
-        return Ballot(kind, self.epoch.number, view, block_hash or ZERO_DIGEST, self.epoch.hash)
+    def ballot(self, kind: int, view: int, block_hash: bytes | None = None, stakes_hash: bytes | None = None) -> Ballot:
+        """What a member of this epoch votes for; `stakes_hash`: this epoch's, unless given."""
+        return Ballot(kind, self.epoch.number, view, block_hash or ZERO_DIGEST, stakes_hash or self.epoch.hash)
 
     def wants(self, header: Header) -> bool:
         """Whether a block with this header may be a proposal that is worth fetching."""
@@ -216,7 +220,7 @@ class Rounds:
         if ballot.epoch == self.epoch.number + 1 and self._chain.state.stakes.account(vote.member).staked:
             self._early.setdefault((vote.member, ballot.kind), vote)
             return None
-        if ballot.epoch != self.epoch.number or ballot.stakes_hash != self.epoch.hash:
+        if ballot.epoch != self.epoch.number or (ballot.kind != FINALIZE and ballot.stakes_hash != self.epoch.hash):
             return None
         if not self.final_view <= ballot.view <= self.view + _VIEWS_AHEAD or not self.epoch.stake(vote.member):
             return None
@@ -227,7 +231,7 @@ class Rounds:
         earlier = next((earlier for earlier in known if earlier.conflicts_with(vote)), None)
         if earlier is None or ballot in round_.weight:  # quorums may rest on votes of members that said both
             self._count(round_, vote)
-            if self._chain.state.tip.hash in (round_.notarized, round_.finalized):
+            if round_.chose(self._chain.state.tip.hash):
                 self._settle(ballot.view)
         return Caught(earlier, vote) if earlier else None
 
@@ -243,7 +247,7 @@ class Rounds:
             elif ballot.kind == NULLIFY:
                 round_.is_nullified = True
             elif ballot.kind == FINALIZE:
-                round_.finalized = ballot.block_hash
+                round_.finalized = ballot
 
     def add_block(self, block: Block) -> None:
         """Keep a whole block whose signatures are good, if it may be a proposal of this epoch."""
@@ -280,7 +284,7 @@ class Rounds:
         self._judged = {}
         self._settle(self._tip_view())
         for view, round_ in sorted(self._rounds.items()):
-            if state.tip.hash in (round_.notarized, round_.finalized):
+            if round_.chose(state.tip.hash):
                 self._settle(view)
 
     def _settle(self, view: int) -> None:

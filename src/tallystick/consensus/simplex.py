@@ -10,15 +10,15 @@ votes to finalize; over 2/3 of those make the block, and all before it, final.
 
 from collections.abc import Iterable
 
-from tallystick.consensus import finality
-from tallystick.consensus.agreement import Cast, Caught, Finalized, Keep, Output, Repeat, Waiting
+from tallystick.consensus.agreement import Cast, Caught, Drifted, Finalized, Keep, Output, Repeat, Waiting
 from tallystick.consensus.pace import Pace
+from tallystick.consensus.proof_of_stake import check_drawn
 from tallystick.consensus.record import Record
 from tallystick.consensus.rounds import Pending, Rounds
 from tallystick.ledger.block import Block, Header, make_header, sign_block
 from tallystick.ledger.blockchain import Blockchain, holds_nothing
 from tallystick.ledger.epoch import Epoch
-from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Tally, Vote
+from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Ballot, Tally, Vote
 from tallystick.ledger.wallet import Wallet
 
 
@@ -29,8 +29,7 @@ class Simplex:
     _rounds: Rounds
     _pace: Pace
 
-    check_forger = staticmethod(finality.check_forger)
-    check_final = staticmethod(finality.check_final)
+    check_forger = staticmethod(check_drawn)
 
     def __init__(self, wallet: Wallet | None = None) -> None:
         self._wallet = wallet
@@ -192,21 +191,28 @@ class Simplex:
         for view, round_ in self._rounds.open():
             if round_.notarized is None or self._has_cast(view, NULLIFY) or self._has_cast(view, FINALIZE):
                 continue
-            if self._rounds.judge(round_.notarized, outputs) is not None:
+            pending = self._rounds.judge(round_.notarized, outputs)
+            if pending is not None:
                 self._keep(NOTARIZE, view, outputs)
-                self._cast(FINALIZE, view, round_.notarized, outputs)
+                ballot = self._rounds.ballot(FINALIZE, view, round_.notarized, pending.state.epoch.hash)
+                self._sign(ballot, None, outputs)
 
     def _finalize(self, outputs: list[Output]) -> bool:
         """5. A quorum of finalize votes makes the block and all before it final."""
-        for view, round_ in self._rounds.open():
-            last = self._rounds.judge(round_.finalized, outputs) if round_.finalized else None
-            if last is not None:
-                path = last.path()
-                finalization = round_.tally(self._rounds.ballot(FINALIZE, view, round_.finalized))
-                outputs.append(
-                    Finalized(tuple(one.block for one in path), tuple(one.state for one in path), finalization)
-                )
-                return True
+        for _, round_ in self._rounds.open():
+            ballot = round_.finalized
+            last = self._rounds.judge(ballot.block_hash, outputs) if ballot else None
+            if last is None or ballot is None:
+                continue
+            if ballot.stakes_hash != last.state.epoch.hash:
+                if ballot not in round_.kept:
+                    round_.kept.add(ballot)
+                    outputs.append(Drifted(ballot))
+                continue
+            path = last.path()
+            blocks, states = tuple(one.block for one in path), tuple(one.state for one in path)
+            outputs.append(Finalized(blocks, states, round_.tally(ballot)))
+            return True
         return False
 
     def _repeat(self, now_ms: int, outputs: list[Output]) -> None:
@@ -243,7 +249,10 @@ class Simplex:
     def _cast(
         self, kind: int, view: int, block_hash: bytes | None, outputs: list[Output], block: Block | None = None
     ) -> None:
-        vote = self._record.cast(self.epoch, self._chain.ledger_id, self._rounds.ballot(kind, view, block_hash))
+        self._sign(self._rounds.ballot(kind, view, block_hash), block, outputs)
+
+    def _sign(self, ballot: Ballot, block: Block | None, outputs: list[Output]) -> None:
+        vote = self._record.cast(self.epoch, self._chain.ledger_id, ballot)
         if vote is not None:
             outputs.append(Cast(vote, block))
             self.add_vote(vote)

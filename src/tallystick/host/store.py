@@ -18,6 +18,7 @@ from tallystick.ledger.block import Block, block_codec
 from tallystick.ledger.certificate import Payload, certificate_codec, payload_codec
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.errors import Refused, Rule
+from tallystick.ledger.finality import Members, members_codec
 from tallystick.ledger.genesis import Genesis, decode_genesis
 from tallystick.ledger.messages import Entry
 from tallystick.ledger.vote import Tally, Vote, tally_codec
@@ -30,6 +31,7 @@ _TABLES: Final = """
 CREATE TABLE genesis (encoded BLOB NOT NULL);
 CREATE TABLE blocks (block_index INTEGER PRIMARY KEY CHECK (block_index > 0), encoded BLOB NOT NULL);
 CREATE TABLE finalizations (block_index INTEGER PRIMARY KEY, encoded BLOB NOT NULL);
+CREATE TABLE members (block_index INTEGER PRIMARY KEY, encoded BLOB NOT NULL);
 CREATE TABLE votes (number INTEGER PRIMARY KEY, encoded BLOB NOT NULL);
 CREATE TABLE proposals (block_hash BLOB PRIMARY KEY, block_index INTEGER NOT NULL, encoded BLOB NOT NULL);
 CREATE TABLE waiting (number INTEGER PRIMARY KEY, certificate_id BLOB UNIQUE NOT NULL, encoded BLOB NOT NULL);
@@ -133,7 +135,13 @@ class Store:
 
     # ---- the archive ----------------------------------------------------------------------------------------
 
-    def append(self, block: Block, payloads: Iterable[Payload], finalization: Tally | None = None) -> None:
+    def append(
+        self,
+        block: Block,
+        payloads: Iterable[Payload],
+        finalization: Tally | None = None,
+        members: Members | None = None,
+    ) -> None:
         """See `Archive`. Raises `StoreError`, and then nothing has changed."""
         if block.index != self.tip_index + 1:
             raise StoreError(f"{self.path} ends at block {self.tip_index}; block {block.index} does not come next")
@@ -142,6 +150,8 @@ class Store:
             if finalization is not None:
                 kept = (block.index, encode(finalization))
                 self._connection.execute("INSERT INTO finalizations VALUES (?, ?)", kept)
+            if members is not None:
+                self._connection.execute("INSERT INTO members VALUES (?, ?)", (block.index, encode(members)))
             self._connection.execute("DELETE FROM proposals WHERE block_index <= ?", (block.index,))
             ids = [(one.id,) for one in block.certificates]
             self._connection.executemany("DELETE FROM waiting WHERE certificate_id = ?", ids)
@@ -195,6 +205,11 @@ class Store:
         asked = "SELECT encoded FROM finalizations WHERE block_index = ?"
         row = self._connection.execute(asked, (index,)).fetchone()
         return tally_codec.decode(row[0]) if row else None
+
+    def members(self, index: int) -> Members | None:
+        """See `Archive`."""
+        rows = self._select("SELECT encoded FROM members WHERE block_index = ?", (index,))
+        return members_codec.decode(rows[0][0]) if rows else None
 
     def keep_payload(self, payload: Payload) -> None:
         """See `Archive`. A payload once erased is not kept again."""

@@ -16,6 +16,7 @@ from tallystick.ledger.encoding import (
     Signature,
     encode,
 )
+from tallystick.ledger.finality import FinalHeader
 from tallystick.ledger.keys import Domain, signed_bytes
 from tallystick.ledger.params import MAX_BLOCK_CERTIFICATES, MAX_MESSAGE_BYTES, Milliseconds
 from tallystick.ledger.vote import Number, Tally, Vote
@@ -24,12 +25,12 @@ from tallystick.ledger.wallet import Wallet
 MAX_IDS: Final = 4096
 MAX_ENTRIES: Final = 8192
 MAX_RANGE_BLOCKS: Final = 256
-
+MAX_HEADERS: Final = 1024
 MAX_TALLIES: Final = 1024
+MAX_PROOFS: Final = 256
 
 Ids = Annotated[tuple[Digest, ...], Meta(max_length=MAX_IDS)]
-
-
+HeaderList = Annotated[tuple[Header, ...], Meta(max_length=MAX_HEADERS)]
 Tallies = Annotated[tuple[Tally, ...], Meta(min_length=1, max_length=MAX_TALLIES)]
 
 
@@ -79,8 +80,10 @@ class Blocks(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, t
 
     start: Index
     blocks: Annotated[tuple[Block, ...], Meta(max_length=MAX_RANGE_BLOCKS)]
+    headers: HeaderList = ()
+    """Those that follow the last block, up to the one that proves it: by votes, or by the asker's checkpoint."""
     finalization: Tally | None = None
-    """Votes of the last block's epoch that make it, and so all before it, final; the lone forger needs none."""
+    """Votes that make the last header, or else the last block, final; the lone forger needs none."""
 
 
 class PayloadRequest(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag_field="kind", tag=7):
@@ -149,6 +152,31 @@ class ProposalCertificates(Struct, frozen=True, array_like=True, forbid_unknown_
     certificates: Annotated[tuple[AnyCertificate, ...], Meta(max_length=MAX_BLOCK_CERTIFICATES)]
 
 
+class FinalizationRequest(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag_field="kind", tag=15):
+    """Asks for proof of the last blocks of epochs, from this epoch on, and of the tip."""
+
+    epoch: Number
+
+
+class Finalizations(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag_field="kind", tag=16):
+    """Answers a finalization request: the last blocks of consecutive epochs, and the tip if there is room for it."""
+
+    proofs: Annotated[tuple[FinalHeader, ...], Meta(max_length=MAX_PROOFS)]
+
+
+class HeaderRequest(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag_field="kind", tag=17):
+    """Asks for the `count` headers that end with index `last`."""
+
+    last: Index
+    count: Annotated[int, Meta(ge=1, le=MAX_HEADERS)]
+
+
+class Headers(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag_field="kind", tag=18):
+    """Answers a header request, in the order of the chain; none when the peer has none of them."""
+
+    headers: HeaderList
+
+
 Message = (
     Status
     | Certificates
@@ -164,6 +192,10 @@ Message = (
     | Proposal
     | ProposalRequest
     | ProposalCertificates
+    | FinalizationRequest
+    | Finalizations
+    | HeaderRequest
+    | Headers
 )
 
 

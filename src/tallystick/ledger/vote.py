@@ -27,7 +27,11 @@ Number = Annotated[int, Meta(ge=0, le=MAX_INDEX)]
 
 
 class Ballot(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, dict=True):
-    """What a vote says; `block_hash` is zero in a nullify vote."""
+    """What a vote says; `block_hash` is zero in a nullify vote.
+
+    `stakes_hash` is that of the stakes that count in the epoch; in a finalize vote, of those that count for the next
+    block, so that a finalization of an epoch's last block proves who the next epoch's members are.
+    """
 
     kind: Annotated[int, Meta(ge=1, le=3)]
     epoch: Number
@@ -53,12 +57,12 @@ class Vote(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, dic
     signature: Signature = UNSIGNED
 
     def conflicts_with(self, other: "Vote") -> bool:
-        """Whether no honest member signs both (rule V3): two blocks in one view, or nullify beside finalize."""
+        """Whether no honest member signs both (rule V3): two of one kind in one view, or nullify beside finalize."""
         mine, theirs = self.ballot, other.ballot
         if self.member != other.member or (mine.epoch, mine.view) != (theirs.epoch, theirs.view):
             return False
         if mine.kind == theirs.kind:
-            return mine.block_hash != theirs.block_hash
+            return mine != theirs
         return {mine.kind, theirs.kind} == {NULLIFY, FINALIZE}
 
     @property

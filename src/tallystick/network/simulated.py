@@ -21,7 +21,7 @@ from tallystick.ledger.errors import Refused
 from tallystick.ledger.genesis import Genesis
 from tallystick.ledger.keys import is_signed
 from tallystick.ledger.messages import Certificates, Entry, Message, decode_message, encode_message
-from tallystick.node.archive import Archive, MemoryArchive, answer_blocks, answer_payloads, carry_out
+from tallystick.node.archive import Archive, MemoryArchive, answer, carry_out
 from tallystick.node.events import (
     Action,
     Broadcast,
@@ -38,6 +38,8 @@ from tallystick.node.events import (
     ReportStuck,
     Send,
     SendBlocks,
+    SendFinalizations,
+    SendHeaders,
     SendPayloads,
     SetTimer,
     Timer,
@@ -46,6 +48,7 @@ from tallystick.node.events import (
 from tallystick.node.intake import Intake
 from tallystick.node.limits import Limits
 from tallystick.node.node import Node
+from tallystick.node.trail import Checkpoint
 
 _SHARED_ENTRIES = 65_536
 _LATEST = 16
@@ -79,6 +82,8 @@ class SimulatedHost:
         self.name = name
         self.archive = MemoryArchive() if archive is None else archive
         self.clock_skew_ms = 0
+        self.checkpoint: Checkpoint | None = None
+        """What its operator trusts; takes effect with the next start."""
         self.network = network
         self._make_agreement = make_agreement
         self._limits = limits
@@ -91,7 +96,7 @@ class SimulatedHost:
         """(Re)start from what the archive kept."""
         network = self.network
         self.agreement = self._make_agreement()
-        self.node = Node(network.genesis, self.agreement, self._limits, self.archive)
+        self.node = Node(network.genesis, self.agreement, self._limits, self.archive, self.checkpoint)
         self._intake = Intake(network.genesis.ledger_id, self.node, network.verify, network.decode)
         self._timers.clear()
         self._actions_left = None
@@ -152,12 +157,9 @@ class SimulatedHost:
                 network.send(self.name, str(peer), encode_message(message))
             case Broadcast(message, but):
                 network.broadcast(self.name, encode_message(message), but)
-            case SendBlocks(peer):
-                answer: Message = answer_blocks(self.archive, action, limits.answer_bytes)
-                network.send(self.name, str(peer), encode_message(answer))
-            case SendPayloads(peer):
-                answer = answer_payloads(self.archive, action, limits.answer_bytes)
-                network.send(self.name, str(peer), encode_message(answer))
+            case SendBlocks(peer) | SendFinalizations(peer) | SendHeaders(peer) | SendPayloads(peer):
+                reply = answer(self.archive, action, limits.answer_bytes)
+                network.send(self.name, str(peer), encode_message(reply))
             case SetTimer(timer, at_ms):
                 self._timers[timer] = at_ms
                 network.at(at_ms - self.clock_skew_ms, lambda: self.fire(timer, at_ms))

@@ -1,14 +1,17 @@
 """What a host keeps for a node: its copy of the chain, and the payloads beside it."""
 
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Protocol
 
-from tallystick.ledger.block import Block
+from tallystick.ledger.block import Block, Header
 from tallystick.ledger.certificate import AnyCertificate, Payload
 from tallystick.ledger.encoding import encode
-from tallystick.ledger.messages import Blocks, Entry, Payloads
+from tallystick.ledger.finality import FinalHeader, Members
+from tallystick.ledger.messages import MAX_HEADERS, Blocks, Entry, Finalizations, Headers, Message, Payloads
 from tallystick.ledger.vote import Tally, Vote
 from tallystick.node.events import (
+    Answer,
     ArchiveChange,
     ErasePayload,
     ForgetCertificate,
@@ -17,6 +20,8 @@ from tallystick.node.events import (
     PersistPayload,
     PersistVotes,
     SendBlocks,
+    SendFinalizations,
+    SendHeaders,
     SendPayloads,
 )
 
@@ -24,8 +29,14 @@ from tallystick.node.events import (
 class Archive(Protocol):
     """The kept chain, in memory or on disk. Block 0 is derived from the genesis, so it is not kept."""
 
-    def append(self, block: Block, payloads: Iterable[Payload], finalization: Tally | None = None) -> None:
-        """Keep the next block, its payloads and its finalization, durably and all at once."""
+    def append(
+        self,
+        block: Block,
+        payloads: Iterable[Payload],
+        finalization: Tally | None = None,
+        members: Members | None = None,
+    ) -> None:
+        """Keep the next block and what belongs to it (see `PersistBlock`), durably and all at once."""
 
     def keep_certificate(self, entry: Entry) -> None:
         """Keep a certificate, and its payload, until a block with it is appended."""
@@ -47,6 +58,9 @@ class Archive(Protocol):
 
     def finalization(self, index: int) -> Tally | None:
         """The finalization kept with a block."""
+
+    def members(self, index: int) -> Members | None:
+        """The members kept with a block."""
 
     def keep_payload(self, payload: Payload) -> None:
         """Keep a payload that came later."""
@@ -84,6 +98,7 @@ class MemoryArchive:
         self._finalizations: dict[int, Tally] = {}
         self._votes: list[Vote] = []
         self._proposals: dict[bytes, Block] = {}
+        self._members: dict[int, Members] = {}
         self._waiting: dict[bytes, AnyCertificate] = {}
 
     def keep_certificate(self, entry: Entry) -> None:
@@ -119,9 +134,21 @@ class MemoryArchive:
         """See `Archive`."""
         return self._finalizations.get(index)
 
-    def append(self, block: Block, payloads: Iterable[Payload], finalization: Tally | None = None) -> None:
+    def members(self, index: int) -> Members | None:
+        """See `Archive`."""
+        return self._members.get(index)
+
+    def append(
+        self,
+        block: Block,
+        payloads: Iterable[Payload],
+        finalization: Tally | None = None,
+        members: Members | None = None,
+    ) -> None:
         """See `Archive`."""
         self._blocks.append(block)
+        if members is not None:
+            self._members[block.index] = members
         if finalization is not None:
             self._finalizations[block.index] = finalization
         self._proposals.pop(block.hash, None)
@@ -156,8 +183,8 @@ class MemoryArchive:
 def carry_out(change: ArchiveChange, archive: Archive) -> None:
     """Keep or forget what the node asks for; it is durable on return."""
     match change:
-        case PersistBlock(block, payloads, finalization):
-            archive.append(block, payloads, finalization)
+        case PersistBlock(block, payloads, finalization, members):
+            archive.append(block, payloads, finalization, members)
         case PersistVotes(tally, block):
             archive.keep_votes(tally, block)
         case PersistCertificate(entry):
@@ -170,27 +197,59 @@ def carry_out(change: ArchiveChange, archive: Archive) -> None:
             archive.erase_payload(payload_hash)
 
 
-def answer_blocks(archive: Archive, asked: SendBlocks, most_bytes: int) -> Blocks:
-    """The answer to a block request: what is kept of the range, near `most_bytes` (the first block may exceed it).
+def answer(archive: Archive, asked: Answer, most_bytes: int) -> Message:
+    """What a peer asked for, of what is kept, near `most_bytes` (the first item may exceed it)."""
+    match asked:
+        case SendBlocks():
+            return answer_blocks(archive, asked, most_bytes)
+        case SendPayloads():
+            return _answer_payloads(archive, asked, most_bytes)
+        case SendFinalizations():
+            return _answer_finalizations(archive, asked, most_bytes)
+        case SendHeaders(_, last, count):
+            blocks = islice(archive.blocks(max(1, last - count + 1)), min(count, last))
+            return Headers(tuple(block.header for block in blocks))
 
-    Where blocks have finalizations, the answer ends with the last block of the range that has one.
-    """
+
+def answer_blocks(archive: Archive, asked: SendBlocks, most_bytes: int) -> Blocks:
+    """Blocks, then headers to where a finalization is; if none follows, as far as the last one in the range."""
     chosen: list[Block] = []
-    size = 0
+    headers: list[Header] = []
+    size, end = 0, asked.start + asked.count - 1
     for block in archive.blocks(asked.start) if asked.start else ():
         size += len(block.encoded)
-        if len(chosen) == asked.count or (chosen and size > most_bytes):
+        if block.index <= end and not headers and (not chosen or size <= most_bytes):
+            chosen.append(block)
+        elif asked.is_proven and len(headers) < MAX_HEADERS:
+            headers.append(block.header)
+        else:
             break
-        chosen.append(block)
+        finalization = archive.finalization(block.index) if asked.is_proven and block.index >= end else None
+        if finalization is not None:
+            return Blocks(asked.start, tuple(chosen), tuple(headers), finalization)
     for count in range(len(chosen), 0, -1):
         finalization = archive.finalization(asked.start + count - 1)
         if finalization is not None:
-            return Blocks(asked.start, tuple(chosen[:count]), finalization)
-    return Blocks(asked.start, tuple(chosen))
+            return Blocks(asked.start, tuple(chosen[:count]), (), finalization)
+    return Blocks(asked.start, tuple(chosen), tuple(headers))
 
 
-def answer_payloads(archive: Archive, asked: SendPayloads, most_bytes: int) -> Payloads:
-    """The answer to a payload request: those at hand, near `most_bytes` (the first may exceed it)."""
+def _answer_finalizations(archive: Archive, asked: SendFinalizations, most_bytes: int) -> Finalizations:
+    proofs: list[FinalHeader] = []
+    size = 0
+    for index in asked.indexes:
+        finalization, block = archive.finalization(index), next(archive.blocks(index), None)
+        if finalization is None or block is None:
+            break
+        proof = FinalHeader(block.header, finalization, archive.members(index))
+        size += len(encode(proof))
+        if proofs and size > most_bytes:
+            break
+        proofs.append(proof)
+    return Finalizations(tuple(proofs))
+
+
+def _answer_payloads(archive: Archive, asked: SendPayloads, most_bytes: int) -> Payloads:
     chosen: list[Payload] = []
     size = 0
     for payload_hash in asked.hashes:

@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
 
-from tallystick.consensus.agreement import Cast, Finalized, Holds, Keep, Lacks, Repeat
+from tallystick.consensus.agreement import Cast, Drifted, Finalized, Holds, Keep, Lacks, Repeat
 from tallystick.consensus.simplex import Simplex
 from tallystick.ledger.block import Block, certificates_hash
 from tallystick.ledger.blockchain import Blockchain, State
 from tallystick.ledger.certificate import AnyCertificate, Evidence, StakingOperation, issue_evidence
-from tallystick.ledger.errors import Refused
+from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.messages import (
     MAX_IDS,
     Proposal,
@@ -22,9 +22,9 @@ from tallystick.ledger.messages import (
     sign_standing,
 )
 from tallystick.ledger.params import Params
-from tallystick.ledger.vote import Tally, Vote, tally_of
+from tallystick.ledger.vote import Ballot, Tally, Vote, tally_of
 from tallystick.node.certificate_box import CertificateBox
-from tallystick.node.events import Action, Broadcast, Peer, PersistVotes, ReportStuck, Send
+from tallystick.node.events import Action, Broadcast, Peer, PersistVotes, ReportRefused, ReportStuck, Send
 
 _PARTIAL_PROPOSALS: Final = 32
 _STANDINGS_ASKED: Final = 64
@@ -122,12 +122,14 @@ class Council:
                         self.moved(output.finalization)
                     case Lacks(block_hash):
                         self._ask_for(block_hash, now_ms, actions)
+                    case Drifted(ballot):
+                        actions.append(ReportRefused(_drift(ballot), None))
                     case Repeat():
                         actions.append(Broadcast(self.ask_standing(now_ms)))
                         actions.append(self._explain(now_ms))
                         if tallies := tuple(self.simplex.standing()):
                             actions.append(Broadcast(Votes(tallies)))
-            if all(isinstance(output, Lacks | Repeat) for output in outputs):
+            if all(isinstance(output, Drifted | Lacks | Repeat) for output in outputs):
                 break
         return self.simplex.wake_ms(now_ms, self._waiting)
 
@@ -257,6 +259,12 @@ class Council:
         wanted = set(request.ids)
         certificates = tuple(one for one in block.certificates if one.id in wanted)
         actions.append(Send(peer, ProposalCertificates(request.block_hash, certificates)))
+
+
+def _drift(ballot: Ballot) -> Refused:
+    voted = f"more than 2/3 of the stake voted that they are {ballot.stakes_hash.hex()[:16]}…"
+    advice = "stop this node, and let it fetch the chain anew with the software that the others run"
+    return Refused(Rule.V5, f"block {ballot.block_hash.hex()[:16]}… leads to other stakes here; {voted}; {advice}")
 
 
 def _proposal_of(block: Block) -> Proposal:

@@ -12,6 +12,7 @@ from msgspec import Struct
 from tallystick.ledger.block import Block
 from tallystick.ledger.certificate import AnyCertificate, Payload
 from tallystick.ledger.errors import Refused
+from tallystick.ledger.finality import Members
 from tallystick.ledger.messages import Entry, Message
 from tallystick.ledger.vote import Tally
 
@@ -94,6 +95,8 @@ class PersistBlock(Struct, frozen=True):
     payloads: tuple[Payload, ...]
     finalization: Tally | None = None
     """The votes that made it final, unless a later block's did; the lone forger needs none."""
+    members: Members | None = None
+    """Those of the epoch that it begins, if they are others than before, or have other stakes."""
 
 
 class PersistVotes(Struct, frozen=True):
@@ -145,10 +148,29 @@ class Broadcast(Struct, frozen=True):
 
 
 class SendBlocks(Struct, frozen=True):
-    """Answer a block request from the kept chain: at most `count` blocks from `start`, near the answer bound."""
+    """Answer a block request from the kept chain: at most `count` blocks from `start`, near the answer bound.
+
+    With `is_proven`, headers follow the blocks to the end of the range, and on to the next finalization.
+    """
 
     peer: Peer
     start: int
+    count: int
+    is_proven: bool
+
+
+class SendFinalizations(Struct, frozen=True):
+    """Answer a finalization request with what is kept of these blocks, near the answer bound."""
+
+    peer: Peer
+    indexes: tuple[int, ...]
+
+
+class SendHeaders(Struct, frozen=True):
+    """Answer a header request from the kept chain: the `count` headers that end with index `last`."""
+
+    peer: Peer
+    last: int
     count: int
 
 
@@ -206,12 +228,14 @@ class ReportRefused(Struct, frozen=True):
 
 ArchiveChange = PersistBlock | PersistCertificate | ForgetCertificate | PersistPayload | PersistVotes | ErasePayload
 
+Answer = SendBlocks | SendFinalizations | SendHeaders | SendPayloads
+"""What the host answers from what it keeps."""
+
 Action = (
     ArchiveChange
     | Send
     | Broadcast
-    | SendBlocks
-    | SendPayloads
+    | Answer
     | SetTimer
     | Disconnect
     | ReportAccepted

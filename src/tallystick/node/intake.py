@@ -22,6 +22,7 @@ from tallystick.ledger.messages import (
     Blocks,
     Certificates,
     Entry,
+    Finalizations,
     Message,
     NewBlock,
     Proposal,
@@ -119,7 +120,7 @@ class Intake:
         match message:
             case NewBlock(block):
                 self.check_block(block)
-            case Blocks(_, blocks, finalization):
+            case Blocks(_, blocks, _, finalization):
                 self._check_votes([finalization] if finalization else [])
                 for block in blocks:
                     self.check_block(block)
@@ -134,6 +135,8 @@ class Intake:
                     raise Refused(Rule.B10, "the proposal is for another ledger")
                 if not self._verify(header.signed_bytes(), signature, header.forger):
                     raise Refused(Rule.B3, f"proposal {header.index}: the signature is not its forger's")
+            case Finalizations(proofs):
+                self._check_votes(one.finalization for one in proofs)
             case ProposalCertificates(_, certificates):
                 for certificate in certificates:
                     self._check_signature(certificate)

@@ -4,26 +4,25 @@ No clock, no randomness, no I/O. The simulator, the course and the real host dri
 """
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Final
 
 from tallystick.consensus.agreement import Finalized, Turns
 from tallystick.consensus.simplex import Simplex
 from tallystick.ledger.block import Block
-from tallystick.ledger.blockchain import Blockchain, State, check_follows
+from tallystick.ledger.blockchain import Blockchain, State
 from tallystick.ledger.certificate import AnyCertificate, Evidence, Payload
 from tallystick.ledger.errors import BLAMES_THE_PEER, Refused, Rule
+from tallystick.ledger.finality import Members, check_final
 from tallystick.ledger.genesis import Genesis
 from tallystick.ledger.messages import (
     MAX_IDS,
-    BlockRequest,
     Blocks,
     CertificateRequest,
     Certificates,
     Entry,
-    Message,
+    Finalizations,
+    Headers,
     NewBlock,
-    PayloadRequest,
     Payloads,
     Proposal,
     ProposalCertificates,
@@ -34,6 +33,7 @@ from tallystick.ledger.messages import (
     Votes,
 )
 from tallystick.ledger.vote import Tally
+from tallystick.node.answers import Answers
 from tallystick.node.archive import Archive, lacking
 from tallystick.node.certificate_box import CertificateBox
 from tallystick.node.council import Council
@@ -58,19 +58,17 @@ from tallystick.node.events import (
     ReportBlock,
     ReportRefused,
     Send,
-    SendBlocks,
-    SendPayloads,
     SetTimer,
     Timer,
     TimerFired,
 )
-from tallystick.node.gossip import Gossip, batched
-from tallystick.node.limits import Allowance, Limits
+from tallystick.node.gossip import Gossip
+from tallystick.node.limits import Limits
 from tallystick.node.payload_search import PayloadSearch
-from tallystick.node.sync import Sync
+from tallystick.node.sync import SetAside, Sync
+from tallystick.node.trail import Checkpoint, Trail
 
 _RECENT_BLOCKS: Final = 256
-_ALLOWANCES: Final = 4096
 
 
 class Node:
@@ -82,19 +80,27 @@ class Node:
         agreement: Turns | Simplex,
         limits: Limits | None = None,
         archive: Archive | None = None,
+        checkpoint: Checkpoint | None = None,
     ) -> None:
+        """Raise `Refused` (V4) when the kept chain does not hold the trusted checkpoint (Simplex only)."""
         self.limits = limits or Limits()
         self.chain = Blockchain(genesis, agreement.check_forger)
         self._recent: dict[bytes, None] = {self.chain.state.tip.hash: None}
         for block in archive.blocks() if archive else ():
+            if checkpoint is not None and block.index == checkpoint.index and block.hash != checkpoint.hash:
+                raise Refused(Rule.V4, f"the kept block {block.index} is {block.hash.hex()[:16]}…, another one")
             self.chain.append(block, None)
             self._remember(block)
         self.box = CertificateBox(self.limits, self.state.stakes, self.state.index + 1)
         self._lone = None if isinstance(agreement, Simplex) else agreement
         self._gossip = Gossip(self.limits)
-        # Ranges of final blocks are taken one after the other: each is proven by the state before it.
-        self._sync = Sync(replace(self.limits, requests_in_flight=1) if isinstance(agreement, Simplex) else self.limits)
-        self._allowances: dict[Peer, Allowance] = {}
+        self._epoch = self.state.epoch
+        self._trail: Trail | None = None
+        if isinstance(agreement, Simplex):
+            epoch_blocks = genesis.params.epoch_blocks
+            self._trail = Trail(self.state, epoch_blocks, self.limits.range_blocks, checkpoint)
+        self._sync = Sync(self.limits, self._trail)
+        self._answers = Answers(self.limits, self.box, genesis.params.epoch_blocks if self._trail else None)
         self._search = PayloadSearch(self.limits, lacking(archive) if archive else ())
         self._erased = set(archive.erased()) if archive else set()
         self._timers: dict[Timer, int] = {}
@@ -199,10 +205,10 @@ class Node:
                 pass
             case Certificates(entries):
                 self._on_entries(now_ms, peer, entries, actions)
-            case Votes() | Standing() | Proposal() | ProposalCertificates():
-                if self._council is not None:
-                    self._council.receive(now_ms, peer, checked.message, actions)
-                    self._maybe_forge(now_ms, actions)
+            case Votes() | Standing() | Proposal() | ProposalCertificates() as said:
+                self._on_said(now_ms, peer, said, actions)
+            case Finalizations() | Headers():
+                self._on_proof(now_ms, peer, checked.message, actions)
             case NewBlock(block):
                 self._on_new_block(now_ms, peer, block, actions)
             case Blocks():
@@ -211,8 +217,11 @@ class Node:
                 self._on_status(now_ms, peer, checked.message, actions)
             case Payloads(payloads):
                 self._on_payloads(now_ms, peer, payloads, actions)
+            case StandingRequest() | ProposalRequest() as request if self._council is not None:
+                if self._answers.admits(now_ms, peer, actions):
+                    self._council.answer(peer, request, actions)
             case request:
-                self._on_request(now_ms, peer, request, actions)
+                self._answers.answer(now_ms, peer, request, self.state, actions)
 
     # ---- certificates -----------------------------------------------------------------------------------------
 
@@ -265,7 +274,8 @@ class Node:
     def _maybe_forge(self, now_ms: int, actions: list[Action]) -> None:
         """Forge while there is enough to forge and the turn is ours; or take the steps that agreement wants taken."""
         if self._council is not None:
-            return self._set_timer(Timer.AGREE, self._council.step(now_ms, actions), actions)
+            wake_ms = self._council.step(now_ms, actions) if self._has_a_say else None
+            return self._set_timer(Timer.AGREE, wake_ms, actions)
         while self._lone is not None and self._is_due(self._lone, now_ms, actions):
             certificates = self.box.first(self.chain.genesis.params.max_block_certificates)
             block = self._lone.forge(now_ms, self.state, certificates)
@@ -279,6 +289,18 @@ class Node:
             self._has_news(now_ms, actions)
             self._ask_for_more(now_ms, actions)
         return None
+
+    @property
+    def _has_a_say(self) -> bool:
+        """Whether votes count here yet: below a trusted checkpoint, keys sold since could make up another history."""
+        return self._trail is None or not self._trail.is_below_checkpoint
+
+    def _on_said(
+        self, now_ms: int, peer: Peer, said: Votes | Standing | Proposal | ProposalCertificates, actions: list[Action]
+    ) -> None:
+        if self._council is not None and self._has_a_say:
+            self._council.receive(now_ms, peer, said, actions)
+            self._maybe_forge(now_ms, actions)
 
     def _is_due(self, lone: Turns, now_ms: int, actions: list[Action]) -> bool:
         """Whether to forge now; if it is only a matter of time, sets the timer."""
@@ -306,8 +328,8 @@ class Node:
             return self._refuse(peer, Refused(Rule.V2, f"block {block.index} comes without a finalization"), actions)
         self._sync.heard_tip(peer, block.index)
         if block.index > self.state.index + 1:
-            self._set_aside(peer, block, actions)
-        elif not self.knows_block(block.hash) and self._try_block(now_ms, peer, block, actions):
+            self._set_aside(peer, SetAside(block, None), actions)
+        elif not self.knows_block(block.hash) and self._try_block(now_ms, peer, SetAside(block, None), actions):
             actions.append(Broadcast(NewBlock(block), but=peer))
             self._after_blocks(now_ms, actions)
         return self._ask_for_more(now_ms, actions)
@@ -319,14 +341,14 @@ class Node:
             return self._refuse(peer, Refused(Rule.N4, f"blocks from {start} on were asked for, others came"), actions)
         if not self._sync.answered(peer, start, len(blocks), now_ms):
             return None  # an answer that comes after its time, or twice
+        if self._trail is not None:
+            return self._on_range(now_ms, peer, answer, self._trail, actions)
         added = False
-        if self._council is not None:
-            added, blocks = self._adopt(now_ms, peer, answer, actions), ()
         for block in blocks:
             if block.index > self.state.index + 1:
-                self._set_aside(peer, block, actions)
+                self._set_aside(peer, SetAside(block, None), actions)
             elif block.index == self.state.index + 1:
-                if not self._try_block(now_ms, peer, block, actions):
+                if not self._try_block(now_ms, peer, SetAside(block, None), actions):
                     break  # the rest stands on this one
                 added = True
         if added:
@@ -334,25 +356,41 @@ class Node:
         self._ask_for_more(now_ms, actions)
         return None
 
-    def _adopt(self, now_ms: int, peer: Peer, answer: Blocks, actions: list[Action]) -> bool:
-        """Add final blocks that a peer sent: the last one's finalization covers all that it descends from."""
-        council, blocks = self._council, answer.blocks
-        if council is None or not blocks or answer.start != self.state.index + 1:
-            return False
+    def _on_range(self, now_ms: int, peer: Peer, answer: Blocks, trail: Trail, actions: list[Action]) -> None:
+        """Blocks that were asked for: those proven to be final wait for their turn, and perhaps it has come."""
+        if answer.blocks:
+            try:
+                trail.check(answer.blocks, answer.headers, answer.finalization)
+            except Refused as refused:
+                self._sync.distrust(peer, now_ms)
+                self._refuse(peer, refused, actions)
+            else:
+                for block in answer.blocks:
+                    is_proven = block is answer.blocks[-1] and not answer.headers
+                    if block.index > self.state.index:
+                        self._set_aside(peer, SetAside(block, answer.finalization if is_proven else None), actions)
+                self._after_blocks(now_ms, actions)
+        self._ask_for_more(now_ms, actions)
+
+    def _on_proof(self, now_ms: int, peer: Peer, proof: Finalizations | Headers, actions: list[Action]) -> None:
+        """What a peer was asked to prove of the chain ahead; where its proof ends, its claims end too."""
+        if self._trail is None or not self._sync.proof_answered(peer):
+            return
+        horizon = self._trail.horizon
         try:
-            parent = self.state.tip
-            for block in blocks:
-                check_follows(block.header, parent)
-                parent = block.header
-            council.simplex.check_final(self.state, blocks[-1], answer.finalization)
-            for block in blocks:
-                self.chain.append(block, None)
-                self._settle(block, peer, answer.finalization if block is blocks[-1] else None, actions)
+            if isinstance(proof, Headers):
+                is_done, proven = bool(proof.headers), horizon
+                self._trail.pin(proof.headers)
+            else:
+                proven = self._trail.extend(proof.proofs)
+                is_done = self._trail.horizon > horizon and proven == self._trail.horizon
         except Refused as refused:
             self._sync.distrust(peer, now_ms)
             self._refuse(peer, refused, actions)
-        council.moved(answer.finalization)
-        return self.state.index >= answer.start
+        else:
+            if not is_done:
+                self._sync.proved(peer, max(proven, horizon))
+        self._ask_for_more(now_ms, actions)
 
     def _on_finalized(self, now_ms: int, finalized: Finalized, actions: list[Action]) -> None:
         for block, state in zip(finalized.blocks, finalized.states, strict=True):
@@ -365,9 +403,12 @@ class Node:
     def _accuse(self, now_ms: int, evidence: Evidence, actions: list[Action]) -> None:
         self._on_entries(now_ms, None, [Entry(evidence)], actions)
 
-    def _try_block(self, now_ms: int, peer: Peer, block: Block, actions: list[Action]) -> bool:
+    def _try_block(self, now_ms: int, peer: Peer, aside: SetAside, actions: list[Action]) -> bool:
         try:
-            self._add_block(now_ms, peer, block, actions)
+            if self._trail is None:
+                self._add_block(now_ms, peer, aside.block, actions)
+            else:
+                self._add_final(peer, aside, actions)
         except Refused as refused:
             self._sync.distrust(peer, now_ms)
             self._refuse(peer, refused, actions)
@@ -379,12 +420,26 @@ class Node:
         self.chain.append(block, now_ms)
         self._settle(block, peer, None, actions)
 
+    def _add_final(self, peer: Peer, aside: SetAside, actions: list[Action]) -> None:
+        """Publish a block that the trail proved. Raises `Refused`, V5 too: it leads to other stakes than voters saw."""
+        block, finalization = aside
+        state = self.chain.after(block, None)
+        if finalization is not None:
+            try:
+                check_final(self.state.epoch, block.header, finalization, state.epoch.hash)
+            except Refused as refused:
+                raise Refused(Rule.V5, refused.reason) from None
+        self.chain.publish(block, state)
+        self._settle(block, peer, finalization, actions)
+
     def _settle(self, block: Block, peer: Peer | None, finalization: Tally | None, actions: list[Action]) -> None:
         """A block was published: it is kept and told of, and its certificates leave the box."""
         self._remember(block)
         payloads, left = self.box.settle(block.certificates, self.state.stakes, block.index + 1)
         self._sync.added(block.index)
-        actions.append(PersistBlock(block, tuple(payloads.values()), finalization))
+        actions.append(PersistBlock(block, tuple(payloads.values()), finalization, self._new_members()))
+        if self._trail is not None:
+            self._trail.moved(self.state)
         is_own = self._council.member == block.header.forger if self._council else peer is None
         actions.append(ReportBlock(block, forged_here=is_own))
         for certificate_id, refused in left:
@@ -393,21 +448,29 @@ class Node:
             self._search.connected(peer)
         self._want_payloads(block, payloads)
 
+    def _new_members(self) -> Members | None:
+        """Who votes from the next block on, if that is other than before."""
+        before, self._epoch = self._epoch, self.state.epoch
+        return self._epoch.members if self._trail is not None and self._epoch.hash != before.hash else None
+
     def _after_blocks(self, now_ms: int, actions: list[Action]) -> None:
-        """The tip moved: set-aside blocks get their turn, one after the other, and perhaps it is ours to forge."""
+        """Set-aside blocks get their turn, one after the other, and perhaps it is ours to forge."""
+        finalization = None
         while candidates := self._sync.take(self.state.index + 1):
             index = self.state.index
-            for peer, block in candidates:
-                if self.state.index == index:
-                    self._try_block(now_ms, peer, block, actions)
+            for peer, aside in candidates:
+                if self.state.index == index and self._try_block(now_ms, peer, aside, actions):
+                    finalization = aside.finalization
             if self.state.index == index:
                 break
+        if self._council is not None:
+            self._council.moved(finalization)
         self._maybe_forge(now_ms, actions)
         self._has_news(now_ms, actions)
 
-    def _set_aside(self, peer: Peer, block: Block, actions: list[Action]) -> None:
+    def _set_aside(self, peer: Peer, aside: SetAside, actions: list[Action]) -> None:
         try:
-            self._sync.set_aside(peer, block)
+            self._sync.set_aside(peer, aside)
         except Refused as refused:
             self._refuse(peer, refused, actions)
 
@@ -449,39 +512,10 @@ class Node:
         lacking = tuple(one for one in status.waiting if one not in self.box and self.chain.place_of(one) is None)
         if asking := self._gossip.to_ask(lacking, now_ms):
             actions.append(Send(peer, CertificateRequest(asking)))
-        if status.tip_index < self.state.index and self._may_ask(now_ms, peer):
+        if status.tip_index < self.state.index and self._answers.may_ask(now_ms, peer):
             actions.append(Send(peer, self._status()))
         self._ask_for_more(now_ms, actions)
         return None
-
-    def _on_request(self, now_ms: int, peer: Peer, request: Message, actions: list[Action]) -> None:
-        if not self._may_ask(now_ms, peer):
-            rate = self.limits.requests_per_second
-            return self._refuse(peer, Refused(Rule.N3, f"more than {rate} requests a second"), actions)
-        match request:
-            case BlockRequest(start, count):
-                actions.append(SendBlocks(peer, start, min(count, self._left_of_epoch(start))))
-            case CertificateRequest(ids):
-                entries = [entry for one in dict.fromkeys(ids) if (entry := self.box.get(one))]
-                for batch in batched(entries, self.limits.answer_bytes)[:1]:
-                    actions.append(Send(peer, Certificates(batch)))
-            case PayloadRequest(hashes):
-                actions.append(SendPayloads(peer, hashes))
-            case StandingRequest() | ProposalRequest():
-                if self._council is not None:
-                    self._council.answer(peer, request, actions)
-        return None
-
-    def _left_of_epoch(self, start: int) -> int:
-        """Blocks from this index to the end of its epoch: whoever asks can judge no finalization beyond."""
-        return -start % self.chain.genesis.params.epoch_blocks + 1
-
-    def _may_ask(self, now_ms: int, peer: Peer) -> bool:
-        if peer not in self._allowances:  # kept while a peer is away, or it could renew it by connecting again
-            self._allowances[peer] = Allowance(self.limits.requests_per_second)
-            if len(self._allowances) > _ALLOWANCES:
-                del self._allowances[next(iter(self._allowances))]
-        return self._allowances[peer].take(now_ms)
 
     def _refuse(self, peer: Peer | None, refused: Refused, actions: list[Action]) -> None:
         actions.append(ReportRefused(refused, peer))

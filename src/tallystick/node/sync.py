@@ -1,17 +1,29 @@
-"""Catching up: blocks that came early, and asking for those that are missing, range by range, from several peers."""
+"""Catching up: blocks that came early, and asking for those that are missing, range by range, from several peers.
+
+With a `Trail` (Simplex), proof comes first, and only what can be judged on arrival is asked for.
+"""
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from tallystick.ledger.block import Block
 from tallystick.ledger.errors import Refused, Rule
-from tallystick.ledger.messages import BlockRequest
+from tallystick.ledger.messages import BlockRequest, HeaderRequest
+from tallystick.ledger.vote import Tally
 from tallystick.node.events import Peer, Send
 from tallystick.node.limits import Limits
+from tallystick.node.trail import Trail
 
 _PATIENCE: Final = 5
 """Requests in a row that a peer may leave unanswered before its tip counts for nothing until it tells it again."""
+
+
+class SetAside(NamedTuple):
+    """A block that came early, and the votes that make it final, if it came with them."""
+
+    block: Block
+    finalization: Tally | None
 
 
 @dataclass
@@ -21,7 +33,7 @@ class _Share:
     tip_index: int = 0
     stalls: int = 0
     distrusted_until_ms: int = 0
-    blocks: dict[int, Block] = field(default_factory=dict)
+    blocks: dict[int, SetAside] = field(default_factory=dict)
     size_bytes: int = 0
 
 
@@ -39,8 +51,10 @@ class _Request:
 class Sync:
     """A lying or stalling peer costs time, never a wrong block: what arrives is checked when its turn comes."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, trail: Trail | None = None) -> None:
         self._limits = limits
+        self._trail = trail
+        self._proof_request: _Request | None = None
         self._shares: dict[Peer, _Share] = {}
         self._requests: list[_Request] = []
         self._aside: Counter[int] = Counter()
@@ -52,7 +66,7 @@ class Sync:
 
     def deadline_ms(self) -> int | None:
         """When the first request under way runs out of time; `None`: nothing was asked."""
-        return min((request.deadline_ms for request in self._requests), default=None)
+        return min((request.deadline_ms for request in self._under_way()), default=None)
 
     def is_behind(self, tip_index: int, now_ms: int) -> bool:
         """Whether a peer that has let nobody wait so far, and is not distrusted, says its chain is longer."""
@@ -78,18 +92,33 @@ class Sync:
                 self._drop(share, index)
             del self._shares[peer]
         self._requests = [request for request in self._requests if request.peer != peer]
+        self.proof_answered(peer)
 
-    def set_aside(self, peer: Peer, block: Block) -> None:
+    def proof_answered(self, peer: Peer) -> bool:
+        """Whether proof (finalizations, or headers) was asked of the peer; then the request is over."""
+        if self._proof_request is None or self._proof_request.peer != peer:
+            return False
+        self._proof_request = None
+        return True
+
+    def proved(self, peer: Peer, index: int) -> None:
+        """The peer proved its chain up to this index, and no more: what else it claimed counts for nothing."""
+        share = self._shares.get(peer)
+        if share is not None:
+            share.tip_index, share.stalls = min(share.tip_index, index), 0
+
+    def set_aside(self, peer: Peer, aside: SetAside) -> None:
         """Keep an early block on its sender's account.
 
         Raises `Refused` (N2) when the account is full and this block is the one furthest off: a peer's far blocks
         make way for its nearer ones, never another peer's.
         """
+        block = aside.block
         self.heard_tip(peer, block.index)
         share, limits = self._shares[peer], self._limits
         replaced = share.blocks.get(block.index)
         count = len(share.blocks) + (replaced is None)
-        size_bytes = share.size_bytes + len(block.encoded) - (len(replaced.encoded) if replaced else 0)
+        size_bytes = share.size_bytes + len(block.encoded) - (len(replaced.block.encoded) if replaced else 0)
         making_way: set[int] = set()
         while count > limits.set_aside_blocks_per_peer or size_bytes > limits.set_aside_bytes_per_peer:
             furthest = max(share.blocks.keys() - making_way, default=0)
@@ -97,19 +126,19 @@ class Sync:
                 raise Refused(Rule.N2, f"block {block.index} is not set aside: the share of its sender is full")
             making_way.add(furthest)
             count -= 1
-            size_bytes -= len(share.blocks[furthest].encoded)
+            size_bytes -= len(share.blocks[furthest].block.encoded)
         for index in (*making_way, block.index):
             self._drop(share, index)
-        share.blocks[block.index] = block
+        share.blocks[block.index] = aside
         share.size_bytes += len(block.encoded)
         self._aside[block.index] += 1
 
-    def take(self, index: int) -> list[tuple[Peer, Block]]:
+    def take(self, index: int) -> list[tuple[Peer, SetAside]]:
         """The set-aside blocks for this index, one a peer at most; they leave."""
         if index not in self._aside:
             return []
         taken = [(peer, self._drop(share, index)) for peer, share in self._shares.items()]
-        return [(peer, block) for peer, block in taken if block is not None]
+        return [(peer, one) for peer, one in taken if one is not None]
 
     def added(self, index: int) -> None:
         """The chain reached this index: rivals set aside for it go, and requests answered by it are over."""
@@ -146,8 +175,10 @@ class Sync:
 
     def expire(self, now_ms: int) -> bool:
         """Give up requests whose time has run out. Returns whether a peer's tip counts for nothing from now on."""
-        late = [request for request in self._requests if request.deadline_ms <= now_ms]
+        late = [request for request in self._under_way() if request.deadline_ms <= now_ms]
         self._requests = [request for request in self._requests if request.deadline_ms > now_ms]
+        if self._proof_request in late:
+            self._proof_request = None
         lost_a_peer = False
         for request in late:
             share = self._shares[request.peer]
@@ -159,10 +190,12 @@ class Sync:
 
     def ask(self, tip_index: int, now_ms: int) -> list[Send]:
         """Requests for the nearest missing ranges, as many as may be under way, spread over peers that have them."""
-        limits, sends = self._limits, []
+        limits = self._limits
         window_end = tip_index + limits.requests_in_flight * limits.range_blocks
         trusted = {peer: share for peer, share in self._shares.items() if share.distrusted_until_ms <= now_ms}
-        highest = min(window_end, max((share.tip_index for share in trusted.values()), default=0))
+        claimed = max((share.tip_index for share in trusted.values()), default=0)
+        sends = self._ask_for_proof(trusted, claimed, now_ms)
+        highest = min(window_end, claimed, self._trail.horizon if self._trail else claimed)
         start = tip_index + 1
         while len(self._requests) < limits.requests_in_flight:
             while start <= highest and self._is_coming(start):
@@ -171,13 +204,29 @@ class Sync:
             if peer is None:
                 break
             end = start + 1
-            last = min(highest, trusted[peer].tip_index, start + limits.range_blocks - 1)
+            range_end = self._trail.range_end(start) if self._trail else start + limits.range_blocks - 1
+            last = min(highest, trusted[peer].tip_index, range_end)
             while end <= last and not self._is_coming(end):
                 end += 1
             self._requests.append(_Request(peer, start, end - start, now_ms + limits.request_timeout_ms))
             sends.append(Send(peer, BlockRequest(start, end - start)))
             start = end
         return sends
+
+    def _ask_for_proof(self, trusted: dict[Peer, _Share], claimed: int, now_ms: int) -> list[Send]:
+        """One question at a time, to a peer that claims to know more than is proven."""
+        question = self._trail.question(claimed) if self._trail and self._proof_request is None else None
+        if self._trail is None or question is None:
+            return []
+        needed = question.last if isinstance(question, HeaderRequest) else self._trail.horizon + 1
+        peer = self._best_peer(trusted, needed)
+        if peer is None:
+            return []
+        self._proof_request = _Request(peer, needed, 1, now_ms + self._limits.request_timeout_ms)
+        return [Send(peer, question)]
+
+    def _under_way(self) -> list[_Request]:
+        return self._requests + ([self._proof_request] if self._proof_request else [])
 
     def _is_coming(self, index: int) -> bool:
         return index in self._aside or any(request.covers(index) for request in self._requests)
@@ -188,11 +237,11 @@ class Sync:
         able = [(share.stalls, busy[peer], peer) for peer, share in trusted.items() if share.tip_index >= index]
         return min(able, key=lambda one: one[:2], default=(0, 0, None))[2]
 
-    def _drop(self, share: _Share, index: int) -> Block | None:
-        block = share.blocks.pop(index, None)
-        if block is not None:
-            share.size_bytes -= len(block.encoded)
+    def _drop(self, share: _Share, index: int) -> SetAside | None:
+        aside = share.blocks.pop(index, None)
+        if aside is not None:
+            share.size_bytes -= len(aside.block.encoded)
             self._aside[index] -= 1
             if not self._aside[index]:
                 del self._aside[index]
-        return block
+        return aside

@@ -1,0 +1,320 @@
+"""Joining a Simplex ledger late: proof first, then ranges from several peers, whatever some of them do."""
+
+from collections import Counter
+from functools import cache, partial
+
+import pytest
+from tests.builders import (
+    ADA,
+    BEN,
+    CY,
+    DOT,
+    MEMBERS,
+    START_MS,
+    FinalScribe,
+    found,
+    of_kind,
+    refuses,
+    staking,
+    statement,
+)
+
+from tallystick.consensus.simplex import Simplex
+from tallystick.ledger.encoding import ZERO_DIGEST
+from tallystick.ledger.errors import Rule
+from tallystick.ledger.messages import (
+    BlockRequest,
+    Blocks,
+    FinalizationRequest,
+    Finalizations,
+    HeaderRequest,
+    Headers,
+    Status,
+    decode_message,
+    encode_message,
+)
+from tallystick.ledger.vote import tally_of
+from tallystick.network.simulated import Link, SimulatedNetwork
+from tallystick.node.archive import MemoryArchive
+from tallystick.node.events import PersistBlock, ReportRefused
+from tallystick.node.limits import Limits
+from tallystick.node.node import Node
+from tallystick.node.trail import Checkpoint
+
+EPOCH_BLOCKS, BLOCKS = 50, 420
+LIMITS = Limits(range_blocks=16)
+HOLDERS = ("ada", "ben", "cy")
+
+
+@cache
+def chain():
+    """Nine epochs, members changing; some blocks are made final by a later one's votes only."""
+    scribe = FinalScribe(found(epoch_blocks=EPOCH_BLOCKS, unbonding_blocks=100))
+    ledger = scribe.genesis.ledger_id
+    for number in range(1, BLOCKS + 1):
+        moves = {
+            40: staking(900, ADA, ledger=ledger),
+            120: staking(-100, DOT, ledger=ledger),
+            121: staking(99, CY, ledger=ledger),
+        }
+        scribe.forge(
+            *[moves[number]] if number in moves else [],
+            is_finalized=number % 7 > 1 or number % 50 == 0 or number == BLOCKS,
+        )
+    return scribe
+
+
+def copy_of(scribe, count=BLOCKS):
+    """An archive with the first blocks of a chain, as a node would have kept them."""
+    kept = MemoryArchive()
+    for block in scribe.blocks[:count]:
+        kept.append(block, (), scribe.archive.finalization(block.index), scribe.archive.members(block.index))
+    return kept
+
+
+class Liar:
+    """A peer that boasts of a long chain, and then does what it is made to do. The others build on it."""
+
+    is_up = True
+
+    def __init__(self, network, name):
+        network.add(name, Simplex)
+        network.hosts[name] = self
+        self.network, self.name, self.asked = network, name, Counter()
+        self.archive = chain().archive
+
+    def handle(self, event):
+        if type(event).__name__ == "PeerConnected":
+            self.say(event.peer, Status(self.network.genesis.ledger_id, 10**6, ZERO_DIGEST, ()))
+
+    def receive(self, peer, data):
+        message = decode_message(data)
+        self.asked[type(message)] += 1
+        if isinstance(message, BlockRequest | FinalizationRequest | HeaderRequest):
+            self.answer(peer, message)
+
+    def say(self, peer, message):
+        self.network.send(self.name, peer, encode_message(message))
+
+    def answer(self, peer, request):
+        """Stall."""
+
+
+class Faker(Liar):
+    """Answers with members of its own making, and blocks without their votes."""
+
+    def answer(self, peer, request):
+        match request:
+            case FinalizationRequest(epoch):
+                (proof,) = chain().proofs(min(epoch + 1, BLOCKS // EPOCH_BLOCKS) * EPOCH_BLOCKS)
+                few = tally_of(proof.finalization.votes[:1])
+                self.say(peer, Finalizations((type(proof)(proof.header, few, ((BEN.public_key, 5),)),)))
+            case BlockRequest(start, count):
+                self.say(peer, Blocks(start, tuple(chain().blocks[start - 1 : start - 1 + count])))
+
+
+class Swapper(Liar):
+    """Proves well, and answers for blocks with others than were asked for, or with true blocks in a false order."""
+
+    def answer(self, peer, request):
+        match request:
+            case FinalizationRequest(epoch):
+                ends = range((epoch + 1) * EPOCH_BLOCKS, BLOCKS + 1, EPOCH_BLOCKS)
+                self.say(peer, Finalizations(chain().proofs(*ends)))
+            case BlockRequest(start, count):
+                blocks = chain().blocks[start - 1 : start - 1 + count]
+                ends = [one for one in range(start + count - 1, BLOCKS + 1) if chain().archive.finalization(one)]
+                proof = chain().archive.finalization(min(ends, default=BLOCKS))
+                self.say(peer, Blocks(start, (*blocks[:1], *blocks[:0:-1]), (), proof))
+
+
+class EmptyHanded(Liar):
+    """Answers that it has nothing of what it boasted of."""
+
+    def answer(self, peer, request):
+        empty = {BlockRequest: lambda: Blocks(request.start, ()), FinalizationRequest: lambda: Finalizations(())}
+        self.say(peer, empty.get(type(request), lambda: Headers(()))())
+
+
+def trust(host, checkpoint):
+    host.checkpoint = checkpoint
+    host.start()
+
+
+def network_with(seed, liars=(), link=None, checkpoint=None, limits=LIMITS, kept=0):
+    """Holders of the chain (they are all the stake that it takes), liars, and a joiner that has `kept` blocks of it."""
+    scribe = chain()
+    start_ms = scribe.state.tip.timestamp_ms + 1_000
+    network = SimulatedNetwork(scribe.genesis, int(seed), link, start_ms)
+    network.reports = []
+    network.on_report = lambda now_ms, name, report: network.reports.append((name, report))
+    for name in HOLDERS:
+        network.add(name, partial(Simplex, MEMBERS[name]), limits, archive=copy_of(scribe))
+    for number, liar in enumerate(liars):
+        liar(network, f"liar {number}")
+    trust(network.add("late", Simplex, limits, archive=copy_of(scribe, kept)), checkpoint)
+    for name in network.hosts:
+        if name != "late":
+            network.connect("late", name)
+    for one, other in (("ada", "ben"), ("ada", "cy"), ("ben", "cy")):
+        network.connect(one, other)
+    return network
+
+
+def has_caught_up(network):
+    late = network.hosts["late"]
+    return late.node.state.index == BLOCKS and late.node.state.tip.hash == chain().state.tip.hash
+
+
+def check_caught_up(network, at_most_ms=60_000):
+    assert network.run_until(lambda: has_caught_up(network), at_most_ms), (
+        network.seed,
+        network.hosts["late"].node.state.index,
+    )
+    late = network.hosts["late"]
+    assert late.node.state == chain().state, network.seed
+    assert list(late.archive.blocks()) == chain().blocks, network.seed
+    for end in range(EPOCH_BLOCKS, BLOCKS, EPOCH_BLOCKS):
+        assert late.archive.finalization(end) is not None
+        assert late.archive.members(end) == chain().archive.members(end)
+
+
+def test_a_joiner_takes_ranges_from_several_peers_at_once(seed):
+    network, asked, under_way = network_with(seed, link=Link(50, 50)), Counter(), []
+    send = network.send
+
+    def watch(sender, receiver, data):
+        message = decode_message(data)
+        if sender == "late" and isinstance(message, BlockRequest):
+            asked[receiver] += 1
+            under_way.append((network.now_ms, receiver))
+        send(sender, receiver, data)
+
+    network.send = watch
+    check_caught_up(network)
+    assert set(asked) == set(HOLDERS)
+    assert max(Counter(now_ms for now_ms, _ in under_way).values()) >= 3, "several at the same moment"
+
+
+def test_finalizations_are_asked_for_before_any_block_of_a_later_epoch(seed):
+    network, asked = network_with(seed), []
+    send = network.send
+
+    def watch(sender, receiver, data):
+        if sender == "late":
+            asked.append(decode_message(data))
+        send(sender, receiver, data)
+
+    network.send = watch
+    check_caught_up(network)
+    proof = next(place for place, one in enumerate(asked) if isinstance(one, FinalizationRequest))
+    beyond = [place for place, one in enumerate(asked) if isinstance(one, BlockRequest) and one.start > EPOCH_BLOCKS]
+    assert asked[proof] == FinalizationRequest(0)
+    assert proof < min(beyond)
+
+
+LIARS = [[Liar] * 3, [Faker] * 3, [Swapper] * 3, [EmptyHanded] * 3, [Liar, Faker, Swapper, EmptyHanded]]
+
+
+@pytest.mark.parametrize("liars", LIARS, ids=lambda liars: " ".join(one.__name__ for one in liars))
+def test_liars_and_stallers_cost_time_and_never_a_wrong_block(seed, liars):
+    network = network_with(seed, liars, Link(delay_max_ms=120, reordering=True, loss=0.05))
+    check_caught_up(network, 120_000)
+    refused = {
+        report.refused.rule for name, report in network.reports if name == "late" and of_kind(ReportRefused, [report])
+    }
+    assert refused <= {Rule.V2, Rule.N4, Rule.B1, Rule.B2, Rule.N2}, network.seed
+
+
+def test_a_joiner_that_crashes_goes_on_from_what_it_kept(seed):
+    network = network_with(seed, link=Link(delay_max_ms=120, loss=0.05))
+    late, persisted = network.hosts["late"], []
+    keep = late.archive.append
+    late.archive.append = lambda block, *more: (persisted.append(block.index), keep(block, *more))
+    while not has_caught_up(network):
+        before = late.node.state.index
+        late.crash_within(60)
+        network.run_until(lambda: not late.is_up or has_caught_up(network), 20_000)
+        network.crash("late")
+        network.restart("late")
+        assert late.node.state.index >= before
+    network.run_for(1_000)
+    check_caught_up(network)
+    assert persisted == list(range(1, BLOCKS + 1)), "no block was taken twice"
+
+
+def test_a_joiner_that_has_part_of_the_chain_asks_for_the_rest(seed):
+    network = network_with(seed, kept=333)
+    check_caught_up(network)
+
+
+@pytest.mark.parametrize("index", [1, 49, 50, 51, 200, BLOCKS])
+def test_a_joiner_starts_from_a_checkpoint_that_its_operator_trusts(seed, index):
+    network = network_with(seed, [Liar, Swapper], checkpoint=Checkpoint(index, chain().blocks[index - 1].hash))
+    check_caught_up(network, 120_000)
+
+
+def test_blocks_too_big_for_one_answer_are_fetched_all_the_same(seed):
+    limits = Limits(range_blocks=16, answer_bytes=1_500)
+    for checkpoint in (None, Checkpoint(300, chain().blocks[299].hash)):
+        check_caught_up(network_with(seed, limits=limits, checkpoint=checkpoint), 240_000)
+
+
+def another_history():
+    """What the first members' keys could sign together, long after: every vote is good."""
+    fake = FinalScribe(chain().genesis)
+    for number in range(1, BLOCKS + 30):
+        fake.forge(statement(f"a lie {number}", ledger=fake.genesis.ledger_id))
+    return fake
+
+
+def test_sold_keys_cannot_make_up_a_history_below_a_trusted_checkpoint(seed):
+    fake = another_history()
+    start_ms = chain().state.tip.timestamp_ms + 1_000
+    for checkpoint in (None, Checkpoint(40, chain().blocks[39].hash), Checkpoint(400, chain().blocks[399].hash)):
+        network = SimulatedNetwork(fake.genesis, int(seed), None, start_ms)
+        for name in ("sold 1", "sold 2"):
+            kept = MemoryArchive()
+            for block in fake.blocks:
+                kept.append(block, (), fake.archive.finalization(block.index), fake.archive.members(block.index))
+            network.add(name, partial(Simplex, BEN), LIMITS, archive=kept)
+        network.add("ada", partial(Simplex, ADA), LIMITS, archive=copy_of(chain()))
+        trust(network.add("late", Simplex, LIMITS), checkpoint)
+        for name in ("sold 1", "sold 2"):
+            network.connect("late", name)
+        network.run_for(30_000)
+        late = network.hosts["late"].node
+        if checkpoint is None:
+            assert late.state.tip.hash == fake.state.tip.hash, "without a checkpoint nothing tells them apart"
+            continue
+        assert late.state.index == 0, "no block of the other history was taken"
+        network.connect("late", "ada")
+        assert network.run_until(lambda late=late: late.state.index == BLOCKS, 120_000)
+        assert late.state == chain().state
+
+
+def test_a_kept_chain_without_the_checkpoint_is_refused_at_the_start():
+    with refuses(Rule.V4):
+        Node(chain().genesis, Simplex(), LIMITS, copy_of(chain()), Checkpoint(7, bytes(32)))
+    assert Node(chain().genesis, Simplex(), LIMITS, copy_of(chain()), Checkpoint(7, chain().blocks[6].hash))
+
+
+def test_a_node_whose_stakes_are_not_what_the_voters_say_stops_and_tells(seed):
+    """The voters of block 50 name other stakes than follow from it here: one of us computes wrong."""
+    scribe, block = FinalScribe(chain().genesis), None
+    for one in chain().blocks[:49]:
+        scribe.chain.append(one, None)
+    epoch, block = scribe.state.epoch, chain().blocks[49]
+    drifted = scribe.finalization(epoch, block, *MEMBERS.values(), next_stakes=b"\x07" * 32)
+    late = SimulatedNetwork(scribe.genesis, int(seed), None, START_MS).add("late", Simplex, LIMITS)
+    reports = []
+    late._network.on_report = lambda now_ms, name, report: reports.append(report)
+    late.receive("peer", encode_message(Status(scribe.genesis.ledger_id, 50, ZERO_DIGEST, ())))
+    for start, end in ((1, 16), (17, 32), (33, 48), (49, 50)):
+        last = next(one for one in range(end, 51) if chain().archive.finalization(one))
+        proof = drifted if last == 50 else chain().archive.finalization(last)
+        blocks, headers = chain().blocks[start - 1 : end], [one.header for one in chain().blocks[end:last]]
+        late.receive("peer", encode_message(Blocks(start, tuple(blocks), tuple(headers), proof)))
+    assert late.node.state.index == 49
+    assert [report.refused.rule for report in of_kind(ReportRefused, reports)] == [Rule.V5]
+    assert of_kind(PersistBlock, reports) == []
