@@ -11,9 +11,22 @@ from tallystick.ledger.errors import Rule
 from tallystick.ledger.messages import Blocks, Entry, NewBlock, StandingRequest, Votes, encode_message
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, Ballot, cast, tally_of
 from tallystick.network.simulated import Link, SimulatedNetwork
+from tallystick.node.archive import MemoryArchive
 from tallystick.node.events import CheckedMessage, MessageReceived, ReportRefused, ReportStuck
 
 DELTA_MS = 300
+
+
+class Minutes(MemoryArchive):
+    """An archive that also remembers what it may forget: all votes that were ever persisted."""
+
+    def __init__(self):
+        super().__init__()
+        self.all_votes = []
+
+    def keep_votes(self, tally, block):
+        self.all_votes += tally.votes
+        super().keep_votes(tally, block)
 
 
 class Assembly:
@@ -26,7 +39,7 @@ class Assembly:
         self.reports, self.statements, self.members = [], [], members
         self.network.on_report = lambda now_ms, name, report: self.reports.append((name, report))
         for name, skew_ms in zip(members, [*skews, *[0] * len(members)], strict=False):
-            self.network.add(name, partial(Simplex, members[name]), clock_skew_ms=skew_ms)
+            self.network.add(name, partial(Simplex, members[name]), clock_skew_ms=skew_ms, archive=Minutes())
 
     def connect(self):
         self.network.connect_all()
@@ -68,7 +81,7 @@ class Assembly:
     def check_votes(self):
         """No honest key ever signed a pair that costs its stake."""
         for host in (self.network.hosts[name] for name in self.members):
-            votes = [one for one in host.archive.votes() if one.member == self.members[host.name].public_key]
+            votes = [one for one in host.archive.all_votes if one.member == self.members[host.name].public_key]
             for place, first in enumerate(votes):
                 assert not any(first.conflicts_with(second) for second in votes[place + 1 :]), (self.network.seed, host)
 
@@ -87,6 +100,20 @@ def test_members_agree_over_bad_links(seed, link):
     assembly.submit(25)
     assembly.settle()
     assembly.check_chains()
+    assembly.check_votes()
+
+
+def test_members_that_forgot_the_votes_of_old_epochs_restart_and_go_on(seed):
+    assembly = Assembly(seed, forge_at_certificates=1).connect()
+    assembly.submit(25, every_ms=200)
+    assembly.settle()
+    for name, host in assembly.network.hosts.items():
+        kept = {one.ballot.epoch for one in host.archive.votes()}
+        assert min(kept) >= host.node.state.epoch.number - 2 > 0, (seed, name)
+        assembly.network.crash(name)
+        assembly.network.restart(name)
+    assembly.submit(5)
+    assembly.settle(20_000)
     assembly.check_votes()
 
 
@@ -245,6 +272,7 @@ def test_blocks_without_a_quorum_are_refused(made):
     short = tally_of(good.votes[:2])
     for finalization in (None, short, archive.finalization(2)):
         assert answered(assembly, late, Blocks(1, blocks, finalization)) == [Rule.V2]
+        assert late.node._council.simplex.standing() == [], "votes that came with what was refused do not count"
         late.start()
     for signer in (STRANGER, ADA):
         vote = cast(

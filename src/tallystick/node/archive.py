@@ -15,13 +15,16 @@ class Archive(Protocol):
     """The kept chain, in memory or on disk. Block 0 is derived from the genesis, so it is not kept."""
 
     def append(self, block: Block, payloads: Iterable[Payload], finalization: Tally | None = None) -> None:
-        """Keep the next block, its payloads and its finalization, durably and all at once."""
+        """Keep the next block, its payloads and its finalization, durably and all at once.
+
+        With it go the proposals up to its index, and votes of epochs before the finalization's last but one.
+        """
 
     def keep_votes(self, tally: Tally, block: Block | None) -> None:
         """Keep a vote of the node's own, or a quorum, and the block that it is for, durably and at once."""
 
     def votes(self) -> Iterator[Vote]:
-        """All votes kept since the chain's tip, at least."""
+        """All votes kept in the tip's epoch, the one before and the one after: what a member must not contradict."""
 
     def proposals(self) -> Iterator[Block]:
         """The blocks kept with those votes."""
@@ -53,6 +56,11 @@ def lacking(archive: Archive) -> Iterator[bytes]:
             payload_hash = certificate.payload_hash
             if payload_hash and payload_hash not in erased and archive.payload(payload_hash) is None:
                 yield payload_hash
+
+
+def oldest_epoch(finalization: Tally) -> int:
+    """The first epoch whose votes are still of use: a member that restarts is asked about those of the last but one."""
+    return finalization.ballot.epoch - 1
 
 
 class MemoryArchive:
@@ -89,7 +97,9 @@ class MemoryArchive:
         self._blocks.append(block)
         if finalization is not None:
             self._finalizations[block.index] = finalization
-        self._proposals.pop(block.hash, None)
+            if self._votes and self._votes[0].ballot.epoch < oldest_epoch(finalization):
+                self._votes = [one for one in self._votes if one.ballot.epoch >= oldest_epoch(finalization)]
+        self._proposals = {one: kept for one, kept in self._proposals.items() if kept.index > block.index}
         for payload in payloads:
             self.keep_payload(payload)
 

@@ -327,7 +327,7 @@ class Node:
 
     def _adopt(self, now_ms: int, peer: Peer, answer: Blocks, actions: list[Action]) -> bool:
         """Add final blocks that a peer sent: the last one's finalization covers all that it descends from."""
-        council, blocks = self._council, answer.blocks
+        council, blocks, finalization = self._council, answer.blocks, answer.finalization
         if council is None or not blocks or answer.start != self.state.index + 1:
             return False
         try:
@@ -335,15 +335,18 @@ class Node:
             for block in blocks:
                 check_follows(block.header, parent)
                 parent = block.header
-            council.simplex.check_final(self.state, blocks[-1], answer.finalization)
+            council.simplex.check_final(self.state, blocks[-1], finalization)
             for block in blocks:
                 self.chain.append(block, None)
-                self._settle(block, peer, answer.finalization if block is blocks[-1] else None, actions)
+                self._settle(block, peer, finalization if block is blocks[-1] else None, actions)
         except Refused as refused:
             self._sync.distrust(peer, now_ms)
             self._refuse(peer, refused, actions)
-        council.moved(answer.finalization)
-        return self.state.index >= answer.start
+            finalization = None
+        if self.state.index < answer.start:
+            return False
+        council.moved(finalization)
+        return True
 
     def _on_finalized(self, now_ms: int, finalized: Finalized, actions: list[Action]) -> None:
         for block, state in zip(finalized.blocks, finalized.states, strict=True):
