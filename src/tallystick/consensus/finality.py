@@ -1,9 +1,10 @@
 """What every node asks of a block of a Simplex ledger, member or not: the drawn forger, and finality by a quorum."""
 
 from tallystick.consensus.proof_of_stake import draw
-from tallystick.ledger.block import Block, Header
+from tallystick.ledger.block import Block
 from tallystick.ledger.blockchain import State
 from tallystick.ledger.errors import Refused, Rule
+from tallystick.ledger.header import Header
 from tallystick.ledger.vote import FINALIZE, Ballot, Tally
 
 

@@ -36,7 +36,7 @@ class Rule(Enum):
 
     V1 = "vote signed by its member"
     V2 = "finalization by more than 2/3 of the epoch's stake"
-    V3 = "evidence shows two votes that conflict"
+    V3 = "evidence shows two votes or headers that conflict"
 
     B1 = "block index follows the tip"
     B2 = "block parent is the tip"

@@ -243,6 +243,7 @@ class Node:
         if ahead_ms is not None and certificate.timestamp_ms > now_ms + ahead_ms:
             ahead = certificate.timestamp_ms - now_ms
             raise Refused(Rule.C2, f"dated {ahead} ms ahead of this node's clock, {ahead_ms} ms allowed")
+        self.chain.check_evidence(certificate)
 
     def _share(self, now_ms: int, actions: list[Action]) -> None:
         due_ms = self._gossip.due_ms(now_ms)
@@ -312,7 +313,9 @@ class Node:
             return None  # an answer that comes after its time, or twice
         added = False
         if self._council is not None:
+            caught = self._council.compare(blocks)
             added, blocks = self._adopt(now_ms, peer, answer, actions), ()
+            self._council.accuse(now_ms, caught, actions)
         for block in blocks:
             if block.index > self.state.index + 1:
                 self._set_aside(peer, block, actions)
