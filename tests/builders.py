@@ -11,23 +11,26 @@ from msgspec.structs import replace
 
 from tallystick.consensus.lone_forger import LoneForger
 from tallystick.consensus.proof_of_stake import ProofOfStake, check_drawn, draw
-from tallystick.ledger.block import VERSION, Block, Header, certificates_hash, sign_block
+from tallystick.ledger.block import Block, certificates_hash, sign_block
 from tallystick.ledger.blockchain import Blockchain, State
 from tallystick.ledger.certificate import (
     AnyCertificate,
-    Evidence,
     Payload,
+    ProposalEvidence,
     StakingOperation,
     Statement,
-    issue_evidence,
+    VoteEvidence,
+    issue_proposal_evidence,
     issue_stake,
     issue_statement,
+    issue_vote_evidence,
 )
 from tallystick.ledger.encoding import ZERO_DIGEST
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.finality import FinalHeader
 from tallystick.ledger.genesis import Allotment, Genesis, make_genesis
+from tallystick.ledger.header import VERSION, Header, SignedHeader
 from tallystick.ledger.keys import Domain, is_signed
 from tallystick.ledger.messages import Entry, Message, encode_message
 from tallystick.ledger.params import MAX_MESSAGE_BYTES, Params
@@ -99,13 +102,30 @@ def vote(
     return cast(member, genesis.ledger_id, Ballot(kind, epoch, view, block_hash, stakes_hash))
 
 
-def evidence(offender: Wallet = BEN, issuer: Wallet = ADA, view: int = 1, genesis: Genesis = GENESIS) -> Evidence:
+def evidence(offender: Wallet = BEN, issuer: Wallet = ADA, view: int = 1, genesis: Genesis = GENESIS) -> VoteEvidence:
     """Against a member that voted to nullify a view and to finalize it."""
     two = (
         vote(NULLIFY, member=offender, view=view, genesis=genesis),
         vote(FINALIZE, b"b" * 32, offender, 0, view, genesis),
     )
-    return issue_evidence(issuer, genesis.ledger_id, START_MS, *two)
+    return issue_vote_evidence(issuer, genesis.ledger_id, START_MS, *two)
+
+
+def signed_header(
+    forger: Wallet = BEN, index: int = 1, view: int = 1, nonce: int = 0, genesis: Genesis = GENESIS
+) -> SignedHeader:
+    """What a forger signs of a block on nothing in particular."""
+    ledger = genesis.ledger_id
+    header = Header(VERSION, ledger, index, view, ZERO_DIGEST, START_MS, forger.public_key, ZERO_DIGEST, nonce)
+    return sign_block(header, (), forger).signed_header
+
+
+def proposal_evidence(
+    offender: Wallet = BEN, issuer: Wallet = ADA, view: int = 1, genesis: Genesis = GENESIS
+) -> ProposalEvidence:
+    """Against a forger that signed two headers for a view."""
+    two = (signed_header(offender, view=view, nonce=nonce, genesis=genesis) for nonce in (0, 1))
+    return issue_proposal_evidence(issuer, genesis.ledger_id, START_MS, *two)
 
 
 def payload(content: str = "content") -> Payload:

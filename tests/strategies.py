@@ -3,8 +3,9 @@
 import msgspec
 from hypothesis import strategies as st
 
-from tallystick.ledger.block import Block, Header
-from tallystick.ledger.certificate import Evidence, Payload, StakingOperation, Statement
+from tallystick.ledger.block import Block
+from tallystick.ledger.certificate import Payload, ProposalEvidence, StakingOperation, Statement, VoteEvidence
+from tallystick.ledger.header import Header, SignedHeader
 from tallystick.ledger.messages import (
     MAX_RANGE_BLOCKS,
     BlockRequest,
@@ -35,6 +36,19 @@ tallies = st.builds(
     ballot=ballots,
     signatures=st.lists(st.tuples(digests, signatures), min_size=1, max_size=4).map(tuple),
 )
+headers = st.builds(
+    Header,
+    version=st.integers(1, 255),
+    ledger_id=digests,
+    index=indexes,
+    view=indexes,
+    parent_hash=digests,
+    timestamp_ms=times,
+    forger=digests,
+    certificates_hash=digests,
+    nonce=st.integers(0, 2**63 - 1),
+)
+signed_headers = st.builds(SignedHeader, header=headers, signature=signatures)
 certificates = st.one_of(
     st.builds(
         Statement,
@@ -53,28 +67,19 @@ certificates = st.one_of(
         amount=st.integers(-MAX_TOKENS, MAX_TOKENS),
         signature=signatures,
     ),
-    st.builds(
-        Evidence,
-        issuer=digests,
-        timestamp_ms=times,
-        subject=texts,
-        payload_hash=st.none() | digests,
-        first=votes,
-        second=votes,
-        signature=signatures,
+    *(
+        st.builds(
+            kind,
+            issuer=digests,
+            timestamp_ms=times,
+            subject=texts,
+            payload_hash=st.none() | digests,
+            first=signed,
+            second=signed,
+            signature=signatures,
+        )
+        for kind, signed in ((VoteEvidence, votes), (ProposalEvidence, signed_headers))
     ),
-)
-headers = st.builds(
-    Header,
-    version=st.integers(1, 255),
-    ledger_id=digests,
-    index=indexes,
-    view=indexes,
-    parent_hash=digests,
-    timestamp_ms=times,
-    forger=digests,
-    certificates_hash=digests,
-    nonce=st.integers(0, 2**63 - 1),
 )
 blocks = st.builds(
     Block, header=headers, signature=signatures, certificates=st.lists(certificates, max_size=3).map(tuple)

@@ -23,6 +23,7 @@ from tests.builders import (
     sign_anything,
     statement,
     statements,
+    vote,
     with_payload,
 )
 
@@ -35,6 +36,7 @@ from tallystick.ledger.certificate import Payload
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.errors import Rule
 from tallystick.ledger.messages import Entry
+from tallystick.ledger.vote import FINALIZE, NOTARIZE, tally_of
 from tallystick.node.archive import Archive, MemoryArchive
 
 FILE = FileStatement("report.pdf", 3, bytes(range(32)))
@@ -109,6 +111,23 @@ def test_a_certificate_is_kept_until_a_block_holds_it_or_it_is_forgotten(archive
     assert list(archive.waiting()) == [second, Entry(third.certificate)]
     archive.forget_certificate(second.certificate.id)
     assert list(archive.waiting()) == [Entry(third.certificate)]
+
+
+def test_an_archive_forgets_votes_of_epochs_long_over_and_proposals_that_came_to_nothing(archive: Archive) -> None:
+    scribe = Scribe()
+    others = [scribe.draft(statement(f"not taken {number}"), index=number) for number in (1, 2, 3)]
+    votes = [
+        vote(NOTARIZE, other.hash, member, epoch) for epoch in range(4) for member in (ADA, BEN) for other in others
+    ]
+    for one, other in zip(votes, others * 8, strict=True):
+        archive.keep_votes(tally_of([one]), other)
+    left = {0: votes, 1: votes, 2: votes[6:]}
+    for epoch, block in enumerate(scribe.forge_many(3)):
+        archive.append(block, [], tally_of([vote(FINALIZE, block.hash, ADA, epoch)]))
+        assert list(archive.votes()) == left[epoch]
+        assert {one.hash for one in archive.proposals()} == {other.hash for other in others[epoch + 1 :]}
+    archive.append(scribe.forge(), [])
+    assert list(archive.votes()) == left[2]
 
 
 # ---- what the store adds --------------------------------------------------------------------------------------

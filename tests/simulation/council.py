@@ -277,7 +277,7 @@ class Seat:
             case Vote():
                 self._add_vote(message)
             case Block():
-                self.simplex.add_block(message)
+                self._note_caught(self.simplex.add_block(message))
             case Standing():
                 self._hear_standing(sender, message)
             case Wanted(block_hash):
@@ -296,7 +296,9 @@ class Seat:
     def _add_vote(self, vote: Vote) -> None:
         if self.is_honest:
             self.council.auditor.heard(vote)
-        caught = self.simplex.add_vote(vote)
+        self._note_caught(self.simplex.add_vote(vote))
+
+    def _note_caught(self, caught: Caught | None) -> None:
         if caught is not None:
             self.caught.append(caught)
 

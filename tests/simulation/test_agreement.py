@@ -4,29 +4,68 @@ from collections import Counter
 from functools import partial
 
 import pytest
-from tests.builders import ADA, BEN, CY, DOT, MEMBERS, START_MS, STRANGER, found, of_kind, staking, statement, tips
+from msgspec.structs import replace
+from tests.builders import (
+    ADA,
+    BEN,
+    CY,
+    DOT,
+    MEMBERS,
+    START_MS,
+    STRANGER,
+    found,
+    of_kind,
+    staking,
+    statement,
+    tips,
+    wallet,
+)
 
 from tallystick.consensus.simplex import Simplex
+from tallystick.ledger.block import sign_block
+from tallystick.ledger.certificate import Evidence, ProposalEvidence
 from tallystick.ledger.errors import Rule
-from tallystick.ledger.messages import Blocks, Entry, NewBlock, StandingRequest, Votes, encode_message
+from tallystick.ledger.messages import (
+    Blocks,
+    Entry,
+    NewBlock,
+    Proposal,
+    StandingRequest,
+    Votes,
+    decode_message,
+    encode_message,
+)
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, Ballot, cast, tally_of
 from tallystick.network.simulated import Link, SimulatedNetwork
+from tallystick.node.archive import MemoryArchive
 from tallystick.node.events import CheckedMessage, MessageReceived, ReportAccepted, ReportRefused, ReportStuck
 
 DELTA_MS = 300
 
 
+class Minutes(MemoryArchive):
+    """An archive that also remembers what it may forget: all votes that were ever persisted."""
+
+    def __init__(self):
+        super().__init__()
+        self.all_votes = []
+
+    def keep_votes(self, tally, block):
+        self.all_votes += tally.votes
+        super().keep_votes(tally, block)
+
+
 class Assembly:
     """A network of members, what they reported, and the statements handed in so far."""
 
-    def __init__(self, seed, link=None, members=MEMBERS, skews=(), **params):
+    def __init__(self, seed, link=None, members=MEMBERS, skews=(), network=SimulatedNetwork, **params):
         params = {"epoch_blocks": 4, "delta_ms": DELTA_MS, "forge_after_ms": 100, **params}
         self.genesis = found(*members.values(), **params)
-        self.network = SimulatedNetwork(self.genesis, int(seed), link)
+        self.network = network(self.genesis, int(seed), link)
         self.reports, self.statements, self.members = [], [], members
         self.network.on_report = lambda now_ms, name, report: self.reports.append((name, report))
         for name, skew_ms in zip(members, [*skews, *[0] * len(members)], strict=False):
-            self.network.add(name, partial(Simplex, members[name]), clock_skew_ms=skew_ms)
+            self.network.add(name, partial(Simplex, members[name]), clock_skew_ms=skew_ms, archive=Minutes())
 
     def connect(self):
         self.network.connect_all()
@@ -68,7 +107,7 @@ class Assembly:
     def check_votes(self):
         """No honest key ever signed a pair that costs its stake."""
         for host in (self.network.hosts[name] for name in self.members):
-            votes = [one for one in host.archive.votes() if one.member == self.members[host.name].public_key]
+            votes = [one for one in host.archive.all_votes if one.member == self.members[host.name].public_key]
             for place, first in enumerate(votes):
                 assert not any(first.conflicts_with(second) for second in votes[place + 1 :]), (self.network.seed, host)
 
@@ -87,6 +126,20 @@ def test_members_agree_over_bad_links(seed, link):
     assembly.submit(25)
     assembly.settle()
     assembly.check_chains()
+    assembly.check_votes()
+
+
+def test_members_that_forgot_the_votes_of_old_epochs_restart_and_go_on(seed):
+    assembly = Assembly(seed, forge_at_certificates=1).connect()
+    assembly.submit(25, every_ms=200)
+    assembly.settle()
+    for name, host in assembly.network.hosts.items():
+        kept = {one.ballot.epoch for one in host.archive.votes()}
+        assert min(kept) >= host.node.state.epoch.number - 2 > 0, (seed, name)
+        assembly.network.crash(name)
+        assembly.network.restart(name)
+    assembly.submit(5)
+    assembly.settle(20_000)
     assembly.check_votes()
 
 
@@ -246,6 +299,74 @@ def test_two_votes_that_conflict_cost_the_stake(seed):
         assert (stakes.burned, stakes.total) == (100, 4_400)
 
 
+FIVE = {**MEMBERS, "eve": wallet("eve")}
+
+
+class TwoFaced(SimulatedNetwork):
+    """Where Eve's proposals reach some members as they are, and the others as another block with her vote for it."""
+
+    shown_another = ("cy", "dot")
+
+    def send(self, sender, receiver, data):
+        if sender == "eve" and receiver in self.shown_another:
+            message = decode_message(data)
+            if isinstance(message, Proposal):
+                other = sign_block(replace(message.header, nonce=message.header.nonce + 1), (), FIVE["eve"])
+                data = encode_message(Proposal(other.header, other.signature, message.ids))
+                self.__dict__.setdefault("others", {})[message.header.hash] = other.hash
+            elif isinstance(message, Votes) and message.tallies[0].ballot.block_hash in self.__dict__.get("others", {}):
+                ballot = message.tallies[0].ballot
+                ballot = replace(ballot, block_hash=self.others[ballot.block_hash])
+                data = encode_message(Votes((tally_of([cast(FIVE["eve"], self.genesis.ledger_id, ballot)]),)))
+        super().send(sender, receiver, data)
+
+
+class TwoFacedToOne(TwoFaced):
+    """The block that Eve shows to the most is final at once."""
+
+    shown_another = ("dot",)
+
+
+@pytest.mark.parametrize("network", [TwoFaced, TwoFacedToOne])
+def test_a_forger_with_two_faces_loses_its_stake_once(seed, network):
+    assembly = Assembly(seed, members=FIVE, network=network, forge_at_certificates=1, epoch_blocks=1_000).connect()
+    assembly.submit(16, every_ms=400, to=list(MEMBERS))
+    assembly.settle()
+    assembly.submit(2, to=list(MEMBERS))
+    assembly.settle()
+    assembly.check_chains()
+    for name in MEMBERS:
+        host = assembly.network.hosts[name]
+        evidence = [one for block in host.archive.blocks() for one in block.certificates if isinstance(one, Evidence)]
+        assert [(type(one), one.offender) for one in evidence] == [(ProposalEvidence, FIVE["eve"].public_key)], seed
+        assert host.node.state.stakes.account(FIVE["eve"].public_key).staked == 0
+        assert (host.node.state.stakes.burned, host.node.state.stakes.total) == (100, 5_500)
+        assert not any(isinstance(one, Evidence) for one in host.node.box)
+
+
+@pytest.mark.parametrize("shown_first", ["the proposal", "the final block"])
+def test_a_final_block_is_compared_with_what_its_forger_proposed_to_us(shown_first):
+    assembly = Assembly(1, forge_at_certificates=1, epoch_blocks=100)
+    assembly.network.crash("dot")
+    assembly.connect().submit(3, every_ms=200, to=["ada", "ben", "cy"])
+    archive, dot = assembly.network.hosts["ada"].archive, assembly.network.hosts["dot"]
+    blocks, forgers = tuple(archive.blocks()), {one.public_key: one for one in MEMBERS.values()}
+    final = blocks[-1].header
+    other = sign_block(replace(final, nonce=1), (), forgers[final.forger])
+    messages = [
+        Proposal(other.header, other.signature, (statement("somebody's").id,)),
+        Blocks(1, blocks, (), archive.finalization(len(blocks))),
+    ]
+    dot.start()
+    for message in messages if shown_first == "the proposal" else messages[::-1]:
+        dot.receive("cheat", encode_message(assembly.network.hosts["ada"].node._status()))
+        dot.receive("cheat", encode_message(message))
+    assert dot.node.state.index == len(blocks)
+    (evidence,) = dot.node.box
+    assert isinstance(evidence, ProposalEvidence)
+    assert {evidence.first, evidence.second} == {other.signed_header, blocks[-1].signed_header}
+
+
 @pytest.fixture
 def made():
     """A network with a few final blocks, and one of its nodes that has none of them."""
@@ -273,6 +394,7 @@ def test_blocks_without_a_quorum_are_refused(made):
     short = tally_of(good.votes[:2])
     for finalization in (None, short, archive.finalization(2)):
         assert answered(assembly, late, Blocks(1, blocks, (), finalization)) == [Rule.V2]
+        assert late.node._council.simplex.standing() == [], "votes that came with what was refused do not count"
         late.start()
     for signer in (STRANGER, ADA):
         vote = cast(

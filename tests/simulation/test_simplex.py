@@ -161,7 +161,7 @@ def test_evidence_is_found_against_an_equivocator(seed):
     finish(council)
     offender = council.wallets["ada"].public_key
     caught = [one for seat in council.honest.values() for one in seat.caught]
-    assert {one.first.member for one in caught} == {offender}, f"seed {seed}"
+    assert {one.offender for one in caught} == {offender}, f"seed {seed}"
     assert all(one.first.conflicts_with(one.second) for one in caught)
 
 

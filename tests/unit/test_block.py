@@ -4,9 +4,10 @@ import pytest
 from msgspec.structs import replace
 from tests.builders import BEN, GENESIS, LEDGER, Scribe, found, refuses, staking, statement, statements
 
-from tallystick.ledger.block import VERSION, block_codec, certificates_hash, check_block_alone, genesis_block
+from tallystick.ledger.block import block_codec, certificates_hash, check_block_alone, genesis_block
 from tallystick.ledger.encoding import digest
 from tallystick.ledger.errors import Rule
+from tallystick.ledger.header import VERSION
 from tallystick.ledger.keys import Domain, is_signed
 from tallystick.ledger.params import MAX_BLOCK_BYTES
 

@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.builders import ADA, BEN, CY, STRANGER, evidence, found, refuses, staking, statement
+from tests.builders import ADA, BEN, CY, STRANGER, evidence, found, proposal_evidence, refuses, staking, statement
 
 from tallystick.ledger.certificate import StakingOperation
 from tallystick.ledger.errors import Refused, Rule
@@ -220,6 +220,14 @@ def test_nobody_loses_the_same_stake_twice():
             stakes.after(twice[:1], 1).after(twice[1:], 2)
     with refuses(Rule.S6):
         stakes.after([evidence(STRANGER)], 1)
+
+
+def test_headers_that_conflict_burn_what_votes_that_conflict_burn():
+    stakes = table(unbonding_blocks=10, ada=(10, 5), ben=(7, 30)).after([staking(-18, BEN)], 5)
+    assert stakes.after([proposal_evidence(BEN)], 14) == stakes.after([evidence(BEN)], 14)
+    for twice in ([evidence(BEN), proposal_evidence(BEN)], [proposal_evidence(BEN), proposal_evidence(BEN, CY)]):
+        with refuses(Rule.S6):
+            stakes.after(twice, 6)
 
 
 def test_new_stake_can_be_lost_anew():

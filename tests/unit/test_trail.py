@@ -32,7 +32,7 @@ def chain():
 
 
 def trail_of(scribe, checkpoint=None):
-    return Trail(FinalScribe(scribe.genesis).state, EPOCH_BLOCKS, RANGE_BLOCKS, checkpoint)
+    return Trail(FinalScribe(scribe.genesis).state, scribe.genesis.params, RANGE_BLOCKS, checkpoint)
 
 
 def names_of(trail, scribe):
@@ -221,7 +221,7 @@ def test_headers_of_another_chain_are_refused(chain):
 def test_a_checkpoint_that_does_not_descend_from_the_own_chain_is_told(chain):
     own = FinalScribe(chain.genesis)
     own.forge(staking(7, BEN, ledger=chain.genesis.ledger_id))
-    trail = Trail(own.state, EPOCH_BLOCKS, RANGE_BLOCKS, Checkpoint(17, chain.blocks[16].hash))
+    trail = Trail(own.state, chain.genesis.params, RANGE_BLOCKS, Checkpoint(17, chain.blocks[16].hash))
     with refuses(Rule.V4):
         trail.pin(headers(chain, 17, 16))
     assert trail.horizon == 1

@@ -7,7 +7,13 @@ import pytest
 from tests.vectors import make
 
 from tallystick.ledger.block import block_codec
-from tallystick.ledger.certificate import Evidence, StakingOperation, certificate_codec, payload_codec
+from tallystick.ledger.certificate import (
+    ProposalEvidence,
+    StakingOperation,
+    VoteEvidence,
+    certificate_codec,
+    payload_codec,
+)
 from tallystick.ledger.encoding import Codec, encode
 from tallystick.ledger.genesis import decode_genesis
 from tallystick.ledger.keys import is_signed
@@ -52,7 +58,8 @@ def test_certificates_are_decoded_and_their_parts_fit():
     for one, certificate in zip(vectors["certificates"], make.CERTIFICATES, strict=True):
         assert certificate_codec.decode(unhex(one["encoded"])) == certificate
         assert isinstance(certificate, StakingOperation) == (one["kind"] == 2)
-        assert isinstance(certificate, Evidence) == (one["kind"] == 3)
+        assert isinstance(certificate, VoteEvidence) == (one["kind"] == 3)
+        assert isinstance(certificate, ProposalEvidence) == (one["kind"] == 4)
         body, signature = unhex(one["body"]), unhex(one["fields"]["signature"])
         assert unhex(one["encoded"]) == body + b"\xc4\x40" + signature
         assert unhex(one["unsigned"]) == body + b"\xc4\x40" + bytes(64)

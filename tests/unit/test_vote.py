@@ -1,4 +1,4 @@
-"""Votes: which two nobody honest signs both, what a tally holds, and what evidence has to show."""
+"""Votes and headers: which two nobody honest signs both, what a tally holds, and what evidence has to show."""
 
 from itertools import permutations
 
@@ -19,15 +19,19 @@ from tests.builders import (
     STRANGER,
     Bench,
     Scribe,
+    cut_off,
     evidence,
+    found,
+    proposal_evidence,
     refuses,
     rules,
     sign_anything,
+    signed_header,
     statement,
     vote,
 )
 
-from tallystick.ledger.certificate import certificate_codec, issue_evidence
+from tallystick.ledger.certificate import certificate_codec, issue_proposal_evidence, issue_vote_evidence
 from tallystick.ledger.encoding import Codec, encode
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import Rule
@@ -224,7 +228,11 @@ def test_a_block_without_a_quorum_of_its_epoch_is_not_final():
 
 
 def evidence_of(first, second, issuer=ADA):
-    return issue_evidence(issuer, LEDGER, START_MS, first, second)
+    return issue_vote_evidence(issuer, LEDGER, START_MS, first, second)
+
+
+def headers_of(first, second, issuer=ADA):
+    return issue_proposal_evidence(issuer, LEDGER, START_MS, first, second)
 
 
 PROOFS = {
@@ -232,6 +240,10 @@ PROOFS = {
     "finalize and nullify": evidence_of(vote(FINALIZE, A, BEN), vote(NULLIFY, member=BEN)),
     "two blocks notarized": evidence_of(vote(NOTARIZE, A, BEN), vote(NOTARIZE, B, BEN)),
     "two blocks finalized": evidence_of(vote(FINALIZE, A, BEN), vote(FINALIZE, B, BEN)),
+    "two headers": proposal_evidence(),
+    "two headers of one's own": proposal_evidence(ADA, ADA),
+    "headers of two indexes": headers_of(signed_header(), signed_header(index=2)),
+    "headers of the first and the last index of an epoch": headers_of(signed_header(), signed_header(index=100)),
     "against oneself": evidence(ADA, ADA),
     "from a stranger": evidence(BEN, STRANGER),
 }
@@ -260,6 +272,7 @@ FOR_ANOTHER_LEDGER = cast(BEN, bytes(32), vote(NULLIFY).ballot)
 AS_A_CERTIFICATE = replace(
     vote(NULLIFY, member=BEN), signature=BEN.sign(Domain.CERTIFICATE, LEDGER, vote(NULLIFY).ballot.encoded)
 )
+UNSIGNED = replace(signed_header(), signature=bytes(64))
 NO_PROOFS = {
     "first vote unsigned": (evidence_of(Vote(vote(NULLIFY).ballot, BEN.public_key), vote(FINALIZE, A, BEN)), Rule.V1),
     "second vote unsigned": (evidence_of(vote(FINALIZE, A, BEN), Vote(vote(NULLIFY).ballot, BEN.public_key)), Rule.V1),
@@ -272,6 +285,22 @@ NO_PROOFS = {
     "two views": (evidence_of(vote(NOTARIZE, A, BEN), vote(NOTARIZE, B, BEN, view=2)), Rule.V3),
     "two epochs": (evidence_of(vote(NOTARIZE, A, BEN), vote(NOTARIZE, B, BEN, epoch=1)), Rule.V3),
     "two members": (evidence_of(vote(NOTARIZE, A, BEN), vote(NOTARIZE, B, CY)), Rule.V3),
+    "one header twice": (headers_of(signed_header(), signed_header()), Rule.V3),
+    "headers of two views": (headers_of(signed_header(), signed_header(view=2)), Rule.V3),
+    "headers of two forgers": (headers_of(signed_header(), signed_header(CY, nonce=1)), Rule.V3),
+    "first header unsigned": (
+        headers_of(replace(signed_header(), signature=bytes(64)), signed_header(nonce=1)),
+        Rule.B3,
+    ),
+    "second header unsigned": (
+        headers_of(signed_header(), replace(signed_header(nonce=1), signature=bytes(64))),
+        Rule.B3,
+    ),
+    "second header signed by another": (
+        headers_of(signed_header(), replace(signed_header(nonce=1), signature=signed_header(CY, nonce=1).signature)),
+        Rule.B3,
+    ),
+    "header on another ledger": (headers_of(signed_header(), signed_header(genesis=found(created_ms=0))), Rule.B10),
     "nobody issued it": (replace(evidence(), signature=bytes(64)), Rule.C1),
     "another issued it": (sign_anything(evidence(), CY), Rule.C1),
 }
@@ -290,3 +319,28 @@ def test_evidence_that_proves_nothing_is_refused_wherever_it_comes_from(proof, r
         assert [one.rule for one in checked.refusals] == [Rule.B5]
         assert rule.name in str(checked.refusals[0])
     assert bench.node.state.stakes.burned == 0
+
+
+@pytest.mark.parametrize("indexes", [(100, 101), (1, 101), (0, 1), (101, 500)])
+def test_headers_of_two_epochs_prove_nothing(indexes):
+    """Each epoch has a view of that number: only the chain's parameters tell."""
+    first, second = (signed_header(index=index) for index in indexes)
+    proof = headers_of(first, second)
+    bench = Bench()
+    assert rules(bench.submit(proof)) == [Rule.V3]
+    sent = bench.receive(Certificates((Entry(proof),)), "liar")
+    assert (rules(sent), cut_off(sent)) == ([Rule.V3], {"liar"})
+    assert len(bench.node.box) == 0
+    with refuses(Rule.B5):
+        Scribe().forge(proof)
+    assert rules(bench.receive(NewBlock(Scribe().draft(proof)))) == [Rule.B5]
+    assert bench.node.state.stakes.burned == 0
+
+
+def test_votes_and_headers_together_cost_one_stake():
+    bench = Bench()
+    assert rules(bench.submit(proposal_evidence())) == []
+    assert rules(bench.submit(evidence())) == [Rule.S6]
+    bench.receive(NewBlock(Scribe().forge(proposal_evidence())))
+    assert rules(bench.submit(proposal_evidence(issuer=CY))) == [Rule.S6]
+    assert bench.node.state.stakes.burned == 100

@@ -1,6 +1,6 @@
 """How certificates are put into words."""
 
-from tests.builders import BEN, evidence, staking, statement
+from tests.builders import BEN, evidence, proposal_evidence, staking, statement
 
 from tallystick.cli.words import kind_of, short, what_it_says
 
@@ -11,11 +11,15 @@ def test_each_kind_of_certificate_has_its_words():
         "staking operation",
         "evidence",
     ]
-    said = [what_it_says(one) for one in (statement("mine"), statement(""), staking(5), staking(-5), evidence(BEN))]
+    said = [
+        what_it_says(one)
+        for one in (statement("mine"), statement(""), staking(5), staking(-5), evidence(BEN), proposal_evidence(BEN))
+    ]
     assert said == [
         "mine",
         "(no subject)",
         "stakes 5",
         "withdraws 5 from stake",
         f"shows that {short(BEN.public_key)} signed votes that conflict",
+        f"shows that {short(BEN.public_key)} forged blocks that conflict",
     ]

@@ -7,22 +7,25 @@ from typing import Any
 from msgspec.structs import asdict, replace
 
 from tallystick.consensus.proof_of_stake import draw
-from tallystick.ledger.block import Block, Header, certificates_hash, genesis_block, sign_block
+from tallystick.ledger.block import Block, certificates_hash, genesis_block, sign_block
 from tallystick.ledger.certificate import (
     AnyCertificate,
-    Evidence,
     Payload,
+    ProposalEvidence,
     StakingOperation,
     Statement,
-    issue_evidence,
+    VoteEvidence,
+    issue_proposal_evidence,
     issue_stake,
     issue_statement,
+    issue_vote_evidence,
     sign_certificate,
 )
 from tallystick.ledger.encoding import UNSIGNED, ZERO_DIGEST, encode
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.finality import FinalHeader
 from tallystick.ledger.genesis import Allotment, Genesis, make_genesis
+from tallystick.ledger.header import Header, SignedHeader
 from tallystick.ledger.merkle import consistency_proof, inclusion_proof, leaf_hash, root
 from tallystick.ledger.messages import (
     BlockRequest,
@@ -101,6 +104,13 @@ TALLIES = [
     tally_of(cast(one, _LEDGER, Ballot(FINALIZE, 0, 3, b"\xcc" * 32, _STAKES_HASH)) for one in WALLETS),
     tally_of(VOTES[:1]),
 ]
+
+
+def _signed(nonce: int) -> SignedHeader:
+    header = Header(1, _LEDGER, 130, 200, b"\xaa" * 32, _CREATED_MS, _TWO.public_key, certificates_hash([]), nonce)
+    return sign_block(header, [], _TWO).signed_header
+
+
 CERTIFICATES: list[AnyCertificate] = [
     issue_statement(_ONE, _LEDGER, _CREATED_MS + 1, "a statement"),
     issue_statement(_TWO, _LEDGER, 0, ""),
@@ -115,10 +125,11 @@ CERTIFICATES: list[AnyCertificate] = [
         _THREE,
         _LEDGER,
     ),
-    issue_evidence(_THREE, _LEDGER, _CREATED_MS + 6, VOTES[0], VOTES[1]),
-    issue_evidence(_THREE, _LEDGER, _CREATED_MS + 6, VOTES[2], VOTES[3]),
+    issue_vote_evidence(_THREE, _LEDGER, _CREATED_MS + 6, VOTES[0], VOTES[1]),
+    issue_vote_evidence(_THREE, _LEDGER, _CREATED_MS + 6, VOTES[2], VOTES[3]),
+    issue_proposal_evidence(_THREE, _LEDGER, _CREATED_MS + 7, _signed(0), _signed(2**63 - 1)),
 ]
-_KINDS = {Statement: 1, StakingOperation: 2, Evidence: 3}
+_KINDS = {Statement: 1, StakingOperation: 2, VoteEvidence: 3, ProposalEvidence: 4}
 
 
 def _block(index: int, parent: bytes, certificates: list[AnyCertificate], nonce: int = 0) -> Block:

@@ -9,9 +9,10 @@ from msgspec.structs import replace
 
 from tallystick.cli.scenario import FRAUD, HONEST, Illegal
 from tallystick.consensus.proof_of_stake import ProofOfStake
-from tallystick.ledger.block import VERSION, Block, Header, certificates_hash, sign_block
+from tallystick.ledger.block import Block, certificates_hash, sign_block
 from tallystick.ledger.certificate import AnyCertificate, Payload, Statement, issue_stake, issue_statement
 from tallystick.ledger.encoding import ZERO_DIGEST
+from tallystick.ledger.header import VERSION, Header
 from tallystick.ledger.keys import Domain
 from tallystick.ledger.messages import Certificates, Entry, Message, NewBlock, Status, encode_message
 from tallystick.ledger.params import MAX_BLOCK_BYTES, MAX_MESSAGE_BYTES, MAX_SUBJECT_CHARACTERS

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final
 
-from tallystick.ledger.certificate import AnyCertificate, Evidence, StakingOperation
+from tallystick.ledger.certificate import AnyCertificate, Evidence, ProposalEvidence, StakingOperation
 
 _SHORT_HEX: Final = 12
 
@@ -29,7 +29,8 @@ def kind_of(certificate: AnyCertificate) -> str:
 def what_it_says(certificate: AnyCertificate) -> str:
     """What a certificate says, in a few words."""
     if isinstance(certificate, Evidence):
-        return f"shows that {short(certificate.offender)} signed votes that conflict"
+        what = "forged blocks" if isinstance(certificate, ProposalEvidence) else "signed votes"
+        return f"shows that {short(certificate.offender)} {what} that conflict"
     if not isinstance(certificate, StakingOperation):
         return certificate.subject or "(no subject)"
     if certificate.amount < 0:

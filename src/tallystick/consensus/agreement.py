@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
-from tallystick.ledger.block import Block, Header
+from tallystick.ledger.block import Block
 from tallystick.ledger.blockchain import State
 from tallystick.ledger.certificate import AnyCertificate
+from tallystick.ledger.header import Header, SignedHeader
 from tallystick.ledger.vote import Ballot, Tally, Vote
 
 Holds = Callable[[bytes], bool]
@@ -59,14 +60,32 @@ class Repeat(NamedTuple):
     """Nothing moves: tell the others again where this member stands."""
 
 
-class Caught(NamedTuple):
+class CaughtVoting(NamedTuple):
     """Two votes that no honest member signs both."""
 
     first: Vote
     second: Vote
 
+    @property
+    def offender(self) -> bytes:
+        """Whose votes they are."""
+        return self.first.member
 
-Output = Cast | Keep | Finalized | Drifted | Lacks | Repeat | Caught
+
+class CaughtForging(NamedTuple):
+    """Two headers that no honest forger signs both."""
+
+    first: SignedHeader
+    second: SignedHeader
+
+    @property
+    def offender(self) -> bytes:
+        """Who forged them."""
+        return self.first.header.forger
+
+
+Output = Cast | Keep | Finalized | Drifted | Lacks | Repeat
+Caught = CaughtVoting | CaughtForging
 
 
 class Turns(Protocol):

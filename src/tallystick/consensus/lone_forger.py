@@ -7,10 +7,11 @@ awake and honest, so that two valid blocks never compete.
 from collections.abc import Sequence
 from typing import Protocol
 
-from tallystick.ledger.block import Block, Header, make_header, sign_block
+from tallystick.ledger.block import Block, make_header, sign_block
 from tallystick.ledger.blockchain import State
 from tallystick.ledger.certificate import AnyCertificate
 from tallystick.ledger.errors import Refused, Rule
+from tallystick.ledger.header import Header
 from tallystick.ledger.wallet import Wallet
 
 

@@ -3,13 +3,14 @@
 from dataclasses import dataclass, field
 from typing import Final
 
-from tallystick.consensus.agreement import Caught, Lacks, Output
+from tallystick.consensus.agreement import Caught, CaughtForging, CaughtVoting, Lacks, Output
 from tallystick.consensus.proof_of_stake import draw
-from tallystick.ledger.block import Block, Header
+from tallystick.ledger.block import Block
 from tallystick.ledger.blockchain import Blockchain, State, holds_nothing
 from tallystick.ledger.encoding import ZERO_DIGEST
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import Refused, Rule
+from tallystick.ledger.header import Header, SignedHeader
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Ballot, Tally, Vote, tally_of
 
 _VIEWS_AHEAD: Final = 64
@@ -31,6 +32,10 @@ class Round:
     notarized: bytes | None = None
     is_nullified: bool = False
     finalized: Ballot | None = None
+    header: SignedHeader | None = None
+    """The first that its leader was seen to have signed."""
+    rival: bytes | None = None
+    """Another block that members notarize, so that its leader may have signed two."""
     blocks: int = 0
     kept: set[Ballot] = field(default_factory=set)
     """Quorums that were handed out to be persisted."""
@@ -84,6 +89,7 @@ class Rounds:
     _judged: dict[bytes, Pending]
     _illegal: set[bytes]
     _lacked: set[bytes]
+    _rivals: list[bytes]
     final_view: int
     """The latest view known to have notarized the final tip; 0 when that was in the epoch before."""
     view: int
@@ -119,7 +125,13 @@ class Rounds:
 
     def wants(self, header: Header) -> bool:
         """Whether a block with this header may be a proposal that is worth fetching."""
-        in_window = self.final_view < header.view <= self.view + _VIEWS_AHEAD
+        return header.view > self.final_view and self._is_in_turn(header)
+
+    def _is_in_turn(self, header: Header) -> bool:
+        """Whether its forger was drawn for its view, and the view is one of those that are looked at."""
+        if self._chain.genesis.params.epoch_of(header.index) != self.epoch.number:
+            return False
+        in_window = self.final_view <= header.view <= self.view + _VIEWS_AHEAD
         return in_window and header.forger == self.at(header.view).leader
 
     def proposal(self, block_hash: bytes) -> Block | None:
@@ -233,7 +245,7 @@ class Rounds:
             self._count(round_, vote)
             if round_.chose(self._chain.state.tip.hash):
                 self._settle(ballot.view)
-        return Caught(earlier, vote) if earlier else None
+        return CaughtVoting(earlier, vote) if earlier else None
 
     def _count(self, round_: Round, vote: Vote) -> None:
         ballot = vote.ballot
@@ -241,6 +253,8 @@ class Rounds:
         weight = round_.weight[ballot] = round_.weight.get(ballot, 0) + self.epoch.stake(vote.member)
         if ballot.kind == NOTARIZE and round_.proposed is None and vote.member == round_.leader:
             round_.proposed = ballot.block_hash
+        if ballot.kind == NOTARIZE:
+            self._suspect(round_)
         if self.epoch.is_quorum(weight):
             if ballot.kind == NOTARIZE:
                 round_.notarized = ballot.block_hash
@@ -249,13 +263,38 @@ class Rounds:
             elif ballot.kind == FINALIZE:
                 round_.finalized = ballot
 
-    def add_block(self, block: Block) -> None:
-        """Keep a whole block whose signatures are good, if it may be a proposal of this epoch."""
-        header = block.header
-        if not self.wants(header) or block.hash in self._blocks:
+    def add_header(self, signed: SignedHeader) -> CaughtForging | None:
+        """Note what a leader signed; the signature is good. Returns evidence if it signed another for this view."""
+        if not self._is_in_turn(signed.header):
+            return None
+        round_ = self.at(signed.header.view)
+        if round_.header is None:
+            round_.header = signed
+            self._suspect(round_)
+        return CaughtForging(round_.header, signed) if round_.header.conflicts_with(signed) else None
+
+    def _suspect(self, round_: Round) -> None:
+        """Members notarize what the leader did not show us: it may have signed two, so we want to see the other."""
+        if round_.header is None or round_.rival is not None:
             return
-        if self.at(header.view).blocks < _BLOCKS_A_VIEW or block.hash in self._lacked:
+        known = {round_.header.header.hash, self._chain.state.tip.hash, *self._blocks}
+        rivals = [one for one in round_.weight if one.kind == NOTARIZE and one.block_hash not in known]
+        if rivals:
+            round_.rival = max(rivals, key=lambda ballot: round_.weight[ballot]).block_hash
+            self._rivals.append(round_.rival)
+
+    def ask_for_rivals(self, outputs: list[Output]) -> None:
+        """Ask for what may be a second proposal, once in a view and once again with every repetition."""
+        outputs += [Lacks(one) for one in self._rivals]
+        self._rivals = []
+
+    def add_block(self, block: Block) -> CaughtForging | None:
+        """Keep a whole block whose signatures are good, if it may be a proposal of this epoch. Returns evidence."""
+        caught = self.add_header(block.signed_header)
+        is_new = self.wants(block.header) and block.hash not in self._blocks
+        if is_new and (self.at(block.header.view).blocks < _BLOCKS_A_VIEW or block.hash in self._lacked):
             self.keep(block)
+        return caught
 
     def keep(self, block: Block) -> None:
         """Keep a block, however many its view has: this member's own."""
@@ -265,6 +304,9 @@ class Rounds:
     def ask_again(self) -> None:
         """Blocks that were asked for in vain are lacked anew."""
         self._lacked = set()
+        for _, round_ in self.open():
+            round_.rival = None
+            self._suspect(round_)
 
     # ---- on to the next ---------------------------------------------------------------------------------------
 
@@ -298,6 +340,7 @@ class Rounds:
     def _begin_epoch(self) -> None:
         self._number = self.epoch.number
         self._rounds, self._blocks, self._judged, self._illegal, self._lacked = {}, {}, {}, set(), set()
+        self._rivals = []
         self.final_view = self._tip_view()
         self.view = self.final_view + 1
 

@@ -15,9 +15,10 @@ from tallystick.consensus.pace import Pace
 from tallystick.consensus.proof_of_stake import check_drawn
 from tallystick.consensus.record import Record
 from tallystick.consensus.rounds import Pending, Rounds
-from tallystick.ledger.block import Block, Header, make_header, sign_block
+from tallystick.ledger.block import Block, make_header, sign_block
 from tallystick.ledger.blockchain import Blockchain, holds_nothing
 from tallystick.ledger.epoch import Epoch
+from tallystick.ledger.header import Header, SignedHeader
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Ballot, Tally, Vote
 from tallystick.ledger.wallet import Wallet
 
@@ -97,9 +98,13 @@ class Simplex:
         """Count a vote whose signature is good. Returns evidence if it contradicts an earlier one of its member."""
         return self._rounds.add_vote(vote)
 
-    def add_block(self, block: Block) -> None:
-        """Keep a whole block whose signatures are good, if it may be a proposal of this epoch."""
-        self._rounds.add_block(block)
+    def add_header(self, signed: SignedHeader) -> Caught | None:
+        """Note what a view's forger signed; the signature is good. Returns evidence if it signed another before."""
+        return self._rounds.add_header(signed)
+
+    def add_block(self, block: Block) -> Caught | None:
+        """Keep a whole block whose signatures are good, if it may be a proposal of this epoch. Returns evidence."""
+        return self._rounds.add_block(block)
 
     def heard_standing(self, member: bytes, view: int, yours: Vote | None) -> None:
         """A member of our epoch answered, since our start, with its view and the last vote it saw from us."""
@@ -123,6 +128,7 @@ class Simplex:
         self._notarize(now_ms, outputs)
         self._nullify(now_ms, waiting, outputs)
         self._repeat(now_ms, outputs)
+        self._rounds.ask_for_rivals(outputs)
         return outputs
 
     def _propose(self, now_ms: int, waiting: Waiting, outputs: list[Output]) -> None:

@@ -7,11 +7,12 @@ from typing import ClassVar, NamedTuple, Self
 from tallystick.course.certificate import HASH_EXPECTED, Certificate
 from tallystick.course.fields import checked, from_hex
 from tallystick.course.ledger import LEDGER_ID
-from tallystick.ledger.block import VERSION, Header, Index, Nonce, certificates_hash
 from tallystick.ledger.block import Block as EngineBlock
+from tallystick.ledger.block import certificates_hash
 from tallystick.ledger.certificate import AnyCertificate
 from tallystick.ledger.encoding import UNSIGNED
 from tallystick.ledger.errors import Refused, Rule
+from tallystick.ledger.header import VERSION, Header, Index, Nonce
 from tallystick.ledger.keys import Domain
 from tallystick.ledger.messages import Entry
 

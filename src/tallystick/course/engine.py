@@ -12,10 +12,11 @@ from tallystick.course.ledger import GENESIS, LEDGER_ID, LIMITS, decode, verify
 from tallystick.course.records import Records
 from tallystick.course.timestamp import follow, reading
 from tallystick.ledger.block import Block as EngineBlock
-from tallystick.ledger.block import Index, genesis_block
+from tallystick.ledger.block import genesis_block
 from tallystick.ledger.blockchain import State, check_follows
 from tallystick.ledger.certificate import AnyCertificate
 from tallystick.ledger.errors import Refused, Rule
+from tallystick.ledger.header import Index
 from tallystick.ledger.messages import (
     BlockRequest,
     Certificates,

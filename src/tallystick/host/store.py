@@ -22,6 +22,7 @@ from tallystick.ledger.finality import Members, members_codec
 from tallystick.ledger.genesis import Genesis, decode_genesis
 from tallystick.ledger.messages import Entry
 from tallystick.ledger.vote import Tally, Vote, tally_codec
+from tallystick.node.archive import oldest_epoch
 
 FORMAT_VERSION: Final = 3
 _APPLICATION_ID: Final = 0x74616C79  # "taly": marks the file as this program's
@@ -32,7 +33,8 @@ CREATE TABLE genesis (encoded BLOB NOT NULL);
 CREATE TABLE blocks (block_index INTEGER PRIMARY KEY CHECK (block_index > 0), encoded BLOB NOT NULL);
 CREATE TABLE finalizations (block_index INTEGER PRIMARY KEY, encoded BLOB NOT NULL);
 CREATE TABLE members (block_index INTEGER PRIMARY KEY, encoded BLOB NOT NULL);
-CREATE TABLE votes (number INTEGER PRIMARY KEY, encoded BLOB NOT NULL);
+CREATE TABLE votes (number INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, encoded BLOB NOT NULL);
+CREATE INDEX votes_by_epoch ON votes (epoch);
 CREATE TABLE proposals (block_hash BLOB PRIMARY KEY, block_index INTEGER NOT NULL, encoded BLOB NOT NULL);
 CREATE TABLE waiting (number INTEGER PRIMARY KEY, certificate_id BLOB UNIQUE NOT NULL, encoded BLOB NOT NULL);
 CREATE TABLE payloads (payload_hash BLOB PRIMARY KEY, encoded BLOB NOT NULL);
@@ -150,6 +152,7 @@ class Store:
             if finalization is not None:
                 kept = (block.index, encode(finalization))
                 self._connection.execute("INSERT INTO finalizations VALUES (?, ?)", kept)
+                self._connection.execute("DELETE FROM votes WHERE epoch < ?", (oldest_epoch(finalization),))
             if members is not None:
                 self._connection.execute("INSERT INTO members VALUES (?, ?)", (block.index, encode(members)))
             self._connection.execute("DELETE FROM proposals WHERE block_index <= ?", (block.index,))
@@ -185,7 +188,9 @@ class Store:
     def keep_votes(self, tally: Tally, block: Block | None) -> None:
         """See `Archive`. Raises `StoreError`, and then nothing has changed."""
         with self._transaction():
-            self._connection.execute("INSERT INTO votes (encoded) VALUES (?)", (encode(tally),))
+            self._connection.execute(
+                "INSERT INTO votes (epoch, encoded) VALUES (?, ?)", (tally.ballot.epoch, encode(tally))
+            )
             if block is not None:
                 kept = (block.hash, block.index, block.encoded)
                 self._connection.execute("INSERT OR IGNORE INTO proposals VALUES (?, ?, ?)", kept)

@@ -2,59 +2,18 @@
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Annotated, Final
+from typing import Annotated
 
 from msgspec import Meta, Struct
 
 from tallystick.ledger.certificate import AnyCertificate
-from tallystick.ledger.encoding import (
-    UNSIGNED,
-    ZERO_DIGEST,
-    Codec,
-    Digest,
-    PublicKey,
-    Signature,
-    digest,
-    encode,
-)
+from tallystick.ledger.encoding import UNSIGNED, ZERO_DIGEST, Codec, Signature, digest, encode
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.genesis import Genesis
-from tallystick.ledger.keys import Domain, signed_bytes
-from tallystick.ledger.params import MAX_BLOCK_BYTES, MAX_BLOCK_CERTIFICATES, MAX_INDEX, Milliseconds
+from tallystick.ledger.header import VERSION, Header, SignedHeader
+from tallystick.ledger.keys import Domain
+from tallystick.ledger.params import MAX_BLOCK_BYTES, MAX_BLOCK_CERTIFICATES
 from tallystick.ledger.wallet import Wallet
-
-VERSION: Final = 1
-
-Index = Annotated[int, Meta(ge=0, le=MAX_INDEX)]
-Nonce = Annotated[int, Meta(ge=0, le=2**63 - 1)]
-
-
-class Header(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, dict=True):
-    """What a forger signs. `view` is the attempt in which it was drawn: for the lone forger, the index."""
-
-    version: Annotated[int, Meta(ge=1, le=255)]
-    ledger_id: Digest
-    index: Index
-    view: Index
-    parent_hash: Digest
-    timestamp_ms: Milliseconds
-    forger: PublicKey
-    certificates_hash: Digest
-    nonce: Nonce = 0
-
-    @cached_property
-    def encoded(self) -> bytes:
-        """The canonical bytes: what the block's hash and the forger's signature cover."""
-        return encode(self)
-
-    @cached_property
-    def hash(self) -> bytes:
-        """The block's hash: SHA-256 of the encoded header, 32 bytes."""
-        return digest(self.encoded)
-
-    def signed_bytes(self) -> bytes:
-        """The message under the forger's signature."""
-        return signed_bytes(Domain.BLOCK, self.ledger_id, self.encoded)
 
 
 class Block(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, dict=True):
@@ -73,6 +32,11 @@ class Block(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, di
     def index(self) -> int:
         """Place on the chain; the genesis block's is 0."""
         return self.header.index
+
+    @property
+    def signed_header(self) -> SignedHeader:
+        """What the forger signed, and its signature."""
+        return SignedHeader(self.header, self.signature)
 
     @cached_property
     def encoded(self) -> bytes:

@@ -7,10 +7,12 @@ host's to keep (`PersistBlock`). Signatures are checked before a block comes her
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tallystick.ledger.block import Block, Header, genesis_block
+from tallystick.ledger.block import Block, genesis_block
+from tallystick.ledger.certificate import AnyCertificate, ProposalEvidence
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.genesis import Genesis
+from tallystick.ledger.header import Header
 from tallystick.ledger.merkle import Frontier
 from tallystick.ledger.params import MAX_BLOCK_TIMESTAMP_MS
 from tallystick.ledger.stake import StakeTable
@@ -93,6 +95,13 @@ class Blockchain:
         log = base.log.extend([certificate.leaf_hash for certificate in block.certificates])
         return State(header, stakes, self._epoch_after(header.index, stakes, base.epoch), log)
 
+    def check_evidence(self, certificate: AnyCertificate) -> None:
+        """Raise `Refused` (V3) for evidence with headers of two epochs: each epoch has a view of their number."""
+        if isinstance(certificate, ProposalEvidence):
+            epochs = [self.genesis.params.epoch_of(one.header.index) for one in (certificate.first, certificate.second)]
+            if epochs[0] != epochs[1]:
+                raise Refused(Rule.V3, f"the headers are of epochs {epochs[0]} and {epochs[1]}, so of different views")
+
     def append(self, block: Block, now_ms: int | None) -> None:
         """Check the block, then add it. Raises `Refused` as `after` does, and then nothing has changed."""
         self.publish(block, self.after(block, now_ms))
@@ -130,6 +139,10 @@ class Blockchain:
             if certificate.id in seen:
                 raise Refused(Rule.B6, f"certificate {certificate.id.hex()[:16]}… stands twice in the block")
             seen.add(certificate.id)
+            try:
+                self.check_evidence(certificate)
+            except Refused as refused:
+                raise Refused(Rule.B5, str(refused)) from refused
 
 
 def check_follows(header: Header, tip: Header) -> None:

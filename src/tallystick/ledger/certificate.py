@@ -1,4 +1,4 @@
-"""Certificates: signed statements and staking operations, and the erasable payloads beside them."""
+"""Certificates: signed statements, staking operations and evidence, and the erasable payloads beside them."""
 
 from collections.abc import Callable
 from functools import cached_property
@@ -18,6 +18,7 @@ from tallystick.ledger.encoding import (
     encode,
 )
 from tallystick.ledger.errors import Refused, Rule
+from tallystick.ledger.header import SignedHeader
 from tallystick.ledger.keys import Domain, signed_bytes
 from tallystick.ledger.merkle import leaf_hash
 from tallystick.ledger.params import (
@@ -99,7 +100,7 @@ class StakingOperation(Certificate, frozen=True, array_like=True, forbid_unknown
     signature: Signature = UNSIGNED
 
 
-class Evidence(Certificate, frozen=True, array_like=True, forbid_unknown_fields=True, dict=True, tag=3):
+class VoteEvidence(Certificate, frozen=True, array_like=True, forbid_unknown_fields=True, dict=True, tag=3):
     """Two votes that no honest member signs both: whoever signed them loses its whole stake."""
 
     first: Vote
@@ -112,8 +113,22 @@ class Evidence(Certificate, frozen=True, array_like=True, forbid_unknown_fields=
         return self.first.member
 
 
+class ProposalEvidence(Certificate, frozen=True, array_like=True, forbid_unknown_fields=True, dict=True, tag=4):
+    """Two headers that no honest forger signs both: whoever signed them loses its whole stake."""
+
+    first: SignedHeader
+    second: SignedHeader
+    signature: Signature = UNSIGNED
+
+    @property
+    def offender(self) -> bytes:
+        """Who forged them."""
+        return self.first.header.forger
+
+
+Evidence = VoteEvidence | ProposalEvidence
 AnyCertificate = Statement | StakingOperation | Evidence
-C = TypeVar("C", Statement, StakingOperation, Evidence)
+C = TypeVar("C", Statement, StakingOperation, VoteEvidence, ProposalEvidence)
 
 certificate_codec: Codec[AnyCertificate] = Codec(AnyCertificate, MAX_CERTIFICATE_BYTES, "certificate")
 payload_codec: Codec[Payload] = Codec(Payload, MAX_PAYLOAD_BYTES + 1024, "payload")
@@ -142,9 +157,17 @@ def issue_stake(wallet: Wallet, ledger_id: bytes, timestamp_ms: int, amount: int
     return sign_certificate(StakingOperation(wallet.public_key, timestamp_ms, "", None, amount), wallet, ledger_id)
 
 
-def issue_evidence(wallet: Wallet, ledger_id: bytes, timestamp_ms: int, first: Vote, second: Vote) -> Evidence:
+def issue_vote_evidence(wallet: Wallet, ledger_id: bytes, timestamp_ms: int, first: Vote, second: Vote) -> VoteEvidence:
     """Make and sign evidence against the member that signed both votes."""
-    return sign_certificate(Evidence(wallet.public_key, timestamp_ms, "", None, first, second), wallet, ledger_id)
+    return sign_certificate(VoteEvidence(wallet.public_key, timestamp_ms, "", None, first, second), wallet, ledger_id)
+
+
+def issue_proposal_evidence(
+    wallet: Wallet, ledger_id: bytes, timestamp_ms: int, first: SignedHeader, second: SignedHeader
+) -> ProposalEvidence:
+    """Make and sign evidence against the forger that signed both headers."""
+    unsigned = ProposalEvidence(wallet.public_key, timestamp_ms, "", None, first, second)
+    return sign_certificate(unsigned, wallet, ledger_id)
 
 
 def check_payload(certificate: AnyCertificate, payload: Payload | None) -> None:
@@ -160,11 +183,29 @@ def check_payload(certificate: AnyCertificate, payload: Payload | None) -> None:
 def check_evidence(
     certificate: AnyCertificate, ledger_id: bytes, verify: Callable[[bytes, bytes, bytes], bool]
 ) -> None:
-    """Raise `Refused` (V3, V1) for evidence whose votes do not conflict, or are not signed by their member."""
-    if not isinstance(certificate, Evidence):
-        return
-    if not certificate.first.conflicts_with(certificate.second):
+    """Raise `Refused` (V3, V1, B10, B3) unless evidence shows what no honest member signs both, and both are signed.
+
+    Whether two headers are of one epoch takes the ledger's parameters: `Blockchain.check_evidence`.
+    """
+    if isinstance(certificate, VoteEvidence):
+        _check_votes(certificate, ledger_id, verify)
+    elif isinstance(certificate, ProposalEvidence):
+        _check_headers(certificate, ledger_id, verify)
+
+
+def _check_votes(evidence: VoteEvidence, ledger_id: bytes, verify: Callable[[bytes, bytes, bytes], bool]) -> None:
+    if not evidence.first.conflicts_with(evidence.second):
         raise Refused(Rule.V3, "an honest member may sign both of these votes")
-    for vote in (certificate.first, certificate.second):
+    for vote in (evidence.first, evidence.second):
         if not verify(vote.ballot.signed_bytes(ledger_id), vote.signature, vote.member):
             raise Refused(Rule.V1, "a vote in the evidence is not signed by its member")
+
+
+def _check_headers(evidence: ProposalEvidence, ledger_id: bytes, verify: Callable[[bytes, bytes, bytes], bool]) -> None:
+    if not evidence.first.conflicts_with(evidence.second):
+        raise Refused(Rule.V3, "an honest forger may sign both of these headers")
+    for header, signature in ((one.header, one.signature) for one in (evidence.first, evidence.second)):
+        if header.ledger_id != ledger_id:
+            raise Refused(Rule.B10, "a header in the evidence is another ledger's")
+        if not verify(header.signed_bytes(), signature, header.forger):
+            raise Refused(Rule.B3, "a header in the evidence is not signed by its forger")

@@ -36,7 +36,7 @@ class Rule(Enum):
 
     V1 = "vote signed by its member"
     V2 = "finalization by more than 2/3 of the epoch's stake"
-    V3 = "evidence shows two votes that conflict"
+    V3 = "evidence shows two votes or headers that conflict"
     V4 = "chain holds the trusted checkpoint"
     V5 = "stakes are those that a quorum signed"
 

@@ -8,10 +8,10 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from tallystick.ledger.block import Header
 from tallystick.ledger.encoding import Codec, PublicKey
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import Refused, Rule
+from tallystick.ledger.header import Header
 from tallystick.ledger.params import MAX_GENESIS_BYTES, MAX_GENESIS_MEMBERS, MAX_TOKENS
 from tallystick.ledger.stake import Account, StakeTable
 from tallystick.ledger.vote import FINALIZE, Ballot, Tally
@@ -33,11 +33,6 @@ class FinalHeader(Struct, frozen=True, array_like=True, forbid_unknown_fields=Tr
     header: Header
     finalization: Tally
     members: Members | None = None
-
-
-def epoch_number(index: int, epoch_blocks: int) -> int:
-    """The epoch that a block (not the genesis block) belongs to."""
-    return (index - 1) // epoch_blocks
 
 
 def check_final(epoch: Epoch, header: Header, finalization: Tally | None, next_stakes: bytes | None) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated, Final
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from tallystick.ledger.block import Block, Header, Index
+from tallystick.ledger.block import Block
 from tallystick.ledger.certificate import AnyCertificate, Payload
 from tallystick.ledger.encoding import (
     SIGNATURE_BYTES_AT_END,
@@ -17,6 +17,7 @@ from tallystick.ledger.encoding import (
     encode,
 )
 from tallystick.ledger.finality import FinalHeader
+from tallystick.ledger.header import Header, Index
 from tallystick.ledger.keys import Domain, signed_bytes
 from tallystick.ledger.params import MAX_BLOCK_CERTIFICATES, MAX_MESSAGE_BYTES, Milliseconds
 from tallystick.ledger.vote import Number, Tally, Vote

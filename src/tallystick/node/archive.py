@@ -4,10 +4,11 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Protocol
 
-from tallystick.ledger.block import Block, Header
+from tallystick.ledger.block import Block
 from tallystick.ledger.certificate import AnyCertificate, Payload
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.finality import FinalHeader, Members
+from tallystick.ledger.header import Header
 from tallystick.ledger.messages import MAX_HEADERS, Blocks, Entry, Finalizations, Headers, Message, Payloads
 from tallystick.ledger.vote import Tally, Vote
 from tallystick.node.events import (
@@ -36,7 +37,10 @@ class Archive(Protocol):
         finalization: Tally | None = None,
         members: Members | None = None,
     ) -> None:
-        """Keep the next block and what belongs to it (see `PersistBlock`), durably and all at once."""
+        """Keep the next block and what belongs to it (see `PersistBlock`), durably and all at once.
+
+        With it go the proposals up to its index, and votes of epochs before the finalization's last but one.
+        """
 
     def keep_certificate(self, entry: Entry) -> None:
         """Keep a certificate, and its payload, until a block with it is appended."""
@@ -51,7 +55,7 @@ class Archive(Protocol):
         """Keep a vote of the node's own, or a quorum, and the block that it is for, durably and at once."""
 
     def votes(self) -> Iterator[Vote]:
-        """All votes kept since the chain's tip, at least."""
+        """All votes kept in the tip's epoch, the one before and the one after: what a member must not contradict."""
 
     def proposals(self) -> Iterator[Block]:
         """The blocks kept with those votes."""
@@ -86,6 +90,11 @@ def lacking(archive: Archive) -> Iterator[bytes]:
             payload_hash = certificate.payload_hash
             if payload_hash and payload_hash not in erased and archive.payload(payload_hash) is None:
                 yield payload_hash
+
+
+def oldest_epoch(finalization: Tally) -> int:
+    """The first epoch whose votes are still of use: a member that restarts is asked about those of the last but one."""
+    return finalization.ballot.epoch - 1
 
 
 class MemoryArchive:
@@ -151,7 +160,9 @@ class MemoryArchive:
             self._members[block.index] = members
         if finalization is not None:
             self._finalizations[block.index] = finalization
-        self._proposals.pop(block.hash, None)
+            if self._votes and self._votes[0].ballot.epoch < oldest_epoch(finalization):
+                self._votes = [one for one in self._votes if one.ballot.epoch >= oldest_epoch(finalization)]
+        self._proposals = {one: kept for one, kept in self._proposals.items() if kept.index > block.index}
         for certificate in block.certificates if self._waiting else ():
             self._waiting.pop(certificate.id, None)
         for payload in payloads:

@@ -1,16 +1,34 @@
 """The node's part in Simplex: votes, proposals and standings on the wire, and what the box has for a block."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
 
-from tallystick.consensus.agreement import Cast, Drifted, Finalized, Holds, Keep, Lacks, Repeat
+from tallystick.consensus.agreement import (
+    Cast,
+    Caught,
+    CaughtForging,
+    CaughtVoting,
+    Drifted,
+    Finalized,
+    Holds,
+    Keep,
+    Lacks,
+    Repeat,
+)
 from tallystick.consensus.simplex import Simplex
 from tallystick.ledger.block import Block, certificates_hash
 from tallystick.ledger.blockchain import Blockchain, State
-from tallystick.ledger.certificate import AnyCertificate, Evidence, StakingOperation, issue_evidence
+from tallystick.ledger.certificate import (
+    AnyCertificate,
+    Evidence,
+    StakingOperation,
+    issue_proposal_evidence,
+    issue_vote_evidence,
+)
 from tallystick.ledger.errors import Refused, Rule
+from tallystick.ledger.header import SignedHeader
 from tallystick.ledger.messages import (
     MAX_IDS,
     Proposal,
@@ -93,7 +111,7 @@ class Council:
         self._finalized, self._accuse = finalized, accuse
         self._partial: dict[bytes, _Partial] = {}
         self._asked_ms: dict[bytes, int] = {}
-        self._accused: set[bytes] = set()
+        self._accused: dict[bytes, int] = {}
         self._standings_asked: dict[int, None] = {}
 
     @property
@@ -180,7 +198,7 @@ class Council:
                 if is_answer and message.epoch == self.simplex.epoch.number:
                     self.simplex.heard_standing(message.member, message.view, message.yours)
             case Proposal():
-                self._on_proposal(peer, message, actions)
+                self._on_proposal(now_ms, peer, message, actions)
             case ProposalCertificates():
                 self._on_certificates(message, actions)
 
@@ -193,13 +211,26 @@ class Council:
 
     def _on_votes(self, now_ms: int, votes: Votes | Standing, actions: list[Action]) -> None:
         """Count votes; contradictions become evidence."""
-        for tally in votes.tallies:
-            for vote in tally.votes:
-                caught = self.simplex.add_vote(vote)
-                if caught is not None and self._wallet is not None and vote.member not in self._accused:
-                    self._accused.add(vote.member)
-                    evidence = issue_evidence(self._wallet, self._chain.ledger_id, now_ms, caught.first, caught.second)
-                    self._accuse(now_ms, evidence, actions)
+        caught = [self.simplex.add_vote(vote) for tally in votes.tallies for vote in tally.votes]
+        self.accuse(now_ms, caught, actions)
+
+    def compare(self, blocks: Iterable[Block]) -> list[Caught | None]:
+        """What the forgers of these blocks signed besides; asked before the blocks are added, as an epoch may end."""
+        return [self.simplex.add_header(block.signed_header) for block in blocks]
+
+    def accuse(self, now_ms: int, caught: Iterable[Caught | None], actions: list[Action]) -> None:
+        """Issue evidence against whoever was caught, once in an epoch."""
+        epoch = self.simplex.epoch.number
+        for one in caught:
+            if one is None or self._wallet is None or self._accused.get(one.offender) == epoch:
+                continue
+            self._accused[one.offender] = epoch
+            match one:
+                case CaughtVoting(first, second):
+                    evidence: Evidence = issue_vote_evidence(self._wallet, self._chain.ledger_id, now_ms, first, second)
+                case CaughtForging(header, other):
+                    evidence = issue_proposal_evidence(self._wallet, self._chain.ledger_id, now_ms, header, other)
+            self._accuse(now_ms, evidence, actions)
 
     def _answer_standing(self, peer: Peer, request: StandingRequest, actions: list[Action]) -> None:
         """Tell a peer where this node stands, and the last vote it saw from that member."""
@@ -212,8 +243,9 @@ class Council:
         )
         actions.append(Send(peer, sign_standing(standing, self._wallet, self._chain.ledger_id)))
 
-    def _on_proposal(self, peer: Peer, proposal: Proposal, actions: list[Action]) -> None:
+    def _on_proposal(self, now_ms: int, peer: Peer, proposal: Proposal, actions: list[Action]) -> None:
         """A header and its certificates' ids: take what the box has, ask for the rest."""
+        self.accuse(now_ms, [self.simplex.add_header(SignedHeader(proposal.header, proposal.signature))], actions)
         block_hash = proposal.header.hash
         if self.simplex.proposal(block_hash) or not self.simplex.wants(proposal.header):
             return

@@ -97,8 +97,7 @@ class Node:
         self._epoch = self.state.epoch
         self._trail: Trail | None = None
         if isinstance(agreement, Simplex):
-            epoch_blocks = genesis.params.epoch_blocks
-            self._trail = Trail(self.state, epoch_blocks, self.limits.range_blocks, checkpoint)
+            self._trail = Trail(self.state, genesis.params, self.limits.range_blocks, checkpoint)
         self._sync = Sync(self.limits, self._trail)
         self._answers = Answers(self.limits, self.box, genesis.params.epoch_blocks if self._trail else None)
         self._search = PayloadSearch(self.limits, lacking(archive) if archive else ())
@@ -261,6 +260,7 @@ class Node:
         if ahead_ms is not None and certificate.timestamp_ms > now_ms + ahead_ms:
             ahead = certificate.timestamp_ms - now_ms
             raise Refused(Rule.C2, f"dated {ahead} ms ahead of this node's clock, {ahead_ms} ms allowed")
+        self.chain.check_evidence(certificate)
 
     def _share(self, now_ms: int, actions: list[Action]) -> None:
         due_ms = self._gossip.due_ms(now_ms)
@@ -358,6 +358,7 @@ class Node:
 
     def _on_range(self, now_ms: int, peer: Peer, answer: Blocks, trail: Trail, actions: list[Action]) -> None:
         """Blocks that were asked for: those proven to be final wait for their turn, and perhaps it has come."""
+        caught = self._council.compare(answer.blocks) if self._council else []
         if answer.blocks:
             try:
                 trail.check(answer.blocks, answer.headers, answer.finalization)
@@ -370,6 +371,8 @@ class Node:
                     if block.index > self.state.index:
                         self._set_aside(peer, SetAside(block, answer.finalization if is_proven else None), actions)
                 self._after_blocks(now_ms, actions)
+        if self._council is not None:
+            self._council.accuse(now_ms, caught, actions)
         self._ask_for_more(now_ms, actions)
 
     def _on_proof(self, now_ms: int, peer: Peer, proof: Finalizations | Headers, actions: list[Action]) -> None:

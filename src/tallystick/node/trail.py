@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
-from tallystick.ledger.block import Block, Header
+from tallystick.ledger.block import Block
 from tallystick.ledger.blockchain import State, check_follows
 from tallystick.ledger.errors import Refused, Rule
-from tallystick.ledger.finality import FinalHeader, check_final, epoch_number, next_epoch
+from tallystick.ledger.finality import FinalHeader, check_final, next_epoch
+from tallystick.ledger.header import Header
 from tallystick.ledger.messages import MAX_HEADERS, FinalizationRequest, HeaderRequest
+from tallystick.ledger.params import Params
 from tallystick.ledger.vote import Tally
 
 _EPOCHS_AHEAD: Final = 1_024
@@ -29,9 +31,9 @@ class Checkpoint:
 class Trail:
     """Proofs are taken in order, each by the one before it; whatever is refused changes nothing."""
 
-    def __init__(self, state: State, epoch_blocks: int, range_blocks: int, checkpoint: Checkpoint | None) -> None:
+    def __init__(self, state: State, params: Params, range_blocks: int, checkpoint: Checkpoint | None) -> None:
         self._state = state
-        self._epoch_blocks = epoch_blocks
+        self._params = params
         self._range_blocks = range_blocks
         self._newest = state.epoch
         self._epochs = {state.epoch.number: state.epoch}
@@ -51,11 +53,11 @@ class Trail:
             return self._state.index
         if self.is_below_checkpoint:
             return self._checkpoint.index
-        return (self._newest.number + 1) * self._epoch_blocks
+        return (self._newest.number + 1) * self._params.epoch_blocks
 
     def range_end(self, start: int) -> int:
         """The last index of the range that begins here: it can be proven by itself."""
-        ends = [start + -start % self._range_blocks, start + -start % self._epoch_blocks]
+        ends = [start + -start % self._range_blocks, start + -start % self._params.epoch_blocks]
         return min([*ends, self._checkpoint.index] if start <= self._checkpoint.index else ends)
 
     def question(self, highest: int) -> FinalizationRequest | HeaderRequest | None:
@@ -81,10 +83,10 @@ class Trail:
         newest, epochs, proven = self._newest, [], 0
         for one in proofs:
             index = one.header.index
-            if proven >= index or epoch_number(index, self._epoch_blocks) != newest.number:
+            if proven >= index or self._params.epoch_of(index) != newest.number:
                 raise Refused(Rule.N4, f"block {index} is neither the last of epoch {newest.number} nor the tip in it")
             proven = index
-            if index % self._epoch_blocks:
+            if index % self._params.epoch_blocks:
                 check_final(newest, one.header, one.finalization, newest.hash)
             else:
                 newest = next_epoch(newest, one)
@@ -129,9 +131,9 @@ class Trail:
             if not pinned or any(one.hash != self._pins[one.index] for one in pinned):
                 raise Refused(Rule.V4, f"block {last.index} is not known to be on the trusted checkpoint's chain")
             return
-        number = epoch_number(last.index, self._epoch_blocks)
+        number = self._params.epoch_of(last.index)
         if number not in self._epochs:
             raise Refused(Rule.V2, f"block {last.index} is in epoch {number}, whose members are not proven yet")
-        ends_epoch = last.index % self._epoch_blocks == 0
+        ends_epoch = last.index % self._params.epoch_blocks == 0
         following = self._epochs.get(number + ends_epoch)
         check_final(self._epochs[number], last, finalization, following.hash if following else None)

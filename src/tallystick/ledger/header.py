@@ -1,0 +1,55 @@
+"""Headers: what a forger signs of a block, and what two of them prove against it."""
+
+from functools import cached_property
+from typing import Annotated, Final
+
+from msgspec import Meta, Struct
+
+from tallystick.ledger.encoding import Digest, PublicKey, Signature, digest, encode
+from tallystick.ledger.keys import Domain, signed_bytes
+from tallystick.ledger.params import MAX_INDEX, Milliseconds
+
+VERSION: Final = 1
+
+Index = Annotated[int, Meta(ge=0, le=MAX_INDEX)]
+Nonce = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+
+
+class Header(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, dict=True):
+    """What a forger signs. `view` is the attempt in which it was drawn: for the lone forger, the index."""
+
+    version: Annotated[int, Meta(ge=1, le=255)]
+    ledger_id: Digest
+    index: Index
+    view: Index
+    parent_hash: Digest
+    timestamp_ms: Milliseconds
+    forger: PublicKey
+    certificates_hash: Digest
+    nonce: Nonce = 0
+
+    @cached_property
+    def encoded(self) -> bytes:
+        """The canonical bytes: what the block's hash and the forger's signature cover."""
+        return encode(self)
+
+    @cached_property
+    def hash(self) -> bytes:
+        """The block's hash: SHA-256 of the encoded header, 32 bytes."""
+        return digest(self.encoded)
+
+    def signed_bytes(self) -> bytes:
+        """The message under the forger's signature."""
+        return signed_bytes(Domain.BLOCK, self.ledger_id, self.encoded)
+
+
+class SignedHeader(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, dict=True):
+    """A block without its certificates: enough to show what its forger signed."""
+
+    header: Header
+    signature: Signature
+
+    def conflicts_with(self, other: "SignedHeader") -> bool:
+        """Whether no honest forger signs both, if they are of one epoch (rule V3): two blocks in one view."""
+        mine, theirs = self.header, other.header
+        return (mine.forger, mine.view) == (theirs.forger, theirs.view) and mine != theirs
