@@ -3,7 +3,7 @@
 from collections import defaultdict
 
 from tallystick.ledger.block import Block
-from tallystick.ledger.certificate import Evidence, StakingOperation
+from tallystick.ledger.certificate import ProposalEvidence, StakingOperation, VoteEvidence
 from tallystick.ledger.encoding import digest, encode
 from tallystick.ledger.genesis import Genesis
 from tallystick.ledger.vote import FINALIZE, Tally
@@ -43,7 +43,7 @@ class Books:
             if one.id in self.certificates:
                 raise Broken(f"a certificate stands in block {self.certificates[one.id]} and in block {index}")
             self.certificates[one.id] = index
-            if isinstance(one, Evidence):
+            if isinstance(one, VoteEvidence | ProposalEvidence):
                 self._burn(one.offender)
             elif isinstance(one, StakingOperation):
                 self._move(one.issuer, one.amount, index)
@@ -57,11 +57,11 @@ class Books:
     def check_final(self, block: Block, finalization: Tally) -> None:
         """Over 2/3 of the stake, as it stood when the block's epoch began, voted to finalize this very block."""
         ballot, epoch = finalization.ballot, (block.index - 1) // self._params.epoch_blocks
-        stakes = self.epochs[epoch]
+        stakes, following = self.epochs[epoch], block.index // self._params.epoch_blocks
         if (ballot.kind, ballot.epoch, ballot.block_hash) != (FINALIZE, epoch, block.hash):
             raise Broken(f"block {block.index} is taken for final by votes that do not say so: {ballot}")
-        if ballot.stakes_hash != self.hashes[epoch]:
-            raise Broken(f"block {block.index} is taken for final by votes that count other stakes than epoch {epoch}'s")
+        if ballot.stakes_hash != self.hashes[following]:
+            raise Broken(f"block {block.index} is taken for final by votes that name other stakes for the next one")
         weight = sum(stakes.get(member, 0) for member in {member for member, _ in finalization.signatures})
         if 3 * weight <= 2 * sum(stakes.values()):
             raise Broken(f"block {block.index} is taken for final on {weight} of {sum(stakes.values())} staked tokens")

@@ -10,11 +10,14 @@ from random import Random
 
 from msgspec.structs import replace
 
-from tallystick.ledger.block import Block, Header, certificates_hash, make_header, sign_block
+from tallystick.ledger.block import Block, certificates_hash, make_header, sign_block
 from tallystick.ledger.certificate import issue_stake, issue_statement
 from tallystick.ledger.encoding import ZERO_DIGEST
+from tallystick.ledger.header import Header
 from tallystick.ledger.messages import (
     Blocks,
+    Finalizations,
+    Headers,
     Message,
     Proposal,
     ProposalCertificates,
@@ -28,8 +31,8 @@ from tallystick.ledger.messages import (
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Ballot, Vote, cast, tally_of
 from tallystick.ledger.wallet import Wallet
 from tallystick.network.simulated import SimulatedHost
-from tallystick.node.archive import answer_blocks, answer_payloads
-from tallystick.node.events import Action, Broadcast, PersistVotes, Send, SendBlocks, SendPayloads
+from tallystick.node.archive import answer
+from tallystick.node.events import Action, Answer, Broadcast, PersistVotes, Send
 
 _HEARD = 120
 """Messages that a replayer remembers."""
@@ -59,7 +62,6 @@ class Byzantine(SimulatedHost):
     # ---- how it does so -----------------------------------------------------------------------------------------
 
     def carry_out(self, action: Action) -> None:
-        limits = self.node.limits
         match action:
             case Send(peer, message):
                 self.say(str(peer), message)
@@ -67,10 +69,8 @@ class Byzantine(SimulatedHost):
                 for peer in self.network.peers(self.name):
                     if peer != but:
                         self.say(peer, message)
-            case SendBlocks(peer):
-                self.say(str(peer), answer_blocks(self.archive, action, limits.answer_bytes))
-            case SendPayloads(peer):
-                self.say(str(peer), answer_payloads(self.archive, action, limits.answer_bytes))
+            case _ if isinstance(action, Answer):
+                self.say(str(action.peer), answer(self.archive, action, self.node.limits.answer_bytes))
             case PersistVotes(tally, block) if block is not None and self.is_own(block, tally.ballot.view):
                 super().carry_out(action)
                 self.forged(block)
@@ -115,7 +115,7 @@ class Byzantine(SimulatedHost):
         """A vote like another's, or of another kind, or for another block."""
         ballot = replace(ballot, kind=kind or ballot.kind, block_hash=block_hash or ballot.block_hash)
         if ballot.kind == NULLIFY:
-            ballot = replace(ballot, block_hash=ZERO_DIGEST)
+            ballot = replace(ballot, block_hash=ZERO_DIGEST, stakes_hash=self.agreement.epoch.hash)
         return Votes((tally_of([self.sign(self.wallet, ballot)]),))
 
     def sign(self, wallet: Wallet, ballot: Ballot) -> Vote:
@@ -154,7 +154,7 @@ class Withholder(Byzantine):
     """Shows its votes and proposals to half of the others, and answers nobody who asks for anything."""
 
     def say(self, peer: str, message: Message) -> None:
-        is_answer = isinstance(message, Blocks | Standing | ProposalCertificates)
+        is_answer = isinstance(message, Blocks | Finalizations | Headers | Standing | ProposalCertificates)
         if not is_answer and (not isinstance(message, Votes | Proposal) or self.is_favoured(peer)):
             self.tell(peer, message)
 
@@ -300,8 +300,27 @@ class LyingSyncer(Byzantine):
             lie = self.random.choice(lies)(message)
             if lie is not None:
                 self.tell(peer, lie)
+        elif isinstance(message, Finalizations) and message.proofs:
+            proof = self.random.choice([self._other_members, self._proven_by_too_few, self._backwards, self._as_it_is])
+            self.tell(peer, proof(message))
         else:
             self.tell(peer, message)
+
+    def _other_members(self, answer: Finalizations) -> Finalizations:
+        """The coalition alone has stake in the next epoch."""
+        members = tuple(sorted((one.public_key, 1_000) for one in self.coalition))
+        return Finalizations((*answer.proofs[:-1], replace(answer.proofs[-1], members=members)))
+
+    def _proven_by_too_few(self, answer: Finalizations) -> Finalizations:
+        last = answer.proofs[-1]
+        few = replace(last, finalization=tally_of(last.finalization.votes[:1]))
+        return Finalizations((*answer.proofs[:-1], few))
+
+    def _backwards(self, answer: Finalizations) -> Finalizations:
+        return Finalizations(answer.proofs[::-1])
+
+    def _as_it_is(self, answer: Finalizations) -> Finalizations:
+        return answer
 
     def _altered(self, answer: Blocks) -> Blocks:
         at_ms = self.network.now_ms
@@ -329,7 +348,7 @@ class LyingSyncer(Byzantine):
         """The finalization of another block, epoch or kind."""
         kept = [self.archive.finalization(block.index) for block in self.archive.blocks()]
         known = [one for one in kept if one is not None and one != answer.finalization]
-        return replace(answer, finalization=self.random.choice(known) if known else None)
+        return replace(answer, headers=(), finalization=self.random.choice(known) if known else None)
 
     def _made_up(self, answer: Blocks) -> Blocks:
         """Blocks that nobody ever saw, forged by the coalition in views that are its own, finalized by it alone."""
@@ -349,7 +368,7 @@ class LyingSyncer(Byzantine):
         number = parent.index // self.network.genesis.params.epoch_blocks
         ballot = Ballot(FINALIZE, number, view, block.hash, epoch.hash)
         votes = tally_of([self.sign(one, ballot) for one in self.coalition])
-        return Blocks(answer.start, (*blocks, block), votes)
+        return Blocks(answer.start, (*blocks, block), (), votes)
 
 
 class StaleReplayer(Byzantine):

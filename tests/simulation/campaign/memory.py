@@ -7,7 +7,7 @@ from typing import Any
 from tests.simulation.campaign.books import Broken
 
 _FLOORS = ("tallystick.node.", "tallystick.consensus.")
-_LEFT_OUT = {"Node.chain", "Simplex._chain", "Rounds._chain", "Council._chain", "Node.limits", "BoxForBlocks._params", "Pending.state"}
+_LEFT_OUT = {"Node.chain", "Simplex._chain", "Rounds._chain", "Trail._state", "Trail._params", "Council._chain", "Node.limits", "BoxForBlocks._params", "Pending.state"}
 """The chain may grow, by one place a certificate; limits, parameters and states do not."""
 
 _HOSTS = 12
@@ -19,7 +19,6 @@ _VIEWS = 66
 
 LIMITS = {
     "Node._recent": 257,
-    "Node._allowances": _HOSTS,
     "Node._timers": 5,
     "Node._erased": 0,
     "Node._to_report": 2 * _CERTIFICATES,
@@ -28,6 +27,9 @@ LIMITS = {
     "CertificateBox._of_issuer": _HOSTS,
     "Gossip._fresh": _CERTIFICATES,
     "Gossip._asked": _CERTIFICATES,
+    "Answers._allowances": _HOSTS,
+    "Trail._epochs": _CERTIFICATES,
+    "Trail._pins": _CERTIFICATES,
     "Sync._shares": _HOSTS,
     "Sync._requests": 4,
     "Sync._aside": 512,
@@ -49,6 +51,7 @@ LIMITS = {
     "Rounds._blocks": 3 * _VIEWS,
     "Rounds._judged": 3 * _VIEWS,
     "Rounds._illegal": 3 * _VIEWS,
+    "Rounds._rivals": _VIEWS,
     "Rounds._lacked": 2 * _VIEWS,
     "Round.votes": _HOSTS,
     "Round.weight": 3 * _HOSTS,

@@ -12,12 +12,13 @@ from tests.simulation.campaign.run import Outcome, run_seed
 from tallystick.consensus.record import Record
 from tallystick.consensus.rounds import Rounds
 from tallystick.consensus.simplex import Simplex
-from tallystick.consensus import finality
+from tallystick.ledger import finality
 from tallystick.ledger.blockchain import Blockchain
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.stake import StakeTable
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY
 from tallystick.network.simulated import SimulatedHost
+from tallystick.node import node, trail
 from tallystick.node.council import Council
 from tallystick.node.events import PersistCertificate, PersistVotes
 
@@ -80,17 +81,14 @@ def nullify_after_finalize() -> list[Replacement]:
 
 
 def stakes_of_the_tip() -> list[Replacement]:
-    check_final = rewritten(
-        finality, "check_final", ("epoch = state.epoch", "epoch = type(state.epoch)(state.epoch.number, state.stakes)")
-    )
     epoch = property(lambda self: Epoch(self._chain.state.epoch.number, self._chain.state.stakes))
-    return [(Rounds, "epoch", epoch), (Simplex, "check_final", staticmethod(check_final[2]))]
+    return [(Rounds, "epoch", epoch)]
 
 
 def any_finalization(old: str) -> list[Replacement]:
     """Finalizations are taken without this check."""
-    check_final = rewritten(finality, "check_final", (f"if {old}", f"if False and {old}"))
-    return [(Simplex, "check_final", staticmethod(check_final[2]))]
+    _, name, careless = rewritten(finality, "check_final", (f"if {old}", f"if False and {old}"))
+    return [(module, name, careless) for module in (finality, trail, node)]
 
 
 def half_a_block_is_enough() -> list[Replacement]:

@@ -9,9 +9,10 @@ from tests.simulation.campaign.memory import check_memory
 from tallystick.consensus.simplex import Simplex
 from tallystick.ledger.block import Block
 from tallystick.ledger.blockchain import Blockchain, State
-from tallystick.ledger.certificate import Evidence
-from tallystick.ledger.messages import Blocks, Standing, Votes
-from tallystick.ledger.vote import FINALIZE, NULLIFY, Tally, Vote
+from tallystick.ledger.certificate import ProposalEvidence, VoteEvidence
+from tallystick.ledger.header import Header
+from tallystick.ledger.messages import Blocks, Proposal, Standing, Votes
+from tallystick.ledger.vote import FINALIZE, NULLIFY, Ballot, Tally, Vote
 from tallystick.network.simulated import SimulatedHost, SimulatedNetwork
 from tallystick.node.events import (
     Action,
@@ -38,19 +39,18 @@ class VoteBook:
     """Who signed what. Judges pairs of votes by itself, not by `Vote.conflicts_with`."""
 
     def __init__(self) -> None:
-        self._said: dict[tuple[bytes, int, int], dict[tuple[int, bytes], Vote]] = defaultdict(dict)
+        self._said: dict[tuple[bytes, int, int], dict[Ballot, Vote]] = defaultdict(dict)
 
     def add(self, vote: Vote) -> Vote | None:
         """Note a vote. Returns an earlier one of its member that no honest member signs with it."""
         ballot = vote.ballot
         said = self._said[vote.member, ballot.epoch, ballot.view]
-        if (ballot.kind, ballot.block_hash) in said:
+        if ballot in said:
             return None
-        said[ballot.kind, ballot.block_hash] = vote
-        for (kind, block_hash), earlier in said.items():
-            if kind == ballot.kind and block_hash != ballot.block_hash:
-                return earlier
-            if {kind, ballot.kind} == {NULLIFY, FINALIZE}:
+        said[ballot] = vote
+        for other, earlier in said.items():
+            is_second = other.kind == ballot.kind and other != ballot
+            if is_second or {other.kind, ballot.kind} == {NULLIFY, FINALIZE}:
                 return earlier
         return None
 
@@ -62,7 +62,7 @@ class VoteBook:
         """Members of whom a pair is noted that no honest member signs."""
         caught = set()
         for (member, *_), said in self._said.items():
-            kinds = Counter(kind for kind, _ in said)
+            kinds = Counter(ballot.kind for ballot in said)
             if max(kinds.values()) > 1 or {NULLIFY, FINALIZE} <= kinds.keys():
                 caught.add(member)
         return caught
@@ -85,6 +85,7 @@ class Watch:
         self._replay = Blockchain(network.genesis, Simplex().check_forger)
         self.states: list[State] = [self._replay.state]
         self._signed = VoteBook()
+        self._forged: dict[tuple[bytes, int, int], Header] = {}
         self._accepted: set[bytes] = set()
         self._looked: dict[str, tuple[Any, int]] = {}
         self._walked: Counter[str] = Counter()
@@ -108,8 +109,12 @@ class Watch:
         if type(host) is not SimulatedHost:
             return
         match action:
-            case PersistVotes(tally):
+            case PersistVotes(tally, block):
                 self._check_own(host, [tally])
+                if block is not None:
+                    self._check_own_header(host, block.header)
+            case Broadcast(Proposal(header)):
+                self._check_own_header(host, header)
             case Send(_, Votes(tallies)) | Broadcast(Votes(tallies)) | Send(_, Standing(tallies=tallies)):
                 self._check_own(host, tallies)
             case PersistBlock(block, _, finalization):
@@ -135,6 +140,13 @@ class Watch:
                     earlier = self._signed.add(vote)
                     if earlier is not None:
                         raise Broken(f"{host.name} signed two votes that conflict: {earlier.ballot} and {tally.ballot}")
+
+    def _check_own_header(self, host: SimulatedHost, header: Header) -> None:
+        wallet = host.agreement.wallet
+        if wallet is not None and header.forger == wallet.public_key:
+            place = (header.forger, (header.index - 1) // self.genesis.params.epoch_blocks, header.view)
+            if self._forged.setdefault(place, header) != header:
+                raise Broken(f"{host.name} forged two blocks in view {header.view} of epoch {place[1]}")
 
     def _check_block(self, host: SimulatedHost, block: Block, finalization: Tally | None) -> None:
         """No two honest hosts have different final blocks at one index; what is final was voted to be so."""
@@ -205,7 +217,8 @@ class Watch:
         heard = self._heard[host.name][1]
         for tally in tallies:
             ballot = tally.ballot
-            is_current = (ballot.epoch, ballot.stakes_hash) == (agreement.epoch.number, agreement.epoch.hash)
+            is_counted = ballot.kind == FINALIZE or ballot.stakes_hash == agreement.epoch.hash
+            is_current = is_counted and ballot.epoch == agreement.epoch.number
             for vote in tally.votes:
                 self.seen.add(vote)
                 if is_current and ballot.view >= agreement.view and agreement.epoch.stake(vote.member):
@@ -232,7 +245,7 @@ class Watch:
 
     def evidence(self) -> int:
         """Certificates of evidence on the chain."""
-        return sum(isinstance(one, Evidence) for block in self.books.blocks for one in block.certificates)
+        return sum(isinstance(one, VoteEvidence | ProposalEvidence) for block in self.books.blocks for one in block.certificates)
 
     def check_outcome(self) -> None:
         """Once all is settled: what was promised, replay, boxes, memory."""
