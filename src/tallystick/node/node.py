@@ -377,7 +377,7 @@ class Node:
 
     def _on_proof(self, now_ms: int, peer: Peer, proof: Finalizations | Headers, actions: list[Action]) -> None:
         """What a peer was asked to prove of the chain ahead; where its proof ends, its claims end too."""
-        if self._trail is None or not self._sync.proof_answered(peer):
+        if self._trail is None or not self._trail.fits(proof) or not self._sync.proof_answered(peer):
             return
         horizon = self._trail.horizon
         try:
