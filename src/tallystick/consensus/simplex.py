@@ -84,6 +84,10 @@ class Simplex:
         """The latest vote seen from a member, to remind it if it was restored from an old backup."""
         return self._rounds.last_vote_of(member)
 
+    def awaits_standings(self) -> bool:
+        """Whether this member may not vote yet because too few have said, since its start, where they stand."""
+        return self._record.awaits_standings(self.epoch)
+
     def missing(self) -> list[bytes]:
         """Members not heard from in the current view, when it does not advance."""
         return self._rounds.missing()

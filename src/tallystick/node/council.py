@@ -113,6 +113,7 @@ class Council:
         self._asked_ms: dict[bytes, int] = {}
         self._accused: dict[bytes, int] = {}
         self._standings_asked: dict[int, None] = {}
+        self._asked_in = (self.simplex.epoch.number, self.simplex.view)
 
     @property
     def member(self) -> bytes | None:
@@ -149,7 +150,16 @@ class Council:
                             actions.append(Broadcast(Votes(tallies)))
             if all(isinstance(output, Drifted | Lacks | Repeat) for output in outputs):
                 break
+        if self.simplex.awaits_standings():
+            self._ask_in_each_view(now_ms, actions)
         return self.simplex.wake_ms(now_ms, self._waiting)
+
+    def _ask_in_each_view(self, now_ms: int, actions: list[Action]) -> None:
+        """Answers get lost, and count in their own epoch only; and others may go on so fast that nobody repeats."""
+        place = (self.simplex.epoch.number, self.simplex.view)
+        if place != self._asked_in:
+            self._asked_in = place
+            actions.append(Broadcast(self.ask_standing(now_ms)))
 
     def moved(self, finalization: Tally | None) -> None:
         """The tip moved, by this finalization: its view is the one that the next ones follow."""

@@ -51,7 +51,9 @@ def _report(console: Console, outcomes: list[Outcome]) -> None:
         roles.update(one.roles)
     recoveries = [(one.recovery, one.seed) for one in outcomes if one.recovery is not None]
     table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_row("seeds", f"{len(outcomes):,} from {outcomes[0].seed} on, {sum(bool(one.broken) for one in outcomes)} failed")
+    table.add_row(
+        "seeds", f"{len(outcomes):,} from {outcomes[0].seed} on, {sum(bool(one.broken) for one in outcomes)} failed"
+    )
     table.add_row("faults", ", ".join(f"{count:,} {kind}" for kind, count in faults.most_common() if count))
     table.add_row("Byzantine members", ", ".join(f"{count:,} {role}" for role, count in roles.most_common()) or "none")
     table.add_row("simulated", f"{sum(one.simulated_ms for one in outcomes) / 3_600_000:.1f} hours")

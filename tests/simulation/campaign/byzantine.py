@@ -364,7 +364,9 @@ class LyingSyncer(Byzantine):
             return answer
         forger = keys[self.agreement.leader(view)]
         fresh = issue_statement(forger, self.network.genesis.ledger_id, self.network.now_ms, "made up")
-        block = sign_block(make_header(parent, view, parent.timestamp_ms, forger.public_key, (fresh,)), (fresh,), forger)
+        block = sign_block(
+            make_header(parent, view, parent.timestamp_ms, forger.public_key, (fresh,)), (fresh,), forger
+        )
         number = parent.index // self.network.genesis.params.epoch_blocks
         ballot = Ballot(FINALIZE, number, view, block.hash, epoch.hash)
         votes = tally_of([self.sign(one, ballot) for one in self.coalition])

@@ -7,7 +7,17 @@ from typing import Any
 from tests.simulation.campaign.books import Broken
 
 _FLOORS = ("tallystick.node.", "tallystick.consensus.")
-_LEFT_OUT = {"Node.chain", "Simplex._chain", "Rounds._chain", "Trail._state", "Trail._params", "Council._chain", "Node.limits", "BoxForBlocks._params", "Pending.state"}
+_LEFT_OUT = {
+    "Node.chain",
+    "Simplex._chain",
+    "Rounds._chain",
+    "Trail._state",
+    "Trail._params",
+    "Council._chain",
+    "Node.limits",
+    "BoxForBlocks._params",
+    "Pending.state",
+}
 """The chain may grow, by one place a certificate; limits, parameters and states do not."""
 
 _HOSTS = 12
@@ -41,6 +51,7 @@ LIMITS = {
     "Council._asked_ms": 2 * _VIEWS,
     "Council._accused": _HOSTS,
     "Council._standings_asked": 64,
+    "Council._asked_in": 2,
     "_Partial.certificates": _CERTIFICATES,
     "Record._own": 3 * _VIEWS,
     "Record._heard": _HOSTS,

@@ -123,7 +123,7 @@ def a_backup_votes_at_once() -> list[Replacement]:
 def anybody_leads() -> list[Replacement]:
     return [
         (Simplex, "check_forger", staticmethod(lambda state, header: None)),
-        rewritten(Rounds, "wants", (" and header.forger == self.at(header.view).leader", "")),
+        rewritten(Rounds, "_is_in_turn", (" and header.forger == self.at(header.view).leader", "")),
         rewritten(Rounds, "_count", (" and vote.member == round_.leader", "")),
         rewritten(Simplex, "_propose", (" or self.leader(self.view) != self._wallet.public_key", "")),
     ]
@@ -158,7 +158,7 @@ MUTANTS: dict[str, Callable[[], list[Replacement]]] = {
     "nobody is asked after a restart": lambda: [rewritten(Record, "may_vote", ("return self._is_ready", "return True"))],
     "finalizations of little stake": lambda: any_finalization("not epoch.is_quorum(stake)"),
     "finalizations of another block or epoch": lambda: any_finalization("ballot != "),
-    "evidence is ignored": lambda: [rewritten(Council, "_on_votes", ("if caught is not None", "if False"))],
+    "evidence is ignored": lambda: [(Council, "accuse", lambda self, now_ms, caught, actions: None)],
     "contradictions count in no quorum": lambda: [
         rewritten(Rounds, "add_vote", ("if earlier is None or ballot in round_.weight:", "if earlier is None:"))
     ],

@@ -102,7 +102,9 @@ class Run:
                 network.at(at_ms + self.random.randint(0, 60), self.hand_in)
                 handed_in += 1
         for name in self.scenario.late:
-            network.at(network.now_ms + self.random.randint(0, max(1, self.scenario.chaos_ms)), partial(self.join, name))
+            network.at(
+                network.now_ms + self.random.randint(0, max(1, self.scenario.chaos_ms)), partial(self.join, name)
+            )
 
     def suffer(self, phase: Phase) -> None:
         """One phase."""
@@ -221,7 +223,9 @@ class Run:
         chance = self.random.random()
         name = self.random.choice(self.scenario.steady)
         if self.scenario.moves_stake and chance < 0.15:
-            certificate = issue_stake(self.wallets[name], self.ledger_id, self.network.now_ms, self.random.randint(1, 60))
+            certificate = issue_stake(
+                self.wallets[name], self.ledger_id, self.network.now_ms, self.random.randint(1, 60)
+            )
         elif self.scenario.moves_stake and chance < 0.25:
             amount = self.random.randint(1, 30)
             if amount <= self._to_withdraw:

@@ -245,14 +245,20 @@ class Watch:
 
     def evidence(self) -> int:
         """Certificates of evidence on the chain."""
-        return sum(isinstance(one, VoteEvidence | ProposalEvidence) for block in self.books.blocks for one in block.certificates)
+        return sum(
+            isinstance(one, VoteEvidence | ProposalEvidence)
+            for block in self.books.blocks
+            for one in block.certificates
+        )
 
     def check_outcome(self) -> None:
         """Once all is settled: what was promised, replay, boxes, memory."""
         if self.missing():
             raise Broken(f"{len(self.missing())} certificates were taken, and are not on the chain")
         if self.unpunished():
-            raise Broken(f"no evidence against {len(self.unpunished())} members that were heard to contradict themselves")
+            raise Broken(
+                f"no evidence against {len(self.unpunished())} members that were heard to contradict themselves"
+            )
         for name, host in self.honest.items():
             replay = Blockchain(self.genesis, Simplex().check_forger)
             for block in host.archive.blocks():
