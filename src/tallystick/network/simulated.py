@@ -185,6 +185,8 @@ class SimulatedNetwork:
         self.now_ms = genesis.created_ms + 1 if start_ms is None else start_ms
         self.hosts: dict[str, SimulatedHost] = {}
         self.happened = 0
+        self.make_host: dict[str, MakeHost] = {}
+        """By name: hosts that are made otherwise than by `SimulatedHost`, because they misbehave."""
         self.faults: Counter[str] = Counter()
         """How often what went wrong, by its name."""
         self.latest: deque[tuple[int, bytes, str, bytes]] = deque(maxlen=_LATEST)
@@ -216,9 +218,9 @@ class SimulatedNetwork:
         limits: Limits | None = None,
         clock_skew_ms: int = 0,
         archive: Archive | None = None,
-        make_host: MakeHost = SimulatedHost,
     ) -> SimulatedHost:
         """Add a node, not connected yet. `make_agreement` is called again at every restart."""
+        make_host = self.make_host.get(name, SimulatedHost)
         host = make_host(self, name, make_agreement, limits, archive)
         host.clock_skew_ms = clock_skew_ms
         self.hosts[name] = host

@@ -34,7 +34,7 @@ class Books:
     def add(self, block: Block) -> None:
         """The next final block."""
         index = len(self.blocks) + 1
-        if block.index != index or self.blocks and block.header.parent_hash != self.blocks[-1].hash:
+        if block.index != index or (index > 1 and block.header.parent_hash != self.blocks[-1].hash):
             raise Broken(f"block {block.index} does not follow block {index - 1}")
         for key, until, amount in [one for one in self.leaving if one[1] <= index]:
             self.leaving.remove((key, until, amount))

@@ -22,8 +22,10 @@ _LEFT_OUT = {
 
 _HOSTS = 12
 """More than a campaign's network has: members, twins, observers and who joins late."""
-_CERTIFICATES = 64
+_CERTIFICATES = 128
 """More than are handed in during a run, evidence included."""
+_EPOCH_VIEWS = 110
+"""More than the longest epoch of a campaign takes."""
 _VIEWS = 66
 """What a member keeps votes for: 64 views ahead of its own, its own, and the final one."""
 
@@ -53,7 +55,7 @@ LIMITS = {
     "Council._standings_asked": 64,
     "Council._asked_in": 2,
     "_Partial.certificates": _CERTIFICATES,
-    "Record._own": 3 * _VIEWS,
+    "Record._own": 6 * _EPOCH_VIEWS,
     "Record._heard": _HOSTS,
     "Rounds._last": _HOSTS,
     "Rounds._early": 3 * _HOSTS,

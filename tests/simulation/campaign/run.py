@@ -17,10 +17,11 @@ from tallystick.consensus.simplex import Simplex
 from tallystick.ledger.certificate import AnyCertificate, Payload, issue_stake, issue_statement
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.genesis import Allotment, make_genesis
-from tallystick.ledger.messages import Entry, decode_message
+from tallystick.ledger.messages import Entry, Votes, decode_message
 from tallystick.ledger.params import Params
 from tallystick.ledger.wallet import Wallet
 from tallystick.network.simulated import SimulatedHost, SimulatedNetwork
+from tallystick.node.events import Action, Broadcast, PersistVotes
 
 RECOVERY_BOUND = 60
 """After healing, all that was taken is final everywhere within this many timeouts."""
@@ -64,17 +65,19 @@ class Run:
         self.watch = Watch(self.network, may_conflict=may_conflict)
         self.faults = self.network.faults
         self.doomed: set[str] = set()
+        self._crash_at_vote: dict[str, int] = {}
+        self.network.on_action = self._on_action
         self._number = 0
         self._to_withdraw = int(sum(scenario.stakes[name] for name in scenario.steady) * WITHDRAWN)
         coalition = [self.wallets[name] for name in scenario.roles]
         for name in scenario.stakes:
             role = scenario.roles.get(name)
-            names = [name, twin_of(name)] if role is Twins else [name]
-            for host in names:
-                make_host = host_of(role, coalition, Random(f"{host} {scenario.seed}")) if role else SimulatedHost
+            for host in [name, twin_of(name)] if role is Twins else [name]:
+                if role is not None:
+                    random = Random(f"{host} {scenario.seed}")
+                    self.network.make_host[host] = host_of(role, coalition, random)
                 skew_ms = scenario.skews_ms.get(name, 0)
-                agreement = partial(Simplex, self.wallets[name])
-                self.network.add(host, agreement, clock_skew_ms=skew_ms, make_host=make_host)
+                self.network.add(host, partial(Simplex, self.wallets[name]), clock_skew_ms=skew_ms)
         for name in scenario.observers:
             self.network.add(name, Simplex)
 
@@ -146,7 +149,7 @@ class Run:
         return (network.now_ms - healed_ms) / TIMEOUT_MS
 
     def fall_silent(self) -> None:
-        """Nothing is left to do, so nothing is said any more; Byzantine members are stopped, for they need no reason."""
+        """Nothing is left to do, so nothing is said; Byzantine members are stopped, for they need no reason."""
         network = self.network
         network.run_for(3_000)
         for name in set(network.hosts) - set(self.watch.honest):
@@ -165,13 +168,24 @@ class Run:
         host = self.network.hosts[crash.name]
         if host.is_up and crash.name not in self.doomed:
             self.doomed.add(crash.name)
-            host.crash_within(crash.actions)
+            if crash.from_vote:
+                self._crash_at_vote[crash.name] = crash.actions
+            else:
+                host.crash_within(crash.actions)
             self.network.at(self.network.now_ms + crash.down_ms, partial(self.revive, crash.name))
+
+    def _on_action(self, host: SimulatedHost, action: Action) -> None:
+        """Whoever is to crash at its next vote, persisted or sent, does so; the checkers look at everything."""
+        is_vote = isinstance(action, PersistVotes | Broadcast) and host.name in self._crash_at_vote
+        if is_vote and (isinstance(action, PersistVotes) or isinstance(action.message, Votes)):
+            host.crash_within(self._crash_at_vote.pop(host.name))
+        self.watch.on_action(host, action)
 
     def revive(self, name: str) -> None:
         """The host starts again, stopped now if it did not crash by itself."""
         if name in self.doomed:
             self.doomed.remove(name)
+            self._crash_at_vote.pop(name, None)
             if self.network.hosts[name].is_up:
                 self.network.crash(name)
             self.network.restart(name)
@@ -184,6 +198,7 @@ class Run:
             if self.network.hosts[name].is_up:
                 self.network.crash(name)
         self.doomed.clear()
+        self._crash_at_vote.clear()
         for name in names:
             self.network.restart(name)
 
@@ -204,7 +219,7 @@ class Run:
 
     def _remembers(self, host: SimulatedHost, key: bytes, latest: tuple[int, int]) -> bool:
         seen = host.agreement.last_vote_of(key)
-        return latest == (-1, -1) or seen is not None and seen.round >= latest
+        return latest == (-1, -1) or (seen is not None and seen.round >= latest)
 
     # ---- what people do -----------------------------------------------------------------------------------------
 
@@ -223,9 +238,8 @@ class Run:
         chance = self.random.random()
         name = self.random.choice(self.scenario.steady)
         if self.scenario.moves_stake and chance < 0.15:
-            certificate = issue_stake(
-                self.wallets[name], self.ledger_id, self.network.now_ms, self.random.randint(1, 60)
-            )
+            amount = self.random.randint(1, 60)
+            certificate = issue_stake(self.wallets[name], self.ledger_id, self.network.now_ms, amount)
         elif self.scenario.moves_stake and chance < 0.25:
             amount = self.random.randint(1, 30)
             if amount <= self._to_withdraw:

@@ -13,18 +13,22 @@ TIMEOUT_MS = 3 * DELTA_MS
 """The time after which a member gives a view up that somebody proposed in; recovery is measured in it."""
 
 NAMES = ("ada", "ben", "cy", "dot", "eve", "fay", "gus")
+_LONG = 20
+"""One seed in so many makes a long chain."""
+
 WITHDRAWN = 0.1
 """The part of their stake, at most, that honest members withdraw altogether."""
 
 
 @dataclass(frozen=True)
 class Crash:
-    """A host stops after this many more actions (at the latest when it is down anyway), and starts again."""
+    """A host stops after this many more actions, counted from its next vote if so asked, and starts again later."""
 
     at_ms: int
     name: str
     actions: int
     down_ms: int
+    from_vote: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ class Scenario:
     observers: tuple[str, ...] = ()
     late: tuple[str, ...] = ()
     params: dict[str, Any] = field(default_factory=dict)
-    calm: Link = Link()
+    calm: Link = field(default_factory=Link)
     phases: tuple[Phase, ...] = ()
     certificates: int = 16
     moves_stake: bool = True
@@ -107,6 +111,8 @@ def draw_scenario(seed: int) -> Scenario:
     newcomer = random.random() < 0.2 and not weak
     if newcomer:
         stakes[names[-1]] = 0
+    if seed % _LONG == 0:
+        return _long(random, seed, stakes)
     epoch_blocks = random.randint(2, 5)
     scenario = Scenario(
         seed,
@@ -132,6 +138,15 @@ def draw_scenario(seed: int) -> Scenario:
         phases.append(_restoring(random, restored))
     random.shuffle(phases)
     return Scenario(**{**vars(scenario), "phases": tuple(phases)})
+
+
+def _long(random: Random, seed: int, stakes: dict[str, int]) -> Scenario:
+    """Many blocks in one epoch, few faults: what a node keeps that it should have dropped shows here."""
+    members = dict(list(stakes.items())[:4])
+    params = {"epoch_blocks": 100, "delta_ms": DELTA_MS, "forge_at_certificates": 1, "max_block_certificates": 1}
+    link = Link(delay_max_ms=100, loss=0.05, reordering=True)
+    phase = Phase(8_000, link, crashes=(Crash(2_000, random.choice(list(members)), random.randint(0, 40), 500),))
+    return Scenario(seed, members, params=params, phases=(phase,), certificates=90, moves_stake=False)
 
 
 def _cap(random: Random, stakes: dict[str, int], weak: list[str]) -> None:
@@ -164,10 +179,11 @@ def _phase(random: Random, scenario: Scenario, restored: str | None) -> Phase:
     crashes: list[Crash] = []
     if restored is None:
         for name in [*scenario.honest, *scenario.observers]:
-            if random.random() < 0.4:
-                times = random.randint(0, duration_ms), random.randint(50, 2_000)
-                crashes.append(Crash(times[0], name, random.randint(0, 40), times[1]))
-    all_at_ms = random.randint(0, duration_ms) if restored is None and random.random() < 0.15 else None
+            for _ in range(random.choice([0, 0, 0, 1, 2])):
+                at_ms, down_ms = random.randint(0, duration_ms), random.randint(50, random.choice([200, 2_000]))
+                from_vote = random.random() < 0.7
+                crashes.append(Crash(at_ms, name, random.randint(0, 2 if from_vote else 40), down_ms, from_vote))
+    all_at_ms = random.randint(0, duration_ms) if restored is None and random.random() < 0.3 else None
     return Phase(duration_ms, _link(random), groups, tuple(crashes), all_at_ms)
 
 

@@ -91,8 +91,8 @@ class Watch:
         self._walked: Counter[str] = Counter()
         self._heard: dict[str, tuple[Any, VoteBook]] = {}
         self._accused: dict[bytes, tuple[SimulatedHost, Any]] = {}
-        network.on_action = self._on_action
-        network.on_event = self._on_event
+        network.on_action = self.on_action
+        network.on_event = self.on_event
 
     @property
     def honest(self) -> dict[str, SimulatedHost]:
@@ -105,7 +105,8 @@ class Watch:
 
     # ---- after each action --------------------------------------------------------------------------------------
 
-    def _on_action(self, host: SimulatedHost, action: Action) -> None:
+    def on_action(self, host: SimulatedHost, action: Action) -> None:
+        """Look at what a host is about to do."""
         if type(host) is not SimulatedHost:
             return
         match action:
@@ -171,7 +172,8 @@ class Watch:
 
     # ---- after each event ---------------------------------------------------------------------------------------
 
-    def _on_event(self, host: SimulatedHost, event: Event) -> None:
+    def on_event(self, host: SimulatedHost, event: Event) -> None:
+        """Look at what an event has made of a host."""
         if type(host) is not SimulatedHost:
             return
         match event:
@@ -221,9 +223,9 @@ class Watch:
             is_current = is_counted and ballot.epoch == agreement.epoch.number
             for vote in tally.votes:
                 self.seen.add(vote)
-                if is_current and ballot.view >= agreement.view and agreement.epoch.stake(vote.member):
-                    if heard.add(vote) and agreement.wallet is not None:
-                        self._accused[vote.member] = (host, node)
+                is_now = is_current and ballot.view >= agreement.view and agreement.epoch.stake(vote.member)
+                if is_now and heard.add(vote) and agreement.wallet is not None:
+                    self._accused[vote.member] = (host, node)
 
     # ---- in the end ---------------------------------------------------------------------------------------------
 
