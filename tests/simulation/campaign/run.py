@@ -137,7 +137,7 @@ class Run:
             if name not in network.hosts:
                 self.join(name)
         healed_ms = network.now_ms
-        for name in self.random.sample(sorted(watch.honest), 3):
+        for name in self.random.sample(sorted(watch.honest), min(3, len(watch.honest))):
             network.submit(name, Entry(self.statement()))
         network.run_for(1)
         if not network.run_until(watch.is_settled, RECOVERY_BOUND * TIMEOUT_MS):
