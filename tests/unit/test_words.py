@@ -11,7 +11,7 @@ def test_each_kind_of_certificate_has_its_words():
         "staking operation",
         "evidence",
     ]
-    said = [what_it_says(one) for one in (statement("mine"), statement(""), staking(5), staking(-5), evidence(BEN))]
+    said = [what_it_says(one, {}) for one in (statement("mine"), statement(""), staking(5), staking(-5), evidence(BEN))]
     assert said == [
         "mine",
         "(no subject)",
