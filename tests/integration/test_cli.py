@@ -251,6 +251,26 @@ def test_the_demo_ends_well_whatever_is_lost_on_the_way(tmp_path: Path, chance: 
     assert account["blocks"], one
 
 
+@pytest.mark.parametrize(
+    ("what", "instead", "verdict"),
+    [
+        ("tallystick.cli.world.make", lambda illegal, fraud: [], "× 0 of Charlie's 31 illegal attempts were refused"),
+        ("tallystick.cli.fraud.Fraud.two_votes", lambda fraud: fraud.honest_votes(), "× No evidence was recorded"),
+        ("tallystick.network.simulated.SimulatedNetwork.crash", lambda network, name: None, "was killed when drawn"),
+        ("tallystick.network.simulated.SimulatedNetwork.partition", lambda network, *groups: None, "× The halves"),
+    ],
+)
+def test_what_the_demo_could_not_show_it_does_not_claim(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, instead: Any, verdict: str
+) -> None:
+    (tmp_path / "README.md").write_text("read me")
+    monkeypatch.setattr(what, instead)
+    shown = quick("demo", "--simulated", "--seed", "7", cwd=tmp_path, expect=1).stdout
+    (line,) = [line for line in shown.splitlines() if verdict in line]
+    assert line.startswith("×")
+    assert shown.count("✓ ") == 5 + 2, "the other verdicts, and the file that verifies and fails when changed"
+
+
 def test_into_a_pipe_the_story_and_the_account_are_printed_for_people(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("read me")
     shown = tallystick("demo", "--simulated", "--seed", "7", cwd=tmp_path).stdout
