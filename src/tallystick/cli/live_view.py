@@ -109,7 +109,7 @@ def _quorum(world: World) -> RenderableType:
     for place, (member, stake) in enumerate(epoch.members):
         name = world.name_of(member)
         width = _STAKE_WIDTH * (laid + stake) // epoch.total - _STAKE_WIDTH * laid // epoch.total
-        label = (name if len(name) < width else "").center(width)
+        label = (name if len(name) < width else "").center(width - 1) + "│" * (width > 0)
         laid += stake
         if name in within_reach:
             reached += stake
