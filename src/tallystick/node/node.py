@@ -377,22 +377,23 @@ class Node:
 
     def _on_proof(self, now_ms: int, peer: Peer, proof: Finalizations | Headers, actions: list[Action]) -> None:
         """What a peer was asked to prove of the chain ahead; where its proof ends, its claims end too."""
-        if self._trail is None or not self._sync.proof_answered(peer):
+        asked = self._sync.proof_answered(peer)
+        if self._trail is None or asked is None:
             return
-        horizon = self._trail.horizon
         try:
             if isinstance(proof, Headers):
-                is_done, proven = bool(proof.headers), horizon
                 self._trail.pin(proof.headers)
+                has_no_more = not proof.headers
             else:
                 proven = self._trail.extend(proof.proofs)
-                is_done = self._trail.horizon > horizon and proven == self._trail.horizon
+                is_tip = proven % self.chain.genesis.params.epoch_blocks > 0
+                has_no_more = is_tip or self._trail.horizon < asked
         except Refused as refused:
             self._sync.distrust(peer, now_ms)
             self._refuse(peer, refused, actions)
         else:
-            if not is_done:
-                self._sync.proved(peer, max(proven, horizon))
+            if has_no_more:
+                self._sync.proved(peer, self._trail.horizon)
         self._ask_for_more(now_ms, actions)
 
     def _on_finalized(self, now_ms: int, finalized: Finalized, actions: list[Action]) -> None:

@@ -94,12 +94,13 @@ class Sync:
         self._requests = [request for request in self._requests if request.peer != peer]
         self.proof_answered(peer)
 
-    def proof_answered(self, peer: Peer) -> bool:
-        """Whether proof (finalizations, or headers) was asked of the peer; then the request is over."""
-        if self._proof_request is None or self._proof_request.peer != peer:
-            return False
+    def proof_answered(self, peer: Peer) -> int | None:
+        """The index that proof (finalizations, or headers) was asked for, if of this peer; the request is over."""
+        request = self._proof_request
+        if request is None or request.peer != peer:
+            return None
         self._proof_request = None
-        return True
+        return request.start
 
     def proved(self, peer: Peer, index: int) -> None:
         """The peer proved its chain up to this index, and no more: what else it claimed counts for nothing."""

@@ -79,11 +79,17 @@ class Trail:
         self._pins = {index: pinned for index, pinned in self._pins.items() if index > state.index}
 
     def extend(self, proofs: tuple[FinalHeader, ...]) -> int:
-        """Take what a peer proves of later epochs. Returns the last index proven. Raises `Refused` (V2, N4)."""
+        """Take what a peer proves of later epochs. Returns the last index proven. Raises `Refused` (V2, N4).
+
+        Epochs that became known since it was asked are passed over.
+        """
         newest, epochs, proven = self._newest, [], 0
         for one in proofs:
             index = one.header.index
-            if proven >= index or self._params.epoch_of(index) != newest.number:
+            epoch = self._params.epoch_of(index)
+            if proven < index and epoch < newest.number:
+                continue
+            if proven >= index or epoch > newest.number:
                 raise Refused(Rule.N4, f"block {index} is neither the last of epoch {newest.number} nor the tip in it")
             proven = index
             if index % self._params.epoch_blocks:
