@@ -65,7 +65,11 @@ class Record:
             return False
         if (epoch.number, view) <= self._floor or (self._is_stale and self._is_after_floor(epoch.number, view)):
             return False
-        heard = self._heard.keys() | {self._wallet.public_key}
+        return self.has_heard_enough(epoch)
+
+    def has_heard_enough(self, epoch: Epoch) -> bool:
+        """Whether members with, this one included, a quorum of the stake told where they stand since our start."""
+        heard = self._heard.keys() | ({self._wallet.public_key} if self._wallet else set())
         self._is_ready = self._is_ready or epoch.is_quorum(sum(epoch.stake(member) for member in heard))
         return self._is_ready
 
