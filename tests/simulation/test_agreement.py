@@ -263,6 +263,27 @@ def test_a_member_asks_again_where_the_others_stand_when_answers_were_lost(seed)
     assert [one for one in ada.archive.votes() if one.member == ADA.public_key]
 
 
+def test_a_member_that_got_no_answers_after_its_start_asks_again_in_each_view(seed):
+    """The others do without it, so nothing is ever repeated."""
+    assembly = Assembly(seed, forge_at_certificates=1).connect()
+    assembly.submit(3, every_ms=300)
+    network = assembly.network
+    send, restarted_ms = network.send, network.now_ms
+
+    def lose_answers(sender, receiver, data):
+        is_answer = isinstance(decode_message(data), Standing) and receiver == "dot"
+        if not is_answer or network.now_ms > restarted_ms + 500:
+            send(sender, receiver, data)
+
+    network.send = lose_answers
+    network.crash("dot")
+    network.restart("dot")
+    before = set(network.hosts["dot"].archive.votes())
+    assembly.submit(10, every_ms=300)
+    new = set(network.hosts["dot"].archive.votes()) - before
+    assert any(vote.member == DOT.public_key for vote in new), seed
+
+
 def test_two_halves_make_nothing_final_and_go_on_together(seed):
     assembly = Assembly(seed).connect()
     assembly.submit(5)

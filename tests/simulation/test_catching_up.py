@@ -226,6 +226,15 @@ def test_liars_and_stallers_cost_time_and_never_a_wrong_block(seed, liars):
     assert refused <= {Rule.V2, Rule.N4, Rule.B1, Rule.B2, Rule.N2}, network.seed
 
 
+@pytest.mark.parametrize("index", [None, 300])
+def test_proofs_that_come_late_or_twice_cut_nobody_off(seed, index):
+    checkpoint = index and Checkpoint(index, chain().blocks[index - 1].hash)
+    link = Link(delay_max_ms=2_500, duplication=0.5, reordering=True)
+    network = network_with(seed, link=link, limits=Limits(answer_bytes=1_500), checkpoint=checkpoint)
+    check_caught_up(network, 600_000)
+    assert set(network.peers("late")) == set(HOLDERS), network.seed
+
+
 def test_a_joiner_that_crashes_goes_on_from_what_it_kept(seed):
     network = network_with(seed, link=Link(delay_max_ms=120, loss=0.05))
     late, persisted = network.hosts["late"], []
@@ -308,7 +317,7 @@ def test_a_node_whose_stakes_are_not_what_the_voters_say_stops_and_tells(seed):
     drifted = scribe.finalization(epoch, block, *MEMBERS.values(), next_stakes=b"\x07" * 32)
     late = SimulatedNetwork(scribe.genesis, int(seed), None, START_MS).add("late", Simplex, LIMITS)
     reports = []
-    late._network.on_report = lambda now_ms, name, report: reports.append(report)
+    late.network.on_report = lambda now_ms, name, report: reports.append(report)
     late.receive("peer", encode_message(Status(scribe.genesis.ledger_id, 50, ZERO_DIGEST, ())))
     for start, end in ((1, 16), (17, 32), (33, 48), (49, 50)):
         last = next(one for one in range(end, 51) if chain().archive.finalization(one))

@@ -7,6 +7,7 @@ running SHA-256 over that trace: two runs that agree on it did the same things i
 from __future__ import annotations
 
 import heapq
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -50,6 +51,7 @@ from tallystick.node.node import Node
 from tallystick.node.trail import Checkpoint
 
 _SHARED_ENTRIES = 65_536
+_LATEST = 16
 
 Report = ReportAccepted | ReportBlock | ReportRefused | ReportStuck
 
@@ -82,7 +84,7 @@ class SimulatedHost:
         self.clock_skew_ms = 0
         self.checkpoint: Checkpoint | None = None
         """What its operator trusts; takes effect with the next start."""
-        self._network = network
+        self.network = network
         self._make_agreement = make_agreement
         self._limits = limits
         self._timers: dict[Timer, int] = {}
@@ -92,8 +94,9 @@ class SimulatedHost:
 
     def start(self) -> None:
         """(Re)start from what the archive kept."""
-        network = self._network
-        self.node = Node(network.genesis, self._make_agreement(), self._limits, self.archive, self.checkpoint)
+        network = self.network
+        self.agreement = self._make_agreement()
+        self.node = Node(network.genesis, self.agreement, self._limits, self.archive, self.checkpoint)
         self._intake = Intake(network.genesis.ledger_id, self.node, network.verify, network.decode)
         self._timers.clear()
         self._actions_left = None
@@ -110,7 +113,7 @@ class SimulatedHost:
     @property
     def now_ms(self) -> int:
         """The time by this host's own clock."""
-        return max(0, self._network.now_ms + self.clock_skew_ms)
+        return max(0, self.network.now_ms + self.clock_skew_ms)
 
     def receive(self, peer: str, data: bytes) -> None:
         """Bytes arrived from a peer."""
@@ -123,7 +126,7 @@ class SimulatedHost:
         try:
             checked = self._intake.check_entry(entry)
         except Refused as refused:
-            self._network.report(self.name, ReportRefused(refused, None))
+            self.network.report(self.name, ReportRefused(refused, None))
         else:
             self.handle(CertificateSubmitted(checked))
 
@@ -140,13 +143,15 @@ class SimulatedHost:
         for action in self.node.handle(self.now_ms, event):
             if self._actions_left is not None:
                 if self._actions_left == 0:
-                    return self._network.crash(self.name)
+                    return self.network.crash(self.name)
                 self._actions_left -= 1
-            self._carry_out(action)
-        return None
+            self.network.on_action(self, action)
+            self.carry_out(action)
+        return self.network.on_event(self, event)
 
-    def _carry_out(self, action: Action) -> None:
-        network, limits = self._network, self.node.limits
+    def carry_out(self, action: Action) -> None:
+        """Do what the node asks for; a host that is to misbehave does something else."""
+        network, limits = self.network, self.node.limits
         match action:
             case Send(peer, message):
                 network.send(self.name, str(peer), encode_message(message))
@@ -166,6 +171,11 @@ class SimulatedHost:
                 carry_out(change, self.archive)
 
 
+MakeHost = Callable[
+    ["SimulatedNetwork", str, Callable[[], Turns | Simplex], Limits | None, Archive | None], SimulatedHost
+]
+
+
 class SimulatedNetwork:
     """Hosts, the links between them, and the heap of what happens next."""
 
@@ -175,7 +185,17 @@ class SimulatedNetwork:
         self.now_ms = genesis.created_ms + 1 if start_ms is None else start_ms
         self.hosts: dict[str, SimulatedHost] = {}
         self.happened = 0
+        self.make_host: dict[str, MakeHost] = {}
+        """By name: hosts that are made otherwise than by `SimulatedHost`, because they misbehave."""
+        self.faults: Counter[str] = Counter()
+        """How often what went wrong, by its name."""
+        self.latest: deque[tuple[int, bytes, str, bytes]] = deque(maxlen=_LATEST)
+        """The end of the trace: time (ms), what, who, encoded bytes."""
         self.on_report: Callable[[int, str, Report], None] = lambda now_ms, name, report: None
+        self.on_action: Callable[[SimulatedHost, Action], None] = lambda host, action: None
+        """Told of every action just before a host carries it out."""
+        self.on_event: Callable[[SimulatedHost, Event], None] = lambda host, event: None
+        """Told of every event after a host carried out all that followed from it."""
         # Every node decodes and verifies; equal bytes give equal results, so that is done once for all of them.
         self.decode = lru_cache(maxsize=4096)(self._decode)
         self.verify = lru_cache(maxsize=65_536)(is_signed)
@@ -200,7 +220,8 @@ class SimulatedNetwork:
         archive: Archive | None = None,
     ) -> SimulatedHost:
         """Add a node, not connected yet. `make_agreement` is called again at every restart."""
-        host = SimulatedHost(self, name, make_agreement, limits, archive)
+        make_host = self.make_host.get(name, SimulatedHost)
+        host = make_host(self, name, make_agreement, limits, archive)
         host.clock_skew_ms = clock_skew_ms
         self.hosts[name] = host
         self._peers[name] = {}
@@ -210,6 +231,17 @@ class SimulatedNetwork:
         """Connect two nodes in both directions."""
         self._peers[one][other] = self._peers[other][one] = link or self._link
         self._tell_both(one, other, PeerConnected)
+
+    def relink(self, link: Link) -> None:
+        """From now on all connections, and those to come, treat messages so."""
+        self._link = link
+        for peers in self._peers.values():
+            for peer in peers:
+                peers[peer] = link
+
+    def peers(self, name: str) -> list[str]:
+        """Whom a node is connected with, were they all up and nothing parted."""
+        return list(self._peers[name])
 
     def connect_all(self) -> None:
         """Connect every node with every other."""
@@ -245,6 +277,7 @@ class SimulatedNetwork:
 
     def partition(self, *groups: Iterable[str]) -> None:
         """Part the groups: what is on its way between them is lost, and both sides notice."""
+        self.faults["parted"] += 1
         for one_group, other_group in combinations([list(group) for group in groups], 2):
             for one in one_group:
                 for other in other_group:
@@ -262,6 +295,7 @@ class SimulatedNetwork:
     def crash(self, name: str) -> None:
         """Stop a node without warning; its peers notice."""
         self._note(b"crash", name, b"")
+        self.faults["crashed"] += 1
         self.hosts[name].stop()
         for peer in self._peers[name]:
             self._tell(peer, PeerDisconnected(name))
@@ -282,15 +316,23 @@ class SimulatedNetwork:
         if link is None or not self._is_open(sender, receiver) or sender == receiver:
             return
         chance = self._random.random
-        copies = 0 if link.loss and chance() < link.loss else 1
+        copies = 1
+        if link.loss and chance() < link.loss:
+            copies = 0
+            self.faults["lost"] += 1
         if link.duplication and chance() < link.duplication:
             copies += 1
+            self.faults["duplicated"] += 1
         for _ in range(copies):
             delay_ms = link.delay_min_ms + int(chance() * (link.delay_max_ms - link.delay_min_ms + 1))
             arrival_ms = self.now_ms + delay_ms
-            if not link.reordering:
-                arrival_ms = max(arrival_ms, self._last_arrival_ms.get((sender, receiver), 0))
-                self._last_arrival_ms[sender, receiver] = arrival_ms
+            last_ms = self._last_arrival_ms.get((sender, receiver), 0)
+            if arrival_ms < last_ms:
+                if link.reordering:
+                    self.faults["overtaken"] += 1
+                else:
+                    arrival_ms = last_ms
+            self._last_arrival_ms[sender, receiver] = max(arrival_ms, last_ms)
             self.at(arrival_ms, lambda: self._arrive(sender, receiver, data))
 
     def broadcast(self, sender: str, data: bytes, but: object) -> None:
@@ -358,6 +400,8 @@ class SimulatedNetwork:
         if connected:
             self._note(b"arrive", f"{sender} {receiver}", data)
             host.receive(sender, data)
+        else:
+            self.faults["cut off"] += 1
 
     def _is_open(self, one: str, other: str) -> bool:
         if self._parted and frozenset((one, other)) in self._parted:
@@ -372,4 +416,5 @@ class SimulatedNetwork:
         self.at(self.now_ms, lambda: self.hosts[name].handle(event))
 
     def _note(self, what: bytes, names: str, data: bytes) -> None:
+        self.latest.append((self.now_ms, what, names, data))
         self._trace.update(b"%d %s %s %d %b" % (self.now_ms, what, names.encode(), len(data), data))

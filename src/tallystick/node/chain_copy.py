@@ -114,9 +114,10 @@ class ChainCopy:
 
     def receive_proof(self, now_ms: int, peer: Peer, proof: Finalizations | Headers, actions: list[Action]) -> None:
         """What a peer was asked to prove of the chain ahead; where its proof ends, its claims end too."""
-        asked = self.sync.proof_answered(peer)
-        if self.trail is None or asked is None:
+        asked = self.sync.proof_asked(peer)
+        if self.trail is None or asked is None or not self.trail.fits(proof, asked):
             return
+        self.sync.proof_answered()
         try:
             if isinstance(proof, Headers):
                 self.trail.pin(proof.headers)

@@ -92,15 +92,17 @@ class Sync:
                 self._drop(share, index)
             del self._shares[peer]
         self._requests = [request for request in self._requests if request.peer != peer]
-        self.proof_answered(peer)
+        if self.proof_asked(peer) is not None:
+            self.proof_answered()
 
-    def proof_answered(self, peer: Peer) -> int | None:
-        """The index that proof (finalizations, or headers) was asked for, if of this peer; the request is over."""
+    def proof_asked(self, peer: Peer) -> int | None:
+        """The index that proof (finalizations, or headers) was asked for, if of this peer."""
         request = self._proof_request
-        if request is None or request.peer != peer:
-            return None
+        return request.start if request is not None and request.peer == peer else None
+
+    def proof_answered(self) -> None:
+        """The request for proof is over."""
         self._proof_request = None
-        return request.start
 
     def proved(self, peer: Peer, index: int) -> None:
         """The peer proved its chain up to this index, and no more: what else it claimed counts for nothing."""

@@ -13,7 +13,7 @@ from tallystick.ledger.blockchain import State, check_follows
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.finality import FinalHeader, check_final, next_epoch
 from tallystick.ledger.header import Header
-from tallystick.ledger.messages import MAX_HEADERS, FinalizationRequest, HeaderRequest
+from tallystick.ledger.messages import MAX_HEADERS, FinalizationRequest, Finalizations, HeaderRequest, Headers
 from tallystick.ledger.params import Params
 from tallystick.ledger.vote import Tally
 
@@ -69,6 +69,13 @@ class Trail:
         if highest <= self.horizon or self.is_below_checkpoint or is_full:
             return None
         return FinalizationRequest(self._newest.number)
+
+    def fits(self, proof: Finalizations | Headers, index: int) -> bool:
+        """Whether this may answer the question after this index, and not an earlier one, late or a second time."""
+        if isinstance(proof, Headers):
+            return not proof.headers or proof.headers[-1].index == index
+        asked = self._params.epoch_of(index) - 1
+        return not proof.proofs or self._params.epoch_of(proof.proofs[0].header.index) == asked
 
     def moved(self, state: State) -> None:
         """The own chain moved on to this state."""
