@@ -18,7 +18,7 @@ from tests.builders import GENESIS
 from typer.testing import CliRunner
 
 from tallystick.cli import app
-from tallystick.cli.scenario import Illegal
+from tallystick.cli.scenario import DELTA_MS, Illegal
 from tallystick.host.checked_chain import CheckedChain
 from tallystick.host.store import Store
 
@@ -35,22 +35,28 @@ EXPECTED = {
     Illegal.STAKE_NOTHING: "S1",
     Illegal.STAKE_TOO_MUCH: "S2",
     Illegal.WITHDRAW_TOO_MUCH: "S3",
-    Illegal.NOT_DRAWN: "B4",
-    Illegal.OTHER_PARENT: "B2",
-    Illegal.OLD_INDEX: "B1",
-    Illegal.FORGED_SIGNATURE: "B3",
-    Illegal.DOUBLED_CERTIFICATE: "B6",
-    Illegal.OLD_CERTIFICATE: "B6",
-    Illegal.ILLEGAL_STAKE: "B5",
-    Illegal.OTHER_CERTIFICATES: "B7",
-    Illegal.BACKDATED: "B8",
-    Illegal.TOO_BIG: "B9",
+    Illegal.FALSE_EVIDENCE: "V3",
+    Illegal.FORGED_EVIDENCE: "V1",
+    Illegal.EVIDENCE_OF_NOBODY: "S6",
+    Illegal.FORGED_VOTE: "V1",
+    Illegal.FORGED_STANDING: "V1",
+    Illegal.FORGED_PROPOSAL: "B3",
     Illegal.OTHER_LEDGER: "B10",
+    Illegal.NOT_VOTED_FOR: "V2",
+    Illegal.VOTED_FOR_ALONE: "V2",
+    Illegal.OTHER_FINALIZATION: "V2",
+    Illegal.OTHER_PARENT: "B2",
+    Illegal.OTHER_BLOCKS: "N4",
+    Illegal.FORGED_SIGNATURE: "B3",
+    Illegal.FORGED_CERTIFICATE: "B5",
+    Illegal.OTHER_CERTIFICATES: "B7",
+    Illegal.TOO_BIG: "B9",
+    Illegal.LATER_VERSION: "E4",
     Illegal.GARBAGE: "E2",
     Illegal.OVERSIZED: "E1",
     Illegal.NOT_CANONICAL: "E3",
-    Illegal.LATER_VERSION: "E4",
     Illegal.STRANGER: "N1",
+    Illegal.TOO_MANY_REQUESTS: "N3",
 }
 
 
@@ -110,11 +116,80 @@ def test_the_demo_ends_with_one_agreed_chain(finished: tuple[Path, dict[str, Any
     assert len(tips) == 1
     assert [block["index"] for block in account["blocks"]] == list(range(1, account["nodes"][0]["tip_index"] + 1))
     assert sum(node["forged"] for node in account["nodes"]) == len(account["blocks"])
-    assert sum(member["free"] + member["staked"] for member in account["members"]) == 6 * 100 + 4 * 100
+    held = ("free", "staked", "leaving", "burned")
+    assert sum(member[where] for member in account["members"] for where in held) == 6 * 100 + 4 * 100
     said = [one["says"] for block in account["blocks"] for one in block["certificates"]]
-    assert "stakes 50" in said
-    assert "withdraws 40 from stake" in said
+    assert "stakes 20" in said
+    assert "withdraws 20 from stake" in said
     assert "stakes 100" in said, "the late joiner takes part"
+
+
+def test_every_block_is_final_by_more_than_two_thirds_of_its_epochs_stake(
+    finished: tuple[Path, dict[str, Any]],
+) -> None:
+    _, account = finished
+    epochs = {epoch["number"]: epoch for epoch in account["epochs"]}
+    assert len(epochs) > 2
+    for block in account["blocks"]:
+        epoch = epochs[block["epoch"]]
+        assert epoch["first_block"] <= block["index"] <= block["final_by"] <= epoch["last_block"]
+        stakes = {one["member"]: one["stake"] for one in epoch["members"]}
+        assert block["total_stake"] == epoch["total_stake"] == sum(stakes.values())
+        assert block["voted_stake"] == sum(stakes[voter] for voter in block["voters"])
+        assert 3 * block["voted_stake"] > 2 * block["total_stake"]
+    leaving = {member["name"]: member["leaving"] for member in account["members"] if member["leaving"]}
+    assert leaving == {"Delphine": 30}
+
+
+def test_the_ledger_goes_on_without_the_forger_that_was_killed(finished: tuple[Path, dict[str, Any]]) -> None:
+    _, account = finished
+    killing = account["killing"]
+    assert account["went_on_without_a_forger"]
+    in_vain = [one for epoch in account["epochs"] for one in epoch["nullified"]]
+    (missed,) = [one for one in in_vain if (one["epoch"], one["view"]) == (killing["epoch"], killing["view"])]
+    assert missed["drawn"] == killing["member"]
+    assert missed["lasted_ms"] >= 2 * DELTA_MS
+    instead = account["blocks"][killing["went_on_index"] - 1]
+    assert instead["index"] == killing["tip_index"] + 1
+    assert instead["epoch"] == killing["epoch"]
+    assert instead["view"] > killing["view"]
+    assert killing["member"] not in (instead["forger"], *instead["voters"])
+    times = ("killed_ms", "went_on_ms", "restarted_ms", "caught_up_ms", "voted_again_ms")
+    assert [killing[time] for time in times] == sorted(killing[time] for time in times)
+
+
+def test_a_parted_network_says_who_is_missing_and_goes_on_when_they_return(
+    finished: tuple[Path, dict[str, Any]],
+) -> None:
+    _, account = finished
+    parting = account["parting"]
+    assert account["stopped_in_halves_and_went_on"]
+    assert parting["tip_index_when_healed"] == parting["tip_index"] < account["nodes"][0]["tip_index"]
+    runs = {node["name"]: node["forges_as"] for node in account["nodes"]}
+    for said in parting["said"]:
+        (others,) = [side for side in parting["sides"] if said["node"] not in side]
+        assert {runs[node] for node in others} <= set(said["missing"])
+        assert 3 * said["heard_stake"] <= 2 * said["total_stake"]
+        assert parting["parted_ms"] < said["since_ms"] < parting["healed_ms"]
+    assert parting["went_on_ms"] > parting["healed_ms"]
+
+
+def test_who_signs_twice_loses_the_stake_and_the_next_epochs_vote(finished: tuple[Path, dict[str, Any]]) -> None:
+    folder, account = finished
+    doubling = account["doubling"]
+    assert account["burned_the_stake_of_who_signed_twice"]
+    said = account["blocks"][doubling["recorded_in"] - 1]["certificates"]
+    (evidence,) = [one for one in said if one["kind"] == "evidence"]
+    assert evidence["issuer"] == doubling["accuser"] == "Delphine"
+    assert evidence["says"] == "shows that Charlie signed votes that conflict"
+    (charlie,) = [member for member in account["members"] if member["name"] == "Charlie"]
+    assert (charlie["staked"], charlie["burned"], doubling["staked"]) == (0, 15, 15)
+    stakes = in_json("show", "stakes", cwd=folder)
+    assert (stakes["total"], stakes["burned"]) == (1_000, 15)
+    epoch = account["blocks"][doubling["recorded_in"] - 1]["epoch"]
+    has_a_vote = [any(one["member"] == "Charlie" for one in line["members"]) for line in account["epochs"]]
+    assert has_a_vote[epoch]
+    assert not any(has_a_vote[epoch + 1 :])
 
 
 def test_every_attempt_of_the_fraud_is_refused_by_the_rule_it_breaks(finished: tuple[Path, dict[str, Any]]) -> None:
@@ -156,13 +231,44 @@ def test_without_simulated_keys_are_fresh_even_for_the_same_seed(tmp_path: Path)
     assert len(ids) == 2
 
 
-@pytest.mark.parametrize("nodes", ["2", "3", "7"])
+@pytest.mark.parametrize("nodes", ["5", "7"])
 def test_the_demo_works_with_other_numbers_of_nodes(tmp_path: Path, nodes: str) -> None:
     (tmp_path / "report.txt").write_bytes(REPORT)
     account = in_json("demo", "report.txt", "--nodes", nodes, "--simulated", "--seed", "1", cwd=tmp_path)
     assert len(account["nodes"]) == int(nodes) + 1
     assert account["nodes_agree"]
     assert account["all_attempts_refused"]
+    assert account["went_on_without_a_forger"]
+    assert account["stopped_in_halves_and_went_on"]
+    assert account["burned_the_stake_of_who_signed_twice"]
+
+
+@pytest.mark.parametrize("chance", range(3))
+def test_the_demo_ends_well_whatever_is_lost_on_the_way(tmp_path: Path, chance: int, seed: Any) -> None:
+    (tmp_path / "report.txt").write_bytes(REPORT)
+    one = str(int(seed) * 3 + chance)
+    account = in_json("demo", "report.txt", "--simulated", "--seed", one, cwd=tmp_path)
+    assert account["blocks"], one
+
+
+@pytest.mark.parametrize(
+    ("what", "instead", "verdict"),
+    [
+        ("tallystick.cli.world.make", lambda illegal, fraud: [], "× 0 of Charlie's 31 illegal attempts were refused"),
+        ("tallystick.cli.fraud.Fraud.two_votes", lambda fraud: fraud.honest_votes(), "× No evidence was recorded"),
+        ("tallystick.network.simulated.SimulatedNetwork.crash", lambda network, name: None, "was killed when drawn"),
+        ("tallystick.network.simulated.SimulatedNetwork.partition", lambda network, *groups: None, "× The halves"),
+    ],
+)
+def test_what_the_demo_could_not_show_it_does_not_claim(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, instead: Any, verdict: str
+) -> None:
+    (tmp_path / "README.md").write_text("read me")
+    monkeypatch.setattr(what, instead)
+    shown = quick("demo", "--simulated", "--seed", "7", cwd=tmp_path, expect=1).stdout
+    (line,) = [line for line in shown.splitlines() if verdict in line]
+    assert line.startswith("×")
+    assert shown.count("✓ ") == 5 + 2, "the other verdicts, and the file that verifies and fails when changed"
 
 
 def test_into_a_pipe_the_story_and_the_account_are_printed_for_people(tmp_path: Path) -> None:
@@ -173,10 +279,18 @@ def test_into_a_pipe_the_story_and_the_account_are_printed_for_people(tmp_path: 
         "refuses [C1] Charlie: a certificate in Alice's name",
         "Node 5 joins, with an empty chain",
         "Node 5 has caught up",
-        "Who forged what",
+        "is killed, drawn to forge in view",
+        "The ledger goes on without Node",
+        "votes again, in view",
+        "Charlie votes for two blocks in view",
+        "Charlie loses the 15 tokens at stake",
+        "The network parts: nodes 1 2 | 3 4",
+        "The ledger goes on by itself",
+        "Who forged when",
+        "Who has what at stake, forged what, and voted",
         "What was refused, and by which rule",
         "✓ All 5 nodes agree",
-        "✓ 25 of Charlie's 25 illegal attempts were refused",
+        "✓ 31 of Charlie's 31 illegal attempts were refused",
         "✓ 1 of 1 file verified, and failed when changed",
         "tallystick verify README.md",
     ):
@@ -216,7 +330,7 @@ def test_a_demo_killed_in_the_middle_leaves_a_chain_that_can_be_read_and_replace
     command = [sys.executable, "-m", "tallystick", "demo", "report.txt", "--speed", "20"]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        assert any("forges block 4" in line for line in process.stdout)
+        assert any("Block 4 by" in line for line in process.stdout)
         process.send_signal(signal.SIGKILL)
     with Store.open(tmp_path / CHAIN, read_only=True) as store:
         assert CheckedChain(store).state.index >= 3
@@ -230,7 +344,7 @@ def test_a_demo_that_is_interrupted_says_so(tmp_path: Path) -> None:
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stderr is not None
-        assert any("forges block 1 " in line for line in process.stdout)
+        assert any("Block 1 by" in line for line in process.stdout)
         process.send_signal(signal.SIGINT)
         process.stdout.read()
         message = process.stderr.read()
@@ -332,7 +446,8 @@ def test_verify_tells_certificate_place_and_proof(finished: tuple[Path, dict[str
     renamed.write_bytes(REPORT)
     shown = tallystick("verify", str(renamed), cwd=folder).stdout
     for words in (
-        "every hash, signature and rule checked again",
+        "every hash, signature, vote and rule checked again",
+        "by votes of 300 of 400 tokens at stake",
         "certified as report.txt",
         "Alice",
         certificate["id"],
@@ -436,7 +551,7 @@ def test_version(tmp_path: Path) -> None:
     "args",
     [
         ["nonsense"],
-        ["demo", "--nodes", "1"],
+        ["demo", "--nodes", "3"],
         ["demo", "--nodes", "51"],
         ["demo", "--seed", "-1"],
         ["demo", "--speed", "-1"],

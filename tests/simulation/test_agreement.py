@@ -244,6 +244,25 @@ def test_a_member_that_crashes_at_any_action_never_contradicts_itself(seed):
         assembly.check_votes()
 
 
+def test_a_member_asks_again_where_the_others_stand_when_answers_were_lost(seed):
+    """The others make blocks without it, so nothing is stuck; it wants its vote all the same."""
+    assembly = Assembly(seed, forge_at_certificates=1)
+    send = assembly.network.send
+
+    def lose_standings(sender, receiver, data):
+        if receiver != "ada" or not isinstance(decode_message(data), Standing):
+            send(sender, receiver, data)
+
+    assembly.network.send = lose_standings
+    assembly.connect().submit(5, to=["ben"])
+    ada = assembly.network.hosts["ada"]
+    assert not [one for one in ada.archive.votes() if one.member == ADA.public_key]
+    assembly.network.send = send
+    assembly.submit(40, to=["ben"])
+    assembly.settle()
+    assert [one for one in ada.archive.votes() if one.member == ADA.public_key]
+
+
 def test_a_member_that_got_no_answers_after_its_start_asks_again_in_each_view(seed):
     """The others do without it, so nothing is ever repeated."""
     assembly = Assembly(seed, forge_at_certificates=1).connect()

@@ -112,6 +112,14 @@ def test_what_an_epoch_in_the_middle_passes_off_as_its_end_is_refused(chain):
     assert trail.horizon == 4
 
 
+def test_an_answer_that_comes_when_more_is_known_already_is_no_lie(chain):
+    trail = trail_of(chain)
+    trail.extend(chain.proofs(4, 8))
+    assert trail.extend(chain.proofs(4, 8, 12)) == 12
+    assert trail.extend(chain.proofs(3)) == trail.extend(chain.proofs(4)) == 0
+    assert trail.horizon == 16
+
+
 def test_the_own_chain_takes_over_where_it_arrives(chain):
     trail, own = trail_of(chain), FinalScribe(chain.genesis)
     trail.extend(chain.proofs(4, 8))

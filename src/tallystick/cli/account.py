@@ -1,12 +1,14 @@
 """The account of a demo: everything that it came to, as plain values, for people and as JSON."""
 
-from collections.abc import Iterable
+from itertools import groupby
 
 from msgspec import Struct
 
 from tallystick.cli.file_check import FileCheck
+from tallystick.cli.witness import Doubling, Killing, Nullified, Parting, Refusal
 from tallystick.cli.words import kind_of, what_it_says
-from tallystick.cli.world import Refusal, World
+from tallystick.cli.world import World
+from tallystick.host.checked_chain import CheckedChain
 from tallystick.ledger.block import Block
 from tallystick.ledger.errors import Rule
 from tallystick.node.node import Node
@@ -23,14 +25,38 @@ class CertificateLine(Struct):
 
 
 class BlockLine(Struct):
-    """A block of the chain."""
+    """A block of the chain; final by the votes for it, or for the later block `final_by`."""
 
     index: int
+    epoch: int
+    view: int
     hash: str
     parent_hash: str
     forger: str
     timestamp_ms: int
+    final_by: int
+    voters: list[str]
+    voted_stake: int
+    total_stake: int
     certificates: list[CertificateLine]
+
+
+class ShareLine(Struct):
+    """What one member has at stake in an epoch."""
+
+    member: str
+    stake: int
+
+
+class EpochLine(Struct):
+    """A stretch of blocks in which the same stakes counted, and its views that came to nothing."""
+
+    number: int
+    first_block: int
+    last_block: int
+    total_stake: int
+    members: list[ShareLine]
+    nullified: list[Nullified]
 
 
 class NodeLine(Struct):
@@ -38,6 +64,7 @@ class NodeLine(Struct):
 
     name: str
     forges_as: str
+    joined_ms: int
     tip_index: int
     tip_hash: str
     certificates: int
@@ -55,7 +82,11 @@ class MemberLine(Struct):
     public_key: str
     free: int
     staked: int
+    leaving: int
+    burned: int
     blocks_forged: int
+    finalizations: int
+    """How many of the chain's finalizations this member's vote is in."""
 
 
 class AttemptLine(Struct):
@@ -96,9 +127,16 @@ class Account(Struct):
     nodes_agree: bool
     all_attempts_refused: bool
     all_files_verify: bool
+    went_on_without_a_forger: bool
+    stopped_in_halves_and_went_on: bool
+    burned_the_stake_of_who_signed_twice: bool
     nodes: list[NodeLine]
+    epochs: list[EpochLine]
     blocks: list[BlockLine]
     members: list[MemberLine]
+    killing: Killing | None
+    parting: Parting | None
+    doubling: Doubling | None
     attempts: list[AttemptLine]
     refused: list[RuleLine]
     files: list[FileLine]
@@ -107,36 +145,73 @@ class Account(Struct):
     @property
     def is_good(self) -> bool:
         """Whether everything came out as it should."""
-        return self.nodes_agree and self.all_attempts_refused and self.all_files_verify
+        lasted = self.went_on_without_a_forger and self.stopped_in_halves_and_went_on
+        kept = self.nodes_agree and self.all_files_verify
+        return kept and lasted and self.all_attempts_refused and self.burned_the_stake_of_who_signed_twice
 
 
-def give_account(world: World, blocks: Iterable[Block], files: list[FileLine], seed: int, simulated: bool) -> Account:
-    """What a world that has come to its end amounts to."""
-    attempts = _attempts(world)
+def give_account(world: World, checked: CheckedChain, files: list[FileLine], seed: int, simulated: bool) -> Account:
+    """What a world that has come to its end amounts to, by its first node's chain as read back and checked."""
+    attempts, story = _attempts(world), world.story
+    agree = world.agree and checked.is_final and checked.state.tip == world.nodes()[0][1].state.tip
     return Account(
-        account_version=1,
+        account_version=2,
         simulated=simulated,
         seed=seed,
         ledger_id=world.genesis.ledger_id.hex(),
         created_ms=world.genesis.created_ms,
         virtual_ms=world.elapsed_ms,
-        nodes_agree=world.agree,
+        nodes_agree=agree,
         all_attempts_refused=all(attempt.rule for attempt in attempts),
         all_files_verify=all(file.verifies and file.fails_with_one_byte_changed for file in files),
+        went_on_without_a_forger=_went_on(story.killing, story.nullified),
+        stopped_in_halves_and_went_on=_stopped_and_went_on(story.parting),
+        burned_the_stake_of_who_signed_twice=_burned(world, checked),
         nodes=[_node(world, name, node) for name, node in world.nodes()],
-        blocks=[_block(world, block) for block in blocks],
-        members=_members(world),
+        epochs=_epochs(world, checked),
+        blocks=[_block(world, checked, block) for block in checked.blocks()],
+        members=_members(world, checked),
+        killing=story.killing,
+        parting=story.parting,
+        doubling=story.doubling,
         attempts=attempts,
-        refused=_rules(world.story.refusals),
+        refused=_rules(story.refusals),
         files=files,
         trace_digest=world.network.digest,
     )
+
+
+def _went_on(killing: Killing | None, nullified: dict[tuple[int, int], Nullified]) -> bool:
+    """The view of the killed forger came to nothing, a block became final before it was back, and it is back."""
+    if killing is None or killing.went_on_ms is None or killing.restarted_ms is None:
+        return False
+    was_missed = (killing.epoch, killing.view) in nullified
+    return was_missed and killing.went_on_ms < killing.restarted_ms and killing.voted_again_ms is not None
+
+
+def _stopped_and_went_on(parting: Parting | None) -> bool:
+    """No half made a block final; a node said who was missing; together they went on."""
+    if parting is None or not parting.said:
+        return False
+    return parting.tip_index_when_healed == parting.tip_index and parting.went_on_ms is not None
+
+
+def _burned(world: World, checked: CheckedChain) -> bool:
+    """The chain holds the evidence, and took all that the offender had at stake."""
+    doubling = world.story.doubling
+    if doubling is None or doubling.recorded_in is None:
+        return False
+    key = world.wallets[doubling.member].public_key
+    burned = checked.burned.get(key, 0)
+    is_burned = 0 < burned == doubling.staked == checked.state.stakes.burned
+    return is_burned and checked.state.stakes.account(key).staked == 0
 
 
 def _node(world: World, name: str, node: Node) -> NodeLine:
     return NodeLine(
         name=name,
         forges_as=world.runners[name],
+        joined_ms=world.joined_ms[name],
         tip_index=node.state.index,
         tip_hash=node.state.tip.hash.hex(),
         certificates=node.state.log.size,
@@ -148,19 +223,45 @@ def _node(world: World, name: str, node: Node) -> NodeLine:
     )
 
 
-def _block(world: World, block: Block) -> BlockLine:
+def _epochs(world: World, checked: CheckedChain) -> list[EpochLine]:
+    lines = []
+    nullified = sorted(world.story.nullified.values(), key=lambda one: (one.epoch, one.view))
+    indexes = range(1, checked.state.index + 1)
+    for number, group in groupby(indexes, key=lambda index: checked.epoch_of(index).number):
+        blocks = list(group)
+        epoch = checked.epoch_of(blocks[0])
+        line = EpochLine(
+            number=number,
+            first_block=blocks[0],
+            last_block=blocks[-1],
+            total_stake=epoch.total,
+            members=[ShareLine(world.name_of(member), stake) for member, stake in epoch.members],
+            nullified=[one for one in nullified if one.epoch == number],
+        )
+        lines.append(line)
+    return lines
+
+
+def _block(world: World, checked: CheckedChain, block: Block) -> BlockLine:
+    finality = checked.finality(block.index)
     return BlockLine(
         index=block.index,
+        epoch=checked.epoch_of(block.index).number,
+        view=block.header.view,
         hash=block.hash.hex(),
         parent_hash=block.header.parent_hash.hex(),
         forger=world.name_of(block.header.forger),
         timestamp_ms=block.header.timestamp_ms,
+        final_by=finality.by_block if finality else 0,
+        voters=[world.name_of(member) for member in finality.voters] if finality else [],
+        voted_stake=finality.stake if finality else 0,
+        total_stake=finality.total_stake if finality else 0,
         certificates=[
             CertificateLine(
                 id=certificate.id.hex(),
                 kind=kind_of(certificate),
                 issuer=world.name_of(certificate.issuer),
-                says=what_it_says(certificate),
+                says=what_it_says(certificate, world.names),
                 timestamp_ms=certificate.timestamp_ms,
             )
             for certificate in block.certificates
@@ -168,14 +269,25 @@ def _block(world: World, block: Block) -> BlockLine:
     )
 
 
-def _members(world: World) -> list[MemberLine]:
-    stakes = world.nodes()[0][1].state.stakes
-    forged = {world.runners[node]: count for node, count in world.story.forged.items()}
-    accounts = [(name, wallet, stakes.account(wallet.public_key)) for name, wallet in world.wallets.items()]
-    return [
-        MemberLine(name, wallet.public_key.hex(), account.free, account.staked, forged.get(name, 0))
-        for name, wallet, account in accounts
-    ]
+def _members(world: World, checked: CheckedChain) -> list[MemberLine]:
+    stakes, index = checked.state.stakes, checked.state.index
+    finalities = [finality for one in range(1, index + 1) if (finality := checked.finality(one))]
+    lines = []
+    for name, wallet in world.wallets.items():
+        key = wallet.public_key
+        account = stakes.account(key).at(index + 1)
+        line = MemberLine(
+            name=name,
+            public_key=key.hex(),
+            free=account.free,
+            staked=account.staked,
+            leaving=sum(amount for _, amount in account.leaving),
+            burned=checked.burned.get(key, 0),
+            blocks_forged=checked.forged.get(key, 0),
+            finalizations=len({one.by_block for one in finalities if key in one.voters}),
+        )
+        lines.append(line)
+    return lines
 
 
 def _attempts(world: World) -> list[AttemptLine]:

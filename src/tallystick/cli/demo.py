@@ -24,7 +24,7 @@ from tallystick.host.file_statement import FileStatement, describe_file
 from tallystick.host.store import Store
 from tallystick.ledger.genesis import Genesis
 
-DEFAULT_SPEED: Final = 2.5
+DEFAULT_SPEED: Final = 3.5
 SIMULATED_START_MS: Final = 1_735_689_600_000
 """1 January 2025, 00:00 UTC."""
 
@@ -34,9 +34,9 @@ _FALLBACK_FILES: Final = ("ledger/certificate.py", "ledger/block.py")
 
 HELP: Final = help_text(
     "Watch several nodes turn files into one agreed chain.",
-    "Four people, one of them a fraud, certify files (README.md and LICENSE unless you name others), stake tokens and "
-    "forge blocks; the fraud throws illegal certificates and blocks at the nodes; one more node joins late. The chain "
-    "is kept in a SQLite file for show and verify.",
+    "Four people, one of them a fraud, certify files (README.md and LICENSE unless you name others), stake tokens, "
+    "forge blocks and vote for them. The fraud throws forged certificates, votes and blocks at the nodes; a forger is "
+    "killed; the network parts; one more node joins late. The chain is kept in a SQLite file for show and verify.",
     "Example: tallystick demo report.pdf data.csv --nodes 6",
 )
 
@@ -46,7 +46,9 @@ def demo(
         list[Path] | None, typer.Argument(metavar="FILE", help="Files to certify.", show_default=False)
     ] = None,
     *,
-    nodes: Annotated[int, typer.Option(min=2, max=50, help="Nodes at the start; one more joins late.")] = 4,
+    nodes: Annotated[
+        int, typer.Option(min=4, max=50, help="Nodes at the start; one more joins late. Four can spare one.")
+    ] = 4,
     speed: Annotated[
         float | None,
         typer.Option(
@@ -139,7 +141,7 @@ def _account_from_file(world: World, paths: list[Path], chain: Path, seed: int, 
     with Store.open(chain, world.genesis.ledger_id, read_only=True) as store:
         checked = CheckedChain(store)
         files = [_file_line(checked, world, path, said) for path, said in zip(paths, world.files, strict=True)]
-        return give_account(world, store.blocks(), files, seed, simulated)
+        return give_account(world, checked, files, seed, simulated)
 
 
 def _file_line(checked: CheckedChain, world: World, path: Path, certified: FileStatement) -> FileLine:

@@ -1,80 +1,69 @@
-"""What the demo came to, for people: the chain, the forgers, the refusals, the nodes and the files."""
+"""What the demo came to, for people: pictures, the chain, the members, the refusals, the nodes and the files."""
 
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.padding import Padding
 from rich.rule import Rule as Line
 from rich.table import Table
 from rich.text import Text
 
-from tallystick.cli.account import Account, BlockLine, FileLine
-from tallystick.cli.output import DEFAULT_CHAIN, make_table
-from tallystick.cli.words import many, seconds
-
-_BAR_WIDTH = 20
+from tallystick.cli.account import Account, FileLine
+from tallystick.cli.chain_view import chain_table, timeline
+from tallystick.cli.output import DEFAULT_CHAIN, is_narrow, make_table, share_bar
+from tallystick.cli.witness import Killing, Nullified
+from tallystick.cli.words import many, names_of, seconds
 
 
 def show_account(console: Console, account: Account, chain: Path) -> None:
     """Print the whole account."""
-    for title, body in (
-        (f"The chain: {many(len(account.blocks), 'block')} after the genesis block", _chain(account)),
-        ("Who forged what", _forgers(account)),
+    sections: tuple[tuple[str, RenderableType], ...] = (
+        ("Who forged when", Padding(timeline(account, console.width - 2), (1, 0))),
+        (
+            f"The chain: {many(len(account.blocks), 'block')} after the genesis block",
+            chain_table(account, is_narrow(console)),
+        ),
+        ("Who has what at stake, forged what, and voted", _members(account, 0 if is_narrow(console) else 8)),
         ("What was refused, and by which rule", _refused(account)),
         (f"{len(account.nodes)} nodes", _nodes(account)),
         ("The files, against the chain as read back from its SQLite file", _files(account)),
-    ):
+    )
+    for title, body in sections:
         console.print(Line(Text(title, style="bold"), align="left", style="dim", characters="─"))
         console.print(Padding(body, (0, 0, 0, 1)))
     _verdicts(console, account, chain)
 
 
-def _chain(account: Account) -> Table:
+def _members(account: Account, bar_width: int) -> Table:
     table = make_table()
-    table.add_column("#", justify="right")
-    table.add_column("Time", justify="right", no_wrap=True)
-    table.add_column("Hash", no_wrap=True, style="cyan")
-    table.add_column("Forged by", no_wrap=True, style="green")
-    table.add_column("Certificates")
-    for block in account.blocks:
-        time = seconds(block.timestamp_ms - account.created_ms)
-        table.add_row(str(block.index), time, block.hash[:8] + "…", block.forger, _certificates(block))
-    return table
-
-
-def _certificates(block: BlockLine) -> Text:
-    text = Text()
-    for place, certificate in enumerate(block.certificates):
-        text.append(" · " if place else "", style="dim")
-        text.append(f"{certificate.issuer}: ", style="dim").append(certificate.says)
-    return text
-
-
-def _forgers(account: Account) -> Table:
-    table = make_table()
-    table.add_column("Forger", no_wrap=True)
-    table.add_column("Stake at the end", justify="right")
-    table.add_column("Share of the stake", no_wrap=True)
+    table.add_column("Member", no_wrap=True)
+    table.add_column("At stake", justify="right")
+    table.add_column("Share", no_wrap=True)
+    table.add_column("Leaving", justify="right")
+    table.add_column("Burned", justify="right")
+    table.add_column("Free", justify="right")
     table.add_column("Blocks", justify="right")
-    table.add_column("Share of the blocks", no_wrap=True)
+    table.add_column("Voted", no_wrap=True)
     staked = sum(member.staked for member in account.members)
-    blocks = len(account.blocks)
+    finalizations = len({block.final_by for block in account.blocks})
     for member in account.members:
-        if member.staked or member.blocks_forged:
-            stake_share, block_share = (
-                _bar(member.staked, staked, "yellow"),
-                _bar(member.blocks_forged, blocks, "green"),
-            )
-            table.add_row(member.name, str(member.staked), stake_share, str(member.blocks_forged), block_share)
+        table.add_row(
+            member.name,
+            str(member.staked),
+            share_bar(member.staked, staked, "yellow", bar_width),
+            _amount(member.leaving, "yellow"),
+            _amount(member.burned, "bold red"),
+            str(member.free),
+            _amount(member.blocks_forged, "green"),
+            share_bar(member.finalizations, finalizations, "cyan", bar_width),
+        )
     return table
 
 
-def _bar(part: int, whole: int, style: str) -> Text:
-    filled = round(_BAR_WIDTH * part / whole) if whole else 0
-    bar = Text("█" * filled, style=style).append("░" * (_BAR_WIDTH - filled), style="dim")
-    return bar.append(f" {100 * part / whole if whole else 0:>3.0f} %")
+def _amount(amount: int, style: str) -> Text:
+    return Text(str(amount), style=style) if amount else Text("·", style="dim")
 
 
 def _refused(account: Account) -> Table:
@@ -152,13 +141,18 @@ def _verdicts(console: Console, account: Account, chain: Path) -> None:
             account.all_attempts_refused,
             f"{refused} of Charlie's {len(account.attempts)} illegal attempts were refused",
         ),
+        (account.burned_the_stake_of_who_signed_twice, _of_doubling(account)),
+        (account.went_on_without_a_forger, _of_killing(account)),
+        (account.stopped_in_halves_and_went_on, _of_parting(account)),
         (
             account.all_files_verify,
             f"{verified} of {many(len(account.files), 'file')} verified, and failed when changed",
         ),
     )
+    lines = Table.grid(padding=(0, 1))
     for is_good, verdict in verdicts:
-        console.print(Text("✓ " if is_good else "× ", style="bold green" if is_good else "bold red").append(verdict))
+        lines.add_row(Text("✓", style="bold green") if is_good else Text("×", style="bold red"), Text(verdict))
+    console.print(lines)
     facts = f"  {seconds(account.virtual_ms)} of the nodes' time. "
     facts += f"Repeatable: tallystick demo --simulated --seed {account.seed}"
     console.print(Text(facts, style="dim"), soft_wrap=True)
@@ -174,3 +168,42 @@ def _verdicts(console: Console, account: Account, chain: Path) -> None:
         ),
         soft_wrap=True,
     )
+
+
+def _of_killing(account: Account) -> str:
+    killing = account.killing
+    if killing is None or killing.went_on_ms is None or killing.restarted_ms is None:
+        return "Without the forger that was killed the ledger did not go on"
+    lost = [one for epoch in account.epochs for one in epoch.nullified if _is_missed(one, killing)]
+    cost_ms = sum(one.lasted_ms for one in lost)
+    who = f"{killing.node} was killed when drawn to forge"
+    cost = f"that cost {many(len(lost), 'view')} and {seconds(cost_ms)}, then block {killing.went_on_index} was final"
+    back = "and it votes again" if killing.voted_again_ms is not None else "and it has not voted since"
+    return f"{who}: {cost}; back after {seconds(killing.restarted_ms - killing.killed_ms)}, {back}"
+
+
+def _is_missed(nullified: Nullified, killing: Killing) -> bool:
+    if killing.restarted_ms is None or nullified.drawn != killing.member:
+        return False
+    return killing.killed_ms <= nullified.time_ms <= killing.restarted_ms
+
+
+def _of_parting(account: Account) -> str:
+    parting = account.parting
+    if parting is None or not parting.said or parting.healed_ms is None or parting.went_on_ms is None:
+        return "The halves of the network did not come together"
+    more = (parting.tip_index_when_healed or 0) - parting.tip_index
+    made = "no half made a block final" if not more else f"{many(more, 'block')} became final"
+    said = parting.said[0]
+    told = f"{said.node} named who was missing ({names_of(said.missing, most=3)})"
+    went_on = f"{seconds(parting.went_on_ms - parting.healed_ms)} after they met it went on"
+    return f"In halves for {seconds(parting.healed_ms - parting.parted_ms)}, {made}, {told}; {went_on}"
+
+
+def _of_doubling(account: Account) -> str:
+    doubling = account.doubling
+    if doubling is None or doubling.recorded_in is None:
+        return "No evidence was recorded against the member that signed twice"
+    burned = sum(member.burned for member in account.members)
+    told = f"{doubling.accuser} showed both votes, and block {doubling.recorded_in} burned {burned} tokens at stake"
+    return f"{doubling.member} voted for two blocks in one view: {told}"

@@ -8,22 +8,45 @@ import msgspec
 from msgspec.structs import replace
 
 from tallystick.cli.scenario import FRAUD, HONEST, Illegal
-from tallystick.consensus.proof_of_stake import ProofOfStake
-from tallystick.ledger.block import Block, certificates_hash, sign_block
-from tallystick.ledger.certificate import AnyCertificate, Payload, Statement, issue_stake, issue_statement
-from tallystick.ledger.encoding import ZERO_DIGEST
+from tallystick.consensus.simplex import Simplex
+from tallystick.ledger.block import Block, make_header, sign_block
+from tallystick.ledger.certificate import (
+    AnyCertificate,
+    Payload,
+    Statement,
+    issue_stake,
+    issue_statement,
+    issue_vote_evidence,
+)
+from tallystick.ledger.encoding import ZERO_DIGEST, digest
 from tallystick.ledger.header import VERSION, Header
 from tallystick.ledger.keys import Domain
-from tallystick.ledger.messages import Certificates, Entry, Message, NewBlock, Status, encode_message
+from tallystick.ledger.messages import (
+    BlockRequest,
+    Blocks,
+    Certificates,
+    Entry,
+    Message,
+    NewBlock,
+    Proposal,
+    Standing,
+    Status,
+    Votes,
+    encode_message,
+    sign_standing,
+)
 from tallystick.ledger.params import MAX_BLOCK_BYTES, MAX_MESSAGE_BYTES, MAX_SUBJECT_CHARACTERS
+from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Ballot, Tally, Vote, cast, tally_of
 from tallystick.ledger.wallet import Wallet
 from tallystick.node.archive import Archive
 from tallystick.node.node import Node
 
 _YEAR_MS: Final = 365 * 24 * 3600 * 1000
+_A_BURST: Final = 129
+"""One request more than a peer may have saved up (rule N3)."""
 
-Thrown = bytes | Sequence[Entry]
-"""Bytes sent to a node as an unknown peer, or certificates handed in there as a person does."""
+Thrown = Sequence[bytes] | Sequence[Entry]
+"""Messages sent to a node as an unknown peer, or certificates handed in there as a person does."""
 
 
 def make(illegal: Illegal, fraud: "Fraud") -> Thrown:
@@ -33,11 +56,12 @@ def make(illegal: Illegal, fraud: "Fraud") -> Thrown:
 
 @dataclass(frozen=True)
 class Fraud:
-    """Charlie in front of one node: his wallet, stolen copies of all others, and an eye on the node's chain."""
+    """Charlie in front of one node: he has his wallet, and a copy of the chain with its finalizations."""
 
     wallets: Mapping[str, Wallet]
     node: Node
-    archive: Archive
+    agreement: Simplex
+    kept: Archive
     now_ms: int
 
     @property
@@ -50,10 +74,10 @@ class Fraud:
         """His own."""
         return self.wallets[FRAUD]
 
-    def drawn(self) -> Wallet:
-        """The stolen key of the forger drawn for the next block."""
-        key = ProofOfStake().forger_after(self.node.state)
-        return next(wallet for wallet in self.wallets.values() if wallet.public_key == key)
+    @property
+    def victim(self) -> bytes:
+        """Alice's public key."""
+        return self.wallets[HONEST[0]].public_key
 
     # ---- certificates ---------------------------------------------------------------------------------------
 
@@ -67,67 +91,120 @@ class Fraud:
 
     def in_victims_name(self) -> Statement:
         """A statement that names Alice and that he signs."""
-        victim = self.wallets[HONEST[0]].public_key
-        claimed = replace(self.statement("I owe Charlie 1000"), issuer=victim)
+        claimed = replace(self.statement("I owe Charlie 1000"), issuer=self.victim)
         return replace(claimed, signature=self.wallet.sign(Domain.CERTIFICATE, self.ledger_id, claimed.body))
 
     def victims_own(self) -> Statement:
         """A statement of Alice's that is on the chain."""
-        victim = self.wallets[HONEST[0]].public_key
-        certificates = (certificate for block in self.archive.blocks() for certificate in block.certificates)
-        return next(one for one in certificates if isinstance(one, Statement) and one.issuer == victim)
+        certificates = (certificate for block in self.kept.blocks() for certificate in block.certificates)
+        return next(one for one in certificates if isinstance(one, Statement) and one.issuer == self.victim)
 
     def with_other_payload(self) -> Entry:
         """A certificate beside a payload that it does not cover."""
         certified, shown = (Payload(bytes(32), "text/plain", text) for text in (b"1 euro", b"1000 euros"))
         return Entry(issue_statement(self.wallet, self.ledger_id, self.now_ms, "Receipt", certified), shown)
 
+    # ---- votes ----------------------------------------------------------------------------------------------
+
+    def ballot(self, kind: int, block_hash: bytes) -> Ballot:
+        """What a member would put its name to now."""
+        epoch = self.agreement.epoch
+        return Ballot(kind, epoch.number, self.agreement.view, block_hash, epoch.hash)
+
+    def two_votes(self) -> tuple[Vote, Vote]:
+        """His votes for two blocks in one view: what no honest member signs."""
+        ballots = (self.ballot(NOTARIZE, digest(name)) for name in (b"one block", b"another block"))
+        first, second = (cast(self.wallet, self.ledger_id, ballot) for ballot in ballots)
+        return first, second
+
+    def honest_votes(self) -> tuple[Vote, Vote]:
+        """One honest member's votes for the first and the last block that were voted for: anybody can read them."""
+        indexes = range(1, self.node.state.index + 1)
+        kept = [one for index in indexes if (one := self.kept.finalization(index)) is not None]
+        first = {vote.member: vote for vote in kept[0].votes}
+        return next((first[vote.member], vote) for vote in kept[-1].votes if vote.member in first)
+
+    def forged_vote(self, ballot: Ballot, member: bytes) -> Vote:
+        """A vote that names a member and that he signs."""
+        return replace(cast(self.wallet, self.ledger_id, ballot), member=member)
+
+    def evidence(self, first: Vote, second: Vote) -> list[bytes]:
+        """Evidence of two votes, issued by him."""
+        return _offered(Entry(issue_vote_evidence(self.wallet, self.ledger_id, self.now_ms, first, second)))
+
+    def forged_evidence(self) -> list[bytes]:
+        """A member's vote beside one that would contradict it, had the member signed it."""
+        _, own = self.honest_votes()
+        denied = replace(own.ballot, kind=NULLIFY, block_hash=ZERO_DIGEST)
+        return self.evidence(own, self.forged_vote(denied, own.member))
+
+    def evidence_of_nobody(self) -> list[Entry]:
+        """Two votes that do conflict, by a key of his that holds nothing."""
+        nobody = Wallet(digest(b"one more of Charlie's keys"))
+        ballots = (self.ballot(FINALIZE, bytes(32)), self.ballot(NULLIFY, ZERO_DIGEST))
+        votes = [cast(nobody, self.ledger_id, ballot) for ballot in ballots]
+        return [Entry(issue_vote_evidence(self.wallet, self.ledger_id, self.now_ms, *votes))]
+
+    def forged_standing(self) -> Standing:
+        """Where Alice is said to stand, signed by him."""
+        epoch, view = self.agreement.epoch.number, self.agreement.view
+        unsigned = Standing(self.victim, self.now_ms, epoch, view, None, ())
+        return sign_standing(unsigned, self.wallet, self.ledger_id)
+
     # ---- blocks ---------------------------------------------------------------------------------------------
 
     def block(
         self,
         *certificates: AnyCertificate,
-        forger: Wallet | None = None,
-        signer: Wallet | None = None,
+        forger: bytes | None = None,
         put_in: Sequence[AnyCertificate] | None = None,
         **header_fields: Any,
-    ) -> bytes:
-        """The next block, as he would have it: other fields in the header, another signer, other certificates inside.
-
-        Where he names nothing else it is what an honest forger would make.
-        """
+    ) -> Block:
+        """The next block, as he would have it, signed by him: other fields in the header, other certificates inside."""
         covered = certificates or (self.statement(),)
-        tip, forger = self.node.state.tip, forger or self.wallet
-        header = Header(
-            version=VERSION,
-            ledger_id=self.ledger_id,
-            index=tip.index + 1,
-            view=tip.index + 1,
-            parent_hash=tip.hash,
-            timestamp_ms=max(self.now_ms, tip.timestamp_ms + 1),
-            forger=forger.public_key,
-            certificates_hash=certificates_hash(covered),
-        )
-        header = replace(header, **header_fields)
-        return _new_block(sign_block(header, put_in or covered, signer or forger))
+        forger = forger or self.wallet.public_key
+        header = make_header(self.node.state.tip, self.agreement.view, self.now_ms, forger, covered)
+        return sign_block(replace(header, **header_fields), put_in or covered, self.wallet)
 
-    def rival_of_tip(self) -> bytes:
-        """Another block in the place of the latest."""
-        index = self.node.state.index
-        return self.block(index=index, view=index)
-
-    def too_big(self) -> bytes:
+    def too_big(self) -> Block:
         """Unsigned certificates will do: a block's size is looked at before their signatures."""
         long = replace(self.statement(), subject="\N{MONEY BAG}" * MAX_SUBJECT_CHARACTERS)
         return self.block(*[long] * (MAX_BLOCK_BYTES // len(long.encoded) + 1))
 
+    def propose(self, block: Block) -> list[bytes]:
+        """A block as a proposal: its header, and the ids of what it holds."""
+        ids = tuple(one.id for one in block.certificates)
+        return [encode_message(Proposal(block.header, block.signature, ids))]
 
-def _new_block(block: Block) -> bytes:
-    return encode_message(NewBlock(block))
+    def unlinked(self) -> list[bytes]:
+        """A block, and as what makes it final a later header that does not follow from it."""
+        block = self.block()
+        return self.pretend(block, self.of_another_block(), (replace(block.header, index=block.index + 1),))
+
+    def pretend(self, block: Block, finalization: Tally | None = None, headers: tuple[Header, ...] = ()) -> list[bytes]:
+        """Blocks that nobody asked for are not looked at: he says that he is a block ahead, and answers the request."""
+        start = self.node.state.index + 1
+        ahead = Status(self.ledger_id, start, block.hash, ())
+        return [encode_message(ahead), encode_message(Blocks(start, (block,), headers, finalization))]
+
+    def voted_for_alone(self) -> list[bytes]:
+        """A block and his vote to make it final: on one tip always the same, so that he does not contradict himself."""
+        time_ms = self.node.state.tip.timestamp_ms + 1
+        block = self.block(self.statement(at_ms=time_ms), timestamp_ms=time_ms)
+        return self.pretend(block, tally_of([cast(self.wallet, self.ledger_id, self.ballot(FINALIZE, block.hash))]))
+
+    def of_another_block(self) -> Tally | None:
+        """The votes that made the tip, or the last voted for before it, final."""
+        finalizations = map(self.kept.finalization, range(self.node.state.index, 0, -1))
+        return next((one for one in finalizations if one is not None), None)
 
 
-def _offered(entry: Entry) -> bytes:
-    return encode_message(Certificates((entry,)))
+def _offered(entry: Entry) -> list[bytes]:
+    return [encode_message(Certificates((entry,)))]
+
+
+def _voted(vote: Vote) -> list[bytes]:
+    return [encode_message(Votes((tally_of([vote]),)))]
 
 
 def _the_long_way_round(message: Message) -> bytes:
@@ -146,21 +223,27 @@ _WAYS: Final[dict[Illegal, Callable[[Fraud], Thrown]]] = {
     Illegal.ON_THE_CHAIN: lambda fraud: [Entry(fraud.victims_own())],
     Illegal.STAKE_NOTHING: lambda fraud: [Entry(fraud.stake(0))],
     Illegal.STAKE_TOO_MUCH: lambda fraud: [Entry(fraud.stake(1_000_000))],
-    Illegal.WITHDRAW_TOO_MUCH: lambda fraud: [Entry(fraud.stake(-1))],
-    Illegal.NOT_DRAWN: lambda fraud: fraud.block(),
-    Illegal.OTHER_PARENT: lambda fraud: fraud.block(parent_hash=ZERO_DIGEST),
-    Illegal.OLD_INDEX: lambda fraud: fraud.rival_of_tip(),
-    Illegal.FORGED_SIGNATURE: lambda fraud: fraud.block(forger=fraud.drawn(), signer=fraud.wallet),
-    Illegal.DOUBLED_CERTIFICATE: lambda fraud: fraud.block(*[fraud.statement()] * 2, forger=fraud.drawn()),
-    Illegal.OLD_CERTIFICATE: lambda fraud: fraud.block(fraud.victims_own(), forger=fraud.drawn()),
-    Illegal.ILLEGAL_STAKE: lambda fraud: fraud.block(fraud.stake(1_000_000), forger=fraud.drawn()),
-    Illegal.OTHER_CERTIFICATES: lambda fraud: fraud.block(put_in=[fraud.statement("I own the bridge too")]),
-    Illegal.BACKDATED: lambda fraud: fraud.block(timestamp_ms=fraud.node.chain.genesis.created_ms),
-    Illegal.TOO_BIG: lambda fraud: fraud.too_big(),
-    Illegal.OTHER_LEDGER: lambda fraud: fraud.block(ledger_id=ZERO_DIGEST),
-    Illegal.GARBAGE: lambda fraud: b"\xc1 let me in",
-    Illegal.OVERSIZED: lambda fraud: bytes(MAX_MESSAGE_BYTES + 1),
-    Illegal.NOT_CANONICAL: lambda fraud: _the_long_way_round(Status(fraud.ledger_id, 0, ZERO_DIGEST, ())),
-    Illegal.LATER_VERSION: lambda fraud: fraud.block(version=VERSION + 1),
-    Illegal.STRANGER: lambda fraud: encode_message(Status(ZERO_DIGEST, 0, ZERO_DIGEST, ())),
+    Illegal.WITHDRAW_TOO_MUCH: lambda fraud: [Entry(fraud.stake(-1_000))],
+    Illegal.FALSE_EVIDENCE: lambda fraud: fraud.evidence(*fraud.honest_votes()),
+    Illegal.FORGED_EVIDENCE: lambda fraud: fraud.forged_evidence(),
+    Illegal.EVIDENCE_OF_NOBODY: lambda fraud: fraud.evidence_of_nobody(),
+    Illegal.FORGED_VOTE: lambda fraud: _voted(fraud.forged_vote(fraud.ballot(NULLIFY, ZERO_DIGEST), fraud.victim)),
+    Illegal.FORGED_STANDING: lambda fraud: [encode_message(fraud.forged_standing())],
+    Illegal.FORGED_PROPOSAL: lambda fraud: fraud.propose(fraud.block(forger=fraud.victim)),
+    Illegal.OTHER_LEDGER: lambda fraud: fraud.propose(fraud.block(ledger_id=ZERO_DIGEST)),
+    Illegal.NOT_VOTED_FOR: lambda fraud: [encode_message(NewBlock(fraud.block()))],
+    Illegal.VOTED_FOR_ALONE: lambda fraud: fraud.voted_for_alone(),
+    Illegal.OTHER_FINALIZATION: lambda fraud: fraud.pretend(fraud.block(), fraud.of_another_block()),
+    Illegal.OTHER_PARENT: Fraud.unlinked,
+    Illegal.OTHER_BLOCKS: lambda fraud: fraud.pretend(fraud.block(index=fraud.node.state.index + 2)),
+    Illegal.FORGED_SIGNATURE: lambda fraud: fraud.pretend(fraud.block(forger=fraud.victim)),
+    Illegal.FORGED_CERTIFICATE: lambda fraud: fraud.pretend(fraud.block(fraud.in_victims_name())),
+    Illegal.OTHER_CERTIFICATES: lambda fraud: fraud.pretend(fraud.block(put_in=[fraud.statement("I own the bridge")])),
+    Illegal.TOO_BIG: lambda fraud: fraud.pretend(fraud.too_big()),
+    Illegal.LATER_VERSION: lambda fraud: fraud.pretend(fraud.block(version=VERSION + 1)),
+    Illegal.GARBAGE: lambda fraud: [b"\xc1 let me in"],
+    Illegal.OVERSIZED: lambda fraud: [bytes(MAX_MESSAGE_BYTES + 1)],
+    Illegal.NOT_CANONICAL: lambda fraud: [_the_long_way_round(Status(fraud.ledger_id, 0, ZERO_DIGEST, ()))],
+    Illegal.STRANGER: lambda fraud: [encode_message(Status(ZERO_DIGEST, 0, ZERO_DIGEST, ()))],
+    Illegal.TOO_MANY_REQUESTS: lambda fraud: [encode_message(BlockRequest(1, 1))] * _A_BURST,
 }

@@ -14,14 +14,17 @@ from rich.text import Text
 
 from tallystick.cli.output import make_table
 from tallystick.cli.scenario import FORGE_AT_CERTIFICATES
+from tallystick.cli.witness import Happening
 from tallystick.cli.words import seconds
-from tallystick.cli.world import Happening, World
+from tallystick.cli.world import World
 from tallystick.node.node import Node
 
-STYLES: Final = {"honest": "default", "block": "green", "refused": "red", "network": "cyan"}
-_MARKS: Final = {"honest": "+", "block": "■", "refused": "×", "network": ">"}
+STYLES: Final = {"honest": "default", "block": "green", "refused": "red", "trouble": "yellow", "network": "cyan"}
+_MARKS: Final = {"honest": "+", "block": "■", "refused": "×", "trouble": "!", "network": ">"}
+_MEMBER_STYLES: Final = ("green", "cyan", "magenta", "blue")
+_STAKE_WIDTH: Final = 48
 _NOT_YET: Final = "later"
-_LINES_AROUND: Final = 9
+_LINES_AROUND: Final = 13
 """Lines of the live view besides the nodes and the story."""
 _FEWEST_STORY_LINES: Final = 4
 _MOST_STORY_LINES: Final = 10
@@ -84,7 +87,8 @@ def _dashboard(world: World, height: int) -> RenderableType:
     most_rows = max(3, height - _LINES_AROUND - _FEWEST_STORY_LINES)
     shown = min(rows, most_rows)
     story_lines = min(_MOST_STORY_LINES, max(_FEWEST_STORY_LINES, height - _LINES_AROUND - shown))
-    return Padding(Group(_header(world), "", _nodes(world, shown), "", _story(world, story_lines)), (1, 0, 0, 0))
+    parts = (_header(world), "", _quorum(world), "", _nodes(world, shown), "", _story(world, story_lines))
+    return Padding(Group(*parts), (1, 0, 0, 0))
 
 
 def _header(world: World) -> RenderableType:
@@ -96,23 +100,49 @@ def _header(world: World) -> RenderableType:
     return Group(title, progress)
 
 
+def _quorum(world: World) -> RenderableType:
+    """The epoch's stake, member by member: solid where votes can come from, up to the mark where they suffice."""
+    _, agreement = world.foremost
+    epoch, view = agreement.epoch, agreement.view
+    within_reach = world.within_reach()
+    bar, laid, reached = Text(), 0, 0
+    for place, (member, stake) in enumerate(epoch.members):
+        name = world.name_of(member)
+        width = _STAKE_WIDTH * (laid + stake) // epoch.total - _STAKE_WIDTH * laid // epoch.total
+        label = (name if len(name) < width else "").center(width - 1) + "│" * (width > 0)
+        laid += stake
+        if name in within_reach:
+            reached += stake
+            bar.append(label, style=f"black on {_MEMBER_STYLES[place % len(_MEMBER_STYLES)]}")
+        else:
+            bar.append(label.replace(" ", "░"), style="red")
+    needed = 2 * epoch.total // 3 + 1
+    style = "dim" if epoch.is_quorum(reached) else "bold red"
+    bar.append(f"  {reached} of {epoch.total} can vote", style=style)
+    mark = " " * (_STAKE_WIDTH * needed // epoch.total) + f"▲ {needed} make a block final"
+    where = f"Epoch {epoch.number}, view {view}: {world.name_of(agreement.leader(view))} is drawn to forge"
+    return Group(Text(where), bar, Text(mark, style="dim"))
+
+
 def _nodes(world: World, shown: int) -> RenderableType:
     table = make_table()
     table.show_edge = False
     table.add_column("Node", no_wrap=True)
     table.add_column("Forges as", no_wrap=True, min_width=len(_NOT_YET))
     table.add_column("Stake", justify="right")
+    table.add_column("View", justify="right", min_width=4)
     table.add_column("Tip", justify="right", min_width=3)
     table.add_column("Tip hash", no_wrap=True)
     table.add_column("Box", no_wrap=True, min_width=FORGE_AT_CERTIFICATES)
-    table.add_column("Aside", justify="right")
     table.add_column("Forged", justify="right")
     table.add_column("Refused", justify="right")
     running = dict(world.nodes())
+    parting = world.story.parting
+    last_of_side = parting.sides[0][-1] if parting and parting.healed_ms is None else None
     highest = max(node.state.index for node in running.values())
     for name in list(world.runners)[:shown]:
         if name in running:
-            table.add_row(*_node_cells(world, name, running[name], highest))
+            table.add_row(*_node_cells(world, name, running[name], highest), end_section=name == last_of_side)
         else:
             table.add_row(name, Text(_NOT_YET, style="dim"))
     left_out = len(world.runners) - shown
@@ -123,17 +153,20 @@ def _node_cells(world: World, name: str, node: Node, highest: int) -> list[Rende
     runner = world.runners[name]
     is_behind = node.state.index < highest
     forged, refused = world.story.forged[name], world.story.refused[name]
-    return [
-        name,
-        runner if runner != name else Text("itself", style="dim"),
+    cells: list[RenderableType] = [
+        Text(name),
+        Text(runner) if runner != name else Text("itself", style="dim"),
         str(node.state.stakes.account(world.wallets[runner].public_key).staked),
+        str(world.agreements[name].view),
         Text(str(node.state.index), style="yellow" if is_behind else "green"),
         Text(node.state.tip.hash.hex()[:8] + "…", style="dim" if is_behind else "cyan"),
         _box(len(node.box)),
-        str(node.set_aside_count or "·"),
         Text(str(forged or "·"), style="green" if forged else "dim"),
         Text(str(refused or "·"), style="red" if refused else "dim"),
     ]
+    if not world.is_up(name):
+        cells[3], cells[6] = Text("–", style="red"), Text("down", style="bold red")
+    return cells
 
 
 def _box(waiting: int) -> Text:

@@ -12,6 +12,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from tallystick.host.errors import DamagedStore, HostError
 from tallystick.ledger.errors import Refused
@@ -49,9 +50,21 @@ def make_console() -> Console:
     return Console(highlight=False, width=_PAGE_WIDTH)
 
 
+def is_narrow(console: Console) -> bool:
+    """Whether bars and hashes have to give way to what a table is about."""
+    return console.width < _PAGE_WIDTH - 4
+
+
 def make_table() -> Table:
     """The one look of all tables."""
     return Table(box=SIMPLE_HEAD, pad_edge=False)
+
+
+def share_bar(part: int, whole: int, style: str, width: int) -> Text:
+    """How much of the whole a part is, as a bar (of `width` 0: without one) and in per cent."""
+    filled = round(width * part / whole) if whole else 0
+    bar = Text("█" * filled, style=style).append("░" * (width - filled), style="dim")
+    return bar.append(f" {100 * part / whole if whole else 0:>3.0f} %")
 
 
 def print_json(value: Any) -> None:

@@ -1,10 +1,12 @@
-"""What happens in the demo, and in which order. `world.py` carries it out, `view.py` shows it.
+"""What happens in the demo, and in which order. `world.py` carries it out, `live_view.py` shows it.
 
 Nodes are numbered from 1; the one after the last joins late.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from itertools import count, cycle, islice
 from typing import Final
 
 LEDGER_NAME: Final = "tallystick demo"
@@ -16,9 +18,14 @@ FREE_TOKENS: Final = 100
 """What everybody has to stake, the fraud too."""
 STAKED_TOKENS: Final = 100
 """What each of the first nodes begins with at stake."""
+FRAUDS_STAKE: Final = 15
+"""What the fraud stakes: together with any one node, less than a third."""
 
 FORGE_AT_CERTIFICATES: Final = 5
-FORGE_AFTER_MS: Final = 1_800
+FORGE_AFTER_MS: Final = 1_200
+EPOCH_BLOCKS: Final = 5
+UNBONDING_BLOCKS: Final = 10
+DELTA_MS: Final = 300
 
 FRAME_MS: Final = 100
 """Virtual time passes in frames of this length; people act between two frames."""
@@ -37,24 +44,30 @@ class Illegal(Enum):
     STAKE_NOTHING = "a staking operation of 0 tokens"
     STAKE_TOO_MUCH = "staking a million tokens"
     WITHDRAW_TOO_MUCH = "withdrawing stake that he does not have"
+    FALSE_EVIDENCE = "evidence of two votes that do not conflict"
+    FORGED_EVIDENCE = "evidence with a vote that was never signed"
+    EVIDENCE_OF_NOBODY = "evidence against a key without stake"
 
-    NOT_DRAWN = "a block that he was not drawn to forge"
-    OTHER_PARENT = "a block on a parent that is not the tip"
-    OLD_INDEX = "a rival for a block that is on the chain"
-    FORGED_SIGNATURE = "a block in the drawn forger's name"
-    DOUBLED_CERTIFICATE = "a block with a certificate twice (stolen key)"
-    OLD_CERTIFICATE = "a block repeating a certificate (stolen key)"
-    ILLEGAL_STAKE = "a block staking what he lacks (stolen key)"
+    FORGED_VOTE = "a vote in Alice's name"
+    FORGED_STANDING = "a message that says where Alice stands"
+    FORGED_PROPOSAL = "a proposal in Alice's name"
+    OTHER_LEDGER = "a proposal for another ledger"
+    NOT_VOTED_FOR = "a block that nobody voted for"
+    VOTED_FOR_ALONE = "a block final by his own vote alone"
+    OTHER_FINALIZATION = "a block with the votes for another one"
+    OTHER_PARENT = "a block that its proof does not follow from"
+    OTHER_BLOCKS = "blocks that he was not asked for"
+    FORGED_SIGNATURE = "a block in Alice's name"
+    FORGED_CERTIFICATE = "a block with a forged certificate"
     OTHER_CERTIFICATES = "a block with its certificates exchanged"
-    BACKDATED = "a block dated before its parent"
     TOO_BIG = "a block over 1 MiB"
-    OTHER_LEDGER = "a block of another ledger"
+    LATER_VERSION = "a block of a version to come"
 
     GARBAGE = "bytes that mean nothing"
     OVERSIZED = "a message of 2 MiB and 1 byte"
     NOT_CANONICAL = "a message encoded the long way round"
-    LATER_VERSION = "a block of a version to come"
     STRANGER = "a greeting from another ledger"
+    TOO_MANY_REQUESTS = "129 requests at once"
 
 
 @dataclass(frozen=True)
@@ -78,8 +91,9 @@ class Say:
 
 @dataclass(frozen=True)
 class Stake:
-    """Whoever runs the node moves tokens into stake, or (below zero) out of it."""
+    """A person moves own tokens into stake, or (below zero) out of it."""
 
+    person: str
     node: int
     amount: int
 
@@ -93,16 +107,52 @@ class Try:
 
 
 @dataclass(frozen=True)
+class KillForger:
+    """The node of the member that is drawn to forge next stops, without a word."""
+
+
+@dataclass(frozen=True)
+class RestartKilled:
+    """The killed node starts again, from what it had kept."""
+
+
+@dataclass(frozen=True)
+class SignTwice:
+    """The fraud, by now a member, votes for two blocks in one view; one node gets to see both votes."""
+
+    node: int
+
+
+@dataclass(frozen=True)
+class Part:
+    """The nodes up to this one lose the others: no side has more than 2/3 of the stake."""
+
+    last_node: int
+
+
+@dataclass(frozen=True)
+class Heal:
+    """The parted nodes reach each other again."""
+
+
+@dataclass(frozen=True)
 class Join:
     """The late joiner appears, and asks the others for everything it missed."""
 
 
 @dataclass(frozen=True)
+class Wait:
+    """Nobody does anything for a while."""
+
+    duration_ms: int
+
+
+@dataclass(frozen=True)
 class Settle:
-    """Nobody does anything until all nodes agree and no certificate waits."""
+    """Nobody does anything until all running nodes agree and no certificate waits."""
 
 
-Act = CertifyFile | Say | Stake | Try | Join | Settle
+Act = CertifyFile | Say | Stake | Try | KillForger | RestartKilled | SignTwice | Part | Heal | Join | Wait | Settle
 
 
 @dataclass(frozen=True)
@@ -120,7 +170,7 @@ def runner_of(node: int) -> str:
 
 
 _ATTEMPTS: Final = tuple(Illegal)
-_BLOCKS_FROM: Final = _ATTEMPTS.index(Illegal.NOT_DRAWN)
+_VOTES_FROM: Final = _ATTEMPTS.index(Illegal.FORGED_VOTE)
 
 _WORK: Final = (
     ("Bob", "Delivery {} received", 4711, "12 crates, none damaged"),
@@ -131,46 +181,55 @@ _WORK: Final = (
 
 def script(node_count: int, file_count: int) -> tuple[Scene, ...]:
     """The whole demo for so many nodes and files."""
+    work = map(_work, count(), cycle(range(1, node_count + 1)))
+    return (*_opening(node_count, file_count, work), *_trouble(node_count, work), _late_joiner(node_count + 1))
+
+
+def _opening(node_count: int, file_count: int, work: Iterator[Say]) -> tuple[Scene, ...]:
     files = [CertifyFile(HONEST[place % 3], place % node_count + 1, place) for place in range(file_count)]
-    attempts = [Try(illegal, place % node_count + 1) for place, illegal in enumerate(_ATTEMPTS)]
-    work = [_work(number, node_count) for number in range(len(attempts) + 4)]
-    late = node_count + 1
+    stakes = [Stake("Alice", 1, 20), Stake("Bob", 2, -20), Stake(FRAUD, 3, FRAUDS_STAKE)]
+    staking = _side_by_side(stakes, work)
     return (
-        Scene("Honest people certify files", max(FRAME_MS, min(500, 4_000 // file_count)), tuple(files)),
-        Scene(
-            "They stake tokens and make statements",
-            400,
-            (Stake(1, 50), work[0], work[1], Stake(2, -40), work[2], work[3], Settle()),
-        ),
-        Scene(
-            "Charlie, the fraud, hands in illegal certificates, while honest work goes on",
-            300,
-            _side_by_side(attempts[:_BLOCKS_FROM], work[4:]),
-        ),
-        Scene(
-            "Charlie throws illegal blocks and bytes at the nodes, while honest work goes on",
-            300,
-            _side_by_side(attempts[_BLOCKS_FROM:], work[4 + _BLOCKS_FROM :]),
-        ),
-        Scene(
-            "A node joins late, catches up, and takes part",
-            500,
-            (
-                Join(),
-                Settle(),
-                Stake(late, FREE_TOKENS),
-                Say(runner_of(late), late, "The whole chain checked", "from its first block on"),
-                Say("Alice", late, "Audit closed", "handed in at the new node"),
-                Settle(),
-            ),
-        ),
+        Scene("Honest people certify files", max(FRAME_MS, min(400, 4_000 // file_count)), tuple(files)),
+        Scene("They stake tokens and make statements; so does Charlie, the fraud", 300, (*staking, Settle())),
     )
 
 
-def _work(number: int, node_count: int) -> Say:
+def _trouble(node_count: int, work: Iterator[Say]) -> tuple[Scene, ...]:
+    attempts = [Try(illegal, place % node_count + 1) for place, illegal in enumerate(_ATTEMPTS)]
+    certificates = _side_by_side(attempts[:_VOTES_FROM], work)
+    killing: tuple[Act, ...] = (KillForger(), *islice(work, 7), Settle(), Wait(1_000))
+    coming_back: tuple[Act, ...] = (RestartKilled(), Wait(500), *islice(work, 5), Settle())
+    votes_and_blocks = _side_by_side(attempts[_VOTES_FROM:], work)
+    signing_twice: tuple[Act, ...] = (SignTwice(3), *islice(work, 5), Settle())
+    parting: tuple[Act, ...] = (Part(node_count // 2), *islice(work, 6), Wait(2_400), Heal(), Settle())
+    return (
+        Scene("Charlie hands in illegal certificates, while honest work goes on", 200, (*certificates, Settle())),
+        Scene("The node drawn to forge next is killed: the ledger goes on without it", 200, killing + coming_back),
+        Scene("Charlie throws forged votes, blocks and bytes at the nodes", 200, (*votes_and_blocks, Settle())),
+        Scene("Charlie, a member by now, signs two votes that conflict: they cost his stake", 300, signing_twice),
+        Scene("The network parts in two halves, and neither makes a block final", 300, parting),
+    )
+
+
+def _late_joiner(late: int) -> Scene:
+    newcomer = runner_of(late)
+    acts: tuple[Act, ...] = (
+        Join(),
+        Settle(),
+        Stake(newcomer, late, FREE_TOKENS),
+        Stake("Delphine", 3, -30),
+        Say(newcomer, late, "The whole chain checked", "from its first block on"),
+        Say("Alice", late, "Audit closed", "handed in at the new node"),
+        Settle(),
+    )
+    return Scene("A node joins late, catches up, and takes part", 400, acts)
+
+
+def _work(number: int, node: int) -> Say:
     person, subject, first, text = _WORK[number % len(_WORK)]
-    return Say(person, number % node_count + 1, subject.format(first + number // len(_WORK)), text)
+    return Say(person, node, subject.format(first + number // len(_WORK)), text)
 
 
-def _side_by_side(attempts: list[Try], work: list[Say]) -> tuple[Act, ...]:
-    return tuple(act for pair in zip(attempts, work, strict=False) for act in pair)
+def _side_by_side(acts: Sequence[Act], work: Iterator[Say]) -> tuple[Act, ...]:
+    return tuple(one for act in acts for one in (act, next(work)))

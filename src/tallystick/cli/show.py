@@ -106,6 +106,8 @@ class Reader:
             "tip_timestamp_ms": checked.state.tip.timestamp_ms,
             "log_size": checked.state.log.size,
             "log_root": checked.log_root.hex(),
+            "is_final": checked.is_final,
+            "left_out": checked.left_out,
             "forged": forged,
             "files": [
                 {
@@ -117,7 +119,7 @@ class Reader:
                 }
                 for statement, place in checked.files
             ],
-            "blocks": [self._block_line(block) for block in self._store.blocks()],
+            "blocks": [self._block_line(block) for block in checked.blocks()],
         }
 
     def block(self, index: str) -> dict[str, Any]:
@@ -125,14 +127,14 @@ class Reader:
         block = self._checked.block(int(index)) if len(index) < len(str(2**53)) else None
         if block is None:
             raise fail(f"there is no block {index}: the chain ends at {self._checked.state.index}", ExitCode.FAILED)
-        header = block.header
+        header, finality = block.header, self._checked.finality(block.index)
         return {
             **self._block_line(block),
-            "view": header.view,
             "parent_hash": header.parent_hash.hex(),
             "forger_key": header.forger.hex(),
             "certificates_hash": header.certificates_hash.hex(),
             "signature": block.signature.hex(),
+            "voters": [name_of(member, self._names) for member in finality.voters] if finality else [],
             "certificates": [self._certificate(one) for one in block.certificates],
         }
 
@@ -150,23 +152,32 @@ class Reader:
         """Who holds what."""
         stakes = self._checked.state.stakes
         allotted = {one.member for one in self._checked.genesis.allotments}
-        keys = sorted(allotted | {key for key, _ in stakes.members})
-        accounts = [(key, stakes.account(key)) for key in keys]
+        keys = sorted(allotted | {key for key, _ in stakes.members} | self._checked.burned.keys())
+        accounts = [(key, stakes.account(key).at(self._checked.state.index + 1)) for key in keys]
         lines = [
             {
                 "name": name_of(key, self._names),
                 "public_key": key.hex(),
                 "free": account.free,
                 "staked": account.staked,
+                "leaving": [{"amount": amount, "free_from_block": until} for until, amount in account.leaving],
+                "burned": self._checked.burned.get(key, 0),
                 "blocks_forged": self._checked.forged.get(key, 0),
             }
             for key, account in sorted(accounts, key=lambda one: (-one[1].staked, one[0]))
         ]
-        return {"total": stakes.total, "total_staked": stakes.total_staked, "members": lines}
+        totals = {"total": stakes.total, "total_staked": stakes.total_staked, "burned": stakes.burned}
+        return {**totals, "members": lines}
 
     def _block_line(self, block: Block) -> dict[str, Any]:
+        finality = self._checked.finality(block.index)
         return {
             "index": block.index,
+            "epoch": self._checked.epoch_of(block.index).number,
+            "view": block.header.view,
+            "final_by": finality.by_block if finality else None,
+            "voted_stake": finality.stake if finality else None,
+            "total_stake": finality.total_stake if finality else None,
             "hash": block.hash.hex(),
             "timestamp_ms": block.header.timestamp_ms,
             "forger": name_of(block.header.forger, self._names) if block.index else "genesis",
@@ -180,7 +191,7 @@ class Reader:
             "issuer": name_of(certificate.issuer, self._names),
             "issuer_key": certificate.issuer.hex(),
             "timestamp_ms": certificate.timestamp_ms,
-            "says": what_it_says(certificate),
+            "says": what_it_says(certificate, self._names),
         }
         if isinstance(certificate, StakingOperation):
             fields["amount"] = certificate.amount

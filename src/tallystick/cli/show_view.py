@@ -4,17 +4,20 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
-from tallystick.cli.output import make_table
-from tallystick.cli.words import many, utc
+from tallystick.cli.output import is_narrow, make_table, share_bar
+from tallystick.cli.words import checked_again, many, utc
 
 _LABEL_WIDTH: Final = 13
+_VOTES_WIDTH: Final = 6
+_SHARE_WIDTH: Final = 8
 
 
 def show_chain(console: Console, chain: Mapping[str, Any]) -> None:
     """The chain as a whole."""
-    _heading(console, chain["name"], "every hash, signature and rule checked again")
+    _heading(console, chain["name"], checked_again(chain["is_final"]))
     tip = f"{chain['tip_index']}  {chain['tip_hash']}"
     fields = {
         "ledger": chain["ledger_id"],
@@ -23,17 +26,10 @@ def show_chain(console: Console, chain: Mapping[str, Any]) -> None:
         "log": many(chain["log_size"], "certificate"),
         "log root": chain["log_root"],
     }
+    if chain["left_out"]:
+        fields["left out"] = f"{many(chain['left_out'], 'block')} at the end that no votes prove final"
     _fields(console, fields)
-    table = make_table()
-    table.add_column("#", justify="right")
-    table.add_column("Time", no_wrap=True)
-    table.add_column("Hash", no_wrap=True, style="cyan")
-    table.add_column("Forged by", style="green")
-    table.add_column("Certificates", justify="right")
-    for block in chain["blocks"]:
-        time, count = utc(block["timestamp_ms"]), str(block["certificate_count"])
-        table.add_row(str(block["index"]), time, block["hash"][:16] + "…", Text(block["forger"]), count)
-    console.print(table)
+    console.print(_blocks(chain, is_narrow(console)))
     if chain["files"]:
         files = make_table()
         files.add_column("File")
@@ -46,6 +42,36 @@ def show_chain(console: Console, chain: Mapping[str, Any]) -> None:
         console.print(files)
 
 
+def _blocks(chain: Mapping[str, Any], narrow: bool) -> Table:
+    """The blocks; a lone forger's have neither views nor votes to show."""
+    blocks = chain["blocks"]
+    columns: dict[str, list[str | Text]] = {
+        "#": [str(block["index"]) for block in blocks],
+        "Epoch": [str(block["epoch"]) for block in blocks],
+        "View": [str(block["view"]) for block in blocks],
+        "Time (UTC)": [utc(block["timestamp_ms"]).removesuffix(" UTC") for block in blocks],
+        "Hash": [Text(block["hash"][:8] + "…", style="cyan") for block in blocks],
+        "Forged by": [Text(block["forger"], style="green") for block in blocks],
+        "Final by": [_final_by(block, 0 if narrow else _VOTES_WIDTH) for block in blocks],
+        "Certificates": [str(block["certificate_count"]) for block in blocks],
+    }
+    left_out = (["Epoch", "Hash"] if narrow else []) + ([] if chain["is_final"] else ["Epoch", "View", "Final by"])
+    shown = {title: cells for title, cells in columns.items() if title not in left_out}
+    table = make_table()
+    for title in shown:
+        table.add_column(title, justify="right" if title in ("#", "Epoch", "View", "Certificates") else "left")
+    for place, cells in enumerate(zip(*shown.values(), strict=True)):
+        is_last = blocks[place]["epoch"] != blocks[min(place + 1, len(blocks) - 1)]["epoch"]
+        table.add_row(*cells, end_section=is_last and chain["is_final"])
+    return table
+
+
+def _final_by(block: Mapping[str, Any], bar_width: int) -> Text:
+    if block["final_by"] != block["index"]:
+        return Text(f"with {block['final_by']}", style="dim")
+    return share_bar(block["voted_stake"] or 0, block["total_stake"] or 0, "cyan", bar_width)
+
+
 def show_block(console: Console, block: Mapping[str, Any]) -> None:
     """One block."""
     _heading(console, f"Block {block['index']}", many(block["certificate_count"], "certificate"))
@@ -56,9 +82,12 @@ def show_block(console: Console, block: Mapping[str, Any]) -> None:
         "forger": f"{block['forger']}  {block['forger_key']}"
         if block["index"]
         else "nobody: it follows from the genesis",
+        "epoch": str(block["epoch"]),
         "view": str(block["view"]),
         "covers": block["certificates_hash"],
     }
+    if block["final_by"] is not None:
+        fields["final by"] = _votes_words(block)
     _fields(console, fields)
     if block["certificates"]:
         table = make_table()
@@ -69,6 +98,13 @@ def show_block(console: Console, block: Mapping[str, Any]) -> None:
         for one in block["certificates"]:
             table.add_row(one["id"][:16] + "…", one["kind"], Text(one["issuer"]), Text(one["says"]))
         console.print(table)
+
+
+def _votes_words(block: Mapping[str, Any]) -> str:
+    votes = f"votes of {block['voted_stake']:,} of {block['total_stake']:,} tokens: {', '.join(block['voters'])}"
+    return (
+        votes if block["final_by"] == block["index"] else f"{votes}; for block {block['final_by']}, which builds on it"
+    )
 
 
 def show_certificate(console: Console, certificate: Mapping[str, Any]) -> None:
@@ -94,18 +130,31 @@ def show_certificate(console: Console, certificate: Mapping[str, Any]) -> None:
 
 def show_stakes(console: Console, stakes: Mapping[str, Any]) -> None:
     """Who holds what."""
-    _heading(console, "Tokens", f"{stakes['total']:,} in all, {stakes['total_staked']:,} at stake")
+    burned = f", {stakes['burned']:,} burned" if stakes["burned"] else ""
+    _heading(console, "Tokens", f"{stakes['total']:,} in all, {stakes['total_staked']:,} at stake{burned}")
+    narrow = is_narrow(console)
     table = make_table()
     table.add_column("Member")
-    table.add_column("Key", no_wrap=True, style="cyan")
+    if not narrow:
+        table.add_column("Key", no_wrap=True, style="cyan")
     table.add_column("At stake", justify="right")
-    table.add_column("Share", justify="right")
+    table.add_column("Share", no_wrap=True)
+    table.add_column("Leaving")
+    table.add_column("Burned", justify="right")
     table.add_column("Free", justify="right")
-    table.add_column("Blocks forged", justify="right")
+    table.add_column("Forged", justify="right")
     for member in stakes["members"]:
-        share = f"{100 * member['staked'] / stakes['total_staked']:.1f} %" if stakes["total_staked"] else "–"
-        numbers = (f"{member['staked']:,}", share, f"{member['free']:,}", f"{member['blocks_forged']:,}")
-        table.add_row(Text(member["name"]), member["public_key"][:16] + "…", *numbers)
+        leaving = ", ".join(f"{one['amount']:,} at block {one['free_from_block']:,}" for one in member["leaving"])
+        table.add_row(
+            Text(member["name"]),
+            *([] if narrow else [member["public_key"][:8] + "…"]),
+            f"{member['staked']:,}",
+            share_bar(member["staked"], stakes["total_staked"], "yellow", 0 if narrow else _SHARE_WIDTH),
+            leaving or Text("·", style="dim"),
+            Text(f"{member['burned']:,}", style="bold red") if member["burned"] else Text("·", style="dim"),
+            f"{member['free']:,}",
+            f"{member['blocks_forged']:,}",
+        )
     console.print(table)
 
 

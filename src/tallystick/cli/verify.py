@@ -12,14 +12,14 @@ from rich.text import Text
 from tallystick.cli.file_check import CoveringCertificate, FileCheck, check_file
 from tallystick.cli.output import DEFAULT_CHAIN, ExitCode, errors_explained, help_text, make_console, print_json
 from tallystick.cli.reading import open_chain, read_chain
-from tallystick.cli.words import many, utc
+from tallystick.cli.words import checked_again, many, utc
 from tallystick.host.checked_chain import CheckedChain
 from tallystick.host.file_statement import describe_file
 
 HELP: Final = help_text(
     "Check files against a kept chain.",
-    "First the whole chain is checked again: every hash, every signature, every rule. Then it says for each file "
-    "which certificate covers its bytes, and checks the proof that it is in the ledger's log.",
+    "First the whole chain is checked again: every hash, every signature, every vote, every rule. Then it says for "
+    "each file which certificate covers its bytes, and checks the proof that it is in the ledger's log.",
     "Example: tallystick verify report.pdf --chain tallystick-demo.db",
 )
 
@@ -48,6 +48,8 @@ def _as_json(checked: CheckedChain, checks: Sequence[FileCheck]) -> object:
         "ledger_id": checked.genesis.ledger_id.hex(),
         "tip_index": checked.state.index,
         "tip_hash": checked.state.tip.hash.hex(),
+        "is_final": checked.is_final,
+        "left_out": checked.left_out,
         "log_size": checked.state.log.size,
         "log_root": checked.log_root.hex(),
         "files": [{**msgspec.to_builtins(check), "verifies": check.is_covered} for check in checks],
@@ -57,7 +59,10 @@ def _as_json(checked: CheckedChain, checks: Sequence[FileCheck]) -> object:
 def _print_all(console: Console, chain: Path, checked: CheckedChain, checks: Sequence[FileCheck]) -> None:
     blocks, certificates = many(checked.state.index, "block"), many(checked.state.log.size, "certificate")
     sound = Text.assemble(("✓ ", "bold green"), (str(chain), "bold"), f": {blocks}, {certificates}; ")
-    console.print(sound.append("every hash, signature and rule checked again"), soft_wrap=True)
+    console.print(sound.append(checked_again(checked.is_final)), soft_wrap=True)
+    if checked.left_out:
+        left_out = f"  {many(checked.left_out, 'block')} at the end left out: no votes prove them final"
+        console.print(Text(left_out, style="yellow"), soft_wrap=True)
     for check in checks:
         console.print()
         if check.is_covered:
@@ -76,6 +81,7 @@ def _print_covering(
         ("issued by", f"{certificate.issuer}  {certificate.issuer_key}"),
         ("at", f"{utc(certificate.timestamp_ms)}, as its issuer says"),
         ("block", f"{certificate.block_index}, position {certificate.position}; {utc(certificate.block_timestamp_ms)}"),
+        ("final", _finality(checked, certificate.block_index)),
         ("certificate", certificate.id),
         ("SHA-256", check.sha256),
         ("size", f"{check.size_bytes:,} bytes"),
@@ -86,6 +92,14 @@ def _print_covering(
         lines.insert(0, ("certified as", certificate.certified_name))
     for label, text in lines:
         console.print(Text(f"  {label:<13}", style="dim").append(text, style="not dim"), soft_wrap=True)
+
+
+def _finality(checked: CheckedChain, block_index: int) -> str:
+    finality = checked.finality(block_index)
+    if finality is None:
+        return "its drawn forger's signature is all that says so"
+    later = f", for block {finality.by_block}" if finality.by_block != block_index else ""
+    return f"by votes of {finality.stake:,} of {finality.total_stake:,} tokens at stake{later}"
 
 
 def _print_uncovered(console: Console, check: FileCheck) -> None:

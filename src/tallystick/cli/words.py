@@ -1,6 +1,6 @@
 """How the command line puts keys, hashes, times and certificates into words."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -26,11 +26,11 @@ def kind_of(certificate: AnyCertificate) -> str:
     return "staking operation" if isinstance(certificate, StakingOperation) else "statement"
 
 
-def what_it_says(certificate: AnyCertificate) -> str:
+def what_it_says(certificate: AnyCertificate, names: Mapping[bytes, str]) -> str:
     """What a certificate says, in a few words."""
     if isinstance(certificate, Evidence):
         what = "forged blocks" if isinstance(certificate, ProposalEvidence) else "signed votes"
-        return f"shows that {short(certificate.offender)} {what} that conflict"
+        return f"shows that {name_of(certificate.offender, names)} {what} that conflict"
     if not isinstance(certificate, StakingOperation):
         return certificate.subject or "(no subject)"
     if certificate.amount < 0:
@@ -55,3 +55,16 @@ def seconds(duration_ms: int) -> str:
 def many(count: int, what: str) -> str:
     """The count and the noun, in the plural unless there is one."""
     return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
+
+
+def names_of(names: Sequence[str], most: int = 5) -> str:
+    """A list of names; beyond `most`, only how many more there are."""
+    shown = ", ".join(names[:most])
+    return f"{shown} and {len(names) - most} more" if len(names) > most else shown
+
+
+def checked_again(is_final: bool) -> str:
+    """What was found good before anything of a kept chain is shown."""
+    if is_final:
+        return "every hash, signature, vote and rule checked again"
+    return "every hash, signature and rule checked again; no votes: each block is final by its forger's word"

@@ -1,8 +1,7 @@
-"""Carries a scenario out on a simulated network, and writes down what happened."""
+"""Carries a scenario out on a simulated network."""
 
-from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from itertools import count
 
 from tallystick.cli import scenario
 from tallystick.cli.chance import Chance
@@ -10,62 +9,38 @@ from tallystick.cli.fraud import Fraud, make
 from tallystick.cli.scenario import (
     Act,
     CertifyFile,
+    Heal,
     Illegal,
     Join,
+    KillForger,
+    Part,
+    RestartKilled,
     Say,
     Scene,
     Settle,
+    SignTwice,
     Stake,
     Try,
+    Wait,
     runner_of,
 )
-from tallystick.cli.words import many
-from tallystick.consensus.lone_forger import LoneForger
-from tallystick.consensus.proof_of_stake import ProofOfStake
+from tallystick.cli.witness import Doubling, Killing, Parting, Story, Watched, Witness
 from tallystick.host.file_statement import FileStatement, file_payload
-from tallystick.ledger.block import Block
 from tallystick.ledger.certificate import Payload, issue_stake, issue_statement
-from tallystick.ledger.errors import Refused
+from tallystick.ledger.errors import BLAMES_THE_PEER, Refused
 from tallystick.ledger.genesis import Allotment, Genesis, make_genesis
-from tallystick.ledger.messages import Entry
+from tallystick.ledger.messages import Entry, Votes, encode_message
 from tallystick.ledger.params import Params
+from tallystick.ledger.vote import tally_of
 from tallystick.ledger.wallet import Wallet
 from tallystick.network.simulated import Link, Report, SimulatedHost, SimulatedNetwork
 from tallystick.node.archive import Archive
-from tallystick.node.events import ReportBlock, ReportRefused
+from tallystick.node.events import PeerDisconnected, ReportBlock, ReportRefused, ReportStuck
 from tallystick.node.node import Node
 
 _LINK = Link(delay_min_ms=20, delay_max_ms=120, loss=0.02, duplication=0.02, reordering=True)
-
-
-@dataclass(frozen=True)
-class Happening:
-    """One line of the demo's story."""
-
-    time_ms: int
-    kind: str
-    """`honest`, `block`, `refused` or `network`."""
-    text: str
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """Something that a node refused; `attempt` when it was one of the fraud's."""
-
-    node: str
-    refused: Refused
-    attempt: Illegal | None
-
-
-@dataclass
-class Story:
-    """All that was seen to happen."""
-
-    happenings: list[Happening] = field(default_factory=list)
-    attempts: list[Try] = field(default_factory=list)
-    refusals: list[Refusal] = field(default_factory=list)
-    forged: Counter[str] = field(default_factory=Counter)
-    refused: Counter[str] = field(default_factory=Counter)
+_TRIES = 5
+"""A node that is busy with another request does not look at blocks it did not ask for: the fraud comes back."""
 
 
 class World:
@@ -83,7 +58,6 @@ class World:
         self.scenes = scenario.script(node_count, len(files))
         self.scene = self.scenes[0]
         self.acts_done = 0
-        self.story = Story()
         self.late = node_count + 1
         self.runners = {f"Node {number}": runner_of(number) for number in range(1, self.late + 1)}
         self.wallets = self._make_wallets(chance)
@@ -91,10 +65,14 @@ class World:
         self.genesis = self._found(start_ms)
         self.network = SimulatedNetwork(self.genesis, seed, _LINK)
         self.network.on_report = self._on_report
+        self.agreements: dict[str, Watched] = {}
+        """What each node that was started decides by."""
+        self.joined_ms: dict[str, int] = {}
+        self._witness = Witness(self.names, self.runners, lambda: self.elapsed_ms)
         self._chance = chance
         self._start_ms = start_ms
         self._issued = 0
-        self._has_caught_up = False
+        self._intruders = 0
         self._attempt_at: dict[str, Illegal] = {}
         self._attempt_by: dict[str, Illegal] = {}
 
@@ -105,7 +83,6 @@ class World:
         return {name: Wallet(chance(f"key of {name}")) for name in people}
 
     def _found(self, start_ms: int) -> Genesis:
-        """Only who runs a node from the start has stake: a drawn forger has to be awake."""
         forgers = {runner_of(number) for number in range(1, self.late)}
         allotments = [
             Allotment(wallet.public_key, scenario.FREE_TOKENS, scenario.STAKED_TOKENS if name in forgers else 0)
@@ -114,7 +91,9 @@ class World:
         params = Params(
             forge_at_certificates=scenario.FORGE_AT_CERTIFICATES,
             forge_after_ms=scenario.FORGE_AFTER_MS,
-            unbonding_blocks=0,
+            epoch_blocks=scenario.EPOCH_BLOCKS,
+            unbonding_blocks=scenario.UNBONDING_BLOCKS,
+            delta_ms=scenario.DELTA_MS,
         )
         return make_genesis(scenario.LEDGER_NAME, start_ms, allotments, params)
 
@@ -125,10 +104,22 @@ class World:
         self.network.connect_all()
 
     def _add_node(self, number: int, archive: Archive | None = None) -> SimulatedHost:
-        wallet = self.wallets[runner_of(number)]
-        return self.network.add(f"Node {number}", lambda: LoneForger(ProofOfStake(), wallet), archive=archive)
+        name, wallet = f"Node {number}", self.wallets[runner_of(number)]
+        self.joined_ms[name] = self.elapsed_ms
+
+        def make_agreement() -> Watched:
+            agreement = Watched(wallet, lambda output, ms: self._witness.decided(name, agreement, output, ms))
+            self.agreements[name] = agreement
+            return agreement
+
+        return self.network.add(name, make_agreement, archive=archive)
 
     # ---- while it runs --------------------------------------------------------------------------------------
+
+    @property
+    def story(self) -> Story:
+        """What was seen to happen so far."""
+        return self._witness.story
 
     @property
     def elapsed_ms(self) -> int:
@@ -141,18 +132,35 @@ class World:
         return sum(len(scene.acts) for scene in self.scenes)
 
     def nodes(self) -> list[tuple[str, Node]]:
-        """The nodes there are so far, by their names."""
+        """The nodes there are so far, by their names; one that was killed as it was then."""
         return [(name, host.node) for name, host in self.network.hosts.items()]
+
+    def is_up(self, name: str) -> bool:
+        """Whether this node runs."""
+        return self.network.hosts[name].is_up
 
     @property
     def agree(self) -> bool:
-        """Whether all nodes have the same tip and the same log."""
-        seen = {(node.state.tip.hash, node.state.log.size, node.state.log.root()) for _, node in self.nodes()}
-        return len(seen) == 1
+        """Whether all nodes run, and have the same tip and the same log."""
+        return all(self.is_up(name) for name, _ in self.nodes()) and _agree([node for _, node in self.nodes()])
 
-    def name_of(self, public_key: bytes) -> str:
+    @property
+    def foremost(self) -> tuple[str, Watched]:
+        """The running node that is furthest, and what it decides by."""
+        running = [one for one in self.agreements.items() if self.is_up(one[0])]
+        return max(running, key=lambda one: (one[1].epoch.number, one[1].view))
+
+    def within_reach(self) -> set[str]:
+        """The members whose nodes run, on the foremost node's side while the network is parted."""
+        side = set(self.agreements)
+        parting = self.story.parting
+        if parting is not None and parting.healed_ms is None:
+            side = next(set(one) for one in parting.sides if self.foremost[0] in one)
+        return {self.runners[name] for name in side if self.is_up(name)}
+
+    def name_of(self, public_key: bytes | None) -> str:
         """What the demo calls a key."""
-        return self.names.get(public_key, "nobody")
+        return self._witness.name_of(public_key)
 
     def play(self) -> Iterator[None]:
         """Carry out the scenes. Yields after each frame of virtual time."""
@@ -162,11 +170,16 @@ class World:
 
     def _play_scene(self, scene: Scene) -> Iterator[None]:
         for act in scene.acts:
-            if isinstance(act, Settle):
-                yield from self._until(self._is_settled, scenario.SETTLE_AT_MOST_MS)
-            else:
-                self._carry_out(act)
-                yield from self._until(lambda: False, scene.pause_ms)
+            match act:
+                case Settle():
+                    yield from self._until(self._is_settled, scenario.SETTLE_AT_MOST_MS)
+                case Wait(duration_ms):
+                    yield from self._until(lambda: False, duration_ms)
+                case Try():
+                    yield from self._try_until_refused(act, scene.pause_ms)
+                case _:
+                    self._carry_out(act)
+                    yield from self._until(lambda: False, scene.pause_ms)
             self.acts_done += 1
 
     def _until(self, is_done: Callable[[], bool], at_most_ms: int) -> Iterator[None]:
@@ -177,27 +190,32 @@ class World:
             yield
 
     def _is_settled(self) -> bool:
-        return self.agree and not any(len(node.box) for _, node in self.nodes())
+        running = [node for name, node in self.nodes() if self.is_up(name)]
+        return _agree(running) and not any(len(node.box) for node in running)
 
     def _carry_out(self, act: Act) -> None:
         match act:
             case CertifyFile(person, node, file):
                 statement = self.files[file]
-                self._issue(person, node, f"File {statement.name}"[:256], file_payload(statement, self._salt()))
-                self._tell("honest", f"{person} certifies {statement.name} at Node {node}")
+                door = self._issue(person, node, f"File {statement.name}"[:256], file_payload(statement, self._salt()))
+                self._witness.tell("honest", f"{person} certifies {statement.name} at {door}")
             case Say(person, node, subject, text):
-                self._issue(person, node, subject, Payload(self._salt(), "text/plain", text.encode()))
-                self._tell("honest", f"{person} states at Node {node}: {subject}")
-            case Stake(node, amount):
-                self._stake(node, amount)
-            case Try(illegal, node):
-                self.story.attempts.append(act)
-                self._try(illegal, f"Node {node}")
+                door = self._issue(person, node, subject, Payload(self._salt(), "text/plain", text.encode()))
+                self._witness.tell("honest", f"{person} states at {door}: {subject}")
+            case Stake(person, node, amount):
+                self._stake(person, node, amount)
+            case KillForger():
+                self._kill_forger()
+            case RestartKilled():
+                self._restart_killed()
+            case SignTwice(node):
+                self._sign_twice(f"Node {node}")
+            case Part(last_node):
+                self._part(last_node)
+            case Heal():
+                self._heal()
             case Join():
-                self._tell("network", f"Node {self.late} joins, with an empty chain")
-                host = self._add_node(self.late)
-                for number in range(1, self.late):
-                    self.network.connect(host.name, f"Node {number}")
+                self._join()
 
     # ---- what people do -------------------------------------------------------------------------------------
 
@@ -205,57 +223,127 @@ class World:
         self._issued += 1
         return self._chance(f"salt {self._issued}")
 
-    def _issue(self, person: str, node: int, subject: str, payload: Payload) -> None:
-        wallet, ledger_id = self.wallets[person], self.genesis.ledger_id
-        certificate = issue_statement(wallet, ledger_id, self.network.now_ms, subject, payload)
-        self.network.submit(f"Node {node}", Entry(certificate, payload))
+    def _door(self, number: int) -> str:
+        """The node with this number, or the next that is up."""
+        names = list(self.network.hosts)
+        return next(name for name in (*names[number - 1 :], *names) if self.is_up(name))
 
-    def _stake(self, node: int, amount: int) -> None:
-        runner = runner_of(node)
-        operation = issue_stake(self.wallets[runner], self.genesis.ledger_id, self.network.now_ms, amount)
-        self.network.submit(f"Node {node}", Entry(operation))
+    def _issue(self, person: str, node: int, subject: str, payload: Payload) -> str:
+        wallet, ledger_id, door = self.wallets[person], self.genesis.ledger_id, self._door(node)
+        certificate = issue_statement(wallet, ledger_id, self.network.now_ms, subject, payload)
+        self.network.submit(door, Entry(certificate, payload))
+        return door
+
+    def _stake(self, person: str, node: int, amount: int) -> None:
+        operation = issue_stake(self.wallets[person], self.genesis.ledger_id, self.network.now_ms, amount)
+        self.network.submit(self._door(node), Entry(operation))
         what = f"stakes {amount} tokens" if amount > 0 else f"withdraws {-amount} tokens from stake"
-        self._tell("honest", f"{runner} {what}")
+        self._witness.tell("honest", f"{person} {what}")
+
+    # ---- what the fraud does --------------------------------------------------------------------------------
+
+    def _fraud_at(self, node: str) -> Fraud:
+        host, kept = self.network.hosts[node], self.network.hosts["Node 1"].archive
+        return Fraud(self.wallets, host.node, self.agreements[node], kept, self.network.now_ms)
+
+    def _try_until_refused(self, attempt: Try, pause_ms: int) -> Iterator[None]:
+        self.story.attempts.append(attempt)
+        for _ in range(_TRIES):
+            self._try(attempt.illegal, f"Node {attempt.node}")
+            yield from self._until(lambda: False, pause_ms)
+            if any(refusal.attempt is attempt.illegal for refusal in self.story.refusals):
+                return
 
     def _try(self, illegal: Illegal, node: str) -> None:
-        """The fraud hands a certificate in as a person does, and sends bytes as an unknown peer."""
-        host = self.network.hosts[node]
-        thrown = make(illegal, Fraud(self.wallets, host.node, host.archive, self.network.now_ms))
-        if isinstance(thrown, bytes):
-            intruder = f"Charlie-{len(self.story.attempts)}"
-            self._attempt_by[intruder] = illegal
-            self.network.inject(intruder, node, thrown)
-            return
-        self._attempt_at = {node: illegal}
-        for entry in thrown:
-            self.network.submit(node, entry)
+        """The fraud hands certificates in as a person does, and sends bytes as an unknown peer."""
+        intruder = self._new_intruder()
+        self._attempt_by[intruder] = self._attempt_at[node] = illegal
+        for thrown in make(illegal, self._fraud_at(node)):
+            if isinstance(thrown, bytes):
+                self.network.inject(intruder, node, thrown)
+            else:
+                self.network.submit(node, thrown)
+
+    def _new_intruder(self) -> str:
+        self._intruders += 1
+        return f"Charlie-{self._intruders}"
+
+    def _sign_twice(self, node: str) -> None:
+        """One vote goes to all nodes, the other to one of them alone."""
+        first, second = (encode_message(Votes((tally_of([vote]),))) for vote in self._fraud_at(node).two_votes())
+        intruder = self._new_intruder()
+        for name in self.network.hosts:
+            self.network.inject(intruder, name, first)
+        self.network.inject(intruder, node, second)
+        agreement = self.agreements[node]
+        epoch, view = agreement.epoch.number, agreement.view
+        staked = self.network.hosts[node].node.state.stakes.account(self.wallets[scenario.FRAUD].public_key).staked
+        self.story.doubling = Doubling(scenario.FRAUD, epoch, view, staked, self.elapsed_ms)
+        text = f"Charlie votes for two blocks in view {view} of epoch {epoch}; {node} sees both votes"
+        self._witness.tell("trouble", text)
+
+    # ---- what befalls the nodes -----------------------------------------------------------------------------
+
+    def _kill_forger(self) -> None:
+        _, agreement = self.foremost
+        nodes = {runner: name for name, runner in self.runners.items() if name in self.network.hosts}
+        epoch = agreement.epoch.number
+        drawn = ((view, self.name_of(agreement.leader(view))) for view in count(agreement.view))
+        view, member = next(one for one in drawn if one[1] in nodes)
+        node = nodes[member]
+        self.story.killing = Killing(node, member, epoch, view, self.story.tip_index, self.elapsed_ms)
+        self.network.crash(node)
+        who = node if member == node else f"{node} ({member})"
+        self._witness.tell("trouble", f"{who} is killed, drawn to forge in view {view} of epoch {epoch}")
+
+    def _restart_killed(self) -> None:
+        killing = self.story.killing
+        if killing is not None:
+            killing.restarted_ms = self.elapsed_ms
+            self._witness.tell("network", f"{killing.node} starts again, from block {killing.tip_index} that it kept")
+            self._witness.comes(killing.node)
+            self.network.restart(killing.node)
+
+    def _part(self, last_node: int) -> None:
+        names = list(self.network.hosts)
+        sides = tuple(names[:last_node]), tuple(names[last_node:])
+        self.story.parting = Parting(sides, self.story.tip_index, self.elapsed_ms)
+        self.network.partition(*sides)
+        said = " | ".join(" ".join(name.removeprefix("Node ") for name in side) for side in sides)
+        self._witness.tell("trouble", f"The network parts: nodes {said}" if len(said) < 40 else "The network parts")
+
+    def _heal(self) -> None:
+        parting = self.story.parting
+        if parting is not None:
+            parting.healed_ms, parting.tip_index_when_healed = self.elapsed_ms, self.story.tip_index
+            self._witness.tell("network", "The halves reach each other again")
+            self.network.heal()
+
+    def _join(self) -> None:
+        host = self._add_node(self.late)
+        self._witness.tell("network", f"{host.name} joins, with an empty chain")
+        self._witness.comes(host.name)
+        for number in range(1, self.late):
+            self.network.connect(host.name, f"Node {number}")
 
     # ---- what is seen ---------------------------------------------------------------------------------------
 
-    def _on_report(self, now_ms: int, node: str, report: Report) -> None:
+    def _on_report(self, _now_ms: int, node: str, report: Report) -> None:
         match report:
-            case ReportBlock(block, forged_here=False) if node == f"Node {self.late}" and not self._has_caught_up:
-                self._has_caught_up = block.index == max(other.state.index for _, other in self.nodes())
-                if self._has_caught_up:
-                    self._tell("network", f"{node} has caught up: {many(block.index, 'block')}, each checked")
-            case ReportBlock(block, forged_here=True):
-                self.story.forged[node] += 1
-                self._tell("block", self._describe_forged(node, block))
+            case ReportBlock(block, forged_here):
+                self._witness.final(node, block, forged_here)
+            case ReportStuck():
+                self._witness.stuck(node, report, report.since_ms - self._start_ms)
             case ReportRefused(refused, peer):
                 self._note_refusal(node, refused, peer)
 
     def _note_refusal(self, node: str, refused: Refused, peer: object) -> None:
         attempt = self._attempt_at.pop(node, None) if peer is None else self._attempt_by.get(str(peer))
-        self.story.refusals.append(Refusal(node, refused, attempt))
-        self.story.refused[node] += 1
-        what = f"Charlie: {attempt.value}" if attempt else f"something from {peer or 'its own box'}"
-        self._tell("refused", f"{node} refuses [{refused.rule.name}] {what}")
+        self._witness.refused(node, refused, peer, attempt)
+        if attempt and peer is not None and refused.rule in BLAMES_THE_PEER:
+            host = self.network.hosts[node]
+            self.network.at(self.network.now_ms, lambda: host.handle(PeerDisconnected(peer)))
 
-    def _describe_forged(self, node: str, block: Block) -> str:
-        count = len(block.certificates)
-        forger = self.name_of(block.header.forger)
-        by = node if forger == node else f"{forger} ({node})"
-        return f"{by} forges block {block.index} with {count} certificate{'s' if count != 1 else ''}"
 
-    def _tell(self, kind: str, text: str) -> None:
-        self.story.happenings.append(Happening(self.elapsed_ms, kind, text))
+def _agree(nodes: list[Node]) -> bool:
+    return len({(node.state.tip.hash, node.state.log.size, node.state.log.root()) for node in nodes}) == 1

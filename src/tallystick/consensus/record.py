@@ -65,15 +65,13 @@ class Record:
             return False
         if (epoch.number, view) <= self._floor or (self._is_stale and self._is_after_floor(epoch.number, view)):
             return False
-        return not self.awaits_standings(epoch)
+        return self.has_heard_enough(epoch)
 
-    def awaits_standings(self, epoch: Epoch) -> bool:
-        """Whether a member has yet to hear, since its start, where a quorum stands, itself included."""
-        if self._wallet is None or not epoch.stake(self._wallet.public_key):
-            return False
-        heard = self._heard.keys() | {self._wallet.public_key}
+    def has_heard_enough(self, epoch: Epoch) -> bool:
+        """Whether members with, this one included, a quorum of the stake told where they stand since our start."""
+        heard = self._heard.keys() | ({self._wallet.public_key} if self._wallet else set())
         self._is_ready = self._is_ready or epoch.is_quorum(sum(epoch.stake(member) for member in heard))
-        return not self._is_ready
+        return self._is_ready
 
     def _remembers(self, vote: Vote) -> bool:
         return self._own.get((vote.ballot.epoch, vote.ballot.view, vote.ballot.kind)) == vote

@@ -84,9 +84,11 @@ class Simplex:
         """The latest vote seen from a member, to remind it if it was restored from an old backup."""
         return self._rounds.last_vote_of(member)
 
-    def awaits_standings(self) -> bool:
-        """Whether this member may not vote yet because too few have said, since its start, where they stand."""
-        return self._record.awaits_standings(self.epoch)
+    @property
+    def wants_standings(self) -> bool:
+        """Whether this member has stake, and too few told it where they stand for it to vote."""
+        has_stake = self._wallet is not None and self.epoch.stake(self._wallet.public_key) > 0
+        return has_stake and not self._record.has_heard_enough(self.epoch)
 
     def missing(self) -> list[bytes]:
         """Members not heard from in the current view, when it does not advance."""

@@ -1,18 +1,23 @@
-"""A kept chain, checked again from its genesis on: every hash, every signature, every rule."""
+"""A kept chain, checked again from its genesis on: every hash, every signature, every rule, every finalization."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from tallystick.consensus.lone_forger import LoneForger
-from tallystick.consensus.proof_of_stake import ProofOfStake
+from tallystick.consensus.proof_of_stake import ProofOfStake, check_drawn
 from tallystick.host.errors import DamagedStore
 from tallystick.host.file_statement import FileStatement, file_statement_in
 from tallystick.host.store import Store
 from tallystick.ledger.block import Block, genesis_block
 from tallystick.ledger.blockchain import Blockchain, CheckForger, Place, State
-from tallystick.ledger.certificate import AnyCertificate, check_payload
+from tallystick.ledger.certificate import AnyCertificate, Evidence, check_payload
+from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import Refused
+from tallystick.ledger.finality import check_final
 from tallystick.ledger.merkle import inclusion_proof, verify_inclusion
+from tallystick.ledger.messages import Votes, encode_message
+from tallystick.ledger.vote import Tally
 from tallystick.node.intake import Intake
 
 
@@ -39,6 +44,18 @@ class Coverage:
     proof: list[bytes]
 
 
+@dataclass(frozen=True)
+class Finality:
+    """What makes a block final: a quorum of its epoch's stake voted for it, or for a later block of the epoch."""
+
+    by_block: int
+    """The index of the block that was voted for."""
+    view: int
+    voters: tuple[bytes, ...]
+    stake: int
+    total_stake: int
+
+
 class _NothingKnown:
     """What a reader who trusts nobody has verified before: nothing."""
 
@@ -53,7 +70,11 @@ class _NothingKnown:
 
 
 class CheckedChain:
-    """Made from a store, block by block; it does not exist for a chain that breaks a rule."""
+    """Made from a store, block by block; it does not exist for a chain that breaks a rule.
+
+    A store with finalizations is a Simplex ledger's: its chain ends with the last block that they prove final. One
+    without is a lone forger's (Proof of Stake, unless `check_forger` is given): each block has its forger's word only.
+    """
 
     def __init__(
         self,
@@ -61,18 +82,33 @@ class CheckedChain:
         check_forger: CheckForger | None = None,
         on_block: Callable[[int], None] = lambda index: None,
     ) -> None:
-        """Check everything. Raises `DamagedStore`, naming the block and the rule. `check_forger`: Proof of Stake."""
+        """Check everything. Raises `DamagedStore`, naming the block and the rule."""
         self.genesis = store.genesis
         self.leaf_hashes: list[bytes] = []
         self.forged: dict[bytes, int] = {}
+        self.burned: dict[bytes, int] = {}
+        """Tokens that evidence took, by offender."""
+        self.left_out = 0
+        """Kept blocks after the last one that is proven final."""
         self._store = store
-        self._chain = Blockchain(store.genesis, check_forger or LoneForger(ProofOfStake()).check_forger)
+        self._is_voted = check_forger is None and _has_finalizations(store)
+        lone = check_forger or LoneForger(ProofOfStake()).check_forger
+        self._chain = Blockchain(store.genesis, check_drawn if self._is_voted else lone)
         self._first_leaf: dict[int, int] = {}
         self._files: dict[bytes, list[tuple[FileStatement, Place]]] = {}
+        self._epochs = {0: self._chain.state.epoch}
+        self._finality: dict[int, Finality] = {}
         intake = Intake(store.genesis.ledger_id, _NothingKnown())
+        unproven: list[Block] = []
         for block in store.blocks():
-            self._add(block, intake)
-            on_block(block.index)
+            unproven.append(block)
+            finalization = store.finalization(block.index)
+            if not self._is_voted or finalization is not None:
+                for one in unproven:
+                    self._add(one, intake, finalization if one is block else None)
+                    on_block(one.index)
+                unproven.clear()
+        self.left_out = len(unproven)
 
     @property
     def state(self) -> State:
@@ -85,19 +121,39 @@ class CheckedChain:
         return self.state.log.root()
 
     @property
+    def is_final(self) -> bool:
+        """Whether votes prove this chain final; otherwise each block has its forger's signature alone."""
+        return self._is_voted
+
+    def epoch_of(self, index: int) -> Epoch:
+        """The epoch that a block on the chain belongs to: whose votes counted for it."""
+        return self._epochs[index]
+
+    def finality(self, index: int) -> Finality | None:
+        """What makes the block with this index final; `None` for the genesis block and for a lone forger's."""
+        by_block = next((one for one in range(index, self.state.index + 1) if one in self._finality), None)
+        return self._finality[by_block] if index and by_block is not None else None
+
+    @property
     def files(self) -> list[tuple[FileStatement, Place]]:
         """What the chain's payloads state about files, in the order of the chain."""
         return sorted((one for places in self._files.values() for one in places), key=lambda one: _order(one[1]))
 
     def block(self, index: int) -> Block | None:
         """The block with this index, the genesis block included; `None` beyond the tip."""
-        return genesis_block(self.genesis) if index == 0 else self._store.block(index)
+        if index == 0:
+            return genesis_block(self.genesis)
+        return self._store.block(index) if index <= self.state.index else None
+
+    def blocks(self) -> Iterator[Block]:
+        """All blocks after the genesis block, in order."""
+        return islice(self._store.blocks(), self.state.index)
 
     def find_certificates(self, id_prefix: str) -> list[Found]:
         """The certificates whose id, in hex, begins like this."""
         return [
             Found(block, position)
-            for block in self._store.blocks()
+            for block in self.blocks()
             for position, certificate in enumerate(block.certificates)
             if certificate.id.hex().startswith(id_prefix.lower())
         ]
@@ -127,17 +183,35 @@ class CheckedChain:
         found = Found(block, place.position)
         return Coverage(found, statement, self.leaf_index(found), self.prove(found))
 
-    def _add(self, block: Block, intake: Intake) -> None:
+    def _add(self, block: Block, intake: Intake, finalization: Tally | None) -> None:
+        before = self.state
         try:
             intake.check_block(block)
-            self._chain.append(block, None)
+            state = self._chain.after(block, None)
+            if finalization is not None and self._is_voted:
+                self._check_final(block, intake, finalization, state)
+            self._chain.publish(block, state)
             self._first_leaf[block.index] = len(self.leaf_hashes)
             for position, certificate in enumerate(block.certificates):
                 self.leaf_hashes.append(certificate.leaf_hash)
                 self._note_file(certificate, Place(block.index, position))
         except Refused as refused:
             raise DamagedStore(f"{self._store.path}: block {block.index} was altered: {refused}", refused) from None
+        self._epochs[block.index] = before.epoch
         self.forged[block.header.forger] = self.forged.get(block.header.forger, 0) + 1
+        for offender in {one.offender for one in block.certificates if isinstance(one, Evidence)}:
+            lost = before.stakes.account(offender).total - self.state.stakes.account(offender).total
+            self.burned[offender] = self.burned.get(offender, 0) + lost
+
+    def _check_final(self, block: Block, intake: Intake, finalization: Tally, state: State) -> None:
+        """Raise `Refused` (V1, V2) unless these votes make the next block, which leads to `state`, final."""
+        for refused in intake.check(encode_message(Votes((finalization,)))).refusals:
+            raise refused
+        epoch = self.state.epoch
+        check_final(epoch, block.header, finalization, state.epoch.hash)
+        voters = tuple(member for member, _ in finalization.signatures)
+        stake = sum(epoch.stake(member) for member in voters)
+        self._finality[block.index] = Finality(block.index, finalization.ballot.view, voters, stake, epoch.total)
 
     def _note_file(self, certificate: AnyCertificate, place: Place) -> None:
         payload = self._store.payload(certificate.payload_hash) if certificate.payload_hash else None
@@ -147,6 +221,12 @@ class CheckedChain:
         statement = file_statement_in(payload)
         if statement is not None:
             self._files.setdefault(statement.sha256, []).append((statement, place))
+
+
+def _has_finalizations(store: Store) -> bool:
+    """Of a Simplex ledger at least the last block of an epoch has one."""
+    first_epoch = min(store.tip_index, store.genesis.params.epoch_blocks)
+    return any(store.finalization(index) for index in range(1, first_epoch + 1))
 
 
 def _order(place: Place) -> tuple[int, int]:

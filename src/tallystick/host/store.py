@@ -206,10 +206,12 @@ class Store:
             yield block_codec.decode(encoded)
 
     def finalization(self, index: int) -> Tally | None:
-        """See `Archive`."""
-        asked = "SELECT encoded FROM finalizations WHERE block_index = ?"
-        row = self._connection.execute(asked, (index,)).fetchone()
-        return tally_codec.decode(row[0]) if row else None
+        """See `Archive`. Raises `DamagedStore` when the row is not a tally."""
+        rows = self._select("SELECT encoded FROM finalizations WHERE block_index = ?", (index,))
+        try:
+            return tally_codec.decode(rows[0][0] if isinstance(rows[0][0], bytes) else b"") if rows else None
+        except Refused as refused:
+            raise self._damaged(f"the finalization of block {index}", refused) from None
 
     def members(self, index: int) -> Members | None:
         """See `Archive`."""

@@ -46,6 +46,8 @@ from tallystick.node.events import Action, Broadcast, Peer, PersistVotes, Report
 
 _PARTIAL_PROPOSALS: Final = 32
 _STANDINGS_ASKED: Final = 64
+_STANDING_PATIENCE: Final = 4
+"""How many delta a member that may not vote yet waits for standings, while there is news, before it asks again."""
 
 
 class BoxForBlocks:
@@ -113,7 +115,7 @@ class Council:
         self._asked_ms: dict[bytes, int] = {}
         self._accused: dict[bytes, int] = {}
         self._standings_asked: dict[int, None] = {}
-        self._asked_in = (self.simplex.epoch.number, self.simplex.view)
+        self._asked_standing_ms = 0
 
     @property
     def member(self) -> bytes | None:
@@ -123,12 +125,16 @@ class Council:
     def ask_standing(self, now_ms: int) -> StandingRequest:
         """What a new peer is asked first: where it stands, and which vote of ours it saw last."""
         self._standings_asked[now_ms] = None
+        self._asked_standing_ms = now_ms
         if len(self._standings_asked) > _STANDINGS_ASKED:
             del self._standings_asked[next(iter(self._standings_asked))]
         return StandingRequest(self.member, now_ms)
 
     def step(self, now_ms: int, actions: list[Action]) -> int | None:
         """Do all that agreement wants done now. Returns when it wants to be woken."""
+        patience_ms = _STANDING_PATIENCE * self._chain.genesis.params.delta_ms
+        if self.simplex.wants_standings and now_ms >= self._asked_standing_ms + patience_ms:
+            actions.append(Broadcast(self.ask_standing(now_ms)))
         while outputs := self.simplex.step(now_ms, self._waiting):
             for output in outputs:
                 match output:
@@ -150,16 +156,7 @@ class Council:
                             actions.append(Broadcast(Votes(tallies)))
             if all(isinstance(output, Drifted | Lacks | Repeat) for output in outputs):
                 break
-        if self.simplex.awaits_standings():
-            self._ask_in_each_view(now_ms, actions)
         return self.simplex.wake_ms(now_ms, self._waiting)
-
-    def _ask_in_each_view(self, now_ms: int, actions: list[Action]) -> None:
-        """Answers get lost, and count in their own epoch only; and others may go on so fast that nobody repeats."""
-        place = (self.simplex.epoch.number, self.simplex.view)
-        if place != self._asked_in:
-            self._asked_in = place
-            actions.append(Broadcast(self.ask_standing(now_ms)))
 
     def moved(self, finalization: Tally | None) -> None:
         """The tip moved, by this finalization: its view is the one that the next ones follow."""

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from tallystick.ledger.block import Block
 from tallystick.ledger.certificate import AnyCertificate, Payload
-from tallystick.ledger.errors import Refused
+from tallystick.ledger.errors import BLAMES_THE_PEER, Refused
 from tallystick.ledger.finality import Members
 from tallystick.ledger.messages import Entry, Message
 from tallystick.ledger.vote import Tally
@@ -243,3 +243,10 @@ Action = (
     | ReportRefused
     | ReportStuck
 )
+
+
+def refuse(peer: Peer | None, refused: Refused, actions: list[Action]) -> None:
+    """Report a refusal, and end the connection with a peer that broke what no honest peer breaks (N5)."""
+    actions.append(ReportRefused(refused, peer))
+    if peer is not None and refused.rule in BLAMES_THE_PEER:
+        actions.append(Disconnect(peer, refused))

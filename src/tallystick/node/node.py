@@ -11,8 +11,7 @@ from tallystick.consensus.simplex import Simplex
 from tallystick.ledger.block import Block
 from tallystick.ledger.blockchain import Blockchain, State
 from tallystick.ledger.certificate import AnyCertificate, Evidence, Payload
-from tallystick.ledger.errors import BLAMES_THE_PEER, Refused, Rule
-from tallystick.ledger.finality import Members, check_final
+from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.genesis import Genesis
 from tallystick.ledger.messages import (
     MAX_IDS,
@@ -32,17 +31,16 @@ from tallystick.ledger.messages import (
     Status,
     Votes,
 )
-from tallystick.ledger.vote import Tally
 from tallystick.node.answers import Answers
 from tallystick.node.archive import Archive, lacking
 from tallystick.node.certificate_box import CertificateBox
+from tallystick.node.chain_copy import RECENT_BLOCKS, ChainCopy
 from tallystick.node.council import Council
 from tallystick.node.events import (
     Action,
     Broadcast,
     CertificateSubmitted,
     CheckedMessage,
-    Disconnect,
     ErasePayload,
     Event,
     ForgetCertificate,
@@ -51,22 +49,20 @@ from tallystick.node.events import (
     Peer,
     PeerConnected,
     PeerDisconnected,
-    PersistBlock,
     PersistCertificate,
     PersistPayload,
     ReportAccepted,
-    ReportBlock,
     ReportRefused,
     Send,
     SetTimer,
     Timer,
     TimerFired,
+    refuse,
 )
 from tallystick.node.gossip import Gossip
 from tallystick.node.limits import Limits
 from tallystick.node.payload_search import PayloadSearch
-from tallystick.node.sync import SetAside, Sync
-from tallystick.node.trail import Checkpoint, Trail
+from tallystick.node.trail import Checkpoint
 
 _RECENT_BLOCKS: Final = 256
 
@@ -84,24 +80,15 @@ class Node:
     ) -> None:
         """Raise `Refused` (V4) when the kept chain does not hold the trusted checkpoint (Simplex only)."""
         self.limits = limits or Limits()
-        self.chain = Blockchain(genesis, agreement.check_forger)
-        self._recent: dict[bytes, None] = {self.chain.state.tip.hash: None}
-        for block in archive.blocks() if archive else ():
-            if checkpoint is not None and block.index == checkpoint.index and block.hash != checkpoint.hash:
-                raise Refused(Rule.V4, f"the kept block {block.index} is {block.hash.hex()[:16]}…, another one")
-            self.chain.append(block, None)
-            self._remember(block)
+        self.chain = _replayed(genesis, agreement, archive, checkpoint)
         self.box = CertificateBox(self.limits, self.state.stakes, self.state.index + 1)
         self._lone = None if isinstance(agreement, Simplex) else agreement
         self._gossip = Gossip(self.limits)
-        self._epoch = self.state.epoch
-        self._trail: Trail | None = None
-        if isinstance(agreement, Simplex):
-            self._trail = Trail(self.state, genesis.params, self.limits.range_blocks, checkpoint)
-        self._sync = Sync(self.limits, self._trail)
-        self._answers = Answers(self.limits, self.box, genesis.params.epoch_blocks if self._trail else None)
-        self._search = PayloadSearch(self.limits, lacking(archive) if archive else ())
-        self._erased = set(archive.erased()) if archive else set()
+        wanted, erased = (lacking(archive), archive.erased()) if archive else ((), ())
+        self._search = PayloadSearch(self.limits, wanted, erased)
+        self._copy = ChainCopy(self.chain, self.box, self._search, self.limits)
+        for block in archive.blocks(max(1, self.state.index - RECENT_BLOCKS)) if archive else ():
+            self._copy.remember(block.hash)
         self._timers: dict[Timer, int] = {}
         self._to_report: list[Action] = []
         for entry in archive.waiting() if archive else ():
@@ -112,8 +99,10 @@ class Node:
                 for certificate in block.certificates:
                     self._put_back(Entry(certificate))
             agreement.start(self.chain, archive.votes() if archive else (), archive.proposals() if archive else ())
+            self._copy.follow_votes(checkpoint, agreement.wallet)
             self._council = Council(agreement, self.chain, self.box, self._on_finalized, self._accuse)
             self._council.moved(archive.finalization(self.state.index) if archive else None)
+        self._answers = Answers(self.limits, self.box, genesis.params.epoch_blocks if self._council else None)
 
     def _put_back(self, entry: Entry) -> None:
         """A restart emptied the box; what is kept waits again, and what became illegal meanwhile is forgotten."""
@@ -134,7 +123,7 @@ class Node:
     @property
     def set_aside_count(self) -> int:
         """Early blocks waiting for the ones before them."""
-        return self._sync.set_aside_count
+        return self._copy.sync.set_aside_count
 
     def has_verified(self, certificate: AnyCertificate) -> bool:
         """Whether these very bytes wait in the box; or the chain has the certificate, so it will be refused anyway."""
@@ -143,11 +132,11 @@ class Node:
 
     def awaits_blocks(self, start: int) -> bool:
         """Whether blocks from this index on were asked for and have not come."""
-        return self._sync.is_asked(start)
+        return self._copy.sync.is_asked(start)
 
     def knows_block(self, block_hash: bytes) -> bool:
         """Whether this is one of the latest blocks of the chain."""
-        return block_hash in self._recent
+        return self._copy.knows(block_hash)
 
     # ---- events -----------------------------------------------------------------------------------------------
 
@@ -170,11 +159,10 @@ class Node:
                 self._ask_for_more(now_ms, actions)
             case PeerDisconnected(peer):
                 self._search.forget(peer)
-                self._sync.forget(peer)
+                self._copy.sync.forget(peer)
                 self._ask_for_more(now_ms, actions)
             case PayloadErasureAsked(payload_hash):
-                self._erased.add(payload_hash)
-                self._search.drop(payload_hash)
+                self._search.erase(payload_hash)
                 self.box.erase_payload(payload_hash)
                 self._gossip.erase_payload(payload_hash)
                 actions.append(ErasePayload(payload_hash))
@@ -191,14 +179,14 @@ class Node:
                 self._set_timer(Timer.ANNOUNCE, self._gossip.announced(now_ms), actions)
             case Timer.SYNC:
                 self._search.expire(now_ms)
-                if self._sync.expire(now_ms):
+                if self._copy.sync.expire(now_ms):
                     self._has_news(now_ms, actions)
                 self._ask_for_more(now_ms, actions)
                 self._maybe_forge(now_ms, actions)
 
     def _on_message(self, now_ms: int, peer: Peer, checked: CheckedMessage, actions: list[Action]) -> None:
         for refused in checked.refusals:
-            self._refuse(peer, refused, actions)
+            refuse(peer, refused, actions)
         match checked.message:
             case None:
                 pass
@@ -206,8 +194,9 @@ class Node:
                 self._on_entries(now_ms, peer, entries, actions)
             case Votes() | Standing() | Proposal() | ProposalCertificates() as said:
                 self._on_said(now_ms, peer, said, actions)
-            case Finalizations() | Headers():
-                self._on_proof(now_ms, peer, checked.message, actions)
+            case Finalizations() | Headers() as proof:
+                self._copy.receive_proof(now_ms, peer, proof, actions)
+                self._ask_for_more(now_ms, actions)
             case NewBlock(block):
                 self._on_new_block(now_ms, peer, block, actions)
             case Blocks():
@@ -228,7 +217,7 @@ class Node:
         accepted = []
         for offered in entries:
             self._gossip.received(offered.certificate.id)
-            is_erased = offered.certificate.payload_hash in self._erased
+            is_erased = self._search.is_erased(offered.certificate.payload_hash)
             entry = Entry(offered.certificate) if is_erased else offered
             try:
                 self._check_certificate(entry.certificate, now_ms)
@@ -236,7 +225,7 @@ class Node:
             except Refused as refused:
                 # Gossip brings a certificate from several sides: hearing it again is no news to anybody.
                 if peer is None or refused.rule not in (Rule.C4, Rule.C5):
-                    self._refuse(peer, refused, actions)
+                    refuse(peer, refused, actions)
             else:
                 accepted.append(entry)
                 if peer is None:
@@ -274,7 +263,7 @@ class Node:
     def _maybe_forge(self, now_ms: int, actions: list[Action]) -> None:
         """Forge while there is enough to forge and the turn is ours; or take the steps that agreement wants taken."""
         if self._council is not None:
-            wake_ms = self._council.step(now_ms, actions) if self._has_a_say else None
+            wake_ms = self._council.step(now_ms, actions) if self._copy.counts_votes else None
             return self._set_timer(Timer.AGREE, wake_ms, actions)
         while self._lone is not None and self._is_due(self._lone, now_ms, actions):
             certificates = self.box.first(self.chain.genesis.params.max_block_certificates)
@@ -282,23 +271,18 @@ class Node:
             if block is None:
                 return self._set_timer(Timer.FORGE, now_ms, actions)
             try:
-                self._add_block(now_ms, None, block, actions)
+                self._copy.add_own(now_ms, block, actions)
             except Refused as refused:  # a forger rule that is not this project's own may forge what is illegal
-                return self._refuse(None, refused, actions)
+                return refuse(None, refused, actions)
             actions.append(Broadcast(NewBlock(block)))
             self._has_news(now_ms, actions)
             self._ask_for_more(now_ms, actions)
         return None
 
-    @property
-    def _has_a_say(self) -> bool:
-        """Whether votes count here yet: below a trusted checkpoint, keys sold since could make up another history."""
-        return self._trail is None or not self._trail.is_below_checkpoint
-
     def _on_said(
         self, now_ms: int, peer: Peer, said: Votes | Standing | Proposal | ProposalCertificates, actions: list[Action]
     ) -> None:
-        if self._council is not None and self._has_a_say:
+        if self._council is not None and self._copy.counts_votes:
             self._council.receive(now_ms, peer, said, actions)
             self._maybe_forge(now_ms, actions)
 
@@ -313,7 +297,7 @@ class Node:
             return False
         else:
             due_ms = oldest_ms + params.forge_after_ms
-        if self.limits.waits_when_behind and self._sync.is_behind(self.state.index, now_ms):
+        if self.limits.waits_when_behind and self._copy.sync.is_behind(self.state.index, now_ms):
             return False  # a turn at an old index may be long over: taking it would part the chain
         if not lone.may_forge(self.state):
             return False
@@ -324,179 +308,44 @@ class Node:
         return now_ms >= due_ms
 
     def _on_new_block(self, now_ms: int, peer: Peer, block: Block, actions: list[Action]) -> None:
-        if self._council is not None:
-            return self._refuse(peer, Refused(Rule.V2, f"block {block.index} comes without a finalization"), actions)
-        self._sync.heard_tip(peer, block.index)
-        if block.index > self.state.index + 1:
-            self._set_aside(peer, SetAside(block, None), actions)
-        elif not self.knows_block(block.hash) and self._try_block(now_ms, peer, SetAside(block, None), actions):
+        if self._copy.receive_new(now_ms, peer, block, actions):
             actions.append(Broadcast(NewBlock(block), but=peer))
             self._after_blocks(now_ms, actions)
-        return self._ask_for_more(now_ms, actions)
+        self._ask_for_more(now_ms, actions)
 
     def _on_blocks(self, now_ms: int, peer: Peer, answer: Blocks, actions: list[Action]) -> None:
-        start, blocks = answer.start, answer.blocks
-        consecutive = all(block.index == start + place for place, block in enumerate(blocks))
-        if not consecutive:
-            return self._refuse(peer, Refused(Rule.N4, f"blocks from {start} on were asked for, others came"), actions)
-        if not self._sync.answered(peer, start, len(blocks), now_ms):
-            return None  # an answer that comes after its time, or twice
-        if self._trail is not None:
-            return self._on_range(now_ms, peer, answer, self._trail, actions)
-        added = False
-        for block in blocks:
-            if block.index > self.state.index + 1:
-                self._set_aside(peer, SetAside(block, None), actions)
-            elif block.index == self.state.index + 1:
-                if not self._try_block(now_ms, peer, SetAside(block, None), actions):
-                    break  # the rest stands on this one
-                added = True
-        if added:
-            self._after_blocks(now_ms, actions)
-        self._ask_for_more(now_ms, actions)
-        return None
-
-    def _on_range(self, now_ms: int, peer: Peer, answer: Blocks, trail: Trail, actions: list[Action]) -> None:
-        """Blocks that were asked for: those proven to be final wait for their turn, and perhaps it has come."""
         caught = self._council.compare(answer.blocks) if self._council else []
-        if answer.blocks:
-            try:
-                trail.check(answer.blocks, answer.headers, answer.finalization)
-            except Refused as refused:
-                self._sync.distrust(peer, now_ms)
-                self._refuse(peer, refused, actions)
-            else:
-                for block in answer.blocks:
-                    is_proven = block is answer.blocks[-1] and not answer.headers
-                    if block.index > self.state.index:
-                        self._set_aside(peer, SetAside(block, answer.finalization if is_proven else None), actions)
-                self._after_blocks(now_ms, actions)
+        if self._copy.receive(now_ms, peer, answer, actions):
+            self._after_blocks(now_ms, actions)
         if self._council is not None:
             self._council.accuse(now_ms, caught, actions)
         self._ask_for_more(now_ms, actions)
 
-    def _on_proof(self, now_ms: int, peer: Peer, proof: Finalizations | Headers, actions: list[Action]) -> None:
-        """What a peer was asked to prove of the chain ahead; where its proof ends, its claims end too."""
-        if self._trail is None or not self._trail.fits(proof) or not self._sync.proof_answered(peer):
-            return
-        horizon = self._trail.horizon
-        try:
-            if isinstance(proof, Headers):
-                is_done, proven = bool(proof.headers), horizon
-                self._trail.pin(proof.headers)
-            else:
-                proven = self._trail.extend(proof.proofs)
-                is_done = self._trail.horizon > horizon and proven == self._trail.horizon
-        except Refused as refused:
-            self._sync.distrust(peer, now_ms)
-            self._refuse(peer, refused, actions)
-        else:
-            if not is_done:
-                self._sync.proved(peer, max(proven, horizon))
-        self._ask_for_more(now_ms, actions)
+    def _after_blocks(self, now_ms: int, actions: list[Action]) -> None:
+        """A peer's blocks moved the tip: those set aside follow, and perhaps it is ours to forge."""
+        self._copy.take_set_aside(now_ms, actions)
+        if self._council is not None:
+            self._council.moved(self._copy.finalization)
+        self._maybe_forge(now_ms, actions)
+        self._has_news(now_ms, actions)
 
     def _on_finalized(self, now_ms: int, finalized: Finalized, actions: list[Action]) -> None:
-        for block, state in zip(finalized.blocks, finalized.states, strict=True):
-            self.chain.publish(block, state)
-            is_last = block is finalized.blocks[-1]
-            self._settle(block, None, finalized.finalization if is_last else None, actions)
+        self._copy.add_agreed(finalized, actions)
         self._has_news(now_ms, actions)
         self._ask_for_more(now_ms, actions)
 
     def _accuse(self, now_ms: int, evidence: Evidence, actions: list[Action]) -> None:
         self._on_entries(now_ms, None, [Entry(evidence)], actions)
 
-    def _try_block(self, now_ms: int, peer: Peer, aside: SetAside, actions: list[Action]) -> bool:
-        try:
-            if self._trail is None:
-                self._add_block(now_ms, peer, aside.block, actions)
-            else:
-                self._add_final(peer, aside, actions)
-        except Refused as refused:
-            self._sync.distrust(peer, now_ms)
-            self._refuse(peer, refused, actions)
-            return False
-        return True
-
-    def _add_block(self, now_ms: int, peer: Peer | None, block: Block, actions: list[Action]) -> None:
-        """Check and publish one block. Raises `Refused`, and then nothing changed."""
-        self.chain.append(block, now_ms)
-        self._settle(block, peer, None, actions)
-
-    def _add_final(self, peer: Peer, aside: SetAside, actions: list[Action]) -> None:
-        """Publish a block that the trail proved. Raises `Refused`, V5 too: it leads to other stakes than voters saw."""
-        block, finalization = aside
-        state = self.chain.after(block, None)
-        if finalization is not None:
-            try:
-                check_final(self.state.epoch, block.header, finalization, state.epoch.hash)
-            except Refused as refused:
-                raise Refused(Rule.V5, refused.reason) from None
-        self.chain.publish(block, state)
-        self._settle(block, peer, finalization, actions)
-
-    def _settle(self, block: Block, peer: Peer | None, finalization: Tally | None, actions: list[Action]) -> None:
-        """A block was published: it is kept and told of, and its certificates leave the box."""
-        self._remember(block)
-        payloads, left = self.box.settle(block.certificates, self.state.stakes, block.index + 1)
-        self._sync.added(block.index)
-        actions.append(PersistBlock(block, tuple(payloads.values()), finalization, self._new_members()))
-        if self._trail is not None:
-            self._trail.moved(self.state)
-        is_own = self._council.member == block.header.forger if self._council else peer is None
-        actions.append(ReportBlock(block, forged_here=is_own))
-        for certificate_id, refused in left:
-            actions += [ForgetCertificate(certificate_id), ReportRefused(refused, None)]
-        if peer is not None:
-            self._search.connected(peer)
-        self._want_payloads(block, payloads)
-
-    def _new_members(self) -> Members | None:
-        """Who votes from the next block on, if that is other than before."""
-        before, self._epoch = self._epoch, self.state.epoch
-        return self._epoch.members if self._trail is not None and self._epoch.hash != before.hash else None
-
-    def _after_blocks(self, now_ms: int, actions: list[Action]) -> None:
-        """Set-aside blocks get their turn, one after the other, and perhaps it is ours to forge."""
-        finalization = None
-        while candidates := self._sync.take(self.state.index + 1):
-            index = self.state.index
-            for peer, aside in candidates:
-                if self.state.index == index and self._try_block(now_ms, peer, aside, actions):
-                    finalization = aside.finalization
-            if self.state.index == index:
-                break
-        if self._council is not None:
-            self._council.moved(finalization)
-        self._maybe_forge(now_ms, actions)
-        self._has_news(now_ms, actions)
-
-    def _set_aside(self, peer: Peer, aside: SetAside, actions: list[Action]) -> None:
-        try:
-            self._sync.set_aside(peer, aside)
-        except Refused as refused:
-            self._refuse(peer, refused, actions)
-
     def _ask_for_more(self, now_ms: int, actions: list[Action]) -> None:
         """Ask for missing blocks, and for the payloads of those that came."""
-        actions.extend(self._sync.ask(self.state.index, now_ms))
+        actions.extend(self._copy.sync.ask(self.state.index, now_ms))
         actions.extend(self._search.ask(now_ms))
-        for deadline_ms in (self._sync.deadline_ms(), self._search.deadline_ms()):
+        for deadline_ms in (self._copy.sync.deadline_ms(), self._search.deadline_ms()):
             if deadline_ms is not None and deadline_ms < self._timers.get(Timer.SYNC, deadline_ms + 1):
                 self._set_timer(Timer.SYNC, deadline_ms, actions)
 
-    def _remember(self, block: Block) -> None:
-        self._recent[block.hash] = None
-        if len(self._recent) > _RECENT_BLOCKS:
-            del self._recent[next(iter(self._recent))]
-
     # ---- payloads ---------------------------------------------------------------------------------------------
-
-    def _want_payloads(self, block: Block, at_hand: dict[bytes, Payload]) -> None:
-        for certificate in block.certificates:
-            payload_hash = certificate.payload_hash
-            if payload_hash and payload_hash not in at_hand and payload_hash not in self._erased:
-                self._search.want(payload_hash)
 
     def _on_payloads(self, now_ms: int, peer: Peer, payloads: tuple[Payload, ...], actions: list[Action]) -> None:
         actions.extend(PersistPayload(payload) for payload in self._search.received(peer, payloads))
@@ -510,8 +359,8 @@ class Node:
     def _on_status(self, now_ms: int, peer: Peer, status: Status, actions: list[Action]) -> None:
         if status.ledger_id != self.chain.ledger_id:
             other = status.ledger_id.hex()[:16]
-            return self._refuse(peer, Refused(Rule.N1, f"the peer is on ledger {other}…"), actions)
-        self._sync.heard_tip(peer, status.tip_index)
+            return refuse(peer, Refused(Rule.N1, f"the peer is on ledger {other}…"), actions)
+        self._copy.sync.heard_tip(peer, status.tip_index)
         lacking = tuple(one for one in status.waiting if one not in self.box and self.chain.place_of(one) is None)
         if asking := self._gossip.to_ask(lacking, now_ms):
             actions.append(Send(peer, CertificateRequest(asking)))
@@ -520,11 +369,6 @@ class Node:
         self._ask_for_more(now_ms, actions)
         return None
 
-    def _refuse(self, peer: Peer | None, refused: Refused, actions: list[Action]) -> None:
-        actions.append(ReportRefused(refused, peer))
-        if peer is not None and refused.rule in BLAMES_THE_PEER:
-            actions.append(Disconnect(peer, refused))
-
     def _has_news(self, now_ms: int, actions: list[Action]) -> None:
         self._set_timer(Timer.ANNOUNCE, self._gossip.news(now_ms), actions)
 
@@ -532,3 +376,15 @@ class Node:
         if at_ms is not None and self._timers.get(timer) != at_ms:
             self._timers[timer] = at_ms
             actions.append(SetTimer(timer, at_ms))
+
+
+def _replayed(
+    genesis: Genesis, agreement: Turns | Simplex, archive: Archive | None, checkpoint: Checkpoint | None
+) -> Blockchain:
+    """The chain that the archive kept. Raises `Refused` (V4) when it does not hold the checkpoint."""
+    chain = Blockchain(genesis, agreement.check_forger)
+    for block in archive.blocks() if archive else ():
+        if checkpoint is not None and block.index == checkpoint.index and block.hash != checkpoint.hash:
+            raise Refused(Rule.V4, f"the kept block {block.index} is {block.hash.hex()[:16]}…, another one")
+        chain.append(block, None)
+    return chain

@@ -1,9 +1,10 @@
 """Looking for payloads: a certificate that came in a block came without its own, and some peer may have it."""
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from itertools import islice
 
+from tallystick.ledger.block import Block
 from tallystick.ledger.certificate import Payload
 from tallystick.ledger.messages import PayloadRequest
 from tallystick.node.events import Peer, Send
@@ -19,22 +20,36 @@ class _Request:
 class PayloadSearch:
     """One request at a time to each peer. What a peer does not have is asked of the others, and of those to come."""
 
-    def __init__(self, limits: Limits, wanted: Iterable[bytes] = ()) -> None:
+    def __init__(self, limits: Limits, wanted: Iterable[bytes] = (), erased: Iterable[bytes] = ()) -> None:
         self._limits = limits
+        self._erased = set(erased)
         self._wanted: dict[bytes, set[Peer]] = {}
         self._requests: dict[Peer, _Request | None] = {}
         for payload_hash in wanted:
             self.want(payload_hash)
 
     def want(self, payload_hash: bytes) -> None:
-        """Look for a payload from now on; beyond the limit the oldest wish is given up."""
+        """Look for a payload from now on, unless it was erased; beyond the limit the oldest wish is given up."""
+        if payload_hash in self._erased:
+            return
         self._wanted.setdefault(payload_hash, set())
         if len(self._wanted) > self._limits.wanted_payloads:
             del self._wanted[next(iter(self._wanted))]
 
-    def drop(self, payload_hash: bytes) -> None:
-        """Look for it no longer."""
+    def want_those_of(self, block: Block, at_hand: Container[bytes]) -> None:
+        """Look for the payloads of a block's certificates but those at hand."""
+        for certificate in block.certificates:
+            if certificate.payload_hash and certificate.payload_hash not in at_hand:
+                self.want(certificate.payload_hash)
+
+    def erase(self, payload_hash: bytes) -> None:
+        """Look for it no longer, and never again."""
+        self._erased.add(payload_hash)
         self._wanted.pop(payload_hash, None)
+
+    def is_erased(self, payload_hash: bytes | None) -> bool:
+        """Whether a person had this node forget it for good."""
+        return payload_hash in self._erased
 
     def connected(self, peer: Peer) -> None:
         """A peer that may be asked."""

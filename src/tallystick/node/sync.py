@@ -92,14 +92,17 @@ class Sync:
                 self._drop(share, index)
             del self._shares[peer]
         self._requests = [request for request in self._requests if request.peer != peer]
-        self.proof_answered(peer)
+        if self.proof_asked(peer) is not None:
+            self.proof_answered()
 
-    def proof_answered(self, peer: Peer) -> bool:
-        """Whether proof (finalizations, or headers) was asked of the peer; then the request is over."""
-        if self._proof_request is None or self._proof_request.peer != peer:
-            return False
+    def proof_asked(self, peer: Peer) -> int | None:
+        """The index that proof (finalizations, or headers) was asked for, if of this peer."""
+        request = self._proof_request
+        return request.start if request is not None and request.peer == peer else None
+
+    def proof_answered(self) -> None:
+        """The request for proof is over."""
         self._proof_request = None
-        return True
 
     def proved(self, peer: Peer, index: int) -> None:
         """The peer proved its chain up to this index, and no more: what else it claimed counts for nothing."""

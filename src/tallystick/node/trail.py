@@ -70,11 +70,12 @@ class Trail:
             return None
         return FinalizationRequest(self._newest.number)
 
-    def fits(self, proof: Finalizations | Headers) -> bool:
-        """Whether this may answer the present question, and not an earlier one, late or a second time."""
+    def fits(self, proof: Finalizations | Headers, index: int) -> bool:
+        """Whether this may answer the question after this index, and not an earlier one, late or a second time."""
         if isinstance(proof, Headers):
-            return not proof.headers or (self._lowest is not None and proof.headers[-1].index == self._lowest.index)
-        return not proof.proofs or self._params.epoch_of(proof.proofs[0].header.index) == self._newest.number
+            return not proof.headers or proof.headers[-1].index == index
+        asked = self._params.epoch_of(index) - 1
+        return not proof.proofs or self._params.epoch_of(proof.proofs[0].header.index) == asked
 
     def moved(self, state: State) -> None:
         """The own chain moved on to this state."""
@@ -85,11 +86,17 @@ class Trail:
         self._pins = {index: pinned for index, pinned in self._pins.items() if index > state.index}
 
     def extend(self, proofs: tuple[FinalHeader, ...]) -> int:
-        """Take what a peer proves of later epochs. Returns the last index proven. Raises `Refused` (V2, N4)."""
+        """Take what a peer proves of later epochs. Returns the last index proven. Raises `Refused` (V2, N4).
+
+        Epochs that became known since it was asked are passed over.
+        """
         newest, epochs, proven = self._newest, [], 0
         for one in proofs:
             index = one.header.index
-            if proven >= index or self._params.epoch_of(index) != newest.number:
+            epoch = self._params.epoch_of(index)
+            if proven < index and epoch < newest.number:
+                continue
+            if proven >= index or epoch > newest.number:
                 raise Refused(Rule.N4, f"block {index} is neither the last of epoch {newest.number} nor the tip in it")
             proven = index
             if index % self._params.epoch_blocks:

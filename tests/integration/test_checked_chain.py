@@ -1,0 +1,150 @@
+"""A kept chain read back: votes prove a Simplex ledger's blocks final, and a lone forger's chain does not claim it."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from tests.builders import ADA, BEN, GENESIS, MEMBERS, Scribe, evidence, found, statement, statements
+
+from tallystick.consensus.simplex import Simplex
+from tallystick.host.checked_chain import CheckedChain
+from tallystick.host.errors import DamagedStore
+from tallystick.host.store import Store
+from tallystick.ledger.encoding import encode
+from tallystick.ledger.errors import Rule
+from tallystick.ledger.messages import Entry
+from tallystick.ledger.vote import FINALIZE, Ballot, Tally, cast, tally_codec, tally_of
+from tallystick.network.simulated import SimulatedNetwork
+
+EPOCH_BLOCKS = 4
+FOUNDED = found(epoch_blocks=EPOCH_BLOCKS, unbonding_blocks=8, forge_at_certificates=1, delta_ms=300)
+BLOCKS = 10
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "chain.db"
+
+
+@pytest.fixture
+def kept(path: Path) -> Iterator[Store]:
+    """What Ada's node kept of ten blocks that four members agreed on; then Ben lost his stake."""
+    with Store.create(path, FOUNDED) as store:
+        network = SimulatedNetwork(FOUNDED, seed=1)
+        for name, member in MEMBERS.items():
+            network.add(name, partial(Simplex, member), archive=store if name == "ada" else None)
+        network.connect_all()
+        network.run_for(200)
+        ledger = FOUNDED.ledger_id
+        for index in range(1, BLOCKS + 1):
+            one = evidence(genesis=FOUNDED) if index == BLOCKS else statement(f"number {index}", ledger=ledger)
+            network.submit("ada", Entry(one))
+            tips = [host.node for host in network.hosts.values()]
+            assert network.run_until(lambda: {node.state.index for node in tips} == {index}, 60_000)  # noqa: B023
+        yield store
+
+
+def put(path: Path, index: int, finalization: Tally | bytes | None) -> None:
+    """What somebody with a SQLite tool does to a block's finalization."""
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("DELETE FROM finalizations WHERE block_index = ?", (index,))
+        if finalization is not None:
+            encoded = finalization if isinstance(finalization, bytes) else encode(finalization)
+            connection.execute("INSERT INTO finalizations VALUES (?, ?)", (index, encoded))
+
+
+def finalization_of(store: Store, index: int) -> Tally:
+    finalization = store.finalization(index)
+    assert finalization is not None
+    return finalization
+
+
+def test_every_block_is_proven_final_by_its_epochs_members(kept: Store) -> None:
+    checked = CheckedChain(kept)
+    assert checked.is_final
+    assert (checked.state.index, checked.left_out) == (BLOCKS, 0)
+    assert [checked.epoch_of(index).number for index in range(1, BLOCKS + 1)] == [0] * 4 + [1] * 4 + [2] * 2
+    for index in range(1, BLOCKS + 1):
+        finality = checked.finality(index)
+        assert finality is not None
+        assert index <= finality.by_block
+        assert checked.epoch_of(index) is checked.epoch_of(finality.by_block)
+        assert finality.total_stake == 400
+        assert finality.stake == 100 * len(finality.voters) > 266
+    assert checked.finality(0) is None
+    assert checked.burned == {BEN.public_key: 100}
+    assert checked.state.stakes.burned == 100
+
+
+def test_every_changed_byte_of_a_finalization_is_found(kept: Store, path: Path) -> None:
+    encoded = encode(finalization_of(kept, EPOCH_BLOCKS))
+    for place in range(0, len(encoded), 11):
+        changed = bytearray(encoded)
+        changed[place] ^= 1
+        put(path, EPOCH_BLOCKS, bytes(changed))
+        with Store.open(path, read_only=True) as store, pytest.raises(DamagedStore, match="block 4"):
+            CheckedChain(store)
+
+
+def test_too_few_votes_or_the_votes_for_another_block_are_refused(kept: Store, path: Path) -> None:
+    good = finalization_of(kept, BLOCKS)
+    last = kept.block(BLOCKS)
+    assert last is not None
+    own = cast(ADA, FOUNDED.ledger_id, Ballot(FINALIZE, 2, good.ballot.view, last.hash, good.ballot.stakes_hash))
+    first, second = finalization_of(kept, 4), finalization_of(kept, 8)
+    assert first.ballot.stakes_hash == second.ballot.stakes_hash
+    for forged, rule in (
+        (tally_of([own]), Rule.V2),
+        (tally_of(good.votes[:2]), Rule.V2),
+        (first, Rule.V2),
+        (tally_codec.encode_checked(Tally(good.ballot, good.signatures[:1] * 3)), Rule.E3),
+        (b"\xc1", Rule.E2),
+    ):
+        put(path, BLOCKS, forged)
+        with Store.open(path, read_only=True) as store, pytest.raises(DamagedStore) as caught:
+            CheckedChain(store)
+        assert caught.value.refused is not None
+        assert caught.value.refused.rule is rule
+
+
+def test_what_no_votes_prove_final_is_left_out(kept: Store, path: Path) -> None:
+    proven = [index for index in range(1, BLOCKS + 1) if kept.finalization(index)]
+    assert proven[-1] == BLOCKS
+    put(path, BLOCKS, None)
+    with Store.open(path, read_only=True) as store:
+        checked = CheckedChain(store)
+        assert (checked.state.index, checked.left_out) == (proven[-2], BLOCKS - proven[-2])
+        assert [block.index for block in checked.blocks()] == list(range(1, proven[-2] + 1))
+        assert checked.block(BLOCKS) is None
+        assert checked.burned == {}
+        last_id = next(iter(kept.blocks(BLOCKS))).certificates[0].id.hex()
+        assert checked.find_certificates(last_id) == []
+
+
+def test_a_simplex_chain_without_its_votes_does_not_pass_for_a_lone_forgers(kept: Store, path: Path) -> None:
+    """Here the views give it away; a first epoch without a failed view looks like a lone forger's chain."""
+    assert any(later.header.view <= earlier.header.view for earlier, later in pairwise(kept.blocks()))
+    for index in range(1, BLOCKS + 1):
+        put(path, index, None)
+    with Store.open(path, read_only=True) as store, pytest.raises(DamagedStore, match=r"\[B4\]"):
+        CheckedChain(store)
+
+
+def test_a_lone_forgers_chain_is_read_and_does_not_claim_to_be_final(path: Path) -> None:
+    scribe = Scribe()
+    with Store.create(path, GENESIS) as store:
+        for one in statements(3):
+            store.append(scribe.forge(one), [])
+        checked = CheckedChain(store)
+        assert not checked.is_final
+        assert (checked.state.index, checked.left_out) == (3, 0)
+        assert [checked.finality(index) for index in range(4)] == [None] * 4
+        ballot = Ballot(FINALIZE, 0, 1, scribe.blocks[-1].hash, checked.epoch_of(3).hash)
+        votes = [cast(member, GENESIS.ledger_id, ballot) for member in (ADA, BEN)]
+    put(path, 3, tally_of(votes))
+    with Store.open(path, read_only=True) as store, pytest.raises(DamagedStore):
+        CheckedChain(store)
