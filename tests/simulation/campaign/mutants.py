@@ -155,7 +155,7 @@ MUTANTS: dict[str, Callable[[], list[Replacement]]] = {
     "anybody leads": anybody_leads,
     "an epoch begins before the last ended": epochs_begin_early,
     "an old backup votes at once": a_backup_votes_at_once,
-    "nobody is asked after a restart": lambda: [(Record, "awaits_standings", lambda self, epoch: False)],
+    "nobody is asked after a restart": lambda: [(Record, "has_heard_enough", lambda self, epoch: True)],
     "finalizations of little stake": lambda: any_finalization("not epoch.is_quorum(stake)"),
     "finalizations of another block or epoch": lambda: any_finalization("ballot != "),
     "evidence is ignored": lambda: [(Council, "accuse", lambda self, now_ms, caught, actions: None)],
