@@ -18,7 +18,7 @@ from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.stake import StakeTable
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY
 from tallystick.network.simulated import SimulatedHost
-from tallystick.node import node, trail
+from tallystick.node import chain_copy, trail
 from tallystick.node.council import Council
 from tallystick.node.events import PersistCertificate, PersistVotes
 
@@ -88,7 +88,7 @@ def stakes_of_the_tip() -> list[Replacement]:
 def any_finalization(old: str) -> list[Replacement]:
     """Finalizations are taken without this check."""
     _, name, careless = rewritten(finality, "check_final", (f"if {old}", f"if False and {old}"))
-    return [(module, name, careless) for module in (finality, trail, node)]
+    return [(module, name, careless) for module in (finality, trail, chain_copy)]
 
 
 def half_a_block_is_enough() -> list[Replacement]:
