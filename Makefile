@@ -1,14 +1,16 @@
 # Needs only make and Python 3.11 or newer. Everything is installed into .venv, from the hashed lists in locks/.
 PYTHON ?= python3
 ARGS   ?=
+SEEDS  ?= 500
+FIRST  ?= 1
 BIN    := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test coverage check bench notebook lock clean
+.PHONY: help install demo test coverage check simulate bench notebook lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo "ARGS is passed on to demo, test and bench: make test ARGS='-k wallet'"
+	@echo "ARGS is passed on to demo, test, simulate and bench: make test ARGS='-k wallet'"
 
 install: .venv/.dev ## create .venv with everything a developer needs
 
@@ -27,6 +29,9 @@ check: .venv/.dev ## lint, format, types, import rules, docs
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python tools/check_docs.py
+
+simulate: .venv/.dev ## run the simulation campaign: SEEDS=500 of them, from FIRST=1 on
+	$(BIN)/python -m tests.simulation.campaign --seeds $(SEEDS) --first $(FIRST) $(ARGS)
 
 bench: .venv/.dev ## measure speed, as ratios within one run
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -1,0 +1,305 @@
+"""Carries a scenario out on the production node, and tells what came of it."""
+
+import copy
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import partial
+from hashlib import sha256
+from random import Random
+
+from tests.simulation.campaign.books import Broken
+from tests.simulation.campaign.byzantine import Twins, host_of
+from tests.simulation.campaign.scenario import TIMEOUT_MS, WITHDRAWN, Crash, Phase, Scenario, draw_scenario, twin_of
+from tests.simulation.campaign.watch import Watch
+
+from tallystick.consensus.simplex import Simplex
+from tallystick.ledger.certificate import AnyCertificate, Payload, issue_stake, issue_statement
+from tallystick.ledger.errors import Refused
+from tallystick.ledger.genesis import Allotment, make_genesis
+from tallystick.ledger.messages import Entry, Votes, decode_message
+from tallystick.ledger.params import Params
+from tallystick.ledger.wallet import Wallet
+from tallystick.network.simulated import SimulatedHost, SimulatedNetwork
+from tallystick.node.events import Action, Broadcast, PersistVotes
+
+RECOVERY_BOUND = 60
+"""After healing, all that was taken is final everywhere within this many timeouts."""
+
+SILENCE_MS = 900_000
+START_MS = 1_750_000_000_000
+_STRANGER = Wallet(sha256(b"stranger").digest())
+
+
+@dataclass
+class Outcome:
+    """What a run came to."""
+
+    seed: int
+    broken: str | None = None
+    trace: list[str] = field(default_factory=list)
+    faults: Counter[str] = field(default_factory=Counter)
+    roles: list[str] = field(default_factory=list)
+    simulated_ms: int = 0
+    events: int = 0
+    blocks: int = 0
+    evidence: int = 0
+    recovery: float | None = None
+    digest: str = ""
+    cpu_seconds: float = 0.0
+
+
+class Run:
+    """A scenario under way."""
+
+    def __init__(self, scenario: Scenario, *, may_conflict: bool = False) -> None:
+        self.scenario = scenario
+        self.random = Random(f"run {scenario.seed}")
+        self.wallets = {name: Wallet(sha256(name.encode()).digest()) for name in scenario.stakes}
+        allotments = [
+            Allotment(self.wallets[name].public_key, 200 if name in scenario.steady else 0, stake)
+            for name, stake in scenario.stakes.items()
+        ]
+        genesis = make_genesis(f"seed {scenario.seed}", START_MS, allotments, Params(**scenario.params))
+        self.network = SimulatedNetwork(genesis, scenario.seed, scenario.calm)
+        self.watch = Watch(self.network, may_conflict=may_conflict)
+        self.faults = self.network.faults
+        self.doomed: set[str] = set()
+        self._crash_at_vote: dict[str, int] = {}
+        self.network.on_action = self._on_action
+        self._number = 0
+        self._to_withdraw = int(sum(scenario.stakes[name] for name in scenario.steady) * WITHDRAWN)
+        coalition = [self.wallets[name] for name in scenario.roles]
+        for name in scenario.stakes:
+            role = scenario.roles.get(name)
+            for host in [name, twin_of(name)] if role is Twins else [name]:
+                if role is not None:
+                    random = Random(f"{host} {scenario.seed}")
+                    self.network.make_host[host] = host_of(role, coalition, random)
+                skew_ms = scenario.skews_ms.get(name, 0)
+                self.network.add(host, partial(Simplex, self.wallets[name]), clock_skew_ms=skew_ms)
+        for name in scenario.observers:
+            self.network.add(name, Simplex)
+
+    # ---- the course of it ---------------------------------------------------------------------------------------
+
+    def go(self) -> float:
+        """All of it. Returns the recovery, in timeouts. Raises `Broken`."""
+        self.begin()
+        for phase in self.scenario.phases:
+            self.suffer(phase)
+        recovery = self.recover()
+        self.fall_silent()
+        self.watch.check_outcome()
+        return recovery
+
+    def begin(self) -> None:
+        """Everybody meets; what people will hand in, and who joins late, is put on the agenda."""
+        network = self.network
+        network.connect_all()
+        network.run_for(200)
+        handed_in = 0
+        while handed_in < self.scenario.certificates:
+            at_ms = network.now_ms + self.random.randint(0, max(1_000, self.scenario.chaos_ms))
+            for _ in range(self.random.choice([1, 2, 6])):
+                network.at(at_ms + self.random.randint(0, 60), self.hand_in)
+                handed_in += 1
+        for name in self.scenario.late:
+            network.at(
+                network.now_ms + self.random.randint(0, max(1, self.scenario.chaos_ms)), partial(self.join, name)
+            )
+
+    def suffer(self, phase: Phase) -> None:
+        """One phase."""
+        network = self.network
+        network.heal()
+        network.relink(phase.link)
+        if phase.groups:
+            network.partition(*phase.groups)
+        for crash in phase.crashes:
+            network.at(network.now_ms + crash.at_ms, partial(self.doom, crash))
+        if phase.all_restart_at_ms is not None:
+            network.at(network.now_ms + phase.all_restart_at_ms, self.restart_all)
+        if phase.restores:
+            backup = copy_of(network.hosts[phase.restores].archive)
+            at_ms = network.now_ms + phase.duration_ms // 2
+            network.at(at_ms, partial(self.restore, phase.restores, backup, at_ms + phase.duration_ms // 3))
+        network.run_for(phase.duration_ms)
+
+    def recover(self) -> float:
+        """Heal, hand in one certificate each, and wait for all to be final. Returns the timeouts that took."""
+        network, watch = self.network, self.watch
+        network.heal()
+        network.relink(self.scenario.calm)
+        for name in sorted(self.doomed):
+            self.revive(name)
+        for name in self.scenario.late:
+            if name not in network.hosts:
+                self.join(name)
+        healed_ms = network.now_ms
+        for name in self.random.sample(sorted(watch.honest), min(3, len(watch.honest))):
+            network.submit(name, Entry(self.statement()))
+        network.run_for(1)
+        if not network.run_until(watch.is_settled, RECOVERY_BOUND * TIMEOUT_MS):
+            places = {
+                name: (host.node.state.index, host.agreement.view, len(host.node.box))
+                for name, host in watch.honest.items()
+            }
+            raise Broken(f"not final {RECOVERY_BOUND} timeouts after healing; index, view, box: {places}")
+        return (network.now_ms - healed_ms) / TIMEOUT_MS
+
+    def fall_silent(self) -> None:
+        """Nothing is left to do, so nothing is said; Byzantine members are stopped, for they need no reason."""
+        network = self.network
+        network.run_for(3_000)
+        for name in set(network.hosts) - set(self.watch.honest):
+            if network.hosts[name].is_up:
+                network.crash(name)
+                self.faults["crashed"] -= 1
+        if not network.run_until_quiet(SILENCE_MS):
+            raise Broken("not silent a quarter of an hour after all was final")
+        if not self.watch.is_settled():
+            raise Broken("what was taken late is not final, and all is silent")
+
+    # ---- what goes wrong ----------------------------------------------------------------------------------------
+
+    def doom(self, crash: Crash) -> None:
+        """The host crashes at some action, and starts again later."""
+        host = self.network.hosts[crash.name]
+        if host.is_up and crash.name not in self.doomed:
+            self.doomed.add(crash.name)
+            if crash.from_vote:
+                self._crash_at_vote[crash.name] = crash.actions
+            else:
+                host.crash_within(crash.actions)
+            self.network.at(self.network.now_ms + crash.down_ms, partial(self.revive, crash.name))
+
+    def _on_action(self, host: SimulatedHost, action: Action) -> None:
+        """Whoever is to crash at its next vote, persisted or sent, does so; the checkers look at everything."""
+        is_vote = isinstance(action, PersistVotes | Broadcast) and host.name in self._crash_at_vote
+        if is_vote and (isinstance(action, PersistVotes) or isinstance(action.message, Votes)):
+            host.crash_within(self._crash_at_vote.pop(host.name))
+        self.watch.on_action(host, action)
+
+    def revive(self, name: str) -> None:
+        """The host starts again, stopped now if it did not crash by itself."""
+        if name in self.doomed:
+            self.doomed.remove(name)
+            self._crash_at_vote.pop(name, None)
+            if self.network.hosts[name].is_up:
+                self.network.crash(name)
+            self.network.restart(name)
+
+    def restart_all(self) -> None:
+        """All honest hosts stop and start at once."""
+        self.faults["all restarted"] += 1
+        names = list(self.watch.honest)
+        for name in names:
+            if self.network.hosts[name].is_up:
+                self.network.crash(name)
+        self.doomed.clear()
+        self._crash_at_vote.clear()
+        for name in names:
+            self.network.restart(name)
+
+    def restore(self, name: str, backup, until_ms: int) -> None:
+        """Stop a host and start it from an old backup, at a time when enough peers saw its latest vote."""
+        network, host, key = self.network, self.network.hosts[name], self.wallets[name].public_key
+        latest = self.watch.signed_round(key)
+        saw = [one for one in self.watch.honest.values() if one is not host and self._remembers(one, key, latest)]
+        epoch = host.agreement.epoch
+        stake = sum(epoch.stake(one.agreement.wallet.public_key) for one in saw if one.agreement.wallet)
+        if 3 * stake > epoch.total:
+            self.faults["restored from an old backup"] += 1
+            network.crash(name)
+            host.archive = backup
+            network.restart(name)
+        elif network.now_ms < until_ms:
+            network.at(network.now_ms + 20, partial(self.restore, name, backup, until_ms))
+
+    def _remembers(self, host: SimulatedHost, key: bytes, latest: tuple[int, int]) -> bool:
+        seen = host.agreement.last_vote_of(key)
+        return latest == (-1, -1) or (seen is not None and seen.round >= latest)
+
+    # ---- what people do -----------------------------------------------------------------------------------------
+
+    def join(self, name: str) -> None:
+        """A new node that nobody knows joins."""
+        if name not in self.network.hosts:
+            self.network.add(name, Simplex)
+            for other in list(self.network.hosts):
+                if other != name:
+                    self.network.connect(name, other)
+
+    def hand_in(self) -> None:
+        """Somebody hands a certificate in at an honest node."""
+        certificate: AnyCertificate = self.statement()
+        payload = None
+        chance = self.random.random()
+        name = self.random.choice(self.scenario.steady)
+        if self.scenario.moves_stake and chance < 0.15:
+            amount = self.random.randint(1, 60)
+            certificate = issue_stake(self.wallets[name], self.ledger_id, self.network.now_ms, amount)
+        elif self.scenario.moves_stake and chance < 0.25:
+            amount = self.random.randint(1, 30)
+            if amount <= self._to_withdraw:
+                self._to_withdraw -= amount
+                certificate = issue_stake(self.wallets[name], self.ledger_id, self.network.now_ms, -amount)
+        elif chance < 0.4:
+            payload = Payload(sha256(b"%d" % self._number).digest(), "text/plain", b"content")
+            certificate = issue_statement(_STRANGER, self.ledger_id, self.network.now_ms, "covers", payload)
+        self.network.submit(self.random.choice(sorted(self.watch.honest)), Entry(certificate, payload))
+
+    def statement(self) -> AnyCertificate:
+        """A new statement, like no other."""
+        self._number += 1
+        return issue_statement(_STRANGER, self.ledger_id, self.network.now_ms, f"number {self._number}")
+
+    @property
+    def ledger_id(self) -> bytes:
+        return self.network.genesis.ledger_id
+
+
+def copy_of(archive):
+    """A backup: the same contents, and nothing that is written later."""
+    backup = copy.copy(archive)
+    vars(backup).update({name: copy.copy(value) for name, value in vars(archive).items()})
+    return backup
+
+
+def run_seed(seed: int) -> Outcome:
+    """Run the scenario of a seed."""
+    return run_scenario(draw_scenario(seed))
+
+
+def run_scenario(scenario: Scenario) -> Outcome:
+    """Run a scenario to its end or to what it breaks."""
+    began = time.process_time()
+    run = Run(scenario)
+    outcome = Outcome(scenario.seed, roles=[role.__name__ for role in scenario.roles.values()])
+    try:
+        outcome.recovery = run.go()
+    except Broken as broken:
+        outcome.broken = str(broken)
+    except Exception as error:  # a node raises nothing, whatever happens to it (INV-6)
+        outcome.broken = f"{type(error).__name__}: {error}"
+    network = run.network
+    outcome.faults = network.faults
+    outcome.faults["clocks seconds off"] = sum(abs(skew_ms) > 500 for skew_ms in scenario.skews_ms.values())
+    outcome.simulated_ms = network.now_ms - START_MS
+    outcome.events, outcome.digest = network.happened, network.digest
+    outcome.blocks, outcome.evidence = len(run.watch.books.blocks), run.watch.evidence()
+    if outcome.broken:
+        outcome.trace = [_line(*one) for one in network.latest]
+    outcome.cpu_seconds = time.process_time() - began
+    return outcome
+
+
+def _line(now_ms: int, what: bytes, names: str, data: bytes) -> str:
+    said = ""
+    if what == b"arrive":
+        try:
+            said = repr(decode_message(data))[:160]
+        except Refused as refused:
+            said = str(refused)
+    return f"{now_ms - START_MS:>8} ms  {what.decode()} {names}  {said}"

@@ -1,0 +1,192 @@
+"""What a seed decides: a ledger, its members and their roles, and what goes wrong when."""
+
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from tests.simulation.campaign.byzantine import ROLES, Byzantine, LyingSyncer, Twins
+
+from tallystick.network.simulated import Link
+
+DELTA_MS = 300
+TIMEOUT_MS = 3 * DELTA_MS
+"""The time after which a member gives a view up that somebody proposed in; recovery is measured in it."""
+
+NAMES = ("ada", "ben", "cy", "dot", "eve", "fay", "gus")
+_LONG = 20
+"""One seed in so many makes a long chain."""
+
+WITHDRAWN = 0.1
+"""The part of their stake, at most, that honest members withdraw altogether."""
+
+
+@dataclass(frozen=True)
+class Crash:
+    """A host stops after this many more actions, counted from its next vote if so asked, and starts again later."""
+
+    at_ms: int
+    name: str
+    actions: int
+    down_ms: int
+    from_vote: bool = False
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A while in which certain things go wrong."""
+
+    duration_ms: int
+    link: Link
+    groups: tuple[tuple[str, ...], ...] = ()
+    crashes: tuple[Crash, ...] = ()
+    all_restart_at_ms: int | None = None
+    restores: str | None = None
+    """Whose archive is replaced by a copy made at the phase's beginning."""
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """Everything that a run follows from."""
+
+    seed: int
+    stakes: dict[str, int]
+    roles: dict[str, type[Byzantine]] = field(default_factory=dict)
+    skews_ms: dict[str, int] = field(default_factory=dict)
+    observers: tuple[str, ...] = ()
+    late: tuple[str, ...] = ()
+    params: dict[str, Any] = field(default_factory=dict)
+    calm: Link = field(default_factory=Link)
+    phases: tuple[Phase, ...] = ()
+    certificates: int = 16
+    moves_stake: bool = True
+    unreliable: tuple[str, ...] = ()
+    """Members that keep to the protocol and yet may not be counted on: restored, or with a wrong clock."""
+
+    @property
+    def honest(self) -> list[str]:
+        """Members that keep to the protocol."""
+        return [name for name in self.stakes if name not in self.roles]
+
+    @property
+    def steady(self) -> list[str]:
+        """Members that can be counted on: they have more than two thirds of the stake."""
+        return [name for name in self.honest if name not in self.unreliable]
+
+    @property
+    def hosts(self) -> list[str]:
+        """All hosts that are there from the beginning."""
+        twins = [twin_of(name) for name, role in self.roles.items() if role is Twins]
+        return [*self.stakes, *twins, *self.observers]
+
+    @property
+    def chaos_ms(self) -> int:
+        """How long things go wrong."""
+        return sum(phase.duration_ms for phase in self.phases)
+
+
+def twin_of(name: str) -> str:
+    """The second machine with a member's key."""
+    return f"{name}'s twin"
+
+
+def draw_scenario(seed: int) -> Scenario:
+    """The scenario of a seed, the same in every process."""
+    random = Random(f"scenario {seed}")
+    names = list(NAMES[: random.randint(4, 7)])
+    random.shuffle(names)
+    stakes = {name: 100 if seed % 2 else random.randint(20, 200) for name in names}
+    weak = names[: random.choice([1, 1, 2, 2, 3][: 2 * len(names) - 6])] if seed % 5 else []
+    kinds = [random.choice([*ROLES, "wrong clock", "old backup"]) for _ in weak]
+    if not weak and random.random() < 0.5:
+        weak, kinds = names[:1], ["old backup"]
+    _cap(random, stakes, weak)
+    roles = {name: kind for name, kind in zip(weak, kinds, strict=True) if not isinstance(kind, str)}
+    skews_ms = {name: random.randint(-200, 200) for name in names}
+    skews_ms |= {
+        name: random.choice([-1, 1]) * random.randint(800, 4_000)
+        for name, kind in zip(weak, kinds, strict=True)
+        if kind == "wrong clock"
+    }
+    restored = next((name for name, kind in zip(weak, kinds, strict=True) if kind == "old backup"), None)
+    newcomer = random.random() < 0.2 and not weak
+    if newcomer:
+        stakes[names[-1]] = 0
+    if seed % _LONG == 0:
+        return _long(random, seed, stakes)
+    epoch_blocks = random.randint(2, 5)
+    scenario = Scenario(
+        seed,
+        stakes,
+        roles,
+        skews_ms,
+        observers=("onlooker",) if random.random() < 0.3 else (),
+        late=("late",) if random.random() < 0.3 or LyingSyncer in roles.values() else (),
+        params={
+            "epoch_blocks": epoch_blocks,
+            "unbonding_blocks": random.randint(epoch_blocks, 2 * epoch_blocks),
+            "delta_ms": DELTA_MS,
+            "forge_at_certificates": random.choice([1, 2, 3, 5]),
+            "forge_after_ms": random.choice([0, 50, 150]),
+            "max_block_certificates": random.choice([1, 2, 4, 4096]),
+        },
+        calm=Link(delay_max_ms=random.choice([20, 50, 120])),
+        certificates=random.randint(8, 24),
+        unreliable=tuple(name for name in weak if name not in roles),
+    )
+    phases = [_phase(random, scenario, restored) for _ in range(random.randint(1, 3))]
+    if restored:
+        phases.append(_restoring(random, restored))
+    random.shuffle(phases)
+    return Scenario(**{**vars(scenario), "phases": tuple(phases)})
+
+
+def _long(random: Random, seed: int, stakes: dict[str, int]) -> Scenario:
+    """Many blocks in one epoch, few faults: what a node keeps that it should have dropped shows here."""
+    members = dict(list(stakes.items())[:4])
+    params = {"epoch_blocks": 100, "delta_ms": DELTA_MS, "forge_at_certificates": 1, "max_block_certificates": 1}
+    link = Link(delay_max_ms=100, loss=0.05, reordering=True)
+    phase = Phase(8_000, link, crashes=(Crash(2_000, random.choice(list(members)), random.randint(0, 40), 500),))
+    return Scenario(seed, members, params=params, phases=(phase,), certificates=90, moves_stake=False)
+
+
+def _cap(random: Random, stakes: dict[str, int], weak: list[str]) -> None:
+    """Whoever is not to be relied upon has less than a third of the stake, often only just, whatever is withdrawn."""
+    steady = sum(stake for name, stake in stakes.items() if name not in weak)
+    most = (steady - int(steady * WITHDRAWN) - 1) // 2
+    together = sum(stakes[name] for name in weak)
+    if weak and (together > most or random.random() < 0.5):
+        for name in weak:
+            stakes[name] = most // len(weak)
+
+
+def _link(random: Random) -> Link:
+    return Link(
+        delay_max_ms=random.choice([20, 50, 250, 600]),
+        loss=random.choice([0, 0, 0.1, 0.3]),
+        duplication=random.choice([0, 0.1, 0.3]),
+        reordering=random.random() < 0.5,
+    )
+
+
+def _phase(random: Random, scenario: Scenario, restored: str | None) -> Phase:
+    """Several faults at once. Nobody crashes where somebody is restored: whoever remembers its votes has to stay."""
+    duration_ms = random.randint(1_500, 4_000)
+    groups: tuple[tuple[str, ...], ...] = ()
+    if random.random() < 0.35:
+        hosts = random.sample(scenario.hosts, len(scenario.hosts))
+        cut = random.randint(1, len(hosts) - 1)
+        groups = (tuple(hosts[:cut]), tuple(hosts[cut:]))
+    crashes: list[Crash] = []
+    if restored is None:
+        for name in [*scenario.honest, *scenario.observers]:
+            for _ in range(random.choice([0, 0, 0, 1, 2])):
+                at_ms, down_ms = random.randint(0, duration_ms), random.randint(50, random.choice([200, 2_000]))
+                from_vote = random.random() < 0.7
+                crashes.append(Crash(at_ms, name, random.randint(0, 2 if from_vote else 40), down_ms, from_vote))
+    all_at_ms = random.randint(0, duration_ms) if restored is None and random.random() < 0.3 else None
+    return Phase(duration_ms, _link(random), groups, tuple(crashes), all_at_ms)
+
+
+def _restoring(random: Random, name: str) -> Phase:
+    link = Link(delay_max_ms=random.choice([50, 400]), loss=random.choice([0, 0.2]), reordering=random.random() < 0.7)
+    return Phase(random.randint(1_500, 4_000), link, restores=name)
