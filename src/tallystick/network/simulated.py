@@ -29,6 +29,7 @@ from tallystick.node.events import (
     ErasePayload,
     Event,
     MessageReceived,
+    Multicast,
     PayloadErasureAsked,
     PeerConnected,
     PeerDisconnected,
@@ -151,6 +152,10 @@ class SimulatedHost:
                 network.send(self.name, str(peer), encode_message(message))
             case Broadcast(message, but):
                 network.broadcast(self.name, encode_message(message), but)
+            case Multicast(peers, message):
+                data = encode_message(message)
+                for peer in peers:
+                    network.send(self.name, str(peer), data)
             case SendBlocks(peer):
                 answer: Message = answer_blocks(self.archive, action, limits.answer_bytes)
                 network.send(self.name, str(peer), encode_message(answer))

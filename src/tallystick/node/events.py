@@ -34,6 +34,8 @@ class CheckedMessage(Struct, frozen=True):
 
     message: Message | None
     refusals: tuple[Refused, ...] = ()
+    known: tuple[bytes, ...] = ()
+    """Ids of certificates that came along and were known already."""
 
 
 class CheckedEntry(Struct, frozen=True):
@@ -132,6 +134,13 @@ class Broadcast(Struct, frozen=True):
     but: Peer | None = None
 
 
+class Multicast(Struct, frozen=True):
+    """Send a message, encoded once, to these peers."""
+
+    peers: tuple[Peer, ...]
+    message: Message
+
+
 class SendBlocks(Struct, frozen=True):
     """Answer a block request from the kept chain: at most `count` blocks from `start`, near the answer bound."""
 
@@ -199,6 +208,7 @@ Action = (
     | ErasePayload
     | Send
     | Broadcast
+    | Multicast
     | SendBlocks
     | SendPayloads
     | SetTimer

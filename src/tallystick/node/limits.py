@@ -29,11 +29,15 @@ class Limits:
     """What a peer may ask, on average; it may save up two seconds' worth."""
 
     request_timeout_ms: int = 2_000
+    eager_peers: int = 6
+    """So many peers are pushed to from the start. One tree remains of that, and more where it broke."""
+    prune_every_ms: int = 1_000
+    """Of the certificates heard in such a time, the one with the lowest id shows which links are redundant."""
     gossip_batch_ms: int = 10
     """New certificates leave at once when the line was quiet this long, else together when it has passed."""
     announce_first_ms: int = 500
     announce_last_ms: int = 32_000
-    """After news a node tells where it stands at growing intervals, from first to last, then falls silent."""
+    """After news a node tells where it stands at growing intervals, from first to last. Then, when no certificate waits, it is silent."""
 
 
 class Allowance:
