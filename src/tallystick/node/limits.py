@@ -29,7 +29,7 @@ class Limits:
     """What a peer may ask, on average; it may save up two seconds' worth."""
 
     request_timeout_ms: int = 2_000
-    eager_peers: int = 6
+    eager_peers: int = 4
     """So many peers are pushed to from the start. One tree remains of that, and more where it broke."""
     prune_every_ms: int = 1_000
     """Of the certificates heard in such a time, the one with the lowest id shows which links are redundant."""

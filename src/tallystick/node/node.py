@@ -152,7 +152,7 @@ class Node:
                 self._timers.pop(timer, None)
                 self._on_timer(now_ms, timer, actions)
             case PeerConnected(peer):
-                actions.append(Send(peer, self._status(None)))
+                actions.append(Send(peer, self._status()))
                 actions.extend(self._gossip.connected(peer))
                 if self.box:
                     self._has_news(now_ms, actions)
@@ -435,7 +435,7 @@ class Node:
 
     # ---- peers ------------------------------------------------------------------------------------------------
 
-    def _status(self, now_ms: int | None) -> Status:
+    def _status(self, now_ms: int | None = None) -> Status:
         """Where this node stands; given the time, without the certificates that are still being pushed."""
         until_ms = None if now_ms is None else now_ms - self.limits.announce_first_ms
         return Status(self.chain.ledger_id, self.state.index, self.state.tip.hash, self.box.ids(MAX_IDS, until_ms))
