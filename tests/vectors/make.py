@@ -36,6 +36,7 @@ from tallystick.ledger.messages import (
     Proposal,
     ProposalCertificates,
     ProposalRequest,
+    Prune,
     Standing,
     StandingRequest,
     Status,
@@ -156,6 +157,7 @@ MESSAGES: list[Message] = [
     Proposal(BLOCKS[1].header, BLOCKS[1].signature, _IDS[:1]),
     ProposalRequest(BLOCKS[1].hash, _IDS[:1]),
     ProposalCertificates(BLOCKS[1].hash, tuple(CERTIFICATES[:1])),
+    Prune(),
 ]
 LEAVES = ["", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f"]
 

@@ -15,6 +15,9 @@ from tallystick.node.limits import Limits
 _GRAFT: Final = CertificateRequest(())
 """Asks for nothing but to be pushed to."""
 
+_LOWEST: Final = 256
+"""Certificates remembered for their low ids: of n heard there are some ln n, unless an issuer seeks out rising ids."""
+
 
 class _Heard(NamedTuple):
     """When a certificate was first heard (ms), and from whom."""
@@ -30,11 +33,12 @@ class Gossip:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._eager: dict[Peer, bool] = {}
-        self._lowest: deque[_Heard] = deque()
+        self._lowest: deque[_Heard] = deque(maxlen=_LOWEST)
         self._fresh: list[tuple[Entry, Peer | None]] = []
         self._flushed_ms: int | None = None
         self._asked: dict[bytes, int] = {}
         self._level: set[Peer] = set()
+        self._has_told_all = False
         self._interval_ms = limits.announce_first_ms
         self._announce_ms: int | None = None
 
@@ -153,6 +157,7 @@ class Gossip:
     def news(self, now_ms: int) -> int:
         """Something changed, for all peers: announce soon, then at doubling intervals. Returns when."""
         self._level.clear()
+        self._has_told_all = False
         self._interval_ms = self._limits.announce_first_ms
         soon_ms = now_ms + self._interval_ms
         self._announce_ms = soon_ms if self._announce_ms is None else min(self._announce_ms, soon_ms)
@@ -164,16 +169,21 @@ class Gossip:
             self._level.add(peer)
 
     def announce(self, now_ms: int, status: Status, waiting: int) -> list[Multicast]:
-        """Announce to whoever may not know yet. `waiting` certificates are in the box, some too new for the status."""
+        """Announce everything to everybody once, then to whoever did not tell that it has it, too.
+
+        `waiting` certificates are in the box, some too new for the status.
+        """
         behind = tuple(peer for peer in self._eager if peer not in self._level)
+        told = behind if self._has_told_all else tuple(self._eager)
         has_newer = len(status.waiting) < min(waiting, MAX_IDS)
+        self._has_told_all = not has_newer
         last_ms = self._limits.announce_last_ms
         self._interval_ms = self._limits.announce_first_ms if has_newer else 2 * self._interval_ms
         self._announce_ms = None
-        if behind and (waiting or self._interval_ms <= last_ms):
+        if has_newer or (behind and (waiting or self._interval_ms <= last_ms)):
             self._interval_ms = min(self._interval_ms, last_ms)
             self._announce_ms = now_ms + self._interval_ms
-        return [Multicast(behind, status)] if behind else []
+        return [Multicast(told, status)] if told else []
 
     @property
     def announce_ms(self) -> int | None:

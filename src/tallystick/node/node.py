@@ -449,9 +449,8 @@ class Node:
         actions.extend(self._gossip.ask(peer, lacking, now_ms))
         if status.tip_index < self.state.index and self._may_ask(now_ms, peer):
             actions.append(Send(peer, self._status(now_ms)))
-        if status.tip_hash == self.state.tip.hash and len(self.box) <= len(status.waiting):
-            if set(self.box.ids(MAX_IDS)) <= set(status.waiting):
-                self._gossip.is_level(peer)
+        if status.tip_hash == self.state.tip.hash and set(status.waiting).issuperset(self.box.ids(MAX_IDS)):
+            self._gossip.is_level(peer)
         self._ask_for_more(now_ms, actions)
         return None
 
