@@ -54,4 +54,3 @@ def _run(members: int) -> tuple[float, float, float]:
     times = [proposed[index] for index in sorted(proposed)]
     between = statistics.median(later - earlier for earlier, later in pairwise(times))
     return between / HOP_MS, statistics.median(finality), seconds / len(times) / members
-

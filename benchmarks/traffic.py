@@ -41,8 +41,8 @@ def bytes_per_certificate() -> str:
     """One line for each number of members: bytes sent / (certificates x members), in sizes of a certificate."""
     lines = [
         f"bytes sent by all members / (certificates x members x {CERTIFICATE_BYTES}), goal <= 1.3; "
-        f"{CERTIFICATES:,} certificates of {CERTIFICATE_BYTES} bytes in bursts of {BURST}, one each {BURST_EVERY_MS} ms, "
-        "each at another member"
+        f"{CERTIFICATES:,} certificates of {CERTIFICATE_BYTES} bytes in bursts of {BURST}, "
+        f"one each {BURST_EVERY_MS} ms, each at another member"
     ]
     for members in MEMBERS:
         for is_settled in (True, False):

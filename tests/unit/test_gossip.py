@@ -34,6 +34,11 @@ def pushed(gossip, now_ms=10_000):
     return {peer for one in gossip.flush(now_ms) for peer in one.peers}
 
 
+def pruned(gossip, peer, *ids, now_ms=5_000):
+    """What follows, sooner or later, from a peer's pushing what was known already."""
+    return gossip.heard_again(peer, ids, now_ms)
+
+
 def in_order_of_id(count):
     return sorted((one.id, one) for one in statements(count))
 
@@ -64,12 +69,24 @@ def test_only_the_lowest_of_the_certificates_heard_lately_prunes():
     gossip = connected("x", "y", "z")
     gossip.offer(Entry(by_id[middle]), "x", 0)
     gossip.offer(Entry(by_id[high]), "y", 1)
-    assert gossip.heard_again("z", (high,)) == []
-    assert gossip.heard_again("z", (high, middle)) == [Send("z", Prune())]
+    assert pruned(gossip, "z", high) == []
+    assert pruned(gossip, "z", high, middle) == [Send("z", Prune())]
     gossip.offer(Entry(by_id[low]), "y", 2)
-    assert gossip.heard_again("x", (middle,)) == []
-    assert gossip.heard_again("x", (low,)) == [Send("x", Prune())]
+    assert pruned(gossip, "x", middle) == []
+    assert pruned(gossip, "x", low) == [Send("x", Prune())]
     assert pushed(gossip) == {"y"}
+
+
+def test_nothing_is_pruned_before_a_lower_certificate_had_time_to_come():
+    (low, first), (high, second) = in_order_of_id(2)
+    gossip = connected("x", "y", "z")
+    gossip.offer(Entry(second), "x", 0)
+    assert pruned(gossip, "y", high, now_ms=LIMITS.prune_after_ms - 1) == []
+    gossip.offer(Entry(first), "z", LIMITS.prune_after_ms - 1)
+    assert pruned(gossip, "x", low, now_ms=LIMITS.prune_after_ms) == []
+    (told, _) = gossip.announce(2 * LIMITS.prune_after_ms, status(), 0)
+    assert told == Send("x", Prune())
+    assert pushed(gossip) == {"y", "z"}
 
 
 def test_a_certificate_prunes_for_a_while_then_another_does():
@@ -77,19 +94,19 @@ def test_a_certificate_prunes_for_a_while_then_another_does():
     gossip = connected("x", "y")
     gossip.offer(Entry(first), "x", 0)
     gossip.offer(Entry(second), "x", LIMITS.prune_every_ms - 1)
-    assert gossip.heard_again("y", (high,)) == []
+    assert pruned(gossip, "y", high) == []
     gossip = connected("x", "y")
     gossip.offer(Entry(first), "x", 0)
     gossip.offer(Entry(second), "x", LIMITS.prune_every_ms)
-    assert gossip.heard_again("y", (low,)) == []
-    assert gossip.heard_again("y", (high,)) == [Send("y", Prune())]
+    assert pruned(gossip, "y", low) == []
+    assert pruned(gossip, "y", high) == [Send("y", Prune())]
 
 
 @pytest.mark.parametrize("source", ["x", "a stranger"])
 def test_who_brought_it_first_is_not_pruned_nor_is_who_is_no_peer(source):
     gossip = connected("x", "y")
     gossip.offer(Entry(statement()), "x", 0)
-    assert gossip.heard_again(source, (statement().id,)) == []
+    assert pruned(gossip, source, statement().id) == []
     assert pushed(gossip) == {"x", "y"}
 
 

@@ -6,7 +6,8 @@ is known already makes it lazy, on both sides. So the eager links come to form a
 """
 
 from collections import deque
-from typing import Final, NamedTuple
+from dataclasses import dataclass, field
+from typing import Final
 
 from tallystick.ledger.messages import MAX_ENTRIES, MAX_IDS, CertificateRequest, Certificates, Entry, Prune, Status
 from tallystick.node.events import Multicast, Peer, Send
@@ -19,12 +20,14 @@ _LOWEST: Final = 256
 """Certificates remembered for their low ids: of n heard there are some ln n, unless an issuer seeks out rising ids."""
 
 
-class _Heard(NamedTuple):
-    """When a certificate was first heard (ms), and from whom."""
+@dataclass(frozen=True)
+class _Heard:
+    """When a certificate was first heard (ms), from whom, and which peers pushed it again."""
 
     at_ms: int
     certificate_id: bytes
     source: Peer | None
+    repeaters: dict[Peer, None] = field(default_factory=dict)
 
 
 class Gossip:
@@ -73,20 +76,30 @@ class Gossip:
         if peer in self._eager:
             self._eager[peer] = False
 
-    def heard_again(self, peer: Peer, ids: tuple[bytes, ...]) -> list[Send]:
-        """A peer pushed certificates that were known already: perhaps its link is to be pruned.
+    def heard_again(self, peer: Peer, ids: tuple[bytes, ...], now_ms: int) -> list[Send]:
+        """A peer pushed certificates that were known already: its link may be redundant. Prunes, if it is time to."""
+        lowest = self._lowest[0] if self._lowest else None
+        if lowest and lowest.certificate_id in ids and lowest.source != peer and peer in self._eager:
+            lowest.repeaters[peer] = None
+        return self._prune(now_ms)
 
-        If every certificate pruned, two that travel at once from two sides could cut all links of a circle, and part
-        the tree. So only one at a time does: the one with the lowest id of those heard lately, which is the same one for
-        everybody. Where one certificate came first, and only there, links stay eager: those reach everybody.
+    def _prune(self, now_ms: int) -> list[Send]:
+        """Prune, when it is time to, the links over which the lowest certificate came again.
+
+        Where one certificate came first links stay eager, so it reaches everybody over those. But if every certificate
+        pruned, two that travel at once from two sides could cut all links of a circle. So only that with the lowest id
+        of those heard lately does, which is the same one everywhere, and only when it had time to get everywhere.
         """
-        if self._lowest and self._lowest[0].certificate_id in ids and peer in self._eager:
-            if self._lowest[0].source != peer:
-                self._eager[peer] = False
-                return [Send(peer, Prune())]
-        return []
+        lowest = self._lowest[0] if self._lowest else None
+        if lowest is None or lowest.at_ms > now_ms - self._limits.prune_after_ms:
+            return []
+        redundant = [peer for peer in lowest.repeaters if peer in self._eager]
+        lowest.repeaters.clear()
+        self._eager.update(dict.fromkeys(redundant, False))
+        return [Send(peer, Prune()) for peer in redundant]
 
     def _note(self, certificate_id: bytes, source: Peer | None, now_ms: int) -> None:
+        """Keep, in ascending order, the ids of lately heard certificates than which none lower was heard later."""
         lowest = self._lowest
         while lowest and lowest[0].at_ms <= now_ms - self._limits.prune_every_ms:
             lowest.popleft()
@@ -168,8 +181,8 @@ class Gossip:
         if peer in self._eager:
             self._level.add(peer)
 
-    def announce(self, now_ms: int, status: Status, waiting: int) -> list[Multicast]:
-        """Announce everything to everybody once, then to whoever did not tell that it has it, too.
+    def announce(self, now_ms: int, status: Status, waiting: int) -> list[Send | Multicast]:
+        """Announce everything to everybody once, then to whoever did not tell that it has it, too. Prunes as well.
 
         `waiting` certificates are in the box, some too new for the status.
         """
@@ -183,7 +196,7 @@ class Gossip:
         if has_newer or (behind and (waiting or self._interval_ms <= last_ms)):
             self._interval_ms = min(self._interval_ms, last_ms)
             self._announce_ms = now_ms + self._interval_ms
-        return [Multicast(told, status)] if told else []
+        return [*self._prune(now_ms), *([Multicast(told, status)] if told else [])]
 
     @property
     def announce_ms(self) -> int | None:

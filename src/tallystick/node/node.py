@@ -192,7 +192,8 @@ class Node:
     def _on_message(self, now_ms: int, peer: Peer, checked: CheckedMessage, actions: list[Action]) -> None:
         for refused in checked.refusals:
             self._refuse(peer, refused, actions)
-        actions.extend(self._gossip.heard_again(peer, checked.known))
+        if checked.known:
+            actions.extend(self._gossip.heard_again(peer, checked.known, now_ms))
         match checked.message:
             case None:
                 pass
