@@ -71,9 +71,10 @@ class CertificateBox:
         waiting = self._waiting.get(certificate.id)
         return waiting and waiting.entry.certificate.signature == certificate.signature
 
-    def ids(self, most: int) -> tuple[bytes, ...]:
-        """The ids of the certificates that have waited longest."""
-        return tuple(islice(self._waiting, most))
+    def ids(self, most: int, until_ms: int | None = None) -> tuple[bytes, ...]:
+        """The ids of the certificates that have waited longest; of those that came by `until_ms`, if given."""
+        first = islice(self._waiting.items(), most)
+        return tuple([one for one, waiting in first if until_ms is None or waiting.since_ms <= until_ms])
 
     def oldest_ms(self) -> int | None:
         """Since when the oldest certificate waits."""
