@@ -173,7 +173,7 @@ def _members(world: World) -> list[MemberLine]:
     forged = {world.runners[node]: count for node, count in world.story.forged.items()}
     accounts = [(name, wallet, stakes.account(wallet.public_key)) for name, wallet in world.wallets.items()]
     return [
-        MemberLine(name, wallet.public_key.hex(), account.free, account.staked, forged.get(name, 0))
+        MemberLine(name, wallet.public_key.hex(), account.total - account.staked, account.staked, forged.get(name, 0))
         for name, wallet, account in accounts
     ]
 

@@ -114,7 +114,6 @@ class World:
         params = Params(
             forge_at_certificates=scenario.FORGE_AT_CERTIFICATES,
             forge_after_ms=scenario.FORGE_AFTER_MS,
-            unbonding_blocks=0,
         )
         return make_genesis(scenario.LEDGER_NAME, start_ms, allotments, params)
 

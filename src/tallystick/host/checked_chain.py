@@ -13,6 +13,7 @@ from tallystick.ledger.blockchain import Blockchain, CheckForger, Place, State
 from tallystick.ledger.certificate import AnyCertificate, check_payload
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.merkle import inclusion_proof, verify_inclusion
+from tallystick.ledger.vote import Vote
 from tallystick.node.intake import Intake
 
 
@@ -46,6 +47,9 @@ class _NothingKnown:
         return False
 
     def knows_block(self, block_hash: bytes) -> bool:
+        return False
+
+    def knows_vote(self, vote: Vote) -> bool:
         return False
 
     def awaits_blocks(self, start: int) -> bool:
