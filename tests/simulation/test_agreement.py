@@ -30,8 +30,10 @@ from tallystick.ledger.messages import (
     Entry,
     NewBlock,
     Proposal,
+    ProposalCertificates,
     Standing,
     StandingRequest,
+    Status,
     Votes,
     decode_message,
     encode_message,
@@ -40,6 +42,7 @@ from tallystick.ledger.vote import FINALIZE, NOTARIZE, Ballot, cast, tally_of
 from tallystick.network.simulated import Link, SimulatedNetwork
 from tallystick.node.archive import MemoryArchive
 from tallystick.node.events import CheckedMessage, MessageReceived, ReportAccepted, ReportRefused, ReportStuck
+from tallystick.node.limits import Limits
 
 DELTA_MS = 300
 FIVE = {**MEMBERS, "eve": wallet("eve")}
@@ -485,6 +488,24 @@ def test_a_forged_vote_and_a_block_on_its_own_are_refused(made):
         late.receive("cheat", encode_message(message))
         assert [report.refused.rule for _, report in assembly.reports] == [rule]
     assert late.node.state.index == 0
+
+
+def test_blocks_set_aside_follow_one_that_agreement_made_final(made):
+    """Nobody is asked for them again, so they would wait for ever."""
+    assembly, _, archive = made
+    late = assembly.network.add("later", Simplex, Limits(range_blocks=1))
+    first, second = list(archive.blocks())[:2]
+    status = Status(assembly.genesis.ledger_id, 2, second.hash, ())
+    for message in (
+        status,
+        Blocks(2, (second,), (), archive.finalization(2)),
+        Proposal(first.header, first.signature, tuple(one.id for one in first.certificates)),
+        ProposalCertificates(first.hash, first.certificates),
+        Votes((archive.finalization(1),)),
+    ):
+        assert late.node.state.index == 0
+        late.receive("peer", encode_message(message))
+    assert late.node.state.index == 2
 
 
 def test_a_node_without_a_vote_answers_no_standing(made):

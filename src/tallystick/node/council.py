@@ -115,7 +115,7 @@ class Council:
         simplex: Simplex,
         chain: Blockchain,
         box: CertificateBox,
-        finalized: Callable[[int, Finalized, list[Action]], None],
+        finalized: Callable[[int, Finalized, list[Action]], Tally | None],
         accuse: Callable[[int, Evidence, list[Action]], None],
     ) -> None:
         self.simplex = simplex
@@ -158,8 +158,7 @@ class Council:
                     case Keep(tally):
                         actions.append(PersistVotes(tally))
                     case Finalized():
-                        self._finalized(now_ms, output, actions)
-                        self.moved(output.finalization)
+                        self.moved(self._finalized(now_ms, output, actions))
                     case Lacks(block_hash):
                         self._ask_for(block_hash, now_ms, actions)
                     case Drifted(ballot):

@@ -255,16 +255,19 @@ class Counterfeiter(Byzantine):
         return self.agreement.leader(view) == self.wallet.public_key
 
     def _lie(self) -> None:
-        """Illegal in itself; or skipping what was proposed since the final tip, which may well become final."""
-        tip = self.node.state.tip
-        pending = [one.header for one in self.archive.proposals() if one.index > tip.index]
+        """Illegal in itself; or beside what is notarized above the final tip, which may well become final."""
+        tip, epoch = self.node.state.tip, self.agreement.epoch
+        notarized = {
+            tally.ballot.block_hash
+            for tally in self.agreement.standing()
+            if tally.ballot.kind == NOTARIZE and epoch.is_quorum(sum(epoch.stake(one) for one, _ in tally.signatures))
+        }
+        pending = [one.header for one in self.archive.proposals() if one.index > tip.index and one.hash in notarized]
         newest = max(pending, key=lambda one: one.view, default=tip)
-        lies = [self._seen_before, self._overdrawn, self._from_the_future]
-        skipped = [one for one in (tip, *pending) if one is not newest]
-        if skipped and self.random.random() < 0.7:
-            false = self._on(self.random.choice(skipped))
+        if newest is not tip and self.random.random() < 0.8:
+            false = self._on(tip)
         else:
-            false = self.random.choice(lies)(self._on(newest))
+            false = self.random.choice([self._seen_before, self._overdrawn, self._from_the_future])(self._on(newest))
         if false is not None:
             self.propose(false, self.others())
 
@@ -275,7 +278,7 @@ class Counterfeiter(Byzantine):
 
     def _seen_before(self, block: Block) -> Block | None:
         kept = [one for final in self.archive.blocks() for one in final.certificates]
-        return self.make(block, certificates=(self.random.choice(kept),)) if kept else None
+        return self.make(block, certificates=(*block.certificates, self.random.choice(kept))) if kept else None
 
     def _overdrawn(self, block: Block) -> Block:
         more = issue_stake(self.wallet, block.header.ledger_id, block.header.timestamp_ms, 1_000_000)

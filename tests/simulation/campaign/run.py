@@ -66,6 +66,7 @@ class Run:
         self.faults = self.network.faults
         self.doomed: set[str] = set()
         self._crash_at_vote: dict[str, int] = {}
+        self._copy_before_vote_of: str | None = None
         self.network.on_action = self._on_action
         self._number = 0
         self._to_withdraw = int(sum(scenario.stakes[name] for name in scenario.steady) * WITHDRAWN)
@@ -120,11 +121,13 @@ class Run:
             network.at(network.now_ms + crash.at_ms, partial(self.doom, crash))
         if phase.all_restart_at_ms is not None:
             network.at(network.now_ms + phase.all_restart_at_ms, self.restart_all)
-        if phase.restores:
-            backup = copy_of(network.hosts[phase.restores].archive)
-            at_ms = network.now_ms + phase.duration_ms // 2
-            network.at(at_ms, partial(self.restore, phase.restores, backup, at_ms + phase.duration_ms // 3))
+        if phase.restores and phase.copy_before_vote:
+            copy_at_ms = network.now_ms + self.random.randint(0, phase.duration_ms // 2)
+            network.at(copy_at_ms, lambda: setattr(self, "_copy_before_vote_of", phase.restores))
+        elif phase.restores:
+            self.restore_within(phase.restores, phase.duration_ms // 2, phase.duration_ms)
         network.run_for(phase.duration_ms)
+        self._copy_before_vote_of = None
 
     def recover(self) -> float:
         """Heal, hand in one certificate each, and wait for all to be final. Returns the timeouts that took."""
@@ -176,6 +179,9 @@ class Run:
 
     def _on_action(self, host: SimulatedHost, action: Action) -> None:
         """Whoever is to crash at its next vote, persisted or sent, does so; the checkers look at everything."""
+        if host.name == self._copy_before_vote_of and isinstance(action, PersistVotes):
+            self._copy_before_vote_of = None
+            self.restore_within(host.name, self.random.randint(20, 300), 1_000)
         is_vote = isinstance(action, PersistVotes | Broadcast) and host.name in self._crash_at_vote
         if is_vote and (isinstance(action, PersistVotes) or isinstance(action.message, Votes)):
             host.crash_within(self._crash_at_vote.pop(host.name))
@@ -202,6 +208,11 @@ class Run:
         for name in names:
             self.network.restart(name)
 
+    def restore_within(self, name: str, from_ms: int, until_ms: int) -> None:
+        """Make a copy of a host's archive now, and use it later."""
+        now_ms, backup = self.network.now_ms, copy_of(self.network.hosts[name].archive)
+        self.network.at(now_ms + from_ms, partial(self.restore, name, backup, now_ms + until_ms))
+
     def restore(self, name: str, backup, until_ms: int) -> None:
         """Stop a host and start it from an old backup, at a time when enough peers saw its latest vote."""
         network, host, key = self.network, self.network.hosts[name], self.wallets[name].public_key
@@ -214,6 +225,7 @@ class Run:
             network.crash(name)
             host.archive = backup
             network.restart(name)
+            network.submit(name, Entry(self.statement()))
         elif network.now_ms < until_ms:
             network.at(network.now_ms + 20, partial(self.restore, name, backup, until_ms))
 

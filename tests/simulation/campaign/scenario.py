@@ -41,7 +41,9 @@ class Phase:
     crashes: tuple[Crash, ...] = ()
     all_restart_at_ms: int | None = None
     restores: str | None = None
-    """Whose archive is replaced by a copy made at the phase's beginning."""
+    """Whose archive is replaced by an old copy."""
+    copy_before_vote: bool = False
+    """Whether the copy is made just before its next vote is persisted; else at the phase's beginning."""
 
 
 @dataclass(frozen=True)
@@ -189,4 +191,4 @@ def _phase(random: Random, scenario: Scenario, restored: str | None) -> Phase:
 
 def _restoring(random: Random, name: str) -> Phase:
     link = Link(delay_max_ms=random.choice([50, 400]), loss=random.choice([0, 0.2]), reordering=random.random() < 0.7)
-    return Phase(random.randint(1_500, 4_000), link, restores=name)
+    return Phase(random.randint(1_500, 4_000), link, restores=name, copy_before_vote=random.random() < 0.6)
