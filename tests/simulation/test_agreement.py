@@ -45,6 +45,7 @@ from tallystick.node.events import CheckedMessage, MessageReceived, ReportAccept
 from tallystick.node.limits import Limits
 
 DELTA_MS = 300
+FIVE = {**MEMBERS, "eve": wallet("eve")}
 
 
 class Minutes(MemoryArchive):
@@ -343,7 +344,34 @@ def test_two_votes_that_conflict_cost_the_stake(seed):
         assert (stakes.burned, stakes.total) == (100, 4_400)
 
 
-FIVE = {**MEMBERS, "eve": wallet("eve")}
+def apart(seed, members, pairs, **params):
+    """Members who are connected with their neighbours only."""
+    assembly = Assembly(seed, members=members, **params)
+    for one, other in pairs:
+        assembly.network.connect(one, other)
+    assembly.network.run_for(200)
+    return assembly
+
+
+SHAPES = {
+    "a ring of five": (5, [(0, 1), (1, 2), (2, 3), (3, 4), (4, 0)]),
+    "a line of four": (4, [(0, 1), (1, 2), (2, 3)]),
+    "a star of five": (5, [(0, 1), (0, 2), (0, 3), (0, 4)]),
+}
+
+
+@pytest.mark.parametrize(("count", "pairs"), SHAPES.values(), ids=SHAPES)
+def test_members_that_are_connected_with_their_neighbours_only_agree(seed, count, pairs):
+    names = list(FIVE)[:count]
+    members = {name: FIVE[name] for name in names}
+    assembly = apart(seed, members, [(names[one], names[other]) for one, other in pairs])
+    assembly.submit(12)
+    assembly.settle()
+    assembly.submit(12, every_ms=700)
+    assembly.settle()
+    assembly.check_chains()
+    assembly.check_votes()
+    assert assembly.network.run_until_quiet(600_000)
 
 
 class TwoFaced(SimulatedNetwork):
@@ -354,7 +382,7 @@ class TwoFaced(SimulatedNetwork):
     def send(self, sender, receiver, data):
         if sender == "eve" and receiver in self.shown_another:
             message = decode_message(data)
-            if isinstance(message, Proposal):
+            if isinstance(message, Proposal) and message.header.forger == FIVE["eve"].public_key:
                 other = sign_block(replace(message.header, nonce=message.header.nonce + 1), (), FIVE["eve"])
                 data = encode_message(Proposal(other.header, other.signature, message.ids))
                 self.__dict__.setdefault("others", {})[message.header.hash] = other.hash

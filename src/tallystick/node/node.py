@@ -31,7 +31,7 @@ from tallystick.ledger.messages import (
     Status,
     Votes,
 )
-from tallystick.ledger.vote import Tally
+from tallystick.ledger.vote import Tally, Vote
 from tallystick.node.answers import Answers
 from tallystick.node.archive import Archive, lacking
 from tallystick.node.certificate_box import CertificateBox
@@ -134,6 +134,10 @@ class Node:
     def awaits_blocks(self, start: int) -> bool:
         """Whether blocks from this index on were asked for and have not come."""
         return self._copy.sync.is_asked(start)
+
+    def knows_vote(self, vote: Vote) -> bool:
+        """Whether agreement has counted this very vote."""
+        return self._council is not None and self._council.simplex.knows_vote(vote)
 
     def knows_block(self, block_hash: bytes) -> bool:
         """Whether this is one of the latest blocks of the chain."""
