@@ -14,7 +14,7 @@ TIMEOUT_MS = 3 * DELTA_MS
 """The time after which a member gives a view up that somebody proposed in; recovery is measured in it."""
 
 NAMES = ("ada", "ben", "cy", "dot", "eve", "fay", "gus")
-_LONG = 20
+_LONG = 40
 """One seed in so many makes a long chain."""
 
 WITHDRAWN = 0.1
@@ -136,7 +136,7 @@ def draw_scenario(seed: int) -> Scenario:
             "max_block_certificates": random.choice([1, 2, 4, 4096]),
         },
         calm=Link(delay_max_ms=random.choice([20, 50, 120])),
-        certificates=random.randint(8, 24),
+        certificates=random.randint(6, 20),
         unreliable=tuple(name for name in weak if name not in roles),
     )
     phases = [_phase(random, scenario, restored) for _ in range(random.randint(1, 3))]
