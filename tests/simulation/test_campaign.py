@@ -15,11 +15,11 @@ from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Ballot, Vote
 from tallystick.network.simulated import Link
 
 SEEDS = 40
-MANY_SEEDS = 3
-"""A mutant is caught at the seed below or one of the next."""
+MANY_SEEDS = 100
+"""How far to look for a seed that catches a mutant, once those below are no longer the ones."""
 
 FIRST_SEED: dict[str, int] = {}
-"""Just before the seed that catches the mutant, where that is not among the first: see docs/reliability.md."""
+"""Seeds that catch a mutant, where that is not one of the first: `--mutants` finds them (docs/reliability.md)."""
 
 EQUAL = {"ada": 100, "ben": 100, "cy": 100, "dot": 100}
 PARAMS = {"epoch_blocks": 4, "unbonding_blocks": 4, "delta_ms": DELTA_MS, "forge_at_certificates": 2}

@@ -228,6 +228,7 @@ class Run:
             self.faults["restored from an old backup"] += 1
             network.crash(name)
             host.archive = backup
+            self.watch.restored(name)
             network.restart(name)
             network.submit(name, Entry(self.statement()))
         elif network.now_ms < until_ms:
