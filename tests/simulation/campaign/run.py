@@ -3,6 +3,7 @@
 import copy
 import time
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
@@ -19,6 +20,7 @@ from tallystick.ledger.errors import Refused
 from tallystick.ledger.genesis import Allotment, make_genesis
 from tallystick.ledger.messages import Entry, Votes, decode_message
 from tallystick.ledger.params import Params
+from tallystick.ledger.vote import Tally
 from tallystick.ledger.wallet import Wallet
 from tallystick.network.simulated import SimulatedHost, SimulatedNetwork
 from tallystick.node.events import Action, Broadcast, PersistVotes
@@ -65,7 +67,7 @@ class Run:
         self.watch = Watch(self.network, may_conflict=may_conflict)
         self.faults = self.network.faults
         self.doomed: set[str] = set()
-        self._crash_at_vote: dict[str, int] = {}
+        self._crash_at_vote: dict[str, tuple[int, int]] = {}
         self._copy_before_vote_of: str | None = None
         self.network.on_action = self._on_action
         self._number = 0
@@ -171,8 +173,8 @@ class Run:
         host = self.network.hosts[crash.name]
         if host.is_up and crash.name not in self.doomed:
             self.doomed.add(crash.name)
-            if crash.from_vote:
-                self._crash_at_vote[crash.name] = crash.actions
+            if crash.from_vote is not None:
+                self._crash_at_vote[crash.name] = (crash.from_vote, crash.actions)
             else:
                 host.crash_within(crash.actions)
             self.network.at(self.network.now_ms + crash.down_ms, partial(self.revive, crash.name))
@@ -182,9 +184,11 @@ class Run:
         if host.name == self._copy_before_vote_of and isinstance(action, PersistVotes):
             self._copy_before_vote_of = None
             self.restore_within(host.name, self.random.randint(20, 300), 1_000)
-        is_vote = isinstance(action, PersistVotes | Broadcast) and host.name in self._crash_at_vote
-        if is_vote and (isinstance(action, PersistVotes) or isinstance(action.message, Votes)):
-            host.crash_within(self._crash_at_vote.pop(host.name))
+        if host.name in self._crash_at_vote:
+            kind, actions = self._crash_at_vote[host.name]
+            if any(tally.ballot.kind == (kind or tally.ballot.kind) for tally in _votes_in(action)):
+                del self._crash_at_vote[host.name]
+                host.crash_within(actions)
         self.watch.on_action(host, action)
 
     def revive(self, name: str) -> None:
@@ -224,6 +228,7 @@ class Run:
             self.faults["restored from an old backup"] += 1
             network.crash(name)
             host.archive = backup
+            self.watch.restored(name)
             network.restart(name)
             network.submit(name, Entry(self.statement()))
         elif network.now_ms < until_ms:
@@ -270,6 +275,13 @@ class Run:
     @property
     def ledger_id(self) -> bytes:
         return self.network.genesis.ledger_id
+
+
+def _votes_in(action: Action) -> Iterable[Tally]:
+    """What is persisted, or told to everybody."""
+    if isinstance(action, PersistVotes):
+        return (action.tally,)
+    return action.message.tallies if isinstance(action, Broadcast) and isinstance(action.message, Votes) else ()
 
 
 def copy_of(archive):
