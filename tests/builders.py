@@ -68,9 +68,8 @@ _BY_KEY = {member.public_key: member for member in (*MEMBERS.values(), STRANGER)
 def found(*members: Wallet, free: int = 1_000, staked: int = 100, created_ms: int = START_MS, **params: Any) -> Genesis:
     """A ledger of these members (all four if none is named), each with the same tokens."""
     allotments = [Allotment(one.public_key, free, staked) for one in members or MEMBERS.values()]
-    return make_genesis(
-        "test", created_ms, allotments, Params(**{"forge_at_certificates": 5, "unbonding_blocks": 0, **params})
-    )
+    defaults = {"forge_at_certificates": 5, "unbonding_blocks": params.get("epoch_blocks", 100)}
+    return make_genesis("test", created_ms, allotments, Params(**{**defaults, **params}))
 
 
 GENESIS = found()

@@ -28,7 +28,7 @@ from tallystick.ledger.errors import Refused
 from tallystick.ledger.finality import check_final
 from tallystick.ledger.genesis import Allotment, Genesis, make_genesis
 from tallystick.ledger.params import Params
-from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Tally, Vote, cast
+from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Tally, Vote, cast, tally_of
 from tallystick.ledger.wallet import Wallet
 
 DELTA_MS = 300
@@ -372,7 +372,7 @@ class Seat:
             case Lacks(block_hash):
                 self.broadcast(Wanted(block_hash))
             case Repeat():
-                self.tell_standing()
+                self.tell_standing(tells_all=True)
 
     def persist(self, vote: Vote, block: Block | None) -> None:
         self.disk.votes.append(vote)
@@ -398,15 +398,26 @@ class Seat:
         self.simplex.moved()
         self._count(final.finalization)
 
-    def _standing(self, to: bytes, asks: int | None, answers: int | None) -> Standing:
+    def _standing(self, to: bytes, asks: int | None, answers: int | None, tells_all: bool = False) -> Standing:
         simplex = self.simplex
-        where = (simplex.epoch.number, simplex.view, self.chain.state.index, tuple(simplex.standing()))
+        tallies = tuple(simplex.standing()) if tells_all else self._quorums_and_own_votes()
+        where = (simplex.epoch.number, simplex.view, self.chain.state.index, tallies)
         return Standing(self.wallet.public_key, *where, simplex.last_vote_of(to), asks, answers)
 
-    def tell_standing(self) -> None:
+    def _quorums_and_own_votes(self) -> tuple[Tally, ...]:
+        """The least that an answer has to hold: what is safe may not rest on other members' votes being passed on."""
+        epoch, own, tallies = self.simplex.epoch, self.wallet.public_key, []
+        for tally in self.simplex.standing():
+            if epoch.is_quorum(sum(epoch.stake(member) for member, _ in tally.signatures)):
+                tallies.append(tally)
+            else:
+                tallies += [tally_of([vote]) for vote in tally.votes if vote.member == own]
+        return tuple(tallies)
+
+    def tell_standing(self, tells_all: bool = False) -> None:
         for other in self.council.seats.values():
             if other is not self:
-                self.send(other.name, self._standing(other.wallet.public_key, self.life, None))
+                self.send(other.name, self._standing(other.wallet.public_key, self.life, None, tells_all))
 
     def broadcast(self, message: Message) -> None:
         for name in self.council.seats:
@@ -540,9 +551,9 @@ class Council:
         self.wallets = {name: wallet(name) for name in stakes}
         allotments = [Allotment(self.wallets[name].public_key, 1_000, stake) for name, stake in stakes.items()]
         defaults = {"delta_ms": DELTA_MS, "forge_after_ms": 50, "forge_at_certificates": 3, "epoch_blocks": 4}
-        self.genesis = make_genesis(
-            "council", START_MS, allotments, Params(**{**defaults, "unbonding_blocks": 0, **params})
-        )
+        defaults |= params
+        unbonding = {"unbonding_blocks": defaults["epoch_blocks"]}
+        self.genesis = make_genesis("council", START_MS, allotments, Params(**{**unbonding, **defaults}))
         self.auditor = Auditor(self.genesis)
         self.seats: dict[str, Seat] = {}
         self.submitted: dict[bytes, AnyCertificate] = {}

@@ -30,8 +30,10 @@ from tallystick.ledger.messages import (
     Entry,
     NewBlock,
     Proposal,
+    ProposalCertificates,
     Standing,
     StandingRequest,
+    Status,
     Votes,
     decode_message,
     encode_message,
@@ -40,8 +42,10 @@ from tallystick.ledger.vote import FINALIZE, NOTARIZE, Ballot, cast, tally_of
 from tallystick.network.simulated import Link, SimulatedNetwork
 from tallystick.node.archive import MemoryArchive
 from tallystick.node.events import CheckedMessage, MessageReceived, ReportAccepted, ReportRefused, ReportStuck
+from tallystick.node.limits import Limits
 
 DELTA_MS = 300
+FIVE = {**MEMBERS, "eve": wallet("eve")}
 
 
 class Minutes(MemoryArchive):
@@ -340,7 +344,34 @@ def test_two_votes_that_conflict_cost_the_stake(seed):
         assert (stakes.burned, stakes.total) == (100, 4_400)
 
 
-FIVE = {**MEMBERS, "eve": wallet("eve")}
+def apart(seed, members, pairs, **params):
+    """Members who are connected with their neighbours only."""
+    assembly = Assembly(seed, members=members, **params)
+    for one, other in pairs:
+        assembly.network.connect(one, other)
+    assembly.network.run_for(200)
+    return assembly
+
+
+SHAPES = {
+    "a ring of five": (5, [(0, 1), (1, 2), (2, 3), (3, 4), (4, 0)]),
+    "a line of four": (4, [(0, 1), (1, 2), (2, 3)]),
+    "a star of five": (5, [(0, 1), (0, 2), (0, 3), (0, 4)]),
+}
+
+
+@pytest.mark.parametrize(("count", "pairs"), SHAPES.values(), ids=SHAPES)
+def test_members_that_are_connected_with_their_neighbours_only_agree(seed, count, pairs):
+    names = list(FIVE)[:count]
+    members = {name: FIVE[name] for name in names}
+    assembly = apart(seed, members, [(names[one], names[other]) for one, other in pairs])
+    assembly.submit(12)
+    assembly.settle()
+    assembly.submit(12, every_ms=700)
+    assembly.settle()
+    assembly.check_chains()
+    assembly.check_votes()
+    assert assembly.network.run_until_quiet(600_000)
 
 
 class TwoFaced(SimulatedNetwork):
@@ -351,7 +382,7 @@ class TwoFaced(SimulatedNetwork):
     def send(self, sender, receiver, data):
         if sender == "eve" and receiver in self.shown_another:
             message = decode_message(data)
-            if isinstance(message, Proposal):
+            if isinstance(message, Proposal) and message.header.forger == FIVE["eve"].public_key:
                 other = sign_block(replace(message.header, nonce=message.header.nonce + 1), (), FIVE["eve"])
                 data = encode_message(Proposal(other.header, other.signature, message.ids))
                 self.__dict__.setdefault("others", {})[message.header.hash] = other.hash
@@ -457,6 +488,24 @@ def test_a_forged_vote_and_a_block_on_its_own_are_refused(made):
         late.receive("cheat", encode_message(message))
         assert [report.refused.rule for _, report in assembly.reports] == [rule]
     assert late.node.state.index == 0
+
+
+def test_blocks_set_aside_follow_one_that_agreement_made_final(made):
+    """Nobody is asked for them again, so they would wait for ever."""
+    assembly, _, archive = made
+    late = assembly.network.add("later", Simplex, Limits(range_blocks=1))
+    first, second = list(archive.blocks())[:2]
+    status = Status(assembly.genesis.ledger_id, 2, second.hash, ())
+    for message in (
+        status,
+        Blocks(2, (second,), (), archive.finalization(2)),
+        Proposal(first.header, first.signature, tuple(one.id for one in first.certificates)),
+        ProposalCertificates(first.hash, first.certificates),
+        Votes((archive.finalization(1),)),
+    ):
+        assert late.node.state.index == 0
+        late.receive("peer", encode_message(message))
+    assert late.node.state.index == 2
 
 
 def test_a_node_without_a_vote_answers_no_standing(made):

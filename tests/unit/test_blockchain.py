@@ -108,7 +108,7 @@ def test_a_block_leads_to_its_state(scribe):
     block = scribe.draft(statement("third"), staking(-5), staking(20, BEN))
     after = scribe.chain.after(block, None)
     assert (after.tip, after.index) == (block.header, 3)
-    assert after.stakes.account(ADA.public_key) == Account(995, 105)
+    assert after.stakes.account(ADA.public_key) == Account(990, 105, ((103, 5),))
     assert after.stakes.account(BEN.public_key) == Account(980, 120)
     assert after.stakes.total == scribe.state.stakes.total
     assert after.log.size == 6

@@ -123,7 +123,7 @@ def test_an_epoch_keeps_its_members_when_nobody_has_stake_left():
 
 
 def test_replay_goes_through_the_same_epochs():
-    scribe = Scribe(found(epoch_blocks=3, unbonding_blocks=2))
+    scribe = Scribe(found(epoch_blocks=3, unbonding_blocks=3))
     ledger, seen = scribe.genesis.ledger_id, []
     for amount, member in ((5, ADA), (-7, BEN), (-9, ADA), (20, CY), (0, BEN), (9, ADA), (-1, CY)):
         convicted = evidence(member, genesis=scribe.genesis)

@@ -81,6 +81,14 @@ def test_tokens_are_staked_and_bounded(allotments):
         make_genesis("n", 0, allotments)
 
 
+@pytest.mark.parametrize(("epoch_blocks", "unbonding_blocks"), [(100, 99), (100, 0), (1, 0), (2**53 - 1, 2**53 - 2)])
+def test_stake_stays_liable_for_an_epoch_at_least(epoch_blocks, unbonding_blocks):
+    with refuses(Rule.G3):
+        found(epoch_blocks=epoch_blocks, unbonding_blocks=unbonding_blocks)
+    found(epoch_blocks=epoch_blocks, unbonding_blocks=epoch_blocks)
+    found(epoch_blocks=epoch_blocks, unbonding_blocks=unbonding_blocks, mint_freely=True)
+
+
 def test_a_ledger_may_hold_as_many_tokens_as_the_bound():
     assert make_genesis("n", 0, [allotment(free=MAX_TOKENS - 10)]).stakes().total == MAX_TOKENS
 

@@ -251,7 +251,7 @@ movements = st.lists(
 
 @given(movements, st.integers(0, 4), st.lists(st.integers(0, 3), min_size=12, max_size=12))
 def test_tokens_are_conserved_with_the_burned_ones_whatever_leaves_when(moves, unbonding_blocks, steps):
-    stakes = found(ADA, BEN, CY, free=200, staked=100, unbonding_blocks=unbonding_blocks).stakes()
+    stakes = table(unbonding_blocks=unbonding_blocks, ada=(200, 100), ben=(200, 100), cy=(200, 100))
     index, total = 1, stakes.total
     for move, step in zip(moves, steps, strict=False):
         index += step
@@ -276,7 +276,7 @@ def test_tokens_are_conserved_with_the_burned_ones_whatever_leaves_when(moves, u
 
 @given(movements, st.integers(0, 3))
 def test_a_block_of_movements_does_what_one_after_the_other_does(moves, unbonding_blocks):
-    stakes = found(ADA, BEN, CY, free=200, staked=100, unbonding_blocks=unbonding_blocks).stakes()
+    stakes = table(unbonding_blocks=unbonding_blocks, ada=(200, 100), ben=(200, 100), cy=(200, 100))
     single = stakes
     try:
         for move in moves:

@@ -169,8 +169,10 @@ MESSAGES: list[Message] = [
     Votes(tuple(TALLIES)),
     StandingRequest(None, _CREATED_MS),
     StandingRequest(_ONE.public_key, _CREATED_MS),
-    sign_standing(Standing(_TWO.public_key, _CREATED_MS, 0, 129, None, ()), _TWO, _LEDGER),
-    sign_standing(Standing(_TWO.public_key, _CREATED_MS, 0, 129, VOTES[0], tuple(TALLIES)), _TWO, _LEDGER),
+    sign_standing(Standing(_TWO.public_key, None, _CREATED_MS, 0, 129, None, ()), _TWO, _LEDGER),
+    sign_standing(
+        Standing(_TWO.public_key, _ONE.public_key, _CREATED_MS, 0, 129, VOTES[0], tuple(TALLIES)), _TWO, _LEDGER
+    ),
     Proposal(BLOCKS[1].header, BLOCKS[1].signature, _IDS[:1]),
     ProposalRequest(BLOCKS[1].hash, _IDS[:1]),
     ProposalCertificates(BLOCKS[1].hash, tuple(CERTIFICATES[:1])),

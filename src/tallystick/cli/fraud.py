@@ -148,7 +148,7 @@ class Fraud:
     def forged_standing(self) -> Standing:
         """Where Alice is said to stand, signed by him."""
         epoch, view = self.agreement.epoch.number, self.agreement.view
-        unsigned = Standing(self.victim, self.now_ms, epoch, view, None, ())
+        unsigned = Standing(self.victim, None, self.now_ms, epoch, view, None, ())
         return sign_standing(unsigned, self.wallet, self.ledger_id)
 
     # ---- blocks ---------------------------------------------------------------------------------------------

@@ -56,6 +56,12 @@ class Lacks(NamedTuple):
     block_hash: bytes
 
 
+class Share(NamedTuple):
+    """The view lasts: pass on these votes, which some members may not hear from those who cast them."""
+
+    tallies: tuple[Tally, ...]
+
+
 class Repeat(NamedTuple):
     """Nothing moves: tell the others again where this member stands."""
 
@@ -84,7 +90,7 @@ class CaughtForging(NamedTuple):
         return self.first.header.forger
 
 
-Output = Cast | Keep | Finalized | Drifted | Lacks | Repeat
+Output = Cast | Keep | Finalized | Drifted | Lacks | Share | Repeat
 Caught = CaughtVoting | CaughtForging
 
 

@@ -59,6 +59,11 @@ class Record:
         if self._is_stale:
             self._floor = max(self._floor, *((number, seen + 1) for number, seen in self._heard.values()))
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether enough members have told where they stand."""
+        return self._is_ready
+
     def may_vote(self, epoch: Epoch, view: int) -> bool:
         """Whether enough members told where they stand, and this record is known to be no old backup."""
         if self._wallet is None or not epoch.stake(self._wallet.public_key):
@@ -74,6 +79,8 @@ class Record:
         return self._is_ready
 
     def _remembers(self, vote: Vote) -> bool:
+        if self._wallet is None or vote.member != self._wallet.public_key:
+            return True  # an answer with somebody else's vote says nothing about ours
         return self._own.get((vote.ballot.epoch, vote.ballot.view, vote.ballot.kind)) == vote
 
     def _is_after_floor(self, epoch: int, view: int) -> bool:

@@ -90,6 +90,7 @@ class Rounds:
     _illegal: set[bytes]
     _lacked: set[bytes]
     _rivals: list[bytes]
+    _news: list[Vote]
     final_view: int
     """The latest view known to have notarized the final tip; 0 when that was in the epoch before."""
     view: int
@@ -138,16 +139,28 @@ class Rounds:
         """A block that is not final yet, if it is known whole."""
         return self._blocks.get(block_hash)
 
-    def standing(self, own: bytes | None) -> list[Tally]:
-        """What a member behind needs: of each view from the final one on, every quorum, and this member's own votes."""
-        tallies = []
-        for _, round_ in sorted(self._rounds.items()):
-            for ballot, weight in round_.weight.items():
-                if self.epoch.is_quorum(weight):
-                    tallies.append(round_.tally(ballot))
-                elif own:
-                    tallies += [tally_of([vote]) for vote in round_.votes.get(own, ()) if vote.ballot == ballot]
-        return tallies
+    def standing(self) -> list[Tally]:
+        """All votes known, of each view from the final one on, the newest first."""
+        newest_first = sorted(self._rounds.items(), reverse=True)
+        return [round_.tally(ballot) for _, round_ in newest_first for ballot in round_.weight]
+
+    def knows_vote(self, vote: Vote) -> bool:
+        """Whether this very vote, signature included, was counted."""
+        round_ = self._rounds.get(vote.ballot.view)
+        return round_ is not None and vote in round_.votes.get(vote.member, ())
+
+    @property
+    def has_news(self) -> bool:
+        """Whether votes were heard since `take_news`."""
+        return bool(self._news)
+
+    def take_news(self) -> list[Tally]:
+        """The votes above the final view that were heard since this was last asked."""
+        news: dict[Ballot, list[Vote]] = {}
+        for vote in self._news:
+            news.setdefault(vote.ballot, []).append(vote)
+        self._news = []
+        return [tally_of(votes) for votes in news.values()]
 
     def last_vote_of(self, member: bytes) -> Vote | None:
         """The latest vote seen from a member, to remind it if it was restored from an old backup."""
@@ -250,6 +263,7 @@ class Rounds:
     def _count(self, round_: Round, vote: Vote) -> None:
         ballot = vote.ballot
         round_.votes[vote.member].append(vote)
+        self._news.append(vote)
         weight = round_.weight[ballot] = round_.weight.get(ballot, 0) + self.epoch.stake(vote.member)
         if ballot.kind == NOTARIZE and round_.proposed is None and vote.member == round_.leader:
             round_.proposed = ballot.block_hash
@@ -277,8 +291,10 @@ class Rounds:
         """Members notarize what the leader did not show us: it may have signed two, so we want to see the other."""
         if round_.header is None or round_.rival is not None:
             return
-        known = {round_.header.header.hash, self._chain.state.tip.hash, *self._blocks}
-        rivals = [one for one in round_.weight if one.kind == NOTARIZE and one.block_hash not in known]
+        shown = round_.header.header.hash
+        others = [one for one in round_.weight if one.kind == NOTARIZE and one.block_hash != shown]
+        tip_hash = self._chain.state.tip.hash
+        rivals = [one for one in others if one.block_hash != tip_hash and one.block_hash not in self._blocks]
         if rivals:
             round_.rival = max(rivals, key=lambda ballot: round_.weight[ballot]).block_hash
             self._rivals.append(round_.rival)
@@ -335,12 +351,13 @@ class Rounds:
         self._rounds = {one: round_ for one, round_ in self._rounds.items() if one >= self.final_view}
         self._blocks = {one: block for one, block in self._blocks.items() if block.header.view > self.final_view}
         self._illegal &= self._blocks.keys()
+        self._news = [vote for vote in self._news if vote.ballot.view > self.final_view]
         self.view = max(self.view, self.final_view + 1)
 
     def _begin_epoch(self) -> None:
         self._number = self.epoch.number
         self._rounds, self._blocks, self._judged, self._illegal, self._lacked = {}, {}, {}, set(), set()
-        self._rivals = []
+        self._rivals, self._news = [], []
         self.final_view = self._tip_view()
         self.view = self.final_view + 1
 

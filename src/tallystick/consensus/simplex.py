@@ -10,7 +10,7 @@ votes to finalize; over 2/3 of those make the block, and all before it, final.
 
 from collections.abc import Iterable
 
-from tallystick.consensus.agreement import Cast, Caught, Drifted, Finalized, Keep, Output, Repeat, Waiting
+from tallystick.consensus.agreement import Cast, Caught, Drifted, Finalized, Keep, Output, Repeat, Share, Waiting
 from tallystick.consensus.pace import Pace
 from tallystick.consensus.proof_of_stake import check_drawn
 from tallystick.consensus.record import Record
@@ -64,6 +64,11 @@ class Simplex:
         """The key that votes, if there is one."""
         return self._wallet
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether enough members have told where they stand, since the start, for this one to vote."""
+        return self._record.is_ready
+
     def leader(self, view: int) -> bytes | None:
         """The member drawn to propose in a view of this epoch."""
         return self._rounds.at(view).leader
@@ -77,8 +82,12 @@ class Simplex:
         return self._rounds.proposal(block_hash)
 
     def standing(self) -> list[Tally]:
-        """What a member behind needs: of each view from the final one on, every quorum, and this member's own votes."""
-        return self._rounds.standing(self._wallet.public_key if self._wallet else None)
+        """What others may lack: all votes known of each view from the final one on, the newest first."""
+        return self._rounds.standing()
+
+    def knows_vote(self, vote: Vote) -> bool:
+        """Whether this very vote, signature included, was counted."""
+        return self._rounds.knows_vote(vote)
 
     def last_vote_of(self, member: bytes) -> Vote | None:
         """The latest vote seen from a member, to remind it if it was restored from an old backup."""
@@ -228,11 +237,15 @@ class Simplex:
         return False
 
     def _repeat(self, now_ms: int, outputs: list[Output]) -> None:
-        """6. Nothing moves: tell the others again."""
+        """6. While the view lasts, pass on what was heard; when nothing moves, tell the others everything again."""
         if _has_come(self._pace.repeat_ms(), now_ms):
             self._pace.repeated()
             self._rounds.ask_again()
+            self._rounds.take_news()
             outputs.append(Repeat())
+        elif self._rounds.has_news and _has_come(self._pace.share_ms(), now_ms):
+            self._pace.shared(now_ms)
+            outputs.append(Share(tuple(self._rounds.take_news())))
 
     # ---- time -------------------------------------------------------------------------------------------------
 
@@ -241,6 +254,7 @@ class Simplex:
         newest, pace = self._rounds.newest(), self._paced(now_ms, waiting)
         is_proposed = self._rounds.at(self.view).proposed is not None
         times = [pace.settled_ms(), pace.deadline_ms(is_proposed), pace.repeat_ms()]
+        times.append(pace.share_ms() if self._rounds.has_news else None)
         times.append(waiting.due_ms(newest.holds if newest else holds_nothing))
         return min((one for one in times if one is not None and one > now_ms), default=None)
 

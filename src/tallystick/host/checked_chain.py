@@ -17,7 +17,7 @@ from tallystick.ledger.errors import Refused
 from tallystick.ledger.finality import check_final
 from tallystick.ledger.merkle import inclusion_proof, verify_inclusion
 from tallystick.ledger.messages import Votes, encode_message
-from tallystick.ledger.vote import Tally
+from tallystick.ledger.vote import Tally, Vote
 from tallystick.node.intake import Intake
 
 
@@ -63,6 +63,9 @@ class _NothingKnown:
         return False
 
     def knows_block(self, block_hash: bytes) -> bool:
+        return False
+
+    def knows_vote(self, vote: Vote) -> bool:
         return False
 
     def awaits_blocks(self, start: int) -> bool:

@@ -18,6 +18,7 @@ class Rule(Enum):
 
     G1 = "genesis members distinct, in order, with valid keys"
     G2 = "genesis tokens positive and bounded"
+    G3 = "stake liable for an epoch at least"
 
     C1 = "certificate signed by its issuer"
     C2 = "certificate not dated in the future"

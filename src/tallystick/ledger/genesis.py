@@ -50,14 +50,14 @@ _codec: Codec[Genesis] = Codec(Genesis, MAX_GENESIS_BYTES, "genesis")
 
 
 def make_genesis(name: str, created_ms: int, allotments: list[Allotment], params: Params | None = None) -> Genesis:
-    """Found a ledger; allotments are put in order. Raises `Refused` (E1, E2, K1, G1, G2)."""
+    """Found a ledger; allotments are put in order. Raises `Refused` (E1, E2, K1, G1 to G3)."""
     ordered = tuple(sorted(allotments, key=lambda one: one.member))
     genesis = Genesis(VERSION, name, created_ms, params or Params(), ordered)
     return decode_genesis(_codec.encode_checked(genesis))
 
 
 def decode_genesis(data: bytes) -> Genesis:
-    """Raise `Refused` (E1 to E4, K1, G1, G2) unless the bytes are a legal genesis."""
+    """Raise `Refused` (E1 to E4, K1, G1 to G3) unless the bytes are a legal genesis."""
     genesis = _codec.decode(data)
     if genesis.version != VERSION:
         raise Refused(Rule.E4, f"genesis of version {genesis.version}, {VERSION} is known")
@@ -71,4 +71,8 @@ def decode_genesis(data: bytes) -> Genesis:
         raise Refused(Rule.G2, f"{total} tokens allotted, {MAX_TOKENS} allowed")
     if not genesis.params.mint_freely and not any(one.staked for one in genesis.allotments):
         raise Refused(Rule.G2, "nobody has stake, so nobody could ever forge")
+    params = genesis.params
+    if not params.mint_freely and params.unbonding_blocks < params.epoch_blocks:
+        shorter = f"withdrawn stake is free after {params.unbonding_blocks} blocks, an epoch has {params.epoch_blocks}"
+        raise Refused(Rule.G3, f"{shorter}: a member could vote with stake that is no longer liable")
     return genesis

@@ -112,7 +112,7 @@ class Votes(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, ta
 class StandingRequest(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag_field="kind", tag=10):
     """Asks where the peer stands, and, for a member, which of its votes the peer saw last.
 
-    `asked_ms` is the asker's time: an answer names it, so that no old answer passes for a new one.
+    `asked_ms` is the asker's time: an answer names both, so that no old answer, and none to others, passes for it.
     """
 
     member: PublicKey | None
@@ -123,6 +123,7 @@ class Standing(Struct, frozen=True, array_like=True, forbid_unknown_fields=True,
     """Answers a standing request; signed, because it lets a member that restarted vote again."""
 
     member: PublicKey
+    asker: PublicKey | None
     asked_ms: Milliseconds
     epoch: Number
     view: Number

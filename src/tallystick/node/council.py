@@ -16,6 +16,7 @@ from tallystick.consensus.agreement import (
     Keep,
     Lacks,
     Repeat,
+    Share,
 )
 from tallystick.consensus.simplex import Simplex
 from tallystick.ledger.block import Block, certificates_hash
@@ -27,10 +28,12 @@ from tallystick.ledger.certificate import (
     issue_proposal_evidence,
     issue_vote_evidence,
 )
+from tallystick.ledger.encoding import encode
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.header import SignedHeader
 from tallystick.ledger.messages import (
     MAX_IDS,
+    MAX_TALLIES,
     Proposal,
     ProposalCertificates,
     ProposalRequest,
@@ -39,7 +42,7 @@ from tallystick.ledger.messages import (
     Votes,
     sign_standing,
 )
-from tallystick.ledger.params import Params
+from tallystick.ledger.params import MAX_MESSAGE_BYTES, Params
 from tallystick.ledger.vote import Ballot, Tally, Vote, tally_of
 from tallystick.node.certificate_box import CertificateBox
 from tallystick.node.events import Action, Broadcast, Peer, PersistVotes, ReportRefused, ReportStuck, Send
@@ -51,6 +54,7 @@ _PATIENCE: Final = 4
 _STANDINGS_ASKED: Final = 64
 _STANDING_PATIENCE: Final = 4
 """How many delta a member that may not vote yet waits for standings, while there is news, before it asks again."""
+_ROUTES: Final = 256
 
 
 class BoxForBlocks:
@@ -104,6 +108,15 @@ class _Partial:
     certificates: dict[bytes, AnyCertificate] = field(default_factory=dict)
 
 
+@dataclass
+class _Route:
+    """The way back for the standings that another member asked for."""
+
+    peer: Peer
+    passed_on: set[bytes] = field(default_factory=set)
+    """Members whose standings went that way."""
+
+
 class Council:
     """Carries out what `Simplex` decides, and feeds it what peers say."""
 
@@ -112,7 +125,7 @@ class Council:
         simplex: Simplex,
         chain: Blockchain,
         box: CertificateBox,
-        finalized: Callable[[int, Finalized, list[Action]], None],
+        finalized: Callable[[int, Finalized, list[Action]], Tally | None],
         accuse: Callable[[int, Evidence, list[Action]], None],
     ) -> None:
         self.simplex = simplex
@@ -126,6 +139,8 @@ class Council:
         self._accused: dict[bytes, int] = {}
         self._standings_asked: dict[int, None] = {}
         self._asked_standing_ms = 0
+        self._routes: dict[tuple[bytes, int], _Route] = {}
+        self._turn = 0
 
     @property
     def member(self) -> bytes | None:
@@ -155,18 +170,20 @@ class Council:
                     case Keep(tally):
                         actions.append(PersistVotes(tally))
                     case Finalized():
-                        self._finalized(now_ms, output, actions)
-                        self.moved(output.finalization)
+                        self.moved(self._finalized(now_ms, output, actions))
                     case Lacks(block_hash):
                         self._ask_for(block_hash, now_ms, actions)
                     case Drifted(ballot):
                         actions.append(ReportRefused(_drift(ballot), None))
                     case Repeat():
-                        actions.append(Broadcast(self.ask_standing(now_ms)))
+                        is_ready = self.simplex.is_ready  # then nobody need look for our votes far away
+                        asking = StandingRequest(None, now_ms) if is_ready else self.ask_standing(now_ms)
+                        actions.append(Broadcast(asking))
                         actions.append(self._explain(now_ms))
-                        if tallies := tuple(self.simplex.standing()):
-                            actions.append(Broadcast(Votes(tallies)))
-            if all(isinstance(output, Drifted | Lacks | Repeat) for output in outputs):
+                        actions.extend(Broadcast(Votes(part)) for part in self._all_votes())
+                    case Share(tallies):
+                        actions.extend(Broadcast(Votes(part)) for part in in_parts(tallies))
+            if all(isinstance(output, Drifted | Lacks | Share | Repeat) for output in outputs):
                 break
         wakes = [self.simplex.wake_ms(now_ms, self._waiting), *(one.ask_ms for one in self._partial.values())]
         return min((one for one in wakes if one is not None), default=None)
@@ -179,6 +196,7 @@ class Council:
         wants = self.simplex.wants
         self._partial = {one: partial for one, partial in self._partial.items() if wants(partial.proposal.header)}
         self._asked_ms.clear()
+        self._routes.clear()
 
     def _explain(self, now_ms: int) -> ReportStuck:
         simplex = self.simplex
@@ -218,9 +236,7 @@ class Council:
                 self._on_votes(now_ms, message, actions)
             case Standing():
                 self._on_votes(now_ms, message, actions)
-                is_answer = message.asked_ms in self._standings_asked
-                if is_answer and message.epoch == self.simplex.epoch.number:
-                    self.simplex.heard_standing(message.member, message.view, message.yours)
+                self._on_standing(message, actions)
             case Proposal():
                 self._on_proposal(now_ms, peer, message, actions)
             case ProposalCertificates():
@@ -258,14 +274,50 @@ class Council:
 
     def _answer_standing(self, peer: Peer, request: StandingRequest, actions: list[Action]) -> None:
         """Tell a peer where this node stands, and the last vote it saw from that member."""
+        if request.member is not None:
+            if request.member == self.member or (request.member, request.asked_ms) in self._routes:
+                return  # our own, or one that came from another side before
+            self._pass_on(peer, request.member, request, actions)
         if self._wallet is None:
             return
         yours = self.simplex.last_vote_of(request.member) if request.member else None
-        tallies = tuple(self.simplex.standing())
-        standing = Standing(
-            self._wallet.public_key, request.asked_ms, self.simplex.epoch.number, self.simplex.view, yours, tallies
-        )
+        newest, *more = self._all_votes() or [()]
+        epoch, view, own = self.simplex.epoch.number, self.simplex.view, self._wallet.public_key
+        standing = Standing(own, request.member, request.asked_ms, epoch, view, yours, newest)
         actions.append(Send(peer, sign_standing(standing, self._wallet, self._chain.ledger_id)))
+        actions.extend(Send(peer, Votes(part)) for part in more)
+
+    def _pass_on(self, peer: Peer, asker: bytes, request: StandingRequest, actions: list[Action]) -> None:
+        """Who asks again did not hear enough from its own peers: ours are asked too, and answer by way of us."""
+        if not self.simplex.epoch.stake(asker):
+            return
+        asks_again = any(member == asker for member, _ in self._routes)
+        self._routes[asker, request.asked_ms] = _Route(peer)
+        if len(self._routes) > _ROUTES:
+            del self._routes[next(iter(self._routes))]
+        if asks_again:
+            actions.append(Broadcast(request, but=peer))
+
+    def _on_standing(self, standing: Standing, actions: list[Action]) -> None:
+        """An answer to us, or to a member that asked by way of us."""
+        if standing.asker is None:
+            return
+        if standing.asker == self.member:
+            if standing.asked_ms in self._standings_asked and standing.epoch == self.simplex.epoch.number:
+                self.simplex.heard_standing(standing.member, standing.view, standing.yours)
+            return
+        route = self._routes.get((standing.asker, standing.asked_ms))
+        if route and self.simplex.epoch.stake(standing.member) and standing.member not in route.passed_on:
+            route.passed_on.add(standing.member)
+            actions.append(Send(route.peer, standing))
+
+    def _all_votes(self) -> list[tuple[Tally, ...]]:
+        """What others may lack, in two messages at most: the newest views, and of older ones another part each time."""
+        parts = in_parts(self.simplex.standing())
+        if len(parts) <= 2:
+            return parts
+        self._turn += 1
+        return [parts[0], parts[1 + self._turn % (len(parts) - 1)]]
 
     def _on_proposal(self, now_ms: int, peer: Peer, proposal: Proposal, actions: list[Action]) -> None:
         """A header and its certificates' ids: `step` takes what the box has, and asks for the rest."""
@@ -334,6 +386,20 @@ def _drift(ballot: Ballot) -> Refused:
     voted = f"more than 2/3 of the stake voted that they are {ballot.stakes_hash.hex()[:16]}…"
     advice = "stop this node, and let it fetch the chain anew with the software that the others run"
     return Refused(Rule.V5, f"block {ballot.block_hash.hex()[:16]}… leads to other stakes here; {voted}; {advice}")
+
+
+def in_parts(tallies: Iterable[Tally]) -> list[tuple[Tally, ...]]:
+    """Split tallies into what a message holds: `MAX_TALLIES`, and half the bytes, so that others fields have room."""
+    parts: list[list[Tally]] = []
+    room_bytes = 0
+    for tally in tallies:
+        size_bytes = len(encode(tally))
+        if not parts or size_bytes > room_bytes or len(parts[-1]) == MAX_TALLIES:
+            parts.append([])
+            room_bytes = MAX_MESSAGE_BYTES // 2
+        parts[-1].append(tally)
+        room_bytes -= size_bytes
+    return [tuple(part) for part in parts]
 
 
 def _proposal_of(block: Block) -> Proposal:

@@ -31,7 +31,7 @@ from tallystick.ledger.messages import (
     Votes,
     decode_message,
 )
-from tallystick.ledger.vote import NULLIFY, Tally, tally_of
+from tallystick.ledger.vote import NULLIFY, Tally, Vote, tally_of
 from tallystick.node.events import CheckedEntry, CheckedMessage
 
 
@@ -43,6 +43,9 @@ class Knowledge(Protocol):
 
     def knows_block(self, block_hash: bytes) -> bool:
         """Whether a block with this hash was accepted before."""
+
+    def knows_vote(self, vote: Vote) -> bool:
+        """Whether this very vote, signature included, was counted before."""
 
     def awaits_blocks(self, start: int) -> bool:
         """Whether blocks from this index on were asked for and have not come."""
@@ -129,7 +132,7 @@ class Intake:
                     self.check_block(block)
             case Votes(tallies):
                 self._check_votes(tallies)
-            case Standing(member, _, _, _, yours, tallies, signature):
+            case Standing(member, _, _, _, _, yours, tallies, signature):
                 if not self._verify(message.signed_bytes(self._ledger_id), signature, member):
                     raise Refused(Rule.V1, "the standing is not signed by its member")
                 self._check_votes([*tallies, tally_of([yours])] if yours else tallies)
@@ -152,9 +155,9 @@ class Intake:
             if tally.ballot.kind == NULLIFY and tally.ballot.block_hash != ZERO_DIGEST:
                 raise Refused(Rule.V1, "a vote to nullify names no block")
             signed = tally.ballot.signed_bytes(self._ledger_id)
-            for member, signature in tally.signatures:
-                if not self._verify(signed, signature, member):
-                    raise Refused(Rule.V1, f"the vote is not signed by {member.hex()[:16]}…")
+            for vote in tally.votes:  # most of them were heard before, from another side or the time before
+                if not self._knowledge.knows_vote(vote) and not self._verify(signed, vote.signature, vote.member):
+                    raise Refused(Rule.V1, f"the vote is not signed by {vote.member.hex()[:16]}…")
 
     def _check_signature(self, certificate: AnyCertificate) -> None:
         if self._knowledge.has_verified(certificate):

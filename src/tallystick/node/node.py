@@ -32,6 +32,7 @@ from tallystick.ledger.messages import (
     Status,
     Votes,
 )
+from tallystick.ledger.vote import Tally, Vote
 from tallystick.node.answers import Answers
 from tallystick.node.archive import Archive, lacking
 from tallystick.node.certificate_box import CertificateBox
@@ -134,6 +135,10 @@ class Node:
     def awaits_blocks(self, start: int) -> bool:
         """Whether blocks from this index on were asked for and have not come."""
         return self._copy.sync.is_asked(start)
+
+    def knows_vote(self, vote: Vote) -> bool:
+        """Whether agreement has counted this very vote."""
+        return self._council is not None and self._council.simplex.knows_vote(vote)
 
     def knows_block(self, block_hash: bytes) -> bool:
         """Whether this is one of the latest blocks of the chain."""
@@ -346,10 +351,13 @@ class Node:
         self._maybe_forge(now_ms, actions)
         self._has_news(now_ms, actions)
 
-    def _on_finalized(self, now_ms: int, finalized: Finalized, actions: list[Action]) -> None:
+    def _on_finalized(self, now_ms: int, finalized: Finalized, actions: list[Action]) -> Tally | None:
+        """Agreement moved the tip, and blocks set aside follow. Returns what makes the tip final now."""
         self._copy.add_agreed(finalized, actions)
+        self._copy.take_set_aside(now_ms, actions)
         self._has_news(now_ms, actions)
         self._ask_for_more(now_ms, actions)
+        return self._copy.finalization
 
     def _accuse(self, now_ms: int, evidence: Evidence, actions: list[Action]) -> None:
         self._on_entries(now_ms, None, [Entry(evidence)], actions)

@@ -11,7 +11,7 @@ from random import Random
 from msgspec.structs import replace
 
 from tallystick.ledger.block import Block, certificates_hash, make_header, sign_block
-from tallystick.ledger.certificate import issue_stake, issue_statement
+from tallystick.ledger.certificate import Statement, issue_stake, issue_statement
 from tallystick.ledger.encoding import ZERO_DIGEST
 from tallystick.ledger.header import Header
 from tallystick.ledger.messages import (
@@ -237,12 +237,15 @@ class Counterfeiter(Byzantine):
         super().__init__(*arguments, **more)
 
     def say(self, peer: str, message: Message) -> None:
-        """What the node proposes is left out, and so are its votes for that."""
-        if isinstance(message, Proposal):
-            return
-        if isinstance(message, Votes) and any(self._leads(tally.ballot.view) for tally in message.tallies):
-            return
-        self.tell(peer, message)
+        """What the node proposes is left out, its votes for that, and its help to make anything final."""
+        if isinstance(message, Votes):
+            helps = [
+                tally for tally in message.tallies if self._leads(tally.ballot.view) or tally.ballot.kind == FINALIZE
+            ]
+            if helps:
+                return
+        if not isinstance(message, Proposal):
+            self.tell(peer, message)
 
     def receive(self, peer: str, data: bytes) -> None:
         super().receive(peer, data)
@@ -255,27 +258,33 @@ class Counterfeiter(Byzantine):
         return self.agreement.leader(view) == self.wallet.public_key
 
     def _lie(self) -> None:
-        """Illegal in itself; or skipping what was proposed since the final tip, which may well become final."""
-        tip = self.node.state.tip
-        pending = [one.header for one in self.archive.proposals() if one.index > tip.index]
+        """Illegal in itself; or beside what is notarized above the final tip, which may well become final."""
+        tip, epoch = self.node.state.tip, self.agreement.epoch
+        notarized = {
+            tally.ballot.block_hash
+            for tally in self.agreement.standing()
+            if tally.ballot.kind == NOTARIZE and epoch.is_quorum(sum(epoch.stake(one) for one, _ in tally.signatures))
+        }
+        pending = [one.header for one in self.archive.proposals() if one.index > tip.index and one.hash in notarized]
         newest = max(pending, key=lambda one: one.view, default=tip)
-        lies = [self._seen_before, self._overdrawn, self._from_the_future]
-        skipped = [one for one in (tip, *pending) if one is not newest]
-        if skipped and self.random.random() < 0.7:
-            false = self._on(self.random.choice(skipped))
+        if newest is not tip and self.random.random() < 0.8:
+            false = self._on(tip)
         else:
-            false = self.random.choice(lies)(self._on(newest))
+            false = self.random.choice([self._seen_before, self._overdrawn, self._from_the_future])(self._on(newest))
         if false is not None:
             self.propose(false, self.others())
 
     def _on(self, parent: Header) -> Block:
+        """With a certificate that others have already, if there is one: so nobody has to ask for it first."""
         view, now_ms, key = self.agreement.view, self.network.now_ms, self.wallet.public_key
-        fresh = issue_statement(self.wallet, parent.ledger_id, now_ms, f"view {view}")
-        return self.make(Block(make_header(parent, view, now_ms, key, ()), b"", ()), certificates=(fresh,))
+        held = {one.id for block in self.archive.proposals() for one in block.certificates}
+        known = (one for one in self.node.box if isinstance(one, Statement) and one.id not in held)
+        chosen = next(known, None) or issue_statement(self.wallet, parent.ledger_id, now_ms, f"view {view}")
+        return self.make(Block(make_header(parent, view, now_ms, key, ()), b"", ()), certificates=(chosen,))
 
     def _seen_before(self, block: Block) -> Block | None:
         kept = [one for final in self.archive.blocks() for one in final.certificates]
-        return self.make(block, certificates=(self.random.choice(kept),)) if kept else None
+        return self.make(block, certificates=(*block.certificates, self.random.choice(kept))) if kept else None
 
     def _overdrawn(self, block: Block) -> Block:
         more = issue_stake(self.wallet, block.header.ledger_id, block.header.timestamp_ms, 1_000_000)
@@ -294,15 +303,16 @@ class LyingSyncer(Byzantine):
         elif isinstance(message, Blocks):
             lies: list[Callable[[Blocks], Blocks | None]] = [
                 *(self._altered, self._reordered, self._foreign, self._unfinished, self._by_too_few),
-                *(self._mislabelled, self._mislabelled, self._made_up, self._made_up),
+                *[self._mislabelled] * 4,
+                *[self._made_up] * 2,
                 *(lambda answer: answer, lambda answer: None, lambda answer: Blocks(answer.start, ())),
             ]
             lie = self.random.choice(lies)(message)
             if lie is not None:
                 self.tell(peer, lie)
         elif isinstance(message, Finalizations) and message.proofs:
-            proof = self.random.choice([self._other_members, self._proven_by_too_few, self._backwards, self._as_it_is])
-            self.tell(peer, proof(message))
+            proof = self.random.choice([self._other_members, self._proven_by_too_few, self._backwards])
+            self.tell(peer, proof(message) if self.random.random() < 0.4 else message)
         else:
             self.tell(peer, message)
 
@@ -318,9 +328,6 @@ class LyingSyncer(Byzantine):
 
     def _backwards(self, answer: Finalizations) -> Finalizations:
         return Finalizations(answer.proofs[::-1])
-
-    def _as_it_is(self, answer: Finalizations) -> Finalizations:
-        return answer
 
     def _altered(self, answer: Blocks) -> Blocks:
         at_ms = self.network.now_ms

@@ -3,6 +3,7 @@
 import copy
 import time
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
@@ -19,6 +20,7 @@ from tallystick.ledger.errors import Refused
 from tallystick.ledger.genesis import Allotment, make_genesis
 from tallystick.ledger.messages import Entry, Votes, decode_message
 from tallystick.ledger.params import Params
+from tallystick.ledger.vote import Tally
 from tallystick.ledger.wallet import Wallet
 from tallystick.network.simulated import SimulatedHost, SimulatedNetwork
 from tallystick.node.events import Action, Broadcast, PersistVotes
@@ -65,7 +67,8 @@ class Run:
         self.watch = Watch(self.network, may_conflict=may_conflict)
         self.faults = self.network.faults
         self.doomed: set[str] = set()
-        self._crash_at_vote: dict[str, int] = {}
+        self._crash_at_vote: dict[str, tuple[int, int]] = {}
+        self._copy_before_vote_of: str | None = None
         self.network.on_action = self._on_action
         self._number = 0
         self._to_withdraw = int(sum(scenario.stakes[name] for name in scenario.steady) * WITHDRAWN)
@@ -120,11 +123,13 @@ class Run:
             network.at(network.now_ms + crash.at_ms, partial(self.doom, crash))
         if phase.all_restart_at_ms is not None:
             network.at(network.now_ms + phase.all_restart_at_ms, self.restart_all)
-        if phase.restores:
-            backup = copy_of(network.hosts[phase.restores].archive)
-            at_ms = network.now_ms + phase.duration_ms // 2
-            network.at(at_ms, partial(self.restore, phase.restores, backup, at_ms + phase.duration_ms // 3))
+        if phase.restores and phase.copy_before_vote:
+            copy_at_ms = network.now_ms + self.random.randint(0, phase.duration_ms // 2)
+            network.at(copy_at_ms, lambda: setattr(self, "_copy_before_vote_of", phase.restores))
+        elif phase.restores:
+            self.restore_within(phase.restores, phase.duration_ms // 2, phase.duration_ms)
         network.run_for(phase.duration_ms)
+        self._copy_before_vote_of = None
 
     def recover(self) -> float:
         """Heal, hand in one certificate each, and wait for all to be final. Returns the timeouts that took."""
@@ -168,17 +173,22 @@ class Run:
         host = self.network.hosts[crash.name]
         if host.is_up and crash.name not in self.doomed:
             self.doomed.add(crash.name)
-            if crash.from_vote:
-                self._crash_at_vote[crash.name] = crash.actions
+            if crash.from_vote is not None:
+                self._crash_at_vote[crash.name] = (crash.from_vote, crash.actions)
             else:
                 host.crash_within(crash.actions)
             self.network.at(self.network.now_ms + crash.down_ms, partial(self.revive, crash.name))
 
     def _on_action(self, host: SimulatedHost, action: Action) -> None:
         """Whoever is to crash at its next vote, persisted or sent, does so; the checkers look at everything."""
-        is_vote = isinstance(action, PersistVotes | Broadcast) and host.name in self._crash_at_vote
-        if is_vote and (isinstance(action, PersistVotes) or isinstance(action.message, Votes)):
-            host.crash_within(self._crash_at_vote.pop(host.name))
+        if host.name == self._copy_before_vote_of and isinstance(action, PersistVotes):
+            self._copy_before_vote_of = None
+            self.restore_within(host.name, self.random.randint(20, 300), 1_000)
+        if host.name in self._crash_at_vote:
+            kind, actions = self._crash_at_vote[host.name]
+            if any(tally.ballot.kind == (kind or tally.ballot.kind) for tally in _votes_in(action)):
+                del self._crash_at_vote[host.name]
+                host.crash_within(actions)
         self.watch.on_action(host, action)
 
     def revive(self, name: str) -> None:
@@ -202,6 +212,11 @@ class Run:
         for name in names:
             self.network.restart(name)
 
+    def restore_within(self, name: str, from_ms: int, until_ms: int) -> None:
+        """Make a copy of a host's archive now, and use it later."""
+        now_ms, backup = self.network.now_ms, copy_of(self.network.hosts[name].archive)
+        self.network.at(now_ms + from_ms, partial(self.restore, name, backup, now_ms + until_ms))
+
     def restore(self, name: str, backup, until_ms: int) -> None:
         """Stop a host and start it from an old backup, at a time when enough peers saw its latest vote."""
         network, host, key = self.network, self.network.hosts[name], self.wallets[name].public_key
@@ -213,7 +228,9 @@ class Run:
             self.faults["restored from an old backup"] += 1
             network.crash(name)
             host.archive = backup
+            self.watch.restored(name)
             network.restart(name)
+            network.submit(name, Entry(self.statement()))
         elif network.now_ms < until_ms:
             network.at(network.now_ms + 20, partial(self.restore, name, backup, until_ms))
 
@@ -258,6 +275,13 @@ class Run:
     @property
     def ledger_id(self) -> bytes:
         return self.network.genesis.ledger_id
+
+
+def _votes_in(action: Action) -> Iterable[Tally]:
+    """What is persisted, or told to everybody."""
+    if isinstance(action, PersistVotes):
+        return (action.tally,)
+    return action.message.tallies if isinstance(action, Broadcast) and isinstance(action.message, Votes) else ()
 
 
 def copy_of(archive):

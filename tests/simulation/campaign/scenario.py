@@ -6,6 +6,7 @@ from typing import Any
 
 from tests.simulation.campaign.byzantine import ROLES, Byzantine, LyingSyncer, Twins
 
+from tallystick.ledger.vote import FINALIZE
 from tallystick.network.simulated import Link
 
 DELTA_MS = 300
@@ -13,7 +14,7 @@ TIMEOUT_MS = 3 * DELTA_MS
 """The time after which a member gives a view up that somebody proposed in; recovery is measured in it."""
 
 NAMES = ("ada", "ben", "cy", "dot", "eve", "fay", "gus")
-_LONG = 20
+_LONG = 40
 """One seed in so many makes a long chain."""
 
 WITHDRAWN = 0.1
@@ -22,13 +23,16 @@ WITHDRAWN = 0.1
 
 @dataclass(frozen=True)
 class Crash:
-    """A host stops after this many more actions, counted from its next vote if so asked, and starts again later."""
+    """A host stops after this many more actions, counted from its next vote if so asked, and starts again later.
+
+    `from_vote` is a kind of vote (`FINALIZE`), or 0 for any; `None`: counted from now.
+    """
 
     at_ms: int
     name: str
     actions: int
     down_ms: int
-    from_vote: bool = False
+    from_vote: int | None = None
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,9 @@ class Phase:
     crashes: tuple[Crash, ...] = ()
     all_restart_at_ms: int | None = None
     restores: str | None = None
-    """Whose archive is replaced by a copy made at the phase's beginning."""
+    """Whose archive is replaced by an old copy."""
+    copy_before_vote: bool = False
+    """Whether the copy is made just before its next vote is persisted; else at the phase's beginning."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +126,7 @@ def draw_scenario(seed: int) -> Scenario:
         roles,
         skews_ms,
         observers=("onlooker",) if random.random() < 0.3 else (),
-        late=("late",) if random.random() < 0.3 or LyingSyncer in roles.values() else (),
+        late=("late", "later") if LyingSyncer in roles.values() else ("late",) * (random.random() < 0.3),
         params={
             "epoch_blocks": epoch_blocks,
             "unbonding_blocks": random.randint(epoch_blocks, 2 * epoch_blocks),
@@ -130,7 +136,7 @@ def draw_scenario(seed: int) -> Scenario:
             "max_block_certificates": random.choice([1, 2, 4, 4096]),
         },
         calm=Link(delay_max_ms=random.choice([20, 50, 120])),
-        certificates=random.randint(8, 24),
+        certificates=random.randint(6, 20),
         unreliable=tuple(name for name in weak if name not in roles),
     )
     phases = [_phase(random, scenario, restored) for _ in range(random.randint(1, 3))]
@@ -181,12 +187,13 @@ def _phase(random: Random, scenario: Scenario, restored: str | None) -> Phase:
         for name in [*scenario.honest, *scenario.observers]:
             for _ in range(random.choice([0, 0, 0, 1, 2])):
                 at_ms, down_ms = random.randint(0, duration_ms), random.randint(50, random.choice([200, 2_000]))
-                from_vote = random.random() < 0.7
-                crashes.append(Crash(at_ms, name, random.randint(0, 2 if from_vote else 40), down_ms, from_vote))
+                from_vote = random.choice([None, 0, 0, FINALIZE, FINALIZE])
+                actions = random.randint(0, 40 if from_vote is None else 2)
+                crashes.append(Crash(at_ms, name, actions, down_ms, from_vote))
     all_at_ms = random.randint(0, duration_ms) if restored is None and random.random() < 0.3 else None
     return Phase(duration_ms, _link(random), groups, tuple(crashes), all_at_ms)
 
 
 def _restoring(random: Random, name: str) -> Phase:
     link = Link(delay_max_ms=random.choice([50, 400]), loss=random.choice([0, 0.2]), reordering=random.random() < 0.7)
-    return Phase(random.randint(1_500, 4_000), link, restores=name)
+    return Phase(random.randint(1_500, 4_000), link, restores=name, copy_before_vote=random.random() < 0.6)
