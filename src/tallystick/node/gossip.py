@@ -111,7 +111,8 @@ class Gossip:
 
     def offer(self, entry: Entry, source: Peer | None, now_ms: int) -> None:
         """Put a certificate that was just accepted on its way; it does not go back to where it came from."""
-        self._note(entry.certificate.id, source, now_ms)
+        if len(self._eager) > 1:  # with fewer links it is on no circle
+            self._note(entry.certificate.id, source, now_ms)
         self._fresh.append((entry, source))
 
     def erase_payload(self, payload_hash: bytes) -> None:
