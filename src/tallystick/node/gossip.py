@@ -8,8 +8,11 @@ is known already makes it lazy, on both sides. So the eager links come to form a
 from collections import deque
 from typing import Final
 
+from msgspec.structs import replace
+
 from tallystick.ledger.messages import MAX_ENTRIES, MAX_IDS, CertificateRequest, Certificates, Entry, Prune, Status
 from tallystick.ledger.params import MAX_CERTIFICATE_BYTES
+from tallystick.node.certificate_box import CertificateBox
 from tallystick.node.events import Multicast, Peer, Send
 from tallystick.node.limits import Limits
 
@@ -37,6 +40,7 @@ class Gossip:
         self._asked: dict[bytes, int] = {}
         self._level: set[Peer] = set()
         self._has_told_all = False
+        self._listed_until_ms = self._listed_all_ms = 0
         self._interval_ms = limits.announce_first_ms
         self._announce_ms: int | None = None
 
@@ -180,22 +184,28 @@ class Gossip:
         if peer in self._eager:
             self._level.add(peer)
 
-    def announce(self, now_ms: int, status: Status, waiting: int) -> list[Send | Multicast]:
-        """Announce everything to everybody once, then to whoever did not tell that it has it, too. Prunes as well.
+    def announce(self, now_ms: int, tip: Status, box: CertificateBox) -> list[Send | Multicast]:
+        """Announce to everybody, and what was announced to everybody to those that did not tell that they have it, too.
 
-        `waiting` certificates are in the box, some too new for the status.
+        A certificate is named when it had time to come by itself, and after that only while there is no further news,
+        or a box that is always full would be listed all the time. Prunes as well.
         """
+        first_ms, last_ms = self._limits.announce_first_ms, self._limits.announce_last_ms
+        until_ms = now_ms - first_ms
+        is_full = self._interval_ms > first_ms or now_ms >= self._listed_all_ms + last_ms
+        ids = box.ids(MAX_IDS, -1 if is_full else self._listed_until_ms, until_ms)
         behind = tuple(peer for peer in self._eager if peer not in self._level)
         told = behind if self._has_told_all else tuple(self._eager)
-        has_newer = len(status.waiting) < min(waiting, MAX_IDS)
-        self._has_told_all = not has_newer
-        last_ms = self._limits.announce_last_ms
-        self._interval_ms = self._limits.announce_first_ms if has_newer else 2 * self._interval_ms
+        newest_ms = box.newest_ms()
+        is_full, has_newer = is_full or newest_ms is None, newest_ms is not None and newest_ms > until_ms
+        self._has_told_all = is_full and not has_newer
+        self._listed_until_ms, self._listed_all_ms = until_ms, now_ms if is_full else self._listed_all_ms
+        self._interval_ms = first_ms if has_newer else 2 * self._interval_ms
         self._announce_ms = None
-        if has_newer or (behind and (waiting or self._interval_ms <= last_ms)):
+        if has_newer or (behind and (newest_ms is not None or self._interval_ms <= last_ms)):
             self._interval_ms = min(self._interval_ms, last_ms)
             self._announce_ms = now_ms + self._interval_ms
-        return [*self._prune(now_ms), *([Multicast(told, status)] if told else [])]
+        return [*self._prune(now_ms), *([Multicast(told, replace(tip, waiting=ids))] if told else [])]
 
     @property
     def announce_ms(self) -> int | None:
