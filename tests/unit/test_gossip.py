@@ -1,11 +1,12 @@
 """Gossip: a tree of eager links, small batches, missing certificates asked for once, announcements that grow rare."""
 
 import pytest
-from tests.builders import payload, statement, statements, with_payload
+from tests.builders import GENESIS, payload, statement, statements, with_payload
 
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.messages import MAX_ENTRIES, MAX_IDS, CertificateRequest, Certificates, Entry, Prune, Status
 from tallystick.ledger.params import MAX_MESSAGE_BYTES, MAX_PAYLOAD_BYTES
+from tallystick.node.certificate_box import CertificateBox
 from tallystick.node.events import Multicast, Send
 from tallystick.node.gossip import Gossip, batched
 from tallystick.node.limits import Limits
@@ -84,7 +85,7 @@ def test_nothing_is_pruned_before_a_lower_certificate_had_time_to_come():
     assert pruned(gossip, "y", high, now_ms=LIMITS.prune_after_ms - 1) == []
     gossip.offer(Entry(first), "z", LIMITS.prune_after_ms - 1)
     assert pruned(gossip, "x", low, now_ms=LIMITS.prune_after_ms) == []
-    (told, _) = gossip.announce(2 * LIMITS.prune_after_ms, status(), 0)
+    (told, _) = gossip.announce(2 * LIMITS.prune_after_ms, TIP, box_of())
     assert told == Send("x", Prune())
     assert pushed(gossip) == {"y", "z"}
 
@@ -194,16 +195,30 @@ def test_a_liar_cannot_have_a_node_remember_ever_more_ids():
 # ---- announcing -------------------------------------------------------------------------------------------------
 
 
-def status(*waiting):
-    return Status(bytes(32), 0, bytes(32), tuple(one.id for one in waiting))
+TIP = Status(bytes(32), 0, bytes(32), ())
 
 
-def gaps_of(gossip, waiting, at_most=20):
-    gaps, now_ms, at_ms = [], 0, gossip.news(0)
+def box_of(*came):
+    """A box in which certificates wait since these times (ms)."""
+    box = CertificateBox(LIMITS, GENESIS.stakes(), 1)
+    for certificate, since_ms in zip(statements(len(came)), came, strict=True):
+        box.add(Entry(certificate), since_ms)
+    return box
+
+
+def named(gossip, now_ms, box):
+    """Whom an announcement goes to, and how long ago those certificates came that it names (ms)."""
+    since_ms = {waiting.entry.certificate.id: waiting.since_ms for waiting in box.waiting()}
+    (told,) = gossip.announce(now_ms, TIP, box)
+    return told.peers, [now_ms - since_ms[one] for one in told.message.waiting]
+
+
+def gaps_of(gossip, box, at_most=20):
+    gaps, now_ms, at_ms = [], 1_000, gossip.news(1_000)
     while at_ms is not None and len(gaps) < at_most:
         gaps.append(at_ms - now_ms)
         now_ms = at_ms
-        gossip.announce(now_ms, status(*waiting), len(waiting))
+        gossip.announce(now_ms, TIP, box)
         at_ms = gossip.announce_ms
     return gaps
 
@@ -211,35 +226,57 @@ def gaps_of(gossip, waiting, at_most=20):
 def test_announcements_grow_rare_and_end_and_news_begins_them_anew():
     gossip = connected("x")
     doubling = [500, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000]
-    assert gaps_of(gossip, ()) == doubling
-    assert gaps_of(gossip, ()) == doubling
-    assert gaps_of(gossip, statements(1)) == [*doubling, *[32_000] * 13]
-    assert gaps_of(connected(), statements(1)) == [500], "nobody is there to tell"
+    assert gaps_of(gossip, box_of()) == doubling
+    assert gaps_of(gossip, box_of()) == doubling
+    assert gaps_of(gossip, box_of(1_000)) == [*doubling, *[32_000] * 13], "somebody may lack it still"
+    assert gaps_of(connected(), box_of(1_000)) == [500], "nobody is there to tell"
 
 
 def test_who_has_everything_is_not_told_until_there_is_news():
-    gossip = connected("x", "y")
+    gossip, nothing = connected("x", "y"), box_of()
     gossip.news(0)
     gossip.is_level("x")
     gossip.is_level("a stranger")
-    assert gossip.announce(500, status(), 0) == [Multicast(("x", "y"), status())], "x does not know that we have it"
-    assert gossip.announce(1_500, status(), 0) == [Multicast(("y",), status())]
+    assert gossip.announce(500, TIP, nothing) == [Multicast(("x", "y"), TIP)], "x does not know that we have it"
+    assert gossip.announce(1_500, TIP, nothing) == [Multicast(("y",), TIP)]
     gossip.is_level("y")
-    assert gossip.announce(3_500, status(), 0) == []
+    assert gossip.announce(3_500, TIP, nothing) == []
     assert gossip.announce_ms is None
     gossip.news(5_000)
-    assert gossip.announce(5_500, status(), 0) == [Multicast(("x", "y"), status())]
+    assert gossip.announce(5_500, TIP, nothing) == [Multicast(("x", "y"), TIP)]
     gossip.is_level("x")
     gossip.connected("x")
-    assert gossip.announce(6_500, status(), 0) == [Multicast(("x", "y"), status())], "it may have forgotten"
+    assert gossip.announce(6_500, TIP, nothing) == [Multicast(("x", "y"), TIP)], "it may have forgotten"
+
+
+def test_what_was_just_pushed_is_announced_when_it_had_time_to_arrive():
+    gossip, box = connected("x"), box_of(100_000, 100_400, 100_600)
+    gossip.news(100_000)
+    assert named(gossip, 100_500, box) == (("x",), [500])
+    assert gossip.announce_ms == 101_000
+    assert named(gossip, 101_000, box) == (("x",), [600])
+    assert named(gossip, 101_500, box) == (("x",), [900])
+    assert gossip.announce_ms == 102_500
+    assert named(gossip, 102_500, box) == (("x",), [2_500, 2_100, 1_900]), "no news since: all of it once more"
+
+
+def test_while_news_goes_on_a_certificate_is_named_once_and_then_now_and_again():
+    """Or a box that is always full would be listed twice a second, to everybody."""
+    gossip, box, times = connected("x"), box_of(100_000), []
+    gossip.announce(99_000, TIP, box_of())
+    for now_ms in range(100_500, 180_000, 500):
+        gossip.news(now_ms - 500)
+        if named(gossip, now_ms, box)[1]:
+            times.append(now_ms)
+    assert times == [100_500, 131_000, 163_000]
 
 
 def test_news_brings_the_next_announcement_forward_and_never_puts_it_off():
     gossip = connected("x")
     assert gossip.news(0) == 500
     assert gossip.news(400) == 500
-    gossip.announce(500, status(), 0)
-    gossip.announce(1_500, status(), 0)
+    gossip.announce(500, TIP, box_of())
+    gossip.announce(1_500, TIP, box_of())
     assert gossip.announce_ms == 3_500
     assert gossip.news(1_600) == 2_100
 

@@ -6,10 +6,13 @@ is known already makes it lazy, on both sides. So the eager links come to form a
 """
 
 from collections import deque
-from dataclasses import dataclass, field
 from typing import Final
 
+from msgspec.structs import replace
+
 from tallystick.ledger.messages import MAX_ENTRIES, MAX_IDS, CertificateRequest, Certificates, Entry, Prune, Status
+from tallystick.ledger.params import MAX_CERTIFICATE_BYTES
+from tallystick.node.certificate_box import CertificateBox
 from tallystick.node.events import Multicast, Peer, Send
 from tallystick.node.limits import Limits
 
@@ -20,14 +23,8 @@ _LOWEST: Final = 256
 """Certificates remembered for their low ids: of n heard there are some ln n, unless an issuer seeks out rising ids."""
 
 
-@dataclass(frozen=True)
-class _Heard:
-    """When a certificate was first heard (ms), from whom, and which peers pushed it again."""
-
-    at_ms: int
-    certificate_id: bytes
-    source: Peer | None
-    repeaters: dict[Peer, None] = field(default_factory=dict)
+_Heard = tuple[bytes, int, Peer | None]
+"""A certificate's id, when it was first heard (ms), and from whom."""
 
 
 class Gossip:
@@ -37,11 +34,13 @@ class Gossip:
         self._limits = limits
         self._eager: dict[Peer, bool] = {}
         self._lowest: deque[_Heard] = deque(maxlen=_LOWEST)
+        self._repeaters: dict[Peer, None] = {}
         self._fresh: list[tuple[Entry, Peer | None]] = []
         self._flushed_ms: int | None = None
         self._asked: dict[bytes, int] = {}
         self._level: set[Peer] = set()
         self._has_told_all = False
+        self._listed_until_ms = self._listed_all_ms = 0
         self._interval_ms = limits.announce_first_ms
         self._announce_ms: int | None = None
 
@@ -59,6 +58,7 @@ class Gossip:
         What the substitute has heard in the meantime it announces; waiting for that would cost a second or so.
         """
         self._level.discard(peer)
+        self._repeaters.pop(peer, None)
         if self._eager.pop(peer, False):
             substitute = next((one for one, is_eager in self._eager.items() if not is_eager), None)
             if substitute is not None:
@@ -78,9 +78,10 @@ class Gossip:
 
     def heard_again(self, peer: Peer, ids: tuple[bytes, ...], now_ms: int) -> list[Send]:
         """A peer pushed certificates that were known already: its link may be redundant. Prunes, if it is time to."""
-        lowest = self._lowest[0] if self._lowest else None
-        if lowest and lowest.certificate_id in ids and lowest.source != peer and peer in self._eager:
-            lowest.repeaters[peer] = None
+        if self._lowest and peer in self._eager:
+            lowest_id, _, source = self._lowest[0]
+            if lowest_id in ids and source != peer:
+                self._repeaters[peer] = None
         return self._prune(now_ms)
 
     def _prune(self, now_ms: int) -> list[Send]:
@@ -90,30 +91,32 @@ class Gossip:
         pruned, two that travel at once from two sides could cut all links of a circle. So only that with the lowest id
         of those heard lately does, which is the same one everywhere, and only when it had time to get everywhere.
         """
-        lowest = self._lowest[0] if self._lowest else None
-        if lowest is None or lowest.at_ms > now_ms - self._limits.prune_after_ms:
+        if not self._repeaters or self._lowest[0][1] > now_ms - self._limits.prune_after_ms:
             return []
-        redundant = [peer for peer in lowest.repeaters if peer in self._eager]
-        lowest.repeaters.clear()
+        redundant, self._repeaters = self._repeaters, {}
         self._eager.update(dict.fromkeys(redundant, False))
         return [Send(peer, Prune()) for peer in redundant]
 
     def _note(self, certificate_id: bytes, source: Peer | None, now_ms: int) -> None:
         """Keep, in ascending order, the ids of lately heard certificates than which none lower was heard later."""
         lowest = self._lowest
-        while lowest and lowest[0].at_ms <= now_ms - self._limits.prune_every_ms:
+        while lowest and lowest[0][1] <= now_ms - self._limits.prune_every_ms:
             lowest.popleft()
-        while lowest and lowest[-1].certificate_id > certificate_id:
+            self._repeaters = {}
+        while lowest and lowest[-1][0] > certificate_id:
             lowest.pop()
-        if not lowest and source in self._eager:
-            self._eager[source] = True
-        lowest.append(_Heard(now_ms, certificate_id, source))
+        if not lowest:
+            self._repeaters = {}
+            if source in self._eager:
+                self._eager[source] = True
+        lowest.append((certificate_id, now_ms, source))
 
     # ---- pushing ----------------------------------------------------------------------------------------------
 
     def offer(self, entry: Entry, source: Peer | None, now_ms: int) -> None:
         """Put a certificate that was just accepted on its way; it does not go back to where it came from."""
-        self._note(entry.certificate.id, source, now_ms)
+        if len(self._eager) > 1:  # with fewer links it is on no circle
+            self._note(entry.certificate.id, source, now_ms)
         self._fresh.append((entry, source))
 
     def erase_payload(self, payload_hash: bytes) -> None:
@@ -181,22 +184,28 @@ class Gossip:
         if peer in self._eager:
             self._level.add(peer)
 
-    def announce(self, now_ms: int, status: Status, waiting: int) -> list[Send | Multicast]:
-        """Announce everything to everybody once, then to whoever did not tell that it has it, too. Prunes as well.
+    def announce(self, now_ms: int, tip: Status, box: CertificateBox) -> list[Send | Multicast]:
+        """Announce to everybody, and what was announced to everybody to those that did not tell that they have it, too.
 
-        `waiting` certificates are in the box, some too new for the status.
+        A certificate is named when it had time to come by itself, and after that only while there is no further news,
+        or a box that is always full would be listed all the time. Prunes as well.
         """
+        first_ms, last_ms = self._limits.announce_first_ms, self._limits.announce_last_ms
+        until_ms = now_ms - first_ms
+        is_full = self._interval_ms > first_ms or now_ms >= self._listed_all_ms + last_ms
+        ids = box.ids(MAX_IDS, -1 if is_full else self._listed_until_ms, until_ms)
         behind = tuple(peer for peer in self._eager if peer not in self._level)
         told = behind if self._has_told_all else tuple(self._eager)
-        has_newer = len(status.waiting) < min(waiting, MAX_IDS)
-        self._has_told_all = not has_newer
-        last_ms = self._limits.announce_last_ms
-        self._interval_ms = self._limits.announce_first_ms if has_newer else 2 * self._interval_ms
+        newest_ms = box.newest_ms()
+        is_full, has_newer = is_full or newest_ms is None, newest_ms is not None and newest_ms > until_ms
+        self._has_told_all = is_full and not has_newer
+        self._listed_until_ms, self._listed_all_ms = until_ms, now_ms if is_full else self._listed_all_ms
+        self._interval_ms = first_ms if has_newer else 2 * self._interval_ms
         self._announce_ms = None
-        if has_newer or (behind and (waiting or self._interval_ms <= last_ms)):
+        if has_newer or (behind and (newest_ms is not None or self._interval_ms <= last_ms)):
             self._interval_ms = min(self._interval_ms, last_ms)
             self._announce_ms = now_ms + self._interval_ms
-        return [*self._prune(now_ms), *([Multicast(told, status)] if told else [])]
+        return [*self._prune(now_ms), *([Multicast(told, replace(tip, waiting=ids))] if told else [])]
 
     @property
     def announce_ms(self) -> int | None:
@@ -206,6 +215,8 @@ class Gossip:
 
 def batched(entries: list[Entry], most_bytes: int) -> list[tuple[Entry, ...]]:
     """Split entries into batches near `most_bytes` and within the count that a message may hold."""
+    if len(entries) * (MAX_CERTIFICATE_BYTES + 1) <= most_bytes and not any(entry.payload for entry in entries):
+        return [tuple(entries)] if entries else []
     batches: list[tuple[Entry, ...]] = []
     batch: list[Entry] = []
     size = 0

@@ -21,6 +21,7 @@ from tallystick.ledger.messages import (
     Entry,
     Finalizations,
     Headers,
+    Message,
     NewBlock,
     Payloads,
     Proposal,
@@ -185,7 +186,7 @@ class Node:
             case Timer.GOSSIP:
                 self._share(now_ms, actions)
             case Timer.ANNOUNCE:
-                actions.extend(self._gossip.announce(now_ms, self._status(now_ms), len(self.box)))
+                actions.extend(self._gossip.announce(now_ms, self._status(()), self.box))
                 self._set_timer(Timer.ANNOUNCE, self._gossip.announce_ms, actions)
             case Timer.SYNC:
                 self._search.expire(now_ms)
@@ -378,10 +379,9 @@ class Node:
 
     # ---- peers ------------------------------------------------------------------------------------------------
 
-    def _status(self, now_ms: int | None = None) -> Status:
-        """Where this node stands; given the time, without the certificates that are still being pushed."""
-        until_ms = None if now_ms is None else now_ms - self.limits.announce_first_ms
-        return Status(self.chain.ledger_id, self.state.index, self.state.tip.hash, self.box.ids(MAX_IDS, until_ms))
+    def _status(self, waiting: tuple[bytes, ...] | None = None) -> Status:
+        ids = self.box.ids(MAX_IDS) if waiting is None else waiting
+        return Status(self.chain.ledger_id, self.state.index, self.state.tip.hash, ids)
 
     def _on_status(self, now_ms: int, peer: Peer, status: Status, actions: list[Action]) -> None:
         if status.ledger_id != self.chain.ledger_id:
@@ -391,7 +391,7 @@ class Node:
         lacking = tuple(one for one in status.waiting if one not in self.box and self.chain.place_of(one) is None)
         actions.extend(self._gossip.ask(peer, lacking, now_ms))
         if status.tip_index < self.state.index and self._answers.may_ask(now_ms, peer):
-            actions.append(Send(peer, self._status(now_ms)))
+            actions.append(Send(peer, self._status(())))
         if status.tip_hash == self.state.tip.hash and set(status.waiting).issuperset(self.box.ids(MAX_IDS)):
             self._gossip.is_level(peer)
         self._ask_for_more(now_ms, actions)
