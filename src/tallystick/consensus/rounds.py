@@ -291,8 +291,10 @@ class Rounds:
         """Members notarize what the leader did not show us: it may have signed two, so we want to see the other."""
         if round_.header is None or round_.rival is not None:
             return
-        known = {round_.header.header.hash, self._chain.state.tip.hash, *self._blocks}
-        rivals = [one for one in round_.weight if one.kind == NOTARIZE and one.block_hash not in known]
+        shown = round_.header.header.hash
+        others = [one for one in round_.weight if one.kind == NOTARIZE and one.block_hash != shown]
+        tip_hash = self._chain.state.tip.hash
+        rivals = [one for one in others if one.block_hash != tip_hash and one.block_hash not in self._blocks]
         if rivals:
             round_.rival = max(rivals, key=lambda ballot: round_.weight[ballot]).block_hash
             self._rivals.append(round_.rival)
