@@ -25,7 +25,7 @@ from tallystick.node.events import PersistCertificate, PersistVotes
 Replacement = tuple[Any, str, Any]
 """A class, the name of a method or property, and what stands there instead."""
 
-MOST_SEEDS = 400
+MOST_SEEDS = 500
 
 
 def rewritten(owner: Any, method: str, *changes: tuple[str, str]) -> Replacement:

@@ -20,7 +20,7 @@ from tallystick.ledger.errors import Refused
 from tallystick.ledger.genesis import Allotment, make_genesis
 from tallystick.ledger.messages import Entry, Votes, decode_message
 from tallystick.ledger.params import Params
-from tallystick.ledger.vote import Tally
+from tallystick.ledger.vote import NOTARIZE, Tally
 from tallystick.ledger.wallet import Wallet
 from tallystick.network.simulated import SimulatedHost, SimulatedNetwork
 from tallystick.node.events import Action, Broadcast, PersistVotes
@@ -68,7 +68,7 @@ class Run:
         self.faults = self.network.faults
         self.doomed: set[str] = set()
         self._crash_at_vote: dict[str, tuple[int, int]] = {}
-        self._copy_before_vote_of: str | None = None
+        self._copy_before: tuple[str, int] | None = None
         self.network.on_action = self._on_action
         self._number = 0
         self._to_withdraw = int(sum(scenario.stakes[name] for name in scenario.steady) * WITHDRAWN)
@@ -123,13 +123,13 @@ class Run:
             network.at(network.now_ms + crash.at_ms, partial(self.doom, crash))
         if phase.all_restart_at_ms is not None:
             network.at(network.now_ms + phase.all_restart_at_ms, self.restart_all)
-        if phase.restores and phase.copy_before_vote:
+        if phase.restores and phase.copy_before is not None:
             copy_at_ms = network.now_ms + self.random.randint(0, phase.duration_ms // 2)
-            network.at(copy_at_ms, lambda: setattr(self, "_copy_before_vote_of", phase.restores))
+            network.at(copy_at_ms, lambda: setattr(self, "_copy_before", (phase.restores, phase.copy_before)))
         elif phase.restores:
             self.restore_within(phase.restores, phase.duration_ms // 2, phase.duration_ms)
         network.run_for(phase.duration_ms)
-        self._copy_before_vote_of = None
+        self._copy_before = None
 
     def recover(self) -> float:
         """Heal, hand in one certificate each, and wait for all to be final. Returns the timeouts that took."""
@@ -181,8 +181,8 @@ class Run:
 
     def _on_action(self, host: SimulatedHost, action: Action) -> None:
         """Whoever is to crash at its next vote, persisted or sent, does so; the checkers look at everything."""
-        if host.name == self._copy_before_vote_of and isinstance(action, PersistVotes):
-            self._copy_before_vote_of = None
+        if isinstance(action, PersistVotes) and self._is_to_copy(host, action):
+            self._copy_before = None
             self.restore_within(host.name, self.random.randint(20, 300), 1_000)
         if host.name in self._crash_at_vote:
             kind, actions = self._crash_at_vote[host.name]
@@ -190,6 +190,15 @@ class Run:
                 del self._crash_at_vote[host.name]
                 host.crash_within(actions)
         self.watch.on_action(host, action)
+
+    def _is_to_copy(self, host: SimulatedHost, action: PersistVotes) -> bool:
+        """Before a notarize vote of this kind means before one's own proposal: others may only be repeated."""
+        name, kind = self._copy_before or ("", 0)
+        ballot, key = action.tally.ballot, host.agreement.wallet and host.agreement.wallet.public_key
+        is_own = len(action.tally.signatures) == 1 and action.tally.signatures[0][0] == key
+        if host.name != name or not is_own or ballot.kind != (kind or ballot.kind):
+            return False
+        return kind != NOTARIZE or (action.block is not None and action.block.header.forger == key)
 
     def revive(self, name: str) -> None:
         """The host starts again, stopped now if it did not crash by itself."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.simulation.campaign.byzantine import ROLES, Byzantine, LyingSyncer, Twins
 
-from tallystick.ledger.vote import FINALIZE
+from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY
 from tallystick.network.simulated import Link
 
 DELTA_MS = 300
@@ -46,8 +46,8 @@ class Phase:
     all_restart_at_ms: int | None = None
     restores: str | None = None
     """Whose archive is replaced by an old copy."""
-    copy_before_vote: bool = False
-    """Whether the copy is made just before its next vote is persisted; else at the phase's beginning."""
+    copy_before: int | None = None
+    """The kind of vote just before whose persisting the copy is made (0: any); `None`: at the phase's beginning."""
 
 
 @dataclass(frozen=True)
@@ -102,8 +102,8 @@ def draw_scenario(seed: int) -> Scenario:
     random.shuffle(names)
     stakes = {name: 100 if seed % 2 else random.randint(20, 200) for name in names}
     weak = names[: random.choice([1, 1, 2, 2, 3][: 2 * len(names) - 6])] if seed % 5 else []
-    kinds = [random.choice([*ROLES, "wrong clock", "old backup"]) for _ in weak]
-    if not weak and random.random() < 0.5:
+    kinds = [random.choice([*ROLES, "wrong clock", "old backup", "old backup"]) for _ in weak]
+    if not weak and random.random() < 0.8:
         weak, kinds = names[:1], ["old backup"]
     _cap(random, stakes, weak)
     roles = {name: kind for name, kind in zip(weak, kinds, strict=True) if not isinstance(kind, str)}
@@ -141,7 +141,7 @@ def draw_scenario(seed: int) -> Scenario:
     )
     phases = [_phase(random, scenario, restored) for _ in range(random.randint(1, 3))]
     if restored:
-        phases.append(_restoring(random, restored))
+        phases += [_restoring(random, restored) for _ in range(2)]
     random.shuffle(phases)
     return Scenario(**{**vars(scenario), "phases": tuple(phases)})
 
@@ -195,5 +195,7 @@ def _phase(random: Random, scenario: Scenario, restored: str | None) -> Phase:
 
 
 def _restoring(random: Random, name: str) -> Phase:
-    link = Link(delay_max_ms=random.choice([50, 400]), loss=random.choice([0, 0.2]), reordering=random.random() < 0.7)
-    return Phase(random.randint(1_500, 4_000), link, restores=name, copy_before_vote=random.random() < 0.6)
+    """Slow and lossy, so that a view may still be open when its member comes back."""
+    link = Link(delay_max_ms=random.choice([50, 600]), loss=random.choice([0, 0.3]), reordering=random.random() < 0.7)
+    copy_before = random.choice([None, 0, NOTARIZE, NULLIFY])
+    return Phase(random.randint(2_000, 5_000), link, restores=name, copy_before=copy_before)
