@@ -11,18 +11,18 @@ from random import Random
 
 from tests.simulation.campaign.books import Broken
 from tests.simulation.campaign.byzantine import Twins, host_of
-from tests.simulation.campaign.scenario import TIMEOUT_MS, WITHDRAWN, Crash, Phase, Scenario, draw_scenario, twin_of
+from tests.simulation.campaign.scenario import HELD_BACK_MS, TIMEOUT_MS, WITHDRAWN, Crash, Phase, Scenario, draw_scenario, twin_of
 from tests.simulation.campaign.watch import Watch
 
 from tallystick.consensus.simplex import Simplex
 from tallystick.ledger.certificate import AnyCertificate, Payload, issue_stake, issue_statement
 from tallystick.ledger.errors import Refused
-from tallystick.ledger.genesis import Allotment, make_genesis
+from tallystick.ledger.genesis import Allotment, Genesis, make_genesis
 from tallystick.ledger.messages import Entry, Votes, decode_message
 from tallystick.ledger.params import Params
 from tallystick.ledger.vote import NOTARIZE, Tally
 from tallystick.ledger.wallet import Wallet
-from tallystick.network.simulated import SimulatedHost, SimulatedNetwork
+from tallystick.network.simulated import Link, SimulatedHost, SimulatedNetwork
 from tallystick.node.events import Action, Broadcast, PersistVotes
 
 RECOVERY_BOUND = 60
@@ -51,6 +51,30 @@ class Outcome:
     cpu_seconds: float = 0.0
 
 
+class Adversary(SimulatedNetwork):
+    """A network that knows what it carries, and holds back what hurts most."""
+
+    held_back: int = 0
+    """The kind of vote of which every other message is late; 0: none."""
+
+    def __init__(self, genesis: Genesis, seed: int, link: Link) -> None:
+        super().__init__(genesis, seed, link)
+        self._whim = Random(f"whim {seed}")
+
+    def send(self, sender: str, receiver: str, data: bytes) -> None:
+        if self.held_back and self._holds_back(data):
+            self.faults["held back"] += 1
+            late_ms = self._whim.randint(0, HELD_BACK_MS)
+            self.at(self.now_ms + late_ms, lambda: super(Adversary, self).send(sender, receiver, data))
+        else:
+            super().send(sender, receiver, data)
+
+    def _holds_back(self, data: bytes) -> bool:
+        message = self.decode(data)
+        is_meant = isinstance(message, Votes) and any(one.ballot.kind == self.held_back for one in message.tallies)
+        return is_meant and self._whim.random() < 0.5
+
+
 class Run:
     """A scenario under way."""
 
@@ -63,7 +87,7 @@ class Run:
             for name, stake in scenario.stakes.items()
         ]
         genesis = make_genesis(f"seed {scenario.seed}", START_MS, allotments, Params(**scenario.params))
-        self.network = SimulatedNetwork(genesis, scenario.seed, scenario.calm)
+        self.network = Adversary(genesis, scenario.seed, scenario.calm)
         self.watch = Watch(self.network, may_conflict=may_conflict)
         self.faults = self.network.faults
         self.doomed: set[str] = set()
@@ -117,6 +141,7 @@ class Run:
         network = self.network
         network.heal()
         network.relink(phase.link)
+        network.held_back = phase.held_back
         if phase.groups:
             network.partition(*phase.groups)
         for crash in phase.crashes:
@@ -130,6 +155,7 @@ class Run:
             self.restore_within(phase.restores, phase.duration_ms // 2, phase.duration_ms)
         network.run_for(phase.duration_ms)
         self._copy_before = None
+        network.held_back = 0
 
     def recover(self) -> float:
         """Heal, hand in one certificate each, and wait for all to be final. Returns the timeouts that took."""

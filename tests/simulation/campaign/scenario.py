@@ -13,6 +13,9 @@ DELTA_MS = 300
 TIMEOUT_MS = 3 * DELTA_MS
 """The time after which a member gives a view up that somebody proposed in; recovery is measured in it."""
 
+HELD_BACK_MS = 5 * DELTA_MS
+"""How late votes are, at most, that are singled out: late enough for views to end without them."""
+
 NAMES = ("ada", "ben", "cy", "dot", "eve", "fay", "gus")
 _LONG = 40
 """One seed in so many makes a long chain."""
@@ -43,6 +46,8 @@ class Phase:
     link: Link
     groups: tuple[tuple[str, ...], ...] = ()
     crashes: tuple[Crash, ...] = ()
+    held_back: int = 0
+    """A kind of vote, of which every other message is late by up to `HELD_BACK_MS`; 0: none."""
     all_restart_at_ms: int | None = None
     restores: str | None = None
     """Whose archive is replaced by an old copy."""
@@ -191,7 +196,8 @@ def _phase(random: Random, scenario: Scenario, restored: str | None) -> Phase:
                 actions = random.randint(0, 40 if from_vote is None else 2)
                 crashes.append(Crash(at_ms, name, actions, down_ms, from_vote))
     all_at_ms = random.randint(0, duration_ms) if restored is None and random.random() < 0.3 else None
-    return Phase(duration_ms, _link(random), groups, tuple(crashes), all_at_ms)
+    held_back = random.choice([0, 0, NOTARIZE, NULLIFY, FINALIZE])
+    return Phase(duration_ms, _link(random), groups, tuple(crashes), held_back, all_at_ms)
 
 
 def _restoring(random: Random, name: str) -> Phase:
