@@ -1,8 +1,8 @@
 """The one contract that every transport between nodes keeps; a conformance suite runs against each of them.
 
-1. A peer is authenticated before it is seen: its name is its Ed25519 public key, 32 bytes, and it has proven to hold it.
+1. A peer is authenticated before it is seen: its name is its Ed25519 public key, 32 bytes, which it proved to hold.
 2. There is at most one connection with a peer. Frames arrive whole, in order, and within the bound of a message.
-3. Nothing blocks. What waits for a peer is bounded in bytes; a peer that falls behind is closed, and told to be so: a
+3. Nothing blocks. What waits for a peer is bounded in bytes; one that falls behind is cut off, and that is told: a
    frame that was sent over a connection either arrives, or the connection ends.
 4. A dialled peer is dialled again, with back-off, until it is forgotten.
 """
