@@ -2,13 +2,14 @@
 
 import sys
 
-from benchmarks import agreement, certificates, course, simulator
+from benchmarks import agreement, certificates, course, simulator, traffic
 
 BENCHMARKS = {
     "verification": certificates.against_bare_verification,
     "height": certificates.by_height,
     "course": course.against_the_straightforward_one,
     "agreement": agreement.hops_and_cost,
+    "traffic": traffic.bytes_per_certificate,
     "simulator": simulator.thousand_nodes,
 }
 

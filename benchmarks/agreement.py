@@ -5,18 +5,14 @@ import time
 from functools import partial
 from itertools import pairwise
 
-from benchmarks.workload import CREATED_MS, ISSUERS, statements
+from benchmarks.workload import HOP_MS, MEMBERS, ledger, member_wallets, statements
 from tallystick.consensus.simplex import Simplex
-from tallystick.ledger.genesis import Allotment, Genesis, make_genesis
 from tallystick.ledger.messages import Entry
 from tallystick.ledger.params import Params
-from tallystick.ledger.wallet import Wallet
 from tallystick.network.simulated import Link, Report, SimulatedNetwork
 from tallystick.node.events import ReportBlock
 
-HOP_MS = 50
 BLOCKS = 20
-MEMBERS = (4, 16, 64)
 
 
 def hops_and_cost() -> str:
@@ -32,8 +28,8 @@ def hops_and_cost() -> str:
 
 
 def _run(members: int) -> tuple[float, float, float]:
-    wallets = [*ISSUERS, *(Wallet(number.to_bytes(32, "big")) for number in range(1000, 1100))][:members]
-    genesis = _found(wallets)
+    wallets = member_wallets(members)
+    genesis = ledger(wallets, Params(forge_at_certificates=1, max_block_certificates=8, forge_after_ms=0))
     network = SimulatedNetwork(genesis, seed=1, link=Link(HOP_MS, HOP_MS))
     proposed: dict[int, int] = {}
     finality: list[float] = []
@@ -58,8 +54,3 @@ def _run(members: int) -> tuple[float, float, float]:
     times = [proposed[index] for index in sorted(proposed)]
     between = statistics.median(later - earlier for earlier, later in pairwise(times))
     return between / HOP_MS, statistics.median(finality), seconds / len(times) / members
-
-
-def _found(wallets: list[Wallet]) -> Genesis:
-    params = Params(forge_at_certificates=1, max_block_certificates=8, forge_after_ms=0)
-    return make_genesis("bench", CREATED_MS, [Allotment(one.public_key, 0, 10) for one in wallets], params)

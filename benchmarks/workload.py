@@ -18,6 +18,13 @@ from tallystick.node.node import Node
 
 CREATED_MS = 1_700_000_000_000
 ISSUERS = [Wallet(number.to_bytes(32, "big")) for number in range(1, 65)]
+MEMBERS = (4, 16, 64, 100)
+HOP_MS = 50
+
+
+def member_wallets(count: int) -> list[Wallet]:
+    """The keys of this many members."""
+    return [*ISSUERS, *(Wallet(number.to_bytes(32, "big")) for number in range(1000, 1100))][:count]
 
 
 def ledger(members: list[Wallet], params: Params | None = None) -> Genesis:

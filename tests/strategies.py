@@ -16,6 +16,7 @@ from tallystick.ledger.messages import (
     NewBlock,
     PayloadRequest,
     Payloads,
+    Prune,
     Status,
 )
 from tallystick.ledger.params import MAX_INDEX, MAX_TIMESTAMP_MS, MAX_TOKENS
@@ -102,6 +103,7 @@ messages = st.one_of(
     st.builds(Blocks, start=indexes, blocks=_some(blocks)),
     st.builds(PayloadRequest, hashes=_some(digests)),
     st.builds(Payloads, payloads=_some(payloads)),
+    st.builds(Prune),
 )
 
 _plain = st.recursive(

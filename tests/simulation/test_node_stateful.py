@@ -33,6 +33,7 @@ from tallystick.ledger.messages import (
     NewBlock,
     PayloadRequest,
     Payloads,
+    Prune,
     Status,
     encode_message,
 )
@@ -42,6 +43,7 @@ from tallystick.node.events import (
     Broadcast,
     ErasePayload,
     MessageReceived,
+    Multicast,
     PayloadErasureAsked,
     PeerConnected,
     PeerDisconnected,
@@ -132,7 +134,7 @@ class NodeTold(RuleBasedStateMachine):
                     self.erased.append(payload_hash)
                 case SetTimer(timer, _):
                     self.timers.add(timer)
-                case Send(_, message) | Broadcast(message, _):
+                case Send(_, message) | Broadcast(message, _) | Multicast(_, message):
                     if isinstance(message, NewBlock):
                         assert message.block in self.persisted, "sent before it was kept"
                     self.sent.append(encode_message(message))
@@ -212,6 +214,10 @@ class NodeTold(RuleBasedStateMachine):
         ids = self.bench.node.box.ids(5)
         for request in (BlockRequest(index, count), CertificateRequest(ids), PayloadRequest(ids)):
             self.receive(peer, request)
+
+    @rule(peer=peers)
+    def prune(self, peer):
+        assert self.receive(peer, Prune()) == []
 
     # ---- what liars do ------------------------------------------------------------------------------------------
 

@@ -1,30 +1,133 @@
-"""Gossip: certificates leave in small batches, missing ones are asked for once, announcements grow rare."""
+"""Gossip: a tree of eager links, small batches, missing certificates asked for once, announcements that grow rare."""
 
-from tests.builders import payload, statement, statements, with_payload
+import pytest
+from tests.builders import GENESIS, payload, statement, statements, with_payload
 
 from tallystick.ledger.encoding import encode
-from tallystick.ledger.messages import MAX_ENTRIES, MAX_IDS, Certificates, Entry
+from tallystick.ledger.messages import MAX_ENTRIES, MAX_IDS, CertificateRequest, Certificates, Entry, Prune, Status
 from tallystick.ledger.params import MAX_MESSAGE_BYTES, MAX_PAYLOAD_BYTES
+from tallystick.node.certificate_box import CertificateBox
+from tallystick.node.events import Multicast, Send
 from tallystick.node.gossip import Gossip, batched
 from tallystick.node.limits import Limits
 
 LIMITS = Limits()
+GRAFT = CertificateRequest(())
 
 
-def offered(*subjects_and_sources):
-    gossip = Gossip(LIMITS)
-    for subject, source in subjects_and_sources:
-        gossip.offer(Entry(statement(subject)), source)
+def connected(*peers, limits=LIMITS):
+    gossip = Gossip(limits)
+    for peer in peers:
+        gossip.connected(peer)
     return gossip
+
+
+def offered(*subjects_and_sources, peers=("x", "y", "z")):
+    gossip = connected(*peers)
+    for subject, source in subjects_and_sources:
+        gossip.offer(Entry(statement(subject)), source, 0)
+    return gossip
+
+
+def pushed(gossip, now_ms=10_000):
+    """Whom a certificate of this node's own would be pushed to."""
+    gossip.offer(Entry(statement(f"own at {now_ms}")), None, now_ms)
+    return {peer for one in gossip.flush(now_ms) for peer in one.peers}
+
+
+def pruned(gossip, peer, *ids, now_ms=5_000):
+    """What follows, sooner or later, from a peer's pushing what was known already."""
+    return gossip.heard_again(peer, ids, now_ms)
+
+
+def in_order_of_id(count):
+    return sorted((one.id, one) for one in statements(count))
+
+
+# ---- the tree ---------------------------------------------------------------------------------------------------
+
+
+def test_the_first_peers_are_pushed_to_and_know_it():
+    gossip = Gossip(Limits(eager_peers=2))
+    assert [gossip.connected(peer) for peer in "xyz"] == [[Send("x", GRAFT)], [Send("y", GRAFT)], []]
+    assert pushed(gossip) == {"x", "y"}
+
+
+def test_a_peer_that_leaves_the_tree_is_replaced_at_once_by_one_that_was_not_in_it():
+    gossip = connected("x", "y", "z", limits=Limits(eager_peers=2))
+    assert gossip.disconnected("x") == [Send("z", GRAFT)]
+    assert pushed(gossip) == {"y", "z"}
+    gossip.connected("w")
+    assert gossip.disconnected("never there") == []
+    gossip.pruned("w")
+    assert gossip.disconnected("w") == [], "what is lazy is not missed"
+
+
+def test_only_the_lowest_of_the_certificates_heard_lately_prunes():
+    """Two that travel at once from two sides could otherwise cut all links of a circle."""
+    (low, _), (middle, _), (high, _) = in_order_of_id(3)
+    by_id = dict(in_order_of_id(3))
+    gossip = connected("x", "y", "z")
+    gossip.offer(Entry(by_id[middle]), "x", 0)
+    gossip.offer(Entry(by_id[high]), "y", 1)
+    assert pruned(gossip, "z", high) == []
+    assert pruned(gossip, "z", high, middle) == [Send("z", Prune())]
+    gossip.offer(Entry(by_id[low]), "y", 2)
+    assert pruned(gossip, "x", middle) == []
+    assert pruned(gossip, "x", low) == [Send("x", Prune())]
+    assert pushed(gossip) == {"y"}
+
+
+def test_nothing_is_pruned_before_a_lower_certificate_had_time_to_come():
+    (low, first), (high, second) = in_order_of_id(2)
+    gossip = connected("x", "y", "z")
+    gossip.offer(Entry(second), "x", 0)
+    assert pruned(gossip, "y", high, now_ms=LIMITS.prune_after_ms - 1) == []
+    gossip.offer(Entry(first), "z", LIMITS.prune_after_ms - 1)
+    assert pruned(gossip, "x", low, now_ms=LIMITS.prune_after_ms) == []
+    (told, _) = gossip.announce(2 * LIMITS.prune_after_ms, TIP, box_of())
+    assert told == Send("x", Prune())
+    assert pushed(gossip) == {"y", "z"}
+
+
+def test_a_certificate_prunes_for_a_while_then_another_does():
+    (low, first), (high, second) = in_order_of_id(2)
+    gossip = connected("x", "y")
+    gossip.offer(Entry(first), "x", 0)
+    gossip.offer(Entry(second), "x", LIMITS.prune_every_ms - 1)
+    assert pruned(gossip, "y", high) == []
+    gossip = connected("x", "y")
+    gossip.offer(Entry(first), "x", 0)
+    gossip.offer(Entry(second), "x", LIMITS.prune_every_ms)
+    assert pruned(gossip, "y", low) == []
+    assert pruned(gossip, "y", high) == [Send("y", Prune())]
+
+
+@pytest.mark.parametrize("source", ["x", "a stranger"])
+def test_who_brought_it_first_is_not_pruned_nor_is_who_is_no_peer(source):
+    gossip = connected("x", "y")
+    gossip.offer(Entry(statement()), "x", 0)
+    assert pruned(gossip, source, statement().id) == []
+    assert pushed(gossip) == {"x", "y"}
+
+
+def test_the_link_that_the_pruning_certificate_came_over_becomes_eager():
+    gossip = connected("x", "y")
+    gossip.pruned("x")
+    gossip.offer(Entry(statement()), "x", 0)
+    assert pushed(gossip) == {"x", "y"}
+
+
+# ---- pushing ----------------------------------------------------------------------------------------------------
 
 
 def test_after_a_quiet_while_news_leaves_at_once():
     gossip = offered(("one", None))
     assert gossip.due_ms(1_000) == 1_000
-    assert [one.message.entries for one in gossip.flush(1_000)] == [(Entry(statement("one")),)]
+    assert gossip.flush(1_000) == [Multicast(("x", "y", "z"), Certificates((Entry(statement("one")),)))]
     assert gossip.due_ms(1_000) is None
     assert gossip.flush(1_000) == []
-    gossip.offer(Entry(statement("two")), None)
+    gossip.offer(Entry(statement("two")), None, 1_000)
     assert gossip.due_ms(1_000 + LIMITS.gossip_batch_ms) == 1_000 + LIMITS.gossip_batch_ms
 
 
@@ -32,50 +135,150 @@ def test_soon_after_that_news_waits_for_a_batch():
     gossip = offered(("one", None))
     gossip.flush(1_000)
     for subject in ("two", "three"):
-        gossip.offer(Entry(statement(subject)), None)
+        gossip.offer(Entry(statement(subject)), None, 1_000)
         assert gossip.due_ms(1_003) == 1_000 + LIMITS.gossip_batch_ms
     (batch,) = gossip.flush(1_010)
     assert batch.message == Certificates((Entry(statement("two")), Entry(statement("three"))))
 
 
+def received(gossip):
+    """By peer: the subjects that are pushed to it."""
+    subjects = {}
+    for one in gossip.flush(0):
+        for peer in one.peers:
+            assert peer not in subjects
+            subjects[peer] = [entry.certificate.subject for entry in one.message.entries]
+    return subjects
+
+
 def test_news_does_not_go_back_to_where_it_came_from():
-    assert offered(("one", "x"), ("two", "x")).flush(0)[0].but == "x"
-    assert offered(("one", "x"), ("two", "y")).flush(0)[0].but is None
-    assert offered(("one", "x"), ("two", None)).flush(0)[0].but is None
-    gossip = offered(("one", "x"), ("two", "y"))
-    gossip.flush(0)
-    gossip.offer(Entry(statement("three")), "z")
-    assert gossip.flush(20)[0].but == "z"
+    assert received(offered(("one", "x"), ("two", "x"))) == {"y": ["one", "two"], "z": ["one", "two"]}
+    mixed = {"x": ["two", "three"], "y": ["one", "three"], "z": ["one", "two", "three"]}
+    assert received(offered(("one", "x"), ("two", "y"), ("three", None))) == mixed
+    assert received(offered(("one", "x"), peers=("x",))) == {}
+
+
+def test_nothing_is_pushed_to_a_peer_that_is_pruned_or_gone():
+    gossip = offered(("one", None))
+    gossip.pruned("x")
+    gossip.disconnected("y")
+    assert received(gossip) == {"x": ["one"], "z": ["one"]}, "x replaces y"
+
+
+# ---- asking -----------------------------------------------------------------------------------------------------
+
+
+def asked(gossip, ids, now_ms):
+    return tuple(one for send in gossip.ask("x", ids, now_ms) for one in send.message.ids)
 
 
 def test_what_was_asked_for_is_not_asked_again_until_it_is_late():
     gossip, ids = Gossip(LIMITS), tuple(one.id for one in statements(3))
-    assert gossip.to_ask(ids[:2], 0) == ids[:2]
-    assert gossip.to_ask(ids, 1) == ids[2:]
-    assert gossip.to_ask(ids, LIMITS.request_timeout_ms) == ids[:2]
+    assert asked(gossip, ids[:2], 0) == ids[:2]
+    assert asked(gossip, ids, 1) == ids[2:]
+    assert gossip.ask("x", ids, 1) == []
+    assert asked(gossip, ids, LIMITS.request_timeout_ms) == ids[:2]
     gossip.received(ids[0])
-    assert gossip.to_ask(ids, LIMITS.request_timeout_ms) == ids[:1]
+    assert asked(gossip, ids, LIMITS.request_timeout_ms) == ids[:1]
 
 
 def test_a_liar_cannot_have_a_node_remember_ever_more_ids():
     limits = Limits(box_certificates=1_000)
-    gossip, asked = Gossip(limits), 0
+    gossip, count = Gossip(limits), 0
     for number in range(100):
         ids = tuple((number * MAX_IDS + place).to_bytes(32, "big") for place in range(MAX_IDS))
-        asked += len(gossip.to_ask(ids, 0))
-    assert 0 < asked <= limits.box_certificates
-    assert gossip.to_ask((b"x" * 32,), limits.request_timeout_ms) == (b"x" * 32,)
+        count += len(asked(gossip, ids, 0))
+    assert 0 < count <= limits.box_certificates
+    assert asked(gossip, (b"x" * 32,), limits.request_timeout_ms) == (b"x" * 32,)
+
+
+# ---- announcing -------------------------------------------------------------------------------------------------
+
+
+TIP = Status(bytes(32), 0, bytes(32), ())
+
+
+def box_of(*came):
+    """A box in which certificates wait since these times (ms)."""
+    box = CertificateBox(LIMITS, GENESIS.stakes(), 1)
+    for certificate, since_ms in zip(statements(len(came)), came, strict=True):
+        box.add(Entry(certificate), since_ms)
+    return box
+
+
+def named(gossip, now_ms, box):
+    """Whom an announcement goes to, and how long ago those certificates came that it names (ms)."""
+    since_ms = {waiting.entry.certificate.id: waiting.since_ms for waiting in box.waiting()}
+    (told,) = gossip.announce(now_ms, TIP, box)
+    return told.peers, [now_ms - since_ms[one] for one in told.message.waiting]
+
+
+def gaps_of(gossip, box, at_most=20):
+    gaps, now_ms, at_ms = [], 1_000, gossip.news(1_000)
+    while at_ms is not None and len(gaps) < at_most:
+        gaps.append(at_ms - now_ms)
+        now_ms = at_ms
+        gossip.announce(now_ms, TIP, box)
+        at_ms = gossip.announce_ms
+    return gaps
 
 
 def test_announcements_grow_rare_and_end_and_news_begins_them_anew():
-    gossip, now_ms, gaps = Gossip(LIMITS), 0, []
-    at_ms = gossip.news(now_ms)
-    while at_ms is not None:
-        gaps.append(at_ms - now_ms)
-        now_ms = at_ms
-        at_ms = gossip.announced(now_ms)
-    assert gaps == [500, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000]
-    assert gossip.news(now_ms) == now_ms + LIMITS.announce_first_ms
+    gossip = connected("x")
+    doubling = [500, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000]
+    assert gaps_of(gossip, box_of()) == doubling
+    assert gaps_of(gossip, box_of()) == doubling
+    assert gaps_of(gossip, box_of(1_000)) == [*doubling, *[32_000] * 13], "somebody may lack it still"
+    assert gaps_of(connected(), box_of(1_000)) == [500], "nobody is there to tell"
+
+
+def test_who_has_everything_is_not_told_until_there_is_news():
+    gossip, nothing = connected("x", "y"), box_of()
+    gossip.news(0)
+    gossip.is_level("x")
+    gossip.is_level("a stranger")
+    assert gossip.announce(500, TIP, nothing) == [Multicast(("x", "y"), TIP)], "x does not know that we have it"
+    assert gossip.announce(1_500, TIP, nothing) == [Multicast(("y",), TIP)]
+    gossip.is_level("y")
+    assert gossip.announce(3_500, TIP, nothing) == []
+    assert gossip.announce_ms is None
+    gossip.news(5_000)
+    assert gossip.announce(5_500, TIP, nothing) == [Multicast(("x", "y"), TIP)]
+    gossip.is_level("x")
+    gossip.connected("x")
+    assert gossip.announce(6_500, TIP, nothing) == [Multicast(("x", "y"), TIP)], "it may have forgotten"
+
+
+def test_what_was_just_pushed_is_announced_when_it_had_time_to_arrive():
+    gossip, box = connected("x"), box_of(100_000, 100_400, 100_600)
+    gossip.news(100_000)
+    assert named(gossip, 100_500, box) == (("x",), [500])
+    assert gossip.announce_ms == 101_000
+    assert named(gossip, 101_000, box) == (("x",), [600])
+    assert named(gossip, 101_500, box) == (("x",), [900])
+    assert gossip.announce_ms == 102_500
+    assert named(gossip, 102_500, box) == (("x",), [2_500, 2_100, 1_900]), "no news since: all of it once more"
+
+
+def test_while_news_goes_on_a_certificate_is_named_once_and_then_now_and_again():
+    """Or a box that is always full would be listed twice a second, to everybody."""
+    gossip, box, times = connected("x"), box_of(100_000), []
+    gossip.announce(99_000, TIP, box_of())
+    for now_ms in range(100_500, 180_000, 500):
+        gossip.news(now_ms - 500)
+        if named(gossip, now_ms, box)[1]:
+            times.append(now_ms)
+    assert times == [100_500, 131_000, 163_000]
+
+
+def test_news_brings_the_next_announcement_forward_and_never_puts_it_off():
+    gossip = connected("x")
+    assert gossip.news(0) == 500
+    assert gossip.news(400) == 500
+    gossip.announce(500, TIP, box_of())
+    gossip.announce(1_500, TIP, box_of())
+    assert gossip.announce_ms == 3_500
+    assert gossip.news(1_600) == 2_100
 
 
 def test_batches_fit_into_messages():

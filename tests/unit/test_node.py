@@ -39,6 +39,7 @@ from tallystick.ledger.messages import (
     NewBlock,
     PayloadRequest,
     Payloads,
+    Prune,
     Status,
 )
 from tallystick.node.events import (
@@ -46,6 +47,7 @@ from tallystick.node.events import (
     CheckedMessage,
     ErasePayload,
     MessageReceived,
+    Multicast,
     PayloadErasureAsked,
     PeerConnected,
     PeerDisconnected,
@@ -87,7 +89,20 @@ def summary(bench):
 
 
 def messages(kind, actions):
-    return [one.message for one in of_kind((Send, Broadcast), actions) if isinstance(one.message, kind)]
+    return [one.message for one in of_kind((Send, Broadcast, Multicast), actions) if isinstance(one.message, kind)]
+
+
+def connected(*peers, **more):
+    """A node with these peers."""
+    bench = Bench(**more)
+    for peer in peers:
+        bench.handle(PeerConnected(peer))
+    return bench
+
+
+def pushed(actions):
+    """Which peers certificates are pushed to."""
+    return {peer for one in of_kind(Multicast, actions) if isinstance(one.message, Certificates) for peer in one.peers}
 
 
 def drawn(scribe=None, **more):
@@ -100,15 +115,53 @@ def drawn(scribe=None, **more):
 
 
 def test_a_legal_certificate_enters_the_box_and_is_passed_on():
-    bench = Bench()
+    bench = connected("x", "y")
     actions = bench.submit(statement())
     assert list(bench.node.box) == [statement()]
     assert of_kind(ReportAccepted, actions) == [ReportAccepted(statement())]
-    assert of_kind(Broadcast, actions) == [Broadcast(entries(statement()))]
+    assert of_kind(Multicast, actions) == [Multicast(("x", "y"), entries(statement()))]
 
 
 def test_what_a_peer_brought_does_not_go_back_to_it():
-    assert of_kind(Broadcast, Bench().receive(entries(statement()), "x")) == [Broadcast(entries(statement()), but="x")]
+    actions = connected("x", "y", "z").receive(entries(statement()), "x")
+    assert of_kind(Multicast, actions) == [Multicast(("y", "z"), entries(statement()))]
+
+
+def test_who_brings_what_is_known_already_is_pruned_and_pushed_to_no_more():
+    bench = connected("x", "y", "z")
+    bench.receive(entries(statement()), "x")
+    assert of_kind(Send, bench.receive(entries(statement()), "x")) == [], "a line may deliver twice"
+    assert of_kind(Send, bench.receive(entries(statement()), "y")) == [], "a lower one may come that decides"
+    bench.now_ms += bench.node.limits.announce_first_ms
+    assert of_kind(Send, bench.handle(TimerFired(Timer.ANNOUNCE))) == [Send("y", Prune())]
+    assert pushed(bench.submit(statement("another"))) == {"x", "z"}
+
+
+def test_a_pruned_peer_that_asks_is_pushed_to_again():
+    bench = connected("x", "y")
+    bench.receive(Prune(), "x")
+    assert pushed(bench.submit(statement("one"))) == {"y"}
+    bench.receive(CertificateRequest((statement("one").id,)), "x")
+    bench.now_ms += 1_000
+    assert pushed(bench.submit(statement("two"))) == {"x", "y"}
+
+
+def test_whoever_is_asked_for_certificates_is_pushed_to_again():
+    bench = connected("x", "y")
+    bench.receive(Prune(), "x")
+    bench.receive(status(0, [statement("there").id]), "x")
+    assert pushed(bench.submit(statement("here"))) == {"x", "y"}
+
+
+def test_a_spammer_that_prunes_and_asks_changes_nothing_but_what_is_pushed_to_it():
+    bench = connected("x", "spammer", "y")
+    before = summary(bench)
+    for _ in range(1_000):
+        assert bench.receive(Prune(), "spammer") == []
+        assert of_kind((Send, Multicast), bench.receive(CertificateRequest(()), "spammer")) == []
+        assert bench.receive(Prune(), "a stranger") == []
+    assert summary(bench) == before
+    assert pushed(bench.submit(statement())) >= {"x", "y"}
 
 
 def waiting_bench():
@@ -200,7 +253,7 @@ def test_a_forger_that_is_not_drawn_shares_and_waits():
     scribe = Scribe()
     for member in MEMBERS.values():
         if member is not scribe.forger():
-            bench = Bench(owner=member)
+            bench = connected("x", owner=member)
             for certificate in statements(6):
                 bench.submit(certificate)
             assert bench.node.state.index == 0
@@ -504,8 +557,8 @@ def test_peers_tell_each_other_where_they_stand():
     scribe.forge_many(3)
     bench = Bench(blocks=scribe.blocks)
     bench.submit(statement())
-    (sent,) = of_kind(Send, bench.handle(PeerConnected("x")))
-    assert sent == Send("x", Status(LEDGER, 3, scribe.state.tip.hash, (statement().id,)))
+    (sent,) = messages(Status, bench.handle(PeerConnected("x")))
+    assert sent == Status(LEDGER, 3, scribe.state.tip.hash, (statement().id,))
 
 
 def test_a_peer_that_is_behind_is_told():
@@ -575,16 +628,56 @@ def test_a_peer_that_asks_too_much_is_refused_and_may_ask_again_later(request_of
 
 
 def test_news_is_announced_some_times_and_then_there_is_silence():
-    bench = Bench()
-    pending = of_kind(SetTimer, bench.submit(statement()))
-    told = 0
-    while pending:
+    bench = connected("x", "y")
+    block = Scribe().forge(statement())
+    assert len(told(bench, bench.receive(NewBlock(block), "x"))) == 7
+
+
+def told(bench, actions, at_most=50):
+    """Fire every timer when its time has come; return whom a status was sent to, each time."""
+    peers, pending = [], of_kind(SetTimer, actions)
+    while pending and len(peers) < at_most:
         timer = pending.pop(0)
         bench.now_ms = max(bench.now_ms, timer.at_ms)
         actions = bench.handle(TimerFired(timer.timer))
-        told += len(messages(Status, actions))
+        peers += [one.peers for one in of_kind(Multicast, actions) if isinstance(one.message, Status)]
         pending += of_kind(SetTimer, actions)
-    assert told == 7
+    return peers
+
+
+def test_while_a_certificate_waits_it_is_announced_to_whoever_may_lack_it_until_everybody_has_it():
+    """Or it would be lost to the others, once a minute of announcements was lost on a bad line."""
+    bench = connected("x", "y")
+    actions = bench.submit(statement())
+    assert told(bench, actions) == [("x", "y")] * 50
+    tip_hash = bench.node.state.tip.hash
+    for peer, later in (("x", [("y",)] * 50), ("y", [])):
+        bench.receive(Status(LEDGER, 0, tip_hash, (statement("of theirs").id, statement().id)), peer)
+        assert told(bench, [SetTimer(Timer.ANNOUNCE, bench.now_ms)]) == later
+
+
+def test_what_was_just_pushed_is_not_announced_yet():
+    bench = connected("x")
+    bench.submit(statement("old"))
+    bench.now_ms += bench.node.limits.announce_first_ms
+    bench.submit(statement("new"))
+    actions = bench.handle(TimerFired(Timer.ANNOUNCE))
+    assert [one.waiting for one in messages(Status, actions)] == [(statement("old").id,)]
+    (timer,) = [one for one in of_kind(SetTimer, actions) if one.timer is Timer.ANNOUNCE]
+    assert timer.at_ms == bench.now_ms + bench.node.limits.announce_first_ms
+    bench.now_ms = timer.at_ms
+    (later,) = messages(Status, bench.handle(TimerFired(Timer.ANNOUNCE)))
+    assert later.waiting == (statement("new").id,)
+
+
+def test_news_without_end_does_not_put_an_announcement_off():
+    bench = connected("x")
+    (timer,) = [one for one in of_kind(SetTimer, bench.submit(statement("0"))) if one.timer is Timer.ANNOUNCE]
+    for number in range(1, 9):
+        bench.now_ms += 50
+        actions = bench.submit(statement(f"{number}"))
+        assert not [one for one in of_kind(SetTimer, actions) if one.timer is Timer.ANNOUNCE]
+    assert timer.at_ms > bench.now_ms
 
 
 # ---- payloads ---------------------------------------------------------------------------------------------------
@@ -656,7 +749,7 @@ def test_erasure_is_remembered_over_a_restart_and_before_the_certificate_comes()
 
 
 def test_an_erased_payload_is_not_passed_on_any_more():
-    bench, entry = Bench(), with_payload("covered")
+    bench, entry = connected("x"), with_payload("covered")
     bench.submit(statement("leaves at once"))
     bench.submit(entry)
     bench.handle(PayloadErasureAsked(entry.payload.hash()))

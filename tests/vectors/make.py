@@ -44,6 +44,7 @@ from tallystick.ledger.messages import (
     Proposal,
     ProposalCertificates,
     ProposalRequest,
+    Prune,
     Standing,
     StandingRequest,
     Status,
@@ -183,6 +184,7 @@ MESSAGES: list[Message] = [
     HeaderRequest(70_000, 1_024),
     Headers(()),
     Headers((BLOCKS[0].header, BLOCKS[1].header)),
+    Prune(),
 ]
 LEAVES = ["", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f"]
 

@@ -35,7 +35,9 @@ from tallystick.node.events import (
     CertificateSubmitted,
     Event,
     MessageReceived,
+    Multicast,
     Peer,
+    PeerConnected,
     PersistBlock,
     PersistPayload,
     ReportAccepted,
@@ -54,7 +56,12 @@ class _Person:
     """Stands for the person at this node where the engine wants a peer."""
 
 
+class _Everybody:
+    """Stands for all other nodes, which the assignment reaches together, where the engine wants a peer."""
+
+
 PERSON: Final = _Person()
+EVERYBODY: Final = _Everybody()
 
 
 class Outlet(Protocol):
@@ -97,6 +104,7 @@ class Engine:
         self.records = Records(self._waiting_entry)
         self._forger = _NotingForger(make_rule(self), wallet, self.records.note_forged)
         self.node = Node(GENESIS, self._forger, LIMITS)
+        self.node.handle(0, PeerConnected(EVERYBODY))
         self._intake = Intake(LEDGER_ID, self.node, verify, decode)
         self._not_passed_on: set[int] = set()  # indices of others' blocks that everybody has, or is not to hear of
         self._sync_at_ms: int | None = None
@@ -221,7 +229,7 @@ class Engine:
         while events:
             actions = self.node.handle(now_ms, events.popleft())
             for action in actions:
-                if isinstance(action, Broadcast | Send | SendBlocks) and not self._answers_itself(action):
+                if isinstance(action, Broadcast | Multicast | Send | SendBlocks) and not self._answers_itself(action):
                     leaving.append(action)
                 else:
                     events.extend(self._carry_out(action))
@@ -261,7 +269,7 @@ class Engine:
                 pass  # gossip needs no timers where nothing is lost; nobody leaves the course's network
         return ()
 
-    def _send(self, outlet: Outlet, action: Broadcast | Send | SendBlocks) -> None:
+    def _send(self, outlet: Outlet, action: Broadcast | Multicast | Send | SendBlocks) -> None:
         try:
             for obj in self._objects_of(action):
                 outlet.broadcast_object(obj)
@@ -271,10 +279,10 @@ class Engine:
         except Exception as error:  # a student's own send or broadcast: everything else still goes on its way
             self.fail(error)
 
-    def _objects_of(self, action: Broadcast | Send | SendBlocks) -> Sequence[object]:
+    def _objects_of(self, action: Broadcast | Multicast | Send | SendBlocks) -> Sequence[object]:
         """What everybody is to be sent: the assignment knows certificates, blocks, and integers that ask for blocks."""
         match action:
-            case Broadcast(Certificates(entries)):
+            case Multicast(_, Certificates(entries)):
                 # One that was forged meanwhile is in a block: sent alone, it would have others work for it as well.
                 box = self.node.box
                 return [self.records.course_certificate(one) for one in entries if one.certificate.id in box]

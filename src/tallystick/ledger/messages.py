@@ -99,6 +99,10 @@ class Payloads(Struct, frozen=True, array_like=True, forbid_unknown_fields=True,
     payloads: Annotated[tuple[Payload, ...], Meta(max_length=MAX_IDS)]
 
 
+class Prune(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag_field="kind", tag=19):
+    """What the peer pushed was known already: it need not push certificates over this link until it is asked to."""
+
+
 class Votes(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag_field="kind", tag=9):
     """A member's vote, or all votes that somebody behind may lack."""
 
@@ -198,6 +202,7 @@ Message = (
     | Finalizations
     | HeaderRequest
     | Headers
+    | Prune
 )
 
 

@@ -29,6 +29,7 @@ from tallystick.node.events import (
     Disconnect,
     Event,
     MessageReceived,
+    Multicast,
     PayloadErasureAsked,
     PeerConnected,
     PeerDisconnected,
@@ -157,6 +158,8 @@ class SimulatedHost:
                 network.send(self.name, str(peer), encode_message(message))
             case Broadcast(message, but):
                 network.broadcast(self.name, encode_message(message), but)
+            case Multicast(peers, message):
+                network.multicast(self.name, peers, encode_message(message))
             case SendBlocks(peer) | SendFinalizations(peer) | SendHeaders(peer) | SendPayloads(peer):
                 reply = answer(self.archive, action, limits.answer_bytes)
                 network.send(self.name, str(peer), encode_message(reply))
@@ -337,9 +340,12 @@ class SimulatedNetwork:
 
     def broadcast(self, sender: str, data: bytes, but: object) -> None:
         """Send bytes to all peers of a node but one."""
-        for receiver in self._peers[sender]:
-            if receiver != but:
-                self.send(sender, receiver, data)
+        self.multicast(sender, [receiver for receiver in self._peers[sender] if receiver != but], data)
+
+    def multicast(self, sender: str, receivers: Iterable[object], data: bytes) -> None:
+        """Send the same bytes to several peers."""
+        for receiver in receivers:
+            self.send(sender, str(receiver), data)
 
     def cut(self, name: str, peer: str) -> None:
         """A node ended the connection with a peer for good."""

@@ -57,10 +57,8 @@ class Answers:
             actions.append(ReportRefused(Refused(Rule.N3, f"more than {rate} requests a second"), peer))
         return is_admitted
 
-    def answer(self, now_ms: int, peer: Peer, request: Message, state: State, actions: list[Action]) -> None:
-        """Answer from the box, or have the host answer from what it keeps."""
-        if not self.admits(now_ms, peer, actions):
-            return
+    def answer(self, peer: Peer, request: Message, state: State, actions: list[Action]) -> None:
+        """Answer, once it is admitted, from the box, or have the host answer from what it keeps."""
         match request:
             case BlockRequest(start, count):
                 actions.append(SendBlocks(peer, start, count, self._proven_epoch_blocks is not None))

@@ -9,7 +9,7 @@ from tallystick.ledger.certificate import AnyCertificate, Evidence, Payload, Sta
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.messages import Entry
-from tallystick.ledger.params import MAX_BLOCK_BYTES
+from tallystick.ledger.params import MAX_BLOCK_BYTES, MAX_TIMESTAMP_MS
 from tallystick.ledger.stake import StakeTable
 from tallystick.node.limits import Limits
 
@@ -71,13 +71,18 @@ class CertificateBox:
         waiting = self._waiting.get(certificate.id)
         return waiting and waiting.entry.certificate.signature == certificate.signature
 
-    def ids(self, most: int) -> tuple[bytes, ...]:
-        """The ids of the certificates that have waited longest."""
-        return tuple(islice(self._waiting, most))
+    def ids(self, most: int, after_ms: int = -1, until_ms: int = MAX_TIMESTAMP_MS) -> tuple[bytes, ...]:
+        """The ids of the certificates that have waited longest, of those that came after one time and by another."""
+        came = (one for one, waiting in self._waiting.items() if after_ms < waiting.since_ms <= until_ms)
+        return tuple(islice(came, most))
 
     def oldest_ms(self) -> int | None:
         """Since when the oldest certificate waits."""
         return next((waiting.since_ms for waiting in self._waiting.values()), None)
+
+    def newest_ms(self) -> int | None:
+        """Since when the newest certificate waits."""
+        return next((waiting.since_ms for waiting in reversed(self._waiting.values())), None)
 
     def add(self, entry: Entry, now_ms: int) -> None:
         """Put an entry last. Raises `Refused` (C4, C6, C7, S1 to S6), and then nothing has changed."""

@@ -48,6 +48,9 @@ from tallystick.node.certificate_box import CertificateBox
 from tallystick.node.events import Action, Broadcast, Peer, PersistVotes, ReportRefused, ReportStuck, Send
 
 _PARTIAL_PROPOSALS: Final = 32
+_PATIENCE: Final = 4
+"""Of delta, the part that gossip is given to bring the certificates of a proposal that overtook them."""
+
 _STANDINGS_ASKED: Final = 64
 _STANDING_PATIENCE: Final = 4
 """How many delta a member that may not vote yet waits for standings, while there is news, before it asks again."""
@@ -92,9 +95,16 @@ class BoxForBlocks:
 
 @dataclass
 class _Partial:
-    """A proposal of which certificates are missing."""
+    """A proposal of which certificates are missing (the last in the list is looked for first).
+
+    Gossip may bring them yet. From `ask_ms` on they are asked for: first of the sender, then (`None`) of everybody.
+    """
 
     proposal: Proposal
+    sender: Peer | None
+    ask_ms: int | None
+    missing: list[bytes]
+    uses_box: bool = True
     certificates: dict[bytes, AnyCertificate] = field(default_factory=dict)
 
 
@@ -150,6 +160,8 @@ class Council:
         patience_ms = _STANDING_PATIENCE * self._chain.genesis.params.delta_ms
         if self.simplex.wants_standings and now_ms >= self._asked_standing_ms + patience_ms:
             actions.append(Broadcast(self.ask_standing(now_ms)))
+        for block_hash, partial in list(self._partial.items()):
+            self._complete(now_ms, block_hash, partial, actions)
         while outputs := self.simplex.step(now_ms, self._waiting):
             for output in outputs:
                 match output:
@@ -173,14 +185,16 @@ class Council:
                         actions.extend(Broadcast(Votes(part)) for part in in_parts(tallies))
             if all(isinstance(output, Drifted | Lacks | Share | Repeat) for output in outputs):
                 break
-        return self.simplex.wake_ms(now_ms, self._waiting)
+        wakes = [self.simplex.wake_ms(now_ms, self._waiting), *(one.ask_ms for one in self._partial.values())]
+        return min((one for one in wakes if one is not None), default=None)
 
     def moved(self, finalization: Tally | None) -> None:
         """The tip moved, by this finalization: its view is the one that the next ones follow."""
         self.simplex.moved()
         for vote in finalization.votes if finalization else ():
             self.simplex.add_vote(vote)
-        self._partial.clear()
+        wants = self.simplex.wants
+        self._partial = {one: partial for one, partial in self._partial.items() if wants(partial.proposal.header)}
         self._asked_ms.clear()
         self._routes.clear()
 
@@ -200,7 +214,10 @@ class Council:
 
     def _ask_for(self, block_hash: bytes, now_ms: int, actions: list[Action]) -> None:
         delta_ms = self._chain.genesis.params.delta_ms
-        if now_ms >= self._asked_ms.get(block_hash, 0) + delta_ms:
+        partial = self._partial.get(block_hash)
+        if partial is not None:
+            partial.ask_ms = now_ms + delta_ms // _PATIENCE if partial.ask_ms is None else partial.ask_ms
+        elif now_ms >= self._asked_ms.get(block_hash, 0) + delta_ms:
             self._asked_ms[block_hash] = now_ms
             actions.append(Broadcast(ProposalRequest(block_hash, ())))
 
@@ -223,7 +240,7 @@ class Council:
             case Proposal():
                 self._on_proposal(now_ms, peer, message, actions)
             case ProposalCertificates():
-                self._on_certificates(message, actions)
+                self._on_certificates(message)
 
     def answer(self, peer: Peer, request: StandingRequest | ProposalRequest, actions: list[Action]) -> None:
         """Answer what a peer asks."""
@@ -303,41 +320,54 @@ class Council:
         return [parts[0], parts[1 + self._turn % (len(parts) - 1)]]
 
     def _on_proposal(self, now_ms: int, peer: Peer, proposal: Proposal, actions: list[Action]) -> None:
-        """A header and its certificates' ids: take what the box has, ask for the rest."""
+        """A header and its certificates' ids: `step` takes what the box has, and asks for the rest."""
         self.accuse(now_ms, [self.simplex.add_header(SignedHeader(proposal.header, proposal.signature))], actions)
         block_hash = proposal.header.hash
-        if self.simplex.proposal(block_hash) or not self.simplex.wants(proposal.header):
+        if block_hash in self._partial or self.simplex.proposal(block_hash) or not self.simplex.wants(proposal.header):
             return
-        partial = self._partial.setdefault(block_hash, _Partial(proposal))
+        ask_ms = now_ms + self._chain.genesis.params.delta_ms // _PATIENCE
+        self._partial[block_hash] = _Partial(proposal, peer, ask_ms, list(proposal.ids))
         if len(self._partial) > _PARTIAL_PROPOSALS:
             del self._partial[next(iter(self._partial))]
-        for one in proposal.ids:
-            entry = self._box.get(one)
-            if entry is not None:
-                partial.certificates.setdefault(one, entry.certificate)
-        self._complete(peer, block_hash, actions)
 
-    def _on_certificates(self, answer: ProposalCertificates, actions: list[Action]) -> None:
+    def _on_certificates(self, answer: ProposalCertificates) -> None:
         """Certificates of a proposal that were asked for."""
         partial = self._partial.get(answer.block_hash)
         if partial is not None:
             partial.certificates.update({one.id: one for one in answer.certificates})
-            self._complete(None, answer.block_hash, actions)
 
-    def _complete(self, peer: Peer | None, block_hash: bytes, actions: list[Action]) -> None:
-        partial = self._partial[block_hash]
-        proposal = partial.proposal
-        missing = tuple(one for one in proposal.ids if one not in partial.certificates)
+    def _complete(self, now_ms: int, block_hash: bytes, partial: _Partial, actions: list[Action]) -> None:
+        """Hand a proposal to agreement if it is whole, or ask for the rest of it if it is time to."""
+        proposal, known, missing = partial.proposal, partial.certificates, partial.missing
+        while missing:
+            if missing[-1] not in known:
+                entry = self._box.get(missing[-1]) if partial.uses_box else None
+                if entry is None:
+                    break
+                known[missing[-1]] = entry.certificate
+            missing.pop()
         if not missing:
-            certificates = tuple(partial.certificates[one] for one in proposal.ids)
+            certificates = tuple(known[one] for one in proposal.ids)
             if certificates_hash(certificates) == proposal.header.certificates_hash:
                 del self._partial[block_hash]
                 self.simplex.add_block(Block(proposal.header, proposal.signature, certificates))
                 return
-            missing = proposal.ids  # the same certificates, signed another time: only the proposer's own will do
-        if peer is not None:
-            for start in range(0, len(missing), MAX_IDS):
-                actions.append(Send(peer, ProposalRequest(block_hash, missing[start : start + MAX_IDS])))
+            # The same certificates, signed another time: only the proposer's own will do.
+            partial.ask_ms = now_ms if partial.uses_box else None
+            partial.uses_box, partial.missing, partial.certificates = False, list(proposal.ids), {}
+        if partial.ask_ms is not None and partial.ask_ms <= now_ms:
+            self._ask_for_rest(now_ms, block_hash, partial, actions)
+
+    def _ask_for_rest(self, now_ms: int, block_hash: bytes, partial: _Partial, actions: list[Action]) -> None:
+        """Ask for certificates of a proposal: first whoever sent it, then everybody, then only if it is voted for."""
+        lacks = [one for one in partial.missing if one not in partial.certificates]
+        if partial.uses_box:
+            lacks = [one for one in lacks if one not in self._box]
+        for start in range(0, len(lacks), MAX_IDS):
+            request = ProposalRequest(block_hash, tuple(lacks[start : start + MAX_IDS]))
+            actions.append(Send(partial.sender, request) if partial.sender is not None else Broadcast(request))
+        partial.ask_ms = None if partial.sender is None else now_ms + self._chain.genesis.params.delta_ms
+        partial.sender = None
 
     def _answer_proposal(self, peer: Peer, request: ProposalRequest, actions: list[Action]) -> None:
         """Send a proposal, or the certificates of it that the peer lacks."""

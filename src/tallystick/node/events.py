@@ -35,6 +35,8 @@ class CheckedMessage(Struct, frozen=True):
 
     message: Message | None
     refusals: tuple[Refused, ...] = ()
+    known: tuple[bytes, ...] = ()
+    """Ids of certificates that came along and were known already."""
 
 
 class CheckedEntry(Struct, frozen=True):
@@ -147,6 +149,13 @@ class Broadcast(Struct, frozen=True):
     but: Peer | None = None
 
 
+class Multicast(Struct, frozen=True):
+    """Send a message, encoded once, to these peers."""
+
+    peers: tuple[Peer, ...]
+    message: Message
+
+
 class SendBlocks(Struct, frozen=True):
     """Answer a block request from the kept chain: at most `count` blocks from `start`, near the answer bound.
 
@@ -235,6 +244,7 @@ Action = (
     ArchiveChange
     | Send
     | Broadcast
+    | Multicast
     | Answer
     | SetTimer
     | Disconnect

@@ -1,35 +1,129 @@
-"""Sharing what is new: certificates in small batches, and the announcements by which nodes find what they missed."""
+"""Sharing what is new: certificates pushed in batches along a tree of peers, and announced to whom they did not reach.
 
-from tallystick.ledger.messages import MAX_ENTRIES, Certificates, Entry
-from tallystick.node.events import Broadcast, Peer
+Leitao, Pereira and Rodrigues, "Epidemic Broadcast Trees" (SRDS 2007). A link is eager (new certificates are pushed
+over it at once) or lazy (its peer hears of them by announcement, and asks). Asking makes a link eager, being told what
+is known already makes it lazy, on both sides. So the eager links come to form a tree, and when it breaks they mend it.
+"""
+
+from collections import deque
+from typing import Final
+
+from msgspec.structs import replace
+
+from tallystick.ledger.messages import MAX_ENTRIES, MAX_IDS, CertificateRequest, Certificates, Entry, Prune, Status
+from tallystick.ledger.params import MAX_CERTIFICATE_BYTES
+from tallystick.node.certificate_box import CertificateBox
+from tallystick.node.events import Multicast, Peer, Send
 from tallystick.node.limits import Limits
+
+_GRAFT: Final = CertificateRequest(())
+"""Asks for nothing but to be pushed to."""
+
+_LOWEST: Final = 256
+"""Certificates remembered for their low ids: of n heard there are some ln n, unless an issuer seeks out rising ids."""
+
+
+_Heard = tuple[bytes, int, Peer | None]
+"""A certificate's id, when it was first heard (ms), and from whom."""
 
 
 class Gossip:
-    """Fresh certificates on their way out, the ones asked for, and when to announce next."""
+    """Which links are eager, certificates on their way out, the ones asked for, and when to announce next."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._fresh: list[Entry] = []
-        self._source: Peer | None = None
-        self._mixed = False
+        self._eager: dict[Peer, bool] = {}
+        self._lowest: deque[_Heard] = deque(maxlen=_LOWEST)
+        self._repeaters: dict[Peer, None] = {}
+        self._fresh: list[tuple[Entry, Peer | None]] = []
         self._flushed_ms: int | None = None
         self._asked: dict[bytes, int] = {}
+        self._level: set[Peer] = set()
+        self._has_told_all = False
+        self._listed_until_ms = self._listed_all_ms = 0
         self._interval_ms = limits.announce_first_ms
         self._announce_ms: int | None = None
 
-    def offer(self, entry: Entry, source: Peer | None) -> None:
+    # ---- the tree ---------------------------------------------------------------------------------------------
+
+    def connected(self, peer: Peer) -> list[Send]:
+        """A peer is there. The first few are pushed to, and asked to push; later ones wait until they are needed."""
+        self._level.discard(peer)
+        self._eager[peer] = is_eager = sum(one != peer for one in self._eager) < self._limits.eager_peers
+        return [Send(peer, _GRAFT)] if is_eager else []
+
+    def disconnected(self, peer: Peer) -> list[Send]:
+        """A peer is gone. If the tree went through it, the lazy link that is there longest takes its place at once.
+
+        What the substitute has heard in the meantime it announces; waiting for that would cost a second or so.
+        """
+        self._level.discard(peer)
+        self._repeaters.pop(peer, None)
+        if self._eager.pop(peer, False):
+            substitute = next((one for one, is_eager in self._eager.items() if not is_eager), None)
+            if substitute is not None:
+                self._eager[substitute] = True
+                return [Send(substitute, _GRAFT)]
+        return []
+
+    def grafted(self, peer: Peer) -> None:
+        """The peer asked for something: from now on it is pushed to."""
+        if peer in self._eager:
+            self._eager[peer] = True
+
+    def pruned(self, peer: Peer) -> None:
+        """The peer hears from another side sooner: from now on it is announced to."""
+        if peer in self._eager:
+            self._eager[peer] = False
+
+    def heard_again(self, peer: Peer, ids: tuple[bytes, ...], now_ms: int) -> list[Send]:
+        """A peer pushed certificates that were known already: its link may be redundant. Prunes, if it is time to."""
+        if self._lowest and peer in self._eager:
+            lowest_id, _, source = self._lowest[0]
+            if lowest_id in ids and source != peer:
+                self._repeaters[peer] = None
+        return self._prune(now_ms)
+
+    def _prune(self, now_ms: int) -> list[Send]:
+        """Prune, when it is time to, the links over which the lowest certificate came again.
+
+        Where one certificate came first links stay eager, so it reaches everybody over those. But if every certificate
+        pruned, two that travel at once from two sides could cut all links of a circle. So only that with the lowest id
+        of those heard lately does, which is the same one everywhere, and only when it had time to get everywhere.
+        """
+        if not self._repeaters or self._lowest[0][1] > now_ms - self._limits.prune_after_ms:
+            return []
+        redundant, self._repeaters = self._repeaters, {}
+        self._eager.update(dict.fromkeys(redundant, False))
+        return [Send(peer, Prune()) for peer in redundant]
+
+    def _note(self, certificate_id: bytes, source: Peer | None, now_ms: int) -> None:
+        """Keep, in ascending order, the ids of lately heard certificates than which none lower was heard later."""
+        lowest = self._lowest
+        while lowest and lowest[0][1] <= now_ms - self._limits.prune_every_ms:
+            lowest.popleft()
+            self._repeaters = {}
+        while lowest and lowest[-1][0] > certificate_id:
+            lowest.pop()
+        if not lowest:
+            self._repeaters = {}
+            if source in self._eager:
+                self._eager[source] = True
+        lowest.append((certificate_id, now_ms, source))
+
+    # ---- pushing ----------------------------------------------------------------------------------------------
+
+    def offer(self, entry: Entry, source: Peer | None, now_ms: int) -> None:
         """Put a certificate that was just accepted on its way; it does not go back to where it came from."""
-        if not self._fresh:
-            self._source, self._mixed = source, False
-        elif source != self._source:
-            self._mixed = True
-        self._fresh.append(entry)
+        if len(self._eager) > 1:  # with fewer links it is on no circle
+            self._note(entry.certificate.id, source, now_ms)
+        self._fresh.append((entry, source))
 
     def erase_payload(self, payload_hash: bytes) -> None:
         """Forget a payload; the certificates that cover it still go out."""
         self._fresh = [
-            Entry(one.certificate) if one.certificate.payload_hash == payload_hash else one for one in self._fresh
+            (Entry(one.certificate), source) if one.certificate.payload_hash == payload_hash else (one, source)
+            for one, source in self._fresh
         ]
 
     def due_ms(self, now_ms: int) -> int | None:
@@ -40,46 +134,89 @@ class Gossip:
             return now_ms
         return max(now_ms, self._flushed_ms + self._limits.gossip_batch_ms)
 
-    def flush(self, now_ms: int) -> list[Broadcast]:
-        """The batches to broadcast now."""
-        but = None if self._mixed else self._source
-        batches = [Broadcast(Certificates(batch), but) for batch in batched(self._fresh, self._limits.answer_bytes)]
-        self._fresh = []
+    def flush(self, now_ms: int) -> list[Multicast]:
+        """The batches to push now: one for all eager peers, but for those that some of it came from one each."""
+        fresh, self._fresh = self._fresh, []
         self._flushed_ms = now_ms
-        return batches
+        eager = [peer for peer, is_eager in self._eager.items() if is_eager]
+        sources = {source for _, source in fresh}
+        groups = [(tuple(peer for peer in eager if peer not in sources), [entry for entry, _ in fresh])]
+        groups += [((peer,), [entry for entry, source in fresh if source != peer]) for peer in eager if peer in sources]
+        return [
+            Multicast(peers, Certificates(batch))
+            for peers, entries in groups
+            if peers
+            for batch in batched(entries, self._limits.answer_bytes)
+        ]
 
-    def to_ask(self, ids: tuple[bytes, ...], now_ms: int) -> tuple[bytes, ...]:
-        """Of ids that this node lacks, those not asked for lately; they count as asked for from now."""
+    # ---- asking -----------------------------------------------------------------------------------------------
+
+    def ask(self, peer: Peer, ids: tuple[bytes, ...], now_ms: int) -> list[Send]:
+        """Ask a peer for certificates that this node lacks, but for those asked for lately; its link becomes eager."""
         fresh_ms, most = now_ms - self._limits.request_timeout_ms, self._limits.box_certificates
         if len(self._asked) + len(ids) > most:
             self._asked = {one: asked_ms for one, asked_ms in self._asked.items() if asked_ms > fresh_ms}
         asking = tuple(one for one in ids if self._asked.get(one, fresh_ms) <= fresh_ms)
         asking = asking[: max(0, most - len(self._asked))]
+        if not asking:
+            return []
         self._asked.update(dict.fromkeys(asking, now_ms))
-        return asking
+        self.grafted(peer)
+        return [Send(peer, CertificateRequest(asking))]
 
     def received(self, certificate_id: bytes) -> None:
         """A certificate came, so it may be asked for again if it is ever lost."""
         self._asked.pop(certificate_id, None)
 
+    # ---- announcing -------------------------------------------------------------------------------------------
+
     def news(self, now_ms: int) -> int:
-        """Something changed: announce soon, then at doubling intervals. Returns when."""
+        """Something changed, for all peers: announce soon, then at doubling intervals. Returns when."""
+        self._level.clear()
+        self._has_told_all = False
         self._interval_ms = self._limits.announce_first_ms
-        self._announce_ms = now_ms + self._interval_ms
+        soon_ms = now_ms + self._interval_ms
+        self._announce_ms = soon_ms if self._announce_ms is None else min(self._announce_ms, soon_ms)
         return self._announce_ms
 
-    def announced(self, now_ms: int) -> int | None:
-        """An announcement was made; when the next one is due, or `None`: from here on, silence."""
-        self._interval_ms *= 2
-        if self._interval_ms > self._limits.announce_last_ms:
-            self._announce_ms = None
-        else:
+    def is_level(self, peer: Peer) -> None:
+        """The peer told that it stands where this node does and has all that waits here: it need not be told."""
+        if peer in self._eager:
+            self._level.add(peer)
+
+    def announce(self, now_ms: int, tip: Status, box: CertificateBox) -> list[Send | Multicast]:
+        """Announce to everybody, and what was announced to everybody to those that did not tell that they have it, too.
+
+        A certificate is named when it had time to come by itself, and after that only while there is no further news,
+        or a box that is always full would be listed all the time. Prunes as well.
+        """
+        first_ms, last_ms = self._limits.announce_first_ms, self._limits.announce_last_ms
+        until_ms = now_ms - first_ms
+        is_full = self._interval_ms > first_ms or now_ms >= self._listed_all_ms + last_ms
+        ids = box.ids(MAX_IDS, -1 if is_full else self._listed_until_ms, until_ms)
+        behind = tuple(peer for peer in self._eager if peer not in self._level)
+        told = behind if self._has_told_all else tuple(self._eager)
+        newest_ms = box.newest_ms()
+        is_full, has_newer = is_full or newest_ms is None, newest_ms is not None and newest_ms > until_ms
+        self._has_told_all = is_full and not has_newer
+        self._listed_until_ms, self._listed_all_ms = until_ms, now_ms if is_full else self._listed_all_ms
+        self._interval_ms = first_ms if has_newer else 2 * self._interval_ms
+        self._announce_ms = None
+        if has_newer or (behind and (newest_ms is not None or self._interval_ms <= last_ms)):
+            self._interval_ms = min(self._interval_ms, last_ms)
             self._announce_ms = now_ms + self._interval_ms
+        return [*self._prune(now_ms), *([Multicast(told, replace(tip, waiting=ids))] if told else [])]
+
+    @property
+    def announce_ms(self) -> int | None:
+        """When the next announcement is due; `None`: everybody knows, or silence has come."""
         return self._announce_ms
 
 
 def batched(entries: list[Entry], most_bytes: int) -> list[tuple[Entry, ...]]:
     """Split entries into batches near `most_bytes` and within the count that a message may hold."""
+    if len(entries) * (MAX_CERTIFICATE_BYTES + 1) <= most_bytes and not any(entry.payload for entry in entries):
+        return [tuple(entries)] if entries else []
     batches: list[tuple[Entry, ...]] = []
     batch: list[Entry] = []
     size = 0

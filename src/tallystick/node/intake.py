@@ -104,16 +104,19 @@ class Intake:
                 raise Refused(Rule.B5, str(refused)) from refused
 
     def _check_entries(self, entries: tuple[Entry, ...]) -> CheckedMessage:
-        good, refusals = [], []
+        good, known, refusals = [], [], []
         has_verified = self._knowledge.has_verified  # most of what gossip brings was heard from another side before
-        for entry in [entry for entry in entries if not has_verified(entry.certificate)]:
+        for entry in entries:
+            if has_verified(entry.certificate):
+                known.append(entry.certificate.id)
+                continue
             try:
                 self._check_decoded(entry)
             except Refused as refused:
                 refusals.append(refused)
             else:
                 good.append(entry)
-        return CheckedMessage(Certificates(tuple(good)) if good else None, tuple(refusals))
+        return CheckedMessage(Certificates(tuple(good)) if good else None, tuple(refusals), tuple(known))
 
     def _check_decoded(self, entry: Entry) -> None:
         check_payload(entry.certificate, entry.payload)

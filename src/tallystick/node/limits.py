@@ -29,11 +29,18 @@ class Limits:
     """What a peer may ask, on average; it may save up two seconds' worth."""
 
     request_timeout_ms: int = 2_000
+    eager_peers: int = 3
+    """So many peers are pushed to from the start; a tree remains of that."""
+    prune_every_ms: int = 1_000
+    """Of the certificates heard in such a time, the one with the lowest id shows which links are redundant…"""
+    prune_after_ms: int = 250
+    """…once it was heard this long ago, when it should have come by all links."""
     gossip_batch_ms: int = 10
     """New certificates leave at once when the line was quiet this long, else together when it has passed."""
     announce_first_ms: int = 500
     announce_last_ms: int = 32_000
-    """After news a node tells where it stands at growing intervals, from first to last, then falls silent."""
+    """After news a node tells where it stands at intervals that double from first to last. Then, if no certificate
+    waits, it is silent."""
 
 
 class Allowance:

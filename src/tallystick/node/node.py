@@ -21,11 +21,13 @@ from tallystick.ledger.messages import (
     Entry,
     Finalizations,
     Headers,
+    Message,
     NewBlock,
     Payloads,
     Proposal,
     ProposalCertificates,
     ProposalRequest,
+    Prune,
     Standing,
     StandingRequest,
     Status,
@@ -158,11 +160,15 @@ class Node:
                 self._on_timer(now_ms, timer, actions)
             case PeerConnected(peer):
                 actions.append(Send(peer, self._status()))
+                actions.extend(self._gossip.connected(peer))
+                if self.box:
+                    self._has_news(now_ms, actions)
                 if self._council is not None:
                     actions.append(Send(peer, self._council.ask_standing(now_ms)))
                 self._search.connected(peer)
                 self._ask_for_more(now_ms, actions)
             case PeerDisconnected(peer):
+                actions.extend(self._gossip.disconnected(peer))
                 self._search.forget(peer)
                 self._copy.sync.forget(peer)
                 self._ask_for_more(now_ms, actions)
@@ -180,8 +186,8 @@ class Node:
             case Timer.GOSSIP:
                 self._share(now_ms, actions)
             case Timer.ANNOUNCE:
-                actions.append(Broadcast(self._status()))
-                self._set_timer(Timer.ANNOUNCE, self._gossip.announced(now_ms), actions)
+                actions.extend(self._gossip.announce(now_ms, self._status(()), self.box))
+                self._set_timer(Timer.ANNOUNCE, self._gossip.announce_ms, actions)
             case Timer.SYNC:
                 self._search.expire(now_ms)
                 if self._copy.sync.expire(now_ms):
@@ -192,9 +198,13 @@ class Node:
     def _on_message(self, now_ms: int, peer: Peer, checked: CheckedMessage, actions: list[Action]) -> None:
         for refused in checked.refusals:
             refuse(peer, refused, actions)
+        if checked.known:
+            actions.extend(self._gossip.heard_again(peer, checked.known, now_ms))
         match checked.message:
             case None:
                 pass
+            case Prune():
+                self._gossip.pruned(peer)
             case Certificates(entries):
                 self._on_entries(now_ms, peer, entries, actions)
             case Votes() | Standing() | Proposal() | ProposalCertificates() as said:
@@ -210,11 +220,20 @@ class Node:
                 self._on_status(now_ms, peer, checked.message, actions)
             case Payloads(payloads):
                 self._on_payloads(now_ms, peer, payloads, actions)
-            case StandingRequest() | ProposalRequest() as request if self._council is not None:
-                if self._answers.admits(now_ms, peer, actions):
-                    self._council.answer(peer, request, actions)
             case request:
-                self._answers.answer(now_ms, peer, request, self.state, actions)
+                self._on_request(now_ms, peer, request, actions)
+
+    def _on_request(self, now_ms: int, peer: Peer, request: Message, actions: list[Action]) -> None:
+        if not self._answers.admits(now_ms, peer, actions):
+            return
+        match request:
+            case StandingRequest() | ProposalRequest():
+                if self._council is not None:
+                    self._council.answer(peer, request, actions)
+            case _:
+                if isinstance(request, CertificateRequest):
+                    self._gossip.grafted(peer)
+                self._answers.answer(peer, request, self.state, actions)
 
     # ---- certificates -----------------------------------------------------------------------------------------
 
@@ -241,10 +260,9 @@ class Node:
         self._maybe_forge(now_ms, actions)
         for entry in accepted:
             if entry.certificate.id in self.box:
-                self._gossip.offer(entry, peer)
+                self._gossip.offer(entry, peer, now_ms)
         self._share(now_ms, actions)
-        if Timer.ANNOUNCE not in self._timers:
-            self._has_news(now_ms, actions)
+        self._has_news(now_ms, actions)
 
     def _check_certificate(self, certificate: AnyCertificate, now_ms: int) -> None:
         place = self.chain.place_of(certificate.id)
@@ -361,8 +379,9 @@ class Node:
 
     # ---- peers ------------------------------------------------------------------------------------------------
 
-    def _status(self) -> Status:
-        return Status(self.chain.ledger_id, self.state.index, self.state.tip.hash, self.box.ids(MAX_IDS))
+    def _status(self, waiting: tuple[bytes, ...] | None = None) -> Status:
+        ids = self.box.ids(MAX_IDS) if waiting is None else waiting
+        return Status(self.chain.ledger_id, self.state.index, self.state.tip.hash, ids)
 
     def _on_status(self, now_ms: int, peer: Peer, status: Status, actions: list[Action]) -> None:
         if status.ledger_id != self.chain.ledger_id:
@@ -370,10 +389,11 @@ class Node:
             return refuse(peer, Refused(Rule.N1, f"the peer is on ledger {other}…"), actions)
         self._copy.sync.heard_tip(peer, status.tip_index)
         lacking = tuple(one for one in status.waiting if one not in self.box and self.chain.place_of(one) is None)
-        if asking := self._gossip.to_ask(lacking, now_ms):
-            actions.append(Send(peer, CertificateRequest(asking)))
+        actions.extend(self._gossip.ask(peer, lacking, now_ms))
         if status.tip_index < self.state.index and self._answers.may_ask(now_ms, peer):
-            actions.append(Send(peer, self._status()))
+            actions.append(Send(peer, self._status(())))
+        if status.tip_hash == self.state.tip.hash and set(status.waiting).issuperset(self.box.ids(MAX_IDS)):
+            self._gossip.is_level(peer)
         self._ask_for_more(now_ms, actions)
         return None
 

@@ -32,7 +32,7 @@ from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Ballot, Vote, ca
 from tallystick.ledger.wallet import Wallet
 from tallystick.network.simulated import SimulatedHost
 from tallystick.node.archive import answer
-from tallystick.node.events import Action, Answer, Broadcast, PersistVotes, Send
+from tallystick.node.events import Action, Answer, Broadcast, Multicast, PersistVotes, Send
 
 _HEARD = 120
 """Messages that a replayer remembers."""
@@ -69,6 +69,9 @@ class Byzantine(SimulatedHost):
                 for peer in self.network.peers(self.name):
                     if peer != but:
                         self.say(peer, message)
+            case Multicast(peers, message):
+                for peer in peers:
+                    self.say(str(peer), message)
             case _ if isinstance(action, Answer):
                 self.say(str(action.peer), answer(self.archive, action, self.node.limits.answer_bytes))
             case PersistVotes(tally, block) if block is not None and self.is_own(block, tally.ballot.view):

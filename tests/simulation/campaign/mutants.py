@@ -25,7 +25,7 @@ from tallystick.node.events import PersistCertificate, PersistVotes
 Replacement = tuple[Any, str, Any]
 """A class, the name of a method or property, and what stands there instead."""
 
-MOST_SEEDS = 400
+MOST_SEEDS = 500
 
 
 def rewritten(owner: Any, method: str, *changes: tuple[str, str]) -> Replacement:
@@ -78,6 +78,29 @@ def nullify_after_finalize() -> list[Replacement]:
     keep = Simplex._keep
     some = (Simplex, "_keep", lambda self, kind, view, outputs: kind == NULLIFY and keep(self, kind, view, outputs))
     return [*_forgets(FINALIZE, "_nullify"), some]
+
+
+def a_second_notarize_vote() -> list[Replacement]:
+    """Whatever was proposed last in a view is voted for, whether or not something else was before."""
+    original, has_cast = Simplex._notarize, Simplex._has_cast
+
+    def forgetful(self, *arguments):
+        own, proposed = self._record._own, self._rounds.at(self.view).proposed
+
+        def has_cast_for_it(view, kind):
+            vote = own.get((self.epoch.number, view, kind))
+            return has_cast(self, view, kind) and (kind != NOTARIZE or vote.ballot.block_hash == proposed)
+
+        self._has_cast = has_cast_for_it
+        try:
+            return original(self, *arguments)
+        finally:
+            del self._has_cast
+
+    return [
+        (Simplex, "_notarize", forgetful),
+        rewritten(Rounds, "_count", (" and round_.proposed is None", "")),
+    ]
 
 
 def stakes_of_the_tip() -> list[Replacement]:
@@ -145,7 +168,7 @@ MUTANTS: dict[str, Callable[[], list[Replacement]]] = {
     "quorums are not persisted": lambda: [(Simplex, "_keep", lambda self, kind, view, outputs: None)],
     "finalize after nullify": lambda: _forgets(NULLIFY, "_vote_to_finalize"),
     "nullify after finalize": nullify_after_finalize,
-    "a second notarize vote in a view": lambda: _forgets(NOTARIZE, "_notarize"),
+    "a second notarize vote in a view": a_second_notarize_vote,
     "stakes of the tip count": stakes_of_the_tip,
     "nullifications are not looked for": lambda: [(Rounds, "may_follow", lambda self, block_hash, view: True)],
     "a vote on half a block": half_a_block_is_enough,

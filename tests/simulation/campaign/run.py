@@ -11,18 +11,27 @@ from random import Random
 
 from tests.simulation.campaign.books import Broken
 from tests.simulation.campaign.byzantine import Twins, host_of
-from tests.simulation.campaign.scenario import TIMEOUT_MS, WITHDRAWN, Crash, Phase, Scenario, draw_scenario, twin_of
+from tests.simulation.campaign.scenario import (
+    HELD_BACK_MS,
+    TIMEOUT_MS,
+    WITHDRAWN,
+    Crash,
+    Phase,
+    Scenario,
+    draw_scenario,
+    twin_of,
+)
 from tests.simulation.campaign.watch import Watch
 
 from tallystick.consensus.simplex import Simplex
 from tallystick.ledger.certificate import AnyCertificate, Payload, issue_stake, issue_statement
 from tallystick.ledger.errors import Refused
-from tallystick.ledger.genesis import Allotment, make_genesis
+from tallystick.ledger.genesis import Allotment, Genesis, make_genesis
 from tallystick.ledger.messages import Entry, Votes, decode_message
 from tallystick.ledger.params import Params
-from tallystick.ledger.vote import Tally
+from tallystick.ledger.vote import NOTARIZE, Tally
 from tallystick.ledger.wallet import Wallet
-from tallystick.network.simulated import SimulatedHost, SimulatedNetwork
+from tallystick.network.simulated import Link, SimulatedHost, SimulatedNetwork
 from tallystick.node.events import Action, Broadcast, PersistVotes
 
 RECOVERY_BOUND = 60
@@ -51,6 +60,30 @@ class Outcome:
     cpu_seconds: float = 0.0
 
 
+class Adversary(SimulatedNetwork):
+    """A network that knows what it carries, and holds back what hurts most."""
+
+    held_back: int = 0
+    """The kind of vote of which every other message is late; 0: none."""
+
+    def __init__(self, genesis: Genesis, seed: int, link: Link) -> None:
+        super().__init__(genesis, seed, link)
+        self._whim = Random(f"whim {seed}")
+
+    def send(self, sender: str, receiver: str, data: bytes) -> None:
+        if self.held_back and self._holds_back(data):
+            self.faults["held back"] += 1
+            late_ms = self._whim.randint(0, HELD_BACK_MS)
+            self.at(self.now_ms + late_ms, lambda: super(Adversary, self).send(sender, receiver, data))
+        else:
+            super().send(sender, receiver, data)
+
+    def _holds_back(self, data: bytes) -> bool:
+        message = self.decode(data)
+        is_meant = isinstance(message, Votes) and any(one.ballot.kind == self.held_back for one in message.tallies)
+        return is_meant and self._whim.random() < 0.5
+
+
 class Run:
     """A scenario under way."""
 
@@ -63,12 +96,12 @@ class Run:
             for name, stake in scenario.stakes.items()
         ]
         genesis = make_genesis(f"seed {scenario.seed}", START_MS, allotments, Params(**scenario.params))
-        self.network = SimulatedNetwork(genesis, scenario.seed, scenario.calm)
+        self.network = Adversary(genesis, scenario.seed, scenario.calm)
         self.watch = Watch(self.network, may_conflict=may_conflict)
         self.faults = self.network.faults
         self.doomed: set[str] = set()
         self._crash_at_vote: dict[str, tuple[int, int]] = {}
-        self._copy_before_vote_of: str | None = None
+        self._copy_before: tuple[str, int] | None = None
         self.network.on_action = self._on_action
         self._number = 0
         self._to_withdraw = int(sum(scenario.stakes[name] for name in scenario.steady) * WITHDRAWN)
@@ -117,19 +150,21 @@ class Run:
         network = self.network
         network.heal()
         network.relink(phase.link)
+        network.held_back = phase.held_back
         if phase.groups:
             network.partition(*phase.groups)
         for crash in phase.crashes:
             network.at(network.now_ms + crash.at_ms, partial(self.doom, crash))
         if phase.all_restart_at_ms is not None:
             network.at(network.now_ms + phase.all_restart_at_ms, self.restart_all)
-        if phase.restores and phase.copy_before_vote:
+        if phase.restores and phase.copy_before is not None:
             copy_at_ms = network.now_ms + self.random.randint(0, phase.duration_ms // 2)
-            network.at(copy_at_ms, lambda: setattr(self, "_copy_before_vote_of", phase.restores))
+            network.at(copy_at_ms, lambda: setattr(self, "_copy_before", (phase.restores, phase.copy_before)))
         elif phase.restores:
             self.restore_within(phase.restores, phase.duration_ms // 2, phase.duration_ms)
         network.run_for(phase.duration_ms)
-        self._copy_before_vote_of = None
+        self._copy_before = None
+        network.held_back = 0
 
     def recover(self) -> float:
         """Heal, hand in one certificate each, and wait for all to be final. Returns the timeouts that took."""
@@ -181,8 +216,8 @@ class Run:
 
     def _on_action(self, host: SimulatedHost, action: Action) -> None:
         """Whoever is to crash at its next vote, persisted or sent, does so; the checkers look at everything."""
-        if host.name == self._copy_before_vote_of and isinstance(action, PersistVotes):
-            self._copy_before_vote_of = None
+        if isinstance(action, PersistVotes) and self._is_to_copy(host, action):
+            self._copy_before = None
             self.restore_within(host.name, self.random.randint(20, 300), 1_000)
         if host.name in self._crash_at_vote:
             kind, actions = self._crash_at_vote[host.name]
@@ -190,6 +225,15 @@ class Run:
                 del self._crash_at_vote[host.name]
                 host.crash_within(actions)
         self.watch.on_action(host, action)
+
+    def _is_to_copy(self, host: SimulatedHost, action: PersistVotes) -> bool:
+        """Before a notarize vote of this kind means before one's own proposal: others may only be repeated."""
+        name, kind = self._copy_before or ("", 0)
+        ballot, key = action.tally.ballot, host.agreement.wallet and host.agreement.wallet.public_key
+        is_own = len(action.tally.signatures) == 1 and action.tally.signatures[0][0] == key
+        if host.name != name or not is_own or ballot.kind != (kind or ballot.kind):
+            return False
+        return kind != NOTARIZE or (action.block is not None and action.block.header.forger == key)
 
     def revive(self, name: str) -> None:
         """The host starts again, stopped now if it did not crash by itself."""

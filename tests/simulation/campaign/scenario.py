@@ -6,12 +6,15 @@ from typing import Any
 
 from tests.simulation.campaign.byzantine import ROLES, Byzantine, LyingSyncer, Twins
 
-from tallystick.ledger.vote import FINALIZE
+from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY
 from tallystick.network.simulated import Link
 
 DELTA_MS = 300
 TIMEOUT_MS = 3 * DELTA_MS
 """The time after which a member gives a view up that somebody proposed in; recovery is measured in it."""
+
+HELD_BACK_MS = 5 * DELTA_MS
+"""How late votes are, at most, that are singled out: late enough for views to end without them."""
 
 NAMES = ("ada", "ben", "cy", "dot", "eve", "fay", "gus")
 _LONG = 40
@@ -43,11 +46,13 @@ class Phase:
     link: Link
     groups: tuple[tuple[str, ...], ...] = ()
     crashes: tuple[Crash, ...] = ()
+    held_back: int = 0
+    """A kind of vote, of which every other message is late by up to `HELD_BACK_MS`; 0: none."""
     all_restart_at_ms: int | None = None
     restores: str | None = None
     """Whose archive is replaced by an old copy."""
-    copy_before_vote: bool = False
-    """Whether the copy is made just before its next vote is persisted; else at the phase's beginning."""
+    copy_before: int | None = None
+    """The kind of vote just before whose persisting the copy is made (0: any); `None`: at the phase's beginning."""
 
 
 @dataclass(frozen=True)
@@ -102,8 +107,8 @@ def draw_scenario(seed: int) -> Scenario:
     random.shuffle(names)
     stakes = {name: 100 if seed % 2 else random.randint(20, 200) for name in names}
     weak = names[: random.choice([1, 1, 2, 2, 3][: 2 * len(names) - 6])] if seed % 5 else []
-    kinds = [random.choice([*ROLES, "wrong clock", "old backup"]) for _ in weak]
-    if not weak and random.random() < 0.5:
+    kinds = [random.choice([*ROLES, "wrong clock", "old backup", "old backup"]) for _ in weak]
+    if not weak and random.random() < 0.8:
         weak, kinds = names[:1], ["old backup"]
     _cap(random, stakes, weak)
     roles = {name: kind for name, kind in zip(weak, kinds, strict=True) if not isinstance(kind, str)}
@@ -141,7 +146,7 @@ def draw_scenario(seed: int) -> Scenario:
     )
     phases = [_phase(random, scenario, restored) for _ in range(random.randint(1, 3))]
     if restored:
-        phases.append(_restoring(random, restored))
+        phases += [_restoring(random, restored) for _ in range(2)]
     random.shuffle(phases)
     return Scenario(**{**vars(scenario), "phases": tuple(phases)})
 
@@ -191,9 +196,12 @@ def _phase(random: Random, scenario: Scenario, restored: str | None) -> Phase:
                 actions = random.randint(0, 40 if from_vote is None else 2)
                 crashes.append(Crash(at_ms, name, actions, down_ms, from_vote))
     all_at_ms = random.randint(0, duration_ms) if restored is None and random.random() < 0.3 else None
-    return Phase(duration_ms, _link(random), groups, tuple(crashes), all_at_ms)
+    held_back = random.choice([0, 0, NOTARIZE, NULLIFY, FINALIZE])
+    return Phase(duration_ms, _link(random), groups, tuple(crashes), held_back, all_at_ms)
 
 
 def _restoring(random: Random, name: str) -> Phase:
-    link = Link(delay_max_ms=random.choice([50, 400]), loss=random.choice([0, 0.2]), reordering=random.random() < 0.7)
-    return Phase(random.randint(1_500, 4_000), link, restores=name, copy_before_vote=random.random() < 0.6)
+    """Slow and lossy, so that a view may still be open when its member comes back."""
+    link = Link(delay_max_ms=random.choice([50, 600]), loss=random.choice([0, 0.3]), reordering=random.random() < 0.7)
+    copy_before = random.choice([None, 0, NOTARIZE, NULLIFY])
+    return Phase(random.randint(2_000, 5_000), link, restores=name, copy_before=copy_before)

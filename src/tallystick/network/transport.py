@@ -1,0 +1,65 @@
+"""The one contract that every transport between nodes keeps; a conformance suite runs against each of them.
+
+1. A peer is authenticated before it is seen: its name is its Ed25519 public key, 32 bytes, which it proved to hold.
+2. There is at most one connection with a peer. Frames arrive whole, in order, and within the bound of a message.
+3. Nothing blocks. What waits for a peer is bounded in bytes; one that falls behind is cut off, and that is told: a
+   frame that was sent over a connection either arrives, or the connection ends.
+4. A dialled peer is dialled again, with back-off, until it is forgotten.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from msgspec import Struct
+
+
+class Connected(Struct, frozen=True):
+    """A peer can be reached from now on. `address`: where it was dialled; `None` when it came by itself."""
+
+    peer: bytes
+    address: str | None
+
+
+class Disconnected(Struct, frozen=True):
+    """The connection ended, with all that was under way in it. `reason` is for people."""
+
+    peer: bytes
+    reason: str
+
+
+class Received(Struct, frozen=True):
+    """One frame from a connected peer."""
+
+    peer: bytes
+    frame: bytes
+
+
+Happening = Connected | Disconnected | Received
+
+
+class Transport(Protocol):
+    """How one node reaches the others. `tell` is called with each happening, in order, from the event loop."""
+
+    async def start(self, tell: Callable[[Happening], None]) -> None:
+        """Listen, from now on. Raises `TransportError` when the address is taken or is none."""
+
+    async def stop(self) -> None:
+        """End all connections; nothing is told any more."""
+
+    def admit(self, is_admitted: Callable[[bytes], bool]) -> None:
+        """Who may be a peer, from now on: connections with others end, and none begin."""
+
+    def dial(self, peer: bytes, address: str) -> None:
+        """Connect to this peer, there, and again whenever the connection ends. A later address replaces an earlier."""
+
+    def forget(self, peer: bytes) -> None:
+        """Dial this peer no more, and end the connection with it."""
+
+    def send(self, peer: bytes, frame: bytes) -> None:
+        """Put a frame on its way, if the peer is connected; never blocks."""
+
+    def pause(self, peer: bytes) -> None:
+        """Take no more frames from this peer for now: what it sends waits with it, and slows it down."""
+
+    def resume(self, peer: bytes) -> None:
+        """Take its frames again."""
