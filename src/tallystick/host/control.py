@@ -1,0 +1,347 @@
+"""What a person may ask of a running node, over a socket in its data folder that only its user can open.
+
+Each message is a MessagePack map behind its length (4 bytes, big-endian). One request gets answers until `Done` or
+`Failed`; then the next may follow. Whoever can open the socket acts in the node's name: file permissions guard it.
+"""
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from tallystick.host.errors import HostError
+
+MAX_FRAME_BYTES: Final = 64 * 1024 * 1024
+LENGTH_BYTES: Final = 4
+_MAX_ADDRESS_BYTES: Final = 103
+MAX_BATCH: Final = 4096
+"""Certificates in one request, at most."""
+
+
+class NotRunning(HostError):
+    """Nobody listens on the folder's socket."""
+
+
+# ---- requests ---------------------------------------------------------------------------------------------------
+
+
+class NewStatement(Struct, frozen=True):
+    """A statement that the node is to sign with its own key. The payload's salt is the node's to draw."""
+
+    subject: str
+    media_type: str = ""
+    content: bytes = b""
+    """Of the payload; without a media type there is none."""
+
+
+class Certify(Struct, frozen=True, tag=True):
+    """Sign these, put them on the ledger, and tell of each when it is taken and when it is final."""
+
+    statements: tuple[NewStatement, ...]
+
+
+class Submit(Struct, frozen=True, tag=True):
+    """Put certificates on the ledger that somebody else signed: encoded entries (docs/protocol.md)."""
+
+    entries: tuple[bytes, ...]
+
+
+class ChangeStake(Struct, frozen=True, tag=True):
+    """Stake this many of the node's own tokens; a negative amount withdraws."""
+
+    amount: int
+
+
+class GetStatus(Struct, frozen=True, tag=True):
+    """How the node is, and why it does or does not advance."""
+
+
+class GetPeers(Struct, frozen=True, tag=True):
+    """Whom the node knows, and with whom it is connected."""
+
+
+class GetStakes(Struct, frozen=True, tag=True):
+    """All accounts."""
+
+
+class GetBlock(Struct, frozen=True, tag=True):
+    """A block by its index."""
+
+    index: int
+
+
+class FindCertificates(Struct, frozen=True, tag=True):
+    """The certificates whose id begins so, in hex (8 digits at least)."""
+
+    id_prefix: str
+
+
+class FindFile(Struct, frozen=True, tag=True):
+    """The certificates that cover these bytes."""
+
+    sha256: bytes
+    size_bytes: int
+
+
+class Invite(Struct, frozen=True, tag=True):
+    """A line of text with which somebody else's node finds this ledger."""
+
+
+class Backup(Struct, frozen=True, tag=True):
+    """Write a consistent copy of the ledger, made while the node runs, into a file that does not exist yet."""
+
+    path: str
+
+
+Request = (
+    Certify
+    | Submit
+    | ChangeStake
+    | GetStatus
+    | GetPeers
+    | GetStakes
+    | GetBlock
+    | FindCertificates
+    | FindFile
+    | Invite
+    | Backup
+)
+
+# ---- answers ----------------------------------------------------------------------------------------------------
+
+
+class Taken(Struct, frozen=True, tag=True):
+    """The request's certificate of this number is in the node's box, and kept."""
+
+    number: int
+    certificate_id: bytes
+
+
+class MadeFinal(Struct, frozen=True, tag=True):
+    """It is on the ledger, for good."""
+
+    number: int
+    certificate_id: bytes
+    block_index: int
+    position: int
+    block_timestamp_ms: int
+    took_ms: float
+
+
+class Rejected(Struct, frozen=True, tag=True):
+    """It was refused: by which rule, and why."""
+
+    number: int
+    rule: str
+    reason: str
+
+
+class MemberLine(Struct, frozen=True):
+    """One account."""
+
+    key: bytes
+    free: int
+    staked: int
+    leaving: int
+    votes_with: int
+    """Its stake in the current epoch."""
+    is_connected: bool
+
+
+class Stakes(Struct, frozen=True, tag=True):
+    """All accounts, and the tokens burned so far."""
+
+    members: tuple[MemberLine, ...]
+    burned: int
+
+
+class PeerLine(Struct, frozen=True):
+    """Somebody this node knows."""
+
+    key: bytes
+    address: str
+    is_connected: bool
+    stake: int
+    since_ms: int
+    """When it connected, or when it was last heard of; 0: never."""
+    tip_index: int
+
+
+class Peers(Struct, frozen=True, tag=True):
+    """All whom the node knows."""
+
+    peers: tuple[PeerLine, ...]
+
+
+class Stuck(Struct, frozen=True):
+    """Why agreement does not advance."""
+
+    since_ms: int
+    heard_stake: int
+    total_stake: int
+    missing: tuple[bytes, ...]
+
+
+class Status(Struct, frozen=True, tag=True):
+    """How the node is."""
+
+    ledger_id: bytes
+    ledger_name: str
+    version: str
+    key: bytes
+    address: str
+    started_ms: int
+    now_ms: int
+    index: int
+    tip_hash: bytes
+    tip_timestamp_ms: int
+    certificates: int
+    epoch: int
+    view: int
+    stake: int
+    total_stake: int
+    is_voting: bool
+    waiting: int
+    """Certificates in the box."""
+    best_index: int
+    """The latest block that a peer told of; beyond `index`, the node is catching up."""
+    peers: int
+    members_connected: int
+    members: int
+    stuck: Stuck | None
+
+
+class BlockFound(Struct, frozen=True, tag=True):
+    """An encoded block, and the encoded finalization (0 bytes: a later block's covers it) with which it is kept."""
+
+    encoded: bytes
+    finalization: bytes
+
+
+class CertificateFound(Struct, frozen=True, tag=True):
+    """A certificate on the ledger: encoded, with its payload if that is at hand, and where it stands."""
+
+    encoded: bytes
+    payload: bytes
+    block_index: int
+    position: int
+    block_hash: bytes
+    block_timestamp_ms: int
+
+
+class Invitation(Struct, frozen=True, tag=True):
+    """The line of text."""
+
+    ticket: str
+
+
+class BackedUp(Struct, frozen=True, tag=True):
+    """How much was written."""
+
+    index: int
+    size_bytes: int
+
+
+class Done(Struct, frozen=True, tag=True):
+    """That was all."""
+
+
+class Failed(Struct, frozen=True, tag=True):
+    """The request cannot be served; nothing more comes."""
+
+    reason: str
+
+
+Answer = (
+    Taken
+    | MadeFinal
+    | Rejected
+    | Stakes
+    | Peers
+    | Status
+    | BlockFound
+    | CertificateFound
+    | Invitation
+    | BackedUp
+    | Done
+    | Failed
+)
+
+_encoder = msgspec.msgpack.Encoder()
+_requests: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)
+_answers: msgspec.msgpack.Decoder[Answer] = msgspec.msgpack.Decoder(Answer)
+
+
+def framed(message: Request | Answer) -> bytes:
+    """The bytes of a message, its length first."""
+    encoded = _encoder.encode(message)
+    return len(encoded).to_bytes(LENGTH_BYTES, "big") + encoded
+
+
+def decode_request(encoded: bytes) -> Request:
+    """Raises `msgspec.DecodeError` or `ValidationError` for anything else."""
+    return _requests.decode(encoded)
+
+
+def short_address(path: Path) -> str:
+    """The socket's path, absolute or from here, whichever is shorter: Unix allows about a hundred bytes."""
+    address = min(str(path.absolute()), os.path.relpath(path), key=len)
+    if len(os.fsencode(address)) > _MAX_ADDRESS_BYTES:
+        raise HostError(f"{address} is too long a name for a socket; choose a data folder with a shorter one")
+    return address
+
+
+class Client:
+    """A person's end of the socket; one request at a time."""
+
+    def __init__(self, path: Path, timeout_s: float | None = None) -> None:
+        """Connect. Raises `NotRunning` when no node listens there, `HostError` when it may not be opened."""
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.settimeout(timeout_s)
+        try:
+            self._socket.connect(short_address(path))
+        except (FileNotFoundError, ConnectionRefusedError):
+            self._socket.close()
+            folder = path.parent
+            raise NotRunning(f"no node runs in {folder}; start it with: tallystick run --data {folder}") from None
+        except OSError as error:
+            self._socket.close()
+            reason = f"the node's socket {path} cannot be opened: {error.strerror or error}"
+            raise HostError(f"{reason}; only the user that runs the node may") from None
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    def ask(self, request: Request) -> Iterator[Answer]:
+        """Send a request; yield its answers without the closing `Done`. Raises `HostError` with a failure's reason."""
+        self._socket.sendall(framed(request))
+        while True:
+            answer = _answers.decode(self._read(int.from_bytes(self._read(LENGTH_BYTES), "big")))
+            match answer:
+                case Done():
+                    return
+                case Failed(reason):
+                    raise HostError(reason)
+                case _:
+                    yield answer
+
+    def _read(self, count: int) -> bytes:
+        parts = bytearray()
+        while len(parts) < count:
+            try:
+                part = self._socket.recv(min(count - len(parts), 1 << 20))
+            except TimeoutError:
+                raise HostError("the node did not answer in time; look at its log") from None
+            except OSError as error:
+                raise HostError(f"the connection to the node broke: {error.strerror}; look at its log") from None
+            if not part:
+                raise HostError("the node ended before it answered; look at its log, and start it again")
+            parts += part
+        return bytes(parts)
