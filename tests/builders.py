@@ -40,7 +40,7 @@ from tallystick.network.simulated import Link, SimulatedHost, SimulatedNetwork
 from tallystick.node.archive import MemoryArchive, answer
 from tallystick.node.events import (
     Action,
-    CertificateSubmitted,
+    CertificatesSubmitted,
     Disconnect,
     MessageReceived,
     ReportRefused,
@@ -276,7 +276,7 @@ class Bench:
     def submit(self, entry: Entry | AnyCertificate) -> list[Action]:
         """A person hands in a certificate."""
         entry = entry if isinstance(entry, Entry) else Entry(entry)
-        return self.handle(CertificateSubmitted(self.intake.check_entry(entry)))
+        return self.handle(CertificatesSubmitted((self.intake.check_entry(entry),)))
 
 
 def of_kind(kind: type[Any], actions: Iterable[Action]) -> list[Any]:

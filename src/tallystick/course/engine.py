@@ -32,7 +32,7 @@ from tallystick.node.archive import answer_blocks
 from tallystick.node.events import (
     Action,
     Broadcast,
-    CertificateSubmitted,
+    CertificatesSubmitted,
     Event,
     MessageReceived,
     Multicast,
@@ -144,7 +144,7 @@ class Engine:
                 return False  # in a network of n nodes, n - 2 of the n - 1 that pass it on are late
             event: Event
             if peer is PERSON:
-                event = CertificateSubmitted(self._intake.check_entry(entry))
+                event = CertificatesSubmitted((self._intake.check_entry(entry),))
             else:
                 event = self._received(peer, Certificates((entry,)))
         except Refused as refused:

@@ -25,7 +25,7 @@ from tallystick.node.archive import Archive, MemoryArchive, answer, carry_out
 from tallystick.node.events import (
     Action,
     Broadcast,
-    CertificateSubmitted,
+    CertificatesSubmitted,
     Disconnect,
     Event,
     MessageReceived,
@@ -129,7 +129,7 @@ class SimulatedHost:
         except Refused as refused:
             self.network.report(self.name, ReportRefused(refused, None))
         else:
-            self.handle(CertificateSubmitted(checked))
+            self.handle(CertificatesSubmitted((checked,)))
 
     def fire(self, timer: Timer, at_ms: int) -> None:
         """A timer's time has come, unless it was set anew since."""

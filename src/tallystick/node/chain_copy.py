@@ -192,7 +192,7 @@ class ChainCopy:
         is_own = peer is None if self.trail is None else self._own == block.header.forger
         actions.append(ReportBlock(block, forged_here=is_own))
         for certificate_id, refused in left:
-            actions += [ForgetCertificate(certificate_id), ReportRefused(refused, None)]
+            actions += [ForgetCertificate(certificate_id), ReportRefused(refused, None, certificate_id)]
         if peer is not None:
             self._search.connected(peer)
         self._search.want_those_of(block, payloads)

@@ -67,10 +67,10 @@ class MessageReceived(Struct, frozen=True):
     checked: CheckedMessage
 
 
-class CertificateSubmitted(Struct, frozen=True):
-    """A person handed in a certificate."""
+class CertificatesSubmitted(Struct, frozen=True):
+    """A person handed in certificates. Each is accepted or refused by itself."""
 
-    checked: CheckedEntry
+    checked: tuple[CheckedEntry, ...]
 
 
 class PayloadErasureAsked(Struct, frozen=True):
@@ -85,7 +85,7 @@ class TimerFired(Struct, frozen=True):
     timer: Timer
 
 
-Event = PeerConnected | PeerDisconnected | MessageReceived | CertificateSubmitted | PayloadErasureAsked | TimerFired
+Event = PeerConnected | PeerDisconnected | MessageReceived | CertificatesSubmitted | PayloadErasureAsked | TimerFired
 
 # ---- actions ----------------------------------------------------------------------------------------------------
 
@@ -229,10 +229,14 @@ class ReportStuck(Struct, frozen=True):
 
 
 class ReportRefused(Struct, frozen=True):
-    """Something was refused; `peer` is who sent it, `None` for a person at this node."""
+    """Something was refused; `peer` is who sent it, `None` for a person at this node.
+
+    Of what a person handed in it names the certificate.
+    """
 
     refused: Refused
     peer: Peer | None
+    certificate_id: bytes | None = None
 
 
 ArchiveChange = PersistBlock | PersistCertificate | ForgetCertificate | PersistPayload | PersistVotes | ErasePayload

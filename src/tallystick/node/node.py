@@ -42,7 +42,7 @@ from tallystick.node.council import Council
 from tallystick.node.events import (
     Action,
     Broadcast,
-    CertificateSubmitted,
+    CertificatesSubmitted,
     CheckedMessage,
     ErasePayload,
     Event,
@@ -114,7 +114,7 @@ class Node:
             if self.chain.place_of(certificate.id) is None and certificate.id not in self.box:
                 self.box.add(entry, self.state.tip.timestamp_ms)
         except Refused as refused:
-            self._to_report += [ForgetCertificate(certificate.id), ReportRefused(refused, None)]
+            self._to_report += [ForgetCertificate(certificate.id), ReportRefused(refused, None, certificate.id)]
 
     # ---- what a person may consult, and what intake asks ------------------------------------------------------
 
@@ -153,8 +153,8 @@ class Node:
         match event:
             case MessageReceived(peer, checked):
                 self._on_message(now_ms, peer, checked, actions)
-            case CertificateSubmitted(checked):
-                self._on_entries(now_ms, None, [checked.entry], actions)
+            case CertificatesSubmitted(checked):
+                self._on_entries(now_ms, None, [one.entry for one in checked], actions)
             case TimerFired(timer):
                 self._timers.pop(timer, None)
                 self._on_timer(now_ms, timer, actions)
@@ -247,16 +247,18 @@ class Node:
                 self._check_certificate(entry.certificate, now_ms)
                 self.box.add(entry, now_ms)
             except Refused as refused:
+                if peer is None:
+                    actions.append(ReportRefused(refused, None, entry.certificate.id))
                 # Gossip brings a certificate from several sides: hearing it again is no news to anybody.
-                if peer is None or refused.rule not in (Rule.C4, Rule.C5):
+                elif refused.rule not in (Rule.C4, Rule.C5):
                     refuse(peer, refused, actions)
             else:
                 accepted.append(entry)
-                if peer is None:
-                    actions.append(PersistCertificate(entry))
-                actions.append(ReportAccepted(entry.certificate))
         if not accepted:
             return
+        if peer is None:  # all of them in a row, so that one transaction can hold them
+            actions.extend(PersistCertificate(entry) for entry in accepted)
+        actions.extend(ReportAccepted(entry.certificate) for entry in accepted)
         self._maybe_forge(now_ms, actions)
         for entry in accepted:
             if entry.certificate.id in self.box:

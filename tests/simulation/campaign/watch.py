@@ -17,7 +17,7 @@ from tallystick.network.simulated import SimulatedHost, SimulatedNetwork
 from tallystick.node.events import (
     Action,
     Broadcast,
-    CertificateSubmitted,
+    CertificatesSubmitted,
     Disconnect,
     Event,
     ForgetCertificate,
@@ -185,7 +185,7 @@ class Watch:
         if type(host) is not SimulatedHost:
             return
         match event:
-            case CertificateSubmitted(checked):
+            case CertificatesSubmitted((checked,)):
                 certificate_id = checked.entry.certificate.id
                 if certificate_id in self._accepted:
                     self.promised[certificate_id] = host.name

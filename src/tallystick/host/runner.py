@@ -1,0 +1,324 @@
+"""A node as a process: carries out what the node asks for, in order, and tells it what happens (DESIGN section 2).
+
+Everything that the node is told, and everything that it asks for, happens in one event loop and in one order. Only
+signatures are checked elsewhere, in worker processes. What fails here ends the process: a node is whole or not there.
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
+from contextlib import suppress
+from typing import Any, Final, Protocol
+
+from tallystick.host.logs import note
+from tallystick.host.store import Store
+from tallystick.ledger.errors import Refused
+from tallystick.ledger.messages import Entry, Message, encode_message
+from tallystick.network.transport import Connected, Disconnected, Happening, Received, Transport
+from tallystick.node.archive import answer, carry_out
+from tallystick.node.events import (
+    Action,
+    Answer,
+    ArchiveChange,
+    Broadcast,
+    CertificatesSubmitted,
+    CheckedEntry,
+    CheckedMessage,
+    Disconnect,
+    Event,
+    MessageReceived,
+    Multicast,
+    PeerConnected,
+    PeerDisconnected,
+    ReportAccepted,
+    ReportBlock,
+    ReportRefused,
+    ReportStuck,
+    Send,
+    SetTimer,
+    Timer,
+    TimerFired,
+)
+from tallystick.node.intake import Claim, Intake
+from tallystick.node.node import Node
+
+_LANE_FRAMES: Final = 8
+"""Messages of one peer that are checked at a time."""
+_LANE_BYTES: Final = 8 * 1024 * 1024
+"""What may wait of one peer's, before it has to slow down."""
+
+Checking = Generator[list[Claim], list[bool], Any]
+Watcher = Callable[[Action], None]
+
+
+class Verify(Protocol):
+    """Checks signatures, somewhere."""
+
+    def __call__(self, claims: Sequence[Claim]) -> Awaitable[list[bool]]:
+        """A verdict for each claim."""
+
+
+class _Lane:
+    """What came from one peer and is not with the node yet; handed on in the order in which it came."""
+
+    def __init__(self) -> None:
+        self.waiting: deque[bytes] = deque()
+        self.waiting_bytes = 0
+        self.is_paused = False
+        self.has_more = asyncio.Event()
+
+
+class Runner:
+    """Runs one node. `watch` is told of each action when it is carried out."""
+
+    def __init__(self, node: Node, store: Store, transport: Transport, verify: Verify, watch: Watcher) -> None:
+        self.node = node
+        self.store = store
+        self.transport = transport
+        self.connected: dict[bytes, int] = {}
+        """The peers that are there, and since when (ms)."""
+        self._verify = verify
+        self._watch = watch
+        self._intake = Intake(node.chain.ledger_id, node)
+        self._lanes: dict[bytes, _Lane] = {}
+        self._takers: dict[bytes, asyncio.Task[None]] = {}
+        self._timers: dict[Timer, asyncio.TimerHandle] = {}
+        self._banned: set[bytes] = set()
+        self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._is_stopping = False
+
+    async def start(self) -> None:
+        """Begin. Raises `TransportError` when the address cannot be listened on."""
+        self.transport.admit(self.admits)
+        await self.transport.start(self._tell)
+
+    async def failed(self) -> None:
+        """Wait for whatever ends this node against its will, and raise it."""
+        await asyncio.shield(self._failed)
+
+    async def stop(self) -> None:
+        """Hear and say nothing any more."""
+        self._is_stopping = True
+        for timer in self._timers.values():
+            timer.cancel()
+        await self.transport.stop()
+        for taker in self._takers.values():
+            taker.cancel()
+        await asyncio.gather(*self._takers.values(), return_exceptions=True)
+
+    def admits(self, key: bytes) -> bool:
+        """Whether this key may be a peer now."""
+        return key not in self._banned
+
+    # ---- what people hand in ------------------------------------------------------------------------------------
+
+    async def submit(self, entries: Iterable[Entry]) -> list[Refused | None]:
+        """Check entries together, and tell the node of the good ones: what was wrong with each of the others.
+
+        What the node itself says of them goes to `watch`.
+        """
+        results = await self._check_all([self._intake.checking_entry(entry) for entry in entries])
+        good = tuple(one for one in results if isinstance(one, CheckedEntry))
+        if good:
+            self.handle(CertificatesSubmitted(good))
+        return [one if isinstance(one, Refused) else None for one in results]
+
+    async def _check_all(self, checkings: Sequence[Checking]) -> list[Any]:
+        """Run all of them side by side, so that their claims make one batch; a refusal is a result like another."""
+        results: list[Any] = [None] * len(checkings)
+        going: list[tuple[int, list[bool] | None]] = [(number, None) for number in range(len(checkings))]
+        while going:
+            asked: list[tuple[int, int]] = []
+            claims: list[Claim] = []
+            for number, verdicts in going:
+                try:
+                    more = next(checkings[number]) if verdicts is None else checkings[number].send(verdicts)
+                except StopIteration as stop:
+                    results[number] = stop.value
+                except Refused as refused:
+                    results[number] = refused
+                else:
+                    asked.append((number, len(more)))
+                    claims += more
+            all_verdicts = iter(await self._verify(claims)) if claims else iter(())
+            going = [(number, [next(all_verdicts) for _ in range(count)]) for number, count in asked]
+        return results
+
+    # ---- what peers send ----------------------------------------------------------------------------------------
+
+    def _tell(self, happening: Happening) -> None:
+        """The transport tells what happens."""
+        if self._is_stopping:
+            return
+        match happening:
+            case Connected(peer):
+                self.connected[peer] = now_ms()
+                note(logging.INFO, "connected", peer=peer, address=happening.address or "")
+                self._lanes[peer] = lane = _Lane()
+                self._takers[peer] = asyncio.create_task(self._take(peer, lane))
+                self.handle(PeerConnected(peer))
+            case Disconnected(peer, reason):
+                note(logging.INFO, "disconnected", peer=peer, reason=reason)
+                self._drop(peer)
+            case Received(peer, frame):
+                self._queue(peer, frame)
+
+    def _drop(self, peer: bytes) -> None:
+        self.connected.pop(peer, None)
+        self._lanes.pop(peer, None)
+        taker = self._takers.pop(peer, None)
+        if taker is not None:
+            taker.cancel()
+            self.handle(PeerDisconnected(peer))
+
+    def _queue(self, peer: bytes, frame: bytes) -> None:
+        lane = self._lanes.get(peer)
+        if lane is None:
+            return
+        lane.waiting.append(frame)
+        lane.waiting_bytes += len(frame)
+        lane.has_more.set()
+        if lane.waiting_bytes > _LANE_BYTES and not lane.is_paused:
+            lane.is_paused = True
+            self.transport.pause(peer)
+
+    async def _take(self, peer: bytes, lane: _Lane) -> None:
+        """Check a peer's messages, several at a time, and hand them to the node in the order they came."""
+        checks: deque[asyncio.Task[CheckedMessage]] = deque()
+        try:
+            while True:
+                while lane.waiting and len(checks) < _LANE_FRAMES:
+                    frame = lane.waiting.popleft()
+                    lane.waiting_bytes -= len(frame)
+                    checks.append(asyncio.create_task(self._check(frame)))
+                if lane.is_paused and lane.waiting_bytes <= _LANE_BYTES // 2:
+                    lane.is_paused = False
+                    self.transport.resume(peer)
+                if checks:
+                    checked = await checks[0]
+                    checks.popleft()
+                    self.handle(MessageReceived(peer, checked))
+                else:
+                    lane.has_more.clear()
+                    await lane.has_more.wait()
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            self._fail(error)
+        finally:
+            for check in checks:
+                check.cancel()
+
+    async def _check(self, frame: bytes) -> CheckedMessage:
+        (checked,) = await self._check_all([self._intake.checking(frame)])
+        return checked
+
+    # ---- the node -----------------------------------------------------------------------------------------------
+
+    def handle(self, event: Event) -> None:
+        """Tell the node what happened and carry out all that it asks for, in order."""
+        if self._is_stopping or self._failed.done():
+            return
+        try:
+            self._carry_out(self.node.handle(now_ms(), event))
+        except BaseException as error:
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        if not self._failed.done():
+            self._failed.set_exception(error)
+
+    def _carry_out(self, actions: list[Action]) -> None:
+        changes: list[ArchiveChange] = []
+        for action in actions:
+            if isinstance(action, ArchiveChange):
+                changes.append(action)
+                continue
+            self._persist(changes)
+            self._do(action)
+            self._watch(action)
+        self._persist(changes)
+
+    def _persist(self, changes: list[ArchiveChange]) -> None:
+        """What the node wants kept, one after the other, goes into one transaction."""
+        if not changes:
+            return
+        with self.store.together():
+            for change in changes:
+                carry_out(change, self.store)
+        for change in changes:
+            self._watch(change)
+        changes.clear()
+
+    def _do(self, action: Action) -> None:
+        match action:
+            case Send(peer, message):
+                self._send([peer], message)
+            case Multicast(peers, message):
+                self._send(peers, message)
+            case Broadcast(message, but):
+                self._send([peer for peer in self.connected if peer != but], message)
+            case SetTimer(timer, at_ms):
+                self._set_timer(timer, at_ms)
+            case Disconnect(peer, refused):
+                note(logging.WARNING, "peer banned", peer=peer, rule=refused.rule.name, reason=str(refused))
+                self._banned.add(_key(peer))
+                self.transport.forget(_key(peer))
+                self.transport.admit(self.admits)
+            case ReportAccepted() | ReportBlock() | ReportRefused() | ReportStuck():
+                _note_report(action)
+            case asked if isinstance(asked, Answer):
+                self._send([asked.peer], answer(self.store, asked, self.node.limits.answer_bytes))
+
+    def _send(self, peers: Iterable[object], message: Message) -> None:
+        peers = list(peers)
+        if peers:
+            frame = encode_message(message)
+            for peer in peers:
+                self.transport.send(_key(peer), frame)
+
+    def _set_timer(self, timer: Timer, at_ms: int) -> None:
+        earlier = self._timers.pop(timer, None)
+        if earlier is not None:
+            earlier.cancel()
+        delay_s = max(0, at_ms - now_ms()) / 1000
+        self._timers[timer] = asyncio.get_running_loop().call_later(delay_s, self._fire, timer)
+
+    def _fire(self, timer: Timer) -> None:
+        self._timers.pop(timer, None)
+        self.handle(TimerFired(timer))
+
+
+def now_ms() -> int:
+    """The time by this machine's clock, in ms since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+def _key(peer: object) -> bytes:
+    assert isinstance(peer, bytes)
+    return peer
+
+
+def _note_report(report: ReportAccepted | ReportBlock | ReportRefused | ReportStuck) -> None:
+    match report:
+        case ReportAccepted(certificate):
+            note(logging.DEBUG, "accepted", certificate=certificate.id)
+        case ReportBlock(block, forged_here):
+            count = len(block.certificates)
+            note(logging.INFO, "block final", index=block.index, certificates=count, forged_here=forged_here)
+        case ReportRefused(refused, peer):
+            level = logging.INFO if peer is None else logging.WARNING
+            note(level, "refused", rule=refused.rule.name, reason=str(refused), peer=_key(peer) if peer else "")
+        case ReportStuck():
+            missing = ",".join(member.hex()[:16] for member in report.missing)
+            stake = f"{report.heard_stake}/{report.total_stake}"
+            note(logging.WARNING, "stuck", epoch=report.epoch, view=report.view, heard=stake, missing=missing)
+
+
+async def cancelled(task: asyncio.Task[Any]) -> None:
+    """End a task, and wait until it has ended."""
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task

@@ -1,0 +1,366 @@
+"""Serves what people ask of a running node over its local socket (host/control.py)."""
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import suppress
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from tallystick.host.control import (
+    LENGTH_BYTES,
+    MAX_BATCH,
+    MAX_FRAME_BYTES,
+    Answer,
+    BackedUp,
+    Backup,
+    BlockFound,
+    CertificateFound,
+    Certify,
+    ChangeStake,
+    Done,
+    Failed,
+    FindCertificates,
+    FindFile,
+    GetBlock,
+    GetPeers,
+    GetStakes,
+    GetStatus,
+    Invitation,
+    Invite,
+    MadeFinal,
+    MemberLine,
+    PeerLine,
+    Peers,
+    Rejected,
+    Request,
+    Stakes,
+    Status,
+    Stuck,
+    Submit,
+    Taken,
+    decode_request,
+    framed,
+    short_address,
+)
+from tallystick.host.errors import HostError
+from tallystick.host.file_statement import FileStatement
+from tallystick.host.logs import note
+from tallystick.host.runner import Runner, now_ms
+from tallystick.ledger.block import Block
+from tallystick.ledger.certificate import SALT_BYTES, Payload, issue_stake, issue_statement
+from tallystick.ledger.encoding import encode
+from tallystick.ledger.errors import Refused
+from tallystick.ledger.messages import Entry, decode_entry
+from tallystick.ledger.wallet import Wallet
+from tallystick.node.events import Action, ForgetCertificate, ReportAccepted, ReportBlock, ReportRefused, ReportStuck
+
+_ROOM_PART: Final = 2
+"""Of the box: what people hand in waits while more than this part of it is full."""
+_SHORTEST_PREFIX: Final = 8
+
+
+class _Handed:
+    """What one request handed in: which of its certificates are still on their way."""
+
+    def __init__(self) -> None:
+        self.answers: asyncio.Queue[Answer] = asyncio.Queue()
+        self.began_ms = now_ms()
+        self.numbers: dict[bytes, int] = {}
+
+
+class Service:
+    """Listens on the socket, and answers. `runner` has `watch` told of every action."""
+
+    def __init__(self, wallet: Wallet, address: str, invitation: Callable[[], str]) -> None:
+        self._wallet = wallet
+        self._address = address
+        self._invitation = invitation
+        self._started_ms = now_ms()
+        self._handed: dict[bytes, list[_Handed]] = {}
+        self._stuck: ReportStuck | None = None
+        self._has_room = asyncio.Event()
+        self._runner: Runner | None = None
+        self._server: asyncio.Server | None = None
+        self._talks: set[asyncio.Task[None]] = set()
+
+    # ---- the socket ---------------------------------------------------------------------------------------------
+
+    async def start(self, runner: Runner, path: Path) -> None:
+        """Listen. The folder's lock is held, so a socket that is there was left by a node that was killed."""
+        self._runner = runner
+        path.unlink(missing_ok=True)
+        before = os.umask(0o177)
+        try:
+            self._server = await asyncio.start_unix_server(self._talk, short_address(path))
+        except OSError as error:
+            raise HostError(f"{path} cannot be listened on: {error.strerror}") from None
+        finally:
+            os.umask(before)
+
+    async def stop(self) -> None:
+        """Listen no more; who is being answered is cut off."""
+        if self._server is not None:
+            self._server.close()
+        for talk in list(self._talks):
+            talk.cancel()
+        await asyncio.gather(*self._talks, return_exceptions=True)
+
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        talk = asyncio.current_task()
+        assert talk is not None
+        self._talks.add(talk)
+        try:
+            while True:
+                size = int.from_bytes(await reader.readexactly(LENGTH_BYTES), "big")
+                if size > MAX_FRAME_BYTES:
+                    writer.write(framed(Failed(f"a request of {size} bytes, {MAX_FRAME_BYTES} allowed")))
+                    break
+                await self._reply(await reader.readexactly(size), writer)
+        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+            pass  # whoever asked has gone, or the node stops
+        finally:
+            self._talks.discard(talk)
+            writer.close()
+            with suppress(ConnectionError, asyncio.CancelledError):
+                await writer.wait_closed()
+
+    async def _reply(self, encoded: bytes, writer: asyncio.StreamWriter) -> None:
+        try:
+            async for one in self._answer(decode_request(encoded)):
+                writer.write(framed(one))
+                await writer.drain()
+            last: Answer = Done()
+        except (msgspec.DecodeError, msgspec.ValidationError) as error:
+            last = Failed(f"not a request: {error}; is the command of the same version as the node?")
+        except (HostError, Refused) as error:
+            last = Failed(str(error))
+        writer.write(framed(last))
+        await writer.drain()
+
+    # ---- requests -----------------------------------------------------------------------------------------------
+
+    @property
+    def runner(self) -> Runner:
+        """The node's runner, once started."""
+        assert self._runner is not None
+        return self._runner
+
+    async def _answer(self, request: Request) -> AsyncIterator[Answer]:
+        match request:
+            case Certify() | Submit() | ChangeStake():
+                async for one in self._hand_in(self._entries(request)):
+                    yield one
+            case GetStatus():
+                yield self._status()
+            case GetPeers():
+                yield self._peers()
+            case GetStakes():
+                yield self._stakes()
+            case GetBlock(index):
+                yield self._block(index)
+            case FindCertificates(id_prefix):
+                for one in self._certificates(id_prefix):
+                    yield one
+            case FindFile(sha256, size_bytes):
+                for one in self._covering(sha256, size_bytes):
+                    yield one
+            case Invite():
+                yield Invitation(self._invitation())
+            case Backup(path):
+                yield await self._backup(Path(path))
+
+    def _entries(self, request: Certify | Submit | ChangeStake) -> list[Entry]:
+        """What is handed in, signed here unless it is already. Raises `HostError`, `Refused`."""
+        ledger_id, now = self.runner.node.chain.ledger_id, now_ms()
+        match request:
+            case ChangeStake(amount):
+                return [Entry(issue_stake(self._wallet, ledger_id, now, amount))]
+            case Submit(encoded):
+                _check_count(len(encoded))
+                return [decode_entry(one) for one in encoded]
+            case Certify(statements):
+                _check_count(len(statements))
+                entries = []
+                for one in statements:
+                    payload = Payload(os.urandom(SALT_BYTES), one.media_type, one.content) if one.media_type else None
+                    entries.append(Entry(issue_statement(self._wallet, ledger_id, now, one.subject, payload), payload))
+                return entries
+
+    async def _hand_in(self, entries: list[Entry]) -> AsyncIterator[Answer]:
+        """Tell of each entry when it is taken, and when it is final or came to nothing."""
+        await self._wait_for_room()
+        handed = _Handed()
+        for number, entry in enumerate(entries):
+            certificate_id = entry.certificate.id
+            if handed.numbers.setdefault(certificate_id, number) == number:
+                self._handed.setdefault(certificate_id, []).append(handed)
+            else:
+                handed.answers.put_nowait(Rejected(number, "C4", "the request holds this certificate twice"))
+        try:
+            refusals = await self.runner.submit(entries[number] for number in handed.numbers.values())
+            for (certificate_id, number), refused in zip(list(handed.numbers.items()), refusals, strict=True):
+                if refused is not None:
+                    self._end(certificate_id, handed, Rejected(number, refused.rule.name, str(refused)))
+            while handed.numbers or not handed.answers.empty():
+                yield await handed.answers.get()
+        finally:
+            for certificate_id in list(handed.numbers):
+                self._end(certificate_id, handed, None)
+
+    async def _wait_for_room(self) -> None:
+        """Whoever hands in much has to wait for the ledger, and no longer than it takes."""
+        limits, box = self.runner.node.limits, self.runner.node.box
+        while len(box) > limits.box_certificates // _ROOM_PART:
+            self._has_room.clear()
+            await self._has_room.wait()
+
+    def _end(self, certificate_id: bytes, handed: _Handed, answer: Answer | None) -> None:
+        handed.numbers.pop(certificate_id, None)
+        waiting = self._handed.get(certificate_id, [])
+        if handed in waiting:
+            waiting.remove(handed)
+        if not waiting:
+            self._handed.pop(certificate_id, None)
+        if answer is not None:
+            handed.answers.put_nowait(answer)
+
+    # ---- what the node does -------------------------------------------------------------------------------------
+
+    def watch(self, action: Action) -> None:
+        """The node's actions, as they are carried out: of some of them somebody waits to hear."""
+        match action:
+            case ReportAccepted(certificate):
+                for handed in self._handed.get(certificate.id, ()):
+                    handed.answers.put_nowait(Taken(handed.numbers[certificate.id], certificate.id))
+            case ReportRefused(refused, None, certificate_id) if certificate_id is not None:
+                for handed in list(self._handed.get(certificate_id, ())):
+                    number = handed.numbers[certificate_id]
+                    self._end(certificate_id, handed, Rejected(number, refused.rule.name, str(refused)))
+            case ReportBlock(block):
+                self._stuck = None
+                self._has_room.set()
+                self._became_final(block)
+            case ReportStuck():
+                self._stuck = action
+            case ForgetCertificate():
+                self._has_room.set()
+
+    def _became_final(self, block: Block) -> None:
+        if not self._handed:
+            return
+        for position, certificate in enumerate(block.certificates):
+            for handed in list(self._handed.get(certificate.id, ())):
+                number, took_ms = handed.numbers[certificate.id], now_ms() - handed.began_ms
+                timestamp_ms = block.header.timestamp_ms
+                final = MadeFinal(number, certificate.id, block.index, position, timestamp_ms, took_ms)
+                self._end(certificate.id, handed, final)
+
+    # ---- what there is to see -----------------------------------------------------------------------------------
+
+    def _status(self) -> Status:
+        runner, node, key = self.runner, self.runner.node, self._wallet.public_key
+        state, simplex = node.state, node.simplex
+        members = dict(state.epoch.members)
+        stuck = self._stuck
+        return Status(
+            ledger_id=node.chain.ledger_id,
+            ledger_name=node.chain.genesis.name,
+            version=version("tallystick"),
+            key=key,
+            address=self._address,
+            started_ms=self._started_ms,
+            now_ms=now_ms(),
+            index=state.index,
+            tip_hash=state.tip.hash,
+            tip_timestamp_ms=state.tip.timestamp_ms,
+            certificates=state.log.size,
+            epoch=state.epoch.number,
+            view=simplex.view if simplex else 0,
+            stake=members.get(key, 0),
+            total_stake=state.epoch.total,
+            is_voting=bool(simplex and simplex.is_ready and key in members),
+            waiting=len(node.box),
+            best_index=max(node.best_index, state.index),
+            peers=len(runner.connected),
+            members_connected=len(members.keys() & (runner.connected.keys() | {key})),
+            members=len(members),
+            stuck=stuck and Stuck(stuck.since_ms, stuck.heard_stake, stuck.total_stake, stuck.missing),
+        )
+
+    def _peers(self) -> Peers:
+        runner = self.runner
+        stakes, addresses = dict(runner.node.state.epoch.members), runner.addresses()
+        keys = runner.connected.keys() | addresses.keys() | stakes.keys()
+        lines = [
+            PeerLine(
+                key=key,
+                address=addresses.get(key, ""),
+                is_connected=key in runner.connected,
+                stake=stakes.get(key, 0),
+                since_ms=runner.connected.get(key, 0),
+                tip_index=runner.node.tip_of(key),
+            )
+            for key in sorted(keys - {self._wallet.public_key})
+        ]
+        return Peers(tuple(lines))
+
+    def _stakes(self) -> Stakes:
+        state, connected = self.runner.node.state, self.runner.connected
+        lines = []
+        for key, account in state.stakes.accounts():
+            votes_with = state.epoch.stake(key)
+            is_there = key in connected or key == self._wallet.public_key
+            leaving = account.total - account.free - account.staked
+            lines.append(MemberLine(key, account.free, account.staked, leaving, votes_with, is_there))
+        return Stakes(tuple(lines), state.stakes.burned)
+
+    def _block(self, index: int) -> BlockFound:
+        store = self.runner.store
+        block = store.block(index)
+        if block is None:
+            raise HostError(f"there is no block {index}; the ledger's last is {self.runner.node.state.index}")
+        finalization = store.finalization(index)
+        return BlockFound(block.encoded, encode(finalization) if finalization else b"")
+
+    def _certificates(self, id_prefix: str) -> Iterable[CertificateFound]:
+        prefix = id_prefix.lower()
+        if len(prefix) < _SHORTEST_PREFIX or not set(prefix) <= set("0123456789abcdef"):
+            raise HostError(f"{id_prefix!r} is not the beginning of an id: give {_SHORTEST_PREFIX} hexadecimal digits or more")
+        places = self.runner.node.chain.places_of(prefix)
+        return [self._found(place.block_index, place.position) for place in places]
+
+    def _covering(self, sha256: bytes, size_bytes: int) -> Iterable[CertificateFound]:
+        places = self.runner.store.find_file(FileStatement("?", size_bytes, sha256))
+        return [self._found(place.block_index, place.position) for place in places]
+
+    def _found(self, block_index: int, position: int) -> CertificateFound:
+        store = self.runner.store
+        block = store.block(block_index)
+        assert block is not None, "the index leads to blocks that are kept"
+        certificate = block.certificates[position]
+        payload = store.payload(certificate.payload_hash) if certificate.payload_hash else None
+        return CertificateFound(
+            encoded=certificate.encoded,
+            payload=encode(payload) if payload else b"",
+            block_index=block_index,
+            position=position,
+            block_hash=block.hash,
+            block_timestamp_ms=block.header.timestamp_ms,
+        )
+
+    async def _backup(self, path: Path) -> BackedUp:
+        if not path.is_absolute():
+            raise HostError(f"{path}: the node needs the whole path of the copy")
+        index = await asyncio.to_thread(self.runner.store.backup, path)
+        note(logging.INFO, "backup", path=str(path), index=index)
+        return BackedUp(index, path.stat().st_size)
+
+
+def _check_count(count: int) -> None:
+    if not 0 < count <= MAX_BATCH:
+        raise HostError(f"{count} certificates in one request; give 1 to {MAX_BATCH}")
