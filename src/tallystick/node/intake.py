@@ -3,9 +3,10 @@
 Bounds, form, what is known already, signatures, in that order: the cheap checks first.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
+from functools import partial
 from itertools import pairwise
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from tallystick.ledger.block import Block, check_block_alone
 from tallystick.ledger.certificate import (
@@ -34,6 +35,14 @@ from tallystick.ledger.messages import (
 from tallystick.ledger.vote import NULLIFY, Tally, Vote, tally_of
 from tallystick.node.events import CheckedEntry, CheckedMessage
 
+Claim = tuple[bytes, bytes, bytes]
+"""What stands under a signature, the signature, and the public key that is said to have made it."""
+
+Verify = Callable[[bytes, bytes, bytes], bool]
+"""Whether the signature of a claim is good."""
+
+T = TypeVar("T")
+
 
 class Knowledge(Protocol):
     """What a node knows already, so that nothing is verified twice."""
@@ -52,13 +61,17 @@ class Knowledge(Protocol):
 
 
 class Intake:
-    """Checks what can be checked without the chain. `verify` and `decode` stand open for workers and for caches."""
+    """Checks what can be checked without the chain. `verify` and `decode` stand open for caches.
+
+    Each check comes twice, with one outcome: as a function, which verifies in line, and as a generator, which yields
+    claims and is sent their verdicts, in the same order, so that its driver may have them verified anywhere.
+    """
 
     def __init__(
         self,
         ledger_id: bytes,
         knowledge: Knowledge,
-        verify: Callable[[bytes, bytes, bytes], bool] = is_signed,
+        verify: Verify = is_signed,
         decode: Callable[[bytes], Message] = decode_message,
     ) -> None:
         self._ledger_id = ledger_id
@@ -68,86 +81,111 @@ class Intake:
 
     def check(self, data: bytes) -> CheckedMessage:
         """Check a peer's bytes. Never raises: what is illegal comes back as refusals (E*, C1, C3, B3 to B10)."""
-        try:
-            message = self._decode(data)
-        except Refused as refused:
-            return CheckedMessage(None, (refused,))
-        if isinstance(message, Certificates):
-            return self._check_entries(message.entries)
-        if isinstance(message, Blocks) and not self._knowledge.awaits_blocks(message.start):
-            return CheckedMessage(None)  # an answer that comes late, twice, or unasked is not worth a look
-        try:
-            self._check_signatures(message)
-        except Refused as refused:
-            return CheckedMessage(None, (refused,))
-        return CheckedMessage(message)
+        opened = self._open(data)
+        return opened if isinstance(opened, CheckedMessage) else self._check_message(opened, self._verify)
+
+    def checking(self, data: bytes) -> Generator[list[Claim], list[bool], CheckedMessage]:
+        """`check`, verified by who drives it, who is asked once for all claims of the message, if it has any."""
+        opened = self._open(data)
+        if isinstance(opened, CheckedMessage):
+            return opened
+        return (yield from _settle(partial(self._check_message, opened)))
 
     def check_entry(self, entry: Entry) -> CheckedEntry:
         """Check a person's certificate, which no decoder has seen yet. Raises `Refused` (E1, E2, C3, C1)."""
-        certificate_codec.encode_checked(entry.certificate)
-        if entry.payload is not None:
-            payload_codec.encode_checked(entry.payload)
-        self._check_decoded(entry)
+        _check_form(entry)
+        if refused := self._refusal_of(entry, self._verify):
+            raise refused
+        return CheckedEntry(entry)
+
+    def checking_entry(self, entry: Entry) -> Generator[list[Claim], list[bool], CheckedEntry]:
+        """`check_entry`, verified by who drives it. Raises `Refused` as that does."""
+        _check_form(entry)
+        if refused := (yield from _settle(partial(self._refusal_of, entry))):
+            raise refused
         return CheckedEntry(entry)
 
     def check_block(self, block: Block) -> None:
         """Check a block by itself. Raises `Refused` (E4, B10, B9, B7, B3, B5)."""
-        check_block_alone(block, self._ledger_id)
-        if self._knowledge.knows_block(block.hash):
-            return
-        if not self._verify(block.header.signed_bytes(), block.signature, block.header.forger):
-            raise Refused(Rule.B3, f"block {block.index}: the signature is not its forger's")
-        for certificate in block.certificates:
-            try:
-                self._check_signature(certificate)
-            except Refused as refused:
-                raise Refused(Rule.B5, str(refused)) from refused
+        self._check_block(block, self._verify)
 
-    def _check_entries(self, entries: tuple[Entry, ...]) -> CheckedMessage:
+    def _open(self, data: bytes) -> Message | CheckedMessage:
+        """The message to be checked; or what there is to say about bytes that need no check."""
+        try:
+            message = self._decode(data)
+        except Refused as refused:
+            return CheckedMessage(None, (refused,))
+        if isinstance(message, Blocks) and not self._knowledge.awaits_blocks(message.start):
+            return CheckedMessage(None)  # an answer that comes late, twice, or unasked is not worth a look
+        return message
+
+    def _check_message(self, message: Message, verify: Verify) -> CheckedMessage:
+        if isinstance(message, Certificates):
+            return self._check_entries(message.entries, verify)
+        try:
+            self._check_signatures(message, verify)
+        except Refused as refused:
+            return CheckedMessage(None, (refused,))
+        return CheckedMessage(message)
+
+    def _check_entries(self, entries: tuple[Entry, ...], verify: Verify) -> CheckedMessage:
         good, known, refusals = [], [], []
         has_verified = self._knowledge.has_verified  # most of what gossip brings was heard from another side before
         for entry in entries:
             if has_verified(entry.certificate):
                 known.append(entry.certificate.id)
-                continue
-            try:
-                self._check_decoded(entry)
-            except Refused as refused:
+            elif refused := self._refusal_of(entry, verify):
                 refusals.append(refused)
             else:
                 good.append(entry)
         return CheckedMessage(Certificates(tuple(good)) if good else None, tuple(refusals), tuple(known))
 
-    def _check_decoded(self, entry: Entry) -> None:
-        check_payload(entry.certificate, entry.payload)
-        self._check_signature(entry.certificate)
+    def _refusal_of(self, entry: Entry, verify: Verify) -> Refused | None:
+        try:
+            check_payload(entry.certificate, entry.payload)
+            self._check_signature(entry.certificate, verify)
+        except Refused as refused:
+            return refused
+        return None
 
-    def _check_signatures(self, message: Message) -> None:
+    def _check_signatures(self, message: Message, verify: Verify) -> None:
         match message:
             case NewBlock(block):
-                self.check_block(block)
+                self._check_block(block, verify)
             case Blocks(_, blocks, _, finalization):
-                self._check_votes([finalization] if finalization else [])
+                self._check_votes([finalization] if finalization else [], verify)
                 for block in blocks:
-                    self.check_block(block)
+                    self._check_block(block, verify)
             case Votes(tallies):
-                self._check_votes(tallies)
+                self._check_votes(tallies, verify)
             case Standing(member, _, _, _, _, yours, tallies, signature):
-                if not self._verify(message.signed_bytes(self._ledger_id), signature, member):
+                if not verify(message.signed_bytes(self._ledger_id), signature, member):
                     raise Refused(Rule.V1, "the standing is not signed by its member")
-                self._check_votes([*tallies, tally_of([yours])] if yours else tallies)
+                self._check_votes([*tallies, tally_of([yours])] if yours else tallies, verify)
             case Proposal(header, signature):
                 if header.ledger_id != self._ledger_id:
                     raise Refused(Rule.B10, "the proposal is for another ledger")
-                if not self._verify(header.signed_bytes(), signature, header.forger):
+                if not verify(header.signed_bytes(), signature, header.forger):
                     raise Refused(Rule.B3, f"proposal {header.index}: the signature is not its forger's")
             case Finalizations(proofs):
-                self._check_votes(one.finalization for one in proofs)
+                self._check_votes((one.finalization for one in proofs), verify)
             case ProposalCertificates(_, certificates):
                 for certificate in certificates:
-                    self._check_signature(certificate)
+                    self._check_signature(certificate, verify)
 
-    def _check_votes(self, tallies: Iterable[Tally]) -> None:
+    def _check_block(self, block: Block, verify: Verify) -> None:
+        check_block_alone(block, self._ledger_id)
+        if self._knowledge.knows_block(block.hash):
+            return
+        if not verify(block.header.signed_bytes(), block.signature, block.header.forger):
+            raise Refused(Rule.B3, f"block {block.index}: the signature is not its forger's")
+        for certificate in block.certificates:
+            try:
+                self._check_signature(certificate, verify)
+            except Refused as refused:
+                raise Refused(Rule.B5, str(refused)) from refused
+
+    def _check_votes(self, tallies: Iterable[Tally], verify: Verify) -> None:
         for tally in tallies:
             members = [member for member, _ in tally.signatures]
             if any(later <= earlier for earlier, later in pairwise(members)):
@@ -156,12 +194,44 @@ class Intake:
                 raise Refused(Rule.V1, "a vote to nullify names no block")
             signed = tally.ballot.signed_bytes(self._ledger_id)
             for vote in tally.votes:  # most of them were heard before, from another side or the time before
-                if not self._knowledge.knows_vote(vote) and not self._verify(signed, vote.signature, vote.member):
+                if not self._knowledge.knows_vote(vote) and not verify(signed, vote.signature, vote.member):
                     raise Refused(Rule.V1, f"the vote is not signed by {vote.member.hex()[:16]}…")
 
-    def _check_signature(self, certificate: AnyCertificate) -> None:
+    def _check_signature(self, certificate: AnyCertificate, verify: Verify) -> None:
         if self._knowledge.has_verified(certificate):
             return
-        if not self._verify(certificate.signed_bytes(self._ledger_id), certificate.signature, certificate.issuer):
+        if not verify(certificate.signed_bytes(self._ledger_id), certificate.signature, certificate.issuer):
             raise Refused(Rule.C1, f"certificate {certificate.id.hex()[:16]}…: the signature is not its issuer's")
-        check_evidence(certificate, self._ledger_id, self._verify)
+        check_evidence(certificate, self._ledger_id, verify)
+
+
+def _check_form(entry: Entry) -> None:
+    certificate_codec.encode_checked(entry.certificate)
+    if entry.payload is not None:
+        payload_codec.encode_checked(entry.payload)
+
+
+def _settle(check: Callable[[Verify], T]) -> Generator[list[Claim], list[bool], T]:
+    """Run a check as if all signatures were good, and ask whether they are; again with the verdicts if one is not.
+
+    So its outcome, and the order of its refusals, are those of verifying in line. What is known may change until the
+    second time, and with it the claims: those that are new are asked about too.
+    """
+    verdicts: dict[Claim, bool] = {}
+    while True:
+        assumed: list[Claim] = []
+        outcome = check(partial(_verdict, verdicts, assumed))
+        if not assumed:
+            return outcome
+        found = yield assumed
+        if all(found):
+            return outcome
+        verdicts.update(zip(assumed, found, strict=True))
+
+
+def _verdict(verdicts: dict[Claim, bool], assumed: list[Claim], signed: bytes, signature: bytes, key: bytes) -> bool:
+    claim = signed, signature, key
+    if verdicts and claim in verdicts:
+        return verdicts[claim]
+    assumed.append(claim)
+    return True

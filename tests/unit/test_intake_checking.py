@@ -1,0 +1,255 @@
+"""Intake as a generator: whoever verifies the claims it asks about, it comes to what verifying in line comes to."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+from tests import strategies as some
+from tests.builders import (
+    ADA,
+    BEN,
+    CY,
+    LEDGER,
+    START_MS,
+    Scribe,
+    evidence,
+    payload,
+    proposal_evidence,
+    refuses,
+    sign_anything,
+    signed_header,
+    staking,
+    statement,
+    statements,
+    vote,
+    with_payload,
+)
+
+from tallystick.ledger.certificate import issue_proposal_evidence, issue_vote_evidence
+from tallystick.ledger.errors import Refused, Rule
+from tallystick.ledger.finality import FinalHeader
+from tallystick.ledger.keys import is_signed
+from tallystick.ledger.messages import (
+    Blocks,
+    Certificates,
+    Entry,
+    Finalizations,
+    NewBlock,
+    Proposal,
+    ProposalCertificates,
+    Standing,
+    Status,
+    Votes,
+    encode_message,
+    sign_standing,
+)
+from tallystick.ledger.vote import FINALIZE, NULLIFY, Tally, tally_of
+from tallystick.node.intake import Intake
+
+
+class Known:
+    """What a node knows: these certificates and votes; and it awaits the blocks from 1 on."""
+
+    def __init__(self, certificates=(), votes=()):
+        self.certificates, self.votes = set(certificates), set(votes)
+
+    def has_verified(self, certificate):
+        return certificate in self.certificates
+
+    def knows_block(self, block_hash):
+        return False
+
+    def knows_vote(self, vote):
+        return vote in self.votes
+
+    def awaits_blocks(self, start):
+        return start == 1
+
+
+def spoil(signed):
+    return replace(signed, signature=bytes(64))
+
+
+def drive(checking, before_answer=lambda: None):
+    """What a check comes to, and what it asked; each question is answered as a whole before the next."""
+    questions = []
+    try:
+        claims = next(checking)
+        while True:
+            questions.append(claims)
+            before_answer()
+            claims = checking.send([is_signed(*claim) for claim in claims])
+    except StopIteration as stop:
+        return stop.value, questions
+
+
+def shown(checked):
+    return checked.message, [(one.rule, one.reason) for one in checked.refusals], checked.known
+
+
+KNOWN = statements(2, CY)
+HEARD = vote(FINALIZE, member=CY)
+BAD_VOTE = spoil(vote(FINALIZE, b"b" * 32, BEN))
+BAD_HEADER = spoil(signed_header(nonce=1))
+_good = st.sampled_from([*statements(4), *KNOWN, staking(5), evidence(), proposal_evidence()])
+_bad = st.sampled_from(
+    [
+        spoil(statement()),
+        spoil(KNOWN[0]),
+        sign_anything(statement(), BEN),
+        statement(ledger=bytes(32)),
+        spoil(evidence()),
+        issue_vote_evidence(ADA, LEDGER, START_MS, vote(NULLIFY, member=BEN), BAD_VOTE),
+        issue_vote_evidence(ADA, LEDGER, START_MS, BAD_VOTE, vote(NULLIFY, member=BEN)),
+        issue_vote_evidence(ADA, LEDGER, START_MS, BAD_VOTE, BAD_VOTE),
+        spoil(issue_vote_evidence(ADA, LEDGER, START_MS, BAD_VOTE, BAD_VOTE)),
+        issue_proposal_evidence(ADA, LEDGER, START_MS, signed_header(), BAD_HEADER),
+        issue_proposal_evidence(ADA, LEDGER, START_MS, BAD_HEADER, signed_header(CY)),
+    ]
+)
+certificates = _good | _bad
+entries = st.builds(Entry, certificates) | st.sampled_from(
+    [
+        with_payload("covered"),
+        replace(with_payload("covered"), payload=payload("other")),
+        Entry(KNOWN[0], payload()),
+        Entry(spoil(statement()), payload()),
+    ]
+)
+tallies = st.sampled_from(
+    [
+        tally_of([HEARD]),
+        tally_of([vote(FINALIZE, member=one) for one in (ADA, BEN, CY)]),
+        tally_of([vote(FINALIZE, member=ADA), spoil(vote(FINALIZE, member=BEN)), HEARD]),
+        tally_of([spoil(vote(NULLIFY)), vote(NULLIFY, member=BEN)]),
+        tally_of([vote(NULLIFY, b"b" * 32)]),
+        Tally(HEARD.ballot, ((HEARD.member, HEARD.signature),) * 2),
+    ]
+)
+_changes = [
+    lambda block: block,
+    lambda block: block,
+    spoil,
+    lambda block: replace(block, certificates=(*block.certificates, staking(7))),
+    lambda block: Scribe().draft(*block.certificates, ledger_id=bytes(32)),
+]
+blocks = st.builds(
+    lambda inside, change: change(Scribe().draft(*inside)),
+    st.lists(certificates, max_size=4),
+    st.sampled_from(_changes),
+)
+
+
+def few(strategy, at_least=0):
+    return st.lists(strategy, min_size=at_least, max_size=4).map(tuple)
+
+
+def standing(yours, told, change):
+    signed = sign_standing(Standing(BEN.public_key, ADA.public_key, 5, 0, 1, yours, told), BEN, LEDGER)
+    return change(signed)
+
+
+messages = st.one_of(
+    st.builds(Certificates, few(entries, 1)),
+    st.builds(NewBlock, blocks),
+    st.builds(Blocks, st.sampled_from([1, 1, 7]), few(blocks), st.just(()), st.none() | tallies),
+    st.builds(Votes, few(tallies, 1)),
+    st.builds(lambda block: Proposal(block.header, block.signature, ()), blocks),
+    st.builds(ProposalCertificates, st.just(bytes(32)), few(certificates)),
+    st.builds(Finalizations, few(st.builds(FinalHeader, blocks.map(lambda block: block.header), tallies, st.none()))),
+    st.builds(
+        standing,
+        st.sampled_from([None, vote(NULLIFY), spoil(vote(NULLIFY))]),
+        few(tallies),
+        st.sampled_from([lambda signed: signed, spoil]),
+    ),
+)
+
+
+@given(messages | some.messages)
+def test_whoever_verifies_the_outcome_is_that_of_verifying_in_line(message):
+    in_line = []
+    intake = Intake(LEDGER, Known(KNOWN, [HEARD]), lambda *claim: in_line.append(claim) or is_signed(*claim))
+    expected = intake.check(encode_message(message))
+    verified, in_line = in_line, []
+    checked, questions = drive(intake.checking(encode_message(message)))
+    assert shown(checked) == shown(expected)
+    assert len(questions) == (1 if verified else 0)
+    asked = questions[0] if questions else []
+    assert in_line == []
+    assert all(claim in asked for claim in verified)
+    if not expected.refusals:
+        assert asked == verified
+
+
+def refused_or(check):
+    try:
+        return check()
+    except Refused as refused:
+        return refused.rule, refused.reason
+
+
+@given(entries)
+def test_a_persons_certificate_is_refused_as_in_line(entry):
+    intake = Intake(LEDGER, Known(KNOWN))
+    expected = refused_or(lambda: intake.check_entry(entry))
+    assert refused_or(lambda: drive(intake.checking_entry(entry))[0]) == expected
+
+
+@given(st.binary(max_size=300) | some.messagepack)
+def test_bytes_that_are_no_message_are_refused_without_a_question(data):
+    intake = Intake(LEDGER, Known())
+    checked, questions = drive(intake.checking(data))
+    assert shown(checked) == shown(intake.check(data))
+    assert questions == [] or checked.refusals == ()
+
+
+def test_a_person_cannot_hand_in_what_has_no_encoding_or_a_bad_signature():
+    intake = Intake(LEDGER, Known())
+    for certificate, rule in (
+        (sign_anything(replace(staking(5), amount=2.0)), Rule.E2),
+        (spoil(statement()), Rule.C1),
+        (issue_vote_evidence(ADA, LEDGER, START_MS, BAD_VOTE, BAD_VOTE), Rule.V3),
+    ):
+        with refuses(rule):
+            drive(intake.checking_entry(Entry(certificate)))
+
+
+def test_thousands_of_certificates_are_one_question():
+    intake = Intake(LEDGER, Known())
+    message = Certificates(tuple(Entry(one) for one in statements(3_000)))
+    checked, questions = drive(intake.checking(encode_message(message)))
+    assert checked.message == message
+    assert [len(claims) for claims in questions] == [3_000]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [lambda *inside: Certificates(tuple(map(Entry, inside))), lambda *inside: NewBlock(Scribe().draft(*inside))],
+    ids=["certificates", "block"],
+)
+def test_what_the_node_forgets_while_its_message_is_verified_is_asked_about(kind):
+    """The box may have let go of a certificate in between; it is not believed unseen, and the bad one is found out."""
+    bad = spoil(statement("bad"))
+    known = Known(KNOWN)
+    data = encode_message(kind(*KNOWN, bad))
+    checked, questions = drive(Intake(LEDGER, known).checking(data), known.certificates.clear)
+    assert shown(checked) == shown(Intake(LEDGER, Known()).check(data))
+    assert len(questions) == 2
+    assert len(questions[1]) == 2
+
+
+def test_what_the_node_learns_while_its_message_is_verified_does_not_vouch_for_a_bad_signature():
+    bad = spoil(statement("bad"))
+    known = Known()
+    data = encode_message(Certificates((Entry(KNOWN[0]), Entry(bad))))
+    checked, _ = drive(Intake(LEDGER, known).checking(data), lambda: known.certificates.update(KNOWN))
+    assert [one.rule for one in checked.refusals] == [Rule.C1]
+
+
+def test_what_carries_no_signature_is_checked_without_a_question():
+    status = Status(LEDGER, 7, bytes(32), ())
+    assert drive(Intake(LEDGER, Known()).checking(encode_message(status))) == (
+        Intake(LEDGER, Known()).check(encode_message(status)),
+        [],
+    )
