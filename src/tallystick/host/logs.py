@@ -37,7 +37,9 @@ class _JsonLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         at_ms = int(record.created * 1000)
         level = record.levelname.lower()
-        return json.dumps({"at_ms": at_ms, "level": level, "event": record.getMessage(), **getattr(record, "fields", {})})
+        return json.dumps(
+            {"at_ms": at_ms, "level": level, "event": record.getMessage(), **getattr(record, "fields", {})}
+        )
 
 
 def _short(value: object) -> str:

@@ -27,6 +27,7 @@ from tallystick.node.events import (
     CheckedEntry,
     CheckedMessage,
     Disconnect,
+    ErasePayload,
     Event,
     MessageReceived,
     Multicast,
@@ -212,6 +213,7 @@ class Runner:
                 check.cancel()
 
     async def _check(self, frame: bytes) -> CheckedMessage:
+        checked: CheckedMessage
         (checked,) = await self._check_all([self._intake.checking(frame)])
         return checked
 
@@ -233,7 +235,7 @@ class Runner:
     def _carry_out(self, actions: list[Action]) -> None:
         changes: list[ArchiveChange] = []
         for action in actions:
-            if isinstance(action, ArchiveChange):
+            if isinstance(action, ArchiveChange) and not isinstance(action, ErasePayload):
                 changes.append(action)
                 continue
             self._persist(changes)
@@ -262,6 +264,8 @@ class Runner:
                 self._send([peer for peer in self.connected if peer != but], message)
             case SetTimer(timer, at_ms):
                 self._set_timer(timer, at_ms)
+            case ErasePayload():  # by itself: its traces in the write-ahead log go, too
+                carry_out(action, self.store)
             case Disconnect(peer, refused):
                 note(logging.WARNING, "peer banned", peer=peer, rule=refused.rule.name, reason=str(refused))
                 self._banned.add(_key(peer))
@@ -310,7 +314,7 @@ def _note_report(report: ReportAccepted | ReportBlock | ReportRefused | ReportSt
             note(logging.INFO, "block final", index=block.index, certificates=count, forged_here=forged_here)
         case ReportRefused(refused, peer):
             level = logging.INFO if peer is None else logging.WARNING
-            note(level, "refused", rule=refused.rule.name, reason=str(refused), peer=_key(peer) if peer else "")
+            note(level, "refused", rule=refused.rule.name, reason=str(refused), peer=b"" if peer is None else _key(peer))
         case ReportStuck():
             missing = ",".join(member.hex()[:16] for member in report.missing)
             stake = f"{report.heard_stake}/{report.total_stake}"

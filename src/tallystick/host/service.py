@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -55,7 +55,7 @@ from tallystick.ledger.block import Block
 from tallystick.ledger.certificate import SALT_BYTES, Payload, issue_stake, issue_statement
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.errors import Refused
-from tallystick.ledger.messages import Entry, decode_entry
+from tallystick.ledger.messages import Entry, entry_codec
 from tallystick.ledger.wallet import Wallet
 from tallystick.node.events import Action, ForgetCertificate, ReportAccepted, ReportBlock, ReportRefused, ReportStuck
 
@@ -131,8 +131,8 @@ class Service:
 
     async def _reply(self, encoded: bytes, writer: asyncio.StreamWriter) -> None:
         try:
-            async for one in self._answer(decode_request(encoded)):
-                writer.write(framed(one))
+            async for answers in self._answer(decode_request(encoded)):
+                writer.write(b"".join(framed(one) for one in answers))
                 await writer.drain()
             last: Answer = Done()
         except (msgspec.DecodeError, msgspec.ValidationError) as error:
@@ -150,29 +150,28 @@ class Service:
         assert self._runner is not None
         return self._runner
 
-    async def _answer(self, request: Request) -> AsyncIterator[Answer]:
+    async def _answer(self, request: Request) -> AsyncIterator[Sequence[Answer]]:
+        """The answers, in order, those together that come together."""
         match request:
             case Certify() | Submit() | ChangeStake():
-                async for one in self._hand_in(self._entries(request)):
-                    yield one
+                async for answers in self._hand_in(self._entries(request)):
+                    yield answers
             case GetStatus():
-                yield self._status()
+                yield [self._status()]
             case GetPeers():
-                yield self._peers()
+                yield [self._peers()]
             case GetStakes():
-                yield self._stakes()
+                yield [self._stakes()]
             case GetBlock(index):
-                yield self._block(index)
+                yield [self._block(index)]
             case FindCertificates(id_prefix):
-                for one in self._certificates(id_prefix):
-                    yield one
+                yield self._certificates(id_prefix)
             case FindFile(sha256, size_bytes):
-                for one in self._covering(sha256, size_bytes):
-                    yield one
+                yield self._covering(sha256, size_bytes)
             case Invite():
-                yield Invitation(self._invitation())
+                yield [Invitation(self._invitation())]
             case Backup(path):
-                yield await self._backup(Path(path))
+                yield [await self._backup(Path(path))]
 
     def _entries(self, request: Certify | Submit | ChangeStake) -> list[Entry]:
         """What is handed in, signed here unless it is already. Raises `HostError`, `Refused`."""
@@ -182,7 +181,7 @@ class Service:
                 return [Entry(issue_stake(self._wallet, ledger_id, now, amount))]
             case Submit(encoded):
                 _check_count(len(encoded))
-                return [decode_entry(one) for one in encoded]
+                return [entry_codec.decode(one) for one in encoded]
             case Certify(statements):
                 _check_count(len(statements))
                 entries = []
@@ -191,7 +190,7 @@ class Service:
                     entries.append(Entry(issue_statement(self._wallet, ledger_id, now, one.subject, payload), payload))
                 return entries
 
-    async def _hand_in(self, entries: list[Entry]) -> AsyncIterator[Answer]:
+    async def _hand_in(self, entries: list[Entry]) -> AsyncIterator[Sequence[Answer]]:
         """Tell of each entry when it is taken, and when it is final or came to nothing."""
         await self._wait_for_room()
         handed = _Handed()
@@ -202,12 +201,16 @@ class Service:
             else:
                 handed.answers.put_nowait(Rejected(number, "C4", "the request holds this certificate twice"))
         try:
-            refusals = await self.runner.submit(entries[number] for number in handed.numbers.values())
-            for (certificate_id, number), refused in zip(list(handed.numbers.items()), refusals, strict=True):
+            numbered = list(handed.numbers.items())  # some may be final before the node has taken all
+            refusals = await self.runner.submit([entries[number] for _, number in numbered])
+            for (certificate_id, number), refused in zip(numbered, refusals, strict=True):
                 if refused is not None:
                     self._end(certificate_id, handed, Rejected(number, refused.rule.name, str(refused)))
             while handed.numbers or not handed.answers.empty():
-                yield await handed.answers.get()
+                answers = [await handed.answers.get()]
+                while not handed.answers.empty():
+                    answers.append(handed.answers.get_nowait())
+                yield answers
         finally:
             for certificate_id in list(handed.numbers):
                 self._end(certificate_id, handed, None)
@@ -266,7 +269,8 @@ class Service:
         runner, node, key = self.runner, self.runner.node, self._wallet.public_key
         state, simplex = node.state, node.simplex
         members = dict(state.epoch.members)
-        stuck = self._stuck
+        said = self._stuck
+        stuck = Stuck(said.since_ms, said.heard_stake, said.total_stake, said.missing) if said else None
         return Status(
             ledger_id=node.chain.ledger_id,
             ledger_name=node.chain.genesis.name,
@@ -289,7 +293,7 @@ class Service:
             peers=len(runner.connected),
             members_connected=len(members.keys() & (runner.connected.keys() | {key})),
             members=len(members),
-            stuck=stuck and Stuck(stuck.since_ms, stuck.heard_stake, stuck.total_stake, stuck.missing),
+            stuck=stuck,
         )
 
     def _peers(self) -> Peers:
@@ -327,14 +331,16 @@ class Service:
         finalization = store.finalization(index)
         return BlockFound(block.encoded, encode(finalization) if finalization else b"")
 
-    def _certificates(self, id_prefix: str) -> Iterable[CertificateFound]:
+    def _certificates(self, id_prefix: str) -> list[CertificateFound]:
         prefix = id_prefix.lower()
         if len(prefix) < _SHORTEST_PREFIX or not set(prefix) <= set("0123456789abcdef"):
-            raise HostError(f"{id_prefix!r} is not the beginning of an id: give {_SHORTEST_PREFIX} hexadecimal digits or more")
+            raise HostError(
+                f"{id_prefix!r} is not the beginning of an id: give {_SHORTEST_PREFIX} hexadecimal digits or more"
+            )
         places = self.runner.node.chain.places_of(prefix)
         return [self._found(place.block_index, place.position) for place in places]
 
-    def _covering(self, sha256: bytes, size_bytes: int) -> Iterable[CertificateFound]:
+    def _covering(self, sha256: bytes, size_bytes: int) -> list[CertificateFound]:
         places = self.runner.store.find_file(FileStatement("?", size_bytes, sha256))
         return [self._found(place.block_index, place.position) for place in places]
 

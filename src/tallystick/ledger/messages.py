@@ -19,7 +19,13 @@ from tallystick.ledger.encoding import (
 from tallystick.ledger.finality import FinalHeader
 from tallystick.ledger.header import Header, Index
 from tallystick.ledger.keys import Domain, signed_bytes
-from tallystick.ledger.params import MAX_BLOCK_CERTIFICATES, MAX_MESSAGE_BYTES, Milliseconds
+from tallystick.ledger.params import (
+    MAX_BLOCK_CERTIFICATES,
+    MAX_CERTIFICATE_BYTES,
+    MAX_MESSAGE_BYTES,
+    MAX_PAYLOAD_BYTES,
+    Milliseconds,
+)
 from tallystick.ledger.vote import Number, Tally, Vote
 from tallystick.ledger.wallet import Wallet
 
@@ -40,6 +46,9 @@ class Entry(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
 
     certificate: AnyCertificate
     payload: Payload | None = None
+
+
+entry_codec: Codec[Entry] = Codec(Entry, MAX_CERTIFICATE_BYTES + MAX_PAYLOAD_BYTES + 1024, "entry")
 
 
 class Status(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag_field="kind", tag=1):

@@ -128,6 +128,20 @@ class Node:
         """Early blocks waiting for the ones before them."""
         return self._copy.sync.set_aside_count
 
+    @property
+    def simplex(self) -> Simplex | None:
+        """Its part in agreement; `None` with a lone forger."""
+        return self._council.simplex if self._council is not None else None
+
+    @property
+    def best_index(self) -> int:
+        """The latest block that a peer told of, or its own tip."""
+        return max(self.state.index, self._copy.sync.best_index)
+
+    def tip_of(self, peer: Peer) -> int:
+        """The latest block that this peer told of; 0 if of none."""
+        return self._copy.sync.tip_of(peer)
+
     def has_verified(self, certificate: AnyCertificate) -> bool:
         """Whether these very bytes wait in the box; or the chain has the certificate, so it will be refused anyway."""
         held = self.box.holds(certificate)

@@ -68,6 +68,16 @@ class Sync:
         """When the first request under way runs out of time; `None`: nothing was asked."""
         return min((request.deadline_ms for request in self._under_way()), default=None)
 
+    @property
+    def best_index(self) -> int:
+        """The latest block that a peer told of; 0 if of none."""
+        return max((share.tip_index for share in self._shares.values()), default=0)
+
+    def tip_of(self, peer: Peer) -> int:
+        """The latest block that this peer told of; 0 if of none."""
+        share = self._shares.get(peer)
+        return share.tip_index if share else 0
+
     def is_behind(self, tip_index: int, now_ms: int) -> bool:
         """Whether a peer that has let nobody wait so far, and is not distrusted, says its chain is longer."""
         return any(
