@@ -9,26 +9,28 @@ import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
-from contextlib import suppress
 from typing import Any, Final, Protocol
 
 from tallystick.host.logs import note
 from tallystick.host.store import Store
-from tallystick.ledger.errors import Refused
+from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.messages import Entry, Message, encode_message
 from tallystick.network.transport import Connected, Disconnected, Happening, Received, Transport
 from tallystick.node.archive import answer, carry_out
 from tallystick.node.events import (
     Action,
+    Admit,
     Answer,
     ArchiveChange,
     Broadcast,
     CertificatesSubmitted,
     CheckedEntry,
     CheckedMessage,
+    Dial,
     Disconnect,
     ErasePayload,
     Event,
+    Forget,
     MessageReceived,
     Multicast,
     PeerConnected,
@@ -39,6 +41,7 @@ from tallystick.node.events import (
     ReportStuck,
     Send,
     SetTimer,
+    Started,
     Timer,
     TimerFired,
 )
@@ -86,14 +89,15 @@ class Runner:
         self._lanes: dict[bytes, _Lane] = {}
         self._takers: dict[bytes, asyncio.Task[None]] = {}
         self._timers: dict[Timer, asyncio.TimerHandle] = {}
+        self._admitted: frozenset[bytes] | None = frozenset()
         self._banned: set[bytes] = set()
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._is_stopping = False
 
-    async def start(self) -> None:
+    async def start(self, started: Started) -> None:
         """Begin. Raises `TransportError` when the address cannot be listened on."""
-        self.transport.admit(self.admits)
         await self.transport.start(self._tell)
+        self.handle(started)
 
     async def failed(self) -> None:
         """Wait for whatever ends this node against its will, and raise it."""
@@ -109,9 +113,9 @@ class Runner:
             taker.cancel()
         await asyncio.gather(*self._takers.values(), return_exceptions=True)
 
-    def admits(self, key: bytes) -> bool:
-        """Whether this key may be a peer now."""
-        return key not in self._banned
+    def _admits(self, key: bytes) -> bool:
+        """Whether this key may be a peer now; who broke what no honest peer breaks may not, until the next start."""
+        return (self._admitted is None or key in self._admitted) and key not in self._banned
 
     # ---- what people hand in ------------------------------------------------------------------------------------
 
@@ -247,9 +251,11 @@ class Runner:
         """What the node wants kept, one after the other, goes into one transaction."""
         if not changes:
             return
-        with self.store.together():
+        with self.store.batch():
             for change in changes:
                 carry_out(change, self.store)
+        if self.store.is_snapshot_due:
+            self.store.keep_snapshot(self.node.chain)
         for change in changes:
             self._watch(change)
         changes.clear()
@@ -268,9 +274,18 @@ class Runner:
                 carry_out(action, self.store)
             case Disconnect(peer, refused):
                 note(logging.WARNING, "peer banned", peer=peer, rule=refused.rule.name, reason=str(refused))
-                self._banned.add(_key(peer))
+                if refused.rule is not Rule.N6:
+                    self._banned.add(_key(peer))
                 self.transport.forget(_key(peer))
-                self.transport.admit(self.admits)
+                self.transport.admit(self._admits)
+            case Admit(keys):
+                self._admitted = keys
+                self.transport.admit(self._admits)
+            case Dial(peer, address):
+                note(logging.DEBUG, "dialling", peer=peer, address=address)
+                self.transport.dial(peer, address)
+            case Forget(peer):
+                self.transport.forget(peer)
             case ReportAccepted() | ReportBlock() | ReportRefused() | ReportStuck():
                 _note_report(action)
             case asked if isinstance(asked, Answer):
@@ -314,15 +329,10 @@ def _note_report(report: ReportAccepted | ReportBlock | ReportRefused | ReportSt
             note(logging.INFO, "block final", index=block.index, certificates=count, forged_here=forged_here)
         case ReportRefused(refused, peer):
             level = logging.INFO if peer is None else logging.WARNING
-            note(level, "refused", rule=refused.rule.name, reason=str(refused), peer=b"" if peer is None else _key(peer))
+            note(
+                level, "refused", rule=refused.rule.name, reason=str(refused), peer=b"" if peer is None else _key(peer)
+            )
         case ReportStuck():
             missing = ",".join(member.hex()[:16] for member in report.missing)
             stake = f"{report.heard_stake}/{report.total_stake}"
             note(logging.WARNING, "stuck", epoch=report.epoch, view=report.view, heard=stake, missing=missing)
-
-
-async def cancelled(task: asyncio.Task[Any]) -> None:
-    """End a task, and wait until it has ended."""
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task

@@ -298,7 +298,8 @@ class Service:
 
     def _peers(self) -> Peers:
         runner = self.runner
-        stakes, addresses = dict(runner.node.state.epoch.members), runner.addresses()
+        stakes = dict(runner.node.state.epoch.members)
+        addresses = {record.key: record.address for record in runner.store.addresses()}
         keys = runner.connected.keys() | addresses.keys() | stakes.keys()
         lines = [
             PeerLine(
@@ -362,7 +363,8 @@ class Service:
     async def _backup(self, path: Path) -> BackedUp:
         if not path.is_absolute():
             raise HostError(f"{path}: the node needs the whole path of the copy")
-        index = await asyncio.to_thread(self.runner.store.backup, path)
+        index = self.runner.node.state.index
+        await asyncio.to_thread(self.runner.store.backup, path)
         note(logging.INFO, "backup", path=str(path), index=index)
         return BackedUp(index, path.stat().st_size)
 

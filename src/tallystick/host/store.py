@@ -292,16 +292,7 @@ class Store:
     # ---- inside ---------------------------------------------------------------------------------------------
 
     @contextmanager
-    def together(self) -> Iterator[None]:
-        """What is changed inside is one transaction: durable at its end, all of it or nothing."""
-        with self._transaction():
-            yield
-
-    @contextmanager
     def _transaction(self) -> Iterator[None]:
-        if self._connection.in_transaction:
-            yield  # of the one that is under way
-            return
         with explained(self.path):
             self._connection.execute("BEGIN IMMEDIATE")
             try:

@@ -1,0 +1,90 @@
+"""One node as a process, from its data folder: started, run until it is told to stop or fails, and ended in order."""
+
+import asyncio
+import logging
+import signal
+from typing import Final
+
+from tallystick.consensus.simplex import Simplex
+from tallystick.host.data_folder import DataFolder
+from tallystick.host.data_lock import DataLock
+from tallystick.host.errors import HostError
+from tallystick.host.logs import note, start_logging
+from tallystick.host.runner import Runner, now_ms
+from tallystick.host.service import Service
+from tallystick.host.store import Store
+from tallystick.host.verification import Verifier
+from tallystick.ledger.encoding import encode
+from tallystick.ledger.errors import Refused
+from tallystick.ledger.ticket import write_ticket
+from tallystick.ledger.wallet import Wallet
+from tallystick.network.transport import TransportError
+from tallystick.network.zeromq import ZeroMQTransport
+from tallystick.node.events import Started
+from tallystick.node.node import Node
+from tallystick.node.peer_exchange import own_record
+
+_FAILED: Final = 1
+
+
+def run_node(folder: DataFolder, wallet: Wallet, *, log_json: bool = False, log_level: str = "info") -> int:
+    """Run a node until SIGTERM or SIGINT (returns 0), or until a part of it fails (logged; returns 1).
+
+    Raises `HostError` when it cannot start: another process has the folder, the ledger is damaged, the port is taken.
+    """
+    settings = folder.settings()
+    start_logging(log_level, log_json)
+    with DataLock(folder.lock_path), Store.open(folder.ledger_path) as store:
+        known = tuple(settings.bootstrap_peers)
+        return asyncio.run(_run(folder, wallet, store, settings.listen, settings.address, known))
+
+
+async def _run(
+    folder: DataFolder,
+    wallet: Wallet,
+    store: Store,
+    listen: str,
+    address: str,
+    known: tuple[tuple[bytes, str], ...],
+) -> int:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    ledger_id = store.genesis.ledger_id
+    node = Node(store.genesis, Simplex(wallet), archive=store)
+    started = Started(wallet.public_key, own_record(wallet, ledger_id, address, now_ms(), store), known)
+    transport = ZeroMQTransport(wallet, ledger_id, listen, encode(store.genesis))
+    service = Service(wallet, address, lambda: write_ticket(ledger_id, wallet.public_key, (address,)))
+    verifier = Verifier()
+    runner = Runner(node, store, transport, verifier.verify, service.watch)
+    try:
+        await verifier.start()
+        await service.start(runner, folder.socket_path)
+        await runner.start(started)
+        note(logging.INFO, "running", ledger=ledger_id, key=wallet.public_key, address=address, index=node.state.index)
+        return await _until_stopped(stop, runner)
+    except TransportError as error:
+        raise HostError(str(error)) from None
+    finally:
+        await service.stop()
+        await runner.stop()
+        await verifier.stop()
+        folder.socket_path.unlink(missing_ok=True)
+
+
+async def _until_stopped(stop: asyncio.Event, runner: Runner) -> int:
+    """Wait for the first of both."""
+    stopping, failing = asyncio.ensure_future(stop.wait()), asyncio.ensure_future(runner.failed())
+    await asyncio.wait((stopping, failing), return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if not failing.done():
+        failing.cancel()
+        runner.store.keep_snapshot(runner.node.chain)
+        note(logging.INFO, "stopped", index=runner.node.state.index)
+        return 0
+    error = failing.exception()
+    expected = isinstance(error, HostError | Refused)
+    note(logging.ERROR, "failed", reason=str(error) if expected else repr(error))
+    if error is not None and not expected:
+        raise error  # a fault in this program: with its traceback
+    return _FAILED
