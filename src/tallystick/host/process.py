@@ -6,7 +6,7 @@ import signal
 from typing import Final
 
 from tallystick.consensus.simplex import Simplex
-from tallystick.host.data_folder import DataFolder
+from tallystick.host.data_folder import DataFolder, Settings
 from tallystick.host.data_lock import DataLock
 from tallystick.host.errors import HostError
 from tallystick.host.logs import note, start_logging
@@ -35,25 +35,18 @@ def run_node(folder: DataFolder, wallet: Wallet, *, log_json: bool = False, log_
     settings = folder.settings()
     start_logging(log_level, log_json)
     with DataLock(folder.lock_path), Store.open(folder.ledger_path) as store:
-        known = tuple(settings.bootstrap_peers)
-        return asyncio.run(_run(folder, wallet, store, settings.listen, settings.address, known))
+        return asyncio.run(_run(folder, settings, wallet, store))
 
 
-async def _run(
-    folder: DataFolder,
-    wallet: Wallet,
-    store: Store,
-    listen: str,
-    address: str,
-    known: tuple[tuple[bytes, str], ...],
-) -> int:
+async def _run(folder: DataFolder, settings: Settings, wallet: Wallet, store: Store) -> int:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     ledger_id = store.genesis.ledger_id
     node = Node(store.genesis, Simplex(wallet), archive=store)
+    address, known = settings.address, tuple(settings.bootstrap_peers)
     started = Started(wallet.public_key, own_record(wallet, ledger_id, address, now_ms(), store), known)
-    transport = ZeroMQTransport(wallet, ledger_id, listen, encode(store.genesis))
+    transport = ZeroMQTransport(wallet, ledger_id, settings.listen, encode(store.genesis))
     service = Service(wallet, address, lambda: write_ticket(ledger_id, wallet.public_key, (address,)))
     verifier = Verifier()
     runner = Runner(node, store, transport, verifier.verify, service.watch)

@@ -246,6 +246,8 @@ class Runner:
             self._do(action)
             self._watch(action)
         self._persist(changes)
+        if self.store.is_snapshot_due:  # not before all blocks of this event are kept
+            self.store.keep_snapshot(self.node.chain)
 
     def _persist(self, changes: list[ArchiveChange]) -> None:
         """What the node wants kept, one after the other, goes into one transaction."""
@@ -254,8 +256,6 @@ class Runner:
         with self.store.batch():
             for change in changes:
                 carry_out(change, self.store)
-        if self.store.is_snapshot_due:
-            self.store.keep_snapshot(self.node.chain)
         for change in changes:
             self._watch(change)
         changes.clear()
