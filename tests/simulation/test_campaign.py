@@ -39,7 +39,7 @@ CAUGHT_AT = {
     "finalizations of another block or epoch": 142,
     "evidence is ignored": 6,
     "contradictions count in no quorum": 186,
-    "the box loses what was voted for": 5,
+    "the box loses what was voted for": 12,
     "what people hand in is not persisted": 34,
     "old views are never forgotten": 40,
     "quorums are not told to who missed them": 4,

@@ -327,8 +327,9 @@ class Rounds:
     # ---- on to the next ---------------------------------------------------------------------------------------
 
     def go_on(self) -> None:
-        """On to the next view."""
+        """On to the next view. Where views keep ending nothing is repeated, so what is lacked is asked for in each."""
         self.view += 1
+        self._lacked = set()
 
     def moved(self) -> None:
         """The chain's tip moved: what hung from elsewhere is forgotten, and perhaps an epoch begins."""

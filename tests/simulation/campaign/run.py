@@ -264,7 +264,7 @@ class Run:
     def restore(self, name: str, backup, until_ms: int) -> None:
         """Stop a host and start it from an old backup, at a time when enough peers saw its latest vote."""
         network, host, key = self.network, self.network.hosts[name], self.wallets[name].public_key
-        latest = self.watch.signed_round(key)
+        latest = self.watch.latest_signed(key)
         saw = [one for one in self.watch.honest.values() if one is not host and self._remembers(one, key, latest)]
         epoch = host.agreement.epoch
         stake = sum(epoch.stake(one.agreement.wallet.public_key) for one in saw if one.agreement.wallet)
@@ -278,9 +278,9 @@ class Run:
         elif network.now_ms < until_ms:
             network.at(network.now_ms + 20, partial(self.restore, name, backup, until_ms))
 
-    def _remembers(self, host: SimulatedHost, key: bytes, latest: tuple[int, int]) -> bool:
+    def _remembers(self, host: SimulatedHost, key: bytes, latest: tuple[int, int, int] | None) -> bool:
         seen = host.agreement.last_vote_of(key)
-        return latest == (-1, -1) or (seen is not None and seen.round >= latest)
+        return latest is None or (seen is not None and (*seen.round, seen.ballot.kind) >= latest)
 
     # ---- what people do -----------------------------------------------------------------------------------------
 

@@ -54,9 +54,10 @@ class VoteBook:
                 return earlier
         return None
 
-    def latest(self, member: bytes) -> tuple[int, int]:
-        """Epoch and view of the member's latest vote."""
-        return max((key[1:] for key in self._said if key[0] == member), default=(-1, -1))
+    def latest(self, member: bytes) -> tuple[int, int, int] | None:
+        """Epoch, view and kind of the member's latest vote; `None`: it has not voted."""
+        said = (ballot for (one, *_), ballots in self._said.items() if one == member for ballot in ballots)
+        return max(((one.epoch, one.view, one.kind) for one in said), default=None)
 
     def offenders(self) -> set[bytes]:
         """Members of whom a pair is noted that no honest member signs."""
@@ -99,8 +100,8 @@ class Watch:
         """The hosts that keep to the protocol."""
         return {name: host for name, host in self._network.hosts.items() if type(host) is SimulatedHost}
 
-    def signed_round(self, member: bytes) -> tuple[int, int]:
-        """Epoch and view of the latest vote that an honest member signed."""
+    def latest_signed(self, member: bytes) -> tuple[int, int, int] | None:
+        """Epoch, view and kind of the latest vote that an honest member signed; `None`: it has signed none."""
         return self._signed.latest(member)
 
     def restored(self, name: str) -> None:
