@@ -75,7 +75,7 @@ class Transport(Protocol):
         """
 
     def pause(self, peer: bytes) -> None:
-        """Take no more frames from this peer until it is resumed, or its connection ends: what it sends waits with it."""
+        """Take no more frames of this peer until it is resumed, or its connection ends: what it sends waits with it."""
 
     def resume(self, peer: bytes) -> None:
         """Take its frames again."""
