@@ -605,7 +605,8 @@ def test_a_stopped_process_holds_up_nobody_and_is_noticed():
             while ada.is_connected_with(ben):
                 for one in (ben, cem):
                     ada.send(one, bytes(100_000))
-                await world.until(lambda before=len(ada.frames_from(cem)): len(ada.frames_from(cem)) > before)
+                answers = len(ada.frames_from(cem))
+                await world.until(lambda before=answers: len(ada.frames_from(cem)) > before)
             assert "silent" in ada.reason_from(ben) or "slow" in ada.reason_from(ben)
             assert len(ada.connections_with(cem)) == 1
             ben_process.send_signal(signal.SIGCONT)

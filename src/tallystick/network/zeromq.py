@@ -363,7 +363,8 @@ class ZeroMQTransport:
             del self._peers[connection.peer]
             self._tell_soon(Disconnected(connection.peer, reason))
         elif isinstance(connection, Accepted):
-            _log.info("refused %s, which dialled from %s: %s", _name(connection.peer), connection.line.host, reason)
+            who = "somebody" if connection.peer is None else connection.peer.hex()
+            _log.info("no connection with %s, which dialled from %s: %s", who, connection.line.host, reason)
         if connection.peer is not None and (state is State.OPEN or isinstance(connection, Dialled)):
             self._dialling.note(connection.peer, reason)
 
@@ -390,7 +391,8 @@ class ZeroMQTransport:
         connection = Dialled(peer, address, handshake, self.limits.queue_bytes)
         connection.dial(self._context, dealer, place, self._take, self._dialled_failed)
         self._connections.add(connection)
-        self._transmit(connection, [HELLO, handshake.hello()])
+        with suppress(zmq.ZMQError):  # it has failed already: why, the socket's monitor is about to tell
+            connection.transmit([HELLO, handshake.hello()])
         return connection
 
     def _dialled_failed(self, connection: Dialled, event: zmq.Event) -> None:
@@ -462,7 +464,3 @@ def _readable(data: bytes) -> str:
     """A peer's words, fit for a log: one line, of bounded length."""
     text = data.decode(errors="replace")[:_REASON_CHARACTERS]
     return "".join(character if character.isprintable() else "?" for character in text)
-
-
-def _name(peer: bytes | None) -> str:
-    return "somebody" if peer is None else peer.hex()
