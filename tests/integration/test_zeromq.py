@@ -26,7 +26,7 @@ from tallystick.network.connection import WINDOW_BYTES
 from tallystick.network.handshake import DiallerHandshake
 from tallystick.network.sockets import connect, open_socket
 from tallystick.network.transport import Connected, Disconnected, TransportError
-from tallystick.network.zeromq import ANSWER, END, HELLO, PROOF, TAKEN, WELCOME, ZeroMQTransport, fetch_genesis
+from tallystick.network.zeromq import ANSWER, END, HELLO, PING, PROOF, TAKEN, WELCOME, ZeroMQTransport, fetch_genesis
 
 LEDGER = GENESIS.ledger_id
 QUICK = replace(LIMITS, handshake_ms=500, ping_after_ms=100, dead_after_ms=800)
@@ -345,6 +345,7 @@ def _lines_of(station: Station) -> list[object]:
         ((b"\x1b[31mred\n", b""), "?[31mred?"),
         ((TAKEN, bytes(7)), "never sent"),
         ((TAKEN, (10**9).to_bytes(8, "big")), "never sent"),
+        ((PING, bytes(2_000)), "words"),
     ],
     ids=str,
 )
@@ -366,10 +367,23 @@ def test_a_peers_last_words_are_fit_for_a_log():
         ada = await world.station(1)
         with Vandal(3, ada) as vandal:
             await vandal.shake_hands(world)
-            vandal.say(END, b"\x1b[2J\xff\n" + b"a" * 100_000)
+            vandal.say(END, b"\x1b[2J\xff\n" + b"a" * 900)
             await world.until(lambda: Disconnected in map(type, ada.told))
         assert ada.told[-1].reason.isprintable()
         assert len(ada.told[-1].reason) < 400
+
+    run(story)
+
+
+def test_one_that_only_chatters_is_cut_off():
+    async def story(world):
+        ada = await world.station(1)
+        with Vandal(3, ada) as vandal:
+            await vandal.shake_hands(world)
+            for _ in range(5_000):
+                vandal.say(PING, b"")
+            await world.until(lambda: Disconnected in map(type, ada.told))
+        assert "words" in ada.told[-1].reason
 
     run(story)
 

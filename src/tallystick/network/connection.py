@@ -118,6 +118,8 @@ class Connection:
         self.ended = asyncio.Event()
         self.reason = ""
         """Why it ended, or is about to."""
+        self.words = 0
+        """How many of the transport's own messages came since the last tick."""
         self.inbox: deque[bytes] = deque()
         """Frames that arrived while it was paused."""
         self.is_paused = False

@@ -224,7 +224,12 @@ class Line:
 
     def __init__(self, fd: int, deadline: float | None = None) -> None:
         """`deadline`: when it is to be cut, in the event loop's time. Raises `OSError` when it is gone already."""
-        self._socket = socket.socket(fileno=os.dup(fd))
+        duplicate = os.dup(fd)
+        try:
+            self._socket = socket.socket(fileno=duplicate)
+        except OSError:
+            os.close(duplicate)
+            raise
         self.deadline = deadline
         self.is_cut = False
         self.taken_bytes = 0

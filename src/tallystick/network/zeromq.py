@@ -47,7 +47,12 @@ _GRACE_S: Final = 0.5
 _FAREWELL_MS: Final = 200
 _HELD_BYTES: Final = WINDOW_BYTES + 1024 * 1024
 """More of a connection's bytes than this within ZeroMQ is a message without end: the window bounds what is honest."""
+_WORD_BYTES: Final = 1_024
+_WORDS_A_TICK: Final = 1_000
+"""At a gigabyte a second, 250 confirmations are due in a tick."""
 _REASON_CHARACTERS: Final = 300
+_MAX_SOCKETS: Final = 8_192
+"""Of a context; three for each peer that is dialled. ZeroMQ's default is 1,023."""
 _INBOX_AT_A_TIME: Final = 64
 _CROSSED: Final = "another connection with the same peer came first"
 _GONE: Final = "the connection broke"
@@ -79,6 +84,7 @@ class ZeroMQTransport:
         self._genesis = genesis
         self._listening: str | None = None
         self._context: zmq.Context[ZmqSocket] = zmq.Context()
+        self._context.set(zmq.MAX_SOCKETS, _MAX_SOCKETS)
         self._router: Wire | None = None
         self._watch: Watch | None = None
         self._gate: Gate | None = None
@@ -262,6 +268,9 @@ class ZeroMQTransport:
             self._hand_on(connection, frame)
 
     def _take_word(self, connection: Connection, kind: bytes, body: bytes) -> None:
+        connection.words += 1
+        if connection.words > _WORDS_A_TICK or (len(kind) + len(body) > _WORD_BYTES and kind != GENESIS):
+            raise PeerError(f"more than {_WORDS_A_TICK} words in {_TICK_S} s, or one of more than {_WORD_BYTES} bytes")
         match connection.state, kind:
             case _, b"end":
                 self._end(connection, f"the peer says: {_readable(body)}", is_told=True)
@@ -420,6 +429,7 @@ class ZeroMQTransport:
         self._ticked = now
         self._ticker = loop.call_later(_TICK_S, self._tick)
         for connection in list(self._connections):
+            connection.words = 0
             if stood_still:
                 connection.heard = now
             if connection.line is not None and connection.line.held_bytes > _HELD_BYTES:
