@@ -2,7 +2,7 @@
 
 import sys
 
-from benchmarks import agreement, certificates, course, simulator, traffic
+from benchmarks import agreement, certificates, course, simulator, traffic, transport
 
 BENCHMARKS = {
     "verification": certificates.against_bare_verification,
@@ -10,6 +10,7 @@ BENCHMARKS = {
     "course": course.against_the_straightforward_one,
     "agreement": agreement.hops_and_cost,
     "traffic": traffic.bytes_per_certificate,
+    "transport": transport.against_bare_sockets,
     "simulator": simulator.thousand_nodes,
 }
 

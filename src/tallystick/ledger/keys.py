@@ -15,6 +15,7 @@ class Domain(Enum):
     BLOCK = b"tallystick.block.v1\x00"
     STANDING = b"tallystick.standing.v1\x00"
     VOTE = b"tallystick.vote.v1\x00"
+    CONNECTION = b"tallystick.connection.v1\x00"
 
 
 def signed_bytes(domain: Domain, ledger_id: bytes, body: bytes) -> bytes:

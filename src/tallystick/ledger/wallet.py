@@ -27,7 +27,7 @@ _STRENGTHS: Final = {
 
 
 class Wallet:
-    """Holds one Ed25519 key. Its secret leaves it only sealed."""
+    """Holds one Ed25519 key. Its secret leaves it only sealed, or as what encrypts connections."""
 
     __slots__ = ("_secret", "public_key")
 
@@ -45,6 +45,13 @@ class Wallet:
     def sign(self, domain: Domain, ledger_id: bytes, body: bytes) -> bytes:
         """Return the 64-byte signature over domain, ledger id and body."""
         return sodium.crypto_sign(signed_bytes(domain, ledger_id, body), self._secret)[:64]
+
+    def x25519_secret(self) -> bytes:
+        """The secret of this key's X25519 form, 32 bytes, for encrypted connections.
+
+        It gives away no seed, but it is the scalar that signs (RFC 8032, section 5.1.5): guard it as the key itself.
+        """
+        return sodium.crypto_sign_ed25519_sk_to_curve25519(self._secret)
 
     def seal(self, passphrase: str, entropy: bytes, strength: str = "moderate") -> bytes:
         """Return the key file's bytes: JSON with the seed in a secret box under Argon2id of the passphrase.

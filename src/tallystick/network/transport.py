@@ -1,16 +1,22 @@
 """The one contract that every transport between nodes keeps; a conformance suite runs against each of them.
 
-1. A peer is authenticated before it is seen: its name is its Ed25519 public key, 32 bytes, which it proved to hold.
+1. A peer is authenticated before it is seen: its name is its Ed25519 public key, 32 bytes, which it has proven to hold.
 2. There is at most one connection with a peer. Frames arrive whole, in order, and within the bound of a message.
-3. Nothing blocks. What waits for a peer is bounded in bytes; one that falls behind is cut off, and that is told: a
+3. Nothing blocks. What waits for a peer is bounded in bytes; a peer that falls behind is closed, and told to be so: a
    frame that was sent over a connection either arrives, or the connection ends.
 4. A dialled peer is dialled again, with back-off, until it is forgotten.
+5. Of two connections with one peer, begun by both sides at once, both sides keep the same one. A peer that connects
+   anew has lost the one before, which ends.
 """
 
 from collections.abc import Callable
 from typing import Protocol
 
 from msgspec import Struct
+
+
+class TransportError(Exception):
+    """Something is in the way of reaching others, or of being reached; the message says what."""
 
 
 class Connected(Struct, frozen=True):
@@ -38,16 +44,23 @@ Happening = Connected | Disconnected | Received
 
 
 class Transport(Protocol):
-    """How one node reaches the others. `tell` is called with each happening, in order, from the event loop."""
+    """How one node reaches the others. `tell` is called with each happening, in order, from the event loop.
+
+    `tell` is never called from within another call, so it may itself call whatever stands here.
+    """
 
     async def start(self, tell: Callable[[Happening], None]) -> None:
         """Listen, from now on. Raises `TransportError` when the address is taken or is none."""
 
     async def stop(self) -> None:
-        """End all connections; nothing is told any more."""
+        """End all connections; nothing is told any more. It is not started again."""
+
+    @property
+    def listening(self) -> str | None:
+        """Where others can dial this node, as "host:port", once it has started; `None` when it does not listen."""
 
     def admit(self, is_admitted: Callable[[bytes], bool]) -> None:
-        """Who may be a peer, from now on: connections with others end, and none begin."""
+        """Who may be a peer, from now on: connections with others end, and none begin. At first: nobody."""
 
     def dial(self, peer: bytes, address: str) -> None:
         """Connect to this peer, there, and again whenever the connection ends. A later address replaces an earlier."""
@@ -56,10 +69,16 @@ class Transport(Protocol):
         """Dial this peer no more, and end the connection with it."""
 
     def send(self, peer: bytes, frame: bytes) -> None:
-        """Put a frame on its way, if the peer is connected; never blocks."""
+        """Put a frame on its way, if the peer is connected; never blocks.
+
+        Raises `ValueError` for one of more than `MAX_MESSAGE_BYTES`.
+        """
 
     def pause(self, peer: bytes) -> None:
-        """Take no more frames from this peer for now: what it sends waits with it, and slows it down."""
+        """Take no more frames of this peer until it is resumed, or its connection ends: what it sends waits with it."""
 
     def resume(self, peer: bytes) -> None:
         """Take its frames again."""
+
+    def troubles(self) -> dict[bytes, str]:
+        """Of the dialled peers that are not connected: why not, for people, once it is known."""
