@@ -370,7 +370,7 @@ async def main():
     signature = wallet.sign(Domain.BLOCK, bytes(32), b"")
     claims = [(number.to_bytes(300, "big"), signature, wallet.public_key) for number in range(100_000)]
     asked = asyncio.create_task(verifier.verify(claims))
-    while not verifier.fullness:
+    while not verifier.verified:
         await asyncio.sleep(0)
     print(len(verifier.pids), flush=True)
     await asked

@@ -88,7 +88,7 @@ class _Worker:
                     stdin=theirs.fileno(),
                     stdout=DEVNULL,
                     env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-                    start_new_session=True,  # out of the reach of the terminal's Ctrl-C, from the first moment on
+                    process_group=0,  # out of the reach of the terminal's Ctrl-C, from the first moment on
                 )
             reader, self._writer = await asyncio.open_connection(sock=ours)
         except BaseException:
