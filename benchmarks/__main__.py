@@ -2,10 +2,11 @@
 
 import sys
 
-from benchmarks import agreement, certificates, course, simulator, traffic, transport
+from benchmarks import agreement, certificates, course, simulator, traffic, transport, verifier
 
 BENCHMARKS = {
     "verification": certificates.against_bare_verification,
+    "verifier": verifier.in_worker_processes,
     "height": certificates.by_height,
     "course": course.against_the_straightforward_one,
     "agreement": agreement.hops_and_cost,

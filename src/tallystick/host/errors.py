@@ -25,3 +25,7 @@ class KeyFileError(HostError):
 
 class UnreadableFile(HostError):
     """A file to be certified or verified cannot be read."""
+
+
+class VerificationFailed(HostError):
+    """Signatures cannot be verified: workers do not start, keep dying, or were stopped."""

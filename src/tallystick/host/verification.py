@@ -1,0 +1,330 @@
+"""Verifies signatures in worker processes: in batches, each claim once, however many peers send it."""
+
+import asyncio
+import os
+import socket
+import sys
+from asyncio import StreamReader, StreamWriter
+from asyncio.subprocess import DEVNULL, Process
+from collections import deque
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from typing import Final
+
+from tallystick.host.errors import VerificationFailed
+from tallystick.host.verification_worker import READY, frame
+from tallystick.ledger.encoding import digest, encode
+from tallystick.ledger.keys import is_signed
+from tallystick.node.intake import Claim
+
+BATCH_CLAIMS: Final = 256
+CLAIMS_PER_WORKER: Final = 2048
+"""How many may be under way; beyond that, `verify` waits. A tenth of a second's work for a core."""
+
+IN_LINE_CLAIMS: Final = 4
+"""As many as this are verified in the loop, once a turn: handing them to a worker takes the loop itself longer."""
+
+MIN_SHARE_CLAIMS: Final = 16
+"""Fewer are not worth being split among workers."""
+
+REMEMBERED_CLAIMS: Final = 16_384
+ATTEMPTS: Final = 5
+"""How often a worker is started in vain, or a batch given to one that dies over it, before that is an error."""
+
+_BATCHES_AT_WORKER: Final = 2
+"""One being verified, and the next already there when it is done."""
+
+
+class _Batch:
+    """Claims that go to a worker together; whoever asked for one of them waits for all."""
+
+    def __init__(self) -> None:
+        self.claims: dict[bytes, Claim] = {}
+        self.verdicts: dict[bytes, bool] = {}
+        self.deaths = 0
+        self.failure: VerificationFailed | None = None
+        self._done = asyncio.Event()
+
+    def settle(self, verdicts: Iterable[int | bool]) -> None:
+        """Keep the verdicts, given in the order of the claims."""
+        self.verdicts = {key: bool(verdict) for key, verdict in zip(self.claims, verdicts, strict=True)}
+        self.claims = {}
+        self._done.set()
+
+    def fail(self, failure: VerificationFailed) -> None:
+        """There will be no verdicts."""
+        self.failure = failure
+        self._done.set()
+
+    async def settled(self) -> None:
+        """Return once there are verdicts. Raises `VerificationFailed` if there never will be."""
+        await self._done.wait()
+        if self.failure:
+            raise self.failure
+
+
+class _Worker:
+    """One process after another, each replacing the one that died; and the batches it has."""
+
+    def __init__(self) -> None:
+        self.batches: deque[_Batch] = deque()
+        self.is_ready = False
+        self._writer: StreamWriter | None = None
+        self._process: Process | None = None
+
+    @property
+    def pid(self) -> int:
+        """The process at work; only one that was started has it."""
+        assert self._process is not None
+        return self._process.pid
+
+    async def start(self) -> StreamReader:
+        """Start a process and wait until it is ready. Raises `OSError`, `EOFError`."""
+        ours, theirs = socket.socketpair()
+        try:
+            with theirs:
+                self._process = await asyncio.create_subprocess_exec(
+                    *(sys.executable, "-P", "-m", "tallystick.host.verification_worker"),
+                    stdin=theirs.fileno(),
+                    stdout=DEVNULL,
+                    env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                    process_group=0,  # out of the reach of the terminal's Ctrl-C, from the first moment on
+                )
+            reader, self._writer = await asyncio.open_connection(sock=ours)
+        except BaseException:
+            ours.close()
+            raise
+        if await reader.readexactly(len(READY)) != READY:
+            raise OSError("it does not speak as a worker does")
+        self.is_ready = True
+        return reader
+
+    def take(self, batch: _Batch) -> None:
+        """Hand the batch over. It is written as the process reads; `_BATCHES_AT_WORKER` bounds what that takes."""
+        assert self._writer is not None
+        self.batches.append(batch)
+        self._writer.write(frame(list(batch.claims.values())))
+
+    async def end(self) -> None:
+        """End the process, which has nothing to lose, and reap it."""
+        self.is_ready = False
+        if self._writer is not None:
+            self._writer.transport.abort()
+            self._writer = None
+        if self._process is not None:
+            with suppress(ProcessLookupError):
+                self._process.kill()
+            await self._process.wait()
+            self._process = None
+
+
+class Verifier:
+    """Worker processes, one a core unless told otherwise. All methods belong to one event loop."""
+
+    def __init__(self, workers: int | None = None) -> None:
+        self._workers = [_Worker() for _ in range(workers or _cores())]
+        self._limit = CLAIMS_PER_WORKER * len(self._workers)
+        self.verified = 0
+        """Claims verified so far: fewer than were asked about, since each is verified once."""
+        self._tasks: list[asyncio.Task[None]] = []
+        self._failure: VerificationFailed | None = VerificationFailed("the verifier was not started")
+        self._waiting: deque[_Batch] = deque()
+        self._batch_of: dict[bytes, _Batch] = {}
+        self._settled: deque[_Batch] = deque()
+        self._remembered = 0
+        self._under_way = 0
+        self._turn = asyncio.Lock()
+        self._changed = asyncio.Event()
+        self._is_turn_begun = False
+        self._in_line_left = IN_LINE_CLAIMS
+
+    @property
+    def fullness(self) -> float:
+        """Claims under way over the most there may be, 0 to 1; near 1, callers of `verify` are waiting."""
+        return self._under_way / self._limit
+
+    @property
+    def pids(self) -> list[int]:
+        """The processes that are ready to verify."""
+        return [worker.pid for worker in self._workers if worker.is_ready]
+
+    async def start(self) -> None:
+        """Start the workers. Raises `VerificationFailed` when they cannot be started."""
+        self._failure = None
+        self._tasks = [asyncio.create_task(self._keep(worker)) for worker in self._workers]
+        try:
+            while not all(worker.is_ready for worker in self._workers):
+                await self._change()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """End the workers; who still waits for verdicts gets `VerificationFailed`."""
+        self._fail(VerificationFailed("the verifier was stopped"))
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
+
+    async def verify(self, claims: Sequence[Claim]) -> list[bool]:
+        """Whether each claim's signature is good. Waits while too much is under way. Raises `VerificationFailed`."""
+        share = min(BATCH_CLAIMS, max(MIN_SHARE_CLAIMS, -(-len(claims) // len(self._workers))))
+        keys = []
+        batches = []
+        for start in range(0, len(claims), share):
+            part = claims[start : start + share]
+            part_keys = [digest(encode(claim)) for claim in part]
+            if not self._verify_in_line(part_keys, part):
+                await self._room_for(len(part))
+                self._queue(part_keys, part, is_later_share=start > 0)
+            keys += part_keys
+            batches += [self._batch_of[key] for key in part_keys]
+        for batch in dict.fromkeys(batches):
+            await batch.settled()
+        return [batch.verdicts[key] for batch, key in zip(batches, keys, strict=True)]
+
+    def _verify_in_line(self, keys: list[bytes], claims: Sequence[Claim]) -> bool:
+        """Whether the claims, few as they are, were all asked for before, or have been verified on the spot."""
+        if self._failure:
+            raise self._failure
+        if len(claims) > self._in_line_left:
+            return False
+        new = {key: claim for key, claim in zip(keys, claims, strict=True) if key not in self._batch_of}
+        if new:
+            self._begin_turn()
+            self._in_line_left -= len(new)
+            batch = _Batch()
+            batch.claims = new
+            self._batch_of.update(dict.fromkeys(new, batch))
+            self._settle(batch, [is_signed(*claim) for claim in new.values()])
+        return True
+
+    def _begin_turn(self) -> None:
+        """See to it that what is queued in this turn of the loop is handed over at its end, together."""
+        if not self._is_turn_begun:
+            self._is_turn_begun = True
+            asyncio.get_running_loop().call_soon(self._end_turn)
+
+    def _end_turn(self) -> None:
+        self._is_turn_begun = False
+        self._in_line_left = IN_LINE_CLAIMS
+        self._hand_over()
+
+    async def _room_for(self, count: int) -> None:
+        async with self._turn:  # first come, first served
+            while self._under_way + count > self._limit:
+                await self._change()
+        if self._failure:
+            raise self._failure
+
+    async def _change(self) -> None:
+        """Wait until something has changed. Raises `VerificationFailed` when that was for the worse."""
+        if not self._failure:
+            self._changed.clear()
+            await self._changed.wait()
+        if self._failure:
+            raise self._failure
+
+    def _queue(self, keys: list[bytes], claims: Sequence[Claim], is_later_share: bool) -> None:
+        """Put those that are new into the last batch that waits; a share that is not its call's first, into another."""
+        new = {key: claim for key, claim in zip(keys, claims, strict=True) if key not in self._batch_of}
+        if not new:
+            return
+        last = self._waiting[-1] if self._waiting else None
+        if last is None or is_later_share or last.deaths or len(last.claims) + len(new) > BATCH_CLAIMS:
+            self._waiting.append(last := _Batch())
+        last.claims.update(new)
+        self._batch_of.update(dict.fromkeys(new, last))
+        self._under_way += len(new)
+        self._begin_turn()
+
+    def _hand_over(self) -> None:
+        """Give the waiting batches to workers; one that can still grow only to a worker that has nothing to do."""
+        while self._waiting:
+            can_grow = len(self._waiting) == 1 and len(self._waiting[0].claims) < BATCH_CLAIMS
+            ready = [worker for worker in self._workers if worker.is_ready]
+            idlest = min(ready, key=lambda worker: len(worker.batches), default=None)
+            if idlest is None or len(idlest.batches) >= (1 if can_grow else _BATCHES_AT_WORKER):
+                return
+            idlest.take(self._waiting.popleft())
+
+    async def _keep(self, worker: _Worker) -> None:
+        """Keep a process running for this worker, and take in its verdicts."""
+        failed_starts = 0
+        try:
+            while failed_starts < ATTEMPTS:
+                try:
+                    reader = await worker.start()
+                    failed_starts = 0
+                    self._changed.set()
+                    self._hand_over()
+                    await self._take_in(worker, reader)
+                except (OSError, EOFError):
+                    failed_starts += 0 if worker.is_ready else 1
+                await worker.end()
+                self._take_back(worker)
+            self._fail(VerificationFailed("verification workers do not start; what they print above says why"))
+        except Exception as error:
+            self._fail(VerificationFailed(f"the verifier is broken: {error!r}"))
+            raise
+        finally:
+            await worker.end()
+
+    async def _take_in(self, worker: _Worker, reader: StreamReader) -> None:
+        """Settle batches with what the worker answers, until it is dead."""
+        received = b""
+        while data := await reader.read(BATCH_CLAIMS * _BATCHES_AT_WORKER):
+            received += data
+            while worker.batches and len(received) >= (count := len(worker.batches[0].claims)):
+                batch = worker.batches.popleft()
+                self._under_way -= count
+                self._settle(batch, received[:count])
+                received = received[count:]
+            self._hand_over()
+
+    def _take_back(self, worker: _Worker) -> None:
+        """Have the batches of a dead worker verified by another; it died over the first of them."""
+        if worker.batches:
+            first = worker.batches[0]
+            first.deaths += 1
+            if first.deaths == ATTEMPTS:
+                worker.batches.popleft()
+                self._drop(first, VerificationFailed(f"{ATTEMPTS} verification workers died over the same signatures"))
+        self._waiting.extendleft(reversed(worker.batches))
+        worker.batches.clear()
+        self._hand_over()
+
+    def _settle(self, batch: _Batch, verdicts: Iterable[int | bool]) -> None:
+        batch.settle(verdicts)
+        self._settled.append(batch)
+        self.verified += len(batch.verdicts)
+        self._remembered += len(batch.verdicts)
+        while self._remembered > REMEMBERED_CLAIMS:
+            oldest = self._settled.popleft()
+            self._remembered -= len(oldest.verdicts)
+            for key in oldest.verdicts:
+                del self._batch_of[key]
+        self._changed.set()
+
+    def _drop(self, batch: _Batch, failure: VerificationFailed) -> None:
+        for key in batch.claims:
+            del self._batch_of[key]
+        self._under_way -= len(batch.claims)
+        batch.fail(failure)
+        self._changed.set()
+
+    def _fail(self, failure: VerificationFailed) -> None:
+        """From now on nothing is verified."""
+        self._failure = self._failure or failure
+        for batch in [batch for worker in self._workers for batch in worker.batches] + [*self._waiting]:
+            self._drop(batch, failure)
+        for worker in self._workers:
+            worker.batches.clear()
+        self._waiting.clear()
+        self._changed.set()
+
+
+def _cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1

@@ -1,0 +1,46 @@
+"""A process that does nothing but verify: batches of claims come in over its socket, a byte a claim goes out.
+
+A batch is its length in bytes (four, big-endian) and the MessagePack of its claims. The first byte out says that the
+worker is ready. It holds no state and ends when its socket closes, so it outlives its node by no more than a batch.
+"""
+
+import signal
+import socket
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Final
+
+import msgspec
+
+from tallystick.ledger.encoding import encode
+from tallystick.ledger.keys import is_signed
+
+READY: Final = b"\x01"
+
+_LENGTH_BYTES: Final = 4
+_decoder = msgspec.msgpack.Decoder(list[tuple[bytes, bytes, bytes]])
+
+
+def frame(claims: Sequence[tuple[bytes, bytes, bytes]]) -> bytes:
+    """The batch as it is handed to a worker."""
+    data = encode(claims)
+    return len(data).to_bytes(_LENGTH_BYTES, "big") + data
+
+
+def main() -> None:
+    """Verify what comes in over the standard input, which is a socket, until it closes."""
+    for one in (signal.SIGINT, signal.SIGTERM):  # the node's to answer, and it may need verdicts while it stops
+        signal.signal(one, signal.SIG_IGN)
+    with suppress(ConnectionError), socket.socket(fileno=0) as connection, connection.makefile("rwb") as stream:
+        stream.write(READY)
+        stream.flush()
+        while length := stream.read(_LENGTH_BYTES):
+            data = stream.read(int.from_bytes(length, "big"))
+            if len(data) < int.from_bytes(length, "big"):
+                break
+            stream.write(bytes(is_signed(*claim) for claim in _decoder.decode(data)))
+            stream.flush()
+
+
+if __name__ == "__main__":
+    main()
