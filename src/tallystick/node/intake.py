@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from itertools import pairwise
 from typing import Protocol
 
+from tallystick.ledger.address import AddressRecord
 from tallystick.ledger.block import Block, check_block_alone
 from tallystick.ledger.certificate import (
     AnyCertificate,
@@ -19,6 +20,7 @@ from tallystick.ledger.encoding import ZERO_DIGEST
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.keys import is_signed
 from tallystick.ledger.messages import (
+    Addresses,
     Blocks,
     Certificates,
     Entry,
@@ -47,6 +49,9 @@ class Knowledge(Protocol):
     def knows_vote(self, vote: Vote) -> bool:
         """Whether this very vote, signature included, was counted before."""
 
+    def knows_address(self, record: AddressRecord) -> bool:
+        """Whether this very record, signature included, is the one kept of its key."""
+
     def awaits_blocks(self, start: int) -> bool:
         """Whether blocks from this index on were asked for and have not come."""
 
@@ -67,7 +72,7 @@ class Intake:
         self._decode = decode
 
     def check(self, data: bytes) -> CheckedMessage:
-        """Check a peer's bytes. Never raises: what is illegal comes back as refusals (E*, C1, C3, B3 to B10)."""
+        """Check a peer's bytes. Never raises: what is illegal comes back as refusals (E*, C*, V*, B*, N7)."""
         try:
             message = self._decode(data)
         except Refused as refused:
@@ -136,16 +141,27 @@ class Intake:
                 if not self._verify(message.signed_bytes(self._ledger_id), signature, member):
                     raise Refused(Rule.V1, "the standing is not signed by its member")
                 self._check_votes([*tallies, tally_of([yours])] if yours else tallies)
-            case Proposal(header, signature):
-                if header.ledger_id != self._ledger_id:
-                    raise Refused(Rule.B10, "the proposal is for another ledger")
-                if not self._verify(header.signed_bytes(), signature, header.forger):
-                    raise Refused(Rule.B3, f"proposal {header.index}: the signature is not its forger's")
+            case Proposal():
+                self._check_proposal(message)
             case Finalizations(proofs):
                 self._check_votes(one.finalization for one in proofs)
+            case Addresses(records):
+                self._check_addresses(records)
             case ProposalCertificates(_, certificates):
                 for certificate in certificates:
                     self._check_signature(certificate)
+
+    def _check_proposal(self, proposal: Proposal) -> None:
+        header = proposal.header
+        if header.ledger_id != self._ledger_id:
+            raise Refused(Rule.B10, "the proposal is for another ledger")
+        if not self._verify(header.signed_bytes(), proposal.signature, header.forger):
+            raise Refused(Rule.B3, f"proposal {header.index}: the signature is not its forger's")
+
+    def _check_addresses(self, records: Iterable[AddressRecord]) -> None:
+        for record in (one for one in records if not self._knowledge.knows_address(one)):
+            if not self._verify(record.signed_bytes(self._ledger_id), record.signature, record.key):
+                raise Refused(Rule.N7, f"the address of {record.key.hex()[:16]}… is not signed by it")
 
     def _check_votes(self, tallies: Iterable[Tally]) -> None:
         for tally in tallies:
