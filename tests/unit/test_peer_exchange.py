@@ -14,6 +14,7 @@ from tests.builders import (
     Bench,
     Scribe,
     cut_off,
+    evidence,
     found,
     of_kind,
     rules,
@@ -425,6 +426,17 @@ def test_n6_who_has_no_tokens_is_turned_away_where_observers_are_not_admitted():
     assert bench.receive(Certificates((Entry(statement(ledger=CLOSED.ledger_id)),)), STRANGER.public_key) == []
     assert len(bench.node.box) == 0
     assert of_kind(Send, bench.connect(BEN.public_key)) != []
+
+
+def test_n6_whose_tokens_are_burned_is_turned_away_where_observers_are_not_admitted():
+    genesis = found(free=0, epoch_blocks=1, unbonding_blocks=1, admits_observers=False)
+    bench = Exchanging(genesis=genesis)
+    bench.learn(BEN, CY, peer=DOT.public_key)
+    bench.connect(BEN.public_key, CY.public_key)
+    actions = bench.receive(NewBlock(Scribe(genesis).forge(evidence(BEN, genesis=genesis))), CY.public_key)
+    assert of_kind(Admit, actions) == [Admit(frozenset(set(KEYS.values()) - {BEN.public_key}))]
+    assert (rules(actions), cut_off(actions)) == ([Rule.N6], {BEN.public_key})
+    assert [one.key for _, records in told(bench.connect(DOT.public_key)) for one in records] == [CY.public_key]
 
 
 def test_where_observers_are_not_admitted_their_addresses_are_nobodys_business():

@@ -134,6 +134,11 @@ class Node:
         """Early blocks waiting for the ones before them."""
         return self._copy.sync.set_aside_count
 
+    @property
+    def addresses(self) -> tuple[AddressRecord, ...]:
+        """Where this node last heard that nodes can be reached, itself included: one record of a key."""
+        return self._exchange.addresses
+
     def has_verified(self, certificate: AnyCertificate) -> bool:
         """Whether these very bytes wait in the box; or the chain has the certificate, so it will be refused anyway."""
         held = self.box.holds(certificate)

@@ -107,6 +107,11 @@ class PeerExchange:
 
     # ---- where they are -----------------------------------------------------------------------------------------
 
+    @property
+    def addresses(self) -> tuple[AddressRecord, ...]:
+        """All records."""
+        return tuple(self._records.values())
+
     def knows(self, record: AddressRecord) -> bool:
         """Whether this very record is the one kept of its key."""
         return self._records.get(record.key) == record
