@@ -3,11 +3,13 @@
 import msgspec
 from hypothesis import strategies as st
 
+from tallystick.ledger.address import AddressRecord
 from tallystick.ledger.block import Block
 from tallystick.ledger.certificate import Payload, ProposalEvidence, StakingOperation, Statement, VoteEvidence
 from tallystick.ledger.header import Header, SignedHeader
 from tallystick.ledger.messages import (
     MAX_RANGE_BLOCKS,
+    Addresses,
     BlockRequest,
     Blocks,
     CertificateRequest,
@@ -86,6 +88,15 @@ blocks = st.builds(
     Block, header=headers, signature=signatures, certificates=st.lists(certificates, max_size=3).map(tuple)
 )
 
+_labels = st.text("abcXYZ019", min_size=1, max_size=9)
+_hosts = st.one_of(
+    st.lists(_labels, min_size=1, max_size=4).map(".".join),
+    st.ip_addresses(v=4).map(str),
+    st.ip_addresses(v=6).map("[{}]".format),
+)
+addresses = st.builds("{}:{}".format, _hosts, st.integers(1, 65_535))
+address_records = st.builds(AddressRecord, key=digests, address=addresses, time_ms=times, signature=signatures)
+
 
 def _some(strategy, **bounds):
     return st.lists(strategy, max_size=4, **bounds).map(tuple)
@@ -104,6 +115,7 @@ messages = st.one_of(
     st.builds(PayloadRequest, hashes=_some(digests)),
     st.builds(Payloads, payloads=_some(payloads)),
     st.builds(Prune),
+    st.builds(Addresses, records=_some(address_records, min_size=1)),
 )
 
 _plain = st.recursive(

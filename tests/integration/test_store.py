@@ -31,6 +31,7 @@ from tallystick.host.checked_chain import CheckedChain
 from tallystick.host.errors import DamagedStore, StoreError
 from tallystick.host.file_statement import FileStatement, file_payload
 from tallystick.host.store import Store
+from tallystick.ledger.address import sign_address
 from tallystick.ledger.block import Block, sign_block
 from tallystick.ledger.certificate import Payload
 from tallystick.ledger.encoding import encode
@@ -130,7 +131,27 @@ def test_an_archive_forgets_votes_of_epochs_long_over_and_proposals_that_came_to
     assert list(archive.votes()) == left[2]
 
 
+def test_an_archive_keeps_the_address_that_it_was_given_last_of_each_key(archive: Archive) -> None:
+    first, later = (sign_address(ADA, GENESIS.ledger_id, f"ada:{port}", port) for port in (1, 2))
+    other = sign_address(BEN, GENESIS.ledger_id, "ben:1", 1)
+    for record in (first, other, later):
+        archive.keep_address(record)
+    assert sorted(archive.addresses(), key=lambda one: one.address) == [later, other]
+
+
 # ---- what the store adds --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("row", [b"no record", "text", None], ids=str)
+def test_an_address_that_somebody_overwrote_is_left_out_and_can_be_learnt_again(path: Path, row: object) -> None:
+    record = sign_address(ADA, GENESIS.ledger_id, "ada:1", 1)
+    with Store.create(path, GENESIS) as store:
+        store.keep_address(record)
+    execute(path, "UPDATE addresses SET encoded = coalesce(?, 0)", row)
+    with Store.open(path) as store:
+        assert list(store.addresses()) == []
+        store.keep_address(record)
+        assert list(store.addresses()) == [record]
 
 
 def test_everything_is_there_after_closing_and_opening_again(path: Path) -> None:
@@ -296,7 +317,7 @@ UNUSABLE: list[tuple[Callable[[Path], object], str]] = [
     (lambda path: path.write_text("Dear diary, today I did nothing at all."), "is not a database"),
     (lambda path: path.write_bytes(b"SQLite format 3\x00" + b"\xff" * 5000), "is damaged, or only a part"),
     (lambda path: execute(path, "CREATE TABLE songs (title)"), "is the database of another program"),
-    (other_version, "has format 99, this program knows format 3"),
+    (other_version, "has format 99, this program knows format 4"),
     (truncated, "is damaged, or only a part of a file; restore it from a copy"),
     (without_a_table, "is damaged"),
     (without_genesis, "its genesis is missing"),

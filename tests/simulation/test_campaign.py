@@ -80,7 +80,9 @@ def test_every_forger_may_fail_in_turn(seed):
 
 def test_a_third_less_one_token_may_be_silent_from_the_start(seed):
     stakes = {"ada": 200, "ben": 201, "cy": 200}
-    run = Run(Scenario(int(seed), stakes, {"ada": Silent}, params=PARAMS, certificates=20, moves_stake=False))
+    spread = (Phase(5_000, Link()),)
+    silent = {"ada": Silent}
+    run = Run(Scenario(int(seed), stakes, silent, params=PARAMS, phases=spread, certificates=20, moves_stake=False))
     run.go()
     assert len(run.watch.books.blocks) >= 3
 

@@ -9,11 +9,13 @@ from msgspec.structs import replace
 from tests import strategies as some
 from tests.builders import (
     ADA,
+    BEN,
     MEMBERS,
     STRANGER,
     Bench,
     Scribe,
     found,
+    rules,
     sign_anything,
     staking,
     statement,
@@ -22,9 +24,11 @@ from tests.builders import (
 
 from tallystick.consensus.lone_forger import LoneForger
 from tallystick.consensus.proof_of_stake import ProofOfStake
+from tallystick.ledger.address import sign_address
 from tallystick.ledger.encoding import encode
-from tallystick.ledger.errors import Refused
+from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.messages import (
+    Addresses,
     BlockRequest,
     Blocks,
     CertificateRequest,
@@ -53,6 +57,7 @@ from tallystick.node.events import (
     ReportRefused,
     Send,
     SetTimer,
+    Started,
     Timer,
     TimerFired,
 )
@@ -83,6 +88,7 @@ class NodeTold(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         self.bench = Bench(GENESIS, owner=ADA, limits=LIMITS)
+        self.bench.handle(Started(ADA.public_key, None, ((BEN.public_key, "h:1"),)))
         self.scribe = Scribe(GENESIS)
         self.persisted = []
         self.payloads = set()
@@ -218,6 +224,12 @@ class NodeTold(RuleBasedStateMachine):
     @rule(peer=peers)
     def prune(self, peer):
         assert self.receive(peer, Prune()) == []
+
+    @rule(peer=peers, owner=issuers, signer=issuers, port=st.integers(1, 5), ahead_ms=st.sampled_from([-9, 0, 10**7]))
+    def tell_an_address(self, peer, owner, signer, port, ahead_ms):
+        record = sign_address(signer, LEDGER, f"h:{port}", self.bench.now_ms + ahead_ms)
+        actions = self.receive(peer, Addresses((replace(record, key=owner.public_key),)))
+        assert (Rule.N7 in rules(actions)) == (owner != signer)
 
     # ---- what liars do ------------------------------------------------------------------------------------------
 

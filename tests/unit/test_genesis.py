@@ -139,6 +139,7 @@ def test_a_name_is_a_short_line_of_text(name):
         {"delta_ms": 0},
         {"delta_ms": 0.5},
         {"mint_freely": 1},
+        {"admits_observers": None},
     ],
     ids=str,
 )
@@ -147,8 +148,9 @@ def test_parameters_out_of_bounds_are_refused(params):
         found(**params)
 
 
-def test_the_parameters_of_epochs_stand_before_the_last():
-    assert encode(Params(epoch_blocks=7, unbonding_blocks=8, delta_ms=9)).endswith(b"\x07\x08\x09\xc2")
+def test_the_parameters_of_epochs_stand_before_the_last_two():
+    assert encode(Params(epoch_blocks=7, unbonding_blocks=8, delta_ms=9)).endswith(b"\x07\x08\x09\xc2\xc3")
+    assert encode(Params(admits_observers=False)).endswith(b"\xc2")
 
 
 def test_a_later_version_is_refused():

@@ -428,7 +428,7 @@ def test_rules_that_honest_peers_may_break_do_not_disconnect_them():
 def test_n5_disconnects_for_what_no_honest_peer_does_and_for_nothing_else(rule):
     """`Rule.N5`: being late, early, full, or on a slow clock is nobody's fault."""
     actions = Bench().handle(MessageReceived("x", CheckedMessage(None, (Refused(rule, "because"),))))
-    blamed = rule.name[0] == "E" or rule in (Rule.C1, Rule.C3, Rule.N1, Rule.N4)
+    blamed = rule.name[0] == "E" or rule in (Rule.C1, Rule.C3, Rule.N1, Rule.N4, Rule.N7)
     blamed = blamed or rule in (Rule.V1, Rule.V2, Rule.V3)
     blamed = blamed or (rule.name[0] == "B" and rule not in (Rule.B1, Rule.B2, Rule.B8))
     assert cut_off(actions) == ({"x"} if blamed else set())

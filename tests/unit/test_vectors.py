@@ -6,6 +6,7 @@ from hashlib import sha256
 import pytest
 from tests.vectors import make
 
+from tallystick.ledger.address import address_codec
 from tallystick.ledger.block import block_codec
 from tallystick.ledger.certificate import (
     ProposalEvidence,
@@ -85,6 +86,15 @@ def test_blocks_are_decoded_and_form_a_chain():
         if block.index:
             assert one["header"]["parent_hash"] == vectors[block.index - 1]["hash"]
             assert is_signed(unhex(one["signed_bytes"]), unhex(one["signature"]), unhex(one["header"]["forger"]))
+
+
+def test_address_records_are_decoded_and_signed_by_their_keys():
+    vectors = read("addresses")
+    for one, record in zip(vectors["addresses"], make.ADDRESSES, strict=True):
+        assert address_codec.decode(unhex(one["encoded"])) == record
+        body = unhex(one["encoded"])[: -2 - 64]
+        assert unhex(one["signed_bytes"]) == b"tallystick.address.v1\x00" + unhex(vectors["ledger_id"]) + body
+        assert is_signed(unhex(one["signed_bytes"]), unhex(one["fields"]["signature"]), unhex(one["fields"]["key"]))
 
 
 def test_messages_of_every_kind_are_decoded():

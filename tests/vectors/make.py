@@ -7,6 +7,7 @@ from typing import Any
 from msgspec.structs import asdict, replace
 
 from tallystick.consensus.proof_of_stake import draw
+from tallystick.ledger.address import AddressRecord, sign_address
 from tallystick.ledger.block import Block, certificates_hash, genesis_block, sign_block
 from tallystick.ledger.certificate import (
     AnyCertificate,
@@ -28,6 +29,7 @@ from tallystick.ledger.genesis import Allotment, Genesis, make_genesis
 from tallystick.ledger.header import Header, SignedHeader
 from tallystick.ledger.merkle import consistency_proof, inclusion_proof, leaf_hash, root
 from tallystick.ledger.messages import (
+    Addresses,
     BlockRequest,
     Blocks,
     CertificateRequest,
@@ -77,6 +79,7 @@ GENESES = [
             block_ahead_ms=None,
             unbonding_blocks=0,
             mint_freely=True,
+            admits_observers=False,
         ),
     ),
 ]
@@ -153,6 +156,12 @@ BLOCKS = [genesis_block(GENESIS)]
 for _chosen in (CERTIFICATES[:1], CERTIFICATES[1:4], CERTIFICATES[4:], []):
     BLOCKS.append(_block(len(BLOCKS), BLOCKS[-1].hash, list(_chosen), nonce=len(BLOCKS) ** 20))
 
+ADDRESSES = [
+    sign_address(_ONE, _LEDGER, "node.example.org:1", 0),
+    sign_address(_TWO, _LEDGER, "192.0.2.7:7420", _CREATED_MS),
+    sign_address(_THREE, _LEDGER, "[2001:db8::7]:65535", MAX_TIMESTAMP_MS),
+]
+
 _IDS = tuple(one.id for one in CERTIFICATES)
 MESSAGES: list[Message] = [
     Status(_LEDGER, 3, BLOCKS[3].hash, _IDS),
@@ -185,6 +194,8 @@ MESSAGES: list[Message] = [
     Headers(()),
     Headers((BLOCKS[0].header, BLOCKS[1].header)),
     Prune(),
+    Addresses(tuple(ADDRESSES[:1])),
+    Addresses(tuple(ADDRESSES)),
 ]
 LEAVES = ["", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f"]
 
@@ -283,6 +294,14 @@ def _message(message: Message) -> dict[str, Any]:
     return {"name": type(message).__name__, "encoded": encode_message(message).hex()}
 
 
+def _address(record: AddressRecord) -> dict[str, Any]:
+    return {
+        "fields": _plain(record),
+        "signed_bytes": record.signed_bytes(_LEDGER).hex(),
+        "encoded": encode(record).hex(),
+    }
+
+
 def _draws() -> dict[str, Any]:
     stakes = GENESIS.stakes()
     views = [*range(1, 33), 2**32, 2**53 - 1]
@@ -321,6 +340,7 @@ def make() -> dict[str, str]:
         "certificates": {"ledger_id": _LEDGER.hex(), "certificates": [_certificate(one) for one in CERTIFICATES]},
         "geneses": [_genesis(one) for one in GENESES],
         "blocks": [_block_vector(one) for one in BLOCKS],
+        "addresses": {"ledger_id": _LEDGER.hex(), "addresses": [_address(one) for one in ADDRESSES]},
         "messages": [_message(one) for one in MESSAGES],
         "draws": _draws(),
         "votes": _votes(),

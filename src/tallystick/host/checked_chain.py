@@ -9,6 +9,7 @@ from tallystick.consensus.proof_of_stake import ProofOfStake, check_drawn
 from tallystick.host.errors import DamagedStore
 from tallystick.host.file_statement import FileStatement, file_statement_in
 from tallystick.host.store import Store
+from tallystick.ledger.address import AddressRecord
 from tallystick.ledger.block import Block, genesis_block
 from tallystick.ledger.blockchain import Blockchain, CheckForger, Place, State
 from tallystick.ledger.certificate import AnyCertificate, Evidence, check_payload
@@ -66,6 +67,9 @@ class _NothingKnown:
         return False
 
     def knows_vote(self, vote: Vote) -> bool:
+        return False
+
+    def knows_address(self, record: AddressRecord) -> bool:
         return False
 
     def awaits_blocks(self, start: int) -> bool:

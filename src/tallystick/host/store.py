@@ -1,7 +1,7 @@
 """The store: one node's copy of the chain in one SQLite file (docs/adr/0006-sqlite-store.md).
 
 The tables `blocks`, `payloads` and `erased` are the archive; `awaited` and `files` are derived from them and can be
-rebuilt. `names` is the owner's own address book, which nobody vouches for.
+rebuilt. `addresses` is where peers were found. `names` is the owner's own address book, which nobody vouches for.
 """
 
 import os
@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 from tallystick.host.errors import DamagedStore, StoreError
 from tallystick.host.file_statement import FileStatement, file_statement_in
 from tallystick.host.sqlite_file import check_is_database, connect, explained, prepare_to_write
+from tallystick.ledger.address import AddressRecord, address_codec
 from tallystick.ledger.block import Block, block_codec
 from tallystick.ledger.certificate import Payload, certificate_codec, payload_codec
 from tallystick.ledger.encoding import encode
@@ -24,7 +25,7 @@ from tallystick.ledger.messages import Entry
 from tallystick.ledger.vote import Tally, Vote, tally_codec
 from tallystick.node.archive import oldest_epoch
 
-FORMAT_VERSION: Final = 3
+FORMAT_VERSION: Final = 4
 _APPLICATION_ID: Final = 0x74616C79  # "taly": marks the file as this program's
 _BLOCKS_AT_ONCE: Final = 64
 
@@ -39,6 +40,7 @@ CREATE TABLE proposals (block_hash BLOB PRIMARY KEY, block_index INTEGER NOT NUL
 CREATE TABLE waiting (number INTEGER PRIMARY KEY, certificate_id BLOB UNIQUE NOT NULL, encoded BLOB NOT NULL);
 CREATE TABLE payloads (payload_hash BLOB PRIMARY KEY, encoded BLOB NOT NULL);
 CREATE TABLE erased (payload_hash BLOB PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE addresses (public_key BLOB PRIMARY KEY, encoded BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE names (public_key BLOB PRIMARY KEY, name TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE awaited (payload_hash BLOB, block_index INTEGER, position INTEGER,
     PRIMARY KEY (payload_hash, block_index, position)) WITHOUT ROWID;
@@ -257,6 +259,17 @@ class Store:
     def erased(self) -> Iterator[bytes]:
         """See `Archive`."""
         return (row[0] for row in self._select("SELECT payload_hash FROM erased ORDER BY payload_hash"))
+
+    def keep_address(self, record: AddressRecord) -> None:
+        """See `Archive`. Raises `StoreError`, and then nothing has changed."""
+        with self._transaction():
+            self._connection.execute("INSERT OR REPLACE INTO addresses VALUES (?, ?)", (record.key, encode(record)))
+
+    def addresses(self) -> Iterator[AddressRecord]:
+        """See `Archive`. A row that is no address record is left out: peers tell it again."""
+        for (encoded,) in self._select("SELECT encoded FROM addresses ORDER BY public_key"):
+            with suppress(Refused):
+                yield address_codec.decode(encoded if isinstance(encoded, bytes) else b"")
 
     # ---- the index of files ---------------------------------------------------------------------------------
 

@@ -57,11 +57,16 @@ class Rule(Enum):
     N3 = "requests within the peer's allowance"
     N4 = "answers only to what was asked"
     N5 = "peers that break what no honest peer breaks are disconnected"
+    N6 = "peer is one that the ledger admits"
+    N7 = "address record signed by its key"
+    N8 = "address record not dated in the future"
+    N9 = "address records within the peer's allowance"
 
 
 BLAMES_THE_PEER = frozenset(
     {
-        *(Rule.E1, Rule.E2, Rule.E3, Rule.E4, Rule.C1, Rule.C3, Rule.N1, Rule.N4, Rule.V1, Rule.V2, Rule.V3),
+        *(Rule.E1, Rule.E2, Rule.E3, Rule.E4, Rule.C1, Rule.C3, Rule.N1, Rule.N4, Rule.N7),
+        *(Rule.V1, Rule.V2, Rule.V3),
         *(Rule.B3, Rule.B4, Rule.B5, Rule.B6, Rule.B7, Rule.B9, Rule.B10),
     }
 )

@@ -11,6 +11,7 @@ from tallystick.ledger.errors import Refused, Rule
 class Domain(Enum):
     """What a signature is for; the value is signed, so no signature serves another purpose."""
 
+    ADDRESS = b"tallystick.address.v1\x00"
     CERTIFICATE = b"tallystick.certificate.v1\x00"
     BLOCK = b"tallystick.block.v1\x00"
     STANDING = b"tallystick.standing.v1\x00"

@@ -5,6 +5,7 @@ from typing import Annotated, Final
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
+from tallystick.ledger.address import AddressRecord
 from tallystick.ledger.block import Block
 from tallystick.ledger.certificate import AnyCertificate, Payload
 from tallystick.ledger.encoding import (
@@ -35,6 +36,7 @@ MAX_RANGE_BLOCKS: Final = 256
 MAX_HEADERS: Final = 1024
 MAX_TALLIES: Final = 1024
 MAX_PROOFS: Final = 256
+MAX_ADDRESSES: Final = 1024
 
 Ids = Annotated[tuple[Digest, ...], Meta(max_length=MAX_IDS)]
 HeaderList = Annotated[tuple[Header, ...], Meta(max_length=MAX_HEADERS)]
@@ -192,6 +194,12 @@ class Headers(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, 
     headers: HeaderList
 
 
+class Addresses(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag_field="kind", tag=20):
+    """Where nodes can be reached: what the peer knows, when it connects; later, what is new."""
+
+    records: Annotated[tuple[AddressRecord, ...], Meta(min_length=1, max_length=MAX_ADDRESSES)]
+
+
 Message = (
     Status
     | Certificates
@@ -212,6 +220,7 @@ Message = (
     | HeaderRequest
     | Headers
     | Prune
+    | Addresses
 )
 
 

@@ -60,6 +60,9 @@ class Params(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     mint_freely: bool = False
     """Course profile: whoever stakes is given the tokens, as in the assignment."""
 
+    admits_observers: bool = True
+    """Whether a key without tokens may be a peer (rule N6): it reads all, and hands in what anybody may hand in."""
+
     def epoch_of(self, index: int) -> int:
         """The epoch that the block with this index (1 or more) belongs to."""
         return (index - 1) // self.epoch_blocks

@@ -77,6 +77,11 @@ class StakeTable:
         return tuple(sorted((key, account.staked) for key, account in self._accounts.items() if account.staked))
 
     @cached_property
+    def holders(self) -> frozenset[bytes]:
+        """Keys with tokens of any kind: members, and whoever can become one by staking."""
+        return frozenset(key for key, account in self._accounts.items() if account.total)
+
+    @cached_property
     def _upper_ends(self) -> list[int]:
         return list(accumulate(stake for _, stake in self.members))
 

@@ -17,20 +17,25 @@ from random import Random
 
 from tallystick.consensus.agreement import Turns
 from tallystick.consensus.simplex import Simplex
-from tallystick.ledger.errors import Refused
+from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.genesis import Genesis
 from tallystick.ledger.keys import is_signed
 from tallystick.ledger.messages import Certificates, Entry, Message, decode_message, encode_message
+from tallystick.network.simulated_dialling import Dialling, Home
 from tallystick.node.archive import Archive, MemoryArchive, answer, carry_out
 from tallystick.node.events import (
     Action,
+    Admit,
     Broadcast,
     CertificatesSubmitted,
+    Dial,
     Disconnect,
     Event,
+    Forget,
     MessageReceived,
     Multicast,
     PayloadErasureAsked,
+    Peer,
     PeerConnected,
     PeerDisconnected,
     ReportAccepted,
@@ -43,12 +48,14 @@ from tallystick.node.events import (
     SendHeaders,
     SendPayloads,
     SetTimer,
+    Started,
     Timer,
     TimerFired,
 )
 from tallystick.node.intake import Intake
 from tallystick.node.limits import Limits
 from tallystick.node.node import Node
+from tallystick.node.peer_exchange import own_record
 from tallystick.node.trail import Checkpoint
 
 _SHARED_ENTRIES = 65_536
@@ -81,6 +88,7 @@ class SimulatedHost:
         archive: Archive | None,
     ) -> None:
         self.name = name
+        self.address: str | None = None
         self.archive = MemoryArchive() if archive is None else archive
         self.clock_skew_ms = 0
         self.checkpoint: Checkpoint | None = None
@@ -90,6 +98,8 @@ class SimulatedHost:
         self._limits = limits
         self._timers: dict[Timer, int] = {}
         self._actions_left: int | None = None
+        self._admitted: frozenset[bytes] | None = None
+        self._cut_off: set[Peer] = set()
         self.is_up = False
         self.start()
 
@@ -101,7 +111,18 @@ class SimulatedHost:
         self._intake = Intake(network.genesis.ledger_id, self.node, network.verify, network.decode)
         self._timers.clear()
         self._actions_left = None
+        self._cut_off.clear()
         self.is_up = True
+        home = network.homes.get(self.name)
+        if home is not None:
+            self.address, record = home.address, None
+            if home.address is not None:
+                record = own_record(home.wallet, network.genesis.ledger_id, home.address, self.now_ms, self.archive)
+            self.handle(Started(home.wallet.public_key, record, home.known))
+
+    def welcomes(self, peer: Peer) -> bool:
+        """Whether a connection with this peer may begin."""
+        return (self._admitted is None or peer in self._admitted) and peer not in self._cut_off
 
     def crash_within(self, actions: int) -> None:
         """Crash after this many more actions, perhaps in the middle of what one event asks for."""
@@ -116,7 +137,7 @@ class SimulatedHost:
         """The time by this host's own clock."""
         return max(0, self.network.now_ms + self.clock_skew_ms)
 
-    def receive(self, peer: str, data: bytes) -> None:
+    def receive(self, peer: Peer, data: bytes) -> None:
         """Bytes arrived from a peer."""
         self.handle(MessageReceived(peer, self._intake.check(data)))
 
@@ -155,19 +176,28 @@ class SimulatedHost:
         network, limits = self.network, self.node.limits
         match action:
             case Send(peer, message):
-                network.send(self.name, str(peer), encode_message(message))
+                network.send(self.name, network.name_of(peer), encode_message(message))
             case Broadcast(message, but):
                 network.broadcast(self.name, encode_message(message), but)
             case Multicast(peers, message):
                 network.multicast(self.name, peers, encode_message(message))
             case SendBlocks(peer) | SendFinalizations(peer) | SendHeaders(peer) | SendPayloads(peer):
                 reply = answer(self.archive, action, limits.answer_bytes)
-                network.send(self.name, str(peer), encode_message(reply))
+                network.send(self.name, network.name_of(peer), encode_message(reply))
             case SetTimer(timer, at_ms):
                 self._timers[timer] = at_ms
                 network.at(at_ms - self.clock_skew_ms, lambda: self.fire(timer, at_ms))
-            case Disconnect(peer):
-                network.cut(self.name, str(peer))
+            case Disconnect(peer, refused):
+                if refused.rule is not Rule.N6:
+                    self._cut_off.add(peer)
+                network.cut(self.name, network.name_of(peer))
+            case Admit(keys):
+                self._admitted = keys
+            case Dial(peer, address):
+                network.dialling.dial(self.name, peer, address)
+            case Forget(peer):
+                network.dialling.forget(self.name, peer)
+                network.cut(self.name, network.name_of(peer))
             case ReportAccepted() | ReportBlock() | ReportRefused() | ReportStuck():
                 network.report(self.name, action)
             case change:
@@ -190,6 +220,8 @@ class SimulatedNetwork:
         self.happened = 0
         self.make_host: dict[str, MakeHost] = {}
         """By name: hosts that are made otherwise than by `SimulatedHost`, because they misbehave."""
+        self.homes: dict[str, Home] = {}
+        """By name: hosts that dial, and how they are found; takes effect with the host's next start."""
         self.faults: Counter[str] = Counter()
         """How often what went wrong, by its name."""
         self.latest: deque[tuple[int, bytes, str, bytes]] = deque(maxlen=_LATEST)
@@ -204,6 +236,9 @@ class SimulatedNetwork:
         self.verify = lru_cache(maxsize=65_536)(is_signed)
         self._link = link or Link()
         self._random = Random(seed)
+        self.dialling = Dialling(self)
+        self._names: dict[Peer, str] = {}
+        self._dialled_pairs: set[frozenset[str]] = set()
         self._trace = sha256()
         self._heap: list[tuple[int, int, Callable[[], object]]] = []
         self._scheduled = 0
@@ -224,10 +259,11 @@ class SimulatedNetwork:
     ) -> SimulatedHost:
         """Add a node, not connected yet. `make_agreement` is called again at every restart."""
         make_host = self.make_host.get(name, SimulatedHost)
+        self._peers[name] = {}
         host = make_host(self, name, make_agreement, limits, archive)
         host.clock_skew_ms = clock_skew_ms
         self.hosts[name] = host
-        self._peers[name] = {}
+        self._names[self.peer_of(name)] = name
         return host
 
     def connect(self, one: str, other: str, link: Link | None = None) -> None:
@@ -287,6 +323,7 @@ class SimulatedNetwork:
                     self._parted.add(frozenset((one, other)))
                     if other in self._peers[one]:
                         self._tell_both(one, other, PeerDisconnected)
+                        self._hang_up(one, other)
 
     def heal(self) -> None:
         """End all partitions; the parted peers reconnect."""
@@ -300,14 +337,16 @@ class SimulatedNetwork:
         self._note(b"crash", name, b"")
         self.faults["crashed"] += 1
         self.hosts[name].stop()
-        for peer in self._peers[name]:
-            self._tell(peer, PeerDisconnected(name))
+        self.dialling.stop(name)
+        for peer in list(self._peers[name]):
+            self._tell(peer, PeerDisconnected(self.peer_of(name)))
+            self._hang_up(name, peer)
 
     def restart(self, name: str) -> None:
         """Start a crashed node from what it had persisted."""
         self._note(b"restart", name, b"")
         self.hosts[name].start()
-        for peer in self._peers[name]:
+        for peer in list(self._peers[name]):
             if self._is_open(name, peer):
                 self._tell_both(name, peer, PeerConnected)
 
@@ -338,20 +377,44 @@ class SimulatedNetwork:
             self._last_arrival_ms[sender, receiver] = max(arrival_ms, last_ms)
             self.at(arrival_ms, lambda: self._arrive(sender, receiver, data))
 
-    def broadcast(self, sender: str, data: bytes, but: object) -> None:
+    def broadcast(self, sender: str, data: bytes, but: Peer | None) -> None:
         """Send bytes to all peers of a node but one."""
-        self.multicast(sender, [receiver for receiver in self._peers[sender] if receiver != but], data)
+        name = self.name_of(but)
+        for receiver in [one for one in self._peers[sender] if one != name]:
+            self.send(sender, receiver, data)
 
     def multicast(self, sender: str, receivers: Iterable[object], data: bytes) -> None:
         """Send the same bytes to several peers."""
         for receiver in receivers:
-            self.send(sender, str(receiver), data)
+            self.send(sender, self.name_of(receiver), data)
+
+    def peer_of(self, name: str) -> Peer:
+        """What its peers know a host by: its name, or, if it dials, the key that it proves to have."""
+        home = self.homes.get(name)
+        return name if home is None else home.wallet.public_key
+
+    def name_of(self, peer: Peer) -> str:
+        """The name of the host that its peers know so."""
+        return self._names.get(peer) or str(peer)
+
+    def join(self, name: str, peer: Peer, address: str) -> bool:
+        """A host dials another there. Returns whether they are connected now."""
+        one, other = self.hosts[name], self.hosts.get(self.name_of(peer))
+        if other is None or other.address != address or not self._is_open(name, other.name):
+            return False
+        if not one.welcomes(peer) or not other.welcomes(self.peer_of(name)):
+            return False
+        if other.name not in self._peers[name]:
+            self._dialled_pairs.add(frozenset((name, other.name)))
+            self.connect(name, other.name)
+        return True
 
     def cut(self, name: str, peer: str) -> None:
         """A node ended the connection with a peer for good."""
         if self._peers[name].pop(peer, None) is not None:
             self._peers[peer].pop(name, None)
             self._tell_both(name, peer, PeerDisconnected)
+            self._hang_up(name, peer)
 
     def report(self, name: str, report: Report) -> None:
         """A node tells what it accepted, added or refused."""
@@ -405,7 +468,7 @@ class SimulatedNetwork:
         connected = sender not in self.hosts or (sender in self._peers[receiver] and self._is_open(sender, receiver))
         if connected:
             self._note(b"arrive", f"{sender} {receiver}", data)
-            host.receive(sender, data)
+            host.receive(self.peer_of(sender), data)
         else:
             self.faults["cut off"] += 1
 
@@ -415,8 +478,18 @@ class SimulatedNetwork:
         return self.hosts[one].is_up and self.hosts[other].is_up
 
     def _tell_both(self, one: str, other: str, event: type[PeerConnected] | type[PeerDisconnected]) -> None:
-        self._tell(one, event(other))
-        self._tell(other, event(one))
+        self._tell(one, event(self.peer_of(other)))
+        self._tell(other, event(self.peer_of(one)))
+
+    def _hang_up(self, one: str, other: str) -> None:
+        """A connection ended; one that was dialled is gone, and is dialled again."""
+        pair = frozenset((one, other))
+        if pair in self._dialled_pairs:
+            self._dialled_pairs.discard(pair)
+            self._peers[one].pop(other, None)
+            self._peers[other].pop(one, None)
+            self.dialling.ended(one, self.peer_of(other))
+            self.dialling.ended(other, self.peer_of(one))
 
     def _tell(self, name: str, event: Event) -> None:
         self.at(self.now_ms, lambda: self.hosts[name].handle(event))

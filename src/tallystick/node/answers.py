@@ -1,7 +1,5 @@
 """Answering what peers ask, each within its allowance. What is kept, the host sends; what waits, the box has."""
 
-from typing import Final
-
 from tallystick.ledger.blockchain import State
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.messages import (
@@ -26,9 +24,7 @@ from tallystick.node.events import (
     SendPayloads,
 )
 from tallystick.node.gossip import batched
-from tallystick.node.limits import Allowance, Limits
-
-_ALLOWANCES: Final = 4096
+from tallystick.node.limits import Allowances, Limits
 
 
 class Answers:
@@ -39,15 +35,11 @@ class Answers:
         self._limits = limits
         self._box = box
         self._proven_epoch_blocks = proven_epoch_blocks
-        self._allowances: dict[Peer, Allowance] = {}
+        self._allowances = Allowances(limits.requests_per_second, 2 * limits.requests_per_second)
 
     def may_ask(self, now_ms: int, peer: Peer) -> bool:
         """Whether the peer has a request left; it is used up."""
-        if peer not in self._allowances:  # kept while a peer is away, or it could renew it by connecting again
-            self._allowances[peer] = Allowance(self._limits.requests_per_second)
-            if len(self._allowances) > _ALLOWANCES:
-                del self._allowances[next(iter(self._allowances))]
-        return self._allowances[peer].take(now_ms)
+        return self._allowances.take(now_ms, peer)
 
     def admits(self, now_ms: int, peer: Peer, actions: list[Action]) -> bool:
         """`may_ask`, and the refusal (N3) is reported."""

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Protocol
 
+from tallystick.ledger.address import AddressRecord
 from tallystick.ledger.block import Block
 from tallystick.ledger.certificate import AnyCertificate, Payload
 from tallystick.ledger.encoding import encode
@@ -16,6 +17,7 @@ from tallystick.node.events import (
     ArchiveChange,
     ErasePayload,
     ForgetCertificate,
+    PersistAddress,
     PersistBlock,
     PersistCertificate,
     PersistPayload,
@@ -81,6 +83,12 @@ class Archive(Protocol):
     def erased(self) -> Iterator[bytes]:
         """The hashes of the payloads erased so far."""
 
+    def keep_address(self, record: AddressRecord) -> None:
+        """Keep where a key can be reached, in the place of what was kept of it."""
+
+    def addresses(self) -> Iterator[AddressRecord]:
+        """The kept address records, one of a key."""
+
 
 def lacking(archive: Archive) -> Iterator[bytes]:
     """The payloads that the kept chain covers, and that were neither kept nor erased."""
@@ -109,6 +117,7 @@ class MemoryArchive:
         self._proposals: dict[bytes, Block] = {}
         self._members: dict[int, Members] = {}
         self._waiting: dict[bytes, AnyCertificate] = {}
+        self._addresses: dict[bytes, AddressRecord] = {}
 
     def keep_certificate(self, entry: Entry) -> None:
         """See `Archive`."""
@@ -190,6 +199,14 @@ class MemoryArchive:
         """See `Archive`."""
         return iter(self._erased)
 
+    def keep_address(self, record: AddressRecord) -> None:
+        """See `Archive`."""
+        self._addresses[record.key] = record
+
+    def addresses(self) -> Iterator[AddressRecord]:
+        """See `Archive`."""
+        return iter(list(self._addresses.values()))
+
 
 def carry_out(change: ArchiveChange, archive: Archive) -> None:
     """Keep or forget what the node asks for; it is durable on return."""
@@ -206,6 +223,8 @@ def carry_out(change: ArchiveChange, archive: Archive) -> None:
             archive.keep_payload(payload)
         case ErasePayload(payload_hash):
             archive.erase_payload(payload_hash)
+        case PersistAddress(record):
+            archive.keep_address(record)
 
 
 def answer(archive: Archive, asked: Answer, most_bytes: int) -> Message:

@@ -9,6 +9,7 @@ from enum import Enum
 
 from msgspec import Struct
 
+from tallystick.ledger.address import AddressRecord
 from tallystick.ledger.block import Block
 from tallystick.ledger.certificate import AnyCertificate, Payload
 from tallystick.ledger.errors import BLAMES_THE_PEER, Refused
@@ -28,6 +29,7 @@ class Timer(Enum):
     GOSSIP = "gossip"
     ANNOUNCE = "announce"
     SYNC = "sync"
+    DIAL = "dial"
 
 
 class CheckedMessage(Struct, frozen=True):
@@ -46,6 +48,18 @@ class CheckedEntry(Struct, frozen=True):
 
 
 # ---- events -----------------------------------------------------------------------------------------------------
+
+
+class Started(Struct, frozen=True):
+    """The host begins: the first event of a node that is to find its peers by itself, and the first of its actions.
+
+    `key` is the node's own, the one that its transport proves to peers; `record` says where it listens, if it does.
+    `known` is whom the operator named: keys, each with an address. They are dialled whatever becomes of the rest.
+    """
+
+    key: bytes
+    record: AddressRecord | None
+    known: tuple[tuple[bytes, str], ...] = ()
 
 
 class PeerConnected(Struct, frozen=True):
@@ -85,7 +99,15 @@ class TimerFired(Struct, frozen=True):
     timer: Timer
 
 
-Event = PeerConnected | PeerDisconnected | MessageReceived | CertificatesSubmitted | PayloadErasureAsked | TimerFired
+Event = (
+    Started
+    | PeerConnected
+    | PeerDisconnected
+    | MessageReceived
+    | CertificatesSubmitted
+    | PayloadErasureAsked
+    | TimerFired
+)
 
 # ---- actions ----------------------------------------------------------------------------------------------------
 
@@ -133,6 +155,31 @@ class ErasePayload(Struct, frozen=True):
     """Forget the payload with this hash, and never take it again."""
 
     payload_hash: bytes
+
+
+class PersistAddress(Struct, frozen=True):
+    """Keep where a key with tokens can be reached, in the place of what was kept of it."""
+
+    record: AddressRecord
+
+
+class Admit(Struct, frozen=True):
+    """Who may be a peer from now on; `None`: anybody. Connections with others end, and none begin."""
+
+    keys: frozenset[bytes] | None
+
+
+class Dial(Struct, frozen=True):
+    """Connect with the node that has this key, there, and again whenever that ends; a later address replaces it."""
+
+    peer: bytes
+    address: str
+
+
+class Forget(Struct, frozen=True):
+    """Dial this peer no more, and end the connection with it."""
+
+    peer: bytes
 
 
 class Send(Struct, frozen=True):
@@ -239,7 +286,15 @@ class ReportRefused(Struct, frozen=True):
     certificate_id: bytes | None = None
 
 
-ArchiveChange = PersistBlock | PersistCertificate | ForgetCertificate | PersistPayload | PersistVotes | ErasePayload
+ArchiveChange = (
+    PersistBlock
+    | PersistCertificate
+    | ForgetCertificate
+    | PersistPayload
+    | PersistVotes
+    | ErasePayload
+    | PersistAddress
+)
 
 Answer = SendBlocks | SendFinalizations | SendHeaders | SendPayloads
 """What the host answers from what it keeps."""
@@ -251,6 +306,9 @@ Action = (
     | Multicast
     | Answer
     | SetTimer
+    | Admit
+    | Dial
+    | Forget
     | Disconnect
     | ReportAccepted
     | ReportBlock

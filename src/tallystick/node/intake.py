@@ -8,6 +8,7 @@ from functools import partial
 from itertools import pairwise
 from typing import Protocol, TypeVar
 
+from tallystick.ledger.address import AddressRecord
 from tallystick.ledger.block import Block, check_block_alone
 from tallystick.ledger.certificate import (
     AnyCertificate,
@@ -20,6 +21,7 @@ from tallystick.ledger.encoding import ZERO_DIGEST
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.keys import is_signed
 from tallystick.ledger.messages import (
+    Addresses,
     Blocks,
     Certificates,
     Entry,
@@ -56,6 +58,9 @@ class Knowledge(Protocol):
     def knows_vote(self, vote: Vote) -> bool:
         """Whether this very vote, signature included, was counted before."""
 
+    def knows_address(self, record: AddressRecord) -> bool:
+        """Whether this very record, signature included, is the one kept of its key."""
+
     def awaits_blocks(self, start: int) -> bool:
         """Whether blocks from this index on were asked for and have not come."""
 
@@ -80,7 +85,7 @@ class Intake:
         self._decode = decode
 
     def check(self, data: bytes) -> CheckedMessage:
-        """Check a peer's bytes. Never raises: what is illegal comes back as refusals (E*, C1, C3, B3 to B10)."""
+        """Check a peer's bytes. Never raises: what is illegal comes back as refusals (E*, C*, V*, B*, N7)."""
         opened = self._open(data)
         return opened if isinstance(opened, CheckedMessage) else self._check_message(opened, self._verify)
 
@@ -162,13 +167,12 @@ class Intake:
                 if not verify(message.signed_bytes(self._ledger_id), signature, member):
                     raise Refused(Rule.V1, "the standing is not signed by its member")
                 self._check_votes([*tallies, tally_of([yours])] if yours else tallies, verify)
-            case Proposal(header, signature):
-                if header.ledger_id != self._ledger_id:
-                    raise Refused(Rule.B10, "the proposal is for another ledger")
-                if not verify(header.signed_bytes(), signature, header.forger):
-                    raise Refused(Rule.B3, f"proposal {header.index}: the signature is not its forger's")
+            case Proposal():
+                self._check_proposal(message, verify)
             case Finalizations(proofs):
                 self._check_votes((one.finalization for one in proofs), verify)
+            case Addresses(records):
+                self._check_addresses(records, verify)
             case ProposalCertificates(_, certificates):
                 for certificate in certificates:
                     self._check_signature(certificate, verify)
@@ -184,6 +188,18 @@ class Intake:
                 self._check_signature(certificate, verify)
             except Refused as refused:
                 raise Refused(Rule.B5, str(refused)) from refused
+
+    def _check_proposal(self, proposal: Proposal, verify: Verify) -> None:
+        header = proposal.header
+        if header.ledger_id != self._ledger_id:
+            raise Refused(Rule.B10, "the proposal is for another ledger")
+        if not verify(header.signed_bytes(), proposal.signature, header.forger):
+            raise Refused(Rule.B3, f"proposal {header.index}: the signature is not its forger's")
+
+    def _check_addresses(self, records: Iterable[AddressRecord], verify: Verify) -> None:
+        for record in (one for one in records if not self._knowledge.knows_address(one)):
+            if not verify(record.signed_bytes(self._ledger_id), record.signature, record.key):
+                raise Refused(Rule.N7, f"the address of {record.key.hex()[:16]}… is not signed by it")
 
     def _check_votes(self, tallies: Iterable[Tally], verify: Verify) -> None:
         for tally in tallies:

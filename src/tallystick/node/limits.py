@@ -1,8 +1,13 @@
 """How much of everything one node will hold, ask for and answer. Local choices, not part of the ledger."""
 
+from collections.abc import Hashable
 from dataclasses import dataclass
+from typing import Final
 
 from tallystick.ledger.params import MAX_MESSAGE_BYTES
+
+_ALLOWANCES: Final = 4096
+"""Peers whose allowances are remembered."""
 
 
 @dataclass(frozen=True)
@@ -42,22 +47,33 @@ class Limits:
     """After news a node tells where it stands at intervals that double from first to last. Then, if no certificate
     waits, it is silent."""
 
+    dialled_members: int = 256
+    """So many other members a member is to be connected with: all of them, on a ledger of usual size."""
+    dialled_by_observers: int = 8
+    """So many peers a node without stake is to be connected with; while some do not answer, up to four times as many
+    are dialled."""
+    dial_patience_ms: int = 10_000
+    """An observer's peer that did not answer for this long is no longer counted upon."""
+    observer_addresses: int = 64
+    """Address records kept of keys without tokens; those of keys with tokens are all kept."""
+    addresses_per_second: int = 16
+    """Address records that a peer may tell, on average, that this node did not know; it may save up as many as the
+    largest ledger has members."""
 
-class Allowance:
-    """A token bucket: what one peer may still ask."""
 
-    def __init__(self, per_second: int) -> None:
+class Allowances:
+    """A token bucket for each peer. Kept while a peer is away, or it could fill its own by connecting again."""
+
+    def __init__(self, per_second: int, saved: int) -> None:
         self._per_second = per_second
-        self._tokens = 2.0 * per_second
-        self._filled_ms: int | None = None
+        self._saved = saved
+        self._left: dict[Hashable, tuple[float, int]] = {}
 
-    def take(self, now_ms: int) -> bool:
-        """Use one token if there is one."""
-        if self._filled_ms is not None:
-            earned = max(0, now_ms - self._filled_ms) * self._per_second / 1000
-            self._tokens = min(2.0 * self._per_second, self._tokens + earned)
-        self._filled_ms = now_ms
-        if self._tokens < 1:
-            return False
-        self._tokens -= 1
-        return True
+    def take(self, now_ms: int, peer: Hashable) -> bool:
+        """Use one token of the peer's if there is one."""
+        tokens, filled_ms = self._left.pop(peer, (self._saved, now_ms))
+        tokens = min(self._saved, tokens + max(0, now_ms - filled_ms) * self._per_second / 1000)
+        self._left[peer] = (tokens - 1 if tokens >= 1 else tokens, now_ms)
+        if len(self._left) > _ALLOWANCES:
+            del self._left[next(iter(self._left))]
+        return tokens >= 1

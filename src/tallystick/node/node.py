@@ -8,6 +8,7 @@ from typing import Final
 
 from tallystick.consensus.agreement import Finalized, Turns
 from tallystick.consensus.simplex import Simplex
+from tallystick.ledger.address import AddressRecord
 from tallystick.ledger.block import Block
 from tallystick.ledger.blockchain import Blockchain, State
 from tallystick.ledger.certificate import AnyCertificate, Evidence, Payload
@@ -15,6 +16,7 @@ from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.genesis import Genesis
 from tallystick.ledger.messages import (
     MAX_IDS,
+    Addresses,
     Blocks,
     CertificateRequest,
     Certificates,
@@ -44,6 +46,7 @@ from tallystick.node.events import (
     Broadcast,
     CertificatesSubmitted,
     CheckedMessage,
+    Disconnect,
     ErasePayload,
     Event,
     ForgetCertificate,
@@ -58,6 +61,7 @@ from tallystick.node.events import (
     ReportRefused,
     Send,
     SetTimer,
+    Started,
     Timer,
     TimerFired,
     refuse,
@@ -65,6 +69,7 @@ from tallystick.node.events import (
 from tallystick.node.gossip import Gossip
 from tallystick.node.limits import Limits
 from tallystick.node.payload_search import PayloadSearch
+from tallystick.node.peer_exchange import PeerExchange
 from tallystick.node.trail import Checkpoint
 
 _RECENT_BLOCKS: Final = 256
@@ -87,6 +92,7 @@ class Node:
         self.box = CertificateBox(self.limits, self.state.stakes, self.state.index + 1)
         self._lone = None if isinstance(agreement, Simplex) else agreement
         self._gossip = Gossip(self.limits)
+        self._exchange = PeerExchange(self.limits, genesis, self.state, archive.addresses() if archive else ())
         wanted, erased = (lacking(archive), archive.erased()) if archive else ((), ())
         self._search = PayloadSearch(self.limits, wanted, erased)
         self._copy = ChainCopy(self.chain, self.box, self._search, self.limits)
@@ -129,6 +135,11 @@ class Node:
         return self._copy.sync.set_aside_count
 
     @property
+    def addresses(self) -> tuple[AddressRecord, ...]:
+        """Where this node last heard that nodes can be reached, itself included: one record of a key."""
+        return self._exchange.addresses
+
+    @property
     def simplex(self) -> Simplex | None:
         """Its part in agreement; `None` with a lone forger."""
         return self._council.simplex if self._council is not None else None
@@ -155,6 +166,10 @@ class Node:
         """Whether agreement has counted this very vote."""
         return self._council is not None and self._council.simplex.knows_vote(vote)
 
+    def knows_address(self, record: AddressRecord) -> bool:
+        """Whether this very address record is the one kept of its key."""
+        return self._exchange.knows(record)
+
     def knows_block(self, block_hash: bytes) -> bool:
         """Whether this is one of the latest blocks of the chain."""
         return self._copy.knows(block_hash)
@@ -166,22 +181,22 @@ class Node:
         actions, self._to_report = self._to_report, []
         match event:
             case MessageReceived(peer, checked):
-                self._on_message(now_ms, peer, checked, actions)
+                if self._exchange.admits(peer):
+                    self._on_message(now_ms, peer, checked, actions)
             case CertificatesSubmitted(checked):
                 self._on_entries(now_ms, None, [one.entry for one in checked], actions)
             case TimerFired(timer):
                 self._timers.pop(timer, None)
                 self._on_timer(now_ms, timer, actions)
+            case Started():
+                self._exchange.started(event, actions)
+                self._dial(now_ms, actions)
             case PeerConnected(peer):
-                actions.append(Send(peer, self._status()))
-                actions.extend(self._gossip.connected(peer))
-                if self.box:
-                    self._has_news(now_ms, actions)
-                if self._council is not None:
-                    actions.append(Send(peer, self._council.ask_standing(now_ms)))
-                self._search.connected(peer)
-                self._ask_for_more(now_ms, actions)
+                if self._exchange.connected(now_ms, peer, actions):
+                    self._on_connected(now_ms, peer, actions)
             case PeerDisconnected(peer):
+                self._exchange.disconnected(now_ms, peer)
+                self._dial(now_ms, actions)
                 actions.extend(self._gossip.disconnected(peer))
                 self._search.forget(peer)
                 self._copy.sync.forget(peer)
@@ -191,6 +206,7 @@ class Node:
                 self.box.erase_payload(payload_hash)
                 self._gossip.erase_payload(payload_hash)
                 actions.append(ErasePayload(payload_hash))
+        self._mind_peers(now_ms, actions)
         return actions
 
     def _on_timer(self, now_ms: int, timer: Timer, actions: list[Action]) -> None:
@@ -208,6 +224,8 @@ class Node:
                     self._has_news(now_ms, actions)
                 self._ask_for_more(now_ms, actions)
                 self._maybe_forge(now_ms, actions)
+            case Timer.DIAL:
+                self._dial(now_ms, actions)
 
     def _on_message(self, now_ms: int, peer: Peer, checked: CheckedMessage, actions: list[Action]) -> None:
         for refused in checked.refusals:
@@ -217,8 +235,8 @@ class Node:
         match checked.message:
             case None:
                 pass
-            case Prune():
-                self._gossip.pruned(peer)
+            case Prune() | Addresses() as said:
+                self._on_links(now_ms, peer, said, actions)
             case Certificates(entries):
                 self._on_entries(now_ms, peer, entries, actions)
             case Votes() | Standing() | Proposal() | ProposalCertificates() as said:
@@ -394,6 +412,34 @@ class Node:
         self._ask_for_more(now_ms, actions)
 
     # ---- peers ------------------------------------------------------------------------------------------------
+
+    def _on_connected(self, now_ms: int, peer: Peer, actions: list[Action]) -> None:
+        self._dial(now_ms, actions)
+        actions.append(Send(peer, self._status()))
+        actions.extend(self._gossip.connected(peer))
+        if self.box:
+            self._has_news(now_ms, actions)
+        if self._council is not None:
+            actions.append(Send(peer, self._council.ask_standing(now_ms)))
+        self._search.connected(peer)
+        self._ask_for_more(now_ms, actions)
+
+    def _on_links(self, now_ms: int, peer: Peer, said: Prune | Addresses, actions: list[Action]) -> None:
+        if isinstance(said, Prune):
+            self._gossip.pruned(peer)
+        elif self._exchange.heard(now_ms, peer, said.records, actions):
+            self._dial(now_ms, actions)
+
+    def _dial(self, now_ms: int, actions: list[Action]) -> None:
+        self._set_timer(Timer.DIAL, self._exchange.dial(now_ms, actions), actions)
+
+    def _mind_peers(self, now_ms: int, actions: list[Action]) -> None:
+        """Whom an event cut off is dialled no more; whose tokens it moved may be a peer, or has to be dialled."""
+        cut_off = [one.peer for one in actions if isinstance(one, Disconnect) and one.refused.rule is not Rule.N6]
+        for peer in cut_off:
+            self._exchange.shun(peer)
+        if self._exchange.moved(self.state, actions) or cut_off:
+            self._dial(now_ms, actions)
 
     def _status(self, waiting: tuple[bytes, ...] | None = None) -> Status:
         ids = self.box.ids(MAX_IDS) if waiting is None else waiting

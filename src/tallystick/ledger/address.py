@@ -1,0 +1,52 @@
+"""Where a node can be reached, in its own signed words."""
+
+from typing import Annotated, Final
+
+from msgspec import Meta, Struct
+from msgspec.structs import replace
+
+from tallystick.ledger.encoding import (
+    SIGNATURE_BYTES_AT_END,
+    UNSIGNED,
+    Codec,
+    PublicKey,
+    Signature,
+    encode,
+)
+from tallystick.ledger.keys import Domain, signed_bytes
+from tallystick.ledger.params import Milliseconds
+from tallystick.ledger.wallet import Wallet
+
+MAX_ADDRESS_CHARACTERS: Final = 255
+MAX_AHEAD_MS: Final = 600_000
+"""How far a record's time may lie ahead of a node's clock (rule N8)."""
+
+_LABEL: Final = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_HOST: Final = rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9A-Fa-f:.]{{2,45}}\])"
+_PORT: Final = r"(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+
+Address = Annotated[str, Meta(max_length=MAX_ADDRESS_CHARACTERS, pattern=rf"\A{_HOST}:{_PORT}\Z")]
+"""`host:port` in ASCII: a name, an IPv4 address, or an IPv6 address in brackets; port 1 to 65535."""
+
+
+class AddressRecord(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """Where the node with this key listened at a time of its own clock; of one key's records the latest counts."""
+
+    key: PublicKey
+    address: Address
+    time_ms: Milliseconds
+    signature: Signature = UNSIGNED
+
+    def signed_bytes(self, ledger_id: bytes) -> bytes:
+        """The message under the key's signature: all fields before it."""
+        return signed_bytes(Domain.ADDRESS, ledger_id, encode(self)[:-SIGNATURE_BYTES_AT_END])
+
+
+address_codec: Codec[AddressRecord] = Codec(AddressRecord, 512, "address record")
+
+
+def sign_address(wallet: Wallet, ledger_id: bytes, address: str, time_ms: int) -> AddressRecord:
+    """The record of a node's own address. Raises `Refused` (E2) for what is no address or time."""
+    record = AddressRecord(wallet.public_key, address, time_ms)
+    body = address_codec.encode_checked(record)[:-SIGNATURE_BYTES_AT_END]
+    return replace(record, signature=wallet.sign(Domain.ADDRESS, ledger_id, body))

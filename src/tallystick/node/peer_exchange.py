@@ -1,0 +1,251 @@
+"""Peers learnt from peers: where each node can be reached, who may be a peer, and whom to dial.
+
+Whoever knows one node comes to know all: at connection each side tells the signed address records that it has, and
+passes on what is new to it. Only keys with tokens are sure of a place here, and only stake decides who is dialled, so
+that records of made-up keys crowd nobody out.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+from msgspec import Struct
+
+from tallystick.ledger.address import MAX_AHEAD_MS, AddressRecord, sign_address
+from tallystick.ledger.blockchain import State
+from tallystick.ledger.encoding import digest
+from tallystick.ledger.errors import Refused, Rule
+from tallystick.ledger.genesis import Genesis
+from tallystick.ledger.keys import is_signed
+from tallystick.ledger.messages import MAX_ADDRESSES, Addresses
+from tallystick.ledger.params import MAX_GENESIS_MEMBERS
+from tallystick.ledger.wallet import Wallet
+from tallystick.node.archive import Archive
+from tallystick.node.events import (
+    Action,
+    Admit,
+    Broadcast,
+    Dial,
+    Disconnect,
+    Forget,
+    Peer,
+    PersistAddress,
+    ReportRefused,
+    Send,
+    Started,
+)
+from tallystick.node.limits import Allowances, Limits
+
+_SHUNNED: Final = 4096
+_DIALLED_FOR_ONE: Final = 4
+"""Peers that an observer dials for each one that it is to be connected with, at most."""
+
+
+class _Dialled(Struct):
+    """Where a peer was dialled, and since when it has been out of reach."""
+
+    address: str
+    since_ms: int
+
+
+class PeerExchange:
+    """The newest record of each key, the connected peers, and those that the host was told to dial."""
+
+    def __init__(self, limits: Limits, genesis: Genesis, state: State, kept: Iterable[AddressRecord]) -> None:
+        """`kept` comes from the archive, so it may be anybody's: what is not signed by its key is left out."""
+        self._limits = limits
+        self._admits_observers = genesis.params.admits_observers
+        self._key = b""
+        self._known: dict[bytes, str] = {}
+        self._records = {
+            one.key: one for one in kept if is_signed(one.signed_bytes(genesis.ledger_id), one.signature, one.key)
+        }
+        self._connected: dict[Peer, None] = {}
+        self._dialled: dict[bytes, _Dialled] = {}
+        self._shunned: dict[Peer, None] = {}
+        self._allowances = Allowances(limits.addresses_per_second, MAX_GENESIS_MEMBERS)
+        self._follow(state)
+
+    def _follow(self, state: State) -> None:
+        self._stakes, self._epoch = state.stakes, state.epoch
+        self._members = frozenset(key for key, _ in (*state.stakes.members, *state.epoch.members))
+        self._holders = state.stakes.holders | self._members
+        self._admitted = None if self._admits_observers else self._holders
+
+    # ---- who may be a peer --------------------------------------------------------------------------------------
+
+    def admits(self, peer: Peer) -> bool:
+        """Whether this may be a peer (rule N6): anybody, or whoever has tokens, or stake in the epoch."""
+        return self._admitted is None or peer in self._admitted
+
+    def started(self, started: Started, actions: list[Action]) -> None:
+        """The host tells who this node is, and begins to admit and to dial."""
+        self._key, self._known = started.key, dict(started.known)
+        if started.record is None:
+            self._records.pop(started.key, None)
+        elif self._take(started.record):
+            actions.append(PersistAddress(started.record))
+        actions.append(Admit(self._admitted))
+
+    def moved(self, state: State, actions: list[Action]) -> bool:
+        """Follow the tip. Returns whether somebody's tokens moved, so that others may have to be dialled."""
+        if state.stakes is self._stakes and state.epoch is self._epoch:
+            return False
+        admitted = self._admitted
+        self._follow(state)
+        self._make_room()
+        if self._admitted != admitted:
+            actions.append(Admit(self._admitted))
+            for peer in self._connected:
+                if not self.admits(peer):
+                    self._turn_away(peer, actions)
+        return True
+
+    @staticmethod
+    def _turn_away(peer: Peer, actions: list[Action]) -> None:
+        refused = Refused(Rule.N6, "its key has no tokens, and this ledger admits no observers")
+        actions += [ReportRefused(refused, peer), Disconnect(peer, refused)]
+
+    # ---- where they are -----------------------------------------------------------------------------------------
+
+    @property
+    def addresses(self) -> tuple[AddressRecord, ...]:
+        """All records."""
+        return tuple(self._records.values())
+
+    def knows(self, record: AddressRecord) -> bool:
+        """Whether this very record is the one kept of its key."""
+        return self._records.get(record.key) == record
+
+    def connected(self, now_ms: int, peer: Peer, actions: list[Action]) -> bool:
+        """A peer is there: it is told all that is known, or turned away. Returns whether it is admitted."""
+        if not self.admits(peer):
+            self._turn_away(peer, actions)
+            return False
+        self._connected[peer] = None
+        own = self._records.get(self._key)
+        others = sorted((one for key, one in self._records.items() if key not in (self._key, peer)), key=self._rank_of)
+        told = (own, *others) if own else tuple(others)
+        for start in range(0, len(told), MAX_ADDRESSES):
+            actions.append(Send(peer, Addresses(told[start : start + MAX_ADDRESSES])))
+        return True
+
+    def disconnected(self, now_ms: int, peer: Peer) -> None:
+        """A peer is gone."""
+        self._connected.pop(peer, None)
+        if peer in self._dialled:
+            self._dialled[peer].since_ms = now_ms
+
+    def heard(self, now_ms: int, peer: Peer, records: Iterable[AddressRecord], actions: list[Action]) -> bool:
+        """A peer tells where nodes are: what is new is kept and passed on. Returns whether anything was."""
+        news = []
+        for record in records:
+            if self.knows(record):
+                continue
+            if not self._allowances.take(now_ms, peer):
+                rate = self._limits.addresses_per_second
+                actions.append(ReportRefused(Refused(Rule.N9, f"more than {rate} new ones a second"), peer))
+                break
+            if record.time_ms > now_ms + MAX_AHEAD_MS:
+                ahead = f"dated {record.time_ms - now_ms} ms ahead of this node's clock, {MAX_AHEAD_MS} ms allowed"
+                actions.append(ReportRefused(Refused(Rule.N8, ahead), peer))
+            elif record.key != self._key and self._take(record):
+                news.append(record)
+        actions.extend(PersistAddress(record) for record in news if record.key in self._holders)
+        if news:
+            actions.append(Broadcast(Addresses(tuple(news)), but=peer))
+        return bool(news)
+
+    def _take(self, record: AddressRecord) -> bool:
+        """Keep a record if it is the latest of its key and there is room for it."""
+        held = self._records.get(record.key)
+        if held is not None and held.time_ms >= record.time_ms:
+            return False
+        self._records[record.key] = record
+        self._make_room()
+        return self.knows(record)
+
+    def _make_room(self) -> None:
+        """Let go of records whose keys may be no peers, and of those without tokens all but the first few by rank."""
+        others = [key for key in self._records if key not in self._holders and key != self._key]
+        most = self._limits.observer_addresses if self._admits_observers else 0
+        if len(others) > most:
+            for key in sorted(others, key=self._rank)[most:]:
+                del self._records[key]
+
+    # ---- whom to dial -------------------------------------------------------------------------------------------
+
+    def _rank(self, key: bytes) -> tuple[bool, bool, bytes]:
+        """Members before whoever has tokens before all others; among equals an order of this node's own.
+
+        It is another one at every node, so they do not all dial the same few.
+        """
+        return key not in self._members, key not in self._holders, digest(self._key + key)
+
+    def _rank_of(self, record: AddressRecord) -> tuple[bool, bool, bytes]:
+        return self._rank(record.key)
+
+    def shun(self, peer: Peer) -> None:
+        """Dial a peer no more that broke what no honest peer breaks."""
+        self._shunned[peer] = None
+        if len(self._shunned) > _SHUNNED:
+            del self._shunned[next(iter(self._shunned))]
+
+    def dial(self, now_ms: int, actions: list[Action]) -> int | None:
+        """Dial whom this node should be connected with, and forget whom it dialled and should not.
+
+        Returns when it has waited long enough for those that do not answer; `None`: it waits for nobody.
+        """
+        wanted = self._wanted(now_ms)
+        for peer in [one for one in self._dialled if one not in wanted]:
+            del self._dialled[peer]
+            actions.append(Forget(peer))
+        for peer, address in wanted.items():
+            dialled = self._dialled.get(peer)
+            if peer not in self._connected and (dialled is None or dialled.address != address):
+                self._dialled[peer] = _Dialled(address, now_ms)
+                actions.append(Dial(peer, address))
+        if self._key in self._members:
+            return None
+        ends = [
+            one.since_ms + self._limits.dial_patience_ms
+            for peer, one in self._dialled.items()
+            if peer not in self._connected
+        ]
+        return min((end_ms for end_ms in ends if end_ms > now_ms), default=None)
+
+    def _wanted(self, now_ms: int) -> dict[bytes, str]:
+        """Whom to be connected with, in order of rank, each with its address: what its own key says goes first."""
+        addresses = {**self._known, **{key: record.address for key, record in self._records.items()}}
+        able = [key for key in addresses if key != self._key and key not in self._shunned and self.admits(key)]
+        able.sort(key=self._rank)
+        if self._key in self._members:
+            chosen = [key for key in able if key in self._members][: self._limits.dialled_members]
+        else:
+            chosen = self._enough(able, now_ms)
+        return {key: addresses[key] for key in (*chosen, *(key for key in self._known if key in able))}
+
+    def _enough(self, able: list[bytes], now_ms: int) -> list[bytes]:
+        """The first few that can be counted upon, and those before them that cannot: they may come back."""
+        few = self._limits.dialled_by_observers
+        counted = 0
+        for place, key in enumerate(able[: _DIALLED_FOR_ONE * few]):
+            if counted == few:
+                return able[:place]
+            dialled = self._dialled.get(key)
+            is_late = dialled is not None and now_ms >= dialled.since_ms + self._limits.dial_patience_ms
+            counted += key in self._connected or not is_late
+        return able[: _DIALLED_FOR_ONE * few]
+
+
+def own_record(wallet: Wallet, ledger_id: bytes, address: str, now_ms: int, archive: Archive) -> AddressRecord:
+    """The record that a node starts with: the kept one while it listens at the same address, or else a later one.
+
+    Raises `Refused` (E2) for what is no address. A kept one that is dated too far ahead convinced nobody (N8).
+    """
+    earliest_ms = 0
+    for kept in archive.addresses():
+        if kept.key == wallet.public_key and kept.time_ms <= now_ms + MAX_AHEAD_MS:
+            if kept == sign_address(wallet, ledger_id, address, kept.time_ms):
+                return kept
+            earliest_ms = kept.time_ms + 1
+    return sign_address(wallet, ledger_id, address, max(now_ms, earliest_ms))
