@@ -2,7 +2,7 @@
 
 import sys
 
-from benchmarks import agreement, certificates, course, simulator, traffic
+from benchmarks import agreement, certificates, course, simulator, store, traffic
 
 BENCHMARKS = {
     "verification": certificates.against_bare_verification,
@@ -11,6 +11,7 @@ BENCHMARKS = {
     "agreement": agreement.hops_and_cost,
     "traffic": traffic.bytes_per_certificate,
     "simulator": simulator.thousand_nodes,
+    "store": store.long_lived,
 }
 
 

@@ -67,6 +67,11 @@ class StakeTable:
         """The key's tokens; nothing for a key never heard of."""
         return self._accounts.get(key, _EMPTY)
 
+    @property
+    def accounts(self) -> Mapping[bytes, Account]:
+        """All keys that ever had tokens."""
+        return self._accounts
+
     @cached_property
     def members(self) -> tuple[tuple[bytes, int], ...]:
         """Keys with stake, ascending, each with its stake."""
