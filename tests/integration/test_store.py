@@ -199,7 +199,7 @@ def test_a_block_is_kept_with_all_its_payloads_or_not_at_all(store: Store) -> No
 def test_a_full_disk_is_told_and_changes_nothing(store: Store) -> None:
     scribe = Scribe()
     store.append(scribe.forge(), [])
-    store._database.connection.execute("PRAGMA max_page_count = 1")
+    store.database.connection.execute("PRAGMA max_page_count = 1")
     big = Payload(SALT, "text/plain", bytes(60_000))
     with pytest.raises(StoreError, match="disk is full; make room"):
         store.append(scribe.forge(statement("big", payload=big)), [big])
@@ -349,7 +349,7 @@ def test_a_store_opened_to_read_cannot_be_written(path: Path) -> None:
 
 
 def test_a_store_that_another_process_writes_to_says_so(store: Store) -> None:
-    store._database.connection.execute("PRAGMA busy_timeout = 10")
+    store.database.connection.execute("PRAGMA busy_timeout = 10")
     with closing(sqlite3.connect(store.path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StoreError, match="in use by another process; try again"):
@@ -363,7 +363,7 @@ def test_a_store_in_use_is_not_deleted(path: Path) -> None:
     with Store.open(path) as mine:
         mine.keep_payload(payload())
         other = Store.open(path)
-        other._database.connection.execute("PRAGMA busy_timeout = 10")
+        other.database.connection.execute("PRAGMA busy_timeout = 10")
         with pytest.raises(StoreError, match="in use by another process"):
             other.delete()
         other.close()
