@@ -2,7 +2,7 @@
 
 import sys
 
-from benchmarks import agreement, certificates, course, simulator, traffic, transport, verifier
+from benchmarks import agreement, certificates, course, network, simulator, store, traffic, transport, verifier
 
 BENCHMARKS = {
     "verification": certificates.against_bare_verification,
@@ -13,6 +13,11 @@ BENCHMARKS = {
     "traffic": traffic.bytes_per_certificate,
     "transport": transport.against_bare_sockets,
     "simulator": simulator.thousand_nodes,
+    "one-node": network.one_node,
+    "four-nodes": network.four_nodes,
+    "latency": network.latency,
+    "sync": network.sync,
+    "store": store.long_lived,
 }
 
 

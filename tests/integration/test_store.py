@@ -220,7 +220,7 @@ def test_a_block_is_kept_with_all_its_payloads_or_not_at_all(store: Store) -> No
 def test_a_full_disk_is_told_and_changes_nothing(store: Store) -> None:
     scribe = Scribe()
     store.append(scribe.forge(), [])
-    store._connection.execute("PRAGMA max_page_count = 1")
+    store.database.connection.execute("PRAGMA max_page_count = 1")
     big = Payload(SALT, "text/plain", bytes(60_000))
     with pytest.raises(StoreError, match="disk is full; make room"):
         store.append(scribe.forge(statement("big", payload=big)), [big])
@@ -318,7 +318,7 @@ UNUSABLE: list[tuple[Callable[[Path], object], str]] = [
     (lambda path: path.write_bytes(b"SQLite format 3\x00" + b"\xff" * 5000), "is damaged, or only a part"),
     (lambda path: execute(path, "CREATE TABLE songs (title)"), "is the database of another program"),
     (other_version, "has format 99, this program knows format 4"),
-    (truncated, "is damaged, or only a part of a file; restore it from a copy"),
+    (truncated, "is damaged, or only a part of a file; check and repair it"),
     (without_a_table, "is damaged"),
     (without_genesis, "its genesis is missing"),
     (odd_genesis, r"its genesis was altered: \[E2\]"),
@@ -370,7 +370,7 @@ def test_a_store_opened_to_read_cannot_be_written(path: Path) -> None:
 
 
 def test_a_store_that_another_process_writes_to_says_so(store: Store) -> None:
-    store._connection.execute("PRAGMA busy_timeout = 10")
+    store.database.connection.execute("PRAGMA busy_timeout = 10")
     with closing(sqlite3.connect(store.path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StoreError, match="in use by another process; try again"):
@@ -384,7 +384,7 @@ def test_a_store_in_use_is_not_deleted(path: Path) -> None:
     with Store.open(path) as mine:
         mine.keep_payload(payload())
         other = Store.open(path)
-        other._connection.execute("PRAGMA busy_timeout = 10")
+        other.database.connection.execute("PRAGMA busy_timeout = 10")
         with pytest.raises(StoreError, match="in use by another process"):
             other.delete()
         other.close()

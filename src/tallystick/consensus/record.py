@@ -18,8 +18,9 @@ class Record:
         self._is_stale = False
         self._floor = (-1, -1)
 
-    def restore(self, votes: Iterable[Vote]) -> None:
-        """Take this member's own out of what was persisted."""
+    def restore(self, votes: Iterable[Vote], is_stale: bool = False) -> None:
+        """Take this member's own out of what was persisted; `is_stale`: it is known that some are missing."""
+        self._is_stale = is_stale
         for vote in votes:
             if self._wallet and vote.member == self._wallet.public_key:
                 self._own[vote.ballot.epoch, vote.ballot.view, vote.ballot.kind] = vote

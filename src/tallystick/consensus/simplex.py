@@ -36,11 +36,16 @@ class Simplex:
         self._wallet = wallet
         self._record = Record(wallet)
 
-    def start(self, chain: Blockchain, votes: Iterable[Vote], proposals: Iterable[Block]) -> None:
-        """Start, or start again from what was persisted: own votes, the quorums and the blocks that they rest on."""
+    def start(
+        self, chain: Blockchain, votes: Iterable[Vote], proposals: Iterable[Block], has_lost_votes: bool = False
+    ) -> None:
+        """Start, or start again from what was persisted: own votes, the quorums and the blocks that they rest on.
+
+        `has_lost_votes`: some of them were lost since, so that the record is no better than an old backup.
+        """
         votes = list(votes)
         self._chain, self._rounds, self._pace = chain, Rounds(chain), Pace(chain.genesis.params.delta_ms)
-        self._record.restore(votes)
+        self._record.restore(votes, is_stale=has_lost_votes)
         self._rounds.view = max(self._rounds.view, self._record.last_view(self.epoch.number))
         for block in proposals:
             self.add_block(block)

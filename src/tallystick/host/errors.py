@@ -11,12 +11,23 @@ class StoreError(HostError):
     """The file of a chain cannot be used as asked."""
 
 
+class StoreFailed(StoreError):
+    """Whether the last change is on the disk is not known: the process has to end, and to start from what is there.
+
+    A failed sync tells once, and then never again: who goes on, goes on without knowing what is on the disk.
+    """
+
+
 class DamagedStore(StoreError):
     """What the file holds is not what was written; `refused` names the rule it breaks, if one is broken."""
 
     def __init__(self, message: str, refused: Refused | None = None) -> None:
         super().__init__(message)
         self.refused = refused
+
+
+class DataInUse(HostError):
+    """Another process works with this data."""
 
 
 class KeyFileError(HostError):

@@ -317,7 +317,7 @@ class Service:
     def _stakes(self) -> Stakes:
         state, connected = self.runner.node.state, self.runner.connected
         lines = []
-        for key, account in state.stakes.accounts():
+        for key, account in sorted(state.stakes.accounts.items()):
             votes_with = state.epoch.stake(key)
             is_there = key in connected or key == self._wallet.public_key
             leaving = account.total - account.free - account.staked
@@ -338,7 +338,7 @@ class Service:
             raise HostError(
                 f"{id_prefix!r} is not the beginning of an id: give {_SHORTEST_PREFIX} hexadecimal digits or more"
             )
-        places = self.runner.node.chain.places_of(prefix)
+        places = self.runner.node.chain.places.with_prefix(prefix)
         return [self._found(place.block_index, place.position) for place in places]
 
     def _covering(self, sha256: bytes, size_bytes: int) -> list[CertificateFound]:

@@ -1,17 +1,23 @@
-"""Opening a SQLite file, and saying in plain words why that failed."""
+"""One SQLite file: opening it, changing it all at once or not at all, and saying in plain words why that failed."""
 
+import os
 import sqlite3
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from tallystick.host.errors import DamagedStore, StoreError
+from tallystick.host.errors import DamagedStore, StoreError, StoreFailed
 
 _MAGIC: Final = b"SQLite format 3\x00"
 _WAIT_SECONDS: Final = 2.0
-_DAMAGED: Final = "is damaged, or only a part of a file; restore it from a copy"
+_CHECKPOINT_BYTES: Final = 4 * 1024 * 1024
+_TRANSACTION_BYTES: Final = 16 * 1024
+"""About what a transaction writes besides what it is told to keep."""
+
+_DAMAGED: Final = "is damaged, or only a part of a file; check and repair it, or restore it from a backup"
+_UNKNOWN: Final = "whether the last change was kept is not known; end this process, and start again from what is there"
 
 _REASONS: Final = {
     sqlite3.SQLITE_BUSY: "is in use by another process; try again when that has ended",
@@ -20,9 +26,16 @@ _REASONS: Final = {
     sqlite3.SQLITE_CANTOPEN: "cannot be opened; check that you may read and write it and its folder",
     sqlite3.SQLITE_PERM: "may not be opened by you; change its permissions, or name another file",
     sqlite3.SQLITE_FULL: "cannot grow: the disk is full; make room and try again",
-    sqlite3.SQLITE_IOERR: "cannot be read or written: the disk reports an error; copy what is left of it elsewhere",
+    sqlite3.SQLITE_IOERR: "cannot be read or written: the disk reports an error; check it before anything else",
 }
 _DAMAGES: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT)
+
+Connect = Callable[[Path, bool], sqlite3.Connection]
+"""Opens an existing file, read-only if the second argument says so."""
+
+
+def _code(error: sqlite3.Error) -> int:
+    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF  # the rest of it is detail
 
 
 @contextmanager
@@ -33,10 +46,11 @@ def explained(path: Path) -> Iterator[None]:
     except sqlite3.ProgrammingError:
         raise  # a fault in this program
     except sqlite3.Error as error:
-        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF  # the rest of it is detail
+        code = _code(error)
         if code in _DAMAGES:
             raise DamagedStore(f"{path} {_DAMAGED} ({error})") from None
-        raise StoreError(f"{path} {_REASONS.get(code, 'cannot be used')} ({error})") from None
+        reason = f"{path} {_REASONS.get(code, 'cannot be used')} ({error})"
+        raise (StoreFailed if code == sqlite3.SQLITE_IOERR else StoreError)(reason) from None
 
 
 def check_is_database(path: Path) -> None:
@@ -60,6 +74,27 @@ def check_is_database(path: Path) -> None:
         raise StoreError(f"{path} is not a database; name the file of a tallystick chain")
 
 
+def make_empty(path: Path) -> None:
+    """Make a file where there is none. Raises `StoreError`; an existing file stays as it is."""
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
+        sync_folder(path)
+    except FileExistsError:
+        raise StoreError(f"{path} exists already; name another file, or move it away") from None
+    except OSError as error:
+        reason = f"{path} cannot be made: {error.strerror}"
+        raise StoreError(f"{reason}; name a file in a folder that exists and that you may write to") from None
+
+
+def sync_folder(path: Path) -> None:
+    """Make the name of a new file as durable as what will be in it."""
+    folder = os.open(path.absolute().parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
 def connect(path: Path, read_only: bool) -> sqlite3.Connection:
     """Open an existing file, and change nothing in it yet. Transactions are begun and ended by hand."""
     address = path.absolute().as_uri()
@@ -78,14 +113,111 @@ def connect(path: Path, read_only: bool) -> sqlite3.Connection:
     return connection
 
 
-def prepare_to_write(connection: sqlite3.Connection) -> None:
-    """What is committed is on the disk, and what is deleted is overwritten."""
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA secure_delete = ON")
-
-
 def _connect(address: str) -> sqlite3.Connection:
     connection = sqlite3.connect(address, uri=True, isolation_level=None, timeout=_WAIT_SECONDS)
     connection.text_factory = bytes  # a changed row may hold text that is none
     return connection
+
+
+class Database:
+    """A connection that has one user. After a change of unknown outcome it refuses everything (`StoreFailed`)."""
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self.path = path
+        self.connection = connection
+        self._failure: str | None = None
+        self._logged_bytes = 0
+        self._overwrites = False
+
+    def prepare_to_write(self) -> None:
+        """From here on what is committed is on the disk, and what is deleted is overwritten within its page.
+
+        The write-ahead log is carried over into the file by hand, because SQLite by itself passes over a failed sync.
+        """
+        for setting in ("journal_mode = WAL", "synchronous = FULL", "secure_delete = FAST", "wal_autocheckpoint = 0"):
+            self.connection.execute(f"PRAGMA {setting}").fetchall()
+
+    def execute(self, sql: str, values: Sequence[object] = ()) -> None:
+        """Change something, within a transaction."""
+        self.connection.execute(sql, values)
+
+    def execute_many(self, sql: str, rows: Iterable[Sequence[object]]) -> None:
+        """Change something once for each row, within a transaction."""
+        self.connection.executemany(sql, rows)
+
+    def select(self, sql: str, values: Sequence[object] = ()) -> list[Any]:
+        """All rows of a query. Raises `StoreError`."""
+        with self._guarded():
+            return self.connection.execute(sql, values).fetchall()
+
+    @contextmanager
+    def transaction(self, kept_bytes: int = 0, overwrites: bool = False) -> Iterator[None]:
+        """What happens inside is on the disk afterwards, whole; within another transaction, when that one ends.
+
+        `kept_bytes`: about how much is written. With `overwrites`, what is deleted is overwritten wherever it was, in
+        the write-ahead log, too. Raises `StoreError`: then nothing has changed, and `StoreFailed`: then nobody knows.
+        """
+        with self._guarded():
+            is_outermost = not self.connection.in_transaction
+            self.connection.execute("BEGIN IMMEDIATE" if is_outermost else "SAVEPOINT inner_change")
+            self._logged_bytes += kept_bytes + _TRANSACTION_BYTES
+            self._overwrites |= overwrites
+            try:
+                if overwrites:
+                    self.connection.execute("PRAGMA secure_delete = ON").fetchall()
+                yield
+            except BaseException:
+                self._roll_back("ROLLBACK" if is_outermost else "ROLLBACK TO inner_change; RELEASE inner_change")
+                raise
+            finally:
+                if overwrites:
+                    self.connection.execute("PRAGMA secure_delete = FAST").fetchall()
+            if is_outermost:
+                self._commit()
+            else:
+                self.connection.execute("RELEASE inner_change")
+
+    def close(self) -> None:
+        """Close the file; when nobody else has it open, all of it is then in this one file, fit to be copied."""
+        if self._failure is None:
+            with suppress(sqlite3.Error):  # what is committed is safe in the write-ahead log
+                self.connection.execute("PRAGMA journal_mode = DELETE")
+        self.connection.close()
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        if self._failure is not None:
+            raise StoreFailed(self._failure)
+        try:
+            with explained(self.path):
+                yield
+        except StoreFailed as failed:
+            self._failure = str(failed)
+            raise
+
+    def _commit(self) -> None:
+        try:
+            self.connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            self._roll_back("ROLLBACK")
+            reason = _REASONS.get(_code(error), "cannot be used")
+            raise StoreFailed(f"{self.path} {reason} ({error}); {_UNKNOWN}") from None
+        if self._overwrites or self._logged_bytes >= _CHECKPOINT_BYTES:
+            self._carry_over("TRUNCATE" if self._overwrites else "PASSIVE")
+            self._overwrites, self._logged_bytes = False, 0
+
+    def _roll_back(self, sql: str) -> None:
+        if self.connection.in_transaction:  # SQLite has ended it by itself after some failures
+            try:
+                for statement in sql.split(";"):
+                    self.connection.execute(statement)
+            except sqlite3.Error as error:
+                raise StoreFailed(f"{self.path} cannot be used ({error}); {_UNKNOWN}") from None
+
+    def _carry_over(self, mode: str) -> None:
+        """Copy the write-ahead log into the file. A full disk hinders only that: what is committed is safe."""
+        try:
+            self.connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchall()
+        except sqlite3.Error as error:
+            if _code(error) not in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                raise

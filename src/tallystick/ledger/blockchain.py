@@ -6,6 +6,7 @@ host's to keep (`PersistBlock`). Signatures are checked before a block comes her
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from tallystick.ledger.block import Block, genesis_block
 from tallystick.ledger.certificate import AnyCertificate, ProposalEvidence
@@ -15,6 +16,7 @@ from tallystick.ledger.genesis import Genesis
 from tallystick.ledger.header import Header
 from tallystick.ledger.merkle import Frontier
 from tallystick.ledger.params import MAX_BLOCK_TIMESTAMP_MS
+from tallystick.ledger.places import Place, Places
 from tallystick.ledger.stake import StakeTable
 
 
@@ -35,12 +37,11 @@ class State:
         return self.tip.index
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a certificate stands on the chain."""
+class Snapshot(NamedTuple):
+    """What a chain has come to: enough to go on from there without the blocks before."""
 
-    block_index: int
-    position: int
+    state: State
+    places: Places
 
 
 CheckForger = Callable[[State, Header], None]
@@ -55,11 +56,11 @@ def holds_nothing(certificate_id: bytes) -> bool:
 class Blockchain:
     """The agreed state and the look-up of every certificate on the chain, both kept as blocks are added."""
 
-    def __init__(self, genesis: Genesis, check_forger: CheckForger) -> None:
+    def __init__(self, genesis: Genesis, check_forger: CheckForger, start: Snapshot | None = None) -> None:
+        """Begin at the genesis, or at a snapshot of this ledger, whose places are then this chain's to add to."""
         self.genesis = genesis
         self._check_forger = check_forger
-        self._places: dict[bytes, Place] = {}
-        self.state = State(genesis_block(genesis).header, genesis.stakes(), Epoch(0, genesis.stakes()), Frontier())
+        self.state, self.places = start or Snapshot(founded(genesis), Places())
 
     @property
     def ledger_id(self) -> bytes:
@@ -68,7 +69,7 @@ class Blockchain:
 
     def place_of(self, certificate_id: bytes) -> Place | None:
         """Where the certificate with this id stands, or `None`. The cost does not grow with the chain."""
-        return self._places.get(certificate_id)
+        return self.places.place_of(certificate_id)
 
     def after(
         self,
@@ -109,8 +110,7 @@ class Blockchain:
     def publish(self, block: Block, state: State) -> None:
         """Add the next block, which was found to lead from the tip to this state."""
         self.state = state
-        for position, certificate in enumerate(block.certificates):
-            self._places[certificate.id] = Place(block.index, position)
+        self.places.append([certificate.id for certificate in block.certificates])
 
     def _epoch_after(self, index: int, stakes: StakeTable, epoch: Epoch) -> Epoch:
         """The next epoch begins after the last block of this one; if nobody has stake left, its members stay."""
@@ -134,7 +134,7 @@ class Blockchain:
             raise Refused(Rule.B9, f"{count} certificates, {allowed} allowed")
         seen: set[bytes] = set()
         for certificate in block.certificates:
-            if certificate.id in self._places or holds(certificate.id):
+            if certificate.id in self.places or holds(certificate.id):
                 raise Refused(Rule.B6, f"certificate {certificate.id.hex()[:16]}… is on the chain already")
             if certificate.id in seen:
                 raise Refused(Rule.B6, f"certificate {certificate.id.hex()[:16]}… stands twice in the block")
@@ -143,6 +143,11 @@ class Blockchain:
                 self.check_evidence(certificate)
             except Refused as refused:
                 raise Refused(Rule.B5, str(refused)) from refused
+
+
+def founded(genesis: Genesis) -> State:
+    """The state that a ledger begins with."""
+    return State(genesis_block(genesis).header, genesis.stakes(), Epoch(0, genesis.stakes()), Frontier())
 
 
 def check_follows(header: Header, tip: Header) -> None:

@@ -67,9 +67,10 @@ class StakeTable:
         """The key's tokens; nothing for a key never heard of."""
         return self._accounts.get(key, _EMPTY)
 
-    def accounts(self) -> Iterable[tuple[bytes, Account]]:
-        """All keys that ever held tokens, ascending, each with its account."""
-        return sorted(self._accounts.items())
+    @property
+    def accounts(self) -> Mapping[bytes, Account]:
+        """All keys that ever had tokens."""
+        return self._accounts
 
     @cached_property
     def members(self) -> tuple[tuple[bytes, int], ...]:

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from tallystick.ledger.address import AddressRecord
 from tallystick.ledger.block import Block
+from tallystick.ledger.blockchain import Snapshot
 from tallystick.ledger.certificate import AnyCertificate, Payload
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.finality import FinalHeader, Members
@@ -59,6 +60,9 @@ class Archive(Protocol):
     def votes(self) -> Iterator[Vote]:
         """All votes kept in the tip's epoch, the one before and the one after: what a member must not contradict."""
 
+    def has_lost_votes(self) -> bool:
+        """Whether votes of epochs that may still be going on were kept once and are lost."""
+
     def proposals(self) -> Iterator[Block]:
         """The blocks kept with those votes."""
 
@@ -77,6 +81,12 @@ class Archive(Protocol):
     def blocks(self, start: int = 1) -> Iterator[Block]:
         """The kept blocks from an index on, in order."""
 
+    def hashes(self, start: int = 1) -> Iterator[bytes]:
+        """The hashes of the kept blocks from an index on, in order, without reading the blocks."""
+
+    def snapshot(self) -> Snapshot | None:
+        """What the chain had come to at one of the kept blocks; `None`: it has to be replayed from the genesis."""
+
     def payload(self, payload_hash: bytes) -> Payload | None:
         """The payload with this hash, if it is kept."""
 
@@ -89,15 +99,8 @@ class Archive(Protocol):
     def addresses(self) -> Iterator[AddressRecord]:
         """The kept address records, one of a key."""
 
-
-def lacking(archive: Archive) -> Iterator[bytes]:
-    """The payloads that the kept chain covers, and that were neither kept nor erased."""
-    erased = set(archive.erased())
-    for block in archive.blocks():
-        for certificate in block.certificates:
-            payload_hash = certificate.payload_hash
-            if payload_hash and payload_hash not in erased and archive.payload(payload_hash) is None:
-                yield payload_hash
+    def lacking(self, most: int) -> list[bytes]:
+        """The payloads that the kept chain covers and that were neither kept nor erased: the latest, in order."""
 
 
 def oldest_epoch(finalization: Tally) -> int:
@@ -143,6 +146,10 @@ class MemoryArchive:
     def votes(self) -> Iterator[Vote]:
         """See `Archive`."""
         return iter(self._votes)
+
+    def has_lost_votes(self) -> bool:
+        """See `Archive`."""
+        return False
 
     def proposals(self) -> Iterator[Block]:
         """See `Archive`."""
@@ -195,6 +202,14 @@ class MemoryArchive:
         """See `Archive`."""
         return self._payloads.get(payload_hash)
 
+    def hashes(self, start: int = 1) -> Iterator[bytes]:
+        """See `Archive`."""
+        return (block.hash for block in self.blocks(start))
+
+    def snapshot(self) -> Snapshot | None:
+        """See `Archive`. Its blocks are at hand as they are, so it is replayed."""
+        return None
+
     def erased(self) -> Iterator[bytes]:
         """See `Archive`."""
         return iter(self._erased)
@@ -206,6 +221,12 @@ class MemoryArchive:
     def addresses(self) -> Iterator[AddressRecord]:
         """See `Archive`."""
         return iter(list(self._addresses.values()))
+
+    def lacking(self, most: int) -> list[bytes]:
+        """See `Archive`."""
+        covered = (one.payload_hash for block in self._blocks for one in block.certificates if one.payload_hash)
+        known = self._payloads.keys() | self._erased.keys()
+        return [one for one in dict.fromkeys(covered) if one not in known][-most:]
 
 
 def carry_out(change: ArchiveChange, archive: Archive) -> None:

@@ -4,13 +4,12 @@ No clock, no randomness, no I/O. The simulator, the course and the real host dri
 """
 
 from collections.abc import Iterable
-from typing import Final
 
 from tallystick.consensus.agreement import Finalized, Turns
 from tallystick.consensus.simplex import Simplex
 from tallystick.ledger.address import AddressRecord
 from tallystick.ledger.block import Block
-from tallystick.ledger.blockchain import Blockchain, State
+from tallystick.ledger.blockchain import State
 from tallystick.ledger.certificate import AnyCertificate, Evidence, Payload
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.genesis import Genesis
@@ -37,7 +36,7 @@ from tallystick.ledger.messages import (
 )
 from tallystick.ledger.vote import Tally, Vote
 from tallystick.node.answers import Answers
-from tallystick.node.archive import Archive, lacking
+from tallystick.node.archive import Archive
 from tallystick.node.certificate_box import CertificateBox
 from tallystick.node.chain_copy import RECENT_BLOCKS, ChainCopy
 from tallystick.node.council import Council
@@ -70,9 +69,8 @@ from tallystick.node.gossip import Gossip
 from tallystick.node.limits import Limits
 from tallystick.node.payload_search import PayloadSearch
 from tallystick.node.peer_exchange import PeerExchange
+from tallystick.node.replay import replayed
 from tallystick.node.trail import Checkpoint
-
-_RECENT_BLOCKS: Final = 256
 
 
 class Node:
@@ -86,18 +84,18 @@ class Node:
         archive: Archive | None = None,
         checkpoint: Checkpoint | None = None,
     ) -> None:
-        """Raise `Refused` (V4) when the kept chain does not hold the trusted checkpoint (Simplex only)."""
+        """Raise `Refused` when the kept chain is damaged (any rule), or does not hold the trusted checkpoint (V4)."""
         self.limits = limits or Limits()
-        self.chain = _replayed(genesis, agreement, archive, checkpoint)
+        self.chain = replayed(genesis, agreement, archive, checkpoint)
         self.box = CertificateBox(self.limits, self.state.stakes, self.state.index + 1)
         self._lone = None if isinstance(agreement, Simplex) else agreement
         self._gossip = Gossip(self.limits)
         self._exchange = PeerExchange(self.limits, genesis, self.state, archive.addresses() if archive else ())
-        wanted, erased = (lacking(archive), archive.erased()) if archive else ((), ())
+        wanted, erased = (archive.lacking(self.limits.wanted_payloads), archive.erased()) if archive else ((), ())
         self._search = PayloadSearch(self.limits, wanted, erased)
         self._copy = ChainCopy(self.chain, self.box, self._search, self.limits)
-        for block in archive.blocks(max(1, self.state.index - RECENT_BLOCKS)) if archive else ():
-            self._copy.remember(block.hash)
+        for block_hash in archive.hashes(max(1, self.state.index - RECENT_BLOCKS)) if archive else ():
+            self._copy.remember(block_hash)
         self._timers: dict[Timer, int] = {}
         self._to_report: list[Action] = []
         for entry in archive.waiting() if archive else ():
@@ -107,7 +105,10 @@ class Node:
             for block in archive.proposals() if archive else ():
                 for certificate in block.certificates:
                     self._put_back(Entry(certificate))
-            agreement.start(self.chain, archive.votes() if archive else (), archive.proposals() if archive else ())
+            votes, proposals = (archive.votes(), archive.proposals()) if archive else ((), ())
+            agreement.start(
+                self.chain, votes, proposals, has_lost_votes=archive is not None and archive.has_lost_votes()
+            )
             self._copy.follow_votes(checkpoint, agreement.wallet)
             self._council = Council(agreement, self.chain, self.box, self._on_finalized, self._accuse)
             self._council.moved(archive.finalization(self.state.index) if archive else None)
@@ -466,15 +467,3 @@ class Node:
         if at_ms is not None and self._timers.get(timer) != at_ms:
             self._timers[timer] = at_ms
             actions.append(SetTimer(timer, at_ms))
-
-
-def _replayed(
-    genesis: Genesis, agreement: Turns | Simplex, archive: Archive | None, checkpoint: Checkpoint | None
-) -> Blockchain:
-    """The chain that the archive kept. Raises `Refused` (V4) when it does not hold the checkpoint."""
-    chain = Blockchain(genesis, agreement.check_forger)
-    for block in archive.blocks() if archive else ():
-        if checkpoint is not None and block.index == checkpoint.index and block.hash != checkpoint.hash:
-            raise Refused(Rule.V4, f"the kept block {block.index} is {block.hash.hex()[:16]}…, another one")
-        chain.append(block, None)
-    return chain

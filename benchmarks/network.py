@@ -1,0 +1,259 @@
+"""Real nodes, processes on this machine, beside bare signature verification on the same cores and bare sockets."""
+
+import multiprocessing
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import nacl.bindings as sodium
+import zmq
+
+from benchmarks.workload import ISSUERS, summary
+from tallystick.cli.founding import found_here
+from tallystick.host.control import Certify, Client, Done, GetStatus, Invite, MadeFinal, NewStatement, Submit, framed
+from tallystick.host.control import Invitation as Invited
+from tallystick.host.control import Status, short_address
+from tallystick.host.data_folder import DataFolder
+from tallystick.ledger.certificate import Statement, issue_statement
+from tallystick.ledger.encoding import encode
+from tallystick.ledger.messages import Entry
+from tallystick.ledger.params import Params
+
+ROUNDS = 5
+PER_ROUND = 16_384
+BATCH = 1024
+FEEDERS = 4
+LATENCY_SAMPLES = 200
+SYNC_CERTIFICATES = 100_000
+PARAMS = Params(forge_after_ms=25, max_block_certificates=2048)
+_PATIENCE_S = 300.0
+
+
+# ---- the benchmarks -------------------------------------------------------------------------------------------------
+
+
+def one_node() -> str:
+    """Certificates made final by a node that is fed over its local socket, a second, over bare verification."""
+    with _network(1) as (folder,):
+        ratios, rates = _fed([folder])
+    return (
+        f"one node, fed over its socket, final / bare verification on all cores: {summary(ratios)}, goal >= 0.50\n"
+        f"  ({statistics.median(rates):,.0f} certificates/s)"
+    )
+
+
+def four_nodes() -> str:
+    """Sum over four nodes of what each verifies and stores, a second, over bare verification."""
+    with _network(4) as folders:
+        ratios, rates = _fed(folders)
+    return (
+        f"four nodes, verified and stored by all / bare verification on all cores: {summary([4 * one for one in ratios])}, "
+        f"goal >= 0.50\n  ({statistics.median(rates):,.0f} certificates/s final everywhere)"
+    )
+
+
+def latency() -> str:
+    """From handing a certificate in to hearing that it is final, four idle nodes, one at a time."""
+    with _network(4) as folders, Client(folders[0].socket_path, _PATIENCE_S) as client:
+        took_ms = []
+        for number in range(LATENCY_SAMPLES):
+            began_s = time.perf_counter()
+            *_, last = client.ask(Certify((NewStatement(f"sample {number}"),)))
+            assert isinstance(last, MadeFinal)
+            took_ms.append(1000 * (time.perf_counter() - began_s))
+            time.sleep(0.05)
+    round_trips_ms = _round_trips_ms()
+    cuts = statistics.quantiles(took_ms, n=100)
+    bare = statistics.median(round_trips_ms)
+    return (
+        f"from handing in to final, four idle nodes: median {cuts[49]:.0f} ms, p99 {cuts[98]:.0f} ms, goal <= 150 and 500; "
+        f"a bare ZeroMQ round trip {bare:.2f} ms: {cuts[49] / bare:.0f} of those"
+    )
+
+
+def sync() -> str:
+    """A joiner fetches and verifies a ledger, from its first block to its last, over bare verification."""
+    with _network(1) as (folder,), tempfile.TemporaryDirectory() as other:
+        for start in range(0, SYNC_CERTIFICATES, PER_ROUND):
+            _feed([folder], _statements(folder, min(PER_ROUND, SYNC_CERTIFICATES - start), start))
+        with Client(folder.socket_path) as client:
+            (invitation,) = client.ask(Invite())
+        assert isinstance(invitation, Invited)
+        signed = _signed(folder, _statements(folder, PER_ROUND, SYNC_CERTIFICATES))
+        bare = _bare_rate(signed)
+        joiner = DataFolder(Path(other) / "joiner")
+        environment = {**os.environ, "TALLYSTICK_PASSPHRASE": ""}
+        join = [sys.executable, "-m", "tallystick", "join", invitation.ticket, "--data", str(joiner.path)]
+        subprocess.run([*join, "--no-passphrase"], check=True, env=environment, capture_output=True)
+        with _running([joiner]):
+            began_s, rate = None, 0.0
+            while not rate:
+                status = _status(joiner)
+                if began_s is None and status.certificates:
+                    began_s, began_with = time.perf_counter(), status.certificates
+                if began_s is not None and status.certificates >= SYNC_CERTIFICATES:
+                    rate = (status.certificates - began_with) / (time.perf_counter() - began_s)
+                time.sleep(0.01)
+    return (
+        f"a joiner's sync of {SYNC_CERTIFICATES:,} certificates / bare verification on all cores: {rate / bare:.2f}, "
+        f"goal >= 0.60 ({rate:,.0f} certificates/s)"
+    )
+
+
+# ---- feeding --------------------------------------------------------------------------------------------------------
+
+
+def _fed(folders: Sequence[DataFolder]) -> tuple[list[float], list[float]]:
+    """In each round: how many certificates a second all nodes made final, over bare verification; and the former."""
+    ratios, rates = [], []
+    _feed(folders, _statements(folders[0], BATCH, 0))
+    for number in range(ROUNDS):
+        certificates = _statements(folders[0], PER_ROUND, (number + 1) * PER_ROUND)
+        before = _bare_rate(_signed(folders[0], certificates))
+        rate = PER_ROUND / _feed(folders, certificates)
+        bare = (before + _bare_rate(_signed(folders[0], certificates))) / 2
+        ratios.append(rate / bare)
+        rates.append(rate)
+    return ratios, rates
+
+
+def _feed(folders: Sequence[DataFolder], certificates: Sequence[Statement]) -> float:
+    """Hand all in, each at one node, and wait until they are final at every node; the seconds that took."""
+    target = _status(folders[0]).certificates + len(certificates)
+    encoded = [encode(Entry(one)) for one in certificates]
+    frames = [framed(Submit(tuple(encoded[start : start + BATCH]))) for start in range(0, len(encoded), BATCH)]
+    shares = [(folders[number % len(folders)], frames[number::FEEDERS]) for number in range(FEEDERS)]
+    began_s = time.perf_counter()
+    with ThreadPoolExecutor(FEEDERS) as pool:
+        list(pool.map(_hand_in, shares))
+        for folder in folders:
+            while _status(folder).certificates < target:
+                time.sleep(0.005)
+    return time.perf_counter() - began_s
+
+
+def _hand_in(share: tuple[DataFolder, Sequence[bytes]]) -> None:
+    """Send the frames one after the other, each when the last is answered to the end; answers are not looked into."""
+    folder, frames = share
+    done = framed(Done())
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as made:
+        made.settimeout(_PATIENCE_S)
+        made.connect(short_address(folder.socket_path))
+        for frame in frames:
+            made.sendall(frame)
+            end = b""
+            while not end.endswith(done):
+                end = (end + made.recv(1 << 20))[-len(done) :]
+
+
+def _statements(folder: DataFolder, count: int, first: int) -> list[Statement]:
+    ledger_id, now_ms = _status(folder).ledger_id, time.time_ns() // 1_000_000
+    return [
+        issue_statement(ISSUERS[number % len(ISSUERS)], ledger_id, now_ms, f"sample {number:>8} of a batch, as filed")
+        for number in range(first, first + count)
+    ]
+
+
+def _status(folder: DataFolder) -> Status:
+    with Client(folder.socket_path, _PATIENCE_S) as client:
+        (status,) = client.ask(GetStatus())
+    assert isinstance(status, Status)
+    return status
+
+
+# ---- processes ------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _network(members: int) -> Iterator[list[DataFolder]]:
+    with tempfile.TemporaryDirectory() as into:
+        folders = found_here("bench", Path(into) / "net", members, "", params=PARAMS)
+        with _running(folders):
+            yield folders
+
+
+@contextmanager
+def _running(folders: Sequence[DataFolder]) -> Iterator[None]:
+    """The folders' nodes run and know all members, until the end."""
+    command = [sys.executable, "-m", "tallystick", "run", "--no-passphrase", "--log-level", "warning", "--data"]
+    processes = [subprocess.Popen([*command, str(one.path)]) for one in folders]
+    try:
+        deadline_s = time.monotonic() + _PATIENCE_S
+        for folder in folders:
+            while not (folder.socket_path.exists() and _is_ready(folder)):
+                assert time.monotonic() < deadline_s, "the nodes do not start"
+                assert all(one.poll() is None for one in processes), "a node ended"
+                time.sleep(0.02)
+        yield
+    finally:
+        for one in processes:
+            one.terminate()
+        for one in processes:
+            one.wait(30)
+
+
+def _is_ready(folder: DataFolder) -> bool:
+    status = _status(folder)
+    return not status.stake or status.members_connected == status.members
+
+
+# ---- what they are held against -------------------------------------------------------------------------------------
+
+
+def _signed(folder: DataFolder, certificates: Sequence[Statement]) -> list[tuple[bytes, bytes]]:
+    ledger_id = _status(folder).ledger_id
+    return [(one.signature + one.signed_bytes(ledger_id), one.issuer) for one in certificates]
+
+
+def _bare_rate(signed: list[tuple[bytes, bytes]]) -> float:
+    """Verifications a second, libsodium alone, a process a core; the nodes are idle meanwhile."""
+    cores = os.cpu_count() or 1
+    with multiprocessing.get_context("fork").Pool(cores) as pool:
+        parts = [signed[start::cores] for start in range(cores)]
+        pool.map(_verify, [part[:16] for part in parts])
+        spent_s = pool.map(_verify, parts)
+    return len(signed) / max(spent_s)
+
+
+def _verify(signed: list[tuple[bytes, bytes]]) -> float:
+    """The seconds that it takes to verify these."""
+    began_s = time.perf_counter()
+    for message, key in signed:
+        sodium.crypto_sign_open(message, key)
+    return time.perf_counter() - began_s
+
+
+def _round_trips_ms() -> list[float]:
+    """Of 250 bytes between two processes over bare ZeroMQ sockets on the loopback interface."""
+    context = zmq.Context()
+    try:
+        with context.socket(zmq.PAIR) as near:
+            port = near.bind_to_random_port("tcp://127.0.0.1")
+            echo = multiprocessing.get_context("spawn").Process(target=_echo, args=(port,))
+            echo.start()
+            took = []
+            for _ in range(1000):
+                began_s = time.perf_counter()
+                near.send(bytes(250))
+                near.recv()
+                took.append(1000 * (time.perf_counter() - began_s))
+            near.send(b"")
+            echo.join()
+    finally:
+        context.term()
+    return took
+
+
+def _echo(port: int) -> None:
+    with zmq.Context() as context, context.socket(zmq.PAIR) as far:
+        far.connect(f"tcp://127.0.0.1:{port}")
+        while frame := far.recv():
+            far.send(frame)

@@ -1,0 +1,158 @@
+"""The payloads in the file of a chain, and what follows: which are awaited, and which files they are about."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from tallystick.host.errors import DamagedStore
+from tallystick.host.file_statement import file_statement_in
+from tallystick.host.sqlite_file import Database
+from tallystick.ledger.block import Block
+from tallystick.ledger.certificate import Payload, payload_codec
+from tallystick.ledger.encoding import encode
+from tallystick.ledger.errors import Refused, Rule
+
+
+class FilePlace(NamedTuple):
+    """Where a certificate about a file stands, and the hash of the payload that says so."""
+
+    block_index: int
+    position: int
+    payload_hash: bytes
+
+
+class PayloadTables:
+    """The tables `payloads` and `erased`, and the derived ones `awaited` and `files`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def get(self, payload_hash: bytes) -> Payload | None:
+        """The payload with this hash. Raises `DamagedStore` when the row is not the payload it should be."""
+        rows = self._database.select("SELECT encoded FROM payloads WHERE payload_hash = ?", (payload_hash,))
+        return self._decode(payload_hash, rows[0][0]) if rows else None
+
+    def hashes(self) -> Iterable[bytes]:
+        """The hashes of all payloads, in no order."""
+        return (row[0] for row in self._database.select("SELECT payload_hash FROM payloads"))
+
+    def erased(self) -> list[bytes]:
+        """The hashes of the payloads erased so far, ascending."""
+        return [row[0] for row in self._database.select("SELECT payload_hash FROM erased ORDER BY payload_hash")]
+
+    def awaited(self, most: int) -> list[bytes]:
+        """What was neither kept nor erased of the payloads that certificates cover: the latest, in order."""
+        rows = self._database.select(
+            "SELECT payload_hash FROM awaited ORDER BY block_index DESC, position DESC LIMIT ?", (most,)
+        )
+        return list(dict.fromkeys(row[0] for row in reversed(rows)))
+
+    def places_of_file(self, sha256: bytes) -> list[FilePlace]:
+        """Where certificates about a file with this hash stand, in order."""
+        sql = "SELECT block_index, position, payload_hash FROM files WHERE sha256 = ? ORDER BY block_index, position"
+        return [FilePlace(*row) for row in self._database.select(sql, (sha256,))]
+
+    # ---- within a transaction -------------------------------------------------------------------------------
+
+    def keep(self, payload: Payload) -> None:
+        """Keep a payload, unless it was erased; certificates that awaited it do so no longer."""
+        payload_hash = payload.hash()
+        if not self._store(payload_hash, payload):
+            return
+        places = "SELECT block_index, position FROM awaited WHERE payload_hash = ?"
+        for block_index, position in self._database.select(places, (payload_hash,)):
+            self._index(payload, FilePlace(block_index, position, payload_hash))
+        self._database.execute("DELETE FROM awaited WHERE payload_hash = ?", (payload_hash,))
+
+    def add_block(self, block: Block, payloads: Iterable[Payload]) -> None:
+        """Keep the payloads that came with a new block, and note for its certificates what is there and what is not."""
+        at_hand = {payload.hash(): payload for payload in payloads}
+        kept = {payload_hash for payload_hash, payload in at_hand.items() if self._store(payload_hash, payload)}
+        for position, certificate in enumerate(block.certificates):
+            payload_hash = certificate.payload_hash
+            if payload_hash is None:
+                continue
+            place = FilePlace(block.index, position, payload_hash)
+            payload = at_hand[payload_hash] if payload_hash in kept else self.get(payload_hash)
+            if payload is not None:
+                self._index(payload, place)
+            elif not self._is_erased(payload_hash):
+                self._await(place)
+
+    def erase(self, payload_hash: bytes) -> None:
+        """Forget a payload, and all that tells what was in it."""
+        try:
+            payload = self.get(payload_hash)
+            statement = file_statement_in(payload) if payload else None
+        except DamagedStore:
+            self._database.execute("DELETE FROM files WHERE payload_hash = ?", (payload_hash,))
+        else:
+            if statement is not None:
+                values = (statement.sha256, payload_hash)
+                self._database.execute("DELETE FROM files WHERE sha256 = ? AND payload_hash = ?", values)
+        for table in ("payloads", "awaited"):
+            self._database.execute(f"DELETE FROM {table} WHERE payload_hash = ?", (payload_hash,))  # noqa: S608
+        self._database.execute("INSERT OR IGNORE INTO erased VALUES (?)", (payload_hash,))
+
+    def drop(self, payload_hash: bytes) -> None:
+        """Remove a damaged payload: it can be kept again when a peer sends it."""
+        self._database.execute("DELETE FROM payloads WHERE payload_hash = ?", (payload_hash,))
+
+    def rebuild(self, blocks: Iterable[Block]) -> None:
+        """Derive what follows from payloads and blocks anew."""
+        self._database.execute("DELETE FROM awaited")
+        self._database.execute("DELETE FROM files")
+        for block in blocks:
+            self.add_block(block, ())
+
+    def are_as_derived(self, blocks: Iterable[Block]) -> bool:
+        """Whether `awaited` and `files` hold what follows from payloads and blocks, and nothing else."""
+        counts = {"awaited": 0, "files": 0}
+        for block in blocks:
+            for position, certificate in enumerate(block.certificates):
+                payload_hash = certificate.payload_hash
+                if payload_hash is None or self._is_erased(payload_hash):
+                    continue
+                payload, table, key = self.get(payload_hash), "awaited", payload_hash
+                if payload is not None:
+                    statement = file_statement_in(payload)
+                    if statement is None:
+                        continue
+                    table, key = "files", statement.sha256
+                column = "sha256" if table == "files" else "payload_hash"
+                sql = f"SELECT payload_hash FROM {table} WHERE {column} = ? AND block_index = ? AND position = ?"  # noqa: S608
+                if self._database.select(sql, (key, block.index, position)) != [(payload_hash,)]:
+                    return False
+                counts[table] += 1
+        sizes = {table: self._database.select(f"SELECT count(*) FROM {table}")[0][0] for table in counts}  # noqa: S608
+        return sizes == counts
+
+    # ---- inside ---------------------------------------------------------------------------------------------
+
+    def _store(self, payload_hash: bytes, payload: Payload) -> bool:
+        """Whether the payload is kept now; what was erased is not kept again."""
+        if self._is_erased(payload_hash):
+            return False
+        self._database.execute("INSERT OR IGNORE INTO payloads VALUES (?, ?)", (payload_hash, encode(payload)))
+        return True
+
+    def _is_erased(self, payload_hash: bytes) -> bool:
+        return bool(self._database.select("SELECT 1 FROM erased WHERE payload_hash = ?", (payload_hash,)))
+
+    def _await(self, place: FilePlace) -> None:
+        values = (place.payload_hash, place.block_index, place.position)
+        self._database.execute("INSERT OR REPLACE INTO awaited VALUES (?, ?, ?)", values)
+
+    def _index(self, payload: Payload, place: FilePlace) -> None:
+        statement = file_statement_in(payload)
+        if statement is not None:
+            self._database.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", (statement.sha256, *place))
+
+    def _decode(self, payload_hash: bytes, encoded: object) -> Payload:
+        try:
+            payload = payload_codec.decode(encoded if isinstance(encoded, bytes) else b"")
+            if payload.hash() != payload_hash:
+                raise Refused(Rule.C3, "its hash is another")
+        except Refused as refused:
+            what = f"{self._database.path}: payload {payload_hash.hex()[:16]}… was altered"
+            raise DamagedStore(f"{what}: {refused}", refused) from None
+        return payload

@@ -1,0 +1,78 @@
+"""What is in the file of a chain: its tables, and how the file is told from others."""
+
+import sqlite3
+from pathlib import Path
+from typing import Final
+
+from tallystick.host.errors import DamagedStore, StoreError
+from tallystick.ledger.errors import Refused
+from tallystick.ledger.genesis import Genesis, decode_genesis
+
+FORMAT_VERSION: Final = 4
+_APPLICATION_ID: Final = 0x74616C79  # "taly": marks the file as this program's
+
+KEPT: Final = {
+    "genesis": "encoded BLOB NOT NULL",
+    "blocks": "block_index INTEGER PRIMARY KEY CHECK (block_index > 0), block_hash BLOB NOT NULL, "
+    "encoded BLOB NOT NULL",
+    "finalizations": "block_index INTEGER PRIMARY KEY, encoded BLOB NOT NULL",
+    "members": "block_index INTEGER PRIMARY KEY, encoded BLOB NOT NULL",
+    "votes": "number INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, encoded BLOB NOT NULL",
+    "proposals": "block_hash BLOB PRIMARY KEY, block_index INTEGER NOT NULL, encoded BLOB NOT NULL",
+    "waiting": "number INTEGER PRIMARY KEY, certificate_id BLOB UNIQUE NOT NULL, encoded BLOB NOT NULL",
+    "payloads": "payload_hash BLOB PRIMARY KEY, encoded BLOB NOT NULL",
+    "erased": "payload_hash BLOB PRIMARY KEY NOT NULL",
+    "addresses": "public_key BLOB PRIMARY KEY, encoded BLOB NOT NULL",
+    "names": "public_key BLOB PRIMARY KEY, name TEXT NOT NULL",
+    "lost_votes": "epoch INTEGER",
+}
+"""Tables that nothing else can tell; each has row ids, by which what is readable of it can be saved."""
+
+DERIVED: Final = {
+    "awaited": "payload_hash BLOB, block_index INTEGER, position INTEGER, "
+    "PRIMARY KEY (payload_hash, block_index, position)) WITHOUT ROWID",
+    "files": "sha256 BLOB, block_index INTEGER, position INTEGER, payload_hash BLOB, "
+    "PRIMARY KEY (sha256, block_index, position)) WITHOUT ROWID",
+    "ids": "last_block INTEGER PRIMARY KEY, counts BLOB NOT NULL, ids BLOB NOT NULL, digest BLOB NOT NULL)",
+    "snapshot": "block_index INTEGER PRIMARY KEY, encoded BLOB NOT NULL, digest BLOB NOT NULL)",
+}
+"""Tables that follow from the others, and can be made anew."""
+
+_TABLES: Final = "\n".join(
+    [
+        *(f"CREATE TABLE {name} ({columns});" for name, columns in KEPT.items()),
+        *(f"CREATE TABLE {name} ({columns};" for name, columns in DERIVED.items()),
+        "CREATE INDEX votes_by_epoch ON votes (epoch);",
+    ]
+)
+
+
+def write_schema(connection: sqlite3.Connection) -> None:
+    """Make all tables in an empty file, within a transaction."""
+    for statement in _TABLES.splitlines():
+        connection.execute(statement)
+    connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+    connection.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
+
+
+def check_format(path: Path, connection: sqlite3.Connection) -> None:
+    """Raise `StoreError` for the file of another program or of another version."""
+    ((application_id,),) = connection.execute("PRAGMA application_id").fetchall()
+    ((version,),) = connection.execute("PRAGMA user_version").fetchall()
+    if application_id != _APPLICATION_ID:
+        raise StoreError(f"{path} is the database of another program; name the file of a tallystick chain")
+    if version != FORMAT_VERSION:
+        known = f"{path} has format {version}, this program knows format {FORMAT_VERSION}"
+        advice = "use the version that wrote it, or move it away and make it anew: by the demo, or from the peers"
+        raise StoreError(f"{known}; {advice}")
+
+
+def read_genesis(path: Path, connection: sqlite3.Connection) -> Genesis:
+    """The genesis of the chain in the file. Raises `DamagedStore`."""
+    rows = connection.execute("SELECT encoded FROM genesis").fetchall()
+    if len(rows) != 1 or not isinstance(rows[0][0], bytes):
+        raise DamagedStore(f"{path}: its genesis is missing; restore the file from a copy")
+    try:
+        return decode_genesis(rows[0][0])
+    except Refused as refused:
+        raise DamagedStore(f"{path}: its genesis was altered: {refused}", refused) from None

@@ -1,0 +1,123 @@
+"""What the chain had come to, kept in its file so that a node need not replay it (docs/adr/0016).
+
+The ids of certificates are added as rows that never change, one for a stretch of blocks, each with the hash of itself
+and of the row before; the state stands in one row that is replaced. So a snapshot costs what came since the last one.
+"""
+
+from collections.abc import Iterator
+from hashlib import sha256
+from struct import error as StructError  # noqa: N812
+from struct import pack, unpack
+from typing import Final
+
+from tallystick.host.errors import DamagedStore, StoreError
+from tallystick.host.sqlite_file import Database
+from tallystick.ledger.blockchain import Blockchain, Snapshot
+from tallystick.ledger.errors import Refused
+from tallystick.ledger.genesis import Genesis
+from tallystick.ledger.places import Places
+from tallystick.ledger.snapshot import decode_state, encode_state
+
+_BLOCKS_BETWEEN: Final = 64
+_CERTIFICATES_BETWEEN: Final = 16_384
+_ROW_CERTIFICATES: Final = 16_384
+_ID_BYTES: Final = 32
+_ROWS_AT_ONCE: Final = 8
+_SELECT_IDS: Final = "SELECT last_block, counts, ids, digest FROM ids WHERE last_block > ? ORDER BY last_block LIMIT ?"
+
+
+class Snapshots:
+    """The derived tables `ids` and `snapshot`."""
+
+    def __init__(self, database: Database, genesis: Genesis) -> None:
+        self._database = database
+        self._genesis = genesis
+        self._kept_to = 0
+        """The last block whose ids are known to be kept well; later rows are replaced."""
+        self._digest = b""
+        self._certificates_since = 0
+
+    def added(self, certificates: int) -> None:
+        """A block with so many certificates was kept."""
+        self._certificates_since += certificates
+
+    def is_due(self, tip_index: int) -> bool:
+        """Whether so much came since the last snapshot that replaying it would be felt."""
+        return tip_index - self._kept_to >= _BLOCKS_BETWEEN or self._certificates_since >= _CERTIFICATES_BETWEEN
+
+    def read(self) -> Snapshot | None:
+        """The snapshot, if there is one and all of it is as it was written and of a block on the kept chain."""
+        self._kept_to, self._digest = 0, b""
+        try:
+            return self._read()
+        except (DamagedStore, Refused, ValueError, TypeError, StructError):  # whatever a damaged row can look like
+            return None
+
+    def _read(self) -> Snapshot | None:
+        rows = self._database.select("SELECT block_index, encoded, digest FROM snapshot")
+        if len(rows) != 1:
+            return None
+        block_index, encoded, digest = rows[0]
+        ids, counts, last_block, ids_digest = bytearray(), list[int](), 0, b""
+        while rows := self._database.select(_SELECT_IDS, (last_block, _ROWS_AT_ONCE)):
+            for last_block, packed, some_ids, row_digest in rows:  # noqa: B007
+                ids_digest = _digest_of_ids(ids_digest, packed, some_ids)
+                if ids_digest != row_digest:
+                    return None
+                counts += unpack(f"<{len(packed) // 4}I", packed)
+                ids += some_ids
+        if digest != _digest_of_state(ids_digest, encoded) or not block_index == last_block == len(counts):
+            return None
+        state = decode_state(encoded, self._genesis)
+        kept = self._database.select("SELECT block_hash FROM blocks WHERE block_index = ?", (block_index,))
+        if state.index != block_index or kept != [(state.tip.hash,)] or _ID_BYTES * state.log.size != len(ids):
+            return None
+        places = Places()
+        places.extend(ids, counts)
+        self._kept_to, self._digest = block_index, ids_digest
+        return Snapshot(state, places)
+
+    def write(self, chain: Blockchain) -> None:
+        """Keep what the chain has come to, which is the kept one at its last block; of the genesis nothing."""
+        state, places = chain.state, chain.places
+        if state.index == 0:
+            return
+        kept = self._database.select("SELECT block_index, block_hash FROM blocks ORDER BY block_index DESC LIMIT 1")
+        if kept != [(state.index, state.tip.hash)] or places.last_block != state.index:
+            raise StoreError(f"{self._database.path} does not end with block {state.index} of this chain")
+        ids, counts = places.ids_after(self._kept_to)
+        encoded, digest, last_block = encode_state(state), self._digest, self._kept_to
+        with self._database.transaction(len(ids) + len(encoded)):
+            self._database.execute("DELETE FROM ids WHERE last_block > ?", (self._kept_to,))
+            for part, packed in _rows(ids, counts):
+                last_block += len(packed) // 4
+                digest = _digest_of_ids(digest, packed, part)
+                self._database.execute("INSERT INTO ids VALUES (?, ?, ?, ?)", (last_block, packed, part, digest))
+            self._database.execute("DELETE FROM snapshot")
+            row = (state.index, encoded, _digest_of_state(digest, encoded))
+            self._database.execute("INSERT INTO snapshot VALUES (?, ?, ?)", row)
+        self._kept_to, self._digest, self._certificates_since = state.index, digest, 0
+
+    def drop(self) -> None:
+        """Forget the snapshot, within a transaction: the next start replays everything."""
+        self._database.execute("DELETE FROM snapshot")
+        self._database.execute("DELETE FROM ids")
+        self._kept_to, self._digest = 0, b""
+
+
+def _rows(ids: bytes, counts: list[int]) -> Iterator[tuple[bytes, bytes]]:
+    """Cut into rows at the ends of blocks: the ids of some blocks, and how many each of them has, in 4 bytes."""
+    start = end = first = 0
+    for place, count in enumerate(counts, start=1):
+        end += count * _ID_BYTES
+        if end - start >= _ROW_CERTIFICATES * _ID_BYTES or place == len(counts):
+            yield ids[start:end], pack(f"<{place - first}I", *counts[first:place])
+            start, first = end, place
+
+
+def _digest_of_ids(before: bytes, counts: bytes, ids: bytes) -> bytes:
+    return sha256(b"".join((before, len(counts).to_bytes(8, "big"), counts, ids))).digest()
+
+
+def _digest_of_state(ids_digest: bytes, encoded: bytes) -> bytes:
+    return sha256(ids_digest + encoded).digest()

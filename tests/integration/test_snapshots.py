@@ -1,0 +1,309 @@
+"""A node that starts from a snapshot in its store: the same node as one that replays all, whatever happened to it."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+from tests.builders import (
+    ADA,
+    MEMBERS,
+    FinalScribe,
+    Scribe,
+    found,
+    refuses,
+    staking,
+    statement,
+    statements,
+    vote,
+    with_payload,
+)
+from tests.integration.test_store import execute
+
+from tallystick.consensus.lone_forger import LoneForger
+from tallystick.consensus.proof_of_stake import ProofOfStake
+from tallystick.consensus.simplex import Simplex
+from tallystick.host.errors import StoreError
+from tallystick.host.store import Store
+from tallystick.ledger.block import Block
+from tallystick.ledger.errors import Rule
+from tallystick.ledger.messages import Entry
+from tallystick.ledger.vote import FINALIZE, tally_of
+from tallystick.network.simulated import SimulatedNetwork
+from tallystick.node.archive import MemoryArchive
+from tallystick.node.node import Node
+from tallystick.node.trail import Checkpoint
+
+FOUNDED = found(epoch_blocks=4, unbonding_blocks=4)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "chain.db"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[Store]:
+    with Store.create(path, FOUNDED) as store:
+        yield store
+
+
+def chain_of(blocks: int) -> FinalScribe:
+    """A chain on which stakes move."""
+    scribe = FinalScribe(FOUNDED)
+    for number in range(blocks):
+        at_ms = FOUNDED.created_ms + number
+        moving = staking(1 if number % 3 else -1, at_ms=at_ms, ledger=FOUNDED.ledger_id)
+        scribe.forge(moving, *(statement(f"{number} {place}", ledger=FOUNDED.ledger_id) for place in range(number % 4)))
+    return scribe
+
+
+def keep(scribe: FinalScribe, store: Store, until: int | None = None) -> None:
+    for block in scribe.blocks[store.tip_index : until]:
+        finalization, members = scribe.archive.finalization(block.index), scribe.archive.members(block.index)
+        store.append(block, (), finalization, members)
+
+
+def node_of(store: Store, checkpoint: Checkpoint | None = None) -> Node:
+    return Node(store.genesis, Simplex(), None, store, checkpoint)
+
+
+def assert_same(node: Node, scribe: Scribe) -> None:
+    """It has come to what the scribe's chain has come to, and finds all that stands there."""
+    assert node.state == scribe.state
+    for block in scribe.blocks:
+        assert node.knows_block(block.hash)
+        for position, certificate in enumerate(block.certificates):
+            place = node.chain.place_of(certificate.id)
+            assert place is not None
+            assert (place.block_index, place.position) == (block.index, position)
+    assert node.chain.place_of(bytes(32)) is None
+    assert len(node.chain.places) == scribe.state.log.size
+
+
+def snapshot_at(store: Store) -> int | None:
+    snapshot = store.snapshot()
+    return None if snapshot is None else snapshot.state.index
+
+
+@pytest.mark.parametrize("kept", [0, 1, 4, 7, 8, 20])
+def test_a_node_starts_from_a_snapshot_and_replays_only_what_follows(store: Store, kept: int) -> None:
+    scribe = chain_of(20)
+    keep(scribe, store, kept)
+    store.keep_snapshot(node_of(store).chain)
+    keep(scribe, store)
+    with Store.open(store.path) as again:
+        assert snapshot_at(again) == (kept or None)
+        execute(store.path, "UPDATE blocks SET encoded = x'00' WHERE block_index <= ?", kept)  # nobody looks at them
+        node = node_of(again)
+        assert_same(node, scribe)
+        again.keep_snapshot(node.chain)
+        assert snapshot_at(again) == 20
+
+
+def test_snapshots_are_written_bit_by_bit_and_read_as_one(store: Store) -> None:
+    scribe = chain_of(30)
+    node = node_of(store)
+    for block in scribe.blocks:
+        keep(scribe, store, block.index)
+        node.chain.append(block, None)
+        if block.index % 7 == 0:
+            store.keep_snapshot(node.chain)
+    with Store.open(store.path) as again:
+        assert snapshot_at(again) == 28
+        assert_same(node_of(again), scribe)
+
+
+def test_a_snapshot_is_due_when_enough_came_since_the_last(store: Store) -> None:
+    scribe = chain_of(65)
+    node = node_of(store)
+    due = []
+    for block in scribe.blocks:
+        keep(scribe, store, block.index)
+        node.chain.append(block, None)
+        if store.is_snapshot_due:
+            store.keep_snapshot(node.chain)
+            due.append(block.index)
+    assert due == [64]
+
+
+DAMAGES: dict[str, str] = {
+    "state": "UPDATE snapshot SET encoded = substr(encoded, 1, length(encoded) - 1) || x'07'",
+    "state missing": "DELETE FROM snapshot",
+    "state is text": "UPDATE snapshot SET encoded = 'hello'",
+    "other index": "UPDATE snapshot SET block_index = 9",
+    "ids": "UPDATE ids SET ids = zeroblob(length(ids)) WHERE last_block = 5",
+    "counts": "UPDATE ids SET counts = counts || x'00000000' WHERE last_block = 5",
+    "odd counts": "UPDATE ids SET counts = x'01' WHERE last_block = 10",
+    "no counts": "UPDATE ids SET counts = 7",
+    "a row gone": "DELETE FROM ids WHERE last_block = 5",
+    "all rows gone": "DELETE FROM ids",
+    "another chain's": "UPDATE blocks SET block_hash = zeroblob(32) WHERE block_index = 10",
+    "the table gone": "DROP TABLE ids",
+}
+
+
+@pytest.mark.parametrize("sql", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_snapshot_is_none_and_everything_is_replayed(store: Store, sql: str) -> None:
+    scribe = chain_of(12)
+    for kept in (5, 10):
+        keep(scribe, store, kept)
+        store.keep_snapshot(node_of(store).chain)
+    assert snapshot_at(store) == 10
+    execute(store.path, sql)
+    with Store.open(store.path) as again:
+        assert snapshot_at(again) is None
+        keep(scribe, again)
+        node = node_of(again)
+        assert node.state == scribe.state
+        assert all(node.chain.place_of(one.id) for block in scribe.blocks for one in block.certificates)
+
+
+def test_a_new_snapshot_takes_the_place_of_a_damaged_one(store: Store) -> None:
+    scribe = chain_of(12)
+    keep(scribe, store, 5)
+    store.keep_snapshot(node_of(store).chain)
+    execute(store.path, "UPDATE ids SET ids = zeroblob(length(ids))")
+    with Store.open(store.path) as again:
+        keep(scribe, again)
+        again.keep_snapshot(node_of(again).chain)
+        assert snapshot_at(again) == 12
+        assert_same(node_of(again), scribe)
+
+
+def test_a_snapshot_of_another_chain_is_not_taken(store: Store) -> None:
+    scribe = chain_of(12)
+    keep(scribe, store)
+    node = node_of(store)
+    store.keep_snapshot(node.chain)
+    node.chain.append(chain_of(13).blocks[12], None)
+    with pytest.raises(StoreError, match="does not end with block 13 of this chain"):
+        store.keep_snapshot(node.chain)
+    assert snapshot_at(store) == 12
+
+
+TAIL: dict[str, tuple[Callable[[FinalScribe], Block], Rule]] = {
+    "certificate": (lambda scribe: redated(scribe.blocks[9]), Rule.B7),
+    "parent": (lambda scribe: chain_of(9).draft(parent_hash=bytes(32)), Rule.B2),
+}
+
+
+def redated(block: Block) -> Block:
+    first, *rest = block.certificates
+    return replace(block, certificates=(replace(first, timestamp_ms=first.timestamp_ms + 1), *rest))
+
+
+@pytest.mark.parametrize(("make", "rule"), TAIL.values(), ids=TAIL)
+def test_a_changed_block_after_the_snapshot_is_found_at_the_start(
+    store: Store, make: Callable[[FinalScribe], Block], rule: Rule
+) -> None:
+    scribe = chain_of(12)
+    keep(scribe, store, 5)
+    store.keep_snapshot(node_of(store).chain)
+    keep(scribe, store)
+    changed = make(scribe)
+    execute(store.path, "UPDATE blocks SET encoded = ? WHERE block_index = 10", changed.encoded)
+    with Store.open(store.path) as again, refuses(rule):
+        node_of(again)
+
+
+def test_a_false_finalization_of_the_tip_is_found_at_the_start(store: Store) -> None:
+    scribe = chain_of(6)
+    keep(scribe, store, 5)
+    store.keep_snapshot(node_of(store).chain)
+    block, epoch = scribe.blocks[5], chain_of(5).state.epoch
+    few = scribe.finalization(epoch, block, ADA)
+    other_block = tally_of([vote(FINALIZE, bytes(32), member, 1, 2, FOUNDED) for member in MEMBERS.values()])
+    forged = scribe.archive.finalization(6)
+    assert forged is not None
+    forged = type(forged)(forged.ballot, tuple((member, bytes(64)) for member, _ in forged.signatures))
+    for proof, rule in ((few, Rule.V2), (other_block, Rule.V2), (forged, Rule.V1)):
+        with Store.open(store.path) as again:
+            again.append(block, (), proof)
+            with refuses(rule):
+                node_of(again)
+        execute(store.path, "DELETE FROM blocks WHERE block_index = 6")
+        execute(store.path, "DELETE FROM finalizations WHERE block_index = 6")
+
+
+def test_a_lone_forgers_last_block_with_a_false_signature_is_found_at_the_start(tmp_path: Path) -> None:
+    scribe = Scribe(found(ADA))
+    scribe.forge_many(2)
+    archive = MemoryArchive([scribe.blocks[0], replace(scribe.blocks[1], signature=bytes(64))])
+    with refuses(Rule.B3):
+        Node(scribe.genesis, LoneForger(ProofOfStake()), None, archive)
+
+
+def test_the_trusted_checkpoint_is_looked_for_below_the_snapshot_too(store: Store) -> None:
+    scribe = chain_of(12)
+    keep(scribe, store)
+    store.keep_snapshot(node_of(store).chain)
+    node_of(store, Checkpoint(6, scribe.blocks[5].hash))
+    with refuses(Rule.V4):
+        node_of(store, Checkpoint(6, bytes(32)))
+
+
+def test_what_payloads_are_lacking_is_known_without_the_blocks(store: Store) -> None:
+    scribe = FinalScribe(FOUNDED)
+    entries = [with_payload(f"payload {number}", ledger=FOUNDED.ledger_id) for number in range(6)]
+    for entry in entries:
+        scribe.forge(entry.certificate)
+    keep(scribe, store)
+    wanted = [entry.payload.hash() for entry in entries if entry.payload]
+    store.keep_payload(entries[1].payload)
+    store.erase_payload(wanted[2])
+    left = [wanted[0], *wanted[3:]]
+    assert store.lacking(100) == left
+    assert store.lacking(2) == left[-2:]
+    memory = MemoryArchive(scribe.blocks)
+    memory.keep_payload(entries[1].payload)
+    memory.erase_payload(wanted[2])
+    assert memory.lacking(100) == left
+    assert memory.lacking(2) == left[-2:]
+    store.rebuild_index()
+    assert store.lacking(100) == left
+
+
+def test_a_second_certificate_with_a_kept_or_erased_payload_awaits_nothing(store: Store) -> None:
+    scribe = FinalScribe(FOUNDED)
+    kept, gone = (with_payload(name, ledger=FOUNDED.ledger_id) for name in ("kept", "gone"))
+    again = [
+        statement("again", ledger=FOUNDED.ledger_id, payload=entry.payload, at_ms=FOUNDED.created_ms + 5)
+        for entry in (kept, gone)
+    ]
+    first, second = scribe.forge(kept.certificate, gone.certificate), scribe.forge(*again)
+    store.append(first, [kept.payload, gone.payload])
+    store.erase_payload(gone.payload.hash())
+    store.append(second, [])
+    assert store.lacking(100) == []
+
+
+def test_members_that_restart_from_snapshots_go_on_agreeing(tmp_path: Path, seed: int) -> None:
+    network = SimulatedNetwork(FOUNDED, seed)
+    stores = {name: Store.create(tmp_path / f"{name}.db", FOUNDED) for name in MEMBERS}
+    for name, member in MEMBERS.items():
+        network.add(name, partial(Simplex, member), archive=stores[name])
+    network.connect_all()
+    certificates = statements(60, ledger=FOUNDED.ledger_id)
+    for number, certificate in enumerate(certificates):
+        name = list(MEMBERS)[number % 4]
+        network.submit(name, Entry(certificate))
+        network.run_for(400)
+        if number % 9 == 5:
+            host = network.hosts[name]
+            stores[name].keep_snapshot(host.node.chain)
+            network.crash(name)
+            network.run_for(300)
+            network.restart(name)
+    assert network.run_until(
+        lambda: all(
+            host.node.chain.place_of(one.id) is not None for host in network.hosts.values() for one in certificates
+        ),
+        120_000,
+    ), f"seed {seed}"
+    assert len({host.node.state.tip.hash for host in network.hosts.values()}) == 1, f"seed {seed}"
+    for name, store in stores.items():
+        replay = Node(FOUNDED, Simplex(), None, MemoryArchive(store.blocks()))
+        assert replay.state == network.hosts[name].node.state, f"seed {seed}"
+        store.close()

@@ -1,0 +1,81 @@
+"""Where certificates stand: the compact index against a dictionary, whatever the ids and however they come."""
+
+from hashlib import sha256
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tallystick.ledger.places import Place, Places
+
+
+def digest(number: int) -> bytes:
+    return sha256(number.to_bytes(8, "big")).digest()
+
+
+def filled(counts: list[int]) -> tuple[Places, dict[bytes, Place]]:
+    places, expected, number = Places(), {}, 0
+    for block_index, count in enumerate(counts, start=1):
+        ids = [digest(one) for one in range(number, number + count)]
+        number += count
+        places.append(ids)
+        expected.update({one: Place(block_index, position) for position, one in enumerate(ids)})
+    return places, expected
+
+
+@given(st.lists(st.integers(0, 40), max_size=60))
+def test_every_certificate_is_found_where_it_stands_and_no_other(counts):
+    places, expected = filled(counts)
+    assert (len(places), places.last_block) == (len(expected), len(counts))
+    assert {one: places.place_of(one) for one in expected} == expected
+    for number in range(len(expected), len(expected) + 50):
+        assert places.place_of(digest(number)) is None
+        assert digest(number) not in places
+
+
+@given(st.lists(st.integers(0, 40), max_size=40), st.lists(st.integers(0, 40), max_size=20), st.integers(0, 40))
+def test_what_was_taken_out_of_an_index_makes_the_same_index_again(counts, more, after):
+    places, expected = filled(counts + more)
+    again = Places()
+    if after < len(counts):
+        begun, _ = filled((counts + more)[:after])
+        again.extend(*begun.ids_after(0))
+        again.extend(*places.ids_after(after))
+    else:
+        again.extend(*places.ids_after(0))
+    assert (len(again), again.last_block) == (len(places), places.last_block)
+    assert {one: again.place_of(one) for one in expected} == expected
+
+
+def test_ids_that_are_alike_but_for_a_few_bits_are_told_apart():
+    alike = [bytes([bit]) + bytes(30) + bytes([other]) for bit in range(32) for other in range(32)]
+    places = Places()
+    places.append(alike)
+    assert [places.place_of(one) for one in alike] == [Place(1, position) for position in range(len(alike))]
+    assert bytes(31) + b"\xff" not in places
+
+
+def test_ids_and_counts_that_do_not_agree_change_nothing():
+    places, expected = filled([2, 3])
+    for ids, counts in ((bytes(32), [2]), (bytes(31), [1]), (bytes(64), [1])):
+        with pytest.raises(ValueError, match="bytes of ids for"):
+            places.extend(ids, counts)
+    assert (len(places), places.last_block) == (5, 2)
+    assert {one: places.place_of(one) for one in expected} == expected
+
+
+def test_an_index_of_many_certificates_is_small_and_its_chains_stay_short():
+    places, count = Places(), 50_000
+    for start in range(0, count, 250):
+        places.append([digest(one) for one in range(start, start + 250)])
+    held = (places._ids, places._ends, places._heads, places._next, places._hashes)
+    assert sum(len(one) * getattr(one, "itemsize", 1) for one in held) <= 48 * count
+    longest = max(sum(1 for _ in chain(places, bucket)) for bucket in range(len(places._heads)))
+    assert longest <= 24, f"{longest} certificates in one bucket"
+
+
+def chain(places, bucket):
+    end = places._heads[bucket]
+    while end:
+        yield end
+        end = places._next[end - 1]
