@@ -15,12 +15,23 @@ from pathlib import Path
 
 import nacl.bindings as sodium
 import zmq
+from tallystick.cli.founding import found_here
 
 from benchmarks.workload import ISSUERS, summary
-from tallystick.cli.founding import found_here
-from tallystick.host.control import Certify, Client, Done, GetStatus, Invite, MadeFinal, NewStatement, Submit, framed
+from tallystick.host.control import (
+    Certify,
+    Client,
+    Done,
+    GetStatus,
+    Invite,
+    MadeFinal,
+    NewStatement,
+    Status,
+    Submit,
+    framed,
+    short_address,
+)
 from tallystick.host.control import Invitation as Invited
-from tallystick.host.control import Status, short_address
 from tallystick.host.data_folder import DataFolder
 from tallystick.ledger.certificate import Statement, issue_statement
 from tallystick.ledger.encoding import encode
@@ -54,8 +65,9 @@ def four_nodes() -> str:
     """Sum over four nodes of what each verifies and stores, a second, over bare verification."""
     with _network(4) as folders:
         ratios, rates = _fed(folders)
+    together = summary([len(folders) * one for one in ratios])
     return (
-        f"four nodes, verified and stored by all / bare verification on all cores: {summary([4 * one for one in ratios])}, "
+        f"four nodes, verified and stored by all / bare verification on all cores: {together}, "
         f"goal >= 0.50\n  ({statistics.median(rates):,.0f} certificates/s final everywhere)"
     )
 
@@ -74,8 +86,8 @@ def latency() -> str:
     cuts = statistics.quantiles(took_ms, n=100)
     bare = statistics.median(round_trips_ms)
     return (
-        f"from handing in to final, four idle nodes: median {cuts[49]:.0f} ms, p99 {cuts[98]:.0f} ms, goal <= 150 and 500; "
-        f"a bare ZeroMQ round trip {bare:.2f} ms: {cuts[49] / bare:.0f} of those"
+        f"from handing in to final, four idle nodes: median {cuts[49]:.0f} ms, p99 {cuts[98]:.0f} ms, goal <= 150 and "
+        f"500; a bare ZeroMQ round trip {bare:.2f} ms: {cuts[49] / bare:.0f} of those"
     )
 
 

@@ -299,7 +299,7 @@ class Service:
     def _peers(self) -> Peers:
         runner = self.runner
         stakes = dict(runner.node.state.epoch.members)
-        addresses = {record.key: record.address for record in runner.store.addresses()}
+        addresses = {record.key: record.address for record in runner.node.addresses}
         keys = runner.connected.keys() | addresses.keys() | stakes.keys()
         lines = [
             PeerLine(

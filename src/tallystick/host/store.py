@@ -291,12 +291,12 @@ class Store:
 
     def keep_address(self, record: AddressRecord) -> None:
         """See `Archive`. Raises `StoreError`, and then nothing has changed."""
-        with self._database.transaction():
-            self._database.execute("INSERT OR REPLACE INTO addresses VALUES (?, ?)", (record.key, encode(record)))
+        with self.database.transaction():
+            self.database.execute("INSERT OR REPLACE INTO addresses VALUES (?, ?)", (record.key, encode(record)))
 
     def addresses(self) -> Iterator[AddressRecord]:
         """See `Archive`. A row that is no address record is left out: peers tell it again."""
-        for (encoded,) in self._database.select("SELECT encoded FROM addresses ORDER BY public_key"):
+        for (encoded,) in self.database.select("SELECT encoded FROM addresses ORDER BY public_key"):
             with suppress(Refused):
                 yield address_codec.decode(encoded if isinstance(encoded, bytes) else b"")
 
