@@ -24,6 +24,8 @@ from tallystick.host.store import Store
 
 REPORT = b"The bridge is sound.\n" * 100
 CHAIN = "tallystick-demo.db"
+OWN = {name: value for name, value in os.environ.items() if not name.startswith("TALLYSTICK_")}
+ENVIRONMENT = {**OWN, "NO_COLOR": "1", "COLUMNS": "100"}
 
 EXPECTED = {
     Illegal.ANOTHERS_NAME: "C1",
@@ -64,7 +66,7 @@ def tallystick(*args: str, cwd: Path, expect: int = 0, **env: str) -> subprocess
     done = subprocess.run(
         [sys.executable, "-W", "error", "-m", "tallystick", *args],
         cwd=cwd,
-        env={**os.environ, "NO_COLOR": "1", "COLUMNS": "100", **env},
+        env={**ENVIRONMENT, "HOME": str(cwd), **env},
         capture_output=True,
         text=True,
         timeout=60,
@@ -78,7 +80,9 @@ def tallystick(*args: str, cwd: Path, expect: int = 0, **env: str) -> subprocess
 def quick(*args: str, cwd: Path, expect: int = 0) -> Result:
     """The same without a process of its own, for the many small things."""
     with chdir(cwd):
-        result = CliRunner(env={"NO_COLOR": "1", "COLUMNS": "6000"}).invoke(app, args)
+        result = CliRunner(env={"NO_COLOR": "1", "COLUMNS": "6000", "HOME": str(cwd), "TALLYSTICK_DATA": None}).invoke(
+            app, args
+        )
     assert result.exit_code == expect, (args, result.exit_code, result.output)
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     return result
@@ -406,7 +410,7 @@ def test_show_a_block_a_certificate_and_the_stakes(finished: tuple[Path, dict[st
         (["block", "-1"], 2, "No such option"),
         (["block", "one"], 2, "is not a block's index"),
         (["block", "²"], 2, "is not a block's index"),
-        (["stakes", "1"], 2, "takes no index or id"),
+        (["stakes", "1"], 2, "takes no index, id or name"),
         (["nonsense"], 2, "is not one of"),
         (["--chain", "nothing.db"], 2, "there is no nothing.db here: make one with tallystick demo"),
         (["--chain", "."], 2, "is a directory; name the file of a chain"),
