@@ -234,7 +234,7 @@ def test_run_hands_the_opened_key_to_the_node(
         ran.append((folder, wallet, options))
         return 5
 
-    monkeypatch.setitem(sys.modules, "tallystick.host.runner", SimpleNamespace(run_node=run_node))
+    monkeypatch.setitem(sys.modules, "tallystick.host.process", SimpleNamespace(run_node=run_node))
     args = ["run", "--data", "node", "--listen", "127.0.0.1:8000", "--log-json", "--log-level", "debug"]
     cli(*args, cwd=tmp_path, expect=2, TALLYSTICK_PASSPHRASE="wrong")
     assert not ran

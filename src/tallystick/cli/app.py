@@ -6,7 +6,20 @@ from typing import Annotated, Final
 
 import typer
 
-from tallystick.cli import certify, demo, founding, inviting, joining, keeping, running, show, staking, status, verify
+from tallystick.cli import (
+    certify,
+    demo,
+    founding,
+    inviting,
+    joining,
+    keeping,
+    running,
+    show,
+    staking,
+    status,
+    up,
+    verify,
+)
 from tallystick.cli.keys import keys
 from tallystick.cli.output import help_text
 
@@ -24,6 +37,7 @@ _LOOK: Final = "Look"
 _KEEP: Final = "Keep"
 
 app.command(help=demo.HELP, rich_help_panel="Try it out")(demo.demo)
+app.command(help=up.HELP, rich_help_panel="Try it out")(up.up)
 app.add_typer(keys, name="key", rich_help_panel=_FOUND)
 app.command(help=founding.HELP, rich_help_panel=_FOUND)(founding.new)
 app.command(help=running.HELP, rich_help_panel=_FOUND)(running.run)

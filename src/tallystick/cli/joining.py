@@ -13,7 +13,8 @@ from tallystick.cli.options import AsJson, Data, Listen, NoPassphrase, Passphras
 from tallystick.cli.output import errors_explained, help_text, hint, make_console, marked, print_json
 from tallystick.cli.running import LogLevel, run_here
 from tallystick.host.data_folder import DataFolder, FolderError, Settings
-from tallystick.ledger.genesis import Genesis
+from tallystick.host.errors import HostError
+from tallystick.ledger.genesis import Genesis, decode_genesis
 from tallystick.ledger.wallet import Wallet
 
 HELP: Final = help_text(
@@ -22,6 +23,9 @@ HELP: Final = help_text(
     "in the ticket, and writes the folder. A key among the members votes; any other reads along, and certifies.",
     "Example: tallystick join tallystick1… --address node.bob.org:7117 --run",
 )
+
+
+_PATIENCE_MS: Final = 15_000
 
 
 class Invited(NamedTuple):
@@ -77,10 +81,17 @@ def fetch(invited: Invited, wallet: Wallet) -> Genesis:
 
     Raises `HostError`, and `Refused` when what came is not the document of the ticket's ledger.
     """
-    from tallystick.network.zeromq import fetch_genesis  # type: ignore[import-not-found]  # noqa: PLC0415
+    from tallystick.network.zeromq import TransportError, fetch_genesis  # type: ignore[import-not-found]  # noqa: PLC0415
 
-    genesis: Genesis = asyncio.run(fetch_genesis(wallet, invited.ledger_id, invited.key, invited.addresses))
-    return genesis
+    reasons = []
+    for address in invited.addresses:
+        asked = fetch_genesis(wallet, invited.ledger_id, invited.key, address, _PATIENCE_MS)
+        try:
+            return decode_genesis(asyncio.run(asked))
+        except TransportError as error:
+            reasons.append(str(error))
+    advice = "make sure that the inviting node runs and can be reached from here, and that it admits your key"
+    raise HostError(f"{'; '.join(reasons)}; {advice}")
 
 
 def _tell(folder: DataFolder, genesis: Genesis, wallet: Wallet, settings: Settings, as_json: bool) -> None:
