@@ -6,16 +6,19 @@ FIRST  ?= 1
 BIN    := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test coverage check simulate bench notebook lock clean
+.PHONY: help install demo up test coverage check simulate bench notebook lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo "ARGS is passed on to demo, test, simulate and bench: make test ARGS='-k wallet'"
+	@echo "ARGS is passed on to demo, up, test, simulate and bench: make test ARGS='-k wallet'"
 
 install: .venv/.dev ## create .venv with everything a developer needs
 
 demo: .venv/.runtime ## watch several nodes turn files into one agreed chain
 	$(BIN)/tallystick demo $(ARGS)
+
+up: .venv/.runtime ## run four nodes on this machine to play with, until Ctrl-C
+	$(BIN)/tallystick up $(ARGS)
 
 test: .venv/.dev ## run the tests
 	$(BIN)/python -m pytest $(ARGS)

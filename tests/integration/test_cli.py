@@ -24,6 +24,8 @@ from tallystick.host.store import Store
 
 REPORT = b"The bridge is sound.\n" * 100
 CHAIN = "tallystick-demo.db"
+OWN = {name: value for name, value in os.environ.items() if not name.startswith("TALLYSTICK_")}
+ENVIRONMENT = {**OWN, "NO_COLOR": "1", "COLUMNS": "100"}
 
 EXPECTED = {
     Illegal.ANOTHERS_NAME: "C1",
@@ -64,7 +66,7 @@ def tallystick(*args: str, cwd: Path, expect: int = 0, **env: str) -> subprocess
     done = subprocess.run(
         [sys.executable, "-W", "error", "-m", "tallystick", *args],
         cwd=cwd,
-        env={**os.environ, "NO_COLOR": "1", "COLUMNS": "100", **env},
+        env={**ENVIRONMENT, "HOME": str(cwd), **env},
         capture_output=True,
         text=True,
         timeout=60,
@@ -78,7 +80,9 @@ def tallystick(*args: str, cwd: Path, expect: int = 0, **env: str) -> subprocess
 def quick(*args: str, cwd: Path, expect: int = 0) -> Result:
     """The same without a process of its own, for the many small things."""
     with chdir(cwd):
-        result = CliRunner(env={"NO_COLOR": "1", "COLUMNS": "6000"}).invoke(app, args)
+        result = CliRunner(env={"NO_COLOR": "1", "COLUMNS": "6000", "HOME": str(cwd), "TALLYSTICK_DATA": None}).invoke(
+            app, args
+        )
     assert result.exit_code == expect, (args, result.exit_code, result.output)
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     return result
@@ -225,9 +229,9 @@ def test_the_simulated_account_is_the_same_in_every_process_and_folder(
     assert json.loads(other.stdout)["trace_digest"] != finished[1]["trace_digest"]
 
 
-def test_without_simulated_keys_are_fresh_even_for_the_same_seed(tmp_path: Path) -> None:
+def test_without_a_seed_the_simulated_account_is_another_every_time(tmp_path: Path) -> None:
     (tmp_path / "report.txt").write_bytes(REPORT)
-    ids = {in_json("demo", "report.txt", "--seed", "7", cwd=tmp_path)["ledger_id"] for _ in range(2)}
+    ids = {in_json("demo", "report.txt", "--simulated", cwd=tmp_path)["ledger_id"] for _ in range(2)}
     assert len(ids) == 2
 
 
@@ -300,23 +304,24 @@ def test_into_a_pipe_the_story_and_the_account_are_printed_for_people(tmp_path: 
 
 
 def test_where_there_is_no_readme_the_demo_certifies_files_of_its_own(tmp_path: Path) -> None:
-    shown = tallystick("demo", cwd=tmp_path).stdout
+    shown = tallystick("demo", "--simulated", cwd=tmp_path).stdout
     assert "No README.md or LICENSE here" in shown
     assert "✓ 2 of 2 files verified" in shown
 
 
 def test_a_terminal_without_our_signs_gets_others(tmp_path: Path) -> None:
-    shown = tallystick("demo", cwd=tmp_path, PYTHONIOENCODING="ascii", PYTHONUTF8="0").stdout
+    shown = tallystick("demo", "--simulated", cwd=tmp_path, PYTHONIOENCODING="ascii", PYTHONUTF8="0").stdout
     assert "? All 5 nodes agree" in shown
 
 
 def test_an_earlier_demo_is_replaced_and_nothing_else(after: Path) -> None:
     before = in_json("show", cwd=after)["ledger_id"]
-    tallystick("demo", "data.csv", cwd=after)
+    tallystick("demo", "data.csv", "--simulated", cwd=after)
     assert in_json("show", cwd=after)["ledger_id"] != before
     for name, content in (("notes.txt", b"my notes, not yours to overwrite"), ("empty", b"")):
         (after / name).write_bytes(content)
-        quick("demo", "data.csv", "--chain", name, cwd=after, expect=2)
+        for kind in ([], ["--simulated"]):
+            quick("demo", "data.csv", "--chain", name, *kind, cwd=after, expect=2)
         assert (after / name).read_bytes() == content
     Store.create(after / "real.db", GENESIS).close()
     real = (after / "real.db").read_bytes()
@@ -327,7 +332,7 @@ def test_an_earlier_demo_is_replaced_and_nothing_else(after: Path) -> None:
 
 def test_a_demo_killed_in_the_middle_leaves_a_chain_that_can_be_read_and_replaced(tmp_path: Path) -> None:
     (tmp_path / "report.txt").write_bytes(REPORT)
-    command = [sys.executable, "-m", "tallystick", "demo", "report.txt", "--speed", "20"]
+    command = [sys.executable, "-m", "tallystick", "demo", "report.txt", "--simulated", "--speed", "20"]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert any("Block 4 by" in line for line in process.stdout)
@@ -335,12 +340,12 @@ def test_a_demo_killed_in_the_middle_leaves_a_chain_that_can_be_read_and_replace
     with Store.open(tmp_path / CHAIN, read_only=True) as store:
         assert CheckedChain(store).state.index >= 3
     tallystick("verify", "report.txt", cwd=tmp_path)
-    tallystick("demo", "report.txt", cwd=tmp_path)
+    tallystick("demo", "report.txt", "--simulated", cwd=tmp_path)
 
 
 def test_a_demo_that_is_interrupted_says_so(tmp_path: Path) -> None:
     (tmp_path / "report.txt").write_bytes(REPORT)
-    command = [sys.executable, "-m", "tallystick", "demo", "report.txt", "--speed", "10"]
+    command = [sys.executable, "-m", "tallystick", "demo", "report.txt", "--simulated", "--speed", "10"]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stderr is not None
@@ -356,7 +361,7 @@ def test_a_demo_that_is_interrupted_says_so(tmp_path: Path) -> None:
 def test_speed_is_kept(tmp_path: Path) -> None:
     (tmp_path / "report.txt").write_bytes(REPORT)
     begun = time.monotonic()
-    account = in_json("demo", "report.txt", "--speed", "20", cwd=tmp_path)
+    account = in_json("demo", "report.txt", "--simulated", "--speed", "20", cwd=tmp_path)
     assert time.monotonic() - begun > account["virtual_ms"] / 1000 / 20
 
 
@@ -406,7 +411,7 @@ def test_show_a_block_a_certificate_and_the_stakes(finished: tuple[Path, dict[st
         (["block", "-1"], 2, "No such option"),
         (["block", "one"], 2, "is not a block's index"),
         (["block", "²"], 2, "is not a block's index"),
-        (["stakes", "1"], 2, "takes no index or id"),
+        (["stakes", "1"], 2, "takes no index, id or name"),
         (["nonsense"], 2, "is not one of"),
         (["--chain", "nothing.db"], 2, "there is no nothing.db here: make one with tallystick demo"),
         (["--chain", "."], 2, "is a directory; name the file of a chain"),
@@ -527,7 +532,8 @@ def test_a_chain_in_a_folder_that_may_not_be_written_is_read(after: Path) -> Non
     after.chmod(0o500)
     try:
         tallystick("verify", "report.txt", cwd=after)
-        tallystick("demo", "report.txt", "--chain", "new.db", cwd=after, expect=2)
+        for kind in ([], ["--simulated"]):
+            tallystick("demo", "report.txt", "--chain", "new.db", *kind, cwd=after, expect=2)
     finally:
         after.chmod(0o700)
 
@@ -555,6 +561,9 @@ def test_version(tmp_path: Path) -> None:
         ["demo", "--nodes", "51"],
         ["demo", "--seed", "-1"],
         ["demo", "--speed", "-1"],
+        ["demo", "--speed", "1"],
+        ["demo", "--seed", "1"],
+        ["demo", "--nodes", "17"],
     ],
 )
 def test_wrong_usage_ends_with_2(tmp_path: Path, args: list[str]) -> None:

@@ -150,13 +150,13 @@ class Account(Struct):
         return kept and lasted and self.all_attempts_refused and self.burned_the_stake_of_who_signed_twice
 
 
-def give_account(world: World, checked: CheckedChain, files: list[FileLine], seed: int, simulated: bool) -> Account:
+def give_account(world: World, checked: CheckedChain, files: list[FileLine], seed: int) -> Account:
     """What a world that has come to its end amounts to, by its first node's chain as read back and checked."""
     attempts, story = _attempts(world), world.story
     agree = world.agree and checked.is_final and checked.state.tip == world.nodes()[0][1].state.tip
     return Account(
         account_version=2,
-        simulated=simulated,
+        simulated=True,
         seed=seed,
         ledger_id=world.genesis.ledger_id.hex(),
         created_ms=world.genesis.created_ms,

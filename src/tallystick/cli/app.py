@@ -2,28 +2,54 @@
 
 import sys
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
-from tallystick.cli.demo import HELP as DEMO_HELP
-from tallystick.cli.demo import demo
+from tallystick.cli import (
+    certify,
+    demo,
+    founding,
+    inviting,
+    joining,
+    keeping,
+    running,
+    show,
+    staking,
+    status,
+    up,
+    verify,
+)
+from tallystick.cli.keys import keys
 from tallystick.cli.output import help_text
-from tallystick.cli.show import HELP as SHOW_HELP
-from tallystick.cli.show import show
-from tallystick.cli.verify import HELP as VERIFY_HELP
-from tallystick.cli.verify import verify
 
 app = typer.Typer(
     name="tallystick",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_show_locals=False,  # they may hold keys
     rich_markup_mode="rich",
 )
-app.command(help=DEMO_HELP)(demo)
-app.command(help=SHOW_HELP)(show)
-app.command(help=VERIFY_HELP)(verify)
+_NEGATIVE_NUMBERS: Final = {"ignore_unknown_options": True}
+
+_FOUND: Final = "Found and join a ledger"
+_USE: Final = "Certify and verify"
+_LOOK: Final = "Look"
+_KEEP: Final = "Keep"
+
+app.command(help=demo.HELP, rich_help_panel="Try it out")(demo.demo)
+app.command(help=up.HELP, rich_help_panel="Try it out")(up.up)
+app.add_typer(keys, name="key", rich_help_panel=_FOUND)
+app.command(help=founding.HELP, rich_help_panel=_FOUND)(founding.new)
+app.command(help=running.HELP, rich_help_panel=_FOUND)(running.run)
+app.command(help=inviting.HELP, rich_help_panel=_FOUND)(inviting.invite)
+app.command(help=joining.HELP, rich_help_panel=_FOUND)(joining.join)
+app.command(help=certify.HELP, rich_help_panel=_USE)(certify.certify)
+app.command(help=verify.HELP, rich_help_panel=_USE)(verify.verify)
+app.command(help=staking.HELP, rich_help_panel=_USE, context_settings=_NEGATIVE_NUMBERS)(staking.stake)
+app.command(help=show.HELP, rich_help_panel=_LOOK)(show.show)
+app.command(help=status.HELP, rich_help_panel=_LOOK)(status.status)
+app.command(help=keeping.CHECK_HELP, rich_help_panel=_KEEP)(keeping.check)
+app.command(help=keeping.BACKUP_HELP, rich_help_panel=_KEEP)(keeping.backup)
 
 
 def _print_version(is_asked: bool) -> None:
@@ -35,7 +61,7 @@ def _print_version(is_asked: bool) -> None:
 @app.callback(
     help=help_text(
         "A shared record of signed certificates that no single member can rewrite.",
-        "Example: tallystick demo, then tallystick show",
+        "Example: tallystick demo, then tallystick show, tallystick verify README.md",
     )
 )
 def main(

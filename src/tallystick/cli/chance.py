@@ -1,16 +1,10 @@
-"""Where the demo's keys and salts come from: the system, or a seed when the same account is wanted every time."""
+"""Where the simulated demo's keys and salts come from: a seed, so that the account is the same every time."""
 
-import secrets
 from collections.abc import Callable
 from hashlib import sha256
 
 Chance = Callable[[str], bytes]
 """Gives 32 bytes for a purpose."""
-
-
-def from_system(purpose: str) -> bytes:
-    """Fresh random bytes, whatever they are for."""
-    return secrets.token_bytes(32)
 
 
 def from_seed(seed: int) -> Chance:

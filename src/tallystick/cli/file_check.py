@@ -11,8 +11,8 @@ from tallystick.host.checked_chain import CheckedChain, Coverage
 from tallystick.host.file_statement import FileStatement, Readable, describe_stream
 
 
-class CoveringCertificate(Struct):
-    """A certificate that covers the file, and its RFC 6962 proof of inclusion in the ledger's log."""
+class Covering(Struct):
+    """A certificate that covers the file, and where it stands."""
 
     id: str
     issuer: str
@@ -23,6 +23,11 @@ class CoveringCertificate(Struct):
     position: int
     payload_hash: str
     certified_name: str
+
+
+class CoveringCertificate(Covering):
+    """With its RFC 6962 proof of inclusion in the ledger's log."""
+
     leaf_index: int
     proof: list[str]
 

@@ -1,6 +1,5 @@
 """What the demo came to, for people: pictures, the chain, the members, the refusals, the nodes and the files."""
 
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +11,8 @@ from rich.text import Text
 
 from tallystick.cli.account import Account, FileLine
 from tallystick.cli.chain_view import chain_table, timeline
-from tallystick.cli.output import DEFAULT_CHAIN, is_narrow, make_table, share_bar
+from tallystick.cli.kept_chain import show_kept, show_verdicts
+from tallystick.cli.output import is_narrow, make_table, share_bar
 from tallystick.cli.witness import Killing, Nullified
 from tallystick.cli.words import many, names_of, seconds
 
@@ -149,25 +149,11 @@ def _verdicts(console: Console, account: Account, chain: Path) -> None:
             f"{verified} of {many(len(account.files), 'file')} verified, and failed when changed",
         ),
     )
-    lines = Table.grid(padding=(0, 1))
-    for is_good, verdict in verdicts:
-        lines.add_row(Text("✓", style="bold green") if is_good else Text("×", style="bold red"), Text(verdict))
-    console.print(lines)
+    show_verdicts(console, verdicts)
     facts = f"  {seconds(account.virtual_ms)} of the nodes' time. "
     facts += f"Repeatable: tallystick demo --simulated --seed {account.seed}"
     console.print(Text(facts, style="dim"), soft_wrap=True)
-    name = shlex.quote(account.files[0].checked.name)
-    option = "" if chain == Path(DEFAULT_CHAIN) else f" --chain {shlex.quote(str(chain))}"
-    console.print(
-        Text.assemble(
-            "\nThe chain is kept in ",
-            (str(chain), "bold"),
-            ". Look into it:\n  ",
-            (f"tallystick show{option}\n  tallystick show block 1{option}\n", "bold"),
-            (f"  tallystick verify {name}{option}", "bold"),
-        ),
-        soft_wrap=True,
-    )
+    show_kept(console, chain, account.files[0].checked.name)
 
 
 def _of_killing(account: Account) -> str:

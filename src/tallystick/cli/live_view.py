@@ -56,7 +56,7 @@ class LineByLine:
         """See `Watcher`."""
         happenings = self._world.story.happenings
         for happening in happenings[self._printed :]:
-            self._console.print(_story_line(happening), soft_wrap=True)
+            self._console.print(story_line(happening), soft_wrap=True)
         self._printed = len(happenings)
 
 
@@ -178,10 +178,11 @@ def _box(waiting: int) -> Text:
 def _story(world: World, lines: int) -> RenderableType:
     latest = world.story.happenings[-lines:]
     blank = [Text("")] * (lines - len(latest))
-    return Group(*(_story_line(happening) for happening in latest), *blank)
+    return Group(*(story_line(happening) for happening in latest), *blank)
 
 
-def _story_line(happening: Happening) -> Text:
+def story_line(happening: Happening) -> Text:
+    """What happened, and when."""
     line = Text(f"{seconds(happening.time_ms):>7}  ", style="dim", no_wrap=True, overflow="ellipsis", end="\n")
     style = STYLES[happening.kind]
     return line.append(f"{_MARKS[happening.kind]} {happening.text}", style=f"not dim {style}")

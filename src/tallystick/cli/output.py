@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from tallystick.host.control import NotRunning
 from tallystick.host.errors import DamagedStore, HostError
 from tallystick.ledger.errors import Refused
 
@@ -23,14 +24,21 @@ class ExitCode(IntEnum):
 
     OK = 0
     FAILED = 1
-    """Something does not verify, or is not there."""
+    """Something does not verify, was refused, or is not there; the ledger does not advance."""
     BAD_INPUT = 2
     """Wrong usage, or a file that cannot be used."""
+    NOT_RUNNING = 3
+    """No node runs in the data folder."""
+    NOT_FINAL = 4
+    """The time was up before a certificate was final."""
     STOPPED = 130
     """By Ctrl-C, as shells have it."""
 
 
-_EXIT_CODES: Final = "Exit codes: 0 all is well, 1 it does not verify or is not there, 2 wrong usage or unusable file."
+_EXIT_CODES: Final = (
+    "Exit codes: 0 all is well, 1 it does not verify, was refused or is not there, 2 wrong usage or unusable file, "
+    "3 no node runs here, 4 not final when the time was up, 130 stopped by Ctrl-C."
+)
 
 DEFAULT_CHAIN: Final = "tallystick-demo.db"
 """Where `demo` keeps its chain, and where `show` and `verify` look for one."""
@@ -48,6 +56,12 @@ def make_console() -> Console:
     if sys.stdout.isatty():
         return Console(highlight=False)
     return Console(highlight=False, width=_PAGE_WIDTH)
+
+
+def marked(mark: str, what: str, said: str = "") -> Text:
+    """A line that says what became of something: ✓, ×, or a mark in between."""
+    style = {"✓": "bold green", "×": "bold red"}.get(mark, "bold yellow")
+    return Text.assemble((f"{mark} ", style), (what, "bold"), said)
 
 
 def is_narrow(console: Console) -> bool:
@@ -75,8 +89,22 @@ def print_json(value: Any) -> None:
 def fail(message: str, code: ExitCode) -> typer.Exit:
     """Print an error and return what to raise."""
     printable = "".join(char if char.isprintable() else "?" for char in message)  # names of files may hold anything
-    Console(stderr=True, highlight=False, soft_wrap=True).print(f"[bold red]error:[/] {escape(printable)}")
+    _aside().print(f"[bold red]error:[/] {escape(printable)}")
     return typer.Exit(code)
+
+
+def warn(message: str) -> None:
+    """Print a warning on standard error."""
+    _aside().print(f"[bold yellow]warning:[/] {escape(message)}")
+
+
+def hint(message: str) -> None:
+    """Print what to do next, on standard error: standard output stays fit for the next command in a pipe."""
+    _aside().print(Text(message, style="dim"))
+
+
+def _aside() -> Console:
+    return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 @contextmanager
@@ -86,9 +114,13 @@ def errors_explained() -> Iterator[None]:
         yield
     except DamagedStore as error:
         raise fail(str(error), ExitCode.FAILED) from None
+    except NotRunning as error:
+        raise fail(str(error), ExitCode.NOT_RUNNING) from None
     except (HostError, Refused) as error:
         raise fail(str(error), ExitCode.BAD_INPUT) from None
     except BrokenPipeError:
         raise  # whoever was reading has had enough
     except OSError as error:
         raise fail(str(error), ExitCode.BAD_INPUT) from None
+    except KeyboardInterrupt:
+        raise fail("stopped", ExitCode.STOPPED) from None

@@ -9,8 +9,6 @@ from enum import Enum
 from itertools import count, cycle, islice
 from typing import Final
 
-LEDGER_NAME: Final = "tallystick demo"
-
 HONEST: Final = ("Alice", "Bob", "Delphine")
 FRAUD: Final = "Charlie"
 

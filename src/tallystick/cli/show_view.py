@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tallystick.cli.output import is_narrow, make_table, share_bar
-from tallystick.cli.words import checked_again, many, utc
+from tallystick.cli.words import ago, checked_again, many, utc
 
 _LABEL_WIDTH: Final = 13
 _VOTES_WIDTH: Final = 6
@@ -17,19 +17,22 @@ _SHARE_WIDTH: Final = 8
 
 def show_chain(console: Console, chain: Mapping[str, Any]) -> None:
     """The chain as a whole."""
-    _heading(console, chain["name"], checked_again(chain["is_final"]))
+    is_whole = chain["log_root"] is not None
+    _heading(console, chain["name"], checked_again(chain["is_final"]) if is_whole else "as the running node has it")
     tip = f"{chain['tip_index']}  {chain['tip_hash']}"
     fields = {
         "ledger": chain["ledger_id"],
         "begun": utc(chain["created_ms"]),
         "tip": tip,
         "log": many(chain["log_size"], "certificate"),
-        "log root": chain["log_root"],
     }
+    if is_whole:
+        fields["log root"] = chain["log_root"]
     if chain["left_out"]:
         fields["left out"] = f"{many(chain['left_out'], 'block')} at the end that no votes prove final"
     _fields(console, fields)
-    console.print(_blocks(chain, is_narrow(console)))
+    if chain["blocks"]:
+        console.print(_blocks(chain, is_narrow(console)))
     if chain["files"]:
         files = make_table()
         files.add_column("File")
@@ -68,8 +71,10 @@ def _blocks(chain: Mapping[str, Any], narrow: bool) -> Table:
 
 def _final_by(block: Mapping[str, Any], bar_width: int) -> Text:
     if block["final_by"] != block["index"]:
-        return Text(f"with {block['final_by']}", style="dim")
-    return share_bar(block["voted_stake"] or 0, block["total_stake"] or 0, "cyan", bar_width)
+        return Text(f"with {block['final_by']}" if block["final_by"] else "·", style="dim")
+    if block["voted_stake"] is None:
+        return Text("votes", style="cyan")
+    return share_bar(block["voted_stake"], block["total_stake"] or 0, "cyan", bar_width)
 
 
 def show_block(console: Console, block: Mapping[str, Any]) -> None:
@@ -101,7 +106,8 @@ def show_block(console: Console, block: Mapping[str, Any]) -> None:
 
 
 def _votes_words(block: Mapping[str, Any]) -> str:
-    votes = f"votes of {block['voted_stake']:,} of {block['total_stake']:,} tokens: {', '.join(block['voters'])}"
+    tokens = "" if block["voted_stake"] is None else f" of {block['voted_stake']:,} of {block['total_stake']:,} tokens"
+    votes = f"votes{tokens}: {', '.join(block['voters'])}"
     return (
         votes if block["final_by"] == block["index"] else f"{votes}; for block {block['final_by']}, which builds on it"
     )
@@ -111,8 +117,6 @@ def show_certificate(console: Console, certificate: Mapping[str, Any]) -> None:
     """One certificate."""
     _heading(console, certificate["kind"].capitalize(), certificate["says"])
     place = f"block {certificate['block_index']}, position {certificate['position']}"
-    count = len(certificate["proof"])
-    proof = f"RFC 6962 inclusion of leaf {certificate['leaf_index']}, {count} hashes: verified against the log's root"
     fields = {
         "id": certificate["id"],
         "issuer": f"{certificate['issuer']}  {certificate['issuer_key']}",
@@ -121,10 +125,12 @@ def show_certificate(console: Console, certificate: Mapping[str, Any]) -> None:
         "signature": certificate["signature"],
         "payload hash": certificate["payload_hash"] or "none",
         "payload": _payload_words(certificate),
-        "proof": proof,
-        "log": many(certificate["log_size"], "certificate"),
-        "log root": certificate["log_root"],
     }
+    if certificate["proof"] is not None:
+        leaf, count = certificate["leaf_index"], len(certificate["proof"])
+        fields["proof"] = f"RFC 6962 inclusion of leaf {leaf}, {count} hashes: verified against the log's root"
+        fields["log root"] = certificate["log_root"]
+    fields["log"] = many(certificate["log_size"], "certificate")
     _fields(console, fields)
 
 
@@ -144,18 +150,71 @@ def show_stakes(console: Console, stakes: Mapping[str, Any]) -> None:
     table.add_column("Free", justify="right")
     table.add_column("Forged", justify="right")
     for member in stakes["members"]:
-        leaving = ", ".join(f"{one['amount']:,} at block {one['free_from_block']:,}" for one in member["leaving"])
         table.add_row(
             Text(member["name"]),
             *([] if narrow else [member["public_key"][:8] + "…"]),
             f"{member['staked']:,}",
             share_bar(member["staked"], stakes["total_staked"], "yellow", 0 if narrow else _SHARE_WIDTH),
-            leaving or Text("·", style="dim"),
+            _leaving(member) or Text("·", style="dim"),
             Text(f"{member['burned']:,}", style="bold red") if member["burned"] else Text("·", style="dim"),
             f"{member['free']:,}",
-            f"{member['blocks_forged']:,}",
+            Text("·", style="dim") if member["blocks_forged"] is None else f"{member['blocks_forged']:,}",
         )
     console.print(table)
+
+
+def show_member(console: Console, member: Mapping[str, Any]) -> None:
+    """One account."""
+    _heading(console, member["name"], "")
+    share = share_bar(member["staked"], member["total_staked"], "yellow", 0).plain.strip()
+    fields = {
+        "key": member["public_key"],
+        "at stake": f"{member['staked']:,} tokens, {share} of all",
+        "free": f"{member['free']:,} tokens",
+        "leaving": _leaving(member),
+        "burned": f"{member['burned']:,} tokens" if member["burned"] else "",
+        "votes with": f"{member['votes_with']:,} tokens in this epoch" if "votes_with" in member else "",
+        "forged": "" if member["blocks_forged"] is None else many(member["blocks_forged"], "block"),
+        "address": member.get("address") or "",
+    }
+    if "is_connected" in member:
+        fields["connected"] = "yes" if member["is_connected"] else "no"
+    _fields(console, {label: text for label, text in fields.items() if text})
+
+
+def show_peers(console: Console, told: Mapping[str, Any]) -> None:
+    """Whom a node knows."""
+    peers = told["peers"]
+    connected = sum(1 for peer in peers if peer["is_connected"])
+    _heading(console, "Peers", f"{connected} connected, {len(peers)} known")
+    if not peers:
+        return
+    table = make_table()
+    table.add_column("Peer")
+    table.add_column("Key", no_wrap=True, style="cyan")
+    table.add_column("Address", no_wrap=True)
+    table.add_column("Votes with", justify="right")
+    table.add_column("Tip", justify="right")
+    table.add_column("Connected")
+    for peer in peers:
+        since = ago(told["now_ms"], peer["since_ms"]) if peer["since_ms"] else ""
+        table.add_row(
+            Text(peer["name"]),
+            peer["public_key"][:8] + "…",
+            Text(peer["address"] or "not known"),
+            f"{peer['votes_with']:,}" if peer["votes_with"] else Text("observer", style="dim"),
+            f"{peer['tip_index']:,}",
+            Text(f"since {since}", style="green") if peer["is_connected"] else Text("no", style="red"),
+        )
+    console.print(table)
+
+
+def _leaving(member: Mapping[str, Any]) -> str:
+    parts = []
+    for one in member["leaving"]:
+        until = "" if one["free_from_block"] is None else f" at block {one['free_from_block']:,}"
+        parts.append(f"{one['amount']:,}{until}")
+    return ", ".join(parts)
 
 
 VIEWS: Final[Mapping[str, Callable[[Console, Mapping[str, Any]], None]]] = {
@@ -163,6 +222,8 @@ VIEWS: Final[Mapping[str, Callable[[Console, Mapping[str, Any]], None]]] = {
     "block": show_block,
     "certificate": show_certificate,
     "stakes": show_stakes,
+    "member": show_member,
+    "peers": show_peers,
 }
 
 

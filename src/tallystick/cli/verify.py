@@ -1,58 +1,141 @@
 """`tallystick verify`: is a file covered by a certificate on the chain?"""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Final
 
-import msgspec
 import typer
+from msgspec import Struct, to_builtins
 from rich.console import Console
 from rich.text import Text
 
-from tallystick.cli.file_check import CoveringCertificate, FileCheck, check_file
-from tallystick.cli.output import DEFAULT_CHAIN, ExitCode, errors_explained, help_text, make_console, print_json
+from tallystick.cli.file_check import Covering, CoveringCertificate, FileCheck, check_file
+from tallystick.cli.node_reader import NodeReader, Standing
+from tallystick.cli.options import AsJson, Data
+from tallystick.cli.output import ExitCode, errors_explained, help_text, make_console, print_json
+from tallystick.cli.reaching import known_of, reach
 from tallystick.cli.reading import open_chain, read_chain
-from tallystick.cli.words import checked_again, many, utc
+from tallystick.cli.source import WHERE, Chain, find_source
+from tallystick.cli.words import checked_again, many, name_of, utc
 from tallystick.host.checked_chain import CheckedChain
-from tallystick.host.file_statement import describe_file
+from tallystick.host.data_folder import DataFolder
+from tallystick.host.file_statement import FileStatement, describe_file
 
 HELP: Final = help_text(
-    "Check files against a kept chain.",
-    "First the whole chain is checked again: every hash, every signature, every vote, every rule. Then it says for "
-    "each file which certificate covers its bytes, and checks the proof that it is in the ledger's log.",
-    "Example: tallystick verify report.pdf --chain tallystick-demo.db",
+    "Is a file certified, and who says so?",
+    WHERE,
+    "Of a running node's answer it checks here: the file's hash, the certificate's and its block's signatures and "
+    "hashes, and the votes that made the block final. In a file it checks every hash, signature, vote and rule, and "
+    "the proof that the certificate is in the ledger's log.",
+    "Examples:",
+    "  tallystick verify report.pdf",
+    "  tallystick verify report.pdf --chain tallystick-demo.db",
 )
+
+
+class NodeCovering(Covering):
+    """With the votes that made its block final; the stake is told when it can be shown from here."""
+
+    final_by: int | None
+    voters: list[str]
+    voted_stake: int | None
+    total_stake: int | None
+
+
+class NodeFileCheck(Struct):
+    """What a running node knows about a file's bytes, as far as it was checked here."""
+
+    name: str
+    size_bytes: int
+    sha256: str
+    certificates: list[NodeCovering]
+
+    @property
+    def is_covered(self) -> bool:
+        """Whether at least one certificate covers these very bytes."""
+        return bool(self.certificates)
 
 
 def verify(
     files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Files to check.", show_default=False)],
-    chain: Annotated[Path, typer.Option(help="The file that the chain is kept in.")] = Path(DEFAULT_CHAIN),
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, and nothing else.")] = False,
+    chain: Chain = None,
+    data: Data = None,
+    as_json: AsJson = False,
 ) -> None:
     """See `HELP`."""
     with errors_explained():
         statements = [describe_file(path) for path in files]
-        with open_chain(chain) as store:
-            checked, names = read_chain(store), store.names()
-            checks = [check_file(checked, statement, names) for statement in statements]
-            if as_json:
-                print_json(_as_json(checked, checks))
-            else:
-                _print_all(make_console(), chain, checked, checks)
-    if not all(check.is_covered for check in checks):
+        source = find_source(chain, data)
+        if source.node is not None:
+            covered = _verify_on_node(source.node, statements, as_json)
+        else:
+            covered = _verify_on_file(source.file, statements, as_json)
+    if not covered:
         raise typer.Exit(ExitCode.FAILED)
+
+
+def check_on_node(reader: NodeReader, statement: FileStatement, names: Mapping[bytes, str]) -> NodeFileCheck:
+    """Look a file up at a running node, and check its answer. Raises `HostError`."""
+    certificates = [_node_covering(reader, standing, stated, names) for standing, stated in reader.covering(statement)]
+    return NodeFileCheck(statement.name, statement.size_bytes, statement.sha256.hex(), certificates)
+
+
+def _node_covering(
+    reader: NodeReader, standing: Standing, stated: FileStatement, names: Mapping[bytes, str]
+) -> NodeCovering:
+    certificate, block, voted = standing.certificate, standing.block, reader.voted(standing.block)
+    return NodeCovering(
+        id=certificate.id.hex(),
+        issuer=name_of(certificate.issuer, names),
+        issuer_key=certificate.issuer.hex(),
+        timestamp_ms=certificate.timestamp_ms,
+        block_index=block.index,
+        block_timestamp_ms=block.header.timestamp_ms,
+        position=standing.position,
+        payload_hash=(certificate.payload_hash or b"").hex(),
+        certified_name=stated.name,
+        final_by=voted.by_block if voted else None,
+        voters=[name_of(one, names) for one in voted.voters] if voted else [],
+        voted_stake=voted.stake if voted else None,
+        total_stake=voted.total_stake if voted else None,
+    )
+
+
+def _verify_on_node(folder: DataFolder, statements: Sequence[FileStatement], as_json: bool) -> bool:
+    genesis, names = known_of(folder)
+    with reach(folder) as node:
+        reader = NodeReader(node, genesis)
+        checks = [check_on_node(reader, statement, names) for statement in statements]
+    if as_json:
+        ledger = {"ledger_id": genesis.ledger_id.hex(), "tip_index": reader.index, "checked": "node"}
+        print_json({**ledger, "files": [{**to_builtins(check), "verifies": check.is_covered} for check in checks]})
+    else:
+        _print_node(make_console(), folder, reader, checks)
+    return all(check.is_covered for check in checks)
+
+
+def _verify_on_file(chain: Path, statements: Sequence[FileStatement], as_json: bool) -> bool:
+    with open_chain(chain) as store:
+        checked, names = read_chain(store), store.names()
+        checks = [check_file(checked, statement, names) for statement in statements]
+        if as_json:
+            print_json(_as_json(checked, checks))
+        else:
+            _print_all(make_console(), chain, checked, checks)
+    return all(check.is_covered for check in checks)
 
 
 def _as_json(checked: CheckedChain, checks: Sequence[FileCheck]) -> object:
     return {
         "ledger_id": checked.genesis.ledger_id.hex(),
+        "checked": "chain",
         "tip_index": checked.state.index,
         "tip_hash": checked.state.tip.hash.hex(),
         "is_final": checked.is_final,
         "left_out": checked.left_out,
         "log_size": checked.state.log.size,
         "log_root": checked.log_root.hex(),
-        "files": [{**msgspec.to_builtins(check), "verifies": check.is_covered} for check in checks],
+        "files": [{**to_builtins(check), "verifies": check.is_covered} for check in checks],
     }
 
 
@@ -77,21 +160,55 @@ def _print_covering(
     console: Console, checked: CheckedChain, check: FileCheck, certificate: CoveringCertificate
 ) -> None:
     root, size = checked.log_root.hex()[:16], checked.state.log.size
-    lines = [
-        ("issued by", f"{certificate.issuer}  {certificate.issuer_key}"),
-        ("at", f"{utc(certificate.timestamp_ms)}, as its issuer says"),
-        ("block", f"{certificate.block_index}, position {certificate.position}; {utc(certificate.block_timestamp_ms)}"),
-        ("final", _finality(checked, certificate.block_index)),
-        ("certificate", certificate.id),
-        ("SHA-256", check.sha256),
-        ("size", f"{check.size_bytes:,} bytes"),
-        ("payload", f"its hash is the one in the certificate, {certificate.payload_hash[:16]}…"),
-        ("log", f"leaf {certificate.leaf_index} of {size:,}; inclusion (RFC 6962) verified against root {root}…"),
-    ]
-    if certificate.certified_name != check.name:
-        lines.insert(0, ("certified as", certificate.certified_name))
-    for label, text in lines:
-        console.print(Text(f"  {label:<13}", style="dim").append(text, style="not dim"), soft_wrap=True)
+    log = f"leaf {certificate.leaf_index} of {size:,}; inclusion (RFC 6962) verified against root {root}…"
+    final = _finality(checked, certificate.block_index)
+    _print_fields(console, check, certificate, {"final": final, "log": log})
+
+
+def _print_fields(
+    console: Console, check: FileCheck | NodeFileCheck, certificate: Covering, more: Mapping[str, str]
+) -> None:
+    place = f"{certificate.block_index}, position {certificate.position}; {utc(certificate.block_timestamp_ms)}"
+    fields = {
+        "certified as": "" if certificate.certified_name == check.name else certificate.certified_name,
+        "issued by": f"{certificate.issuer}  {certificate.issuer_key}",
+        "at": f"{utc(certificate.timestamp_ms)}, as its issuer says",
+        "block": place,
+        "final": more["final"],
+        "certificate": certificate.id,
+        "SHA-256": check.sha256,
+        "size": f"{check.size_bytes:,} bytes",
+        "payload": f"its hash is the one in the certificate, {certificate.payload_hash[:16]}…",
+        **more,
+    }
+    for label, text in fields.items():
+        if text:
+            console.print(Text(f"  {label:<13}", style="dim").append(text, style="not dim"), soft_wrap=True)
+
+
+def _print_node(console: Console, folder: DataFolder, reader: NodeReader, checks: Sequence[NodeFileCheck]) -> None:
+    asked = f": {reader.status.ledger_name}, block {reader.index:,}; hashes, signatures and votes checked here"
+    console.print(Text.assemble(("✓ ", "bold green"), (f"the node in {folder.path}", "bold"), asked), soft_wrap=True)
+    for check in checks:
+        console.print()
+        if not check.is_covered:
+            said = ": no certificate on this ledger covers it, as far as this node has it"
+            console.print(Text.assemble(("× ", "bold red"), (check.name, "bold"), said), soft_wrap=True)
+            console.print(Text(f"  SHA-256      {check.sha256}", style="dim"), soft_wrap=True)
+            continue
+        console.print(Text.assemble(("✓ ", "bold green"), (check.name, "bold"), " is certified"))
+        for one in check.certificates:
+            _print_fields(console, check, one, {"final": _votes(one)})
+
+
+def _votes(covering: NodeCovering) -> str:
+    if covering.final_by is None:
+        return "no votes are kept for it: its forger's signature is all that says so"
+    later = f", for block {covering.final_by}" if covering.final_by != covering.block_index else ""
+    if covering.voted_stake is None:
+        stakes = "what they had at stake then takes the whole chain: tallystick verify --chain"
+        return f"by signed votes of {', '.join(covering.voters)}{later}; {stakes}"
+    return f"by signed votes of {covering.voted_stake:,} of {covering.total_stake:,} tokens at stake{later}"
 
 
 def _finality(checked: CheckedChain, block_index: int) -> str:

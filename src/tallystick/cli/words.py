@@ -7,6 +7,7 @@ from typing import Final
 from tallystick.ledger.certificate import AnyCertificate, Evidence, ProposalEvidence, StakingOperation
 
 _SHORT_HEX: Final = 12
+_UNITS: Final = ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "min"), (60, "min", 1, "s"))
 
 
 def short(data: bytes) -> str:
@@ -50,6 +51,21 @@ def utc(timestamp_ms: int) -> str:
 def seconds(duration_ms: int) -> str:
     """A duration for people."""
     return f"{duration_ms / 1000:.1f} s"
+
+
+def lasting(duration_ms: int) -> str:
+    """A span of time for people, in its largest units."""
+    whole_s = max(0, duration_ms) // 1000
+    for unit_s, unit, smaller_s, smaller in _UNITS:
+        if whole_s >= unit_s:
+            rest = whole_s % unit_s // smaller_s
+            return f"{whole_s // unit_s} {unit}" + (f" {rest} {smaller}" if rest else "")
+    return seconds(max(0, duration_ms)) if duration_ms < 10_000 else f"{whole_s} s"
+
+
+def ago(now_ms: int, time_ms: int) -> str:
+    """How long it is since a time, for people."""
+    return f"{lasting(now_ms - time_ms)} ago"
 
 
 def many(count: int, what: str) -> str:

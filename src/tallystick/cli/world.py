@@ -6,6 +6,7 @@ from itertools import count
 from tallystick.cli import scenario
 from tallystick.cli.chance import Chance
 from tallystick.cli.fraud import Fraud, make
+from tallystick.cli.kept_chain import LEDGER_NAME
 from tallystick.cli.scenario import (
     Act,
     CertifyFile,
@@ -95,7 +96,7 @@ class World:
             unbonding_blocks=scenario.UNBONDING_BLOCKS,
             delta_ms=scenario.DELTA_MS,
         )
-        return make_genesis(scenario.LEDGER_NAME, start_ms, allotments, params)
+        return make_genesis(LEDGER_NAME, start_ms, allotments, params)
 
     def start(self, archive_of_first: Archive | None = None) -> None:
         """Start the first nodes, all connected; the first keeps its chain in the given archive."""

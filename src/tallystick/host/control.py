@@ -6,6 +6,7 @@ Each message is a MessagePack map behind its length (4 bytes, big-endian). One r
 
 import os
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -21,9 +22,15 @@ _MAX_ADDRESS_BYTES: Final = 103
 MAX_BATCH: Final = 4096
 """Certificates in one request, at most."""
 
+_LATE: Final = "the node did not answer in time; look at its log"
+
 
 class NotRunning(HostError):
     """Nobody listens on the folder's socket."""
+
+
+class NotInTime(HostError):
+    """The node did not answer within the time allowed."""
 
 
 # ---- requests ---------------------------------------------------------------------------------------------------
@@ -319,11 +326,26 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self._socket.close()
 
-    def ask(self, request: Request) -> Iterator[Answer]:
-        """Send a request; yield its answers without the closing `Done`. Raises `HostError` with a failure's reason."""
-        self._socket.sendall(framed(request))
+    def ask(self, request: Request, until_s: float | None = None) -> Iterator[Answer]:
+        """Send a request; yield its answers without the closing `Done`. Raises `HostError` with a failure's reason.
+
+        By `until_s`, of the monotonic clock, all of it has to be there, or it raises `NotInTime`.
+        """
+        try:
+            self._allow(until_s)
+            self._socket.sendall(framed(request))
+        except TimeoutError:
+            raise NotInTime(_LATE) from None
+        except OSError as error:
+            raise HostError(
+                f"the node took no request: {error.strerror}; look at its log, and start it again"
+            ) from None
         while True:
-            answer = _answers.decode(self._read(int.from_bytes(self._read(LENGTH_BYTES), "big")))
+            encoded = self._read(int.from_bytes(self._read(LENGTH_BYTES, until_s), "big"), until_s)
+            try:
+                answer = _answers.decode(encoded)
+            except msgspec.DecodeError as error:
+                raise HostError(f"the node's answer is not known here: {error}; is it of another version?") from None
             match answer:
                 case Done():
                     return
@@ -332,13 +354,18 @@ class Client:
                 case _:
                     yield answer
 
-    def _read(self, count: int) -> bytes:
+    def _allow(self, until_s: float | None) -> None:
+        if until_s is not None:
+            self._socket.settimeout(max(0.001, until_s - time.monotonic()))
+
+    def _read(self, count: int, until_s: float | None) -> bytes:
         parts = bytearray()
         while len(parts) < count:
             try:
+                self._allow(until_s)
                 part = self._socket.recv(min(count - len(parts), 1 << 20))
             except TimeoutError:
-                raise HostError("the node did not answer in time; look at its log") from None
+                raise NotInTime(_LATE) from None
             except OSError as error:
                 raise HostError(f"the connection to the node broke: {error.strerror}; look at its log") from None
             if not part:

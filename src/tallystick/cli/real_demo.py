@@ -1,0 +1,253 @@
+"""`tallystick demo`: nodes as real processes on this machine; one is killed and comes back, one more joins."""
+
+import json
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from msgspec import to_builtins
+from rich.console import Console
+
+from tallystick.cli.certify import Outcome, follow
+from tallystick.cli.file_check import check_file, with_one_byte_changed
+from tallystick.cli.founding import found_here
+from tallystick.cli.kept_chain import LEDGER_NAME, check_room, make_room
+from tallystick.cli.live_view import story_line
+from tallystick.cli.local_network import COMMAND, LocalNetwork, terminated_like_interrupted
+from tallystick.cli.node_reader import NodeReader
+from tallystick.cli.output import print_json
+from tallystick.cli.reaching import known_of
+from tallystick.cli.reading import read_chain
+from tallystick.cli.real_account import CertifiedLine, FileLine, JoiningLine, KillingLine, NodeLine, RealAccount
+from tallystick.cli.real_demo_view import show_real
+from tallystick.cli.statements import Draft, about_file, in_words
+from tallystick.cli.verify import check_on_node
+from tallystick.cli.witness import Happening
+from tallystick.cli.words import many, seconds
+from tallystick.host.control import BackedUp, Backup, Certify, Invitation, Invite, Status
+from tallystick.host.data_folder import DataFolder
+from tallystick.host.errors import HostError
+from tallystick.host.file_statement import FileStatement, describe_file
+from tallystick.host.store import Store
+from tallystick.ledger.params import Params
+
+MOST_PROCESSES: Final = 16
+FORGE_AFTER_MS: Final = 100
+PARAMS: Final = Params(epoch_blocks=10, unbonding_blocks=20, forge_after_ms=FORGE_AFTER_MS)
+
+_STATEMENTS_MEANWHILE: Final = 4
+_FINAL_SECONDS: Final = 60.0
+_JOIN_SECONDS: Final = 60.0
+
+
+def play_real(console: Console, paths: Sequence[Path], nodes: int, chain: Path, *, as_json: bool) -> bool:
+    """Play it, and tell what it came to; whether everything came out as it should.
+
+    Raises `HostError` when something does not come to pass in its time. No process outlives this.
+    """
+    drafts = [about_file(path, None, "") for path in paths]
+    check_room(chain)
+    with terminated_like_interrupted(), tempfile.TemporaryDirectory(prefix="tallystick-") as root:
+        folders = found_here(LEDGER_NAME, Path(root) / "net", nodes, "", params=PARAMS)
+        with LocalNetwork({folder.path.name: folder for folder in folders}, "") as network:
+            demo = RealDemo(network, None if as_json else console)
+            account = demo.play(drafts, paths, Path(root) / "kept.db")
+        make_room(chain)
+        shutil.move(Path(root) / "kept.db", chain)
+    if as_json:
+        print_json(to_builtins(account))
+    else:
+        show_real(console, account, chain)
+    return account.is_good
+
+
+class RealDemo:
+    """One play, scene after scene."""
+
+    def __init__(self, network: LocalNetwork, console: Console | None) -> None:
+        self._network = network
+        self._console = console
+        self._begun_s = time.monotonic()
+        self._certified: list[CertifiedLine] = []
+
+    def play(self, drafts: Sequence[Draft], paths: Sequence[Path], kept: Path) -> RealAccount:
+        """All of it. Raises `HostError`."""
+        network, members = self._network, list(self._network.folders)
+        self._start(members)
+        for number, draft in enumerate(drafts):
+            self._certify(members[number % len(members)], draft)
+        killing = self._kill_and_restart(members[2], [one for one in members if one != members[2]])
+        joining = self._invite(members[1], f"node-{len(members) + 1}")
+        self._certify(joining.node, in_words("the first statement through the node that joined", "", ""))
+        self._wait_for_agreement()
+        files = [self._verify(path) for path in paths]
+        ends = {name: network.status(name) for name in network.running}
+        self._keep(members[0], joining, kept)
+        exit_codes = network.stop()
+        self._tell("network", f"All {len(ends)} processes have ended")
+        ledger_id = self._check_kept(kept, paths, files)
+        last = max(one.index for one in ends.values())
+        return RealAccount(
+            account_version=1,
+            simulated=False,
+            ledger_id=ledger_id,
+            took_ms=self._elapsed_ms,
+            nodes_agree=len({(one.index, one.tip_hash, one.certificates) for one in ends.values()}) == 1,
+            went_on_without_the_killed=killing.went_on_to_index > killing.killed_at_index,
+            the_killed_caught_up=killing.caught_up_index >= killing.went_on_to_index,
+            the_invited_caught_up=0 < joining.caught_up_index <= last == ends[joining.node].index,
+            all_files_verify=all(_holds(one, list(ends)) for one in files),
+            all_ended_well=all(code == 0 for code in exit_codes.values()),
+            certified=self._certified,
+            killing=killing,
+            joining=joining,
+            nodes=[_node_line(name, one, exit_codes[name]) for name, one in ends.items()],
+            files=files,
+        )
+
+    # ---- the scenes -----------------------------------------------------------------------------------------
+
+    def _start(self, members: Sequence[str]) -> None:
+        for name in members:
+            self._network.start(name)
+        first = self._network.folders[members[0]]
+        told = f"{len(members)} node processes start in {first.path.parent}, each with a folder, a key and a port"
+        self._tell("network", told)
+        self._network.wait_until_voting()
+        self._tell("network", "They have found each other, and vote")
+
+    def _certify(self, name: str, draft: Draft) -> None:
+        outcome = Outcome(0, draft.statement.subject, str(draft.file) if draft.file else None)
+        with self._network.reach(name) as node:
+            until_s = time.monotonic() + _FINAL_SECONDS
+            follow(node, Certify((draft.statement,)), [outcome], lambda: None, wait=True, until_s=until_s)
+        if outcome.id is None or outcome.block_index is None or outcome.took_ms is None:
+            reason = outcome.reason or f"it was not final within {_FINAL_SECONDS:.0f} s"
+            raise HostError(f"{name} did not certify {draft.title!r}: {reason}")
+        line = CertifiedLine(outcome.subject, outcome.file, name, outcome.id, outcome.block_index, outcome.took_ms)
+        self._certified.append(line)
+        told = f"{draft.title} is certified through {name}: block {line.block_index}, final after {line.took_ms:.0f} ms"
+        self._tell("honest", told)
+
+    def _kill_and_restart(self, victim: str, others: Sequence[str]) -> KillingLine:
+        network = self._network
+        killed_at = network.status(victim).index
+        network.kill(victim)
+        self._tell("trouble", f"{victim} is killed (SIGKILL) at block {killed_at}")
+        for number in range(_STATEMENTS_MEANWHILE):
+            draft = in_words(f"statement {number + 1} while {victim} is away", "", "")
+            self._certify(others[number % len(others)], draft)
+        went_on_to = max(network.status(name).index for name in others)
+        with Store.open(network.folders[victim].ledger_path, read_only=True) as store:
+            kept_index = store.tip_index
+        begun_s = time.monotonic()
+        network.start(victim)
+        self._tell("network", f"{victim} starts again, with {many(kept_index, 'block')} that it had kept")
+        network.wait_until(lambda: network.status(victim).index >= went_on_to, f"{victim} catching up")
+        took_ms = round(1000 * (time.monotonic() - begun_s))
+        caught_up = network.status(victim).index
+        self._tell("network", f"{victim} has caught up with block {caught_up}, {seconds(took_ms)} after its start")
+        network.wait_until_voting()
+        self._certify(victim, in_words(f"statement through {victim}, which is back", "", ""))
+        return KillingLine(victim, killed_at, went_on_to, kept_index, caught_up, took_ms)
+
+    def _invite(self, host: str, name: str) -> JoiningLine:
+        network = self._network
+        with network.reach(host) as node:
+            ticket = node.one(Invite(), Invitation).ticket
+        self._tell("network", f"{host} invites one more: tallystick join {ticket[:24]}…")
+        folder = DataFolder(network.folders[host].path.parent / name)
+        goal = network.status(host).index
+        begun_s = time.monotonic()
+        public_key = _join(ticket, folder)
+        network.folders[name] = folder
+        network.start(name)
+        network.wait_until(lambda: network.status(name).index >= goal, f"{name} catching up")
+        took_ms = round(1000 * (time.monotonic() - begun_s))
+        index = network.status(name).index
+        told = f"{name} has joined as an observer, and has caught up with block {index} in {seconds(took_ms)}"
+        self._tell("network", told)
+        return JoiningLine(name, public_key, index, took_ms)
+
+    def _wait_for_agreement(self) -> None:
+        network = self._network
+
+        def agree() -> bool:
+            return len({network.status(name).tip_hash for name in network.running}) == 1
+
+        network.wait_until(agree, "waiting for all nodes to have the same last block")
+
+    def _verify(self, path: Path) -> FileLine:
+        now = describe_file(path)
+        changed = with_one_byte_changed(path, now.size_bytes)
+        line = FileLine(now.name, now.sha256.hex(), [], [], verifies_as_kept=False)
+        for name in self._network.running:
+            if self._covers(name, now):
+                line.verified_by.append(name)
+            if not self._covers(name, changed):
+                line.failed_when_changed_by.append(name)
+        told = f"{path.name} verifies at {len(line.verified_by)} of {len(self._network.running)} nodes"
+        self._tell("block", f"{told}, and with one byte changed fails at {len(line.failed_when_changed_by)}")
+        return line
+
+    def _covers(self, name: str, statement: FileStatement) -> bool:
+        genesis, names = known_of(self._network.folders[name])
+        with self._network.reach(name) as node:
+            return check_on_node(NodeReader(node, genesis), statement, names).is_covered
+
+    def _keep(self, name: str, joining: JoiningLine, kept: Path) -> None:
+        with self._network.reach(name) as node:
+            node.one(Backup(str(kept)), BackedUp)
+        with Store.open(kept) as store:
+            store.remember_names({bytes.fromhex(joining.public_key): joining.node})
+
+    def _check_kept(self, kept: Path, paths: Sequence[Path], files: Sequence[FileLine]) -> str:
+        with Store.open(kept, read_only=True) as store:
+            checked, names = read_chain(store), store.names()
+            for path, line in zip(paths, files, strict=True):
+                line.verifies_as_kept = checked.is_final and check_file(checked, describe_file(path), names).is_covered
+            return store.genesis.ledger_id.hex()
+
+    # ---- telling --------------------------------------------------------------------------------------------
+
+    @property
+    def _elapsed_ms(self) -> int:
+        return round(1000 * (time.monotonic() - self._begun_s))
+
+    def _tell(self, kind: str, text: str) -> None:
+        if self._console is not None:
+            self._console.print(story_line(Happening(self._elapsed_ms, kind, text)), soft_wrap=True)
+
+
+def _join(ticket: str, folder: DataFolder) -> str:
+    """Join as a person does, in a process of its own; returns the public key. Raises `HostError`."""
+    command = [*COMMAND, "join", ticket, "--data", str(folder.path), "--no-passphrase", "--json"]
+    try:
+        done = subprocess.run(  # noqa: S603  ourselves
+            command, capture_output=True, text=True, timeout=_JOIN_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise HostError(f"{folder.path.name} could not join within {_JOIN_SECONDS:.0f} s") from None
+    if done.returncode != 0:
+        raise HostError(f"{folder.path.name} could not join: {done.stderr.strip()}")
+    return str(json.loads(done.stdout)["public_key"])
+
+
+def _holds(file: FileLine, names: list[str]) -> bool:
+    return file.verified_by == file.failed_when_changed_by == names and file.verifies_as_kept
+
+
+def _node_line(name: str, told: Status, exit_code: int) -> NodeLine:
+    return NodeLine(
+        name=name,
+        public_key=told.key.hex(),
+        stake=told.stake,
+        tip_index=told.index,
+        tip_hash=told.tip_hash.hex(),
+        certificates=told.certificates,
+        exit_code=exit_code,
+    )

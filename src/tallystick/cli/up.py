@@ -1,0 +1,116 @@
+"""`tallystick up`: a network of nodes on this machine, to play with until Ctrl-C."""
+
+import shlex
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from tallystick.cli.founding import found_here
+from tallystick.cli.local_network import LocalNetwork, terminated_like_interrupted
+from tallystick.cli.options import NoPassphrase, PassphraseFile, find_passphrase
+from tallystick.cli.output import ExitCode, errors_explained, fail, help_text, make_console, marked, warn
+from tallystick.cli.real_demo import MOST_PROCESSES, PARAMS
+from tallystick.host.data_folder import DataFolder, FolderError
+from tallystick.ledger.errors import Refused, Rule
+
+HELP: Final = help_text(
+    "Run a network of nodes on this machine, until Ctrl-C.",
+    "In a temporary folder that is gone afterwards; or the nodes in FOLDER, as tallystick new NAME --members N made "
+    "them. It says which commands to try in another terminal.",
+    "Examples:",
+    "  tallystick up",
+    "  tallystick new class --members 6 --into class --no-passphrase, then tallystick up class",
+)
+
+_LOOK_SECONDS: Final = 0.5
+
+
+def up(
+    folder: Annotated[
+        Path | None,
+        typer.Argument(metavar="FOLDER", help="Where the nodes' folders are.", show_default="a temporary one"),
+    ] = None,
+    *,
+    nodes: Annotated[int, typer.Option(min=1, max=MOST_PROCESSES, help="Without FOLDER: how many nodes.")] = 4,
+    passphrase_file: PassphraseFile = None,
+    no_passphrase: NoPassphrase = False,
+) -> None:
+    """See `HELP`."""
+    with errors_explained(), terminated_like_interrupted(), _folders(folder, nodes) as folders:
+        passphrase = "" if _opens(folders[0], "") else find_passphrase(passphrase_file, no_passphrase, "all keys")
+        with LocalNetwork({one.path.name: one for one in folders}, passphrase) as network:
+            _run(make_console(), network)
+
+
+@contextmanager
+def _folders(folder: Path | None, nodes: int) -> Iterator[list[DataFolder]]:
+    if folder is None:
+        with tempfile.TemporaryDirectory(prefix="tallystick-") as root:
+            yield found_here("tallystick playground", Path(root) / "net", nodes, "", params=PARAMS)
+        return
+    folders = [DataFolder(one) for one in sorted(folder.glob("node-*"), key=_number)] if folder.is_dir() else []
+    found = [one for one in folders if one.is_there]
+    if not found:
+        advice = f"make some with: tallystick new NAME --members 4 --into {shlex.quote(str(folder))}"
+        raise FolderError(f"there are no nodes in {folder}; {advice}")
+    yield found
+
+
+def _number(path: Path) -> tuple[int, str]:
+    return len(path.name), path.name
+
+
+def _opens(folder: DataFolder, passphrase: str) -> bool:
+    try:
+        folder.wallet(passphrase)
+    except Refused as refused:
+        if refused.rule is not Rule.K4:
+            raise
+        return False
+    return True
+
+
+def _run(console: Console, network: LocalNetwork) -> None:
+    names = list(network.folders)
+    for name in names:
+        network.start(name)
+    with console.status("The nodes start and find each other"):
+        network.wait_until_voting()
+    try:
+        _tell(console, [network.folders[name] for name in names])
+        while network.running:
+            for name, code in network.ended().items():
+                again = f"tallystick run --data {network.folders[name].path}"
+                warn(f"{name} has ended with {code}; start it again with: {again}")
+            time.sleep(_LOOK_SECONDS)
+    except KeyboardInterrupt:
+        codes = network.stop()
+        if any(codes.values()):
+            ended = ", ".join(f"{name} with {code}" for name, code in codes.items() if code)
+            raise fail(f"not all nodes ended well: {ended}", ExitCode.FAILED) from None
+        console.print(f"\nAll {len(codes)} nodes have ended.")
+        return
+    raise fail("all nodes have ended; their logs are in their folders", ExitCode.FAILED)
+
+
+def _tell(console: Console, folders: Sequence[DataFolder]) -> None:
+    paths = [shlex.quote(str(one.path)) for one in folders]
+    last = paths[-1]
+    console.print(marked("✓", f"{len(folders)} nodes run", f" in {folders[0].path.parent}; Ctrl-C ends them."))
+    console.print("\nTry in another terminal:")
+    for command in (
+        f"tallystick status --data {paths[0]}",
+        f"tallystick certify FILE --data {paths[0]}",
+        f"tallystick verify FILE --data {last}",
+        f"tallystick show --data {last}",
+        f"tallystick stake 50 --data {paths[0]}",
+        f"tallystick join $(tallystick invite --data {paths[0]}) --data ./mine --no-passphrase --run",
+    ):
+        console.print(Text(f"  {command}", style="bold"), soft_wrap=True)

@@ -1,0 +1,29 @@
+"""Calling the command as a person does, without a process of its own."""
+
+import json
+from contextlib import chdir
+from pathlib import Path
+from typing import Any
+
+from click.testing import Result
+from typer.testing import CliRunner
+
+from tallystick.cli import app
+
+REPORT = b"The bridge is sound.\n" * 100
+PASSPHRASE = "correct horse battery staple"
+
+
+def cli(*args: str, cwd: Path, expect: int = 0, given: str | None = None, **env: str) -> Result:
+    """Run a command without a process of its own; `given` is typed at a terminal that is none."""
+    unset = dict.fromkeys(("TALLYSTICK_DATA", "TALLYSTICK_PASSPHRASE", "CREDENTIALS_DIRECTORY"))
+    environment = {**unset, "NO_COLOR": "1", "COLUMNS": "6000", "HOME": str(cwd), **env}
+    with chdir(cwd):
+        result = CliRunner(env=environment).invoke(app, args, input=given)
+    assert result.exit_code == expect, (args, result.exit_code, result.output)
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result
+
+
+def in_json(*args: str, cwd: Path, expect: int = 0, **env: str) -> Any:
+    return json.loads(cli(*args, "--json", cwd=cwd, expect=expect, **env).stdout)
