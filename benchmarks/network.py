@@ -15,9 +15,9 @@ from pathlib import Path
 
 import nacl.bindings as sodium
 import zmq
-from tallystick.cli.founding import found_here
 
 from benchmarks.workload import ISSUERS, summary
+from tallystick.cli.founding import found_here
 from tallystick.host.control import (
     Certify,
     Client,

@@ -1,7 +1,7 @@
 """`tallystick join`: set a node up from an invitation."""
 
 import asyncio
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, Final
 
 import typer
 from rich.console import Console
@@ -15,7 +15,10 @@ from tallystick.cli.running import LogLevel, run_here
 from tallystick.host.data_folder import DataFolder, FolderError, Settings
 from tallystick.host.errors import HostError
 from tallystick.ledger.genesis import Genesis, decode_genesis
+from tallystick.ledger.ticket import Ticket, read_ticket
 from tallystick.ledger.wallet import Wallet
+from tallystick.network.transport import TransportError
+from tallystick.network.zeromq import fetch_genesis
 
 HELP: Final = help_text(
     "Set a node up on a ledger that somebody invited you to.",
@@ -26,14 +29,6 @@ HELP: Final = help_text(
 
 
 _PATIENCE_MS: Final = 15_000
-
-
-class Invited(NamedTuple):
-    """What a ticket says."""
-
-    ledger_id: bytes
-    key: bytes
-    addresses: tuple[str, ...]
 
 
 def join(
@@ -54,7 +49,7 @@ def join(
         folder = node_folder(data)
         if folder.is_there or folder.ledger_path.exists():
             raise FolderError(f"{folder.path} holds a node already; name another folder with --data")
-        invited = read(" ".join(ticket))
+        invited = read_ticket(" ".join(ticket))
         own_listen, own_address = places(listen, address, towards=invited.addresses[0])
         wallet = own_wallet(folder, passphrase_file, no_passphrase)
         console = Console(stderr=True)
@@ -68,21 +63,11 @@ def join(
             raise typer.Exit(run_here(folder, wallet, log_json=False, log_level=LogLevel.INFO))
 
 
-def read(ticket: str) -> Invited:
-    """What the line says. Raises `Refused` (E1 to E4)."""
-    from tallystick.ledger.ticket import read_ticket  # type: ignore[import-not-found]  # noqa: PLC0415
-
-    found = read_ticket(ticket)
-    return Invited(found.ledger_id, found.key, found.addresses)
-
-
-def fetch(invited: Invited, wallet: Wallet) -> Genesis:
+def fetch(invited: Ticket, wallet: Wallet) -> Genesis:
     """The ledger's first document, from the inviting node, at the first of its addresses that answers.
 
     Raises `HostError`, and `Refused` when what came is not the document of the ticket's ledger.
     """
-    from tallystick.network.zeromq import TransportError, fetch_genesis  # type: ignore[import-not-found]  # noqa: PLC0415
-
     reasons = []
     for address in invited.addresses:
         asked = fetch_genesis(wallet, invited.ledger_id, invited.key, address, _PATIENCE_MS)

@@ -98,6 +98,6 @@ def backup(
 
 def copy_ledger(folder: DataFolder, target: Path) -> None:
     """Copy the ledger of a node that does not run into a new file. Raises `StoreError`."""
-    from tallystick.host.backup import copy_database  # type: ignore[import-not-found]  # noqa: PLC0415
+    from tallystick.host.backup import copy_database  # noqa: PLC0415
 
     copy_database(folder.ledger_path, target)
