@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import pytest
 import zmq
@@ -660,6 +661,53 @@ def test_a_routing_id_that_one_left_gives_another_nothing():
         assert {one.peer for one in ada.told} == {ben.key}
 
     run(story)
+
+
+def test_however_nodes_come_and_go_in_the_end_each_has_one_connection_with_each(seed):
+    async def story(world):
+        random, count = Random(seed), 4
+        stations = [await world.station(number) for number in range(1, count + 1)]
+        addresses = [station.transport.listening for station in stations]
+        all_ever = list(stations)
+
+        def dial_all(number):
+            for other, address in zip(stations, addresses, strict=True):
+                if other is not stations[number]:
+                    stations[number].transport.dial(other.key, address)
+
+        for number in range(count):
+            dial_all(number)
+        for _ in range(25):
+            await world.let_pass(random.uniform(0, 0.1))
+            number, other = random.sample(range(count), 2)
+            if random.random() < 0.5:
+                await stations[number].transport.stop()
+                stations[number] = await world.station(number + 1, listen=addresses[number])
+                all_ever.append(stations[number])
+            else:
+                stations[number].transport.forget(stations[other].key)
+            dial_all(number)
+        pairs = [(one, other) for one in stations for other in stations if one is not other]
+        await world.until(lambda: all(one.is_connected_with(other) for one, other in pairs))
+        await world.let_pass(0.3)
+        for one, other in pairs:
+            one.send(other, b"from " + one.key)
+        await world.until(lambda: all(b"from " + one.key in other.frames_from(one) for one, other in pairs))
+        for station in all_ever:
+            _assert_told_in_turn(station)
+
+    run(story)
+
+
+def _assert_told_in_turn(station: Station) -> None:
+    """Each peer connects, then disconnects, then connects…, and is heard only in between."""
+    connected: set[bytes] = set()
+    for happening in station.told:
+        assert (happening.peer in connected) != isinstance(happening, Connected)
+        if isinstance(happening, Connected):
+            connected.add(happening.peer)
+        elif isinstance(happening, Disconnected):
+            connected.remove(happening.peer)
 
 
 # ---- dialling again ---------------------------------------------------------------------------------------------
