@@ -178,6 +178,27 @@ def test_one_may_pause_in_the_middle_of_being_told(in_a_world):
     in_a_world(story)
 
 
+def test_frames_keep_their_order_when_a_pause_comes_in_between(in_a_world):
+    async def story(world):
+        ada, ben, cem = await world.station(1), await world.station(2), await world.station(3)
+        await world.connected(ben, ada)
+        await world.connected(cem, ada)
+        ada.transport.pause(ben.key)
+        frames = [b"%d" % number for number in range(10)]
+        for frame in frames:
+            ben.send(ada, frame)
+        await world.let_pass(0.2)
+        ada.on_told = lambda happening: ada.transport.pause(ben.key) if isinstance(happening, Disconnected) else None
+        ada.transport.resume(ben.key)
+        ada.transport.forget(cem.key)
+        await world.until(lambda: not ada.is_connected_with(cem))
+        ada.transport.resume(ben.key)
+        await world.until(lambda: len(ada.frames_from(ben)) == len(frames))
+        assert ada.frames_from(ben) == frames
+
+    in_a_world(story)
+
+
 def test_a_forgotten_peer_is_disconnected_and_dialled_no_more(in_a_world):
     async def story(world):
         ada, ben = await world.station(1), await world.station(2)

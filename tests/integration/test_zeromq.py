@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import pytest
 import zmq
@@ -23,8 +24,9 @@ from tests.conformance.worlds import LIMITS, RealWorld, Station, wallet_of
 from tallystick.ledger.encoding import digest, encode
 from tallystick.ledger.params import MAX_MESSAGE_BYTES
 from tallystick.network.connection import WINDOW_BYTES
-from tallystick.network.handshake import DiallerHandshake
-from tallystick.network.sockets import connect, open_socket
+from tallystick.network.curve import x25519_key
+from tallystick.network.handshake import DiallerHandshake, ListenerHandshake
+from tallystick.network.sockets import bind, connect, open_socket
 from tallystick.network.transport import Connected, Disconnected, TransportError
 from tallystick.network.zeromq import ANSWER, END, HELLO, PING, PROOF, TAKEN, WELCOME, ZeroMQTransport, fetch_genesis
 
@@ -52,11 +54,15 @@ def place_of(station: Station) -> tuple[str, int]:
 class Vandal:
     """A key that is admitted, and a socket that says what it likes."""
 
-    def __init__(self, number: int, victim: Station, place: tuple[str, int] | None = None) -> None:
+    def __init__(
+        self, number: int, victim: Station, place: tuple[str, int] | None = None, routing_id: bytes | None = None
+    ) -> None:
         self.wallet = wallet_of(number)
         self.key = self.wallet.public_key
         self.context = zmq.Context()
         self.socket = open_socket(self.context, zmq.DEALER, self.wallet, 5_000)
+        if routing_id is not None:
+            self.socket.routing_id = routing_id
         self.handshake = DiallerHandshake(self.wallet, LEDGER, victim.key, bytes(32), False)
         self._victim = victim
         self._place = place or place_of(victim)
@@ -78,6 +84,14 @@ class Vandal:
             message = self.socket.recv_multipart()
             if message[0] in kinds:
                 return message[1]
+
+    async def hear_frame(self, world: RealWorld) -> bytes:
+        """The next message of one part."""
+        while True:
+            await world.until(lambda: self.socket.poll(0))
+            message = self.socket.recv_multipart()
+            if len(message) == 1:
+                return message[0]
 
     async def shake_hands(self, world: RealWorld) -> None:
         self.say(HELLO, self.handshake.hello())
@@ -507,7 +521,7 @@ def test_a_thousand_idle_connections_keep_nobody_out():
         resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
     async def story(world):
-        ada = await world.station(1, limits=replace(LIMITS, handshake_ms=10_000, opening_connections=50))
+        ada = await world.station(1, limits=replace(LIMITS, handshake_ms=60_000, opening_connections=50))
         with ExitStack() as stack:
             for number in range(count):
                 one = stack.enter_context(socket.socket())
@@ -533,6 +547,208 @@ def test_peers_that_come_by_themselves_are_bounded_but_one_that_is_dialled_is_le
         assert "no room" in dan.transport.troubles()[ada.key]
         ada.transport.dial(dan.key, "127.0.0.1:9")
         await world.until(lambda: dan.is_connected_with(ada))
+
+    run(story)
+
+
+# ---- one connection a pair --------------------------------------------------------------------------------------
+
+
+def test_a_peer_that_connects_anew_has_lost_the_connection_before():
+    async def story(world):
+        ada = await world.station(1)
+        with Vandal(3, ada) as first, Vandal(3, ada) as second:
+            await first.shake_hands(world)
+            await second.shake_hands(world)
+            assert b"anew" in await first.hear(world, END)
+            ada.transport.send(first.key, b"to the newer one")
+            assert await second.hear_frame(world) == b"to the newer one"
+        assert [type(one) for one in ada.told] == [Connected, Disconnected, Connected]
+
+    run(story)
+
+
+def test_a_handshake_that_began_before_another_was_done_is_not_gone_on_with():
+    async def story(world):
+        ada = await world.station(1)
+        with Vandal(3, ada) as slow, Vandal(3, ada) as quick:
+            slow.say(HELLO, slow.handshake.hello())
+            proof = slow.handshake.prove(await slow.hear(world, ANSWER))
+            await quick.shake_hands(world)
+            assert b"came first" in await slow.hear(world, END)
+            slow.say(PROOF, proof)
+            await world.let_pass(0.1)
+        assert ada.told[0] == Connected(quick.key, None)
+        assert Connected not in map(type, ada.told[1:])
+
+    run(story)
+
+
+@pytest.mark.parametrize("number", [1, 2], ids=["a higher key", "a lower key"])
+def test_if_both_have_sent_their_proof_the_lower_keys_connection_stays(number):
+    numbers = sorted((1, 2), key=lambda one: wallet_of(one).public_key)
+    own, other = numbers if number == 1 else numbers[::-1]
+
+    async def story(world):
+        ada = await world.station(own)
+        with Vandal(other, ada) as vandal, Listening(vandal) as listening:
+            ada.transport.dial(vandal.key, listening.address)
+            await listening.take_proof(world, ada)
+            vandal.say(HELLO, vandal.handshake.hello())
+            vandal.say(PROOF, vandal.handshake.prove(await vandal.hear(world, ANSWER)))
+            if number == 1:
+                assert b"came first" in await vandal.hear(world, END)
+                assert ada.told == []
+                listening.say(WELCOME, b"")
+                await world.until(lambda: ada.told)
+                assert ada.told == [Connected(vandal.key, listening.address)]
+            else:
+                await vandal.hear(world, WELCOME)
+                await world.until(lambda: ada.told)
+                assert ada.told == [Connected(vandal.key, None)]
+
+    run(story)
+
+
+class Listening:
+    """Where a vandal's key can be dialled, too."""
+
+    def __init__(self, vandal: Vandal) -> None:
+        self._wallet = vandal.wallet
+        self._socket = open_socket(vandal.context, zmq.ROUTER, vandal.wallet, 5_000)
+        self._routing_id = b""
+
+    def __enter__(self) -> "Listening":
+        self.address = bind(self._socket, "127.0.0.1", 0)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    async def take_proof(self, world: RealWorld, dialler: Station) -> None:
+        """Everything but the welcome."""
+        await world.until(lambda: self._socket.poll(0))
+        self._routing_id, kind, hello = self._socket.recv_multipart()
+        assert kind == HELLO
+        handshake = ListenerHandshake(self._wallet, LEDGER, bytes(32), x25519_key(dialler.key))
+        self.say(ANSWER, handshake.answer(hello))
+        await world.until(lambda: self._socket.poll(0))
+        _, kind, proof = self._socket.recv_multipart()
+        assert kind == PROOF
+        assert not handshake.check(proof)
+
+    def say(self, *parts: bytes) -> None:
+        self._socket.send_multipart([self._routing_id, *parts])
+
+
+def test_a_routing_id_that_one_left_gives_another_nothing():
+    """ZeroMQ lets a peer choose its routing id: here two want the same, and one takes it the moment it is free."""
+
+    async def story(world):
+        ada = await world.station(1)
+        with Vandal(3, ada, routing_id=b"x") as ben, Vandal(4, ada, routing_id=b"x") as eve:
+            await ben.shake_hands(world)
+            await world.until(lambda: len(_lines_of(ada)) == 2)
+            await world.let_pass(0.2)
+            ben.socket.close()
+            time.sleep(0.1)  # ada has not yet looked
+            eve.say(b"x")
+            eve.say(b"not from ben")
+            time.sleep(0.1)
+            ada.transport._router.drain()
+            await world.until(lambda: Disconnected in map(type, ada.told))
+        assert [type(one) for one in ada.told] == [Connected, Disconnected]
+        assert {one.peer for one in ada.told} == {ben.key}
+
+    run(story)
+
+
+def test_however_nodes_come_and_go_in_the_end_each_has_one_connection_with_each(seed):
+    async def story(world):
+        random, count = Random(seed), 4
+        stations = [await world.station(number) for number in range(1, count + 1)]
+        addresses = [station.transport.listening for station in stations]
+        all_ever = list(stations)
+
+        def dial_all(number):
+            for other, address in zip(stations, addresses, strict=True):
+                if other is not stations[number]:
+                    stations[number].transport.dial(other.key, address)
+
+        for number in range(count):
+            dial_all(number)
+        for _ in range(25):
+            await world.let_pass(random.uniform(0, 0.1))
+            number, other = random.sample(range(count), 2)
+            if random.random() < 0.5:
+                await stations[number].transport.stop()
+                stations[number] = await world.station(number + 1, listen=addresses[number])
+                all_ever.append(stations[number])
+            else:
+                stations[number].transport.forget(stations[other].key)
+            dial_all(number)
+        pairs = [(one, other) for one in stations for other in stations if one is not other]
+        await world.until(lambda: all(one.is_connected_with(other) for one, other in pairs))
+        await world.let_pass(0.3)
+        for one, other in pairs:
+            one.send(other, b"from " + one.key)
+        await world.until(lambda: all(b"from " + one.key in other.frames_from(one) for one, other in pairs))
+        for station in all_ever:
+            _assert_told_in_turn(station)
+
+    run(story)
+
+
+def _assert_told_in_turn(station: Station) -> None:
+    """Each peer connects, then disconnects, then connects…, and is heard only in between."""
+    connected: set[bytes] = set()
+    for happening in station.told:
+        assert (happening.peer in connected) != isinstance(happening, Connected)
+        if isinstance(happening, Connected):
+            connected.add(happening.peer)
+        elif isinstance(happening, Disconnected):
+            connected.remove(happening.peer)
+
+
+# ---- dialling again ---------------------------------------------------------------------------------------------
+
+PATIENT = replace(LIMITS, redial_first_ms=60_000, redial_last_ms=60_000)
+
+
+def test_a_new_address_is_dialled_without_waiting_for_the_old_ones_turn():
+    async def story(world):
+        ada, ben = await world.station(1, limits=PATIENT), await world.station(2)
+        ada.transport.dial(ben.key, "127.0.0.1:9")
+        await world.until(ada.transport.troubles)
+        await world.connected(ada, ben)
+
+    run(story)
+
+
+def test_one_that_comes_to_be_admitted_is_dialled_without_waiting():
+    async def story(world):
+        ada, ben = await world.station(1, limits=PATIENT, admits=()), await world.station(2)
+        ada.dial(ben)
+        await world.until(ada.transport.troubles)
+        ada.transport.admit(lambda key: key == ben.key)
+        await world.until(lambda: ada.is_connected_with(ben))
+
+    run(story)
+
+
+def test_dialling_the_same_address_again_hurries_nothing():
+    async def story(world):
+        ada, ben = await world.station(1, limits=PATIENT), await world.station(2)
+        with socket.create_server(("127.0.0.1", 0)) as busy:
+            address = f"127.0.0.1:{busy.getsockname()[1]}"
+        ada.transport.dial(ben.key, address)
+        await world.until(ada.transport.troubles)
+        with socket.create_server(("127.0.0.1", int(address.split(":")[1]))) as busy:
+            busy.setblocking(False)
+            ada.transport.dial(ben.key, address)
+            await world.let_pass(0.3)
+            with pytest.raises(BlockingIOError):
+                busy.accept()
 
     run(story)
 

@@ -315,10 +315,8 @@ class ZeroMQTransport:
 
     def _prove(self, connection: Dialled, answer: bytes) -> None:
         proof = connection.handshake.prove(answer)
-        if connection.peer in self._peers:
-            return self._end(connection, _CROSSED)
         connection.state = State.PROVEN
-        return self._transmit(connection, [PROOF, proof])
+        self._transmit(connection, [PROOF, proof])
 
     def _welcome(self, connection: Accepted, wants_genesis: bool) -> None:
         peer = connection.peer
@@ -342,8 +340,8 @@ class ZeroMQTransport:
         if connection.state is State.ENDED:
             return
         assert connection.peer is not None
-        # A dialler proves itself only while it knows of no other connection: what there is here is lost to it, or has
-        # crossed with this one.
+        # All others end here, on both sides, so a dialler proves itself only while it has no other connection: what
+        # there is on this side is lost to it, or has crossed with this one.
         for other in self._all_with(connection.peer):
             if other is not connection:
                 self._end(other, "the peer has connected anew" if other.state is State.OPEN else _CROSSED)
