@@ -116,8 +116,8 @@ def test_members_in_a_row_each_knowing_only_the_one_before_end_up_a_mesh(seed):
     assert consortium.meets(*MANY), f"seed {seed}"
 
 
-def test_sixty_members_become_a_mesh():
-    members = {name: wallet(name) for name in (f"one of sixty {number}" for number in range(60))}
+def test_forty_members_become_a_mesh():
+    members = {name: wallet(name) for name in (f"one of forty {number}" for number in range(40))}
     EVERYBODY.update(members)
     consortium = Consortium(1, members).add(*members)
     consortium.network.run_for(2_000)
