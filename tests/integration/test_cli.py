@@ -513,7 +513,7 @@ def test_a_truncated_chain_is_told(after: Path) -> None:
     os.truncate(after / CHAIN, (after / CHAIN).stat().st_size // 2)
     for command in (["verify", "report.txt"], ["show"]):
         done = quick(*command, cwd=after, expect=1)
-        assert "is damaged, or only a part of a file; restore it from a copy" in done.stderr
+        assert "is damaged, or only a part of a file; check and repair it" in done.stderr
 
 
 def test_a_chain_trimmed_at_its_end_is_still_a_chain_but_covers_less(after: Path) -> None:

@@ -199,7 +199,7 @@ def test_a_block_is_kept_with_all_its_payloads_or_not_at_all(store: Store) -> No
 def test_a_full_disk_is_told_and_changes_nothing(store: Store) -> None:
     scribe = Scribe()
     store.append(scribe.forge(), [])
-    store._database.connection.execute("PRAGMA max_page_count = 1")
+    store.database.connection.execute("PRAGMA max_page_count = 1")
     big = Payload(SALT, "text/plain", bytes(60_000))
     with pytest.raises(StoreError, match="disk is full; make room"):
         store.append(scribe.forge(statement("big", payload=big)), [big])
@@ -349,7 +349,7 @@ def test_a_store_opened_to_read_cannot_be_written(path: Path) -> None:
 
 
 def test_a_store_that_another_process_writes_to_says_so(store: Store) -> None:
-    store._database.connection.execute("PRAGMA busy_timeout = 10")
+    store.database.connection.execute("PRAGMA busy_timeout = 10")
     with closing(sqlite3.connect(store.path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StoreError, match="in use by another process; try again"):
@@ -363,7 +363,7 @@ def test_a_store_in_use_is_not_deleted(path: Path) -> None:
     with Store.open(path) as mine:
         mine.keep_payload(payload())
         other = Store.open(path)
-        other._database.connection.execute("PRAGMA busy_timeout = 10")
+        other.database.connection.execute("PRAGMA busy_timeout = 10")
         with pytest.raises(StoreError, match="in use by another process"):
             other.delete()
         other.close()
@@ -491,3 +491,42 @@ def test_a_checked_chain_proves_that_a_file_is_on_it(path: Path) -> None:
         assert coverage.leaf_index == 6
         assert checked.covering(replace(FILE, sha256=bytes(32))) == []
         assert checked.covering(replace(FILE, size_bytes=4)) == []
+
+
+# ---- several changes at once ----------------------------------------------------------------------------------
+
+
+def test_changes_in_a_batch_are_kept_together_or_not_at_all(store: Store) -> None:
+    scribe, entry = Scribe(), with_payload("one")
+    with store.batch():
+        store.keep_certificate(entry)
+        store.append(scribe.forge(), [])
+    assert (store.tip_index, list(store.waiting())) == (1, [entry])
+
+    def half_wrong() -> None:
+        with store.batch():
+            store.append(scribe.forge(entry.certificate), [])
+            store.append(scribe.blocks[0], [])
+
+    with pytest.raises(StoreError, match="does not come next"):
+        half_wrong()
+    assert (store.tip_index, list(store.waiting())) == (1, [entry])
+    store.append(scribe.blocks[1], [])
+    assert blocks_of(store) == [block.encoded for block in scribe.blocks]
+
+
+def test_a_change_that_fails_within_a_batch_undoes_itself_alone(store: Store) -> None:
+    scribe, entry = Scribe(), with_payload("one")
+
+    def breaking_off() -> Iterator[Payload]:
+        yield entry.payload
+        raise RuntimeError("the process is in trouble")
+
+    with store.batch():
+        store.keep_certificate(Entry(statement("waits")))
+        with pytest.raises(RuntimeError):
+            store.append(scribe.forge(entry.certificate), breaking_off())
+        store.append(scribe.blocks[0], [])
+    assert blocks_of(store) == [scribe.blocks[0].encoded]
+    assert store.payload(entry.payload.hash()) is None
+    assert store.lacking(10) == [entry.payload.hash()]

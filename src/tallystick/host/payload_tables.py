@@ -104,19 +104,27 @@ class PayloadTables:
         for block in blocks:
             self.add_block(block, ())
 
-    def derived(self, block: Block) -> tuple[list[FilePlace], list[tuple[bytes, FilePlace]]]:
-        """What should stand in `awaited`, and in `files` by hash, for a block. A damaged payload counts as awaited."""
-        awaited, files = [], []
-        for position, certificate in enumerate(block.certificates):
-            if certificate.payload_hash is None or self._is_erased(certificate.payload_hash):
-                continue
-            place = FilePlace(block.index, position, certificate.payload_hash)
-            payload = self.get(certificate.payload_hash)
-            if payload is None:
-                awaited.append(place)
-            elif (statement := file_statement_in(payload)) is not None:
-                files.append((statement.sha256, place))
-        return awaited, files
+    def are_as_derived(self, blocks: Iterable[Block]) -> bool:
+        """Whether `awaited` and `files` hold what follows from payloads and blocks, and nothing else."""
+        counts = {"awaited": 0, "files": 0}
+        for block in blocks:
+            for position, certificate in enumerate(block.certificates):
+                payload_hash = certificate.payload_hash
+                if payload_hash is None or self._is_erased(payload_hash):
+                    continue
+                payload, table, key = self.get(payload_hash), "awaited", payload_hash
+                if payload is not None:
+                    statement = file_statement_in(payload)
+                    if statement is None:
+                        continue
+                    table, key = "files", statement.sha256
+                column = "sha256" if table == "files" else "payload_hash"
+                sql = f"SELECT payload_hash FROM {table} WHERE {column} = ? AND block_index = ? AND position = ?"  # noqa: S608
+                if self._database.select(sql, (key, block.index, position)) != [(payload_hash,)]:
+                    return False
+                counts[table] += 1
+        sizes = {table: self._database.select(f"SELECT count(*) FROM {table}")[0][0] for table in counts}  # noqa: S608
+        return sizes == counts
 
     # ---- inside ---------------------------------------------------------------------------------------------
 
@@ -132,12 +140,12 @@ class PayloadTables:
 
     def _await(self, place: FilePlace) -> None:
         values = (place.payload_hash, place.block_index, place.position)
-        self._database.execute("INSERT INTO awaited VALUES (?, ?, ?)", values)
+        self._database.execute("INSERT OR REPLACE INTO awaited VALUES (?, ?, ?)", values)
 
     def _index(self, payload: Payload, place: FilePlace) -> None:
         statement = file_statement_in(payload)
         if statement is not None:
-            self._database.execute("INSERT INTO files VALUES (?, ?, ?, ?)", (statement.sha256, *place))
+            self._database.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", (statement.sha256, *place))
 
     def _decode(self, payload_hash: bytes, encoded: object) -> Payload:
         try:

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Final
 
 from tallystick.host.errors import DamagedStore, StoreError
-from tallystick.ledger.encoding import encode
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.genesis import Genesis, decode_genesis
 
@@ -47,11 +46,10 @@ _TABLES: Final = "\n".join(
 )
 
 
-def write_schema(connection: sqlite3.Connection, genesis: Genesis) -> None:
+def write_schema(connection: sqlite3.Connection) -> None:
     """Make all tables in an empty file, within a transaction."""
     for statement in _TABLES.splitlines():
         connection.execute(statement)
-    connection.execute("INSERT INTO genesis VALUES (?)", (encode(genesis),))
     connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
 

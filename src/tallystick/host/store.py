@@ -45,8 +45,8 @@ class Store:
         self.path = path
         self.genesis = genesis
         self.tip_index = tip_index
-        self._database = database
-        self._payloads = PayloadTables(database)
+        self.database = database
+        self.payload_tables = PayloadTables(database)
         self._snapshots = Snapshots(database, genesis)
 
     @classmethod
@@ -59,7 +59,8 @@ class Store:
             try:
                 database.prepare_to_write()
                 with database.transaction():
-                    write_schema(connection, genesis)
+                    write_schema(connection)
+                    database.execute("INSERT INTO genesis VALUES (?)", (encode(genesis),))
             except BaseException:
                 connection.close()
                 raise
@@ -99,12 +100,12 @@ class Store:
 
     def close(self) -> None:
         """Close the file; when nobody else has it open, all of it is then in this one file, fit to be copied."""
-        self._database.close()
+        self.database.close()
 
     def delete(self) -> None:
         """Close the file and remove it. Raises `StoreError` when another process has it open."""
-        self._database.select("PRAGMA journal_mode = DELETE")
-        self._database.close()
+        self.database.select("PRAGMA journal_mode = DELETE")
+        self.database.close()
         try:
             self.path.unlink()
         except OSError as error:
@@ -119,11 +120,11 @@ class Store:
         """Make all changes within one transaction: they are durable on leaving, together, or none of them is."""
         tip_index = self.tip_index
         try:
-            with self._database.transaction():
+            with self.database.transaction():
                 yield
         except BaseException:
             self.tip_index = tip_index
-            self._snapshots = Snapshots(self._database, self.genesis)
+            self._snapshots = Snapshots(self.database, self.genesis)
             raise
 
     # ---- the archive ----------------------------------------------------------------------------------------
@@ -138,90 +139,96 @@ class Store:
         """See `Archive`."""
         if block.index != self.tip_index + 1:
             raise StoreError(f"{self.path} ends at block {self.tip_index}; block {block.index} does not come next")
-        with self._database.transaction(len(block.encoded)):
-            self._database.execute("INSERT INTO blocks VALUES (?, ?, ?)", (block.index, block.hash, block.encoded))
+        with self.database.transaction(len(block.encoded)):
+            self.database.execute("INSERT INTO blocks VALUES (?, ?, ?)", (block.index, block.hash, block.encoded))
             if finalization is not None:
                 kept = (block.index, encode(finalization))
-                self._database.execute("INSERT INTO finalizations VALUES (?, ?)", kept)
+                self.database.execute("INSERT INTO finalizations VALUES (?, ?)", kept)
                 for table in ("votes", "lost_votes"):
                     sql = f"DELETE FROM {table} WHERE epoch < ?"  # noqa: S608
-                    self._database.execute(sql, (oldest_epoch(finalization),))
+                    self.database.execute(sql, (oldest_epoch(finalization),))
             if members is not None:
-                self._database.execute("INSERT INTO members VALUES (?, ?)", (block.index, encode(members)))
-            self._database.execute("DELETE FROM proposals WHERE block_index <= ?", (block.index,))
+                self.database.execute("INSERT INTO members VALUES (?, ?)", (block.index, encode(members)))
+            self.database.execute("DELETE FROM proposals WHERE block_index <= ?", (block.index,))
             ids = [(one.id,) for one in block.certificates]
-            self._database.execute_many("DELETE FROM waiting WHERE certificate_id = ?", ids)
-            self._payloads.add_block(block, payloads)
+            self.database.execute_many("DELETE FROM waiting WHERE certificate_id = ?", ids)
+            self.payload_tables.add_block(block, payloads)
         self._snapshots.added(len(block.certificates))
         self.tip_index = block.index
 
     def keep_certificate(self, entry: Entry) -> None:
         """See `Archive`."""
-        with self._database.transaction():
+        with self.database.transaction():
             kept = (entry.certificate.id, entry.certificate.encoded)
-            self._database.execute("INSERT INTO waiting (certificate_id, encoded) VALUES (?, ?)", kept)
+            self.database.execute("INSERT INTO waiting (certificate_id, encoded) VALUES (?, ?)", kept)
             if entry.payload is not None:
-                self._payloads.keep(entry.payload)
+                self.payload_tables.keep(entry.payload)
 
     def forget_certificate(self, certificate_id: bytes) -> None:
         """See `Archive`."""
-        with self._database.transaction():
-            self._database.execute("DELETE FROM waiting WHERE certificate_id = ?", (certificate_id,))
+        with self.database.transaction():
+            self.database.execute("DELETE FROM waiting WHERE certificate_id = ?", (certificate_id,))
 
     def waiting(self) -> Iterator[Entry]:
         """See `Archive`. Raises `DamagedStore` at a row that is not a certificate."""
-        for (encoded,) in self._database.select("SELECT encoded FROM waiting ORDER BY number"):
+        for (encoded,) in self.database.select("SELECT encoded FROM waiting ORDER BY number"):
             certificate = self._decode(certificate_codec, encoded, "a waiting certificate")
             yield Entry(certificate, self.payload(certificate.payload_hash) if certificate.payload_hash else None)
 
     def keep_votes(self, tally: Tally, block: Block | None) -> None:
         """See `Archive`."""
         epoch = tally.ballot.epoch
-        with self._database.transaction(len(block.encoded) if block is not None else 0):
-            self._database.execute("INSERT INTO votes (epoch, encoded) VALUES (?, ?)", (epoch, encode(tally)))
+        with self.database.transaction(len(block.encoded) if block is not None else 0):
+            self.database.execute("INSERT INTO votes (epoch, encoded) VALUES (?, ?)", (epoch, encode(tally)))
             if block is not None:
                 kept = (block.hash, block.index, block.encoded)
-                self._database.execute("INSERT OR IGNORE INTO proposals VALUES (?, ?, ?)", kept)
+                self.database.execute("INSERT OR IGNORE INTO proposals VALUES (?, ?, ?)", kept)
             if len(tally.signatures) == 1:  # its own: who may vote again has caught up, so no lost vote is of later
-                self._database.execute("UPDATE lost_votes SET epoch = ? WHERE epoch IS NULL", (epoch,))
+                self.database.execute("UPDATE lost_votes SET epoch = ? WHERE epoch IS NULL", (epoch,))
 
     def has_lost_votes(self) -> bool:
         """See `Archive`. True from a repair until the epochs that they can be of are long over."""
-        return bool(self._database.select("SELECT 1 FROM lost_votes"))
+        return bool(self.database.select("SELECT 1 FROM lost_votes"))
+
+    def note_lost_votes(self) -> None:
+        """Some of the votes that were kept are lost, of whatever epoch."""
+        with self.database.transaction():
+            self.database.execute("DELETE FROM lost_votes")
+            self.database.execute("INSERT INTO lost_votes VALUES (NULL)")
 
     def votes(self) -> Iterator[Vote]:
         """See `Archive`. Raises `DamagedStore` at a row that is not a tally."""
-        for (encoded,) in self._database.select("SELECT encoded FROM votes ORDER BY number"):
+        for (encoded,) in self.database.select("SELECT encoded FROM votes ORDER BY number"):
             yield from self._decode(tally_codec, encoded, "a vote of this node").votes
 
     def proposals(self) -> Iterator[Block]:
         """See `Archive`. Raises `DamagedStore` at a row that is not a block."""
-        for (encoded,) in self._database.select("SELECT encoded FROM proposals ORDER BY block_index"):
+        for (encoded,) in self.database.select("SELECT encoded FROM proposals ORDER BY block_index"):
             yield self._decode(block_codec, encoded, "a proposed block")
 
     def finalization(self, index: int) -> Tally | None:
         """See `Archive`. Raises `DamagedStore` when the row is not a tally."""
-        rows = self._database.select("SELECT encoded FROM finalizations WHERE block_index = ?", (index,))
+        rows = self.database.select("SELECT encoded FROM finalizations WHERE block_index = ?", (index,))
         return self._decode(tally_codec, rows[0][0], f"the finalization of block {index}") if rows else None
 
     def members(self, index: int) -> Members | None:
         """See `Archive`. Raises `DamagedStore` when the row is not a list of members."""
-        rows = self._database.select("SELECT encoded FROM members WHERE block_index = ?", (index,))
+        rows = self.database.select("SELECT encoded FROM members WHERE block_index = ?", (index,))
         return self._decode(members_codec, rows[0][0], f"the members after block {index}") if rows else None
 
     def keep_payload(self, payload: Payload) -> None:
         """See `Archive`. A payload once erased is not kept again."""
-        with self._database.transaction():
-            self._payloads.keep(payload)
+        with self.database.transaction():
+            self.payload_tables.keep(payload)
 
     def erase_payload(self, payload_hash: bytes) -> None:
         """See `Archive`. Its bytes are overwritten in the file, not only unlinked."""
-        with self._database.transaction(overwrites=True):
-            self._payloads.erase(payload_hash)
+        with self.database.transaction(overwrites=True):
+            self.payload_tables.erase(payload_hash)
 
     def blocks(self, start: int = 1) -> Iterator[Block]:
         """See `Archive`. Raises `DamagedStore` at a row that is not the block it should be."""
-        while rows := self._database.select(
+        while rows := self.database.select(
             "SELECT block_index, encoded FROM blocks WHERE block_index >= ? ORDER BY block_index LIMIT ?",
             (start, _BLOCKS_AT_ONCE),
         ):
@@ -239,7 +246,7 @@ class Store:
     def hashes(self, start: int = 1) -> Iterator[bytes]:
         """See `Archive`."""
         sql = "SELECT block_index, block_hash FROM blocks WHERE block_index >= ? ORDER BY block_index LIMIT ?"
-        while rows := self._database.select(sql, (start, _HASHES_AT_ONCE)):
+        while rows := self.database.select(sql, (start, _HASHES_AT_ONCE)):
             for block_index, block_hash in rows:
                 if block_index != start:
                     raise self._damaged(f"block {start}", Refused(Rule.B1, f"block {block_index} stands in its place"))
@@ -248,15 +255,15 @@ class Store:
 
     def payload(self, payload_hash: bytes) -> Payload | None:
         """See `Archive`. Raises `DamagedStore` when the row is not the payload it should be."""
-        return self._payloads.get(payload_hash)
+        return self.payload_tables.get(payload_hash)
 
     def erased(self) -> Iterator[bytes]:
         """See `Archive`."""
-        return iter(self._payloads.erased())
+        return iter(self.payload_tables.erased())
 
     def lacking(self, most: int) -> list[bytes]:
         """See `Archive`."""
-        return self._payloads.awaited(most)
+        return self.payload_tables.awaited(most)
 
     # ---- the snapshot ---------------------------------------------------------------------------------------
 
@@ -276,27 +283,32 @@ class Store:
         """
         self._snapshots.write(chain)
 
+    def drop_snapshot(self) -> None:
+        """Forget the snapshot: the next start replays everything."""
+        with self.database.transaction():
+            self._snapshots.drop()
+
     # ---- the index of files ---------------------------------------------------------------------------------
 
     def find_file(self, statement: FileStatement) -> list[FilePlace]:
         """Where certificates about these bytes stand, by the index alone: a hint, to be checked against the chain."""
-        return self._payloads.places_of_file(statement.sha256)
+        return self.payload_tables.places_of_file(statement.sha256)
 
     def rebuild_index(self) -> None:
         """Derive the index of files, and which payloads are awaited, anew from the blocks and payloads."""
-        with self._database.transaction():
-            self._payloads.rebuild(self.blocks())
+        with self.database.transaction():
+            self.payload_tables.rebuild(self.blocks())
 
     # ---- the address book -----------------------------------------------------------------------------------
 
     def remember_names(self, names: Mapping[bytes, str]) -> None:
         """What the file's owner calls these keys."""
-        with self._database.transaction():
-            self._database.execute_many("INSERT OR REPLACE INTO names VALUES (?, ?)", names.items())
+        with self.database.transaction():
+            self.database.execute_many("INSERT OR REPLACE INTO names VALUES (?, ?)", names.items())
 
     def names(self) -> dict[bytes, str]:
         """Names by public key."""
-        rows = self._database.select("SELECT public_key, CAST(name AS BLOB) FROM names ORDER BY public_key")
+        rows = self.database.select("SELECT public_key, CAST(name AS BLOB) FROM names ORDER BY public_key")
         return {public_key: name.decode("utf-8", "replace") for public_key, name in rows}
 
     # ---- inside ---------------------------------------------------------------------------------------------

@@ -1,0 +1,140 @@
+"""Mending the file of a chain: what is derived is made anew, what is damaged goes, and what peers send is put back.
+
+After `repair` the store holds nothing that is not as it was written, but it may have gaps. `put_blocks` and
+`put_finalization` close them, each in one transaction, and only with what the rest of the file proves.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Final
+
+from tallystick.host.check import Claim, Report, Verify, verify_in_line
+from tallystick.host.errors import StoreError
+from tallystick.host.store import Store
+from tallystick.ledger.block import Block, block_codec, check_block_alone, genesis_block
+from tallystick.ledger.blockchain import check_follows
+from tallystick.ledger.certificate import check_evidence
+from tallystick.ledger.encoding import encode
+from tallystick.ledger.epoch import Epoch
+from tallystick.ledger.errors import Refused, Rule
+from tallystick.ledger.finality import FinalHeader, next_epoch
+from tallystick.ledger.keys import is_signed
+from tallystick.ledger.vote import Tally
+
+LOST_VOTES: Final = (
+    "votes of this member were lost: when the node runs again it stays silent until members with more than 2/3 of the "
+    "stake have told it where they stand, and through every view in which it may have voted. Start it while the others "
+    "run, and restart no two repaired members at once"
+)
+"""What an operator is told when a member's own record is damaged."""
+
+
+def repair(store: Store, report: Report) -> None:
+    """Remove what is damaged, and derive anew what is derived. Raises `StoreError`; then the file is as it was.
+
+    Damaged blocks at the end go, and the chain ends before them. What else is missing is `report.missing_blocks` and
+    `report.missing_finalizations`; payloads the node looks for by itself.
+    """
+    if report.pages:  # a write could damage more
+        raise StoreError(f"{store.path} has damaged pages; copy what can be read of it to a new file first")
+    database, last = store.database, report.last_good
+    with store.batch():
+        for table in ("blocks", "finalizations", "members"):
+            database.execute(f"DELETE FROM {table} WHERE block_index > ?", (last,))  # noqa: S608
+        database.execute_many("DELETE FROM blocks WHERE block_index = ?", [(one,) for one in report.blocks])
+        for table in ("finalizations", "members"):
+            damaged = [(one,) for one in report.finalizations]
+            database.execute_many(f"DELETE FROM {table} WHERE block_index = ?", damaged)  # noqa: S608
+        for table, rows in (("votes", report.votes), ("proposals", report.proposals), ("waiting", report.waiting)):
+            database.execute_many(f"DELETE FROM {table} WHERE rowid = ?", [(row,) for row in rows])  # noqa: S608
+        if report.votes:
+            store.note_lost_votes()
+        for payload_hash in report.payloads:
+            store.payload_tables.drop(payload_hash)
+        store.tip_index = last
+        if "hashes of blocks" in report.derived:
+            hashes = ((block.hash, block.index) for block in _kept_blocks(store))
+            database.execute_many("UPDATE blocks SET block_hash = ? WHERE block_index = ?", hashes)
+        if "index of files and payloads" in report.derived or report.blocks or report.payloads:
+            store.payload_tables.rebuild(_kept_blocks(store))
+        if store.snapshot() is None or "snapshot" in report.derived:
+            store.drop_snapshot()
+    if report.chain is not None:
+        store.keep_snapshot(report.chain)
+
+
+def put_blocks(store: Store, blocks: Sequence[Block], verify: Verify = verify_in_line) -> None:
+    """Put fetched blocks into a gap; they come one after the other and reach to its end.
+
+    Raises `Refused` (B1, B2, those of a block by itself, B3, B5) unless the block after the gap, and the one before it
+    if there is one, are bound to them by their hashes; then nothing has changed.
+    """
+    if not blocks:
+        return
+    first, last = blocks[0].index, blocks[-1].index
+    for parent, block in pairwise(blocks):
+        check_follows(block.header, parent.header)
+    following = _kept(store, last + 1)
+    if following is None or any(_kept(store, index) is not None for index in range(first, last + 1)):
+        raise Refused(Rule.B1, f"blocks {first} to {last} do not fill the end of a gap")
+    check_follows(following.header, blocks[-1].header)
+    before = _kept(store, first - 1) if first > 1 else genesis_block(store.genesis)
+    if before is not None:
+        check_follows(blocks[0].header, before.header)
+    _check_signatures(store, blocks, verify)
+    with store.batch():
+        for block in blocks:
+            row = (block.index, block.hash, block.encoded)
+            store.database.execute("INSERT INTO blocks VALUES (?, ?, ?)", row)
+            store.payload_tables.add_block(block, ())
+
+
+def put_finalization(store: Store, proof: FinalHeader, epoch: Epoch, verify: Verify = verify_in_line) -> Epoch:
+    """Put back a fetched finalization of an epoch's last block, and return the epoch that follows.
+
+    `epoch` is the one that the block is in. Raises `Refused` (V1, V2, B2 another block than the kept one).
+    """
+    index = proof.header.index
+    block = _kept(store, index)
+    if block is None or block.header != proof.header:
+        raise Refused(Rule.B2, f"the kept block {index} is another one, or missing")
+    following = next_epoch(epoch, proof)
+    if not all(verify(_claims_of(proof.finalization, store.genesis.ledger_id))):
+        raise Refused(Rule.V1, f"a vote for block {index} is not signed by its member")
+    with store.batch():
+        store.database.execute(
+            "INSERT OR REPLACE INTO finalizations VALUES (?, ?)", (index, encode(proof.finalization))
+        )
+        if proof.members is not None:
+            store.database.execute("INSERT OR REPLACE INTO members VALUES (?, ?)", (index, encode(proof.members)))
+    return following
+
+
+def _kept(store: Store, index: int) -> Block | None:
+    rows = store.database.select("SELECT encoded FROM blocks WHERE block_index = ?", (index,))
+    return block_codec.decode(rows[0][0]) if rows else None
+
+
+def _kept_blocks(store: Store) -> Iterator[Block]:
+    """All blocks, gaps passed over."""
+    for index in range(1, store.tip_index + 1):
+        block = _kept(store, index)
+        if block is not None:
+            yield block
+
+
+def _check_signatures(store: Store, blocks: Sequence[Block], verify: Verify) -> None:
+    ledger_id = store.genesis.ledger_id
+    claims: list[Claim] = []
+    for block in blocks:
+        check_block_alone(block, ledger_id)
+        claims.append((block.header.signed_bytes(), block.signature, block.header.forger))
+        for one in block.certificates:
+            check_evidence(one, ledger_id, is_signed)
+            claims.append((one.signed_bytes(ledger_id), one.signature, one.issuer))
+    if not all(verify(claims)):
+        raise Refused(Rule.B5, f"a signature in blocks {blocks[0].index} to {blocks[-1].index} is not good")
+
+
+def _claims_of(tally: Tally, ledger_id: bytes) -> list[Claim]:
+    return [(tally.ballot.signed_bytes(ledger_id), signature, member) for member, signature in tally.signatures]

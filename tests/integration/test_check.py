@@ -1,0 +1,499 @@
+"""Checking and repairing a store: every damage is found and named, and what peers have comes back only as it was."""
+
+import random
+import shutil
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+from tests.builders import (
+    ADA,
+    BEN,
+    FinalScribe,
+    Scribe,
+    found,
+    refuses,
+    staking,
+    statement,
+    vote,
+    with_payload,
+)
+from tests.integration.test_store import certified_file, execute
+
+from tallystick.consensus.simplex import Simplex
+from tallystick.host.check import Check, Report
+from tallystick.host.errors import DamagedStore, StoreError
+from tallystick.host.file_statement import FileStatement, file_payload
+from tallystick.host.repair import put_blocks, put_finalization, repair
+from tallystick.host.salvage import Salvaged, salvage
+from tallystick.host.store import Store
+from tallystick.ledger.block import sign_block
+from tallystick.ledger.encoding import encode
+from tallystick.ledger.errors import Rule
+from tallystick.ledger.messages import Entry
+from tallystick.ledger.vote import NOTARIZE, tally_of
+from tallystick.node.node import Node
+
+FOUNDED = found(epoch_blocks=4, unbonding_blocks=4)
+LEDGER = FOUNDED.ledger_id
+BLOCKS = 20
+
+
+@dataclass
+class Kept:
+    """A store with everything in it, and what it was made from."""
+
+    path: Path
+    scribe: FinalScribe
+    entries: list[Entry]
+
+    def check(self) -> Report:
+        with Store.open(self.path, read_only=True) as store:
+            return Check(store).run()
+
+    def repaired(self) -> Report:
+        """Repair, and check again."""
+        with Store.open(self.path) as store:
+            repair(store, Check(store).run())
+        return self.check()
+
+
+def copied(kept: Kept, folder: Path) -> Kept:
+    return Kept(shutil.copyfile(kept.path, folder / kept.path.name), kept.scribe, kept.entries)
+
+
+@pytest.fixture
+def kept(made: Kept, tmp_path: Path) -> Kept:
+    return copied(made, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Kept:
+    """Twenty blocks in epochs of four, on which stakes move; payloads of files and others, some lacking, one erased."""
+    scribe, entries = FinalScribe(FOUNDED), list[Entry]()
+    path = tmp_path_factory.mktemp("made") / "chain.db"
+    with Store.create(path, FOUNDED) as store:
+        for number in range(BLOCKS):
+            at_ms = FOUNDED.created_ms + number
+            about = file_payload(FileStatement(f"{number}.pdf", 3, bytes([number]) * 32), bytes(32))
+            entry = Entry(statement(f"file {number}", ledger=LEDGER, payload=about), about)
+            other = with_payload(f"other {number}", ledger=LEDGER)
+            entries += [entry, other]
+            moving = staking(-1 if number % 2 else 1, (ADA, BEN)[number % 2], at_ms, LEDGER)
+            block = scribe.forge(entry.certificate, other.certificate, moving)
+            at_hand = [one.payload for one in (entry, other) if number % 3]
+            store.append(block, at_hand, scribe.archive.finalization(block.index), scribe.archive.members(block.index))
+            if number == 12:
+                store.keep_snapshot(Node(FOUNDED, Simplex(), None, store).chain)
+        store.erase_payload(entries[2].payload.hash())
+        ballot_of = scribe.blocks[-1].hash
+        store.keep_votes(tally_of([vote(NOTARIZE, ballot_of, ADA, 5, 1, FOUNDED)]), scribe.draft(statement("next")))
+        store.keep_certificate(with_payload("waiting", ledger=LEDGER))
+    return Kept(path, scribe, entries)
+
+
+def test_a_good_store_is_found_good_and_its_log_root_derived(kept: Kept) -> None:
+    report = kept.check()
+    assert report.is_sound, report
+    assert report.log_root == kept.scribe.state.log.root()
+    assert (report.missing_blocks, report.missing_finalizations, report.last_good) == ([], [], BLOCKS)
+
+
+def test_signatures_are_checked_in_batches_by_whoever_is_asked_to(kept: Kept) -> None:
+    asked: list[int] = []
+
+    def verify(claims: object) -> list[bool]:
+        asked.append(len(claims))  # type: ignore[arg-type]
+        return [True] * asked[-1]
+
+    seen: list[int] = []
+    with Store.open(kept.path, read_only=True) as store:
+        assert Check(store, verify, seen.append).run().is_sound
+    assert sum(asked) == BLOCKS * 4 + BLOCKS * 4 + 1
+    assert seen == list(range(1, BLOCKS + 1))
+
+
+def set_block(index: int, make: Callable[[FinalScribe], bytes]) -> Callable[[Kept], None]:
+    sql = "UPDATE blocks SET encoded = ? WHERE block_index = ?"
+    return lambda kept: execute(kept.path, sql, make(kept.scribe), index)
+
+
+def resigned(scribe: Scribe, index: int, **changes: object) -> bytes:
+    block = scribe.blocks[index - 1]
+    wallet = {ADA.public_key: ADA, BEN.public_key: BEN}.get(block.header.forger, ADA)
+    return sign_block(replace(block.header, **changes), block.certificates, wallet).encoded
+
+
+BLOCK_DAMAGES: dict[str, Callable[[Kept], None]] = {
+    "garbage": set_block(7, lambda scribe: b"\xc1" * 300),
+    "missing": lambda kept: execute(kept.path, "DELETE FROM blocks WHERE block_index = 7"),
+    "another": set_block(7, lambda scribe: scribe.blocks[7].encoded),
+    "signature": set_block(7, lambda scribe: replace(scribe.blocks[6], signature=bytes(64)).encoded),
+    "subject": set_block(
+        7,
+        lambda scribe: (
+            replace(
+                scribe.blocks[6],
+                certificates=(
+                    replace(scribe.blocks[6].certificates[0], subject="x"),
+                    *scribe.blocks[6].certificates[1:],
+                ),
+            ).encoded
+        ),
+    ),
+    "signed anew": set_block(
+        7, lambda scribe: resigned(scribe, 7, timestamp_ms=scribe.blocks[6].header.timestamp_ms + 1)
+    ),
+    "other parent": set_block(7, lambda scribe: resigned(scribe, 7, parent_hash=bytes(32))),
+}
+
+
+@pytest.mark.parametrize("damage", BLOCK_DAMAGES.values(), ids=BLOCK_DAMAGES)
+@pytest.mark.parametrize("are_finalized", [True, False])
+def test_a_damaged_block_is_named_alone_and_can_be_put_back(
+    kept: Kept, damage: Callable[[Kept], None], are_finalized: bool
+) -> None:
+    if not are_finalized:  # then the block after it tells
+        execute(kept.path, "DELETE FROM finalizations WHERE block_index IN (6, 7)")
+    damage(kept)
+    report = kept.check()
+    assert list(report.blocks) == [7], report.blocks
+    assert report.missing_blocks == [(7, 7)]
+    assert report.log_root is None
+    assert not report.finalizations, report.finalizations
+    with Store.open(kept.path) as store:
+        repair(store, report)
+        with pytest.raises(DamagedStore, match="block 7"):
+            list(store.blocks())
+        put_blocks(store, [kept.scribe.blocks[6]])
+    assert kept.check().is_sound, kept.check()
+
+
+def test_damage_is_found_in_several_places_at_once(kept: Kept) -> None:
+    for index in (2, 9, 10, 11, 19, 20):
+        execute(kept.path, "UPDATE blocks SET encoded = x'c1' WHERE block_index = ?", index)
+    execute(kept.path, "UPDATE finalizations SET encoded = x'c1' WHERE block_index IN (5, 8)")
+    damaged = kept.entries[3].payload.hash()
+    execute(kept.path, "UPDATE payloads SET encoded = x'c1' WHERE payload_hash = ?", damaged)
+    report = kept.check()
+    assert sorted(report.blocks) == [2, 9, 10, 11, 19, 20]
+    assert report.missing_blocks == [(2, 2), (9, 11)]
+    assert report.last_good == 18
+    assert sorted(report.finalizations) == [5, 8]
+    assert report.missing_finalizations == [8]
+    assert list(report.payloads) == [damaged]
+    again = kept.repaired()
+    assert sorted(again.blocks) == [2, 9, 10, 11]
+    assert not again.payloads
+    assert not again.finalizations
+    with Store.open(kept.path) as store:
+        assert store.tip_index == 18
+        put_blocks(store, kept.scribe.blocks[8:11])
+        put_blocks(store, kept.scribe.blocks[1:2])
+        put_finalization(store, kept.scribe.proofs(8)[0], again.epochs[1])
+        assert damaged in store.lacking(100)
+        for block in kept.scribe.blocks[18:]:
+            archive = kept.scribe.archive
+            store.append(block, (), archive.finalization(block.index), archive.members(block.index))
+    assert kept.check().is_sound, kept.check()
+    with Store.open(kept.path) as store:
+        assert Node(FOUNDED, Simplex(), None, store).state == kept.scribe.state
+
+
+def test_what_is_put_back_has_to_fit_what_surrounds_it(kept: Kept) -> None:
+    execute(kept.path, "DELETE FROM blocks WHERE block_index IN (9, 10, 11)")
+    blocks = kept.scribe.blocks
+    other = FinalScribe(FOUNDED)
+    other_blocks = [other.forge(statement(f"other {number}", ledger=LEDGER)) for number in range(12)]
+    false = replace(blocks[8], signature=bytes(64))
+    with Store.open(kept.path) as store:
+        for wrong, rule in (
+            (blocks[8:10], Rule.B1),  # leaves a gap at its end
+            (blocks[7:11], Rule.B1),  # 8 is there
+            (other_blocks[8:11], Rule.B2),
+            ([other_blocks[8], *blocks[9:11]], Rule.B2),
+            ([*blocks[8:10], other_blocks[10]], Rule.B2),
+            ([false, *blocks[9:11]], Rule.B5),
+        ):
+            with refuses(rule):
+                put_blocks(store, wrong)
+            assert [row[0] for row in store.database.select("SELECT block_index FROM blocks")] == [
+                *range(1, 9),
+                *range(12, 21),
+            ]
+        put_blocks(store, blocks[9:11])
+        put_blocks(store, blocks[8:9])
+        put_blocks(store, [])
+    assert kept.check().is_sound
+
+
+def test_a_ledger_all_of_whose_votes_are_lost_is_known_to_be_one_with_votes(kept: Kept) -> None:
+    execute(kept.path, "DELETE FROM finalizations")
+    execute(kept.path, "DELETE FROM members")
+    report = kept.check()
+    assert not report.blocks
+    assert report.missing_finalizations == [4, 8, 12, 16, 20]
+    with Store.open(kept.path) as store:
+        for proof in kept.scribe.proofs(4, 8, 12, 16, 20):
+            put_finalization(store, proof, report.epochs[FOUNDED.params.epoch_of(proof.header.index)])
+    assert kept.check().missing_finalizations == []
+
+
+def test_a_false_finalization_is_not_put_back(kept: Kept) -> None:
+    execute(kept.path, "DELETE FROM finalizations WHERE block_index = 8")
+    report = kept.check()
+    assert report.missing_finalizations == [8]
+    assert report.is_sound, "a node that trusted a checkpoint has none there either"
+    (proof,) = kept.scribe.proofs(8)
+    unsigned = replace(
+        proof.finalization, signatures=tuple((one, bytes(64)) for one, _ in proof.finalization.signatures)
+    )
+    few = replace(proof.finalization, signatures=proof.finalization.signatures[:2])
+    with Store.open(kept.path) as store:
+        for wrong, rule in (
+            (replace(proof, finalization=unsigned), Rule.V1),
+            (replace(proof, finalization=few), Rule.V2),
+            (replace(proof, members=((ADA.public_key, 1),)), Rule.V2),
+            (replace(proof, header=kept.scribe.blocks[6].header), Rule.V2),
+            (kept.scribe.proofs(4)[0], Rule.V2),
+        ):
+            with refuses(rule):
+                put_finalization(store, wrong, report.epochs[1])
+        assert put_finalization(store, proof, report.epochs[1]).hash == report.epochs[2].hash
+    assert kept.check().missing_finalizations == []
+
+
+FINALITY_DAMAGES: dict[str, str] = {
+    "garbage": "UPDATE finalizations SET encoded = x'c1' WHERE block_index = 8",
+    "another's": "UPDATE finalizations SET encoded = (SELECT encoded FROM finalizations WHERE block_index = 2) "
+    "WHERE block_index = 8",
+    "members": "UPDATE members SET encoded = x'90' WHERE block_index = 8",
+    "other members": "UPDATE members SET encoded = (SELECT encoded FROM members WHERE block_index = 4) "
+    "WHERE block_index = 8",
+    "members gone": "DELETE FROM members WHERE block_index = 8",
+}
+
+
+@pytest.mark.parametrize("sql", FINALITY_DAMAGES.values(), ids=FINALITY_DAMAGES)
+def test_a_damaged_finalization_is_named_and_asked_for(kept: Kept, sql: str) -> None:
+    execute(kept.path, sql)
+    report = kept.check()
+    assert list(report.finalizations) == [8], report
+    assert report.missing_finalizations == [8]
+    assert not report.blocks
+    again = kept.repaired()
+    assert again.is_sound
+    with Store.open(kept.path) as store:
+        put_finalization(store, kept.scribe.proofs(8)[0], again.epochs[1])
+    assert kept.check().missing_finalizations == []
+
+
+@pytest.mark.parametrize("place", range(40, 520, 60))
+def test_a_changed_byte_of_a_finalization_is_found(kept: Kept, place: int) -> None:
+    with closing(sqlite3.connect(kept.path)) as connection:
+        ((encoded,),) = connection.execute("SELECT encoded FROM finalizations WHERE block_index = 6").fetchall()
+    changed = bytearray(encoded)
+    changed[place] ^= 1
+    execute(kept.path, "UPDATE finalizations SET encoded = ? WHERE block_index = 6", bytes(changed))
+    report = kept.check()
+    assert list(report.finalizations) == [6] or list(report.blocks) == [6], report
+
+
+DERIVED_DAMAGES: dict[str, str] = {
+    "hash": "UPDATE blocks SET block_hash = zeroblob(32) WHERE block_index = 3",
+    "files": "DELETE FROM files WHERE block_index = 3",
+    "a file too many": "INSERT INTO files VALUES (zeroblob(32), 3, 0, zeroblob(32))",
+    "awaited": "DELETE FROM awaited WHERE block_index = 1",
+    "awaited too many": "INSERT INTO awaited VALUES (zeroblob(32), 3, 0)",
+    "snapshot": "UPDATE snapshot SET encoded = x'00'",
+    "ids": "UPDATE ids SET ids = zeroblob(length(ids))",
+}
+
+
+@pytest.mark.parametrize("sql", DERIVED_DAMAGES.values(), ids=DERIVED_DAMAGES)
+def test_what_is_derived_is_made_anew(kept: Kept, sql: str) -> None:
+    execute(kept.path, sql)
+    report = kept.check()
+    assert len(report.derived) == 1, report
+    assert not report.blocks
+    assert kept.repaired().is_sound
+    with Store.open(kept.path) as store:
+        snapshot = store.snapshot()
+        assert snapshot is not None
+        assert snapshot.state == kept.scribe.state
+
+
+def test_a_snapshot_with_a_good_checksum_and_a_false_state_is_found(kept: Kept) -> None:
+    with Store.open(kept.path) as store:
+        node = Node(FOUNDED, Simplex(), None, store)
+        state = node.chain.state
+        store.keep_snapshot(node.chain)
+        poorer = type(state)(state.tip, FOUNDED.stakes(), state.epoch, state.log)
+        node.chain.state = poorer
+        store.keep_snapshot(node.chain)
+    assert kept.check().derived == ["snapshot"]
+    assert kept.repaired().is_sound
+
+
+def test_damaged_votes_silence_the_member_until_their_epochs_are_over(kept: Kept) -> None:
+    execute(kept.path, "UPDATE votes SET encoded = x'c1'")
+    assert list(kept.check().votes) == [1]
+    with Store.open(kept.path) as store, pytest.raises(DamagedStore, match="a vote of this node was altered"):
+        Node(FOUNDED, Simplex(ADA), None, store)
+    assert kept.repaired().is_sound
+    scribe = FinalScribe(FOUNDED)
+    for block in kept.scribe.blocks:
+        scribe.chain.append(block, None)
+    with Store.open(kept.path) as store:
+        assert store.has_lost_votes()
+        assert list(store.votes()) == []
+
+        def go_on_to(block_index: int) -> None:
+            while store.tip_index < block_index:
+                block = scribe.forge(statement(f"more {store.tip_index}", ledger=LEDGER))
+                store.append(block, (), scribe.archive.finalization(block.index))
+
+        go_on_to(36)
+        assert store.has_lost_votes(), "it has not voted since, so nobody knows how far it had come"
+        store.keep_votes(tally_of([vote(NOTARIZE, bytes(32), ADA, 9, 3, FOUNDED)]), None)
+        go_on_to(40)
+        assert store.has_lost_votes()
+        go_on_to(45)
+        assert not store.has_lost_votes()
+
+
+def test_a_false_vote_or_a_damaged_proposal_or_waiting_certificate_goes(kept: Kept) -> None:
+    false = replace(vote(NOTARIZE, bytes(32), ADA, 5, 2, FOUNDED), signature=bytes(64))
+    execute(kept.path, "INSERT INTO votes (epoch, encoded) VALUES (5, ?)", encode(tally_of([false])))
+    execute(kept.path, "UPDATE proposals SET encoded = x'c1'")
+    execute(kept.path, "UPDATE waiting SET encoded = x'c1'")
+    report = kept.check()
+    assert (list(report.votes), list(report.proposals), list(report.waiting)) == ([2], [1], [1])
+    assert kept.repaired().is_sound
+    with Store.open(kept.path) as store:
+        assert len(list(store.votes())) == 1
+        assert list(store.waiting()) == list(store.proposals()) == []
+
+
+# ---- damaged pages ------------------------------------------------------------------------------------------------
+
+
+def flip(path: Path, chance: random.Random, pages: int) -> list[int]:
+    """Change some bytes in some pages of the file."""
+    data = bytearray(path.read_bytes())
+    chosen = chance.sample(range(len(data) // 4096), pages)
+    for page in chosen:
+        for _ in range(chance.choice((1, 3, 50, 2000))):
+            data[4096 * page + chance.randrange(4096)] = chance.randrange(256)
+    path.write_bytes(data)
+    return chosen
+
+
+@pytest.fixture
+def long(made_long: Kept, tmp_path: Path) -> Kept:
+    return copied(made_long, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def made_long(tmp_path_factory: pytest.TempPathFactory) -> Kept:
+    """Enough blocks for tables of several levels."""
+    scribe, entries = FinalScribe(FOUNDED), list[Entry]()
+    path = tmp_path_factory.mktemp("made") / "long.db"
+    with Store.create(path, FOUNDED) as store:
+        for number in range(120):
+            entry = certified_file(bytes([number]) * 32)
+            entry = Entry(statement(f"{number}", ledger=LEDGER, payload=entry.payload), entry.payload)
+            entries.append(entry)
+            more = [statement(f"{number} {place}" + "x" * 150, ledger=LEDGER) for place in range(number % 12)]
+            block = scribe.forge(entry.certificate, *more)
+            archive = scribe.archive
+            store.append(block, [entry.payload], archive.finalization(block.index), archive.members(block.index))
+    return Kept(path, scribe, entries)
+
+
+@pytest.mark.parametrize("number", range(12))
+def test_what_can_be_read_of_damaged_pages_is_saved_and_the_rest_named_and_put_back(
+    long: Kept, number: int, seed: int
+) -> None:
+    chance = random.Random(f"{seed} {number}")
+    pages = flip(long.path, chance, chance.choice((1, 1, 2, 5)))
+    what = f"seed {seed} {number}, pages {pages}"
+    target = long.path.with_name("saved.db")
+    try:
+        salvaged = salvage(long.path, target)
+    except DamagedStore as damage:
+        salvaged = None
+        lost = str(damage)
+    if salvaged is None:
+        assert "genesis cannot be read" in lost, what
+        assert not target.exists(), what
+        return
+    saved = Kept(target, long.scribe, long.entries)
+    report = saved.repaired()
+    assert report.tip_index >= 120 - 60 * len(pages), (what, salvaged)
+    fetch(saved, report)
+    if not saved.check().is_sound:  # votes that could not be judged before those of the epoch before were put back
+        fetch(saved, saved.repaired())
+    final = saved.check()
+    assert final.is_sound, (what, final)
+    assert final.missing_finalizations == [], what
+    assert final.log_root == long.scribe.state.log.root(), what
+
+
+def fetch(saved: Kept, report: Report) -> None:
+    """Put back all that is missing, as if peers had sent it."""
+    scribe, archive, epoch_of = saved.scribe, saved.scribe.archive, FOUNDED.params.epoch_of
+    with Store.open(saved.path) as store:
+        for first, last in reversed(report.missing_blocks):
+            put_blocks(store, scribe.blocks[first - 1 : last])
+        for index in report.missing_finalizations:
+            epoch = report.epochs[epoch_of(index)]
+            report.epochs[epoch.number + 1] = put_finalization(store, scribe.proofs(index)[0], epoch)
+        for block in scribe.blocks[store.tip_index :]:
+            store.append(block, (), archive.finalization(block.index), archive.members(block.index))
+        for entry in saved.entries:
+            if entry.payload.hash() in store.lacking(1000):
+                store.keep_payload(entry.payload)
+        assert store.has_lost_votes()
+
+
+def test_a_file_that_was_cut_short_gives_what_is_left_of_it(long: Kept) -> None:
+    data = long.path.read_bytes()
+    long.path.write_bytes(data[: len(data) * 2 // 3])
+    target = long.path.with_name("saved.db")
+    salvaged = salvage(long.path, target)
+    assert salvaged.lost["blocks"]
+    assert 20 < salvaged.rows["blocks"] < 120
+    assert Kept(target, long.scribe, long.entries).repaired().last_good > 20
+
+
+def test_a_file_whose_first_page_is_gone_gives_everything_else(long: Kept) -> None:
+    with long.path.open("r+b") as file:
+        file.write(bytes(4096))
+    target = long.path.with_name("saved.db")
+    salvaged: Salvaged = salvage(long.path, target)
+    assert salvaged.rows["blocks"] == salvaged.rows["finalizations"] == salvaged.rows["payloads"] == 120
+    assert not any(salvaged.lost.values())
+    assert Kept(target, long.scribe, long.entries).repaired().is_sound
+
+
+def test_damaged_pages_are_told_and_not_written_to(long: Kept) -> None:
+    data = bytearray(long.path.read_bytes())
+    data[4096 * 30 : 4096 * 31] = bytes(4096)
+    long.path.write_bytes(data)
+    with Store.open(long.path) as store:
+        report = Check(store).run()
+        assert report.pages
+        assert not report.is_sound
+        with pytest.raises(StoreError, match="has damaged pages; copy what can be read"):
+            repair(store, report)
+
+
+def test_salvage_never_overwrites(long: Kept) -> None:
+    with pytest.raises(StoreError, match="exists already"):
+        salvage(long.path, long.path)
+    assert long.check().is_sound
