@@ -231,6 +231,18 @@ def test_what_is_put_back_has_to_fit_what_surrounds_it(kept: Kept) -> None:
     assert kept.check().is_sound
 
 
+def test_a_ledger_all_of_whose_votes_are_lost_is_known_to_be_one_with_votes(kept: Kept) -> None:
+    execute(kept.path, "DELETE FROM finalizations")
+    execute(kept.path, "DELETE FROM members")
+    report = kept.check()
+    assert not report.blocks
+    assert report.missing_finalizations == [4, 8, 12, 16, 20]
+    with Store.open(kept.path) as store:
+        for proof in kept.scribe.proofs(4, 8, 12, 16, 20):
+            put_finalization(store, proof, report.epochs[FOUNDED.params.epoch_of(proof.header.index)])
+    assert kept.check().missing_finalizations == []
+
+
 def test_a_false_finalization_is_not_put_back(kept: Kept) -> None:
     execute(kept.path, "DELETE FROM finalizations WHERE block_index = 8")
     report = kept.check()

@@ -512,3 +512,42 @@ def test_a_checked_chain_proves_that_a_file_is_on_it(path: Path) -> None:
         assert coverage.leaf_index == 6
         assert checked.covering(replace(FILE, sha256=bytes(32))) == []
         assert checked.covering(replace(FILE, size_bytes=4)) == []
+
+
+# ---- several changes at once ----------------------------------------------------------------------------------
+
+
+def test_changes_in_a_batch_are_kept_together_or_not_at_all(store: Store) -> None:
+    scribe, entry = Scribe(), with_payload("one")
+    with store.batch():
+        store.keep_certificate(entry)
+        store.append(scribe.forge(), [])
+    assert (store.tip_index, list(store.waiting())) == (1, [entry])
+
+    def half_wrong() -> None:
+        with store.batch():
+            store.append(scribe.forge(entry.certificate), [])
+            store.append(scribe.blocks[0], [])
+
+    with pytest.raises(StoreError, match="does not come next"):
+        half_wrong()
+    assert (store.tip_index, list(store.waiting())) == (1, [entry])
+    store.append(scribe.blocks[1], [])
+    assert blocks_of(store) == [block.encoded for block in scribe.blocks]
+
+
+def test_a_change_that_fails_within_a_batch_undoes_itself_alone(store: Store) -> None:
+    scribe, entry = Scribe(), with_payload("one")
+
+    def breaking_off() -> Iterator[Payload]:
+        yield entry.payload
+        raise RuntimeError("the process is in trouble")
+
+    with store.batch():
+        store.keep_certificate(Entry(statement("waits")))
+        with pytest.raises(RuntimeError):
+            store.append(scribe.forge(entry.certificate), breaking_off())
+        store.append(scribe.blocks[0], [])
+    assert blocks_of(store) == [scribe.blocks[0].encoded]
+    assert store.payload(entry.payload.hash()) is None
+    assert store.lacking(10) == [entry.payload.hash()]

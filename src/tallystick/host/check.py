@@ -123,7 +123,7 @@ class Check:
         report.pages = _damaged_pages(store)
         if report.pages:
             return report
-        self._is_voted = bool(store.database.select("SELECT 1 FROM finalizations LIMIT 1"))
+        self._is_voted = _is_voted(store)
         lone = LoneForger(ProofOfStake()).check_forger
         report.chain = Blockchain(store.genesis, check_drawn if self._is_voted else lone)
         for index in range(1, report.tip_index + 1):
@@ -314,6 +314,19 @@ def _damaged_pages(store: Store) -> list[str]:
     except DamagedStore as damage:
         return [str(damage)]
     return [] if found == ["ok"] else found
+
+
+def _is_voted(store: Store) -> bool:
+    """Whether blocks are final by votes, though all votes may be lost: a lone forger's view is always the index."""
+    if store.database.select("SELECT 1 FROM finalizations UNION SELECT 1 FROM members"):
+        return True
+    for (encoded,) in store.database.select("SELECT encoded FROM blocks ORDER BY block_index DESC LIMIT 16"):
+        try:
+            header = _decoded(block_codec, encoded).header
+        except Refused:
+            continue
+        return header.view != header.index
+    return False
 
 
 def _decoded(codec: Codec[T], encoded: object) -> T:

@@ -1,0 +1,70 @@
+"""A backup of a store in use: one moment of it, whole, in one file that opens."""
+
+from pathlib import Path
+
+import pytest
+from tests.builders import GENESIS, Scribe, statement
+from tests.integration.test_store import blocks_of
+
+from tallystick.host.checked_chain import CheckedChain
+from tallystick.host.errors import StoreError
+from tallystick.host.store import Store
+from tallystick.ledger.certificate import Payload
+
+BIG = [Payload(bytes([number]) * 32, "text/plain", bytes(60_000)) for number in range(100)]
+
+
+def filled(path: Path, scribe: Scribe) -> Store:
+    store = Store.create(path, GENESIS)
+    for number, payload in enumerate(BIG):
+        store.append(scribe.forge(statement(f"big {number}", payload=payload)), [payload])
+    return store
+
+
+def test_a_backup_is_the_store_as_it_was_when_it_began_though_blocks_go_on(tmp_path: Path) -> None:
+    scribe, target = Scribe(), tmp_path / "backup.db"
+    heard: list[tuple[int, int]] = []
+    with filled(tmp_path / "chain.db", scribe) as store:
+        before = blocks_of(store)
+
+        def progress(copied: int, pages: int) -> None:
+            heard.append((copied, pages))
+            assert not target.exists() or not target.read_bytes(), "nobody takes a part of it for the whole"
+            store.append(scribe.forge(), [])
+
+        store.backup(target, progress)
+        assert len(heard) > 1
+        assert heard[-1][0] == heard[-1][1]
+        assert store.tip_index == len(before) + len(heard)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["backup.db", "chain.db"]
+    with Store.open(target) as restored:
+        assert blocks_of(restored) == before
+        assert CheckedChain(restored).state.index == len(before)
+        for block in scribe.blocks[len(before) :]:
+            restored.append(block, [])
+        assert restored.payload(BIG[7].hash()) == BIG[7]
+
+
+def test_a_backup_never_overwrites(tmp_path: Path) -> None:
+    target = tmp_path / "backup.db"
+    target.write_text("mine")
+    with Store.create(tmp_path / "chain.db", GENESIS) as store, pytest.raises(StoreError, match="exists already"):
+        store.backup(target)
+    assert target.read_text() == "mine"
+
+
+def test_a_backup_that_is_broken_off_leaves_nothing_behind(tmp_path: Path) -> None:
+    def progress(copied: int, pages: int) -> None:
+        raise KeyboardInterrupt
+
+    with filled(tmp_path / "chain.db", Scribe()) as store:
+        with pytest.raises(KeyboardInterrupt):
+            store.backup(tmp_path / "backup.db", progress)
+        assert not [path for path in tmp_path.iterdir() if path.name.startswith("backup")]
+        store.backup(tmp_path / "backup.db")
+
+
+def test_a_backup_to_where_nothing_can_be_written_is_refused_with_advice(tmp_path: Path) -> None:
+    nowhere = pytest.raises(StoreError, match="name a file in a folder that exists")
+    with Store.create(tmp_path / "chain.db", GENESIS) as store, nowhere:
+        store.backup(tmp_path / "nowhere" / "backup.db")
