@@ -81,7 +81,8 @@ def fetch(invited: Invited, wallet: Wallet) -> Genesis:
 
     Raises `HostError`, and `Refused` when what came is not the document of the ticket's ledger.
     """
-    from tallystick.network.zeromq import TransportError, fetch_genesis  # type: ignore[import-not-found]  # noqa: PLC0415
+    from tallystick.network.transport import TransportError  # type: ignore[attr-defined]  # noqa: PLC0415
+    from tallystick.network.zeromq import fetch_genesis  # type: ignore[import-not-found]  # noqa: PLC0415
 
     reasons = []
     for address in invited.addresses:
