@@ -12,6 +12,7 @@ from tests.builders import ADA, BEN, CY, GENESIS
 from tests.integration.command_line import PASSPHRASE, REPORT, cli, in_json
 from tests.integration.fake_node import NOW_MS, Running, found, status
 
+from tallystick.host.checked_chain import CheckedChain
 from tallystick.host.control import (
     MAX_BATCH,
     Answer,
@@ -24,11 +25,14 @@ from tallystick.host.control import (
     FindFile,
     GetBlock,
     GetPeers,
+    GetStakes,
     GetStatus,
+    MemberLine,
     PeerLine,
     Peers,
     Rejected,
     Request,
+    Stakes,
     Stuck,
     Submit,
     Taken,
@@ -386,6 +390,20 @@ def test_the_stake_behind_later_blocks_is_not_claimed_when_it_cannot_be_shown(fo
     assert block["voted_stake"] is None
 
 
+@pytest.mark.parametrize(("index", "is_shown"), [(9, True), (10, False)])
+def test_the_votes_are_weighed_by_their_own_epochs_stakes_alone(
+    folder: Path, running: Running, index: int, is_shown: bool
+) -> None:
+    """Block 10 is the last of its epoch: its votes name the stakes of the next one, which may not weigh them."""
+    with Store.open(running.node.ledger_path, read_only=True) as store:
+        epoch = CheckedChain(store).epoch_of(11 if index == 10 else 9)
+    lines = tuple(MemberLine(member, 0, stake, 0, stake, True) for member, stake in epoch.members)
+    running.start(lambda request: [Stakes(lines, 0)] if request == GetStakes() else None)
+    block = in_json("show", "block", str(index), "--data", "node", cwd=folder)
+    assert block["voters"]
+    assert (block["voted_stake"] is not None) == is_shown
+
+
 @pytest.mark.parametrize(
     ("args", "code", "message"),
     [
@@ -506,3 +524,10 @@ def test_a_running_node_makes_its_own_backup(folder: Path, running: Running, led
     told = in_json("backup", "copy.db", "--data", "node", cwd=folder)
     assert told == {"file": "copy.db", "tip_index": 20, "size_bytes": ledger.stat().st_size}
     assert chain.asked == [Backup(str(folder / "copy.db"))], "the node may be in another folder than we are"
+
+
+def test_the_ledger_of_a_stopped_node_is_copied_from_its_file(folder: Path) -> None:
+    pytest.importorskip("tallystick.host.backup", reason="nothing copies a ledger's file")
+    told = in_json("backup", "copy.db", "--data", "node", cwd=folder)
+    assert in_json("check", "--chain", "copy.db", cwd=folder)["tip_index"] == told["tip_index"] > 10
+    assert "exists already" in cli("backup", "copy.db", "--data", "node", cwd=folder, expect=2).stderr

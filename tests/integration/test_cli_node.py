@@ -16,7 +16,6 @@ from tests.integration.fake_node import Running
 from typer.testing import CliRunner
 
 from tallystick.cli import app, joining
-from tallystick.cli.joining import Invited
 from tallystick.cli.running import LogLevel
 from tallystick.host.control import (
     Invitation,
@@ -26,6 +25,7 @@ from tallystick.host.data_folder import DataFolder, Settings
 from tallystick.host.key_file import create_key_file
 from tallystick.host.store import Store
 from tallystick.ledger.errors import Refused, Rule
+from tallystick.ledger.ticket import Ticket
 from tallystick.ledger.wallet import ENTROPY_BYTES, Wallet
 
 KEYS = {name: member.public_key.hex() for name, member in (("ADA", ADA), ("BEN", BEN), ("CY", CY), ("DOT", DOT))}
@@ -274,11 +274,11 @@ def invitation(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """A ticket that can be read, and a node that answers with the ledger; the tickets that were read."""
     tickets: list[str] = []
 
-    def read(ticket: str) -> Invited:
+    def read(ticket: str) -> Ticket:
         tickets.append(ticket)
-        return Invited(GENESIS.ledger_id, BEN.public_key, ("127.0.0.1:7200",))
+        return Ticket(GENESIS.ledger_id, BEN.public_key, ("127.0.0.1:7200",))
 
-    monkeypatch.setattr(joining, "read", read)
+    monkeypatch.setattr(joining, "read_ticket", read)
     monkeypatch.setattr(joining, "fetch", lambda invited, wallet: GENESIS)
     return tickets
 

@@ -111,7 +111,10 @@ def certify(
         until_s = None if timeout is None else time.monotonic() + timeout
         with reach_at(data) as node:
             outcomes = carry_out(node, drafts, wallet, wait=wait, until_s=until_s)
-    _tell(outcomes, wait, as_json, batch)
+    if as_json:
+        print_json(summary(outcomes))
+    else:
+        _tell(outcomes, wait, data)
     if any(one.state == "refused" for one in outcomes):
         raise typer.Exit(ExitCode.FAILED)
     if any(one.state not in (("final",) if wait else ("final", "taken")) for one in outcomes):
@@ -223,10 +226,7 @@ def summary(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     return {**counts, "certificates": to_builtins(list(outcomes))}
 
 
-def _tell(outcomes: Sequence[Outcome], wait: bool, as_json: bool, batch: Path | None) -> None:
-    if as_json:
-        print_json(summary(outcomes))
-        return
+def _tell(outcomes: Sequence[Outcome], wait: bool, data: Path | None) -> None:
     console = make_console()
     shown = outcomes if len(outcomes) <= _MOST_LINES else [one for one in outcomes if one.state == "refused"]
     for one in shown[:_MOST_LINES]:
@@ -238,10 +238,11 @@ def _tell(outcomes: Sequence[Outcome], wait: bool, as_json: bool, batch: Path | 
         median = f"; median {times[len(times) // 2] / 1000:.2f} s" if times else ""
         console.print(f"{many(len(outcomes), 'certificate')}: {told}{median}", soft_wrap=True)
     files = [one.file for one in outcomes if one.file and one.state == "final"]
-    if files and batch is None:
-        hint(f"Anybody can check it: tallystick verify {shlex.quote(files[0])}")
+    option = f" --data {shlex.quote(str(data))}" if data else ""
+    if files:
+        hint(f"Anybody can check it: tallystick verify {shlex.quote(files[0])}{option}")
     elif not wait:
-        hint("Not final yet: tallystick status tells how the node gets on")
+        hint(f"It becomes final by itself; how the node gets on: tallystick status{option}")
 
 
 def _tell_one(console: Console, one: Outcome) -> None:

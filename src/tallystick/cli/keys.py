@@ -32,10 +32,13 @@ keys = typer.Typer(no_args_is_help=True, help=HELP)
 
 
 def make_key(folder: DataFolder, passphrase: str, strength: str = "moderate") -> Wallet:
-    """A fresh key, sealed in the folder, which is made if need be. Raises `HostError`."""
+    """A fresh key, sealed in the folder, which is made if need be. Raises `HostError`.
+
+    Without a passphrase there is nothing to be guessed, so nothing that time spent on sealing would protect.
+    """
     folder.make()
     wallet = Wallet(secrets.token_bytes(SEED_BYTES))
-    create_key_file(folder.key_path, wallet, passphrase, strength)
+    create_key_file(folder.key_path, wallet, passphrase, strength if passphrase else "interactive")
     return wallet
 
 

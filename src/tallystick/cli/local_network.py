@@ -133,6 +133,11 @@ class LocalNetwork:
         return next((line.strip() for line in reversed(lines) if line.strip()), "nothing")
 
 
+def in_order(name: str) -> tuple[int, str]:
+    """Sorts node-2 before node-10."""
+    return len(name), name
+
+
 @contextmanager
 def terminated_like_interrupted() -> Iterator[None]:
     """Let SIGTERM unwind the program as Ctrl-C does, so that it cleans up."""

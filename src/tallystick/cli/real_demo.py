@@ -17,7 +17,7 @@ from tallystick.cli.file_check import check_file, with_one_byte_changed
 from tallystick.cli.founding import found_here
 from tallystick.cli.kept_chain import LEDGER_NAME, check_room, make_room
 from tallystick.cli.live_view import story_line
-from tallystick.cli.local_network import COMMAND, LocalNetwork, terminated_like_interrupted
+from tallystick.cli.local_network import COMMAND, LocalNetwork, in_order, terminated_like_interrupted
 from tallystick.cli.node_reader import NodeReader
 from tallystick.cli.output import print_json
 from tallystick.cli.reaching import known_of
@@ -82,10 +82,10 @@ class RealDemo:
             self._certify(members[number % len(members)], draft)
         killing = self._kill_and_restart(members[2], [one for one in members if one != members[2]])
         joining = self._invite(members[1], f"node-{len(members) + 1}")
-        self._certify(joining.node, in_words("the first statement through the node that joined", "", ""))
+        self._certify(joining.node, in_words(f"{joining.node} has joined", "", ""))
         self._wait_for_agreement()
         files = [self._verify(path) for path in paths]
-        ends = {name: network.status(name) for name in network.running}
+        ends = {name: network.status(name) for name in sorted(network.running, key=in_order)}
         self._keep(members[0], joining, kept)
         exit_codes = network.stop()
         self._tell("network", f"All {len(ends)} processes have ended")
@@ -130,7 +130,8 @@ class RealDemo:
             raise HostError(f"{name} did not certify {draft.title!r}: {reason}")
         line = CertifiedLine(outcome.subject, outcome.file, name, outcome.id, outcome.block_index, outcome.took_ms)
         self._certified.append(line)
-        told = f"{draft.title} is certified through {name}: block {line.block_index}, final after {line.took_ms:.0f} ms"
+        what = draft.title if draft.file else f"“{draft.title}”"
+        told = f"{what} is certified through {name}: block {line.block_index}, final after {line.took_ms:.0f} ms"
         self._tell("honest", told)
 
     def _kill_and_restart(self, victim: str, others: Sequence[str]) -> KillingLine:
@@ -139,7 +140,7 @@ class RealDemo:
         network.kill(victim)
         self._tell("trouble", f"{victim} is killed (SIGKILL) at block {killed_at}")
         for number in range(_STATEMENTS_MEANWHILE):
-            draft = in_words(f"statement {number + 1} while {victim} is away", "", "")
+            draft = in_words(f"{victim} is away, statement {number + 1}", "", "")
             self._certify(others[number % len(others)], draft)
         went_on_to = max(network.status(name).index for name in others)
         with Store.open(network.folders[victim].ledger_path, read_only=True) as store:
@@ -152,7 +153,7 @@ class RealDemo:
         caught_up = network.status(victim).index
         self._tell("network", f"{victim} has caught up with block {caught_up}, {seconds(took_ms)} after its start")
         network.wait_until_voting()
-        self._certify(victim, in_words(f"statement through {victim}, which is back", "", ""))
+        self._certify(victim, in_words(f"{victim} is back", "", ""))
         return KillingLine(victim, killed_at, went_on_to, kept_index, caught_up, took_ms)
 
     def _invite(self, host: str, name: str) -> JoiningLine:
@@ -185,7 +186,7 @@ class RealDemo:
         now = describe_file(path)
         changed = with_one_byte_changed(path, now.size_bytes)
         line = FileLine(now.name, now.sha256.hex(), [], [], verifies_as_kept=False)
-        for name in self._network.running:
+        for name in sorted(self._network.running, key=in_order):
             if self._covers(name, now):
                 line.verified_by.append(name)
             if not self._covers(name, changed):

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tallystick.cli.output import is_narrow, make_table, share_bar
-from tallystick.cli.words import ago, checked_again, many, utc
+from tallystick.cli.words import checked_again, lasting, many, utc
 
 _LABEL_WIDTH: Final = 13
 _VOTES_WIDTH: Final = 6
@@ -197,14 +197,14 @@ def show_peers(console: Console, told: Mapping[str, Any]) -> None:
     table.add_column("Tip", justify="right")
     table.add_column("Connected")
     for peer in peers:
-        since = ago(told["now_ms"], peer["since_ms"]) if peer["since_ms"] else ""
+        lasted = lasting(told["now_ms"] - peer["since_ms"]) if peer["since_ms"] else ""
         table.add_row(
             Text(peer["name"]),
             peer["public_key"][:8] + "…",
             Text(peer["address"] or "not known"),
             f"{peer['votes_with']:,}" if peer["votes_with"] else Text("observer", style="dim"),
             f"{peer['tip_index']:,}",
-            Text(f"since {since}", style="green") if peer["is_connected"] else Text("no", style="red"),
+            Text(f"for {lasted}", style="green") if peer["is_connected"] else Text("no", style="red"),
         )
     console.print(table)
 

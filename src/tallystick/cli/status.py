@@ -165,7 +165,7 @@ def _picture(value: Mapping[str, Any], folder: Path) -> RenderableType:
         role = f"has {share}, and votes once members with enough stake have told it where they stand"
     tip_ago = ago(value["now_ms"], value["tip_timestamp_ms"])
     fields = {
-        "ledger": f"{value['ledger']}  {value['ledger_id']}",
+        "ledger": f"{value['ledger']}  {value['ledger_id'][:16]}…",
         "node": f"{value['name']}  {value['public_key']}",
         "in": f"{folder}, version {value['version']}, up for {lasting(value['now_ms'] - value['started_ms'])}",
         "reached at": value["address"],

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from tallystick.cli.founding import found_here
-from tallystick.cli.local_network import LocalNetwork, terminated_like_interrupted
+from tallystick.cli.local_network import LocalNetwork, in_order, terminated_like_interrupted
 from tallystick.cli.options import NoPassphrase, PassphraseFile, find_passphrase
 from tallystick.cli.output import ExitCode, errors_explained, fail, help_text, make_console, marked, warn
 from tallystick.cli.real_demo import MOST_PROCESSES, PARAMS
@@ -55,16 +55,12 @@ def _folders(folder: Path | None, nodes: int) -> Iterator[list[DataFolder]]:
         with tempfile.TemporaryDirectory(prefix="tallystick-") as root:
             yield found_here("tallystick playground", Path(root) / "net", nodes, "", params=PARAMS)
         return
-    folders = [DataFolder(one) for one in sorted(folder.glob("node-*"), key=_number)] if folder.is_dir() else []
-    found = [one for one in folders if one.is_there]
+    folders = [DataFolder(one) for one in folder.glob("node-*")]
+    found = sorted((one for one in folders if one.is_there), key=lambda one: in_order(one.path.name))
     if not found:
         advice = f"make some with: tallystick new NAME --members 4 --into {shlex.quote(str(folder))}"
         raise FolderError(f"there are no nodes in {folder}; {advice}")
     yield found
-
-
-def _number(path: Path) -> tuple[int, str]:
-    return len(path.name), path.name
 
 
 def _opens(folder: DataFolder, passphrase: str) -> bool:

@@ -1,0 +1,73 @@
+"""The demo with real processes, as a person meets it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.integration.command_line import REPORT, cli, in_json
+
+pytest.importorskip("tallystick.host.process", reason="there is no node to run as a process")
+pytest.importorskip("tallystick.network.zeromq", reason="there is no network between processes")
+
+
+def demo(folder: Path, *args: str) -> subprocess.Popen[str]:
+    (folder / "report.txt").write_bytes(REPORT)
+    (folder / "tmp").mkdir()
+    own = {name: value for name, value in os.environ.items() if not name.startswith("TALLYSTICK_")}
+    environment = {**own, "NO_COLOR": "1", "COLUMNS": "100", "HOME": str(folder), "TMPDIR": str(folder / "tmp")}
+    command = [sys.executable, "-W", "error", "-m", "tallystick", "demo", "report.txt", *args]
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, cwd=folder, env=environment, **pipes)
+
+
+def nodes_of(folder: Path) -> list[int]:
+    """The processes whose command line names the folder's temporary files."""
+    asked = subprocess.run(["ps", "-eo", "pid=,args="], capture_output=True, text=True, check=True).stdout
+    lines = [line.split(None, 1) for line in asked.splitlines()]
+    return [int(pid) for pid, args in lines if str(folder / "tmp") in args]
+
+
+def test_the_demo_ends_well_and_leaves_only_the_kept_ledger(tmp_path: Path) -> None:
+    with demo(tmp_path, "--json") as process:
+        shown, errors = process.communicate(timeout=240)
+    assert process.returncode == 0, (shown, errors)
+    account = json.loads(shown)
+    for good in (
+        "nodes_agree",
+        "went_on_without_the_killed",
+        "the_killed_caught_up",
+        "the_invited_caught_up",
+        "all_files_verify",
+        "all_ended_well",
+    ):
+        assert account[good], (good, account)
+    assert [one["name"] for one in account["nodes"]] == [f"node-{number}" for number in range(1, 6)]
+    assert [one["stake"] for one in account["nodes"]] == [100, 100, 100, 100, 0]
+    assert account["killing"]["kept_index"] < account["killing"]["went_on_to_index"]
+    (file,) = account["files"]
+    assert len(file["verified_by"]) == len(file["failed_when_changed_by"]) == 5
+    assert nodes_of(tmp_path) == []
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["report.txt", "tallystick-demo.db", "tmp"]
+    assert list((tmp_path / "tmp").iterdir()) == []
+    assert in_json("verify", "report.txt", cwd=tmp_path)["ledger_id"] == account["ledger_id"]
+    assert "node-5" in cli("show", "block", str(account["certified"][-1]["block_index"]), cwd=tmp_path).stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_demo_that_is_interrupted_leaves_nothing(tmp_path: Path, number: int) -> None:
+    with demo(tmp_path) as process:
+        assert process.stdout is not None
+        assert any("is killed (SIGKILL)" in line for line in process.stdout)
+        assert len(nodes_of(tmp_path)) >= 3
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "stopped" in errors
+    assert nodes_of(tmp_path) == []
+    assert list((tmp_path / "tmp").iterdir()) == []
+    assert not (tmp_path / "tallystick-demo.db").exists()
