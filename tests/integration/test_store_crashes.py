@@ -179,7 +179,7 @@ FAULTS: dict[str, tuple[type, Callable[[], Exception]]] = {
 
 
 @pytest.mark.parametrize("name", FAULTS)
-@pytest.mark.parametrize("number", [1, 2, 3, 5, 8, 13, 21, 34])
+@pytest.mark.parametrize("number", [1, 2, 3, 5, 8, 13, 21])
 def test_after_a_write_or_sync_that_failed_the_store_refuses_everything_and_the_file_is_whole(
     tmp_path: Path, name: str, number: int
 ) -> None:
@@ -197,8 +197,6 @@ def test_after_a_write_or_sync_that_failed_the_store_refuses_everything_and_the_
             failure = raised
             break
         states.append(contents(store))
-    if failure is None:
-        pytest.skip("this life has fewer of them")
     assert isinstance(failure, StoreFailed), failure
     advice = "disk is full; make room" if name == "full" else "the disk reports an error"
     assert advice in str(failure)
