@@ -1,28 +1,35 @@
 """`tallystick check` and `tallystick backup`: whether what is kept is sound, and a copy of it."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Final
 
+import msgspec
 import typer
 from rich.console import Console
 from rich.text import Text
 
-from tallystick.cli.options import AsJson, Data, node_folder
-from tallystick.cli.output import errors_explained, help_text, hint, make_console, marked, print_json
+from tallystick.cli.options import AsJson, Data, NoPassphrase, PassphraseFile, node_folder
+from tallystick.cli.output import ExitCode, errors_explained, help_text, hint, make_console, marked, print_json
 from tallystick.cli.reaching import reach
 from tallystick.cli.reading import open_chain, read_chain
+from tallystick.cli.repairing import mend
+from tallystick.cli.running import open_wallet
 from tallystick.cli.source import Chain, find_source, is_running
 from tallystick.cli.words import checked_again, many, seconds
 from tallystick.host.control import BackedUp, Backup
 from tallystick.host.data_folder import DataFolder
 from tallystick.host.store import Store
+from tallystick.ledger.wallet import Wallet
 
 CHECK_HELP: Final = help_text(
     "Check all of the node's ledger again, from the genesis on: every hash, signature, vote, rule and root.",
-    "It only reads, and the node may run meanwhile.",
+    "It only reads, and the node may run meanwhile. With --repair, while the node does not run, it mends what is damaged: "
+    "derived tables are made anew, and damaged blocks and votes are fetched from the members that can be reached.",
     "Examples:",
     "  tallystick check",
+    "  tallystick check --repair",
     "  tallystick check --chain copy.db",
 )
 BACKUP_HELP: Final = help_text(
@@ -33,9 +40,23 @@ BACKUP_HELP: Final = help_text(
 )
 
 
-def check(chain: Chain = None, data: Data = None, as_json: AsJson = False) -> None:
+def check(
+    chain: Chain = None,
+    data: Data = None,
+    mends: Annotated[bool, typer.Option("--repair", help="Mend what is damaged; the node must not run.")] = False,
+    passphrase_file: PassphraseFile = None,
+    no_passphrase: NoPassphrase = False,
+    as_json: AsJson = False,
+) -> None:
     """See `CHECK_HELP`."""
     with errors_explained():
+        if mends:
+            if chain is not None:
+                raise typer.BadParameter(
+                    "--repair is for a node's folder, --data; there are no peers to mend a file from"
+                )
+            folder = node_folder(data)
+            return _mend(folder, lambda: open_wallet(folder, passphrase_file, no_passphrase), as_json)
         file = find_source(chain, data).file
         begun_s = time.monotonic()
         with open_chain(file) as store:
@@ -57,7 +78,7 @@ def check(chain: Chain = None, data: Data = None, as_json: AsJson = False) -> No
     }
     if as_json:
         print_json(found)
-        return
+        return None
     console = make_console()
     blocks, certificates = many(checked.state.index, "block"), many(checked.state.log.size, "certificate")
     said = checked_again(checked.is_final) if checked.state.index else "nothing is on it yet"
@@ -67,6 +88,24 @@ def check(chain: Chain = None, data: Data = None, as_json: AsJson = False) -> No
         left_out = f"  {many(checked.left_out, 'block')} at the end left out: no votes prove them final"
         console.print(Text(left_out, style="yellow"), soft_wrap=True)
     console.print(Text(f"  log root     {found['log_root']}", style="dim"), soft_wrap=True)
+    return None
+
+
+def _mend(folder: DataFolder, unlock: Callable[[], Wallet], as_json: bool) -> None:
+    folder.settings()
+    stories = Console(stderr=True, highlight=False, soft_wrap=True)
+    mended = mend(folder, unlock, lambda line: stories.print(Text(line)))
+    if as_json:
+        print_json(msgspec.to_builtins(mended))
+    else:
+        console = make_console()
+        blocks = many(mended.tip_index, "block")
+        what = f": {blocks}; nothing was damaged" if mended.was_sound else f": {blocks}; repaired, and checked again"
+        console.print(marked("✓" if mended.is_sound else "×", str(folder.ledger_path), what), soft_wrap=True)
+        if not mended.was_sound:
+            hint(f"Start the node: tallystick run --data {folder.path}. It fetches later blocks and payloads by itself")
+    if not mended.is_sound:
+        raise typer.Exit(ExitCode.FAILED)
 
 
 def backup(
