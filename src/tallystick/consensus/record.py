@@ -19,11 +19,17 @@ class Record:
         self._floor = (-1, -1)
 
     def restore(self, votes: Iterable[Vote], is_stale: bool = False) -> None:
-        """Take this member's own out of what was persisted; `is_stale`: it is known that some are missing."""
+        """Take this member's own out of what was persisted; `is_stale`: it is known that some are missing.
+
+        In views before the latest of them it votes no more. For an old backup may have lost votes there, and what
+        recognised it then may be remembered by now: others told the votes after the lost ones.
+        """
         self._is_stale = is_stale
         for vote in votes:
             if self._wallet and vote.member == self._wallet.public_key:
                 self._own[vote.ballot.epoch, vote.ballot.view, vote.ballot.kind] = vote
+        epoch, view, _ = max(self._own, default=(-1, 0, 0))
+        self._floor = (epoch, view - 1)
 
     def last_view(self, epoch: int) -> int:
         """The latest view of an epoch in which this member voted; 0 if in none."""
