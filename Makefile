@@ -7,6 +7,7 @@ BIN    := .venv/bin
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo up test coverage check simulate bench notebook lock clean
+.PHONY: help install demo test coverage check simulate bench notebook package lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +42,9 @@ bench: .venv/.dev ## measure speed, as ratios within one run
 
 notebook: .venv/.notebook ## open the tutorial in JupyterLab
 	$(BIN)/jupyter lab notebooks
+
+package: .venv/.dev ## build the wheel and the source archive into dist/
+	$(BIN)/python -m build --no-isolation
 
 # dev.txt is resolved first and constrains the others, so that one .venv can hold all three.
 lock: .venv/bin/python ## resolve the dependencies anew into locks/

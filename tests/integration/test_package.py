@@ -1,0 +1,163 @@
+"""The package as it is given out: built, complete, and run from a venv that has nothing else of this project."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import tomllib
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from tests.working_copy import ROOT, copy_to, tracked
+
+VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with the wheel and the source archive."""
+    clone = copy_to(tmp_path_factory.mktemp("build") / "clone")
+    command = [sys.executable, "-m", "build", "--no-isolation"]
+    done = subprocess.run(command, cwd=clone, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return clone / "dist"
+
+
+@pytest.fixture(scope="module")
+def environment(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The `bin` of a venv with the wheel and what it asks for."""
+    folder = tmp_path_factory.mktemp("venv") / "venv"
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True, timeout=120)
+    wheel = next(built.glob("*.whl"))
+    install = [str(folder / "bin" / "pip"), "install", "--quiet", "--constraint", str(constraints(folder)), str(wheel)]
+    done = subprocess.run(install, cwd=built, env=clean(), capture_output=True, text=True, timeout=600, check=False)
+    if done.returncode and ("No matching distribution" in done.stderr or "onnection" in done.stderr):
+        pytest.skip(f"NOT TESTED: no package index in reach to install the wheel's dependencies from: {done.stderr}")
+    assert done.returncode == 0, done.stderr
+    return folder / "bin"
+
+
+def constraints(folder: Path) -> Path:
+    """The locked versions without their hashes, which a constraint on an unhashed wheel cannot have."""
+    lines = (ROOT / "locks" / "runtime.txt").read_text().splitlines()
+    file = folder.with_name("constraints.txt")
+    file.write_text("\n".join(line.removesuffix("\\") for line in lines if not line.startswith((" ", "#"))))
+    return file
+
+
+def clean() -> dict[str, str]:
+    """The environment, without what would let another copy of the package in."""
+    return {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
+
+
+def modules() -> set[str]:
+    return {name.removeprefix("src/") for name in tracked() if name.startswith("src/")}
+
+
+def test_the_wheel_holds_every_module_and_no_test(built: Path) -> None:
+    (wheel,) = built.glob("*.whl")
+    assert wheel.name == f"tallystick-{VERSION}-py3-none-any.whl"
+    with zipfile.ZipFile(wheel) as archive:
+        held = {name for name in archive.namelist() if not name.startswith(f"tallystick-{VERSION}.dist-info/")}
+        entry_points = archive.read(f"tallystick-{VERSION}.dist-info/entry_points.txt").decode()
+        assert f"tallystick-{VERSION}.dist-info/licenses/LICENSE" in archive.namelist()
+    assert held == modules()
+    assert "tallystick/py.typed" in held
+    assert "tallystick = tallystick.cli:app" in entry_points
+
+
+def test_the_source_archive_holds_what_the_wheel_is_built_from_and_no_test(built: Path) -> None:
+    (source,) = built.glob("*.tar.gz")
+    with tarfile.open(source) as archive:
+        held = {name.partition("/")[2] for name in archive.getnames()}
+    assert held >= {f"src/{name}" for name in modules()} | {"pyproject.toml", "README.md", "LICENSE"}
+    assert not any(name.startswith("tests") for name in held)
+
+
+def test_the_installed_command_founds_a_ledger_and_runs_it_from_any_folder(environment: Path, tmp_path: Path) -> None:
+    def tallystick(*args: str) -> str:
+        done = subprocess.run(
+            [str(environment / "tallystick"), *args],
+            cwd=tmp_path,
+            env={**clean(), "HOME": str(tmp_path), "NO_COLOR": "1"},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, (args, done.stdout, done.stderr)
+        return done.stdout
+
+    assert tallystick("--version") == f"tallystick {VERSION}\n"
+    founded = json.loads(tallystick("new", "Solo", "--members", "1", "--into", "net", "--no-passphrase", "--json"))
+    (tmp_path / "report.txt").write_text("The bridge is sound.\n")
+    folder = "net/node-1"
+    with running(environment, folder, tmp_path) as process:
+        certified = json.loads(tallystick("certify", "report.txt", "--data", folder, "--timeout", "60", "--json"))
+        assert certified["final"] == 1
+        assert "report.txt is certified" in tallystick("verify", "report.txt", "--data", folder)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+    assert "report.txt is certified" in tallystick("verify", "report.txt", "--data", folder)
+    assert founded["ledger_id"] in tallystick("check", "--data", folder, "--json")
+
+
+@contextmanager
+def running(environment: Path, folder: str, cwd: Path) -> Iterator["subprocess.Popen[str]"]:
+    """A node, from when it says that it runs; whatever happens, it has ended afterwards."""
+    command = [str(environment / "tallystick"), "run", "--data", folder, "--no-passphrase"]
+    with subprocess.Popen(command, cwd=cwd, env=clean(), stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr is not None
+            if not any(" running " in line for line in process.stderr):
+                pytest.fail("the node ended before it ran")
+            yield process
+        finally:
+            process.kill()
+
+
+def test_the_container_is_built_from_files_that_are_there_and_let_in(tmp_path: Path) -> None:
+    """Docker itself is not run by any test."""
+    instructions = instructions_of(ROOT / "packaging" / "Dockerfile")
+    sources = [
+        source
+        for name, words in instructions
+        if name == "COPY" and not words[0].startswith("--from")
+        for source in words[:-1]
+    ]
+    let_in = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    assert {source.rstrip("/") for source in sources} == let_in
+    for source in let_in:
+        assert (ROOT / source).exists(), source
+    stages = [words for name, words in instructions if name == "FROM"]
+    assert len(stages) == 2
+    final = instructions[max(place for place, (name, _) in enumerate(instructions) if name == "FROM") :]
+    assert ("USER", ["tallystick"]) in final
+    assert ("STOPSIGNAL", ["SIGTERM"]) in final
+    install = next(
+        " ".join(words) for name, words in instructions if name == "RUN" and "runtime.txt" in " ".join(words)
+    )
+    assert "--require-hashes" in install
+
+
+def instructions_of(dockerfile: Path) -> list[tuple[str, list[str]]]:
+    text = dockerfile.read_text().replace("\\\n", " ")
+    lines = [line.split() for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    assert all(line[0].isupper() for line in lines)
+    return [(line[0], line[1:]) for line in lines]
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="NOT TESTED: no systemd-analyze here")
+def test_systemd_finds_the_unit_well_confined() -> None:
+    unit = ROOT / "packaging" / "tallystick.service"
+    command = ["systemd-analyze", "security", "--offline=true", "--threshold=20", str(unit)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    if "nrecognized option" in done.stderr:
+        pytest.skip(f"NOT TESTED: this systemd-analyze is too old: {done.stderr}")
+    assert done.returncode == 0, done.stdout[-400:] + done.stderr
