@@ -1,0 +1,388 @@
+"""A network of real node processes on this machine, in a folder of its own; whatever happens, all of them are ended."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, TypeVar
+
+from msgspec.structs import replace
+
+from tallystick.cli.founding import found_here
+from tallystick.host.checked_chain import CheckedChain
+from tallystick.host.control import Answer, Certify, Client, GetStatus, MadeFinal, NewStatement, NotRunning, Rejected
+from tallystick.host.control import Request, Status, Taken
+from tallystick.host.data_folder import DataFolder, Settings
+from tallystick.host.errors import HostError
+from tallystick.host.store import Store
+from tallystick.ledger.genesis import Allotment, make_genesis
+from tallystick.ledger.params import Params
+from tallystick.ledger.wallet import Wallet
+
+PATIENCE_S: Final = 90.0
+"""After so long something is broken, even on a machine with much else to do."""
+QUICK: Final = Params(delta_ms=100, forge_after_ms=50)
+
+_POLL_S: Final = 0.02
+_TAIL_LINES: Final = 40
+_ANSWER_S: Final = 30.0
+
+A = TypeVar("A", bound=Answer)
+
+
+def wait_for(condition: Callable[[], Any], what: str, patience_s: float = PATIENCE_S) -> Any:
+    """Ask again and again until it is so, and return what was said then; fail with `what` was waited for in vain."""
+    deadline_s = time.monotonic() + patience_s
+    while True:
+        if found := condition():
+            return found
+        assert time.monotonic() < deadline_s, f"in vain waited for {patience_s:.0f} s: {what}"
+        time.sleep(_POLL_S)
+
+
+class NodeProcess:
+    """A node's folder, and the process that runs it, if one does."""
+
+    def __init__(self, path: Path, *, before: Sequence[str] = (), module: Sequence[str] = ("-m", "tallystick")) -> None:
+        """`before`: a command that runs the node's (`ip netns exec NAME`); `module`: what runs in its Python."""
+        self.folder = DataFolder(path)
+        self.log_path = path.with_name(f"{path.name}.log")
+        self.process: subprocess.Popen[bytes] | None = None
+        self._command = [*before, sys.executable, *module]
+
+    @property
+    def name(self) -> str:
+        """Of its folder."""
+        return self.folder.path.name
+
+    @property
+    def log(self) -> str:
+        """All that its processes have written."""
+        return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
+
+    @property
+    def pid(self) -> int:
+        """Of the process that runs."""
+        assert self.process is not None, f"{self.name} does not run"
+        return self.process.pid
+
+    def launch(self, *options: str) -> None:
+        """Start the process, in a group of its own, and do not wait for it."""
+        assert self.process is None, f"{self.name} runs already"
+        command = [*self._command, "run", "--data", str(self.folder.path), "--no-passphrase", *options]
+        with self.log_path.open("ab") as log:
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+
+    def wait_until_running(self) -> None:
+        """Until it answers on its socket."""
+        wait_for(self._answers, f"{self.name} answers")
+
+    def start(self, *options: str) -> None:
+        """Start the process, and wait until it answers."""
+        self.launch(*options)
+        self.wait_until_running()
+
+    def _answers(self) -> bool:
+        code = self.process.poll() if self.process else None
+        assert code is None, f"{self.name} ended with {code} instead of running"
+        try:
+            self.status()
+        except HostError:
+            return False
+        return True
+
+    def send_signal(self, number: int) -> None:
+        """Send it to the process."""
+        os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """As a failing power supply does it."""
+        self.send_signal(signal.SIGKILL)
+        self.wait()
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Ask it to end; returns its exit code."""
+        self.send_signal(number)
+        return self.wait()
+
+    def wait(self) -> int:
+        """Until the process has ended; returns its exit code."""
+        assert self.process is not None, f"{self.name} does not run"
+        code = self.process.wait(PATIENCE_S)
+        self.process = None
+        return code
+
+    def client(self) -> Client:
+        """A connection to its control socket. Raises `NotRunning`."""
+        return Client(self.folder.socket_path, _ANSWER_S)
+
+    def ask(self, request: Request) -> list[Answer]:
+        """All answers to one request, over a connection of its own. Raises `HostError`."""
+        with self.client() as client:
+            return list(client.ask(request))
+
+    def one(self, request: Request, kind: type[A]) -> A:
+        """The one answer to a request."""
+        (answer,) = self.ask(request)
+        assert isinstance(answer, kind), answer
+        return answer
+
+    def status(self) -> Status:
+        """How it says it is."""
+        return self.one(GetStatus(), Status)
+
+    def certify(self, *subjects: str) -> list[MadeFinal]:
+        """Certify and wait; where each became final."""
+        answers = self.ask(Certify(tuple(NewStatement(one) for one in subjects)))
+        final = [one for one in answers if isinstance(one, MadeFinal)]
+        assert len(final) == len(subjects), [one for one in answers if isinstance(one, Rejected)]
+        return final
+
+    @contextmanager
+    def chain(self) -> Iterator[CheckedChain]:
+        """What it keeps, checked from the genesis on; only while it does not run."""
+        assert self.process is None, f"{self.name} runs"
+        with Store.open(self.folder.ledger_path, read_only=True) as store:
+            yield CheckedChain(store)
+
+    def rss_bytes(self, what: str = "VmRSS") -> int:
+        """Its resident memory; `VmHWM`: the most it has been."""
+        lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
+        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(f"{what}:"))
+
+
+class Network:
+    """Node processes of one ledger. Leaving the `with` block ends them all; on a failure their logs are printed."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.nodes: list[NodeProcess] = []
+
+    def __enter__(self) -> "Network":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: TracebackType | BaseException | None) -> None:
+        for node in self.nodes:
+            if node.process is not None:
+                node.process.kill()  # ends a stopped one, too
+                node.process.wait()
+                node.process = None
+        if kind is not None:
+            for node in self.nodes:
+                tail = "\n".join(node.log.splitlines()[-_TAIL_LINES:])
+                sys.stderr.write(f"\n---- the log of {node.name} ends ----\n{tail}\n")
+
+    def add(self, node: NodeProcess) -> NodeProcess:
+        """Have this one ended, too."""
+        self.nodes.append(node)
+        return node
+
+    def start(self) -> None:
+        """All that do not run; each knows all others when this returns."""
+        for node in self.nodes:
+            if node.process is None:
+                node.launch()
+        for node in self.nodes:
+            node.wait_until_running()
+        self.wait_until_connected()
+
+    def wait_until_connected(self) -> None:
+        """Until each that runs is connected with each other that runs, and votes if it has stake."""
+        running = [node for node in self.nodes if node.process is not None]
+        for node in running:
+            wait_for(lambda node=node: is_in_touch(node, len(running) - 1), f"{node.name} is in touch with all")
+
+    def stop(self) -> None:
+        """All, in order."""
+        for node in self.nodes:
+            if node.process is not None:
+                assert node.stop() == 0, f"{node.name} did not end in order"
+
+    def wait_until_agreed(self, index: int = 0) -> Status:
+        """Until all that run stand at one tip, `index` or later, with empty boxes; what one of them says then."""
+        running = [node for node in self.nodes if node.process is not None]
+
+        def agreed() -> Status | None:
+            said = [node.status() for node in running]
+            is_one = len({(one.index, one.tip_hash, one.certificates) for one in said}) == 1
+            return said[0] if is_one and said[0].index >= index and not any(one.waiting for one in said) else None
+
+        found = wait_for(agreed, f"all stand at one tip, {index} or later, and nothing waits")
+        assert isinstance(found, Status)
+        return found
+
+    def assert_equal_chains(self, final: Sequence[MadeFinal] = (), taken: Sequence[bytes] = ()) -> CheckedChain:
+        """Stop all, check each chain, and compare them block by block; `final` stands where it was told to.
+
+        `taken`: ids that are there once each. Returns the first chain, whose file is closed.
+        """
+        self.stop()
+        with ExitStack() as stack:
+            chains = [stack.enter_context(node.chain()) for node in self.nodes]
+            hashes = [[block.hash for block in chain.blocks()] for chain in chains]
+            assert all(one == hashes[0] for one in hashes[1:]), "the chains differ"
+            assert len({chain.log_root for chain in chains}) == 1
+            places = [(one.id, (block.index, at)) for block in chains[0].blocks() for at, one in _numbered(block)]
+            place_of = dict(places)
+            assert len(places) == len(place_of), "a certificate is on the ledger twice"
+            for one in final:
+                assert place_of.get(one.certificate_id) == (one.block_index, one.position), "final, and moved or lost"
+            lost = [one.hex() for one in taken if one not in place_of]
+            assert not lost, f"taken, and lost: {lost}"
+            for chain in chains:
+                assert_tokens_conserved(chain)
+            return chains[0]
+
+
+def _numbered(block: Any) -> Iterator[tuple[int, Any]]:
+    return enumerate(block.certificates)
+
+
+def is_in_touch(node: NodeProcess, others: int) -> bool:
+    """Whether a node is connected with so many others, and votes if it has stake."""
+    said = node.status()
+    return said.peers >= others and (said.is_voting or not said.stake)
+
+
+def assert_tokens_conserved(chain: CheckedChain) -> None:
+    """What the genesis gave is all there is."""
+    given = sum(one.free + one.staked for one in chain.genesis.allotments)
+    stakes = chain.state.stakes
+    assert sum(account.total for account in stakes.accounts.values()) + stakes.burned == given
+
+
+@contextmanager
+def short_folder() -> Iterator[Path]:
+    """A folder for files; its name is short, as sockets need it."""
+    path = Path(tempfile.mkdtemp(prefix="tally-"))
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def network(members: int = 4, params: Params = QUICK) -> Iterator[Network]:
+    """Members with equal stakes, each in a folder node-1 and so on; nothing runs yet."""
+    with short_folder() as path, Network(path) as found:
+        folders = found_here("Network", path / "net", members, "", params=params, port=free_ports(members))
+        for folder in folders:
+            found.add(NodeProcess(folder.path))
+        yield found
+
+
+@contextmanager
+def running_network(members: int = 4, params: Params = QUICK) -> Iterator[Network]:
+    """The same, and all run."""
+    with network(members, params) as found:
+        found.start()
+        yield found
+
+
+def set_up_member(
+    path: Path, wallet: Wallet, stakes: dict[bytes, int], params: Params, addresses: dict[bytes, str], *, name: str
+) -> NodeProcess:
+    """The folder of one member of a ledger with these stakes; the same arguments give all of them the same ledger."""
+    genesis = make_genesis(name, 1_700_000_000_000, [Allotment(key, 100, stake) for key, stake in stakes.items()], params)
+    known = tuple(f"{key.hex()}@{address}" for key, address in addresses.items() if key != wallet.public_key)
+    own = addresses[wallet.public_key]
+    folder = DataFolder(path)
+    folder.create(Settings(own, own, known), genesis, wallet.seal("", os.urandom(64), "interactive"))
+    return NodeProcess(path)
+
+
+def free_ports(how_many: int) -> int:
+    """The first of as many ports in a row that nobody listens at."""
+    while True:
+        with ExitStack() as stack:
+            try:
+                first = _bound(stack, 0)
+                for port in range(first + 1, first + how_many):
+                    _bound(stack, port)
+            except (OSError, OverflowError):
+                continue
+            return first
+
+
+def _bound(stack: ExitStack, port: int) -> int:
+    one = stack.enter_context(socket.socket())
+    one.bind(("127.0.0.1", port))
+    number: int = one.getsockname()[1]
+    return number
+
+
+class Stream(threading.Thread):
+    """Somebody who goes on certifying through one node, come what may, and writes down what the node told."""
+
+    def __init__(self, node: NodeProcess, batch: int = 4) -> None:
+        super().__init__(name=f"stream to {node.name}", daemon=True)
+        self.taken: list[bytes] = []
+        self.final: list[MadeFinal] = []
+        self.rejected: list[Rejected] = []
+        self.cut_off = 0
+        """Requests that the node did not live to answer."""
+        self._node = node
+        self._batch = batch
+        self._ending = threading.Event()
+        self._asked = 0
+
+    def run(self) -> None:
+        """In the thread."""
+        while not self._ending.is_set():
+            try:
+                with self._node.client() as client:
+                    while not self._ending.is_set():
+                        self._certify(client)
+            except NotRunning:
+                self._ending.wait(_POLL_S)
+            except HostError:
+                self.cut_off += 1
+
+    def _certify(self, client: Client) -> None:
+        self._asked += 1
+        said = [NewStatement(f"{self.name}: {self._asked}.{one}", "text/plain", b"x" * 64) for one in range(self._batch)]
+        for answer in client.ask(Certify(tuple(said))):
+            match answer:
+                case Taken(_, certificate_id):
+                    self.taken.append(certificate_id)
+                case MadeFinal():
+                    self.final.append(answer)
+                case Rejected():
+                    self.rejected.append(answer)
+
+    def end(self) -> None:
+        """No new request; returns when the last one is answered."""
+        self._ending.set()
+        self.join(PATIENCE_S)
+        assert not self.is_alive(), f"{self.name} is still waiting for an answer"
+
+
+@contextmanager
+def streams(nodes: Sequence[NodeProcess], batch: int = 4) -> Iterator[list[Stream]]:
+    """One to each of these nodes, until the block is left."""
+    found = [Stream(node, batch) for node in nodes]
+    for one in found:
+        one.start()
+    try:
+        yield found
+    finally:
+        for one in found:
+            one._ending.set()
+    for one in found:
+        one.end()
+
+
+def with_settings(node: NodeProcess, **changes: Any) -> None:
+    """Change the node's settings."""
+    node.folder.write_settings(replace(node.folder.settings(), **changes))
