@@ -386,3 +386,19 @@ def streams(nodes: Sequence[NodeProcess], batch: int = 4) -> Iterator[list[Strea
 def with_settings(node: NodeProcess, **changes: Any) -> None:
     """Change the node's settings."""
     node.folder.write_settings(replace(node.folder.settings(), **changes))
+
+
+def tallystick(*args: object, expect: int = 0) -> "subprocess.CompletedProcess[str]":
+    """Run the command; it has to end with this code, and without a traceback."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tallystick", *map(str, args)],
+        env={**os.environ, "NO_COLOR": "1", "COLUMNS": "200"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert done.returncode == expect, (args, done.returncode, done.stdout, done.stderr)
+    assert "Traceback" not in done.stderr, done.stderr
+    return done
