@@ -8,7 +8,7 @@ from typing import Final
 from tallystick.consensus.simplex import Simplex
 from tallystick.host.data_folder import DataFolder, Settings
 from tallystick.host.data_lock import DataLock
-from tallystick.host.errors import HostError
+from tallystick.host.errors import DamagedStore, HostError
 from tallystick.host.logs import note, start_logging
 from tallystick.host.runner import Runner, now_ms
 from tallystick.host.service import Service
@@ -43,7 +43,11 @@ async def _run(folder: DataFolder, settings: Settings, wallet: Wallet, store: St
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     ledger_id = store.genesis.ledger_id
-    node = Node(store.genesis, Simplex(wallet), archive=store)
+    try:
+        node = Node(store.genesis, Simplex(wallet), archive=store)
+    except Refused as refused:
+        advice = "look at all of it with tallystick check, and restore it from a backup"
+        raise DamagedStore(f"{store.path} was altered: {refused}; {advice}", refused) from None
     address, known = settings.address, tuple(settings.bootstrap_peers)
     started = Started(wallet.public_key, own_record(wallet, ledger_id, address, now_ms(), store), known)
     transport = ZeroMQTransport(wallet, ledger_id, settings.listen, encode(store.genesis))
