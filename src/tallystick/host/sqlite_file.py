@@ -30,8 +30,17 @@ _REASONS: Final = {
 }
 _DAMAGES: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT)
 
+_REMOVED: Final = "put the right file in its place while nothing uses it, and start again"
+
 Connect = Callable[[Path, bool], sqlite3.Connection]
 """Opens an existing file, read-only if the second argument says so."""
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    with suppress(OSError):
+        status = path.stat()
+        return status.st_dev, status.st_ino
+    return None
 
 
 def _code(error: sqlite3.Error) -> int:
@@ -128,6 +137,7 @@ class Database:
         self._failure: str | None = None
         self._logged_bytes = 0
         self._overwrites = False
+        self._identity: tuple[int, int] | None = None
 
     def prepare_to_write(self) -> None:
         """From here on what is committed is on the disk, and what is deleted is overwritten within its page.
@@ -136,6 +146,7 @@ class Database:
         """
         for setting in ("journal_mode = WAL", "synchronous = FULL", "secure_delete = FAST", "wal_autocheckpoint = 0"):
             self.connection.execute(f"PRAGMA {setting}").fetchall()
+        self._identity = _identity(self.path)
 
     def execute(self, sql: str, values: Sequence[object] = ()) -> None:
         """Change something, within a transaction."""
@@ -196,6 +207,9 @@ class Database:
             raise
 
     def _commit(self) -> None:
+        if _identity(self.path) != self._identity:  # SQLite would go on, in a file that nobody finds again
+            self._roll_back("ROLLBACK")
+            raise StoreFailed(f"{self.path} was removed or replaced while it was in use; {_REMOVED}")
         try:
             self.connection.execute("COMMIT")
         except sqlite3.Error as error:
