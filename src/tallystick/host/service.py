@@ -121,8 +121,10 @@ class Service:
                     writer.write(framed(Failed(f"a request of {size} bytes, {MAX_FRAME_BYTES} allowed")))
                     break
                 await self._reply(await reader.readexactly(size), writer)
-        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
-            pass  # whoever asked has gone, or the node stops
+        except asyncio.CancelledError:
+            writer.transport.abort()  # the node stops, and does not wait for somebody who reads no answers
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass  # whoever asked has gone
         finally:
             self._talks.discard(talk)
             writer.close()
