@@ -40,6 +40,13 @@ def alone() -> Iterator[NodeProcess]:
         yield net.nodes[0]
 
 
+@pytest.fixture(scope="module")
+def shared() -> Iterator[NodeProcess]:
+    """The same, for tests that leave it running."""
+    with running_network(1) as net:
+        yield net.nodes[0]
+
+
 # ---- started and stopped ----------------------------------------------------------------------------------------
 
 
@@ -64,16 +71,16 @@ def test_a_signal_stops_a_node_in_order_and_it_starts_again_with_all_it_had(
     assert {one.certificate_id for one in told.final} | set(told.taken) <= set(ids)
 
 
-def test_a_second_process_on_the_same_folder_is_refused_and_told_of_the_first(alone: NodeProcess) -> None:
-    said = tallystick("run", "--data", alone.folder.path, "--no-passphrase", expect=2)
-    assert f"{alone.folder.path} is in use by process {alone.pid}; stop that one first" in said.stderr
-    alone.certify("the first goes on")
+def test_a_second_process_on_the_same_folder_is_refused_and_told_of_the_first(shared: NodeProcess) -> None:
+    said = tallystick("run", "--data", shared.folder.path, "--no-passphrase", expect=2)
+    assert f"{shared.folder.path} is in use by process {shared.pid}; stop that one first" in said.stderr
+    shared.certify("the first goes on")
 
 
-def test_a_port_that_is_taken_is_told(alone: NodeProcess) -> None:
+def test_a_port_that_is_taken_is_told(shared: NodeProcess) -> None:
     with network(1) as net:
         (other,) = net.nodes
-        taken = alone.folder.settings().listen
+        taken = shared.folder.settings().listen
         with_settings(other, listen=taken)
         other.launch()
         assert other.wait() == 2
@@ -138,13 +145,13 @@ GARBAGE = {
 
 
 @pytest.mark.parametrize("what", GARBAGE)
-def test_garbage_on_the_control_socket_gets_an_error_and_the_node_goes_on(alone: NodeProcess, what: str) -> None:
-    with raw(alone) as one:
+def test_garbage_on_the_control_socket_gets_an_error_and_the_node_goes_on(shared: NodeProcess, what: str) -> None:
+    with raw(shared) as one:
         one.sendall(GARBAGE[what])
         one.shutdown(socket.SHUT_WR)
         said = everything_from(one)
     assert b"Failed" in said, said
-    alone.certify("the node goes on")
+    shared.certify("the node goes on")
 
 
 def test_a_client_that_hangs_up_in_the_middle_of_a_request_is_nobodys_trouble(alone: NodeProcess) -> None:
@@ -157,12 +164,12 @@ def test_a_client_that_hangs_up_in_the_middle_of_a_request_is_nobodys_trouble(al
     assert "Traceback" not in alone.log
 
 
-def test_fifty_clients_at_once_are_all_served(alone: NodeProcess) -> None:
+def test_fifty_clients_at_once_are_all_served(shared: NodeProcess) -> None:
     served: list[MadeFinal] = []
     everybody_is_there = threading.Barrier(50)
 
     def serve(number: int) -> None:
-        with alone.client() as client:
+        with shared.client() as client:
             everybody_is_there.wait()
             for request in (GetStatus(), Certify(tuple(NewStatement(f"{number}.{one}") for one in range(4))), GetStatus()):
                 served.extend(one for one in client.ask(request) if isinstance(one, MadeFinal))
@@ -188,9 +195,9 @@ def test_a_client_that_reads_no_answers_does_not_stop_the_node(alone: NodeProces
         assert alone.stop() == 0
 
 
-def test_the_socket_is_its_users_alone(alone: NodeProcess) -> None:
-    assert alone.folder.socket_path.stat().st_mode & 0o777 == 0o600
-    assert alone.folder.path.stat().st_mode & 0o777 == 0o700
+def test_the_socket_is_its_users_alone(shared: NodeProcess) -> None:
+    assert shared.folder.socket_path.stat().st_mode & 0o777 == 0o600
+    assert shared.folder.path.stat().st_mode & 0o777 == 0o700
 
 
 def test_nobody_is_left_waiting_for_a_node_that_stops(alone: NodeProcess) -> None:

@@ -1,0 +1,59 @@
+"""A member whose machine's clock is wrong, or is set while it runs."""
+
+import os
+from pathlib import Path
+
+import pytest
+from tests.integration import skewed_node
+from tests.integration.network import Network, NodeProcess, network, streams, wait_for
+
+HOUR_MS = 3_600_000
+
+
+def with_clock(net: Network, number: int) -> Path:
+    """Give a node a clock of its own, right for now: the file that says how wrong it is."""
+    path = net.nodes[number].folder.path
+    offset = path.with_name(f"{path.name}.clock")
+    set_clock(offset, 0)
+    net.nodes[number] = NodeProcess(path, module=(skewed_node.__file__, str(offset)))
+    return offset
+
+
+def set_clock(offset: Path, ms: int) -> None:
+    new = offset.with_suffix(".new")
+    new.write_text(str(ms))
+    os.replace(new, offset)
+
+
+@pytest.mark.parametrize("wrong_ms", [10_000, -10_000, -HOUR_MS], ids=["ahead", "behind", "an hour behind"])
+def test_a_member_with_a_wrong_clock_holds_nobody_up_and_is_served(wrong_ms: int) -> None:
+    with network() as net:
+        clock = with_clock(net, 0)
+        set_clock(clock, wrong_ms)
+        net.start()
+        wrong, *right = net.nodes
+        with streams(net.nodes) as told:
+            wait_for(lambda: all(len(one.final) > 20 for one in told), "certificates become final through all of them")
+        net.wait_until_agreed()
+        assert abs(wrong.status().now_ms - right[0].status().now_ms - wrong_ms) < 5_000
+        net.assert_equal_chains([one for each in told for one in each.final], [one for each in told for one in each.taken])
+
+
+@pytest.mark.parametrize("jump_ms", [HOUR_MS, -HOUR_MS], ids=["forward", "back"])
+def test_a_clock_that_is_set_right_while_a_node_runs_does_not_stop_it(jump_ms: int) -> None:
+    with network() as net:
+        clock = with_clock(net, 0)
+        set_clock(clock, -jump_ms)
+        net.start()
+        jumping, second, *_ = net.nodes
+        second.certify("before")
+        with streams(net.nodes[1:]) as told:
+            wait_for(lambda: all(one.final for one in told), "certificates become final")
+            set_clock(clock, 0)
+            second.kill()  # from here on the one whose clock was set has to vote
+            seen = [len(one.final) for one in told[1:]]
+            wait_for(lambda: all(len(a.final) > b for a, b in zip(told[1:], seen, strict=True)), "it votes on")
+            jumping.certify("after")
+            second.start()
+        net.wait_until_agreed()
+        net.assert_equal_chains([one for each in told for one in each.final])
