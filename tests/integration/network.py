@@ -26,7 +26,7 @@ from tallystick.host.errors import HostError
 from tallystick.host.store import Store
 from tallystick.ledger.genesis import Allotment, make_genesis
 from tallystick.ledger.params import Params
-from tallystick.ledger.wallet import Wallet
+from tallystick.ledger.wallet import ENTROPY_BYTES, Wallet
 
 PATIENCE_S: Final = 90.0
 """After so long something is broken, even on a machine with much else to do."""
@@ -298,7 +298,7 @@ def set_up_member(
     known = tuple(f"{key.hex()}@{address}" for key, address in addresses.items() if key != wallet.public_key)
     own = addresses[wallet.public_key]
     folder = DataFolder(path)
-    folder.create(Settings(own, own, known), genesis, wallet.seal("", os.urandom(64), "interactive"))
+    folder.create(Settings(own, own, known), genesis, wallet.seal("", os.urandom(ENTROPY_BYTES), "interactive"))
     return NodeProcess(path)
 
 
