@@ -19,8 +19,19 @@ from msgspec.structs import replace
 
 from tallystick.cli.founding import found_here
 from tallystick.host.checked_chain import CheckedChain
-from tallystick.host.control import Answer, Certify, Client, GetStatus, MadeFinal, NewStatement, NotRunning, Rejected
-from tallystick.host.control import Request, Status, Taken
+from tallystick.host.control import (
+    Answer,
+    Certify,
+    Client,
+    GetStatus,
+    MadeFinal,
+    NewStatement,
+    NotRunning,
+    Rejected,
+    Request,
+    Status,
+    Taken,
+)
 from tallystick.host.data_folder import DataFolder, Settings
 from tallystick.host.errors import HostError
 from tallystick.host.store import Store
@@ -32,6 +43,7 @@ PATIENCE_S: Final = 90.0
 """After so long something is broken, even on a machine with much else to do."""
 QUICK: Final = Params(delta_ms=100, forge_after_ms=50)
 
+_FOUNDED_MS: Final = 1_700_000_000_000
 _POLL_S: Final = 0.02
 _TAIL_LINES: Final = 40
 _ANSWER_S: Final = 30.0
@@ -294,7 +306,8 @@ def set_up_member(
     path: Path, wallet: Wallet, stakes: dict[bytes, int], params: Params, addresses: dict[bytes, str], *, name: str
 ) -> NodeProcess:
     """The folder of one member of a ledger with these stakes; the same arguments give all of them the same ledger."""
-    genesis = make_genesis(name, 1_700_000_000_000, [Allotment(key, 100, stake) for key, stake in stakes.items()], params)
+    allotments = [Allotment(key, 100, stake) for key, stake in stakes.items()]
+    genesis = make_genesis(name, _FOUNDED_MS, allotments, params)
     known = tuple(f"{key.hex()}@{address}" for key, address in addresses.items() if key != wallet.public_key)
     own = addresses[wallet.public_key]
     folder = DataFolder(path)
@@ -351,7 +364,8 @@ class Stream(threading.Thread):
 
     def _certify(self, client: Client) -> None:
         self._asked += 1
-        said = [NewStatement(f"{self.name}: {self._asked}.{one}", "text/plain", b"x" * 64) for one in range(self._batch)]
+        subjects = [f"{self.name}: {self._asked}.{one}" for one in range(self._batch)]
+        said = [NewStatement(one, "text/plain", b"x" * 64) for one in subjects]
         for answer in client.ask(Certify(tuple(said))):
             match answer:
                 case Taken(_, certificate_id):

@@ -7,6 +7,8 @@ import sys
 import time
 from pathlib import Path
 
+from tallystick.cli import app
+
 _real = time.time_ns
 
 
@@ -14,8 +16,6 @@ def main() -> None:
     """Put the clock wrong, and be the command."""
     offset = Path(sys.argv.pop(1))
     time.time_ns = lambda: _real() + int(offset.read_text()) * 1_000_000
-
-    from tallystick.cli import app
 
     app()
 

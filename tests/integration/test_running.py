@@ -1,4 +1,4 @@
-"""One real node and those who use it: started, stopped, refused, asked by many at once, and by people with the command."""
+"""One real node and those who use it: started, stopped, asked by many at once, and by people with the command."""
 
 import json
 import signal
@@ -171,7 +171,11 @@ def test_fifty_clients_at_once_are_all_served(shared: NodeProcess) -> None:
     def serve(number: int) -> None:
         with shared.client() as client:
             everybody_is_there.wait()
-            for request in (GetStatus(), Certify(tuple(NewStatement(f"{number}.{one}") for one in range(4))), GetStatus()):
+            for request in (
+                GetStatus(),
+                Certify(tuple(NewStatement(f"{number}.{one}") for one in range(4))),
+                GetStatus(),
+            ):
                 served.extend(one for one in client.ask(request) if isinstance(one, MadeFinal))
 
     clients = [threading.Thread(target=serve, args=(number,), daemon=True) for number in range(50)]
@@ -283,5 +287,3 @@ def test_a_command_without_a_node_says_how_to_start_one(tmp_path: Path) -> None:
         (node,) = net.nodes
         said = tallystick("status", "--data", node.folder.path, expect=3).stderr
         assert f"tallystick run --data {node.folder.path}" in said.replace("\n", " ")
-
-
