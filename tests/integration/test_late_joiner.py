@@ -62,6 +62,12 @@ def last_index_in(log: str) -> int:
     return int(said[-1]) if said else 0
 
 
+def starts_in(log: str) -> list[int]:
+    """Where its two processes began; nothing while there was one."""
+    began = [int(one) for one in re.findall(r" running .*index=(\d+)", log)]
+    return began if len(began) == 2 else []
+
+
 def kill_on_the_way(node: NodeProcess, tip: int) -> int:
     """Kill the node while it fetches; the block that it had told of at the time."""
     node.launch()
@@ -82,7 +88,7 @@ def test_late_joiners_fetch_thousands_of_certificates_and_resume_where_they_were
             killed_at = kill_on_the_way(joiner, tip)
             assert 0 < killed_at < tip, f"too quick to be killed on the way: {CERTIFICATES} certificates are too few"
             joiner.start()
-            (*_, resumed_at) = (int(one) for one in re.findall(r" running .*index=(\d+)", joiner.log))
+            _, resumed_at = wait_for(lambda joiner=joiner: starts_in(joiner.log), f"{joiner.name} has started twice")
             assert killed_at <= resumed_at < tip
             wait_for(lambda joiner=joiner: joiner.status().index == tip, f"{joiner.name} has caught up", 600)
             took_s = time.monotonic() - begun_s
