@@ -44,6 +44,8 @@ PATIENCE_S: Final = 90.0
 QUICK: Final = Params(delta_ms=100, forge_after_ms=50)
 
 _FOUNDED_MS: Final = 1_700_000_000_000
+_NOT_WITHOUT_US: Final = ("setpriv", "--pdeathsig", "KILL") if shutil.which("setpriv") else ()
+"""Has a process end with the one that started it, even when that one is killed and can end nobody."""
 _POLL_S: Final = 0.02
 _TAIL_LINES: Final = 40
 _ANSWER_S: Final = 30.0
@@ -69,7 +71,7 @@ class NodeProcess:
         self.folder = DataFolder(path)
         self.log_path = path.with_name(f"{path.name}.log")
         self.process: subprocess.Popen[bytes] | None = None
-        self._command = [*before, sys.executable, *module]
+        self._command = [*before, *_NOT_WITHOUT_US, sys.executable, *module]
 
     @property
     def name(self) -> str:
