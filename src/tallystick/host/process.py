@@ -56,8 +56,8 @@ async def _run(folder: DataFolder, settings: Settings, wallet: Wallet, store: St
     runner = Runner(node, store, transport, verifier.verify, service.watch)
     try:
         await verifier.start()
-        await service.start(runner, folder.socket_path)
         await runner.start(started)
+        await service.start(runner, folder.socket_path)
         note(logging.INFO, "running", ledger=ledger_id, key=wallet.public_key, address=address, index=node.state.index)
         return await _until_stopped(stop, runner)
     except TransportError as error:
