@@ -24,8 +24,11 @@ from tallystick.ledger.wallet import Wallet
 
 CERTIFICATES = int(os.environ.get("TALLYSTICK_LATE_CERTIFICATES", "20000"))
 AT_A_TIME = 2_000
+PER_BLOCK = CERTIFICATES // 200
 
-PARAMS = replace(QUICK, forge_at_certificates=100, max_block_certificates=100, epoch_blocks=16, unbonding_blocks=32)
+PARAMS = replace(
+    QUICK, forge_at_certificates=PER_BLOCK, max_block_certificates=PER_BLOCK, epoch_blocks=16, unbonding_blocks=32
+)
 
 
 @contextmanager
