@@ -6,8 +6,7 @@ FIRST  ?= 1
 BIN    := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test coverage check simulate bench notebook lock clean
-.PHONY: help install demo test coverage check simulate bench notebook package lock clean
+.PHONY: help install demo up test coverage check simulate bench notebook package lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

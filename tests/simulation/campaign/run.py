@@ -11,7 +11,16 @@ from random import Random
 
 from tests.simulation.campaign.books import Broken
 from tests.simulation.campaign.byzantine import Twins, host_of
-from tests.simulation.campaign.scenario import HELD_BACK_MS, TIMEOUT_MS, WITHDRAWN, Crash, Phase, Scenario, draw_scenario, twin_of
+from tests.simulation.campaign.scenario import (
+    HELD_BACK_MS,
+    TIMEOUT_MS,
+    WITHDRAWN,
+    Crash,
+    Phase,
+    Scenario,
+    draw_scenario,
+    twin_of,
+)
 from tests.simulation.campaign.watch import Watch
 
 from tallystick.consensus.simplex import Simplex
