@@ -25,8 +25,8 @@ from tallystick.ledger.wallet import Wallet
 
 CHECK_HELP: Final = help_text(
     "Check all of the node's ledger again, from the genesis on: every hash, signature, vote, rule and root.",
-    "It only reads, and the node may run meanwhile. With --repair, while the node does not run, it mends what is damaged: "
-    "derived tables are made anew, and damaged blocks and votes are fetched from the members that can be reached.",
+    "It only reads, and the node may run meanwhile. With --repair, while the node does not run, it mends what is "
+    "damaged: derived tables are made anew, and damaged blocks and votes are fetched from the members that can be reached.",
     "Examples:",
     "  tallystick check",
     "  tallystick check --repair",
@@ -43,6 +43,7 @@ BACKUP_HELP: Final = help_text(
 def check(
     chain: Chain = None,
     data: Data = None,
+    *,
     mends: Annotated[bool, typer.Option("--repair", help="Mend what is damaged; the node must not run.")] = False,
     passphrase_file: PassphraseFile = None,
     no_passphrase: NoPassphrase = False,

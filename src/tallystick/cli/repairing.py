@@ -77,7 +77,7 @@ def findings(report: Report) -> list[str]:
 
 
 def _readable(folder: DataFolder, say: Say) -> str | None:
-    """Make a file with damaged pages readable: what is left of it, in a new one in its place; the old one's new name."""
+    """Put what can be read of a file with damaged pages in its place; returns the damaged file's new name."""
     try:
         with Store.open(folder.ledger_path) as store:
             if not Check(store).run().pages:
