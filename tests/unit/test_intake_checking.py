@@ -59,6 +59,9 @@ class Known:
     def knows_block(self, block_hash):
         return False
 
+    def knows_address(self, record):
+        return False
+
     def knows_vote(self, vote):
         return vote in self.votes
 

@@ -188,7 +188,7 @@ def test_an_illegal_certificate_is_refused_and_changes_nothing(certificate, rule
     bench = waiting_bench()
     before = summary(bench)
     actions = bench.submit(certificate)
-    assert actions == [ReportRefused(actions[0].refused, None)]
+    assert actions == [ReportRefused(actions[0].refused, None, certificate.id)]
     assert rules(actions) == [rule]
     heard_again = rule in (Rule.C4, Rule.C5)
     actions = bench.receive(entries(certificate))

@@ -26,7 +26,7 @@ from tallystick.ledger.wallet import Wallet
 CHECK_HELP: Final = help_text(
     "Check all of the node's ledger again, from the genesis on: every hash, signature, vote, rule and root.",
     "It only reads, and the node may run meanwhile. With --repair, while the node does not run, it mends what is "
-    "damaged: derived tables are made anew, and damaged blocks and votes are fetched from the members that can be reached.",
+    "damaged: derived tables are made anew, damaged blocks and votes are fetched from members that can be reached.",
     "Examples:",
     "  tallystick check",
     "  tallystick check --repair",
