@@ -276,7 +276,7 @@ def invitation(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def read(ticket: str) -> Ticket:
         tickets.append(ticket)
-        return Ticket(GENESIS.ledger_id, BEN.public_key, ("127.0.0.1:7200",))
+        return Ticket(1, GENESIS.ledger_id, BEN.public_key, ("127.0.0.1:7200",))
 
     monkeypatch.setattr(joining, "read_ticket", read)
     monkeypatch.setattr(joining, "fetch", lambda invited, wallet: GENESIS)
