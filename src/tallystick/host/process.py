@@ -34,7 +34,7 @@ def run_node(folder: DataFolder, wallet: Wallet, *, log_json: bool = False, log_
     """
     settings = folder.settings()
     start_logging(log_level, log_json)
-    with DataLock(folder.lock_path), Store.open(folder.ledger_path) as store:
+    with DataLock(folder.path), Store.open(folder.ledger_path) as store:
         return asyncio.run(_run(folder, settings, wallet, store))
 
 
