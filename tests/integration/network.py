@@ -256,6 +256,7 @@ class Network:
             assert not lost, f"taken, and lost: {lost}"
             for chain in chains:
                 assert_tokens_conserved(chain)
+                assert not chain.burned, "an honest member contradicted itself"
             return chains[0]
 
 
