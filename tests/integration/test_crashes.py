@@ -64,6 +64,26 @@ def test_nothing_final_is_lost_or_doubled_when_nodes_are_killed_at_any_moment(se
         net.assert_equal_chains(final, taken)
 
 
+def test_what_a_node_took_while_it_was_alone_outlives_its_death(seed: int) -> None:
+    """Nobody else has it, so it comes from the disk or not at all."""
+    with network() as net:
+        first, second, *_ = net.nodes
+        first.start()
+        taken = []
+        with first.client() as client:
+            said = tuple(NewStatement(f"{one}", "text/plain", b"kept") for one in range(10 * seed))
+            for answer in client.ask(Certify(said)):
+                assert isinstance(answer, Taken)
+                taken.append(answer.certificate_id)
+                if len(taken) == len(said):
+                    first.kill()
+                    break
+        net.start()
+        second.certify("beside it")
+        net.wait_until_agreed()
+        net.assert_equal_chains(taken=taken)
+
+
 @linux_only
 def test_nobody_notices_a_killed_verification_worker() -> None:
     with running_network(1) as net:
