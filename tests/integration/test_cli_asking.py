@@ -527,7 +527,6 @@ def test_a_running_node_makes_its_own_backup(folder: Path, running: Running, led
 
 
 def test_the_ledger_of_a_stopped_node_is_copied_from_its_file(folder: Path) -> None:
-    pytest.importorskip("tallystick.host.backup", reason="nothing copies a ledger's file")
     told = in_json("backup", "copy.db", "--data", "node", cwd=folder)
     assert in_json("check", "--chain", "copy.db", cwd=folder)["tip_index"] == told["tip_index"] > 10
     assert "exists already" in cli("backup", "copy.db", "--data", "node", cwd=folder, expect=2).stderr

@@ -11,9 +11,6 @@ from typing import Any
 import pytest
 from tests.integration.command_line import REPORT, cli, in_json
 
-pytest.importorskip("tallystick.host.process", reason="there is no node to run as a process")
-pytest.importorskip("tallystick.network.zeromq", reason="there is no network between processes")
-
 
 def demo(folder: Path, *args: str) -> subprocess.Popen[str]:
     (folder / "report.txt").write_bytes(REPORT)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
 from rich.console import Console
@@ -45,6 +45,8 @@ HELP: Final = help_text(
 
 DEFAULT_STAKE: Final = 100
 MOST_NODES: Final = 64
+FORGE_AFTER_MS: Final = 25
+"""Who certifies one file waits for it; certificates that come in a stream fill blocks while the votes travel."""
 _DEFAULTS: Final = Params()
 _MEMBER: Final = re.compile(r"(?P<name>[^=\x00-\x1f]{1,64})=(?P<key>[0-9a-fA-F]{64})(:(?P<stake>[0-9]{1,16}))?")
 _LOCAL_STRENGTH: Final = "interactive"
@@ -100,7 +102,7 @@ def new(
     ] = None,
     forge_after_ms: Annotated[
         int, typer.Option(min=0, metavar="MS", help="How long a certificate waits for others before a block is forged.")
-    ] = _DEFAULTS.forge_after_ms or 0,
+    ] = FORGE_AFTER_MS,
     delta_ms: Annotated[
         int,
         typer.Option(
@@ -126,7 +128,7 @@ def new(
             unbonding_blocks=2 * epoch_blocks if unbonding_blocks is None else unbonding_blocks,
             forge_after_ms=forge_after_ms,
             delta_ms=delta_ms,
-            **_admitting(observers),
+            admits_observers=observers,
         )
         if members is not None:
             passphrase = find_passphrase(passphrase_file, no_passphrase, "all keys", is_new=True)
@@ -196,14 +198,6 @@ def found_here(
         shutil.rmtree(new, ignore_errors=True)
         raise
     return [DataFolder(into / one) for one in names]
-
-
-def _admitting(observers: bool) -> dict[str, Any]:
-    if "admits_observers" in Params.__struct_fields__:
-        return {"admits_observers": observers}
-    if not observers:
-        raise typer.BadParameter("--members-only is not known to this version's ledgers")
-    return {}
 
 
 def _parse_member(said: str, stake: int) -> Member:

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from tallystick.cli.certify import Outcome, follow
 from tallystick.cli.file_check import check_file, with_one_byte_changed
-from tallystick.cli.founding import found_here
+from tallystick.cli.founding import FORGE_AFTER_MS, found_here
 from tallystick.cli.kept_chain import LEDGER_NAME, check_room, make_room
 from tallystick.cli.live_view import story_line
 from tallystick.cli.local_network import COMMAND, LocalNetwork, in_order, terminated_like_interrupted
@@ -36,7 +36,6 @@ from tallystick.host.store import Store
 from tallystick.ledger.params import Params
 
 MOST_PROCESSES: Final = 16
-FORGE_AFTER_MS: Final = 100
 PARAMS: Final = Params(epoch_blocks=10, unbonding_blocks=20, forge_after_ms=FORGE_AFTER_MS)
 
 _STATEMENTS_MEANWHILE: Final = 4

@@ -3,9 +3,14 @@
 import json
 import logging
 import sys
-from typing import Any
+from typing import Any, Final
+
+from tallystick.node.events import ReportAccepted, ReportBlock, ReportRefused, ReportStuck
 
 LEVELS = ("debug", "info", "warning", "error")
+
+_STUCK_AGAIN_MS: Final = 60_000
+"""How long after a line that says what the ledger waits for, the next one says the same."""
 
 _log = logging.getLogger("tallystick")
 
@@ -24,6 +29,37 @@ def note(level: int, event: str, **fields: Any) -> None:
     if _log.isEnabledFor(level):
         plain = {name: value.hex() if isinstance(value, bytes) else value for name, value in fields.items()}
         _log.log(level, event, extra={"fields": plain})
+
+
+class ReportLog:
+    """Writes down what a node reports. That it is stuck, it reports over and over; a log says it when it is news."""
+
+    def __init__(self) -> None:
+        self._stuck_ms = 0
+        self._missing: tuple[bytes, ...] | None = None
+
+    def note(self, now_ms: int, report: ReportAccepted | ReportBlock | ReportRefused | ReportStuck) -> None:
+        """Write a line, at the level that fits."""
+        match report:
+            case ReportAccepted(certificate):
+                note(logging.DEBUG, "accepted", certificate=certificate.id)
+            case ReportBlock(block, forged_here):
+                self._missing = None
+                count = len(block.certificates)
+                note(logging.INFO, "block final", index=block.index, certificates=count, forged_here=forged_here)
+            case ReportRefused(refused, peer):
+                level, sender = (logging.WARNING, peer) if isinstance(peer, bytes) else (logging.INFO, b"")
+                note(level, "refused", rule=refused.rule.name, reason=str(refused), peer=sender)
+            case ReportStuck():
+                self._note_stuck(now_ms, report)
+
+    def _note_stuck(self, now_ms: int, report: ReportStuck) -> None:
+        if report.missing == self._missing and now_ms - self._stuck_ms < _STUCK_AGAIN_MS:
+            return
+        self._missing, self._stuck_ms = report.missing, now_ms
+        missing = ",".join(member.hex()[:16] for member in report.missing)
+        stake = f"{report.heard_stake}/{report.total_stake}"
+        note(logging.WARNING, "stuck", epoch=report.epoch, view=report.view, heard=stake, missing=missing)
 
 
 class _Lines(logging.Formatter):

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
 from typing import Any, Final, Protocol
 
-from tallystick.host.logs import note
+from tallystick.host.logs import ReportLog, note
 from tallystick.host.store import Store
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.messages import Entry, Message, encode_message
@@ -91,6 +91,7 @@ class Runner:
         self._timers: dict[Timer, asyncio.TimerHandle] = {}
         self._admitted: frozenset[bytes] | None = frozenset()
         self._banned: set[bytes] = set()
+        self._reports = ReportLog()
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._is_stopping = False
 
@@ -287,7 +288,7 @@ class Runner:
             case Forget(peer):
                 self.transport.forget(peer)
             case ReportAccepted() | ReportBlock() | ReportRefused() | ReportStuck():
-                _note_report(action)
+                self._reports.note(now_ms(), action)
             case asked if isinstance(asked, Answer):
                 self._send([asked.peer], answer(self.store, asked, self.node.limits.answer_bytes))
 
@@ -318,21 +319,3 @@ def now_ms() -> int:
 def _key(peer: object) -> bytes:
     assert isinstance(peer, bytes)
     return peer
-
-
-def _note_report(report: ReportAccepted | ReportBlock | ReportRefused | ReportStuck) -> None:
-    match report:
-        case ReportAccepted(certificate):
-            note(logging.DEBUG, "accepted", certificate=certificate.id)
-        case ReportBlock(block, forged_here):
-            count = len(block.certificates)
-            note(logging.INFO, "block final", index=block.index, certificates=count, forged_here=forged_here)
-        case ReportRefused(refused, peer):
-            level = logging.INFO if peer is None else logging.WARNING
-            note(
-                level, "refused", rule=refused.rule.name, reason=str(refused), peer=b"" if peer is None else _key(peer)
-            )
-        case ReportStuck():
-            missing = ",".join(member.hex()[:16] for member in report.missing)
-            stake = f"{report.heard_stake}/{report.total_stake}"
-            note(logging.WARNING, "stuck", epoch=report.epoch, view=report.view, heard=stake, missing=missing)
