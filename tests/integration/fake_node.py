@@ -105,6 +105,7 @@ def status(store: Store, **changed: object) -> Status:
         "stake": 100,
         "total_stake": 400,
         "is_voting": True,
+        "is_silent": False,
         "waiting": 0,
         "best_index": store.tip_index,
         "peers": 3,

@@ -465,6 +465,12 @@ def test_status_says_how_the_node_is(
     assert "votes with 100 of 400 tokens" in shown
 
 
+def test_status_says_when_a_restored_node_votes_again(folder: Path, running: Running) -> None:
+    telling(running, is_silent=True)
+    assert in_json("status", "--data", "node", cwd=folder)["is_silent"]
+    assert "tokens from a later view on" in " ".join(cli("status", "--data", "node", cwd=folder).stdout.split())
+
+
 def test_status_of_a_stuck_ledger_names_who_is_missing_and_ends_with_1(folder: Path, running: Running) -> None:
     telling(running, waiting=2, stuck=Stuck(NOW_MS - 90_000, 200, 400, (BEN.public_key, CY.public_key)))
     with Store.open(running.node.ledger_path) as store:

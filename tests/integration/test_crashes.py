@@ -25,6 +25,7 @@ from tests.integration.network import (
 
 from tallystick.host.control import BackedUp, Backup, Certify, NewStatement, Taken
 from tallystick.host.errors import HostError
+from tallystick.host.store import Store
 
 KILLS = 5
 MEGABYTE = 1_000_000
@@ -255,26 +256,35 @@ def test_damage_is_told_at_the_start_and_by_check_with_advice() -> None:
 # ---- an old copy ------------------------------------------------------------------------------------------------
 
 
-def test_a_node_on_a_restored_old_backup_catches_up_votes_and_does_not_contradict_itself() -> None:
-    with running_network() as net:
+@pytest.mark.parametrize("members", [3, 4])
+@pytest.mark.parametrize("has_backup", [True, False], ids=["old backup", "nothing left"])
+def test_a_node_that_lost_votes_catches_up_votes_and_does_not_contradict_itself(members: int, has_backup: bool) -> None:
+    """Without one of three equal members nothing is decided, so that one must not stay silent for good."""
+    with running_network(members) as net:
         node, *others = net.nodes
         copy = net.path / "old.db"
+        with Store.open(node.folder.ledger_path, read_only=True) as store:
+            genesis = store.genesis
         final = node.certify("in the backup")
         with streams(net.nodes) as told:
             wait_for(lambda: all(one.final for one in told), "certificates stream in")
-            backed_up = node.one(Backup(str(copy)), BackedUp)
-            index = backed_up.index
+            index = node.one(Backup(str(copy)), BackedUp).index
             wait_for(lambda: node.status().index > index + 5, "the ledger goes on after the backup")
             node.kill()
             for name in ("ledger.db", "ledger.db-wal", "ledger.db-shm"):
                 node.folder.path.joinpath(name).unlink(missing_ok=True)
-            copy.rename(node.folder.ledger_path)
+            if has_backup:
+                copy.rename(node.folder.ledger_path)
+            else:
+                Store.create(node.folder.ledger_path, genesis).close()
             node.start()
-            caught_up = wait_for(lambda: node.status().is_voting and node.status().index, "it catches up")
-            wait_for(lambda: node.status().index > caught_up + 5, "views in which it may not vote again are over")
-            others[0].kill()  # from here on it takes the restored node's votes to go on
+            wait_for(lambda: node.status().is_voting, "it catches up")
+            wait_for(lambda: not node.status().is_silent, "views in which it may not vote again are over")
+            if members > 3:
+                others[0].kill()  # from here on it takes the restored node's votes to go on
             final += node.certify("with its vote")
-        others[0].start()
+        if members > 3:
+            others[0].start()
         net.wait_until_agreed()
         final += [one for each in told for one in each.final]
         kept = [one for each in told if each is not told[0] for one in each.taken]

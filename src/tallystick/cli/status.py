@@ -85,6 +85,7 @@ def look(node: RunningNode, names: Mapping[bytes, str]) -> dict[str, Any]:
         "stake": told.stake,
         "total_stake": told.total_stake,
         "is_voting": told.is_voting,
+        "is_silent": told.is_silent,
         "peers": told.peers,
         "members": told.members,
         "members_connected": told.members_connected,
@@ -161,6 +162,8 @@ def _picture(value: Mapping[str, Any], folder: Path) -> RenderableType:
         role = "observes: it has no stake in this epoch"
     elif value["is_voting"]:
         role = f"votes with {share}"
+        if value["is_silent"]:
+            role += " from a later view on: in this one it may have voted, and what it kept of that is lost"
     else:
         role = f"has {share}, and votes once members with enough stake have told it where they stand"
     tip_ago = ago(value["now_ms"], value["tip_timestamp_ms"])

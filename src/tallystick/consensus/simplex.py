@@ -99,10 +99,14 @@ class Simplex:
         return self._rounds.last_vote_of(member)
 
     @property
+    def is_silent(self) -> bool:
+        """Whether this member is ready to vote, but not in this view: it may have, and does not remember."""
+        return self.is_ready and self._has_stake and not self._may_vote(self.view)
+
+    @property
     def wants_standings(self) -> bool:
         """Whether this member has stake, and too few told it where they stand for it to vote."""
-        has_stake = self._wallet is not None and self.epoch.stake(self._wallet.public_key) > 0
-        return has_stake and not self._record.has_heard_enough(self.epoch)
+        return self._has_stake and not self._record.has_heard_enough(self.epoch)
 
     def missing(self) -> list[bytes]:
         """Members not heard from in the current view, when it does not advance."""
@@ -116,6 +120,7 @@ class Simplex:
 
     def add_vote(self, vote: Vote) -> Caught | None:
         """Count a vote whose signature is good. Returns evidence if it contradicts an earlier one of its member."""
+        self._record.recall(self.epoch, vote)
         return self._rounds.add_vote(vote)
 
     def add_header(self, signed: SignedHeader) -> Caught | None:
@@ -270,6 +275,10 @@ class Simplex:
         return self._pace
 
     # ---- votes ------------------------------------------------------------------------------------------------
+
+    @property
+    def _has_stake(self) -> bool:
+        return self._wallet is not None and self.epoch.stake(self._wallet.public_key) > 0
 
     def _may_vote(self, view: int) -> bool:
         return self._record.may_vote(self.epoch, view)

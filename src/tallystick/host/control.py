@@ -212,6 +212,9 @@ class Status(Struct, frozen=True, tag=True):
     stake: int
     total_stake: int
     is_voting: bool
+    """Whether enough members told this one where they stand for it to vote."""
+    is_silent: bool
+    """Whether it votes, but not in this view: it may have, and its record is an old backup."""
     waiting: int
     """Certificates in the box."""
     best_index: int

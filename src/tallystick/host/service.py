@@ -290,6 +290,7 @@ class Service:
             stake=members.get(key, 0),
             total_stake=state.epoch.total,
             is_voting=bool(simplex and simplex.is_ready and key in members),
+            is_silent=bool(simplex and simplex.is_silent),
             waiting=len(node.box),
             best_index=max(node.best_index, state.index),
             peers=len(runner.connected),
