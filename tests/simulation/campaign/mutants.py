@@ -138,11 +138,6 @@ def the_box_loses_what_was_voted_for() -> list[Replacement]:
     return [(Council, "_cast", cast)]
 
 
-def a_backup_votes_at_once() -> list[Replacement]:
-    original = Simplex.heard_standing
-    return [(Simplex, "heard_standing", lambda self, member, view, yours: original(self, member, view, None))]
-
-
 def anybody_leads() -> list[Replacement]:
     return [
         (Simplex, "check_forger", staticmethod(lambda state, header: None)),
@@ -177,7 +172,7 @@ MUTANTS: dict[str, Callable[[], list[Replacement]]] = {
     "blocks from the future": lambda: [rewritten(Simplex, "_notarize", ("and not is_early", ""))],
     "anybody leads": anybody_leads,
     "an epoch begins before the last ended": epochs_begin_early,
-    "an old backup votes at once": a_backup_votes_at_once,
+    "an old backup votes at once": lambda: [(Record, "recall", lambda self, epoch, vote: None)],
     "nobody is asked after a restart": lambda: [(Record, "has_heard_enough", lambda self, epoch: True)],
     "finalizations of little stake": lambda: any_finalization("not epoch.is_quorum(stake)"),
     "finalizations of another block or epoch": lambda: any_finalization("ballot != "),
