@@ -78,11 +78,6 @@ class Report:
         return not (self.pages or self.derived or any(rows))
 
     @property
-    def is_complete(self) -> bool:
-        """Whether nothing is damaged, and nothing is there for a peer to send."""
-        return self.is_sound and not self.missing_finalizations
-
-    @property
     def log_root(self) -> bytes | None:
         """The root of the log up to `final`, if all of it could be derived."""
         return self.final.log.root() if self.final is not None else None
@@ -160,9 +155,10 @@ class Check:
         """A block by itself, and, as long as all before it are good, by the rules."""
         report = self._report
         rows = self._store.database.select("SELECT block_hash, encoded FROM blocks WHERE block_index = ?", (index,))
+        if not rows:
+            report.chain, report.blocks[index] = None, "missing"
+            return
         try:
-            if not rows:
-                raise Refused(Rule.B1, "it is missing")
             block = _decoded(block_codec, rows[0][1])
             if block.index != index:
                 raise Refused(Rule.B1, f"it says that its index is {block.index}")
@@ -197,7 +193,7 @@ class Check:
             if tally is not None and epoch is not None:
                 self._check_votes(index, tally, epoch, members if ends_epoch else None)
         except (DamagedStore, Refused) as damage:
-            report.finalizations[index] = str(damage)
+            report.finalizations[index] = str(damage.refused if isinstance(damage, DamagedStore) else damage)
             tally = None
         if ends_epoch and tally is None and report.is_voted:
             report.unproven.append(index)
