@@ -381,6 +381,18 @@ def test_a_copy_that_is_cut_off_while_files_change_places_is_ended_or_begun_agai
 # ---- the node -------------------------------------------------------------------------------------------------
 
 
+def test_a_node_with_a_damaged_end_does_not_start_and_says_what_to_do(world: World) -> None:
+    do("UPDATE blocks SET encoded = x'c1' WHERE block_index = {tip}")(world)
+    with Store.open(world.path, read_only=True) as store:
+        snapshot = store.snapshot()
+        assert snapshot is not None
+        assert snapshot.state.index == world.tip, "its snapshot is of the tip: without a look at it nobody would notice"
+    told = tallystick("run", "--no-passphrase", "--data", world.path.parent, expect=1)
+    assert f"block {world.tip} was altered: [E2]" in told.stderr
+    assert f"tallystick check --repair --data {world.path.parent}" in told.stderr
+    assert world.repair()["dropped_blocks"] == 1
+
+
 def test_a_repaired_node_catches_up_verifies_and_votes_again(world: World) -> None:
     net, node = world.net, world.damaged
     net.wait_until_connected()

@@ -85,9 +85,10 @@ class Store:
                 if ledger_id not in (None, genesis.ledger_id):
                     other = f"{path} holds the ledger {genesis.name!r} ({genesis.ledger_id.hex()[:16]}…)"
                     raise StoreError(f"{other}, not the one asked for; name that ledger's file")
+                tip_index = _last_index(database)
                 if not read_only:
                     database.prepare_to_write()  # not before it is known to be ours
-                return cls(path, database, genesis, _last_index(database))
+                return cls(path, database, genesis, tip_index)
             except BaseException:
                 connection.close()
                 raise
