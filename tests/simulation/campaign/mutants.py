@@ -164,7 +164,7 @@ MUTANTS: dict[str, Callable[[], list[Replacement]]] = {
     "two thirds, no more, are a quorum": lambda: _quorum(lambda stake, total: 3 * stake >= 2 * total),
     "votes are not persisted": lambda: _without(PersistVotes),
     "votes are sent before they are persisted": votes_sent_first,
-    "own votes are forgotten at a restart": lambda: [(Record, "restore", lambda self, votes: None)],
+    "own votes are forgotten at a restart": lambda: [(Record, "restore", lambda self, votes, is_stale=False: None)],
     "quorums are not persisted": lambda: [(Simplex, "_keep", lambda self, kind, view, outputs: None)],
     "finalize after nullify": lambda: _forgets(NULLIFY, "_vote_to_finalize"),
     "nullify after finalize": nullify_after_finalize,
