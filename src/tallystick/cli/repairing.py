@@ -130,8 +130,9 @@ class Mending:
             refetch(store, report, session, verify, on_put)
 
     def _peers(self, store: Store, own: bytes) -> Peers:
-        addresses = {record.key: record.address for record in store.addresses()}
-        addresses |= dict(self._folder.settings().bootstrap_peers)
+        addresses = dict(self._folder.settings().bootstrap_peers)
+        for record in store.addresses():
+            addresses.setdefault(record.key, record.address)
         return [(key, address) for key, address in addresses.items() if key != own]
 
 

@@ -37,7 +37,7 @@ _PAUSE_S: Final = 1.0 / Limits().requests_per_second
 """A node answers no peer that asks more often."""
 
 Peers = Sequence[tuple[bytes, str]]
-"""Keys, each with an address."""
+"""Keys, each with an address; who comes first is asked first."""
 Put = Callable[[int, int], object]
 """Called with how many blocks and how many finalizations were just put back."""
 
@@ -161,16 +161,17 @@ class Session:
         return self._runner.run(self._ask(peer, question, kind))
 
     async def _start(self) -> None:
-        keys = {key for key, _ in self._dialled}
+        keys = {key: place for place, (key, _) in enumerate(self._dialled)}
         await self._transport.start(self._tell)
         self._transport.admit(keys.__contains__)
         for key, address in self._dialled:
             self._transport.dial(key, address)
         deadline_s = asyncio.get_running_loop().time() + CONNECT_S
-        while keys - set(self.peers) - self._transport.troubles().keys():
+        while keys.keys() - set(self.peers) - self._transport.troubles().keys():
             if asyncio.get_running_loop().time() > deadline_s:
                 break
             await asyncio.sleep(_POLL_S)
+        self.peers.sort(key=keys.__getitem__)
         if not self.peers:
             troubles = "; ".join(f"{key.hex()[:16]}…: {why}" for key, why in self._transport.troubles().items())
             advice = "start another member's node, or name one under bootstrap in node.toml, and repair again"
