@@ -228,11 +228,12 @@ class FinalScribe(Scribe):
 
 
 @contextmanager
-def refuses(rule: Rule) -> Iterator[None]:
-    """What happens inside has to be refused by this rule."""
+def refuses(rule: Rule, reason: str = "") -> Iterator[None]:
+    """What happens inside has to be refused by this rule, with these words among others."""
     with pytest.raises(Refused) as caught:
         yield
     assert caught.value.rule is rule, caught.value
+    assert reason in caught.value.reason
 
 
 @cache

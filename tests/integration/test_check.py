@@ -117,6 +117,45 @@ def test_signatures_are_checked_in_batches_by_whoever_is_asked_to(kept: Kept) ->
     assert seen == list(range(1, BLOCKS + 1))
 
 
+def test_a_check_reads_one_state_of_a_file_that_somebody_writes_to(kept: Kept) -> None:
+    scribe = FinalScribe(FOUNDED)
+    for block in kept.scribe.blocks:
+        scribe.chain.append(block, None)
+    block = scribe.forge(statement("later", ledger=LEDGER))
+    with Store.open(kept.path, read_only=True) as store, Store.open(kept.path) as node:
+        with store.frozen():
+            node.append(block, (), scribe.archive.finalization(block.index))
+            node.keep_snapshot(Node(FOUNDED, Simplex(), None, node).chain)
+            before = Check(store).run()
+        assert (before.is_sound, before.tip_index) == (True, BLOCKS)
+        with store.frozen():
+            after = Check(store).run()
+        assert (after.is_sound, after.tip_index) == (True, BLOCKS + 1)
+
+
+def test_votes_and_members_of_a_block_that_is_gone_are_found_and_removed(kept: Kept) -> None:
+    execute(kept.path, "DELETE FROM blocks WHERE block_index = ?", BLOCKS)
+    report = kept.check()
+    assert list(report.finalizations) == [BLOCKS]
+    assert not report.blocks
+    assert kept.repaired().is_sound
+    with Store.open(kept.path) as store:
+        block, archive = kept.scribe.blocks[-1], kept.scribe.archive
+        store.append(block, (), archive.finalization(block.index), archive.members(block.index))
+    assert kept.check().is_sound
+
+
+def test_what_no_votes_prove_final_is_left_out_of_the_log_root(kept: Kept) -> None:
+    execute(kept.path, "DELETE FROM finalizations WHERE block_index > ?", BLOCKS - 2)
+    report = kept.check()
+    assert report.final is not None
+    assert report.final.index == BLOCKS - 2
+    scribe = FinalScribe(FOUNDED)
+    for block in kept.scribe.blocks[: BLOCKS - 2]:
+        scribe.chain.append(block, None)
+    assert report.log_root == scribe.state.log.root()
+
+
 def set_block(index: int, make: Callable[[FinalScribe], bytes]) -> Callable[[Kept], None]:
     sql = "UPDATE blocks SET encoded = ? WHERE block_index = ?"
     return lambda kept: execute(kept.path, sql, make(kept.scribe), index)

@@ -1,5 +1,6 @@
 """The commands that ask a running node, and what they make of its answers."""
 
+import re
 import shutil
 import threading
 from collections.abc import Iterable, Iterator
@@ -516,7 +517,11 @@ def test_check_reads_the_whole_ledger_again(folder: Path) -> None:
     place = data.index(b"File report.txt")
     data[place] ^= 1
     (folder / "node" / "ledger.db").write_bytes(data)
-    assert "was altered: [" in cli("check", "--data", "node", cwd=folder, expect=1).stderr
+    shown = cli("check", "--data", "node", cwd=folder, expect=1)
+    assert re.search(r"^  (block|payload) .*: \[", shown.stdout, re.MULTILINE)
+    assert "tallystick check --repair --data node" in shown.stderr
+    told = in_json("check", "--chain", "node/ledger.db", cwd=folder, expect=1)
+    assert (told["is_sound"], len(told["damage"])) == (False, 1)
 
 
 def test_a_running_node_makes_its_own_backup(folder: Path, running: Running, ledger: Path) -> None:

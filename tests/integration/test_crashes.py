@@ -245,8 +245,13 @@ def test_damage_is_told_at_the_start_and_by_check_with_advice() -> None:
             said = tallystick("check", "--data", node.folder.path, expect=1)
             node.launch()
             assert node.wait() == 1
-            for told in (said.stderr, node.log.splitlines()[-1]):
-                assert "was altered" in told or "check and repair it, or restore it from a backup" in told, told
+            assert any(one in said.stdout + said.stderr for one in ("block ", "pages of the file: ", "is damaged")), (
+                said
+            )
+            told = node.log.splitlines()[-1]
+            assert "was altered" in told or "check and repair it, or restore it from a backup" in told, told
+            for advice in (said.stderr, told):
+                assert f"tallystick check --repair --data {node.folder.path}" in advice
         path.write_bytes(sound)
         tallystick("check", "--data", node.folder.path)
         node.start()

@@ -24,15 +24,18 @@ from tests.integration.test_store import execute
 from tallystick.consensus.lone_forger import LoneForger
 from tallystick.consensus.proof_of_stake import ProofOfStake
 from tallystick.consensus.simplex import Simplex
-from tallystick.host.errors import StoreError
+from tallystick.host.errors import DamagedStore, StoreError
 from tallystick.host.store import Store
-from tallystick.ledger.block import Block
-from tallystick.ledger.errors import Rule
+from tallystick.ledger.block import Block, sign_block
+from tallystick.ledger.encoding import encode
+from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.messages import Entry
 from tallystick.ledger.vote import FINALIZE, tally_of
 from tallystick.network.simulated import SimulatedNetwork
+from tallystick.node import replay
 from tallystick.node.archive import MemoryArchive
 from tallystick.node.node import Node
+from tallystick.node.replay import TAIL_BLOCKS
 from tallystick.node.trail import Checkpoint
 
 FOUNDED = found(epoch_blocks=4, unbonding_blocks=4)
@@ -89,7 +92,7 @@ def snapshot_at(store: Store) -> int | None:
 
 @pytest.mark.parametrize("kept", [0, 1, 4, 7, 8, 20])
 def test_a_node_starts_from_a_snapshot_and_replays_only_what_follows(store: Store, kept: int) -> None:
-    scribe = chain_of(20)
+    scribe = chain_of(20 + TAIL_BLOCKS)
     keep(scribe, store, kept)
     store.keep_snapshot(node_of(store).chain)
     keep(scribe, store)
@@ -99,7 +102,7 @@ def test_a_node_starts_from_a_snapshot_and_replays_only_what_follows(store: Stor
         node = node_of(again)
         assert_same(node, scribe)
         again.keep_snapshot(node.chain)
-        assert snapshot_at(again) == 20
+        assert snapshot_at(again) == 20 + TAIL_BLOCKS
 
 
 def test_snapshots_are_written_bit_by_bit_and_read_as_one(store: Store) -> None:
@@ -205,6 +208,97 @@ def test_a_changed_block_after_the_snapshot_is_found_at_the_start(
     changed = make(scribe)
     execute(store.path, "UPDATE blocks SET encoded = ? WHERE block_index = 10", changed.encoded)
     with Store.open(store.path) as again, refuses(rule):
+        node_of(again)
+
+
+def with_false_certificate(block: Block) -> bytes:
+    """Its hash is another: a hash covers the signatures of certificates."""
+    first, *rest = block.certificates
+    return replace(block, certificates=(replace(first, signature=bytes(64)), *rest)).encoded
+
+
+def resigned(block: Block) -> bytes:
+    """The same certificates under another header, by its own forger."""
+    by_key = {member.public_key: member for member in MEMBERS.values()}
+    header = replace(block.header, timestamp_ms=block.header.timestamp_ms + 1)
+    return sign_block(header, block.certificates, by_key[header.forger]).encoded
+
+
+LAST = 24
+CHANGES: dict[str, tuple[Callable[[Block], bytes], str]] = {
+    "garbage": (lambda block: b"\xc1" * 300, r"block {} was altered: \[E2\]"),
+    "cut short": (lambda block: block.encoded[:-1], r"block {} was altered: \[E2\]"),
+    "a certificate": (with_false_certificate, r"\[B7\] .*: the kept block {}: "),
+    "the forger's signature": (lambda block: replace(block, signature=bytes(64)).encoded, r"\[B3\] .*kept block {}: "),
+    "another header": (resigned, r"\[B2\] .*: the kept block {} is not the one"),
+}
+
+
+@pytest.mark.parametrize(("change", "told"), CHANGES.values(), ids=CHANGES)
+@pytest.mark.parametrize("index", [LAST, LAST - 3, LAST - TAIL_BLOCKS + 1])
+def test_damage_among_the_last_blocks_is_found_at_the_start_though_the_snapshot_is_of_the_tip(
+    store: Store, index: int, change: Callable[[Block], bytes], told: str
+) -> None:
+    scribe = chain_of(LAST)
+    keep(scribe, store)
+    store.keep_snapshot(node_of(store).chain)
+    execute(store.path, "UPDATE blocks SET encoded = ? WHERE block_index = ?", change(scribe.blocks[index - 1]), index)
+    with Store.open(store.path) as again:
+        assert snapshot_at(again) == LAST
+        with pytest.raises((Refused, DamagedStore), match=told.format(index)):
+            node_of(again)
+
+
+@pytest.mark.parametrize("index", [LAST, LAST - 1, LAST - 4])
+def test_damaged_votes_for_the_last_blocks_are_found_at_the_start(store: Store, index: int) -> None:
+    scribe = chain_of(LAST)
+    keep(scribe, store)
+    store.keep_snapshot(node_of(store).chain)
+    good, other = scribe.archive.finalization(index), scribe.archive.finalization(index - 2)
+    assert good is not None
+    assert other is not None
+    false = type(good)(good.ballot, tuple((member, bytes(64)) for member, _ in good.signatures))
+    few = type(good)(good.ballot, good.signatures[:2])
+    for changed, rule in ((false, Rule.V1), (few, Rule.V2), (other, Rule.V2)):
+        sql = "UPDATE finalizations SET encoded = ? WHERE block_index = ?"
+        execute(store.path, sql, encode(changed), index)
+        with Store.open(store.path) as again, refuses(rule, f"the kept block {index}: "):
+            node_of(again)
+        execute(store.path, sql, encode(good), index)
+    with Store.open(store.path) as again:
+        node_of(again)
+
+
+def test_a_last_block_that_is_gone_is_missed_at_the_start(store: Store) -> None:
+    keep(chain_of(LAST), store)
+    execute(store.path, "DELETE FROM blocks WHERE block_index > ?", LAST - 2)
+    with Store.open(store.path) as again, refuses(Rule.B1, f"the kept block {LAST - 1} is gone"):
+        node_of(again)
+
+
+@pytest.mark.parametrize("length", range(1, 14))
+def test_a_good_chain_that_ends_anywhere_in_an_epoch_starts(store: Store, length: int) -> None:
+    scribe = chain_of(length)
+    keep(scribe, store)
+    for _ in range(2):  # replayed, then from the snapshot
+        node = node_of(store)
+        assert node.state == scribe.state
+        store.keep_snapshot(node.chain)
+
+
+def test_of_long_blocks_at_the_end_a_start_verifies_only_so_much(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replay, "TAIL_SIGNATURES", 4)
+    scribe = FinalScribe(FOUNDED)
+    for number in range(3):
+        scribe.forge(*(statement(f"{number} {place}", ledger=FOUNDED.ledger_id) for place in range(8)))
+    keep(scribe, store)
+    store.keep_snapshot(node_of(store).chain)
+    execute(store.path, "UPDATE blocks SET encoded = x'c1' WHERE block_index = 2")
+    with Store.open(store.path) as again:
+        node_of(again)
+    false = replace(scribe.blocks[2], signature=bytes(64)).encoded
+    execute(store.path, "UPDATE blocks SET encoded = ? WHERE block_index = 3", false)
+    with Store.open(store.path) as again, refuses(Rule.B3):
         node_of(again)
 
 

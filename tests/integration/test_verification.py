@@ -15,7 +15,15 @@ from tests.builders import BEN, LEDGER, Bench, statement, statements
 
 from tallystick.host import verification
 from tallystick.host.errors import VerificationFailed
-from tallystick.host.verification import ATTEMPTS, BATCH_CLAIMS, CLAIMS_PER_WORKER, IN_LINE_CLAIMS, Verifier
+from tallystick.host.verification import (
+    ATTEMPTS,
+    BATCH_CLAIMS,
+    CLAIMS_PER_WORKER,
+    IN_LINE_CLAIMS,
+    WORKERS_FROM_CLAIMS,
+    Verifier,
+    verifying,
+)
 from tallystick.ledger.keys import is_signed
 from tallystick.ledger.messages import Certificates, Entry, encode_message
 
@@ -312,6 +320,19 @@ def test_workers_leave_signals_to_the_node():
         assert verifier.pids == before
 
     with_verifier(use)
+
+
+@pytest.mark.parametrize("count", [10, WORKERS_FROM_CLAIMS + 1])
+def test_who_has_no_event_loop_gets_the_same_verdicts_and_leaves_no_process(monkeypatch, count):
+    started = []
+    monkeypatch.setattr(verification, "Verifier", lambda: started.append(Verifier(WORKERS)) or started[-1])
+    claims = (good_and_bad() * 2)[:count]
+    with asyncio.Runner() as runner, verifying(runner) as verify:
+        for _ in range(2):
+            assert verify(claims) == [is_signed(*one) for one in claims]
+        pids = [pid for verifier in started for pid in verifier.pids]
+    assert len(pids) == (WORKERS if count > WORKERS_FROM_CLAIMS else 0)
+    assert not any(is_running(pid) for pid in pids)
 
 
 # ---- the end --------------------------------------------------------------------------------------------------------

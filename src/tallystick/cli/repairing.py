@@ -1,106 +1,161 @@
 """What `tallystick check --repair` does: mend a node's ledger from itself, and from peers what it lacks."""
 
-from collections.abc import Callable
-from pathlib import Path
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from itertools import groupby
 
 from msgspec import Struct
 
-from tallystick.host.check import Check, Report
+from tallystick.cli.reading import counting, find_damage
+from tallystick.cli.words import many
+from tallystick.host.check import Report, Verify
 from tallystick.host.data_folder import DataFolder
 from tallystick.host.data_lock import DataLock
-from tallystick.host.errors import DamagedStore, StoreError
-from tallystick.host.refetch import refetch
+from tallystick.host.errors import DamagedStore, NoChain
+from tallystick.host.refetch import Peers, Session, refetch
 from tallystick.host.repair import LOST_VOTES, repair
-from tallystick.host.salvage import salvage
+from tallystick.host.salvage import finish_salvage, salvage_in_place
 from tallystick.host.store import Store
+from tallystick.host.verification import verifying
 from tallystick.ledger.wallet import Wallet
 
 Say = Callable[[str], None]
 
 
-class Mended(Struct, frozen=True):
+class Mended(Struct):
     """What was found, and what became of it."""
 
-    was_sound: bool
-    is_sound: bool
-    tip_index: int
-    refetched_blocks: int
-    refetched_finalizations: int
-    damaged_copy: str | None
-    """Where the file is that was too damaged to be mended in place; its content was copied."""
+    is_sound: bool = False
+    found: list[str] = []
+    """All damage, a line each."""
+    damaged_files: list[str] = []
+    """Where files are that were too damaged to be mended in place; what could be read of them was copied."""
+    refetched_blocks: int = 0
+    refetched_finalizations: int = 0
+    dropped_blocks: int = 0
+    """Damaged ones at the end: the node fetches them again as it fetches all later blocks."""
+    tip_index: int = 0
 
 
-def mend(folder: DataFolder, open_wallet: Callable[[], Wallet], say: Say) -> Mended:
-    """Check, and repair what is damaged. The node must not run. Raises `HostError` for what could not be repaired.
+class Mending:
+    """One repair, of a node that does not run."""
 
-    The key is opened only when something has to be fetched: peers want to know who asks.
-    """
-    with DataLock(folder.path):
-        damaged_copy = _readable(folder, say)
-        with Store.open(folder.ledger_path) as store:
-            report = Check(store).run()
-            if report.pages:
-                raise StoreError(f"{folder.ledger_path} is still damaged after it was copied; restore a backup")
-            was_sound = report.is_sound and damaged_copy is None
-            blocks = sum(last - first + 1 for first, last in report.missing_blocks)
-            finalizations = len(report.missing_finalizations)
-            if not report.is_sound:
-                for line in findings(report):
-                    say(line)
-                repair(store, report)
-            if report.missing_blocks or report.missing_finalizations:
-                say(f"Fetching {blocks} blocks and {finalizations} finalizations from peers")
-                addresses = {record.key: record.address for record in store.addresses()}
-                addresses |= dict(folder.settings().bootstrap_peers)
-                wallet = open_wallet()
-                addresses.pop(wallet.public_key, None)
-                refetch(store, report, wallet, list(addresses.items()))
-            last = Check(store).run()
-            if last.derived:
-                repair(store, last)
-                last = Check(store).run()
-            return Mended(was_sound, last.is_sound, last.tip_index, blocks, finalizations, damaged_copy)
+    def __init__(self, folder: DataFolder, open_wallet: Callable[[], Wallet], say: Say) -> None:
+        """`open_wallet` is called only when something has to be fetched: peers want to know who asks."""
+        self.mended = Mended()
+        self._folder = folder
+        self._path = folder.ledger_path
+        self._open_wallet = open_wallet
+        self._say = say
+
+    def run(self) -> Mended:
+        """Check, and repair what is damaged, until nothing is. It may be cut off anywhere and begun again.
+
+        Raises `DataInUse` while the node runs, `DamagedStore` for what could not be repaired, other `HostError`s.
+        """
+        with DataLock(self._folder.path), asyncio.Runner() as runner, verifying(runner) as verify:
+            if (kept := finish_salvage(self._path)) is not None:
+                self._set_aside(str(kept))
+            seen: list[list[str]] = []
+            while True:  # some damage can be judged only when other damage is mended
+                report, found = self._look(verify)
+                if found in seen:
+                    break
+                seen.append(found)
+                self._tell(found)
+                if report is None or report.pages:
+                    self._salvage()
+                elif found:
+                    self._repair(report, runner, verify)
+                else:
+                    self._end(report)
+                    break
+        return self.mended
+
+    def _look(self, verify: Verify) -> tuple[Report | None, list[str]]:
+        """What a check finds, in words, too; no report if the file cannot even be opened."""
+        try:
+            with Store.open(self._path, read_only=True) as store:
+                report = find_damage(store, verify)
+        except (DamagedStore, NoChain) as error:
+            return None, [str(error)]
+        return report, findings(report)
+
+    def _tell(self, found: Iterable[str]) -> None:
+        for line in found:
+            if line not in self.mended.found:
+                self.mended.found.append(line)
+                self._say(line)
+
+    def _end(self, report: Report) -> None:
+        self.mended.tip_index, self.mended.is_sound = report.tip_index, True
+        if self.mended.found:
+            with Store.open(self._path) as store:
+                repair(store, report)  # keeps what the chain has come to: the next start replays nothing
+
+    def _salvage(self) -> None:
+        self._say(f"Copying what can be read of {self._path}")
+        salvaged, kept = salvage_in_place(self._path)
+        for table, lost in salvaged.lost.items():
+            if lost:
+                self._tell([f"lost of {table}: {', '.join(f'{first} to {last}' for first, last in lost)}"])
+        self._tell([LOST_VOTES])
+        self._set_aside(str(kept))
+
+    def _set_aside(self, kept: str) -> None:
+        self.mended.damaged_files.append(kept)
+        self._say(f"The damaged file is kept as {kept}; it is of no more use once this node votes again")
+
+    def _repair(self, report: Report, runner: asyncio.Runner, verify: Verify) -> None:
+        blocks = sum(last - first + 1 for first, last in report.missing_blocks)
+        finalizations = len(report.missing_finalizations)
+        wallet = self._open_wallet() if blocks or finalizations else None
+        with Store.open(self._path) as store, ExitStack() as stack:
+            repair(store, report)
+            self.mended.dropped_blocks += report.tip_index - report.last_good
+            self.mended.tip_index = report.last_good
+            if wallet is None:
+                return
+            self._say(f"Fetching {many(blocks, 'block')} and {many(finalizations, 'finalization')} from peers")
+            peers = self._peers(store, wallet.public_key)
+            session = stack.enter_context(Session(store.genesis.ledger_id, wallet, peers, runner))
+            on_fetched = stack.enter_context(counting("Fetching", blocks + finalizations))
+
+            def on_put(more_blocks: int, more_finalizations: int) -> None:
+                self.mended.refetched_blocks += more_blocks
+                self.mended.refetched_finalizations += more_finalizations
+                on_fetched(self.mended.refetched_blocks + self.mended.refetched_finalizations)
+
+            refetch(store, report, session, verify, on_put)
+
+    def _peers(self, store: Store, own: bytes) -> Peers:
+        addresses = dict(self._folder.settings().bootstrap_peers)
+        for record in store.addresses():
+            addresses.setdefault(record.key, record.address)
+        return [(key, address) for key, address in addresses.items() if key != own]
 
 
 def findings(report: Report) -> list[str]:
     """What a check found, a line each."""
-    found = [f"the file's pages: {one}" for one in report.pages]
-    found += [f"block {index}: {reason}" for index, reason in sorted(report.blocks.items())]
+    found = [f"pages of the file: {one}" for one in report.pages]
+    found += _by_stretches(report.blocks)
     found += [f"finalization of block {index}: {reason}" for index, reason in sorted(report.finalizations.items())]
+    found += [
+        f"finalization of block {index}, the last of its epoch: missing"
+        for index in report.unproven
+        if index not in report.finalizations
+    ]
     found += [f"payload {key.hex()[:16]}…: {reason}" for key, reason in sorted(report.payloads.items())]
-    found += [f"a proposal: {reason}" for reason in report.proposals.values()]
+    found += [f"proposal: {reason}" for reason in report.proposals.values()]
     found += [f"a certificate that waited, to be handed in again: {reason}" for reason in report.waiting.values()]
     found += [f"derived: {what}" for what in report.derived]
-    if report.votes:
-        found.append(LOST_VOTES)
-    return found
+    return [*found, f"own votes: {len(report.votes)} damaged", LOST_VOTES] if report.votes else found
 
 
-def _readable(folder: DataFolder, say: Say) -> str | None:
-    """Put what can be read of a file with damaged pages in its place; returns the damaged file's new name."""
-    try:
-        with Store.open(folder.ledger_path) as store:
-            if not Check(store).run().pages:
-                return None
-    except DamagedStore as error:
-        say(str(error))
-    kept = _unused(folder.ledger_path.with_name("ledger.damaged.db"))
-    new = _unused(folder.ledger_path.with_name("ledger.salvaged.db"))
-    say(f"Copying what can be read of {folder.ledger_path}; the damaged file is kept as {kept}")
-    salvaged = salvage(folder.ledger_path, new)
-    for table, lost in salvaged.lost.items():
-        say(f"lost of the {table}: rows {', '.join(f'{first} to {last}' for first, last in lost)}")
-    for suffix in ("", "-wal", "-shm"):
-        old = folder.ledger_path.with_name(folder.ledger_path.name + suffix)
-        if old.exists():
-            old.replace(kept.with_name(kept.name + suffix))
-    new.replace(folder.ledger_path)
-    return str(kept)
-
-
-def _unused(path: Path) -> Path:
-    number = 1
-    while path.exists():
-        number += 1
-        path = path.with_name(f"{path.name.split('.')[0]}.{path.name.split('.')[1]}-{number}.db")
-    return path
+def _by_stretches(blocks: Mapping[int, str]) -> Iterator[str]:
+    """One line for blocks that follow each other and have the same damage."""
+    for (_, reason), group in groupby(enumerate(sorted(blocks)), lambda one: (one[1] - one[0], blocks[one[1]])):
+        indexes = [index for _, index in group]
+        which = f"block {indexes[0]}" if len(indexes) == 1 else f"blocks {indexes[0]} to {indexes[-1]}"
+        yield f"{which}: {reason}"

@@ -14,7 +14,7 @@ from tallystick.consensus.proof_of_stake import ProofOfStake, check_drawn
 from tallystick.host.errors import DamagedStore
 from tallystick.host.store import Store
 from tallystick.ledger.block import Block, block_codec, check_block_alone, genesis_block
-from tallystick.ledger.blockchain import Blockchain
+from tallystick.ledger.blockchain import Blockchain, State
 from tallystick.ledger.certificate import certificate_codec, check_evidence
 from tallystick.ledger.encoding import ZERO_DIGEST, Codec
 from tallystick.ledger.epoch import Epoch
@@ -23,12 +23,11 @@ from tallystick.ledger.finality import Members
 from tallystick.ledger.keys import is_signed
 from tallystick.ledger.stake import Account, StakeTable
 from tallystick.ledger.vote import FINALIZE, Tally, tally_codec
+from tallystick.node.intake import Claim
 
 _CLAIMS_AT_ONCE: Final = 4_096
 _HASH_BYTES: Final = 32
 
-Claim = tuple[bytes, bytes, bytes]
-"""Signed bytes, signature, public key."""
 Verify = Callable[[Sequence[Claim]], Sequence[bool]]
 """Whether each of these signatures is good; in worker processes, where there are some."""
 
@@ -63,18 +62,25 @@ class Report:
     """Rows of certificates that wait to be forged and are damaged: who handed them in should do so again."""
     derived: list[str] = field(default_factory=list)
     """What is derived and is not what it should be."""
-    log_root: bytes | None = None
-    """The root of the log, if all of it could be derived."""
     epochs: dict[int, Epoch] = field(default_factory=dict)
     """The epochs whose members are known, by number."""
     chain: Blockchain | None = None
     """The whole chain, if every block follows from the one before."""
+    final: State | None = None
+    """What the chain has come to at the last block that votes prove final (a lone forger's: the last), if `chain`."""
+    is_voted: bool = False
+    """Whether blocks are final by votes, not by a lone forger's word."""
 
     @property
     def is_sound(self) -> bool:
         """Whether nothing is damaged."""
         rows = (self.blocks, self.finalizations, self.payloads, self.votes, self.proposals, self.waiting)
         return not (self.pages or self.derived or any(rows))
+
+    @property
+    def log_root(self) -> bytes | None:
+        """The root of the log up to `final`, if all of it could be derived."""
+        return self.final.log.root() if self.final is not None else None
 
     @property
     def last_good(self) -> int:
@@ -115,7 +121,6 @@ class Check:
         self._claims: list[Claim] = []
         self._blames: list[Callable[[], object]] = []
         self._hashes, self._parents, self._final = (bytearray(_HASH_BYTES * (tip_index + 1)) for _ in range(3))
-        self._is_voted = False
 
     def run(self) -> Report:
         """Look at everything. Raises `StoreError` when the disk reports an error."""
@@ -123,22 +128,24 @@ class Check:
         report.pages = _damaged_pages(store)
         if report.pages:
             return report
-        self._is_voted = _is_voted(store)
+        report.is_voted = _is_voted(store)
         lone = LoneForger(ProofOfStake()).check_forger
-        report.chain = Blockchain(store.genesis, check_drawn if self._is_voted else lone)
+        report.chain = Blockchain(store.genesis, check_drawn if report.is_voted else lone)
+        report.final = report.chain.state
         for index in range(1, report.tip_index + 1):
             self._check_block(index)
             self._check_finality(index)
             self._on_block(index)
         self._flush()
+        self._check_beyond_the_tip()
         self._check_links()
         self._check_payloads()
         self._check_own_record()
         self._flush()
         if report.blocks:
             report.chain = None
-        if report.chain is not None:
-            report.log_root = report.chain.state.log.root()
+        if report.chain is None:
+            report.final = None
         self._check_derived()
         return report
 
@@ -148,9 +155,10 @@ class Check:
         """A block by itself, and, as long as all before it are good, by the rules."""
         report = self._report
         rows = self._store.database.select("SELECT block_hash, encoded FROM blocks WHERE block_index = ?", (index,))
+        if not rows:
+            report.chain, report.blocks[index] = None, "missing"
+            return
         try:
-            if not rows:
-                raise Refused(Rule.B1, "it is missing")
             block = _decoded(block_codec, rows[0][1])
             if block.index != index:
                 raise Refused(Rule.B1, f"it says that its index is {block.index}")
@@ -185,12 +193,15 @@ class Check:
             if tally is not None and epoch is not None:
                 self._check_votes(index, tally, epoch, members if ends_epoch else None)
         except (DamagedStore, Refused) as damage:
-            report.finalizations[index] = str(damage)
+            report.finalizations[index] = str(damage.refused if isinstance(damage, DamagedStore) else damage)
             tally = None
-        if ends_epoch and tally is None and self._is_voted:
+        if ends_epoch and tally is None and report.is_voted:
             report.unproven.append(index)
-        if ends_epoch and report.chain is not None:
-            report.epochs[number + 1] = report.chain.state.epoch
+        if report.chain is not None:
+            if ends_epoch:
+                report.epochs[number + 1] = report.chain.state.epoch
+            if tally is not None or not report.is_voted:
+                report.final = report.chain.state
 
     def _check_votes(self, index: int, tally: Tally, epoch: Epoch, members: Members | None) -> None:
         report, ballot = self._report, tally.ballot
@@ -203,7 +214,8 @@ class Check:
         if index % self._params.epoch_blocks == 0:
             table = StakeTable({key: Account(0, stake) for key, stake in members}) if members else epoch.stakes
             following = Epoch(epoch.number + 1, table)
-        if ballot.stakes_hash != following.hash:
+        derived = report.chain.state.epoch if report.chain is not None else following
+        if not ballot.stakes_hash == following.hash == derived.hash:
             raise Refused(Rule.V2, "these votes name other members")
         report.epochs.setdefault(following.number, following)
         self._final[_at(index)] = ballot.block_hash
@@ -214,6 +226,13 @@ class Check:
     def _unproven(self, index: int) -> None:
         self._report.finalizations[index] = "a vote in it is not signed by its member"
         self._final[_at(index)] = ZERO_DIGEST
+
+    def _check_beyond_the_tip(self) -> None:
+        """Votes and members of blocks that are gone would be in the way of those that come in their place."""
+        for table in ("finalizations", "members"):
+            sql = f"SELECT block_index FROM {table} WHERE block_index > ?"  # noqa: S608
+            for (index,) in self._store.database.select(sql, (self._report.tip_index,)):
+                self._report.finalizations[index] = "there is no such block"
 
     def _check_links(self) -> None:
         """From the end back: a block is the one that votes made final, or that the next good block names."""

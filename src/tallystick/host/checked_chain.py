@@ -88,7 +88,7 @@ class CheckedChain:
         self,
         store: Store,
         check_forger: CheckForger | None = None,
-        on_block: Callable[[int], None] = lambda index: None,
+        on_block: Callable[[int], object] = lambda index: None,
     ) -> None:
         """Check everything. Raises `DamagedStore`, naming the block and the rule."""
         self.genesis = store.genesis

@@ -26,6 +26,10 @@ class DamagedStore(StoreError):
         self.refused = refused
 
 
+class NoChain(StoreError):
+    """The file does not look like one of a chain at all: another was named, or its first page is lost."""
+
+
 class DataInUse(HostError):
     """Another process works with this data."""
 

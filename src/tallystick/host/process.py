@@ -34,8 +34,11 @@ def run_node(folder: DataFolder, wallet: Wallet, *, log_json: bool = False, log_
     """
     settings = folder.settings()
     start_logging(log_level, log_json)
-    with DataLock(folder.path), Store.open(folder.ledger_path) as store:
-        return asyncio.run(_run(folder, settings, wallet, store))
+    try:
+        with DataLock(folder.path), Store.open(folder.ledger_path) as store:
+            return asyncio.run(_run(folder, settings, wallet, store))
+    except DamagedStore as damage:
+        raise DamagedStore(f"{damage}; {_mending(folder)}", damage.refused) from None
 
 
 async def _run(folder: DataFolder, settings: Settings, wallet: Wallet, store: Store) -> int:
@@ -46,8 +49,7 @@ async def _run(folder: DataFolder, settings: Settings, wallet: Wallet, store: St
     try:
         node = Node(store.genesis, Simplex(wallet), archive=store)
     except Refused as refused:
-        advice = "look at all of it with tallystick check, and restore it from a backup"
-        raise DamagedStore(f"{store.path} was altered: {refused}; {advice}", refused) from None
+        raise DamagedStore(f"{store.path} was altered: {refused}", refused) from None
     address, known = settings.address, tuple(settings.bootstrap_peers)
     started = Started(wallet.public_key, own_record(wallet, ledger_id, address, now_ms(), store), known)
     transport = ZeroMQTransport(wallet, ledger_id, settings.listen, encode(store.genesis))
@@ -59,7 +61,7 @@ async def _run(folder: DataFolder, settings: Settings, wallet: Wallet, store: St
         await runner.start(started)
         await service.start(runner, folder.socket_path)
         note(logging.INFO, "running", ledger=ledger_id, key=wallet.public_key, address=address, index=node.state.index)
-        return await _until_stopped(stop, runner)
+        return await _until_stopped(stop, runner, folder)
     except TransportError as error:
         raise HostError(str(error)) from None
     finally:
@@ -69,7 +71,7 @@ async def _run(folder: DataFolder, settings: Settings, wallet: Wallet, store: St
         folder.socket_path.unlink(missing_ok=True)
 
 
-async def _until_stopped(stop: asyncio.Event, runner: Runner) -> int:
+async def _until_stopped(stop: asyncio.Event, runner: Runner, folder: DataFolder) -> int:
     """Wait for the first of both."""
     stopping, failing = asyncio.ensure_future(stop.wait()), asyncio.ensure_future(runner.failed())
     await asyncio.wait((stopping, failing), return_when=asyncio.FIRST_COMPLETED)
@@ -81,7 +83,12 @@ async def _until_stopped(stop: asyncio.Event, runner: Runner) -> int:
         return 0
     error = failing.exception()
     expected = isinstance(error, HostError | Refused)
-    note(logging.ERROR, "failed", reason=str(error) if expected else repr(error))
+    reason = str(error) if expected else repr(error)
+    note(logging.ERROR, "failed", reason=f"{reason}; {_mending(folder)}" if isinstance(error, DamagedStore) else reason)
     if error is not None and not expected:
         raise error  # a fault in this program: with its traceback
     return _FAILED
+
+
+def _mending(folder: DataFolder) -> str:
+    return f"look after the disk, then mend it with: tallystick check --repair --data {folder.path}"

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Final
 
-from tallystick.host.check import Claim, Report, Verify, verify_in_line
+from tallystick.host.check import Report, Verify, verify_in_line
 from tallystick.host.errors import StoreError
 from tallystick.host.store import Store
 from tallystick.ledger.block import Block, block_codec, check_block_alone, genesis_block
@@ -20,6 +20,7 @@ from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.finality import FinalHeader, next_epoch
 from tallystick.ledger.keys import is_signed
 from tallystick.ledger.vote import Tally
+from tallystick.node.intake import Claim
 
 LOST_VOTES: Final = (
     "votes of this member were lost: when the node runs again it stays silent until members with more than 2/3 of the "

@@ -5,13 +5,14 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import count, islice, takewhile
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from tallystick.host.errors import DamagedStore
 from tallystick.host.schema import KEPT, write_schema
+from tallystick.host.sqlite_file import sync_folder
 from tallystick.host.store import Store
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.genesis import Genesis, decode_genesis
@@ -22,6 +23,9 @@ _ROWS_AT_ONCE: Final = 1_000
 _PAGE_BYTES: Final = 4_096
 _PAGES_FIELD: Final = slice(28, 32)
 _FREE_PAGES_FIELDS: Final = slice(32, 40)
+
+_BESIDE: Final = ("", "-wal", "-shm")
+"""The file itself goes first: where it is missing, no node starts on the rest."""
 
 _DAMAGE: Final = (sqlite3.DatabaseError, MemoryError, OverflowError)
 """What reading a damaged page raises; a damaged length can look like more than there is memory."""
@@ -51,6 +55,47 @@ def salvage(path: Path, target: Path) -> Salvaged:
             if not _mend_first_page(path, mended, Path(folder) / "fresh.db"):
                 raise
             return _copy(mended, target)
+
+
+def salvage_in_place(path: Path) -> tuple[Salvaged, Path]:
+    """Put what can be read in the file's place; returns that, and where the damaged file is kept now.
+
+    Whenever this is cut off, `finish_salvage` comes first the next time. Raises `StoreError`; then nothing has changed.
+    """
+    unfinished = path.with_name(f"{path.stem}.unfinished{path.suffix}")
+    for leftover in path.parent.glob(f"{unfinished.name}*"):
+        leftover.unlink()
+    salvaged = salvage(path, unfinished)
+    unfinished.replace(_salvaged_name(path))
+    sync_folder(path)
+    return salvaged, _swap(path)
+
+
+def finish_salvage(path: Path) -> Path | None:
+    """If a salvage was cut off while files changed places: end it, and return where the damaged file is kept."""
+    if path.exists() or not _salvaged_name(path).exists():
+        return None
+    return _swap(path)
+
+
+def _swap(path: Path) -> Path:
+    number = sum(1 for _ in takewhile(lambda one: _damaged_name(path, one).exists(), count(1)))
+    kept = _damaged_name(path, number + 1 if path.exists() else number)
+    for suffix in _BESIDE:
+        old = path.with_name(path.name + suffix)
+        if old.exists():
+            old.replace(kept.with_name(kept.name + suffix))
+    _salvaged_name(path).replace(path)
+    sync_folder(path)
+    return kept
+
+
+def _salvaged_name(path: Path) -> Path:
+    return path.with_name(f"{path.stem}.salvaged{path.suffix}")
+
+
+def _damaged_name(path: Path, number: int) -> Path:
+    return path.with_name(f"{path.stem}.damaged-{number}{path.suffix}")
 
 
 def _copy(path: Path, target: Path) -> Salvaged:

@@ -4,7 +4,7 @@ import sqlite3
 from pathlib import Path
 from typing import Final
 
-from tallystick.host.errors import DamagedStore, StoreError
+from tallystick.host.errors import DamagedStore, NoChain, StoreError
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.genesis import Genesis, decode_genesis
 
@@ -60,7 +60,7 @@ def check_format(path: Path, connection: sqlite3.Connection) -> None:
     ((application_id,),) = connection.execute("PRAGMA application_id").fetchall()
     ((version,),) = connection.execute("PRAGMA user_version").fetchall()
     if application_id != _APPLICATION_ID:
-        raise StoreError(f"{path} is the database of another program; name the file of a tallystick chain")
+        raise NoChain(f"{path} is the database of another program; name the file of a tallystick chain")
     if version != FORMAT_VERSION:
         known = f"{path} has format {version}, this program knows format {FORMAT_VERSION}"
         advice = "use the version that wrote it, or move it away and make it anew: by the demo, or from the peers"

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
-from tallystick.host.errors import DamagedStore, StoreError, StoreFailed
+from tallystick.host.errors import DamagedStore, NoChain, StoreError, StoreFailed
 
 _MAGIC: Final = b"SQLite format 3\x00"
 _WAIT_SECONDS: Final = 2.0
@@ -78,9 +78,9 @@ def check_is_database(path: Path) -> None:
         reason = getattr(error, "strerror", None) or error
         raise StoreError(f"{path} cannot be read: {reason}; check its permissions") from None
     if not start:
-        raise StoreError(f"{path} is empty; name the file of a chain, or remove it")
+        raise NoChain(f"{path} is empty; name the file of a chain, or remove it")
     if start != _MAGIC:
-        raise StoreError(f"{path} is not a database; name the file of a tallystick chain")
+        raise NoChain(f"{path} is not a database; name the file of a tallystick chain")
 
 
 def make_empty(path: Path) -> None:
@@ -187,6 +187,16 @@ class Database:
                 self._commit()
             else:
                 self.connection.execute("RELEASE inner_change")
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """What is read inside is one state of the file, whatever other processes write meanwhile."""
+        with self._guarded():
+            self.connection.execute("BEGIN")
+            try:
+                yield
+            finally:
+                self._roll_back("ROLLBACK")
 
     def close(self) -> None:
         """Close the file; when nobody else has it open, all of it is then in this one file, fit to be copied."""

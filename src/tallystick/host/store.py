@@ -85,7 +85,7 @@ class Store:
                 if ledger_id not in (None, genesis.ledger_id):
                     other = f"{path} holds the ledger {genesis.name!r} ({genesis.ledger_id.hex()[:16]}…)"
                     raise StoreError(f"{other}, not the one asked for; name that ledger's file")
-                ((tip_index,),) = database.select("SELECT coalesce(max(block_index), 0) FROM blocks")
+                tip_index = _last_index(database)
                 if not read_only:
                     database.prepare_to_write()  # not before it is known to be ours
                 return cls(path, database, genesis, tip_index)
@@ -115,6 +115,13 @@ class Store:
     def backup(self, target: Path, progress: Progress = unheard) -> None:
         """Copy the file as it is now, while it is in use; see `copy_database`."""
         copy_database(self.path, target, progress)
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Read one state of the file, whatever another process writes meanwhile; here nothing is written inside."""
+        with self.database.frozen():
+            self.tip_index = _last_index(self.database)
+            yield
 
     @contextmanager
     def batch(self) -> Iterator[None]:
@@ -339,3 +346,8 @@ class Store:
 
     def _damaged(self, what: str, refused: Refused) -> DamagedStore:
         return DamagedStore(f"{self.path}: {what} was altered: {refused}", refused)
+
+
+def _last_index(database: Database) -> int:
+    ((index,),) = database.select("SELECT coalesce(max(block_index), 0) FROM blocks")
+    return int(index)

@@ -7,8 +7,8 @@ import sys
 from asyncio import StreamReader, StreamWriter
 from asyncio.subprocess import DEVNULL, Process
 from collections import deque
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from tallystick.host.errors import VerificationFailed
@@ -30,6 +30,9 @@ MIN_SHARE_CLAIMS: Final = 16
 REMEMBERED_CLAIMS: Final = 16_384
 ATTEMPTS: Final = 5
 """How often a worker is started in vain, or a batch given to one that dies over it, before that is an error."""
+
+WORKERS_FROM_CLAIMS: Final = 1024
+"""For fewer at once nobody without an event loop starts processes: they are verified sooner."""
 
 _BATCHES_AT_WORKER: Final = 2
 """One being verified, and the next already there when it is done."""
@@ -323,6 +326,30 @@ class Verifier:
             worker.batches.clear()
         self._waiting.clear()
         self._changed.set()
+
+
+@contextmanager
+def verifying(runner: asyncio.Runner) -> Iterator[Callable[[Sequence[Claim]], list[bool]]]:
+    """For code without an event loop: verifies claims, many of them in worker processes, and returns when it is done.
+
+    Whatever else is at work in the runner's loop goes on meanwhile. Raises `VerificationFailed`.
+    """
+    verifier: Verifier | None = None
+
+    def verify(claims: Sequence[Claim]) -> list[bool]:
+        nonlocal verifier
+        if verifier is None:
+            if len(claims) < WORKERS_FROM_CLAIMS:
+                return [is_signed(*claim) for claim in claims]
+            verifier = Verifier()
+            runner.run(verifier.start())
+        return runner.run(verifier.verify(claims))
+
+    try:
+        yield verify
+    finally:
+        if verifier is not None:
+            runner.run(verifier.stop())
 
 
 def _cores() -> int:
