@@ -21,9 +21,9 @@ CAUGHT_AT = {
     "votes are not persisted": 7,
     "votes are sent before they are persisted": 7,
     "own votes are forgotten at a restart": 7,
-    "quorums are not persisted": 327,
+    "quorums are not persisted": 2827,
     "finalize after nullify": 4,
-    "nullify after finalize": 360,
+    "nullify after finalize": 7080,
     "a second notarize vote in a view": 6,
     "stakes of the tip count": 2,
     "nullifications are not looked for": 17,
@@ -38,9 +38,9 @@ CAUGHT_AT = {
     "finalizations of little stake": 2,
     "finalizations of another block or epoch": 7,
     "evidence is ignored": 6,
-    "contradictions count in no quorum": 186,
+    "contradictions count in no quorum": 189,
     "the box loses what was voted for": 1,
-    "what people hand in is not persisted": 23,
+    "what people hand in is not persisted": 33,
     "old views are never forgotten": 40,
     "quorums are not told to who missed them": 4,
 }
@@ -101,6 +101,19 @@ def test_all_may_restart_at_once(seed):
     outcome = run_scenario(Scenario(int(seed), EQUAL, params=PARAMS, phases=tuple(phases), certificates=30))
     assert outcome.broken is None, (seed, outcome.broken)
     assert outcome.faults["all restarted"] == len(phases)
+
+
+def test_each_of_three_may_lose_its_latest_votes(seed):
+    """Without any of them the others decide nothing, so none may stay silent for good."""
+    three = dict.fromkeys(("ada", "ben", "cy"), 100)
+    in_order = Link(delay_min_ms=10, delay_max_ms=250)
+    kinds = (None, 0, NOTARIZE, NULLIFY, FINALIZE)
+    phases = [Phase(2_000, in_order, restores=name, copy_before=kind) for kind in kinds for name in three]
+    outcome = run_scenario(
+        Scenario(int(seed), three, params=PARAMS, phases=tuple(phases), certificates=60, moves_stake=False)
+    )
+    assert outcome.broken is None, (seed, outcome.broken)
+    assert outcome.faults["restored from an old backup"] > len(three)
 
 
 def forked(seed):
