@@ -4,6 +4,7 @@ ARGS   ?=
 SEEDS  ?= 500
 FIRST  ?= 1
 BIN    := .venv/bin
+SPREAD := -n auto --maxprocesses 4 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo up test coverage check simulate bench notebook package lock clean
@@ -21,10 +22,10 @@ up: .venv/.runtime ## run four nodes on this machine to play with, until Ctrl-C
 	$(BIN)/tallystick up $(ARGS)
 
 test: .venv/.dev ## run the tests
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(SPREAD) $(ARGS)
 
 coverage: .venv/.dev ## run the tests and hold branch coverage to its floor
-	$(BIN)/python -m pytest --cov $(ARGS)
+	$(BIN)/python -m pytest --cov $(SPREAD) $(ARGS)
 
 check: .venv/.dev ## lint, format, types, import rules, docs
 	$(BIN)/ruff check .

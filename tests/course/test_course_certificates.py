@@ -87,6 +87,7 @@ def test_only_the_issuers_signature_counts():
 @pytest.mark.parametrize(
     ("name", "value"),
     [("timestamp", 5), ("issuerPublicKey", BOB.publicKey), ("student", "Eve"), ("grades", {"maths": 6}), ("new", 1)],
+    ids=["timestamp", "issuer", "student", "grades", "new"],
 )
 def test_a_change_after_signing_breaks_the_signature(name, value):
     diploma = signed(ALICE, Diploma(ALICE.publicKey, "Bob", {"maths": 4}))
@@ -288,6 +289,7 @@ def test_a_block_is_signed_with_its_certificates():
 @pytest.mark.parametrize(
     ("name", "value"),
     [("index", 2), ("parentBlockHash", "cd" * 32), ("nonce", 1), ("timestamp", 5), ("issuerPublicKey", BOB.publicKey)],
+    ids=["index", "parent", "nonce", "timestamp", "issuer"],
 )
 def test_a_change_to_a_signed_block_breaks_its_signature(name, value):
     block = _block()

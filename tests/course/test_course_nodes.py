@@ -489,7 +489,7 @@ def test_one_wallet_has_one_node():
         BlockchainNode(wallet, ProofOfStake(wallet.publicKey))
 
 
-@pytest.mark.parametrize("wallet", [None, "Alice", ALICE.publicKey, Wallet])
+@pytest.mark.parametrize("wallet", [None, "Alice", ALICE.publicKey, Wallet], ids=["none", "name", "key", "class"])
 def test_a_node_needs_a_wallet(wallet):
     with pytest.raises(TypeError, match=r"needs a Wallet\(\)"):
         BlockchainNode(wallet, ProofOfStake(ALICE.publicKey))

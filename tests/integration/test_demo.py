@@ -24,7 +24,7 @@ def demo(folder: Path, *args: str) -> subprocess.Popen[str]:
 
 def nodes_of(folder: Path) -> list[int]:
     """The processes whose command line names the folder's temporary files."""
-    asked = subprocess.run(["ps", "-eo", "pid=,args="], capture_output=True, text=True, check=True).stdout
+    asked = subprocess.run(["ps", "-e", "-ww", "-o", "pid=,args="], capture_output=True, text=True, check=True).stdout
     lines = [line.split(None, 1) for line in asked.splitlines()]
     return [int(pid) for pid, args in lines if str(folder / "tmp") in args]
 

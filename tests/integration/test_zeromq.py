@@ -646,17 +646,18 @@ def test_a_routing_id_that_one_left_gives_another_nothing():
 
     async def story(world):
         ada = await world.station(1)
-        with Vandal(3, ada, routing_id=b"x") as ben, Vandal(4, ada, routing_id=b"x") as eve:
+        with Vandal(3, ada, routing_id=b"x") as ben:
             await ben.shake_hands(world)
-            await world.until(lambda: len(_lines_of(ada)) == 2)
-            await world.let_pass(0.2)
-            ben.socket.close()
-            time.sleep(0.1)  # ada has not yet looked
-            eve.say(b"x")
-            eve.say(b"not from ben")
-            time.sleep(0.1)
-            ada.transport._router.drain()
-            await world.until(lambda: Disconnected in map(type, ada.told))
+            with Vandal(4, ada, routing_id=b"x") as eve:
+                await world.until(lambda: len(_lines_of(ada)) == 2)
+                await world.let_pass(0.2)
+                ben.socket.close()
+                time.sleep(0.1)  # ada has not yet looked
+                eve.say(b"x")
+                eve.say(b"not from ben")
+                time.sleep(0.1)
+                ada.transport._router.drain()
+                await world.until(lambda: Disconnected in map(type, ada.told))
         assert [type(one) for one in ada.told] == [Connected, Disconnected]
         assert {one.peer for one in ada.told} == {ben.key}
 

@@ -358,7 +358,9 @@ def test_a_payload_beyond_the_bound_is_refused():
         payload_codec.encode_checked(msgspec.structs.replace(payload(), content=bytes(2 * MAX_PAYLOAD_BYTES)))
 
 
-@pytest.mark.parametrize("value", [object(), {1, 2}, 2**70, "\ud800", statement], ids=repr)
+@pytest.mark.parametrize(
+    "value", [object(), {1, 2}, 2**70, "\ud800", statement], ids=["object", "set", "too large", "surrogate", "function"]
+)
 def test_what_has_no_encoding_is_refused_before_it_is_signed(value):
     with refuses(Rule.E2):
         Codec(str, 100, "text").encode_checked(value)

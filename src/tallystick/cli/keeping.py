@@ -18,6 +18,7 @@ from tallystick.cli.repairing import Mending, findings
 from tallystick.cli.running import open_wallet
 from tallystick.cli.source import Chain, find_source, is_running
 from tallystick.cli.words import checked_again, many, seconds
+from tallystick.host.backup import copy_database
 from tallystick.host.control import BackedUp, Backup
 from tallystick.host.data_folder import DataFolder
 from tallystick.host.errors import DamagedStore, NoChain
@@ -165,7 +166,7 @@ def backup(
                 with reach(folder) as node:
                     index = node.one(Backup(str(target)), BackedUp).index
             else:
-                copy_ledger(folder, target)
+                copy_database(folder.ledger_path, target)
                 with Store.open(target, read_only=True) as copy:
                     index = copy.tip_index
         size_bytes = target.stat().st_size
@@ -175,10 +176,3 @@ def backup(
     console = make_console()
     console.print(marked("✓", str(file), f": block {index:,}, {size_bytes:,} bytes"), soft_wrap=True)
     hint(f"Check it with: tallystick check --chain {file}")
-
-
-def copy_ledger(folder: DataFolder, target: Path) -> None:
-    """Copy the ledger of a node that does not run into a new file. Raises `StoreError`."""
-    from tallystick.host.backup import copy_database  # noqa: PLC0415
-
-    copy_database(folder.ledger_path, target)
