@@ -536,18 +536,18 @@ def test_changes_in_a_batch_are_kept_together_or_not_at_all(store: Store) -> Non
     assert blocks_of(store) == [block.encoded for block in scribe.blocks]
 
 
-def test_a_change_that_fails_within_a_batch_undoes_itself_alone(store: Store) -> None:
+def test_a_change_that_fails_within_a_batch_undoes_all_of_it(store: Store) -> None:
     scribe, entry = Scribe(), with_payload("one")
 
     def breaking_off() -> Iterator[Payload]:
         yield entry.payload
         raise RuntimeError("the process is in trouble")
 
-    with store.batch():
+    with pytest.raises(RuntimeError), store.batch():
         store.keep_certificate(Entry(statement("waits")))
-        with pytest.raises(RuntimeError):
-            store.append(scribe.forge(entry.certificate), breaking_off())
-        store.append(scribe.blocks[0], [])
+        store.append(scribe.forge(entry.certificate), breaking_off())
+    assert list(store.waiting()) == []
+    store.append(scribe.blocks[0], [])
     assert blocks_of(store) == [scribe.blocks[0].encoded]
     assert store.payload(entry.payload.hash()) is None
     assert store.lacking(10) == [entry.payload.hash()]

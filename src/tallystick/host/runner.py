@@ -263,6 +263,8 @@ class Runner:
 
     def _do(self, action: Action) -> None:
         match action:
+            case ReportAccepted() | ReportBlock() | ReportRefused() | ReportStuck():
+                self._reports.note(now_ms(), action)
             case Send(peer, message):
                 self._send([peer], message)
             case Multicast(peers, message):
@@ -287,8 +289,6 @@ class Runner:
                 self.transport.dial(peer, address)
             case Forget(peer):
                 self.transport.forget(peer)
-            case ReportAccepted() | ReportBlock() | ReportRefused() | ReportStuck():
-                self._reports.note(now_ms(), action)
             case asked if isinstance(asked, Answer):
                 self._send([asked.peer], answer(self.store, asked, self.node.limits.answer_bytes))
 

@@ -4,7 +4,7 @@ import os
 import sqlite3
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -161,32 +161,36 @@ class Database:
         with self._guarded():
             return self.connection.execute(sql, values).fetchall()
 
-    @contextmanager
-    def transaction(self, kept_bytes: int = 0, overwrites: bool = False) -> Iterator[None]:
-        """What happens inside is on the disk afterwards, whole; within another transaction, when that one ends.
+    def transaction(self, kept_bytes: int = 0, overwrites: bool = False) -> AbstractContextManager[None]:
+        """What happens inside is on the disk afterwards, whole.
 
+        Within another transaction it is a part of that one, and what it raises has to end that one, too.
         `kept_bytes`: about how much is written. With `overwrites`, what is deleted is overwritten wherever it was, in
         the write-ahead log, too. Raises `StoreError`: then nothing has changed, and `StoreFailed`: then nobody knows.
         """
+        self._logged_bytes += kept_bytes + _TRANSACTION_BYTES
+        if self.connection.in_transaction and self._failure is None:
+            if overwrites:
+                raise ValueError("what overwrites is a transaction of its own")
+            return nullcontext()
+        return self._whole(overwrites)
+
+    @contextmanager
+    def _whole(self, overwrites: bool) -> Iterator[None]:
         with self._guarded():
-            is_outermost = not self.connection.in_transaction
-            self.connection.execute("BEGIN IMMEDIATE" if is_outermost else "SAVEPOINT inner_change")
-            self._logged_bytes += kept_bytes + _TRANSACTION_BYTES
+            self.connection.execute("BEGIN IMMEDIATE")
             self._overwrites |= overwrites
             try:
                 if overwrites:
                     self.connection.execute("PRAGMA secure_delete = ON").fetchall()
                 yield
             except BaseException:
-                self._roll_back("ROLLBACK" if is_outermost else "ROLLBACK TO inner_change; RELEASE inner_change")
+                self._roll_back()
                 raise
             finally:
                 if overwrites:
                     self.connection.execute("PRAGMA secure_delete = FAST").fetchall()
-            if is_outermost:
-                self._commit()
-            else:
-                self.connection.execute("RELEASE inner_change")
+            self._commit()
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
@@ -196,7 +200,7 @@ class Database:
             try:
                 yield
             finally:
-                self._roll_back("ROLLBACK")
+                self._roll_back()
 
     def close(self) -> None:
         """Close the file; when nobody else has it open, all of it is then in this one file, fit to be copied."""
@@ -218,23 +222,22 @@ class Database:
 
     def _commit(self) -> None:
         if _identity(self.path) != self._identity:  # SQLite would go on, in a file that nobody finds again
-            self._roll_back("ROLLBACK")
+            self._roll_back()
             raise StoreFailed(f"{self.path} was removed or replaced while it was in use; {_REMOVED}")
         try:
             self.connection.execute("COMMIT")
         except sqlite3.Error as error:
-            self._roll_back("ROLLBACK")
+            self._roll_back()
             reason = _REASONS.get(_code(error), "cannot be used")
             raise StoreFailed(f"{self.path} {reason} ({error}); {_UNKNOWN}") from None
         if self._overwrites or self._logged_bytes >= _CHECKPOINT_BYTES:
             self._carry_over("TRUNCATE" if self._overwrites else "PASSIVE")
             self._overwrites, self._logged_bytes = False, 0
 
-    def _roll_back(self, sql: str) -> None:
+    def _roll_back(self) -> None:
         if self.connection.in_transaction:  # SQLite has ended it by itself after some failures
             try:
-                for statement in sql.split(";"):
-                    self.connection.execute(statement)
+                self.connection.execute("ROLLBACK")
             except sqlite3.Error as error:
                 raise StoreFailed(f"{self.path} cannot be used ({error}); {_UNKNOWN}") from None
 

@@ -48,8 +48,7 @@ class Codec(Generic[T]):
 
     def decode(self, data: bytes) -> T:
         """Raise `Refused` (E1 too long, E2 not the declared form, E3 not canonical)."""
-        if len(data) > self.max_bytes:
-            raise Refused(Rule.E1, f"{self.name} of {len(data)} bytes, {self.max_bytes} allowed")
+        self._check_size(data)
         try:
             value = self._decoder.decode(data)
             canonical = _encoder.encode(value)
@@ -68,5 +67,13 @@ class Codec(Generic[T]):
             data = _encoder.encode(value)
         except (ValueError, TypeError, RecursionError, OverflowError) as error:
             raise Refused(Rule.E2, f"{self.name}: {error}") from None
-        self.decode(data)
+        self._check_size(data)
+        try:
+            self._decoder.decode(data)
+        except (ValueError, RecursionError, OverflowError) as error:
+            raise Refused(Rule.E2, f"{self.name}: {error}") from None
         return data
+
+    def _check_size(self, data: bytes) -> None:
+        if len(data) > self.max_bytes:
+            raise Refused(Rule.E1, f"{self.name} of {len(data)} bytes, {self.max_bytes} allowed")
