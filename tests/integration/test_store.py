@@ -543,9 +543,13 @@ def test_a_change_that_fails_within_a_batch_undoes_all_of_it(store: Store) -> No
         yield entry.payload
         raise RuntimeError("the process is in trouble")
 
-    with pytest.raises(RuntimeError), store.batch():
-        store.keep_certificate(Entry(statement("waits")))
-        store.append(scribe.forge(entry.certificate), breaking_off())
+    def keep_both() -> None:
+        with store.batch():
+            store.keep_certificate(Entry(statement("waits")))
+            store.append(scribe.forge(entry.certificate), breaking_off())
+
+    with pytest.raises(RuntimeError):
+        keep_both()
     assert list(store.waiting()) == []
     store.append(scribe.blocks[0], [])
     assert blocks_of(store) == [scribe.blocks[0].encoded]
