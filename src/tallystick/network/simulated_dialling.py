@@ -1,16 +1,12 @@
 """Dialling in virtual time: hosts that find each other by key and address, as they do over a real transport."""
 
-from __future__ import annotations
-
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 from tallystick.ledger.wallet import Wallet
 from tallystick.node.events import Peer
-
-if TYPE_CHECKING:
-    from tallystick.network.simulated import SimulatedNetwork
 
 _HANDSHAKE_MS: Final = 20
 _FIRST_WAIT_MS: Final = 100
@@ -31,10 +27,22 @@ class _Dial:
     address: str
 
 
+class Joinable(Protocol):
+    """What dialling takes of a network."""
+
+    now_ms: int
+
+    def at(self, at_ms: int, call: Callable[[], object]) -> None:
+        """Call this at a time."""
+
+    def join(self, name: str, peer: Peer, address: str) -> bool:
+        """Connect a host with a peer; whether they are connected now."""
+
+
 class Dialling:
     """What every host dials: until it is forgotten, again with back-off whenever there is no connection."""
 
-    def __init__(self, network: SimulatedNetwork) -> None:
+    def __init__(self, network: Joinable) -> None:
         self._network = network
         self._dials: defaultdict[str, dict[Peer, _Dial]] = defaultdict(dict)
 
