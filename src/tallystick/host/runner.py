@@ -9,7 +9,8 @@ import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
-from typing import Any, Final, Protocol
+from itertools import groupby
+from typing import Final, Protocol, TypeVar
 
 from tallystick.host.logs import ReportLog, note
 from tallystick.host.store import Store
@@ -35,6 +36,7 @@ from tallystick.node.events import (
     Multicast,
     PeerConnected,
     PeerDisconnected,
+    PersistCertificate,
     ReportAccepted,
     ReportBlock,
     ReportRefused,
@@ -53,7 +55,7 @@ _LANE_FRAMES: Final = 8
 _LANE_BYTES: Final = 8 * 1024 * 1024
 """What may wait of one peer's, before it has to slow down."""
 
-Checking = Generator[list[Claim], list[bool], Any]
+T = TypeVar("T")
 Watcher = Callable[[Action], None]
 
 
@@ -125,32 +127,21 @@ class Runner:
 
         What the node itself says of them goes to `watch`.
         """
-        results = await self._check_all([self._intake.checking_entry(entry) for entry in entries])
+        results = await self._drive(self._intake.checking_entries(list(entries)))
         good = tuple(one for one in results if isinstance(one, CheckedEntry))
         if good:
             self.handle(CertificatesSubmitted(good))
         return [one if isinstance(one, Refused) else None for one in results]
 
-    async def _check_all(self, checkings: Sequence[Checking]) -> list[Any]:
-        """Run all of them side by side, so that their claims make one batch; a refusal is a result like another."""
-        results: list[Any] = [None] * len(checkings)
-        going: list[tuple[int, list[bool] | None]] = [(number, None) for number in range(len(checkings))]
-        while going:
-            asked: list[tuple[int, int]] = []
-            claims: list[Claim] = []
-            for number, verdicts in going:
-                try:
-                    more = next(checkings[number]) if verdicts is None else checkings[number].send(verdicts)
-                except StopIteration as stop:
-                    results[number] = stop.value
-                except Refused as refused:
-                    results[number] = refused
-                else:
-                    asked.append((number, len(more)))
-                    claims += more
-            all_verdicts = iter(await self._verify(claims)) if claims else iter(())
-            going = [(number, [next(all_verdicts) for _ in range(count)]) for number, count in asked]
-        return results
+    async def _drive(self, checking: Generator[list[Claim], list[bool], T]) -> T:
+        """What a check comes to; its claims are verified elsewhere."""
+        try:
+            claims = next(checking)
+            while True:
+                claims = checking.send(await self._verify(claims))
+        except StopIteration as stop:
+            outcome: T = stop.value
+            return outcome
 
     # ---- what peers send ----------------------------------------------------------------------------------------
 
@@ -218,9 +209,7 @@ class Runner:
                 check.cancel()
 
     async def _check(self, frame: bytes) -> CheckedMessage:
-        checked: CheckedMessage
-        (checked,) = await self._check_all([self._intake.checking(frame)])
-        return checked
+        return await self._drive(self._intake.checking(frame))
 
     # ---- the node -----------------------------------------------------------------------------------------------
 
@@ -255,8 +244,12 @@ class Runner:
         if not changes:
             return
         with self.store.batch():
-            for change in changes:
-                carry_out(change, self.store)
+            for kind, several in groupby(changes, type):
+                if kind is PersistCertificate:
+                    self.store.keep_certificates([one.entry for one in several if isinstance(one, PersistCertificate)])
+                    continue
+                for change in several:
+                    carry_out(change, self.store)
         for change in changes:
             self._watch(change)
         changes.clear()

@@ -1,13 +1,12 @@
 """Blocks: a signed header over a list of certificates."""
 
 from collections.abc import Sequence
-from functools import cached_property
 from typing import Annotated
 
 from msgspec import Meta, Struct
 
 from tallystick.ledger.certificate import AnyCertificate
-from tallystick.ledger.encoding import UNSIGNED, ZERO_DIGEST, Codec, Signature, digest, encode
+from tallystick.ledger.encoding import UNSIGNED, ZERO_DIGEST, Codec, Signature, derived, digest, encode
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.genesis import Genesis
 from tallystick.ledger.header import VERSION, Header, SignedHeader
@@ -38,7 +37,7 @@ class Block(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, di
         """What the forger signed, and its signature."""
         return SignedHeader(self.header, self.signature)
 
-    @cached_property
+    @derived
     def encoded(self) -> bytes:
         """The canonical bytes, certificates included."""
         return encode(self)

@@ -1,7 +1,6 @@
 """Certificates: signed statements, staking operations and evidence, and the erasable payloads beside them."""
 
 from collections.abc import Callable
-from functools import cached_property
 from typing import Annotated, Final, TypeVar
 
 from msgspec import Meta, Struct
@@ -14,6 +13,7 @@ from tallystick.ledger.encoding import (
     Digest,
     PublicKey,
     Signature,
+    derived,
     digest,
     encode,
 )
@@ -62,22 +62,22 @@ class Certificate(Struct, frozen=True, array_like=True, forbid_unknown_fields=Tr
     subject: Subject
     payload_hash: Digest | None
 
-    @cached_property
+    @derived
     def encoded(self) -> bytes:
         """The canonical bytes, signature included."""
         return encode(self)
 
-    @cached_property
+    @derived
     def body(self) -> bytes:
         """The canonical bytes up to the signature."""
         return self.encoded[:-SIGNATURE_BYTES_AT_END]
 
-    @cached_property
+    @derived
     def id(self) -> bytes:
         """Hash of all but the signature (32 bytes): unique on a ledger."""
         return digest(self.body)
 
-    @cached_property
+    @derived
     def leaf_hash(self) -> bytes:
         """Hash of the certificate as a leaf of the ledger's log, signature included."""
         return leaf_hash(self.encoded)

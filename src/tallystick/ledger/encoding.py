@@ -4,8 +4,9 @@ A value has one encoding. Whatever decodes to it but is not that encoding is ref
 hash always cover the bytes that travelled.
 """
 
+from collections.abc import Callable
 from hashlib import sha256
-from typing import Annotated, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -36,6 +37,28 @@ def encode(value: object) -> bytes:
 def digest(data: bytes) -> bytes:
     """SHA-256, 32 bytes."""
     return sha256(data).digest()
+
+
+class derived(Generic[T]):  # noqa: N801  used like `property`
+    """A property worked out once, and kept in the instance's dictionary.
+
+    `functools.cached_property` without its lock, which until Python 3.12 costs more than most of what is kept so: two
+    threads might work it out both, to the same end.
+    """
+
+    def __init__(self, compute: Callable[[Any], T]) -> None:
+        self._compute = compute
+        self.__doc__ = compute.__doc__
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, instance: Any, owner: type | None = None) -> T:
+        if instance is None:
+            raise AttributeError(self._name)
+        value: T = self._compute(instance)
+        instance.__dict__[self._name] = value
+        return value
 
 
 class Codec(Generic[T]):

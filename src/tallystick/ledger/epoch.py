@@ -1,9 +1,8 @@
 """An epoch: whose votes count for a stretch of blocks, with how much stake."""
 
 from dataclasses import dataclass
-from functools import cached_property
 
-from tallystick.ledger.encoding import digest, encode
+from tallystick.ledger.encoding import derived, digest, encode
 from tallystick.ledger.stake import StakeTable
 
 
@@ -24,7 +23,7 @@ class Epoch:
         """All stake that counts."""
         return self.stakes.total_staked
 
-    @cached_property
+    @derived
     def hash(self) -> bytes:
         """SHA-256 of the encoded members: every vote names it, so a node whose state has drifted is not counted."""
         return digest(encode(self.members))

@@ -1,12 +1,11 @@
 """Where a ledger begins: its name, parameters and first members. Its hash is the ledger's id."""
 
-from functools import cached_property
 from itertools import pairwise
 from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
-from tallystick.ledger.encoding import Codec, PublicKey, digest, encode
+from tallystick.ledger.encoding import Codec, PublicKey, derived, digest, encode
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.keys import check_public_key
 from tallystick.ledger.params import MAX_GENESIS_BYTES, MAX_GENESIS_MEMBERS, MAX_TOKENS, Milliseconds, Params
@@ -34,7 +33,7 @@ class Genesis(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, 
     params: Params
     allotments: Annotated[tuple[Allotment, ...], Meta(max_length=MAX_GENESIS_MEMBERS)]
 
-    @cached_property
+    @derived
     def ledger_id(self) -> bytes:
         """The ledger's id: SHA-256 of the genesis, 32 bytes."""
         return digest(encode(self))

@@ -1,11 +1,10 @@
 """Headers: what a forger signs of a block, and what two of them prove against it."""
 
-from functools import cached_property
 from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
-from tallystick.ledger.encoding import Digest, PublicKey, Signature, digest, encode
+from tallystick.ledger.encoding import Digest, PublicKey, Signature, derived, digest, encode
 from tallystick.ledger.keys import Domain, signed_bytes
 from tallystick.ledger.params import MAX_INDEX, Milliseconds
 
@@ -28,12 +27,12 @@ class Header(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, d
     certificates_hash: Digest
     nonce: Nonce = 0
 
-    @cached_property
+    @derived
     def encoded(self) -> bytes:
         """The canonical bytes: what the block's hash and the forger's signature cover."""
         return encode(self)
 
-    @cached_property
+    @derived
     def hash(self) -> bytes:
         """The block's hash: SHA-256 of the encoded header, 32 bytes."""
         return digest(self.encoded)

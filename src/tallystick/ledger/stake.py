@@ -2,11 +2,11 @@
 
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
-from functools import cached_property
 from itertools import accumulate
 from typing import NamedTuple
 
 from tallystick.ledger.certificate import AnyCertificate, Evidence, StakingOperation
+from tallystick.ledger.encoding import derived
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.params import MAX_TOKENS
 
@@ -72,17 +72,17 @@ class StakeTable:
         """All keys that ever had tokens."""
         return self._accounts
 
-    @cached_property
+    @derived
     def members(self) -> tuple[tuple[bytes, int], ...]:
         """Keys with stake, ascending, each with its stake."""
         return tuple(sorted((key, account.staked) for key, account in self._accounts.items() if account.staked))
 
-    @cached_property
+    @derived
     def holders(self) -> frozenset[bytes]:
         """Keys with tokens of any kind: members, and whoever can become one by staking."""
         return frozenset(key for key, account in self._accounts.items() if account.total)
 
-    @cached_property
+    @derived
     def _upper_ends(self) -> list[int]:
         return list(accumulate(stake for _, stake in self.members))
 

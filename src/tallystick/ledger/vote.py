@@ -1,7 +1,6 @@
 """Votes of Simplex, the quorums they make, and what two of them prove against their signer."""
 
 from collections.abc import Iterable
-from functools import cached_property
 from typing import Annotated, Final
 
 from msgspec import Meta, Struct
@@ -12,6 +11,7 @@ from tallystick.ledger.encoding import (
     Digest,
     PublicKey,
     Signature,
+    derived,
     encode,
 )
 from tallystick.ledger.keys import Domain, signed_bytes
@@ -39,7 +39,7 @@ class Ballot(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, d
     block_hash: Digest
     stakes_hash: Digest
 
-    @cached_property
+    @derived
     def encoded(self) -> bytes:
         """The canonical bytes under every signature for this ballot."""
         return encode(self)

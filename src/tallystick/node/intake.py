@@ -3,7 +3,7 @@
 Bounds, form, what is known already, signatures, in that order: the cheap checks first.
 """
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from functools import partial
 from itertools import pairwise
 from typing import Protocol, TypeVar
@@ -98,17 +98,16 @@ class Intake:
 
     def check_entry(self, entry: Entry) -> CheckedEntry:
         """Check a person's certificate, which no decoder has seen yet. Raises `Refused` (E1, E2, C3, C1)."""
-        _check_form(entry)
-        if refused := self._refusal_of(entry, self._verify):
-            raise refused
-        return CheckedEntry(entry)
+        outcome = self._check_entry(entry, self._verify)
+        if isinstance(outcome, Refused):
+            raise outcome
+        return outcome
 
-    def checking_entry(self, entry: Entry) -> Generator[list[Claim], list[bool], CheckedEntry]:
-        """`check_entry`, verified by who drives it. Raises `Refused` as that does."""
-        _check_form(entry)
-        if refused := (yield from _settle(partial(self._refusal_of, entry))):
-            raise refused
-        return CheckedEntry(entry)
+    def checking_entries(
+        self, entries: Sequence[Entry]
+    ) -> Generator[list[Claim], list[bool], list[CheckedEntry | Refused]]:
+        """`check_entry` for several, verified by who drives it; a refusal is an outcome like another."""
+        return (yield from _settle(lambda verify: [self._check_entry(one, verify) for one in entries]))
 
     def check_block(self, block: Block) -> None:
         """Check a block by itself. Raises `Refused` (E4, B10, B9, B7, B3, B5)."""
@@ -144,6 +143,13 @@ class Intake:
             else:
                 good.append(entry)
         return CheckedMessage(Certificates(tuple(good)) if good else None, tuple(refusals), tuple(known))
+
+    def _check_entry(self, entry: Entry, verify: Verify) -> CheckedEntry | Refused:
+        try:
+            _check_form(entry)
+        except Refused as refused:
+            return refused
+        return self._refusal_of(entry, verify) or CheckedEntry(entry)
 
     def _refusal_of(self, entry: Entry, verify: Verify) -> Refused | None:
         try:
