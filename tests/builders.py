@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from tallystick.consensus.agreement import Holds
 from tallystick.consensus.lone_forger import LoneForger
 from tallystick.consensus.proof_of_stake import ProofOfStake, check_drawn, draw
 from tallystick.ledger.block import Block, certificates_hash, sign_block
@@ -74,6 +75,16 @@ def found(*members: Wallet, free: int = 1_000, staked: int = 100, created_ms: in
 
 GENESIS = found()
 LEDGER = GENESIS.ledger_id
+
+
+class EmptyBox:
+    """Nothing waits to be forged: for `Simplex`, when only votes matter."""
+
+    def due_ms(self, holds: Holds) -> int | None:
+        return None
+
+    def choose(self, base: State, holds: Holds) -> list[AnyCertificate]:
+        return []
 
 
 def statement(subject: str = "a statement", issuer: Wallet = ADA, ledger: bytes = LEDGER, **more: Any) -> Statement:

@@ -92,7 +92,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Kept:
         store.erase_payload(entries[2].payload.hash())
         ballot_of = scribe.blocks[-1].hash
         store.keep_votes(tally_of([vote(NOTARIZE, ballot_of, ADA, 5, 1, FOUNDED)]), scribe.draft(statement("next")))
-        store.keep_certificate(with_payload("waiting", ledger=LEDGER))
+        store.keep_certificates([with_payload("waiting", ledger=LEDGER)])
     return Kept(path, scribe, entries)
 
 

@@ -30,7 +30,7 @@ from tallystick.host.store import Store
 KILLS = 5
 MEGABYTE = 1_000_000
 
-linux_only = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc, which only Linux has")
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="NOT TESTED: it looks into /proc, which only Linux has")
 
 
 def workers_of(node: NodeProcess) -> list[int]:

@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.integration.network import (
@@ -232,7 +233,7 @@ def consortium() -> Iterator[Network]:
         yield net
 
 
-def on(node: NodeProcess, *args: object, expect: int = 0) -> dict[str, object]:
+def on(node: NodeProcess, *args: object, expect: int = 0) -> dict[str, Any]:
     command, *rest = args
     found = json.loads(tallystick(command, "--data", node.folder.path, "--json", *rest, expect=expect).stdout)
     assert isinstance(found, dict)
@@ -245,7 +246,7 @@ def test_a_file_certified_at_one_node_is_verified_at_another(consortium: Network
     report.write_bytes(b"The bridge is sound.\n" * 100)
     done = on(first, "certify", report, "--note", "final version")
     assert (done["final"], done["refused"]) == (1, 0)
-    (certified,) = done["certificates"]  # type: ignore[misc]
+    (certified,) = done["certificates"]
     wait_for(lambda: third.status().index >= certified["block_index"], "the other node has the block")
     verified = on(third, "verify", report)
     assert certified["id"] in json.dumps(verified)

@@ -103,8 +103,8 @@ def test_an_archive_keeps_late_payloads_and_forgets_erased_ones(archive: Archive
 
 def test_a_certificate_is_kept_until_a_block_holds_it_or_it_is_forgotten(archive: Archive) -> None:
     first, second, third = with_payload("first"), Entry(statement("second")), with_payload("third")
-    for entry in (first, second, third):
-        archive.keep_certificate(entry)
+    archive.keep_certificates([first, second])
+    archive.keep_certificates([third])
     assert list(archive.waiting()) == [first, second, third]
     archive.append(Scribe().forge(first.certificate), [])
     assert archive.payload(first.payload.hash()) == first.payload
@@ -520,7 +520,7 @@ def test_a_checked_chain_proves_that_a_file_is_on_it(path: Path) -> None:
 def test_changes_in_a_batch_are_kept_together_or_not_at_all(store: Store) -> None:
     scribe, entry = Scribe(), with_payload("one")
     with store.batch():
-        store.keep_certificate(entry)
+        store.keep_certificates([entry])
         store.append(scribe.forge(), [])
     assert (store.tip_index, list(store.waiting())) == (1, [entry])
 
@@ -545,7 +545,7 @@ def test_a_change_that_fails_within_a_batch_undoes_all_of_it(store: Store) -> No
 
     def keep_both() -> None:
         with store.batch():
-            store.keep_certificate(Entry(statement("waits")))
+            store.keep_certificates([Entry(statement("waits"))])
             store.append(scribe.forge(entry.certificate), breaking_off())
 
     with pytest.raises(RuntimeError):

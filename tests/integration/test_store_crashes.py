@@ -64,7 +64,7 @@ def changes() -> list[Change]:
         block = scribe.forge(about.certificate, other.certificate, moving)
         final, members = scribe.archive.finalization(block.index), scribe.archive.members(block.index)
         found_changes += [
-            lambda store, entry=other: store.keep_certificate(entry),
+            lambda store, entry=other: store.keep_certificates([entry]),
             lambda store, tally=tally, draft=draft: store.keep_votes(tally, draft),
             lambda store, block=block, at_hand=[about.payload], final=final, members=members: store.append(
                 block, at_hand, final, members
@@ -87,8 +87,8 @@ def in_one_batch(store: Store, scribe: FinalScribe) -> None:
     late = with_payload("late", ledger=LEDGER)
     with store.batch():
         for number in range(3):
-            store.keep_certificate(with_payload(f"in a batch {number}", ledger=LEDGER))
-        store.keep_certificate(late)
+            store.keep_certificates([with_payload(f"in a batch {number}", ledger=LEDGER)])
+        store.keep_certificates([late])
         store.forget_certificate(late.certificate.id)
 
 

@@ -1,7 +1,7 @@
 """What one member of Simplex asks for when it lacks a block that the others build on."""
 
 import pytest
-from tests.builders import GENESIS, MEMBERS, vote
+from tests.builders import GENESIS, MEMBERS, EmptyBox, vote
 
 from tallystick.consensus.agreement import Lacks
 from tallystick.consensus.simplex import Simplex
@@ -11,14 +11,6 @@ from tallystick.ledger.vote import NOTARIZE, NULLIFY
 
 NOW_MS = GENESIS.created_ms + 1_000
 UNKNOWN = b"\x07" * 32
-
-
-class EmptyBox:
-    def due_ms(self, holds):
-        return None
-
-    def choose(self, base, holds):
-        return []
 
 
 @pytest.fixture

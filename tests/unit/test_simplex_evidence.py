@@ -1,7 +1,7 @@
 """What one member of Simplex makes of a leader that seems to have signed two blocks for one view."""
 
 import pytest
-from tests.builders import GENESIS, MEMBERS, signed_header, vote
+from tests.builders import GENESIS, MEMBERS, EmptyBox, signed_header, vote
 
 from tallystick.consensus.agreement import CaughtForging, Lacks
 from tallystick.consensus.simplex import Simplex
@@ -9,14 +9,6 @@ from tallystick.ledger.blockchain import Blockchain
 from tallystick.ledger.vote import NOTARIZE
 
 NOW_MS = GENESIS.created_ms + 1_000
-
-
-class EmptyBox:
-    def due_ms(self, holds):
-        return None
-
-    def choose(self, base, holds):
-        return []
 
 
 @pytest.fixture

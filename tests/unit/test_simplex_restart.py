@@ -1,7 +1,7 @@
 """What a member of Simplex does not do after a restart, whatever its record may have lost before."""
 
 import pytest
-from tests.builders import GENESIS, MEMBERS, statement, vote
+from tests.builders import GENESIS, MEMBERS, EmptyBox, statement, vote
 
 from tallystick.consensus.agreement import Cast
 from tallystick.consensus.simplex import Simplex
@@ -10,14 +10,6 @@ from tallystick.ledger.blockchain import Blockchain
 from tallystick.ledger.vote import FINALIZE, NOTARIZE
 
 NOW_MS = GENESIS.created_ms + 1_000
-
-
-class EmptyBox:
-    def due_ms(self, holds):
-        return None
-
-    def choose(self, base, holds):
-        return []
 
 
 def restarted(wallet, own, block):

@@ -13,6 +13,7 @@ from tallystick.consensus.lone_forger import LoneForger
 from tallystick.consensus.proof_of_stake import ProofOfStake, check_drawn
 from tallystick.host.errors import DamagedStore
 from tallystick.host.store import Store
+from tallystick.host.verification import verify_in_line
 from tallystick.ledger.block import Block, block_codec, check_block_alone, genesis_block
 from tallystick.ledger.blockchain import Blockchain, State
 from tallystick.ledger.certificate import certificate_codec, check_evidence
@@ -32,11 +33,6 @@ Verify = Callable[[Sequence[Claim]], Sequence[bool]]
 """Whether each of these signatures is good; in worker processes, where there are some."""
 
 T = TypeVar("T")
-
-
-def verify_in_line(claims: Sequence[Claim]) -> list[bool]:
-    """Check signatures one after the other, here."""
-    return [is_signed(*claim) for claim in claims]
 
 
 @dataclass

@@ -8,9 +8,10 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Final
 
-from tallystick.host.check import Report, Verify, verify_in_line
+from tallystick.host.check import Report, Verify
 from tallystick.host.errors import StoreError
 from tallystick.host.store import Store
+from tallystick.host.verification import verify_in_line
 from tallystick.ledger.block import Block, block_codec, check_block_alone, genesis_block
 from tallystick.ledger.blockchain import check_follows
 from tallystick.ledger.certificate import check_evidence

@@ -9,7 +9,6 @@ import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
-from itertools import groupby
 from typing import Final, Protocol, TypeVar
 
 from tallystick.host.logs import ReportLog, note
@@ -36,7 +35,6 @@ from tallystick.node.events import (
     Multicast,
     PeerConnected,
     PeerDisconnected,
-    PersistCertificate,
     ReportAccepted,
     ReportBlock,
     ReportRefused,
@@ -244,12 +242,8 @@ class Runner:
         if not changes:
             return
         with self.store.batch():
-            for kind, several in groupby(changes, type):
-                if kind is PersistCertificate:
-                    self.store.keep_certificates([one.entry for one in several if isinstance(one, PersistCertificate)])
-                    continue
-                for change in several:
-                    carry_out(change, self.store)
+            for change in changes:
+                carry_out(change, self.store)
         for change in changes:
             self._watch(change)
         changes.clear()

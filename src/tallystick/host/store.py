@@ -164,12 +164,8 @@ class Store:
         self._snapshots.added(len(block.certificates))
         self.tip_index = block.index
 
-    def keep_certificate(self, entry: Entry) -> None:
-        """See `Archive`."""
-        self.keep_certificates([entry])
-
     def keep_certificates(self, entries: Sequence[Entry]) -> None:
-        """`keep_certificate` for several, at a fraction of the cost."""
+        """See `Archive`."""
         with self.database.transaction():
             kept = [(entry.certificate.id, entry.certificate.encoded) for entry in entries]
             self.database.execute_many("INSERT INTO waiting (certificate_id, encoded) VALUES (?, ?)", kept)

@@ -200,7 +200,7 @@ class Verifier:
             batch = _Batch()
             batch.claims = new
             self._batch_of.update(dict.fromkeys(new, batch))
-            self._settle(batch, [is_signed(*claim) for claim in new.values()])
+            self._settle(batch, verify_in_line(new.values()))
         return True
 
     def _begin_turn(self) -> None:
@@ -328,6 +328,11 @@ class Verifier:
         self._changed.set()
 
 
+def verify_in_line(claims: Iterable[Claim]) -> list[bool]:
+    """Verify claims one after the other, in this process."""
+    return [is_signed(*claim) for claim in claims]
+
+
 @contextmanager
 def verifying(runner: asyncio.Runner) -> Iterator[Callable[[Sequence[Claim]], list[bool]]]:
     """For code without an event loop: verifies claims, many of them in worker processes, and returns when it is done.
@@ -340,7 +345,7 @@ def verifying(runner: asyncio.Runner) -> Iterator[Callable[[Sequence[Claim]], li
         nonlocal verifier
         if verifier is None:
             if len(claims) < WORKERS_FROM_CLAIMS:
-                return [is_signed(*claim) for claim in claims]
+                return verify_in_line(claims)
             verifier = Verifier()
             runner.run(verifier.start())
         return runner.run(verifier.verify(claims))

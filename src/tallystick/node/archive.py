@@ -1,6 +1,6 @@
 """What a host keeps for a node: its copy of the chain, and the payloads beside it."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Protocol
 
@@ -20,7 +20,7 @@ from tallystick.node.events import (
     ForgetCertificate,
     PersistAddress,
     PersistBlock,
-    PersistCertificate,
+    PersistCertificates,
     PersistPayload,
     PersistVotes,
     SendBlocks,
@@ -45,8 +45,8 @@ class Archive(Protocol):
         With it go the proposals up to its index, and votes of epochs before the finalization's last but one.
         """
 
-    def keep_certificate(self, entry: Entry) -> None:
-        """Keep a certificate, and its payload, until a block with it is appended."""
+    def keep_certificates(self, entries: Sequence[Entry]) -> None:
+        """Keep certificates, and their payloads, each until a block with it is appended."""
 
     def forget_certificate(self, certificate_id: bytes) -> None:
         """Keep a certificate no longer."""
@@ -122,11 +122,12 @@ class MemoryArchive:
         self._waiting: dict[bytes, AnyCertificate] = {}
         self._addresses: dict[bytes, AddressRecord] = {}
 
-    def keep_certificate(self, entry: Entry) -> None:
+    def keep_certificates(self, entries: Sequence[Entry]) -> None:
         """See `Archive`."""
-        self._waiting[entry.certificate.id] = entry.certificate
-        if entry.payload is not None:
-            self.keep_payload(entry.payload)
+        for entry in entries:
+            self._waiting[entry.certificate.id] = entry.certificate
+            if entry.payload is not None:
+                self.keep_payload(entry.payload)
 
     def forget_certificate(self, certificate_id: bytes) -> None:
         """See `Archive`."""
@@ -236,8 +237,8 @@ def carry_out(change: ArchiveChange, archive: Archive) -> None:
             archive.append(block, payloads, finalization, members)
         case PersistVotes(tally, block):
             archive.keep_votes(tally, block)
-        case PersistCertificate(entry):
-            archive.keep_certificate(entry)
+        case PersistCertificates(entries):
+            archive.keep_certificates(entries)
         case ForgetCertificate(certificate_id):
             archive.forget_certificate(certificate_id)
         case PersistPayload(payload):

@@ -133,10 +133,10 @@ class PersistVotes(Struct, frozen=True):
     block: Block | None = None
 
 
-class PersistCertificate(Struct, frozen=True):
-    """Keep a certificate that a person handed in here, and its payload, until a block holds it."""
+class PersistCertificates(Struct, frozen=True):
+    """Keep certificates that a person handed in here, and their payloads, until a block holds them."""
 
-    entry: Entry
+    entries: tuple[Entry, ...]
 
 
 class ForgetCertificate(Struct, frozen=True):
@@ -288,7 +288,7 @@ class ReportRefused(Struct, frozen=True):
 
 ArchiveChange = (
     PersistBlock
-    | PersistCertificate
+    | PersistCertificates
     | ForgetCertificate
     | PersistPayload
     | PersistVotes

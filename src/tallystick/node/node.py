@@ -54,7 +54,7 @@ from tallystick.node.events import (
     Peer,
     PeerConnected,
     PeerDisconnected,
-    PersistCertificate,
+    PersistCertificates,
     PersistPayload,
     ReportAccepted,
     ReportRefused,
@@ -289,8 +289,8 @@ class Node:
                 accepted.append(entry)
         if not accepted:
             return
-        if peer is None:  # all of them in a row, so that one transaction can hold them
-            actions.extend(PersistCertificate(entry) for entry in accepted)
+        if peer is None:
+            actions.append(PersistCertificates(tuple(accepted)))
         actions.extend(ReportAccepted(entry.certificate) for entry in accepted)
         self._maybe_forge(now_ms, actions)
         for entry in accepted:

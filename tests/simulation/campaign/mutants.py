@@ -20,7 +20,7 @@ from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY
 from tallystick.network.simulated import SimulatedHost
 from tallystick.node import chain_copy, trail
 from tallystick.node.council import Council
-from tallystick.node.events import PersistCertificate, PersistVotes
+from tallystick.node.events import PersistCertificates, PersistVotes
 
 Replacement = tuple[Any, str, Any]
 """A class, the name of a method or property, and what stands there instead."""
@@ -181,7 +181,7 @@ MUTANTS: dict[str, Callable[[], list[Replacement]]] = {
         rewritten(Rounds, "add_vote", ("if earlier is None or ballot in round_.weight:", "if earlier is None:"))
     ],
     "the box loses what was voted for": the_box_loses_what_was_voted_for,
-    "what people hand in is not persisted": lambda: _without(PersistCertificate),
+    "what people hand in is not persisted": lambda: _without(PersistCertificates),
     "old views are never forgotten": lambda: [
         rewritten(Rounds, "_settle", (" if one >= self.final_view}", "}"))
     ],
