@@ -23,8 +23,8 @@ from tallystick.host.control import (
     Client,
     Done,
     GetStatus,
-    Invite,
     MadeFinal,
+    MakeInvite,
     NewStatement,
     Status,
     Submit,
@@ -97,13 +97,13 @@ def sync() -> str:
         for start in range(0, SYNC_CERTIFICATES, PER_ROUND):
             _feed([folder], _statements(folder, min(PER_ROUND, SYNC_CERTIFICATES - start), start))
         with Client(folder.socket_path) as client:
-            (invitation,) = client.ask(Invite())
+            (invitation,) = client.ask(MakeInvite())
         assert isinstance(invitation, Invited)
         signed = _signed(folder, _statements(folder, PER_ROUND, SYNC_CERTIFICATES))
         ratios, rates = [], []
         for number in range(ROUNDS):
             before = _bare_rate(signed)
-            rate = _joined(invitation.ticket, DataFolder(Path(others) / f"joiner-{number}"))
+            rate = _joined(invitation.invite, DataFolder(Path(others) / f"joiner-{number}"))
             ratios.append(2 * rate / (before + _bare_rate(signed)))
             rates.append(rate)
     return (
@@ -112,10 +112,10 @@ def sync() -> str:
     )
 
 
-def _joined(ticket: str, joiner: DataFolder) -> float:
+def _joined(invite: str, joiner: DataFolder) -> float:
     """Certificates a second that a new node fetches, verifies and keeps, from the first that it has to the last."""
     environment = {**os.environ, "TALLYSTICK_PASSPHRASE": ""}
-    join = [sys.executable, "-m", "tallystick", "join", ticket, "--data", str(joiner.path), "--no-passphrase"]
+    join = [sys.executable, "-m", "tallystick", "join", invite, "--data", str(joiner.path), "--no-passphrase"]
     subprocess.run(join, check=True, env=environment, capture_output=True)
     with _running([joiner]):
         while not (begun_with := _status(joiner).certificates):

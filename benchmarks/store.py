@@ -113,7 +113,7 @@ def _in_process(path: Path, begun: float) -> dict[str, float]:
     with Store.open(path) as store:
         node = Node(store.genesis, LoneForger(ProofOfStake()), None, store)
         seconds = time.perf_counter() - start
-        assert len(node.chain.places) == node.state.log.size == CERTIFICATES
+        assert len(node.chain.certificate_index) == node.state.log.size == CERTIFICATES
     held = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {"imports": imported - begun, "start": seconds, "held_bytes": held}
 

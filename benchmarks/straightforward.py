@@ -90,11 +90,11 @@ class ProofOfStake:
                 if isinstance(certificate, StakingOperation):
                     key = certificate.issuer
                     stakes[key] = stakes.get(key, 0) + certificate.amount
-        tickets = [key for key, amount in sorted(stakes.items()) for _ in range(amount)]
-        if not tickets:
+        invites = [key for key, amount in sorted(stakes.items()) for _ in range(amount)]
+        if not invites:
             return self.default_forger
         seed = hashlib.sha256(str(len(blocks)).encode()).digest()
-        return tickets[int.from_bytes(seed, "big") % len(tickets)]
+        return invites[int.from_bytes(seed, "big") % len(invites)]
 
     def is_next_block_forger_legit(self, blocks, block):
         return self.forger(blocks) == block.issuer

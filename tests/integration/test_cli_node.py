@@ -19,13 +19,13 @@ from tallystick.cli import app, joining
 from tallystick.cli.running import LogLevel
 from tallystick.host.control import (
     Invitation,
-    Invite,
+    MakeInvite,
 )
 from tallystick.host.data_folder import DataFolder, Settings
 from tallystick.host.key_file import create_key_file
 from tallystick.host.store import Store
 from tallystick.ledger.errors import Refused, Rule
-from tallystick.ledger.ticket import Ticket
+from tallystick.ledger.invite import Invite
 from tallystick.ledger.wallet import ENTROPY_BYTES, Wallet
 
 KEYS = {name: member.public_key.hex() for name, member in (("ADA", ADA), ("BEN", BEN), ("CY", CY), ("DOT", DOT))}
@@ -264,23 +264,23 @@ def test_run_says_what_is_missing(tmp_path: Path, own_node: DataFolder) -> None:
 
 
 def test_an_invitation_is_one_line_alone(folder: Path, running: Running) -> None:
-    running.start(lambda request: [Invitation("tallystick1xyz")] if request == Invite() else None)
+    running.start(lambda request: [Invitation("tallystick1xyz")] if request == MakeInvite() else None)
     assert cli("invite", "--data", "node", cwd=folder).stdout == "tallystick1xyz\n"
-    assert in_json("invite", "--data", "node", cwd=folder) == {"ticket": "tallystick1xyz"}
+    assert in_json("invite", "--data", "node", cwd=folder) == {"invite": "tallystick1xyz"}
 
 
 @pytest.fixture
 def invitation(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """A ticket that can be read, and a node that answers with the ledger; the tickets that were read."""
-    tickets: list[str] = []
+    """An invite that can be read, and a node that answers with the ledger; the invites that were read."""
+    invites: list[str] = []
 
-    def read(ticket: str) -> Ticket:
-        tickets.append(ticket)
-        return Ticket(1, GENESIS.ledger_id, BEN.public_key, ("127.0.0.1:7200",))
+    def read(invite: str) -> Invite:
+        invites.append(invite)
+        return Invite(1, GENESIS.ledger_id, BEN.public_key, ("127.0.0.1:7200",))
 
-    monkeypatch.setattr(joining, "read_ticket", read)
+    monkeypatch.setattr(joining, "read_invite", read)
     monkeypatch.setattr(joining, "fetch", lambda invited, wallet: GENESIS)
-    return tickets
+    return invites
 
 
 def test_whoever_is_invited_joins_with_the_line_alone(tmp_path: Path, invitation: list[str]) -> None:

@@ -34,9 +34,9 @@ from tallystick.ledger.vote import FINALIZE, tally_of
 from tallystick.network.simulated import SimulatedNetwork
 from tallystick.node import replay
 from tallystick.node.archive import MemoryArchive
+from tallystick.node.finality_proofs import Checkpoint
 from tallystick.node.node import Node
 from tallystick.node.replay import TAIL_BLOCKS
-from tallystick.node.trail import Checkpoint
 
 FOUNDED = found(epoch_blocks=4, unbonding_blocks=4)
 
@@ -82,7 +82,7 @@ def assert_same(node: Node, scribe: Scribe) -> None:
             assert place is not None
             assert (place.block_index, place.position) == (block.index, position)
     assert node.chain.place_of(bytes(32)) is None
-    assert len(node.chain.places) == scribe.state.log.size
+    assert len(node.chain.certificate_index) == scribe.state.log.size
 
 
 def snapshot_at(store: Store) -> int | None:

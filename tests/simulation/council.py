@@ -669,7 +669,7 @@ class Council:
         while not self.is_done() and self._agenda and self._agenda[0][0] <= healed_ms + within_ms:
             self._next()
         if not self.is_done():
-            raise Broken(f"not final {self.now_ms - healed_ms} ms after healing: {self.places()}")
+            raise Broken(f"not final {self.now_ms - healed_ms} ms after healing: {self.certificate_index()}")
         took_ms = self.now_ms - healed_ms
         self._check_outcome()
         return took_ms
@@ -697,7 +697,7 @@ class Council:
         self.run_until(self.now_ms + within_ms)
         busy = {
             name: place
-            for name, place in self.places().items()
+            for name, place in self.certificate_index().items()
             if name in self.honest and not self.seats[name].is_quiet
         }
         if busy or self._agenda:

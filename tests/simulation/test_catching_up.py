@@ -37,9 +37,9 @@ from tallystick.ledger.vote import tally_of
 from tallystick.network.simulated import Link, SimulatedNetwork
 from tallystick.node.archive import MemoryArchive
 from tallystick.node.events import PersistBlock, ReportRefused
+from tallystick.node.finality_proofs import Checkpoint
 from tallystick.node.limits import Limits
 from tallystick.node.node import Node
-from tallystick.node.trail import Checkpoint
 
 EPOCH_BLOCKS, BLOCKS = 50, 420
 LIMITS = Limits(range_blocks=16)

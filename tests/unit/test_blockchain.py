@@ -28,7 +28,7 @@ from tallystick.ledger.stake import Account
 
 def summary(chain):
     state = chain.state
-    return state.tip.hash, state.stakes, state.log, len(chain.places)
+    return state.tip.hash, state.stakes, state.log, len(chain.certificate_index)
 
 
 @pytest.fixture

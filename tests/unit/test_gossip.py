@@ -235,16 +235,16 @@ def test_announcements_grow_rare_and_end_and_news_begins_them_anew():
 def test_who_has_everything_is_not_told_until_there_is_news():
     gossip, nothing = connected("x", "y"), box_of()
     gossip.news(0)
-    gossip.is_level("x")
-    gossip.is_level("a stranger")
+    gossip.in_sync("x")
+    gossip.in_sync("a stranger")
     assert gossip.announce(500, TIP, nothing) == [Multicast(("x", "y"), TIP)], "x does not know that we have it"
     assert gossip.announce(1_500, TIP, nothing) == [Multicast(("y",), TIP)]
-    gossip.is_level("y")
+    gossip.in_sync("y")
     assert gossip.announce(3_500, TIP, nothing) == []
     assert gossip.announce_ms is None
     gossip.news(5_000)
     assert gossip.announce(5_500, TIP, nothing) == [Multicast(("x", "y"), TIP)]
-    gossip.is_level("x")
+    gossip.in_sync("x")
     gossip.connected("x")
     assert gossip.announce(6_500, TIP, nothing) == [Multicast(("x", "y"), TIP)], "it may have forgotten"
 

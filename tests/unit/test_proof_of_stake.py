@@ -30,7 +30,7 @@ def test_shares_of_the_draw_are_shares_of_stake():
     st.dictionaries(st.binary(min_size=32, max_size=32), st.integers(1, 2**40), min_size=1, max_size=9),
     st.integers(0, 2**53 - 1),
 )
-def test_the_draw_is_the_members_whose_stretch_holds_the_ticket(stakes, view):
+def test_the_draw_is_the_members_whose_stretch_holds_the_draw_number(stakes, view):
     """Integers only: with tokens this many, a float would round."""
     table = StakeTable({key: Account(1, stake) for key, stake in stakes.items()})
     doubled = StakeTable({key: Account(0, stake) for key, stake in reversed(stakes.items())})

@@ -6,22 +6,22 @@ from typing import Final
 from tallystick.cli.options import AsJson, Data
 from tallystick.cli.output import errors_explained, help_text, hint, print_json
 from tallystick.cli.reaching import reach_at
-from tallystick.host.control import Invitation, Invite
+from tallystick.host.control import Invitation, MakeInvite
 
 HELP: Final = help_text(
     "Print the line of text with which another node joins.",
     "It holds the ledger's id, this node's key and addresses: nothing secret, and no right of its own. Send it over a "
     "way on which nobody can exchange it, as whoever joins trusts the ledger that it names.",
-    "Example: tallystick invite > ticket.txt",
+    "Example: tallystick invite > invite.txt",
 )
 
 
 def invite(data: Data = None, as_json: AsJson = False) -> None:
     """See `HELP`."""
     with errors_explained(), reach_at(data) as node:
-        ticket = node.one(Invite(), Invitation).ticket
+        invite = node.one(MakeInvite(), Invitation).invite
     if as_json:
-        print_json({"ticket": ticket})
+        print_json({"invite": invite})
         return
-    sys.stdout.write(ticket + "\n")
+    sys.stdout.write(invite + "\n")
     hint("Whoever gets this line joins with: tallystick join LINE, and then tallystick run")

@@ -15,7 +15,7 @@ from tallystick.cli.running import LogLevel, run_here
 from tallystick.host.data_folder import DataFolder, FolderError, Settings
 from tallystick.host.errors import HostError
 from tallystick.ledger.genesis import Genesis, decode_genesis
-from tallystick.ledger.ticket import Ticket, read_ticket
+from tallystick.ledger.invite import Invite, read_invite
 from tallystick.ledger.wallet import Wallet
 from tallystick.network.transport import TransportError
 from tallystick.network.zeromq import fetch_genesis
@@ -23,7 +23,7 @@ from tallystick.network.zeromq import fetch_genesis
 HELP: Final = help_text(
     "Set a node up on a ledger that somebody invited you to.",
     "Makes a key unless the folder has one, asks the inviting node for the ledger's first document, holds it to the id "
-    "in the ticket, and writes the folder. A key among the members votes; any other reads along, and certifies.",
+    "in the invite, and writes the folder. A key among the members votes; any other reads along, and certifies.",
     "Example: tallystick join tallystick1… --address node.bob.org:7117 --run",
 )
 
@@ -32,8 +32,8 @@ _PATIENCE_MS: Final = 15_000
 
 
 def join(
-    ticket: Annotated[
-        list[str], typer.Argument(metavar="TICKET", help="The line that tallystick invite printed.", show_default=False)
+    invite: Annotated[
+        list[str], typer.Argument(metavar="INVITE", help="The line that tallystick invite printed.", show_default=False)
     ],
     *,
     listen: Listen = None,
@@ -49,7 +49,7 @@ def join(
         folder = node_folder(data)
         if folder.is_there or folder.ledger_path.exists():
             raise FolderError(f"{folder.path} holds a node already; name another folder with --data")
-        invited = read_ticket(" ".join(ticket))
+        invited = read_invite(" ".join(invite))
         own_listen, own_address = places(listen, address, towards=invited.addresses[0])
         wallet = own_wallet(folder, passphrase_file, no_passphrase)
         console = Console(stderr=True)
@@ -63,10 +63,10 @@ def join(
             raise typer.Exit(run_here(folder, wallet, log_json=False, log_level=LogLevel.INFO))
 
 
-def fetch(invited: Ticket, wallet: Wallet) -> Genesis:
+def fetch(invited: Invite, wallet: Wallet) -> Genesis:
     """The ledger's first document, from the inviting node, at the first of its addresses that answers.
 
-    Raises `HostError`, and `Refused` when what came is not the document of the ticket's ledger.
+    Raises `HostError`, and `Refused` when what came is not the document of the invite's ledger.
     """
     reasons = []
     for address in invited.addresses:

@@ -28,7 +28,7 @@ from tallystick.cli.statements import Draft, about_file, in_words
 from tallystick.cli.verify import check_on_node
 from tallystick.cli.witness import Happening
 from tallystick.cli.words import many, seconds
-from tallystick.host.control import BackedUp, Backup, Certify, Invitation, Invite, Status
+from tallystick.host.control import BackedUp, Backup, Certify, Invitation, MakeInvite, Status
 from tallystick.host.data_folder import DataFolder
 from tallystick.host.errors import HostError
 from tallystick.host.file_statement import FileStatement, describe_file
@@ -158,12 +158,12 @@ class RealDemo:
     def _invite(self, host: str, name: str) -> JoiningLine:
         network = self._network
         with network.reach(host) as node:
-            ticket = node.one(Invite(), Invitation).ticket
-        self._tell("network", f"{host} invites one more: tallystick join {ticket[:24]}…")
+            invite = node.one(MakeInvite(), Invitation).invite
+        self._tell("network", f"{host} invites one more: tallystick join {invite[:24]}…")
         folder = DataFolder(network.folders[host].path.parent / name)
         goal = network.status(host).index
         begun_s = time.monotonic()
-        public_key = _join(ticket, folder)
+        public_key = _join(invite, folder)
         network.folders[name] = folder
         network.start(name)
         network.wait_until(lambda: network.status(name).index >= goal, f"{name} catching up")
@@ -223,9 +223,9 @@ class RealDemo:
             self._console.print(story_line(Happening(self._elapsed_ms, kind, text)), soft_wrap=True)
 
 
-def _join(ticket: str, folder: DataFolder) -> str:
+def _join(invite: str, folder: DataFolder) -> str:
     """Join as a person does, in a process of its own; returns the public key. Raises `HostError`."""
-    command = [*COMMAND, "join", ticket, "--data", str(folder.path), "--no-passphrase", "--json"]
+    command = [*COMMAND, "join", invite, "--data", str(folder.path), "--no-passphrase", "--json"]
     try:
         done = subprocess.run(  # noqa: S603  ourselves
             command, capture_output=True, text=True, timeout=_JOIN_SECONDS, check=False

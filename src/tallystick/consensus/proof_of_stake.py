@@ -18,7 +18,7 @@ _DOMAIN: Final = b"tallystick.draw.v1\x00"
 def draw(stakes: StakeTable, ledger_id: bytes, epoch: int, view: int) -> bytes | None:
     """The member drawn for a view, each with probability stake / total; `None` when nobody has stake.
 
-    The ticket is SHA-256(domain, ledger id, epoch, view; big-endian u64s) modulo the total stake: a bias below 2^-200.
+    The draw number is SHA-256(domain, ledger id, epoch, view; big-endian u64s) modulo all stake: a bias below 2^-200.
     """
     if not stakes.total_staked:
         return None

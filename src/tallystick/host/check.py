@@ -292,8 +292,8 @@ class Check:
             if self._store.database.select("SELECT 1 FROM snapshot UNION SELECT 1 FROM ids"):
                 self._blame_derived("snapshot")
         elif report.chain is not None:
-            ids, counts = snapshot.places.ids_after(0)
-            all_ids, all_counts = report.chain.places.ids_after(0)
+            ids, counts = snapshot.certificate_index.ids_after(0)
+            all_ids, all_counts = report.chain.certificate_index.ids_after(0)
             is_at_tip = snapshot.state.index == report.tip_index
             if (
                 not all_ids.startswith(ids)

@@ -13,12 +13,12 @@ from tallystick.ledger.address import AddressRecord
 from tallystick.ledger.block import Block, genesis_block
 from tallystick.ledger.blockchain import Blockchain, CheckForger, State
 from tallystick.ledger.certificate import AnyCertificate, Evidence, check_payload
+from tallystick.ledger.certificate_index import Place
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.finality import check_final
 from tallystick.ledger.merkle import inclusion_proof, verify_inclusion
 from tallystick.ledger.messages import Votes, encode_message
-from tallystick.ledger.places import Place
 from tallystick.ledger.vote import Tally, Vote
 from tallystick.node.intake import Intake
 

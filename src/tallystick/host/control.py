@@ -94,7 +94,7 @@ class FindFile(Struct, frozen=True, tag=True):
     size_bytes: int
 
 
-class Invite(Struct, frozen=True, tag=True):
+class MakeInvite(Struct, frozen=True, tag=True):
     """A line of text with which somebody else's node finds this ledger."""
 
 
@@ -114,7 +114,7 @@ Request = (
     | GetBlock
     | FindCertificates
     | FindFile
-    | Invite
+    | MakeInvite
     | Backup
 )
 
@@ -246,7 +246,7 @@ class CertificateFound(Struct, frozen=True, tag=True):
 class Invitation(Struct, frozen=True, tag=True):
     """The line of text."""
 
-    ticket: str
+    invite: str
 
 
 class BackedUp(Struct, frozen=True, tag=True):

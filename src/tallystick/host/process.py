@@ -16,7 +16,7 @@ from tallystick.host.store import Store
 from tallystick.host.verification import Verifier
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.errors import Refused
-from tallystick.ledger.ticket import write_ticket
+from tallystick.ledger.invite import write_invite
 from tallystick.ledger.wallet import Wallet
 from tallystick.network.transport import TransportError
 from tallystick.network.zeromq import ZeroMQTransport
@@ -53,7 +53,7 @@ async def _run(folder: DataFolder, settings: Settings, wallet: Wallet, store: St
     address, known = settings.address, tuple(settings.bootstrap_peers)
     started = Started(wallet.public_key, own_record(wallet, ledger_id, address, now_ms(), store), known)
     transport = ZeroMQTransport(wallet, ledger_id, settings.listen, encode(store.genesis))
-    service = Service(wallet, address, lambda: write_ticket(ledger_id, wallet.public_key, (address,)))
+    service = Service(wallet, address, lambda: write_invite(ledger_id, wallet.public_key, (address,)))
     verifier = Verifier()
     runner = Runner(node, store, transport, verifier.verify, service.watch)
     try:

@@ -31,8 +31,8 @@ from tallystick.host.control import (
     GetStakes,
     GetStatus,
     Invitation,
-    Invite,
     MadeFinal,
+    MakeInvite,
     MemberLine,
     PeerLine,
     Peers,
@@ -170,7 +170,7 @@ class Service:
                 yield self._certificates(id_prefix)
             case FindFile(sha256, size_bytes):
                 yield self._covering(sha256, size_bytes)
-            case Invite():
+            case MakeInvite():
                 yield [Invitation(self._invitation())]
             case Backup(path):
                 yield [await self._backup(Path(path))]
@@ -341,7 +341,7 @@ class Service:
             raise HostError(
                 f"{id_prefix!r} is not the beginning of an id: give {_SHORTEST_PREFIX} hexadecimal digits or more"
             )
-        places = self.runner.node.chain.places.with_prefix(prefix)
+        places = self.runner.node.chain.certificate_index.with_prefix(prefix)
         return [self._found(place.block_index, place.position) for place in places]
 
     def _covering(self, sha256: bytes, size_bytes: int) -> list[CertificateFound]:

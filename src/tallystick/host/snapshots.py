@@ -13,9 +13,9 @@ from typing import Final
 from tallystick.host.errors import DamagedStore, StoreError
 from tallystick.host.sqlite_file import Database
 from tallystick.ledger.blockchain import Blockchain, Snapshot
+from tallystick.ledger.certificate_index import CertificateIndex
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.genesis import Genesis
-from tallystick.ledger.places import Places
 from tallystick.ledger.snapshot import decode_state, encode_state
 
 _BLOCKS_BETWEEN: Final = 64
@@ -72,20 +72,20 @@ class Snapshots:
         kept = self._database.select("SELECT block_hash FROM blocks WHERE block_index = ?", (block_index,))
         if state.index != block_index or kept != [(state.tip.hash,)] or _ID_BYTES * state.log.size != len(ids):
             return None
-        places = Places()
-        places.extend(ids, counts)
+        index = CertificateIndex()
+        index.extend(ids, counts)
         self._kept_to, self._digest = block_index, ids_digest
-        return Snapshot(state, places)
+        return Snapshot(state, index)
 
     def write(self, chain: Blockchain) -> None:
         """Keep what the chain has come to, which is the kept one at its last block; of the genesis nothing."""
-        state, places = chain.state, chain.places
+        state, index = chain.state, chain.certificate_index
         if state.index == 0:
             return
         kept = self._database.select("SELECT block_index, block_hash FROM blocks ORDER BY block_index DESC LIMIT 1")
-        if kept != [(state.index, state.tip.hash)] or places.last_block != state.index:
+        if kept != [(state.index, state.tip.hash)] or index.last_block != state.index:
             raise StoreError(f"{self._database.path} does not end with block {state.index} of this chain")
-        ids, counts = places.ids_after(self._kept_to)
+        ids, counts = index.ids_after(self._kept_to)
         encoded, digest, last_block = encode_state(state), self._digest, self._kept_to
         with self._database.transaction(len(ids) + len(encoded)):
             self._database.execute("DELETE FROM ids WHERE last_block > ?", (self._kept_to,))

@@ -10,13 +10,13 @@ from typing import NamedTuple
 
 from tallystick.ledger.block import Block, genesis_block
 from tallystick.ledger.certificate import AnyCertificate, ProposalEvidence
+from tallystick.ledger.certificate_index import CertificateIndex, Place
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.genesis import Genesis
 from tallystick.ledger.header import Header
 from tallystick.ledger.merkle import Frontier
 from tallystick.ledger.params import MAX_BLOCK_TIMESTAMP_MS
-from tallystick.ledger.places import Place, Places
 from tallystick.ledger.stake import StakeTable
 
 
@@ -41,7 +41,7 @@ class Snapshot(NamedTuple):
     """What a chain has come to: enough to go on from there without the blocks before."""
 
     state: State
-    places: Places
+    certificate_index: CertificateIndex
 
 
 CheckForger = Callable[[State, Header], None]
@@ -60,7 +60,7 @@ class Blockchain:
         """Begin at the genesis, or at a snapshot of this ledger, whose places are then this chain's to add to."""
         self.genesis = genesis
         self._check_forger = check_forger
-        self.state, self.places = start or Snapshot(founded(genesis), Places())
+        self.state, self.certificate_index = start or Snapshot(genesis_state(genesis), CertificateIndex())
 
     @property
     def ledger_id(self) -> bytes:
@@ -69,7 +69,7 @@ class Blockchain:
 
     def place_of(self, certificate_id: bytes) -> Place | None:
         """Where the certificate with this id stands, or `None`. The cost does not grow with the chain."""
-        return self.places.place_of(certificate_id)
+        return self.certificate_index.place_of(certificate_id)
 
     def after(
         self,
@@ -110,7 +110,7 @@ class Blockchain:
     def publish(self, block: Block, state: State) -> None:
         """Add the next block, which was found to lead from the tip to this state."""
         self.state = state
-        self.places.append([certificate.id for certificate in block.certificates])
+        self.certificate_index.append([certificate.id for certificate in block.certificates])
 
     def _epoch_after(self, index: int, stakes: StakeTable, epoch: Epoch) -> Epoch:
         """The next epoch begins after the last block of this one; if nobody has stake left, its members stay."""
@@ -134,7 +134,7 @@ class Blockchain:
             raise Refused(Rule.B9, f"{count} certificates, {allowed} allowed")
         seen: set[bytes] = set()
         for certificate in block.certificates:
-            if certificate.id in self.places or holds(certificate.id):
+            if certificate.id in self.certificate_index or holds(certificate.id):
                 raise Refused(Rule.B6, f"certificate {certificate.id.hex()[:16]}… is on the chain already")
             if certificate.id in seen:
                 raise Refused(Rule.B6, f"certificate {certificate.id.hex()[:16]}… stands twice in the block")
@@ -145,7 +145,7 @@ class Blockchain:
                 raise Refused(Rule.B5, str(refused)) from refused
 
 
-def founded(genesis: Genesis) -> State:
+def genesis_state(genesis: Genesis) -> State:
     """The state that a ledger begins with."""
     return State(genesis_block(genesis).header, genesis.stakes(), Epoch(0, genesis.stakes()), Frontier())
 

@@ -86,9 +86,9 @@ class StakeTable:
     def _upper_ends(self) -> list[int]:
         return list(accumulate(stake for _, stake in self.members))
 
-    def holder(self, ticket: int) -> bytes:
-        """The member whose stretch of the staked tokens, laid in key order, holds token `ticket` (0 to total - 1)."""
-        return self.members[bisect_right(self._upper_ends, ticket)][0]
+    def holder(self, draw_number: int) -> bytes:
+        """The member whose stretch of the staked tokens, in key order, holds `draw_number` (0 to total - 1)."""
+        return self.members[bisect_right(self._upper_ends, draw_number)][0]
 
     def after(self, certificates: Iterable[AnyCertificate], index: int) -> "StakeTable":
         """The table after these certificates of block `index`, in order; this table never changes.

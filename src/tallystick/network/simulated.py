@@ -52,11 +52,11 @@ from tallystick.node.events import (
     Timer,
     TimerFired,
 )
+from tallystick.node.finality_proofs import Checkpoint
 from tallystick.node.intake import Intake
 from tallystick.node.limits import Limits
 from tallystick.node.node import Node
 from tallystick.node.peer_exchange import own_record
-from tallystick.node.trail import Checkpoint
 
 _SHARED_ENTRIES = 65_536
 _LATEST = 16

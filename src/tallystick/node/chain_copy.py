@@ -20,10 +20,10 @@ from tallystick.node.events import (
     ReportRefused,
     refuse,
 )
+from tallystick.node.finality_proofs import Checkpoint, FinalityProofs
 from tallystick.node.limits import Limits
 from tallystick.node.payload_search import PayloadSearch
 from tallystick.node.sync import SetAside, Sync
-from tallystick.node.trail import Checkpoint, Trail
 
 RECENT_BLOCKS: Final = 256
 """How many of the latest blocks are known again by their hash."""
@@ -36,7 +36,7 @@ class ChainCopy:
         self.chain = chain
         self.finalization: Tally | None = None
         """The votes that made the tip final, if they came with it."""
-        self.trail: Trail | None = None
+        self.proofs: FinalityProofs | None = None
         self.sync = Sync(limits)
         self._box = box
         self._search = search
@@ -50,8 +50,8 @@ class ChainCopy:
 
         `wallet` is what this node forges with, if it does.
         """
-        self.trail = Trail(self.chain.state, self.chain.genesis.params, self._limits.range_blocks, checkpoint)
-        self.sync = Sync(self._limits, self.trail)
+        self.proofs = FinalityProofs(self.chain.state, self.chain.genesis.params, self._limits.range_blocks, checkpoint)
+        self.sync = Sync(self._limits, self.proofs)
         self._own = wallet.public_key if wallet else None
 
     def remember(self, block_hash: bytes) -> None:
@@ -72,13 +72,13 @@ class ChainCopy:
     @property
     def counts_votes(self) -> bool:
         """Whether votes count here yet: below a trusted checkpoint, keys sold since could make up another history."""
-        return self.trail is not None and not self.trail.is_below_checkpoint
+        return self.proofs is not None and not self.proofs.is_below_checkpoint
 
     # ---- what peers send: each returns whether the tip moved --------------------------------------------------
 
     def receive_new(self, now_ms: int, peer: Peer, block: Block, actions: list[Action]) -> bool:
         """A block that its forger's word makes final: the next one is added, an early one set aside."""
-        if self.trail is not None:
+        if self.proofs is not None:
             refuse(peer, Refused(Rule.V2, f"block {block.index} comes without a finalization"), actions)
             return False
         self.sync.heard_tip(peer, block.index)
@@ -95,9 +95,9 @@ class ChainCopy:
             return False
         if not self.sync.answered(peer, start, len(blocks), now_ms) or not blocks:
             return False  # an answer that comes after its time, or twice; or the peer has none of them
-        if self.trail is not None:
+        if self.proofs is not None:
             try:
-                self.trail.check(blocks, answer.headers, answer.finalization)
+                self.proofs.check(blocks, answer.headers, answer.finalization)
             except Refused as refused:
                 self.sync.distrust(peer, now_ms)
                 refuse(peer, refused, actions)
@@ -115,23 +115,23 @@ class ChainCopy:
     def receive_proof(self, now_ms: int, peer: Peer, proof: Finalizations | Headers, actions: list[Action]) -> None:
         """What a peer was asked to prove of the chain ahead; where its proof ends, its claims end too."""
         asked = self.sync.proof_asked(peer)
-        if self.trail is None or asked is None or not self.trail.fits(proof, asked):
+        if self.proofs is None or asked is None or not self.proofs.fits(proof, asked):
             return
         self.sync.proof_answered()
         try:
             if isinstance(proof, Headers):
-                self.trail.pin(proof.headers)
+                self.proofs.pin(proof.headers)
                 has_no_more = not proof.headers
             else:
-                proven = self.trail.extend(proof.proofs)
+                proven = self.proofs.extend(proof.proofs)
                 is_tip = proven % self.chain.genesis.params.epoch_blocks > 0
-                has_no_more = is_tip or self.trail.horizon < asked
+                has_no_more = is_tip or self.proofs.horizon < asked
         except Refused as refused:
             self.sync.distrust(peer, now_ms)
             refuse(peer, refused, actions)
         else:
             if has_no_more:
-                self.sync.proved(peer, self.trail.horizon)
+                self.sync.proved(peer, self.proofs.horizon)
 
     def take_set_aside(self, now_ms: int, actions: list[Action]) -> None:
         """The tip moved: blocks set aside get their turn, one after the other."""
@@ -159,7 +159,7 @@ class ChainCopy:
 
     def _try(self, now_ms: int, peer: Peer, aside: SetAside, actions: list[Action]) -> bool:
         try:
-            if self.trail is None:
+            if self.proofs is None:
                 self.chain.append(aside.block, now_ms)
             else:
                 self._append_final(aside)
@@ -187,9 +187,9 @@ class ChainCopy:
         payloads, left = self._box.settle(block.certificates, self.state.stakes, block.index + 1)
         self.sync.added(block.index)
         actions.append(PersistBlock(block, tuple(payloads.values()), finalization, self._new_members()))
-        if self.trail is not None:
-            self.trail.moved(self.state)
-        is_own = peer is None if self.trail is None else self._own == block.header.forger
+        if self.proofs is not None:
+            self.proofs.moved(self.state)
+        is_own = peer is None if self.proofs is None else self._own == block.header.forger
         actions.append(ReportBlock(block, forged_here=is_own))
         for certificate_id, refused in left:
             actions += [ForgetCertificate(certificate_id), ReportRefused(refused, None, certificate_id)]
@@ -200,7 +200,7 @@ class ChainCopy:
     def _new_members(self) -> Members | None:
         """Who votes from the next block on, if that is other than before."""
         before, self._epoch = self._epoch, self.state.epoch
-        return self._epoch.members if self.trail is not None and self._epoch.hash != before.hash else None
+        return self._epoch.members if self.proofs is not None and self._epoch.hash != before.hash else None
 
     def _set_aside(self, peer: Peer, aside: SetAside, actions: list[Action]) -> None:
         try:

@@ -179,7 +179,7 @@ class Gossip:
         self._announce_ms = soon_ms if self._announce_ms is None else min(self._announce_ms, soon_ms)
         return self._announce_ms
 
-    def is_level(self, peer: Peer) -> None:
+    def in_sync(self, peer: Peer) -> None:
         """The peer told that it stands where this node does and has all that waits here: it need not be told."""
         if peer in self._eager:
             self._level.add(peer)

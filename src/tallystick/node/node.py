@@ -65,12 +65,12 @@ from tallystick.node.events import (
     TimerFired,
     refuse,
 )
+from tallystick.node.finality_proofs import Checkpoint
 from tallystick.node.gossip import Gossip
 from tallystick.node.limits import Limits
 from tallystick.node.payload_search import PayloadSearch
 from tallystick.node.peer_exchange import PeerExchange
 from tallystick.node.replay import replayed
-from tallystick.node.trail import Checkpoint
 
 
 class Node:
@@ -207,7 +207,7 @@ class Node:
                 self.box.erase_payload(payload_hash)
                 self._gossip.erase_payload(payload_hash)
                 actions.append(ErasePayload(payload_hash))
-        self._mind_peers(now_ms, actions)
+        self._update_peers(now_ms, actions)
         return actions
 
     def _on_timer(self, now_ms: int, timer: Timer, actions: list[Action]) -> None:
@@ -434,11 +434,11 @@ class Node:
     def _dial(self, now_ms: int, actions: list[Action]) -> None:
         self._set_timer(Timer.DIAL, self._exchange.dial(now_ms, actions), actions)
 
-    def _mind_peers(self, now_ms: int, actions: list[Action]) -> None:
+    def _update_peers(self, now_ms: int, actions: list[Action]) -> None:
         """Whom an event cut off is dialled no more; whose tokens it moved may be a peer, or has to be dialled."""
         cut_off = [one.peer for one in actions if isinstance(one, Disconnect) and one.refused.rule is not Rule.N6]
         for peer in cut_off:
-            self._exchange.shun(peer)
+            self._exchange.ban(peer)
         if self._exchange.moved(self.state, actions) or cut_off:
             self._dial(now_ms, actions)
 
@@ -456,7 +456,7 @@ class Node:
         if status.tip_index < self.state.index and self._answers.may_ask(now_ms, peer):
             actions.append(Send(peer, self._status(())))
         if status.tip_hash == self.state.tip.hash and set(status.waiting).issuperset(self.box.ids(MAX_IDS)):
-            self._gossip.is_level(peer)
+            self._gossip.in_sync(peer)
         self._ask_for_more(now_ms, actions)
         return None
 

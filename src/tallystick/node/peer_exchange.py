@@ -35,7 +35,7 @@ from tallystick.node.events import (
 )
 from tallystick.node.limits import Allowances, Limits
 
-_SHUNNED: Final = 4096
+_BANNED: Final = 4096
 _DIALLED_FOR_ONE: Final = 4
 """Peers that an observer dials for each one that it is to be connected with, at most."""
 
@@ -61,7 +61,7 @@ class PeerExchange:
         }
         self._connected: dict[Peer, None] = {}
         self._dialled: dict[bytes, _Dialled] = {}
-        self._shunned: dict[Peer, None] = {}
+        self._banned: dict[Peer, None] = {}
         self._allowances = Allowances(limits.addresses_per_second, MAX_GENESIS_MEMBERS)
         self._follow(state)
 
@@ -184,11 +184,11 @@ class PeerExchange:
     def _rank_of(self, record: AddressRecord) -> tuple[bool, bool, bytes]:
         return self._rank(record.key)
 
-    def shun(self, peer: Peer) -> None:
+    def ban(self, peer: Peer) -> None:
         """Dial a peer no more that broke what no honest peer breaks."""
-        self._shunned[peer] = None
-        if len(self._shunned) > _SHUNNED:
-            del self._shunned[next(iter(self._shunned))]
+        self._banned[peer] = None
+        if len(self._banned) > _BANNED:
+            del self._banned[next(iter(self._banned))]
 
     def dial(self, now_ms: int, actions: list[Action]) -> int | None:
         """Dial whom this node should be connected with, and forget whom it dialled and should not.
@@ -216,7 +216,7 @@ class PeerExchange:
     def _wanted(self, now_ms: int) -> dict[bytes, str]:
         """Whom to be connected with, in order of rank, each with its address: what its own key says goes first."""
         addresses = {**self._known, **{key: record.address for key, record in self._records.items()}}
-        able = [key for key in addresses if key != self._key and key not in self._shunned and self.admits(key)]
+        able = [key for key in addresses if key != self._key and key not in self._banned and self.admits(key)]
         able.sort(key=self._rank)
         if self._key in self._members:
             chosen = [key for key in able if key in self._members][: self._limits.dialled_members]

@@ -16,7 +16,7 @@ from tallystick.ledger.genesis import Genesis
 from tallystick.ledger.keys import is_signed
 from tallystick.ledger.stake import Account, StakeTable
 from tallystick.node.archive import Archive
-from tallystick.node.trail import Checkpoint
+from tallystick.node.finality_proofs import Checkpoint
 
 TAIL_BLOCKS: Final = 16
 TAIL_SIGNATURES: Final = 2_048

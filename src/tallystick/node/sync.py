@@ -1,6 +1,6 @@
 """Catching up: blocks that came early, and asking for those that are missing, range by range, from several peers.
 
-With a `Trail` (Simplex), proof comes first, and only what can be judged on arrival is asked for.
+With a `FinalityProofs` (Simplex), proof comes first, and only what can be judged on arrival is asked for.
 """
 
 from collections import Counter
@@ -12,8 +12,8 @@ from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.messages import BlockRequest, HeaderRequest
 from tallystick.ledger.vote import Tally
 from tallystick.node.events import Peer, Send
+from tallystick.node.finality_proofs import FinalityProofs
 from tallystick.node.limits import Limits
-from tallystick.node.trail import Trail
 
 _PATIENCE: Final = 5
 """Requests in a row that a peer may leave unanswered before its tip counts for nothing until it tells it again."""
@@ -51,9 +51,9 @@ class _Request:
 class Sync:
     """A lying or stalling peer costs time, never a wrong block: what arrives is checked when its turn comes."""
 
-    def __init__(self, limits: Limits, trail: Trail | None = None) -> None:
+    def __init__(self, limits: Limits, trail: FinalityProofs | None = None) -> None:
         self._limits = limits
-        self._trail = trail
+        self._proofs = trail
         self._proof_request: _Request | None = None
         self._shares: dict[Peer, _Share] = {}
         self._requests: list[_Request] = []
@@ -208,7 +208,7 @@ class Sync:
         trusted = {peer: share for peer, share in self._shares.items() if share.distrusted_until_ms <= now_ms}
         claimed = max((share.tip_index for share in trusted.values()), default=0)
         sends = self._ask_for_proof(trusted, claimed, now_ms)
-        highest = min(window_end, claimed, self._trail.horizon if self._trail else claimed)
+        highest = min(window_end, claimed, self._proofs.horizon if self._proofs else claimed)
         start = tip_index + 1
         while len(self._requests) < limits.requests_in_flight:
             while start <= highest and self._is_coming(start):
@@ -217,7 +217,7 @@ class Sync:
             if peer is None:
                 break
             end = start + 1
-            range_end = self._trail.range_end(start) if self._trail else start + limits.range_blocks - 1
+            range_end = self._proofs.range_end(start) if self._proofs else start + limits.range_blocks - 1
             last = min(highest, trusted[peer].tip_index, range_end)
             while end <= last and not self._is_coming(end):
                 end += 1
@@ -228,10 +228,10 @@ class Sync:
 
     def _ask_for_proof(self, trusted: dict[Peer, _Share], claimed: int, now_ms: int) -> list[Send]:
         """One question at a time, to a peer that claims to know more than is proven."""
-        question = self._trail.question(claimed) if self._trail and self._proof_request is None else None
-        if self._trail is None or question is None:
+        question = self._proofs.question(claimed) if self._proofs and self._proof_request is None else None
+        if self._proofs is None or question is None:
             return []
-        needed = question.last if isinstance(question, HeaderRequest) else self._trail.horizon + 1
+        needed = question.last if isinstance(question, HeaderRequest) else self._proofs.horizon + 1
         peer = self._best_peer(trusted, needed)
         if peer is None:
             return []

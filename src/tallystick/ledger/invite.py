@@ -23,7 +23,7 @@ _BECH32M: Final = 0x2BC830A3
 _CHECKSUM_CHARACTERS: Final = 6
 
 
-class Ticket(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class Invite(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """The ledger's id, the key of the node that invites, and the addresses at which it may answer, best first."""
 
     version: Annotated[int, Meta(ge=1, le=255)]
@@ -32,29 +32,29 @@ class Ticket(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     addresses: Annotated[tuple[Address, ...], Meta(min_length=1, max_length=8)]
 
 
-_codec: Codec[Ticket] = Codec(Ticket, MAX_TEXT_CHARACTERS // 8 * 5, "ticket")
+_codec: Codec[Invite] = Codec(Invite, MAX_TEXT_CHARACTERS // 8 * 5, "invite")
 
 
-def write_ticket(ledger_id: bytes, key: bytes, addresses: tuple[str, ...]) -> str:
+def write_invite(ledger_id: bytes, key: bytes, addresses: tuple[str, ...]) -> str:
     """The line `tallystick1…`. Raises `Refused` (E2) for what is no id, key or address, or more than 8 addresses."""
-    return to_bech32m(PREFIX, _codec.encode_checked(Ticket(VERSION, ledger_id, key, addresses)))
+    return to_bech32m(PREFIX, _codec.encode_checked(Invite(VERSION, ledger_id, key, addresses)))
 
 
-def read_ticket(text: str) -> Ticket:
+def read_invite(text: str) -> Invite:
     """Read the line; white space in it, as mail programs put there, counts for nothing.
 
-    Raises `Refused` (E1 too long; E2 mistyped, cut off, or no ticket; E3; E4 made by a later version).
+    Raises `Refused` (E1 too long; E2 mistyped, cut off, or no invite; E3; E4 made by a later version).
     """
     if len(text) > 2 * MAX_TEXT_CHARACTERS:
-        raise Refused(Rule.E1, f"ticket of {len(text)} characters, {MAX_TEXT_CHARACTERS} allowed")
+        raise Refused(Rule.E1, f"invite of {len(text)} characters, {MAX_TEXT_CHARACTERS} allowed")
     line = "".join(text.split())
     if len(line) > MAX_TEXT_CHARACTERS:
-        raise Refused(Rule.E1, f"ticket of {len(line)} characters, {MAX_TEXT_CHARACTERS} allowed")
+        raise Refused(Rule.E1, f"invite of {len(line)} characters, {MAX_TEXT_CHARACTERS} allowed")
     if not line.lower().startswith(f"{PREFIX}1"):
-        raise Refused(Rule.E2, f"a ticket begins with {PREFIX}1; copy all of the line that the invitation gave")
+        raise Refused(Rule.E2, f"an invite begins with {PREFIX}1; copy all of the line that the invitation gave")
     data = from_bech32m(PREFIX, line)
     if len(data) > 1 and data[0] >> 4 == 9 and VERSION < data[1] < 128:  # an array of whatever a later one holds
-        raise Refused(Rule.E4, f"ticket of version {data[1]}, {VERSION} is known; use a later version of this program")
+        raise Refused(Rule.E4, f"invite of version {data[1]}, {VERSION} is known; use a later version of this program")
     return _codec.decode(data)
 
 

@@ -28,7 +28,7 @@ class Place:
     position: int
 
 
-class Places:
+class CertificateIndex:
     """The ids of all certificates, block by block from block 1 on. An id is added once only (B6 sees to it)."""
 
     def __init__(self) -> None:

@@ -28,7 +28,7 @@ class Checkpoint:
     hash: bytes
 
 
-class Trail:
+class FinalityProofs:
     """Proofs are taken in order, each by the one before it; whatever is refused changes nothing."""
 
     def __init__(self, state: State, params: Params, range_blocks: int, checkpoint: Checkpoint | None) -> None:

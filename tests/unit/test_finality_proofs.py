@@ -7,7 +7,7 @@ from tests.builders import ADA, BEN, CY, DOT, STRANGER, FinalScribe, found, refu
 from tallystick.ledger.errors import Rule
 from tallystick.ledger.messages import FinalizationRequest, HeaderRequest
 from tallystick.ledger.vote import cast, tally_of
-from tallystick.node.trail import Checkpoint, Trail
+from tallystick.node.finality_proofs import Checkpoint, FinalityProofs
 
 EPOCH_BLOCKS, RANGE_BLOCKS = 4, 3
 
@@ -31,8 +31,8 @@ def chain():
     return written()
 
 
-def trail_of(scribe, checkpoint=None):
-    return Trail(FinalScribe(scribe.genesis).state, scribe.genesis.params, RANGE_BLOCKS, checkpoint)
+def proofs_of(scribe, checkpoint=None):
+    return FinalityProofs(FinalScribe(scribe.genesis).state, scribe.genesis.params, RANGE_BLOCKS, checkpoint)
 
 
 def names_of(trail, scribe):
@@ -51,7 +51,7 @@ def names_of(trail, scribe):
 
 
 def test_members_are_proven_from_the_genesis_on_before_any_block(chain):
-    trail = trail_of(chain)
+    trail = proofs_of(chain)
     assert trail.horizon == 4
     assert trail.question(3) is trail.question(4) is None
     assert trail.question(5) == FinalizationRequest(0)
@@ -64,7 +64,7 @@ def test_members_are_proven_from_the_genesis_on_before_any_block(chain):
 
 
 def test_an_epoch_is_judged_by_its_own_members_only(chain):
-    trail = trail_of(chain)
+    trail = proofs_of(chain)
     trail.extend(chain.proofs(4))
     assert names_of(trail, chain) == list(range(1, 9))
     epoch = FinalScribe(chain.genesis).state.epoch
@@ -91,7 +91,7 @@ LIES = {
 
 @pytest.mark.parametrize("lie", LIES.values(), ids=LIES)
 def test_a_lie_about_an_epochs_end_is_refused_and_changes_nothing(chain, lie):
-    trail = trail_of(chain)
+    trail = proofs_of(chain)
     with refuses(Rule.V2):
         trail.extend((lie(chain, chain.proofs(4)[0]), *chain.proofs(8)))
     assert trail.horizon == 4
@@ -99,7 +99,7 @@ def test_a_lie_about_an_epochs_end_is_refused_and_changes_nothing(chain, lie):
 
 @pytest.mark.parametrize("indexes", [(8,), (5,), (4, 12), (4, 4), (3, 2), (4, 8, 9, 9)])
 def test_proofs_out_of_order_are_refused(chain, indexes):
-    trail = trail_of(chain)
+    trail = proofs_of(chain)
     with refuses(Rule.N4):
         trail.extend(chain.proofs(*indexes))
     assert trail.horizon == 4
@@ -107,13 +107,13 @@ def test_proofs_out_of_order_are_refused(chain, indexes):
 
 def test_what_an_epoch_in_the_middle_passes_off_as_its_end_is_refused(chain):
     """A block that is final, but not its epoch's last, says nothing about the next epoch's members."""
-    trail = trail_of(chain)
+    trail = proofs_of(chain)
     assert trail.extend(chain.proofs(3)) == 3
     assert trail.horizon == 4
 
 
 def test_an_answer_that_comes_when_more_is_known_already_is_no_lie(chain):
-    trail = trail_of(chain)
+    trail = proofs_of(chain)
     trail.extend(chain.proofs(4, 8))
     assert trail.extend(chain.proofs(4, 8, 12)) == 12
     assert trail.extend(chain.proofs(3)) == trail.extend(chain.proofs(4)) == 0
@@ -121,7 +121,7 @@ def test_an_answer_that_comes_when_more_is_known_already_is_no_lie(chain):
 
 
 def test_the_own_chain_takes_over_where_it_arrives(chain):
-    trail, own = trail_of(chain), FinalScribe(chain.genesis)
+    trail, own = proofs_of(chain), FinalScribe(chain.genesis)
     trail.extend(chain.proofs(4, 8))
     for block in chain.blocks[:9]:
         own.chain.append(block, None)
@@ -138,12 +138,12 @@ def test_the_own_chain_takes_over_where_it_arrives(chain):
 
 
 def test_a_range_never_reaches_beyond_its_epochs_end(chain):
-    trail = trail_of(chain)
+    trail = proofs_of(chain)
     assert [trail.range_end(start) for start in (1, 2, 3, 4, 5, 6, 7, 8)] == [3, 3, 3, 4, 6, 6, 8, 8]
 
 
 def test_a_range_is_proven_by_a_later_blocks_finalization_and_the_headers_up_to_it(chain):
-    trail, blocks = trail_of(chain), chain.blocks
+    trail, blocks = proofs_of(chain), chain.blocks
     headers = tuple(block.header for block in blocks)
     last = chain.archive.finalization(4)
     trail.check(tuple(blocks[:2]), headers[2:4], last)
@@ -156,7 +156,7 @@ def test_a_range_is_proven_by_a_later_blocks_finalization_and_the_headers_up_to_
 
 
 def test_blocks_of_another_chain_are_refused_though_a_true_finalization_follows(chain):
-    trail, other = trail_of(chain), written(2)
+    trail, other = proofs_of(chain), written(2)
     rival = other.draft(staking(1, BEN, ledger=chain.genesis.ledger_id))
     with refuses(Rule.B2):
         trail.check((rival,), (chain.blocks[3].header,), chain.archive.finalization(4))
@@ -166,7 +166,7 @@ def test_blocks_of_another_chain_are_refused_though_a_true_finalization_follows(
 
 
 def pinned(chain, index=17):
-    return trail_of(chain, Checkpoint(index, chain.blocks[index - 1].hash))
+    return proofs_of(chain, Checkpoint(index, chain.blocks[index - 1].hash))
 
 
 def headers(chain, last, count):
@@ -229,7 +229,7 @@ def test_headers_of_another_chain_are_refused(chain):
 def test_a_checkpoint_that_does_not_descend_from_the_own_chain_is_told(chain):
     own = FinalScribe(chain.genesis)
     own.forge(staking(7, BEN, ledger=chain.genesis.ledger_id))
-    trail = Trail(own.state, chain.genesis.params, RANGE_BLOCKS, Checkpoint(17, chain.blocks[16].hash))
+    trail = FinalityProofs(own.state, chain.genesis.params, RANGE_BLOCKS, Checkpoint(17, chain.blocks[16].hash))
     with refuses(Rule.V4):
         trail.pin(headers(chain, 17, 16))
     assert trail.horizon == 1

@@ -6,15 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tallystick.ledger.places import Place, Places
+from tallystick.ledger.certificate_index import CertificateIndex, Place
 
 
 def digest(number: int) -> bytes:
     return sha256(number.to_bytes(8, "big")).digest()
 
 
-def filled(counts: list[int]) -> tuple[Places, dict[bytes, Place]]:
-    places, expected, number = Places(), {}, 0
+def filled(counts: list[int]) -> tuple[CertificateIndex, dict[bytes, Place]]:
+    places, expected, number = CertificateIndex(), {}, 0
     for block_index, count in enumerate(counts, start=1):
         ids = [digest(one) for one in range(number, number + count)]
         number += count
@@ -36,7 +36,7 @@ def test_every_certificate_is_found_where_it_stands_and_no_other(counts):
 @given(st.lists(st.integers(0, 40), max_size=40), st.lists(st.integers(0, 40), max_size=20), st.integers(0, 40))
 def test_what_was_taken_out_of_an_index_makes_the_same_index_again(counts, more, after):
     places, expected = filled(counts + more)
-    again = Places()
+    again = CertificateIndex()
     if after < len(counts):
         begun, _ = filled((counts + more)[:after])
         again.extend(*begun.ids_after(0))
@@ -49,7 +49,7 @@ def test_what_was_taken_out_of_an_index_makes_the_same_index_again(counts, more,
 
 def test_ids_that_are_alike_but_for_a_few_bits_are_told_apart():
     alike = [bytes([bit]) + bytes(30) + bytes([other]) for bit in range(32) for other in range(32)]
-    places = Places()
+    places = CertificateIndex()
     places.append(alike)
     assert [places.place_of(one) for one in alike] == [Place(1, position) for position in range(len(alike))]
     assert bytes(31) + b"\xff" not in places
@@ -65,7 +65,7 @@ def test_ids_and_counts_that_do_not_agree_change_nothing():
 
 
 def test_an_index_of_many_certificates_is_small_and_its_chains_stay_short():
-    places, count = Places(), 50_000
+    places, count = CertificateIndex(), 50_000
     for start in range(0, count, 250):
         places.append([digest(one) for one in range(start, start + 250)])
     held = (places._ids, places._ends, places._heads, places._next, places._hashes)
