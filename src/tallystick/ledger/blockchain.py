@@ -69,8 +69,8 @@ class Blockchain:
             state = next_state(base, header, block.certificates)
         except Refused as refused:
             raise Refused(Rule.B5, str(refused)) from refused
-        if state.roots.hash != header.state_root:
-            ours, theirs = state.roots.hash.hex()[:16], header.state_root.hex()[:16]
+        if state.root != header.state_root:
+            ours, theirs = state.root.hex()[:16], header.state_root.hex()[:16]
             raise Refused(Rule.B12, f"root {theirs}… in the header, the block leads to {ours}…")
         return state
 

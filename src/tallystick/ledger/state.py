@@ -67,6 +67,11 @@ class State:
         """The tip's index."""
         return self.tip.index
 
+    @property
+    def root(self) -> bytes:
+        """The state root of the tip's header; zero with *mint freely* (course), where blocks are made without a chain."""
+        return _root(self.roots, self.params)
+
     def context(self, now_ms: int) -> BlockContext:
         """That of the next block, if it is made now."""
         return BlockContext(self.epoch.number, self.index + 1, max(now_ms, self.tip.timestamp_ms + 1))
@@ -106,7 +111,7 @@ def genesis_state(genesis: Genesis) -> State:
         timestamp_ms=genesis.created_ms,
         forger=ZERO_DIGEST,
         certificates_hash=certificates_hash(()),
-        state_root=roots.hash,
+        state_root=_root(roots, genesis.params),
     )
     return State(tip, stakes, epoch, Frontier(), Frontier(), genesis.params, (), roots)
 
@@ -166,4 +171,8 @@ def make_header(base: State, view: int, now_ms: int, forger: bytes, certificates
         certificates_hash=certificates_hash(certificates),
         state_root=ZERO_DIGEST,
     )
-    return replace(draft, state_root=next_state(base, draft, certificates).roots.hash)
+    return replace(draft, state_root=next_state(base, draft, certificates).root)
+
+
+def _root(roots: StateRoots, params: Params) -> bytes:
+    return ZERO_DIGEST if params.mint_freely else roots.hash
