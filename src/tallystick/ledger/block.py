@@ -1,17 +1,18 @@
 """Blocks: a signed header over a list of certificates."""
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 from msgspec import Meta, Struct
 
-from tallystick.ledger.certificate import AnyCertificate
-from tallystick.ledger.encoding import UNSIGNED, ZERO_DIGEST, Codec, Signature, derived, digest, encode
+from tallystick.ledger.certificate import AnyCertificate, certificates_hash
+from tallystick.ledger.encoding import UNSIGNED, Codec, Signature, derived, encode
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.genesis import Genesis
 from tallystick.ledger.header import VERSION, Header, SignedHeader
 from tallystick.ledger.keys import Domain
 from tallystick.ledger.params import MAX_BLOCK_BYTES, MAX_BLOCK_CERTIFICATES
+from tallystick.ledger.state import genesis_state
 from tallystick.ledger.wallet import Wallet
 
 
@@ -46,52 +47,32 @@ class Block(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, di
 block_codec: Codec[Block] = Codec(Block, MAX_BLOCK_BYTES, "block")
 
 
-def certificates_hash(certificates: Sequence[AnyCertificate]) -> bytes:
-    """SHA-256 over the certificates' leaf hashes in order, so over their signatures too (32 bytes)."""
-    return digest(b"".join([certificate.leaf_hash for certificate in certificates]))
+if TYPE_CHECKING:  # `NewType`, in other words, which mypy cannot make of a struct
+
+    class VerifiedBlock(Block, frozen=True):
+        """A block whose signatures are known to be good: they were verified, made here, or kept by this node."""
+
+else:
+    VerifiedBlock = Block
+
+
+def verified(block: Block) -> VerifiedBlock:
+    """The same block, marked. Only verification, forging, and reading back what this node kept may call this."""
+    return cast(VerifiedBlock, block)
 
 
 def genesis_block(genesis: Genesis) -> Block:
     """Block 0: derived from the genesis, unsigned, without certificates; every node makes its own."""
-    return Block(
-        Header(
-            version=VERSION,
-            ledger_id=genesis.ledger_id,
-            index=0,
-            view=0,
-            parent_hash=ZERO_DIGEST,
-            timestamp_ms=genesis.created_ms,
-            forger=ZERO_DIGEST,
-            certificates_hash=certificates_hash(()),
-        ),
-        UNSIGNED,
-        (),
-    )
+    return Block(genesis_state(genesis).tip, UNSIGNED, ())
 
 
-def make_header(
-    parent: Header, view: int, now_ms: int, forger: bytes, certificates: Sequence[AnyCertificate]
-) -> Header:
-    """The header of a block on `parent`, dated now, or just after its parent if that is later."""
-    return Header(
-        version=VERSION,
-        ledger_id=parent.ledger_id,
-        index=parent.index + 1,
-        view=view,
-        parent_hash=parent.hash,
-        timestamp_ms=max(now_ms, parent.timestamp_ms + 1),
-        forger=forger,
-        certificates_hash=certificates_hash(certificates),
-    )
-
-
-def sign_block(header: Header, certificates: Sequence[AnyCertificate], wallet: Wallet) -> Block:
+def sign_block(header: Header, certificates: Sequence[AnyCertificate], wallet: Wallet) -> VerifiedBlock:
     """Forge: sign the header. The header must already cover the certificates."""
     signature = wallet.sign(Domain.BLOCK, header.ledger_id, header.encoded)
-    return Block(header, signature, tuple(certificates))
+    return verified(Block(header, signature, tuple(certificates)))
 
 
-def check_block_alone(block: Block, ledger_id: bytes) -> None:
+def check_form(block: Block, ledger_id: bytes) -> None:
     """What a block shows without its chain and without signatures. Raises `Refused` (E4, B10, B9, B7)."""
     header = block.header
     if header.version != VERSION:

@@ -1,6 +1,6 @@
 """Certificates: signed statements, staking operations and evidence, and the erasable payloads beside them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Final, TypeVar
 
 from msgspec import Meta, Struct
@@ -112,6 +112,11 @@ class VoteEvidence(Certificate, frozen=True, array_like=True, forbid_unknown_fie
         """Whose votes they are."""
         return self.first.member
 
+    @property
+    def epoch(self) -> int:
+        """The votes' epoch."""
+        return self.first.ballot.epoch
+
 
 class ProposalEvidence(Certificate, frozen=True, array_like=True, forbid_unknown_fields=True, dict=True, tag=4):
     """Two headers that no honest forger signs both: whoever signed them loses its whole stake."""
@@ -124,6 +129,11 @@ class ProposalEvidence(Certificate, frozen=True, array_like=True, forbid_unknown
     def offender(self) -> bytes:
         """Who forged them."""
         return self.first.header.forger
+
+    @property
+    def epoch(self) -> int:
+        """The headers' epoch."""
+        return self.first.header.epoch
 
 
 Evidence = VoteEvidence | ProposalEvidence
@@ -170,6 +180,11 @@ def issue_proposal_evidence(
     return sign_certificate(unsigned, wallet, ledger_id)
 
 
+def certificates_hash(certificates: Sequence[AnyCertificate]) -> bytes:
+    """SHA-256 over the certificates' leaf hashes in order, so over their signatures too (32 bytes)."""
+    return digest(b"".join([certificate.leaf_hash for certificate in certificates]))
+
+
 def check_payload(certificate: AnyCertificate, payload: Payload | None) -> None:
     """Raise `Refused` (C3) for a payload that the certificate does not cover; none at all is legal (erased)."""
     if payload is None:
@@ -183,10 +198,7 @@ def check_payload(certificate: AnyCertificate, payload: Payload | None) -> None:
 def check_evidence(
     certificate: AnyCertificate, ledger_id: bytes, verify: Callable[[bytes, bytes, bytes], bool]
 ) -> None:
-    """Raise `Refused` (V3, V1, B10, B3) unless evidence shows what no honest member signs both, and both are signed.
-
-    Whether two headers are of one epoch takes the ledger's parameters: `Blockchain.check_evidence`.
-    """
+    """Raise `Refused` (V3, V1, B10, B3) unless evidence shows what no honest member signs both, and both are signed."""
     if isinstance(certificate, VoteEvidence):
         _check_votes(certificate, ledger_id, verify)
     elif isinstance(certificate, ProposalEvidence):

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from tallystick.ledger.encoding import derived, digest, encode
+from tallystick.ledger.params import Params
 from tallystick.ledger.stake import StakeTable
 
 
@@ -12,6 +13,10 @@ class Epoch:
 
     number: int
     stakes: StakeTable
+    first_index: int
+    """Index of its first block."""
+    start_ms: int
+    """Time of the block before that."""
 
     @property
     def members(self) -> tuple[tuple[bytes, int], ...]:
@@ -25,8 +30,8 @@ class Epoch:
 
     @derived
     def hash(self) -> bytes:
-        """SHA-256 of the encoded members: every vote names it, so a node whose state has drifted is not counted."""
-        return digest(encode(self.members))
+        """SHA-256 of the encoded [number, members]: what a state root says of voters."""
+        return digest(encode((self.number, self.members)))
 
     def stake(self, member: bytes) -> int:
         """The member's weight; 0 for anybody else."""
@@ -35,3 +40,11 @@ class Epoch:
     def is_quorum(self, stake: int) -> bool:
         """Whether this is more than 2/3 of the stake. Whole numbers only."""
         return 3 * stake > 2 * self.total
+
+    def ends_with(
+        self, index: int, timestamp_ms: int, params: Params, members_after: tuple[tuple[bytes, int], ...]
+    ) -> bool:
+        """Whether a block of this index and time, which leaves these members, is the epoch's last."""
+        if timestamp_ms - self.start_ms < params.epoch_ms:
+            return False
+        return index - self.first_index + 1 >= params.epoch_blocks or members_after != self.members

@@ -18,7 +18,7 @@ class Rule(Enum):
 
     G1 = "genesis members distinct, in order, with valid keys"
     G2 = "genesis tokens positive and bounded"
-    G3 = "stake liable for an epoch at least"
+    G3 = "stake liable for two epochs at least"
 
     C1 = "certificate signed by its issuer"
     C2 = "certificate not dated in the future"
@@ -34,12 +34,14 @@ class Rule(Enum):
     S4 = "some stake remains on the ledger"
     S5 = "tokens within the ledger's bound"
     S6 = "the accused has stake to lose"
+    S7 = "withdrawals under way within their bound"
+    S8 = "key is not burned"
 
     V1 = "vote signed by its member"
-    V2 = "finalization by more than 2/3 of the epoch's stake"
+    V2 = "votes of more than 2/3 of the epoch's stake"
     V3 = "evidence shows two votes or headers that conflict"
     V4 = "chain holds the trusted checkpoint"
-    V5 = "stakes are those that a quorum signed"
+    V6 = "evidence is of an epoch whose stake is liable"
 
     B1 = "block index follows the tip"
     B2 = "block parent is the tip"
@@ -51,6 +53,8 @@ class Rule(Enum):
     B8 = "block time after its parent's and not ahead of the clock"
     B9 = "block within its size"
     B10 = "block belongs to this ledger"
+    B11 = "block epoch is the one that its parent leads to"
+    B12 = "state root is that of the state after the block"
 
     N1 = "message is for this ledger"
     N2 = "set-aside blocks within the peer's share"

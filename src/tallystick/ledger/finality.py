@@ -1,20 +1,23 @@
-"""Proof that blocks are final, ahead of the blocks themselves: headers, and votes of more than 2/3 of the stake.
+"""Certificates of votes, and proof that blocks are final, ahead of the blocks themselves.
 
-A finalize vote names the stakes that the next block is voted on with. So who knows an epoch's members, and holds the
-finalization of its last block, knows the next epoch's members: from the genesis on, one epoch after the other.
+Whoever knows an epoch's members, and holds the finalization of its last block with the state roots in its header,
+knows the next epoch's members: from the genesis on, one epoch after the other.
 """
 
-from typing import Annotated
+from dataclasses import InitVar, dataclass
+from itertools import pairwise
+from typing import Annotated, ClassVar
 
 from msgspec import Meta, Struct
 
-from tallystick.ledger.encoding import Codec, PublicKey
+from tallystick.ledger.encoding import ZERO_DIGEST, Codec, PublicKey
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.header import Header
 from tallystick.ledger.params import MAX_GENESIS_BYTES, MAX_GENESIS_MEMBERS, MAX_TOKENS
 from tallystick.ledger.stake import Account, StakeTable
-from tallystick.ledger.vote import FINALIZE, Ballot, Tally
+from tallystick.ledger.state import StateRoots
+from tallystick.ledger.vote import FINALIZE, NAMES, NOTARIZE, NULLIFY, Tally, Vote
 
 Members = Annotated[
     tuple[tuple[PublicKey, Annotated[int, Meta(ge=1, le=MAX_TOKENS)]], ...],
@@ -24,41 +27,109 @@ Members = Annotated[
 members_codec: Codec[Members] = Codec(Members, MAX_GENESIS_BYTES, "members")
 
 
-class FinalHeader(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """A block's header, the votes that finalize it, and the members of the epoch that it begins.
+@dataclass(frozen=True)
+class VoteCertificate:
+    """Votes of more than 2/3 of an epoch's stake for one ballot: it cannot be made from less.
 
-    `members` is `None` unless the block is the last of its epoch and the next one has other members, or stakes.
+    Raises `Refused` (V2) for votes of another kind or epoch, for members that are not distinct and ascending, and for
+    too little stake. Signatures are known to be good.
+    """
+
+    kind: ClassVar[int]
+
+    tally: Tally
+    voters: InitVar[Epoch]
+
+    def __post_init__(self, voters: Epoch) -> None:
+        ballot, members = self.tally.ballot, [member for member, _ in self.tally.signatures]
+        what = f"{NAMES[self.kind]} certificate of view {ballot.view}"
+        if (ballot.kind, ballot.epoch) != (self.kind, voters.number):
+            raise Refused(Rule.V2, f"{what}: votes to {NAMES[ballot.kind]} in epoch {ballot.epoch}")
+        if (self.kind == NULLIFY) != (ballot.block_hash == ZERO_DIGEST):
+            raise Refused(Rule.V2, f"{what}: it names a block, or none, against its kind")
+        if any(later <= earlier for earlier, later in pairwise(members)):
+            raise Refused(Rule.V2, f"{what}: its members are not distinct and in ascending order")
+        stake = sum(voters.stake(member) for member in members)
+        if not voters.is_quorum(stake):
+            raise Refused(Rule.V2, f"{what}: {stake} of {voters.total} staked tokens voted")
+
+    @property
+    def epoch(self) -> int:
+        """The epoch whose members voted."""
+        return self.tally.ballot.epoch
+
+    @property
+    def view(self) -> int:
+        """The view that they voted on."""
+        return self.tally.ballot.view
+
+    @property
+    def block_hash(self) -> bytes:
+        """The block that they voted for; zero in a nullification."""
+        return self.tally.ballot.block_hash
+
+    @property
+    def votes(self) -> list[Vote]:
+        """The votes one by one."""
+        return self.tally.votes
+
+
+class Notarization(VoteCertificate):
+    """The view's block, the only one: members may build on it."""
+
+    kind = NOTARIZE
+
+
+class Nullification(VoteCertificate):
+    """No block of the view is final, ever."""
+
+    kind = NULLIFY
+
+
+class Finalization(VoteCertificate):
+    """The block and all before it are final."""
+
+    kind = FINALIZE
+
+
+_OF_KIND = {one.kind: one for one in (Notarization, Nullification, Finalization)}
+
+
+def certificate_of(tally: Tally, epoch: Epoch) -> Notarization | Nullification | Finalization:
+    """The certificate of the ballot's kind. Raises `Refused` (V2) as its constructor does."""
+    return _OF_KIND[tally.ballot.kind](tally, epoch)
+
+
+class FinalHeader(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """A block's header and the votes that finalize it.
+
+    The last of an epoch comes with its state roots, and with the next epoch's members, if they or their stakes differ.
     """
 
     header: Header
     finalization: Tally
+    roots: StateRoots | None = None
     members: Members | None = None
 
 
-def check_final(epoch: Epoch, header: Header, finalization: Tally | None, next_stakes: bytes | None) -> None:
-    """Raise `Refused` (V2) unless the epoch's members finalized this block; the signatures are known to be good.
-
-    `next_stakes` is the hash of the stakes that the next block is voted on with; `None`: not known yet.
-    """
-    what = f"block {header.index}"
+def check_final(epoch: Epoch, header: Header, finalization: Tally | None) -> None:
+    """Raise `Refused` (V2) unless the epoch's members finalized this block; the signatures are known to be good."""
     if finalization is None:
-        raise Refused(Rule.V2, f"{what} comes without a finalization")
-    ballot = finalization.ballot
-    expected = ballot.stakes_hash if next_stakes is None else next_stakes
-    if ballot != Ballot(FINALIZE, epoch.number, ballot.view, header.hash, expected):
-        raise Refused(Rule.V2, f"these votes do not finalize {what} in epoch {epoch.number}, or with other stakes")
-    stake = sum(epoch.stake(member) for member in {member for member, _ in finalization.signatures})
-    if not epoch.is_quorum(stake):
-        raise Refused(Rule.V2, f"{stake} of {epoch.total} staked tokens voted to finalize {what}")
+        raise Refused(Rule.V2, f"block {header.index} comes without a finalization")
+    if (header.epoch, header.hash) != (epoch.number, Finalization(finalization, epoch).block_hash):
+        raise Refused(Rule.V2, f"these votes do not finalize block {header.index} in epoch {epoch.number}")
 
 
 def next_epoch(epoch: Epoch, last: FinalHeader) -> Epoch:
-    """The epoch after the one whose last block this is. Raises `Refused` (V2) unless the block's voters name it."""
-    check_final(epoch, last.header, last.finalization, None)
+    """The epoch after the one whose last block this is. Raises `Refused` (V2) unless its state root proves it."""
+    header, roots = last.header, last.roots
+    check_final(epoch, header, last.finalization)
     stakes = epoch.stakes
     if last.members is not None:
         stakes = StakeTable({member: Account(0, staked) for member, staked in last.members})
-    following = Epoch(epoch.number + 1, stakes)
-    if following.hash != last.finalization.ballot.stakes_hash or (last.members or epoch.members) != following.members:
-        raise Refused(Rule.V2, f"the members given for epoch {following.number} are not those that its voters named")
+    following = Epoch(epoch.number + 1, stakes, header.index + 1, header.timestamp_ms)
+    if roots is None or (roots.hash, roots.next_voters) != (header.state_root, following.hash):
+        raise Refused(Rule.V2, f"block {header.index} does not lead to epoch {following.number} with these members")
+    if last.members is not None and last.members != following.members:
+        raise Refused(Rule.V2, f"the members of epoch {following.number} are not distinct and in ascending order")
     return following

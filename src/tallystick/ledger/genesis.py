@@ -8,7 +8,14 @@ from msgspec import Meta, Struct
 from tallystick.ledger.encoding import Codec, PublicKey, derived, digest, encode
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.keys import check_public_key
-from tallystick.ledger.params import MAX_GENESIS_BYTES, MAX_GENESIS_MEMBERS, MAX_TOKENS, Milliseconds, Params
+from tallystick.ledger.params import (
+    MAX_GENESIS_BYTES,
+    MAX_GENESIS_MEMBERS,
+    MAX_TOKENS,
+    MAX_UNBONDING_EPOCHS,
+    Milliseconds,
+    Params,
+)
 from tallystick.ledger.stake import Account, StakeTable
 
 VERSION: Final = 1
@@ -41,8 +48,7 @@ class Genesis(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, 
     def stakes(self) -> StakeTable:
         """The stake table that the first block is judged by."""
         accounts = {one.member: Account(one.free, one.staked) for one in self.allotments}
-        params = self.params
-        return StakeTable(accounts, mint_freely=params.mint_freely, unbonding_blocks=params.unbonding_blocks)
+        return StakeTable(accounts, self.params)
 
 
 _codec: Codec[Genesis] = Codec(Genesis, MAX_GENESIS_BYTES, "genesis")
@@ -70,8 +76,14 @@ def decode_genesis(data: bytes) -> Genesis:
         raise Refused(Rule.G2, f"{total} tokens allotted, {MAX_TOKENS} allowed")
     if not genesis.params.mint_freely and not any(one.staked for one in genesis.allotments):
         raise Refused(Rule.G2, "nobody has stake, so nobody could ever forge")
-    params = genesis.params
-    if not params.mint_freely and params.unbonding_blocks < params.epoch_blocks:
-        shorter = f"withdrawn stake is free after {params.unbonding_blocks} blocks, an epoch has {params.epoch_blocks}"
-        raise Refused(Rule.G3, f"{shorter}: a member could vote with stake that is no longer liable")
+    _check_unbonding(genesis.params)
     return genesis
+
+
+def _check_unbonding(params: Params) -> None:
+    blocks, ms = params.unbonding_blocks, params.unbonding_ms
+    if not params.mint_freely and (blocks < 2 * params.epoch_blocks or ms < 2 * params.epoch_ms):
+        two = f"{2 * params.epoch_blocks} blocks and {2 * params.epoch_ms} ms"
+        raise Refused(Rule.G3, f"withdrawn stake is free after {blocks} blocks and {ms} ms, two epochs are {two}")
+    if ms > MAX_UNBONDING_EPOCHS * max(1, params.epoch_ms):
+        raise Refused(Rule.G3, f"withdrawn stake is free after {ms} ms, more than {MAX_UNBONDING_EPOCHS} epochs")

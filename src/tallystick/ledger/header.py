@@ -15,16 +15,21 @@ Nonce = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 
 class Header(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, dict=True):
-    """What a forger signs. `view` is the attempt in which it was drawn: for the lone forger, the index."""
+    """What a forger signs. `view` is the attempt in which it was drawn: for the lone forger, the index.
+
+    `state_root` is the hash of the `StateRoots` after the block.
+    """
 
     version: Annotated[int, Meta(ge=1, le=255)]
     ledger_id: Digest
+    epoch: Index
     index: Index
     view: Index
     parent_hash: Digest
     timestamp_ms: Milliseconds
     forger: PublicKey
     certificates_hash: Digest
+    state_root: Digest
     nonce: Nonce = 0
 
     @derived
@@ -49,6 +54,7 @@ class SignedHeader(Struct, frozen=True, array_like=True, forbid_unknown_fields=T
     signature: Signature
 
     def conflicts_with(self, other: "SignedHeader") -> bool:
-        """Whether no honest forger signs both, if they are of one epoch (rule V3): two blocks in one view."""
+        """Whether no honest forger signs both (rule V3): two blocks in one view."""
         mine, theirs = self.header, other.header
-        return (mine.forger, mine.view) == (theirs.forger, theirs.view) and mine != theirs
+        same_view = (mine.forger, mine.epoch, mine.view) == (theirs.forger, theirs.epoch, theirs.view)
+        return same_view and mine != theirs

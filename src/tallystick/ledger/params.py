@@ -24,6 +24,10 @@ MAX_GENESIS_BYTES = 1024 * 1024
 MAX_GENESIS_MEMBERS = 4096
 MAX_MESSAGE_BYTES = 2 * 1024 * 1024
 
+MAX_UNBONDING_BLOCKS = 65_536
+MAX_UNBONDING_EPOCHS = 4096
+"""Most epochs, of their shortest time, that unbonding lasts: the state names each of them."""
+
 Milliseconds = Annotated[int, Meta(ge=0, le=MAX_TIMESTAMP_MS)]
 Count = Annotated[int, Meta(ge=1, le=MAX_BLOCK_CERTIFICATES)]
 
@@ -31,11 +35,8 @@ Count = Annotated[int, Meta(ge=1, le=MAX_BLOCK_CERTIFICATES)]
 class Params(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """What every node of one ledger must agree on; part of its genesis, so of its id."""
 
-    forge_at_certificates: Count = 256
-    """A box that holds this many is full: the drawn forger forges."""
-
-    forge_after_ms: Milliseconds | None = 250
-    """The drawn forger forges when its oldest certificate has waited this long; `None`: only when full."""
+    forge_at_certificates: Count = 1
+    """The lone forger forges when its box holds this many; Simplex forges at once."""
 
     min_block_certificates: Annotated[int, Meta(ge=0, le=1)] = 1
     """A ledger with nothing to record makes no blocks; the course allows empty ones."""
@@ -49,10 +50,12 @@ class Params(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """How far a block's time may lie ahead of a node's clock (rule B8); `None`: any."""
 
     epoch_blocks: Annotated[int, Meta(ge=1, le=MAX_INDEX)] = 100
-    """Blocks in an epoch: who votes, and with how much stake, changes only between epochs."""
+    epoch_ms: Milliseconds = 600_000
+    """An epoch lasts so many blocks and so much block time, or the time alone if stakes changed."""
 
-    unbonding_blocks: Annotated[int, Meta(ge=0, le=MAX_INDEX)] = 200
-    """Withdrawn stake is free, and no longer liable, after this many further blocks."""
+    unbonding_blocks: Annotated[int, Meta(ge=0, le=MAX_UNBONDING_BLOCKS)] = 200
+    unbonding_ms: Milliseconds = 604_800_000
+    """Withdrawn stake is free, and no longer liable, after so many further blocks and so much block time."""
 
     delta_ms: Annotated[int, Meta(ge=1, le=MAX_TIMESTAMP_MS)] = 300
     """The time in which a message is assumed to arrive; timeouts are multiples of it."""
@@ -62,7 +65,3 @@ class Params(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
 
     admits_observers: bool = True
     """Whether a key without tokens may be a peer (rule N6): it reads all, and hands in what anybody may hand in."""
-
-    def epoch_of(self, index: int) -> int:
-        """The epoch that the block with this index (1 or more) belongs to."""
-        return (index - 1) // self.epoch_blocks

@@ -4,36 +4,39 @@ from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
-from tallystick.ledger.blockchain import State
 from tallystick.ledger.encoding import Codec, Digest, PublicKey
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.genesis import Genesis, Tokens
-from tallystick.ledger.header import Header
+from tallystick.ledger.header import Header, Index
 from tallystick.ledger.merkle import Frontier
-from tallystick.ledger.params import MAX_INDEX
-from tallystick.ledger.stake import Account, StakeTable
+from tallystick.ledger.params import Params
+from tallystick.ledger.stake import Account, BlockContext, StakeTable
+from tallystick.ledger.state import State, StateRoots
 
 _MAX_BYTES: Final = 64 * 1024 * 1024
 
-_Count = Annotated[int, Meta(ge=0, le=MAX_INDEX)]
-_Accounts = tuple[tuple[PublicKey, Tokens, Tokens, tuple[tuple[_Count, Tokens], ...]], ...]
+_Tree = tuple[Index, tuple[Digest, ...]]
+_Time = Annotated[int, Meta(ge=0, le=2**55)]
 
 
 class _Table(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    accounts: _Accounts
+    accounts: tuple[tuple[PublicKey, Account], ...]
     burned: Tokens
+    burned_keys: tuple[PublicKey, ...]
 
 
 class _Encoded(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """`epoch_stakes` is `None` when they are the stakes at the tip."""
+    """`epoch` is number, stakes (`None`: those at the tip), first index and start."""
 
     tip: Header
     stakes: _Table
-    epoch_number: _Count
-    epoch_stakes: _Table | None
-    log_size: _Count
-    log_peaks: tuple[Digest, ...]
+    epoch: tuple[Index, _Table | None, Index, _Time]
+    log: _Tree
+    headers: _Tree
+    params: Params
+    epoch_ends: tuple[BlockContext, ...]
+    roots: StateRoots
 
 
 _codec: Codec[_Encoded] = Codec(_Encoded, _MAX_BYTES, "snapshot")
@@ -41,10 +44,18 @@ _codec: Codec[_Encoded] = Codec(_Encoded, _MAX_BYTES, "snapshot")
 
 def encode_state(state: State) -> bytes:
     """The state's bytes; `decode_state` gives an equal one."""
-    stakes, epoch = _encoded_table(state.stakes), _encoded_table(state.epoch.stakes)
+    stakes, epoch_stakes = _encoded_table(state.stakes), _encoded_table(state.epoch.stakes)
+    epoch = state.epoch
     return _codec.encode_checked(
         _Encoded(
-            state.tip, stakes, state.epoch.number, None if epoch == stakes else epoch, state.log.size, state.log.peaks
+            tip=state.tip,
+            stakes=stakes,
+            epoch=(epoch.number, None if epoch_stakes == stakes else epoch_stakes, epoch.first_index, epoch.start_ms),
+            log=state.log,
+            headers=state.headers,
+            params=state.params,
+            epoch_ends=state.epoch_ends,
+            roots=state.roots,
         )
     )
 
@@ -55,30 +66,22 @@ def decode_state(data: bytes, genesis: Genesis) -> State:
     Only its form is checked: who keeps the bytes sees to it that they are those that were written.
     """
     encoded = _codec.decode(data)
-    if encoded.tip.ledger_id != genesis.ledger_id:
-        raise Refused(Rule.B10, f"a snapshot of ledger {encoded.tip.ledger_id.hex()[:16]}…")
-    if len(encoded.log_peaks) != encoded.log_size.bit_count():
-        raise Refused(Rule.E2, f"snapshot: {len(encoded.log_peaks)} peaks over {encoded.log_size} certificates")
-    stakes = _table(encoded.stakes, genesis)
-    epoch_stakes = stakes if encoded.epoch_stakes is None else _table(encoded.epoch_stakes, genesis)
-    return State(
-        encoded.tip,
-        stakes,
-        Epoch(encoded.epoch_number, epoch_stakes),
-        Frontier(encoded.log_size, encoded.log_peaks),
-    )
+    tip = encoded.tip
+    if tip.ledger_id != genesis.ledger_id:
+        raise Refused(Rule.B10, f"a snapshot of ledger {tip.ledger_id.hex()[:16]}…")
+    log, headers = Frontier(*encoded.log), Frontier(*encoded.headers)
+    if any(len(tree.peaks) != tree.size.bit_count() for tree in (log, headers)):
+        raise Refused(Rule.E2, "snapshot: the peaks of a tree do not match its size")
+    params, (number, epoch_stakes, first_index, start_ms) = encoded.params, encoded.epoch
+    stakes = _table(encoded.stakes, params)
+    epoch = Epoch(number, stakes if epoch_stakes is None else _table(epoch_stakes, params), first_index, start_ms)
+    return State(tip, stakes, epoch, log, headers, params, encoded.epoch_ends, encoded.roots)
 
 
 def _encoded_table(table: StakeTable) -> _Table:
-    accounts = sorted(table.accounts.items())
-    return _Table(tuple((key, one.free, one.staked, one.leaving) for key, one in accounts), table.burned)
+    accounts = tuple(sorted(table.accounts.items()))
+    return _Table(accounts, table.burned, tuple(sorted(table.burned_keys)))
 
 
-def _table(encoded: _Table, genesis: Genesis) -> StakeTable:
-    params = genesis.params
-    return StakeTable(
-        {key: Account(free, staked, leaving) for key, free, staked, leaving in encoded.accounts},
-        mint_freely=params.mint_freely,
-        unbonding_blocks=params.unbonding_blocks,
-        burned=encoded.burned,
-    )
+def _table(encoded: _Table, params: Params) -> StakeTable:
+    return StakeTable(dict(encoded.accounts), params, encoded.burned, frozenset(encoded.burned_keys))

@@ -5,82 +5,127 @@ from collections.abc import Iterable, Mapping
 from itertools import accumulate
 from typing import NamedTuple
 
-from tallystick.ledger.certificate import AnyCertificate, Evidence, StakingOperation
-from tallystick.ledger.encoding import derived
+from msgspec import Struct
+
+from tallystick.ledger.certificate import AnyCertificate, Evidence, StakingOperation, Statement
+from tallystick.ledger.encoding import derived, digest, encode
 from tallystick.ledger.errors import Refused, Rule
-from tallystick.ledger.params import MAX_TOKENS
+from tallystick.ledger.params import MAX_TOKENS, Params
+
+MAX_WITHDRAWALS = 64
+"""Most withdrawals of one key, a block each, that are under way at once (rule S7)."""
+
+
+class BlockContext(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """The block for which certificates are judged."""
+
+    epoch: int
+    index: int
+    timestamp_ms: int
+
+    def reaches(self, other: "BlockContext") -> bool:
+        """Whether it is as late as the other in all three."""
+        return self.epoch >= other.epoch and self.index >= other.index and self.timestamp_ms >= other.timestamp_ms
+
+    def freed_from(self, params: Params) -> "BlockContext":
+        """From where on that is free which this block withdraws."""
+        until_ms = self.timestamp_ms + params.unbonding_ms
+        return BlockContext(self.epoch + 2, self.index + params.unbonding_blocks, until_ms)
 
 
 class Account(NamedTuple):
-    """One key's tokens: free, at stake, and leaving stake. All are whole and never below zero."""
+    """One key's tokens: free, at stake, and unbonding. All are whole and never below zero."""
 
     free: int
     staked: int
-    leaving: tuple[tuple[int, int], ...] = ()
-    """What was withdrawn and is still liable: (index of the block from which it is free, amount), in order."""
+    unbonding: tuple[tuple[BlockContext, int], ...] = ()
+    """What was withdrawn and is still liable: (block from which it is free, amount), in order."""
+    since: int = 0
+    """The epoch from which the liable tokens count: evidence of earlier ones is not about them."""
+
+    @property
+    def liable(self) -> int:
+        """Tokens that evidence burns."""
+        return self.staked + sum(amount for _, amount in self.unbonding)
 
     @property
     def total(self) -> int:
         """All tokens of the key."""
-        return self.free + self.staked + sum(amount for _, amount in self.leaving)
+        return self.free + self.liable
 
-    def at(self, index: int) -> "Account":
-        """The account as block `index` finds it: what has left stake by then is free."""
-        released = sum(amount for until, amount in self.leaving if until <= index)
+    def at(self, context: BlockContext) -> "Account":
+        """The account as a block finds it: what has finished unbonding is free."""
+        released = sum(amount for until, amount in self.unbonding if context.reaches(until))
         if not released:
             return self
-        still = tuple(one for one in self.leaving if one[0] > index)
-        return Account(self.free + released, self.staked, still)
+        still = tuple(one for one in self.unbonding if not context.reaches(one[0]))
+        return Account(self.free + released, self.staked, still, self.since)
 
 
 _EMPTY = Account(0, 0)
+_DEFAULTS = Params()
 
 
 class StakeTable:
-    """Immutable. Tokens only move between free, staked and leaving, and evidence burns them.
+    """Immutable. Tokens only move between free, staked and unbonding, and evidence burns them.
 
-    With `mint_freely` (course), staking makes what is short.
+    With *mint freely* (course), staking makes what is short. A burned key never holds stake again.
     """
 
     def __init__(
         self,
         accounts: Mapping[bytes, Account],
-        *,
-        mint_freely: bool = False,
-        unbonding_blocks: int = 0,
+        params: Params = _DEFAULTS,
         burned: int = 0,
+        burned_keys: frozenset[bytes] = frozenset(),
     ) -> None:
-        self._accounts = dict(accounts)
-        self._mint_freely = mint_freely
-        self._unbonding_blocks = unbonding_blocks
-        self.burned = burned
-        self.total_staked = sum(account.staked for account in self._accounts.values())
-        self.total = burned + sum(account.total for account in self._accounts.values())
+        self.accounts = accounts
+        """All keys that ever had tokens."""
+        self.params = params
+        self.burned, self.burned_keys = burned, burned_keys
+
+    @derived
+    def total_staked(self) -> int:
+        """All tokens at stake."""
+        return sum(account.staked for account in self.accounts.values())
+
+    @derived
+    def total(self) -> int:
+        """All tokens, burned ones included."""
+        return self.burned + sum(account.total for account in self.accounts.values())
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, StakeTable) and (self._accounts, self.burned) == (other._accounts, other.burned)
+        if not isinstance(other, StakeTable):
+            return False
+        mine, theirs = (self.accounts, self.burned, self.burned_keys), (other.accounts, other.burned, other.burned_keys)
+        return mine == theirs
 
     def __hash__(self) -> int:
-        return hash(tuple(sorted(self._accounts.items())))
+        return hash(self.accounts_hash)
+
+    @derived
+    def accounts_hash(self) -> bytes:
+        """SHA-256 of the encoded [[key, account] …], keys ascending."""
+        return digest(encode(sorted(self.accounts.items())))
+
+    @derived
+    def burned_hash(self) -> bytes:
+        """SHA-256 of the encoded [burned tokens, [burned key …]], keys ascending."""
+        return digest(encode((self.burned, sorted(self.burned_keys))))
 
     def account(self, key: bytes) -> Account:
         """The key's tokens; nothing for a key never heard of."""
-        return self._accounts.get(key, _EMPTY)
-
-    @property
-    def accounts(self) -> Mapping[bytes, Account]:
-        """All keys that ever had tokens."""
-        return self._accounts
+        return self.accounts.get(key, _EMPTY)
 
     @derived
     def members(self) -> tuple[tuple[bytes, int], ...]:
         """Keys with stake, ascending, each with its stake."""
-        return tuple(sorted((key, account.staked) for key, account in self._accounts.items() if account.staked))
+        return tuple(sorted((key, account.staked) for key, account in self.accounts.items() if account.staked))
 
     @derived
     def holders(self) -> frozenset[bytes]:
         """Keys with tokens of any kind: members, and whoever can become one by staking."""
-        return frozenset(key for key, account in self._accounts.items() if account.total)
+        return frozenset(key for key, account in self.accounts.items() if account.total)
 
     @derived
     def _upper_ends(self) -> list[int]:
@@ -90,53 +135,62 @@ class StakeTable:
         """The member whose stretch of the staked tokens, in key order, holds `draw_number` (0 to total - 1)."""
         return self.members[bisect_right(self._upper_ends, draw_number)][0]
 
-    def after(self, certificates: Iterable[AnyCertificate], index: int) -> "StakeTable":
-        """The table after these certificates of block `index`, in order; this table never changes.
+    def after(self, certificates: Iterable[AnyCertificate], context: BlockContext) -> "StakeTable":
+        """The table after these certificates of a block, in order; this table never changes.
 
-        Raises `Refused` (S1 to S6).
+        Raises `Refused` (S1 to S8).
         """
-        moving = [one for one in certificates if isinstance(one, StakingOperation | Evidence)]
+        moving = [one for one in certificates if type(one) is not Statement]
         if not moving:
             return self
-        accounts = dict(self._accounts)
-        total_staked, minted, burned = self.total_staked, 0, self.burned
+        accounts, burned, burned_keys = dict(self.accounts), self.burned, self.burned_keys
+        total_staked, total = self.total_staked, self.total
         for one in moving:
-            if isinstance(one, Evidence):
-                account = accounts.get(one.offender, _EMPTY).at(index)
-                if account.total == account.free:
-                    raise Refused(Rule.S6, f"{one.offender.hex()[:16]}… has no stake left")
+            if isinstance(one, StakingOperation):
+                if one.issuer in burned_keys:
+                    raise Refused(Rule.S8, f"{one.issuer.hex()[:16]}… was burned; stake with a new key")
+                account = accounts.get(one.issuer, _EMPTY).at(context)
+                minted = max(0, one.amount - account.free) if self.params.mint_freely else 0
+                accounts[one.issuer] = self._moved(account, one.amount, minted, context)
+                total_staked, total = total_staked + one.amount, total + minted
+                if total > MAX_TOKENS:
+                    raise Refused(Rule.S5, f"the ledger would hold {total} tokens, {MAX_TOKENS} allowed")
+                if total_staked == 0 and not self.params.mint_freely:
+                    raise Refused(Rule.S4, "this would withdraw the ledger's last stake")
+            elif isinstance(one, Evidence):
+                account = accounts.get(one.offender, _EMPTY).at(context)
+                _check_accused(account, one, one.offender in burned_keys)
                 accounts[one.offender] = Account(account.free, 0)
-                burned += account.total - account.free
+                burned, burned_keys = burned + account.liable, burned_keys | {one.offender}
                 total_staked -= account.staked
-                continue
-            account = accounts.get(one.issuer, _EMPTY).at(index)
-            short = max(0, one.amount - account.free) if self._mint_freely else 0
-            accounts[one.issuer] = self._moved(account, one.amount, short, index)
-            minted += short
-            total_staked += one.amount
-            if self.total + minted > MAX_TOKENS:
-                raise Refused(Rule.S5, f"the ledger would hold {self.total + minted} tokens, {MAX_TOKENS} allowed")
-            if total_staked == 0 and not self._mint_freely:
-                raise Refused(Rule.S4, "this would withdraw the ledger's last stake")
-        after = StakeTable(
-            accounts, mint_freely=self._mint_freely, unbonding_blocks=self._unbonding_blocks, burned=burned
-        )
-        if after.total != self.total + minted or after.total_staked != total_staked:
-            raise AssertionError("tokens were made or lost (INV-1)")
+        after = StakeTable(accounts, self.params, burned, burned_keys)
+        vars(after).update(total_staked=total_staked, total=total)  # or each table would add up all accounts
         return after
 
-    def _moved(self, account: Account, amount: int, minted: int, index: int) -> Account:
+    def _moved(self, account: Account, amount: int, minted: int, context: BlockContext) -> Account:
         if amount == 0:
             raise Refused(Rule.S1, "a staking operation of 0 tokens moves nothing")
         if amount > account.free + minted:
             raise Refused(Rule.S2, f"staking {amount} tokens, {account.free} are free")
         if -amount > account.staked:
             raise Refused(Rule.S3, f"withdrawing {-amount} tokens, {account.staked} are staked")
-        if amount > 0 or not self._unbonding_blocks:
-            return Account(account.free + minted - amount, account.staked + amount, account.leaving)
-        until, leaving = index + self._unbonding_blocks, account.leaving
-        if leaving and leaving[-1][0] == until:  # one entry a block, so that many small withdrawals cost nothing
-            leaving, amount_leaving = leaving[:-1], leaving[-1][1] - amount
-        else:
-            amount_leaving = -amount
-        return Account(account.free, account.staked + amount, (*leaving, (until, amount_leaving)))
+        if amount > 0 or not (self.params.unbonding_blocks or self.params.unbonding_ms):
+            since = account.since if account.liable else context.epoch + 1
+            return Account(account.free + minted - amount, account.staked + amount, account.unbonding, since)
+        until, unbonding, withdrawn = context.freed_from(self.params), account.unbonding, -amount
+        if unbonding and unbonding[-1][0] == until:
+            withdrawn += unbonding[-1][1]
+            unbonding = unbonding[:-1]
+        if len(unbonding) == MAX_WITHDRAWALS:
+            raise Refused(Rule.S7, f"{MAX_WITHDRAWALS} withdrawals are under way, more have to wait")
+        return Account(account.free, account.staked + amount, (*unbonding, (until, withdrawn)), account.since)
+
+
+def _check_accused(account: Account, evidence: Evidence, is_burned: bool) -> None:
+    accused = f"{evidence.offender.hex()[:16]}…"
+    if is_burned:
+        raise Refused(Rule.S6, f"{accused} was burned before")
+    if not account.liable:
+        raise Refused(Rule.S6, f"{accused} has no stake left")
+    if evidence.epoch < account.since:
+        raise Refused(Rule.S6, f"the stake that {accused} has now did not count in epoch {evidence.epoch}")

@@ -1,4 +1,4 @@
-"""Votes of Simplex, the quorums they make, and what two of them prove against their signer."""
+"""Votes of Simplex, tallies of them, and what two of them prove against their signer."""
 
 from collections.abc import Iterable
 from typing import Annotated, Final
@@ -27,17 +27,12 @@ Number = Annotated[int, Meta(ge=0, le=MAX_INDEX)]
 
 
 class Ballot(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, dict=True):
-    """What a vote says; `block_hash` is zero in a nullify vote.
-
-    `stakes_hash` is that of the stakes that count in the epoch; in a finalize vote, of those that count for the next
-    block, so that a finalization of an epoch's last block proves who the next epoch's members are.
-    """
+    """What a vote says; `block_hash` is zero in a nullify vote."""
 
     kind: Annotated[int, Meta(ge=1, le=3)]
     epoch: Number
     view: Number
     block_hash: Digest
-    stakes_hash: Digest
 
     @derived
     def encoded(self) -> bytes:
@@ -62,7 +57,7 @@ class Vote(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, dic
         if self.member != other.member or (mine.epoch, mine.view) != (theirs.epoch, theirs.view):
             return False
         if mine.kind == theirs.kind:
-            return mine != theirs
+            return mine.block_hash != theirs.block_hash
         return {mine.kind, theirs.kind} == {NULLIFY, FINALIZE}
 
     @property
@@ -72,7 +67,7 @@ class Vote(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, dic
 
 
 class Tally(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, dict=True):
-    """Votes for one ballot: members in ascending order, each with its signature. Over 2/3 of the stake: a quorum."""
+    """Votes for one ballot, not necessarily a quorum: members in ascending order, each with its signature."""
 
     ballot: Ballot
     signatures: Annotated[tuple[tuple[PublicKey, Signature], ...], Meta(min_length=1, max_length=MAX_GENESIS_MEMBERS)]

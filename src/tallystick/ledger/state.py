@@ -1,0 +1,178 @@
+"""What the chain has come to at its tip, the root that each header commits to, and the way from one state to the next.
+
+The transition is pure; whether a block may follow is asked by `Blockchain.after`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from tallystick.ledger.certificate import AnyCertificate, Evidence, Statement, certificates_hash
+from tallystick.ledger.encoding import ZERO_DIGEST, Digest, derived, digest, encode
+from tallystick.ledger.epoch import Epoch
+from tallystick.ledger.errors import Refused, Rule
+from tallystick.ledger.genesis import Genesis
+from tallystick.ledger.header import VERSION, Header, Index
+from tallystick.ledger.merkle import EMPTY_ROOT, Frontier, leaf_hash
+from tallystick.ledger.params import Params
+from tallystick.ledger.stake import BlockContext, StakeTable
+
+
+class StateRoots(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, dict=True):
+    """What the state root of a header is the hash of: the state after its block, a digest a part."""
+
+    log_size: Index
+    log_root: Digest
+    headers_root: Digest
+    """RFC 6962, over the encoded headers before the block's own."""
+    voters: Digest
+    """Of the block's epoch; `next_voters` of the next block's (`Epoch.hash`)."""
+    next_voters: Digest
+    accounts: Digest
+    burned: Digest
+    parameters: Digest
+    evidence: Digest
+    """Of the ends of epochs whose evidence is legal."""
+    directory: Digest = EMPTY_ROOT
+    status: Digest = EMPTY_ROOT
+    motions: Digest = EMPTY_ROOT
+
+    @derived
+    def hash(self) -> bytes:
+        """The state root: SHA-256 of the encoded roots, 32 bytes."""
+        return digest(encode(self))
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What the chain has come to at its tip. One pure function (`Blockchain.after`) leads from each to the next."""
+
+    tip: Header
+    stakes: StakeTable
+    epoch: Epoch
+    """The epoch of the next block: whose votes count for it."""
+    log: Frontier
+    """RFC 6962 frontier over all certificates so far: the ledger as a transparency log."""
+    headers: Frontier
+    """RFC 6962 frontier over the headers before the tip."""
+    params: Params
+    epoch_ends: tuple[BlockContext, ...]
+    """The last blocks of the epochs before whose evidence is legal."""
+    roots: StateRoots
+
+    @property
+    def index(self) -> int:
+        """The tip's index."""
+        return self.tip.index
+
+    @property
+    def root(self) -> bytes:
+        """The state root of the tip's header; zero with *mint freely* (course), where blocks are made without a chain."""
+        return _root(self.roots, self.params)
+
+    def context(self, now_ms: int) -> BlockContext:
+        """That of the next block, if it is made now."""
+        return BlockContext(self.epoch.number, self.index + 1, max(now_ms, self.tip.timestamp_ms + 1))
+
+    def check_liable(self, evidence: Evidence, context: BlockContext) -> None:
+        """Raise `Refused` (V6) for evidence of a later epoch, or of one whose stake is liable no more."""
+        epoch = evidence.epoch
+        if epoch == context.epoch:
+            return
+        ends = [one for one in self.epoch_ends if one.epoch == epoch]
+        if not ends or context.reaches(ends[0].freed_from(self.params)):
+            raise Refused(Rule.V6, f"evidence of epoch {epoch} in block {context.index}, of epoch {context.epoch}")
+
+
+def genesis_state(genesis: Genesis) -> State:
+    """The state that a ledger begins with, at block 0."""
+    stakes = genesis.stakes()
+    epoch = Epoch(0, stakes, 1, genesis.created_ms)
+    roots = StateRoots(
+        log_size=0,
+        log_root=EMPTY_ROOT,
+        headers_root=EMPTY_ROOT,
+        voters=epoch.hash,
+        next_voters=epoch.hash,
+        accounts=stakes.accounts_hash,
+        burned=stakes.burned_hash,
+        parameters=digest(encode(genesis.params)),
+        evidence=digest(encode(())),
+    )
+    tip = Header(
+        version=VERSION,
+        ledger_id=genesis.ledger_id,
+        epoch=0,
+        index=0,
+        view=0,
+        parent_hash=ZERO_DIGEST,
+        timestamp_ms=genesis.created_ms,
+        forger=ZERO_DIGEST,
+        certificates_hash=certificates_hash(()),
+        state_root=_root(roots, genesis.params),
+    )
+    return State(tip, stakes, epoch, Frontier(), Frontier(), genesis.params, (), roots)
+
+
+def context_of(header: Header) -> BlockContext:
+    """That of the header's block."""
+    return BlockContext(header.epoch, header.index, header.timestamp_ms)
+
+
+def next_state(base: State, header: Header, certificates: Sequence[AnyCertificate]) -> State:
+    """The state after a block on `base`; what its header says of the state root is not looked at.
+
+    Raises `Refused` (S1 to S8, V6).
+    """
+    context = context_of(header)
+    moving = [one for one in certificates if type(one) is not Statement]
+    for one in moving:
+        if isinstance(one, Evidence):
+            base.check_liable(one, context)
+    stakes = base.stakes.after(moving, context)
+    log = base.log.extend([certificate.leaf_hash for certificate in certificates])
+    headers = base.headers.extend([leaf_hash(base.tip.encoded)])
+    epoch, ends = base.epoch, base.epoch_ends
+    voters = stakes if stakes.total_staked else epoch.stakes  # if nobody has stake left, the members stay
+    if epoch.ends_with(header.index, header.timestamp_ms, base.params, voters.members):
+        ends = tuple(one for one in (*ends, context) if not context.reaches(one.freed_from(base.params)))
+        epoch = Epoch(epoch.number + 1, voters, header.index + 1, header.timestamp_ms)
+    roots = replace(
+        base.roots,
+        log_size=log.size,
+        log_root=log.root(),
+        headers_root=headers.root(),
+        voters=base.roots.next_voters,
+        next_voters=epoch.hash,
+        accounts=stakes.accounts_hash,
+        burned=stakes.burned_hash,
+        evidence=base.roots.evidence if ends is base.epoch_ends else digest(encode(ends)),
+    )
+    return State(header, stakes, epoch, log, headers, base.params, ends, roots)
+
+
+def make_header(base: State, view: int, now_ms: int, forger: bytes, certificates: Sequence[AnyCertificate]) -> Header:
+    """The header of a block on `base`, dated now, or just after its parent if that is later.
+
+    Raises `Refused` (S1 to S8, V6) for certificates that are illegal there.
+    """
+    context = base.context(now_ms)
+    draft = Header(
+        version=VERSION,
+        ledger_id=base.tip.ledger_id,
+        epoch=context.epoch,
+        index=context.index,
+        view=view,
+        parent_hash=base.tip.hash,
+        timestamp_ms=context.timestamp_ms,
+        forger=forger,
+        certificates_hash=certificates_hash(certificates),
+        state_root=ZERO_DIGEST,
+    )
+    return replace(draft, state_root=next_state(base, draft, certificates).root)
+
+
+def _root(roots: StateRoots, params: Params) -> bytes:
+    return ZERO_DIGEST if params.mint_freely else roots.hash
