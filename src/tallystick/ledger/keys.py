@@ -14,7 +14,7 @@ class Domain(Enum):
     ADDRESS = b"tallystick.address.v1\x00"
     CERTIFICATE = b"tallystick.certificate.v1\x00"
     BLOCK = b"tallystick.block.v1\x00"
-    STANDING = b"tallystick.standing.v1\x00"
+    RECOVERY = b"tallystick.recovery.v1\x00"
     VOTE = b"tallystick.vote.v1\x00"
     CONNECTION = b"tallystick.connection.v1\x00"
 
