@@ -360,10 +360,10 @@ class Views:
     def add_tally(self, tally: Tally) -> list[Equivocation]:
         """Count votes whose signatures are good: each by itself, or all together if they are a certificate."""
         if not self.is_certificate(tally):
-            return [caught for one in tally.votes if (caught := self.add_vote(one))]
-        caught = [found for one in tally.votes if self.epoch.stake(one.member) and (found := self._add(one))]
+            return [found for one in tally.votes if (found := self.add_vote(one))]
+        equivocations = [found for one in tally.votes if self.epoch.stake(one.member) and (found := self._add(one))]
         self._certify(certificate_of(tally, self.epoch))
-        return caught
+        return equivocations
 
     def add_vote(self, vote: Vote) -> Equivocation | None:
         """Count a vote whose signature is good. Returns what it and an earlier one of its member prove."""
