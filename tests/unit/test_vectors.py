@@ -23,11 +23,11 @@ from tallystick.ledger.messages import Message, decode_message, encode_message
 from tallystick.ledger.vote import Tally, Vote
 from tallystick.ledger.wallet import Wallet
 
-FILES = sorted(path.name for path in make.FOLDER.glob("*.json"))
+FILES = sorted([*make.FOLDER.glob("*.json"), make.path_of("signatures")])
 
 
 def read(name):
-    return json.loads((make.FOLDER / f"{name}.json").read_text(encoding="ascii"))
+    return json.loads(make.path_of(name).read_text(encoding="ascii"))
 
 
 def unhex(value):
@@ -38,9 +38,9 @@ def test_every_file_is_made_and_every_made_file_is_there():
     assert sorted(make.make()) == FILES
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_a_file_is_what_the_code_makes(name):
-    assert (make.FOLDER / name).read_text(encoding="ascii") == make.make()[name]
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_a_file_is_what_the_code_makes(path):
+    assert path.read_text(encoding="ascii") == make.make()[path]
 
 
 def test_wallets_follow_from_their_seeds():
