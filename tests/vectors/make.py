@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from msgspec.structs import asdict, replace
-from tests.vectors import signatures
 
 from tallystick.consensus.proof_of_stake import draw
 from tallystick.ledger.address import AddressRecord, sign_address
@@ -59,6 +58,7 @@ from tallystick.ledger.params import MAX_INDEX, MAX_TIMESTAMP_MS, MAX_TOKENS, Pa
 from tallystick.ledger.stake import Account, StakeTable
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Ballot, Tally, Vote, cast, tally_of
 from tallystick.ledger.wallet import Wallet
+from tests.vectors import signatures
 
 FOLDER = Path(__file__).parent
 _CREATED_MS = 1_750_000_000_000

@@ -8,12 +8,11 @@ from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.builders import ADA, BEN, LEDGER, START_MS
-from tests.curve import BASE, TORSION, L, P, Point, add, at_height, challenge, encoded, times
-
 from tallystick.host import acceptance
 from tallystick.ledger.certificate import Statement
 from tallystick.ledger.keys import Domain
+from tests.builders import ADA, BEN, LEDGER, START_MS
+from tests.curve import BASE, TORSION, L, P, Point, add, at_height, challenge, encoded, times
 
 PATH = Path(acceptance.__file__).parent / acceptance.VECTORS
 
@@ -132,10 +131,8 @@ def _refused_by_the_equation() -> Iterator[Vector]:
     yield _vector("S + 1", EQUATION, scalar=lambda hashed: (_honest(hashed) + 1) % L)
     yield _vector("S + 1, R of mixed order", EQUATION, _KEY, _mixed(_NONCE_POINT, 1), lambda k: (_honest(k) + 1) % L)
     yield _vector("the key of another", EQUATION, BEN.public_key)
-    honest = _vector("honest", LIBSODIUM)
-    yield honest._replace(
-        name="another message", message=honest.message + b"\x00", accepted=False, decided_by=EQUATION
-    )
+    other = Statement(_KEY, START_MS, "another message", None).signed_bytes(LEDGER)
+    yield _vector("", EQUATION)._replace(name="another message", message=other)
 
 
 def vectors() -> list[Vector]:

@@ -11,9 +11,9 @@ from tallystick.ledger.errors import Rule
 from tallystick.ledger.keys import is_signed
 
 VECTORS: Final = "signatures.json"
-"""Beside this module; what it holds: tests/vectors/README.md."""
+"""Beside this module. tests/vectors/README.md says what it holds; `python -m tests.vectors.make` writes it."""
 
-_ADVICE: Final = "install PyNaCl from its own wheel, which brings its own libsodium, not from a build against the system's"
+_ADVICE: Final = "install PyNaCl from its own wheel, which brings the libsodium it was tested with"
 
 
 def check_acceptance() -> None:

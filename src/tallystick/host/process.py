@@ -35,8 +35,8 @@ def run_node(folder: DataFolder, wallet: Wallet, *, log_json: bool = False, log_
     this machine's libsodium breaks rule K2.
     """
     settings = folder.settings()
-    start_logging(log_level, log_json)
     check_acceptance()
+    start_logging(log_level, log_json)
     try:
         with DataLock(folder.path), Store.open(folder.ledger_path) as store:
             return asyncio.run(_run(folder, settings, wallet, store))

@@ -1,7 +1,8 @@
 """A process that does nothing but verify: batches of claims come in over its socket, a byte a claim goes out.
 
 A batch is its length in bytes (four, big-endian) and the MessagePack of its claims. The first byte out says that the
-worker is ready; one whose libsodium breaks rule K2 says so on its standard error instead, and exits 1. It holds no state and ends when its socket closes, so it outlives its node by no more than a batch.
+worker is ready; one whose libsodium breaks rule K2 says so on its standard error instead, and exits 1. It holds no
+state and ends when its socket closes, so it outlives its node by no more than a batch.
 """
 
 import signal

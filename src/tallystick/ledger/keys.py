@@ -11,16 +11,17 @@ from nacl.exceptions import CryptoError
 from tallystick.ledger.errors import Refused, Rule
 
 REMEMBERED_KEYS: Final = 16_384
-"""Of so many keys a process remembers whether they are valid (K1), about 4 MB; to find out costs as much as to verify."""
+"""Of so many keys a process remembers whether they are valid (K1): to find out costs nearly as much as to verify."""
 
 _P: Final = 2**255 - 19
 _SIGN: Final = 1 << 255
 _L_BIG_ENDIAN: Final = (2**252 + 27742317777372353535851937790883648493).to_bytes(32, "big")
+"""The order of the main subgroup. S stands in a signature the other way round, from its last byte to the 33rd."""
 _IDENTITY: Final = (1).to_bytes(32, "little")
 
 _NON_CANONICAL: Final = frozenset(
-    (y | sign).to_bytes(32, "little")
-    for y, sign in [*((y, sign) for y in range(_P, _SIGN) for sign in (0, _SIGN)), (1, _SIGN), (_P - 1, _SIGN)]
+    [(y | sign).to_bytes(32, "little") for y in range(_P, _SIGN) for sign in (0, _SIGN)]
+    + [(y | _SIGN).to_bytes(32, "little") for y in (1, _P - 1)]
 )
 """All 40: y not below p, and the two points with x = 0 under the sign bit."""
 
@@ -80,9 +81,9 @@ def _cofactored_equation_holds(message: bytes, commitment: bytes, scalar: bytes,
     of_base = sodium.crypto_scalarmult_ed25519_base_noclamp(scalar) if any(scalar) else _IDENTITY
     of_key = sodium.crypto_scalarmult_ed25519_noclamp(challenge, public_key) if any(challenge) else _IDENTITY
     try:
-        rest = sodium.crypto_core_ed25519_sub(sodium.crypto_core_ed25519_sub(of_base, of_key), commitment)
+        difference = sodium.crypto_core_ed25519_sub(sodium.crypto_core_ed25519_sub(of_base, of_key), commitment)
     except CryptoError:  # R is not on the curve
         return False
     for _ in range(3):
-        rest = sodium.crypto_core_ed25519_add(rest, rest)
-    return rest == _IDENTITY
+        difference = sodium.crypto_core_ed25519_add(difference, difference)
+    return difference == _IDENTITY
