@@ -61,6 +61,7 @@ from tallystick.ledger.wallet import Wallet
 from tallystick.network.curve import x25519_key
 from tallystick.network.handshake import NONCE_BYTES, DiallerHandshake, ListenerHandshake, PeerError
 from tallystick.node.archive import MemoryArchive
+from tallystick.node.intake import Claim
 from tallystick.node.node import Node
 
 VECTORS = vectors()
@@ -99,19 +100,17 @@ def test_in_line(vector: Vector) -> None:
         assert [one.rule for one in in_block.refusals] == [Rule.B5]
 
 
-def test_in_workers_and_in_the_loop_beside_them() -> None:
-    async def run() -> tuple[list[bool], list[bool]]:
+def test_in_the_loop_and_in_workers() -> None:
+    async def verdicts(claims: list[Claim]) -> list[bool]:
         verifier = Verifier(2)
         await verifier.start()
         try:
-            in_loop = [(await verifier.verify([one]))[0] for one in CLAIMS[:IN_LINE_CLAIMS]]
-            return in_loop, await verifier.verify(CLAIMS)
+            return await verifier.verify(claims)
         finally:
             await verifier.stop()
 
-    in_loop, in_workers = asyncio.run(run())
-    assert in_loop == VERDICTS[:IN_LINE_CLAIMS]
-    assert in_workers == VERDICTS
+    assert asyncio.run(verdicts(CLAIMS)) == VERDICTS
+    assert asyncio.run(verdicts(CLAIMS[:IN_LINE_CLAIMS])) == VERDICTS[:IN_LINE_CLAIMS]
     assert verify_in_line(CLAIMS) == VERDICTS
 
 
@@ -269,6 +268,7 @@ main()
 def test_a_worker_does_not_start_on_it_either() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
+        ours.shutdown(socket.SHUT_WR)
         worker = [sys.executable, "-c", f"import sys; sys.path[:0] = {sys.path!r}\n{WORKER}"]
         done = subprocess.run(worker, stdin=theirs, capture_output=True, text=True, timeout=60, check=False)
         theirs.close()
