@@ -1,7 +1,7 @@
 """What tests start from: people, a ledger, signed certificates, legal blocks, and networks of nodes."""
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache, lru_cache
 from hashlib import sha256
 from typing import Any
@@ -12,8 +12,8 @@ from msgspec.structs import replace
 from tallystick.consensus.agreement import Holds
 from tallystick.consensus.lone_forger import LoneForger
 from tallystick.consensus.proof_of_stake import ProofOfStake, check_drawn, draw
-from tallystick.ledger.block import Block, certificates_hash, sign_block
-from tallystick.ledger.blockchain import Blockchain, State
+from tallystick.ledger.block import Block, VerifiedBlock, sign_block
+from tallystick.ledger.blockchain import Blockchain
 from tallystick.ledger.certificate import (
     AnyCertificate,
     Payload,
@@ -21,6 +21,7 @@ from tallystick.ledger.certificate import (
     StakingOperation,
     Statement,
     VoteEvidence,
+    certificates_hash,
     issue_proposal_evidence,
     issue_stake,
     issue_statement,
@@ -35,6 +36,7 @@ from tallystick.ledger.header import VERSION, Header, SignedHeader
 from tallystick.ledger.keys import Domain, is_signed
 from tallystick.ledger.messages import Entry, Message, encode_message
 from tallystick.ledger.params import MAX_MESSAGE_BYTES, Params
+from tallystick.ledger.state import State, next_state
 from tallystick.ledger.vote import FINALIZE, NULLIFY, Ballot, Tally, Vote, cast, tally_of
 from tallystick.ledger.wallet import Wallet
 from tallystick.network.simulated import Link, SimulatedHost, SimulatedNetwork
@@ -67,9 +69,15 @@ _BY_KEY = {member.public_key: member for member in (*MEMBERS.values(), STRANGER)
 
 
 def found(*members: Wallet, free: int = 1_000, staked: int = 100, created_ms: int = START_MS, **params: Any) -> Genesis:
-    """A ledger of these members (all four if none is named), each with the same tokens."""
+    """A ledger of these members (all four if none is named), each with the same tokens.
+
+    Unless an epoch's time is given, blocks 1 ms apart make it as long as its count of blocks does.
+    """
     allotments = [Allotment(one.public_key, free, staked) for one in members or MEMBERS.values()]
-    defaults = {"forge_at_certificates": 5, "unbonding_blocks": params.get("epoch_blocks", 100)}
+    blocks = params.get("epoch_blocks", 100)
+    epoch_ms = params.get("epoch_ms", blocks)
+    unbonding = {"unbonding_blocks": 2 * blocks, "unbonding_ms": 2 * epoch_ms}
+    defaults = {"forge_at_certificates": 5, "epoch_ms": epoch_ms, **unbonding}
     return make_genesis("test", created_ms, allotments, Params(**{**defaults, **params}))
 
 
@@ -107,34 +115,46 @@ def vote(
     view: int = 1,
     genesis: Genesis = GENESIS,
 ) -> Vote:
-    """A member's vote by the stakes of the genesis."""
-    stakes_hash = Epoch(0, genesis.stakes()).hash
-    return cast(member, genesis.ledger_id, Ballot(kind, epoch, view, block_hash, stakes_hash))
+    """A member's vote."""
+    return cast(member, genesis.ledger_id, Ballot(kind, epoch, view, block_hash))
 
 
-def evidence(offender: Wallet = BEN, issuer: Wallet = ADA, view: int = 1, genesis: Genesis = GENESIS) -> VoteEvidence:
+def evidence(
+    offender: Wallet = BEN, issuer: Wallet = ADA, view: int = 1, genesis: Genesis = GENESIS, epoch: int = 0
+) -> VoteEvidence:
     """Against a member that voted to nullify a view and to finalize it."""
     two = (
-        vote(NULLIFY, member=offender, view=view, genesis=genesis),
-        vote(FINALIZE, b"b" * 32, offender, 0, view, genesis),
+        vote(NULLIFY, ZERO_DIGEST, offender, epoch, view, genesis),
+        vote(FINALIZE, b"b" * 32, offender, epoch, view, genesis),
     )
     return issue_vote_evidence(issuer, genesis.ledger_id, START_MS, *two)
 
 
 def signed_header(
-    forger: Wallet = BEN, index: int = 1, view: int = 1, nonce: int = 0, genesis: Genesis = GENESIS
+    forger: Wallet = BEN, epoch: int = 0, view: int = 1, nonce: int = 0, genesis: Genesis = GENESIS
 ) -> SignedHeader:
     """What a forger signs of a block on nothing in particular."""
-    ledger = genesis.ledger_id
-    header = Header(VERSION, ledger, index, view, ZERO_DIGEST, START_MS, forger.public_key, ZERO_DIGEST, nonce)
+    header = Header(
+        version=VERSION,
+        ledger_id=genesis.ledger_id,
+        epoch=epoch,
+        index=1,
+        view=view,
+        parent_hash=ZERO_DIGEST,
+        timestamp_ms=START_MS,
+        forger=forger.public_key,
+        certificates_hash=ZERO_DIGEST,
+        state_root=ZERO_DIGEST,
+        nonce=nonce,
+    )
     return sign_block(header, (), forger).signed_header
 
 
 def proposal_evidence(
-    offender: Wallet = BEN, issuer: Wallet = ADA, view: int = 1, genesis: Genesis = GENESIS
+    offender: Wallet = BEN, issuer: Wallet = ADA, view: int = 1, genesis: Genesis = GENESIS, epoch: int = 0
 ) -> ProposalEvidence:
     """Against a forger that signed two headers for a view."""
-    two = (signed_header(offender, view=view, nonce=nonce, genesis=genesis) for nonce in (0, 1))
+    two = (signed_header(offender, epoch, view, nonce, genesis) for nonce in (0, 1))
     return issue_proposal_evidence(issuer, genesis.ledger_id, START_MS, *two)
 
 
@@ -158,7 +178,7 @@ class Scribe:
     def __init__(self, genesis: Genesis = GENESIS) -> None:
         self.genesis = genesis
         self.chain = Blockchain(genesis, LoneForger(ProofOfStake()).check_forger)
-        self.blocks: list[Block] = []
+        self.blocks: list[VerifiedBlock] = []
         self._wallets = dict(_BY_KEY)
 
     @property
@@ -169,25 +189,34 @@ class Scribe:
         """Whose turn it is."""
         return self._wallets[ProofOfStake().forger_after(self.state)]
 
-    def draft(self, *certificates: AnyCertificate, signer: Wallet | None = None, **changes: Any) -> Block:
-        """The next block, not added; with other header fields where `changes` says so, signed by its forger."""
+    def draft(self, *certificates: AnyCertificate, signer: Wallet | None = None, **changes: Any) -> VerifiedBlock:
+        """The next block, not added; with other header fields where `changes` says so, signed by its forger.
+
+        Its state root is right if its certificates are legal there.
+        """
         tip, forger = self.state.tip, signer or self.forger()
         fields: dict[str, Any] = {
             "version": VERSION,
             "ledger_id": self.genesis.ledger_id,
+            "epoch": self.state.epoch.number,
             "index": tip.index + 1,
             "view": tip.index + 1,
             "parent_hash": tip.hash,
             "timestamp_ms": tip.timestamp_ms + 1,
             "forger": forger.public_key,
             "certificates_hash": certificates_hash(certificates),
+            "state_root": ZERO_DIGEST,
         }
-        return sign_block(Header(**{**fields, **changes}), certificates, forger)
+        header = Header(**{**fields, **changes})
+        if "state_root" not in changes:
+            with suppress(Refused):
+                header = replace(header, state_root=next_state(self.state, header, certificates).root)
+        return sign_block(header, certificates, forger)
 
-    def forge(self, *certificates: AnyCertificate, **changes: Any) -> Block:
+    def forge(self, *certificates: AnyCertificate, **changes: Any) -> VerifiedBlock:
         """The next block, added; with a statement of its own when none is given."""
         block = self.draft(*(certificates or [self._statement()]), **changes)
-        self.chain.append(block, None)
+        self.chain.append(block)
         self.blocks.append(block)
         return block
 
@@ -210,24 +239,28 @@ class FinalScribe(Scribe):
         epoch = self.state.epoch
         return self._wallets[draw(epoch.stakes, self.genesis.ledger_id, epoch.number, self._view())]
 
-    def draft(self, *certificates: AnyCertificate, signer: Wallet | None = None, **changes: Any) -> Block:
+    def draft(self, *certificates: AnyCertificate, signer: Wallet | None = None, **changes: Any) -> VerifiedBlock:
         return super().draft(*certificates, signer=signer, **{"view": self._view(), **changes})
 
-    def forge(self, *certificates: AnyCertificate, is_finalized: bool = True, **changes: Any) -> Block:
+    def forge(self, *certificates: AnyCertificate, is_finalized: bool = True, **changes: Any) -> VerifiedBlock:
         """The next block, added and kept, with its finalization unless a later block's is to do."""
         epoch = self.state.epoch
         block = super().forge(*certificates, **changes)
         finalization = self.finalization(epoch, block) if is_finalized else None
-        members = self.state.epoch.members if self.state.epoch.hash != epoch.hash else None
+        members = self.state.epoch.members if self.state.epoch.members != epoch.members else None
         self.archive.append(block, (), finalization, members)
         return block
 
-    def finalization(self, epoch: Epoch, block: Block, *voters: Wallet, next_stakes: bytes | None = None) -> Tally:
-        """Finalize votes for the block that was just added, of all members of its epoch unless some are named."""
-        stakes_hash = next_stakes or self.state.epoch.hash
-        ballot = Ballot(FINALIZE, epoch.number, block.header.view, block.hash, stakes_hash)
+    def finalization(self, epoch: Epoch, block: Block, *voters: Wallet, view: int | None = None) -> Tally:
+        """Finalize votes for a block, of all members of its epoch unless some are named, in its own view or another."""
+        ballot = Ballot(FINALIZE, epoch.number, view or block.header.view, block.hash)
         signers = voters or [self._wallets[member] for member, _ in epoch.members]
         return tally_of([cast(one, self.genesis.ledger_id, ballot) for one in signers])
+
+    def last(self, epoch: Epoch, block: Block, *voters: Wallet) -> FinalHeader:
+        """What proves the epoch after the one whose last block was just added."""
+        members = self.state.epoch.members if self.state.epoch.members != epoch.members else None
+        return FinalHeader(block.header, self.finalization(epoch, block, *voters), self.state.roots, members)
 
     def proofs(self, *indexes: int) -> tuple[FinalHeader, ...]:
         """What a peer that has the whole chain proves of these blocks."""
@@ -235,7 +268,7 @@ class FinalScribe(Scribe):
         return answer(self.archive, asked, MAX_MESSAGE_BYTES).proofs
 
     def _view(self) -> int:
-        return self.state.index % self.genesis.params.epoch_blocks + 1
+        return self.state.index + 2 - self.state.epoch.first_index
 
 
 @contextmanager

@@ -30,9 +30,7 @@ times = st.integers(0, MAX_TIMESTAMP_MS)
 indexes = st.integers(0, MAX_INDEX)
 texts = st.text(st.characters(exclude_categories=["Cc", "Cs"]), max_size=40)
 payloads = st.builds(Payload, salt=digests, media_type=texts, content=st.binary(max_size=300))
-ballots = st.builds(
-    Ballot, kind=st.integers(1, 3), epoch=indexes, view=indexes, block_hash=digests, stakes_hash=digests
-)
+ballots = st.builds(Ballot, kind=st.integers(1, 3), epoch=indexes, view=indexes, block_hash=digests)
 votes = st.builds(Vote, ballot=ballots, member=digests, signature=signatures)
 tallies = st.builds(
     Tally,
@@ -43,12 +41,14 @@ headers = st.builds(
     Header,
     version=st.integers(1, 255),
     ledger_id=digests,
+    epoch=indexes,
     index=indexes,
     view=indexes,
     parent_hash=digests,
     timestamp_ms=times,
     forger=digests,
     certificates_hash=digests,
+    state_root=digests,
     nonce=st.integers(0, 2**63 - 1),
 )
 signed_headers = st.builds(SignedHeader, header=headers, signature=signatures)

@@ -5,7 +5,8 @@ from tests.builders import ADA, LEDGER, MEMBERS, START_MS, Scribe, refuses, stat
 from tallystick.consensus.lone_forger import LoneForger
 from tallystick.consensus.proof_of_stake import ProofOfStake
 from tallystick.consensus.proof_of_work import ProofOfWork
-from tallystick.ledger.block import check_block_alone
+from tallystick.ledger.block import check_form
+from tallystick.ledger.blockchain import check_clock
 from tallystick.ledger.errors import Rule
 from tallystick.ledger.keys import is_signed
 
@@ -15,10 +16,11 @@ def test_the_drawn_forger_makes_a_block_that_everybody_accepts():
     forger = LoneForger(ProofOfStake(), scribe.forger())
     assert forger.may_forge(scribe.state)
     block = forger.forge(START_MS + 7, scribe.state, [statement()])
-    check_block_alone(block, LEDGER)
+    check_form(block, LEDGER)
     assert is_signed(block.header.signed_bytes(), block.signature, scribe.forger().public_key)
     assert (block.header.timestamp_ms, block.certificates) == (START_MS + 7, (statement(),))
-    scribe.chain.append(block, START_MS + 7)
+    check_clock(block.header, scribe.genesis.params, START_MS + 7)
+    scribe.chain.append(block)
 
 
 def test_a_block_is_later_than_its_parent_though_the_clock_is_not():

@@ -24,7 +24,7 @@ def forge(difficulty, chain=None, most_steps=1_000):
 def test_a_block_shows_the_work_that_the_difficulty_asks_for(difficulty):
     block, _ = forge(difficulty)
     assert int.from_bytes(block.hash, "big") * difficulty < 2**256
-    Blockchain(GENESIS, LoneForger(ProofOfWork(difficulty)).check_forger).append(block, None)
+    Blockchain(GENESIS, LoneForger(ProofOfWork(difficulty)).check_forger).append(block)
 
 
 def test_a_block_without_the_work_is_refused():

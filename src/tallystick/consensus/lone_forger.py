@@ -7,11 +7,11 @@ awake and honest, so that two valid blocks never compete.
 from collections.abc import Sequence
 from typing import Protocol
 
-from tallystick.ledger.block import Block, make_header, sign_block
-from tallystick.ledger.blockchain import State
+from tallystick.ledger.block import VerifiedBlock, sign_block
 from tallystick.ledger.certificate import AnyCertificate
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.header import Header
+from tallystick.ledger.state import State, make_header
 from tallystick.ledger.wallet import Wallet
 
 
@@ -46,10 +46,11 @@ class LoneForger:
         """Whether this node's own key has a turn to take."""
         return self._wallet is not None and self.rule.may_forge(state, self._wallet.public_key)
 
-    def forge(self, now_ms: int, state: State, certificates: Sequence[AnyCertificate]) -> Block | None:
+    def forge(self, now_ms: int, state: State, certificates: Sequence[AnyCertificate]) -> VerifiedBlock | None:
         """Forge the block after `state`, or spend one step of work on it and return `None`: call again.
 
         An attempt goes on with the certificates that it began with, until the chain moves on or `stop` is called.
+        Raises `Refused` (S1 to S8, V6) for certificates that are illegal in the next block.
         """
         if self._wallet is None:
             return None
@@ -70,4 +71,4 @@ class LoneForger:
     @staticmethod
     def draft(now_ms: int, state: State, certificates: Sequence[AnyCertificate], forger: bytes) -> Header:
         """The header of the block that this forger would make now, before any work on it."""
-        return make_header(state.tip, state.index + 1, now_ms, forger, certificates)
+        return make_header(state, state.index + 1, now_ms, forger, certificates)

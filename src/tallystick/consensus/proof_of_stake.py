@@ -6,11 +6,11 @@ over until it is drawn again ("grinding"). So it is predictable and cannot be be
 
 from typing import Final
 
-from tallystick.ledger.blockchain import State
 from tallystick.ledger.encoding import digest
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.header import Header
 from tallystick.ledger.stake import StakeTable
+from tallystick.ledger.state import State
 
 _DOMAIN: Final = b"tallystick.draw.v1\x00"
 

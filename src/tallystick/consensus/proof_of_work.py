@@ -8,9 +8,9 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from tallystick.ledger.blockchain import State
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.header import Header
+from tallystick.ledger.state import State
 
 _SPACE: Final = 2**256
 _ATTEMPTS: Final = 2_000

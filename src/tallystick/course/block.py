@@ -8,9 +8,8 @@ from tallystick.course.certificate import HASH_EXPECTED, Certificate
 from tallystick.course.fields import checked, from_hex
 from tallystick.course.ledger import LEDGER_ID
 from tallystick.ledger.block import Block as EngineBlock
-from tallystick.ledger.block import certificates_hash
-from tallystick.ledger.certificate import AnyCertificate
-from tallystick.ledger.encoding import UNSIGNED
+from tallystick.ledger.certificate import AnyCertificate, certificates_hash
+from tallystick.ledger.encoding import UNSIGNED, ZERO_DIGEST
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.header import VERSION, Header, Index, Nonce
 from tallystick.ledger.keys import Domain
@@ -124,11 +123,13 @@ class Block(Certificate):
         return Header(
             version=VERSION,
             ledger_id=LEDGER_ID,
+            epoch=0,
             index=index,
             view=index,
             parent_hash=from_hex("parentBlockHash", self._attribute("parentBlockHash"), 32, HASH_EXPECTED),
             timestamp_ms=self._time(),
             forger=self._issuer(),
             certificates_hash=certificates_hash(certificates),
+            state_root=ZERO_DIGEST,
             nonce=checked("nonce", self._attribute("nonce"), Nonce, "it has to be a whole number, 0 or more"),
         )

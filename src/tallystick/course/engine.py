@@ -13,7 +13,7 @@ from tallystick.course.records import Records
 from tallystick.course.timestamp import follow, reading
 from tallystick.ledger.block import Block as EngineBlock
 from tallystick.ledger.block import genesis_block
-from tallystick.ledger.blockchain import State, check_follows
+from tallystick.ledger.blockchain import check_follows
 from tallystick.ledger.certificate import AnyCertificate
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.header import Index
@@ -27,6 +27,7 @@ from tallystick.ledger.messages import (
     Payloads,
     encode_message,
 )
+from tallystick.ledger.state import State
 from tallystick.ledger.wallet import Wallet as EngineWallet
 from tallystick.node.archive import answer_blocks
 from tallystick.node.events import (

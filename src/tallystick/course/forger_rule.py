@@ -12,11 +12,11 @@ from tallystick.course.engine import Engine
 from tallystick.course.ledger import GENESIS
 from tallystick.course.timestamp import reading
 from tallystick.ledger.block import Block as EngineBlock
-from tallystick.ledger.blockchain import State
 from tallystick.ledger.certificate import AnyCertificate
 from tallystick.ledger.encoding import UNSIGNED
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.header import Header
+from tallystick.ledger.state import State
 
 
 class ConsensusAlgorithm:

@@ -6,7 +6,7 @@ from typing import Final
 from tallystick.ledger.genesis import make_genesis
 from tallystick.ledger.keys import is_signed
 from tallystick.ledger.messages import decode_message
-from tallystick.ledger.params import Params
+from tallystick.ledger.params import MAX_INDEX, MAX_TIMESTAMP_MS, Params
 from tallystick.node.limits import Limits
 
 GENESIS: Final = make_genesis(
@@ -15,11 +15,13 @@ GENESIS: Final = make_genesis(
     allotments=[],
     params=Params(
         forge_at_certificates=5,  # "let's take 5" (assignment, Certificate Box)
-        forge_after_ms=None,
         min_block_certificates=0,
         certificate_ahead_ms=None,
         block_ahead_ms=None,
+        epoch_blocks=MAX_INDEX,
+        epoch_ms=MAX_TIMESTAMP_MS,
         unbonding_blocks=0,
+        unbonding_ms=0,
         mint_freely=True,
     ),
 )

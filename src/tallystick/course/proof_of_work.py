@@ -6,7 +6,7 @@ from typing import ClassVar
 from tallystick.consensus.proof_of_work import ProofOfWork as EngineProofOfWork
 from tallystick.course.block import Block
 from tallystick.course.forger_rule import ConsensusAlgorithm
-from tallystick.ledger.blockchain import State
+from tallystick.ledger.state import State
 
 
 class _StoppableWork(EngineProofOfWork):

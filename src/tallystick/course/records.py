@@ -9,10 +9,10 @@ from tallystick.course.ledger import GENESIS
 from tallystick.course.stake import StakingOperation
 from tallystick.ledger.block import Block as EngineBlock
 from tallystick.ledger.block import genesis_block
-from tallystick.ledger.blockchain import State
 from tallystick.ledger.certificate import AnyCertificate, Payload
 from tallystick.ledger.certificate import StakingOperation as EngineStakingOperation
 from tallystick.ledger.messages import Entry
+from tallystick.ledger.state import State
 from tallystick.node.archive import MemoryArchive
 
 _GENESIS_BLOCK: Final = genesis_block(GENESIS)
