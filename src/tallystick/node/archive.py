@@ -1,9 +1,10 @@
 """What a host keeps for a node: its copy of the chain, and the payloads beside it."""
 
-from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, groupby, islice
 from typing import Protocol, TypeVar
+
+from msgspec.structs import replace
 
 from tallystick.ledger.address import AddressRecord
 from tallystick.ledger.block import Block
@@ -24,7 +25,6 @@ from tallystick.ledger.messages import (
     Payloads,
     Votes,
 )
-from tallystick.ledger.state import StateRoots
 from tallystick.ledger.vote import FINALIZE, Ballot, Tally
 from tallystick.node.events import (
     Answer,
@@ -53,16 +53,8 @@ class Archive(Protocol):
     def tip_index(self) -> int:
         """Index of the last kept block; 0 if there is none."""
 
-    def append(
-        self,
-        block: Block,
-        payloads: Iterable[Payload],
-        finalization: Tally | None = None,
-        roots: StateRoots | None = None,
-        members: Members | None = None,
-        oldest_epoch: int = 0,
-    ) -> None:
-        """Keep the next block and what belongs to it (see `PersistBlock`), durably and all at once.
+    def append(self, kept: PersistBlock) -> None:
+        """Keep the next block and what comes with it, durably and all at once.
 
         With it go the proposals up to its index, and votes of epochs before `oldest_epoch`.
         """
@@ -97,11 +89,8 @@ class Archive(Protocol):
     def finalized_from(self, index: int) -> int | None:
         """The first block from this index on with which a finalization is kept."""
 
-    def roots(self, index: int) -> StateRoots | None:
-        """The state roots kept with a block."""
-
-    def members(self, index: int) -> Members | None:
-        """The members kept with a block."""
+    def final_header(self, index: int) -> FinalHeader | None:
+        """The header of a block with which a finalization is kept, and all that was kept with it as proof."""
 
     def epoch_ends(self, epoch: int, most: int) -> list[int]:
         """The last blocks, by their state roots, of epochs from this one on; ascending."""
@@ -144,22 +133,20 @@ class MemoryArchive:
     """An archive that lasts as long as its process: for the simulator and the course."""
 
     def __init__(self, blocks: Iterable[Block] = ()) -> None:
-        self._blocks = list(blocks)
+        self._kept = [PersistBlock(block, ()) for block in blocks]
         self._payloads: dict[bytes, Payload] = {}
         self._erased: dict[bytes, None] = {}
         self._finalizations: dict[int, Tally] = {}
-        self._finalized: list[int] = []
+        self._ends: list[PersistBlock] = []
         self._votes: dict[int, dict[int, list[Tally]]] = {}
         self._proposals: dict[bytes, Block] = {}
-        self._roots: dict[int, StateRoots] = {}
-        self._members: dict[int, Members] = {}
         self._waiting: dict[bytes, AnyCertificate] = {}
         self._addresses: dict[bytes, AddressRecord] = {}
 
     @property
     def tip_index(self) -> int:
         """See `Archive`."""
-        return len(self._blocks)
+        return len(self._kept)
 
     def keep_certificates(self, entries: Sequence[Entry]) -> None:
         """See `Archive`."""
@@ -207,52 +194,39 @@ class MemoryArchive:
 
     def finalized_from(self, index: int) -> int | None:
         """See `Archive`."""
-        return next(iter(self._finalized[bisect_left(self._finalized, index) :][:1]), None)
+        later = range(index, self.tip_index + 1) if self._finalizations else ()
+        return next((one for one in later if one in self._finalizations), None)
 
-    def roots(self, index: int) -> StateRoots | None:
+    def final_header(self, index: int) -> FinalHeader | None:
         """See `Archive`."""
-        return self._roots.get(index)
-
-    def members(self, index: int) -> Members | None:
-        """See `Archive`."""
-        return self._members.get(index)
+        if (finalization := self._finalizations.get(index)) is None:
+            return None
+        kept = self._kept[index - 1]
+        return FinalHeader(kept.block.header, finalization, kept.roots, kept.members)
 
     def epoch_ends(self, epoch: int, most: int) -> list[int]:
         """See `Archive`."""
-        return list(islice((index for index in self._roots if self._epoch_of(index) >= epoch), most))
+        return [one.block.index for one in self._ends if one.block.header.epoch >= epoch][:most]
 
     def voters(self, epoch: int) -> Members | None:
         """See `Archive`."""
-        before = (index for index in reversed(self._members) if self._epoch_of(index) < epoch)
-        return self._members.get(next(before, 0))
+        before = (one.members for one in reversed(self._ends) if one.block.header.epoch < epoch)
+        return next((members for members in before if members is not None), None)
 
-    def _epoch_of(self, index: int) -> int:
-        return self._blocks[index - 1].header.epoch
-
-    def append(
-        self,
-        block: Block,
-        payloads: Iterable[Payload],
-        finalization: Tally | None = None,
-        roots: StateRoots | None = None,
-        members: Members | None = None,
-        oldest_epoch: int = 0,
-    ) -> None:
+    def append(self, kept: PersistBlock) -> None:
         """See `Archive`."""
-        self._blocks.append(block)
-        if finalization is not None:
-            self._finalizations[block.index] = finalization
-            self._finalized.append(block.index)
-        if roots is not None:
-            self._roots[block.index] = roots
-        if members is not None:
-            self._members[block.index] = members
-        for epoch in [one for one in self._votes if one < oldest_epoch]:
+        block = kept.block
+        self._kept.append(replace(kept, payloads=()))
+        if kept.finalization is not None:
+            self._finalizations[block.index] = kept.finalization
+        if kept.roots is not None:
+            self._ends.append(self._kept[-1])
+        for epoch in [one for one in self._votes if one < kept.oldest_epoch]:
             del self._votes[epoch]
-        self._proposals = {one: kept for one, kept in self._proposals.items() if kept.index > block.index}
+        self._proposals = {one: other for one, other in self._proposals.items() if other.index > block.index}
         for certificate in block.certificates if self._waiting else ():
             self._waiting.pop(certificate.id, None)
-        for payload in payloads:
+        for payload in kept.payloads:
             self.keep_payload(payload)
 
     def keep_payload(self, payload: Payload) -> None:
@@ -267,8 +241,8 @@ class MemoryArchive:
 
     def blocks(self, start: int = 1) -> Iterator[Block]:
         """See `Archive`."""
-        for place in range(start - 1, len(self._blocks)):
-            yield self._blocks[place]
+        for place in range(start - 1, len(self._kept)):
+            yield self._kept[place].block
 
     def payload(self, payload_hash: bytes) -> Payload | None:
         """See `Archive`."""
@@ -296,7 +270,7 @@ class MemoryArchive:
 
     def lacking(self, most: int) -> list[bytes]:
         """See `Archive`."""
-        covered = (one.payload_hash for block in self._blocks for one in block.certificates if one.payload_hash)
+        covered = (one.payload_hash for kept in self._kept for one in kept.block.certificates if one.payload_hash)
         known = self._payloads.keys() | self._erased.keys()
         return [one for one in dict.fromkeys(covered) if one not in known][-most:]
 
@@ -304,8 +278,8 @@ class MemoryArchive:
 def carry_out(change: ArchiveChange, archive: Archive) -> None:
     """Keep or forget what the node asks for; it is durable on return."""
     match change:
-        case PersistBlock(block, payloads, finalization, roots, members, oldest_epoch):
-            archive.append(block, payloads, finalization, roots, members, oldest_epoch)
+        case PersistBlock():
+            archive.append(change)
         case PersistVotes(tallies, blocks):
             archive.keep_votes(tallies, blocks)
         case PersistCertificates(entries):
@@ -364,18 +338,9 @@ def answer_blocks(archive: Archive, asked: SendBlocks, most_bytes: int) -> Block
     return Blocks(start, tuple(chosen), tuple(headers), finalization)
 
 
-def final_header(archive: Archive, index: int) -> FinalHeader | None:
-    """What proves the kept block final, if a finalization is kept with it, and what proves the next epoch's members."""
-    finalization = archive.finalization(index)
-    block = next(archive.blocks(index), None) if finalization is not None else None
-    if finalization is None or block is None:
-        return None
-    return FinalHeader(block.header, finalization, archive.roots(index), archive.members(index))
-
-
 def _finalizations(archive: Archive, epoch: int) -> Iterator[FinalHeader]:
     for index in (*archive.epoch_ends(epoch, MAX_PROOFS), archive.tip_index):
-        proof = final_header(archive, index)
+        proof = archive.final_header(index)
         if proof is None or proof.header.epoch != epoch:
             return
         yield proof

@@ -1,4 +1,4 @@
-"""What makes blocks final. The copy of the chain, sync and answers know `Finality` alone, not which rule of agreement runs.
+"""What makes blocks final: the copy of the chain and sync know `Finality` alone, not which rule of agreement runs.
 
 With Simplex, proof comes ahead of blocks, so that they can be taken in any order and liars are told at once:
 finalizations lead from the own state's epoch through each later epoch's members. Below a trusted checkpoint votes count
@@ -10,16 +10,14 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final, Protocol
 
-from tallystick.ledger.block import Block
 from tallystick.ledger.blockchain import check_clock, check_follows
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.finality import FinalHeader, check_final, next_epoch
 from tallystick.ledger.header import Header
-from tallystick.ledger.messages import MAX_HEADERS, FinalizationRequest, Finalizations, HeaderRequest, Headers
+from tallystick.ledger.messages import MAX_HEADERS, Blocks, FinalizationRequest, Finalizations, HeaderRequest, Headers
 from tallystick.ledger.params import Params
 from tallystick.ledger.state import State
-from tallystick.ledger.vote import Tally
 
 _EPOCHS_AHEAD: Final = 1_024
 
@@ -30,13 +28,10 @@ Proof = Finalizations | Headers
 class Finality(Protocol):
     """Which blocks are final, and what has to be known to judge them."""
 
-    @property
-    def takes_new_blocks(self) -> bool:
-        """Whether a block is final as it comes from its forger."""
-
-    @property
-    def is_below_checkpoint(self) -> bool:
-        """Whether the own chain does not reach the trusted block yet: until it does, votes count for nothing."""
+    takes_new_blocks: bool
+    """Whether a block is final as it comes from its forger."""
+    is_below_checkpoint: bool
+    """Whether the own chain does not reach the trusted block yet: until it does, votes count for nothing."""
 
     def reach(self, index: int, epoch: int) -> int:
         """The last block that can be judged of a chain that ends with `index`, whose next block is of `epoch`."""
@@ -50,16 +45,11 @@ class Finality(Protocol):
     def take(self, proof: Proof) -> bool:
         """Take the answer to the question, and return whether the peer may prove more. Raises `Refused`."""
 
+    def check(self, answer: Blocks, now_ms: int) -> None:
+        """Raise `Refused` unless these blocks, one at least, are final; those up to the own tip are not looked at."""
+
     def tip_advanced(self, state: State) -> None:
         """The own chain moved on to this state."""
-
-    def check(
-        self, blocks: tuple[Block, ...], headers: tuple[Header, ...], finalization: Tally | None, now_ms: int
-    ) -> None:
-        """Raise `Refused` unless these blocks are final; `headers` lead on from the last one to what proves them.
-
-        Blocks that the chain has reached already are not looked at.
-        """
 
 
 @dataclass(frozen=True)
@@ -68,14 +58,6 @@ class Checkpoint:
 
     index: int
     hash: bytes
-
-
-def fits(proof: Proof, question: Question) -> bool:
-    """Whether this may answer the question, and not an earlier one, late or a second time."""
-    if isinstance(proof, Headers):
-        return isinstance(question, HeaderRequest) and all(one.index == question.last for one in proof.headers[-1:])
-    is_asked = isinstance(question, FinalizationRequest)
-    return is_asked and all(one.header.epoch == question.epoch for one in proof.proofs[:1])
 
 
 class LoneFinality:
@@ -103,17 +85,15 @@ class LoneFinality:
         """See `Finality`. Nothing was asked."""
         return False
 
+    def check(self, answer: Blocks, now_ms: int) -> None:
+        """See `Finality`. Raises `Refused` (N4 votes; B8 a time ahead of the clock)."""
+        if answer.finalization is not None:
+            raise Refused(Rule.N4, "votes came with blocks that their forger's signature makes final")
+        for block in answer.blocks:
+            check_clock(block.header, self._params, now_ms)
+
     def tip_advanced(self, state: State) -> None:
         """See `Finality`."""
-
-    def check(
-        self, blocks: tuple[Block, ...], headers: tuple[Header, ...], finalization: Tally | None, now_ms: int
-    ) -> None:
-        """See `Finality`. Raises `Refused` (N4 votes; B8 a time ahead of the clock)."""
-        if finalization is not None:
-            raise Refused(Rule.N4, "votes came with blocks that their forger's signature makes final")
-        for block in blocks:
-            check_clock(block.header, self._params, now_ms)
 
 
 class FinalityProofs:
@@ -129,14 +109,10 @@ class FinalityProofs:
         self._checkpoint = checkpoint or Checkpoint(0, b"")
         self._pins: list[Checkpoint] = []
         """Blocks on the checkpoint's chain where ranges and epochs end, the highest first."""
+        self.is_below_checkpoint = state.index < self._checkpoint.index
         self._lowest = self._checkpoint if self.is_below_checkpoint else None
         """The lowest block known to be on the checkpoint's chain, while the own tip is not known to be."""
         self._epoch_above = -1
-
-    @property
-    def is_below_checkpoint(self) -> bool:
-        """See `Finality`."""
-        return self._state.index < self._checkpoint.index
 
     @property
     def _newest(self) -> Epoch:
@@ -176,15 +152,14 @@ class FinalityProofs:
         if epoch.number != self._state.epoch.number:
             self._epochs = {number: one for number, one in self._epochs.items() if number >= epoch.number}
             self._epochs[epoch.number] = epoch
-        self._state = state
+        self._state, self.is_below_checkpoint = state, state.index < self._checkpoint.index
         while self._pins and self._pins[-1].index <= state.index:
             self._pins.pop()
 
-    def check(
-        self, blocks: tuple[Block, ...], headers: tuple[Header, ...], finalization: Tally | None, now_ms: int
-    ) -> None:
+    def check(self, answer: Blocks, now_ms: int) -> None:
         """See `Finality`. Raises `Refused` (B1, B2; V2, or V4 below the checkpoint). The clock is not asked."""
-        path = [*(block.header for block in blocks), *headers]
+        blocks = answer.blocks
+        path = [*(block.header for block in blocks), *answer.headers]
         for parent, header in pairwise(path):
             check_follows(header, parent)
         last = path[-1]
@@ -198,7 +173,7 @@ class FinalityProofs:
         epoch = self._epochs.get(last.epoch)
         if epoch is None:
             raise Refused(Rule.V2, f"block {last.index} is in epoch {last.epoch}, whose members are not proven yet")
-        check_final(epoch, last, finalization)
+        check_final(epoch, last, answer.finalization)
 
     def _extend(self, proofs: tuple[FinalHeader, ...]) -> bool:
         """Take what a peer proves of later epochs; those that became known since it was asked are passed over."""

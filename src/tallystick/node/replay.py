@@ -15,7 +15,7 @@ from tallystick.ledger.genesis import Genesis
 from tallystick.ledger.keys import is_signed
 from tallystick.ledger.stake import Account, StakeTable
 from tallystick.ledger.vote import Tally
-from tallystick.node.archive import Archive, final_header
+from tallystick.node.archive import Archive
 from tallystick.node.finality_proofs import Checkpoint
 
 TAIL_BLOCKS: Final = 16
@@ -102,7 +102,7 @@ def _check_last(block: Block, archive: Archive, chain: Blockchain, signatures_le
     """Verify a block, and the votes and proof of the next epoch that were kept with it; else a later block's stand."""
     ledger_id = chain.ledger_id
     check_form(block, ledger_id)
-    proof = final_header(archive, block.index)
+    proof = archive.final_header(block.index)
     if proof is not None:
         epoch = _epoch(block.header.epoch, archive, chain)
         if proof.roots is None:

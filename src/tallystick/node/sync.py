@@ -10,10 +10,10 @@ from typing import Final, NamedTuple
 
 from tallystick.ledger.block import VerifiedBlock
 from tallystick.ledger.errors import Refused, Rule
-from tallystick.ledger.messages import BlockRequest
+from tallystick.ledger.messages import BlockRequest, FinalizationRequest, Finalizations, HeaderRequest, Headers
 from tallystick.ledger.vote import Tally
 from tallystick.node.events import Peer, Send
-from tallystick.node.finality_proofs import Finality, Question
+from tallystick.node.finality_proofs import Finality, Proof, Question
 from tallystick.node.limits import Limits
 
 _PATIENCE: Final = 5
@@ -111,17 +111,21 @@ class Sync:
                 self._drop(share, index)
             del self._shares[peer]
         self._requests = [request for request in self._requests if request.peer != peer]
-        if self.proof_asked(peer) is not None:
-            self.proof_answered()
+        if self._proof_request is not None and self._proof_request.peer == peer:
+            self._proof_request = None
 
-    def proof_asked(self, peer: Peer) -> Question | None:
-        """What proof (finalizations, or headers) was asked for, if of this peer."""
+    def proof_answered(self, peer: Peer, proof: Proof) -> bool:
+        """Whether this answers what the peer was asked to prove; then the request is over."""
         request = self._proof_request
-        return request.question if request is not None and request.peer == peer else None
-
-    def proof_answered(self) -> None:
-        """The request for proof is over."""
-        self._proof_request = None
+        match request.question if request is not None and request.peer == peer else None:
+            case HeaderRequest(last) if isinstance(proof, Headers):
+                is_answer = all(header.index == last for header in proof.headers[-1:])
+            case FinalizationRequest(epoch) if isinstance(proof, Finalizations):
+                is_answer = all(one.header.epoch == epoch for one in proof.proofs[:1])
+            case _:
+                return False
+        self._proof_request = None if is_answer else request
+        return is_answer
 
     def proved(self, peer: Peer) -> None:
         """The peer proved all that it can: what it claims beyond that counts for nothing."""
