@@ -44,7 +44,7 @@ from tallystick.ledger.block import Block, VerifiedBlock, verified
 from tallystick.ledger.blockchain import Blockchain, check_clock, holds_nothing
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import Refused
-from tallystick.ledger.finality import Finalization, VoteCertificate
+from tallystick.ledger.finality import Finalization
 from tallystick.ledger.header import SignedHeader
 from tallystick.ledger.state import make_header
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Tally, Vote
@@ -158,12 +158,11 @@ class Simplex:
         self.views.add_block(block)
         return equivocation
 
-    def add_answer(self, member: bytes, view: int, entered_by: VoteCertificate | None) -> None:
-        """A member answered our recovery request, in our epoch, with proof of its view."""
-        if self.guard is not None and self.recovery is not None and self.is_recovering and member != self.guard.key:
+    def add_answer(self, member: bytes, view: int, entered_by: Tally | None) -> list[Equivocation]:
+        """A member answered our recovery request, in our epoch; the certificate proves its view."""
+        if self.recovery is not None and self.is_recovering:
             self.recovery.answered(member, view)
-            if entered_by is not None and entered_by.epoch == self.epoch.number:
-                self.views.add_tally(entered_by.tally)
+        return self.add_tally(entered_by) if entered_by is not None else []
 
     def tip_advanced(self, finalization: Finalization | None) -> None:
         """The chain's tip moved, by this finalization, and is stored; perhaps into another epoch."""
@@ -225,6 +224,8 @@ class Simplex:
                 return
         if (block := self._forge(now_ms, waiting, parent)) is not None:
             self.views.keep(block)
+            if self.views.validate(block.hash, outputs) is None:
+                return  # it passes the gate like any other
             proposal = SendProposal(self.view, parent_view, block, is_new=True)
             outputs += self._vote(NOTARIZE, self.view, block.hash, block, proposal)
         elif parent is not None:

@@ -59,6 +59,7 @@ from tallystick.node.events import (
 )
 from tallystick.node.finality_proofs import Checkpoint, FinalityProofs
 from tallystick.node.limits import Limits
+from tallystick.node.replay import kept_epoch
 
 _PATIENCE: Final = 4
 """Of delta, the part that gossip is given to bring the certificates of a proposal that overtook them."""
@@ -104,7 +105,8 @@ class SimplexDriver:
 
     def __init__(self, simplex: Simplex) -> None:
         self.simplex = simplex
-        self.key = simplex.guard.key if simplex.guard is not None else None
+        self.wallet = simplex.guard.wallet if simplex.guard is not None else None
+        self._key = self.wallet.public_key if self.wallet is not None else None
         self._partial: dict[bytes, _Partial] = {}
         self._asked_ms: dict[bytes, int] = {}
         self._equivocations: list[Equivocation] = []
@@ -130,17 +132,10 @@ class SimplexDriver:
         if archive is None:
             self.simplex.start(chain, None)
             return
-        state, tip = chain.state, archive.finalization(chain.state.index)
-        finalization = None
-        if tip is not None:  # its epoch's members may be others by now; they were looked at when it was kept
-            voters = state.epoch if tip.ballot.epoch == state.epoch.number else self._voters(archive, tip)
-            finalization = Finalization(tip, voters)
-        blocks = [verified(one) for one in archive.proposals()]
-        self._equivocations += self.simplex.start(chain, finalization, archive.votes(state.epoch.number), blocks)
-
-    def _voters(self, archive: Archive, tally: Tally) -> Epoch:
-        """The members of the epoch that the tip ended."""
-        return self._finality.voters(archive.voters(tally.ballot.epoch), tally.ballot.epoch, self._chain.genesis)
+        tip = archive.finalization(chain.state.index)
+        finalization = Finalization(tip, kept_epoch(tip.ballot.epoch, archive, chain)) if tip is not None else None
+        votes, blocks = archive.votes(chain.state.epoch.number), [verified(one) for one in archive.proposals()]
+        self._equivocations += self.simplex.start(chain, finalization, votes, blocks)
 
     @property
     def _delta_ms(self) -> int:
@@ -160,11 +155,11 @@ class SimplexDriver:
                 partial = self._partial.get(block_hash)
                 return partial is not None and all(one.id in partial.asked for one in certificates)
             case RecoveryRequest(member, _):
-                return member != self.key and epoch.stake(member) > 0
+                return member != self._key and epoch.stake(member) > 0
             case RecoveryResponse(member, asker, nonce, number):
                 if number != epoch.number or not epoch.stake(member):
                     return False
-                if asker == self.key:
+                if asker == self._key:
                     recovery = simplex.recovery
                     return recovery is not None and simplex.is_recovering and nonce == recovery.nonce
                 route = self._routes.get((asker, nonce))
@@ -378,7 +373,7 @@ class SimplexDriver:
 
     def _on_recovery_response(self, response: RecoveryResponse, actions: list[Action]) -> None:
         """An answer to us, or to a member that asked by way of us."""
-        if response.asker != self.key:
+        if response.asker != self._key:
             route = self._routes.get((response.asker, response.nonce))
             if route is not None and response.member not in route.passed_on:
                 route.passed_on.add(response.member)
