@@ -179,9 +179,13 @@ class Views:
         """Whether a vote for this ballot counts here by itself."""
         if ballot.epoch == self.epoch.number + 1:
             return ballot.view == 1 and self._chain.state.stakes.account(member).staked > 0
-        lowest = max(self.final_view + 1, self.view - RECENT_VIEWS)
-        in_window = ballot.epoch == self.epoch.number and lowest <= ballot.view <= self.view + 1
+        in_window = ballot.epoch == self.epoch.number and self.oldest_wanted <= ballot.view <= self.view + 1
         return in_window and self.epoch.stake(member) > 0
+
+    @property
+    def oldest_wanted(self) -> int:
+        """The first view of which single votes are counted."""
+        return max(self.final_view + 1, self.view - RECENT_VIEWS)
 
     def is_certificate(self, tally: Tally) -> bool:
         """Whether these votes, if they are good, are a certificate of this epoch that says something new."""

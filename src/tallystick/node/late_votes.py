@@ -1,11 +1,10 @@
 """Votes that come late, for views that are over: what is kept of those views may show that they contradict it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from tallystick.consensus.agreement import Equivocation
 from tallystick.ledger.keys import is_signed
-from tallystick.ledger.messages import Votes
 from tallystick.ledger.state import State
 from tallystick.ledger.vote import Tally, Vote
 
@@ -20,10 +19,10 @@ class LateVotes:
         self._seen: dict[bytes, None] = {}
 
     @staticmethod
-    def select(votes: Votes, state: State, is_final: Callable[[bytes], bool]) -> tuple[Tally, ...]:
+    def select(tallies: Iterable[Tally], state: State, is_final: Callable[[bytes], bool]) -> tuple[Tally, ...]:
         """Some of these votes, none of them verified. Votes for a block that is final here contradict nothing."""
         oldest = state.epoch_ends[0].epoch if state.epoch_ends else state.epoch.number
-        late = [one for one in votes.tallies if one.ballot.epoch >= oldest and not is_final(one.ballot.block_hash)]
+        late = [one for one in tallies if one.ballot.epoch >= oldest and not is_final(one.ballot.block_hash)]
         return tuple(late[:_TALLIES_A_MESSAGE])
 
     def compare(self, late: tuple[Tally, ...], kept: tuple[Tally, ...], ledger_id: bytes) -> Iterator[Equivocation]:

@@ -13,7 +13,7 @@ from tallystick.ledger.finality import Finalization
 from tallystick.ledger.header import Header
 from tallystick.ledger.messages import Message, NewBlock, ProposalRequest, Votes
 from tallystick.ledger.state import State
-from tallystick.ledger.vote import Vote
+from tallystick.ledger.vote import Ballot, Vote
 from tallystick.node.agreement import AgreementStatus, Said, Step
 from tallystick.node.archive import Archive
 from tallystick.node.certificate_box import CertificateBox
@@ -85,8 +85,9 @@ class LoneDriver:
     def receive(self, now_ms: int, peer: Peer, said: Said, actions: list[Action]) -> None:
         """See `Agreement`."""
 
-    def correct(self, now_ms: int, peer: Peer, votes: Votes, actions: list[Action]) -> None:
+    def is_over(self, ballot: Ballot) -> bool:
         """See `Agreement`."""
+        return False
 
     def answer(self, peer: Peer, request: ProposalRequest, actions: list[Action]) -> None:
         """See `Agreement`."""

@@ -104,10 +104,9 @@ class Node:
         self._exchange = PeerExchange(self.limits, genesis, self.state, archive.addresses() if archive else ())
         wanted, erased = (archive.lacking(self.limits.wanted_payloads), archive.erased()) if archive else ((), ())
         self._search = PayloadSearch(self.limits, wanted, erased)
-        finality = agreement.finality(self.chain, self.limits, checkpoint)
-        self._copy = ChainCopy(
-            self.chain, self.box, self._search, self.limits, finality, agreement.wallet and agreement.wallet.public_key
-        )
+        finality, wallet = agreement.finality(self.chain, self.limits, checkpoint), agreement.wallet
+        own = wallet.public_key if wallet is not None else None
+        self._copy = ChainCopy(self.chain, self.box, self._search, self.limits, finality, own)
         for block_hash in archive.hashes(max(1, self.state.index - RECENT_BLOCKS)) if archive else ():
             self._copy.remember(block_hash)
         self._late = LateVotes()
@@ -183,7 +182,8 @@ class Node:
 
     def late_votes(self, votes: Votes) -> tuple[Tally, ...]:
         """Of these votes those for views that are over, which may contradict what is kept of them."""
-        return self._late.select(votes, self.state, self._copy.knows)
+        over = tuple(one for one in votes.tallies if self._agreement.is_over(one.ballot))
+        return self._late.select(over, self.state, self._copy.knows)
 
     def knows_vote(self, vote: Vote) -> bool:
         """Whether agreement has counted this very vote."""
@@ -266,7 +266,7 @@ class Node:
         if checked.known:
             actions.extend(self._gossip.heard_again(peer, checked.known, now_ms))
         if checked.late and self._answers.may_ask(now_ms, peer):
-            self._agreement.correct(now_ms, peer, Votes(checked.late), actions)
+            self._agreement.receive(now_ms, peer, Votes(checked.late), actions)
             for tally in checked.late:
                 actions.append(ReadVotes(tally.ballot.epoch, tally.ballot.view, (tally,)))
         match checked.message:

@@ -42,7 +42,7 @@ from tallystick.ledger.messages import (
     sign_recovery,
 )
 from tallystick.ledger.params import MAX_MESSAGE_BYTES
-from tallystick.ledger.vote import FINALIZE, Tally, Vote, tally_of
+from tallystick.ledger.vote import FINALIZE, Ballot, Tally, Vote, tally_of
 from tallystick.node.agreement import AgreementStatus, Said, Step
 from tallystick.node.archive import Archive
 from tallystick.node.certificate_box import CertificateBox
@@ -146,25 +146,25 @@ class SimplexDriver:
     def is_wanted(self, message: Said) -> bool:
         """See `Agreement`. Asked before any signature is verified."""
         simplex, epoch = self.simplex, self.simplex.epoch
-        if self._finality.is_below_checkpoint:
-            return False
+        is_wanted = not self._finality.is_below_checkpoint
         match message:
-            case Proposal(_, _, header):
-                return simplex.views.wants(header) and simplex.views.whole(header.hash) is None
+            case Proposal(view, _, header, _, ids):
+                is_new = simplex.views.wants(header) and simplex.views.whole(header.hash) is None
+                is_named = simplex.views.is_requested(header.hash) or (ids is None and view == simplex.view)
+                is_wanted = is_wanted and (is_new or is_named)
             case ProposalCertificates(block_hash, certificates):
                 partial = self._partial.get(block_hash)
-                return partial is not None and all(one.id in partial.asked for one in certificates)
+                is_wanted = partial is not None and all(one.id in partial.asked for one in certificates)
             case RecoveryRequest(member, _):
-                return member != self._key and epoch.stake(member) > 0
-            case RecoveryResponse(member, asker, nonce, number):
-                if number != epoch.number or not epoch.stake(member):
-                    return False
-                if asker == self._key:
-                    recovery = simplex.recovery
-                    return recovery is not None and simplex.is_recovering and nonce == recovery.nonce
-                route = self._routes.get((asker, nonce))
-                return route is not None and member not in route.passed_on
-        return True
+                is_wanted = is_wanted and member != self._key and epoch.stake(member) > 0
+            case RecoveryResponse(member, asker, nonce, number) if asker == self._key:
+                recovery, is_member = simplex.recovery, number == epoch.number and epoch.stake(member) > 0
+                is_asked = recovery is not None and simplex.is_recovering and nonce == recovery.nonce
+                is_wanted = is_member and is_asked
+            case RecoveryResponse(member, asker, nonce):
+                route, is_member = self._routes.get((asker, nonce)), epoch.stake(member) > 0
+                is_wanted = is_member and route is not None and member not in route.passed_on
+        return is_wanted
 
     def wanted_votes(self, votes: Votes) -> Votes | None:
         """See `Agreement`: certificates that say something new, and single votes of members for views at hand."""
@@ -194,8 +194,10 @@ class SimplexDriver:
         """See `Agreement`."""
         match said:
             case Votes(tallies):
+                self._correct(now_ms, peer, said, actions)
                 for tally in tallies:
-                    self._equivocations += self.simplex.add_tally(tally)
+                    if not self.is_over(tally.ballot):
+                        self._equivocations += self.simplex.add_tally(tally)
             case Proposal():
                 self._on_proposal(now_ms, peer, said)
             case ProposalCertificates(block_hash, certificates):
@@ -206,8 +208,13 @@ class SimplexDriver:
             case RecoveryResponse():
                 self._on_recovery_response(said, actions)
 
-    def correct(self, now_ms: int, peer: Peer, votes: Votes, actions: list[Action]) -> None:
-        """A peer says votes of views that are over: tell it the certificate that leads to where we are, now and then."""
+    def is_over(self, ballot: Ballot) -> bool:
+        """See `Agreement`."""
+        views = self.simplex.views
+        return (ballot.epoch, ballot.view) < (self.simplex.epoch.number, views.oldest_wanted)
+
+    def _correct(self, now_ms: int, peer: Peer, votes: Votes, actions: list[Action]) -> None:
+        """A peer that says votes of views that are over is told, now and then, the certificate that leads to ours."""
         simplex, patience_ms = self.simplex, 4 * self._delta_ms
         place = (simplex.epoch.number, simplex.view)
         latest = max((one.ballot.epoch, one.ballot.view) for one in votes.tallies)
@@ -412,7 +419,8 @@ class SimplexDriver:
         header, views = proposal.header, self.simplex.views
         parent_view = proposal.parent_view if proposal.view == header.view else None
         self._note(self.simplex.add_header(SignedHeader(header, proposal.signature), parent_view))
-        views.heard_parent_view(proposal.view, header.hash, proposal.parent_view)
+        if proposal.parent_view is not None:
+            views.heard_parent_view(proposal.view, header.hash, proposal.parent_view)
         if proposal.ids is None or header.hash in self._partial or views.whole(header.hash) is not None:
             return
         of_view = sum(one.proposal.header.view == header.view for one in self._partial.values())
