@@ -139,11 +139,11 @@ class _Ledger:
                 self.status, self.recovered = GuardStatus.READY, (epoch, view)
                 self.raise_floor((epoch, view))
             case Confirmed():
-                self.status, self.recovered = GuardStatus.READY, None
+                self.status, self.recovered, self.is_loss_accepted = GuardStatus.READY, None, False
             case LossAccepted():
                 self.is_loss_accepted = True
             case Limited(_, epoch, view):
-                self.status, self.limit = GuardStatus.READY, max(self.limit, (epoch, view))
+                self.status, self.recovered, self.limit = GuardStatus.READY, (epoch, view), (epoch, view)
             case TwinSeen(_, epoch, view):
                 self.status, self.twin = GuardStatus.TWIN, (epoch, view)
             case Moved():
@@ -159,15 +159,19 @@ class _Ledger:
         if self.floor != _NOWHERE:
             yield Floor(ledger_id, *self.floor)
         for place, entry in sorted(self.entries.items()):
-            for ballot in entry.ballots or [None]:
+            ballots: list[Ballot | None] = [*entry.ballots]
+            for ballot in ballots or [None]:
                 yield Signed(ledger_id, *place, entry.header_hash, ballot)
         if self.limit > self.floor:
             yield Limited(ledger_id, *self.limit)
-        yield Confirmed(ledger_id) if self.recovered is None else Recovered(ledger_id, *self.recovered)
         if self.status is GuardStatus.LOST:
             yield Lost(ledger_id)
-            if self.is_loss_accepted:
-                yield LossAccepted(ledger_id)
+        elif self.recovered is None:
+            yield Confirmed(ledger_id)
+        elif self.recovered != self.limit:
+            yield Recovered(ledger_id, *self.recovered)
+        if self.is_loss_accepted:
+            yield LossAccepted(ledger_id)
         if self.twin is not None:
             yield TwinSeen(ledger_id, *self.twin)
 
@@ -209,8 +213,8 @@ class SigningGuard:
 
     @property
     def silent_until(self) -> Place:
-        """The last epoch and view in which it does not vote freely: the floor of a recovery, or the operator's limit."""
-        return max(self._state.recovered or _NOWHERE, self._state.limit)
+        """The last epoch and view in which it does not vote freely: a recovery's floor, or the operator's limit."""
+        return self._state.recovered or self._state.limit
 
     @property
     def recovered(self) -> Place | None:
@@ -323,8 +327,11 @@ class SigningGuard:
         self._note(Recovered(self._ledger_id, epoch, view))
 
     def recover_again(self) -> None:
-        """An epoch began that the key may have voted in before the loss."""
+        """An epoch began that the key may have voted in before the loss; the operator's word still holds."""
+        is_loss_accepted = self.is_loss_accepted
         self._note(Lost(self._ledger_id))
+        if is_loss_accepted:
+            self._note(LossAccepted(self._ledger_id))
 
     def confirm(self) -> None:
         """The epoch of the recovery went on beyond its floor."""

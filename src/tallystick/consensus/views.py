@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from tallystick.consensus.agreement import Equivocation, RequestBlock
+from tallystick.consensus.agreement import Equivocation, Output, RequestBlock
 from tallystick.ledger.block import VerifiedBlock
 from tallystick.ledger.blockchain import Blockchain, holds_nothing
 from tallystick.ledger.encoding import ZERO_DIGEST
@@ -107,17 +107,18 @@ class Views:
     lived_from: int
     """The first view since the start, the last jump or the epoch's begin."""
 
-    def __init__(self, chain: Blockchain, draw: Draw, final_view: int = 0) -> None:
+    def __init__(self, chain: Blockchain, draw: Draw) -> None:
         self._chain, self._draw = chain, draw
         self._early: dict[tuple[bytes, int], Vote] = {}
         self._unpersisted: list[Tally] = []
-        self.begin_epoch(final_view)
-
-    def begin_epoch(self, final_view: int = 0) -> None:
-        """Forget the epoch before; its votes that were not persisted yet are handed out."""
-        for state in getattr(self, "_views", {}).values():
-            self._unpersisted += state.take_unpersisted()
         self._views: dict[int, ViewState] = {}
+        self._begin_epoch()
+
+    def _begin_epoch(self) -> None:
+        """Forget the epoch before; its votes that were not persisted yet are handed out."""
+        for state in self._views.values():
+            self._compact(state)
+        self._views = {}
         self._blocks: dict[bytes, VerifiedBlock] = {}
         self._pending: dict[bytes, Pending] = {}
         self._illegal: dict[bytes, Refused] = {}
@@ -126,7 +127,7 @@ class Views:
         self._news: list[Vote] = []
         self._heard: dict[bytes, int] = {}
         self.epoch_number = self.epoch.number
-        self.final_view, self.view, self.entered_by = final_view, final_view + 1, None
+        self.final_view, self.view, self.entered_by = 0, 1, None
         self.lived_from = self.view
         early, self._early = self._early, {}
         for vote in early.values():
@@ -195,9 +196,9 @@ class Views:
         pending = self._pending.get(block_hash)
         return pending.block if pending else None
 
-    def has_block(self, block_hash: bytes) -> bool:
-        """Whether a block that is not final yet is known whole."""
-        return block_hash in self._blocks
+    def whole(self, block_hash: bytes) -> VerifiedBlock | None:
+        """A block that is not final yet, if it is known whole, whatever the gate says of it."""
+        return self._blocks.get(block_hash)
 
     def knows_vote(self, vote: Vote) -> bool:
         """Whether this very vote, signature included, was counted."""
@@ -314,7 +315,7 @@ class Views:
         hashes = [chosen for _, one in self.open() if (chosen := _chosen(one)) is not None]
         return self._pending.get(hashes[-1]) if hashes else None
 
-    def validate(self, block_hash: bytes, outputs: "list[RequestBlock]") -> Pending | None:
+    def validate(self, block_hash: bytes, outputs: list[Output]) -> Pending | None:
         """The block with its state, if it and all before it down to the final tip are known whole and legal."""
         path: list[VerifiedBlock] = []
         wanted, parent = block_hash, None
@@ -324,26 +325,31 @@ class Views:
                 break
             block = self._blocks.get(wanted)
             if block is None:
-                if wanted not in self._requested:
-                    self._requested.add(wanted)
-                    outputs.append(RequestBlock(wanted))
+                self.request(wanted, outputs)
                 return None
             if wanted in self._illegal:
+                self._illegal.update((one.hash, self._illegal[wanted]) for one in path)
                 return None
             path.append(block)
             wanted = block.header.parent_hash
         for block in reversed(path):
             base = parent.state if parent else self._chain.state
+            if base.epoch.number != self.epoch.number:
+                return None  # the next epoch begins on a final block only
             try:
                 state = self._chain.after(block, base, parent.holds if parent else holds_nothing)
-                if base.epoch.number != self.epoch.number:
-                    return None  # the next epoch begins on a final block only
             except Refused as refused:
                 self._illegal[block.hash] = refused
                 return None
             parent = Pending(block, state, frozenset(one.id for one in block.certificates), parent)
             self._pending[block.hash] = parent
         return parent
+
+    def request(self, block_hash: bytes, outputs: list[Output]) -> None:
+        """Ask for a block, once."""
+        if block_hash not in self._requested:
+            self._requested.add(block_hash)
+            outputs.append(RequestBlock(block_hash))
 
     def refusal(self, block_hash: bytes) -> Refused | None:
         """Why the gate refused a block, if it did."""
@@ -354,10 +360,10 @@ class Views:
     def add_tally(self, tally: Tally) -> list[Equivocation]:
         """Count votes whose signatures are good: each by itself, or all together if they are a certificate."""
         if not self.is_certificate(tally):
-            return [caught for one in tally.votes if (caught := self.add_vote(one))]
-        caught = [found for one in tally.votes if self.epoch.stake(one.member) and (found := self._add(one))]
-        self._certify(certificate_of(self.at(tally.ballot.view).tally(tally.ballot), self.epoch))
-        return caught
+            return [found for one in tally.votes if (found := self.add_vote(one))]
+        equivocations = [found for one in tally.votes if self.epoch.stake(one.member) and (found := self._add(one))]
+        self._certify(certificate_of(tally, self.epoch))
+        return equivocations
 
     def add_vote(self, vote: Vote) -> Equivocation | None:
         """Count a vote whose signature is good. Returns what it and an earlier one of its member prove."""
@@ -393,6 +399,9 @@ class Views:
     def _certify(self, certificate: VoteCertificate) -> None:
         """A certificate is known: it ends its view for whoever is in it or before it."""
         state = self.at(certificate.view)
+        if not isinstance(certificate, Finalization):  # that one is kept with its block
+            self._unpersisted.append(certificate.tally)
+            state.persisted.update((member, certificate.tally.ballot) for member, _ in certificate.tally.signatures)
         match certificate:
             case Notarization():
                 state.notarized = certificate.block_hash
@@ -405,6 +414,8 @@ class Views:
             self._enter(certificate.view + 1, certificate)
             if is_jump:
                 self.lived_from = self.view
+        elif certificate.view < self.view - RECENT_VIEWS:
+            self._compact(state)
         if state.chose(self._chain.state.tip.hash):
             self._settle(certificate.view)
 
@@ -442,9 +453,10 @@ class Views:
 
     def heard_parent_view(self, view: int, block_hash: bytes, parent_view: int) -> None:
         """A peer says where the block that was proposed in a view, or its parent, was notarized: a hint, no proof."""
-        state = self._views.get(view)
-        if state is not None and state.parent_view is None and state.proposed in (None, block_hash):
-            state.parent_view = parent_view
+        if self.final_view < view <= self.view + 1:
+            state = self.at(view)
+            if state.parent_view is None and state.proposed in (None, block_hash):
+                state.parent_view = parent_view
 
     def _suspect(self, state: ViewState) -> None:
         """Members notarize what the leader did not show us: it may have signed two, so we want to see the other."""
@@ -485,40 +497,38 @@ class Views:
         """Blocks that were asked for in vain are asked for anew."""
         self._requested = set()
         for _, state in self.open():
-            state.rival = None
+            state.rival = state.parent_view = None  # the hint may have been wrong
             self._suspect(state)
 
     # ---- on to the next ---------------------------------------------------------------------------------------
 
     def tip_advanced(self, finalization: Finalization | None) -> None:
         """The chain's tip moved: what hung from elsewhere is forgotten, and perhaps an epoch begins."""
-        state = self._chain.state
-        if state.epoch.number != self.epoch_number:
-            self.begin_epoch()
-            return
+        tip, number = self._chain.state.tip, self.epoch.number
+        if number != self.epoch_number:
+            self._begin_epoch()
         self._pending = {}
-        if finalization is not None and finalization.block_hash == state.tip.hash:
-            if finalization.view >= self.view:
-                self._certify(finalization)
-            self._settle(finalization.view)
-        self._settle(state.tip.view)
+        if finalization is not None and finalization.epoch == number:
+            self._certify(finalization)
+        elif self.view == 1:
+            self.entered_by = finalization
+        if tip.epoch == number:
+            self._settle(tip.view)
         for view, one in sorted(self._views.items()):
-            if one.chose(state.tip.hash):
+            if one.chose(tip.hash):
                 self._settle(view)
 
     def _settle(self, view: int) -> None:
         """The final tip was notarized in this view: what is older does not matter any more."""
-        if view <= self.final_view and self._views and min(self._views) >= self.final_view:
+        if view <= self.final_view:
             return
-        self.final_view = max(self.final_view, view)
-        for old in [one for one in self._views if one <= self.final_view]:
-            self._compact(self._views[old])
-            if old < self.final_view:
-                del self._views[old]
-        self._blocks = {one: block for one, block in self._blocks.items() if block.header.view > self.final_view}
+        self.final_view = view
+        for old in [one for one in self._views if one <= view]:
+            self._compact(self._views.pop(old))
+        self._blocks = {one: block for one, block in self._blocks.items() if block.header.view > view}
         self._illegal = {one: refused for one, refused in self._illegal.items() if one in self._blocks}
-        if self.view <= self.final_view:
-            self._enter(self.final_view + 1, None)
+        if self.view <= view:
+            self._enter(view + 1, None)
 
 
 def _chosen(state: ViewState) -> bytes | None:
