@@ -33,7 +33,7 @@ from tallystick.host.control import (
     GetStakes,
     GetStatus,
     Invitation,
-    Invite,
+    MakeInvite,
     PeerLine,
     Peers,
     Rejected,
@@ -48,8 +48,8 @@ from tallystick.host.text import printable
 from tallystick.ledger.certificate import Payload
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.genesis import Allotment, Genesis, make_genesis
+from tallystick.ledger.invite import write_invite
 from tallystick.ledger.params import Params
-from tallystick.ledger.ticket import write_ticket
 from tallystick.node.events import ReportRefused
 
 ANYTHING = "".join(STRANGE.values())
@@ -188,8 +188,8 @@ def of_a_running_node(place: Place) -> None:
                 return [Peers(tuple(PeerLine(one.public_key, f"a{ENCODABLE}", False, 1, 1, 1) for one in peers))]
             case Certify() | ChangeStake():
                 return [Rejected(0, f"C7{ENCODABLE}", reason)]
-            case Invite():
-                return [Invitation(f"ticket {MARKUP}{ENCODABLE}")]
+            case MakeInvite():
+                return [Invitation(f"invite {MARKUP}{ENCODABLE}")]
             case Backup(path) if "bad" not in path:
                 Path(path).write_bytes(b"copy")
                 return [BackedUp(1, 4)]
@@ -209,7 +209,7 @@ def of_a_running_node(place: Place) -> None:
         assert printable(reason) in place.read("certify", str(place.file), *where, expect=1)
         assert printable(reason) in place.read("certify", "--subject", f"{MARKUP}{LEGAL}", *where, expect=1)
         assert printable(reason) in place.read("stake", "5", *where, expect=1)
-        assert printable(f"ticket {MARKUP}{ENCODABLE}") in place.read("invite", *where)
+        assert printable(f"invite {MARKUP}{ENCODABLE}") in place.read("invite", *where)
         copy = FILE_NAME.replace(STRANGE["lone surrogate"], "")
         assert printable(copy) in place.read("backup", copy, *where)
         assert printable(reason) in place.read("backup", "bad", *where, expect=2)
@@ -242,13 +242,13 @@ def of_what_is_founded(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     member = f"{LEGAL}={BEN.public_key.hex()}"
     told = place.read("new", name, "--member", member, "--address", "a:1", "--data", f"own{folder}", *free)
     assert printable(LEGAL) in told
-    ticket = write_ticket(bytes(32), BEN.public_key, ("127.0.0.1:7200",))
+    line = write_invite(bytes(32), BEN.public_key, ("127.0.0.1:7200",))
     monkeypatch.setattr(joining, "fetch", lambda *_: found_ledger())
-    assert printable(name) in place.read("join", ticket, "--data", f"joined{folder}", *free)
+    assert printable(name) in place.read("join", line, "--data", f"joined{folder}", *free)
     place.read("join", f"tallystick1{ANYTHING}", "--data", "new", *free, expect=2)
     place.read("new", ANYTHING, "--members", "1", "--into", "new", *free, expect=2)
     for listen in (["--listen", ANYTHING], ["--address", ANYTHING]):
-        place.read("join", ticket, "--data", "new", *listen, *free, expect=2)
+        place.read("join", line, "--data", "new", *listen, *free, expect=2)
     told = place.read("demo", FILE_NAME, "--simulated", "--seed", "7", "--chain", f"{FILE_NAME}.db")
     assert printable(FILE_NAME) in told
 
