@@ -24,8 +24,8 @@ from tallystick.ledger.encoding import ZERO_DIGEST
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import Rule
 from tallystick.ledger.finality import (
-    Finalization,
     FinalHeader,
+    Finalization,
     Notarization,
     Nullification,
     certificate_of,
@@ -141,9 +141,7 @@ def test_members_that_stay_are_not_named_again():
 
 
 LIES = {
-    "too little stake": lambda scribe, epoch, last: replace(
-        last, finalization=tally_of(last.finalization.votes[:2])
-    ),
+    "too little stake": lambda scribe, epoch, last: replace(last, finalization=tally_of(last.finalization.votes[:2])),
     "no roots": lambda scribe, epoch, last: replace(last, roots=None),
     "other roots": lambda scribe, epoch, last: replace(last, roots=replace(last.roots, log_size=9)),
     "roots that name these members": lambda scribe, epoch, last: replace(
