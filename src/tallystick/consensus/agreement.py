@@ -1,13 +1,15 @@
-"""What a node and agreement ask of each other."""
+"""What agreement says to the node that carries it out, and what it asks of the node's certificate box."""
 
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
-from tallystick.ledger.block import Block
-from tallystick.ledger.blockchain import State
+from tallystick.ledger.block import VerifiedBlock
 from tallystick.ledger.certificate import AnyCertificate
-from tallystick.ledger.header import Header, SignedHeader
-from tallystick.ledger.vote import Ballot, Tally, Vote
+from tallystick.ledger.errors import Refused
+from tallystick.ledger.finality import Finalization
+from tallystick.ledger.header import SignedHeader
+from tallystick.ledger.state import State
+from tallystick.ledger.vote import Tally, Vote
 
 Holds = Callable[[bytes], bool]
 """Whether blocks above the final tip hold the certificate with this id."""
@@ -16,92 +18,101 @@ Holds = Callable[[bytes], bool]
 class Waiting(Protocol):
     """The certificate box, as far as agreement looks into it."""
 
-    def due_ms(self, holds: Holds) -> int | None:
-        """When the certificates that no block holds yet want to be forged; `None`: never, as things stand."""
+    def has_any(self, holds: Holds) -> bool:
+        """Whether a certificate waits that no block holds yet."""
 
-    def choose(self, base: State, holds: Holds) -> list[AnyCertificate]:
-        """Certificates for a block on `base`, legal in this order."""
+    def choose(self, now_ms: int, base: State, holds: Holds) -> list[AnyCertificate]:
+        """Certificates for a block made now on `base`, legal in this order."""
 
 
-class Cast(NamedTuple):
-    """Persist the vote, and the block it is for (if given), then broadcast: the vote, and one's own proposal."""
+class SendProposal(NamedTuple):
+    """Tell everybody what this node proposes in a view, once the vote for it is durable."""
+
+    view: int
+    parent_view: int
+    block: VerifiedBlock
+    is_new: bool
+    """Whether the block is new; else it is notarized, and proposed again."""
+
+
+class SendVote(NamedTuple):
+    """Make the vote durable, with the block that it is for (if given), then tell everybody."""
 
     vote: Vote
-    block: Block | None
+    block: VerifiedBlock | None
 
 
-class Keep(NamedTuple):
-    """Persist these votes: what this member votes next rests on their quorum, and must after a restart, too."""
+class PersistQuorum(NamedTuple):
+    """Make these votes durable, before a vote of a later view is: certificates, or votes of views that are over."""
 
-    quorum: Tally
+    tallies: tuple[Tally, ...]
 
 
 class Finalized(NamedTuple):
-    """These blocks follow the tip, each with the state it leads to; the last has this finalization, if it takes one."""
+    """These blocks follow the tip, each with the state it leads to; this finalized the last, if votes did."""
 
-    blocks: tuple[Block, ...]
+    blocks: tuple[VerifiedBlock, ...]
     states: tuple[State, ...]
-    finalization: Tally | None
+    finalization: Finalization | None
 
 
-class Drifted(NamedTuple):
-    """A quorum finalized a block with stakes that do not follow from it here: this node's state is not the ledger's."""
+class StateMismatch(NamedTuple):
+    """A quorum chose a block that the gate refuses: this node's state is not the ledger's. It votes no more."""
 
-    ballot: Ballot
+    refused: Refused
 
 
-class Lacks(NamedTuple):
+class TwinFound(NamedTuple):
+    """Another machine signs with this node's key: it signs no more."""
+
+    epoch: int
+    view: int
+
+
+class RequestBlock(NamedTuple):
     """A block that was voted for is not known whole: ask for it."""
 
     block_hash: bytes
 
 
-class Share(NamedTuple):
+class RequestViewCertificates(NamedTuple):
+    """Certificates of these views are lacking to propose or to vote: ask for them."""
+
+    first: int
+    last: int
+
+
+class RelayVotes(NamedTuple):
     """The view lasts: pass on these votes, which some members may not hear from those who cast them."""
 
     tallies: tuple[Tally, ...]
 
 
-class Repeat(NamedTuple):
-    """Nothing moves: tell the others again where this member stands."""
+class Rebroadcast(NamedTuple):
+    """Nothing moves: tell the others again what they may lack."""
 
 
-class CaughtVoting(NamedTuple):
-    """Two votes that no honest member signs both."""
+class Equivocation(NamedTuple):
+    """Two votes, or two headers, that no honest member signs both."""
 
-    first: Vote
-    second: Vote
-
-    @property
-    def offender(self) -> bytes:
-        """Whose votes they are."""
-        return self.first.member
-
-
-class CaughtForging(NamedTuple):
-    """Two headers that no honest forger signs both."""
-
-    first: SignedHeader
-    second: SignedHeader
+    first: Vote | SignedHeader
+    second: Vote | SignedHeader
 
     @property
     def offender(self) -> bytes:
-        """Who forged them."""
-        return self.first.header.forger
+        """Whose they are."""
+        return self.first.member if isinstance(self.first, Vote) else self.first.header.forger
 
 
-Output = Cast | Keep | Finalized | Drifted | Lacks | Share | Repeat
-Caught = CaughtVoting | CaughtForging
-
-
-class Turns(Protocol):
-    """Agreement by turns: who may forge, and forging for this node's own key; the forger's signature is final."""
-
-    def check_forger(self, state: State, header: Header) -> None:
-        """Raise `Refused` (B4) unless the header's forger may extend `state`."""
-
-    def may_forge(self, state: State) -> bool:
-        """Whether this node has a turn to take after `state`."""
-
-    def forge(self, now_ms: int, state: State, certificates: list[AnyCertificate]) -> Block | None:
-        """Forge, or spend one step of work on it and return `None`: call again."""
+Output = (
+    SendProposal
+    | SendVote
+    | PersistQuorum
+    | Finalized
+    | StateMismatch
+    | TwinFound
+    | RequestBlock
+    | RequestViewCertificates
+    | RelayVotes
+    | Rebroadcast
+)

@@ -1,309 +1,391 @@
 """Simplex: final blocks among members who do not trust each other, with votes weighted by stake.
 
-Chan and Pass, "Simplex Consensus" (eprint 2023/463); docs/protocol.md states this form of it, and every difference.
-Sans-I/O: knowledge goes in by `add_…`, and `step` says what follows from it.
+Chan and Pass, "Simplex Consensus" (eprint 2023/463); docs/protocol.md, section 4, has every rule. Sans-I/O: knowledge
+goes in by `add_…`, and `step` says what follows from it. In view v:
 
-In each view one member is drawn to propose. Members notarize what it proposes, or nullify the view when time is up;
-over 2/3 of the stake of either kind moves everybody to the next view. Who saw a view notarized and did not nullify it
-votes to finalize; over 2/3 of those make the block, and all before it, final.
+- Upon entering v as its leader: propose a block on the newest notarized one, or propose that one again.   (1)
+- Upon a legal proposal of the leader whose parent is notarized, every view since nullified: notarize it.  (2)
+- Upon time out, an illegal proposal, or a leader that has been silent: nullify v.                         (3)
+- Upon a notarization, nullification or finalization of v or a later view w: enter w + 1.                  (4)
+- Upon a notarization of a view that it did not nullify: finalize that view.                               (5)
+- Upon a finalization: the block and all before it are final.                                              (6)
+- While v lasts: relay the votes heard, every delta; rebroadcast when nothing moves.                       (7)
+
+Differences from the paper, and why: votes weigh stake, as members are not equal. A leader with nothing to add proposes
+the notarized block again instead of an empty one, so that a quiet ledger writes nothing. Votes are relayed only while a
+view lasts, as most views end within delta. Views start when there is something to do, so a quiet ledger is silent.
+Stakes change between epochs, and each epoch begins on a final block. Timeouts double while nothing becomes final, so a
+delta that is too small makes a ledger slow, not still. Leaders known to be silent or to have proposed what is illegal
+are not waited for. What a member signed stands in its signing guard, so that no crash makes it contradict itself.
 """
 
 from collections.abc import Iterable
 
-from tallystick.consensus.agreement import Cast, Caught, Drifted, Finalized, Keep, Output, Repeat, Share, Waiting
-from tallystick.consensus.pace import Pace
-from tallystick.consensus.proof_of_stake import check_drawn
-from tallystick.consensus.record import Record
-from tallystick.consensus.rounds import Pending, Rounds
-from tallystick.ledger.block import Block, make_header, sign_block
-from tallystick.ledger.blockchain import Blockchain, holds_nothing
+from tallystick.consensus.agreement import (
+    Equivocation,
+    Finalized,
+    Output,
+    PersistQuorum,
+    Rebroadcast,
+    RelayVotes,
+    RequestViewCertificates,
+    SendProposal,
+    SendVote,
+    StateMismatch,
+    TwinFound,
+    Waiting,
+)
+from tallystick.consensus.proof_of_stake import check_drawn, draw
+from tallystick.consensus.recovery import Recovery
+from tallystick.consensus.signing_guard import GuardStatus, SigningGuard
+from tallystick.consensus.view_timer import ViewTimer
+from tallystick.consensus.views import Draw, Pending, Views
+from tallystick.ledger.block import Block, VerifiedBlock, verified
+from tallystick.ledger.blockchain import Blockchain, check_clock, holds_nothing
 from tallystick.ledger.epoch import Epoch
-from tallystick.ledger.header import Header, SignedHeader
-from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Ballot, Tally, Vote
-from tallystick.ledger.wallet import Wallet
+from tallystick.ledger.errors import Refused
+from tallystick.ledger.finality import Finalization
+from tallystick.ledger.header import SignedHeader
+from tallystick.ledger.state import make_header
+from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Tally, Vote
+
+
+def drawn_leader(epoch: Epoch, ledger_id: bytes, view: int) -> bytes | None:
+    """The leader of a view by the stake-weighted draw."""
+    return draw(epoch.stakes, ledger_id, epoch.number, view)
 
 
 class Simplex:
-    """One member's part in agreement, or an observer's (no wallet, or no stake)."""
+    """One member's part in agreement, or an observer's (no guard, or no stake)."""
 
-    _chain: Blockchain
-    _rounds: Rounds
-    _pace: Pace
+    chain: Blockchain
+    views: Views
+    _timer: ViewTimer
 
     check_forger = staticmethod(check_drawn)
 
-    def __init__(self, wallet: Wallet | None = None) -> None:
-        self._wallet = wallet
-        self._record = Record(wallet)
+    def __init__(self, guard: SigningGuard | None = None, leader: Draw = drawn_leader) -> None:
+        self.guard = guard
+        self.recovery = Recovery(guard) if guard is not None else None
+        self.mismatch: Refused | None = None
+        """Why this node's state is not the ledger's; then it does nothing any more."""
+        self._leader = leader
+        self._requested: tuple[int, int] | None = None
+        self._twins: list[TwinFound] = []
 
     def start(
-        self, chain: Blockchain, votes: Iterable[Vote], proposals: Iterable[Block], has_lost_votes: bool = False
-    ) -> None:
-        """Start, or start again from what was persisted: own votes, the quorums and the blocks that they rest on.
+        self,
+        chain: Blockchain,
+        finalization: Finalization | None,
+        tallies: Iterable[Tally] = (),
+        proposals: Iterable[VerifiedBlock] = (),
+    ) -> list[Equivocation]:
+        """Start from what was persisted: the tip's finalization, votes of its epoch, and blocks that are not final.
 
-        `has_lost_votes`: some of them were lost since, so that the record is no better than an old backup.
+        Returns what the kept votes prove of members that contradict themselves.
         """
-        votes = list(votes)
-        self._chain, self._rounds, self._pace = chain, Rounds(chain), Pace(chain.genesis.params.delta_ms)
-        self._record.restore(votes, is_stale=has_lost_votes)
-        self._rounds.view = max(self._rounds.view, self._record.last_view(self.epoch.number))
-        for block in proposals:
-            self.add_block(block)
-        for vote in votes:
-            self.add_vote(vote)
+        self.chain, self._timer = chain, ViewTimer(chain.genesis.params.delta_ms)
+        self.views = Views(chain, self._leader)
+        self.tip_advanced(finalization)
+        found = [one for block in proposals if (one := self.add_block(block))]
+        for tally in tallies:
+            found += self.add_tally(tally)
+        if self.guard is not None:
+            for vote in self.guard.votes(self.epoch.number):
+                self.views.enter_by_guard(vote.ballot.view if vote.ballot.kind != FINALIZE else 0)
+                found += filter(None, [self.views.add_vote(vote)])
+        return found
 
     # ---- what others may ask ----------------------------------------------------------------------------------
 
     @property
     def epoch(self) -> Epoch:
         """The epoch of the next block: whose votes count."""
-        return self._rounds.epoch
+        return self.views.epoch
 
     @property
     def view(self) -> int:
         """The view that this member is in."""
-        return self._rounds.view
+        return self.views.view
 
     @property
-    def wallet(self) -> Wallet | None:
-        """The key that votes, if there is one."""
-        return self._wallet
+    def has_stake(self) -> bool:
+        """Whether this member's votes count in this epoch."""
+        return self.guard is not None and self.epoch.stake(self.guard.key) > 0
 
     @property
-    def is_ready(self) -> bool:
-        """Whether enough members have told where they stand, since the start, for this one to vote."""
-        return self._record.is_ready
+    def is_recovering(self) -> bool:
+        """Whether this member lost its guard, and does not know yet from which view on it may vote."""
+        return self.recovery is not None and self.recovery.is_needed(self.epoch)
 
-    def leader(self, view: int) -> bytes | None:
-        """The member drawn to propose in a view of this epoch."""
-        return self._rounds.at(view).leader
+    def proven_view(self) -> tuple[int, Tally | None] | None:
+        """The view that this member is in and the certificate that proves it; `None`: it cannot prove it.
 
-    def wants(self, header: Header) -> bool:
-        """Whether a block with this header may be a proposal that is worth fetching."""
-        return self._rounds.wants(header)
-
-    def proposal(self, block_hash: bytes) -> Block | None:
-        """A block that is not final yet, if it is known whole."""
-        return self._rounds.proposal(block_hash)
-
-    def standing(self) -> list[Tally]:
-        """What others may lack: all votes known of each view from the final one on, the newest first."""
-        return self._rounds.standing()
-
-    def knows_vote(self, vote: Vote) -> bool:
-        """Whether this very vote, signature included, was counted."""
-        return self._rounds.knows_vote(vote)
-
-    def last_vote_of(self, member: bytes) -> Vote | None:
-        """The latest vote seen from a member, to remind it if it was restored from an old backup."""
-        return self._rounds.last_vote_of(member)
-
-    @property
-    def is_silent(self) -> bool:
-        """Whether this member is ready to vote, but not in this view: it may have, and does not remember."""
-        return self.is_ready and self._has_stake and not self._may_vote(self.view)
-
-    @property
-    def wants_standings(self) -> bool:
-        """Whether this member has stake, and too few told it where they stand for it to vote."""
-        return self._has_stake and not self._record.has_heard_enough(self.epoch)
-
-    def missing(self) -> list[bytes]:
-        """Members not heard from in the current view, when it does not advance."""
-        return self._rounds.missing()
+        A member that recovers proves nothing, nor does one whose guard shows that it was in a later view than it can
+        prove: who lost its guard would take a floor from it that is too low.
+        """
+        if self.is_recovering or self.guard is None or self.guard.status is not GuardStatus.READY:
+            return None
+        entered_by, first = self.views.entered_by, self.view == 1 and self.epoch.number == 0
+        if (entered_by is None and not first) or self.guard.last_view(self.epoch.number) > self.view:
+            return None
+        return self.view, entered_by.tally if entered_by is not None else None
 
     def stuck_since_ms(self, now_ms: int) -> int:
         """Since when the current view has had something to do and has not ended."""
-        return now_ms if self._pace.since_ms is None else self._pace.since_ms
+        return now_ms if self._timer.since_ms is None else self._timer.since_ms
 
     # ---- knowledge goes in ------------------------------------------------------------------------------------
 
-    def add_vote(self, vote: Vote) -> Caught | None:
-        """Count a vote whose signature is good. Returns evidence if it contradicts an earlier one of its member."""
-        self._record.recall(self.epoch, vote)
-        return self._rounds.add_vote(vote)
+    def add_tally(self, tally: Tally) -> list[Equivocation]:
+        """Count votes whose signatures are good. Returns what they and earlier ones prove of their members."""
+        own = [one for one in tally.votes if self.guard is not None and one.member == self.guard.key]
+        if any(self._is_twin(one) for one in own):
+            return []
+        return self.views.add_tally(tally)
 
-    def add_header(self, signed: SignedHeader) -> Caught | None:
-        """Note what a view's forger signed; the signature is good. Returns evidence if it signed another before."""
-        return self._rounds.add_header(signed)
+    def add_header(self, signed: SignedHeader, parent_view: int | None = None) -> Equivocation | None:
+        """Note what a view's leader signed; the signature is good. Returns what it and an earlier one prove."""
+        header, guard = signed.header, self.guard
+        if guard is not None and header.forger == guard.key and guard.saw_header(header):
+            self._twins.append(TwinFound(header.epoch, header.view))
+            return None
+        return self.views.add_header(signed, parent_view)
 
-    def add_block(self, block: Block) -> Caught | None:
-        """Keep a whole block whose signatures are good, if it may be a proposal of this epoch. Returns evidence."""
-        return self._rounds.add_block(block)
+    def add_block(self, block: VerifiedBlock) -> Equivocation | None:
+        """Keep a whole block, if it may be a proposal of this epoch. Returns what its header and another prove."""
+        equivocation = self.add_header(block.signed_header)
+        self.views.add_block(block)
+        return equivocation
 
-    def heard_standing(self, member: bytes, view: int, yours: Vote | None) -> None:
-        """A member of our epoch answered, since our start, with its view and the last vote it saw from us."""
-        self._record.heard_standing(self.epoch, member, view, yours)
+    def add_answer(self, member: bytes, view: int, entered_by: Tally | None) -> list[Equivocation]:
+        """A member answered our recovery request, in our epoch; the certificate proves its view."""
+        if self.recovery is not None and self.is_recovering:
+            self.recovery.answered(member, view)
+        return self.add_tally(entered_by) if entered_by is not None else []
 
-    def moved(self) -> None:
-        """The chain's tip moved, perhaps into another epoch."""
-        self._rounds.moved()
-        self._record.forget_before(self.epoch.number - 1)
+    def tip_advanced(self, finalization: Finalization | None) -> None:
+        """The chain's tip moved, by this finalization, and is stored; perhaps into another epoch."""
+        before = self.views.epoch_number
+        self.views.tip_advanced(finalization)
+        self._requested = None
+        guard, tip = self.guard, self.chain.state.tip
+        if guard is None or self.recovery is None:
+            return
+        if finalization is not None:
+            guard.raise_floor(finalization.epoch, finalization.view)
+        if self.epoch.number != before:
+            self.recovery.begin_epoch()
+        if guard.recovered is not None and guard.recovered[0] < self.epoch.number:
+            if (tip.epoch, tip.view) > guard.recovered and tip.epoch == guard.recovered[0]:
+                guard.confirm()
+            else:
+                guard.recover_again()
 
-    # ---- what follows from it: docs/protocol.md, section 4, "A view" -----------------------------------------
+    def _is_twin(self, vote: Vote) -> bool:
+        if self.guard is None or not self.guard.saw_ballot(vote.ballot):
+            return False
+        self._twins.append(TwinFound(vote.ballot.epoch, vote.ballot.view))
+        return True
+
+    # ---- what follows from it: docs/protocol.md, section 4, "A view" -------------------------------------------
 
     def step(self, now_ms: int, waiting: Waiting) -> list[Output]:
         """What is to be done now. Call again, after carrying it out, until nothing is."""
         outputs: list[Output] = []
-        if self._finalize(outputs):
+        if self.mismatch is not None or self._find_mismatch(outputs) or self._finalize(outputs):
             return outputs
+        self._persist(outputs)
+        self._recover()
         self._vote_to_finalize(outputs)
-        self._end_views(outputs)
         self._propose(now_ms, waiting, outputs)
         self._notarize(now_ms, outputs)
         self._nullify(now_ms, waiting, outputs)
-        self._repeat(now_ms, outputs)
-        self._rounds.ask_for_rivals(outputs)
+        self._repeat(now_ms, waiting, outputs)
+        outputs += self.views.take_rivals()
+        twins, self._twins = self._twins, []
+        outputs += twins
+        self._persist(outputs)
         return outputs
 
     def _propose(self, now_ms: int, waiting: Waiting, outputs: list[Output]) -> None:
-        """1. The view's forger proposes on the newest notarized block, or proposes that block again."""
-        if self._wallet is None or self.leader(self.view) != self._wallet.public_key:
+        """(1) The view's leader forges at once when nothing is in flight; else it waits for delta, then goes on."""
+        if self.guard is None or self.views.leader(self.view) != self.guard.key or self._has_voted(self.view):
             return
-        if self._has_cast(self.view, NOTARIZE) or self._has_cast(self.view, NULLIFY) or not self._may_vote(self.view):
+        found = self.views.parent_for(self.view)
+        if found is None:
+            self._request(self.views.lacking(self.view), outputs)
             return
-        parent_hash = self._rounds.parent_for(self.view)
-        if parent_hash is None:
-            return
-        parent = self._rounds.judge(parent_hash, outputs) if parent_hash != self._chain.state.tip.hash else None
-        if parent is None and parent_hash != self._chain.state.tip.hash:
-            return
-        block = self._make_block(now_ms, waiting, parent)
-        if block is not None:
-            self._rounds.keep(block)
-            self._cast(NOTARIZE, self.view, block.hash, outputs, block)
-        elif parent is not None and _has_come(self._paced(now_ms, waiting).settled_ms(), now_ms):
-            self._cast(NOTARIZE, self.view, parent.block.hash, outputs)
+        parent_view, parent_hash = found
+        parent = None
+        if parent_hash != self.chain.state.tip.hash:
+            parent = self.views.validate(parent_hash, outputs)
+            if parent is None or not _has_come(self._timed(now_ms, waiting).settled_ms(), now_ms):
+                return
+        if (block := self._forge(now_ms, waiting, parent)) is not None:
+            self.views.keep(block)
+            if self.views.validate(block.hash, outputs) is None:
+                return  # it passes the gate like any other
+            proposal = SendProposal(self.view, parent_view, block, is_new=True)
+            outputs += self._vote(NOTARIZE, self.view, block.hash, block, proposal)
+        elif parent is not None:
+            proposal = SendProposal(self.view, parent_view, parent.block, is_new=False)
+            outputs += self._vote(NOTARIZE, self.view, parent_hash, None, proposal)
 
-    def _make_block(self, now_ms: int, waiting: Waiting, parent: Pending | None) -> Block | None:
-        """A block on the parent (`None`: on the final tip), or `None`: there is nothing to forge, or it is not time."""
-        base = parent.state if parent else self._chain.state
-        if self._wallet is None or base.epoch.number != self.epoch.number:
+    def _forge(self, now_ms: int, waiting: Waiting, parent: Pending | None) -> VerifiedBlock | None:
+        """A block on the parent (`None`: on the final tip), or `None`: there is nothing to forge."""
+        base, holds = (parent.state, parent.holds) if parent else (self.chain.state, holds_nothing)
+        guard = self.guard
+        if guard is None or base.epoch.number != self.epoch.number or not waiting.has_any(holds):
             return None
-        holds = parent.holds if parent else holds_nothing
-        if not _has_come(waiting.due_ms(holds), now_ms):
+        if not guard.may_sign_header(self.epoch.number, self.view) or not (
+            chosen := waiting.choose(now_ms, base, holds)
+        ):
             return None
-        chosen = waiting.choose(base, holds)
-        if not chosen:
-            return None
-        header = make_header(base.tip, self.view, now_ms, self._wallet.public_key, chosen)
-        return sign_block(header, chosen, self._wallet)
+        header = make_header(base, self.view, now_ms, guard.key, chosen)
+        signature = guard.sign_header(header)
+        return verified(Block(header, signature, tuple(chosen))) if signature is not None else None
 
     def _notarize(self, now_ms: int, outputs: list[Output]) -> None:
-        """2. Notarize what was proposed, if it is known whole, legal, and follows what was notarized."""
-        view, proposed = self.view, self._rounds.at(self.view).proposed
-        if proposed is None or self._has_cast(view, NOTARIZE) or self._has_cast(view, NULLIFY):
+        """(2) Notarize what was proposed, if it is known whole, legal, in time, and follows what was notarized."""
+        view, state = self.view, self.views.at(self.view)
+        if state.proposed is None or self._has_voted(view):
             return
-        pending = self._rounds.judge(proposed, outputs)
-        if pending is None or pending.block.header.view > view:
+        block = self.views.whole(state.proposed)
+        if block is None:
+            self.views.request(state.proposed, outputs)
             return
-        header = pending.block.header
-        extended = header.parent_hash if header.view == view else pending.block.hash
-        ahead_ms = self._chain.genesis.params.block_ahead_ms
-        is_early = ahead_ms is not None and header.timestamp_ms > now_ms + ahead_ms
-        if self._rounds.may_follow(extended, view) and not is_early:
-            self._cast(NOTARIZE, view, pending.block.hash, outputs, pending.block)
+        extended = block.header.parent_hash if block.header.view == view else block.hash
+        if block.header.view > view or not self.views.may_follow(extended, view):
+            self._request(self.views.lacking(view, state.parent_view), outputs)
+            return
+        if self.views.validate(block.hash, outputs) is None:
+            return
+        try:
+            check_clock(block.header, self.chain.genesis.params, now_ms)
+        except Refused:
+            return  # not yet
+        outputs += self._vote(NOTARIZE, view, block.hash, block)
 
     def _nullify(self, now_ms: int, waiting: Waiting, outputs: list[Output]) -> None:
-        """3. Time is up: nullify the view."""
-        pace, is_proposed = self._paced(now_ms, waiting), self._rounds.at(self.view).proposed is not None
-        done = self._has_cast(self.view, NULLIFY) or self._has_cast(self.view, FINALIZE)
-        if _has_come(pace.deadline_ms(is_proposed), now_ms) and not done:
-            self._cast(NULLIFY, self.view, None, outputs)
+        """(3) Time is up, the proposal is illegal, or the leader is silent: nullify the view."""
+        timer, state = self._timed(now_ms, waiting), self.views.at(self.view)
+        if not self.has_stake or self._has_signed(self.view, NULLIFY) or self._has_signed(self.view, FINALIZE):
+            return
+        is_illegal = state.proposed is not None and self.views.refusal(state.proposed) is not None
+        is_silent = timer.since_ms is not None and self.views.is_leader_silent()
+        is_late = _has_come(timer.deadline_ms(state.proposed is not None), now_ms)
+        if is_late or is_illegal or is_silent:
+            outputs += self._vote(NULLIFY, self.view)
 
-    def _end_views(self, outputs: list[Output]) -> None:
-        """4. A quorum of notarize or of nullify votes ends the view."""
-        while (current := self._rounds.at(self.view)).has_ended:
-            self._keep(NOTARIZE if current.notarized else NULLIFY, self.view, outputs)
-            self._rounds.go_on()
+    def _persist(self, outputs: list[Output]) -> None:
+        """(4) Certificates that were gathered are durable before the first vote that rests on them."""
+        tallies = self.views.take_unpersisted()
+        if tallies:
+            outputs.append(PersistQuorum(tuple(tallies)))
 
     def _vote_to_finalize(self, outputs: list[Output]) -> None:
-        """4. Finalize what was notarized in a view that this member did not nullify."""
-        for view, round_ in self._rounds.open():
-            if round_.notarized is None or self._has_cast(view, NULLIFY) or self._has_cast(view, FINALIZE):
+        """(5) Finalize what was notarized in a view that this member did not nullify."""
+        for view, state in self.views.open():
+            if state.notarized is None or self._has_signed(view, NULLIFY) or self._has_signed(view, FINALIZE):
                 continue
-            pending = self._rounds.judge(round_.notarized, outputs)
-            if pending is not None:
-                self._keep(NOTARIZE, view, outputs)
-                ballot = self._rounds.ballot(FINALIZE, view, round_.notarized, pending.state.epoch.hash)
-                self._sign(ballot, None, outputs)
+            if self.views.validate(state.notarized, outputs) is not None:
+                outputs += self._vote(FINALIZE, view, state.notarized)
 
     def _finalize(self, outputs: list[Output]) -> bool:
-        """5. A quorum of finalize votes makes the block and all before it final."""
-        for _, round_ in self._rounds.open():
-            ballot = round_.finalized
-            last = self._rounds.judge(ballot.block_hash, outputs) if ballot else None
-            if last is None or ballot is None:
-                continue
-            if ballot.stakes_hash != last.state.epoch.hash:
-                if ballot not in round_.kept:
-                    round_.kept.add(ballot)
-                    outputs.append(Drifted(ballot))
-                continue
-            path = last.path()
-            blocks, states = tuple(one.block for one in path), tuple(one.state for one in path)
-            outputs.append(Finalized(blocks, states, round_.tally(ballot)))
-            return True
+        """(6) A finalization makes its block and all before it final."""
+        for _, state in self.views.open()[::-1]:
+            finalization = state.finalization
+            last = self.views.validate(finalization.block_hash, outputs) if finalization else None
+            if last is not None and finalization is not None:
+                path = last.path()
+                blocks, states = tuple(one.block for one in path), tuple(one.state for one in path)
+                outputs.append(Finalized(blocks, states, finalization))
+                return True
         return False
 
-    def _repeat(self, now_ms: int, outputs: list[Output]) -> None:
-        """6. While the view lasts, pass on what was heard; when nothing moves, tell the others everything again."""
-        if _has_come(self._pace.repeat_ms(), now_ms):
-            self._pace.repeated()
-            self._rounds.ask_again()
-            self._rounds.take_news()
-            outputs.append(Repeat())
-        elif self._rounds.has_news and _has_come(self._pace.share_ms(), now_ms):
-            self._pace.shared(now_ms)
-            outputs.append(Share(tuple(self._rounds.take_news())))
+    def _repeat(self, now_ms: int, waiting: Waiting, outputs: list[Output]) -> None:
+        """(7) While the view lasts, relay what was heard; when nothing moves, tell the others again."""
+        timer = self._timed(now_ms, waiting)
+        if _has_come(timer.repeat_ms(), now_ms):
+            timer.repeated()
+            self._requested = None
+            self.views.ask_again()
+            self.views.take_news()
+            outputs.append(Rebroadcast())
+        elif self.views.has_news and _has_come(timer.relay_ms(), now_ms):
+            timer.relayed(now_ms)
+            if news := self.views.take_news():
+                outputs.append(RelayVotes(tuple(news)))
+
+    def _find_mismatch(self, outputs: list[Output]) -> bool:
+        """A quorum chose what the gate refuses here: nobody is blamed, this node has drifted."""
+        for _, state in self.views.open():
+            for chosen in (state.notarized, state.finalization.block_hash if state.finalization else None):
+                refused = self.views.refusal(chosen) if chosen is not None else None
+                if refused is not None:
+                    self.mismatch = refused
+                    outputs.append(StateMismatch(refused))
+                    return True
+        return False
+
+    def _recover(self) -> None:
+        if self.recovery is not None and self.is_recovering:
+            self.recovery.finish(self.epoch, self.view)
 
     # ---- time -------------------------------------------------------------------------------------------------
 
     def wake_ms(self, now_ms: int, waiting: Waiting) -> int | None:
         """When `step` may have something to do though nothing new came in; `None`: nothing, all is silent."""
-        newest, pace = self._rounds.newest(), self._paced(now_ms, waiting)
-        is_proposed = self._rounds.at(self.view).proposed is not None
-        times = [pace.settled_ms(), pace.deadline_ms(is_proposed), pace.repeat_ms()]
-        times.append(pace.share_ms() if self._rounds.has_news else None)
-        times.append(waiting.due_ms(newest.holds if newest else holds_nothing))
+        if self.mismatch is not None:
+            return None
+        timer, state = self._timed(now_ms, waiting), self.views.at(self.view)
+        times = [timer.settled_ms(), timer.deadline_ms(state.proposed is not None), timer.repeat_ms()]
+        times.append(timer.relay_ms() if self.views.has_news else None)
+        block = self.views.whole(state.proposed) if state.proposed is not None else None
+        ahead_ms = self.chain.genesis.params.block_ahead_ms
+        if block is not None and ahead_ms is not None:
+            times.append(block.header.timestamp_ms - ahead_ms)
         return min((one for one in times if one is not None and one > now_ms), default=None)
 
-    def _paced(self, now_ms: int, waiting: Waiting) -> Pace:
+    def _timed(self, now_ms: int, waiting: Waiting) -> ViewTimer:
         """The times of the view we are in."""
-        has_work = self._rounds.has_work() or _has_come(waiting.due_ms(holds_nothing), now_ms)
-        self._pace.look(now_ms, (self.epoch.number, self.view), has_work)
-        return self._pace
+        views = self.views
+        has_work = views.has_work() or waiting.has_any(holds_nothing)
+        self._timer.look(now_ms, self.epoch.number, views.view, views.final_view, has_work)
+        return self._timer
 
     # ---- votes ------------------------------------------------------------------------------------------------
 
-    @property
-    def _has_stake(self) -> bool:
-        return self._wallet is not None and self.epoch.stake(self._wallet.public_key) > 0
+    def _has_signed(self, view: int, kind: int) -> bool:
+        return self.guard is not None and self.guard.has_signed(self.epoch.number, view, kind)
 
-    def _may_vote(self, view: int) -> bool:
-        return self._record.may_vote(self.epoch, view)
+    def _has_voted(self, view: int) -> bool:
+        """Whether this member notarized a block of the view or nullified it."""
+        return self._has_signed(view, NOTARIZE) or self._has_signed(view, NULLIFY)
 
-    def _has_cast(self, view: int, kind: int) -> bool:
-        return self._record.has_cast(self.epoch.number, view, kind)
+    def _vote(
+        self,
+        kind: int,
+        view: int,
+        block_hash: bytes | None = None,
+        block: VerifiedBlock | None = None,
+        *proposal: SendProposal,
+    ) -> list[Output]:
+        """Sign and count a vote, if the guard allows it; a proposal goes out with it."""
+        if self.guard is None or not self.has_stake:
+            return []
+        ballot = self.views.ballot(kind, view, block_hash)
+        vote = self.guard.sign(ballot, has_certificate=self.views.at(view).has_ended)
+        if vote is None:
+            return []
+        self.views.add_vote(vote)
+        return [SendVote(vote, block), *proposal]
 
-    def _cast(
-        self, kind: int, view: int, block_hash: bytes | None, outputs: list[Output], block: Block | None = None
-    ) -> None:
-        self._sign(self._rounds.ballot(kind, view, block_hash), block, outputs)
-
-    def _sign(self, ballot: Ballot, block: Block | None, outputs: list[Output]) -> None:
-        vote = self._record.cast(self.epoch, self._chain.ledger_id, ballot)
-        if vote is not None:
-            outputs.append(Cast(vote, block))
-            self.add_vote(vote)
-
-    def _keep(self, kind: int, view: int, outputs: list[Output]) -> None:
-        """Hand out a quorum to be persisted, once."""
-        round_ = self._rounds.at(view)
-        ballot = self._rounds.ballot(kind, view, round_.notarized if kind == NOTARIZE else None)
-        if self._wallet and ballot not in round_.kept:
-            round_.kept.add(ballot)
-            outputs.append(Keep(round_.tally(ballot)))
+    def _request(self, lacking: tuple[int, int] | None, outputs: list[Output]) -> None:
+        if lacking is not None and lacking != self._requested:
+            self._requested = lacking
+            outputs.append(RequestViewCertificates(*lacking))
 
 
 def _has_come(time_ms: int | None, now_ms: int) -> bool:

@@ -1,6 +1,6 @@
 """What nodes say to each other: a closed union, in canonical bytes."""
 
-from typing import Annotated, Final
+from typing import Annotated, Final, TypeVar
 
 from msgspec import Meta, Struct
 from msgspec.structs import replace
@@ -25,9 +25,8 @@ from tallystick.ledger.params import (
     MAX_CERTIFICATE_BYTES,
     MAX_MESSAGE_BYTES,
     MAX_PAYLOAD_BYTES,
-    Milliseconds,
 )
-from tallystick.ledger.vote import Number, Tally, Vote
+from tallystick.ledger.vote import Number, Tally
 from tallystick.ledger.wallet import Wallet
 
 MAX_IDS: Final = 4096
@@ -54,9 +53,13 @@ entry_codec: Codec[Entry] = Codec(Entry, MAX_CERTIFICATE_BYTES + MAX_PAYLOAD_BYT
 
 
 class Status(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag_field="kind", tag=1):
-    """Where a node stands: its ledger, its tip, and the ids of certificates waiting in its box."""
+    """Where a node stands: its ledger, its tip, and the ids of certificates waiting in its box.
+
+    `epoch` is that of the next block.
+    """
 
     ledger_id: Digest
+    epoch: Number
     tip_index: Index
     tip_hash: Digest
     waiting: Ids
@@ -115,44 +118,56 @@ class Prune(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, ta
 
 
 class Votes(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag_field="kind", tag=9):
-    """A member's vote, or all votes that somebody behind may lack."""
+    """A member's vote, certificates of votes, or all votes that a member behind may lack."""
 
     tallies: Tallies
 
 
-class StandingRequest(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag_field="kind", tag=10):
-    """Asks where the peer stands, and, for a member, which of its votes the peer saw last.
+class RecoveryRequest(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag_field="kind", tag=10):
+    """A member lost its signing guard, and asks all others how far they have come and what they hold of its votes.
 
-    `asked_ms` is the asker's time: an answer names both, so that no old answer, and none to others, passes for it.
+    An answer names the nonce, 32 fresh random bytes, so no old answer, and none to others, passes for it.
     """
 
-    member: PublicKey | None
-    asked_ms: Milliseconds
-
-
-class Standing(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag_field="kind", tag=11):
-    """Answers a standing request; signed, because it lets a member that restarted vote again."""
-
     member: PublicKey
-    asker: PublicKey | None
-    asked_ms: Milliseconds
-    epoch: Number
-    view: Number
-    yours: Vote | None
-    tallies: Annotated[tuple[Tally, ...], Meta(max_length=MAX_TALLIES)]
+    nonce: Digest
     signature: Signature = UNSIGNED
 
     def signed_bytes(self, ledger_id: bytes) -> bytes:
         """The message under the member's signature: all fields before it."""
-        return signed_bytes(Domain.STANDING, ledger_id, encode(self)[:-SIGNATURE_BYTES_AT_END])
+        return _signed_bytes(self, ledger_id)
+
+
+class RecoveryResponse(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag_field="kind", tag=11):
+    """Answers a recovery request: the member's view, the certificate by which it entered it, the asker's votes."""
+
+    member: PublicKey
+    asker: PublicKey
+    nonce: Digest
+    epoch: Number
+    view: Number
+    entered_by: Tally | None
+    """For view 1: the finalization of the last epoch's last block; in epoch 0 nothing."""
+    votes: Annotated[tuple[Tally, ...], Meta(max_length=MAX_TALLIES)]
+    signature: Signature = UNSIGNED
+
+    def signed_bytes(self, ledger_id: bytes) -> bytes:
+        """The message under the member's signature: all fields before it."""
+        return _signed_bytes(self, ledger_id)
 
 
 class Proposal(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag_field="kind", tag=12):
-    """A block as its header and the ids of its certificates, in order."""
+    """A block as its header and the ids of its certificates, in order.
 
+    `ids` is `None` for a block that is proposed again in a later view: most members have it. `parent_view` tells in
+    which view the parent, or the block proposed again, was notarized: whoever lacks certificates since, asks for them.
+    """
+
+    view: Number
+    parent_view: Number | None
     header: Header
     signature: Signature
-    ids: Annotated[tuple[Digest, ...], Meta(max_length=MAX_BLOCK_CERTIFICATES)]
+    ids: Annotated[tuple[Digest, ...], Meta(max_length=MAX_BLOCK_CERTIFICATES)] | None
 
 
 class ProposalRequest(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag_field="kind", tag=13):
@@ -194,6 +209,16 @@ class Headers(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, 
     headers: HeaderList
 
 
+class ViewCertificateRequest(
+    Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag_field="kind", tag=21
+):
+    """Asks for the notarizations and nullifications of these views of an epoch; they come as votes, newest first."""
+
+    epoch: Number
+    first: Number
+    last: Number
+
+
 class Addresses(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag_field="kind", tag=20):
     """Where nodes can be reached: what the peer knows, when it connects; later, what is new."""
 
@@ -210,8 +235,8 @@ Message = (
     | PayloadRequest
     | Payloads
     | Votes
-    | StandingRequest
-    | Standing
+    | RecoveryRequest
+    | RecoveryResponse
     | Proposal
     | ProposalRequest
     | ProposalCertificates
@@ -221,16 +246,25 @@ Message = (
     | Headers
     | Prune
     | Addresses
+    | ViewCertificateRequest
 )
 
 
 _codec: Codec[Message] = Codec(Message, MAX_MESSAGE_BYTES, "message")
 
 
-def sign_standing(standing: Standing, wallet: Wallet, ledger_id: bytes) -> Standing:
-    """The same standing, signed by its member."""
-    body = encode(standing)[:-SIGNATURE_BYTES_AT_END]
-    return replace(standing, signature=wallet.sign(Domain.STANDING, ledger_id, body))
+R = TypeVar("R", RecoveryRequest, RecoveryResponse)
+
+
+def sign_recovery(message: R, wallet: Wallet, ledger_id: bytes) -> R:
+    """The same message, signed by its member."""
+    return replace(
+        message, signature=wallet.sign(Domain.RECOVERY, ledger_id, encode(message)[:-SIGNATURE_BYTES_AT_END])
+    )
+
+
+def _signed_bytes(message: RecoveryRequest | RecoveryResponse, ledger_id: bytes) -> bytes:
+    return signed_bytes(Domain.RECOVERY, ledger_id, encode(message)[:-SIGNATURE_BYTES_AT_END])
 
 
 def encode_message(message: Message) -> bytes:

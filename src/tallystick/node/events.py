@@ -9,12 +9,14 @@ from enum import Enum
 
 from msgspec import Struct
 
+from tallystick.consensus.signing_guard import GuardRecord
 from tallystick.ledger.address import AddressRecord
 from tallystick.ledger.block import Block
 from tallystick.ledger.certificate import AnyCertificate, Payload
 from tallystick.ledger.errors import BLAMES_THE_PEER, Refused
 from tallystick.ledger.finality import Members
 from tallystick.ledger.messages import Entry, Message
+from tallystick.ledger.state import StateRoots
 from tallystick.ledger.vote import Tally
 
 Peer = Hashable
@@ -25,7 +27,6 @@ class Timer(Enum):
     """What the node wants to be woken for; setting one again replaces it."""
 
     AGREE = "agree"
-    FORGE = "forge"
     GOSSIP = "gossip"
     ANNOUNCE = "announce"
     SYNC = "sync"
@@ -39,6 +40,8 @@ class CheckedMessage(Struct, frozen=True):
     refusals: tuple[Refused, ...] = ()
     known: tuple[bytes, ...] = ()
     """Ids of certificates that came along and were known already."""
+    late: tuple[Tally, ...] = ()
+    """Votes of views that are over, not verified: what is kept of those views may show that they contradict it."""
 
 
 class CheckedEntry(Struct, frozen=True):
@@ -93,6 +96,13 @@ class PayloadErasureAsked(Struct, frozen=True):
     payload_hash: bytes
 
 
+class VotesRead(Struct, frozen=True):
+    """What is kept of a view, read because votes for it came late."""
+
+    late: tuple[Tally, ...]
+    kept: tuple[Tally, ...]
+
+
 class TimerFired(Struct, frozen=True):
     """The time a timer was set to has come."""
 
@@ -106,6 +116,7 @@ Event = (
     | MessageReceived
     | CertificatesSubmitted
     | PayloadErasureAsked
+    | VotesRead
     | TimerFired
 )
 
@@ -119,18 +130,25 @@ class PersistBlock(Struct, frozen=True):
     payloads: tuple[Payload, ...]
     finalization: Tally | None = None
     """The votes that made it final, unless a later block's did; the lone forger needs none."""
+    roots: StateRoots | None = None
+    """Given for the last block of an epoch: they prove who votes in the next."""
     members: Members | None = None
     """Those of the epoch that it begins, if they are others than before, or have other stakes."""
+    oldest_epoch: int = 0
+    """Votes of epochs before this one are evidence no more: they go."""
+
+
+class PersistSigned(Struct, frozen=True):
+    """Append these records to the signing guard, and sync it, before anything that follows."""
+
+    records: tuple[GuardRecord, ...]
 
 
 class PersistVotes(Struct, frozen=True):
-    """Keep a vote of this member's own, before anybody hears of it, or a quorum that its next votes rest on.
+    """Keep certificates of votes, votes of views that are over, and blocks that were voted for."""
 
-    With it goes the block that it is for, if given.
-    """
-
-    tally: Tally
-    block: Block | None = None
+    tallies: tuple[Tally, ...]
+    blocks: tuple[Block, ...] = ()
 
 
 class PersistCertificates(Struct, frozen=True):
@@ -206,20 +224,36 @@ class Multicast(Struct, frozen=True):
 class SendBlocks(Struct, frozen=True):
     """Answer a block request from the kept chain: at most `count` blocks from `start`, near the answer bound.
 
-    With `is_proven`, headers follow the blocks to the end of the range, and on to the next finalization.
+    They are of one epoch. Where a finalization is kept, the answer ends with it: headers lead from the blocks there.
     """
 
     peer: Peer
     start: int
     count: int
-    is_proven: bool
 
 
 class SendFinalizations(Struct, frozen=True):
-    """Answer a finalization request with what is kept of these blocks, near the answer bound."""
+    """Answer a finalization request: the last blocks of the epochs from this one on, and the tip, near the bound."""
 
     peer: Peer
-    indexes: tuple[int, ...]
+    epoch: int
+
+
+class SendViewCertificates(Struct, frozen=True):
+    """Answer with the kept notarizations and nullifications of these views, newest first, near the answer bound."""
+
+    peer: Peer
+    epoch: int
+    first: int
+    last: int
+
+
+class ReadVotes(Struct, frozen=True):
+    """Read what is kept of this view, and tell the node (`VotesRead`): these votes for it came late."""
+
+    epoch: int
+    view: int
+    late: tuple[Tally, ...]
 
 
 class SendHeaders(Struct, frozen=True):
@@ -275,6 +309,19 @@ class ReportStuck(Struct, frozen=True):
     missing: tuple[bytes, ...]
 
 
+class ReportTwin(Struct, frozen=True):
+    """Another machine signs with this node's key: the guard holds no such vote or header. It signs nothing any more."""
+
+    epoch: int
+    view: int
+
+
+class ReportStateMismatch(Struct, frozen=True):
+    """A quorum chose a block that the gate refuses here: this node's state is not the ledger's. It votes no more."""
+
+    refused: Refused
+
+
 class ReportRefused(Struct, frozen=True):
     """Something was refused; `peer` is who sent it, `None` for a person at this node.
 
@@ -296,11 +343,15 @@ ArchiveChange = (
     | PersistAddress
 )
 
-Answer = SendBlocks | SendFinalizations | SendHeaders | SendPayloads
+Answer = SendBlocks | SendFinalizations | SendHeaders | SendPayloads | SendViewCertificates
 """What the host answers from what it keeps."""
+
+Report = ReportAccepted | ReportBlock | ReportRefused | ReportStuck | ReportTwin | ReportStateMismatch
 
 Action = (
     ArchiveChange
+    | PersistSigned
+    | ReadVotes
     | Send
     | Broadcast
     | Multicast
@@ -310,10 +361,7 @@ Action = (
     | Dial
     | Forget
     | Disconnect
-    | ReportAccepted
-    | ReportBlock
-    | ReportRefused
-    | ReportStuck
+    | Report
 )
 
 
