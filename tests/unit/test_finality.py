@@ -49,7 +49,7 @@ def test_a_certificate_of_votes_says_what_a_quorum_voted(kind):
     votes = tally(*KINDS[kind], ADA, CY, DOT, view=7)
     made = certificate_of(votes, EPOCH)
     assert type(made) is kind
-    assert (made, made.votes) == (kind(votes, EPOCH), votes.votes)
+    assert (made, made.members) == (kind(votes, EPOCH), {one.public_key for one in (ADA, CY, DOT)})
     assert (made.epoch, made.view, made.block_hash) == (0, 7, KINDS[kind][1])
     assert kind(tally(*KINDS[kind], *MEMBERS.values()), EPOCH) != made
 
@@ -78,7 +78,7 @@ def test_more_than_two_thirds_is_counted_to_the_token(staked, is_quorum):
     stakes = zip((ADA, BEN, CY), staked, strict=True)
     epoch = Epoch(0, StakeTable({one.public_key: Account(0, stake) for one, stake in stakes}), 1, 0)
     with nullcontext() if is_quorum else refuses(Rule.V2, "200 of 300"):
-        assert Finalization(tally(FINALIZE, A, ADA, BEN), epoch).votes
+        assert Finalization(tally(FINALIZE, A, ADA, BEN), epoch).members
 
 
 # ---- final blocks -----------------------------------------------------------------------------------------------
