@@ -35,19 +35,19 @@ from tallystick.ledger.genesis import Allotment, Genesis, make_genesis
 from tallystick.ledger.header import VERSION, Header, SignedHeader
 from tallystick.ledger.keys import Domain, is_signed
 from tallystick.ledger.messages import Entry, Message, encode_message
-from tallystick.ledger.params import MAX_MESSAGE_BYTES, Params
+from tallystick.ledger.params import Params
 from tallystick.ledger.state import State, next_state
 from tallystick.ledger.vote import FINALIZE, NULLIFY, Ballot, Tally, Vote, cast, tally_of
 from tallystick.ledger.wallet import Wallet
 from tallystick.network.simulated import Link, SimulatedHost, SimulatedNetwork
-from tallystick.node.archive import MemoryArchive, answer
+from tallystick.node.archive import Archive, MemoryArchive
 from tallystick.node.events import (
     Action,
     CertificatesSubmitted,
     Disconnect,
     MessageReceived,
+    PersistBlock,
     ReportRefused,
-    SendFinalizations,
 )
 from tallystick.node.intake import Intake
 from tallystick.node.limits import Limits
@@ -234,6 +234,8 @@ class FinalScribe(Scribe):
         super().__init__(genesis)
         self.chain = Blockchain(genesis, check_drawn)
         self.archive = MemoryArchive()
+        self.kept: list[PersistBlock] = []
+        """What a node keeps of each block, and in what order."""
 
     def forger(self) -> Wallet:
         epoch = self.state.epoch
@@ -246,9 +248,10 @@ class FinalScribe(Scribe):
         """The next block, added and kept, with its finalization unless a later block's is to do."""
         epoch = self.state.epoch
         block = super().forge(*certificates, **changes)
+        proof = self.last(epoch, block) if self.state.epoch is not epoch else None
         finalization = self.finalization(epoch, block) if is_finalized else None
-        members = self.state.epoch.members if self.state.epoch.members != epoch.members else None
-        self.archive.append(block, (), finalization, members)
+        self.kept.append(PersistBlock(block, (), finalization, proof and proof.roots, proof and proof.members))
+        self.archive.append(self.kept[-1])
         return block
 
     def finalization(self, epoch: Epoch, block: Block, *voters: Wallet, view: int | None = None) -> Tally:
@@ -264,11 +267,16 @@ class FinalScribe(Scribe):
 
     def proofs(self, *indexes: int) -> tuple[FinalHeader, ...]:
         """What a peer that has the whole chain proves of these blocks."""
-        asked = SendFinalizations("peer", indexes)
-        return answer(self.archive, asked, MAX_MESSAGE_BYTES).proofs
+        found = [self.archive.final_header(index) for index in indexes]
+        return tuple(one for one in found if one is not None)
 
     def _view(self) -> int:
         return self.state.index + 2 - self.state.epoch.first_index
+
+
+def keep(archive: Archive, block: Block, payloads: Iterable[Payload] = (), **more: Any) -> None:
+    """Have the next block kept, as a node does."""
+    archive.append(PersistBlock(block, tuple(payloads), **more))
 
 
 @contextmanager
