@@ -20,12 +20,22 @@ def add(one: Point, other: Point) -> Point:
 
 
 def times(scalar: int, point: Point) -> Point:
-    result = NEUTRAL
-    while scalar:
-        if scalar & 1:
-            result = add(result, point)
-        point, scalar = add(point, point), scalar >> 1
-    return result
+    x, y, z = 0, 1, 1
+    for bit in f"{scalar:b}":
+        x, y, z = _sum((x, y, z), (x, y, z))
+        if bit == "1":
+            x, y, z = _sum((x, y, z), (*point, 1))
+    inverse = pow(z, -1, P)
+    return x * inverse % P, y * inverse % P
+
+
+def _sum(one: tuple[int, int, int], other: tuple[int, int, int]) -> tuple[int, int, int]:
+    """The same as `add`, in projective coordinates: without a division."""
+    (x1, y1, z1), (x2, y2, z2) = one, other
+    z, x, y = z1 * z2 % P, x1 * x2 % P, y1 * y2 % P
+    squared, product = z * z % P, _D * x * y % P
+    less, more = squared - product, squared + product
+    return z * less * ((x1 + y1) * (x2 + y2) - x - y) % P, z * more * (x + y) % P, less * more % P
 
 
 def negated(point: Point) -> Point:
@@ -44,6 +54,22 @@ def at_height(y: int) -> Point | None:
         if root * root % P == squared:
             return root, y
     return None
+
+
+def is_canonical(point: bytes) -> bool:
+    """Whether y < p, and x = 0 has no sign bit (RFC 8032, 5.1.3); not whether there is such a point."""
+    encoding = int.from_bytes(point, "little")
+    y, sign = encoding % 2**255, encoding >> 255
+    return y < P and not (sign and y in (1, P - 1))
+
+
+def decoded(point: bytes) -> Point | None:
+    """The point with this encoding, if it is a canonical one."""
+    encoding = int.from_bytes(point, "little")
+    found = at_height(encoding % 2**255)
+    if found is None or not is_canonical(point):
+        return None
+    return found if found[0] % 2 == encoding >> 255 else negated(found)
 
 
 def _base() -> Point:
@@ -74,3 +100,20 @@ def equation_holds(commitment: Point, key: Point, scalar: int, hashed: int, cofa
     """Whether cofactor·S·B = cofactor·(R + h·A)."""
     left = times(cofactor * scalar, BASE)
     return left == times(cofactor, add(commitment, times(hashed, key)))
+
+
+def decided_by(message: bytes, signature: bytes, public_key: bytes) -> str:
+    """Rule K2 in plain integers: the first check that refuses, or what accepts; as tests/vectors/README.md has it."""
+    commitment, scalar = signature[:32], int.from_bytes(signature[32:], "little")
+    if scalar >= L:
+        return "S"
+    if not is_canonical(commitment):
+        return "R"
+    key, point = decoded(public_key), decoded(commitment)
+    if key is None or key == NEUTRAL or times(L, key) != NEUTRAL:
+        return "K1"
+    hashed = challenge(commitment, public_key, message)
+    if point is None or not equation_holds(point, key, scalar, hashed, cofactor=8):
+        return "equation"
+    is_everywhere = equation_holds(point, key, scalar, hashed) and times(8, point) != NEUTRAL
+    return "libsodium" if is_everywhere else "cofactored"

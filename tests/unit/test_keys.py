@@ -1,15 +1,32 @@
-"""Keys and signatures: libsodium's acceptance rule is the ledger's, and these are its edges."""
+"""Keys and signatures: the acceptance rule K2 and its edges."""
 
 from itertools import count
 
+import nacl.bindings as sodium
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from nacl.exceptions import BadSignatureError
 from tests.builders import ADA, BEN, refuses
-from tests.curve import BASE, TORSION, L, P, add, at_height, challenge, encoded, equation_holds, times
+from tests.curve import (
+    BASE,
+    TORSION,
+    L,
+    P,
+    add,
+    at_height,
+    challenge,
+    decided_by,
+    encoded,
+    equation_holds,
+    is_canonical,
+    times,
+)
+from tests.vectors.signatures import vectors
 
 from tallystick.ledger.errors import Rule
-from tallystick.ledger.keys import Domain, check_public_key, is_signed, signed_bytes
+from tallystick.ledger.keys import REMEMBERED_KEYS, Domain, check_public_key, is_signed, signed_bytes
+from tallystick.ledger.wallet import Wallet
 
 LEDGER, OTHER = b"\x01" * 32, b"\x02" * 32
 SECRET, NONCE = 7**80 % L, 5**90 % L
@@ -88,6 +105,76 @@ def test_a_key_of_the_wrong_form_verifies_nothing_and_raises_nothing(key):
     assert not is_signed(b"message", ADA.sign(Domain.BLOCK, LEDGER, b"x"), key)
 
 
+@pytest.mark.parametrize("vector", vectors(), ids=lambda vector: f"{vector.decided_by}: {vector.name}")
+def test_a_signature_at_the_edge_is_decided_as_its_vector_says(vector):
+    assert is_signed(vector.message, vector.signature, vector.public_key) == vector.accepted
+
+
+def is_signed_by_pynacl(message, signature, key):
+    try:
+        sodium.crypto_sign_open(signature + message, key)
+    except BadSignatureError:
+        return False
+    return True
+
+
+CRAFTED = st.tuples(
+    st.integers(0, 7),  # the part of small order in the key
+    st.sampled_from([0, 1, 1, 1]),  # the key's other part: there or not
+    st.integers(0, 7),  # the same two of R
+    st.sampled_from([0, 1, 1]),
+    st.sampled_from([0, 0, 0, 1, L - 1, L]),  # added to S
+    st.booleans(),  # whether k = 0 mod 8
+)
+
+
+@given(crafted=CRAFTED, number=st.integers(0, 2**32))
+def test_the_rule_is_the_one_in_plain_integers_whatever_is_crafted(crafted, number):
+    """And PyNaCl's yes is a yes, once S, R and the key have passed."""
+    key_torsion, has_key, nonce_torsion, has_nonce, more, wants_multiple = crafted
+    key = encoded(add(times(has_key * SECRET, BASE), TORSION[key_torsion]))
+    commitment = encoded(add(times(has_nonce * NONCE, BASE), TORSION[nonce_torsion]))
+    for start in count(number):
+        message = start.to_bytes(8, "big")
+        hashed = challenge(commitment, key, message)
+        if not wants_multiple or hashed % 8 == 0:
+            break
+    scalar = (has_nonce * NONCE + hashed * has_key * SECRET) % L + more
+    claim = message, signature_of(commitment, scalar), key
+    decision = decided_by(*claim)
+    assert is_signed(*claim) == (decision in ("libsodium", "cofactored"))
+    if decision not in ("S", "R", "K1") and is_signed_by_pynacl(*claim):
+        assert is_signed(*claim)
+    if decision == "libsodium":
+        assert is_signed_by_pynacl(*claim)
+
+
+@given(seed=st.binary(min_size=32, max_size=32), body=st.binary(max_size=100), bit=st.integers(0, 511))
+def test_what_people_sign_is_accepted_and_with_one_bit_changed_refused(seed, body, bit):
+    signer = Wallet(seed)
+    message, signature = signed_bytes(Domain.VOTE, LEDGER, body), signer.sign(Domain.VOTE, LEDGER, body)
+    assert is_signed(message, signature, signer.public_key)
+    for changed, size in ((0, 32), (1, 64), (2, len(message))):
+        parts = [signer.public_key, signature, message]
+        place = bit % (8 * size)
+        flipped = int.from_bytes(parts[changed], "big") ^ 1 << place
+        parts[changed] = flipped.to_bytes(size, "big")
+        assert not is_signed(parts[2], parts[1], parts[0])
+
+
+def test_a_key_is_looked_at_once_and_not_for_ever(monkeypatch):
+    """Of whoever makes up new keys, so many are remembered and no more."""
+    looked_at = []
+    monkeypatch.setattr(sodium, "crypto_core_ed25519_is_valid_point", lambda key: looked_at.append(key) or False)
+    signature = ADA.sign(Domain.BLOCK, LEDGER, b"x")
+    keys = [b"made up" + number.to_bytes(25, "big") for number in range(REMEMBERED_KEYS + 1)]
+    for key in (keys[0], keys[0], *keys):
+        assert not is_signed(b"message", signature, key)
+    assert looked_at == keys
+    assert not is_signed(b"message", signature, keys[0])
+    assert looked_at == [*keys, keys[0]]
+
+
 # ---- the classes of ed25519-speccheck ("Taming the many EdDSAs"), made here -------------------------------------
 
 
@@ -105,32 +192,34 @@ def test_a_key_of_small_order_signs_nothing():
         assert not is_signed(message, signature_of(encoded(mixed), NONCE), encoded(key))
 
 
-def test_a_commitment_of_small_order_is_refused():
-    """Class 2: R small, A mixed, and S as if R were the neutral element."""
+def test_a_commitment_of_small_order_is_refused_with_a_key_of_mixed_order():
+    """Class 2: R small, A mixed, and S as if R were the neutral element. With a valid key such an R is accepted."""
     for order, torsion in enumerate(TORSION):
         key = add(times(SECRET, BASE), torsion)
         commitment = TORSION[-order % 8]
         message, _, hashed = craft(key, commitment, lambda h: h % 8 == 1)
         scalar = hashed * SECRET % L
         assert equation_holds(commitment, key, scalar, hashed)
-        assert not is_signed(message, signature_of(encoded(commitment), scalar), encoded(key))
+        assert is_signed(message, signature_of(encoded(commitment), scalar), encoded(key)) == (order == 0)
 
 
-def test_a_key_with_a_small_part_is_taken_when_the_parts_cancel():
-    """Class 3: the one that libsodium accepts; both rules of verification agree on it."""
+def test_a_key_with_a_small_part_is_refused_though_the_parts_cancel():
+    """Class 3: libsodium alone accepts it, and so do most libraries; K1 does not."""
     key, commitment = add(times(SECRET, BASE), TORSION[1]), add(times(NONCE, BASE), TORSION[3])
     message, scalar, hashed = craft(key, commitment, lambda h: h % 8 == 5)
     assert equation_holds(commitment, key, scalar, hashed)
-    assert is_signed(message, signature_of(encoded(commitment), scalar), encoded(key))
-
-
-def test_verification_is_without_cofactor():
-    """Classes 4 and 5: these would pass where both sides are multiplied by 8."""
-    key, commitment = add(times(SECRET, BASE), TORSION[1]), add(times(NONCE, BASE), TORSION[3])
-    message, scalar, hashed = craft(key, commitment, lambda h: h % 8 != 5)
-    assert equation_holds(commitment, key, scalar, hashed, cofactor=8)
-    assert not equation_holds(commitment, key, scalar, hashed)
     assert not is_signed(message, signature_of(encoded(commitment), scalar), encoded(key))
+
+
+def test_verification_is_with_cofactor():
+    """Classes 4 and 5 hold only where both sides are multiplied by 8: accepted, unless the key has the small part."""
+    mixed_key, commitment = add(times(SECRET, BASE), TORSION[1]), add(times(NONCE, BASE), TORSION[3])
+    for key in (times(SECRET, BASE), mixed_key):
+        message, scalar, hashed = craft(key, commitment, lambda h: h % 8 != 5)
+        assert equation_holds(commitment, key, scalar, hashed, cofactor=8)
+        assert not equation_holds(commitment, key, scalar, hashed)
+        accepted = is_signed(message, signature_of(encoded(commitment), scalar), encoded(key))
+        assert accepted == (key != mixed_key)
 
 
 def test_a_scalar_beyond_the_order_is_refused():
@@ -149,6 +238,7 @@ def non_canonical_encodings() -> list[bytes]:
     heights = [y + P for y in range(19) if at_height(y)]
     beyond = [(y | sign << 255).to_bytes(32, "little") for y in heights for sign in (0, 1)]
     signed_zero = [(y | 1 << 255).to_bytes(32, "little") for y in (1, P - 1)]
+    assert not any(map(is_canonical, beyond + signed_zero))
     return beyond + signed_zero
 
 

@@ -4,6 +4,7 @@ import json
 from hashlib import sha256
 
 import pytest
+from tests.curve import challenge, decided_by, decoded, equation_holds
 from tests.vectors import make
 
 from tallystick.ledger.address import address_codec
@@ -23,11 +24,11 @@ from tallystick.ledger.messages import Message, decode_message, encode_message
 from tallystick.ledger.vote import Tally, Vote
 from tallystick.ledger.wallet import Wallet
 
-FILES = sorted(path.name for path in make.FOLDER.glob("*.json"))
+FILES = sorted([*make.FOLDER.glob("*.json"), make.path_of("signatures")])
 
 
 def read(name):
-    return json.loads((make.FOLDER / f"{name}.json").read_text(encoding="ascii"))
+    return json.loads(make.path_of(name).read_text(encoding="ascii"))
 
 
 def unhex(value):
@@ -38,9 +39,9 @@ def test_every_file_is_made_and_every_made_file_is_there():
     assert sorted(make.make()) == FILES
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_a_file_is_what_the_code_makes(name):
-    assert (make.FOLDER / name).read_text(encoding="ascii") == make.make()[name]
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_a_file_is_what_the_code_makes(path):
+    assert path.read_text(encoding="ascii") == make.make()[path]
 
 
 def test_wallets_follow_from_their_seeds():
@@ -154,6 +155,26 @@ def test_tallies_are_decoded():
         assert Codec(Tally, 4096, "tally").decode(unhex(one["encoded"])) == tally
         members = [member for member, _ in one["fields"]["signatures"]]
         assert members == sorted(set(members))
+
+
+def test_signatures_are_decided_by_the_published_rule():
+    """Worked out here once more, from docs/protocol.md, in plain integers."""
+    for one in read("signatures"):
+        claim = [unhex(one[name]) for name in ("message", "signature", "public_key")]
+        assert decided_by(*claim) == one["decided_by"], one["name"]
+        assert one["accepted"] == (one["decided_by"] in ("libsodium", "cofactored"))
+
+
+def test_the_signatures_of_keys_of_mixed_order_are_what_other_libraries_take():
+    """They satisfy libsodium's own equation: only K1 stands in their way."""
+    mixed = [one for one in read("signatures") if "k = 0 mod 8" in one["name"]]
+    assert len(mixed) == 7
+    for one in mixed:
+        key, signature, message = (unhex(one[name]) for name in ("public_key", "signature", "message"))
+        hashed = challenge(signature[:32], key, message)
+        assert hashed % 8 == 0
+        scalar = int.from_bytes(signature[32:], "little")
+        assert equation_holds(decoded(signature[:32]), decoded(key), scalar, hashed)
 
 
 def test_merkle_proofs_verify():

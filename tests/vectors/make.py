@@ -58,6 +58,7 @@ from tallystick.ledger.params import MAX_INDEX, MAX_TIMESTAMP_MS, MAX_TOKENS, Pa
 from tallystick.ledger.stake import Account, StakeTable
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Ballot, Tally, Vote, cast, tally_of
 from tallystick.ledger.wallet import Wallet
+from tests.vectors import signatures
 
 FOLDER = Path(__file__).parent
 _CREATED_MS = 1_750_000_000_000
@@ -197,6 +198,7 @@ MESSAGES: list[Message] = [
     Addresses(tuple(ADDRESSES[:1])),
     Addresses(tuple(ADDRESSES)),
 ]
+SIGNATURES = signatures.vectors()
 LEAVES = ["", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f"]
 
 
@@ -207,6 +209,8 @@ def _plain(value: Any) -> Any:
             return value.hex()
         case list() | tuple():
             return [_plain(one) for one in value]
+        case dict():
+            return {name: _plain(item) for name, item in value.items()}
         case None | bool() | int() | str():
             return value
         case struct:
@@ -332,8 +336,8 @@ def _merkle() -> dict[str, Any]:
     }
 
 
-def make() -> dict[str, str]:
-    """Every file's name and text."""
+def make() -> dict[Path, str]:
+    """Every file and its text."""
     vectors = {
         "wallets": [_wallet(wallet, seed) for seed, wallet in enumerate(WALLETS, start=1)],
         "payloads": [_payload(one) for one in PAYLOADS],
@@ -345,11 +349,17 @@ def make() -> dict[str, str]:
         "draws": _draws(),
         "votes": _votes(),
         "merkle": _merkle(),
+        "signatures": [_plain(one._asdict()) for one in SIGNATURES],
     }
-    return {f"{name}.json": json.dumps(value, indent=1, ensure_ascii=True) + "\n" for name, value in vectors.items()}
+    return {path_of(name): json.dumps(one, indent=1, ensure_ascii=True) + "\n" for name, one in vectors.items()}
+
+
+def path_of(name: str) -> Path:
+    """Where the vectors of this name are kept; signatures are in the package, for its start needs them."""
+    return signatures.PATH if name == signatures.PATH.stem else FOLDER / f"{name}.json"
 
 
 if __name__ == "__main__":
-    for name, text in make().items():
-        (FOLDER / name).write_text(text, encoding="ascii")
-        print(FOLDER / name)
+    for path, text in make().items():
+        path.write_text(text, encoding="ascii")
+        print(path)

@@ -41,7 +41,9 @@ class Recovery:
         self._requests += 1
 
     def answered(self, member: bytes, view: int) -> None:
-        """A member answered, to the nonce, in the asker's epoch, with proof of its view."""
+        """A member answered, to the nonce, in the asker's epoch, with proof of its view; the asker itself is none."""
+        if member == self._guard.key:
+            return
         self._answers[member] = max(view, self._answers.get(member, 0))
 
     def begin_epoch(self) -> None:
@@ -51,7 +53,7 @@ class Recovery:
 
     def finish(self, epoch: Epoch, highest: int) -> bool:
         """Recover if enough others answered; `highest` is the latest view held or heard of. Whether it is over."""
-        others = sum(epoch.stake(member) for member in self._answers if member != self._guard.key)
+        others = sum(epoch.stake(member) for member in self._answers)
         floor = max([highest, self._guard.last_view(epoch.number), *self._answers.values()]) + 1
         if epoch.is_quorum(others):
             self._guard.recover(epoch.number, floor)

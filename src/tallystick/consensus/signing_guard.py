@@ -163,7 +163,8 @@ class _Ledger:
         if self.floor != _NOWHERE:
             yield Floor(ledger_id, *self.floor)
         for place, entry in sorted(self.entries.items()):
-            for ballot in entry.ballots or [None]:
+            ballots: list[Ballot | None] = [*entry.ballots]
+            for ballot in ballots or [None]:
                 yield Signed(ledger_id, *place, entry.header_hash, ballot)
         is_limited = self.limit > self.floor
         if is_limited:
@@ -217,7 +218,7 @@ class SigningGuard:
 
     @property
     def silent_until(self) -> Place:
-        """The last epoch and view in which it does not vote freely: the floor of a recovery, or the operator's limit."""
+        """The last epoch and view in which it does not vote freely: a recovery's floor, or the operator's limit."""
         return self._state.recovered or self._state.limit
 
     @property

@@ -44,7 +44,7 @@ from tallystick.ledger.block import Block, VerifiedBlock, verified
 from tallystick.ledger.blockchain import Blockchain, check_clock, holds_nothing
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import Refused
-from tallystick.ledger.finality import Finalization, VoteCertificate
+from tallystick.ledger.finality import Finalization
 from tallystick.ledger.header import SignedHeader
 from tallystick.ledger.state import make_header
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Tally, Vote
@@ -158,12 +158,11 @@ class Simplex:
         self.views.add_block(block)
         return equivocation
 
-    def add_answer(self, member: bytes, view: int, entered_by: VoteCertificate | None) -> None:
-        """A member answered our recovery request, in our epoch, with proof of its view."""
-        if self.guard is not None and self.recovery is not None and self.is_recovering and member != self.guard.key:
+    def add_answer(self, member: bytes, view: int, entered_by: Tally | None) -> list[Equivocation]:
+        """A member answered our recovery request, in our epoch; the certificate proves its view."""
+        if self.recovery is not None and self.is_recovering:
             self.recovery.answered(member, view)
-            if entered_by is not None and entered_by.epoch == self.epoch.number:
-                self.views.add_tally(entered_by.tally)
+        return self.add_tally(entered_by) if entered_by is not None else []
 
     def tip_advanced(self, finalization: Finalization | None) -> None:
         """The chain's tip moved, by this finalization, and is stored; perhaps into another epoch."""
@@ -215,20 +214,23 @@ class Simplex:
             return
         found = self.views.parent_for(self.view)
         if found is None:
-            return self._request(self.views.lacking(self.view), outputs)
+            self._request(self.views.lacking(self.view), outputs)
+            return
         parent_view, parent_hash = found
         parent = None
         if parent_hash != self.chain.state.tip.hash:
             parent = self.views.validate(parent_hash, outputs)
             if parent is None or not _has_come(self._timed(now_ms, waiting).settled_ms(), now_ms):
-                return None
+                return
         if (block := self._forge(now_ms, waiting, parent)) is not None:
             self.views.keep(block)
-            self._vote(NOTARIZE, block.hash, block, outputs, SendProposal(self.view, parent_view, block, is_new=True))
+            if self.views.validate(block.hash, outputs) is None:
+                return  # it passes the gate like any other
+            proposal = SendProposal(self.view, parent_view, block, is_new=True)
+            outputs += self._vote(NOTARIZE, self.view, block.hash, block, proposal)
         elif parent is not None:
-            again = SendProposal(self.view, parent_view, parent.block, is_new=False)
-            self._vote(NOTARIZE, parent_hash, None, outputs, again)
-        return None
+            proposal = SendProposal(self.view, parent_view, parent.block, is_new=False)
+            outputs += self._vote(NOTARIZE, self.view, parent_hash, None, proposal)
 
     def _forge(self, now_ms: int, waiting: Waiting, parent: Pending | None) -> VerifiedBlock | None:
         """A block on the parent (`None`: on the final tip), or `None`: there is nothing to forge."""
@@ -255,14 +257,15 @@ class Simplex:
             return
         extended = block.header.parent_hash if block.header.view == view else block.hash
         if block.header.view > view or not self.views.may_follow(extended, view):
-            return self._request(self.views.lacking(view, state.parent_view), outputs)
+            self._request(self.views.lacking(view, state.parent_view), outputs)
+            return
         if self.views.validate(block.hash, outputs) is None:
             return
         try:
             check_clock(block.header, self.chain.genesis.params, now_ms)
         except Refused:
             return  # not yet
-        self._vote(NOTARIZE, block.hash, block, outputs)
+        outputs += self._vote(NOTARIZE, view, block.hash, block)
 
     def _nullify(self, now_ms: int, waiting: Waiting, outputs: list[Output]) -> None:
         """(3) Time is up, the proposal is illegal, or the leader is silent: nullify the view."""
@@ -273,7 +276,7 @@ class Simplex:
         is_silent = timer.since_ms is not None and self.views.is_leader_silent()
         is_late = _has_come(timer.deadline_ms(state.proposed is not None), now_ms)
         if is_late or is_illegal or is_silent:
-            self._vote(NULLIFY, None, None, outputs)
+            outputs += self._vote(NULLIFY, self.view)
 
     def _persist(self, outputs: list[Output]) -> None:
         """(4) Certificates that were gathered are durable before the first vote that rests on them."""
@@ -287,7 +290,7 @@ class Simplex:
             if state.notarized is None or self._has_signed(view, NULLIFY) or self._has_signed(view, FINALIZE):
                 continue
             if self.views.validate(state.notarized, outputs) is not None:
-                self._vote(FINALIZE, state.notarized, None, outputs, view=view)
+                outputs += self._vote(FINALIZE, view, state.notarized)
 
     def _finalize(self, outputs: list[Output]) -> bool:
         """(6) A finalization makes its block and all before it final."""
@@ -364,24 +367,20 @@ class Simplex:
     def _vote(
         self,
         kind: int,
-        block_hash: bytes | None,
-        block: VerifiedBlock | None,
-        outputs: list[Output],
-        proposal: SendProposal | None = None,
-        view: int | None = None,
-    ) -> None:
-        """Sign, if the guard allows it; with a proposal, that goes out beside the vote."""
-        view = self.view if view is None else view
-        ballot = self.views.ballot(kind, view, block_hash)
+        view: int,
+        block_hash: bytes | None = None,
+        block: VerifiedBlock | None = None,
+        *proposal: SendProposal,
+    ) -> list[Output]:
+        """Sign and count a vote, if the guard allows it; a proposal goes out with it."""
         if self.guard is None or not self.has_stake:
-            return
+            return []
+        ballot = self.views.ballot(kind, view, block_hash)
         vote = self.guard.sign(ballot, has_certificate=self.views.at(view).has_ended)
         if vote is None:
-            return
-        outputs.append(SendVote(vote, block))
-        if proposal is not None:
-            outputs.append(proposal)
+            return []
         self.views.add_vote(vote)
+        return [SendVote(vote, block), *proposal]
 
     def _request(self, lacking: tuple[int, int] | None, outputs: list[Output]) -> None:
         if lacking is not None and lacking != self._requested:

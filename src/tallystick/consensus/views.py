@@ -112,13 +112,18 @@ class Views:
         self._early: dict[tuple[bytes, int], Vote] = {}
         self._unpersisted: list[Tally] = []
         self._views: dict[int, ViewState] = {}
+        self.epoch_before: Epoch | None = None
+        """The epoch before this one, if it was lived through."""
+        self._current = self.epoch
         self._begin_epoch()
 
     def _begin_epoch(self) -> None:
         """Forget the epoch before; its votes that were not persisted yet are handed out."""
         for state in self._views.values():
             self._compact(state)
-        self._views = {}
+        if self._current.number == self.epoch.number - 1:
+            self.epoch_before = self._current
+        self._views, self._current = {}, self.epoch
         self._blocks: dict[bytes, VerifiedBlock] = {}
         self._pending: dict[bytes, Pending] = {}
         self._illegal: dict[bytes, Refused] = {}
@@ -174,9 +179,13 @@ class Views:
         """Whether a vote for this ballot counts here by itself."""
         if ballot.epoch == self.epoch.number + 1:
             return ballot.view == 1 and self._chain.state.stakes.account(member).staked > 0
-        lowest = max(self.final_view + 1, self.view - RECENT_VIEWS)
-        in_window = ballot.epoch == self.epoch.number and lowest <= ballot.view <= self.view + 1
+        in_window = ballot.epoch == self.epoch.number and self.oldest_wanted <= ballot.view <= self.view + 1
         return in_window and self.epoch.stake(member) > 0
+
+    @property
+    def oldest_wanted(self) -> int:
+        """The first view of which single votes are counted."""
+        return max(self.final_view + 1, self.view - RECENT_VIEWS)
 
     def is_certificate(self, tally: Tally) -> bool:
         """Whether these votes, if they are good, are a certificate of this epoch that says something new."""
@@ -195,6 +204,19 @@ class Views:
         """A block that is not final yet, if it is known whole and the gate has passed it."""
         pending = self._pending.get(block_hash)
         return pending.block if pending else None
+
+    def is_chosen(self, block_hash: bytes) -> bool:
+        """Whether a certificate above the final view names this block."""
+        return any(one.chose(block_hash) for one in self._views.values())
+
+    def is_requested(self, block_hash: bytes) -> bool:
+        """Whether the block is asked for."""
+        return block_hash in self._requested
+
+    def parent_view_of(self, header: Header) -> int | None:
+        """Where a block's parent was notarized, as far as its view is known."""
+        state = self._views.get(header.view)
+        return state.parent_view if state is not None else None
 
     def whole(self, block_hash: bytes) -> VerifiedBlock | None:
         """A block that is not final yet, if it is known whole, whatever the gate says of it."""
@@ -360,10 +382,10 @@ class Views:
     def add_tally(self, tally: Tally) -> list[Equivocation]:
         """Count votes whose signatures are good: each by itself, or all together if they are a certificate."""
         if not self.is_certificate(tally):
-            return [caught for one in tally.votes if (caught := self.add_vote(one))]
-        caught = [found for one in tally.votes if self.epoch.stake(one.member) and (found := self._add(one))]
+            return [found for one in tally.votes if (found := self.add_vote(one))]
+        equivocations = [found for one in tally.votes if self.epoch.stake(one.member) and (found := self._add(one))]
         self._certify(certificate_of(tally, self.epoch))
-        return caught
+        return equivocations
 
     def add_vote(self, vote: Vote) -> Equivocation | None:
         """Count a vote whose signature is good. Returns what it and an earlier one of its member prove."""
@@ -478,9 +500,7 @@ class Views:
         """Keep a whole block, if it may be a proposal of this epoch or a certificate names it."""
         caught = self.add_header(block.signed_header)
         header = block.header
-        is_named = block.hash in self._requested or (
-            header.view in self._views and self._views[header.view].chose(block.hash)
-        )
+        is_named = self.is_requested(block.hash) or self.is_chosen(block.hash)
         if block.hash in self._blocks or not (self.wants(header) or is_named):
             return caught
         if is_named or self.at(header.view).blocks < _BLOCKS_A_VIEW:

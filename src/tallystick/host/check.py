@@ -1,38 +1,51 @@
 """Everything in the file of a chain, derived again: it finds all damage, and says what can be repaired from where.
 
 Unlike `CheckedChain`, which does not exist for a chain that breaks a rule, a check goes on behind what is damaged: a
-block is bound by hashes to the blocks around it, and by the votes of its epoch's members, whom earlier votes name.
+block is bound by hashes to the blocks around it, and by the votes of its epoch's members, whom the state roots of
+earlier blocks name.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from tallystick.consensus.lone_forger import LoneForger
 from tallystick.consensus.proof_of_stake import ProofOfStake, check_drawn
 from tallystick.host.errors import DamagedStore
-from tallystick.host.store import Store
+from tallystick.host.store import EpochEnd, Store
 from tallystick.host.verification import verify_in_line
-from tallystick.ledger.block import Block, block_codec, check_block_alone, genesis_block
-from tallystick.ledger.blockchain import Blockchain, State
-from tallystick.ledger.certificate import certificate_codec, check_evidence
+from tallystick.ledger.block import Block, block_codec, check_form, genesis_block, verified
+from tallystick.ledger.blockchain import Blockchain
+from tallystick.ledger.certificate import certificate_codec
 from tallystick.ledger.encoding import ZERO_DIGEST, Codec
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import Refused, Rule
-from tallystick.ledger.finality import Members
-from tallystick.ledger.keys import is_signed
-from tallystick.ledger.stake import Account, StakeTable
-from tallystick.ledger.vote import FINALIZE, Tally, tally_codec
+from tallystick.ledger.finality import FinalHeader, Finalization, Members, next_epoch
+from tallystick.ledger.header import Header
+from tallystick.ledger.state import State, StateRoots
+from tallystick.ledger.vote import Tally, tally_codec
 from tallystick.node.intake import Claim
+from tallystick.node.replay import check_signatures, check_vote_signatures
 
 _CLAIMS_AT_ONCE: Final = 4_096
+_ROWS_AT_ONCE: Final = 64
 _HASH_BYTES: Final = 32
 
 Verify = Callable[[Sequence[Claim]], Sequence[bool]]
 """Whether each of these signatures is good; in worker processes, where there are some."""
 
 T = TypeVar("T")
+
+
+def claimed(note: Callable[[Claim], object]) -> Callable[[bytes, bytes, bytes], bool]:
+    """A verifier that takes every signature for good, and notes it, to be verified with others."""
+
+    def verify(signed: bytes, signature: bytes, key: bytes) -> bool:
+        note((signed, signature, key))
+        return True
+
+    return verify
 
 
 @dataclass
@@ -45,13 +58,15 @@ class Report:
     blocks: dict[int, str] = field(default_factory=dict)
     """Damaged or missing blocks, each with the reason."""
     finalizations: dict[int, str] = field(default_factory=dict)
-    """Damaged finalizations and members named by them, by the index of their block."""
-    unproven: list[int] = field(default_factory=list)
-    """Last blocks of epochs without a finalization; no damage where a checkpoint was trusted instead."""
+    """Damaged finalizations, by the index of their block."""
+    unproven: dict[int, int] = field(default_factory=dict)
+    """Last blocks of epochs without a finalization, each with its epoch; no damage where a checkpoint was trusted."""
+    ends: dict[int, tuple[Header, StateRoots, Members | None] | None] = field(default_factory=dict)
+    """What is kept with last blocks of epochs and is not what it should be, by index; `None`: nothing should be."""
     payloads: dict[bytes, str] = field(default_factory=dict)
     """Damaged payloads, by hash."""
     votes: dict[int, str] = field(default_factory=dict)
-    """Rows of this member's own record that cannot be trusted: it must not vote as if it remembered everything."""
+    """Rows of votes and certificates of them that are damaged; other members have them."""
     proposals: dict[int, str] = field(default_factory=dict)
     """Rows of proposed blocks that are damaged; other members have them."""
     waiting: dict[int, str] = field(default_factory=dict)
@@ -113,7 +128,7 @@ class Check:
         genesis, tip_index = store.genesis, store.tip_index
         self._store, self._verify, self._on_block = store, verify, on_block
         self._params, self._ledger_id = genesis.params, genesis.ledger_id
-        self._report = Report(tip_index, epochs={0: Epoch(0, genesis.stakes())})
+        self._report = Report(tip_index)
         self._claims: list[Claim] = []
         self._blames: list[Callable[[], object]] = []
         self._hashes, self._parents, self._final = (bytearray(_HASH_BYTES * (tip_index + 1)) for _ in range(3))
@@ -128,15 +143,15 @@ class Check:
         lone = LoneForger(ProofOfStake()).check_forger
         report.chain = Blockchain(store.genesis, check_drawn if report.is_voted else lone)
         report.final = report.chain.state
+        report.epochs[0] = report.final.epoch
         for index in range(1, report.tip_index + 1):
-            self._check_block(index)
-            self._check_finality(index)
+            self._check_finality(index, self._check_block(index))
             self._on_block(index)
         self._flush()
         self._check_beyond_the_tip()
         self._check_links()
         self._check_payloads()
-        self._check_own_record()
+        self._check_votes_and_waiting()
         self._flush()
         if report.blocks:
             report.chain = None
@@ -147,85 +162,99 @@ class Check:
 
     # ---- blocks and finalizations -----------------------------------------------------------------------------
 
-    def _check_block(self, index: int) -> None:
-        """A block by itself, and, as long as all before it are good, by the rules."""
+    def _check_block(self, index: int) -> Header | None:
+        """A block by itself, and, as long as all before it are good, by the rules. Its header, if it is good."""
         report = self._report
         rows = self._store.database.select("SELECT block_hash, encoded FROM blocks WHERE block_index = ?", (index,))
         if not rows:
             report.chain, report.blocks[index] = None, "missing"
-            return
+            return None
         try:
             block = _decoded(block_codec, rows[0][1])
             if block.index != index:
                 raise Refused(Rule.B1, f"it says that its index is {block.index}")
-            check_block_alone(block, self._ledger_id)
-            self._claim_block(block)
+            self._check_alone(block, partial(report.blocks.setdefault, index, "a signature in it is not good"))
             if report.chain is not None:
-                report.chain.append(block, None)
+                report.chain.append(verified(block))
         except Refused as refused:
             report.chain = None
             if refused.rule is not Rule.B2:  # which of two blocks is the wrong one, the links will tell
                 report.blocks[index] = str(refused)
-                return
+                return None
         self._hashes[_at(index)], self._parents[_at(index)] = block.hash, block.header.parent_hash
         if rows[0][0] != block.hash:
             self._blame_derived("hashes of blocks")
+        return block.header
 
-    def _claim_block(self, block: Block) -> None:
-        blame = partial(self._report.blocks.setdefault, block.index, "a signature in it is not good")
-        self._claim((block.header.signed_bytes(), block.signature, block.header.forger), blame)
-        for one in block.certificates:
-            check_evidence(one, self._ledger_id, is_signed)
-            self._claim((one.signed_bytes(self._ledger_id), one.signature, one.issuer), blame)
+    def _check_alone(self, block: Block, blame: Callable[[], object]) -> None:
+        check_form(block, self._ledger_id)
+        check_signatures(block, self._ledger_id, claimed(partial(self._claim, blame)))
 
-    def _check_finality(self, index: int) -> None:
-        """The votes kept with a block, and whom they name as the next epoch's members."""
-        report, number = self._report, self._params.epoch_of(index)
-        ends_epoch, epoch = index % self._params.epoch_blocks == 0, report.epochs.get(number)
-        tally = None
+    def _check_finality(self, index: int, header: Header | None) -> None:
+        """What is kept with a block: the votes for it, and whom it names as the next epoch's members."""
+        report, store, tally, end = self._report, self._store, None, None
         try:
-            tally = self._store.finalization(index)
-            members = self._store.members(index)
-            if tally is not None and epoch is not None:
-                self._check_votes(index, tally, epoch, members if ends_epoch else None)
+            tally = store.finalization(index)
+            if tally is not None:
+                self._check_votes(index, header, tally)
         except (DamagedStore, Refused) as damage:
-            report.finalizations[index] = str(damage.refused if isinstance(damage, DamagedStore) else damage)
+            report.finalizations[index] = _reason(damage)
             tally = None
-        if ends_epoch and tally is None and report.is_voted:
-            report.unproven.append(index)
-        if report.chain is not None:
-            if ends_epoch:
-                report.epochs[number + 1] = report.chain.state.epoch
+        try:
+            end = store.epoch_end(index)
+            if report.chain is None and end is not None and header is not None:
+                self._follow(header, tally, end)
+        except (DamagedStore, Refused):
+            self._blame_end(index, None)
+            end = None
+        if report.chain is not None and header is not None:
+            end = self._check_end(index, header, report.chain.state, end)
             if tally is not None or not report.is_voted:
                 report.final = report.chain.state
+        if end is not None and tally is None and report.is_voted:
+            report.unproven[index] = end.epoch
 
-    def _check_votes(self, index: int, tally: Tally, epoch: Epoch, members: Members | None) -> None:
-        report, ballot = self._report, tally.ballot
-        voters = [member for member, _ in tally.signatures]
-        if (ballot.kind, ballot.epoch) != (FINALIZE, epoch.number) or voters != sorted(set(voters)):
-            raise Refused(Rule.V2, f"these votes finalize nothing in epoch {epoch.number}")
-        if not epoch.is_quorum(sum(epoch.stake(member) for member in voters)):
-            raise Refused(Rule.V2, "these votes are not more than 2/3 of the stake")
-        following = epoch
-        if index % self._params.epoch_blocks == 0:
-            table = StakeTable({key: Account(0, stake) for key, stake in members}) if members else epoch.stakes
-            following = Epoch(epoch.number + 1, table)
-        derived = report.chain.state.epoch if report.chain is not None else following
-        if not ballot.stakes_hash == following.hash == derived.hash:
-            raise Refused(Rule.V2, "these votes name other members")
-        report.epochs.setdefault(following.number, following)
-        self._final[_at(index)] = ballot.block_hash
-        signed = ballot.signed_bytes(self._ledger_id)
-        for member, signature in tally.signatures:
-            self._claim((signed, signature, member), partial(self._unproven, index))
+    def _check_votes(self, index: int, header: Header | None, tally: Tally) -> None:
+        """Votes are judged if the members of their epoch are known."""
+        number, epoch = tally.ballot.epoch, self._report.epochs.get(tally.ballot.epoch)
+        if header is not None and number != header.epoch:
+            raise Refused(Rule.V2, f"these votes are of epoch {number}, the block of epoch {header.epoch}")
+        if epoch is None:
+            return
+        self._final[_at(index)] = Finalization(tally, epoch).block_hash
+        check_vote_signatures(tally, self._ledger_id, claimed(partial(self._claim, partial(self._unproven, index))))
+
+    def _follow(self, header: Header, tally: Tally | None, end: EpochEnd) -> None:
+        """Behind a damaged block, who votes in the next epoch is known by votes and state roots."""
+        if (end.epoch, end.roots.hash) != (header.epoch, header.state_root):
+            raise Refused(Rule.B12, "these state roots are not those of the block")
+        epoch = self._report.epochs.get(end.epoch)
+        if tally is not None and epoch is not None:
+            following = next_epoch(epoch, FinalHeader(header, tally, end.roots, end.members))
+            self._report.epochs[following.number] = following
+
+    def _check_end(self, index: int, header: Header, state: State, kept: EpochEnd | None) -> EpochEnd | None:
+        """What should be kept if this block, which leads to this state, is the last of its epoch."""
+        due, report = None, self._report
+        if state.epoch.number != header.epoch:
+            before, report.epochs[state.epoch.number] = report.epochs[header.epoch], state.epoch
+            is_changed = before.members != state.epoch.members
+            due = EpochEnd(header.epoch, state.roots, state.epoch.members if is_changed else None)
+        if kept != due or index in report.ends:
+            self._blame_end(index, due and (header, due.roots, due.members))
+        return due
+
+    def _blame_end(self, index: int, due: tuple[Header, StateRoots, Members | None] | None) -> None:
+        self._report.ends[index] = due
+        self._blame_derived("ends of epochs")
 
     def _unproven(self, index: int) -> None:
         self._report.finalizations[index] = "a vote in it is not signed by its member"
         self._final[_at(index)] = ZERO_DIGEST
 
     def _check_beyond_the_tip(self) -> None:
-        """Votes and members of blocks that are gone would be in the way of those that come in their place."""
-        for table in ("finalizations", "members"):
+        """What is kept with blocks that are gone would be in the way of what comes in their place."""
+        for table in ("finalizations", "epoch_ends"):
             sql = f"SELECT block_index FROM {table} WHERE block_index > ?"  # noqa: S608
             for (index,) in self._store.database.select(sql, (self._report.tip_index,)):
                 self._report.finalizations[index] = "there is no such block"
@@ -256,31 +285,38 @@ class Check:
             except DamagedStore as damage:
                 self._report.payloads[payload_hash] = str(damage.refused)
 
-    def _check_own_record(self) -> None:
+    def _check_votes_and_waiting(self) -> None:
         """Votes, proposals and waiting certificates: each row by itself."""
         report = self._report
-        for row, epoch, encoded in self._store.database.select("SELECT number, epoch, encoded FROM votes"):
+        for row, epoch, view, encoded in self._rows("votes", "epoch, view, encoded"):
+            blame = partial(report.votes.setdefault, row, "a signature in it is not good")
             try:
                 tally = _decoded(tally_codec, encoded)
-                if tally.ballot.epoch != epoch:
-                    raise Refused(Rule.V1, f"it is of epoch {tally.ballot.epoch}, not {epoch}")
+                if (tally.ballot.epoch, tally.ballot.view) != (epoch, view):
+                    raise Refused(Rule.V1, f"it is of epoch {tally.ballot.epoch} and view {tally.ballot.view}")
+                check_vote_signatures(tally, self._ledger_id, claimed(partial(self._claim, blame)))
             except Refused as refused:
                 report.votes[row] = str(refused)
-                continue
-            blame = partial(report.votes.setdefault, row, "a signature in it is not good")
-            for member, signature in tally.signatures:
-                self._claim((tally.ballot.signed_bytes(self._ledger_id), signature, member), blame)
-        for row, encoded in self._store.database.select("SELECT rowid, encoded FROM proposals"):
+        for row, encoded in self._rows("proposals", "encoded"):
+            blame = partial(report.proposals.setdefault, row, "a signature in it is not good")
             try:
-                check_block_alone(_decoded(block_codec, encoded), self._ledger_id)
+                self._check_alone(_decoded(block_codec, encoded), blame)
             except Refused as refused:
                 report.proposals[row] = str(refused)
-        for row, kept_id, encoded in self._store.database.select("SELECT number, certificate_id, encoded FROM waiting"):
+        for row, kept_id, encoded in self._rows("waiting", "certificate_id, encoded"):
             try:
                 if _decoded(certificate_codec, encoded).id != kept_id:
                     raise Refused(Rule.E2, "its id is another")
             except Refused as refused:
                 report.waiting[row] = str(refused)
+
+    def _rows(self, table: str, columns: str) -> Iterator[tuple[Any, ...]]:
+        """Row number and columns of each row, a few at a time."""
+        sql = f"SELECT rowid, {columns} FROM {table} WHERE rowid > ? ORDER BY rowid LIMIT ?"  # noqa: S608
+        last = -1
+        while rows := self._store.database.select(sql, (last, _ROWS_AT_ONCE)):
+            yield from rows
+            last = rows[-1][0]
 
     def _check_derived(self) -> None:
         """The index of files, what is awaited, and the snapshot, as far as what they derive from is whole."""
@@ -308,7 +344,7 @@ class Check:
 
     # ---- signatures -----------------------------------------------------------------------------------------
 
-    def _claim(self, claim: Claim, blame: Callable[[], object]) -> None:
+    def _claim(self, blame: Callable[[], object], claim: Claim) -> None:
         """Have a signature checked, some time; if it is not good, `blame` is called."""
         self._claims.append(claim)
         self._blames.append(blame)
@@ -333,7 +369,7 @@ def _damaged_pages(store: Store) -> list[str]:
 
 def _is_voted(store: Store) -> bool:
     """Whether blocks are final by votes, though all votes may be lost: a lone forger's view is always the index."""
-    if store.database.select("SELECT 1 FROM finalizations UNION SELECT 1 FROM members"):
+    if store.finalized_from(0) is not None:
         return True
     for (encoded,) in store.database.select("SELECT encoded FROM blocks ORDER BY block_index DESC LIMIT 16"):
         try:
@@ -346,6 +382,10 @@ def _is_voted(store: Store) -> bool:
 
 def _decoded(codec: Codec[T], encoded: object) -> T:
     return codec.decode(encoded if isinstance(encoded, bytes) else b"")
+
+
+def _reason(damage: DamagedStore | Refused) -> str:
+    return str(damage.refused if isinstance(damage, DamagedStore) else damage)
 
 
 def _at(index: int) -> slice:

@@ -9,18 +9,17 @@ from tallystick.consensus.proof_of_stake import ProofOfStake, check_drawn
 from tallystick.host.errors import DamagedStore
 from tallystick.host.file_statement import FileStatement, file_statement_in
 from tallystick.host.store import Store
-from tallystick.ledger.address import AddressRecord
-from tallystick.ledger.block import Block, genesis_block
-from tallystick.ledger.blockchain import Blockchain, CheckForger, State
+from tallystick.ledger.block import Block, check_form, genesis_block, verified
+from tallystick.ledger.blockchain import Blockchain, CheckForger
 from tallystick.ledger.certificate import AnyCertificate, Evidence, check_payload
 from tallystick.ledger.certificate_index import Place
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.finality import check_final
 from tallystick.ledger.merkle import inclusion_proof, verify_inclusion
-from tallystick.ledger.messages import Votes, encode_message
-from tallystick.ledger.vote import Tally, Vote
-from tallystick.node.intake import Intake
+from tallystick.ledger.state import State
+from tallystick.ledger.vote import Tally
+from tallystick.node.replay import check_signatures, check_vote_signatures
 
 
 @dataclass(frozen=True)
@@ -58,25 +57,6 @@ class Finality:
     total_stake: int
 
 
-class _NothingKnown:
-    """What a reader who trusts nobody has verified before: nothing."""
-
-    def has_verified(self, certificate: AnyCertificate) -> bool:
-        return False
-
-    def knows_block(self, block_hash: bytes) -> bool:
-        return False
-
-    def knows_vote(self, vote: Vote) -> bool:
-        return False
-
-    def knows_address(self, record: AddressRecord) -> bool:
-        return False
-
-    def awaits_blocks(self, start: int) -> bool:
-        return False
-
-
 class CheckedChain:
     """Made from a store, block by block; it does not exist for a chain that breaks a rule.
 
@@ -99,21 +79,20 @@ class CheckedChain:
         self.left_out = 0
         """Kept blocks after the last one that is proven final."""
         self._store = store
-        self._is_voted = check_forger is None and _has_finalizations(store)
+        self._is_voted = check_forger is None and store.finalized_from(1) is not None
         lone = check_forger or LoneForger(ProofOfStake()).check_forger
         self._chain = Blockchain(store.genesis, check_drawn if self._is_voted else lone)
         self._first_leaf: dict[int, int] = {}
         self._files: dict[bytes, list[tuple[FileStatement, Place]]] = {}
         self._epochs = {0: self._chain.state.epoch}
         self._finality: dict[int, Finality] = {}
-        intake = Intake(store.genesis.ledger_id, _NothingKnown())
         unproven: list[Block] = []
         for block in store.blocks():
             unproven.append(block)
             finalization = store.finalization(block.index)
             if not self._is_voted or finalization is not None:
                 for one in unproven:
-                    self._add(one, intake, finalization if one is block else None)
+                    self._add(one, finalization if one is block else None)
                     on_block(one.index)
                 unproven.clear()
         self.left_out = len(unproven)
@@ -191,13 +170,14 @@ class CheckedChain:
         found = Found(block, place.position)
         return Coverage(found, statement, self.leaf_index(found), self.prove(found))
 
-    def _add(self, block: Block, intake: Intake, finalization: Tally | None) -> None:
+    def _add(self, block: Block, finalization: Tally | None) -> None:
         before = self.state
         try:
-            intake.check_block(block)
-            state = self._chain.after(block, None)
+            check_form(block, self.genesis.ledger_id)
+            check_signatures(block, self.genesis.ledger_id)
+            state = self._chain.after(verified(block))
             if finalization is not None and self._is_voted:
-                self._check_final(block, intake, finalization, state)
+                self._check_final(block, finalization)
             self._chain.publish(block, state)
             self._first_leaf[block.index] = len(self.leaf_hashes)
             for position, certificate in enumerate(block.certificates):
@@ -211,12 +191,11 @@ class CheckedChain:
             lost = before.stakes.account(offender).total - self.state.stakes.account(offender).total
             self.burned[offender] = self.burned.get(offender, 0) + lost
 
-    def _check_final(self, block: Block, intake: Intake, finalization: Tally, state: State) -> None:
-        """Raise `Refused` (V1, V2) unless these votes make the next block, which leads to `state`, final."""
-        for refused in intake.check(encode_message(Votes((finalization,)))).refusals:
-            raise refused
+    def _check_final(self, block: Block, finalization: Tally) -> None:
+        """Raise `Refused` (V1, V2) unless these votes make the next block final."""
         epoch = self.state.epoch
-        check_final(epoch, block.header, finalization, state.epoch.hash)
+        check_final(epoch, block.header, finalization)
+        check_vote_signatures(finalization, self.genesis.ledger_id)
         voters = tuple(member for member, _ in finalization.signatures)
         stake = sum(epoch.stake(member) for member in voters)
         self._finality[block.index] = Finality(block.index, finalization.ballot.view, voters, stake, epoch.total)
@@ -229,12 +208,6 @@ class CheckedChain:
         statement = file_statement_in(payload)
         if statement is not None:
             self._files.setdefault(statement.sha256, []).append((statement, place))
-
-
-def _has_finalizations(store: Store) -> bool:
-    """Of a Simplex ledger at least the last block of an epoch has one."""
-    first_epoch = min(store.tip_index, store.genesis.params.epoch_blocks)
-    return any(store.finalization(index) for index in range(1, first_epoch + 1))
 
 
 def _order(place: Place) -> tuple[int, int]:

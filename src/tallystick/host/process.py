@@ -6,6 +6,7 @@ import signal
 from typing import Final
 
 from tallystick.consensus.simplex import Simplex
+from tallystick.host.acceptance import check_acceptance
 from tallystick.host.data_folder import DataFolder, Settings
 from tallystick.host.data_lock import DataLock
 from tallystick.host.errors import DamagedStore, HostError
@@ -30,9 +31,11 @@ _FAILED: Final = 1
 def run_node(folder: DataFolder, wallet: Wallet, *, log_json: bool = False, log_level: str = "info") -> int:
     """Run a node until SIGTERM or SIGINT (returns 0), or until a part of it fails (logged; returns 1).
 
-    Raises `HostError` when it cannot start: another process has the folder, the ledger is damaged, the port is taken.
+    Raises `HostError` when it cannot start: another process has the folder, the ledger is damaged, the port is taken,
+    this machine's libsodium breaks rule K2.
     """
     settings = folder.settings()
+    check_acceptance()
     start_logging(log_level, log_json)
     try:
         with DataLock(folder.path), Store.open(folder.ledger_path) as store:

@@ -82,7 +82,7 @@ class _Refetching:
 
     def prove(self, report: Report, index: int) -> None:
         """Put an epoch's last finalization back, if its members are known."""
-        number = self.store.genesis.params.epoch_of(index)
+        number = report.unproven[index]
         epoch = report.epochs.get(number)
         if epoch is None:
             return

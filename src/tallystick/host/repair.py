@@ -6,29 +6,19 @@ After `repair` the store holds nothing that is not as it was written, but it may
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Final
 
-from tallystick.host.check import Report, Verify
+from tallystick.host.check import Report, Verify, claimed
 from tallystick.host.errors import StoreError
 from tallystick.host.store import Store
 from tallystick.host.verification import verify_in_line
-from tallystick.ledger.block import Block, block_codec, check_block_alone, genesis_block
+from tallystick.ledger.block import Block, block_codec, check_form, genesis_block
 from tallystick.ledger.blockchain import check_follows
-from tallystick.ledger.certificate import check_evidence
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.finality import FinalHeader, next_epoch
-from tallystick.ledger.keys import is_signed
-from tallystick.ledger.vote import Tally
 from tallystick.node.intake import Claim
-
-LOST_VOTES: Final = (
-    "votes of this member were lost: when the node runs again it stays silent until members with more than 2/3 of the "
-    "stake have told it where they stand, and through every view in which it may have voted. Start it while the others "
-    "run, and restart no two repaired members at once"
-)
-"""What an operator is told when a member's own record is damaged."""
+from tallystick.node.replay import check_signatures, check_vote_signatures
 
 
 def repair(store: Store, report: Report) -> None:
@@ -41,16 +31,15 @@ def repair(store: Store, report: Report) -> None:
         raise StoreError(f"{store.path} has damaged pages; copy what can be read of it to a new file first")
     database, last = store.database, report.last_good
     with store.batch():
-        for table in ("blocks", "finalizations", "members"):
+        tables = (("blocks", report.blocks), ("finalizations", report.finalizations), ("epoch_ends", report.ends))
+        for table, damaged in tables:
             database.execute(f"DELETE FROM {table} WHERE block_index > ?", (last,))  # noqa: S608
-        database.execute_many("DELETE FROM blocks WHERE block_index = ?", [(one,) for one in report.blocks])
-        for table in ("finalizations", "members"):
-            damaged = [(one,) for one in report.finalizations]
-            database.execute_many(f"DELETE FROM {table} WHERE block_index = ?", damaged)  # noqa: S608
+            database.execute_many(f"DELETE FROM {table} WHERE block_index = ?", [(one,) for one in damaged])  # noqa: S608
+        for end in report.ends.values():
+            if end is not None and end[0].index <= last:
+                store.keep_epoch_end(*end)
         for table, rows in (("votes", report.votes), ("proposals", report.proposals), ("waiting", report.waiting)):
             database.execute_many(f"DELETE FROM {table} WHERE rowid = ?", [(row,) for row in rows])  # noqa: S608
-        if report.votes:
-            store.note_lost_votes()
         for payload_hash in report.payloads:
             store.payload_tables.drop(payload_hash)
         store.tip_index = last
@@ -101,14 +90,15 @@ def put_finalization(store: Store, proof: FinalHeader, epoch: Epoch, verify: Ver
     if block is None or block.header != proof.header:
         raise Refused(Rule.B2, f"the kept block {index} is another one, or missing")
     following = next_epoch(epoch, proof)
-    if not all(verify(_claims_of(proof.finalization, store.genesis.ledger_id))):
+    claims: list[Claim] = []
+    check_vote_signatures(proof.finalization, store.genesis.ledger_id, claimed(claims.append))
+    if not all(verify(claims)):
         raise Refused(Rule.V1, f"a vote for block {index} is not signed by its member")
     with store.batch():
-        store.database.execute(
-            "INSERT OR REPLACE INTO finalizations VALUES (?, ?)", (index, encode(proof.finalization))
-        )
-        if proof.members is not None:
-            store.database.execute("INSERT OR REPLACE INTO members VALUES (?, ?)", (index, encode(proof.members)))
+        kept = (index, encode(proof.finalization))
+        store.database.execute("INSERT OR REPLACE INTO finalizations VALUES (?, ?)", kept)
+        if proof.roots is not None:
+            store.keep_epoch_end(proof.header, proof.roots, proof.members)
     return following
 
 
@@ -129,14 +119,7 @@ def _check_signatures(store: Store, blocks: Sequence[Block], verify: Verify) -> 
     ledger_id = store.genesis.ledger_id
     claims: list[Claim] = []
     for block in blocks:
-        check_block_alone(block, ledger_id)
-        claims.append((block.header.signed_bytes(), block.signature, block.header.forger))
-        for one in block.certificates:
-            check_evidence(one, ledger_id, is_signed)
-            claims.append((one.signed_bytes(ledger_id), one.signature, one.issuer))
+        check_form(block, ledger_id)
+        check_signatures(block, ledger_id, claimed(claims.append))
     if not all(verify(claims)):
         raise Refused(Rule.B5, f"a signature in blocks {blocks[0].index} to {blocks[-1].index} is not good")
-
-
-def _claims_of(tally: Tally, ledger_id: bytes) -> list[Claim]:
-    return [(tally.ballot.signed_bytes(ledger_id), signature, member) for member, signature in tally.signatures]

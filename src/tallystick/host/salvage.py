@@ -44,8 +44,7 @@ class Salvaged:
 def salvage(path: Path, target: Path) -> Salvaged:
     """Copy all rows that can be read into a new file, which is then for `Check` to look at; the old one stays as it is.
 
-    Whether all votes were among them nobody can tell, so the member is silent at first (`LOST_VOTES`). Raises
-    `StoreError` when not even the genesis can be read: then the file is lost.
+    Raises `StoreError` when not even the genesis can be read: then the file is lost.
     """
     try:
         return _copy(path, target)
@@ -107,7 +106,6 @@ def _copy(path: Path, target: Path) -> Salvaged:
             for table in KEPT:
                 if table != "genesis":
                     _copy_table(source, store, table, salvaged)
-            store.note_lost_votes()
     return salvaged
 
 

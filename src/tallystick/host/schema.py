@@ -8,7 +8,7 @@ from tallystick.host.errors import DamagedStore, NoChain, StoreError
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.genesis import Genesis, decode_genesis
 
-FORMAT_VERSION: Final = 4
+FORMAT_VERSION: Final = 5
 _APPLICATION_ID: Final = 0x74616C79  # "taly": marks the file as this program's
 
 KEPT: Final = {
@@ -16,15 +16,14 @@ KEPT: Final = {
     "blocks": "block_index INTEGER PRIMARY KEY CHECK (block_index > 0), block_hash BLOB NOT NULL, "
     "encoded BLOB NOT NULL",
     "finalizations": "block_index INTEGER PRIMARY KEY, encoded BLOB NOT NULL",
-    "members": "block_index INTEGER PRIMARY KEY, encoded BLOB NOT NULL",
-    "votes": "number INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, encoded BLOB NOT NULL",
+    "epoch_ends": "epoch INTEGER PRIMARY KEY, block_index INTEGER UNIQUE NOT NULL, roots BLOB NOT NULL, members BLOB",
+    "votes": "number INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, view INTEGER NOT NULL, encoded BLOB NOT NULL",
     "proposals": "block_hash BLOB PRIMARY KEY, block_index INTEGER NOT NULL, encoded BLOB NOT NULL",
     "waiting": "number INTEGER PRIMARY KEY, certificate_id BLOB UNIQUE NOT NULL, encoded BLOB NOT NULL",
     "payloads": "payload_hash BLOB PRIMARY KEY, encoded BLOB NOT NULL",
     "erased": "payload_hash BLOB PRIMARY KEY NOT NULL",
     "addresses": "public_key BLOB PRIMARY KEY, encoded BLOB NOT NULL",
     "names": "public_key BLOB PRIMARY KEY, name TEXT NOT NULL",
-    "lost_votes": "epoch INTEGER",
 }
 """Tables that nothing else can tell; each has row ids, by which what is readable of it can be saved."""
 
@@ -42,7 +41,8 @@ _TABLES: Final = "\n".join(
     [
         *(f"CREATE TABLE {name} ({columns});" for name, columns in KEPT.items()),
         *(f"CREATE TABLE {name} ({columns};" for name, columns in DERIVED.items()),
-        "CREATE INDEX votes_by_epoch ON votes (epoch);",
+        "CREATE INDEX votes_by_view ON votes (epoch, view);",
+        "CREATE INDEX changes_of_members ON epoch_ends (epoch) WHERE members IS NOT NULL;",
     ]
 )
 

@@ -4,10 +4,10 @@
 found. `names` is the owner's own address book, which nobody vouches for.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from tallystick.host.backup import Progress, copy_database, unheard
 from tallystick.host.errors import DamagedStore, StoreError
@@ -22,16 +22,30 @@ from tallystick.ledger.blockchain import Blockchain, Snapshot
 from tallystick.ledger.certificate import Payload, certificate_codec
 from tallystick.ledger.encoding import Codec, encode
 from tallystick.ledger.errors import Refused, Rule
-from tallystick.ledger.finality import Members, members_codec
+from tallystick.ledger.finality import FinalHeader, Members, members_codec
 from tallystick.ledger.genesis import Genesis
+from tallystick.ledger.header import Header
 from tallystick.ledger.messages import Entry
-from tallystick.ledger.vote import Tally, Vote, tally_codec
-from tallystick.node.archive import oldest_epoch
+from tallystick.ledger.params import MAX_INDEX
+from tallystick.ledger.state import StateRoots
+from tallystick.ledger.vote import FINALIZE, Tally, tally_codec
+from tallystick.node.events import PersistBlock
 
-_BLOCKS_AT_ONCE: Final = 16
+_ROWS_AT_ONCE: Final = 16
 _HASHES_AT_ONCE: Final = 1024
 
 T = TypeVar("T")
+
+_roots_codec: Codec[StateRoots] = Codec(StateRoots, 1024, "state roots")
+
+
+class EpochEnd(NamedTuple):
+    """What is kept with the last block of an epoch."""
+
+    epoch: int
+    roots: StateRoots
+    members: Members | None
+    """Of the next epoch, if they are others, or have other stakes."""
 
 
 class Store:
@@ -137,32 +151,29 @@ class Store:
 
     # ---- the archive ----------------------------------------------------------------------------------------
 
-    def append(
-        self,
-        block: Block,
-        payloads: Iterable[Payload],
-        finalization: Tally | None = None,
-        members: Members | None = None,
-    ) -> None:
+    def append(self, kept: PersistBlock) -> None:
         """See `Archive`."""
+        block, execute = kept.block, self.database.execute
         if block.index != self.tip_index + 1:
             raise StoreError(f"{self.path} ends at block {self.tip_index}; block {block.index} does not come next")
         with self.database.transaction(len(block.encoded)):
-            self.database.execute("INSERT INTO blocks VALUES (?, ?, ?)", (block.index, block.hash, block.encoded))
-            if finalization is not None:
-                kept = (block.index, encode(finalization))
-                self.database.execute("INSERT INTO finalizations VALUES (?, ?)", kept)
-                for table in ("votes", "lost_votes"):
-                    sql = f"DELETE FROM {table} WHERE epoch < ?"  # noqa: S608
-                    self.database.execute(sql, (oldest_epoch(finalization),))
-            if members is not None:
-                self.database.execute("INSERT INTO members VALUES (?, ?)", (block.index, encode(members)))
-            self.database.execute("DELETE FROM proposals WHERE block_index <= ?", (block.index,))
+            execute("INSERT INTO blocks VALUES (?, ?, ?)", (block.index, block.hash, block.encoded))
+            if kept.finalization is not None:
+                execute("INSERT INTO finalizations VALUES (?, ?)", (block.index, encode(kept.finalization)))
+            if kept.roots is not None:
+                self.keep_epoch_end(block.header, kept.roots, kept.members)
+            execute("DELETE FROM votes WHERE epoch < ?", (kept.oldest_epoch,))
+            execute("DELETE FROM proposals WHERE block_index <= ?", (block.index,))
             ids = [(one.id,) for one in block.certificates]
             self.database.execute_many("DELETE FROM waiting WHERE certificate_id = ?", ids)
-            self.payload_tables.add_block(block, payloads)
+            self.payload_tables.add_block(block, kept.payloads)
         self._snapshots.added(len(block.certificates))
         self.tip_index = block.index
+
+    def keep_epoch_end(self, last: Header, roots: StateRoots, members: Members | None) -> None:
+        """Keep what proves the next epoch's members with the last block of an epoch, within a transaction."""
+        row = (last.epoch, last.index, encode(roots), None if members is None else encode(members))
+        self.database.execute("INSERT OR REPLACE INTO epoch_ends VALUES (?, ?, ?, ?)", row)
 
     def keep_certificates(self, entries: Sequence[Entry]) -> None:
         """See `Archive`."""
@@ -184,31 +195,38 @@ class Store:
             certificate = self._decode(certificate_codec, encoded, "a waiting certificate")
             yield Entry(certificate, self.payload(certificate.payload_hash) if certificate.payload_hash else None)
 
-    def keep_votes(self, tally: Tally, block: Block | None) -> None:
+    def keep_votes(self, tallies: Sequence[Tally], blocks: Sequence[Block]) -> None:
         """See `Archive`."""
-        epoch = tally.ballot.epoch
-        with self.database.transaction(len(block.encoded) if block is not None else 0):
-            self.database.execute("INSERT INTO votes (epoch, encoded) VALUES (?, ?)", (epoch, encode(tally)))
-            if block is not None:
-                kept = (block.hash, block.index, block.encoded)
-                self.database.execute("INSERT OR IGNORE INTO proposals VALUES (?, ?, ?)", kept)
-            if len(tally.signatures) == 1:  # its own: who may vote again has caught up, so no lost vote is of later
-                self.database.execute("UPDATE lost_votes SET epoch = ? WHERE epoch IS NULL", (epoch,))
+        votes = [(one.ballot.epoch, one.ballot.view, encode(one)) for one in tallies]
+        proposals = [(block.hash, block.index, block.encoded) for block in blocks]
+        kept_bytes = sum(len(row[-1]) for rows in (votes, proposals) for row in rows)
+        with self.database.transaction(kept_bytes):
+            self.database.execute_many("INSERT INTO votes (epoch, view, encoded) VALUES (?, ?, ?)", votes)
+            self.database.execute_many("INSERT OR IGNORE INTO proposals VALUES (?, ?, ?)", proposals)
 
-    def has_lost_votes(self) -> bool:
-        """See `Archive`. True from a repair until the epochs that they can be of are long over."""
-        return bool(self.database.select("SELECT 1 FROM lost_votes"))
-
-    def note_lost_votes(self) -> None:
-        """Some of the votes that were kept are lost, of whatever epoch."""
-        with self.database.transaction():
-            self.database.execute("DELETE FROM lost_votes")
-            self.database.execute("INSERT INTO lost_votes VALUES (NULL)")
-
-    def votes(self) -> Iterator[Vote]:
+    def votes(self, epoch: int) -> Iterator[Tally]:
         """See `Archive`. Raises `DamagedStore` at a row that is not a tally."""
-        for (encoded,) in self.database.select("SELECT encoded FROM votes ORDER BY number"):
-            yield from self._decode(tally_codec, encoded, "a vote of this node").votes
+        return self._tallies(epoch, 0, MAX_INDEX)
+
+    def votes_of(self, epoch: int, view: int) -> Iterator[Tally]:
+        """See `Archive`. Raises `DamagedStore` at a row that is not a tally."""
+        return self._tallies(epoch, view, view)
+
+    def view_certificates(self, epoch: int, first: int, last: int) -> Iterator[Tally]:
+        """See `Archive`. Raises `DamagedStore` at a row that is not a tally."""
+        sql = "SELECT max(view) FROM votes WHERE epoch = ? AND view BETWEEN ? AND ?"
+        while (view := self.database.select(sql, (epoch, first, last))[0][0]) is not None:
+            yield from (one for one in self.votes_of(epoch, view) if one.ballot.kind != FINALIZE)
+            last = view - 1
+
+    def _tallies(self, epoch: int, first: int, last: int) -> Iterator[Tally]:
+        """View by view, and of each view in the order they were kept; a few at a time."""
+        sql = "SELECT view, number, encoded FROM votes WHERE epoch = ? AND (view, number) > (?, ?) AND view <= ? "
+        place = (first, -1)
+        while rows := self.database.select(sql + "ORDER BY view, number LIMIT ?", (epoch, *place, last, _ROWS_AT_ONCE)):
+            for _, _, encoded in rows:
+                yield self._decode(tally_codec, encoded, "a kept vote")
+            place = rows[-1][:2]
 
     def proposals(self) -> Iterator[Block]:
         """See `Archive`. Raises `DamagedStore` at a row that is not a block."""
@@ -220,10 +238,40 @@ class Store:
         rows = self.database.select("SELECT encoded FROM finalizations WHERE block_index = ?", (index,))
         return self._decode(tally_codec, rows[0][0], f"the finalization of block {index}") if rows else None
 
-    def members(self, index: int) -> Members | None:
+    def finalized_from(self, index: int) -> int | None:
+        """See `Archive`."""
+        sql = "SELECT min(block_index) FROM finalizations WHERE block_index >= ?"
+        found: int | None = self.database.select(sql, (index,))[0][0]
+        return found
+
+    def final_header(self, index: int) -> FinalHeader | None:
+        """See `Archive`. Raises `DamagedStore` when a row is not what it should be."""
+        finalization = self.finalization(index)
+        block = self.block(index) if finalization is not None else None
+        if finalization is None or block is None:
+            return None
+        end = self.epoch_end(index)
+        return FinalHeader(block.header, finalization, *(end[1:] if end else ()))
+
+    def epoch_end(self, index: int) -> EpochEnd | None:
+        """What was kept with the last block of an epoch. Raises `DamagedStore` when it is not what it should be."""
+        rows = self.database.select("SELECT epoch, roots, members FROM epoch_ends WHERE block_index = ?", (index,))
+        if not rows:
+            return None
+        (epoch, roots, members), what = rows[0], f"the state roots of block {index}"
+        decoded = None if members is None else self._decode(members_codec, members, what)
+        return EpochEnd(epoch, self._decode(_roots_codec, roots, what), decoded)
+
+    def epoch_ends(self, epoch: int, most: int) -> list[int]:
+        """See `Archive`."""
+        sql = "SELECT block_index FROM epoch_ends WHERE epoch >= ? ORDER BY epoch LIMIT ?"
+        return [row[0] for row in self.database.select(sql, (epoch, most))]
+
+    def voters(self, epoch: int) -> Members | None:
         """See `Archive`. Raises `DamagedStore` when the row is not a list of members."""
-        rows = self.database.select("SELECT encoded FROM members WHERE block_index = ?", (index,))
-        return self._decode(members_codec, rows[0][0], f"the members after block {index}") if rows else None
+        sql = "SELECT members FROM epoch_ends WHERE epoch < ? AND members IS NOT NULL ORDER BY epoch DESC LIMIT 1"
+        rows = self.database.select(sql, (epoch,))
+        return self._decode(members_codec, rows[0][0], f"the members of epoch {epoch}") if rows else None
 
     def keep_payload(self, payload: Payload) -> None:
         """See `Archive`. A payload once erased is not kept again."""
@@ -239,7 +287,7 @@ class Store:
         """See `Archive`. Raises `DamagedStore` at a row that is not the block it should be."""
         while rows := self.database.select(
             "SELECT block_index, encoded FROM blocks WHERE block_index >= ? ORDER BY block_index LIMIT ?",
-            (start, _BLOCKS_AT_ONCE),
+            (start, _ROWS_AT_ONCE),
         ):
             for block_index, encoded in rows:
                 if block_index != start:

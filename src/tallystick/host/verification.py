@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Final
 
+from tallystick.host.acceptance import check_acceptance
 from tallystick.host.errors import VerificationFailed
 from tallystick.host.verification_worker import READY, frame
 from tallystick.ledger.encoding import digest, encode
@@ -339,6 +340,7 @@ def verifying(runner: asyncio.Runner) -> Iterator[Callable[[Sequence[Claim]], li
 
     Whatever else is at work in the runner's loop goes on meanwhile. Raises `VerificationFailed`.
     """
+    check_acceptance()
     verifier: Verifier | None = None
 
     def verify(claims: Sequence[Claim]) -> list[bool]:

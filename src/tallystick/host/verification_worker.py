@@ -1,7 +1,8 @@
 """A process that does nothing but verify: batches of claims come in over its socket, a byte a claim goes out.
 
 A batch is its length in bytes (four, big-endian) and the MessagePack of its claims. The first byte out says that the
-worker is ready. It holds no state and ends when its socket closes, so it outlives its node by no more than a batch.
+worker is ready; one whose libsodium breaks rule K2 says so on its standard error instead, and exits 1. It holds no
+state and ends when its socket closes, so it outlives its node by no more than a batch.
 """
 
 import signal
@@ -12,6 +13,8 @@ from typing import Final
 
 import msgspec
 
+from tallystick.host.acceptance import check_acceptance
+from tallystick.host.errors import VerificationFailed
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.keys import is_signed
 
@@ -31,6 +34,10 @@ def main() -> None:
     """Verify what comes in over the standard input, which is a socket, until it closes."""
     for one in (signal.SIGINT, signal.SIGTERM):  # the node's to answer, and it may need verdicts while it stops
         signal.signal(one, signal.SIG_IGN)
+    try:
+        check_acceptance()
+    except VerificationFailed as error:
+        raise SystemExit(str(error)) from None
     with suppress(ConnectionError), socket.socket(fileno=0) as connection, connection.makefile("rwb") as stream:
         stream.write(READY)
         stream.flush()

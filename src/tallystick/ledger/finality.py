@@ -17,7 +17,7 @@ from tallystick.ledger.header import Header
 from tallystick.ledger.params import MAX_GENESIS_BYTES, MAX_GENESIS_MEMBERS, MAX_TOKENS
 from tallystick.ledger.stake import Account, StakeTable
 from tallystick.ledger.state import StateRoots
-from tallystick.ledger.vote import FINALIZE, NAMES, NOTARIZE, NULLIFY, Tally, Vote
+from tallystick.ledger.vote import FINALIZE, NAMES, NOTARIZE, NULLIFY, Tally
 
 Members = Annotated[
     tuple[tuple[PublicKey, Annotated[int, Meta(ge=1, le=MAX_TOKENS)]], ...],
@@ -69,9 +69,9 @@ class VoteCertificate:
         return self.tally.ballot.block_hash
 
     @property
-    def votes(self) -> list[Vote]:
-        """The votes one by one."""
-        return self.tally.votes
+    def members(self) -> frozenset[bytes]:
+        """Who voted."""
+        return frozenset(member for member, _ in self.tally.signatures)
 
 
 class Notarization(VoteCertificate):

@@ -39,6 +39,14 @@ class Ballot(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, d
         """The canonical bytes under every signature for this ballot."""
         return encode(self)
 
+    def conflicts_with(self, other: "Ballot") -> bool:
+        """Whether no honest member signs both (rule V3): two of one kind in one view, or nullify beside finalize."""
+        if (self.epoch, self.view) != (other.epoch, other.view):
+            return False
+        if self.kind == other.kind:
+            return self.block_hash != other.block_hash
+        return {self.kind, other.kind} == {NULLIFY, FINALIZE}
+
     def signed_bytes(self, ledger_id: bytes) -> bytes:
         """The message under a member's signature."""
         return signed_bytes(Domain.VOTE, ledger_id, self.encoded)
@@ -52,18 +60,8 @@ class Vote(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, dic
     signature: Signature = UNSIGNED
 
     def conflicts_with(self, other: "Vote") -> bool:
-        """Whether no honest member signs both (rule V3): two of one kind in one view, or nullify beside finalize."""
-        mine, theirs = self.ballot, other.ballot
-        if self.member != other.member or (mine.epoch, mine.view) != (theirs.epoch, theirs.view):
-            return False
-        if mine.kind == theirs.kind:
-            return mine.block_hash != theirs.block_hash
-        return {mine.kind, theirs.kind} == {NULLIFY, FINALIZE}
-
-    @property
-    def round(self) -> tuple[int, int]:
-        """Epoch and view, in the order in which rounds follow each other."""
-        return self.ballot.epoch, self.ballot.view
+        """Whether one member signed both, and no honest member does (rule V3)."""
+        return self.member == other.member and self.ballot.conflicts_with(other.ballot)
 
 
 class Tally(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, dict=True):

@@ -1,8 +1,10 @@
 """What a host keeps for a node: its copy of the chain, and the payloads beside it."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
-from typing import Protocol
+from itertools import chain, groupby, islice
+from typing import Protocol, TypeVar
+
+from msgspec.structs import replace
 
 from tallystick.ledger.address import AddressRecord
 from tallystick.ledger.block import Block
@@ -11,8 +13,19 @@ from tallystick.ledger.certificate import AnyCertificate, Payload
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.finality import FinalHeader, Members
 from tallystick.ledger.header import Header
-from tallystick.ledger.messages import MAX_HEADERS, Blocks, Entry, Finalizations, Headers, Message, Payloads
-from tallystick.ledger.vote import Tally, Vote
+from tallystick.ledger.messages import (
+    MAX_HEADERS,
+    MAX_PROOFS,
+    MAX_TALLIES,
+    Blocks,
+    Entry,
+    Finalizations,
+    Headers,
+    Message,
+    Payloads,
+    Votes,
+)
+from tallystick.ledger.vote import FINALIZE, Ballot, Tally
 from tallystick.node.events import (
     Answer,
     ArchiveChange,
@@ -27,22 +40,23 @@ from tallystick.node.events import (
     SendFinalizations,
     SendHeaders,
     SendPayloads,
+    SendViewCertificates,
 )
+
+T = TypeVar("T", Payload, FinalHeader, Tally)
 
 
 class Archive(Protocol):
     """The kept chain, in memory or on disk. Block 0 is derived from the genesis, so it is not kept."""
 
-    def append(
-        self,
-        block: Block,
-        payloads: Iterable[Payload],
-        finalization: Tally | None = None,
-        members: Members | None = None,
-    ) -> None:
-        """Keep the next block and what belongs to it (see `PersistBlock`), durably and all at once.
+    @property
+    def tip_index(self) -> int:
+        """Index of the last kept block; 0 if there is none."""
 
-        With it go the proposals up to its index, and votes of epochs before the finalization's last but one.
+    def append(self, kept: PersistBlock) -> None:
+        """Keep the next block and what comes with it, durably and all at once.
+
+        With it go the proposals up to its index, and votes of epochs before `oldest_epoch`.
         """
 
     def keep_certificates(self, entries: Sequence[Entry]) -> None:
@@ -54,23 +68,35 @@ class Archive(Protocol):
     def waiting(self) -> Iterator[Entry]:
         """The certificates kept by themselves, in the order they came; without those payloads that were erased."""
 
-    def keep_votes(self, tally: Tally, block: Block | None) -> None:
-        """Keep a vote of the node's own, or a quorum, and the block that it is for, durably and at once."""
+    def keep_votes(self, tallies: Sequence[Tally], blocks: Sequence[Block]) -> None:
+        """Keep votes, certificates of them, and blocks that were voted for, durably and all at once."""
 
-    def votes(self) -> Iterator[Vote]:
-        """All votes kept in the tip's epoch, the one before and the one after: what a member must not contradict."""
+    def votes(self, epoch: int) -> Iterator[Tally]:
+        """The votes kept of an epoch, view by view."""
 
-    def has_lost_votes(self) -> bool:
-        """Whether votes of epochs that may still be going on were kept once and are lost."""
+    def votes_of(self, epoch: int, view: int) -> Iterator[Tally]:
+        """The votes kept of one view."""
+
+    def view_certificates(self, epoch: int, first: int, last: int) -> Iterator[Tally]:
+        """The votes kept to notarize or nullify one of these views, the newest view first; not each is a quorum."""
 
     def proposals(self) -> Iterator[Block]:
-        """The blocks kept with those votes."""
+        """The blocks kept with votes."""
 
     def finalization(self, index: int) -> Tally | None:
         """The finalization kept with a block."""
 
-    def members(self, index: int) -> Members | None:
-        """The members kept with a block."""
+    def finalized_from(self, index: int) -> int | None:
+        """The first block from this index on with which a finalization is kept."""
+
+    def final_header(self, index: int) -> FinalHeader | None:
+        """The header of a block with which a finalization is kept, and all that was kept with it as proof."""
+
+    def epoch_ends(self, epoch: int, most: int) -> list[int]:
+        """The last blocks, by their state roots, of epochs from this one on; ascending."""
+
+    def voters(self, epoch: int) -> Members | None:
+        """The members of this epoch: those kept last before it began; `None`: the genesis's."""
 
     def keep_payload(self, payload: Payload) -> None:
         """Keep a payload that came later."""
@@ -103,24 +129,24 @@ class Archive(Protocol):
         """The payloads that the kept chain covers and that were neither kept nor erased: the latest, in order."""
 
 
-def oldest_epoch(finalization: Tally) -> int:
-    """The first epoch whose votes are still of use: a member that restarts is asked about those of the last but one."""
-    return finalization.ballot.epoch - 1
-
-
 class MemoryArchive:
     """An archive that lasts as long as its process: for the simulator and the course."""
 
     def __init__(self, blocks: Iterable[Block] = ()) -> None:
-        self._blocks = list(blocks)
+        self._kept = [PersistBlock(block, ()) for block in blocks]
         self._payloads: dict[bytes, Payload] = {}
         self._erased: dict[bytes, None] = {}
         self._finalizations: dict[int, Tally] = {}
-        self._votes: list[Vote] = []
+        self._ends: list[PersistBlock] = []
+        self._votes: dict[int, dict[int, list[Tally]]] = {}
         self._proposals: dict[bytes, Block] = {}
-        self._members: dict[int, Members] = {}
         self._waiting: dict[bytes, AnyCertificate] = {}
         self._addresses: dict[bytes, AddressRecord] = {}
+
+    @property
+    def tip_index(self) -> int:
+        """See `Archive`."""
+        return len(self._kept)
 
     def keep_certificates(self, entries: Sequence[Entry]) -> None:
         """See `Archive`."""
@@ -138,56 +164,75 @@ class MemoryArchive:
         for one in list(self._waiting.values()):
             yield Entry(one, self._payloads.get(one.payload_hash) if one.payload_hash else None)
 
-    def keep_votes(self, tally: Tally, block: Block | None) -> None:
+    def keep_votes(self, tallies: Sequence[Tally], blocks: Sequence[Block]) -> None:
         """See `Archive`."""
-        self._votes.extend(tally.votes)
-        if block is not None:
-            self._proposals[block.hash] = block
+        for tally in tallies:
+            views = self._votes.setdefault(tally.ballot.epoch, {})
+            views.setdefault(tally.ballot.view, []).append(tally)
+        self._proposals.update({block.hash: block for block in blocks})
 
-    def votes(self) -> Iterator[Vote]:
+    def votes(self, epoch: int) -> Iterator[Tally]:
         """See `Archive`."""
-        return iter(self._votes)
+        return chain.from_iterable(tallies for _, tallies in sorted(self._votes.get(epoch, {}).items()))
 
-    def has_lost_votes(self) -> bool:
+    def votes_of(self, epoch: int, view: int) -> Iterator[Tally]:
         """See `Archive`."""
-        return False
+        return iter(self._votes.get(epoch, {}).get(view, ()))
+
+    def view_certificates(self, epoch: int, first: int, last: int) -> Iterator[Tally]:
+        """See `Archive`."""
+        views = sorted((view for view in self._votes.get(epoch, ()) if first <= view <= last), reverse=True)
+        return (one for view in views for one in self.votes_of(epoch, view) if one.ballot.kind != FINALIZE)
 
     def proposals(self) -> Iterator[Block]:
         """See `Archive`."""
-        return iter(self._proposals.values())
+        return iter(sorted(self._proposals.values(), key=lambda block: block.index))
 
     def finalization(self, index: int) -> Tally | None:
         """See `Archive`."""
         return self._finalizations.get(index)
 
-    def members(self, index: int) -> Members | None:
+    def finalized_from(self, index: int) -> int | None:
         """See `Archive`."""
-        return self._members.get(index)
+        later = range(index, self.tip_index + 1) if self._finalizations else ()
+        return next((one for one in later if one in self._finalizations), None)
 
-    def append(
-        self,
-        block: Block,
-        payloads: Iterable[Payload],
-        finalization: Tally | None = None,
-        members: Members | None = None,
-    ) -> None:
+    def final_header(self, index: int) -> FinalHeader | None:
         """See `Archive`."""
-        self._blocks.append(block)
-        if members is not None:
-            self._members[block.index] = members
-        if finalization is not None:
-            self._finalizations[block.index] = finalization
-            if self._votes and self._votes[0].ballot.epoch < oldest_epoch(finalization):
-                self._votes = [one for one in self._votes if one.ballot.epoch >= oldest_epoch(finalization)]
-        self._proposals = {one: kept for one, kept in self._proposals.items() if kept.index > block.index}
+        if (finalization := self._finalizations.get(index)) is None:
+            return None
+        kept = self._kept[index - 1]
+        return FinalHeader(kept.block.header, finalization, kept.roots, kept.members)
+
+    def epoch_ends(self, epoch: int, most: int) -> list[int]:
+        """See `Archive`."""
+        return [one.block.index for one in self._ends if one.block.header.epoch >= epoch][:most]
+
+    def voters(self, epoch: int) -> Members | None:
+        """See `Archive`."""
+        before = (one.members for one in reversed(self._ends) if one.block.header.epoch < epoch)
+        return next((members for members in before if members is not None), None)
+
+    def append(self, kept: PersistBlock) -> None:
+        """See `Archive`."""
+        block = kept.block
+        self._kept.append(replace(kept, payloads=()))
+        if kept.finalization is not None:
+            self._finalizations[block.index] = kept.finalization
+        if kept.roots is not None:
+            self._ends.append(self._kept[-1])
+        for epoch in [one for one in self._votes if one < kept.oldest_epoch]:
+            del self._votes[epoch]
+        self._proposals = {one: other for one, other in self._proposals.items() if other.index > block.index}
         for certificate in block.certificates if self._waiting else ():
             self._waiting.pop(certificate.id, None)
-        for payload in payloads:
+        for payload in kept.payloads:
             self.keep_payload(payload)
 
     def keep_payload(self, payload: Payload) -> None:
         """See `Archive`."""
-        self._payloads[payload.hash()] = payload
+        if (payload_hash := payload.hash()) not in self._erased:
+            self._payloads[payload_hash] = payload
 
     def erase_payload(self, payload_hash: bytes) -> None:
         """See `Archive`."""
@@ -196,8 +241,8 @@ class MemoryArchive:
 
     def blocks(self, start: int = 1) -> Iterator[Block]:
         """See `Archive`."""
-        for place in range(start - 1, len(self._blocks)):
-            yield self._blocks[place]
+        for place in range(start - 1, len(self._kept)):
+            yield self._kept[place].block
 
     def payload(self, payload_hash: bytes) -> Payload | None:
         """See `Archive`."""
@@ -225,7 +270,7 @@ class MemoryArchive:
 
     def lacking(self, most: int) -> list[bytes]:
         """See `Archive`."""
-        covered = (one.payload_hash for block in self._blocks for one in block.certificates if one.payload_hash)
+        covered = (one.payload_hash for kept in self._kept for one in kept.block.certificates if one.payload_hash)
         known = self._payloads.keys() | self._erased.keys()
         return [one for one in dict.fromkeys(covered) if one not in known][-most:]
 
@@ -233,10 +278,10 @@ class MemoryArchive:
 def carry_out(change: ArchiveChange, archive: Archive) -> None:
     """Keep or forget what the node asks for; it is durable on return."""
     match change:
-        case PersistBlock(block, payloads, finalization, members):
-            archive.append(block, payloads, finalization, members)
-        case PersistVotes(tally, block):
-            archive.keep_votes(tally, block)
+        case PersistBlock():
+            archive.append(change)
+        case PersistVotes(tallies, blocks):
+            archive.keep_votes(tallies, blocks)
         case PersistCertificates(entries):
             archive.keep_certificates(entries)
         case ForgetCertificate(certificate_id):
@@ -249,67 +294,80 @@ def carry_out(change: ArchiveChange, archive: Archive) -> None:
             archive.keep_address(record)
 
 
-def answer(archive: Archive, asked: Answer, most_bytes: int) -> Message:
-    """What a peer asked for, of what is kept, near `most_bytes` (the first item may exceed it)."""
+def answer(archive: Archive, asked: Answer, most_bytes: int) -> Message | None:
+    """What a peer asked for, of what is kept, near `most_bytes` (the first item may exceed it); `None`: nothing."""
     match asked:
         case SendBlocks():
             return answer_blocks(archive, asked, most_bytes)
-        case SendPayloads():
-            return _answer_payloads(archive, asked, most_bytes)
-        case SendFinalizations():
-            return _answer_finalizations(archive, asked, most_bytes)
+        case SendPayloads(_, hashes):
+            payloads = (payload for one in hashes if (payload := archive.payload(one)) is not None)
+            return Payloads(tuple(_near(payloads, most_bytes)))
+        case SendFinalizations(_, epoch):
+            return Finalizations(tuple(_near(islice(_finalizations(archive, epoch), MAX_PROOFS), most_bytes)))
         case SendHeaders(_, last, count):
             blocks = islice(archive.blocks(max(1, last - count + 1)), min(count, last))
             return Headers(tuple(block.header for block in blocks))
+        case SendViewCertificates():
+            tallies = tuple(_near(islice(_view_certificates(archive, asked), MAX_TALLIES), most_bytes))
+            return Votes(tallies) if tallies else None
 
 
 def answer_blocks(archive: Archive, asked: SendBlocks, most_bytes: int) -> Blocks:
-    """Blocks, then headers to where a finalization is; if none follows, as far as the last one in the range."""
+    """Blocks of one epoch, then headers to where a finalization is; if none follows, to the end of the range.
+
+    An asker that trusts a checkpoint knows the block at the end of the range, or at that of the epoch, by its hash.
+    """
     chosen: list[Block] = []
     headers: list[Header] = []
-    size, end = 0, asked.start + asked.count - 1
-    for block in archive.blocks(asked.start) if asked.start else ():
+    size, start, end = 0, asked.start, asked.start + asked.count - 1
+    proven = archive.finalized_from(end)
+    last = end if proven is None or proven > start + MAX_HEADERS else proven
+    for block in islice(archive.blocks(start), last - start + 1) if start else ():
+        if chosen and block.header.epoch != chosen[0].header.epoch:
+            break
         size += len(block.encoded)
         if block.index <= end and not headers and (not chosen or size <= most_bytes):
             chosen.append(block)
-        elif asked.is_proven and len(headers) < MAX_HEADERS:
-            headers.append(block.header)
         else:
-            break
-        finalization = archive.finalization(block.index) if asked.is_proven and block.index >= end else None
-        if finalization is not None:
-            return Blocks(asked.start, tuple(chosen), tuple(headers), finalization)
-    for count in range(len(chosen), 0, -1):
-        finalization = archive.finalization(asked.start + count - 1)
-        if finalization is not None:
-            return Blocks(asked.start, tuple(chosen[:count]), (), finalization)
-    return Blocks(asked.start, tuple(chosen), tuple(headers))
+            headers.append(block.header)
+    if not chosen:
+        return Blocks(start, ())
+    finalization = archive.finalization(start + len(chosen) + len(headers) - 1)
+    if finalization is None and (proven := archive.finalized_from(start)) is not None and proven < start + len(chosen):
+        chosen, headers, finalization = chosen[: proven - start + 1], [], archive.finalization(proven)
+    return Blocks(start, tuple(chosen), tuple(headers), finalization)
 
 
-def _answer_finalizations(archive: Archive, asked: SendFinalizations, most_bytes: int) -> Finalizations:
-    proofs: list[FinalHeader] = []
+def _finalizations(archive: Archive, epoch: int) -> Iterator[FinalHeader]:
+    for index in (*archive.epoch_ends(epoch, MAX_PROOFS), archive.tip_index):
+        proof = archive.final_header(index)
+        if proof is None or proof.header.epoch != epoch:
+            return
+        yield proof
+        epoch += 1
+
+
+def _view_certificates(archive: Archive, asked: SendViewCertificates) -> Iterator[Tally]:
+    """The newest view first, down to the newest final one, whose finalization stands for all before it."""
+    final = archive.finalization(next(iter(archive.epoch_ends(asked.epoch, 1)), archive.tip_index))
+    final_view = final.ballot.view if final is not None and final.ballot.epoch == asked.epoch else -1
+    kept = archive.view_certificates(asked.epoch, max(asked.first, final_view + 1), asked.last)
+    for _, tallies in groupby(kept, lambda tally: tally.ballot.view):
+        signatures: dict[Ballot, dict[bytes, bytes]] = {}
+        for tally in tallies:
+            signatures.setdefault(tally.ballot, {}).update(tally.signatures)
+        yield from (Tally(ballot, tuple(sorted(one.items()))) for ballot, one in signatures.items())
+    if final is not None and final_view >= asked.first:
+        yield final
+
+
+def _near(items: Iterable[T], most_bytes: int) -> list[T]:
+    """As many of the items as encode to about so many bytes, the first in any case."""
+    chosen: list[T] = []
     size = 0
-    for index in asked.indexes:
-        finalization, block = archive.finalization(index), next(archive.blocks(index), None)
-        if finalization is None or block is None:
-            break
-        proof = FinalHeader(block.header, finalization, archive.members(index))
-        size += len(encode(proof))
-        if proofs and size > most_bytes:
-            break
-        proofs.append(proof)
-    return Finalizations(tuple(proofs))
-
-
-def _answer_payloads(archive: Archive, asked: SendPayloads, most_bytes: int) -> Payloads:
-    chosen: list[Payload] = []
-    size = 0
-    for payload_hash in asked.hashes:
-        payload = archive.payload(payload_hash)
-        if payload is None:
-            continue
-        size += len(encode(payload))
+    for one in items:
+        size += len(encode(one))
         if chosen and size > most_bytes:
             break
-        chosen.append(payload)
-    return Payloads(tuple(chosen))
+        chosen.append(one)
+    return chosen

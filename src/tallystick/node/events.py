@@ -224,7 +224,7 @@ class Multicast(Struct, frozen=True):
 class SendBlocks(Struct, frozen=True):
     """Answer a block request from the kept chain: at most `count` blocks from `start`, near the answer bound.
 
-    They are of one epoch. Where a finalization is kept, the answer ends with it: headers lead there from the last block.
+    They are of one epoch. Where a finalization is kept, the answer ends with it: headers lead from the blocks there.
     """
 
     peer: Peer

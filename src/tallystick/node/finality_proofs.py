@@ -1,23 +1,55 @@
-"""What is known of the chain ahead of its blocks, so that blocks can be taken in any order and liars are told at once.
+"""What makes blocks final: the copy of the chain and sync know `Finality` alone, not which rule of agreement runs.
 
-Finalizations lead from the own state's epoch through each later epoch's members. Below a trusted checkpoint votes count
+With Simplex, proof comes ahead of blocks, so that they can be taken in any order and liars are told at once:
+finalizations lead from the own state's epoch through each later epoch's members. Below a trusted checkpoint votes count
 for nothing, because the keys that cast them may long be sold: there, headers lead back from the checkpoint's hash.
 """
 
+from bisect import bisect_right
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Final
+from typing import Final, Protocol
 
-from tallystick.ledger.block import Block
-from tallystick.ledger.blockchain import State, check_follows
+from tallystick.ledger.blockchain import check_clock, check_follows
+from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.finality import FinalHeader, check_final, next_epoch
 from tallystick.ledger.header import Header
-from tallystick.ledger.messages import MAX_HEADERS, FinalizationRequest, Finalizations, HeaderRequest, Headers
+from tallystick.ledger.messages import MAX_HEADERS, Blocks, FinalizationRequest, Finalizations, HeaderRequest, Headers
 from tallystick.ledger.params import Params
-from tallystick.ledger.vote import Tally
+from tallystick.ledger.state import State
 
 _EPOCHS_AHEAD: Final = 1_024
+
+Question = FinalizationRequest | HeaderRequest
+Proof = Finalizations | Headers
+
+
+class Finality(Protocol):
+    """Which blocks are final, and what has to be known to judge them."""
+
+    takes_new_blocks: bool
+    """Whether a block is final as it comes from its forger."""
+    is_below_checkpoint: bool
+    """Whether the own chain does not reach the trusted block yet: until it does, votes count for nothing."""
+
+    def reach(self, index: int, epoch: int) -> int:
+        """The last block that can be judged of a chain that ends with `index`, whose next block is of `epoch`."""
+
+    def range_end(self, start: int) -> int:
+        """The last index of the range that begins here: it can be proven by itself."""
+
+    def question(self, index: int, epoch: int) -> Question | None:
+        """What to ask of a peer with such a chain; `None`: it proves nothing that is needed."""
+
+    def take(self, proof: Proof) -> bool:
+        """Take the answer to the question, and return whether the peer may prove more. Raises `Refused`."""
+
+    def check(self, answer: Blocks, now_ms: int) -> None:
+        """Raise `Refused` unless these blocks, one at least, are final; those up to the own tip are not looked at."""
+
+    def tip_advanced(self, state: State) -> None:
+        """The own chain moved on to this state."""
 
 
 @dataclass(frozen=True)
@@ -28,91 +60,144 @@ class Checkpoint:
     hash: bytes
 
 
+class LoneFinality:
+    """The forger's signature alone makes a block final: each can be judged as it comes."""
+
+    takes_new_blocks = True
+    is_below_checkpoint = False
+
+    def __init__(self, params: Params, range_blocks: int) -> None:
+        self._params, self._range_blocks = params, range_blocks
+
+    def reach(self, index: int, epoch: int) -> int:
+        """See `Finality`."""
+        return index
+
+    def range_end(self, start: int) -> int:
+        """See `Finality`."""
+        return start + self._range_blocks - 1
+
+    def question(self, index: int, epoch: int) -> Question | None:
+        """See `Finality`."""
+        return None
+
+    def take(self, proof: Proof) -> bool:
+        """See `Finality`. Nothing was asked."""
+        return False
+
+    def check(self, answer: Blocks, now_ms: int) -> None:
+        """See `Finality`. Raises `Refused` (N4 votes; B8 a time ahead of the clock)."""
+        if answer.finalization is not None:
+            raise Refused(Rule.N4, "votes came with blocks that their forger's signature makes final")
+        for block in answer.blocks:
+            check_clock(block.header, self._params, now_ms)
+
+    def tip_advanced(self, state: State) -> None:
+        """See `Finality`."""
+
+
 class FinalityProofs:
-    """Proofs are taken in order, each by the one before it; whatever is refused changes nothing."""
+    """Simplex: proofs are taken in order, each by the one before it; whatever is refused changes nothing."""
 
-    def __init__(self, state: State, params: Params, range_blocks: int, checkpoint: Checkpoint | None) -> None:
+    takes_new_blocks = False
+
+    def __init__(self, state: State, range_blocks: int, checkpoint: Checkpoint | None) -> None:
         self._state = state
-        self._params = params
         self._range_blocks = range_blocks
-        self._newest = state.epoch
         self._epochs = {state.epoch.number: state.epoch}
+        """From the own state's on, each proven by the one before; where an epoch ends is known when the next one is."""
         self._checkpoint = checkpoint or Checkpoint(0, b"")
-        self._pins = {self._checkpoint.index: self._checkpoint.hash}
-        self._lowest = self._checkpoint if state.index < self._checkpoint.index else None
+        self._pins: list[Checkpoint] = []
+        """Blocks on the checkpoint's chain where ranges and epochs end, the highest first."""
+        self.is_below_checkpoint = state.index < self._checkpoint.index
+        self._lowest = self._checkpoint if self.is_below_checkpoint else None
+        """The lowest block known to be on the checkpoint's chain, while the own tip is not known to be."""
+        self._epoch_above = -1
 
     @property
-    def is_below_checkpoint(self) -> bool:
-        """Whether the own chain does not reach the trusted block yet: until it does, votes count for nothing."""
-        return self._state.index < self._checkpoint.index
+    def _newest(self) -> Epoch:
+        return next(reversed(self._epochs.values()))
 
-    @property
-    def horizon(self) -> int:
-        """The last index up to which blocks can be judged, so up to which they are asked for."""
+    def reach(self, index: int, epoch: int) -> int:
+        """See `Finality`."""
         if self._lowest is not None:
             return self._state.index
         if self.is_below_checkpoint:
-            return self._checkpoint.index
-        return (self._newest.number + 1) * self._params.epoch_blocks
+            return min(index, self._checkpoint.index)
+        return index if epoch <= self._newest.number else min(index, self._newest.first_index - 1)
 
     def range_end(self, start: int) -> int:
-        """The last index of the range that begins here: it can be proven by itself."""
-        ends = [start + -start % self._range_blocks, start + -start % self._params.epoch_blocks]
-        return min([*ends, self._checkpoint.index] if start <= self._checkpoint.index else ends)
+        """See `Finality`. Where the newest proven epoch ends nobody knows yet: who answers cuts the range there."""
+        if (pin := self._pin_from(start)) is not None:
+            return pin.index
+        ends = [one.first_index - 1 for one in self._epochs.values() if one.first_index > start][:1]
+        return min([start + -start % self._range_blocks, *ends])
 
-    def question(self, highest: int) -> FinalizationRequest | HeaderRequest | None:
-        """What to ask of a peer whose chain is said to reach `highest`; `None`: all that is needed is known."""
+    def question(self, index: int, epoch: int) -> Question | None:
+        """See `Finality`."""
         if self._lowest is not None:
             count = min(MAX_HEADERS, self._lowest.index - self._state.index)
-            return HeaderRequest(self._lowest.index, count) if highest >= self._lowest.index else None
-        is_full = self._newest.number >= self._state.epoch.number + _EPOCHS_AHEAD
-        if highest <= self.horizon or self.is_below_checkpoint or is_full:
-            return None
-        return FinalizationRequest(self._newest.number)
+            return HeaderRequest(self._lowest.index, count) if index >= self._lowest.index else None
+        newest = self._newest.number
+        is_full = newest >= self._state.epoch.number + _EPOCHS_AHEAD
+        return None if epoch <= newest or self.is_below_checkpoint or is_full else FinalizationRequest(newest)
 
-    def fits(self, proof: Finalizations | Headers, index: int) -> bool:
-        """Whether this may answer the question after this index, and not an earlier one, late or a second time."""
-        if isinstance(proof, Headers):
-            return not proof.headers or proof.headers[-1].index == index
-        asked = self._params.epoch_of(index) - 1
-        return not proof.proofs or self._params.epoch_of(proof.proofs[0].header.index) == asked
+    def take(self, proof: Proof) -> bool:
+        """See `Finality`. Raises `Refused` (V2, N4; B1, B2, V4)."""
+        return self._pin(proof.headers) if isinstance(proof, Headers) else self._extend(proof.proofs)
 
-    def moved(self, state: State) -> None:
-        """The own chain moved on to this state."""
-        self._state = state
-        later = {number: epoch for number, epoch in self._epochs.items() if number > state.epoch.number}
-        self._epochs = {state.epoch.number: state.epoch, **later}
-        self._newest = self._epochs[max(self._epochs)]
-        self._pins = {index: pinned for index, pinned in self._pins.items() if index > state.index}
+    def tip_advanced(self, state: State) -> None:
+        """See `Finality`."""
+        epoch = state.epoch
+        if epoch.number != self._state.epoch.number:
+            self._epochs = {number: one for number, one in self._epochs.items() if number >= epoch.number}
+            self._epochs[epoch.number] = epoch
+        self._state, self.is_below_checkpoint = state, state.index < self._checkpoint.index
+        while self._pins and self._pins[-1].index <= state.index:
+            self._pins.pop()
 
-    def extend(self, proofs: tuple[FinalHeader, ...]) -> int:
-        """Take what a peer proves of later epochs. Returns the last index proven. Raises `Refused` (V2, N4).
+    def check(self, answer: Blocks, now_ms: int) -> None:
+        """See `Finality`. Raises `Refused` (B1, B2; V2, or V4 below the checkpoint). The clock is not asked."""
+        blocks = answer.blocks
+        path = [*(block.header for block in blocks), *answer.headers]
+        for parent, header in pairwise(path):
+            check_follows(header, parent)
+        last = path[-1]
+        if blocks[-1].index <= self._state.index:
+            return
+        if blocks[0].index <= self._checkpoint.index:
+            pin = self._pin_from(blocks[-1].index)
+            if pin is None or all((one.index, one.hash) != (pin.index, pin.hash) for one in path):
+                raise Refused(Rule.V4, f"block {last.index} is not known to be on the trusted checkpoint's chain")
+            return
+        epoch = self._epochs.get(last.epoch)
+        if epoch is None:
+            raise Refused(Rule.V2, f"block {last.index} is in epoch {last.epoch}, whose members are not proven yet")
+        check_final(epoch, last, answer.finalization)
 
-        Epochs that became known since it was asked are passed over.
-        """
-        newest, epochs, proven = self._newest, [], 0
+    def _extend(self, proofs: tuple[FinalHeader, ...]) -> bool:
+        """Take what a peer proves of later epochs; those that became known since it was asked are passed over."""
+        newest, epochs, proven = self._newest, list[Epoch](), 0
         for one in proofs:
-            index = one.header.index
-            epoch = self._params.epoch_of(index)
+            index, epoch = one.header.index, one.header.epoch
             if proven < index and epoch < newest.number:
                 continue
             if proven >= index or epoch > newest.number:
                 raise Refused(Rule.N4, f"block {index} is neither the last of epoch {newest.number} nor the tip in it")
             proven = index
-            if index % self._params.epoch_blocks:
-                check_final(newest, one.header, one.finalization, newest.hash)
+            if one.roots is None:
+                check_final(newest, one.header, one.finalization)
             else:
                 newest = next_epoch(newest, one)
                 epochs.append(newest)
-        self._newest = newest
         self._epochs.update({epoch.number: epoch for epoch in epochs})
-        return proven
+        return bool(epochs) and proofs[-1].roots is not None
 
-    def pin(self, headers: tuple[Header, ...]) -> None:
-        """Take headers that lead to the lowest known one of the checkpoint's chain. Raises `Refused` (B1, B2, V4)."""
+    def _pin(self, headers: tuple[Header, ...]) -> bool:
+        """Take headers that lead to the lowest known one of the checkpoint's chain."""
         lowest = self._lowest
         if lowest is None or not headers:
-            return
+            return False
         if Checkpoint(headers[-1].index, headers[-1].hash) != lowest:
             raise Refused(Rule.V4, f"block {headers[-1].index} is not the one on the trusted checkpoint's chain")
         for parent, header in pairwise(headers):
@@ -122,31 +207,16 @@ class FinalityProofs:
         if is_down:
             own = next(one for one in headers if one.index == self._state.index + 1)
             if own.parent_hash != self._state.tip.hash:
-                raise Refused(
-                    Rule.V4, f"the trusted checkpoint does not descend from this node's block {own.index - 1}"
-                )
-        for header in headers:
-            if self.range_end(header.index) == header.index:
-                self._pins[header.index] = header.hash
+                what = f"the trusted checkpoint does not descend from this node's block {own.index - 1}"
+                raise Refused(Rule.V4, what)
+        for header in reversed(headers):
+            if header.epoch != self._epoch_above or header.index % self._range_blocks == 0:
+                self._pins.append(Checkpoint(header.index, header.hash))
+            self._epoch_above = header.epoch
         self._lowest = None if is_down else Checkpoint(first.index - 1, first.parent_hash)
+        return True
 
-    def check(self, blocks: tuple[Block, ...], headers: tuple[Header, ...], finalization: Tally | None) -> None:
-        """Raise `Refused` unless these blocks are final (B1, B2, V2), or on the checkpoint's chain (V4).
-
-        `headers` lead on from the last block to the one that proves them.
-        """
-        path = [*(block.header for block in blocks), *headers]
-        for parent, header in pairwise(path):
-            check_follows(header, parent)
-        last = path[-1]
-        if blocks[0].index <= self._checkpoint.index:
-            pinned = [one for one in path[len(blocks) - 1 :] if one.index in self._pins]
-            if not pinned or any(one.hash != self._pins[one.index] for one in pinned):
-                raise Refused(Rule.V4, f"block {last.index} is not known to be on the trusted checkpoint's chain")
-            return
-        number = self._params.epoch_of(last.index)
-        if number not in self._epochs:
-            raise Refused(Rule.V2, f"block {last.index} is in epoch {number}, whose members are not proven yet")
-        ends_epoch = last.index % self._params.epoch_blocks == 0
-        following = self._epochs.get(number + ends_epoch)
-        check_final(self._epochs[number], last, finalization, following.hash if following else None)
+    def _pin_from(self, index: int) -> Checkpoint | None:
+        """The first pinned block from this index on."""
+        place = bisect_right(self._pins, -index, key=lambda pin: -pin.index)
+        return self._pins[place - 1] if place else None

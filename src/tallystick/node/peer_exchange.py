@@ -11,13 +11,13 @@ from typing import Final
 from msgspec import Struct
 
 from tallystick.ledger.address import MAX_AHEAD_MS, AddressRecord, sign_address
-from tallystick.ledger.blockchain import State
 from tallystick.ledger.encoding import digest
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.genesis import Genesis
 from tallystick.ledger.keys import is_signed
 from tallystick.ledger.messages import MAX_ADDRESSES, Addresses
 from tallystick.ledger.params import MAX_GENESIS_MEMBERS
+from tallystick.ledger.state import State
 from tallystick.ledger.wallet import Wallet
 from tallystick.node.archive import Archive
 from tallystick.node.events import (

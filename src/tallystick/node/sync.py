@@ -1,18 +1,19 @@
 """Catching up: blocks that came early, and asking for those that are missing, range by range, from several peers.
 
-With a `FinalityProofs` (Simplex), proof comes first, and only what can be judged on arrival is asked for.
+Only what can be judged on arrival is asked for; where that takes proof (`Finality.question`), the proof comes first.
 """
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from tallystick.ledger.block import Block
+from tallystick.ledger.block import VerifiedBlock
 from tallystick.ledger.errors import Refused, Rule
-from tallystick.ledger.messages import BlockRequest, HeaderRequest
+from tallystick.ledger.messages import BlockRequest, FinalizationRequest, Finalizations, HeaderRequest, Headers
 from tallystick.ledger.vote import Tally
 from tallystick.node.events import Peer, Send
-from tallystick.node.finality_proofs import FinalityProofs
+from tallystick.node.finality_proofs import Finality, Proof, Question
 from tallystick.node.limits import Limits
 
 _PATIENCE: Final = 5
@@ -22,7 +23,7 @@ _PATIENCE: Final = 5
 class SetAside(NamedTuple):
     """A block that came early, and the votes that make it final, if it came with them."""
 
-    block: Block
+    block: VerifiedBlock
     finalization: Tally | None
 
 
@@ -31,10 +32,16 @@ class _Share:
     """What is known of one peer, and what it has set aside here: at most one block an index."""
 
     tip_index: int = 0
+    epoch: int = 0
+    """Of the block after its tip, as it says; 0 when its word counts for nothing."""
     stalls: int = 0
     distrusted_until_ms: int = 0
     blocks: dict[int, SetAside] = field(default_factory=dict)
     size_bytes: int = 0
+
+    def lower(self, index: int) -> None:
+        """What the peer claims beyond this index counts for nothing until it tells its tip again."""
+        self.tip_index, self.epoch = min(self.tip_index, index), 0
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,8 @@ class _Request:
     start: int
     count: int
     deadline_ms: int
+    question: Question | None = None
+    """For proof, not for blocks (`count` is 0)."""
 
     def covers(self, index: int) -> bool:
         return self.start <= index < self.start + self.count
@@ -51,9 +60,9 @@ class _Request:
 class Sync:
     """A lying or stalling peer costs time, never a wrong block: what arrives is checked when its turn comes."""
 
-    def __init__(self, limits: Limits, trail: FinalityProofs | None = None) -> None:
+    def __init__(self, limits: Limits, finality: Finality) -> None:
         self._limits = limits
-        self._proofs = trail
+        self._finality = finality
         self._proof_request: _Request | None = None
         self._shares: dict[Peer, _Share] = {}
         self._requests: list[_Request] = []
@@ -89,10 +98,15 @@ class Sync:
         """Whether a request for blocks from this index on is under way."""
         return any(request.start == start for request in self._requests)
 
-    def heard_tip(self, peer: Peer, index: int) -> None:
-        """A peer says, or shows by a block, that its chain reaches this index."""
+    @property
+    def awaits_proof(self) -> bool:
+        """Whether a peer was asked to prove what it claims."""
+        return self._proof_request is not None
+
+    def heard_tip(self, peer: Peer, index: int, epoch: int) -> None:
+        """A peer says, or shows by a block, that its chain reaches this index, and this epoch with the next block."""
         share = self._shares.setdefault(peer, _Share())
-        share.tip_index = max(share.tip_index, index)
+        share.tip_index, share.epoch = max(share.tip_index, index), max(share.epoch, epoch)
 
     def forget(self, peer: Peer) -> None:
         """The peer is gone: what it set aside goes with it, what it was asked is asked elsewhere."""
@@ -102,23 +116,28 @@ class Sync:
                 self._drop(share, index)
             del self._shares[peer]
         self._requests = [request for request in self._requests if request.peer != peer]
-        if self.proof_asked(peer) is not None:
-            self.proof_answered()
+        if self._proof_request is not None and self._proof_request.peer == peer:
+            self._proof_request = None
 
-    def proof_asked(self, peer: Peer) -> int | None:
-        """The index that proof (finalizations, or headers) was asked for, if of this peer."""
+    def proof_answered(self, peer: Peer, proof: Proof) -> bool:
+        """Whether this answers what the peer was asked to prove; then the request is over."""
         request = self._proof_request
-        return request.start if request is not None and request.peer == peer else None
+        match request.question if request is not None and request.peer == peer else None:
+            case HeaderRequest(last) if isinstance(proof, Headers):
+                is_answer = all(header.index == last for header in proof.headers[-1:])
+            case FinalizationRequest(epoch) if isinstance(proof, Finalizations):
+                is_answer = all(one.header.epoch == epoch for one in proof.proofs[:1])
+            case _:
+                return False
+        self._proof_request = None if is_answer else request
+        return is_answer
 
-    def proof_answered(self) -> None:
-        """The request for proof is over."""
-        self._proof_request = None
-
-    def proved(self, peer: Peer, index: int) -> None:
-        """The peer proved its chain up to this index, and no more: what else it claimed counts for nothing."""
+    def proved(self, peer: Peer) -> None:
+        """The peer proved all that it can: what it claims beyond that counts for nothing."""
         share = self._shares.get(peer)
         if share is not None:
-            share.tip_index, share.stalls = min(share.tip_index, index), 0
+            share.lower(self._finality.reach(share.tip_index, share.epoch))
+            share.stalls = 0
 
     def set_aside(self, peer: Peer, aside: SetAside) -> None:
         """Keep an early block on its sender's account.
@@ -127,7 +146,7 @@ class Sync:
         make way for its nearer ones, never another peer's.
         """
         block = aside.block
-        self.heard_tip(peer, block.index)
+        self.heard_tip(peer, block.index, block.header.epoch)
         share, limits = self._shares[peer], self._limits
         replaced = share.blocks.get(block.index)
         count = len(share.blocks) + (replaced is None)
@@ -170,7 +189,7 @@ class Sync:
         share = self._shares[peer]
         share.stalls = 0
         if count == 0:
-            share.tip_index = min(share.tip_index, start - 1)
+            share.lower(start - 1)
             share.distrusted_until_ms = now_ms + self._limits.request_timeout_ms
         return True
 
@@ -181,7 +200,7 @@ class Sync:
         """
         share = self._shares.get(peer)
         if share is not None:
-            share.tip_index = 0
+            share.lower(0)
             share.distrusted_until_ms = now_ms + self._limits.request_timeout_ms
             for index in list(share.blocks):
                 self._drop(share, index)
@@ -197,28 +216,27 @@ class Sync:
             share = self._shares[request.peer]
             share.stalls += 1
             if share.stalls >= _PATIENCE:
-                share.stalls, share.tip_index = 0, 0
+                share.stalls = 0
+                share.lower(0)
                 lost_a_peer = True
         return lost_a_peer
 
     def ask(self, tip_index: int, now_ms: int) -> list[Send]:
         """Requests for the nearest missing ranges, as many as may be under way, spread over peers that have them."""
         limits = self._limits
-        window_end = tip_index + limits.requests_in_flight * limits.range_blocks
         trusted = {peer: share for peer, share in self._shares.items() if share.distrusted_until_ms <= now_ms}
-        claimed = max((share.tip_index for share in trusted.values()), default=0)
-        sends = self._ask_for_proof(trusted, claimed, now_ms)
-        highest = min(window_end, claimed, self._proofs.horizon if self._proofs else claimed)
+        sends = self._ask_for_proof(trusted, now_ms)
+        reach = {peer: self._finality.reach(share.tip_index, share.epoch) for peer, share in trusted.items()}
+        highest = min(tip_index + limits.requests_in_flight * limits.range_blocks, max(reach.values(), default=0))
         start = tip_index + 1
         while len(self._requests) < limits.requests_in_flight:
             while start <= highest and self._is_coming(start):
                 start += 1
-            peer = self._best_peer(trusted, start) if start <= highest else None
+            peer = self._best_of(peer for peer, last in reach.items() if last >= start) if start <= highest else None
             if peer is None:
                 break
             end = start + 1
-            range_end = self._proofs.range_end(start) if self._proofs else start + limits.range_blocks - 1
-            last = min(highest, trusted[peer].tip_index, range_end)
+            last = min(highest, reach[peer], self._finality.range_end(start))
             while end <= last and not self._is_coming(end):
                 end += 1
             self._requests.append(_Request(peer, start, end - start, now_ms + limits.request_timeout_ms))
@@ -226,16 +244,16 @@ class Sync:
             start = end
         return sends
 
-    def _ask_for_proof(self, trusted: dict[Peer, _Share], claimed: int, now_ms: int) -> list[Send]:
+    def _ask_for_proof(self, trusted: dict[Peer, _Share], now_ms: int) -> list[Send]:
         """One question at a time, to a peer that claims to know more than is proven."""
-        question = self._proofs.question(claimed) if self._proofs and self._proof_request is None else None
-        if self._proofs is None or question is None:
+        if self._proof_request is not None:
             return []
-        needed = question.last if isinstance(question, HeaderRequest) else self._proofs.horizon + 1
-        peer = self._best_peer(trusted, needed)
-        if peer is None:
+        questions = {peer: self._finality.question(share.tip_index, share.epoch) for peer, share in trusted.items()}
+        peer = self._best_of(peer for peer, question in questions.items() if question is not None)
+        question = questions.get(peer)
+        if question is None:
             return []
-        self._proof_request = _Request(peer, needed, 1, now_ms + self._limits.request_timeout_ms)
+        self._proof_request = _Request(peer, 0, 0, now_ms + self._limits.request_timeout_ms, question)
         return [Send(peer, question)]
 
     def _under_way(self) -> list[_Request]:
@@ -244,11 +262,10 @@ class Sync:
     def _is_coming(self, index: int) -> bool:
         return index in self._aside or any(request.covers(index) for request in self._requests)
 
-    def _best_peer(self, trusted: dict[Peer, _Share], index: int) -> Peer | None:
-        """Of the peers that have this block: the one that stalled least, then the one with the least to do."""
+    def _best_of(self, able: Iterable[Peer]) -> Peer | None:
+        """The peer that stalled least, then the one with the least to do."""
         busy = Counter(request.peer for request in self._requests)
-        able = [(share.stalls, busy[peer], peer) for peer, share in trusted.items() if share.tip_index >= index]
-        return min(able, key=lambda one: one[:2], default=(0, 0, None))[2]
+        return min(able, key=lambda peer: (self._shares[peer].stalls, busy[peer]), default=None)
 
     def _drop(self, share: _Share, index: int) -> SetAside | None:
         aside = share.blocks.pop(index, None)

@@ -1,0 +1,116 @@
+"""What a node asks of agreement, whichever rule runs: Simplex or the lone forger."""
+
+from collections.abc import Iterable
+from typing import NamedTuple, Protocol
+
+from msgspec import Struct
+
+from tallystick.consensus.agreement import Equivocation, Finalized
+from tallystick.consensus.signing_guard import GuardStatus
+from tallystick.ledger.blockchain import Blockchain, CheckForger
+from tallystick.ledger.finality import Finalization
+from tallystick.ledger.messages import (
+    Message,
+    Proposal,
+    ProposalCertificates,
+    ProposalRequest,
+    RecoveryRequest,
+    RecoveryResponse,
+    Votes,
+)
+from tallystick.ledger.vote import Ballot, Vote
+from tallystick.ledger.wallet import Wallet
+from tallystick.node.archive import Archive
+from tallystick.node.certificate_box import CertificateBox
+from tallystick.node.events import Action, Peer
+from tallystick.node.finality_proofs import Checkpoint, Finality
+from tallystick.node.limits import Limits
+
+Said = Votes | Proposal | ProposalCertificates | RecoveryRequest | RecoveryResponse
+"""What peers say to agreement."""
+
+
+class AgreementStatus(Struct, frozen=True):
+    """How this node's part in agreement stands, for whoever consults the node."""
+
+    rule: str
+    epoch: int
+    view: int
+    key: bytes | None = None
+    stake: int = 0
+    guard: GuardStatus | None = None
+    unanswered: tuple[bytes, ...] = ()
+    """While the guard is lost: the members that have not answered."""
+    silent_until: tuple[int, int] | None = None
+    """Up to this epoch and view the member does not vote freely."""
+    twin: tuple[int, int] | None = None
+    is_burned: bool = False
+    is_loss_accepted: bool = False
+    mismatch: str | None = None
+    """Why this node's state is not the ledger's."""
+
+
+class Step(NamedTuple):
+    """What one step of agreement came to, beside its actions."""
+
+    finalized: Finalized | None = None
+    """Blocks that follow the tip now; add them, tell agreement (`tip_advanced`), and step again."""
+    wake_ms: int | None = None
+    is_stuck: bool = False
+    """Whether nothing moves, so that peers are told where this node stands."""
+
+
+class Agreement(Protocol):
+    """One rule, as the node drives it. It never calls the node."""
+
+    wallet: Wallet | None
+    """The key that this node forges and votes with, if it does."""
+
+    @property
+    def check_forger(self) -> CheckForger:
+        """Who may forge, for the gate."""
+
+    def finality(self, chain: Blockchain, limits: Limits, checkpoint: Checkpoint | None) -> Finality:
+        """How blocks of peers are known to be final."""
+
+    def start(self, chain: Blockchain, box: CertificateBox, archive: Archive | None) -> None:
+        """Begin, or begin again from what was kept."""
+
+    def is_wanted(self, message: Said) -> bool:
+        """Whether a message is worth verifying: asked for, of a member, of its leader, of this time."""
+
+    def wanted_votes(self, votes: Votes) -> Votes | None:
+        """Of these votes those that would count."""
+
+    def knows_vote(self, vote: Vote) -> bool:
+        """Whether this very vote, signature included, was counted."""
+
+    def connected(self, now_ms: int, peer: Peer, actions: list[Action]) -> None:
+        """A peer is there: tell it what it may lack."""
+
+    def receive(self, now_ms: int, peer: Peer, said: Said, actions: list[Action]) -> None:
+        """Take what a peer says; `step` then says what follows."""
+
+    def is_over(self, ballot: Ballot) -> bool:
+        """Whether the ballot is for a view that is over here."""
+
+    def answer(self, peer: Peer, request: ProposalRequest, actions: list[Action]) -> None:
+        """Answer what a peer asks of blocks that are not final."""
+
+    def step(self, now_ms: int, is_behind: bool, actions: list[Action]) -> Step:
+        """Do all that is to be done now, up to the next blocks that are final."""
+
+    def added(self, finalized: Finalized, actions: list[Action]) -> None:
+        """Blocks of the last step were added, and are kept."""
+
+    def compare(self, message: Message) -> None:
+        """Look for contradictions in blocks that a peer sent."""
+
+    def tip_advanced(self, finalization: Finalization | None) -> None:
+        """The tip moved, by this finalization if by votes, and is kept."""
+
+    def take_equivocations(self) -> Iterable[Equivocation]:
+        """What was found since this was last asked: each proves a contradiction."""
+
+    def status(self) -> AgreementStatus:
+        """How it stands."""

@@ -1,0 +1,505 @@
+"""Drives `Simplex`: carries out what it decides, and feeds it what peers say of votes, proposals and recovery."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from tallystick.consensus.agreement import (
+    Equivocation,
+    Finalized,
+    Output,
+    PersistQuorum,
+    Rebroadcast,
+    RelayVotes,
+    RequestBlock,
+    RequestViewCertificates,
+    SendProposal,
+    SendVote,
+    StateMismatch,
+    TwinFound,
+)
+from tallystick.consensus.simplex import Simplex
+from tallystick.ledger.block import Block, verified
+from tallystick.ledger.blockchain import Blockchain, CheckForger
+from tallystick.ledger.certificate import AnyCertificate, certificates_hash
+from tallystick.ledger.encoding import encode
+from tallystick.ledger.epoch import Epoch
+from tallystick.ledger.errors import Refused
+from tallystick.ledger.finality import Finalization, certificate_of
+from tallystick.ledger.header import SignedHeader
+from tallystick.ledger.messages import (
+    MAX_IDS,
+    MAX_TALLIES,
+    Blocks,
+    Message,
+    Proposal,
+    ProposalCertificates,
+    ProposalRequest,
+    RecoveryRequest,
+    RecoveryResponse,
+    ViewCertificateRequest,
+    Votes,
+    sign_recovery,
+)
+from tallystick.ledger.params import MAX_MESSAGE_BYTES
+from tallystick.ledger.vote import FINALIZE, Ballot, Tally, Vote, tally_of
+from tallystick.node.agreement import AgreementStatus, Said, Step
+from tallystick.node.archive import Archive
+from tallystick.node.certificate_box import CertificateBox
+from tallystick.node.events import (
+    Action,
+    Broadcast,
+    Peer,
+    PersistSigned,
+    PersistVotes,
+    ReportStateMismatch,
+    ReportStuck,
+    ReportTwin,
+    Send,
+)
+from tallystick.node.finality_proofs import Checkpoint, FinalityProofs
+from tallystick.node.limits import Limits
+from tallystick.node.replay import kept_epoch
+
+_PATIENCE: Final = 4
+"""Of delta, the part that gossip is given to bring the certificates of a proposal that overtook them."""
+
+_PARTIALS_A_VIEW: Final = 2
+_RECOVERY_EVERY: Final = 4
+"""How many delta a member that lost its guard waits before it asks again, and others before they relay that again."""
+_ROUTES: Final = 256
+
+
+@dataclass
+class _Partial:
+    """A proposal of which certificates are missing (the last in the list is looked for first).
+
+    Gossip may bring them yet. From `ask_ms` on they are asked for: first of the sender, then (`None`) of everybody.
+    """
+
+    proposal: Proposal
+    sender: Peer | None
+    ask_ms: int | None
+    missing: list[bytes]
+    uses_box: bool = True
+    asked: set[bytes] = field(default_factory=set)
+    certificates: dict[bytes, AnyCertificate] = field(default_factory=dict)
+
+
+@dataclass
+class _Route:
+    """The way back for the answers to another member's recovery request."""
+
+    peer: Peer
+    relayed_ms: int
+    passed_on: set[bytes] = field(default_factory=set)
+    """Members whose answers went that way."""
+
+
+class SimplexDriver:
+    """See `Agreement`."""
+
+    _chain: Blockchain
+    _box: CertificateBox
+    _finality: FinalityProofs
+
+    def __init__(self, simplex: Simplex) -> None:
+        self.simplex = simplex
+        self.wallet = simplex.guard.wallet if simplex.guard is not None else None
+        self._key = self.wallet.public_key if self.wallet is not None else None
+        self._partial: dict[bytes, _Partial] = {}
+        self._asked_ms: dict[bytes, int] = {}
+        self._equivocations: list[Equivocation] = []
+        self._routes: dict[tuple[bytes, bytes], _Route] = {}
+        self._recovery_ms = 0
+        self._place = (-1, -1)
+        self._entered_ms = 0
+        self._corrected_ms: dict[Peer, int] = {}
+
+    @property
+    def check_forger(self) -> CheckForger:
+        """See `Agreement`."""
+        return self.simplex.check_forger
+
+    def finality(self, chain: Blockchain, limits: Limits, checkpoint: Checkpoint | None) -> FinalityProofs:
+        """See `Agreement`."""
+        self._finality = FinalityProofs(chain.state, limits.range_blocks, checkpoint)
+        return self._finality
+
+    def start(self, chain: Blockchain, box: CertificateBox, archive: Archive | None) -> None:
+        """See `Agreement`."""
+        self._chain, self._box = chain, box
+        if archive is None:
+            self.simplex.start(chain, None)
+            return
+        tip = archive.finalization(chain.state.index)
+        finalization = Finalization(tip, kept_epoch(tip.ballot.epoch, archive, chain)) if tip is not None else None
+        votes, blocks = archive.votes(chain.state.epoch.number), [verified(one) for one in archive.proposals()]
+        self._equivocations += self.simplex.start(chain, finalization, votes, blocks)
+
+    @property
+    def _delta_ms(self) -> int:
+        return self._chain.state.params.delta_ms
+
+    # ---- what is worth a look ---------------------------------------------------------------------------------
+
+    def is_wanted(self, message: Said) -> bool:
+        """See `Agreement`. Asked before any signature is verified."""
+        simplex, epoch = self.simplex, self.simplex.epoch
+        is_wanted = not self._finality.is_below_checkpoint
+        match message:
+            case Proposal(view, _, header, _, ids):
+                is_new = simplex.views.wants(header) and simplex.views.whole(header.hash) is None
+                is_named = simplex.views.is_requested(header.hash) or (ids is None and view == simplex.view)
+                is_wanted = is_wanted and (is_new or is_named)
+            case ProposalCertificates(block_hash, certificates):
+                partial = self._partial.get(block_hash)
+                is_wanted = partial is not None and all(one.id in partial.asked for one in certificates)
+            case RecoveryRequest(member, _):
+                is_wanted = is_wanted and member != self._key and epoch.stake(member) > 0
+            case RecoveryResponse(member, asker, nonce, number) if asker == self._key:
+                recovery, is_member = simplex.recovery, number == epoch.number and epoch.stake(member) > 0
+                is_asked = recovery is not None and simplex.is_recovering and nonce == recovery.nonce
+                is_wanted = is_member and is_asked
+            case RecoveryResponse(member, asker, nonce):
+                route, is_member = self._routes.get((asker, nonce)), epoch.stake(member) > 0
+                is_wanted = is_member and route is not None and member not in route.passed_on
+        return is_wanted
+
+    def wanted_votes(self, votes: Votes) -> Votes | None:
+        """See `Agreement`: certificates that say something new, and single votes of members for views at hand."""
+        if self._finality.is_below_checkpoint:
+            return None
+        views, wanted = self.simplex.views, []
+        for tally in votes.tallies:
+            if views.is_certificate(tally):
+                wanted.append(tally)
+            elif single := [one for one in tally.votes if views.wants_vote(one.ballot, one.member)]:
+                wanted.append(tally if len(single) == len(tally.signatures) else tally_of(single))
+        return Votes(tuple(wanted)) if wanted else None
+
+    def knows_vote(self, vote: Vote) -> bool:
+        """See `Agreement`."""
+        return self.simplex.views.knows_vote(vote)
+
+    # ---- what peers say ---------------------------------------------------------------------------------------
+
+    def connected(self, now_ms: int, peer: Peer, actions: list[Action]) -> None:
+        """See `Agreement`."""
+        actions.extend(Send(peer, Votes(part)) for part in in_parts(self.simplex.views.rebroadcast()))
+        if self.simplex.is_recovering:
+            actions.append(Send(peer, self._recovery_request()))
+
+    def receive(self, now_ms: int, peer: Peer, said: Said, actions: list[Action]) -> None:
+        """See `Agreement`."""
+        match said:
+            case Votes(tallies):
+                self._correct(now_ms, peer, said, actions)
+                for tally in tallies:
+                    if not self.is_over(tally.ballot):
+                        self._equivocations += self.simplex.add_tally(tally)
+            case Proposal():
+                self._on_proposal(now_ms, peer, said)
+            case ProposalCertificates(block_hash, certificates):
+                if (partial := self._partial.get(block_hash)) is not None:
+                    partial.certificates.update({one.id: one for one in certificates if one.id in partial.asked})
+            case RecoveryRequest():
+                self._on_recovery_request(now_ms, peer, said, actions)
+            case RecoveryResponse():
+                self._on_recovery_response(said, actions)
+
+    def is_over(self, ballot: Ballot) -> bool:
+        """See `Agreement`."""
+        views = self.simplex.views
+        return (ballot.epoch, ballot.view) < (self.simplex.epoch.number, views.oldest_wanted)
+
+    def _correct(self, now_ms: int, peer: Peer, votes: Votes, actions: list[Action]) -> None:
+        """A peer that says votes of views that are over is told, now and then, the certificate that leads to ours."""
+        simplex, patience_ms = self.simplex, 4 * self._delta_ms
+        place = (simplex.epoch.number, simplex.view)
+        latest = max((one.ballot.epoch, one.ballot.view) for one in votes.tallies)
+        is_settled = self._place == place and now_ms >= self._entered_ms + self._delta_ms
+        if latest >= place or not is_settled or now_ms < self._corrected_ms.get(peer, 0) + patience_ms:
+            return
+        self._corrected_ms[peer] = now_ms
+        actions.extend(Send(peer, Votes(part)) for part in in_parts(simplex.views.rebroadcast()))
+
+    def compare(self, message: Message) -> None:
+        """See `Agreement`."""
+        for block in message.blocks if isinstance(message, Blocks) else ():
+            self._note(self.simplex.add_header(block.signed_header))
+        if isinstance(message, Blocks) and message.finalization is not None:
+            self._equivocations += self.simplex.add_tally(message.finalization)
+
+    def take_equivocations(self) -> list[Equivocation]:
+        """See `Agreement`."""
+        found, self._equivocations = self._equivocations, []
+        return found
+
+    def _note(self, equivocation: Equivocation | None) -> None:
+        if equivocation is not None:
+            self._equivocations.append(equivocation)
+
+    # ---- steps ------------------------------------------------------------------------------------------------
+
+    def step(self, now_ms: int, is_behind: bool, actions: list[Action]) -> Step:
+        """See `Agreement`."""
+        if self._finality.is_below_checkpoint:
+            return Step()
+        self._ask_to_recover(now_ms, actions)
+        for block_hash, partial in list(self._partial.items()):
+            self._complete(now_ms, block_hash, partial, actions)
+        is_stuck = False
+        while outputs := self.simplex.step(now_ms, self._box):
+            self._carry_out(now_ms, outputs, actions)
+            is_stuck = is_stuck or any(isinstance(one, Rebroadcast) for one in outputs)
+            if isinstance(outputs[-1], Finalized):
+                return Step(outputs[-1], is_stuck=is_stuck)
+            if not any(isinstance(one, SendVote | PersistQuorum) for one in outputs):
+                break
+        self._sync_guard(actions)
+        place = (self.simplex.epoch.number, self.simplex.view)
+        if place != self._place:
+            self._place, self._entered_ms = place, now_ms
+        wakes = [self.simplex.wake_ms(now_ms, self._box), *(one.ask_ms for one in self._partial.values())]
+        if self.simplex.is_recovering:
+            wakes.append(self._recovery_ms + _RECOVERY_EVERY * self._delta_ms)
+        return Step(None, min((one for one in wakes if one is not None), default=None), is_stuck)
+
+    def _carry_out(self, now_ms: int, outputs: list[Output], actions: list[Action]) -> None:
+        """First the guard, then the database, then the peers."""
+        self._sync_guard(actions)
+        tallies = [tally for one in outputs if isinstance(one, PersistQuorum) for tally in one.tallies]
+        blocks = [one.block for one in outputs if isinstance(one, SendVote) and one.block is not None]
+        if tallies or blocks:
+            actions.append(PersistVotes(tuple(tallies), tuple(blocks)))
+        for output in outputs:
+            match output:
+                case SendProposal(view, parent_view, block, is_new):
+                    actions.append(Broadcast(_proposal_of(block, view, parent_view, is_new)))
+        for output in outputs:
+            match output:
+                case SendVote(vote):
+                    actions.append(Broadcast(Votes((tally_of([vote]),))))
+                case RequestBlock(block_hash):
+                    self._ask_for(block_hash, now_ms, actions)
+                case RequestViewCertificates(first, last):
+                    actions.append(Broadcast(ViewCertificateRequest(self.simplex.epoch.number, first, last)))
+                case Rebroadcast():
+                    actions.append(self._explain(now_ms))
+                    actions.extend(Broadcast(Votes(part)) for part in in_parts(self.simplex.views.rebroadcast()))
+                case RelayVotes(votes):
+                    actions.extend(Broadcast(Votes(part)) for part in in_parts(votes))
+                case StateMismatch(refused):
+                    actions.append(ReportStateMismatch(refused))
+                case TwinFound(epoch, view):
+                    actions.append(ReportTwin(epoch, view))
+
+    def _sync_guard(self, actions: list[Action]) -> None:
+        records = self.simplex.guard.take_records() if self.simplex.guard is not None else ()
+        if records:
+            actions.append(PersistSigned(records))
+
+    def added(self, finalized: Finalized, actions: list[Action]) -> None:
+        """See `Agreement`."""
+
+    def tip_advanced(self, finalization: Finalization | None) -> None:
+        """See `Agreement`."""
+        self.simplex.tip_advanced(finalization)
+        views = self.simplex.views
+        self._partial = {
+            block_hash: partial
+            for block_hash, partial in self._partial.items()
+            if views.wants(partial.proposal.header) or views.is_chosen(block_hash)
+        }
+        self._asked_ms.clear()
+
+    def _explain(self, now_ms: int) -> ReportStuck:
+        simplex = self.simplex
+        missing = tuple(simplex.views.missing())
+        heard = simplex.epoch.total - sum(simplex.epoch.stake(member) for member in missing)
+        since_ms = simplex.stuck_since_ms(now_ms)
+        return ReportStuck(simplex.epoch.number, simplex.view, since_ms, heard, simplex.epoch.total, missing)
+
+    def status(self) -> AgreementStatus:
+        """See `Agreement`."""
+        simplex, guard = self.simplex, self.simplex.guard
+        epoch, place = simplex.epoch, (simplex.epoch.number, simplex.view)
+        if guard is None:
+            return AgreementStatus("simplex", *place, mismatch=str(simplex.mismatch) if simplex.mismatch else None)
+        recovery = simplex.recovery
+        return AgreementStatus(
+            "simplex",
+            *place,
+            guard.key,
+            epoch.stake(guard.key),
+            guard.status,
+            tuple(recovery.unanswered(epoch)) if recovery is not None and simplex.is_recovering else (),
+            guard.silent_until if guard.silent_until >= place else None,
+            guard.twin,
+            guard.key in self._chain.state.stakes.burned_keys,
+            guard.is_loss_accepted,
+            str(simplex.mismatch) if simplex.mismatch else None,
+        )
+
+    # ---- recovery ---------------------------------------------------------------------------------------------
+
+    def _ask_to_recover(self, now_ms: int, actions: list[Action]) -> None:
+        if self.simplex.is_recovering and now_ms >= self._recovery_ms + _RECOVERY_EVERY * self._delta_ms:
+            self._recovery_ms = now_ms
+            actions.append(Broadcast(self._recovery_request()))
+
+    def _recovery_request(self) -> RecoveryRequest:
+        guard, recovery = self.simplex.guard, self.simplex.recovery
+        assert guard is not None
+        assert recovery is not None
+        recovery.asked()
+        return sign_recovery(RecoveryRequest(guard.key, recovery.nonce), guard.wallet, self._chain.ledger_id)
+
+    def _on_recovery_request(self, now_ms: int, peer: Peer, request: RecoveryRequest, actions: list[Action]) -> None:
+        """Answer, and relay the request: the member may not be connected with all others. Not too often."""
+        asker, every_ms = request.member, _RECOVERY_EVERY * self._delta_ms // 2
+        route = self._routes.get((asker, request.nonce))
+        latest_ms = max((one.relayed_ms for (member, _), one in self._routes.items() if member == asker), default=None)
+        if latest_ms is None or now_ms >= latest_ms + every_ms:
+            self._routes.pop((asker, request.nonce), None)
+            self._routes[asker, request.nonce] = _Route(peer, now_ms)
+            if len(self._routes) > _ROUTES:
+                del self._routes[next(iter(self._routes))]
+            actions.append(Broadcast(request, but=peer))
+        elif route is None or route.peer != peer:
+            return  # it came another way before, or the member asks too often
+        proven, guard = self.simplex.proven_view(), self.simplex.guard
+        if proven is None or guard is None or not self.simplex.has_stake:
+            return
+        view, entered_by = proven
+        votes = tuple(self.simplex.views.votes_of(asker))[:MAX_TALLIES]
+        epoch = self.simplex.epoch.number
+        response = RecoveryResponse(guard.key, asker, request.nonce, epoch, view, entered_by, votes)
+        actions.append(Send(peer, sign_recovery(response, guard.wallet, self._chain.ledger_id)))
+
+    def _on_recovery_response(self, response: RecoveryResponse, actions: list[Action]) -> None:
+        """An answer to us, or to a member that asked by way of us."""
+        if response.asker != self._key:
+            route = self._routes.get((response.asker, response.nonce))
+            if route is not None and response.member not in route.passed_on:
+                route.passed_on.add(response.member)
+                actions.append(Send(route.peer, response))
+            return
+        for tally in response.votes:
+            self._equivocations += self.simplex.add_tally(tally)
+        if self._proves(response):
+            self._equivocations += self.simplex.add_answer(response.member, response.view, response.entered_by)
+
+    def _proves(self, response: RecoveryResponse) -> bool:
+        """Whether the certificate that came along proves the view that the member says it is in."""
+        epoch, entered_by = self.simplex.epoch, response.entered_by
+        if response.view == 1 and epoch.number == 0:
+            return entered_by is None
+        if entered_by is None:
+            return False
+        ballot = entered_by.ballot
+        if response.view == 1:
+            before = self.simplex.views.epoch_before
+            return before is not None and ballot.kind == FINALIZE and _is_certificate(entered_by, before)
+        return ballot.view + 1 == response.view and _is_certificate(entered_by, epoch)
+
+    # ---- proposals --------------------------------------------------------------------------------------------
+
+    def _ask_for(self, block_hash: bytes, now_ms: int, actions: list[Action]) -> None:
+        partial = self._partial.get(block_hash)
+        if partial is not None:
+            partial.ask_ms = now_ms + self._delta_ms // _PATIENCE if partial.ask_ms is None else partial.ask_ms
+        elif now_ms >= self._asked_ms.get(block_hash, 0) + self._delta_ms:
+            self._asked_ms[block_hash] = now_ms
+            actions.append(Broadcast(ProposalRequest(block_hash, ())))
+
+    def _on_proposal(self, now_ms: int, peer: Peer, proposal: Proposal) -> None:
+        """A header and its certificates' ids: `step` takes what the box has, and asks for the rest."""
+        header, views = proposal.header, self.simplex.views
+        parent_view = proposal.parent_view if proposal.view == header.view else None
+        self._note(self.simplex.add_header(SignedHeader(header, proposal.signature), parent_view))
+        if proposal.parent_view is not None:
+            views.heard_parent_view(proposal.view, header.hash, proposal.parent_view)
+        if proposal.ids is None or header.hash in self._partial or views.whole(header.hash) is not None:
+            return
+        of_view = sum(one.proposal.header.view == header.view for one in self._partial.values())
+        is_named = views.is_requested(header.hash)
+        if is_named or (views.wants(header) and of_view < _PARTIALS_A_VIEW):
+            ask_ms = now_ms + self._delta_ms // _PATIENCE
+            self._partial[header.hash] = _Partial(proposal, peer, ask_ms, list(proposal.ids))
+
+    def _complete(self, now_ms: int, block_hash: bytes, partial: _Partial, actions: list[Action]) -> None:
+        """Hand a proposal to agreement if it is whole, or ask for the rest of it if it is time to."""
+        proposal, known, missing = partial.proposal, partial.certificates, partial.missing
+        ids = proposal.ids or ()
+        while missing:
+            if missing[-1] not in known:
+                entry = self._box.get(missing[-1]) if partial.uses_box else None
+                if entry is None:
+                    break
+                known[missing[-1]] = entry.certificate
+            missing.pop()
+        if not missing:
+            certificates = tuple(known[one] for one in ids)
+            if certificates_hash(certificates) == proposal.header.certificates_hash:
+                del self._partial[block_hash]
+                self._note(self.simplex.add_block(verified(Block(proposal.header, proposal.signature, certificates))))
+                return
+            # The same certificates, signed another time: only the proposer's own will do.
+            partial.ask_ms = now_ms if partial.uses_box else None
+            partial.uses_box, partial.missing, partial.certificates = False, list(ids), {}
+        if partial.ask_ms is not None and partial.ask_ms <= now_ms:
+            self._ask_for_rest(now_ms, block_hash, partial, actions)
+
+    def _ask_for_rest(self, now_ms: int, block_hash: bytes, partial: _Partial, actions: list[Action]) -> None:
+        """Ask for certificates of a proposal: first whoever sent it, then everybody, then only if it is voted for."""
+        lacks = [one for one in partial.missing if one not in partial.certificates]
+        if partial.uses_box:
+            lacks = [one for one in lacks if one not in self._box]
+        partial.asked = set(lacks)
+        for start in range(0, len(lacks), MAX_IDS):
+            request = ProposalRequest(block_hash, tuple(lacks[start : start + MAX_IDS]))
+            actions.append(Send(partial.sender, request) if partial.sender is not None else Broadcast(request))
+        partial.ask_ms = None if partial.sender is None else now_ms + self._delta_ms
+        partial.sender = None
+
+    def answer(self, peer: Peer, request: ProposalRequest, actions: list[Action]) -> None:
+        """See `Agreement`: a proposal that the gate has passed, or the certificates of it that the peer lacks."""
+        block = self.simplex.views.block(request.block_hash)
+        if block is None:
+            return
+        if not request.ids:
+            parent_view = self.simplex.views.parent_view_of(block.header)
+            actions.append(Send(peer, _proposal_of(block, block.header.view, parent_view, is_new=True)))
+            return
+        wanted = set(request.ids)
+        certificates = tuple(one for one in block.certificates if one.id in wanted)
+        actions.append(Send(peer, ProposalCertificates(request.block_hash, certificates)))
+
+
+def _is_certificate(tally: Tally, epoch: Epoch) -> bool:
+    try:
+        certificate_of(tally, epoch)
+    except Refused:
+        return False
+    return True
+
+
+def in_parts(tallies: Iterable[Tally]) -> list[tuple[Tally, ...]]:
+    """Split tallies into what a message holds: `MAX_TALLIES`, and half the bytes, so that others fields have room."""
+    parts: list[list[Tally]] = []
+    room_bytes = 0
+    for tally in tallies:
+        size_bytes = len(encode(tally))
+        if not parts or size_bytes > room_bytes or len(parts[-1]) == MAX_TALLIES:
+            parts.append([])
+            room_bytes = MAX_MESSAGE_BYTES // 2
+        parts[-1].append(tally)
+        room_bytes -= size_bytes
+    return [tuple(part) for part in parts]
+
+
+def _proposal_of(block: Block, view: int, parent_view: int | None, is_new: bool) -> Proposal:
+    ids = tuple(one.id for one in block.certificates) if is_new else None
+    return Proposal(view, parent_view, block.header, block.signature, ids)
