@@ -17,7 +17,7 @@ from random import Random
 
 from tallystick.consensus.signing_guard import GuardRecord, SigningGuard
 from tallystick.consensus.simplex import Simplex
-from tallystick.ledger.errors import Refused, Rule
+from tallystick.ledger.errors import Refused
 from tallystick.ledger.genesis import Genesis
 from tallystick.ledger.keys import is_signed
 from tallystick.ledger.messages import Certificates, Entry, Message, decode_message, encode_message
@@ -100,8 +100,7 @@ class SimulatedHost:
         self._limits = limits
         self._timers: dict[Timer, int] = {}
         self._actions_left: int | None = None
-        self._admitted: frozenset[bytes] | None = None
-        self._cut_off: set[Peer] = set()
+        self._admit = Admit(None)
         self._starts = 0
         self.is_up = False
         self.start()
@@ -115,7 +114,7 @@ class SimulatedHost:
         self._intake = Intake(network.genesis.ledger_id, self.node, network.verify, network.decode)
         self._timers.clear()
         self._actions_left = None
-        self._cut_off.clear()
+        self._admit = Admit(self._admit.keys)
         self.is_up = True
         home = network.homes.get(self.name)
         if home is not None:
@@ -131,7 +130,8 @@ class SimulatedHost:
 
     def welcomes(self, peer: Peer) -> bool:
         """Whether a connection with this peer may begin."""
-        return (self._admitted is None or peer in self._admitted) and peer not in self._cut_off
+        keys, banned = self._admit.keys, self._admit.banned
+        return (keys is None or peer in keys) and peer not in banned
 
     def crash_within(self, actions: int) -> None:
         """Crash after this many more actions, perhaps in the middle of what one event asks for."""
@@ -198,12 +198,10 @@ class SimulatedHost:
             case SetTimer(timer, at_ms):
                 self._timers[timer] = at_ms
                 network.at(at_ms - self.clock_skew_ms, lambda: self.fire(timer, at_ms))
-            case Disconnect(peer, refused):
-                if refused.rule is not Rule.N6:
-                    self._cut_off.add(peer)
+            case Disconnect(peer):
                 network.cut(self.name, network.name_of(peer))
-            case Admit(keys):
-                self._admitted = keys
+            case Admit():
+                self._admit = action
             case Dial(peer, address):
                 network.dialling.dial(self.name, peer, address)
             case Forget(peer):

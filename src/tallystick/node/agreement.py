@@ -18,7 +18,7 @@ from tallystick.ledger.messages import (
     RecoveryResponse,
     Votes,
 )
-from tallystick.ledger.vote import Ballot, Vote
+from tallystick.ledger.vote import Ballot, Tally, Vote
 from tallystick.ledger.wallet import Wallet
 from tallystick.node.archive import Archive
 from tallystick.node.certificate_box import CertificateBox
@@ -90,6 +90,9 @@ class Agreement(Protocol):
 
     def receive(self, now_ms: int, peer: Peer, said: Said, actions: list[Action]) -> None:
         """Take what a peer says; `step` then says what follows."""
+
+    def heard_late(self, now_ms: int, peer: Peer, tallies: Iterable[Tally], actions: list[Action]) -> None:
+        """A peer says votes, not verified, of views that are over: it may have missed how they ended."""
 
     def is_over(self, ballot: Ballot) -> bool:
         """Whether the ballot is for a view that is over here."""

@@ -1,6 +1,6 @@
 """Drives the lone forger: blocks are final as they come from their forger, and this node forges when it is its turn."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from tallystick.consensus.agreement import Equivocation, Finalized
@@ -13,7 +13,7 @@ from tallystick.ledger.finality import Finalization
 from tallystick.ledger.header import Header
 from tallystick.ledger.messages import Message, NewBlock, ProposalRequest, Votes
 from tallystick.ledger.state import State
-from tallystick.ledger.vote import Ballot, Vote
+from tallystick.ledger.vote import Ballot, Tally, Vote
 from tallystick.node.agreement import AgreementStatus, Said, Step
 from tallystick.node.archive import Archive
 from tallystick.node.certificate_box import CertificateBox
@@ -83,6 +83,9 @@ class LoneDriver:
         """See `Agreement`."""
 
     def receive(self, now_ms: int, peer: Peer, said: Said, actions: list[Action]) -> None:
+        """See `Agreement`."""
+
+    def heard_late(self, now_ms: int, peer: Peer, tallies: Iterable[Tally], actions: list[Action]) -> None:
         """See `Agreement`."""
 
     def is_over(self, ballot: Ballot) -> bool:

@@ -72,6 +72,7 @@ from tallystick.node.events import (
     Started,
     Timer,
     TimerFired,
+    UnbanAsked,
     VotesRead,
     refuse,
 )
@@ -80,7 +81,7 @@ from tallystick.node.gossip import Gossip
 from tallystick.node.late_votes import LateVotes
 from tallystick.node.limits import Limits
 from tallystick.node.payload_search import PayloadSearch
-from tallystick.node.peer_exchange import PeerExchange
+from tallystick.node.peer_exchange import Ban, PeerExchange
 from tallystick.node.replay import replayed
 
 
@@ -145,6 +146,11 @@ class Node:
     def addresses(self) -> tuple[AddressRecord, ...]:
         """Where this node last heard that nodes can be reached, itself included: one record of a key."""
         return self._exchange.addresses
+
+    @property
+    def bans(self) -> tuple[Ban, ...]:
+        """Who is no peer for a while (N5), the oldest ban first."""
+        return self._exchange.bans
 
     @property
     def best_index(self) -> int:
@@ -235,6 +241,9 @@ class Node:
                 self.box.erase_payload(payload_hash)
                 self._gossip.erase_payload(payload_hash)
                 actions.append(ErasePayload(payload_hash))
+            case UnbanAsked(peer):
+                self._exchange.unban(peer, actions)
+                self._dial(now_ms, actions)
             case VotesRead(late, kept):
                 for one in self._late.compare(late, kept, self.chain.ledger_id):
                     self._report_equivocation(now_ms, one, actions)
@@ -266,7 +275,7 @@ class Node:
         if checked.known:
             actions.extend(self._gossip.heard_again(peer, checked.known, now_ms))
         if checked.late and self._answers.may_ask(now_ms, peer):
-            self._agreement.receive(now_ms, peer, Votes(checked.late), actions)
+            self._agreement.heard_late(now_ms, peer, checked.late, actions)
             for tally in checked.late:
                 actions.append(ReadVotes(tally.ballot.epoch, tally.ballot.view, (tally,)))
         match checked.message:
@@ -454,9 +463,9 @@ class Node:
 
     def _update_peers(self, now_ms: int, actions: list[Action]) -> None:
         """Whom an event cut off is dialled no more; whose tokens it moved may be a peer, or has to be dialled."""
-        cut_off = [one.peer for one in actions if isinstance(one, Disconnect) and one.refused.rule is not Rule.N6]
-        for peer in cut_off:
-            self._exchange.ban(peer)
+        cut_off = [one for one in actions if isinstance(one, Disconnect) and one.refused.rule is not Rule.N6]
+        for one in cut_off:
+            self._exchange.ban(now_ms, one.peer, one.refused, actions)
         if self._exchange.moved(self.state, actions) or cut_off:
             self._dial(now_ms, actions)
 
