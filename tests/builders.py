@@ -131,14 +131,14 @@ def evidence(
 
 
 def signed_header(
-    forger: Wallet = BEN, epoch: int = 0, view: int = 1, nonce: int = 0, genesis: Genesis = GENESIS
+    forger: Wallet = BEN, index: int = 1, view: int = 1, nonce: int = 0, genesis: Genesis = GENESIS, epoch: int = 0
 ) -> SignedHeader:
     """What a forger signs of a block on nothing in particular."""
     header = Header(
         version=VERSION,
         ledger_id=genesis.ledger_id,
         epoch=epoch,
-        index=1,
+        index=index,
         view=view,
         parent_hash=ZERO_DIGEST,
         timestamp_ms=START_MS,
@@ -154,7 +154,7 @@ def proposal_evidence(
     offender: Wallet = BEN, issuer: Wallet = ADA, view: int = 1, genesis: Genesis = GENESIS, epoch: int = 0
 ) -> ProposalEvidence:
     """Against a forger that signed two headers for a view."""
-    two = (signed_header(offender, epoch, view, nonce, genesis) for nonce in (0, 1))
+    two = (signed_header(offender, 1, view, nonce, genesis, epoch) for nonce in (0, 1))
     return issue_proposal_evidence(issuer, genesis.ledger_id, START_MS, *two)
 
 

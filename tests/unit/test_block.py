@@ -4,7 +4,8 @@ import pytest
 from msgspec.structs import replace
 from tests.builders import BEN, GENESIS, LEDGER, Scribe, found, refuses, staking, statement, statements
 
-from tallystick.ledger.block import block_codec, certificates_hash, check_block_alone, genesis_block
+from tallystick.ledger.block import block_codec, check_form, genesis_block
+from tallystick.ledger.certificate import certificates_hash
 from tallystick.ledger.encoding import digest
 from tallystick.ledger.errors import Rule
 from tallystick.ledger.header import VERSION
@@ -20,7 +21,7 @@ def test_the_hash_is_the_headers_and_the_forger_signs_it():
     assert BLOCK.hash == header.hash == digest(header.encoded)
     assert header.signed_bytes() == Domain.BLOCK.value + LEDGER + header.encoded
     assert is_signed(header.signed_bytes(), BLOCK.signature, header.forger)
-    check_block_alone(BLOCK, LEDGER)
+    check_form(BLOCK, LEDGER)
 
 
 @pytest.mark.parametrize(
@@ -28,12 +29,14 @@ def test_the_hash_is_the_headers_and_the_forger_signs_it():
     [
         {"version": 2},
         {"ledger_id": bytes(32)},
+        {"epoch": 1},
         {"index": 2},
         {"view": 2},
         {"parent_hash": bytes(32)},
         {"timestamp_ms": 5},
         {"forger": BEN.public_key[::-1]},
         {"certificates_hash": bytes(32)},
+        {"state_root": bytes(32)},
         {"nonce": 1},
     ],
     ids=lambda change: next(iter(change)),
@@ -58,19 +61,19 @@ def test_every_header_field_changes_the_hash_and_breaks_the_signature(change):
 def test_the_header_covers_its_certificates_their_order_and_signatures(others):
     assert certificates_hash(others) != certificates_hash(CERTIFICATES)
     with refuses(Rule.B7):
-        check_block_alone(replace(BLOCK, certificates=others), LEDGER)
+        check_form(replace(BLOCK, certificates=others), LEDGER)
 
 
 def test_a_block_of_another_ledger_is_refused():
     with refuses(Rule.B10):
-        check_block_alone(BLOCK, bytes(32))
+        check_form(BLOCK, bytes(32))
     with refuses(Rule.B10):
-        check_block_alone(Scribe(found(free=7)).draft(statement()), LEDGER)
+        check_form(Scribe(found(free=7)).draft(statement()), LEDGER)
 
 
 def test_a_block_of_another_version_is_refused():
     with refuses(Rule.E4):
-        check_block_alone(Scribe().draft(statement(), version=VERSION + 1), LEDGER)
+        check_form(Scribe().draft(statement(), version=VERSION + 1), LEDGER)
 
 
 def test_a_block_beyond_its_bytes_is_refused():
@@ -81,7 +84,7 @@ def test_a_block_beyond_its_bytes_is_refused():
         largest = replace(largest, certificates=tuple(certificates))
     header = replace(largest.header, certificates_hash=certificates_hash(certificates))
     with refuses(Rule.B9):
-        check_block_alone(replace(largest, header=header), LEDGER)
+        check_form(replace(largest, header=header), LEDGER)
     with refuses(Rule.E1):
         block_codec.decode(largest.encoded)
 

@@ -11,15 +11,12 @@ from tests.builders import (
     ADA,
     BEN,
     CY,
-    DOT,
-    GENESIS,
     LEDGER,
     MEMBERS,
     START_MS,
     STRANGER,
     Bench,
     Scribe,
-    cut_off,
     evidence,
     found,
     proposal_evidence,
@@ -27,21 +24,18 @@ from tests.builders import (
     rules,
     sign_anything,
     signed_header,
-    statement,
     vote,
 )
 
 from tallystick.ledger.certificate import certificate_codec, issue_proposal_evidence, issue_vote_evidence
 from tallystick.ledger.encoding import Codec, encode
-from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import Rule
-from tallystick.ledger.finality import check_final
 from tallystick.ledger.keys import Domain, is_signed
 from tallystick.ledger.messages import Blocks, Certificates, Entry, NewBlock, Status, encode_message
 from tallystick.ledger.vote import FINALIZE, NAMES, NOTARIZE, NULLIFY, Ballot, Tally, Vote, cast, tally_of
 
 A, B = b"a" * 32, b"b" * 32
-BALLOT = Ballot(NOTARIZE, 0, 1, A, B)
+BALLOT = Ballot(NOTARIZE, 0, 1, A)
 vote_codec = Codec(Vote, 1024, "vote")
 tally_codec = Codec(Tally, 4096, "tally")
 
@@ -51,13 +45,9 @@ def test_a_vote_is_signed_by_its_member_for_one_ledger_and_one_ballot():
     assert is_signed(one.ballot.signed_bytes(LEDGER), one.signature, ADA.public_key)
     assert one.ballot.signed_bytes(LEDGER) == b"tallystick.vote.v1\x00" + LEDGER + encode(one.ballot)
     assert not is_signed(one.ballot.signed_bytes(bytes(32)), one.signature, ADA.public_key)
-    for change in ({"kind": NULLIFY}, {"epoch": 1}, {"view": 2}, {"block_hash": B}, {"stakes_hash": A}):
+    for change in ({"kind": NULLIFY}, {"epoch": 1}, {"view": 2}, {"block_hash": B}):
         changed = replace(one.ballot, **change)
         assert not is_signed(changed.signed_bytes(LEDGER), one.signature, ADA.public_key), change
-
-
-def test_a_vote_says_whose_stake_it_was_counted_by():
-    assert vote(NOTARIZE, A).ballot.stakes_hash == Epoch(0, GENESIS.stakes()).hash
 
 
 def test_rounds_follow_each_other_by_epoch_and_view():
@@ -74,12 +64,8 @@ SAYS = {
     "nullify": (NULLIFY,),
     "finalize A": (FINALIZE, A),
     "finalize B": (FINALIZE, B),
-    "finalize A, with other stakes after it": (FINALIZE, A),
 }
 CONFLICTS = {
-    frozenset({"finalize A", "finalize A, with other stakes after it"}),
-    frozenset({"finalize B", "finalize A, with other stakes after it"}),
-    frozenset({"nullify", "finalize A, with other stakes after it"}),
     frozenset({"notarize A", "notarize B"}),
     frozenset({"finalize A", "finalize B"}),
     frozenset({"nullify", "finalize A"}),
@@ -87,16 +73,11 @@ CONFLICTS = {
 }
 
 
-def said(what):
-    one = vote(*SAYS[what])
-    return replace(one, ballot=replace(one.ballot, stakes_hash=B)) if "other stakes" in what else one
-
-
 @pytest.mark.parametrize("first", SAYS)
 @pytest.mark.parametrize("second", SAYS)
 def test_which_two_votes_of_one_view_conflict(first, second):
     """An honest member may notarize A and finalize B: it saw B notarized by the others."""
-    one, two = said(first), said(second)
+    one, two = vote(*SAYS[first]), vote(*SAYS[second])
     assert one.conflicts_with(two) is two.conflicts_with(one) is (frozenset({first, second}) in CONFLICTS)
 
 
@@ -130,7 +111,6 @@ small = st.builds(
         epoch=st.integers(0, 1),
         view=st.integers(1, 2),
         block_hash=st.sampled_from([A, B]),
-        stakes_hash=st.sampled_from([A, B]),
     ),
     member=st.sampled_from([A, B]),
 )
@@ -171,7 +151,7 @@ def test_tallies_survive_the_wire_and_give_their_votes_back(tally):
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"kind": 0}, {"kind": 4}, {"epoch": -1}, {"view": 2**53}, {"block_hash": None}, {"stakes_hash": bytes(31)}],
+    [{"kind": 0}, {"kind": 4}, {"epoch": -1}, {"view": 2**53}, {"block_hash": None}],
     ids=str,
 )
 def test_a_ballot_out_of_bounds_is_refused(wrong):
@@ -182,46 +162,6 @@ def test_a_ballot_out_of_bounds_is_refused(wrong):
 def test_a_tally_of_nobody_is_refused():
     with refuses(Rule.E2):
         tally_codec.decode(encode(Tally(BALLOT, ())))
-
-
-# ---- finalizations ----------------------------------------------------------------------------------------------
-
-
-def finalized(block, *members, **changes):
-    """What these members' finalize votes make, with other words in the ballot where `changes` says so."""
-    said = {"kind": FINALIZE, "epoch": 0, "view": 1, "block_hash": block.hash, **changes}
-    ballot = Ballot(**{"stakes_hash": Epoch(0, GENESIS.stakes()).hash, **said})
-    return tally_of([cast(one, LEDGER, ballot) for one in members])
-
-
-def check(block, tally):
-    epoch = Scribe().state.epoch
-    check_final(epoch, block.header, tally, epoch.hash)
-
-
-def test_three_of_four_equal_members_make_a_block_final():
-    block = Scribe().draft(statement())
-    check(block, finalized(block, ADA, BEN, CY))
-    check(block, finalized(block, *MEMBERS.values()))
-    check(block, finalized(block, BEN, CY, DOT, view=9))
-
-
-def test_a_block_without_a_quorum_of_its_epoch_is_not_final():
-    block = Scribe().draft(statement())
-    other = Scribe().draft(statement("other"))
-    one = finalized(block, ADA)
-    for tally in (
-        None,
-        finalized(block, ADA, BEN),
-        finalized(block, ADA, BEN, STRANGER),
-        Tally(one.ballot, one.signatures * 4),
-        finalized(other, ADA, BEN, CY),
-        finalized(block, ADA, BEN, CY, kind=NOTARIZE),
-        finalized(block, ADA, BEN, CY, epoch=1),
-        finalized(block, ADA, BEN, CY, stakes_hash=A),
-    ):
-        with refuses(Rule.V2):
-            check(block, tally)
 
 
 # ---- evidence ---------------------------------------------------------------------------------------------------
@@ -287,6 +227,7 @@ NO_PROOFS = {
     "two members": (evidence_of(vote(NOTARIZE, A, BEN), vote(NOTARIZE, B, CY)), Rule.V3),
     "one header twice": (headers_of(signed_header(), signed_header()), Rule.V3),
     "headers of two views": (headers_of(signed_header(), signed_header(view=2)), Rule.V3),
+    "headers of two epochs": (headers_of(signed_header(), signed_header(epoch=1)), Rule.V3),
     "headers of two forgers": (headers_of(signed_header(), signed_header(CY, nonce=1)), Rule.V3),
     "first header unsigned": (
         headers_of(replace(signed_header(), signature=bytes(64)), signed_header(nonce=1)),
@@ -318,22 +259,6 @@ def test_evidence_that_proves_nothing_is_refused_wherever_it_comes_from(proof, r
         checked = bench.intake.check(encode_message(message))
         assert [one.rule for one in checked.refusals] == [Rule.B5]
         assert rule.name in str(checked.refusals[0])
-    assert bench.node.state.stakes.burned == 0
-
-
-@pytest.mark.parametrize("indexes", [(100, 101), (1, 101), (0, 1), (101, 500)])
-def test_headers_of_two_epochs_prove_nothing(indexes):
-    """Each epoch has a view of that number: only the chain's parameters tell."""
-    first, second = (signed_header(index=index) for index in indexes)
-    proof = headers_of(first, second)
-    bench = Bench()
-    assert rules(bench.submit(proof)) == [Rule.V3]
-    sent = bench.receive(Certificates((Entry(proof),)), "liar")
-    assert (rules(sent), cut_off(sent)) == ([Rule.V3], {"liar"})
-    assert len(bench.node.box) == 0
-    with refuses(Rule.B5):
-        Scribe().forge(proof)
-    assert rules(bench.receive(NewBlock(Scribe().draft(proof)))) == [Rule.B5]
     assert bench.node.state.stakes.burned == 0
 
 

@@ -21,12 +21,13 @@ from tallystick.cli import (
     verify,
 )
 from tallystick.cli.keys import keys
-from tallystick.cli.output import help_text
+from tallystick.cli.output import Commands, help_text, print_line, show_fault
 
 app = typer.Typer(
     name="tallystick",
     no_args_is_help=True,
-    pretty_exceptions_show_locals=False,  # they may hold keys
+    cls=Commands,
+    pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
 _NEGATIVE_NUMBERS: Final = {"ignore_unknown_options": True}
@@ -54,7 +55,7 @@ app.command(help=keeping.BACKUP_HELP, rich_help_panel=_KEEP)(keeping.backup)
 
 def _print_version(is_asked: bool) -> None:
     if is_asked:
-        typer.echo(f"tallystick {version('tallystick')}")
+        print_line(f"tallystick {version('tallystick')}")
         raise typer.Exit
 
 
@@ -70,6 +71,7 @@ def main(
     ] = False,
 ) -> None:
     """Prepare for every sub-command."""
+    sys.excepthook = show_fault  # without the values of variables: they may hold keys
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal that lacks a sign shows another, and nothing breaks

@@ -10,12 +10,21 @@ from typing import Annotated, Any, Final
 
 import typer
 from msgspec import Struct, to_builtins
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.text import Text
 
 from tallystick.cli.options import AsJson, Data, NoPassphrase, PassphraseFile, find_passphrase
-from tallystick.cli.output import ExitCode, errors_explained, fail, help_text, hint, make_console, marked, print_json
+from tallystick.cli.output import (
+    ExitCode,
+    Terminal,
+    Text,
+    errors_explained,
+    fail,
+    help_text,
+    hint,
+    make_console,
+    marked,
+    print_json,
+)
 from tallystick.cli.reaching import RunningNode, reach_at
 from tallystick.cli.statements import COLUMNS, NOTE_MEDIA_TYPE, Draft, about_file, in_batches, in_words, read_batch
 from tallystick.cli.words import many, utc
@@ -209,7 +218,7 @@ def _signed(batch: Sequence[Draft], wallet: Wallet, ledger_id: bytes) -> Submit:
 @contextmanager
 def _progress(total: int) -> Iterator[Callable[[], None]]:
     """A bar on standard error, when there is somebody to see it."""
-    console = Console(stderr=True)
+    console = Terminal(stderr=True)
     if not console.is_terminal:
         yield lambda: None
         return
@@ -245,7 +254,7 @@ def _tell(outcomes: Sequence[Outcome], wait: bool, data: Path | None) -> None:
         hint(f"It becomes final by itself; how the node gets on: tallystick status{option}")
 
 
-def _tell_one(console: Console, one: Outcome) -> None:
+def _tell_one(console: Terminal, one: Outcome) -> None:
     what = Path(one.file).name if one.file else one.subject
     match one.state:
         case "final":

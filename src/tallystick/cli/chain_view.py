@@ -2,11 +2,11 @@
 
 from typing import Final
 
+from rich.console import Group
 from rich.table import Table
-from rich.text import Text
 
 from tallystick.cli.account import Account, BlockLine, EpochLine
-from tallystick.cli.output import make_table, share_bar
+from tallystick.cli.output import Text, make_table, share_bar
 from tallystick.cli.witness import Nullified
 from tallystick.cli.words import names_of, seconds
 
@@ -15,20 +15,20 @@ _VOTES_WIDTH: Final = 6
 _TICK_MS: Final = 5_000
 
 
-def timeline(account: Account, width: int) -> Text:
+def timeline(account: Account, width: int) -> Group:
     """A row for each node (and for the member without one), a column for each stretch of time."""
     label_width = max(len(_label(node.name, node.forges_as)) for node in account.nodes) + 2
     columns = max(20, width - label_width)
     rows = [_Row(node.name, node.forges_as, account, columns) for node in account.nodes[:_MOST_ROWS]]
     if account.doubling:
         rows.append(_Row("", account.doubling.member, account, columns))
-    picture = Text(" " * label_width).append(_scale(account.virtual_ms, columns) + "\n", style="dim")
+    picture = [Text(" " * label_width).append(_scale(account.virtual_ms, columns), style="dim")]
     for row in rows:
-        picture.append(f"{_label(row.node, row.member):<{label_width}}").append(row.drawn).append("\n")
+        picture.append(Text(f"{_label(row.node, row.member):<{label_width}}").append(row.drawn))
     if len(account.nodes) > _MOST_ROWS:
-        picture.append(f"… and {len(account.nodes) - _MOST_ROWS} more nodes\n", style="dim")
+        picture.append(Text(f"… and {len(account.nodes) - _MOST_ROWS} more nodes", style="dim"))
     legend = (("■", "green"), " forged   ", ("×", "red"), " drawn in vain   ", ("╌", "yellow"), " parted   ")
-    return picture.append(" " * label_width).append_text(Text.assemble(*legend, ("!", "bold red"), " signed twice"))
+    return Group(*picture, Text.assemble(" " * label_width, *legend, ("!", "bold red"), " signed twice"))
 
 
 class _Row:

@@ -70,7 +70,8 @@ def demo(
     with errors_explained():
         console, paths = make_console(), files or _default_files()
         if not files and paths[0].is_absolute() and not as_json:
-            console.print("No README.md or LICENSE here: the demo certifies two files of its own program.\n")
+            console.print("No README.md or LICENSE here: the demo certifies two files of its own program.")
+            console.print()
         if simulated:
             drawn = secrets.randbits(32) if seed is None else seed
             is_good = play_simulated(console, paths, nodes, chain, speed=speed, seed=drawn, as_json=as_json)

@@ -3,21 +3,20 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 from rich.padding import Padding
 from rich.rule import Rule as Line
 from rich.table import Table
-from rich.text import Text
 
 from tallystick.cli.account import Account, FileLine
 from tallystick.cli.chain_view import chain_table, timeline
 from tallystick.cli.kept_chain import show_kept, show_verdicts
-from tallystick.cli.output import is_narrow, make_table, share_bar
+from tallystick.cli.output import Terminal, Text, is_narrow, make_table, share_bar
 from tallystick.cli.witness import Killing, Nullified
 from tallystick.cli.words import many, names_of, seconds
 
 
-def show_account(console: Console, account: Account, chain: Path) -> None:
+def show_account(console: Terminal, account: Account, chain: Path) -> None:
     """Print the whole account."""
     sections: tuple[tuple[str, RenderableType], ...] = (
         ("Who forged when", Padding(timeline(account, console.width - 2), (1, 0))),
@@ -125,7 +124,7 @@ def _changed(file: FileLine) -> Text:
     return Text("× still verifies", style="red")
 
 
-def _verdicts(console: Console, account: Account, chain: Path) -> None:
+def _verdicts(console: Terminal, account: Account, chain: Path) -> None:
     tip = account.nodes[0]
     refused = sum(1 for attempt in account.attempts if attempt.rule)
     verified = sum(1 for file in account.files if file.verifies and file.fails_with_one_byte_changed)

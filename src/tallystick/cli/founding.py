@@ -10,9 +10,7 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import typer
-from rich.console import Console
 from rich.progress import track
-from rich.text import Text
 
 from tallystick.cli.addresses import HERE, free_ports, places
 from tallystick.cli.keys import make_key, own_wallet
@@ -26,7 +24,16 @@ from tallystick.cli.options import (
     find_passphrase,
     node_folder,
 )
-from tallystick.cli.output import errors_explained, help_text, make_console, make_table, marked, print_json
+from tallystick.cli.output import (
+    Terminal,
+    Text,
+    errors_explained,
+    help_text,
+    make_console,
+    make_table,
+    marked,
+    print_json,
+)
 from tallystick.host.data_folder import DataFolder, FolderError, Settings
 from tallystick.host.store import Store
 from tallystick.ledger.genesis import Allotment, Genesis, make_genesis
@@ -180,7 +187,7 @@ def found_here(
     new = into.with_name(f"{into.name}.{secrets.token_hex(4)}.new")
     try:
         folders = [DataFolder(new / one) for one in names]
-        console = Console(stderr=True)
+        console = Terminal(stderr=True)
         in_sight = track(folders, "Sealing keys", console=console, transient=True, disable=not console.is_terminal)
         wallets = [make_key(folder, passphrase, _LOCAL_STRENGTH) for folder in in_sight]
         members = [Member(one, wallet.public_key, stake) for one, wallet in zip(names, wallets, strict=True)]
@@ -272,8 +279,9 @@ def _show_founded(
     )
 
 
-def _say_next(console: Console, commands: Mapping[str, str]) -> None:
+def _say_next(console: Terminal, commands: Mapping[str, str]) -> None:
     width = max(map(len, commands))
-    console.print("\nNext:")
+    console.print()
+    console.print("Next:")
     for command, what in commands.items():
         console.print(Text.assemble("  ", (f"{command:<{width}}", "bold"), f"   {what}"), soft_wrap=True)

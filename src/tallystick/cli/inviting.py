@@ -1,10 +1,9 @@
 """`tallystick invite`: the line of text with which somebody else's node finds this ledger."""
 
-import sys
 from typing import Final
 
 from tallystick.cli.options import AsJson, Data
-from tallystick.cli.output import errors_explained, help_text, hint, print_json
+from tallystick.cli.output import errors_explained, help_text, hint, print_json, print_line
 from tallystick.cli.reaching import reach_at
 from tallystick.host.control import Invitation, MakeInvite
 
@@ -23,5 +22,5 @@ def invite(data: Data = None, as_json: AsJson = False) -> None:
     if as_json:
         print_json({"invite": invite})
         return
-    sys.stdout.write(invite + "\n")
+    print_line(invite)
     hint("Whoever gets this line joins with: tallystick join LINE, and then tallystick run")

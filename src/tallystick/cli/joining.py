@@ -4,13 +4,11 @@ import asyncio
 from typing import Annotated, Final
 
 import typer
-from rich.console import Console
-from rich.text import Text
 
 from tallystick.cli.addresses import places
 from tallystick.cli.keys import own_wallet
 from tallystick.cli.options import AsJson, Data, Listen, NoPassphrase, PassphraseFile, Reach, node_folder
-from tallystick.cli.output import errors_explained, help_text, hint, make_console, marked, print_json
+from tallystick.cli.output import Terminal, Text, errors_explained, help_text, hint, make_console, marked, print_json
 from tallystick.cli.running import LogLevel, run_here
 from tallystick.host.data_folder import DataFolder, FolderError, Settings
 from tallystick.host.errors import HostError
@@ -52,7 +50,7 @@ def join(
         invited = read_invite(" ".join(invite))
         own_listen, own_address = places(listen, address, towards=invited.addresses[0])
         wallet = own_wallet(folder, passphrase_file, no_passphrase)
-        console = Console(stderr=True)
+        console = Terminal(stderr=True)
         with console.status(f"Asking {invited.addresses[0]} for the ledger"):
             genesis = fetch(invited, wallet)
         bootstrap = tuple(f"{invited.key.hex()}@{one}" for one in invited.addresses)

@@ -7,11 +7,20 @@ from typing import Annotated, Any, Final
 
 import msgspec
 import typer
-from rich.console import Console
-from rich.text import Text
 
 from tallystick.cli.options import AsJson, Data, NoPassphrase, PassphraseFile, node_folder
-from tallystick.cli.output import ExitCode, errors_explained, help_text, hint, make_console, marked, print_json
+from tallystick.cli.output import (
+    ExitCode,
+    Terminal,
+    Text,
+    errors_explained,
+    help_text,
+    hint,
+    make_console,
+    make_side_console,
+    marked,
+    print_json,
+)
 from tallystick.cli.reaching import reach
 from tallystick.cli.reading import find_damage, open_chain
 from tallystick.cli.repairing import Mending, findings
@@ -127,7 +136,7 @@ def _what_next(chain: Path | None, data: Path | None) -> str:
 
 def _mend(folder: DataFolder, unlock: Callable[[], Wallet], as_json: bool) -> None:
     folder.settings()
-    stories = Console(stderr=True, highlight=False, soft_wrap=True)
+    stories = make_side_console()
     mended = Mending(folder, unlock, lambda line: stories.print(Text(line))).run()
     if as_json:
         print_json(msgspec.to_builtins(mended))
@@ -161,7 +170,7 @@ def backup(
         folder = node_folder(data)
         folder.settings()
         target = file.absolute()
-        with Console(stderr=True).status(f"Copying the ledger into {file}"):
+        with Terminal(stderr=True).status(f"Copying the ledger into {file}"):
             if is_running(folder):
                 with reach(folder) as node:
                     index = node.one(Backup(str(target)), BackedUp).index

@@ -6,12 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from tallystick.cli.options import node_folder
-from tallystick.cli.output import DEFAULT_CHAIN
+from tallystick.cli.output import DEFAULT_CHAIN, Terminal, Text
 from tallystick.host.errors import StoreError
 from tallystick.host.store import Store
 
@@ -36,7 +34,7 @@ def check_room(path: Path) -> None:
             raise StoreError(f"{path} holds the ledger {name!r} and is left alone; name another file with --chain")
 
 
-def show_verdicts(console: Console, verdicts: Sequence[tuple[bool, str]]) -> None:
+def show_verdicts(console: Terminal, verdicts: Sequence[tuple[bool, str]]) -> None:
     """What was to be shown, and whether it was."""
     lines = Table.grid(padding=(0, 1))
     for is_good, verdict in verdicts:
@@ -44,17 +42,11 @@ def show_verdicts(console: Console, verdicts: Sequence[tuple[bool, str]]) -> Non
     console.print(lines)
 
 
-def show_kept(console: Console, chain: Path, file_name: str) -> None:
+def show_kept(console: Terminal, chain: Path, file_name: str) -> None:
     """Where the chain is kept, and how to look into it."""
     is_found = chain == Path(DEFAULT_CHAIN) and not node_folder(None).is_there
     option = "" if is_found else f" --chain {shlex.quote(str(chain))}"
-    console.print(
-        Text.assemble(
-            "\nThe chain is kept in ",
-            (str(chain), "bold"),
-            ". Look into it:\n  ",
-            (f"tallystick show{option}\n  tallystick show block 1{option}\n", "bold"),
-            (f"  tallystick verify {shlex.quote(file_name)}{option}", "bold"),
-        ),
-        soft_wrap=True,
-    )
+    console.print()
+    console.print(Text.assemble("The chain is kept in ", (str(chain), "bold"), ". Look into it:"), soft_wrap=True)
+    for command in ("show", "show block 1", f"verify {shlex.quote(file_name)}"):
+        console.print(Text(f"  tallystick {command}{option}", style="bold"), soft_wrap=True)

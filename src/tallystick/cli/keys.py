@@ -1,14 +1,13 @@
 """`tallystick key`: a person's or a node's key."""
 
 import secrets
-import sys
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
 from tallystick.cli.options import AsJson, Data, NoPassphrase, PassphraseFile, find_passphrase, node_folder
-from tallystick.cli.output import errors_explained, help_text, hint, print_json
+from tallystick.cli.output import errors_explained, help_text, hint, print_json, print_line
 from tallystick.host.data_folder import DataFolder
 from tallystick.host.errors import KeyFileError
 from tallystick.host.key_file import create_key_file
@@ -67,7 +66,7 @@ def new_key(
     if as_json:
         print_json({"public_key": public_key, "key_file": str(folder.key_path)})
         return
-    sys.stdout.write(public_key + "\n")
+    print_line(public_key)
     hint(f"This is your public key; the secret one is in {folder.key_path}. The founder of a ledger admits you with")
     hint(f"  tallystick new NAME --member YOU={public_key}")
 
@@ -88,4 +87,4 @@ def show_key(
     if as_json:
         print_json({"public_key": public_key, "key_file": str(folder.key_path), "address": address})
     else:
-        sys.stdout.write(f"{public_key}@{address}\n" if with_address else public_key + "\n")
+        print_line(f"{public_key}@{address}" if with_address else public_key)

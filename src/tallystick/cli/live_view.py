@@ -5,14 +5,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final, Protocol
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.padding import Padding
 from rich.progress_bar import ProgressBar
 from rich.table import Table
-from rich.text import Text
 
-from tallystick.cli.output import make_table
+from tallystick.cli.output import Terminal, Text, make_table
 from tallystick.cli.scenario import FORGE_AT_CERTIFICATES
 from tallystick.cli.witness import Happening
 from tallystick.cli.words import seconds
@@ -47,7 +46,7 @@ class Silent:
 class LineByLine:
     """Prints what happens as it happens."""
 
-    def __init__(self, console: Console, world: World) -> None:
+    def __init__(self, console: Terminal, world: World) -> None:
         self._console = console
         self._world = world
         self._printed = 0
@@ -73,7 +72,7 @@ class LiveView:
 
 
 @contextmanager
-def watching(console: Console, world: World) -> Iterator[Watcher]:
+def watching(console: Terminal, world: World) -> Iterator[Watcher]:
     """A live view on a terminal, line by line elsewhere."""
     if not (sys.stdout.isatty() and console.is_interactive):
         yield LineByLine(console, world)
@@ -183,6 +182,6 @@ def _story(world: World, lines: int) -> RenderableType:
 
 def story_line(happening: Happening) -> Text:
     """What happened, and when."""
-    line = Text(f"{seconds(happening.time_ms):>7}  ", style="dim", no_wrap=True, overflow="ellipsis", end="\n")
+    line = Text(f"{seconds(happening.time_ms):>7}  ", style="dim", no_wrap=True, overflow="ellipsis")
     style = STYLES[happening.kind]
     return line.append(f"{_MARKS[happening.kind]} {happening.text}", style=f"not dim {style}")

@@ -8,7 +8,7 @@ from typing import Annotated, Final
 
 import typer
 
-from tallystick.cli.output import warn
+from tallystick.cli.output import ask_secret, warn
 from tallystick.host.data_folder import DataFolder
 from tallystick.host.errors import HostError, KeyFileError
 
@@ -72,8 +72,7 @@ def find_passphrase(file: Path | None, none: bool, what: str, is_new: bool = Fal
     if not sys.stdin.isatty():
         others = "name a file with --passphrase-file, or say --no-passphrase"
         raise KeyFileError(f"the passphrase of {what} is needed: set ${PASSPHRASE_VARIABLE}, {others}")
-    answer: str = typer.prompt(f"Passphrase of {what}", hide_input=True, confirmation_prompt=is_new, err=True)
-    return answer
+    return ask_secret(f"Passphrase of {what}", is_new)
 
 
 def _read_passphrase(path: Path) -> str:

@@ -1,21 +1,26 @@
 """Printing for people or as JSON, exit codes, and errors in one line."""
 
-import json
 import sys
-from collections.abc import Iterator
+import traceback
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
-from typing import Any, Final
+from types import TracebackType
+from typing import Any, Final, Self
 
 import typer
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.markup import escape
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+from rich.status import Status
+from rich.style import Style
 from rich.table import Table
-from rich.text import Text
+from rich.text import Text as RichText
+from typer.core import TyperGroup
 
 from tallystick.host.control import NotRunning
 from tallystick.host.errors import DamagedStore, HostError
+from tallystick.host.text import escape_invisible, printable, shortened, to_json
 from tallystick.ledger.errors import Refused
 
 
@@ -44,6 +49,8 @@ DEFAULT_CHAIN: Final = "tallystick-demo.db"
 """Where `demo` keeps its chain, and where `show` and `verify` look for one."""
 
 _PAGE_WIDTH: Final = 100
+_ClickException: Any = typer.BadParameter.__mro__[2]
+"""Of the Click that Typer brings along, under whichever name."""
 
 
 def help_text(*paragraphs: str) -> str:
@@ -51,11 +58,55 @@ def help_text(*paragraphs: str) -> str:
     return "\n\n".join((*paragraphs, _EXIT_CODES))
 
 
-def make_console() -> Console:
+class Terminal(Console):
+    """A console that shows strings as they are: no markup, no emoji codes, nothing invisible."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(markup=False, emoji=False, highlight=False, **options)
+
+    def render_str(self, text: str, **options: Any) -> RichText:
+        """Every string that is printed, or stands in a table, passes here."""
+        return super().render_str(printable(text), **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Everything that is printed passes here: the last net, for text that others put together."""
+        for segment in super().render(renderable, options):
+            lines = segment.text.split("\n")
+            yield segment if segment.control else segment._replace(text="\n".join(map(escape_invisible, lines)))
+
+    def status(self, status: RenderableType, **options: Any) -> Status:
+        """A sign of life while something lasts; a string in it is no markup either."""
+        return super().status(Text(status) if isinstance(status, str) else status, **options)
+
+
+class Text(RichText):
+    """Styled text, printable from the start: it is laid out as it is shown. It is one line; further ones are others."""
+
+    def __init__(self, text: str = "", style: str | Style = "", **layout: Any) -> None:
+        super().__init__(printable(text), style, **layout)
+
+    def append(self, text: RichText | str, style: str | Style | None = None) -> Self:
+        """See Rich."""
+        super().append(printable(text) if isinstance(text, str) else text, style)
+        return self
+
+    @classmethod
+    def assemble(cls, *parts: RichText | str | tuple[str, str | Style], **layout: Any) -> Self:
+        """See Rich."""
+        text = cls(**layout)
+        for part in parts:
+            text.append(*(part if isinstance(part, tuple) else (part,)))
+        return text
+
+
+def make_console() -> Terminal:
     """Standard output. Into a pipe or a file it is as wide as a good page, whatever the terminal's width."""
-    if sys.stdout.isatty():
-        return Console(highlight=False)
-    return Console(highlight=False, width=_PAGE_WIDTH)
+    return Terminal() if sys.stdout.isatty() else Terminal(width=_PAGE_WIDTH)
+
+
+def make_side_console() -> Terminal:
+    """Standard error, for what is said to people beside the command's result: lines as long as they are."""
+    return Terminal(stderr=True, soft_wrap=True)
 
 
 def marked(mark: str, what: str, said: str = "") -> Text:
@@ -64,7 +115,7 @@ def marked(mark: str, what: str, said: str = "") -> Text:
     return Text.assemble((f"{mark} ", style), (what, "bold"), said)
 
 
-def is_narrow(console: Console) -> bool:
+def is_narrow(console: Terminal) -> bool:
     """Whether bars and hashes have to give way to what a table is about."""
     return console.width < _PAGE_WIDTH - 4
 
@@ -83,28 +134,67 @@ def share_bar(part: int, whole: int, style: str, width: int) -> Text:
 
 def print_json(value: Any) -> None:
     """One JSON object, the same bytes for the same value."""
-    sys.stdout.write(json.dumps(value, indent=2) + "\n")
+    sys.stdout.write(to_json(value, indent=2) + "\n")
+
+
+def print_line(line: str) -> None:
+    """What the next command in a pipe reads: this line, and nothing else."""
+    sys.stdout.write(printable(line) + "\n")
+
+
+def ask_secret(question: str, is_new: bool) -> str:
+    """Ask at the terminal, on standard error, without showing the answer; for a new one twice."""
+    answer: str = typer.prompt(printable(question), hide_input=True, confirmation_prompt=is_new, err=True)
+    return answer
 
 
 def fail(message: str, code: ExitCode) -> typer.Exit:
     """Print an error and return what to raise."""
-    printable = "".join(char if char.isprintable() else "?" for char in message)  # names of files may hold anything
-    _aside().print(f"[bold red]error:[/] {escape(printable)}")
+    _say("error: ", "bold red", message)
     return typer.Exit(code)
 
 
 def warn(message: str) -> None:
     """Print a warning on standard error."""
-    _aside().print(f"[bold yellow]warning:[/] {escape(message)}")
+    _say("warning: ", "bold yellow", message)
 
 
 def hint(message: str) -> None:
     """Print what to do next, on standard error: standard output stays fit for the next command in a pipe."""
-    _aside().print(Text(message, style="dim"))
+    make_side_console().print(Text(message, style="dim"))
 
 
-def _aside() -> Console:
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+def _say(what: str, style: str, message: str) -> None:
+    make_side_console().print(Text.assemble((what, style), shortened(message)))
+
+
+class Commands(TyperGroup):
+    """A group of commands whose usage errors quote arguments in printable form."""
+
+    def make_context(self, *args: Any, **options: Any) -> Any:
+        """See Click."""
+        with _usage_printable():
+            return super().make_context(*args, **options)
+
+    def invoke(self, *args: Any, **options: Any) -> Any:
+        """See Click."""
+        with _usage_printable():
+            return super().invoke(*args, **options)
+
+
+@contextmanager
+def _usage_printable() -> Iterator[None]:
+    try:
+        yield
+    except _ClickException as error:
+        error.message = printable(shortened(error.message))
+        raise
+
+
+def show_fault(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print the traceback of a fault in this program: what `sys.excepthook` is to be."""
+    for line in "".join(traceback.format_exception(kind, error, trace)).rstrip("\n").split("\n"):
+        sys.stderr.write(printable(line) + "\n")
 
 
 @contextmanager

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from tallystick.cli.output import Terminal
 from tallystick.host.check import Check, Report, Verify
 from tallystick.host.checked_chain import CheckedChain
 from tallystick.host.errors import StoreError
@@ -50,7 +50,7 @@ def counting(what: str, total: int) -> Iterator[Callable[[int], object]]:
         return
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn())
     begun_s = time.monotonic()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    with Progress(*columns, console=Terminal(stderr=True), transient=True) as progress:
         task = progress.add_task("", total=total, visible=False)
 
         def on_done(done: int) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Final
 
 from msgspec import to_builtins
-from rich.console import Console
 
 from tallystick.cli.certify import Outcome, follow
 from tallystick.cli.file_check import check_file, with_one_byte_changed
@@ -19,7 +18,7 @@ from tallystick.cli.kept_chain import LEDGER_NAME, check_room, make_room
 from tallystick.cli.live_view import story_line
 from tallystick.cli.local_network import COMMAND, LocalNetwork, in_order, terminated_like_interrupted
 from tallystick.cli.node_reader import NodeReader
-from tallystick.cli.output import print_json
+from tallystick.cli.output import Terminal, print_json
 from tallystick.cli.reaching import known_of
 from tallystick.cli.reading import read_chain
 from tallystick.cli.real_account import CertifiedLine, FileLine, JoiningLine, KillingLine, NodeLine, RealAccount
@@ -43,7 +42,7 @@ _FINAL_SECONDS: Final = 60.0
 _JOIN_SECONDS: Final = 60.0
 
 
-def play_real(console: Console, paths: Sequence[Path], nodes: int, chain: Path, *, as_json: bool) -> bool:
+def play_real(console: Terminal, paths: Sequence[Path], nodes: int, chain: Path, *, as_json: bool) -> bool:
     """Play it, and tell what it came to; whether everything came out as it should.
 
     Raises `HostError` when something does not come to pass in its time. No process outlives this.
@@ -67,7 +66,7 @@ def play_real(console: Console, paths: Sequence[Path], nodes: int, chain: Path, 
 class RealDemo:
     """One play, scene after scene."""
 
-    def __init__(self, network: LocalNetwork, console: Console | None) -> None:
+    def __init__(self, network: LocalNetwork, console: Terminal | None) -> None:
         self._network = network
         self._console = console
         self._begun_s = time.monotonic()

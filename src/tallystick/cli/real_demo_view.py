@@ -3,19 +3,17 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.padding import Padding
 from rich.rule import Rule as Line
 from rich.table import Table
-from rich.text import Text
 
 from tallystick.cli.kept_chain import show_kept, show_verdicts
-from tallystick.cli.output import make_table
+from tallystick.cli.output import Terminal, Text, make_table
 from tallystick.cli.real_account import NodeLine, RealAccount
 from tallystick.cli.words import many, seconds
 
 
-def show_real(console: Console, account: RealAccount, chain: Path) -> None:
+def show_real(console: Terminal, account: RealAccount, chain: Path) -> None:
     """Print the whole account."""
     console.print(Line(Text(f"{len(account.nodes)} nodes", style="bold"), align="left", style="dim", characters="─"))
     console.print(Padding(_nodes(account.nodes), (0, 0, 0, 1)))

@@ -181,7 +181,7 @@ def payload_values(payload: Payload) -> dict[str, Any]:
             "note": statement.note,
         }
     elif payload.media_type.startswith("text/") and len(payload.content) <= _MOST_TEXT_BYTES:
-        value["text"] = payload.content.decode("utf-8", "replace")
+        value["text"] = payload.content.decode("utf-8", "surrogateescape")
     return value
 
 

@@ -3,11 +3,9 @@
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
-from tallystick.cli.output import is_narrow, make_table, share_bar
+from tallystick.cli.output import Terminal, Text, is_narrow, make_table, share_bar
 from tallystick.cli.words import checked_again, lasting, many, utc
 
 _LABEL_WIDTH: Final = 13
@@ -15,7 +13,7 @@ _VOTES_WIDTH: Final = 6
 _SHARE_WIDTH: Final = 8
 
 
-def show_chain(console: Console, chain: Mapping[str, Any]) -> None:
+def show_chain(console: Terminal, chain: Mapping[str, Any]) -> None:
     """The chain as a whole."""
     is_whole = chain["log_root"] is not None
     _heading(console, chain["name"], checked_again(chain["is_final"]) if is_whole else "as the running node has it")
@@ -77,7 +75,7 @@ def _final_by(block: Mapping[str, Any], bar_width: int) -> Text:
     return share_bar(block["voted_stake"], block["total_stake"] or 0, "cyan", bar_width)
 
 
-def show_block(console: Console, block: Mapping[str, Any]) -> None:
+def show_block(console: Terminal, block: Mapping[str, Any]) -> None:
     """One block."""
     _heading(console, f"Block {block['index']}", many(block["certificate_count"], "certificate"))
     fields = {
@@ -113,7 +111,7 @@ def _votes_words(block: Mapping[str, Any]) -> str:
     )
 
 
-def show_certificate(console: Console, certificate: Mapping[str, Any]) -> None:
+def show_certificate(console: Terminal, certificate: Mapping[str, Any]) -> None:
     """One certificate."""
     _heading(console, certificate["kind"].capitalize(), certificate["says"])
     place = f"block {certificate['block_index']}, position {certificate['position']}"
@@ -134,7 +132,7 @@ def show_certificate(console: Console, certificate: Mapping[str, Any]) -> None:
     _fields(console, fields)
 
 
-def show_stakes(console: Console, stakes: Mapping[str, Any]) -> None:
+def show_stakes(console: Terminal, stakes: Mapping[str, Any]) -> None:
     """Who holds what."""
     burned = f", {stakes['burned']:,} burned" if stakes["burned"] else ""
     _heading(console, "Tokens", f"{stakes['total']:,} in all, {stakes['total_staked']:,} at stake{burned}")
@@ -163,7 +161,7 @@ def show_stakes(console: Console, stakes: Mapping[str, Any]) -> None:
     console.print(table)
 
 
-def show_member(console: Console, member: Mapping[str, Any]) -> None:
+def show_member(console: Terminal, member: Mapping[str, Any]) -> None:
     """One account."""
     _heading(console, member["name"], "")
     share = share_bar(member["staked"], member["total_staked"], "yellow", 0).plain.strip()
@@ -182,7 +180,7 @@ def show_member(console: Console, member: Mapping[str, Any]) -> None:
     _fields(console, {label: text for label, text in fields.items() if text})
 
 
-def show_peers(console: Console, told: Mapping[str, Any]) -> None:
+def show_peers(console: Terminal, told: Mapping[str, Any]) -> None:
     """Whom a node knows."""
     peers = told["peers"]
     connected = sum(1 for peer in peers if peer["is_connected"])
@@ -217,7 +215,7 @@ def _leaving(member: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
-VIEWS: Final[Mapping[str, Callable[[Console, Mapping[str, Any]], None]]] = {
+VIEWS: Final[Mapping[str, Callable[[Terminal, Mapping[str, Any]], None]]] = {
     "chain": show_chain,
     "block": show_block,
     "certificate": show_certificate,
@@ -227,11 +225,11 @@ VIEWS: Final[Mapping[str, Callable[[Console, Mapping[str, Any]], None]]] = {
 }
 
 
-def _heading(console: Console, title: str, more: str) -> None:
+def _heading(console: Terminal, title: str, more: str) -> None:
     console.print(Text(title, style="bold").append(f"  {more}", style="not bold dim"), soft_wrap=True)
 
 
-def _fields(console: Console, fields: Mapping[str, str]) -> None:
+def _fields(console: Terminal, fields: Mapping[str, str]) -> None:
     for label, text in fields.items():
         console.print(Text(f"  {label:<{_LABEL_WIDTH}}", style="dim").append(text, style="not dim"), soft_wrap=True)
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
-from rich.console import Console
 
 from tallystick.cli.account import Account, FileLine, give_account
 from tallystick.cli.chance import from_seed
@@ -14,7 +13,7 @@ from tallystick.cli.file_check import check_file, with_one_byte_changed
 from tallystick.cli.final_view import show_account
 from tallystick.cli.kept_chain import make_room
 from tallystick.cli.live_view import Silent, Watcher, watching
-from tallystick.cli.output import ExitCode, fail, print_json
+from tallystick.cli.output import ExitCode, Terminal, fail, print_json
 from tallystick.cli.scenario import FRAME_MS
 from tallystick.cli.world import World
 from tallystick.host.checked_chain import CheckedChain
@@ -27,7 +26,7 @@ SIMULATED_START_MS: Final = 1_735_689_600_000
 
 
 def play_simulated(
-    console: Console, paths: list[Path], nodes: int, chain: Path, *, speed: float | None, seed: int, as_json: bool
+    console: Terminal, paths: list[Path], nodes: int, chain: Path, *, speed: float | None, seed: int, as_json: bool
 ) -> bool:
     """Play it, and tell what it came to; whether everything came out as it should. Raises `HostError`."""
     statements = [describe_file(path) for path in paths]

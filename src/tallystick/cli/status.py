@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
-from rich.text import Text
 
 from tallystick.cli.options import AsJson, Data
-from tallystick.cli.output import ExitCode, errors_explained, help_text, make_console, print_json
+from tallystick.cli.output import ExitCode, Terminal, Text, errors_explained, help_text, make_console, print_json
 from tallystick.cli.reaching import RunningNode, known_of, reach_at
 from tallystick.cli.words import ago, lasting, many, name_of, names_of, utc
 from tallystick.host.control import GetPeers, GetStatus, PeerLine, Peers, Status
@@ -144,7 +143,7 @@ def _missing(key: bytes, peers: tuple[PeerLine, ...], names: Mapping[bytes, str]
 
 
 def _watch(node: RunningNode, names: Mapping[bytes, str]) -> None:
-    console = Console(highlight=False)
+    console = Terminal()
     try:
         with Live(console=console, auto_refresh=False, transient=not console.is_terminal) as live:
             while True:

@@ -9,13 +9,21 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import typer
-from rich.console import Console
-from rich.text import Text
 
 from tallystick.cli.founding import found_here
 from tallystick.cli.local_network import LocalNetwork, in_order, terminated_like_interrupted
 from tallystick.cli.options import NoPassphrase, PassphraseFile, find_passphrase
-from tallystick.cli.output import ExitCode, errors_explained, fail, help_text, make_console, marked, warn
+from tallystick.cli.output import (
+    ExitCode,
+    Terminal,
+    Text,
+    errors_explained,
+    fail,
+    help_text,
+    make_console,
+    marked,
+    warn,
+)
 from tallystick.cli.real_demo import MOST_PROCESSES, PARAMS
 from tallystick.host.data_folder import DataFolder, FolderError
 from tallystick.ledger.errors import Refused, Rule
@@ -73,7 +81,7 @@ def _opens(folder: DataFolder, passphrase: str) -> bool:
     return True
 
 
-def _run(console: Console, network: LocalNetwork) -> None:
+def _run(console: Terminal, network: LocalNetwork) -> None:
     names = list(network.folders)
     for name in names:
         network.start(name)
@@ -91,16 +99,18 @@ def _run(console: Console, network: LocalNetwork) -> None:
         if any(codes.values()):
             ended = ", ".join(f"{name} with {code}" for name, code in codes.items() if code)
             raise fail(f"not all nodes ended well: {ended}", ExitCode.FAILED) from None
-        console.print(f"\nAll {len(codes)} nodes have ended.")
+        console.print()
+        console.print(f"All {len(codes)} nodes have ended.")
         return
     raise fail("all nodes have ended; their logs are in their folders", ExitCode.FAILED)
 
 
-def _tell(console: Console, folders: Sequence[DataFolder]) -> None:
+def _tell(console: Terminal, folders: Sequence[DataFolder]) -> None:
     paths = [shlex.quote(str(one.path)) for one in folders]
     last = paths[-1]
     console.print(marked("✓", f"{len(folders)} nodes run", f" in {folders[0].path.parent}; Ctrl-C ends them."))
-    console.print("\nTry in another terminal:")
+    console.print()
+    console.print("Try in another terminal:")
     for command in (
         f"tallystick status --data {paths[0]}",
         f"tallystick certify FILE --data {paths[0]}",

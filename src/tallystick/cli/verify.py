@@ -6,13 +6,11 @@ from typing import Annotated, Final
 
 import typer
 from msgspec import Struct, to_builtins
-from rich.console import Console
-from rich.text import Text
 
 from tallystick.cli.file_check import Covering, CoveringCertificate, FileCheck, check_file
 from tallystick.cli.node_reader import NodeReader, Standing
 from tallystick.cli.options import AsJson, Data
-from tallystick.cli.output import ExitCode, errors_explained, help_text, make_console, print_json
+from tallystick.cli.output import ExitCode, Terminal, Text, errors_explained, help_text, make_console, print_json
 from tallystick.cli.reaching import known_of, reach
 from tallystick.cli.reading import open_chain, read_chain
 from tallystick.cli.source import WHERE, Chain, find_source
@@ -139,7 +137,7 @@ def _as_json(checked: CheckedChain, checks: Sequence[FileCheck]) -> object:
     }
 
 
-def _print_all(console: Console, chain: Path, checked: CheckedChain, checks: Sequence[FileCheck]) -> None:
+def _print_all(console: Terminal, chain: Path, checked: CheckedChain, checks: Sequence[FileCheck]) -> None:
     blocks, certificates = many(checked.state.index, "block"), many(checked.state.log.size, "certificate")
     sound = Text.assemble(("✓ ", "bold green"), (str(chain), "bold"), f": {blocks}, {certificates}; ")
     console.print(sound.append(checked_again(checked.is_final)), soft_wrap=True)
@@ -157,7 +155,7 @@ def _print_all(console: Console, chain: Path, checked: CheckedChain, checks: Seq
 
 
 def _print_covering(
-    console: Console, checked: CheckedChain, check: FileCheck, certificate: CoveringCertificate
+    console: Terminal, checked: CheckedChain, check: FileCheck, certificate: CoveringCertificate
 ) -> None:
     root, size = checked.log_root.hex()[:16], checked.state.log.size
     log = f"leaf {certificate.leaf_index} of {size:,}; inclusion (RFC 6962) verified against root {root}…"
@@ -166,7 +164,7 @@ def _print_covering(
 
 
 def _print_fields(
-    console: Console, check: FileCheck | NodeFileCheck, certificate: Covering, more: Mapping[str, str]
+    console: Terminal, check: FileCheck | NodeFileCheck, certificate: Covering, more: Mapping[str, str]
 ) -> None:
     place = f"{certificate.block_index}, position {certificate.position}; {utc(certificate.block_timestamp_ms)}"
     fields = {
@@ -186,7 +184,7 @@ def _print_fields(
             console.print(Text(f"  {label:<13}", style="dim").append(text, style="not dim"), soft_wrap=True)
 
 
-def _print_node(console: Console, folder: DataFolder, reader: NodeReader, checks: Sequence[NodeFileCheck]) -> None:
+def _print_node(console: Terminal, folder: DataFolder, reader: NodeReader, checks: Sequence[NodeFileCheck]) -> None:
     asked = f": {reader.status.ledger_name}, block {reader.index:,}; hashes, signatures and votes checked here"
     console.print(Text.assemble(("✓ ", "bold green"), (f"the node in {folder.path}", "bold"), asked), soft_wrap=True)
     for check in checks:
@@ -219,9 +217,10 @@ def _finality(checked: CheckedChain, block_index: int) -> str:
     return f"by votes of {finality.stake:,} of {finality.total_stake:,} tokens at stake{later}"
 
 
-def _print_uncovered(console: Console, check: FileCheck) -> None:
+def _print_uncovered(console: Terminal, check: FileCheck) -> None:
     console.print(Text.assemble(("× ", "bold red"), (check.name, "bold"), ": no certificate on this chain covers it"))
     console.print(Text(f"  SHA-256      {check.sha256}", style="dim"), soft_wrap=True)
     for other in check.other_versions:
-        hint = "  A file of this name is certified with other bytes: this one was changed, or is another version.\n"
-        console.print(Text(f"{hint}  certified    {other}", style="yellow"), soft_wrap=True)
+        changed = "  A file of this name is certified with other bytes: this one was changed, or is another version."
+        for line in (changed, f"  certified    {other}"):
+            console.print(Text(line, style="yellow"), soft_wrap=True)

@@ -7,12 +7,12 @@ awake and honest, so that two valid blocks never compete.
 from collections.abc import Sequence
 from typing import Protocol
 
-from tallystick.ledger.block import VerifiedBlock, sign_block
+from tallystick.consensus.signing_guard import SigningGuard
+from tallystick.ledger.block import Block, VerifiedBlock, verified
 from tallystick.ledger.certificate import AnyCertificate
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.header import Header
 from tallystick.ledger.state import State, make_header
-from tallystick.ledger.wallet import Wallet
 
 
 class ForgerRule(Protocol):
@@ -29,11 +29,11 @@ class ForgerRule(Protocol):
 
 
 class LoneForger:
-    """Judges forgers by a rule, and forges for one wallet, a bounded step at a time."""
+    """Judges forgers by a rule, and forges for one key, a bounded step at a time."""
 
-    def __init__(self, rule: ForgerRule, wallet: Wallet | None = None) -> None:
+    def __init__(self, rule: ForgerRule, guard: SigningGuard | None = None) -> None:
         self.rule = rule
-        self._wallet = wallet
+        self.guard = guard
         self._attempt: tuple[Header, Sequence[AnyCertificate]] | None = None
 
     def check_forger(self, state: State, header: Header) -> None:
@@ -44,7 +44,10 @@ class LoneForger:
 
     def may_forge(self, state: State) -> bool:
         """Whether this node's own key has a turn to take."""
-        return self._wallet is not None and self.rule.may_forge(state, self._wallet.public_key)
+        guard, index = self.guard, state.index + 1
+        if guard is None or not guard.may_sign_header(state.epoch.number, index):
+            return False
+        return self.rule.may_forge(state, guard.key)
 
     def forge(self, now_ms: int, state: State, certificates: Sequence[AnyCertificate]) -> VerifiedBlock | None:
         """Forge the block after `state`, or spend one step of work on it and return `None`: call again.
@@ -52,17 +55,18 @@ class LoneForger:
         An attempt goes on with the certificates that it began with, until the chain moves on or `stop` is called.
         Raises `Refused` (S1 to S8, V6) for certificates that are illegal in the next block.
         """
-        if self._wallet is None:
+        if self.guard is None:
             return None
         if self._attempt is None or self._attempt[0].parent_hash != state.tip.hash:
-            self._attempt = (self.draft(now_ms, state, certificates, self._wallet.public_key), certificates)
+            self._attempt = (self.draft(now_ms, state, certificates, self.guard.key), certificates)
         header, chosen = self._attempt
         header, ready = self.rule.work(header)
         if not ready:
             self._attempt = (header, chosen)
             return None
         self._attempt = None
-        return sign_block(header, chosen, self._wallet)
+        signature = self.guard.sign_header(header)
+        return verified(Block(header, signature, tuple(chosen))) if signature is not None else None
 
     def stop(self) -> None:
         """Give up an attempt under way; nothing of it is kept."""

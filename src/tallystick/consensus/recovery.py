@@ -36,12 +36,15 @@ class Recovery:
         """The other members that have not answered."""
         return [member for member, _ in epoch.members if member not in self._answers and member != self._guard.key]
 
-    def asked(self) -> None:
-        """The others were asked, once more."""
+    def asked(self) -> int:
+        """The others are asked, once more. Returns how many delta to wait before the next time."""
         self._requests += 1
+        return min(32, 2 << min(4, self._requests))
 
     def answered(self, member: bytes, view: int) -> None:
-        """A member answered, to the nonce, in the asker's epoch, with proof of its view."""
+        """A member answered, to the nonce, in the asker's epoch, with proof of its view; the asker itself is none."""
+        if member == self._guard.key:
+            return
         self._answers[member] = max(view, self._answers.get(member, 0))
 
     def begin_epoch(self) -> None:
@@ -51,7 +54,7 @@ class Recovery:
 
     def finish(self, epoch: Epoch, highest: int) -> bool:
         """Recover if enough others answered; `highest` is the latest view held or heard of. Whether it is over."""
-        others = sum(epoch.stake(member) for member in self._answers if member != self._guard.key)
+        others = sum(epoch.stake(member) for member in self._answers)
         floor = max([highest, self._guard.last_view(epoch.number), *self._answers.values()]) + 1
         if epoch.is_quorum(others):
             self._guard.recover(epoch.number, floor)

@@ -8,7 +8,7 @@ the database touches them. docs/protocol.md, section 4, "Signing guard".
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Final
+from typing import Final, NamedTuple
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -125,6 +125,10 @@ class _Ledger:
     entries: dict[Place, _Entry] = field(default_factory=dict)
 
     def apply(self, record: GuardRecord) -> None:
+        if self.status is GuardStatus.MOVED and record != Lost(None):
+            return  # it signs elsewhere; only its operator's word, for all ledgers, brings it back
+        if self.status is GuardStatus.TWIN and not isinstance(record, Signed | Floor | Lost | Moved):
+            return  # whatever else was going on, only `guard recover` goes on
         match record:
             case Signed(_, epoch, view, header_hash, ballot):
                 entry = self.entries.setdefault((epoch, view), _Entry())
@@ -162,13 +166,14 @@ class _Ledger:
             ballots: list[Ballot | None] = [*entry.ballots]
             for ballot in ballots or [None]:
                 yield Signed(ledger_id, *place, entry.header_hash, ballot)
-        if self.limit > self.floor:
+        is_limited = self.limit > self.floor
+        if is_limited:
             yield Limited(ledger_id, *self.limit)
         if self.status is GuardStatus.LOST:
             yield Lost(ledger_id)
         elif self.recovered is None:
             yield Confirmed(ledger_id)
-        elif self.recovered != self.limit:
+        elif not is_limited or self.recovered != self.limit:
             yield Recovered(ledger_id, *self.recovered)
         if self.is_loss_accepted:
             yield LossAccepted(ledger_id)
@@ -193,6 +198,7 @@ class SigningGuard:
         for record in records:
             if getattr(record, "ledger_id", None) in (None, ledger_id):
                 self._state.apply(record)
+        self._synced_floor = self._state.floor
 
     # ---- what it knows ----------------------------------------------------------------------------------------
 
@@ -225,6 +231,11 @@ class SigningGuard:
     def twin(self) -> Place | None:
         """Where another machine was seen to sign with this key."""
         return self._state.twin
+
+    @property
+    def latest(self) -> Place:
+        """The last epoch and view in which something was signed, or nothing is signed any more."""
+        return max([self._state.floor, *self._state.entries])
 
     def last_view(self, epoch: int) -> int:
         """The latest view of an epoch in which something was signed above the floor; 0: in none."""
@@ -344,29 +355,70 @@ class SigningGuard:
     # ---- keeping ----------------------------------------------------------------------------------------------
 
     def take_records(self) -> tuple[GuardRecord, ...]:
-        """What has to be synced before anything else happens, in order; each record is handed out once."""
-        new, self._new = tuple(self._new), []
-        return new
+        """What has to be synced before anything else happens, in order; each record is handed out once.
+
+        The floor goes with it when it was raised; by itself it is not worth a sync.
+        """
+        new, self._new = self._new, []
+        if new and self._state.floor > self._synced_floor:
+            self._synced_floor = self._state.floor
+            new = [Floor(self._ledger_id, *self._synced_floor), *new]
+        return tuple(new)
 
     def _note(self, record: GuardRecord) -> None:
         self._state.apply(record)
         self._new.append(record)
 
 
+class GuardSummary(NamedTuple):
+    """What the records of one ledger come to, for people."""
+
+    status: GuardStatus
+    floor: Place | None
+    silent_until: Place | None
+    """The last view in which it does not vote freely; `None`: it was not lost, or a later view is final."""
+    twin: Place | None
+    is_loss_accepted: bool
+    views: int
+    """Above the floor, those in which something was signed."""
+
+
+def summaries(records: Iterable[GuardRecord]) -> dict[bytes | None, GuardSummary]:
+    """What records come to, by ledger; `None` stands for every ledger that they do not name."""
+    found: dict[bytes | None, GuardSummary] = {}
+    for ledger_id, one in _ledgers(records).items():
+        recovered = one.recovered if one.recovered and one.recovered >= one.floor else _NOWHERE
+        silent_until = max(recovered, one.limit) if one.limit > one.floor else recovered
+        found[ledger_id] = GuardSummary(
+            one.status,
+            one.floor if one.floor != _NOWHERE else None,
+            silent_until if silent_until != _NOWHERE else None,
+            one.twin,
+            one.is_loss_accepted,
+            len(one.entries),
+        )
+    return found
+
+
 def compacted(records: Iterable[GuardRecord]) -> list[GuardRecord]:
     """The fewest records that say the same, for each ledger; a guard file is rewritten so when it has grown."""
-    ledgers: dict[bytes, _Ledger] = {}
-    unknown = _Ledger()  # a ledger that no record names: what concerns all ledgers, concerns it
+    ledgers = _ledgers(records)
+    unknown = ledgers[None]
+    general: list[GuardRecord] = [Lost(None)] if unknown.status is GuardStatus.LOST else []
+    own = [record for ledger_id, one in ledgers.items() if ledger_id for record in one.records(ledger_id)]
+    is_moved = unknown.status is GuardStatus.MOVED
+    return [*general, *own, *([Moved()] if is_moved else [])]
+
+
+def _ledgers(records: Iterable[GuardRecord]) -> dict[bytes | None, _Ledger]:
+    """What records come to; under `None`, for a ledger that none names: what concerns all ledgers, concerns it."""
+    unknown = _Ledger()
+    ledgers: dict[bytes | None, _Ledger] = {None: unknown}
     for record in records:
         ledger_id = getattr(record, "ledger_id", None)
         if ledger_id is not None:
             ledgers.setdefault(ledger_id, _Ledger(unknown.status)).apply(record)
         else:
-            for one in (unknown, *ledgers.values()):
+            for one in ledgers.values():
                 one.apply(record)
-    general: list[GuardRecord] = []
-    if unknown.status is GuardStatus.LOST:
-        general.append(Lost(None))
-    own = [record for ledger_id, one in ledgers.items() for record in one.records(ledger_id)]
-    is_moved = unknown.status is GuardStatus.MOVED
-    return [*general, *own, *([Moved()] if is_moved else [])]
+    return ledgers

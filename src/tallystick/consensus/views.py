@@ -110,18 +110,26 @@ class Views:
     def __init__(self, chain: Blockchain, draw: Draw) -> None:
         self._chain, self._draw = chain, draw
         self._early: dict[tuple[bytes, int], Vote] = {}
-        self._unpersisted: list[Tally] = []
+        self._certificates: list[Tally] = []
+        self._forgotten: list[Tally] = []
+        self._persisted: set[bytes] = set()
         self._views: dict[int, ViewState] = {}
+        self.epoch_before: Epoch | None = None
+        """The epoch before this one, if it was lived through."""
+        self._current = self.epoch
         self._begin_epoch()
 
     def _begin_epoch(self) -> None:
         """Forget the epoch before; its votes that were not persisted yet are handed out."""
         for state in self._views.values():
             self._compact(state)
-        self._views = {}
+        if self._current.number == self.epoch.number - 1:
+            self.epoch_before = self._current
+        self._views, self._current = {}, self.epoch
         self._blocks: dict[bytes, VerifiedBlock] = {}
         self._pending: dict[bytes, Pending] = {}
         self._illegal: dict[bytes, Refused] = {}
+        self._persisted = set()
         self._requested: set[bytes] = set()
         self._rivals: list[bytes] = []
         self._news: list[Vote] = []
@@ -174,9 +182,13 @@ class Views:
         """Whether a vote for this ballot counts here by itself."""
         if ballot.epoch == self.epoch.number + 1:
             return ballot.view == 1 and self._chain.state.stakes.account(member).staked > 0
-        lowest = max(self.final_view + 1, self.view - RECENT_VIEWS)
-        in_window = ballot.epoch == self.epoch.number and lowest <= ballot.view <= self.view + 1
+        in_window = ballot.epoch == self.epoch.number and self.oldest_wanted <= ballot.view <= self.view + 1
         return in_window and self.epoch.stake(member) > 0
+
+    @property
+    def oldest_wanted(self) -> int:
+        """The first view of which single votes are counted."""
+        return max(self.final_view + 1, self.view - RECENT_VIEWS)
 
     def is_certificate(self, tally: Tally) -> bool:
         """Whether these votes, if they are good, are a certificate of this epoch that says something new."""
@@ -195,6 +207,19 @@ class Views:
         """A block that is not final yet, if it is known whole and the gate has passed it."""
         pending = self._pending.get(block_hash)
         return pending.block if pending else None
+
+    def is_chosen(self, block_hash: bytes) -> bool:
+        """Whether a certificate above the final view names this block."""
+        return any(one.chose(block_hash) for one in self._views.values())
+
+    def is_requested(self, block_hash: bytes) -> bool:
+        """Whether the block is asked for."""
+        return block_hash in self._requested
+
+    def parent_view_of(self, header: Header) -> int | None:
+        """Where a block's parent was notarized, as far as its view is known."""
+        state = self._views.get(header.view)
+        return state.parent_view if state is not None else None
 
     def whole(self, block_hash: bytes) -> VerifiedBlock | None:
         """A block that is not final yet, if it is known whole, whatever the gate says of it."""
@@ -233,9 +258,17 @@ class Views:
         return grouped(one for one in news if one.ballot.view > self.final_view)
 
     def take_unpersisted(self) -> list[Tally]:
-        """Votes of views that are forgotten now: they may be needed as evidence."""
-        unpersisted, self._unpersisted = self._unpersisted, []
+        """Certificates that are new, and with them votes of views that are forgotten: they may become evidence."""
+        if not self._certificates:
+            return []
+        unpersisted, self._certificates, self._forgotten = [*self._certificates, *self._forgotten], [], []
         return unpersisted
+
+    def persists(self, block_hash: bytes) -> bool:
+        """Whether a block that is voted for is to be persisted now; it is asked once."""
+        is_new = block_hash not in self._persisted
+        self._persisted.add(block_hash)
+        return is_new
 
     def missing(self) -> list[bytes]:
         """Members not heard from in the current view."""
@@ -400,7 +433,7 @@ class Views:
         """A certificate is known: it ends its view for whoever is in it or before it."""
         state = self.at(certificate.view)
         if not isinstance(certificate, Finalization):  # that one is kept with its block
-            self._unpersisted.append(certificate.tally)
+            self._certificates.append(certificate.tally)
             state.persisted.update((member, certificate.tally.ballot) for member, _ in certificate.tally.signatures)
         match certificate:
             case Notarization():
@@ -429,7 +462,7 @@ class Views:
     def _compact(self, state: ViewState) -> None:
         """Of a view long ended only its certificates' outcome stays in memory; the votes are handed out once."""
         if state.votes:
-            self._unpersisted += state.take_unpersisted()
+            self._forgotten += state.take_unpersisted()
             state.votes, state.weight, state.persisted = {}, {}, set()
 
     def enter_by_guard(self, view: int) -> None:
@@ -478,9 +511,7 @@ class Views:
         """Keep a whole block, if it may be a proposal of this epoch or a certificate names it."""
         caught = self.add_header(block.signed_header)
         header = block.header
-        is_named = block.hash in self._requested or (
-            header.view in self._views and self._views[header.view].chose(block.hash)
-        )
+        is_named = self.is_requested(block.hash) or self.is_chosen(block.hash)
         if block.hash in self._blocks or not (self.wants(header) or is_named):
             return caught
         if is_named or self.at(header.view).blocks < _BLOCKS_A_VIEW:
@@ -509,7 +540,8 @@ class Views:
             self._begin_epoch()
         self._pending = {}
         if finalization is not None and finalization.epoch == number:
-            self._certify(finalization)
+            if finalization.view > self.final_view:
+                self._certify(finalization)
         elif self.view == 1:
             self.entered_by = finalization
         if tip.epoch == number:
@@ -527,6 +559,7 @@ class Views:
             self._compact(self._views.pop(old))
         self._blocks = {one: block for one, block in self._blocks.items() if block.header.view > view}
         self._illegal = {one: refused for one, refused in self._illegal.items() if one in self._blocks}
+        self._persisted &= self._blocks.keys()
         if self.view <= view:
             self._enter(view + 1, None)
 

@@ -310,10 +310,11 @@ class Client:
 
     def __init__(self, path: Path, timeout_s: float | None = None) -> None:
         """Connect. Raises `NotRunning` when no node listens there, `HostError` when it may not be opened."""
+        address = short_address(path)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._socket.settimeout(timeout_s)
         try:
-            self._socket.connect(short_address(path))
+            self._socket.connect(address)
         except (FileNotFoundError, ConnectionRefusedError):
             self._socket.close()
             folder = path.parent

@@ -74,7 +74,7 @@ def describe_stream(name: str, stream: Readable, note: str = "") -> FileStatemen
         size_bytes += len(chunk)
     if not size_bytes:
         raise UnreadableFile(f"{name} is empty: there is nothing to certify or to verify in it")
-    statement = FileStatement(_printable(name), size_bytes, hashed.digest(), note)
+    statement = FileStatement(_encodable(name), size_bytes, hashed.digest(), note)
     _codec.encode_checked(statement)
     return statement
 
@@ -94,7 +94,7 @@ def file_statement_in(payload: Payload) -> FileStatement | None:
         return None
 
 
-def _printable(name: str) -> str:
-    """The name with control characters and undecodable bytes written out, so that it can be shown and encoded."""
+def _encodable(name: str) -> str:
+    """The name as a statement may hold it: control characters and undecodable bytes are written out."""
     escaped = "".join(char if char.isprintable() or char == " " else repr(char)[1:-1] for char in name)
     return escaped.encode("utf-8", "backslashreplace").decode()[:_MAX_NAME_CHARACTERS]

@@ -3,8 +3,10 @@
 import json
 import logging
 import sys
+import traceback
 from typing import Any, Final
 
+from tallystick.host.text import printable, shortened, to_json
 from tallystick.node.events import ReportAccepted, ReportBlock, ReportRefused, ReportStuck
 
 LEVELS = ("debug", "info", "warning", "error")
@@ -19,8 +21,9 @@ def start_logging(level: str, as_json: bool) -> None:
     """From now on, write what is at least this important."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_JsonLines() if as_json else _Lines())
-    _log.handlers[:] = [handler]
-    _log.propagate = False
+    for log in (_log, logging.getLogger("asyncio")):  # what nobody caught may quote a peer, too
+        log.handlers[:] = [handler]
+        log.propagate = False
     _log.setLevel(level.upper())
 
 
@@ -64,21 +67,31 @@ class ReportLog:
 
 class _Lines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        fields = " ".join(f"{name}={_short(value)}" for name, value in getattr(record, "fields", {}).items())
-        line = f"{self.formatTime(record)} {record.levelname.lower():<7} {record.getMessage()}  {fields}".rstrip()
-        return "".join(char if char.isprintable() else "?" for char in line)  # peers have a say in some of it
+        fields = "".join(f" {name}={_word(value)}" for name, value in _fields(record).items())
+        event = printable(record.getMessage())
+        return f"{self.formatTime(record)} {record.levelname.lower():<7} {event} {fields}".rstrip()
 
 
 class _JsonLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        at_ms = int(record.created * 1000)
-        level = record.levelname.lower()
-        return json.dumps(
-            {"at_ms": at_ms, "level": level, "event": record.getMessage(), **getattr(record, "fields", {})}
-        )
+        at_ms, level = int(record.created * 1000), record.levelname.lower()
+        return to_json({"at_ms": at_ms, "level": level, "event": record.getMessage(), **_fields(record)})
 
 
-def _short(value: object) -> str:
-    text = str(value)
+def _fields(record: logging.LogRecord) -> dict[str, Any]:
+    fields = {
+        name: shortened(value) if isinstance(value, str) else value
+        for name, value in getattr(record, "fields", {}).items()
+    }
+    if record.exc_info:
+        fields["traceback"] = "".join(traceback.format_exception(*record.exc_info))
+    return fields
+
+
+def _word(value: object) -> str:
+    """The value as one word; in quotes, as JSON has them, when it holds a space or begins with a quote."""
+    text = printable(str(value))
     is_key = len(text) == 64 and all(char in "0123456789abcdef" for char in text)
-    return f"{text[:16]}…" if is_key else (json.dumps(text, ensure_ascii=False) if " " in text else text)
+    if is_key:
+        return f"{text[:16]}…"
+    return json.dumps(text, ensure_ascii=False) if " " in text or text.startswith('"') else text

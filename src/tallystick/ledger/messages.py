@@ -25,7 +25,6 @@ from tallystick.ledger.params import (
     MAX_CERTIFICATE_BYTES,
     MAX_MESSAGE_BYTES,
     MAX_PAYLOAD_BYTES,
-    Milliseconds,
 )
 from tallystick.ledger.vote import Number, Tally
 from tallystick.ledger.wallet import Wallet
@@ -165,7 +164,7 @@ class Proposal(Struct, frozen=True, array_like=True, forbid_unknown_fields=True,
     """
 
     view: Number
-    parent_view: Number
+    parent_view: Number | None
     header: Header
     signature: Signature
     ids: Annotated[tuple[Digest, ...], Meta(max_length=MAX_BLOCK_CERTIFICATES)] | None

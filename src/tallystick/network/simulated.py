@@ -15,17 +15,21 @@ from hashlib import sha256
 from itertools import combinations
 from random import Random
 
-from tallystick.consensus.agreement import Turns
+from tallystick.consensus.signing_guard import GuardRecord, SigningGuard
 from tallystick.consensus.simplex import Simplex
-from tallystick.ledger.errors import Refused, Rule
+from tallystick.ledger.errors import Refused
 from tallystick.ledger.genesis import Genesis
 from tallystick.ledger.keys import is_signed
 from tallystick.ledger.messages import Certificates, Entry, Message, decode_message, encode_message
+from tallystick.ledger.wallet import Wallet
 from tallystick.network.simulated_dialling import Dialling, Home
+from tallystick.node.agreement import Agreement
 from tallystick.node.archive import Archive, MemoryArchive, answer, carry_out
 from tallystick.node.events import (
     Action,
     Admit,
+    Answer,
+    ArchiveChange,
     Broadcast,
     CertificatesSubmitted,
     Dial,
@@ -38,30 +42,26 @@ from tallystick.node.events import (
     Peer,
     PeerConnected,
     PeerDisconnected,
-    ReportAccepted,
-    ReportBlock,
+    PersistSigned,
+    ReadVotes,
+    Report,
     ReportRefused,
-    ReportStuck,
     Send,
-    SendBlocks,
-    SendFinalizations,
-    SendHeaders,
-    SendPayloads,
     SetTimer,
     Started,
     Timer,
     TimerFired,
+    VotesRead,
 )
 from tallystick.node.finality_proofs import Checkpoint
 from tallystick.node.intake import Intake
 from tallystick.node.limits import Limits
 from tallystick.node.node import Node
 from tallystick.node.peer_exchange import own_record
+from tallystick.node.simplex_driver import SimplexDriver
 
 _SHARED_ENTRIES = 65_536
 _LATEST = 16
-
-Report = ReportAccepted | ReportBlock | ReportRefused | ReportStuck
 
 
 @dataclass(frozen=True)
@@ -83,13 +83,15 @@ class SimulatedHost:
         self,
         network: SimulatedNetwork,
         name: str,
-        make_agreement: Callable[[], Turns | Simplex],
+        make_agreement: MakeAgreement,
         limits: Limits | None,
         archive: Archive | None,
     ) -> None:
         self.name = name
         self.address: str | None = None
         self.archive = MemoryArchive() if archive is None else archive
+        self.guard_records: list[GuardRecord] = []
+        """The signing guard's file: what its records were when they were last synced."""
         self.clock_skew_ms = 0
         self.checkpoint: Checkpoint | None = None
         """What its operator trusts; takes effect with the next start."""
@@ -98,20 +100,21 @@ class SimulatedHost:
         self._limits = limits
         self._timers: dict[Timer, int] = {}
         self._actions_left: int | None = None
-        self._admitted: frozenset[bytes] | None = None
-        self._cut_off: set[Peer] = set()
+        self._admit = Admit(None)
+        self._starts = 0
         self.is_up = False
         self.start()
 
     def start(self) -> None:
         """(Re)start from what the archive kept."""
         network = self.network
-        self.agreement = self._make_agreement()
+        self._starts += 1
+        self.agreement = self._make_agreement(self)
         self.node = Node(network.genesis, self.agreement, self._limits, self.archive, self.checkpoint)
         self._intake = Intake(network.genesis.ledger_id, self.node, network.verify, network.decode)
         self._timers.clear()
         self._actions_left = None
-        self._cut_off.clear()
+        self._admit = Admit(self._admit.keys)
         self.is_up = True
         home = network.homes.get(self.name)
         if home is not None:
@@ -120,9 +123,15 @@ class SimulatedHost:
                 record = own_record(home.wallet, network.genesis.ledger_id, home.address, self.now_ms, self.archive)
             self.handle(Started(home.wallet.public_key, record, home.known))
 
+    def guard(self, wallet: Wallet) -> SigningGuard:
+        """The signing guard of this host's key, as its records stand."""
+        entropy = sha256(f"{self.network.seed} {self.name} {self._starts}".encode()).digest()
+        return SigningGuard(wallet, self.network.genesis.ledger_id, self.guard_records, entropy)
+
     def welcomes(self, peer: Peer) -> bool:
         """Whether a connection with this peer may begin."""
-        return (self._admitted is None or peer in self._admitted) and peer not in self._cut_off
+        keys, banned = self._admit.keys, self._admit.banned
+        return (keys is None or peer in keys) and peer not in banned
 
     def crash_within(self, actions: int) -> None:
         """Crash after this many more actions, perhaps in the middle of what one event asks for."""
@@ -181,32 +190,46 @@ class SimulatedHost:
                 network.broadcast(self.name, encode_message(message), but)
             case Multicast(peers, message):
                 network.multicast(self.name, peers, encode_message(message))
-            case SendBlocks(peer) | SendFinalizations(peer) | SendHeaders(peer) | SendPayloads(peer):
-                reply = answer(self.archive, action, limits.answer_bytes)
-                network.send(self.name, network.name_of(peer), encode_message(reply))
+            case PersistSigned(records):
+                self.guard_records = [*self.guard_records, *records]
+            case ReadVotes(epoch, view, late):
+                read = VotesRead(late, tuple(self.archive.votes_of(epoch, view)))
+                network.at(network.now_ms, lambda: self.handle(read))
             case SetTimer(timer, at_ms):
                 self._timers[timer] = at_ms
                 network.at(at_ms - self.clock_skew_ms, lambda: self.fire(timer, at_ms))
-            case Disconnect(peer, refused):
-                if refused.rule is not Rule.N6:
-                    self._cut_off.add(peer)
+            case Disconnect(peer):
                 network.cut(self.name, network.name_of(peer))
-            case Admit(keys):
-                self._admitted = keys
+            case Admit():
+                self._admit = action
             case Dial(peer, address):
                 network.dialling.dial(self.name, peer, address)
             case Forget(peer):
                 network.dialling.forget(self.name, peer)
                 network.cut(self.name, network.name_of(peer))
-            case ReportAccepted() | ReportBlock() | ReportRefused() | ReportStuck():
+            case _ if isinstance(action, Report):
                 network.report(self.name, action)
-            case change:
-                carry_out(change, self.archive)
+            case _ if isinstance(action, Answer):
+                if (reply := answer(self.archive, action, limits.answer_bytes)) is not None:
+                    network.send(self.name, network.name_of(action.peer), encode_message(reply))
+            case _ if isinstance(action, ArchiveChange):
+                carry_out(action, self.archive)
 
 
-MakeHost = Callable[
-    ["SimulatedNetwork", str, Callable[[], Turns | Simplex], Limits | None, Archive | None], SimulatedHost
-]
+MakeAgreement = Callable[[SimulatedHost], Agreement]
+"""Called at every start of a host."""
+
+MakeHost = Callable[["SimulatedNetwork", str, MakeAgreement, Limits | None, Archive | None], SimulatedHost]
+
+
+def member(wallet: Wallet) -> MakeAgreement:
+    """A host that takes part in Simplex with this key."""
+    return lambda host: SimplexDriver(Simplex(host.guard(wallet)))
+
+
+def observer(host: SimulatedHost) -> SimplexDriver:
+    """A host that follows Simplex without a key."""
+    return SimplexDriver(Simplex())
 
 
 class SimulatedNetwork:
@@ -252,7 +275,7 @@ class SimulatedNetwork:
     def add(
         self,
         name: str,
-        make_agreement: Callable[[], Turns | Simplex],
+        make_agreement: MakeAgreement,
         limits: Limits | None = None,
         clock_skew_ms: int = 0,
         archive: Archive | None = None,

@@ -18,7 +18,8 @@ from tallystick.ledger.messages import (
     RecoveryResponse,
     Votes,
 )
-from tallystick.ledger.vote import Vote
+from tallystick.ledger.vote import Ballot, Tally, Vote
+from tallystick.ledger.wallet import Wallet
 from tallystick.node.archive import Archive
 from tallystick.node.certificate_box import CertificateBox
 from tallystick.node.events import Action, Peer
@@ -62,7 +63,7 @@ class Step(NamedTuple):
 class Agreement(Protocol):
     """One rule, as the node drives it. It never calls the node."""
 
-    key: bytes | None
+    wallet: Wallet | None
     """The key that this node forges and votes with, if it does."""
 
     @property
@@ -89,6 +90,12 @@ class Agreement(Protocol):
 
     def receive(self, now_ms: int, peer: Peer, said: Said, actions: list[Action]) -> None:
         """Take what a peer says; `step` then says what follows."""
+
+    def heard_late(self, now_ms: int, peer: Peer, tallies: Iterable[Tally], actions: list[Action]) -> None:
+        """A peer says votes, not verified, of views that are over: it may have missed how they ended."""
+
+    def is_over(self, ballot: Ballot) -> bool:
+        """Whether the ballot is for a view that is over here."""
 
     def answer(self, peer: Peer, request: ProposalRequest, actions: list[Action]) -> None:
         """Answer what a peer asks of blocks that are not final."""

@@ -2,15 +2,17 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import chain, islice
 from typing import NamedTuple
 
+from tallystick.consensus.agreement import Holds
 from tallystick.ledger.certificate import AnyCertificate, Evidence, Payload, StakingOperation
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.messages import Entry
 from tallystick.ledger.params import MAX_BLOCK_BYTES, MAX_TIMESTAMP_MS
-from tallystick.ledger.stake import StakeTable
+from tallystick.ledger.state import State
+from tallystick.node.evidence_pool import EvidencePool
 from tallystick.node.limits import Limits
 
 _BLOCK_OVERHEAD_BYTES = 1024
@@ -26,35 +28,26 @@ class Waiting(NamedTuple):
 
 
 class CertificateBox:
-    """Any prefix of the box is legal in a block: staking operations are checked as if all before them were forged."""
+    """Staking operations are checked as if all before them were forged. Evidence waits apart (`evidence`)."""
 
-    def __init__(self, limits: Limits, stakes: StakeTable, index: int) -> None:
-        """`stakes` are those that the next block, `index`, will find."""
+    def __init__(self, limits: Limits, state: State) -> None:
+        self.evidence = EvidencePool()
         self._limits = limits
-        self._index = index
+        self._state = state
         self._waiting: dict[bytes, Waiting] = {}
         self._of_issuer: Counter[bytes] = Counter()
-        self._staking: dict[bytes, StakingOperation | Evidence] = {}
-        self._projected = stakes
+        self._staking: dict[bytes, StakingOperation] = {}
+        self._projected = state.stakes
         self._bytes = 0
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self._waiting) + len(self.evidence)
 
     def __contains__(self, certificate_id: object) -> bool:
-        return certificate_id in self._waiting
+        return certificate_id in self._waiting or certificate_id in self.evidence
 
     def __iter__(self) -> Iterator[AnyCertificate]:
-        return (waiting.entry.certificate for waiting in self._waiting.values())
-
-    def waiting(self) -> Iterable[Waiting]:
-        """Everything in the box, in order of arrival."""
-        return self._waiting.values()
-
-    @property
-    def block_bytes(self) -> int:
-        """The room that a block has for certificates."""
-        return MAX_BLOCK_BYTES - _BLOCK_OVERHEAD_BYTES
+        return chain(self.evidence, (waiting.entry.certificate for waiting in self._waiting.values()))
 
     @property
     def size_bytes(self) -> int:
@@ -64,39 +57,70 @@ class CertificateBox:
     def get(self, certificate_id: bytes) -> Entry | None:
         """The entry with this certificate id, if it waits here."""
         waiting = self._waiting.get(certificate_id)
-        return waiting.entry if waiting else None
+        return waiting.entry if waiting else self.evidence.get(certificate_id)
 
-    def holds(self, certificate: AnyCertificate) -> bool | None:
-        """Whether this very certificate waits here; `None` when none with its id does."""
-        waiting = self._waiting.get(certificate.id)
-        return waiting and waiting.entry.certificate.signature == certificate.signature
+    def holds(self, certificate: AnyCertificate) -> bool:
+        """Whether this very certificate, signature included, waits here."""
+        entry = self.get(certificate.id)
+        return entry is not None and entry.certificate.signature == certificate.signature
 
     def ids(self, most: int, after_ms: int = -1, until_ms: int = MAX_TIMESTAMP_MS) -> tuple[bytes, ...]:
-        """The ids of the certificates that have waited longest, of those that came after one time and by another."""
-        came = (one for one, waiting in self._waiting.items() if after_ms < waiting.since_ms <= until_ms)
-        return tuple(islice(came, most))
+        """The ids of the certificates that have waited longest, of those that came after one time and by another.
 
-    def oldest_ms(self) -> int | None:
-        """Since when the oldest certificate waits."""
-        return next((waiting.since_ms for waiting in self._waiting.values()), None)
+        Evidence goes first, whenever it came.
+        """
+        came = (one for one, waiting in self._waiting.items() if after_ms < waiting.since_ms <= until_ms)
+        return tuple(islice(chain((one.id for one in self.evidence), came), most))
 
     def newest_ms(self) -> int | None:
         """Since when the newest certificate waits."""
         return next((waiting.since_ms for waiting in reversed(self._waiting.values())), None)
 
+    # ---- for a block ------------------------------------------------------------------------------------------
+
+    def has_any(self, holds: Holds) -> bool:
+        """Whether a certificate waits that no block holds yet."""
+        return any(not holds(one.id) for one in self)
+
+    def choose(self, now_ms: int, base: State, holds: Holds) -> list[AnyCertificate]:
+        """Certificates for a block made now on `base`, legal in this order: evidence, then those that waited longest.
+
+        As many as fit; those that are not legal there stay.
+        """
+        chosen: list[AnyCertificate] = []
+        stakes, context, room = base.stakes, base.context(now_ms), MAX_BLOCK_BYTES - _BLOCK_OVERHEAD_BYTES
+        for certificate in self:
+            if holds(certificate.id):
+                continue
+            room -= len(certificate.encoded)
+            if room < 0 or len(chosen) == base.params.max_block_certificates:
+                break
+            if isinstance(certificate, StakingOperation | Evidence):
+                try:
+                    if isinstance(certificate, Evidence):
+                        base.check_liable(certificate, context)
+                    stakes = stakes.after([certificate], context)
+                except Refused:
+                    continue
+            chosen.append(certificate)
+        return chosen
+
     def add(self, entry: Entry, now_ms: int) -> None:
-        """Put an entry last. Raises `Refused` (C4, C6, C7, S1 to S6), and then nothing has changed."""
+        """Put an entry last. Raises `Refused` (C4, C6, C7, S1 to S8, V6), and then nothing has changed."""
         certificate = entry.certificate
+        if isinstance(certificate, Evidence):
+            return self.evidence.add(certificate, self._state, now_ms)
         if certificate.id in self._waiting:
             raise Refused(Rule.C4, f"certificate {certificate.id.hex()[:16]}… is in the box")
         size = len(certificate.encoded) + (len(encode(entry.payload)) if entry.payload else 0)
         self._check_room(certificate.issuer, size)
-        if isinstance(certificate, StakingOperation | Evidence):
-            self._projected = self._projected.after([certificate], self._index)
+        if isinstance(certificate, StakingOperation):
+            self._projected = self._projected.after([certificate], self._state.context(now_ms))
             self._staking[certificate.id] = certificate
         self._waiting[certificate.id] = Waiting(entry, now_ms, size)
         self._of_issuer[certificate.issuer] += 1
         self._bytes += size
+        return None
 
     def _check_room(self, issuer: bytes, size_bytes: int) -> None:
         limits = self._limits
@@ -108,31 +132,23 @@ class CertificateBox:
             most = limits.box_certificates_per_issuer
             raise Refused(Rule.C7, f"{most} of this issuer's certificates wait already; hand it in again later")
 
-    def first(self, count: int) -> list[AnyCertificate]:
-        """The certificates for the next block: those that waited longest, as many as fit (at most `count`)."""
-        chosen, room = [], self.block_bytes
-        for waiting in islice(self._waiting.values(), count):
-            room -= len(waiting.entry.certificate.encoded)
-            if room < 0:
-                break
-            chosen.append(waiting.entry.certificate)
-        return chosen
-
     def settle(
-        self, certificates: Iterable[AnyCertificate], stakes: StakeTable, index: int
+        self, certificates: Iterable[AnyCertificate], state: State
     ) -> tuple[dict[bytes, Payload], list[tuple[bytes, Refused]]]:
-        """A block with these certificates was added; `stakes` are those that the next block, `index`, will find.
+        """A block with these certificates was added, and led to this state.
 
-        They leave the box; so do staking operations that are no longer legal. Returns the payloads of the block's
-        certificates by their hash, and which others left, by id, and why.
+        They leave the box; so does what is no longer legal. Returns the payloads of the block's certificates by their
+        hash, and which others left, by id, and why.
         """
         payloads: dict[bytes, Payload] = {}
         for certificate in certificates:
             entry = self._remove(certificate.id)
             if entry and entry.payload and certificate.payload_hash:
                 payloads[certificate.payload_hash] = entry.payload
-        self._index = index
-        return payloads, self._project_again(stakes)
+            if certificate.id in self.evidence and isinstance(certificate, Evidence):
+                self.evidence.remove(certificate.offender)
+        self._state = state
+        return payloads, [*self.evidence.settle(state), *self._project_again()]
 
     def erase_payload(self, payload_hash: bytes) -> None:
         """Forget a payload; the certificates that cover it stay."""
@@ -154,9 +170,10 @@ class CertificateBox:
             del self._of_issuer[issuer]
         return waiting.entry
 
-    def _project_again(self, stakes: StakeTable) -> list[tuple[bytes, Refused]]:
+    def _project_again(self) -> list[tuple[bytes, Refused]]:
+        context, stakes = self._state.context(0), self._state.stakes
         try:
-            self._projected = stakes.after(self._staking.values(), self._index)
+            self._projected = stakes.after(self._staking.values(), context)
         except Refused:
             pass
         else:
@@ -164,7 +181,7 @@ class CertificateBox:
         self._projected, left = stakes, list[tuple[bytes, Refused]]()
         for operation in list(self._staking.values()):
             try:
-                self._projected = self._projected.after([operation], self._index)
+                self._projected = self._projected.after([operation], context)
             except Refused as refused:
                 self._remove(operation.id)
                 left.append((operation.id, refused))

@@ -96,6 +96,12 @@ class PayloadErasureAsked(Struct, frozen=True):
     payload_hash: bytes
 
 
+class UnbanAsked(Struct, frozen=True):
+    """A person wants a banned peer to be let in again."""
+
+    peer: Peer
+
+
 class VotesRead(Struct, frozen=True):
     """What is kept of a view, read because votes for it came late."""
 
@@ -116,6 +122,7 @@ Event = (
     | MessageReceived
     | CertificatesSubmitted
     | PayloadErasureAsked
+    | UnbanAsked
     | VotesRead
     | TimerFired
 )
@@ -182,9 +189,10 @@ class PersistAddress(Struct, frozen=True):
 
 
 class Admit(Struct, frozen=True):
-    """Who may be a peer from now on; `None`: anybody. Connections with others end, and none begin."""
+    """Who may be a peer from now on: these (`None`: anybody), but none that is banned. Connections with others end."""
 
     keys: frozenset[bytes] | None
+    banned: frozenset[Peer] = frozenset()
 
 
 class Dial(Struct, frozen=True):
@@ -224,7 +232,7 @@ class Multicast(Struct, frozen=True):
 class SendBlocks(Struct, frozen=True):
     """Answer a block request from the kept chain: at most `count` blocks from `start`, near the answer bound.
 
-    They are of one epoch. Where a finalization is kept, the answer ends with it: headers lead there from the last block.
+    They are of one epoch. Where a finalization is kept, the answer ends with it: headers lead from the blocks there.
     """
 
     peer: Peer

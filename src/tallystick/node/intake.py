@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Protocol, TypeVar
 
 from tallystick.ledger.address import AddressRecord
-from tallystick.ledger.block import Block, check_block_alone
+from tallystick.ledger.block import Block, check_form
 from tallystick.ledger.certificate import (
     AnyCertificate,
     certificate_codec,
@@ -30,11 +30,12 @@ from tallystick.ledger.messages import (
     NewBlock,
     Proposal,
     ProposalCertificates,
-    Standing,
+    RecoveryRequest,
+    RecoveryResponse,
     Votes,
     decode_message,
 )
-from tallystick.ledger.vote import NULLIFY, Tally, Vote, tally_of
+from tallystick.ledger.vote import NULLIFY, Tally, Vote
 from tallystick.node.events import CheckedEntry, CheckedMessage
 
 Claim = tuple[bytes, bytes, bytes]
@@ -47,13 +48,16 @@ T = TypeVar("T")
 
 
 class Knowledge(Protocol):
-    """What a node knows already, so that nothing is verified twice."""
+    """What a node knows already and what it wants, so that nothing is verified twice, or in vain."""
 
     def has_verified(self, certificate: AnyCertificate) -> bool:
         """Whether these very bytes, signature included, were verified before."""
 
-    def knows_block(self, block_hash: bytes) -> bool:
-        """Whether a block with this hash was accepted before."""
+    def is_on_chain(self, certificate_id: bytes) -> bool:
+        """Whether the chain has a certificate with this id."""
+
+    def knows_block(self, block: Block) -> bool:
+        """Whether this very block, signature included, was accepted before."""
 
     def knows_vote(self, vote: Vote) -> bool:
         """Whether this very vote, signature included, was counted before."""
@@ -61,8 +65,14 @@ class Knowledge(Protocol):
     def knows_address(self, record: AddressRecord) -> bool:
         """Whether this very record, signature included, is the one kept of its key."""
 
-    def awaits_blocks(self, start: int) -> bool:
-        """Whether blocks from this index on were asked for and have not come."""
+    def is_wanted(self, message: Message) -> bool:
+        """Whether the message is worth verifying: asked for, of a member, of its leader, of this time."""
+
+    def wanted_votes(self, votes: Votes) -> Votes | None:
+        """Of these votes those that would count."""
+
+    def late_votes(self, votes: Votes) -> tuple[Tally, ...]:
+        """Of these votes those for views that are over, which may contradict what is kept of them."""
 
 
 class Intake:
@@ -119,13 +129,14 @@ class Intake:
             message = self._decode(data)
         except Refused as refused:
             return CheckedMessage(None, (refused,))
-        if isinstance(message, Blocks) and not self._knowledge.awaits_blocks(message.start):
-            return CheckedMessage(None)  # an answer that comes late, twice, or unasked is not worth a look
-        return message
+        return message if self._knowledge.is_wanted(message) else CheckedMessage(None)
 
     def _check_message(self, message: Message, verify: Verify) -> CheckedMessage:
-        if isinstance(message, Certificates):
-            return self._check_entries(message.entries, verify)
+        match message:
+            case Certificates(entries):
+                return self._check_entries(entries, verify)
+            case Votes(tallies):
+                return self._check_heard(message, tallies, verify)
         try:
             self._check_signatures(message, verify)
         except Refused as refused:
@@ -136,7 +147,7 @@ class Intake:
         good, known, refusals = [], [], []
         has_verified = self._knowledge.has_verified  # most of what gossip brings was heard from another side before
         for entry in entries:
-            if has_verified(entry.certificate):
+            if has_verified(entry.certificate) or self._knowledge.is_on_chain(entry.certificate.id):
                 known.append(entry.certificate.id)
             elif refused := self._refusal_of(entry, verify):
                 refusals.append(refused)
@@ -167,12 +178,11 @@ class Intake:
                 self._check_votes([finalization] if finalization else [], verify)
                 for block in blocks:
                     self._check_block(block, verify)
-            case Votes(tallies):
-                self._check_votes(tallies, verify)
-            case Standing(member, _, _, _, _, yours, tallies, signature):
-                if not verify(message.signed_bytes(self._ledger_id), signature, member):
-                    raise Refused(Rule.V1, "the standing is not signed by its member")
-                self._check_votes([*tallies, tally_of([yours])] if yours else tallies, verify)
+            case RecoveryRequest(member, _, signature):
+                self._check_recovery(message, member, signature, verify)
+            case RecoveryResponse(member, _, _, _, _, entered_by, votes, signature):
+                self._check_recovery(message, member, signature, verify)
+                self._check_votes([*votes, entered_by] if entered_by else votes, verify)
             case Proposal():
                 self._check_proposal(message, verify)
             case Finalizations(proofs):
@@ -184,8 +194,8 @@ class Intake:
                     self._check_signature(certificate, verify)
 
     def _check_block(self, block: Block, verify: Verify) -> None:
-        check_block_alone(block, self._ledger_id)
-        if self._knowledge.knows_block(block.hash):
+        check_form(block, self._ledger_id)
+        if self._knowledge.knows_block(block):
             return
         if not verify(block.header.signed_bytes(), block.signature, block.header.forger):
             raise Refused(Rule.B3, f"block {block.index}: the signature is not its forger's")
@@ -207,13 +217,33 @@ class Intake:
             if not verify(record.signed_bytes(self._ledger_id), record.signature, record.key):
                 raise Refused(Rule.N7, f"the address of {record.key.hex()[:16]}… is not signed by it")
 
+    def _check_heard(self, votes: Votes, tallies: Iterable[Tally], verify: Verify) -> CheckedMessage:
+        """Of what a peer heard, each tally stands for itself: one that is badly signed takes no other with it."""
+        late = self._knowledge.late_votes(votes)
+        try:
+            for tally in tallies:
+                check_tally(tally)
+        except Refused as refused:
+            return CheckedMessage(None, (refused,))
+        wanted, good, refusals = self._knowledge.wanted_votes(votes), [], []
+        for tally in wanted.tallies if wanted else ():
+            try:
+                self._check_votes((tally,), verify)
+            except Refused as refused:
+                refusals.append(refused)
+            else:
+                good.append(tally)
+        return CheckedMessage(Votes(tuple(good)) if good else None, tuple(refusals), late=late)
+
+    def _check_recovery(
+        self, message: RecoveryRequest | RecoveryResponse, member: bytes, signature: bytes, verify: Verify
+    ) -> None:
+        if not verify(message.signed_bytes(self._ledger_id), signature, member):
+            raise Refused(Rule.V1, f"what {member.hex()[:16]}… says of recovery is not signed by it")
+
     def _check_votes(self, tallies: Iterable[Tally], verify: Verify) -> None:
         for tally in tallies:
-            members = [member for member, _ in tally.signatures]
-            if any(later <= earlier for earlier, later in pairwise(members)):
-                raise Refused(Rule.E3, "the members of a tally stand in ascending order, each once")
-            if tally.ballot.kind == NULLIFY and tally.ballot.block_hash != ZERO_DIGEST:
-                raise Refused(Rule.V1, "a vote to nullify names no block")
+            check_tally(tally)
             signed = tally.ballot.signed_bytes(self._ledger_id)
             for vote in tally.votes:  # most of them were heard before, from another side or the time before
                 if not self._knowledge.knows_vote(vote) and not verify(signed, vote.signature, vote.member):
@@ -225,6 +255,15 @@ class Intake:
         if not verify(certificate.signed_bytes(self._ledger_id), certificate.signature, certificate.issuer):
             raise Refused(Rule.C1, f"certificate {certificate.id.hex()[:16]}…: the signature is not its issuer's")
         check_evidence(certificate, self._ledger_id, verify)
+
+
+def check_tally(tally: Tally) -> None:
+    """Raise `Refused` (E3, E2) unless the members ascend, and a vote to nullify names no block."""
+    members = [member for member, _ in tally.signatures]
+    if any(later <= earlier for earlier, later in pairwise(members)):
+        raise Refused(Rule.E3, "the members of a tally stand in ascending order, each once")
+    if tally.ballot.kind == NULLIFY and tally.ballot.block_hash != ZERO_DIGEST:
+        raise Refused(Rule.E2, "a vote to nullify names no block")
 
 
 def _check_form(entry: Entry) -> None:

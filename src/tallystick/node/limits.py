@@ -54,6 +54,8 @@ class Limits:
     are dialled."""
     dial_patience_ms: int = 10_000
     """An observer's peer that did not answer for this long is no longer counted upon."""
+    ban_ms: int = 3_600_000
+    """So long whoever broke what no honest peer breaks (N5) is no peer."""
     observer_addresses: int = 64
     """Address records kept of keys without tokens; those of keys with tokens are all kept."""
     addresses_per_second: int = 16

@@ -5,14 +5,21 @@ No clock, no randomness, no I/O. The simulator, the course and the real host dri
 
 from collections.abc import Iterable
 
-from tallystick.consensus.agreement import Finalized, Turns
-from tallystick.consensus.simplex import Simplex
+from msgspec.structs import replace
+
+from tallystick.consensus.agreement import Equivocation
 from tallystick.ledger.address import AddressRecord
-from tallystick.ledger.block import Block
-from tallystick.ledger.blockchain import State
-from tallystick.ledger.certificate import AnyCertificate, Evidence, Payload
+from tallystick.ledger.block import Block, VerifiedBlock, verified
+from tallystick.ledger.certificate import (
+    AnyCertificate,
+    Evidence,
+    Payload,
+    issue_proposal_evidence,
+    issue_vote_evidence,
+)
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.genesis import Genesis
+from tallystick.ledger.header import SignedHeader
 from tallystick.ledger.messages import (
     MAX_IDS,
     Addresses,
@@ -29,17 +36,18 @@ from tallystick.ledger.messages import (
     ProposalCertificates,
     ProposalRequest,
     Prune,
-    Standing,
-    StandingRequest,
+    RecoveryRequest,
+    RecoveryResponse,
     Status,
     Votes,
 )
+from tallystick.ledger.state import State
 from tallystick.ledger.vote import Tally, Vote
+from tallystick.node.agreement import Agreement, AgreementStatus, Said
 from tallystick.node.answers import Answers
 from tallystick.node.archive import Archive
 from tallystick.node.certificate_box import CertificateBox
 from tallystick.node.chain_copy import RECENT_BLOCKS, ChainCopy
-from tallystick.node.council import Council
 from tallystick.node.events import (
     Action,
     Broadcast,
@@ -56,6 +64,7 @@ from tallystick.node.events import (
     PeerDisconnected,
     PersistCertificates,
     PersistPayload,
+    ReadVotes,
     ReportAccepted,
     ReportRefused,
     Send,
@@ -63,13 +72,16 @@ from tallystick.node.events import (
     Started,
     Timer,
     TimerFired,
+    UnbanAsked,
+    VotesRead,
     refuse,
 )
 from tallystick.node.finality_proofs import Checkpoint
 from tallystick.node.gossip import Gossip
+from tallystick.node.late_votes import LateVotes
 from tallystick.node.limits import Limits
 from tallystick.node.payload_search import PayloadSearch
-from tallystick.node.peer_exchange import PeerExchange
+from tallystick.node.peer_exchange import Ban, PeerExchange
 from tallystick.node.replay import replayed
 
 
@@ -79,40 +91,35 @@ class Node:
     def __init__(
         self,
         genesis: Genesis,
-        agreement: Turns | Simplex,
+        agreement: Agreement,
         limits: Limits | None = None,
         archive: Archive | None = None,
         checkpoint: Checkpoint | None = None,
     ) -> None:
         """Raise `Refused` when the kept chain is damaged (any rule), or does not hold the trusted checkpoint (V4)."""
         self.limits = limits or Limits()
-        self.chain = replayed(genesis, agreement, archive, checkpoint)
-        self.box = CertificateBox(self.limits, self.state.stakes, self.state.index + 1)
-        self._lone = None if isinstance(agreement, Simplex) else agreement
+        self.chain = replayed(genesis, agreement.check_forger, archive, checkpoint)
+        self.box = CertificateBox(self.limits, self.state)
+        self._agreement = agreement
         self._gossip = Gossip(self.limits)
         self._exchange = PeerExchange(self.limits, genesis, self.state, archive.addresses() if archive else ())
         wanted, erased = (archive.lacking(self.limits.wanted_payloads), archive.erased()) if archive else ((), ())
         self._search = PayloadSearch(self.limits, wanted, erased)
-        self._copy = ChainCopy(self.chain, self.box, self._search, self.limits)
+        finality, wallet = agreement.finality(self.chain, self.limits, checkpoint), agreement.wallet
+        own = wallet.public_key if wallet is not None else None
+        self._copy = ChainCopy(self.chain, self.box, self._search, self.limits, finality, own)
         for block_hash in archive.hashes(max(1, self.state.index - RECENT_BLOCKS)) if archive else ():
             self._copy.remember(block_hash)
+        self._late = LateVotes()
         self._timers: dict[Timer, int] = {}
         self._to_report: list[Action] = []
         for entry in archive.waiting() if archive else ():
             self._put_back(entry)
-        self._council: Council | None = None
-        if isinstance(agreement, Simplex):
-            for block in archive.proposals() if archive else ():
-                for certificate in block.certificates:
-                    self._put_back(Entry(certificate))
-            votes, proposals = (archive.votes(), archive.proposals()) if archive else ((), ())
-            agreement.start(
-                self.chain, votes, proposals, has_lost_votes=archive is not None and archive.has_lost_votes()
-            )
-            self._copy.follow_votes(checkpoint, agreement.wallet)
-            self._council = Council(agreement, self.chain, self.box, self._on_finalized, self._accuse)
-            self._council.moved(archive.finalization(self.state.index) if archive else None)
-        self._answers = Answers(self.limits, self.box, genesis.params.epoch_blocks if self._council else None)
+        for block in archive.proposals() if archive else ():
+            for certificate in block.certificates:
+                self._put_back(Entry(certificate))
+        agreement.start(self.chain, self.box, archive)
+        self._answers = Answers(self.limits, self.box)
 
     def _put_back(self, entry: Entry) -> None:
         """A restart emptied the box; what is kept waits again, and what became illegal meanwhile is forgotten."""
@@ -141,9 +148,9 @@ class Node:
         return self._exchange.addresses
 
     @property
-    def simplex(self) -> Simplex | None:
-        """Its part in agreement; `None` with a lone forger."""
-        return self._council.simplex if self._council is not None else None
+    def bans(self) -> tuple[Ban, ...]:
+        """Who is no peer for a while (N5), the oldest ban first."""
+        return self._exchange.bans
 
     @property
     def best_index(self) -> int:
@@ -155,25 +162,52 @@ class Node:
         return self._copy.sync.tip_of(peer)
 
     def has_verified(self, certificate: AnyCertificate) -> bool:
-        """Whether these very bytes wait in the box; or the chain has the certificate, so it will be refused anyway."""
-        held = self.box.holds(certificate)
-        return self.chain.place_of(certificate.id) is not None if held is None else held
+        """Whether this very certificate, signature included, waits in the box: its id says nothing of its signature."""
+        return self.box.holds(certificate)
 
-    def awaits_blocks(self, start: int) -> bool:
-        """Whether blocks from this index on were asked for and have not come."""
-        return self._copy.sync.is_asked(start)
+    def is_on_chain(self, certificate_id: bytes) -> bool:
+        """Whether the chain has a certificate with this id: another with the same is refused, however signed (C5)."""
+        return self.chain.place_of(certificate_id) is not None
+
+    def is_wanted(self, message: Message) -> bool:
+        """Whether a message is worth verifying."""
+        match message:
+            case Blocks(start):
+                return self._copy.sync.is_asked(start)
+            case Finalizations() | Headers():
+                return self._copy.sync.awaits_proof
+            case NewBlock(block):
+                return not self._copy.knows(block.hash)
+            case Proposal() | ProposalCertificates() | RecoveryRequest() | RecoveryResponse():
+                return self._agreement.is_wanted(message)
+        return True
+
+    def wanted_votes(self, votes: Votes) -> Votes | None:
+        """Of these votes those that would count."""
+        return self._agreement.wanted_votes(votes)
+
+    def late_votes(self, votes: Votes) -> tuple[Tally, ...]:
+        """Of these votes those for views that are over, which may contradict what is kept of them."""
+        over = tuple(one for one in votes.tallies if self._agreement.is_over(one.ballot))
+        return self._late.select(over, self.state, self._copy.knows)
 
     def knows_vote(self, vote: Vote) -> bool:
         """Whether agreement has counted this very vote."""
-        return self._council is not None and self._council.simplex.knows_vote(vote)
+        return self._agreement.knows_vote(vote)
 
     def knows_address(self, record: AddressRecord) -> bool:
         """Whether this very address record is the one kept of its key."""
         return self._exchange.knows(record)
 
-    def knows_block(self, block_hash: bytes) -> bool:
-        """Whether this is one of the latest blocks of the chain."""
-        return self._copy.knows(block_hash)
+    def knows_block(self, block: Block) -> bool:
+        """Whether this very block, its forger's signature included, is one of the latest of the chain."""
+        return self._copy.has_verified(block)
+
+    def agreement_status(self) -> AgreementStatus:
+        """How this node's part in agreement stands."""
+        status = self._agreement.status()
+        mismatch = self._copy.mismatch
+        return status if mismatch is None else replace(status, mismatch=str(mismatch))
 
     # ---- events -----------------------------------------------------------------------------------------------
 
@@ -207,13 +241,20 @@ class Node:
                 self.box.erase_payload(payload_hash)
                 self._gossip.erase_payload(payload_hash)
                 actions.append(ErasePayload(payload_hash))
+            case UnbanAsked(peer):
+                self._exchange.unban(peer, actions)
+                self._dial(now_ms, actions)
+            case VotesRead(late, kept):
+                for one in self._late.compare(late, kept, self.chain.ledger_id):
+                    self._report_equivocation(now_ms, one, actions)
+        self._report_equivocations(now_ms, actions)
         self._update_peers(now_ms, actions)
         return actions
 
     def _on_timer(self, now_ms: int, timer: Timer, actions: list[Action]) -> None:
         match timer:
-            case Timer.FORGE | Timer.AGREE:
-                self._maybe_forge(now_ms, actions)
+            case Timer.AGREE:
+                self._advance(now_ms, actions)
             case Timer.GOSSIP:
                 self._share(now_ms, actions)
             case Timer.ANNOUNCE:
@@ -224,7 +265,7 @@ class Node:
                 if self._copy.sync.expire(now_ms):
                     self._has_news(now_ms, actions)
                 self._ask_for_more(now_ms, actions)
-                self._maybe_forge(now_ms, actions)
+                self._advance(now_ms, actions)
             case Timer.DIAL:
                 self._dial(now_ms, actions)
 
@@ -233,6 +274,10 @@ class Node:
             refuse(peer, refused, actions)
         if checked.known:
             actions.extend(self._gossip.heard_again(peer, checked.known, now_ms))
+        if checked.late and self._answers.may_ask(now_ms, peer):
+            self._agreement.heard_late(now_ms, peer, checked.late, actions)
+            for tally in checked.late:
+                actions.append(ReadVotes(tally.ballot.epoch, tally.ballot.view, (tally,)))
         match checked.message:
             case None:
                 pass
@@ -240,13 +285,13 @@ class Node:
                 self._on_links(now_ms, peer, said, actions)
             case Certificates(entries):
                 self._on_entries(now_ms, peer, entries, actions)
-            case Votes() | Standing() | Proposal() | ProposalCertificates() as said:
+            case Votes() | Proposal() | ProposalCertificates() | RecoveryResponse() as said:
                 self._on_said(now_ms, peer, said, actions)
             case Finalizations() | Headers() as proof:
                 self._copy.receive_proof(now_ms, peer, proof, actions)
                 self._ask_for_more(now_ms, actions)
             case NewBlock(block):
-                self._on_new_block(now_ms, peer, block, actions)
+                self._on_new_block(now_ms, peer, verified(block), actions)
             case Blocks():
                 self._on_blocks(now_ms, peer, checked.message, actions)
             case Status():
@@ -260,13 +305,14 @@ class Node:
         if not self._answers.admits(now_ms, peer, actions):
             return
         match request:
-            case StandingRequest() | ProposalRequest():
-                if self._council is not None:
-                    self._council.answer(peer, request, actions)
+            case RecoveryRequest():
+                self._on_said(now_ms, peer, request, actions)
+            case ProposalRequest():
+                self._agreement.answer(peer, request, actions)
             case _:
                 if isinstance(request, CertificateRequest):
                     self._gossip.grafted(peer)
-                self._answers.answer(peer, request, self.state, actions)
+                self._answers.answer(peer, request, actions)
 
     # ---- certificates -----------------------------------------------------------------------------------------
 
@@ -292,7 +338,7 @@ class Node:
         if peer is None:
             actions.append(PersistCertificates(tuple(accepted)))
         actions.extend(ReportAccepted(entry.certificate) for entry in accepted)
-        self._maybe_forge(now_ms, actions)
+        self._advance(now_ms, actions)
         for entry in accepted:
             if entry.certificate.id in self.box:
                 self._gossip.offer(entry, peer, now_ms)
@@ -307,7 +353,6 @@ class Node:
         if ahead_ms is not None and certificate.timestamp_ms > now_ms + ahead_ms:
             ahead = certificate.timestamp_ms - now_ms
             raise Refused(Rule.C2, f"dated {ahead} ms ahead of this node's clock, {ahead_ms} ms allowed")
-        self.chain.check_evidence(certificate)
 
     def _share(self, now_ms: int, actions: list[Action]) -> None:
         due_ms = self._gossip.due_ms(now_ms)
@@ -318,84 +363,67 @@ class Node:
 
     # ---- blocks -----------------------------------------------------------------------------------------------
 
-    def _maybe_forge(self, now_ms: int, actions: list[Action]) -> None:
-        """Forge while there is enough to forge and the turn is ours; or take the steps that agreement wants taken."""
-        if self._council is not None:
-            wake_ms = self._council.step(now_ms, actions) if self._copy.counts_votes else None
-            return self._set_timer(Timer.AGREE, wake_ms, actions)
-        while self._lone is not None and self._is_due(self._lone, now_ms, actions):
-            certificates = self.box.first(self.chain.genesis.params.max_block_certificates)
-            block = self._lone.forge(now_ms, self.state, certificates)
-            if block is None:
-                return self._set_timer(Timer.FORGE, now_ms, actions)
-            try:
-                self._copy.add_own(now_ms, block, actions)
-            except Refused as refused:  # a forger rule that is not this project's own may forge what is illegal
-                return refuse(None, refused, actions)
-            actions.append(Broadcast(NewBlock(block)))
-            self._has_news(now_ms, actions)
-            self._ask_for_more(now_ms, actions)
-        return None
+    def _advance(self, now_ms: int, actions: list[Action]) -> None:
+        """Take the steps that agreement wants taken; what becomes final is added, kept and told of."""
+        while True:
+            is_behind = self._copy.sync.is_behind(self.state.index, now_ms)
+            step = self._agreement.step(now_ms, is_behind, actions)
+            if step.is_stuck:
+                actions.append(Broadcast(self._status(())))
+            if step.finalized is None:
+                return self._set_timer(Timer.AGREE, step.wake_ms, actions)
+            self._copy.add_agreed(step.finalized, actions)
+            self._agreement.added(step.finalized, actions)
+            self._tip_advanced(now_ms, actions)
 
-    def _on_said(
-        self, now_ms: int, peer: Peer, said: Votes | Standing | Proposal | ProposalCertificates, actions: list[Action]
-    ) -> None:
-        if self._council is not None and self._copy.counts_votes:
-            self._council.receive(now_ms, peer, said, actions)
-            self._maybe_forge(now_ms, actions)
+    def _on_said(self, now_ms: int, peer: Peer, said: Said, actions: list[Action]) -> None:
+        if not self._copy.finality.is_below_checkpoint:
+            self._agreement.receive(now_ms, peer, said, actions)
+            self._advance(now_ms, actions)
 
-    def _is_due(self, lone: Turns, now_ms: int, actions: list[Action]) -> bool:
-        """Whether to forge now; if it is only a matter of time, sets the timer."""
-        params, oldest_ms = self.chain.genesis.params, self.box.oldest_ms()
-        if oldest_ms is None:
-            return False
-        if len(self.box) >= params.forge_at_certificates:
-            due_ms = now_ms
-        elif params.forge_after_ms is None:
-            return False
-        else:
-            due_ms = oldest_ms + params.forge_after_ms
-        if self.limits.waits_when_behind and self._copy.sync.is_behind(self.state.index, now_ms):
-            return False  # a turn at an old index may be long over: taking it would part the chain
-        if not lone.may_forge(self.state):
-            return False
-        if params.block_ahead_ms is not None:
-            due_ms = max(due_ms, self.state.tip.timestamp_ms + 1)  # never forge ahead of the own clock (B8)
-        if now_ms < due_ms:
-            self._set_timer(Timer.FORGE, due_ms, actions)
-        return now_ms >= due_ms
-
-    def _on_new_block(self, now_ms: int, peer: Peer, block: Block, actions: list[Action]) -> None:
+    def _on_new_block(self, now_ms: int, peer: Peer, block: VerifiedBlock, actions: list[Action]) -> None:
         if self._copy.receive_new(now_ms, peer, block, actions):
             actions.append(Broadcast(NewBlock(block), but=peer))
             self._after_blocks(now_ms, actions)
         self._ask_for_more(now_ms, actions)
 
     def _on_blocks(self, now_ms: int, peer: Peer, answer: Blocks, actions: list[Action]) -> None:
-        caught = self._council.compare(answer.blocks) if self._council else []
+        self._agreement.compare(answer)
         if self._copy.receive(now_ms, peer, answer, actions):
             self._after_blocks(now_ms, actions)
-        if self._council is not None:
-            self._council.accuse(now_ms, caught, actions)
         self._ask_for_more(now_ms, actions)
 
     def _after_blocks(self, now_ms: int, actions: list[Action]) -> None:
-        """A peer's blocks moved the tip: those set aside follow, and perhaps it is ours to forge."""
-        self._copy.take_set_aside(now_ms, actions)
-        if self._council is not None:
-            self._council.moved(self._copy.finalization)
-        self._maybe_forge(now_ms, actions)
-        self._has_news(now_ms, actions)
+        """A peer's blocks moved the tip: perhaps it is ours to forge."""
+        self._tip_advanced(now_ms, actions)
+        self._advance(now_ms, actions)
 
-    def _on_finalized(self, now_ms: int, finalized: Finalized, actions: list[Action]) -> Tally | None:
-        """Agreement moved the tip, and blocks set aside follow. Returns what makes the tip final now."""
-        self._copy.add_agreed(finalized, actions)
+    def _tip_advanced(self, now_ms: int, actions: list[Action]) -> None:
+        """Blocks set aside follow; agreement goes on from there, and peers are told."""
         self._copy.take_set_aside(now_ms, actions)
+        self._agreement.tip_advanced(self._copy.finalization)
         self._has_news(now_ms, actions)
         self._ask_for_more(now_ms, actions)
-        return self._copy.finalization
 
-    def _accuse(self, now_ms: int, evidence: Evidence, actions: list[Action]) -> None:
+    # ---- evidence ---------------------------------------------------------------------------------------------
+
+    def _report_equivocations(self, now_ms: int, actions: list[Action]) -> None:
+        for one in self._agreement.take_equivocations():
+            self._report_equivocation(now_ms, one, actions)
+
+    def _report_equivocation(self, now_ms: int, equivocation: Equivocation, actions: list[Action]) -> None:
+        """Issue evidence, unless as good waits already or the key is dead."""
+        first, second, offender = *equivocation, equivocation.offender
+        epoch = first.ballot.epoch if isinstance(first, Vote) else first.header.epoch
+        wallet, ledger_id = self._agreement.wallet, self.chain.ledger_id
+        is_known = self.box.evidence.accuses(offender, epoch) or offender in self.state.stakes.burned_keys
+        if wallet is None or is_known:
+            return
+        evidence: Evidence
+        if isinstance(first, Vote) and isinstance(second, Vote):
+            evidence = issue_vote_evidence(wallet, ledger_id, now_ms, first, second)
+        elif isinstance(first, SignedHeader) and isinstance(second, SignedHeader):
+            evidence = issue_proposal_evidence(wallet, ledger_id, now_ms, first, second)
         self._on_entries(now_ms, None, [Entry(evidence)], actions)
 
     def _ask_for_more(self, now_ms: int, actions: list[Action]) -> None:
@@ -420,8 +448,7 @@ class Node:
         actions.extend(self._gossip.connected(peer))
         if self.box:
             self._has_news(now_ms, actions)
-        if self._council is not None:
-            actions.append(Send(peer, self._council.ask_standing(now_ms)))
+        self._agreement.connected(now_ms, peer, actions)
         self._search.connected(peer)
         self._ask_for_more(now_ms, actions)
 
@@ -436,21 +463,21 @@ class Node:
 
     def _update_peers(self, now_ms: int, actions: list[Action]) -> None:
         """Whom an event cut off is dialled no more; whose tokens it moved may be a peer, or has to be dialled."""
-        cut_off = [one.peer for one in actions if isinstance(one, Disconnect) and one.refused.rule is not Rule.N6]
-        for peer in cut_off:
-            self._exchange.ban(peer)
+        cut_off = [one for one in actions if isinstance(one, Disconnect) and one.refused.rule is not Rule.N6]
+        for one in cut_off:
+            self._exchange.ban(now_ms, one.peer, one.refused, actions)
         if self._exchange.moved(self.state, actions) or cut_off:
             self._dial(now_ms, actions)
 
     def _status(self, waiting: tuple[bytes, ...] | None = None) -> Status:
         ids = self.box.ids(MAX_IDS) if waiting is None else waiting
-        return Status(self.chain.ledger_id, self.state.index, self.state.tip.hash, ids)
+        return Status(self.chain.ledger_id, self.state.epoch.number, self.state.index, self.state.tip.hash, ids)
 
     def _on_status(self, now_ms: int, peer: Peer, status: Status, actions: list[Action]) -> None:
         if status.ledger_id != self.chain.ledger_id:
             other = status.ledger_id.hex()[:16]
             return refuse(peer, Refused(Rule.N1, f"the peer is on ledger {other}…"), actions)
-        self._copy.sync.heard_tip(peer, status.tip_index)
+        self._copy.sync.heard_tip(peer, status.tip_index, status.epoch)
         lacking = tuple(one for one in status.waiting if one not in self.box and self.chain.place_of(one) is None)
         actions.extend(self._gossip.ask(peer, lacking, now_ms))
         if status.tip_index < self.state.index and self._answers.may_ask(now_ms, peer):

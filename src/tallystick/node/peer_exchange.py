@@ -11,13 +11,13 @@ from typing import Final
 from msgspec import Struct
 
 from tallystick.ledger.address import MAX_AHEAD_MS, AddressRecord, sign_address
-from tallystick.ledger.blockchain import State
 from tallystick.ledger.encoding import digest
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.genesis import Genesis
 from tallystick.ledger.keys import is_signed
 from tallystick.ledger.messages import MAX_ADDRESSES, Addresses
 from tallystick.ledger.params import MAX_GENESIS_MEMBERS
+from tallystick.ledger.state import State
 from tallystick.ledger.wallet import Wallet
 from tallystick.node.archive import Archive
 from tallystick.node.events import (
@@ -47,6 +47,14 @@ class _Dialled(Struct):
     since_ms: int
 
 
+class Ban(Struct, frozen=True):
+    """Somebody who broke what no honest peer breaks (N5), and until when it is no peer for that."""
+
+    peer: Peer
+    until_ms: int
+    refused: Refused
+
+
 class PeerExchange:
     """The newest record of each key, the connected peers, and those that the host was told to dial."""
 
@@ -61,7 +69,7 @@ class PeerExchange:
         }
         self._connected: dict[Peer, None] = {}
         self._dialled: dict[bytes, _Dialled] = {}
-        self._banned: dict[Peer, None] = {}
+        self._banned: dict[Peer, Ban] = {}
         self._allowances = Allowances(limits.addresses_per_second, MAX_GENESIS_MEMBERS)
         self._follow(state)
 
@@ -74,8 +82,8 @@ class PeerExchange:
     # ---- who may be a peer --------------------------------------------------------------------------------------
 
     def admits(self, peer: Peer) -> bool:
-        """Whether this may be a peer (rule N6): anybody, or whoever has tokens, or stake in the epoch."""
-        return self._admitted is None or peer in self._admitted
+        """Whether this may be a peer: anybody, or whoever has tokens or stake in the epoch (N6), unless banned (N5)."""
+        return (self._admitted is None or peer in self._admitted) and peer not in self._banned
 
     def started(self, started: Started, actions: list[Action]) -> None:
         """The host tells who this node is, and begins to admit and to dial."""
@@ -84,7 +92,11 @@ class PeerExchange:
             self._records.pop(started.key, None)
         elif self._take(started.record):
             actions.append(PersistAddress(started.record))
-        actions.append(Admit(self._admitted))
+        actions.append(self._admit)
+
+    @property
+    def _admit(self) -> Admit:
+        return Admit(self._admitted, frozenset(self._banned))
 
     def moved(self, state: State, actions: list[Action]) -> bool:
         """Follow the tip. Returns whether somebody's tokens moved, so that others may have to be dialled."""
@@ -94,16 +106,45 @@ class PeerExchange:
         self._follow(state)
         self._make_room()
         if self._admitted != admitted:
-            actions.append(Admit(self._admitted))
+            actions.append(self._admit)
             for peer in self._connected:
                 if not self.admits(peer):
                     self._turn_away(peer, actions)
         return True
 
-    @staticmethod
-    def _turn_away(peer: Peer, actions: list[Action]) -> None:
-        refused = Refused(Rule.N6, "its key has no tokens, and this ledger admits no observers")
-        actions += [ReportRefused(refused, peer), Disconnect(peer, refused)]
+    def _turn_away(self, peer: Peer, actions: list[Action]) -> None:
+        if peer in self._banned:
+            actions.append(Disconnect(peer, self._banned[peer].refused))
+        else:
+            refused = Refused(Rule.N6, "its key has no tokens, and this ledger admits no observers")
+            actions += [ReportRefused(refused, peer), Disconnect(peer, refused)]
+
+    # ---- bans ---------------------------------------------------------------------------------------------------
+
+    @property
+    def bans(self) -> tuple[Ban, ...]:
+        """Who is banned, the oldest ban first."""
+        return tuple(self._banned.values())
+
+    def ban(self, now_ms: int, peer: Peer, refused: Refused, actions: list[Action]) -> None:
+        """Have nothing to do with a peer for a while; a ban under way is not made longer."""
+        if peer not in self._banned:
+            self._banned[peer] = Ban(peer, now_ms + self._limits.ban_ms, refused)
+            if len(self._banned) > _BANNED:
+                del self._banned[next(iter(self._banned))]
+            actions.append(self._admit)
+
+    def unban(self, peer: Peer, actions: list[Action]) -> None:
+        """Let a peer in again before its time."""
+        if self._banned.pop(peer, None) is not None:
+            actions.append(self._admit)
+
+    def _end_bans(self, now_ms: int, actions: list[Action]) -> None:
+        over = [one.peer for one in self._banned.values() if one.until_ms <= now_ms]
+        for peer in over:
+            del self._banned[peer]
+        if over:
+            actions.append(self._admit)
 
     # ---- where they are -----------------------------------------------------------------------------------------
 
@@ -184,17 +225,12 @@ class PeerExchange:
     def _rank_of(self, record: AddressRecord) -> tuple[bool, bool, bytes]:
         return self._rank(record.key)
 
-    def ban(self, peer: Peer) -> None:
-        """Dial a peer no more that broke what no honest peer breaks."""
-        self._banned[peer] = None
-        if len(self._banned) > _BANNED:
-            del self._banned[next(iter(self._banned))]
-
     def dial(self, now_ms: int, actions: list[Action]) -> int | None:
         """Dial whom this node should be connected with, and forget whom it dialled and should not.
 
-        Returns when it has waited long enough for those that do not answer; `None`: it waits for nobody.
+        Returns when a ban ends, or it has waited long enough for those that do not answer; `None`: there is neither.
         """
+        self._end_bans(now_ms, actions)
         wanted = self._wanted(now_ms)
         for peer in [one for one in self._dialled if one not in wanted]:
             del self._dialled[peer]
@@ -204,19 +240,16 @@ class PeerExchange:
             if peer not in self._connected and (dialled is None or dialled.address != address):
                 self._dialled[peer] = _Dialled(address, now_ms)
                 actions.append(Dial(peer, address))
-        if self._key in self._members:
-            return None
-        ends = [
-            one.since_ms + self._limits.dial_patience_ms
-            for peer, one in self._dialled.items()
-            if peer not in self._connected
-        ]
+        ends = [one.until_ms for one in self._banned.values()]
+        if self._key not in self._members:
+            away = [one for peer, one in self._dialled.items() if peer not in self._connected]
+            ends += [one.since_ms + self._limits.dial_patience_ms for one in away]
         return min((end_ms for end_ms in ends if end_ms > now_ms), default=None)
 
     def _wanted(self, now_ms: int) -> dict[bytes, str]:
         """Whom to be connected with, in order of rank, each with its address: what its own key says goes first."""
         addresses = {**self._known, **{key: record.address for key, record in self._records.items()}}
-        able = [key for key in addresses if key != self._key and key not in self._banned and self.admits(key)]
+        able = [key for key in addresses if key != self._key and self.admits(key)]
         able.sort(key=self._rank)
         if self._key in self._members:
             chosen = [key for key in able if key in self._members][: self._limits.dialled_members]

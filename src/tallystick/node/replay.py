@@ -104,7 +104,7 @@ def _check_last(block: Block, archive: Archive, chain: Blockchain, signatures_le
     check_form(block, ledger_id)
     proof = archive.final_header(block.index)
     if proof is not None:
-        epoch = _epoch(block.header.epoch, archive, chain)
+        epoch = kept_epoch(block.header.epoch, archive, chain)
         if proof.roots is None:
             check_final(epoch, block.header, proof.finalization)
         else:
@@ -115,8 +115,8 @@ def _check_last(block: Block, archive: Archive, chain: Blockchain, signatures_le
     return signatures_left - len(block.certificates)
 
 
-def _epoch(number: int, archive: Archive, chain: Blockchain) -> Epoch:
-    """One of the epochs up to the next block's, as far as votes are judged by it."""
+def kept_epoch(number: int, archive: Archive, chain: Blockchain) -> Epoch:
+    """One of the epochs up to the next block's, with the voters that it is kept to have."""
     current = chain.state.epoch
     if number == current.number:
         return current

@@ -42,7 +42,7 @@ from tallystick.ledger.messages import (
     sign_recovery,
 )
 from tallystick.ledger.params import MAX_MESSAGE_BYTES
-from tallystick.ledger.vote import FINALIZE, Tally, Vote, tally_of
+from tallystick.ledger.vote import FINALIZE, Ballot, Tally, Vote, tally_of
 from tallystick.node.agreement import AgreementStatus, Said, Step
 from tallystick.node.archive import Archive
 from tallystick.node.certificate_box import CertificateBox
@@ -59,13 +59,16 @@ from tallystick.node.events import (
 )
 from tallystick.node.finality_proofs import Checkpoint, FinalityProofs
 from tallystick.node.limits import Limits
+from tallystick.node.replay import kept_epoch
 
 _PATIENCE: Final = 4
 """Of delta, the part that gossip is given to bring the certificates of a proposal that overtook them."""
 
 _PARTIALS_A_VIEW: Final = 2
-_RECOVERY_EVERY: Final = 4
-"""How many delta a member that lost its guard waits before it asks again, and others before they relay that again."""
+_RELAY_EVERY: Final = 2
+"""How many delta pass before a recovery request of the same member is relayed again."""
+_RECOVERED_VOTES: Final = 256
+"""More votes than a member casts in the views that others remember."""
 _ROUTES: Final = 256
 
 
@@ -104,12 +107,14 @@ class SimplexDriver:
 
     def __init__(self, simplex: Simplex) -> None:
         self.simplex = simplex
-        self.key = simplex.guard.key if simplex.guard is not None else None
+        self.wallet = simplex.guard.wallet if simplex.guard is not None else None
+        self._key = self.wallet.public_key if self.wallet is not None else None
         self._partial: dict[bytes, _Partial] = {}
         self._asked_ms: dict[bytes, int] = {}
         self._equivocations: list[Equivocation] = []
         self._routes: dict[tuple[bytes, bytes], _Route] = {}
         self._recovery_ms = 0
+        """When the others are to be asked again, by a member that lost its guard."""
         self._place = (-1, -1)
         self._entered_ms = 0
         self._corrected_ms: dict[Peer, int] = {}
@@ -130,17 +135,10 @@ class SimplexDriver:
         if archive is None:
             self.simplex.start(chain, None)
             return
-        state, tip = chain.state, archive.finalization(chain.state.index)
-        finalization = None
-        if tip is not None:  # its epoch's members may be others by now; they were looked at when it was kept
-            voters = state.epoch if tip.ballot.epoch == state.epoch.number else self._voters(archive, tip)
-            finalization = Finalization(tip, voters)
-        blocks = [verified(one) for one in archive.proposals()]
-        self._equivocations += self.simplex.start(chain, finalization, archive.votes(state.epoch.number), blocks)
-
-    def _voters(self, archive: Archive, tally: Tally) -> Epoch:
-        """The members of the epoch that the tip ended."""
-        return self._finality.voters(archive.voters(tally.ballot.epoch), tally.ballot.epoch, self._chain.genesis)
+        tip = archive.finalization(chain.state.index)
+        finalization = Finalization(tip, kept_epoch(tip.ballot.epoch, archive, chain)) if tip is not None else None
+        votes, blocks = archive.votes(chain.state.epoch.number), [verified(one) for one in archive.proposals()]
+        self._equivocations += self.simplex.start(chain, finalization, votes, blocks)
 
     @property
     def _delta_ms(self) -> int:
@@ -151,25 +149,26 @@ class SimplexDriver:
     def is_wanted(self, message: Said) -> bool:
         """See `Agreement`. Asked before any signature is verified."""
         simplex, epoch = self.simplex, self.simplex.epoch
-        if self._finality.is_below_checkpoint:
-            return False
+        is_wanted = not self._finality.is_below_checkpoint
         match message:
-            case Proposal(_, _, header):
-                return simplex.views.wants(header) and simplex.views.whole(header.hash) is None
+            case Proposal(view, _, header, _, ids):
+                is_new = simplex.views.wants(header) and simplex.views.whole(header.hash) is None
+                is_named = simplex.views.is_requested(header.hash) or (ids is None and view == simplex.view)
+                is_wanted = is_wanted and (is_new or is_named)
             case ProposalCertificates(block_hash, certificates):
                 partial = self._partial.get(block_hash)
-                return partial is not None and all(one.id in partial.asked for one in certificates)
+                is_wanted = partial is not None and all(one.id in partial.asked for one in certificates)
             case RecoveryRequest(member, _):
-                return member != self.key and epoch.stake(member) > 0
-            case RecoveryResponse(member, asker, nonce, number):
-                if number != epoch.number or not epoch.stake(member):
-                    return False
-                if asker == self.key:
-                    recovery = simplex.recovery
-                    return recovery is not None and simplex.is_recovering and nonce == recovery.nonce
-                route = self._routes.get((asker, nonce))
-                return route is not None and member not in route.passed_on
-        return True
+                is_wanted = is_wanted and member != self._key and epoch.stake(member) > 0
+            case RecoveryResponse(member, asker, nonce, number, _, _, votes) if asker == self._key:
+                recovery, is_member = simplex.recovery, number == epoch.number and epoch.stake(member) > 0
+                is_asked = recovery is not None and simplex.is_recovering and nonce == recovery.nonce
+                is_own = all([one for one, _ in tally.signatures] == [asker] for tally in votes)
+                is_wanted = is_member and is_asked and is_own and len(votes) <= _RECOVERED_VOTES
+            case RecoveryResponse(member, asker, nonce):
+                route, is_member = self._routes.get((asker, nonce)), epoch.stake(member) > 0
+                is_wanted = is_member and route is not None and member not in route.passed_on
+        return is_wanted
 
     def wanted_votes(self, votes: Votes) -> Votes | None:
         """See `Agreement`: certificates that say something new, and single votes of members for views at hand."""
@@ -199,6 +198,7 @@ class SimplexDriver:
         """See `Agreement`."""
         match said:
             case Votes(tallies):
+                self.heard_late(now_ms, peer, tallies, actions)
                 for tally in tallies:
                     self._equivocations += self.simplex.add_tally(tally)
             case Proposal():
@@ -211,11 +211,16 @@ class SimplexDriver:
             case RecoveryResponse():
                 self._on_recovery_response(said, actions)
 
-    def correct(self, now_ms: int, peer: Peer, votes: Votes, actions: list[Action]) -> None:
-        """A peer says votes of views that are over: tell it the certificate that leads to where we are, now and then."""
+    def is_over(self, ballot: Ballot) -> bool:
+        """See `Agreement`."""
+        views = self.simplex.views
+        return (ballot.epoch, ballot.view) < (self.simplex.epoch.number, views.oldest_wanted)
+
+    def heard_late(self, now_ms: int, peer: Peer, tallies: Iterable[Tally], actions: list[Action]) -> None:
+        """See `Agreement`: now and then the peer is told the certificate that leads to our view."""
         simplex, patience_ms = self.simplex, 4 * self._delta_ms
         place = (simplex.epoch.number, simplex.view)
-        latest = max((one.ballot.epoch, one.ballot.view) for one in votes.tallies)
+        latest = max((one.ballot.epoch, one.ballot.view) for one in tallies)
         is_settled = self._place == place and now_ms >= self._entered_ms + self._delta_ms
         if latest >= place or not is_settled or now_ms < self._corrected_ms.get(peer, 0) + patience_ms:
             return
@@ -261,7 +266,7 @@ class SimplexDriver:
             self._place, self._entered_ms = place, now_ms
         wakes = [self.simplex.wake_ms(now_ms, self._box), *(one.ask_ms for one in self._partial.values())]
         if self.simplex.is_recovering:
-            wakes.append(self._recovery_ms + _RECOVERY_EVERY * self._delta_ms)
+            wakes.append(self._recovery_ms)
         return Step(None, min((one for one in wakes if one is not None), default=None), is_stuck)
 
     def _carry_out(self, now_ms: int, outputs: list[Output], actions: list[Action]) -> None:
@@ -343,20 +348,20 @@ class SimplexDriver:
     # ---- recovery ---------------------------------------------------------------------------------------------
 
     def _ask_to_recover(self, now_ms: int, actions: list[Action]) -> None:
-        if self.simplex.is_recovering and now_ms >= self._recovery_ms + _RECOVERY_EVERY * self._delta_ms:
-            self._recovery_ms = now_ms
+        recovery = self.simplex.recovery
+        if recovery is not None and self.simplex.is_recovering and now_ms >= self._recovery_ms:
+            self._recovery_ms = now_ms + recovery.asked() * self._delta_ms
             actions.append(Broadcast(self._recovery_request()))
 
     def _recovery_request(self) -> RecoveryRequest:
         guard, recovery = self.simplex.guard, self.simplex.recovery
         assert guard is not None
         assert recovery is not None
-        recovery.asked()
         return sign_recovery(RecoveryRequest(guard.key, recovery.nonce), guard.wallet, self._chain.ledger_id)
 
     def _on_recovery_request(self, now_ms: int, peer: Peer, request: RecoveryRequest, actions: list[Action]) -> None:
         """Answer, and relay the request: the member may not be connected with all others. Not too often."""
-        asker, every_ms = request.member, _RECOVERY_EVERY * self._delta_ms // 2
+        asker, every_ms = request.member, _RELAY_EVERY * self._delta_ms
         route = self._routes.get((asker, request.nonce))
         latest_ms = max((one.relayed_ms for (member, _), one in self._routes.items() if member == asker), default=None)
         if latest_ms is None or now_ms >= latest_ms + every_ms:
@@ -371,14 +376,14 @@ class SimplexDriver:
         if proven is None or guard is None or not self.simplex.has_stake:
             return
         view, entered_by = proven
-        votes = tuple(self.simplex.views.votes_of(asker))[:MAX_TALLIES]
+        votes = tuple(self.simplex.views.votes_of(asker))[-_RECOVERED_VOTES:]
         epoch = self.simplex.epoch.number
         response = RecoveryResponse(guard.key, asker, request.nonce, epoch, view, entered_by, votes)
         actions.append(Send(peer, sign_recovery(response, guard.wallet, self._chain.ledger_id)))
 
     def _on_recovery_response(self, response: RecoveryResponse, actions: list[Action]) -> None:
         """An answer to us, or to a member that asked by way of us."""
-        if response.asker != self.key:
+        if response.asker != self._key:
             route = self._routes.get((response.asker, response.nonce))
             if route is not None and response.member not in route.passed_on:
                 route.passed_on.add(response.member)
@@ -417,7 +422,8 @@ class SimplexDriver:
         header, views = proposal.header, self.simplex.views
         parent_view = proposal.parent_view if proposal.view == header.view else None
         self._note(self.simplex.add_header(SignedHeader(header, proposal.signature), parent_view))
-        views.heard_parent_view(proposal.view, header.hash, proposal.parent_view)
+        if proposal.parent_view is not None:
+            views.heard_parent_view(proposal.view, header.hash, proposal.parent_view)
         if proposal.ids is None or header.hash in self._partial or views.whole(header.hash) is not None:
             return
         of_view = sum(one.proposal.header.view == header.view for one in self._partial.values())

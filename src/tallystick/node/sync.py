@@ -98,6 +98,11 @@ class Sync:
         """Whether a request for blocks from this index on is under way."""
         return any(request.start == start for request in self._requests)
 
+    @property
+    def awaits_proof(self) -> bool:
+        """Whether a peer was asked to prove what it claims."""
+        return self._proof_request is not None
+
     def heard_tip(self, peer: Peer, index: int, epoch: int) -> None:
         """A peer says, or shows by a block, that its chain reaches this index, and this epoch with the next block."""
         share = self._shares.setdefault(peer, _Share())

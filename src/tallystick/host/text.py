@@ -1,0 +1,64 @@
+r"""Text from elsewhere, as a terminal, a log or JSON may show it: what is not visible is written out.
+
+Others choose subjects, notes, payloads, names, addresses and much of what an error quotes. A control character among
+them drives the terminal of whoever looks, a bidirectional one reorders the line, an invisible one makes two names look
+alike. Data stays as it is; it passes `printable` where it is shown, once.
+"""
+
+import json
+from typing import Any, Final
+
+_INVISIBLE_RANGES: Final = (
+    (0x034F, 0x034F),  # combining grapheme joiner
+    (0x115F, 0x1160),  # Hangul fillers
+    (0x17B4, 0x17B5),  # Khmer inherent vowels
+    (0x180B, 0x180D),  # Mongolian variation selectors
+    (0x180F, 0x180F),
+    (0x2800, 0x2800),  # blank Braille pattern
+    (0x3164, 0x3164),  # Hangul filler
+    (0xFE00, 0xFE0F),  # variation selectors
+    (0xFFA0, 0xFFA0),  # halfwidth Hangul filler
+    (0xE0100, 0xE01EF),  # variation selectors
+)
+"""Unicode's default ignorable code points as far as their category is a letter's or a mark's, and the blank Braille."""
+_INVISIBLE: Final = frozenset(chr(code) for first, last in _INVISIBLE_RANGES for code in range(first, last + 1))
+
+_MAX_QUOTED_CHARACTERS: Final = 4_000
+
+
+def printable(text: str) -> str:
+    r"""The text with every invisible character written as `\u{…}`, its code point in lower-case hexadecimal.
+
+    Those are all of the categories C and Z but the space (so controls, line ends, format, bidirectional and zero-width
+    characters, surrogates, private and unassigned ones), and `_INVISIBLE`. A backslash before `u{` is written out too:
+    no two texts look the same, and replacing every `\u{…}` by its character gives the text back.
+    """
+    return escape_invisible(text.replace("\\u{", "\\u{5c}u{"))
+
+
+def escape_invisible(text: str) -> str:
+    """Half of `printable`, for what may have passed it already: backslashes stay, so two texts may look the same."""
+    if text.isprintable() and _INVISIBLE.isdisjoint(text):
+        return text
+    return "".join(char if char.isprintable() and char not in _INVISIBLE else f"\\u{{{ord(char):x}}}" for char in text)
+
+
+def shortened(text: str) -> str:
+    """The text, or its first 4,000 characters and an ellipsis: what an error or a log quotes has no other bound."""
+    return text if len(text) <= _MAX_QUOTED_CHARACTERS else text[:_MAX_QUOTED_CHARACTERS] + "…"
+
+
+def to_json(value: Any, indent: int | None = None) -> str:
+    """JSON of plain values, in ASCII; all strings in it, names of fields too, are printable once they are decoded."""
+    return json.dumps(_printable_value(value), indent=indent)
+
+
+def _printable_value(value: Any) -> Any:
+    match value:
+        case str():
+            return printable(value)
+        case dict():
+            return {printable(name): _printable_value(one) for name, one in value.items()}
+        case list() | tuple():
+            return [_printable_value(one) for one in value]
+    return value

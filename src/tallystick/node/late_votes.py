@@ -1,0 +1,42 @@
+"""Votes that come late, for views that are over: what is kept of those views may show that they contradict it."""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final
+
+from tallystick.consensus.agreement import Equivocation
+from tallystick.ledger.keys import is_signed
+from tallystick.ledger.state import State
+from tallystick.ledger.vote import Tally, Vote
+
+_TALLIES_A_MESSAGE: Final = 4
+_REMEMBERED: Final = 1_024
+
+
+class LateVotes:
+    """Which late votes are worth a look at what is kept: each once, and only while evidence of their epoch is legal."""
+
+    def __init__(self) -> None:
+        self._seen: dict[bytes, None] = {}
+
+    @staticmethod
+    def select(tallies: Iterable[Tally], state: State, is_final: Callable[[bytes], bool]) -> tuple[Tally, ...]:
+        """Some of these votes, none of them verified. Votes for a block that is final here contradict nothing."""
+        oldest = state.epoch_ends[0].epoch if state.epoch_ends else state.epoch.number
+        late = [one for one in tallies if one.ballot.epoch >= oldest and not is_final(one.ballot.block_hash)]
+        return tuple(late[:_TALLIES_A_MESSAGE])
+
+    def compare(self, late: tuple[Tally, ...], kept: tuple[Tally, ...], ledger_id: bytes) -> Iterator[Equivocation]:
+        """What late votes and kept ones prove; only signatures of votes that prove something are verified."""
+        held: dict[bytes, list[Vote]] = {}
+        for vote in (one for tally in kept for one in tally.votes):
+            held.setdefault(vote.member, []).append(vote)
+        for tally in late:
+            for vote in tally.votes:
+                other = next((one for one in held.get(vote.member, ()) if one.conflicts_with(vote)), None)
+                if other is None or vote.signature in self._seen:
+                    continue
+                self._seen[vote.signature] = None
+                if len(self._seen) > _REMEMBERED:
+                    del self._seen[next(iter(self._seen))]
+                if is_signed(vote.ballot.signed_bytes(ledger_id), vote.signature, vote.member):
+                    yield Equivocation(other, vote)

@@ -1,0 +1,145 @@
+"""Drives the lone forger: blocks are final as they come from their forger, and this node forges when it is its turn."""
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from tallystick.consensus.agreement import Equivocation, Finalized
+from tallystick.consensus.signing_guard import GuardStatus, SigningGuard
+from tallystick.ledger.block import VerifiedBlock
+from tallystick.ledger.blockchain import Blockchain, CheckForger, holds_nothing
+from tallystick.ledger.certificate import AnyCertificate
+from tallystick.ledger.errors import Refused
+from tallystick.ledger.finality import Finalization
+from tallystick.ledger.header import Header
+from tallystick.ledger.messages import Message, NewBlock, ProposalRequest, Votes
+from tallystick.ledger.state import State
+from tallystick.ledger.vote import Ballot, Tally, Vote
+from tallystick.node.agreement import AgreementStatus, Said, Step
+from tallystick.node.archive import Archive
+from tallystick.node.certificate_box import CertificateBox
+from tallystick.node.events import Action, Broadcast, Peer, PersistSigned, ReportRefused
+from tallystick.node.finality_proofs import Checkpoint, LoneFinality
+from tallystick.node.limits import Limits
+
+
+class Forger(Protocol):
+    """Judges forgers, and forges for the key of its guard, if it has one."""
+
+    guard: SigningGuard | None
+
+    def check_forger(self, state: State, header: Header) -> None:
+        """Raise `Refused` (B4) unless the header's forger may extend `state`."""
+
+    def may_forge(self, state: State) -> bool:
+        """Whether this node has a turn to take after `state`."""
+
+    def forge(self, now_ms: int, state: State, certificates: Sequence[AnyCertificate]) -> VerifiedBlock | None:
+        """Forge, or spend one step of work on it and return `None`: call again."""
+
+
+class LoneDriver:
+    """See `Agreement`."""
+
+    _chain: Blockchain
+    _box: CertificateBox
+
+    def __init__(self, forger: Forger) -> None:
+        self._forger = forger
+        self._waits_when_behind = True
+        self.wallet = forger.guard.wallet if forger.guard is not None else None
+
+    @property
+    def check_forger(self) -> CheckForger:
+        """See `Agreement`."""
+        return self._forger.check_forger
+
+    def finality(self, chain: Blockchain, limits: Limits, checkpoint: Checkpoint | None) -> LoneFinality:
+        """See `Agreement`. A checkpoint is looked at when the kept chain is read."""
+        self._waits_when_behind = limits.waits_when_behind
+        return LoneFinality(chain.state.params, limits.range_blocks)
+
+    def start(self, chain: Blockchain, box: CertificateBox, archive: Archive | None) -> None:
+        """See `Agreement`."""
+        self._chain, self._box = chain, box
+        guard, tip = self._forger.guard, chain.state.tip
+        if guard is not None and guard.status is GuardStatus.LOST and guard.is_loss_accepted:
+            guard.recover(tip.epoch, tip.view)  # nobody else has signed, so nobody else can tell
+            guard.confirm()
+        self.tip_advanced(None)
+
+    def is_wanted(self, message: Said) -> bool:
+        """See `Agreement`. Nobody votes."""
+        return False
+
+    def wanted_votes(self, votes: Votes) -> Votes | None:
+        """See `Agreement`."""
+        return None
+
+    def knows_vote(self, vote: Vote) -> bool:
+        """See `Agreement`."""
+        return False
+
+    def connected(self, now_ms: int, peer: Peer, actions: list[Action]) -> None:
+        """See `Agreement`."""
+
+    def receive(self, now_ms: int, peer: Peer, said: Said, actions: list[Action]) -> None:
+        """See `Agreement`."""
+
+    def heard_late(self, now_ms: int, peer: Peer, tallies: Iterable[Tally], actions: list[Action]) -> None:
+        """See `Agreement`."""
+
+    def is_over(self, ballot: Ballot) -> bool:
+        """See `Agreement`."""
+        return False
+
+    def answer(self, peer: Peer, request: ProposalRequest, actions: list[Action]) -> None:
+        """See `Agreement`."""
+
+    def compare(self, message: Message) -> None:
+        """See `Agreement`."""
+
+    def take_equivocations(self) -> tuple[Equivocation, ...]:
+        """See `Agreement`. Two headers for one index are evidence for whoever submits it; nodes do not look for it."""
+        return ()
+
+    def step(self, now_ms: int, is_behind: bool, actions: list[Action]) -> Step:
+        """See `Agreement`. A turn at an index that others have passed is over: taking it would part the chain."""
+        state, params = self._chain.state, self._chain.state.params
+        is_due = len(self._box) >= params.forge_at_certificates
+        if not is_due or (is_behind and self._waits_when_behind) or not self._forger.may_forge(state):
+            return Step()
+        if params.block_ahead_ms is not None and now_ms <= state.tip.timestamp_ms:
+            return Step(wake_ms=state.tip.timestamp_ms + 1)  # never forge ahead of the own clock (B8)
+        chosen = self._box.choose(now_ms, state, holds_nothing)
+        block = self._forger.forge(now_ms, state, chosen) if chosen else None
+        if block is None:
+            return Step(wake_ms=now_ms if chosen else None)
+        if self._forger.guard is not None and (records := self._forger.guard.take_records()):
+            actions.append(PersistSigned(records))
+        try:
+            after = self._chain.after(block)
+        except Refused as refused:  # a forger rule that is not this project's own may forge what is illegal
+            actions.append(ReportRefused(refused, None))
+            return Step()
+        return Step(Finalized((block,), (after,), None))
+
+    def added(self, finalized: Finalized, actions: list[Action]) -> None:
+        """See `Agreement`."""
+        actions.extend(Broadcast(NewBlock(block)) for block in finalized.blocks)
+
+    def tip_advanced(self, finalization: Finalization | None) -> None:
+        """See `Agreement`."""
+        tip = self._chain.state.tip
+        if self._forger.guard is not None and tip.index:
+            self._forger.guard.raise_floor(tip.epoch, tip.view)
+
+    def status(self) -> AgreementStatus:
+        """See `Agreement`."""
+        state, guard = self._chain.state, self._forger.guard
+        if guard is None:
+            return AgreementStatus("lone forger", state.epoch.number, state.index + 1)
+        stake, is_burned = state.stakes.account(guard.key).staked, guard.key in state.stakes.burned_keys
+        place = (state.epoch.number, state.index + 1)
+        return AgreementStatus(
+            "lone forger", *place, guard.key, stake, guard.status, twin=guard.twin, is_burned=is_burned
+        )

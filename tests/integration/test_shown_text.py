@@ -1,0 +1,374 @@
+"""Text from elsewhere in every field, and every command that shows it: no terminal, JSON or log gets it raw."""
+
+import asyncio
+import json
+import logging
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text as RichText
+from tests.builders import ADA, BEN, CY, MEMBERS, START_MS, FinalScribe, statement
+from tests.integration.command_line import cli
+from tests.integration.fake_node import NOW_MS, Running, stakes, status
+from tests.integration.test_cli_node import ALL_COMMANDS
+from tests.strange_text import MARKUP, STRANGE, strange_characters
+
+from tallystick.cli import joining
+from tallystick.cli.output import Terminal, Text, ask_secret, show_fault
+from tallystick.host.control import (
+    BackedUp,
+    Backup,
+    Certify,
+    ChangeStake,
+    Failed,
+    GetPeers,
+    GetStakes,
+    GetStatus,
+    Invitation,
+    MakeInvite,
+    PeerLine,
+    Peers,
+    Rejected,
+    Request,
+    Stuck,
+)
+from tallystick.host.data_folder import DataFolder, Settings
+from tallystick.host.file_statement import FileStatement, describe_file, file_payload
+from tallystick.host.logs import ReportLog, note, start_logging
+from tallystick.host.store import Store
+from tallystick.host.text import printable
+from tallystick.ledger.certificate import Payload
+from tallystick.ledger.errors import Refused, Rule
+from tallystick.ledger.genesis import Allotment, Genesis, make_genesis
+from tallystick.ledger.invite import write_invite
+from tallystick.ledger.params import Params
+from tallystick.node.events import ReportRefused
+
+ANYTHING = "".join(STRANGE.values())
+ENCODABLE = ANYTHING.encode(errors="ignore").decode()
+"""What UTF-8, and so a message or a database, can hold."""
+LEGAL = re.sub(r"[\x00-\x1f\x7f-\x9f]", "", ENCODABLE)
+"""What the ledger takes into a subject, a media type or a file's name."""
+FILE_NAME = f"{ANYTHING} {MARKUP}".replace("\0", "").replace("/", "")
+CONTENT = f"seen {MARKUP}\x1b]0;pwned\a\x1b[2J {ENCODABLE}".encode() + b" \xff end"
+MEDIA_TYPE = f"x/{LEGAL}{MARKUP}"[:128]
+SALT = bytes(32)
+
+_FORMS = (
+    ([], {}),
+    ([], {"NO_COLOR": "", "FORCE_COLOR": "1", "TERM": "xterm-256color"}),
+    (["--json"], {}),
+)
+_OF_RICH_ITSELF = re.compile(r"\r?\x1b\[[0-9;?]*[A-Za-z]")
+"""Colours, and the cursor's way to a line that changes. No field holds such a sequence with its bracket but CONTENT."""
+
+
+def found_ledger() -> Genesis:
+    allotments = [Allotment(one.public_key, 1_000, 100) for one in MEMBERS.values()]
+    return make_genesis(f"class{LEGAL}"[:64], START_MS, allotments, Params(epoch_blocks=10, unbonding_blocks=10))
+
+
+def fill(path: Path, file: Path) -> list[str]:
+    """A ledger with strange text wherever it takes any, and the ids of its certificates."""
+    genesis = found_ledger()
+    scribe = FinalScribe(genesis)
+    payloads = [
+        Payload(SALT, "text/plain", CONTENT),
+        Payload(SALT, MEDIA_TYPE, b"content"),
+        file_payload(FileStatement(f"certified {LEGAL}", 5, bytes(32), f"{MARKUP}{LEGAL}"), SALT),
+        file_payload(describe_file(file, f"{MARKUP}{LEGAL}"), SALT),
+    ]
+    signed = [
+        statement(f"{number} {MARKUP}{LEGAL}", ledger=genesis.ledger_id, payload=payload)
+        for number, payload in enumerate(payloads)
+    ]
+    with Store.create(path, genesis) as store:
+        block = scribe.forge(*signed)
+        store.append(block, payloads, scribe.archive.finalization(1), scribe.archive.members(1))
+        names = {member.public_key: f"{name} {MARKUP}{ENCODABLE}" for name, member in MEMBERS.items()}
+        store.remember_names(names)
+    return [one.id.hex() for one in signed]
+
+
+class Place:
+    """A folder with a strange file, and a node's folder whose ledger holds strange text."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.file = folder / FILE_NAME
+        self.file.write_bytes(b"bytes")
+        node = DataFolder(folder / "node")
+        node.make()
+        self.ids = fill(node.ledger_path, self.file)
+        node.write_settings(Settings("127.0.0.1:7117", "127.0.0.1:7117"))
+        self.seen = set[str]()
+        """The commands that were read."""
+
+    def read(self, *args: str, expect: int = 0, is_json: bool = True) -> str:
+        """Run the command into a pipe, on a terminal and as JSON; return what it says, and what its JSON holds."""
+        self.seen.add(args[0])
+        said: list[str] = []
+        for form, (more, environment) in enumerate(_FORMS[: 3 if is_json else 2]):
+            own = [one.replace("{form}", str(form)) for one in args]  # what makes a file makes one a form
+            result = cli(*own, *more, cwd=self.folder, expect=expect, **environment)
+            for stream in (result.stdout, result.stderr):
+                said += (_OF_RICH_ITSELF.sub("", stream) if environment else stream).split("\n")
+            if more and result.stdout:
+                said += strings_in(json.loads(result.stdout))
+        for line in said:
+            assert not strange_characters(line), (args, line)
+        return "\n".join(said)
+
+
+def strings_in(value: Any) -> Iterator[str]:
+    match value:
+        case str():
+            yield value
+        case dict():
+            for key, one in value.items():
+                yield key
+                yield from strings_in(one)
+        case list():
+            for one in value:
+                yield from strings_in(one)
+
+
+# ---- every command --------------------------------------------------------------------------------------------
+
+
+def of_a_kept_chain(place: Place) -> None:
+    chain = place.folder / f"{FILE_NAME}.db"
+    (place.folder / "node" / "ledger.db").rename(chain)
+    where = ("--chain", str(chain))
+    assert printable(MARKUP + LEGAL) in place.read("show", "block", "1", *where)
+    assert printable(f"class{LEGAL}"[:64]) in place.read("show", *where)
+    payloads = (CONTENT.decode(errors="surrogateescape"), MEDIA_TYPE, f"certified {LEGAL}", f"{MARKUP}{LEGAL}")
+    for certificate_id, held in zip(place.ids, payloads, strict=True):
+        assert printable(held) in place.read("show", "certificate", certificate_id, *where)
+    assert printable(f"ada {MARKUP}{ENCODABLE}") in place.read("show", "stakes", *where)
+    assert printable(f"ben {MARKUP}{ENCODABLE}") in place.read("show", "member", BEN.public_key.hex(), *where)
+    assert printable(f"is called {ANYTHING}") in place.read("show", "member", ANYTHING, *where, expect=1)
+    assert printable(str(chain)) in place.read("verify", str(place.file), *where)
+    assert printable(str(chain)) in place.read("check", *where)
+    (place.folder / FILE_NAME).write_bytes(b"other")
+    place.read("verify", str(place.file), *where, expect=1)
+    assert printable(f"{FILE_NAME}.not") in place.read("verify", f"{FILE_NAME}.not", *where, expect=2)
+    chain.write_bytes(b"no chain")
+    assert printable(str(chain)) in place.read("check", *where, expect=1)
+
+
+def of_a_running_node(place: Place) -> None:
+    with Store.open(place.folder / "node" / "ledger.db", read_only=True) as store:
+        told = status(
+            store,
+            ledger_name=f"class {ENCODABLE}",
+            address=f"address {MARKUP}{ENCODABLE}",
+            version=f"version {MARKUP}{ENCODABLE}",
+            stuck=Stuck(NOW_MS, 1, 400, (BEN.public_key, CY.public_key)),
+        )
+        held = stakes(store)
+    reason = f"[C7] {MARKUP}{ENCODABLE}"
+
+    def answering(request: Request) -> Iterable[Any] | None:
+        match request:
+            case GetStatus():
+                return [told]
+            case GetStakes():
+                return [held]
+            case GetPeers():
+                peers = (BEN, CY, ADA)
+                return [Peers(tuple(PeerLine(one.public_key, f"a{ENCODABLE}", False, 1, 1, 1) for one in peers))]
+            case Certify() | ChangeStake():
+                return [Rejected(0, f"C7{ENCODABLE}", reason)]
+            case MakeInvite():
+                return [Invitation(f"invite {MARKUP}{ENCODABLE}")]
+            case Backup(path) if "bad" not in path:
+                Path(path).write_bytes(b"copy")
+                return [BackedUp(1, 4)]
+            case Backup():
+                return [Failed(reason)]
+        return None
+
+    with Running(place.folder) as running:
+        running.start(answering)
+        where = ("--data", "node")
+        assert printable(f"address {MARKUP}{ENCODABLE}") in place.read("status", *where, expect=1)
+        assert printable(f"a{ENCODABLE}") in place.read("show", "peers", *where)
+        for args in (("block", "1"), ("stakes",), ("member", BEN.public_key.hex()), ("certificate", place.ids[0])):
+            assert printable(ENCODABLE) in place.read("show", *args, *where), args
+        place.read("show", *where)
+        place.read("verify", str(place.file), *where)
+        assert printable(reason) in place.read("certify", str(place.file), *where, expect=1)
+        assert printable(reason) in place.read("certify", "--subject", f"{MARKUP}{LEGAL}", *where, expect=1)
+        assert printable(reason) in place.read("stake", "5", *where, expect=1)
+        assert printable(f"invite {MARKUP}{ENCODABLE}") in place.read("invite", *where)
+        copy = FILE_NAME.replace(STRANGE["lone surrogate"], "")
+        assert printable(copy) in place.read("backup", copy, *where)
+        assert printable(reason) in place.read("backup", "bad", *where, expect=2)
+
+
+def of_what_is_named(place: Place) -> None:
+    """Arguments, files and folders with strange names, and what they hold."""
+    folder = FILE_NAME[:-40]
+    (place.folder / "batch.csv").write_text(f'subject,{MARKUP}"{ENCODABLE}\n'.replace("\0", ""), newline="")
+    for args in (["batch.csv"], [FILE_NAME], [f"{FILE_NAME}.not"]):
+        place.read("certify", "--batch", *args, "--data", "node", expect=2)
+    place.read("certify", "--subject", ANYTHING, "--data", "node", expect=2)
+    place.read("certify", f"{FILE_NAME}.not", "--data", "node", expect=2)
+    place.read("key", "new", "--no-passphrase", "--data", f"{{form}}{folder}")
+    folder = f"0{folder}"
+    assert printable(folder) in place.read("key", "new", "--no-passphrase", "--data", folder, expect=2)
+    assert printable(folder) in place.read("key", "show", "--data", folder)
+    assert printable(folder) in place.read("run", "--data", folder, expect=2, is_json=False)
+    assert printable(folder) in place.read("up", folder, expect=2, is_json=False)
+    assert printable(folder) in place.read("status", "--data", folder, expect=2)
+    (place.folder / folder / "node.toml").write_text(f'listen = "{LEGAL}"\n{MARKUP}')
+    place.read("status", "--data", folder, expect=2)
+
+
+def of_what_is_founded(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    name, folder = f"class{LEGAL}"[:64], f"{{form}}{FILE_NAME[:-40]}"
+    free = ("--no-passphrase",)
+    told = place.read("new", name, "--members", "1", "--into", folder, *free)
+    assert printable(name) in told
+    member = f"{LEGAL}={BEN.public_key.hex()}"
+    told = place.read("new", name, "--member", member, "--address", "a:1", "--data", f"own{folder}", *free)
+    assert printable(LEGAL) in told
+    line = write_invite(bytes(32), BEN.public_key, ("127.0.0.1:7200",))
+    monkeypatch.setattr(joining, "fetch", lambda *_: found_ledger())
+    assert printable(name) in place.read("join", line, "--data", f"joined{folder}", *free)
+    place.read("join", f"tallystick1{ANYTHING}", "--data", "new", *free, expect=2)
+    place.read("new", ANYTHING, "--members", "1", "--into", "new", *free, expect=2)
+    for listen in (["--listen", ANYTHING], ["--address", ANYTHING]):
+        place.read("join", line, "--data", "new", *listen, *free, expect=2)
+    told = place.read("demo", FILE_NAME, "--simulated", "--seed", "7", "--chain", f"{FILE_NAME}.db")
+    assert printable(FILE_NAME) in told
+
+
+def of_wrong_usage(place: Place) -> None:
+    """What Typer says of arguments that it cannot make sense of."""
+    wrong = f"{MARKUP}{ANYTHING}"
+    for args in (["show", "block"], ["status", "--data"]):
+        assert place.read(*args, "x" * 9_000, expect=2, is_json=False).count("x") < 2 * 5_000
+    for args in (
+        [wrong],
+        [f"--{ANYTHING}"],
+        ["show", wrong],
+        ["show", "chain", wrong],
+        ["show", "block", wrong],
+        ["show", "certificate", wrong],
+        ["show", f"--{ANYTHING}"],
+        ["key", wrong],
+        ["stake", wrong],
+        ["status", wrong],
+        ["run", "--log-level", wrong],
+        ["new", "x", "--member", wrong],
+        ["new", "x", "--members", wrong],
+    ):
+        place.read(*args, expect=2, is_json=False)
+    assert r"\u{202e}" in place.read("status", "\u202e", expect=2, is_json=False)
+
+
+def test_no_command_shows_what_drives_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = set[str]()
+    for number, look in enumerate((of_a_kept_chain, of_a_running_node, of_what_is_named, of_wrong_usage)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        place = Place(folder)
+        look(place)
+        seen |= place.seen
+    place = Place(tmp_path)
+    of_what_is_founded(place, monkeypatch)
+    missing = {path[0] for path in ALL_COMMANDS if path} - seen - place.seen
+    assert not missing, "every command is read"
+
+
+# ---- the doors themselves -------------------------------------------------------------------------------------
+
+
+def printed(*what: Any, **options: Any) -> str:
+    file = StringIO()
+    Terminal(file=file, width=600, force_terminal=True, **options).print(*what)
+    return _OF_RICH_ITSELF.sub("", file.getvalue()).rstrip("\n")
+
+
+def test_a_string_is_shown_as_it_is_wherever_it_stands() -> None:
+    table = Table(box=None)
+    table.add_column(MARKUP)
+    table.add_row(f"{MARKUP}{ANYTHING}")
+    for what in (MARKUP, Text(MARKUP), table):
+        assert MARKUP in printed(what)
+    assert printable(ANYTHING) in printed(table)
+    assert printed(ANYTHING) == printed(Text(ANYTHING)) == printable(ANYTHING)
+    assert printed(Text("a\n").append("\u202e", style="bold"), r"\u{a}") == r"a\u{a}\u{202e} \u{5c}u{a}"
+
+
+def test_text_that_others_put_together_is_caught_on_its_way() -> None:
+    held = ANYTHING.replace("\n", "")
+    for what in (RichText(held), Panel("body", title=held)):
+        assert not strange_characters(printed(what).replace("\n", ""))
+    with Terminal(file=(file := StringIO()), force_terminal=True).status(f"{MARKUP}{ANYTHING}"):
+        pass
+    shown = _OF_RICH_ITSELF.sub("", file.getvalue())
+    assert not strange_characters(shown.replace("\n", ""))
+    assert "[bold red]" in shown
+
+
+def test_a_question_is_printable(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(typer, "prompt", lambda text, **_: asked.append(text) or "secret")
+    assert ask_secret(ANYTHING, is_new=False) == "secret"
+    assert asked == [printable(ANYTHING)]
+
+
+def test_a_fault_in_the_program_is_told_without_them(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    cli("key", "new", "--no-passphrase", cwd=tmp_path)
+    assert sys.excepthook is show_fault
+    try:
+        raise ValueError(ANYTHING)
+    except ValueError as error:
+        show_fault(type(error), error, error.__traceback__)
+    lines = capsys.readouterr().err.split("\n")
+    assert lines[0] == "Traceback (most recent call last):"
+    assert not any(strange_characters(line) for line in lines)
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_no_line_of_a_log_holds_it(capsys: pytest.CaptureFixture[str], as_json: bool) -> None:
+    text = f"{MARKUP}{ANYTHING}"
+    start_logging("debug", as_json)
+    ReportLog().note(0, ReportRefused(Refused(Rule.E2, text), ADA.public_key))
+    note(logging.INFO, "disconnected", peer=ADA.public_key, reason=f"the peer says: {text}", address=text)
+    note(logging.ERROR, text, reason="x" * 5_000)
+    logging.getLogger("tallystick.network").info("no connection with %s", text)
+    asyncio.run(_fails_unheard(text))
+    lines = capsys.readouterr().err.removesuffix("\n").split("\n")
+    assert len(lines) == 5
+    assert "xxx" in lines[2]
+    assert len(lines[2]) < 5_000
+    for line in lines:
+        assert not strange_characters(line), line
+    if not as_json:
+        assert printable(text).replace("\\", "\\\\") in lines[1]
+        return
+    events = [json.loads(line) for line in lines]
+    assert not any(strange_characters(one) for event in events for one in strings_in(event))
+    assert events[1]["address"] == events[2]["event"] == printable(text)
+    assert printable(text) in events[0]["reason"]
+    assert "traceback" in events[4]
+
+
+async def _fails_unheard(text: str) -> None:
+    loop = asyncio.get_running_loop()
+    try:
+        raise ValueError(text)
+    except ValueError as error:
+        loop.call_exception_handler({"message": f"exception {text}", "exception": error})

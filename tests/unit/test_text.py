@@ -1,0 +1,71 @@
+"""What is shown of text from elsewhere."""
+
+import json
+import re
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.strange_text import STRANGE, strange_characters
+
+from tallystick.host.text import escape_invisible, printable, shortened, to_json
+
+ANYTHING = st.text(st.one_of(st.characters(), st.sampled_from([*"".join(STRANGE.values()), *"\\u{2028}"])))
+
+
+def original(shown: str) -> str:
+    return re.sub(r"\\u\{([0-9a-f]+)\}", lambda found: chr(int(found[1], 16)), shown)
+
+
+@given(ANYTHING)
+def test_nothing_strange_is_left_and_nothing_is_lost(text: str) -> None:
+    shown = printable(text)
+    assert not strange_characters(shown)
+    assert original(shown) == text
+
+
+@given(ANYTHING)
+def test_what_has_passed_once_passes_the_net_unchanged(text: str) -> None:
+    assert not strange_characters(escape_invisible(text))
+    assert escape_invisible(printable(text)) == printable(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "plain", "Grüße, 東京, עברית, मराठी, ✓ é", r"C:\users \n \u0041 {u}", "[bold]", "👩", "a" * 5_000],
+)
+def test_what_is_visible_stays_as_it_is(text: str) -> None:
+    assert printable(text) == text
+
+
+@pytest.mark.parametrize("text", STRANGE.values(), ids=STRANGE)
+def test_each_class_is_written_out(text: str) -> None:
+    assert printable(f"a{text}b") == "a" + "".join(f"\\u{{{ord(char):x}}}" for char in text) + "b"
+
+
+def test_an_escape_that_was_typed_does_not_look_like_one_that_was_made() -> None:
+    assert printable("\u202e") == r"\u{202e}"
+    assert printable(r"\u{202e}") == r"\u{5c}u{202e}"
+
+
+def test_every_character_without_a_look_of_its_own_is_written_out() -> None:
+    for code in range(0x110000):
+        is_odd = unicodedata.category(chr(code))[0] in "CZ" and code != 0x20
+        assert not is_odd or printable(chr(code)) == f"\\u{{{code:x}}}", hex(code)
+
+
+def test_json_is_printable_in_keys_and_values_at_every_depth() -> None:
+    value = {"a\x1b": ["\u202e", {"b": ("\udcff", 1, None, True, 0.5)}], "plain": "é \\ \n"}
+    line = to_json(value)
+    assert line.isascii()
+    assert line.isprintable()
+    assert json.loads(line) == {
+        r"a\u{1b}": [r"\u{202e}", {"b": [r"\u{dcff}", 1, None, True, 0.5]}],
+        "plain": r"é \ \u{a}",
+    }
+
+
+def test_what_is_quoted_is_bounded() -> None:
+    assert shortened("a" * 4_000) == "a" * 4_000
+    assert shortened("a" * 4_001) == "a" * 4_000 + "…"
