@@ -247,9 +247,6 @@ class Runner:
             if isinstance(action, ArchiveChange) and not isinstance(action, ErasePayload):
                 changes.append(action)
                 continue
-            if isinstance(action, PersistSigned):  # may be early, and parts no transaction
-                self.guard_file.append(action.records)
-                continue
             self._persist(changes)
             self._do(action)
             self._watch(action)
@@ -282,6 +279,8 @@ class Runner:
                 self._send([peer for peer in self.connected if peer != but], message)
             case SetTimer(timer, at_ms):
                 self._set_timer(timer, at_ms)
+            case PersistSigned(records):
+                self.guard_file.append(records)
             case ReadVotes():  # told afterwards: the node is in the middle of an event
                 asyncio.get_running_loop().call_soon(self._read_votes, action)
             case ErasePayload():  # by itself: its traces in the write-ahead log go, too
