@@ -163,11 +163,6 @@ def proposal_evidence(
     return issue_proposal_evidence(issuer, genesis.ledger_id, START_MS, *two)
 
 
-def guard_of(owner: Wallet, genesis: Genesis = GENESIS, records: Iterable[GuardRecord] = ()) -> SigningGuard:
-    """The signing guard of a key, new unless it has records."""
-    return SigningGuard(owner, genesis.ledger_id, records, entropy=bytes(32))
-
-
 def payload(content: str = "content") -> Payload:
     return Payload(sha256(content.encode()).digest(), "text/plain", content.encode())
 
