@@ -33,7 +33,8 @@ from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.messages import Entry
 from tallystick.ledger.vote import FINALIZE, tally_of
 from tallystick.ledger.wallet import Wallet
-from tallystick.network.simulated import SimulatedHost, SimulatedNetwork
+from tallystick.network.simulated import SimulatedNetwork
+from tallystick.network.simulated_host import SimulatedHost
 from tallystick.node import replay
 from tallystick.node.archive import MemoryArchive
 from tallystick.node.events import PersistBlock
