@@ -13,6 +13,7 @@ from tallystick.consensus.agreement import Holds
 from tallystick.consensus.lone_forger import LoneForger
 from tallystick.consensus.proof_of_stake import ProofOfStake, check_drawn, draw
 from tallystick.consensus.signing_guard import GuardRecord, SigningGuard
+from tallystick.consensus.simplex import Simplex
 from tallystick.ledger.block import Block, VerifiedBlock, sign_block
 from tallystick.ledger.blockchain import Blockchain
 from tallystick.ledger.certificate import (
@@ -54,6 +55,7 @@ from tallystick.node.intake import Intake
 from tallystick.node.limits import Limits
 from tallystick.node.lone_driver import LoneDriver
 from tallystick.node.node import Node
+from tallystick.node.simplex_driver import SimplexDriver
 
 START_MS = 1_750_000_000_000
 """When the ledgers of the tests begin."""
@@ -356,6 +358,11 @@ def cut_off(actions: Iterable[Action]) -> set[object]:
 def agreement_of(owner: Wallet | None) -> MakeAgreement:
     """The lone forger by stake, for a member's node or an onlooker's."""
     return lambda host: LoneDriver(LoneForger(ProofOfStake(), host.guard(owner) if owner else None))
+
+
+def member_of(owner: Wallet | None) -> MakeAgreement:
+    """Simplex, for a member's node or an onlooker's."""
+    return lambda host: SimplexDriver(Simplex(host.guard(owner) if owner else None))
 
 
 def network_of(
