@@ -63,7 +63,7 @@ def test_one_header_an_index_is_signed_whatever_is_lost_of_the_chain():
     forger = LoneForger(ProofOfWork(1), guard)
     first = forger.forge(START_MS, scribe.state, [statement("one")])
     records = guard.take_records()
-    for again in (forger, LoneForger(ProofOfWork(1), guard_of(ADA, records=records))):
+    for again in (forger, LoneForger(ProofOfWork(1), guard_of(ADA, GENESIS, *records))):
         assert again.forge(START_MS, scribe.state, [statement("two")]) is None
     scribe.chain = Blockchain(scribe.genesis, forger.check_forger)
     scribe.chain.append(first)
