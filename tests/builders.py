@@ -1,6 +1,6 @@
 """What tests start from: people, a ledger, signed certificates, legal blocks, and networks of nodes."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache, lru_cache
 from hashlib import sha256
@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from tallystick.consensus.agreement import Holds
 from tallystick.consensus.lone_forger import LoneForger
 from tallystick.consensus.proof_of_stake import ProofOfStake, check_drawn, draw
+from tallystick.consensus.signing_guard import GuardRecord, SigningGuard
 from tallystick.ledger.block import Block, VerifiedBlock, sign_block
 from tallystick.ledger.blockchain import Blockchain
 from tallystick.ledger.certificate import (
@@ -35,22 +36,23 @@ from tallystick.ledger.genesis import Allotment, Genesis, make_genesis
 from tallystick.ledger.header import VERSION, Header, SignedHeader
 from tallystick.ledger.keys import Domain, is_signed
 from tallystick.ledger.messages import Entry, Message, encode_message
-from tallystick.ledger.params import MAX_MESSAGE_BYTES, Params
+from tallystick.ledger.params import Params
 from tallystick.ledger.state import State, next_state
 from tallystick.ledger.vote import FINALIZE, NULLIFY, Ballot, Tally, Vote, cast, tally_of
 from tallystick.ledger.wallet import Wallet
-from tallystick.network.simulated import Link, SimulatedHost, SimulatedNetwork
-from tallystick.node.archive import MemoryArchive, answer
+from tallystick.network.simulated import Link, MakeAgreement, SimulatedHost, SimulatedNetwork
+from tallystick.node.archive import Archive, MemoryArchive
 from tallystick.node.events import (
     Action,
     CertificatesSubmitted,
     Disconnect,
     MessageReceived,
+    PersistBlock,
     ReportRefused,
-    SendFinalizations,
 )
 from tallystick.node.intake import Intake
 from tallystick.node.limits import Limits
+from tallystick.node.lone_driver import LoneDriver
 from tallystick.node.node import Node
 
 START_MS = 1_750_000_000_000
@@ -131,7 +133,7 @@ def evidence(
 
 
 def signed_header(
-    forger: Wallet = BEN, index: int = 1, view: int = 1, nonce: int = 0, genesis: Genesis = GENESIS, epoch: int = 0
+    forger: Wallet = BEN, epoch: int = 0, view: int = 1, nonce: int = 0, genesis: Genesis = GENESIS, index: int = 1
 ) -> SignedHeader:
     """What a forger signs of a block on nothing in particular."""
     header = Header(
@@ -154,8 +156,13 @@ def proposal_evidence(
     offender: Wallet = BEN, issuer: Wallet = ADA, view: int = 1, genesis: Genesis = GENESIS, epoch: int = 0
 ) -> ProposalEvidence:
     """Against a forger that signed two headers for a view."""
-    two = (signed_header(offender, 1, view, nonce, genesis, epoch) for nonce in (0, 1))
+    two = (signed_header(offender, epoch, view, nonce, genesis) for nonce in (0, 1))
     return issue_proposal_evidence(issuer, genesis.ledger_id, START_MS, *two)
+
+
+def guard_of(owner: Wallet, genesis: Genesis = GENESIS, records: Iterable[GuardRecord] = ()) -> SigningGuard:
+    """The signing guard of a key, new unless it has records."""
+    return SigningGuard(owner, genesis.ledger_id, records, entropy=bytes(32))
 
 
 def payload(content: str = "content") -> Payload:
@@ -234,6 +241,8 @@ class FinalScribe(Scribe):
         super().__init__(genesis)
         self.chain = Blockchain(genesis, check_drawn)
         self.archive = MemoryArchive()
+        self.kept: list[PersistBlock] = []
+        """What a node keeps of each block, and in what order."""
 
     def forger(self) -> Wallet:
         epoch = self.state.epoch
@@ -246,9 +255,10 @@ class FinalScribe(Scribe):
         """The next block, added and kept, with its finalization unless a later block's is to do."""
         epoch = self.state.epoch
         block = super().forge(*certificates, **changes)
+        proof = self.last(epoch, block) if self.state.epoch is not epoch else None
         finalization = self.finalization(epoch, block) if is_finalized else None
-        members = self.state.epoch.members if self.state.epoch.members != epoch.members else None
-        self.archive.append(block, (), finalization, members)
+        self.kept.append(PersistBlock(block, (), finalization, proof and proof.roots, proof and proof.members))
+        self.archive.append(self.kept[-1])
         return block
 
     def finalization(self, epoch: Epoch, block: Block, *voters: Wallet, view: int | None = None) -> Tally:
@@ -264,11 +274,16 @@ class FinalScribe(Scribe):
 
     def proofs(self, *indexes: int) -> tuple[FinalHeader, ...]:
         """What a peer that has the whole chain proves of these blocks."""
-        asked = SendFinalizations("peer", indexes)
-        return answer(self.archive, asked, MAX_MESSAGE_BYTES).proofs
+        found = [self.archive.final_header(index) for index in indexes]
+        return tuple(one for one in found if one is not None)
 
     def _view(self) -> int:
         return self.state.index + 2 - self.state.epoch.first_index
+
+
+def keep(archive: Archive, block: Block, payloads: Iterable[Payload] = (), **more: Any) -> None:
+    """Have the next block kept, as a node does."""
+    archive.append(PersistBlock(block, tuple(payloads), **more))
 
 
 @contextmanager
@@ -302,7 +317,7 @@ class Bench:
         blocks: Iterable[Block] = (),
         erased: Iterable[bytes] = (),
     ) -> None:
-        agreement = LoneForger(ProofOfStake(), owner)
+        agreement = LoneDriver(LoneForger(ProofOfStake(), guard_of(owner, genesis) if owner else None))
         archive = MemoryArchive(blocks)
         for payload_hash in erased:
             archive.erase_payload(payload_hash)
@@ -338,8 +353,9 @@ def cut_off(actions: Iterable[Action]) -> set[object]:
     return {action.peer for action in of_kind(Disconnect, actions)}
 
 
-def agreement_of(owner: Wallet | None) -> Callable[[], LoneForger]:
-    return lambda: LoneForger(ProofOfStake(), owner)
+def agreement_of(owner: Wallet | None) -> MakeAgreement:
+    """The lone forger by stake, for a member's node or an onlooker's."""
+    return lambda host: LoneDriver(LoneForger(ProofOfStake(), host.guard(owner) if owner else None))
 
 
 def network_of(

@@ -103,7 +103,7 @@ def _some(strategy, **bounds):
 
 
 messages = st.one_of(
-    st.builds(Status, ledger_id=digests, tip_index=indexes, tip_hash=digests, waiting=_some(digests)),
+    st.builds(Status, ledger_id=digests, epoch=indexes, tip_index=indexes, tip_hash=digests, waiting=_some(digests)),
     st.builds(
         Certificates,
         entries=_some(st.builds(Entry, certificate=certificates, payload=st.none() | payloads), min_size=1),

@@ -2,7 +2,7 @@
 
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -18,12 +18,12 @@ from tests.builders import (
     agreement_of,
     assert_agreed,
     found,
+    keep,
     network_of,
     payload,
     sign_anything,
     statement,
     statements,
-    vote,
     with_payload,
 )
 
@@ -36,9 +36,10 @@ from tallystick.ledger.block import Block, sign_block
 from tallystick.ledger.certificate import Payload
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.errors import Rule
-from tallystick.ledger.messages import Entry
-from tallystick.ledger.vote import FINALIZE, NOTARIZE, tally_of
-from tallystick.node.archive import Archive, MemoryArchive
+from tallystick.ledger.messages import (
+    Entry,
+)
+from tallystick.node.archive import Archive
 
 FILE = FileStatement("report.pdf", 3, bytes(range(32)))
 SALT = bytes(32)
@@ -70,75 +71,6 @@ def certified_file(salt: bytes = SALT) -> Entry:
     return Entry(statement("File report.pdf", payload=about), about)
 
 
-# ---- what every archive keeps ---------------------------------------------------------------------------------
-
-
-@pytest.fixture(params=["memory", "store"])
-def archive(request: pytest.FixtureRequest) -> Archive:
-    return MemoryArchive() if request.param == "memory" else request.getfixturevalue("store")
-
-
-def test_an_archive_gives_back_blocks_in_order_and_payloads_by_hash(archive: Archive) -> None:
-    scribe, entry = Scribe(), with_payload("one")
-    archive.append(scribe.forge(entry.certificate), [entry.payload])
-    for block in scribe.forge_many(150):
-        archive.append(block, [])
-    assert blocks_of(archive) == [block.encoded for block in scribe.blocks]
-    assert [block.index for block in archive.blocks(149)] == [149, 150, 151]
-    assert list(archive.blocks(152)) == []
-    assert archive.payload(entry.payload.hash()) == entry.payload
-    assert archive.payload(bytes(32)) is None
-
-
-def test_an_archive_keeps_late_payloads_and_forgets_erased_ones(archive: Archive) -> None:
-    scribe, entry = Scribe(), with_payload("one")
-    archive.append(scribe.forge(entry.certificate), [])
-    archive.keep_payload(entry.payload)
-    archive.keep_payload(entry.payload)
-    assert archive.payload(entry.payload.hash()) == entry.payload
-    archive.erase_payload(entry.payload.hash())
-    assert archive.payload(entry.payload.hash()) is None
-    assert list(archive.erased()) == [entry.payload.hash()]
-
-
-def test_a_certificate_is_kept_until_a_block_holds_it_or_it_is_forgotten(archive: Archive) -> None:
-    first, second, third = with_payload("first"), Entry(statement("second")), with_payload("third")
-    archive.keep_certificates([first, second])
-    archive.keep_certificates([third])
-    assert list(archive.waiting()) == [first, second, third]
-    archive.append(Scribe().forge(first.certificate), [])
-    assert archive.payload(first.payload.hash()) == first.payload
-    archive.erase_payload(third.payload.hash())
-    assert list(archive.waiting()) == [second, Entry(third.certificate)]
-    archive.forget_certificate(second.certificate.id)
-    assert list(archive.waiting()) == [Entry(third.certificate)]
-
-
-def test_an_archive_forgets_votes_of_epochs_long_over_and_proposals_that_came_to_nothing(archive: Archive) -> None:
-    scribe = Scribe()
-    others = [scribe.draft(statement(f"not taken {number}"), index=number) for number in (1, 2, 3)]
-    votes = [
-        vote(NOTARIZE, other.hash, member, epoch) for epoch in range(4) for member in (ADA, BEN) for other in others
-    ]
-    for one, other in zip(votes, others * 8, strict=True):
-        archive.keep_votes(tally_of([one]), other)
-    left = {0: votes, 1: votes, 2: votes[6:]}
-    for epoch, block in enumerate(scribe.forge_many(3)):
-        archive.append(block, [], tally_of([vote(FINALIZE, block.hash, ADA, epoch)]))
-        assert list(archive.votes()) == left[epoch]
-        assert {one.hash for one in archive.proposals()} == {other.hash for other in others[epoch + 1 :]}
-    archive.append(scribe.forge(), [])
-    assert list(archive.votes()) == left[2]
-
-
-def test_an_archive_keeps_the_address_that_it_was_given_last_of_each_key(archive: Archive) -> None:
-    first, later = (sign_address(ADA, GENESIS.ledger_id, f"ada:{port}", port) for port in (1, 2))
-    other = sign_address(BEN, GENESIS.ledger_id, "ben:1", 1)
-    for record in (first, other, later):
-        archive.keep_address(record)
-    assert sorted(archive.addresses(), key=lambda one: one.address) == [later, other]
-
-
 # ---- what the store adds --------------------------------------------------------------------------------------
 
 
@@ -157,7 +89,7 @@ def test_an_address_that_somebody_overwrote_is_left_out_and_can_be_learnt_again(
 def test_everything_is_there_after_closing_and_opening_again(path: Path) -> None:
     scribe, entry, erased = Scribe(), with_payload("kept"), with_payload("erased")
     with Store.create(path, GENESIS) as store:
-        store.append(scribe.forge(entry.certificate, erased.certificate), [entry.payload, erased.payload])
+        keep(store, scribe.forge(entry.certificate, erased.certificate), [entry.payload, erased.payload])
         store.erase_payload(erased.payload.hash())
         store.remember_names({ADA.public_key: "Ada"})
     assert not path.with_name("chain.db-wal").exists(), "a closed chain is one file, fit to be copied"
@@ -191,39 +123,48 @@ def test_a_node_that_crashed_goes_on_from_its_store(store: Store, seed: int) -> 
 
 def test_a_block_that_does_not_come_next_changes_nothing(store: Store) -> None:
     first, second, third = Scribe().forge_many(3)
-    store.append(first, [])
+    keep(store, first, [])
     for wrong in (first, third):
         with pytest.raises(StoreError, match="does not come next"):
-            store.append(wrong, [])
+            keep(store, wrong, [])
     assert store.tip_index == 1
-    store.append(second, [])
+    keep(store, second, [])
     assert blocks_of(store) == [first.encoded, second.encoded]
 
 
-def test_a_block_is_kept_with_all_its_payloads_or_not_at_all(store: Store) -> None:
+def breaking_off(store: Store) -> Callable[[Block, Iterable[Payload]], None]:
+    """What happens when the process gets into trouble after the last change of a transaction."""
+    add_block = store.payload_tables.add_block
+
+    def add(block: Block, payloads: Iterable[Payload]) -> None:
+        add_block(block, payloads)
+        raise RuntimeError("the process is in trouble")
+
+    return add
+
+
+def test_a_block_is_kept_with_all_its_payloads_or_not_at_all(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     entry = with_payload("one")
     block = Scribe().forge(entry.certificate)
 
-    def breaking_off() -> Iterator[Payload]:
-        yield entry.payload
-        raise RuntimeError("the process is in trouble")
-
-    with pytest.raises(RuntimeError):
-        store.append(block, breaking_off())
+    with monkeypatch.context() as trouble:
+        trouble.setattr(store.payload_tables, "add_block", breaking_off(store))
+        with pytest.raises(RuntimeError):
+            keep(store, block, [entry.payload])
     assert store.tip_index == 0
     assert blocks_of(store) == []
     assert store.payload(entry.payload.hash()) is None
-    store.append(block, [entry.payload])
+    keep(store, block, [entry.payload])
     assert blocks_of(store) == [block.encoded]
 
 
 def test_a_full_disk_is_told_and_changes_nothing(store: Store) -> None:
     scribe = Scribe()
-    store.append(scribe.forge(), [])
+    keep(store, scribe.forge(), [])
     store.database.connection.execute("PRAGMA max_page_count = 1")
     big = Payload(SALT, "text/plain", bytes(60_000))
     with pytest.raises(StoreError, match="disk is full; make room"):
-        store.append(scribe.forge(statement("big", payload=big)), [big])
+        keep(store, scribe.forge(statement("big", payload=big)), [big])
     assert store.tip_index == 1
     assert len(blocks_of(store)) == 1
 
@@ -231,7 +172,7 @@ def test_a_full_disk_is_told_and_changes_nothing(store: Store) -> None:
 def test_erased_bytes_are_not_left_in_the_file_nor_taken_again(path: Path) -> None:
     secret = Payload(SALT, "text/plain", b"born on 1 April 1970 " * 400)
     with Store.create(path, GENESIS) as store:
-        store.append(Scribe().forge(statement("diploma", payload=secret)), [secret])
+        keep(store, Scribe().forge(statement("diploma", payload=secret)), [secret])
         assert any(b"1 April 1970" in file.read_bytes() for file in path.parent.iterdir())
         store.erase_payload(secret.hash())
         assert not any(b"1 April 1970" in file.read_bytes() for file in path.parent.iterdir())
@@ -242,7 +183,7 @@ def test_erased_bytes_are_not_left_in_the_file_nor_taken_again(path: Path) -> No
 
 def test_block_by_index(store: Store) -> None:
     for block in Scribe().forge_many(3):
-        store.append(block, [])
+        keep(store, block, [])
     second = store.block(2)
     assert second is not None
     assert second.index == 2
@@ -254,8 +195,8 @@ def test_block_by_index(store: Store) -> None:
 
 def test_a_file_is_found_by_its_hash_whenever_its_payload_came(store: Store) -> None:
     scribe, early, late = Scribe(), certified_file(), certified_file(bytes([1]) * 32)
-    store.append(scribe.forge(statement("something else"), early.certificate), [early.payload])
-    store.append(scribe.forge(late.certificate), [])
+    keep(store, scribe.forge(statement("something else"), early.certificate), [early.payload])
+    keep(store, scribe.forge(late.certificate), [])
     assert store.find_file(FILE) == [(1, 1, early.payload.hash())]
     store.keep_payload(late.payload)
     both = [(1, 1, early.payload.hash()), (2, 0, late.payload.hash())]
@@ -270,7 +211,7 @@ def test_a_file_is_found_by_its_hash_whenever_its_payload_came(store: Store) -> 
 
 def test_a_payload_that_only_claims_to_be_about_a_file_is_kept_and_not_indexed(store: Store) -> None:
     odd = Payload(SALT, "application/vnd.tallystick.file", b"not a file statement")
-    store.append(Scribe().forge(statement("odd", payload=odd)), [odd])
+    keep(store, Scribe().forge(statement("odd", payload=odd)), [odd])
     assert store.payload(odd.hash()) == odd
     assert CheckedChain(store).files == []
 
@@ -281,12 +222,15 @@ def test_a_payload_that_only_claims_to_be_about_a_file_is_kept_and_not_indexed(s
 def a_store(path: Path) -> None:
     with Store.create(path, GENESIS) as store:
         for block in Scribe().forge_many(3):
-            store.append(block, [])
+            keep(store, block, [])
 
 
-def other_version(path: Path) -> None:
-    a_store(path)
-    execute(path, "PRAGMA user_version = 99")
+def of_version(version: int) -> Callable[[Path], None]:
+    def make(path: Path) -> None:
+        a_store(path)
+        execute(path, f"PRAGMA user_version = {version}")
+
+    return make
 
 
 def without_a_table(path: Path) -> None:
@@ -317,7 +261,8 @@ UNUSABLE: list[tuple[Callable[[Path], object], str]] = [
     (lambda path: path.write_text("Dear diary, today I did nothing at all."), "is not a database"),
     (lambda path: path.write_bytes(b"SQLite format 3\x00" + b"\xff" * 5000), "is damaged, or only a part"),
     (lambda path: execute(path, "CREATE TABLE songs (title)"), "is the database of another program"),
-    (other_version, "has format 99, this program knows format 4"),
+    (of_version(99), "has format 99, this program knows format 5; use the version that wrote it"),
+    (of_version(4), "has format 4, this program knows format 5; use the version that wrote it, or move it away"),
     (truncated, "is damaged, or only a part of a file; check and repair it"),
     (without_a_table, "is damaged"),
     (without_genesis, "its genesis is missing"),
@@ -374,9 +319,9 @@ def test_a_store_that_another_process_writes_to_says_so(store: Store) -> None:
     with closing(sqlite3.connect(store.path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StoreError, match="in use by another process; try again"):
-            store.append(Scribe().forge(), [])
+            keep(store, Scribe().forge(), [])
         other.execute("ROLLBACK")
-    store.append(Scribe().forge(), [])
+    keep(store, Scribe().forge(), [])
 
 
 def test_a_store_in_use_is_not_deleted(path: Path) -> None:
@@ -400,9 +345,9 @@ def kept(path: Path) -> tuple[Scribe, Entry]:
     """A store of three blocks; the second has a certificate with a payload."""
     scribe, entry = Scribe(), with_payload("diploma")
     with Store.create(path, GENESIS) as store:
-        store.append(scribe.forge(), [])
-        store.append(scribe.forge(entry.certificate, statement("more")), [entry.payload])
-        store.append(scribe.forge(), [])
+        keep(store, scribe.forge(), [])
+        keep(store, scribe.forge(entry.certificate, statement("more")), [entry.payload])
+        keep(store, scribe.forge(), [])
     return scribe, entry
 
 
@@ -483,7 +428,7 @@ def test_a_certificate_signed_by_another_is_found_even_in_a_well_forged_block(pa
     scribe = Scribe()
     false = sign_anything(statement("not Ada's"), STRANGER)
     with Store.create(path, GENESIS) as store:
-        store.append(scribe.forge(false), [])
+        keep(store, scribe.forge(false), [])
         with pytest.raises(DamagedStore, match=r"block 1 .*\[B5\].*\[C1\]"):
             CheckedChain(store)
 
@@ -503,8 +448,8 @@ def test_every_changed_byte_of_the_kept_blocks_is_found(path: Path) -> None:
 def test_a_checked_chain_proves_that_a_file_is_on_it(path: Path) -> None:
     scribe, entry = Scribe(), certified_file()
     with Store.create(path, GENESIS) as store:
-        store.append(scribe.forge(*statements(5)), [])
-        store.append(scribe.forge(statement("first"), entry.certificate), [entry.payload])
+        keep(store, scribe.forge(*statements(5)), [])
+        keep(store, scribe.forge(statement("first"), entry.certificate), [entry.payload])
         checked = CheckedChain(store)
         assert checked.log_root == scribe.state.log.root()
         (coverage,) = checked.covering(replace(FILE, name="renamed.pdf"))
@@ -521,37 +466,35 @@ def test_changes_in_a_batch_are_kept_together_or_not_at_all(store: Store) -> Non
     scribe, entry = Scribe(), with_payload("one")
     with store.batch():
         store.keep_certificates([entry])
-        store.append(scribe.forge(), [])
+        keep(store, scribe.forge(), [])
     assert (store.tip_index, list(store.waiting())) == (1, [entry])
 
     def half_wrong() -> None:
         with store.batch():
-            store.append(scribe.forge(entry.certificate), [])
-            store.append(scribe.blocks[0], [])
+            keep(store, scribe.forge(entry.certificate), [])
+            keep(store, scribe.blocks[0], [])
 
     with pytest.raises(StoreError, match="does not come next"):
         half_wrong()
     assert (store.tip_index, list(store.waiting())) == (1, [entry])
-    store.append(scribe.blocks[1], [])
+    keep(store, scribe.blocks[1], [])
     assert blocks_of(store) == [block.encoded for block in scribe.blocks]
 
 
-def test_a_change_that_fails_within_a_batch_undoes_all_of_it(store: Store) -> None:
+def test_a_change_that_fails_within_a_batch_undoes_all_of_it(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     scribe, entry = Scribe(), with_payload("one")
-
-    def breaking_off() -> Iterator[Payload]:
-        yield entry.payload
-        raise RuntimeError("the process is in trouble")
 
     def keep_both() -> None:
         with store.batch():
             store.keep_certificates([Entry(statement("waits"))])
-            store.append(scribe.forge(entry.certificate), breaking_off())
+            keep(store, scribe.forge(entry.certificate), [entry.payload])
 
-    with pytest.raises(RuntimeError):
-        keep_both()
+    with monkeypatch.context() as trouble:
+        trouble.setattr(store.payload_tables, "add_block", breaking_off(store))
+        with pytest.raises(RuntimeError):
+            keep_both()
     assert list(store.waiting()) == []
-    store.append(scribe.blocks[0], [])
+    keep(store, scribe.blocks[0], [])
     assert blocks_of(store) == [scribe.blocks[0].encoded]
     assert store.payload(entry.payload.hash()) is None
     assert store.lacking(10) == [entry.payload.hash()]

@@ -53,7 +53,7 @@ EXAMPLES = {
     "payload": (payload_codec.decode, payload()),
     "block": (block_codec.decode, BLOCK),
     "genesis": (decode_genesis, GENESIS),
-    "Status": (decode_message, Status(GENESIS.ledger_id, 7, BLOCK.hash, (statement().id,))),
+    "Status": (decode_message, Status(GENESIS.ledger_id, 0, 7, BLOCK.hash, (statement().id,))),
     "Certificates": (decode_message, Certificates((ENTRY, Entry(staking(5))))),
     "CertificateRequest": (decode_message, CertificateRequest((statement().id,))),
     "NewBlock": (decode_message, NewBlock(BLOCK)),

@@ -24,8 +24,8 @@ from tallystick.ledger.encoding import ZERO_DIGEST
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import Rule
 from tallystick.ledger.finality import (
-    Finalization,
     FinalHeader,
+    Finalization,
     Notarization,
     Nullification,
     certificate_of,
@@ -49,7 +49,7 @@ def test_a_certificate_of_votes_says_what_a_quorum_voted(kind):
     votes = tally(*KINDS[kind], ADA, CY, DOT, view=7)
     made = certificate_of(votes, EPOCH)
     assert type(made) is kind
-    assert (made, made.votes) == (kind(votes, EPOCH), votes.votes)
+    assert (made, made.members) == (kind(votes, EPOCH), {one.public_key for one in (ADA, CY, DOT)})
     assert (made.epoch, made.view, made.block_hash) == (0, 7, KINDS[kind][1])
     assert kind(tally(*KINDS[kind], *MEMBERS.values()), EPOCH) != made
 
@@ -78,7 +78,7 @@ def test_more_than_two_thirds_is_counted_to_the_token(staked, is_quorum):
     stakes = zip((ADA, BEN, CY), staked, strict=True)
     epoch = Epoch(0, StakeTable({one.public_key: Account(0, stake) for one, stake in stakes}), 1, 0)
     with nullcontext() if is_quorum else refuses(Rule.V2, "200 of 300"):
-        assert Finalization(tally(FINALIZE, A, ADA, BEN), epoch).votes
+        assert Finalization(tally(FINALIZE, A, ADA, BEN), epoch).members
 
 
 # ---- final blocks -----------------------------------------------------------------------------------------------
@@ -141,9 +141,7 @@ def test_members_that_stay_are_not_named_again():
 
 
 LIES = {
-    "too little stake": lambda scribe, epoch, last: replace(
-        last, finalization=tally_of(last.finalization.votes[:2])
-    ),
+    "too little stake": lambda scribe, epoch, last: replace(last, finalization=tally_of(last.finalization.votes[:2])),
     "no roots": lambda scribe, epoch, last: replace(last, roots=None),
     "other roots": lambda scribe, epoch, last: replace(last, roots=replace(last.roots, log_size=9)),
     "roots that name these members": lambda scribe, epoch, last: replace(

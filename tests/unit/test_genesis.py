@@ -81,12 +81,26 @@ def test_tokens_are_staked_and_bounded(allotments):
         make_genesis("n", 0, allotments)
 
 
-@pytest.mark.parametrize(("epoch_blocks", "unbonding_blocks"), [(100, 99), (100, 0), (1, 0), (2**53 - 1, 2**53 - 2)])
-def test_stake_stays_liable_for_an_epoch_at_least(epoch_blocks, unbonding_blocks):
+@pytest.mark.parametrize(
+    ("epoch_blocks", "epoch_ms", "unbonding_blocks", "unbonding_ms"),
+    [(100, 10, 199, 20), (100, 10, 200, 19), (100, 10, 0, 0), (1, 0, 1, 0), (32_769, 0, 65_536, 0)],
+)
+def test_stake_stays_liable_for_two_epochs_at_least(epoch_blocks, epoch_ms, unbonding_blocks, unbonding_ms):
+    epoch = {"epoch_blocks": epoch_blocks, "epoch_ms": epoch_ms}
+    unbonding = {"unbonding_blocks": unbonding_blocks, "unbonding_ms": unbonding_ms}
     with refuses(Rule.G3):
-        found(epoch_blocks=epoch_blocks, unbonding_blocks=unbonding_blocks)
-    found(epoch_blocks=epoch_blocks, unbonding_blocks=epoch_blocks)
-    found(epoch_blocks=epoch_blocks, unbonding_blocks=unbonding_blocks, mint_freely=True)
+        found(**epoch, **unbonding)
+    found(**epoch, **unbonding, mint_freely=True)
+
+
+def test_two_epochs_are_enough_and_unbonding_has_a_bound():
+    """The state names each epoch whose evidence is legal: their number is bounded."""
+    for epoch_ms, bound_ms in ((10, 40_960), (0, 4_096)):
+        found(epoch_blocks=100, epoch_ms=epoch_ms, unbonding_blocks=200, unbonding_ms=2 * epoch_ms)
+        found(epoch_blocks=100, epoch_ms=epoch_ms, unbonding_blocks=65_536, unbonding_ms=bound_ms)
+        for mint_freely in (False, True):
+            with refuses(Rule.G3):
+                found(epoch_ms=epoch_ms, unbonding_ms=bound_ms + 1, mint_freely=mint_freely)
 
 
 def test_a_ledger_may_hold_as_many_tokens_as_the_bound():
@@ -128,14 +142,18 @@ def test_a_name_is_a_short_line_of_text(name):
         {"forge_at_certificates": 8193},
         {"max_block_certificates": 0},
         {"min_block_certificates": 2},
-        {"forge_after_ms": -1},
         {"block_ahead_ms": 0.5},
         {"certificate_ahead_ms": "soon"},
         {"epoch_blocks": 0},
         {"epoch_blocks": 2**53},
         {"epoch_blocks": None},
+        {"epoch_ms": -1},
+        {"epoch_ms": None},
+        {"epoch_ms": 2**53},
         {"unbonding_blocks": -1},
-        {"unbonding_blocks": 2**53},
+        {"unbonding_blocks": 65_537},
+        {"unbonding_ms": -1},
+        {"unbonding_ms": 2**53},
         {"delta_ms": 0},
         {"delta_ms": 0.5},
         {"mint_freely": 1},
@@ -145,11 +163,12 @@ def test_a_name_is_a_short_line_of_text(name):
 )
 def test_parameters_out_of_bounds_are_refused(params):
     with refuses(Rule.E2):
-        found(**params)
+        make_genesis("n", 0, [allotment()], Params(**params))
 
 
 def test_the_parameters_of_epochs_stand_before_the_last_two():
-    assert encode(Params(epoch_blocks=7, unbonding_blocks=8, delta_ms=9)).endswith(b"\x07\x08\x09\xc2\xc3")
+    params = Params(epoch_blocks=5, epoch_ms=6, unbonding_blocks=7, unbonding_ms=8, delta_ms=9)
+    assert encode(params).endswith(b"\x05\x06\x07\x08\x09\xc2\xc3")
     assert encode(Params(admits_observers=False)).endswith(b"\xc2")
 
 

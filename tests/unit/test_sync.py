@@ -1,9 +1,11 @@
 """Catching up: who is asked for what, what is set aside for whom, and how liars and stallers are got round."""
 
 import pytest
-from tests.builders import Scribe, refuses, statement
+from tests.builders import GENESIS, FinalScribe, Scribe, found, refuses, statement
 
 from tallystick.ledger.errors import Rule
+from tallystick.ledger.messages import FinalizationRequest, Finalizations, HeaderRequest, Headers
+from tallystick.node.finality_proofs import Checkpoint, FinalityProofs, LoneFinality
 from tallystick.node.limits import Limits
 from tallystick.node.sync import SetAside, Sync
 
@@ -12,9 +14,10 @@ BLOCKS = Scribe().forge_many(30)
 
 
 def sync_with(limits=LIMITS, **tips):
-    sync = Sync(limits)
+    """A lone forger's ledger: what peers have can be asked for at once."""
+    sync = Sync(limits, LoneFinality(GENESIS.params, limits.range_blocks))
     for peer, tip in tips.items():
-        sync.heard_tip(peer, tip)
+        sync.heard_tip(peer, tip, 0)
     return sync
 
 
@@ -73,7 +76,7 @@ def test_a_peer_that_never_answers_counts_for_nothing_in_the_end_and_the_node_he
         lost = sync.expire(now_ms)
     assert lost
     assert requests == 5
-    sync.heard_tip("staller", 10)
+    sync.heard_tip("staller", 10, 0)
     assert asked(sync, 0, now_ms)
 
 
@@ -137,9 +140,129 @@ def test_a_distrusted_peer_is_asked_again_when_it_told_its_tip_anew_and_time_has
     sync.distrust("never heard of", 0)
     assert sync.set_aside_count == 0
     assert asked(sync, 0, LIMITS.request_timeout_ms) == []
-    sync.heard_tip("x", 10)
+    sync.heard_tip("x", 10, 0)
     assert asked(sync, 0, LIMITS.request_timeout_ms - 1) == []
     assert asked(sync, 0, LIMITS.request_timeout_ms) == [("x", 1, 10)]
+
+
+# ---- proof comes first --------------------------------------------------------------------------------------------
+
+
+EPOCH_BLOCKS = 4
+
+
+@pytest.fixture(scope="module")
+def chain():
+    scribe = FinalScribe(found(epoch_blocks=EPOCH_BLOCKS))
+    scribe.forge_many(18)
+    return scribe
+
+
+def simplex_sync(chain, checkpoint=None, **claims):
+    """Each peer claims a tip and the epoch of the block after it."""
+    finality = FinalityProofs(FinalScribe(chain.genesis).state, LIMITS.range_blocks, checkpoint)
+    sync = Sync(LIMITS, finality)
+    for peer, (tip, epoch) in claims.items():
+        sync.heard_tip(peer, tip, epoch)
+    return sync, finality
+
+
+def questions(sync, now_ms=0):
+    sends = sync.ask(0, now_ms)
+    kinds = (FinalizationRequest, HeaderRequest)
+    asked = [(send.peer, send.message) for send in sends if isinstance(send.message, kinds)]
+    return asked, [(send.peer, send.message.start, send.message.count) for send in sends[len(asked) :]]
+
+
+def prove(sync, finality, peer, *proofs):
+    """The peer's answer comes, as the node takes it."""
+    assert sync.proof_answered(peer, Finalizations(proofs))
+    if not finality.take(Finalizations(proofs)):
+        sync.proved(peer)
+
+
+def test_within_the_own_epoch_nothing_has_to_be_proven_first(chain):
+    sync, _ = simplex_sync(chain, x=(3, 0))
+    assert questions(sync) == ([], [("x", 1, 3)])
+
+
+def test_one_peer_whose_chain_is_in_a_later_epoch_is_asked_for_proof_before_blocks(chain):
+    sync, finality = simplex_sync(chain, x=(3, 0), y=(18, 4), z=(18, 4))
+    assert questions(sync) == ([("y", FinalizationRequest(0))], [("x", 1, 3)])
+    assert questions(sync) == ([], [])
+    prove(sync, finality, "y", *chain.proofs(4, 8))
+    assert questions(sync) == ([("y", FinalizationRequest(2))], [("y", 4, 1), ("z", 5, 4)])
+    assert sync.answered("x", 1, 3, 0)
+    prove(sync, finality, "y", *chain.proofs(12, 16, 18))
+    assert questions(sync) == ([], [("x", 1, 3)])
+    assert sync.answered("z", 5, 4, 0)
+    sync.added(8)
+    assert [send.message.start for send in sync.ask(8, 0)] == [9, 11, 13]
+
+
+def test_only_the_answer_to_the_question_ends_it(chain):
+    sync, finality = simplex_sync(chain, x=(18, 4), y=(18, 4))
+    sync.ask(0, 0)
+    for peer, proof in (
+        ("y", Finalizations(chain.proofs(4))),
+        ("x", Finalizations(chain.proofs(8))),
+        ("x", Headers((chain.blocks[0].header,))),
+        ("never heard of", Finalizations(())),
+    ):
+        assert not sync.proof_answered(peer, proof)
+    assert sync.deadline_ms() == LIMITS.request_timeout_ms
+    prove(sync, finality, "x", *chain.proofs(4))
+    assert not sync.proof_answered("x", Finalizations(chain.proofs(4)))
+    assert questions(sync)[0] == [("x", FinalizationRequest(1))]
+
+
+def test_what_a_peer_cannot_prove_it_is_not_asked_for(chain):
+    sync, finality = simplex_sync(chain, liar=(1_000, 9), x=(18, 4))
+    assert questions(sync)[0] == [("liar", FinalizationRequest(0))]
+    prove(sync, finality, "liar")
+    assert questions(sync)[0] == [("x", FinalizationRequest(0))]
+    prove(sync, finality, "x", *chain.proofs(4, 8, 12, 16, 18))
+    asked, blocks = questions(sync)
+    assert asked == []
+    assert {peer for peer, _, _ in blocks} == {"x"}
+    assert sync.tip_of("liar") == 0
+    sync.heard_tip("liar", 1_000, 9)
+    assert questions(sync)[0] == [("liar", FinalizationRequest(4))]
+    prove(sync, finality, "liar", *chain.proofs(18))
+    assert sync.tip_of("liar") == 16
+
+
+def test_a_question_that_is_not_answered_goes_to_another(chain):
+    sync, _ = simplex_sync(chain, x=(18, 4), y=(18, 4))
+    assert questions(sync)[0] == [("x", FinalizationRequest(0))]
+    sync.expire(LIMITS.request_timeout_ms)
+    assert questions(sync, LIMITS.request_timeout_ms)[0] == [("y", FinalizationRequest(0))]
+    sync.forget("y")
+    assert questions(sync, LIMITS.request_timeout_ms)[0] == [("x", FinalizationRequest(0))]
+
+
+def test_an_epoch_that_was_claimed_and_taken_back_is_not_asked_about_again(chain):
+    """By an empty answer, by blocks that did not fit, and by silence."""
+    for take_back in (lambda sync: sync.answered("x", 1, 0, 0), lambda sync: sync.distrust("x", 0)):
+        sync, finality = simplex_sync(chain, x=(18, 4))
+        sync.ask(0, 0)
+        prove(sync, finality, "x", *chain.proofs(4))
+        assert questions(sync)[0] == [("x", FinalizationRequest(1))]
+        assert sync.proof_answered("x", Finalizations(()))
+        take_back(sync)
+        assert sync.ask(0, LIMITS.request_timeout_ms) == []
+
+
+def test_below_a_checkpoint_headers_are_asked_of_who_reaches_it(chain):
+    checkpoint = Checkpoint(17, chain.blocks[16].hash)
+    sync, finality = simplex_sync(chain, checkpoint, x=(16, 4), y=(18, 4))
+    assert questions(sync) == ([("y", HeaderRequest(17, 17))], [])
+    proof = Headers(tuple(block.header for block in chain.blocks[:17]))
+    for other in (Headers(proof.headers[:-1]), Finalizations(())):
+        assert not sync.proof_answered("y", other)
+    assert sync.proof_answered("y", proof)
+    assert finality.take(proof)
+    assert questions(sync) == ([], [("x", 1, 4), ("y", 5, 4), ("x", 9, 2)])
 
 
 # ---- setting aside ----------------------------------------------------------------------------------------------

@@ -36,9 +36,10 @@ class Recovery:
         """The other members that have not answered."""
         return [member for member, _ in epoch.members if member not in self._answers and member != self._guard.key]
 
-    def asked(self) -> None:
-        """The others were asked, once more."""
+    def asked(self) -> int:
+        """The others are asked, once more. Returns how many delta to wait before the next time."""
         self._requests += 1
+        return min(32, 2 << min(4, self._requests))
 
     def answered(self, member: bytes, view: int) -> None:
         """A member answered, to the nonce, in the asker's epoch, with proof of its view; the asker itself is none."""

@@ -198,6 +198,7 @@ class SigningGuard:
         for record in records:
             if getattr(record, "ledger_id", None) in (None, ledger_id):
                 self._state.apply(record)
+        self._synced_floor = self._state.floor
 
     # ---- what it knows ----------------------------------------------------------------------------------------
 
@@ -230,6 +231,11 @@ class SigningGuard:
     def twin(self) -> Place | None:
         """Where another machine was seen to sign with this key."""
         return self._state.twin
+
+    @property
+    def latest(self) -> Place:
+        """The last epoch and view in which something was signed, or nothing is signed any more."""
+        return max([self._state.floor, *self._state.entries])
 
     def last_view(self, epoch: int) -> int:
         """The latest view of an epoch in which something was signed above the floor; 0: in none."""
@@ -349,9 +355,15 @@ class SigningGuard:
     # ---- keeping ----------------------------------------------------------------------------------------------
 
     def take_records(self) -> tuple[GuardRecord, ...]:
-        """What has to be synced before anything else happens, in order; each record is handed out once."""
-        new, self._new = tuple(self._new), []
-        return new
+        """What has to be synced before anything else happens, in order; each record is handed out once.
+
+        The floor goes with it when it was raised; by itself it is not worth a sync.
+        """
+        new, self._new = self._new, []
+        if new and self._state.floor > self._synced_floor:
+            self._synced_floor = self._state.floor
+            new = [Floor(self._ledger_id, *self._synced_floor), *new]
+        return tuple(new)
 
     def _note(self, record: GuardRecord) -> None:
         self._state.apply(record)

@@ -70,6 +70,7 @@ class Simplex:
         self.mismatch: Refused | None = None
         """Why this node's state is not the ledger's; then it does nothing any more."""
         self._leader = leader
+        self._epoch_number = -1
         self._requested: tuple[int, int] | None = None
         self._twins: list[TwinFound] = []
 
@@ -90,10 +91,6 @@ class Simplex:
         found = [one for block in proposals if (one := self.add_block(block))]
         for tally in tallies:
             found += self.add_tally(tally)
-        if self.guard is not None:
-            for vote in self.guard.votes(self.epoch.number):
-                self.views.enter_by_guard(vote.ballot.view if vote.ballot.kind != FINALIZE else 0)
-                found += filter(None, [self.views.add_vote(vote)])
         return found
 
     # ---- what others may ask ----------------------------------------------------------------------------------
@@ -126,8 +123,8 @@ class Simplex:
         """
         if self.is_recovering or self.guard is None or self.guard.status is not GuardStatus.READY:
             return None
-        entered_by, first = self.views.entered_by, self.view == 1 and self.epoch.number == 0
-        if (entered_by is None and not first) or self.guard.last_view(self.epoch.number) > self.view:
+        place, entered_by = (self.epoch.number, self.view), self.views.entered_by
+        if (entered_by is None and place != (0, 1)) or self.guard.latest > place:
             return None
         return self.view, entered_by.tally if entered_by is not None else None
 
@@ -166,7 +163,7 @@ class Simplex:
 
     def tip_advanced(self, finalization: Finalization | None) -> None:
         """The chain's tip moved, by this finalization, and is stored; perhaps into another epoch."""
-        before = self.views.epoch_number
+        before, self._epoch_number = self._epoch_number, self.epoch.number
         self.views.tip_advanced(finalization)
         self._requested = None
         guard, tip = self.guard, self.chain.state.tip
@@ -175,12 +172,21 @@ class Simplex:
         if finalization is not None:
             guard.raise_floor(finalization.epoch, finalization.view)
         if self.epoch.number != before:
-            self.recovery.begin_epoch()
+            self._begin_epoch()
         if guard.recovered is not None and guard.recovered[0] < self.epoch.number:
             if (tip.epoch, tip.view) > guard.recovered and tip.epoch == guard.recovered[0]:
                 guard.confirm()
             else:
                 guard.recover_again()
+
+    def _begin_epoch(self) -> None:
+        """What the guard knows of the epoch, from before a start, counts as if it were heard now."""
+        if self.guard is None or self.recovery is None:
+            return
+        self.recovery.begin_epoch()
+        for vote in self.guard.votes(self.epoch.number):
+            self.views.enter_by_guard(vote.ballot.view if vote.ballot.kind != FINALIZE else 0)
+            self.views.add_vote(vote)
 
     def _is_twin(self, vote: Vote) -> bool:
         if self.guard is None or not self.guard.saw_ballot(vote.ballot):
@@ -230,7 +236,7 @@ class Simplex:
             outputs += self._vote(NOTARIZE, self.view, block.hash, block, proposal)
         elif parent is not None:
             proposal = SendProposal(self.view, parent_view, parent.block, is_new=False)
-            outputs += self._vote(NOTARIZE, self.view, parent_hash, None, proposal)
+            outputs += self._vote(NOTARIZE, self.view, parent_hash, parent.block, proposal)
 
     def _forge(self, now_ms: int, waiting: Waiting, parent: Pending | None) -> VerifiedBlock | None:
         """A block on the parent (`None`: on the final tip), or `None`: there is nothing to forge."""
@@ -289,8 +295,8 @@ class Simplex:
         for view, state in self.views.open():
             if state.notarized is None or self._has_signed(view, NULLIFY) or self._has_signed(view, FINALIZE):
                 continue
-            if self.views.validate(state.notarized, outputs) is not None:
-                outputs += self._vote(FINALIZE, view, state.notarized)
+            if (pending := self.views.validate(state.notarized, outputs)) is not None:
+                outputs += self._vote(FINALIZE, view, state.notarized, pending.block)
 
     def _finalize(self, outputs: list[Output]) -> bool:
         """(6) A finalization makes its block and all before it final."""
@@ -380,7 +386,8 @@ class Simplex:
         if vote is None:
             return []
         self.views.add_vote(vote)
-        return [SendVote(vote, block), *proposal]
+        is_new = block is not None and self.views.persists(block.hash)
+        return [SendVote(vote, block if is_new else None), *proposal]
 
     def _request(self, lacking: tuple[int, int] | None, outputs: list[Output]) -> None:
         if lacking is not None and lacking != self._requested:

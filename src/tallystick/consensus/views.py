@@ -110,7 +110,9 @@ class Views:
     def __init__(self, chain: Blockchain, draw: Draw) -> None:
         self._chain, self._draw = chain, draw
         self._early: dict[tuple[bytes, int], Vote] = {}
-        self._unpersisted: list[Tally] = []
+        self._certificates: list[Tally] = []
+        self._forgotten: list[Tally] = []
+        self._persisted: set[bytes] = set()
         self._views: dict[int, ViewState] = {}
         self.epoch_before: Epoch | None = None
         """The epoch before this one, if it was lived through."""
@@ -127,6 +129,7 @@ class Views:
         self._blocks: dict[bytes, VerifiedBlock] = {}
         self._pending: dict[bytes, Pending] = {}
         self._illegal: dict[bytes, Refused] = {}
+        self._persisted = set()
         self._requested: set[bytes] = set()
         self._rivals: list[bytes] = []
         self._news: list[Vote] = []
@@ -255,9 +258,17 @@ class Views:
         return grouped(one for one in news if one.ballot.view > self.final_view)
 
     def take_unpersisted(self) -> list[Tally]:
-        """Votes of views that are forgotten now: they may be needed as evidence."""
-        unpersisted, self._unpersisted = self._unpersisted, []
+        """Certificates that are new, and with them votes of views that are forgotten: they may become evidence."""
+        if not self._certificates:
+            return []
+        unpersisted, self._certificates, self._forgotten = [*self._certificates, *self._forgotten], [], []
         return unpersisted
+
+    def persists(self, block_hash: bytes) -> bool:
+        """Whether a block that is voted for is to be persisted now; it is asked once."""
+        is_new = block_hash not in self._persisted
+        self._persisted.add(block_hash)
+        return is_new
 
     def missing(self) -> list[bytes]:
         """Members not heard from in the current view."""
@@ -422,7 +433,7 @@ class Views:
         """A certificate is known: it ends its view for whoever is in it or before it."""
         state = self.at(certificate.view)
         if not isinstance(certificate, Finalization):  # that one is kept with its block
-            self._unpersisted.append(certificate.tally)
+            self._certificates.append(certificate.tally)
             state.persisted.update((member, certificate.tally.ballot) for member, _ in certificate.tally.signatures)
         match certificate:
             case Notarization():
@@ -451,7 +462,7 @@ class Views:
     def _compact(self, state: ViewState) -> None:
         """Of a view long ended only its certificates' outcome stays in memory; the votes are handed out once."""
         if state.votes:
-            self._unpersisted += state.take_unpersisted()
+            self._forgotten += state.take_unpersisted()
             state.votes, state.weight, state.persisted = {}, {}, set()
 
     def enter_by_guard(self, view: int) -> None:
@@ -529,7 +540,8 @@ class Views:
             self._begin_epoch()
         self._pending = {}
         if finalization is not None and finalization.epoch == number:
-            self._certify(finalization)
+            if finalization.view > self.final_view:
+                self._certify(finalization)
         elif self.view == 1:
             self.entered_by = finalization
         if tip.epoch == number:
@@ -547,6 +559,7 @@ class Views:
             self._compact(self._views.pop(old))
         self._blocks = {one: block for one, block in self._blocks.items() if block.header.view > view}
         self._illegal = {one: refused for one, refused in self._illegal.items() if one in self._blocks}
+        self._persisted &= self._blocks.keys()
         if self.view <= view:
             self._enter(view + 1, None)
 

@@ -69,7 +69,7 @@ class State:
 
     @property
     def root(self) -> bytes:
-        """The state root in the tip's header; zero with *mint freely* (course): there, blocks are made without a chain."""
+        """The root in the tip's header; zero with *mint freely* (course), where blocks are made without a chain."""
         return _root(self.roots, self.params)
 
     def context(self, now_ms: int) -> BlockContext:

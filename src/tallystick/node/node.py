@@ -275,7 +275,7 @@ class Node:
         if checked.known:
             actions.extend(self._gossip.heard_again(peer, checked.known, now_ms))
         if checked.late and self._answers.may_ask(now_ms, peer):
-            self._agreement.receive(now_ms, peer, Votes(checked.late), actions)
+            self._agreement.heard_late(now_ms, peer, checked.late, actions)
             for tally in checked.late:
                 actions.append(ReadVotes(tally.ballot.epoch, tally.ballot.view, (tally,)))
         match checked.message:

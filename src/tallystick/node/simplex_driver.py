@@ -31,7 +31,6 @@ from tallystick.ledger.messages import (
     MAX_IDS,
     MAX_TALLIES,
     Blocks,
-    Message,
     Proposal,
     ProposalCertificates,
     ProposalRequest,
@@ -43,7 +42,7 @@ from tallystick.ledger.messages import (
 )
 from tallystick.ledger.params import MAX_MESSAGE_BYTES
 from tallystick.ledger.vote import FINALIZE, Ballot, Tally, Vote, tally_of
-from tallystick.node.agreement import AgreementStatus, Said, Step
+from tallystick.node.agreement import Agreement, AgreementStatus, Said, Step
 from tallystick.node.archive import Archive
 from tallystick.node.certificate_box import CertificateBox
 from tallystick.node.events import (
@@ -65,8 +64,10 @@ _PATIENCE: Final = 4
 """Of delta, the part that gossip is given to bring the certificates of a proposal that overtook them."""
 
 _PARTIALS_A_VIEW: Final = 2
-_RECOVERY_EVERY: Final = 4
-"""How many delta a member that lost its guard waits before it asks again, and others before they relay that again."""
+_RELAY_EVERY: Final = 2
+"""How many delta pass before a recovery request of the same member is relayed again."""
+_RECOVERED_VOTES: Final = 256
+"""More votes than a member casts in the views that others remember."""
 _ROUTES: Final = 256
 
 
@@ -96,7 +97,7 @@ class _Route:
     """Members whose answers went that way."""
 
 
-class SimplexDriver:
+class SimplexDriver(Agreement):
     """See `Agreement`."""
 
     _chain: Blockchain
@@ -112,6 +113,7 @@ class SimplexDriver:
         self._equivocations: list[Equivocation] = []
         self._routes: dict[tuple[bytes, bytes], _Route] = {}
         self._recovery_ms = 0
+        """When the others are to be asked again, by a member that lost its guard."""
         self._place = (-1, -1)
         self._entered_ms = 0
         self._corrected_ms: dict[Peer, int] = {}
@@ -157,10 +159,11 @@ class SimplexDriver:
                 is_wanted = partial is not None and all(one.id in partial.asked for one in certificates)
             case RecoveryRequest(member, _):
                 is_wanted = is_wanted and member != self._key and epoch.stake(member) > 0
-            case RecoveryResponse(member, asker, nonce, number) if asker == self._key:
+            case RecoveryResponse(member, asker, nonce, number, _, _, votes) if asker == self._key:
                 recovery, is_member = simplex.recovery, number == epoch.number and epoch.stake(member) > 0
                 is_asked = recovery is not None and simplex.is_recovering and nonce == recovery.nonce
-                is_wanted = is_member and is_asked
+                is_own = all([one for one, _ in tally.signatures] == [asker] for tally in votes)
+                is_wanted = is_member and is_asked and is_own and len(votes) <= _RECOVERED_VOTES
             case RecoveryResponse(member, asker, nonce):
                 route, is_member = self._routes.get((asker, nonce)), epoch.stake(member) > 0
                 is_wanted = is_member and route is not None and member not in route.passed_on
@@ -194,10 +197,9 @@ class SimplexDriver:
         """See `Agreement`."""
         match said:
             case Votes(tallies):
-                self._correct(now_ms, peer, said, actions)
+                self.heard_late(now_ms, peer, tallies, actions)
                 for tally in tallies:
-                    if not self.is_over(tally.ballot):
-                        self._equivocations += self.simplex.add_tally(tally)
+                    self._equivocations += self.simplex.add_tally(tally)
             case Proposal():
                 self._on_proposal(now_ms, peer, said)
             case ProposalCertificates(block_hash, certificates):
@@ -213,23 +215,23 @@ class SimplexDriver:
         views = self.simplex.views
         return (ballot.epoch, ballot.view) < (self.simplex.epoch.number, views.oldest_wanted)
 
-    def _correct(self, now_ms: int, peer: Peer, votes: Votes, actions: list[Action]) -> None:
-        """A peer that says votes of views that are over is told, now and then, the certificate that leads to ours."""
+    def heard_late(self, now_ms: int, peer: Peer, tallies: Iterable[Tally], actions: list[Action]) -> None:
+        """See `Agreement`: now and then the peer is told the certificate that leads to our view."""
         simplex, patience_ms = self.simplex, 4 * self._delta_ms
         place = (simplex.epoch.number, simplex.view)
-        latest = max((one.ballot.epoch, one.ballot.view) for one in votes.tallies)
+        latest = max((one.ballot.epoch, one.ballot.view) for one in tallies)
         is_settled = self._place == place and now_ms >= self._entered_ms + self._delta_ms
         if latest >= place or not is_settled or now_ms < self._corrected_ms.get(peer, 0) + patience_ms:
             return
         self._corrected_ms[peer] = now_ms
         actions.extend(Send(peer, Votes(part)) for part in in_parts(simplex.views.rebroadcast()))
 
-    def compare(self, message: Message) -> None:
+    def compare(self, answer: Blocks) -> None:
         """See `Agreement`."""
-        for block in message.blocks if isinstance(message, Blocks) else ():
+        for block in answer.blocks:
             self._note(self.simplex.add_header(block.signed_header))
-        if isinstance(message, Blocks) and message.finalization is not None:
-            self._equivocations += self.simplex.add_tally(message.finalization)
+        if answer.finalization is not None:
+            self._equivocations += self.simplex.add_tally(answer.finalization)
 
     def take_equivocations(self) -> list[Equivocation]:
         """See `Agreement`."""
@@ -263,7 +265,7 @@ class SimplexDriver:
             self._place, self._entered_ms = place, now_ms
         wakes = [self.simplex.wake_ms(now_ms, self._box), *(one.ask_ms for one in self._partial.values())]
         if self.simplex.is_recovering:
-            wakes.append(self._recovery_ms + _RECOVERY_EVERY * self._delta_ms)
+            wakes.append(self._recovery_ms)
         return Step(None, min((one for one in wakes if one is not None), default=None), is_stuck)
 
     def _carry_out(self, now_ms: int, outputs: list[Output], actions: list[Action]) -> None:
@@ -299,9 +301,6 @@ class SimplexDriver:
         records = self.simplex.guard.take_records() if self.simplex.guard is not None else ()
         if records:
             actions.append(PersistSigned(records))
-
-    def added(self, finalized: Finalized, actions: list[Action]) -> None:
-        """See `Agreement`."""
 
     def tip_advanced(self, finalization: Finalization | None) -> None:
         """See `Agreement`."""
@@ -345,20 +344,20 @@ class SimplexDriver:
     # ---- recovery ---------------------------------------------------------------------------------------------
 
     def _ask_to_recover(self, now_ms: int, actions: list[Action]) -> None:
-        if self.simplex.is_recovering and now_ms >= self._recovery_ms + _RECOVERY_EVERY * self._delta_ms:
-            self._recovery_ms = now_ms
+        recovery = self.simplex.recovery
+        if recovery is not None and self.simplex.is_recovering and now_ms >= self._recovery_ms:
+            self._recovery_ms = now_ms + recovery.asked() * self._delta_ms
             actions.append(Broadcast(self._recovery_request()))
 
     def _recovery_request(self) -> RecoveryRequest:
         guard, recovery = self.simplex.guard, self.simplex.recovery
         assert guard is not None
         assert recovery is not None
-        recovery.asked()
         return sign_recovery(RecoveryRequest(guard.key, recovery.nonce), guard.wallet, self._chain.ledger_id)
 
     def _on_recovery_request(self, now_ms: int, peer: Peer, request: RecoveryRequest, actions: list[Action]) -> None:
         """Answer, and relay the request: the member may not be connected with all others. Not too often."""
-        asker, every_ms = request.member, _RECOVERY_EVERY * self._delta_ms // 2
+        asker, every_ms = request.member, _RELAY_EVERY * self._delta_ms
         route = self._routes.get((asker, request.nonce))
         latest_ms = max((one.relayed_ms for (member, _), one in self._routes.items() if member == asker), default=None)
         if latest_ms is None or now_ms >= latest_ms + every_ms:
@@ -373,7 +372,7 @@ class SimplexDriver:
         if proven is None or guard is None or not self.simplex.has_stake:
             return
         view, entered_by = proven
-        votes = tuple(self.simplex.views.votes_of(asker))[:MAX_TALLIES]
+        votes = tuple(self.simplex.views.votes_of(asker))[-_RECOVERED_VOTES:]
         epoch = self.simplex.epoch.number
         response = RecoveryResponse(guard.key, asker, request.nonce, epoch, view, entered_by, votes)
         actions.append(Send(peer, sign_recovery(response, guard.wallet, self._chain.ledger_id)))
