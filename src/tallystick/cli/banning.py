@@ -31,9 +31,8 @@ def unban(
         banned = [one.key for one in node.one(GetPeers(), Peers).peers if one.banned_until_ms]
         found = [key for key in banned if key.hex().startswith(who.lower()) or names.get(key) == who]
         if not found:
-            raise fail(
-                f"no banned peer is called {who}, nor does its key begin so; see tallystick show peers", ExitCode.FAILED
-            )
+            reason = f"no banned peer is called {who}, nor does its key begin so"
+            raise fail(f"{reason}; see tallystick show peers", ExitCode.FAILED)
         if len(found) > 1:
             raise typer.BadParameter(f"{len(found)} banned peers have keys that begin with {who}; give more digits")
         list(node.ask(Unban(found[0])))

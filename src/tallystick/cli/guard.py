@@ -48,16 +48,16 @@ SHOW_HELP: Final = help_text(
 )
 MOVE_HELP: Final = help_text(
     "Move the key to another machine: copy it with its guard into FOLDER, and close the guard here.",
-    "FOLDER is made, for you alone; it is the other node's data folder, or what you carry there. Cut off half way, it is "
-    "run again. Risk: a key that signs on two machines contradicts itself and loses its stake. So here it signs no "
+    "FOLDER is made, for you alone; it is the other node's data folder, or what you carry there. Cut off half way, it "
+    "is run again. Risk: a key that signs on two machines contradicts itself and loses its stake. So here it signs no "
     "more, and FOLDER goes to one machine only. A copy for safekeeping is something else: of the key file alone.",
     "Example: tallystick guard move /mnt/stick/alice",
 )
 LOST_HELP: Final = help_text(
     "Say that this machine was set back: to a snapshot, an image, a backup of the whole disk.",
-    "Nothing on it can notice. From the next start on the node signs nothing until others have told what its key signed "
-    "meanwhile. Risk: none for the stake, but a member that the others cannot do without (one of three equal ones) "
-    "needs tallystick guard accept-loss then. Not to say it risks the stake. It also opens a guard that a move has "
+    "Nothing on it can notice. From the next start on the node signs nothing until others have told what its key "
+    "signed meanwhile. Risk: none for the stake, but a member that the others cannot do without (one of three equal "
+    "ones) needs tallystick guard accept-loss then. Not to say it risks the stake. It also opens a guard that a move has "
     "closed: then the risk is that the key signs where it was moved to.",
     "Example: tallystick guard lost",
 )
@@ -71,8 +71,8 @@ ACCEPT_HELP: Final = help_text(
     "Go on although what the key signed is lost and not enough others can tell: the operator's word.",
     "For members that the others cannot do without, as one of three equal ones. The node still asks all others, signs "
     "again what they show, and otherwise ends views only, up to the last one in which it may have signed. Risk: if one "
-    "that answers lies, or knows less than it should, this member contradicts itself and loses its stake; and if it and "
-    "liars have more than a third of the stake together, the ledger can fork. First have all others up.",
+    "that answers lies, or knows less than it should, this member contradicts itself and loses its stake; and if it "
+    "and liars have more than a third of the stake together, the ledger can fork. First have all others up.",
     "Example: tallystick guard accept-loss",
 )
 _TWO_MACHINES: Final = "Does this key sign on no other machine, now or later"
@@ -142,9 +142,8 @@ def recover(data: Data = None, yes: Yes = False, as_json: AsJson = False) -> Non
     with errors_explained(), _opened(data) as (folder, file):
         genesis, status = _of_ledger(folder, file)
         if status is GuardStatus.MOVED:
-            raise GuardError(
-                "the key was moved to another machine; recover it there, or see: tallystick guard lost --help"
-            )
+            advice = "recover it there, or read: tallystick guard lost --help"
+            raise GuardError(f"the key was moved to another machine; {advice}")
         if status is GuardStatus.TWIN:
             _confirm(yes, f"Another machine signed with this key. {_TWO_MACHINES}?")
         _write(folder, file, Lost(genesis.ledger_id), "recovers: it signs nothing until others have answered", as_json)

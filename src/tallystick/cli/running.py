@@ -15,8 +15,8 @@ from tallystick.host.errors import KeyFileError
 from tallystick.ledger.wallet import Wallet
 
 _EXIT_CODES: Final = (
-    "Exit codes: 0 stopped when it was told to, 1 a part of it failed, 2 wrong usage, or it cannot start, 3 its state is "
-    "not the ledger's, 4 another machine signs with its key: started again, it signs nothing."
+    "Exit codes: 0 stopped when it was told to, 1 a part of it failed, 2 wrong usage, or it cannot start, 3 its state "
+    "is not the ledger's, 4 another machine signs with its key: started again, it signs nothing."
 )
 HELP: Final = help_text(
     "Run the node of a folder, in the foreground, until Ctrl-C or SIGTERM.",
