@@ -57,8 +57,8 @@ LOST_HELP: Final = help_text(
     "Say that this machine was set back: to a snapshot, an image, a backup of the whole disk.",
     "Nothing on it can notice. From the next start on the node signs nothing until others have told what its key "
     "signed meanwhile. Risk: none for the stake, but a member that the others cannot do without (one of three equal "
-    "ones) needs tallystick guard accept-loss then. Not to say it risks the stake. It also opens a guard that a move has "
-    "closed: then the risk is that the key signs where it was moved to.",
+    "ones) needs tallystick guard accept-loss then. Not to say it risks the stake. It also opens a guard that a move "
+    "has closed: then the risk is that the key signs where it was moved to.",
     "Example: tallystick guard lost",
 )
 RECOVER_HELP: Final = help_text(
