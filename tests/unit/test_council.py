@@ -2,6 +2,7 @@
 
 import pytest
 from msgspec.structs import replace
+from tallystick.node.council import in_parts
 from tests.builders import ADA, BEN, CY, DOT, GENESIS, LEDGER, START_MS, STRANGER, of_kind, rules, vote
 
 from tallystick.consensus.simplex import Simplex
@@ -16,7 +17,6 @@ from tallystick.ledger.messages import (
 )
 from tallystick.ledger.params import MAX_GENESIS_MEMBERS, MAX_MESSAGE_BYTES
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Tally
-from tallystick.node.council import in_parts
 from tallystick.node.events import Broadcast, MessageReceived, PeerConnected, Send
 from tallystick.node.intake import Intake
 from tallystick.node.node import Node

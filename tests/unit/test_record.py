@@ -1,8 +1,8 @@
 """A member's own record: when it is known to have gaps, it is treated as an old backup from the start."""
 
+from tallystick.consensus.record import Record
 from tests.builders import ADA, BEN, CY, GENESIS, LEDGER, MEMBERS, found, vote
 
-from tallystick.consensus.record import Record
 from tallystick.ledger.encoding import ZERO_DIGEST
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Ballot
