@@ -58,7 +58,7 @@ def test_without_work_there_are_no_times_and_they_begin_with_the_work():
 @pytest.mark.parametrize("place", [(0, 2), (1, 1)])
 def test_a_new_view_or_epoch_begins_anew(place):
     timer = timer_in(1)
-    timer.repeated()
+    timer.repeated(timer.repeat_ms())
     timer.look(NOW_MS + 100, *place, 0, has_work=True)
     assert timer.since_ms == NOW_MS + 100
     assert timer.repeat_ms() == NOW_MS + 100 + 4 * DELTA_MS
@@ -68,8 +68,14 @@ def test_what_nothing_moves_is_repeated_at_doubling_intervals_up_to_32_delta():
     timer, times = timer_in(1), []
     for _ in range(7):
         times.append((timer.repeat_ms() - NOW_MS) // DELTA_MS)
-        timer.repeated()
+        timer.repeated(timer.repeat_ms())
     assert times == [4, 12, 28, 60, 92, 124, 156]
+
+
+def test_repetitions_that_were_slept_through_are_not_made_up_for():
+    timer = timer_in(1)
+    timer.repeated(NOW_MS + 50 * DELTA_MS)
+    assert timer.repeat_ms() == NOW_MS + 60 * DELTA_MS
 
 
 def test_what_was_heard_is_relayed_after_every_delta():
