@@ -227,6 +227,7 @@ class Node:
             case Started():
                 self._exchange.started(event, actions)
                 self._dial(now_ms, actions)
+                self._advance(now_ms, actions)
             case PeerConnected(peer):
                 if self._exchange.connected(now_ms, peer, actions):
                     self._on_connected(now_ms, peer, actions)
@@ -451,6 +452,7 @@ class Node:
         self._agreement.connected(now_ms, peer, actions)
         self._search.connected(peer)
         self._ask_for_more(now_ms, actions)
+        self._advance(now_ms, actions)
 
     def _on_links(self, now_ms: int, peer: Peer, said: Prune | Addresses, actions: list[Action]) -> None:
         if isinstance(said, Prune):
