@@ -6,8 +6,8 @@ import typer
 from msgspec import to_builtins
 
 from tallystick.cli.certify import Outcome, follow
-from tallystick.cli.options import AsJson, Data
 from tallystick.cli.node_reader import NodeReader
+from tallystick.cli.options import AsJson, Data
 from tallystick.cli.output import ExitCode, errors_explained, fail, help_text, make_console, marked, print_json
 from tallystick.cli.reaching import known_of, reach_at
 from tallystick.cli.words import lasting, utc
