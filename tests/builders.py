@@ -10,9 +10,10 @@ import pytest
 from msgspec.structs import replace
 
 from tallystick.consensus.agreement import Holds
-from tallystick.consensus.lone_forger import LoneForger
+from tallystick.consensus.lone_forger import ForgerRule, LoneForger
 from tallystick.consensus.proof_of_stake import ProofOfStake, check_drawn, draw
 from tallystick.consensus.signing_guard import GuardRecord, SigningGuard
+from tallystick.consensus.simplex import Simplex
 from tallystick.ledger.block import Block, VerifiedBlock, sign_block
 from tallystick.ledger.blockchain import Blockchain
 from tallystick.ledger.certificate import (
@@ -40,7 +41,9 @@ from tallystick.ledger.params import Params
 from tallystick.ledger.state import State, next_state
 from tallystick.ledger.vote import FINALIZE, NULLIFY, Ballot, Tally, Vote, cast, tally_of
 from tallystick.ledger.wallet import Wallet
-from tallystick.network.simulated import Link, MakeAgreement, SimulatedHost, SimulatedNetwork
+from tallystick.network.simulated import Link, SimulatedNetwork
+from tallystick.network.simulated_host import MakeAgreement, SimulatedHost
+from tallystick.node.agreement import Agreement
 from tallystick.node.archive import Archive, MemoryArchive
 from tallystick.node.events import (
     Action,
@@ -54,6 +57,7 @@ from tallystick.node.intake import Intake
 from tallystick.node.limits import Limits
 from tallystick.node.lone_driver import LoneDriver
 from tallystick.node.node import Node
+from tallystick.node.simplex_driver import SimplexDriver
 
 START_MS = 1_750_000_000_000
 """When the ledgers of the tests begin."""
@@ -90,10 +94,10 @@ LEDGER = GENESIS.ledger_id
 class EmptyBox:
     """Nothing waits to be forged: for `Simplex`, when only votes matter."""
 
-    def due_ms(self, holds: Holds) -> int | None:
-        return None
+    def has_any(self, holds: Holds) -> bool:
+        return False
 
-    def choose(self, base: State, holds: Holds) -> list[AnyCertificate]:
+    def choose(self, now_ms: int, base: State, holds: Holds) -> list[AnyCertificate]:
         return []
 
 
@@ -158,11 +162,6 @@ def proposal_evidence(
     """Against a forger that signed two headers for a view."""
     two = (signed_header(offender, epoch, view, nonce, genesis) for nonce in (0, 1))
     return issue_proposal_evidence(issuer, genesis.ledger_id, START_MS, *two)
-
-
-def guard_of(owner: Wallet, genesis: Genesis = GENESIS, records: Iterable[GuardRecord] = ()) -> SigningGuard:
-    """The signing guard of a key, new unless it has records."""
-    return SigningGuard(owner, genesis.ledger_id, records, entropy=bytes(32))
 
 
 def payload(content: str = "content") -> Payload:
@@ -306,6 +305,21 @@ _verify = lru_cache(maxsize=50_000)(is_signed)
 """Equal bytes give equal results, so that a test need not wait for them twice."""
 
 
+def guard_of(owner: Wallet, genesis: Genesis = GENESIS, *records: GuardRecord) -> SigningGuard:
+    """The signing guard of this key, with these records; by default it has signed nothing yet."""
+    return SigningGuard(owner, genesis.ledger_id, records, bytes(32))
+
+
+def lone_driver(owner: Wallet | None = None, genesis: Genesis = GENESIS, rule: ForgerRule | None = None) -> LoneDriver:
+    """A lone forger with this key, or one that only follows."""
+    return LoneDriver(LoneForger(rule or ProofOfStake(), guard_of(owner, genesis) if owner else None))
+
+
+def simplex_driver(owner: Wallet | None = None, genesis: Genesis = GENESIS, *records: GuardRecord) -> SimplexDriver:
+    """A member of Simplex with this key, or an observer."""
+    return SimplexDriver(Simplex(guard_of(owner, genesis, *records) if owner else None))
+
+
 class Bench:
     """One node with its intake, driven event by event at a time that stands still until it is moved."""
 
@@ -316,14 +330,24 @@ class Bench:
         limits: Limits | None = None,
         blocks: Iterable[Block] = (),
         erased: Iterable[bytes] = (),
+        agreement: Agreement | None = None,
+        archive: Archive | None = None,
     ) -> None:
-        agreement = LoneDriver(LoneForger(ProofOfStake(), guard_of(owner, genesis) if owner else None))
-        archive = MemoryArchive(blocks)
+        """By default a lone forger of this owner's."""
+        archive = archive or MemoryArchive(blocks)
         for payload_hash in erased:
             archive.erase_payload(payload_hash)
-        self.node = Node(genesis, agreement, limits, archive)
-        self.intake = Intake(genesis.ledger_id, self.node, _verify)
+        self.archive = archive
+        self.agreement = agreement or lone_driver(owner, genesis)
+        self.node = Node(genesis, self.agreement, limits, archive)
+        self.verified: list[tuple[bytes, bytes, bytes]] = []
+        """The claims that intake verified: what was signed, the signature, the key."""
+        self.intake = Intake(genesis.ledger_id, self.node, self._verify)
         self.now_ms = max(START_MS, self.node.state.tip.timestamp_ms) + 1_000
+
+    def _verify(self, *claim: bytes) -> bool:
+        self.verified.append(claim)
+        return _verify(*claim)
 
     def handle(self, event: Any) -> list[Action]:
         return self.node.handle(self.now_ms, event)
@@ -354,8 +378,13 @@ def cut_off(actions: Iterable[Action]) -> set[object]:
 
 
 def agreement_of(owner: Wallet | None) -> MakeAgreement:
-    """The lone forger by stake, for a member's node or an onlooker's."""
+    """A host with a lone forger of this owner's, or with one that only follows."""
     return lambda host: LoneDriver(LoneForger(ProofOfStake(), host.guard(owner) if owner else None))
+
+
+def member_of(owner: Wallet | None) -> MakeAgreement:
+    """Simplex, for a member's node or an onlooker's."""
+    return lambda host: SimplexDriver(Simplex(host.guard(owner) if owner else None))
 
 
 def network_of(

@@ -1,7 +1,6 @@
 """A node that starts from a snapshot in its store: the same node as one that replays all, whatever happened to it."""
 
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from tests.builders import (
     FinalScribe,
     Scribe,
     found,
+    member_of,
     refuses,
     staking,
     statement,
@@ -23,7 +23,7 @@ from tests.integration.test_store import execute
 
 from tallystick.consensus.lone_forger import LoneForger
 from tallystick.consensus.proof_of_stake import ProofOfStake, check_drawn
-from tallystick.consensus.simplex import Simplex
+from tallystick.host.check import Check
 from tallystick.host.errors import DamagedStore, StoreError
 from tallystick.host.store import Store
 from tallystick.ledger.block import Block, sign_block
@@ -32,14 +32,12 @@ from tallystick.ledger.encoding import encode
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.messages import Entry
 from tallystick.ledger.vote import FINALIZE, tally_of
-from tallystick.ledger.wallet import Wallet
-from tallystick.network.simulated import SimulatedHost, SimulatedNetwork
+from tallystick.network.simulated import SimulatedNetwork
 from tallystick.node import replay
 from tallystick.node.archive import MemoryArchive
 from tallystick.node.events import PersistBlock
 from tallystick.node.finality_proofs import Checkpoint
 from tallystick.node.replay import TAIL_BLOCKS, replayed
-from tallystick.node.simplex_driver import SimplexDriver
 
 FOUNDED = found(epoch_blocks=4)
 
@@ -375,15 +373,11 @@ def test_a_second_certificate_with_a_kept_or_erased_payload_awaits_nothing(store
     assert store.lacking(100) == []
 
 
-def driver_of(member: Wallet, host: SimulatedHost) -> SimplexDriver:
-    return SimplexDriver(Simplex(host.guard(member)))
-
-
 def test_members_that_restart_from_snapshots_go_on_agreeing(tmp_path: Path, seed: int) -> None:
     network = SimulatedNetwork(FOUNDED, seed)
     stores = {name: Store.create(tmp_path / f"{name}.db", FOUNDED) for name in MEMBERS}
     for name, member in MEMBERS.items():
-        network.add(name, partial(driver_of, member), archive=stores[name])
+        network.add(name, member_of(member), archive=stores[name])
     network.connect_all()
     certificates = statements(60, ledger=FOUNDED.ledger_id)
     for number, certificate in enumerate(certificates):
@@ -406,4 +400,7 @@ def test_members_that_restart_from_snapshots_go_on_agreeing(tmp_path: Path, seed
     for name, store in stores.items():
         whole = replayed(FOUNDED, check_drawn, MemoryArchive(store.blocks()), None)
         assert whole.state == network.hosts[name].node.state, f"seed {seed}"
+        report = Check(store).run()
+        assert report.is_sound, (f"seed {seed}", report)
+        assert not report.unproven, f"seed {seed}"
         store.close()

@@ -1,6 +1,6 @@
 """The lone-forger rule: one entitled forger an index, in one view."""
 
-from tests.builders import ADA, LEDGER, MEMBERS, START_MS, Scribe, guard_of, refuses, statement
+from tests.builders import ADA, GENESIS, LEDGER, MEMBERS, START_MS, Scribe, guard_of, refuses, statement
 
 from tallystick.consensus.lone_forger import LoneForger
 from tallystick.consensus.proof_of_stake import ProofOfStake
@@ -63,7 +63,7 @@ def test_one_header_an_index_is_signed_whatever_is_lost_of_the_chain():
     forger = LoneForger(ProofOfWork(1), guard)
     first = forger.forge(START_MS, scribe.state, [statement("one")])
     records = guard.take_records()
-    for again in (forger, LoneForger(ProofOfWork(1), guard_of(ADA, records=records))):
+    for again in (forger, LoneForger(ProofOfWork(1), guard_of(ADA, GENESIS, *records))):
         assert again.forge(START_MS, scribe.state, [statement("two")]) is None
     scribe.chain = Blockchain(scribe.genesis, forger.check_forger)
     scribe.chain.append(first)
