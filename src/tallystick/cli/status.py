@@ -148,7 +148,7 @@ def _why_not_voting(told: Status, names: Mapping[bytes, str]) -> str | None:
             return "this key signed what no honest member signs: its stake is lost, and it never votes again"
         case "twin":
             epoch, view = told.twin or (0, 0)
-            seen = f"another machine signs with this node's key (seen in epoch {epoch:,}, view {view:,})"
+            seen = f"another machine signs with this node's own key (seen in epoch {epoch:,}, view {view:,})"
             return f"{seen}, so this one signs nothing; stop the other for good, then: tallystick guard recover"
         case "recovering":
             waits = names_of([name_of(one, names) for one in told.unanswered])

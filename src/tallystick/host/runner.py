@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
 from typing import Final, NamedTuple, Protocol, TypeVar
 
+from tallystick.consensus.signing_guard import Signed
 from tallystick.host.errors import MustEnd, NodeExit
 from tallystick.host.guard_file import GuardFile
 from tallystick.host.logs import ReportLog, note
@@ -281,6 +282,8 @@ class Runner:
                 self._set_timer(timer, at_ms)
             case PersistSigned(records):
                 self.guard_file.append(records)
+                if not all(isinstance(one, Signed) for one in records):
+                    self._reports.note_agreement(now_ms(), self.node.agreement_status())
             case ReadVotes():  # told afterwards: the node is in the middle of an event
                 asyncio.get_running_loop().call_soon(self._read_votes, action)
             case ErasePayload():  # by itself: its traces in the write-ahead log go, too
@@ -309,9 +312,8 @@ class Runner:
     def _report(self, report: Report) -> None:
         match report:
             case ReportTwin(epoch, view):
-                self._reports.note_agreement(now_ms(), self.node.agreement_status())
                 where = f"epoch {epoch}, view {view}"
-                self._fail(MustEnd(f"another machine signs with this node's key ({where}): {_TWIN}", NodeExit.TWIN))
+                self._fail(MustEnd(f"another machine signs with this node's own key ({where}): {_TWIN}", NodeExit.TWIN))
             case ReportStateMismatch(refused):
                 reason = f"a quorum chose what is illegal by this node's state ({refused}): {_MISMATCH}"
                 self._fail(MustEnd(reason, NodeExit.STATE_MISMATCH))

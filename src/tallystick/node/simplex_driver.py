@@ -257,7 +257,7 @@ class SimplexDriver(Agreement):
             is_stuck = is_stuck or any(isinstance(one, Rebroadcast) for one in outputs)
             if isinstance(outputs[-1], Finalized):
                 return Step(outputs[-1], is_stuck=is_stuck)
-            if not any(isinstance(one, SendVote | PersistQuorum) for one in outputs):
+            if not any(isinstance(one, SendVote | PersistQuorum | Rebroadcast) for one in outputs):
                 break
         self._sync_guard(actions)
         place = (self.simplex.epoch.number, self.simplex.view)

@@ -31,7 +31,8 @@ from tallystick.ledger.messages import Entry, Votes, decode_message
 from tallystick.ledger.params import Params
 from tallystick.ledger.vote import NOTARIZE, Tally
 from tallystick.ledger.wallet import Wallet
-from tallystick.network.simulated import Link, SimulatedHost, SimulatedNetwork
+from tallystick.network.simulated import Link, SimulatedNetwork
+from tallystick.network.simulated_host import SimulatedHost
 from tallystick.node.events import Action, Broadcast, PersistVotes
 
 RECOVERY_BOUND = 60

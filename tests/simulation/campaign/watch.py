@@ -13,7 +13,8 @@ from tallystick.ledger.certificate import ProposalEvidence, VoteEvidence
 from tallystick.ledger.header import Header
 from tallystick.ledger.messages import Blocks, Proposal, Standing, Votes
 from tallystick.ledger.vote import FINALIZE, NULLIFY, Ballot, Tally, Vote
-from tallystick.network.simulated import SimulatedHost, SimulatedNetwork
+from tallystick.network.simulated import SimulatedNetwork
+from tallystick.network.simulated_host import SimulatedHost
 from tallystick.node.events import (
     Action,
     Broadcast,
