@@ -1,6 +1,6 @@
 """The lone-forger rule: one entitled forger an index, in one view."""
 
-from tests.builders import ADA, LEDGER, MEMBERS, START_MS, Scribe, guard_of, refuses, statement
+from tests.builders import ADA, GENESIS, LEDGER, MEMBERS, START_MS, Scribe, guard_of, refuses, statement
 
 from tallystick.consensus.lone_forger import LoneForger
 from tallystick.consensus.proof_of_stake import ProofOfStake
