@@ -382,11 +382,6 @@ def agreement_of(owner: Wallet | None) -> MakeAgreement:
     return lambda host: LoneDriver(LoneForger(ProofOfStake(), host.guard(owner) if owner else None))
 
 
-def member_of(owner: Wallet | None) -> MakeAgreement:
-    """Simplex, for a member's node or an onlooker's."""
-    return lambda host: SimplexDriver(Simplex(host.guard(owner) if owner else None))
-
-
 def network_of(
     seed: int,
     genesis: Genesis = GENESIS,
