@@ -1,41 +1,36 @@
-"""A member's node and what peers say to it: what is worth verifying, votes, proposals, and what it answers."""
+"""A member's node among others: proposals and what they lack, votes, certificates, and peers that are behind."""
 
 import pytest
 from msgspec.structs import replace
 from tests.builders import (
     GENESIS,
-    LEDGER,
     MEMBERS,
     STRANGER,
     FinalScribe,
     cut_off,
+    of_kind,
     rules,
+    staking,
     statement,
-    vote,
-    wallet,
+    statements,
 )
-from tests.seat import LEADER, OTHERS, OWNER, Seat, certificate, proposal_of, sent, votes_message
+from tests.seat import OWNER, Seat, cast_by, certificate, proposal_of, signed_again
 
 from tallystick.ledger.errors import Rule
 from tallystick.ledger.messages import (
     MAX_TALLIES,
-    Blocks,
-    Finalizations,
-    NewBlock,
+    Certificates,
+    Entry,
     ProposalCertificates,
-    RecoveryRequest,
-    RecoveryResponse,
+    ProposalRequest,
     Votes,
     decode_message,
     encode_message,
-    sign_recovery,
 )
 from tallystick.ledger.params import MAX_GENESIS_MEMBERS, MAX_MESSAGE_BYTES
-from tallystick.ledger.vote import NOTARIZE, NULLIFY, Ballot, Tally
+from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Ballot, Tally
+from tallystick.node.events import Broadcast, PersistSigned, PersistVotes, Send
 from tallystick.node.simplex_driver import in_parts
-
-BLOCK_HASH = b"b" * 32
-STRANGERS = [wallet(f"stranger {number}") for number in range(50)]
 
 
 def draft(*certificates, **changes):
@@ -43,105 +38,158 @@ def draft(*certificates, **changes):
     return FinalScribe(GENESIS).draft(*(certificates or [statement()]), **changes)
 
 
-# ---- what is not worth a signature check -------------------------------------------------------------------------
+BLOCK = draft()
+(MISSING,) = BLOCK.certificates
+ASKED = ProposalRequest(BLOCK.hash, (MISSING.id,))
+DELTA_MS = GENESIS.params.delta_ms
+PATIENCE_MS = DELTA_MS // 4
+NOTARIZED = (NOTARIZE, 1, BLOCK.hash)
 
 
-def many(view=1, count=MAX_GENESIS_MEMBERS):
-    """Votes of keys that nobody knows, as many as a tally holds."""
-    keys = sorted(number.to_bytes(32, "little") for number in range(count))
-    return Tally(Ballot(NOTARIZE, 0, view, BLOCK_HASH), tuple((key, bytes(64)) for key in keys))
+def requests(actions):
+    """Requests for a proposal or parts of it, and whom they go to (`None`: everybody)."""
+    asked = [one for one in of_kind((Send, Broadcast), actions) if isinstance(one.message, ProposalRequest)]
+    return [(one.peer if isinstance(one, Send) else None, one.message) for one in asked]
 
 
-def answer(member=OTHERS[0], asker=OWNER, nonce=bytes(32), **more):
-    unsigned = RecoveryResponse(member.public_key, asker.public_key, nonce, more.pop("epoch", 0), 1, None, ())
-    return sign_recovery(replace(unsigned, **more), member, LEDGER)
+# ---- proposals --------------------------------------------------------------------------------------------------
 
 
-def unasked_blocks():
+def test_a_member_notarizes_a_proposal_whose_certificates_it_has_and_syncs_that_before_it_says_so():
+    seat = Seat()
+    seat.submit(MISSING)
+    actions = seat.receive(proposal_of(BLOCK))
+    assert cast_by(OWNER, actions) == [NOTARIZED]
+    kept = [one for one in actions if isinstance(one, PersistSigned | PersistVotes | Broadcast)]
+    assert [type(one) for one in kept] == [PersistSigned, PersistVotes, Broadcast]
+    assert kept[1].blocks == (BLOCK,)
+
+
+def test_a_proposal_that_overtook_its_certificates_waits_a_little_for_them():
+    seat = Seat()
+    assert requests(seat.receive(proposal_of(BLOCK))) == []
+    assert requests(seat.wait(PATIENCE_MS - 1)) == []
+    actions = seat.receive(Certificates((Entry(MISSING),)), "y")
+    assert cast_by(OWNER, actions) == [NOTARIZED]
+    assert requests([*actions, *seat.wait(10_000)]) == []
+
+
+def test_what_did_not_come_is_asked_of_the_sender_then_of_everybody_then_only_if_it_is_voted_for():
+    seat = Seat()
+    seat.receive(proposal_of(BLOCK))
+    assert requests(seat.wait(PATIENCE_MS)) == [("x", ASKED)]
+    assert requests(seat.wait(DELTA_MS - 1)) == []
+    assert requests(seat.wait(1)) == [(None, ASKED)]
+    assert requests(seat.hear(*certificate(NOTARIZE, BLOCK.hash))) == []
+    assert requests(seat.wait(PATIENCE_MS)) == [(None, ASKED)]
+    actions = seat.receive(ProposalCertificates(BLOCK.hash, (MISSING,)), "y")
+    assert (FINALIZE, 1, BLOCK.hash) in cast_by(OWNER, actions), "it nullified nothing"
+
+
+def test_certificates_that_were_not_asked_for_are_neither_verified_nor_kept():
+    """Or strangers could have a node hold as many as they like for one proposal."""
+    seat = Seat()
+    seat.receive(proposal_of(BLOCK))
+    seat.verified.clear()
+    unasked = statements(200, STRANGER)
+    for answers in ([MISSING], unasked, [MISSING, *unasked]):
+        assert seat.receive(ProposalCertificates(BLOCK.hash, tuple(answers)), "stranger") == []
+    seat.wait(PATIENCE_MS)
+    for answers in (unasked, [MISSING, *unasked]):
+        assert seat.receive(ProposalCertificates(BLOCK.hash, tuple(answers)), "stranger") == []
+    assert seat.verified == []
+    assert cast_by(OWNER, seat.receive(ProposalCertificates(BLOCK.hash, (MISSING,)), "y")) == [NOTARIZED]
+
+
+def test_the_same_certificate_signed_another_time_is_not_the_proposers():
+    """Its id says nothing of its signature: the header covers whole encodings."""
+    seat, again = Seat(), signed_again(MISSING, "ada")
+    assert again.id == MISSING.id
+    seat.submit(again)
+    assert requests(seat.receive(proposal_of(BLOCK))) == [("x", ASKED)], "at once: gossip will not bring it"
+    actions = seat.receive(ProposalCertificates(BLOCK.hash, (again,)), "y")
+    assert (cast_by(OWNER, actions), cut_off(actions)) == ([], set())
+    actions = seat.receive(ProposalCertificates(BLOCK.hash, (MISSING,)), "x")
+    assert cast_by(OWNER, actions) == [NOTARIZED]
+    assert list(seat.node.box) == [again], "until the block is final"
+
+
+def test_a_bad_signature_under_an_id_that_is_on_the_chain_is_nobodys_but_its_makers():
+    """A drawn liar had honest members banned by those that came later: the id was taken for the signature."""
     scribe = FinalScribe(GENESIS)
-    block = scribe.forge()
-    return Blocks(1, (block,), (), scribe.archive.finalization(1))
+    first = scribe.forge()
+    bad = replace(first.certificates[0], signature=b"\x07" * 64)
+    lie = scribe.draft(bad)
+    owner = next(one for one in MEMBERS.values() if one.public_key != lie.header.forger)
+    seat = Seat(owner, archive=scribe.archive)
+    seat.receive(proposal_of(lie))
+    assert requests(seat.wait(PATIENCE_MS)) == [("x", ProposalRequest(lie.hash, (bad.id,)))]
+    actions = seat.receive(ProposalCertificates(lie.hash, (bad,)), "honest")
+    assert (rules(actions), cut_off(actions)) == ([Rule.C1], set())
+    assert seat.receive(ProposalRequest(lie.hash, (bad.id,)), "y") == [], "it is handed to nobody"
+    assert seat.receive(ProposalRequest(lie.hash, ()), "y") == []
 
 
-def unasked_proof():
-    scribe = FinalScribe(GENESIS)
-    scribe.forge()
-    return Finalizations(scribe.proofs(1))
-
-
-NEXT_LEADER = next(one for one in MEMBERS.values() if one is not LEADER)
-WORTHLESS = {
-    "votes of strangers": Votes((many(),) * 5),
-    "votes of strangers, late": Votes((many(0),)),
-    "votes of members for a view further on": votes_message(
-        *(vote(NOTARIZE, BLOCK_HASH, one, view=3) for one in OTHERS)
-    ),
-    "votes of members in a later epoch": votes_message(*(vote(NULLIFY, member=one, epoch=1, view=2) for one in OTHERS)),
-    "votes of members in an epoch far on": votes_message(*(vote(NULLIFY, member=one, epoch=2) for one in OTHERS)),
-    "votes of strangers for the next epoch": votes_message(vote(NULLIFY, member=STRANGER, epoch=1)),
-    "a certificate of a later epoch": votes_message(*certificate(NULLIFY, epoch=1, view=7)),
-    "a proposal of another than the leader": proposal_of(draft(signer=OTHERS[0])),
-    "a proposal of a stranger": proposal_of(draft(signer=STRANGER)),
-    "a proposal of another epoch": proposal_of(draft(epoch=1)),
-    "a proposal for a view further on": proposal_of(draft(view=3)),
-    "certificates of a proposal that nobody made": ProposalCertificates(BLOCK_HASH, (statement(),) * 9),
-    "a new block": NewBlock(draft()),
-    "blocks": unasked_blocks(),
-    "finalizations": unasked_proof(),
-    "a stranger's recovery": sign_recovery(RecoveryRequest(STRANGER.public_key, bytes(32)), STRANGER, LEDGER),
-    "the own recovery": sign_recovery(RecoveryRequest(OWNER.public_key, bytes(32)), OWNER, LEDGER),
-    "an answer to a recovery that nobody asked for": answer(),
-    "an answer to another's, who did not ask here": answer(asker=OTHERS[1]),
+WRONG = {
+    "another root": draft(MISSING, state_root=b"r" * 32),
+    "another version": draft(MISSING, version=2),
+    "stake that is nobody's": draft(staking(1, STRANGER)),
 }
 
 
-@pytest.mark.parametrize("message", WORTHLESS.values(), ids=WORTHLESS)
-def test_what_is_not_worth_it_is_dropped_before_any_signature_is_verified(message):
-    """Membership, leader, view and whether it was asked for are looked at first: a stranger costs next to nothing."""
+@pytest.mark.parametrize("block", WRONG.values(), ids=WRONG)
+def test_a_proposal_that_the_gate_refuses_is_nullified_at_once_and_served_to_nobody(block):
     seat = Seat()
-    before = seat.node.agreement_status()
-    actions = seat.receive(message, "stranger")
-    assert seat.verified == []
-    assert actions == []
-    assert seat.node.agreement_status() == before
+    actions = [*seat.receive(proposal_of(block)), *seat.wait(PATIENCE_MS)]
+    actions += seat.receive(ProposalCertificates(block.hash, block.certificates))
+    assert cast_by(OWNER, actions) == [(NULLIFY, 1, bytes(32))]
+    assert (rules(actions), cut_off(actions)) == ([], set())
+    for ids in ((), (block.certificates[0].id,)):
+        assert seat.receive(ProposalRequest(block.hash, ids), "y") == []
 
 
-def test_votes_of_members_are_verified_and_those_of_strangers_among_them_are_not():
+def test_a_proposal_ahead_of_the_clock_waits_for_its_time():
     seat = Seat()
-    seat.hear(*(vote(NULLIFY, member=one) for one in (*OTHERS, STRANGER, *STRANGERS)))
-    assert [key for _, _, key in seat.verified] == sorted(one.public_key for one in OTHERS)
-    seat.hear(*(vote(NULLIFY, member=one, view=9) for one in (*OTHERS, LEADER, STRANGER)))
-    assert seat.node.agreement_status().view == 10, "a certificate leads on from anywhere"
-    assert {key for _, _, key in seat.verified} == {one.public_key for one in (*OTHERS, LEADER)}
+    block = draft(timestamp_ms=seat.now_ms + GENESIS.params.block_ahead_ms + 100)
+    seat.submit(MISSING)
+    assert cast_by(OWNER, seat.receive(proposal_of(block))) == []
+    assert cast_by(OWNER, seat.wait(99)) == []
+    assert cast_by(OWNER, seat.wait(1)) == [(NOTARIZE, 1, block.hash)]
 
 
-def test_a_vote_that_was_counted_is_not_verified_again_and_another_signature_is():
-    seat, one = Seat(), vote(NULLIFY, member=OTHERS[0])
-    for _ in range(3):
-        assert rules(seat.hear(one)) == []
-        assert len(seat.verified) == 1
-    assert rules(seat.hear(replace(one, signature=bytes(64)))) == [Rule.V1]
-    assert len(seat.verified) == 2
-
-
-def test_a_tally_with_a_bad_vote_takes_no_other_with_it_and_who_passes_it_on_is_not_blamed():
+def test_a_proposal_that_the_gate_passed_is_told_to_whoever_asks():
     seat = Seat()
-    bad = replace(vote(NOTARIZE, BLOCK_HASH, OTHERS[0]), signature=bytes(64))
-    actions = seat.hear(bad, *certificate(NULLIFY, view=1))
-    assert (rules(actions), cut_off(actions)) == ([Rule.V1], set())
-    assert seat.node.agreement_status().view == 2
+    assert seat.receive(ProposalRequest(BLOCK.hash, ()), "y") == []
+    seat.receive(proposal_of(BLOCK))
+    assert seat.receive(ProposalRequest(BLOCK.hash, ()), "y") == [], "it is not whole"
+    seat.submit(MISSING)
+    assert seat.receive(ProposalRequest(BLOCK.hash, ()), "y") == [Send("y", proposal_of(BLOCK))]
+    asked = ProposalRequest(BLOCK.hash, (MISSING.id, statement("unknown").id))
+    assert seat.receive(asked, "y") == [Send("y", ProposalCertificates(BLOCK.hash, (MISSING,)))]
 
 
-def test_a_recovery_of_a_member_is_looked_at_once_it_is_signed_by_it():
-    asked = sign_recovery(RecoveryRequest(OTHERS[0].public_key, bytes(32)), OTHERS[0], LEDGER)
+def test_a_block_that_others_voted_for_is_asked_for_whole():
     seat = Seat()
-    actions = seat.receive(replace(asked, signature=bytes(64)))
-    assert (rules(actions), cut_off(actions)) == ([Rule.V1], set())
-    assert len(seat.verified) == 1
-    assert sent(RecoveryResponse, seat.receive(asked)) != []
+    assert requests(seat.hear(*certificate(NOTARIZE, BLOCK.hash))) == [(None, ProposalRequest(BLOCK.hash, ()))]
+    assert requests(seat.wait(DELTA_MS)) == []
+    seat.receive(proposal_of(BLOCK))
+    assert (FINALIZE, 1, BLOCK.hash) in cast_by(OWNER, seat.receive(Certificates((Entry(MISSING),))))
 
 
-# ---- messages of votes ------------------------------------------------------------------------------------------
+def test_of_a_liars_many_proposals_for_a_view_few_are_held_unfinished():
+    """Each may name 4,096 certificates that nobody has."""
+    seat = Seat()
+    for number in range(20):
+        seat.receive(proposal_of(draft(statement(f"{number}"))))
+    assert len({message.block_hash for _, message in requests(seat.wait(10_000))}) <= 2
+
+
+# ---- votes ------------------------------------------------------------------------------------------------------
+
+
+def tally(signatures, view):
+    keys = sorted(number.to_bytes(32, "big") for number in range(signatures))
+    return Tally(Ballot(NOTARIZE, 0, view, b"b" * 32), tuple((key, bytes(64)) for key in keys))
 
 
 @pytest.mark.parametrize(
@@ -149,7 +197,7 @@ def test_a_recovery_of_a_member_is_looked_at_once_it_is_signed_by_it():
     [(0, 1, 0), (1, 1, 1), (MAX_TALLIES, 1, 1), (MAX_TALLIES + 1, 1, 2), (20, MAX_GENESIS_MEMBERS, 10)],
 )
 def test_votes_are_told_in_messages_that_are_not_too_big(count, signatures, parts):
-    tallies = [many(view, signatures) for view in range(count)]
+    tallies = [tally(signatures, view) for view in range(count)]
     told = in_parts(tallies)
     assert len(told) == parts
     assert [one for part in told for one in part] == tallies
