@@ -4,6 +4,7 @@ import pytest
 from msgspec.structs import replace
 from tests.builders import (
     GENESIS,
+    LEDGER,
     MEMBERS,
     STRANGER,
     FinalScribe,
@@ -13,23 +14,49 @@ from tests.builders import (
     staking,
     statement,
     statements,
+    vote,
 )
-from tests.seat import OWNER, Seat, cast_by, certificate, proposal_of, signed_again
+from tests.seat import (
+    LEADER,
+    OTHERS,
+    OWNER,
+    Seat,
+    cast_by,
+    certificate,
+    proposal_of,
+    sent,
+    signed_again,
+    votes_message,
+)
 
 from tallystick.ledger.errors import Rule
 from tallystick.ledger.messages import (
     MAX_TALLIES,
+    Blocks,
     Certificates,
     Entry,
     ProposalCertificates,
     ProposalRequest,
+    Status,
+    ViewCertificateRequest,
     Votes,
     decode_message,
     encode_message,
 )
 from tallystick.ledger.params import MAX_GENESIS_MEMBERS, MAX_MESSAGE_BYTES
-from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Ballot, Tally
-from tallystick.node.events import Broadcast, PersistSigned, PersistVotes, Send
+from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Ballot, Tally, tally_of
+from tallystick.node.archive import MemoryArchive, answer
+from tallystick.node.events import (
+    Broadcast,
+    PeerConnected,
+    PersistBlock,
+    PersistSigned,
+    PersistVotes,
+    ReportStateMismatch,
+    ReportStuck,
+    Send,
+    SendViewCertificates,
+)
 from tallystick.node.simplex_driver import in_parts
 
 
@@ -204,3 +231,100 @@ def test_votes_are_told_in_messages_that_are_not_too_big(count, signatures, part
     for part in told:
         assert len(encode_message(Votes(part))) <= MAX_MESSAGE_BYTES
         assert decode_message(encode_message(Votes(part))) == Votes(part)
+
+
+def test_a_peer_that_is_behind_is_told_now_and_then_how_the_view_was_entered():
+    seat, entered = Seat(), certificate(NULLIFY, view=6)
+    seat.hear(*entered)
+    late = vote(NOTARIZE, BLOCK.hash, OTHERS[0])
+    told = Send("y", votes_message(*entered))
+    assert told not in seat.hear(late, peer="y"), "it may be on its way"
+    seat.wait(DELTA_MS)
+    assert told in seat.hear(late, peer="y")
+    assert told not in seat.hear(late, peer="y")
+    assert replace(told, peer="x") in seat.hear(late, peer="x"), "another peer is told by itself"
+    seat.wait(4 * DELTA_MS)
+    assert told in seat.hear(late, peer="y")
+    assert told not in seat.hear(vote(NULLIFY, member=OTHERS[0], view=7), peer="x")
+
+
+def test_a_new_peer_is_told_how_the_view_was_entered_and_the_votes_of_it():
+    seat, entered = Seat(), certificate(NULLIFY, view=6)
+    seat.hear(*entered, vote(NULLIFY, member=OTHERS[0], view=7))
+    (told,) = sent(Votes, seat.handle(PeerConnected("new")))
+    assert told == votes_message(*entered, vote(NULLIFY, member=OTHERS[0], view=7))
+
+
+def test_a_member_that_waits_says_who_is_missing_and_where_it_stands():
+    seat = Seat()
+    seat.submit(statement())
+    seat.hear(vote(NULLIFY, member=OTHERS[0]))
+    actions = seat.wait(4 * DELTA_MS)
+    (stuck,) = of_kind(ReportStuck, actions)
+    assert (stuck.epoch, stuck.view, stuck.since_ms) == (0, 1, seat.now_ms - 4 * DELTA_MS)
+    assert (stuck.heard_stake, stuck.total_stake) == (200, 400)
+    assert set(stuck.missing) == {LEADER.public_key, OTHERS[1].public_key}
+    assert [one.tip_index for one in sent(Status, of_kind(Broadcast, actions))] == [0]
+    assert not of_kind(ReportStuck, seat.wait(7 * DELTA_MS))
+    assert of_kind(ReportStuck, seat.wait(DELTA_MS)), "at doubling intervals"
+
+
+def test_with_nothing_to_do_a_member_is_silent():
+    seat = Seat()
+    assert seat.wait(10**6) == []
+
+
+def test_a_member_that_lacks_certificates_since_the_proposals_parent_asks_for_them_and_votes():
+    """It jumped to view 3; to vote there it has to know that views 1 and 2 have no block."""
+    seat, kept = Seat(), MemoryArchive()
+    kept.keep_votes([tally_of(certificate(NULLIFY, view=view)) for view in (1, 2)], [])
+    seat.submit(MISSING)
+    seat.hear(*certificate(NULLIFY, view=2))
+    actions = seat.receive(proposal_of(draft(MISSING, view=3, signer=LEADER)))
+    assert cast_by(OWNER, actions) == []
+    (asked,) = sent(ViewCertificateRequest, actions)
+    assert (asked.epoch, asked.first, asked.last) == (0, 1, 1)
+    (answering,) = Seat(archive=kept).receive(asked, "y")
+    assert answering == SendViewCertificates("y", 0, 1, 1)
+    told = answer(kept, answering, 100_000)
+    assert [kind for kind, *_ in cast_by(OWNER, seat.receive(told))] == [NOTARIZE]
+
+
+# ---- a state that is not the ledger's ---------------------------------------------------------------------------
+
+
+def test_a_quorum_for_a_block_that_the_gate_refuses_shows_that_this_node_has_drifted():
+    seat, block = Seat(), WRONG["another root"]
+    seat.submit(MISSING)
+    seat.receive(proposal_of(block))
+    actions = seat.hear(*certificate(NOTARIZE, block.hash))
+    (report,) = of_kind(ReportStateMismatch, actions)
+    assert report.refused.rule is Rule.B12
+    assert (rules(actions), cut_off(actions)) == ([], set())
+    assert seat.node.agreement_status().mismatch == str(report.refused)
+    assert_mute(seat)
+
+
+def test_a_final_block_from_a_peer_that_the_gate_refuses_shows_it_too():
+    scribe, seat = FinalScribe(GENESIS), Seat()
+    block = scribe.draft(MISSING, state_root=b"r" * 32)
+    seat.receive(Status(LEDGER, 0, 1, block.hash, ()))
+    final = scribe.finalization(scribe.state.epoch, block, LEADER, *OTHERS)
+    actions = seat.receive(Blocks(1, (block,), (), final))
+    (report,) = of_kind(ReportStateMismatch, actions)
+    assert (report.refused.rule, rules(actions), cut_off(actions)) == (Rule.B12, [Rule.B12], set())
+    assert seat.node.agreement_status().mismatch == str(report.refused)
+    assert_mute(seat)
+
+
+def assert_mute(seat):
+    """Whatever comes, it votes for nothing and adds nothing, and says so no second time."""
+    good = draft(MISSING, view=3, signer=LEADER)
+    seat.receive(Certificates((Entry(MISSING),)))
+    actions = seat.hear(*certificate(NULLIFY, view=1), *certificate(NULLIFY, view=2))
+    actions += seat.receive(proposal_of(good))
+    actions += seat.hear(*certificate(NOTARIZE, good.hash, view=3), *certificate(FINALIZE, good.hash, view=3))
+    actions += seat.wait(60_000)
+    assert cast_by(OWNER, actions) == []
+    assert of_kind((PersistBlock, ReportStateMismatch, PersistSigned), actions) == []
+    assert seat.node.state.index == 0

@@ -366,7 +366,7 @@ class Node:
 
     def _advance(self, now_ms: int, actions: list[Action]) -> None:
         """Take the steps that agreement wants taken; what becomes final is added, kept and told of."""
-        while True:
+        while self._copy.mismatch is None:
             is_behind = self._copy.sync.is_behind(self.state.index, now_ms)
             step = self._agreement.step(now_ms, is_behind, actions)
             if step.is_stuck:

@@ -175,13 +175,11 @@ class SimplexDriver:
         if self._finality.is_below_checkpoint:
             return None
         views, epoch, wanted = self.simplex.views, self.simplex.epoch, []
+        certificates = {tally for tally in votes.tallies if views.is_certificate(tally)}
+        view = max([views.view, *(one.ballot.view + 1 for one in certificates)])  # they come before single votes
         for tally in votes.tallies:
-            is_certificate = views.is_certificate(tally)
-            counting = [
-                one
-                for one in tally.votes
-                if (epoch.stake(one.member) if is_certificate else views.wants_vote(one.ballot, one.member))
-            ]
+            is_wanted = tally in certificates or views.wants_vote(tally.ballot, view)
+            counting = [one for one in tally.votes if is_wanted and views.voting_stake(tally.ballot, one.member)]
             if counting:
                 wanted.append(tally if len(counting) == len(tally.signatures) else tally_of(counting))
         return Votes(tuple(wanted)) if wanted else None
