@@ -5,14 +5,18 @@ All of them together have less than a third of the stake (but in one scenario), 
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import partial
 from random import Random
 
 from msgspec.structs import replace
 
-from tallystick.ledger.block import Block, certificates_hash, make_header, sign_block
-from tallystick.ledger.certificate import Statement, issue_stake, issue_statement
+from tallystick.consensus.signing_guard import SigningGuard
+from tallystick.ledger.block import Block, sign_block
+from tallystick.ledger.certificate import Statement, certificates_hash, issue_stake, issue_statement
 from tallystick.ledger.encoding import ZERO_DIGEST
+from tallystick.ledger.epoch import Epoch
+from tallystick.ledger.errors import Refused
 from tallystick.ledger.header import Header
 from tallystick.ledger.messages import (
     Blocks,
@@ -22,12 +26,13 @@ from tallystick.ledger.messages import (
     Proposal,
     ProposalCertificates,
     ProposalRequest,
-    Standing,
+    RecoveryResponse,
     Status,
     Votes,
     decode_message,
     encode_message,
 )
+from tallystick.ledger.state import State, make_header, next_state
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Ballot, Vote, cast, tally_of
 from tallystick.ledger.wallet import Wallet
 from tallystick.network.simulated import SimulatedHost
@@ -38,12 +43,23 @@ _HEARD = 120
 """Messages that a replayer remembers."""
 
 
+class Heedless(SigningGuard):
+    """A guard that does not mind what else is signed with its key."""
+
+    def saw_ballot(self, ballot: Ballot) -> bool:
+        return False
+
+    def saw_header(self, header: Header) -> bool:
+        return False
+
+
 class Byzantine(SimulatedHost):
     """Runs the production node, and stands between it and its peers. By itself it changes nothing."""
 
     def __init__(self, *arguments, coalition: Iterable[Wallet], random: Random) -> None:
         self.coalition, self.random = list(coalition), random
         self.made: dict[bytes, Block] = {}
+        self._forged: set[bytes] = set()
         self.favoured: set[str] | None = None
         super().__init__(*arguments)
 
@@ -61,6 +77,9 @@ class Byzantine(SimulatedHost):
 
     # ---- how it does so -----------------------------------------------------------------------------------------
 
+    def guard(self, wallet: Wallet) -> SigningGuard:
+        return Heedless(wallet, self.network.genesis.ledger_id, self.guard_records, bytes(32))
+
     def carry_out(self, action: Action) -> None:
         match action:
             case Send(peer, message):
@@ -73,10 +92,13 @@ class Byzantine(SimulatedHost):
                 for peer in peers:
                     self.say(str(peer), message)
             case _ if isinstance(action, Answer):
-                self.say(str(action.peer), answer(self.archive, action, self.node.limits.answer_bytes))
-            case PersistVotes(tally, block) if block is not None and self.is_own(block, tally.ballot.view):
+                if (said := answer(self.archive, action, self.node.limits.answer_bytes)) is not None:
+                    self.say(str(action.peer), said)
+            case PersistVotes(_, blocks):
                 super().carry_out(action)
-                self.forged(block)
+                for block in [one for one in blocks if self.is_own(one) and one.hash not in self._forged]:
+                    self._forged.add(block.hash)
+                    self.forged(block)
             case _:
                 super().carry_out(action)
 
@@ -97,6 +119,17 @@ class Byzantine(SimulatedHost):
     def wallet(self) -> Wallet:
         return self.agreement.wallet
 
+    @property
+    def epoch(self) -> Epoch:
+        return self.agreement.simplex.epoch
+
+    @property
+    def view(self) -> int:
+        return self.agreement.simplex.view
+
+    def leader(self, view: int) -> bytes | None:
+        return self.agreement.simplex.views.leader(view)
+
     def tell(self, peer: str, message: Message | bytes) -> None:
         data = message if isinstance(message, bytes) else encode_message(message)
         self.network.send(self.name, peer, data)
@@ -104,8 +137,8 @@ class Byzantine(SimulatedHost):
     def others(self) -> list[str]:
         return self.network.peers(self.name)
 
-    def is_own(self, block: Block, view: int) -> bool:
-        return block.header.forger == self.wallet.public_key and block.header.view == view
+    def is_own(self, block: Block) -> bool:
+        return block.header.forger == self.wallet.public_key and block.header.view == self.view
 
     def is_favoured(self, peer: str) -> bool:
         """Whether the peer is of the half that this member chose at its first word."""
@@ -118,23 +151,38 @@ class Byzantine(SimulatedHost):
         """A vote like another's, or of another kind, or for another block."""
         ballot = replace(ballot, kind=kind or ballot.kind, block_hash=block_hash or ballot.block_hash)
         if ballot.kind == NULLIFY:
-            ballot = replace(ballot, block_hash=ZERO_DIGEST, stakes_hash=self.agreement.epoch.hash)
+            ballot = replace(ballot, block_hash=ZERO_DIGEST)
         return Votes((tally_of([self.sign(self.wallet, ballot)]),))
 
     def sign(self, wallet: Wallet, ballot: Ballot) -> Vote:
         return cast(wallet, self.network.genesis.ledger_id, ballot)
 
     def ballot(self, kind: int, view: int, block_hash: bytes) -> Ballot:
-        epoch = self.agreement.epoch
-        return Ballot(kind, epoch.number, view, block_hash, epoch.hash)
+        return Ballot(kind, self.epoch.number, view, block_hash)
+
+    def base_of(self, header: Header) -> State | None:
+        """The state that a block above the final tip extends."""
+        if header.parent_hash == self.node.state.tip.hash:
+            return self.node.state
+        pending = self.agreement.simplex.views.validate(header.parent_hash, [])
+        return pending.state if pending is not None else None
 
     def make(self, block: Block, **changes) -> Block:
-        """A block as another, signed anew; it is handed out to whoever asks for it."""
-        certificates = changes.pop("certificates", block.certificates)
-        header = replace(block.header, certificates_hash=certificates_hash(certificates), **changes)
+        """A block as another, signed anew, with the state root it takes; it is handed out to whoever asks for it."""
+        certificates, is_rooted = changes.pop("certificates", block.certificates), "state_root" not in changes
+        header = replace(block.header, **{"certificates_hash": certificates_hash(certificates), **changes})
+        base = self.base_of(header) if is_rooted else None
+        if base is not None:
+            with suppress(Refused):
+                header = replace(header, state_root=next_state(base, header, certificates).root)
         made = sign_block(header, certificates, self.wallet)
         self.made[made.hash] = made
         return made
+
+    def on(self, base: State, view: int) -> Block:
+        """A block on this state, of this view, with nothing in it."""
+        header = make_header(base, view, self.network.now_ms, self.wallet.public_key, ())
+        return Block(header, b"", ())
 
     def propose(self, block: Block, peers: Iterable[str]) -> None:
         """Propose a block of one's own making, with the votes of the whole coalition for it."""
@@ -157,7 +205,7 @@ class Withholder(Byzantine):
     """Shows its votes and proposals to half of the others, and answers nobody who asks for anything."""
 
     def say(self, peer: str, message: Message) -> None:
-        is_answer = isinstance(message, Blocks | Finalizations | Headers | Standing | ProposalCertificates)
+        is_answer = isinstance(message, Blocks | Finalizations | Headers | RecoveryResponse | ProposalCertificates)
         if not is_answer and (not isinstance(message, Votes | Proposal) or self.is_favoured(peer)):
             self.tell(peer, message)
 
@@ -176,11 +224,11 @@ class Nullifier(Byzantine):
     _nullified: tuple[int, int] = (-1, -1)
 
     def say(self, peer: str, message: Message) -> None:
-        if not isinstance(message, Proposal | Votes | Standing):
+        if not isinstance(message, Proposal | Votes | RecoveryResponse):
             self.tell(peer, message)
 
     def hear(self, peer: str, message: Message) -> None:
-        epoch, view = self.agreement.epoch.number, self.agreement.view
+        epoch, view = self.epoch.number, self.view
         if (epoch, view) > self._nullified:
             self._nullified = (epoch, view)
             ballots = [self.ballot(NULLIFY, one, ZERO_DIGEST) for one in (view, view + 1)]
@@ -203,9 +251,8 @@ class Equivocator(Byzantine):
         if self.random.random() < 0.5 or state.tip.hash == block.header.parent_hash:
             rival = self.make(block, nonce=1)
         else:
-            place = make_header(state.tip, block.header.view, block.header.timestamp_ms, self.wallet.public_key, ())
-            fresh = [one for one in block.certificates if self.node.chain.place_of(one.id) is None]
-            rival = self.make(Block(place, b"", ()), certificates=tuple(fresh))
+            fresh = tuple(one for one in block.certificates if self.node.chain.place_of(one.id) is None)
+            rival = self.make(self.on(state, block.header.view), certificates=fresh)
         self._rivals[block.hash] = rival
 
     def say(self, peer: str, message: Message) -> None:
@@ -223,7 +270,7 @@ class Equivocator(Byzantine):
         if not isinstance(message, Votes):
             return
         for ballot in (tally.ballot for tally in message.tallies):
-            if ballot.view < self.agreement.view - 1 or ballot in self._echoed or ballot.kind == NULLIFY:
+            if ballot.view < self.view - 1 or ballot in self._echoed or ballot.kind == NULLIFY:
                 continue
             self._echoed.add(ballot)
             others = [other for other in self.others() if other != peer]
@@ -252,38 +299,32 @@ class Counterfeiter(Byzantine):
 
     def receive(self, peer: str, data: bytes) -> None:
         super().receive(peer, data)
-        place = (self.agreement.epoch.number, self.agreement.view)
+        place = (self.epoch.number, self.view)
         if self.is_up and place > self._led and self._leads(place[1]):
             self._led = place
             self._lie()
 
     def _leads(self, view: int) -> bool:
-        return self.agreement.leader(view) == self.wallet.public_key
+        return self.leader(view) == self.wallet.public_key
 
     def _lie(self) -> None:
         """Illegal in itself; or beside what is notarized above the final tip, which may well become final."""
-        tip, epoch = self.node.state.tip, self.agreement.epoch
-        notarized = {
-            tally.ballot.block_hash
-            for tally in self.agreement.standing()
-            if tally.ballot.kind == NOTARIZE and epoch.is_quorum(sum(epoch.stake(one) for one, _ in tally.signatures))
-        }
-        pending = [one.header for one in self.archive.proposals() if one.index > tip.index and one.hash in notarized]
-        newest = max(pending, key=lambda one: one.view, default=tip)
-        if newest is not tip and self.random.random() < 0.8:
-            false = self._on(tip)
+        state, newest = self.node.state, self.agreement.simplex.views.newest()
+        if newest is not None and self.random.random() < 0.8:
+            false = self._on(state)
         else:
-            false = self.random.choice([self._seen_before, self._overdrawn, self._from_the_future])(self._on(newest))
+            base = newest.state if newest is not None else state
+            false = self.random.choice([self._seen_before, self._overdrawn, self._from_the_future])(self._on(base))
         if false is not None:
             self.propose(false, self.others())
 
-    def _on(self, parent: Header) -> Block:
+    def _on(self, base: State) -> Block:
         """With a certificate that others have already, if there is one: so nobody has to ask for it first."""
-        view, now_ms, key = self.agreement.view, self.network.now_ms, self.wallet.public_key
+        view, now_ms = self.view, self.network.now_ms
         held = {one.id for block in self.archive.proposals() for one in block.certificates}
         known = (one for one in self.node.box if isinstance(one, Statement) and one.id not in held)
-        chosen = next(known, None) or issue_statement(self.wallet, parent.ledger_id, now_ms, f"view {view}")
-        return self.make(Block(make_header(parent, view, now_ms, key, ()), b"", ()), certificates=(chosen,))
+        chosen = next(known, None) or issue_statement(self.wallet, base.tip.ledger_id, now_ms, f"view {view}")
+        return self.make(self.on(base, view), certificates=(chosen,))
 
     def _seen_before(self, block: Block) -> Block | None:
         kept = [one for final in self.archive.blocks() for one in final.certificates]
@@ -366,19 +407,17 @@ class LyingSyncer(Byzantine):
         parent = blocks[-1].header if blocks else state.tip
         if parent.index + 1 < answer.start:
             return Blocks(answer.start, ())
-        epoch = self.agreement.epoch
         keys = {one.public_key: one for one in self.coalition}
         views = range(parent.view + 1, parent.view + 60)
-        view = next((one for one in views if self.agreement.leader(one) in keys), None)
+        view = next((one for one in views if self.leader(one) in keys), None)
         if view is None:
             return answer
-        forger = keys[self.agreement.leader(view)]
+        forger = keys[self.leader(view)]
         fresh = issue_statement(forger, self.network.genesis.ledger_id, self.network.now_ms, "made up")
-        block = sign_block(
-            make_header(parent, view, parent.timestamp_ms, forger.public_key, (fresh,)), (fresh,), forger
-        )
-        number = parent.index // self.network.genesis.params.epoch_blocks
-        ballot = Ballot(FINALIZE, number, view, block.hash, epoch.hash)
+        header = make_header(state, view, parent.timestamp_ms, forger.public_key, (fresh,))
+        place = {"index": parent.index + 1, "parent_hash": parent.hash, "epoch": parent.epoch}
+        block = sign_block(replace(header, timestamp_ms=parent.timestamp_ms + 1, **place), (fresh,), forger)
+        ballot = Ballot(FINALIZE, parent.epoch, view, block.hash)
         votes = tally_of([self.sign(one, ballot) for one in self.coalition])
         return Blocks(answer.start, (*blocks, block), (), votes)
 
@@ -410,8 +449,9 @@ class Twins(Byzantine):
 ROLES = (Silent, Withholder, Nullifier, Equivocator, Counterfeiter, LyingSyncer, StaleReplayer, Twins)
 
 
-def proposal_of(block: Block) -> Proposal:
-    return Proposal(block.header, block.signature, tuple(one.id for one in block.certificates))
+def proposal_of(block: Block, view: int | None = None, parent_view: int | None = None) -> Proposal:
+    ids = tuple(one.id for one in block.certificates)
+    return Proposal(block.header.view if view is None else view, parent_view, block.header, block.signature, ids)
 
 
 def host_of(role: type[Byzantine], coalition: list[Wallet], random: Random) -> Callable[..., Byzantine]:

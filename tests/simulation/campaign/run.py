@@ -17,27 +17,31 @@ from tests.simulation.campaign.scenario import (
     WITHDRAWN,
     Crash,
     Phase,
+    Restore,
     Scenario,
     draw_scenario,
     twin_of,
 )
 from tests.simulation.campaign.watch import Watch
 
-from tallystick.consensus.simplex import Simplex
+from tallystick.consensus.signing_guard import Lost, Signed
 from tallystick.ledger.certificate import AnyCertificate, Payload, issue_stake, issue_statement
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.genesis import Allotment, Genesis, make_genesis
 from tallystick.ledger.messages import Entry, Votes, decode_message
 from tallystick.ledger.params import Params
-from tallystick.ledger.vote import NOTARIZE, Tally
+from tallystick.ledger.vote import NOTARIZE, Ballot
 from tallystick.ledger.wallet import Wallet
-from tallystick.network.simulated import Link, SimulatedHost, SimulatedNetwork
-from tallystick.node.events import Action, Broadcast, PersistVotes
+from tallystick.network.simulated import Link, SimulatedHost, SimulatedNetwork, member, observer
+from tallystick.node.archive import MemoryArchive
+from tallystick.node.events import Action, Broadcast, PersistSigned
 
 RECOVERY_BOUND = 60
-"""After healing, all that was taken is final everywhere within this many timeouts."""
+"""After healing, all that was taken is final everywhere within this many timeouts of the length then in force."""
 
-SILENCE_MS = 900_000
+SILENCE_MS = 4_500_000
+"""A ban is lifted after an hour, and nothing else happens a quarter of an hour after all is final."""
+
 START_MS = 1_750_000_000_000
 _STRANGER = Wallet(sha256(b"stranger").digest())
 
@@ -101,7 +105,7 @@ class Run:
         self.faults = self.network.faults
         self.doomed: set[str] = set()
         self._crash_at_vote: dict[str, tuple[int, int]] = {}
-        self._copy_before: tuple[str, int] | None = None
+        self._to_restore: Restore | None = None
         self.network.on_action = self._on_action
         self._number = 0
         self._to_withdraw = int(sum(scenario.stakes[name] for name in scenario.steady) * WITHDRAWN)
@@ -113,9 +117,9 @@ class Run:
                     random = Random(f"{host} {scenario.seed}")
                     self.network.make_host[host] = host_of(role, coalition, random)
                 skew_ms = scenario.skews_ms.get(name, 0)
-                self.network.add(host, partial(Simplex, self.wallets[name]), clock_skew_ms=skew_ms)
+                self.network.add(host, member(self.wallets[name]), clock_skew_ms=skew_ms)
         for name in scenario.observers:
-            self.network.add(name, Simplex)
+            self.network.add(name, observer)
 
     # ---- the course of it ---------------------------------------------------------------------------------------
 
@@ -157,13 +161,11 @@ class Run:
             network.at(network.now_ms + crash.at_ms, partial(self.doom, crash))
         if phase.all_restart_at_ms is not None:
             network.at(network.now_ms + phase.all_restart_at_ms, self.restart_all)
-        if phase.restores and phase.copy_before is not None:
+        if phase.restore is not None:
             copy_at_ms = network.now_ms + self.random.randint(0, phase.duration_ms // 2)
-            network.at(copy_at_ms, lambda: setattr(self, "_copy_before", (phase.restores, phase.copy_before)))
-        elif phase.restores:
-            self.restore_within(phase.restores, phase.duration_ms // 2, phase.duration_ms)
+            network.at(copy_at_ms, partial(self.copy, phase.restore))
         network.run_for(phase.duration_ms)
-        self._copy_before = None
+        self._to_restore = None
         network.held_back = 0
 
     def recover(self) -> float:
@@ -179,14 +181,12 @@ class Run:
         healed_ms = network.now_ms
         for name in self.random.sample(sorted(watch.honest), min(3, len(watch.honest))):
             network.submit(name, Entry(self.statement()))
+        timeout_ms = max(timeout_of(host) for host in watch.honest.values() if host.agreement.wallet)
         network.run_for(1)
-        if not network.run_until(watch.is_settled, RECOVERY_BOUND * TIMEOUT_MS):
-            places = {
-                name: (host.node.state.index, host.agreement.view, len(host.node.box))
-                for name, host in watch.honest.items()
-            }
-            raise Broken(f"not final {RECOVERY_BOUND} timeouts after healing; index, view, box: {places}")
-        return (network.now_ms - healed_ms) / TIMEOUT_MS
+        if not network.run_until(watch.is_settled, RECOVERY_BOUND * timeout_ms):
+            places = {name: place_of(host) for name, host in watch.honest.items()}
+            raise Broken(f"not final {RECOVERY_BOUND} timeouts of {timeout_ms} ms after healing: {places}")
+        return (network.now_ms - healed_ms) / timeout_ms
 
     def fall_silent(self) -> None:
         """Nothing is left to do, so nothing is said; Byzantine members are stopped, for they need no reason."""
@@ -197,7 +197,7 @@ class Run:
                 network.crash(name)
                 self.faults["crashed"] -= 1
         if not network.run_until_quiet(SILENCE_MS):
-            raise Broken("not silent a quarter of an hour after all was final")
+            raise Broken("not silent long after all was final")
         if not self.watch.is_settled():
             raise Broken("what was taken late is not final, and all is silent")
 
@@ -216,24 +216,24 @@ class Run:
 
     def _on_action(self, host: SimulatedHost, action: Action) -> None:
         """Whoever is to crash at its next vote, persisted or sent, does so; the checkers look at everything."""
-        if isinstance(action, PersistVotes) and self._is_to_copy(host, action):
-            self._copy_before = None
-            self.restore_within(host.name, self.random.randint(20, 300), 1_000)
+        if self._to_restore is not None and self._is_to_copy(host, action, self._to_restore):
+            restore, self._to_restore = self._to_restore, None
+            self.restore_later(restore)
         if host.name in self._crash_at_vote:
             kind, actions = self._crash_at_vote[host.name]
-            if any(tally.ballot.kind == (kind or tally.ballot.kind) for tally in _votes_in(action)):
+            if any(ballot.kind == (kind or ballot.kind) for ballot in _voted_in(action)):
                 del self._crash_at_vote[host.name]
                 host.crash_within(actions)
         self.watch.on_action(host, action)
 
-    def _is_to_copy(self, host: SimulatedHost, action: PersistVotes) -> bool:
-        """Before a notarize vote of this kind means before one's own proposal: others may only be repeated."""
-        name, kind = self._copy_before or ("", 0)
-        ballot, key = action.tally.ballot, host.agreement.wallet and host.agreement.wallet.public_key
-        is_own = len(action.tally.signatures) == 1 and action.tally.signatures[0][0] == key
-        if host.name != name or not is_own or ballot.kind != (kind or ballot.kind):
+    @staticmethod
+    def _is_to_copy(host: SimulatedHost, action: Action, restore: Restore) -> bool:
+        """Before a vote of this kind is signed; before a notarize vote means before one's own proposal."""
+        if host.name != restore.name or not isinstance(action, PersistSigned):
             return False
-        return kind != NOTARIZE or (action.block is not None and action.block.header.forger == key)
+        kinds = {ballot.kind for ballot in _voted_in(action)}
+        forges = any(isinstance(one, Signed) and one.header_hash for one in action.records)
+        return forges if restore.copy_before == NOTARIZE else bool(kinds) and (restore.copy_before or 0) in {0, *kinds}
 
     def revive(self, name: str) -> None:
         """The host starts again, stopped now if it did not crash by itself."""
@@ -256,38 +256,44 @@ class Run:
         for name in names:
             self.network.restart(name)
 
-    def restore_within(self, name: str, from_ms: int, until_ms: int) -> None:
-        """Make a copy of a host's archive now, and use it later."""
-        now_ms, backup = self.network.now_ms, copy_of(self.network.hosts[name].archive)
-        self.network.at(now_ms + from_ms, partial(self.restore, name, backup, now_ms + until_ms))
+    def copy(self, restore: Restore) -> None:
+        """The copy of the database is made now, or at the next vote if so asked; it is used later."""
+        if restore.copy_before is None:
+            self.restore_later(restore)
+        else:
+            self._to_restore = restore
 
-    def restore(self, name: str, backup, until_ms: int) -> None:
-        """Stop a host and start it from an old backup, at a time when enough peers saw its latest vote."""
-        network, host, key = self.network, self.network.hosts[name], self.wallets[name].public_key
-        latest = self.watch.latest_signed(key)
-        saw = [one for one in self.watch.honest.values() if one is not host and self._remembers(one, key, latest)]
-        epoch = host.agreement.epoch
-        stake = sum(epoch.stake(one.agreement.wallet.public_key) for one in saw if one.agreement.wallet)
-        if 3 * stake > epoch.total:
-            self.faults["restored from an old backup"] += 1
+    def restore_later(self, restore: Restore) -> None:
+        """Make a copy of a host's archive now, and use it later."""
+        backup = copy_of(self.network.hosts[restore.name].archive) if restore.has_old_database else None
+        at_ms = self.network.now_ms + self.random.choice([self.random.randint(20, 300), self.random.randint(20, 2_500)])
+        self.network.at(at_ms, partial(self.restore, restore, backup))
+
+    def restore(self, restore: Restore, backup: MemoryArchive | None) -> None:
+        """Stop a host and start it without its guard, from an old database, or both."""
+        network, name = self.network, restore.name
+        host = network.hosts[name]
+        if host.is_up:
             network.crash(name)
+        self.doomed.discard(name)
+        self._crash_at_vote.pop(name, None)
+        if restore.loses_guard:
+            self.faults["lost its guard"] += 1
+            host.guard_records = [Lost(None)]
+            self.watch.lost_guard(name)
+        if backup is not None:
+            self.faults["old database"] += 1
             host.archive = backup
             self.watch.restored(name)
-            network.restart(name)
-            network.submit(name, Entry(self.statement()))
-        elif network.now_ms < until_ms:
-            network.at(network.now_ms + 20, partial(self.restore, name, backup, until_ms))
-
-    def _remembers(self, host: SimulatedHost, key: bytes, latest: tuple[int, int, int] | None) -> bool:
-        seen = host.agreement.last_vote_of(key)
-        return latest is None or (seen is not None and (*seen.round, seen.ballot.kind) >= latest)
+        network.restart(name)
+        network.submit(name, Entry(self.statement()))
 
     # ---- what people do -----------------------------------------------------------------------------------------
 
     def join(self, name: str) -> None:
         """A new node that nobody knows joins."""
         if name not in self.network.hosts:
-            self.network.add(name, Simplex)
+            self.network.add(name, observer)
             for other in list(self.network.hosts):
                 if other != name:
                     self.network.connect(name, other)
@@ -321,11 +327,26 @@ class Run:
         return self.network.genesis.ledger_id
 
 
-def _votes_in(action: Action) -> Iterable[Tally]:
-    """What is persisted, or told to everybody."""
-    if isinstance(action, PersistVotes):
-        return (action.tally,)
-    return action.message.tallies if isinstance(action, Broadcast) and isinstance(action.message, Votes) else ()
+def _voted_in(action: Action) -> Iterable[Ballot]:
+    """What is signed, or told to everybody."""
+    if isinstance(action, PersistSigned):
+        return [one.ballot for one in action.records if isinstance(one, Signed) and one.ballot is not None]
+    is_vote = isinstance(action, Broadcast) and isinstance(action.message, Votes)
+    return [tally.ballot for tally in action.message.tallies] if is_vote else ()
+
+
+def timeout_of(host: SimulatedHost) -> int:
+    """The timeout (ms) of the view that a host is in, by the protocol: doubled with each view from the third on."""
+    simplex = host.agreement.simplex
+    return min(max(30_000, 8 * TIMEOUT_MS), TIMEOUT_MS << max(0, simplex.view - simplex.views.final_view - 3))
+
+
+def place_of(host: SimulatedHost) -> str:
+    """Where a host stands, in short."""
+    status = host.node.agreement_status()
+    state = "up" if host.is_up else "down"
+    guard = status.guard.value if status.guard is not None else "observes"
+    return f"{state}, {guard}, block {host.node.state.index}, view {status.epoch}.{status.view}, box {len(host.node.box)}"
 
 
 def copy_of(archive):
