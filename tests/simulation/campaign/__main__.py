@@ -79,7 +79,9 @@ def _report(console: Console, outcomes: list[Outcome]) -> None:
         console.print(f"\n… and {len(failed) - _FAILURES_SHOWN} more: {[one.seed for one in failed[_FAILURES_SHOWN:]]}")
 
 
-MUTANTS: dict = {}; MOST_SEEDS = 500; hunt = None
+MUTANTS: dict = {}
+MOST_SEEDS = 500
+hunt = None
 
 
 def _hunt_from(work: tuple[str, int]) -> tuple[str, Outcome | None]:

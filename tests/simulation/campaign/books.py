@@ -108,7 +108,7 @@ class Books:
             raise Broken(f"the roots kept with block {block.index} are not those that its header commits to")
         if (roots.voters, roots.next_voters) != (_voters(epoch, now), _voters(epoch + 1, following)):
             raise Broken(f"the roots kept with block {block.index} name other members")
-        if members is not None and dict(members) != following or (members is None and now != following):
+        if (members is not None and dict(members) != following) or (members is None and now != following):
             raise Broken(f"the members kept with block {block.index} are not those of epoch {epoch + 1}")
 
     def is_liable(self, epoch: int, index: int, at_ms: int) -> bool:
@@ -132,7 +132,7 @@ class Books:
         if key in self.punished or not self.liable(key) or epoch < self.since[key]:
             raise Broken(f"block {block.index} burns a key that has nothing to lose for epoch {epoch}")
         if not self.is_liable(epoch, block.index, block.header.timestamp_ms):
-            raise Broken(f"block {block.index} burns a key for epoch {epoch}, whose stake is free, or was not there yet")
+            raise Broken(f"block {block.index} burns a key for epoch {epoch}, whose stake is not liable")
         self.burned += self.liable(key)
         self.staked[key] = 0
         self.unbonding = [one for one in self.unbonding if one.key != key]

@@ -346,7 +346,9 @@ def place_of(host: SimulatedHost) -> str:
     status = host.node.agreement_status()
     state = "up" if host.is_up else "down"
     guard = status.guard.value if status.guard is not None else "observes"
-    return f"{state}, {guard}, block {host.node.state.index}, view {status.epoch}.{status.view}, box {len(host.node.box)}"
+    return (
+        f"{state}, {guard}, block {host.node.state.index}, view {status.epoch}.{status.view}, box {len(host.node.box)}"
+    )
 
 
 def copy_of(archive):

@@ -4,7 +4,9 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from tests.simulation.campaign.byzantine import ROLES, Byzantine, LyingSyncer, Twins
+from tests.simulation.campaign.byzantine import Byzantine
+from tests.simulation.campaign.liars import LyingSyncer, Twins
+from tests.simulation.campaign.roles import ROLES
 
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY
 from tallystick.network.simulated import Link
@@ -44,6 +46,8 @@ class Restore:
 
     name: str
     loses_guard: bool
+    is_accepted: bool
+    """Whether the operator gives the word that it may go on without a quorum of others."""
     has_old_database: bool
     """Whether its archive is an old copy; one without its guard may well have all of its database."""
     copy_before: int | None = None
@@ -61,7 +65,9 @@ class Phase:
     held_back: int = 0
     """A kind of vote, of which every other message is late by up to `HELD_BACK_MS`; 0: none."""
     all_restart_at_ms: int | None = None
-    restore: Restore | None = None
+    restores: tuple[Restore, ...] = ()
+    withholds_answers: bool = False
+    """Whether most answers to who lost its guard are lost, and the rest late."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +85,8 @@ class Scenario:
     phases: tuple[Phase, ...] = ()
     certificates: int = 16
     moves_stake: bool = True
+    is_ring: bool = False
+    """Whether each host that is there from the beginning is connected with two others only."""
     unreliable: tuple[str, ...] = ()
     """Members that keep to the protocol and yet may not be counted on: they lose their guard, or have a wrong clock."""
 
@@ -127,7 +135,7 @@ def draw_scenario(seed: int) -> Scenario:
         for name, kind in zip(weak, kinds, strict=True)
         if kind == "wrong clock"
     }
-    forgetful = next((name for name, kind in zip(weak, kinds, strict=True) if kind == "lost guard"), None)
+    forgetful = [name for name, kind in zip(weak, kinds, strict=True) if kind == "lost guard"]
     newcomer = random.random() < 0.2 and not weak
     if newcomer:
         stakes[names[-1]] = 0
@@ -152,12 +160,13 @@ def draw_scenario(seed: int) -> Scenario:
         calm=Link(delay_max_ms=random.choice([20, 50, 120])),
         certificates=random.randint(6, 20),
         unreliable=tuple(name for name in weak if name not in roles),
+        is_ring=len(roles) < 2 and Twins not in roles.values() and random.random() < 0.15,
     )
     phases = [_phase(random, scenario) for _ in range(random.randint(1, 3))]
     if forgetful:
         phases += [_restoring(random, forgetful, loses_guard=True) for _ in range(2)]
     if random.random() < 0.4:
-        phases.append(_restoring(random, random.choice(scenario.honest), loses_guard=False))
+        phases.append(_restoring(random, [random.choice(scenario.honest)], loses_guard=False))
     random.shuffle(phases)
     return Scenario(**{**vars(scenario), "phases": tuple(phases)})
 
@@ -210,9 +219,14 @@ def _phase(random: Random, scenario: Scenario) -> Phase:
     return Phase(duration_ms, _link(random), groups, tuple(crashes), held_back, all_at_ms)
 
 
-def _restoring(random: Random, name: str, *, loses_guard: bool) -> Phase:
+def _restoring(random: Random, names: list[str], *, loses_guard: bool) -> Phase:
     """Slow and lossy, so that a view may still be open when its member comes back."""
     link = Link(delay_max_ms=random.choice([50, 600]), loss=random.choice([0, 0.3]), reordering=random.random() < 0.7)
-    copy_before = random.choice([None, 0, NOTARIZE, NULLIFY])
-    restore = Restore(name, loses_guard, not loses_guard or random.random() < 0.6, copy_before)
-    return Phase(random.randint(2_000, 5_000), link, restore=restore)
+    restores = []
+    for name in names:
+        copy_before = random.choice([None, 0, NOTARIZE, NULLIFY])
+        is_accepted = loses_guard and random.random() < 0.3
+        has_old_database = not loses_guard or random.random() < 0.6
+        restores.append(Restore(name, loses_guard, is_accepted, has_old_database, copy_before))
+    duration_ms, withholds_answers = random.randint(2_000, 5_000), random.random() < 0.3
+    return Phase(duration_ms, link, restores=tuple(restores), withholds_answers=withholds_answers)

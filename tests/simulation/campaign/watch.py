@@ -158,7 +158,7 @@ class Watch:
                     raise Broken(f"{host.name} cuts off {peer}, which is honest: {refused}")
 
     def _check_own(self, host: SimulatedHost, tallies: Iterable[Tally]) -> None:
-        """No honest key signs a pair of votes that costs its stake, crashes included; its guard holds what it signed."""
+        """No honest key signs a pair of votes that costs its stake, crashes included; its guard holds them all."""
         key = _key_of(host)
         for tally in tallies:
             for vote in tally.votes:
