@@ -1,6 +1,6 @@
 """What tests start from: people, a ledger, signed certificates, legal blocks, and networks of nodes."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache, lru_cache
 from hashlib import sha256
@@ -10,8 +10,10 @@ import pytest
 from msgspec.structs import replace
 
 from tallystick.consensus.agreement import Holds
-from tallystick.consensus.lone_forger import LoneForger
+from tallystick.consensus.lone_forger import ForgerRule, LoneForger
 from tallystick.consensus.proof_of_stake import ProofOfStake, check_drawn, draw
+from tallystick.consensus.signing_guard import GuardRecord, SigningGuard
+from tallystick.consensus.simplex import Simplex
 from tallystick.ledger.block import Block, VerifiedBlock, sign_block
 from tallystick.ledger.blockchain import Blockchain
 from tallystick.ledger.certificate import (
@@ -39,7 +41,9 @@ from tallystick.ledger.params import Params
 from tallystick.ledger.state import State, next_state
 from tallystick.ledger.vote import FINALIZE, NULLIFY, Ballot, Tally, Vote, cast, tally_of
 from tallystick.ledger.wallet import Wallet
-from tallystick.network.simulated import Link, SimulatedHost, SimulatedNetwork
+from tallystick.network.simulated import Link, SimulatedNetwork
+from tallystick.network.simulated_host import MakeAgreement, SimulatedHost
+from tallystick.node.agreement import Agreement
 from tallystick.node.archive import Archive, MemoryArchive
 from tallystick.node.events import (
     Action,
@@ -51,7 +55,9 @@ from tallystick.node.events import (
 )
 from tallystick.node.intake import Intake
 from tallystick.node.limits import Limits
+from tallystick.node.lone_driver import LoneDriver
 from tallystick.node.node import Node
+from tallystick.node.simplex_driver import SimplexDriver
 
 START_MS = 1_750_000_000_000
 """When the ledgers of the tests begin."""
@@ -88,10 +94,10 @@ LEDGER = GENESIS.ledger_id
 class EmptyBox:
     """Nothing waits to be forged: for `Simplex`, when only votes matter."""
 
-    def due_ms(self, holds: Holds) -> int | None:
-        return None
+    def has_any(self, holds: Holds) -> bool:
+        return False
 
-    def choose(self, base: State, holds: Holds) -> list[AnyCertificate]:
+    def choose(self, now_ms: int, base: State, holds: Holds) -> list[AnyCertificate]:
         return []
 
 
@@ -131,7 +137,7 @@ def evidence(
 
 
 def signed_header(
-    forger: Wallet = BEN, index: int = 1, view: int = 1, nonce: int = 0, genesis: Genesis = GENESIS, epoch: int = 0
+    forger: Wallet = BEN, epoch: int = 0, view: int = 1, nonce: int = 0, genesis: Genesis = GENESIS, index: int = 1
 ) -> SignedHeader:
     """What a forger signs of a block on nothing in particular."""
     header = Header(
@@ -154,7 +160,7 @@ def proposal_evidence(
     offender: Wallet = BEN, issuer: Wallet = ADA, view: int = 1, genesis: Genesis = GENESIS, epoch: int = 0
 ) -> ProposalEvidence:
     """Against a forger that signed two headers for a view."""
-    two = (signed_header(offender, 1, view, nonce, genesis, epoch) for nonce in (0, 1))
+    two = (signed_header(offender, epoch, view, nonce, genesis) for nonce in (0, 1))
     return issue_proposal_evidence(issuer, genesis.ledger_id, START_MS, *two)
 
 
@@ -299,6 +305,21 @@ _verify = lru_cache(maxsize=50_000)(is_signed)
 """Equal bytes give equal results, so that a test need not wait for them twice."""
 
 
+def guard_of(owner: Wallet, genesis: Genesis = GENESIS, *records: GuardRecord) -> SigningGuard:
+    """The signing guard of this key, with these records; by default it has signed nothing yet."""
+    return SigningGuard(owner, genesis.ledger_id, records, bytes(32))
+
+
+def lone_driver(owner: Wallet | None = None, genesis: Genesis = GENESIS, rule: ForgerRule | None = None) -> LoneDriver:
+    """A lone forger with this key, or one that only follows."""
+    return LoneDriver(LoneForger(rule or ProofOfStake(), guard_of(owner, genesis) if owner else None))
+
+
+def simplex_driver(owner: Wallet | None = None, genesis: Genesis = GENESIS, *records: GuardRecord) -> SimplexDriver:
+    """A member of Simplex with this key, or an observer."""
+    return SimplexDriver(Simplex(guard_of(owner, genesis, *records) if owner else None))
+
+
 class Bench:
     """One node with its intake, driven event by event at a time that stands still until it is moved."""
 
@@ -309,14 +330,24 @@ class Bench:
         limits: Limits | None = None,
         blocks: Iterable[Block] = (),
         erased: Iterable[bytes] = (),
+        agreement: Agreement | None = None,
+        archive: Archive | None = None,
     ) -> None:
-        agreement = LoneForger(ProofOfStake(), owner)
-        archive = MemoryArchive(blocks)
+        """By default a lone forger of this owner's."""
+        archive = archive or MemoryArchive(blocks)
         for payload_hash in erased:
             archive.erase_payload(payload_hash)
-        self.node = Node(genesis, agreement, limits, archive)
-        self.intake = Intake(genesis.ledger_id, self.node, _verify)
+        self.archive = archive
+        self.agreement = agreement or lone_driver(owner, genesis)
+        self.node = Node(genesis, self.agreement, limits, archive)
+        self.verified: list[tuple[bytes, bytes, bytes]] = []
+        """The claims that intake verified: what was signed, the signature, the key."""
+        self.intake = Intake(genesis.ledger_id, self.node, self._verify)
         self.now_ms = max(START_MS, self.node.state.tip.timestamp_ms) + 1_000
+
+    def _verify(self, *claim: bytes) -> bool:
+        self.verified.append(claim)
+        return _verify(*claim)
 
     def handle(self, event: Any) -> list[Action]:
         return self.node.handle(self.now_ms, event)
@@ -346,8 +377,14 @@ def cut_off(actions: Iterable[Action]) -> set[object]:
     return {action.peer for action in of_kind(Disconnect, actions)}
 
 
-def agreement_of(owner: Wallet | None) -> Callable[[], LoneForger]:
-    return lambda: LoneForger(ProofOfStake(), owner)
+def agreement_of(owner: Wallet | None) -> MakeAgreement:
+    """A host with a lone forger of this owner's, or with one that only follows."""
+    return lambda host: LoneDriver(LoneForger(ProofOfStake(), host.guard(owner) if owner else None))
+
+
+def member_of(owner: Wallet | None) -> MakeAgreement:
+    """Simplex, for a member's node or an onlooker's."""
+    return lambda host: SimplexDriver(Simplex(host.guard(owner) if owner else None))
 
 
 def network_of(

@@ -26,7 +26,7 @@ from tallystick.host.key_file import create_key_file
 from tallystick.host.store import Store
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.invite import Invite
-from tallystick.ledger.wallet import ENTROPY_BYTES, Wallet
+from tallystick.ledger.wallet import Wallet
 
 KEYS = {name: member.public_key.hex() for name, member in (("ADA", ADA), ("BEN", BEN), ("CY", CY), ("DOT", DOT))}
 
@@ -220,8 +220,8 @@ def test_a_founder_has_to_say_where_its_node_is_reached(tmp_path: Path) -> None:
 def own_node(tmp_path: Path) -> DataFolder:
     """A node whose key has a passphrase."""
     node = DataFolder(tmp_path / "node")
-    sealed = ADA.seal(PASSPHRASE, bytes(ENTROPY_BYTES), "interactive")
-    node.create(Settings("127.0.0.1:7117", "127.0.0.1:7117"), GENESIS, sealed)
+    node.create_key(ADA, PASSPHRASE, "interactive")
+    node.create(Settings("127.0.0.1:7117", "127.0.0.1:7117"), GENESIS)
     return node
 
 

@@ -150,7 +150,7 @@ def new(
         is_named = own.public_key in {one.key for one in others}
         first = others if is_named else [Member(own_name, own.public_key, stake), *others]
         genesis = found(name, first, free, params)
-        folder.create(settings, genesis, None)
+        folder.create(settings, genesis)
         _remember_names(folder, first)
         _show_founded(folder, genesis, first, settings, as_json)
 
@@ -196,7 +196,7 @@ def found_here(
         reached = [f"{wallet.public_key.hex()}@{place}" for wallet, place in zip(wallets, addresses, strict=True)]
         for folder, address, own in zip(folders, addresses, reached, strict=True):
             others = tuple(one for one in reached if one != own)
-            folder.create(Settings(address, address, others), genesis, None)
+            folder.create(Settings(address, address, others), genesis)
             _remember_names(folder, members)
         if into.exists():
             into.rmdir()

@@ -112,6 +112,8 @@ class NodeValues:
             "since_ms": one.since_ms or None,
             "votes_with": one.stake,
             "tip_index": one.tip_index,
+            "banned_until_ms": one.banned_until_ms or None,
+            "banned_for": one.banned_for or None,
         }
 
     def _block(self, block: Block) -> dict[str, Any]:

@@ -205,6 +205,9 @@ def show_peers(console: Terminal, told: Mapping[str, Any]) -> None:
             Text(f"for {lasted}", style="green") if peer["is_connected"] else Text("no", style="red"),
         )
     console.print(table)
+    for peer in (one for one in peers if one["banned_until_ms"]):
+        left = lasting(peer["banned_until_ms"] - told["now_ms"])
+        console.print(Text(f"  banned for {left} more: {peer['name']}: {peer['banned_for']}", "red"), soft_wrap=True)
 
 
 def _leaving(member: Mapping[str, Any]) -> str:

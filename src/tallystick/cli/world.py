@@ -34,7 +34,8 @@ from tallystick.ledger.messages import Entry, Votes, encode_message
 from tallystick.ledger.params import Params
 from tallystick.ledger.vote import tally_of
 from tallystick.ledger.wallet import Wallet
-from tallystick.network.simulated import Link, Report, SimulatedHost, SimulatedNetwork
+from tallystick.network.simulated import Link, Report, SimulatedNetwork
+from tallystick.network.simulated_host import SimulatedHost
 from tallystick.node.archive import Archive
 from tallystick.node.events import PeerDisconnected, ReportBlock, ReportRefused, ReportStuck
 from tallystick.node.node import Node

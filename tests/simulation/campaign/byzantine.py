@@ -29,7 +29,7 @@ from tallystick.ledger.messages import (
 from tallystick.ledger.state import State, make_header, next_state
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Ballot, Vote, cast, tally_of
 from tallystick.ledger.wallet import Wallet
-from tallystick.network.simulated import SimulatedHost
+from tallystick.network.simulated_host import SimulatedHost
 from tallystick.node.archive import answer
 from tallystick.node.events import Action, Answer, Broadcast, Multicast, PersistVotes, Send
 

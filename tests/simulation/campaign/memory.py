@@ -7,6 +7,7 @@ from typing import Any
 from tests.simulation.campaign.books import Broken
 
 from tallystick.consensus.views import RECENT_VIEWS
+from tallystick.ledger.params import MAX_BLOCK_CERTIFICATES
 
 _FLOORS = ("tallystick.node.", "tallystick.consensus.")
 _LEFT_OUT = {
@@ -75,9 +76,9 @@ LIMITS = {
     "SimplexDriver._place": 2,
     "SimplexDriver._corrected_ms": _HOSTS,
     "_Route.passed_on": _HOSTS,
-    "_Partial.missing": _CERTIFICATES,
-    "_Partial.certificates": _CERTIFICATES,
-    "_Partial.asked": _CERTIFICATES,
+    "_Partial.missing": MAX_BLOCK_CERTIFICATES,
+    "_Partial.certificates": MAX_BLOCK_CERTIFICATES,
+    "_Partial.asked": MAX_BLOCK_CERTIFICATES,
     "Simplex._twins": 0,
     "Simplex._requested": 2,
     "SigningGuard._new": 2 * _VIEWS_WITH_VOTES,

@@ -18,7 +18,7 @@ from tallystick.ledger.blockchain import Blockchain
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.stake import StakeTable
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY
-from tallystick.network.simulated import SimulatedHost
+from tallystick.network.simulated_host import SimulatedHost
 from tallystick.node import chain_copy, trail
 from tallystick.node.events import PersistCertificates, PersistVotes
 

@@ -10,7 +10,10 @@ from hashlib import sha256
 from random import Random
 
 from tests.simulation.campaign.books import Broken
-from tests.simulation.campaign.byzantine import Twins, host_of
+from tests.simulation.campaign.byzantine import host_of
+from tests.simulation.campaign.flooders import FLOODED_BOX
+from tests.simulation.campaign.liars import Twins
+from tests.simulation.campaign.roles import FILL_BOXES
 from tests.simulation.campaign.scenario import (
     HELD_BACK_MS,
     TIMEOUT_MS,
@@ -24,17 +27,19 @@ from tests.simulation.campaign.scenario import (
 )
 from tests.simulation.campaign.watch import Watch
 
-from tallystick.consensus.signing_guard import Lost, Signed
+from tallystick.consensus.signing_guard import GuardRecord, LossAccepted, Lost, Signed
 from tallystick.ledger.certificate import AnyCertificate, Payload, issue_stake, issue_statement
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.genesis import Allotment, Genesis, make_genesis
-from tallystick.ledger.messages import Entry, Votes, decode_message
+from tallystick.ledger.messages import Entry, RecoveryResponse, Votes, decode_message
 from tallystick.ledger.params import Params
 from tallystick.ledger.vote import NOTARIZE, Ballot
 from tallystick.ledger.wallet import Wallet
-from tallystick.network.simulated import Link, SimulatedHost, SimulatedNetwork, member, observer
+from tallystick.network.simulated import Link, SimulatedNetwork
+from tallystick.network.simulated_host import SimulatedHost, member, observer
 from tallystick.node.archive import MemoryArchive
 from tallystick.node.events import Action, Broadcast, PersistSigned
+from tallystick.node.limits import Limits
 
 RECOVERY_BOUND = 60
 """After healing, all that was taken is final everywhere within this many timeouts of the length then in force."""
@@ -69,13 +74,18 @@ class Adversary(SimulatedNetwork):
 
     held_back: int = 0
     """The kind of vote of which every other message is late; 0: none."""
+    withholds_answers = False
+    """Whether most answers to who lost its guard are lost, and the others late."""
 
     def __init__(self, genesis: Genesis, seed: int, link: Link) -> None:
         super().__init__(genesis, seed, link)
         self._whim = Random(f"whim {seed}")
 
     def send(self, sender: str, receiver: str, data: bytes) -> None:
-        if self.held_back and self._holds_back(data):
+        is_answer = self.withholds_answers and isinstance(self.decode(data), RecoveryResponse)
+        if is_answer and self._whim.random() < 0.6:
+            self.faults["answers withheld"] += 1
+        elif is_answer or (self.held_back and self._holds_back(data)):
             self.faults["held back"] += 1
             late_ms = self._whim.randint(0, HELD_BACK_MS)
             self.at(self.now_ms + late_ms, lambda: super(Adversary, self).send(sender, receiver, data))
@@ -105,11 +115,13 @@ class Run:
         self.faults = self.network.faults
         self.doomed: set[str] = set()
         self._crash_at_vote: dict[str, tuple[int, int]] = {}
-        self._to_restore: Restore | None = None
+        self._to_restore: dict[str, Restore] = {}
         self.network.on_action = self._on_action
         self._number = 0
         self._to_withdraw = int(sum(scenario.stakes[name] for name in scenario.steady) * WITHDRAWN)
         coalition = [self.wallets[name] for name in scenario.roles]
+        fills_boxes = any(issubclass(role, FILL_BOXES) for role in scenario.roles.values())
+        self.limits = Limits(box_certificates=FLOODED_BOX) if fills_boxes else None
         for name in scenario.stakes:
             role = scenario.roles.get(name)
             for host in [name, twin_of(name)] if role is Twins else [name]:
@@ -117,9 +129,9 @@ class Run:
                     random = Random(f"{host} {scenario.seed}")
                     self.network.make_host[host] = host_of(role, coalition, random)
                 skew_ms = scenario.skews_ms.get(name, 0)
-                self.network.add(host, member(self.wallets[name]), clock_skew_ms=skew_ms)
+                self.network.add(host, member(self.wallets[name]), self.limits, skew_ms)
         for name in scenario.observers:
-            self.network.add(name, observer)
+            self.network.add(name, observer, self.limits)
 
     # ---- the course of it ---------------------------------------------------------------------------------------
 
@@ -136,7 +148,11 @@ class Run:
     def begin(self) -> None:
         """Everybody meets; what people will hand in, and who joins late, is put on the agenda."""
         network = self.network
-        network.connect_all()
+        if self.scenario.is_ring:
+            self.faults["ring"] += 1
+            network.connect_some(2)
+        else:
+            network.connect_all()
         network.run_for(200)
         handed_in = 0
         while handed_in < self.scenario.certificates:
@@ -154,19 +170,19 @@ class Run:
         network = self.network
         network.heal()
         network.relink(phase.link)
-        network.held_back = phase.held_back
+        network.held_back, network.withholds_answers = phase.held_back, phase.withholds_answers
         if phase.groups:
             network.partition(*phase.groups)
         for crash in phase.crashes:
             network.at(network.now_ms + crash.at_ms, partial(self.doom, crash))
         if phase.all_restart_at_ms is not None:
             network.at(network.now_ms + phase.all_restart_at_ms, self.restart_all)
-        if phase.restore is not None:
+        for restore in phase.restores:
             copy_at_ms = network.now_ms + self.random.randint(0, phase.duration_ms // 2)
-            network.at(copy_at_ms, partial(self.copy, phase.restore))
+            network.at(copy_at_ms, partial(self.copy, restore))
         network.run_for(phase.duration_ms)
-        self._to_restore = None
-        network.held_back = 0
+        self._to_restore.clear()
+        network.held_back, network.withholds_answers = 0, False
 
     def recover(self) -> float:
         """Heal, hand in one certificate each, and wait for all to be final. Returns the timeouts that took."""
@@ -216,9 +232,9 @@ class Run:
 
     def _on_action(self, host: SimulatedHost, action: Action) -> None:
         """Whoever is to crash at its next vote, persisted or sent, does so; the checkers look at everything."""
-        if self._to_restore is not None and self._is_to_copy(host, action, self._to_restore):
-            restore, self._to_restore = self._to_restore, None
-            self.restore_later(restore)
+        restore = self._to_restore.get(host.name)
+        if restore is not None and self._is_to_copy(action, restore):
+            self.restore_later(self._to_restore.pop(host.name))
         if host.name in self._crash_at_vote:
             kind, actions = self._crash_at_vote[host.name]
             if any(ballot.kind == (kind or ballot.kind) for ballot in _voted_in(action)):
@@ -227,9 +243,9 @@ class Run:
         self.watch.on_action(host, action)
 
     @staticmethod
-    def _is_to_copy(host: SimulatedHost, action: Action, restore: Restore) -> bool:
+    def _is_to_copy(action: Action, restore: Restore) -> bool:
         """Before a vote of this kind is signed; before a notarize vote means before one's own proposal."""
-        if host.name != restore.name or not isinstance(action, PersistSigned):
+        if not isinstance(action, PersistSigned):
             return False
         kinds = {ballot.kind for ballot in _voted_in(action)}
         forges = any(isinstance(one, Signed) and one.header_hash for one in action.records)
@@ -261,7 +277,7 @@ class Run:
         if restore.copy_before is None:
             self.restore_later(restore)
         else:
-            self._to_restore = restore
+            self._to_restore[restore.name] = restore
 
     def restore_later(self, restore: Restore) -> None:
         """Make a copy of a host's archive now, and use it later."""
@@ -279,7 +295,9 @@ class Run:
         self._crash_at_vote.pop(name, None)
         if restore.loses_guard:
             self.faults["lost its guard"] += 1
-            host.guard_records = [Lost(None)]
+            word: list[GuardRecord] = [LossAccepted(self.ledger_id)] if restore.is_accepted else []
+            self.faults["operator's word"] += len(word)
+            host.guard_records = [Lost(None), *word]
             self.watch.lost_guard(name)
         if backup is not None:
             self.faults["old database"] += 1
@@ -293,7 +311,7 @@ class Run:
     def join(self, name: str) -> None:
         """A new node that nobody knows joins."""
         if name not in self.network.hosts:
-            self.network.add(name, observer)
+            self.network.add(name, observer, self.limits)
             for other in list(self.network.hosts):
                 if other != name:
                     self.network.connect(name, other)
@@ -346,9 +364,8 @@ def place_of(host: SimulatedHost) -> str:
     status = host.node.agreement_status()
     state = "up" if host.is_up else "down"
     guard = status.guard.value if status.guard is not None else "observes"
-    return (
-        f"{state}, {guard}, block {host.node.state.index}, view {status.epoch}.{status.view}, box {len(host.node.box)}"
-    )
+    where = f"block {host.node.state.index}, view {status.epoch}.{status.view}, box {len(host.node.box)}"
+    return f"{state}, {guard}, {where}"
 
 
 def copy_of(archive):

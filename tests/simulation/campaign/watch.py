@@ -16,7 +16,8 @@ from tallystick.ledger.header import Header
 from tallystick.ledger.messages import Blocks, Proposal, RecoveryResponse, Votes
 from tallystick.ledger.state import State
 from tallystick.ledger.vote import FINALIZE, NULLIFY, Ballot, Tally, Vote
-from tallystick.network.simulated import SimulatedHost, SimulatedNetwork
+from tallystick.network.simulated import SimulatedNetwork
+from tallystick.network.simulated_host import SimulatedHost
 from tallystick.node.events import (
     Action,
     Broadcast,
