@@ -368,7 +368,8 @@ class Node:
             if step.is_stuck:
                 actions.append(Broadcast(self._status(())))
             if step.finalized is None:
-                return self._set_timer(Timer.AGREE, step.wake_ms, actions)
+                self._set_timer(Timer.AGREE, step.wake_ms, actions)
+                break
             self._copy.add_agreed(step.finalized, actions)
             self._agreement.added(step.finalized, actions)
             self._tip_advanced(now_ms, actions)

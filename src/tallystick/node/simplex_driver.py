@@ -174,7 +174,7 @@ class SimplexDriver(Agreement):
         """See `Agreement`: certificates that say something new, and single votes of members for views at hand."""
         if self._finality.is_below_checkpoint:
             return None
-        views, epoch, wanted = self.simplex.views, self.simplex.epoch, []
+        views, wanted = self.simplex.views, []
         certificates = {tally for tally in votes.tallies if views.is_certificate(tally)}
         view = max([views.view, *(one.ballot.view + 1 for one in certificates)])  # they come before single votes
         for tally in votes.tallies:
