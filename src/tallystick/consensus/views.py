@@ -446,6 +446,8 @@ class Views:
             self._enter(certificate.view + 1, certificate)
             if is_jump:
                 self.lived_from = self.view
+        elif certificate.view == self.view - 1 and self.entered_by is None:
+            self.entered_by = certificate  # the guard alone had told that we were here
         elif certificate.view < self.view - RECENT_VIEWS:
             self._compact(state)
         if state.chose(self._chain.state.tip.hash):
