@@ -41,7 +41,8 @@ from tallystick.ledger.params import Params
 from tallystick.ledger.state import State, next_state
 from tallystick.ledger.vote import FINALIZE, NULLIFY, Ballot, Tally, Vote, cast, tally_of
 from tallystick.ledger.wallet import Wallet
-from tallystick.network.simulated import Link, MakeAgreement, SimulatedHost, SimulatedNetwork
+from tallystick.network.simulated import Link, SimulatedNetwork
+from tallystick.network.simulated_host import MakeAgreement, SimulatedHost
 from tallystick.node.agreement import Agreement
 from tallystick.node.archive import Archive, MemoryArchive
 from tallystick.node.events import (
@@ -139,7 +140,7 @@ def evidence(
 
 
 def signed_header(
-    forger: Wallet = BEN, index: int = 1, view: int = 1, nonce: int = 0, genesis: Genesis = GENESIS, epoch: int = 0
+    forger: Wallet = BEN, epoch: int = 0, view: int = 1, nonce: int = 0, genesis: Genesis = GENESIS, index: int = 1
 ) -> SignedHeader:
     """What a forger signs of a block on nothing in particular."""
     header = Header(
@@ -162,7 +163,7 @@ def proposal_evidence(
     offender: Wallet = BEN, issuer: Wallet = ADA, view: int = 1, genesis: Genesis = GENESIS, epoch: int = 0
 ) -> ProposalEvidence:
     """Against a forger that signed two headers for a view."""
-    two = (signed_header(offender, 1, view, nonce, genesis, epoch) for nonce in (0, 1))
+    two = (signed_header(offender, epoch, view, nonce, genesis) for nonce in (0, 1))
     return issue_proposal_evidence(issuer, genesis.ledger_id, START_MS, *two)
 
 

@@ -314,7 +314,7 @@ class Simplex:
         """(7) While the view lasts, relay what was heard; when nothing moves, tell the others again."""
         timer = self._timed(now_ms, waiting)
         if _has_come(timer.repeat_ms(), now_ms):
-            timer.repeated()
+            timer.repeated(now_ms)
             self._requested = None
             self.views.ask_again()
             self.views.take_news()
@@ -328,7 +328,9 @@ class Simplex:
         """A quorum chose what the gate refuses here: nobody is blamed, this node has drifted."""
         for _, state in self.views.open():
             for chosen in (state.notarized, state.finalization.block_hash if state.finalization else None):
-                refused = self.views.refusal(chosen) if chosen is not None else None
+                if chosen is None or self.views.whole(chosen) is None or self.views.validate(chosen, outputs):
+                    continue
+                refused = self.views.refusal(chosen)
                 if refused is not None:
                     self.mismatch = refused
                     outputs.append(StateMismatch(refused))

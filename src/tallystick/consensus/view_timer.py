@@ -51,9 +51,10 @@ class ViewTimer:
         """When to tell the others again: after 4 delta, and then at doubling intervals up to 32."""
         return self._after(sum(1 << min(2 + count, 5) for count in range(self._repeats + 1)) * self._delta_ms)
 
-    def repeated(self) -> None:
-        """The others were told."""
-        self._repeats += 1
+    def repeated(self, now_ms: int) -> None:
+        """The others were told; times that were slept through are not made up for."""
+        while (due_ms := self.repeat_ms()) is not None and due_ms <= now_ms:
+            self._repeats += 1
 
     def _after(self, duration_ms: int) -> int | None:
         return None if self.since_ms is None else self.since_ms + duration_ms

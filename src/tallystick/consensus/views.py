@@ -113,6 +113,7 @@ class Views:
         self._certificates: list[Tally] = []
         self._forgotten: list[Tally] = []
         self._persisted: set[bytes] = set()
+        self._refused: list[tuple[bytes, Refused]] = []
         self._views: dict[int, ViewState] = {}
         self._begin_epoch()
 
@@ -372,6 +373,7 @@ class Views:
                 state = self._chain.after(block, base, parent.holds if parent else holds_nothing)
             except Refused as refused:
                 self._illegal[block.hash] = refused
+                self._refused.append((block.header.forger, refused))
                 return None
             parent = Pending(block, state, frozenset(one.id for one in block.certificates), parent)
             self._pending[block.hash] = parent
@@ -386,6 +388,11 @@ class Views:
     def refusal(self, block_hash: bytes) -> Refused | None:
         """Why the gate refused a block, if it did."""
         return self._illegal.get(block_hash)
+
+    def take_refused(self) -> list[tuple[bytes, Refused]]:
+        """Blocks that the gate refused since this was last asked: each one's forger, and why."""
+        refused, self._refused = self._refused, []
+        return refused
 
     # ---- knowledge goes in ------------------------------------------------------------------------------------
 
@@ -447,7 +454,7 @@ class Views:
             if is_jump:
                 self.lived_from = self.view
         elif certificate.view == self.view - 1 and self.entered_by is None:
-            self.entered_by = certificate  # the guard alone had told that we were here
+            self.entered_by = certificate  # the guard alone led here, after a start
         elif certificate.view < self.view - RECENT_VIEWS:
             self._compact(state)
         if state.chose(self._chain.state.tip.hash):

@@ -31,7 +31,6 @@ from tallystick.ledger.messages import (
     MAX_IDS,
     MAX_TALLIES,
     Blocks,
-    Message,
     Proposal,
     ProposalCertificates,
     ProposalRequest,
@@ -43,7 +42,7 @@ from tallystick.ledger.messages import (
 )
 from tallystick.ledger.params import MAX_MESSAGE_BYTES
 from tallystick.ledger.vote import FINALIZE, Ballot, Tally, Vote, tally_of
-from tallystick.node.agreement import AgreementStatus, Said, Step
+from tallystick.node.agreement import Agreement, AgreementStatus, Said, Step
 from tallystick.node.archive import Archive
 from tallystick.node.certificate_box import CertificateBox
 from tallystick.node.events import (
@@ -52,6 +51,7 @@ from tallystick.node.events import (
     Peer,
     PersistSigned,
     PersistVotes,
+    ReportRefused,
     ReportStateMismatch,
     ReportStuck,
     ReportTwin,
@@ -100,7 +100,7 @@ class _Route:
     """Members whose answers went that way."""
 
 
-class SimplexDriver:
+class SimplexDriver(Agreement):
     """See `Agreement`."""
 
     _chain: Blockchain
@@ -231,12 +231,12 @@ class SimplexDriver:
         self._corrected_ms[peer] = now_ms
         actions.extend(Send(peer, Votes(part)) for part in in_parts(simplex.views.rebroadcast()))
 
-    def compare(self, message: Message) -> None:
+    def compare(self, answer: Blocks) -> None:
         """See `Agreement`."""
-        for block in message.blocks if isinstance(message, Blocks) else ():
+        for block in answer.blocks:
             self._note(self.simplex.add_header(block.signed_header))
-        if isinstance(message, Blocks) and message.finalization is not None:
-            self._equivocations += self.simplex.add_tally(message.finalization)
+        if answer.finalization is not None:
+            self._equivocations += self.simplex.add_tally(answer.finalization)
 
     def take_equivocations(self) -> list[Equivocation]:
         """See `Agreement`."""
@@ -262,9 +262,10 @@ class SimplexDriver:
             is_stuck = is_stuck or any(isinstance(one, Rebroadcast) for one in outputs)
             if isinstance(outputs[-1], Finalized):
                 return Step(outputs[-1], is_stuck=is_stuck)
-            if not any(isinstance(one, SendVote | PersistQuorum) for one in outputs):
+            if not any(isinstance(one, SendVote | PersistQuorum | Rebroadcast) for one in outputs):
                 break
         self._sync_guard(actions)
+        actions.extend(ReportRefused(refused, forger) for forger, refused in self.simplex.views.take_refused())
         place = (self.simplex.epoch.number, self.simplex.view)
         if place != self._place:
             self._place, self._entered_ms = place, now_ms
@@ -306,9 +307,6 @@ class SimplexDriver:
         records = self.simplex.guard.take_records() if self.simplex.guard is not None else ()
         if records:
             actions.append(PersistSigned(records))
-
-    def added(self, finalized: Finalized, actions: list[Action]) -> None:
-        """See `Agreement`."""
 
     def tip_advanced(self, finalization: Finalization | None) -> None:
         """See `Agreement`."""
