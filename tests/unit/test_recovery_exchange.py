@@ -3,7 +3,7 @@
 import pytest
 from msgspec.structs import replace
 from tests.builders import GENESIS, LEDGER, STRANGER, FinalScribe, found, of_kind, statement, vote
-from tests.seat import LEADER, OTHERS, OWNER, Seat, cast_by, certificate, proposal_of
+from tests.member_bench import LEADER, OTHERS, OWNER, MemberBench, cast_by, certificate, proposal_of
 
 from tallystick.consensus.signing_guard import GuardStatus, Lost, Recovered
 from tallystick.ledger.messages import RecoveryRequest, RecoveryResponse, sign_recovery
@@ -16,7 +16,7 @@ HOLDERS = (LEADER, *OTHERS)
 
 
 def lost(**more):
-    return Seat(records=[Lost(None)], **more)
+    return MemberBench(records=[Lost(None)], **more)
 
 
 def guard(seat):
@@ -140,7 +140,7 @@ def answers(actions):
 
 
 def test_an_answer_proves_the_view_and_shows_all_votes_of_who_asks():
-    seat, asker = Seat(), OTHERS[0]
+    seat, asker = MemberBench(), OTHERS[0]
     entered = certificate(NULLIFY, view=4)
     shown = [vote(NULLIFY, member=asker, view=view) for view in (4, 5, 6)]
     seat.hear(*entered)
@@ -153,16 +153,16 @@ def test_an_answer_proves_the_view_and_shows_all_votes_of_who_asks():
 def test_who_recovers_itself_or_cannot_prove_where_it_was_does_not_answer():
     asked = request_of(OTHERS[0])
     assert answers(lost().receive(asked)) == []
-    before = Seat()
+    before = MemberBench()
     before.submit(statement())
     before.hear(*certificate(NULLIFY, view=3))
     signed = [record for one in of_kind(PersistSigned, before.wait(4 * DELTA_MS)) for record in one.records]
     assert signed, "it nullified view 4, and then its database went back"
-    after = Seat(records=signed)
+    after = MemberBench(records=signed)
     assert answers(after.receive(asked)) == []
     after.hear(*certificate(NULLIFY, view=3))
     assert len(answers(after.receive(asked))) == 1
-    assert answers(Seat(None).receive(asked)) == [], "an observer has signed nothing"
+    assert answers(MemberBench(None).receive(asked)) == [], "an observer has signed nothing"
 
 
 # ---- passing on -------------------------------------------------------------------------------------------------
@@ -173,7 +173,7 @@ def relayed(actions):
 
 
 def test_a_request_is_passed_on_now_and_then_and_answers_find_their_way_back_once():
-    seat, asked = Seat(), request_of(OTHERS[0])
+    seat, asked = MemberBench(), request_of(OTHERS[0])
     assert relayed(seat.receive(asked, "asker")) == [Broadcast(asked, but="asker")]
     again = seat.receive(asked, "asker")
     assert (relayed(again), len(answers(again))) == ([], 1)
@@ -188,13 +188,13 @@ def test_a_request_is_passed_on_now_and_then_and_answers_find_their_way_back_onc
 
 
 def test_a_member_that_asks_without_end_is_relayed_within_a_budget():
-    seat = Seat()
+    seat = MemberBench()
     actions = [one for number in range(50) for one in seat.receive(request_of(OTHERS[0], number), "asker")]
     assert 1 <= len(relayed(actions)) <= 4
 
 
 def test_requests_of_old_times_that_somebody_plays_again_do_not_silence_the_member():
-    seat, old, new = Seat(), request_of(OTHERS[0], 1), request_of(OTHERS[0], 2)
+    seat, old, new = MemberBench(), request_of(OTHERS[0], 1), request_of(OTHERS[0], 2)
     for _ in range(20):
         seat.receive(old, "stranger")
         actions = seat.receive(new, "asker")

@@ -28,11 +28,11 @@ from tests.builders import (
     statements,
     vote,
 )
-from tests.seat import (
+from tests.member_bench import (
     LEADER,
     OTHERS,
     OWNER,
-    Seat,
+    MemberBench,
     cast_by,
     certificate,
     proposal_of,
@@ -87,7 +87,7 @@ def requests(actions):
     return [(one.peer if isinstance(one, Send) else None, one.message) for one in asked]
 # ---- proposals --------------------------------------------------------------------------------------------------
 def test_a_member_notarizes_a_proposal_whose_certificates_it_has_and_syncs_that_before_it_says_so():
-    seat = Seat()
+    seat = MemberBench()
     seat.submit(MISSING)
     actions = seat.receive(proposal_of(BLOCK))
     assert cast_by(OWNER, actions) == [NOTARIZED]
@@ -120,7 +120,7 @@ def test_certificates_that_were_not_asked_for_are_neither_verified_nor_kept():
     assert cast_by(OWNER, seat.receive(ProposalCertificates(BLOCK.hash, (MISSING,)), "y")) == [NOTARIZED]
 def test_the_same_certificate_signed_another_time_is_not_the_proposers():
     """Its id says nothing of its signature: the header covers whole encodings."""
-    seat, again = Seat(), signed_again(MISSING, "ada")
+    seat, again = MemberBench(), signed_again(MISSING, "ada")
     assert again.id == MISSING.id
     seat.submit(again)
     assert requests(seat.receive(proposal_of(BLOCK))) == [("x", ASKED)], "at once: gossip will not bring it"
@@ -135,7 +135,7 @@ def test_a_bad_signature_under_an_id_that_is_on_the_chain_is_nobodys_but_its_mak
     bad = replace(first.certificates[0], signature=b"\x07" * 64)
     lie = scribe.draft(bad)
     owner = next(one for one in MEMBERS.values() if one.public_key != lie.header.forger)
-    seat = Seat(owner, archive=scribe.archive)
+    seat = MemberBench(owner, archive=scribe.archive)
     seat.receive(proposal_of(lie))
     assert requests(seat.wait(PATIENCE_MS)) == [("x", ProposalRequest(lie.hash, (bad.id,)))]
     actions = seat.receive(ProposalCertificates(lie.hash, (bad,)), "honest")
@@ -228,7 +228,7 @@ def test_votes_are_told_in_messages_that_are_not_too_big(count, signatures, part
 
 
 def test_a_peer_that_is_behind_is_told_now_and_then_how_the_view_was_entered():
-    seat, entered = Seat(), certificate(NULLIFY, view=6)
+    seat, entered = MemberBench(), certificate(NULLIFY, view=6)
     seat.hear(*entered)
     late = vote(NOTARIZE, BLOCK.hash, OTHERS[0])
     told = Send("y", votes_message(*entered))
@@ -245,7 +245,7 @@ def test_a_new_peer_is_told_how_the_view_was_entered_and_the_votes_of_it():
     (told,) = sent(Votes, seat.handle(PeerConnected("new")))
     assert told == votes_message(*entered, vote(NULLIFY, member=OTHERS[0], view=7))
 def test_a_member_that_waits_says_who_is_missing_and_where_it_stands():
-    seat = Seat()
+    seat = MemberBench()
     seat.submit(statement())
     seat.hear(vote(NULLIFY, member=OTHERS[0]))
     actions = seat.wait(4 * DELTA_MS)
@@ -260,7 +260,7 @@ def test_with_nothing_to_do_a_member_is_silent():
     assert seat.wait(10**6) == []
 def test_a_member_that_lacks_certificates_since_the_proposals_parent_asks_for_them_and_votes():
     """It jumped to view 3; to vote there it has to know that views 1 and 2 have no block."""
-    seat, kept = Seat(), MemoryArchive()
+    seat, kept = MemberBench(), MemoryArchive()
     kept.keep_votes([tally_of(certificate(NULLIFY, view=view)) for view in (1, 2)], [])
     seat.submit(MISSING)
     seat.hear(*certificate(NULLIFY, view=2))
@@ -268,13 +268,13 @@ def test_a_member_that_lacks_certificates_since_the_proposals_parent_asks_for_th
     assert cast_by(OWNER, actions) == []
     (asked,) = sent(ViewCertificateRequest, actions)
     assert (asked.epoch, asked.first, asked.last) == (0, 1, 1)
-    (answering,) = Seat(archive=kept).receive(asked, "y")
+    (answering,) = MemberBench(archive=kept).receive(asked, "y")
     assert answering == SendViewCertificates("y", 0, 1, 1)
     told = answer(kept, answering, 100_000)
     assert [kind for kind, *_ in cast_by(OWNER, seat.receive(told))] == [NOTARIZE]
 # ---- a state that is not the ledger's ---------------------------------------------------------------------------
 def test_a_quorum_for_a_block_that_the_gate_refuses_shows_that_this_node_has_drifted():
-    seat, block = Seat(), WRONG["another root"]
+    seat, block = MemberBench(), WRONG["another root"]
     seat.receive(proposal_of(block))
     actions = seat.hear(*certificate(NOTARIZE, block.hash))
     (report,) = of_kind(ReportStateMismatch, actions)
@@ -283,7 +283,7 @@ def test_a_quorum_for_a_block_that_the_gate_refuses_shows_that_this_node_has_dri
     assert seat.node.agreement_status().mismatch == str(report.refused)
     assert_mute(seat)
 def test_a_final_block_from_a_peer_that_the_gate_refuses_shows_it_too():
-    scribe, seat = FinalScribe(GENESIS), Seat()
+    scribe, seat = FinalScribe(GENESIS), MemberBench()
     block = scribe.draft(MISSING, state_root=b"r" * 32)
     seat.receive(Status(LEDGER, 0, 1, block.hash, ()))
     final = scribe.finalization(scribe.state.epoch, block, LEADER, *OTHERS)
