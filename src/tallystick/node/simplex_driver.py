@@ -69,6 +69,8 @@ _RELAY_EVERY: Final = 2
 """How many delta pass before a recovery request of the same member is relayed again."""
 _RECOVERED_VOTES: Final = 256
 """More votes than a member casts in the views that others remember."""
+_RELAYS: Final = 4
+"""So many requests of one member are relayed in that time."""
 _ROUTES: Final = 256
 
 
@@ -360,18 +362,21 @@ class SimplexDriver(Agreement):
         return sign_recovery(RecoveryRequest(guard.key, recovery.nonce), guard.wallet, self._chain.ledger_id)
 
     def _on_recovery_request(self, now_ms: int, peer: Peer, request: RecoveryRequest, actions: list[Action]) -> None:
-        """Answer, and relay the request: the member may not be connected with all others. Not too often."""
-        asker, every_ms = request.member, _RELAY_EVERY * self._delta_ms
+        """Answer, and relay the request: the member may not be connected with all others. Within a budget.
+
+        Others may play a member's old requests again, so a few of its are relayed at a time, and none goes unanswered.
+        """
+        asker, since_ms = request.member, now_ms - _RELAY_EVERY * self._delta_ms
         route = self._routes.get((asker, request.nonce))
-        latest_ms = max((one.relayed_ms for (member, _), one in self._routes.items() if member == asker), default=None)
-        if latest_ms is None or now_ms >= latest_ms + every_ms:
+        recent = sum(member == asker and one.relayed_ms > since_ms for (member, _), one in self._routes.items())
+        if (route is None or route.relayed_ms <= since_ms) and recent < _RELAYS:
             self._routes.pop((asker, request.nonce), None)
             self._routes[asker, request.nonce] = _Route(peer, now_ms)
             if len(self._routes) > _ROUTES:
                 del self._routes[next(iter(self._routes))]
             actions.append(Broadcast(request, but=peer))
-        elif route is None or route.peer != peer:
-            return  # it came another way before, or the member asks too often
+        elif route is not None and route.peer != peer:
+            return  # it came another way before
         proven, guard = self.simplex.proven_view(), self.simplex.guard
         if proven is None or guard is None or not self.simplex.has_stake:
             return
@@ -397,15 +402,10 @@ class SimplexDriver(Agreement):
     def _proves(self, response: RecoveryResponse) -> bool:
         """Whether the certificate that came along proves the view that the member says it is in."""
         epoch, entered_by = self.simplex.epoch, response.entered_by
-        if response.view == 1 and epoch.number == 0:
-            return entered_by is None
-        if entered_by is None:
-            return False
-        ballot = entered_by.ballot
         if response.view == 1:
-            before = self.simplex.views.epoch_before
-            return before is not None and ballot.kind == FINALIZE and _is_certificate(entered_by, before)
-        return ballot.view + 1 == response.view and _is_certificate(entered_by, epoch)
+            return True  # whoever is in the epoch, as this member's own chain shows, has entered its first view
+        is_last = entered_by is not None and entered_by.ballot.view + 1 == response.view
+        return entered_by is not None and is_last and _is_certificate(entered_by, epoch)
 
     # ---- proposals --------------------------------------------------------------------------------------------
 
