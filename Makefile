@@ -7,10 +7,10 @@ BIN    := .venv/bin
 SPREAD := -n auto --maxprocesses 4 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test coverage check simulate bench notebook package lock clean
+.PHONY: help install demo up test coverage check check-locks simulate bench notebook package lock clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo "ARGS is passed on to demo, up, test, simulate and bench: make test ARGS='-k wallet'"
 
 install: .venv/.dev ## create .venv with everything a developer needs
@@ -34,6 +34,9 @@ check: .venv/.dev ## lint, format, types, import rules, docs
 	$(BIN)/lint-imports
 	$(BIN)/python tools/check_docs.py
 
+check-locks: .venv/.dev ## install each lock with old and new pips, as a clone would
+	$(BIN)/python tools/check_locks.py
+
 simulate: .venv/.dev ## run the simulation campaign: SEEDS=500 of them, from FIRST=1 on
 	$(BIN)/python -m tests.simulation.campaign --seeds $(SEEDS) --first $(FIRST) $(ARGS)
 
@@ -52,7 +55,7 @@ lock: .venv/bin/python ## resolve the dependencies anew into locks/
 	$(BIN)/python -m venv "$$uv" && "$$uv/bin/python" -m pip install --quiet --disable-pip-version-check uv && \
 	compile() { list=$$1; shift; echo "Resolving locks/$$list.txt"; "$$uv/bin/uv" --quiet pip compile pyproject.toml \
 	    --group build "$$@" --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
-	    --no-emit-index-url --custom-compile-command 'make lock' --output-file "locks/$$list.txt"; } && \
+	    --no-strip-extras --no-emit-index-url --custom-compile-command 'make lock' --output-file "locks/$$list.txt"; } && \
 	compile dev --group dev && \
 	compile runtime --constraint locks/dev.txt && \
 	compile notebook --group notebook --constraint locks/dev.txt
@@ -64,8 +67,9 @@ clean: ## remove .venv and everything generated
 # One stamp a lock: .venv/.runtime, .venv/.dev, .venv/.notebook.
 .venv/.%: locks/%.txt pyproject.toml | .venv/bin/python
 	@echo "Installing locks/$*.txt into .venv (the first time takes a minute)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $<
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m pip check --disable-pip-version-check
 	@touch $@
 
 .venv/bin/python:

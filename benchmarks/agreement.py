@@ -2,15 +2,14 @@
 
 import statistics
 import time
-from functools import partial
 from itertools import pairwise
 
 from benchmarks.workload import HOP_MS, MEMBERS, ledger, member_wallets, statements
-from tallystick.consensus.simplex import Simplex
 from tallystick.ledger.messages import Entry
 from tallystick.ledger.params import Params
-from tallystick.network.simulated import Link, Report, SimulatedNetwork
-from tallystick.node.events import ReportBlock
+from tallystick.network.simulated import Link, SimulatedNetwork
+from tallystick.network.simulated_host import member
+from tallystick.node.events import Report, ReportBlock
 
 BLOCKS = 20
 
@@ -29,7 +28,7 @@ def hops_and_cost() -> str:
 
 def _run(members: int) -> tuple[float, float, float]:
     wallets = member_wallets(members)
-    genesis = ledger(wallets, Params(forge_at_certificates=1, max_block_certificates=8, forge_after_ms=0))
+    genesis = ledger(wallets, Params(max_block_certificates=8))
     network = SimulatedNetwork(genesis, seed=1, link=Link(HOP_MS, HOP_MS))
     proposed: dict[int, int] = {}
     finality: list[float] = []
@@ -41,7 +40,7 @@ def _run(members: int) -> tuple[float, float, float]:
 
     network.on_report = note
     for number, wallet in enumerate(wallets):
-        network.add(f"member {number}", partial(Simplex, wallet))
+        network.add(f"member {number}", member(wallet))
     network.connect_all()
     network.run_for(1_000)
     # Every member has every certificate from the start, so that a block never waits for gossip.

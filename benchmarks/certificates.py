@@ -14,7 +14,7 @@ PER_ROUND = 2048
 
 def against_bare_verification() -> str:
     """A node's rate, from a peer's bytes to forged blocks, over that of libsodium alone, one core."""
-    genesis = ledger(ISSUERS[:1])
+    genesis = ledger(ISSUERS[:1], Params(forge_at_certificates=256))
     lone = LoneNode(genesis, ISSUERS[0])
     ratios, rates = [], []
     for number in range(ROUNDS):

@@ -44,7 +44,7 @@ BATCH = 1024
 FEEDERS = 4
 LATENCY_SAMPLES = 200
 SYNC_CERTIFICATES = 100_000
-PARAMS = Params(forge_after_ms=25, max_block_certificates=2048)
+PARAMS = Params(max_block_certificates=2048)
 _PATIENCE_S = 300.0
 
 

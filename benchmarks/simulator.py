@@ -3,13 +3,15 @@
 import gc
 import time
 import tracemalloc
-from functools import partial
 
 from benchmarks.workload import ISSUERS, ledger, statements
 from tallystick.consensus.lone_forger import LoneForger
 from tallystick.consensus.proof_of_stake import ProofOfStake
 from tallystick.ledger.messages import Entry
+from tallystick.ledger.wallet import Wallet
 from tallystick.network.simulated import SimulatedNetwork
+from tallystick.network.simulated_host import MakeAgreement
+from tallystick.node.lone_driver import LoneDriver
 
 NODES = 1000
 CERTIFICATES = 1000
@@ -21,8 +23,7 @@ def thousand_nodes() -> str:
     genesis = ledger(ISSUERS)
     network = SimulatedNetwork(genesis, seed=1)
     for number in range(NODES):
-        wallet = ISSUERS[number] if number < len(ISSUERS) else None
-        network.add(f"node {number}", partial(LoneForger, ProofOfStake(), wallet))
+        network.add(f"node {number}", _forger(ISSUERS[number] if number < len(ISSUERS) else None))
     network.connect_some(PEERS)
     entries = [Entry(one) for one in statements(genesis, CERTIFICATES)]
     start = time.process_time()
@@ -61,10 +62,14 @@ def _settled(nodes: int) -> SimulatedNetwork:
     genesis = ledger(ISSUERS[:16])
     network = SimulatedNetwork(genesis, seed=2)
     for number in range(nodes):
-        wallet = ISSUERS[number] if number < 16 else None
-        network.add(f"node {number}", partial(LoneForger, ProofOfStake(), wallet))
+        network.add(f"node {number}", _forger(ISSUERS[number] if number < 16 else None))
     network.connect_some(PEERS)
     for number, one in enumerate(statements(genesis, CERTIFICATES)):
         network.submit(f"node {number % nodes}", Entry(one))
     network.run_until_quiet()
     return network
+
+
+def _forger(wallet: Wallet | None) -> MakeAgreement:
+    """A host that forges with this key, or only follows."""
+    return lambda host: LoneDriver(LoneForger(ProofOfStake(), host.guard(wallet) if wallet else None))

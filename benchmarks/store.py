@@ -16,11 +16,14 @@ from benchmarks.workload import ISSUERS, ledger, statements
 from tallystick.consensus.lone_forger import LoneForger
 from tallystick.consensus.proof_of_stake import ProofOfStake
 from tallystick.host.store import Store
-from tallystick.ledger.block import Block, make_header, sign_block
+from tallystick.ledger.block import Block, VerifiedBlock, sign_block
 from tallystick.ledger.blockchain import Blockchain
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.genesis import Genesis
+from tallystick.ledger.state import make_header
 from tallystick.ledger.vote import FINALIZE, Ballot, Tally, cast, tally_of
+from tallystick.node.events import PersistBlock
+from tallystick.node.lone_driver import LoneDriver
 from tallystick.node.node import Node
 
 CERTIFICATES = 1_000_000
@@ -61,12 +64,12 @@ def _fill(path: Path, genesis: Genesis) -> tuple[float, float, int, int]:
     with Store.create(path, genesis) as store:
         seconds, count = 0.0, 0
         for block in _blocks(chain):
-            chain.append(block, None)
+            chain.append(block)
             votes = _finalization(chain, block)
             encoded_bytes += sum(len(one.encoded) for one in block.certificates)
             voted_bytes += len(encode(votes))
             start = time.perf_counter()
-            store.append(block, (), votes)
+            store.append(PersistBlock(block, (), votes))
             if store.is_snapshot_due:
                 store.keep_snapshot(chain)
             seconds += time.perf_counter() - start
@@ -78,19 +81,19 @@ def _fill(path: Path, genesis: Genesis) -> tuple[float, float, int, int]:
     return rates[0], statistics.median(rates[-5:]), encoded_bytes, voted_bytes
 
 
-def _blocks(chain: Blockchain) -> Iterator[Block]:
+def _blocks(chain: Blockchain) -> Iterator[VerifiedBlock]:
     wallets = {one.public_key: one for one in ISSUERS}
     for first in range(0, CERTIFICATES, BLOCK):
         chosen = statements(chain.genesis, min(BLOCK, CERTIFICATES - first), first)
-        tip, drawn = chain.state.tip, ProofOfStake().forger_after(chain.state)
+        drawn = ProofOfStake().forger_after(chain.state)
         assert drawn is not None
-        header = make_header(tip, tip.index + 1, tip.timestamp_ms + 1, drawn, chosen)
+        header = make_header(chain.state, chain.state.index + 1, 0, drawn, chosen)  # dated just after the tip
         yield sign_block(header, chosen, wallets[drawn])
 
 
 def _finalization(chain: Blockchain, block: Block) -> Tally:
     """Votes of all members; the store keeps them, whatever they are worth."""
-    ballot = Ballot(FINALIZE, 0, block.header.view, block.hash, chain.state.epoch.hash)
+    ballot = Ballot(FINALIZE, 0, block.header.view, block.hash)
     return tally_of([cast(one, chain.ledger_id, ballot) for one in ISSUERS[:MEMBERS]])
 
 
@@ -111,7 +114,7 @@ def _start(path: Path) -> dict[str, float]:
 def _in_process(path: Path, begun: float) -> dict[str, float]:
     imported, start = time.time(), time.perf_counter()
     with Store.open(path) as store:
-        node = Node(store.genesis, LoneForger(ProofOfStake()), None, store)
+        node = Node(store.genesis, LoneDriver(LoneForger(ProofOfStake())), None, store)
         seconds = time.perf_counter() - start
         assert len(node.chain.certificate_index) == node.state.log.size == CERTIFICATES
     held = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,14 +1,13 @@
 """Bytes that the members of a Simplex ledger send for each certificate, by kind of message."""
 
 from collections import Counter
-from functools import partial
 
 from benchmarks.workload import CREATED_MS, HOP_MS, ISSUERS, MEMBERS, ledger, member_wallets
-from tallystick.consensus.simplex import Simplex
 from tallystick.ledger.certificate import Statement, issue_statement
 from tallystick.ledger.genesis import Genesis
 from tallystick.ledger.messages import Entry
 from tallystick.network.simulated import Link, SimulatedNetwork
+from tallystick.network.simulated_host import member
 
 CERTIFICATES = 2000
 BURST = 500
@@ -20,7 +19,7 @@ KINDS = {
     "proposals": ("Proposal", "ProposalRequest", "ProposalCertificates"),
     "votes": ("Votes",),
     "statuses": ("Status",),
-    "repair": ("CertificateRequest", "Prune", "StandingRequest", "Standing", "BlockRequest", "Blocks"),
+    "repair": ("CertificateRequest", "Prune", "ViewCertificateRequest", "BlockRequest", "Blocks"),
 }
 
 
@@ -58,7 +57,7 @@ def _run(members: int, is_settled: bool) -> tuple[dict[str, float], int]:
     genesis = ledger(wallets)
     network = CountingNetwork(genesis)
     for number, wallet in enumerate(wallets):
-        network.add(f"member {number}", partial(Simplex, wallet))
+        network.add(f"member {number}", member(wallet))
     network.connect_all()
     assert network.run_until_quiet()
     certificates = _statements(genesis, CERTIFICATES + 1)

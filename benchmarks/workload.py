@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from tallystick.consensus.lone_forger import LoneForger
 from tallystick.consensus.proof_of_stake import ProofOfStake
+from tallystick.consensus.signing_guard import SigningGuard
 from tallystick.ledger.certificate import Statement, issue_statement
 from tallystick.ledger.genesis import Allotment, Genesis, make_genesis
 from tallystick.ledger.messages import Certificates, Entry, encode_message
@@ -14,6 +15,7 @@ from tallystick.ledger.wallet import Wallet
 from tallystick.node.archive import MemoryArchive
 from tallystick.node.events import MessageReceived, PersistBlock
 from tallystick.node.intake import Intake
+from tallystick.node.lone_driver import LoneDriver
 from tallystick.node.node import Node
 
 CREATED_MS = 1_700_000_000_000
@@ -57,7 +59,8 @@ class LoneNode:
     """A node that is its ledger's only member, so it forges whenever its box is full; with its intake and archive."""
 
     def __init__(self, genesis: Genesis, wallet: Wallet) -> None:
-        self.node = Node(genesis, LoneForger(ProofOfStake(), wallet))
+        guard = SigningGuard(wallet, genesis.ledger_id, (), entropy=bytes(32))
+        self.node = Node(genesis, LoneDriver(LoneForger(ProofOfStake(), guard)))
         self.archive = MemoryArchive()
         self._intake = Intake(genesis.ledger_id, self.node)
         self._now_ms = CREATED_MS
@@ -67,7 +70,7 @@ class LoneNode:
         self._now_ms += 10
         for action in self.node.handle(self._now_ms, MessageReceived("peer", self._intake.check(data))):
             if isinstance(action, PersistBlock):
-                self.archive.append(action.block, action.payloads)
+                self.archive.append(action)
 
 
 def cpu_seconds(work: Callable[[], object]) -> float:

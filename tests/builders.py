@@ -41,7 +41,8 @@ from tallystick.ledger.params import Params
 from tallystick.ledger.state import State, next_state
 from tallystick.ledger.vote import FINALIZE, NULLIFY, Ballot, Tally, Vote, cast, tally_of
 from tallystick.ledger.wallet import Wallet
-from tallystick.network.simulated import Link, MakeAgreement, SimulatedHost, SimulatedNetwork
+from tallystick.network.simulated import Link, SimulatedNetwork
+from tallystick.network.simulated_host import MakeAgreement, SimulatedHost
 from tallystick.node.agreement import Agreement
 from tallystick.node.archive import Archive, MemoryArchive
 from tallystick.node.events import (
@@ -51,6 +52,9 @@ from tallystick.node.events import (
     MessageReceived,
     PersistBlock,
     ReportRefused,
+    SetTimer,
+    Timer,
+    TimerFired,
 )
 from tallystick.node.intake import Intake
 from tallystick.node.limits import Limits
@@ -136,7 +140,7 @@ def evidence(
 
 
 def signed_header(
-    forger: Wallet = BEN, index: int = 1, view: int = 1, nonce: int = 0, genesis: Genesis = GENESIS, epoch: int = 0
+    forger: Wallet = BEN, epoch: int = 0, view: int = 1, nonce: int = 0, genesis: Genesis = GENESIS, index: int = 1
 ) -> SignedHeader:
     """What a forger signs of a block on nothing in particular."""
     header = Header(
@@ -159,7 +163,7 @@ def proposal_evidence(
     offender: Wallet = BEN, issuer: Wallet = ADA, view: int = 1, genesis: Genesis = GENESIS, epoch: int = 0
 ) -> ProposalEvidence:
     """Against a forger that signed two headers for a view."""
-    two = (signed_header(offender, 1, view, nonce, genesis, epoch) for nonce in (0, 1))
+    two = (signed_header(offender, epoch, view, nonce, genesis) for nonce in (0, 1))
     return issue_proposal_evidence(issuer, genesis.ledger_id, START_MS, *two)
 
 
@@ -341,6 +345,8 @@ class Bench:
         self.node = Node(genesis, self.agreement, limits, archive)
         self.verified: list[tuple[bytes, bytes, bytes]] = []
         """The claims that intake verified: what was signed, the signature, the key."""
+        self.timers: dict[Timer, int] = {}
+        """When each timer is to fire (ms)."""
         self.intake = Intake(genesis.ledger_id, self.node, self._verify)
         self.now_ms = max(START_MS, self.node.state.tip.timestamp_ms) + 1_000
 
@@ -349,7 +355,18 @@ class Bench:
         return _verify(*claim)
 
     def handle(self, event: Any) -> list[Action]:
-        return self.node.handle(self.now_ms, event)
+        actions = self.node.handle(self.now_ms, event)
+        self.timers.update((one.timer, one.at_ms) for one in of_kind(SetTimer, actions))
+        return actions
+
+    def wait(self, duration_ms: int, timer: Timer = Timer.AGREE) -> list[Action]:
+        """Let time pass; this timer fires whenever it is due."""
+        end_ms, actions = self.now_ms + duration_ms, list[Action]()
+        while self.timers.get(timer, end_ms + 1) <= end_ms:
+            self.now_ms = max(self.now_ms, self.timers.pop(timer))
+            actions += self.handle(TimerFired(timer))
+        self.now_ms = end_ms
+        return actions
 
     def receive(self, message: Message | bytes, peer: str = "peer") -> list[Action]:
         """Bytes, or a message as bytes, come from a peer."""

@@ -6,8 +6,10 @@ from hypothesis import strategies as st
 from tallystick.ledger.address import AddressRecord
 from tallystick.ledger.block import Block
 from tallystick.ledger.certificate import Payload, ProposalEvidence, StakingOperation, Statement, VoteEvidence
+from tallystick.ledger.finality import FinalHeader
 from tallystick.ledger.header import Header, SignedHeader
 from tallystick.ledger.messages import (
+    MAX_HEADERS,
     MAX_RANGE_BLOCKS,
     Addresses,
     BlockRequest,
@@ -15,11 +17,22 @@ from tallystick.ledger.messages import (
     CertificateRequest,
     Certificates,
     Entry,
+    FinalizationRequest,
+    Finalizations,
+    HeaderRequest,
+    Headers,
     NewBlock,
     PayloadRequest,
     Payloads,
+    Proposal,
+    ProposalCertificates,
+    ProposalRequest,
     Prune,
+    RecoveryRequest,
+    RecoveryResponse,
     Status,
+    ViewCertificateRequest,
+    Votes,
 )
 from tallystick.ledger.params import MAX_INDEX, MAX_TIMESTAMP_MS, MAX_TOKENS
 from tallystick.ledger.vote import Ballot, Tally, Vote
@@ -111,11 +124,39 @@ messages = st.one_of(
     st.builds(CertificateRequest, ids=_some(digests)),
     st.builds(NewBlock, block=blocks),
     st.builds(BlockRequest, start=indexes, count=st.integers(1, MAX_RANGE_BLOCKS)),
-    st.builds(Blocks, start=indexes, blocks=_some(blocks)),
+    st.builds(Blocks, start=indexes, blocks=_some(blocks), headers=_some(headers), finalization=st.none() | tallies),
     st.builds(PayloadRequest, hashes=_some(digests)),
     st.builds(Payloads, payloads=_some(payloads)),
     st.builds(Prune),
     st.builds(Addresses, records=_some(address_records, min_size=1)),
+    st.builds(Votes, tallies=_some(tallies, min_size=1)),
+    st.builds(RecoveryRequest, member=digests, nonce=digests, signature=signatures),
+    st.builds(
+        RecoveryResponse,
+        member=digests,
+        asker=digests,
+        nonce=digests,
+        epoch=indexes,
+        view=indexes,
+        entered_by=st.none() | tallies,
+        votes=_some(tallies),
+        signature=signatures,
+    ),
+    st.builds(
+        Proposal,
+        view=indexes,
+        parent_view=st.none() | indexes,
+        header=headers,
+        signature=signatures,
+        ids=st.none() | _some(digests),
+    ),
+    st.builds(ProposalRequest, block_hash=digests, ids=_some(digests)),
+    st.builds(ProposalCertificates, block_hash=digests, certificates=_some(certificates)),
+    st.builds(FinalizationRequest, epoch=indexes),
+    st.builds(Finalizations, proofs=_some(st.builds(FinalHeader, header=headers, finalization=tallies))),
+    st.builds(HeaderRequest, last=indexes, count=st.integers(1, MAX_HEADERS)),
+    st.builds(Headers, headers=_some(headers)),
+    st.builds(ViewCertificateRequest, epoch=indexes, first=indexes, last=indexes),
 )
 
 _plain = st.recursive(

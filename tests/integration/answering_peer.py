@@ -28,12 +28,10 @@ ANSWER_BYTES = 1 << 20
 def honest(store: Store, peer: bytes, asked: BlockRequest | FinalizationRequest) -> Blocks | Finalizations:
     """What a node answers."""
     if isinstance(asked, BlockRequest):
-        answered = answer(store, SendBlocks(peer, asked.start, asked.count, True), ANSWER_BYTES)
+        answered = answer(store, SendBlocks(peer, asked.start, asked.count), ANSWER_BYTES)
         assert isinstance(answered, Blocks)
         return answered
-    epoch_blocks = store.genesis.params.epoch_blocks
-    ends = range((asked.epoch + 1) * epoch_blocks, store.tip_index + 1, epoch_blocks)
-    answered = answer(store, SendFinalizations(peer, tuple(ends)), ANSWER_BYTES)
+    answered = answer(store, SendFinalizations(peer, asked.epoch), ANSWER_BYTES)
     assert isinstance(answered, Finalizations)
     return answered
 

@@ -37,11 +37,11 @@ from tallystick.host.errors import HostError
 from tallystick.host.store import Store
 from tallystick.ledger.genesis import Allotment, make_genesis
 from tallystick.ledger.params import Params
-from tallystick.ledger.wallet import ENTROPY_BYTES, Wallet
+from tallystick.ledger.wallet import Wallet
 
 PATIENCE_S: Final = 90.0
 """After so long something is broken, even on a machine with much else to do."""
-QUICK: Final = Params(delta_ms=100, forge_after_ms=50)
+QUICK: Final = Params(delta_ms=100)
 
 _FOUNDED_MS: Final = 1_700_000_000_000
 _NOT_WITHOUT_US: Final = ("setpriv", "--pdeathsig", "KILL") if shutil.which("setpriv") else ()
@@ -314,7 +314,8 @@ def set_up_member(
     known = tuple(f"{key.hex()}@{address}" for key, address in addresses.items() if key != wallet.public_key)
     own = addresses[wallet.public_key]
     folder = DataFolder(path)
-    folder.create(Settings(own, own, known), genesis, wallet.seal("", os.urandom(ENTROPY_BYTES), "interactive"))
+    folder.create_key(wallet, "", "interactive")
+    folder.create(Settings(own, own, known), genesis)
     return NodeProcess(path)
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from tests.builders import GENESIS, Scribe, statement
+from tests.builders import GENESIS, Scribe, keep, statement
 from tests.integration.test_store import blocks_of
 
 from tallystick.host.checked_chain import CheckedChain
@@ -17,7 +17,7 @@ BIG = [Payload(bytes([number]) * 32, "text/plain", bytes(60_000)) for number in 
 def filled(path: Path, scribe: Scribe) -> Store:
     store = Store.create(path, GENESIS)
     for number, payload in enumerate(BIG):
-        store.append(scribe.forge(statement(f"big {number}", payload=payload)), [payload])
+        keep(store, scribe.forge(statement(f"big {number}", payload=payload)), [payload])
     return store
 
 
@@ -30,7 +30,7 @@ def test_a_backup_is_the_store_as_it_was_when_it_began_though_blocks_go_on(tmp_p
         def progress(copied: int, pages: int) -> None:
             heard.append((copied, pages))
             assert not target.exists() or not target.read_bytes(), "nobody takes a part of it for the whole"
-            store.append(scribe.forge(), [])
+            keep(store, scribe.forge(), [])
 
         store.backup(target, progress)
         assert len(heard) > 1
@@ -41,7 +41,7 @@ def test_a_backup_is_the_store_as_it_was_when_it_began_though_blocks_go_on(tmp_p
         assert blocks_of(restored) == before
         assert CheckedChain(restored).state.index == len(before)
         for block in scribe.blocks[len(before) :]:
-            restored.append(block, [])
+            keep(restored, block, [])
         assert restored.payload(BIG[7].hash()) == BIG[7]
 
 

@@ -1,7 +1,6 @@
 """A node that starts from a snapshot in its store: the same node as one that replays all, whatever happened to it."""
 
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -22,23 +21,25 @@ from tests.builders import (
 from tests.integration.test_store import execute
 
 from tallystick.consensus.lone_forger import LoneForger
-from tallystick.consensus.proof_of_stake import ProofOfStake
-from tallystick.consensus.simplex import Simplex
+from tallystick.consensus.proof_of_stake import ProofOfStake, check_drawn
+from tallystick.host.check import Check
 from tallystick.host.errors import DamagedStore, StoreError
 from tallystick.host.store import Store
 from tallystick.ledger.block import Block, sign_block
+from tallystick.ledger.blockchain import Blockchain
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.messages import Entry
 from tallystick.ledger.vote import FINALIZE, tally_of
 from tallystick.network.simulated import SimulatedNetwork
+from tallystick.network.simulated_host import member
 from tallystick.node import replay
 from tallystick.node.archive import MemoryArchive
+from tallystick.node.events import PersistBlock
 from tallystick.node.finality_proofs import Checkpoint
-from tallystick.node.node import Node
-from tallystick.node.replay import TAIL_BLOCKS
+from tallystick.node.replay import TAIL_BLOCKS, replayed
 
-FOUNDED = found(epoch_blocks=4, unbonding_blocks=4)
+FOUNDED = found(epoch_blocks=4)
 
 
 @pytest.fixture
@@ -63,26 +64,25 @@ def chain_of(blocks: int) -> FinalScribe:
 
 
 def keep(scribe: FinalScribe, store: Store, until: int | None = None) -> None:
-    for block in scribe.blocks[store.tip_index : until]:
-        finalization, members = scribe.archive.finalization(block.index), scribe.archive.members(block.index)
-        store.append(block, (), finalization, members)
+    for kept in scribe.kept[store.tip_index : until]:
+        store.append(kept)
 
 
-def node_of(store: Store, checkpoint: Checkpoint | None = None) -> Node:
-    return Node(store.genesis, Simplex(), None, store, checkpoint)
+def started(store: Store, checkpoint: Checkpoint | None = None) -> Blockchain:
+    """What a node starts from."""
+    return replayed(store.genesis, check_drawn, store, checkpoint)
 
 
-def assert_same(node: Node, scribe: Scribe) -> None:
+def assert_same(chain: Blockchain, scribe: Scribe) -> None:
     """It has come to what the scribe's chain has come to, and finds all that stands there."""
-    assert node.state == scribe.state
+    assert chain.state == scribe.state
     for block in scribe.blocks:
-        assert node.knows_block(block.hash)
         for position, certificate in enumerate(block.certificates):
-            place = node.chain.place_of(certificate.id)
+            place = chain.place_of(certificate.id)
             assert place is not None
             assert (place.block_index, place.position) == (block.index, position)
-    assert node.chain.place_of(bytes(32)) is None
-    assert len(node.chain.certificate_index) == scribe.state.log.size
+    assert chain.place_of(bytes(32)) is None
+    assert len(chain.certificate_index) == scribe.state.log.size
 
 
 def snapshot_at(store: Store) -> int | None:
@@ -94,39 +94,39 @@ def snapshot_at(store: Store) -> int | None:
 def test_a_node_starts_from_a_snapshot_and_replays_only_what_follows(store: Store, kept: int) -> None:
     scribe = chain_of(20 + TAIL_BLOCKS)
     keep(scribe, store, kept)
-    store.keep_snapshot(node_of(store).chain)
+    store.keep_snapshot(started(store))
     keep(scribe, store)
     with Store.open(store.path) as again:
         assert snapshot_at(again) == (kept or None)
         execute(store.path, "UPDATE blocks SET encoded = x'00' WHERE block_index <= ?", kept)  # nobody looks at them
-        node = node_of(again)
-        assert_same(node, scribe)
-        again.keep_snapshot(node.chain)
+        chain = started(again)
+        assert_same(chain, scribe)
+        again.keep_snapshot(chain)
         assert snapshot_at(again) == 20 + TAIL_BLOCKS
 
 
 def test_snapshots_are_written_bit_by_bit_and_read_as_one(store: Store) -> None:
     scribe = chain_of(30)
-    node = node_of(store)
+    chain = started(store)
     for block in scribe.blocks:
         keep(scribe, store, block.index)
-        node.chain.append(block, None)
+        chain.append(block)
         if block.index % 7 == 0:
-            store.keep_snapshot(node.chain)
+            store.keep_snapshot(chain)
     with Store.open(store.path) as again:
         assert snapshot_at(again) == 28
-        assert_same(node_of(again), scribe)
+        assert_same(started(again), scribe)
 
 
 def test_a_snapshot_is_due_when_enough_came_since_the_last(store: Store) -> None:
     scribe = chain_of(65)
-    node = node_of(store)
+    chain = started(store)
     due = []
     for block in scribe.blocks:
         keep(scribe, store, block.index)
-        node.chain.append(block, None)
+        chain.append(block)
         if store.is_snapshot_due:
-            store.keep_snapshot(node.chain)
+            store.keep_snapshot(chain)
             due.append(block.index)
     assert due == [64]
 
@@ -152,37 +152,37 @@ def test_a_damaged_snapshot_is_none_and_everything_is_replayed(store: Store, sql
     scribe = chain_of(12)
     for kept in (5, 10):
         keep(scribe, store, kept)
-        store.keep_snapshot(node_of(store).chain)
+        store.keep_snapshot(started(store))
     assert snapshot_at(store) == 10
     execute(store.path, sql)
     with Store.open(store.path) as again:
         assert snapshot_at(again) is None
         keep(scribe, again)
-        node = node_of(again)
-        assert node.state == scribe.state
-        assert all(node.chain.place_of(one.id) for block in scribe.blocks for one in block.certificates)
+        chain = started(again)
+        assert chain.state == scribe.state
+        assert all(chain.place_of(one.id) for block in scribe.blocks for one in block.certificates)
 
 
 def test_a_new_snapshot_takes_the_place_of_a_damaged_one(store: Store) -> None:
     scribe = chain_of(12)
     keep(scribe, store, 5)
-    store.keep_snapshot(node_of(store).chain)
+    store.keep_snapshot(started(store))
     execute(store.path, "UPDATE ids SET ids = zeroblob(length(ids))")
     with Store.open(store.path) as again:
         keep(scribe, again)
-        again.keep_snapshot(node_of(again).chain)
+        again.keep_snapshot(started(again))
         assert snapshot_at(again) == 12
-        assert_same(node_of(again), scribe)
+        assert_same(started(again), scribe)
 
 
 def test_a_snapshot_of_another_chain_is_not_taken(store: Store) -> None:
     scribe = chain_of(12)
     keep(scribe, store)
-    node = node_of(store)
-    store.keep_snapshot(node.chain)
-    node.chain.append(chain_of(13).blocks[12], None)
+    chain = started(store)
+    store.keep_snapshot(chain)
+    chain.append(chain_of(13).blocks[12])
     with pytest.raises(StoreError, match="does not end with block 13 of this chain"):
-        store.keep_snapshot(node.chain)
+        store.keep_snapshot(chain)
     assert snapshot_at(store) == 12
 
 
@@ -203,12 +203,12 @@ def test_a_changed_block_after_the_snapshot_is_found_at_the_start(
 ) -> None:
     scribe = chain_of(12)
     keep(scribe, store, 5)
-    store.keep_snapshot(node_of(store).chain)
+    store.keep_snapshot(started(store))
     keep(scribe, store)
     changed = make(scribe)
     execute(store.path, "UPDATE blocks SET encoded = ? WHERE block_index = 10", changed.encoded)
     with Store.open(store.path) as again, refuses(rule):
-        node_of(again)
+        started(again)
 
 
 def with_false_certificate(block: Block) -> bytes:
@@ -241,19 +241,19 @@ def test_damage_among_the_last_blocks_is_found_at_the_start_though_the_snapshot_
 ) -> None:
     scribe = chain_of(LAST)
     keep(scribe, store)
-    store.keep_snapshot(node_of(store).chain)
+    store.keep_snapshot(started(store))
     execute(store.path, "UPDATE blocks SET encoded = ? WHERE block_index = ?", change(scribe.blocks[index - 1]), index)
     with Store.open(store.path) as again:
         assert snapshot_at(again) == LAST
         with pytest.raises((Refused, DamagedStore), match=told.format(index)):
-            node_of(again)
+            started(again)
 
 
 @pytest.mark.parametrize("index", [LAST, LAST - 1, LAST - 4])
 def test_damaged_votes_for_the_last_blocks_are_found_at_the_start(store: Store, index: int) -> None:
     scribe = chain_of(LAST)
     keep(scribe, store)
-    store.keep_snapshot(node_of(store).chain)
+    store.keep_snapshot(started(store))
     good, other = scribe.archive.finalization(index), scribe.archive.finalization(index - 2)
     assert good is not None
     assert other is not None
@@ -263,17 +263,17 @@ def test_damaged_votes_for_the_last_blocks_are_found_at_the_start(store: Store, 
         sql = "UPDATE finalizations SET encoded = ? WHERE block_index = ?"
         execute(store.path, sql, encode(changed), index)
         with Store.open(store.path) as again, refuses(rule, f"the kept block {index}: "):
-            node_of(again)
+            started(again)
         execute(store.path, sql, encode(good), index)
     with Store.open(store.path) as again:
-        node_of(again)
+        started(again)
 
 
 def test_a_last_block_that_is_gone_is_missed_at_the_start(store: Store) -> None:
     keep(chain_of(LAST), store)
     execute(store.path, "DELETE FROM blocks WHERE block_index > ?", LAST - 2)
     with Store.open(store.path) as again, refuses(Rule.B1, f"the kept block {LAST - 1} is gone"):
-        node_of(again)
+        started(again)
 
 
 @pytest.mark.parametrize("length", range(1, 14))
@@ -281,9 +281,9 @@ def test_a_good_chain_that_ends_anywhere_in_an_epoch_starts(store: Store, length
     scribe = chain_of(length)
     keep(scribe, store)
     for _ in range(2):  # replayed, then from the snapshot
-        node = node_of(store)
-        assert node.state == scribe.state
-        store.keep_snapshot(node.chain)
+        chain = started(store)
+        assert chain.state == scribe.state
+        store.keep_snapshot(chain)
 
 
 def test_of_long_blocks_at_the_end_a_start_verifies_only_so_much(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -292,31 +292,31 @@ def test_of_long_blocks_at_the_end_a_start_verifies_only_so_much(store: Store, m
     for number in range(3):
         scribe.forge(*(statement(f"{number} {place}", ledger=FOUNDED.ledger_id) for place in range(8)))
     keep(scribe, store)
-    store.keep_snapshot(node_of(store).chain)
+    store.keep_snapshot(started(store))
     execute(store.path, "UPDATE blocks SET encoded = x'c1' WHERE block_index = 2")
     with Store.open(store.path) as again:
-        node_of(again)
+        started(again)
     false = replace(scribe.blocks[2], signature=bytes(64)).encoded
     execute(store.path, "UPDATE blocks SET encoded = ? WHERE block_index = 3", false)
     with Store.open(store.path) as again, refuses(Rule.B3):
-        node_of(again)
+        started(again)
 
 
 def test_a_false_finalization_of_the_tip_is_found_at_the_start(store: Store) -> None:
     scribe = chain_of(6)
     keep(scribe, store, 5)
-    store.keep_snapshot(node_of(store).chain)
+    store.keep_snapshot(started(store))
     block, epoch = scribe.blocks[5], chain_of(5).state.epoch
     few = scribe.finalization(epoch, block, ADA)
-    other_block = tally_of([vote(FINALIZE, bytes(32), member, 1, 2, FOUNDED) for member in MEMBERS.values()])
+    other_block = tally_of([vote(FINALIZE, b"b" * 32, member, 1, 2, FOUNDED) for member in MEMBERS.values()])
     forged = scribe.archive.finalization(6)
     assert forged is not None
     forged = type(forged)(forged.ballot, tuple((member, bytes(64)) for member, _ in forged.signatures))
     for proof, rule in ((few, Rule.V2), (other_block, Rule.V2), (forged, Rule.V1)):
         with Store.open(store.path) as again:
-            again.append(block, (), proof)
+            again.append(PersistBlock(block, (), proof))
             with refuses(rule):
-                node_of(again)
+                started(again)
         execute(store.path, "DELETE FROM blocks WHERE block_index = 6")
         execute(store.path, "DELETE FROM finalizations WHERE block_index = 6")
 
@@ -326,16 +326,16 @@ def test_a_lone_forgers_last_block_with_a_false_signature_is_found_at_the_start(
     scribe.forge_many(2)
     archive = MemoryArchive([scribe.blocks[0], replace(scribe.blocks[1], signature=bytes(64))])
     with refuses(Rule.B3):
-        Node(scribe.genesis, LoneForger(ProofOfStake()), None, archive)
+        replayed(scribe.genesis, LoneForger(ProofOfStake()).check_forger, archive, None)
 
 
 def test_the_trusted_checkpoint_is_looked_for_below_the_snapshot_too(store: Store) -> None:
     scribe = chain_of(12)
     keep(scribe, store)
-    store.keep_snapshot(node_of(store).chain)
-    node_of(store, Checkpoint(6, scribe.blocks[5].hash))
+    store.keep_snapshot(started(store))
+    started(store, Checkpoint(6, scribe.blocks[5].hash))
     with refuses(Rule.V4):
-        node_of(store, Checkpoint(6, bytes(32)))
+        started(store, Checkpoint(6, bytes(32)))
 
 
 def test_what_payloads_are_lacking_is_known_without_the_blocks(store: Store) -> None:
@@ -367,17 +367,17 @@ def test_a_second_certificate_with_a_kept_or_erased_payload_awaits_nothing(store
         for entry in (kept, gone)
     ]
     first, second = scribe.forge(kept.certificate, gone.certificate), scribe.forge(*again)
-    store.append(first, [kept.payload, gone.payload])
+    store.append(PersistBlock(first, (kept.payload, gone.payload)))
     store.erase_payload(gone.payload.hash())
-    store.append(second, [])
+    store.append(PersistBlock(second, ()))
     assert store.lacking(100) == []
 
 
 def test_members_that_restart_from_snapshots_go_on_agreeing(tmp_path: Path, seed: int) -> None:
     network = SimulatedNetwork(FOUNDED, seed)
     stores = {name: Store.create(tmp_path / f"{name}.db", FOUNDED) for name in MEMBERS}
-    for name, member in MEMBERS.items():
-        network.add(name, partial(Simplex, member), archive=stores[name])
+    for name, wallet in MEMBERS.items():
+        network.add(name, member(wallet), archive=stores[name])
     network.connect_all()
     certificates = statements(60, ledger=FOUNDED.ledger_id)
     for number, certificate in enumerate(certificates):
@@ -398,6 +398,9 @@ def test_members_that_restart_from_snapshots_go_on_agreeing(tmp_path: Path, seed
     ), f"seed {seed}"
     assert len({host.node.state.tip.hash for host in network.hosts.values()}) == 1, f"seed {seed}"
     for name, store in stores.items():
-        replay = Node(FOUNDED, Simplex(), None, MemoryArchive(store.blocks()))
-        assert replay.state == network.hosts[name].node.state, f"seed {seed}"
+        whole = replayed(FOUNDED, check_drawn, MemoryArchive(store.blocks()), None)
+        assert whole.state == network.hosts[name].node.state, f"seed {seed}"
+        report = Check(store).run()
+        assert report.is_sound, (f"seed {seed}", report)
+        assert not report.unproven, f"seed {seed}"
         store.close()

@@ -11,11 +11,12 @@ from typing import Any
 
 import apsw
 import pytest
-from tests.builders import ADA, FinalScribe, found, staking, statement, vote, with_payload
+from msgspec.structs import replace
+from tests.builders import ADA, BEN, FinalScribe, found, staking, statement, vote, with_payload
 from tests.integration.fault_disk import Disk, Mark, Sync, Write
 from tests.integration.test_store import certified_file
 
-from tallystick.consensus.simplex import Simplex
+from tallystick.consensus.proof_of_stake import check_drawn
 from tallystick.host.check import Check
 from tallystick.host.errors import StoreError, StoreFailed
 from tallystick.host.repair import repair
@@ -24,9 +25,9 @@ from tallystick.host.store import Store
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.messages import Entry
 from tallystick.ledger.vote import NOTARIZE, tally_of
-from tallystick.node.node import Node
+from tallystick.node.replay import replayed
 
-FOUNDED = found(epoch_blocks=3, unbonding_blocks=3)
+FOUNDED = found(epoch_blocks=3)
 LEDGER = FOUNDED.ledger_id
 
 Change = Callable[[Store], object]
@@ -38,15 +39,14 @@ def contents(store: Store) -> dict[str, Any]:
     return {
         "blocks": [block.encoded for block in store.blocks()],
         "finalizations": [store.finalization(index) for index in range(store.tip_index + 2)],
-        "members": [store.members(index) for index in range(store.tip_index + 2)],
-        "votes": [encode(one) for one in store.votes()],
+        "ends of epochs": [store.epoch_end(index) for index in range(store.tip_index + 2)],
+        "votes": [encode(one) for epoch in range(4) for one in store.votes(epoch)],
         "proposals": sorted(block.hash for block in store.proposals()),
         "waiting": list(store.waiting()),
         "erased": list(store.erased()),
         "lacking": sorted(store.lacking(1_000)),
         "payloads": sorted(store.payload_tables.hashes()),
         "snapshot": snapshot and snapshot.state,
-        "lost votes": store.has_lost_votes(),
     }
 
 
@@ -60,15 +60,14 @@ def changes() -> list[Change]:
         other = with_payload(f"other {number}" + "x" * 3_000 * (number % 3), ledger=LEDGER)
         moving = staking(1, at_ms=FOUNDED.created_ms + number, ledger=LEDGER)
         draft = scribe.draft(about.certificate, other.certificate, moving)
-        tally = tally_of([vote(NOTARIZE, draft.hash, ADA, number // 3, number % 3 + 1, FOUNDED)])
-        block = scribe.forge(about.certificate, other.certificate, moving)
-        final, members = scribe.archive.finalization(block.index), scribe.archive.members(block.index)
+        epoch, view = number // 3, number % 3 + 1
+        tallies = [tally_of([vote(NOTARIZE, draft.hash, one, epoch, view, FOUNDED)]) for one in (ADA, BEN)]
+        scribe.forge(about.certificate, other.certificate, moving)
+        kept = replace(scribe.kept[-1], payloads=(about.payload,), oldest_epoch=max(0, epoch - 1))
         found_changes += [
             lambda store, entry=other: store.keep_certificates([entry]),
-            lambda store, tally=tally, draft=draft: store.keep_votes(tally, draft),
-            lambda store, block=block, at_hand=[about.payload], final=final, members=members: store.append(
-                block, at_hand, final, members
-            ),
+            lambda store, tallies=tallies, draft=draft: store.keep_votes(tallies, [draft]),
+            lambda store, kept=kept: store.append(kept),
         ]
         if number == 2:
             found_changes.append(lambda store, gone=about.payload: store.erase_payload(gone.hash()))
@@ -76,11 +75,11 @@ def changes() -> list[Change]:
             found_changes.append(keep_snapshot)
         if number == 4:
             found_changes.append(partial(in_one_batch, scribe=scribe))
-    return [*found_changes, lambda store: store.note_lost_votes()]
+    return found_changes
 
 
 def keep_snapshot(store: Store) -> None:
-    store.keep_snapshot(Node(FOUNDED, Simplex(), None, store).chain)
+    store.keep_snapshot(replayed(FOUNDED, check_drawn, store, None))
 
 
 def in_one_batch(store: Store, scribe: FinalScribe) -> None:
@@ -200,7 +199,7 @@ def test_after_a_write_or_sync_that_failed_the_store_refuses_everything_and_the_
     assert isinstance(failure, StoreFailed), failure
     advice = "disk is full; make room" if name == "full" else "the disk reports an error"
     assert advice in str(failure)
-    for refused in (life[-1], lambda store: list(store.blocks()), lambda store: store.keep_payload(payload())):
+    for refused in (life[0], lambda store: list(store.blocks()), lambda store: store.keep_payload(payload())):
         with pytest.raises(StoreFailed):
             refused(store)
     store.close()

@@ -9,8 +9,9 @@ from tallystick.consensus.simplex import Simplex
 from tallystick.ledger.address import sign_address
 from tallystick.ledger.errors import Rule
 from tallystick.ledger.messages import Addresses, Entry, encode_message
-from tallystick.network.simulated import SimulatedHost, SimulatedNetwork
+from tallystick.network.simulated import SimulatedNetwork
 from tallystick.network.simulated_dialling import Home
+from tallystick.network.simulated_host import SimulatedHost
 from tallystick.node.events import PeerConnected, ReportRefused
 from tallystick.node.limits import Limits
 

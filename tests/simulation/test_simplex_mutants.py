@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
+from tallystick.consensus.record import Record
+from tallystick.consensus.rounds import Rounds
 from tests.simulation.council import Broken, Council, Equivocator, Final, Forker, Nullifier, Seat, Twin, Weather
 from tests.simulation.test_simplex import EQUAL, SEVEN, chaos, finish, table
 
-from tallystick.consensus.record import Record
-from tallystick.consensus.rounds import Rounds
 from tallystick.consensus.simplex import Simplex
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, cast, tally_of

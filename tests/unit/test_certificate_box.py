@@ -8,8 +8,10 @@ from tests.builders import (
     BEN,
     GENESIS,
     MEMBERS,
+    START_MS,
     STRANGER,
     Scribe,
+    found,
     payload,
     refuses,
     staking,
@@ -18,25 +20,31 @@ from tests.builders import (
     with_payload,
 )
 
+from tallystick.ledger.blockchain import holds_nothing
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.messages import Entry
 from tallystick.ledger.params import MAX_BLOCK_BYTES
+from tallystick.ledger.state import genesis_state
 from tallystick.node.certificate_box import CertificateBox
 from tallystick.node.limits import Limits
 
-STAKES = GENESIS.stakes()
+FOUNDED = genesis_state(GENESIS)
 
 
-def box_of(*certificates, stakes=STAKES, **limits):
-    box = CertificateBox(Limits(**limits), stakes, 1)
+def box_of(*certificates, **limits):
+    box = CertificateBox(Limits(**limits), FOUNDED)
     for place, certificate in enumerate(certificates):
         box.add(Entry(certificate), place)
     return box
 
 
 def contents(box):
-    return [one.encoded for one in box], len(box), box.size_bytes, box.oldest_ms(), box.ids(100)
+    return [one.encoded for one in box], len(box), box.size_bytes, box.newest_ms(), box.ids(100)
+
+
+def chosen(box, base=FOUNDED, holds=holds_nothing):
+    return box.choose(START_MS, base, holds)
 
 
 def assert_refused(rule, box, entry):
@@ -51,13 +59,14 @@ def test_certificates_wait_in_order_of_arrival():
     box = box_of(two, one, three)
     assert list(box) == [two, one, three]
     assert box.ids(2) == (two.id, one.id)
-    assert (len(box), box.oldest_ms()) == (3, 0)
+    assert (len(box), box.newest_ms()) == (3, 2)
     assert box.get(one.id) == Entry(one)
     assert one.id in box
-    box.settle([two], STAKES, 1)
-    assert (len(box), box.oldest_ms()) == (2, 1)
+    assert box.ids(9, after_ms=0, until_ms=1) == (one.id,)
+    box.settle([two, three], FOUNDED)
+    assert (len(box), box.newest_ms()) == (1, 1)
     assert box.get(two.id) is None
-    assert box_of().oldest_ms() is None
+    assert box_of().newest_ms() is None
 
 
 def test_a_certificate_waits_once():
@@ -69,7 +78,7 @@ def test_a_certificate_waits_once():
 def test_a_full_box_takes_no_more_until_a_block_empties_it():
     box = box_of(*statements(3), box_certificates=3)
     assert_refused(Rule.C6, box, statement("a fourth"))
-    box.settle(statements(1), STAKES, 1)
+    box.settle(statements(1), FOUNDED)
     box.add(Entry(statement("a fourth")), 9)
 
 
@@ -87,7 +96,7 @@ def test_one_issuer_cannot_fill_the_box():
     box = box_of(*statements(2, ADA), box_certificates_per_issuer=2)
     assert_refused(Rule.C7, box, statement("more of Ada's"))
     box.add(Entry(statement("Ben's", BEN)), 0)
-    box.settle(statements(1, ADA), STAKES, 1)
+    box.settle(statements(1, ADA), FOUNDED)
     box.add(Entry(statement("more of Ada's")), 0)
 
 
@@ -119,19 +128,38 @@ def test_staking_operations_are_judged_as_if_all_before_them_were_forged(waiting
 
 
 def test_the_next_block_takes_what_waited_longest_and_fits():
-    assert box_of(*statements(5)).first(3) == statements(3)
-    assert box_of(*statements(2)).first(3) == statements(2)
+    few = genesis_state(found(max_block_certificates=3))
+    assert chosen(box_of(*statements(5)), few) == statements(3)
+    assert chosen(box_of(*statements(2)), few) == statements(2)
     long = [statement("\U0001f600" * 250 + f"{number:05}") for number in range(1_000)]
-    chosen = box_of(*long).first(1_000)
-    assert len(long) > len(chosen) > 0
-    assert MAX_BLOCK_BYTES - 4_096 < len(Scribe().draft(*chosen).encoded) <= MAX_BLOCK_BYTES
+    fitting = chosen(box_of(*long))
+    assert len(long) > len(fitting) > 0
+    assert MAX_BLOCK_BYTES - 4_096 < len(Scribe().draft(*fitting).encoded) <= MAX_BLOCK_BYTES
+
+
+def test_what_blocks_below_hold_is_not_chosen_again():
+    box, first, last = box_of(*statements(3)), *statements(3)[::2]
+    assert box.has_any(holds_nothing)
+    assert chosen(box, holds=lambda one: one == first.id) == statements(3)[1:]
+    assert chosen(box, holds=lambda one: one != last.id) == [last]
+    assert not box.has_any(lambda one: one in {waiting.id for waiting in statements(3)})
+    assert not box_of().has_any(holds_nothing)
+
+
+def test_what_is_illegal_on_another_base_stays_and_makes_way():
+    """A proposal may extend blocks that are not final: the box is judged as of the final tip."""
+    scribe = Scribe()
+    scribe.forge(staking(600))
+    box = box_of(staking(500), statement(), staking(400, at_ms=1))
+    assert chosen(box, scribe.state) == [statement(), staking(400, at_ms=1)]
+    assert len(box) == 3
 
 
 def test_a_block_takes_its_certificates_out_of_the_box_and_leaves_the_rest():
     covered = with_payload("covered")
     box = box_of(*statements(2), staking(5))
     box.add(covered, 0)
-    payloads, left = box.settle([statement("statement 1"), covered.certificate, statement("unheard of")], STAKES, 1)
+    payloads, left = box.settle([statement("statement 1"), covered.certificate, statement("unheard of")], FOUNDED)
     assert payloads == {covered.certificate.payload_hash: covered.payload}
     assert left == []
     assert list(box) == [statement("statement 0"), staking(5)]
@@ -142,7 +170,7 @@ def test_staking_operations_that_a_block_made_illegal_leave_the_box():
     box = box_of(staking(600), statement(), staking(300, at_ms=1), staking(50, BEN))
     scribe = Scribe()
     scribe.forge(staking(500, at_ms=2))
-    _, left = box.settle(scribe.blocks[0].certificates, scribe.state.stakes, scribe.state.index + 1)
+    _, left = box.settle(scribe.blocks[0].certificates, scribe.state)
     assert [(one, refused.rule) for one, refused in left] == [(staking(600).id, Rule.S2)]
     assert list(box) == [statement(), staking(300, at_ms=1), staking(50, BEN)]
     assert_refused(Rule.S2, box, staking(201, at_ms=3))
@@ -162,7 +190,7 @@ def test_an_erased_payload_leaves_and_its_certificates_stay():
     assert box.get(again.id) == Entry(again)
     assert box.get(other.certificate.id) == other
     assert box.size_bytes == before - 2 * len(encode(covered.payload))
-    assert box.settle([covered.certificate, again], STAKES, 1) == ({}, [])
+    assert box.settle([covered.certificate, again], FOUNDED) == ({}, [])
 
 
 steps = st.lists(
@@ -176,14 +204,14 @@ def test_every_prefix_of_the_box_is_legal_and_its_account_is_right(moves):
     members = [*MEMBERS.values(), STRANGER]
     scribe = Scribe()
     limits = Limits(box_certificates=8, box_certificates_per_issuer=4)
-    box = CertificateBox(limits, scribe.state.stakes, scribe.state.index + 1)
+    box = CertificateBox(limits, scribe.state)
     for number, (move, pick, amount) in enumerate(moves):
         issuer = members[pick % len(members)]
         certificate = staking(amount, issuer, number) if pick % 3 else statement(f"{pick}", issuer)
         if move == "settle":
             count = pick % (len(box) + 1)
-            block = scribe.forge(*box.first(count)) if count else scribe.forge(statement(f"block {number}"))
-            box.settle(block.certificates, scribe.state.stakes, scribe.state.index + 1)
+            block = scribe.forge(*list(box)[:count]) if count else scribe.forge(statement(f"block {number}"))
+            box.settle(block.certificates, scribe.state)
         else:
             before = contents(box)
             try:
@@ -193,5 +221,6 @@ def test_every_prefix_of_the_box_is_legal_and_its_account_is_right(moves):
                 assert contents(box) == before
         assert len(box) <= limits.box_certificates
         assert box.size_bytes == sum(len(one.encoded) for one in box)
+        assert chosen(box, scribe.state) == list(box)
         for count in range(1, len(box) + 1):
-            scribe.chain.after(scribe.draft(*box.first(count)), None)
+            scribe.chain.after(scribe.draft(*list(box)[:count]))

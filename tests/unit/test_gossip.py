@@ -6,6 +6,7 @@ from tests.builders import GENESIS, payload, statement, statements, with_payload
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.messages import MAX_ENTRIES, MAX_IDS, CertificateRequest, Certificates, Entry, Prune, Status
 from tallystick.ledger.params import MAX_MESSAGE_BYTES, MAX_PAYLOAD_BYTES
+from tallystick.ledger.state import genesis_state
 from tallystick.node.certificate_box import CertificateBox
 from tallystick.node.events import Multicast, Send
 from tallystick.node.gossip import Gossip, batched
@@ -85,7 +86,7 @@ def test_nothing_is_pruned_before_a_lower_certificate_had_time_to_come():
     assert pruned(gossip, "y", high, now_ms=LIMITS.prune_after_ms - 1) == []
     gossip.offer(Entry(first), "z", LIMITS.prune_after_ms - 1)
     assert pruned(gossip, "x", low, now_ms=LIMITS.prune_after_ms) == []
-    (told, _) = gossip.announce(2 * LIMITS.prune_after_ms, TIP, box_of())
+    (told, _) = gossip.announce(2 * LIMITS.prune_after_ms, TIP, Box())
     assert told == Send("x", Prune())
     assert pushed(gossip) == {"y", "z"}
 
@@ -195,22 +196,24 @@ def test_a_liar_cannot_have_a_node_remember_ever_more_ids():
 # ---- announcing -------------------------------------------------------------------------------------------------
 
 
-TIP = Status(bytes(32), 0, bytes(32), ())
+TIP = Status(bytes(32), 0, 0, bytes(32), ())
 
 
-def box_of(*came):
+class Box(CertificateBox):
     """A box in which certificates wait since these times (ms)."""
-    box = CertificateBox(LIMITS, GENESIS.stakes(), 1)
-    for certificate, since_ms in zip(statements(len(came)), came, strict=True):
-        box.add(Entry(certificate), since_ms)
-    return box
+
+    def __init__(self, *came):
+        super().__init__(LIMITS, genesis_state(GENESIS))
+        self.since_ms = {}
+        for certificate, since_ms in zip(statements(len(came)), came, strict=True):
+            self.add(Entry(certificate), since_ms)
+            self.since_ms[certificate.id] = since_ms
 
 
 def named(gossip, now_ms, box):
     """Whom an announcement goes to, and how long ago those certificates came that it names (ms)."""
-    since_ms = {waiting.entry.certificate.id: waiting.since_ms for waiting in box.waiting()}
     (told,) = gossip.announce(now_ms, TIP, box)
-    return told.peers, [now_ms - since_ms[one] for one in told.message.waiting]
+    return told.peers, [now_ms - box.since_ms[one] for one in told.message.waiting]
 
 
 def gaps_of(gossip, box, at_most=20):
@@ -226,14 +229,14 @@ def gaps_of(gossip, box, at_most=20):
 def test_announcements_grow_rare_and_end_and_news_begins_them_anew():
     gossip = connected("x")
     doubling = [500, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000]
-    assert gaps_of(gossip, box_of()) == doubling
-    assert gaps_of(gossip, box_of()) == doubling
-    assert gaps_of(gossip, box_of(1_000)) == [*doubling, *[32_000] * 13], "somebody may lack it still"
-    assert gaps_of(connected(), box_of(1_000)) == [500], "nobody is there to tell"
+    assert gaps_of(gossip, Box()) == doubling
+    assert gaps_of(gossip, Box()) == doubling
+    assert gaps_of(gossip, Box(1_000)) == [*doubling, *[32_000] * 13], "somebody may lack it still"
+    assert gaps_of(connected(), Box(1_000)) == [500], "nobody is there to tell"
 
 
 def test_who_has_everything_is_not_told_until_there_is_news():
-    gossip, nothing = connected("x", "y"), box_of()
+    gossip, nothing = connected("x", "y"), Box()
     gossip.news(0)
     gossip.in_sync("x")
     gossip.in_sync("a stranger")
@@ -250,7 +253,7 @@ def test_who_has_everything_is_not_told_until_there_is_news():
 
 
 def test_what_was_just_pushed_is_announced_when_it_had_time_to_arrive():
-    gossip, box = connected("x"), box_of(100_000, 100_400, 100_600)
+    gossip, box = connected("x"), Box(100_000, 100_400, 100_600)
     gossip.news(100_000)
     assert named(gossip, 100_500, box) == (("x",), [500])
     assert gossip.announce_ms == 101_000
@@ -262,8 +265,8 @@ def test_what_was_just_pushed_is_announced_when_it_had_time_to_arrive():
 
 def test_while_news_goes_on_a_certificate_is_named_once_and_then_now_and_again():
     """Or a box that is always full would be listed twice a second, to everybody."""
-    gossip, box, times = connected("x"), box_of(100_000), []
-    gossip.announce(99_000, TIP, box_of())
+    gossip, box, times = connected("x"), Box(100_000), []
+    gossip.announce(99_000, TIP, Box())
     for now_ms in range(100_500, 180_000, 500):
         gossip.news(now_ms - 500)
         if named(gossip, now_ms, box)[1]:
@@ -275,8 +278,8 @@ def test_news_brings_the_next_announcement_forward_and_never_puts_it_off():
     gossip = connected("x")
     assert gossip.news(0) == 500
     assert gossip.news(400) == 500
-    gossip.announce(500, TIP, box_of())
-    gossip.announce(1_500, TIP, box_of())
+    gossip.announce(500, TIP, Box())
+    gossip.announce(1_500, TIP, Box())
     assert gossip.announce_ms == 3_500
     assert gossip.news(1_600) == 2_100
 

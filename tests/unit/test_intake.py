@@ -26,14 +26,14 @@ from tallystick.ledger.block import sign_block
 from tallystick.ledger.certificate import Statement
 from tallystick.ledger.errors import Rule
 from tallystick.ledger.keys import is_signed
-from tallystick.ledger.messages import Blocks, Certificates, Entry, NewBlock, Status, encode_message
+from tallystick.ledger.messages import Blocks, Certificates, Entry, NewBlock, Status, Votes, encode_message
 from tallystick.node.intake import Intake
 
 
 def behind():
     """A node that has asked for the blocks from 1 on."""
     bench = Bench()
-    bench.receive(Status(LEDGER, 5, bytes(32), ()), "ahead")
+    bench.receive(Status(LEDGER, 0, 5, bytes(32), ()), "ahead")
     return bench
 
 
@@ -168,9 +168,12 @@ def test_what_was_verified_does_not_vouch_for_another_signature():
 
 @given(some.messages)
 def test_any_message_is_checked_without_an_exception(message):
-    checked = check(message)
-    unasked = isinstance(message, Blocks) and message.start != 1
-    assert checked.message is not None or checked.refusals or unasked
+    bench = behind()
+    checked = check(message, bench)
+    is_dropped = not bench.node.is_wanted(message) or (
+        isinstance(message, Votes) and bench.node.wanted_votes(message) is None
+    )
+    assert checked.message is not None or checked.refusals or is_dropped
 
 
 def test_blocks_that_nobody_asked_for_are_not_worth_a_signature_check():
@@ -189,5 +192,5 @@ def test_any_bytes_are_checked_without_an_exception(data):
 
 
 def test_what_carries_no_signature_goes_through():
-    status = Status(bytes(32), 7, bytes(32), ())
+    status = Status(bytes(32), 0, 7, bytes(32), ())
     assert check(status).message == status

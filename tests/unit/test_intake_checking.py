@@ -36,26 +36,30 @@ from tallystick.ledger.messages import (
     NewBlock,
     Proposal,
     ProposalCertificates,
-    Standing,
+    RecoveryRequest,
+    RecoveryResponse,
     Status,
     Votes,
     encode_message,
-    sign_standing,
+    sign_recovery,
 )
 from tallystick.ledger.vote import FINALIZE, NULLIFY, Tally, tally_of
 from tallystick.node.intake import Intake
 
 
 class Known:
-    """What a node knows: these certificates and votes; and it awaits the blocks from 1 on."""
+    """What a node knows: these certificates and votes. It awaits the blocks from 1 on; votes of view 9 are late."""
 
-    def __init__(self, certificates=(), votes=()):
-        self.certificates, self.votes = set(certificates), set(votes)
+    def __init__(self, certificates=(), votes=(), chain=()):
+        self.certificates, self.votes, self.chain = set(certificates), set(votes), set(chain)
 
     def has_verified(self, certificate):
         return certificate in self.certificates
 
-    def knows_block(self, block_hash):
+    def is_on_chain(self, certificate_id):
+        return certificate_id in self.chain
+
+    def knows_block(self, block):
         return False
 
     def knows_address(self, record):
@@ -64,8 +68,15 @@ class Known:
     def knows_vote(self, vote):
         return vote in self.votes
 
-    def awaits_blocks(self, start):
-        return start == 1
+    def is_wanted(self, message):
+        return not isinstance(message, Blocks) or message.start == 1
+
+    def wanted_votes(self, votes):
+        wanted = tuple(one for one in votes.tallies if one.ballot.view != 9)
+        return Votes(wanted) if wanted else None
+
+    def late_votes(self, votes):
+        return tuple(one for one in votes.tallies if one.ballot.view == 9)
 
 
 def spoil(signed):
@@ -86,18 +97,20 @@ def drive(checking, before_answer=lambda: None):
 
 
 def shown(checked):
-    return checked.message, [(one.rule, one.reason) for one in checked.refusals], checked.known
+    return checked.message, [(one.rule, one.reason) for one in checked.refusals], checked.known, checked.late
 
 
 KNOWN = statements(2, CY)
+ON_CHAIN = statement("on the chain")
 HEARD = vote(FINALIZE, member=CY)
 BAD_VOTE = spoil(vote(FINALIZE, b"b" * 32, BEN))
 BAD_HEADER = spoil(signed_header(nonce=1))
-_good = st.sampled_from([*statements(4), *KNOWN, staking(5), evidence(), proposal_evidence()])
+_good = st.sampled_from([*statements(4), *KNOWN, ON_CHAIN, staking(5), evidence(), proposal_evidence()])
 _bad = st.sampled_from(
     [
         spoil(statement()),
         spoil(KNOWN[0]),
+        spoil(ON_CHAIN),
         sign_anything(statement(), BEN),
         statement(ledger=bytes(32)),
         spoil(evidence()),
@@ -124,6 +137,8 @@ tallies = st.sampled_from(
         tally_of([vote(FINALIZE, member=one) for one in (ADA, BEN, CY)]),
         tally_of([vote(FINALIZE, member=ADA), spoil(vote(FINALIZE, member=BEN)), HEARD]),
         tally_of([spoil(vote(NULLIFY)), vote(NULLIFY, member=BEN)]),
+        tally_of([vote(NULLIFY, view=9)]),
+        tally_of([spoil(vote(FINALIZE, view=9))]),
         tally_of([vote(NULLIFY, b"b" * 32)]),
         Tally(HEARD.ballot, ((HEARD.member, HEARD.signature),) * 2),
     ]
@@ -146,9 +161,21 @@ def few(strategy, at_least=0):
     return st.lists(strategy, min_size=at_least, max_size=4).map(tuple)
 
 
-def standing(yours, told, change):
-    signed = sign_standing(Standing(BEN.public_key, ADA.public_key, 5, 0, 1, yours, told), BEN, LEDGER)
-    return change(signed)
+def recovery(message, change):
+    return change(sign_recovery(message, BEN, LEDGER))
+
+
+each_way = st.sampled_from([lambda signed: signed, spoil])
+answers = st.builds(
+    RecoveryResponse,
+    st.just(BEN.public_key),
+    st.just(ADA.public_key),
+    st.just(bytes(32)),
+    st.just(0),
+    st.just(1),
+    st.none() | tallies,
+    few(tallies),
+)
 
 
 messages = st.one_of(
@@ -156,22 +183,18 @@ messages = st.one_of(
     st.builds(NewBlock, blocks),
     st.builds(Blocks, st.sampled_from([1, 1, 7]), few(blocks), st.just(()), st.none() | tallies),
     st.builds(Votes, few(tallies, 1)),
-    st.builds(lambda block: Proposal(block.header, block.signature, ()), blocks),
+    st.builds(lambda block: Proposal(block.header.view, 0, block.header, block.signature, ()), blocks),
     st.builds(ProposalCertificates, st.just(bytes(32)), few(certificates)),
-    st.builds(Finalizations, few(st.builds(FinalHeader, blocks.map(lambda block: block.header), tallies, st.none()))),
-    st.builds(
-        standing,
-        st.sampled_from([None, vote(NULLIFY), spoil(vote(NULLIFY))]),
-        few(tallies),
-        st.sampled_from([lambda signed: signed, spoil]),
-    ),
+    st.builds(Finalizations, few(st.builds(FinalHeader, blocks.map(lambda block: block.header), tallies))),
+    st.builds(recovery, st.just(RecoveryRequest(BEN.public_key, bytes(32))) | answers, each_way),
 )
 
 
 @given(messages | some.messages)
 def test_whoever_verifies_the_outcome_is_that_of_verifying_in_line(message):
     in_line = []
-    intake = Intake(LEDGER, Known(KNOWN, [HEARD]), lambda *claim: in_line.append(claim) or is_signed(*claim))
+    knowledge = Known(KNOWN, [HEARD], [ON_CHAIN.id])
+    intake = Intake(LEDGER, knowledge, lambda *claim: in_line.append(claim) or is_signed(*claim))
     expected = intake.check(encode_message(message))
     verified, in_line = in_line, []
     checked, questions = drive(intake.checking(encode_message(message)))
@@ -254,7 +277,7 @@ def test_what_the_node_learns_while_its_message_is_verified_does_not_vouch_for_a
 
 
 def test_what_carries_no_signature_is_checked_without_a_question():
-    status = Status(LEDGER, 7, bytes(32), ())
+    status = Status(LEDGER, 0, 7, bytes(32), ())
     assert drive(Intake(LEDGER, Known()).checking(encode_message(status))) == (
         Intake(LEDGER, Known()).check(encode_message(status)),
         [],

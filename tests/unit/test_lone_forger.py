@@ -1,19 +1,19 @@
 """The lone-forger rule: one entitled forger an index, in one view."""
 
-from tests.builders import ADA, LEDGER, MEMBERS, START_MS, Scribe, refuses, statement
+from tests.builders import ADA, GENESIS, LEDGER, MEMBERS, START_MS, Scribe, guard_of, refuses, statement
 
 from tallystick.consensus.lone_forger import LoneForger
 from tallystick.consensus.proof_of_stake import ProofOfStake
 from tallystick.consensus.proof_of_work import ProofOfWork
 from tallystick.ledger.block import check_form
-from tallystick.ledger.blockchain import check_clock
+from tallystick.ledger.blockchain import Blockchain, check_clock
 from tallystick.ledger.errors import Rule
 from tallystick.ledger.keys import is_signed
 
 
 def test_the_drawn_forger_makes_a_block_that_everybody_accepts():
     scribe = Scribe()
-    forger = LoneForger(ProofOfStake(), scribe.forger())
+    forger = LoneForger(ProofOfStake(), guard_of(scribe.forger()))
     assert forger.may_forge(scribe.state)
     block = forger.forge(START_MS + 7, scribe.state, [statement()])
     check_form(block, LEDGER)
@@ -25,13 +25,13 @@ def test_the_drawn_forger_makes_a_block_that_everybody_accepts():
 
 def test_a_block_is_later_than_its_parent_though_the_clock_is_not():
     scribe = Scribe()
-    block = LoneForger(ProofOfStake(), scribe.forger()).forge(START_MS - 5_000, scribe.state, [statement()])
+    block = LoneForger(ProofOfStake(), guard_of(scribe.forger())).forge(START_MS - 5_000, scribe.state, [statement()])
     assert block.header.timestamp_ms == START_MS + 1
 
 
 def test_who_is_not_drawn_may_not_forge():
     scribe = Scribe()
-    may = [LoneForger(ProofOfStake(), member).may_forge(scribe.state) for member in MEMBERS.values()]
+    may = [LoneForger(ProofOfStake(), guard_of(member)).may_forge(scribe.state) for member in MEMBERS.values()]
     assert may.count(True) == 1
 
 
@@ -50,9 +50,21 @@ def test_there_is_no_second_view():
 
 
 def test_work_begun_for_one_parent_is_dropped_when_the_chain_moves_on():
-    scribe, forger = Scribe(), LoneForger(ProofOfWork(2**200), ADA)
+    scribe, forger = Scribe(), LoneForger(ProofOfWork(2**200), guard_of(ADA))
     assert forger.forge(START_MS, scribe.state, [statement("old")]) is None
     scribe.forge()
     forger.rule.difficulty = 1
     block = forger.forge(START_MS, scribe.state, [statement("new")])
     assert (block.index, block.certificates) == (2, (statement("new"),))
+
+
+def test_one_header_an_index_is_signed_whatever_is_lost_of_the_chain():
+    scribe, guard = Scribe(), guard_of(ADA)
+    forger = LoneForger(ProofOfWork(1), guard)
+    first = forger.forge(START_MS, scribe.state, [statement("one")])
+    records = guard.take_records()
+    for again in (forger, LoneForger(ProofOfWork(1), guard_of(ADA, GENESIS, *records))):
+        assert again.forge(START_MS, scribe.state, [statement("two")]) is None
+    scribe.chain = Blockchain(scribe.genesis, forger.check_forger)
+    scribe.chain.append(first)
+    assert forger.forge(START_MS, scribe.state, [statement("two")]).index == 2

@@ -16,14 +16,13 @@ from tests.builders import (
     cut_off,
     evidence,
     found,
+    lone_driver,
     of_kind,
     rules,
     statement,
     wallet,
 )
 
-from tallystick.consensus.lone_forger import LoneForger
-from tallystick.consensus.proof_of_stake import ProofOfStake
 from tallystick.ledger.address import MAX_AHEAD_MS, sign_address
 from tallystick.ledger.certificate import issue_stake
 from tallystick.ledger.errors import Rule
@@ -226,7 +225,7 @@ def test_kept_addresses_are_known_after_a_restart_but_not_those_that_were_tamper
     good, bad = bench.record(BEN, "ben:1"), sign_address(CY, bytes(32), "cy:1", START_MS)
     archive.keep_address(good)
     archive.keep_address(bad)
-    bench.node = Node(OPEN, LoneForger(ProofOfStake(), ADA), None, archive)
+    bench.node = Node(OPEN, lone_driver(ADA), None, archive)
     actions = bench.handle(Started(ADA.public_key, None))
     assert dialled(actions) == {BEN.public_key: "ben:1"}
     assert told(bench.connect("z")) == [("z", (good,))]
@@ -235,7 +234,7 @@ def test_kept_addresses_are_known_after_a_restart_but_not_those_that_were_tamper
 def test_a_node_that_listens_no_more_does_not_tell_where_it_did():
     bench, archive = Exchanging(), MemoryArchive()
     archive.keep_address(bench.record(ADA, "ada:1"))
-    bench.node = Node(OPEN, LoneForger(ProofOfStake(), ADA), None, archive)
+    bench.node = Node(OPEN, lone_driver(ADA), None, archive)
     bench.handle(Started(ADA.public_key, None))
     assert told(bench.connect("z")) == []
 
@@ -469,7 +468,7 @@ def test_bans_are_bounded_and_the_oldest_goes_first():
 def test_who_stakes_is_dialled_and_who_no_longer_has_stake_is_forgotten():
     """With epochs of one block: stake counts while it is there at the tip, or in the epoch."""
     allotments = [Allotment(ADA.public_key, 0, 50), Allotment(BEN.public_key, 50, 0), Allotment(CY.public_key, 0, 50)]
-    params = Params(epoch_blocks=1, unbonding_blocks=1, forge_at_certificates=1)
+    params = Params(epoch_blocks=1, epoch_ms=0, unbonding_blocks=2, unbonding_ms=0)
     scribe = Scribe(make_genesis("test", START_MS, allotments, params))
     bench = Exchanging(genesis=scribe.genesis)
     assert dialled(bench.learn(BEN, CY)) == {CY.public_key: address_of(CY)}
@@ -499,7 +498,7 @@ def test_n6_who_has_no_tokens_is_turned_away_where_observers_are_not_admitted():
 
 
 def test_n6_whose_tokens_are_burned_is_turned_away_where_observers_are_not_admitted():
-    genesis = found(free=0, epoch_blocks=1, unbonding_blocks=1, admits_observers=False)
+    genesis = found(free=0, epoch_blocks=1, admits_observers=False)
     bench = Exchanging(genesis=genesis)
     bench.learn(BEN, CY, peer=DOT.public_key)
     bench.connect(BEN.public_key, CY.public_key)

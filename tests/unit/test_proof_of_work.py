@@ -2,7 +2,7 @@
 
 import pytest
 from msgspec.structs import replace
-from tests.builders import ADA, BEN, GENESIS, START_MS, Scribe, refuses, statement
+from tests.builders import ADA, BEN, GENESIS, START_MS, Scribe, guard_of, refuses, statement
 
 from tallystick.consensus.lone_forger import LoneForger
 from tallystick.consensus.proof_of_work import ProofOfWork
@@ -12,7 +12,7 @@ from tallystick.ledger.errors import Rule
 
 def forge(difficulty, chain=None, most_steps=1_000):
     chain = chain or Blockchain(GENESIS, LoneForger(ProofOfWork(difficulty)).check_forger)
-    forger = LoneForger(ProofOfWork(difficulty), ADA)
+    forger = LoneForger(ProofOfWork(difficulty), guard_of(ADA))
     for steps in range(1, most_steps):
         block = forger.forge(START_MS + 1, chain.state, [statement()])
         if block is not None:
@@ -59,18 +59,16 @@ def test_a_harder_block_takes_several_steps():
     assert (steps - 1) * 2_000 <= block.header.nonce < steps * 2_000
 
 
-def test_what_was_tried_is_forgotten_when_told_to_stop():
-    forger = LoneForger(ProofOfWork(2**200), ADA)
-    state = Scribe().state
+@pytest.mark.parametrize("stops", [False, True])
+def test_an_attempt_goes_on_with_its_certificates_until_told_to_stop(stops):
+    forger, state = LoneForger(ProofOfWork(2**200), guard_of(ADA)), Scribe().state
     assert forger.forge(START_MS + 1, state, [statement("one")]) is None
-    forger.rule.difficulty = 1
-    assert forger.forge(START_MS + 1, state, [statement("two")]).certificates == (statement("one"),)
-    forger.rule.difficulty = 2**200
-    assert forger.forge(START_MS + 1, state, [statement("one")]) is None
-    forger.stop()
+    if stops:
+        forger.stop()
     forger.rule.difficulty = 1
     block = forger.forge(START_MS + 1, state, [statement("two")])
-    assert (block.certificates, block.header.nonce) == ((statement("two"),), 0)
+    assert block.certificates == (statement("two" if stops else "one"),)
+    assert (block.header.nonce == 0) is stops
 
 
 @pytest.mark.parametrize("difficulty", [0, -1, 2**256, 1.5, True, "1", None], ids=repr)

@@ -288,7 +288,7 @@ def test_a_burned_key_never_holds_stake_again_and_no_evidence_is_taken_against_i
             with refuses(Rule.S8):
                 stakes.after([staking(amount, BEN)], context)
         for epoch in (0, context.epoch):
-            with refuses(Rule.S6, "burned before"):
+            with refuses(Rule.S6):
                 stakes.after([evidence(BEN, view=2, epoch=epoch)], context)
     with refuses(Rule.S8):
         table(mint_freely=True, ben=(7, 30)).after([evidence(BEN), staking(1, BEN)], FIRST)

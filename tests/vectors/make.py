@@ -8,7 +8,8 @@ from msgspec.structs import asdict, replace
 
 from tallystick.consensus.proof_of_stake import draw
 from tallystick.ledger.address import AddressRecord, sign_address
-from tallystick.ledger.block import Block, certificates_hash, genesis_block, sign_block
+from tallystick.ledger.block import Block, genesis_block, sign_block
+from tallystick.ledger.blockchain import Blockchain
 from tallystick.ledger.certificate import (
     AnyCertificate,
     Payload,
@@ -16,6 +17,7 @@ from tallystick.ledger.certificate import (
     StakingOperation,
     Statement,
     VoteEvidence,
+    certificates_hash,
     issue_proposal_evidence,
     issue_stake,
     issue_statement,
@@ -47,15 +49,17 @@ from tallystick.ledger.messages import (
     ProposalCertificates,
     ProposalRequest,
     Prune,
-    Standing,
-    StandingRequest,
+    RecoveryRequest,
+    RecoveryResponse,
     Status,
+    ViewCertificateRequest,
     Votes,
     encode_message,
-    sign_standing,
+    sign_recovery,
 )
 from tallystick.ledger.params import MAX_INDEX, MAX_TIMESTAMP_MS, MAX_TOKENS, Params
 from tallystick.ledger.stake import Account, StakeTable
+from tallystick.ledger.state import State, make_header
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Ballot, Tally, Vote, cast, tally_of
 from tallystick.ledger.wallet import Wallet
 from tests.vectors import signatures
@@ -74,14 +78,22 @@ GENESES = [
         [],
         Params(
             forge_at_certificates=5,
-            forge_after_ms=None,
             min_block_certificates=0,
             certificate_ahead_ms=None,
             block_ahead_ms=None,
+            epoch_blocks=MAX_INDEX,
+            epoch_ms=MAX_TIMESTAMP_MS,
             unbonding_blocks=0,
+            unbonding_ms=0,
             mint_freely=True,
             admits_observers=False,
         ),
+    ),
+    make_genesis(
+        "states",
+        _CREATED_MS,
+        [Allotment(one.public_key, 1_000, 100 * n) for n, one in enumerate(WALLETS)],
+        Params(epoch_blocks=3, epoch_ms=30, unbonding_blocks=6, unbonding_ms=60),
     ),
 ]
 GENESIS = GENESES[0]
@@ -93,27 +105,38 @@ PAYLOADS = [
     Payload(b"\xff" * 32, "application/octet-stream", bytes(range(256)) * 2),
 ]
 EPOCHS = [
-    Epoch(0, GENESIS.stakes()),
-    Epoch(7, StakeTable({_THREE.public_key: Account(5, MAX_TOKENS - 5)})),
+    Epoch(0, GENESIS.stakes(), 1, _CREATED_MS),
+    Epoch(7, StakeTable({_THREE.public_key: Account(5, MAX_TOKENS - 5)}), 701, _CREATED_MS + 1),
 ]
-_STAKES_HASH = EPOCHS[0].hash
 VOTES = [
-    cast(_ONE, _LEDGER, Ballot(NOTARIZE, 0, 1, b"\xaa" * 32, _STAKES_HASH)),
-    cast(_ONE, _LEDGER, Ballot(NOTARIZE, 0, 1, b"\xbb" * 32, _STAKES_HASH)),
-    cast(_TWO, _LEDGER, Ballot(NULLIFY, 0, 128, ZERO_DIGEST, _STAKES_HASH)),
-    cast(_TWO, _LEDGER, Ballot(FINALIZE, 0, 128, b"\xbb" * 32, _STAKES_HASH)),
-    cast(_TWO, _LEDGER, Ballot(FINALIZE, 0, 128, b"\xbb" * 32, EPOCHS[1].hash)),
-    cast(_THREE, _LEDGER, Ballot(FINALIZE, MAX_INDEX, MAX_INDEX, b"\xff" * 32, EPOCHS[1].hash)),
+    cast(_ONE, _LEDGER, Ballot(NOTARIZE, 0, 1, b"\xaa" * 32)),
+    cast(_ONE, _LEDGER, Ballot(NOTARIZE, 0, 1, b"\xbb" * 32)),
+    cast(_TWO, _LEDGER, Ballot(NULLIFY, 0, 128, ZERO_DIGEST)),
+    cast(_TWO, _LEDGER, Ballot(FINALIZE, 0, 128, b"\xbb" * 32)),
+    cast(_TWO, _LEDGER, Ballot(NOTARIZE, 0, 128, b"\xaa" * 32)),
+    cast(_THREE, _LEDGER, Ballot(FINALIZE, MAX_INDEX, MAX_INDEX, b"\xff" * 32)),
 ]
 TALLIES = [
-    tally_of(cast(one, _LEDGER, Ballot(FINALIZE, 0, 3, b"\xcc" * 32, _STAKES_HASH)) for one in WALLETS),
+    tally_of(cast(one, _LEDGER, Ballot(FINALIZE, 0, 3, b"\xcc" * 32)) for one in WALLETS),
     tally_of(VOTES[:1]),
 ]
 
 
+def _header(index: int, forger: Wallet, certificates: list[AnyCertificate], **more: Any) -> Header:
+    fields = {
+        "epoch": 0,
+        "view": index,
+        "parent_hash": b"\xaa" * 32,
+        "timestamp_ms": _CREATED_MS + 10 * index,
+        "certificates_hash": certificates_hash(certificates),
+        "state_root": bytes([index]) * 32,
+        **more,
+    }
+    return Header(version=1, ledger_id=_LEDGER, index=index, forger=forger.public_key, **fields)
+
+
 def _signed(nonce: int) -> SignedHeader:
-    header = Header(1, _LEDGER, 130, 200, b"\xaa" * 32, _CREATED_MS, _TWO.public_key, certificates_hash([]), nonce)
-    return sign_block(header, [], _TWO).signed_header
+    return sign_block(_header(130, _TWO, [], view=200, nonce=nonce), [], _TWO).signed_header
 
 
 CERTIFICATES: list[AnyCertificate] = [
@@ -137,25 +160,49 @@ CERTIFICATES: list[AnyCertificate] = [
 _KINDS = {Statement: 1, StakingOperation: 2, VoteEvidence: 3, ProposalEvidence: 4}
 
 
-def _block(index: int, parent: bytes, certificates: list[AnyCertificate], nonce: int = 0) -> Block:
+def _block(index: int, parent: bytes, certificates: list[AnyCertificate]) -> Block:
     forger = WALLETS[index % len(WALLETS)]
-    header = Header(
-        version=1,
-        ledger_id=_LEDGER,
-        index=index,
-        view=index,
-        parent_hash=parent,
-        timestamp_ms=_CREATED_MS + 10 * index,
-        forger=forger.public_key,
-        certificates_hash=certificates_hash(certificates),
-        nonce=nonce,
-    )
-    return sign_block(header, certificates, forger)
+    return sign_block(_header(index, forger, certificates, parent_hash=parent, nonce=index**20), certificates, forger)
 
 
 BLOCKS = [genesis_block(GENESIS)]
 for _chosen in (CERTIFICATES[:1], CERTIFICATES[1:4], CERTIFICATES[4:], []):
-    BLOCKS.append(_block(len(BLOCKS), BLOCKS[-1].hash, list(_chosen), nonce=len(BLOCKS) ** 20))
+    BLOCKS.append(_block(len(BLOCKS), BLOCKS[-1].hash, list(_chosen)))
+
+_STATES_LEDGER = GENESES[2].ledger_id
+
+
+def _contradiction(epoch: int) -> AnyCertificate:
+    votes = [cast(_TWO, _STATES_LEDGER, Ballot(NOTARIZE, epoch, 1, block * 32)) for block in (b"\xaa", b"\xbb")]
+    return issue_vote_evidence(_THREE, _STATES_LEDGER, _CREATED_MS, *votes)
+
+
+_FORGED: list[tuple[int, list[AnyCertificate]]] = [
+    (1, [issue_statement(_ONE, _STATES_LEDGER, _CREATED_MS, "a statement")]),
+    (2, [issue_stake(_ONE, _STATES_LEDGER, 0, 50), issue_stake(_TWO, _STATES_LEDGER, 0, -30)]),
+    (30, [issue_statement(_ONE, _STATES_LEDGER, _CREATED_MS, "epoch 0 ends: blocks and time are over")]),
+    (31, [_contradiction(0), issue_stake(_THREE, _STATES_LEDGER, 1, -10)]),
+    (60, [issue_statement(_TWO, _STATES_LEDGER, _CREATED_MS, "epoch 1 ends: time is over, stakes changed")]),
+    (61, [issue_stake(_THREE, _STATES_LEDGER, 2, -10)]),
+    (200, [issue_statement(_ONE, _STATES_LEDGER, _CREATED_MS, "epoch 2 ends: time is over, stakes changed")]),
+    (201, [issue_stake(_ONE, _STATES_LEDGER, 3, 1)]),
+    (231, [issue_statement(_ONE, _STATES_LEDGER, _CREATED_MS, "epoch 3 ends, evidence of epoch 0 is over")]),
+]
+
+
+def _states() -> list[tuple[State, Block]]:
+    """Each block of a chain, with the state that it leads to."""
+    chain = Blockchain(GENESES[2], lambda state, header: None)
+    states = [(chain.state, genesis_block(GENESES[2]))]
+    for time_ms, certificates in _FORGED:
+        header = make_header(chain.state, chain.state.index + 1, _CREATED_MS + time_ms, _ONE.public_key, certificates)
+        block = sign_block(header, certificates, _ONE)
+        chain.append(block)
+        states.append((chain.state, block))
+    return states
+
+
+STATES = _states()
 
 ADDRESSES = [
     sign_address(_ONE, _LEDGER, "node.example.org:1", 0),
@@ -165,8 +212,8 @@ ADDRESSES = [
 
 _IDS = tuple(one.id for one in CERTIFICATES)
 MESSAGES: list[Message] = [
-    Status(_LEDGER, 3, BLOCKS[3].hash, _IDS),
-    Status(_LEDGER, 0, BLOCKS[0].hash, ()),
+    Status(_LEDGER, 1, 3, BLOCKS[3].hash, _IDS),
+    Status(_LEDGER, 0, 0, BLOCKS[0].hash, ()),
     Certificates((Entry(CERTIFICATES[2], PAYLOADS[0]), Entry(CERTIFICATES[2]), Entry(CERTIFICATES[4]))),
     CertificateRequest(_IDS[:2]),
     NewBlock(BLOCKS[2]),
@@ -177,19 +224,25 @@ MESSAGES: list[Message] = [
     Payloads(tuple(PAYLOADS)),
     Blocks(1, tuple(BLOCKS[1:2]), (BLOCKS[2].header,), TALLIES[0]),
     Votes(tuple(TALLIES)),
-    StandingRequest(None, _CREATED_MS),
-    StandingRequest(_ONE.public_key, _CREATED_MS),
-    sign_standing(Standing(_TWO.public_key, None, _CREATED_MS, 0, 129, None, ()), _TWO, _LEDGER),
-    sign_standing(
-        Standing(_TWO.public_key, _ONE.public_key, _CREATED_MS, 0, 129, VOTES[0], tuple(TALLIES)), _TWO, _LEDGER
+    sign_recovery(RecoveryRequest(_ONE.public_key, b"\xdd" * 32), _ONE, _LEDGER),
+    sign_recovery(RecoveryResponse(_TWO.public_key, _ONE.public_key, b"\xdd" * 32, 0, 1, None, ()), _TWO, _LEDGER),
+    sign_recovery(
+        RecoveryResponse(_TWO.public_key, _ONE.public_key, b"\xdd" * 32, 0, 4, TALLIES[0], tuple(TALLIES[1:])),
+        _TWO,
+        _LEDGER,
     ),
-    Proposal(BLOCKS[1].header, BLOCKS[1].signature, _IDS[:1]),
+    Proposal(1, None, BLOCKS[1].header, BLOCKS[1].signature, _IDS[:1]),
+    Proposal(7, 6, BLOCKS[1].header, BLOCKS[1].signature, None),
     ProposalRequest(BLOCKS[1].hash, _IDS[:1]),
     ProposalCertificates(BLOCKS[1].hash, tuple(CERTIFICATES[:1])),
     FinalizationRequest(7),
     Finalizations(()),
     Finalizations(
-        (FinalHeader(BLOCKS[0].header, TALLIES[0], EPOCHS[0].members), FinalHeader(BLOCKS[1].header, TALLIES[1]))
+        (
+            FinalHeader(STATES[3][1].header, TALLIES[0], STATES[3][0].roots, EPOCHS[0].members),
+            FinalHeader(STATES[3][1].header, TALLIES[0], STATES[3][0].roots),
+            FinalHeader(BLOCKS[1].header, TALLIES[1]),
+        )
     ),
     HeaderRequest(70_000, 1_024),
     Headers(()),
@@ -197,6 +250,7 @@ MESSAGES: list[Message] = [
     Prune(),
     Addresses(tuple(ADDRESSES[:1])),
     Addresses(tuple(ADDRESSES)),
+    ViewCertificateRequest(3, 1, 70_000),
 ]
 SIGNATURES = signatures.vectors()
 LEAVES = ["", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f"]
@@ -242,7 +296,7 @@ def _epoch(epoch: Epoch) -> dict[str, Any]:
     return {
         "number": epoch.number,
         "members": [{"member": key.hex(), "staked": staked} for key, staked in epoch.members],
-        "encoded": encode(epoch.members).hex(),
+        "encoded": encode((epoch.number, epoch.members)).hex(),
         "hash": epoch.hash.hex(),
     }
 
@@ -291,6 +345,21 @@ def _block_vector(block: Block) -> dict[str, Any]:
         "signed_bytes": block.header.signed_bytes().hex(),
         "signature": block.signature.hex(),
         "encoded": block.encoded.hex(),
+    }
+
+
+def _state(state: State, block: Block) -> dict[str, Any]:
+    stakes, epoch = state.stakes, state.epoch
+    return {
+        "block": block.encoded.hex(),
+        "roots": _plain(state.roots),
+        "roots_encoded": encode(state.roots).hex(),
+        "state_root": state.root.hex(),
+        "next_voters": encode((epoch.number, epoch.members)).hex(),
+        "accounts": encode(sorted(stakes.accounts.items())).hex(),
+        "burned": encode((stakes.burned, sorted(stakes.burned_keys))).hex(),
+        "parameters": encode(state.params).hex(),
+        "evidence": encode(state.epoch_ends).hex(),
     }
 
 
@@ -344,6 +413,7 @@ def make() -> dict[Path, str]:
         "certificates": {"ledger_id": _LEDGER.hex(), "certificates": [_certificate(one) for one in CERTIFICATES]},
         "geneses": [_genesis(one) for one in GENESES],
         "blocks": [_block_vector(one) for one in BLOCKS],
+        "states": {"genesis": encode(GENESES[2]).hex(), "states": [_state(*one) for one in STATES]},
         "addresses": {"ledger_id": _LEDGER.hex(), "addresses": [_address(one) for one in ADDRESSES]},
         "messages": [_message(one) for one in MESSAGES],
         "draws": _draws(),

@@ -7,6 +7,7 @@ from typing import Annotated, Final
 import typer
 
 from tallystick.cli import (
+    banning,
     certify,
     demo,
     founding,
@@ -20,6 +21,7 @@ from tallystick.cli import (
     up,
     verify,
 )
+from tallystick.cli.guard import guard
 from tallystick.cli.keys import keys
 from tallystick.cli.output import Commands, help_text, print_line, show_fault
 
@@ -49,8 +51,10 @@ app.command(help=verify.HELP, rich_help_panel=_USE)(verify.verify)
 app.command(help=staking.HELP, rich_help_panel=_USE, context_settings=_NEGATIVE_NUMBERS)(staking.stake)
 app.command(help=show.HELP, rich_help_panel=_LOOK)(show.show)
 app.command(help=status.HELP, rich_help_panel=_LOOK)(status.status)
+app.add_typer(guard, name="guard", rich_help_panel=_KEEP)
 app.command(help=keeping.CHECK_HELP, rich_help_panel=_KEEP)(keeping.check)
 app.command(help=keeping.BACKUP_HELP, rich_help_panel=_KEEP)(keeping.backup)
+app.command(help=banning.HELP, rich_help_panel=_KEEP)(banning.unban)
 
 
 def _print_version(is_asked: bool) -> None:

@@ -55,7 +55,7 @@ def join(
             genesis = fetch(invited, wallet)
         bootstrap = tuple(f"{invited.key.hex()}@{one}" for one in invited.addresses)
         settings = Settings(own_listen, own_address, bootstrap)
-        folder.create(settings, genesis, None)
+        folder.create(settings, genesis)
         _tell(folder, genesis, wallet, settings, as_json)
         if run:
             raise typer.Exit(run_here(folder, wallet, log_json=False, log_level=LogLevel.INFO))

@@ -10,14 +10,14 @@ from tallystick.cli.options import AsJson, Data, NoPassphrase, PassphraseFile, f
 from tallystick.cli.output import errors_explained, help_text, hint, print_json, print_line
 from tallystick.host.data_folder import DataFolder
 from tallystick.host.errors import KeyFileError
-from tallystick.host.key_file import create_key_file
 from tallystick.ledger.wallet import SEED_BYTES, Wallet
 
 HELP: Final = help_text("Make a key, or show its public half.", "Example: tallystick key new")
 NEW_HELP: Final = help_text(
     "Make a key, in the node's folder, sealed with a passphrase.",
     "Its public half is printed: send that to whoever founds the ledger. An existing key is never overwritten. There "
-    "is no way back from a lost passphrase or file: keep a copy of both, apart.",
+    "is no way back from a lost passphrase or file: keep a copy of both, apart. Beside the key stands its guard, the "
+    "record of what it has signed: never copy that. A key that is to run elsewhere is moved (tallystick guard move).",
     "Example: tallystick key new --data ./node",
 )
 SHOW_HELP: Final = help_text(
@@ -31,13 +31,12 @@ keys = typer.Typer(no_args_is_help=True, help=HELP)
 
 
 def make_key(folder: DataFolder, passphrase: str, strength: str = "moderate") -> Wallet:
-    """A fresh key, sealed in the folder, which is made if need be. Raises `HostError`.
+    """A fresh key, sealed in the folder, which is made if need be, and its guard. Raises `HostError`.
 
     Without a passphrase there is nothing to be guessed, so nothing that time spent on sealing would protect.
     """
-    folder.make()
     wallet = Wallet(secrets.token_bytes(SEED_BYTES))
-    create_key_file(folder.key_path, wallet, passphrase, strength if passphrase else "interactive")
+    folder.create_key(wallet, passphrase, strength if passphrase else "interactive")
     return wallet
 
 

@@ -108,11 +108,11 @@ class LocalNetwork:
             time.sleep(_POLL_SECONDS)
 
     def wait_until_voting(self) -> None:
-        """Wait until every node that runs, and has stake, votes. Raises `HostError`."""
+        """Wait until every node that runs, and has stake, votes, and all these are connected. Raises `HostError`."""
 
         def all_vote() -> bool:
-            told = [self.status(name) for name in self.running]
-            return all(one.is_voting for one in told if one.stake)
+            members = [one for one in map(self.status, self.running) if one.stake]
+            return all(one.is_voting and one.members_connected >= len(members) for one in members)
 
         self.wait_until(all_vote, "waiting for the nodes to find each other")
 

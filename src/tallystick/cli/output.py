@@ -53,9 +53,9 @@ _ClickException: Any = typer.BadParameter.__mro__[2]
 """Of the Click that Typer brings along, under whichever name."""
 
 
-def help_text(*paragraphs: str) -> str:
+def help_text(*paragraphs: str, exit_codes: str = _EXIT_CODES) -> str:
     """A command's help, the exit codes last."""
-    return "\n\n".join((*paragraphs, _EXIT_CODES))
+    return "\n\n".join((*paragraphs, exit_codes))
 
 
 class Terminal(Console):

@@ -14,7 +14,7 @@ from tallystick.host.data_folder import DataFolder
 from tallystick.host.data_lock import DataLock
 from tallystick.host.errors import DamagedStore, NoChain
 from tallystick.host.refetch import Peers, Session, refetch
-from tallystick.host.repair import LOST_VOTES, repair
+from tallystick.host.repair import repair
 from tallystick.host.salvage import finish_salvage, salvage_in_place
 from tallystick.host.store import Store
 from tallystick.host.verification import verifying
@@ -100,7 +100,6 @@ class Mending:
         for table, lost in salvaged.lost.items():
             if lost:
                 self._tell([f"lost of {table}: {', '.join(f'{first} to {last}' for first, last in lost)}"])
-        self._tell([LOST_VOTES])
         self._set_aside(str(kept))
 
     def _set_aside(self, kept: str) -> None:
@@ -150,7 +149,7 @@ def findings(report: Report) -> list[str]:
     found += [f"proposal: {reason}" for reason in report.proposals.values()]
     found += [f"a certificate that waited, to be handed in again: {reason}" for reason in report.waiting.values()]
     found += [f"derived: {what}" for what in report.derived]
-    return [*found, f"own votes: {len(report.votes)} damaged", LOST_VOTES] if report.votes else found
+    return [*found, f"votes: {len(report.votes)} damaged"] if report.votes else found
 
 
 def _by_stretches(blocks: Mapping[int, str]) -> Iterator[str]:

@@ -14,11 +14,16 @@ from tallystick.host.data_folder import DataFolder
 from tallystick.host.errors import KeyFileError
 from tallystick.ledger.wallet import Wallet
 
+_EXIT_CODES: Final = (
+    "Exit codes: 0 stopped when it was told to, 1 a part of it failed, 2 wrong usage, or it cannot start, 3 its state "
+    "is not the ledger's, 4 another machine signs with its key: started again, it signs nothing."
+)
 HELP: Final = help_text(
     "Run the node of a folder, in the foreground, until Ctrl-C or SIGTERM.",
     "Its log goes to standard error. Other commands (certify, status, show, …) talk to it through a socket in its "
     "folder that only you can open.",
     "Example: tallystick run --data ./node --passphrase-file ./passphrase",
+    exit_codes=_EXIT_CODES,
 )
 
 

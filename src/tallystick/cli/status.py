@@ -17,14 +17,22 @@ from tallystick.host.control import GetPeers, GetStatus, PeerLine, Peers, Status
 
 HELP: Final = help_text(
     "Tell how the running node is: whether the ledger advances, and if not, who is missing and since when.",
-    "It ends with 1 when the ledger is stuck, and with 3 when the node does not run.",
+    "It ends with 1 when the ledger is stuck, and when this node is a member that does not vote: it recovers, or is "
+    "silent until a later view, as what its key signed is lost; another machine signs with its key; its key is burned. "
+    "It ends with 3 when the node does not run.",
     "Examples:",
     "  tallystick status",
     "  tallystick status --watch",
 )
 
 _REFRESH_SECONDS: Final = 1.0
+_HINDRANCES: Final = ("mismatch", "burned", "twin", "recovering", "silent")
 _MARKS: Final = {
+    "mismatch": ("× ", "bold red"),
+    "burned": ("× ", "bold red"),
+    "twin": ("× ", "bold red"),
+    "recovering": ("! ", "bold yellow"),
+    "silent": ("! ", "bold yellow"),
     "stuck": ("× ", "bold red"),
     "catching_up": ("↓ ", "bold yellow"),
     "alone": ("! ", "bold yellow"),
@@ -52,7 +60,7 @@ def status(
             print_json(value)
         else:
             make_console().print(_picture(value, node.folder.path))
-    if value["state"] == "stuck":
+    if value["state"] == "stuck" or value["is_burned"] or (value["stake"] and not value["is_voting"]):
         raise typer.Exit(ExitCode.FAILED)
 
 
@@ -84,7 +92,14 @@ def look(node: RunningNode, names: Mapping[bytes, str]) -> dict[str, Any]:
         "stake": told.stake,
         "total_stake": told.total_stake,
         "is_voting": told.is_voting,
-        "is_silent": told.is_silent,
+        "why_not_voting": _why_not_voting(told, names),
+        "guard": told.guard,
+        "unanswered": [{"name": name_of(one, names), "public_key": one.hex()} for one in told.unanswered],
+        "silent_until": _place(told.silent_until),
+        "twin": _place(told.twin),
+        "is_loss_accepted": told.is_loss_accepted,
+        "is_burned": told.is_burned,
+        "mismatch": told.mismatch or None,
         "peers": told.peers,
         "members": told.members,
         "members_connected": told.members_connected,
@@ -99,17 +114,56 @@ def look(node: RunningNode, names: Mapping[bytes, str]) -> dict[str, Any]:
     }
 
 
+def _hindrance(told: Status) -> str | None:
+    """What keeps this node's key from signing what it finds right, if anything does."""
+    if told.mismatch or told.is_burned:
+        return "mismatch" if told.mismatch else "burned"
+    if told.guard == "twin":
+        return "twin"
+    if not told.stake or told.is_voting:
+        return None
+    return "recovering" if told.guard == "lost" else "silent"
+
+
 def _state(told: Status) -> str:
+    hindrance = _hindrance(told)
+    if hindrance in ("mismatch", "burned", "twin"):
+        return hindrance
     if told.best_index > told.index:
         return "catching_up"
     if told.stuck is not None:
         return "stuck"
+    if hindrance is not None:
+        return hindrance
     if told.members_connected <= 1 < told.members:
         return "alone"
     return "advancing" if told.waiting else "quiet"
 
 
+def _why_not_voting(told: Status, names: Mapping[bytes, str]) -> str | None:
+    match _hindrance(told):
+        case "mismatch":
+            return f"a quorum chose what is illegal by this node's state ({told.mismatch}); it signs nothing"
+        case "burned":
+            return "this key signed what no honest member signs: its stake is lost, and it never votes again"
+        case "twin":
+            epoch, view = told.twin or (0, 0)
+            seen = f"another machine signs with this node's own key (seen in epoch {epoch:,}, view {view:,})"
+            return f"{seen}, so this one signs nothing; stop the other for good, then: tallystick guard recover"
+        case "recovering":
+            waits = names_of([name_of(one, names) for one in told.unanswered])
+            asked = f"it asks the others, and {waits} did not answer yet" if waits else "it asks the others"
+            accepted = "; its operator accepted the loss" if told.is_loss_accepted else ""
+            return f"what this key signed is lost; {asked}{accepted}"
+        case "silent" if told.silent_until is not None:
+            epoch, view = told.silent_until
+            return f"what this key signed is lost, so it votes from epoch {epoch:,}, view {view + 1:,} on"
+    return None
+
+
 def _why(told: Status, state: str, names: Mapping[bytes, str]) -> str:
+    if state in _HINDRANCES:
+        return _why_not_voting(told, names) or ""
     waits = f"{many(told.waiting, 'certificate')} to be forged into a block" if told.waiting else "nothing waits"
     match state:
         case "stuck" if told.stuck:
@@ -125,6 +179,10 @@ def _why(told: Status, state: str, names: Mapping[bytes, str]) -> str:
         case "advancing":
             return waits
     return f"{waits}; a quiet ledger makes no blocks"
+
+
+def _place(place: tuple[int, int] | None) -> dict[str, int] | None:
+    return None if place is None else {"epoch": place[0], "view": place[1]}
 
 
 def _percent(told: Status) -> int:
@@ -161,10 +219,9 @@ def _picture(value: Mapping[str, Any], folder: Path) -> RenderableType:
         role = "observes: it has no stake in this epoch"
     elif value["is_voting"]:
         role = f"votes with {share}"
-        if value["is_silent"]:
-            role += " from a later view on: in this one it may have voted, and what it kept of that is lost"
     else:
-        role = f"has {share}, and votes once members with enough stake have told it where they stand"
+        more = "" if value["state"] in _HINDRANCES else f": {value['why_not_voting']}"
+        role = f"has {share}, and does not vote{more}"
     tip_ago = ago(value["now_ms"], value["tip_timestamp_ms"])
     fields = {
         "ledger": f"{value['ledger']}  {value['ledger_id'][:16]}…",

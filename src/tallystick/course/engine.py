@@ -5,6 +5,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Final, Protocol
 
 from tallystick.consensus.lone_forger import ForgerRule, LoneForger
+from tallystick.consensus.signing_guard import SigningGuard
 from tallystick.course.block import Block
 from tallystick.course.certificate import Certificate
 from tallystick.course.fields import checked
@@ -12,7 +13,7 @@ from tallystick.course.ledger import GENESIS, LEDGER_ID, LIMITS, decode, verify
 from tallystick.course.records import Records
 from tallystick.course.timestamp import follow, reading
 from tallystick.ledger.block import Block as EngineBlock
-from tallystick.ledger.block import genesis_block
+from tallystick.ledger.block import VerifiedBlock, genesis_block
 from tallystick.ledger.blockchain import check_follows
 from tallystick.ledger.certificate import AnyCertificate
 from tallystick.ledger.errors import Refused, Rule
@@ -50,6 +51,7 @@ from tallystick.node.events import (
     TimerFired,
 )
 from tallystick.node.intake import Intake
+from tallystick.node.lone_driver import LoneDriver
 from tallystick.node.node import Node
 
 
@@ -80,11 +82,11 @@ class Outlet(Protocol):
 class _NotingForger(LoneForger):
     """Notes each block that it forges, before the node judges it as it does everybody's."""
 
-    def __init__(self, rule: ForgerRule, wallet: EngineWallet | None, note: Callable[[EngineBlock], None]) -> None:
-        super().__init__(rule, wallet)
+    def __init__(self, rule: ForgerRule, guard: SigningGuard | None, note: Callable[[EngineBlock], None]) -> None:
+        super().__init__(rule, guard)
         self._note = note
 
-    def forge(self, now_ms: int, state: State, certificates: Sequence[AnyCertificate]) -> EngineBlock | None:
+    def forge(self, now_ms: int, state: State, certificates: Sequence[AnyCertificate]) -> VerifiedBlock | None:
         block = super().forge(now_ms, state, certificates)
         if block is not None:
             self._note(block)
@@ -103,8 +105,9 @@ class Engine:
         """`make_rule` is called for each engine that is rebuilt from this one, too."""
         self._make_rule, self._wallet, self._outlet = make_rule, wallet, outlet
         self.records = Records(self._waiting_entry)
-        self._forger = _NotingForger(make_rule(self), wallet, self.records.note_forged)
-        self.node = Node(GENESIS, self._forger, LIMITS)
+        guard = SigningGuard(wallet, LEDGER_ID, (), entropy=bytes(32)) if wallet else None
+        self._forger = _NotingForger(make_rule(self), guard, self.records.note_forged)
+        self.node = Node(GENESIS, LoneDriver(self._forger), LIMITS)
         self.node.handle(0, PeerConnected(EVERYBODY))
         self._intake = Intake(LEDGER_ID, self.node, verify, decode)
         self._not_passed_on: set[int] = set()  # indices of others' blocks that everybody has, or is not to hear of
@@ -262,8 +265,8 @@ class Engine:
                 self.refuse(refused)
             case Send(peer, PayloadRequest(hashes)):
                 return [self._received(peer, Payloads(self.records.payloads(hashes)))]
-            case SetTimer(Timer.FORGE):
-                return [TimerFired(Timer.FORGE)]  # the next step of a Proof of Work
+            case SetTimer(Timer.AGREE):
+                return [TimerFired(Timer.AGREE)]  # the next step of a Proof of Work
             case SetTimer(Timer.SYNC, at_ms):
                 self._sync_at_ms = at_ms  # nobody waits for it: it is looked at with the next event
             case _:

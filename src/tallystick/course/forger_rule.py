@@ -9,9 +9,9 @@ from tallystick.consensus.lone_forger import ForgerRule, LoneForger
 from tallystick.course.block import Block
 from tallystick.course.block_list import KeptBlocks
 from tallystick.course.engine import Engine
-from tallystick.course.ledger import GENESIS
 from tallystick.course.timestamp import reading
 from tallystick.ledger.block import Block as EngineBlock
+from tallystick.ledger.blockchain import holds_nothing
 from tallystick.ledger.certificate import AnyCertificate
 from tallystick.ledger.encoding import UNSIGNED
 from tallystick.ledger.errors import Refused, Rule
@@ -103,7 +103,8 @@ class OwnRule:
         return bool(getattr(self._algorithm, "isStopped", False))
 
     def _waiting(self) -> list[AnyCertificate]:
-        return self._engine.node.box.first(GENESIS.params.max_block_certificates)
+        node = self._engine.node
+        return node.box.choose(reading(), node.state, holds_nothing)
 
     def _approves(self, state: State, header: Header, certificates: list[AnyCertificate]) -> bool:
         self._approved = None

@@ -14,6 +14,7 @@ from tallystick.ledger.certificate import StakingOperation as EngineStakingOpera
 from tallystick.ledger.messages import Entry
 from tallystick.ledger.state import State
 from tallystick.node.archive import MemoryArchive
+from tallystick.node.events import PersistBlock
 
 _GENESIS_BLOCK: Final = genesis_block(GENESIS)
 
@@ -52,7 +53,7 @@ class Records:
     def keep(self, block: EngineBlock, payloads: Iterable[Payload] = ()) -> None:
         """Add the next block, unless `follow` did."""
         if block.index == len(self):
-            self.archive.append(block, payloads)
+            self.archive.append(PersistBlock(block, tuple(payloads)))
             self._objects.append(None)
         else:
             for payload in payloads:

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from tallystick.host.errors import HostError
+from tallystick.ledger.stake import BlockContext
 
 MAX_FRAME_BYTES: Final = 64 * 1024 * 1024
 LENGTH_BYTES: Final = 4
@@ -94,6 +95,12 @@ class FindFile(Struct, frozen=True, tag=True):
     size_bytes: int
 
 
+class Unban(Struct, frozen=True, tag=True):
+    """Let a banned peer in again before its time."""
+
+    key: bytes
+
+
 class MakeInvite(Struct, frozen=True, tag=True):
     """A line of text with which somebody else's node finds this ledger."""
 
@@ -114,6 +121,7 @@ Request = (
     | GetBlock
     | FindCertificates
     | FindFile
+    | Unban
     | MakeInvite
     | Backup
 )
@@ -153,17 +161,19 @@ class MemberLine(Struct, frozen=True):
     key: bytes
     free: int
     staked: int
-    leaving: int
+    unbonding: tuple[tuple[BlockContext, int], ...]
+    """What is withdrawn and not free yet: the block from which it is, and how much."""
     votes_with: int
     """Its stake in the current epoch."""
     is_connected: bool
 
 
 class Stakes(Struct, frozen=True, tag=True):
-    """All accounts, and the tokens burned so far."""
+    """All accounts, the tokens burned so far, and the epoch of the next block."""
 
     members: tuple[MemberLine, ...]
     burned: int
+    epoch: int
 
 
 class PeerLine(Struct, frozen=True):
@@ -176,6 +186,10 @@ class PeerLine(Struct, frozen=True):
     since_ms: int
     """When it connected, or when it was last heard of; 0: never."""
     tip_index: int
+    banned_until_ms: int = 0
+    """0: it is not banned."""
+    banned_for: str = ""
+    """The rule that it broke, and how."""
 
 
 class Peers(Struct, frozen=True, tag=True):
@@ -212,9 +226,19 @@ class Status(Struct, frozen=True, tag=True):
     stake: int
     total_stake: int
     is_voting: bool
-    """Whether enough members told this one where they stand for it to vote."""
-    is_silent: bool
-    """Whether it votes, but not in this view: it may have, and its record is an old backup."""
+    """Whether it has stake in this epoch, and its key signs what it finds right in this view."""
+    guard: str
+    """Of the key: ready, lost, twin."""
+    unanswered: tuple[bytes, ...]
+    """While what the key signed is lost: the members that have not answered yet."""
+    silent_until: tuple[int, int] | None
+    """The epoch and view up to which it votes for nothing that others have not shown: it may have voted there."""
+    twin: tuple[int, int] | None
+    """Epoch and view in which another machine was seen to sign with the key."""
+    is_loss_accepted: bool
+    is_burned: bool
+    mismatch: str
+    """Why its state is not the ledger's; empty if it is."""
     waiting: int
     """Certificates in the box."""
     best_index: int

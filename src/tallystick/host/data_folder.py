@@ -1,4 +1,4 @@
-"""A node's data folder: its key, its ledger, and where it listens; everything of one node is in it."""
+"""A node's data folder: its key and guard, its ledger, and where it listens; everything of one node is in it."""
 
 import tomllib
 from pathlib import Path
@@ -7,8 +7,10 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta, Struct
 
-from tallystick.host.errors import HostError
-from tallystick.host.key_file import open_key_file, read_sealed, write_sealed
+from tallystick.consensus.signing_guard import GuardStatus, Moved, compacted, summaries
+from tallystick.host.errors import HostError, KeyFileError
+from tallystick.host.guard_file import GuardFile, create_guard, guard_bytes, write_guard
+from tallystick.host.key_file import create_key_file, open_key_file, read_sealed, write_sealed
 from tallystick.host.store import Store
 from tallystick.ledger.genesis import Genesis
 from tallystick.ledger.wallet import Wallet, sealed_public_key
@@ -54,6 +56,7 @@ class DataFolder:
         self.path = path
         self.settings_path = path / _SETTINGS_FILE
         self.key_path = path / "key"
+        self.guard_path = path / "guard"
         self.ledger_path = path / "ledger.db"
         self.socket_path = path / "control.sock"
         self.lock_path = path / "lock"
@@ -63,17 +66,14 @@ class DataFolder:
         """Whether a node was set up here."""
         return self.settings_path.exists()
 
-    def create(self, settings: Settings, genesis: Genesis, sealed_key: bytes | None) -> None:
-        """Set a node up: its folder (mode 0700), its key unless there is one already, a ledger with no blocks.
+    def create(self, settings: Settings, genesis: Genesis) -> None:
+        """Set a node up for the key that is there: a ledger with no blocks, and where it listens.
 
         Raises `HostError`; a node that is there already stays as it is.
         """
         if self.is_there or self.ledger_path.exists():
             raise FolderError(f"{self.path} holds a node already; name another folder with --data")
-        self.make()
-        if sealed_key is not None:
-            write_sealed(self.key_path, sealed_key)
-        elif not self.key_path.exists():
+        if not self.key_path.exists():
             raise FolderError(f"there is no key in {self.path}; make one with: tallystick key new --data {self.path}")
         Store.create(self.ledger_path, genesis).close()
         self.write_settings(settings)
@@ -84,6 +84,37 @@ class DataFolder:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise FolderError(f"{self.path} cannot be made: {error.strerror}; name a folder of yours") from None
+
+    def create_key(self, wallet: Wallet, passphrase: str, strength: str = "moderate") -> None:
+        """Make the folder, and in it the file of a key that has never signed anything, and its guard.
+
+        Raises `HostError`; a key that is there already stays as it is.
+        """
+        self.make()
+        if self.key_path.exists():
+            raise KeyFileError(f"{self.key_path} exists already, and a key is never overwritten; name another folder")
+        create_guard(self.guard_path, wallet.public_key)  # first: a key without its guard counts as one that has signed
+        create_key_file(self.key_path, wallet, passphrase, strength)
+
+    def move_key(self, to: Path) -> None:
+        """Copy key and guard to another folder, durably, and close this guard. Raises `HostError`, `Refused` (K3).
+
+        Cut off anywhere, it is done again; until the guard here is closed, what stands there is not to be used.
+        """
+        target, sealed = DataFolder(to), read_sealed(self.key_path)
+        with GuardFile.open(self.guard_path, self.public_key()) as guard:
+            if summaries(guard.records)[None].status is GuardStatus.MOVED:
+                raise FolderError(f"the key in {self.path} was moved already; its guard is where it was moved to")
+            target.make()
+            if target.path.samefile(self.path):
+                raise FolderError(f"{to} is the key's own folder; name the one that it is to be moved to")
+            records = compacted(guard.records)
+            _check_same(target.key_path, sealed)
+            _check_same(target.guard_path, guard_bytes(self.public_key(), records))
+            write_guard(target.guard_path, self.public_key(), records)
+            if not target.key_path.exists():
+                write_sealed(target.key_path, sealed)
+            guard.append([Moved()])
 
     def write_settings(self, settings: Settings) -> None:
         """Write `node.toml`, all of it or nothing. Raises `FolderError`."""
@@ -120,6 +151,13 @@ class DataFolder:
     def wallet(self, passphrase: str) -> Wallet:
         """The node's key. Raises `KeyFileError`, `Refused` (K3, K4)."""
         return open_key_file(self.key_path, passphrase)
+
+
+def _check_same(path: Path, expected: bytes) -> None:
+    """Raise unless there is no such file, or an earlier try to move the key has left it."""
+    if path.exists() and path.read_bytes() != expected:
+        advice = "name another folder, or remove that file if nothing ever ran there"
+        raise FolderError(f"{path} exists, and is no copy of what is to be moved there; {advice}")
 
 
 def _quoted(text: str) -> str:

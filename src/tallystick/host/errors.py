@@ -1,10 +1,35 @@
 """What can be in the way outside the ledger: a file, a folder, a disk. Illegal input is `Refused`, as everywhere."""
 
+from enum import IntEnum
+
 from tallystick.ledger.errors import Refused
+
+
+class NodeExit(IntEnum):
+    """What a node's process ends with."""
+
+    STOPPED = 0
+    """It was told to."""
+    FAILED = 1
+    """A part of it failed: the disk, the port, this program. Started again it goes on."""
+    UNUSABLE = 2
+    """It cannot start: wrong usage, a key or folder that cannot be used, a key that was moved away."""
+    STATE_MISMATCH = 3
+    """A quorum chose a block that is illegal by this node's state: its state, or its version, is not the ledger's."""
+    TWIN = 4
+    """Another machine signs with its key. Started again it signs nothing, until `tallystick guard recover`."""
 
 
 class HostError(Exception):
     """The message says what is in the way and what to do next."""
+
+
+class MustEnd(HostError):
+    """The node has seen what it must not go on with."""
+
+    def __init__(self, message: str, code: NodeExit) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class StoreError(HostError):

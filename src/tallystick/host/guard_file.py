@@ -100,6 +100,11 @@ def create_guard(path: Path, public_key: bytes) -> None:
     write_guard(path, public_key, [])
 
 
+def guard_bytes(public_key: bytes, records: Iterable[GuardRecord]) -> bytes:
+    """A whole guard file."""
+    return b"".join([_frame(encode(_Head(_VERSION, public_key))), *_record_frames(records)])
+
+
 def write_guard(path: Path, public_key: bytes, records: Iterable[GuardRecord]) -> None:
     """Write a whole guard file, durably, in the place of what was there. Raises `GuardError`: then all is as before."""
     try:
@@ -312,7 +317,7 @@ def _write_whole(path: Path, public_key: bytes, records: Iterable[GuardRecord]) 
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         os.fchmod(descriptor, 0o600)
-        _write(descriptor, b"".join([_frame(encode(_Head(_VERSION, public_key))), *_record_frames(records)]), 0)
+        _write(descriptor, guard_bytes(public_key, records), 0)
         os.fsync(descriptor)
     finally:
         os.close(descriptor)

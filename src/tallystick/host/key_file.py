@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from tallystick.host.errors import KeyFileError
+from tallystick.host.sqlite_file import sync_folder
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.wallet import ENTROPY_BYTES, Wallet
 
@@ -37,6 +38,7 @@ def write_sealed(path: Path, sealed: bytes) -> None:
             file.write(sealed)
             file.flush()
             os.fsync(file.fileno())
+        sync_folder(path)
     except OSError as error:
         path.unlink(missing_ok=True)  # half a key is worse than none
         raise KeyFileError(f"{path} cannot be written: {error.strerror}; nothing was kept") from None

@@ -6,13 +6,18 @@ import sys
 import traceback
 from typing import Any, Final
 
+from tallystick.consensus.signing_guard import GuardStatus
 from tallystick.host.text import printable, shortened, to_json
-from tallystick.node.events import ReportAccepted, ReportBlock, ReportRefused, ReportStuck
+from tallystick.ledger.certificate import Evidence, VoteEvidence
+from tallystick.node.agreement import AgreementStatus
+from tallystick.node.events import Report, ReportAccepted, ReportBlock, ReportRefused, ReportStuck
 
 LEVELS = ("debug", "info", "warning", "error")
 
-_STUCK_AGAIN_MS: Final = 60_000
-"""How long after a line that says what the ledger waits for, the next one says the same."""
+_AGAIN_MS: Final = 60_000
+"""How long after a line that says what the ledger, or this node, waits for, the next one says the same."""
+_SIGNING: Final = (None, GuardStatus.READY)
+_TWIN: Final = "tallystick guard recover, once no other machine has this key"
 
 _log = logging.getLogger("tallystick")
 
@@ -40,8 +45,10 @@ class ReportLog:
     def __init__(self) -> None:
         self._stuck_ms = 0
         self._missing: tuple[bytes, ...] | None = None
+        self._told: tuple[GuardStatus | None, tuple[bytes, ...], tuple[int, int] | None] = (None, (), None)
+        self._told_ms = 0
 
-    def note(self, now_ms: int, report: ReportAccepted | ReportBlock | ReportRefused | ReportStuck) -> None:
+    def note(self, now_ms: int, report: Report) -> None:
         """Write a line, at the level that fits."""
         match report:
             case ReportAccepted(certificate):
@@ -50,14 +57,39 @@ class ReportLog:
                 self._missing = None
                 count = len(block.certificates)
                 note(logging.INFO, "block final", index=block.index, certificates=count, forged_here=forged_here)
+                for one in block.certificates:
+                    if isinstance(one, Evidence):
+                        what = "two votes" if isinstance(one, VoteEvidence) else "two headers"
+                        note(logging.ERROR, "burned", key=one.offender, block=block.index, by=what, evidence=one.id)
             case ReportRefused(refused, peer):
                 level, sender = (logging.WARNING, peer) if isinstance(peer, bytes) else (logging.INFO, b"")
                 note(level, "refused", rule=refused.rule.name, reason=str(refused), peer=sender)
             case ReportStuck():
                 self._note_stuck(now_ms, report)
 
+    def note_agreement(self, now_ms: int, status: AgreementStatus) -> None:
+        """Write what is new of this node's part in agreement; what keeps its key from signing, again every minute."""
+        told = (status.guard, status.unanswered, status.silent_until)
+        if told == self._told and (status.guard in _SIGNING or now_ms < self._told_ms + _AGAIN_MS):
+            return
+        was_lost, was_silent = self._told[0] is GuardStatus.LOST, self._told[2] is not None
+        self._told, self._told_ms = told, now_ms
+        where = {"epoch": status.epoch, "view": status.view}
+        if status.guard is GuardStatus.TWIN and status.twin is not None:
+            seen_epoch, seen_view = status.twin
+            note(logging.ERROR, "twin", epoch=seen_epoch, view=seen_view, key=status.key, signs="nothing", then=_TWIN)
+        elif status.guard is GuardStatus.LOST:
+            unanswered = ",".join(member.hex()[:16] for member in status.unanswered)
+            note(logging.WARNING, "recovering", **where, unanswered=unanswered, loss_accepted=status.is_loss_accepted)
+        elif status.silent_until is not None:
+            epoch, view = status.silent_until
+            event = "recovered" if was_lost else "silent"
+            note(logging.WARNING, event, **where, silent_until_epoch=epoch, silent_until_view=view)
+        elif was_lost or was_silent:
+            note(logging.INFO, "votes again", **where)
+
     def _note_stuck(self, now_ms: int, report: ReportStuck) -> None:
-        if report.missing == self._missing and now_ms - self._stuck_ms < _STUCK_AGAIN_MS:
+        if report.missing == self._missing and now_ms - self._stuck_ms < _AGAIN_MS:
             return
         self._missing, self._stuck_ms = report.missing, now_ms
         missing = ",".join(member.hex()[:16] for member in report.missing)

@@ -5,13 +5,15 @@ import logging
 import signal
 from typing import Final
 
+from tallystick.consensus.signing_guard import GuardStatus
 from tallystick.consensus.simplex import Simplex
 from tallystick.host.acceptance import check_acceptance
 from tallystick.host.data_folder import DataFolder, Settings
 from tallystick.host.data_lock import DataLock
-from tallystick.host.errors import DamagedStore, HostError
+from tallystick.host.errors import DamagedStore, HostError, MustEnd, NodeExit
+from tallystick.host.guard_file import GuardError, GuardFile
 from tallystick.host.logs import note, start_logging
-from tallystick.host.runner import Runner, now_ms
+from tallystick.host.runner import Kept, Runner, now_ms
 from tallystick.host.service import Service
 from tallystick.host.store import Store
 from tallystick.host.verification import Verifier
@@ -24,33 +26,41 @@ from tallystick.network.zeromq import ZeroMQTransport
 from tallystick.node.events import Started
 from tallystick.node.node import Node
 from tallystick.node.peer_exchange import own_record
+from tallystick.node.simplex_driver import SimplexDriver
 
-_FAILED: Final = 1
+_MOVED: Final = "run it there. Only if nothing ever ran there: tallystick guard lost, and start it again"
 
 
-def run_node(folder: DataFolder, wallet: Wallet, *, log_json: bool = False, log_level: str = "info") -> int:
-    """Run a node until SIGTERM or SIGINT (returns 0), or until a part of it fails (logged; returns 1).
+def run_node(folder: DataFolder, wallet: Wallet, *, log_json: bool = False, log_level: str = "info") -> NodeExit:
+    """Run a node until SIGTERM or SIGINT, or until it has to end (logged); returns how it ended.
 
     Raises `HostError` when it cannot start: another process has the folder, the ledger is damaged, the port is taken,
-    this machine's libsodium breaks rule K2.
+    the key was moved away, this machine's libsodium breaks rule K2.
     """
     settings = folder.settings()
     check_acceptance()
     start_logging(log_level, log_json)
     try:
-        with DataLock(folder.path), Store.open(folder.ledger_path) as store:
-            return asyncio.run(_run(folder, settings, wallet, store))
+        with (
+            DataLock(folder.path),
+            Store.open(folder.ledger_path) as store,
+            GuardFile.open(folder.guard_path, wallet.public_key) as guard_file,
+        ):
+            return asyncio.run(_run(folder, settings, wallet, Kept(store, guard_file)))
     except DamagedStore as damage:
         raise DamagedStore(f"{damage}; {_mending(folder)}", damage.refused) from None
 
 
-async def _run(folder: DataFolder, settings: Settings, wallet: Wallet, store: Store) -> int:
+async def _run(folder: DataFolder, settings: Settings, wallet: Wallet, kept: Kept) -> NodeExit:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    ledger_id = store.genesis.ledger_id
+    store, ledger_id = kept.store, kept.store.genesis.ledger_id
+    guard = kept.guard_file.signing_guard(wallet, ledger_id)
+    if guard.status is GuardStatus.MOVED:
+        raise GuardError(f"the key in {folder.path} was moved to another machine: {_MOVED}")
     try:
-        node = Node(store.genesis, Simplex(wallet), archive=store)
+        node = Node(store.genesis, SimplexDriver(Simplex(guard)), archive=store)
     except Refused as refused:
         raise DamagedStore(f"{store.path} was altered: {refused}", refused) from None
     address, known = settings.address, tuple(settings.bootstrap_peers)
@@ -58,7 +68,9 @@ async def _run(folder: DataFolder, settings: Settings, wallet: Wallet, store: St
     transport = ZeroMQTransport(wallet, ledger_id, settings.listen, encode(store.genesis))
     service = Service(wallet, address, lambda: write_invite(ledger_id, wallet.public_key, (address,)))
     verifier = Verifier()
-    runner = Runner(node, store, transport, verifier.verify, service.watch)
+    runner = Runner(node, kept, transport, verifier.verify, service.watch)
+    if (loss := kept.guard_file.loss) is not None:
+        note(logging.ERROR, "signing guard lost", reason=loss)
     try:
         await verifier.start()
         await runner.start(started)
@@ -74,7 +86,7 @@ async def _run(folder: DataFolder, settings: Settings, wallet: Wallet, store: St
         folder.socket_path.unlink(missing_ok=True)
 
 
-async def _until_stopped(stop: asyncio.Event, runner: Runner, folder: DataFolder) -> int:
+async def _until_stopped(stop: asyncio.Event, runner: Runner, folder: DataFolder) -> NodeExit:
     """Wait for the first of both."""
     stopping, failing = asyncio.ensure_future(stop.wait()), asyncio.ensure_future(runner.failed())
     await asyncio.wait((stopping, failing), return_when=asyncio.FIRST_COMPLETED)
@@ -82,15 +94,16 @@ async def _until_stopped(stop: asyncio.Event, runner: Runner, folder: DataFolder
     if not failing.done():
         failing.cancel()
         runner.store.keep_snapshot(runner.node.chain)
+        runner.guard_file.compact()
         note(logging.INFO, "stopped", index=runner.node.state.index)
-        return 0
+        return NodeExit.STOPPED
     error = failing.exception()
     expected = isinstance(error, HostError | Refused)
     reason = str(error) if expected else repr(error)
     note(logging.ERROR, "failed", reason=f"{reason}; {_mending(folder)}" if isinstance(error, DamagedStore) else reason)
     if error is not None and not expected:
         raise error  # a fault in this program: with its traceback
-    return _FAILED
+    return error.code if isinstance(error, MustEnd) else NodeExit.FAILED
 
 
 def _mending(folder: DataFolder) -> str:

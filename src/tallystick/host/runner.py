@@ -9,8 +9,11 @@ import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
-from typing import Final, Protocol, TypeVar
+from typing import Final, NamedTuple, Protocol, TypeVar
 
+from tallystick.consensus.signing_guard import Signed
+from tallystick.host.errors import MustEnd, NodeExit
+from tallystick.host.guard_file import GuardFile
 from tallystick.host.logs import ReportLog, note
 from tallystick.host.store import Store
 from tallystick.ledger.errors import Refused, Rule
@@ -35,15 +38,17 @@ from tallystick.node.events import (
     Multicast,
     PeerConnected,
     PeerDisconnected,
-    ReportAccepted,
-    ReportBlock,
-    ReportRefused,
-    ReportStuck,
+    PersistSigned,
+    ReadVotes,
+    Report,
+    ReportStateMismatch,
+    ReportTwin,
     Send,
     SetTimer,
     Started,
     Timer,
     TimerFired,
+    VotesRead,
 )
 from tallystick.node.intake import Claim, Intake
 from tallystick.node.node import Node
@@ -52,6 +57,11 @@ _LANE_FRAMES: Final = 8
 """Messages of one peer that are checked at a time."""
 _LANE_BYTES: Final = 8 * 1024 * 1024
 """What may wait of one peer's, before it has to slow down."""
+_LOOK_SECONDS: Final = 5.0
+"""How often the log looks at this node's part in agreement."""
+
+_TWIN: Final = "stop one of the two for good; then, where the key is to stay: tallystick guard recover"
+_MISMATCH: Final = "compare its version with the others', and run: tallystick check"
 
 T = TypeVar("T")
 Watcher = Callable[[Action], None]
@@ -62,6 +72,13 @@ class Verify(Protocol):
 
     def __call__(self, claims: Sequence[Claim]) -> Awaitable[list[bool]]:
         """A verdict for each claim."""
+
+
+class Kept(NamedTuple):
+    """What a node keeps on the disk."""
+
+    store: Store
+    guard_file: GuardFile
 
 
 class _Lane:
@@ -77,9 +94,9 @@ class _Lane:
 class Runner:
     """Runs one node. `watch` is told of each action when it is carried out."""
 
-    def __init__(self, node: Node, store: Store, transport: Transport, verify: Verify, watch: Watcher) -> None:
+    def __init__(self, node: Node, kept: Kept, transport: Transport, verify: Verify, watch: Watcher) -> None:
         self.node = node
-        self.store = store
+        self.store, self.guard_file = kept
         self.transport = transport
         self.connected: dict[bytes, int] = {}
         """The peers that are there, and since when (ms)."""
@@ -89,9 +106,9 @@ class Runner:
         self._lanes: dict[bytes, _Lane] = {}
         self._takers: dict[bytes, asyncio.Task[None]] = {}
         self._timers: dict[Timer, asyncio.TimerHandle] = {}
-        self._admitted: frozenset[bytes] | None = frozenset()
-        self._banned: set[bytes] = set()
+        self._admit = Admit(frozenset())
         self._reports = ReportLog()
+        self._look: asyncio.TimerHandle | None = None
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._is_stopping = False
 
@@ -99,6 +116,7 @@ class Runner:
         """Begin. Raises `TransportError` when the address cannot be listened on."""
         await self.transport.start(self._tell)
         self.handle(started)
+        self._look_at_agreement()
 
     async def failed(self) -> None:
         """Wait for whatever ends this node against its will, and raise it."""
@@ -107,7 +125,7 @@ class Runner:
     async def stop(self) -> None:
         """Hear and say nothing any more."""
         self._is_stopping = True
-        for timer in self._timers.values():
+        for timer in (*self._timers.values(), *([self._look] if self._look else ())):
             timer.cancel()
         await self.transport.stop()
         for taker in self._takers.values():
@@ -115,8 +133,8 @@ class Runner:
         await asyncio.gather(*self._takers.values(), return_exceptions=True)
 
     def _admits(self, key: bytes) -> bool:
-        """Whether this key may be a peer now; who broke what no honest peer breaks may not, until the next start."""
-        return (self._admitted is None or key in self._admitted) and key not in self._banned
+        """Whether this key may be a peer now."""
+        return (self._admit.keys is None or key in self._admit.keys) and key not in self._admit.banned
 
     # ---- what people hand in ------------------------------------------------------------------------------------
 
@@ -234,6 +252,8 @@ class Runner:
             self._do(action)
             self._watch(action)
         self._persist(changes)
+        if self.guard_file.is_grown:
+            self.guard_file.compact()
         if self.store.is_snapshot_due:  # not before all blocks of this event are kept
             self.store.keep_snapshot(self.node.chain)
 
@@ -250,8 +270,8 @@ class Runner:
 
     def _do(self, action: Action) -> None:
         match action:
-            case ReportAccepted() | ReportBlock() | ReportRefused() | ReportStuck():
-                self._reports.note(now_ms(), action)
+            case _ if isinstance(action, Report):
+                self._report(action)
             case Send(peer, message):
                 self._send([peer], message)
             case Multicast(peers, message):
@@ -260,24 +280,60 @@ class Runner:
                 self._send([peer for peer in self.connected if peer != but], message)
             case SetTimer(timer, at_ms):
                 self._set_timer(timer, at_ms)
+            case PersistSigned(records):
+                self.guard_file.append(records)
+                if not all(isinstance(one, Signed) for one in records):
+                    self._reports.note_agreement(now_ms(), self.node.agreement_status())
+            case ReadVotes():  # told afterwards: the node is in the middle of an event
+                asyncio.get_running_loop().call_soon(self._read_votes, action)
             case ErasePayload():  # by itself: its traces in the write-ahead log go, too
                 carry_out(action, self.store)
+            case _ if isinstance(action, Answer):
+                if (reply := answer(self.store, action, self.node.limits.answer_bytes)) is not None:
+                    self._send([action.peer], reply)
+            case Disconnect() | Admit() | Dial() | Forget():
+                self._connect(action)
+
+    def _connect(self, action: Disconnect | Admit | Dial | Forget) -> None:
+        match action:
             case Disconnect(peer, refused):
-                note(logging.WARNING, "peer banned", peer=peer, rule=refused.rule.name, reason=str(refused))
-                if refused.rule is not Rule.N6:
-                    self._banned.add(_key(peer))
+                event = "peer turned away" if refused.rule is Rule.N6 else "peer banned"
+                note(logging.WARNING, event, peer=peer, rule=refused.rule.name, reason=str(refused))
                 self.transport.forget(_key(peer))
-                self.transport.admit(self._admits)
-            case Admit(keys):
-                self._admitted = keys
+            case Admit():
+                self._admit = action
                 self.transport.admit(self._admits)
             case Dial(peer, address):
                 note(logging.DEBUG, "dialling", peer=peer, address=address)
                 self.transport.dial(peer, address)
             case Forget(peer):
                 self.transport.forget(peer)
-            case asked if isinstance(asked, Answer):
-                self._send([asked.peer], answer(self.store, asked, self.node.limits.answer_bytes))
+
+    def _report(self, report: Report) -> None:
+        match report:
+            case ReportTwin(epoch, view):
+                where = f"epoch {epoch}, view {view}"
+                self._fail(MustEnd(f"another machine signs with this node's own key ({where}): {_TWIN}", NodeExit.TWIN))
+            case ReportStateMismatch(refused):
+                reason = f"a quorum chose what is illegal by this node's state ({refused}): {_MISMATCH}"
+                self._fail(MustEnd(reason, NodeExit.STATE_MISMATCH))
+            case _:
+                self._reports.note(now_ms(), report)
+
+    def _read_votes(self, asked: ReadVotes) -> None:
+        if self._is_stopping or self._failed.done():
+            return
+        try:
+            kept = tuple(self.store.votes_of(asked.epoch, asked.view))
+        except BaseException as error:
+            self._fail(error)
+        else:
+            self.handle(VotesRead(asked.late, kept))
+
+    def _look_at_agreement(self) -> None:
+        """Now and then, write down what is new of this node's part in agreement."""
+        self._reports.note_agreement(now_ms(), self.node.agreement_status())
+        self._look = asyncio.get_running_loop().call_later(_LOOK_SECONDS, self._look_at_agreement)
 
     def _send(self, peers: Iterable[object], message: Message) -> None:
         peers = list(peers)

@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from tallystick.consensus.signing_guard import GuardStatus
 from tallystick.host.control import (
     LENGTH_BYTES,
     MAX_BATCH,
@@ -43,6 +44,7 @@ from tallystick.host.control import (
     Stuck,
     Submit,
     Taken,
+    Unban,
     decode_request,
     framed,
     short_address,
@@ -57,7 +59,15 @@ from tallystick.ledger.encoding import encode
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.messages import Entry, entry_codec
 from tallystick.ledger.wallet import Wallet
-from tallystick.node.events import Action, ForgetCertificate, ReportAccepted, ReportBlock, ReportRefused, ReportStuck
+from tallystick.node.events import (
+    Action,
+    ForgetCertificate,
+    ReportAccepted,
+    ReportBlock,
+    ReportRefused,
+    ReportStuck,
+    UnbanAsked,
+)
 
 _ROOM_PART: Final = 2
 """Of the box: what people hand in waits while more than this part of it is full."""
@@ -170,6 +180,8 @@ class Service:
                 yield self._certificates(id_prefix)
             case FindFile(sha256, size_bytes):
                 yield self._covering(sha256, size_bytes)
+            case Unban(key):
+                self._unban(key)
             case MakeInvite():
                 yield [Invitation(self._invitation())]
             case Backup(path):
@@ -269,7 +281,9 @@ class Service:
 
     def _status(self) -> Status:
         runner, node, key = self.runner, self.runner.node, self._wallet.public_key
-        state, simplex = node.state, node.simplex
+        state, agreement = node.state, node.agreement_status()
+        place, silent_until = (agreement.epoch, agreement.view), agreement.silent_until
+        signs = agreement.guard is GuardStatus.READY and agreement.mismatch is None
         members = dict(state.epoch.members)
         said = self._stuck
         stuck = Stuck(said.since_ms, said.heard_stake, said.total_stake, said.missing) if said else None
@@ -286,11 +300,17 @@ class Service:
             tip_timestamp_ms=state.tip.timestamp_ms,
             certificates=state.log.size,
             epoch=state.epoch.number,
-            view=simplex.view if simplex else 0,
+            view=agreement.view,
             stake=members.get(key, 0),
             total_stake=state.epoch.total,
-            is_voting=bool(simplex and simplex.is_ready and key in members),
-            is_silent=bool(simplex and simplex.is_silent),
+            is_voting=key in members and signs and (silent_until is None or place > silent_until),
+            guard=agreement.guard.value if agreement.guard else "",
+            unanswered=agreement.unanswered,
+            silent_until=silent_until,
+            twin=agreement.twin,
+            is_loss_accepted=agreement.is_loss_accepted,
+            is_burned=agreement.is_burned,
+            mismatch=agreement.mismatch or "",
             waiting=len(node.box),
             best_index=max(node.best_index, state.index),
             peers=len(runner.connected),
@@ -303,7 +323,10 @@ class Service:
         runner = self.runner
         stakes = dict(runner.node.state.epoch.members)
         addresses = {record.key: record.address for record in runner.node.addresses}
-        keys = runner.connected.keys() | addresses.keys() | stakes.keys()
+        bans = {one.peer: one for one in runner.node.bans}
+        keys = (
+            runner.connected.keys() | addresses.keys() | stakes.keys() | {key for key in bans if isinstance(key, bytes)}
+        )
         lines = [
             PeerLine(
                 key=key,
@@ -312,10 +335,18 @@ class Service:
                 stake=stakes.get(key, 0),
                 since_ms=runner.connected.get(key, 0),
                 tip_index=runner.node.tip_of(key),
+                banned_until_ms=bans[key].until_ms if key in bans else 0,
+                banned_for=str(bans[key].refused) if key in bans else "",
             )
             for key in sorted(keys - {self._wallet.public_key})
         ]
         return Peers(tuple(lines))
+
+    def _unban(self, key: bytes) -> None:
+        if not any(one.peer == key for one in self.runner.node.bans):
+            raise HostError(f"{key.hex()[:16]}… is not banned; tallystick show peers tells who is")
+        self.runner.handle(UnbanAsked(key))
+        note(logging.INFO, "ban lifted", peer=key)
 
     def _stakes(self) -> Stakes:
         state, connected = self.runner.node.state, self.runner.connected
@@ -323,9 +354,8 @@ class Service:
         for key, account in sorted(state.stakes.accounts.items()):
             votes_with = state.epoch.stake(key)
             is_there = key in connected or key == self._wallet.public_key
-            leaving = account.total - account.free - account.staked
-            lines.append(MemberLine(key, account.free, account.staked, leaving, votes_with, is_there))
-        return Stakes(tuple(lines), state.stakes.burned)
+            lines.append(MemberLine(key, account.free, account.staked, account.unbonding, votes_with, is_there))
+        return Stakes(tuple(lines), state.stakes.burned, state.epoch.number)
 
     def _block(self, index: int) -> BlockFound:
         store = self.runner.store

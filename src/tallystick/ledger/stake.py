@@ -95,13 +95,14 @@ class StakeTable:
         return self.burned + sum(account.total for account in self.accounts.values())
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, StakeTable):
-            return False
-        mine, theirs = (self.accounts, self.burned, self.burned_keys), (other.accounts, other.burned, other.burned_keys)
-        return mine == theirs
+        return isinstance(other, StakeTable) and self._hashes == other._hashes
 
     def __hash__(self) -> int:
-        return hash(self.accounts_hash)
+        return hash(self._hashes)
+
+    @property
+    def _hashes(self) -> tuple[bytes, bytes]:
+        return self.accounts_hash, self.burned_hash
 
     @derived
     def accounts_hash(self) -> bytes:
@@ -159,7 +160,8 @@ class StakeTable:
                     raise Refused(Rule.S4, "this would withdraw the ledger's last stake")
             elif isinstance(one, Evidence):
                 account = accounts.get(one.offender, _EMPTY).at(context)
-                _check_accused(account, one, one.offender in burned_keys)
+                if not account.liable or one.epoch < account.since:  # a burned key has nothing that is liable
+                    raise Refused(Rule.S6, f"no stake of {one.offender.hex()[:16]}… counted in epoch {one.epoch}")
                 accounts[one.offender] = Account(account.free, 0)
                 burned, burned_keys = burned + account.liable, burned_keys | {one.offender}
                 total_staked -= account.staked
@@ -184,13 +186,3 @@ class StakeTable:
         if len(unbonding) == MAX_WITHDRAWALS:
             raise Refused(Rule.S7, f"{MAX_WITHDRAWALS} withdrawals are under way, more have to wait")
         return Account(account.free, account.staked + amount, (*unbonding, (until, withdrawn)), account.since)
-
-
-def _check_accused(account: Account, evidence: Evidence, is_burned: bool) -> None:
-    accused = f"{evidence.offender.hex()[:16]}…"
-    if is_burned:
-        raise Refused(Rule.S6, f"{accused} was burned before")
-    if not account.liable:
-        raise Refused(Rule.S6, f"{accused} has no stake left")
-    if evidence.epoch < account.since:
-        raise Refused(Rule.S6, f"the stake that {accused} has now did not count in epoch {evidence.epoch}")

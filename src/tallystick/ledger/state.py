@@ -69,7 +69,7 @@ class State:
 
     @property
     def root(self) -> bytes:
-        """The state root in the tip's header; zero with *mint freely* (course): there, blocks are made without a chain."""
+        """The root in the tip's header; zero with *mint freely* (course), where blocks are made without a chain."""
         return _root(self.roots, self.params)
 
     def context(self, now_ms: int) -> BlockContext:
@@ -88,32 +88,13 @@ class State:
 
 def genesis_state(genesis: Genesis) -> State:
     """The state that a ledger begins with, at block 0."""
-    stakes = genesis.stakes()
+    params, stakes = genesis.params, genesis.stakes()
     epoch = Epoch(0, stakes, 1, genesis.created_ms)
-    roots = StateRoots(
-        log_size=0,
-        log_root=EMPTY_ROOT,
-        headers_root=EMPTY_ROOT,
-        voters=epoch.hash,
-        next_voters=epoch.hash,
-        accounts=stakes.accounts_hash,
-        burned=stakes.burned_hash,
-        parameters=digest(encode(genesis.params)),
-        evidence=digest(encode(())),
-    )
-    tip = Header(
-        version=VERSION,
-        ledger_id=genesis.ledger_id,
-        epoch=0,
-        index=0,
-        view=0,
-        parent_hash=ZERO_DIGEST,
-        timestamp_ms=genesis.created_ms,
-        forger=ZERO_DIGEST,
-        certificates_hash=certificates_hash(()),
-        state_root=_root(roots, genesis.params),
-    )
-    return State(tip, stakes, epoch, Frontier(), Frontier(), genesis.params, (), roots)
+    parts = (stakes.accounts_hash, stakes.burned_hash, digest(encode(params)), digest(encode(())))
+    roots = StateRoots(0, EMPTY_ROOT, EMPTY_ROOT, epoch.hash, epoch.hash, *parts)
+    root, start_ms = _root(roots, params), genesis.created_ms
+    tip = Header(VERSION, genesis.ledger_id, 0, 0, 0, ZERO_DIGEST, start_ms, ZERO_DIGEST, certificates_hash(()), root)
+    return State(tip, stakes, epoch, Frontier(), Frontier(), params, (), roots)
 
 
 def context_of(header: Header) -> BlockContext:

@@ -1,7 +1,7 @@
 """What a node asks of agreement, whichever rule runs: Simplex or the lone forger."""
 
 from collections.abc import Iterable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from msgspec import Struct
 
@@ -10,7 +10,7 @@ from tallystick.consensus.signing_guard import GuardStatus
 from tallystick.ledger.blockchain import Blockchain, CheckForger
 from tallystick.ledger.finality import Finalization
 from tallystick.ledger.messages import (
-    Message,
+    Blocks,
     Proposal,
     ProposalCertificates,
     ProposalRequest,
@@ -60,30 +60,57 @@ class Step(NamedTuple):
     """Whether nothing moves, so that peers are told where this node stands."""
 
 
-class Agreement(Protocol):
-    """One rule, as the node drives it. It never calls the node."""
+class Agreement:
+    """One rule, as the node drives it; it never calls the node. By itself it is a rule by which nobody votes."""
 
-    wallet: Wallet | None
+    wallet: Wallet | None = None
     """The key that this node forges and votes with, if it does."""
 
     @property
     def check_forger(self) -> CheckForger:
         """Who may forge, for the gate."""
+        raise NotImplementedError
 
     def finality(self, chain: Blockchain, limits: Limits, checkpoint: Checkpoint | None) -> Finality:
         """How blocks of peers are known to be final."""
+        raise NotImplementedError
 
     def start(self, chain: Blockchain, box: CertificateBox, archive: Archive | None) -> None:
         """Begin, or begin again from what was kept."""
+        raise NotImplementedError
+
+    def step(self, now_ms: int, is_behind: bool, actions: list[Action]) -> Step:
+        """Do all that is to be done now, up to the next blocks that are final."""
+        raise NotImplementedError
+
+    def tip_advanced(self, finalization: Finalization | None) -> None:
+        """The tip moved, by this finalization if by votes, and is kept."""
+        raise NotImplementedError
+
+    def status(self) -> AgreementStatus:
+        """How it stands."""
+        raise NotImplementedError
+
+    def added(self, finalized: Finalized, actions: list[Action]) -> None:
+        """Blocks of the last step were added, and are kept."""
+
+    # ---- what peers say ---------------------------------------------------------------------------------------
 
     def is_wanted(self, message: Said) -> bool:
         """Whether a message is worth verifying: asked for, of a member, of its leader, of this time."""
+        return False
 
     def wanted_votes(self, votes: Votes) -> Votes | None:
         """Of these votes those that would count."""
+        return None
+
+    def is_over(self, ballot: Ballot) -> bool:
+        """Whether the ballot is for a view that is over here."""
+        return False
 
     def knows_vote(self, vote: Vote) -> bool:
         """Whether this very vote, signature included, was counted."""
+        return False
 
     def connected(self, now_ms: int, peer: Peer, actions: list[Action]) -> None:
         """A peer is there: tell it what it may lack."""
@@ -94,26 +121,12 @@ class Agreement(Protocol):
     def heard_late(self, now_ms: int, peer: Peer, tallies: Iterable[Tally], actions: list[Action]) -> None:
         """A peer says votes, not verified, of views that are over: it may have missed how they ended."""
 
-    def is_over(self, ballot: Ballot) -> bool:
-        """Whether the ballot is for a view that is over here."""
-
     def answer(self, peer: Peer, request: ProposalRequest, actions: list[Action]) -> None:
         """Answer what a peer asks of blocks that are not final."""
 
-    def step(self, now_ms: int, is_behind: bool, actions: list[Action]) -> Step:
-        """Do all that is to be done now, up to the next blocks that are final."""
-
-    def added(self, finalized: Finalized, actions: list[Action]) -> None:
-        """Blocks of the last step were added, and are kept."""
-
-    def compare(self, message: Message) -> None:
+    def compare(self, answer: Blocks) -> None:
         """Look for contradictions in blocks that a peer sent."""
-
-    def tip_advanced(self, finalization: Finalization | None) -> None:
-        """The tip moved, by this finalization if by votes, and is kept."""
 
     def take_equivocations(self) -> Iterable[Equivocation]:
         """What was found since this was last asked: each proves a contradiction."""
-
-    def status(self) -> AgreementStatus:
-        """How it stands."""
+        return ()

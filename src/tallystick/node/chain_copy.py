@@ -20,8 +20,6 @@ from tallystick.node.events import (
     ReportStateMismatch,
     refuse,
 )
-from tallystick.node.finality_proofs import Finality
-from tallystick.node.limits import Limits
 from tallystick.node.payload_search import PayloadSearch
 from tallystick.node.sync import SetAside, Sync
 
@@ -36,20 +34,14 @@ class ChainCopy:
     """What is final gets on it, by whichever rule (`Finality`)."""
 
     def __init__(
-        self,
-        chain: Blockchain,
-        box: CertificateBox,
-        search: PayloadSearch,
-        limits: Limits,
-        finality: Finality,
-        own: bytes | None,
+        self, chain: Blockchain, box: CertificateBox, search: PayloadSearch, sync: Sync, own: bytes | None
     ) -> None:
         """`own`: the key that this node forges with, if it does."""
         self.chain = chain
-        self.finality = finality
+        self.sync = sync
+        self.finality = sync.finality
         self.finalization: Finalization | None = None
         """The votes that made the tip final, if they came with it."""
-        self.sync = Sync(limits, finality)
         self.mismatch: Refused | None = None
         """Why this node's state is not the ledger's; then nothing is added any more."""
         self._own = own
@@ -80,9 +72,6 @@ class ChainCopy:
 
     def receive_new(self, now_ms: int, peer: Peer, block: VerifiedBlock, actions: list[Action]) -> bool:
         """A block from its forger: the next one is added, an early one set aside, if that alone makes it final."""
-        if not self.finality.takes_new_blocks:
-            refuse(peer, Refused(Rule.V2, f"block {block.index} comes without a finalization"), actions)
-            return False
         self.sync.heard_tip(peer, block.index, block.header.epoch)
         if self.knows(block.hash):
             return False

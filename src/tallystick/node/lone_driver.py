@@ -1,9 +1,9 @@
 """Drives the lone forger: blocks are final as they come from their forger, and this node forges when it is its turn."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
-from tallystick.consensus.agreement import Equivocation, Finalized
+from tallystick.consensus.agreement import Finalized
 from tallystick.consensus.signing_guard import GuardStatus, SigningGuard
 from tallystick.ledger.block import VerifiedBlock
 from tallystick.ledger.blockchain import Blockchain, CheckForger, holds_nothing
@@ -11,13 +11,12 @@ from tallystick.ledger.certificate import AnyCertificate
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.finality import Finalization
 from tallystick.ledger.header import Header
-from tallystick.ledger.messages import Message, NewBlock, ProposalRequest, Votes
+from tallystick.ledger.messages import NewBlock
 from tallystick.ledger.state import State
-from tallystick.ledger.vote import Ballot, Tally, Vote
-from tallystick.node.agreement import AgreementStatus, Said, Step
+from tallystick.node.agreement import Agreement, AgreementStatus, Step
 from tallystick.node.archive import Archive
 from tallystick.node.certificate_box import CertificateBox
-from tallystick.node.events import Action, Broadcast, Peer, PersistSigned, ReportRefused
+from tallystick.node.events import Action, Broadcast, PersistSigned, ReportRefused
 from tallystick.node.finality_proofs import Checkpoint, LoneFinality
 from tallystick.node.limits import Limits
 
@@ -37,7 +36,7 @@ class Forger(Protocol):
         """Forge, or spend one step of work on it and return `None`: call again."""
 
 
-class LoneDriver:
+class LoneDriver(Agreement):
     """See `Agreement`."""
 
     _chain: Blockchain
@@ -66,41 +65,6 @@ class LoneDriver:
             guard.recover(tip.epoch, tip.view)  # nobody else has signed, so nobody else can tell
             guard.confirm()
         self.tip_advanced(None)
-
-    def is_wanted(self, message: Said) -> bool:
-        """See `Agreement`. Nobody votes."""
-        return False
-
-    def wanted_votes(self, votes: Votes) -> Votes | None:
-        """See `Agreement`."""
-        return None
-
-    def knows_vote(self, vote: Vote) -> bool:
-        """See `Agreement`."""
-        return False
-
-    def connected(self, now_ms: int, peer: Peer, actions: list[Action]) -> None:
-        """See `Agreement`."""
-
-    def receive(self, now_ms: int, peer: Peer, said: Said, actions: list[Action]) -> None:
-        """See `Agreement`."""
-
-    def heard_late(self, now_ms: int, peer: Peer, tallies: Iterable[Tally], actions: list[Action]) -> None:
-        """See `Agreement`."""
-
-    def is_over(self, ballot: Ballot) -> bool:
-        """See `Agreement`."""
-        return False
-
-    def answer(self, peer: Peer, request: ProposalRequest, actions: list[Action]) -> None:
-        """See `Agreement`."""
-
-    def compare(self, message: Message) -> None:
-        """See `Agreement`."""
-
-    def take_equivocations(self) -> tuple[Equivocation, ...]:
-        """See `Agreement`. Two headers for one index are evidence for whoever submits it; nodes do not look for it."""
-        return ()
 
     def step(self, now_ms: int, is_behind: bool, actions: list[Action]) -> Step:
         """See `Agreement`. A turn at an index that others have passed is over: taking it would part the chain."""

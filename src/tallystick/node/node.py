@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from tallystick.consensus.agreement import Equivocation
 from tallystick.ledger.address import AddressRecord
-from tallystick.ledger.block import Block, VerifiedBlock, verified
+from tallystick.ledger.block import Block, verified
 from tallystick.ledger.certificate import (
     AnyCertificate,
     Evidence,
@@ -83,6 +83,7 @@ from tallystick.node.limits import Limits
 from tallystick.node.payload_search import PayloadSearch
 from tallystick.node.peer_exchange import Ban, PeerExchange
 from tallystick.node.replay import replayed
+from tallystick.node.sync import Sync
 
 
 class Node:
@@ -105,9 +106,9 @@ class Node:
         self._exchange = PeerExchange(self.limits, genesis, self.state, archive.addresses() if archive else ())
         wanted, erased = (archive.lacking(self.limits.wanted_payloads), archive.erased()) if archive else ((), ())
         self._search = PayloadSearch(self.limits, wanted, erased)
-        finality, wallet = agreement.finality(self.chain, self.limits, checkpoint), agreement.wallet
-        own = wallet.public_key if wallet is not None else None
-        self._copy = ChainCopy(self.chain, self.box, self._search, self.limits, finality, own)
+        sync = Sync(self.limits, agreement.finality(self.chain, self.limits, checkpoint))
+        own = agreement.wallet.public_key if agreement.wallet is not None else None
+        self._copy = ChainCopy(self.chain, self.box, self._search, sync, own)
         for block_hash in archive.hashes(max(1, self.state.index - RECENT_BLOCKS)) if archive else ():
             self._copy.remember(block_hash)
         self._late = LateVotes()
@@ -177,7 +178,7 @@ class Node:
             case Finalizations() | Headers():
                 return self._copy.sync.awaits_proof
             case NewBlock(block):
-                return not self._copy.knows(block.hash)
+                return self._copy.finality.takes_new_blocks and not self._copy.knows(block.hash)
             case Proposal() | ProposalCertificates() | RecoveryRequest() | RecoveryResponse():
                 return self._agreement.is_wanted(message)
         return True
@@ -188,7 +189,7 @@ class Node:
 
     def late_votes(self, votes: Votes) -> tuple[Tally, ...]:
         """Of these votes those for views that are over, which may contradict what is kept of them."""
-        over = tuple(one for one in votes.tallies if self._agreement.is_over(one.ballot))
+        over = (one for one in votes.tallies if self._agreement.is_over(one.ballot))
         return self._late.select(over, self.state, self._copy.knows)
 
     def knows_vote(self, vote: Vote) -> bool:
@@ -226,6 +227,7 @@ class Node:
             case Started():
                 self._exchange.started(event, actions)
                 self._dial(now_ms, actions)
+                self._advance(now_ms, actions)
             case PeerConnected(peer):
                 if self._exchange.connected(now_ms, peer, actions):
                     self._on_connected(now_ms, peer, actions)
@@ -287,13 +289,8 @@ class Node:
                 self._on_entries(now_ms, peer, entries, actions)
             case Votes() | Proposal() | ProposalCertificates() | RecoveryResponse() as said:
                 self._on_said(now_ms, peer, said, actions)
-            case Finalizations() | Headers() as proof:
-                self._copy.receive_proof(now_ms, peer, proof, actions)
-                self._ask_for_more(now_ms, actions)
-            case NewBlock(block):
-                self._on_new_block(now_ms, peer, verified(block), actions)
-            case Blocks():
-                self._on_blocks(now_ms, peer, checked.message, actions)
+            case NewBlock() | Blocks() | Finalizations() | Headers() as said:
+                self._on_blocks(now_ms, peer, said, actions)
             case Status():
                 self._on_status(now_ms, peer, checked.message, actions)
             case Payloads(payloads):
@@ -365,7 +362,7 @@ class Node:
 
     def _advance(self, now_ms: int, actions: list[Action]) -> None:
         """Take the steps that agreement wants taken; what becomes final is added, kept and told of."""
-        while True:
+        while self._copy.mismatch is None:
             is_behind = self._copy.sync.is_behind(self.state.index, now_ms)
             step = self._agreement.step(now_ms, is_behind, actions)
             if step.is_stuck:
@@ -381,16 +378,20 @@ class Node:
             self._agreement.receive(now_ms, peer, said, actions)
             self._advance(now_ms, actions)
 
-    def _on_new_block(self, now_ms: int, peer: Peer, block: VerifiedBlock, actions: list[Action]) -> None:
-        if self._copy.receive_new(now_ms, peer, block, actions):
-            actions.append(Broadcast(NewBlock(block), but=peer))
-            self._after_blocks(now_ms, actions)
-        self._ask_for_more(now_ms, actions)
-
-    def _on_blocks(self, now_ms: int, peer: Peer, answer: Blocks, actions: list[Action]) -> None:
-        self._agreement.compare(answer)
-        if self._copy.receive(now_ms, peer, answer, actions):
-            self._after_blocks(now_ms, actions)
+    def _on_blocks(
+        self, now_ms: int, peer: Peer, said: NewBlock | Blocks | Finalizations | Headers, actions: list[Action]
+    ) -> None:
+        match said:
+            case NewBlock(block):
+                if self._copy.receive_new(now_ms, peer, verified(block), actions):
+                    actions.append(Broadcast(said, but=peer))
+                    self._after_blocks(now_ms, actions)
+            case Blocks():
+                self._agreement.compare(said)
+                if self._copy.receive(now_ms, peer, said, actions):
+                    self._after_blocks(now_ms, actions)
+            case proof:
+                self._copy.receive_proof(now_ms, peer, proof, actions)
         self._ask_for_more(now_ms, actions)
 
     def _after_blocks(self, now_ms: int, actions: list[Action]) -> None:
@@ -451,6 +452,7 @@ class Node:
         self._agreement.connected(now_ms, peer, actions)
         self._search.connected(peer)
         self._ask_for_more(now_ms, actions)
+        self._advance(now_ms, actions)
 
     def _on_links(self, now_ms: int, peer: Peer, said: Prune | Addresses, actions: list[Action]) -> None:
         if isinstance(said, Prune):

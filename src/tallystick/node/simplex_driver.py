@@ -31,7 +31,6 @@ from tallystick.ledger.messages import (
     MAX_IDS,
     MAX_TALLIES,
     Blocks,
-    Message,
     Proposal,
     ProposalCertificates,
     ProposalRequest,
@@ -43,7 +42,7 @@ from tallystick.ledger.messages import (
 )
 from tallystick.ledger.params import MAX_MESSAGE_BYTES
 from tallystick.ledger.vote import FINALIZE, Ballot, Tally, Vote, tally_of
-from tallystick.node.agreement import AgreementStatus, Said, Step
+from tallystick.node.agreement import Agreement, AgreementStatus, Said, Step
 from tallystick.node.archive import Archive
 from tallystick.node.certificate_box import CertificateBox
 from tallystick.node.events import (
@@ -52,6 +51,7 @@ from tallystick.node.events import (
     Peer,
     PersistSigned,
     PersistVotes,
+    ReportRefused,
     ReportStateMismatch,
     ReportStuck,
     ReportTwin,
@@ -98,7 +98,7 @@ class _Route:
     """Members whose answers went that way."""
 
 
-class SimplexDriver:
+class SimplexDriver(Agreement):
     """See `Agreement`."""
 
     _chain: Blockchain
@@ -174,12 +174,14 @@ class SimplexDriver:
         """See `Agreement`: certificates that say something new, and single votes of members for views at hand."""
         if self._finality.is_below_checkpoint:
             return None
-        views, wanted = self.simplex.views, []
+        views, epoch, wanted = self.simplex.views, self.simplex.epoch, []
+        certificates = {tally for tally in votes.tallies if views.is_certificate(tally)}
+        view = max([views.view, *(one.ballot.view + 1 for one in certificates)])  # they come before single votes
         for tally in votes.tallies:
-            if views.is_certificate(tally):
-                wanted.append(tally)
-            elif single := [one for one in tally.votes if views.wants_vote(one.ballot, one.member)]:
-                wanted.append(tally if len(single) == len(tally.signatures) else tally_of(single))
+            is_wanted = tally in certificates or views.wants_vote(tally.ballot, view)
+            counting = [one for one in tally.votes if is_wanted and views.voting_stake(tally.ballot, one.member)]
+            if counting:
+                wanted.append(tally if len(counting) == len(tally.signatures) else tally_of(counting))
         return Votes(tuple(wanted)) if wanted else None
 
     def knows_vote(self, vote: Vote) -> bool:
@@ -227,12 +229,12 @@ class SimplexDriver:
         self._corrected_ms[peer] = now_ms
         actions.extend(Send(peer, Votes(part)) for part in in_parts(simplex.views.rebroadcast()))
 
-    def compare(self, message: Message) -> None:
+    def compare(self, answer: Blocks) -> None:
         """See `Agreement`."""
-        for block in message.blocks if isinstance(message, Blocks) else ():
+        for block in answer.blocks:
             self._note(self.simplex.add_header(block.signed_header))
-        if isinstance(message, Blocks) and message.finalization is not None:
-            self._equivocations += self.simplex.add_tally(message.finalization)
+        if answer.finalization is not None:
+            self._equivocations += self.simplex.add_tally(answer.finalization)
 
     def take_equivocations(self) -> list[Equivocation]:
         """See `Agreement`."""
@@ -261,6 +263,7 @@ class SimplexDriver:
             if not any(isinstance(one, SendVote | PersistQuorum | Rebroadcast) for one in outputs):
                 break
         self._sync_guard(actions)
+        actions.extend(ReportRefused(refused, forger) for forger, refused in self.simplex.views.take_refused())
         place = (self.simplex.epoch.number, self.simplex.view)
         if place != self._place:
             self._place, self._entered_ms = place, now_ms
@@ -302,9 +305,6 @@ class SimplexDriver:
         records = self.simplex.guard.take_records() if self.simplex.guard is not None else ()
         if records:
             actions.append(PersistSigned(records))
-
-    def added(self, finalized: Finalized, actions: list[Action]) -> None:
-        """See `Agreement`."""
 
     def tip_advanced(self, finalization: Finalization | None) -> None:
         """See `Agreement`."""

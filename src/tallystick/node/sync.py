@@ -62,7 +62,7 @@ class Sync:
 
     def __init__(self, limits: Limits, finality: Finality) -> None:
         self._limits = limits
-        self._finality = finality
+        self.finality = finality
         self._proof_request: _Request | None = None
         self._shares: dict[Peer, _Share] = {}
         self._requests: list[_Request] = []
@@ -136,7 +136,7 @@ class Sync:
         """The peer proved all that it can: what it claims beyond that counts for nothing."""
         share = self._shares.get(peer)
         if share is not None:
-            share.lower(self._finality.reach(share.tip_index, share.epoch))
+            share.lower(self.finality.reach(share.tip_index, share.epoch))
             share.stalls = 0
 
     def set_aside(self, peer: Peer, aside: SetAside) -> None:
@@ -226,7 +226,7 @@ class Sync:
         limits = self._limits
         trusted = {peer: share for peer, share in self._shares.items() if share.distrusted_until_ms <= now_ms}
         sends = self._ask_for_proof(trusted, now_ms)
-        reach = {peer: self._finality.reach(share.tip_index, share.epoch) for peer, share in trusted.items()}
+        reach = {peer: self.finality.reach(share.tip_index, share.epoch) for peer, share in trusted.items()}
         highest = min(tip_index + limits.requests_in_flight * limits.range_blocks, max(reach.values(), default=0))
         start = tip_index + 1
         while len(self._requests) < limits.requests_in_flight:
@@ -236,7 +236,7 @@ class Sync:
             if peer is None:
                 break
             end = start + 1
-            last = min(highest, reach[peer], self._finality.range_end(start))
+            last = min(highest, reach[peer], self.finality.range_end(start))
             while end <= last and not self._is_coming(end):
                 end += 1
             self._requests.append(_Request(peer, start, end - start, now_ms + limits.request_timeout_ms))
@@ -248,7 +248,7 @@ class Sync:
         """One question at a time, to a peer that claims to know more than is proven."""
         if self._proof_request is not None:
             return []
-        questions = {peer: self._finality.question(share.tip_index, share.epoch) for peer, share in trusted.items()}
+        questions = {peer: self.finality.question(share.tip_index, share.epoch) for peer, share in trusted.items()}
         peer = self._best_of(peer for peer, question in questions.items() if question is not None)
         question = questions.get(peer)
         if question is None:

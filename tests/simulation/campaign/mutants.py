@@ -7,19 +7,19 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
 
-from tests.simulation.campaign.run import Outcome, run_seed
-
 from tallystick.consensus.record import Record
 from tallystick.consensus.rounds import Rounds
+from tallystick.node.council import Council
+from tests.simulation.campaign.run import Outcome, run_seed
+
 from tallystick.consensus.simplex import Simplex
 from tallystick.ledger import finality
 from tallystick.ledger.blockchain import Blockchain
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.stake import StakeTable
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY
-from tallystick.network.simulated import SimulatedHost
+from tallystick.network.simulated_host import SimulatedHost
 from tallystick.node import chain_copy, trail
-from tallystick.node.council import Council
 from tallystick.node.events import PersistCertificates, PersistVotes
 
 Replacement = tuple[Any, str, Any]

@@ -1,0 +1,211 @@
+"""One node of the simulated network: carries out its actions, keeps its archive and its signing guard."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from tallystick.consensus.signing_guard import GuardRecord, SigningGuard
+from tallystick.consensus.simplex import Simplex
+from tallystick.ledger.errors import Refused
+from tallystick.ledger.messages import Entry, encode_message
+from tallystick.ledger.wallet import Wallet
+from tallystick.node.agreement import Agreement
+from tallystick.node.archive import Archive, MemoryArchive, answer, carry_out
+from tallystick.node.events import (
+    Action,
+    Admit,
+    Answer,
+    ArchiveChange,
+    Broadcast,
+    CertificatesSubmitted,
+    Dial,
+    Disconnect,
+    Event,
+    Forget,
+    MessageReceived,
+    Multicast,
+    Peer,
+    PersistSigned,
+    ReadVotes,
+    Report,
+    ReportRefused,
+    Send,
+    SetTimer,
+    Started,
+    Timer,
+    TimerFired,
+    VotesRead,
+)
+from tallystick.node.finality_proofs import Checkpoint
+from tallystick.node.intake import Intake
+from tallystick.node.limits import Limits
+from tallystick.node.node import Node
+from tallystick.node.peer_exchange import own_record
+from tallystick.node.simplex_driver import SimplexDriver
+
+if TYPE_CHECKING:
+    from tallystick.network.simulated import SimulatedNetwork
+
+
+class SimulatedHost:
+    """Runs one node: carries out its actions, keeps its archive, and can be crashed and restarted."""
+
+    def __init__(
+        self,
+        network: SimulatedNetwork,
+        name: str,
+        make_agreement: MakeAgreement,
+        limits: Limits | None,
+        archive: Archive | None,
+    ) -> None:
+        self.name = name
+        self.address: str | None = None
+        self.archive = MemoryArchive() if archive is None else archive
+        self.guard_records: list[GuardRecord] = []
+        """The signing guard's file: what its records were when they were last synced."""
+        self.clock_skew_ms = 0
+        self.checkpoint: Checkpoint | None = None
+        """What its operator trusts; takes effect with the next start."""
+        self.network = network
+        self._make_agreement = make_agreement
+        self._limits = limits
+        self._timers: dict[Timer, int] = {}
+        self._actions_left: int | None = None
+        self._admit = Admit(None)
+        self._starts = 0
+        self.is_up = False
+        self.start()
+
+    def start(self) -> None:
+        """(Re)start from what the archive kept."""
+        network = self.network
+        self._starts += 1
+        self.agreement = self._make_agreement(self)
+        self.node = Node(network.genesis, self.agreement, self._limits, self.archive, self.checkpoint)
+        self._intake = Intake(network.genesis.ledger_id, self.node, network.verify, network.decode)
+        self._timers.clear()
+        self._actions_left = None
+        self._admit = Admit(self._admit.keys)
+        self.is_up = True
+        home = network.homes.get(self.name)
+        if home is not None:
+            self.address, record = home.address, None
+            if home.address is not None:
+                record = own_record(home.wallet, network.genesis.ledger_id, home.address, self.now_ms, self.archive)
+            self.handle(Started(home.wallet.public_key, record, home.known))
+
+    def guard(self, wallet: Wallet) -> SigningGuard:
+        """The signing guard of this host's key, as its records stand."""
+        entropy = sha256(f"{self.network.seed} {self.name} {self._starts}".encode()).digest()
+        return SigningGuard(wallet, self.network.genesis.ledger_id, self.guard_records, entropy)
+
+    def welcomes(self, peer: Peer) -> bool:
+        """Whether a connection with this peer may begin."""
+        keys, banned = self._admit.keys, self._admit.banned
+        return (keys is None or peer in keys) and peer not in banned
+
+    def crash_within(self, actions: int) -> None:
+        """Crash after this many more actions, perhaps in the middle of what one event asks for."""
+        self._actions_left = actions
+
+    def stop(self) -> None:
+        """Crash: all that was not persisted is gone."""
+        self.is_up = False
+
+    @property
+    def now_ms(self) -> int:
+        """The time by this host's own clock."""
+        return max(0, self.network.now_ms + self.clock_skew_ms)
+
+    def receive(self, peer: Peer, data: bytes) -> None:
+        """Bytes arrived from a peer."""
+        self.handle(MessageReceived(peer, self._intake.check(data)))
+
+    def submit(self, entry: Entry) -> None:
+        """A person hands in a certificate; a refusal is reported like any other, a crashed node hears nothing."""
+        if not self.is_up:
+            return
+        try:
+            checked = self._intake.check_entry(entry)
+        except Refused as refused:
+            self.network.report(self.name, ReportRefused(refused, None))
+        else:
+            self.handle(CertificatesSubmitted((checked,)))
+
+    def fire(self, timer: Timer, at_ms: int) -> None:
+        """A timer's time has come, unless it was set anew since."""
+        if self.is_up and self._timers.get(timer) == at_ms:
+            del self._timers[timer]
+            self.handle(TimerFired(timer))
+
+    def handle(self, event: Event) -> None:
+        """Give the node, if it is up, an event and carry out its actions in order."""
+        if not self.is_up:
+            return None
+        for action in self.node.handle(self.now_ms, event):
+            if self._actions_left is not None:
+                if self._actions_left == 0:
+                    return self.network.crash(self.name)
+                self._actions_left -= 1
+            self.network.on_action(self, action)
+            self.carry_out(action)
+        return self.network.on_event(self, event)
+
+    def carry_out(self, action: Action) -> None:
+        """Do what the node asks for; a host that is to misbehave does something else."""
+        network, limits = self.network, self.node.limits
+        match action:
+            case Send(peer, message):
+                network.send(self.name, network.name_of(peer), encode_message(message))
+            case Broadcast(message, but):
+                network.broadcast(self.name, encode_message(message), but)
+            case Multicast(peers, message):
+                network.multicast(self.name, peers, encode_message(message))
+            case PersistSigned(records):
+                self.guard_records = [*self.guard_records, *records]
+            case ReadVotes(epoch, view, late):
+                read = VotesRead(late, tuple(self.archive.votes_of(epoch, view)))
+                network.at(network.now_ms, lambda: self.handle(read))
+            case SetTimer(timer, at_ms):
+                self._timers[timer] = at_ms
+                network.at(at_ms - self.clock_skew_ms, lambda: self.fire(timer, at_ms))
+            case Disconnect() | Admit() | Dial() | Forget():
+                self._update_connections(action)
+            case _ if isinstance(action, Report):
+                network.report(self.name, action)
+            case _ if isinstance(action, Answer):
+                if (reply := answer(self.archive, action, limits.answer_bytes)) is not None:
+                    network.send(self.name, network.name_of(action.peer), encode_message(reply))
+            case _ if isinstance(action, ArchiveChange):
+                carry_out(action, self.archive)
+
+    def _update_connections(self, action: Disconnect | Admit | Dial | Forget) -> None:
+        network = self.network
+        match action:
+            case Admit():
+                self._admit = action
+            case Dial(peer, address):
+                network.dialling.dial(self.name, peer, address)
+            case Forget(peer):
+                network.dialling.forget(self.name, peer)
+                network.cut(self.name, network.name_of(peer))
+            case Disconnect(peer):
+                network.cut(self.name, network.name_of(peer))
+
+
+MakeAgreement = Callable[[SimulatedHost], Agreement]
+"""Called at every start of a host."""
+
+MakeHost = Callable[["SimulatedNetwork", str, MakeAgreement, Limits | None, Archive | None], SimulatedHost]
+
+
+def member(wallet: Wallet) -> MakeAgreement:
+    """A host that takes part in Simplex with this key."""
+    return lambda host: SimplexDriver(Simplex(host.guard(wallet)))
+
+
+def observer(host: SimulatedHost) -> SimplexDriver:
+    """A host that follows Simplex without a key."""
+    return SimplexDriver(Simplex())
