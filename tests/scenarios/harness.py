@@ -54,14 +54,15 @@ from tallystick.consensus.agreement import SendProposal
 from tallystick.consensus.signing_guard import (
     Confirmed,
     Limited,
-    Lost,
     LossAccepted,
+    Lost,
     Recovered,
     Signed,
     SigningGuard,
     TwinSeen,
 )
 from tallystick.consensus.simplex import Simplex
+from tallystick.consensus.views import Pending
 from tallystick.ledger.block import Block, verified
 from tallystick.ledger.blockchain import holds_nothing
 from tallystick.ledger.certificate import AnyCertificate, Evidence, Statement, issue_stake, issue_statement
@@ -87,12 +88,11 @@ from tallystick.ledger.messages import (
     sign_recovery,
 )
 from tallystick.ledger.params import Params
-from tallystick.ledger.state import make_header
-from tallystick.ledger.vote import FINALIZE, NAMES, NOTARIZE, NULLIFY, Ballot, Tally, cast, tally_of
+from tallystick.ledger.state import genesis_state, make_header
+from tallystick.ledger.vote import NAMES, NOTARIZE, NULLIFY, Ballot, cast, tally_of
 from tallystick.ledger.wallet import Wallet
 from tallystick.network.simulated import Link, SimulatedHost, SimulatedNetwork
 from tallystick.node.agreement import Agreement
-from tallystick.node.certificate_box import CertificateBox
 from tallystick.node.events import (
     Action,
     Broadcast,
@@ -178,14 +178,8 @@ class CorruptSimplex(Simplex):
         if signature is not None:
             block = verified(Block(header, signature, chosen))
             self.views.keep(block)
-            self.views._pending[block.hash] = _as_if_legal(block, base)
+            self.views._pending[block.hash] = Pending(block, base, frozenset(), None)  # as if it were legal
             outputs += self._vote(NOTARIZE, view, block.hash, block, SendProposal(view, 0, block, is_new=True))
-
-
-def _as_if_legal(block: Any, base: Any) -> Any:
-    from tallystick.consensus.views import Pending
-
-    return Pending(block, base, frozenset(), None)
 
 
 class ScenarioNetwork(SimulatedNetwork):
@@ -255,7 +249,7 @@ class Scenario:
         self._names |= {one.public_key: name for name, one in self._wallets.items()}
         allotments = [Allotment(self._wallets[one].public_key, 1_000, int(stake)) for one, stake in fields.items()]
         genesis = make_genesis("scenario", START_MS, allotments, Params(**{**defaults, **given}))
-        self._names[genesis_hash(genesis)] = "genesis"
+        self._names[genesis_state(genesis).tip.hash] = "genesis"
         if leaders:
             self._schedule = Schedule(leaders.replace(",", " "), self._wallets)
         self._limits = Limits(box_certificates=int(box)) if box else None
@@ -477,7 +471,9 @@ class Scenario:
         for name in names:
             state = self._simplex(name).views.at(int(view))
             ballots = sorted(state.weight, key=lambda one: (one.kind, one.block_hash))
-            said = [f"{self._ballot(one)} by {self._people(m for m, _ in state.tally(one).signatures)}" for one in ballots]
+            said = [
+                f"{self._ballot(one)} by {self._people(m for m, _ in state.tally(one).signatures)}" for one in ballots
+            ]
             lines.append((name, "; ".join(said) or "nothing"))
         return merged(lines)
 
@@ -492,8 +488,8 @@ class Scenario:
     def do_leaders(self, views: str) -> list[str]:
         first, _, last = views.partition("..")
         simplex = next(self._simplex(name) for name, host in self.network.hosts.items() if host.is_up)
-        keys = [simplex.views.leader(view) for view in range(int(first), int(last) + 1)]
-        return [self._people(one for one in keys if one) if len(set(keys)) == 1 else " ".join(self._names[one] for one in keys if one)]
+        keys = [simplex.views.leader(view) for view in range(int(first), int(last or first) + 1)]
+        return [" ".join(self._names[one] if one else "nobody" for one in keys)]
 
     def do_show(self, kinds: str = "") -> None:
         self._shown = set(kinds.split(",")) if kinds else set(SHOWN)
@@ -519,7 +515,11 @@ class Scenario:
                     self._line(host.name, "trouble", "crashes, the vote synced and not sent")
             case PersistBlock(block, _, finalization):
                 self._note(block.header, block.certificates)
-                by = f" by view {self._view(finalization.ballot.epoch, finalization.ballot.view)}" if finalization else ""
+                by = (
+                    f" by view {self._view(finalization.ballot.epoch, finalization.ballot.view)}"
+                    if finalization
+                    else ""
+                )
                 self._line(host.name, "final", f"{self._names[block.hash]} is final{by}")
             case Broadcast(Proposal(view, _, header, _, ids)) if view == self._simplex(host.name).view:
                 block = self._simplex(host.name).views.whole(header.hash)
@@ -546,7 +546,9 @@ class Scenario:
             case Recovered(_, epoch, view):
                 self._line(host.name, "guard", f"recovered, silent until {self._view(epoch, view)}")
             case Limited(_, epoch, view):
-                self._line(host.name, "guard", f"goes on by the operator's word, careful until {self._view(epoch, view)}")
+                self._line(
+                    host.name, "guard", f"goes on by the operator's word, careful until {self._view(epoch, view)}"
+                )
             case Confirmed():
                 self._line(host.name, "guard", "its recovery is confirmed")
             case Lost():
@@ -562,7 +564,9 @@ class Scenario:
                 self._line(name, "trouble", f"state mismatch: {refused.rule.name}")
             case ReportStuck(epoch, view, _, heard, total, missing):
                 who = self._people(missing)
-                self._line(name, "stuck", f"is stuck in view {self._view(epoch, view)}: {heard} of {total}, misses {who}")
+                self._line(
+                    name, "stuck", f"is stuck in view {self._view(epoch, view)}: {heard} of {total}, misses {who}"
+                )
             case ReportRefused(refused, peer):
                 self._line(name, "refused", f"refuses {peer or 'a person'}: {refused.rule.name}")
 
@@ -592,7 +596,9 @@ class Scenario:
 
     def _ballot(self, ballot: Ballot) -> str:
         view = self._view(ballot.epoch, ballot.view)
-        return f"{NAMES[ballot.kind]} {view}" + ("" if ballot.kind == NULLIFY else f" {self._names.get(ballot.block_hash, '?')}")
+        return f"{NAMES[ballot.kind]} {view}" + (
+            "" if ballot.kind == NULLIFY else f" {self._names.get(ballot.block_hash, '?')}"
+        )
 
     def _note(self, header: Header, certificates: Iterable[AnyCertificate]) -> None:
         """Give a block its name: what it holds, and the view it was forged in."""
@@ -611,13 +617,6 @@ class Scenario:
         if isinstance(certificate, Evidence):
             return f"evidence({self._names[certificate.offender]})"
         return f"stake({self._names[certificate.issuer]},{certificate.amount:+})"
-
-
-def genesis_hash(genesis: Any) -> bytes:
-    """The hash of block 0."""
-    from tallystick.ledger.state import genesis_state
-
-    return genesis_state(genesis).tip.hash
 
 
 def merged(lines: list[tuple[str, str]]) -> list[str]:

@@ -116,7 +116,7 @@ class Views:
         self._refused: list[tuple[bytes, Refused]] = []
         self._views: dict[int, ViewState] = {}
         self.epoch_before: Epoch | None = None
-        """The epoch before this one, if it was lived through."""
+        """The epoch before this one: the finalization of its last block leads to view 1."""
         self._current = self.epoch
         self._begin_epoch()
 
