@@ -14,7 +14,7 @@ from tests.builders import (
     vote,
     wallet,
 )
-from tests.seat import (
+from tests.node_seat import (
     LEADER,
     OTHERS,
     OWNER,
