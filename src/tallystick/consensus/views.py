@@ -113,6 +113,7 @@ class Views:
         self._certificates: list[Tally] = []
         self._forgotten: list[Tally] = []
         self._persisted: set[bytes] = set()
+        self._refused: list[tuple[bytes, Refused]] = []
         self._views: dict[int, ViewState] = {}
         self.epoch_before: Epoch | None = None
         """The epoch before this one, if it was lived through."""
@@ -178,12 +179,16 @@ class Views:
         in_window = header.epoch == self.epoch.number and self.final_view <= header.view <= self.view + 1
         return in_window and header.forger == self.leader(header.view)
 
-    def wants_vote(self, ballot: Ballot, member: bytes) -> bool:
-        """Whether a vote for this ballot counts here by itself."""
+    def wants_vote(self, ballot: Ballot, view: int) -> bool:
+        """Whether a vote for this ballot counts by itself, for whoever is in this view."""
         if ballot.epoch == self.epoch.number + 1:
-            return ballot.view == 1 and self._chain.state.stakes.account(member).staked > 0
-        in_window = ballot.epoch == self.epoch.number and self.oldest_wanted <= ballot.view <= self.view + 1
-        return in_window and self.epoch.stake(member) > 0
+            return ballot.view == 1
+        return ballot.epoch == self.epoch.number and self.oldest_wanted <= ballot.view <= view + 1
+
+    def voting_stake(self, ballot: Ballot, member: bytes) -> int:
+        """The stake with which a member votes for a ballot of this epoch, or of the next, as far as it is known."""
+        is_early = ballot.epoch != self.epoch.number
+        return self._chain.state.stakes.account(member).staked if is_early else self.epoch.stake(member)
 
     @property
     def oldest_wanted(self) -> int:
@@ -373,6 +378,7 @@ class Views:
                 state = self._chain.after(block, base, parent.holds if parent else holds_nothing)
             except Refused as refused:
                 self._illegal[block.hash] = refused
+                self._refused.append((block.header.forger, refused))
                 return None
             parent = Pending(block, state, frozenset(one.id for one in block.certificates), parent)
             self._pending[block.hash] = parent
@@ -388,6 +394,11 @@ class Views:
         """Why the gate refused a block, if it did."""
         return self._illegal.get(block_hash)
 
+    def take_refused(self) -> list[tuple[bytes, Refused]]:
+        """Blocks that the gate refused since this was last asked: each one's forger, and why."""
+        refused, self._refused = self._refused, []
+        return refused
+
     # ---- knowledge goes in ------------------------------------------------------------------------------------
 
     def add_tally(self, tally: Tally) -> list[Equivocation]:
@@ -401,7 +412,7 @@ class Views:
     def add_vote(self, vote: Vote) -> Equivocation | None:
         """Count a vote whose signature is good. Returns what it and an earlier one of its member prove."""
         ballot = vote.ballot
-        if not self.wants_vote(ballot, vote.member):
+        if not self.wants_vote(ballot, self.view) or not self.voting_stake(ballot, vote.member):
             return None
         if ballot.epoch != self.epoch.number:
             self._early.setdefault((vote.member, ballot.kind), vote)

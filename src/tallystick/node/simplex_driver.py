@@ -51,6 +51,7 @@ from tallystick.node.events import (
     Peer,
     PersistSigned,
     PersistVotes,
+    ReportRefused,
     ReportStateMismatch,
     ReportStuck,
     ReportTwin,
@@ -174,11 +175,13 @@ class SimplexDriver(Agreement):
         if self._finality.is_below_checkpoint:
             return None
         views, wanted = self.simplex.views, []
+        certificates = {tally for tally in votes.tallies if views.is_certificate(tally)}
+        view = max([views.view, *(one.ballot.view + 1 for one in certificates)])  # they come before single votes
         for tally in votes.tallies:
-            if views.is_certificate(tally):
-                wanted.append(tally)
-            elif single := [one for one in tally.votes if views.wants_vote(one.ballot, one.member)]:
-                wanted.append(tally if len(single) == len(tally.signatures) else tally_of(single))
+            is_wanted = tally in certificates or views.wants_vote(tally.ballot, view)
+            counting = [one for one in tally.votes if is_wanted and views.voting_stake(tally.ballot, one.member)]
+            if counting:
+                wanted.append(tally if len(counting) == len(tally.signatures) else tally_of(counting))
         return Votes(tuple(wanted)) if wanted else None
 
     def knows_vote(self, vote: Vote) -> bool:
@@ -260,6 +263,7 @@ class SimplexDriver(Agreement):
             if not any(isinstance(one, SendVote | PersistQuorum | Rebroadcast) for one in outputs):
                 break
         self._sync_guard(actions)
+        actions.extend(ReportRefused(refused, forger) for forger, refused in self.simplex.views.take_refused())
         place = (self.simplex.epoch.number, self.simplex.view)
         if place != self._place:
             self._place, self._entered_ms = place, now_ms

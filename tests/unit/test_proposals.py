@@ -1,0 +1,330 @@
+"""A member's node among others: proposals and what they lack, votes, certificates, and peers that are behind."""
+
+import pytest
+from msgspec.structs import replace
+from tests.builders import (
+    GENESIS,
+    LEDGER,
+    MEMBERS,
+    STRANGER,
+    FinalScribe,
+    cut_off,
+    of_kind,
+    rules,
+    staking,
+    statement,
+    statements,
+    vote,
+)
+from tests.node_seat import (
+    LEADER,
+    OTHERS,
+    OWNER,
+    Seat,
+    cast_by,
+    certificate,
+    proposal_of,
+    sent,
+    signed_again,
+    votes_message,
+)
+
+from tallystick.ledger.errors import Rule
+from tallystick.ledger.messages import (
+    MAX_TALLIES,
+    Blocks,
+    Certificates,
+    Entry,
+    ProposalCertificates,
+    ProposalRequest,
+    Status,
+    ViewCertificateRequest,
+    Votes,
+    decode_message,
+    encode_message,
+)
+from tallystick.ledger.params import MAX_GENESIS_MEMBERS, MAX_MESSAGE_BYTES
+from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Ballot, Tally, tally_of
+from tallystick.node.archive import MemoryArchive, answer
+from tallystick.node.events import (
+    Broadcast,
+    PeerConnected,
+    PersistBlock,
+    PersistSigned,
+    PersistVotes,
+    ReportStateMismatch,
+    ReportStuck,
+    Send,
+    SendViewCertificates,
+)
+from tallystick.node.simplex_driver import in_parts
+
+
+def draft(*certificates, **changes):
+    """The proposal of view 1: by default a block of one statement."""
+    return FinalScribe(GENESIS).draft(*(certificates or [statement()]), **changes)
+
+
+BLOCK = draft()
+(MISSING,) = BLOCK.certificates
+ASKED = ProposalRequest(BLOCK.hash, (MISSING.id,))
+DELTA_MS = GENESIS.params.delta_ms
+PATIENCE_MS = DELTA_MS // 4
+NOTARIZED = (NOTARIZE, 1, BLOCK.hash)
+
+
+def requests(actions):
+    """Requests for a proposal or parts of it, and whom they go to (`None`: everybody)."""
+    asked = [one for one in of_kind((Send, Broadcast), actions) if isinstance(one.message, ProposalRequest)]
+    return [(one.peer if isinstance(one, Send) else None, one.message) for one in asked]
+
+
+# ---- proposals --------------------------------------------------------------------------------------------------
+
+
+def test_a_member_notarizes_a_proposal_whose_certificates_it_has_and_syncs_that_before_it_says_so():
+    seat = Seat()
+    seat.submit(MISSING)
+    actions = seat.receive(proposal_of(BLOCK))
+    assert cast_by(OWNER, actions) == [NOTARIZED]
+    kept = [one for one in actions if isinstance(one, PersistSigned | PersistVotes | Broadcast)]
+    assert [type(one) for one in kept] == [PersistSigned, PersistVotes, Broadcast]
+    assert kept[1].blocks == (BLOCK,)
+
+
+def test_a_proposal_that_overtook_its_certificates_waits_a_little_for_them():
+    seat = Seat()
+    assert requests(seat.receive(proposal_of(BLOCK))) == []
+    assert requests(seat.wait(PATIENCE_MS - 1)) == []
+    actions = seat.receive(Certificates((Entry(MISSING),)), "y")
+    assert cast_by(OWNER, actions) == [NOTARIZED]
+    assert requests([*actions, *seat.wait(10_000)]) == []
+
+
+def test_what_did_not_come_is_asked_of_the_sender_then_of_everybody_then_only_if_it_is_voted_for():
+    seat = Seat()
+    seat.receive(proposal_of(BLOCK))
+    assert requests(seat.wait(PATIENCE_MS)) == [("x", ASKED)]
+    assert requests(seat.wait(DELTA_MS - 1)) == []
+    assert requests(seat.wait(1)) == [(None, ASKED)]
+    assert requests(seat.hear(*certificate(NOTARIZE, BLOCK.hash))) == []
+    assert requests(seat.wait(PATIENCE_MS)) == [(None, ASKED)]
+    actions = seat.receive(ProposalCertificates(BLOCK.hash, (MISSING,)), "y")
+    assert (FINALIZE, 1, BLOCK.hash) in cast_by(OWNER, actions), "it nullified nothing"
+
+
+def test_certificates_that_were_not_asked_for_are_neither_verified_nor_kept():
+    """Or strangers could have a node hold as many as they like for one proposal."""
+    seat = Seat()
+    seat.receive(proposal_of(BLOCK))
+    seat.verified.clear()
+    unasked = statements(200, STRANGER)
+    for answers in ([MISSING], unasked, [MISSING, *unasked]):
+        assert seat.receive(ProposalCertificates(BLOCK.hash, tuple(answers)), "stranger") == []
+    seat.wait(PATIENCE_MS)
+    for answers in (unasked, [MISSING, *unasked]):
+        assert seat.receive(ProposalCertificates(BLOCK.hash, tuple(answers)), "stranger") == []
+    assert seat.verified == []
+    assert cast_by(OWNER, seat.receive(ProposalCertificates(BLOCK.hash, (MISSING,)), "y")) == [NOTARIZED]
+
+
+def test_the_same_certificate_signed_another_time_is_not_the_proposers():
+    """Its id says nothing of its signature: the header covers whole encodings."""
+    seat, again = Seat(), signed_again(MISSING, "ada")
+    assert again.id == MISSING.id
+    seat.submit(again)
+    assert requests(seat.receive(proposal_of(BLOCK))) == [("x", ASKED)], "at once: gossip will not bring it"
+    actions = seat.receive(ProposalCertificates(BLOCK.hash, (again,)), "y")
+    assert (cast_by(OWNER, actions), cut_off(actions)) == ([], set())
+    actions = seat.receive(ProposalCertificates(BLOCK.hash, (MISSING,)), "x")
+    assert cast_by(OWNER, actions) == [NOTARIZED]
+    assert list(seat.node.box) == [again], "until the block is final"
+
+
+def test_a_bad_signature_under_an_id_that_is_on_the_chain_is_nobodys_but_its_makers():
+    """A drawn liar had honest members banned by those that came later: the id was taken for the signature."""
+    scribe = FinalScribe(GENESIS)
+    first = scribe.forge()
+    bad = replace(first.certificates[0], signature=b"\x07" * 64)
+    lie = scribe.draft(bad)
+    owner = next(one for one in MEMBERS.values() if one.public_key != lie.header.forger)
+    seat = Seat(owner, archive=scribe.archive)
+    seat.receive(proposal_of(lie))
+    assert requests(seat.wait(PATIENCE_MS)) == [("x", ProposalRequest(lie.hash, (bad.id,)))]
+    actions = seat.receive(ProposalCertificates(lie.hash, (bad,)), "honest")
+    assert (rules(actions), cut_off(actions)) == ([Rule.C1], set())
+    assert seat.receive(ProposalRequest(lie.hash, (bad.id,)), "y") == [], "it is handed to nobody"
+    assert seat.receive(ProposalRequest(lie.hash, ()), "y") == []
+
+
+WRONG = {
+    "another root": draft(MISSING, state_root=b"r" * 32),
+    "another version": draft(MISSING, version=2),
+    "stake that is nobody's": draft(staking(1, STRANGER)),
+}
+
+
+@pytest.mark.parametrize("block", WRONG.values(), ids=WRONG)
+def test_a_proposal_that_the_gate_refuses_is_nullified_at_once_and_served_to_nobody(block):
+    seat = Seat()
+    actions = [*seat.receive(proposal_of(block)), *seat.wait(PATIENCE_MS)]
+    actions += seat.receive(ProposalCertificates(block.hash, block.certificates))
+    assert cast_by(OWNER, actions) == [(NULLIFY, 1, bytes(32))]
+    assert (len(rules(actions)), cut_off(actions)) == (1, set())  # everybody is told of it, nobody is blamed
+    for ids in ((), (block.certificates[0].id,)):
+        assert seat.receive(ProposalRequest(block.hash, ids), "y") == []
+
+
+def test_a_proposal_ahead_of_the_clock_waits_for_its_time():
+    seat = Seat()
+    block = draft(timestamp_ms=seat.now_ms + GENESIS.params.block_ahead_ms + 100)
+    seat.submit(MISSING)
+    assert cast_by(OWNER, seat.receive(proposal_of(block))) == []
+    assert cast_by(OWNER, seat.wait(99)) == []
+    assert cast_by(OWNER, seat.wait(1)) == [(NOTARIZE, 1, block.hash)]
+
+
+def test_a_proposal_that_the_gate_passed_is_told_to_whoever_asks():
+    seat = Seat()
+    assert seat.receive(ProposalRequest(BLOCK.hash, ()), "y") == []
+    seat.receive(proposal_of(BLOCK))
+    assert seat.receive(ProposalRequest(BLOCK.hash, ()), "y") == [], "it is not whole"
+    seat.submit(MISSING)
+    assert seat.receive(ProposalRequest(BLOCK.hash, ()), "y") == [Send("y", proposal_of(BLOCK))]
+    asked = ProposalRequest(BLOCK.hash, (MISSING.id, statement("unknown").id))
+    assert seat.receive(asked, "y") == [Send("y", ProposalCertificates(BLOCK.hash, (MISSING,)))]
+
+
+def test_a_block_that_others_voted_for_is_asked_for_whole():
+    seat = Seat()
+    assert requests(seat.hear(*certificate(NOTARIZE, BLOCK.hash))) == [(None, ProposalRequest(BLOCK.hash, ()))]
+    assert requests(seat.wait(DELTA_MS)) == []
+    seat.receive(proposal_of(BLOCK))
+    assert (FINALIZE, 1, BLOCK.hash) in cast_by(OWNER, seat.receive(Certificates((Entry(MISSING),))))
+
+
+def test_of_a_liars_many_proposals_for_a_view_few_are_held_unfinished():
+    """Each may name 4,096 certificates that nobody has."""
+    seat = Seat()
+    for number in range(20):
+        seat.receive(proposal_of(draft(statement(f"{number}"))))
+    assert len({message.block_hash for _, message in requests(seat.wait(10_000))}) <= 2
+
+
+# ---- votes ------------------------------------------------------------------------------------------------------
+
+
+def tally(signatures, view):
+    keys = sorted(number.to_bytes(32, "big") for number in range(signatures))
+    return Tally(Ballot(NOTARIZE, 0, view, b"b" * 32), tuple((key, bytes(64)) for key in keys))
+
+
+@pytest.mark.parametrize(
+    ("count", "signatures", "parts"),
+    [(0, 1, 0), (1, 1, 1), (MAX_TALLIES, 1, 1), (MAX_TALLIES + 1, 1, 2), (20, MAX_GENESIS_MEMBERS, 10)],
+)
+def test_votes_are_told_in_messages_that_are_not_too_big(count, signatures, parts):
+    tallies = [tally(signatures, view) for view in range(count)]
+    told = in_parts(tallies)
+    assert len(told) == parts
+    assert [one for part in told for one in part] == tallies
+    for part in told:
+        assert len(encode_message(Votes(part))) <= MAX_MESSAGE_BYTES
+        assert decode_message(encode_message(Votes(part))) == Votes(part)
+
+
+def test_a_peer_that_is_behind_is_told_now_and_then_how_the_view_was_entered():
+    seat, entered = Seat(), certificate(NULLIFY, view=6)
+    seat.hear(*entered)
+    late = vote(NOTARIZE, BLOCK.hash, OTHERS[0])
+    told = Send("y", votes_message(*entered))
+    assert told not in seat.hear(late, peer="y"), "it may be on its way"
+    seat.wait(DELTA_MS)
+    assert told in seat.hear(late, peer="y")
+    assert told not in seat.hear(late, peer="y")
+    assert replace(told, peer="x") in seat.hear(late, peer="x"), "another peer is told by itself"
+    seat.wait(4 * DELTA_MS)
+    assert told in seat.hear(late, peer="y")
+    assert told not in seat.hear(vote(NULLIFY, member=OTHERS[0], view=7), peer="x")
+
+
+def test_a_new_peer_is_told_how_the_view_was_entered_and_the_votes_of_it():
+    seat, entered = Seat(), certificate(NULLIFY, view=6)
+    seat.hear(*entered, vote(NULLIFY, member=OTHERS[0], view=7))
+    (told,) = sent(Votes, seat.handle(PeerConnected("new")))
+    assert told == votes_message(*entered, vote(NULLIFY, member=OTHERS[0], view=7))
+
+
+def test_a_member_that_waits_says_who_is_missing_and_where_it_stands():
+    seat = Seat()
+    seat.submit(statement())
+    seat.hear(vote(NULLIFY, member=OTHERS[0]))
+    actions = seat.wait(4 * DELTA_MS)
+    (stuck,) = of_kind(ReportStuck, actions)
+    assert (stuck.epoch, stuck.view, stuck.since_ms) == (0, 1, seat.now_ms - 4 * DELTA_MS)
+    assert (stuck.heard_stake, stuck.total_stake) == (200, 400)
+    assert set(stuck.missing) == {LEADER.public_key, OTHERS[1].public_key}
+    assert [one.tip_index for one in sent(Status, of_kind(Broadcast, actions))] == [0]
+    assert not of_kind(ReportStuck, seat.wait(7 * DELTA_MS))
+    assert of_kind(ReportStuck, seat.wait(DELTA_MS)), "at doubling intervals"
+
+
+def test_with_nothing_to_do_a_member_is_silent():
+    seat = Seat()
+    assert seat.wait(10**6) == []
+
+
+def test_a_member_that_lacks_certificates_since_the_proposals_parent_asks_for_them_and_votes():
+    """It jumped to view 3; to vote there it has to know that views 1 and 2 have no block."""
+    seat, kept = Seat(), MemoryArchive()
+    kept.keep_votes([tally_of(certificate(NULLIFY, view=view)) for view in (1, 2)], [])
+    seat.submit(MISSING)
+    seat.hear(*certificate(NULLIFY, view=2))
+    actions = seat.receive(proposal_of(draft(MISSING, view=3, signer=LEADER)))
+    assert cast_by(OWNER, actions) == []
+    (asked,) = sent(ViewCertificateRequest, actions)
+    assert (asked.epoch, asked.first, asked.last) == (0, 1, 1)
+    (answering,) = Seat(archive=kept).receive(asked, "y")
+    assert answering == SendViewCertificates("y", 0, 1, 1)
+    told = answer(kept, answering, 100_000)
+    assert [kind for kind, *_ in cast_by(OWNER, seat.receive(told))] == [NOTARIZE]
+
+
+# ---- a state that is not the ledger's ---------------------------------------------------------------------------
+
+
+def test_a_quorum_for_a_block_that_the_gate_refuses_shows_that_this_node_has_drifted():
+    seat, block = Seat(), WRONG["another root"]
+    seat.submit(MISSING)
+    seat.receive(proposal_of(block))
+    actions = seat.hear(*certificate(NOTARIZE, block.hash))
+    (report,) = of_kind(ReportStateMismatch, actions)
+    assert report.refused.rule is Rule.B12
+    assert (rules(actions), cut_off(actions)) == ([], set())
+    assert seat.node.agreement_status().mismatch == str(report.refused)
+    assert_mute(seat)
+
+
+def test_a_final_block_from_a_peer_that_the_gate_refuses_shows_it_too():
+    scribe, seat = FinalScribe(GENESIS), Seat()
+    block = scribe.draft(MISSING, state_root=b"r" * 32)
+    seat.receive(Status(LEDGER, 0, 1, block.hash, ()))
+    final = scribe.finalization(scribe.state.epoch, block, LEADER, *OTHERS)
+    actions = seat.receive(Blocks(1, (block,), (), final))
+    (report,) = of_kind(ReportStateMismatch, actions)
+    assert (report.refused.rule, rules(actions), cut_off(actions)) == (Rule.B12, [Rule.B12], set())
+    assert seat.node.agreement_status().mismatch == str(report.refused)
+    assert_mute(seat)
+
+
+def assert_mute(seat):
+    """Whatever comes, it votes for nothing and adds nothing, and says so no second time."""
+    good = draft(MISSING, view=3, signer=LEADER)
+    seat.receive(Certificates((Entry(MISSING),)))
+    actions = seat.hear(*certificate(NULLIFY, view=1), *certificate(NULLIFY, view=2))
+    actions += seat.receive(proposal_of(good))
+    actions += seat.hear(*certificate(NOTARIZE, good.hash, view=3), *certificate(FINALIZE, good.hash, view=3))
+    actions += seat.wait(60_000)
+    assert cast_by(OWNER, actions) == []
+    assert of_kind((PersistBlock, ReportStateMismatch, PersistSigned), actions) == []
+    assert seat.node.state.index == 0
