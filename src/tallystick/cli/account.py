@@ -82,7 +82,7 @@ class MemberLine(Struct):
     public_key: str
     free: int
     staked: int
-    leaving: int
+    unbonding: int
     burned: int
     blocks_forged: int
     finalizations: int
@@ -155,7 +155,7 @@ def give_account(world: World, checked: CheckedChain, files: list[FileLine], see
     attempts, story = _attempts(world), world.story
     agree = world.agree and checked.is_final and checked.state.tip == world.nodes()[0][1].state.tip
     return Account(
-        account_version=2,
+        account_version=3,
         simulated=True,
         seed=seed,
         ledger_id=world.genesis.ledger_id.hex(),
@@ -227,16 +227,15 @@ def _epochs(world: World, checked: CheckedChain) -> list[EpochLine]:
     lines = []
     nullified = sorted(world.story.nullified.values(), key=lambda one: (one.epoch, one.view))
     indexes = range(1, checked.state.index + 1)
-    for number, group in groupby(indexes, key=lambda index: checked.epoch_of(index).number):
+    for epoch, group in groupby(indexes, key=checked.epoch_of):
         blocks = list(group)
-        epoch = checked.epoch_of(blocks[0])
         line = EpochLine(
-            number=number,
+            number=epoch.number,
             first_block=blocks[0],
             last_block=blocks[-1],
             total_stake=epoch.total,
             members=[ShareLine(world.name_of(member), stake) for member, stake in epoch.members],
-            nullified=[one for one in nullified if one.epoch == number],
+            nullified=[one for one in nullified if one.epoch == epoch.number],
         )
         lines.append(line)
     return lines
@@ -246,7 +245,7 @@ def _block(world: World, checked: CheckedChain, block: Block) -> BlockLine:
     finality = checked.finality(block.index)
     return BlockLine(
         index=block.index,
-        epoch=checked.epoch_of(block.index).number,
+        epoch=block.header.epoch,
         view=block.header.view,
         hash=block.hash.hex(),
         parent_hash=block.header.parent_hash.hex(),
@@ -270,18 +269,18 @@ def _block(world: World, checked: CheckedChain, block: Block) -> BlockLine:
 
 
 def _members(world: World, checked: CheckedChain) -> list[MemberLine]:
-    stakes, index = checked.state.stakes, checked.state.index
+    stakes, index, next_block = checked.state.stakes, checked.state.index, checked.state.context(now_ms=0)
     finalities = [finality for one in range(1, index + 1) if (finality := checked.finality(one))]
     lines = []
     for name, wallet in world.wallets.items():
         key = wallet.public_key
-        account = stakes.account(key).at(index + 1)
+        account = stakes.account(key).at(next_block)
         line = MemberLine(
             name=name,
             public_key=key.hex(),
             free=account.free,
             staked=account.staked,
-            leaving=sum(amount for _, amount in account.leaving),
+            unbonding=sum(amount for _, amount in account.unbonding),
             burned=checked.burned.get(key, 0),
             blocks_forged=checked.forged.get(key, 0),
             finalizations=len({one.by_block for one in finalities if key in one.voters}),

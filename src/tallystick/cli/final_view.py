@@ -40,7 +40,7 @@ def _members(account: Account, bar_width: int) -> Table:
     table.add_column("Member", no_wrap=True)
     table.add_column("At stake", justify="right")
     table.add_column("Share", no_wrap=True)
-    table.add_column("Leaving", justify="right")
+    table.add_column("Unbonding", justify="right")
     table.add_column("Burned", justify="right")
     table.add_column("Free", justify="right")
     table.add_column("Blocks", justify="right")
@@ -52,7 +52,7 @@ def _members(account: Account, bar_width: int) -> Table:
             member.name,
             str(member.staked),
             share_bar(member.staked, staked, "yellow", bar_width),
-            _amount(member.leaving, "yellow"),
+            _amount(member.unbonding, "yellow"),
             _amount(member.burned, "bold red"),
             str(member.free),
             _amount(member.blocks_forged, "green"),

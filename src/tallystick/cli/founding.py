@@ -38,7 +38,13 @@ from tallystick.host.data_folder import DataFolder, FolderError, Settings
 from tallystick.host.store import Store
 from tallystick.ledger.genesis import Allotment, Genesis, make_genesis
 from tallystick.ledger.keys import check_public_key
-from tallystick.ledger.params import MAX_TOKENS, Params
+from tallystick.ledger.params import (
+    MAX_TIMESTAMP_MS,
+    MAX_TOKENS,
+    MAX_UNBONDING_BLOCKS,
+    MAX_UNBONDING_EPOCHS,
+    Params,
+)
 
 HELP: Final = help_text(
     "Found a ledger.",
@@ -52,8 +58,6 @@ HELP: Final = help_text(
 
 DEFAULT_STAKE: Final = 100
 MOST_NODES: Final = 64
-FORGE_AFTER_MS: Final = 25
-"""Who certifies one file waits for it; certificates that come in a stream fill blocks while the votes travel."""
 _DEFAULTS: Final = Params()
 _MEMBER: Final = re.compile(r"(?P<name>[^=\x00-\x1f]{1,64})=(?P<key>[0-9a-fA-F]{64})(:(?P<stake>[0-9]{1,16}))?")
 _LOCAL_STRENGTH: Final = "interactive"
@@ -101,15 +105,30 @@ def new(
         int, typer.Option(min=0, metavar="TOKENS", help="Further tokens of each member, to stake later.")
     ] = DEFAULT_STAKE,
     epoch_blocks: Annotated[
-        int, typer.Option(min=1, metavar="BLOCKS", help="Length of an epoch: changed stakes count from the next.")
+        int,
+        typer.Option(
+            min=1,
+            max=MAX_UNBONDING_BLOCKS // 2,
+            metavar="BLOCKS",
+            help="Blocks of an epoch, unless stakes change: they count from the next.",
+        ),
     ] = _DEFAULTS.epoch_blocks,
+    epoch_ms: Annotated[
+        int, typer.Option(min=0, max=MAX_TIMESTAMP_MS, metavar="MS", help="The shortest time that an epoch lasts.")
+    ] = _DEFAULTS.epoch_ms,
     unbonding_blocks: Annotated[
         int | None,
         typer.Option(min=0, metavar="BLOCKS", help="Blocks until withdrawn stake is free.", show_default="two epochs"),
     ] = None,
-    forge_after_ms: Annotated[
-        int, typer.Option(min=0, metavar="MS", help="How long a certificate waits for others before a block is forged.")
-    ] = FORGE_AFTER_MS,
+    unbonding_ms: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            metavar="MS",
+            help="And time until it is free; it is liable until then.",
+            show_default=f"7 days, or {MAX_UNBONDING_EPOCHS} epochs if that is less",
+        ),
+    ] = None,
     delta_ms: Annotated[
         int,
         typer.Option(
@@ -132,8 +151,9 @@ def new(
     with errors_explained():
         params = Params(
             epoch_blocks=epoch_blocks,
+            epoch_ms=epoch_ms,
             unbonding_blocks=2 * epoch_blocks if unbonding_blocks is None else unbonding_blocks,
-            forge_after_ms=forge_after_ms,
+            unbonding_ms=_default_unbonding_ms(epoch_ms) if unbonding_ms is None else unbonding_ms,
             delta_ms=delta_ms,
             admits_observers=observers,
         )
@@ -205,6 +225,11 @@ def found_here(
         shutil.rmtree(new, ignore_errors=True)
         raise
     return [DataFolder(into / one) for one in names]
+
+
+def _default_unbonding_ms(epoch_ms: int) -> int:
+    """Seven days, but two epochs at least, and no more epochs than a ledger can name (G3)."""
+    return max(2 * epoch_ms, min(_DEFAULTS.unbonding_ms, MAX_UNBONDING_EPOCHS * max(1, epoch_ms)))
 
 
 def _parse_member(said: str, stake: int) -> Member:

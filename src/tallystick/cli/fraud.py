@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from tallystick.cli.scenario import FRAUD, HONEST, Illegal
 from tallystick.consensus.simplex import Simplex
-from tallystick.ledger.block import Block, make_header, sign_block
+from tallystick.ledger.block import Block, sign_block
 from tallystick.ledger.certificate import (
     AnyCertificate,
     Payload,
@@ -29,13 +29,14 @@ from tallystick.ledger.messages import (
     Message,
     NewBlock,
     Proposal,
-    Standing,
+    RecoveryRequest,
     Status,
     Votes,
     encode_message,
-    sign_standing,
+    sign_recovery,
 )
 from tallystick.ledger.params import MAX_BLOCK_BYTES, MAX_MESSAGE_BYTES, MAX_SUBJECT_CHARACTERS
+from tallystick.ledger.state import make_header
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Ballot, Tally, Vote, cast, tally_of
 from tallystick.ledger.wallet import Wallet
 from tallystick.node.archive import Archive
@@ -106,10 +107,9 @@ class Fraud:
 
     # ---- votes ----------------------------------------------------------------------------------------------
 
-    def ballot(self, kind: int, block_hash: bytes) -> Ballot:
+    def ballot(self, kind: int, block_hash: bytes = ZERO_DIGEST) -> Ballot:
         """What a member would put its name to now."""
-        epoch = self.agreement.epoch
-        return Ballot(kind, epoch.number, self.agreement.view, block_hash, epoch.hash)
+        return Ballot(kind, self.agreement.epoch.number, self.agreement.view, block_hash)
 
     def two_votes(self) -> tuple[Vote, Vote]:
         """His votes for two blocks in one view: what no honest member signs."""
@@ -141,15 +141,18 @@ class Fraud:
     def evidence_of_nobody(self) -> list[Entry]:
         """Two votes that do conflict, by a key of his that holds nothing."""
         nobody = Wallet(digest(b"one more of Charlie's keys"))
-        ballots = (self.ballot(FINALIZE, bytes(32)), self.ballot(NULLIFY, ZERO_DIGEST))
-        votes = [cast(nobody, self.ledger_id, ballot) for ballot in ballots]
+        return self.of_both(nobody, self.agreement.epoch.number)
+
+    def of_both(self, offender: Wallet, epoch: int) -> list[Entry]:
+        """Evidence against one of his keys, which voted to finalize the first view of an epoch and to nullify it."""
+        ballots = Ballot(FINALIZE, epoch, 1, bytes(32)), Ballot(NULLIFY, epoch, 1, ZERO_DIGEST)
+        votes = (cast(offender, self.ledger_id, ballot) for ballot in ballots)
         return [Entry(issue_vote_evidence(self.wallet, self.ledger_id, self.now_ms, *votes))]
 
-    def forged_standing(self) -> Standing:
-        """Where Alice is said to stand, signed by him."""
-        epoch, view = self.agreement.epoch.number, self.agreement.view
-        unsigned = Standing(self.victim, None, self.now_ms, epoch, view, None, ())
-        return sign_standing(unsigned, self.wallet, self.ledger_id)
+    def forged_recovery(self) -> RecoveryRequest:
+        """Bob is said to have lost what he signed; Charlie says so."""
+        bob = self.wallets[HONEST[1]].public_key
+        return sign_recovery(RecoveryRequest(bob, digest(b"nonce")), self.wallet, self.ledger_id)
 
     # ---- blocks ---------------------------------------------------------------------------------------------
 
@@ -163,7 +166,7 @@ class Fraud:
         """The next block, as he would have it, signed by him: other fields in the header, other certificates inside."""
         covered = certificates or (self.statement(),)
         forger = forger or self.wallet.public_key
-        header = make_header(self.node.state.tip, self.agreement.view, self.now_ms, forger, covered)
+        header = make_header(self.node.state, self.agreement.view, self.now_ms, forger, covered)
         return sign_block(replace(header, **header_fields), put_in or covered, self.wallet)
 
     def too_big(self) -> Block:
@@ -173,8 +176,21 @@ class Fraud:
 
     def propose(self, block: Block) -> list[bytes]:
         """A block as a proposal: its header, and the ids of what it holds."""
-        ids = tuple(one.id for one in block.certificates)
-        return [encode_message(Proposal(block.header, block.signature, ids))]
+        ids, final_view = tuple(one.id for one in block.certificates), self.agreement.views.final_view
+        return [encode_message(Proposal(block.header.view, final_view, block.header, block.signature, ids))]
+
+    def in_drawn_name(self, **header_fields: Any) -> list[bytes]:
+        """A proposal that names who is drawn, and that he signs: the others' are not looked at."""
+        views = self.agreement.views
+        view = next(one for one in (views.view, views.view + 1) if views.leader(one) != self.wallet.public_key)
+        return self.propose(self.block(forger=views.leader(view), view=view, **header_fields))
+
+    def with_wrong_root(self) -> list[bytes]:
+        """His own proposal, and what it holds: in one view always the same, so that he does not contradict himself."""
+        time_ms = self.node.state.tip.timestamp_ms + 1
+        held = self.statement(at_ms=time_ms)
+        block = self.block(held, timestamp_ms=time_ms, state_root=digest(b"Charlie holds all tokens"))
+        return [*_offered(Entry(held)), *self.propose(block)]
 
     def unlinked(self) -> list[bytes]:
         """A block, and as what makes it final a later header that does not follow from it."""
@@ -184,7 +200,7 @@ class Fraud:
     def pretend(self, block: Block, finalization: Tally | None = None, headers: tuple[Header, ...] = ()) -> list[bytes]:
         """Blocks that nobody asked for are not looked at: he says that he is a block ahead, and answers the request."""
         start = self.node.state.index + 1
-        ahead = Status(self.ledger_id, start, block.hash, ())
+        ahead = Status(self.ledger_id, self.node.state.epoch.number, start, block.hash, ())
         return [encode_message(ahead), encode_message(Blocks(start, (block,), headers, finalization))]
 
     def voted_for_alone(self) -> list[bytes]:
@@ -227,10 +243,10 @@ _WAYS: Final[dict[Illegal, Callable[[Fraud], Thrown]]] = {
     Illegal.FALSE_EVIDENCE: lambda fraud: fraud.evidence(*fraud.honest_votes()),
     Illegal.FORGED_EVIDENCE: lambda fraud: fraud.forged_evidence(),
     Illegal.EVIDENCE_OF_NOBODY: lambda fraud: fraud.evidence_of_nobody(),
-    Illegal.FORGED_VOTE: lambda fraud: _voted(fraud.forged_vote(fraud.ballot(NULLIFY, ZERO_DIGEST), fraud.victim)),
-    Illegal.FORGED_STANDING: lambda fraud: [encode_message(fraud.forged_standing())],
-    Illegal.FORGED_PROPOSAL: lambda fraud: fraud.propose(fraud.block(forger=fraud.victim)),
-    Illegal.OTHER_LEDGER: lambda fraud: fraud.propose(fraud.block(ledger_id=ZERO_DIGEST)),
+    Illegal.FORGED_VOTE: lambda fraud: _voted(fraud.forged_vote(fraud.ballot(NULLIFY), fraud.victim)),
+    Illegal.FORGED_RECOVERY: lambda fraud: [encode_message(fraud.forged_recovery())],
+    Illegal.FORGED_PROPOSAL: lambda fraud: fraud.in_drawn_name(),
+    Illegal.OTHER_LEDGER: lambda fraud: fraud.in_drawn_name(ledger_id=ZERO_DIGEST),
     Illegal.NOT_VOTED_FOR: lambda fraud: [encode_message(NewBlock(fraud.block()))],
     Illegal.VOTED_FOR_ALONE: lambda fraud: fraud.voted_for_alone(),
     Illegal.OTHER_FINALIZATION: lambda fraud: fraud.pretend(fraud.block(), fraud.of_another_block()),
@@ -243,7 +259,10 @@ _WAYS: Final[dict[Illegal, Callable[[Fraud], Thrown]]] = {
     Illegal.LATER_VERSION: lambda fraud: fraud.pretend(fraud.block(version=VERSION + 1)),
     Illegal.GARBAGE: lambda fraud: [b"\xc1 let me in"],
     Illegal.OVERSIZED: lambda fraud: [bytes(MAX_MESSAGE_BYTES + 1)],
-    Illegal.NOT_CANONICAL: lambda fraud: [_the_long_way_round(Status(fraud.ledger_id, 0, ZERO_DIGEST, ()))],
-    Illegal.STRANGER: lambda fraud: [encode_message(Status(ZERO_DIGEST, 0, ZERO_DIGEST, ()))],
+    Illegal.NOT_CANONICAL: lambda fraud: [_the_long_way_round(Status(fraud.ledger_id, 0, 0, ZERO_DIGEST, ()))],
+    Illegal.STRANGER: lambda fraud: [encode_message(Status(ZERO_DIGEST, 0, 0, ZERO_DIGEST, ()))],
     Illegal.TOO_MANY_REQUESTS: lambda fraud: [encode_message(BlockRequest(1, 1))] * _A_BURST,
+    Illegal.WRONG_ROOT: Fraud.with_wrong_root,
+    Illegal.BURNED_KEY: lambda fraud: [Entry(fraud.stake(1))],
+    Illegal.STALE_EVIDENCE: lambda fraud: fraud.of_both(fraud.wallet, 0),
 }

@@ -12,7 +12,6 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from tallystick.cli.output import Terminal, Text, make_table
-from tallystick.cli.scenario import FORGE_AT_CERTIFICATES
 from tallystick.cli.witness import Happening
 from tallystick.cli.words import seconds
 from tallystick.cli.world import World
@@ -22,6 +21,7 @@ STYLES: Final = {"honest": "default", "block": "green", "refused": "red", "troub
 _MARKS: Final = {"honest": "+", "block": "■", "refused": "×", "trouble": "!", "network": ">"}
 _MEMBER_STYLES: Final = ("green", "cyan", "magenta", "blue")
 _STAKE_WIDTH: Final = 48
+_BOX_WIDTH: Final = 5
 _NOT_YET: Final = "later"
 _LINES_AROUND: Final = 13
 """Lines of the live view besides the nodes and the story."""
@@ -119,7 +119,7 @@ def _quorum(world: World) -> RenderableType:
     style = "dim" if epoch.is_quorum(reached) else "bold red"
     bar.append(f"  {reached} of {epoch.total} can vote", style=style)
     mark = " " * (_STAKE_WIDTH * needed // epoch.total) + f"▲ {needed} make a block final"
-    where = f"Epoch {epoch.number}, view {view}: {world.name_of(agreement.leader(view))} is drawn to forge"
+    where = f"Epoch {epoch.number}, view {view}: {world.name_of(agreement.views.leader(view))} is drawn to forge"
     return Group(Text(where), bar, Text(mark, style="dim"))
 
 
@@ -132,7 +132,7 @@ def _nodes(world: World, shown: int) -> RenderableType:
     table.add_column("View", justify="right", min_width=4)
     table.add_column("Tip", justify="right", min_width=3)
     table.add_column("Tip hash", no_wrap=True)
-    table.add_column("Box", no_wrap=True, min_width=FORGE_AT_CERTIFICATES)
+    table.add_column("Box", no_wrap=True, min_width=_BOX_WIDTH)
     table.add_column("Forged", justify="right")
     table.add_column("Refused", justify="right")
     running = dict(world.nodes())
@@ -169,8 +169,8 @@ def _node_cells(world: World, name: str, node: Node, highest: int) -> list[Rende
 
 
 def _box(waiting: int) -> Text:
-    filled = min(waiting, FORGE_AT_CERTIFICATES)
-    bar = Text("■" * filled, style="yellow").append("□" * (FORGE_AT_CERTIFICATES - filled), style="dim")
+    filled = min(waiting, _BOX_WIDTH)
+    bar = Text("■" * filled, style="yellow").append("□" * (_BOX_WIDTH - filled), style="dim")
     return bar.append(f" +{waiting - filled}" if waiting > filled else "")
 
 

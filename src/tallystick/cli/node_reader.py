@@ -21,9 +21,9 @@ from tallystick.host.control import (
 )
 from tallystick.host.errors import DamagedStore
 from tallystick.host.file_statement import FileStatement, file_statement_in
-from tallystick.ledger.block import Block, block_codec, check_block_alone, genesis_block
+from tallystick.ledger.block import Block, block_codec, check_form, genesis_block
+from tallystick.ledger.blockchain import check_follows
 from tallystick.ledger.certificate import AnyCertificate, Payload, certificate_codec, check_payload, payload_codec
-from tallystick.ledger.encoding import digest, encode
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.genesis import Genesis
 from tallystick.ledger.keys import is_signed
@@ -81,12 +81,14 @@ class NodeReader:
         """Who made the block final; `None` when no votes are kept for it or a block after it."""
         if block.index == 0:
             return None
-        last = self._last_of_epoch(block.index)
+        epoch = block.header.epoch
         with _explained(f"block {block.index}"):
-            for index in range(block.index, min(last, self.index) + 1):
+            for index in range(block.index, self.index + 1):
                 following, finalization = self._block(index)
-                if index > block.index and following.header.parent_hash != block.hash:
-                    raise Refused(Rule.B2, f"block {index} does not follow from block {block.index}")
+                if index > block.index:
+                    check_follows(following.header, block.header)
+                if following.header.epoch != epoch:
+                    return None
                 block = following
                 if finalization is not None:
                     return self._check_votes(block, finalization)
@@ -125,7 +127,7 @@ class NodeReader:
                 block = block_codec.decode(answer.encoded)
                 if block.index != index:
                     raise Refused(Rule.B1, f"it says that its index is {block.index}")
-                check_block_alone(block, self._ledger_id)
+                check_form(block, self._ledger_id)
                 if not is_signed(block.header.signed_bytes(), block.signature, block.header.forger):
                     raise Refused(Rule.B3, "its forger did not sign it so")
                 self._found[index] = block, tally_codec.decode(answer.finalization) if answer.finalization else None
@@ -145,7 +147,7 @@ class NodeReader:
         return Standing(certificate, payload, block, found.position)
 
     def _check_votes(self, block: Block, tally: Tally) -> Voted:
-        ballot, epoch = tally.ballot, self._genesis.params.epoch_of(block.index)
+        ballot, epoch = tally.ballot, block.header.epoch
         if (ballot.kind, ballot.epoch, ballot.block_hash) != (FINALIZE, epoch, block.hash):
             raise Refused(Rule.V2, "the votes kept with it are for something else")
         signed = ballot.signed_bytes(self._ledger_id)
@@ -153,7 +155,7 @@ class NodeReader:
             if not is_signed(signed, vote.signature, vote.member):
                 raise Refused(Rule.V1, "a vote for it is not signed by its member")
         voters = tuple(dict.fromkeys(member for member, _ in tally.signatures))
-        members = self._members(block.index, ballot.stakes_hash)
+        members = self._members(epoch)
         if members is None:
             return Voted(block.index, voters, None, None)
         stake, total = sum(members.get(voter, 0) for voter in voters), sum(members.values())
@@ -161,17 +163,12 @@ class NodeReader:
             raise Refused(Rule.V2, f"{stake} of {total} staked tokens voted for it")
         return Voted(block.index, voters, stake, total)
 
-    def _members(self, index: int, stakes_hash: bytes) -> Mapping[bytes, int] | None:
-        """Who had what at stake in the block's epoch, if that can be shown: the votes name it, by its hash."""
-        if index <= self._genesis.params.epoch_blocks:
+    def _members(self, epoch: int) -> Mapping[bytes, int] | None:
+        """Who has what at stake in an epoch: by the genesis in the first; in the current one, as the node tells."""
+        if epoch == 0:
             return dict(self._genesis.stakes().members)
-        told = sorted((one.key, one.votes_with) for one in self.stakes().members if one.votes_with)
-        is_named = index != self._last_of_epoch(index) and digest(encode(tuple(told))) == stakes_hash
-        return dict(told) if is_named else None
-
-    def _last_of_epoch(self, index: int) -> int:
-        params = self._genesis.params
-        return (params.epoch_of(index) + 1) * params.epoch_blocks
+        told = self.stakes()
+        return {one.key: one.votes_with for one in told.members} if told.epoch == epoch else None
 
 
 @contextmanager

@@ -11,11 +11,19 @@ import typer
 
 from tallystick.cli.node_reader import NodeReader, Standing
 from tallystick.cli.output import ExitCode, fail
-from tallystick.cli.show_values import block_values, certificate_values, payload_values, pick_member, without_details
+from tallystick.cli.show_values import (
+    block_values,
+    certificate_values,
+    payload_values,
+    pick_member,
+    unbonding_values,
+    without_details,
+)
 from tallystick.cli.words import name_of
 from tallystick.host.control import PeerLine
 from tallystick.ledger.block import Block
 from tallystick.ledger.genesis import Genesis
+from tallystick.ledger.stake import Account
 
 _LATEST: Final = 10
 """Blocks shown of a running node's chain."""
@@ -73,14 +81,15 @@ class NodeValues:
     def stakes(self, _which: str) -> dict[str, Any]:
         """Who holds what."""
         told = self._reader.stakes()
-        total = told.burned + sum(one.free + one.staked + one.leaving for one in told.members)
+        held = [Account(one.free, one.staked, one.unbonding) for one in told.members]
+        total = told.burned + sum(account.total for account in held)
         members = [
             {
                 "name": name_of(one.key, self._names),
                 "public_key": one.key.hex(),
                 "free": one.free,
                 "staked": one.staked,
-                "leaving": [{"amount": one.leaving, "free_from_block": None}] if one.leaving else [],
+                "unbonding": unbonding_values(one.unbonding),
                 "burned": None,
                 "blocks_forged": None,
                 "votes_with": one.votes_with,
@@ -118,9 +127,8 @@ class NodeValues:
 
     def _block(self, block: Block) -> dict[str, Any]:
         voted = self._reader.voted(block)
-        epoch = self._genesis.params.epoch_of(block.index) if block.index else 0
         return {
-            **block_values(block, epoch, self._names),
+            **block_values(block, self._names),
             "final_by": voted.by_block if voted else None,
             "voted_stake": voted.stake if voted else None,
             "total_stake": voted.total_stake if voted else None,

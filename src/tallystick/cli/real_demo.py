@@ -13,7 +13,7 @@ from msgspec import to_builtins
 
 from tallystick.cli.certify import Outcome, follow
 from tallystick.cli.file_check import check_file, with_one_byte_changed
-from tallystick.cli.founding import FORGE_AFTER_MS, found_here
+from tallystick.cli.founding import found_here
 from tallystick.cli.kept_chain import LEDGER_NAME, check_room, make_room
 from tallystick.cli.live_view import story_line
 from tallystick.cli.local_network import COMMAND, LocalNetwork, in_order, terminated_like_interrupted
@@ -35,7 +35,8 @@ from tallystick.host.store import Store
 from tallystick.ledger.params import Params
 
 MOST_PROCESSES: Final = 16
-PARAMS: Final = Params(epoch_blocks=10, unbonding_blocks=20, forge_after_ms=FORGE_AFTER_MS)
+PARAMS: Final = Params(epoch_blocks=10, epoch_ms=10_000, unbonding_blocks=20, unbonding_ms=60_000)
+"""To play with: whoever stakes or withdraws tokens sees what comes of it within a minute."""
 
 _STATEMENTS_MEANWHILE: Final = 4
 _FINAL_SECONDS: Final = 60.0

@@ -17,12 +17,12 @@ FREE_TOKENS: Final = 100
 STAKED_TOKENS: Final = 100
 """What each of the first nodes begins with at stake."""
 FRAUDS_STAKE: Final = 15
-"""What the fraud stakes: together with any one node, less than a third."""
+"""What the fraud stakes at first: together with any one node, less than a third."""
 
-FORGE_AT_CERTIFICATES: Final = 5
-FORGE_AFTER_MS: Final = 1_200
-EPOCH_BLOCKS: Final = 5
-UNBONDING_BLOCKS: Final = 10
+EPOCH_BLOCKS: Final = 10
+EPOCH_MS: Final = 5_000
+UNBONDING_BLOCKS: Final = 20
+UNBONDING_MS: Final = 10_000
 DELTA_MS: Final = 300
 
 FRAME_MS: Final = 100
@@ -47,8 +47,8 @@ class Illegal(Enum):
     EVIDENCE_OF_NOBODY = "evidence against a key without stake"
 
     FORGED_VOTE = "a vote in Alice's name"
-    FORGED_STANDING = "a message that says where Alice stands"
-    FORGED_PROPOSAL = "a proposal in Alice's name"
+    FORGED_RECOVERY = "a request for recovery in Bob's name"
+    FORGED_PROPOSAL = "a proposal in the name of who is drawn"
     OTHER_LEDGER = "a proposal for another ledger"
     NOT_VOTED_FOR = "a block that nobody voted for"
     VOTED_FOR_ALONE = "a block final by his own vote alone"
@@ -66,6 +66,10 @@ class Illegal(Enum):
     NOT_CANONICAL = "a message encoded the long way round"
     STRANGER = "a greeting from another ledger"
     TOO_MANY_REQUESTS = "129 requests at once"
+
+    WRONG_ROOT = "a proposal with a wrong state root"
+    BURNED_KEY = "staking with the key that was burned"
+    STALE_EVIDENCE = "evidence of an epoch long past"
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,20 @@ class Try:
 
     illegal: Illegal
     node: int
+
+
+@dataclass(frozen=True)
+class AwaitTurn:
+    """Honest work goes on until the fraud, a member by now, is drawn to forge; what is left of it is not done."""
+
+    meanwhile: tuple[Say, ...]
+
+
+@dataclass(frozen=True)
+class TryInTurn:
+    """The fraud, drawn to forge, tries something on all nodes."""
+
+    illegal: Illegal
 
 
 @dataclass(frozen=True)
@@ -150,7 +168,22 @@ class Settle:
     """Nobody does anything until all running nodes agree and no certificate waits."""
 
 
-Act = CertifyFile | Say | Stake | Try | KillForger | RestartKilled | SignTwice | Part | Heal | Join | Wait | Settle
+Act = (
+    CertifyFile
+    | Say
+    | Stake
+    | Try
+    | AwaitTurn
+    | TryInTurn
+    | KillForger
+    | RestartKilled
+    | SignTwice
+    | Part
+    | Heal
+    | Join
+    | Wait
+    | Settle
+)
 
 
 @dataclass(frozen=True)
@@ -169,6 +202,9 @@ def runner_of(node: int) -> str:
 
 _ATTEMPTS: Final = tuple(Illegal)
 _VOTES_FROM: Final = _ATTEMPTS.index(Illegal.FORGED_VOTE)
+_AS_MEMBER_FROM: Final = _ATTEMPTS.index(Illegal.WRONG_ROOT)
+_MOST_VIEWS: Final = 60
+"""Until the fraud is drawn: with a fifth of the stake, one time in 600,000 he is not."""
 
 _WORK: Final = (
     ("Bob", "Delivery {} received", 4711, "12 crates, none damaged"),
@@ -198,14 +234,18 @@ def _trouble(node_count: int, work: Iterator[Say]) -> tuple[Scene, ...]:
     certificates = _side_by_side(attempts[:_VOTES_FROM], work)
     killing: tuple[Act, ...] = (KillForger(), *islice(work, 7), Settle(), Wait(1_000))
     coming_back: tuple[Act, ...] = (RestartKilled(), Wait(500), *islice(work, 5), Settle())
-    votes_and_blocks = _side_by_side(attempts[_VOTES_FROM:], work)
-    signing_twice: tuple[Act, ...] = (SignTwice(3), *islice(work, 5), Settle())
+    votes_and_blocks = _side_by_side(attempts[_VOTES_FROM:_AS_MEMBER_FROM], work)
+    turn = AwaitTurn(tuple(islice(work, _MOST_VIEWS)))
+    forging: tuple[Act, ...] = (Stake(FRAUD, 3, FREE_TOKENS - FRAUDS_STAKE), turn, TryInTurn(Illegal.WRONG_ROOT))
+    burned = (Try(Illegal.BURNED_KEY, 1), Try(Illegal.STALE_EVIDENCE, 2))
+    signing_twice: tuple[Act, ...] = (SignTwice(3), *islice(work, 5), Settle(), *burned, Settle())
     parting: tuple[Act, ...] = (Part(node_count // 2), *islice(work, 6), Wait(2_400), Heal(), Settle())
     return (
         Scene("Charlie hands in illegal certificates, while honest work goes on", 200, (*certificates, Settle())),
         Scene("The node drawn to forge next is killed: the ledger goes on without it", 200, killing + coming_back),
         Scene("Charlie throws forged votes, blocks and bytes at the nodes", 200, (*votes_and_blocks, Settle())),
-        Scene("Charlie, a member by now, signs two votes that conflict: they cost his stake", 300, signing_twice),
+        Scene("Charlie stakes all he has, is drawn to forge, and lies about the state", 300, (*forging, Settle())),
+        Scene("Charlie signs two votes that conflict: they cost his stake, and his key is dead", 300, signing_twice),
         Scene("The network parts in two halves, and neither makes a block final", 300, parting),
     )
 

@@ -12,9 +12,18 @@ from tallystick.host.file_statement import file_statement_in
 from tallystick.host.store import Store
 from tallystick.ledger.block import Block
 from tallystick.ledger.certificate import AnyCertificate, Payload, StakingOperation
+from tallystick.ledger.stake import BlockContext
 
 _MOST_TEXT_BYTES: Final = 1024
-_MORE_OF_BLOCKS: Final = ("parent_hash", "forger_key", "certificates_hash", "signature", "voters", "certificates")
+_MORE_OF_BLOCKS: Final = (
+    "parent_hash",
+    "forger_key",
+    "certificates_hash",
+    "state_root",
+    "signature",
+    "voters",
+    "certificates",
+)
 """What a list of blocks does not show."""
 
 
@@ -77,14 +86,15 @@ class ChainValues:
         stakes = self._checked.state.stakes
         allotted = {one.member for one in self._checked.genesis.allotments}
         keys = sorted(allotted | {key for key, _ in stakes.members} | self._checked.burned.keys())
-        accounts = [(key, stakes.account(key).at(self._checked.state.index + 1)) for key in keys]
+        next_block = self._checked.state.context(now_ms=0)
+        accounts = [(key, stakes.account(key).at(next_block)) for key in keys]
         lines = [
             {
                 "name": name_of(key, self._names),
                 "public_key": key.hex(),
                 "free": account.free,
                 "staked": account.staked,
-                "leaving": [{"amount": amount, "free_from_block": until} for until, amount in account.leaving],
+                "unbonding": unbonding_values(account.unbonding),
                 "burned": self._checked.burned.get(key, 0),
                 "blocks_forged": self._checked.forged.get(key, 0),
             }
@@ -101,7 +111,7 @@ class ChainValues:
     def _block(self, block: Block) -> dict[str, Any]:
         finality = self._checked.finality(block.index)
         return {
-            **block_values(block, self._checked.epoch_of(block.index).number, self._names),
+            **block_values(block, self._names),
             "final_by": finality.by_block if finality else None,
             "voted_stake": finality.stake if finality else None,
             "total_stake": finality.total_stake if finality else None,
@@ -135,12 +145,12 @@ def without_details(block: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in block.items() if key not in _MORE_OF_BLOCKS}
 
 
-def block_values(block: Block, epoch: int, names: Mapping[bytes, str]) -> dict[str, Any]:
+def block_values(block: Block, names: Mapping[bytes, str]) -> dict[str, Any]:
     """A block and its certificates, without what others say about it."""
     header = block.header
     return {
         "index": block.index,
-        "epoch": epoch,
+        "epoch": header.epoch,
         "view": header.view,
         "hash": block.hash.hex(),
         "timestamp_ms": header.timestamp_ms,
@@ -149,6 +159,7 @@ def block_values(block: Block, epoch: int, names: Mapping[bytes, str]) -> dict[s
         "parent_hash": header.parent_hash.hex(),
         "forger_key": header.forger.hex(),
         "certificates_hash": header.certificates_hash.hex(),
+        "state_root": header.state_root.hex(),
         "signature": block.signature.hex(),
         "certificates": [certificate_values(one, names) for one in block.certificates],
     }
@@ -167,6 +178,19 @@ def certificate_values(certificate: AnyCertificate, names: Mapping[bytes, str]) 
     if isinstance(certificate, StakingOperation):
         fields["amount"] = certificate.amount
     return fields
+
+
+def unbonding_values(unbonding: tuple[tuple[BlockContext, int], ...]) -> list[dict[str, Any]]:
+    """Withdrawn tokens, and from where on they are free: in a block as late in all three."""
+    return [
+        {
+            "amount": amount,
+            "free_from_epoch": until.epoch,
+            "free_from_block": until.index,
+            "free_from_ms": until.timestamp_ms,
+        }
+        for until, amount in unbonding
+    ]
 
 
 def payload_values(payload: Payload) -> dict[str, Any]:

@@ -88,6 +88,7 @@ def show_block(console: Terminal, block: Mapping[str, Any]) -> None:
         "epoch": str(block["epoch"]),
         "view": str(block["view"]),
         "covers": block["certificates_hash"],
+        "state root": block["state_root"],
     }
     if block["final_by"] is not None:
         fields["final by"] = _votes_words(block)
@@ -143,7 +144,7 @@ def show_stakes(console: Terminal, stakes: Mapping[str, Any]) -> None:
         table.add_column("Key", no_wrap=True, style="cyan")
     table.add_column("At stake", justify="right")
     table.add_column("Share", no_wrap=True)
-    table.add_column("Leaving")
+    table.add_column("Unbonding", justify="right")
     table.add_column("Burned", justify="right")
     table.add_column("Free", justify="right")
     table.add_column("Forged", justify="right")
@@ -153,7 +154,9 @@ def show_stakes(console: Terminal, stakes: Mapping[str, Any]) -> None:
             *([] if narrow else [member["public_key"][:8] + "…"]),
             f"{member['staked']:,}",
             share_bar(member["staked"], stakes["total_staked"], "yellow", 0 if narrow else _SHARE_WIDTH),
-            _leaving(member) or Text("·", style="dim"),
+            f"{unbonding:,}"
+            if (unbonding := sum(one["amount"] for one in member["unbonding"]))
+            else Text("·", style="dim"),
             Text(f"{member['burned']:,}", style="bold red") if member["burned"] else Text("·", style="dim"),
             f"{member['free']:,}",
             Text("·", style="dim") if member["blocks_forged"] is None else f"{member['blocks_forged']:,}",
@@ -169,7 +172,7 @@ def show_member(console: Terminal, member: Mapping[str, Any]) -> None:
         "key": member["public_key"],
         "at stake": f"{member['staked']:,} tokens, {share} of all",
         "free": f"{member['free']:,} tokens",
-        "leaving": _leaving(member),
+        "unbonding": ", ".join(map(_free_from, member["unbonding"])),
         "burned": f"{member['burned']:,} tokens" if member["burned"] else "",
         "votes with": f"{member['votes_with']:,} tokens in this epoch" if "votes_with" in member else "",
         "forged": "" if member["blocks_forged"] is None else many(member["blocks_forged"], "block"),
@@ -210,12 +213,9 @@ def show_peers(console: Terminal, told: Mapping[str, Any]) -> None:
         console.print(Text(f"  banned for {left} more: {peer['name']}: {peer['banned_for']}", "red"), soft_wrap=True)
 
 
-def _leaving(member: Mapping[str, Any]) -> str:
-    parts = []
-    for one in member["leaving"]:
-        until = "" if one["free_from_block"] is None else f" at block {one['free_from_block']:,}"
-        parts.append(f"{one['amount']:,}{until}")
-    return ", ".join(parts)
+def _free_from(one: Mapping[str, Any]) -> str:
+    where = f"epoch {one['free_from_epoch']:,}, block {one['free_from_block']:,} and {utc(one['free_from_ms'])}"
+    return f"{one['amount']:,} tokens until {where}"
 
 
 VIEWS: Final[Mapping[str, Callable[[Terminal, Mapping[str, Any]], None]]] = {

@@ -6,11 +6,15 @@ import typer
 from msgspec import to_builtins
 
 from tallystick.cli.certify import Outcome, follow
+from tallystick.cli.node_reader import NodeReader
 from tallystick.cli.options import AsJson, Data
 from tallystick.cli.output import ExitCode, errors_explained, fail, help_text, make_console, marked, print_json
 from tallystick.cli.reaching import known_of, reach_at
+from tallystick.cli.words import lasting, utc
 from tallystick.host.control import ChangeStake
+from tallystick.ledger.block import Block
 from tallystick.ledger.params import MAX_TOKENS, Params
+from tallystick.ledger.state import context_of
 
 HELP: Final = help_text(
     "Stake tokens of the node's own; a negative amount withdraws.",
@@ -40,34 +44,38 @@ def stake(
     if amount == 0:
         raise typer.BadParameter("0 tokens move nothing; name how many")
     with errors_explained(), reach_at(data) as node:
-        params = known_of(node.folder)[0].params
+        genesis, _ = known_of(node.folder)
         outcome = Outcome(0, "", None)
         follow(node, ChangeStake(amount), [outcome], lambda: None, wait=True, until_s=None)
-    effect = _effect(amount, outcome.block_index, params)
+        block = NodeReader(node, genesis).block(outcome.block_index) if outcome.block_index is not None else None
+    effect = _effect(amount, block, genesis.params)
     if as_json:
         print_json({"amount": amount, **to_builtins(outcome), **effect})
     if outcome.state != "final":
         raise fail(f"the operation was refused: {outcome.reason}", ExitCode.FAILED)
     if not as_json:
-        _tell(amount, outcome, effect)
+        _tell(amount, outcome, effect, genesis.params)
 
 
-def _effect(amount: int, block_index: int | None, params: Params) -> dict[str, Any]:
-    """From which block on it counts, and from which on withdrawn tokens are free."""
-    if block_index is None:
-        return {"counts_from_block": None, "free_from_block": None}
-    counts_from = (params.epoch_of(block_index) + 1) * params.epoch_blocks + 1
+def _effect(amount: int, block: Block | None, params: Params) -> dict[str, Any]:
+    """From which epoch on it counts, and from which epoch, block and time on withdrawn tokens are free."""
+    counts_from = block.header.epoch + 1 if block is not None else None
+    until = context_of(block.header).freed_from(params) if block is not None and amount < 0 else None
     return {
-        "counts_from_block": counts_from,
-        "free_from_block": block_index + params.unbonding_blocks if amount < 0 else None,
+        "counts_from_epoch": counts_from,
+        "free_from_epoch": until.epoch if until else None,
+        "free_from_block": until.index if until else None,
+        "free_from_ms": until.timestamp_ms if until else None,
     }
 
 
-def _tell(amount: int, outcome: Outcome, effect: dict[str, Any]) -> None:
+def _tell(amount: int, outcome: Outcome, effect: dict[str, Any], params: Params) -> None:
     what = f"{amount:,} tokens staked" if amount > 0 else f"{-amount:,} tokens withdrawn from stake"
     console = make_console()
     console.print(marked("✓", what, f": block {outcome.block_index:,}"))
-    console.print(f"  It counts from block {effect['counts_from_block']:,} on, where the next epoch begins.")
+    epoch = effect["counts_from_epoch"]
+    begins = f"it begins after the first block that is {lasting(params.epoch_ms)} or more into epoch {epoch - 1:,}"
+    console.print(f"  It counts from epoch {epoch:,} on; {begins}.", soft_wrap=True)
     if effect["free_from_block"] is not None:
-        free = f"  The tokens stay liable, and are free from block {effect['free_from_block']:,} on."
-        console.print(free)
+        free = f"epoch {effect['free_from_epoch']:,}, block {effect['free_from_block']:,} and"
+        console.print(f"  The tokens stay liable until {free} {utc(effect['free_from_ms'])}.", soft_wrap=True)

@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 
 from tallystick.cli.scenario import Illegal, Try
 from tallystick.cli.words import many, names_of, seconds
-from tallystick.consensus.agreement import Cast, Keep, Output, Waiting
+from tallystick.consensus.agreement import Output, PersistQuorum, SendVote, Waiting
+from tallystick.consensus.signing_guard import SigningGuard
 from tallystick.consensus.simplex import Simplex
 from tallystick.ledger.block import Block
 from tallystick.ledger.certificate import Evidence
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.vote import NULLIFY, Ballot, Vote
-from tallystick.ledger.wallet import Wallet
 from tallystick.node.events import ReportStuck
 
 
@@ -122,8 +122,8 @@ class Story:
 class Watched(Simplex):
     """Agreement as it is, and somebody who is told what it decides, and how long its view had had something to do."""
 
-    def __init__(self, wallet: Wallet, tell: Callable[[Output, int], None]) -> None:
-        super().__init__(wallet)
+    def __init__(self, guard: SigningGuard, tell: Callable[[Output, int], None]) -> None:
+        super().__init__(guard)
         self._tell = tell
 
     def step(self, now_ms: int, waiting: Waiting) -> list[Output]:
@@ -225,16 +225,18 @@ class Witness:
     def decided(self, node: str, agreement: Simplex, output: Output, lasted_ms: int) -> None:
         """A member voted, or saw a quorum."""
         match output:
-            case Keep(quorum) if quorum.ballot.kind == NULLIFY:
-                self._note_nullified(agreement, quorum.ballot, lasted_ms)
-            case Cast(vote, _):
+            case PersistQuorum(tallies):
+                for tally in tallies:
+                    if tally.ballot.kind == NULLIFY and agreement.views.at(tally.ballot.view).is_nullified:
+                        self._note_nullified(agreement, tally.ballot, lasted_ms)
+            case SendVote(vote):
                 self._note_vote(node, vote)
 
     def _note_nullified(self, agreement: Simplex, ballot: Ballot, lasted_ms: int) -> None:
         nullified, round_ = self.story.nullified, (ballot.epoch, ballot.view)
         if round_ in nullified:
             return
-        drawn = self.name_of(agreement.leader(ballot.view))
+        drawn = self.name_of(agreement.views.leader(ballot.view))
         nullified[round_] = Nullified(*round_, drawn, self._elapsed_ms(), lasted_ms)
         after = f"after {seconds(lasted_ms)}: {drawn} was to forge, and nothing came of it"
         self.tell("trouble", f"View {ballot.view} of epoch {ballot.epoch} is nullified {after}")

@@ -1,6 +1,6 @@
 """Carries a scenario out on a simulated network."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import count
 
 from tallystick.cli import scenario
@@ -9,6 +9,7 @@ from tallystick.cli.fraud import Fraud, make
 from tallystick.cli.kept_chain import LEDGER_NAME
 from tallystick.cli.scenario import (
     Act,
+    AwaitTurn,
     CertifyFile,
     Heal,
     Illegal,
@@ -22,6 +23,7 @@ from tallystick.cli.scenario import (
     SignTwice,
     Stake,
     Try,
+    TryInTurn,
     Wait,
     runner_of,
 )
@@ -34,11 +36,12 @@ from tallystick.ledger.messages import Entry, Votes, encode_message
 from tallystick.ledger.params import Params
 from tallystick.ledger.vote import tally_of
 from tallystick.ledger.wallet import Wallet
-from tallystick.network.simulated import Link, Report, SimulatedNetwork
+from tallystick.network.simulated import Link, SimulatedNetwork
 from tallystick.network.simulated_host import SimulatedHost
 from tallystick.node.archive import Archive
-from tallystick.node.events import PeerDisconnected, ReportBlock, ReportRefused, ReportStuck
+from tallystick.node.events import PeerDisconnected, Report, ReportBlock, ReportRefused, ReportStuck
 from tallystick.node.node import Node
+from tallystick.node.simplex_driver import SimplexDriver
 
 _LINK = Link(delay_min_ms=20, delay_max_ms=120, loss=0.02, duplication=0.02, reordering=True)
 _TRIES = 5
@@ -76,7 +79,7 @@ class World:
         self._issued = 0
         self._intruders = 0
         self._attempt_at: dict[str, Illegal] = {}
-        self._attempt_by: dict[str, Illegal] = {}
+        self._attempt_by: dict[object, Illegal] = {}
 
     # ---- before it begins -----------------------------------------------------------------------------------
 
@@ -91,10 +94,10 @@ class World:
             for name, wallet in self.wallets.items()
         ]
         params = Params(
-            forge_at_certificates=scenario.FORGE_AT_CERTIFICATES,
-            forge_after_ms=scenario.FORGE_AFTER_MS,
             epoch_blocks=scenario.EPOCH_BLOCKS,
+            epoch_ms=scenario.EPOCH_MS,
             unbonding_blocks=scenario.UNBONDING_BLOCKS,
+            unbonding_ms=scenario.UNBONDING_MS,
             delta_ms=scenario.DELTA_MS,
         )
         return make_genesis(LEDGER_NAME, start_ms, allotments, params)
@@ -109,10 +112,11 @@ class World:
         name, wallet = f"Node {number}", self.wallets[runner_of(number)]
         self.joined_ms[name] = self.elapsed_ms
 
-        def make_agreement() -> Watched:
-            agreement = Watched(wallet, lambda output, ms: self._witness.decided(name, agreement, output, ms))
+        def make_agreement(host: SimulatedHost) -> SimplexDriver:
+            guard = host.guard(wallet)
+            agreement = Watched(guard, lambda output, ms: self._witness.decided(name, agreement, output, ms))
             self.agreements[name] = agreement
-            return agreement
+            return SimplexDriver(agreement)
 
         return self.network.add(name, make_agreement, archive=archive)
 
@@ -179,6 +183,8 @@ class World:
                     yield from self._until(lambda: False, duration_ms)
                 case Try():
                     yield from self._try_until_refused(act, scene.pause_ms)
+                case AwaitTurn(meanwhile):
+                    yield from self._await_turn(meanwhile)
                 case _:
                     self._carry_out(act)
                     yield from self._until(lambda: False, scene.pause_ms)
@@ -210,6 +216,8 @@ class World:
                 self._kill_forger()
             case RestartKilled():
                 self._restart_killed()
+            case TryInTurn(illegal):
+                self._try_in_turn(illegal)
             case SignTwice(node):
                 self._sign_twice(f"Node {node}")
             case Part(last_node):
@@ -266,6 +274,28 @@ class World:
             else:
                 self.network.submit(node, thrown)
 
+    def _await_turn(self, meanwhile: Iterable[Say]) -> Iterator[None]:
+        for say in meanwhile:
+            if self._is_frauds_turn():
+                return
+            self._carry_out(say)
+            yield from self._until(lambda: False, scenario.FRAME_MS)
+            yield from self._until(self._is_settled, scenario.SETTLE_AT_MOST_MS)
+
+    def _is_frauds_turn(self) -> bool:
+        """Whether nothing is under way, and all nodes wait in a view in which he is drawn."""
+        drawn = {agreement.views.leader(agreement.view) for agreement in self.agreements.values()}
+        return self._is_settled() and drawn == {self.wallets[scenario.FRAUD].public_key}
+
+    def _try_in_turn(self, illegal: Illegal) -> None:
+        self.story.attempts.append(Try(illegal, 1))
+        self._attempt_by[self.wallets[scenario.FRAUD].public_key] = illegal
+        intruder, thrown = self._new_intruder(), make(illegal, self._fraud_at("Node 1"))
+        for name in self.network.hosts:
+            for one in thrown:
+                assert isinstance(one, bytes)
+                self.network.inject(intruder, name, one)
+
     def _new_intruder(self) -> str:
         self._intruders += 1
         return f"Charlie-{self._intruders}"
@@ -290,7 +320,7 @@ class World:
         _, agreement = self.foremost
         nodes = {runner: name for name, runner in self.runners.items() if name in self.network.hosts}
         epoch = agreement.epoch.number
-        drawn = ((view, self.name_of(agreement.leader(view))) for view in count(agreement.view))
+        drawn = ((view, self.name_of(agreement.views.leader(view))) for view in count(agreement.view))
         view, member = next(one for one in drawn if one[1] in nodes)
         node = nodes[member]
         self.story.killing = Killing(node, member, epoch, view, self.story.tip_index, self.elapsed_ms)
@@ -340,7 +370,7 @@ class World:
                 self._note_refusal(node, refused, peer)
 
     def _note_refusal(self, node: str, refused: Refused, peer: object) -> None:
-        attempt = self._attempt_at.pop(node, None) if peer is None else self._attempt_by.get(str(peer))
+        attempt = self._attempt_at.pop(node, None) if peer is None else self._attempt_by.get(peer)
         self._witness.refused(node, refused, peer, attempt)
         if attempt and peer is not None and refused.rule in BLAMES_THE_PEER:
             host = self.network.hosts[node]

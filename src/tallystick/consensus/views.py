@@ -113,6 +113,7 @@ class Views:
         self._certificates: list[Tally] = []
         self._forgotten: list[Tally] = []
         self._persisted: set[bytes] = set()
+        self._refused: list[tuple[bytes, Refused]] = []
         self._views: dict[int, ViewState] = {}
         self.epoch_before: Epoch | None = None
         """The epoch before this one, if it was lived through."""
@@ -373,6 +374,7 @@ class Views:
                 state = self._chain.after(block, base, parent.holds if parent else holds_nothing)
             except Refused as refused:
                 self._illegal[block.hash] = refused
+                self._refused.append((block.header.forger, refused))
                 return None
             parent = Pending(block, state, frozenset(one.id for one in block.certificates), parent)
             self._pending[block.hash] = parent
@@ -387,6 +389,11 @@ class Views:
     def refusal(self, block_hash: bytes) -> Refused | None:
         """Why the gate refused a block, if it did."""
         return self._illegal.get(block_hash)
+
+    def take_refused(self) -> list[tuple[bytes, Refused]]:
+        """Blocks that the gate refused since this was last asked: each one's forger, and why."""
+        refused, self._refused = self._refused, []
+        return refused
 
     # ---- knowledge goes in ------------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from tallystick.host.errors import HostError
+from tallystick.ledger.stake import BlockContext
 
 MAX_FRAME_BYTES: Final = 64 * 1024 * 1024
 LENGTH_BYTES: Final = 4
@@ -160,17 +161,19 @@ class MemberLine(Struct, frozen=True):
     key: bytes
     free: int
     staked: int
-    leaving: int
+    unbonding: tuple[tuple[BlockContext, int], ...]
+    """What is withdrawn and not free yet: the block from which it is, and how much."""
     votes_with: int
     """Its stake in the current epoch."""
     is_connected: bool
 
 
 class Stakes(Struct, frozen=True, tag=True):
-    """All accounts, and the tokens burned so far."""
+    """All accounts, the tokens burned so far, and the epoch of the next block."""
 
     members: tuple[MemberLine, ...]
     burned: int
+    epoch: int
 
 
 class PeerLine(Struct, frozen=True):

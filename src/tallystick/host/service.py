@@ -354,9 +354,8 @@ class Service:
         for key, account in sorted(state.stakes.accounts.items()):
             votes_with = state.epoch.stake(key)
             is_there = key in connected or key == self._wallet.public_key
-            leaving = account.total - account.free - account.staked
-            lines.append(MemberLine(key, account.free, account.staked, leaving, votes_with, is_there))
-        return Stakes(tuple(lines), state.stakes.burned)
+            lines.append(MemberLine(key, account.free, account.staked, account.unbonding, votes_with, is_there))
+        return Stakes(tuple(lines), state.stakes.burned, state.epoch.number)
 
     def _block(self, index: int) -> BlockFound:
         store = self.runner.store

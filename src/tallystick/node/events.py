@@ -331,7 +331,7 @@ class ReportStateMismatch(Struct, frozen=True):
 
 
 class ReportRefused(Struct, frozen=True):
-    """Something was refused; `peer` is who sent it, `None` for a person at this node.
+    """Something was refused; `peer` is who sent it, or forged the proposal; `None` for a person at this node.
 
     Of what a person handed in it names the certificate.
     """

@@ -51,6 +51,7 @@ from tallystick.node.events import (
     Peer,
     PersistSigned,
     PersistVotes,
+    ReportRefused,
     ReportStateMismatch,
     ReportStuck,
     ReportTwin,
@@ -260,6 +261,7 @@ class SimplexDriver(Agreement):
             if not any(isinstance(one, SendVote | PersistQuorum | Rebroadcast) for one in outputs):
                 break
         self._sync_guard(actions)
+        actions.extend(ReportRefused(refused, forger) for forger, refused in self.simplex.views.take_refused())
         place = (self.simplex.epoch.number, self.simplex.view)
         if place != self._place:
             self._place, self._entered_ms = place, now_ms
