@@ -7,6 +7,7 @@ from typing import Any
 from msgspec.structs import asdict, replace
 
 from tallystick.consensus.proof_of_stake import draw
+from tallystick.host.log_proofs import consistency_proof, inclusion_proof
 from tallystick.ledger.address import AddressRecord, sign_address
 from tallystick.ledger.block import Block, genesis_block, sign_block
 from tallystick.ledger.blockchain import Blockchain
@@ -29,7 +30,7 @@ from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.finality import FinalHeader
 from tallystick.ledger.genesis import Allotment, Genesis, make_genesis
 from tallystick.ledger.header import Header, SignedHeader
-from tallystick.ledger.merkle import consistency_proof, inclusion_proof, leaf_hash, root
+from tallystick.ledger.merkle import leaf_hash, root
 from tallystick.ledger.messages import (
     Addresses,
     BlockRequest,
