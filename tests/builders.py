@@ -52,6 +52,9 @@ from tallystick.node.events import (
     MessageReceived,
     PersistBlock,
     ReportRefused,
+    SetTimer,
+    Timer,
+    TimerFired,
 )
 from tallystick.node.intake import Intake
 from tallystick.node.limits import Limits
@@ -342,6 +345,8 @@ class Bench:
         self.node = Node(genesis, self.agreement, limits, archive)
         self.verified: list[tuple[bytes, bytes, bytes]] = []
         """The claims that intake verified: what was signed, the signature, the key."""
+        self.timers: dict[Timer, int] = {}
+        """When each timer is to fire (ms)."""
         self.intake = Intake(genesis.ledger_id, self.node, self._verify)
         self.now_ms = max(START_MS, self.node.state.tip.timestamp_ms) + 1_000
 
@@ -350,7 +355,18 @@ class Bench:
         return _verify(*claim)
 
     def handle(self, event: Any) -> list[Action]:
-        return self.node.handle(self.now_ms, event)
+        actions = self.node.handle(self.now_ms, event)
+        self.timers.update((one.timer, one.at_ms) for one in of_kind(SetTimer, actions))
+        return actions
+
+    def wait(self, duration_ms: int, timer: Timer = Timer.AGREE) -> list[Action]:
+        """Let time pass; this timer fires whenever it is due."""
+        end_ms, actions = self.now_ms + duration_ms, list[Action]()
+        while self.timers.get(timer, end_ms + 1) <= end_ms:
+            self.now_ms = max(self.now_ms, self.timers.pop(timer))
+            actions += self.handle(TimerFired(timer))
+        self.now_ms = end_ms
+        return actions
 
     def receive(self, message: Message | bytes, peer: str = "peer") -> list[Action]:
         """Bytes, or a message as bytes, come from a peer."""
@@ -380,11 +396,6 @@ def cut_off(actions: Iterable[Action]) -> set[object]:
 def agreement_of(owner: Wallet | None) -> MakeAgreement:
     """A host with a lone forger of this owner's, or with one that only follows."""
     return lambda host: LoneDriver(LoneForger(ProofOfStake(), host.guard(owner) if owner else None))
-
-
-def member_of(owner: Wallet | None) -> MakeAgreement:
-    """Simplex, for a member's node or an onlooker's."""
-    return lambda host: SimplexDriver(Simplex(host.guard(owner) if owner else None))
 
 
 def network_of(

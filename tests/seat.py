@@ -1,7 +1,6 @@
 """One member's part in agreement, without a node: what it hears is said in words, and so is what it does.
 
 Said to it (several, with `;` between them):
-
     block b 2 on a            the leader of view 2 makes block b on block a (`tip`: on the final one); nobody has it yet
     block b 2 on a bad=root   the same with a wrong state root; bad=version, bad=empty: without a certificate
     block b 2 on a at=900     the same, dated 900 ms from the begin
@@ -11,16 +10,12 @@ Said to it (several, with `;` between them):
     parent 3 1 a              a peer says that what was proposed in view 3, or its parent, was notarized in view 1
     waits s                   a certificate waits to be forged
     +600                      so many ms pass
-
 Done by it, each a string: `propose 1 new1 on 0`, `propose 2 a again on 1`, `notarize 1 a`, `nullify 1`, `finalize 1 a`
 (each with ` & keep a` if the block goes to the database with it), `persist notarize 1 a`, `final a b`, `request a`,
 `request views 1..3`, `relay nullify 1`, `repeat`, `mismatch B12`, `twin 1`, `caught ben`.
 """
-
 from itertools import count
-
 from msgspec.structs import replace
-
 from tallystick.consensus.agreement import (
     Finalized,
     PersistQuorum,
@@ -41,43 +36,29 @@ from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.state import make_header
 from tallystick.ledger.vote import FINALIZE, NAMES, NOTARIZE, NULLIFY, cast, tally_of
 from tests.builders import CY, GENESIS, MEMBERS, START_MS, statement
-
 KINDS = {name: kind for kind, name in NAMES.items()}
 NOW_MS = START_MS + 1_000
-
-
 class Schedule:
     """Leaders by a list of names, in turn, in place of the draw."""
-
     def __init__(self, names="ben cy dot ada", members=MEMBERS):
         self._keys = [members[name].public_key for name in names.split()]
-
     def leader(self, epoch, ledger_id, view):
         key = self._keys[(view - 1) % len(self._keys)]
         return key if epoch.stake(key) else None
-
     def check(self, state, header):
         """Who may forge, for the gate (B4)."""
         if not header.view or header.forger != self.leader(state.epoch, header.ledger_id, header.view):
             raise Refused(Rule.B4, f"not the leader of view {header.view}")
-
-
 class Waiting:
     """Certificates that wait to be forged, legal wherever they are."""
-
     def __init__(self):
         self.certificates = []
-
     def has_any(self, holds):
         return any(not holds(one.id) for one in self.certificates)
-
     def choose(self, now_ms, base, holds):
         return [one for one in self.certificates if not holds(one.id)]
-
-
 class Seat:
     """A member (`owner=None`: an observer), what it knows, and its own guard file."""
-
     def __init__(self, owner="ada", leaders="ben cy dot ada", genesis=GENESIS, records=()):
         self.genesis, self.schedule = genesis, Schedule(leaders)
         self.owner = MEMBERS[owner] if owner else None
@@ -85,27 +66,22 @@ class Seat:
         self.file, self.now_ms, self.box = list(records), NOW_MS, Waiting()
         self.blocks, self.states, self.kept, self._numbers = {}, {}, [], count()
         self.start()
-
     @property
     def voters(self):
         """All members but itself, in the order of their names."""
         return [one for one in MEMBERS.values() if one is not self.owner]
-
     def start(self, finalization=None, tallies=(), proposals=()):
         """(Re)start from the guard file, and what is given of the database."""
         guard = SigningGuard(self.owner, self.genesis.ledger_id, self.file, bytes(32)) if self.owner else None
         self.simplex = Simplex(guard, self.schedule.leader)
         return [self.said(one) for one in self.simplex.start(self.chain, finalization, tallies, proposals)]
-
     # ---- what it is told --------------------------------------------------------------------------------------
-
     def tell(self, words):
         """Returns what that proves of others."""
         found = []
         for clause in filter(None, (one.strip() for one in words.split(";"))):
             found += self._tell(clause.split())
         return [self.said(one) for one in found if one is not None]
-
     def _tell(self, clause):
         simplex = self.simplex
         match clause:
@@ -127,17 +103,14 @@ class Seat:
                 names = [one for one in clause if one in MEMBERS]
                 return [one for name in names for one in self._vote(name, *clause[len(names) :])]
         return []
-
     def _vote(self, name, *ballot):
         return self.simplex.add_tally(self.tally([MEMBERS[name]], *ballot))
-
     def tally(self, voters, kind, view, block="", epoch=None):
         """Their votes: `notarize 1 a`, and so on; in the epoch of the moment unless one is given."""
         block_hash = (self.chain.state.tip.hash if block == "tip" else self.blocks[block].hash) if block else None
         ballot = self.simplex.views.ballot(KINDS[kind], int(view), block_hash)
         ballot = replace(ballot, epoch=int(epoch)) if epoch is not None else ballot
         return tally_of([cast(one, self.genesis.ledger_id, ballot) for one in voters])
-
     def make(self, name, view, parent, bad="", at=None, by=None):
         """A block of the view's leader, with a statement of its own."""
         base = self.chain.state if parent == "tip" else self.states[parent]
@@ -153,16 +126,13 @@ class Seat:
         self.blocks[name] = sign_block(header, certificates, forger)
         if not bad:
             self.states[name] = self.chain.after(self.blocks[name], base)
-
     # ---- what it does -----------------------------------------------------------------------------------------
-
     def does(self, words=""):
         """What follows from the last part of this, in order, until nothing more does; parts stand with `|` between."""
         *before, last = words.split("|")
         for part in before:
             self._follows(part)
         return self._follows(last)
-
     def _follows(self, words):
         done = self.tell(words)
         while outputs := self.simplex.step(self.now_ms, self.box):
@@ -179,7 +149,6 @@ class Seat:
                 break
         self.file += self.simplex.guard.take_records() if self.simplex.guard else ()
         return done
-
     def said(self, output):
         """An output, or a contradiction that was found, in words."""
         match output:
@@ -206,11 +175,9 @@ class Seat:
             case TwinFound(_, view):
                 return f"twin {view}"
         return f"caught {next(name for name, one in MEMBERS.items() if one.public_key == output.offender)}"
-
     def _ballot(self, ballot):
         block = "" if ballot.kind == NULLIFY else f" {self._name(ballot.block_hash, f'new{ballot.view}')}"
         return f"{NAMES[ballot.kind]} {ballot.view}{block}"
-
     def _name(self, block_hash, otherwise="unknown", block=None):
         name = next((name for name, one in self.blocks.items() if one.hash == block_hash), None)
         if name is None and block_hash == self.chain.state.tip.hash:
@@ -218,6 +185,71 @@ class Seat:
         if name is None and block is not None:
             self.blocks[otherwise] = block
         return name or otherwise
-
-
 __all__ = ["FINALIZE", "KINDS", "NOTARIZE", "NOW_MS", "NULLIFY", "Schedule", "Seat", "Waiting"]
+"""One member's node at a table of four: the test says what the others say, and looks at what the node answers."""
+from collections.abc import Iterable
+from hashlib import sha256, sha512
+from typing import Any
+from nacl.bindings import (
+    crypto_core_ed25519_scalar_add,
+    crypto_core_ed25519_scalar_mul,
+    crypto_core_ed25519_scalar_reduce,
+    crypto_scalarmult_ed25519_base_noclamp,
+from tallystick.consensus.signing_guard import GuardRecord
+from tallystick.consensus.views import grouped
+from tallystick.ledger.block import Block
+from tallystick.ledger.certificate import Statement
+from tallystick.ledger.encoding import ZERO_DIGEST
+from tallystick.ledger.genesis import Genesis
+from tallystick.ledger.messages import Message, Proposal, Votes
+from tallystick.ledger.vote import Vote
+from tallystick.ledger.wallet import Wallet
+from tallystick.node.events import Action, Broadcast, Multicast, PeerConnected, Send
+from tests.builders import GENESIS, LEDGER, MEMBERS, Bench, FinalScribe, of_kind, simplex_driver, vote
+LEADER = FinalScribe(GENESIS).forger()
+"""Who leads view 1 of the tests' ledger."""
+OWNER, *OTHERS = [one for one in MEMBERS.values() if one is not LEADER]
+"""The member whose node is looked at, and the other two."""
+class Seat(Bench):
+    """The node of a member (`None`: of an observer), with the peers "x" and "y"."""
+    def __init__(
+        self, owner: Wallet | None = OWNER, genesis: Genesis = GENESIS, records: Iterable[GuardRecord] = (), **more: Any
+    ) -> None:
+        super().__init__(genesis, agreement=simplex_driver(owner, genesis, *records), **more)
+        self.began = [one for peer in "xy" for one in self.handle(PeerConnected(peer))]
+    def receive(self, message: Message | bytes, peer: str = "x") -> list[Action]:
+        return super().receive(message, peer)
+    def hear(self, *votes: Vote, peer: str = "x") -> list[Action]:
+        """A peer passes on votes."""
+        return self.receive(votes_message(*votes), peer)
+def votes_message(*votes: Vote) -> Votes:
+    return Votes(tuple(grouped(votes)))
+def certificate(kind: int, block_hash: bytes = ZERO_DIGEST, *members: Wallet, **more: Any) -> list[Vote]:
+    """Votes of three members of four, unless others are named."""
+    return [vote(kind, block_hash, one, **more) for one in members or (LEADER, *OTHERS)]
+def proposal_of(block: Block, parent_view: int = 0) -> Proposal:
+    """What the leader tells everybody of its block."""
+    ids = tuple(one.id for one in block.certificates)
+    return Proposal(block.header.view, parent_view, block.header, block.signature, ids)
+def sent(kind: type[Message], actions: Iterable[Action]) -> list[Any]:
+    """The messages of this kind that leave, to whomever."""
+    return [one.message for one in of_kind((Send, Broadcast, Multicast), actions) if isinstance(one.message, kind)]
+def cast_by(owner: Wallet, actions: Iterable[Action]) -> list[tuple[int, int, bytes]]:
+    """The votes of this member's that leave for the first time: kind, view and block."""
+    votes = [
+        one for said in of_kind(Broadcast, actions) if isinstance(said.message, Votes) for one in said.message.tallies
+    ]
+    return [
+        (one.ballot.kind, one.ballot.view, one.ballot.block_hash)
+        for one in votes
+        if [member for member, _ in one.signatures] == [owner.public_key]
+def signed_again(certificate: Statement, name: str) -> Statement:
+    """The same certificate of the person with this name, with another signature that is as good (other nonce)."""
+    secret = sha512(sha256(name.encode()).digest()).digest()[:32]
+    clamped = bytes([secret[0] & 248, *secret[1:31], secret[31] & 63 | 64])
+    scalar = crypto_core_ed25519_scalar_reduce(clamped + bytes(32))
+    nonce = crypto_core_ed25519_scalar_reduce(sha512(secret + b"another nonce").digest())
+    commitment = crypto_scalarmult_ed25519_base_noclamp(nonce)
+    hashed = sha512(commitment + certificate.issuer + certificate.signed_bytes(LEDGER)).digest()
+    response = crypto_core_ed25519_scalar_mul(crypto_core_ed25519_scalar_reduce(hashed), scalar)
+    return replace(certificate, signature=commitment + crypto_core_ed25519_scalar_add(nonce, response))

@@ -41,7 +41,7 @@ from tallystick.ledger.wallet import Wallet
 
 PATIENCE_S: Final = 90.0
 """After so long something is broken, even on a machine with much else to do."""
-QUICK: Final = Params(delta_ms=100, forge_after_ms=50)
+QUICK: Final = Params(delta_ms=100)
 
 _FOUNDED_MS: Final = 1_700_000_000_000
 _NOT_WITHOUT_US: Final = ("setpriv", "--pdeathsig", "KILL") if shutil.which("setpriv") else ()

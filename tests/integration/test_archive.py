@@ -218,6 +218,14 @@ def test_blocks_are_answered_up_to_what_proves_them_and_never_beyond_their_epoch
     assert asked_blocks(archive, 12, 3) == asked_blocks(archive, 0, 3) == ([], [], [])
 
 
+def test_headers_lead_only_so_far(kept_by_votes: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tallystick.node.archive.MAX_HEADERS", 3)
+    assert asked_blocks(kept_by_votes, 5, 2) == ([5, 6], [7, 8], [8])
+    monkeypatch.setattr("tallystick.node.archive.MAX_HEADERS", 2)
+    assert asked_blocks(kept_by_votes, 5, 2) == ([5], [], [5])
+    assert asked_blocks(kept_by_votes, 6, 1) == ([6], [7, 8], [8])
+
+
 def test_blocks_of_a_tip_without_votes_are_answered_as_far_as_they_are_proven(archive: Archive) -> None:
     """A node that came by a checkpoint has blocks that it cannot prove."""
     scribe = FinalScribe(GENESIS)

@@ -386,6 +386,27 @@ def test_behind_a_damaged_block_a_false_end_of_an_epoch_is_told_when_the_block_i
         assert tuple(store.final_header(index) for index in (4, 8, 12)) == kept.scribe.proofs(4, 8, 12)
 
 
+def test_behind_a_damaged_block_a_false_end_of_an_epoch_is_not_asked_for(kept: Kept) -> None:
+    execute(kept.path, "UPDATE blocks SET encoded = x'c1' WHERE block_index = 3")
+    execute(kept.path, "DELETE FROM finalizations WHERE block_index = 7")
+    execute(kept.path, END_DAMAGES["too many"])
+    report = kept.check()
+    assert report.derived == ["ends of epochs"]
+    assert report.missing_finalizations == []
+
+
+def test_of_a_block_that_is_dropped_the_end_of_its_epoch_is_dropped_too(kept: Kept) -> None:
+    set_block(20, lambda scribe: replace(scribe.blocks[19], signature=bytes(64)).encoded)(kept)
+    execute(kept.path, "DELETE FROM epoch_ends WHERE block_index = 20")
+    assert list(kept.check().blocks) == [20]
+    again = kept.repaired()
+    assert again.is_sound, again
+    assert again.tip_index == 19
+    with Store.open(kept.path) as store:
+        store.append(kept.scribe.kept[19])
+    assert kept.check().is_sound
+
+
 def test_behind_a_damaged_block_votes_are_judged_by_the_members_that_state_roots_name(kept: Kept) -> None:
     execute(kept.path, "UPDATE blocks SET encoded = x'c1' WHERE block_index = 3")
     few = kept.scribe.archive.finalization(14)

@@ -7,7 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from tests.builders import ADA, BEN, GENESIS, MEMBERS, Scribe, evidence, found, keep, member_of, statement, statements
+from tests.builders import ADA, BEN, GENESIS, MEMBERS, Scribe, evidence, found, keep, statement, statements
 
 from tallystick.host.checked_chain import CheckedChain
 from tallystick.host.errors import DamagedStore
@@ -17,6 +17,7 @@ from tallystick.ledger.errors import Rule
 from tallystick.ledger.messages import Entry
 from tallystick.ledger.vote import FINALIZE, Ballot, Tally, cast, tally_codec, tally_of
 from tallystick.network.simulated import SimulatedNetwork
+from tallystick.network.simulated_host import member
 
 EPOCH_BLOCKS = 4
 FOUNDED = found(epoch_blocks=EPOCH_BLOCKS)
@@ -33,8 +34,8 @@ def kept(path: Path) -> Iterator[Store]:
     """What Ada's node kept of ten blocks that four members agreed on; then Ben lost his stake."""
     with Store.create(path, FOUNDED) as store:
         network = SimulatedNetwork(FOUNDED, seed=1)
-        for name, member in MEMBERS.items():
-            network.add(name, member_of(member), archive=store if name == "ada" else None)
+        for name, wallet in MEMBERS.items():
+            network.add(name, member(wallet), archive=store if name == "ada" else None)
         network.connect_all()
         network.run_for(200)
         ledger = FOUNDED.ledger_id

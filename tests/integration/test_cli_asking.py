@@ -37,6 +37,7 @@ from tallystick.host.control import (
     Stuck,
     Submit,
     Taken,
+    Unban,
 )
 from tallystick.host.file_statement import FILE_MEDIA_TYPE
 from tallystick.host.key_file import create_key_file
@@ -466,10 +467,35 @@ def test_status_says_how_the_node_is(
     assert "votes with 100 of 400 tokens" in shown
 
 
-def test_status_says_when_a_restored_node_votes_again(folder: Path, running: Running) -> None:
-    telling(running, is_silent=True)
-    assert in_json("status", "--data", "node", cwd=folder)["is_silent"]
-    assert "tokens from a later view on" in " ".join(cli("status", "--data", "node", cwd=folder).stdout.split())
+LOST = {"is_voting": False, "guard": "lost"}
+
+
+@pytest.mark.parametrize(
+    ("changed", "state", "said"),
+    [
+        ({**LOST, "unanswered": (BEN.public_key, CY.public_key)}, "recovering", "Ben, Cy did not answer yet"),
+        ({**LOST, "is_loss_accepted": True}, "recovering", "its operator accepted the loss"),
+        ({"is_voting": False, "silent_until": (2, 1_234)}, "silent", "it votes from epoch 2, view 1,235 on"),
+        ({"is_voting": False, "guard": "twin", "twin": (3, 7)}, "twin", "own key (seen in epoch 3, view 7)"),
+        ({"is_burned": True}, "burned", "its stake is lost, and it never votes again"),
+        ({"is_burned": True, "stake": 0, "is_voting": False}, "burned", "its stake is lost, and it never votes again"),
+        ({"is_voting": False, "mismatch": "[B12] why"}, "mismatch", "illegal by this node's state ([B12] why)"),
+        ({**LOST, "stuck": Stuck(NOW_MS, 200, 400, ())}, "stuck", "and does not vote: what this key signed is lost"),
+        ({**LOST, "best_index": 9_999}, "catching_up", "and does not vote: what this key signed is lost"),
+    ],
+)
+def test_status_of_a_member_that_does_not_vote_says_why_and_ends_with_1(
+    folder: Path, running: Running, changed: dict[str, Any], state: str, said: str
+) -> None:
+    telling(running, **changed)
+    with Store.open(running.node.ledger_path) as store:
+        store.remember_names({BEN.public_key: "Ben", CY.public_key: "Cy"})
+    told = in_json("status", "--data", "node", cwd=folder, expect=1)
+    assert told["state"] == state
+    shown = " ".join(cli("status", "--data", "node", cwd=folder, expect=1).stdout.split())
+    assert said in shown
+    assert told["why_not_voting"] in shown
+    assert "votes with" not in shown or state == "burned"
 
 
 def test_status_of_a_stuck_ledger_names_who_is_missing_and_ends_with_1(folder: Path, running: Running) -> None:
@@ -486,6 +512,24 @@ def test_status_of_a_stuck_ledger_names_who_is_missing_and_ends_with_1(folder: P
     assert "for 1 min 30 s no block became final: 200 of 400 tokens at stake are heard, 267 are needed" in shown
     assert "Ben with 100 tokens: not connected, last heard of 5 min ago" in shown
     assert "Cy with 0 tokens: not connected, not heard of" in shown
+
+
+def test_who_is_banned_is_listed_with_why_and_let_in_again_by_command(folder: Path, running: Running) -> None:
+    def answering(request: Request) -> Iterable[Answer] | None:
+        banned = PeerLine(BEN.public_key, "", False, 0, 0, 0, NOW_MS + 600_000, "[E2] form: not a message")
+        return {GetPeers(): [Peers((banned,))], Unban(BEN.public_key): []}.get(request)
+
+    node = running.start(answering)
+    (peer,) = in_json("show", "peers", "--data", "node", cwd=folder)["peers"]
+    assert (peer["banned_until_ms"], peer["banned_for"]) == (NOW_MS + 600_000, "[E2] form: not a message")
+    shown = cli("show", "peers", "--data", "node", cwd=folder).stdout
+    assert f"banned for 10 min more: {BEN.public_key.hex()[:12]}…: [E2] form: not a message" in shown
+    told = cli("unban", CY.public_key.hex(), "--data", "node", cwd=folder, expect=1).stderr
+    assert "no banned peer is called" in told
+    assert Unban(BEN.public_key) not in node.asked
+    done = in_json("unban", BEN.public_key.hex()[:8], "--data", "node", cwd=folder)
+    assert done["public_key"] == BEN.public_key.hex()
+    assert Unban(BEN.public_key) in node.asked
 
 
 @pytest.mark.parametrize(("amount", "from_block", "free"), [("50", 11, None), ("-20", 11, 17)])

@@ -282,7 +282,7 @@ def test_a_peer_is_asked_for_damaged_ranges_alone(world: World) -> None:
     known_alone(world, world.others[0])
     with answering((world.others[0], "honest", 100)) as (peer,):
         mended = world.repair()
-        assert peer.asked() == ["BlockRequest 17 1", "BlockRequest 3 3", "FinalizationRequest 2"]
+        assert peer.asked() == ["BlockRequest 17 1", "BlockRequest 3 3", "BlockRequest 5 1", "FinalizationRequest 2"]
     assert (mended["refetched_blocks"], mended["refetched_finalizations"]) == (4, 1)
     assert world.check()["log_root"] == world.log_root
 
@@ -298,7 +298,8 @@ def test_who_sends_what_is_false_or_nothing_is_passed_over(world: World, monkeyp
         mended = world.repair()
         asked = [peer.asked() for peer in peers]
     assert mended["is_sound"]
-    assert asked == [["BlockRequest 3 3"], ["BlockRequest 3 3"], ["BlockRequest 3 3", "FinalizationRequest 2"]]
+    blocks = ["BlockRequest 3 3", "BlockRequest 5 1"]  # an answer ends with its epoch
+    assert asked == [blocks, blocks[:1], [*blocks, "FinalizationRequest 2"]]
     assert world.check()["log_root"] == world.log_root
 
 

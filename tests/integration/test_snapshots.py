@@ -11,7 +11,6 @@ from tests.builders import (
     FinalScribe,
     Scribe,
     found,
-    member_of,
     refuses,
     staking,
     statement,
@@ -33,6 +32,7 @@ from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.messages import Entry
 from tallystick.ledger.vote import FINALIZE, tally_of
 from tallystick.network.simulated import SimulatedNetwork
+from tallystick.network.simulated_host import member
 from tallystick.node import replay
 from tallystick.node.archive import MemoryArchive
 from tallystick.node.events import PersistBlock
@@ -376,8 +376,8 @@ def test_a_second_certificate_with_a_kept_or_erased_payload_awaits_nothing(store
 def test_members_that_restart_from_snapshots_go_on_agreeing(tmp_path: Path, seed: int) -> None:
     network = SimulatedNetwork(FOUNDED, seed)
     stores = {name: Store.create(tmp_path / f"{name}.db", FOUNDED) for name in MEMBERS}
-    for name, member in MEMBERS.items():
-        network.add(name, member_of(member), archive=stores[name])
+    for name, wallet in MEMBERS.items():
+        network.add(name, member(wallet), archive=stores[name])
     network.connect_all()
     certificates = statements(60, ledger=FOUNDED.ledger_id)
     for number, certificate in enumerate(certificates):

@@ -1,9 +1,10 @@
 """Joining a Simplex ledger late: proof first, then ranges from several peers, whatever some of them do."""
 
 from collections import Counter
-from functools import cache, partial
+from functools import cache
 
 import pytest
+from msgspec.structs import replace
 from tests.builders import (
     ADA,
     BEN,
@@ -25,6 +26,7 @@ from tallystick.ledger.errors import Rule
 from tallystick.ledger.messages import (
     BlockRequest,
     Blocks,
+    Entry,
     FinalizationRequest,
     Finalizations,
     HeaderRequest,
@@ -35,11 +37,13 @@ from tallystick.ledger.messages import (
 )
 from tallystick.ledger.vote import tally_of
 from tallystick.network.simulated import Link, SimulatedNetwork
-from tallystick.node.archive import MemoryArchive
-from tallystick.node.events import PersistBlock, ReportRefused
+from tallystick.network.simulated_host import member, observer
+from tallystick.node.archive import MemoryArchive, answer_blocks
+from tallystick.node.events import ReportRefused, ReportStateMismatch, SendBlocks
 from tallystick.node.finality_proofs import Checkpoint
 from tallystick.node.limits import Limits
 from tallystick.node.node import Node
+from tallystick.node.simplex_driver import SimplexDriver
 
 EPOCH_BLOCKS, BLOCKS = 50, 420
 LIMITS = Limits(range_blocks=16)
@@ -49,7 +53,7 @@ HOLDERS = ("ada", "ben", "cy")
 @cache
 def chain():
     """Nine epochs, members changing; some blocks are made final by a later one's votes only."""
-    scribe = FinalScribe(found(epoch_blocks=EPOCH_BLOCKS, unbonding_blocks=100))
+    scribe = FinalScribe(found(epoch_blocks=EPOCH_BLOCKS))
     ledger = scribe.genesis.ledger_id
     for number in range(1, BLOCKS + 1):
         moves = {
@@ -66,10 +70,10 @@ def chain():
 
 def copy_of(scribe, count=BLOCKS):
     """An archive with the first blocks of a chain, as a node would have kept them."""
-    kept = MemoryArchive()
-    for block in scribe.blocks[:count]:
-        kept.append(block, (), scribe.archive.finalization(block.index), scribe.archive.members(block.index))
-    return kept
+    archive = MemoryArchive()
+    for kept in scribe.kept[:count]:
+        archive.append(kept)
+    return archive
 
 
 class Liar:
@@ -78,14 +82,14 @@ class Liar:
     is_up = True
 
     def __init__(self, network, name):
-        network.add(name, Simplex)
+        network.add(name, observer)
         network.hosts[name] = self
         self.network, self.name, self.asked = network, name, Counter()
         self.archive = chain().archive
 
     def handle(self, event):
         if type(event).__name__ == "PeerConnected":
-            self.say(event.peer, Status(self.network.genesis.ledger_id, 10**6, ZERO_DIGEST, ()))
+            self.say(event.peer, Status(self.network.genesis.ledger_id, 10**6, 10**6, ZERO_DIGEST, ()))
 
     def receive(self, peer, data):
         message = decode_message(data)
@@ -108,7 +112,7 @@ class Faker(Liar):
             case FinalizationRequest(epoch):
                 (proof,) = chain().proofs(min(epoch + 1, BLOCKS // EPOCH_BLOCKS) * EPOCH_BLOCKS)
                 few = tally_of(proof.finalization.votes[:1])
-                self.say(peer, Finalizations((type(proof)(proof.header, few, ((BEN.public_key, 5),)),)))
+                self.say(peer, Finalizations((replace(proof, finalization=few, members=((BEN.public_key, 5),)),)))
             case BlockRequest(start, count):
                 self.say(peer, Blocks(start, tuple(chain().blocks[start - 1 : start - 1 + count])))
 
@@ -149,10 +153,10 @@ def network_with(seed, liars=(), link=None, checkpoint=None, limits=LIMITS, kept
     network.reports = []
     network.on_report = lambda now_ms, name, report: network.reports.append((name, report))
     for name in HOLDERS:
-        network.add(name, partial(Simplex, MEMBERS[name]), limits, archive=copy_of(scribe))
+        network.add(name, member(MEMBERS[name]), limits, archive=copy_of(scribe))
     for number, liar in enumerate(liars):
         liar(network, f"liar {number}")
-    trust(network.add("late", Simplex, limits, archive=copy_of(scribe, kept)), checkpoint)
+    trust(network.add("late", observer, limits, archive=copy_of(scribe, kept)), checkpoint)
     for name in network.hosts:
         if name != "late":
             network.connect("late", name)
@@ -175,8 +179,7 @@ def check_caught_up(network, at_most_ms=60_000):
     assert late.node.state == chain().state, network.seed
     assert list(late.archive.blocks()) == chain().blocks, network.seed
     for end in range(EPOCH_BLOCKS, BLOCKS, EPOCH_BLOCKS):
-        assert late.archive.finalization(end) is not None
-        assert late.archive.members(end) == chain().archive.members(end)
+        assert late.archive.final_header(end) == chain().archive.final_header(end)
 
 
 def test_a_joiner_takes_ranges_from_several_peers_at_once(seed):
@@ -239,7 +242,7 @@ def test_a_joiner_that_crashes_goes_on_from_what_it_kept(seed):
     network = network_with(seed, link=Link(delay_max_ms=120, loss=0.05))
     late, persisted = network.hosts["late"], []
     keep = late.archive.append
-    late.archive.append = lambda block, *more: (persisted.append(block.index), keep(block, *more))
+    late.archive.append = lambda kept: (persisted.append(kept.block.index), keep(kept))
     while not has_caught_up(network):
         before = late.node.state.index
         late.crash_within(60)
@@ -263,6 +266,21 @@ def test_a_joiner_starts_from_a_checkpoint_that_its_operator_trusts(seed, index)
     check_caught_up(network, 120_000)
 
 
+@pytest.mark.parametrize("trusted", [None, 200, 390])
+def test_who_came_by_a_checkpoint_brings_others_up_by_it_or_by_votes(seed, trusted):
+    """Votes that came with blocks below the checkpoint were judged when their turn came, and are kept."""
+    network = network_with(seed, checkpoint=Checkpoint(390, chain().blocks[389].hash))
+    check_caught_up(network)
+    for name in HOLDERS:
+        network.cut("late", name)
+    later = network.add("later", observer, Limits(range_blocks=64))
+    trust(later, trusted and Checkpoint(trusted, chain().blocks[trusted - 1].hash))
+    network.connect("later", "late")
+    assert network.run_until(lambda: later.node.state.index == BLOCKS, 60_000), later.node.state.index
+    assert later.node.state == chain().state
+    assert set(network.peers("later")) == {"late"}
+
+
 def test_blocks_too_big_for_one_answer_are_fetched_all_the_same(seed):
     limits = Limits(range_blocks=16, answer_bytes=1_500)
     for checkpoint in (None, Checkpoint(300, chain().blocks[299].hash)):
@@ -283,12 +301,9 @@ def test_sold_keys_cannot_make_up_a_history_below_a_trusted_checkpoint(seed):
     for checkpoint in (None, Checkpoint(40, chain().blocks[39].hash), Checkpoint(400, chain().blocks[399].hash)):
         network = SimulatedNetwork(fake.genesis, int(seed), None, start_ms)
         for name in ("sold 1", "sold 2"):
-            kept = MemoryArchive()
-            for block in fake.blocks:
-                kept.append(block, (), fake.archive.finalization(block.index), fake.archive.members(block.index))
-            network.add(name, partial(Simplex, BEN), LIMITS, archive=kept)
-        network.add("ada", partial(Simplex, ADA), LIMITS, archive=copy_of(chain()))
-        trust(network.add("late", Simplex, LIMITS), checkpoint)
+            network.add(name, member(BEN), LIMITS, archive=copy_of(fake, len(fake.blocks)))
+        network.add("ada", member(ADA), LIMITS, archive=copy_of(chain()))
+        trust(network.add("late", observer, LIMITS), checkpoint)
         for name in ("sold 1", "sold 2"):
             network.connect("late", name)
         network.run_for(30_000)
@@ -304,26 +319,50 @@ def test_sold_keys_cannot_make_up_a_history_below_a_trusted_checkpoint(seed):
 
 def test_a_kept_chain_without_the_checkpoint_is_refused_at_the_start():
     with refuses(Rule.V4):
-        Node(chain().genesis, Simplex(), LIMITS, copy_of(chain()), Checkpoint(7, bytes(32)))
-    assert Node(chain().genesis, Simplex(), LIMITS, copy_of(chain()), Checkpoint(7, chain().blocks[6].hash))
+        Node(chain().genesis, SimplexDriver(Simplex()), LIMITS, copy_of(chain()), Checkpoint(7, bytes(32)))
+    trusted = Checkpoint(7, chain().blocks[6].hash)
+    assert Node(chain().genesis, SimplexDriver(Simplex()), LIMITS, copy_of(chain()), trusted).state == chain().state
 
 
-def test_a_node_whose_stakes_are_not_what_the_voters_say_stops_and_tells(seed):
-    """The voters of block 50 name other stakes than follow from it here: one of us computes wrong."""
-    scribe, block = FinalScribe(chain().genesis), None
+def test_a_node_whose_state_is_not_what_the_voters_agreed_on_stops_and_tells(seed):
+    """The state root of block 50 is another than follows from it here: one of us computes wrong."""
+    scribe = FinalScribe(chain().genesis)
     for one in chain().blocks[:49]:
-        scribe.chain.append(one, None)
-    epoch, block = scribe.state.epoch, chain().blocks[49]
-    drifted = scribe.finalization(epoch, block, *MEMBERS.values(), next_stakes=b"\x07" * 32)
-    late = SimulatedNetwork(scribe.genesis, int(seed), None, START_MS).add("late", Simplex, LIMITS)
-    reports = []
-    late.network.on_report = lambda now_ms, name, report: reports.append(report)
-    late.receive("peer", encode_message(Status(scribe.genesis.ledger_id, 50, ZERO_DIGEST, ())))
-    for start, end in ((1, 16), (17, 32), (33, 48), (49, 50)):
-        last = next(one for one in range(end, 51) if chain().archive.finalization(one))
-        proof = drifted if last == 50 else chain().archive.finalization(last)
-        blocks, headers = chain().blocks[start - 1 : end], [one.header for one in chain().blocks[end:last]]
-        late.receive("peer", encode_message(Blocks(start, tuple(blocks), tuple(headers), proof)))
+        scribe.chain.append(one)
+    drifted = scribe.draft(statement("the last one", ledger=scribe.genesis.ledger_id), state_root=b"\x07" * 32)
+    proof = scribe.finalization(scribe.state.epoch, drifted, *MEMBERS.values())
+    network = SimulatedNetwork(scribe.genesis, int(seed), None, START_MS)
+    late, reports, answered = network.add("late", observer, LIMITS), [], []
+    network.on_report = lambda now_ms, name, report: reports.append(report)
+    network.send = lambda sender, receiver, data: answered.append(decode_message(data))
+    late.receive("peer", encode_message(Status(scribe.genesis.ledger_id, 0, 50, ZERO_DIGEST, ())))
+    for start, end in ((1, 16), (17, 32), (33, 48)):
+        answer = answer_blocks(chain().archive, SendBlocks("peer", start, end - start + 1), 1 << 20)
+        late.receive("peer", encode_message(answer))
+    late.receive("peer", encode_message(Blocks(49, (chain().blocks[48], drifted), (), proof)))
     assert late.node.state.index == 49
-    assert [report.refused.rule for report in of_kind(ReportRefused, reports)] == [Rule.V5]
-    assert of_kind(PersistBlock, reports) == []
+    assert [report.refused.rule for report in of_kind(ReportStateMismatch, reports)] == [Rule.B12]
+    assert late.archive.tip_index == 49
+
+
+def test_a_chain_that_goes_on_meanwhile_is_caught_up_with(seed):
+    """Epochs end while the joiner asks: what it heard of peers is old by the time that they answer."""
+    scribe = chain()
+    network = SimulatedNetwork(scribe.genesis, int(seed), Link(20, 60), scribe.state.tip.timestamp_ms + 1_000)
+    network.on_report = lambda now_ms, name, report: refused.extend(of_kind(ReportRefused, [report]))
+    refused = []
+    for name in HOLDERS:
+        network.add(name, member(MEMBERS[name]), LIMITS, archive=copy_of(scribe))
+    for one, other in (("ada", "ben"), ("ada", "cy"), ("ben", "cy")):
+        network.connect(one, other)
+    late = network.add("late", observer, Limits(range_blocks=16, requests_in_flight=1))
+    for name in HOLDERS:
+        network.connect("late", name)
+    ada = network.hosts["ada"]
+    for number in range(120):
+        network.submit("ada", Entry(statement(f"more {number}", ledger=scribe.genesis.ledger_id)))
+        assert network.run_until(lambda: ada.node.state.index == BLOCKS + number + 1, 60_000)  # noqa: B023
+    assert ada.node.state.epoch.number >= BLOCKS // EPOCH_BLOCKS + 2
+    assert network.run_until(lambda: late.node.state == ada.node.state, 60_000), seed
+    assert refused == [], seed
+    assert set(network.peers("late")) == set(HOLDERS), seed

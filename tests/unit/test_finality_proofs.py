@@ -318,6 +318,20 @@ def test_votes_do_not_count_below_the_checkpoint(chain):
         check(finality, fake.blocks[:3], (), fake.archive.finalization(3))
 
 
+def test_blocks_on_both_sides_of_the_checkpoint_are_not_judged_by_votes(chain):
+    """The members of the epoch that the own chain is in sign another history around the trusted block."""
+    finality, own, fake = pinned(chain), FinalScribe(chain.genesis), written(16)
+    pin(finality, headers(chain, 17, 17))
+    for block in chain.blocks[:16]:
+        own.chain.append(block)
+        finality.tip_advanced(own.state)
+    for number in range(2):
+        fake.forge(staking(1 + number, BEN, ledger=chain.genesis.ledger_id))
+    with refuses(Rule.V4):
+        check(finality, fake.blocks[16:], (), fake.archive.finalization(18))
+    check(finality, chain.blocks[16:17])
+
+
 def test_headers_of_another_chain_are_refused(chain):
     finality, own = pinned(chain), headers(chain, 17, 17)
     other = written(1)

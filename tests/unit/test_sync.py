@@ -232,6 +232,13 @@ def test_what_a_peer_cannot_prove_it_is_not_asked_for(chain):
     assert sync.tip_of("liar") == 16
 
 
+def test_a_peer_that_tells_an_earlier_place_late_takes_back_nothing(chain):
+    sync, _ = simplex_sync(chain, x=(18, 4))
+    sync.heard_tip("x", 3, 0)
+    assert questions(sync)[0] == [("x", FinalizationRequest(0))]
+    assert sync.tip_of("x") == 18
+
+
 def test_a_question_that_is_not_answered_goes_to_another(chain):
     sync, _ = simplex_sync(chain, x=(18, 4), y=(18, 4))
     assert questions(sync)[0] == [("x", FinalizationRequest(0))]

@@ -49,7 +49,7 @@ _MOST_LINES: Final = 50
 BACKUP_HELP: Final = help_text(
     "Write a copy of the ledger into a new file, whether the node runs or not.",
     "The copy holds the ledger, not the key: keep a copy of the key file apart from it. To restore, put it into the "
-    "node's folder as ledger.db while the node does not run.",
+    "node's folder as ledger.db while the node does not run, and leave the file guard there as it is.",
     "Example: tallystick backup /mnt/safe/ledger-monday.db",
 )
 
@@ -154,7 +154,7 @@ def _mend(folder: DataFolder, unlock: Callable[[], Wallet], as_json: bool) -> No
             dropped = many(mended.dropped_blocks, "damaged block")
             console.print(Text(f"  {dropped} at the end dropped, for the node to fetch"), soft_wrap=True)
     if not mended.is_sound:
-        hint("Restore a backup, or join the ledger anew with an empty data folder")
+        hint("Restore a backup; or keep key and guard, set the rest of the data folder aside, and join the ledger anew")
         raise typer.Exit(ExitCode.FAILED)
     if mended.found:
         hint(f"Start the node: tallystick run --data {folder.path}. It fetches later blocks, and payloads, by itself")

@@ -179,12 +179,16 @@ class Views:
         in_window = header.epoch == self.epoch.number and self.final_view <= header.view <= self.view + 1
         return in_window and header.forger == self.leader(header.view)
 
-    def wants_vote(self, ballot: Ballot, member: bytes) -> bool:
-        """Whether a vote for this ballot counts here by itself."""
+    def wants_vote(self, ballot: Ballot, view: int) -> bool:
+        """Whether a vote for this ballot counts by itself, for whoever is in this view."""
         if ballot.epoch == self.epoch.number + 1:
-            return ballot.view == 1 and self._chain.state.stakes.account(member).staked > 0
-        in_window = ballot.epoch == self.epoch.number and self.oldest_wanted <= ballot.view <= self.view + 1
-        return in_window and self.epoch.stake(member) > 0
+            return ballot.view == 1
+        return ballot.epoch == self.epoch.number and self.oldest_wanted <= ballot.view <= view + 1
+
+    def voting_stake(self, ballot: Ballot, member: bytes) -> int:
+        """The stake with which a member votes for a ballot of this epoch, or of the next, as far as it is known."""
+        is_early = ballot.epoch != self.epoch.number
+        return self._chain.state.stakes.account(member).staked if is_early else self.epoch.stake(member)
 
     @property
     def oldest_wanted(self) -> int:
@@ -408,7 +412,7 @@ class Views:
     def add_vote(self, vote: Vote) -> Equivocation | None:
         """Count a vote whose signature is good. Returns what it and an earlier one of its member prove."""
         ballot = vote.ballot
-        if not self.wants_vote(ballot, vote.member):
+        if not self.wants_vote(ballot, self.view) or not self.voting_stake(ballot, vote.member):
             return None
         if ballot.epoch != self.epoch.number:
             self._early.setdefault((vote.member, ballot.kind), vote)

@@ -114,7 +114,7 @@ def _genesis(path: Path, source: sqlite3.Connection) -> Genesis:
         ((encoded,),) = source.execute("SELECT encoded FROM genesis").fetchall()
         return decode_genesis(encoded)
     except (*_DAMAGE, Refused, ValueError, TypeError) as error:
-        advice = "restore a backup, or join the ledger anew with an empty data folder"
+        advice = "restore a backup; or keep key and guard, set the rest aside, and join the ledger anew"
         raise DamagedStore(f"{path}: its genesis cannot be read ({error}); {advice}") from None
 
 

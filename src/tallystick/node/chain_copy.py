@@ -72,9 +72,6 @@ class ChainCopy:
 
     def receive_new(self, now_ms: int, peer: Peer, block: VerifiedBlock, actions: list[Action]) -> bool:
         """A block from its forger: the next one is added, an early one set aside, if that alone makes it final."""
-        if not self.finality.takes_new_blocks:
-            refuse(peer, Refused(Rule.V2, f"block {block.index} comes without a finalization"), actions)
-            return False
         self.sync.heard_tip(peer, block.index, block.header.epoch)
         if self.knows(block.hash):
             return False

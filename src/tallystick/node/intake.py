@@ -258,12 +258,12 @@ class Intake:
 
 
 def check_tally(tally: Tally) -> None:
-    """Raise `Refused` (E3, E2) unless the members ascend, and a vote to nullify names no block."""
+    """Raise `Refused` (E3, E2) unless the members ascend, and a block is named by all votes but those to nullify."""
     members = [member for member, _ in tally.signatures]
     if any(later <= earlier for earlier, later in pairwise(members)):
         raise Refused(Rule.E3, "the members of a tally stand in ascending order, each once")
-    if tally.ballot.kind == NULLIFY and tally.ballot.block_hash != ZERO_DIGEST:
-        raise Refused(Rule.E2, "a vote to nullify names no block")
+    if (tally.ballot.kind == NULLIFY) != (tally.ballot.block_hash == ZERO_DIGEST):
+        raise Refused(Rule.E2, "a vote to nullify names no block, any other does")
 
 
 def _check_form(entry: Entry) -> None:

@@ -1,12 +1,13 @@
 """Votes that come late, for views that are over: what is kept of those views may show that they contradict it."""
 
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import Final
 
 from tallystick.consensus.agreement import Equivocation
 from tallystick.ledger.keys import is_signed
 from tallystick.ledger.state import State
-from tallystick.ledger.vote import Tally, Vote
+from tallystick.ledger.vote import Tally, Vote, tally_of
 
 _TALLIES_A_MESSAGE: Final = 4
 _REMEMBERED: Final = 1_024
@@ -20,10 +21,14 @@ class LateVotes:
 
     @staticmethod
     def select(tallies: Iterable[Tally], state: State, is_final: Callable[[bytes], bool]) -> tuple[Tally, ...]:
-        """Some of these votes, none of them verified. Votes for a block that is final here contradict nothing."""
+        """Some of these votes, none of them verified, of members that have stake to lose.
+
+        Votes for a block that is final here contradict nothing.
+        """
         oldest = state.epoch_ends[0].epoch if state.epoch_ends else state.epoch.number
-        late = [one for one in tallies if one.ballot.epoch >= oldest and not is_final(one.ballot.block_hash)]
-        return tuple(late[:_TALLIES_A_MESSAGE])
+        late = (one for one in tallies if one.ballot.epoch >= oldest and not is_final(one.ballot.block_hash))
+        liable = ([vote for vote in one.votes if state.stakes.account(vote.member).liable] for one in late)
+        return tuple(islice((tally_of(votes) for votes in liable if votes), _TALLIES_A_MESSAGE))
 
     def compare(self, late: tuple[Tally, ...], kept: tuple[Tally, ...], ledger_id: bytes) -> Iterator[Equivocation]:
         """What late votes and kept ones prove; only signatures of votes that prove something are verified."""

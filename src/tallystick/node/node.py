@@ -178,7 +178,7 @@ class Node:
             case Finalizations() | Headers():
                 return self._copy.sync.awaits_proof
             case NewBlock(block):
-                return not self._copy.knows(block.hash)
+                return self._copy.finality.takes_new_blocks and not self._copy.knows(block.hash)
             case Proposal() | ProposalCertificates() | RecoveryRequest() | RecoveryResponse():
                 return self._agreement.is_wanted(message)
         return True
@@ -189,7 +189,7 @@ class Node:
 
     def late_votes(self, votes: Votes) -> tuple[Tally, ...]:
         """Of these votes those for views that are over, which may contradict what is kept of them."""
-        over = tuple(one for one in votes.tallies if self._agreement.is_over(one.ballot))
+        over = (one for one in votes.tallies if self._agreement.is_over(one.ballot))
         return self._late.select(over, self.state, self._copy.knows)
 
     def knows_vote(self, vote: Vote) -> bool:
@@ -362,7 +362,7 @@ class Node:
 
     def _advance(self, now_ms: int, actions: list[Action]) -> None:
         """Take the steps that agreement wants taken; what becomes final is added, kept and told of."""
-        while True:
+        while self._copy.mismatch is None:
             is_behind = self._copy.sync.is_behind(self.state.index, now_ms)
             step = self._agreement.step(now_ms, is_behind, actions)
             if step.is_stuck:

@@ -174,12 +174,14 @@ class SimplexDriver(Agreement):
         """See `Agreement`: certificates that say something new, and single votes of members for views at hand."""
         if self._finality.is_below_checkpoint:
             return None
-        views, wanted = self.simplex.views, []
+        views, epoch, wanted = self.simplex.views, self.simplex.epoch, []
+        certificates = {tally for tally in votes.tallies if views.is_certificate(tally)}
+        view = max([views.view, *(one.ballot.view + 1 for one in certificates)])  # they come before single votes
         for tally in votes.tallies:
-            if views.is_certificate(tally):
-                wanted.append(tally)
-            elif single := [one for one in tally.votes if views.wants_vote(one.ballot, one.member)]:
-                wanted.append(tally if len(single) == len(tally.signatures) else tally_of(single))
+            is_wanted = tally in certificates or views.wants_vote(tally.ballot, view)
+            counting = [one for one in tally.votes if is_wanted and views.voting_stake(tally.ballot, one.member)]
+            if counting:
+                wanted.append(tally if len(counting) == len(tally.signatures) else tally_of(counting))
         return Votes(tuple(wanted)) if wanted else None
 
     def knows_vote(self, vote: Vote) -> bool:

@@ -6,29 +6,34 @@ from typing import Any
 
 from tests.simulation.campaign.books import Broken
 
+from tallystick.consensus.views import RECENT_VIEWS
+from tallystick.ledger.params import MAX_BLOCK_CERTIFICATES
+
 _FLOORS = ("tallystick.node.", "tallystick.consensus.")
 _LEFT_OUT = {
     "Node.chain",
     "ChainCopy.chain",
-    "Simplex._chain",
-    "Rounds._chain",
+    "Simplex.chain",
+    "Views._chain",
+    "SimplexDriver._chain",
     "FinalityProofs._state",
-    "FinalityProofs._params",
-    "Council._chain",
+    "LoneFinality._params",
     "Node.limits",
-    "BoxForBlocks._params",
+    "CertificateBox._state",
+    "CertificateBox._projected",
     "Pending.state",
 }
 """The chain may grow, by one place a certificate; limits, parameters and states do not."""
 
 _HOSTS = 12
 """More than a campaign's network has: members, twins, observers and who joins late."""
-_CERTIFICATES = 128
-"""More than are handed in during a run, evidence included."""
-_EPOCH_VIEWS = 110
-"""More than the longest epoch of a campaign takes."""
-_VIEWS = 66
-"""What a member keeps votes for: 64 views ahead of its own, its own, and the final one."""
+_CERTIFICATES = 256
+"""More than wait during a run, evidence included."""
+_VIEWS = 512
+"""More than a campaign has above a final one: of each only a few words are kept, and votes of the latest."""
+_VIEWS_WITH_VOTES = 2 + 2 + RECENT_VIEWS
+"""The views whose single votes count, the final one, and one ahead."""
+_PROPOSALS = 3 * _VIEWS_WITH_VOTES
 
 LIMITS = {
     "ChainCopy._recent": 257,
@@ -37,7 +42,10 @@ LIMITS = {
     "Node._to_report": 2 * _CERTIFICATES,
     "CertificateBox._waiting": _CERTIFICATES,
     "CertificateBox._staking": _CERTIFICATES,
-    "CertificateBox._of_issuer": _HOSTS,
+    "CertificateBox._of_issuer": _CERTIFICATES,
+    "EvidencePool._of": _HOSTS,
+    "EvidencePool._ids": _HOSTS,
+    "LateVotes._seen": 1_024,
     "Gossip._eager": _HOSTS,
     "Gossip._level": _HOSTS,
     "Gossip._repeaters": _HOSTS,
@@ -61,30 +69,43 @@ LIMITS = {
     "PayloadSearch._wanted": _CERTIFICATES,
     "PayloadSearch._requests": _HOSTS,
     "_Request.hashes": 64,
-    "Council._partial": 32,
-    "Council._asked_ms": 2 * _VIEWS,
-    "Council._accused": _HOSTS,
-    "Council._standings_asked": 64,
-    "Council._routes": 256,
+    "SimplexDriver._partial": 32,
+    "SimplexDriver._asked_ms": _VIEWS_WITH_VOTES * 4,
+    "SimplexDriver._equivocations": 0,
+    "SimplexDriver._routes": 256,
+    "SimplexDriver._place": 2,
+    "SimplexDriver._corrected_ms": _HOSTS,
     "_Route.passed_on": _HOSTS,
-    "_Partial.missing": _CERTIFICATES,
-    "_Partial.certificates": _CERTIFICATES,
-    "Record._own": 6 * _EPOCH_VIEWS,
-    "Record._heard": _HOSTS,
-    "Rounds._last": _HOSTS,
-    "Rounds._early": 3 * _HOSTS,
-    "Record._floor": 2,
-    "Rounds._rounds": _VIEWS,
-    "Rounds._blocks": 3 * _VIEWS,
-    "Rounds._judged": 3 * _VIEWS,
-    "Rounds._illegal": 3 * _VIEWS,
-    "Rounds._rivals": _VIEWS,
-    "Rounds._news": 4 * _HOSTS * _VIEWS,
-    "Rounds._lacked": 2 * _VIEWS,
-    "Round.votes": _HOSTS,
-    "Round.weight": 3 * _HOSTS,
-    "Round.kept": 3,
-    "Pace._round": 2,
+    "_Partial.missing": MAX_BLOCK_CERTIFICATES,
+    "_Partial.certificates": MAX_BLOCK_CERTIFICATES,
+    "_Partial.asked": MAX_BLOCK_CERTIFICATES,
+    "Simplex._twins": 0,
+    "Simplex._requested": 2,
+    "SigningGuard._new": 2 * _VIEWS_WITH_VOTES,
+    "SigningGuard._synced_floor": 2,
+    "_Ledger.floor": 2,
+    "_Ledger.limit": 2,
+    "_Ledger.recovered": 2,
+    "_Ledger.twin": 2,
+    "_Ledger.entries": _VIEWS,
+    "_Entry.ballots": 3,
+    "Recovery._answers": _HOSTS,
+    "ViewTimer._place": 2,
+    "Views._early": 3 * _HOSTS,
+    "Views._heard": _HOSTS,
+    "Views._views": _VIEWS,
+    "Views._blocks": _PROPOSALS,
+    "Views._pending": _PROPOSALS,
+    "Views._illegal": _PROPOSALS,
+    "Views._persisted": _PROPOSALS,
+    "Views._requested": _PROPOSALS,
+    "Views._rivals": _VIEWS_WITH_VOTES,
+    "Views._news": 4 * _HOSTS * _VIEWS_WITH_VOTES,
+    "Views._certificates": 2 * _VIEWS_WITH_VOTES,
+    "Views._forgotten": 4 * _HOSTS * _VIEWS_WITH_VOTES,
+    "ViewState.votes": _HOSTS,
+    "ViewState.weight": 4 * _HOSTS,
+    "ViewState.persisted": 4 * _HOSTS,
     "Pending.ids": _CERTIFICATES,
 }
 """Of every collection in a node that took part in one run. `Node.chain` alone may grow with the ledger."""

@@ -10,35 +10,43 @@ from hashlib import sha256
 from random import Random
 
 from tests.simulation.campaign.books import Broken
-from tests.simulation.campaign.byzantine import Twins, host_of
+from tests.simulation.campaign.byzantine import host_of
+from tests.simulation.campaign.flooders import FLOODED_BOX
+from tests.simulation.campaign.liars import Twins
+from tests.simulation.campaign.roles import FILL_BOXES
 from tests.simulation.campaign.scenario import (
     HELD_BACK_MS,
     TIMEOUT_MS,
     WITHDRAWN,
     Crash,
     Phase,
+    Restore,
     Scenario,
     draw_scenario,
     twin_of,
 )
 from tests.simulation.campaign.watch import Watch
 
-from tallystick.consensus.simplex import Simplex
+from tallystick.consensus.signing_guard import GuardRecord, LossAccepted, Lost, Signed
 from tallystick.ledger.certificate import AnyCertificate, Payload, issue_stake, issue_statement
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.genesis import Allotment, Genesis, make_genesis
-from tallystick.ledger.messages import Entry, Votes, decode_message
+from tallystick.ledger.messages import Entry, RecoveryResponse, Votes, decode_message
 from tallystick.ledger.params import Params
-from tallystick.ledger.vote import NOTARIZE, Tally
+from tallystick.ledger.vote import NOTARIZE, Ballot
 from tallystick.ledger.wallet import Wallet
 from tallystick.network.simulated import Link, SimulatedNetwork
-from tallystick.network.simulated_host import SimulatedHost
-from tallystick.node.events import Action, Broadcast, PersistVotes
+from tallystick.network.simulated_host import SimulatedHost, member, observer
+from tallystick.node.archive import MemoryArchive
+from tallystick.node.events import Action, Broadcast, PersistSigned
+from tallystick.node.limits import Limits
 
 RECOVERY_BOUND = 60
-"""After healing, all that was taken is final everywhere within this many timeouts."""
+"""After healing, all that was taken is final everywhere within this many timeouts of the length then in force."""
 
-SILENCE_MS = 900_000
+SILENCE_MS = 4_500_000
+"""A ban is lifted after an hour, and nothing else happens a quarter of an hour after all is final."""
+
 START_MS = 1_750_000_000_000
 _STRANGER = Wallet(sha256(b"stranger").digest())
 
@@ -66,13 +74,18 @@ class Adversary(SimulatedNetwork):
 
     held_back: int = 0
     """The kind of vote of which every other message is late; 0: none."""
+    withholds_answers = False
+    """Whether most answers to who lost its guard are lost, and the others late."""
 
     def __init__(self, genesis: Genesis, seed: int, link: Link) -> None:
         super().__init__(genesis, seed, link)
         self._whim = Random(f"whim {seed}")
 
     def send(self, sender: str, receiver: str, data: bytes) -> None:
-        if self.held_back and self._holds_back(data):
+        is_answer = self.withholds_answers and isinstance(self.decode(data), RecoveryResponse)
+        if is_answer and self._whim.random() < 0.6:
+            self.faults["answers withheld"] += 1
+        elif is_answer or (self.held_back and self._holds_back(data)):
             self.faults["held back"] += 1
             late_ms = self._whim.randint(0, HELD_BACK_MS)
             self.at(self.now_ms + late_ms, lambda: super(Adversary, self).send(sender, receiver, data))
@@ -102,11 +115,13 @@ class Run:
         self.faults = self.network.faults
         self.doomed: set[str] = set()
         self._crash_at_vote: dict[str, tuple[int, int]] = {}
-        self._copy_before: tuple[str, int] | None = None
+        self._to_restore: dict[str, Restore] = {}
         self.network.on_action = self._on_action
         self._number = 0
         self._to_withdraw = int(sum(scenario.stakes[name] for name in scenario.steady) * WITHDRAWN)
         coalition = [self.wallets[name] for name in scenario.roles]
+        fills_boxes = any(issubclass(role, FILL_BOXES) for role in scenario.roles.values())
+        self.limits = Limits(box_certificates=FLOODED_BOX) if fills_boxes else None
         for name in scenario.stakes:
             role = scenario.roles.get(name)
             for host in [name, twin_of(name)] if role is Twins else [name]:
@@ -114,9 +129,9 @@ class Run:
                     random = Random(f"{host} {scenario.seed}")
                     self.network.make_host[host] = host_of(role, coalition, random)
                 skew_ms = scenario.skews_ms.get(name, 0)
-                self.network.add(host, partial(Simplex, self.wallets[name]), clock_skew_ms=skew_ms)
+                self.network.add(host, member(self.wallets[name]), self.limits, skew_ms)
         for name in scenario.observers:
-            self.network.add(name, Simplex)
+            self.network.add(name, observer, self.limits)
 
     # ---- the course of it ---------------------------------------------------------------------------------------
 
@@ -133,7 +148,11 @@ class Run:
     def begin(self) -> None:
         """Everybody meets; what people will hand in, and who joins late, is put on the agenda."""
         network = self.network
-        network.connect_all()
+        if self.scenario.is_ring:
+            self.faults["ring"] += 1
+            network.connect_some(2)
+        else:
+            network.connect_all()
         network.run_for(200)
         handed_in = 0
         while handed_in < self.scenario.certificates:
@@ -151,21 +170,19 @@ class Run:
         network = self.network
         network.heal()
         network.relink(phase.link)
-        network.held_back = phase.held_back
+        network.held_back, network.withholds_answers = phase.held_back, phase.withholds_answers
         if phase.groups:
             network.partition(*phase.groups)
         for crash in phase.crashes:
             network.at(network.now_ms + crash.at_ms, partial(self.doom, crash))
         if phase.all_restart_at_ms is not None:
             network.at(network.now_ms + phase.all_restart_at_ms, self.restart_all)
-        if phase.restores and phase.copy_before is not None:
+        for restore in phase.restores:
             copy_at_ms = network.now_ms + self.random.randint(0, phase.duration_ms // 2)
-            network.at(copy_at_ms, lambda: setattr(self, "_copy_before", (phase.restores, phase.copy_before)))
-        elif phase.restores:
-            self.restore_within(phase.restores, phase.duration_ms // 2, phase.duration_ms)
+            network.at(copy_at_ms, partial(self.copy, restore))
         network.run_for(phase.duration_ms)
-        self._copy_before = None
-        network.held_back = 0
+        self._to_restore.clear()
+        network.held_back, network.withholds_answers = 0, False
 
     def recover(self) -> float:
         """Heal, hand in one certificate each, and wait for all to be final. Returns the timeouts that took."""
@@ -180,14 +197,12 @@ class Run:
         healed_ms = network.now_ms
         for name in self.random.sample(sorted(watch.honest), min(3, len(watch.honest))):
             network.submit(name, Entry(self.statement()))
+        timeout_ms = max(timeout_of(host) for host in watch.honest.values() if host.agreement.wallet)
         network.run_for(1)
-        if not network.run_until(watch.is_settled, RECOVERY_BOUND * TIMEOUT_MS):
-            places = {
-                name: (host.node.state.index, host.agreement.view, len(host.node.box))
-                for name, host in watch.honest.items()
-            }
-            raise Broken(f"not final {RECOVERY_BOUND} timeouts after healing; index, view, box: {places}")
-        return (network.now_ms - healed_ms) / TIMEOUT_MS
+        if not network.run_until(watch.is_settled, RECOVERY_BOUND * timeout_ms):
+            places = {name: place_of(host) for name, host in watch.honest.items()}
+            raise Broken(f"not final {RECOVERY_BOUND} timeouts of {timeout_ms} ms after healing: {places}")
+        return (network.now_ms - healed_ms) / timeout_ms
 
     def fall_silent(self) -> None:
         """Nothing is left to do, so nothing is said; Byzantine members are stopped, for they need no reason."""
@@ -198,7 +213,7 @@ class Run:
                 network.crash(name)
                 self.faults["crashed"] -= 1
         if not network.run_until_quiet(SILENCE_MS):
-            raise Broken("not silent a quarter of an hour after all was final")
+            raise Broken("not silent long after all was final")
         if not self.watch.is_settled():
             raise Broken("what was taken late is not final, and all is silent")
 
@@ -217,24 +232,24 @@ class Run:
 
     def _on_action(self, host: SimulatedHost, action: Action) -> None:
         """Whoever is to crash at its next vote, persisted or sent, does so; the checkers look at everything."""
-        if isinstance(action, PersistVotes) and self._is_to_copy(host, action):
-            self._copy_before = None
-            self.restore_within(host.name, self.random.randint(20, 300), 1_000)
+        restore = self._to_restore.get(host.name)
+        if restore is not None and self._is_to_copy(action, restore):
+            self.restore_later(self._to_restore.pop(host.name))
         if host.name in self._crash_at_vote:
             kind, actions = self._crash_at_vote[host.name]
-            if any(tally.ballot.kind == (kind or tally.ballot.kind) for tally in _votes_in(action)):
+            if any(ballot.kind == (kind or ballot.kind) for ballot in _voted_in(action)):
                 del self._crash_at_vote[host.name]
                 host.crash_within(actions)
         self.watch.on_action(host, action)
 
-    def _is_to_copy(self, host: SimulatedHost, action: PersistVotes) -> bool:
-        """Before a notarize vote of this kind means before one's own proposal: others may only be repeated."""
-        name, kind = self._copy_before or ("", 0)
-        ballot, key = action.tally.ballot, host.agreement.wallet and host.agreement.wallet.public_key
-        is_own = len(action.tally.signatures) == 1 and action.tally.signatures[0][0] == key
-        if host.name != name or not is_own or ballot.kind != (kind or ballot.kind):
+    @staticmethod
+    def _is_to_copy(action: Action, restore: Restore) -> bool:
+        """Before a vote of this kind is signed; before a notarize vote means before one's own proposal."""
+        if not isinstance(action, PersistSigned):
             return False
-        return kind != NOTARIZE or (action.block is not None and action.block.header.forger == key)
+        kinds = {ballot.kind for ballot in _voted_in(action)}
+        forges = any(isinstance(one, Signed) and one.header_hash for one in action.records)
+        return forges if restore.copy_before == NOTARIZE else bool(kinds) and (restore.copy_before or 0) in {0, *kinds}
 
     def revive(self, name: str) -> None:
         """The host starts again, stopped now if it did not crash by itself."""
@@ -257,38 +272,46 @@ class Run:
         for name in names:
             self.network.restart(name)
 
-    def restore_within(self, name: str, from_ms: int, until_ms: int) -> None:
-        """Make a copy of a host's archive now, and use it later."""
-        now_ms, backup = self.network.now_ms, copy_of(self.network.hosts[name].archive)
-        self.network.at(now_ms + from_ms, partial(self.restore, name, backup, now_ms + until_ms))
+    def copy(self, restore: Restore) -> None:
+        """The copy of the database is made now, or at the next vote if so asked; it is used later."""
+        if restore.copy_before is None:
+            self.restore_later(restore)
+        else:
+            self._to_restore[restore.name] = restore
 
-    def restore(self, name: str, backup, until_ms: int) -> None:
-        """Stop a host and start it from an old backup, at a time when enough peers saw its latest vote."""
-        network, host, key = self.network, self.network.hosts[name], self.wallets[name].public_key
-        latest = self.watch.latest_signed(key)
-        saw = [one for one in self.watch.honest.values() if one is not host and self._remembers(one, key, latest)]
-        epoch = host.agreement.epoch
-        stake = sum(epoch.stake(one.agreement.wallet.public_key) for one in saw if one.agreement.wallet)
-        if 3 * stake > epoch.total:
-            self.faults["restored from an old backup"] += 1
+    def restore_later(self, restore: Restore) -> None:
+        """Make a copy of a host's archive now, and use it later."""
+        backup = copy_of(self.network.hosts[restore.name].archive) if restore.has_old_database else None
+        at_ms = self.network.now_ms + self.random.choice([self.random.randint(20, 300), self.random.randint(20, 2_500)])
+        self.network.at(at_ms, partial(self.restore, restore, backup))
+
+    def restore(self, restore: Restore, backup: MemoryArchive | None) -> None:
+        """Stop a host and start it without its guard, from an old database, or both."""
+        network, name = self.network, restore.name
+        host = network.hosts[name]
+        if host.is_up:
             network.crash(name)
+        self.doomed.discard(name)
+        self._crash_at_vote.pop(name, None)
+        if restore.loses_guard:
+            self.faults["lost its guard"] += 1
+            word: list[GuardRecord] = [LossAccepted(self.ledger_id)] if restore.is_accepted else []
+            self.faults["operator's word"] += len(word)
+            host.guard_records = [Lost(None), *word]
+            self.watch.lost_guard(name)
+        if backup is not None:
+            self.faults["old database"] += 1
             host.archive = backup
             self.watch.restored(name)
-            network.restart(name)
-            network.submit(name, Entry(self.statement()))
-        elif network.now_ms < until_ms:
-            network.at(network.now_ms + 20, partial(self.restore, name, backup, until_ms))
-
-    def _remembers(self, host: SimulatedHost, key: bytes, latest: tuple[int, int, int] | None) -> bool:
-        seen = host.agreement.last_vote_of(key)
-        return latest is None or (seen is not None and (*seen.round, seen.ballot.kind) >= latest)
+        network.restart(name)
+        network.submit(name, Entry(self.statement()))
 
     # ---- what people do -----------------------------------------------------------------------------------------
 
     def join(self, name: str) -> None:
         """A new node that nobody knows joins."""
         if name not in self.network.hosts:
-            self.network.add(name, Simplex)
+            self.network.add(name, observer, self.limits)
             for other in list(self.network.hosts):
                 if other != name:
                     self.network.connect(name, other)
@@ -322,11 +345,27 @@ class Run:
         return self.network.genesis.ledger_id
 
 
-def _votes_in(action: Action) -> Iterable[Tally]:
-    """What is persisted, or told to everybody."""
-    if isinstance(action, PersistVotes):
-        return (action.tally,)
-    return action.message.tallies if isinstance(action, Broadcast) and isinstance(action.message, Votes) else ()
+def _voted_in(action: Action) -> Iterable[Ballot]:
+    """What is signed, or told to everybody."""
+    if isinstance(action, PersistSigned):
+        return [one.ballot for one in action.records if isinstance(one, Signed) and one.ballot is not None]
+    is_vote = isinstance(action, Broadcast) and isinstance(action.message, Votes)
+    return [tally.ballot for tally in action.message.tallies] if is_vote else ()
+
+
+def timeout_of(host: SimulatedHost) -> int:
+    """The timeout (ms) of the view that a host is in, by the protocol: doubled with each view from the third on."""
+    simplex = host.agreement.simplex
+    return min(max(30_000, 8 * TIMEOUT_MS), TIMEOUT_MS << max(0, simplex.view - simplex.views.final_view - 3))
+
+
+def place_of(host: SimulatedHost) -> str:
+    """Where a host stands, in short."""
+    status = host.node.agreement_status()
+    state = "up" if host.is_up else "down"
+    guard = status.guard.value if status.guard is not None else "observes"
+    where = f"block {host.node.state.index}, view {status.epoch}.{status.view}, box {len(host.node.box)}"
+    return f"{state}, {guard}, {where}"
 
 
 def copy_of(archive):

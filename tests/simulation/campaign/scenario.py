@@ -4,14 +4,16 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from tests.simulation.campaign.byzantine import ROLES, Byzantine, LyingSyncer, Twins
+from tests.simulation.campaign.byzantine import Byzantine
+from tests.simulation.campaign.liars import LyingSyncer, Twins
+from tests.simulation.campaign.roles import ROLES
 
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY
 from tallystick.network.simulated import Link
 
 DELTA_MS = 300
 TIMEOUT_MS = 3 * DELTA_MS
-"""The time after which a member gives a view up that somebody proposed in; recovery is measured in it."""
+"""The time after which a member gives up a view that somebody proposed in, as long as views end in final blocks."""
 
 HELD_BACK_MS = 5 * DELTA_MS
 """How late votes are, at most, that are singled out: late enough for views to end without them."""
@@ -39,6 +41,20 @@ class Crash:
 
 
 @dataclass(frozen=True)
+class Restore:
+    """A host stops, and starts again with its database, its guard or both not as they were."""
+
+    name: str
+    loses_guard: bool
+    is_accepted: bool
+    """Whether the operator gives the word that it may go on without a quorum of others."""
+    has_old_database: bool
+    """Whether its archive is an old copy; one without its guard may well have all of its database."""
+    copy_before: int | None = None
+    """The kind of own vote just before whose signing the copy is made (0: any); `None`: made at any time."""
+
+
+@dataclass(frozen=True)
 class Phase:
     """A while in which certain things go wrong."""
 
@@ -49,10 +65,9 @@ class Phase:
     held_back: int = 0
     """A kind of vote, of which every other message is late by up to `HELD_BACK_MS`; 0: none."""
     all_restart_at_ms: int | None = None
-    restores: str | None = None
-    """Whose archive is replaced by an old copy."""
-    copy_before: int | None = None
-    """The kind of vote just before whose persisting the copy is made (0: any); `None`: at the phase's beginning."""
+    restores: tuple[Restore, ...] = ()
+    withholds_answers: bool = False
+    """Whether most answers to who lost its guard are lost, and the rest late."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +85,10 @@ class Scenario:
     phases: tuple[Phase, ...] = ()
     certificates: int = 16
     moves_stake: bool = True
+    is_ring: bool = False
+    """Whether each host that is there from the beginning is connected with two others only."""
     unreliable: tuple[str, ...] = ()
-    """Members that keep to the protocol and yet may not be counted on: restored, or with a wrong clock."""
+    """Members that keep to the protocol and yet may not be counted on: they lose their guard, or have a wrong clock."""
 
     @property
     def honest(self) -> list[str]:
@@ -107,9 +124,9 @@ def draw_scenario(seed: int) -> Scenario:
     random.shuffle(names)
     stakes = {name: 100 if seed % 2 else random.randint(20, 200) for name in names}
     weak = names[: random.choice([1, 1, 2, 2, 3][: 2 * len(names) - 6])] if seed % 5 else []
-    kinds = [random.choice([*ROLES, "wrong clock", "old backup", "old backup"]) for _ in weak]
+    kinds = [random.choice([*ROLES, "wrong clock", "lost guard", "lost guard"]) for _ in weak]
     if not weak and random.random() < 0.8:
-        weak, kinds = names[:1], ["old backup"]
+        weak, kinds = names[:1], ["lost guard"]
     _cap(random, stakes, weak)
     roles = {name: kind for name, kind in zip(weak, kinds, strict=True) if not isinstance(kind, str)}
     skews_ms = {name: random.randint(-200, 200) for name in names}
@@ -118,13 +135,13 @@ def draw_scenario(seed: int) -> Scenario:
         for name, kind in zip(weak, kinds, strict=True)
         if kind == "wrong clock"
     }
-    restored = next((name for name, kind in zip(weak, kinds, strict=True) if kind == "old backup"), None)
+    forgetful = [name for name, kind in zip(weak, kinds, strict=True) if kind == "lost guard"]
     newcomer = random.random() < 0.2 and not weak
     if newcomer:
         stakes[names[-1]] = 0
     if seed % _LONG == 0:
         return _long(random, seed, stakes)
-    epoch_blocks = random.randint(2, 5)
+    epoch_blocks, epoch_ms = random.randint(2, 5), random.choice([200, 500, 1_500])
     scenario = Scenario(
         seed,
         stakes,
@@ -134,19 +151,22 @@ def draw_scenario(seed: int) -> Scenario:
         late=("late", "later") if LyingSyncer in roles.values() else ("late",) * (random.random() < 0.3),
         params={
             "epoch_blocks": epoch_blocks,
-            "unbonding_blocks": random.randint(epoch_blocks, 2 * epoch_blocks),
+            "epoch_ms": epoch_ms,
+            "unbonding_blocks": random.randint(2 * epoch_blocks, 3 * epoch_blocks),
+            "unbonding_ms": random.randint(2 * epoch_ms, 4 * epoch_ms),
             "delta_ms": DELTA_MS,
-            "forge_at_certificates": random.choice([1, 2, 3, 5]),
-            "forge_after_ms": random.choice([0, 50, 150]),
             "max_block_certificates": random.choice([1, 2, 4, 4096]),
         },
         calm=Link(delay_max_ms=random.choice([20, 50, 120])),
         certificates=random.randint(6, 20),
         unreliable=tuple(name for name in weak if name not in roles),
+        is_ring=len(roles) < 2 and Twins not in roles.values() and random.random() < 0.15,
     )
-    phases = [_phase(random, scenario, restored) for _ in range(random.randint(1, 3))]
-    if restored:
-        phases += [_restoring(random, restored) for _ in range(2)]
+    phases = [_phase(random, scenario) for _ in range(random.randint(1, 3))]
+    if forgetful:
+        phases += [_restoring(random, forgetful, loses_guard=True) for _ in range(2)]
+    if random.random() < 0.4:
+        phases.append(_restoring(random, [random.choice(scenario.honest)], loses_guard=False))
     random.shuffle(phases)
     return Scenario(**{**vars(scenario), "phases": tuple(phases)})
 
@@ -154,7 +174,7 @@ def draw_scenario(seed: int) -> Scenario:
 def _long(random: Random, seed: int, stakes: dict[str, int]) -> Scenario:
     """Many blocks in one epoch, few faults: what a node keeps that it should have dropped shows here."""
     members = dict(list(stakes.items())[:4])
-    params = {"epoch_blocks": 100, "delta_ms": DELTA_MS, "forge_at_certificates": 1, "max_block_certificates": 1}
+    params = {"epoch_blocks": 100, "delta_ms": DELTA_MS, "max_block_certificates": 1}
     link = Link(delay_max_ms=100, loss=0.05, reordering=True)
     phase = Phase(8_000, link, crashes=(Crash(2_000, random.choice(list(members)), random.randint(0, 40), 500),))
     return Scenario(seed, members, params=params, phases=(phase,), certificates=90, moves_stake=False)
@@ -179,8 +199,8 @@ def _link(random: Random) -> Link:
     )
 
 
-def _phase(random: Random, scenario: Scenario, restored: str | None) -> Phase:
-    """Several faults at once. Nobody crashes where somebody is restored: whoever remembers its votes has to stay."""
+def _phase(random: Random, scenario: Scenario) -> Phase:
+    """Several faults at once."""
     duration_ms = random.randint(1_500, 4_000)
     groups: tuple[tuple[str, ...], ...] = ()
     if random.random() < 0.35:
@@ -188,20 +208,25 @@ def _phase(random: Random, scenario: Scenario, restored: str | None) -> Phase:
         cut = random.randint(1, len(hosts) - 1)
         groups = (tuple(hosts[:cut]), tuple(hosts[cut:]))
     crashes: list[Crash] = []
-    if restored is None:
-        for name in [*scenario.honest, *scenario.observers]:
-            for _ in range(random.choice([0, 0, 0, 1, 2])):
-                at_ms, down_ms = random.randint(0, duration_ms), random.randint(50, random.choice([200, 2_000]))
-                from_vote = random.choice([None, 0, 0, FINALIZE, FINALIZE])
-                actions = random.randint(0, 40 if from_vote is None else 2)
-                crashes.append(Crash(at_ms, name, actions, down_ms, from_vote))
-    all_at_ms = random.randint(0, duration_ms) if restored is None and random.random() < 0.3 else None
+    for name in [*scenario.honest, *scenario.observers]:
+        for _ in range(random.choice([0, 0, 0, 1, 2])):
+            at_ms, down_ms = random.randint(0, duration_ms), random.randint(50, random.choice([200, 2_000]))
+            from_vote = random.choice([None, 0, 0, FINALIZE, FINALIZE])
+            actions = random.randint(0, 40 if from_vote is None else 3)
+            crashes.append(Crash(at_ms, name, actions, down_ms, from_vote))
+    all_at_ms = random.randint(0, duration_ms) if random.random() < 0.3 else None
     held_back = random.choice([0, 0, NOTARIZE, NULLIFY, FINALIZE])
     return Phase(duration_ms, _link(random), groups, tuple(crashes), held_back, all_at_ms)
 
 
-def _restoring(random: Random, name: str) -> Phase:
+def _restoring(random: Random, names: list[str], *, loses_guard: bool) -> Phase:
     """Slow and lossy, so that a view may still be open when its member comes back."""
     link = Link(delay_max_ms=random.choice([50, 600]), loss=random.choice([0, 0.3]), reordering=random.random() < 0.7)
-    copy_before = random.choice([None, 0, NOTARIZE, NULLIFY])
-    return Phase(random.randint(2_000, 5_000), link, restores=name, copy_before=copy_before)
+    restores = []
+    for name in names:
+        copy_before = random.choice([None, 0, NOTARIZE, NULLIFY])
+        is_accepted = loses_guard and random.random() < 0.3
+        has_old_database = not loses_guard or random.random() < 0.6
+        restores.append(Restore(name, loses_guard, is_accepted, has_old_database, copy_before))
+    duration_ms, withholds_answers = random.randint(2_000, 5_000), random.random() < 0.3
+    return Phase(duration_ms, link, restores=tuple(restores), withholds_answers=withholds_answers)

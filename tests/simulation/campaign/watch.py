@@ -1,17 +1,20 @@
 """The checkers. They are told of every action and event of the honest hosts, and share no code with the workload."""
 
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from typing import Any
 
 from tests.simulation.campaign.books import Books, Broken
 from tests.simulation.campaign.memory import check_memory
 
+from tallystick.consensus.signing_guard import GuardStatus, Signed
 from tallystick.consensus.simplex import Simplex
-from tallystick.ledger.block import Block
-from tallystick.ledger.blockchain import Blockchain, State
+from tallystick.ledger.block import Block, verified
+from tallystick.ledger.blockchain import Blockchain
 from tallystick.ledger.certificate import ProposalEvidence, VoteEvidence
 from tallystick.ledger.header import Header
-from tallystick.ledger.messages import Blocks, Proposal, Standing, Votes
+from tallystick.ledger.messages import Blocks, Proposal, RecoveryResponse, Votes
+from tallystick.ledger.state import State
 from tallystick.ledger.vote import FINALIZE, NULLIFY, Ballot, Tally, Vote
 from tallystick.network.simulated import SimulatedNetwork
 from tallystick.network.simulated_host import SimulatedHost
@@ -24,9 +27,12 @@ from tallystick.node.events import (
     ForgetCertificate,
     MessageReceived,
     PersistBlock,
+    PersistSigned,
     PersistVotes,
     ReportAccepted,
+    ReportStateMismatch,
     ReportStuck,
+    ReportTwin,
     Send,
 )
 
@@ -55,11 +61,6 @@ class VoteBook:
                 return earlier
         return None
 
-    def latest(self, member: bytes) -> tuple[int, int, int] | None:
-        """Epoch, view and kind of the member's latest vote; `None`: it has not voted."""
-        said = (ballot for (one, *_), ballots in self._said.items() if one == member for ballot in ballots)
-        return max(((one.epoch, one.view, one.kind) for one in said), default=None)
-
     def offenders(self) -> set[bytes]:
         """Members of whom a pair is noted that no honest member signs."""
         caught = set()
@@ -87,8 +88,11 @@ class Watch:
         self._replay = Blockchain(network.genesis, Simplex().check_forger)
         self.states: list[State] = [self._replay.state]
         self._signed = VoteBook()
+        self._guarded: dict[str, set[Ballot | bytes]] = defaultdict(set)
+        """By host: the ballots, and hashes of headers, that its guard was synced with."""
         self._forged: dict[tuple[bytes, int, int], Header] = {}
-        self._accepted: set[bytes] = set()
+        self._accepted: dict[bytes, Any] = {}
+        self._evidence: dict[bytes, tuple[bytes, int]] = {}
         self._looked: dict[str, tuple[Any, int]] = {}
         self._walked: Counter[str] = Counter()
         self._heard: dict[str, tuple[Any, VoteBook]] = {}
@@ -101,9 +105,9 @@ class Watch:
         """The hosts that keep to the protocol."""
         return {name: host for name, host in self._network.hosts.items() if type(host) is SimulatedHost}
 
-    def latest_signed(self, member: bytes) -> tuple[int, int, int] | None:
-        """Epoch, view and kind of the latest vote that an honest member signed; `None`: it has signed none."""
-        return self._signed.latest(member)
+    def lost_guard(self, name: str) -> None:
+        """A host's guard is gone: what it signed is not known any more."""
+        self._guarded[name].clear()
 
     def restored(self, name: str) -> None:
         """A host starts from an old backup: what was handed in since, and told to nobody, is gone with its disk."""
@@ -120,44 +124,66 @@ class Watch:
         if type(host) is not SimulatedHost:
             return
         match action:
-            case PersistVotes(tally, block):
-                self._check_own(host, [tally])
-                if block is not None:
-                    self._check_own_header(host, block.header)
-            case Broadcast(Proposal(header)):
-                self._check_own_header(host, header)
-            case Send(_, Votes(tallies)) | Broadcast(Votes(tallies)) | Send(_, Standing(tallies=tallies)):
+            case PersistSigned(records):
+                for one in records:
+                    if isinstance(one, Signed):
+                        self._guarded[host.name] |= {one.ballot or b"", one.header_hash or b""}
+            case PersistVotes(tallies, blocks):
                 self._check_own(host, tallies)
-            case PersistBlock(block, _, finalization):
+                for block in blocks:
+                    self._check_own_header(host, block.header)
+            case Broadcast(Proposal() as said) | Send(_, Proposal() as said):
+                self._check_own_header(host, said.header)
+            case Send(_, Votes(tallies)) | Broadcast(Votes(tallies)):
+                self._check_own(host, tallies)
+            case Send(_, RecoveryResponse() as said) if said.member == _key_of(host):
+                self._check_own(host, [said.entered_by] if said.entered_by else [])
+            case PersistBlock(block, _, finalization, roots, members):
                 self._check_block(host, block, finalization)
+                if not self.conflicts:
+                    self.books.check_proof(block, roots, members)
             case ReportAccepted(certificate):
-                self._accepted.add(certificate.id)
+                self._accepted[certificate.id] = certificate
+                if isinstance(certificate, VoteEvidence | ProposalEvidence):
+                    self._evidence[certificate.id] = (certificate.offender, certificate.epoch)
             case ForgetCertificate(certificate_id):
-                self.promised.pop(certificate_id, None)
+                self._check_forgotten(host, certificate_id)
             case ReportStuck():
                 self.stuck += 1
+            case ReportTwin(epoch, view):
+                raise Broken(f"{host.name} takes another machine for its twin, in view {view} of epoch {epoch}")
+            case ReportStateMismatch(refused):
+                raise Broken(f"{host.name} finds that its state is not the ledger's: {refused}")
             case Disconnect(peer, refused):
                 if type(self._network.hosts.get(str(peer))) is SimulatedHost:
                     raise Broken(f"{host.name} cuts off {peer}, which is honest: {refused}")
 
-    def _check_own(self, host: SimulatedHost, tallies: Any) -> None:
-        """No honest key signs a pair of votes that costs its stake, crashes included."""
-        wallet = host.agreement.wallet
+    def _check_own(self, host: SimulatedHost, tallies: Iterable[Tally]) -> None:
+        """No honest key signs a pair of votes that costs its stake, crashes included; its guard holds them all."""
+        key = _key_of(host)
         for tally in tallies:
-            for member, signature in tally.signatures:
-                vote = Vote(tally.ballot, member, signature)
+            for vote in tally.votes:
                 self.seen.add(vote)
-                if wallet is not None and member == wallet.public_key:
-                    earlier = self._signed.add(vote)
-                    if earlier is not None:
-                        raise Broken(f"{host.name} signed two votes that conflict: {earlier.ballot} and {tally.ballot}")
+                if key is None or vote.member != key:
+                    continue
+                if (earlier := self._signed.add(vote)) is not None:
+                    raise Broken(f"{host.name} signed two votes that conflict: {earlier.ballot} and {tally.ballot}")
+                self._check_guarded(host, vote.ballot, vote.ballot.epoch, vote.ballot.view)
 
     def _check_own_header(self, host: SimulatedHost, header: Header) -> None:
-        wallet = host.agreement.wallet
-        if wallet is not None and header.forger == wallet.public_key:
-            place = (header.forger, (header.index - 1) // self.genesis.params.epoch_blocks, header.view)
-            if self._forged.setdefault(place, header) != header:
-                raise Broken(f"{host.name} forged two blocks in view {header.view} of epoch {place[1]}")
+        if header.forger != _key_of(host):
+            return
+        place = (header.forger, header.epoch, header.view)
+        if self._forged.setdefault(place, header) != header:
+            raise Broken(f"{host.name} forged two blocks in view {header.view} of epoch {header.epoch}")
+        self._check_guarded(host, header.hash, header.epoch, header.view)
+
+    def _check_guarded(self, host: SimulatedHost, signed: Ballot | bytes, epoch: int, view: int) -> None:
+        guard = host.agreement.simplex.guard
+        if guard.status is GuardStatus.LOST:
+            return  # it signs nothing, and passes on what others, or its database, show of its votes
+        if signed not in self._guarded[host.name] and (epoch, view) > guard.floor:
+            raise Broken(f"{host.name} lets out what its guard does not hold: {signed}")
 
     def _check_block(self, host: SimulatedHost, block: Block, finalization: Tally | None) -> None:
         """No two honest hosts have different final blocks at one index; what is final was voted to be so."""
@@ -172,13 +198,23 @@ class Watch:
             ahead_ms = self.genesis.params.block_ahead_ms
             if block.header.timestamp_ms > self._network.now_ms + ahead_ms + MOST_SKEW_MS:
                 raise Broken(f"block {block.index} is final, and dated ahead of every clock that can be relied upon")
-            self._replay.append(block, None)
+            self._replay.append(verified(block))
             self.states.append(self._replay.state)
         if self.conflicts:
             if not self._may_conflict:
                 raise Broken(f"two blocks are final at index {block.index}, the second one at {host.name}")
         elif finalization is not None:
             self.books.check_final(block, finalization)
+
+    def _check_forgotten(self, host: SimulatedHost, certificate_id: bytes) -> None:
+        """What became illegal is promised no more; evidence does so only when there is nothing left to burn for it."""
+        self.promised.pop(certificate_id, None)
+        if certificate_id not in self._evidence:
+            return
+        offender, epoch = self._evidence[certificate_id]
+        tip = host.node.state.tip
+        if not self.books.is_liable(epoch, tip.index + 1, tip.timestamp_ms + 1):
+            self._accused.pop(offender, None)
 
     # ---- after each event ---------------------------------------------------------------------------------------
 
@@ -191,7 +227,7 @@ class Watch:
                 certificate_id = checked.entry.certificate.id
                 if certificate_id in self._accepted:
                     self.promised[certificate_id] = host.name
-            case MessageReceived(_, checked) if isinstance(checked.message, Votes | Standing):
+            case MessageReceived(_, checked) if isinstance(checked.message, Votes):
                 self._note_heard(host, checked.message.tallies)
             case MessageReceived(_, checked) if isinstance(checked.message, Blocks) and checked.message.finalization:
                 for vote in checked.message.finalization.votes:
@@ -215,26 +251,24 @@ class Watch:
             raise Broken(f"{host.name} counts {state.stakes.total} tokens, there are {self.books.tokens}")
         if state.index == len(self.books.blocks):
             for key in self.books.free | self.books.staked:
-                account = state.stakes.account(key)
-                leaving = sum(amount for one, _, amount in self.books.leaving if one == key)
-                ours = (self.books.staked[key], self.books.free[key] + leaving + self.books.staked[key])
+                account, liable = state.stakes.account(key), self.books.liable(key)
+                ours = (self.books.staked[key], self.books.free[key] + liable)
                 if (account.staked, account.total) != ours:
                     raise Broken(f"{host.name} counts {account} for a key that has {ours}")
 
-    def _note_heard(self, host: SimulatedHost, tallies: Any) -> None:
+    def _note_heard(self, host: SimulatedHost, tallies: Iterable[Tally]) -> None:
         """A pair that conflicts, heard by a member in its own view, has to end as evidence on the chain."""
-        agreement, node = host.agreement, host.node
+        simplex, node = host.agreement.simplex, host.node
         if host.name not in self._heard or self._heard[host.name][0] is not node:
             self._heard[host.name] = (node, VoteBook())
         heard = self._heard[host.name][1]
         for tally in tallies:
             ballot = tally.ballot
-            is_counted = ballot.kind == FINALIZE or ballot.stakes_hash == agreement.epoch.hash
-            is_current = is_counted and ballot.epoch == agreement.epoch.number
+            is_current = ballot.epoch == simplex.epoch.number and ballot.view >= simplex.view
             for vote in tally.votes:
                 self.seen.add(vote)
-                is_now = is_current and ballot.view >= agreement.view and agreement.epoch.stake(vote.member)
-                if is_now and heard.add(vote) and agreement.wallet is not None:
+                counts = is_current and simplex.epoch.stake(vote.member)
+                if counts and heard.add(vote) and host.agreement.wallet is not None:
                     self._accused[vote.member] = (host, node)
 
     # ---- in the end ---------------------------------------------------------------------------------------------
@@ -274,10 +308,14 @@ class Watch:
         for name, host in self.honest.items():
             replay = Blockchain(self.genesis, Simplex().check_forger)
             for block in host.archive.blocks():
-                replay.append(block, None)
+                replay.append(verified(block))
             if replay.state != host.node.state:
                 raise Broken(f"replay of what {name} kept gives another state")
             both = [one.id for one in host.node.box if one.id in self.books.certificates]
             if both:
                 raise Broken(f"{len(both)} certificates are on the chain and in the box of {name}")
             check_memory(name, host.node)
+
+
+def _key_of(host: SimulatedHost) -> bytes | None:
+    return host.agreement.wallet.public_key if host.agreement.wallet is not None else None

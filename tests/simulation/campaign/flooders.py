@@ -1,0 +1,128 @@
+"""Byzantine members that send more than anybody wants, or fill what room others have before they offend."""
+
+from hashlib import sha256
+
+from tests.simulation.campaign.byzantine import Byzantine
+from tests.simulation.campaign.voters import Equivocator
+
+from tallystick.ledger.block import Block
+from tallystick.ledger.certificate import Statement, issue_stake, issue_statement
+from tallystick.ledger.messages import (
+    BlockRequest,
+    Certificates,
+    Entry,
+    FinalizationRequest,
+    Message,
+    Proposal,
+    ProposalCertificates,
+    ProposalRequest,
+    RecoveryRequest,
+    ViewCertificateRequest,
+    Votes,
+    sign_recovery,
+)
+from tallystick.ledger.vote import NOTARIZE, tally_of
+from tallystick.ledger.wallet import Wallet
+
+FLOODED_BOX = 40
+"""What boxes hold where somebody fills them."""
+
+_PAUSE_MS = 40
+
+
+class Flooder(Byzantine):
+    """Sends certificates of proposals that nobody asked for, proposals that are never whole, votes for far views."""
+
+    _latest_ms = 0
+
+    def say(self, peer: str, message: Message) -> None:
+        if not isinstance(message, ProposalCertificates):
+            self.tell(peer, message)
+
+    def hear(self, peer: str, message: Message) -> None:
+        if isinstance(message, ProposalRequest):
+            self.tell(peer, ProposalCertificates(message.block_hash, tuple(self._statements(20))))
+        if self.network.now_ms < self._latest_ms + _PAUSE_MS:
+            return
+        self._latest_ms = self.network.now_ms
+        flood = self.random.choice([self._certificates, self._proposals, self._votes, self._questions])
+        for one in flood():
+            self.tell(peer, one)
+
+    def _certificates(self) -> list[Message]:
+        known = [*self.agreement.simplex.views._blocks, self.random.randbytes(32)]
+        return [ProposalCertificates(self.random.choice(known), tuple(self._statements(20)))]
+
+    def _proposals(self) -> list[Message]:
+        """Signed as they have to be, in its own views, of certificates that nobody has."""
+        views = [one for one in range(self.view, self.view + 20) if self.leader(one) == self.wallet.public_key]
+        return [self._never_whole(view) for view in views for _ in range(3)]
+
+    def _never_whole(self, view: int) -> Proposal:
+        block = self.on(self.node.state, view)
+        made = self.make(block, certificates=tuple(self._statements(1)), nonce=self.random.getrandbits(32))
+        ids = tuple(self.random.randbytes(32) for _ in range(50))
+        del self.made[made.hash]
+        return Proposal(view, None, made.header, made.signature, ids)
+
+    def _votes(self) -> list[Message]:
+        ballots = [self.ballot(NOTARIZE, self.view + 2 + ahead, self.random.randbytes(32)) for ahead in range(20)]
+        return [Votes(tuple(tally_of([self.sign(self.wallet, one)]) for one in ballots))]
+
+    def _questions(self) -> list[Message]:
+        request = RecoveryRequest(self.wallet.public_key, self.random.randbytes(32))
+        return [
+            sign_recovery(request, self.wallet, self.network.genesis.ledger_id),
+            ViewCertificateRequest(self.epoch.number, 0, 2**40),
+            FinalizationRequest(0),
+            BlockRequest(1, 256),
+            ProposalRequest(self.random.randbytes(32), tuple(self.random.randbytes(32) for _ in range(50))),
+        ]
+
+    def _statements(self, count: int) -> list[Statement]:
+        ledger_id, now_ms = self.network.genesis.ledger_id, self.network.now_ms
+        subjects = [f"{self.random.getrandbits(64)}" for _ in range(count)]
+        return [issue_statement(self.wallet, ledger_id, now_ms, subject) for subject in subjects]
+
+
+class BoxFiller(Equivocator):
+    """Fills the others' certificate boxes, so that no evidence has room, and then equivocates."""
+
+    _filled = 0
+
+    def hear(self, peer: str, message: Message) -> None:
+        if self._filled < 4 * FLOODED_BOX:
+            self.fill()
+        if self._filled >= FLOODED_BOX:
+            super().hear(peer, message)
+
+    def forged(self, block: Block) -> None:
+        if self._filled >= FLOODED_BOX:
+            super().forged(block)
+
+    def fill(self) -> None:
+        """Certificates of many issuers, to everybody."""
+        entries = []
+        for _ in range(FLOODED_BOX // 4):
+            self._filled += 1
+            issuer = Wallet(sha256(f"{self.name} {self._filled % 8}".encode()).digest())
+            ledger_id, now_ms = self.network.genesis.ledger_id, self.network.now_ms
+            entries.append(Entry(issue_statement(issuer, ledger_id, now_ms, f"{self.name} fills {self._filled}")))
+        for other in self.others():
+            self.tell(other, Certificates(tuple(entries)))
+
+
+class Withdrawer(BoxFiller):
+    """Withdraws all its stake, and offends and fills boxes while it still counts."""
+
+    _has_withdrawn = False
+
+    def hear(self, peer: str, message: Message) -> None:
+        account = self.node.state.stakes.account(self.wallet.public_key)
+        if not self._has_withdrawn and account.staked:
+            self._has_withdrawn = True
+            now_ms = self.network.now_ms
+            operation = issue_stake(self.wallet, self.network.genesis.ledger_id, now_ms, -account.staked)
+            self.network.submit(self.name, Entry(operation))
+        elif self._has_withdrawn and not account.staked:
+            super().hear(peer, message)

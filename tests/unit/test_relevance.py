@@ -1,0 +1,143 @@
+"""What a member's node finds worth verifying, before it verifies anything, and whom it blames for the rest."""
+
+import pytest
+from msgspec.structs import replace
+from tests.builders import (
+    GENESIS,
+    LEDGER,
+    MEMBERS,
+    STRANGER,
+    FinalScribe,
+    cut_off,
+    rules,
+    statement,
+    vote,
+    wallet,
+)
+from tests.seat import (
+    LEADER,
+    OTHERS,
+    OWNER,
+    Seat,
+    certificate,
+    proposal_of,
+    sent,
+    votes_message,
+)
+
+from tallystick.ledger.errors import Rule
+from tallystick.ledger.messages import (
+    Blocks,
+    Finalizations,
+    NewBlock,
+    ProposalCertificates,
+    RecoveryRequest,
+    RecoveryResponse,
+    Votes,
+    sign_recovery,
+)
+from tallystick.ledger.params import MAX_GENESIS_MEMBERS
+from tallystick.ledger.vote import NOTARIZE, NULLIFY, Ballot, Tally
+
+BLOCK_HASH = b"b" * 32
+STRANGERS = [wallet(f"stranger {number}") for number in range(50)]
+
+
+def draft(*certificates, **changes):
+    """The proposal of view 1: by default a block of one statement."""
+    return FinalScribe(GENESIS).draft(*(certificates or [statement()]), **changes)
+
+
+def many(view=1, count=MAX_GENESIS_MEMBERS):
+    """Votes of keys that nobody knows, as many as a tally holds."""
+    keys = sorted(number.to_bytes(32, "little") for number in range(count))
+    return Tally(Ballot(NOTARIZE, 0, view, BLOCK_HASH), tuple((key, bytes(64)) for key in keys))
+
+
+def answer(member=OTHERS[0], asker=OWNER, nonce=bytes(32), **more):
+    unsigned = RecoveryResponse(member.public_key, asker.public_key, nonce, more.pop("epoch", 0), 1, None, ())
+    return sign_recovery(replace(unsigned, **more), member, LEDGER)
+
+
+def unasked_blocks():
+    scribe = FinalScribe(GENESIS)
+    block = scribe.forge()
+    return Blocks(1, (block,), (), scribe.archive.finalization(1))
+
+
+def unasked_proof():
+    scribe = FinalScribe(GENESIS)
+    scribe.forge()
+    return Finalizations(scribe.proofs(1))
+
+
+NEXT_LEADER = next(one for one in MEMBERS.values() if one is not LEADER)
+WORTHLESS = {
+    "votes of strangers": Votes((many(),) * 5),
+    "votes of strangers, late": Votes((many(0),)),
+    "votes of members for a view further on": votes_message(
+        *(vote(NOTARIZE, BLOCK_HASH, one, view=3) for one in OTHERS)
+    ),
+    "votes of members in a later epoch": votes_message(*(vote(NULLIFY, member=one, epoch=1, view=2) for one in OTHERS)),
+    "votes of members in an epoch far on": votes_message(*(vote(NULLIFY, member=one, epoch=2) for one in OTHERS)),
+    "votes of strangers for the next epoch": votes_message(vote(NULLIFY, member=STRANGER, epoch=1)),
+    "a certificate of a later epoch": votes_message(*certificate(NULLIFY, epoch=1, view=7)),
+    "a proposal of another than the leader": proposal_of(draft(signer=OTHERS[0])),
+    "a proposal of a stranger": proposal_of(draft(signer=STRANGER)),
+    "a proposal of another epoch": proposal_of(draft(epoch=1)),
+    "a proposal for a view further on": proposal_of(draft(view=3)),
+    "certificates of a proposal that nobody made": ProposalCertificates(BLOCK_HASH, (statement(),) * 9),
+    "a new block": NewBlock(draft()),
+    "blocks": unasked_blocks(),
+    "finalizations": unasked_proof(),
+    "a stranger's recovery": sign_recovery(RecoveryRequest(STRANGER.public_key, bytes(32)), STRANGER, LEDGER),
+    "the own recovery": sign_recovery(RecoveryRequest(OWNER.public_key, bytes(32)), OWNER, LEDGER),
+    "an answer to a recovery that nobody asked for": answer(),
+    "an answer to another's, who did not ask here": answer(asker=OTHERS[1]),
+}
+
+
+@pytest.mark.parametrize("message", WORTHLESS.values(), ids=WORTHLESS)
+def test_what_is_not_worth_it_is_dropped_before_any_signature_is_verified(message):
+    """Membership, leader, view and whether it was asked for are looked at first: a stranger costs next to nothing."""
+    seat = Seat()
+    before = seat.node.agreement_status()
+    actions = seat.receive(message, "stranger")
+    assert seat.verified == []
+    assert actions == []
+    assert seat.node.agreement_status() == before
+
+
+def test_votes_of_members_are_verified_and_those_of_strangers_among_them_are_not():
+    seat = Seat()
+    seat.hear(*(vote(NULLIFY, member=one) for one in (*OTHERS, STRANGER, *STRANGERS)))
+    assert [key for _, _, key in seat.verified] == sorted(one.public_key for one in OTHERS)
+    seat.hear(*(vote(NULLIFY, member=one, view=9) for one in (*OTHERS, LEADER, STRANGER)))
+    assert seat.node.agreement_status().view == 10, "a certificate leads on from anywhere"
+    assert {key for _, _, key in seat.verified} == {one.public_key for one in (*OTHERS, LEADER)}
+
+
+def test_a_vote_that_was_counted_is_not_verified_again_and_another_signature_is():
+    seat, one = Seat(), vote(NULLIFY, member=OTHERS[0])
+    for _ in range(3):
+        assert rules(seat.hear(one)) == []
+        assert len(seat.verified) == 1
+    assert rules(seat.hear(replace(one, signature=bytes(64)))) == [Rule.V1]
+    assert len(seat.verified) == 2
+
+
+def test_a_tally_with_a_bad_vote_takes_no_other_with_it_and_who_passes_it_on_is_not_blamed():
+    seat = Seat()
+    bad = replace(vote(NOTARIZE, BLOCK_HASH, OTHERS[0]), signature=bytes(64))
+    actions = seat.hear(bad, *certificate(NULLIFY, view=1))
+    assert (rules(actions), cut_off(actions)) == ([Rule.V1], set())
+    assert seat.node.agreement_status().view == 2
+
+
+def test_a_recovery_of_a_member_is_looked_at_once_it_is_signed_by_it():
+    asked = sign_recovery(RecoveryRequest(OTHERS[0].public_key, bytes(32)), OTHERS[0], LEDGER)
+    seat = Seat()
+    actions = seat.receive(replace(asked, signature=bytes(64)))
+    assert (rules(actions), cut_off(actions)) == ([Rule.V1], set())
+    assert len(seat.verified) == 1
+    assert sent(RecoveryResponse, seat.receive(asked)) != []
