@@ -183,9 +183,8 @@ def tally(signatures, view):
     Proposal,
     RecoveryRequest,
     RecoveryResponse,
-    sign_recovery,
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Ballot, Tally, cast, tally_of
-from tallystick.ledger.wallet import Wallet
+from tallystick.ledger.wallet import Wallet, sign
     ReadVotes,
     ReportTwin,
     VotesRead,
@@ -381,7 +380,7 @@ def asked(actions):
 def response(member, request, view=1, entered_by=None, shown=(), **changes):
     fields = {"asker": request.member, "nonce": request.nonce, "epoch": 0, "view": view, **changes}
     answer = RecoveryResponse(member.public_key, entered_by=entered_by, votes=tuple(shown), **fields)
-    return sign_recovery(answer, member, LEDGER)
+    return sign(answer, member, LEDGER)
 def recovering(*records):
     bench = table(Lost(LEDGER), *records)
     return bench, asked(bench.handle(PeerConnected("late")))
@@ -449,7 +448,7 @@ def test_it_asks_again_with_the_same_question_at_growing_intervals():
     assert len(times) < 8
 # ---- recovery: who is asked -----------------------------------------------------------------------------------------
 def request_of(member=BEN, nonce=b"n" * 32):
-    return sign_recovery(RecoveryRequest(member.public_key, nonce), member, LEDGER)
+    return sign(RecoveryRequest(member.public_key, nonce), member, LEDGER)
 def answers(actions):
     return [one.message for one in of_kind(Send, actions) if isinstance(one.message, RecoveryResponse)]
 def test_a_member_answers_with_its_view_its_proof_and_all_votes_of_the_asker():

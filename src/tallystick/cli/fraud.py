@@ -33,12 +33,11 @@ from tallystick.ledger.messages import (
     Status,
     Votes,
     encode_message,
-    sign_recovery,
 )
 from tallystick.ledger.params import MAX_BLOCK_BYTES, MAX_MESSAGE_BYTES, MAX_SUBJECT_CHARACTERS
 from tallystick.ledger.state import make_header
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Ballot, Tally, Vote, cast, tally_of
-from tallystick.ledger.wallet import Wallet
+from tallystick.ledger.wallet import Wallet, sign
 from tallystick.node.archive import Archive
 from tallystick.node.node import Node
 
@@ -152,7 +151,7 @@ class Fraud:
     def forged_recovery(self) -> RecoveryRequest:
         """Bob is said to have lost what he signed; Charlie says so."""
         bob = self.wallets[HONEST[1]].public_key
-        return sign_recovery(RecoveryRequest(bob, digest(b"nonce")), self.wallet, self.ledger_id)
+        return sign(RecoveryRequest(bob, digest(b"nonce")), self.wallet, self.ledger_id)
 
     # ---- blocks ---------------------------------------------------------------------------------------------
 

@@ -1,13 +1,18 @@
 """A person's digital identity: a key that signs. How it is kept is the shell's business (host/key_file.py)."""
 
-from typing import Final
+from typing import ClassVar, Final, TypeVar
 
 import nacl.bindings as sodium
+from msgspec.structs import replace
 
+from tallystick.ledger.encoding import Encoded, derived
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.keys import Domain, signed_bytes
 
 SEED_BYTES: Final = 32
+
+_SIGNATURE_BYTES: Final = 66
+"""A signature as the last field of an array: MessagePack `bin8`, its length, 64 bytes."""
 
 
 class Wallet:
@@ -40,3 +45,26 @@ class Wallet:
         It gives away no seed, but it is the scalar that signs (RFC 8032, section 5.1.5): guard it as the key itself.
         """
         return sodium.crypto_sign_ed25519_sk_to_curve25519(self._secret)
+
+
+class Signable(Encoded):
+    """Base of what ends with a signature (`UNSIGNED` at first), which covers all fields before it."""
+
+    domain: ClassVar[Domain]
+
+    @derived
+    def body(self) -> bytes:
+        """The canonical bytes up to the signature."""
+        return self.encoded[:-_SIGNATURE_BYTES]
+
+    def signed_bytes(self, ledger_id: bytes) -> bytes:
+        """The message under the signature."""
+        return signed_bytes(self.domain, ledger_id, self.body)
+
+
+S = TypeVar("S", bound=Signable)
+
+
+def sign(unsigned: S, wallet: Wallet, ledger_id: bytes) -> S:
+    """The same, signed. Its bounds are not looked at."""
+    return replace(unsigned, signature=wallet.sign(unsigned.domain, ledger_id, unsigned.body))
