@@ -36,10 +36,10 @@ from tallystick.ledger.messages import (
     RecoveryResponse,
     ViewCertificateRequest,
     Votes,
-    sign_recovery,
 )
 from tallystick.ledger.params import MAX_MESSAGE_BYTES
 from tallystick.ledger.vote import FINALIZE, Ballot, Tally, Vote, tally_of
+from tallystick.ledger.wallet import sign
 from tallystick.node.agreement import Agreement, AgreementStatus, Said, Step
 from tallystick.node.archive import Archive
 from tallystick.node.certificate_box import CertificateBox
@@ -374,7 +374,7 @@ class SimplexDriver(Agreement):
         guard, recovery = self.simplex.guard, self.simplex.recovery
         assert guard is not None
         assert recovery is not None
-        return sign_recovery(RecoveryRequest(guard.key, recovery.nonce), guard.wallet, self._chain.ledger_id)
+        return sign(RecoveryRequest(guard.key, recovery.nonce), guard.wallet, self._chain.ledger_id)
 
     def _on_recovery_request(self, now_ms: int, peer: Peer, request: RecoveryRequest, actions: list[Action]) -> None:
         """Answer, and relay the request: the member may not be connected with all others. Within a budget.
@@ -399,7 +399,7 @@ class SimplexDriver(Agreement):
         votes = tuple(self.simplex.views.votes_of(asker))[-_RECOVERED_VOTES:]
         epoch = self.simplex.epoch.number
         response = RecoveryResponse(guard.key, asker, request.nonce, epoch, view, entered_by, votes)
-        actions.append(Send(peer, sign_recovery(response, guard.wallet, self._chain.ledger_id)))
+        actions.append(Send(peer, sign(response, guard.wallet, self._chain.ledger_id)))
 
     def _on_recovery_response(self, response: RecoveryResponse, actions: list[Action]) -> None:
         """An answer to us, or to a member that asked by way of us."""

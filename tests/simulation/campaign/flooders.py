@@ -19,10 +19,9 @@ from tallystick.ledger.messages import (
     RecoveryRequest,
     ViewCertificateRequest,
     Votes,
-    sign_recovery,
 )
 from tallystick.ledger.vote import NOTARIZE, tally_of
-from tallystick.ledger.wallet import Wallet
+from tallystick.ledger.wallet import Wallet, sign
 
 FLOODED_BOX = 40
 """What boxes hold where somebody fills them."""
@@ -72,7 +71,7 @@ class Flooder(Byzantine):
     def _questions(self) -> list[Message]:
         request = RecoveryRequest(self.wallet.public_key, self.random.randbytes(32))
         return [
-            sign_recovery(request, self.wallet, self.network.genesis.ledger_id),
+            sign(request, self.wallet, self.network.genesis.ledger_id),
             ViewCertificateRequest(self.epoch.number, 0, 2**40),
             FinalizationRequest(0),
             BlockRequest(1, 256),
