@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import typer
+from msgspec.structs import replace
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text as RichText
@@ -91,8 +92,8 @@ def fill(path: Path, file: Path) -> list[str]:
         for number, payload in enumerate(payloads)
     ]
     with Store.create(path, genesis) as store:
-        block = scribe.forge(*signed)
-        store.append(block, payloads, scribe.archive.finalization(1), scribe.archive.members(1))
+        scribe.forge(*signed)
+        store.append(replace(scribe.kept[-1], payloads=tuple(payloads)))
         names = {member.public_key: f"{name} {MARKUP}{ENCODABLE}" for name, member in MEMBERS.items()}
         store.remember_names(names)
     return [one.id.hex() for one in signed]

@@ -276,11 +276,10 @@ class Views:
         return [member for member, _ in self.epoch.members if member not in heard]
 
     def has_work(self) -> bool:
-        """Whether something wants an end: a proposal, a notarized block not yet final, or over 1/3 that nullify."""
-        current = self.at(self.view)
-        if current.proposed is not None or self.in_flight():
+        """Whether something wants an end: a notarized block that is not final yet, or over 1/3 that nullify."""
+        if self.in_flight():
             return True
-        return 3 * current.weight.get(self.ballot(NULLIFY, self.view), 0) > self.epoch.total
+        return 3 * self.at(self.view).weight.get(self.ballot(NULLIFY, self.view), 0) > self.epoch.total
 
     def in_flight(self) -> bool:
         """Whether a block above the final tip is notarized."""

@@ -141,6 +141,8 @@ class SimplexDriver(Agreement):
         finalization = Finalization(tip, kept_epoch(tip.ballot.epoch, archive, chain)) if tip is not None else None
         votes, blocks = archive.votes(chain.state.epoch.number), [verified(one) for one in archive.proposals()]
         self._equivocations += self.simplex.start(chain, finalization, votes, blocks)
+        if chain.state.epoch.number:
+            self.simplex.views.epoch_before = kept_epoch(chain.state.epoch.number - 1, archive, chain)
 
     @property
     def _delta_ms(self) -> int:
@@ -176,7 +178,7 @@ class SimplexDriver(Agreement):
         """See `Agreement`: certificates that say something new, and single votes of members for views at hand."""
         if self._finality.is_below_checkpoint:
             return None
-        views, epoch, wanted = self.simplex.views, self.simplex.epoch, []
+        views, wanted = self.simplex.views, []
         certificates = {tally for tally in votes.tallies if views.is_certificate(tally)}
         view = max([views.view, *(one.ballot.view + 1 for one in certificates)])  # they come before single votes
         for tally in votes.tallies:
@@ -224,12 +226,21 @@ class SimplexDriver(Agreement):
         """See `Agreement`: now and then the peer is told the certificate that leads to our view."""
         simplex, patience_ms = self.simplex, 4 * self._delta_ms
         place = (simplex.epoch.number, simplex.view)
-        latest = max((one.ballot.epoch, one.ballot.view) for one in tallies)
+        latest = max(self._led_to(one) for one in tallies)
         is_settled = self._place == place and now_ms >= self._entered_ms + self._delta_ms
         if latest >= place or not is_settled or now_ms < self._corrected_ms.get(peer, 0) + patience_ms:
             return
         self._corrected_ms[peer] = now_ms
         actions.extend(Send(peer, Votes(part)) for part in in_parts(simplex.views.rebroadcast()))
+
+    def _led_to(self, tally: Tally) -> tuple[int, int]:
+        """Epoch and view of a peer that says these votes: theirs, or where they lead if they are a certificate."""
+        simplex, ballot = self.simplex, tally.ballot
+        voters = simplex.epoch if ballot.epoch == simplex.epoch.number else simplex.views.epoch_before
+        if voters is None or not _is_certificate(tally, voters):
+            return ballot.epoch, ballot.view
+        is_last = voters is not simplex.epoch and ballot.kind == FINALIZE
+        return (simplex.epoch.number, 1) if is_last else (ballot.epoch, ballot.view + 1)
 
     def compare(self, answer: Blocks) -> None:
         """See `Agreement`."""
