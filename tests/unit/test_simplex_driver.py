@@ -384,9 +384,8 @@ def test_requests_are_signed_by_who_asks_and_relayed_within_a_budget():
     assert of_kind(Broadcast, bench.receive(forged, "stranger")) == []
     request = request_of()
     assert of_kind(Broadcast, bench.receive(request, "ben")) == [Broadcast(request, but="ben")]
-    for number in range(50):
-        many = request_of(nonce=number.to_bytes(32, "big"))
-        assert of_kind(Broadcast, bench.receive(many, "ben")) == []
+    many = [request_of(nonce=number.to_bytes(32, "big")) for number in range(50)]
+    assert len([one for each in many for one in of_kind(Broadcast, bench.receive(each, "ben"))]) == 3
     bench.now_ms += 2 * DELTA_MS
     assert of_kind(Broadcast, bench.receive(request, "ben")) == [Broadcast(request, but="ben")]
     own = request_of(ADA)

@@ -124,7 +124,7 @@ class Simplex:
         if self.is_recovering or self.guard is None or self.guard.status is not GuardStatus.READY:
             return None
         place, entered_by = (self.epoch.number, self.view), self.views.entered_by
-        if (entered_by is None and place != (0, 1)) or self.guard.latest > place:
+        if (entered_by is None and self.view > 1) or self.guard.latest > place:
             return None
         return self.view, entered_by.tally if entered_by is not None else None
 

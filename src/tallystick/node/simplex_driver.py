@@ -69,6 +69,8 @@ _RELAY_EVERY: Final = 2
 """How many delta pass before a recovery request of the same member is relayed again."""
 _RECOVERED_VOTES: Final = 256
 """More votes than a member casts in the views that others remember."""
+_RELAYS: Final = 4
+"""So many requests of one member are relayed in that time."""
 _ROUTES: Final = 256
 
 
@@ -139,8 +141,6 @@ class SimplexDriver(Agreement):
         finalization = Finalization(tip, kept_epoch(tip.ballot.epoch, archive, chain)) if tip is not None else None
         votes, blocks = archive.votes(chain.state.epoch.number), [verified(one) for one in archive.proposals()]
         self._equivocations += self.simplex.start(chain, finalization, votes, blocks)
-        if chain.state.epoch.number:
-            self.simplex.views.epoch_before = kept_epoch(chain.state.epoch.number - 1, archive, chain)
 
     @property
     def _delta_ms(self) -> int:
@@ -233,12 +233,10 @@ class SimplexDriver(Agreement):
 
     def _led_to(self, tally: Tally) -> tuple[int, int]:
         """Epoch and view of a peer that says these votes: theirs, or where they lead if they are a certificate."""
-        simplex, ballot = self.simplex, tally.ballot
-        voters = simplex.epoch if ballot.epoch == simplex.epoch.number else simplex.views.epoch_before
-        if voters is None or not _is_certificate(tally, voters):
-            return ballot.epoch, ballot.view
-        is_last = voters is not simplex.epoch and ballot.kind == FINALIZE
-        return (simplex.epoch.number, 1) if is_last else (ballot.epoch, ballot.view + 1)
+        ballot, epoch, entered_by = tally.ballot, self.simplex.epoch, self.simplex.views.entered_by
+        if entered_by is not None and ballot == entered_by.tally.ballot and ballot.epoch < epoch.number:
+            return epoch.number, 1  # what ended the epoch before; sync helps who lacks that
+        return ballot.epoch, ballot.view + _is_certificate(tally, epoch)
 
     def compare(self, answer: Blocks) -> None:
         """See `Agreement`."""
@@ -371,18 +369,21 @@ class SimplexDriver(Agreement):
         return sign_recovery(RecoveryRequest(guard.key, recovery.nonce), guard.wallet, self._chain.ledger_id)
 
     def _on_recovery_request(self, now_ms: int, peer: Peer, request: RecoveryRequest, actions: list[Action]) -> None:
-        """Answer, and relay the request: the member may not be connected with all others. Not too often."""
-        asker, every_ms = request.member, _RELAY_EVERY * self._delta_ms
+        """Answer, and relay the request: the member may not be connected with all others. Within a budget.
+
+        Others may play a member's old requests again, so a few of its are relayed at a time, and none goes unanswered.
+        """
+        asker, since_ms = request.member, now_ms - _RELAY_EVERY * self._delta_ms
         route = self._routes.get((asker, request.nonce))
-        latest_ms = max((one.relayed_ms for (member, _), one in self._routes.items() if member == asker), default=None)
-        if latest_ms is None or now_ms >= latest_ms + every_ms:
+        recent = sum(member == asker and one.relayed_ms > since_ms for (member, _), one in self._routes.items())
+        if (route is None or route.relayed_ms <= since_ms) and recent < _RELAYS:
             self._routes.pop((asker, request.nonce), None)
             self._routes[asker, request.nonce] = _Route(peer, now_ms)
             if len(self._routes) > _ROUTES:
                 del self._routes[next(iter(self._routes))]
             actions.append(Broadcast(request, but=peer))
-        elif route is None or route.peer != peer:
-            return  # it came another way before, or the member asks too often
+        elif route is not None and route.peer != peer:
+            return  # it came another way before
         proven, guard = self.simplex.proven_view(), self.simplex.guard
         if proven is None or guard is None or not self.simplex.has_stake:
             return
@@ -408,15 +409,10 @@ class SimplexDriver(Agreement):
     def _proves(self, response: RecoveryResponse) -> bool:
         """Whether the certificate that came along proves the view that the member says it is in."""
         epoch, entered_by = self.simplex.epoch, response.entered_by
-        if response.view == 1 and epoch.number == 0:
-            return entered_by is None
-        if entered_by is None:
-            return False
-        ballot = entered_by.ballot
         if response.view == 1:
-            before = self.simplex.views.epoch_before
-            return before is not None and ballot.kind == FINALIZE and _is_certificate(entered_by, before)
-        return ballot.view + 1 == response.view and _is_certificate(entered_by, epoch)
+            return True  # whoever is in the epoch, as this member's own chain shows, has entered its first view
+        is_last = entered_by is not None and entered_by.ballot.view + 1 == response.view
+        return entered_by is not None and is_last and _is_certificate(entered_by, epoch)
 
     # ---- proposals --------------------------------------------------------------------------------------------
 
