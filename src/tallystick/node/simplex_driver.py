@@ -141,8 +141,6 @@ class SimplexDriver(Agreement):
         finalization = Finalization(tip, kept_epoch(tip.ballot.epoch, archive, chain)) if tip is not None else None
         votes, blocks = archive.votes(chain.state.epoch.number), [verified(one) for one in archive.proposals()]
         self._equivocations += self.simplex.start(chain, finalization, votes, blocks)
-        if chain.state.epoch.number:
-            self.simplex.views.epoch_before = kept_epoch(chain.state.epoch.number - 1, archive, chain)
 
     @property
     def _delta_ms(self) -> int:
@@ -235,12 +233,10 @@ class SimplexDriver(Agreement):
 
     def _led_to(self, tally: Tally) -> tuple[int, int]:
         """Epoch and view of a peer that says these votes: theirs, or where they lead if they are a certificate."""
-        simplex, ballot = self.simplex, tally.ballot
-        voters = simplex.epoch if ballot.epoch == simplex.epoch.number else simplex.views.epoch_before
-        if voters is None or not _is_certificate(tally, voters):
-            return ballot.epoch, ballot.view
-        is_last = voters is not simplex.epoch and ballot.kind == FINALIZE
-        return (simplex.epoch.number, 1) if is_last else (ballot.epoch, ballot.view + 1)
+        ballot, epoch, entered_by = tally.ballot, self.simplex.epoch, self.simplex.views.entered_by
+        if entered_by is not None and ballot == entered_by.tally.ballot and ballot.epoch < epoch.number:
+            return epoch.number, 1  # what ended the epoch before; sync helps who lacks that
+        return ballot.epoch, ballot.view + _is_certificate(tally, epoch)
 
     def compare(self, answer: Blocks) -> None:
         """See `Agreement`."""
