@@ -206,7 +206,7 @@ class FormBreaker(Counterfeiter):
         ]
         if not self._has_been_big and self.random.random() < 0.1:
             self._has_been_big = True
-            lies = [lambda: self.make(block, certificates=tuple(self._new_statements(MAX_BLOCK_BYTES // 450)))]
+            lies = [lambda: self.make(block, certificates=tuple(self._new_statements(MAX_BLOCK_BYTES // 350)))]
         self.propose(self.random.choice(lies)(), self.others())
 
     @property
