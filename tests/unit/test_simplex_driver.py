@@ -211,6 +211,19 @@ def test_of_a_liars_many_proposals_for_a_view_few_are_held_unfinished():
     assert len({message.block_hash for _, message in requests(seat.wait(10_000))}) <= 2
 
 
+def test_of_views_long_over_no_unfinished_proposal_is_held_unless_a_quorum_chose_it():
+    """Hundreds of views may pass without a final block, and each leave a proposal with thousands of ids."""
+    bench, block = MemberBench(), draft(view=3, signer=LEADER)
+    for view in (1, 2):
+        bench.hear(*certificate(NULLIFY, view=view))
+    for one in (BLOCK, block):
+        bench.receive(proposal_of(one))
+    bench.hear(*certificate(NOTARIZE, block.hash, view=3))
+    for view in range(4, 20):
+        bench.hear(*certificate(NULLIFY, view=view))
+    assert {message.block_hash for _, message in requests(bench.wait(10_000))} == {block.hash}
+
+
 # ---- votes ------------------------------------------------------------------------------------------------------
 
 

@@ -58,13 +58,15 @@ from tallystick.node.events import (
     Send,
 )
 from tallystick.node.finality_proofs import Checkpoint, FinalityProofs
-from tallystick.node.limits import Limits
+from tallystick.node.limits import Allowances, Limits
 from tallystick.node.replay import kept_epoch
 
 _PATIENCE: Final = 4
 """Of delta, the part that gossip is given to bring the certificates of a proposal that overtook them."""
 
 _PARTIALS_A_VIEW: Final = 2
+_CORRECT_EVERY: Final = 4
+"""How many delta pass before a peer that is behind is told so again."""
 _RELAY_EVERY: Final = 2
 """How many delta pass before a recovery request of the same member is relayed again."""
 _RECOVERED_VOTES: Final = 256
@@ -106,6 +108,7 @@ class SimplexDriver(Agreement):
     _chain: Blockchain
     _box: CertificateBox
     _finality: FinalityProofs
+    _corrections: Allowances
 
     def __init__(self, simplex: Simplex) -> None:
         self.simplex = simplex
@@ -119,7 +122,6 @@ class SimplexDriver(Agreement):
         """When the others are to be asked again, by a member that lost its guard."""
         self._place = (-1, -1)
         self._entered_ms = 0
-        self._corrected_ms: dict[Peer, int] = {}
 
     @property
     def check_forger(self) -> CheckForger:
@@ -134,6 +136,7 @@ class SimplexDriver(Agreement):
     def start(self, chain: Blockchain, box: CertificateBox, archive: Archive | None) -> None:
         """See `Agreement`."""
         self._chain, self._box = chain, box
+        self._corrections = Allowances(1_000 / (_CORRECT_EVERY * self._delta_ms), 1)
         if archive is None:
             self.simplex.start(chain, None)
             return
@@ -194,7 +197,7 @@ class SimplexDriver(Agreement):
 
     def connected(self, now_ms: int, peer: Peer, actions: list[Action]) -> None:
         """See `Agreement`."""
-        actions.extend(Send(peer, Votes(part)) for part in in_parts(self.simplex.views.rebroadcast()))
+        self._tell_votes(peer, actions)
         if self.simplex.is_recovering:
             actions.append(Send(peer, self._recovery_request()))
 
@@ -222,14 +225,14 @@ class SimplexDriver(Agreement):
 
     def heard_late(self, now_ms: int, peer: Peer, tallies: Iterable[Tally], actions: list[Action]) -> None:
         """See `Agreement`: now and then the peer is told the certificate that leads to our view."""
-        simplex, patience_ms = self.simplex, 4 * self._delta_ms
-        place = (simplex.epoch.number, simplex.view)
-        latest = max(self._led_to(one) for one in tallies)
+        place = (self.simplex.epoch.number, self.simplex.view)
         is_settled = self._place == place and now_ms >= self._entered_ms + self._delta_ms
-        if latest >= place or not is_settled or now_ms < self._corrected_ms.get(peer, 0) + patience_ms:
-            return
-        self._corrected_ms[peer] = now_ms
-        actions.extend(Send(peer, Votes(part)) for part in in_parts(simplex.views.rebroadcast()))
+        is_behind = max(self._led_to(one) for one in tallies) < place
+        if is_behind and is_settled and self._corrections.take(now_ms, peer):
+            self._tell_votes(peer, actions)
+
+    def _tell_votes(self, peer: Peer, actions: list[Action]) -> None:
+        actions.extend(Send(peer, Votes(part)) for part in in_parts(self.simplex.views.rebroadcast()))
 
     def _led_to(self, tally: Tally) -> tuple[int, int]:
         """Epoch and view of a peer that says these votes: theirs, or where they lead if they are a certificate."""
@@ -276,6 +279,7 @@ class SimplexDriver(Agreement):
         place = (self.simplex.epoch.number, self.simplex.view)
         if place != self._place:
             self._place, self._entered_ms = place, now_ms
+            self._forget_partial()
         wakes = [self.simplex.wake_ms(now_ms, self._box), *(one.ask_ms for one in self._partial.values())]
         if self.simplex.is_recovering:
             wakes.append(self._recovery_ms)
@@ -318,13 +322,16 @@ class SimplexDriver(Agreement):
     def tip_advanced(self, finalization: Finalization | None) -> None:
         """See `Agreement`."""
         self.simplex.tip_advanced(finalization)
-        views = self.simplex.views
-        self._partial = {
-            block_hash: partial
-            for block_hash, partial in self._partial.items()
-            if views.wants(partial.proposal.header) or views.is_chosen(block_hash)
-        }
+        self._forget_partial()
         self._asked_ms.clear()
+
+    def _forget_partial(self) -> None:
+        """Let go of unfinished proposals of views that are over, but for those that a quorum chose."""
+        views, first = self.simplex.views, self.simplex.views.oldest_wanted
+        headers = {block_hash: partial.proposal.header for block_hash, partial in self._partial.items()}
+        for block_hash, header in headers.items():
+            if not views.is_chosen(block_hash) and not (views.wants(header) and header.view >= first):
+                del self._partial[block_hash]
 
     def _explain(self, now_ms: int) -> ReportStuck:
         simplex = self.simplex
