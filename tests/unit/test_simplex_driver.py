@@ -35,6 +35,7 @@ from tallystick.ledger.messages import (
     Blocks,
     Certificates,
     Entry,
+    Proposal,
     ProposalCertificates,
     ProposalRequest,
     Status,
@@ -209,6 +210,21 @@ def test_of_a_liars_many_proposals_for_a_view_few_are_held_unfinished():
     for number in range(20):
         seat.receive(proposal_of(draft(statement(f"{number}"))))
     assert len({message.block_hash for _, message in requests(seat.wait(10_000))}) <= 2
+
+
+def test_blocks_of_views_long_over_are_held_only_if_a_quorum_chose_them():
+    bench, chosen = MemberBench(), draft(MISSING, view=3, signer=LEADER)
+    bench.submit(MISSING)
+    bench.receive(proposal_of(BLOCK))
+    for view in (1, 2):
+        bench.hear(*certificate(NULLIFY, view=view))
+    bench.receive(proposal_of(chosen))
+    bench.hear(*certificate(NOTARIZE, chosen.hash, view=3))
+    for served, views in (([BLOCK, chosen], range(4, 9)), ([chosen], range(9, 20))):
+        for view in views:
+            bench.hear(*certificate(NULLIFY, view=view))
+        told = [sent(Proposal, bench.receive(ProposalRequest(one.hash, ()), "y")) for one in (BLOCK, chosen)]
+        assert [one for [one] in filter(None, told)] == [proposal_of(one) for one in served]
 
 
 def test_of_views_long_over_no_unfinished_proposal_is_held_unless_a_quorum_chose_it():
