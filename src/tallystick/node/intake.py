@@ -173,6 +173,7 @@ class Intake:
     def _check_signatures(self, message: Message, verify: Verify) -> None:
         match message:
             case NewBlock(block):
+                check_form(block, self._ledger_id)
                 self._check_block(block, verify)
             case Blocks(_, blocks, _, finalization):
                 self._check_votes([finalization] if finalization else [], verify)
@@ -194,7 +195,7 @@ class Intake:
                     self._check_signature(certificate, verify)
 
     def _check_block(self, block: Block, verify: Verify) -> None:
-        check_form(block, self._ledger_id)
+        """Signatures alone. Of a block that was asked for the gate judges the form: a quorum may have chosen it."""
         if self._knowledge.knows_block(block):
             return
         if not verify(block.header.signed_bytes(), block.signature, block.header.forger):
