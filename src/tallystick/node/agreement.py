@@ -7,10 +7,10 @@ from msgspec import Struct
 
 from tallystick.consensus.agreement import Equivocation, Finalized
 from tallystick.consensus.signing_guard import GuardStatus
+from tallystick.ledger.block import Block
 from tallystick.ledger.blockchain import Blockchain, CheckForger
 from tallystick.ledger.finality import Finalization
 from tallystick.ledger.messages import (
-    Blocks,
     Proposal,
     ProposalCertificates,
     ProposalRequest,
@@ -124,7 +124,7 @@ class Agreement:
     def answer(self, peer: Peer, request: ProposalRequest, actions: list[Action]) -> None:
         """Answer what a peer asks of blocks that are not final."""
 
-    def compare(self, answer: Blocks) -> None:
+    def compare(self, blocks: tuple[Block, ...], finalization: Tally | None) -> None:
         """Look for contradictions in blocks that a peer sent."""
 
     def take_equivocations(self) -> Iterable[Equivocation]:

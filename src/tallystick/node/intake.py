@@ -119,10 +119,6 @@ class Intake:
         """`check_entry` for several, verified by who drives it; a refusal is an outcome like another."""
         return (yield from _settle(lambda verify: [self._check_entry(one, verify) for one in entries]))
 
-    def check_block(self, block: Block) -> None:
-        """Check a block by itself. Raises `Refused` (E4, B10, B9, B7, B3, B5)."""
-        self._check_block(block, self._verify)
-
     def _open(self, data: bytes) -> Message | CheckedMessage:
         """The message to be checked; or what there is to say about bytes that need no check."""
         try:

@@ -384,11 +384,12 @@ class Node:
     ) -> None:
         match said:
             case NewBlock(block):
+                self._agreement.compare((block,), None)
                 if self._copy.receive_new(now_ms, peer, verified(block), actions):
                     actions.append(Broadcast(said, but=peer))
                     self._after_blocks(now_ms, actions)
-            case Blocks():
-                self._agreement.compare(said)
+            case Blocks(_, blocks, _, finalization):
+                self._agreement.compare(blocks, finalization)
                 if self._copy.receive(now_ms, peer, said, actions):
                     self._after_blocks(now_ms, actions)
             case proof:

@@ -30,7 +30,6 @@ from tallystick.ledger.header import SignedHeader
 from tallystick.ledger.messages import (
     MAX_IDS,
     MAX_TALLIES,
-    Blocks,
     Proposal,
     ProposalCertificates,
     ProposalRequest,
@@ -241,12 +240,12 @@ class SimplexDriver(Agreement):
             return epoch.number, 1  # what ended the epoch before; sync helps who lacks that
         return ballot.epoch, ballot.view + _is_certificate(tally, epoch)
 
-    def compare(self, answer: Blocks) -> None:
+    def compare(self, blocks: tuple[Block, ...], finalization: Tally | None) -> None:
         """See `Agreement`."""
-        for block in answer.blocks:
+        for block in blocks:
             self._note(self.simplex.add_header(block.signed_header))
-        if answer.finalization is not None:
-            self._equivocations += self.simplex.add_tally(answer.finalization)
+        if finalization is not None:
+            self._equivocations += self.simplex.add_tally(finalization)
 
     def take_equivocations(self) -> list[Equivocation]:
         """See `Agreement`."""
