@@ -6,8 +6,9 @@ from tests.builders import GENESIS, LEDGER, STRANGER, FinalScribe, found, of_kin
 from tests.member_bench import LEADER, OTHERS, OWNER, MemberBench, cast_by, certificate, proposal_of
 
 from tallystick.consensus.signing_guard import GuardStatus, Lost, Recovered
-from tallystick.ledger.messages import RecoveryRequest, RecoveryResponse, sign_recovery
+from tallystick.ledger.messages import RecoveryRequest, RecoveryResponse
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, tally_of
+from tallystick.ledger.wallet import sign
 from tallystick.node.events import Broadcast, PeerConnected, PersistSigned, Send
 
 DELTA_MS = GENESIS.params.delta_ms
@@ -37,11 +38,11 @@ def answer(member, asked, view=1, entered_by=None, votes=(), epoch=0, genesis=GE
     unsigned = RecoveryResponse(
         member.public_key, asked.member, asked.nonce, epoch, view, entered_by, tuple(tally_of([one]) for one in votes)
     )
-    return sign_recovery(unsigned, member, genesis.ledger_id)
+    return sign(unsigned, member, genesis.ledger_id)
 
 
 def request_of(member, number=0):
-    return sign_recovery(RecoveryRequest(member.public_key, bytes([number]) * 32), member, LEDGER)
+    return sign(RecoveryRequest(member.public_key, bytes([number]) * 32), member, LEDGER)
 
 
 # ---- asking -----------------------------------------------------------------------------------------------------

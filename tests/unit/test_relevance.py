@@ -34,10 +34,10 @@ from tallystick.ledger.messages import (
     RecoveryRequest,
     RecoveryResponse,
     Votes,
-    sign_recovery,
 )
 from tallystick.ledger.params import MAX_GENESIS_MEMBERS
 from tallystick.ledger.vote import NOTARIZE, NULLIFY, Ballot, Tally
+from tallystick.ledger.wallet import sign
 
 BLOCK_HASH = b"b" * 32
 STRANGERS = [wallet(f"stranger {number}") for number in range(50)]
@@ -56,7 +56,7 @@ def many(view=1, count=MAX_GENESIS_MEMBERS):
 
 def answer(member=OTHERS[0], asker=OWNER, nonce=bytes(32), **more):
     unsigned = RecoveryResponse(member.public_key, asker.public_key, nonce, more.pop("epoch", 0), 1, None, ())
-    return sign_recovery(replace(unsigned, **more), member, LEDGER)
+    return sign(replace(unsigned, **more), member, LEDGER)
 
 
 def unasked_blocks():
@@ -90,8 +90,8 @@ WORTHLESS = {
     "a new block": NewBlock(draft()),
     "blocks": unasked_blocks(),
     "finalizations": unasked_proof(),
-    "a stranger's recovery": sign_recovery(RecoveryRequest(STRANGER.public_key, bytes(32)), STRANGER, LEDGER),
-    "the own recovery": sign_recovery(RecoveryRequest(OWNER.public_key, bytes(32)), OWNER, LEDGER),
+    "a stranger's recovery": sign(RecoveryRequest(STRANGER.public_key, bytes(32)), STRANGER, LEDGER),
+    "the own recovery": sign(RecoveryRequest(OWNER.public_key, bytes(32)), OWNER, LEDGER),
     "an answer to a recovery that nobody asked for": answer(),
     "an answer to another's, who did not ask here": answer(asker=OTHERS[1]),
 }
@@ -135,7 +135,7 @@ def test_a_tally_with_a_bad_vote_takes_no_other_with_it_and_who_passes_it_on_is_
 
 
 def test_a_recovery_of_a_member_is_looked_at_once_it_is_signed_by_it():
-    asked = sign_recovery(RecoveryRequest(OTHERS[0].public_key, bytes(32)), OTHERS[0], LEDGER)
+    asked = sign(RecoveryRequest(OTHERS[0].public_key, bytes(32)), OTHERS[0], LEDGER)
     seat = MemberBench()
     actions = seat.receive(replace(asked, signature=bytes(64)))
     assert (rules(actions), cut_off(actions)) == ([Rule.V1], set())

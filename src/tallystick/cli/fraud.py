@@ -33,12 +33,11 @@ from tallystick.ledger.messages import (
     Status,
     Votes,
     encode_message,
-    sign_recovery,
 )
 from tallystick.ledger.params import MAX_BLOCK_BYTES, MAX_MESSAGE_BYTES, MAX_SUBJECT_CHARACTERS
 from tallystick.ledger.state import make_header
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Ballot, Tally, Vote, cast, tally_of
-from tallystick.ledger.wallet import Wallet
+from tallystick.ledger.wallet import Wallet, sign
 from tallystick.node.archive import Archive
 from tallystick.node.node import Node
 
@@ -158,7 +157,7 @@ class Fraud:
         """A member, not the one that runs the node, is said to have lost what it signed; Charlie says so."""
         keys = (self.wallets[name].public_key for name in HONEST)
         member = next(one for one in keys if self.agreement.guard is None or one != self.agreement.guard.key)
-        return sign_recovery(RecoveryRequest(member, digest(b"nonce")), self.wallet, self.ledger_id)
+        return sign(RecoveryRequest(member, digest(b"nonce")), self.wallet, self.ledger_id)
 
     # ---- blocks ---------------------------------------------------------------------------------------------
 
