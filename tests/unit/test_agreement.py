@@ -26,7 +26,6 @@ from tallystick.node.events import (
     PersistBlock,
     PersistSigned,
     ReportBlock,
-    SendBlocks,
 )
 
 GENESIS = found(ADA, forge_at_certificates=1, epoch_blocks=3)
@@ -109,7 +108,7 @@ def test_a_node_that_only_follows_takes_the_blocks_of_another(rule):
     tip = bench.node.state.tip
     asked = sent(BlockRequest, follower.receive(Status(GENESIS.ledger_id, 0, tip.index, tip.hash, ()), "x"))
     assert asked == [BlockRequest(1, 2)]
-    follower.receive(answer(bench.archive, SendBlocks("x", 1, 2), 100_000), "x")
+    follower.receive(answer(bench.archive, BlockRequest(1, 2), 100_000), "x")
     assert follower.node.state == bench.node.state
 
 

@@ -56,7 +56,7 @@ from tallystick.node.events import (
     ReportStateMismatch,
     ReportStuck,
     Send,
-    SendViewCertificates,
+    SendKept,
 )
 from tallystick.node.simplex_driver import in_parts
 
@@ -314,8 +314,8 @@ def test_a_member_that_lacks_certificates_since_the_proposals_parent_asks_for_th
     (asked,) = sent(ViewCertificateRequest, actions)
     assert (asked.epoch, asked.first, asked.last) == (0, 1, 1)
     (answering,) = MemberBench(archive=kept).receive(asked, "y")
-    assert answering == SendViewCertificates("y", 0, 1, 1)
-    told = answer(kept, answering, 100_000)
+    assert answering == SendKept("y", asked)
+    told = answer(kept, answering.request, 100_000)
     assert [kind for kind, *_ in cast_by(OWNER, seat.receive(told))] == [NOTARIZE]
 
 

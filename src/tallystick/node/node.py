@@ -38,6 +38,7 @@ from tallystick.ledger.messages import (
     Prune,
     RecoveryRequest,
     RecoveryResponse,
+    Request,
     Status,
     Votes,
 )
@@ -298,7 +299,7 @@ class Node:
             case request:
                 self._on_request(now_ms, peer, request, actions)
 
-    def _on_request(self, now_ms: int, peer: Peer, request: Message, actions: list[Action]) -> None:
+    def _on_request(self, now_ms: int, peer: Peer, request: Request, actions: list[Action]) -> None:
         if not self._answers.admits(now_ms, peer, actions):
             return
         match request:
