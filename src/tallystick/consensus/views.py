@@ -474,11 +474,11 @@ class Views:
 
     def _forget_blocks(self) -> None:
         """Let go of blocks of views that are over, but for those that a quorum chose above the final view."""
-        is_held = {
-            one: block.header.view >= self.oldest_wanted or (block.header.view > self.final_view and self.is_chosen(one))
+        self._blocks = {
+            one: block
             for one, block in self._blocks.items()
+            if block.header.view >= self.oldest_wanted or (block.header.view > self.final_view and self.is_chosen(one))
         }
-        self._blocks = {one: block for one, block in self._blocks.items() if is_held[one]}
         self._pending = {one: pending for one, pending in self._pending.items() if one in self._blocks}
         self._illegal = {one: refused for one, refused in self._illegal.items() if one in self._blocks}
         self._persisted &= self._blocks.keys()

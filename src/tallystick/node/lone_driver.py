@@ -18,7 +18,7 @@ from tallystick.node.agreement import Agreement, AgreementStatus, Step
 from tallystick.node.archive import Archive
 from tallystick.node.certificate_box import CertificateBox
 from tallystick.node.events import Action, Broadcast, PersistSigned, ReportRefused, ReportTwin
-from tallystick.node.finality_proofs import Checkpoint, LoneFinality
+from tallystick.node.finality_proofs import Checkpoint, Finality
 from tallystick.node.limits import Limits
 
 
@@ -53,10 +53,10 @@ class LoneDriver(Agreement):
         """See `Agreement`."""
         return self._forger.check_forger
 
-    def finality(self, chain: Blockchain, limits: Limits, checkpoint: Checkpoint | None) -> LoneFinality:
+    def finality(self, chain: Blockchain, limits: Limits, checkpoint: Checkpoint | None) -> Finality:
         """See `Agreement`. A checkpoint is looked at when the kept chain is read."""
         self._waits_when_behind = limits.waits_when_behind
-        return LoneFinality(chain.state.params, limits.range_blocks)
+        return Finality(chain.state.params, limits.range_blocks)
 
     def start(self, chain: Blockchain, box: CertificateBox, archive: Archive | None) -> None:
         """See `Agreement`."""

@@ -39,12 +39,13 @@ from tallystick.ledger.messages import (
     RecoveryRequest,
     RecoveryResponse,
     Request,
+    Said,
     Status,
     Votes,
 )
 from tallystick.ledger.state import State
 from tallystick.ledger.vote import Tally, Vote
-from tallystick.node.agreement import Agreement, AgreementStatus, Said
+from tallystick.node.agreement import Agreement, AgreementStatus
 from tallystick.node.answers import Answers
 from tallystick.node.archive import Archive
 from tallystick.node.certificate_box import CertificateBox

@@ -33,13 +33,14 @@ from tallystick.ledger.messages import (
     ProposalRequest,
     RecoveryRequest,
     RecoveryResponse,
+    Said,
     ViewCertificateRequest,
     Votes,
 )
 from tallystick.ledger.params import MAX_MESSAGE_BYTES
 from tallystick.ledger.vote import FINALIZE, Ballot, Tally, Vote, tally_of
 from tallystick.ledger.wallet import sign
-from tallystick.node.agreement import Agreement, AgreementStatus, Said, Step
+from tallystick.node.agreement import Agreement, AgreementStatus, Step
 from tallystick.node.archive import Archive
 from tallystick.node.certificate_box import CertificateBox
 from tallystick.node.events import (
