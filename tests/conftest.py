@@ -24,6 +24,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--seeds", type=int, default=2, help="how many seeds each seeded simulation runs with")
+    parser.addoption("--rewrite", action="store_true", help="write what text scenarios print now into their files")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -1,7 +1,7 @@
 """The steps of Simplex as a table: what a member is told, and what it does; the numbers are those of the module's head.
 
 Unless a row says otherwise the member is Ada, one of four with equal stake, and Ben, Cy, Dot and Ada lead in turn.
-The words are explained in tests/seat.py. Each row says all that the member does upon the last part of what it is told.
+tests.seat.py explains the words. Each row says all that the member does upon the last part of what it is told.
 """
 
 import pytest

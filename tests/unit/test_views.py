@@ -109,10 +109,9 @@ def test_single_votes_count_from_a_few_views_back_to_the_next(place, ballot, exp
     views = observer(place).simplex.views
     for kind in (NOTARIZE, NULLIFY, FINALIZE):
         block = bytes(32) if kind == NULLIFY else b"a" * 32
-        vote_for = Ballot(kind, *ballot, block)
-        counts = views.wants_vote(vote_for, views.view) and views.voting_stake(vote_for, BEN.public_key) > 0
-        assert counts is expected
-        assert not views.voting_stake(vote_for, STRANGER.public_key)
+        asked = Ballot(kind, *ballot, block)
+        assert views.wants_vote(asked, views.view) is expected
+        assert (views.voting_stake(asked, BEN.public_key), views.voting_stake(asked, STRANGER.public_key)) == (100, 0)
 
 
 @pytest.mark.parametrize(

@@ -124,7 +124,7 @@ class Simplex:
         if self.is_recovering or self.guard is None or self.guard.status is not GuardStatus.READY:
             return None
         place, entered_by = (self.epoch.number, self.view), self.views.entered_by
-        if (entered_by is None and place != (0, 1)) or self.guard.latest > place:
+        if (entered_by is None and self.view > 1) or self.guard.latest > place:
             return None
         return self.view, entered_by.tally if entered_by is not None else None
 
@@ -357,9 +357,10 @@ class Simplex:
         return min((one for one in times if one is not None and one > now_ms), default=None)
 
     def _timed(self, now_ms: int, waiting: Waiting) -> ViewTimer:
-        """The times of the view we are in."""
+        """The times of the view we are in. A proposal that only this member was shown keeps it busy for one view."""
         views = self.views
-        has_work = views.has_work() or waiting.has_any(holds_nothing)
+        is_open = views.at(self.view).proposed is not None and not self._has_signed(self.view, NULLIFY)
+        has_work = (is_open and self.has_stake) or views.has_work() or waiting.has_any(holds_nothing)
         self._timer.look(now_ms, self.epoch.number, views.view, views.final_view, has_work)
         return self._timer
 

@@ -111,12 +111,13 @@ class Views:
         self._chain, self._draw = chain, draw
         self._early: dict[tuple[bytes, int], Vote] = {}
         self._certificates: list[Tally] = []
-        self._forgotten: list[Tally] = []
+        self.forgotten: list[Tally] = []
+        """Votes of views that are over, to be persisted with the next certificates."""
         self._persisted: set[bytes] = set()
         self._refused: list[tuple[bytes, Refused]] = []
         self._views: dict[int, ViewState] = {}
         self.epoch_before: Epoch | None = None
-        """The epoch before this one, if it was lived through."""
+        """The epoch before this one: the finalization of its last block leads to view 1."""
         self._current = self.epoch
         self._begin_epoch()
 
@@ -266,7 +267,7 @@ class Views:
         """Certificates that are new, and with them votes of views that are forgotten: they may become evidence."""
         if not self._certificates:
             return []
-        unpersisted, self._certificates, self._forgotten = [*self._certificates, *self._forgotten], [], []
+        unpersisted, self._certificates, self.forgotten = [*self._certificates, *self.forgotten], [], []
         return unpersisted
 
     def persists(self, block_hash: bytes) -> bool:
@@ -281,11 +282,10 @@ class Views:
         return [member for member, _ in self.epoch.members if member not in heard]
 
     def has_work(self) -> bool:
-        """Whether something wants an end: a proposal, a notarized block not yet final, or over 1/3 that nullify."""
-        current = self.at(self.view)
-        if current.proposed is not None or self.in_flight():
+        """Whether something wants an end: a notarized block that is not final yet, or over 1/3 that nullify."""
+        if self.in_flight():
             return True
-        return 3 * current.weight.get(self.ballot(NULLIFY, self.view), 0) > self.epoch.total
+        return 3 * self.at(self.view).weight.get(self.ballot(NULLIFY, self.view), 0) > self.epoch.total
 
     def in_flight(self) -> bool:
         """Whether a block above the final tip is notarized."""
@@ -471,11 +471,23 @@ class Views:
         self._requested = set()
         for old in [one for one in self._views if one < view - RECENT_VIEWS]:
             self._compact(self._views[old])
+        self._forget_blocks()
+
+    def _forget_blocks(self) -> None:
+        """Let go of blocks of views that are over, but for those that a quorum chose above the final view."""
+        self._blocks = {
+            one: block
+            for one, block in self._blocks.items()
+            if block.header.view >= self.oldest_wanted or (block.header.view > self.final_view and self.is_chosen(one))
+        }
+        self._pending = {one: pending for one, pending in self._pending.items() if one in self._blocks}
+        self._illegal = {one: refused for one, refused in self._illegal.items() if one in self._blocks}
+        self._persisted &= self._blocks.keys()
 
     def _compact(self, state: ViewState) -> None:
         """Of a view long ended only its certificates' outcome stays in memory; the votes are handed out once."""
         if state.votes:
-            self._forgotten += state.take_unpersisted()
+            self.forgotten += state.take_unpersisted()
             state.votes, state.weight, state.persisted = {}, {}, set()
 
     def enter_by_guard(self, view: int) -> None:
@@ -570,9 +582,7 @@ class Views:
         self.final_view = view
         for old in [one for one in self._views if one <= view]:
             self._compact(self._views.pop(old))
-        self._blocks = {one: block for one, block in self._blocks.items() if block.header.view > view}
-        self._illegal = {one: refused for one, refused in self._illegal.items() if one in self._blocks}
-        self._persisted &= self._blocks.keys()
+        self._forget_blocks()
         if self.view <= view:
             self._enter(view + 1, None)
 

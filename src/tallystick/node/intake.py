@@ -19,7 +19,7 @@ from tallystick.ledger.certificate import (
 )
 from tallystick.ledger.encoding import ZERO_DIGEST
 from tallystick.ledger.errors import Refused, Rule
-from tallystick.ledger.keys import is_signed
+from tallystick.ledger.keys import Verify, is_signed
 from tallystick.ledger.messages import (
     Addresses,
     Blocks,
@@ -40,9 +40,6 @@ from tallystick.node.events import CheckedEntry, CheckedMessage
 
 Claim = tuple[bytes, bytes, bytes]
 """What stands under a signature, the signature, and the public key that is said to have made it."""
-
-Verify = Callable[[bytes, bytes, bytes], bool]
-"""Whether the signature of a claim is good."""
 
 T = TypeVar("T")
 
@@ -119,10 +116,6 @@ class Intake:
         """`check_entry` for several, verified by who drives it; a refusal is an outcome like another."""
         return (yield from _settle(lambda verify: [self._check_entry(one, verify) for one in entries]))
 
-    def check_block(self, block: Block) -> None:
-        """Check a block by itself. Raises `Refused` (E4, B10, B9, B7, B3, B5)."""
-        self._check_block(block, self._verify)
-
     def _open(self, data: bytes) -> Message | CheckedMessage:
         """The message to be checked; or what there is to say about bytes that need no check."""
         try:
@@ -173,6 +166,7 @@ class Intake:
     def _check_signatures(self, message: Message, verify: Verify) -> None:
         match message:
             case NewBlock(block):
+                check_form(block, self._ledger_id)
                 self._check_block(block, verify)
             case Blocks(_, blocks, _, finalization):
                 self._check_votes([finalization] if finalization else [], verify)
@@ -194,7 +188,7 @@ class Intake:
                     self._check_signature(certificate, verify)
 
     def _check_block(self, block: Block, verify: Verify) -> None:
-        check_form(block, self._ledger_id)
+        """Signatures alone. Of a block that was asked for the gate judges the form: a quorum may have chosen it."""
         if self._knowledge.knows_block(block):
             return
         if not verify(block.header.signed_bytes(), block.signature, block.header.forger):

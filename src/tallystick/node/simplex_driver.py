@@ -23,26 +23,24 @@ from tallystick.ledger.block import Block, verified
 from tallystick.ledger.blockchain import Blockchain, CheckForger
 from tallystick.ledger.certificate import AnyCertificate, certificates_hash
 from tallystick.ledger.encoding import encode
-from tallystick.ledger.epoch import Epoch
-from tallystick.ledger.errors import Refused
-from tallystick.ledger.finality import Finalization, certificate_of
+from tallystick.ledger.finality import Finalization
 from tallystick.ledger.header import SignedHeader
 from tallystick.ledger.messages import (
     MAX_IDS,
     MAX_TALLIES,
-    Blocks,
     Proposal,
     ProposalCertificates,
     ProposalRequest,
     RecoveryRequest,
     RecoveryResponse,
+    Said,
     ViewCertificateRequest,
     Votes,
-    sign_recovery,
 )
 from tallystick.ledger.params import MAX_MESSAGE_BYTES
 from tallystick.ledger.vote import FINALIZE, Ballot, Tally, Vote, tally_of
-from tallystick.node.agreement import Agreement, AgreementStatus, Said, Step
+from tallystick.ledger.wallet import sign
+from tallystick.node.agreement import Agreement, AgreementStatus, Step
 from tallystick.node.archive import Archive
 from tallystick.node.certificate_box import CertificateBox
 from tallystick.node.events import (
@@ -58,17 +56,21 @@ from tallystick.node.events import (
     Send,
 )
 from tallystick.node.finality_proofs import Checkpoint, FinalityProofs
-from tallystick.node.limits import Limits
+from tallystick.node.limits import Allowances, Limits
 from tallystick.node.replay import kept_epoch
 
 _PATIENCE: Final = 4
 """Of delta, the part that gossip is given to bring the certificates of a proposal that overtook them."""
 
 _PARTIALS_A_VIEW: Final = 2
+_CORRECT_EVERY: Final = 4
+"""How many delta pass before a peer that is behind is told so again."""
 _RELAY_EVERY: Final = 2
 """How many delta pass before a recovery request of the same member is relayed again."""
 _RECOVERED_VOTES: Final = 256
 """More votes than a member casts in the views that others remember."""
+_RELAYS: Final = 4
+"""So many requests of one member are relayed in that time."""
 _ROUTES: Final = 256
 
 
@@ -104,6 +106,7 @@ class SimplexDriver(Agreement):
     _chain: Blockchain
     _box: CertificateBox
     _finality: FinalityProofs
+    _corrections: Allowances
 
     def __init__(self, simplex: Simplex) -> None:
         self.simplex = simplex
@@ -117,7 +120,6 @@ class SimplexDriver(Agreement):
         """When the others are to be asked again, by a member that lost its guard."""
         self._place = (-1, -1)
         self._entered_ms = 0
-        self._corrected_ms: dict[Peer, int] = {}
 
     @property
     def check_forger(self) -> CheckForger:
@@ -132,6 +134,7 @@ class SimplexDriver(Agreement):
     def start(self, chain: Blockchain, box: CertificateBox, archive: Archive | None) -> None:
         """See `Agreement`."""
         self._chain, self._box = chain, box
+        self._corrections = Allowances(1_000 / (_CORRECT_EVERY * self._delta_ms), 1)
         if archive is None:
             self.simplex.start(chain, None)
             return
@@ -184,6 +187,10 @@ class SimplexDriver(Agreement):
                 wanted.append(tally if len(counting) == len(tally.signatures) else tally_of(counting))
         return Votes(tuple(wanted)) if wanted else None
 
+    def unkept(self) -> Iterable[Tally]:
+        """See `Agreement`."""
+        return self.simplex.views.forgotten
+
     def knows_vote(self, vote: Vote) -> bool:
         """See `Agreement`."""
         return self.simplex.views.knows_vote(vote)
@@ -192,7 +199,7 @@ class SimplexDriver(Agreement):
 
     def connected(self, now_ms: int, peer: Peer, actions: list[Action]) -> None:
         """See `Agreement`."""
-        actions.extend(Send(peer, Votes(part)) for part in in_parts(self.simplex.views.rebroadcast()))
+        self._tell_votes(peer, actions)
         if self.simplex.is_recovering:
             actions.append(Send(peer, self._recovery_request()))
 
@@ -220,21 +227,36 @@ class SimplexDriver(Agreement):
 
     def heard_late(self, now_ms: int, peer: Peer, tallies: Iterable[Tally], actions: list[Action]) -> None:
         """See `Agreement`: now and then the peer is told the certificate that leads to our view."""
-        simplex, patience_ms = self.simplex, 4 * self._delta_ms
-        place = (simplex.epoch.number, simplex.view)
-        latest = max((one.ballot.epoch, one.ballot.view) for one in tallies)
+        place = (self.simplex.epoch.number, self.simplex.view)
         is_settled = self._place == place and now_ms >= self._entered_ms + self._delta_ms
-        if latest >= place or not is_settled or now_ms < self._corrected_ms.get(peer, 0) + patience_ms:
-            return
-        self._corrected_ms[peer] = now_ms
-        actions.extend(Send(peer, Votes(part)) for part in in_parts(simplex.views.rebroadcast()))
+        is_behind = max(self._led_to(one) for one in tallies) < place
+        if is_behind and is_settled and self._corrections.take(now_ms, peer):
+            self._tell_votes(peer, actions)
 
-    def compare(self, answer: Blocks) -> None:
+    def _tell_votes(self, peer: Peer, actions: list[Action]) -> None:
+        actions.extend(Send(peer, Votes(part)) for part in in_parts(self.simplex.views.rebroadcast()))
+
+    def _led_to(self, tally: Tally) -> tuple[int, int]:
+        """Epoch and view of a peer that says these votes: theirs, or where they lead if they are a certificate."""
+        ballot, number = tally.ballot, self.simplex.epoch.number
+        if not self._is_certificate(tally):
+            return ballot.epoch, ballot.view
+        is_last = ballot.epoch == number - 1 and ballot.kind == FINALIZE
+        return (number, 1) if is_last else (ballot.epoch, ballot.view + 1)
+
+    def _is_certificate(self, tally: Tally) -> bool:
+        """Whether these are a quorum's votes of this epoch, or of the one before."""
+        simplex, number = self.simplex, tally.ballot.epoch
+        voters = simplex.epoch if number == simplex.epoch.number else simplex.views.epoch_before
+        stake = sum(voters.stake(member) for member, _ in tally.signatures) if voters is not None else 0
+        return voters is not None and voters.number == number and voters.is_quorum(stake)
+
+    def compare(self, blocks: tuple[Block, ...], finalization: Tally | None) -> None:
         """See `Agreement`."""
-        for block in answer.blocks:
+        for block in blocks:
             self._note(self.simplex.add_header(block.signed_header))
-        if answer.finalization is not None:
-            self._equivocations += self.simplex.add_tally(answer.finalization)
+        if finalization is not None:
+            self._equivocations += self.simplex.add_tally(finalization)
 
     def take_equivocations(self) -> list[Equivocation]:
         """See `Agreement`."""
@@ -267,6 +289,7 @@ class SimplexDriver(Agreement):
         place = (self.simplex.epoch.number, self.simplex.view)
         if place != self._place:
             self._place, self._entered_ms = place, now_ms
+            self._forget_partial()
         wakes = [self.simplex.wake_ms(now_ms, self._box), *(one.ask_ms for one in self._partial.values())]
         if self.simplex.is_recovering:
             wakes.append(self._recovery_ms)
@@ -309,13 +332,16 @@ class SimplexDriver(Agreement):
     def tip_advanced(self, finalization: Finalization | None) -> None:
         """See `Agreement`."""
         self.simplex.tip_advanced(finalization)
-        views = self.simplex.views
-        self._partial = {
-            block_hash: partial
-            for block_hash, partial in self._partial.items()
-            if views.wants(partial.proposal.header) or views.is_chosen(block_hash)
-        }
+        self._forget_partial()
         self._asked_ms.clear()
+
+    def _forget_partial(self) -> None:
+        """Let go of unfinished proposals of views that are over, but for those that a quorum chose."""
+        views, first = self.simplex.views, self.simplex.views.oldest_wanted
+        headers = {block_hash: partial.proposal.header for block_hash, partial in self._partial.items()}
+        for block_hash, header in headers.items():
+            if not views.is_chosen(block_hash) and not (views.wants(header) and header.view >= first):
+                del self._partial[block_hash]
 
     def _explain(self, now_ms: int) -> ReportStuck:
         simplex = self.simplex
@@ -357,21 +383,24 @@ class SimplexDriver(Agreement):
         guard, recovery = self.simplex.guard, self.simplex.recovery
         assert guard is not None
         assert recovery is not None
-        return sign_recovery(RecoveryRequest(guard.key, recovery.nonce), guard.wallet, self._chain.ledger_id)
+        return sign(RecoveryRequest(guard.key, recovery.nonce), guard.wallet, self._chain.ledger_id)
 
     def _on_recovery_request(self, now_ms: int, peer: Peer, request: RecoveryRequest, actions: list[Action]) -> None:
-        """Answer, and relay the request: the member may not be connected with all others. Not too often."""
-        asker, every_ms = request.member, _RELAY_EVERY * self._delta_ms
+        """Answer, and relay the request: the member may not be connected with all others. Within a budget.
+
+        Others may play a member's old requests again, so a few of its are relayed at a time, and none goes unanswered.
+        """
+        asker, since_ms = request.member, now_ms - _RELAY_EVERY * self._delta_ms
         route = self._routes.get((asker, request.nonce))
-        latest_ms = max((one.relayed_ms for (member, _), one in self._routes.items() if member == asker), default=None)
-        if latest_ms is None or now_ms >= latest_ms + every_ms:
+        recent = sum(member == asker and one.relayed_ms > since_ms for (member, _), one in self._routes.items())
+        if (route is None or route.relayed_ms <= since_ms) and recent < _RELAYS:
             self._routes.pop((asker, request.nonce), None)
             self._routes[asker, request.nonce] = _Route(peer, now_ms)
             if len(self._routes) > _ROUTES:
                 del self._routes[next(iter(self._routes))]
             actions.append(Broadcast(request, but=peer))
-        elif route is None or route.peer != peer:
-            return  # it came another way before, or the member asks too often
+        elif route is not None and route.peer != peer:
+            return  # it came another way before
         proven, guard = self.simplex.proven_view(), self.simplex.guard
         if proven is None or guard is None or not self.simplex.has_stake:
             return
@@ -379,7 +408,7 @@ class SimplexDriver(Agreement):
         votes = tuple(self.simplex.views.votes_of(asker))[-_RECOVERED_VOTES:]
         epoch = self.simplex.epoch.number
         response = RecoveryResponse(guard.key, asker, request.nonce, epoch, view, entered_by, votes)
-        actions.append(Send(peer, sign_recovery(response, guard.wallet, self._chain.ledger_id)))
+        actions.append(Send(peer, sign(response, guard.wallet, self._chain.ledger_id)))
 
     def _on_recovery_response(self, response: RecoveryResponse, actions: list[Action]) -> None:
         """An answer to us, or to a member that asked by way of us."""
@@ -397,15 +426,9 @@ class SimplexDriver(Agreement):
     def _proves(self, response: RecoveryResponse) -> bool:
         """Whether the certificate that came along proves the view that the member says it is in."""
         epoch, entered_by = self.simplex.epoch, response.entered_by
-        if response.view == 1 and epoch.number == 0:
-            return entered_by is None
         if entered_by is None:
-            return False
-        ballot = entered_by.ballot
-        if response.view == 1:
-            before = self.simplex.views.epoch_before
-            return before is not None and ballot.kind == FINALIZE and _is_certificate(entered_by, before)
-        return ballot.view + 1 == response.view and _is_certificate(entered_by, epoch)
+            return (epoch.number, response.view) == (0, 1)
+        return self._led_to(entered_by) == (epoch.number, response.view) and self._is_certificate(entered_by)
 
     # ---- proposals --------------------------------------------------------------------------------------------
 
@@ -479,14 +502,6 @@ class SimplexDriver(Agreement):
         wanted = set(request.ids)
         certificates = tuple(one for one in block.certificates if one.id in wanted)
         actions.append(Send(peer, ProposalCertificates(request.block_hash, certificates)))
-
-
-def _is_certificate(tally: Tally, epoch: Epoch) -> bool:
-    try:
-        certificate_of(tally, epoch)
-    except Refused:
-        return False
-    return True
 
 
 def in_parts(tallies: Iterable[Tally]) -> list[tuple[Tally, ...]]:
