@@ -8,12 +8,12 @@ import pytest
 from tests.builders import ADA, refuses
 
 from tallystick.host.errors import KeyFileError
-from tallystick.host.key_file import create_key_file, open_key_file, read_sealed, write_sealed
+from tallystick.host.key_file import ENTROPY_BYTES, create_key_file, open_key_file, read_sealed, seal, write_sealed
 from tallystick.ledger.errors import Rule
-from tallystick.ledger.wallet import ENTROPY_BYTES, Wallet
+from tallystick.ledger.wallet import Wallet
 
 PASSPHRASE = "correct horse battery staple"
-SEALED = ADA.seal(PASSPHRASE, bytes(ENTROPY_BYTES), "interactive")
+SEALED = seal(ADA, PASSPHRASE, bytes(ENTROPY_BYTES), "interactive")
 
 
 @pytest.fixture

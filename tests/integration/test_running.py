@@ -1,5 +1,6 @@
 """One real node and those who use it: started, stopped, asked by many at once, and by people with the command."""
 
+import asyncio
 import json
 import signal
 import socket
@@ -32,6 +33,9 @@ from tallystick.host.control import (
 from tallystick.host.errors import HostError
 from tallystick.host.key_file import create_key_file
 from tallystick.ledger.params import Params
+from tallystick.ledger.wallet import Wallet
+from tallystick.network.transport import Connected
+from tallystick.network.zeromq import ZeroMQTransport
 
 
 @pytest.fixture
@@ -222,6 +226,40 @@ def test_nobody_is_left_waiting_for_a_node_that_stops(alone: NodeProcess) -> Non
     assert alone.stop() == 0
     asking.join(30)
     assert isinstance(said[0], HostError)
+
+
+# ---- bans -------------------------------------------------------------------------------------------------------
+
+
+def test_who_sends_what_no_honest_node_sends_is_banned_and_let_in_again_by_command(alone: NodeProcess) -> None:
+    status, stranger = alone.status(), Wallet(bytes(range(32)))
+    connected: list[bytes] = []
+
+    async def dial_and_send_nonsense() -> None:
+        transport = ZeroMQTransport(stranger, status.ledger_id)
+
+        def tell(happening: object) -> None:
+            if isinstance(happening, Connected):
+                connected.append(happening.peer)
+                if len(connected) == 1:
+                    transport.send(happening.peer, b"\xff")
+
+        await transport.start(tell)
+        transport.admit(lambda key: True)
+        transport.dial(status.key, status.address)
+        await asyncio.to_thread(wait_for, banned, "it is banned")
+        await asyncio.to_thread(wait_for, lambda: "not admitted" in str(transport.troubles()), "it is not let in")
+        assert len(connected) == 1
+        await asyncio.to_thread(tallystick, "unban", stranger.public_key.hex()[:8], "--data", alone.folder.path)
+        await asyncio.to_thread(wait_for, lambda: len(connected) == 2, "it is let in")
+        await transport.stop()
+
+    def banned() -> list[dict[str, Any]]:
+        return [one for one in on(alone, "show", "peers")["peers"] if one["banned_until_ms"]]
+
+    asyncio.run(dial_and_send_nonsense())
+    assert banned() == []
+    assert "peer banned" in alone.log
 
 
 # ---- the command against a network ------------------------------------------------------------------------------

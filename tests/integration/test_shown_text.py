@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import typer
+from msgspec.structs import replace
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text as RichText
@@ -42,13 +43,13 @@ from tallystick.host.control import (
 )
 from tallystick.host.data_folder import DataFolder, Settings
 from tallystick.host.file_statement import FileStatement, describe_file, file_payload
+from tallystick.host.invite import write_invite
 from tallystick.host.logs import ReportLog, note, start_logging
 from tallystick.host.store import Store
 from tallystick.host.text import printable
 from tallystick.ledger.certificate import Payload
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.genesis import Allotment, Genesis, make_genesis
-from tallystick.ledger.invite import write_invite
 from tallystick.ledger.params import Params
 from tallystick.node.events import ReportRefused
 
@@ -91,8 +92,8 @@ def fill(path: Path, file: Path) -> list[str]:
         for number, payload in enumerate(payloads)
     ]
     with Store.create(path, genesis) as store:
-        block = scribe.forge(*signed)
-        store.append(block, payloads, scribe.archive.finalization(1), scribe.archive.members(1))
+        scribe.forge(*signed)
+        store.append(replace(scribe.kept[-1], payloads=tuple(payloads)))
         names = {member.public_key: f"{name} {MARKUP}{ENCODABLE}" for name, member in MEMBERS.items()}
         store.remember_names(names)
     return [one.id.hex() for one in signed]

@@ -89,12 +89,11 @@ from tallystick.ledger.messages import (
     Votes,
     decode_message,
     encode_message,
-    sign_recovery,
 )
 from tallystick.ledger.params import Params
 from tallystick.ledger.state import genesis_state, make_header
 from tallystick.ledger.vote import NAMES, NOTARIZE, NULLIFY, Ballot, cast, tally_of
-from tallystick.ledger.wallet import Wallet
+from tallystick.ledger.wallet import Wallet, sign
 from tallystick.network.simulated import Link, SimulatedHost, SimulatedNetwork
 from tallystick.node.agreement import Agreement
 from tallystick.node.events import (
@@ -419,7 +418,7 @@ class Scenario:
         epoch, number = asker.node.state.epoch.number, int(view.removeprefix("view="))
         key = self._wallets[asker.name].public_key
         response = RecoveryResponse(own.public_key, key, recovery.nonce, epoch, number, None, ())
-        data = encode_message(sign_recovery(response, own, self._ledger_id))
+        data = encode_message(sign(response, own, self._ledger_id))
         self.network.inject("liar", asker.name, data)
 
     def do_sign(self, name: str, kind: str, view: str, *words: str) -> None:

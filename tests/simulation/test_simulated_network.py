@@ -18,6 +18,7 @@ from tests.builders import (
     assert_agreed,
     found,
     honest,
+    keep,
     long_chain,
     network_of,
     staking,
@@ -293,7 +294,7 @@ def chain_of_payloads(count, size):
     entries = [with_payload(f"{number} " + "x" * size, ledger=scribe.genesis.ledger_id) for number in range(count)]
     archive = MemoryArchive()
     for entry in entries:
-        archive.append(scribe.forge(entry.certificate), [entry.payload])
+        keep(archive, scribe.forge(entry.certificate), [entry.payload])
     network = network_of(1, scribe.genesis, names=(), start_ms=scribe.state.tip.timestamp_ms + 1_000)
     network.add("holder", agreement_of(None), archive=archive)
     network.add("late", agreement_of(None))

@@ -41,9 +41,9 @@ from tallystick.ledger.messages import (
     Status,
     Votes,
     encode_message,
-    sign_recovery,
 )
 from tallystick.ledger.vote import FINALIZE, NULLIFY, Tally, tally_of
+from tallystick.ledger.wallet import sign
 from tallystick.node.intake import Intake
 
 
@@ -162,7 +162,7 @@ def few(strategy, at_least=0):
 
 
 def recovery(message, change):
-    return change(sign_recovery(message, BEN, LEDGER))
+    return change(sign(message, BEN, LEDGER))
 
 
 each_way = st.sampled_from([lambda signed: signed, spoil])

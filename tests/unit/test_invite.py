@@ -6,9 +6,7 @@ from hypothesis import strategies as st
 from tests import strategies as some
 from tests.builders import ADA, LEDGER, refuses
 
-from tallystick.ledger.encoding import encode
-from tallystick.ledger.errors import Refused, Rule
-from tallystick.ledger.invite import (
+from tallystick.host.invite import (
     MAX_TEXT_CHARACTERS,
     PREFIX,
     Invite,
@@ -17,6 +15,8 @@ from tallystick.ledger.invite import (
     to_bech32m,
     write_invite,
 )
+from tallystick.ledger.encoding import encode
+from tallystick.ledger.errors import Refused, Rule
 
 LINE = write_invite(LEDGER, ADA.public_key, ("node.example.org:7420", "192.0.2.7:7420"))
 CHARACTERS = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"

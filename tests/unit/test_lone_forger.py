@@ -4,7 +4,7 @@ from tests.builders import ADA, GENESIS, LEDGER, MEMBERS, START_MS, Scribe, guar
 
 from tallystick.consensus.lone_forger import LoneForger
 from tallystick.consensus.proof_of_stake import ProofOfStake
-from tallystick.consensus.proof_of_work import ProofOfWork
+from tallystick.course.work_rule import WorkRule
 from tallystick.ledger.block import check_form
 from tallystick.ledger.blockchain import Blockchain, check_clock
 from tallystick.ledger.errors import Rule
@@ -50,7 +50,7 @@ def test_there_is_no_second_view():
 
 
 def test_work_begun_for_one_parent_is_dropped_when_the_chain_moves_on():
-    scribe, forger = Scribe(), LoneForger(ProofOfWork(2**200), guard_of(ADA))
+    scribe, forger = Scribe(), LoneForger(WorkRule(2**200), guard_of(ADA))
     assert forger.forge(START_MS, scribe.state, [statement("old")]) is None
     scribe.forge()
     forger.rule.difficulty = 1
@@ -60,10 +60,10 @@ def test_work_begun_for_one_parent_is_dropped_when_the_chain_moves_on():
 
 def test_one_header_an_index_is_signed_whatever_is_lost_of_the_chain():
     scribe, guard = Scribe(), guard_of(ADA)
-    forger = LoneForger(ProofOfWork(1), guard)
+    forger = LoneForger(WorkRule(1), guard)
     first = forger.forge(START_MS, scribe.state, [statement("one")])
     records = guard.take_records()
-    for again in (forger, LoneForger(ProofOfWork(1), guard_of(ADA, GENESIS, *records))):
+    for again in (forger, LoneForger(WorkRule(1), guard_of(ADA, GENESIS, *records))):
         assert again.forge(START_MS, scribe.state, [statement("two")]) is None
     scribe.chain = Blockchain(scribe.genesis, forger.check_forger)
     scribe.chain.append(first)

@@ -7,17 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tallystick.ledger.merkle import (
-    EMPTY_ROOT,
-    Frontier,
-    consistency_proof,
-    inclusion_proof,
-    leaf_hash,
-    node_hash,
-    root,
-    verify_consistency,
-    verify_inclusion,
-)
+from tallystick.host.log_proofs import consistency_proof, inclusion_proof, verify_consistency, verify_inclusion
+from tallystick.ledger.merkle import EMPTY_ROOT, Frontier, leaf_hash, node_hash, root
 
 MOST = 70
 DATA = [b"leaf %d" % number for number in range(MOST)]

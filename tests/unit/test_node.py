@@ -26,7 +26,7 @@ from tests.builders import (
 )
 
 from tallystick.consensus.proof_of_stake import ProofOfStake
-from tallystick.consensus.proof_of_work import ProofOfWork
+from tallystick.course.work_rule import WorkRule
 from tallystick.ledger.block import sign_block
 from tallystick.ledger.errors import BLAMES_THE_PEER, Refused, Rule
 from tallystick.ledger.messages import (
@@ -333,7 +333,7 @@ def test_a_backlog_of_many_blocks_is_forged_without_running_ahead_of_the_clock()
 
 
 def worker_at(difficulty, owner=ADA):
-    rule = ProofOfWork(difficulty)
+    rule = WorkRule(difficulty)
     bench = Bench(agreement=lone_driver(owner, rule=rule))
     bench.rule = rule
     return bench

@@ -14,11 +14,11 @@ from tests.builders import (
     vote,
     wallet,
 )
-from tests.node_seat import (
+from tests.member_bench import (
     LEADER,
     OTHERS,
     OWNER,
-    Seat,
+    MemberBench,
     certificate,
     proposal_of,
     sent,
@@ -34,10 +34,10 @@ from tallystick.ledger.messages import (
     RecoveryRequest,
     RecoveryResponse,
     Votes,
-    sign_recovery,
 )
 from tallystick.ledger.params import MAX_GENESIS_MEMBERS
 from tallystick.ledger.vote import NOTARIZE, NULLIFY, Ballot, Tally
+from tallystick.ledger.wallet import sign
 
 BLOCK_HASH = b"b" * 32
 STRANGERS = [wallet(f"stranger {number}") for number in range(50)]
@@ -56,7 +56,7 @@ def many(view=1, count=MAX_GENESIS_MEMBERS):
 
 def answer(member=OTHERS[0], asker=OWNER, nonce=bytes(32), **more):
     unsigned = RecoveryResponse(member.public_key, asker.public_key, nonce, more.pop("epoch", 0), 1, None, ())
-    return sign_recovery(replace(unsigned, **more), member, LEDGER)
+    return sign(replace(unsigned, **more), member, LEDGER)
 
 
 def unasked_blocks():
@@ -90,8 +90,8 @@ WORTHLESS = {
     "a new block": NewBlock(draft()),
     "blocks": unasked_blocks(),
     "finalizations": unasked_proof(),
-    "a stranger's recovery": sign_recovery(RecoveryRequest(STRANGER.public_key, bytes(32)), STRANGER, LEDGER),
-    "the own recovery": sign_recovery(RecoveryRequest(OWNER.public_key, bytes(32)), OWNER, LEDGER),
+    "a stranger's recovery": sign(RecoveryRequest(STRANGER.public_key, bytes(32)), STRANGER, LEDGER),
+    "the own recovery": sign(RecoveryRequest(OWNER.public_key, bytes(32)), OWNER, LEDGER),
     "an answer to a recovery that nobody asked for": answer(),
     "an answer to another's, who did not ask here": answer(asker=OTHERS[1]),
 }
@@ -100,7 +100,7 @@ WORTHLESS = {
 @pytest.mark.parametrize("message", WORTHLESS.values(), ids=WORTHLESS)
 def test_what_is_not_worth_it_is_dropped_before_any_signature_is_verified(message):
     """Membership, leader, view and whether it was asked for are looked at first: a stranger costs next to nothing."""
-    seat = Seat()
+    seat = MemberBench()
     before = seat.node.agreement_status()
     actions = seat.receive(message, "stranger")
     assert seat.verified == []
@@ -109,7 +109,7 @@ def test_what_is_not_worth_it_is_dropped_before_any_signature_is_verified(messag
 
 
 def test_votes_of_members_are_verified_and_those_of_strangers_among_them_are_not():
-    seat = Seat()
+    seat = MemberBench()
     seat.hear(*(vote(NULLIFY, member=one) for one in (*OTHERS, STRANGER, *STRANGERS)))
     assert [key for _, _, key in seat.verified] == sorted(one.public_key for one in OTHERS)
     seat.hear(*(vote(NULLIFY, member=one, view=9) for one in (*OTHERS, LEADER, STRANGER)))
@@ -118,7 +118,7 @@ def test_votes_of_members_are_verified_and_those_of_strangers_among_them_are_not
 
 
 def test_a_vote_that_was_counted_is_not_verified_again_and_another_signature_is():
-    seat, one = Seat(), vote(NULLIFY, member=OTHERS[0])
+    seat, one = MemberBench(), vote(NULLIFY, member=OTHERS[0])
     for _ in range(3):
         assert rules(seat.hear(one)) == []
         assert len(seat.verified) == 1
@@ -127,7 +127,7 @@ def test_a_vote_that_was_counted_is_not_verified_again_and_another_signature_is(
 
 
 def test_a_tally_with_a_bad_vote_takes_no_other_with_it_and_who_passes_it_on_is_not_blamed():
-    seat = Seat()
+    seat = MemberBench()
     bad = replace(vote(NOTARIZE, BLOCK_HASH, OTHERS[0]), signature=bytes(64))
     actions = seat.hear(bad, *certificate(NULLIFY, view=1))
     assert (rules(actions), cut_off(actions)) == ([Rule.V1], set())
@@ -135,8 +135,8 @@ def test_a_tally_with_a_bad_vote_takes_no_other_with_it_and_who_passes_it_on_is_
 
 
 def test_a_recovery_of_a_member_is_looked_at_once_it_is_signed_by_it():
-    asked = sign_recovery(RecoveryRequest(OTHERS[0].public_key, bytes(32)), OTHERS[0], LEDGER)
-    seat = Seat()
+    asked = sign(RecoveryRequest(OTHERS[0].public_key, bytes(32)), OTHERS[0], LEDGER)
+    seat = MemberBench()
     actions = seat.receive(replace(asked, signature=bytes(64)))
     assert (rules(actions), cut_off(actions)) == ([Rule.V1], set())
     assert len(seat.verified) == 1

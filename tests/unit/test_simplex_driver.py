@@ -1,107 +1,222 @@
-"""The node's part in Simplex on the wire: what is worth verifying, whose answers count, what is told."""
-
-from itertools import pairwise
+"""A member's node among others: proposals and what they lack, votes, certificates, and peers that are behind."""
 
 import pytest
 from msgspec.structs import replace
 from tests.builders import (
-    ADA,
-    BEN,
-    CY,
-    DOT,
     GENESIS,
     LEDGER,
     MEMBERS,
-    START_MS,
     STRANGER,
-    Bench,
     FinalScribe,
     cut_off,
-    found,
     of_kind,
     rules,
-    signed_header,
-    simplex_driver,
+    staking,
     statement,
     statements,
     vote,
 )
+from tests.member_bench import (
+    LEADER,
+    OTHERS,
+    OWNER,
+    MemberBench,
+    cast_by,
+    certificate,
+    proposal_of,
+    sent,
+    signed_again,
+    votes_message,
+)
 
-from tallystick.consensus.signing_guard import GuardStatus, Lost, Signed, TwinSeen
-from tallystick.ledger.certificate import VoteEvidence
 from tallystick.ledger.errors import Rule
 from tallystick.ledger.messages import (
     MAX_TALLIES,
     Blocks,
     Certificates,
     Entry,
-    Finalizations,
-    Proposal,
     ProposalCertificates,
     ProposalRequest,
-    RecoveryRequest,
-    RecoveryResponse,
     Status,
+    ViewCertificateRequest,
     Votes,
     decode_message,
     encode_message,
-    sign_recovery,
 )
 from tallystick.ledger.params import MAX_GENESIS_MEMBERS, MAX_MESSAGE_BYTES
-from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Ballot, Tally, cast, tally_of
-from tallystick.ledger.wallet import Wallet
+from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Ballot, Tally, tally_of
+from tallystick.node.archive import MemoryArchive, answer
 from tallystick.node.events import (
     Broadcast,
     PeerConnected,
+    PersistBlock,
     PersistSigned,
     PersistVotes,
-    ReadVotes,
-    ReportTwin,
+    ReportStateMismatch,
+    ReportStuck,
     Send,
-    VotesRead,
+    SendViewCertificates,
 )
-from tallystick.node.limits import Limits
 from tallystick.node.simplex_driver import in_parts
 
+
+def draft(*certificates, **changes):
+    """The proposal of view 1: by default a block of one statement."""
+    return FinalScribe(GENESIS).draft(*(certificates or [statement()]), **changes)
+
+
+BLOCK = draft()
+(MISSING,) = BLOCK.certificates
+ASKED = ProposalRequest(BLOCK.hash, (MISSING.id,))
 DELTA_MS = GENESIS.params.delta_ms
-WALLETS = {one.public_key: one for one in MEMBERS.values()}
+PATIENCE_MS = DELTA_MS // 4
+NOTARIZED = (NOTARIZE, 1, BLOCK.hash)
 
 
-def table(*records, owner=ADA, genesis=GENESIS, limits=None):
-    """A member's node, and what peers say to it."""
-    bench = Bench(genesis, limits=limits, agreement=simplex_driver(owner, genesis, *records))
-    for peer in ("ben", "cy", "dot", "new", "stranger"):
-        bench.handle(PeerConnected(peer))
-    return bench
+def requests(actions):
+    """Requests for a proposal or parts of it, and whom they go to (`None`: everybody)."""
+    asked = [one for one in of_kind((Send, Broadcast), actions) if isinstance(one.message, ProposalRequest)]
+    return [(one.peer if isinstance(one, Send) else None, one.message) for one in asked]
 
 
-def simplex(bench):
-    return bench.agreement.simplex
+# ---- proposals --------------------------------------------------------------------------------------------------
 
 
-def leader(bench, view=1):
-    return WALLETS[simplex(bench).views.leader(view)]
+def test_a_member_notarizes_a_proposal_whose_certificates_it_has_and_syncs_that_before_it_says_so():
+    seat = MemberBench()
+    seat.submit(MISSING)
+    actions = seat.receive(proposal_of(BLOCK))
+    assert cast_by(OWNER, actions) == [NOTARIZED]
+    kept = [one for one in actions if isinstance(one, PersistSigned | PersistVotes | Broadcast)]
+    assert [type(one) for one in kept] == [PersistSigned, PersistVotes, Broadcast]
+    assert kept[1].blocks == (BLOCK,)
 
 
-def follower(bench, view=1):
-    return next(one for one in MEMBERS.values() if one not in (ADA, leader(bench, view)))
+def test_a_proposal_that_overtook_its_certificates_waits_a_little_for_them():
+    seat = MemberBench()
+    assert requests(seat.receive(proposal_of(BLOCK))) == []
+    assert requests(seat.wait(PATIENCE_MS - 1)) == []
+    actions = seat.receive(Certificates((Entry(MISSING),)), "y")
+    assert cast_by(OWNER, actions) == [NOTARIZED]
+    assert requests([*actions, *seat.wait(10_000)]) == []
 
 
-def votes(*ballots):
-    """Single votes as one message; each of one tally."""
-    return Votes(tuple(tally_of([one]) for one in ballots))
+def test_what_did_not_come_is_asked_of_the_sender_then_of_everybody_then_only_if_it_is_voted_for():
+    seat = MemberBench()
+    seat.receive(proposal_of(BLOCK))
+    assert requests(seat.wait(PATIENCE_MS)) == [("x", ASKED)]
+    assert requests(seat.wait(DELTA_MS - 1)) == []
+    assert requests(seat.wait(1)) == [(None, ASKED)]
+    assert requests(seat.hear(*certificate(NOTARIZE, BLOCK.hash))) == []
+    assert requests(seat.wait(PATIENCE_MS)) == [(None, ASKED)]
+    actions = seat.receive(ProposalCertificates(BLOCK.hash, (MISSING,)), "y")
+    assert (FINALIZE, 1, BLOCK.hash) in cast_by(OWNER, actions), "it nullified nothing"
 
 
-def quorum(kind, block_hash=bytes(32), view=1, members=(BEN, CY, DOT)):
-    return tally_of([vote(kind, block_hash, one, view=view) for one in members])
+def test_certificates_that_were_not_asked_for_are_neither_verified_nor_kept():
+    """Or strangers could have a node hold as many as they like for one proposal."""
+    seat = MemberBench()
+    seat.receive(proposal_of(BLOCK))
+    seat.verified.clear()
+    unasked = statements(200, STRANGER)
+    for answers in ([MISSING], unasked, [MISSING, *unasked]):
+        assert seat.receive(ProposalCertificates(BLOCK.hash, tuple(answers)), "stranger") == []
+    seat.wait(PATIENCE_MS)
+    for answers in (unasked, [MISSING, *unasked]):
+        assert seat.receive(ProposalCertificates(BLOCK.hash, tuple(answers)), "stranger") == []
+    assert seat.verified == []
+    assert cast_by(OWNER, seat.receive(ProposalCertificates(BLOCK.hash, (MISSING,)), "y")) == [NOTARIZED]
 
 
-# ---- what is told ---------------------------------------------------------------------------------------------------
+def test_the_same_certificate_signed_another_time_is_not_the_proposers():
+    """Its id says nothing of its signature: the header covers whole encodings."""
+    seat, again = MemberBench(), signed_again(MISSING, "ada")
+    assert again.id == MISSING.id
+    seat.submit(again)
+    assert requests(seat.receive(proposal_of(BLOCK))) == [("x", ASKED)], "at once: gossip will not bring it"
+    actions = seat.receive(ProposalCertificates(BLOCK.hash, (again,)), "y")
+    assert (cast_by(OWNER, actions), cut_off(actions)) == ([], set())
+    actions = seat.receive(ProposalCertificates(BLOCK.hash, (MISSING,)), "x")
+    assert cast_by(OWNER, actions) == [NOTARIZED]
+    assert list(seat.node.box) == [again], "until the block is final"
+
+
+def test_a_bad_signature_under_an_id_that_is_on_the_chain_is_nobodys_but_its_makers():
+    """A drawn liar had honest members banned by those that came later: the id was taken for the signature."""
+    scribe = FinalScribe(GENESIS)
+    first = scribe.forge()
+    bad = replace(first.certificates[0], signature=b"\x07" * 64)
+    lie = scribe.draft(bad)
+    owner = next(one for one in MEMBERS.values() if one.public_key != lie.header.forger)
+    seat = MemberBench(owner, archive=scribe.archive)
+    seat.receive(proposal_of(lie))
+    assert requests(seat.wait(PATIENCE_MS)) == [("x", ProposalRequest(lie.hash, (bad.id,)))]
+    actions = seat.receive(ProposalCertificates(lie.hash, (bad,)), "honest")
+    assert (rules(actions), cut_off(actions)) == ([Rule.C1], set())
+    assert seat.receive(ProposalRequest(lie.hash, (bad.id,)), "y") == [], "it is handed to nobody"
+    assert seat.receive(ProposalRequest(lie.hash, ()), "y") == []
+
+
+WRONG = {
+    "another root": (draft(MISSING, state_root=b"r" * 32), Rule.B12),
+    "another version": (draft(MISSING, version=2), Rule.E4),
+    "stake that is nobody's": (draft(staking(1, STRANGER)), Rule.B5),
+}
+
+
+@pytest.mark.parametrize(("block", "rule"), WRONG.values(), ids=WRONG)
+def test_a_proposal_that_the_gate_refuses_is_nullified_at_once_and_served_to_nobody(block, rule):
+    seat = MemberBench()
+    actions = [*seat.receive(proposal_of(block)), *seat.wait(PATIENCE_MS)]
+    actions += seat.receive(ProposalCertificates(block.hash, block.certificates))
+    assert cast_by(OWNER, actions) == [(NULLIFY, 1, bytes(32))]
+    assert (rules(actions), cut_off(actions)) == ([rule], set())
+    for ids in ((), (block.certificates[0].id,)):
+        assert seat.receive(ProposalRequest(block.hash, ids), "y") == []
+
+
+def test_a_proposal_ahead_of_the_clock_waits_for_its_time():
+    seat = MemberBench()
+    block = draft(timestamp_ms=seat.now_ms + GENESIS.params.block_ahead_ms + 100)
+    seat.submit(MISSING)
+    assert cast_by(OWNER, seat.receive(proposal_of(block))) == []
+    assert cast_by(OWNER, seat.wait(99)) == []
+    assert cast_by(OWNER, seat.wait(1)) == [(NOTARIZE, 1, block.hash)]
+
+
+def test_a_proposal_that_the_gate_passed_is_told_to_whoever_asks():
+    seat = MemberBench()
+    assert seat.receive(ProposalRequest(BLOCK.hash, ()), "y") == []
+    seat.receive(proposal_of(BLOCK))
+    assert seat.receive(ProposalRequest(BLOCK.hash, ()), "y") == [], "it is not whole"
+    seat.submit(MISSING)
+    assert seat.receive(ProposalRequest(BLOCK.hash, ()), "y") == [Send("y", proposal_of(BLOCK))]
+    asked = ProposalRequest(BLOCK.hash, (MISSING.id, statement("unknown").id))
+    assert seat.receive(asked, "y") == [Send("y", ProposalCertificates(BLOCK.hash, (MISSING,)))]
+
+
+def test_a_block_that_others_voted_for_is_asked_for_whole():
+    seat = MemberBench()
+    assert requests(seat.hear(*certificate(NOTARIZE, BLOCK.hash))) == [(None, ProposalRequest(BLOCK.hash, ()))]
+    assert requests(seat.wait(DELTA_MS)) == []
+    seat.receive(proposal_of(BLOCK))
+    assert (FINALIZE, 1, BLOCK.hash) in cast_by(OWNER, seat.receive(Certificates((Entry(MISSING),))))
+
+
+def test_of_a_liars_many_proposals_for_a_view_few_are_held_unfinished():
+    """Each may name 4,096 certificates that nobody has."""
+    seat = MemberBench()
+    for number in range(20):
+        seat.receive(proposal_of(draft(statement(f"{number}"))))
+    assert len({message.block_hash for _, message in requests(seat.wait(10_000))}) <= 2
+
+
+# ---- votes ------------------------------------------------------------------------------------------------------
 
 
 def tally(signatures, view):
-    ballot = vote(NOTARIZE, view=view).ballot
-    return Tally(ballot, tuple((number.to_bytes(32, "big"), bytes(64)) for number in range(signatures)))
+    keys = sorted(number.to_bytes(32, "big") for number in range(signatures))
+    return Tally(Ballot(NOTARIZE, 0, view, b"b" * 32), tuple((key, bytes(64)) for key in keys))
 
 
 @pytest.mark.parametrize(
@@ -118,378 +233,98 @@ def test_votes_are_told_in_messages_that_are_not_too_big(count, signatures, part
         assert decode_message(encode_message(Votes(part))) == Votes(part)
 
 
-def told_to(peer, actions):
-    sent = [one.message for one in of_kind(Send, actions) if one.peer == peer and isinstance(one.message, Votes)]
-    return [one for message in sent for tally in message.tallies for one in tally.votes]
-
-
-def test_a_member_tells_a_new_peer_the_certificate_that_leads_to_its_view_and_all_votes_of_it():
-    bench = table()
-    bench.receive(Votes((quorum(NULLIFY, view=3),)))
-    later = [vote(NULLIFY, member=BEN, view=4), vote(NOTARIZE, b"a" * 32, CY, view=4)]
-    bench.receive(votes(*later))
-    told = told_to("late", bench.handle(PeerConnected("late")))
-    assert told == [*quorum(NULLIFY, view=3).votes, *later]
-
-
-def test_a_peer_that_speaks_of_views_that_are_over_is_told_the_certificate_now_and_then():
-    bench = table()
-    bench.receive(Votes((quorum(NULLIFY, view=3),)))
-    late = votes(vote(NULLIFY, member=BEN, view=1))
-    assert told_to("ben", bench.receive(late, "ben")) == [], "it may just be on its way"
-    bench.now_ms += DELTA_MS
-    assert told_to("ben", bench.receive(late, "ben")) == quorum(NULLIFY, view=3).votes
-    assert told_to("ben", bench.receive(late, "ben")) == []
-    bench.now_ms += 4 * DELTA_MS
-    assert told_to("ben", bench.receive(late, "ben")) == quorum(NULLIFY, view=3).votes
-
-
-# ---- what is looked at before it is verified ------------------------------------------------------------------------
-
-
-def test_a_vote_that_was_counted_is_not_verified_again_and_another_signature_is():
-    bench, one = table(), vote(NULLIFY, member=BEN)
-    for _ in range(3):
-        bench.receive(votes(one))
-        assert [claim[2] for claim in bench.verified] == [BEN.public_key]
-    assert rules(bench.receive(Votes((Tally(one.ballot, ((one.member, bytes(64)),)),)))) == [Rule.V1]
-    assert len(bench.verified) == 2
-
-
-def test_a_flood_of_strangers_votes_costs_no_verification_and_blames_nobody():
-    bench = table()
-    ballot = Ballot(NOTARIZE, 0, 1, b"z" * 32)
-    flood = tally_of([cast(Wallet(number.to_bytes(32, "big")), LEDGER, ballot) for number in range(1, 100)])
-    mixed = tally_of([*flood.votes, vote(NOTARIZE, b"z" * 32, BEN)])
-    actions = bench.receive(Votes((flood,) * 5), "stranger")
-    assert (bench.verified, rules(actions)) == ([], [])
-    bench.receive(Votes((mixed,)), "stranger")
-    assert [claim[2] for claim in bench.verified] == [BEN.public_key]
-
-
-@pytest.mark.parametrize("view", [0, 3, 64, 500])
-def test_votes_far_from_the_view_cost_no_verification_unless_they_are_a_certificate(view):
-    bench = table()
-    bench.receive(votes(vote(NULLIFY, member=BEN, view=view)))
-    assert bench.verified == []
-    bench.receive(Votes((quorum(NULLIFY, view=view, members=(BEN, CY)),)))
-    assert bench.verified == []
-    bench.receive(Votes((quorum(NULLIFY, view=view),)))
-    assert len(bench.verified) == (3 if view else 0)
-
-
-def test_a_badly_signed_tally_takes_no_other_with_it_and_blames_nobody():
-    bench = table()
-    bad = Tally(quorum(NULLIFY, view=3).ballot, tuple((one, bytes(64)) for one, _ in quorum(NULLIFY).signatures))
-    actions = bench.receive(Votes((bad, quorum(NULLIFY, view=2))))
-    assert (rules(actions), cut_off(actions)) == ([Rule.V1], set())
-    assert simplex(bench).view == 3
-
-
-def proposal_of(bench, *ids, view=1, nonce=0):
-    signed = signed_header(leader(bench, view), view=view, nonce=nonce)
-    return signed, Proposal(view, 0, signed.header, signed.signature, ids)
-
-
-def requests(actions):
-    return [
-        one.message for one in actions if isinstance(one, Send | Broadcast) and isinstance(one.message, ProposalRequest)
-    ]
-
-
-def test_only_certificates_that_were_named_and_asked_for_are_taken_for_a_proposal():
-    bench, certificates = table(), tuple(statements(200, STRANGER))
-    signed, proposal = proposal_of(bench, *(one.id for one in certificates[:2]))
-    offered = ProposalCertificates(signed.header.hash, certificates)
-    bench.receive(offered, "stranger")
-    assert requests(bench.receive(proposal)) == []
-    bench.receive(offered, "stranger")
-    bench.now_ms += DELTA_MS
-    asked = requests(bench.receive(votes(vote(NULLIFY, member=BEN))))
-    assert asked == [ProposalRequest(signed.header.hash, tuple(one.id for one in certificates[:2]))]
-    bench.receive(offered, "stranger")
-    assert all(claim[2] != STRANGER.public_key for claim in bench.verified), "not one was verified"
-    bench.receive(replace(offered, certificates=certificates[:1]), "stranger")
-    assert len([claim for claim in bench.verified if claim[2] == STRANGER.public_key]) == 1
-
-
-def test_unfinished_proposals_are_bounded_by_view_so_that_no_leader_pushes_out_anothers():
-    bench = table()
-    honest, proposal = proposal_of(bench, b"1" * 32)
-    bench.receive(proposal)
-    for view in range(2, 40):
-        for nonce in range(4):
-            bench.receive(proposal_of(bench, b"2" * 32, view=view, nonce=nonce)[1])
-    kept = list(bench.agreement._partial.values())
-    assert kept[0].proposal.header == honest.header
-    assert {one.proposal.header.view for one in kept} <= {1, 2}
-    assert len(kept) <= 4
-
-
-# ---- recovery: who lost its guard -----------------------------------------------------------------------------------
-
-
-def asked(actions):
-    """The recovery request among these actions."""
-    found = [
-        one.message for one in actions if isinstance(one, Send | Broadcast) and isinstance(one.message, RecoveryRequest)
-    ]
-    return found[-1] if found else None
-
-
-def response(member, request, view=1, entered_by=None, shown=(), **changes):
-    fields = {"asker": request.member, "nonce": request.nonce, "epoch": 0, "view": view, **changes}
-    answer = RecoveryResponse(member.public_key, entered_by=entered_by, votes=tuple(shown), **fields)
-    return sign_recovery(answer, member, LEDGER)
-
-
-def recovering(*records):
-    bench = table(Lost(LEDGER), *records)
-    return bench, asked(bench.handle(PeerConnected("late")))
-
-
-def status(bench):
-    return simplex(bench).guard.status
-
-
-def test_who_lost_its_guard_asks_every_peer_and_says_whose_answer_is_missing():
-    bench, request = recovering()
-    assert request.member == ADA.public_key
-    assert set(bench.node.agreement_status().unanswered) == {one.public_key for one in (BEN, CY, DOT)}
-    bench.receive(response(CY, request))
-    assert set(bench.node.agreement_status().unanswered) == {one.public_key for one in (BEN, DOT)}
-
-
-def test_it_goes_on_when_the_others_are_a_quorum_and_the_floor_is_synced():
-    bench, request = recovering()
-    for member in (BEN, CY):
-        bench.receive(response(member, request))
-    assert status(bench) is GuardStatus.LOST
-    actions = bench.receive(response(DOT, request))
-    assert (status(bench), simplex(bench).guard.floor) == (GuardStatus.READY, (0, 2))
-    synced = [type(one).__name__ for action in of_kind(PersistSigned, actions) for one in action.records]
-    assert synced[-1] == "Recovered"
-    assert bench.node.agreement_status().silent_until == (0, 2)
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"nonce": b"n" * 32},
-        {"asker": BEN.public_key},
-        {"epoch": 1},
-        {"view": 2**53 - 1},
-        {"view": 2},
-        {"view": 0},
-    ],
-)
-def test_an_answer_to_another_question_or_of_a_bare_number_counts_nothing(wrong):
-    """One liar's huge view made a member mute; another's old answer, or a number without proof, a fork."""
-    bench, request = recovering()
-    for member in (BEN, CY):
-        bench.receive(response(member, request))
-    bench.receive(response(DOT, request, **wrong))
-    assert status(bench) is GuardStatus.LOST
-    bench.receive(response(DOT, request))
-    assert simplex(bench).guard.floor == (0, 2)
-
-
-def test_only_the_certificate_of_the_view_before_proves_a_view():
-    bench, request = recovering()
-    for member in (BEN, CY):
-        bench.receive(response(member, request))
-    for entered_by in (quorum(NULLIFY, view=4, members=(BEN, CY)), quorum(NULLIFY, view=5), quorum(NULLIFY, view=3)):
-        bench.receive(response(DOT, request, view=5, entered_by=entered_by))
-        assert status(bench) is GuardStatus.LOST
-    bench.receive(response(DOT, request, view=5, entered_by=quorum(NULLIFY, view=4)))
-    assert simplex(bench).guard.floor == (0, 6), "what proved nothing was not even counted"
-
-
-@pytest.mark.parametrize("member", [ADA, STRANGER])
-def test_neither_its_own_answer_nor_a_strangers_counts(member):
-    bench, request = recovering()
-    for one in (BEN, CY, member):
-        bench.receive(response(one, request))
-    assert status(bench) is GuardStatus.LOST
-
-
-def test_an_answer_signed_by_another_is_refused_and_blames_nobody():
-    bench, request = recovering()
-    forged = replace(response(CY, request), member=DOT.public_key)
-    actions = bench.receive(forged)
-    assert (rules(actions), cut_off(actions)) == ([Rule.V1], set())
-
-
-def test_own_votes_that_are_shown_are_adopted_and_are_no_twins():
-    bench, request = recovering()
-    shown = tally_of([vote(NULLIFY, member=ADA, view=2)])
-    for member in (BEN, CY, DOT):
-        actions = bench.receive(response(member, request, shown=(shown,)))
-        assert of_kind(ReportTwin, actions) == []
-    assert simplex(bench).guard.floor == (0, 3)
-
-
-def test_it_asks_again_with_the_same_question_at_growing_intervals():
-    bench, request = recovering()
-    times = []
-    for _ in range(40):
-        bench.now_ms += DELTA_MS
-        if again := asked(bench.receive(votes(vote(NULLIFY, member=BEN)))):
-            assert again == request
-            times.append(bench.now_ms)
-    gaps = [(later - earlier) // DELTA_MS for earlier, later in pairwise(times)]
-    assert gaps == sorted(gaps)
-    assert len(times) < 8
-
-
-# ---- recovery: who is asked -----------------------------------------------------------------------------------------
-
-
-def request_of(member=BEN, nonce=b"n" * 32):
-    return sign_recovery(RecoveryRequest(member.public_key, nonce), member, LEDGER)
-
-
-def answers(actions):
-    return [one.message for one in of_kind(Send, actions) if isinstance(one.message, RecoveryResponse)]
-
-
-def test_a_member_answers_with_its_view_its_proof_and_all_votes_of_the_asker():
-    bench = table()
-    bench.receive(votes(vote(NULLIFY, member=BEN), vote(NULLIFY, member=CY)))
-    (answer,) = answers(bench.receive(request_of(), "ben"))
-    assert (answer.view, answer.entered_by, answer.votes) == (1, None, (tally_of([vote(NULLIFY, member=BEN)]),))
-    bench.now_ms += 10 * DELTA_MS
-    bench.receive(Votes((quorum(NULLIFY, view=3),)))
-    (answer,) = answers(bench.receive(request_of(nonce=b"m" * 32), "ben"))
-    assert (answer.view, answer.entered_by) == (4, quorum(NULLIFY, view=3))
-
-
-@pytest.mark.parametrize(
-    "record",
-    [Lost(LEDGER), TwinSeen(LEDGER, 0, 1), Signed(LEDGER, 0, 5, None, Ballot(NULLIFY, 0, 5, bytes(32)))],
-)
-def test_a_member_that_recovers_has_a_twin_or_an_older_database_than_its_guard_does_not_answer(record):
-    assert answers(table(record).receive(request_of(), "ben")) == []
-
-
-def test_neither_strangers_nor_observers_are_answered_nor_answer():
-    assert answers(table().receive(request_of(STRANGER), "stranger")) == []
-    assert answers(table(owner=STRANGER).receive(request_of(), "ben")) == []
-
-
-def test_requests_are_signed_by_who_asks_and_relayed_within_a_budget():
-    """Anybody could have them multiplied, to every member and back: 50 requests made 3,000 messages."""
-    bench = table()
-    forged = replace(request_of(), member=CY.public_key)
-    assert of_kind(Broadcast, bench.receive(forged, "stranger")) == []
-    request = request_of()
-    assert of_kind(Broadcast, bench.receive(request, "ben")) == [Broadcast(request, but="ben")]
-    many = [request_of(nonce=number.to_bytes(32, "big")) for number in range(50)]
-    assert len([one for each in many for one in of_kind(Broadcast, bench.receive(each, "ben"))]) == 3
-    bench.now_ms += 2 * DELTA_MS
-    assert of_kind(Broadcast, bench.receive(request, "ben")) == [Broadcast(request, but="ben")]
-    own = request_of(ADA)
-    assert of_kind(Broadcast, bench.receive(own, "ben")) == [], "its own comes back round"
-
-
-def test_answers_go_back_the_way_the_request_came_each_members_once():
-    bench, request = table(), request_of()
-    bench.receive(request, "ben")
-    answer = response(CY, request)
-    assert of_kind(Send, bench.receive(answer, "cy")) == [Send("ben", answer)]
-    assert of_kind(Send, bench.receive(answer, "dot")) == [], "once is enough"
-    for no_answer in (response(STRANGER, request), response(DOT, request, nonce=b"x" * 32)):
-        assert of_kind(Send, bench.receive(no_answer, "cy")) == []
-
-
-# ---- evidence -------------------------------------------------------------------------------------------------------
-
-
-def evidence_in(bench):
-    return [one for one in bench.node.box if isinstance(one, VoteEvidence)]
-
-
-def test_a_full_box_keeps_no_evidence_out():
-    bench = table(limits=Limits(box_certificates=3))
-    bench.receive(Certificates(tuple(Entry(one) for one in statements(3))))
-    bench.receive(votes(vote(NOTARIZE, b"a" * 32, BEN), vote(NOTARIZE, b"b" * 32, BEN)))
-    assert [one.offender for one in evidence_in(bench)] == [BEN.public_key]
-
-
-def test_a_conflicting_vote_in_the_finalization_of_a_block_that_sync_brings_is_evidence():
-    scribe = FinalScribe(found(epoch_blocks=100))
-    block = scribe.forge()
-    ledger_id = scribe.genesis.ledger_id
-    bench = table(genesis=scribe.genesis)
-    bench.receive(votes(cast(BEN, ledger_id, Ballot(NULLIFY, 0, block.header.view, bytes(32)))))
-    finalization = scribe.archive.finalization(1)
-    bench.receive(Status(ledger_id, 0, 1, block.hash, ()))
-    bench.receive(Finalizations(scribe.proofs(1)))
-    bench.receive(Blocks(1, (block,), (), finalization))
-    assert bench.node.state.index == 1
-    assert BEN.public_key in dict(finalization.signatures)
-    assert [one.offender for one in evidence_in(bench)] == [BEN.public_key]
-
-
-def test_a_vote_that_comes_late_is_compared_with_what_is_kept_of_its_view():
-    bench = table()
-    bench.receive(Votes((quorum(NULLIFY, view=20),)))
-    late = vote(FINALIZE, b"f" * 32, BEN, view=3)
-    (read,) = of_kind(ReadVotes, bench.receive(votes(late)))
-    assert (read.epoch, read.view) == (0, 3)
-    assert evidence_in(bench) == []
-    kept = quorum(NULLIFY, view=3)
-    bench.handle(VotesRead(read.late, (kept,)))
-    assert [one.offender for one in evidence_in(bench)] == [BEN.public_key]
-
-
-# ---- guard, database, peers -----------------------------------------------------------------------------------------
-
-
-def test_the_guard_is_synced_before_the_database_and_both_before_the_vote_leaves():
-    seen = 0
-    for name, owner in MEMBERS.items():
-        bench = table(owner=owner)
-        actions = bench.submit(statement(name))
-        bench.now_ms += 2 * DELTA_MS
-        actions += bench.receive(votes(vote(NULLIFY, member=STRANGER)))
-        kinds = [
-            type(one).__name__
-            for one in actions
-            if isinstance(one, PersistSigned | PersistVotes)
-            or (isinstance(one, Broadcast) and isinstance(one.message, Votes | Proposal))
-        ]
-        if "PersistVotes" in kinds:
-            seen += 1
-            assert kinds[:3] == ["PersistSigned", "PersistVotes", "Broadcast"]
-    assert seen == 1, "the leader of view 1"
-
-
-def test_a_twin_is_reported_once_and_synced_and_stands_in_the_status():
-    bench = table()
-    actions = bench.receive(votes(vote(NULLIFY, member=ADA)))
-    assert of_kind(ReportTwin, actions) == [ReportTwin(0, 1)]
-    assert of_kind(PersistSigned, actions) == [PersistSigned((TwinSeen(LEDGER, 0, 1),))]
-    assert of_kind(ReportTwin, bench.receive(votes(vote(NULLIFY, member=ADA)))) == []
-    assert bench.node.agreement_status().twin == (0, 1)
-
-
-def test_a_notarize_vote_for_no_block_is_malformed():
-    bench = table()
-    actions = bench.receive(Votes((quorum(NOTARIZE, bytes(32)),)))
-    assert rules(actions) == [Rule.E2]
-    assert bench.now_ms > START_MS
-
-
-def test_a_vote_that_comes_late_is_compared_with_votes_that_are_not_kept_yet():
-    """The ledger is quiet: what was voted on the last final block waits for the next certificates to be kept with."""
-    scribe = FinalScribe(found(epoch_blocks=100))
-    block, genesis = scribe.draft(statement(ledger=scribe.genesis.ledger_id)), scribe.genesis
-    bench = table(genesis=genesis)
-    bench.receive(Certificates(tuple(Entry(one) for one in block.certificates)))
-    ids = tuple(one.id for one in block.certificates)
-    bench.receive(Proposal(1, 0, block.header, block.signature, ids))
-    bench.receive(Votes((scribe.finalization(scribe.state.epoch, block, BEN, CY, DOT),)))
-    assert bench.node.state.index == 1
-    bench.receive(votes(cast(BEN, genesis.ledger_id, Ballot(NULLIFY, 0, 1, bytes(32)))))
-    assert [one.offender for one in evidence_in(bench)] == [BEN.public_key]
+def test_a_peer_that_is_behind_is_told_now_and_then_how_the_view_was_entered():
+    seat, entered = MemberBench(), certificate(NULLIFY, view=6)
+    seat.hear(*entered)
+    late = vote(NOTARIZE, BLOCK.hash, OTHERS[0])
+    told = Send("y", votes_message(*entered))
+    assert told not in seat.hear(late, peer="y"), "it may be on its way"
+    seat.wait(DELTA_MS)
+    assert told in seat.hear(late, peer="y")
+    assert told not in seat.hear(late, peer="y")
+    assert replace(told, peer="x") in seat.hear(late, peer="x"), "another peer is told by itself"
+    seat.wait(4 * DELTA_MS)
+    assert told in seat.hear(late, peer="y")
+    assert told not in seat.hear(vote(NULLIFY, member=OTHERS[0], view=7), peer="x")
+
+
+def test_a_new_peer_is_told_how_the_view_was_entered_and_the_votes_of_it():
+    seat, entered = MemberBench(), certificate(NULLIFY, view=6)
+    seat.hear(*entered, vote(NULLIFY, member=OTHERS[0], view=7))
+    (told,) = sent(Votes, seat.handle(PeerConnected("new")))
+    assert told == votes_message(*entered, vote(NULLIFY, member=OTHERS[0], view=7))
+
+
+def test_a_member_that_waits_says_who_is_missing_and_where_it_stands():
+    seat = MemberBench()
+    seat.submit(statement())
+    seat.hear(vote(NULLIFY, member=OTHERS[0]))
+    actions = seat.wait(4 * DELTA_MS)
+    (stuck,) = of_kind(ReportStuck, actions)
+    assert (stuck.epoch, stuck.view, stuck.since_ms) == (0, 1, seat.now_ms - 4 * DELTA_MS)
+    assert (stuck.heard_stake, stuck.total_stake) == (200, 400)
+    assert set(stuck.missing) == {LEADER.public_key, OTHERS[1].public_key}
+    assert [one.tip_index for one in sent(Status, of_kind(Broadcast, actions))] == [0]
+    assert not of_kind(ReportStuck, seat.wait(7 * DELTA_MS))
+    assert of_kind(ReportStuck, seat.wait(DELTA_MS)), "at doubling intervals"
+
+
+def test_with_nothing_to_do_a_member_is_silent():
+    seat = MemberBench()
+    assert seat.wait(10**6) == []
+
+
+def test_a_member_that_lacks_certificates_since_the_proposals_parent_asks_for_them_and_votes():
+    """It jumped to view 3; to vote there it has to know that views 1 and 2 have no block."""
+    seat, kept = MemberBench(), MemoryArchive()
+    kept.keep_votes([tally_of(certificate(NULLIFY, view=view)) for view in (1, 2)], [])
+    seat.submit(MISSING)
+    seat.hear(*certificate(NULLIFY, view=2))
+    actions = seat.receive(proposal_of(draft(MISSING, view=3, signer=LEADER)))
+    assert cast_by(OWNER, actions) == []
+    (asked,) = sent(ViewCertificateRequest, actions)
+    assert (asked.epoch, asked.first, asked.last) == (0, 1, 1)
+    (answering,) = MemberBench(archive=kept).receive(asked, "y")
+    assert answering == SendViewCertificates("y", 0, 1, 1)
+    told = answer(kept, answering, 100_000)
+    assert [kind for kind, *_ in cast_by(OWNER, seat.receive(told))] == [NOTARIZE]
+
+
+# ---- a state that is not the ledger's ---------------------------------------------------------------------------
+
+
+def test_a_quorum_for_a_block_that_the_gate_refuses_shows_that_this_node_has_drifted():
+    seat, block = MemberBench(), WRONG["another root"][0]
+    seat.submit(MISSING)
+    seat.receive(proposal_of(block))
+    actions = seat.hear(*certificate(NOTARIZE, block.hash))
+    (report,) = of_kind(ReportStateMismatch, actions)
+    assert report.refused.rule is Rule.B12
+    assert (rules(actions), cut_off(actions)) == ([], set())
+    assert seat.node.agreement_status().mismatch == str(report.refused)
+    assert_mute(seat)
+
+
+def test_a_final_block_from_a_peer_that_the_gate_refuses_shows_it_too():
+    scribe, seat = FinalScribe(GENESIS), MemberBench()
+    block = scribe.draft(MISSING, state_root=b"r" * 32)
+    seat.receive(Status(LEDGER, 0, 1, block.hash, ()))
+    final = scribe.finalization(scribe.state.epoch, block, LEADER, *OTHERS)
+    actions = seat.receive(Blocks(1, (block,), (), final))
+    (report,) = of_kind(ReportStateMismatch, actions)
+    assert (report.refused.rule, rules(actions), cut_off(actions)) == (Rule.B12, [Rule.B12], set())
+    assert seat.node.agreement_status().mismatch == str(report.refused)
+    assert_mute(seat)
+
+
+def assert_mute(seat):
+    """Whatever comes, it votes for nothing and adds nothing, and says so no second time."""
+    good = draft(MISSING, view=3, signer=LEADER)
+    seat.receive(Certificates((Entry(MISSING),)))
+    actions = seat.hear(*certificate(NULLIFY, view=1), *certificate(NULLIFY, view=2))
+    actions += seat.receive(proposal_of(good))
+    actions += seat.hear(*certificate(NOTARIZE, good.hash, view=3), *certificate(FINALIZE, good.hash, view=3))
+    actions += seat.wait(60_000)
+    assert cast_by(OWNER, actions) == []
+    assert of_kind((PersistBlock, ReportStateMismatch, PersistSigned), actions) == []
+    assert seat.node.state.index == 0

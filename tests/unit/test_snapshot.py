@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 from tests.builders import ADA, BEN, FinalScribe, Scribe, evidence, found, refuses, staking, statement
 
+from tallystick.host.state_codec import decode_state, encode_state
 from tallystick.ledger.errors import Refused, Rule
-from tallystick.ledger.snapshot import decode_state, encode_state
 from tallystick.ledger.state import make_header, next_state
 
 FOUNDED = found(epoch_blocks=3)

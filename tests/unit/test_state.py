@@ -22,11 +22,11 @@ from tests.builders import (
     statement,
 )
 
+from tallystick.host.state_codec import decode_state, encode_state
 from tallystick.ledger.blockchain import Blockchain
 from tallystick.ledger.encoding import digest, encode
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.merkle import EMPTY_ROOT, leaf_hash, root
-from tallystick.ledger.snapshot import decode_state, encode_state
 from tallystick.ledger.stake import BlockContext
 from tallystick.ledger.state import StateRoots, context_of, genesis_state
 

@@ -7,6 +7,7 @@ from typing import Any
 from msgspec.structs import asdict, replace
 
 from tallystick.consensus.proof_of_stake import draw
+from tallystick.host.log_proofs import consistency_proof, inclusion_proof
 from tallystick.ledger.address import AddressRecord, sign_address
 from tallystick.ledger.block import Block, genesis_block, sign_block
 from tallystick.ledger.blockchain import Blockchain
@@ -29,7 +30,7 @@ from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.finality import FinalHeader
 from tallystick.ledger.genesis import Allotment, Genesis, make_genesis
 from tallystick.ledger.header import Header, SignedHeader
-from tallystick.ledger.merkle import consistency_proof, inclusion_proof, leaf_hash, root
+from tallystick.ledger.merkle import leaf_hash, root
 from tallystick.ledger.messages import (
     Addresses,
     BlockRequest,
@@ -55,13 +56,12 @@ from tallystick.ledger.messages import (
     ViewCertificateRequest,
     Votes,
     encode_message,
-    sign_recovery,
 )
 from tallystick.ledger.params import MAX_INDEX, MAX_TIMESTAMP_MS, MAX_TOKENS, Params
 from tallystick.ledger.stake import Account, StakeTable
 from tallystick.ledger.state import State, make_header
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Ballot, Tally, Vote, cast, tally_of
-from tallystick.ledger.wallet import Wallet
+from tallystick.ledger.wallet import Wallet, sign
 from tests.vectors import signatures
 
 FOLDER = Path(__file__).parent
@@ -224,9 +224,9 @@ MESSAGES: list[Message] = [
     Payloads(tuple(PAYLOADS)),
     Blocks(1, tuple(BLOCKS[1:2]), (BLOCKS[2].header,), TALLIES[0]),
     Votes(tuple(TALLIES)),
-    sign_recovery(RecoveryRequest(_ONE.public_key, b"\xdd" * 32), _ONE, _LEDGER),
-    sign_recovery(RecoveryResponse(_TWO.public_key, _ONE.public_key, b"\xdd" * 32, 0, 1, None, ()), _TWO, _LEDGER),
-    sign_recovery(
+    sign(RecoveryRequest(_ONE.public_key, b"\xdd" * 32), _ONE, _LEDGER),
+    sign(RecoveryResponse(_TWO.public_key, _ONE.public_key, b"\xdd" * 32, 0, 1, None, ()), _TWO, _LEDGER),
+    sign(
         RecoveryResponse(_TWO.public_key, _ONE.public_key, b"\xdd" * 32, 0, 4, TALLIES[0], tuple(TALLIES[1:])),
         _TWO,
         _LEDGER,

@@ -7,7 +7,7 @@ from rich.table import Table
 
 from tallystick.cli.account import Account, BlockLine, EpochLine
 from tallystick.cli.output import Text, make_table, share_bar
-from tallystick.cli.witness import Nullified
+from tallystick.cli.witness import AT_ONCE_MS, Nullified
 from tallystick.cli.words import names_of, seconds
 
 _MOST_ROWS: Final = 12
@@ -121,7 +121,8 @@ def _stakes(epoch: EpochLine) -> Text:
 
 
 def _add_nullified(table: Table, nullified: Nullified, narrow: bool) -> None:
-    why = f"nothing came of it in {seconds(nullified.lasted_ms)}"
+    lasted_ms = nullified.lasted_ms
+    why = f"nothing came of it in {seconds(lasted_ms)}" if lasted_ms >= AT_ONCE_MS else "nothing was waited for"
     place = ["", str(nullified.view), seconds(nullified.time_ms), *([] if narrow else ["×"]), nullified.drawn]
     table.add_row(*(Text(cell, style="yellow") for cell in (*place, "nullified", why)))
 

@@ -33,12 +33,11 @@ from tallystick.ledger.messages import (
     Status,
     Votes,
     encode_message,
-    sign_recovery,
 )
 from tallystick.ledger.params import MAX_BLOCK_BYTES, MAX_MESSAGE_BYTES, MAX_SUBJECT_CHARACTERS
 from tallystick.ledger.state import make_header
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Ballot, Tally, Vote, cast, tally_of
-from tallystick.ledger.wallet import Wallet
+from tallystick.ledger.wallet import Wallet, sign
 from tallystick.node.archive import Archive
 from tallystick.node.node import Node
 
@@ -117,6 +116,11 @@ class Fraud:
         first, second = (cast(self.wallet, self.ledger_id, ballot) for ballot in ballots)
         return first, second
 
+    def sign_of_life(self) -> bytes:
+        """His vote to nullify: a leader that is not heard of is passed over at once."""
+        (message,) = _voted(cast(self.wallet, self.ledger_id, self.ballot(NULLIFY)))
+        return message
+
     def honest_votes(self) -> tuple[Vote, Vote]:
         """One honest member's votes for the first and the last block that were voted for: anybody can read them."""
         indexes = range(1, self.node.state.index + 1)
@@ -150,9 +154,10 @@ class Fraud:
         return [Entry(issue_vote_evidence(self.wallet, self.ledger_id, self.now_ms, *votes))]
 
     def forged_recovery(self) -> RecoveryRequest:
-        """Bob is said to have lost what he signed; Charlie says so."""
-        bob = self.wallets[HONEST[1]].public_key
-        return sign_recovery(RecoveryRequest(bob, digest(b"nonce")), self.wallet, self.ledger_id)
+        """A member, not the one that runs the node, is said to have lost what it signed; Charlie says so."""
+        keys = (self.wallets[name].public_key for name in HONEST)
+        member = next(one for one in keys if self.agreement.guard is None or one != self.agreement.guard.key)
+        return sign(RecoveryRequest(member, digest(b"nonce")), self.wallet, self.ledger_id)
 
     # ---- blocks ---------------------------------------------------------------------------------------------
 
@@ -190,7 +195,7 @@ class Fraud:
         time_ms = self.node.state.tip.timestamp_ms + 1
         held = self.statement(at_ms=time_ms)
         block = self.block(held, timestamp_ms=time_ms, state_root=digest(b"Charlie holds all tokens"))
-        return [*_offered(Entry(held)), *self.propose(block)]
+        return [*self.propose(block), *_offered(Entry(held))]
 
     def unlinked(self) -> list[bytes]:
         """A block, and as what makes it final a later header that does not follow from it."""

@@ -12,8 +12,8 @@ from tallystick.cli.output import Terminal, Text, errors_explained, help_text, h
 from tallystick.cli.running import LogLevel, run_here
 from tallystick.host.data_folder import DataFolder, FolderError, Settings
 from tallystick.host.errors import HostError
+from tallystick.host.invite import Invite, read_invite
 from tallystick.ledger.genesis import Genesis, decode_genesis
-from tallystick.ledger.invite import Invite, read_invite
 from tallystick.ledger.wallet import Wallet
 from tallystick.network.transport import TransportError
 from tallystick.network.zeromq import fetch_genesis

@@ -47,7 +47,7 @@ class Illegal(Enum):
     EVIDENCE_OF_NOBODY = "evidence against a key without stake"
 
     FORGED_VOTE = "a vote in Alice's name"
-    FORGED_RECOVERY = "a request for recovery in Bob's name"
+    FORGED_RECOVERY = "a request for recovery in a member's name"
     FORGED_PROPOSAL = "a proposal in the name of who is drawn"
     OTHER_LEDGER = "a proposal for another ledger"
     NOT_VOTED_FOR = "a block that nobody voted for"
@@ -235,7 +235,7 @@ def _trouble(node_count: int, work: Iterator[Say]) -> tuple[Scene, ...]:
     killing: tuple[Act, ...] = (KillForger(), *islice(work, 7), Settle(), Wait(1_000))
     coming_back: tuple[Act, ...] = (RestartKilled(), Wait(500), *islice(work, 5), Settle())
     votes_and_blocks = _side_by_side(attempts[_VOTES_FROM:_AS_MEMBER_FROM], work)
-    turn = AwaitTurn(tuple(islice(work, _MOST_VIEWS)))
+    turn = AwaitTurn(_readings(_MOST_VIEWS))
     forging: tuple[Act, ...] = (Stake(FRAUD, 3, FREE_TOKENS - FRAUDS_STAKE), turn, TryInTurn(Illegal.WRONG_ROOT))
     burned = (Try(Illegal.BURNED_KEY, 1), Try(Illegal.STALE_EVIDENCE, 2))
     signing_twice: tuple[Act, ...] = (SignTwice(3), *islice(work, 5), Settle(), *burned, Settle())
@@ -262,6 +262,10 @@ def _late_joiner(late: int) -> Scene:
         Settle(),
     )
     return Scene("A node joins late, catches up, and takes part", 400, acts)
+
+
+def _readings(count: int) -> tuple[Say, ...]:
+    return tuple(Say("Delphine", 3, f"River gauge {number + 1}", "2.31 m") for number in range(count))
 
 
 def _work(number: int, node: int) -> Say:

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from tallystick.cli.scenario import Illegal, Try
 from tallystick.cli.words import many, names_of, seconds
@@ -14,6 +15,8 @@ from tallystick.ledger.certificate import Evidence
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.vote import NULLIFY, Ballot, Vote
 from tallystick.node.events import ReportStuck
+
+AT_ONCE_MS: Final = 50
 
 
 @dataclass(frozen=True)
@@ -238,8 +241,9 @@ class Witness:
             return
         drawn = self.name_of(agreement.views.leader(ballot.view))
         nullified[round_] = Nullified(*round_, drawn, self._elapsed_ms(), lasted_ms)
-        after = f"after {seconds(lasted_ms)}: {drawn} was to forge, and nothing came of it"
-        self.tell("trouble", f"View {ballot.view} of epoch {ballot.epoch} is nullified {after}")
+        when = f"after {seconds(lasted_ms)}" if lasted_ms >= AT_ONCE_MS else "at once"
+        what = f"View {ballot.view} of epoch {ballot.epoch} is nullified {when}"
+        self.tell("trouble", f"{what}: {drawn} was to forge, and nothing came of it")
 
     def _note_vote(self, node: str, vote: Vote) -> None:
         killing = self.story.killing

@@ -30,7 +30,7 @@ from tallystick.cli.scenario import (
 from tallystick.cli.witness import Doubling, Killing, Parting, Story, Watched, Witness
 from tallystick.host.file_statement import FileStatement, file_payload
 from tallystick.ledger.certificate import Payload, issue_stake, issue_statement
-from tallystick.ledger.errors import BLAMES_THE_PEER, Refused
+from tallystick.ledger.errors import BLAMES_THE_PEER, Refused, Rule
 from tallystick.ledger.genesis import Allotment, Genesis, make_genesis
 from tallystick.ledger.messages import Entry, Votes, encode_message
 from tallystick.ledger.params import Params
@@ -267,17 +267,19 @@ class World:
     def _try(self, illegal: Illegal, node: str) -> None:
         """The fraud hands certificates in as a person does, and sends bytes as an unknown peer."""
         intruder = self._new_intruder()
-        self._attempt_by[intruder] = self._attempt_at[node] = illegal
         for thrown in make(illegal, self._fraud_at(node)):
             if isinstance(thrown, bytes):
+                self._attempt_by[intruder] = illegal
                 self.network.inject(intruder, node, thrown)
             else:
+                self._attempt_at[node] = illegal
                 self.network.submit(node, thrown)
 
     def _await_turn(self, meanwhile: Iterable[Say]) -> Iterator[None]:
         for say in meanwhile:
             if self._is_frauds_turn():
                 return
+            self._inject_everywhere(self._fraud_at("Node 1").sign_of_life())
             self._carry_out(say)
             yield from self._until(lambda: False, scenario.FRAME_MS)
             yield from self._until(self._is_settled, scenario.SETTLE_AT_MOST_MS)
@@ -290,11 +292,14 @@ class World:
     def _try_in_turn(self, illegal: Illegal) -> None:
         self.story.attempts.append(Try(illegal, 1))
         self._attempt_by[self.wallets[scenario.FRAUD].public_key] = illegal
-        intruder, thrown = self._new_intruder(), make(illegal, self._fraud_at("Node 1"))
+        for thrown in make(illegal, self._fraud_at("Node 1")):
+            assert isinstance(thrown, bytes)
+            self._inject_everywhere(thrown)
+
+    def _inject_everywhere(self, data: bytes) -> None:
+        intruder = self._new_intruder()
         for name in self.network.hosts:
-            for one in thrown:
-                assert isinstance(one, bytes)
-                self.network.inject(intruder, name, one)
+            self.network.inject(intruder, name, data)
 
     def _new_intruder(self) -> str:
         self._intruders += 1
@@ -303,10 +308,8 @@ class World:
     def _sign_twice(self, node: str) -> None:
         """One vote goes to all nodes, the other to one of them alone."""
         first, second = (encode_message(Votes((tally_of([vote]),))) for vote in self._fraud_at(node).two_votes())
-        intruder = self._new_intruder()
-        for name in self.network.hosts:
-            self.network.inject(intruder, name, first)
-        self.network.inject(intruder, node, second)
+        self._inject_everywhere(first)
+        self.network.inject(self._new_intruder(), node, second)
         agreement = self.agreements[node]
         epoch, view = agreement.epoch.number, agreement.view
         staked = self.network.hosts[node].node.state.stakes.account(self.wallets[scenario.FRAUD].public_key).staked
@@ -371,6 +374,8 @@ class World:
 
     def _note_refusal(self, node: str, refused: Refused, peer: object) -> None:
         attempt = self._attempt_at.pop(node, None) if peer is None else self._attempt_by.get(peer)
+        if attempt is None and refused.rule is Rule.S6:
+            return  # others showed what it shows: it is not needed any more
         self._witness.refused(node, refused, peer, attempt)
         if attempt and peer is not None and refused.rule in BLAMES_THE_PEER:
             host = self.network.hosts[node]

@@ -14,9 +14,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from tallystick.ledger.encoding import Codec, Digest, digest
-from tallystick.ledger.header import Header
+from tallystick.ledger.header import Header, Index
 from tallystick.ledger.keys import Domain
-from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Ballot, Number, Vote, cast
+from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Ballot, Vote, cast
 from tallystick.ledger.wallet import Wallet
 
 MAX_RECORD_BYTES: Final = 512
@@ -31,8 +31,8 @@ class Signed(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, t
     """A header, a ballot, or both were signed in this view."""
 
     ledger_id: Digest
-    epoch: Number
-    view: Number
+    epoch: Index
+    view: Index
     header_hash: Digest | None
     ballot: Ballot | None
 
@@ -41,8 +41,8 @@ class Floor(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, ta
     """At or below this view nothing is signed any more: what was finalized there is stored."""
 
     ledger_id: Digest
-    epoch: Number
-    view: Number
+    epoch: Index
+    view: Index
 
 
 class Lost(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag_field="kind", tag=3):
@@ -55,8 +55,8 @@ class Recovered(Struct, frozen=True, array_like=True, forbid_unknown_fields=True
     """The answers of others gave this floor; a later epoch has to confirm it."""
 
     ledger_id: Digest
-    epoch: Number
-    view: Number
+    epoch: Index
+    view: Index
 
 
 class Confirmed(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag_field="kind", tag=5):
@@ -75,16 +75,16 @@ class Limited(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, 
     """After the operator's word: up to this view only `nullify`, and what others have shown of the own votes."""
 
     ledger_id: Digest
-    epoch: Number
-    view: Number
+    epoch: Index
+    view: Index
 
 
 class TwinSeen(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag_field="kind", tag=8):
     """Another machine signs with this key: a vote or header was seen that this guard does not hold."""
 
     ledger_id: Digest
-    epoch: Number
-    view: Number
+    epoch: Index
+    view: Index
 
 
 class Moved(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag_field="kind", tag=9):

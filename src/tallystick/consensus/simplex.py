@@ -357,9 +357,10 @@ class Simplex:
         return min((one for one in times if one is not None and one > now_ms), default=None)
 
     def _timed(self, now_ms: int, waiting: Waiting) -> ViewTimer:
-        """The times of the view we are in."""
+        """The times of the view we are in. A proposal that only this member was shown keeps it busy for one view."""
         views = self.views
-        has_work = views.has_work() or waiting.has_any(holds_nothing)
+        is_open = views.at(self.view).proposed is not None and not self._has_signed(self.view, NULLIFY)
+        has_work = (is_open and self.has_stake) or views.has_work() or waiting.has_any(holds_nothing)
         self._timer.look(now_ms, self.epoch.number, views.view, views.final_view, has_work)
         return self._timer
 

@@ -116,13 +116,18 @@ class Views:
         self._persisted: set[bytes] = set()
         self._refused: list[tuple[bytes, Refused]] = []
         self._views: dict[int, ViewState] = {}
+        self.epoch_before: Epoch | None = None
+        """The epoch before this one: the finalization of its last block leads to view 1."""
+        self._current = self.epoch
         self._begin_epoch()
 
     def _begin_epoch(self) -> None:
         """Forget the epoch before; its votes that were not persisted yet are handed out."""
         for state in self._views.values():
             self._compact(state)
-        self._views = {}
+        if self._current.number == self.epoch.number - 1:
+            self.epoch_before = self._current
+        self._views, self._current = {}, self.epoch
         self._blocks: dict[bytes, VerifiedBlock] = {}
         self._pending: dict[bytes, Pending] = {}
         self._illegal: dict[bytes, Refused] = {}
@@ -277,11 +282,10 @@ class Views:
         return [member for member, _ in self.epoch.members if member not in heard]
 
     def has_work(self) -> bool:
-        """Whether something wants an end: a proposal, a notarized block not yet final, or over 1/3 that nullify."""
-        current = self.at(self.view)
-        if current.proposed is not None or self.in_flight():
+        """Whether something wants an end: a notarized block that is not final yet, or over 1/3 that nullify."""
+        if self.in_flight():
             return True
-        return 3 * current.weight.get(self.ballot(NULLIFY, self.view), 0) > self.epoch.total
+        return 3 * self.at(self.view).weight.get(self.ballot(NULLIFY, self.view), 0) > self.epoch.total
 
     def in_flight(self) -> bool:
         """Whether a block above the final tip is notarized."""

@@ -3,14 +3,14 @@
 from collections.abc import Callable
 from typing import ClassVar
 
-from tallystick.consensus.proof_of_work import ProofOfWork as EngineProofOfWork
 from tallystick.course.block import Block
 from tallystick.course.forger_rule import ConsensusAlgorithm
+from tallystick.course.work_rule import WorkRule
 from tallystick.ledger.state import State
 
 
-class _StoppableWork(EngineProofOfWork):
-    """The engine's rule, which also asks whether forging is stopped."""
+class _StoppableWork(WorkRule):
+    """The rule, which also asks whether forging is stopped."""
 
     def __init__(self, difficulty: int, is_stopped: Callable[[], bool]) -> None:
         super().__init__(difficulty)
@@ -26,7 +26,7 @@ class ProofOfWork(ConsensusAlgorithm):
     mines: ClassVar[bool] = True
 
     def __init__(self, difficulty: int) -> None:
-        self.rule: EngineProofOfWork = _StoppableWork(difficulty, lambda: self.isStopped)
+        self.rule: WorkRule = _StoppableWork(difficulty, lambda: self.isStopped)
         self.isStopped = False
 
     @property

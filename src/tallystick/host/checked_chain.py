@@ -8,6 +8,7 @@ from tallystick.consensus.lone_forger import LoneForger
 from tallystick.consensus.proof_of_stake import ProofOfStake, check_drawn
 from tallystick.host.errors import DamagedStore
 from tallystick.host.file_statement import FileStatement, file_statement_in
+from tallystick.host.log_proofs import inclusion_proof, verify_inclusion
 from tallystick.host.store import Store
 from tallystick.ledger.block import Block, check_form, genesis_block, verified
 from tallystick.ledger.blockchain import Blockchain, CheckForger
@@ -16,7 +17,6 @@ from tallystick.ledger.certificate_index import Place
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.finality import check_final
-from tallystick.ledger.merkle import inclusion_proof, verify_inclusion
 from tallystick.ledger.state import State
 from tallystick.ledger.vote import Tally
 from tallystick.node.replay import check_signatures, check_vote_signatures

@@ -1,28 +1,42 @@
 """The file in which a key is kept: sealed with a passphrase, and its owner's alone."""
 
 import errno
+import json
 import os
 import stat
 from pathlib import Path
 from typing import Final
 
+from nacl import pwhash
+from nacl.exceptions import CryptoError
+from nacl.secret import SecretBox
+
 from tallystick.host.errors import KeyFileError
 from tallystick.host.sqlite_file import sync_folder
 from tallystick.ledger.errors import Refused, Rule
-from tallystick.ledger.wallet import ENTROPY_BYTES, Wallet
+from tallystick.ledger.wallet import Wallet
 
+ENTROPY_BYTES: Final = pwhash.argon2id.SALTBYTES + SecretBox.NONCE_SIZE
+"""Random bytes that sealing a key uses up: Argon2id's salt, then the secret box's nonce."""
+
+_FORMAT: Final = "tallystick-key-v1"
+_MAX_SEALED_BYTES: Final = 1024
+_STRENGTHS: Final = {
+    "moderate": (pwhash.argon2id.OPSLIMIT_MODERATE, pwhash.argon2id.MEMLIMIT_MODERATE),
+    "interactive": (pwhash.argon2id.OPSLIMIT_INTERACTIVE, pwhash.argon2id.MEMLIMIT_INTERACTIVE),
+}
 _MAX_FILE_BYTES: Final = 4096
-"""More than any sealed key takes; what it may take exactly is the wallet's to judge."""
+"""More than any sealed key takes: a file is not read further."""
 
 
 def create_key_file(path: Path, wallet: Wallet, passphrase: str, strength: str = "moderate") -> None:
     """Seal the wallet's key into a new file of mode 0600. Raises `KeyFileError`; an existing file stays as it is."""
-    write_sealed(path, wallet.seal(passphrase, os.urandom(ENTROPY_BYTES), strength))
+    write_sealed(path, seal(wallet, passphrase, os.urandom(ENTROPY_BYTES), strength))
 
 
 def open_key_file(path: Path, passphrase: str) -> Wallet:
-    """Open the key in a file. Raises `KeyFileError`, and `Refused` as `read_sealed` and `Wallet.unseal` do."""
-    return Wallet.unseal(read_sealed(path), passphrase)
+    """Open the key in a file. Raises `KeyFileError`, and `Refused` as `read_sealed` and `unseal` do."""
+    return unseal(read_sealed(path), passphrase)
 
 
 def write_sealed(path: Path, sealed: bytes) -> None:
@@ -77,3 +91,81 @@ def _check_status(path: Path, status: os.stat_result) -> None:
         raise Refused(Rule.K3, f"{path} has mode {mode:04o}, so others may use it; run: chmod 600 {path}")
     if status.st_uid != os.geteuid():
         raise Refused(Rule.K3, f"{path} belongs to another user; keep your key in a file of your own")
+
+
+def seal(wallet: Wallet, passphrase: str, entropy: bytes, strength: str = "moderate") -> bytes:
+    """Return the key file's bytes: JSON with the seed in a secret box under Argon2id of the passphrase.
+
+    `entropy` is `ENTROPY_BYTES` fresh random bytes; `strength` is `moderate` or `interactive`.
+    """
+    if len(entropy) != ENTROPY_BYTES:
+        raise Refused(Rule.E2, f"sealing a key takes {ENTROPY_BYTES} random bytes, not {len(entropy)}")
+    salt, nonce = entropy[: pwhash.argon2id.SALTBYTES], entropy[pwhash.argon2id.SALTBYTES :]
+    box = _secret_box(passphrase, salt, strength)
+    sealed = box.encrypt(wallet.seed(), nonce).ciphertext
+    fields = {
+        "format": _FORMAT,
+        "public_key": wallet.public_key.hex(),
+        "kdf": f"argon2id-{strength}",
+        "salt": salt.hex(),
+        "nonce": nonce.hex(),
+        "sealed_seed": sealed.hex(),
+    }
+    return json.dumps(fields, indent=2).encode() + b"\n"
+
+
+def unseal(data: bytes, passphrase: str) -> Wallet:
+    """Open a sealed key. Raises `Refused` (E1, E2 not a key file; E4 a later format; K4 wrong passphrase)."""
+    fields = _parse_sealed(data)
+    strength = fields["kdf"].removeprefix("argon2id-")
+    if strength not in _STRENGTHS:
+        raise Refused(Rule.E4, f"key derivation {fields['kdf']!r} is not known")
+    try:
+        salt, nonce, sealed = (bytes.fromhex(fields[name]) for name in ("salt", "nonce", "sealed_seed"))
+        public_key = bytes.fromhex(fields["public_key"])
+    except ValueError as error:
+        raise Refused(Rule.E2, f"key file: {error}") from None
+    if len(salt) != pwhash.argon2id.SALTBYTES or len(nonce) != SecretBox.NONCE_SIZE:
+        raise Refused(Rule.E2, "key file: salt or nonce has the wrong length")
+    try:
+        seed = _secret_box(passphrase, salt, strength).decrypt(sealed, nonce)
+    except CryptoError:
+        raise Refused(Rule.K4, "wrong passphrase, or the file was altered") from None
+    wallet = Wallet(seed)
+    if wallet.public_key != public_key:
+        raise Refused(Rule.K4, "the sealed key is not the one that the file names")
+    return wallet
+
+
+def sealed_public_key(data: bytes) -> bytes:
+    """The public key that a key file names, without its passphrase. Raises `Refused` (E1, E2, E4)."""
+    named = _parse_sealed(data)["public_key"]
+    try:
+        return bytes.fromhex(named)
+    except ValueError as error:
+        raise Refused(Rule.E2, f"key file: {error}") from None
+
+
+def _secret_box(passphrase: str, salt: bytes, strength: str) -> SecretBox:
+    opslimit, memlimit = _STRENGTHS[strength]
+    try:
+        secret = passphrase.encode()
+    except UnicodeEncodeError:
+        raise Refused(Rule.K4, "a passphrase is text, and this is none") from None
+    key = pwhash.argon2id.kdf(SecretBox.KEY_SIZE, secret, salt, opslimit=opslimit, memlimit=memlimit)
+    return SecretBox(key)
+
+
+def _parse_sealed(data: bytes) -> dict[str, str]:
+    if len(data) > _MAX_SEALED_BYTES:
+        raise Refused(Rule.E1, f"key file of {len(data)} bytes, {_MAX_SEALED_BYTES} allowed")
+    try:
+        fields = json.loads(data)
+    except (ValueError, RecursionError):
+        raise Refused(Rule.E2, "key file: not JSON") from None
+    wanted = ("format", "public_key", "kdf", "salt", "nonce", "sealed_seed")
+    if not isinstance(fields, dict) or any(not isinstance(fields.get(name), str) for name in wanted):
+        raise Refused(Rule.E2, f"key file: needs the text fields {', '.join(wanted)}")
+    if fields["format"] != _FORMAT:
+        raise Refused(Rule.E4, f"key file of format {fields['format']!r}, {_FORMAT!r} is known")
+    return fields

@@ -12,6 +12,7 @@ from tallystick.host.data_folder import DataFolder, Settings
 from tallystick.host.data_lock import DataLock
 from tallystick.host.errors import DamagedStore, HostError, MustEnd, NodeExit
 from tallystick.host.guard_file import GuardError, GuardFile
+from tallystick.host.invite import write_invite
 from tallystick.host.logs import note, start_logging
 from tallystick.host.runner import Kept, Runner, now_ms
 from tallystick.host.service import Service
@@ -19,7 +20,6 @@ from tallystick.host.store import Store
 from tallystick.host.verification import Verifier
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.errors import Refused
-from tallystick.ledger.invite import write_invite
 from tallystick.ledger.wallet import Wallet
 from tallystick.network.transport import TransportError
 from tallystick.network.zeromq import ZeroMQTransport

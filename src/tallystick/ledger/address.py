@@ -2,20 +2,12 @@
 
 from typing import Annotated, Final
 
-from msgspec import Meta, Struct
-from msgspec.structs import replace
+from msgspec import Meta
 
-from tallystick.ledger.encoding import (
-    SIGNATURE_BYTES_AT_END,
-    UNSIGNED,
-    Codec,
-    PublicKey,
-    Signature,
-    encode,
-)
-from tallystick.ledger.keys import Domain, signed_bytes
+from tallystick.ledger.encoding import UNSIGNED, Codec, PublicKey, Signature
+from tallystick.ledger.keys import Domain
 from tallystick.ledger.params import Milliseconds
-from tallystick.ledger.wallet import Wallet
+from tallystick.ledger.wallet import Signable, Wallet, sign
 
 MAX_ADDRESS_CHARACTERS: Final = 255
 MAX_AHEAD_MS: Final = 600_000
@@ -29,17 +21,15 @@ Address = Annotated[str, Meta(max_length=MAX_ADDRESS_CHARACTERS, pattern=rf"\A{_
 """`host:port` in ASCII: a name, an IPv4 address, or an IPv6 address in brackets; port 1 to 65535."""
 
 
-class AddressRecord(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class AddressRecord(Signable):
     """Where the node with this key listened at a time of its own clock; of one key's records the latest counts."""
+
+    domain = Domain.ADDRESS
 
     key: PublicKey
     address: Address
     time_ms: Milliseconds
     signature: Signature = UNSIGNED
-
-    def signed_bytes(self, ledger_id: bytes) -> bytes:
-        """The message under the key's signature: all fields before it."""
-        return signed_bytes(Domain.ADDRESS, ledger_id, encode(self)[:-SIGNATURE_BYTES_AT_END])
 
 
 address_codec: Codec[AddressRecord] = Codec(AddressRecord, 512, "address record")
@@ -48,5 +38,5 @@ address_codec: Codec[AddressRecord] = Codec(AddressRecord, 512, "address record"
 def sign_address(wallet: Wallet, ledger_id: bytes, address: str, time_ms: int) -> AddressRecord:
     """The record of a node's own address. Raises `Refused` (E2) for what is no address or time."""
     record = AddressRecord(wallet.public_key, address, time_ms)
-    body = address_codec.encode_checked(record)[:-SIGNATURE_BYTES_AT_END]
-    return replace(record, signature=wallet.sign(Domain.ADDRESS, ledger_id, body))
+    address_codec.encode_checked(record)
+    return sign(record, wallet, ledger_id)

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, cast
 
-from msgspec import Meta, Struct
+from msgspec import Meta
 
 from tallystick.ledger.certificate import AnyCertificate, certificates_hash
-from tallystick.ledger.encoding import UNSIGNED, Codec, Signature, derived, encode
+from tallystick.ledger.encoding import UNSIGNED, Codec, Encoded, Signature
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.genesis import Genesis
 from tallystick.ledger.header import VERSION, Header, SignedHeader
@@ -16,7 +16,7 @@ from tallystick.ledger.state import genesis_state
 from tallystick.ledger.wallet import Wallet
 
 
-class Block(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, dict=True):
+class Block(Encoded):
     """A header, its forger's signature, and the certificates that the header covers, in order."""
 
     header: Header
@@ -37,11 +37,6 @@ class Block(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, di
     def signed_header(self) -> SignedHeader:
         """What the forger signed, and its signature."""
         return SignedHeader(self.header, self.signature)
-
-    @derived
-    def encoded(self) -> bytes:
-        """The canonical bytes, certificates included."""
-        return encode(self)
 
 
 block_codec: Codec[Block] = Codec(Block, MAX_BLOCK_BYTES, "block")

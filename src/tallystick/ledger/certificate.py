@@ -1,16 +1,16 @@
 """Certificates: signed statements, staking operations and evidence, and the erasable payloads beside them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Final, TypeVar
 
-from msgspec import Meta, Struct
-from msgspec.structs import replace
+from msgspec import Meta
 
 from tallystick.ledger.encoding import (
-    SIGNATURE_BYTES_AT_END,
+    NO_CONTROLS,
     UNSIGNED,
     Codec,
     Digest,
+    Encoded,
     PublicKey,
     Signature,
     derived,
@@ -19,7 +19,7 @@ from tallystick.ledger.encoding import (
 )
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.header import SignedHeader
-from tallystick.ledger.keys import Domain, signed_bytes
+from tallystick.ledger.keys import Domain, Verify
 from tallystick.ledger.merkle import leaf_hash
 from tallystick.ledger.params import (
     MAX_CERTIFICATE_BYTES,
@@ -29,24 +29,22 @@ from tallystick.ledger.params import (
     Milliseconds,
 )
 from tallystick.ledger.vote import Vote
-from tallystick.ledger.wallet import Wallet
+from tallystick.ledger.wallet import Signable, Wallet, sign
 
 SALT_BYTES: Final = 32
 
-_NO_CONTROLS: Final = r"\A[^\x00-\x1f\x7f-\x9f]*\Z"
-
-Subject = Annotated[str, Meta(max_length=MAX_SUBJECT_CHARACTERS, pattern=_NO_CONTROLS)]
+Subject = Annotated[str, Meta(max_length=MAX_SUBJECT_CHARACTERS, pattern=NO_CONTROLS)]
 Amount = Annotated[int, Meta(ge=-MAX_TOKENS, le=MAX_TOKENS)]
 
 
-class Payload(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class Payload(Encoded):
     """What a certificate covers without containing it; erasing it leaves every hash and proof intact.
 
     The salt keeps an erased payload from being guessed from its hash.
     """
 
     salt: Annotated[bytes, Meta(min_length=SALT_BYTES, max_length=SALT_BYTES)]
-    media_type: Annotated[str, Meta(max_length=128, pattern=_NO_CONTROLS)]
+    media_type: Annotated[str, Meta(max_length=128, pattern=NO_CONTROLS)]
     content: Annotated[bytes, Meta(max_length=MAX_PAYLOAD_BYTES)]
 
     def hash(self) -> bytes:
@@ -54,23 +52,15 @@ class Payload(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
         return digest(encode(self))
 
 
-class Certificate(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, dict=True, tag_field="kind"):
-    """What all kinds have. The signature is the last field: the bytes before it are what it and the id cover."""
+class Certificate(Signable, tag_field="kind"):
+    """What all kinds have."""
+
+    domain = Domain.CERTIFICATE
 
     issuer: PublicKey
     timestamp_ms: Milliseconds
     subject: Subject
     payload_hash: Digest | None
-
-    @derived
-    def encoded(self) -> bytes:
-        """The canonical bytes, signature included."""
-        return encode(self)
-
-    @derived
-    def body(self) -> bytes:
-        """The canonical bytes up to the signature."""
-        return self.encoded[:-SIGNATURE_BYTES_AT_END]
 
     @derived
     def id(self) -> bytes:
@@ -82,25 +72,21 @@ class Certificate(Struct, frozen=True, array_like=True, forbid_unknown_fields=Tr
         """Hash of the certificate as a leaf of the ledger's log, signature included."""
         return leaf_hash(self.encoded)
 
-    def signed_bytes(self, ledger_id: bytes) -> bytes:
-        """The message under the issuer's signature."""
-        return signed_bytes(Domain.CERTIFICATE, ledger_id, self.body)
 
-
-class Statement(Certificate, frozen=True, array_like=True, forbid_unknown_fields=True, dict=True, tag=1):
+class Statement(Certificate, tag=1):
     """The issuer states something: about the subject, in the payload, or both."""
 
     signature: Signature = UNSIGNED
 
 
-class StakingOperation(Certificate, frozen=True, array_like=True, forbid_unknown_fields=True, dict=True, tag=2):
+class StakingOperation(Certificate, tag=2):
     """The issuer moves its own tokens into stake (amount above zero) or out of it (below)."""
 
     amount: Amount
     signature: Signature = UNSIGNED
 
 
-class VoteEvidence(Certificate, frozen=True, array_like=True, forbid_unknown_fields=True, dict=True, tag=3):
+class VoteEvidence(Certificate, tag=3):
     """Two votes that no honest member signs both: whoever signed them loses its whole stake."""
 
     first: Vote
@@ -118,7 +104,7 @@ class VoteEvidence(Certificate, frozen=True, array_like=True, forbid_unknown_fie
         return self.first.ballot.epoch
 
 
-class ProposalEvidence(Certificate, frozen=True, array_like=True, forbid_unknown_fields=True, dict=True, tag=4):
+class ProposalEvidence(Certificate, tag=4):
     """Two headers that no honest forger signs both: whoever signed them loses its whole stake."""
 
     first: SignedHeader
@@ -149,7 +135,7 @@ def sign_certificate(certificate: C, wallet: Wallet, ledger_id: bytes) -> C:
     certificate_codec.encode_checked(certificate)
     if certificate.issuer != wallet.public_key:
         raise Refused(Rule.C1, "the issuer it names is not the wallet that signs")
-    return replace(certificate, signature=wallet.sign(Domain.CERTIFICATE, ledger_id, certificate.body))
+    return sign(certificate, wallet, ledger_id)
 
 
 def issue_statement(
@@ -195,29 +181,19 @@ def check_payload(certificate: AnyCertificate, payload: Payload | None) -> None:
         raise Refused(Rule.C3, "the payload's hash is not the one in the certificate")
 
 
-def check_evidence(
-    certificate: AnyCertificate, ledger_id: bytes, verify: Callable[[bytes, bytes, bytes], bool]
-) -> None:
+def check_evidence(certificate: AnyCertificate, ledger_id: bytes, verify: Verify) -> None:
     """Raise `Refused` (V3, V1, B10, B3) unless evidence shows what no honest member signs both, and both are signed."""
     if isinstance(certificate, VoteEvidence):
-        _check_votes(certificate, ledger_id, verify)
-    elif isinstance(certificate, ProposalEvidence):
-        _check_headers(certificate, ledger_id, verify)
-
-
-def _check_votes(evidence: VoteEvidence, ledger_id: bytes, verify: Callable[[bytes, bytes, bytes], bool]) -> None:
-    if not evidence.first.conflicts_with(evidence.second):
-        raise Refused(Rule.V3, "an honest member may sign both of these votes")
-    for vote in (evidence.first, evidence.second):
-        if not verify(vote.ballot.signed_bytes(ledger_id), vote.signature, vote.member):
+        votes = (certificate.first, certificate.second)
+        if not votes[0].conflicts_with(votes[1]):
+            raise Refused(Rule.V3, "an honest member may sign both of these votes")
+        if not all(verify(one.ballot.signed_bytes(ledger_id), one.signature, one.member) for one in votes):
             raise Refused(Rule.V1, "a vote in the evidence is not signed by its member")
-
-
-def _check_headers(evidence: ProposalEvidence, ledger_id: bytes, verify: Callable[[bytes, bytes, bytes], bool]) -> None:
-    if not evidence.first.conflicts_with(evidence.second):
-        raise Refused(Rule.V3, "an honest forger may sign both of these headers")
-    for header, signature in ((one.header, one.signature) for one in (evidence.first, evidence.second)):
-        if header.ledger_id != ledger_id:
+    elif isinstance(certificate, ProposalEvidence):
+        headers = (certificate.first, certificate.second)
+        if not headers[0].conflicts_with(headers[1]):
+            raise Refused(Rule.V3, "an honest forger may sign both of these headers")
+        if any(one.header.ledger_id != ledger_id for one in headers):
             raise Refused(Rule.B10, "a header in the evidence is another ledger's")
-        if not verify(header.signed_bytes(), signature, header.forger):
+        if not all(verify(one.header.signed_bytes(), one.signature, one.header.forger) for one in headers):
             raise Refused(Rule.B3, "a header in the evidence is not signed by its forger")

@@ -6,10 +6,10 @@ hash always cover the bytes that travelled.
 
 from collections.abc import Callable
 from hashlib import sha256
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar, dataclass_transform
 
 import msgspec
-from msgspec import Meta
+from msgspec import Meta, Struct
 
 from tallystick.ledger.errors import Refused, Rule
 
@@ -18,13 +18,14 @@ T = TypeVar("T")
 Digest = Annotated[bytes, Meta(min_length=32, max_length=32)]
 PublicKey = Annotated[bytes, Meta(min_length=32, max_length=32)]
 Signature = Annotated[bytes, Meta(min_length=64, max_length=64)]
+Version = Annotated[int, Meta(ge=1, le=255)]
+
+NO_CONTROLS = r"\A[^\x00-\x1f\x7f-\x9f]*\Z"
+"""Pattern of text without control characters."""
 
 ZERO_DIGEST = bytes(32)
 UNSIGNED = bytes(64)
 """Stands where a signature will be; never verifies."""
-
-SIGNATURE_BYTES_AT_END = 66
-"""A signature as the last field of an array: MessagePack `bin8`, its length, 64 bytes."""
 
 _encoder = msgspec.msgpack.Encoder()
 
@@ -61,6 +62,16 @@ class derived(Generic[T]):  # noqa: N801  used like `property`
         return value
 
 
+@dataclass_transform(frozen_default=True)
+class Encoded(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, dict=True):
+    """Base of what is sent, kept or hashed: immutable, an array of its fields. Subclasses inherit all of that."""
+
+    @derived
+    def encoded(self) -> bytes:
+        """The canonical bytes."""
+        return encode(self)
+
+
 class Codec(Generic[T]):
     """Decodes one declared type, or refuses the bytes by rules E1 to E3."""
 
@@ -71,10 +82,11 @@ class Codec(Generic[T]):
 
     def decode(self, data: bytes) -> T:
         """Raise `Refused` (E1 too long, E2 not the declared form, E3 not canonical)."""
-        self._check_size(data)
+        if len(data) > self.max_bytes:
+            raise Refused(Rule.E1, f"{self.name} of {len(data)} bytes, {self.max_bytes} allowed")
         try:
             value = self._decoder.decode(data)
-            canonical = _encoder.encode(value)
+            canonical = encode(value)
         except (ValueError, RecursionError, OverflowError) as error:
             raise Refused(Rule.E2, f"{self.name}: {error}") from None
         if canonical != data:
@@ -82,21 +94,13 @@ class Codec(Generic[T]):
         return value
 
     def encode_checked(self, value: T) -> bytes:
-        """Encode a value made on this machine, holding it to the bounds that a peer will hold it to.
+        """Encode a value made on this machine, holding it to all that a peer will hold it to.
 
-        Raises `Refused` (E1, E2), so that nothing illegal is ever signed.
+        Raises `Refused` (E1, E2, E3), so that nothing illegal is ever signed.
         """
         try:
-            data = _encoder.encode(value)
+            data = encode(value)
         except (ValueError, TypeError, RecursionError, OverflowError) as error:
             raise Refused(Rule.E2, f"{self.name}: {error}") from None
-        self._check_size(data)
-        try:
-            self._decoder.decode(data)
-        except (ValueError, RecursionError, OverflowError) as error:
-            raise Refused(Rule.E2, f"{self.name}: {error}") from None
+        self.decode(data)
         return data
-
-    def _check_size(self, data: bytes) -> None:
-        if len(data) > self.max_bytes:
-            raise Refused(Rule.E1, f"{self.name} of {len(data)} bytes, {self.max_bytes} allowed")

@@ -8,9 +8,9 @@ from dataclasses import InitVar, dataclass
 from itertools import pairwise
 from typing import Annotated, ClassVar
 
-from msgspec import Meta, Struct
+from msgspec import Meta
 
-from tallystick.ledger.encoding import ZERO_DIGEST, Codec, PublicKey
+from tallystick.ledger.encoding import ZERO_DIGEST, Codec, Encoded, PublicKey
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.header import Header
@@ -100,7 +100,7 @@ def certificate_of(tally: Tally, epoch: Epoch) -> Notarization | Nullification |
     return _OF_KIND[tally.ballot.kind](tally, epoch)
 
 
-class FinalHeader(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class FinalHeader(Encoded):
     """A block's header and the votes that finalize it.
 
     The last of an epoch comes with its state roots, and with the next epoch's members, if they or their stakes differ.

@@ -3,9 +3,9 @@
 from itertools import pairwise
 from typing import Annotated, Final
 
-from msgspec import Meta, Struct
+from msgspec import Meta
 
-from tallystick.ledger.encoding import Codec, PublicKey, derived, digest, encode
+from tallystick.ledger.encoding import NO_CONTROLS, Codec, Encoded, PublicKey, Version, derived, digest
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.keys import check_public_key
 from tallystick.ledger.params import (
@@ -23,7 +23,7 @@ VERSION: Final = 1
 Tokens = Annotated[int, Meta(ge=0, le=MAX_TOKENS)]
 
 
-class Allotment(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class Allotment(Encoded):
     """What a first member is given: free tokens, and tokens already at stake."""
 
     member: PublicKey
@@ -31,11 +31,11 @@ class Allotment(Struct, frozen=True, array_like=True, forbid_unknown_fields=True
     staked: Tokens
 
 
-class Genesis(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, dict=True):
+class Genesis(Encoded):
     """The document every node of a ledger starts from. Allotments stand in ascending order of their keys."""
 
-    version: Annotated[int, Meta(ge=1, le=255)]
-    name: Annotated[str, Meta(min_length=1, max_length=64, pattern=r"\A[^\x00-\x1f\x7f-\x9f]*\Z")]
+    version: Version
+    name: Annotated[str, Meta(min_length=1, max_length=64, pattern=NO_CONTROLS)]
     created_ms: Milliseconds
     params: Params
     allotments: Annotated[tuple[Allotment, ...], Meta(max_length=MAX_GENESIS_MEMBERS)]
@@ -43,7 +43,7 @@ class Genesis(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, 
     @derived
     def ledger_id(self) -> bytes:
         """The ledger's id: SHA-256 of the genesis, 32 bytes."""
-        return digest(encode(self))
+        return digest(self.encoded)
 
     def stakes(self) -> StakeTable:
         """The stake table that the first block is judged by."""

@@ -2,9 +2,9 @@
 
 from typing import Annotated, Final
 
-from msgspec import Meta, Struct
+from msgspec import Meta
 
-from tallystick.ledger.encoding import Digest, PublicKey, Signature, derived, digest, encode
+from tallystick.ledger.encoding import Digest, Encoded, PublicKey, Signature, Version, derived, digest
 from tallystick.ledger.keys import Domain, signed_bytes
 from tallystick.ledger.params import MAX_INDEX, Milliseconds
 
@@ -14,13 +14,13 @@ Index = Annotated[int, Meta(ge=0, le=MAX_INDEX)]
 Nonce = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 
-class Header(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, dict=True):
+class Header(Encoded):
     """What a forger signs. `view` is the attempt in which it was drawn: for the lone forger, the index.
 
     `state_root` is the hash of the `StateRoots` after the block.
     """
 
-    version: Annotated[int, Meta(ge=1, le=255)]
+    version: Version
     ledger_id: Digest
     epoch: Index
     index: Index
@@ -33,11 +33,6 @@ class Header(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, d
     nonce: Nonce = 0
 
     @derived
-    def encoded(self) -> bytes:
-        """The canonical bytes: what the block's hash and the forger's signature cover."""
-        return encode(self)
-
-    @derived
     def hash(self) -> bytes:
         """The block's hash: SHA-256 of the encoded header, 32 bytes."""
         return digest(self.encoded)
@@ -47,7 +42,7 @@ class Header(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, d
         return signed_bytes(Domain.BLOCK, self.ledger_id, self.encoded)
 
 
-class SignedHeader(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, dict=True):
+class SignedHeader(Encoded):
     """A block without its certificates: enough to show what its forger signed."""
 
     header: Header

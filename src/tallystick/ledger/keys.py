@@ -1,5 +1,6 @@
 """Ed25519 by the acceptance rule K2 (docs/protocol.md, docs/adr/0017), with a domain and the ledger's id signed too."""
 
+from collections.abc import Callable
 from enum import Enum
 from functools import lru_cache
 from hashlib import sha512
@@ -40,6 +41,10 @@ class Domain(Enum):
 def signed_bytes(domain: Domain, ledger_id: bytes, body: bytes) -> bytes:
     """The message under a signature: domain, ledger id (32 bytes), body."""
     return domain.value + ledger_id + body
+
+
+Verify = Callable[[bytes, bytes, bytes], bool]
+"""Whether a signature is good: the message under it, the signature, the public key that is said to have made it."""
 
 
 def is_signed(message: bytes, signature: bytes, public_key: bytes) -> bool:

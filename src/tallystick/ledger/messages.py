@@ -1,33 +1,19 @@
 """What nodes say to each other: a closed union, in canonical bytes."""
 
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, Final
 
-from msgspec import Meta, Struct
-from msgspec.structs import replace
+from msgspec import Meta
 
 from tallystick.ledger.address import AddressRecord
 from tallystick.ledger.block import Block
 from tallystick.ledger.certificate import AnyCertificate, Payload
-from tallystick.ledger.encoding import (
-    SIGNATURE_BYTES_AT_END,
-    UNSIGNED,
-    Codec,
-    Digest,
-    PublicKey,
-    Signature,
-    encode,
-)
+from tallystick.ledger.encoding import UNSIGNED, Codec, Digest, Encoded, PublicKey, Signature, encode
 from tallystick.ledger.finality import FinalHeader
 from tallystick.ledger.header import Header, Index
-from tallystick.ledger.keys import Domain, signed_bytes
-from tallystick.ledger.params import (
-    MAX_BLOCK_CERTIFICATES,
-    MAX_CERTIFICATE_BYTES,
-    MAX_MESSAGE_BYTES,
-    MAX_PAYLOAD_BYTES,
-)
-from tallystick.ledger.vote import Number, Tally
-from tallystick.ledger.wallet import Wallet
+from tallystick.ledger.keys import Domain
+from tallystick.ledger.params import MAX_BLOCK_CERTIFICATES, MAX_CERTIFICATE_BYTES, MAX_MESSAGE_BYTES, MAX_PAYLOAD_BYTES
+from tallystick.ledger.vote import Tally
+from tallystick.ledger.wallet import Signable
 
 MAX_IDS: Final = 4096
 MAX_ENTRIES: Final = 8192
@@ -42,7 +28,7 @@ HeaderList = Annotated[tuple[Header, ...], Meta(max_length=MAX_HEADERS)]
 Tallies = Annotated[tuple[Tally, ...], Meta(min_length=1, max_length=MAX_TALLIES)]
 
 
-class Entry(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class Entry(Encoded):
     """A certificate on its way, with the payload it covers unless that was erased or is not at hand."""
 
     certificate: AnyCertificate
@@ -52,45 +38,49 @@ class Entry(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
 entry_codec: Codec[Entry] = Codec(Entry, MAX_CERTIFICATE_BYTES + MAX_PAYLOAD_BYTES + 1024, "entry")
 
 
-class Status(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag_field="kind", tag=1):
+class _Message(Encoded, tag_field="kind"):
+    """Base of all: an array that begins with its number."""
+
+
+class Status(_Message, tag=1):
     """Where a node stands: its ledger, its tip, and the ids of certificates waiting in its box.
 
     `epoch` is that of the next block.
     """
 
     ledger_id: Digest
-    epoch: Number
+    epoch: Index
     tip_index: Index
     tip_hash: Digest
     waiting: Ids
 
 
-class Certificates(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag_field="kind", tag=2):
+class Certificates(_Message, tag=2):
     """New certificates, or the ones that were asked for."""
 
     entries: Annotated[tuple[Entry, ...], Meta(min_length=1, max_length=MAX_ENTRIES)]
 
 
-class CertificateRequest(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag_field="kind", tag=3):
+class CertificateRequest(_Message, tag=3):
     """Asks for certificates waiting in the peer's box."""
 
     ids: Ids
 
 
-class NewBlock(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag_field="kind", tag=4):
+class NewBlock(_Message, tag=4):
     """A block just forged, passed on by every node that finds it legal."""
 
     block: Block
 
 
-class BlockRequest(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag_field="kind", tag=5):
+class BlockRequest(_Message, tag=5):
     """Asks for `count` blocks from index `start` on; fewer may come."""
 
     start: Index
     count: Annotated[int, Meta(ge=1, le=MAX_RANGE_BLOCKS)]
 
 
-class Blocks(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag_field="kind", tag=6):
+class Blocks(_Message, tag=6):
     """Answers a block request: consecutive blocks from index `start` on, none when the peer has none of them."""
 
     start: Index
@@ -101,170 +91,134 @@ class Blocks(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, t
     """Votes that make the last header, or else the last block, final; the lone forger needs none."""
 
 
-class PayloadRequest(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag_field="kind", tag=7):
+class PayloadRequest(_Message, tag=7):
     """Asks for payloads by their hashes."""
 
     hashes: Ids
 
 
-class Payloads(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag_field="kind", tag=8):
+class Payloads(_Message, tag=8):
     """Answers a payload request with those at hand; erased ones stay away."""
 
     payloads: Annotated[tuple[Payload, ...], Meta(max_length=MAX_IDS)]
 
 
-class Prune(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag_field="kind", tag=19):
+class Prune(_Message, tag=19):
     """What the peer pushed was known already: it need not push certificates over this link until it is asked to."""
 
 
-class Votes(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag_field="kind", tag=9):
+class Votes(_Message, tag=9):
     """A member's vote, certificates of votes, or all votes that a member behind may lack."""
 
     tallies: Tallies
 
 
-class RecoveryRequest(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag_field="kind", tag=10):
+class RecoveryRequest(_Message, Signable, tag=10):
     """A member lost its signing guard, and asks all others how far they have come and what they hold of its votes.
 
     An answer names the nonce, 32 fresh random bytes, so no old answer, and none to others, passes for it.
     """
 
+    domain = Domain.RECOVERY
+
     member: PublicKey
     nonce: Digest
     signature: Signature = UNSIGNED
 
-    def signed_bytes(self, ledger_id: bytes) -> bytes:
-        """The message under the member's signature: all fields before it."""
-        return _signed_bytes(self, ledger_id)
 
-
-class RecoveryResponse(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag_field="kind", tag=11):
+class RecoveryResponse(_Message, Signable, tag=11):
     """Answers a recovery request: the member's view, the certificate by which it entered it, the asker's votes."""
+
+    domain = Domain.RECOVERY
 
     member: PublicKey
     asker: PublicKey
     nonce: Digest
-    epoch: Number
-    view: Number
+    epoch: Index
+    view: Index
     entered_by: Tally | None
     """For view 1: the finalization of the last epoch's last block; in epoch 0 nothing."""
     votes: Annotated[tuple[Tally, ...], Meta(max_length=MAX_TALLIES)]
     signature: Signature = UNSIGNED
 
-    def signed_bytes(self, ledger_id: bytes) -> bytes:
-        """The message under the member's signature: all fields before it."""
-        return _signed_bytes(self, ledger_id)
 
-
-class Proposal(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag_field="kind", tag=12):
+class Proposal(_Message, tag=12):
     """A block as its header and the ids of its certificates, in order.
 
     `ids` is `None` for a block that is proposed again in a later view: most members have it. `parent_view` tells in
     which view the parent, or the block proposed again, was notarized: whoever lacks certificates since, asks for them.
     """
 
-    view: Number
-    parent_view: Number | None
+    view: Index
+    parent_view: Index | None
     header: Header
     signature: Signature
     ids: Annotated[tuple[Digest, ...], Meta(max_length=MAX_BLOCK_CERTIFICATES)] | None
 
 
-class ProposalRequest(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag_field="kind", tag=13):
+class ProposalRequest(_Message, tag=13):
     """Asks for a proposal, or for those of its certificates that are named."""
 
     block_hash: Digest
     ids: Ids
 
 
-class ProposalCertificates(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag_field="kind", tag=14):
+class ProposalCertificates(_Message, tag=14):
     """Answers a proposal request that names certificates."""
 
     block_hash: Digest
     certificates: Annotated[tuple[AnyCertificate, ...], Meta(max_length=MAX_BLOCK_CERTIFICATES)]
 
 
-class FinalizationRequest(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag_field="kind", tag=15):
+class FinalizationRequest(_Message, tag=15):
     """Asks for proof of the last blocks of epochs, from this epoch on, and of the tip."""
 
-    epoch: Number
+    epoch: Index
 
 
-class Finalizations(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag_field="kind", tag=16):
+class Finalizations(_Message, tag=16):
     """Answers a finalization request: the last blocks of consecutive epochs, and the tip if there is room for it."""
 
     proofs: Annotated[tuple[FinalHeader, ...], Meta(max_length=MAX_PROOFS)]
 
 
-class HeaderRequest(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag_field="kind", tag=17):
+class HeaderRequest(_Message, tag=17):
     """Asks for the `count` headers that end with index `last`."""
 
     last: Index
     count: Annotated[int, Meta(ge=1, le=MAX_HEADERS)]
 
 
-class Headers(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag_field="kind", tag=18):
+class Headers(_Message, tag=18):
     """Answers a header request, in the order of the chain; none when the peer has none of them."""
 
     headers: HeaderList
 
 
-class ViewCertificateRequest(
-    Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag_field="kind", tag=21
-):
+class ViewCertificateRequest(_Message, tag=21):
     """Asks for the notarizations and nullifications of these views of an epoch; they come as votes, newest first."""
 
-    epoch: Number
-    first: Number
-    last: Number
+    epoch: Index
+    first: Index
+    last: Index
 
 
-class Addresses(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag_field="kind", tag=20):
+class Addresses(_Message, tag=20):
     """Where nodes can be reached: what the peer knows, when it connects; later, what is new."""
 
     records: Annotated[tuple[AddressRecord, ...], Meta(min_length=1, max_length=MAX_ADDRESSES)]
 
 
-Message = (
-    Status
-    | Certificates
-    | CertificateRequest
-    | NewBlock
-    | BlockRequest
-    | Blocks
-    | PayloadRequest
-    | Payloads
-    | Votes
-    | RecoveryRequest
-    | RecoveryResponse
-    | Proposal
-    | ProposalRequest
-    | ProposalCertificates
-    | FinalizationRequest
-    | Finalizations
-    | HeaderRequest
-    | Headers
-    | Prune
-    | Addresses
-    | ViewCertificateRequest
-)
-
+Spread = Status | Certificates | NewBlock | Prune | Addresses
+"""What nodes tell each other unasked."""
+Said = Votes | Proposal | ProposalCertificates | RecoveryRequest | RecoveryResponse
+"""What members say to each other to agree."""
+Kept = BlockRequest | PayloadRequest | FinalizationRequest | HeaderRequest | ViewCertificateRequest
+"""Requests for what the peer's host keeps."""
+Answer = Blocks | Payloads | Finalizations | Headers
+Message = Spread | Said | CertificateRequest | ProposalRequest | Kept | Answer
 
 _codec: Codec[Message] = Codec(Message, MAX_MESSAGE_BYTES, "message")
-
-
-R = TypeVar("R", RecoveryRequest, RecoveryResponse)
-
-
-def sign_recovery(message: R, wallet: Wallet, ledger_id: bytes) -> R:
-    """The same message, signed by its member."""
-    return replace(
-        message, signature=wallet.sign(Domain.RECOVERY, ledger_id, encode(message)[:-SIGNATURE_BYTES_AT_END])
-    )
-
-
-def _signed_bytes(message: RecoveryRequest | RecoveryResponse, ledger_id: bytes) -> bytes:
-    return signed_bytes(Domain.RECOVERY, ledger_id, encode(message)[:-SIGNATURE_BYTES_AT_END])
 
 
 def encode_message(message: Message) -> bytes:

@@ -2,7 +2,9 @@
 
 from typing import Annotated
 
-from msgspec import Meta, Struct
+from msgspec import Meta
+
+from tallystick.ledger.encoding import Encoded
 
 MAX_TOKENS = 2**53 - 1
 """Most tokens a ledger can hold; exact in every language that reads JSON."""
@@ -32,7 +34,7 @@ Milliseconds = Annotated[int, Meta(ge=0, le=MAX_TIMESTAMP_MS)]
 Count = Annotated[int, Meta(ge=1, le=MAX_BLOCK_CERTIFICATES)]
 
 
-class Params(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class Params(Encoded):
     """What every node of one ledger must agree on; part of its genesis, so of its id."""
 
     forge_at_certificates: Count = 1

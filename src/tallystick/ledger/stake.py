@@ -5,10 +5,8 @@ from collections.abc import Iterable, Mapping
 from itertools import accumulate
 from typing import NamedTuple
 
-from msgspec import Struct
-
 from tallystick.ledger.certificate import AnyCertificate, Evidence, StakingOperation, Statement
-from tallystick.ledger.encoding import derived, digest, encode
+from tallystick.ledger.encoding import Encoded, derived, digest, encode
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.params import MAX_TOKENS, Params
 
@@ -16,7 +14,7 @@ MAX_WITHDRAWALS = 64
 """Most withdrawals of one key, a block each, that are under way at once (rule S7)."""
 
 
-class BlockContext(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class BlockContext(Encoded):
     """The block for which certificates are judged."""
 
     epoch: int

@@ -6,11 +6,10 @@ The transition is pure; whether a block may follow is asked by `Blockchain.after
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from tallystick.ledger.certificate import AnyCertificate, Evidence, Statement, certificates_hash
-from tallystick.ledger.encoding import ZERO_DIGEST, Digest, derived, digest, encode
+from tallystick.ledger.encoding import ZERO_DIGEST, Digest, Encoded, derived, digest, encode
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.genesis import Genesis
@@ -20,7 +19,7 @@ from tallystick.ledger.params import Params
 from tallystick.ledger.stake import BlockContext, StakeTable
 
 
-class StateRoots(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, dict=True):
+class StateRoots(Encoded):
     """What the state root of a header is the hash of: the state after its block, a digest a part."""
 
     log_size: Index
@@ -42,7 +41,7 @@ class StateRoots(Struct, frozen=True, array_like=True, forbid_unknown_fields=Tru
     @derived
     def hash(self) -> bytes:
         """The state root: SHA-256 of the encoded roots, 32 bytes."""
-        return digest(encode(self))
+        return digest(self.encoded)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +89,7 @@ def genesis_state(genesis: Genesis) -> State:
     """The state that a ledger begins with, at block 0."""
     params, stakes = genesis.params, genesis.stakes()
     epoch = Epoch(0, stakes, 1, genesis.created_ms)
-    parts = (stakes.accounts_hash, stakes.burned_hash, digest(encode(params)), digest(encode(())))
+    parts = (stakes.accounts_hash, stakes.burned_hash, digest(params.encoded), digest(encode(())))
     roots = StateRoots(0, EMPTY_ROOT, EMPTY_ROOT, epoch.hash, epoch.hash, *parts)
     root, start_ms = _root(roots, params), genesis.created_ms
     tip = Header(VERSION, genesis.ledger_id, 0, 0, 0, ZERO_DIGEST, start_ms, ZERO_DIGEST, certificates_hash(()), root)

@@ -3,19 +3,12 @@
 from collections.abc import Iterable
 from typing import Annotated, Final
 
-from msgspec import Meta, Struct
+from msgspec import Meta
 
-from tallystick.ledger.encoding import (
-    UNSIGNED,
-    Codec,
-    Digest,
-    PublicKey,
-    Signature,
-    derived,
-    encode,
-)
+from tallystick.ledger.encoding import UNSIGNED, Codec, Digest, Encoded, PublicKey, Signature
+from tallystick.ledger.header import Index
 from tallystick.ledger.keys import Domain, signed_bytes
-from tallystick.ledger.params import MAX_GENESIS_BYTES, MAX_GENESIS_MEMBERS, MAX_INDEX
+from tallystick.ledger.params import MAX_GENESIS_BYTES, MAX_GENESIS_MEMBERS
 from tallystick.ledger.wallet import Wallet
 
 NOTARIZE: Final = 1
@@ -23,21 +16,14 @@ NULLIFY: Final = 2
 FINALIZE: Final = 3
 NAMES: Final = {NOTARIZE: "notarize", NULLIFY: "nullify", FINALIZE: "finalize"}
 
-Number = Annotated[int, Meta(ge=0, le=MAX_INDEX)]
 
-
-class Ballot(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, dict=True):
+class Ballot(Encoded):
     """What a vote says; `block_hash` is zero in a nullify vote."""
 
     kind: Annotated[int, Meta(ge=1, le=3)]
-    epoch: Number
-    view: Number
+    epoch: Index
+    view: Index
     block_hash: Digest
-
-    @derived
-    def encoded(self) -> bytes:
-        """The canonical bytes under every signature for this ballot."""
-        return encode(self)
 
     def conflicts_with(self, other: "Ballot") -> bool:
         """Whether no honest member signs both (rule V3): two of one kind in one view, or nullify beside finalize."""
@@ -52,7 +38,7 @@ class Ballot(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, d
         return signed_bytes(Domain.VOTE, ledger_id, self.encoded)
 
 
-class Vote(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, dict=True):
+class Vote(Encoded):
     """One member's signature on a ballot."""
 
     ballot: Ballot
@@ -64,7 +50,7 @@ class Vote(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, dic
         return self.member == other.member and self.ballot.conflicts_with(other.ballot)
 
 
-class Tally(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, dict=True):
+class Tally(Encoded):
     """Votes for one ballot, not necessarily a quorum: members in ascending order, each with its signature."""
 
     ballot: Ballot

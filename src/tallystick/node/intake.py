@@ -19,7 +19,7 @@ from tallystick.ledger.certificate import (
 )
 from tallystick.ledger.encoding import ZERO_DIGEST
 from tallystick.ledger.errors import Refused, Rule
-from tallystick.ledger.keys import is_signed
+from tallystick.ledger.keys import Verify, is_signed
 from tallystick.ledger.messages import (
     Addresses,
     Blocks,
@@ -40,9 +40,6 @@ from tallystick.node.events import CheckedEntry, CheckedMessage
 
 Claim = tuple[bytes, bytes, bytes]
 """What stands under a signature, the signature, and the public key that is said to have made it."""
-
-Verify = Callable[[bytes, bytes, bytes], bool]
-"""Whether the signature of a claim is good."""
 
 T = TypeVar("T")
 

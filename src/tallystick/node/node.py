@@ -325,8 +325,8 @@ class Node:
             except Refused as refused:
                 if peer is None:
                     actions.append(ReportRefused(refused, None, entry.certificate.id))
-                # Gossip brings a certificate from several sides: hearing it again is no news to anybody.
-                elif refused.rule not in (Rule.C4, Rule.C5):
+                # Gossip brings a certificate from several sides, and every member that sees a contradiction shows it.
+                elif refused.rule not in (Rule.C4, Rule.C5, Rule.S6):
                     refuse(peer, refused, actions)
             else:
                 accepted.append(entry)
@@ -368,7 +368,8 @@ class Node:
             if step.is_stuck:
                 actions.append(Broadcast(self._status(())))
             if step.finalized is None:
-                return self._set_timer(Timer.AGREE, step.wake_ms, actions)
+                self._set_timer(Timer.AGREE, step.wake_ms, actions)
+                break
             self._copy.add_agreed(step.finalized, actions)
             self._agreement.added(step.finalized, actions)
             self._tip_advanced(now_ms, actions)

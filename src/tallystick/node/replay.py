@@ -12,7 +12,7 @@ from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.finality import check_final, next_epoch
 from tallystick.ledger.genesis import Genesis
-from tallystick.ledger.keys import is_signed
+from tallystick.ledger.keys import Verify, is_signed
 from tallystick.ledger.stake import Account, StakeTable
 from tallystick.ledger.vote import Tally
 from tallystick.node.archive import Archive
@@ -22,7 +22,6 @@ TAIL_BLOCKS: Final = 16
 TAIL_SIGNATURES: Final = 2_048
 """A tenth of a second's work. Of the last block the header and the votes are verified whatever it holds."""
 
-Verify = Callable[[bytes, bytes, bytes], bool]
 T = TypeVar("T")
 
 

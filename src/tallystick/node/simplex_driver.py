@@ -23,9 +23,7 @@ from tallystick.ledger.block import Block, verified
 from tallystick.ledger.blockchain import Blockchain, CheckForger
 from tallystick.ledger.certificate import AnyCertificate, certificates_hash
 from tallystick.ledger.encoding import encode
-from tallystick.ledger.epoch import Epoch
-from tallystick.ledger.errors import Refused
-from tallystick.ledger.finality import Finalization, certificate_of
+from tallystick.ledger.finality import Finalization
 from tallystick.ledger.header import SignedHeader
 from tallystick.ledger.messages import (
     MAX_IDS,
@@ -38,10 +36,10 @@ from tallystick.ledger.messages import (
     RecoveryResponse,
     ViewCertificateRequest,
     Votes,
-    sign_recovery,
 )
 from tallystick.ledger.params import MAX_MESSAGE_BYTES
 from tallystick.ledger.vote import FINALIZE, Ballot, Tally, Vote, tally_of
+from tallystick.ledger.wallet import sign
 from tallystick.node.agreement import Agreement, AgreementStatus, Said, Step
 from tallystick.node.archive import Archive
 from tallystick.node.certificate_box import CertificateBox
@@ -176,7 +174,7 @@ class SimplexDriver(Agreement):
         """See `Agreement`: certificates that say something new, and single votes of members for views at hand."""
         if self._finality.is_below_checkpoint:
             return None
-        views, epoch, wanted = self.simplex.views, self.simplex.epoch, []
+        views, wanted = self.simplex.views, []
         certificates = {tally for tally in votes.tallies if views.is_certificate(tally)}
         view = max([views.view, *(one.ballot.view + 1 for one in certificates)])  # they come before single votes
         for tally in votes.tallies:
@@ -237,10 +235,18 @@ class SimplexDriver(Agreement):
 
     def _led_to(self, tally: Tally) -> tuple[int, int]:
         """Epoch and view of a peer that says these votes: theirs, or where they lead if they are a certificate."""
-        ballot, epoch, entered_by = tally.ballot, self.simplex.epoch, self.simplex.views.entered_by
-        if entered_by is not None and ballot == entered_by.tally.ballot and ballot.epoch < epoch.number:
-            return epoch.number, 1  # what ended the epoch before; sync helps who lacks that
-        return ballot.epoch, ballot.view + _is_certificate(tally, epoch)
+        ballot, number = tally.ballot, self.simplex.epoch.number
+        if not self._is_certificate(tally):
+            return ballot.epoch, ballot.view
+        is_last = ballot.epoch == number - 1 and ballot.kind == FINALIZE
+        return (number, 1) if is_last else (ballot.epoch, ballot.view + 1)
+
+    def _is_certificate(self, tally: Tally) -> bool:
+        """Whether these are a quorum's votes of this epoch, or of the one before."""
+        simplex, number = self.simplex, tally.ballot.epoch
+        voters = simplex.epoch if number == simplex.epoch.number else simplex.views.epoch_before
+        stake = sum(voters.stake(member) for member, _ in tally.signatures) if voters is not None else 0
+        return voters is not None and voters.number == number and voters.is_quorum(stake)
 
     def compare(self, answer: Blocks) -> None:
         """See `Agreement`."""
@@ -370,7 +376,7 @@ class SimplexDriver(Agreement):
         guard, recovery = self.simplex.guard, self.simplex.recovery
         assert guard is not None
         assert recovery is not None
-        return sign_recovery(RecoveryRequest(guard.key, recovery.nonce), guard.wallet, self._chain.ledger_id)
+        return sign(RecoveryRequest(guard.key, recovery.nonce), guard.wallet, self._chain.ledger_id)
 
     def _on_recovery_request(self, now_ms: int, peer: Peer, request: RecoveryRequest, actions: list[Action]) -> None:
         """Answer, and relay the request: the member may not be connected with all others. Within a budget.
@@ -395,7 +401,7 @@ class SimplexDriver(Agreement):
         votes = tuple(self.simplex.views.votes_of(asker))[-_RECOVERED_VOTES:]
         epoch = self.simplex.epoch.number
         response = RecoveryResponse(guard.key, asker, request.nonce, epoch, view, entered_by, votes)
-        actions.append(Send(peer, sign_recovery(response, guard.wallet, self._chain.ledger_id)))
+        actions.append(Send(peer, sign(response, guard.wallet, self._chain.ledger_id)))
 
     def _on_recovery_response(self, response: RecoveryResponse, actions: list[Action]) -> None:
         """An answer to us, or to a member that asked by way of us."""
@@ -413,10 +419,9 @@ class SimplexDriver(Agreement):
     def _proves(self, response: RecoveryResponse) -> bool:
         """Whether the certificate that came along proves the view that the member says it is in."""
         epoch, entered_by = self.simplex.epoch, response.entered_by
-        if response.view == 1:
-            return True  # whoever is in the epoch, as this member's own chain shows, has entered its first view
-        is_last = entered_by is not None and entered_by.ballot.view + 1 == response.view
-        return entered_by is not None and is_last and _is_certificate(entered_by, epoch)
+        if entered_by is None:
+            return (epoch.number, response.view) == (0, 1)
+        return self._led_to(entered_by) == (epoch.number, response.view) and self._is_certificate(entered_by)
 
     # ---- proposals --------------------------------------------------------------------------------------------
 
@@ -490,14 +495,6 @@ class SimplexDriver(Agreement):
         wanted = set(request.ids)
         certificates = tuple(one for one in block.certificates if one.id in wanted)
         actions.append(Send(peer, ProposalCertificates(request.block_hash, certificates)))
-
-
-def _is_certificate(tally: Tally, epoch: Epoch) -> bool:
-    try:
-        certificate_of(tally, epoch)
-    except Refused:
-        return False
-    return True
 
 
 def in_parts(tallies: Iterable[Tally]) -> list[tuple[Tally, ...]]:

@@ -16,10 +16,10 @@ from tallystick.ledger.messages import (
     RecoveryResponse,
     Status,
     encode_message,
-    sign_recovery,
 )
 from tallystick.ledger.state import make_header
 from tallystick.ledger.vote import FINALIZE, Ballot, tally_of
+from tallystick.ledger.wallet import sign
 
 _HEARD = 120
 """Messages that a replayer remembers."""
@@ -167,7 +167,7 @@ class LyingAnswerer(Byzantine):
         return replace(answer, view=chosen.ballot.view + 1, entered_by=chosen, votes=votes)
 
     def _signed(self, message):
-        return sign_recovery(message, self.wallet, self.network.genesis.ledger_id)
+        return sign(message, self.wallet, self.network.genesis.ledger_id)
 
 
 class Twins(Byzantine):

@@ -30,7 +30,7 @@ OWNER, *OTHERS = [one for one in MEMBERS.values() if one is not LEADER]
 """The member whose node is looked at, and the other two."""
 
 
-class Seat(Bench):
+class MemberBench(Bench):
     """The node of a member (`None`: of an observer), with the peers "x" and "y"."""
 
     def __init__(

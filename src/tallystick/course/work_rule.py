@@ -1,7 +1,7 @@
-"""Proof of Work: whoever finds a nonce that makes the header's hash small enough may forge.
+"""Proof of Work as a rule of the engine: whoever finds a nonce that makes the header's hash small enough may forge.
 
-For the course. Two forgers can find blocks at the same index, and the lone-forger rule does not choose between
-them: run it with one forger at a time, or expect the network to part.
+Two forgers can find blocks at the same index, and the lone-forger rule does not choose between them: run it with one
+forger at a time, or expect the network to part.
 """
 
 from typing import Final
@@ -17,7 +17,7 @@ _ATTEMPTS: Final = 2_000
 """Nonces tried in one go, some milliseconds: between goes the forger hears whether to stop."""
 
 
-class ProofOfWork:
+class WorkRule:
     """`difficulty` is the number of hashes that a block costs on average: 1 or more, adjustable at any time."""
 
     def __init__(self, difficulty: int) -> None:

@@ -5,14 +5,14 @@ from msgspec.structs import replace
 from tests.builders import ADA, BEN, GENESIS, START_MS, Scribe, guard_of, refuses, statement
 
 from tallystick.consensus.lone_forger import LoneForger
-from tallystick.consensus.proof_of_work import ProofOfWork
+from tallystick.course.work_rule import WorkRule
 from tallystick.ledger.blockchain import Blockchain
 from tallystick.ledger.errors import Rule
 
 
 def forge(difficulty, chain=None, most_steps=1_000):
-    chain = chain or Blockchain(GENESIS, LoneForger(ProofOfWork(difficulty)).check_forger)
-    forger = LoneForger(ProofOfWork(difficulty), guard_of(ADA))
+    chain = chain or Blockchain(GENESIS, LoneForger(WorkRule(difficulty)).check_forger)
+    forger = LoneForger(WorkRule(difficulty), guard_of(ADA))
     for steps in range(1, most_steps):
         block = forger.forge(START_MS + 1, chain.state, [statement()])
         if block is not None:
@@ -24,11 +24,11 @@ def forge(difficulty, chain=None, most_steps=1_000):
 def test_a_block_shows_the_work_that_the_difficulty_asks_for(difficulty):
     block, _ = forge(difficulty)
     assert int.from_bytes(block.hash, "big") * difficulty < 2**256
-    Blockchain(GENESIS, LoneForger(ProofOfWork(difficulty)).check_forger).append(block)
+    Blockchain(GENESIS, LoneForger(WorkRule(difficulty)).check_forger).append(block)
 
 
 def test_a_block_without_the_work_is_refused():
-    rule, block = ProofOfWork(1_000), Scribe().draft(statement())
+    rule, block = WorkRule(1_000), Scribe().draft(statement())
     lazy = next(
         header
         for nonce in range(100)
@@ -42,11 +42,11 @@ def test_a_block_without_the_work_is_refused():
 
 def test_everybody_may_try():
     for forger in (ADA, BEN):
-        assert ProofOfWork(9).may_forge(Scribe().state, forger.public_key)
+        assert WorkRule(9).may_forge(Scribe().state, forger.public_key)
 
 
 def test_work_comes_in_steps_and_goes_on_where_it_stopped():
-    rule, header = ProofOfWork(2**200), Scribe().draft(statement()).header
+    rule, header = WorkRule(2**200), Scribe().draft(statement()).header
     later, is_ready = rule.work(header)
     assert not is_ready
     assert later.nonce > header.nonce
@@ -61,7 +61,7 @@ def test_a_harder_block_takes_several_steps():
 
 @pytest.mark.parametrize("stops", [False, True])
 def test_an_attempt_goes_on_with_its_certificates_until_told_to_stop(stops):
-    forger, state = LoneForger(ProofOfWork(2**200), guard_of(ADA)), Scribe().state
+    forger, state = LoneForger(WorkRule(2**200), guard_of(ADA)), Scribe().state
     assert forger.forge(START_MS + 1, state, [statement("one")]) is None
     if stops:
         forger.stop()
@@ -74,8 +74,8 @@ def test_an_attempt_goes_on_with_its_certificates_until_told_to_stop(stops):
 @pytest.mark.parametrize("difficulty", [0, -1, 2**256, 1.5, True, "1", None], ids=repr)
 def test_a_difficulty_is_a_whole_number_in_range(difficulty):
     with pytest.raises(ValueError, match="whole number"):
-        ProofOfWork(difficulty)
-    rule = ProofOfWork(5)
+        WorkRule(difficulty)
+    rule = WorkRule(5)
     with pytest.raises(ValueError, match="whole number"):
         rule.difficulty = difficulty
     assert rule.difficulty == 5
