@@ -20,7 +20,6 @@ from tallystick.ledger.messages import (
 from tallystick.network.transport import Happening, Received
 from tallystick.network.zeromq import ZeroMQTransport
 from tallystick.node.archive import answer
-from tallystick.node.events import SendBlocks, SendFinalizations
 
 ANSWER_BYTES = 1 << 20
 
@@ -28,10 +27,10 @@ ANSWER_BYTES = 1 << 20
 def honest(store: Store, peer: bytes, asked: BlockRequest | FinalizationRequest) -> Blocks | Finalizations:
     """What a node answers."""
     if isinstance(asked, BlockRequest):
-        answered = answer(store, SendBlocks(peer, asked.start, asked.count), ANSWER_BYTES)
+        answered = answer(store, BlockRequest(asked.start, asked.count), ANSWER_BYTES)
         assert isinstance(answered, Blocks)
         return answered
-    answered = answer(store, SendFinalizations(peer, asked.epoch), ANSWER_BYTES)
+    answered = answer(store, FinalizationRequest(asked.epoch), ANSWER_BYTES)
     assert isinstance(answered, Finalizations)
     return answered
 

@@ -471,6 +471,18 @@ class Views:
         self._requested = set()
         for old in [one for one in self._views if one < view - RECENT_VIEWS]:
             self._compact(self._views[old])
+        self._forget_blocks()
+
+    def _forget_blocks(self) -> None:
+        """Let go of blocks of views that are over, but for those that a quorum chose above the final view."""
+        self._blocks = {
+            one: block
+            for one, block in self._blocks.items()
+            if block.header.view >= self.oldest_wanted or (block.header.view > self.final_view and self.is_chosen(one))
+        }
+        self._pending = {one: pending for one, pending in self._pending.items() if one in self._blocks}
+        self._illegal = {one: refused for one, refused in self._illegal.items() if one in self._blocks}
+        self._persisted &= self._blocks.keys()
 
     def _compact(self, state: ViewState) -> None:
         """Of a view long ended only its certificates' outcome stays in memory; the votes are handed out once."""
@@ -570,9 +582,7 @@ class Views:
         self.final_view = view
         for old in [one for one in self._views if one <= view]:
             self._compact(self._views.pop(old))
-        self._blocks = {one: block for one, block in self._blocks.items() if block.header.view > view}
-        self._illegal = {one: refused for one, refused in self._illegal.items() if one in self._blocks}
-        self._persisted &= self._blocks.keys()
+        self._forget_blocks()
         if self.view <= view:
             self._enter(view + 1, None)
 

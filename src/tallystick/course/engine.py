@@ -45,7 +45,7 @@ from tallystick.node.events import (
     ReportAccepted,
     ReportRefused,
     Send,
-    SendBlocks,
+    SendKept,
     SetTimer,
     Timer,
     TimerFired,
@@ -233,7 +233,7 @@ class Engine:
         while events:
             actions = self.node.handle(now_ms, events.popleft())
             for action in actions:
-                if isinstance(action, Broadcast | Multicast | Send | SendBlocks) and not self._answers_itself(action):
+                if isinstance(action, Broadcast | Multicast | Send | SendKept) and not self._answers_itself(action):
                     leaving.append(action)
                 else:
                     events.extend(self._carry_out(action))
@@ -273,17 +273,17 @@ class Engine:
                 pass  # gossip needs no timers where nothing is lost; nobody leaves the course's network
         return ()
 
-    def _send(self, outlet: Outlet, action: Broadcast | Multicast | Send | SendBlocks) -> None:
+    def _send(self, outlet: Outlet, action: Broadcast | Multicast | Send | SendKept) -> None:
         try:
             for obj in self._objects_of(action):
                 outlet.broadcast_object(obj)
-            if isinstance(action, SendBlocks):
-                for block in answer_blocks(self.records.archive, action, LIMITS.answer_bytes).blocks:
+            if isinstance(action, SendKept) and isinstance(action.request, BlockRequest):
+                for block in answer_blocks(self.records.archive, action.request, LIMITS.answer_bytes).blocks:
                     outlet.send_object_to_node(self.records.course_block(block), action.peer)
         except Exception as error:  # a student's own send or broadcast: everything else still goes on its way
             self.fail(error)
 
-    def _objects_of(self, action: Broadcast | Multicast | Send | SendBlocks) -> Sequence[object]:
+    def _objects_of(self, action: Broadcast | Multicast | Send | SendKept) -> Sequence[object]:
         """What everybody is to be sent: the assignment knows certificates, blocks, and integers that ask for blocks."""
         match action:
             case Multicast(_, Certificates(entries)):

@@ -216,7 +216,8 @@ Said = Votes | Proposal | ProposalCertificates | RecoveryRequest | RecoveryRespo
 Kept = BlockRequest | PayloadRequest | FinalizationRequest | HeaderRequest | ViewCertificateRequest
 """Requests for what the peer's host keeps."""
 Answer = Blocks | Payloads | Finalizations | Headers
-Message = Spread | Said | CertificateRequest | ProposalRequest | Kept | Answer
+Request = RecoveryRequest | CertificateRequest | ProposalRequest | Kept
+Message = Spread | Said | Request | Answer
 
 _codec: Codec[Message] = Codec(Message, MAX_MESSAGE_BYTES, "message")
 

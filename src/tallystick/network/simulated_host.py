@@ -16,7 +16,6 @@ from tallystick.node.archive import Archive, MemoryArchive, answer, carry_out
 from tallystick.node.events import (
     Action,
     Admit,
-    Answer,
     ArchiveChange,
     Broadcast,
     CertificatesSubmitted,
@@ -32,6 +31,7 @@ from tallystick.node.events import (
     Report,
     ReportRefused,
     Send,
+    SendKept,
     SetTimer,
     Started,
     Timer,
@@ -175,9 +175,9 @@ class SimulatedHost:
                 self._update_connections(action)
             case _ if isinstance(action, Report):
                 network.report(self.name, action)
-            case _ if isinstance(action, Answer):
-                if (reply := answer(self.archive, action, limits.answer_bytes)) is not None:
-                    network.send(self.name, network.name_of(action.peer), encode_message(reply))
+            case SendKept(peer, request):
+                if (reply := answer(self.archive, request, limits.answer_bytes)) is not None:
+                    network.send(self.name, network.name_of(peer), encode_message(reply))
             case _ if isinstance(action, ArchiveChange):
                 carry_out(action, self.archive)
 

@@ -17,17 +17,22 @@ from tallystick.ledger.messages import (
     MAX_HEADERS,
     MAX_PROOFS,
     MAX_TALLIES,
+    Answer,
+    BlockRequest,
     Blocks,
     Entry,
+    FinalizationRequest,
     Finalizations,
+    HeaderRequest,
     Headers,
-    Message,
+    Kept,
+    PayloadRequest,
     Payloads,
+    ViewCertificateRequest,
     Votes,
 )
 from tallystick.ledger.vote import FINALIZE, Ballot, Tally
 from tallystick.node.events import (
-    Answer,
     ArchiveChange,
     ErasePayload,
     ForgetCertificate,
@@ -36,11 +41,6 @@ from tallystick.node.events import (
     PersistCertificates,
     PersistPayload,
     PersistVotes,
-    SendBlocks,
-    SendFinalizations,
-    SendHeaders,
-    SendPayloads,
-    SendViewCertificates,
 )
 
 T = TypeVar("T", Payload, FinalHeader, Tally)
@@ -294,25 +294,25 @@ def carry_out(change: ArchiveChange, archive: Archive) -> None:
             archive.keep_address(record)
 
 
-def answer(archive: Archive, asked: Answer, most_bytes: int) -> Message | None:
+def answer(archive: Archive, asked: Kept, most_bytes: int) -> Answer | Votes | None:
     """What a peer asked for, of what is kept, near `most_bytes` (the first item may exceed it); `None`: nothing."""
     match asked:
-        case SendBlocks():
+        case BlockRequest():
             return answer_blocks(archive, asked, most_bytes)
-        case SendPayloads(_, hashes):
+        case PayloadRequest(hashes):
             payloads = (payload for one in hashes if (payload := archive.payload(one)) is not None)
             return Payloads(tuple(_near(payloads, most_bytes)))
-        case SendFinalizations(_, epoch):
+        case FinalizationRequest(epoch):
             return Finalizations(tuple(_near(islice(_finalizations(archive, epoch), MAX_PROOFS), most_bytes)))
-        case SendHeaders(_, last, count):
+        case HeaderRequest(last, count):
             blocks = islice(archive.blocks(max(1, last - count + 1)), min(count, last))
             return Headers(tuple(block.header for block in blocks))
-        case SendViewCertificates():
+        case ViewCertificateRequest():
             tallies = tuple(_near(islice(_view_certificates(archive, asked), MAX_TALLIES), most_bytes))
             return Votes(tallies) if tallies else None
 
 
-def answer_blocks(archive: Archive, asked: SendBlocks, most_bytes: int) -> Blocks:
+def answer_blocks(archive: Archive, asked: BlockRequest, most_bytes: int) -> Blocks:
     """Blocks of one epoch, then headers to where a finalization is; if none follows, to the end of the range.
 
     An asker that trusts a checkpoint knows the block at the end of the range, or at that of the epoch, by its hash.
@@ -347,7 +347,7 @@ def _finalizations(archive: Archive, epoch: int) -> Iterator[FinalHeader]:
         epoch += 1
 
 
-def _view_certificates(archive: Archive, asked: SendViewCertificates) -> Iterator[Tally]:
+def _view_certificates(archive: Archive, asked: ViewCertificateRequest) -> Iterator[Tally]:
     """The newest view first, down to the newest final one, whose finalization stands for all before it."""
     final = archive.finalization(next(iter(archive.epoch_ends(asked.epoch, 1)), archive.tip_index))
     final_view = final.ballot.view if final is not None and final.ballot.epoch == asked.epoch else -1

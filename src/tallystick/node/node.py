@@ -38,12 +38,14 @@ from tallystick.ledger.messages import (
     Prune,
     RecoveryRequest,
     RecoveryResponse,
+    Request,
+    Said,
     Status,
     Votes,
 )
 from tallystick.ledger.state import State
 from tallystick.ledger.vote import Tally, Vote
-from tallystick.node.agreement import Agreement, AgreementStatus, Said
+from tallystick.node.agreement import Agreement, AgreementStatus
 from tallystick.node.answers import Answers
 from tallystick.node.archive import Archive
 from tallystick.node.certificate_box import CertificateBox
@@ -298,7 +300,7 @@ class Node:
             case request:
                 self._on_request(now_ms, peer, request, actions)
 
-    def _on_request(self, now_ms: int, peer: Peer, request: Message, actions: list[Action]) -> None:
+    def _on_request(self, now_ms: int, peer: Peer, request: Request, actions: list[Action]) -> None:
         if not self._answers.admits(now_ms, peer, actions):
             return
         match request:
@@ -384,11 +386,12 @@ class Node:
     ) -> None:
         match said:
             case NewBlock(block):
+                self._agreement.compare((block,), None)
                 if self._copy.receive_new(now_ms, peer, verified(block), actions):
                     actions.append(Broadcast(said, but=peer))
                     self._after_blocks(now_ms, actions)
-            case Blocks():
-                self._agreement.compare(said)
+            case Blocks(_, blocks, _, finalization):
+                self._agreement.compare(blocks, finalization)
                 if self._copy.receive(now_ms, peer, said, actions):
                     self._after_blocks(now_ms, actions)
             case proof:
