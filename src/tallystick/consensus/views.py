@@ -111,7 +111,8 @@ class Views:
         self._chain, self._draw = chain, draw
         self._early: dict[tuple[bytes, int], Vote] = {}
         self._certificates: list[Tally] = []
-        self._forgotten: list[Tally] = []
+        self.forgotten: list[Tally] = []
+        """Votes of views that are over, to be persisted with the next certificates."""
         self._persisted: set[bytes] = set()
         self._refused: list[tuple[bytes, Refused]] = []
         self._views: dict[int, ViewState] = {}
@@ -266,7 +267,7 @@ class Views:
         """Certificates that are new, and with them votes of views that are forgotten: they may become evidence."""
         if not self._certificates:
             return []
-        unpersisted, self._certificates, self._forgotten = [*self._certificates, *self._forgotten], [], []
+        unpersisted, self._certificates, self.forgotten = [*self._certificates, *self.forgotten], [], []
         return unpersisted
 
     def persists(self, block_hash: bytes) -> bool:
@@ -486,7 +487,7 @@ class Views:
     def _compact(self, state: ViewState) -> None:
         """Of a view long ended only its certificates' outcome stays in memory; the votes are handed out once."""
         if state.votes:
-            self._forgotten += state.take_unpersisted()
+            self.forgotten += state.take_unpersisted()
             state.votes, state.weight, state.persisted = {}, {}, set()
 
     def enter_by_guard(self, view: int) -> None:

@@ -98,6 +98,10 @@ class Agreement:
         """Whether the ballot is for a view that is over here."""
         return False
 
+    def unkept(self) -> Iterable[Tally]:
+        """Votes of views that are over which are not kept yet."""
+        return ()
+
     def knows_vote(self, vote: Vote) -> bool:
         """Whether this very vote, signature included, was counted."""
         return False

@@ -249,8 +249,7 @@ class Node:
                 self._exchange.unban(peer, actions)
                 self._dial(now_ms, actions)
             case VotesRead(late, kept):
-                for one in self._late.compare(late, kept, self.chain.ledger_id):
-                    self._report_equivocation(now_ms, one, actions)
+                self._compare(now_ms, late, kept, actions)
         self._report_equivocations(now_ms, actions)
         self._update_peers(now_ms, actions)
         return actions
@@ -280,6 +279,7 @@ class Node:
             actions.extend(self._gossip.heard_again(peer, checked.known, now_ms))
         if checked.late and self._answers.may_ask(now_ms, peer):
             self._agreement.heard_late(now_ms, peer, checked.late, actions)
+            self._compare(now_ms, checked.late, self._agreement.unkept(), actions)
             for tally in checked.late:
                 actions.append(ReadVotes(tally.ballot.epoch, tally.ballot.view, (tally,)))
         match checked.message:
@@ -411,6 +411,10 @@ class Node:
         self._ask_for_more(now_ms, actions)
 
     # ---- evidence ---------------------------------------------------------------------------------------------
+
+    def _compare(self, now_ms: int, late: tuple[Tally, ...], held: Iterable[Tally], actions: list[Action]) -> None:
+        for one in self._late.compare(late, held, self.chain.ledger_id):
+            self._report_equivocation(now_ms, one, actions)
 
     def _report_equivocations(self, now_ms: int, actions: list[Action]) -> None:
         for one in self._agreement.take_equivocations():

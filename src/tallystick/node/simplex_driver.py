@@ -187,6 +187,10 @@ class SimplexDriver(Agreement):
                 wanted.append(tally if len(counting) == len(tally.signatures) else tally_of(counting))
         return Votes(tuple(wanted)) if wanted else None
 
+    def unkept(self) -> Iterable[Tally]:
+        """See `Agreement`."""
+        return self.simplex.views.forgotten
+
     def knows_vote(self, vote: Vote) -> bool:
         """See `Agreement`."""
         return self.simplex.views.knows_vote(vote)

@@ -68,6 +68,12 @@ class Byzantine(SimulatedHost):
 
     # ---- how it does so -----------------------------------------------------------------------------------------
 
+    def start(self) -> None:
+        """What its node finds out about the coalition, its own echo included, it keeps to itself."""
+        super().start()
+        keys, found = {one.public_key for one in self.coalition}, self.agreement.take_equivocations
+        self.agreement.take_equivocations = lambda: [one for one in found() if one.offender not in keys]
+
     def guard(self, wallet: Wallet) -> SigningGuard:
         return Heedless(wallet, self.network.genesis.ledger_id, self.guard_records, bytes(32))
 
@@ -129,7 +135,7 @@ class Byzantine(SimulatedHost):
         return self.network.peers(self.name)
 
     def is_own(self, block: Block) -> bool:
-        return block.header.forger == self.wallet.public_key and block.header.view == self.view
+        return block.header.forger == self.wallet.public_key
 
     def is_favoured(self, peer: str) -> bool:
         """Whether the peer is of the half that this member chose at its first word."""
