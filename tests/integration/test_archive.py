@@ -24,17 +24,24 @@ from tallystick.host.store import Store
 from tallystick.ledger.address import sign_address
 from tallystick.ledger.finality import FinalHeader
 from tallystick.ledger.messages import (
+    BlockRequest,
     Blocks,
     Entry,
+    FinalizationRequest,
     Finalizations,
+    HeaderRequest,
     Headers,
+    PayloadRequest,
     Payloads,
+    ViewCertificateRequest,
     Votes,
     decode_message,
     encode_message,
 )
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Tally, tally_of
-from tallystick.node.archive import Archive, MemoryArchive, answer, carry_out
+from tallystick.network.archiving import answer, carry_out
+from tallystick.network.memory_archive import MemoryArchive
+from tallystick.node.archive import Archive
 from tallystick.node.events import (
     ArchiveChange,
     ErasePayload,
@@ -44,11 +51,6 @@ from tallystick.node.events import (
     PersistCertificates,
     PersistPayload,
     PersistVotes,
-    SendBlocks,
-    SendFinalizations,
-    SendHeaders,
-    SendPayloads,
-    SendViewCertificates,
 )
 
 
@@ -195,7 +197,7 @@ def test_an_archive_knows_what_is_proven_final_and_where_epochs_end(
 
 def asked_blocks(archive: Archive, start: int, count: int, most_bytes: int = 1 << 20) -> tuple[list[int], ...]:
     """Indexes of the blocks and the headers that are answered, and of what the votes with them finalize."""
-    message = answer(archive, SendBlocks("peer", start, count), most_bytes)
+    message = answer(archive, BlockRequest(start, count), most_bytes)
     assert isinstance(message, Blocks)
     assert message.start == start
     path = [*(block.header for block in message.blocks), *message.headers]
@@ -219,9 +221,9 @@ def test_blocks_are_answered_up_to_what_proves_them_and_never_beyond_their_epoch
 
 
 def test_headers_lead_only_so_far(kept_by_votes: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tallystick.node.archive.MAX_HEADERS", 3)
+    monkeypatch.setattr("tallystick.network.archiving.MAX_HEADERS", 3)
     assert asked_blocks(kept_by_votes, 5, 2) == ([5, 6], [7, 8], [8])
-    monkeypatch.setattr("tallystick.node.archive.MAX_HEADERS", 2)
+    monkeypatch.setattr("tallystick.network.archiving.MAX_HEADERS", 2)
     assert asked_blocks(kept_by_votes, 5, 2) == ([5], [], [5])
     assert asked_blocks(kept_by_votes, 6, 1) == ([6], [7, 8], [8])
 
@@ -244,7 +246,7 @@ def test_a_lone_forgers_blocks_are_answered_without_votes(archive: Archive) -> N
 
 
 def finalizations(archive: Archive, epoch: int, most_bytes: int = 1 << 20) -> list[int]:
-    message = answer(archive, SendFinalizations("peer", epoch), most_bytes)
+    message = answer(archive, FinalizationRequest(epoch), most_bytes)
     assert isinstance(message, Finalizations)
     assert all((proof.roots is None) == (proof.header.index == 11) for proof in message.proofs)
     return [proof.header.index for proof in message.proofs]
@@ -262,13 +264,13 @@ def test_what_comes_after_an_end_that_cannot_be_proven_is_not_proven_either(arch
         archive.append(scribe.kept[-1])
     assert [archive.epoch_ends(0, 9), archive.final_header(4)] == [[2, 4, 6], None]
     for epoch, proven in ((0, [2]), (1, []), (2, [6, 7])):
-        message = answer(archive, SendFinalizations("peer", epoch), 1 << 20)
+        message = answer(archive, FinalizationRequest(epoch), 1 << 20)
         assert isinstance(message, Finalizations)
         assert [proof.header.index for proof in message.proofs] == proven
 
 
 def certificates(archive: Archive, epoch: int, first: int, last: int, most_bytes: int = 1 << 20) -> list[Tally]:
-    message = answer(archive, SendViewCertificates("peer", epoch, first, last), most_bytes)
+    message = answer(archive, ViewCertificateRequest(epoch, first, last), most_bytes)
     if message is None:
         return []
     assert isinstance(message, Votes)
@@ -310,13 +312,13 @@ def test_headers_and_payloads_are_answered_from_what_is_kept(archive: Archive) -
     scribe, entries = Scribe(), [with_payload(str(number)) for number in range(4)]
     for entry in entries[:3]:
         keep(archive, scribe.forge(entry.certificate), [entry.payload])
-    headers = answer(archive, SendHeaders("peer", 3, 2), 1 << 20)
+    headers = answer(archive, HeaderRequest(3, 2), 1 << 20)
     assert headers == Headers(tuple(block.header for block in scribe.blocks[1:]))
-    assert answer(archive, SendHeaders("peer", 9, 2), 1 << 20) == Headers(())
+    assert answer(archive, HeaderRequest(9, 2), 1 << 20) == Headers(())
     hashes = tuple(entry.payload.hash() for entry in reversed(entries))
     payloads = [entry.payload for entry in entries[2::-1]]
     for most_bytes, sent in ((1 << 20, payloads), (1, payloads[:1])):
-        assert answer(archive, SendPayloads("peer", hashes), most_bytes) == Payloads(tuple(sent))
+        assert answer(archive, PayloadRequest(hashes), most_bytes) == Payloads(tuple(sent))
 
 
 def test_what_a_node_asks_for_is_kept_or_forgotten(archive: Archive) -> None:

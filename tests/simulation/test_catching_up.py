@@ -36,10 +36,11 @@ from tallystick.ledger.messages import (
     encode_message,
 )
 from tallystick.ledger.vote import tally_of
+from tallystick.network.archiving import answer_blocks
+from tallystick.network.memory_archive import MemoryArchive
 from tallystick.network.simulated import Link, SimulatedNetwork
 from tallystick.network.simulated_host import member, observer
-from tallystick.node.archive import MemoryArchive, answer_blocks
-from tallystick.node.events import ReportRefused, ReportStateMismatch, SendBlocks
+from tallystick.node.events import ReportRefused, ReportStateMismatch
 from tallystick.node.finality_proofs import Checkpoint
 from tallystick.node.limits import Limits
 from tallystick.node.node import Node
@@ -337,7 +338,7 @@ def test_a_node_whose_state_is_not_what_the_voters_agreed_on_stops_and_tells(see
     network.send = lambda sender, receiver, data: answered.append(decode_message(data))
     late.receive("peer", encode_message(Status(scribe.genesis.ledger_id, 0, 50, ZERO_DIGEST, ())))
     for start, end in ((1, 16), (17, 32), (33, 48)):
-        answer = answer_blocks(chain().archive, SendBlocks("peer", start, end - start + 1), 1 << 20)
+        answer = answer_blocks(chain().archive, BlockRequest(start, end - start + 1), 1 << 20)
         late.receive("peer", encode_message(answer))
     late.receive("peer", encode_message(Blocks(49, (chain().blocks[48], drifted), (), proof)))
     assert late.node.state.index == 49

@@ -5,10 +5,9 @@ from msgspec.structs import replace
 from tests.builders import ADA, BEN, CY, DOT, START_MS, STRANGER, FinalScribe, Scribe, found, refuses, staking
 
 from tallystick.ledger.errors import Rule
-from tallystick.ledger.messages import Blocks, FinalizationRequest, Finalizations, HeaderRequest, Headers
+from tallystick.ledger.messages import BlockRequest, Blocks, FinalizationRequest, Finalizations, HeaderRequest, Headers
 from tallystick.ledger.vote import cast, tally_of
-from tallystick.node.archive import answer_blocks
-from tallystick.node.events import SendBlocks
+from tallystick.network.archiving import answer_blocks
 from tallystick.node.finality_proofs import Checkpoint, FinalityProofs, LoneFinality
 
 EPOCH_BLOCKS, RANGE_BLOCKS = 4, 3
@@ -293,7 +292,7 @@ def test_below_the_checkpoint_each_range_is_answered_so_that_its_hash_proves_it(
     pin(finality, headers(chain, 17, 17))
     while finality.is_below_checkpoint:
         start = own.state.index + 1
-        asked = SendBlocks("peer", start, finality.range_end(start) - start + 1)
+        asked = BlockRequest(start, finality.range_end(start) - start + 1)
         for most_bytes in (1, 1_000, 1_000_000):
             answer = answer_blocks(chain.archive, asked, most_bytes)
             finality.check(answer, 0)

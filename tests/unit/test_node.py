@@ -42,8 +42,9 @@ from tallystick.ledger.messages import (
     Prune,
     Status,
 )
-from tallystick.node.archive import MemoryArchive
+from tallystick.network.memory_archive import MemoryArchive
 from tallystick.node.events import (
+    Answer,
     Broadcast,
     CheckedMessage,
     ErasePayload,
@@ -59,8 +60,6 @@ from tallystick.node.events import (
     ReportBlock,
     ReportRefused,
     Send,
-    SendBlocks,
-    SendPayloads,
     SetTimer,
     Started,
     Timer,
@@ -585,8 +584,8 @@ def test_requests_are_answered_from_the_box_and_from_what_is_kept():
     actions = bench.receive(CertificateRequest((unknown, entry.certificate.id)), "x")
     assert actions == [Send("x", Certificates((entry,)))]
     assert bench.receive(CertificateRequest((unknown,)), "x") == []
-    assert bench.receive(BlockRequest(1, 9), "x") == [SendBlocks("x", 1, 9)]
-    assert bench.receive(PayloadRequest((bytes(32),)), "x") == [SendPayloads("x", (bytes(32),))]
+    assert bench.receive(BlockRequest(1, 9), "x") == [Answer("x", BlockRequest(1, 9))]
+    assert bench.receive(PayloadRequest((bytes(32),)), "x") == [Answer("x", PayloadRequest((bytes(32),)))]
 
 
 def test_asking_for_the_same_certificate_many_times_gives_it_once():

@@ -45,8 +45,10 @@ from tallystick.ledger.messages import (
 )
 from tallystick.ledger.params import MAX_GENESIS_MEMBERS, MAX_MESSAGE_BYTES
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Ballot, Tally, tally_of
-from tallystick.node.archive import MemoryArchive, answer
+from tallystick.network.archiving import answer
+from tallystick.network.memory_archive import MemoryArchive
 from tallystick.node.events import (
+    Answer,
     Broadcast,
     PeerConnected,
     PersistBlock,
@@ -55,7 +57,6 @@ from tallystick.node.events import (
     ReportStateMismatch,
     ReportStuck,
     Send,
-    SendViewCertificates,
 )
 from tallystick.node.simplex_driver import in_parts
 
@@ -285,8 +286,8 @@ def test_a_member_that_lacks_certificates_since_the_proposals_parent_asks_for_th
     (asked,) = sent(ViewCertificateRequest, actions)
     assert (asked.epoch, asked.first, asked.last) == (0, 1, 1)
     (answering,) = MemberBench(archive=kept).receive(asked, "y")
-    assert answering == SendViewCertificates("y", 0, 1, 1)
-    told = answer(kept, answering, 100_000)
+    assert answering == Answer("y", ViewCertificateRequest(0, 1, 1))
+    told = answer(kept, answering.request, 100_000)
     assert [kind for kind, *_ in cast_by(OWNER, seat.receive(told))] == [NOTARIZE]
 
 

@@ -30,9 +30,9 @@ from tallystick.ledger.messages import (
 )
 from tallystick.ledger.state import State
 from tallystick.ledger.wallet import Wallet as EngineWallet
-from tallystick.node.archive import answer_blocks
 from tallystick.node.events import (
     Action,
+    Answer,
     Broadcast,
     CertificatesSubmitted,
     Event,
@@ -45,7 +45,6 @@ from tallystick.node.events import (
     ReportAccepted,
     ReportRefused,
     Send,
-    SendBlocks,
     SetTimer,
     Timer,
     TimerFired,
@@ -233,7 +232,7 @@ class Engine:
         while events:
             actions = self.node.handle(now_ms, events.popleft())
             for action in actions:
-                if isinstance(action, Broadcast | Multicast | Send | SendBlocks) and not self._answers_itself(action):
+                if isinstance(action, Broadcast | Multicast | Send | Answer) and not self._answers_itself(action):
                     leaving.append(action)
                 else:
                     events.extend(self._carry_out(action))
@@ -260,7 +259,7 @@ class Engine:
                 self.records.keep(block, payloads)
                 follow(block.header.timestamp_ms)
             case PersistPayload(payload):
-                self.records.archive.keep_payload(payload)
+                self.records.keep_payload(payload)
             case ReportRefused(refused):
                 self.refuse(refused)
             case Send(peer, PayloadRequest(hashes)):
@@ -273,17 +272,17 @@ class Engine:
                 pass  # gossip needs no timers where nothing is lost; nobody leaves the course's network
         return ()
 
-    def _send(self, outlet: Outlet, action: Broadcast | Multicast | Send | SendBlocks) -> None:
+    def _send(self, outlet: Outlet, action: Broadcast | Multicast | Send | Answer) -> None:
         try:
             for obj in self._objects_of(action):
                 outlet.broadcast_object(obj)
-            if isinstance(action, SendBlocks):
-                for block in answer_blocks(self.records.archive, action, LIMITS.answer_bytes).blocks:
-                    outlet.send_object_to_node(self.records.course_block(block), action.peer)
+            match action:
+                case Answer(peer, BlockRequest(start)) if 0 < start < len(self.records):
+                    outlet.send_object_to_node(self.records.course_block(self.records.engine_block(start)), peer)
         except Exception as error:  # a student's own send or broadcast: everything else still goes on its way
             self.fail(error)
 
-    def _objects_of(self, action: Broadcast | Multicast | Send | SendBlocks) -> Sequence[object]:
+    def _objects_of(self, action: Broadcast | Multicast | Send | Answer) -> Sequence[object]:
         """What everybody is to be sent: the assignment knows certificates, blocks, and integers that ask for blocks."""
         match action:
             case Multicast(_, Certificates(entries)):

@@ -18,8 +18,8 @@ from tallystick.host.logs import ReportLog, note
 from tallystick.host.store import Store
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.messages import Entry, Message, encode_message
+from tallystick.network.archiving import answer, carry_out
 from tallystick.network.transport import Connected, Disconnected, Happening, Received, Transport
-from tallystick.node.archive import answer, carry_out
 from tallystick.node.events import (
     Action,
     Admit,
@@ -288,9 +288,9 @@ class Runner:
                 asyncio.get_running_loop().call_soon(self._read_votes, action)
             case ErasePayload():  # by itself: its traces in the write-ahead log go, too
                 carry_out(action, self.store)
-            case _ if isinstance(action, Answer):
-                if (reply := answer(self.store, action, self.node.limits.answer_bytes)) is not None:
-                    self._send([action.peer], reply)
+            case Answer(peer, request):
+                if (reply := answer(self.store, request, self.node.limits.answer_bytes)) is not None:
+                    self._send([peer], reply)
             case Disconnect() | Admit() | Dial() | Forget():
                 self._connect(action)
 

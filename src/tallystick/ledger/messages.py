@@ -213,10 +213,10 @@ Spread = Status | Certificates | NewBlock | Prune | Addresses
 """What nodes tell each other unasked."""
 Said = Votes | Proposal | ProposalCertificates | RecoveryRequest | RecoveryResponse
 """What members say to each other to agree."""
-Kept = BlockRequest | PayloadRequest | FinalizationRequest | HeaderRequest | ViewCertificateRequest
+ArchiveRequest = BlockRequest | PayloadRequest | FinalizationRequest | HeaderRequest | ViewCertificateRequest
 """Requests for what the peer's host keeps."""
-Answer = Blocks | Payloads | Finalizations | Headers
-Message = Spread | Said | CertificateRequest | ProposalRequest | Kept | Answer
+ArchiveAnswer = Blocks | Payloads | Finalizations | Headers
+Message = Spread | Said | CertificateRequest | ProposalRequest | ArchiveRequest | ArchiveAnswer
 
 _codec: Codec[Message] = Codec(Message, MAX_MESSAGE_BYTES, "message")
 

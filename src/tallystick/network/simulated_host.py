@@ -11,8 +11,10 @@ from tallystick.consensus.simplex import Simplex
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.messages import Entry, encode_message
 from tallystick.ledger.wallet import Wallet
+from tallystick.network.archiving import answer, carry_out
+from tallystick.network.memory_archive import MemoryArchive
 from tallystick.node.agreement import Agreement
-from tallystick.node.archive import Archive, MemoryArchive, answer, carry_out
+from tallystick.node.archive import Archive
 from tallystick.node.events import (
     Action,
     Admit,
@@ -175,9 +177,9 @@ class SimulatedHost:
                 self._update_connections(action)
             case _ if isinstance(action, Report):
                 network.report(self.name, action)
-            case _ if isinstance(action, Answer):
-                if (reply := answer(self.archive, action, limits.answer_bytes)) is not None:
-                    network.send(self.name, network.name_of(action.peer), encode_message(reply))
+            case Answer(peer, request):
+                if (reply := answer(self.archive, request, limits.answer_bytes)) is not None:
+                    network.send(self.name, network.name_of(peer), encode_message(reply))
             case _ if isinstance(action, ArchiveChange):
                 carry_out(action, self.archive)
 

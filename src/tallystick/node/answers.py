@@ -1,28 +1,9 @@
 """Answering what peers ask, each within its allowance. What is kept, the host sends; what waits, the box has."""
 
 from tallystick.ledger.errors import Refused, Rule
-from tallystick.ledger.messages import (
-    BlockRequest,
-    CertificateRequest,
-    Certificates,
-    FinalizationRequest,
-    HeaderRequest,
-    Message,
-    PayloadRequest,
-    ViewCertificateRequest,
-)
+from tallystick.ledger.messages import ArchiveRequest, CertificateRequest, Certificates, Message
 from tallystick.node.certificate_box import CertificateBox
-from tallystick.node.events import (
-    Action,
-    Peer,
-    ReportRefused,
-    Send,
-    SendBlocks,
-    SendFinalizations,
-    SendHeaders,
-    SendPayloads,
-    SendViewCertificates,
-)
+from tallystick.node.events import Action, Answer, Peer, ReportRefused, Send
 from tallystick.node.gossip import batched
 from tallystick.node.limits import Allowances, Limits
 
@@ -50,17 +31,9 @@ class Answers:
     def answer(self, peer: Peer, request: Message, actions: list[Action]) -> None:
         """Answer, once it is admitted, from the box, or have the host answer from what it keeps."""
         match request:
-            case BlockRequest(start, count):
-                actions.append(SendBlocks(peer, start, count))
             case CertificateRequest(ids):
                 entries = [entry for one in dict.fromkeys(ids) if (entry := self._box.get(one))]
                 for batch in batched(entries, self._limits.answer_bytes)[:1]:
                     actions.append(Send(peer, Certificates(batch)))
-            case PayloadRequest(hashes):
-                actions.append(SendPayloads(peer, hashes))
-            case FinalizationRequest(epoch):
-                actions.append(SendFinalizations(peer, epoch))
-            case HeaderRequest(last, count):
-                actions.append(SendHeaders(peer, last, count))
-            case ViewCertificateRequest(epoch, first, last):
-                actions.append(SendViewCertificates(peer, epoch, first, last))
+            case _ if isinstance(request, ArchiveRequest):
+                actions.append(Answer(peer, request))

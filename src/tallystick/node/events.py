@@ -15,7 +15,7 @@ from tallystick.ledger.block import Block
 from tallystick.ledger.certificate import AnyCertificate, Payload
 from tallystick.ledger.errors import BLAMES_THE_PEER, Refused
 from tallystick.ledger.finality import Members
-from tallystick.ledger.messages import Entry, Message
+from tallystick.ledger.messages import ArchiveRequest, Entry, Message
 from tallystick.ledger.state import StateRoots
 from tallystick.ledger.vote import Tally
 
@@ -229,31 +229,11 @@ class Multicast(Struct, frozen=True):
     message: Message
 
 
-class SendBlocks(Struct, frozen=True):
-    """Answer a block request from the kept chain: at most `count` blocks from `start`, near the answer bound.
-
-    They are of one epoch. Where a finalization is kept, the answer ends with it: headers lead from the blocks there.
-    """
+class Answer(Struct, frozen=True):
+    """Answer a peer's request from what is kept, near the answer bound."""
 
     peer: Peer
-    start: int
-    count: int
-
-
-class SendFinalizations(Struct, frozen=True):
-    """Answer a finalization request: the last blocks of the epochs from this one on, and the tip, near the bound."""
-
-    peer: Peer
-    epoch: int
-
-
-class SendViewCertificates(Struct, frozen=True):
-    """Answer with the kept notarizations and nullifications of these views, newest first, near the answer bound."""
-
-    peer: Peer
-    epoch: int
-    first: int
-    last: int
+    request: ArchiveRequest
 
 
 class ReadVotes(Struct, frozen=True):
@@ -262,21 +242,6 @@ class ReadVotes(Struct, frozen=True):
     epoch: int
     view: int
     late: tuple[Tally, ...]
-
-
-class SendHeaders(Struct, frozen=True):
-    """Answer a header request from the kept chain: the `count` headers that end with index `last`."""
-
-    peer: Peer
-    last: int
-    count: int
-
-
-class SendPayloads(Struct, frozen=True):
-    """Answer a payload request from what is kept."""
-
-    peer: Peer
-    hashes: tuple[bytes, ...]
 
 
 class SetTimer(Struct, frozen=True):
@@ -350,9 +315,6 @@ ArchiveChange = (
     | ErasePayload
     | PersistAddress
 )
-
-Answer = SendBlocks | SendFinalizations | SendHeaders | SendPayloads | SendViewCertificates
-"""What the host answers from what it keeps."""
 
 Report = ReportAccepted | ReportBlock | ReportRefused | ReportStuck | ReportTwin | ReportStateMismatch
 
