@@ -159,19 +159,19 @@ def test_a_bad_signature_under_an_id_that_is_on_the_chain_is_nobodys_but_its_mak
 
 
 WRONG = {
-    "another root": draft(MISSING, state_root=b"r" * 32),
-    "another version": draft(MISSING, version=2),
-    "stake that is nobody's": draft(staking(1, STRANGER)),
+    "another root": (draft(MISSING, state_root=b"r" * 32), Rule.B12),
+    "another version": (draft(MISSING, version=2), Rule.E4),
+    "stake that is nobody's": (draft(staking(1, STRANGER)), Rule.B5),
 }
 
 
-@pytest.mark.parametrize("block", WRONG.values(), ids=WRONG)
-def test_a_proposal_that_the_gate_refuses_is_nullified_at_once_and_served_to_nobody(block):
+@pytest.mark.parametrize(("block", "rule"), WRONG.values(), ids=WRONG)
+def test_a_proposal_that_the_gate_refuses_is_nullified_at_once_and_served_to_nobody(block, rule):
     seat = MemberBench()
     actions = [*seat.receive(proposal_of(block)), *seat.wait(PATIENCE_MS)]
     actions += seat.receive(ProposalCertificates(block.hash, block.certificates))
     assert cast_by(OWNER, actions) == [(NULLIFY, 1, bytes(32))]
-    assert (rules(actions), cut_off(actions)) == ([], set())
+    assert (rules(actions), cut_off(actions)) == ([rule], set())
     for ids in ((), (block.certificates[0].id,)):
         assert seat.receive(ProposalRequest(block.hash, ids), "y") == []
 
@@ -295,7 +295,7 @@ def test_a_member_that_lacks_certificates_since_the_proposals_parent_asks_for_th
 
 
 def test_a_quorum_for_a_block_that_the_gate_refuses_shows_that_this_node_has_drifted():
-    seat, block = MemberBench(), WRONG["another root"]
+    seat, block = MemberBench(), WRONG["another root"][0]
     seat.submit(MISSING)
     seat.receive(proposal_of(block))
     actions = seat.hear(*certificate(NOTARIZE, block.hash))

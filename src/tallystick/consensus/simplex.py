@@ -357,7 +357,7 @@ class Simplex:
         return min((one for one in times if one is not None and one > now_ms), default=None)
 
     def _timed(self, now_ms: int, waiting: Waiting) -> ViewTimer:
-        """The times of the view we are in. A proposal that only this member was shown does not keep it busy for ever."""
+        """The times of the view we are in. A proposal that only this member was shown keeps it busy for one view."""
         views = self.views
         is_open = views.at(self.view).proposed is not None and not self._has_signed(self.view, NULLIFY)
         has_work = (is_open and self.has_stake) or views.has_work() or waiting.has_any(holds_nothing)

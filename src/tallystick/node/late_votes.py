@@ -31,7 +31,10 @@ class LateVotes:
         return tuple(islice((tally_of(votes) for votes in liable if votes), _TALLIES_A_MESSAGE))
 
     def compare(self, late: tuple[Tally, ...], kept: tuple[Tally, ...], ledger_id: bytes) -> Iterator[Equivocation]:
-        """What late votes and kept ones prove; only signatures of votes that prove something are verified."""
+        """What late votes and kept ones prove; only signatures of votes that prove something are verified.
+
+        A tally with a bad one is passed on by nobody who is honest: it is looked at no further.
+        """
         held: dict[bytes, list[Vote]] = {}
         for vote in (one for tally in kept for one in tally.votes):
             held.setdefault(vote.member, []).append(vote)
@@ -43,5 +46,6 @@ class LateVotes:
                 self._seen[vote.signature] = None
                 if len(self._seen) > _REMEMBERED:
                     del self._seen[next(iter(self._seen))]
-                if is_signed(vote.ballot.signed_bytes(ledger_id), vote.signature, vote.member):
-                    yield Equivocation(other, vote)
+                if not is_signed(vote.ballot.signed_bytes(ledger_id), vote.signature, vote.member):
+                    break
+                yield Equivocation(other, vote)

@@ -23,9 +23,7 @@ from tallystick.ledger.block import Block, verified
 from tallystick.ledger.blockchain import Blockchain, CheckForger
 from tallystick.ledger.certificate import AnyCertificate, certificates_hash
 from tallystick.ledger.encoding import encode
-from tallystick.ledger.epoch import Epoch
-from tallystick.ledger.errors import Refused
-from tallystick.ledger.finality import Finalization, certificate_of
+from tallystick.ledger.finality import Finalization
 from tallystick.ledger.header import SignedHeader
 from tallystick.ledger.messages import (
     MAX_IDS,
@@ -141,8 +139,6 @@ class SimplexDriver(Agreement):
         finalization = Finalization(tip, kept_epoch(tip.ballot.epoch, archive, chain)) if tip is not None else None
         votes, blocks = archive.votes(chain.state.epoch.number), [verified(one) for one in archive.proposals()]
         self._equivocations += self.simplex.start(chain, finalization, votes, blocks)
-        if chain.state.epoch.number:
-            self.simplex.views.epoch_before = kept_epoch(chain.state.epoch.number - 1, archive, chain)
 
     @property
     def _delta_ms(self) -> int:
@@ -235,12 +231,18 @@ class SimplexDriver(Agreement):
 
     def _led_to(self, tally: Tally) -> tuple[int, int]:
         """Epoch and view of a peer that says these votes: theirs, or where they lead if they are a certificate."""
-        simplex, ballot = self.simplex, tally.ballot
-        voters = simplex.epoch if ballot.epoch == simplex.epoch.number else simplex.views.epoch_before
-        if voters is None or not _is_certificate(tally, voters):
+        ballot, number = tally.ballot, self.simplex.epoch.number
+        if not self._is_certificate(tally):
             return ballot.epoch, ballot.view
-        is_last = voters is not simplex.epoch and ballot.kind == FINALIZE
-        return (simplex.epoch.number, 1) if is_last else (ballot.epoch, ballot.view + 1)
+        is_last = ballot.epoch == number - 1 and ballot.kind == FINALIZE
+        return (number, 1) if is_last else (ballot.epoch, ballot.view + 1)
+
+    def _is_certificate(self, tally: Tally) -> bool:
+        """Whether these are a quorum's votes of this epoch, or of the one before."""
+        simplex, number = self.simplex, tally.ballot.epoch
+        voters = simplex.epoch if number == simplex.epoch.number else simplex.views.epoch_before
+        stake = sum(voters.stake(member) for member, _ in tally.signatures) if voters is not None else 0
+        return voters is not None and voters.number == number and voters.is_quorum(stake)
 
     def compare(self, answer: Blocks) -> None:
         """See `Agreement`."""
@@ -413,10 +415,9 @@ class SimplexDriver(Agreement):
     def _proves(self, response: RecoveryResponse) -> bool:
         """Whether the certificate that came along proves the view that the member says it is in."""
         epoch, entered_by = self.simplex.epoch, response.entered_by
-        if response.view == 1:
-            return True  # whoever is in the epoch, as this member's own chain shows, has entered its first view
-        is_last = entered_by is not None and entered_by.ballot.view + 1 == response.view
-        return entered_by is not None and is_last and _is_certificate(entered_by, epoch)
+        if entered_by is None:
+            return (epoch.number, response.view) == (0, 1)
+        return self._led_to(entered_by) == (epoch.number, response.view) and self._is_certificate(entered_by)
 
     # ---- proposals --------------------------------------------------------------------------------------------
 
@@ -490,14 +491,6 @@ class SimplexDriver(Agreement):
         wanted = set(request.ids)
         certificates = tuple(one for one in block.certificates if one.id in wanted)
         actions.append(Send(peer, ProposalCertificates(request.block_hash, certificates)))
-
-
-def _is_certificate(tally: Tally, epoch: Epoch) -> bool:
-    try:
-        certificate_of(tally, epoch)
-    except Refused:
-        return False
-    return True
 
 
 def in_parts(tallies: Iterable[Tally]) -> list[tuple[Tally, ...]]:

@@ -7,6 +7,7 @@ from tests.simulation.campaign.voters import Equivocator
 
 from tallystick.ledger.block import Block
 from tallystick.ledger.certificate import Statement, issue_stake, issue_statement
+from tallystick.ledger.header import SignedHeader
 from tallystick.ledger.messages import (
     BlockRequest,
     Certificates,
@@ -32,10 +33,14 @@ _PAUSE_MS = 40
 class Flooder(Byzantine):
     """Sends certificates of proposals that nobody asked for, proposals that are never whole, votes for far views."""
 
-    _latest_ms = 0
+    def __init__(self, *arguments, **more) -> None:
+        self._latest_ms = 0
+        self._proposed: dict[tuple[int, int], SignedHeader] = {}
+        super().__init__(*arguments, **more)
 
     def say(self, peer: str, message: Message) -> None:
-        if not isinstance(message, ProposalCertificates):
+        """Its node's own proposals are left out: it does not contradict itself."""
+        if not isinstance(message, Proposal | ProposalCertificates):
             self.tell(peer, message)
 
     def hear(self, peer: str, message: Message) -> None:
@@ -55,17 +60,19 @@ class Flooder(Byzantine):
     def _proposals(self) -> list[Message]:
         """Signed as they have to be, in its own views, of certificates that nobody has."""
         views = [one for one in range(self.view, self.view + 20) if self.leader(one) == self.wallet.public_key]
-        return [self._never_whole(view) for view in views for _ in range(3)]
+        return [self._never_whole(view) for view in views]
 
     def _never_whole(self, view: int) -> Proposal:
-        block = self.on(self.node.state, view)
-        made = self.make(block, certificates=tuple(self._statements(1)), nonce=self.random.getrandbits(32))
+        place = (self.epoch.number, view)
+        if place not in self._proposed:
+            made = self.make(self.on(self.node.state, view), certificates=tuple(self._statements(1)))
+            del self.made[made.hash]
+            self._proposed[place] = made.signed_header
         ids = tuple(self.random.randbytes(32) for _ in range(50))
-        del self.made[made.hash]
-        return Proposal(view, None, made.header, made.signature, ids)
+        return Proposal(view, None, self._proposed[place].header, self._proposed[place].signature, ids)
 
     def _votes(self) -> list[Message]:
-        ballots = [self.ballot(NOTARIZE, self.view + 2 + ahead, self.random.randbytes(32)) for ahead in range(20)]
+        ballots = [self.ballot(NOTARIZE, self.view + 50 + ahead, self.random.randbytes(32)) for ahead in range(20)]
         return [Votes(tuple(tally_of([self.sign(self.wallet, one)]) for one in ballots))]
 
     def _questions(self) -> list[Message]:

@@ -106,7 +106,7 @@ LIMITS = {
     "ViewState.votes": _HOSTS,
     "ViewState.weight": 4 * _HOSTS,
     "ViewState.persisted": 4 * _HOSTS,
-    "Pending.ids": _CERTIFICATES,
+    "Pending.ids": MAX_BLOCK_CERTIFICATES,
 }
 """Of every collection in a node that took part in one run. `Node.chain` alone may grow with the ledger."""
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.simulation.campaign.byzantine import Byzantine
 from tests.simulation.campaign.liars import LyingSyncer, Twins
-from tests.simulation.campaign.roles import ROLES
+from tests.simulation.campaign.roles import FILL_BOXES, ROLES
 
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY
 from tallystick.network.simulated import Link
@@ -124,7 +124,8 @@ def draw_scenario(seed: int) -> Scenario:
     random.shuffle(names)
     stakes = {name: 100 if seed % 2 else random.randint(20, 200) for name in names}
     weak = names[: random.choice([1, 1, 2, 2, 3][: 2 * len(names) - 6])] if seed % 5 else []
-    kinds = [random.choice([*ROLES, "wrong clock", "lost guard", "lost guard"]) for _ in weak]
+    faulty = ["wrong clock", "lost guard", "lost guard", "lost guard"]
+    kinds = [random.choice(ROLES if random.random() < 0.65 else faulty) for _ in weak]
     if not weak and random.random() < 0.8:
         weak, kinds = names[:1], ["lost guard"]
     _cap(random, stakes, weak)
@@ -142,6 +143,7 @@ def draw_scenario(seed: int) -> Scenario:
     if seed % _LONG == 0:
         return _long(random, seed, stakes)
     epoch_blocks, epoch_ms = random.randint(2, 5), random.choice([200, 500, 1_500])
+    fills_boxes = any(issubclass(role, FILL_BOXES) for role in roles.values())
     scenario = Scenario(
         seed,
         stakes,
@@ -155,7 +157,7 @@ def draw_scenario(seed: int) -> Scenario:
             "unbonding_blocks": random.randint(2 * epoch_blocks, 3 * epoch_blocks),
             "unbonding_ms": random.randint(2 * epoch_ms, 4 * epoch_ms),
             "delta_ms": DELTA_MS,
-            "max_block_certificates": random.choice([1, 2, 4, 4096]),
+            "max_block_certificates": 4096 if fills_boxes else random.choice([1, 2, 4, 4096]),
         },
         calm=Link(delay_max_ms=random.choice([20, 50, 120])),
         certificates=random.randint(6, 20),

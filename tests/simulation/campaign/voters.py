@@ -132,10 +132,7 @@ class Counterfeiter(Byzantine):
     def say(self, peer: str, message: Message) -> None:
         """What the node proposes is left out, its votes for that, and its help to make anything final."""
         if isinstance(message, Votes):
-            helps = [
-                tally for tally in message.tallies if self._leads(tally.ballot.view) or tally.ballot.kind == FINALIZE
-            ]
-            if helps:
+            if any(self._helps(tally.ballot) for tally in message.tallies):
                 return
         if not isinstance(message, Proposal):
             self.tell(peer, message)
@@ -146,6 +143,9 @@ class Counterfeiter(Byzantine):
         if self.is_up and place > self._led and self._leads(place[1]):
             self._led = place
             self._lie()
+
+    def _helps(self, ballot: Ballot) -> bool:
+        return self._leads(ballot.view) or ballot.kind == FINALIZE or ballot.block_hash in self._forged
 
     def _leads(self, view: int) -> bool:
         return self.leader(view) == self.wallet.public_key
@@ -194,8 +194,7 @@ class FormBreaker(Counterfeiter):
             lambda: self.make(block, version=2),
             lambda: self.make(block, state_root=self.random.randbytes(32)),
             lambda: self.make(block, state_root=self.node.state.root),
-            lambda: self.make(block, epoch=header.epoch + 1),
-            lambda: self.make(block, epoch=max(0, header.epoch - 1)),
+            lambda: self.make(block, epoch=header.epoch + 100),
             lambda: self.make(block, ledger_id=bytes(32)),
             lambda: self.make(block, index=header.index + 1),
             lambda: self.make(block, timestamp_ms=1),
@@ -207,7 +206,7 @@ class FormBreaker(Counterfeiter):
         ]
         if not self._has_been_big and self.random.random() < 0.1:
             self._has_been_big = True
-            lies = [lambda: self.make(block, certificates=tuple(self._new_statements(MAX_BLOCK_BYTES // 450)))]
+            lies = [lambda: self.make(block, certificates=tuple(self._new_statements(MAX_BLOCK_BYTES // 350)))]
         self.propose(self.random.choice(lies)(), self.others())
 
     @property

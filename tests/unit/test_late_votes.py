@@ -1,0 +1,121 @@
+"""Votes that come when their view is over: looked up in what is kept, and verified only where that proves something."""
+
+import pytest
+from msgspec.structs import replace
+from tests.builders import GENESIS, LEDGER, STRANGER, FinalScribe, found, of_kind, vote
+from tests.member_bench import LEADER, OTHERS, OWNER, MemberBench, certificate
+
+from tallystick.consensus.agreement import Equivocation
+from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, tally_of
+from tallystick.node.archive import MemoryArchive
+from tallystick.node.events import ReadVotes, VotesRead
+from tallystick.node.late_votes import LateVotes
+
+ACCUSED = OTHERS[0]
+KEPT = vote(NOTARIZE, b"a" * 32, ACCUSED)
+LATE = vote(NOTARIZE, b"b" * 32, ACCUSED)
+HARMLESS = vote(FINALIZE, b"a" * 32, ACCUSED)
+
+
+def late_bench(**more):
+    """A member that is in view 20, and has kept a vote of view 1."""
+    kept = MemoryArchive()
+    kept.keep_votes([tally_of([KEPT])], [])
+    bench = MemberBench(archive=kept, **more)
+    bench.hear(*certificate(NULLIFY, view=19))
+    bench.verified.clear()
+    return bench
+
+
+def read(bench, actions):
+    """Have the host read what is kept, as it was asked to."""
+    asked = of_kind(ReadVotes, actions)
+    return [
+        one
+        for each in asked
+        for one in bench.handle(VotesRead(each.late, tuple(bench.archive.votes_of(each.epoch, each.view))))
+    ]
+
+
+def accused(bench):
+    return [(one.offender, {one.first, one.second}) for one in bench.node.box.evidence]
+
+
+# ---- in a node --------------------------------------------------------------------------------------------------
+
+
+def test_a_late_vote_that_contradicts_a_kept_one_is_evidence():
+    bench = late_bench()
+    actions = bench.hear(LATE)
+    assert of_kind(ReadVotes, actions) == [ReadVotes(0, 1, (tally_of([LATE]),))]
+    assert bench.verified == [], "not before something kept makes it worth it"
+    read(bench, actions)
+    assert accused(bench) == [(ACCUSED.public_key, {KEPT, LATE})]
+
+
+@pytest.mark.parametrize("late", [HARMLESS, KEPT, replace(LATE, signature=bytes(64)), vote(NULLIFY, member=LEADER)])
+def test_a_late_vote_that_contradicts_nothing_or_is_not_signed_is_none(late):
+    bench = late_bench()
+    read(bench, bench.hear(late))
+    assert accused(bench) == []
+
+
+def test_a_late_finalization_of_another_fork_convicts_all_who_signed_both():
+    bench, signed = late_bench(), [vote(NULLIFY, member=one) for one in (LEADER, *OTHERS)]
+    bench.archive.keep_votes([tally_of(signed)], [])
+    read(bench, bench.hear(*certificate(FINALIZE, b"b" * 32, LEADER, *OTHERS)))
+    assert {offender for offender, _ in accused(bench)} == {one.public_key for one in (LEADER, *OTHERS)}
+
+
+def test_votes_for_a_final_block_and_of_strangers_are_not_looked_up():
+    scribe = FinalScribe(GENESIS)
+    block = scribe.forge()
+    bench = MemberBench(archive=scribe.archive)
+    late = [vote(kind, block.hash, ACCUSED) for kind in (NOTARIZE, FINALIZE)]
+    late += [vote(NOTARIZE, b"b" * 32, STRANGER), vote(NULLIFY, member=ACCUSED, view=2)]
+    assert of_kind(ReadVotes, bench.hear(*late)) == []
+    (asked,) = of_kind(ReadVotes, bench.hear(vote(NULLIFY, member=ACCUSED), vote(NULLIFY, member=STRANGER)))
+    assert asked.late == (tally_of([vote(NULLIFY, member=ACCUSED)]),)
+
+
+def test_how_much_is_looked_up_for_a_peer_is_bounded():
+    bench = late_bench()
+    many = [vote(NOTARIZE, b"b" * 32, ACCUSED, view=view) for view in range(1, 10)]
+    asked = [len(of_kind(ReadVotes, bench.hear(*many))) for _ in range(200)]
+    assert max(asked) == 4
+    assert sum(asked) <= 4 * 2 * bench.node.limits.requests_per_second
+    assert len(of_kind(ReadVotes, bench.hear(LATE, peer="y"))) == 1
+
+
+# ---- which are worth it -----------------------------------------------------------------------------------------
+
+
+def test_votes_of_an_epoch_whose_evidence_is_over_are_let_go():
+    scribe = FinalScribe(found(epoch_blocks=2))
+    states = [scribe.state]
+    for _ in range(10):
+        scribe.forge()
+        states.append(scribe.state)
+    late = (tally_of([vote(NULLIFY, member=ACCUSED)]),)
+    selected = [LateVotes().select(late, state, lambda block_hash: False) for state in states]
+    assert selected == [late] * 6 + [()] * 5
+
+
+def compare(late, kept=(KEPT,), votes=None):
+    return list((votes or LateVotes()).compare((tally_of(late),), tuple(tally_of([one]) for one in kept), LEDGER))
+
+
+def test_a_contradiction_is_found_once():
+    votes = LateVotes()
+    assert compare([LATE], votes=votes) == [Equivocation(KEPT, LATE)]
+    assert compare([LATE], votes=votes) == []
+
+
+def test_the_first_bad_signature_ends_it_so_a_forged_tally_costs_one():
+    """An honest peer has verified all of a tally before it passes it on."""
+    members = sorted((LEADER, *OTHERS, OWNER), key=lambda one: one.public_key)
+    kept = [vote(NULLIFY, member=one) for one in members]
+    late = [vote(FINALIZE, b"b" * 32, one) for one in members]
+    assert len(compare(late, kept)) == 4
+    late[1] = replace(late[1], signature=bytes(64))
+    assert [one.offender for one in compare(late, kept)] == [members[0].public_key]
