@@ -195,7 +195,7 @@ def test_good_evidence_is_taken_and_costs_the_offender_its_stake(proof):
     assert bench.node.state.index == 1
     assert bench.node.state.stakes.account(proof.offender).staked == 0
     assert bench.node.state.stakes.burned == 100
-    assert rules(bench.receive(Certificates((Entry(evidence(_wallet_of(proof), CY, view=2)),)))) == [Rule.S6]
+    assert rules(bench.submit(evidence(_wallet_of(proof), CY, view=2))) == [Rule.S6]
 
 
 def _wallet_of(proof):
