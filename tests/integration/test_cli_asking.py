@@ -475,6 +475,7 @@ LOST = {"is_voting": False, "guard": "lost"}
     [
         ({**LOST, "unanswered": (BEN.public_key, CY.public_key)}, "recovering", "Ben, Cy did not answer yet"),
         ({**LOST, "is_loss_accepted": True}, "recovering", "its operator accepted the loss"),
+        (LOST, "recovering", "all others answered and are no quorum without it: read tallystick guard accept-loss"),
         ({"is_voting": False, "silent_until": (2, 1_234)}, "silent", "it votes from epoch 2, view 1,235 on"),
         ({"is_voting": False, "guard": "twin", "twin": (3, 7)}, "twin", "own key (seen in epoch 3, view 7)"),
         ({"is_burned": True}, "burned", "its stake is lost, and it never votes again"),

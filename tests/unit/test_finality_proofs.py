@@ -8,7 +8,7 @@ from tallystick.ledger.errors import Rule
 from tallystick.ledger.messages import BlockRequest, Blocks, FinalizationRequest, Finalizations, HeaderRequest, Headers
 from tallystick.ledger.vote import cast, tally_of
 from tallystick.network.archiving import answer_blocks
-from tallystick.node.finality_proofs import Checkpoint, FinalityProofs, LoneFinality
+from tallystick.node.finality_proofs import Checkpoint, Finality, FinalityProofs
 
 EPOCH_BLOCKS, RANGE_BLOCKS = 4, 3
 
@@ -378,7 +378,7 @@ def test_beyond_the_checkpoint_finalizations_lead_on(chain):
 
 def test_a_lone_forgers_blocks_are_judged_as_they_come():
     scribe = Scribe()
-    finality, blocks = LoneFinality(scribe.genesis.params, RANGE_BLOCKS), scribe.forge_many(3)
+    finality, blocks = Finality(scribe.genesis.params, RANGE_BLOCKS), scribe.forge_many(3)
     assert finality.takes_new_blocks
     assert not finality.is_below_checkpoint
     assert finality.reach(1_000, 1_000) == 1_000
@@ -390,7 +390,7 @@ def test_a_lone_forgers_blocks_are_judged_as_they_come():
 
 def test_a_lone_forgers_block_ahead_of_the_clock_is_refused():
     scribe = Scribe()
-    finality = LoneFinality(scribe.genesis.params, RANGE_BLOCKS)
+    finality = Finality(scribe.genesis.params, RANGE_BLOCKS)
     blocks = [scribe.forge(), scribe.forge(timestamp_ms=START_MS + 5_000)]
     finality.check(Blocks(1, tuple(blocks)), START_MS + 4_500)
     with refuses(Rule.B8):
@@ -398,6 +398,6 @@ def test_a_lone_forgers_block_ahead_of_the_clock_is_refused():
 
 
 def test_votes_with_a_lone_forgers_blocks_were_not_asked_for(chain):
-    finality = LoneFinality(chain.genesis.params, RANGE_BLOCKS)
+    finality = Finality(chain.genesis.params, RANGE_BLOCKS)
     with refuses(Rule.N4):
         check(finality, chain.blocks[:1], (), chain.archive.finalization(1))

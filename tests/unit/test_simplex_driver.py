@@ -35,6 +35,7 @@ from tallystick.ledger.messages import (
     Blocks,
     Certificates,
     Entry,
+    Proposal,
     ProposalCertificates,
     ProposalRequest,
     Status,
@@ -48,7 +49,6 @@ from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Ballot, Tally, t
 from tallystick.network.archiving import answer
 from tallystick.network.memory_archive import MemoryArchive
 from tallystick.node.events import (
-    Answer,
     Broadcast,
     PeerConnected,
     PersistBlock,
@@ -57,6 +57,7 @@ from tallystick.node.events import (
     ReportStateMismatch,
     ReportStuck,
     Send,
+    SendKept,
 )
 from tallystick.node.simplex_driver import in_parts
 
@@ -212,6 +213,34 @@ def test_of_a_liars_many_proposals_for_a_view_few_are_held_unfinished():
     assert len({message.block_hash for _, message in requests(seat.wait(10_000))}) <= 2
 
 
+def test_blocks_of_views_long_over_are_held_only_if_a_quorum_chose_them():
+    bench, chosen = MemberBench(), draft(MISSING, view=3, signer=LEADER)
+    bench.submit(MISSING)
+    bench.receive(proposal_of(BLOCK))
+    for view in (1, 2):
+        bench.hear(*certificate(NULLIFY, view=view))
+    bench.receive(proposal_of(chosen))
+    bench.hear(*certificate(NOTARIZE, chosen.hash, view=3))
+    for served, views in (([BLOCK, chosen], range(4, 9)), ([chosen], range(9, 20))):
+        for view in views:
+            bench.hear(*certificate(NULLIFY, view=view))
+        told = [sent(Proposal, bench.receive(ProposalRequest(one.hash, ()), "y")) for one in (BLOCK, chosen)]
+        assert [one for [one] in filter(None, told)] == [proposal_of(one) for one in served]
+
+
+def test_of_views_long_over_no_unfinished_proposal_is_held_unless_a_quorum_chose_it():
+    """Hundreds of views may pass without a final block, and each leave a proposal with thousands of ids."""
+    bench, block = MemberBench(), draft(view=3, signer=LEADER)
+    for view in (1, 2):
+        bench.hear(*certificate(NULLIFY, view=view))
+    for one in (BLOCK, block):
+        bench.receive(proposal_of(one))
+    bench.hear(*certificate(NOTARIZE, block.hash, view=3))
+    for view in range(4, 20):
+        bench.hear(*certificate(NULLIFY, view=view))
+    assert {message.block_hash for _, message in requests(bench.wait(10_000))} == {block.hash}
+
+
 # ---- votes ------------------------------------------------------------------------------------------------------
 
 
@@ -286,7 +315,7 @@ def test_a_member_that_lacks_certificates_since_the_proposals_parent_asks_for_th
     (asked,) = sent(ViewCertificateRequest, actions)
     assert (asked.epoch, asked.first, asked.last) == (0, 1, 1)
     (answering,) = MemberBench(archive=kept).receive(asked, "y")
-    assert answering == Answer("y", ViewCertificateRequest(0, 1, 1))
+    assert answering == SendKept("y", asked)
     told = answer(kept, answering.request, 100_000)
     assert [kind for kind, *_ in cast_by(OWNER, seat.receive(told))] == [NOTARIZE]
 

@@ -478,3 +478,17 @@ def test_a_notarize_vote_for_no_block_is_malformed():
     actions = bench.receive(Votes((quorum(NOTARIZE, bytes(32)),)))
     assert rules(actions) == [Rule.E2]
     assert bench.now_ms > START_MS
+
+
+def test_a_vote_that_comes_late_is_compared_with_votes_that_are_not_kept_yet():
+    """The ledger is quiet: what was voted on the last final block waits for the next certificates to be kept with."""
+    scribe = FinalScribe(found(epoch_blocks=100))
+    block, genesis = scribe.draft(statement(ledger=scribe.genesis.ledger_id)), scribe.genesis
+    bench = table(genesis=genesis)
+    bench.receive(Certificates(tuple(Entry(one) for one in block.certificates)))
+    ids = tuple(one.id for one in block.certificates)
+    bench.receive(Proposal(1, 0, block.header, block.signature, ids))
+    bench.receive(Votes((scribe.finalization(scribe.state.epoch, block, BEN, CY, DOT),)))
+    assert bench.node.state.index == 1
+    bench.receive(votes(cast(BEN, genesis.ledger_id, Ballot(NULLIFY, 0, 1, bytes(32)))))
+    assert [one.offender for one in evidence_in(bench)] == [BEN.public_key]

@@ -5,7 +5,7 @@ from tests.builders import GENESIS, FinalScribe, Scribe, found, refuses, stateme
 
 from tallystick.ledger.errors import Rule
 from tallystick.ledger.messages import FinalizationRequest, Finalizations, HeaderRequest, Headers
-from tallystick.node.finality_proofs import Checkpoint, FinalityProofs, LoneFinality
+from tallystick.node.finality_proofs import Checkpoint, Finality, FinalityProofs
 from tallystick.node.limits import Limits
 from tallystick.node.sync import SetAside, Sync
 
@@ -15,7 +15,7 @@ BLOCKS = Scribe().forge_many(30)
 
 def sync_with(limits=LIMITS, **tips):
     """A lone forger's ledger: what peers have can be asked for at once."""
-    sync = Sync(limits, LoneFinality(GENESIS.params, limits.range_blocks))
+    sync = Sync(limits, Finality(GENESIS.params, limits.range_blocks))
     for peer, tip in tips.items():
         sync.heard_tip(peer, tip, 0)
     return sync

@@ -152,9 +152,10 @@ def _why_not_voting(told: Status, names: Mapping[bytes, str]) -> str | None:
             return f"{seen}, so this one signs nothing; stop the other for good, then: tallystick guard recover"
         case "recovering":
             waits = names_of([name_of(one, names) for one in told.unanswered])
-            asked = f"it asks the others, and {waits} did not answer yet" if waits else "it asks the others"
-            accepted = "; its operator accepted the loss" if told.is_loss_accepted else ""
-            return f"what this key signed is lost; {asked}{accepted}"
+            asked = f"it asks the others, and {waits} did not answer yet" if waits else "all others answered"
+            alone = " and are no quorum without it: read tallystick guard accept-loss --help" if not waits else ""
+            word = "; its operator accepted the loss" if told.is_loss_accepted else alone
+            return f"what this key signed is lost; {asked}{word}"
         case "silent" if told.silent_until is not None:
             epoch, view = told.silent_until
             return f"what this key signed is lost, so it votes from epoch {epoch:,}, view {view + 1:,} on"

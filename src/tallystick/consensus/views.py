@@ -111,7 +111,8 @@ class Views:
         self._chain, self._draw = chain, draw
         self._early: dict[tuple[bytes, int], Vote] = {}
         self._certificates: list[Tally] = []
-        self._forgotten: list[Tally] = []
+        self.forgotten: list[Tally] = []
+        """Votes of views that are over, to be persisted with the next certificates."""
         self._persisted: set[bytes] = set()
         self._refused: list[tuple[bytes, Refused]] = []
         self._views: dict[int, ViewState] = {}
@@ -266,7 +267,7 @@ class Views:
         """Certificates that are new, and with them votes of views that are forgotten: they may become evidence."""
         if not self._certificates:
             return []
-        unpersisted, self._certificates, self._forgotten = [*self._certificates, *self._forgotten], [], []
+        unpersisted, self._certificates, self.forgotten = [*self._certificates, *self.forgotten], [], []
         return unpersisted
 
     def persists(self, block_hash: bytes) -> bool:
@@ -470,11 +471,23 @@ class Views:
         self._requested = set()
         for old in [one for one in self._views if one < view - RECENT_VIEWS]:
             self._compact(self._views[old])
+        self._forget_blocks()
+
+    def _forget_blocks(self) -> None:
+        """Let go of blocks of views that are over, but for those that a quorum chose above the final view."""
+        self._blocks = {
+            one: block
+            for one, block in self._blocks.items()
+            if block.header.view >= self.oldest_wanted or (block.header.view > self.final_view and self.is_chosen(one))
+        }
+        self._pending = {one: pending for one, pending in self._pending.items() if one in self._blocks}
+        self._illegal = {one: refused for one, refused in self._illegal.items() if one in self._blocks}
+        self._persisted &= self._blocks.keys()
 
     def _compact(self, state: ViewState) -> None:
         """Of a view long ended only its certificates' outcome stays in memory; the votes are handed out once."""
         if state.votes:
-            self._forgotten += state.take_unpersisted()
+            self.forgotten += state.take_unpersisted()
             state.votes, state.weight, state.persisted = {}, {}, set()
 
     def enter_by_guard(self, view: int) -> None:
@@ -569,9 +582,7 @@ class Views:
         self.final_view = view
         for old in [one for one in self._views if one <= view]:
             self._compact(self._views.pop(old))
-        self._blocks = {one: block for one, block in self._blocks.items() if block.header.view > view}
-        self._illegal = {one: refused for one, refused in self._illegal.items() if one in self._blocks}
-        self._persisted &= self._blocks.keys()
+        self._forget_blocks()
         if self.view <= view:
             self._enter(view + 1, None)
 

@@ -32,7 +32,6 @@ from tallystick.ledger.state import State
 from tallystick.ledger.wallet import Wallet as EngineWallet
 from tallystick.node.events import (
     Action,
-    Answer,
     Broadcast,
     CertificatesSubmitted,
     Event,
@@ -45,6 +44,7 @@ from tallystick.node.events import (
     ReportAccepted,
     ReportRefused,
     Send,
+    SendKept,
     SetTimer,
     Timer,
     TimerFired,
@@ -232,7 +232,7 @@ class Engine:
         while events:
             actions = self.node.handle(now_ms, events.popleft())
             for action in actions:
-                if isinstance(action, Broadcast | Multicast | Send | Answer) and not self._answers_itself(action):
+                if isinstance(action, Broadcast | Multicast | Send | SendKept) and not self._answers_itself(action):
                     leaving.append(action)
                 else:
                     events.extend(self._carry_out(action))
@@ -272,17 +272,17 @@ class Engine:
                 pass  # gossip needs no timers where nothing is lost; nobody leaves the course's network
         return ()
 
-    def _send(self, outlet: Outlet, action: Broadcast | Multicast | Send | Answer) -> None:
+    def _send(self, outlet: Outlet, action: Broadcast | Multicast | Send | SendKept) -> None:
         try:
             for obj in self._objects_of(action):
                 outlet.broadcast_object(obj)
             match action:
-                case Answer(peer, BlockRequest(start)) if 0 < start < len(self.records):
+                case SendKept(peer, BlockRequest(start)) if 0 < start < len(self.records):
                     outlet.send_object_to_node(self.records.course_block(self.records.engine_block(start)), peer)
         except Exception as error:  # a student's own send or broadcast: everything else still goes on its way
             self.fail(error)
 
-    def _objects_of(self, action: Broadcast | Multicast | Send | Answer) -> Sequence[object]:
+    def _objects_of(self, action: Broadcast | Multicast | Send | SendKept) -> Sequence[object]:
         """What everybody is to be sent: the assignment knows certificates, blocks, and integers that ask for blocks."""
         match action:
             case Multicast(_, Certificates(entries)):

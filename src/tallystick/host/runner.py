@@ -23,7 +23,6 @@ from tallystick.network.transport import Connected, Disconnected, Happening, Rec
 from tallystick.node.events import (
     Action,
     Admit,
-    Answer,
     ArchiveChange,
     Broadcast,
     CertificatesSubmitted,
@@ -44,6 +43,7 @@ from tallystick.node.events import (
     ReportStateMismatch,
     ReportTwin,
     Send,
+    SendKept,
     SetTimer,
     Started,
     Timer,
@@ -288,7 +288,7 @@ class Runner:
                 asyncio.get_running_loop().call_soon(self._read_votes, action)
             case ErasePayload():  # by itself: its traces in the write-ahead log go, too
                 carry_out(action, self.store)
-            case Answer(peer, request):
+            case SendKept(peer, request):
                 if (reply := answer(self.store, request, self.node.limits.answer_bytes)) is not None:
                     self._send([peer], reply)
             case Disconnect() | Admit() | Dial() | Forget():

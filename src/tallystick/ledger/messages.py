@@ -213,10 +213,11 @@ Spread = Status | Certificates | NewBlock | Prune | Addresses
 """What nodes tell each other unasked."""
 Said = Votes | Proposal | ProposalCertificates | RecoveryRequest | RecoveryResponse
 """What members say to each other to agree."""
-ArchiveRequest = BlockRequest | PayloadRequest | FinalizationRequest | HeaderRequest | ViewCertificateRequest
+Kept = BlockRequest | PayloadRequest | FinalizationRequest | HeaderRequest | ViewCertificateRequest
 """Requests for what the peer's host keeps."""
-ArchiveAnswer = Blocks | Payloads | Finalizations | Headers
-Message = Spread | Said | CertificateRequest | ProposalRequest | ArchiveRequest | ArchiveAnswer
+Answer = Blocks | Payloads | Finalizations | Headers
+Request = RecoveryRequest | CertificateRequest | ProposalRequest | Kept
+Message = Spread | Said | Request | Answer
 
 _codec: Codec[Message] = Codec(Message, MAX_MESSAGE_BYTES, "message")
 

@@ -13,14 +13,14 @@ from tallystick.ledger.messages import (
     MAX_HEADERS,
     MAX_PROOFS,
     MAX_TALLIES,
-    ArchiveRequest,
+    Answer,
     BlockRequest,
     Blocks,
     FinalizationRequest,
     Finalizations,
     HeaderRequest,
     Headers,
-    Message,
+    Kept,
     PayloadRequest,
     Payloads,
     ViewCertificateRequest,
@@ -61,7 +61,7 @@ def carry_out(change: ArchiveChange, archive: Archive) -> None:
             archive.keep_address(record)
 
 
-def answer(archive: Archive, request: ArchiveRequest, most_bytes: int) -> Message | None:
+def answer(archive: Archive, request: Kept, most_bytes: int) -> Answer | Votes | None:
     """What a peer asks for, of what is kept, near `most_bytes` (the first item may exceed it); `None`: nothing."""
     match request:
         case BlockRequest():

@@ -18,7 +18,6 @@ from tallystick.node.archive import Archive
 from tallystick.node.events import (
     Action,
     Admit,
-    Answer,
     ArchiveChange,
     Broadcast,
     CertificatesSubmitted,
@@ -34,6 +33,7 @@ from tallystick.node.events import (
     Report,
     ReportRefused,
     Send,
+    SendKept,
     SetTimer,
     Started,
     Timer,
@@ -177,7 +177,7 @@ class SimulatedHost:
                 self._update_connections(action)
             case _ if isinstance(action, Report):
                 network.report(self.name, action)
-            case Answer(peer, request):
+            case SendKept(peer, request):
                 if (reply := answer(self.archive, request, limits.answer_bytes)) is not None:
                     network.send(self.name, network.name_of(peer), encode_message(reply))
             case _ if isinstance(action, ArchiveChange):

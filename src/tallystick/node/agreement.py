@@ -7,17 +7,10 @@ from msgspec import Struct
 
 from tallystick.consensus.agreement import Equivocation, Finalized
 from tallystick.consensus.signing_guard import GuardStatus
+from tallystick.ledger.block import Block
 from tallystick.ledger.blockchain import Blockchain, CheckForger
 from tallystick.ledger.finality import Finalization
-from tallystick.ledger.messages import (
-    Blocks,
-    Proposal,
-    ProposalCertificates,
-    ProposalRequest,
-    RecoveryRequest,
-    RecoveryResponse,
-    Votes,
-)
+from tallystick.ledger.messages import ProposalRequest, Said, Votes
 from tallystick.ledger.vote import Ballot, Tally, Vote
 from tallystick.ledger.wallet import Wallet
 from tallystick.node.archive import Archive
@@ -25,9 +18,6 @@ from tallystick.node.certificate_box import CertificateBox
 from tallystick.node.events import Action, Peer
 from tallystick.node.finality_proofs import Checkpoint, Finality
 from tallystick.node.limits import Limits
-
-Said = Votes | Proposal | ProposalCertificates | RecoveryRequest | RecoveryResponse
-"""What peers say to agreement."""
 
 
 class AgreementStatus(Struct, frozen=True):
@@ -108,6 +98,10 @@ class Agreement:
         """Whether the ballot is for a view that is over here."""
         return False
 
+    def unkept(self) -> Iterable[Tally]:
+        """Votes of views that are over which are not kept yet."""
+        return ()
+
     def knows_vote(self, vote: Vote) -> bool:
         """Whether this very vote, signature included, was counted."""
         return False
@@ -124,7 +118,7 @@ class Agreement:
     def answer(self, peer: Peer, request: ProposalRequest, actions: list[Action]) -> None:
         """Answer what a peer asks of blocks that are not final."""
 
-    def compare(self, answer: Blocks) -> None:
+    def compare(self, blocks: tuple[Block, ...], finalization: Tally | None) -> None:
         """Look for contradictions in blocks that a peer sent."""
 
     def take_equivocations(self) -> Iterable[Equivocation]:

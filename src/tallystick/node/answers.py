@@ -1,9 +1,9 @@
 """Answering what peers ask, each within its allowance. What is kept, the host sends; what waits, the box has."""
 
 from tallystick.ledger.errors import Refused, Rule
-from tallystick.ledger.messages import ArchiveRequest, CertificateRequest, Certificates, Message
+from tallystick.ledger.messages import CertificateRequest, Certificates, Kept
 from tallystick.node.certificate_box import CertificateBox
-from tallystick.node.events import Action, Answer, Peer, ReportRefused, Send
+from tallystick.node.events import Action, Peer, ReportRefused, Send, SendKept
 from tallystick.node.gossip import batched
 from tallystick.node.limits import Allowances, Limits
 
@@ -28,12 +28,12 @@ class Answers:
             actions.append(ReportRefused(Refused(Rule.N3, f"more than {rate} requests a second"), peer))
         return is_admitted
 
-    def answer(self, peer: Peer, request: Message, actions: list[Action]) -> None:
+    def answer(self, peer: Peer, request: CertificateRequest | Kept, actions: list[Action]) -> None:
         """Answer, once it is admitted, from the box, or have the host answer from what it keeps."""
         match request:
             case CertificateRequest(ids):
                 entries = [entry for one in dict.fromkeys(ids) if (entry := self._box.get(one))]
                 for batch in batched(entries, self._limits.answer_bytes)[:1]:
                     actions.append(Send(peer, Certificates(batch)))
-            case _ if isinstance(request, ArchiveRequest):
-                actions.append(Answer(peer, request))
+            case _:
+                actions.append(SendKept(peer, request))

@@ -15,7 +15,7 @@ from tallystick.ledger.block import Block
 from tallystick.ledger.certificate import AnyCertificate, Payload
 from tallystick.ledger.errors import BLAMES_THE_PEER, Refused
 from tallystick.ledger.finality import Members
-from tallystick.ledger.messages import ArchiveRequest, Entry, Message
+from tallystick.ledger.messages import Entry, Kept, Message
 from tallystick.ledger.state import StateRoots
 from tallystick.ledger.vote import Tally
 
@@ -229,11 +229,11 @@ class Multicast(Struct, frozen=True):
     message: Message
 
 
-class Answer(Struct, frozen=True):
-    """Answer a peer's request from what is kept, near the answer bound."""
+class SendKept(Struct, frozen=True):
+    """Answer a request from what is kept (network/archiving.py, `answer`), near the answer bound."""
 
     peer: Peer
-    request: ArchiveRequest
+    request: Kept
 
 
 class ReadVotes(Struct, frozen=True):
@@ -325,7 +325,7 @@ Action = (
     | Send
     | Broadcast
     | Multicast
-    | Answer
+    | SendKept
     | SetTimer
     | Admit
     | Dial

@@ -8,7 +8,7 @@ for nothing, because the keys that cast them may long be sold: there, headers le
 from bisect import bisect_right
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Final, Protocol
+from typing import Final
 
 from tallystick.ledger.blockchain import check_clock, check_follows
 from tallystick.ledger.epoch import Epoch
@@ -25,33 +25,6 @@ Question = FinalizationRequest | HeaderRequest
 Proof = Finalizations | Headers
 
 
-class Finality(Protocol):
-    """Which blocks are final, and what has to be known to judge them."""
-
-    takes_new_blocks: bool
-    """Whether a block is final as it comes from its forger."""
-    is_below_checkpoint: bool
-    """Whether the own chain does not reach the trusted block yet: until it does, votes count for nothing."""
-
-    def reach(self, index: int, epoch: int) -> int:
-        """The last block that can be judged of a chain that ends with `index`, whose next block is of `epoch`."""
-
-    def range_end(self, start: int) -> int:
-        """The last index of the range that begins here: it can be proven by itself."""
-
-    def question(self, index: int, epoch: int) -> Question | None:
-        """What to ask of a peer with such a chain; `None`: it proves nothing that is needed."""
-
-    def take(self, proof: Proof) -> bool:
-        """Take the answer to the question, and return whether the peer may prove more. Raises `Refused`."""
-
-    def check(self, answer: Blocks, now_ms: int) -> None:
-        """Raise `Refused` unless these blocks, one at least, are final; those up to the own tip are not looked at."""
-
-    def tip_advanced(self, state: State) -> None:
-        """The own chain moved on to this state."""
-
-
 @dataclass(frozen=True)
 class Checkpoint:
     """A block that the node's operator trusts: the chain that is taken holds it."""
@@ -60,50 +33,55 @@ class Checkpoint:
     hash: bytes
 
 
-class LoneFinality:
-    """The forger's signature alone makes a block final: each can be judged as it comes."""
+class Finality:
+    """Which blocks are final, and what has to be known to judge them. By itself: each is, by its forger's signature."""
 
     takes_new_blocks = True
+    """Whether a block is final as it comes from its forger."""
     is_below_checkpoint = False
+    """Whether the own chain does not reach the trusted block yet: until it does, votes count for nothing."""
 
     def __init__(self, params: Params, range_blocks: int) -> None:
         self._params, self._range_blocks = params, range_blocks
 
     def reach(self, index: int, epoch: int) -> int:
-        """See `Finality`."""
+        """The last block that can be judged of a chain that ends with `index`, whose next block is of `epoch`."""
         return index
 
     def range_end(self, start: int) -> int:
-        """See `Finality`."""
+        """The last index of the range that begins here: it can be proven by itself."""
         return start + self._range_blocks - 1
 
     def question(self, index: int, epoch: int) -> Question | None:
-        """See `Finality`."""
+        """What to ask of a peer with such a chain; `None`: it proves nothing that is needed."""
         return None
 
     def take(self, proof: Proof) -> bool:
-        """See `Finality`. Nothing was asked."""
+        """Take the answer to the question, and return whether the peer may prove more. Raises `Refused`."""
         return False
 
     def check(self, answer: Blocks, now_ms: int) -> None:
-        """See `Finality`. Raises `Refused` (N4 votes; B8 a time ahead of the clock)."""
+        """Raise `Refused` unless these blocks, one at least, are final; those up to the own tip are not looked at.
+
+        With a lone forger: N4 for votes, B8 for a time ahead of the clock.
+        """
         if answer.finalization is not None:
             raise Refused(Rule.N4, "votes came with blocks that their forger's signature makes final")
         for block in answer.blocks:
             check_clock(block.header, self._params, now_ms)
 
     def tip_advanced(self, state: State) -> None:
-        """See `Finality`."""
+        """The own chain moved on to this state."""
 
 
-class FinalityProofs:
+class FinalityProofs(Finality):
     """Simplex: proofs are taken in order, each by the one before it; whatever is refused changes nothing."""
 
     takes_new_blocks = False
 
     def __init__(self, state: State, range_blocks: int, checkpoint: Checkpoint | None) -> None:
+        super().__init__(state.params, range_blocks)
         self._state = state
-        self._range_blocks = range_blocks
         self._epochs = {state.epoch.number: state.epoch}
         """From the own state's on, each proven by the one before; where an epoch ends is known when the next one is."""
         self._checkpoint = checkpoint or Checkpoint(0, b"")

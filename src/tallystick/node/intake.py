@@ -116,10 +116,6 @@ class Intake:
         """`check_entry` for several, verified by who drives it; a refusal is an outcome like another."""
         return (yield from _settle(lambda verify: [self._check_entry(one, verify) for one in entries]))
 
-    def check_block(self, block: Block) -> None:
-        """Check a block by itself. Raises `Refused` (E4, B10, B9, B7, B3, B5)."""
-        self._check_block(block, self._verify)
-
     def _open(self, data: bytes) -> Message | CheckedMessage:
         """The message to be checked; or what there is to say about bytes that need no check."""
         try:
@@ -170,6 +166,7 @@ class Intake:
     def _check_signatures(self, message: Message, verify: Verify) -> None:
         match message:
             case NewBlock(block):
+                check_form(block, self._ledger_id)
                 self._check_block(block, verify)
             case Blocks(_, blocks, _, finalization):
                 self._check_votes([finalization] if finalization else [], verify)
@@ -191,7 +188,7 @@ class Intake:
                     self._check_signature(certificate, verify)
 
     def _check_block(self, block: Block, verify: Verify) -> None:
-        check_form(block, self._ledger_id)
+        """Signatures alone. Of a block that was asked for the gate judges the form: a quorum may have chosen it."""
         if self._knowledge.knows_block(block):
             return
         if not verify(block.header.signed_bytes(), block.signature, block.header.forger):

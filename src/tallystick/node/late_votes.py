@@ -30,7 +30,7 @@ class LateVotes:
         liable = ([vote for vote in one.votes if state.stakes.account(vote.member).liable] for one in late)
         return tuple(islice((tally_of(votes) for votes in liable if votes), _TALLIES_A_MESSAGE))
 
-    def compare(self, late: tuple[Tally, ...], kept: tuple[Tally, ...], ledger_id: bytes) -> Iterator[Equivocation]:
+    def compare(self, late: Iterable[Tally], kept: Iterable[Tally], ledger_id: bytes) -> Iterator[Equivocation]:
         """What late votes and kept ones prove; only signatures of votes that prove something are verified.
 
         A tally with a bad one is passed on by nobody who is honest: it is looked at no further.

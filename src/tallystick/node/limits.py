@@ -66,7 +66,7 @@ class Limits:
 class Allowances:
     """A token bucket for each peer. Kept while a peer is away, or it could fill its own by connecting again."""
 
-    def __init__(self, per_second: int, saved: int) -> None:
+    def __init__(self, per_second: float, saved: int) -> None:
         self._per_second = per_second
         self._saved = saved
         self._left: dict[Hashable, tuple[float, int]] = {}

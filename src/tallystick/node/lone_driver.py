@@ -5,7 +5,7 @@ from typing import Protocol
 
 from tallystick.consensus.agreement import Finalized
 from tallystick.consensus.signing_guard import GuardStatus, SigningGuard
-from tallystick.ledger.block import VerifiedBlock
+from tallystick.ledger.block import Block, VerifiedBlock
 from tallystick.ledger.blockchain import Blockchain, CheckForger, holds_nothing
 from tallystick.ledger.certificate import AnyCertificate
 from tallystick.ledger.errors import Refused
@@ -13,11 +13,12 @@ from tallystick.ledger.finality import Finalization
 from tallystick.ledger.header import Header
 from tallystick.ledger.messages import NewBlock
 from tallystick.ledger.state import State
+from tallystick.ledger.vote import Tally
 from tallystick.node.agreement import Agreement, AgreementStatus, Step
 from tallystick.node.archive import Archive
 from tallystick.node.certificate_box import CertificateBox
-from tallystick.node.events import Action, Broadcast, PersistSigned, ReportRefused
-from tallystick.node.finality_proofs import Checkpoint, LoneFinality
+from tallystick.node.events import Action, Broadcast, PersistSigned, ReportRefused, ReportTwin
+from tallystick.node.finality_proofs import Checkpoint, Finality
 from tallystick.node.limits import Limits
 
 
@@ -52,10 +53,10 @@ class LoneDriver(Agreement):
         """See `Agreement`."""
         return self._forger.check_forger
 
-    def finality(self, chain: Blockchain, limits: Limits, checkpoint: Checkpoint | None) -> LoneFinality:
+    def finality(self, chain: Blockchain, limits: Limits, checkpoint: Checkpoint | None) -> Finality:
         """See `Agreement`. A checkpoint is looked at when the kept chain is read."""
         self._waits_when_behind = limits.waits_when_behind
-        return LoneFinality(chain.state.params, limits.range_blocks)
+        return Finality(chain.state.params, limits.range_blocks)
 
     def start(self, chain: Blockchain, box: CertificateBox, archive: Archive | None) -> None:
         """See `Agreement`."""
@@ -68,7 +69,9 @@ class LoneDriver(Agreement):
 
     def step(self, now_ms: int, is_behind: bool, actions: list[Action]) -> Step:
         """See `Agreement`. A turn at an index that others have passed is over: taking it would part the chain."""
-        state, params = self._chain.state, self._chain.state.params
+        state, params, guard = self._chain.state, self._chain.state.params, self._forger.guard
+        if guard is not None and guard.twin is not None and (records := guard.take_records()):
+            actions += [PersistSigned(records), ReportTwin(*guard.twin)]
         is_due = len(self._box) >= params.forge_at_certificates
         if not is_due or (is_behind and self._waits_when_behind) or not self._forger.may_forge(state):
             return Step()
@@ -78,8 +81,6 @@ class LoneDriver(Agreement):
         block = self._forger.forge(now_ms, state, chosen) if chosen else None
         if block is None:
             return Step(wake_ms=now_ms if chosen else None)
-        if self._forger.guard is not None and (records := self._forger.guard.take_records()):
-            actions.append(PersistSigned(records))
         try:
             after = self._chain.after(block)
         except Refused as refused:  # a forger rule that is not this project's own may forge what is illegal
@@ -88,8 +89,17 @@ class LoneDriver(Agreement):
         return Step(Finalized((block,), (after,), None))
 
     def added(self, finalized: Finalized, actions: list[Action]) -> None:
-        """See `Agreement`."""
+        """See `Agreement`. The block is kept before the guard is synced: a crash in between leaves it as the floor."""
+        if self._forger.guard is not None:
+            actions.append(PersistSigned(self._forger.guard.take_records()))
         actions.extend(Broadcast(NewBlock(block)) for block in finalized.blocks)
+
+    def compare(self, blocks: tuple[Block, ...], finalization: Tally | None) -> None:
+        """See `Agreement`. Only own headers are looked at; on the course's ledger blocks are made by hand, too."""
+        guard = self._forger.guard
+        for block in blocks if guard is not None and not self._chain.state.params.mint_freely else ():
+            if guard is not None and block.header.forger == guard.key:
+                guard.saw_header(block.header)
 
     def tip_advanced(self, finalization: Finalization | None) -> None:
         """See `Agreement`."""

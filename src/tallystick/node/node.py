@@ -38,12 +38,14 @@ from tallystick.ledger.messages import (
     Prune,
     RecoveryRequest,
     RecoveryResponse,
+    Request,
+    Said,
     Status,
     Votes,
 )
 from tallystick.ledger.state import State
 from tallystick.ledger.vote import Tally, Vote
-from tallystick.node.agreement import Agreement, AgreementStatus, Said
+from tallystick.node.agreement import Agreement, AgreementStatus
 from tallystick.node.answers import Answers
 from tallystick.node.archive import Archive
 from tallystick.node.certificate_box import CertificateBox
@@ -247,8 +249,7 @@ class Node:
                 self._exchange.unban(peer, actions)
                 self._dial(now_ms, actions)
             case VotesRead(late, kept):
-                for one in self._late.compare(late, kept, self.chain.ledger_id):
-                    self._report_equivocation(now_ms, one, actions)
+                self._compare(now_ms, late, kept, actions)
         self._report_equivocations(now_ms, actions)
         self._update_peers(now_ms, actions)
         return actions
@@ -278,6 +279,7 @@ class Node:
             actions.extend(self._gossip.heard_again(peer, checked.known, now_ms))
         if checked.late and self._answers.may_ask(now_ms, peer):
             self._agreement.heard_late(now_ms, peer, checked.late, actions)
+            self._compare(now_ms, checked.late, self._agreement.unkept(), actions)
             for tally in checked.late:
                 actions.append(ReadVotes(tally.ballot.epoch, tally.ballot.view, (tally,)))
         match checked.message:
@@ -298,7 +300,7 @@ class Node:
             case request:
                 self._on_request(now_ms, peer, request, actions)
 
-    def _on_request(self, now_ms: int, peer: Peer, request: Message, actions: list[Action]) -> None:
+    def _on_request(self, now_ms: int, peer: Peer, request: Request, actions: list[Action]) -> None:
         if not self._answers.admits(now_ms, peer, actions):
             return
         match request:
@@ -384,11 +386,12 @@ class Node:
     ) -> None:
         match said:
             case NewBlock(block):
+                self._agreement.compare((block,), None)
                 if self._copy.receive_new(now_ms, peer, verified(block), actions):
                     actions.append(Broadcast(said, but=peer))
                     self._after_blocks(now_ms, actions)
-            case Blocks():
-                self._agreement.compare(said)
+            case Blocks(_, blocks, _, finalization):
+                self._agreement.compare(blocks, finalization)
                 if self._copy.receive(now_ms, peer, said, actions):
                     self._after_blocks(now_ms, actions)
             case proof:
@@ -408,6 +411,10 @@ class Node:
         self._ask_for_more(now_ms, actions)
 
     # ---- evidence ---------------------------------------------------------------------------------------------
+
+    def _compare(self, now_ms: int, late: tuple[Tally, ...], held: Iterable[Tally], actions: list[Action]) -> None:
+        for one in self._late.compare(late, held, self.chain.ledger_id):
+            self._report_equivocation(now_ms, one, actions)
 
     def _report_equivocations(self, now_ms: int, actions: list[Action]) -> None:
         for one in self._agreement.take_equivocations():

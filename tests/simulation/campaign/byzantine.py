@@ -31,7 +31,7 @@ from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Ballot, Vote, ca
 from tallystick.ledger.wallet import Wallet
 from tallystick.network.archiving import answer
 from tallystick.network.simulated_host import SimulatedHost
-from tallystick.node.events import Action, Answer, Broadcast, Multicast, PersistVotes, Send
+from tallystick.node.events import Action, Broadcast, Multicast, PersistVotes, Send, SendKept
 
 
 class Heedless(SigningGuard):
@@ -68,6 +68,12 @@ class Byzantine(SimulatedHost):
 
     # ---- how it does so -----------------------------------------------------------------------------------------
 
+    def start(self) -> None:
+        """What its node finds out about the coalition, its own echo included, it keeps to itself."""
+        super().start()
+        keys, found = {one.public_key for one in self.coalition}, self.agreement.take_equivocations
+        self.agreement.take_equivocations = lambda: [one for one in found() if one.offender not in keys]
+
     def guard(self, wallet: Wallet) -> SigningGuard:
         return Heedless(wallet, self.network.genesis.ledger_id, self.guard_records, bytes(32))
 
@@ -82,7 +88,7 @@ class Byzantine(SimulatedHost):
             case Multicast(peers, message):
                 for peer in peers:
                     self.say(str(peer), message)
-            case Answer(peer, request):
+            case SendKept(peer, request):
                 if (said := answer(self.archive, request, self.node.limits.answer_bytes)) is not None:
                     self.say(str(peer), said)
             case PersistVotes(_, blocks):
@@ -129,7 +135,7 @@ class Byzantine(SimulatedHost):
         return self.network.peers(self.name)
 
     def is_own(self, block: Block) -> bool:
-        return block.header.forger == self.wallet.public_key and block.header.view == self.view
+        return block.header.forger == self.wallet.public_key
 
     def is_favoured(self, peer: str) -> bool:
         """Whether the peer is of the half that this member chose at its first word."""

@@ -17,7 +17,7 @@ _LEFT_OUT = {
     "Views._chain",
     "SimplexDriver._chain",
     "FinalityProofs._state",
-    "LoneFinality._params",
+    "Finality._params",
     "Node.limits",
     "CertificateBox._state",
     "CertificateBox._projected",
