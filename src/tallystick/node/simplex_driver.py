@@ -140,8 +140,11 @@ class SimplexDriver(Agreement):
             return
         tip = archive.finalization(chain.state.index)
         finalization = Finalization(tip, kept_epoch(tip.ballot.epoch, archive, chain)) if tip is not None else None
-        votes, blocks = archive.votes(chain.state.epoch.number), [verified(one) for one in archive.proposals()]
+        number = chain.state.epoch.number
+        votes, blocks = archive.votes(number), [verified(one) for one in archive.proposals()]
         self._equivocations += self.simplex.start(chain, finalization, votes, blocks)
+        if number:
+            self.simplex.views.epoch_before = kept_epoch(number - 1, archive, chain)
 
     @property
     def _delta_ms(self) -> int:

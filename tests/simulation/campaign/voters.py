@@ -131,9 +131,8 @@ class Counterfeiter(Byzantine):
 
     def say(self, peer: str, message: Message) -> None:
         """What the node proposes is left out, its votes for that, and its help to make anything final."""
-        if isinstance(message, Votes):
-            if any(self._helps(tally.ballot) for tally in message.tallies):
-                return
+        if isinstance(message, Votes) and any(self._helps(tally.ballot) for tally in message.tallies):
+            return
         if not isinstance(message, Proposal):
             self.tell(peer, message)
 
