@@ -367,7 +367,7 @@ class SimplexDriver(Agreement):
             epoch.stake(guard.key),
             guard.status,
             tuple(recovery.unanswered(epoch)) if recovery is not None and simplex.is_recovering else (),
-            guard.silent_until if guard.silent_until >= place else None,
+            guard.silent_until if guard.silent_until is not None and guard.silent_until >= place else None,
             guard.twin,
             guard.key in self._chain.state.stakes.burned_keys,
             guard.is_loss_accepted,
