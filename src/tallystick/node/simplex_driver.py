@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
+from msgspec.structs import replace
+
 from tallystick.consensus.agreement import (
     Equivocation,
     Finalized,
@@ -22,12 +24,10 @@ from tallystick.consensus.simplex import Simplex
 from tallystick.ledger.block import Block, verified
 from tallystick.ledger.blockchain import Blockchain, CheckForger
 from tallystick.ledger.certificate import AnyCertificate, certificates_hash
-from tallystick.ledger.encoding import encode
 from tallystick.ledger.finality import Finalization
 from tallystick.ledger.header import SignedHeader
 from tallystick.ledger.messages import (
     MAX_IDS,
-    MAX_TALLIES,
     Proposal,
     ProposalCertificates,
     ProposalRequest,
@@ -36,11 +36,11 @@ from tallystick.ledger.messages import (
     Said,
     ViewCertificateRequest,
     Votes,
+    votes_in_parts,
 )
-from tallystick.ledger.params import MAX_MESSAGE_BYTES
 from tallystick.ledger.vote import Ballot, Tally, Vote, tally_of
 from tallystick.ledger.wallet import sign
-from tallystick.node.agreement import Agreement, AgreementStatus, Step
+from tallystick.node.agreement import Agreement, AgreementStatus, Step, status_of
 from tallystick.node.archive import Archive
 from tallystick.node.certificate_box import CertificateBox
 from tallystick.node.events import (
@@ -168,7 +168,7 @@ class SimplexDriver(Agreement):
         return True
 
     def _is_wanted_response(self, response: RecoveryResponse) -> bool:
-        """Whether a member answers, with votes of the asker alone: a request of ours, with proof, or one relayed here."""
+        """Whether a member answers us, with proof, or another, whose request came by here; with the asker's votes."""
         epoch, recovery, asker = self.simplex.epoch, self.simplex.recovery, response.asker
         is_own = all([member for member, _ in one.signatures] == [asker] for one in response.votes)
         if not epoch.stake(response.member) or not is_own or len(response.votes) > _RECOVERED_VOTES:
@@ -253,7 +253,7 @@ class SimplexDriver(Agreement):
             self._tell_votes(peer, actions)
 
     def _tell_votes(self, peer: Peer, actions: list[Action]) -> None:
-        actions.extend(Send(peer, Votes(part)) for part in in_parts(self.simplex.views.rebroadcast()))
+        actions.extend(Send(peer, one) for one in votes_in_parts(self.simplex.views.rebroadcast()))
 
     def _led_to(self, tally: Tally) -> tuple[int, int]:
         """Epoch and view of a peer that says these votes: theirs, or where they lead if they are a certificate."""
@@ -324,9 +324,9 @@ class SimplexDriver(Agreement):
                     actions.append(Broadcast(ViewCertificateRequest(self.simplex.epoch.number, first, last)))
                 case Rebroadcast():
                     actions.append(self._explain(now_ms))
-                    actions.extend(Broadcast(Votes(part)) for part in in_parts(self.simplex.views.rebroadcast()))
+                    actions.extend(Broadcast(one) for one in votes_in_parts(self.simplex.views.rebroadcast()))
                 case RelayVotes(votes):
-                    actions.extend(Broadcast(Votes(part)) for part in in_parts(votes))
+                    actions.extend(Broadcast(one) for one in votes_in_parts(votes))
                 case StateMismatch(refused):
                     actions.append(ReportStateMismatch(refused))
                 case TwinFound(epoch, view):
@@ -360,24 +360,13 @@ class SimplexDriver(Agreement):
 
     def status(self) -> AgreementStatus:
         """See `Agreement`."""
-        simplex, guard = self.simplex, self.simplex.guard
-        epoch, place = simplex.epoch, (simplex.epoch.number, simplex.view)
-        if guard is None:
-            return AgreementStatus("simplex", *place, mismatch=str(simplex.mismatch) if simplex.mismatch else None)
-        recovery = simplex.recovery
-        return AgreementStatus(
-            "simplex",
-            *place,
-            guard.key,
-            epoch.stake(guard.key),
-            guard.status,
-            tuple(recovery.unanswered(epoch)) if recovery is not None and simplex.is_recovering else (),
-            guard.silent_until if guard.silent_until >= place else None,
-            guard.twin,
-            guard.key in self._chain.state.stakes.burned_keys,
-            guard.is_loss_accepted,
-            str(simplex.mismatch) if simplex.mismatch else None,
-        )
+        simplex, guard, recovery = self.simplex, self.simplex.guard, self.simplex.recovery
+        status = status_of("simplex", simplex.view, guard, self._chain.state)
+        if recovery is not None and simplex.is_recovering:
+            status = replace(status, unanswered=tuple(recovery.unanswered(simplex.epoch)))
+        if guard is not None and guard.silent_until >= (status.epoch, status.view):
+            status = replace(status, silent_until=guard.silent_until)
+        return replace(status, mismatch=str(simplex.mismatch)) if simplex.mismatch is not None else status
 
     # ---- recovery ---------------------------------------------------------------------------------------------
 
@@ -501,20 +490,6 @@ class SimplexDriver(Agreement):
         wanted = set(request.ids)
         certificates = tuple(one for one in block.certificates if one.id in wanted)
         actions.append(Send(peer, ProposalCertificates(request.block_hash, certificates)))
-
-
-def in_parts(tallies: Iterable[Tally]) -> list[tuple[Tally, ...]]:
-    """Split tallies into what a message holds: `MAX_TALLIES`, and half the bytes, so that others fields have room."""
-    parts: list[list[Tally]] = []
-    room_bytes = 0
-    for tally in tallies:
-        size_bytes = len(encode(tally))
-        if not parts or size_bytes > room_bytes or len(parts[-1]) == MAX_TALLIES:
-            parts.append([])
-            room_bytes = MAX_MESSAGE_BYTES // 2
-        parts[-1].append(tally)
-        room_bytes -= size_bytes
-    return [tuple(part) for part in parts]
 
 
 def _proposal_of(sent: SendProposal) -> Proposal:
