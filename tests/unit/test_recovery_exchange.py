@@ -6,7 +6,7 @@ from tests.builders import GENESIS, LEDGER, STRANGER, FinalScribe, found, of_kin
 from tests.member_bench import LEADER, OTHERS, OWNER, MemberBench, cast_by, certificate, proposal_of
 
 from tallystick.consensus.signing_guard import GuardStatus, Lost, Recovered
-from tallystick.ledger.messages import Blocks, RecoveryRequest, RecoveryResponse, Status, encode_message
+from tallystick.ledger.messages import Blocks, Finalizations, RecoveryRequest, RecoveryResponse, Status, encode_message
 from tallystick.ledger.state import genesis_state
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, tally_of
 from tallystick.ledger.wallet import sign
@@ -144,6 +144,7 @@ def test_an_answer_that_is_verified_while_an_epoch_begins_does_not_count_in_that
     checked = [seat.intake.check(encode_message(answer(one, asked, genesis=genesis))) for one in HOLDERS]
     assert all(one.message is not None for one in checked)
     seat.receive(Status(genesis.ledger_id, 1, 1, block.hash, ()))
+    seat.receive(Finalizations(scribe.proofs(1)))
     final = scribe.finalization(genesis_state(genesis).epoch, block, *HOLDERS)
     seat.receive(Blocks(1, (block,), (), final))
     assert seat.node.agreement_status().epoch == 1
