@@ -32,7 +32,7 @@ from tallystick.ledger.errors import Rule
 from tallystick.ledger.messages import Blocks, Certificates, Entry, Proposal, Status
 from tallystick.ledger.state import genesis_state
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, tally_of
-from tallystick.node.archive import MemoryArchive
+from tallystick.network.memory_archive import MemoryArchive
 from tallystick.node.certificate_box import CertificateBox
 from tallystick.node.events import PersistCertificates, ReportAccepted, Timer
 from tallystick.node.evidence_pool import EvidencePool

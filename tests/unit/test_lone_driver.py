@@ -20,7 +20,7 @@ from tallystick.consensus.proof_of_stake import ProofOfStake
 from tallystick.consensus.signing_guard import Confirmed, GuardStatus, LossAccepted, Lost, Moved, Signed, TwinSeen
 from tallystick.ledger.messages import Blocks, Entry, NewBlock, Proposal, ProposalRequest, Status, Votes
 from tallystick.ledger.vote import NULLIFY, tally_of
-from tallystick.node.archive import MemoryArchive
+from tallystick.network.memory_archive import MemoryArchive
 from tallystick.node.events import (
     Broadcast,
     PeerConnected,

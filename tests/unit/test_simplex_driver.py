@@ -47,7 +47,8 @@ from tallystick.ledger.messages import (
 )
 from tallystick.ledger.params import MAX_GENESIS_MEMBERS, MAX_MESSAGE_BYTES
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Ballot, Tally, tally_of
-from tallystick.node.archive import MemoryArchive, answer
+from tallystick.network.archiving import answer
+from tallystick.network.memory_archive import MemoryArchive
 from tallystick.node.events import (
     Broadcast,
     PeerConnected,

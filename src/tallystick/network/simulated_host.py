@@ -11,8 +11,10 @@ from tallystick.consensus.simplex import Simplex
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.messages import Entry, encode_message
 from tallystick.ledger.wallet import Wallet
+from tallystick.network.archiving import answer, carry_out
+from tallystick.network.memory_archive import MemoryArchive
 from tallystick.node.agreement import Agreement
-from tallystick.node.archive import Archive, MemoryArchive, answer, carry_out
+from tallystick.node.archive import Archive
 from tallystick.node.events import (
     Action,
     Admit,

@@ -364,8 +364,9 @@ class SimplexDriver(Agreement):
         status = status_of("simplex", simplex.view, guard, self._chain.state)
         if recovery is not None and simplex.is_recovering:
             status = replace(status, unanswered=tuple(recovery.unanswered(simplex.epoch)))
-        if guard is not None and guard.silent_until >= (status.epoch, status.view):
-            status = replace(status, silent_until=guard.silent_until)
+        silent_until = guard.silent_until if guard is not None else None
+        if silent_until is not None and silent_until >= (status.epoch, status.view):
+            status = replace(status, silent_until=silent_until)
         return replace(status, mismatch=str(simplex.mismatch)) if simplex.mismatch is not None else status
 
     # ---- recovery ---------------------------------------------------------------------------------------------
