@@ -12,13 +12,11 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from tallystick.ledger.encoding import Codec, Digest, Encoded, digest
+from tallystick.ledger.encoding import Digest, Encoded, digest
 from tallystick.ledger.header import Header, Index
 from tallystick.ledger.keys import Domain
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Ballot, Vote, cast
 from tallystick.ledger.wallet import Wallet
-
-MAX_RECORD_BYTES: Final = 512
 
 Place = tuple[int, int]
 """Epoch and view, in the order in which views follow each other."""
@@ -77,7 +75,6 @@ class Moved(Encoded, tag_field="kind", tag=9):
 
 
 GuardRecord = Signed | Floor | Lost | Recovered | Confirmed | LossAccepted | Limited | TwinSeen | Moved
-record_codec: Codec[GuardRecord] = Codec(GuardRecord, MAX_RECORD_BYTES, "guard record")
 
 
 class GuardStatus(Enum):
