@@ -74,7 +74,7 @@ _OF_RICH_ITSELF = re.compile(r"\r?\x1b\[[0-9;?]*[A-Za-z]")
 
 def found_ledger() -> Genesis:
     allotments = [Allotment(one.public_key, 1_000, 100) for one in MEMBERS.values()]
-    return make_genesis(f"class{LEGAL}"[:64], START_MS, allotments, Params(epoch_blocks=10, unbonding_blocks=10))
+    return make_genesis(f"class{LEGAL}"[:64], START_MS, allotments, Params(epoch_blocks=10, unbonding_blocks=20))
 
 
 def fill(path: Path, file: Path) -> list[str]:
