@@ -12,7 +12,7 @@ from tallystick.ledger.genesis import Allotment, Genesis, make_genesis
 from tallystick.ledger.messages import Certificates, Entry, encode_message
 from tallystick.ledger.params import Params
 from tallystick.ledger.wallet import Wallet
-from tallystick.node.archive import MemoryArchive
+from tallystick.network.memory_archive import MemoryArchive
 from tallystick.node.events import MessageReceived, PersistBlock
 from tallystick.node.intake import Intake
 from tallystick.node.lone_driver import LoneDriver

@@ -41,10 +41,11 @@ from tallystick.ledger.params import Params
 from tallystick.ledger.state import State, next_state
 from tallystick.ledger.vote import FINALIZE, NULLIFY, Ballot, Tally, Vote, cast, tally_of
 from tallystick.ledger.wallet import Wallet
+from tallystick.network.memory_archive import MemoryArchive
 from tallystick.network.simulated import Link, SimulatedNetwork
 from tallystick.network.simulated_host import MakeAgreement, SimulatedHost
 from tallystick.node.agreement import Agreement
-from tallystick.node.archive import Archive, MemoryArchive
+from tallystick.node.archive import Archive
 from tallystick.node.events import (
     Action,
     CertificatesSubmitted,

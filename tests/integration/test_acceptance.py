@@ -60,7 +60,7 @@ from tallystick.ledger.vote import FINALIZE, tally_of
 from tallystick.ledger.wallet import Wallet
 from tallystick.network.curve import x25519_key
 from tallystick.network.handshake import NONCE_BYTES, DiallerHandshake, ListenerHandshake, PeerError
-from tallystick.node.archive import MemoryArchive
+from tallystick.network.memory_archive import MemoryArchive
 from tallystick.node.intake import Claim
 from tallystick.node.node import Node
 

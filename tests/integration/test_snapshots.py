@@ -31,10 +31,10 @@ from tallystick.ledger.encoding import encode
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.messages import Entry
 from tallystick.ledger.vote import FINALIZE, tally_of
+from tallystick.network.memory_archive import MemoryArchive
 from tallystick.network.simulated import SimulatedNetwork
 from tallystick.network.simulated_host import member
 from tallystick.node import replay
-from tallystick.node.archive import MemoryArchive
 from tallystick.node.events import PersistBlock
 from tallystick.node.finality_proofs import Checkpoint
 from tallystick.node.replay import TAIL_BLOCKS, replayed

@@ -8,6 +8,8 @@ What it speaks of
     later epochs stand behind the epoch: `1.3` is view 3 of epoch 1. Messages take 10 ms; delta is 300 ms. Who leads
     which view is said with `leaders=` (in turn), in place of the draw.
 
+    A node that sees a twin, or whose state is not the ledger's, ends; a supervisor is played by `restart`.
+
 Setting up
     members ada=100 ben=100 … [leaders=ben,cy,…] [epoch-blocks=… and other parameters] [box=3]
     observer eve                        a node without a key
@@ -53,6 +55,8 @@ from tests.seat import Schedule
 from tallystick.consensus.agreement import SendProposal
 from tallystick.consensus.signing_guard import (
     Confirmed,
+    GuardRecord,
+    GuardStatus,
     Limited,
     LossAccepted,
     Lost,
@@ -229,6 +233,10 @@ class Scenario:
         self._lines: list[tuple[int, str, str, str]] = []
         self._shown = set(SHOWN)
 
+    @property
+    def _ledger_id(self) -> bytes:
+        return self.network.genesis.ledger_id
+
     def run(self, command: str) -> list[str]:
         """Carry out one command. Returns what it prints."""
         name, *args = command.split()
@@ -293,13 +301,11 @@ class Scenario:
             else:
                 texts = [subject]
             for text in texts:
-                issued = issue_statement(self._wallets[name], self.network.genesis.ledger_id, self.network.now_ms, text)
+                issued = issue_statement(self._wallets[name], self._ledger_id, self.network.now_ms, text)
                 self.network.submit(name, Entry(issued))
 
     def do_stake(self, name: str, amount: str, *at: str) -> None:
-        issued = issue_stake(
-            self._wallets[name], self.network.genesis.ledger_id, self.network.now_ms, int(amount.replace("+", ""))
-        )
+        issued = issue_stake(self._wallets[name], self._ledger_id, self.network.now_ms, int(amount.replace("+", "")))
         self.network.submit(at[-1] if at else name, Entry(issued))
 
     def do_crash(self, name: str, when: str = "") -> None:
@@ -382,7 +388,7 @@ class Scenario:
         self.do_guard_lost(name)
 
     def do_accept_loss(self, name: str) -> None:
-        self.network.hosts[name].guard_records.append(LossAccepted(self.network.genesis.ledger_id))
+        self.network.hosts[name].guard_records.append(LossAccepted(self._ledger_id))
 
     def do_copy_key(self, name: str, _: str, twin: str, guard: str = "guard=empty") -> None:
         records = {"none": [Lost(None)], "copy": list(self.network.hosts[name].guard_records), "empty": []}
@@ -412,16 +418,16 @@ class Scenario:
         epoch, number = asker.node.state.epoch.number, int(view.removeprefix("view="))
         key = self._wallets[asker.name].public_key
         response = RecoveryResponse(own.public_key, key, recovery.nonce, epoch, number, None, ())
-        data = encode_message(sign(response, own, self.network.genesis.ledger_id))
-        self.network.inject(name, asker.name, data)
+        data = encode_message(sign(response, own, self._ledger_id))
+        self.network.inject("liar", asker.name, data)
 
     def do_sign(self, name: str, kind: str, view: str, *words: str) -> None:
         block = next((one for key, one in self._blocks() if words[0] == key), ZERO_DIGEST)
         epoch, _, number = view.rpartition(".")
         ballot = Ballot(KINDS[kind], int(epoch or 0), int(number), block)
-        tally = tally_of([cast(self._wallets[name], self.network.genesis.ledger_id, ballot)])
+        tally = tally_of([cast(self._wallets[name], self._ledger_id, ballot)])
         for receiver in words[-1].removeprefix("to=").split(","):
-            self.network.inject(name, receiver, encode_message(Votes((tally,))))
+            self.network.inject("liar", receiver, encode_message(Votes((tally,))))
 
     def _blocks(self) -> list[tuple[str, bytes]]:
         return [(name, key) for key, name in self._names.items()]
@@ -478,11 +484,15 @@ class Scenario:
 
     def do_guard(self, name: str) -> list[str]:
         host = self.network.hosts[name]
-        guard = SigningGuard(self._wallets[name], self.network.genesis.ledger_id, host.guard_records, bytes(32))
+        guard = self._guard(host)
         floor = self._view(*guard.floor) if guard.floor >= (0, 0) else "none"
         lines = [f"{guard.status.value}, floor {floor}"]
         votes = [one.ballot for epoch in range(10) for one in guard.votes(epoch)]
         return lines + [f"signed {self._ballot(one)}" for one in votes]
+
+    def _guard(self, host: SimulatedHost, more: Iterable[GuardRecord] = ()) -> SigningGuard:
+        """As its records stand, with these."""
+        return SigningGuard(self._wallets[host.name], self._ledger_id, [*host.guard_records, *more], bytes(32))
 
     def do_leaders(self, views: str) -> list[str]:
         first, _, last = views.partition("..")
@@ -505,8 +515,8 @@ class Scenario:
     def _on_action(self, host: SimulatedHost, action: Action) -> None:
         match action:
             case PersistSigned(records):
-                for record in records:
-                    self._on_record(host, record)
+                for number, record in enumerate(records):
+                    self._on_record(host, record, self._guard(host, records[:number]))
                 is_vote = any(isinstance(one, Signed) for one in records)
                 if is_vote and host.name in self._crash_at_vote:
                     self._crash_at_vote.discard(host.name)
@@ -534,14 +544,17 @@ class Scenario:
             case Disconnect(peer, refused):
                 self._line(host.name, "trouble", f"disconnects {peer}: {refused.rule.name}")
 
-    def _on_record(self, host: SimulatedHost, record: Any) -> None:
+    def _on_record(self, host: SimulatedHost, record: Any, before: SigningGuard) -> None:
         match record:
             case Signed(_, _, _, None, ballot) if ballot is not None:
                 name = host.name
                 block = self._simplex(name).views.whole(ballot.block_hash)
                 if block is not None:
                     self._note(block.header, block.certificates)
-                self._line(name, "vote", f"{self._ballot(ballot)}")
+                is_careful = before.is_loss_accepted and (ballot.epoch, ballot.view) <= before.silent_until
+                is_shown = before.status is GuardStatus.LOST or (is_careful and ballot.kind != NULLIFY)
+                said = f"is shown that it voted {self._ballot(ballot)}" if is_shown else self._ballot(ballot)
+                self._line(name, "guard" if is_shown else "vote", said)
             case Recovered(_, epoch, view):
                 self._line(host.name, "guard", f"recovered, silent until {self._view(epoch, view)}")
             case Limited(_, epoch, view):
@@ -558,9 +571,9 @@ class Scenario:
     def _on_report(self, now_ms: int, name: str, report: Report) -> None:
         match report:
             case ReportTwin(epoch, view):
-                self._line(name, "trouble", f"sees a twin in view {self._view(epoch, view)}")
+                self._end(name, f"sees a twin in view {self._view(epoch, view)}, and ends")
             case ReportStateMismatch(refused):
-                self._line(name, "trouble", f"state mismatch: {refused.rule.name}")
+                self._end(name, f"finds its state to be another ({refused.rule.name}), and ends")
             case ReportStuck(epoch, view, _, heard, total, missing):
                 who = self._people(missing)
                 self._line(
@@ -568,6 +581,11 @@ class Scenario:
                 )
             case ReportRefused(refused, peer):
                 self._line(name, "refused", f"refuses {peer or 'a person'}: {refused.rule.name}")
+
+    def _end(self, name: str, why: str) -> None:
+        """The process ends, as a node's does."""
+        self._line(name, "trouble", why)
+        self.network.at(self.network.now_ms, lambda: self.network.crash(name))
 
     def _line(self, name: str, kind: str, text: str) -> None:
         self._lines.append((self.network.now_ms, name, kind, text))
@@ -604,7 +622,7 @@ class Scenario:
         if header.hash in self._names:
             return
         held = [self._title(one) for one in certificates]
-        what = "+".join(held[:2]) + (f"+{len(held) - 2}" if len(held) > 2 else "")
+        what = "+".join(held[:3]) + (f"+{len(held) - 3}more" if len(held) > 3 else "")
         name = f"{what}@{self._view(header.epoch, header.view)}"
         while name in self._names.values():
             name += "'"

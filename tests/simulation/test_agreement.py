@@ -39,8 +39,8 @@ from tallystick.ledger.messages import (
     encode_message,
 )
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, Ballot, cast, tally_of
+from tallystick.network.memory_archive import MemoryArchive
 from tallystick.network.simulated import Link, SimulatedNetwork
-from tallystick.node.archive import MemoryArchive
 from tallystick.node.events import CheckedMessage, MessageReceived, ReportAccepted, ReportRefused, ReportStuck
 from tallystick.node.limits import Limits
 

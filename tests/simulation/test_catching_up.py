@@ -36,9 +36,10 @@ from tallystick.ledger.messages import (
     encode_message,
 )
 from tallystick.ledger.vote import tally_of
+from tallystick.network.archiving import answer_blocks
+from tallystick.network.memory_archive import MemoryArchive
 from tallystick.network.simulated import Link, SimulatedNetwork
 from tallystick.network.simulated_host import member, observer
-from tallystick.node.archive import MemoryArchive, answer_blocks
 from tallystick.node.events import ReportRefused, ReportStateMismatch
 from tallystick.node.finality_proofs import Checkpoint
 from tallystick.node.limits import Limits

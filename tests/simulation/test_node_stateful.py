@@ -41,7 +41,7 @@ from tallystick.ledger.messages import (
     Status,
     encode_message,
 )
-from tallystick.node.archive import MemoryArchive
+from tallystick.network.memory_archive import MemoryArchive
 from tallystick.node.events import (
     Action,
     Broadcast,

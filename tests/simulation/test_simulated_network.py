@@ -30,8 +30,8 @@ from tests.builders import (
 
 from tallystick.ledger.errors import Rule
 from tallystick.ledger.messages import Entry, decode_message, encode_message
+from tallystick.network.memory_archive import MemoryArchive
 from tallystick.network.simulated import Link
-from tallystick.node.archive import MemoryArchive
 from tallystick.node.events import ReportAccepted, ReportBlock, ReportRefused
 from tallystick.node.limits import Limits
 

@@ -1,6 +1,7 @@
 """Evidence waits apart from the box: one an offender, never crowded out, found wherever contradictions meet."""
 
 import pytest
+from msgspec.structs import replace
 from tests.builders import (
     ADA,
     BEN,
@@ -23,13 +24,15 @@ from tests.builders import (
 )
 from tests.member_bench import LEADER, OTHERS, OWNER, MemberBench, sent
 
+from tallystick.consensus.signing_guard import GuardStatus
+from tallystick.ledger.block import sign_block
 from tallystick.ledger.blockchain import holds_nothing
 from tallystick.ledger.certificate import ProposalEvidence, issue_vote_evidence
 from tallystick.ledger.errors import Rule
 from tallystick.ledger.messages import Blocks, Certificates, Entry, Proposal, Status
 from tallystick.ledger.state import genesis_state
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, tally_of
-from tallystick.node.archive import MemoryArchive
+from tallystick.network.memory_archive import MemoryArchive
 from tallystick.node.certificate_box import CertificateBox
 from tallystick.node.events import PersistCertificates, ReportAccepted, Timer
 from tallystick.node.evidence_pool import EvidencePool
@@ -257,3 +260,16 @@ def test_bad_evidence_is_refused_and_who_passes_it_on_is_not_blamed():
     bad = issue_vote_evidence(ADA, LEDGER, GENESIS.created_ms, *honest)
     actions = bench.receive(Certificates((Entry(bad),)))
     assert (rules(actions), cut_off(actions), pooled(bench)) == ([Rule.V3], set(), [])
+
+
+@pytest.mark.parametrize("owner", [OWNER, LEADER], ids=["another's", "its own"])
+def test_what_a_key_signed_on_another_ledger_is_neither_evidence_nor_a_twin(owner):
+    bench, elsewhere = MemberBench(owner), FinalScribe(found(created_ms=0)).draft()
+    elsewhere = sign_block(replace(elsewhere.header, forger=LEADER.public_key), (), LEADER)
+    if owner is not LEADER:
+        here = signed_header(LEADER)
+        bench.receive(Proposal(1, 0, here.header, here.signature, ()))
+    bench.receive(Status(LEDGER, 0, 1, elsewhere.hash, ()))
+    actions = bench.receive(Blocks(1, (elsewhere,)))
+    assert (rules(actions), cut_off(actions), pooled(bench)) == ([Rule.B10], set(), [])
+    assert bench.node.agreement_status().guard is GuardStatus.READY

@@ -42,7 +42,7 @@ from tallystick.ledger.messages import (
     Prune,
     Status,
 )
-from tallystick.node.archive import MemoryArchive
+from tallystick.network.memory_archive import MemoryArchive
 from tallystick.node.events import (
     Broadcast,
     CheckedMessage,

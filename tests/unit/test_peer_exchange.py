@@ -29,7 +29,7 @@ from tallystick.ledger.errors import Rule
 from tallystick.ledger.genesis import Allotment, make_genesis
 from tallystick.ledger.messages import MAX_ADDRESSES, Addresses, Certificates, Entry, NewBlock
 from tallystick.ledger.params import Params
-from tallystick.node.archive import MemoryArchive
+from tallystick.network.memory_archive import MemoryArchive
 from tallystick.node.events import (
     Admit,
     Broadcast,

@@ -45,11 +45,11 @@ from tallystick.ledger.messages import (
     Votes,
     decode_message,
     encode_message,
-    sign_recovery,
+    votes_in_parts,
 )
 from tallystick.ledger.params import MAX_GENESIS_MEMBERS, MAX_MESSAGE_BYTES
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Ballot, Tally, cast, tally_of
-from tallystick.ledger.wallet import Wallet
+from tallystick.ledger.wallet import Wallet, sign
 from tallystick.node.events import (
     Broadcast,
     PeerConnected,
@@ -61,7 +61,6 @@ from tallystick.node.events import (
     VotesRead,
 )
 from tallystick.node.limits import Limits
-from tallystick.node.simplex_driver import in_parts
 
 DELTA_MS = GENESIS.params.delta_ms
 WALLETS = {one.public_key: one for one in MEMBERS.values()}
@@ -110,12 +109,12 @@ def tally(signatures, view):
 )
 def test_votes_are_told_in_messages_that_are_not_too_big(count, signatures, parts):
     tallies = [tally(signatures, view) for view in range(count)]
-    told = in_parts(tallies)
+    told = votes_in_parts(tallies)
     assert len(told) == parts
-    assert [one for part in told for one in part] == tallies
+    assert [one for part in told for one in part.tallies] == tallies
     for part in told:
-        assert len(encode_message(Votes(part))) <= MAX_MESSAGE_BYTES
-        assert decode_message(encode_message(Votes(part))) == Votes(part)
+        assert len(encode_message(part)) <= MAX_MESSAGE_BYTES
+        assert decode_message(encode_message(part)) == part
 
 
 def told_to(peer, actions):
@@ -240,7 +239,7 @@ def asked(actions):
 def response(member, request, view=1, entered_by=None, shown=(), **changes):
     fields = {"asker": request.member, "nonce": request.nonce, "epoch": 0, "view": view, **changes}
     answer = RecoveryResponse(member.public_key, entered_by=entered_by, votes=tuple(shown), **fields)
-    return sign_recovery(answer, member, LEDGER)
+    return sign(answer, member, LEDGER)
 
 
 def recovering(*records):
@@ -346,7 +345,7 @@ def test_it_asks_again_with_the_same_question_at_growing_intervals():
 
 
 def request_of(member=BEN, nonce=b"n" * 32):
-    return sign_recovery(RecoveryRequest(member.public_key, nonce), member, LEDGER)
+    return sign(RecoveryRequest(member.public_key, nonce), member, LEDGER)
 
 
 def answers(actions):

@@ -5,7 +5,7 @@ from tests.builders import GENESIS, FinalScribe, Scribe, found, refuses, stateme
 
 from tallystick.ledger.errors import Rule
 from tallystick.ledger.messages import FinalizationRequest, Finalizations, HeaderRequest, Headers
-from tallystick.node.finality_proofs import Checkpoint, FinalityProofs, Finality
+from tallystick.node.finality_proofs import Checkpoint, Finality, FinalityProofs
 from tallystick.node.limits import Limits
 from tallystick.node.sync import SetAside, Sync
 

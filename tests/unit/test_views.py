@@ -246,8 +246,8 @@ def test_what_is_lacking_where_the_leader_says_that_the_parent_was_notarized(kno
     ("words", "expected"),
     [
         ("", False),
-        ("block a 1 on tip; header a", True),
-        ("block a 1 on tip; ben notarize 1 a", True),
+        ("block a 1 on tip; header a", False),
+        ("block a 1 on tip; ben notarize 1 a", False),
         ("cy nullify 1", False),
         ("cy dot nullify 1", True),
         (nullified(1), False),

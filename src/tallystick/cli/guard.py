@@ -20,18 +20,10 @@ from tallystick.cli.output import (
 )
 from tallystick.cli.reaching import known_of
 from tallystick.cli.words import many
-from tallystick.consensus.signing_guard import (
-    GuardRecord,
-    GuardStatus,
-    GuardSummary,
-    LossAccepted,
-    Lost,
-    Place,
-    summaries,
-)
+from tallystick.consensus.signing_guard import GuardRecord, GuardState, GuardStatus, LossAccepted, Lost, Place
 from tallystick.host.data_folder import DataFolder
 from tallystick.host.data_lock import DataLock
-from tallystick.host.guard_file import GuardError, GuardFile, read_guard
+from tallystick.host.guard_file import GuardError, GuardFile, read_guard, summaries
 from tallystick.ledger.genesis import Genesis
 
 HELP: Final = help_text(
@@ -200,7 +192,7 @@ def _confirm(yes: bool, question: str) -> None:
         raise GuardError("nothing was changed")
 
 
-def _values(ledger_id: bytes, names: dict[bytes, str], one: GuardSummary) -> dict[str, Any]:
+def _values(ledger_id: bytes, names: dict[bytes, str], one: GuardState) -> dict[str, Any]:
     return {
         "ledger_id": ledger_id.hex(),
         "name": names.get(ledger_id),
@@ -209,12 +201,12 @@ def _values(ledger_id: bytes, names: dict[bytes, str], one: GuardSummary) -> dic
         "silent_until": _place(one.silent_until),
         "twin": _place(one.twin),
         "is_loss_accepted": one.is_loss_accepted,
-        "views": one.views,
+        "views": len(one.entries),
     }
 
 
 def _place(place: Place | None) -> dict[str, int] | None:
-    return None if place is None else {"epoch": place[0], "view": place[1]}
+    return None if place is None or place < (0, 0) else {"epoch": place[0], "view": place[1]}
 
 
 def _in_words(line: dict[str, Any]) -> str:

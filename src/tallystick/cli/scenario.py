@@ -50,7 +50,6 @@ class Illegal(Enum):
     FORGED_RECOVERY = "a request for recovery in a member's name"
     FORGED_PROPOSAL = "a proposal in the name of who is drawn"
     OTHER_LEDGER = "a proposal for another ledger"
-    NOT_VOTED_FOR = "a block that nobody voted for"
     VOTED_FOR_ALONE = "a block final by his own vote alone"
     OTHER_FINALIZATION = "a block with the votes for another one"
     OTHER_PARENT = "a block that its proof does not follow from"

@@ -30,7 +30,6 @@ from tallystick.ledger.messages import (
 )
 from tallystick.ledger.state import State
 from tallystick.ledger.wallet import Wallet as EngineWallet
-from tallystick.node.archive import answer_blocks
 from tallystick.node.events import (
     Action,
     Broadcast,
@@ -260,7 +259,7 @@ class Engine:
                 self.records.keep(block, payloads)
                 follow(block.header.timestamp_ms)
             case PersistPayload(payload):
-                self.records.archive.keep_payload(payload)
+                self.records.keep_payload(payload)
             case ReportRefused(refused):
                 self.refuse(refused)
             case Send(peer, PayloadRequest(hashes)):
@@ -277,9 +276,9 @@ class Engine:
         try:
             for obj in self._objects_of(action):
                 outlet.broadcast_object(obj)
-            if isinstance(action, SendKept) and isinstance(action.request, BlockRequest):
-                for block in answer_blocks(self.records.archive, action.request, LIMITS.answer_bytes).blocks:
-                    outlet.send_object_to_node(self.records.course_block(block), action.peer)
+            match action:
+                case SendKept(peer, BlockRequest(start)) if 0 < start < len(self.records):
+                    outlet.send_object_to_node(self.records.course_block(self.records.engine_block(start)), peer)
         except Exception as error:  # a student's own send or broadcast: everything else still goes on its way
             self.fail(error)
 

@@ -15,7 +15,7 @@ from tallystick.consensus.proof_of_stake import ProofOfStake, check_drawn
 from tallystick.host.errors import DamagedStore
 from tallystick.host.store import EpochEnd, Store
 from tallystick.host.verification import verify_in_line
-from tallystick.ledger.block import Block, block_codec, check_form, genesis_block, verified
+from tallystick.ledger.block import Block, block_codec, check_form, check_signatures, genesis_block, verified
 from tallystick.ledger.blockchain import Blockchain
 from tallystick.ledger.certificate import certificate_codec
 from tallystick.ledger.encoding import ZERO_DIGEST, Codec
@@ -24,9 +24,8 @@ from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.finality import FinalHeader, Finalization, Members, next_epoch
 from tallystick.ledger.header import Header
 from tallystick.ledger.state import State, StateRoots
-from tallystick.ledger.vote import Tally, tally_codec
+from tallystick.ledger.vote import Tally, check_vote_signatures, tally_codec
 from tallystick.node.intake import Claim
-from tallystick.node.replay import check_signatures, check_vote_signatures
 
 _CLAIMS_AT_ONCE: Final = 4_096
 _ROWS_AT_ONCE: Final = 64

@@ -10,7 +10,7 @@ from tallystick.host.errors import DamagedStore
 from tallystick.host.file_statement import FileStatement, file_statement_in
 from tallystick.host.log_proofs import inclusion_proof, verify_inclusion
 from tallystick.host.store import Store
-from tallystick.ledger.block import Block, check_form, genesis_block, verified
+from tallystick.ledger.block import Block, check_form, check_signatures, genesis_block, verified
 from tallystick.ledger.blockchain import Blockchain, CheckForger
 from tallystick.ledger.certificate import AnyCertificate, Evidence, check_payload
 from tallystick.ledger.certificate_index import Place
@@ -18,8 +18,7 @@ from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.finality import check_final
 from tallystick.ledger.state import State
-from tallystick.ledger.vote import Tally
-from tallystick.node.replay import check_signatures, check_vote_signatures
+from tallystick.ledger.vote import Tally, check_vote_signatures
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from tallystick.host.logs import ReportLog, note
 from tallystick.host.store import Store
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.messages import Entry, Message, encode_message
+from tallystick.network.archiving import answer, carry_out
 from tallystick.network.transport import Connected, Disconnected, Happening, Received, Transport
-from tallystick.node.archive import answer, carry_out
 from tallystick.node.events import (
     Action,
     Admit,

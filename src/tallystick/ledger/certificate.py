@@ -181,8 +181,13 @@ def check_payload(certificate: AnyCertificate, payload: Payload | None) -> None:
         raise Refused(Rule.C3, "the payload's hash is not the one in the certificate")
 
 
-def check_evidence(certificate: AnyCertificate, ledger_id: bytes, verify: Verify) -> None:
-    """Raise `Refused` (V3, V1, B10, B3) unless evidence shows what no honest member signs both, and both are signed."""
+def check_signed(certificate: AnyCertificate, ledger_id: bytes, verify: Verify) -> None:
+    """Raise `Refused` (C1) unless its issuer signed it.
+
+    Evidence (V3; V1, B10, B3) has to show two votes, or headers, that no honest member signs both, each well signed.
+    """
+    if not verify(certificate.signed_bytes(ledger_id), certificate.signature, certificate.issuer):
+        raise Refused(Rule.C1, f"certificate {certificate.id.hex()[:16]}…: the signature is not its issuer's")
     if isinstance(certificate, VoteEvidence):
         votes = (certificate.first, certificate.second)
         if not votes[0].conflicts_with(votes[1]):
@@ -193,7 +198,5 @@ def check_evidence(certificate: AnyCertificate, ledger_id: bytes, verify: Verify
         headers = (certificate.first, certificate.second)
         if not headers[0].conflicts_with(headers[1]):
             raise Refused(Rule.V3, "an honest forger may sign both of these headers")
-        if any(one.header.ledger_id != ledger_id for one in headers):
-            raise Refused(Rule.B10, "a header in the evidence is another ledger's")
-        if not all(verify(one.header.signed_bytes(), one.signature, one.header.forger) for one in headers):
-            raise Refused(Rule.B3, "a header in the evidence is not signed by its forger")
+        for one in headers:
+            one.check(ledger_id, verify)

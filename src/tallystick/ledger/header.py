@@ -5,7 +5,8 @@ from typing import Annotated, Final
 from msgspec import Meta
 
 from tallystick.ledger.encoding import Digest, Encoded, PublicKey, Signature, Version, derived, digest
-from tallystick.ledger.keys import Domain, signed_bytes
+from tallystick.ledger.errors import Refused, Rule
+from tallystick.ledger.keys import Domain, Verify, signed_bytes
 from tallystick.ledger.params import MAX_INDEX, Milliseconds
 
 VERSION: Final = 1
@@ -53,3 +54,11 @@ class SignedHeader(Encoded):
         mine, theirs = self.header, other.header
         same_view = (mine.forger, mine.epoch, mine.view) == (theirs.forger, theirs.epoch, theirs.view)
         return same_view and mine != theirs
+
+    def check(self, ledger_id: bytes, verify: Verify) -> None:
+        """Raise `Refused` (B10, B3) unless the header is for this ledger, and signed by its forger."""
+        header = self.header
+        if header.ledger_id != ledger_id:
+            raise Refused(Rule.B10, f"ledger {header.ledger_id.hex()[:16]}…, this is {ledger_id.hex()[:16]}…")
+        if not verify(header.signed_bytes(), self.signature, header.forger):
+            raise Refused(Rule.B3, f"block {header.index}: the signature is not its forger's")

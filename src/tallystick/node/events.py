@@ -230,7 +230,7 @@ class Multicast(Struct, frozen=True):
 
 
 class SendKept(Struct, frozen=True):
-    """Answer a request from what is kept (node/archive.py, `answer`), near the answer bound."""
+    """Answer a request from what is kept (network/archiving.py, `answer`), near the answer bound."""
 
     peer: Peer
     request: Kept

@@ -5,20 +5,13 @@ Bounds, form, what is known already, signatures, in that order: the cheap checks
 
 from collections.abc import Callable, Generator, Iterable, Sequence
 from functools import partial
-from itertools import pairwise
-from typing import Protocol, TypeVar
+from typing import ParamSpec, Protocol, TypeVar
 
 from tallystick.ledger.address import AddressRecord
-from tallystick.ledger.block import Block, check_form
-from tallystick.ledger.certificate import (
-    AnyCertificate,
-    certificate_codec,
-    check_evidence,
-    check_payload,
-    payload_codec,
-)
-from tallystick.ledger.encoding import ZERO_DIGEST
+from tallystick.ledger.block import Block, check_form, check_signatures
+from tallystick.ledger.certificate import AnyCertificate, certificate_codec, check_payload, check_signed, payload_codec
 from tallystick.ledger.errors import Refused, Rule
+from tallystick.ledger.header import SignedHeader
 from tallystick.ledger.keys import Verify, is_signed
 from tallystick.ledger.messages import (
     Addresses,
@@ -35,13 +28,14 @@ from tallystick.ledger.messages import (
     Votes,
     decode_message,
 )
-from tallystick.ledger.vote import NULLIFY, Tally, Vote
+from tallystick.ledger.vote import Tally, Vote, check_tally, check_vote_signatures
 from tallystick.node.events import CheckedEntry, CheckedMessage
 
 Claim = tuple[bytes, bytes, bytes]
 """What stands under a signature, the signature, and the public key that is said to have made it."""
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 
 class Knowledge(Protocol):
@@ -105,16 +99,14 @@ class Intake:
 
     def check_entry(self, entry: Entry) -> CheckedEntry:
         """Check a person's certificate, which no decoder has seen yet. Raises `Refused` (E1, E2, C3, C1)."""
-        outcome = self._check_entry(entry, self._verify)
-        if isinstance(outcome, Refused):
-            raise outcome
-        return outcome
+        self._check_submitted(entry, self._verify)
+        return CheckedEntry(entry)
 
     def checking_entries(
         self, entries: Sequence[Entry]
     ) -> Generator[list[Claim], list[bool], list[CheckedEntry | Refused]]:
         """`check_entry` for several, verified by who drives it; a refusal is an outcome like another."""
-        return (yield from _settle(lambda verify: [self._check_entry(one, verify) for one in entries]))
+        return (yield from _settle(partial(self._check_all_submitted, entries)))
 
     def _open(self, data: bytes) -> Message | CheckedMessage:
         """The message to be checked; or what there is to say about bytes that need no check."""
@@ -128,13 +120,10 @@ class Intake:
         match message:
             case Certificates(entries):
                 return self._check_entries(entries, verify)
-            case Votes(tallies):
-                return self._check_heard(message, tallies, verify)
-        try:
-            self._check_signatures(message, verify)
-        except Refused as refused:
-            return CheckedMessage(None, (refused,))
-        return CheckedMessage(message)
+            case Votes():
+                return self._check_heard(message, verify)
+        refused = _refusal_of(self._check_signatures, message, verify)
+        return CheckedMessage(None, (refused,)) if refused else CheckedMessage(message)
 
     def _check_entries(self, entries: tuple[Entry, ...], verify: Verify) -> CheckedMessage:
         good, known, refusals = [], [], []
@@ -142,26 +131,28 @@ class Intake:
         for entry in entries:
             if has_verified(entry.certificate) or self._knowledge.is_on_chain(entry.certificate.id):
                 known.append(entry.certificate.id)
-            elif refused := self._refusal_of(entry, verify):
+            elif refused := _refusal_of(self._check_entry, entry, verify):
                 refusals.append(refused)
             else:
                 good.append(entry)
         return CheckedMessage(Certificates(tuple(good)) if good else None, tuple(refusals), tuple(known))
 
-    def _check_entry(self, entry: Entry, verify: Verify) -> CheckedEntry | Refused:
-        try:
-            _check_form(entry)
-        except Refused as refused:
-            return refused
-        return self._refusal_of(entry, verify) or CheckedEntry(entry)
+    def _check_all_submitted(self, entries: Sequence[Entry], verify: Verify) -> list[CheckedEntry | Refused]:
+        return [_refusal_of(self._check_submitted, one, verify) or CheckedEntry(one) for one in entries]
 
-    def _refusal_of(self, entry: Entry, verify: Verify) -> Refused | None:
-        try:
-            check_payload(entry.certificate, entry.payload)
-            self._check_signature(entry.certificate, verify)
-        except Refused as refused:
-            return refused
-        return None
+    def _check_submitted(self, entry: Entry, verify: Verify) -> None:
+        certificate_codec.encode_checked(entry.certificate)
+        if entry.payload is not None:
+            payload_codec.encode_checked(entry.payload)
+        self._check_entry(entry, verify)
+
+    def _check_entry(self, entry: Entry, verify: Verify) -> None:
+        check_payload(entry.certificate, entry.payload)
+        self._check_certificate(entry.certificate, verify)
+
+    def _check_certificate(self, certificate: AnyCertificate, verify: Verify) -> None:
+        if not self._knowledge.has_verified(certificate):
+            check_signed(certificate, self._ledger_id, verify)
 
     def _check_signatures(self, message: Message, verify: Verify) -> None:
         match message:
@@ -177,53 +168,34 @@ class Intake:
             case RecoveryResponse(member, _, _, _, _, entered_by, votes, signature):
                 self._check_recovery(message, member, signature, verify)
                 self._check_votes([*votes, entered_by] if entered_by else votes, verify)
-            case Proposal():
-                self._check_proposal(message, verify)
+            case Proposal(_, _, header, signature):
+                SignedHeader(header, signature).check(self._ledger_id, verify)
             case Finalizations(proofs):
                 self._check_votes((one.finalization for one in proofs), verify)
             case Addresses(records):
                 self._check_addresses(records, verify)
             case ProposalCertificates(_, certificates):
                 for certificate in certificates:
-                    self._check_signature(certificate, verify)
+                    self._check_certificate(certificate, verify)
 
     def _check_block(self, block: Block, verify: Verify) -> None:
         """Signatures alone. Of a block that was asked for the gate judges the form: a quorum may have chosen it."""
-        if self._knowledge.knows_block(block):
-            return
-        if not verify(block.header.signed_bytes(), block.signature, block.header.forger):
-            raise Refused(Rule.B3, f"block {block.index}: the signature is not its forger's")
-        for certificate in block.certificates:
-            try:
-                self._check_signature(certificate, verify)
-            except Refused as refused:
-                raise Refused(Rule.B5, str(refused)) from refused
-
-    def _check_proposal(self, proposal: Proposal, verify: Verify) -> None:
-        header = proposal.header
-        if header.ledger_id != self._ledger_id:
-            raise Refused(Rule.B10, "the proposal is for another ledger")
-        if not verify(header.signed_bytes(), proposal.signature, header.forger):
-            raise Refused(Rule.B3, f"proposal {header.index}: the signature is not its forger's")
+        if not self._knowledge.knows_block(block):
+            check_signatures(block, self._ledger_id, verify, self._knowledge.has_verified)
 
     def _check_addresses(self, records: Iterable[AddressRecord], verify: Verify) -> None:
         for record in (one for one in records if not self._knowledge.knows_address(one)):
             if not verify(record.signed_bytes(self._ledger_id), record.signature, record.key):
                 raise Refused(Rule.N7, f"the address of {record.key.hex()[:16]}… is not signed by it")
 
-    def _check_heard(self, votes: Votes, tallies: Iterable[Tally], verify: Verify) -> CheckedMessage:
+    def _check_heard(self, votes: Votes, verify: Verify) -> CheckedMessage:
         """Of what a peer heard, each tally stands for itself: one that is badly signed takes no other with it."""
-        late = self._knowledge.late_votes(votes)
-        try:
-            for tally in tallies:
-                check_tally(tally)
-        except Refused as refused:
-            return CheckedMessage(None, (refused,))
-        wanted, good, refusals = self._knowledge.wanted_votes(votes), [], []
+        refusals = [refused for one in votes.tallies if (refused := _refusal_of(check_tally, one))][:1]
+        if refusals:
+            return CheckedMessage(None, tuple(refusals))
+        late, wanted, good = self._knowledge.late_votes(votes), self._knowledge.wanted_votes(votes), []
         for tally in wanted.tallies if wanted else ():
-            try:
-                self._check_votes((tally,), verify)
-            except Refused as refused:
+            if refused := _refusal_of(self._check_votes, (tally,), verify):
                 refusals.append(refused)
             else:
                 good.append(tally)
@@ -236,34 +208,19 @@ class Intake:
             raise Refused(Rule.V1, f"what {member.hex()[:16]}… says of recovery is not signed by it")
 
     def _check_votes(self, tallies: Iterable[Tally], verify: Verify) -> None:
+        """Most were heard before, from another side or the time before."""
         for tally in tallies:
             check_tally(tally)
-            signed = tally.ballot.signed_bytes(self._ledger_id)
-            for vote in tally.votes:  # most of them were heard before, from another side or the time before
-                if not self._knowledge.knows_vote(vote) and not verify(signed, vote.signature, vote.member):
-                    raise Refused(Rule.V1, f"the vote is not signed by {vote.member.hex()[:16]}…")
-
-    def _check_signature(self, certificate: AnyCertificate, verify: Verify) -> None:
-        if self._knowledge.has_verified(certificate):
-            return
-        if not verify(certificate.signed_bytes(self._ledger_id), certificate.signature, certificate.issuer):
-            raise Refused(Rule.C1, f"certificate {certificate.id.hex()[:16]}…: the signature is not its issuer's")
-        check_evidence(certificate, self._ledger_id, verify)
+            check_vote_signatures(tally, self._ledger_id, verify, self._knowledge.knows_vote)
 
 
-def check_tally(tally: Tally) -> None:
-    """Raise `Refused` (E3, E2) unless the members ascend, and a block is named by all votes but those to nullify."""
-    members = [member for member, _ in tally.signatures]
-    if any(later <= earlier for earlier, later in pairwise(members)):
-        raise Refused(Rule.E3, "the members of a tally stand in ascending order, each once")
-    if (tally.ballot.kind == NULLIFY) != (tally.ballot.block_hash == ZERO_DIGEST):
-        raise Refused(Rule.E2, "a vote to nullify names no block, any other does")
-
-
-def _check_form(entry: Entry) -> None:
-    certificate_codec.encode_checked(entry.certificate)
-    if entry.payload is not None:
-        payload_codec.encode_checked(entry.payload)
+def _refusal_of(check: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> Refused | None:
+    """What the check refuses."""
+    try:
+        check(*args, **kwargs)
+    except Refused as refused:
+        return refused
+    return None
 
 
 def _settle(check: Callable[[Verify], T]) -> Generator[list[Claim], list[bool], T]:

@@ -29,9 +29,9 @@ from tallystick.ledger.messages import (
 from tallystick.ledger.state import State, make_header, next_state
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Ballot, Vote, cast, tally_of
 from tallystick.ledger.wallet import Wallet
+from tallystick.network.archiving import answer
 from tallystick.network.simulated_host import SimulatedHost
-from tallystick.node.archive import answer
-from tallystick.node.events import Action, Answer, Broadcast, Multicast, PersistVotes, Send
+from tallystick.node.events import Action, Broadcast, Multicast, PersistVotes, Send, SendKept
 
 
 class Heedless(SigningGuard):
@@ -88,9 +88,9 @@ class Byzantine(SimulatedHost):
             case Multicast(peers, message):
                 for peer in peers:
                     self.say(str(peer), message)
-            case _ if isinstance(action, Answer):
-                if (said := answer(self.archive, action, self.node.limits.answer_bytes)) is not None:
-                    self.say(str(action.peer), said)
+            case SendKept(peer, request):
+                if (said := answer(self.archive, request, self.node.limits.answer_bytes)) is not None:
+                    self.say(str(peer), said)
             case PersistVotes(_, blocks):
                 super().carry_out(action)
                 for block in [one for one in blocks if self.is_own(one) and one.hash not in self._forged]:

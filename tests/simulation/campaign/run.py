@@ -35,9 +35,9 @@ from tallystick.ledger.messages import Entry, RecoveryResponse, Votes, decode_me
 from tallystick.ledger.params import Params
 from tallystick.ledger.vote import NOTARIZE, Ballot
 from tallystick.ledger.wallet import Wallet
+from tallystick.network.memory_archive import MemoryArchive
 from tallystick.network.simulated import Link, SimulatedNetwork
 from tallystick.network.simulated_host import SimulatedHost, member, observer
-from tallystick.node.archive import MemoryArchive
 from tallystick.node.events import Action, Broadcast, PersistSigned
 from tallystick.node.limits import Limits
 
