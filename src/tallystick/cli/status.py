@@ -145,7 +145,7 @@ def _why_not_voting(told: Status, names: Mapping[bytes, str]) -> str | None:
         case "mismatch":
             return f"a quorum chose what is illegal by this node's state ({told.mismatch}); it signs nothing"
         case "burned":
-            return "this key signed what no honest member signs: its stake is lost, and after this epoch it never votes again"
+            return "this key signed what no honest member signs: its stake is lost, its votes with this epoch"
         case "twin":
             epoch, view = told.twin or (0, 0)
             seen = f"another machine signs with this node's own key (seen in epoch {epoch:,}, view {view:,})"
