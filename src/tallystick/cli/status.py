@@ -60,7 +60,7 @@ def status(
             print_json(value)
         else:
             make_console().print(_picture(value, node.folder.path))
-    if value["state"] == "stuck" or value["is_burned"] or (value["stake"] and not value["is_voting"]):
+    if value["state"] == "stuck" or value["why_not_voting"] is not None:
         raise typer.Exit(ExitCode.FAILED)
 
 
