@@ -10,7 +10,7 @@ from unittest.mock import patch
 from tests.simulation.campaign.run import Outcome, run_seed
 
 from tallystick.consensus.recovery import Recovery
-from tallystick.consensus.signing_guard import SigningGuard, GuardState
+from tallystick.consensus.signing_guard import GuardState, SigningGuard
 from tallystick.consensus.simplex import Simplex
 from tallystick.consensus.view_timer import ViewTimer
 from tallystick.consensus.views import Views
