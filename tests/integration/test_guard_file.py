@@ -26,8 +26,6 @@ from tallystick.consensus.signing_guard import (
     Recovered,
     Signed,
     TwinSeen,
-    compacted,
-    summaries,
 )
 from tallystick.host import guard_file
 from tallystick.host.guard_file import (
@@ -36,8 +34,10 @@ from tallystick.host.guard_file import (
     GuardError,
     GuardFailed,
     GuardFile,
+    compacted,
     create_guard,
     read_guard,
+    summaries,
     write_guard,
 )
 from tallystick.ledger.vote import NOTARIZE, Ballot

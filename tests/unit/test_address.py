@@ -12,8 +12,8 @@ from tallystick.ledger.errors import Rule
 from tallystick.ledger.keys import is_signed
 from tallystick.ledger.messages import MAX_ADDRESSES, Addresses, encode_message
 from tallystick.ledger.params import MAX_MESSAGE_BYTES
+from tallystick.network.archiving import own_record
 from tallystick.network.memory_archive import MemoryArchive
-from tallystick.node.peer_exchange import own_record
 
 GOOD = ["h:1", "a-b.c_d.example:65535", "127.0.0.1:7420", "[::1]:80", "[2001:db8::1.2.3.4]:9", f"{'a.' * 126}b:1"]
 BAD = [

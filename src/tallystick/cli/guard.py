@@ -20,18 +20,10 @@ from tallystick.cli.output import (
 )
 from tallystick.cli.reaching import known_of
 from tallystick.cli.words import many
-from tallystick.consensus.signing_guard import (
-    GuardRecord,
-    GuardState,
-    GuardStatus,
-    LossAccepted,
-    Lost,
-    Place,
-    summaries,
-)
+from tallystick.consensus.signing_guard import GuardRecord, GuardState, GuardStatus, LossAccepted, Lost, Place
 from tallystick.host.data_folder import DataFolder
 from tallystick.host.data_lock import DataLock
-from tallystick.host.guard_file import GuardError, GuardFile, read_guard
+from tallystick.host.guard_file import GuardError, GuardFile, read_guard, summaries
 from tallystick.ledger.genesis import Genesis
 
 HELP: Final = help_text(

@@ -5,25 +5,23 @@ synced before what they are about is kept elsewhere or sent, and are the only ho
 the database touches them. docs/protocol.md, section 4, "Signing guard".
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
 from msgspec.structs import replace
 
-from tallystick.ledger.encoding import Codec, Digest, Encoded, digest
+from tallystick.ledger.encoding import Digest, Encoded, digest
 from tallystick.ledger.header import Header, Index
 from tallystick.ledger.keys import Domain
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Ballot, Vote, cast
 from tallystick.ledger.wallet import Wallet
 
-MAX_RECORD_BYTES: Final = 512
-
 Place = tuple[int, int]
 """Epoch and view, in the order in which views follow each other."""
 
-_NOWHERE: Final = (-1, -1)
+NOWHERE: Final[Place] = (-1, -1)
 
 
 class _OnLedger(Encoded, tag_field="kind"):
@@ -77,7 +75,11 @@ class Moved(Encoded, tag_field="kind", tag=9):
 
 
 GuardRecord = Signed | Floor | Lost | Recovered | Confirmed | LossAccepted | Limited | TwinSeen | Moved
-record_codec: Codec[GuardRecord] = Codec(GuardRecord, MAX_RECORD_BYTES, "guard record")
+
+
+def ledger_of(record: GuardRecord) -> bytes | None:
+    """The ledger that a record is about; `None`: all of them."""
+    return None if isinstance(record, Moved) else record.ledger_id
 
 
 class GuardStatus(Enum):
@@ -109,9 +111,9 @@ class GuardState:
     """Whether the operator gave the word to go on without a quorum of others."""
     recovered: Place | None = None
     """The floor of a recovery that no later epoch has confirmed yet."""
-    floor: Place = _NOWHERE
+    floor: Place = NOWHERE
     """At or below it nothing is signed."""
-    limited: Place = _NOWHERE
+    limited: Place = NOWHERE
     """Up to there the operator's word holds."""
     twin: Place | None = None
     """Where another machine was seen to sign with this key."""
@@ -122,7 +124,7 @@ class GuardState:
     def silent_until(self) -> Place | None:
         """The last view in which it does not vote freely; `None`: it was not lost, or a later view is final."""
         recovered = self.recovered if self.recovered and self.recovered >= self.floor else None
-        return max(recovered or _NOWHERE, self.limited) if self.limited > self.floor else recovered
+        return max(recovered or NOWHERE, self.limited) if self.limited > self.floor else recovered
 
     def apply(self, record: GuardRecord) -> None:
         """Take the next record."""
@@ -163,28 +165,6 @@ class GuardState:
             self.floor = (epoch, view)
             self.entries = {place: entry for place, entry in self.entries.items() if place > self.floor}
 
-    def records(self, ledger_id: bytes) -> Iterator[GuardRecord]:
-        """The fewest records that come to this."""
-        if self.floor != _NOWHERE:
-            yield Floor(ledger_id, *self.floor)
-        for place, entry in sorted(self.entries.items()):
-            ballots: list[Ballot | None] = [*entry.ballots]
-            for ballot in ballots or [None]:
-                yield Signed(ledger_id, *place, entry.header_hash, ballot)
-        is_limited = self.limited > self.floor
-        if is_limited:
-            yield Limited(ledger_id, *self.limited)
-        if self.status is GuardStatus.LOST:
-            yield Lost(ledger_id)
-        elif self.recovered is None:
-            yield Confirmed(ledger_id)
-        elif not is_limited or self.recovered != self.limited:
-            yield Recovered(ledger_id, *self.recovered)
-        if self.is_loss_accepted:
-            yield LossAccepted(ledger_id)
-        if self.twin is not None:
-            yield TwinSeen(ledger_id, *self.twin)
-
 
 class SigningGuard(GuardState):
     """Signs for one key on one ledger, and remembers it. What it cannot vouch for it does not sign.
@@ -201,7 +181,7 @@ class SigningGuard(GuardState):
         self._entropy = entropy
         self._new: list[GuardRecord] = []
         for record in records:
-            if _ledger_of(record) in (None, ledger_id):
+            if ledger_of(record) in (None, ledger_id):
                 self.apply(record)
         self._synced_floor = self.floor
 
@@ -334,35 +314,3 @@ class SigningGuard(GuardState):
     def _note(self, record: GuardRecord) -> None:
         self.apply(record)
         self._new.append(record)
-
-
-def summaries(records: Iterable[GuardRecord]) -> dict[bytes | None, GuardState]:
-    """What records come to, by ledger; `None` stands for every ledger that they do not name.
-
-    What concerns all ledgers, concerns that one too.
-    """
-    unknown = GuardState()
-    ledgers: dict[bytes | None, GuardState] = {None: unknown}
-    for record in records:
-        ledger_id = _ledger_of(record)
-        if ledger_id is not None:
-            ledgers.setdefault(ledger_id, GuardState(unknown.status)).apply(record)
-        else:
-            for one in ledgers.values():
-                one.apply(record)
-    return ledgers
-
-
-def compacted(records: Iterable[GuardRecord]) -> list[GuardRecord]:
-    """The fewest records that say the same, for each ledger; a guard file is rewritten so when it has grown."""
-    ledgers = summaries(records)
-    unknown = ledgers[None]
-    general: list[GuardRecord] = [Lost(None)] if unknown.status is GuardStatus.LOST else []
-    own = [record for ledger_id, one in ledgers.items() if ledger_id for record in one.records(ledger_id)]
-    is_moved = unknown.status is GuardStatus.MOVED
-    return [*general, *own, *([Moved()] if is_moved else [])]
-
-
-def _ledger_of(record: GuardRecord) -> bytes | None:
-    """The ledger that a record is about; `None`: all of them."""
-    return None if isinstance(record, Moved) else record.ledger_id

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from tallystick.ledger.certificate import AnyCertificate, Evidence, Statement, certificates_hash
+from tallystick.ledger.certificate import AnyCertificate, Evidence, certificates_hash
 from tallystick.ledger.encoding import ZERO_DIGEST, Digest, Encoded, derived, digest, encode
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import Refused, Rule
@@ -107,11 +107,10 @@ def next_state(base: State, header: Header, certificates: Sequence[AnyCertificat
     Raises `Refused` (S1 to S8, V6).
     """
     context = context_of(header)
-    moving = [one for one in certificates if type(one) is not Statement]
-    for one in moving:
+    for one in certificates:
         if isinstance(one, Evidence):
             base.check_liable(one, context)
-    stakes = base.stakes.after(moving, context)
+    stakes = base.stakes.after(certificates, context)
     log = base.log.extend([certificate.leaf_hash for certificate in certificates])
     headers = base.headers.extend([leaf_hash(base.tip.encoded)])
     epoch, ends = base.epoch, base.epoch_ends

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby, islice
 from typing import TypeVar
 
+from tallystick.ledger.address import MAX_AHEAD_MS, AddressRecord, sign_address
 from tallystick.ledger.block import Block
 from tallystick.ledger.certificate import Payload
 from tallystick.ledger.encoding import encode
@@ -27,6 +28,7 @@ from tallystick.ledger.messages import (
     Votes,
 )
 from tallystick.ledger.vote import Ballot, Tally
+from tallystick.ledger.wallet import Wallet
 from tallystick.node.archive import Archive
 from tallystick.node.events import (
     ArchiveChange,
@@ -138,3 +140,17 @@ def _near(items: Iterable[T], most_bytes: int) -> list[T]:
             break
         chosen.append(one)
     return chosen
+
+
+def own_record(wallet: Wallet, ledger_id: bytes, address: str, now_ms: int, archive: Archive) -> AddressRecord:
+    """The record that a node starts with: the kept one while it listens at the same address, or else a later one.
+
+    Raises `Refused` (E2) for what is no address. A kept one that is dated too far ahead convinced nobody (N8).
+    """
+    earliest_ms = 0
+    for kept in archive.addresses():
+        if kept.key == wallet.public_key and kept.time_ms <= now_ms + MAX_AHEAD_MS:
+            if kept == sign_address(wallet, ledger_id, address, kept.time_ms):
+                return kept
+            earliest_ms = kept.time_ms + 1
+    return sign_address(wallet, ledger_id, address, max(now_ms, earliest_ms))

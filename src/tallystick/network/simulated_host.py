@@ -11,7 +11,7 @@ from tallystick.consensus.simplex import Simplex
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.messages import Entry, encode_message
 from tallystick.ledger.wallet import Wallet
-from tallystick.network.archiving import answer, carry_out
+from tallystick.network.archiving import answer, carry_out, own_record
 from tallystick.network.memory_archive import MemoryArchive
 from tallystick.node.agreement import Agreement
 from tallystick.node.archive import Archive
@@ -44,7 +44,6 @@ from tallystick.node.finality_proofs import Checkpoint
 from tallystick.node.intake import Intake
 from tallystick.node.limits import Limits
 from tallystick.node.node import Node
-from tallystick.node.peer_exchange import own_record
 from tallystick.node.simplex_driver import SimplexDriver
 
 if TYPE_CHECKING:

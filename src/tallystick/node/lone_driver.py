@@ -1,18 +1,13 @@
 """Drives the lone forger: blocks are final as they come from their forger, and this node forges when it is its turn."""
 
-from collections.abc import Sequence
-from typing import Protocol
-
 from tallystick.consensus.agreement import Finalized
-from tallystick.consensus.signing_guard import GuardStatus, SigningGuard
-from tallystick.ledger.block import Block, VerifiedBlock
+from tallystick.consensus.lone_forger import LoneForger
+from tallystick.consensus.signing_guard import GuardStatus
+from tallystick.ledger.block import Block
 from tallystick.ledger.blockchain import Blockchain, CheckForger, holds_nothing
-from tallystick.ledger.certificate import AnyCertificate
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.finality import Finalization
-from tallystick.ledger.header import Header
 from tallystick.ledger.messages import NewBlock
-from tallystick.ledger.state import State
 from tallystick.ledger.vote import Tally
 from tallystick.node.agreement import Agreement, AgreementStatus, Step, status_of
 from tallystick.node.archive import Archive
@@ -22,28 +17,13 @@ from tallystick.node.finality_proofs import Checkpoint, Finality
 from tallystick.node.limits import Limits
 
 
-class Forger(Protocol):
-    """Judges forgers, and forges for the key of its guard, if it has one."""
-
-    guard: SigningGuard | None
-
-    def check_forger(self, state: State, header: Header) -> None:
-        """Raise `Refused` (B4) unless the header's forger may extend `state`."""
-
-    def may_forge(self, state: State) -> bool:
-        """Whether this node has a turn to take after `state`."""
-
-    def forge(self, now_ms: int, state: State, certificates: Sequence[AnyCertificate]) -> VerifiedBlock | None:
-        """Forge, or spend one step of work on it and return `None`: call again."""
-
-
 class LoneDriver(Agreement):
     """See `Agreement`."""
 
     _chain: Blockchain
     _box: CertificateBox
 
-    def __init__(self, forger: Forger) -> None:
+    def __init__(self, forger: LoneForger) -> None:
         self._forger = forger
         self._waits_when_behind = True
         self.wallet = forger.guard.wallet if forger.guard is not None else None

@@ -10,7 +10,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from tallystick.ledger.address import MAX_AHEAD_MS, AddressRecord, sign_address
+from tallystick.ledger.address import MAX_AHEAD_MS, AddressRecord
 from tallystick.ledger.encoding import digest
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.genesis import Genesis
@@ -18,8 +18,6 @@ from tallystick.ledger.keys import is_signed
 from tallystick.ledger.messages import MAX_ADDRESSES, Addresses
 from tallystick.ledger.params import MAX_GENESIS_MEMBERS
 from tallystick.ledger.state import State
-from tallystick.ledger.wallet import Wallet
-from tallystick.node.archive import Archive
 from tallystick.node.events import (
     Action,
     Admit,
@@ -163,11 +161,10 @@ class PeerExchange:
             self._turn_away(peer, actions)
             return False
         self._connected[peer] = None
-        own = self._records.get(self._key)
-        others = sorted((one for key, one in self._records.items() if key not in (self._key, peer)), key=self._rank_of)
-        told = (own, *others) if own else tuple(others)
+        others = sorted((key for key in self._records if key not in (self._key, peer)), key=self._rank)
+        told = [self._records[key] for key in (self._key, *others) if key in self._records]
         for start in range(0, len(told), MAX_ADDRESSES):
-            actions.append(Send(peer, Addresses(told[start : start + MAX_ADDRESSES])))
+            actions.append(Send(peer, Addresses(tuple(told[start : start + MAX_ADDRESSES]))))
         return True
 
     def disconnected(self, now_ms: int, peer: Peer) -> None:
@@ -222,9 +219,6 @@ class PeerExchange:
         """
         return key not in self._members, key not in self._holders, digest(self._key + key)
 
-    def _rank_of(self, record: AddressRecord) -> tuple[bool, bool, bytes]:
-        return self._rank(record.key)
-
     def dial(self, now_ms: int, actions: list[Action]) -> int | None:
         """Dial whom this node should be connected with, and forget whom it dialled and should not.
 
@@ -268,17 +262,3 @@ class PeerExchange:
             is_late = dialled is not None and now_ms >= dialled.since_ms + self._limits.dial_patience_ms
             counted += key in self._connected or not is_late
         return able[: _DIALLED_FOR_ONE * few]
-
-
-def own_record(wallet: Wallet, ledger_id: bytes, address: str, now_ms: int, archive: Archive) -> AddressRecord:
-    """The record that a node starts with: the kept one while it listens at the same address, or else a later one.
-
-    Raises `Refused` (E2) for what is no address. A kept one that is dated too far ahead convinced nobody (N8).
-    """
-    earliest_ms = 0
-    for kept in archive.addresses():
-        if kept.key == wallet.public_key and kept.time_ms <= now_ms + MAX_AHEAD_MS:
-            if kept == sign_address(wallet, ledger_id, address, kept.time_ms):
-                return kept
-            earliest_ms = kept.time_ms + 1
-    return sign_address(wallet, ledger_id, address, max(now_ms, earliest_ms))
