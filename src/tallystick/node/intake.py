@@ -5,7 +5,7 @@ Bounds, form, what is known already, signatures, in that order: the cheap checks
 
 from collections.abc import Callable, Generator, Iterable, Sequence
 from functools import partial
-from typing import ParamSpec, Protocol, TypeVar
+from typing import ParamSpec, TypeVar
 
 from tallystick.ledger.address import AddressRecord
 from tallystick.ledger.block import Block, check_form, check_signatures
@@ -28,42 +28,15 @@ from tallystick.ledger.messages import (
     Votes,
     decode_message,
 )
-from tallystick.ledger.vote import Tally, Vote, check_tally, check_vote_signatures
+from tallystick.ledger.vote import Tally, check_tally, check_vote_signatures
 from tallystick.node.events import CheckedEntry, CheckedMessage
+from tallystick.node.knowledge import Knowledge
 
 Claim = tuple[bytes, bytes, bytes]
 """What stands under a signature, the signature, and the public key that is said to have made it."""
 
 T = TypeVar("T")
 P = ParamSpec("P")
-
-
-class Knowledge(Protocol):
-    """What a node knows already and what it wants, so that nothing is verified twice, or in vain."""
-
-    def has_verified(self, certificate: AnyCertificate) -> bool:
-        """Whether these very bytes, signature included, were verified before."""
-
-    def is_on_chain(self, certificate_id: bytes) -> bool:
-        """Whether the chain has a certificate with this id."""
-
-    def knows_block(self, block: Block) -> bool:
-        """Whether this very block, signature included, was accepted before."""
-
-    def knows_vote(self, vote: Vote) -> bool:
-        """Whether this very vote, signature included, was counted before."""
-
-    def knows_address(self, record: AddressRecord) -> bool:
-        """Whether this very record, signature included, is the one kept of its key."""
-
-    def is_wanted(self, message: Message) -> bool:
-        """Whether the message is worth verifying: asked for, of a member, of its leader, of this time."""
-
-    def wanted_votes(self, votes: Votes) -> Votes | None:
-        """Of these votes those that would count."""
-
-    def late_votes(self, votes: Votes) -> tuple[Tally, ...]:
-        """Of these votes those for views that are over, which may contradict what is kept of them."""
 
 
 class Intake:
