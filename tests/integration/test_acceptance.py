@@ -33,6 +33,7 @@ from tallystick.consensus.lone_forger import LoneForger
 from tallystick.consensus.proof_of_stake import ProofOfStake
 from tallystick.host.acceptance import check_acceptance
 from tallystick.host.check import Check
+from tallystick.host.claims import Claim
 from tallystick.host.data_folder import DataFolder, Settings
 from tallystick.host.errors import VerificationFailed
 from tallystick.host.process import run_node
@@ -61,7 +62,6 @@ from tallystick.ledger.wallet import Wallet
 from tallystick.network.curve import x25519_key
 from tallystick.network.handshake import NONCE_BYTES, DiallerHandshake, ListenerHandshake, PeerError
 from tallystick.network.memory_archive import MemoryArchive
-from tallystick.node.intake import Claim
 from tallystick.node.node import Node
 
 VECTORS = vectors()

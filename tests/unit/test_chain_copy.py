@@ -245,7 +245,7 @@ def trusting(scribe, index, archive=None):
     bench = follower()
     checkpoint = Checkpoint(index, scribe.blocks[index - 1].hash)
     bench.node = Node(GENESIS, bench.agreement, Limits(), archive, checkpoint)
-    bench.intake._knowledge = bench.node
+    bench.intake._node = bench.node
     return bench
 
 

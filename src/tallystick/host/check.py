@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 
 from tallystick.consensus.lone_forger import LoneForger
 from tallystick.consensus.proof_of_stake import ProofOfStake, check_drawn
+from tallystick.host.claims import Claim, claimed
 from tallystick.host.errors import DamagedStore
 from tallystick.host.store import EpochEnd, Store
 from tallystick.host.verification import verify_in_line
@@ -25,7 +26,6 @@ from tallystick.ledger.finality import FinalHeader, Finalization, Members, next_
 from tallystick.ledger.header import Header
 from tallystick.ledger.state import State, StateRoots
 from tallystick.ledger.vote import Tally, check_vote_signatures, tally_codec
-from tallystick.node.intake import Claim
 
 _CLAIMS_AT_ONCE: Final = 4_096
 _ROWS_AT_ONCE: Final = 64
@@ -35,16 +35,6 @@ Verify = Callable[[Sequence[Claim]], Sequence[bool]]
 """Whether each of these signatures is good; in worker processes, where there are some."""
 
 T = TypeVar("T")
-
-
-def claimed(note: Callable[[Claim], object]) -> Callable[[bytes, bytes, bytes], bool]:
-    """A verifier that takes every signature for good, and notes it, to be verified with others."""
-
-    def verify(signed: bytes, signature: bytes, key: bytes) -> bool:
-        note((signed, signature, key))
-        return True
-
-    return verify
 
 
 @dataclass

@@ -3,9 +3,8 @@
 Bounds, form, what is known already, signatures, in that order: the cheap checks first.
 """
 
-from collections.abc import Callable, Generator, Iterable, Sequence
-from functools import partial
-from typing import ParamSpec, Protocol, TypeVar
+from collections.abc import Callable, Iterable
+from typing import Final, ParamSpec
 
 from tallystick.ledger.address import AddressRecord
 from tallystick.ledger.block import Block, check_form, check_signatures
@@ -28,93 +27,52 @@ from tallystick.ledger.messages import (
     Votes,
     decode_message,
 )
-from tallystick.ledger.vote import Tally, Vote, check_tally, check_vote_signatures
+from tallystick.ledger.vote import Tally, check_tally, check_vote_signatures
 from tallystick.node.events import CheckedEntry, CheckedMessage
+from tallystick.node.node import Node
 
-Claim = tuple[bytes, bytes, bytes]
-"""What stands under a signature, the signature, and the public key that is said to have made it."""
-
-T = TypeVar("T")
 P = ParamSpec("P")
 
 
-class Knowledge(Protocol):
-    """What a node knows already and what it wants, so that nothing is verified twice, or in vain."""
-
-    def has_verified(self, certificate: AnyCertificate) -> bool:
-        """Whether these very bytes, signature included, were verified before."""
-
-    def is_on_chain(self, certificate_id: bytes) -> bool:
-        """Whether the chain has a certificate with this id."""
-
-    def knows_block(self, block: Block) -> bool:
-        """Whether this very block, signature included, was accepted before."""
-
-    def knows_vote(self, vote: Vote) -> bool:
-        """Whether this very vote, signature included, was counted before."""
-
-    def knows_address(self, record: AddressRecord) -> bool:
-        """Whether this very record, signature included, is the one kept of its key."""
-
-    def is_wanted(self, message: Message) -> bool:
-        """Whether the message is worth verifying: asked for, of a member, of its leader, of this time."""
-
-    def wanted_votes(self, votes: Votes) -> Votes | None:
-        """Of these votes those that would count."""
-
-    def late_votes(self, votes: Votes) -> tuple[Tally, ...]:
-        """Of these votes those for views that are over, which may contradict what is kept of them."""
+_NOTHING: Final = CheckedMessage(None)
 
 
 class Intake:
     """Checks what can be checked without the chain. `verify` and `decode` stand open for caches.
 
-    Each check comes twice, with one outcome: as a function, which verifies in line, and as a generator, which yields
-    claims and is sent their verdicts, in the same order, so that its driver may have them verified anywhere.
+    What the node knows already is not verified, nor what it does not want.
     """
 
     def __init__(
         self,
         ledger_id: bytes,
-        knowledge: Knowledge,
+        node: Node,
         verify: Verify = is_signed,
         decode: Callable[[bytes], Message] = decode_message,
     ) -> None:
         self._ledger_id = ledger_id
-        self._knowledge = knowledge
+        self._node = node
         self._verify = verify
         self._decode = decode
 
-    def check(self, data: bytes) -> CheckedMessage:
-        """Check a peer's bytes. Never raises: what is illegal comes back as refusals (E*, C*, V*, B*, N7)."""
-        opened = self._open(data)
-        return opened if isinstance(opened, CheckedMessage) else self._check_message(opened, self._verify)
+    def check(self, data: bytes, verify: Verify | None = None) -> CheckedMessage:
+        """Check a peer's bytes. Never raises: what is illegal comes back as refusals (E*, C*, V*, B*, N7).
 
-    def checking(self, data: bytes) -> Generator[list[Claim], list[bool], CheckedMessage]:
-        """`check`, verified by who drives it, who is asked once for all claims of the message, if it has any."""
-        opened = self._open(data)
-        if isinstance(opened, CheckedMessage):
-            return opened
-        return (yield from _settle(partial(self._check_message, opened)))
-
-    def check_entry(self, entry: Entry) -> CheckedEntry:
-        """Check a person's certificate, which no decoder has seen yet. Raises `Refused` (E1, E2, C3, C1)."""
-        self._check_submitted(entry, self._verify)
-        return CheckedEntry(entry)
-
-    def checking_entries(
-        self, entries: Sequence[Entry]
-    ) -> Generator[list[Claim], list[bool], list[CheckedEntry | Refused]]:
-        """`check_entry` for several, verified by who drives it; a refusal is an outcome like another."""
-        return (yield from _settle(partial(self._check_all_submitted, entries)))
-
-    def _open(self, data: bytes) -> Message | CheckedMessage:
-        """The message to be checked; or what there is to say about bytes that need no check."""
+        `verify` takes the place of the usual one, here and in `check_entry`.
+        """
         try:
             message = self._decode(data)
         except Refused as refused:
             return CheckedMessage(None, (refused,))
-        return message if self._knowledge.is_wanted(message) else CheckedMessage(None)
+        return self._check_message(message, verify or self._verify) if self._node.is_wanted(message) else _NOTHING
+
+    def check_entry(self, entry: Entry, verify: Verify | None = None) -> CheckedEntry:
+        """Check a person's certificate, which no decoder has seen yet. Raises `Refused` (E1, E2, C3, C1)."""
+        certificate_codec.encode_checked(entry.certificate)
+        if entry.payload is not None:
+            payload_codec.encode_checked(entry.payload)
+        self._check_entry(entry, verify or self._verify)
+        return CheckedEntry(entry)
 
     def _check_message(self, message: Message, verify: Verify) -> CheckedMessage:
         match message:
@@ -127,9 +85,9 @@ class Intake:
 
     def _check_entries(self, entries: tuple[Entry, ...], verify: Verify) -> CheckedMessage:
         good, known, refusals = [], [], []
-        has_verified = self._knowledge.has_verified  # most of what gossip brings was heard from another side before
+        has_verified = self._node.has_verified  # most of what gossip brings was heard from another side before
         for entry in entries:
-            if has_verified(entry.certificate) or self._knowledge.is_on_chain(entry.certificate.id):
+            if has_verified(entry.certificate) or self._node.is_on_chain(entry.certificate.id):
                 known.append(entry.certificate.id)
             elif refused := _refusal_of(self._check_entry, entry, verify):
                 refusals.append(refused)
@@ -137,21 +95,12 @@ class Intake:
                 good.append(entry)
         return CheckedMessage(Certificates(tuple(good)) if good else None, tuple(refusals), tuple(known))
 
-    def _check_all_submitted(self, entries: Sequence[Entry], verify: Verify) -> list[CheckedEntry | Refused]:
-        return [_refusal_of(self._check_submitted, one, verify) or CheckedEntry(one) for one in entries]
-
-    def _check_submitted(self, entry: Entry, verify: Verify) -> None:
-        certificate_codec.encode_checked(entry.certificate)
-        if entry.payload is not None:
-            payload_codec.encode_checked(entry.payload)
-        self._check_entry(entry, verify)
-
     def _check_entry(self, entry: Entry, verify: Verify) -> None:
         check_payload(entry.certificate, entry.payload)
         self._check_certificate(entry.certificate, verify)
 
     def _check_certificate(self, certificate: AnyCertificate, verify: Verify) -> None:
-        if not self._knowledge.has_verified(certificate):
+        if not self._node.has_verified(certificate):
             check_signed(certificate, self._ledger_id, verify)
 
     def _check_signatures(self, message: Message, verify: Verify) -> None:
@@ -180,11 +129,11 @@ class Intake:
 
     def _check_block(self, block: Block, verify: Verify) -> None:
         """Signatures alone. Of a block that was asked for the gate judges the form: a quorum may have chosen it."""
-        if not self._knowledge.knows_block(block):
-            check_signatures(block, self._ledger_id, verify, self._knowledge.has_verified)
+        if not self._node.knows_block(block):
+            check_signatures(block, self._ledger_id, verify, self._node.has_verified)
 
     def _check_addresses(self, records: Iterable[AddressRecord], verify: Verify) -> None:
-        for record in (one for one in records if not self._knowledge.knows_address(one)):
+        for record in (one for one in records if not self._node.knows_address(one)):
             if not verify(record.signed_bytes(self._ledger_id), record.signature, record.key):
                 raise Refused(Rule.N7, f"the address of {record.key.hex()[:16]}… is not signed by it")
 
@@ -193,7 +142,7 @@ class Intake:
         refusals = [refused for one in votes.tallies if (refused := _refusal_of(check_tally, one))][:1]
         if refusals:
             return CheckedMessage(None, tuple(refusals))
-        late, wanted, good = self._knowledge.late_votes(votes), self._knowledge.wanted_votes(votes), []
+        late, wanted, good = self._node.late_votes(votes), self._node.wanted_votes(votes), []
         for tally in wanted.tallies if wanted else ():
             if refused := _refusal_of(self._check_votes, (tally,), verify):
                 refusals.append(refused)
@@ -211,7 +160,7 @@ class Intake:
         """Most were heard before, from another side or the time before."""
         for tally in tallies:
             check_tally(tally)
-            check_vote_signatures(tally, self._ledger_id, verify, self._knowledge.knows_vote)
+            check_vote_signatures(tally, self._ledger_id, verify, self._node.knows_vote)
 
 
 def _refusal_of(check: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> Refused | None:
@@ -221,29 +170,3 @@ def _refusal_of(check: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> 
     except Refused as refused:
         return refused
     return None
-
-
-def _settle(check: Callable[[Verify], T]) -> Generator[list[Claim], list[bool], T]:
-    """Run a check as if all signatures were good, and ask whether they are; again with the verdicts if one is not.
-
-    So its outcome, and the order of its refusals, are those of verifying in line. What is known may change until the
-    second time, and with it the claims: those that are new are asked about too.
-    """
-    verdicts: dict[Claim, bool] = {}
-    while True:
-        assumed: list[Claim] = []
-        outcome = check(partial(_verdict, verdicts, assumed))
-        if not assumed:
-            return outcome
-        found = yield assumed
-        if all(found):
-            return outcome
-        verdicts.update(zip(assumed, found, strict=True))
-
-
-def _verdict(verdicts: dict[Claim, bool], assumed: list[Claim], signed: bytes, signature: bytes, key: bytes) -> bool:
-    claim = signed, signature, key
-    if verdicts and claim in verdicts:
-        return verdicts[claim]
-    assumed.append(claim)
-    return True
