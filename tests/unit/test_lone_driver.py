@@ -174,7 +174,7 @@ def test_its_status_says_whose_turn_it_stands_for():
     scribe = Scribe()
     scribe.forge(evidence(ADA))
     burned = Bench(GENESIS, owner=ADA, blocks=scribe.blocks).node.agreement_status()
-    assert (burned.is_burned, burned.stake, burned.view) == (True, 0, 2)
+    assert (burned.is_burned, burned.stake, burned.view) == (True, 100, 2)
 
 
 @pytest.mark.parametrize("event", [Started(ADA.public_key, None), PeerConnected("x")], ids=["start", "peer"])

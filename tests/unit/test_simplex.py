@@ -109,6 +109,7 @@ STEPS = [
     ("3 nothing proposed: after 2 delta, now", "", "waits s", "+600", "nullify 1 | relay nullify 1"),
     ("3 proposed: after 3 delta", "", f"{A}", "+899", "relay notarize 1 a"),
     ("3 proposed: after 3 delta, now", "", f"{A}", "+900", "nullify 1"),
+    ("3 proposed, and a certificate waits", "", f"waits s; {A}", "+900", "nullify 1 | relay notarize 1 a, nullify 1"),
     ("3 once", "", "waits s | +600", "+1", ""),
     (
         "3 over a third nullify: the clock starts",
@@ -288,7 +289,7 @@ def test_two_votes_that_conflict_are_evidence_and_nothing_else_is(second):
 def test_a_vote_for_another_block_than_the_leaders_is_looked_into_once_a_view_and_with_each_repetition(header_first):
     votes = "cy notarize 1 b; dot notarize 1 b"
     words = ["header a", votes] if header_first else [votes, "header a"]
-    seat = Seat(None)
+    seat = Seat()
     seat.does("waits s; block a 1 on tip; block b 1 on tip")
     done = seat.does(words[0]) + seat.does(words[1])
     assert done.count("request b") == 1

@@ -43,6 +43,7 @@ from tallystick.ledger.messages import (
     Votes,
     decode_message,
     encode_message,
+    votes_in_parts,
 )
 from tallystick.ledger.params import MAX_GENESIS_MEMBERS, MAX_MESSAGE_BYTES
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Ballot, Tally, tally_of
@@ -59,7 +60,6 @@ from tallystick.node.events import (
     Send,
     SendKept,
 )
-from tallystick.node.simplex_driver import in_parts
 
 
 def draft(*certificates, **changes):
@@ -255,12 +255,12 @@ def tally(signatures, view):
 )
 def test_votes_are_told_in_messages_that_are_not_too_big(count, signatures, parts):
     tallies = [tally(signatures, view) for view in range(count)]
-    told = in_parts(tallies)
+    told = votes_in_parts(tallies)
     assert len(told) == parts
-    assert [one for part in told for one in part] == tallies
+    assert [one for part in told for one in part.tallies] == tallies
     for part in told:
-        assert len(encode_message(Votes(part))) <= MAX_MESSAGE_BYTES
-        assert decode_message(encode_message(Votes(part))) == Votes(part)
+        assert len(encode_message(part)) <= MAX_MESSAGE_BYTES
+        assert decode_message(encode_message(part)) == part
 
 
 def test_a_peer_that_is_behind_is_told_now_and_then_how_the_view_was_entered():

@@ -45,6 +45,7 @@ from tallystick.ledger.messages import (
     Votes,
     decode_message,
     encode_message,
+    votes_in_parts,
 )
 from tallystick.ledger.params import MAX_GENESIS_MEMBERS, MAX_MESSAGE_BYTES
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Ballot, Tally, cast, tally_of
@@ -60,7 +61,6 @@ from tallystick.node.events import (
     VotesRead,
 )
 from tallystick.node.limits import Limits
-from tallystick.node.simplex_driver import in_parts
 
 DELTA_MS = GENESIS.params.delta_ms
 WALLETS = {one.public_key: one for one in MEMBERS.values()}
@@ -109,12 +109,12 @@ def tally(signatures, view):
 )
 def test_votes_are_told_in_messages_that_are_not_too_big(count, signatures, parts):
     tallies = [tally(signatures, view) for view in range(count)]
-    told = in_parts(tallies)
+    told = votes_in_parts(tallies)
     assert len(told) == parts
-    assert [one for part in told for one in part] == tallies
+    assert [one for part in told for one in part.tallies] == tallies
     for part in told:
-        assert len(encode_message(Votes(part))) <= MAX_MESSAGE_BYTES
-        assert decode_message(encode_message(Votes(part))) == Votes(part)
+        assert len(encode_message(part)) <= MAX_MESSAGE_BYTES
+        assert decode_message(encode_message(part)) == part
 
 
 def told_to(peer, actions):

@@ -116,18 +116,13 @@ class Views:
         self._persisted: set[bytes] = set()
         self._refused: list[tuple[bytes, Refused]] = []
         self._views: dict[int, ViewState] = {}
-        self.epoch_before: Epoch | None = None
-        """The epoch before this one: the finalization of its last block leads to view 1."""
-        self._current = self.epoch
         self._begin_epoch()
 
     def _begin_epoch(self) -> None:
         """Forget the epoch before; its votes that were not persisted yet are handed out."""
         for state in self._views.values():
             self._compact(state)
-        if self._current.number == self.epoch.number - 1:
-            self.epoch_before = self._current
-        self._views, self._current = {}, self.epoch
+        self._views = {}
         self._blocks: dict[bytes, VerifiedBlock] = {}
         self._pending: dict[bytes, Pending] = {}
         self._illegal: dict[bytes, Refused] = {}

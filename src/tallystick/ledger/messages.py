@@ -1,5 +1,6 @@
 """What nodes say to each other: a closed union, in canonical bytes."""
 
+from collections.abc import Iterable
 from typing import Annotated, Final
 
 from msgspec import Meta
@@ -220,6 +221,20 @@ Request = RecoveryRequest | CertificateRequest | ProposalRequest | Kept
 Message = Spread | Said | Request | Answer
 
 _codec: Codec[Message] = Codec(Message, MAX_MESSAGE_BYTES, "message")
+
+
+def votes_in_parts(tallies: Iterable[Tally]) -> list[Votes]:
+    """The tallies in messages that are not too big: `MAX_TALLIES`, and half the bytes, as other fields need room."""
+    parts: list[list[Tally]] = []
+    room_bytes = 0
+    for tally in tallies:
+        size_bytes = len(encode(tally))
+        if not parts or size_bytes > room_bytes or len(parts[-1]) == MAX_TALLIES:
+            parts.append([])
+            room_bytes = MAX_MESSAGE_BYTES // 2
+        parts[-1].append(tally)
+        room_bytes -= size_bytes
+    return [Votes(tuple(part)) for part in parts]
 
 
 def encode_message(message: Message) -> bytes:

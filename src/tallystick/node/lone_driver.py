@@ -9,7 +9,7 @@ from tallystick.ledger.errors import Refused
 from tallystick.ledger.finality import Finalization
 from tallystick.ledger.messages import NewBlock
 from tallystick.ledger.vote import Tally
-from tallystick.node.agreement import Agreement, AgreementStatus, Step
+from tallystick.node.agreement import Agreement, AgreementStatus, Step, status_of
 from tallystick.node.archive import Archive
 from tallystick.node.certificate_box import CertificateBox
 from tallystick.node.events import Action, Broadcast, PersistSigned, ReportRefused, ReportTwin
@@ -89,11 +89,4 @@ class LoneDriver(Agreement):
 
     def status(self) -> AgreementStatus:
         """See `Agreement`."""
-        state, guard = self._chain.state, self._forger.guard
-        if guard is None:
-            return AgreementStatus("lone forger", state.epoch.number, state.index + 1)
-        stake, is_burned = state.stakes.account(guard.key).staked, guard.key in state.stakes.burned_keys
-        place = (state.epoch.number, state.index + 1)
-        return AgreementStatus(
-            "lone forger", *place, guard.key, stake, guard.status, twin=guard.twin, is_burned=is_burned
-        )
+        return status_of("lone forger", self._chain.state.index + 1, self._forger.guard, self._chain.state)

@@ -10,7 +10,7 @@ from unittest.mock import patch
 from tests.simulation.campaign.run import Outcome, run_seed
 
 from tallystick.consensus.recovery import Recovery
-from tallystick.consensus.signing_guard import SigningGuard, _Ledger
+from tallystick.consensus.signing_guard import GuardState, SigningGuard
 from tallystick.consensus.simplex import Simplex
 from tallystick.consensus.view_timer import ViewTimer
 from tallystick.consensus.views import Views
@@ -58,7 +58,7 @@ def _without(action: type) -> list[Replacement]:
 
 def _heedless_guard() -> list[Replacement]:
     """The guard signs what contradicts what it holds; `Simplex` still looks by itself."""
-    change = ("return not any(one.conflicts_with(ballot) for one in entry.ballots)", "return True")
+    change = ("return not any(one.conflicts_with(ballot) for one in held)", "return True")
     return [rewritten(SigningGuard, "may_sign", change)]
 
 
@@ -201,8 +201,8 @@ def a_lost_guard_counts_as_ready() -> list[Replacement]:
         if type(record).__name__ == "Lost":
             self.status = type(self.status).READY
 
-    original = _Ledger.apply
-    return [(_Ledger, "apply", apply)]
+    original = GuardState.apply
+    return [(GuardState, "apply", apply)]
 
 
 def own_votes_are_forgotten_at_a_restart() -> list[Replacement]:
@@ -308,7 +308,7 @@ MUTANTS: dict[str, Callable[[], list[Replacement]]] = {
     "who recovers, or cannot prove its view, answers": who_recovers_answers,
     "any nonce will do": any_nonce_will_do,
     "no second recovery after an epoch": lambda: [(SigningGuard, "recover_again", SigningGuard.confirm)],
-    "the floor is not synced": lambda: [rewritten(SigningGuard, "recover", ("self._note(", "self._state.apply("))],
+    "the floor is not synced": lambda: [rewritten(SigningGuard, "recover", ("self._note(", "self.apply("))],
     "finalizations of little stake": lambda: [
         rewritten(VoteCertificate, "__post_init__", ("if not voters.is_quorum(stake):", "if False:"))
     ],
