@@ -62,7 +62,7 @@ class LoneNode:
         guard = SigningGuard(wallet, genesis.ledger_id, (), entropy=bytes(32))
         self.node = Node(genesis, LoneDriver(LoneForger(ProofOfStake(), guard)))
         self.archive = MemoryArchive()
-        self._intake = Intake(genesis.ledger_id, self.node)
+        self._intake = Intake(genesis.ledger_id, self.node.knowledge)
         self._now_ms = CREATED_MS
 
     def take(self, data: bytes) -> None:

@@ -348,7 +348,7 @@ class Bench:
         """The claims that intake verified: what was signed, the signature, the key."""
         self.timers: dict[Timer, int] = {}
         """When each timer is to fire (ms)."""
-        self.intake = Intake(genesis.ledger_id, self.node, self._verify)
+        self.intake = Intake(genesis.ledger_id, self.node.knowledge, self._verify)
         self.now_ms = max(START_MS, self.node.state.tip.timestamp_ms) + 1_000
 
     def _verify(self, *claim: bytes) -> bool:

@@ -32,6 +32,7 @@ from tallystick.ledger.messages import (
 from tallystick.ledger.vote import NULLIFY, tally_of
 from tallystick.node.events import Broadcast, PersistBlock, ReportBlock, ReportStateMismatch
 from tallystick.node.finality_proofs import Checkpoint
+from tallystick.node.intake import Intake
 from tallystick.node.limits import Limits
 from tallystick.node.node import Node
 
@@ -245,7 +246,7 @@ def trusting(scribe, index, archive=None):
     bench = follower()
     checkpoint = Checkpoint(index, scribe.blocks[index - 1].hash)
     bench.node = Node(GENESIS, bench.agreement, Limits(), archive, checkpoint)
-    bench.intake._node = bench.node
+    bench.intake = Intake(LEDGER, bench.node.knowledge)
     return bench
 
 

@@ -104,7 +104,7 @@ class Runner:
         """The peers that are there, and since when (ms)."""
         self._verify = verify
         self._watch = watch
-        self._intake = Intake(node.chain.ledger_id, node)
+        self._intake = Intake(node.chain.ledger_id, node.knowledge)
         self._lanes: dict[bytes, _Lane] = {}
         self._takers: dict[bytes, asyncio.Task[None]] = {}
         self._timers: dict[Timer, asyncio.TimerHandle] = {}

@@ -29,7 +29,7 @@ from tallystick.ledger.messages import (
 )
 from tallystick.ledger.vote import Tally, check_tally, check_vote_signatures
 from tallystick.node.events import CheckedEntry, CheckedMessage
-from tallystick.node.node import Node
+from tallystick.node.knowledge import Knowledge
 
 P = ParamSpec("P")
 
@@ -46,12 +46,12 @@ class Intake:
     def __init__(
         self,
         ledger_id: bytes,
-        node: Node,
+        knowledge: Knowledge,
         verify: Verify = is_signed,
         decode: Callable[[bytes], Message] = decode_message,
     ) -> None:
         self._ledger_id = ledger_id
-        self._node = node
+        self._knowledge = knowledge
         self._verify = verify
         self._decode = decode
 
@@ -64,7 +64,7 @@ class Intake:
             message = self._decode(data)
         except Refused as refused:
             return CheckedMessage(None, (refused,))
-        return self._check_message(message, verify or self._verify) if self._node.is_wanted(message) else _NOTHING
+        return self._check_message(message, verify or self._verify) if self._knowledge.is_wanted(message) else _NOTHING
 
     def check_entry(self, entry: Entry, verify: Verify | None = None) -> CheckedEntry:
         """Check a person's certificate, which no decoder has seen yet. Raises `Refused` (E1, E2, C3, C1)."""
@@ -85,9 +85,9 @@ class Intake:
 
     def _check_entries(self, entries: tuple[Entry, ...], verify: Verify) -> CheckedMessage:
         good, known, refusals = [], [], []
-        has_verified = self._node.has_verified  # most of what gossip brings was heard from another side before
+        has_verified = self._knowledge.has_verified  # most of what gossip brings was heard from another side before
         for entry in entries:
-            if has_verified(entry.certificate) or self._node.is_on_chain(entry.certificate.id):
+            if has_verified(entry.certificate) or self._knowledge.is_on_chain(entry.certificate.id):
                 known.append(entry.certificate.id)
             elif refused := _refusal_of(self._check_entry, entry, verify):
                 refusals.append(refused)
@@ -100,7 +100,7 @@ class Intake:
         self._check_certificate(entry.certificate, verify)
 
     def _check_certificate(self, certificate: AnyCertificate, verify: Verify) -> None:
-        if not self._node.has_verified(certificate):
+        if not self._knowledge.has_verified(certificate):
             check_signed(certificate, self._ledger_id, verify)
 
     def _check_signatures(self, message: Message, verify: Verify) -> None:
@@ -129,11 +129,11 @@ class Intake:
 
     def _check_block(self, block: Block, verify: Verify) -> None:
         """Signatures alone. Of a block that was asked for the gate judges the form: a quorum may have chosen it."""
-        if not self._node.knows_block(block):
-            check_signatures(block, self._ledger_id, verify, self._node.has_verified)
+        if not self._knowledge.knows_block(block):
+            check_signatures(block, self._ledger_id, verify, self._knowledge.has_verified)
 
     def _check_addresses(self, records: Iterable[AddressRecord], verify: Verify) -> None:
-        for record in (one for one in records if not self._node.knows_address(one)):
+        for record in (one for one in records if not self._knowledge.knows_address(one)):
             if not verify(record.signed_bytes(self._ledger_id), record.signature, record.key):
                 raise Refused(Rule.N7, f"the address of {record.key.hex()[:16]}… is not signed by it")
 
@@ -142,7 +142,7 @@ class Intake:
         refusals = [refused for one in votes.tallies if (refused := _refusal_of(check_tally, one))][:1]
         if refusals:
             return CheckedMessage(None, tuple(refusals))
-        late, wanted, good = self._node.late_votes(votes), self._node.wanted_votes(votes), []
+        late, wanted, good = self._knowledge.late_votes(votes), self._knowledge.wanted_votes(votes), []
         for tally in wanted.tallies if wanted else ():
             if refused := _refusal_of(self._check_votes, (tally,), verify):
                 refusals.append(refused)
@@ -160,7 +160,7 @@ class Intake:
         """Most were heard before, from another side or the time before."""
         for tally in tallies:
             check_tally(tally)
-            check_vote_signatures(tally, self._ledger_id, verify, self._node.knows_vote)
+            check_vote_signatures(tally, self._ledger_id, verify, self._knowledge.knows_vote)
 
 
 def _refusal_of(check: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> Refused | None:
