@@ -29,8 +29,8 @@ from tests.builders import (
 from tests.curve import BASE, TORSION, L, add, challenge, encoded, times
 from tests.vectors.signatures import Vector, vectors
 
-from tallystick.consensus.lone_forger import LoneForger
-from tallystick.consensus.proof_of_stake import ProofOfStake
+from tallystick.course.lone_forger import LoneForger
+from tallystick.course.stake_rule import StakeRule
 from tallystick.host.acceptance import check_acceptance
 from tallystick.host.check import Check
 from tallystick.host.claims import Claim
@@ -119,7 +119,7 @@ def test_at_the_start_from_what_was_kept(vector: Vector) -> None:
     archive = MemoryArchive([block_with(vector)])
 
     def start() -> Node:
-        return Node(GENESIS, LoneForger(ProofOfStake()), None, archive)
+        return Node(GENESIS, LoneForger(StakeRule()), None, archive)
 
     if vector.accepted:
         assert start().state.index == 1
@@ -135,7 +135,7 @@ def test_in_a_store_that_is_checked(vector: Vector, tmp_path: Path) -> None:
         assert Check(store).run().is_sound == vector.accepted
         if not vector.accepted:
             with refuses(Rule.B5, "the kept block 1: "):
-                Node(GENESIS, LoneForger(ProofOfStake()), None, store)
+                Node(GENESIS, LoneForger(StakeRule()), None, store)
 
 
 # ---- every key ------------------------------------------------------------------------------------------------------

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from tallystick.consensus.lone_forger import LoneForger
-from tallystick.consensus.proof_of_stake import ProofOfStake, check_drawn
+from tallystick.consensus.proof_of_stake import check_drawn
+from tallystick.course.lone_forger import LoneForger
+from tallystick.course.stake_rule import StakeRule
 from tallystick.host.claims import Claim, claimed
 from tallystick.host.errors import DamagedStore
 from tallystick.host.store import EpochEnd, Store
@@ -129,7 +130,7 @@ class Check:
         if report.pages:
             return report
         report.is_voted = _is_voted(store)
-        lone = LoneForger(ProofOfStake()).check_forger
+        lone = LoneForger(StakeRule()).check_forger
         report.chain = Blockchain(store.genesis, check_drawn if report.is_voted else lone)
         report.final = report.chain.state
         report.epochs[0] = report.final.epoch
