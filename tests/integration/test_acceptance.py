@@ -30,11 +30,6 @@ from tests.builders import (
 from tests.curve import BASE, TORSION, L, add, challenge, encoded, times
 from tests.vectors.signatures import Vector, vectors
 
-<<<<<<< HEAD
-=======
-from tallystick.course.lone_forger import LoneForger
-from tallystick.course.stake_rule import StakeRule
->>>>>>> w-shrink
 from tallystick.host.acceptance import check_acceptance
 from tallystick.host.check import Check
 from tallystick.host.claims import Claim
@@ -65,11 +60,8 @@ from tallystick.ledger.wallet import Wallet, sign
 from tallystick.network.curve import x25519_key
 from tallystick.network.handshake import NONCE_BYTES, DiallerHandshake, ListenerHandshake, PeerError
 from tallystick.network.memory_archive import MemoryArchive
-<<<<<<< HEAD
 from tallystick.node.events import PersistBlock
-from tallystick.node.intake import Claim, Intake
-=======
->>>>>>> w-shrink
+from tallystick.node.intake import Intake
 from tallystick.node.node import Node
 
 VECTORS = vectors()
@@ -127,11 +119,7 @@ def test_at_the_start_from_what_was_kept(vector: Vector) -> None:
     archive = MemoryArchive([block_with(vector)])
 
     def start() -> Node:
-<<<<<<< HEAD
         return Node(GENESIS, lone_driver(), None, archive)
-=======
-        return Node(GENESIS, LoneForger(StakeRule()), None, archive)
->>>>>>> w-shrink
 
     if vector.accepted:
         assert start().state.index == 1
@@ -147,11 +135,7 @@ def test_in_a_store_that_is_checked(vector: Vector, tmp_path: Path) -> None:
         assert Check(store).run().is_sound == vector.accepted
         if not vector.accepted:
             with refuses(Rule.B5, "the kept block 1: "):
-<<<<<<< HEAD
                 Node(GENESIS, lone_driver(), None, store)
-=======
-                Node(GENESIS, LoneForger(StakeRule()), None, store)
->>>>>>> w-shrink
 
 
 # ---- every key ------------------------------------------------------------------------------------------------------
