@@ -158,7 +158,9 @@ def test_nodes_on_one_machine_know_each_other(tmp_path: Path) -> None:
     assert "net holds something already" in again.stderr
 
 
-@pytest.mark.parametrize("wrong", [["--port", "65535"], ["--unbonding-blocks", "1"], ["--stake", str(2**53)]])
+@pytest.mark.parametrize(
+    "wrong", [["--port", "65535"], ["--unbonding-blocks", "1"], ["--unbonding-ms", "1"], ["--stake", str(2**53)]]
+)
 def test_nodes_are_made_all_or_none(tmp_path: Path, wrong: list[str]) -> None:
     cli("new", "class", "--members", "2", "--no-passphrase", *wrong, cwd=tmp_path, expect=2)
     assert [one.name for one in tmp_path.iterdir()] == []
