@@ -123,8 +123,8 @@ def status(store: Store, **changed: object) -> Status:
 
 
 def stakes(store: Store) -> Stakes:
-    lines = [MemberLine(one.member, one.free, one.staked, 0, one.staked, True) for one in store.genesis.allotments]
-    return Stakes(tuple(lines), 0)
+    lines = [MemberLine(one.member, one.free, one.staked, (), one.staked, True) for one in store.genesis.allotments]
+    return Stakes(tuple(lines), 0, 0)
 
 
 def found(store: Store, block_index: int, position: int) -> CertificateFound:

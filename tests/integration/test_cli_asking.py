@@ -266,7 +266,7 @@ def _forged_certificate(_: Store, answer: CertificateFound) -> CertificateFound:
 
 
 def _other_payload(store: Store, answer: CertificateFound) -> CertificateFound:
-    others = (found(store, 1, position) for position in range(1, 3))
+    others = (found(store, index, 0) for index in range(2, store.tip_index))
     return replace(answer, payload=next(one.payload for one in others if one.payload))
 
 
@@ -296,7 +296,7 @@ def _other_hash(answer: BlockFound) -> BlockFound:
 
 def _without_a_certificate(answer: BlockFound) -> BlockFound:
     block = block_codec.decode(answer.encoded)
-    return replace(answer, encoded=encode(replace(block, certificates=block.certificates[:1])))
+    return replace(answer, encoded=encode(replace(block, certificates=block.certificates[:-1])))
 
 
 def _forged_vote(answer: BlockFound) -> BlockFound:
@@ -387,20 +387,26 @@ def test_show_tells_the_same_of_a_running_node_as_of_its_file(folder: Path, runn
 
 def test_the_stake_behind_later_blocks_is_not_claimed_when_it_cannot_be_shown(folder: Path, running: Running) -> None:
     running.start()
-    block = in_json("show", "block", "7", "--data", "node", cwd=folder)
+    block = in_json("show", "block", str(_last_of(running, epoch=1)), "--data", "node", cwd=folder)
     assert block["voters"]
     assert block["voted_stake"] is None
 
 
-@pytest.mark.parametrize(("index", "is_shown"), [(9, True), (10, False)])
-def test_the_votes_are_weighed_by_their_own_epochs_stakes_alone(
-    folder: Path, running: Running, index: int, is_shown: bool
-) -> None:
-    """Block 10 is the last of its epoch: its votes name the stakes of the next one, which may not weigh them."""
+def _last_of(running: Running, epoch: int) -> int:
     with Store.open(running.node.ledger_path, read_only=True) as store:
-        epoch = CheckedChain(store).epoch_of(11 if index == 10 else 9)
-    lines = tuple(MemberLine(member, 0, stake, 0, stake, True) for member, stake in epoch.members)
-    running.start(lambda request: [Stakes(lines, 0)] if request == GetStakes() else None)
+        return max(block.index for block in store.blocks() if block.header.epoch == epoch)
+
+
+@pytest.mark.parametrize(("told", "is_shown"), [(1, True), (2, False)])
+def test_the_votes_are_weighed_by_their_own_epochs_stakes_alone(
+    folder: Path, running: Running, told: int, is_shown: bool
+) -> None:
+    """The last block of an epoch is voted on by its own members; those of the next may not weigh the votes."""
+    index = _last_of(running, epoch=1)
+    with Store.open(running.node.ledger_path, read_only=True) as store:
+        epoch = CheckedChain(store).epoch_of(index if told == 1 else index + 1)
+    lines = tuple(MemberLine(member, 0, stake, (), stake, True) for member, stake in epoch.members)
+    running.start(lambda request: [Stakes(lines, 0, epoch.number)] if request == GetStakes() else None)
     block = in_json("show", "block", str(index), "--data", "node", cwd=folder)
     assert block["voters"]
     assert (block["voted_stake"] is not None) == is_shown
@@ -533,17 +539,21 @@ def test_who_is_banned_is_listed_with_why_and_let_in_again_by_command(folder: Pa
     assert Unban(BEN.public_key) in node.asked
 
 
-@pytest.mark.parametrize(("amount", "from_block", "free"), [("50", 11, None), ("-20", 11, 17)])
-def test_stake_says_when_it_takes_effect(
-    folder: Path, running: Running, amount: str, from_block: int, free: int | None
-) -> None:
+@pytest.mark.parametrize(("amount", "is_withdrawal"), [("50", False), ("-20", True)])
+def test_stake_says_when_it_takes_effect(folder: Path, running: Running, amount: str, is_withdrawal: bool) -> None:
+    with Store.open(running.node.ledger_path, read_only=True) as store:
+        block, params = store.block(7), store.genesis.params
+    assert block is not None
     chain = running.start()
     told = in_json("stake", amount, "--data", "node", cwd=folder)
-    assert chain.asked == [ChangeStake(int(amount))]
-    assert (told["block_index"], told["counts_from_block"], told["free_from_block"]) == (7, from_block, free)
+    assert chain.asked[0] == ChangeStake(int(amount))
+    assert (told["block_index"], told["counts_from_epoch"]) == (7, block.header.epoch + 1)
+    free = (told["free_from_epoch"], told["free_from_block"], told["free_from_ms"])
+    until = (block.header.epoch + 2, 7 + params.unbonding_blocks, block.header.timestamp_ms + params.unbonding_ms)
+    assert free == (until if is_withdrawal else (None, None, None))
     shown = cli("stake", amount, "--data", "node", cwd=folder).stdout
-    assert "It counts from block 11 on" in shown
-    assert ("free from block 17 on" in shown) == (free is not None)
+    assert f"It counts from epoch {told['counts_from_epoch']} on" in shown
+    assert ("The tokens stay liable until epoch" in shown) == is_withdrawal
 
 
 def test_a_stake_that_is_refused_names_the_rule(folder: Path, running: Running) -> None:
