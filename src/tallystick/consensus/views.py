@@ -294,7 +294,7 @@ class Views:
         leader = self.leader(self.view)
         if leader is None or (self.entered_by is not None and leader in self.entered_by.members):
             return False
-        return self._heard.get(leader, self.lived_from) < self.view - SILENT_VIEWS
+        return max(self._heard.get(leader, 0), self.lived_from) < self.view - SILENT_VIEWS
 
     # ---- which block follows which -------------------------------------------------------------------------------
 
