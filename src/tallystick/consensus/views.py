@@ -380,8 +380,8 @@ class Views:
         return parent
 
     def request(self, block_hash: bytes, outputs: list[Output]) -> None:
-        """Ask for a block, once."""
-        if block_hash not in self._requested:
+        """Ask for a block, once; the final tip, if it is proposed again, is there."""
+        if block_hash not in self._requested and block_hash != self._chain.state.tip.hash:
             self._requested.add(block_hash)
             outputs.append(RequestBlock(block_hash))
 
