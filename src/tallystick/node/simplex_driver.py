@@ -157,7 +157,8 @@ class SimplexDriver(Agreement):
                 return False
             case Proposal(view, _, header, _, ids):
                 is_new = views.wants(header) and views.whole(header.hash) is None
-                return is_new or views.is_requested(header.hash) or (ids is None and view == views.view)
+                is_asked = views.is_requested(header.hash) or (ids is None and view == views.view)
+                return is_new or is_asked or views.is_rival(header)
             case ProposalCertificates(block_hash, certificates):
                 partial = self._partial.get(block_hash)
                 return partial is not None and all(one.id in partial.asked for one in certificates)
