@@ -551,7 +551,9 @@ class Scenario:
                 block = self._simplex(name).views.whole(ballot.block_hash)
                 if block is not None:
                     self._note(block.header, block.certificates)
-                is_careful = before.is_loss_accepted and (ballot.epoch, ballot.view) <= (before.silent_until or (-1, -1))
+                is_careful = before.is_loss_accepted and (ballot.epoch, ballot.view) <= (
+                    before.silent_until or (-1, -1)
+                )
                 is_shown = before.status is GuardStatus.LOST or (is_careful and ballot.kind != NULLIFY)
                 said = f"is shown that it voted {self._ballot(ballot)}" if is_shown else self._ballot(ballot)
                 self._line(name, "guard" if is_shown else "vote", said)

@@ -22,8 +22,8 @@ from tests.builders import (
     with_payload,
 )
 
-from tallystick.consensus.lone_forger import LoneForger
-from tallystick.consensus.proof_of_stake import ProofOfStake
+from tallystick.course.lone_forger import LoneForger
+from tallystick.course.stake_rule import StakeRule
 from tallystick.ledger.address import sign_address
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.errors import Refused, Rule
@@ -326,7 +326,7 @@ class NodeTold(RuleBasedStateMachine):
         del self.sent[:-50]
 
     def teardown(self):
-        fresh = Node(GENESIS, LoneForger(ProofOfStake()), LIMITS, MemoryArchive(self.persisted))
+        fresh = Node(GENESIS, LoneForger(StakeRule()), LIMITS, MemoryArchive(self.persisted))
         assert fresh.state == self.bench.node.state
         for block in self.persisted:
             for one in block.certificates:

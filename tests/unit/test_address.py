@@ -92,7 +92,7 @@ def test_n7_what_its_key_did_not_sign_for_this_ledger_is_not_kept_nor_blamed_on_
     bench = Bench(GENESIS)
     actions = bench.receive(Addresses((sign_address(BEN, LEDGER, "h:3", START_MS), forged)), "x")
     assert (rules(actions), cut_off(actions)) == ([Rule.N7], set())
-    assert not bench.node.knows_address(forged)
+    assert not bench.node.knowledge.knows_address(forged)
 
 
 # ---- the record that a node starts with -------------------------------------------------------------------------

@@ -15,9 +15,10 @@ from tests.builders import (
     vote,
 )
 
-from tallystick.consensus.lone_forger import LoneForger
-from tallystick.consensus.proof_of_stake import ProofOfStake
 from tallystick.consensus.signing_guard import Confirmed, GuardStatus, LossAccepted, Lost, Moved, Signed, TwinSeen
+from tallystick.course.lone_driver import LoneDriver
+from tallystick.course.lone_forger import LoneForger
+from tallystick.course.stake_rule import StakeRule
 from tallystick.ledger.messages import Blocks, Entry, NewBlock, Proposal, ProposalRequest, Status, Votes
 from tallystick.ledger.vote import NULLIFY, tally_of
 from tallystick.network.memory_archive import MemoryArchive
@@ -30,14 +31,13 @@ from tallystick.node.events import (
     ReportTwin,
     Started,
 )
-from tallystick.node.lone_driver import LoneDriver
 
 ALONE = found(ADA, forge_at_certificates=1)
 """A ledger of one member."""
 
 
 def owner(*records, genesis=ALONE, **more):
-    driver = LoneDriver(LoneForger(ProofOfStake(), guard_of(ADA, genesis, *records)))
+    driver = LoneDriver(LoneForger(StakeRule(), guard_of(ADA, genesis, *records)))
     return Bench(genesis, agreement=driver, **more)
 
 

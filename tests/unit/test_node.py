@@ -26,7 +26,7 @@ from tests.builders import (
     with_payload,
 )
 
-from tallystick.consensus.proof_of_stake import ProofOfStake
+from tallystick.course.stake_rule import StakeRule
 from tallystick.course.work_rule import WorkRule
 from tallystick.ledger.block import sign_block
 from tallystick.ledger.errors import BLAMES_THE_PEER, Refused, Rule
@@ -775,7 +775,7 @@ def test_a_store_that_was_tampered_with_is_refused():
         assert caught.value.rule is Rule.B1
 
 
-class Reckless(ProofOfStake):
+class Reckless(StakeRule):
     """A forger rule that is no rule of ours: it has its own forger forge what it then does not accept."""
 
     def may_forge(self, state, forger):

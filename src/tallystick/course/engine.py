@@ -4,12 +4,13 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Final, Protocol
 
-from tallystick.consensus.lone_forger import ForgerRule, LoneForger
 from tallystick.consensus.signing_guard import SigningGuard
 from tallystick.course.block import Block
 from tallystick.course.certificate import Certificate
 from tallystick.course.fields import checked
 from tallystick.course.ledger import GENESIS, LEDGER_ID, LIMITS, decode, verify
+from tallystick.course.lone_driver import LoneDriver
+from tallystick.course.lone_forger import ForgerRule, LoneForger
 from tallystick.course.records import Records
 from tallystick.course.timestamp import follow, reading
 from tallystick.ledger.block import Block as EngineBlock
@@ -50,7 +51,6 @@ from tallystick.node.events import (
     TimerFired,
 )
 from tallystick.node.intake import Intake
-from tallystick.node.lone_driver import LoneDriver
 from tallystick.node.node import Node
 
 
@@ -108,7 +108,7 @@ class Engine:
         self._forger = _NotingForger(make_rule(self), guard, self.records.note_forged)
         self.node = Node(GENESIS, LoneDriver(self._forger), LIMITS)
         self.node.handle(0, PeerConnected(EVERYBODY))
-        self._intake = Intake(LEDGER_ID, self.node, verify, decode)
+        self._intake = Intake(LEDGER_ID, self.node.knowledge, verify, decode)
         self._not_passed_on: set[int] = set()  # indices of others' blocks that everybody has, or is not to hear of
         self._sync_at_ms: int | None = None
         self._failure: Exception | None = None
@@ -143,7 +143,7 @@ class Engine:
             if not isinstance(certificate, Certificate):
                 raise Refused(Rule.E2, f"new_certificate takes a Certificate, not a {type(certificate).__name__}")
             entry = certificate.as_entry()
-            if peer is not PERSON and self.node.has_verified(entry.certificate):
+            if peer is not PERSON and self.node.knowledge.has_verified(entry.certificate):
                 return False  # in a network of n nodes, n - 2 of the n - 1 that pass it on are late
             event: Event
             if peer is PERSON:

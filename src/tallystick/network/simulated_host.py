@@ -85,7 +85,7 @@ class SimulatedHost:
         self._starts += 1
         self.agreement = self._make_agreement(self)
         self.node = Node(network.genesis, self.agreement, self._limits, self.archive, self.checkpoint)
-        self._intake = Intake(network.genesis.ledger_id, self.node, network.verify, network.decode)
+        self._intake = Intake(network.genesis.ledger_id, self.node.knowledge, network.verify, network.decode)
         self._timers.clear()
         self._actions_left = None
         self._admit = Admit(self._admit.keys)

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from tallystick.consensus.agreement import Equivocation
 from tallystick.ledger.address import AddressRecord
-from tallystick.ledger.block import Block, verified
+from tallystick.ledger.block import verified
 from tallystick.ledger.certificate import (
     AnyCertificate,
     Evidence,
@@ -29,7 +29,6 @@ from tallystick.ledger.messages import (
     Entry,
     Finalizations,
     Headers,
-    Message,
     NewBlock,
     Payloads,
     Proposal,
@@ -80,6 +79,7 @@ from tallystick.node.events import (
 )
 from tallystick.node.finality_proofs import Checkpoint
 from tallystick.node.gossip import Gossip
+from tallystick.node.knowledge import Knowledge
 from tallystick.node.late_votes import LateVotes
 from tallystick.node.limits import Limits
 from tallystick.node.payload_search import PayloadSearch
@@ -123,6 +123,7 @@ class Node:
                 self._put_back(Entry(certificate))
         agreement.start(self.chain, self.box, archive)
         self._answers = Answers(self.limits, self.box)
+        self.knowledge = Knowledge(agreement, self._copy, self.box, self._exchange)
 
     def _put_back(self, entry: Entry) -> None:
         """A restart emptied the box; what is kept waits again, and what became illegal meanwhile is forgotten."""
@@ -133,7 +134,7 @@ class Node:
         except Refused as refused:
             self._to_report += [ForgetCertificate(certificate.id), ReportRefused(refused, None, certificate.id)]
 
-    # ---- what a person may consult, and what intake asks ------------------------------------------------------
+    # ---- what a person may consult ----------------------------------------------------------------------------
 
     @property
     def state(self) -> State:
@@ -163,48 +164,6 @@ class Node:
     def tip_of(self, peer: Peer) -> int:
         """The latest block that this peer told of; 0 if of none."""
         return self._copy.sync.tip_of(peer)
-
-    def has_verified(self, certificate: AnyCertificate) -> bool:
-        """Whether this very certificate, signature included, waits in the box: its id says nothing of its signature."""
-        return self.box.holds(certificate)
-
-    def is_on_chain(self, certificate_id: bytes) -> bool:
-        """Whether the chain has a certificate with this id: another with the same is refused, however signed (C5)."""
-        return self.chain.place_of(certificate_id) is not None
-
-    def is_wanted(self, message: Message) -> bool:
-        """Whether a message is worth verifying."""
-        match message:
-            case Blocks(start):
-                return self._copy.sync.is_asked(start)
-            case Finalizations() | Headers():
-                return self._copy.sync.awaits_proof
-            case NewBlock(block):
-                return self._copy.finality.takes_new_blocks and not self._copy.knows(block.hash)
-            case Proposal() | ProposalCertificates() | RecoveryRequest() | RecoveryResponse():
-                return self._agreement.is_wanted(message)
-        return True
-
-    def wanted_votes(self, votes: Votes) -> Votes | None:
-        """Of these votes those that would count."""
-        return self._agreement.wanted_votes(votes)
-
-    def late_votes(self, votes: Votes) -> tuple[Tally, ...]:
-        """Of these votes those for views that are over, which may contradict what is kept of them."""
-        over = (one for one in votes.tallies if self._agreement.is_over(one.ballot))
-        return self._late.select(over, self.state, self._copy.knows)
-
-    def knows_vote(self, vote: Vote) -> bool:
-        """Whether agreement has counted this very vote."""
-        return self._agreement.knows_vote(vote)
-
-    def knows_address(self, record: AddressRecord) -> bool:
-        """Whether this very address record is the one kept of its key."""
-        return self._exchange.knows(record)
-
-    def knows_block(self, block: Block) -> bool:
-        """Whether this very block, its forger's signature included, is one of the latest of the chain."""
-        return self._copy.has_verified(block)
 
     def agreement_status(self) -> AgreementStatus:
         """How this node's part in agreement stands."""
@@ -377,9 +336,8 @@ class Node:
             self._tip_advanced(now_ms, actions)
 
     def _on_said(self, now_ms: int, peer: Peer, said: Said, actions: list[Action]) -> None:
-        if not self._copy.finality.is_below_checkpoint:
-            self._agreement.receive(now_ms, peer, said, actions)
-            self._advance(now_ms, actions)
+        self._agreement.receive(now_ms, peer, said, actions)
+        self._advance(now_ms, actions)
 
     def _on_blocks(
         self, now_ms: int, peer: Peer, said: NewBlock | Blocks | Finalizations | Headers, actions: list[Action]

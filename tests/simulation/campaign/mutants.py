@@ -260,7 +260,7 @@ def who_recovers_answers() -> list[Replacement]:
 
 
 def any_nonce_will_do() -> list[Replacement]:
-    return [rewritten(SimplexDriver, "is_wanted", (" and nonce == recovery.nonce", ""))]
+    return [rewritten(SimplexDriver, "_is_wanted_response", (" and response.nonce == recovery.nonce", ""))]
 
 
 def k1_after_pynacl() -> list[Replacement]:

@@ -1,8 +1,8 @@
 """Drives the lone forger: blocks are final as they come from their forger, and this node forges when it is its turn."""
 
 from tallystick.consensus.agreement import Finalized
-from tallystick.consensus.lone_forger import LoneForger
 from tallystick.consensus.signing_guard import GuardStatus
+from tallystick.course.lone_forger import LoneForger
 from tallystick.ledger.block import Block
 from tallystick.ledger.blockchain import Blockchain, CheckForger, holds_nothing
 from tallystick.ledger.errors import Refused
