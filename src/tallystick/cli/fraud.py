@@ -37,7 +37,7 @@ from tallystick.ledger.params import MAX_BLOCK_BYTES, MAX_MESSAGE_BYTES, MAX_SUB
 from tallystick.ledger.state import make_header
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Ballot, Tally, Vote, cast, tally_of
 from tallystick.ledger.wallet import Wallet, sign
-from tallystick.node.archive import Archive
+from tallystick.network.archiving import FullArchive
 from tallystick.node.node import Node
 
 _YEAR_MS: Final = 365 * 24 * 3600 * 1000
@@ -60,7 +60,7 @@ class Fraud:
     wallets: Mapping[str, Wallet]
     node: Node
     agreement: Simplex
-    kept: Archive
+    kept: FullArchive
     now_ms: int
 
     @property

@@ -36,9 +36,9 @@ from tallystick.ledger.messages import Entry, Votes, encode_message
 from tallystick.ledger.params import Params
 from tallystick.ledger.vote import tally_of
 from tallystick.ledger.wallet import Wallet
+from tallystick.network.archiving import FullArchive
 from tallystick.network.simulated import Link, SimulatedNetwork
 from tallystick.network.simulated_host import SimulatedHost
-from tallystick.node.archive import Archive
 from tallystick.node.events import PeerDisconnected, Report, ReportBlock, ReportRefused, ReportStuck
 from tallystick.node.node import Node
 from tallystick.node.simplex_driver import SimplexDriver
@@ -102,13 +102,13 @@ class World:
         )
         return make_genesis(LEDGER_NAME, start_ms, allotments, params)
 
-    def start(self, archive_of_first: Archive | None = None) -> None:
+    def start(self, archive_of_first: FullArchive | None = None) -> None:
         """Start the first nodes, all connected; the first keeps its chain in the given archive."""
         for number in range(1, self.late):
             self._add_node(number, archive_of_first if number == 1 else None)
         self.network.connect_all()
 
-    def _add_node(self, number: int, archive: Archive | None = None) -> SimulatedHost:
+    def _add_node(self, number: int, archive: FullArchive | None = None) -> SimulatedHost:
         name, wallet = f"Node {number}", self.wallets[runner_of(number)]
         self.joined_ms[name] = self.elapsed_ms
 

@@ -44,13 +44,11 @@ class _Message(Encoded, tag_field="kind"):
 
 
 class Status(_Message, tag=1):
-    """Where a node stands: its ledger, its tip, and the ids of certificates waiting in its box.
-
-    `epoch` is that of the next block.
-    """
+    """Where a node stands: its ledger, its tip, and the ids of certificates waiting in its box."""
 
     ledger_id: Digest
     epoch: Index
+    """That of the next block."""
     tip_index: Index
     tip_hash: Digest
     waiting: Ids

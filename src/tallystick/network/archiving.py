@@ -1,8 +1,8 @@
 """What a host does with its archive: it keeps what the node tells it to, and answers from it what peers ask."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby, islice
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from tallystick.ledger.address import MAX_AHEAD_MS, AddressRecord, sign_address
 from tallystick.ledger.block import Block
@@ -17,6 +17,7 @@ from tallystick.ledger.messages import (
     Answer,
     BlockRequest,
     Blocks,
+    Entry,
     FinalizationRequest,
     Finalizations,
     HeaderRequest,
@@ -44,7 +45,54 @@ from tallystick.node.events import (
 T = TypeVar("T", Payload, FinalHeader, Tally)
 
 
-def carry_out(change: ArchiveChange, archive: Archive) -> None:
+class FullArchive(Archive, Protocol):
+    """An archive as its host uses it."""
+
+    @property
+    def tip_index(self) -> int:
+        """Index of the last kept block; 0 if there is none."""
+
+    def append(self, kept: PersistBlock) -> None:
+        """Keep the next block and what comes with it, durably and all at once.
+
+        With it go the proposals up to its index, and votes of epochs before `oldest_epoch`.
+        """
+
+    def keep_certificates(self, entries: Sequence[Entry]) -> None:
+        """Keep certificates, and their payloads, each until a block with it is appended."""
+
+    def forget_certificate(self, certificate_id: bytes) -> None:
+        """Keep a certificate no longer."""
+
+    def keep_votes(self, tallies: Sequence[Tally], blocks: Sequence[Block]) -> None:
+        """Keep votes, certificates of them, and blocks that were voted for, durably and all at once."""
+
+    def votes_of(self, epoch: int, view: int) -> Iterator[Tally]:
+        """The votes kept of one view."""
+
+    def view_certificates(self, epoch: int, first: int, last: int) -> Iterator[Tally]:
+        """The votes kept to notarize or nullify one of these views, the newest view first; not each is a quorum."""
+
+    def finalized_from(self, index: int) -> int | None:
+        """The first block from this index on with which a finalization is kept."""
+
+    def epoch_ends(self, epoch: int, most: int) -> list[int]:
+        """The last blocks, by their state roots, of epochs from this one on; ascending."""
+
+    def keep_payload(self, payload: Payload) -> None:
+        """Keep a payload that came later."""
+
+    def erase_payload(self, payload_hash: bytes) -> None:
+        """Forget a payload, and remember that it was erased."""
+
+    def payload(self, payload_hash: bytes) -> Payload | None:
+        """The payload with this hash, if it is kept."""
+
+    def keep_address(self, record: AddressRecord) -> None:
+        """Keep where a key can be reached, in the place of what was kept of it."""
+
+
+def carry_out(change: ArchiveChange, archive: FullArchive) -> None:
     """Keep or forget what the node asks for; it is durable on return."""
     match change:
         case PersistBlock():
@@ -63,7 +111,7 @@ def carry_out(change: ArchiveChange, archive: Archive) -> None:
             archive.keep_address(record)
 
 
-def answer(archive: Archive, request: Kept, most_bytes: int) -> Answer | Votes | None:
+def answer(archive: FullArchive, request: Kept, most_bytes: int) -> Answer | Votes | None:
     """What a peer asks for, of what is kept, near `most_bytes` (the first item may exceed it); `None`: nothing."""
     match request:
         case BlockRequest():
@@ -81,7 +129,7 @@ def answer(archive: Archive, request: Kept, most_bytes: int) -> Answer | Votes |
             return Votes(tallies) if tallies else None
 
 
-def answer_blocks(archive: Archive, asked: BlockRequest, most_bytes: int) -> Blocks:
+def answer_blocks(archive: FullArchive, asked: BlockRequest, most_bytes: int) -> Blocks:
     """Blocks of one epoch, then headers to where a finalization is; if none follows, to the end of the range.
 
     An asker that trusts a checkpoint knows the block at the end of the range, or at that of the epoch, by its hash.
@@ -107,7 +155,7 @@ def answer_blocks(archive: Archive, asked: BlockRequest, most_bytes: int) -> Blo
     return Blocks(start, tuple(chosen), tuple(headers), finalization)
 
 
-def _finalizations(archive: Archive, epoch: int) -> Iterator[FinalHeader]:
+def _finalizations(archive: FullArchive, epoch: int) -> Iterator[FinalHeader]:
     for index in (*archive.epoch_ends(epoch, MAX_PROOFS), archive.tip_index):
         proof = archive.final_header(index)
         if proof is None or proof.header.epoch != epoch:
@@ -116,7 +164,7 @@ def _finalizations(archive: Archive, epoch: int) -> Iterator[FinalHeader]:
         epoch += 1
 
 
-def _view_certificates(archive: Archive, asked: ViewCertificateRequest) -> Iterator[Tally]:
+def _view_certificates(archive: FullArchive, asked: ViewCertificateRequest) -> Iterator[Tally]:
     """The newest view first, down to the newest final one, whose finalization stands for all before it."""
     final = archive.finalization(next(iter(archive.epoch_ends(asked.epoch, 1)), archive.tip_index))
     final_view = final.ballot.view if final is not None and final.ballot.epoch == asked.epoch else -1

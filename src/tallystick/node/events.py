@@ -296,14 +296,13 @@ class ReportStateMismatch(Struct, frozen=True):
 
 
 class ReportRefused(Struct, frozen=True):
-    """Something was refused; `peer` is who sent it, or forged the proposal; `None` for a person at this node.
-
-    Of what a person handed in it names the certificate.
-    """
+    """Something was refused."""
 
     refused: Refused
     peer: Peer | None
+    """Who sent it, or forged the proposal; `None`: a person at this node."""
     certificate_id: bytes | None = None
+    """Of what a person handed in."""
 
 
 ArchiveChange = (

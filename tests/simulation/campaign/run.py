@@ -276,6 +276,13 @@ class Run:
         network.restart(name)
         network.submit(name, Entry(self.statement()))
 
+    def accept_loss(self, name: str) -> None:
+        """The operator of a member that lost its guard gives the word, and starts it again."""
+        host = self.network.hosts[name]
+        self.network.crash(name)
+        host.guard_records = [*host.guard_records, LossAccepted(self.ledger_id)]
+        self.network.restart(name)
+
     # ---- what people do -----------------------------------------------------------------------------------------
 
     def join(self, name: str) -> None:
