@@ -230,7 +230,8 @@ class Recorder:
         match output:
             case PersistQuorum(tallies):
                 for tally in tallies:
-                    if tally.ballot.kind == NULLIFY and agreement.views.at(tally.ballot.view).is_nullified:
+                    stake = sum(agreement.epoch.stake(member) for member, _ in tally.signatures)
+                    if tally.ballot.kind == NULLIFY and agreement.epoch.is_quorum(stake):
                         self._note_nullified(agreement, tally.ballot, lasted_ms)
             case SendVote(vote):
                 self._note_vote(node, vote)
