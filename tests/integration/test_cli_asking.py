@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
-from tests.builders import ADA, BEN, CY, GENESIS
+from tests.builders import ADA, BEN, CY, GENESIS, STRANGER
 from tests.integration.command_line import PASSPHRASE, REPORT, cli, in_json
 from tests.integration.fake_node import NOW_MS, Running, found, status
 
+from tallystick.cli.words import utc
 from tallystick.host.checked_chain import CheckedChain
 from tallystick.host.control import (
     MAX_BATCH,
@@ -44,6 +45,7 @@ from tallystick.host.key_file import create_key_file
 from tallystick.host.store import Store
 from tallystick.ledger.block import block_codec
 from tallystick.ledger.encoding import Codec, encode
+from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.messages import Entry
 from tallystick.ledger.vote import tally_codec
 from tallystick.node.intake import Intake
@@ -386,6 +388,7 @@ def test_show_tells_the_same_of_a_running_node_as_of_its_file(folder: Path, runn
 
 
 def test_the_stake_behind_later_blocks_is_not_claimed_when_it_cannot_be_shown(folder: Path, running: Running) -> None:
+    index, _ = last_of_epoch(running, 1)
     running.start()
     block = in_json("show", "block", str(_last_of(running, epoch=1)), "--data", "node", cwd=folder)
     assert block["voters"]
@@ -409,7 +412,22 @@ def test_the_votes_are_weighed_by_their_own_epochs_stakes_alone(
     running.start(lambda request: [Stakes(lines, 0, epoch.number)] if request == GetStakes() else None)
     block = in_json("show", "block", str(index), "--data", "node", cwd=folder)
     assert block["voters"]
-    assert (block["voted_stake"] is not None) == is_shown
+    assert block["voted_stake"] == (sum(epoch.stake(one) for one in voters_of(running, index)) if is_shown else None)
+
+
+def voters_of(running: Running, index: int) -> tuple[bytes, ...]:
+    with Store.open(running.node.ledger_path, read_only=True) as store:
+        finality = CheckedChain(store).finality(index)
+        return finality.voters if finality else ()
+
+
+def test_votes_of_too_little_of_the_stake_that_the_node_tells_are_refused(folder: Path, running: Running) -> None:
+    index, epoch = last_of_epoch(running, 2)
+    lines = (MemberLine(STRANGER.public_key, 0, 10_000, (), 10_000, True),)
+    running.start(lambda request: [Stakes(lines, 0, epoch.number)] if request == GetStakes() else None)
+    told = cli("show", "block", str(index), "--data", "node", cwd=folder, expect=1).stderr
+    assert "[V2]" in told
+    assert "0 of 10000 staked tokens voted for it" in told
 
 
 @pytest.mark.parametrize(
@@ -484,8 +502,8 @@ LOST = {"is_voting": False, "guard": "lost"}
         (LOST, "recovering", "all others answered and are no quorum without it: read tallystick guard accept-loss"),
         ({"is_voting": False, "silent_until": (2, 1_234)}, "silent", "it votes from epoch 2, view 1,235 on"),
         ({"is_voting": False, "guard": "twin", "twin": (3, 7)}, "twin", "own key (seen in epoch 3, view 7)"),
-        ({"is_burned": True}, "burned", "its stake is lost, and it never votes again"),
-        ({"is_burned": True, "stake": 0, "is_voting": False}, "burned", "its stake is lost, and it never votes again"),
+        ({"is_burned": True}, "burned", "its stake is lost, its votes with this epoch"),
+        ({"is_burned": True, "stake": 0, "is_voting": False}, "burned", "its stake is lost, its votes with this epoch"),
         ({"is_voting": False, "mismatch": "[B12] why"}, "mismatch", "illegal by this node's state ([B12] why)"),
         ({**LOST, "stuck": Stuck(NOW_MS, 200, 400, ())}, "stuck", "and does not vote: what this key signed is lost"),
         ({**LOST, "best_index": 9_999}, "catching_up", "and does not vote: what this key signed is lost"),

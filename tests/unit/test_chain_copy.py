@@ -265,3 +265,16 @@ def test_below_a_checkpoint_headers_lead_back_from_it_and_votes_count_for_nothin
     bench.receive(replace(span(scribe, 1, 4), finalization=None), "y")
     bench.receive(replace(span(scribe, 5, 6), finalization=None))
     assert bench.node.state == scribe.state
+
+
+def test_below_a_checkpoint_votes_that_come_along_are_kept_only_if_they_make_the_block_final():
+    """Whoever catches up here later is shown them as proof."""
+    scribe = written(6)
+    too_few = scribe.finalization(written(3).state.epoch, scribe.blocks[3], BEN)
+    for wrong in (too_few, scribe.archive.finalization(3)):
+        bench = trusting(scribe, 6)
+        told_of(bench, scribe)
+        bench.receive(Headers(tuple(one.header for one in scribe.blocks)))
+        actions = bench.receive(replace(span(scribe, 1, 4), finalization=wrong))
+        assert (rules(actions), cut_off(actions), bench.node.state.index) == ([Rule.V2], set(), 3)
+        assert bench.node.agreement_status().mismatch is None

@@ -144,6 +144,13 @@ def test_a_block_on_which_the_accused_is_burned_already_is_forged_without_it():
     assert box.choose(0, FOUNDED, lambda one: one == evidence(BEN).id) == statements(1)
 
 
+def test_a_block_in_which_the_stake_is_liable_no_more_is_forged_without_it():
+    box = CertificateBox(Limits(), genesis_state(SHORT))
+    box.add(Entry(of_short()), 0)
+    assert box.choose(0, in_epoch(2), holds_nothing) == [of_short()]
+    assert box.choose(0, in_epoch(3), holds_nothing) == []
+
+
 def test_evidence_that_a_block_holds_leaves_and_other_evidence_against_the_same_key_with_it():
     for inside, left in ((evidence(BEN), []), (evidence(BEN, view=2), [(evidence(BEN).id, Rule.S6)])):
         box, scribe = full_box(evidence(BEN), evidence(CY)), FinalScribe(GENESIS)
@@ -178,7 +185,8 @@ def test_two_votes_that_no_honest_member_casts_are_evidence_even_when_the_box_is
     assert of_kind(ReportAccepted, actions) == [ReportAccepted(issued)]
     assert [one.certificate for message in sent(Certificates, actions) for one in message.entries] == [issued]
     assert (rules(actions), cut_off(actions)) == ([], set()), "who passes it on is not blamed"
-    assert sent(Certificates, bench.hear(*(vote(NOTARIZE, bytes([n]) * 32, ACCUSED) for n in range(1, 5)))) == []
+    more = bench.hear(*(vote(NOTARIZE, bytes([number]) * 32, ACCUSED) for number in range(1, 5)))
+    assert (sent(Certificates, more), rules(more)) == ([], []), "one is enough"
 
 
 def test_two_headers_of_one_leader_for_one_view_are_evidence():
@@ -246,7 +254,8 @@ def test_against_a_burned_key_no_more_evidence_is_issued_or_taken():
     scribe.forge(evidence(ACCUSED))
     bench = MemberBench(archive=scribe.archive)
     view = bench.node.agreement_status().view
-    bench.hear(*(vote(NOTARIZE, block_hash, ACCUSED, view=view) for block_hash in (b"a" * 32, b"b" * 32)))
+    two = [vote(NOTARIZE, block_hash, ACCUSED, view=view) for block_hash in (b"a" * 32, b"b" * 32)]
+    assert rules(bench.hear(*two)) == []
     assert pooled(bench) == []
     actions = bench.receive(Certificates((Entry(evidence(ACCUSED, view=2)),)))
     assert (rules(actions), cut_off(actions), pooled(bench)) == ([], set(), []), "others may not know yet"

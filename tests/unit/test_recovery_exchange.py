@@ -212,6 +212,7 @@ def test_a_member_that_asks_without_end_is_relayed_within_a_budget():
     seat = MemberBench()
     actions = [one for number in range(50) for one in seat.receive(request_of(OTHERS[0], number), "asker")]
     assert 1 <= len(relayed(actions)) <= 4
+    assert len(answers(actions)) == 50, "within the allowance of who sends it"
 
 
 def test_requests_of_old_times_that_somebody_plays_again_do_not_silence_the_member():

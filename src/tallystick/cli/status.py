@@ -60,7 +60,7 @@ def status(
             print_json(value)
         else:
             make_console().print(_picture(value, node.folder.path))
-    if value["state"] == "stuck" or value["is_burned"] or (value["stake"] and not value["is_voting"]):
+    if value["state"] == "stuck" or value["why_not_voting"] is not None:
         raise typer.Exit(ExitCode.FAILED)
 
 
@@ -145,7 +145,7 @@ def _why_not_voting(told: Status, names: Mapping[bytes, str]) -> str | None:
         case "mismatch":
             return f"a quorum chose what is illegal by this node's state ({told.mismatch}); it signs nothing"
         case "burned":
-            return "this key signed what no honest member signs: its stake is lost, and it never votes again"
+            return "this key signed what no honest member signs: its stake is lost, its votes with this epoch"
         case "twin":
             epoch, view = told.twin or (0, 0)
             seen = f"another machine signs with this node's own key (seen in epoch {epoch:,}, view {view:,})"

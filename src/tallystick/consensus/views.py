@@ -426,7 +426,8 @@ class Views:
         earlier = next((one for one in known if one.conflicts_with(vote)), None)
         if earlier is None or ballot in state.weight or len(known) < 4:  # certificates may rest on who said both
             known.append(vote)
-            self._news.append(vote)
+            if ballot.view >= self.oldest_wanted:
+                self._news.append(vote)
             self._heard[vote.member] = max(self._heard.get(vote.member, 0), self.view)
             state.weight[ballot] = state.weight.get(ballot, 0) + self.epoch.stake(vote.member)
             if ballot.kind == NOTARIZE:
@@ -466,6 +467,7 @@ class Views:
         self._requested = set()
         for old in [one for one in self._views if one < view - RECENT_VIEWS]:
             self._compact(self._views[old])
+        self._news = [one for one in self._news if one.ballot.view >= self.oldest_wanted]
         self._forget_blocks()
 
     def _forget_blocks(self) -> None:

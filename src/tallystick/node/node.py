@@ -336,9 +336,8 @@ class Node:
             self._tip_advanced(now_ms, actions)
 
     def _on_said(self, now_ms: int, peer: Peer, said: Said, actions: list[Action]) -> None:
-        if not self._copy.finality.is_below_checkpoint:
-            self._agreement.receive(now_ms, peer, said, actions)
-            self._advance(now_ms, actions)
+        self._agreement.receive(now_ms, peer, said, actions)
+        self._advance(now_ms, actions)
 
     def _on_blocks(
         self, now_ms: int, peer: Peer, said: NewBlock | Blocks | Finalizations | Headers, actions: list[Action]
