@@ -1,13 +1,10 @@
 """The campaign in small: some of its seeds, its scenarios of their own, and the rules it has to find broken."""
 
-from functools import cache
-
 import pytest
 from tests.simulation.campaign.books import Broken
 from tests.simulation.campaign.liars import Twins
 from tests.simulation.campaign.memory import sizes
-from tests.simulation.campaign.mutants import MUTANTS, hunt
-from tests.simulation.campaign.roles import FILL_BOXES, ROLES
+from tests.simulation.campaign.roles import ROLES
 from tests.simulation.campaign.run import Run, run_scenario, run_seed
 from tests.simulation.campaign.scenario import DELTA_MS, TIMEOUT_MS, Crash, Phase, Restore, Scenario, twin_of
 from tests.simulation.campaign.voters import Silent

@@ -50,9 +50,7 @@ from tallystick.node.events import (
     PersistSigned,
     PersistVotes,
     ReportRefused,
-    ReportStateMismatch,
     ReportStuck,
-    ReportTwin,
     Send,
 )
 from tallystick.node.finality_proofs import Checkpoint, FinalityProofs
@@ -327,10 +325,8 @@ class SimplexDriver(Agreement):
                     actions.extend(Broadcast(one) for one in votes_in_parts(self.simplex.views.rebroadcast()))
                 case RelayVotes(votes):
                     actions.extend(Broadcast(one) for one in votes_in_parts(votes))
-                case StateMismatch(refused):
-                    actions.append(ReportStateMismatch(refused))
-                case TwinFound(epoch, view):
-                    actions.append(ReportTwin(epoch, view))
+                case StateMismatch() | TwinFound():
+                    actions.append(output)
 
     def _sync_guard(self, actions: list[Action]) -> None:
         guard = self.simplex.guard
