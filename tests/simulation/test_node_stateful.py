@@ -15,6 +15,7 @@ from tests.builders import (
     Bench,
     Scribe,
     found,
+    lone_driver,
     rules,
     sign_anything,
     staking,
@@ -22,9 +23,8 @@ from tests.builders import (
     with_payload,
 )
 
-from tallystick.consensus.lone_forger import LoneForger
-from tallystick.consensus.proof_of_stake import ProofOfStake
 from tallystick.ledger.address import sign_address
+from tallystick.ledger.blockchain import holds_nothing
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.messages import (
@@ -45,6 +45,7 @@ from tallystick.network.memory_archive import MemoryArchive
 from tallystick.node.events import (
     Action,
     Broadcast,
+    Disconnect,
     ErasePayload,
     MessageReceived,
     Multicast,
@@ -60,6 +61,7 @@ from tallystick.node.events import (
     Started,
     Timer,
     TimerFired,
+    UnbanAsked,
 )
 from tallystick.node.limits import Limits
 from tallystick.node.node import Node
@@ -93,7 +95,7 @@ class NodeTold(RuleBasedStateMachine):
         self.persisted = []
         self.payloads = set()
         self.erased = []
-        self.sent = [encode_message(Status(LEDGER, 0, bytes(32), ()))]
+        self.sent = [encode_message(Status(LEDGER, 0, 0, bytes(32), ()))]
         self.timers = set()
 
     # ---- what is checked of every event -------------------------------------------------------------------------
@@ -129,7 +131,7 @@ class NodeTold(RuleBasedStateMachine):
         for action in actions:
             match action:
                 case PersistBlock(block, payloads):
-                    self.scribe.chain.append(block, None)
+                    self.scribe.chain.append(block)
                     self.persisted.append(block)
                     assert not {one.hash() for one in payloads} & set(self.erased)
                     self.payloads |= {one.hash() for one in payloads}
@@ -140,6 +142,8 @@ class NodeTold(RuleBasedStateMachine):
                     self.erased.append(payload_hash)
                 case SetTimer(timer, _):
                     self.timers.add(timer)
+                case Disconnect(peer):  # whoever is banned would be heard no more
+                    self.bench.handle(UnbanAsked(peer))
                 case Send(_, message) | Broadcast(message, _) | Multicast(_, message):
                     if isinstance(message, NewBlock):
                         assert message.block in self.persisted, "sent before it was kept"
@@ -170,7 +174,7 @@ class NodeTold(RuleBasedStateMachine):
         """The next blocks, the last one first when `early`."""
         ahead = Scribe(GENESIS)
         for block in self.persisted:
-            ahead.chain.append(block, None)
+            ahead.chain.append(block)
         blocks = []
         for number in range(early + 1):
             one = statement(f"{subject} {number} {ahead.state.index}", issuer, LEDGER)
@@ -181,10 +185,10 @@ class NodeTold(RuleBasedStateMachine):
     @rule(peer=peers, count=st.integers(1, 3), shift=st.integers(0, 2))
     def answer_a_request(self, peer, count, shift):
         start = self.bench.node.state.index + 1 + shift
-        self.receive(peer, Status(LEDGER, start + count, bytes(32), ()))
+        self.receive(peer, Status(LEDGER, 0, start + count, bytes(32), ()))
         ahead = Scribe(GENESIS)
         for block in self.persisted:
-            ahead.chain.append(block, None)
+            ahead.chain.append(block)
         made = [ahead.forge() for _ in range(shift + count)]
         self.receive(peer, Blocks(start, tuple(made[shift:])))
 
@@ -235,19 +239,29 @@ class NodeTold(RuleBasedStateMachine):
 
     @rule(peer=peers, tip=st.integers(0, 2**53 - 1), waiting=st.lists(some.digests, max_size=3))
     def boast(self, peer, tip, waiting):
-        self.receive(peer, Status(LEDGER, tip, bytes(32), tuple(waiting)))
+        self.receive(peer, Status(LEDGER, 0, tip, bytes(32), tuple(waiting)))
 
     @rule(
         peer=peers,
         change=st.sampled_from(
-            ["index", "view", "parent_hash", "timestamp_ms", "certificates_hash", "nonce", "ledger_id"]
+            [
+                "index",
+                "view",
+                "epoch",
+                "parent_hash",
+                "timestamp_ms",
+                "certificates_hash",
+                "state_root",
+                "nonce",
+                "ledger_id",
+            ]
         ),
         value=small,
         signer=st.sampled_from([None, STRANGER, ADA]),
         staked=st.integers(-200, 2_000),
     )
     def forge_illegally(self, peer, change, value, signer, staked):
-        changed = value.to_bytes(32, "big") if change.endswith(("hash", "id")) else value
+        changed = value.to_bytes(32, "big") if change.endswith(("hash", "id", "root")) else value
         certificate = staking(staked, STRANGER, value, LEDGER)
         block = self.scribe.draft(certificate, signer=signer, **{change: changed})
         self.receive(peer, NewBlock(block))
@@ -315,7 +329,10 @@ class NodeTold(RuleBasedStateMachine):
         node = self.bench.node
         assert all(node.chain.place_of(one.id) is None for one in node.box)
         if len(node.box):
-            node.chain.after(self.scribe.draft(*node.box.first(4)), None)
+            chosen = node.box.choose(self.bench.now_ms, node.state, holds_nothing)[:4]
+            node.chain.after(
+                self.scribe.draft(*chosen, timestamp_ms=node.state.context(self.bench.now_ms).timestamp_ms)
+            )
 
     @invariant()
     def nothing_grows_beyond_its_limits(self):
@@ -326,7 +343,7 @@ class NodeTold(RuleBasedStateMachine):
         del self.sent[:-50]
 
     def teardown(self):
-        fresh = Node(GENESIS, LoneForger(ProofOfStake()), LIMITS, MemoryArchive(self.persisted))
+        fresh = Node(GENESIS, lone_driver(genesis=GENESIS), LIMITS, MemoryArchive(self.persisted))
         assert fresh.state == self.bench.node.state
         for block in self.persisted:
             for one in block.certificates:

@@ -1,17 +1,14 @@
 """Nodes that find each other: from one address, and again whatever dies, moves or lies."""
 
-from functools import partial
-
 import pytest
 from tests.builders import MEMBERS, STRANGER, found, statement, wallet
 
-from tallystick.consensus.simplex import Simplex
 from tallystick.ledger.address import sign_address
 from tallystick.ledger.errors import Rule
 from tallystick.ledger.messages import Addresses, Entry, encode_message
 from tallystick.network.simulated import SimulatedNetwork
 from tallystick.network.simulated_dialling import Home
-from tallystick.network.simulated_host import SimulatedHost
+from tallystick.network.simulated_host import SimulatedHost, member, observer
 from tallystick.node.events import PeerConnected, ReportRefused
 from tallystick.node.limits import Limits
 
@@ -40,7 +37,7 @@ class Consortium:
             named = [one for one in (known or [self.first]) if one != name]
             home = Home(owner, address(name) if listens else None, tuple((key(one), address(one)) for one in named))
             self.network.homes[name] = home
-            self.network.add(name, partial(Simplex, owner if name in self.members else None), limits)
+            self.network.add(name, member(owner) if name in self.members else observer, limits)
         return self
 
     def move(self, name, to):
