@@ -10,10 +10,12 @@ import pytest
 from msgspec.structs import replace
 
 from tallystick.consensus.agreement import Holds
-from tallystick.consensus.lone_forger import ForgerRule, LoneForger
-from tallystick.consensus.proof_of_stake import ProofOfStake, check_drawn, draw
+from tallystick.consensus.proof_of_stake import check_drawn, draw
 from tallystick.consensus.signing_guard import GuardRecord, SigningGuard
 from tallystick.consensus.simplex import Simplex
+from tallystick.course.lone_driver import LoneDriver
+from tallystick.course.lone_forger import ForgerRule, LoneForger
+from tallystick.course.stake_rule import StakeRule
 from tallystick.ledger.block import Block, VerifiedBlock, sign_block
 from tallystick.ledger.blockchain import Blockchain
 from tallystick.ledger.certificate import (
@@ -59,7 +61,6 @@ from tallystick.node.events import (
 )
 from tallystick.node.intake import Intake
 from tallystick.node.limits import Limits
-from tallystick.node.lone_driver import LoneDriver
 from tallystick.node.node import Node
 from tallystick.node.simplex_driver import SimplexDriver
 
@@ -187,7 +188,7 @@ class Scribe:
 
     def __init__(self, genesis: Genesis = GENESIS) -> None:
         self.genesis = genesis
-        self.chain = Blockchain(genesis, LoneForger(ProofOfStake()).check_forger)
+        self.chain = Blockchain(genesis, LoneForger(StakeRule()).check_forger)
         self.blocks: list[VerifiedBlock] = []
         self._wallets = dict(_BY_KEY)
 
@@ -197,7 +198,7 @@ class Scribe:
 
     def forger(self) -> Wallet:
         """Whose turn it is."""
-        return self._wallets[ProofOfStake().forger_after(self.state)]
+        return self._wallets[StakeRule().forger_after(self.state)]
 
     def draft(self, *certificates: AnyCertificate, signer: Wallet | None = None, **changes: Any) -> VerifiedBlock:
         """The next block, not added; with other header fields where `changes` says so, signed by its forger.
@@ -316,7 +317,7 @@ def guard_of(owner: Wallet, genesis: Genesis = GENESIS, *records: GuardRecord) -
 
 def lone_driver(owner: Wallet | None = None, genesis: Genesis = GENESIS, rule: ForgerRule | None = None) -> LoneDriver:
     """A lone forger with this key, or one that only follows."""
-    return LoneDriver(LoneForger(rule or ProofOfStake(), guard_of(owner, genesis) if owner else None))
+    return LoneDriver(LoneForger(rule or StakeRule(), guard_of(owner, genesis) if owner else None))
 
 
 def simplex_driver(owner: Wallet | None = None, genesis: Genesis = GENESIS, *records: GuardRecord) -> SimplexDriver:
@@ -396,7 +397,7 @@ def cut_off(actions: Iterable[Action]) -> set[object]:
 
 def agreement_of(owner: Wallet | None) -> MakeAgreement:
     """A host with a lone forger of this owner's, or with one that only follows."""
-    return lambda host: LoneDriver(LoneForger(ProofOfStake(), host.guard(owner) if owner else None))
+    return lambda host: LoneDriver(LoneForger(StakeRule(), host.guard(owner) if owner else None))
 
 
 def network_of(

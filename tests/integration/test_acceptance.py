@@ -32,6 +32,7 @@ from tests.vectors.signatures import Vector, vectors
 
 from tallystick.host.acceptance import check_acceptance
 from tallystick.host.check import Check
+from tallystick.host.claims import Claim
 from tallystick.host.data_folder import DataFolder, Settings
 from tallystick.host.errors import VerificationFailed
 from tallystick.host.process import run_node
@@ -60,7 +61,7 @@ from tallystick.network.curve import x25519_key
 from tallystick.network.handshake import NONCE_BYTES, DiallerHandshake, ListenerHandshake, PeerError
 from tallystick.network.memory_archive import MemoryArchive
 from tallystick.node.events import PersistBlock
-from tallystick.node.intake import Claim, Intake
+from tallystick.node.intake import Intake
 from tallystick.node.node import Node
 
 VECTORS = vectors()

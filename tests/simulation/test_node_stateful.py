@@ -1,6 +1,7 @@
 """One node, told anything at all: nothing is raised, nothing refused leaves a trace, and state equals replay."""
 
 from hashlib import sha256
+from itertools import islice
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -24,7 +25,6 @@ from tests.builders import (
 )
 
 from tallystick.ledger.address import sign_address
-from tallystick.ledger.blockchain import holds_nothing
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.messages import (
@@ -45,7 +45,6 @@ from tallystick.network.memory_archive import MemoryArchive
 from tallystick.node.events import (
     Action,
     Broadcast,
-    Disconnect,
     ErasePayload,
     MessageReceived,
     Multicast,
@@ -130,7 +129,7 @@ class NodeTold(RuleBasedStateMachine):
     def carry_out(self, actions) -> None:
         for action in actions:
             match action:
-                case PersistBlock(block, payloads):
+                case PersistBlock(block=block, payloads=payloads):
                     self.scribe.chain.append(block)
                     self.persisted.append(block)
                     assert not {one.hash() for one in payloads} & set(self.erased)
@@ -142,8 +141,6 @@ class NodeTold(RuleBasedStateMachine):
                     self.erased.append(payload_hash)
                 case SetTimer(timer, _):
                     self.timers.add(timer)
-                case Disconnect(peer):  # whoever is banned would be heard no more
-                    self.bench.handle(UnbanAsked(peer))
                 case Send(_, message) | Broadcast(message, _) | Multicast(_, message):
                     if isinstance(message, NewBlock):
                         assert message.block in self.persisted, "sent before it was kept"
@@ -152,6 +149,7 @@ class NodeTold(RuleBasedStateMachine):
     def receive(self, peer, message) -> list[Action]:
         data = message if isinstance(message, bytes) else encode_message(message)
         self.sent.append(data)
+        self.tell(UnbanAsked(peer))
         return self.tell(MessageReceived(peer, self.bench.intake.check(data)))
 
     # ---- what honest people and peers do ------------------------------------------------------------------------
@@ -237,17 +235,17 @@ class NodeTold(RuleBasedStateMachine):
 
     # ---- what liars do ------------------------------------------------------------------------------------------
 
-    @rule(peer=peers, tip=st.integers(0, 2**53 - 1), waiting=st.lists(some.digests, max_size=3))
-    def boast(self, peer, tip, waiting):
-        self.receive(peer, Status(LEDGER, 0, tip, bytes(32), tuple(waiting)))
+    @rule(peer=peers, tip=st.integers(0, 2**53 - 1), epoch=small, waiting=st.lists(some.digests, max_size=3))
+    def boast(self, peer, tip, epoch, waiting):
+        self.receive(peer, Status(LEDGER, epoch, tip, bytes(32), tuple(waiting)))
 
     @rule(
         peer=peers,
         change=st.sampled_from(
             [
+                "epoch",
                 "index",
                 "view",
-                "epoch",
                 "parent_hash",
                 "timestamp_ms",
                 "certificates_hash",
@@ -329,10 +327,7 @@ class NodeTold(RuleBasedStateMachine):
         node = self.bench.node
         assert all(node.chain.place_of(one.id) is None for one in node.box)
         if len(node.box):
-            chosen = node.box.choose(self.bench.now_ms, node.state, holds_nothing)[:4]
-            node.chain.after(
-                self.scribe.draft(*chosen, timestamp_ms=node.state.context(self.bench.now_ms).timestamp_ms)
-            )
+            node.chain.after(self.scribe.draft(*islice(node.box, 4)))
 
     @invariant()
     def nothing_grows_beyond_its_limits(self):
@@ -343,7 +338,7 @@ class NodeTold(RuleBasedStateMachine):
         del self.sent[:-50]
 
     def teardown(self):
-        fresh = Node(GENESIS, lone_driver(genesis=GENESIS), LIMITS, MemoryArchive(self.persisted))
+        fresh = Node(GENESIS, lone_driver(), LIMITS, MemoryArchive(self.persisted))
         assert fresh.state == self.bench.node.state
         for block in self.persisted:
             for one in block.certificates:

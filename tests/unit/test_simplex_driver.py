@@ -29,6 +29,7 @@ from tests.member_bench import (
     votes_message,
 )
 
+from tallystick.consensus.agreement import StateMismatch
 from tallystick.ledger.errors import Rule
 from tallystick.ledger.messages import (
     MAX_TALLIES,
@@ -55,7 +56,7 @@ from tallystick.node.events import (
     PersistBlock,
     PersistSigned,
     PersistVotes,
-    ReportStateMismatch,
+    ReportRefused,
     ReportStuck,
     Send,
     SendKept,
@@ -173,6 +174,7 @@ def test_a_proposal_that_the_gate_refuses_is_nullified_at_once_and_served_to_nob
     actions += seat.receive(ProposalCertificates(block.hash, block.certificates))
     assert cast_by(OWNER, actions) == [(NULLIFY, 1, bytes(32))]
     assert (rules(actions), cut_off(actions)) == ([rule], set())
+    assert [one.peer for one in of_kind(ReportRefused, actions)] == [block.header.forger], "it is named in the log"
     for ids in ((), (block.certificates[0].id,)):
         assert seat.receive(ProposalRequest(block.hash, ids), "y") == []
 
@@ -352,7 +354,7 @@ def test_a_quorum_for_a_block_that_the_gate_refuses_shows_that_this_node_has_dri
     seat.submit(MISSING)
     seat.receive(proposal_of(block))
     actions = seat.hear(*certificate(NOTARIZE, block.hash))
-    (report,) = of_kind(ReportStateMismatch, actions)
+    (report,) = of_kind(StateMismatch, actions)
     assert report.refused.rule is Rule.B12
     assert (rules(actions), cut_off(actions)) == ([], set())
     assert seat.node.agreement_status().mismatch == str(report.refused)
@@ -365,7 +367,7 @@ def test_a_final_block_from_a_peer_that_the_gate_refuses_shows_it_too():
     seat.receive(Status(LEDGER, 0, 1, block.hash, ()))
     final = scribe.finalization(scribe.state.epoch, block, LEADER, *OTHERS)
     actions = seat.receive(Blocks(1, (block,), (), final))
-    (report,) = of_kind(ReportStateMismatch, actions)
+    (report,) = of_kind(StateMismatch, actions)
     assert (report.refused.rule, rules(actions), cut_off(actions)) == (Rule.B12, [Rule.B12], set())
     assert seat.node.agreement_status().mismatch == str(report.refused)
     assert_mute(seat)
@@ -380,5 +382,5 @@ def assert_mute(seat):
     actions += seat.hear(*certificate(NOTARIZE, good.hash, view=3), *certificate(FINALIZE, good.hash, view=3))
     actions += seat.wait(60_000)
     assert cast_by(OWNER, actions) == []
-    assert of_kind((PersistBlock, ReportStateMismatch, PersistSigned), actions) == []
+    assert of_kind((PersistBlock, StateMismatch, PersistSigned), actions) == []
     assert seat.node.state.index == 0

@@ -4,12 +4,13 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Final, Protocol
 
-from tallystick.consensus.lone_forger import ForgerRule, LoneForger
 from tallystick.consensus.signing_guard import SigningGuard
 from tallystick.course.block import Block
 from tallystick.course.certificate import Certificate
 from tallystick.course.fields import checked
 from tallystick.course.ledger import GENESIS, LEDGER_ID, LIMITS, decode, verify
+from tallystick.course.lone_driver import LoneDriver
+from tallystick.course.lone_forger import ForgerRule, LoneForger
 from tallystick.course.records import Records
 from tallystick.course.timestamp import follow, reading
 from tallystick.ledger.block import Block as EngineBlock
@@ -50,7 +51,6 @@ from tallystick.node.events import (
     TimerFired,
 )
 from tallystick.node.intake import Intake
-from tallystick.node.lone_driver import LoneDriver
 from tallystick.node.node import Node
 
 

@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from tallystick.consensus.lone_forger import LoneForger
-from tallystick.consensus.proof_of_stake import ProofOfStake, check_drawn
+from tallystick.consensus.proof_of_stake import check_drawn
+from tallystick.course.lone_forger import LoneForger
+from tallystick.course.stake_rule import StakeRule
 from tallystick.host.errors import DamagedStore
 from tallystick.host.file_statement import FileStatement, file_statement_in
 from tallystick.host.log_proofs import inclusion_proof, verify_inclusion
@@ -79,7 +80,7 @@ class CheckedChain:
         """Kept blocks after the last one that is proven final."""
         self._store = store
         self._is_voted = check_forger is None and store.finalized_from(1) is not None
-        lone = check_forger or LoneForger(ProofOfStake()).check_forger
+        lone = check_forger or LoneForger(StakeRule()).check_forger
         self._chain = Blockchain(store.genesis, check_drawn if self._is_voted else lone)
         self._first_leaf: dict[int, int] = {}
         self._files: dict[bytes, list[tuple[FileStatement, Place]]] = {}

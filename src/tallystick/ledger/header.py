@@ -16,21 +16,20 @@ Nonce = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 
 class Header(Encoded):
-    """What a forger signs. `view` is the attempt in which it was drawn: for the lone forger, the index.
-
-    `state_root` is the hash of the `StateRoots` after the block.
-    """
+    """What a forger signs."""
 
     version: Version
     ledger_id: Digest
     epoch: Index
     index: Index
     view: Index
+    """The attempt in which the forger was drawn; for the lone forger, the index."""
     parent_hash: Digest
     timestamp_ms: Milliseconds
     forger: PublicKey
     certificates_hash: Digest
     state_root: Digest
+    """Hash of the `StateRoots` after the block."""
     nonce: Nonce = 0
 
     @derived

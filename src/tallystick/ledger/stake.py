@@ -124,10 +124,7 @@ class StakeTable:
         return self.members[bisect_right(self._upper_ends, draw_number)][0]
 
     def after(self, certificates: Iterable[AnyCertificate], context: BlockContext) -> "StakeTable":
-        """The table after these certificates of a block, in order; this table never changes.
-
-        Raises `Refused` (S1 to S8).
-        """
+        """The table after these certificates of a block, in order; this one stays. Raises `Refused` (S1 to S8)."""
         moving = [one for one in certificates if type(one) is not Statement]
         if not moving:
             return self

@@ -102,10 +102,7 @@ def context_of(header: Header) -> BlockContext:
 
 
 def next_state(base: State, header: Header, certificates: Sequence[AnyCertificate]) -> State:
-    """The state after a block on `base`; what its header says of the state root is not looked at.
-
-    Raises `Refused` (S1 to S8, V6).
-    """
+    """The state after a block on `base`, whatever its header says of it. Raises `Refused` (S1 to S8, V6)."""
     context = context_of(header)
     for one in certificates:
         if isinstance(one, Evidence):
@@ -133,10 +130,7 @@ def next_state(base: State, header: Header, certificates: Sequence[AnyCertificat
 
 
 def make_header(base: State, view: int, now_ms: int, forger: bytes, certificates: Sequence[AnyCertificate]) -> Header:
-    """The header of a block on `base`, dated now, or just after its parent if that is later.
-
-    Raises `Refused` (S1 to S8, V6) for certificates that are illegal there.
-    """
+    """The header of a block on `base`, dated now, or just after its parent. Raises `Refused` (S1 to S8, V6)."""
     context = base.context(now_ms)
     draft = Header(
         version=VERSION,

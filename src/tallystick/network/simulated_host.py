@@ -11,10 +11,9 @@ from tallystick.consensus.simplex import Simplex
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.messages import Entry, encode_message
 from tallystick.ledger.wallet import Wallet
-from tallystick.network.archiving import answer, carry_out, own_record
+from tallystick.network.archiving import FullArchive, answer, carry_out, own_record
 from tallystick.network.memory_archive import MemoryArchive
 from tallystick.node.agreement import Agreement
-from tallystick.node.archive import Archive
 from tallystick.node.events import (
     Action,
     Admit,
@@ -59,7 +58,7 @@ class SimulatedHost:
         name: str,
         make_agreement: MakeAgreement,
         limits: Limits | None,
-        archive: Archive | None,
+        archive: FullArchive | None,
     ) -> None:
         self.name = name
         self.address: str | None = None
@@ -199,7 +198,7 @@ class SimulatedHost:
 MakeAgreement = Callable[[SimulatedHost], Agreement]
 """Called at every start of a host."""
 
-MakeHost = Callable[["SimulatedNetwork", str, MakeAgreement, Limits | None, Archive | None], SimulatedHost]
+MakeHost = Callable[["SimulatedNetwork", str, MakeAgreement, Limits | None, FullArchive | None], SimulatedHost]
 
 
 def member(wallet: Wallet) -> MakeAgreement:

@@ -3,9 +3,8 @@
 Bounds, form, what is known already, signatures, in that order: the cheap checks first.
 """
 
-from collections.abc import Callable, Generator, Iterable, Sequence
-from functools import partial
-from typing import ParamSpec, TypeVar
+from collections.abc import Callable, Iterable
+from typing import Final, ParamSpec
 
 from tallystick.ledger.address import AddressRecord
 from tallystick.ledger.block import Block, check_form, check_signatures
@@ -32,18 +31,16 @@ from tallystick.ledger.vote import Tally, check_tally, check_vote_signatures
 from tallystick.node.events import CheckedEntry, CheckedMessage
 from tallystick.node.knowledge import Knowledge
 
-Claim = tuple[bytes, bytes, bytes]
-"""What stands under a signature, the signature, and the public key that is said to have made it."""
-
-T = TypeVar("T")
 P = ParamSpec("P")
+
+
+_NOTHING: Final = CheckedMessage(None)
 
 
 class Intake:
     """Checks what can be checked without the chain. `verify` and `decode` stand open for caches.
 
-    Each check comes twice, with one outcome: as a function, which verifies in line, and as a generator, which yields
-    claims and is sent their verdicts, in the same order, so that its driver may have them verified anywhere.
+    What the node knows already is not verified, nor what it does not want.
     """
 
     def __init__(
@@ -58,36 +55,24 @@ class Intake:
         self._verify = verify
         self._decode = decode
 
-    def check(self, data: bytes) -> CheckedMessage:
-        """Check a peer's bytes. Never raises: what is illegal comes back as refusals (E*, C*, V*, B*, N7)."""
-        opened = self._open(data)
-        return opened if isinstance(opened, CheckedMessage) else self._check_message(opened, self._verify)
+    def check(self, data: bytes, verify: Verify | None = None) -> CheckedMessage:
+        """Check a peer's bytes. Never raises: what is illegal comes back as refusals (E*, C*, V*, B*, N7).
 
-    def checking(self, data: bytes) -> Generator[list[Claim], list[bool], CheckedMessage]:
-        """`check`, verified by who drives it, who is asked once for all claims of the message, if it has any."""
-        opened = self._open(data)
-        if isinstance(opened, CheckedMessage):
-            return opened
-        return (yield from _settle(partial(self._check_message, opened)))
-
-    def check_entry(self, entry: Entry) -> CheckedEntry:
-        """Check a person's certificate, which no decoder has seen yet. Raises `Refused` (E1, E2, C3, C1)."""
-        self._check_submitted(entry, self._verify)
-        return CheckedEntry(entry)
-
-    def checking_entries(
-        self, entries: Sequence[Entry]
-    ) -> Generator[list[Claim], list[bool], list[CheckedEntry | Refused]]:
-        """`check_entry` for several, verified by who drives it; a refusal is an outcome like another."""
-        return (yield from _settle(partial(self._check_all_submitted, entries)))
-
-    def _open(self, data: bytes) -> Message | CheckedMessage:
-        """The message to be checked; or what there is to say about bytes that need no check."""
+        `verify` takes the place of the usual one, here and in `check_entry`.
+        """
         try:
             message = self._decode(data)
         except Refused as refused:
             return CheckedMessage(None, (refused,))
-        return message if self._knowledge.is_wanted(message) else CheckedMessage(None)
+        return self._check_message(message, verify or self._verify) if self._knowledge.is_wanted(message) else _NOTHING
+
+    def check_entry(self, entry: Entry, verify: Verify | None = None) -> CheckedEntry:
+        """Check a person's certificate, which no decoder has seen yet. Raises `Refused` (E1, E2, C3, C1)."""
+        certificate_codec.encode_checked(entry.certificate)
+        if entry.payload is not None:
+            payload_codec.encode_checked(entry.payload)
+        self._check_entry(entry, verify or self._verify)
+        return CheckedEntry(entry)
 
     def _check_message(self, message: Message, verify: Verify) -> CheckedMessage:
         match message:
@@ -109,15 +94,6 @@ class Intake:
             else:
                 good.append(entry)
         return CheckedMessage(Certificates(tuple(good)) if good else None, tuple(refusals), tuple(known))
-
-    def _check_all_submitted(self, entries: Sequence[Entry], verify: Verify) -> list[CheckedEntry | Refused]:
-        return [_refusal_of(self._check_submitted, one, verify) or CheckedEntry(one) for one in entries]
-
-    def _check_submitted(self, entry: Entry, verify: Verify) -> None:
-        certificate_codec.encode_checked(entry.certificate)
-        if entry.payload is not None:
-            payload_codec.encode_checked(entry.payload)
-        self._check_entry(entry, verify)
 
     def _check_entry(self, entry: Entry, verify: Verify) -> None:
         check_payload(entry.certificate, entry.payload)
@@ -194,29 +170,3 @@ def _refusal_of(check: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> 
     except Refused as refused:
         return refused
     return None
-
-
-def _settle(check: Callable[[Verify], T]) -> Generator[list[Claim], list[bool], T]:
-    """Run a check as if all signatures were good, and ask whether they are; again with the verdicts if one is not.
-
-    So its outcome, and the order of its refusals, are those of verifying in line. What is known may change until the
-    second time, and with it the claims: those that are new are asked about too.
-    """
-    verdicts: dict[Claim, bool] = {}
-    while True:
-        assumed: list[Claim] = []
-        outcome = check(partial(_verdict, verdicts, assumed))
-        if not assumed:
-            return outcome
-        found = yield assumed
-        if all(found):
-            return outcome
-        verdicts.update(zip(assumed, found, strict=True))
-
-
-def _verdict(verdicts: dict[Claim, bool], assumed: list[Claim], signed: bytes, signature: bytes, key: bytes) -> bool:
-    claim = signed, signature, key
-    if verdicts and claim in verdicts:
-        return verdicts[claim]
-    assumed.append(claim)
-    return True

@@ -12,12 +12,14 @@ from msgspec.structs import replace
 
 from tallystick.consensus.signing_guard import SigningGuard
 from tallystick.ledger.block import Block, sign_block
-from tallystick.ledger.certificate import certificates_hash
+from tallystick.ledger.certificate import certificates_hash, issue_stake
 from tallystick.ledger.encoding import ZERO_DIGEST
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.header import Header
 from tallystick.ledger.messages import (
+    Certificates,
+    Entry,
     Message,
     Proposal,
     ProposalCertificates,
@@ -51,6 +53,7 @@ class Byzantine(SimulatedHost):
         self.coalition, self.random = list(coalition), random
         self.made: dict[bytes, Block] = {}
         self._forged: set[bytes] = set()
+        self._has_staked_anew = False
         self.favoured: set[str] | None = None
         super().__init__(*arguments)
 
@@ -108,6 +111,9 @@ class Byzantine(SimulatedHost):
                 answer = ProposalCertificates(block.hash, wanted) if message.ids else proposal_of(block)
                 self.tell(peer, answer)
             self.hear(peer, message)
+            if not self._has_staked_anew and self.wallet.public_key in self.node.state.stakes.burned_keys:
+                self._has_staked_anew = True
+                self.stake_anew()
         super().receive(peer, data)
 
     # ---- tools of the trade -------------------------------------------------------------------------------------
@@ -143,6 +149,12 @@ class Byzantine(SimulatedHost):
             others = sorted(self.others())
             self.favoured = set(self.random.sample(others, len(others) // 2))
         return peer in self.favoured
+
+    def stake_anew(self) -> None:
+        """Stake what was not burned, as nobody may whose key was."""
+        operation = issue_stake(self.wallet, self.network.genesis.ledger_id, self.network.now_ms, 50)
+        for other in self.others():
+            self.tell(other, Certificates((Entry(operation),)))
 
     def vote(self, ballot: Ballot, kind: int | None = None, block_hash: bytes | None = None) -> Votes:
         """A vote like another's, or of another kind, or for another block."""
