@@ -17,6 +17,7 @@ from tests.builders import (
 )
 from tests.member_bench import MemberBench, sent
 
+from tallystick.consensus.agreement import StateMismatch
 from tallystick.ledger.errors import Rule
 from tallystick.ledger.messages import (
     BlockRequest,
@@ -30,7 +31,7 @@ from tallystick.ledger.messages import (
     Status,
 )
 from tallystick.ledger.vote import NULLIFY, tally_of
-from tallystick.node.events import Broadcast, PersistBlock, ReportBlock, ReportStateMismatch
+from tallystick.node.events import Broadcast, PersistBlock, ReportBlock
 from tallystick.node.finality_proofs import Checkpoint
 from tallystick.node.intake import Intake
 from tallystick.node.limits import Limits
@@ -190,7 +191,7 @@ def test_blocks_that_no_quorum_made_final_change_nothing_and_blame_nobody(made):
     actions = bench.receive(made(scribe))
     assert cut_off(actions) == set()
     assert rules(actions) in ([Rule.V2], [Rule.V1])
-    assert of_kind((PersistBlock, ReportStateMismatch), actions) == []
+    assert of_kind((PersistBlock, StateMismatch), actions) == []
     assert summary(bench) == before
 
 
@@ -210,7 +211,7 @@ def test_a_block_whose_certificates_are_exchanged_on_the_way_shows_no_drift():
     told_of(bench, scribe)
     changed = replace(scribe.blocks[0], certificates=(statement("x", ledger=LEDGER),))
     actions = bench.receive(replace(span(scribe, 1, 3), blocks=(changed, *scribe.blocks[1:])))
-    assert (rules(actions), of_kind(ReportStateMismatch, actions)) == ([Rule.B7], [])
+    assert (rules(actions), of_kind(StateMismatch, actions)) == ([Rule.B7], [])
     assert bench.node.agreement_status().mismatch is None
 
 
@@ -220,7 +221,7 @@ def test_a_header_of_a_later_version_that_a_quorum_chose_is_refused_and_shows_dr
     bench.receive(Status(LEDGER, 0, 1, block.hash, ()))
     actions = bench.receive(Blocks(1, (block,), (), scribe.finalization(scribe.state.epoch, block)))
     assert (rules(actions), cut_off(actions)) == ([Rule.E4], set())
-    assert [one.refused.rule for one in of_kind(ReportStateMismatch, actions)] == [Rule.E4]
+    assert [one.refused.rule for one in of_kind(StateMismatch, actions)] == [Rule.E4]
     assert bench.node.state.index == 0
 
 
@@ -232,10 +233,10 @@ def test_a_chain_copy_that_drifted_adds_nothing_any_more():
     wrong_answer = Blocks(1, (scribe.blocks[0], wrong), (), scribe.finalization(written(1).state.epoch, wrong))
     actions = bench.receive(wrong_answer)
     assert bench.node.state.index == 1, "what came before is right"
-    assert [one.refused.rule for one in of_kind(ReportStateMismatch, actions)] == [Rule.B12]
+    assert [one.refused.rule for one in of_kind(StateMismatch, actions)] == [Rule.B12]
     told_of(bench, scribe, "y")
     actions = bench.receive(span(scribe, 2, 2), "y")
-    assert of_kind((PersistBlock, ReportStateMismatch), actions) == []
+    assert of_kind((PersistBlock, StateMismatch), actions) == []
     assert bench.node.state.index == 1
 
 

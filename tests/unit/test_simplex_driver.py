@@ -29,6 +29,7 @@ from tests.member_bench import (
     votes_message,
 )
 
+from tallystick.consensus.agreement import StateMismatch
 from tallystick.ledger.errors import Rule
 from tallystick.ledger.messages import (
     MAX_TALLIES,
@@ -56,7 +57,6 @@ from tallystick.node.events import (
     PersistSigned,
     PersistVotes,
     ReportRefused,
-    ReportStateMismatch,
     ReportStuck,
     Send,
     SendKept,
@@ -207,6 +207,18 @@ def test_a_block_that_others_voted_for_is_asked_for_whole():
     assert (FINALIZE, 1, BLOCK.hash) in cast_by(OWNER, seat.receive(Certificates((Entry(MISSING),))))
 
 
+def test_the_final_tip_is_not_asked_for_when_a_leader_that_is_behind_proposes_it_again():
+    scribe = FinalScribe(GENESIS)
+    tip = scribe.forge()
+    leader = scribe.forger()
+    owner = next(one for one in MEMBERS.values() if one is not leader)
+    bench = MemberBench(owner, archive=scribe.archive)
+    actions = bench.receive(replace(proposal_of(tip, 1), view=2, ids=None))
+    actions += bench.hear(vote(NOTARIZE, tip.hash, leader, view=2)) + bench.wait(60_000)
+    assert requests(actions) == []
+    assert {kind for kind, *_ in cast_by(owner, actions)} == {NULLIFY}
+
+
 def test_of_a_liars_many_proposals_for_a_view_few_are_held_unfinished():
     """Each may name 4,096 certificates that nobody has."""
     seat = MemberBench()
@@ -330,7 +342,7 @@ def test_a_quorum_for_a_block_that_the_gate_refuses_shows_that_this_node_has_dri
     seat.submit(MISSING)
     seat.receive(proposal_of(block))
     actions = seat.hear(*certificate(NOTARIZE, block.hash))
-    (report,) = of_kind(ReportStateMismatch, actions)
+    (report,) = of_kind(StateMismatch, actions)
     assert report.refused.rule is Rule.B12
     assert (rules(actions), cut_off(actions)) == ([], set())
     assert seat.node.agreement_status().mismatch == str(report.refused)
@@ -343,7 +355,7 @@ def test_a_final_block_from_a_peer_that_the_gate_refuses_shows_it_too():
     seat.receive(Status(LEDGER, 0, 1, block.hash, ()))
     final = scribe.finalization(scribe.state.epoch, block, LEADER, *OTHERS)
     actions = seat.receive(Blocks(1, (block,), (), final))
-    (report,) = of_kind(ReportStateMismatch, actions)
+    (report,) = of_kind(StateMismatch, actions)
     assert (report.refused.rule, rules(actions), cut_off(actions)) == (Rule.B12, [Rule.B12], set())
     assert seat.node.agreement_status().mismatch == str(report.refused)
     assert_mute(seat)
@@ -358,5 +370,5 @@ def assert_mute(seat):
     actions += seat.hear(*certificate(NOTARIZE, good.hash, view=3), *certificate(FINALIZE, good.hash, view=3))
     actions += seat.wait(60_000)
     assert cast_by(OWNER, actions) == []
-    assert of_kind((PersistBlock, ReportStateMismatch, PersistSigned), actions) == []
+    assert of_kind((PersistBlock, StateMismatch, PersistSigned), actions) == []
     assert seat.node.state.index == 0

@@ -155,7 +155,7 @@ class Fraud:
     def forged_recovery(self) -> RecoveryRequest:
         """A member, not the one that runs the node, is said to have lost what it signed; Charlie says so."""
         keys = (self.wallets[name].public_key for name in HONEST)
-        member = next(one for one in keys if self.agreement.guard is None or one != self.agreement.guard.key)
+        member = next(one for one in keys if one != self.agreement.guard.key)
         return sign(RecoveryRequest(member, digest(b"nonce")), self.wallet, self.ledger_id)
 
     # ---- blocks ---------------------------------------------------------------------------------------------
@@ -186,7 +186,7 @@ class Fraud:
     def in_drawn_name(self, **header_fields: Any) -> list[bytes]:
         """A proposal that names who is drawn, and that he signs: the others' are not looked at."""
         views = self.agreement.views
-        view = next(one for one in (views.view, views.view + 1) if views.leader(one) != self.wallet.public_key)
+        view = views.view + (views.leader(views.view) == self.wallet.public_key)
         return self.propose(self.block(forger=views.leader(view), view=view, **header_fields))
 
     def with_wrong_root(self) -> list[bytes]:

@@ -16,7 +16,7 @@ from tallystick.ledger.encoding import Digest, Encoded, digest
 from tallystick.ledger.header import Header, Index
 from tallystick.ledger.keys import Domain
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Ballot, Vote, cast
-from tallystick.ledger.wallet import Wallet
+from tallystick.ledger.wallet import S, Wallet, sign
 
 Place = tuple[int, int]
 """Epoch and view, in the order in which views follow each other."""
@@ -172,11 +172,16 @@ class SigningGuard(GuardState):
     Whoever holds it persists `take_records()` before anything that was signed leaves, or is kept elsewhere.
     """
 
-    def __init__(self, wallet: Wallet, ledger_id: bytes, records: Iterable[GuardRecord], entropy: bytes) -> None:
-        """`records`: those of the guard file, for all ledgers; `entropy`: 32 fresh random bytes, for recovery."""
+    def __init__(
+        self, wallet: Wallet | None, ledger_id: bytes, records: Iterable[GuardRecord] = (), entropy: bytes = b""
+    ) -> None:
+        """`records`: those of the guard file, for all ledgers; `entropy`: 32 fresh random bytes, for recovery.
+
+        Without a wallet it is an observer's, and signs nothing.
+        """
         super().__init__()
         self.wallet = wallet
-        self.key = wallet.public_key
+        self.key = wallet.public_key if wallet is not None else b""
         self._ledger_id = ledger_id
         self._entropy = entropy
         self._new: list[GuardRecord] = []
@@ -202,7 +207,7 @@ class SigningGuard(GuardState):
 
     def votes(self, epoch: int) -> list[Vote]:
         """The own votes of an epoch above the floor, to be counted and sent again; none while it does not sign."""
-        if self.status is not GuardStatus.READY:
+        if self.wallet is None or self.status is not GuardStatus.READY:
             return []
         ballots = [ballot for place, entry in sorted(self.entries.items()) for ballot in entry.ballots]
         return [cast(self.wallet, self._ledger_id, one) for one in ballots if one.epoch == epoch]
@@ -225,7 +230,7 @@ class SigningGuard(GuardState):
 
     def sign(self, ballot: Ballot, *, has_certificate: bool = False) -> Vote | None:
         """The vote, remembered; `None`: it may not be signed (`may_sign`)."""
-        if not self.may_sign(ballot, has_certificate=has_certificate):
+        if self.wallet is None or not self.may_sign(ballot, has_certificate=has_certificate):
             return None
         if ballot not in self._entry(ballot).ballots:
             self._note(Signed(self._ledger_id, ballot.epoch, ballot.view, None, ballot))
@@ -240,11 +245,16 @@ class SigningGuard(GuardState):
     def sign_header(self, header: Header) -> bytes | None:
         """The signature over a header of this key's own, remembered; `None`: it may not be signed."""
         is_again = self._entry(header).header_hash == header.hash and self.status is GuardStatus.READY
-        if not is_again and not self.may_sign_header(header.epoch, header.view):
+        if self.wallet is None or not (is_again or self.may_sign_header(header.epoch, header.view)):
             return None
         if not is_again:
             self._note(Signed(self._ledger_id, header.epoch, header.view, header.hash, None))
         return self.wallet.sign(Domain.BLOCK, self._ledger_id, header.encoded)
+
+    def sign_recovery(self, said: S) -> S:
+        """What is said of a recovery, signed: it contradicts nothing."""
+        assert self.wallet is not None, "an observer has nothing to recover, and answers nobody"
+        return sign(said, self.wallet, self._ledger_id)
 
     def _entry(self, one: Ballot | Header) -> _Entry:
         return self.entries.get((one.epoch, one.view), _NOTHING)

@@ -42,6 +42,7 @@ from tallystick.consensus.view_timer import ViewTimer
 from tallystick.consensus.views import Draw, Pending, Views
 from tallystick.ledger.block import Block, VerifiedBlock, verified
 from tallystick.ledger.blockchain import Blockchain, check_clock, holds_nothing
+from tallystick.ledger.encoding import ZERO_DIGEST
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.finality import Finalization
@@ -65,8 +66,8 @@ class Simplex:
     check_forger = staticmethod(check_drawn)
 
     def __init__(self, guard: SigningGuard | None = None, leader: Draw = drawn_leader) -> None:
-        self.guard = guard
-        self.recovery = Recovery(guard) if guard is not None else None
+        self.guard = guard or SigningGuard(None, ZERO_DIGEST)
+        self.recovery = Recovery(self.guard)
         self.mismatch: Refused | None = None
         """Why this node's state is not the ledger's; then it does nothing any more."""
         self._leader = leader
@@ -108,12 +109,12 @@ class Simplex:
     @property
     def has_stake(self) -> bool:
         """Whether this member's votes count in this epoch."""
-        return self.guard is not None and self.epoch.stake(self.guard.key) > 0
+        return self.epoch.stake(self.guard.key) > 0
 
     @property
     def is_recovering(self) -> bool:
         """Whether this member lost its guard, and does not know yet from which view on it may vote."""
-        return self.recovery is not None and self.recovery.is_needed(self.epoch)
+        return self.recovery.is_needed(self.epoch)
 
     def proven_view(self) -> tuple[int, Tally | None] | None:
         """The view that this member is in and the certificate that proves it; `None`: it cannot prove it.
@@ -121,7 +122,7 @@ class Simplex:
         A member that recovers proves nothing, nor does one whose guard shows that it was in a later view than it can
         prove: who lost its guard would take a floor from it that is too low.
         """
-        if self.is_recovering or self.guard is None or self.guard.status is not GuardStatus.READY:
+        if self.is_recovering or self.guard.status is not GuardStatus.READY:
             return None
         place, entered_by = (self.epoch.number, self.view), self.views.entered_by
         if (entered_by is None and self.view > 1) or self.guard.latest > place:
@@ -136,15 +137,15 @@ class Simplex:
 
     def add_tally(self, tally: Tally) -> list[Equivocation]:
         """Count votes whose signatures are good. Returns what they and earlier ones prove of their members."""
-        own = [one for one in tally.votes if self.guard is not None and one.member == self.guard.key]
+        own = [one for one in tally.votes if one.member == self.guard.key]
         if any(self._is_twin(one) for one in own):
             return []
         return self.views.add_tally(tally)
 
     def add_header(self, signed: SignedHeader, parent_view: int | None = None) -> Equivocation | None:
         """Note what a view's leader signed; the signature is good. Returns what it and an earlier one prove."""
-        header, guard = signed.header, self.guard
-        if guard is not None and header.forger == guard.key and guard.saw_header(header):
+        header = signed.header
+        if header.forger == self.guard.key and self.guard.saw_header(header):
             self._twins.append(TwinFound(header.epoch, header.view))
             return None
         return self.views.add_header(signed, parent_view)
@@ -157,7 +158,7 @@ class Simplex:
 
     def add_answer(self, member: bytes, view: int, entered_by: Tally | None) -> list[Equivocation]:
         """A member answered our recovery request, in our epoch; the certificate proves its view."""
-        if self.recovery is not None and self.is_recovering:
+        if self.is_recovering:
             self.recovery.answered(member, view)
         return self.add_tally(entered_by) if entered_by is not None else []
 
@@ -167,8 +168,6 @@ class Simplex:
         self.views.tip_advanced(finalization)
         self._requested = None
         guard, tip = self.guard, self.chain.state.tip
-        if guard is None or self.recovery is None:
-            return
         if finalization is not None:
             guard.raise_floor(finalization.epoch, finalization.view)
         if self.epoch.number != before:
@@ -181,15 +180,13 @@ class Simplex:
 
     def _begin_epoch(self) -> None:
         """What the guard knows of the epoch, from before a start, counts as if it were heard now."""
-        if self.guard is None or self.recovery is None:
-            return
         self.recovery.begin_epoch()
         for vote in self.guard.votes(self.epoch.number):
             self.views.enter_by_guard(vote.ballot.view if vote.ballot.kind != FINALIZE else 0)
             self.views.add_vote(vote)
 
     def _is_twin(self, vote: Vote) -> bool:
-        if self.guard is None or not self.guard.saw_ballot(vote.ballot):
+        if not self.guard.saw_ballot(vote.ballot):
             return False
         self._twins.append(TwinFound(vote.ballot.epoch, vote.ballot.view))
         return True
@@ -202,7 +199,8 @@ class Simplex:
         if self.mismatch is not None or self._find_mismatch(outputs) or self._finalize(outputs):
             return outputs
         self._persist(outputs)
-        self._recover()
+        if self.is_recovering:
+            self.recovery.finish(self.epoch, self.view)
         self._vote_to_finalize(outputs)
         self._propose(now_ms, waiting, outputs)
         self._notarize(now_ms, outputs)
@@ -216,7 +214,7 @@ class Simplex:
 
     def _propose(self, now_ms: int, waiting: Waiting, outputs: list[Output]) -> None:
         """(1) The view's leader forges at once when nothing is in flight; else it waits for delta, then goes on."""
-        if self.guard is None or self.views.leader(self.view) != self.guard.key or self._has_voted(self.view):
+        if self._has_voted(self.view) or self.views.leader(self.view) != self.guard.key:
             return
         found = self.views.parent_for(self.view)
         if found is None:
@@ -241,15 +239,14 @@ class Simplex:
     def _forge(self, now_ms: int, waiting: Waiting, parent: Pending | None) -> VerifiedBlock | None:
         """A block on the parent (`None`: on the final tip), or `None`: there is nothing to forge."""
         base, holds = (parent.state, parent.holds) if parent else (self.chain.state, holds_nothing)
-        guard = self.guard
-        if guard is None or base.epoch.number != self.epoch.number or not waiting.has_any(holds):
+        if not waiting.has_any(holds) or base.epoch.number != self.epoch.number:
             return None
-        if not guard.may_sign_header(self.epoch.number, self.view) or not (
-            chosen := waiting.choose(now_ms, base, holds)
-        ):
+        if not self.guard.may_sign_header(self.epoch.number, self.view):
             return None
-        header = make_header(base, self.view, now_ms, guard.key, chosen)
-        signature = guard.sign_header(header)
+        if not (chosen := waiting.choose(now_ms, base, holds)):
+            return None
+        header = make_header(base, self.view, now_ms, self.guard.key, chosen)
+        signature = self.guard.sign_header(header)
         return verified(Block(header, signature, tuple(chosen))) if signature is not None else None
 
     def _notarize(self, now_ms: int, outputs: list[Output]) -> None:
@@ -337,10 +334,6 @@ class Simplex:
                     return True
         return False
 
-    def _recover(self) -> None:
-        if self.recovery is not None and self.is_recovering:
-            self.recovery.finish(self.epoch, self.view)
-
     # ---- time -------------------------------------------------------------------------------------------------
 
     def wake_ms(self, now_ms: int, waiting: Waiting) -> int | None:
@@ -367,7 +360,7 @@ class Simplex:
     # ---- votes ------------------------------------------------------------------------------------------------
 
     def _has_signed(self, view: int, kind: int) -> bool:
-        return self.guard is not None and self.guard.has_signed(self.epoch.number, view, kind)
+        return self.guard.has_signed(self.epoch.number, view, kind)
 
     def _has_voted(self, view: int) -> bool:
         """Whether this member notarized a block of the view or nullified it."""
@@ -382,7 +375,7 @@ class Simplex:
         *proposal: SendProposal,
     ) -> list[Output]:
         """Sign and count a vote, if the guard allows it; a proposal goes out with it."""
-        if self.guard is None or not self.has_stake:
+        if not self.has_stake:
             return []
         ballot = self.views.ballot(kind, view, block_hash)
         vote = self.guard.sign(ballot, has_certificate=self.views.at(view).has_ended)

@@ -1,6 +1,6 @@
 """Drives the lone forger: blocks are final as they come from their forger, and this node forges when it is its turn."""
 
-from tallystick.consensus.agreement import Finalized
+from tallystick.consensus.agreement import Finalized, TwinFound
 from tallystick.consensus.signing_guard import GuardStatus
 from tallystick.course.lone_forger import LoneForger
 from tallystick.ledger.block import Block
@@ -12,7 +12,7 @@ from tallystick.ledger.vote import Tally
 from tallystick.node.agreement import Agreement, AgreementStatus, Step, status_of
 from tallystick.node.archive import Archive
 from tallystick.node.certificate_box import CertificateBox
-from tallystick.node.events import Action, Broadcast, PersistSigned, ReportRefused, ReportTwin
+from tallystick.node.events import Action, Broadcast, PersistSigned, ReportRefused
 from tallystick.node.finality_proofs import Checkpoint, Finality
 from tallystick.node.limits import Limits
 
@@ -51,7 +51,7 @@ class LoneDriver(Agreement):
         """See `Agreement`. A turn at an index that others have passed is over: taking it would part the chain."""
         state, params, guard = self._chain.state, self._chain.state.params, self._forger.guard
         if guard is not None and guard.twin is not None and (records := guard.take_records()):
-            actions += [PersistSigned(records), ReportTwin(*guard.twin)]
+            actions += [PersistSigned(records), TwinFound(*guard.twin)]
         is_due = len(self._box) >= params.forge_at_certificates
         if not is_due or (is_behind and self._waits_when_behind) or not self._forger.may_forge(state):
             return Step()

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
 from functools import partial
 from typing import Final, NamedTuple, Protocol, TypeVar
 
+from tallystick.consensus.agreement import StateMismatch, TwinFound
 from tallystick.consensus.signing_guard import Signed
 from tallystick.host.claims import Claim, check_entries, settle
 from tallystick.host.errors import MustEnd, NodeExit
@@ -42,8 +43,6 @@ from tallystick.node.events import (
     PersistSigned,
     ReadVotes,
     Report,
-    ReportStateMismatch,
-    ReportTwin,
     Send,
     SendKept,
     SetTimer,
@@ -313,10 +312,10 @@ class Runner:
 
     def _report(self, report: Report) -> None:
         match report:
-            case ReportTwin(epoch, view):
+            case TwinFound(epoch, view):
                 where = f"epoch {epoch}, view {view}"
                 self._fail(MustEnd(f"another machine signs with this node's own key ({where}): {_TWIN}", NodeExit.TWIN))
-            case ReportStateMismatch(refused):
+            case StateMismatch(refused):
                 reason = f"a quorum chose what is illegal by this node's state ({refused}): {_MISMATCH}"
                 self._fail(MustEnd(reason, NodeExit.STATE_MISMATCH))
             case _:

@@ -1,7 +1,7 @@
 """What nodes say to each other: a closed union, in canonical bytes."""
 
-from collections.abc import Iterable
-from typing import Annotated, Final
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Final, TypeVar
 
 from msgspec import Meta
 
@@ -15,6 +15,8 @@ from tallystick.ledger.keys import Domain
 from tallystick.ledger.params import MAX_BLOCK_CERTIFICATES, MAX_CERTIFICATE_BYTES, MAX_MESSAGE_BYTES, MAX_PAYLOAD_BYTES
 from tallystick.ledger.vote import Tally
 from tallystick.ledger.wallet import Signable
+
+T = TypeVar("T")
 
 MAX_IDS: Final = 4096
 MAX_ENTRIES: Final = 8192
@@ -221,18 +223,24 @@ Message = Spread | Said | Request | Answer
 _codec: Codec[Message] = Codec(Message, MAX_MESSAGE_BYTES, "message")
 
 
-def votes_in_parts(tallies: Iterable[Tally]) -> list[Votes]:
-    """The tallies in messages that are not too big: `MAX_TALLIES`, and half the bytes, as other fields need room."""
-    parts: list[list[Tally]] = []
+def in_parts(items: Iterable[T], most: int, most_bytes: int = MAX_MESSAGE_BYTES // 2) -> Iterator[tuple[T, ...]]:
+    """Cut into what messages hold: `most` items, near `most_bytes` (one item may exceed it); other fields need room."""
+    part: list[T] = []
     room_bytes = 0
-    for tally in tallies:
-        size_bytes = len(encode(tally))
-        if not parts or size_bytes > room_bytes or len(parts[-1]) == MAX_TALLIES:
-            parts.append([])
-            room_bytes = MAX_MESSAGE_BYTES // 2
-        parts[-1].append(tally)
-        room_bytes -= size_bytes
-    return [Votes(tuple(part)) for part in parts]
+    for item in items:
+        size_bytes = len(encode(item))
+        if part and (size_bytes > room_bytes or len(part) == most):
+            yield tuple(part)
+            part = []
+        room_bytes = (room_bytes if part else most_bytes) - size_bytes
+        part.append(item)
+    if part:
+        yield tuple(part)
+
+
+def votes_in_parts(tallies: Iterable[Tally]) -> list[Votes]:
+    """The tallies in messages that are not too big."""
+    return [Votes(part) for part in in_parts(tallies, MAX_TALLIES)]
 
 
 def encode_message(message: Message) -> bytes:

@@ -1,17 +1,17 @@
 """What a host does with its archive: it keeps what the node tells it to, and answers from it what peers ask."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby, islice
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from tallystick.ledger.address import MAX_AHEAD_MS, AddressRecord, sign_address
 from tallystick.ledger.block import Block
 from tallystick.ledger.certificate import Payload
-from tallystick.ledger.encoding import encode
 from tallystick.ledger.finality import FinalHeader
 from tallystick.ledger.header import Header
 from tallystick.ledger.messages import (
     MAX_HEADERS,
+    MAX_IDS,
     MAX_PROOFS,
     MAX_TALLIES,
     Answer,
@@ -27,6 +27,7 @@ from tallystick.ledger.messages import (
     Payloads,
     ViewCertificateRequest,
     Votes,
+    in_parts,
 )
 from tallystick.ledger.vote import Ballot, Tally
 from tallystick.ledger.wallet import Wallet
@@ -41,8 +42,6 @@ from tallystick.node.events import (
     PersistPayload,
     PersistVotes,
 )
-
-T = TypeVar("T", Payload, FinalHeader, Tally)
 
 
 class FullArchive(Archive, Protocol):
@@ -118,14 +117,14 @@ def answer(archive: FullArchive, request: Kept, most_bytes: int) -> Answer | Vot
             return answer_blocks(archive, request, most_bytes)
         case PayloadRequest(hashes):
             payloads = (payload for one in hashes if (payload := archive.payload(one)) is not None)
-            return Payloads(tuple(_near(payloads, most_bytes)))
+            return Payloads(next(in_parts(payloads, MAX_IDS, most_bytes), ()))
         case FinalizationRequest(epoch):
-            return Finalizations(tuple(_near(islice(_finalizations(archive, epoch), MAX_PROOFS), most_bytes)))
+            return Finalizations(next(in_parts(_finalizations(archive, epoch), MAX_PROOFS, most_bytes), ()))
         case HeaderRequest(last, count):
             blocks = islice(archive.blocks(max(1, last - count + 1)), min(count, last))
             return Headers(tuple(block.header for block in blocks))
         case ViewCertificateRequest():
-            tallies = tuple(_near(islice(_view_certificates(archive, request), MAX_TALLIES), most_bytes))
+            tallies = next(in_parts(_view_certificates(archive, request), MAX_TALLIES, most_bytes), ())
             return Votes(tallies) if tallies else None
 
 
@@ -176,18 +175,6 @@ def _view_certificates(archive: FullArchive, asked: ViewCertificateRequest) -> I
         yield from (Tally(ballot, tuple(sorted(one.items()))) for ballot, one in signatures.items())
     if final is not None and final_view >= asked.first:
         yield final
-
-
-def _near(items: Iterable[T], most_bytes: int) -> list[T]:
-    """As many of the items as encode to about so many bytes, the first in any case."""
-    chosen: list[T] = []
-    size = 0
-    for one in items:
-        size += len(encode(one))
-        if chosen and size > most_bytes:
-            break
-        chosen.append(one)
-    return chosen
 
 
 def own_record(wallet: Wallet, ledger_id: bytes, address: str, now_ms: int, archive: Archive) -> AddressRecord:

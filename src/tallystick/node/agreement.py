@@ -45,11 +45,12 @@ class AgreementStatus(Struct, frozen=True):
 def status_of(rule: str, view: int, guard: SigningGuard | None, state: State) -> AgreementStatus:
     """What a key's guard, and the ledger, say of it."""
     place = (state.epoch.number, view)
-    if guard is None:
+    if guard is None or guard.wallet is None:
         return AgreementStatus(rule, *place)
-    stake, is_burned = state.epoch.stake(guard.key), guard.key in state.stakes.burned_keys
-    own = AgreementStatus(rule, *place, guard.key, stake, guard.status, twin=guard.twin, is_burned=is_burned)
-    return replace(own, is_loss_accepted=guard.is_loss_accepted)
+    own = AgreementStatus(rule, *place, guard.key, state.epoch.stake(guard.key), guard.status, twin=guard.twin)
+    silent_until = guard.silent_until if guard.silent_until and guard.silent_until >= place else None
+    is_burned = guard.key in state.stakes.burned_keys
+    return replace(own, silent_until=silent_until, is_burned=is_burned, is_loss_accepted=guard.is_loss_accepted)
 
 
 class Step(NamedTuple):

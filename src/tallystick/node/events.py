@@ -9,6 +9,7 @@ from enum import Enum
 
 from msgspec import Struct
 
+from tallystick.consensus.agreement import StateMismatch, TwinFound
 from tallystick.consensus.signing_guard import GuardRecord
 from tallystick.ledger.address import AddressRecord
 from tallystick.ledger.block import Block
@@ -282,19 +283,6 @@ class ReportStuck(Struct, frozen=True):
     missing: tuple[bytes, ...]
 
 
-class ReportTwin(Struct, frozen=True):
-    """Another machine signs with this node's key: the guard holds no such vote or header. It signs nothing any more."""
-
-    epoch: int
-    view: int
-
-
-class ReportStateMismatch(Struct, frozen=True):
-    """A quorum chose a block that the gate refuses here: this node's state is not the ledger's. It votes no more."""
-
-    refused: Refused
-
-
 class ReportRefused(Struct, frozen=True):
     """Something was refused."""
 
@@ -315,7 +303,7 @@ ArchiveChange = (
     | PersistAddress
 )
 
-Report = ReportAccepted | ReportBlock | ReportRefused | ReportStuck | ReportTwin | ReportStateMismatch
+Report = ReportAccepted | ReportBlock | ReportRefused | ReportStuck | TwinFound | StateMismatch
 
 Action = (
     ArchiveChange

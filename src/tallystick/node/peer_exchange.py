@@ -15,7 +15,7 @@ from tallystick.ledger.encoding import digest
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.genesis import Genesis
 from tallystick.ledger.keys import is_signed
-from tallystick.ledger.messages import MAX_ADDRESSES, Addresses
+from tallystick.ledger.messages import MAX_ADDRESSES, Addresses, in_parts
 from tallystick.ledger.params import MAX_GENESIS_MEMBERS
 from tallystick.ledger.state import State
 from tallystick.node.events import (
@@ -163,8 +163,7 @@ class PeerExchange:
         self._connected[peer] = None
         others = sorted((key for key in self._records if key not in (self._key, peer)), key=self._rank)
         told = [self._records[key] for key in (self._key, *others) if key in self._records]
-        for start in range(0, len(told), MAX_ADDRESSES):
-            actions.append(Send(peer, Addresses(tuple(told[start : start + MAX_ADDRESSES]))))
+        actions.extend(Send(peer, Addresses(part)) for part in in_parts(told, MAX_ADDRESSES))
         return True
 
     def disconnected(self, now_ms: int, peer: Peer) -> None:

@@ -39,7 +39,6 @@ from tallystick.ledger.messages import (
     votes_in_parts,
 )
 from tallystick.ledger.vote import Ballot, Tally, Vote, tally_of
-from tallystick.ledger.wallet import sign
 from tallystick.node.agreement import Agreement, AgreementStatus, Step, status_of
 from tallystick.node.archive import Archive
 from tallystick.node.certificate_box import CertificateBox
@@ -50,9 +49,7 @@ from tallystick.node.events import (
     PersistSigned,
     PersistVotes,
     ReportRefused,
-    ReportStateMismatch,
     ReportStuck,
-    ReportTwin,
     Send,
 )
 from tallystick.node.finality_proofs import Checkpoint, FinalityProofs
@@ -110,8 +107,7 @@ class SimplexDriver(Agreement):
 
     def __init__(self, simplex: Simplex) -> None:
         self.simplex = simplex
-        self.wallet = simplex.guard.wallet if simplex.guard is not None else None
-        self._key = self.wallet.public_key if self.wallet is not None else None
+        self.wallet, self._key = simplex.guard.wallet, simplex.guard.key
         self._partial: dict[bytes, _Partial] = {}
         self._asked_ms: dict[bytes, int] = {}
         self._equivocations: list[Equivocation] = []
@@ -157,7 +153,8 @@ class SimplexDriver(Agreement):
                 return False
             case Proposal(view, _, header, _, ids):
                 is_new = views.wants(header) and views.whole(header.hash) is None
-                return is_new or views.is_requested(header.hash) or (ids is None and view == views.view)
+                is_asked = views.is_requested(header.hash) or (ids is None and view == views.view)
+                return is_new or is_asked or views.is_rival(header)
             case ProposalCertificates(block_hash, certificates):
                 partial = self._partial.get(block_hash)
                 return partial is not None and all(one.id in partial.asked for one in certificates)
@@ -176,7 +173,7 @@ class SimplexDriver(Agreement):
         if asker != self._key:
             route = self._routes.get((asker, response.nonce))
             return route is not None and response.member not in route.passed_on
-        is_asked = recovery is not None and self.simplex.is_recovering and response.nonce == recovery.nonce
+        is_asked = self.simplex.is_recovering and response.nonce == recovery.nonce
         return is_asked and response.epoch == epoch.number and self._proves(response)
 
     def _proves(self, response: RecoveryResponse) -> bool:
@@ -327,14 +324,11 @@ class SimplexDriver(Agreement):
                     actions.extend(Broadcast(one) for one in votes_in_parts(self.simplex.views.rebroadcast()))
                 case RelayVotes(votes):
                     actions.extend(Broadcast(one) for one in votes_in_parts(votes))
-                case StateMismatch(refused):
-                    actions.append(ReportStateMismatch(refused))
-                case TwinFound(epoch, view):
-                    actions.append(ReportTwin(epoch, view))
+                case StateMismatch() | TwinFound():
+                    actions.append(output)
 
     def _sync_guard(self, actions: list[Action]) -> None:
-        guard = self.simplex.guard
-        if guard is not None and (records := guard.take_records()):
+        if records := self.simplex.guard.take_records():
             actions.append(PersistSigned(records))
 
     def tip_advanced(self, finalization: Finalization | None) -> None:
@@ -360,28 +354,22 @@ class SimplexDriver(Agreement):
 
     def status(self) -> AgreementStatus:
         """See `Agreement`."""
-        simplex, guard, recovery = self.simplex, self.simplex.guard, self.simplex.recovery
-        status = status_of("simplex", simplex.view, guard, self._chain.state)
-        if recovery is not None and simplex.is_recovering:
-            status = replace(status, unanswered=tuple(recovery.unanswered(simplex.epoch)))
-        silent_until = guard.silent_until if guard is not None else None
-        if silent_until is not None and silent_until >= (status.epoch, status.view):
-            status = replace(status, silent_until=silent_until)
-        return replace(status, mismatch=str(simplex.mismatch)) if simplex.mismatch is not None else status
+        simplex = self.simplex
+        status = status_of("simplex", simplex.view, simplex.guard, self._chain.state)
+        unanswered = tuple(simplex.recovery.unanswered(simplex.epoch)) if simplex.is_recovering else ()
+        mismatch = str(simplex.mismatch) if simplex.mismatch is not None else None
+        return replace(status, unanswered=unanswered, mismatch=mismatch)
 
     # ---- recovery ---------------------------------------------------------------------------------------------
 
     def _ask_to_recover(self, now_ms: int, actions: list[Action]) -> None:
         recovery = self.simplex.recovery
-        if recovery is not None and self.simplex.is_recovering and now_ms >= self._recovery_ms:
+        if self.simplex.is_recovering and now_ms >= self._recovery_ms:
             self._recovery_ms = now_ms + recovery.asked() * self._delta_ms
             actions.append(Broadcast(self._recovery_request()))
 
     def _recovery_request(self) -> RecoveryRequest:
-        guard, recovery = self.simplex.guard, self.simplex.recovery
-        assert guard is not None
-        assert recovery is not None
-        return sign(RecoveryRequest(guard.key, recovery.nonce), guard.wallet, self._chain.ledger_id)
+        return self.simplex.guard.sign_recovery(RecoveryRequest(self._key, self.simplex.recovery.nonce))
 
     def _on_recovery_request(self, now_ms: int, peer: Peer, request: RecoveryRequest, actions: list[Action]) -> None:
         """Answer, and relay the request: the member may not be connected with all others. Within a budget.
@@ -400,13 +388,13 @@ class SimplexDriver(Agreement):
         elif route is not None and route.peer != peer:
             return  # it came another way before
         proven, guard = self.simplex.proven_view(), self.simplex.guard
-        if proven is None or guard is None or not self.simplex.has_stake:
+        if proven is None or not self.simplex.has_stake:
             return
         view, entered_by = proven
         votes = tuple(self.simplex.views.votes_of(asker))[-_RECOVERED_VOTES:]
         epoch = self.simplex.epoch.number
         response = RecoveryResponse(guard.key, asker, request.nonce, epoch, view, entered_by, votes)
-        actions.append(Send(peer, sign(response, guard.wallet, self._chain.ledger_id)))
+        actions.append(Send(peer, guard.sign_recovery(response)))
 
     def _on_recovery_response(self, response: RecoveryResponse, actions: list[Action]) -> None:
         """An answer to us, or to a member that asked by way of us."""

@@ -88,7 +88,7 @@ def a_second_notarize_vote() -> list[Replacement]:
 
     def forgetful(self, *arguments):
         proposed = self.views.at(self.view).proposed
-        votes = self.guard.votes(self.epoch.number) if self.guard is not None else []
+        votes = self.guard.votes(self.epoch.number)
         was_for_it = any(one.ballot == self.views.ballot(NOTARIZE, self.view, proposed) for one in votes)
         self._has_voted = lambda view: was_for_it or has_signed(self, view, NULLIFY)
         try:

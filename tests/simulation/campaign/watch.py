@@ -7,6 +7,7 @@ from typing import Any
 from tests.simulation.campaign.books import Books, Broken
 from tests.simulation.campaign.memory import check_memory
 
+from tallystick.consensus.agreement import StateMismatch, TwinFound
 from tallystick.consensus.signing_guard import Confirmed, GuardRecord, GuardStatus, Limited, Lost, Recovered, Signed
 from tallystick.consensus.simplex import Simplex
 from tallystick.ledger.block import Block, verified
@@ -30,9 +31,7 @@ from tallystick.node.events import (
     PersistSigned,
     PersistVotes,
     ReportAccepted,
-    ReportStateMismatch,
     ReportStuck,
-    ReportTwin,
     Send,
 )
 
@@ -152,9 +151,9 @@ class Watch:
                 self._check_forgotten(host, certificate_id)
             case ReportStuck():
                 self.stuck += 1
-            case ReportTwin(epoch, view):
+            case TwinFound(epoch, view):
                 raise Broken(f"{host.name} takes another machine for its twin, in view {view} of epoch {epoch}")
-            case ReportStateMismatch(refused):
+            case StateMismatch(refused):
                 raise Broken(f"{host.name} finds that its state is not the ledger's: {refused}")
             case Disconnect(peer, refused):
                 if type(self._network.hosts.get(str(peer))) is SimulatedHost:
