@@ -206,7 +206,7 @@ def a_lost_guard_counts_as_ready() -> list[Replacement]:
 
 
 def own_votes_are_forgotten_at_a_restart() -> list[Replacement]:
-    def init(self, wallet, ledger_id, records, entropy):
+    def init(self, wallet, ledger_id, records=(), entropy=b""):
         original(self, wallet, ledger_id, [one for one in records if type(one).__name__ != "Signed"], entropy)
 
     original = SigningGuard.__init__
