@@ -361,10 +361,10 @@ CAUGHT_AT = {
     "who lost its guard votes at once": 2,
     "nobody needs to answer": 5,
     "the floor is not synced": 6,
-    "the box loses what was voted for": 12,
-    "what people hand in is not persisted": 7,
+    "the box loses what was voted for": 6,
+    "what people hand in is not persisted": 4,
     "certificates are not told to who missed them": 2,
-    "an early block is nullified": 8,
+    "an early block is nullified": 11,
     "old views are never forgotten": 40,
 }
 """The first seed that catches each mutant; `--mutants` hunts for them again."""
