@@ -262,7 +262,7 @@ def test_the_demo_ends_well_whatever_is_lost_on_the_way(tmp_path: Path, chance: 
 @pytest.mark.parametrize(
     ("what", "instead", "verdict"),
     [
-        ("tallystick.cli.world.make", lambda illegal, fraud: [], "× 0 of Charlie's 33 illegal attempts were refused"),
+        ("tallystick.cli.simulation.make", lambda illegal, fraud: [], "× 0 of Charlie's 33 illegal attempts"),
         ("tallystick.cli.fraud.Fraud.two_votes", lambda fraud: fraud.honest_votes(), "× No evidence was recorded"),
         ("tallystick.network.simulated.SimulatedNetwork.crash", lambda network, name: None, "was killed when drawn"),
         ("tallystick.network.simulated.SimulatedNetwork.partition", lambda network, *groups: None, "× The halves"),

@@ -13,6 +13,7 @@ from tests.builders import ADA, BEN, CY, GENESIS, STRANGER
 from tests.integration.command_line import PASSPHRASE, REPORT, cli, in_json
 from tests.integration.fake_node import NOW_MS, Running, found, status
 
+from tallystick.cli.words import utc
 from tallystick.host.checked_chain import CheckedChain
 from tallystick.host.control import (
     MAX_BATCH,
@@ -44,6 +45,7 @@ from tallystick.host.key_file import create_key_file
 from tallystick.host.store import Store
 from tallystick.ledger.block import block_codec
 from tallystick.ledger.encoding import Codec, encode
+from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.messages import Entry
 from tallystick.ledger.vote import tally_codec
 from tallystick.node.intake import Intake
@@ -296,7 +298,7 @@ def _other_hash(answer: BlockFound) -> BlockFound:
 
 def _without_a_certificate(answer: BlockFound) -> BlockFound:
     block = block_codec.decode(answer.encoded)
-    return replace(answer, encoded=encode(replace(block, certificates=block.certificates[:-1])))
+    return replace(answer, encoded=encode(replace(block, certificates=block.certificates[1:])))
 
 
 def _forged_vote(answer: BlockFound) -> BlockFound:
@@ -388,26 +390,26 @@ def test_show_tells_the_same_of_a_running_node_as_of_its_file(folder: Path, runn
 def test_the_stake_behind_later_blocks_is_not_claimed_when_it_cannot_be_shown(folder: Path, running: Running) -> None:
     index, _ = last_of_epoch(running, 1)
     running.start()
-    block = in_json("show", "block", str(_last_of(running, epoch=1)), "--data", "node", cwd=folder)
+    block = in_json("show", "block", str(index), "--data", "node", cwd=folder)
     assert block["voters"]
     assert block["voted_stake"] is None
 
 
-def _last_of(running: Running, epoch: int) -> int:
+def last_of_epoch(running: Running, number: int) -> tuple[int, Epoch]:
+    """The index of the epoch's last block, and whose votes counted for it."""
     with Store.open(running.node.ledger_path, read_only=True) as store:
-        return max(block.index for block in store.blocks() if block.header.epoch == epoch)
+        checked = CheckedChain(store)
+        index = max(block.index for block in checked.blocks() if block.header.epoch == number)
+        return index, checked.epoch_of(index)
 
 
-@pytest.mark.parametrize(("told", "is_shown"), [(1, True), (2, False)])
+@pytest.mark.parametrize(("later", "is_shown"), [(0, True), (1, False)])
 def test_the_votes_are_weighed_by_their_own_epochs_stakes_alone(
-    folder: Path, running: Running, told: int, is_shown: bool
+    folder: Path, running: Running, later: int, is_shown: bool
 ) -> None:
-    """The last block of an epoch is voted on by its own members; those of the next may not weigh the votes."""
-    index = _last_of(running, epoch=1)
-    with Store.open(running.node.ledger_path, read_only=True) as store:
-        epoch = CheckedChain(store).epoch_of(index if told == 1 else index + 1)
+    index, epoch = last_of_epoch(running, 2)
     lines = tuple(MemberLine(member, 0, stake, (), stake, True) for member, stake in epoch.members)
-    running.start(lambda request: [Stakes(lines, 0, epoch.number)] if request == GetStakes() else None)
+    running.start(lambda request: [Stakes(lines, 0, epoch.number + later)] if request == GetStakes() else None)
     block = in_json("show", "block", str(index), "--data", "node", cwd=folder)
     assert block["voters"]
     assert block["voted_stake"] == (sum(epoch.stake(one) for one in voters_of(running, index)) if is_shown else None)
@@ -555,21 +557,23 @@ def test_who_is_banned_is_listed_with_why_and_let_in_again_by_command(folder: Pa
     assert Unban(BEN.public_key) in node.asked
 
 
-@pytest.mark.parametrize(("amount", "is_withdrawal"), [("50", False), ("-20", True)])
-def test_stake_says_when_it_takes_effect(folder: Path, running: Running, amount: str, is_withdrawal: bool) -> None:
+@pytest.mark.parametrize("amount", ["50", "-20"])
+def test_stake_says_when_it_takes_effect(folder: Path, running: Running, amount: str) -> None:
     with Store.open(running.node.ledger_path, read_only=True) as store:
         block, params = store.block(7), store.genesis.params
     assert block is not None
+    assert block.header.epoch == 0
     chain = running.start()
     told = in_json("stake", amount, "--data", "node", cwd=folder)
     assert chain.asked[0] == ChangeStake(int(amount))
-    assert (told["block_index"], told["counts_from_epoch"]) == (7, block.header.epoch + 1)
-    free = (told["free_from_epoch"], told["free_from_block"], told["free_from_ms"])
-    until = (block.header.epoch + 2, 7 + params.unbonding_blocks, block.header.timestamp_ms + params.unbonding_ms)
-    assert free == (until if is_withdrawal else (None, None, None))
-    shown = cli("stake", amount, "--data", "node", cwd=folder).stdout
-    assert f"It counts from epoch {told['counts_from_epoch']} on" in shown
-    assert ("The tokens stay liable until epoch" in shown) == is_withdrawal
+    assert (told["block_index"], told["counts_from_epoch"]) == (7, 1)
+    free_ms = block.header.timestamp_ms + params.unbonding_ms
+    until = (2, 7 + params.unbonding_blocks, free_ms) if amount == "-20" else (None, None, None)
+    assert (told["free_from_epoch"], told["free_from_block"], told["free_from_ms"]) == until
+    shown = " ".join(cli("stake", amount, "--data", "node", cwd=folder).stdout.split())
+    assert "It counts from epoch 1 on; it begins after the first block that is 5.0 s or more into epoch 0." in shown
+    liable = f"stay liable until epoch 2, block {7 + params.unbonding_blocks} and {utc(free_ms)}"
+    assert (liable in shown) == (amount == "-20")
 
 
 def test_a_stake_that_is_refused_names_the_rule(folder: Path, running: Running) -> None:

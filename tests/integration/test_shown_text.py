@@ -240,7 +240,6 @@ def of_what_is_named(place: Place) -> None:
     folder = f"0{folder}"
     assert printable(folder) in place.read("key", "new", "--no-passphrase", "--data", folder, expect=2)
     assert printable(folder) in place.read("key", "show", "--data", folder)
-    assert printable(folder) in place.read("guard", "show", "--data", folder)
     assert printable(folder) in place.read("run", "--data", folder, expect=2, is_json=False)
     assert printable(folder) in place.read("up", folder, expect=2, is_json=False)
     assert printable(folder) in place.read("status", "--data", folder, expect=2)
@@ -286,7 +285,6 @@ def of_wrong_usage(place: Place) -> None:
         ["show", "certificate", wrong],
         ["show", f"--{ANYTHING}"],
         ["key", wrong],
-        ["guard", wrong],
         ["stake", wrong],
         ["status", wrong],
         ["run", "--log-level", wrong],

@@ -26,10 +26,10 @@ from tallystick.ledger.certificate import Evidence, ProposalEvidence
 from tallystick.ledger.errors import Rule
 from tallystick.ledger.messages import (
     Blocks,
+    Certificates,
     Entry,
     NewBlock,
     Proposal,
-    ProposalCertificates,
     Status,
     Votes,
     decode_message,
@@ -451,8 +451,8 @@ def test_blocks_set_aside_follow_one_that_agreement_made_final(made):
     for message in (
         status_at(assembly, 2),
         Blocks(2, (second,), (), archive.finalization(2)),
+        Certificates(tuple(Entry(one) for one in first.certificates)),
         Proposal(first.header.view, None, first.header, first.signature, tuple(one.id for one in first.certificates)),
-        ProposalCertificates(first.hash, first.certificates),
         Votes((archive.finalization(1),)),
     ):
         assert late.node.state.index == 0

@@ -81,7 +81,7 @@ def test_all_may_restart_at_once(seed):
     assert outcome.faults["all restarted"] == len(phases)
 
 
-# ---- guards and databases ---------------------------------------------------------------------------------------------
+# ---- guards and databases -----------------------------------------------------------------------------------------
 
 
 def restoring(name, *, loses_guard, is_accepted=False, has_old_database=True, copy_before=None):
@@ -155,7 +155,7 @@ def test_two_of_four_that_lose_their_guards_at_once_wait_for_their_operators_wor
     assert run.watch.conflicts == []
 
 
-# ---- slow, and not still -----------------------------------------------------------------------------------------------
+# ---- slow, and not still ------------------------------------------------------------------------------------------
 
 
 def test_a_delay_of_five_timeouts_for_an_hour_makes_a_ledger_slow(seed):
@@ -249,7 +249,7 @@ def test_members_that_are_needed_one_after_the_other_halt_the_ledger_only_while_
     run.watch.check_outcome()
 
 
-# ---- a third and more --------------------------------------------------------------------------------------------------
+# ---- a third and more ---------------------------------------------------------------------------------------------
 
 
 def forked(seed):

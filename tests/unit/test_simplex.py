@@ -330,6 +330,7 @@ def lived(first, last):
         ("dot not heard in three views", lived(1, 4), True),
         ("dot voted in one of them", f"{lived(1, 1)} | dot nullify 2 | {lived(2, 4)}", False),
         ("not lived through: a jump", "quorum nullify 4", False),
+        ("heard before a jump, one view lived through since", "quorum nullify 3 | +60000 | ben cy nullify 4", False),
         ("in the certificate that entered", f"{lived(1, 3)} | quorum nullify 4", False),
     ],
 )

@@ -207,6 +207,18 @@ def test_a_block_that_others_voted_for_is_asked_for_whole():
     assert (FINALIZE, 1, BLOCK.hash) in cast_by(OWNER, seat.receive(Certificates((Entry(MISSING),))))
 
 
+def test_the_final_tip_is_not_asked_for_when_a_leader_that_is_behind_proposes_it_again():
+    scribe = FinalScribe(GENESIS)
+    tip = scribe.forge()
+    leader = scribe.forger()
+    owner = next(one for one in MEMBERS.values() if one is not leader)
+    bench = MemberBench(owner, archive=scribe.archive)
+    actions = bench.receive(replace(proposal_of(tip, 1), view=2, ids=None))
+    actions += bench.hear(vote(NOTARIZE, tip.hash, leader, view=2)) + bench.wait(60_000)
+    assert requests(actions) == []
+    assert {kind for kind, *_ in cast_by(owner, actions)} == {NULLIFY}
+
+
 def test_of_a_liars_many_proposals_for_a_view_few_are_held_unfinished():
     """Each may name 4,096 certificates that nobody has."""
     seat = MemberBench()

@@ -186,7 +186,7 @@ class Fraud:
     def in_drawn_name(self, **header_fields: Any) -> list[bytes]:
         """A proposal that names who is drawn, and that he signs: the others' are not looked at."""
         views = self.agreement.views
-        view = next(one for one in (views.view, views.view + 1) if views.leader(one) != self.wallet.public_key)
+        view = views.view + (views.leader(views.view) == self.wallet.public_key)
         return self.propose(self.block(forger=views.leader(view), view=view, **header_fields))
 
     def with_wrong_root(self) -> list[bytes]:

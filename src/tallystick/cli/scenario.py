@@ -1,4 +1,4 @@
-"""What happens in the demo, and in which order. `world.py` carries it out, `live_view.py` shows it.
+"""What happens in the demo, and in which order. `simulation.py` carries it out, `live_view.py` shows it.
 
 Nodes are numbered from 1; the one after the last joins late.
 """

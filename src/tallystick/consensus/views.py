@@ -171,6 +171,12 @@ class Views:
         """
         return self._is_in_turn(header) and header.view > self.final_view
 
+    def is_rival(self, header: Header) -> bool:
+        """Whether the view's leader, if this header is its own, signed two: of open views, and of the final one."""
+        state = self._views.get(header.view)
+        known = state.header if state is not None else None
+        return known is not None and known.header != header and self._is_in_turn(header)
+
     def _is_in_turn(self, header: Header) -> bool:
         in_window = header.epoch == self.epoch.number and self.final_view <= header.view <= self.view + 1
         return in_window and header.forger == self.leader(header.view)
@@ -294,7 +300,7 @@ class Views:
         leader = self.leader(self.view)
         if leader is None or (self.entered_by is not None and leader in self.entered_by.members):
             return False
-        return self._heard.get(leader, self.lived_from) < self.view - SILENT_VIEWS
+        return max(self._heard.get(leader, 0), self.lived_from) < self.view - SILENT_VIEWS
 
     # ---- which block follows which -------------------------------------------------------------------------------
 
@@ -380,8 +386,8 @@ class Views:
         return parent
 
     def request(self, block_hash: bytes, outputs: list[Output]) -> None:
-        """Ask for a block, once."""
-        if block_hash not in self._requested:
+        """Ask for a block, once; the final tip, if it is proposed again, is there."""
+        if block_hash not in self._requested and block_hash != self._chain.state.tip.hash:
             self._requested.add(block_hash)
             outputs.append(RequestBlock(block_hash))
 
@@ -576,9 +582,11 @@ class Views:
         """The final tip was notarized in this view: what is older does not matter any more."""
         if view <= self.final_view:
             return
-        self.final_view = view
+        self.final_view, final = view, self._views.get(view)
         for old in [one for one in self._views if one <= view]:
             self._compact(self._views.pop(old))
+        if final is not None:
+            self.at(view).header = final.header  # its leader may yet sign another
         self._forget_blocks()
         if self.view <= view:
             self._enter(view + 1, None)

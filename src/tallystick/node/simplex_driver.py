@@ -123,7 +123,8 @@ class SimplexDriver(Agreement):
                 return False
             case Proposal(view, _, header, _, ids):
                 is_new = views.wants(header) and views.whole(header.hash) is None
-                return is_new or views.is_requested(header.hash) or (ids is None and view == views.view)
+                is_asked = views.is_requested(header.hash) or (ids is None and view == views.view)
+                return is_new or is_asked or views.is_rival(header)
             case messages.ProposalCertificates(block_hash, certificates):
                 partial = self._partial.get(block_hash)
                 return partial is not None and all(one.id in partial.asked for one in certificates)
@@ -340,7 +341,7 @@ class SimplexDriver(Agreement):
             actions.append(Broadcast(self._recovery_request()))
 
     def _recovery_request(self) -> RecoveryRequest:
-        return self.simplex.guard.sign_recovery(RecoveryRequest(self._key, self.simplex.recovery.nonce))
+        return self.simplex.guard.sign(RecoveryRequest(self._key, self.simplex.recovery.nonce))
 
     def _on_recovery_request(self, now_ms: int, peer: Peer, request: RecoveryRequest, actions: list[Action]) -> None:
         """Answer, and relay the request: the member may not be connected with all others. Within a budget.
@@ -365,7 +366,7 @@ class SimplexDriver(Agreement):
         votes = tuple(self.simplex.views.votes_of(asker))[-_RECOVERED_VOTES:]
         epoch = self.simplex.epoch.number
         response = RecoveryResponse(guard.key, asker, request.nonce, epoch, view, entered_by, votes)
-        actions.append(Send(peer, guard.sign_recovery(response)))
+        actions.append(Send(peer, guard.sign(response)))
 
     def _on_recovery_response(self, response: RecoveryResponse, actions: list[Action]) -> None:
         """An answer to us, or to a member that asked by way of us."""
