@@ -251,7 +251,7 @@ class SigningGuard(GuardState):
             self._note(Signed(self._ledger_id, header.epoch, header.view, header.hash, None))
         return self.wallet.sign(Domain.BLOCK, self._ledger_id, header.encoded)
 
-    def sign(self, said: S) -> S:
+    def sign_recovery(self, said: S) -> S:
         """What is said of a recovery, signed: it contradicts nothing."""
         assert self.wallet is not None, "an observer has nothing to recover, and answers nobody"
         return sign(said, self.wallet, self._ledger_id)

@@ -341,7 +341,7 @@ class SimplexDriver(Agreement):
             actions.append(Broadcast(self._recovery_request()))
 
     def _recovery_request(self) -> RecoveryRequest:
-        return self.simplex.guard.sign(RecoveryRequest(self._key, self.simplex.recovery.nonce))
+        return self.simplex.guard.sign_recovery(RecoveryRequest(self._key, self.simplex.recovery.nonce))
 
     def _on_recovery_request(self, now_ms: int, peer: Peer, request: RecoveryRequest, actions: list[Action]) -> None:
         """Answer, and relay the request: the member may not be connected with all others. Within a budget.
@@ -366,7 +366,7 @@ class SimplexDriver(Agreement):
         votes = tuple(self.simplex.views.votes_of(asker))[-_RECOVERED_VOTES:]
         epoch = self.simplex.epoch.number
         response = RecoveryResponse(guard.key, asker, request.nonce, epoch, view, entered_by, votes)
-        actions.append(Send(peer, guard.sign(response)))
+        actions.append(Send(peer, guard.sign_recovery(response)))
 
     def _on_recovery_response(self, response: RecoveryResponse, actions: list[Action]) -> None:
         """An answer to us, or to a member that asked by way of us."""
