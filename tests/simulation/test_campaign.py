@@ -1,9 +1,13 @@
 """The campaign in small: some of its seeds, its scenarios of their own, and the rules it has to find broken."""
 
+from functools import cache, partial
+from hashlib import sha256
+
 import pytest
 from tests.simulation.campaign.books import Broken
 from tests.simulation.campaign.liars import Twins
 from tests.simulation.campaign.memory import sizes
+from tests.simulation.campaign.mutants import MUTANTS, broken, hunt
 from tests.simulation.campaign.roles import ROLES
 from tests.simulation.campaign.run import Run, run_scenario, run_seed
 from tests.simulation.campaign.scenario import DELTA_MS, TIMEOUT_MS, Crash, Phase, Restore, Scenario, twin_of
@@ -12,8 +16,9 @@ from tests.simulation.campaign.watch import VoteBook
 
 from tallystick.consensus.signing_guard import GuardStatus
 from tallystick.ledger.certificate import issue_stake
-from tallystick.ledger.messages import Entry
+from tallystick.ledger.messages import Entry, RecoveryRequest, encode_message
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Ballot, Vote
+from tallystick.ledger.wallet import sign
 from tallystick.network.simulated import Link
 
 SEEDS = 40
@@ -81,7 +86,7 @@ def test_all_may_restart_at_once(seed):
     assert outcome.faults["all restarted"] == len(phases)
 
 
-# ---- guards and databases -----------------------------------------------------------------------------------------
+# ---- guards and databases ------------------------------------------------------------------------------------------
 
 
 def restoring(name, *, loses_guard, is_accepted=False, has_old_database=True, copy_before=None):
@@ -155,15 +160,15 @@ def test_two_of_four_that_lose_their_guards_at_once_wait_for_their_operators_wor
     assert run.watch.conflicts == []
 
 
-# ---- slow, and not still ------------------------------------------------------------------------------------------
+# ---- slow, and not still --------------------------------------------------------------------------------------------
 
 
-def test_a_delay_of_five_timeouts_for_an_hour_makes_a_ledger_slow(seed):
+def test_a_delay_of_five_timeouts_for_an_hour_makes_a_ledger_slow():
     far = Link(delay_min_ms=5 * TIMEOUT_MS, delay_max_ms=5 * TIMEOUT_MS)
-    run = Run(Scenario(int(seed), EQUAL, params=PARAMS, calm=far, certificates=0, moves_stake=False))
+    run = Run(Scenario(1, EQUAL, params=PARAMS, calm=far, certificates=0, moves_stake=False))
     run.begin()
-    for minute in range(55):
-        run.network.at(run.network.now_ms + minute * 60_000, run.hand_in)
+    for number in range(22):
+        run.network.at(run.network.now_ms + number * 150_000, run.hand_in)
     run.network.run_for(3_600_000)
     assert run.watch.is_settled()
     assert len(run.watch.books.blocks) >= 10
@@ -203,8 +208,8 @@ def votes_held(run):
     return sum(len(votes) for state in views._views.values() for votes in state.votes.values())
 
 
-def test_hundreds_of_views_without_finality_hold_no_more_votes_than_a_few(seed):
-    few, many = drawn_out(seed, 30, with_blocks=False), drawn_out(seed, 300, with_blocks=False)
+def test_hundreds_of_views_without_finality_hold_no_more_votes_than_a_few():
+    few, many = drawn_out(1, 30, with_blocks=False), drawn_out(1, 300, with_blocks=False)
     assert votes_held(many) <= 2 * votes_held(few)
     grown = {
         name
@@ -215,13 +220,24 @@ def test_hundreds_of_views_without_finality_hold_no_more_votes_than_a_few(seed):
 
 
 @pytest.mark.parametrize("with_blocks", [False, True], ids=["the same block", "a block each"])
-def test_after_hundreds_of_views_without_finality_all_restart_and_a_slow_member_follows(seed, with_blocks):
-    run = drawn_out(seed, 300, with_blocks=with_blocks)
+def test_after_hundreds_of_views_without_finality_all_restart_and_a_slow_member_follows(with_blocks):
+    run = drawn_out(1, 300, with_blocks=with_blocks)
     run.restart_all()
     run.network.lost = frozenset()
     run.recover()
     run.fall_silent()
     run.watch.check_outcome()
+
+
+def test_a_member_that_asks_without_end_what_it_signed_fills_nobodys_memory():
+    run = Run(Scenario(1, EQUAL, params=PARAMS, certificates=0))
+    run.begin()
+    for number in range(400):
+        request = RecoveryRequest(run.wallets["dot"].public_key, sha256(b"%d" % number).digest())
+        data = encode_message(sign(request, run.wallets["dot"], run.ledger_id))
+        run.network.at(run.network.now_ms + 700 * number, partial(run.network.inject, "dot", "ada", data))
+    run.network.run_for(400 * 700)
+    assert sizes(run.network.hosts["ada"].node)["SimplexDriver._routes"] <= 256
 
 
 def test_members_that_are_needed_one_after_the_other_halt_the_ledger_only_while_they_are_down(seed):
@@ -249,7 +265,7 @@ def test_members_that_are_needed_one_after_the_other_halt_the_ledger_only_while_
     run.watch.check_outcome()
 
 
-# ---- a third and more ---------------------------------------------------------------------------------------------
+# ---- a third and more -----------------------------------------------------------------------------------------------
 
 
 def forked(seed):
@@ -310,3 +326,90 @@ def test_the_vote_book_judges_pairs_as_the_protocol_does(pair, is_slashable):
         assert (book.add(second) is not None) == is_slashable == first.conflicts_with(second)
         assert book.add(second) is None
         assert bool(book.offenders()) == is_slashable
+
+
+# ---- mutants --------------------------------------------------------------------------------------------------------
+
+CAUGHT_AT = {
+    "a majority is a quorum": 1,
+    "two thirds, no more, are a quorum": 7,
+    "the guard is not synced": 2,
+    "votes are sent before the guard is synced": 1,
+    "database before guard": 1,
+    "own votes are forgotten at a restart": 2,
+    "certificates are not persisted": 4,
+    "finalize after nullify": 3,
+    "stakes of the tip count": 2,
+    "may_follow is always true": 2,
+    "a vote on half a block": 2,
+    "certificates twice on the chain": 2,
+    "anybody's tokens move": 2,
+    "a block from the future is notarized": 2,
+    "anybody leads": 1,
+    "who lost its guard votes at once": 3,
+    "nobody needs to answer": 6,
+    "the floor is not synced": 1,
+    "finalizations of little stake": 16,
+    "evidence is ignored": 9,
+    "a burned key is staked anew": 9,
+    "the box loses what was voted for": 12,
+    "what people hand in is not persisted": 7,
+    "certificates are not told to who missed them": 2,
+    "an early block is nullified": 8,
+}
+"""The first seed that catches each mutant; `--mutants` hunts for them again."""
+
+UNIT = "tests/unit/test_"
+CAUGHT_BY = {
+    "nullify after finalize": UNIT + "signing_guard.py::test_nothing_is_signed_that_conflicts_with_what_was_signed",
+    "a second notarize vote in a view": UNIT
+    + "signing_guard.py::test_nothing_is_signed_that_conflicts_with_what_was_signed",
+    "floor + 0": UNIT + "recovery.py::test_the_floor_is_one_above_the_highest_view_that_is_proven_held_or_signed",
+    "own answer counted": UNIT + "recovery.py::test_neither_the_asker_nor_a_stranger_counts",
+    "the last answer counts": UNIT + "recovery.py::test_the_highest_of_a_members_answers_counts",
+    "an answer that proves nothing counts": UNIT
+    + "recovery_exchange.py::test_only_signed_answers_of_members_to_this_very_question_with_proof_count",
+    "who recovers, or cannot prove its view, answers": UNIT
+    + "recovery_exchange.py::test_who_recovers_itself_or_cannot_prove_where_it_was_does_not_answer",
+    "any nonce will do": UNIT
+    + "recovery_exchange.py::test_only_signed_answers_of_members_to_this_very_question_with_proof_count",
+    "no second recovery after an epoch": UNIT
+    + "simplex.py::test_a_recovery_is_begun_again_with_an_epoch_unless_the_one_before_went_on_above_its_floor",
+    "finalizations are not counted": UNIT
+    + "simplex_wire.py::test_a_conflicting_vote_in_the_finalization_of_a_block_that_sync_brings_is_evidence",
+    "nullifications are dropped at a restart": UNIT
+    + "simplex.py::test_a_kept_nullification_lets_a_member_propose_after_a_restart",
+    "everybody is silent after a jump": UNIT
+    + "simplex.py::test_a_leader_that_was_silent_in_the_last_views_is_not_waited_for",
+    "stalls are not reset": UNIT + "sync.py::test_a_peer_that_answers_now_and_then_is_asked_on",
+    "2 delta and 3 delta swapped": UNIT
+    + "view_timer.py::test_timeouts_double_from_the_fourth_view_after_the_final_one_on",
+    "K1 after PyNaCl": UNIT + "keys.py::test_a_signature_at_the_edge_is_decided_as_its_vector_says",
+    "negative-zero R accepted": UNIT + "keys.py::test_a_non_canonical_commitment_is_refused",
+}
+"""Mutants for which orders have to come together that are rare in seeds: the test that catches each."""
+
+
+@cache
+def unbroken(number):
+    return run_seed(number).broken is None
+
+
+def test_no_broken_rule_is_left_out():
+    assert CAUGHT_AT.keys() | CAUGHT_BY.keys() == MUTANTS.keys()
+    assert not CAUGHT_AT.keys() & CAUGHT_BY.keys()
+
+
+@pytest.mark.parametrize("name", CAUGHT_AT)
+def test_a_broken_rule_is_noticed(name):
+    seed = CAUGHT_AT[name]
+    assert hunt(name, seed, 1), f"{name}: python -m tests.simulation.campaign --mutants finds the seed it takes now"
+    assert unbroken(seed), f"seed {seed} fails without {name}, too"
+
+
+@pytest.mark.parametrize("name", CAUGHT_BY)
+def test_a_broken_rule_that_is_rarely_noticed_has_a_test_that_notices_it(name):
+    within = ["-q", "-x", "-n0", "-p", "no:cacheprovider", "--tb=no", CAUGHT_BY[name]]
+    assert pytest.main(within) is pytest.ExitCode.OK
+    with broken(name):
+        assert pytest.main(within) is pytest.ExitCode.TESTS_FAILED

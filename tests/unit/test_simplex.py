@@ -372,6 +372,12 @@ def test_kept_certificates_and_blocks_count_after_a_restart():
     assert seat.does("quorum finalize 1 a")[0] == "final a"
 
 
+def test_a_kept_nullification_lets_a_member_propose_after_a_restart():
+    seat = Seat(leaders="ben ada")
+    seat.start(None, [seat.tally(list(seat.voters), "nullify", 1)], [])
+    assert "propose 2 new2 on 0" in seat.does("waits s")
+
+
 def test_contradictions_in_what_was_kept_are_found_at_the_start():
     seat = Seat()
     kept = [seat.tally([seat.voters[0]], "nullify", 1), seat.tally([seat.voters[0]], "finalize", 1, "tip")]
