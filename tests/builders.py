@@ -26,10 +26,9 @@ from tallystick.ledger.certificate import (
     Statement,
     VoteEvidence,
     certificates_hash,
-    issue_proposal_evidence,
+    issue_evidence,
     issue_stake,
     issue_statement,
-    issue_vote_evidence,
 )
 from tallystick.ledger.encoding import ZERO_DIGEST
 from tallystick.ledger.epoch import Epoch
@@ -138,7 +137,7 @@ def evidence(
         vote(NULLIFY, ZERO_DIGEST, offender, epoch, view, genesis),
         vote(FINALIZE, b"b" * 32, offender, epoch, view, genesis),
     )
-    return issue_vote_evidence(issuer, genesis.ledger_id, START_MS, *two)
+    return issue_evidence(issuer, genesis.ledger_id, START_MS, *two)
 
 
 def signed_header(
@@ -166,7 +165,7 @@ def proposal_evidence(
 ) -> ProposalEvidence:
     """Against a forger that signed two headers for a view."""
     two = (signed_header(offender, epoch, view, nonce, genesis) for nonce in (0, 1))
-    return issue_proposal_evidence(issuer, genesis.ledger_id, START_MS, *two)
+    return issue_evidence(issuer, genesis.ledger_id, START_MS, *two)
 
 
 def payload(content: str = "content") -> Payload:

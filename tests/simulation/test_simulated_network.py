@@ -27,7 +27,7 @@ from tests.builders import (
     with_payload,
 )
 
-from tallystick.consensus.proof_of_stake import ProofOfStake
+from tallystick.course.stake_rule import StakeRule
 from tallystick.ledger.errors import Rule
 from tallystick.ledger.messages import Entry, decode_message, encode_message
 from tallystick.network.memory_archive import MemoryArchive
@@ -342,7 +342,7 @@ def test_an_erased_payload_never_comes_back_and_the_chain_still_holds(seed):
     early, waiting = (with_payload(one, ledger=LEDGER) for one in ("on the chain", "still waiting"))
     network.submit("ada", early)
     network.run_for(3_000)
-    drawn = ProofOfStake().forger_after(network.hosts["ada"].node.state)
+    drawn = StakeRule().forger_after(network.hosts["ada"].node.state)
     drawn, ours, other, _ = sorted(MEMBERS, key=lambda name: MEMBERS[name].public_key != drawn)
     network.crash(drawn)
     network.submit(other, waiting)

@@ -27,7 +27,7 @@ from tests.member_bench import LEADER, OTHERS, OWNER, MemberBench, sent
 from tallystick.consensus.signing_guard import GuardStatus
 from tallystick.ledger.block import sign_block
 from tallystick.ledger.blockchain import holds_nothing
-from tallystick.ledger.certificate import ProposalEvidence, issue_vote_evidence
+from tallystick.ledger.certificate import ProposalEvidence, issue_evidence
 from tallystick.ledger.errors import Rule
 from tallystick.ledger.messages import Blocks, Certificates, Entry, Proposal, Status
 from tallystick.ledger.state import genesis_state
@@ -266,7 +266,7 @@ def test_against_a_burned_key_no_more_evidence_is_issued_or_taken():
 def test_bad_evidence_is_refused_and_who_passes_it_on_is_not_blamed():
     bench = MemberBench()
     honest = (vote(NOTARIZE, b"a" * 32, ACCUSED), vote(FINALIZE, b"a" * 32, ACCUSED))
-    bad = issue_vote_evidence(ADA, LEDGER, GENESIS.created_ms, *honest)
+    bad = issue_evidence(ADA, LEDGER, GENESIS.created_ms, *honest)
     actions = bench.receive(Certificates((Entry(bad),)))
     assert (rules(actions), cut_off(actions), pooled(bench)) == ([Rule.V3], set(), [])
 

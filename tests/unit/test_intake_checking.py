@@ -27,7 +27,7 @@ from tests.builders import (
 )
 
 from tallystick.host.claims import check_entries, settle
-from tallystick.ledger.certificate import issue_proposal_evidence, issue_vote_evidence
+from tallystick.ledger.certificate import issue_evidence
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.finality import FinalHeader
 from tallystick.ledger.keys import is_signed
@@ -125,12 +125,12 @@ _bad = st.sampled_from(
         sign_anything(statement(), BEN),
         statement(ledger=bytes(32)),
         spoil(evidence()),
-        issue_vote_evidence(ADA, LEDGER, START_MS, vote(NULLIFY, member=BEN), BAD_VOTE),
-        issue_vote_evidence(ADA, LEDGER, START_MS, BAD_VOTE, vote(NULLIFY, member=BEN)),
-        issue_vote_evidence(ADA, LEDGER, START_MS, BAD_VOTE, BAD_VOTE),
-        spoil(issue_vote_evidence(ADA, LEDGER, START_MS, BAD_VOTE, BAD_VOTE)),
-        issue_proposal_evidence(ADA, LEDGER, START_MS, signed_header(), BAD_HEADER),
-        issue_proposal_evidence(ADA, LEDGER, START_MS, BAD_HEADER, signed_header(CY)),
+        issue_evidence(ADA, LEDGER, START_MS, vote(NULLIFY, member=BEN), BAD_VOTE),
+        issue_evidence(ADA, LEDGER, START_MS, BAD_VOTE, vote(NULLIFY, member=BEN)),
+        issue_evidence(ADA, LEDGER, START_MS, BAD_VOTE, BAD_VOTE),
+        spoil(issue_evidence(ADA, LEDGER, START_MS, BAD_VOTE, BAD_VOTE)),
+        issue_evidence(ADA, LEDGER, START_MS, signed_header(), BAD_HEADER),
+        issue_evidence(ADA, LEDGER, START_MS, BAD_HEADER, signed_header(CY)),
     ]
 )
 certificates = _good | _bad
@@ -249,7 +249,7 @@ def test_a_person_cannot_hand_in_what_has_no_encoding_or_a_bad_signature():
     for certificate, rule in (
         (sign_anything(replace(staking(5), amount=2.0)), Rule.E2),
         (spoil(statement()), Rule.C1),
-        (issue_vote_evidence(ADA, LEDGER, START_MS, BAD_VOTE, BAD_VOTE), Rule.V3),
+        (issue_evidence(ADA, LEDGER, START_MS, BAD_VOTE, BAD_VOTE), Rule.V3),
     ):
         (outcome,), _ = drive(checking_entries(intake, [Entry(certificate)]))
         assert outcome.rule is rule

@@ -14,9 +14,9 @@ from tallystick.ledger.certificate import (
     AnyCertificate,
     Payload,
     Statement,
+    issue_evidence,
     issue_stake,
     issue_statement,
-    issue_vote_evidence,
 )
 from tallystick.ledger.encoding import ZERO_DIGEST, digest
 from tallystick.ledger.header import VERSION, Header
@@ -133,7 +133,7 @@ class Fraud:
 
     def evidence(self, first: Vote, second: Vote) -> list[bytes]:
         """Evidence of two votes, issued by him."""
-        return _offered(Entry(issue_vote_evidence(self.wallet, self.ledger_id, self.now_ms, first, second)))
+        return _offered(Entry(issue_evidence(self.wallet, self.ledger_id, self.now_ms, first, second)))
 
     def forged_evidence(self) -> list[bytes]:
         """A member's vote beside one that would contradict it, had the member signed it."""
@@ -150,7 +150,7 @@ class Fraud:
         """Evidence against one of his keys, which voted to finalize the first view of an epoch and to nullify it."""
         ballots = Ballot(FINALIZE, epoch, 1, bytes(32)), Ballot(NULLIFY, epoch, 1, ZERO_DIGEST)
         votes = (cast(offender, self.ledger_id, ballot) for ballot in ballots)
-        return [Entry(issue_vote_evidence(self.wallet, self.ledger_id, self.now_ms, *votes))]
+        return [Entry(issue_evidence(self.wallet, self.ledger_id, self.now_ms, *votes))]
 
     def forged_recovery(self) -> RecoveryRequest:
         """A member, not the one that runs the node, is said to have lost what it signed; Charlie says so."""

@@ -21,20 +21,8 @@ are not waited for. What a member signed stands in its signing guard, so that no
 
 from collections.abc import Iterable
 
-from tallystick.consensus.agreement import (
-    Equivocation,
-    Finalized,
-    Output,
-    PersistQuorum,
-    Rebroadcast,
-    RelayVotes,
-    RequestViewCertificates,
-    SendProposal,
-    SendVote,
-    StateMismatch,
-    TwinFound,
-    Waiting,
-)
+from tallystick.consensus import agreement
+from tallystick.consensus.agreement import Equivocation, Output, Waiting
 from tallystick.consensus.proof_of_stake import check_drawn, draw
 from tallystick.consensus.recovery import Recovery
 from tallystick.consensus.signing_guard import GuardStatus, SigningGuard
@@ -73,7 +61,7 @@ class Simplex:
         self._leader = leader
         self._epoch_number = -1
         self._requested: tuple[int, int] | None = None
-        self._twins: list[TwinFound] = []
+        self._twins: list[agreement.TwinFound] = []
 
     def start(
         self,
@@ -146,7 +134,7 @@ class Simplex:
         """Note what a view's leader signed; the signature is good. Returns what it and an earlier one prove."""
         header = signed.header
         if header.forger == self.guard.key and self.guard.saw_header(header):
-            self._twins.append(TwinFound(header.epoch, header.view))
+            self._twins.append(agreement.TwinFound(header.epoch, header.view))
             return None
         return self.views.add_header(signed, parent_view)
 
@@ -188,7 +176,7 @@ class Simplex:
     def _is_twin(self, vote: Vote) -> bool:
         if not self.guard.saw_ballot(vote.ballot):
             return False
-        self._twins.append(TwinFound(vote.ballot.epoch, vote.ballot.view))
+        self._twins.append(agreement.TwinFound(vote.ballot.epoch, vote.ballot.view))
         return True
 
     # ---- what follows from it: docs/protocol.md, section 4, "A view" -------------------------------------------
@@ -230,10 +218,10 @@ class Simplex:
             self.views.keep(block)
             if self.views.validate(block.hash, outputs) is None:
                 return  # it passes the gate like any other
-            proposal = SendProposal(self.view, parent_view, block, is_new=True)
+            proposal = agreement.SendProposal(self.view, parent_view, block, is_new=True)
             outputs += self._vote(NOTARIZE, self.view, block.hash, block, proposal)
         elif parent is not None:
-            proposal = SendProposal(self.view, parent_view, parent.block, is_new=False)
+            proposal = agreement.SendProposal(self.view, parent_view, parent.block, is_new=False)
             outputs += self._vote(NOTARIZE, self.view, parent_hash, parent.block, proposal)
 
     def _forge(self, now_ms: int, waiting: Waiting, parent: Pending | None) -> VerifiedBlock | None:
@@ -285,7 +273,7 @@ class Simplex:
         """(4) Certificates that were gathered are durable before the first vote that rests on them."""
         tallies = self.views.take_unpersisted()
         if tallies:
-            outputs.append(PersistQuorum(tuple(tallies)))
+            outputs.append(agreement.PersistQuorum(tuple(tallies)))
 
     def _vote_to_finalize(self, outputs: list[Output]) -> None:
         """(5) Finalize what was notarized in a view that this member did not nullify."""
@@ -303,7 +291,7 @@ class Simplex:
             if last is not None and finalization is not None:
                 path = last.path()
                 blocks, states = tuple(one.block for one in path), tuple(one.state for one in path)
-                outputs.append(Finalized(blocks, states, finalization))
+                outputs.append(agreement.Finalized(blocks, states, finalization))
                 return True
         return False
 
@@ -315,11 +303,11 @@ class Simplex:
             self._requested = None
             self.views.ask_again()
             self.views.take_news()
-            outputs.append(Rebroadcast())
+            outputs.append(agreement.Rebroadcast())
         elif self.views.has_news and _has_come(timer.relay_ms(), now_ms):
             timer.relayed(now_ms)
             if news := self.views.take_news():
-                outputs.append(RelayVotes(tuple(news)))
+                outputs.append(agreement.RelayVotes(tuple(news)))
 
     def _find_mismatch(self, outputs: list[Output]) -> bool:
         """A quorum chose what the gate refuses here: nobody is blamed, this node has drifted."""
@@ -330,7 +318,7 @@ class Simplex:
                 refused = self.views.refusal(chosen)
                 if refused is not None:
                     self.mismatch = refused
-                    outputs.append(StateMismatch(refused))
+                    outputs.append(agreement.StateMismatch(refused))
                     return True
         return False
 
@@ -372,7 +360,7 @@ class Simplex:
         view: int,
         block_hash: bytes | None = None,
         block: VerifiedBlock | None = None,
-        *proposal: SendProposal,
+        *proposal: agreement.SendProposal,
     ) -> list[Output]:
         """Sign and count a vote, if the guard allows it; a proposal goes out with it."""
         if not self.has_stake:
@@ -383,12 +371,12 @@ class Simplex:
             return []
         self.views.add_vote(vote)
         is_new = block is not None and self.views.persists(block.hash)
-        return [SendVote(vote, block if is_new else None), *proposal]
+        return [agreement.SendVote(vote, block if is_new else None), *proposal]
 
     def _request(self, lacking: tuple[int, int] | None, outputs: list[Output]) -> None:
         if lacking is not None and lacking != self._requested:
             self._requested = lacking
-            outputs.append(RequestViewCertificates(*lacking))
+            outputs.append(agreement.RequestViewCertificates(*lacking))
 
 
 def _has_come(time_ms: int | None, now_ms: int) -> bool:

@@ -153,17 +153,16 @@ def issue_stake(wallet: Wallet, ledger_id: bytes, timestamp_ms: int, amount: int
     return sign_certificate(StakingOperation(wallet.public_key, timestamp_ms, "", None, amount), wallet, ledger_id)
 
 
-def issue_vote_evidence(wallet: Wallet, ledger_id: bytes, timestamp_ms: int, first: Vote, second: Vote) -> VoteEvidence:
-    """Make and sign evidence against the member that signed both votes."""
-    return sign_certificate(VoteEvidence(wallet.public_key, timestamp_ms, "", None, first, second), wallet, ledger_id)
-
-
-def issue_proposal_evidence(
-    wallet: Wallet, ledger_id: bytes, timestamp_ms: int, first: SignedHeader, second: SignedHeader
-) -> ProposalEvidence:
-    """Make and sign evidence against the forger that signed both headers."""
-    unsigned = ProposalEvidence(wallet.public_key, timestamp_ms, "", None, first, second)
-    return sign_certificate(unsigned, wallet, ledger_id)
+def issue_evidence(
+    wallet: Wallet, ledger_id: bytes, timestamp_ms: int, first: Vote | SignedHeader, second: Vote | SignedHeader
+) -> Evidence:
+    """Make and sign evidence against whoever signed both votes, or both headers."""
+    made = (wallet.public_key, timestamp_ms, "", None)
+    if isinstance(first, Vote) and isinstance(second, Vote):
+        return sign_certificate(VoteEvidence(*made, first, second), wallet, ledger_id)
+    assert isinstance(first, SignedHeader), "two of one kind"
+    assert isinstance(second, SignedHeader), "two of one kind"
+    return sign_certificate(ProposalEvidence(*made, first, second), wallet, ledger_id)
 
 
 def certificates_hash(certificates: Sequence[AnyCertificate]) -> bytes:

@@ -238,6 +238,11 @@ def in_parts(items: Iterable[T], most: int, most_bytes: int = MAX_MESSAGE_BYTES 
         yield tuple(part)
 
 
+def certificates_in_parts(entries: Iterable[Entry], most_bytes: int) -> Iterator[Certificates]:
+    """The entries in messages near this size."""
+    return (Certificates(part) for part in in_parts(entries, MAX_ENTRIES, most_bytes))
+
+
 def votes_in_parts(tallies: Iterable[Tally]) -> list[Votes]:
     """The tallies in messages that are not too big."""
     return [Votes(part) for part in in_parts(tallies, MAX_TALLIES)]

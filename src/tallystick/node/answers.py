@@ -3,7 +3,7 @@
 from itertools import islice
 
 from tallystick.ledger.errors import Refused, Rule
-from tallystick.ledger.messages import MAX_ENTRIES, CertificateRequest, Certificates, Kept, in_parts
+from tallystick.ledger.messages import CertificateRequest, Kept, certificates_in_parts
 from tallystick.node.certificate_box import CertificateBox
 from tallystick.node.events import Action, Peer, ReportRefused, Send, SendKept
 from tallystick.node.limits import Allowances, Limits
@@ -34,7 +34,7 @@ class Answers:
         match request:
             case CertificateRequest(ids):
                 entries = [entry for one in dict.fromkeys(ids) if (entry := self._box.get(one))]
-                for part in islice(in_parts(entries, MAX_ENTRIES, self._limits.answer_bytes), 1):
-                    actions.append(Send(peer, Certificates(part)))
+                parts = certificates_in_parts(entries, self._limits.answer_bytes)
+                actions.extend(Send(peer, one) for one in islice(parts, 1))
             case _:
                 actions.append(SendKept(peer, request))

@@ -10,16 +10,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from tallystick.ledger.messages import (
-    MAX_ENTRIES,
-    MAX_IDS,
-    CertificateRequest,
-    Certificates,
-    Entry,
-    Prune,
-    Status,
-    in_parts,
-)
+from tallystick.ledger.messages import MAX_IDS, CertificateRequest, Entry, Prune, Status, certificates_in_parts
 from tallystick.node.certificate_box import CertificateBox
 from tallystick.node.events import Multicast, Peer, Send
 from tallystick.node.limits import Limits
@@ -151,10 +142,10 @@ class Gossip:
         groups = [(tuple(peer for peer in eager if peer not in sources), [entry for entry, _ in fresh])]
         groups += [((peer,), [entry for entry, source in fresh if source != peer]) for peer in eager if peer in sources]
         return [
-            Multicast(peers, Certificates(batch))
+            Multicast(peers, batch)
             for peers, entries in groups
             if peers
-            for batch in in_parts(entries, MAX_ENTRIES, self._limits.answer_bytes)
+            for batch in certificates_in_parts(entries, self._limits.answer_bytes)
         ]
 
     # ---- asking -----------------------------------------------------------------------------------------------

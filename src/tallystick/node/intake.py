@@ -6,6 +6,7 @@ Bounds, form, what is known already, signatures, in that order: the cheap checks
 from collections.abc import Callable, Iterable
 from typing import Final, ParamSpec
 
+from tallystick.ledger import messages
 from tallystick.ledger.address import AddressRecord
 from tallystick.ledger.block import Block, check_form, check_signatures
 from tallystick.ledger.certificate import AnyCertificate, certificate_codec, check_payload, check_signed, payload_codec
@@ -13,15 +14,9 @@ from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.header import SignedHeader
 from tallystick.ledger.keys import Verify, is_signed
 from tallystick.ledger.messages import (
-    Addresses,
-    Blocks,
     Certificates,
     Entry,
-    Finalizations,
     Message,
-    NewBlock,
-    Proposal,
-    ProposalCertificates,
     RecoveryRequest,
     RecoveryResponse,
     Votes,
@@ -105,10 +100,10 @@ class Intake:
 
     def _check_signatures(self, message: Message, verify: Verify) -> None:
         match message:
-            case NewBlock(block):
+            case messages.NewBlock(block):
                 check_form(block, self._ledger_id)
                 self._check_block(block, verify)
-            case Blocks(_, blocks, _, finalization):
+            case messages.Blocks(_, blocks, _, finalization):
                 self._check_votes([finalization] if finalization else [], verify)
                 for block in blocks:
                     self._check_block(block, verify)
@@ -117,13 +112,13 @@ class Intake:
             case RecoveryResponse(member, _, _, _, _, entered_by, votes, signature):
                 self._check_recovery(message, member, signature, verify)
                 self._check_votes([*votes, entered_by] if entered_by else votes, verify)
-            case Proposal(_, _, header, signature):
+            case messages.Proposal(_, _, header, signature):
                 SignedHeader(header, signature).check(self._ledger_id, verify)
-            case Finalizations(proofs):
+            case messages.Finalizations(proofs):
                 self._check_votes((one.finalization for one in proofs), verify)
-            case Addresses(records):
+            case messages.Addresses(records):
                 self._check_addresses(records, verify)
-            case ProposalCertificates(_, certificates):
+            case messages.ProposalCertificates(_, certificates):
                 for certificate in certificates:
                     self._check_certificate(certificate, verify)
 

@@ -1,17 +1,7 @@
 """What a node knows already, and what it wants: intake verifies nothing twice, or in vain."""
 
-from tallystick.ledger.messages import (
-    Blocks,
-    Finalizations,
-    Headers,
-    Message,
-    NewBlock,
-    Proposal,
-    ProposalCertificates,
-    RecoveryRequest,
-    RecoveryResponse,
-    Votes,
-)
+from tallystick.ledger import messages
+from tallystick.ledger.messages import Message, Said, Votes
 from tallystick.ledger.vote import Tally
 from tallystick.node.agreement import Agreement
 from tallystick.node.certificate_box import CertificateBox
@@ -43,13 +33,13 @@ class Knowledge:
     def is_wanted(self, message: Message) -> bool:
         """Whether the message is worth verifying: asked for, of a member, of its leader, of this time."""
         match message:
-            case Blocks(start):
+            case messages.Blocks(start):
                 return self._copy.sync.is_asked(start)
-            case Finalizations() | Headers():
+            case messages.Finalizations() | messages.Headers():
                 return self._copy.sync.awaits_proof
-            case NewBlock(block):
+            case messages.NewBlock(block):
                 return self._copy.finality.takes_new_blocks and not self._copy.knows(block.hash)
-            case Proposal() | ProposalCertificates() | RecoveryRequest() | RecoveryResponse():
+            case _ if isinstance(message, Said) and not isinstance(message, Votes):
                 return self._agreement.is_wanted(message)
         return True
 

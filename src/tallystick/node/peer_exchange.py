@@ -18,19 +18,8 @@ from tallystick.ledger.keys import is_signed
 from tallystick.ledger.messages import MAX_ADDRESSES, Addresses, in_parts
 from tallystick.ledger.params import MAX_GENESIS_MEMBERS
 from tallystick.ledger.state import State
-from tallystick.node.events import (
-    Action,
-    Admit,
-    Broadcast,
-    Dial,
-    Disconnect,
-    Forget,
-    Peer,
-    PersistAddress,
-    ReportRefused,
-    Send,
-    Started,
-)
+from tallystick.node import events
+from tallystick.node.events import Action, Disconnect, Peer, Send, Started
 from tallystick.node.limits import Allowances, Limits
 
 _BANNED: Final = 4096
@@ -89,12 +78,12 @@ class PeerExchange:
         if started.record is None:
             self._records.pop(started.key, None)
         elif self._take(started.record):
-            actions.append(PersistAddress(started.record))
+            actions.append(events.PersistAddress(started.record))
         actions.append(self._admit)
 
     @property
-    def _admit(self) -> Admit:
-        return Admit(self._admitted, frozenset(self._banned))
+    def _admit(self) -> events.Admit:
+        return events.Admit(self._admitted, frozenset(self._banned))
 
     def moved(self, state: State, actions: list[Action]) -> bool:
         """Follow the tip. Returns whether somebody's tokens moved, so that others may have to be dialled."""
@@ -115,7 +104,7 @@ class PeerExchange:
             actions.append(Disconnect(peer, self._banned[peer].refused))
         else:
             refused = Refused(Rule.N6, "its key has no tokens, and this ledger admits no observers")
-            actions += [ReportRefused(refused, peer), Disconnect(peer, refused)]
+            actions += [events.ReportRefused(refused, peer), Disconnect(peer, refused)]
 
     # ---- bans ---------------------------------------------------------------------------------------------------
 
@@ -180,16 +169,16 @@ class PeerExchange:
                 continue
             if not self._allowances.take(now_ms, peer):
                 rate = self._limits.addresses_per_second
-                actions.append(ReportRefused(Refused(Rule.N9, f"more than {rate} new ones a second"), peer))
+                actions.append(events.ReportRefused(Refused(Rule.N9, f"more than {rate} new ones a second"), peer))
                 break
             if record.time_ms > now_ms + MAX_AHEAD_MS:
                 ahead = f"dated {record.time_ms - now_ms} ms ahead of this node's clock, {MAX_AHEAD_MS} ms allowed"
-                actions.append(ReportRefused(Refused(Rule.N8, ahead), peer))
+                actions.append(events.ReportRefused(Refused(Rule.N8, ahead), peer))
             elif record.key != self._key and self._take(record):
                 news.append(record)
-        actions.extend(PersistAddress(record) for record in news if record.key in self._holders)
+        actions.extend(events.PersistAddress(record) for record in news if record.key in self._holders)
         if news:
-            actions.append(Broadcast(Addresses(tuple(news)), but=peer))
+            actions.append(events.Broadcast(Addresses(tuple(news)), but=peer))
         return bool(news)
 
     def _take(self, record: AddressRecord) -> bool:
@@ -227,12 +216,12 @@ class PeerExchange:
         wanted = self._wanted(now_ms)
         for peer in [one for one in self._dialled if one not in wanted]:
             del self._dialled[peer]
-            actions.append(Forget(peer))
+            actions.append(events.Forget(peer))
         for peer, address in wanted.items():
             dialled = self._dialled.get(peer)
             if peer not in self._connected and (dialled is None or dialled.address != address):
                 self._dialled[peer] = _Dialled(address, now_ms)
-                actions.append(Dial(peer, address))
+                actions.append(events.Dial(peer, address))
         ends = [one.until_ms for one in self._banned.values()]
         if self._key not in self._members:
             away = [one for peer, one in self._dialled.items() if peer not in self._connected]

@@ -6,52 +6,22 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from tallystick.consensus.agreement import (
-    Equivocation,
-    Finalized,
-    Output,
-    PersistQuorum,
-    Rebroadcast,
-    RelayVotes,
-    RequestBlock,
-    RequestViewCertificates,
-    SendProposal,
-    SendVote,
-    StateMismatch,
-    TwinFound,
-)
+from tallystick.consensus import agreement
+from tallystick.consensus.agreement import Equivocation, Finalized, Output, SendProposal
 from tallystick.consensus.simplex import Simplex
+from tallystick.ledger import messages
 from tallystick.ledger.block import Block, verified
 from tallystick.ledger.blockchain import Blockchain, CheckForger
 from tallystick.ledger.certificate import AnyCertificate, certificates_hash
 from tallystick.ledger.finality import Finalization
 from tallystick.ledger.header import SignedHeader
-from tallystick.ledger.messages import (
-    MAX_IDS,
-    Proposal,
-    ProposalCertificates,
-    ProposalRequest,
-    RecoveryRequest,
-    RecoveryResponse,
-    Said,
-    ViewCertificateRequest,
-    Votes,
-    votes_in_parts,
-)
+from tallystick.ledger.messages import Proposal, RecoveryRequest, RecoveryResponse, Said, Votes, votes_in_parts
 from tallystick.ledger.vote import Ballot, Tally, Vote, tally_of
+from tallystick.node import events
 from tallystick.node.agreement import Agreement, AgreementStatus, Step, status_of
 from tallystick.node.archive import Archive
 from tallystick.node.certificate_box import CertificateBox
-from tallystick.node.events import (
-    Action,
-    Broadcast,
-    Peer,
-    PersistSigned,
-    PersistVotes,
-    ReportRefused,
-    ReportStuck,
-    Send,
-)
+from tallystick.node.events import Action, Broadcast, Peer, ReportStuck, Send
 from tallystick.node.finality_proofs import Checkpoint, FinalityProofs
 from tallystick.node.limits import Allowances, Limits
 from tallystick.node.replay import kept_epoch
@@ -155,7 +125,7 @@ class SimplexDriver(Agreement):
                 is_new = views.wants(header) and views.whole(header.hash) is None
                 is_asked = views.is_requested(header.hash) or (ids is None and view == views.view)
                 return is_new or is_asked or views.is_rival(header)
-            case ProposalCertificates(block_hash, certificates):
+            case messages.ProposalCertificates(block_hash, certificates):
                 partial = self._partial.get(block_hash)
                 return partial is not None and all(one.id in partial.asked for one in certificates)
             case RecoveryRequest(member):
@@ -229,7 +199,7 @@ class SimplexDriver(Agreement):
                     self._equivocations += self.simplex.add_tally(tally)
             case Proposal():
                 self._on_proposal(now_ms, peer, said)
-            case ProposalCertificates(block_hash, certificates):
+            case messages.ProposalCertificates(block_hash, certificates):
                 self._partial[block_hash].certificates.update({one.id: one for one in certificates})
             case RecoveryRequest():
                 self._on_recovery_request(now_ms, peer, said, actions)
@@ -287,13 +257,15 @@ class SimplexDriver(Agreement):
         is_stuck = False
         while outputs := self.simplex.step(now_ms, self._box):
             self._carry_out(now_ms, outputs, actions)
-            is_stuck = is_stuck or any(isinstance(one, Rebroadcast) for one in outputs)
+            is_stuck = is_stuck or any(isinstance(one, agreement.Rebroadcast) for one in outputs)
             if isinstance(outputs[-1], Finalized):
                 return Step(outputs[-1], is_stuck=is_stuck)
-            if not any(isinstance(one, SendVote | PersistQuorum | Rebroadcast) for one in outputs):
+            if not any(
+                isinstance(one, agreement.SendVote | agreement.PersistQuorum | agreement.Rebroadcast) for one in outputs
+            ):
                 break
         self._sync_guard(actions)
-        actions.extend(ReportRefused(refused, forger) for forger, refused in self.simplex.views.take_refused())
+        actions.extend(events.ReportRefused(refused, forger) for forger, refused in self.simplex.views.take_refused())
         place = (self.simplex.epoch.number, self.simplex.view)
         if place != self._place:
             self._place, self._entered_ms = place, now_ms
@@ -306,30 +278,30 @@ class SimplexDriver(Agreement):
     def _carry_out(self, now_ms: int, outputs: list[Output], actions: list[Action]) -> None:
         """First the guard, then the database, then the peers."""
         self._sync_guard(actions)
-        tallies = [tally for one in outputs if isinstance(one, PersistQuorum) for tally in one.tallies]
-        blocks = [one.block for one in outputs if isinstance(one, SendVote) and one.block is not None]
+        tallies = [tally for one in outputs if isinstance(one, agreement.PersistQuorum) for tally in one.tallies]
+        blocks = [one.block for one in outputs if isinstance(one, agreement.SendVote) and one.block is not None]
         if tallies or blocks:
-            actions.append(PersistVotes(tuple(tallies), tuple(blocks)))
+            actions.append(events.PersistVotes(tuple(tallies), tuple(blocks)))
         actions.extend(Broadcast(_proposal_of(one)) for one in outputs if isinstance(one, SendProposal))
         for output in outputs:
             match output:
-                case SendVote(vote):
+                case agreement.SendVote(vote):
                     actions.append(Broadcast(Votes((tally_of([vote]),))))
-                case RequestBlock(block_hash):
+                case agreement.RequestBlock(block_hash):
                     self._ask_for(block_hash, now_ms, actions)
-                case RequestViewCertificates(first, last):
-                    actions.append(Broadcast(ViewCertificateRequest(self.simplex.epoch.number, first, last)))
-                case Rebroadcast():
+                case agreement.RequestViewCertificates(first, last):
+                    actions.append(Broadcast(messages.ViewCertificateRequest(self.simplex.epoch.number, first, last)))
+                case agreement.Rebroadcast():
                     actions.append(self._explain(now_ms))
                     actions.extend(Broadcast(one) for one in votes_in_parts(self.simplex.views.rebroadcast()))
-                case RelayVotes(votes):
+                case agreement.RelayVotes(votes):
                     actions.extend(Broadcast(one) for one in votes_in_parts(votes))
-                case StateMismatch() | TwinFound():
+                case agreement.StateMismatch() | agreement.TwinFound():
                     actions.append(output)
 
     def _sync_guard(self, actions: list[Action]) -> None:
         if records := self.simplex.guard.take_records():
-            actions.append(PersistSigned(records))
+            actions.append(events.PersistSigned(records))
 
     def tip_advanced(self, finalization: Finalization | None) -> None:
         """See `Agreement`."""
@@ -415,7 +387,7 @@ class SimplexDriver(Agreement):
             partial.ask_ms = now_ms + self._delta_ms // _PATIENCE if partial.ask_ms is None else partial.ask_ms
         elif now_ms >= self._asked_ms.get(block_hash, 0) + self._delta_ms:
             self._asked_ms[block_hash] = now_ms
-            actions.append(Broadcast(ProposalRequest(block_hash, ())))
+            actions.append(Broadcast(messages.ProposalRequest(block_hash, ())))
 
     def _on_proposal(self, now_ms: int, peer: Peer, proposal: Proposal) -> None:
         """A header and its certificates' ids: `step` takes what the box has, and asks for the rest."""
@@ -461,13 +433,13 @@ class SimplexDriver(Agreement):
         if partial.uses_box:
             lacks = [one for one in lacks if one not in self._box]
         partial.asked = set(lacks)
-        for start in range(0, len(lacks), MAX_IDS):
-            request = ProposalRequest(block_hash, tuple(lacks[start : start + MAX_IDS]))
+        for start in range(0, len(lacks), messages.MAX_IDS):
+            request = messages.ProposalRequest(block_hash, tuple(lacks[start : start + messages.MAX_IDS]))
             actions.append(Send(partial.sender, request) if partial.sender is not None else Broadcast(request))
         partial.ask_ms = None if partial.sender is None else now_ms + self._delta_ms
         partial.sender = None
 
-    def answer(self, peer: Peer, request: ProposalRequest, actions: list[Action]) -> None:
+    def answer(self, peer: Peer, request: messages.ProposalRequest, actions: list[Action]) -> None:
         """See `Agreement`: a proposal that the gate has passed, or the certificates of it that the peer lacks."""
         block = self.simplex.views.block(request.block_hash)
         if block is None:
@@ -478,7 +450,7 @@ class SimplexDriver(Agreement):
             return
         wanted = set(request.ids)
         certificates = tuple(one for one in block.certificates if one.id in wanted)
-        actions.append(Send(peer, ProposalCertificates(request.block_hash, certificates)))
+        actions.append(Send(peer, messages.ProposalCertificates(request.block_hash, certificates)))
 
 
 def _proposal_of(sent: SendProposal) -> Proposal:
