@@ -395,7 +395,7 @@ def answer(seat, view, *names, entered_by=None):
 def test_with_a_lost_guard_it_signs_nothing_until_the_floor_is_passed():
     seat = Seat(records=[Lost(LEDGER)])
     assert seat.simplex.is_recovering
-    assert seat.does("block a 1 on tip; whole a | +60000") == ["repeat"]
+    assert seat.does("block a 1 on tip; whole a | +60000") == []
     entered_by = seat.tally(seat.voters, "nullify", 2)
     answer(seat, 3, "ben", "cy", "dot", entered_by=entered_by)
     seat.does()

@@ -261,7 +261,7 @@ class Simplex:
     def _nullify(self, now_ms: int, waiting: Waiting, outputs: list[Output]) -> None:
         """(3) Time is up, the proposal is illegal, or the leader is silent: nullify the view."""
         timer, state = self._timed(now_ms, waiting), self.views.at(self.view)
-        if not self.has_stake or self._has_signed(self.view, NULLIFY) or self._has_signed(self.view, FINALIZE):
+        if not self._may_nullify():
             return
         is_illegal = state.proposed is not None and self.views.refusal(state.proposed) is not None
         is_silent = timer.since_ms is not None and self.views.is_leader_silent()
@@ -340,12 +340,18 @@ class Simplex:
     def _timed(self, now_ms: int, waiting: Waiting) -> ViewTimer:
         """The times of the view we are in. A proposal that only this member was shown keeps it busy for one view."""
         views = self.views
-        is_open = views.at(self.view).proposed is not None and not self._has_signed(self.view, NULLIFY)
-        has_work = (is_open and self.has_stake) or views.has_work() or waiting.has_any(holds_nothing)
+        is_open = views.at(self.view).proposed is not None and self._may_nullify()
+        has_work = is_open or views.has_work() or waiting.has_any(holds_nothing)
         self._timer.look(now_ms, self.epoch.number, views.view, views.final_view, has_work)
         return self._timer
 
     # ---- votes ------------------------------------------------------------------------------------------------
+
+    def _may_nullify(self) -> bool:
+        """Whether this member can give up the view that it is in, and has not yet."""
+        ballot, has_ended = self.views.ballot(NULLIFY, self.view), self.views.at(self.view).has_ended
+        is_signed = self._has_signed(self.view, NULLIFY)
+        return self.has_stake and not is_signed and self.guard.may_sign(ballot, has_certificate=has_ended)
 
     def _has_signed(self, view: int, kind: int) -> bool:
         return self.guard.has_signed(self.epoch.number, view, kind)

@@ -112,12 +112,10 @@ class Watch:
         self._without_floor.add(name)
 
     def restored(self, name: str) -> None:
-        """A host starts from an old backup: what was handed in since, and told to nobody, is gone with its disk."""
-        others = [host for host in self.honest.values() if host.name != name]
+        """A host starts from an old backup: what was submitted since is gone with its disk, if the others restart, too."""
         kept = {entry.certificate.id for entry in self.honest[name].archive.waiting()} | self.books.certificates.keys()
         for one in [one for one, taken_by in self.promised.items() if taken_by == name and one not in kept]:
-            if not any(host.is_up and one in host.node.box for host in others):
-                del self.promised[one]
+            del self.promised[one]
 
     # ---- after each action --------------------------------------------------------------------------------------
 
