@@ -194,8 +194,8 @@ SETS = {
         _run_four,
     ),
     "lost": CourseSet(
-        "four members, one a twin, three views, leaders in turn; another loses its guard, after the first or second view, "
-        "or as soon as it alone has been told how that ended: all partitions",
+        "four members, one a twin, three views, leaders in turn; another loses its guard after the first or second "
+        "view, or all it has as soon as it alone was told how that view ended: all partitions",
         4 * 4 * 16**3,
         lambda: list(product(range(4), _PARTITIONS, (1, 2), (0, 1))),
         _run_lost,

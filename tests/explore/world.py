@@ -44,6 +44,7 @@ _SIGNATURE = bytes(64)
 _NOW_MS = START_MS + 1_000
 _HEALING_ROUNDS = 60
 _FEW = 3
+_STEPS = 40
 
 
 class Violation(AssertionError):
@@ -222,6 +223,7 @@ class World:
         members = len(gate.start.epoch.members)
         keys = [*range(members), *range(twins)]
         waiting = [(statement(f"of {place}", ledger=gate.ledger_id),) for place in range(len(keys))]
+        self._another = (statement("handed in after a loss", ledger=gate.ledger_id),)
         self.gate = gate
         self.processes = [
             Process(place, key, gate, waiting[place], is_twin=key < twins) for place, key in enumerate(keys)
@@ -348,11 +350,14 @@ class World:
                         self._lose_alone(process)
 
     def _lose_alone(self, process: Process) -> None:
-        """It alone was told how the view ended: what was on its way to the others is lost, and so is its guard."""
+        """It alone was told how the view ended: what was on its way is lost, and its machine with all that it kept."""
         self.loser = None
         self.travelling = []
         for one in self.processes:
             one.inbox = []
+        process.kept, process.blocks, process.final_blocks = {}, [], ()
+        process.chain.state, process.finalization = self.gate.start, None
+        process.box.waiting = self._another
         self.lose_guard(process.place)
 
     def _deliver(self) -> None:
@@ -374,14 +379,15 @@ class World:
     def _step(self, process: Process) -> None:
         simplex, guard = process.simplex, process.simplex.guard
         assert guard is not None
-        while outputs := simplex.step(process.now_ms, process.box):
+        for _ in range(_STEPS):
+            outputs = simplex.step(process.now_ms, process.box)
             process.file += guard.take_records()
             again = False
             for output in outputs:
                 again = self._carry_out(process, output) or again
             if not again:
-                break
-        process.file += guard.take_records()
+                return
+        raise Violation(f"process {process.place} comes to no rest")
 
     def _carry_out(self, process: Process, output: Any) -> bool:
         """Returns whether there may be more to do at once."""
