@@ -16,7 +16,7 @@ BLOCKS = 20
 
 def hops_and_cost() -> str:
     """One line for each number of members."""
-    lines = [f"Simplex over {HOP_MS} ms links, goals 2 hops a block and 3 to finality, plus processing"]
+    lines = [f"Simplex over {HOP_MS} ms links, goals 3 hops a block and to finality, plus processing"]
     for members in MEMBERS:
         between, final, seconds = _run(members)
         lines.append(

@@ -5,13 +5,13 @@ import time
 import tracemalloc
 
 from benchmarks.workload import ISSUERS, ledger, statements
-from tallystick.consensus.lone_forger import LoneForger
-from tallystick.consensus.proof_of_stake import ProofOfStake
+from tallystick.course.lone_driver import LoneDriver
+from tallystick.course.lone_forger import LoneForger
+from tallystick.course.stake_rule import StakeRule
 from tallystick.ledger.messages import Entry
 from tallystick.ledger.wallet import Wallet
 from tallystick.network.simulated import SimulatedNetwork
 from tallystick.network.simulated_host import MakeAgreement
-from tallystick.node.lone_driver import LoneDriver
 
 NODES = 1000
 CERTIFICATES = 1000
@@ -72,4 +72,4 @@ def _settled(nodes: int) -> SimulatedNetwork:
 
 def _forger(wallet: Wallet | None) -> MakeAgreement:
     """A host that forges with this key, or only follows."""
-    return lambda host: LoneDriver(LoneForger(ProofOfStake(), host.guard(wallet) if wallet else None))
+    return lambda host: LoneDriver(LoneForger(StakeRule(), host.guard(wallet) if wallet else None))

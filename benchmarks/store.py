@@ -13,8 +13,9 @@ from contextlib import closing
 from pathlib import Path
 
 from benchmarks.workload import ISSUERS, ledger, statements
-from tallystick.consensus.lone_forger import LoneForger
-from tallystick.consensus.proof_of_stake import ProofOfStake
+from tallystick.course.lone_driver import LoneDriver
+from tallystick.course.lone_forger import LoneForger
+from tallystick.course.stake_rule import StakeRule
 from tallystick.host.store import Store
 from tallystick.ledger.block import Block, VerifiedBlock, sign_block
 from tallystick.ledger.blockchain import Blockchain
@@ -23,7 +24,6 @@ from tallystick.ledger.genesis import Genesis
 from tallystick.ledger.state import make_header
 from tallystick.ledger.vote import FINALIZE, Ballot, Tally, cast, tally_of
 from tallystick.node.events import PersistBlock
-from tallystick.node.lone_driver import LoneDriver
 from tallystick.node.node import Node
 
 CERTIFICATES = 1_000_000
@@ -60,7 +60,7 @@ def _fill(path: Path, genesis: Genesis) -> tuple[float, float, int, int]:
     """Early and late certificates a second; bytes of the encoded certificates, and of the finalizations."""
     rates: list[float] = []
     encoded_bytes = voted_bytes = 0
-    chain = Blockchain(genesis, LoneForger(ProofOfStake()).check_forger)
+    chain = Blockchain(genesis, LoneForger(StakeRule()).check_forger)
     with Store.create(path, genesis) as store:
         seconds, count = 0.0, 0
         for block in _blocks(chain):
@@ -85,7 +85,7 @@ def _blocks(chain: Blockchain) -> Iterator[VerifiedBlock]:
     wallets = {one.public_key: one for one in ISSUERS}
     for first in range(0, CERTIFICATES, BLOCK):
         chosen = statements(chain.genesis, min(BLOCK, CERTIFICATES - first), first)
-        drawn = ProofOfStake().forger_after(chain.state)
+        drawn = StakeRule().forger_after(chain.state)
         assert drawn is not None
         header = make_header(chain.state, chain.state.index + 1, 0, drawn, chosen)  # dated just after the tip
         yield sign_block(header, chosen, wallets[drawn])
@@ -114,7 +114,7 @@ def _start(path: Path) -> dict[str, float]:
 def _in_process(path: Path, begun: float) -> dict[str, float]:
     imported, start = time.time(), time.perf_counter()
     with Store.open(path) as store:
-        node = Node(store.genesis, LoneDriver(LoneForger(ProofOfStake())), None, store)
+        node = Node(store.genesis, LoneDriver(LoneForger(StakeRule())), None, store)
         seconds = time.perf_counter() - start
         assert len(node.chain.certificate_index) == node.state.log.size == CERTIFICATES
     held = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -14,9 +14,9 @@ from threading import Barrier
 import nacl.bindings as sodium
 
 from benchmarks.workload import ISSUERS, ledger, statements, summary
+from tallystick.host.claims import Claim
 from tallystick.host.verification import Verifier
 from tallystick.ledger.keys import is_signed
-from tallystick.node.intake import Claim
 
 ROUNDS = 7
 PER_ROUND = 8192

@@ -4,18 +4,18 @@ import statistics
 import time
 from collections.abc import Callable
 
-from tallystick.consensus.lone_forger import LoneForger
-from tallystick.consensus.proof_of_stake import ProofOfStake
 from tallystick.consensus.signing_guard import SigningGuard
+from tallystick.course.lone_driver import LoneDriver
+from tallystick.course.lone_forger import LoneForger
+from tallystick.course.stake_rule import StakeRule
 from tallystick.ledger.certificate import Statement, issue_statement
 from tallystick.ledger.genesis import Allotment, Genesis, make_genesis
 from tallystick.ledger.messages import Certificates, Entry, encode_message
 from tallystick.ledger.params import Params
 from tallystick.ledger.wallet import Wallet
-from tallystick.node.archive import MemoryArchive
+from tallystick.network.memory_archive import MemoryArchive
 from tallystick.node.events import MessageReceived, PersistBlock
 from tallystick.node.intake import Intake
-from tallystick.node.lone_driver import LoneDriver
 from tallystick.node.node import Node
 
 CREATED_MS = 1_700_000_000_000
@@ -60,9 +60,9 @@ class LoneNode:
 
     def __init__(self, genesis: Genesis, wallet: Wallet) -> None:
         guard = SigningGuard(wallet, genesis.ledger_id, (), entropy=bytes(32))
-        self.node = Node(genesis, LoneDriver(LoneForger(ProofOfStake(), guard)))
+        self.node = Node(genesis, LoneDriver(LoneForger(StakeRule(), guard)))
         self.archive = MemoryArchive()
-        self._intake = Intake(genesis.ledger_id, self.node)
+        self._intake = Intake(genesis.ledger_id, self.node.knowledge)
         self._now_ms = CREATED_MS
 
     def take(self, data: bytes) -> None:

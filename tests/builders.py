@@ -10,10 +10,12 @@ import pytest
 from msgspec.structs import replace
 
 from tallystick.consensus.agreement import Holds
-from tallystick.consensus.lone_forger import ForgerRule, LoneForger
-from tallystick.consensus.proof_of_stake import ProofOfStake, check_drawn, draw
+from tallystick.consensus.proof_of_stake import check_drawn, draw
 from tallystick.consensus.signing_guard import GuardRecord, SigningGuard
 from tallystick.consensus.simplex import Simplex
+from tallystick.course.lone_driver import LoneDriver
+from tallystick.course.lone_forger import ForgerRule, LoneForger
+from tallystick.course.stake_rule import StakeRule
 from tallystick.ledger.block import Block, VerifiedBlock, sign_block
 from tallystick.ledger.blockchain import Blockchain
 from tallystick.ledger.certificate import (
@@ -24,10 +26,9 @@ from tallystick.ledger.certificate import (
     Statement,
     VoteEvidence,
     certificates_hash,
-    issue_proposal_evidence,
+    issue_evidence,
     issue_stake,
     issue_statement,
-    issue_vote_evidence,
 )
 from tallystick.ledger.encoding import ZERO_DIGEST
 from tallystick.ledger.epoch import Epoch
@@ -41,10 +42,11 @@ from tallystick.ledger.params import Params
 from tallystick.ledger.state import State, next_state
 from tallystick.ledger.vote import FINALIZE, NULLIFY, Ballot, Tally, Vote, cast, tally_of
 from tallystick.ledger.wallet import Wallet
+from tallystick.network.memory_archive import MemoryArchive
 from tallystick.network.simulated import Link, SimulatedNetwork
 from tallystick.network.simulated_host import MakeAgreement, SimulatedHost
 from tallystick.node.agreement import Agreement
-from tallystick.node.archive import Archive, MemoryArchive
+from tallystick.node.archive import Archive
 from tallystick.node.events import (
     Action,
     CertificatesSubmitted,
@@ -58,7 +60,6 @@ from tallystick.node.events import (
 )
 from tallystick.node.intake import Intake
 from tallystick.node.limits import Limits
-from tallystick.node.lone_driver import LoneDriver
 from tallystick.node.node import Node
 from tallystick.node.simplex_driver import SimplexDriver
 
@@ -136,7 +137,7 @@ def evidence(
         vote(NULLIFY, ZERO_DIGEST, offender, epoch, view, genesis),
         vote(FINALIZE, b"b" * 32, offender, epoch, view, genesis),
     )
-    return issue_vote_evidence(issuer, genesis.ledger_id, START_MS, *two)
+    return issue_evidence(issuer, genesis.ledger_id, START_MS, *two)
 
 
 def signed_header(
@@ -164,7 +165,7 @@ def proposal_evidence(
 ) -> ProposalEvidence:
     """Against a forger that signed two headers for a view."""
     two = (signed_header(offender, epoch, view, nonce, genesis) for nonce in (0, 1))
-    return issue_proposal_evidence(issuer, genesis.ledger_id, START_MS, *two)
+    return issue_evidence(issuer, genesis.ledger_id, START_MS, *two)
 
 
 def payload(content: str = "content") -> Payload:
@@ -186,7 +187,7 @@ class Scribe:
 
     def __init__(self, genesis: Genesis = GENESIS) -> None:
         self.genesis = genesis
-        self.chain = Blockchain(genesis, LoneForger(ProofOfStake()).check_forger)
+        self.chain = Blockchain(genesis, LoneForger(StakeRule()).check_forger)
         self.blocks: list[VerifiedBlock] = []
         self._wallets = dict(_BY_KEY)
 
@@ -196,7 +197,7 @@ class Scribe:
 
     def forger(self) -> Wallet:
         """Whose turn it is."""
-        return self._wallets[ProofOfStake().forger_after(self.state)]
+        return self._wallets[StakeRule().forger_after(self.state)]
 
     def draft(self, *certificates: AnyCertificate, signer: Wallet | None = None, **changes: Any) -> VerifiedBlock:
         """The next block, not added; with other header fields where `changes` says so, signed by its forger.
@@ -315,7 +316,7 @@ def guard_of(owner: Wallet, genesis: Genesis = GENESIS, *records: GuardRecord) -
 
 def lone_driver(owner: Wallet | None = None, genesis: Genesis = GENESIS, rule: ForgerRule | None = None) -> LoneDriver:
     """A lone forger with this key, or one that only follows."""
-    return LoneDriver(LoneForger(rule or ProofOfStake(), guard_of(owner, genesis) if owner else None))
+    return LoneDriver(LoneForger(rule or StakeRule(), guard_of(owner, genesis) if owner else None))
 
 
 def simplex_driver(owner: Wallet | None = None, genesis: Genesis = GENESIS, *records: GuardRecord) -> SimplexDriver:
@@ -347,7 +348,7 @@ class Bench:
         """The claims that intake verified: what was signed, the signature, the key."""
         self.timers: dict[Timer, int] = {}
         """When each timer is to fire (ms)."""
-        self.intake = Intake(genesis.ledger_id, self.node, self._verify)
+        self.intake = Intake(genesis.ledger_id, self.node.knowledge, self._verify)
         self.now_ms = max(START_MS, self.node.state.tip.timestamp_ms) + 1_000
 
     def _verify(self, *claim: bytes) -> bool:
@@ -395,7 +396,7 @@ def cut_off(actions: Iterable[Action]) -> set[object]:
 
 def agreement_of(owner: Wallet | None) -> MakeAgreement:
     """A host with a lone forger of this owner's, or with one that only follows."""
-    return lambda host: LoneDriver(LoneForger(ProofOfStake(), host.guard(owner) if owner else None))
+    return lambda host: LoneDriver(LoneForger(StakeRule(), host.guard(owner) if owner else None))
 
 
 def network_of(

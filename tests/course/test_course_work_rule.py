@@ -4,7 +4,7 @@ import pytest
 from msgspec.structs import replace
 from tests.builders import ADA, BEN, GENESIS, START_MS, Scribe, guard_of, refuses, statement
 
-from tallystick.consensus.lone_forger import LoneForger
+from tallystick.course.lone_forger import LoneForger
 from tallystick.course.work_rule import WorkRule
 from tallystick.ledger.blockchain import Blockchain
 from tallystick.ledger.errors import Rule

@@ -17,21 +17,17 @@ from tallystick.ledger.messages import (
     decode_message,
     encode_message,
 )
+from tallystick.network.archiving import answer
 from tallystick.network.transport import Happening, Received
 from tallystick.network.zeromq import ZeroMQTransport
-from tallystick.node.archive import answer
 
 ANSWER_BYTES = 1 << 20
 
 
-def honest(store: Store, peer: bytes, asked: BlockRequest | FinalizationRequest) -> Blocks | Finalizations:
+def honest(store: Store, asked: BlockRequest | FinalizationRequest) -> Blocks | Finalizations:
     """What a node answers."""
-    if isinstance(asked, BlockRequest):
-        answered = answer(store, BlockRequest(asked.start, asked.count), ANSWER_BYTES)
-        assert isinstance(answered, Blocks)
-        return answered
-    answered = answer(store, FinalizationRequest(asked.epoch), ANSWER_BYTES)
-    assert isinstance(answered, Finalizations)
+    answered = answer(store, asked, ANSWER_BYTES)
+    assert isinstance(answered, Blocks | Finalizations)
     return answered
 
 
@@ -62,7 +58,7 @@ async def main(path: Path, manner: str, answers: int) -> None:
                 print(type(asked).__name__, told, flush=True)
                 if left:
                     left -= 1
-                    said = honest(store, happening.peer, asked)
+                    said = honest(store, asked)
                     transport.send(happening.peer, encode_message(false(said) if manner == "false" else said))
 
         await transport.start(tell)

@@ -123,8 +123,10 @@ def status(store: Store, **changed: object) -> Status:
 
 
 def stakes(store: Store) -> Stakes:
-    lines = [MemberLine(one.member, one.free, one.staked, 0, one.staked, True) for one in store.genesis.allotments]
-    return Stakes(tuple(lines), 0)
+    """Those that the ledger began with, told as if they were the last epoch's."""
+    lines = [MemberLine(one.member, one.free, one.staked, (), one.staked, True) for one in store.genesis.allotments]
+    tip = store.block(store.tip_index)
+    return Stakes(tuple(lines), 0, tip.header.epoch if tip else 0)
 
 
 def found(store: Store, block_index: int, position: int) -> CertificateFound:

@@ -39,7 +39,9 @@ from tallystick.ledger.messages import (
     encode_message,
 )
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Tally, tally_of
-from tallystick.node.archive import Archive, MemoryArchive, answer, carry_out
+from tallystick.network.archiving import answer, carry_out
+from tallystick.network.memory_archive import MemoryArchive
+from tallystick.node.archive import Archive
 from tallystick.node.events import (
     ArchiveChange,
     ErasePayload,
@@ -219,9 +221,9 @@ def test_blocks_are_answered_up_to_what_proves_them_and_never_beyond_their_epoch
 
 
 def test_headers_lead_only_so_far(kept_by_votes: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tallystick.node.archive.MAX_HEADERS", 3)
+    monkeypatch.setattr("tallystick.network.archiving.MAX_HEADERS", 3)
     assert asked_blocks(kept_by_votes, 5, 2) == ([5, 6], [7, 8], [8])
-    monkeypatch.setattr("tallystick.node.archive.MAX_HEADERS", 2)
+    monkeypatch.setattr("tallystick.network.archiving.MAX_HEADERS", 2)
     assert asked_blocks(kept_by_votes, 5, 2) == ([5], [], [5])
     assert asked_blocks(kept_by_votes, 6, 1) == ([6], [7, 8], [8])
 

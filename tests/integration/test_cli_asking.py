@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
-from tests.builders import ADA, BEN, CY, GENESIS
+from tests.builders import ADA, BEN, CY, GENESIS, STRANGER
 from tests.integration.command_line import PASSPHRASE, REPORT, cli, in_json
 from tests.integration.fake_node import NOW_MS, Running, found, status
 
+from tallystick.cli.words import utc
 from tallystick.host.checked_chain import CheckedChain
 from tallystick.host.control import (
     MAX_BATCH,
@@ -44,6 +45,7 @@ from tallystick.host.key_file import create_key_file
 from tallystick.host.store import Store
 from tallystick.ledger.block import block_codec
 from tallystick.ledger.encoding import Codec, encode
+from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.messages import Entry
 from tallystick.ledger.vote import tally_codec
 from tallystick.node.intake import Intake
@@ -266,7 +268,7 @@ def _forged_certificate(_: Store, answer: CertificateFound) -> CertificateFound:
 
 
 def _other_payload(store: Store, answer: CertificateFound) -> CertificateFound:
-    others = (found(store, 1, position) for position in range(1, 3))
+    others = (found(store, index, 0) for index in range(2, store.tip_index))
     return replace(answer, payload=next(one.payload for one in others if one.payload))
 
 
@@ -296,7 +298,7 @@ def _other_hash(answer: BlockFound) -> BlockFound:
 
 def _without_a_certificate(answer: BlockFound) -> BlockFound:
     block = block_codec.decode(answer.encoded)
-    return replace(answer, encoded=encode(replace(block, certificates=block.certificates[:1])))
+    return replace(answer, encoded=encode(replace(block, certificates=block.certificates[1:])))
 
 
 def _forged_vote(answer: BlockFound) -> BlockFound:
@@ -386,24 +388,46 @@ def test_show_tells_the_same_of_a_running_node_as_of_its_file(folder: Path, runn
 
 
 def test_the_stake_behind_later_blocks_is_not_claimed_when_it_cannot_be_shown(folder: Path, running: Running) -> None:
+    index, _ = last_of_epoch(running, 1)
     running.start()
-    block = in_json("show", "block", "7", "--data", "node", cwd=folder)
+    block = in_json("show", "block", str(index), "--data", "node", cwd=folder)
     assert block["voters"]
     assert block["voted_stake"] is None
 
 
-@pytest.mark.parametrize(("index", "is_shown"), [(9, True), (10, False)])
-def test_the_votes_are_weighed_by_their_own_epochs_stakes_alone(
-    folder: Path, running: Running, index: int, is_shown: bool
-) -> None:
-    """Block 10 is the last of its epoch: its votes name the stakes of the next one, which may not weigh them."""
+def last_of_epoch(running: Running, number: int) -> tuple[int, Epoch]:
+    """The index of the epoch's last block, and whose votes counted for it."""
     with Store.open(running.node.ledger_path, read_only=True) as store:
-        epoch = CheckedChain(store).epoch_of(11 if index == 10 else 9)
-    lines = tuple(MemberLine(member, 0, stake, 0, stake, True) for member, stake in epoch.members)
-    running.start(lambda request: [Stakes(lines, 0)] if request == GetStakes() else None)
+        checked = CheckedChain(store)
+        index = max(block.index for block in checked.blocks() if block.header.epoch == number)
+        return index, checked.epoch_of(index)
+
+
+@pytest.mark.parametrize(("later", "is_shown"), [(0, True), (1, False)])
+def test_the_votes_are_weighed_by_their_own_epochs_stakes_alone(
+    folder: Path, running: Running, later: int, is_shown: bool
+) -> None:
+    index, epoch = last_of_epoch(running, 2)
+    lines = tuple(MemberLine(member, 0, stake, (), stake, True) for member, stake in epoch.members)
+    running.start(lambda request: [Stakes(lines, 0, epoch.number + later)] if request == GetStakes() else None)
     block = in_json("show", "block", str(index), "--data", "node", cwd=folder)
     assert block["voters"]
-    assert (block["voted_stake"] is not None) == is_shown
+    assert block["voted_stake"] == (sum(epoch.stake(one) for one in voters_of(running, index)) if is_shown else None)
+
+
+def voters_of(running: Running, index: int) -> tuple[bytes, ...]:
+    with Store.open(running.node.ledger_path, read_only=True) as store:
+        finality = CheckedChain(store).finality(index)
+        return finality.voters if finality else ()
+
+
+def test_votes_of_too_little_of_the_stake_that_the_node_tells_are_refused(folder: Path, running: Running) -> None:
+    index, epoch = last_of_epoch(running, 2)
+    lines = (MemberLine(STRANGER.public_key, 0, 10_000, (), 10_000, True),)
+    running.start(lambda request: [Stakes(lines, 0, epoch.number)] if request == GetStakes() else None)
+    told = cli("show", "block", str(index), "--data", "node", cwd=folder, expect=1).stderr
+    assert "[V2]" in told
+    assert "0 of 10000 staked tokens voted for it" in told
 
 
 @pytest.mark.parametrize(
@@ -478,8 +502,8 @@ LOST = {"is_voting": False, "guard": "lost"}
         (LOST, "recovering", "all others answered and are no quorum without it: read tallystick guard accept-loss"),
         ({"is_voting": False, "silent_until": (2, 1_234)}, "silent", "it votes from epoch 2, view 1,235 on"),
         ({"is_voting": False, "guard": "twin", "twin": (3, 7)}, "twin", "own key (seen in epoch 3, view 7)"),
-        ({"is_burned": True}, "burned", "its stake is lost, and it never votes again"),
-        ({"is_burned": True, "stake": 0, "is_voting": False}, "burned", "its stake is lost, and it never votes again"),
+        ({"is_burned": True}, "burned", "its stake is lost, its votes with this epoch"),
+        ({"is_burned": True, "stake": 0, "is_voting": False}, "burned", "its stake is lost, its votes with this epoch"),
         ({"is_voting": False, "mismatch": "[B12] why"}, "mismatch", "illegal by this node's state ([B12] why)"),
         ({**LOST, "stuck": Stuck(NOW_MS, 200, 400, ())}, "stuck", "and does not vote: what this key signed is lost"),
         ({**LOST, "best_index": 9_999}, "catching_up", "and does not vote: what this key signed is lost"),
@@ -533,17 +557,23 @@ def test_who_is_banned_is_listed_with_why_and_let_in_again_by_command(folder: Pa
     assert Unban(BEN.public_key) in node.asked
 
 
-@pytest.mark.parametrize(("amount", "from_block", "free"), [("50", 11, None), ("-20", 11, 17)])
-def test_stake_says_when_it_takes_effect(
-    folder: Path, running: Running, amount: str, from_block: int, free: int | None
-) -> None:
+@pytest.mark.parametrize("amount", ["50", "-20"])
+def test_stake_says_when_it_takes_effect(folder: Path, running: Running, amount: str) -> None:
+    with Store.open(running.node.ledger_path, read_only=True) as store:
+        block, params = store.block(7), store.genesis.params
+    assert block is not None
+    assert block.header.epoch == 0
     chain = running.start()
     told = in_json("stake", amount, "--data", "node", cwd=folder)
-    assert chain.asked == [ChangeStake(int(amount))]
-    assert (told["block_index"], told["counts_from_block"], told["free_from_block"]) == (7, from_block, free)
-    shown = cli("stake", amount, "--data", "node", cwd=folder).stdout
-    assert "It counts from block 11 on" in shown
-    assert ("free from block 17 on" in shown) == (free is not None)
+    assert chain.asked[0] == ChangeStake(int(amount))
+    assert (told["block_index"], told["counts_from_epoch"]) == (7, 1)
+    free_ms = block.header.timestamp_ms + params.unbonding_ms
+    until = (2, 7 + params.unbonding_blocks, free_ms) if amount == "-20" else (None, None, None)
+    assert (told["free_from_epoch"], told["free_from_block"], told["free_from_ms"]) == until
+    shown = " ".join(cli("stake", amount, "--data", "node", cwd=folder).stdout.split())
+    assert "It counts from epoch 1 on; it begins after the first block that is 5.0 s or more into epoch 0." in shown
+    liable = f"stay liable until epoch 2, block {7 + params.unbonding_blocks} and {utc(free_ms)}"
+    assert (liable in shown) == (amount == "-20")
 
 
 def test_a_stake_that_is_refused_names_the_rule(folder: Path, running: Running) -> None:

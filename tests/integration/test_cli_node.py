@@ -158,7 +158,9 @@ def test_nodes_on_one_machine_know_each_other(tmp_path: Path) -> None:
     assert "net holds something already" in again.stderr
 
 
-@pytest.mark.parametrize("wrong", [["--port", "65535"], ["--unbonding-blocks", "1"], ["--stake", str(2**53)]])
+@pytest.mark.parametrize(
+    "wrong", [["--port", "65535"], ["--unbonding-blocks", "1"], ["--unbonding-ms", "1"], ["--stake", str(2**53)]]
+)
 def test_nodes_are_made_all_or_none(tmp_path: Path, wrong: list[str]) -> None:
     cli("new", "class", "--members", "2", "--no-passphrase", *wrong, cwd=tmp_path, expect=2)
     assert [one.name for one in tmp_path.iterdir()] == []
@@ -166,7 +168,7 @@ def test_nodes_are_made_all_or_none(tmp_path: Path, wrong: list[str]) -> None:
 
 def test_a_ledger_is_founded_for_the_keys_that_others_made(tmp_path: Path) -> None:
     members = ["--member", f"Ada={KEYS['ADA']}", "--member", f"Ben={KEYS['BEN']}:250"]
-    options = ["--address", "node.example.org:9000", "--as", "Cy", "--epoch-blocks", "7", "--forge-after-ms", "40"]
+    options = ["--address", "node.example.org:9000", "--as", "Cy", "--epoch-blocks", "7", "--epoch-ms", "1000"]
     told = in_json("new", "diplomas", *members, *options, "--data", "node", "--no-passphrase", cwd=tmp_path)
     node = DataFolder(tmp_path / "node")
     assert node.settings() == Settings("0.0.0.0:9000", "node.example.org:9000")
@@ -175,7 +177,8 @@ def test_a_ledger_is_founded_for_the_keys_that_others_made(tmp_path: Path) -> No
     with Store.open(node.ledger_path, read_only=True) as store:
         assert store.names() == {own: "Cy", ADA.public_key: "Ada", BEN.public_key: "Ben"}
         params = store.genesis.params
-        assert (params.epoch_blocks, params.unbonding_blocks, params.forge_after_ms) == (7, 14, 40)
+        assert (params.epoch_blocks, params.epoch_ms) == (7, 1_000)
+        assert (params.unbonding_blocks, params.unbonding_ms) == (14, 4_096_000), "no more epochs than it can name"
     again = cli("new", "other", *members, *options, "--data", "node", "--no-passphrase", cwd=tmp_path, expect=2)
     assert "holds a node already" in again.stderr
 

@@ -14,8 +14,8 @@ from tests.integration.network import (
     with_settings,
 )
 
-from tallystick.consensus.signing_guard import Floor, GuardStatus, Signed, TwinSeen, summaries
-from tallystick.host.guard_file import read_guard
+from tallystick.consensus.signing_guard import Floor, GuardStatus, Signed, TwinSeen
+from tallystick.host.guard_file import read_guard, summaries
 
 
 def told(node: NodeProcess, expect: int) -> Any:

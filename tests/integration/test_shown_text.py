@@ -40,6 +40,7 @@ from tallystick.host.control import (
     Rejected,
     Request,
     Stuck,
+    Unban,
 )
 from tallystick.host.data_folder import DataFolder, Settings
 from tallystick.host.file_statement import FileStatement, describe_file, file_payload
@@ -74,7 +75,7 @@ _OF_RICH_ITSELF = re.compile(r"\r?\x1b\[[0-9;?]*[A-Za-z]")
 
 def found_ledger() -> Genesis:
     allotments = [Allotment(one.public_key, 1_000, 100) for one in MEMBERS.values()]
-    return make_genesis(f"class{LEGAL}"[:64], START_MS, allotments, Params(epoch_blocks=10, unbonding_blocks=10))
+    return make_genesis(f"class{LEGAL}"[:64], START_MS, allotments, Params(epoch_blocks=10, unbonding_blocks=20))
 
 
 def fill(path: Path, file: Path) -> list[str]:
@@ -167,6 +168,7 @@ def of_a_kept_chain(place: Place) -> None:
 
 
 def of_a_running_node(place: Place) -> None:
+    reason = f"[C7] {MARKUP}{ENCODABLE}"
     with Store.open(place.folder / "node" / "ledger.db", read_only=True) as store:
         told = status(
             store,
@@ -174,9 +176,10 @@ def of_a_running_node(place: Place) -> None:
             address=f"address {MARKUP}{ENCODABLE}",
             version=f"version {MARKUP}{ENCODABLE}",
             stuck=Stuck(NOW_MS, 1, 400, (BEN.public_key, CY.public_key)),
+            mismatch=reason,
+            unanswered=(BEN.public_key,),
         )
         held = stakes(store)
-    reason = f"[C7] {MARKUP}{ENCODABLE}"
 
     def answering(request: Request) -> Iterable[Any] | None:
         match request:
@@ -186,7 +189,11 @@ def of_a_running_node(place: Place) -> None:
                 return [held]
             case GetPeers():
                 peers = (BEN, CY, ADA)
-                return [Peers(tuple(PeerLine(one.public_key, f"a{ENCODABLE}", False, 1, 1, 1) for one in peers))]
+                banned = (NOW_MS + 60_000, reason)
+                lines = [PeerLine(one.public_key, f"a{ENCODABLE}", False, 1, 1, 1, *banned) for one in peers]
+                return [Peers(tuple(lines))]
+            case Unban():
+                return []
             case Certify() | ChangeStake():
                 return [Rejected(0, f"C7{ENCODABLE}", reason)]
             case MakeInvite():
@@ -202,7 +209,12 @@ def of_a_running_node(place: Place) -> None:
         running.start(answering)
         where = ("--data", "node")
         assert printable(f"address {MARKUP}{ENCODABLE}") in place.read("status", *where, expect=1)
-        assert printable(f"a{ENCODABLE}") in place.read("show", "peers", *where)
+        assert printable(reason) in place.read("status", *where, expect=1)
+        shown = place.read("show", "peers", *where)
+        assert printable(f"a{ENCODABLE}") in shown
+        assert printable(reason) in shown
+        assert printable(f"ben {MARKUP}{ENCODABLE}") in place.read("unban", BEN.public_key.hex(), *where)
+        place.read("unban", ENCODABLE, *where, expect=1)
         for args in (("block", "1"), ("stakes",), ("member", BEN.public_key.hex()), ("certificate", place.ids[0])):
             assert printable(ENCODABLE) in place.read("show", *args, *where), args
         place.read("show", *where)
@@ -231,6 +243,11 @@ def of_what_is_named(place: Place) -> None:
     assert printable(folder) in place.read("run", "--data", folder, expect=2, is_json=False)
     assert printable(folder) in place.read("up", folder, expect=2, is_json=False)
     assert printable(folder) in place.read("status", "--data", folder, expect=2)
+    assert printable(folder) in place.read("guard", "show", "--data", folder)
+    assert printable(folder) in place.read("guard", "move", folder, "--data", folder, expect=2)
+    assert printable(folder) in place.read("guard", "lost", "--data", folder)
+    for command in ("recover", "accept-loss"):
+        assert printable(folder) in place.read("guard", command, "--yes", "--data", folder, expect=2)
     (place.folder / folder / "node.toml").write_text(f'listen = "{LEGAL}"\n{MARKUP}')
     place.read("status", "--data", folder, expect=2)
 

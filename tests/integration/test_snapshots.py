@@ -20,8 +20,9 @@ from tests.builders import (
 )
 from tests.integration.test_store import execute
 
-from tallystick.consensus.lone_forger import LoneForger
-from tallystick.consensus.proof_of_stake import ProofOfStake, check_drawn
+from tallystick.consensus.proof_of_stake import check_drawn
+from tallystick.course.lone_forger import LoneForger
+from tallystick.course.stake_rule import StakeRule
 from tallystick.host.check import Check
 from tallystick.host.errors import DamagedStore, StoreError
 from tallystick.host.store import Store
@@ -31,10 +32,10 @@ from tallystick.ledger.encoding import encode
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.messages import Entry
 from tallystick.ledger.vote import FINALIZE, tally_of
+from tallystick.network.memory_archive import MemoryArchive
 from tallystick.network.simulated import SimulatedNetwork
 from tallystick.network.simulated_host import member
 from tallystick.node import replay
-from tallystick.node.archive import MemoryArchive
 from tallystick.node.events import PersistBlock
 from tallystick.node.finality_proofs import Checkpoint
 from tallystick.node.replay import TAIL_BLOCKS, replayed
@@ -326,7 +327,7 @@ def test_a_lone_forgers_last_block_with_a_false_signature_is_found_at_the_start(
     scribe.forge_many(2)
     archive = MemoryArchive([scribe.blocks[0], replace(scribe.blocks[1], signature=bytes(64))])
     with refuses(Rule.B3):
-        replayed(scribe.genesis, LoneForger(ProofOfStake()).check_forger, archive, None)
+        replayed(scribe.genesis, LoneForger(StakeRule()).check_forger, archive, None)
 
 
 def test_the_trusted_checkpoint_is_looked_for_below_the_snapshot_too(store: Store) -> None:

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from functools import cache
+from functools import cache, partial
 from random import Random
 
 import pytest
@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from tests.builders import BEN, LEDGER, Bench, statement, statements
 
 from tallystick.host import verification
+from tallystick.host.claims import settle
 from tallystick.host.errors import VerificationFailed
 from tallystick.host.verification import (
     ATTEMPTS,
@@ -142,7 +143,7 @@ def test_peers_that_send_the_same_certificates_at_the_same_time_cost_one_verific
 
     async def use(verifier):
         async def receive():
-            checking, found = intake.checking(data), None
+            checking, found = settle(partial(intake.check, data)), None
             try:
                 while True:
                     found = await verifier.verify(checking.send(found))

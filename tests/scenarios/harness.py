@@ -52,7 +52,7 @@ from msgspec.structs import replace
 from tests.builders import START_MS, wallet
 from tests.seat import Schedule
 
-from tallystick.consensus.agreement import SendProposal
+from tallystick.consensus.agreement import SendProposal, StateMismatch, TwinFound
 from tallystick.consensus.signing_guard import (
     Confirmed,
     GuardRecord,
@@ -104,9 +104,7 @@ from tallystick.node.events import (
     PersistSigned,
     Report,
     ReportRefused,
-    ReportStateMismatch,
     ReportStuck,
-    ReportTwin,
     Send,
 )
 from tallystick.node.limits import Limits
@@ -551,7 +549,9 @@ class Scenario:
                 block = self._simplex(name).views.whole(ballot.block_hash)
                 if block is not None:
                     self._note(block.header, block.certificates)
-                is_careful = before.is_loss_accepted and (ballot.epoch, ballot.view) <= before.silent_until
+                is_careful = before.is_loss_accepted and (ballot.epoch, ballot.view) <= (
+                    before.silent_until or (-1, -1)
+                )
                 is_shown = before.status is GuardStatus.LOST or (is_careful and ballot.kind != NULLIFY)
                 said = f"is shown that it voted {self._ballot(ballot)}" if is_shown else self._ballot(ballot)
                 self._line(name, "guard" if is_shown else "vote", said)
@@ -570,9 +570,9 @@ class Scenario:
 
     def _on_report(self, now_ms: int, name: str, report: Report) -> None:
         match report:
-            case ReportTwin(epoch, view):
+            case TwinFound(epoch, view):
                 self._end(name, f"sees a twin in view {self._view(epoch, view)}, and ends")
-            case ReportStateMismatch(refused):
+            case StateMismatch(refused):
                 self._end(name, f"finds its state to be another ({refused.rule.name}), and ends")
             case ReportStuck(epoch, view, _, heard, total, missing):
                 who = self._people(missing)

@@ -48,7 +48,7 @@ class Boaster(Silent):
     """Claims a chain of a million blocks, and never answers."""
 
     def greet(self, peer: str) -> None:
-        self.send(peer, Status(self.network.genesis.ledger_id, 10**6, ZERO_DIGEST, ()))
+        self.send(peer, Status(self.network.genesis.ledger_id, 10**6, 10**6, ZERO_DIGEST, ()))
 
 
 class Repeater(Boaster):
@@ -110,7 +110,7 @@ class Foreigner(Silent):
 
     def greet(self, peer: str) -> None:
         self.send(peer, NewBlock(self.foreign.blocks[0]))
-        self.send(peer, Status(self.foreign.genesis.ledger_id, 10**6, ZERO_DIGEST, ()))
+        self.send(peer, Status(self.foreign.genesis.ledger_id, 10**6, 10**6, ZERO_DIGEST, ()))
 
 
 @lru_cache(maxsize=2_000)

@@ -6,8 +6,6 @@ import tracemalloc
 import pytest
 from tests.builders import (
     ADA,
-    GENESIS,
-    LEDGER,
     STRANGER,
     Bench,
     Scribe,
@@ -15,7 +13,6 @@ from tests.builders import (
     cut_off,
     found,
     long_chain,
-    network_of,
     of_kind,
     rules,
     statement,
@@ -34,7 +31,7 @@ from tests.simulation.roles import (
     Trickler,
     stray_block,
 )
-from tests.simulation.test_simulated_network import feed, late_joiner, refusals
+from tests.simulation.test_simulated_network import GENESIS, LEDGER, feed, late_joiner, network_of, refusals
 
 from tallystick.ledger.encoding import ZERO_DIGEST
 from tallystick.ledger.errors import Rule
@@ -116,13 +113,14 @@ def test_a_peer_of_another_ledger_is_cut_off(seed):
     network.run_until_quiet()
     assert {(rule, peer) for _, rule, peer in seen} <= {(Rule.B10, "foreigner"), (Rule.N1, "foreigner")}
     assert len(seen) >= 4
+    assert network.peers("foreigner") == []
 
 
 RUBBISH = {
     "oversized": bytes(2 * 1024 * 1024 + 1),
     "garbage": bytes(range(256)),
-    "truncated": encode_message(Status(LEDGER, 0, ZERO_DIGEST, ()))[:-3],
-    "trailing": encode_message(Status(LEDGER, 0, ZERO_DIGEST, ())) + b"\x00",
+    "truncated": encode_message(Status(LEDGER, 0, 0, ZERO_DIGEST, ()))[:-3],
+    "trailing": encode_message(Status(LEDGER, 0, 0, ZERO_DIGEST, ())) + b"\x00",
     "nested": b"\x91" * 100_000,
     "empty": b"",
 }
@@ -161,7 +159,7 @@ def memory_of(flood):
 
 
 def test_a_hundred_thousand_orphans_from_a_stranger_fill_its_own_share_and_no_more():
-    bench = Bench(limits=Limits(set_aside_blocks_per_peer=100))
+    bench = Bench(GENESIS, limits=Limits(set_aside_blocks_per_peer=100))
     bench.receive(NewBlock(stray_block(GENESIS, 7)), "honest")
     orphans = [CheckedMessage(NewBlock(stray_block(GENESIS, 1_000 + number))) for number in range(500)]
     refused = 0
@@ -169,13 +167,13 @@ def test_a_hundred_thousand_orphans_from_a_stranger_fill_its_own_share_and_no_mo
         refused += len(rules(bench.handle(MessageReceived("stranger", orphans[number % 500]))))
         assert bench.node.set_aside_count <= 101
     assert refused > 70_000
-    for block in Scribe().forge_many(3):
+    for block in Scribe(GENESIS).forge_many(3):
         assert cut_off(bench.receive(NewBlock(block), "honest")) == set()
     assert bench.node.state.index == 3
 
 
 def test_orphans_do_not_pile_up_in_memory():
-    bench = Bench(limits=Limits(set_aside_blocks_per_peer=50))
+    bench = Bench(GENESIS, limits=Limits(set_aside_blocks_per_peer=50))
     orphans = [encode_message(NewBlock(stray_block(GENESIS, 1_000 + number))) for number in range(800)]
 
     def flood(some):
@@ -188,12 +186,12 @@ def test_orphans_do_not_pile_up_in_memory():
 
 
 def test_claimed_certificates_do_not_pile_up_in_memory():
-    bench = Bench(limits=Limits(box_certificates=4_096))
+    bench = Bench(GENESIS, limits=Limits(box_certificates=4_096))
 
     def flood():
         for number in range(30):
             ids = tuple((number * MAX_IDS + place).to_bytes(32, "big") for place in range(MAX_IDS))
-            bench.receive(Status(LEDGER, 0, ZERO_DIGEST, ids), "liar")
+            bench.receive(Status(LEDGER, 0, 0, ZERO_DIGEST, ids), "liar")
 
     assert memory_of(flood) < 2_000_000, "30 times 4,096 ids are 8 MB and more"
 
@@ -220,10 +218,10 @@ def test_a_flood_of_requests_is_answered_within_the_allowance(request_of):
 def test_spam_of_one_issuer_does_not_keep_others_out(seed):
     limits = Limits(box_certificates=100, box_certificates_per_issuer=20)
     network = network_of(seed, limits=limits)
-    spam = statements(300, STRANGER)
+    spam = statements(300, STRANGER, LEDGER)
     for certificate in spam:
         network.submit("ada", Entry(certificate))
-    honest = [statement(f"honest {number}") for number in range(10)]
+    honest = [statement(f"honest {number}", ledger=LEDGER) for number in range(10)]
     for certificate in honest:
         network.submit("ben", Entry(certificate))
     assert network.run_until_quiet()
@@ -231,8 +229,8 @@ def test_spam_of_one_issuer_does_not_keep_others_out(seed):
 
 
 def test_a_liars_claims_are_forgotten_after_a_while_and_the_node_falls_silent():
-    bench = Bench()
-    pending = of_kind(SetTimer, bench.receive(Status(LEDGER, 10**6, ZERO_DIGEST, ()), "liar"))
+    bench = Bench(GENESIS)
+    pending = of_kind(SetTimer, bench.receive(Status(LEDGER, 10**6, 10**6, ZERO_DIGEST, ()), "liar"))
     fired = 0
     while pending and fired < 1_000:
         timer = pending.pop(0)

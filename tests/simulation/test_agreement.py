@@ -1,7 +1,7 @@
 """Simplex in the production node, simulated: one final chain, whatever fails below a third of the stake."""
 
 from collections import Counter
-from functools import partial
+from itertools import combinations
 
 import pytest
 from msgspec.structs import replace
@@ -11,7 +11,6 @@ from tests.builders import (
     CY,
     DOT,
     MEMBERS,
-    START_MS,
     STRANGER,
     found,
     of_kind,
@@ -21,18 +20,16 @@ from tests.builders import (
     wallet,
 )
 
-from tallystick.consensus.simplex import Simplex
+from tallystick.consensus.signing_guard import Signed
 from tallystick.ledger.block import sign_block
 from tallystick.ledger.certificate import Evidence, ProposalEvidence
 from tallystick.ledger.errors import Rule
 from tallystick.ledger.messages import (
     Blocks,
+    Certificates,
     Entry,
     NewBlock,
     Proposal,
-    ProposalCertificates,
-    Standing,
-    StandingRequest,
     Status,
     Votes,
     decode_message,
@@ -40,37 +37,25 @@ from tallystick.ledger.messages import (
 )
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, Ballot, cast, tally_of
 from tallystick.network.simulated import Link, SimulatedNetwork
-from tallystick.node.archive import MemoryArchive
-from tallystick.node.events import CheckedMessage, MessageReceived, ReportAccepted, ReportRefused, ReportStuck
+from tallystick.network.simulated_host import member, observer
+from tallystick.node.events import ReportAccepted, ReportRefused, ReportStuck
 from tallystick.node.limits import Limits
 
 DELTA_MS = 300
 FIVE = {**MEMBERS, "eve": wallet("eve")}
 
 
-class Minutes(MemoryArchive):
-    """An archive that also remembers what it may forget: all votes that were ever persisted."""
-
-    def __init__(self):
-        super().__init__()
-        self.all_votes = []
-
-    def keep_votes(self, tally, block):
-        self.all_votes += tally.votes
-        super().keep_votes(tally, block)
-
-
 class Assembly:
     """A network of members, what they reported, and the statements handed in so far."""
 
     def __init__(self, seed, link=None, members=MEMBERS, skews=(), network=SimulatedNetwork, **params):
-        params = {"epoch_blocks": 4, "delta_ms": DELTA_MS, "forge_after_ms": 100, **params}
+        params = {"epoch_blocks": 4, "delta_ms": DELTA_MS, **params}
         self.genesis = found(*members.values(), **params)
         self.network = network(self.genesis, int(seed), link)
         self.reports, self.statements, self.members = [], [], members
         self.network.on_report = lambda now_ms, name, report: self.reports.append((name, report))
         for name, skew_ms in zip(members, [*skews, *[0] * len(members)], strict=False):
-            self.network.add(name, partial(Simplex, members[name]), clock_skew_ms=skew_ms, archive=Minutes())
+            self.network.add(name, member(members[name]), clock_skew_ms=skew_ms)
 
     def connect(self):
         self.network.connect_all()
@@ -112,9 +97,14 @@ class Assembly:
     def check_votes(self):
         """No honest key ever signed a pair that costs its stake."""
         for host in (self.network.hosts[name] for name in self.members):
-            votes = [one for one in host.archive.all_votes if one.member == self.members[host.name].public_key]
-            for place, first in enumerate(votes):
-                assert not any(first.conflicts_with(second) for second in votes[place + 1 :]), (self.network.seed, host)
+            signed = [one for one in host.guard_records if isinstance(one, Signed)]
+            ballots = [one.ballot for one in signed if one.ballot is not None]
+            assert not any(one.conflicts_with(other) for one, other in combinations(ballots, 2)), (
+                self.network.seed,
+                host,
+            )
+            headers = {(one.epoch, one.view, one.header_hash) for one in signed if one.header_hash is not None}
+            assert len({place[:2] for place in headers}) == len(headers), (self.network.seed, host)
 
 
 LINKS = {
@@ -135,12 +125,13 @@ def test_members_agree_over_bad_links(seed, link):
 
 
 def test_members_that_forgot_the_votes_of_old_epochs_restart_and_go_on(seed):
-    assembly = Assembly(seed, forge_at_certificates=1).connect()
+    assembly = Assembly(seed).connect()
     assembly.submit(25, every_ms=200)
     assembly.settle()
     for name, host in assembly.network.hosts.items():
-        kept = {one.ballot.epoch for one in host.archive.votes()}
-        assert min(kept) >= host.node.state.epoch.number - 2 > 0, (seed, name)
+        epoch = host.node.state.epoch.number
+        kept = [one for one in range(epoch + 1) if any(host.archive.votes(one))]
+        assert min(kept) >= epoch - 2 > 0, (seed, name)
         assembly.network.crash(name)
         assembly.network.restart(name)
     assembly.submit(5)
@@ -248,46 +239,6 @@ def test_a_member_that_crashes_at_any_action_never_contradicts_itself(seed):
         assembly.check_votes()
 
 
-def test_a_member_asks_again_where_the_others_stand_when_answers_were_lost(seed):
-    """The others make blocks without it, so nothing is stuck; it wants its vote all the same."""
-    assembly = Assembly(seed, forge_at_certificates=1)
-    send = assembly.network.send
-
-    def lose_standings(sender, receiver, data):
-        if receiver != "ada" or not isinstance(decode_message(data), Standing):
-            send(sender, receiver, data)
-
-    assembly.network.send = lose_standings
-    assembly.connect().submit(5, to=["ben"])
-    ada = assembly.network.hosts["ada"]
-    assert not [one for one in ada.archive.votes() if one.member == ADA.public_key]
-    assembly.network.send = send
-    assembly.submit(40, to=["ben"])
-    assembly.settle()
-    assert [one for one in ada.archive.votes() if one.member == ADA.public_key]
-
-
-def test_a_member_that_got_no_answers_after_its_start_asks_again_in_each_view(seed):
-    """The others do without it, so nothing is ever repeated."""
-    assembly = Assembly(seed, forge_at_certificates=1).connect()
-    assembly.submit(3, every_ms=300)
-    network = assembly.network
-    send, restarted_ms = network.send, network.now_ms
-
-    def lose_answers(sender, receiver, data):
-        is_answer = isinstance(decode_message(data), Standing) and receiver == "dot"
-        if not is_answer or network.now_ms > restarted_ms + 500:
-            send(sender, receiver, data)
-
-    network.send = lose_answers
-    network.crash("dot")
-    network.restart("dot")
-    before = set(network.hosts["dot"].archive.votes())
-    assembly.submit(10, every_ms=300)
-    new = set(network.hosts["dot"].archive.votes()) - before
-    assert any(vote.member == DOT.public_key for vote in new), seed
-
-
 def test_two_halves_make_nothing_final_and_go_on_together(seed):
     assembly = Assembly(seed).connect()
     assembly.submit(5)
@@ -314,10 +265,10 @@ def test_clocks_may_differ_by_seconds(seed):
 
 
 def test_a_joiner_is_led_through_the_epochs_by_finalizations(seed):
-    assembly = Assembly(seed, forge_at_certificates=1).connect()
+    assembly = Assembly(seed).connect()
     assembly.submit(30, every_ms=200)
     assembly.settle()
-    assembly.network.add("late", Simplex)
+    assembly.network.add("late", observer)
     for name in MEMBERS:
         assembly.network.connect("late", name)
     assembly.settle()
@@ -331,9 +282,8 @@ def test_two_votes_that_conflict_cost_the_stake(seed):
     assembly = Assembly(seed)
     assembly.network.crash("dot")
     assembly.connect()
-    epoch = assembly.network.hosts["ada"].node.state.epoch
     for receiver, block_hash in (("ada", b"a" * 32), ("ada", b"b" * 32)):
-        vote = cast(DOT, assembly.genesis.ledger_id, Ballot(NOTARIZE, 0, 1, block_hash, epoch.hash))
+        vote = cast(DOT, assembly.genesis.ledger_id, Ballot(NOTARIZE, 0, 1, block_hash))
         assembly.network.inject("twin", receiver, encode_message(Votes((tally_of([vote]),))))
     assembly.network.run_for(100)
     assembly.submit(4, to=["ada", "ben", "cy"])
@@ -384,7 +334,7 @@ class TwoFaced(SimulatedNetwork):
             message = decode_message(data)
             if isinstance(message, Proposal) and message.header.forger == FIVE["eve"].public_key:
                 other = sign_block(replace(message.header, nonce=message.header.nonce + 1), (), FIVE["eve"])
-                data = encode_message(Proposal(other.header, other.signature, message.ids))
+                data = encode_message(replace(message, header=other.header, signature=other.signature))
                 self.__dict__.setdefault("others", {})[message.header.hash] = other.hash
             elif isinstance(message, Votes) and message.tallies[0].ballot.block_hash in self.__dict__.get("others", {}):
                 ballot = message.tallies[0].ballot
@@ -401,7 +351,7 @@ class TwoFacedToOne(TwoFaced):
 
 @pytest.mark.parametrize("network", [TwoFaced, TwoFacedToOne])
 def test_a_forger_with_two_faces_loses_its_stake_once(seed, network):
-    assembly = Assembly(seed, members=FIVE, network=network, forge_at_certificates=1, epoch_blocks=1_000).connect()
+    assembly = Assembly(seed, members=FIVE, network=network, epoch_blocks=1_000).connect()
     assembly.submit(16, every_ms=400, to=list(MEMBERS))
     assembly.settle()
     assembly.submit(2, to=list(MEMBERS))
@@ -418,7 +368,7 @@ def test_a_forger_with_two_faces_loses_its_stake_once(seed, network):
 
 @pytest.mark.parametrize("shown_first", ["the proposal", "the final block"])
 def test_a_final_block_is_compared_with_what_its_forger_proposed_to_us(shown_first):
-    assembly = Assembly(1, forge_at_certificates=1, epoch_blocks=100)
+    assembly = Assembly(1, epoch_blocks=100)
     assembly.network.crash("dot")
     assembly.connect().submit(3, every_ms=200, to=["ada", "ben", "cy"])
     archive, dot = assembly.network.hosts["ada"].archive, assembly.network.hosts["dot"]
@@ -426,12 +376,12 @@ def test_a_final_block_is_compared_with_what_its_forger_proposed_to_us(shown_fir
     final = blocks[-1].header
     other = sign_block(replace(final, nonce=1), (), forgers[final.forger])
     messages = [
-        Proposal(other.header, other.signature, (statement("somebody's").id,)),
+        Proposal(final.view, None, other.header, other.signature, (statement("somebody's").id,)),
         Blocks(1, blocks, (), archive.finalization(len(blocks))),
     ]
     dot.start()
     for message in messages if shown_first == "the proposal" else messages[::-1]:
-        dot.receive("cheat", encode_message(assembly.network.hosts["ada"].node._status()))
+        dot.receive("cheat", encode_message(status_at(assembly, len(blocks))))
         dot.receive("cheat", encode_message(message))
     assert dot.node.state.index == len(blocks)
     (evidence,) = dot.node.box
@@ -442,17 +392,22 @@ def test_a_final_block_is_compared_with_what_its_forger_proposed_to_us(shown_fir
 @pytest.fixture
 def made():
     """A network with a few final blocks, and one of its nodes that has none of them."""
-    assembly = Assembly(1, forge_at_certificates=1).connect()
+    assembly = Assembly(1).connect()
     assembly.submit(6, every_ms=200)
     assembly.settle()
-    assembly.network.add("late", Simplex)
+    assembly.network.add("late", observer)
     return assembly, assembly.network.hosts["late"], assembly.network.hosts["ada"].archive
+
+
+def status_at(assembly, index):
+    """What a member says that has the first blocks, all in the first epoch."""
+    block = list(assembly.network.hosts["ada"].archive.blocks())[index - 1]
+    return Status(assembly.genesis.ledger_id, 0, index, block.hash, ())
 
 
 def answered(assembly, host, data, sender="cheat"):
     """What a node refuses of an answer to its request for the blocks from 1 on."""
-    status = encode_message(assembly.network.hosts["ada"].node._status())
-    host.receive(sender, status)
+    host.receive(sender, encode_message(status_at(assembly, 3)))
     assembly.reports.clear()
     host.receive(sender, encode_message(data))
     return [report.refused.rule for _, report in assembly.reports if isinstance(report, ReportRefused)]
@@ -466,12 +421,10 @@ def test_blocks_without_a_quorum_are_refused(made):
     short = tally_of(good.votes[:2])
     for finalization in (None, short, archive.finalization(2)):
         assert answered(assembly, late, Blocks(1, blocks, (), finalization)) == [Rule.V2]
-        assert late.node._council.simplex.standing() == [], "votes that came with what was refused do not count"
+        assert late.node.state.index == 0
         late.start()
     for signer in (STRANGER, ADA):
-        vote = cast(
-            signer, assembly.genesis.ledger_id, Ballot(FINALIZE, 0, ballot.view + 1, ballot.block_hash, bytes(32))
-        )
+        vote = cast(signer, assembly.genesis.ledger_id, Ballot(FINALIZE, 0, ballot.view + 1, ballot.block_hash))
         assert answered(assembly, late, Blocks(1, blocks, (), tally_of([vote]))) == [Rule.V2]
         late.start()
     assert late.node.state.index == 0
@@ -479,28 +432,27 @@ def test_blocks_without_a_quorum_are_refused(made):
     assert late.node.state.index == 3
 
 
-def test_a_forged_vote_and_a_block_on_its_own_are_refused(made):
+def test_a_forged_vote_is_refused_and_a_block_on_its_own_ignored(made):
     assembly, late, archive = made
     good = archive.finalization(1)
     forged = tally_of([*good.votes[:1], *[type(one)(one.ballot, one.member, bytes(64)) for one in good.votes[1:2]]])
-    for message, rule in ((Votes((forged,)), Rule.V1), (NewBlock(next(iter(archive.blocks()))), Rule.V2)):
+    for message, rules in ((Votes((forged,)), [Rule.V1]), (NewBlock(next(iter(archive.blocks()))), [])):
         assembly.reports.clear()
         late.receive("cheat", encode_message(message))
-        assert [report.refused.rule for _, report in assembly.reports] == [rule]
+        assert [report.refused.rule for _, report in assembly.reports] == rules
     assert late.node.state.index == 0
 
 
 def test_blocks_set_aside_follow_one_that_agreement_made_final(made):
     """Nobody is asked for them again, so they would wait for ever."""
     assembly, _, archive = made
-    late = assembly.network.add("later", Simplex, Limits(range_blocks=1))
+    late = assembly.network.add("later", observer, Limits(range_blocks=1))
     first, second = list(archive.blocks())[:2]
-    status = Status(assembly.genesis.ledger_id, 2, second.hash, ())
     for message in (
-        status,
+        status_at(assembly, 2),
         Blocks(2, (second,), (), archive.finalization(2)),
-        Proposal(first.header, first.signature, tuple(one.id for one in first.certificates)),
-        ProposalCertificates(first.hash, first.certificates),
+        Certificates(tuple(Entry(one) for one in first.certificates)),
+        Proposal(first.header.view, None, first.header, first.signature, tuple(one.id for one in first.certificates)),
         Votes((archive.finalization(1),)),
     ):
         assert late.node.state.index == 0
@@ -508,19 +460,8 @@ def test_blocks_set_aside_follow_one_that_agreement_made_final(made):
     assert late.node.state.index == 2
 
 
-def test_a_node_without_a_vote_answers_no_standing(made):
-    _, late, _ = made
-    assert (
-        of_kind(
-            ReportRefused,
-            late.node.handle(START_MS, MessageReceived("x", CheckedMessage(StandingRequest(None, START_MS)))),
-        )
-        == []
-    )
-
-
 def test_a_restart_on_the_last_block_of_an_epoch_begins_the_next_at_its_first_view():
-    assembly = Assembly(1, forge_at_certificates=1).connect()
+    assembly = Assembly(1).connect()
     for _ in range(4):
         assembly.submit(1, every_ms=400)
     assembly.settle()

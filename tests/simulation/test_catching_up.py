@@ -20,6 +20,7 @@ from tests.builders import (
     statement,
 )
 
+from tallystick.consensus.agreement import StateMismatch
 from tallystick.consensus.simplex import Simplex
 from tallystick.ledger.encoding import ZERO_DIGEST
 from tallystick.ledger.errors import Rule
@@ -36,10 +37,11 @@ from tallystick.ledger.messages import (
     encode_message,
 )
 from tallystick.ledger.vote import tally_of
+from tallystick.network.archiving import answer_blocks
+from tallystick.network.memory_archive import MemoryArchive
 from tallystick.network.simulated import Link, SimulatedNetwork
 from tallystick.network.simulated_host import member, observer
-from tallystick.node.archive import MemoryArchive, answer_blocks
-from tallystick.node.events import ReportRefused, ReportStateMismatch
+from tallystick.node.events import ReportRefused
 from tallystick.node.finality_proofs import Checkpoint
 from tallystick.node.limits import Limits
 from tallystick.node.node import Node
@@ -341,7 +343,7 @@ def test_a_node_whose_state_is_not_what_the_voters_agreed_on_stops_and_tells(see
         late.receive("peer", encode_message(answer))
     late.receive("peer", encode_message(Blocks(49, (chain().blocks[48], drifted), (), proof)))
     assert late.node.state.index == 49
-    assert [report.refused.rule for report in of_kind(ReportStateMismatch, reports)] == [Rule.B12]
+    assert [report.refused.rule for report in of_kind(StateMismatch, reports)] == [Rule.B12]
     assert late.archive.tip_index == 49
 
 

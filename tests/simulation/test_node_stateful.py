@@ -1,6 +1,7 @@
 """One node, told anything at all: nothing is raised, nothing refused leaves a trace, and state equals replay."""
 
 from hashlib import sha256
+from itertools import islice
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -15,6 +16,7 @@ from tests.builders import (
     Bench,
     Scribe,
     found,
+    lone_driver,
     rules,
     sign_anything,
     staking,
@@ -22,8 +24,6 @@ from tests.builders import (
     with_payload,
 )
 
-from tallystick.consensus.lone_forger import LoneForger
-from tallystick.consensus.proof_of_stake import ProofOfStake
 from tallystick.ledger.address import sign_address
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.errors import Refused, Rule
@@ -41,7 +41,7 @@ from tallystick.ledger.messages import (
     Status,
     encode_message,
 )
-from tallystick.node.archive import MemoryArchive
+from tallystick.network.memory_archive import MemoryArchive
 from tallystick.node.events import (
     Action,
     Broadcast,
@@ -60,6 +60,7 @@ from tallystick.node.events import (
     Started,
     Timer,
     TimerFired,
+    UnbanAsked,
 )
 from tallystick.node.limits import Limits
 from tallystick.node.node import Node
@@ -93,7 +94,7 @@ class NodeTold(RuleBasedStateMachine):
         self.persisted = []
         self.payloads = set()
         self.erased = []
-        self.sent = [encode_message(Status(LEDGER, 0, bytes(32), ()))]
+        self.sent = [encode_message(Status(LEDGER, 0, 0, bytes(32), ()))]
         self.timers = set()
 
     # ---- what is checked of every event -------------------------------------------------------------------------
@@ -128,8 +129,8 @@ class NodeTold(RuleBasedStateMachine):
     def carry_out(self, actions) -> None:
         for action in actions:
             match action:
-                case PersistBlock(block, payloads):
-                    self.scribe.chain.append(block, None)
+                case PersistBlock(block=block, payloads=payloads):
+                    self.scribe.chain.append(block)
                     self.persisted.append(block)
                     assert not {one.hash() for one in payloads} & set(self.erased)
                     self.payloads |= {one.hash() for one in payloads}
@@ -148,6 +149,7 @@ class NodeTold(RuleBasedStateMachine):
     def receive(self, peer, message) -> list[Action]:
         data = message if isinstance(message, bytes) else encode_message(message)
         self.sent.append(data)
+        self.tell(UnbanAsked(peer))
         return self.tell(MessageReceived(peer, self.bench.intake.check(data)))
 
     # ---- what honest people and peers do ------------------------------------------------------------------------
@@ -170,7 +172,7 @@ class NodeTold(RuleBasedStateMachine):
         """The next blocks, the last one first when `early`."""
         ahead = Scribe(GENESIS)
         for block in self.persisted:
-            ahead.chain.append(block, None)
+            ahead.chain.append(block)
         blocks = []
         for number in range(early + 1):
             one = statement(f"{subject} {number} {ahead.state.index}", issuer, LEDGER)
@@ -181,10 +183,10 @@ class NodeTold(RuleBasedStateMachine):
     @rule(peer=peers, count=st.integers(1, 3), shift=st.integers(0, 2))
     def answer_a_request(self, peer, count, shift):
         start = self.bench.node.state.index + 1 + shift
-        self.receive(peer, Status(LEDGER, start + count, bytes(32), ()))
+        self.receive(peer, Status(LEDGER, 0, start + count, bytes(32), ()))
         ahead = Scribe(GENESIS)
         for block in self.persisted:
-            ahead.chain.append(block, None)
+            ahead.chain.append(block)
         made = [ahead.forge() for _ in range(shift + count)]
         self.receive(peer, Blocks(start, tuple(made[shift:])))
 
@@ -233,21 +235,31 @@ class NodeTold(RuleBasedStateMachine):
 
     # ---- what liars do ------------------------------------------------------------------------------------------
 
-    @rule(peer=peers, tip=st.integers(0, 2**53 - 1), waiting=st.lists(some.digests, max_size=3))
-    def boast(self, peer, tip, waiting):
-        self.receive(peer, Status(LEDGER, tip, bytes(32), tuple(waiting)))
+    @rule(peer=peers, tip=st.integers(0, 2**53 - 1), epoch=small, waiting=st.lists(some.digests, max_size=3))
+    def boast(self, peer, tip, epoch, waiting):
+        self.receive(peer, Status(LEDGER, epoch, tip, bytes(32), tuple(waiting)))
 
     @rule(
         peer=peers,
         change=st.sampled_from(
-            ["index", "view", "parent_hash", "timestamp_ms", "certificates_hash", "nonce", "ledger_id"]
+            [
+                "epoch",
+                "index",
+                "view",
+                "parent_hash",
+                "timestamp_ms",
+                "certificates_hash",
+                "state_root",
+                "nonce",
+                "ledger_id",
+            ]
         ),
         value=small,
         signer=st.sampled_from([None, STRANGER, ADA]),
         staked=st.integers(-200, 2_000),
     )
     def forge_illegally(self, peer, change, value, signer, staked):
-        changed = value.to_bytes(32, "big") if change.endswith(("hash", "id")) else value
+        changed = value.to_bytes(32, "big") if change.endswith(("hash", "id", "root")) else value
         certificate = staking(staked, STRANGER, value, LEDGER)
         block = self.scribe.draft(certificate, signer=signer, **{change: changed})
         self.receive(peer, NewBlock(block))
@@ -315,7 +327,7 @@ class NodeTold(RuleBasedStateMachine):
         node = self.bench.node
         assert all(node.chain.place_of(one.id) is None for one in node.box)
         if len(node.box):
-            node.chain.after(self.scribe.draft(*node.box.first(4)), None)
+            node.chain.after(self.scribe.draft(*islice(node.box, 4)))
 
     @invariant()
     def nothing_grows_beyond_its_limits(self):
@@ -326,7 +338,7 @@ class NodeTold(RuleBasedStateMachine):
         del self.sent[:-50]
 
     def teardown(self):
-        fresh = Node(GENESIS, LoneForger(ProofOfStake()), LIMITS, MemoryArchive(self.persisted))
+        fresh = Node(GENESIS, lone_driver(), LIMITS, MemoryArchive(self.persisted))
         assert fresh.state == self.bench.node.state
         for block in self.persisted:
             for one in block.certificates:

@@ -13,7 +13,7 @@ HOP_MS = 20
 
 def assembled(seed, is_lost=lambda sender, receiver, message: False):
     """Members that forge at once, so that a proposal overtakes its certificates; and who asked whom for what, when."""
-    assembly = Assembly(seed, Link(HOP_MS, HOP_MS), forge_at_certificates=1, forge_after_ms=0).connect()
+    assembly = Assembly(seed, Link(HOP_MS, HOP_MS)).connect()
     network, asked = assembly.network, defaultdict(list)
     send = network.send
 
@@ -72,7 +72,7 @@ def test_when_the_sender_does_not_answer_everybody_is_asked(seed):
 
 @pytest.mark.parametrize("loss", [0.1, 0.3])
 def test_proposals_are_completed_over_lines_that_lose(seed, loss):
-    assembly = Assembly(seed, Link(HOP_MS, 3 * HOP_MS, loss=loss), forge_at_certificates=1, forge_after_ms=0).connect()
+    assembly = Assembly(seed, Link(HOP_MS, 3 * HOP_MS, loss=loss)).connect()
     assembly.submit(20, every_ms=100)
     assembly.settle()
     assembly.check_chains()

@@ -8,9 +8,9 @@ from itertools import pairwise
 from random import Random
 
 import pytest
+from tests import builders
 from tests.builders import (
     ADA,
-    GENESIS,
     MEMBERS,
     STRANGER,
     Scribe,
@@ -20,7 +20,6 @@ from tests.builders import (
     honest,
     keep,
     long_chain,
-    network_of,
     staking,
     statement,
     statements,
@@ -28,12 +27,17 @@ from tests.builders import (
     with_payload,
 )
 
+from tallystick.course.stake_rule import StakeRule
 from tallystick.ledger.errors import Rule
 from tallystick.ledger.messages import Entry, decode_message, encode_message
+from tallystick.network.memory_archive import MemoryArchive
 from tallystick.network.simulated import Link
-from tallystick.node.archive import MemoryArchive
 from tallystick.node.events import ReportAccepted, ReportBlock, ReportRefused
 from tallystick.node.limits import Limits
+
+GENESIS = found(forge_at_certificates=1)
+"""What waits is forged at once, so that nothing is left over at the end."""
+LEDGER = GENESIS.ledger_id
 
 LINES = {
     "good": Link(),
@@ -43,6 +47,10 @@ LINES = {
     "duplicating": Link(duplication=0.5, reordering=True),
     "bad in every way": Link(1, 800, loss=0.3, duplication=0.3, reordering=True),
 }
+
+
+def network_of(seed, genesis=GENESIS, link=None, **more):
+    return builders.network_of(seed, genesis, link, **more)
 
 
 def watch(network):
@@ -72,15 +80,15 @@ def refusals(network):
 
 def feed(network, count, every_ms=40, names=None):
     """People hand in certificates of all kinds at random nodes, as time passes. Returns those that were legal."""
-    chance = Random(network.seed)
+    chance, ledger = Random(network.seed), network.genesis.ledger_id
     names = names or [name for name in honest(network) if name in MEMBERS]
     legal = []
     for _ in range(count):
         issuer = MEMBERS[chance.choice(list(MEMBERS))]
         certificate = (
-            staking(chance.randint(1, 15), issuer, network.now_ms)
+            staking(chance.randint(1, 15), issuer, network.now_ms, ledger)
             if chance.random() < 0.3
-            else statement(f"fed at {network.now_ms}", issuer, at_ms=network.now_ms)
+            else statement(f"fed at {network.now_ms}", issuer, ledger, at_ms=network.now_ms)
         )
         network.submit(chance.choice(names), Entry(certificate))
         legal.append(certificate)
@@ -139,7 +147,7 @@ def test_both_sides_of_a_partition_end_on_one_chain(seed):
 
 def test_while_the_drawn_forger_is_away_certificates_wait_and_nobody_else_forges(seed):
     network = network_of(seed)
-    drawn = Scribe().forger()
+    drawn = Scribe(GENESIS).forger()
     away = next(name for name, member in MEMBERS.items() if member is drawn)
     network.crash(away)
     others = [name for name in MEMBERS if name != away]
@@ -174,7 +182,7 @@ def test_a_crash_at_any_action_loses_nothing_that_was_agreed(actions):
 
 
 def test_unpersisted_state_is_gone_after_a_crash():
-    network = network_of(1, names=["ada", "ben"], genesis=found(forge_after_ms=None))
+    network = network_of(1, names=["ada", "ben"], genesis=found(forge_at_certificates=5))
     kept, lost = statements(2, ledger=network.genesis.ledger_id)
     network.submit("ada", Entry(kept))
     network.run_for(1)
@@ -275,7 +283,7 @@ def payload_of(network, name, entry):
 
 def test_payloads_reach_everybody_late_joiners_too(seed):
     network = network_of(seed, link=LINES["losing 30%"])
-    entries = [with_payload(f"payload {number}") for number in range(20)]
+    entries = [with_payload(f"payload {number}", ledger=LEDGER) for number in range(20)]
     for number, entry in enumerate(entries):
         network.submit(list(MEMBERS)[number % 4], entry)
         network.run_for(30)
@@ -331,31 +339,36 @@ def test_payloads_still_awaited_at_a_crash_come_after_the_restart():
 
 def test_an_erased_payload_never_comes_back_and_the_chain_still_holds(seed):
     network = network_of(seed)
-    early, waiting = with_payload("on the chain"), with_payload("still waiting")
+    early, waiting = (with_payload(one, ledger=LEDGER) for one in ("on the chain", "still waiting"))
     network.submit("ada", early)
     network.run_for(3_000)
-    network.submit("ada", waiting)
+    drawn = StakeRule().forger_after(network.hosts["ada"].node.state)
+    drawn, ours, other, _ = sorted(MEMBERS, key=lambda name: MEMBERS[name].public_key != drawn)
+    network.crash(drawn)
+    network.submit(other, waiting)
     network.run_for(60)
+    assert waiting.certificate.id in network.hosts[ours].node.box
     for entry in (early, waiting):
-        network.erase_payload("ben", entry.payload.hash())
+        network.erase_payload(ours, entry.payload.hash())
+    network.restart(drawn)
     legal = feed(network, 20)
     network.run_for(3_000)
-    network.crash("ben")
-    network.restart("ben")
+    network.crash(ours)
+    network.restart(ours)
     legal += feed(network, 10)
     assert network.run_until_quiet()
     assert_agreed(network, *legal, early.certificate, waiting.certificate)
     for entry in (early, waiting):
-        assert payload_of(network, "ben", entry) is None
-        assert payload_of(network, "cy", entry) == entry.payload
-    assert list(network.hosts["ben"].archive.erased()) == [early.payload.hash(), waiting.payload.hash()]
+        assert payload_of(network, ours, entry) is None
+        assert payload_of(network, other, entry) == entry.payload
+    assert list(network.hosts[ours].archive.erased()) == [early.payload.hash(), waiting.payload.hash()]
 
 
 # ---- limits -----------------------------------------------------------------------------------------------------
 
 
 def test_a_full_box_refuses_and_the_honest_get_in_later(seed):
-    genesis = found(max_block_certificates=5)
+    genesis = found(max_block_certificates=5, forge_at_certificates=1)
     network = network_of(seed, genesis, limits=Limits(box_certificates=10, box_certificates_per_issuer=6))
     ledger = genesis.ledger_id
     accepted, seen = [], []

@@ -12,8 +12,8 @@ from tallystick.ledger.errors import Rule
 from tallystick.ledger.keys import is_signed
 from tallystick.ledger.messages import MAX_ADDRESSES, Addresses, encode_message
 from tallystick.ledger.params import MAX_MESSAGE_BYTES
-from tallystick.node.archive import MemoryArchive
-from tallystick.node.peer_exchange import own_record
+from tallystick.network.archiving import own_record
+from tallystick.network.memory_archive import MemoryArchive
 
 GOOD = ["h:1", "a-b.c_d.example:65535", "127.0.0.1:7420", "[::1]:80", "[2001:db8::1.2.3.4]:9", f"{'a.' * 126}b:1"]
 BAD = [
@@ -92,7 +92,7 @@ def test_n7_what_its_key_did_not_sign_for_this_ledger_is_not_kept_nor_blamed_on_
     bench = Bench(GENESIS)
     actions = bench.receive(Addresses((sign_address(BEN, LEDGER, "h:3", START_MS), forged)), "x")
     assert (rules(actions), cut_off(actions)) == ([Rule.N7], set())
-    assert not bench.node.knows_address(forged)
+    assert not bench.node.knowledge.knows_address(forged)
 
 
 # ---- the record that a node starts with -------------------------------------------------------------------------

@@ -19,7 +19,8 @@ from tests.member_bench import sent
 from tallystick.consensus.signing_guard import GuardStatus
 from tallystick.ledger.errors import Rule
 from tallystick.ledger.messages import BlockRequest, Blocks, Status
-from tallystick.node.archive import MemoryArchive, answer, carry_out
+from tallystick.network.archiving import answer, carry_out
+from tallystick.network.memory_archive import MemoryArchive
 from tallystick.node.events import (
     ArchiveChange,
     PeerConnected,

@@ -17,6 +17,7 @@ from tests.builders import (
 )
 from tests.member_bench import MemberBench, sent
 
+from tallystick.consensus.agreement import StateMismatch
 from tallystick.ledger.errors import Rule
 from tallystick.ledger.messages import (
     BlockRequest,
@@ -30,8 +31,9 @@ from tallystick.ledger.messages import (
     Status,
 )
 from tallystick.ledger.vote import NULLIFY, tally_of
-from tallystick.node.events import Broadcast, PersistBlock, ReportBlock, ReportStateMismatch
+from tallystick.node.events import Broadcast, PersistBlock, ReportBlock
 from tallystick.node.finality_proofs import Checkpoint
+from tallystick.node.intake import Intake
 from tallystick.node.limits import Limits
 from tallystick.node.node import Node
 
@@ -189,7 +191,7 @@ def test_blocks_that_no_quorum_made_final_change_nothing_and_blame_nobody(made):
     actions = bench.receive(made(scribe))
     assert cut_off(actions) == set()
     assert rules(actions) in ([Rule.V2], [Rule.V1])
-    assert of_kind((PersistBlock, ReportStateMismatch), actions) == []
+    assert of_kind((PersistBlock, StateMismatch), actions) == []
     assert summary(bench) == before
 
 
@@ -209,7 +211,7 @@ def test_a_block_whose_certificates_are_exchanged_on_the_way_shows_no_drift():
     told_of(bench, scribe)
     changed = replace(scribe.blocks[0], certificates=(statement("x", ledger=LEDGER),))
     actions = bench.receive(replace(span(scribe, 1, 3), blocks=(changed, *scribe.blocks[1:])))
-    assert (rules(actions), of_kind(ReportStateMismatch, actions)) == ([Rule.B7], [])
+    assert (rules(actions), of_kind(StateMismatch, actions)) == ([Rule.B7], [])
     assert bench.node.agreement_status().mismatch is None
 
 
@@ -219,7 +221,7 @@ def test_a_header_of_a_later_version_that_a_quorum_chose_is_refused_and_shows_dr
     bench.receive(Status(LEDGER, 0, 1, block.hash, ()))
     actions = bench.receive(Blocks(1, (block,), (), scribe.finalization(scribe.state.epoch, block)))
     assert (rules(actions), cut_off(actions)) == ([Rule.E4], set())
-    assert [one.refused.rule for one in of_kind(ReportStateMismatch, actions)] == [Rule.E4]
+    assert [one.refused.rule for one in of_kind(StateMismatch, actions)] == [Rule.E4]
     assert bench.node.state.index == 0
 
 
@@ -231,10 +233,10 @@ def test_a_chain_copy_that_drifted_adds_nothing_any_more():
     wrong_answer = Blocks(1, (scribe.blocks[0], wrong), (), scribe.finalization(written(1).state.epoch, wrong))
     actions = bench.receive(wrong_answer)
     assert bench.node.state.index == 1, "what came before is right"
-    assert [one.refused.rule for one in of_kind(ReportStateMismatch, actions)] == [Rule.B12]
+    assert [one.refused.rule for one in of_kind(StateMismatch, actions)] == [Rule.B12]
     told_of(bench, scribe, "y")
     actions = bench.receive(span(scribe, 2, 2), "y")
-    assert of_kind((PersistBlock, ReportStateMismatch), actions) == []
+    assert of_kind((PersistBlock, StateMismatch), actions) == []
     assert bench.node.state.index == 1
 
 
@@ -245,7 +247,7 @@ def trusting(scribe, index, archive=None):
     bench = follower()
     checkpoint = Checkpoint(index, scribe.blocks[index - 1].hash)
     bench.node = Node(GENESIS, bench.agreement, Limits(), archive, checkpoint)
-    bench.intake._knowledge = bench.node
+    bench.intake = Intake(LEDGER, bench.node.knowledge)
     return bench
 
 
@@ -264,3 +266,16 @@ def test_below_a_checkpoint_headers_lead_back_from_it_and_votes_count_for_nothin
     bench.receive(replace(span(scribe, 1, 4), finalization=None), "y")
     bench.receive(replace(span(scribe, 5, 6), finalization=None))
     assert bench.node.state == scribe.state
+
+
+def test_below_a_checkpoint_votes_that_come_along_are_kept_only_if_they_make_the_block_final():
+    """Whoever catches up here later is shown them as proof."""
+    scribe = written(6)
+    too_few = scribe.finalization(written(3).state.epoch, scribe.blocks[3], BEN)
+    for wrong in (too_few, scribe.archive.finalization(3)):
+        bench = trusting(scribe, 6)
+        told_of(bench, scribe)
+        bench.receive(Headers(tuple(one.header for one in scribe.blocks)))
+        actions = bench.receive(replace(span(scribe, 1, 4), finalization=wrong))
+        assert (rules(actions), cut_off(actions), bench.node.state.index) == ([Rule.V2], set(), 3)
+        assert bench.node.agreement_status().mismatch is None

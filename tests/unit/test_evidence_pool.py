@@ -1,6 +1,7 @@
 """Evidence waits apart from the box: one an offender, never crowded out, found wherever contradictions meet."""
 
 import pytest
+from msgspec.structs import replace
 from tests.builders import (
     ADA,
     BEN,
@@ -23,13 +24,15 @@ from tests.builders import (
 )
 from tests.member_bench import LEADER, OTHERS, OWNER, MemberBench, sent
 
+from tallystick.consensus.signing_guard import GuardStatus
+from tallystick.ledger.block import sign_block
 from tallystick.ledger.blockchain import holds_nothing
-from tallystick.ledger.certificate import ProposalEvidence, issue_vote_evidence
+from tallystick.ledger.certificate import ProposalEvidence, issue_evidence
 from tallystick.ledger.errors import Rule
 from tallystick.ledger.messages import Blocks, Certificates, Entry, Proposal, Status
 from tallystick.ledger.state import genesis_state
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, tally_of
-from tallystick.node.archive import MemoryArchive
+from tallystick.network.memory_archive import MemoryArchive
 from tallystick.node.certificate_box import CertificateBox
 from tallystick.node.events import PersistCertificates, ReportAccepted, Timer
 from tallystick.node.evidence_pool import EvidencePool
@@ -141,6 +144,13 @@ def test_a_block_on_which_the_accused_is_burned_already_is_forged_without_it():
     assert box.choose(0, FOUNDED, lambda one: one == evidence(BEN).id) == statements(1)
 
 
+def test_a_block_in_which_the_stake_is_liable_no_more_is_forged_without_it():
+    box = CertificateBox(Limits(), genesis_state(SHORT))
+    box.add(Entry(of_short()), 0)
+    assert box.choose(0, in_epoch(2), holds_nothing) == [of_short()]
+    assert box.choose(0, in_epoch(3), holds_nothing) == []
+
+
 def test_evidence_that_a_block_holds_leaves_and_other_evidence_against_the_same_key_with_it():
     for inside, left in ((evidence(BEN), []), (evidence(BEN, view=2), [(evidence(BEN).id, Rule.S6)])):
         box, scribe = full_box(evidence(BEN), evidence(CY)), FinalScribe(GENESIS)
@@ -175,7 +185,8 @@ def test_two_votes_that_no_honest_member_casts_are_evidence_even_when_the_box_is
     assert of_kind(ReportAccepted, actions) == [ReportAccepted(issued)]
     assert [one.certificate for message in sent(Certificates, actions) for one in message.entries] == [issued]
     assert (rules(actions), cut_off(actions)) == ([], set()), "who passes it on is not blamed"
-    assert sent(Certificates, bench.hear(*(vote(NOTARIZE, bytes([n]) * 32, ACCUSED) for n in range(1, 5)))) == []
+    more = bench.hear(*(vote(NOTARIZE, bytes([number]) * 32, ACCUSED) for number in range(1, 5)))
+    assert (sent(Certificates, more), rules(more)) == ([], []), "one is enough"
 
 
 def test_two_headers_of_one_leader_for_one_view_are_evidence():
@@ -243,7 +254,8 @@ def test_against_a_burned_key_no_more_evidence_is_issued_or_taken():
     scribe.forge(evidence(ACCUSED))
     bench = MemberBench(archive=scribe.archive)
     view = bench.node.agreement_status().view
-    bench.hear(*(vote(NOTARIZE, block_hash, ACCUSED, view=view) for block_hash in (b"a" * 32, b"b" * 32)))
+    two = [vote(NOTARIZE, block_hash, ACCUSED, view=view) for block_hash in (b"a" * 32, b"b" * 32)]
+    assert rules(bench.hear(*two)) == []
     assert pooled(bench) == []
     actions = bench.receive(Certificates((Entry(evidence(ACCUSED, view=2)),)))
     assert (rules(actions), cut_off(actions), pooled(bench)) == ([], set(), []), "others may not know yet"
@@ -254,6 +266,19 @@ def test_against_a_burned_key_no_more_evidence_is_issued_or_taken():
 def test_bad_evidence_is_refused_and_who_passes_it_on_is_not_blamed():
     bench = MemberBench()
     honest = (vote(NOTARIZE, b"a" * 32, ACCUSED), vote(FINALIZE, b"a" * 32, ACCUSED))
-    bad = issue_vote_evidence(ADA, LEDGER, GENESIS.created_ms, *honest)
+    bad = issue_evidence(ADA, LEDGER, GENESIS.created_ms, *honest)
     actions = bench.receive(Certificates((Entry(bad),)))
     assert (rules(actions), cut_off(actions), pooled(bench)) == ([Rule.V3], set(), [])
+
+
+@pytest.mark.parametrize("owner", [OWNER, LEADER], ids=["another's", "its own"])
+def test_what_a_key_signed_on_another_ledger_is_neither_evidence_nor_a_twin(owner):
+    bench, elsewhere = MemberBench(owner), FinalScribe(found(created_ms=0)).draft()
+    elsewhere = sign_block(replace(elsewhere.header, forger=LEADER.public_key), (), LEADER)
+    if owner is not LEADER:
+        here = signed_header(LEADER)
+        bench.receive(Proposal(1, 0, here.header, here.signature, ()))
+    bench.receive(Status(LEDGER, 0, 1, elsewhere.hash, ()))
+    actions = bench.receive(Blocks(1, (elsewhere,)))
+    assert (rules(actions), cut_off(actions), pooled(bench)) == ([Rule.B10], set(), [])
+    assert bench.node.agreement_status().guard is GuardStatus.READY

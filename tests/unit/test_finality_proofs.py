@@ -7,7 +7,7 @@ from tests.builders import ADA, BEN, CY, DOT, START_MS, STRANGER, FinalScribe, S
 from tallystick.ledger.errors import Rule
 from tallystick.ledger.messages import BlockRequest, Blocks, FinalizationRequest, Finalizations, HeaderRequest, Headers
 from tallystick.ledger.vote import cast, tally_of
-from tallystick.node.archive import answer_blocks
+from tallystick.network.archiving import answer_blocks
 from tallystick.node.finality_proofs import Checkpoint, Finality, FinalityProofs
 
 EPOCH_BLOCKS, RANGE_BLOCKS = 4, 3

@@ -4,12 +4,21 @@ import pytest
 from tests.builders import GENESIS, payload, statement, statements, with_payload
 
 from tallystick.ledger.encoding import encode
-from tallystick.ledger.messages import MAX_ENTRIES, MAX_IDS, CertificateRequest, Certificates, Entry, Prune, Status
+from tallystick.ledger.messages import (
+    MAX_ENTRIES,
+    MAX_IDS,
+    CertificateRequest,
+    Certificates,
+    Entry,
+    Prune,
+    Status,
+    in_parts,
+)
 from tallystick.ledger.params import MAX_MESSAGE_BYTES, MAX_PAYLOAD_BYTES
 from tallystick.ledger.state import genesis_state
 from tallystick.node.certificate_box import CertificateBox
 from tallystick.node.events import Multicast, Send
-from tallystick.node.gossip import Gossip, batched
+from tallystick.node.gossip import Gossip
 from tallystick.node.limits import Limits
 
 LIMITS = Limits()
@@ -285,15 +294,15 @@ def test_news_brings_the_next_announcement_forward_and_never_puts_it_off():
 
 
 def test_batches_fit_into_messages():
-    assert batched([], 100) == []
+    assert list(in_parts([], 9, 100)) == []
     large = [
         Entry(statement(f"{number}", payload=payload("x" * MAX_PAYLOAD_BYTES)), payload("x" * MAX_PAYLOAD_BYTES))
         for number in range(40)
     ]
     small = [with_payload(f"{number}") for number in range(MAX_ENTRIES + 10)]
     for entries in (large, small):
-        batches = batched(entries, LIMITS.answer_bytes)
+        batches = list(in_parts(entries, MAX_ENTRIES, LIMITS.answer_bytes))
         assert [entry for batch in batches for entry in batch] == entries
         assert all(len(encode(Certificates(batch))) <= MAX_MESSAGE_BYTES for batch in batches)
         assert all(len(batch) <= MAX_ENTRIES for batch in batches)
-    assert len(batched(large, LIMITS.answer_bytes)) < len(large) / 10
+    assert len(list(in_parts(large, MAX_ENTRIES, LIMITS.answer_bytes))) < len(large) / 10

@@ -120,7 +120,7 @@ def test_a_block_is_checked_alone_before_its_signatures():
     """A stranger's block costs no signature check when a cheaper one refuses it."""
     verified = []
     bench = Bench()
-    intake = Intake(LEDGER, bench.node, lambda *args: verified.append(args) or is_signed(*args))
+    intake = Intake(LEDGER, bench.node.knowledge, lambda *args: verified.append(args) or is_signed(*args))
     block = Scribe().draft(statement())
     for wrong, rule in (
         (replace(block, certificates=()), Rule.B7),
@@ -143,7 +143,7 @@ def test_a_bad_block_spoils_the_answer_that_holds_it():
 def test_nothing_is_verified_twice():
     verified = []
     bench, scribe = Bench(), Scribe()
-    bench.intake = Intake(LEDGER, bench.node, lambda *args: verified.append(args) or is_signed(*args))
+    bench.intake = Intake(LEDGER, bench.node.knowledge, lambda *args: verified.append(args) or is_signed(*args))
     certificates = statements(3)
     for _ in range(3):
         bench.receive(Certificates(tuple(Entry(one) for one in certificates)))
@@ -170,8 +170,8 @@ def test_what_was_verified_does_not_vouch_for_another_signature():
 def test_any_message_is_checked_without_an_exception(message):
     bench = behind()
     checked = check(message, bench)
-    is_dropped = not bench.node.is_wanted(message) or (
-        isinstance(message, Votes) and bench.node.wanted_votes(message) is None
+    is_dropped = not bench.node.knowledge.is_wanted(message) or (
+        isinstance(message, Votes) and bench.node.knowledge.wanted_votes(message) is None
     )
     assert checked.message is not None or checked.refusals or is_dropped
 
@@ -179,7 +179,7 @@ def test_any_message_is_checked_without_an_exception(message):
 def test_blocks_that_nobody_asked_for_are_not_worth_a_signature_check():
     verified = []
     for bench, start, checks in ((Bench(), 1, 0), (behind(), 2, 0), (behind(), 1, 2)):
-        intake = Intake(LEDGER, bench.node, lambda *args: verified.append(args) or is_signed(*args))
+        intake = Intake(LEDGER, bench.node.knowledge, lambda *args: verified.append(args) or is_signed(*args))
         answer = Blocks(start, (Scribe().forge(statement()),))
         assert intake.check(encode_message(answer)).refusals == ()
         assert len(verified) == checks

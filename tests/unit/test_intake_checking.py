@@ -1,4 +1,6 @@
-"""Intake as a generator: whoever verifies the claims it asks about, it comes to what verifying in line comes to."""
+"""Intake with its claims verified elsewhere: whoever verifies them, it comes to what verifying in line comes to."""
+
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -24,7 +26,8 @@ from tests.builders import (
     with_payload,
 )
 
-from tallystick.ledger.certificate import issue_proposal_evidence, issue_vote_evidence
+from tallystick.host.claims import check_entries, settle
+from tallystick.ledger.certificate import issue_evidence
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.finality import FinalHeader
 from tallystick.ledger.keys import is_signed
@@ -83,6 +86,14 @@ def spoil(signed):
     return replace(signed, signature=bytes(64))
 
 
+def checking(intake, data):
+    return settle(partial(intake.check, data))
+
+
+def checking_entries(intake, handed_in):
+    return settle(partial(check_entries, intake, handed_in))
+
+
 def drive(checking, before_answer=lambda: None):
     """What a check comes to, and what it asked; each question is answered as a whole before the next."""
     questions = []
@@ -114,12 +125,12 @@ _bad = st.sampled_from(
         sign_anything(statement(), BEN),
         statement(ledger=bytes(32)),
         spoil(evidence()),
-        issue_vote_evidence(ADA, LEDGER, START_MS, vote(NULLIFY, member=BEN), BAD_VOTE),
-        issue_vote_evidence(ADA, LEDGER, START_MS, BAD_VOTE, vote(NULLIFY, member=BEN)),
-        issue_vote_evidence(ADA, LEDGER, START_MS, BAD_VOTE, BAD_VOTE),
-        spoil(issue_vote_evidence(ADA, LEDGER, START_MS, BAD_VOTE, BAD_VOTE)),
-        issue_proposal_evidence(ADA, LEDGER, START_MS, signed_header(), BAD_HEADER),
-        issue_proposal_evidence(ADA, LEDGER, START_MS, BAD_HEADER, signed_header(CY)),
+        issue_evidence(ADA, LEDGER, START_MS, vote(NULLIFY, member=BEN), BAD_VOTE),
+        issue_evidence(ADA, LEDGER, START_MS, BAD_VOTE, vote(NULLIFY, member=BEN)),
+        issue_evidence(ADA, LEDGER, START_MS, BAD_VOTE, BAD_VOTE),
+        spoil(issue_evidence(ADA, LEDGER, START_MS, BAD_VOTE, BAD_VOTE)),
+        issue_evidence(ADA, LEDGER, START_MS, signed_header(), BAD_HEADER),
+        issue_evidence(ADA, LEDGER, START_MS, BAD_HEADER, signed_header(CY)),
     ]
 )
 certificates = _good | _bad
@@ -197,7 +208,7 @@ def test_whoever_verifies_the_outcome_is_that_of_verifying_in_line(message):
     intake = Intake(LEDGER, knowledge, lambda *claim: in_line.append(claim) or is_signed(*claim))
     expected = intake.check(encode_message(message))
     verified, in_line = in_line, []
-    checked, questions = drive(intake.checking(encode_message(message)))
+    checked, questions = drive(checking(intake, encode_message(message)))
     assert shown(checked) == shown(expected)
     assert len(questions) == (1 if verified else 0)
     asked = questions[0] if questions else []
@@ -222,13 +233,13 @@ def said_of(outcome):
 def test_a_persons_certificates_are_refused_as_in_line(handed_in):
     intake = Intake(LEDGER, Known(KNOWN))
     expected = [refused_or(lambda entry=entry: intake.check_entry(entry)) for entry in handed_in]
-    assert [said_of(one) for one in drive(intake.checking_entries(handed_in))[0]] == expected
+    assert [said_of(one) for one in drive(checking_entries(intake, handed_in))[0]] == expected
 
 
 @given(st.binary(max_size=300) | some.messagepack)
 def test_bytes_that_are_no_message_are_refused_without_a_question(data):
     intake = Intake(LEDGER, Known())
-    checked, questions = drive(intake.checking(data))
+    checked, questions = drive(checking(intake, data))
     assert shown(checked) == shown(intake.check(data))
     assert questions == [] or checked.refusals == ()
 
@@ -238,16 +249,16 @@ def test_a_person_cannot_hand_in_what_has_no_encoding_or_a_bad_signature():
     for certificate, rule in (
         (sign_anything(replace(staking(5), amount=2.0)), Rule.E2),
         (spoil(statement()), Rule.C1),
-        (issue_vote_evidence(ADA, LEDGER, START_MS, BAD_VOTE, BAD_VOTE), Rule.V3),
+        (issue_evidence(ADA, LEDGER, START_MS, BAD_VOTE, BAD_VOTE), Rule.V3),
     ):
-        (outcome,), _ = drive(intake.checking_entries([Entry(certificate)]))
+        (outcome,), _ = drive(checking_entries(intake, [Entry(certificate)]))
         assert outcome.rule is rule
 
 
 def test_thousands_of_certificates_are_one_question():
     intake = Intake(LEDGER, Known())
     message = Certificates(tuple(Entry(one) for one in statements(3_000)))
-    checked, questions = drive(intake.checking(encode_message(message)))
+    checked, questions = drive(checking(intake, encode_message(message)))
     assert checked.message == message
     assert [len(claims) for claims in questions] == [3_000]
 
@@ -262,7 +273,7 @@ def test_what_the_node_forgets_while_its_message_is_verified_is_asked_about(kind
     bad = spoil(statement("bad"))
     known = Known(KNOWN)
     data = encode_message(kind(*KNOWN, bad))
-    checked, questions = drive(Intake(LEDGER, known).checking(data), known.certificates.clear)
+    checked, questions = drive(checking(Intake(LEDGER, known), data), known.certificates.clear)
     assert shown(checked) == shown(Intake(LEDGER, Known()).check(data))
     assert len(questions) == 2
     assert len(questions[1]) == 2
@@ -272,13 +283,13 @@ def test_what_the_node_learns_while_its_message_is_verified_does_not_vouch_for_a
     bad = spoil(statement("bad"))
     known = Known()
     data = encode_message(Certificates((Entry(KNOWN[0]), Entry(bad))))
-    checked, _ = drive(Intake(LEDGER, known).checking(data), lambda: known.certificates.update(KNOWN))
+    checked, _ = drive(checking(Intake(LEDGER, known), data), lambda: known.certificates.update(KNOWN))
     assert [one.rule for one in checked.refusals] == [Rule.C1]
 
 
 def test_what_carries_no_signature_is_checked_without_a_question():
     status = Status(LEDGER, 0, 7, bytes(32), ())
-    assert drive(Intake(LEDGER, Known()).checking(encode_message(status))) == (
+    assert drive(checking(Intake(LEDGER, Known()), encode_message(status))) == (
         Intake(LEDGER, Known()).check(encode_message(status)),
         [],
     )

@@ -7,7 +7,7 @@ from tests.member_bench import LEADER, OTHERS, OWNER, MemberBench, certificate
 
 from tallystick.consensus.agreement import Equivocation
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, tally_of
-from tallystick.node.archive import MemoryArchive
+from tallystick.network.memory_archive import MemoryArchive
 from tallystick.node.events import ReadVotes, VotesRead
 from tallystick.node.late_votes import LateVotes
 

@@ -15,29 +15,29 @@ from tests.builders import (
     vote,
 )
 
-from tallystick.consensus.lone_forger import LoneForger
-from tallystick.consensus.proof_of_stake import ProofOfStake
+from tallystick.consensus.agreement import TwinFound
 from tallystick.consensus.signing_guard import Confirmed, GuardStatus, LossAccepted, Lost, Moved, Signed, TwinSeen
+from tallystick.course.lone_driver import LoneDriver
+from tallystick.course.lone_forger import LoneForger
+from tallystick.course.stake_rule import StakeRule
 from tallystick.ledger.messages import Blocks, Entry, NewBlock, Proposal, ProposalRequest, Status, Votes
 from tallystick.ledger.vote import NULLIFY, tally_of
-from tallystick.node.archive import MemoryArchive
+from tallystick.network.memory_archive import MemoryArchive
 from tallystick.node.events import (
     Broadcast,
     PeerConnected,
     PersistBlock,
     PersistSigned,
     ReportBlock,
-    ReportTwin,
     Started,
 )
-from tallystick.node.lone_driver import LoneDriver
 
 ALONE = found(ADA, forge_at_certificates=1)
 """A ledger of one member."""
 
 
 def owner(*records, genesis=ALONE, **more):
-    driver = LoneDriver(LoneForger(ProofOfStake(), guard_of(ADA, genesis, *records)))
+    driver = LoneDriver(LoneForger(StakeRule(), guard_of(ADA, genesis, *records)))
     return Bench(genesis, agreement=driver, **more)
 
 
@@ -119,12 +119,12 @@ def test_a_block_of_its_own_key_that_its_guard_does_not_hold_shows_another_machi
     bench, twin = owner(), Scribe(ALONE).draft(one("the other's"))
     bench.receive(Status(ALONE.ledger_id, 0, 1, twin.hash, ()))
     actions = bench.receive(message(twin))
-    assert of_kind(ReportTwin, actions) == [ReportTwin(0, 1)]
+    assert of_kind(TwinFound, actions) == [TwinFound(0, 1)]
     assert TwinSeen(ALONE.ledger_id, 0, 1) in of_kind(PersistSigned, actions)[0].records
     assert (guard(bench), bench.node.agreement_status().twin) == (GuardStatus.TWIN, (0, 1))
     before = bench.node.state.index
     actions = [*bench.submit(one()), *bench.wait(60_000)]
-    assert of_kind((PersistSigned, ReportTwin), actions) == []
+    assert of_kind((PersistSigned, TwinFound), actions) == []
     assert bench.node.state.index == before
 
 
@@ -132,12 +132,12 @@ def test_its_own_blocks_that_come_back_are_no_twins():
     bench = owner()
     blocks = [block for number in range(3) for block in forged(bench, f"{number}")]
     for block in blocks:
-        assert of_kind(ReportTwin, bench.receive(NewBlock(block))) == []
+        assert of_kind(TwinFound, bench.receive(NewBlock(block))) == []
     older = owner(*[Signed(ALONE.ledger_id, 0, each.index, each.hash, None) for each in blocks])
     older.now_ms = bench.now_ms
     older.receive(Status(ALONE.ledger_id, 0, 3, blocks[2].hash, ()))
     actions = older.receive(Blocks(1, tuple(blocks)))
-    assert (of_kind(ReportTwin, actions), older.node.state.index) == ([], 3), "a guard intact over an older database"
+    assert (of_kind(TwinFound, actions), older.node.state.index) == ([], 3), "a guard intact over an older database"
     assert [each.index for each in forged(older, "on")] == [4]
 
 
@@ -174,7 +174,7 @@ def test_its_status_says_whose_turn_it_stands_for():
     scribe = Scribe()
     scribe.forge(evidence(ADA))
     burned = Bench(GENESIS, owner=ADA, blocks=scribe.blocks).node.agreement_status()
-    assert (burned.is_burned, burned.stake, burned.view) == (True, 0, 2)
+    assert (burned.is_burned, burned.stake, burned.view) == (True, 100, 2)
 
 
 @pytest.mark.parametrize("event", [Started(ADA.public_key, None), PeerConnected("x")], ids=["start", "peer"])

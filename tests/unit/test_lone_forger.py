@@ -2,8 +2,8 @@
 
 from tests.builders import ADA, GENESIS, LEDGER, MEMBERS, START_MS, Scribe, guard_of, refuses, statement
 
-from tallystick.consensus.lone_forger import LoneForger
-from tallystick.consensus.proof_of_stake import ProofOfStake
+from tallystick.course.lone_forger import LoneForger
+from tallystick.course.stake_rule import StakeRule
 from tallystick.course.work_rule import WorkRule
 from tallystick.ledger.block import check_form
 from tallystick.ledger.blockchain import Blockchain, check_clock
@@ -13,7 +13,7 @@ from tallystick.ledger.keys import is_signed
 
 def test_the_drawn_forger_makes_a_block_that_everybody_accepts():
     scribe = Scribe()
-    forger = LoneForger(ProofOfStake(), guard_of(scribe.forger()))
+    forger = LoneForger(StakeRule(), guard_of(scribe.forger()))
     assert forger.may_forge(scribe.state)
     block = forger.forge(START_MS + 7, scribe.state, [statement()])
     check_form(block, LEDGER)
@@ -25,18 +25,18 @@ def test_the_drawn_forger_makes_a_block_that_everybody_accepts():
 
 def test_a_block_is_later_than_its_parent_though_the_clock_is_not():
     scribe = Scribe()
-    block = LoneForger(ProofOfStake(), guard_of(scribe.forger())).forge(START_MS - 5_000, scribe.state, [statement()])
+    block = LoneForger(StakeRule(), guard_of(scribe.forger())).forge(START_MS - 5_000, scribe.state, [statement()])
     assert block.header.timestamp_ms == START_MS + 1
 
 
 def test_who_is_not_drawn_may_not_forge():
     scribe = Scribe()
-    may = [LoneForger(ProofOfStake(), guard_of(member)).may_forge(scribe.state) for member in MEMBERS.values()]
+    may = [LoneForger(StakeRule(), guard_of(member)).may_forge(scribe.state) for member in MEMBERS.values()]
     assert may.count(True) == 1
 
 
 def test_a_node_without_a_wallet_judges_and_never_forges():
-    onlooker, scribe = LoneForger(ProofOfStake()), Scribe()
+    onlooker, scribe = LoneForger(StakeRule()), Scribe()
     assert not onlooker.may_forge(scribe.state)
     assert onlooker.forge(START_MS, scribe.state, [statement()]) is None
     onlooker.check_forger(scribe.state, scribe.draft(statement()).header)
@@ -46,7 +46,7 @@ def test_there_is_no_second_view():
     scribe = Scribe()
     for view in (0, 2, 2**53 - 1):
         with refuses(Rule.B4):
-            LoneForger(ProofOfStake()).check_forger(scribe.state, scribe.draft(statement(), view=view).header)
+            LoneForger(StakeRule()).check_forger(scribe.state, scribe.draft(statement(), view=view).header)
 
 
 def test_work_begun_for_one_parent_is_dropped_when_the_chain_moves_on():

@@ -13,6 +13,7 @@ from tests.builders import (
     Bench,
     Scribe,
     cut_off,
+    evidence,
     found,
     lone_driver,
     long_chain,
@@ -25,7 +26,7 @@ from tests.builders import (
     with_payload,
 )
 
-from tallystick.consensus.proof_of_stake import ProofOfStake
+from tallystick.course.stake_rule import StakeRule
 from tallystick.course.work_rule import WorkRule
 from tallystick.ledger.block import sign_block
 from tallystick.ledger.errors import BLAMES_THE_PEER, Refused, Rule
@@ -42,7 +43,7 @@ from tallystick.ledger.messages import (
     Prune,
     Status,
 )
-from tallystick.node.archive import MemoryArchive
+from tallystick.network.memory_archive import MemoryArchive
 from tallystick.node.events import (
     Broadcast,
     CheckedMessage,
@@ -180,6 +181,7 @@ REFUSED = {
     "of more than is free": (staking(1_001), Rule.S2),
     "of a stranger's tokens": (staking(1, STRANGER), Rule.S2),
     "of more than is staked": (staking(-101), Rule.S3),
+    "of a key without stake": (evidence(STRANGER), Rule.S6),
 }
 
 
@@ -190,9 +192,9 @@ def test_an_illegal_certificate_is_refused_and_changes_nothing(certificate, rule
     actions = bench.submit(certificate)
     assert actions == [ReportRefused(actions[0].refused, None, certificate.id)]
     assert rules(actions) == [rule]
-    heard_again = rule in (Rule.C4, Rule.C5)
+    is_no_news = rule in (Rule.C4, Rule.C5, Rule.S6)
     actions = bench.receive(entries(certificate))
-    assert rules(actions) == ([] if heard_again else [rule]), "hearing it again is no news"
+    assert rules(actions) == ([] if is_no_news else [rule]), "others bring it too, or what shows the same"
     assert cut_off(actions) == set()
     assert summary(bench) == before
 
@@ -773,7 +775,7 @@ def test_a_store_that_was_tampered_with_is_refused():
         assert caught.value.rule is Rule.B1
 
 
-class Reckless(ProofOfStake):
+class Reckless(StakeRule):
     """A forger rule that is no rule of ours: it has its own forger forge what it then does not accept."""
 
     def may_forge(self, state, forger):

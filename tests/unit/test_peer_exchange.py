@@ -29,7 +29,7 @@ from tallystick.ledger.errors import Rule
 from tallystick.ledger.genesis import Allotment, make_genesis
 from tallystick.ledger.messages import MAX_ADDRESSES, Addresses, Certificates, Entry, NewBlock
 from tallystick.ledger.params import Params
-from tallystick.node.archive import MemoryArchive
+from tallystick.network.memory_archive import MemoryArchive
 from tallystick.node.events import (
     Admit,
     Broadcast,
@@ -165,8 +165,8 @@ def test_n8_a_record_may_be_dated_a_little_ahead_of_the_clock_and_no_more(ahead_
     actions = bench.tell(record, other)
     assert rules(actions) == [Rule.N8] * ahead_ms
     assert cut_off(actions) == set(), "it may be this node's clock that is wrong"
-    assert bench.node.knows_address(record) == (not ahead_ms)
-    assert bench.node.knows_address(other)
+    assert bench.node.knowledge.knows_address(record) == (not ahead_ms)
+    assert bench.node.knowledge.knows_address(other)
 
 
 def test_many_records_go_in_several_messages():

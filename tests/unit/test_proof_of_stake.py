@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.builders import ADA, BEN, CY, LEDGER, STRANGER, Scribe, found, refuses, staking, statement
 
-from tallystick.consensus.proof_of_stake import ProofOfStake, draw
+from tallystick.consensus.proof_of_stake import draw
+from tallystick.course.stake_rule import StakeRule
 from tallystick.ledger.errors import Rule
 from tallystick.ledger.stake import Account, StakeTable
 
@@ -65,15 +66,15 @@ def test_trying_other_parents_does_not_change_who_comes_next():
     for attempt in range(50):
         scribe = Scribe()
         scribe.forge(statement(f"attempt {attempt}"), timestamp_ms=scribe.state.tip.timestamp_ms + 1 + attempt)
-        after = [ProofOfStake().forger_after(scribe.state)]
+        after = [StakeRule().forger_after(scribe.state)]
         scribe.forge(statement("next"))
-        after.append(ProofOfStake().forger_after(scribe.state))
+        after.append(StakeRule().forger_after(scribe.state))
         forgers.add(tuple(after))
     assert len(forgers) == 1
 
 
 def test_only_the_drawn_member_may_forge():
-    scribe, rule = Scribe(), ProofOfStake()
+    scribe, rule = Scribe(), StakeRule()
     for _ in range(10):
         block = scribe.draft(statement("next"))
         rule.check(scribe.state, block.header)
@@ -97,12 +98,12 @@ def test_stake_counts_from_the_next_block_on():
 
 def test_the_default_forger_forges_where_nobody_has_stake():
     course = Scribe(found(ADA, staked=0, mint_freely=True))
-    assert ProofOfStake().forger_after(course.state) is None
-    rule = ProofOfStake(default_forger=BEN.public_key)
+    assert StakeRule().forger_after(course.state) is None
+    rule = StakeRule(default_forger=BEN.public_key)
     assert rule.may_forge(course.state, BEN.public_key)
     assert not rule.may_forge(course.state, ADA.public_key)
     with refuses(Rule.B4):
-        ProofOfStake().check(course.state, course.draft(statement(), signer=BEN).header)
+        StakeRule().check(course.state, course.draft(statement(), signer=BEN).header)
     course.chain.state = Scribe(found(ADA)).state
     assert not rule.may_forge(course.state, BEN.public_key), "once there is stake, the draw decides"
 

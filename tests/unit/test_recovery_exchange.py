@@ -6,10 +6,11 @@ from tests.builders import GENESIS, LEDGER, STRANGER, FinalScribe, found, of_kin
 from tests.member_bench import LEADER, OTHERS, OWNER, MemberBench, cast_by, certificate, proposal_of
 
 from tallystick.consensus.signing_guard import GuardStatus, Lost, Recovered
-from tallystick.ledger.messages import RecoveryRequest, RecoveryResponse
+from tallystick.ledger.messages import Blocks, Finalizations, RecoveryRequest, RecoveryResponse, Status, encode_message
+from tallystick.ledger.state import genesis_state
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, tally_of
 from tallystick.ledger.wallet import sign
-from tallystick.node.events import Broadcast, PeerConnected, PersistSigned, Send
+from tallystick.node.events import Broadcast, MessageReceived, PeerConnected, PersistSigned, Send
 
 DELTA_MS = GENESIS.params.delta_ms
 HOLDERS = (LEADER, *OTHERS)
@@ -133,6 +134,25 @@ def test_who_starts_in_the_first_view_of_a_later_epoch_recovers_there():
     assert guard(seat) is GuardStatus.READY
 
 
+def test_an_answer_that_is_verified_while_an_epoch_begins_does_not_count_in_that_one():
+    """Its member may be far on in the new epoch: the floor would be too low."""
+    genesis = found(epoch_blocks=1)
+    scribe = FinalScribe(genesis)
+    block = scribe.forge()
+    seat = lost(genesis=genesis)
+    asked = question(seat)
+    checked = [seat.intake.check(encode_message(answer(one, asked, genesis=genesis))) for one in HOLDERS]
+    assert all(one.message is not None for one in checked)
+    seat.receive(Status(genesis.ledger_id, 1, 1, block.hash, ()))
+    seat.receive(Finalizations(scribe.proofs(1)))
+    final = scribe.finalization(genesis_state(genesis).epoch, block, *HOLDERS)
+    seat.receive(Blocks(1, (block,), (), final))
+    assert seat.node.agreement_status().epoch == 1
+    for one in checked:
+        seat.handle(MessageReceived("x", one))
+    assert guard(seat) is GuardStatus.LOST
+
+
 # ---- answering --------------------------------------------------------------------------------------------------
 
 
@@ -192,6 +212,7 @@ def test_a_member_that_asks_without_end_is_relayed_within_a_budget():
     seat = MemberBench()
     actions = [one for number in range(50) for one in seat.receive(request_of(OTHERS[0], number), "asker")]
     assert 1 <= len(relayed(actions)) <= 4
+    assert len(answers(actions)) == 50, "within the allowance of who sends it"
 
 
 def test_requests_of_old_times_that_somebody_plays_again_do_not_silence_the_member():

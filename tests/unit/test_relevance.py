@@ -1,7 +1,10 @@
 """What a member's node finds worth verifying, before it verifies anything, and whom it blames for the rest."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec.structs import replace
+from tests import strategies as some
 from tests.builders import (
     GENESIS,
     LEDGER,
@@ -36,7 +39,7 @@ from tallystick.ledger.messages import (
     Votes,
 )
 from tallystick.ledger.params import MAX_GENESIS_MEMBERS
-from tallystick.ledger.vote import NOTARIZE, NULLIFY, Ballot, Tally
+from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Ballot, Tally
 from tallystick.ledger.wallet import sign
 
 BLOCK_HASH = b"b" * 32
@@ -141,3 +144,24 @@ def test_a_recovery_of_a_member_is_looked_at_once_it_is_signed_by_it():
     assert (rules(actions), cut_off(actions)) == ([Rule.V1], set())
     assert len(seat.verified) == 1
     assert sent(RecoveryResponse, seat.receive(asked)) != []
+
+
+some_votes = st.builds(
+    vote,
+    st.sampled_from([NOTARIZE, FINALIZE]),
+    st.sampled_from([BLOCK_HASH, draft().hash]),
+    st.sampled_from([LEADER, *OTHERS, OWNER, STRANGER]),
+    st.integers(0, 2),
+    st.integers(0, 5),
+)
+said = some.messages | st.lists(some_votes, min_size=1, max_size=4).map(lambda votes: votes_message(*votes))
+
+
+@given(st.lists(st.tuples(st.sampled_from(["x", "stranger"]), said, st.sampled_from([0, 100, 5_000])), max_size=12))
+def test_a_member_that_is_told_anything_raises_nothing_and_believes_nothing(told):
+    bench = MemberBench()
+    for peer, message, ms in told:
+        bench.receive(message, peer)
+        bench.wait(ms)
+    assert bench.node.state.index == 0
+    assert bench.node.agreement_status().mismatch is None

@@ -19,8 +19,8 @@ from tallystick.consensus.signing_guard import (
     Signed,
     SigningGuard,
     TwinSeen,
-    compacted,
 )
+from tallystick.host.guard_file import compacted
 from tallystick.ledger.encoding import ZERO_DIGEST
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Ballot, cast
 

@@ -330,6 +330,7 @@ def lived(first, last):
         ("dot not heard in three views", lived(1, 4), True),
         ("dot voted in one of them", f"{lived(1, 1)} | dot nullify 2 | {lived(2, 4)}", False),
         ("not lived through: a jump", "quorum nullify 4", False),
+        ("heard before a jump, one view lived through since", "quorum nullify 3 | +60000 | ben cy nullify 4", False),
         ("in the certificate that entered", f"{lived(1, 3)} | quorum nullify 4", False),
     ],
 )
@@ -369,6 +370,12 @@ def test_kept_certificates_and_blocks_count_after_a_restart():
     seat.start(None, kept, seat.kept)
     assert seat.simplex.view == 2
     assert seat.does("quorum finalize 1 a")[0] == "final a"
+
+
+def test_a_kept_nullification_lets_a_member_propose_after_a_restart():
+    seat = Seat(leaders="ben ada")
+    seat.start(None, [seat.tally(list(seat.voters), "nullify", 1)], [])
+    assert "propose 2 new2 on 0" in seat.does("waits s")
 
 
 def test_contradictions_in_what_was_kept_are_found_at_the_start():

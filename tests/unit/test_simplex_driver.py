@@ -29,6 +29,7 @@ from tests.member_bench import (
     votes_message,
 )
 
+from tallystick.consensus.agreement import StateMismatch
 from tallystick.ledger.errors import Rule
 from tallystick.ledger.messages import (
     MAX_TALLIES,
@@ -43,22 +44,23 @@ from tallystick.ledger.messages import (
     Votes,
     decode_message,
     encode_message,
+    votes_in_parts,
 )
 from tallystick.ledger.params import MAX_GENESIS_MEMBERS, MAX_MESSAGE_BYTES
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Ballot, Tally, tally_of
-from tallystick.node.archive import MemoryArchive, answer
+from tallystick.network.archiving import answer
+from tallystick.network.memory_archive import MemoryArchive
 from tallystick.node.events import (
     Broadcast,
     PeerConnected,
     PersistBlock,
     PersistSigned,
     PersistVotes,
-    ReportStateMismatch,
+    ReportRefused,
     ReportStuck,
     Send,
     SendKept,
 )
-from tallystick.node.simplex_driver import in_parts
 
 
 def draft(*certificates, **changes):
@@ -172,6 +174,7 @@ def test_a_proposal_that_the_gate_refuses_is_nullified_at_once_and_served_to_nob
     actions += seat.receive(ProposalCertificates(block.hash, block.certificates))
     assert cast_by(OWNER, actions) == [(NULLIFY, 1, bytes(32))]
     assert (rules(actions), cut_off(actions)) == ([rule], set())
+    assert [one.peer for one in of_kind(ReportRefused, actions)] == [block.header.forger], "it is named in the log"
     for ids in ((), (block.certificates[0].id,)):
         assert seat.receive(ProposalRequest(block.hash, ids), "y") == []
 
@@ -202,6 +205,18 @@ def test_a_block_that_others_voted_for_is_asked_for_whole():
     assert requests(seat.wait(DELTA_MS)) == []
     seat.receive(proposal_of(BLOCK))
     assert (FINALIZE, 1, BLOCK.hash) in cast_by(OWNER, seat.receive(Certificates((Entry(MISSING),))))
+
+
+def test_the_final_tip_is_not_asked_for_when_a_leader_that_is_behind_proposes_it_again():
+    scribe = FinalScribe(GENESIS)
+    tip = scribe.forge()
+    leader = scribe.forger()
+    owner = next(one for one in MEMBERS.values() if one is not leader)
+    bench = MemberBench(owner, archive=scribe.archive)
+    actions = bench.receive(replace(proposal_of(tip, 1), view=2, ids=None))
+    actions += bench.hear(vote(NOTARIZE, tip.hash, leader, view=2)) + bench.wait(60_000)
+    assert requests(actions) == []
+    assert {kind for kind, *_ in cast_by(owner, actions)} == {NULLIFY}
 
 
 def test_of_a_liars_many_proposals_for_a_view_few_are_held_unfinished():
@@ -254,12 +269,12 @@ def tally(signatures, view):
 )
 def test_votes_are_told_in_messages_that_are_not_too_big(count, signatures, parts):
     tallies = [tally(signatures, view) for view in range(count)]
-    told = in_parts(tallies)
+    told = votes_in_parts(tallies)
     assert len(told) == parts
-    assert [one for part in told for one in part] == tallies
+    assert [one for part in told for one in part.tallies] == tallies
     for part in told:
-        assert len(encode_message(Votes(part))) <= MAX_MESSAGE_BYTES
-        assert decode_message(encode_message(Votes(part))) == Votes(part)
+        assert len(encode_message(part)) <= MAX_MESSAGE_BYTES
+        assert decode_message(encode_message(part)) == part
 
 
 def test_a_peer_that_is_behind_is_told_now_and_then_how_the_view_was_entered():
@@ -274,7 +289,7 @@ def test_a_peer_that_is_behind_is_told_now_and_then_how_the_view_was_entered():
     assert replace(told, peer="x") in seat.hear(late, peer="x"), "another peer is told by itself"
     seat.wait(4 * DELTA_MS)
     assert told in seat.hear(late, peer="y")
-    assert told not in seat.hear(vote(NULLIFY, member=OTHERS[0], view=7), peer="x")
+    assert replace(told, peer="x") not in seat.hear(vote(NULLIFY, member=OTHERS[0], view=7), peer="x")
 
 
 def test_a_new_peer_is_told_how_the_view_was_entered_and_the_votes_of_it():
@@ -327,7 +342,7 @@ def test_a_quorum_for_a_block_that_the_gate_refuses_shows_that_this_node_has_dri
     seat.submit(MISSING)
     seat.receive(proposal_of(block))
     actions = seat.hear(*certificate(NOTARIZE, block.hash))
-    (report,) = of_kind(ReportStateMismatch, actions)
+    (report,) = of_kind(StateMismatch, actions)
     assert report.refused.rule is Rule.B12
     assert (rules(actions), cut_off(actions)) == ([], set())
     assert seat.node.agreement_status().mismatch == str(report.refused)
@@ -340,7 +355,7 @@ def test_a_final_block_from_a_peer_that_the_gate_refuses_shows_it_too():
     seat.receive(Status(LEDGER, 0, 1, block.hash, ()))
     final = scribe.finalization(scribe.state.epoch, block, LEADER, *OTHERS)
     actions = seat.receive(Blocks(1, (block,), (), final))
-    (report,) = of_kind(ReportStateMismatch, actions)
+    (report,) = of_kind(StateMismatch, actions)
     assert (report.refused.rule, rules(actions), cut_off(actions)) == (Rule.B12, [Rule.B12], set())
     assert seat.node.agreement_status().mismatch == str(report.refused)
     assert_mute(seat)
@@ -355,5 +370,5 @@ def assert_mute(seat):
     actions += seat.hear(*certificate(NOTARIZE, good.hash, view=3), *certificate(FINALIZE, good.hash, view=3))
     actions += seat.wait(60_000)
     assert cast_by(OWNER, actions) == []
-    assert of_kind((PersistBlock, ReportStateMismatch, PersistSigned), actions) == []
+    assert of_kind((PersistBlock, StateMismatch, PersistSigned), actions) == []
     assert seat.node.state.index == 0

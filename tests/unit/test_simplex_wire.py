@@ -27,6 +27,7 @@ from tests.builders import (
     vote,
 )
 
+from tallystick.consensus.agreement import TwinFound
 from tallystick.consensus.signing_guard import GuardStatus, Lost, Signed, TwinSeen
 from tallystick.ledger.certificate import VoteEvidence
 from tallystick.ledger.errors import Rule
@@ -45,6 +46,7 @@ from tallystick.ledger.messages import (
     Votes,
     decode_message,
     encode_message,
+    votes_in_parts,
 )
 from tallystick.ledger.params import MAX_GENESIS_MEMBERS, MAX_MESSAGE_BYTES
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Ballot, Tally, cast, tally_of
@@ -55,12 +57,10 @@ from tallystick.node.events import (
     PersistSigned,
     PersistVotes,
     ReadVotes,
-    ReportTwin,
     Send,
     VotesRead,
 )
 from tallystick.node.limits import Limits
-from tallystick.node.simplex_driver import in_parts
 
 DELTA_MS = GENESIS.params.delta_ms
 WALLETS = {one.public_key: one for one in MEMBERS.values()}
@@ -109,12 +109,12 @@ def tally(signatures, view):
 )
 def test_votes_are_told_in_messages_that_are_not_too_big(count, signatures, parts):
     tallies = [tally(signatures, view) for view in range(count)]
-    told = in_parts(tallies)
+    told = votes_in_parts(tallies)
     assert len(told) == parts
-    assert [one for part in told for one in part] == tallies
+    assert [one for part in told for one in part.tallies] == tallies
     for part in told:
-        assert len(encode_message(Votes(part))) <= MAX_MESSAGE_BYTES
-        assert decode_message(encode_message(Votes(part))) == Votes(part)
+        assert len(encode_message(part)) <= MAX_MESSAGE_BYTES
+        assert decode_message(encode_message(part)) == part
 
 
 def told_to(peer, actions):
@@ -324,7 +324,7 @@ def test_own_votes_that_are_shown_are_adopted_and_are_no_twins():
     shown = tally_of([vote(NULLIFY, member=ADA, view=2)])
     for member in (BEN, CY, DOT):
         actions = bench.receive(response(member, request, shown=(shown,)))
-        assert of_kind(ReportTwin, actions) == []
+        assert of_kind(TwinFound, actions) == []
     assert simplex(bench).guard.floor == (0, 3)
 
 
@@ -467,9 +467,9 @@ def test_the_guard_is_synced_before_the_database_and_both_before_the_vote_leaves
 def test_a_twin_is_reported_once_and_synced_and_stands_in_the_status():
     bench = table()
     actions = bench.receive(votes(vote(NULLIFY, member=ADA)))
-    assert of_kind(ReportTwin, actions) == [ReportTwin(0, 1)]
+    assert of_kind(TwinFound, actions) == [TwinFound(0, 1)]
     assert of_kind(PersistSigned, actions) == [PersistSigned((TwinSeen(LEDGER, 0, 1),))]
-    assert of_kind(ReportTwin, bench.receive(votes(vote(NULLIFY, member=ADA)))) == []
+    assert of_kind(TwinFound, bench.receive(votes(vote(NULLIFY, member=ADA)))) == []
     assert bench.node.agreement_status().twin == (0, 1)
 
 

@@ -5,7 +5,7 @@ from tests.builders import GENESIS, FinalScribe, Scribe, found, refuses, stateme
 
 from tallystick.ledger.errors import Rule
 from tallystick.ledger.messages import FinalizationRequest, Finalizations, HeaderRequest, Headers
-from tallystick.node.finality_proofs import Checkpoint, FinalityProofs, Finality
+from tallystick.node.finality_proofs import Checkpoint, Finality, FinalityProofs
 from tallystick.node.limits import Limits
 from tallystick.node.sync import SetAside, Sync
 
@@ -78,6 +78,19 @@ def test_a_peer_that_never_answers_counts_for_nothing_in_the_end_and_the_node_he
     assert requests == 5
     sync.heard_tip("staller", 10, 0)
     assert asked(sync, 0, now_ms)
+
+
+def test_a_peer_that_answers_now_and_then_is_asked_on():
+    sync, now_ms, tip = sync_with(slow=1_000), 0, 0
+    for _ in range(10):
+        asked(sync, tip, now_ms)
+        now_ms += LIMITS.request_timeout_ms
+        assert not sync.expire(now_ms)
+        (_, start, count), *_ = asked(sync, tip, now_ms)
+        assert sync.answered("slow", start, count, now_ms)
+        tip = start + count - 1
+        sync.added(tip)
+    assert sync.tip_of("slow") == 1_000
 
 
 def test_what_a_lost_peer_was_asked_is_asked_elsewhere():

@@ -27,7 +27,7 @@ from tests.builders import (
     vote,
 )
 
-from tallystick.ledger.certificate import certificate_codec, issue_proposal_evidence, issue_vote_evidence
+from tallystick.ledger.certificate import certificate_codec, issue_evidence
 from tallystick.ledger.encoding import Codec, encode
 from tallystick.ledger.errors import Rule
 from tallystick.ledger.keys import Domain, is_signed
@@ -163,11 +163,11 @@ def test_a_tally_of_nobody_is_refused():
 
 
 def evidence_of(first, second, issuer=ADA):
-    return issue_vote_evidence(issuer, LEDGER, START_MS, first, second)
+    return issue_evidence(issuer, LEDGER, START_MS, first, second)
 
 
 def headers_of(first, second, issuer=ADA):
-    return issue_proposal_evidence(issuer, LEDGER, START_MS, first, second)
+    return issue_evidence(issuer, LEDGER, START_MS, first, second)
 
 
 PROOFS = {

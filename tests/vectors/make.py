@@ -19,10 +19,9 @@ from tallystick.ledger.certificate import (
     Statement,
     VoteEvidence,
     certificates_hash,
-    issue_proposal_evidence,
+    issue_evidence,
     issue_stake,
     issue_statement,
-    issue_vote_evidence,
     sign_certificate,
 )
 from tallystick.ledger.encoding import UNSIGNED, ZERO_DIGEST, encode
@@ -153,9 +152,9 @@ CERTIFICATES: list[AnyCertificate] = [
         _THREE,
         _LEDGER,
     ),
-    issue_vote_evidence(_THREE, _LEDGER, _CREATED_MS + 6, VOTES[0], VOTES[1]),
-    issue_vote_evidence(_THREE, _LEDGER, _CREATED_MS + 6, VOTES[2], VOTES[3]),
-    issue_proposal_evidence(_THREE, _LEDGER, _CREATED_MS + 7, _signed(0), _signed(2**63 - 1)),
+    issue_evidence(_THREE, _LEDGER, _CREATED_MS + 6, VOTES[0], VOTES[1]),
+    issue_evidence(_THREE, _LEDGER, _CREATED_MS + 6, VOTES[2], VOTES[3]),
+    issue_evidence(_THREE, _LEDGER, _CREATED_MS + 7, _signed(0), _signed(2**63 - 1)),
 ]
 _KINDS = {Statement: 1, StakingOperation: 2, VoteEvidence: 3, ProposalEvidence: 4}
 
@@ -174,7 +173,7 @@ _STATES_LEDGER = GENESES[2].ledger_id
 
 def _contradiction(epoch: int) -> AnyCertificate:
     votes = [cast(_TWO, _STATES_LEDGER, Ballot(NOTARIZE, epoch, 1, block * 32)) for block in (b"\xaa", b"\xbb")]
-    return issue_vote_evidence(_THREE, _STATES_LEDGER, _CREATED_MS, *votes)
+    return issue_evidence(_THREE, _STATES_LEDGER, _CREATED_MS, *votes)
 
 
 _FORGED: list[tuple[int, list[AnyCertificate]]] = [

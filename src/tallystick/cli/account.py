@@ -5,9 +5,9 @@ from itertools import groupby
 from msgspec import Struct
 
 from tallystick.cli.file_check import FileCheck
-from tallystick.cli.witness import Doubling, Killing, Nullified, Parting, Refusal
+from tallystick.cli.recorder import Doubling, Killing, Nullified, Parting, Refusal
+from tallystick.cli.simulation import Simulation
 from tallystick.cli.words import kind_of, what_it_says
-from tallystick.cli.world import World
 from tallystick.host.checked_chain import CheckedChain
 from tallystick.ledger.block import Block
 from tallystick.ledger.errors import Rule
@@ -150,34 +150,34 @@ class Account(Struct):
         return kept and lasted and self.all_attempts_refused and self.burned_the_stake_of_who_signed_twice
 
 
-def give_account(world: World, checked: CheckedChain, files: list[FileLine], seed: int) -> Account:
-    """What a world that has come to its end amounts to, by its first node's chain as read back and checked."""
-    attempts, story = _attempts(world), world.story
-    agree = world.agree and checked.is_final and checked.state.tip == world.nodes()[0][1].state.tip
+def give_account(simulation: Simulation, checked: CheckedChain, files: list[FileLine], seed: int) -> Account:
+    """What a simulation that has come to its end amounts to, by its first node's chain as read back and checked."""
+    attempts, story = _attempts(simulation), simulation.story
+    agree = simulation.agree and checked.is_final and checked.state.tip == simulation.nodes()[0][1].state.tip
     return Account(
         account_version=3,
         simulated=True,
         seed=seed,
-        ledger_id=world.genesis.ledger_id.hex(),
-        created_ms=world.genesis.created_ms,
-        virtual_ms=world.elapsed_ms,
+        ledger_id=simulation.genesis.ledger_id.hex(),
+        created_ms=simulation.genesis.created_ms,
+        virtual_ms=simulation.elapsed_ms,
         nodes_agree=agree,
         all_attempts_refused=all(attempt.rule for attempt in attempts),
         all_files_verify=all(file.verifies and file.fails_with_one_byte_changed for file in files),
         went_on_without_a_forger=_went_on(story.killing, story.nullified),
         stopped_in_halves_and_went_on=_stopped_and_went_on(story.parting),
-        burned_the_stake_of_who_signed_twice=_burned(world, checked),
-        nodes=[_node(world, name, node) for name, node in world.nodes()],
-        epochs=_epochs(world, checked),
-        blocks=[_block(world, checked, block) for block in checked.blocks()],
-        members=_members(world, checked),
+        burned_the_stake_of_who_signed_twice=_burned(simulation, checked),
+        nodes=[_node(simulation, name, node) for name, node in simulation.nodes()],
+        epochs=_epochs(simulation, checked),
+        blocks=[_block(simulation, checked, block) for block in checked.blocks()],
+        members=_members(simulation, checked),
         killing=story.killing,
         parting=story.parting,
         doubling=story.doubling,
         attempts=attempts,
         refused=_rules(story.refusals),
         files=files,
-        trace_digest=world.network.digest,
+        trace_digest=simulation.network.digest,
     )
 
 
@@ -196,36 +196,36 @@ def _stopped_and_went_on(parting: Parting | None) -> bool:
     return parting.tip_index_when_healed == parting.tip_index and parting.went_on_ms is not None
 
 
-def _burned(world: World, checked: CheckedChain) -> bool:
+def _burned(simulation: Simulation, checked: CheckedChain) -> bool:
     """The chain holds the evidence, and took all that the offender had at stake."""
-    doubling = world.story.doubling
+    doubling = simulation.story.doubling
     if doubling is None or doubling.recorded_in is None:
         return False
-    key = world.wallets[doubling.member].public_key
+    key = simulation.wallets[doubling.member].public_key
     burned = checked.burned.get(key, 0)
     is_burned = 0 < burned == doubling.staked == checked.state.stakes.burned
     return is_burned and checked.state.stakes.account(key).staked == 0
 
 
-def _node(world: World, name: str, node: Node) -> NodeLine:
+def _node(simulation: Simulation, name: str, node: Node) -> NodeLine:
     return NodeLine(
         name=name,
-        forges_as=world.runners[name],
-        joined_ms=world.joined_ms[name],
+        forges_as=simulation.runners[name],
+        joined_ms=simulation.joined_ms[name],
         tip_index=node.state.index,
         tip_hash=node.state.tip.hash.hex(),
         certificates=node.state.log.size,
         log_root=node.state.log.root().hex(),
         waiting=len(node.box),
         set_aside=node.set_aside_count,
-        forged=world.story.forged[name],
-        refused=world.story.refused[name],
+        forged=simulation.story.forged[name],
+        refused=simulation.story.refused[name],
     )
 
 
-def _epochs(world: World, checked: CheckedChain) -> list[EpochLine]:
+def _epochs(simulation: Simulation, checked: CheckedChain) -> list[EpochLine]:
     lines = []
-    nullified = sorted(world.story.nullified.values(), key=lambda one: (one.epoch, one.view))
+    nullified = sorted(simulation.story.nullified.values(), key=lambda one: (one.epoch, one.view))
     indexes = range(1, checked.state.index + 1)
     for epoch, group in groupby(indexes, key=checked.epoch_of):
         blocks = list(group)
@@ -234,14 +234,14 @@ def _epochs(world: World, checked: CheckedChain) -> list[EpochLine]:
             first_block=blocks[0],
             last_block=blocks[-1],
             total_stake=epoch.total,
-            members=[ShareLine(world.name_of(member), stake) for member, stake in epoch.members],
+            members=[ShareLine(simulation.name_of(member), stake) for member, stake in epoch.members],
             nullified=[one for one in nullified if one.epoch == epoch.number],
         )
         lines.append(line)
     return lines
 
 
-def _block(world: World, checked: CheckedChain, block: Block) -> BlockLine:
+def _block(simulation: Simulation, checked: CheckedChain, block: Block) -> BlockLine:
     finality = checked.finality(block.index)
     return BlockLine(
         index=block.index,
@@ -249,18 +249,18 @@ def _block(world: World, checked: CheckedChain, block: Block) -> BlockLine:
         view=block.header.view,
         hash=block.hash.hex(),
         parent_hash=block.header.parent_hash.hex(),
-        forger=world.name_of(block.header.forger),
+        forger=simulation.name_of(block.header.forger),
         timestamp_ms=block.header.timestamp_ms,
         final_by=finality.by_block if finality else 0,
-        voters=[world.name_of(member) for member in finality.voters] if finality else [],
+        voters=[simulation.name_of(member) for member in finality.voters] if finality else [],
         voted_stake=finality.stake if finality else 0,
         total_stake=finality.total_stake if finality else 0,
         certificates=[
             CertificateLine(
                 id=certificate.id.hex(),
                 kind=kind_of(certificate),
-                issuer=world.name_of(certificate.issuer),
-                says=what_it_says(certificate, world.names),
+                issuer=simulation.name_of(certificate.issuer),
+                says=what_it_says(certificate, simulation.names),
                 timestamp_ms=certificate.timestamp_ms,
             )
             for certificate in block.certificates
@@ -268,11 +268,11 @@ def _block(world: World, checked: CheckedChain, block: Block) -> BlockLine:
     )
 
 
-def _members(world: World, checked: CheckedChain) -> list[MemberLine]:
+def _members(simulation: Simulation, checked: CheckedChain) -> list[MemberLine]:
     stakes, index, next_block = checked.state.stakes, checked.state.index, checked.state.context(now_ms=0)
     finalities = [finality for one in range(1, index + 1) if (finality := checked.finality(one))]
     lines = []
-    for name, wallet in world.wallets.items():
+    for name, wallet in simulation.wallets.items():
         key = wallet.public_key
         account = stakes.account(key).at(next_block)
         line = MemberLine(
@@ -289,10 +289,10 @@ def _members(world: World, checked: CheckedChain) -> list[MemberLine]:
     return lines
 
 
-def _attempts(world: World) -> list[AttemptLine]:
-    refused = {refusal.attempt: refusal.refused for refusal in world.story.refusals}
+def _attempts(simulation: Simulation) -> list[AttemptLine]:
+    refused = {refusal.attempt: refusal.refused for refusal in simulation.story.refusals}
     lines = []
-    for attempt in world.story.attempts:
+    for attempt in simulation.story.attempts:
         why = refused.get(attempt.illegal)
         line = AttemptLine(
             what=attempt.illegal.value,

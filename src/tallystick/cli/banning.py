@@ -4,9 +4,9 @@ from typing import Annotated, Final
 
 import typer
 
+from tallystick.cli.connecting import connect_at, ledger_info
 from tallystick.cli.options import AsJson, Data
-from tallystick.cli.output import ExitCode, errors_explained, fail, help_text, make_console, marked, print_json
-from tallystick.cli.reaching import known_of, reach_at
+from tallystick.cli.output import ExitCode, error_boundary, fail, help_text, make_console, marked, print_json
 from tallystick.cli.words import name_of
 from tallystick.host.control import GetPeers, Peers, Unban
 
@@ -26,8 +26,8 @@ def unban(
     as_json: AsJson = False,
 ) -> None:
     """See `HELP`."""
-    with errors_explained(), reach_at(data) as node:
-        names = known_of(node.folder)[1]
+    with error_boundary(), connect_at(data) as node:
+        names = ledger_info(node.folder)[1]
         banned = [one.key for one in node.one(GetPeers(), Peers).peers if one.banned_until_ms]
         found = [key for key in banned if key.hex().startswith(who.lower()) or names.get(key) == who]
         if not found:

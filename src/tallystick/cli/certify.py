@@ -12,12 +12,13 @@ import typer
 from msgspec import Struct, to_builtins
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from tallystick.cli.connecting import RunningNode, connect_at
 from tallystick.cli.options import AsJson, Data, NoPassphrase, PassphraseFile, find_passphrase
 from tallystick.cli.output import (
     ExitCode,
     Terminal,
     Text,
-    errors_explained,
+    error_boundary,
     fail,
     help_text,
     hint,
@@ -25,7 +26,6 @@ from tallystick.cli.output import (
     marked,
     print_json,
 )
-from tallystick.cli.reaching import RunningNode, reach_at
 from tallystick.cli.statements import COLUMNS, NOTE_MEDIA_TYPE, Draft, about_file, in_batches, in_words, read_batch
 from tallystick.cli.words import many, utc
 from tallystick.host.control import (
@@ -112,13 +112,13 @@ def certify(
 ) -> None:
     """See `HELP`."""
     _check_usage(files, subject, note, media_type, batch)
-    with errors_explained():
+    with error_boundary():
         drafts = _drafts(files or (), subject, note, media_type, batch)
         wallet = None
         if key is not None:
             wallet = open_key_file(key, find_passphrase(passphrase_file, no_passphrase, str(key)))
         until_s = None if timeout is None else time.monotonic() + timeout
-        with reach_at(data) as node:
+        with connect_at(data) as node:
             outcomes = carry_out(node, drafts, wallet, wait=wait, until_s=until_s)
     if as_json:
         print_json(summary(outcomes))

@@ -7,7 +7,7 @@ from rich.table import Table
 
 from tallystick.cli.account import Account, BlockLine, EpochLine
 from tallystick.cli.output import Text, make_table, share_bar
-from tallystick.cli.witness import AT_ONCE_MS, Nullified
+from tallystick.cli.recorder import AT_ONCE_MS, Nullified
 from tallystick.cli.words import names_of, seconds
 
 _MOST_ROWS: Final = 12

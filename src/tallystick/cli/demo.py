@@ -8,7 +8,7 @@ import typer
 
 import tallystick
 from tallystick.cli.options import AsJson
-from tallystick.cli.output import DEFAULT_CHAIN, ExitCode, errors_explained, help_text, make_console
+from tallystick.cli.output import DEFAULT_CHAIN, ExitCode, error_boundary, help_text, make_console
 from tallystick.cli.real_demo import MOST_PROCESSES, play_real
 from tallystick.cli.simulated_demo import DEFAULT_SPEED, play_simulated
 
@@ -67,7 +67,7 @@ def demo(
         raise typer.BadParameter("--speed and --seed are of the simulated demo; add --simulated")
     if not simulated and nodes > MOST_PROCESSES:
         raise typer.BadParameter(f"--nodes is {MOST_PROCESSES} at most, unless with --simulated: each is a process")
-    with errors_explained():
+    with error_boundary():
         console, paths = make_console(), files or _default_files()
         if not files and paths[0].is_absolute() and not as_json:
             console.print("No README.md or LICENSE here: the demo certifies two files of its own program.")

@@ -12,7 +12,7 @@ from tallystick.cli.account import Account, FileLine
 from tallystick.cli.chain_view import chain_table, timeline
 from tallystick.cli.kept_chain import show_kept, show_verdicts
 from tallystick.cli.output import Terminal, Text, is_narrow, make_table, share_bar
-from tallystick.cli.witness import Killing, Nullified
+from tallystick.cli.recorder import Killing, Nullified
 from tallystick.cli.words import many, names_of, seconds
 
 

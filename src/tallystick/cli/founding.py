@@ -27,7 +27,7 @@ from tallystick.cli.options import (
 from tallystick.cli.output import (
     Terminal,
     Text,
-    errors_explained,
+    error_boundary,
     help_text,
     make_console,
     make_table,
@@ -148,7 +148,7 @@ def new(
     """See `HELP`."""
     if (members is None) == (not member):
         raise typer.BadParameter("say either --members N, or --member NAME=KEY for each member")
-    with errors_explained():
+    with error_boundary():
         params = Params(
             epoch_blocks=epoch_blocks,
             epoch_ms=epoch_ms,

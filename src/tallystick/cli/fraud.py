@@ -14,9 +14,9 @@ from tallystick.ledger.certificate import (
     AnyCertificate,
     Payload,
     Statement,
+    issue_evidence,
     issue_stake,
     issue_statement,
-    issue_vote_evidence,
 )
 from tallystick.ledger.encoding import ZERO_DIGEST, digest
 from tallystick.ledger.header import VERSION, Header
@@ -27,7 +27,6 @@ from tallystick.ledger.messages import (
     Certificates,
     Entry,
     Message,
-    NewBlock,
     Proposal,
     RecoveryRequest,
     Status,
@@ -38,7 +37,7 @@ from tallystick.ledger.params import MAX_BLOCK_BYTES, MAX_MESSAGE_BYTES, MAX_SUB
 from tallystick.ledger.state import make_header
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Ballot, Tally, Vote, cast, tally_of
 from tallystick.ledger.wallet import Wallet, sign
-from tallystick.node.archive import Archive
+from tallystick.network.archiving import FullArchive
 from tallystick.node.node import Node
 
 _YEAR_MS: Final = 365 * 24 * 3600 * 1000
@@ -61,7 +60,7 @@ class Fraud:
     wallets: Mapping[str, Wallet]
     node: Node
     agreement: Simplex
-    kept: Archive
+    kept: FullArchive
     now_ms: int
 
     @property
@@ -134,7 +133,7 @@ class Fraud:
 
     def evidence(self, first: Vote, second: Vote) -> list[bytes]:
         """Evidence of two votes, issued by him."""
-        return _offered(Entry(issue_vote_evidence(self.wallet, self.ledger_id, self.now_ms, first, second)))
+        return _offered(Entry(issue_evidence(self.wallet, self.ledger_id, self.now_ms, first, second)))
 
     def forged_evidence(self) -> list[bytes]:
         """A member's vote beside one that would contradict it, had the member signed it."""
@@ -151,12 +150,12 @@ class Fraud:
         """Evidence against one of his keys, which voted to finalize the first view of an epoch and to nullify it."""
         ballots = Ballot(FINALIZE, epoch, 1, bytes(32)), Ballot(NULLIFY, epoch, 1, ZERO_DIGEST)
         votes = (cast(offender, self.ledger_id, ballot) for ballot in ballots)
-        return [Entry(issue_vote_evidence(self.wallet, self.ledger_id, self.now_ms, *votes))]
+        return [Entry(issue_evidence(self.wallet, self.ledger_id, self.now_ms, *votes))]
 
     def forged_recovery(self) -> RecoveryRequest:
         """A member, not the one that runs the node, is said to have lost what it signed; Charlie says so."""
         keys = (self.wallets[name].public_key for name in HONEST)
-        member = next(one for one in keys if self.agreement.guard is None or one != self.agreement.guard.key)
+        member = next(one for one in keys if one != self.agreement.guard.key)
         return sign(RecoveryRequest(member, digest(b"nonce")), self.wallet, self.ledger_id)
 
     # ---- blocks ---------------------------------------------------------------------------------------------
@@ -187,7 +186,7 @@ class Fraud:
     def in_drawn_name(self, **header_fields: Any) -> list[bytes]:
         """A proposal that names who is drawn, and that he signs: the others' are not looked at."""
         views = self.agreement.views
-        view = next(one for one in (views.view, views.view + 1) if views.leader(one) != self.wallet.public_key)
+        view = views.view + (views.leader(views.view) == self.wallet.public_key)
         return self.propose(self.block(forger=views.leader(view), view=view, **header_fields))
 
     def with_wrong_root(self) -> list[bytes]:
@@ -252,7 +251,6 @@ _WAYS: Final[dict[Illegal, Callable[[Fraud], Thrown]]] = {
     Illegal.FORGED_RECOVERY: lambda fraud: [encode_message(fraud.forged_recovery())],
     Illegal.FORGED_PROPOSAL: lambda fraud: fraud.in_drawn_name(),
     Illegal.OTHER_LEDGER: lambda fraud: fraud.in_drawn_name(ledger_id=ZERO_DIGEST),
-    Illegal.NOT_VOTED_FOR: lambda fraud: [encode_message(NewBlock(fraud.block()))],
     Illegal.VOTED_FOR_ALONE: lambda fraud: fraud.voted_for_alone(),
     Illegal.OTHER_FINALIZATION: lambda fraud: fraud.pretend(fraud.block(), fraud.of_another_block()),
     Illegal.OTHER_PARENT: Fraud.unlinked,

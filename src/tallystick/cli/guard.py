@@ -8,30 +8,22 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from tallystick.cli.connecting import ledger_info
 from tallystick.cli.options import AsJson, Data, node_folder
 from tallystick.cli.output import (
     Text,
-    errors_explained,
+    error_boundary,
     help_text,
     hint,
     make_console,
     marked,
     print_json,
 )
-from tallystick.cli.reaching import known_of
 from tallystick.cli.words import many
-from tallystick.consensus.signing_guard import (
-    GuardRecord,
-    GuardStatus,
-    GuardSummary,
-    LossAccepted,
-    Lost,
-    Place,
-    summaries,
-)
+from tallystick.consensus.signing_guard import GuardRecord, GuardState, GuardStatus, LossAccepted, Lost, Place
 from tallystick.host.data_folder import DataFolder
 from tallystick.host.data_lock import DataLock
-from tallystick.host.guard_file import GuardError, GuardFile, read_guard
+from tallystick.host.guard_file import GuardError, GuardFile, read_guard, summaries
 from tallystick.ledger.genesis import Genesis
 
 HELP: Final = help_text(
@@ -85,7 +77,7 @@ Yes = Annotated[bool, typer.Option("--yes", help="Do not ask: the risk is known.
 @guard.command("show", help=SHOW_HELP)
 def show(data: Data = None, as_json: AsJson = False) -> None:
     """See `SHOW_HELP`."""
-    with errors_explained():
+    with error_boundary():
         folder = node_folder(data)
         key = folder.public_key()
         with DataLock(folder.path):
@@ -115,7 +107,7 @@ def move(
     as_json: AsJson = False,
 ) -> None:
     """See `MOVE_HELP`."""
-    with errors_explained():
+    with error_boundary():
         folder = node_folder(data)
         key = folder.public_key().hex()
         with DataLock(folder.path):
@@ -130,7 +122,7 @@ def move(
 @guard.command("lost", help=LOST_HELP)
 def lost(data: Data = None, yes: Yes = False, as_json: AsJson = False) -> None:
     """See `LOST_HELP`."""
-    with errors_explained(), _opened(data) as (folder, file):
+    with error_boundary(), _opened(data) as (folder, file):
         if summaries(file.records)[None].status is GuardStatus.MOVED:
             _confirm(yes, f"The key was moved away. {_TWO_MACHINES}?")
         _write(folder, file, Lost(None), "is lost: it signs nothing until others have answered", as_json)
@@ -139,7 +131,7 @@ def lost(data: Data = None, yes: Yes = False, as_json: AsJson = False) -> None:
 @guard.command("recover", help=RECOVER_HELP)
 def recover(data: Data = None, yes: Yes = False, as_json: AsJson = False) -> None:
     """See `RECOVER_HELP`."""
-    with errors_explained(), _opened(data) as (folder, file):
+    with error_boundary(), _opened(data) as (folder, file):
         genesis, status = _of_ledger(folder, file)
         if status is GuardStatus.MOVED:
             advice = "recover it there, or read: tallystick guard lost --help"
@@ -152,7 +144,7 @@ def recover(data: Data = None, yes: Yes = False, as_json: AsJson = False) -> Non
 @guard.command("accept-loss", help=ACCEPT_HELP)
 def accept_loss(data: Data = None, yes: Yes = False, as_json: AsJson = False) -> None:
     """See `ACCEPT_HELP`."""
-    with errors_explained(), _opened(data) as (folder, file):
+    with error_boundary(), _opened(data) as (folder, file):
         genesis, status = _of_ledger(folder, file)
         if status is not GuardStatus.LOST:
             raise GuardError(f"the guard is {status.value}, not lost: there is no loss to accept")
@@ -171,13 +163,13 @@ def _opened(data: Path | None) -> Iterator[tuple[DataFolder, GuardFile]]:
 
 def _of_ledger(folder: DataFolder, file: GuardFile) -> tuple[Genesis, GuardStatus]:
     """The folder's ledger, and how the guard stands there. Raises `StoreError`."""
-    genesis, _ = known_of(folder)
+    genesis, _ = ledger_info(folder)
     ledgers = summaries(file.records)
     return genesis, ledgers.get(genesis.ledger_id, ledgers[None]).status
 
 
 def _genesis(folder: DataFolder) -> Genesis | None:
-    return known_of(folder)[0] if folder.ledger_path.exists() else None
+    return ledger_info(folder)[0] if folder.ledger_path.exists() else None
 
 
 def _write(folder: DataFolder, file: GuardFile, record: GuardRecord, became: str, as_json: bool) -> None:
@@ -200,7 +192,7 @@ def _confirm(yes: bool, question: str) -> None:
         raise GuardError("nothing was changed")
 
 
-def _values(ledger_id: bytes, names: dict[bytes, str], one: GuardSummary) -> dict[str, Any]:
+def _values(ledger_id: bytes, names: dict[bytes, str], one: GuardState) -> dict[str, Any]:
     return {
         "ledger_id": ledger_id.hex(),
         "name": names.get(ledger_id),
@@ -209,12 +201,12 @@ def _values(ledger_id: bytes, names: dict[bytes, str], one: GuardSummary) -> dic
         "silent_until": _place(one.silent_until),
         "twin": _place(one.twin),
         "is_loss_accepted": one.is_loss_accepted,
-        "views": one.views,
+        "views": len(one.entries),
     }
 
 
 def _place(place: Place | None) -> dict[str, int] | None:
-    return None if place is None else {"epoch": place[0], "view": place[1]}
+    return None if place is None or place < (0, 0) else {"epoch": place[0], "view": place[1]}
 
 
 def _in_words(line: dict[str, Any]) -> str:

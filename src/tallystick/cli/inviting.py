@@ -2,9 +2,9 @@
 
 from typing import Final
 
+from tallystick.cli.connecting import connect_at
 from tallystick.cli.options import AsJson, Data
-from tallystick.cli.output import errors_explained, help_text, hint, print_json, print_line
-from tallystick.cli.reaching import reach_at
+from tallystick.cli.output import error_boundary, help_text, hint, print_json, print_line
 from tallystick.host.control import Invitation, MakeInvite
 
 HELP: Final = help_text(
@@ -17,7 +17,7 @@ HELP: Final = help_text(
 
 def invite(data: Data = None, as_json: AsJson = False) -> None:
     """See `HELP`."""
-    with errors_explained(), reach_at(data) as node:
+    with error_boundary(), connect_at(data) as node:
         invite = node.one(MakeInvite(), Invitation).invite
     if as_json:
         print_json({"invite": invite})

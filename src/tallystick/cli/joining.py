@@ -8,7 +8,7 @@ import typer
 from tallystick.cli.addresses import places
 from tallystick.cli.keys import own_wallet
 from tallystick.cli.options import AsJson, Data, Listen, NoPassphrase, PassphraseFile, Reach, node_folder
-from tallystick.cli.output import Terminal, Text, errors_explained, help_text, hint, make_console, marked, print_json
+from tallystick.cli.output import Terminal, Text, error_boundary, help_text, hint, make_console, marked, print_json
 from tallystick.cli.running import LogLevel, run_here
 from tallystick.host.data_folder import DataFolder, FolderError, Settings
 from tallystick.host.errors import HostError
@@ -43,7 +43,7 @@ def join(
     as_json: AsJson = False,
 ) -> None:
     """See `HELP`."""
-    with errors_explained():
+    with error_boundary():
         folder = node_folder(data)
         if folder.is_there or folder.ledger_path.exists():
             raise FolderError(f"{folder.path} holds a node already; name another folder with --data")

@@ -8,12 +8,13 @@ from typing import Annotated, Any, Final
 import msgspec
 import typer
 
+from tallystick.cli.connecting import connect
 from tallystick.cli.options import AsJson, Data, NoPassphrase, PassphraseFile, node_folder
 from tallystick.cli.output import (
     ExitCode,
     Terminal,
     Text,
-    errors_explained,
+    error_boundary,
     help_text,
     hint,
     make_console,
@@ -21,7 +22,6 @@ from tallystick.cli.output import (
     marked,
     print_json,
 )
-from tallystick.cli.reaching import reach
 from tallystick.cli.reading import find_damage, open_chain
 from tallystick.cli.repairing import Mending, findings
 from tallystick.cli.running import open_wallet
@@ -64,7 +64,7 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """See `CHECK_HELP`."""
-    with errors_explained():
+    with error_boundary():
         if mends:
             if chain is not None:
                 raise typer.BadParameter("--repair is for a node's folder, --data; no peer knows of a file of its own")
@@ -166,13 +166,13 @@ def backup(
     as_json: AsJson = False,
 ) -> None:
     """See `BACKUP_HELP`."""
-    with errors_explained():
+    with error_boundary():
         folder = node_folder(data)
         folder.settings()
         target = file.absolute()
         with Terminal(stderr=True).status(f"Copying the ledger into {file}"):
             if is_running(folder):
-                with reach(folder) as node:
+                with connect(folder) as node:
                     index = node.one(Backup(str(target)), BackedUp).index
             else:
                 copy_database(folder.ledger_path, target)

@@ -7,7 +7,7 @@ from typing import Annotated, Final
 import typer
 
 from tallystick.cli.options import AsJson, Data, NoPassphrase, PassphraseFile, find_passphrase, node_folder
-from tallystick.cli.output import errors_explained, help_text, hint, print_json, print_line
+from tallystick.cli.output import error_boundary, help_text, hint, print_json, print_line
 from tallystick.host.data_folder import DataFolder
 from tallystick.host.errors import KeyFileError
 from tallystick.ledger.wallet import SEED_BYTES, Wallet
@@ -55,7 +55,7 @@ def new_key(
     as_json: AsJson = False,
 ) -> None:
     """See `NEW_HELP`."""
-    with errors_explained():
+    with error_boundary():
         folder = node_folder(data)
         if folder.key_path.exists():
             reason = f"{folder.key_path} exists already, and a key is never overwritten"
@@ -79,7 +79,7 @@ def show_key(
     as_json: AsJson = False,
 ) -> None:
     """See `SHOW_HELP`."""
-    with errors_explained():
+    with error_boundary():
         folder = node_folder(data)
         public_key = folder.public_key().hex()
         address = folder.settings().address if with_address or (as_json and folder.is_there) else None

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Final
 
+from tallystick.cli.connecting import RunningNode, connect
 from tallystick.cli.options import PASSPHRASE_VARIABLE
-from tallystick.cli.reaching import RunningNode, reach
 from tallystick.host.control import GetStatus, NotRunning, Status
 from tallystick.host.data_folder import DataFolder
 from tallystick.host.errors import HostError
@@ -82,14 +82,14 @@ class LocalNetwork:
         return {name: process.returncode for name, process in processes.items()}
 
     @contextmanager
-    def reach(self, name: str) -> Iterator[RunningNode]:
+    def connect(self, name: str) -> Iterator[RunningNode]:
         """Connect to a node. Raises `HostError`."""
-        with reach(self.folders[name]) as node:
+        with connect(self.folders[name]) as node:
             yield node
 
     def status(self, name: str) -> Status:
         """How a node is. Raises `HostError`."""
-        with self.reach(name) as node:
+        with self.connect(name) as node:
             return node.one(GetStatus(), Status)
 
     def wait_until(self, is_done: Callable[[], bool], what: str, at_most_s: float = START_SECONDS) -> None:

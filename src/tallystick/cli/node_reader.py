@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from tallystick.cli.reaching import RunningNode
+from tallystick.cli.connecting import RunningNode
 from tallystick.host.control import (
     BlockFound,
     CertificateFound,

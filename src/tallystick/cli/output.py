@@ -198,7 +198,7 @@ def show_fault(kind: type[BaseException], error: BaseException, trace: Traceback
 
 
 @contextmanager
-def errors_explained() -> Iterator[None]:
+def error_boundary() -> Iterator[None]:
     """Turn what stands in the way into a line on standard error and an exit code: no tracebacks for people."""
     try:
         yield

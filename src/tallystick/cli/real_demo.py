@@ -12,6 +12,7 @@ from typing import Final
 from msgspec import to_builtins
 
 from tallystick.cli.certify import Outcome, follow
+from tallystick.cli.connecting import ledger_info
 from tallystick.cli.file_check import check_file, with_one_byte_changed
 from tallystick.cli.founding import found_here
 from tallystick.cli.kept_chain import LEDGER_NAME, check_room, make_room
@@ -19,13 +20,12 @@ from tallystick.cli.live_view import story_line
 from tallystick.cli.local_network import COMMAND, LocalNetwork, in_order, terminated_like_interrupted
 from tallystick.cli.node_reader import NodeReader
 from tallystick.cli.output import Terminal, print_json
-from tallystick.cli.reaching import known_of
 from tallystick.cli.reading import read_chain
 from tallystick.cli.real_account import CertifiedLine, FileLine, JoiningLine, KillingLine, NodeLine, RealAccount
 from tallystick.cli.real_demo_view import show_real
+from tallystick.cli.recorder import StoryEvent
 from tallystick.cli.statements import Draft, about_file, in_words
 from tallystick.cli.verify import check_on_node
-from tallystick.cli.witness import Happening
 from tallystick.cli.words import many, seconds
 from tallystick.host.control import BackedUp, Backup, Certify, Invitation, MakeInvite, Status
 from tallystick.host.data_folder import DataFolder
@@ -121,7 +121,7 @@ class RealDemo:
 
     def _certify(self, name: str, draft: Draft) -> None:
         outcome = Outcome(0, draft.statement.subject, str(draft.file) if draft.file else None)
-        with self._network.reach(name) as node:
+        with self._network.connect(name) as node:
             until_s = time.monotonic() + _FINAL_SECONDS
             follow(node, Certify((draft.statement,)), [outcome], lambda: None, wait=True, until_s=until_s)
         if outcome.id is None or outcome.block_index is None or outcome.took_ms is None:
@@ -157,7 +157,7 @@ class RealDemo:
 
     def _invite(self, host: str, name: str) -> JoiningLine:
         network = self._network
-        with network.reach(host) as node:
+        with network.connect(host) as node:
             invite = node.one(MakeInvite(), Invitation).invite
         self._tell("network", f"{host} invites one more: tallystick join {invite[:24]}…")
         folder = DataFolder(network.folders[host].path.parent / name)
@@ -195,12 +195,12 @@ class RealDemo:
         return line
 
     def _covers(self, name: str, statement: FileStatement) -> bool:
-        genesis, names = known_of(self._network.folders[name])
-        with self._network.reach(name) as node:
+        genesis, names = ledger_info(self._network.folders[name])
+        with self._network.connect(name) as node:
             return check_on_node(NodeReader(node, genesis), statement, names).is_covered
 
     def _keep(self, name: str, joining: JoiningLine, kept: Path) -> None:
-        with self._network.reach(name) as node:
+        with self._network.connect(name) as node:
             node.one(Backup(str(kept)), BackedUp)
         with Store.open(kept) as store:
             store.remember_names({bytes.fromhex(joining.public_key): joining.node})
@@ -220,7 +220,7 @@ class RealDemo:
 
     def _tell(self, kind: str, text: str) -> None:
         if self._console is not None:
-            self._console.print(story_line(Happening(self._elapsed_ms, kind, text)), soft_wrap=True)
+            self._console.print(story_line(StoryEvent(self._elapsed_ms, kind, text)), soft_wrap=True)
 
 
 def _join(invite: str, folder: DataFolder) -> str:

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from tallystick.cli.addresses import split_address
 from tallystick.cli.options import Data, Listen, NoPassphrase, PassphraseFile, Reach, find_passphrase, node_folder
-from tallystick.cli.output import errors_explained, help_text
+from tallystick.cli.output import error_boundary, help_text
 from tallystick.host.data_folder import DataFolder
 from tallystick.host.errors import KeyFileError
 from tallystick.ledger.wallet import Wallet
@@ -51,7 +51,7 @@ def run(
     log_level: Level = LogLevel.INFO,
 ) -> None:
     """See `HELP`."""
-    with errors_explained():
+    with error_boundary():
         folder = node_folder(data)
         settings = folder.settings()
         if not folder.key_path.exists():

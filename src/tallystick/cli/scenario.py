@@ -1,4 +1,4 @@
-"""What happens in the demo, and in which order. `world.py` carries it out, `live_view.py` shows it.
+"""What happens in the demo, and in which order. `simulation.py` carries it out, `live_view.py` shows it.
 
 Nodes are numbered from 1; the one after the last joins late.
 """
@@ -50,7 +50,6 @@ class Illegal(Enum):
     FORGED_RECOVERY = "a request for recovery in a member's name"
     FORGED_PROPOSAL = "a proposal in the name of who is drawn"
     OTHER_LEDGER = "a proposal for another ledger"
-    NOT_VOTED_FOR = "a block that nobody voted for"
     VOTED_FOR_ALONE = "a block final by his own vote alone"
     OTHER_FINALIZATION = "a block with the votes for another one"
     OTHER_PARENT = "a block that its proof does not follow from"

@@ -7,11 +7,11 @@ from typing import Annotated, Any, Final
 import typer
 
 from tallystick.cli import show_view
+from tallystick.cli.connecting import connect, ledger_info
 from tallystick.cli.node_reader import NodeReader
 from tallystick.cli.node_values import NodeValues
 from tallystick.cli.options import AsJson, Data
-from tallystick.cli.output import errors_explained, help_text, make_console, print_json
-from tallystick.cli.reaching import known_of, reach
+from tallystick.cli.output import error_boundary, help_text, make_console, print_json
 from tallystick.cli.reading import open_chain, read_chain
 from tallystick.cli.show_values import ChainValues
 from tallystick.cli.source import WHERE, Chain, find_source
@@ -56,7 +56,7 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """See `HELP`."""
-    with errors_explained():
+    with error_boundary():
         _check_which(part, which)
         source = find_source(chain, data)
         if source.node is not None:
@@ -70,8 +70,8 @@ def show(
 
 
 def _of_node(folder: DataFolder, part: Part, which: str) -> dict[str, Any]:
-    genesis, names = known_of(folder)
-    with reach(folder) as node:
+    genesis, names = ledger_info(folder)
+    with connect(folder) as node:
         values = NodeValues(NodeReader(node, genesis), genesis, names)
         readers = {
             Part.CHAIN: values.chain,

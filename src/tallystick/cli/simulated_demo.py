@@ -8,14 +8,14 @@ from typing import Final
 import msgspec
 
 from tallystick.cli.account import Account, FileLine, give_account
-from tallystick.cli.chance import from_seed
 from tallystick.cli.file_check import check_file, with_one_byte_changed
 from tallystick.cli.final_view import show_account
 from tallystick.cli.kept_chain import make_room
 from tallystick.cli.live_view import Silent, Watcher, watching
 from tallystick.cli.output import ExitCode, Terminal, fail, print_json
 from tallystick.cli.scenario import FRAME_MS
-from tallystick.cli.world import World
+from tallystick.cli.seeding import from_seed
+from tallystick.cli.simulation import Simulation
 from tallystick.host.checked_chain import CheckedChain
 from tallystick.host.file_statement import FileStatement, describe_file
 from tallystick.host.store import Store
@@ -30,17 +30,17 @@ def play_simulated(
 ) -> bool:
     """Play it, and tell what it came to; whether everything came out as it should. Raises `HostError`."""
     statements = [describe_file(path) for path in paths]
-    world = World(nodes, statements, seed, chance=from_seed(seed), start_ms=SIMULATED_START_MS)
+    simulation = Simulation(nodes, statements, seed, seeding=from_seed(seed), start_ms=SIMULATED_START_MS)
     make_room(chain)
-    with Store.create(chain, world.genesis) as store:
-        store.remember_names(world.names)
-        world.start(store)
+    with Store.create(chain, simulation.genesis) as store:
+        store.remember_names(simulation.names)
+        simulation.start(store)
         if as_json:
-            _play(world, Silent(), speed or 0, chain)
+            _play(simulation, Silent(), speed or 0, chain)
         else:
-            with watching(console, world) as watcher:
-                _play(world, watcher, _default_speed() if speed is None else speed, chain)
-    account = _account_from_file(world, paths, chain, seed)
+            with watching(console, simulation) as watcher:
+                _play(simulation, watcher, _default_speed() if speed is None else speed, chain)
+    account = _account_from_file(simulation, paths, chain, seed)
     if as_json:
         print_json(msgspec.to_builtins(account))
     else:
@@ -52,11 +52,11 @@ def _default_speed() -> float:
     return DEFAULT_SPEED if sys.stdout.isatty() else 0
 
 
-def _play(world: World, watcher: Watcher, speed: float, chain: Path) -> None:
+def _play(simulation: Simulation, watcher: Watcher, speed: float, chain: Path) -> None:
     """Let the demo run. At a speed above 0, frames of virtual time are paced by the real clock."""
     next_frame_s = time.monotonic()
     try:
-        for _ in world.play():
+        for _ in simulation.play():
             watcher.look()
             if speed:
                 next_frame_s += FRAME_MS / 1000 / speed
@@ -65,15 +65,17 @@ def _play(world: World, watcher: Watcher, speed: float, chain: Path) -> None:
         raise fail(f"stopped; the blocks forged so far are in {chain}", ExitCode.STOPPED) from None
 
 
-def _account_from_file(world: World, paths: list[Path], chain: Path, seed: int) -> Account:
+def _account_from_file(simulation: Simulation, paths: list[Path], chain: Path, seed: int) -> Account:
     """Close the account from the file alone: the chain is read back, and every rule on it checked again."""
-    with Store.open(chain, world.genesis.ledger_id, read_only=True) as store:
+    with Store.open(chain, simulation.genesis.ledger_id, read_only=True) as store:
         checked = CheckedChain(store)
-        files = [_file_line(checked, world, path, said) for path, said in zip(paths, world.files, strict=True)]
-        return give_account(world, checked, files, seed)
+        files = [
+            _file_line(checked, simulation, path, said) for path, said in zip(paths, simulation.files, strict=True)
+        ]
+        return give_account(simulation, checked, files, seed)
 
 
-def _file_line(checked: CheckedChain, world: World, path: Path, certified: FileStatement) -> FileLine:
+def _file_line(checked: CheckedChain, simulation: Simulation, path: Path, certified: FileStatement) -> FileLine:
     now, changed = describe_file(path), with_one_byte_changed(path, certified.size_bytes)
-    found = check_file(checked, now, world.names)
-    return FileLine(found, found.is_covered, not check_file(checked, changed, world.names).is_covered)
+    found = check_file(checked, now, simulation.names)
+    return FileLine(found, found.is_covered, not check_file(checked, changed, simulation.names).is_covered)

@@ -6,10 +6,10 @@ import typer
 from msgspec import to_builtins
 
 from tallystick.cli.certify import Outcome, follow
+from tallystick.cli.connecting import connect_at, ledger_info
 from tallystick.cli.node_reader import NodeReader
 from tallystick.cli.options import AsJson, Data
-from tallystick.cli.output import ExitCode, errors_explained, fail, help_text, make_console, marked, print_json
-from tallystick.cli.reaching import known_of, reach_at
+from tallystick.cli.output import ExitCode, error_boundary, fail, help_text, make_console, marked, print_json
 from tallystick.cli.words import lasting, utc
 from tallystick.host.control import ChangeStake
 from tallystick.ledger.block import Block
@@ -43,8 +43,8 @@ def stake(
     """See `HELP`."""
     if amount == 0:
         raise typer.BadParameter("0 tokens move nothing; name how many")
-    with errors_explained(), reach_at(data) as node:
-        genesis, _ = known_of(node.folder)
+    with error_boundary(), connect_at(data) as node:
+        genesis, _ = ledger_info(node.folder)
         outcome = Outcome(0, "", None)
         follow(node, ChangeStake(amount), [outcome], lambda: None, wait=True, until_s=None)
         block = NodeReader(node, genesis).block(outcome.block_index) if outcome.block_index is not None else None

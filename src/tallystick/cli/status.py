@@ -9,9 +9,9 @@ import typer
 from rich.console import Group, RenderableType
 from rich.live import Live
 
+from tallystick.cli.connecting import RunningNode, connect_at, ledger_info
 from tallystick.cli.options import AsJson, Data
-from tallystick.cli.output import ExitCode, Terminal, Text, errors_explained, help_text, make_console, print_json
-from tallystick.cli.reaching import RunningNode, known_of, reach_at
+from tallystick.cli.output import ExitCode, Terminal, Text, error_boundary, help_text, make_console, print_json
 from tallystick.cli.words import ago, lasting, many, name_of, names_of, utc
 from tallystick.host.control import GetPeers, GetStatus, PeerLine, Peers, Status
 
@@ -49,9 +49,9 @@ def status(
     """See `HELP`."""
     if watch and as_json:
         raise typer.BadParameter("--watch is for people; call --json as often as you need it")
-    with errors_explained():
-        with reach_at(data) as node:
-            names = known_of(node.folder)[1]
+    with error_boundary():
+        with connect_at(data) as node:
+            names = ledger_info(node.folder)[1]
             if watch:
                 _watch(node, names)
                 return
@@ -60,7 +60,7 @@ def status(
             print_json(value)
         else:
             make_console().print(_picture(value, node.folder.path))
-    if value["state"] == "stuck" or value["is_burned"] or (value["stake"] and not value["is_voting"]):
+    if value["state"] == "stuck" or value["why_not_voting"] is not None:
         raise typer.Exit(ExitCode.FAILED)
 
 
@@ -145,7 +145,7 @@ def _why_not_voting(told: Status, names: Mapping[bytes, str]) -> str | None:
         case "mismatch":
             return f"a quorum chose what is illegal by this node's state ({told.mismatch}); it signs nothing"
         case "burned":
-            return "this key signed what no honest member signs: its stake is lost, and it never votes again"
+            return "this key signed what no honest member signs: its stake is lost, its votes with this epoch"
         case "twin":
             epoch, view = told.twin or (0, 0)
             seen = f"another machine signs with this node's own key (seen in epoch {epoch:,}, view {view:,})"

@@ -17,7 +17,7 @@ from tallystick.cli.output import (
     ExitCode,
     Terminal,
     Text,
-    errors_explained,
+    error_boundary,
     fail,
     help_text,
     make_console,
@@ -51,7 +51,7 @@ def up(
     no_passphrase: NoPassphrase = False,
 ) -> None:
     """See `HELP`."""
-    with errors_explained(), terminated_like_interrupted(), _folders(folder, nodes) as folders:
+    with error_boundary(), terminated_like_interrupted(), _folders(folder, nodes) as folders:
         passphrase = "" if _opens(folders[0], "") else find_passphrase(passphrase_file, no_passphrase, "all keys")
         with LocalNetwork({one.path.name: one for one in folders}, passphrase) as network:
             _run(make_console(), network)

@@ -7,11 +7,11 @@ from typing import Annotated, Final
 import typer
 from msgspec import Struct, to_builtins
 
+from tallystick.cli.connecting import connect, ledger_info
 from tallystick.cli.file_check import Covering, CoveringCertificate, FileCheck, check_file
 from tallystick.cli.node_reader import NodeReader, Standing
 from tallystick.cli.options import AsJson, Data
-from tallystick.cli.output import ExitCode, Terminal, Text, errors_explained, help_text, make_console, print_json
-from tallystick.cli.reaching import known_of, reach
+from tallystick.cli.output import ExitCode, Terminal, Text, error_boundary, help_text, make_console, print_json
 from tallystick.cli.reading import open_chain, read_chain
 from tallystick.cli.source import WHERE, Chain, find_source
 from tallystick.cli.words import checked_again, many, name_of, utc
@@ -61,7 +61,7 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """See `HELP`."""
-    with errors_explained():
+    with error_boundary():
         statements = [describe_file(path) for path in files]
         source = find_source(chain, data)
         if source.node is not None:
@@ -100,8 +100,8 @@ def _node_covering(
 
 
 def _verify_on_node(folder: DataFolder, statements: Sequence[FileStatement], as_json: bool) -> bool:
-    genesis, names = known_of(folder)
-    with reach(folder) as node:
+    genesis, names = ledger_info(folder)
+    with connect(folder) as node:
         reader = NodeReader(node, genesis)
         checks = [check_on_node(reader, statement, names) for statement in statements]
     if as_json:

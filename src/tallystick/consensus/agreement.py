@@ -29,7 +29,7 @@ class SendProposal(NamedTuple):
     """Tell everybody what this node proposes in a view, once the vote for it is durable."""
 
     view: int
-    parent_view: int
+    parent_view: int | None
     block: VerifiedBlock
     is_new: bool
     """Whether the block is new; else it is notarized, and proposed again."""

@@ -21,20 +21,8 @@ are not waited for. What a member signed stands in its signing guard, so that no
 
 from collections.abc import Iterable
 
-from tallystick.consensus.agreement import (
-    Equivocation,
-    Finalized,
-    Output,
-    PersistQuorum,
-    Rebroadcast,
-    RelayVotes,
-    RequestViewCertificates,
-    SendProposal,
-    SendVote,
-    StateMismatch,
-    TwinFound,
-    Waiting,
-)
+from tallystick.consensus import agreement
+from tallystick.consensus.agreement import Equivocation, Output, Waiting
 from tallystick.consensus.proof_of_stake import check_drawn, draw
 from tallystick.consensus.recovery import Recovery
 from tallystick.consensus.signing_guard import GuardStatus, SigningGuard
@@ -42,6 +30,7 @@ from tallystick.consensus.view_timer import ViewTimer
 from tallystick.consensus.views import Draw, Pending, Views
 from tallystick.ledger.block import Block, VerifiedBlock, verified
 from tallystick.ledger.blockchain import Blockchain, check_clock, holds_nothing
+from tallystick.ledger.encoding import ZERO_DIGEST
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.finality import Finalization
@@ -65,14 +54,14 @@ class Simplex:
     check_forger = staticmethod(check_drawn)
 
     def __init__(self, guard: SigningGuard | None = None, leader: Draw = drawn_leader) -> None:
-        self.guard = guard
-        self.recovery = Recovery(guard) if guard is not None else None
+        self.guard = guard or SigningGuard(None, ZERO_DIGEST)
+        self.recovery = Recovery(self.guard)
         self.mismatch: Refused | None = None
         """Why this node's state is not the ledger's; then it does nothing any more."""
         self._leader = leader
         self._epoch_number = -1
         self._requested: tuple[int, int] | None = None
-        self._twins: list[TwinFound] = []
+        self._twins: list[agreement.TwinFound] = []
 
     def start(
         self,
@@ -108,12 +97,12 @@ class Simplex:
     @property
     def has_stake(self) -> bool:
         """Whether this member's votes count in this epoch."""
-        return self.guard is not None and self.epoch.stake(self.guard.key) > 0
+        return self.epoch.stake(self.guard.key) > 0
 
     @property
     def is_recovering(self) -> bool:
         """Whether this member lost its guard, and does not know yet from which view on it may vote."""
-        return self.recovery is not None and self.recovery.is_needed(self.epoch)
+        return self.recovery.is_needed(self.epoch)
 
     def proven_view(self) -> tuple[int, Tally | None] | None:
         """The view that this member is in and the certificate that proves it; `None`: it cannot prove it.
@@ -121,7 +110,7 @@ class Simplex:
         A member that recovers proves nothing, nor does one whose guard shows that it was in a later view than it can
         prove: who lost its guard would take a floor from it that is too low.
         """
-        if self.is_recovering or self.guard is None or self.guard.status is not GuardStatus.READY:
+        if self.is_recovering or self.guard.status is not GuardStatus.READY:
             return None
         place, entered_by = (self.epoch.number, self.view), self.views.entered_by
         if (entered_by is None and self.view > 1) or self.guard.latest > place:
@@ -136,16 +125,16 @@ class Simplex:
 
     def add_tally(self, tally: Tally) -> list[Equivocation]:
         """Count votes whose signatures are good. Returns what they and earlier ones prove of their members."""
-        own = [one for one in tally.votes if self.guard is not None and one.member == self.guard.key]
+        own = [one for one in tally.votes if one.member == self.guard.key]
         if any(self._is_twin(one) for one in own):
             return []
         return self.views.add_tally(tally)
 
     def add_header(self, signed: SignedHeader, parent_view: int | None = None) -> Equivocation | None:
         """Note what a view's leader signed; the signature is good. Returns what it and an earlier one prove."""
-        header, guard = signed.header, self.guard
-        if guard is not None and header.forger == guard.key and guard.saw_header(header):
-            self._twins.append(TwinFound(header.epoch, header.view))
+        header = signed.header
+        if header.forger == self.guard.key and self.guard.saw_header(header):
+            self._twins.append(agreement.TwinFound(header.epoch, header.view))
             return None
         return self.views.add_header(signed, parent_view)
 
@@ -157,7 +146,7 @@ class Simplex:
 
     def add_answer(self, member: bytes, view: int, entered_by: Tally | None) -> list[Equivocation]:
         """A member answered our recovery request, in our epoch; the certificate proves its view."""
-        if self.recovery is not None and self.is_recovering:
+        if self.is_recovering:
             self.recovery.answered(member, view)
         return self.add_tally(entered_by) if entered_by is not None else []
 
@@ -167,8 +156,6 @@ class Simplex:
         self.views.tip_advanced(finalization)
         self._requested = None
         guard, tip = self.guard, self.chain.state.tip
-        if guard is None or self.recovery is None:
-            return
         if finalization is not None:
             guard.raise_floor(finalization.epoch, finalization.view)
         if self.epoch.number != before:
@@ -181,17 +168,15 @@ class Simplex:
 
     def _begin_epoch(self) -> None:
         """What the guard knows of the epoch, from before a start, counts as if it were heard now."""
-        if self.guard is None or self.recovery is None:
-            return
         self.recovery.begin_epoch()
         for vote in self.guard.votes(self.epoch.number):
             self.views.enter_by_guard(vote.ballot.view if vote.ballot.kind != FINALIZE else 0)
             self.views.add_vote(vote)
 
     def _is_twin(self, vote: Vote) -> bool:
-        if self.guard is None or not self.guard.saw_ballot(vote.ballot):
+        if not self.guard.saw_ballot(vote.ballot):
             return False
-        self._twins.append(TwinFound(vote.ballot.epoch, vote.ballot.view))
+        self._twins.append(agreement.TwinFound(vote.ballot.epoch, vote.ballot.view))
         return True
 
     # ---- what follows from it: docs/protocol.md, section 4, "A view" -------------------------------------------
@@ -202,7 +187,8 @@ class Simplex:
         if self.mismatch is not None or self._find_mismatch(outputs) or self._finalize(outputs):
             return outputs
         self._persist(outputs)
-        self._recover()
+        if self.is_recovering:
+            self.recovery.finish(self.epoch, self.view)
         self._vote_to_finalize(outputs)
         self._propose(now_ms, waiting, outputs)
         self._notarize(now_ms, outputs)
@@ -216,7 +202,7 @@ class Simplex:
 
     def _propose(self, now_ms: int, waiting: Waiting, outputs: list[Output]) -> None:
         """(1) The view's leader forges at once when nothing is in flight; else it waits for delta, then goes on."""
-        if self.guard is None or self.views.leader(self.view) != self.guard.key or self._has_voted(self.view):
+        if self._has_voted(self.view) or self.views.leader(self.view) != self.guard.key:
             return
         found = self.views.parent_for(self.view)
         if found is None:
@@ -232,24 +218,23 @@ class Simplex:
             self.views.keep(block)
             if self.views.validate(block.hash, outputs) is None:
                 return  # it passes the gate like any other
-            proposal = SendProposal(self.view, parent_view, block, is_new=True)
+            proposal = agreement.SendProposal(self.view, parent_view, block, is_new=True)
             outputs += self._vote(NOTARIZE, self.view, block.hash, block, proposal)
         elif parent is not None:
-            proposal = SendProposal(self.view, parent_view, parent.block, is_new=False)
+            proposal = agreement.SendProposal(self.view, parent_view, parent.block, is_new=False)
             outputs += self._vote(NOTARIZE, self.view, parent_hash, parent.block, proposal)
 
     def _forge(self, now_ms: int, waiting: Waiting, parent: Pending | None) -> VerifiedBlock | None:
         """A block on the parent (`None`: on the final tip), or `None`: there is nothing to forge."""
         base, holds = (parent.state, parent.holds) if parent else (self.chain.state, holds_nothing)
-        guard = self.guard
-        if guard is None or base.epoch.number != self.epoch.number or not waiting.has_any(holds):
+        if not waiting.has_any(holds) or base.epoch.number != self.epoch.number:
             return None
-        if not guard.may_sign_header(self.epoch.number, self.view) or not (
-            chosen := waiting.choose(now_ms, base, holds)
-        ):
+        if not self.guard.may_sign_header(self.epoch.number, self.view):
             return None
-        header = make_header(base, self.view, now_ms, guard.key, chosen)
-        signature = guard.sign_header(header)
+        if not (chosen := waiting.choose(now_ms, base, holds)):
+            return None
+        header = make_header(base, self.view, now_ms, self.guard.key, chosen)
+        signature = self.guard.sign_header(header)
         return verified(Block(header, signature, tuple(chosen))) if signature is not None else None
 
     def _notarize(self, now_ms: int, outputs: list[Output]) -> None:
@@ -288,7 +273,7 @@ class Simplex:
         """(4) Certificates that were gathered are durable before the first vote that rests on them."""
         tallies = self.views.take_unpersisted()
         if tallies:
-            outputs.append(PersistQuorum(tuple(tallies)))
+            outputs.append(agreement.PersistQuorum(tuple(tallies)))
 
     def _vote_to_finalize(self, outputs: list[Output]) -> None:
         """(5) Finalize what was notarized in a view that this member did not nullify."""
@@ -306,7 +291,7 @@ class Simplex:
             if last is not None and finalization is not None:
                 path = last.path()
                 blocks, states = tuple(one.block for one in path), tuple(one.state for one in path)
-                outputs.append(Finalized(blocks, states, finalization))
+                outputs.append(agreement.Finalized(blocks, states, finalization))
                 return True
         return False
 
@@ -318,11 +303,11 @@ class Simplex:
             self._requested = None
             self.views.ask_again()
             self.views.take_news()
-            outputs.append(Rebroadcast())
+            outputs.append(agreement.Rebroadcast())
         elif self.views.has_news and _has_come(timer.relay_ms(), now_ms):
             timer.relayed(now_ms)
             if news := self.views.take_news():
-                outputs.append(RelayVotes(tuple(news)))
+                outputs.append(agreement.RelayVotes(tuple(news)))
 
     def _find_mismatch(self, outputs: list[Output]) -> bool:
         """A quorum chose what the gate refuses here: nobody is blamed, this node has drifted."""
@@ -333,13 +318,9 @@ class Simplex:
                 refused = self.views.refusal(chosen)
                 if refused is not None:
                     self.mismatch = refused
-                    outputs.append(StateMismatch(refused))
+                    outputs.append(agreement.StateMismatch(refused))
                     return True
         return False
-
-    def _recover(self) -> None:
-        if self.recovery is not None and self.is_recovering:
-            self.recovery.finish(self.epoch, self.view)
 
     # ---- time -------------------------------------------------------------------------------------------------
 
@@ -367,7 +348,7 @@ class Simplex:
     # ---- votes ------------------------------------------------------------------------------------------------
 
     def _has_signed(self, view: int, kind: int) -> bool:
-        return self.guard is not None and self.guard.has_signed(self.epoch.number, view, kind)
+        return self.guard.has_signed(self.epoch.number, view, kind)
 
     def _has_voted(self, view: int) -> bool:
         """Whether this member notarized a block of the view or nullified it."""
@@ -379,10 +360,10 @@ class Simplex:
         view: int,
         block_hash: bytes | None = None,
         block: VerifiedBlock | None = None,
-        *proposal: SendProposal,
+        *proposal: agreement.SendProposal,
     ) -> list[Output]:
         """Sign and count a vote, if the guard allows it; a proposal goes out with it."""
-        if self.guard is None or not self.has_stake:
+        if not self.has_stake:
             return []
         ballot = self.views.ballot(kind, view, block_hash)
         vote = self.guard.sign(ballot, has_certificate=self.views.at(view).has_ended)
@@ -390,12 +371,12 @@ class Simplex:
             return []
         self.views.add_vote(vote)
         is_new = block is not None and self.views.persists(block.hash)
-        return [SendVote(vote, block if is_new else None), *proposal]
+        return [agreement.SendVote(vote, block if is_new else None), *proposal]
 
     def _request(self, lacking: tuple[int, int] | None, outputs: list[Output]) -> None:
         if lacking is not None and lacking != self._requested:
             self._requested = lacking
-            outputs.append(RequestViewCertificates(*lacking))
+            outputs.append(agreement.RequestViewCertificates(*lacking))
 
 
 def _has_come(time_ms: int | None, now_ms: int) -> bool:

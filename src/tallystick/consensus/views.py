@@ -116,18 +116,13 @@ class Views:
         self._persisted: set[bytes] = set()
         self._refused: list[tuple[bytes, Refused]] = []
         self._views: dict[int, ViewState] = {}
-        self.epoch_before: Epoch | None = None
-        """The epoch before this one: the finalization of its last block leads to view 1."""
-        self._current = self.epoch
         self._begin_epoch()
 
     def _begin_epoch(self) -> None:
         """Forget the epoch before; its votes that were not persisted yet are handed out."""
         for state in self._views.values():
             self._compact(state)
-        if self._current.number == self.epoch.number - 1:
-            self.epoch_before = self._current
-        self._views, self._current = {}, self.epoch
+        self._views = {}
         self._blocks: dict[bytes, VerifiedBlock] = {}
         self._pending: dict[bytes, Pending] = {}
         self._illegal: dict[bytes, Refused] = {}
@@ -175,6 +170,12 @@ class Views:
         A view ahead of the next is not looked at: a certificate that leads there comes first.
         """
         return self._is_in_turn(header) and header.view > self.final_view
+
+    def is_rival(self, header: Header) -> bool:
+        """Whether the view's leader, if this header is its own, signed two: of open views, and of the final one."""
+        state = self._views.get(header.view)
+        known = state.header if state is not None else None
+        return known is not None and known.header != header and self._is_in_turn(header)
 
     def _is_in_turn(self, header: Header) -> bool:
         in_window = header.epoch == self.epoch.number and self.final_view <= header.view <= self.view + 1
@@ -299,7 +300,7 @@ class Views:
         leader = self.leader(self.view)
         if leader is None or (self.entered_by is not None and leader in self.entered_by.members):
             return False
-        return self._heard.get(leader, self.lived_from) < self.view - SILENT_VIEWS
+        return max(self._heard.get(leader, 0), self.lived_from) < self.view - SILENT_VIEWS
 
     # ---- which block follows which -------------------------------------------------------------------------------
 
@@ -385,8 +386,8 @@ class Views:
         return parent
 
     def request(self, block_hash: bytes, outputs: list[Output]) -> None:
-        """Ask for a block, once."""
-        if block_hash not in self._requested:
+        """Ask for a block, once; the final tip, if it is proposed again, is there."""
+        if block_hash not in self._requested and block_hash != self._chain.state.tip.hash:
             self._requested.add(block_hash)
             outputs.append(RequestBlock(block_hash))
 
@@ -431,7 +432,8 @@ class Views:
         earlier = next((one for one in known if one.conflicts_with(vote)), None)
         if earlier is None or ballot in state.weight or len(known) < 4:  # certificates may rest on who said both
             known.append(vote)
-            self._news.append(vote)
+            if ballot.view >= self.oldest_wanted:
+                self._news.append(vote)
             self._heard[vote.member] = max(self._heard.get(vote.member, 0), self.view)
             state.weight[ballot] = state.weight.get(ballot, 0) + self.epoch.stake(vote.member)
             if ballot.kind == NOTARIZE:
@@ -471,6 +473,7 @@ class Views:
         self._requested = set()
         for old in [one for one in self._views if one < view - RECENT_VIEWS]:
             self._compact(self._views[old])
+        self._news = [one for one in self._news if one.ballot.view >= self.oldest_wanted]
         self._forget_blocks()
 
     def _forget_blocks(self) -> None:
@@ -579,9 +582,11 @@ class Views:
         """The final tip was notarized in this view: what is older does not matter any more."""
         if view <= self.final_view:
             return
-        self.final_view = view
+        self.final_view, final = view, self._views.get(view)
         for old in [one for one in self._views if one <= view]:
             self._compact(self._views.pop(old))
+        if final is not None:
+            self.at(view).header = final.header  # its leader may yet sign another
         self._forget_blocks()
         if self.view <= view:
             self._enter(view + 1, None)

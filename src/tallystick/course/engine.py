@@ -4,12 +4,13 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Final, Protocol
 
-from tallystick.consensus.lone_forger import ForgerRule, LoneForger
 from tallystick.consensus.signing_guard import SigningGuard
 from tallystick.course.block import Block
 from tallystick.course.certificate import Certificate
 from tallystick.course.fields import checked
 from tallystick.course.ledger import GENESIS, LEDGER_ID, LIMITS, decode, verify
+from tallystick.course.lone_driver import LoneDriver
+from tallystick.course.lone_forger import ForgerRule, LoneForger
 from tallystick.course.records import Records
 from tallystick.course.timestamp import follow, reading
 from tallystick.ledger.block import Block as EngineBlock
@@ -30,7 +31,6 @@ from tallystick.ledger.messages import (
 )
 from tallystick.ledger.state import State
 from tallystick.ledger.wallet import Wallet as EngineWallet
-from tallystick.node.archive import answer_blocks
 from tallystick.node.events import (
     Action,
     Broadcast,
@@ -51,7 +51,6 @@ from tallystick.node.events import (
     TimerFired,
 )
 from tallystick.node.intake import Intake
-from tallystick.node.lone_driver import LoneDriver
 from tallystick.node.node import Node
 
 
@@ -109,7 +108,7 @@ class Engine:
         self._forger = _NotingForger(make_rule(self), guard, self.records.note_forged)
         self.node = Node(GENESIS, LoneDriver(self._forger), LIMITS)
         self.node.handle(0, PeerConnected(EVERYBODY))
-        self._intake = Intake(LEDGER_ID, self.node, verify, decode)
+        self._intake = Intake(LEDGER_ID, self.node.knowledge, verify, decode)
         self._not_passed_on: set[int] = set()  # indices of others' blocks that everybody has, or is not to hear of
         self._sync_at_ms: int | None = None
         self._failure: Exception | None = None
@@ -144,7 +143,7 @@ class Engine:
             if not isinstance(certificate, Certificate):
                 raise Refused(Rule.E2, f"new_certificate takes a Certificate, not a {type(certificate).__name__}")
             entry = certificate.as_entry()
-            if peer is not PERSON and self.node.has_verified(entry.certificate):
+            if peer is not PERSON and self.node.knowledge.has_verified(entry.certificate):
                 return False  # in a network of n nodes, n - 2 of the n - 1 that pass it on are late
             event: Event
             if peer is PERSON:
@@ -260,7 +259,7 @@ class Engine:
                 self.records.keep(block, payloads)
                 follow(block.header.timestamp_ms)
             case PersistPayload(payload):
-                self.records.archive.keep_payload(payload)
+                self.records.keep_payload(payload)
             case ReportRefused(refused):
                 self.refuse(refused)
             case Send(peer, PayloadRequest(hashes)):
@@ -277,9 +276,9 @@ class Engine:
         try:
             for obj in self._objects_of(action):
                 outlet.broadcast_object(obj)
-            if isinstance(action, SendKept) and isinstance(action.request, BlockRequest):
-                for block in answer_blocks(self.records.archive, action.request, LIMITS.answer_bytes).blocks:
-                    outlet.send_object_to_node(self.records.course_block(block), action.peer)
+            match action:
+                case SendKept(peer, BlockRequest(start)) if 0 < start < len(self.records):
+                    outlet.send_object_to_node(self.records.course_block(self.records.engine_block(start)), peer)
         except Exception as error:  # a student's own send or broadcast: everything else still goes on its way
             self.fail(error)
 

@@ -5,10 +5,10 @@ from typing import Any, ClassVar
 
 from msgspec.structs import replace
 
-from tallystick.consensus.lone_forger import ForgerRule, LoneForger
 from tallystick.course.block import Block
 from tallystick.course.block_list import KeptBlocks
 from tallystick.course.engine import Engine
+from tallystick.course.lone_forger import ForgerRule, LoneForger
 from tallystick.course.timestamp import reading
 from tallystick.ledger.block import Block as EngineBlock
 from tallystick.ledger.blockchain import holds_nothing

@@ -1,16 +1,16 @@
 """`ProofOfStake`: the next forger is drawn in proportion to stake."""
 
-from tallystick.consensus.proof_of_stake import ProofOfStake as EngineProofOfStake
 from tallystick.course.certificate import KEY_EXPECTED
 from tallystick.course.fields import from_hex
 from tallystick.course.forger_rule import ConsensusAlgorithm
+from tallystick.course.stake_rule import StakeRule
 
 
 class ProofOfStake(ConsensusAlgorithm):
     """Lets the member drawn for an index forge it; `defaultForgerPublicKey`, as long as nobody has stake."""
 
     def __init__(self, defaultForgerPublicKey: str) -> None:
-        self.rule: EngineProofOfStake = EngineProofOfStake()
+        self.rule: StakeRule = StakeRule()
         self.defaultForgerPublicKey = defaultForgerPublicKey
 
     @property

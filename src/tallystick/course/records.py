@@ -1,7 +1,6 @@
 """What a course node keeps beside the engine: its chain, and what turns engine structs back into course objects."""
 
 from collections.abc import Callable, Iterable
-from typing import Final
 
 from tallystick.course.block import Block
 from tallystick.course.certificate import Certificate
@@ -13,10 +12,6 @@ from tallystick.ledger.certificate import AnyCertificate, Payload
 from tallystick.ledger.certificate import StakingOperation as EngineStakingOperation
 from tallystick.ledger.messages import Entry
 from tallystick.ledger.state import State
-from tallystick.node.archive import MemoryArchive
-from tallystick.node.events import PersistBlock
-
-_GENESIS_BLOCK: Final = genesis_block(GENESIS)
 
 
 class Records:
@@ -24,9 +19,10 @@ class Records:
 
     def __init__(self, waiting: Callable[[bytes], Entry | None]) -> None:
         """`waiting` finds an entry in the box by its certificate's id."""
-        self.archive = MemoryArchive()
         self._waiting = waiting
+        self._blocks: list[EngineBlock] = [genesis_block(GENESIS)]
         self._objects: list[Block | None] = [None]
+        self._kept_payloads: dict[bytes, Payload] = {}
         self._classes: dict[bytes, type[Certificate]] = {}
         self._noted: dict[bytes, EngineBlock] = {}
         self._payloads: dict[bytes, Payload] = {}
@@ -37,7 +33,7 @@ class Records:
 
     def engine_block(self, index: int) -> EngineBlock:
         """The chain's block at this index, as the engine accepted it."""
-        return next(self.archive.blocks(index)) if index else _GENESIS_BLOCK
+        return self._blocks[index]
 
     def block(self, index: int) -> Block:
         """The course object of the chain's block at this index: made at the first look, the same from then on."""
@@ -53,11 +49,14 @@ class Records:
     def keep(self, block: EngineBlock, payloads: Iterable[Payload] = ()) -> None:
         """Add the next block, unless `follow` did."""
         if block.index == len(self):
-            self.archive.append(PersistBlock(block, tuple(payloads)))
+            self._blocks.append(block)
             self._objects.append(None)
-        else:
-            for payload in payloads:
-                self.archive.keep_payload(payload)
+        for payload in payloads:
+            self.keep_payload(payload)
+
+    def keep_payload(self, payload: Payload) -> None:
+        """Keep what a certificate on the chain covers."""
+        self._kept_payloads[payload.hash()] = payload
 
     def follow(self, state: State) -> None:
         """Keep noted blocks up to the state: the node added them, its actions have not been carried out yet."""
@@ -119,7 +118,7 @@ class Records:
         if certificate.payload_hash is None:
             return Entry(certificate)
         at_hand = self._payloads.get(certificate.payload_hash)
-        return Entry(certificate, at_hand or self.archive.payload(certificate.payload_hash))
+        return Entry(certificate, at_hand or self._kept_payloads.get(certificate.payload_hash))
 
     def course_certificate(self, entry: Entry) -> Certificate:
         """A new object of the class that it came as."""

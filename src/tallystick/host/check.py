@@ -10,12 +10,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from tallystick.consensus.lone_forger import LoneForger
-from tallystick.consensus.proof_of_stake import ProofOfStake, check_drawn
+from tallystick.consensus.proof_of_stake import check_drawn
+from tallystick.course.lone_forger import LoneForger
+from tallystick.course.stake_rule import StakeRule
+from tallystick.host.claims import Claim, claimed
 from tallystick.host.errors import DamagedStore
 from tallystick.host.store import EpochEnd, Store
 from tallystick.host.verification import verify_in_line
-from tallystick.ledger.block import Block, block_codec, check_form, genesis_block, verified
+from tallystick.ledger.block import Block, block_codec, check_form, check_signatures, genesis_block, verified
 from tallystick.ledger.blockchain import Blockchain
 from tallystick.ledger.certificate import certificate_codec
 from tallystick.ledger.encoding import ZERO_DIGEST, Codec
@@ -24,9 +26,7 @@ from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.finality import FinalHeader, Finalization, Members, next_epoch
 from tallystick.ledger.header import Header
 from tallystick.ledger.state import State, StateRoots
-from tallystick.ledger.vote import Tally, tally_codec
-from tallystick.node.intake import Claim
-from tallystick.node.replay import check_signatures, check_vote_signatures
+from tallystick.ledger.vote import Tally, check_vote_signatures, tally_codec
 
 _CLAIMS_AT_ONCE: Final = 4_096
 _ROWS_AT_ONCE: Final = 64
@@ -36,16 +36,6 @@ Verify = Callable[[Sequence[Claim]], Sequence[bool]]
 """Whether each of these signatures is good; in worker processes, where there are some."""
 
 T = TypeVar("T")
-
-
-def claimed(note: Callable[[Claim], object]) -> Callable[[bytes, bytes, bytes], bool]:
-    """A verifier that takes every signature for good, and notes it, to be verified with others."""
-
-    def verify(signed: bytes, signature: bytes, key: bytes) -> bool:
-        note((signed, signature, key))
-        return True
-
-    return verify
 
 
 @dataclass
@@ -140,7 +130,7 @@ class Check:
         if report.pages:
             return report
         report.is_voted = _is_voted(store)
-        lone = LoneForger(ProofOfStake()).check_forger
+        lone = LoneForger(StakeRule()).check_forger
         report.chain = Blockchain(store.genesis, check_drawn if report.is_voted else lone)
         report.final = report.chain.state
         report.epochs[0] = report.final.epoch

@@ -4,13 +4,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from tallystick.consensus.lone_forger import LoneForger
-from tallystick.consensus.proof_of_stake import ProofOfStake, check_drawn
+from tallystick.consensus.proof_of_stake import check_drawn
+from tallystick.course.lone_forger import LoneForger
+from tallystick.course.stake_rule import StakeRule
 from tallystick.host.errors import DamagedStore
 from tallystick.host.file_statement import FileStatement, file_statement_in
 from tallystick.host.log_proofs import inclusion_proof, verify_inclusion
 from tallystick.host.store import Store
-from tallystick.ledger.block import Block, check_form, genesis_block, verified
+from tallystick.ledger.block import Block, check_form, check_signatures, genesis_block, verified
 from tallystick.ledger.blockchain import Blockchain, CheckForger
 from tallystick.ledger.certificate import AnyCertificate, Evidence, check_payload
 from tallystick.ledger.certificate_index import Place
@@ -18,8 +19,7 @@ from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.finality import check_final
 from tallystick.ledger.state import State
-from tallystick.ledger.vote import Tally
-from tallystick.node.replay import check_signatures, check_vote_signatures
+from tallystick.ledger.vote import Tally, check_vote_signatures
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class CheckedChain:
         """Kept blocks after the last one that is proven final."""
         self._store = store
         self._is_voted = check_forger is None and store.finalized_from(1) is not None
-        lone = check_forger or LoneForger(ProofOfStake()).check_forger
+        lone = check_forger or LoneForger(StakeRule()).check_forger
         self._chain = Blockchain(store.genesis, check_drawn if self._is_voted else lone)
         self._first_leaf: dict[int, int] = {}
         self._files: dict[bytes, list[tuple[FileStatement, Place]]] = {}

@@ -15,19 +15,27 @@ from typing import Final, NamedTuple
 from msgspec import Struct
 
 from tallystick.consensus.signing_guard import (
+    NOWHERE,
+    Confirmed,
     Floor,
     GuardRecord,
+    GuardState,
+    GuardStatus,
+    Limited,
+    LossAccepted,
     Lost,
     Moved,
+    Recovered,
     Signed,
     SigningGuard,
     TwinSeen,
-    compacted,
+    ledger_of,
 )
 from tallystick.host.errors import HostError
 from tallystick.host.sqlite_file import sync_folder
 from tallystick.ledger.encoding import Codec, PublicKey, digest, encode
 from tallystick.ledger.errors import Refused
+from tallystick.ledger.vote import Ballot
 from tallystick.ledger.wallet import Wallet
 
 FRAME_BYTES: Final = 4096
@@ -254,6 +262,59 @@ def _check_head(path: Path, head: _Head, public_key: bytes) -> None:
     if head.public_key != public_key:
         whose = f"{path} is the guard of the key {head.public_key.hex()[:16]}…, not of {public_key.hex()[:16]}…"
         raise GuardError(f"{whose}; put the guard of this key there, or move that one away: this key's is then lost")
+
+
+# ---- what records come to ----------------------------------------------------------------------------------------
+
+
+def summaries(records: Iterable[GuardRecord]) -> dict[bytes | None, GuardState]:
+    """What records come to, by ledger; `None` stands for every ledger that they do not name.
+
+    What concerns all ledgers, concerns that one too.
+    """
+    unknown = GuardState()
+    ledgers: dict[bytes | None, GuardState] = {None: unknown}
+    for record in records:
+        ledger_id = ledger_of(record)
+        if ledger_id is not None:
+            ledgers.setdefault(ledger_id, GuardState(unknown.status)).apply(record)
+        else:
+            for one in ledgers.values():
+                one.apply(record)
+    return ledgers
+
+
+def compacted(records: Iterable[GuardRecord]) -> list[GuardRecord]:
+    """The fewest records that say the same, for each ledger; a guard file is rewritten so when it has grown."""
+    ledgers = summaries(records)
+    unknown = ledgers[None]
+    general: list[GuardRecord] = [Lost(None)] if unknown.status is GuardStatus.LOST else []
+    own = [record for ledger_id, one in ledgers.items() if ledger_id for record in _fewest(one, ledger_id)]
+    is_moved = unknown.status is GuardStatus.MOVED
+    return [*general, *own, *([Moved()] if is_moved else [])]
+
+
+def _fewest(state: GuardState, ledger_id: bytes) -> Iterator[GuardRecord]:
+    """The fewest records that come to this state."""
+    if state.floor != NOWHERE:
+        yield Floor(ledger_id, *state.floor)
+    for place, entry in sorted(state.entries.items()):
+        ballots: list[Ballot | None] = [*entry.ballots]
+        for ballot in ballots or [None]:
+            yield Signed(ledger_id, *place, entry.header_hash, ballot)
+    is_limited = state.limited > state.floor
+    if is_limited:
+        yield Limited(ledger_id, *state.limited)
+    if state.status is GuardStatus.LOST:
+        yield Lost(ledger_id)
+    elif state.recovered is None:
+        yield Confirmed(ledger_id)
+    elif not is_limited or state.recovered != state.limited:
+        yield Recovered(ledger_id, *state.recovered)
+    if state.is_loss_accepted:
+        yield LossAccepted(ledger_id)
+    if state.twin is not None:
+        yield TwinSeen(ledger_id, *state.twin)
 
 
 # ---- bytes ------------------------------------------------------------------------------------------------------

@@ -21,11 +21,11 @@ from tallystick.host.verification import Verifier
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.wallet import Wallet
+from tallystick.network.archiving import own_record
 from tallystick.network.transport import TransportError
 from tallystick.network.zeromq import ZeroMQTransport
 from tallystick.node.events import Started
 from tallystick.node.node import Node
-from tallystick.node.peer_exchange import own_record
 from tallystick.node.simplex_driver import SimplexDriver
 
 _MOVED: Final = "run it there. Only if nothing ever ran there: tallystick guard lost, and start it again"

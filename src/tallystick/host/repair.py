@@ -7,18 +7,18 @@ After `repair` the store holds nothing that is not as it was written, but it may
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-from tallystick.host.check import Report, Verify, claimed
+from tallystick.host.check import Report, Verify
+from tallystick.host.claims import Claim, claimed
 from tallystick.host.errors import StoreError
 from tallystick.host.store import Store
 from tallystick.host.verification import verify_in_line
-from tallystick.ledger.block import Block, block_codec, check_form, genesis_block
+from tallystick.ledger.block import Block, block_codec, check_form, check_signatures, genesis_block
 from tallystick.ledger.blockchain import check_follows
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.finality import FinalHeader, next_epoch
-from tallystick.node.intake import Claim
-from tallystick.node.replay import check_signatures, check_vote_signatures
+from tallystick.ledger.vote import check_vote_signatures
 
 
 def repair(store: Store, report: Report) -> None:

@@ -9,17 +9,20 @@ import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
+from functools import partial
 from typing import Final, NamedTuple, Protocol, TypeVar
 
+from tallystick.consensus.agreement import StateMismatch, TwinFound
 from tallystick.consensus.signing_guard import Signed
+from tallystick.host.claims import Claim, check_entries, settle
 from tallystick.host.errors import MustEnd, NodeExit
 from tallystick.host.guard_file import GuardFile
 from tallystick.host.logs import ReportLog, note
 from tallystick.host.store import Store
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.messages import Entry, Message, encode_message
+from tallystick.network.archiving import answer, carry_out
 from tallystick.network.transport import Connected, Disconnected, Happening, Received, Transport
-from tallystick.node.archive import answer, carry_out
 from tallystick.node.events import (
     Action,
     Admit,
@@ -40,8 +43,6 @@ from tallystick.node.events import (
     PersistSigned,
     ReadVotes,
     Report,
-    ReportStateMismatch,
-    ReportTwin,
     Send,
     SendKept,
     SetTimer,
@@ -50,7 +51,7 @@ from tallystick.node.events import (
     TimerFired,
     VotesRead,
 )
-from tallystick.node.intake import Claim, Intake
+from tallystick.node.intake import Intake
 from tallystick.node.node import Node
 
 _LANE_FRAMES: Final = 8
@@ -102,7 +103,7 @@ class Runner:
         """The peers that are there, and since when (ms)."""
         self._verify = verify
         self._watch = watch
-        self._intake = Intake(node.chain.ledger_id, node)
+        self._intake = Intake(node.chain.ledger_id, node.knowledge)
         self._lanes: dict[bytes, _Lane] = {}
         self._takers: dict[bytes, asyncio.Task[None]] = {}
         self._timers: dict[Timer, asyncio.TimerHandle] = {}
@@ -143,7 +144,7 @@ class Runner:
 
         What the node itself says of them goes to `watch`.
         """
-        results = await self._drive(self._intake.checking_entries(list(entries)))
+        results = await self._drive(settle(partial(check_entries, self._intake, list(entries))))
         good = tuple(one for one in results if isinstance(one, CheckedEntry))
         if good:
             self.handle(CertificatesSubmitted(good))
@@ -225,7 +226,7 @@ class Runner:
                 check.cancel()
 
     async def _check(self, frame: bytes) -> CheckedMessage:
-        return await self._drive(self._intake.checking(frame))
+        return await self._drive(settle(partial(self._intake.check, frame)))
 
     # ---- the node -----------------------------------------------------------------------------------------------
 
@@ -311,10 +312,10 @@ class Runner:
 
     def _report(self, report: Report) -> None:
         match report:
-            case ReportTwin(epoch, view):
+            case TwinFound(epoch, view):
                 where = f"epoch {epoch}, view {view}"
                 self._fail(MustEnd(f"another machine signs with this node's own key ({where}): {_TWIN}", NodeExit.TWIN))
-            case ReportStateMismatch(refused):
+            case StateMismatch(refused):
                 reason = f"a quorum chose what is illegal by this node's state ({refused}): {_MISMATCH}"
                 self._fail(MustEnd(reason, NodeExit.STATE_MISMATCH))
             case _:

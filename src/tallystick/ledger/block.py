@@ -1,16 +1,16 @@
 """Blocks: a signed header over a list of certificates."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, cast
 
 from msgspec import Meta
 
-from tallystick.ledger.certificate import AnyCertificate, certificates_hash
+from tallystick.ledger.certificate import AnyCertificate, certificates_hash, check_signed
 from tallystick.ledger.encoding import UNSIGNED, Codec, Encoded, Signature
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.genesis import Genesis
 from tallystick.ledger.header import VERSION, Header, SignedHeader
-from tallystick.ledger.keys import Domain
+from tallystick.ledger.keys import Domain, Verify, is_signed
 from tallystick.ledger.params import MAX_BLOCK_BYTES, MAX_BLOCK_CERTIFICATES
 from tallystick.ledger.state import genesis_state
 from tallystick.ledger.wallet import Wallet
@@ -65,6 +65,22 @@ def sign_block(header: Header, certificates: Sequence[AnyCertificate], wallet: W
     """Forge: sign the header. The header must already cover the certificates."""
     signature = wallet.sign(Domain.BLOCK, header.ledger_id, header.encoded)
     return verified(Block(header, signature, tuple(certificates)))
+
+
+def check_signatures(
+    block: Block,
+    ledger_id: bytes,
+    verify: Verify = is_signed,
+    is_known: Callable[[AnyCertificate], bool] = lambda certificate: False,
+) -> None:
+    """Raise `Refused` (B10, B3, B5) unless the signatures, but for those in certificates that are known, are good."""
+    block.signed_header.check(ledger_id, verify)
+    for one in block.certificates:
+        try:
+            if not is_known(one):
+                check_signed(one, ledger_id, verify)
+        except Refused as refused:
+            raise Refused(Rule.B5, str(refused)) from refused
 
 
 def check_form(block: Block, ledger_id: bytes) -> None:

@@ -153,17 +153,16 @@ def issue_stake(wallet: Wallet, ledger_id: bytes, timestamp_ms: int, amount: int
     return sign_certificate(StakingOperation(wallet.public_key, timestamp_ms, "", None, amount), wallet, ledger_id)
 
 
-def issue_vote_evidence(wallet: Wallet, ledger_id: bytes, timestamp_ms: int, first: Vote, second: Vote) -> VoteEvidence:
-    """Make and sign evidence against the member that signed both votes."""
-    return sign_certificate(VoteEvidence(wallet.public_key, timestamp_ms, "", None, first, second), wallet, ledger_id)
-
-
-def issue_proposal_evidence(
-    wallet: Wallet, ledger_id: bytes, timestamp_ms: int, first: SignedHeader, second: SignedHeader
-) -> ProposalEvidence:
-    """Make and sign evidence against the forger that signed both headers."""
-    unsigned = ProposalEvidence(wallet.public_key, timestamp_ms, "", None, first, second)
-    return sign_certificate(unsigned, wallet, ledger_id)
+def issue_evidence(
+    wallet: Wallet, ledger_id: bytes, timestamp_ms: int, first: Vote | SignedHeader, second: Vote | SignedHeader
+) -> Evidence:
+    """Make and sign evidence against whoever signed both votes, or both headers."""
+    made = (wallet.public_key, timestamp_ms, "", None)
+    if isinstance(first, Vote) and isinstance(second, Vote):
+        return sign_certificate(VoteEvidence(*made, first, second), wallet, ledger_id)
+    assert isinstance(first, SignedHeader), "two of one kind"
+    assert isinstance(second, SignedHeader), "two of one kind"
+    return sign_certificate(ProposalEvidence(*made, first, second), wallet, ledger_id)
 
 
 def certificates_hash(certificates: Sequence[AnyCertificate]) -> bytes:
@@ -181,8 +180,13 @@ def check_payload(certificate: AnyCertificate, payload: Payload | None) -> None:
         raise Refused(Rule.C3, "the payload's hash is not the one in the certificate")
 
 
-def check_evidence(certificate: AnyCertificate, ledger_id: bytes, verify: Verify) -> None:
-    """Raise `Refused` (V3, V1, B10, B3) unless evidence shows what no honest member signs both, and both are signed."""
+def check_signed(certificate: AnyCertificate, ledger_id: bytes, verify: Verify) -> None:
+    """Raise `Refused` (C1) unless its issuer signed it.
+
+    Evidence (V3; V1, B10, B3) has to show two votes, or headers, that no honest member signs both, each well signed.
+    """
+    if not verify(certificate.signed_bytes(ledger_id), certificate.signature, certificate.issuer):
+        raise Refused(Rule.C1, f"certificate {certificate.id.hex()[:16]}…: the signature is not its issuer's")
     if isinstance(certificate, VoteEvidence):
         votes = (certificate.first, certificate.second)
         if not votes[0].conflicts_with(votes[1]):
@@ -193,7 +197,5 @@ def check_evidence(certificate: AnyCertificate, ledger_id: bytes, verify: Verify
         headers = (certificate.first, certificate.second)
         if not headers[0].conflicts_with(headers[1]):
             raise Refused(Rule.V3, "an honest forger may sign both of these headers")
-        if any(one.header.ledger_id != ledger_id for one in headers):
-            raise Refused(Rule.B10, "a header in the evidence is another ledger's")
-        if not all(verify(one.header.signed_bytes(), one.signature, one.header.forger) for one in headers):
-            raise Refused(Rule.B3, "a header in the evidence is not signed by its forger")
+        for one in headers:
+            one.check(ledger_id, verify)

@@ -10,18 +10,16 @@ fall together in a process of his own, makes no chain here longer.
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from struct import iter_unpack
-from typing import Final
+from typing import Final, NamedTuple
 
 _ID_BYTES: Final = 32
 _FIRST_BUCKETS: Final = 2
 _HASH_BITS: Final = 0xFFFF_FFFF
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Where a certificate stands on the chain."""
 
     block_index: int
@@ -58,10 +56,7 @@ class CertificateIndex:
     def place_of(self, certificate_id: bytes) -> Place | None:
         """Where the certificate with this id (32 bytes) stands, or `None`. The cost does not grow with the chain."""
         number = self._number(certificate_id)
-        if number is None:
-            return None
-        block_index = bisect_right(self._ends, number)
-        return Place(block_index, number - self._ends[block_index - 1])
+        return None if number is None else self._place(number)
 
     def with_prefix(self, prefix: str) -> list[Place]:
         """Where the certificates stand whose ids begin so, in hex (2 digits or more); all ids are looked through."""
@@ -70,8 +65,7 @@ class CertificateIndex:
         while at >= 0:
             number, offset = divmod(at, _ID_BYTES)
             if offset == 0 and self._ids[at : at + _ID_BYTES].hex().startswith(prefix):
-                block_index = bisect_right(self._ends, number)
-                found.append(Place(block_index, number - self._ends[block_index - 1]))
+                found.append(self._place(number))
             at = self._ids.find(first, at + 1)
         return found
 
@@ -116,6 +110,10 @@ class CertificateIndex:
         ends = self._ends[block_index:]
         counts = [end - start for start, end in pairwise(ends)]
         return bytes(memoryview(self._ids)[_ID_BYTES * ends[0] :]), counts
+
+    def _place(self, number: int) -> Place:
+        block_index = bisect_right(self._ends, number)
+        return Place(block_index, number - self._ends[block_index - 1])
 
     def _number(self, certificate_id: bytes) -> int | None:
         hashed = hash(certificate_id) & _HASH_BITS

@@ -94,10 +94,7 @@ class Codec(Generic[T]):
         return value
 
     def encode_checked(self, value: T) -> bytes:
-        """Encode a value made on this machine, holding it to all that a peer will hold it to.
-
-        Raises `Refused` (E1, E2, E3), so that nothing illegal is ever signed.
-        """
+        """Encode a value made here, held to all that a peer will hold it to. Raises `Refused` (E1, E2, E3)."""
         try:
             data = encode(value)
         except (ValueError, TypeError, RecursionError, OverflowError) as error:

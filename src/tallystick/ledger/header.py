@@ -5,7 +5,8 @@ from typing import Annotated, Final
 from msgspec import Meta
 
 from tallystick.ledger.encoding import Digest, Encoded, PublicKey, Signature, Version, derived, digest
-from tallystick.ledger.keys import Domain, signed_bytes
+from tallystick.ledger.errors import Refused, Rule
+from tallystick.ledger.keys import Domain, Verify, signed_bytes
 from tallystick.ledger.params import MAX_INDEX, Milliseconds
 
 VERSION: Final = 1
@@ -15,21 +16,20 @@ Nonce = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 
 class Header(Encoded):
-    """What a forger signs. `view` is the attempt in which it was drawn: for the lone forger, the index.
-
-    `state_root` is the hash of the `StateRoots` after the block.
-    """
+    """What a forger signs."""
 
     version: Version
     ledger_id: Digest
     epoch: Index
     index: Index
     view: Index
+    """The attempt in which the forger was drawn; for the lone forger, the index."""
     parent_hash: Digest
     timestamp_ms: Milliseconds
     forger: PublicKey
     certificates_hash: Digest
     state_root: Digest
+    """Hash of the `StateRoots` after the block."""
     nonce: Nonce = 0
 
     @derived
@@ -53,3 +53,11 @@ class SignedHeader(Encoded):
         mine, theirs = self.header, other.header
         same_view = (mine.forger, mine.epoch, mine.view) == (theirs.forger, theirs.epoch, theirs.view)
         return same_view and mine != theirs
+
+    def check(self, ledger_id: bytes, verify: Verify) -> None:
+        """Raise `Refused` (B10, B3) unless the header is for this ledger, and signed by its forger."""
+        header = self.header
+        if header.ledger_id != ledger_id:
+            raise Refused(Rule.B10, f"ledger {header.ledger_id.hex()[:16]}…, this is {ledger_id.hex()[:16]}…")
+        if not verify(header.signed_bytes(), self.signature, header.forger):
+            raise Refused(Rule.B3, f"block {header.index}: the signature is not its forger's")

@@ -1,6 +1,7 @@
 """What nodes say to each other: a closed union, in canonical bytes."""
 
-from typing import Annotated, Final
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Final, TypeVar
 
 from msgspec import Meta
 
@@ -14,6 +15,8 @@ from tallystick.ledger.keys import Domain
 from tallystick.ledger.params import MAX_BLOCK_CERTIFICATES, MAX_CERTIFICATE_BYTES, MAX_MESSAGE_BYTES, MAX_PAYLOAD_BYTES
 from tallystick.ledger.vote import Tally
 from tallystick.ledger.wallet import Signable
+
+T = TypeVar("T")
 
 MAX_IDS: Final = 4096
 MAX_ENTRIES: Final = 8192
@@ -43,13 +46,11 @@ class _Message(Encoded, tag_field="kind"):
 
 
 class Status(_Message, tag=1):
-    """Where a node stands: its ledger, its tip, and the ids of certificates waiting in its box.
-
-    `epoch` is that of the next block.
-    """
+    """Where a node stands: its ledger, its tip, and the ids of certificates waiting in its box."""
 
     ledger_id: Digest
     epoch: Index
+    """That of the next block."""
     tip_index: Index
     tip_hash: Digest
     waiting: Ids
@@ -220,6 +221,31 @@ Request = RecoveryRequest | CertificateRequest | ProposalRequest | Kept
 Message = Spread | Said | Request | Answer
 
 _codec: Codec[Message] = Codec(Message, MAX_MESSAGE_BYTES, "message")
+
+
+def in_parts(items: Iterable[T], most: int, most_bytes: int = MAX_MESSAGE_BYTES // 2) -> Iterator[tuple[T, ...]]:
+    """Cut into what messages hold: `most` items, near `most_bytes` (one item may exceed it); other fields need room."""
+    part: list[T] = []
+    room_bytes = 0
+    for item in items:
+        size_bytes = len(encode(item))
+        if part and (size_bytes > room_bytes or len(part) == most):
+            yield tuple(part)
+            part = []
+        room_bytes = (room_bytes if part else most_bytes) - size_bytes
+        part.append(item)
+    if part:
+        yield tuple(part)
+
+
+def certificates_in_parts(entries: Iterable[Entry], most_bytes: int) -> Iterator[Certificates]:
+    """The entries in messages near this size."""
+    return (Certificates(part) for part in in_parts(entries, MAX_ENTRIES, most_bytes))
+
+
+def votes_in_parts(tallies: Iterable[Tally]) -> list[Votes]:
+    """The tallies in messages that are not too big."""
+    return [Votes(part) for part in in_parts(tallies, MAX_TALLIES)]
 
 
 def encode_message(message: Message) -> bytes:

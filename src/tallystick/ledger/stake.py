@@ -2,6 +2,7 @@
 
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -64,23 +65,18 @@ _EMPTY = Account(0, 0)
 _DEFAULTS = Params()
 
 
+@dataclass(frozen=True)
 class StakeTable:
-    """Immutable. Tokens only move between free, staked and unbonding, and evidence burns them.
+    """Tokens only move between free, staked and unbonding, and evidence burns them.
 
     With *mint freely* (course), staking makes what is short. A burned key never holds stake again.
     """
 
-    def __init__(
-        self,
-        accounts: Mapping[bytes, Account],
-        params: Params = _DEFAULTS,
-        burned: int = 0,
-        burned_keys: frozenset[bytes] = frozenset(),
-    ) -> None:
-        self.accounts = accounts
-        """All keys that ever had tokens."""
-        self.params = params
-        self.burned, self.burned_keys = burned, burned_keys
+    accounts: Mapping[bytes, Account]
+    """All keys that ever had tokens."""
+    params: Params = _DEFAULTS
+    burned: int = 0
+    burned_keys: frozenset[bytes] = frozenset()
 
     @derived
     def total_staked(self) -> int:
@@ -92,15 +88,8 @@ class StakeTable:
         """All tokens, burned ones included."""
         return self.burned + sum(account.total for account in self.accounts.values())
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, StakeTable) and self._hashes == other._hashes
-
     def __hash__(self) -> int:
-        return hash(self._hashes)
-
-    @property
-    def _hashes(self) -> tuple[bytes, bytes]:
-        return self.accounts_hash, self.burned_hash
+        return hash(self.accounts_hash)
 
     @derived
     def accounts_hash(self) -> bytes:
@@ -135,10 +124,7 @@ class StakeTable:
         return self.members[bisect_right(self._upper_ends, draw_number)][0]
 
     def after(self, certificates: Iterable[AnyCertificate], context: BlockContext) -> "StakeTable":
-        """The table after these certificates of a block, in order; this table never changes.
-
-        Raises `Refused` (S1 to S8).
-        """
+        """The table after these certificates of a block, in order; this one stays. Raises `Refused` (S1 to S8)."""
         moving = [one for one in certificates if type(one) is not Statement]
         if not moving:
             return self

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from tallystick.ledger.certificate import AnyCertificate, Evidence, Statement, certificates_hash
+from tallystick.ledger.certificate import AnyCertificate, Evidence, certificates_hash
 from tallystick.ledger.encoding import ZERO_DIGEST, Digest, Encoded, derived, digest, encode
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import Refused, Rule
@@ -102,16 +102,12 @@ def context_of(header: Header) -> BlockContext:
 
 
 def next_state(base: State, header: Header, certificates: Sequence[AnyCertificate]) -> State:
-    """The state after a block on `base`; what its header says of the state root is not looked at.
-
-    Raises `Refused` (S1 to S8, V6).
-    """
+    """The state after a block on `base`, whatever its header says of it. Raises `Refused` (S1 to S8, V6)."""
     context = context_of(header)
-    moving = [one for one in certificates if type(one) is not Statement]
-    for one in moving:
+    for one in certificates:
         if isinstance(one, Evidence):
             base.check_liable(one, context)
-    stakes = base.stakes.after(moving, context)
+    stakes = base.stakes.after(certificates, context)
     log = base.log.extend([certificate.leaf_hash for certificate in certificates])
     headers = base.headers.extend([leaf_hash(base.tip.encoded)])
     epoch, ends = base.epoch, base.epoch_ends
@@ -134,10 +130,7 @@ def next_state(base: State, header: Header, certificates: Sequence[AnyCertificat
 
 
 def make_header(base: State, view: int, now_ms: int, forger: bytes, certificates: Sequence[AnyCertificate]) -> Header:
-    """The header of a block on `base`, dated now, or just after its parent if that is later.
-
-    Raises `Refused` (S1 to S8, V6) for certificates that are illegal there.
-    """
+    """The header of a block on `base`, dated now, or just after its parent. Raises `Refused` (S1 to S8, V6)."""
     context = base.context(now_ms)
     draft = Header(
         version=VERSION,

@@ -1,13 +1,15 @@
 """Votes of Simplex, tallies of them, and what two of them prove against their signer."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from itertools import pairwise
 from typing import Annotated, Final
 
 from msgspec import Meta
 
-from tallystick.ledger.encoding import UNSIGNED, Codec, Digest, Encoded, PublicKey, Signature
+from tallystick.ledger.encoding import UNSIGNED, ZERO_DIGEST, Codec, Digest, Encoded, PublicKey, Signature
+from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.header import Index
-from tallystick.ledger.keys import Domain, signed_bytes
+from tallystick.ledger.keys import Domain, Verify, is_signed, signed_bytes
 from tallystick.ledger.params import MAX_GENESIS_BYTES, MAX_GENESIS_MEMBERS
 from tallystick.ledger.wallet import Wallet
 
@@ -69,6 +71,25 @@ def tally_of(votes: Iterable[Vote]) -> Tally:
     """One tally of votes for the same ballot (at least one)."""
     ordered = sorted(votes, key=lambda vote: vote.member)
     return Tally(ordered[0].ballot, tuple((vote.member, vote.signature) for vote in ordered))
+
+
+def check_tally(tally: Tally) -> None:
+    """Raise `Refused` (E3, E2) unless the members ascend, and a block is named by all votes but those to nullify."""
+    members = [member for member, _ in tally.signatures]
+    if any(later <= earlier for earlier, later in pairwise(members)):
+        raise Refused(Rule.E3, "the members of a tally stand in ascending order, each once")
+    if (tally.ballot.kind == NULLIFY) != (tally.ballot.block_hash == ZERO_DIGEST):
+        raise Refused(Rule.E2, "a vote to nullify names no block, any other does")
+
+
+def check_vote_signatures(
+    tally: Tally, ledger_id: bytes, verify: Verify = is_signed, is_known: Callable[[Vote], bool] = lambda vote: False
+) -> None:
+    """Raise `Refused` (V1) unless every vote that is not known is signed by its member."""
+    signed = tally.ballot.signed_bytes(ledger_id)
+    for vote in tally.votes:
+        if not is_known(vote) and not verify(signed, vote.signature, vote.member):
+            raise Refused(Rule.V1, f"the vote is not signed by {vote.member.hex()[:16]}…")
 
 
 def cast(wallet: Wallet, ledger_id: bytes, ballot: Ballot) -> Vote:

@@ -18,9 +18,9 @@ from random import Random
 from tallystick.ledger.genesis import Genesis
 from tallystick.ledger.keys import is_signed
 from tallystick.ledger.messages import Certificates, Entry, Message, decode_message
+from tallystick.network.archiving import FullArchive
 from tallystick.network.simulated_dialling import Dialling, Home
 from tallystick.network.simulated_host import MakeAgreement, MakeHost, SimulatedHost
-from tallystick.node.archive import Archive
 from tallystick.node.events import (
     Action,
     Event,
@@ -94,7 +94,7 @@ class SimulatedNetwork:
         make_agreement: MakeAgreement,
         limits: Limits | None = None,
         clock_skew_ms: int = 0,
-        archive: Archive | None = None,
+        archive: FullArchive | None = None,
     ) -> SimulatedHost:
         """Add a node, not connected yet. `make_agreement` is called again at every restart."""
         make_host = self.make_host.get(name, SimulatedHost)

@@ -11,8 +11,9 @@ from tallystick.consensus.simplex import Simplex
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.messages import Entry, encode_message
 from tallystick.ledger.wallet import Wallet
+from tallystick.network.archiving import FullArchive, answer, carry_out, own_record
+from tallystick.network.memory_archive import MemoryArchive
 from tallystick.node.agreement import Agreement
-from tallystick.node.archive import Archive, MemoryArchive, answer, carry_out
 from tallystick.node.events import (
     Action,
     Admit,
@@ -42,7 +43,6 @@ from tallystick.node.finality_proofs import Checkpoint
 from tallystick.node.intake import Intake
 from tallystick.node.limits import Limits
 from tallystick.node.node import Node
-from tallystick.node.peer_exchange import own_record
 from tallystick.node.simplex_driver import SimplexDriver
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class SimulatedHost:
         name: str,
         make_agreement: MakeAgreement,
         limits: Limits | None,
-        archive: Archive | None,
+        archive: FullArchive | None,
     ) -> None:
         self.name = name
         self.address: str | None = None
@@ -84,7 +84,7 @@ class SimulatedHost:
         self._starts += 1
         self.agreement = self._make_agreement(self)
         self.node = Node(network.genesis, self.agreement, self._limits, self.archive, self.checkpoint)
-        self._intake = Intake(network.genesis.ledger_id, self.node, network.verify, network.decode)
+        self._intake = Intake(network.genesis.ledger_id, self.node.knowledge, network.verify, network.decode)
         self._timers.clear()
         self._actions_left = None
         self._admit = Admit(self._admit.keys)
@@ -198,7 +198,7 @@ class SimulatedHost:
 MakeAgreement = Callable[[SimulatedHost], Agreement]
 """Called at every start of a host."""
 
-MakeHost = Callable[["SimulatedNetwork", str, MakeAgreement, Limits | None, Archive | None], SimulatedHost]
+MakeHost = Callable[["SimulatedNetwork", str, MakeAgreement, Limits | None, FullArchive | None], SimulatedHost]
 
 
 def member(wallet: Wallet) -> MakeAgreement:

@@ -4,13 +4,15 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from tallystick.consensus.agreement import Equivocation, Finalized
-from tallystick.consensus.signing_guard import GuardStatus
+from tallystick.consensus.signing_guard import GuardStatus, SigningGuard
 from tallystick.ledger.block import Block
 from tallystick.ledger.blockchain import Blockchain, CheckForger
 from tallystick.ledger.finality import Finalization
 from tallystick.ledger.messages import ProposalRequest, Said, Votes
+from tallystick.ledger.state import State
 from tallystick.ledger.vote import Ballot, Tally, Vote
 from tallystick.ledger.wallet import Wallet
 from tallystick.node.archive import Archive
@@ -38,6 +40,17 @@ class AgreementStatus(Struct, frozen=True):
     is_loss_accepted: bool = False
     mismatch: str | None = None
     """Why this node's state is not the ledger's."""
+
+
+def status_of(rule: str, view: int, guard: SigningGuard | None, state: State) -> AgreementStatus:
+    """What a key's guard, and the ledger, say of it."""
+    place = (state.epoch.number, view)
+    if guard is None or guard.wallet is None:
+        return AgreementStatus(rule, *place)
+    own = AgreementStatus(rule, *place, guard.key, state.epoch.stake(guard.key), guard.status, twin=guard.twin)
+    silent_until = guard.silent_until if guard.silent_until and guard.silent_until >= place else None
+    is_burned = guard.key in state.stakes.burned_keys
+    return replace(own, silent_until=silent_until, is_burned=is_burned, is_loss_accepted=guard.is_loss_accepted)
 
 
 class Step(NamedTuple):

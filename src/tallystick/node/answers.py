@@ -1,10 +1,11 @@
 """Answering what peers ask, each within its allowance. What is kept, the host sends; what waits, the box has."""
 
+from itertools import islice
+
 from tallystick.ledger.errors import Refused, Rule
-from tallystick.ledger.messages import CertificateRequest, Certificates, Kept
+from tallystick.ledger.messages import CertificateRequest, Kept, certificates_in_parts
 from tallystick.node.certificate_box import CertificateBox
 from tallystick.node.events import Action, Peer, ReportRefused, Send, SendKept
-from tallystick.node.gossip import batched
 from tallystick.node.limits import Allowances, Limits
 
 
@@ -33,7 +34,7 @@ class Answers:
         match request:
             case CertificateRequest(ids):
                 entries = [entry for one in dict.fromkeys(ids) if (entry := self._box.get(one))]
-                for batch in batched(entries, self._limits.answer_bytes)[:1]:
-                    actions.append(Send(peer, Certificates(batch)))
+                parts = certificates_in_parts(entries, self._limits.answer_bytes)
+                actions.extend(Send(peer, one) for one in islice(parts, 1))
             case _:
                 actions.append(SendKept(peer, request))

@@ -65,10 +65,7 @@ class CertificateBox:
         return entry is not None and entry.certificate.signature == certificate.signature
 
     def ids(self, most: int, after_ms: int = -1, until_ms: int = MAX_TIMESTAMP_MS) -> tuple[bytes, ...]:
-        """The ids of the certificates that have waited longest, of those that came after one time and by another.
-
-        Evidence goes first, whenever it came.
-        """
+        """The ids of what waits longest, of what came after one time and by another; evidence first, in any case."""
         came = (one for one, waiting in self._waiting.items() if after_ms < waiting.since_ms <= until_ms)
         return tuple(islice(chain((one.id for one in self.evidence), came), most))
 
@@ -83,10 +80,7 @@ class CertificateBox:
         return any(not holds(one.id) for one in self)
 
     def choose(self, now_ms: int, base: State, holds: Holds) -> list[AnyCertificate]:
-        """Certificates for a block made now on `base`, legal in this order: evidence, then those that waited longest.
-
-        As many as fit; those that are not legal there stay.
-        """
+        """Certificates for a block made now on `base`, as many as fit and are legal in this order: evidence first."""
         chosen: list[AnyCertificate] = []
         stakes, context, room = base.stakes, base.context(now_ms), MAX_BLOCK_BYTES - _BLOCK_OVERHEAD_BYTES
         for certificate in self:

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from tallystick.consensus.agreement import Finalized
+from tallystick.consensus.agreement import Finalized, StateMismatch
 from tallystick.ledger.block import Block, VerifiedBlock, verified
 from tallystick.ledger.blockchain import Blockchain
 from tallystick.ledger.errors import Refused, Rule
@@ -10,16 +10,7 @@ from tallystick.ledger.finality import Finalization, check_final
 from tallystick.ledger.messages import Blocks, Finalizations, Headers
 from tallystick.ledger.state import State
 from tallystick.node.certificate_box import CertificateBox
-from tallystick.node.events import (
-    Action,
-    ForgetCertificate,
-    Peer,
-    PersistBlock,
-    ReportBlock,
-    ReportRefused,
-    ReportStateMismatch,
-    refuse,
-)
+from tallystick.node.events import Action, ForgetCertificate, Peer, PersistBlock, ReportBlock, ReportRefused, refuse
 from tallystick.node.payload_search import PayloadSearch
 from tallystick.node.sync import SetAside, Sync
 
@@ -154,7 +145,7 @@ class ChainCopy:
             refuse(peer, refused, actions)
             if not self.finality.takes_new_blocks and refused.rule not in _OF_THE_SENDER:
                 self.mismatch = refused  # a quorum, or the checkpoint, stands behind the header
-                actions.append(ReportStateMismatch(refused))
+                actions.append(StateMismatch(refused))
             return False
         self._add(block, state, peer, finalization, actions)
         return True

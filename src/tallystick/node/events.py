@@ -9,6 +9,7 @@ from enum import Enum
 
 from msgspec import Struct
 
+from tallystick.consensus.agreement import StateMismatch, TwinFound
 from tallystick.consensus.signing_guard import GuardRecord
 from tallystick.ledger.address import AddressRecord
 from tallystick.ledger.block import Block
@@ -230,7 +231,7 @@ class Multicast(Struct, frozen=True):
 
 
 class SendKept(Struct, frozen=True):
-    """Answer a request from what is kept (node/archive.py, `answer`), near the answer bound."""
+    """Answer a request from what is kept (network/archiving.py, `answer`), near the answer bound."""
 
     peer: Peer
     request: Kept
@@ -282,28 +283,14 @@ class ReportStuck(Struct, frozen=True):
     missing: tuple[bytes, ...]
 
 
-class ReportTwin(Struct, frozen=True):
-    """Another machine signs with this node's key: the guard holds no such vote or header. It signs nothing any more."""
-
-    epoch: int
-    view: int
-
-
-class ReportStateMismatch(Struct, frozen=True):
-    """A quorum chose a block that the gate refuses here: this node's state is not the ledger's. It votes no more."""
-
-    refused: Refused
-
-
 class ReportRefused(Struct, frozen=True):
-    """Something was refused; `peer` is who sent it, or forged the proposal; `None` for a person at this node.
-
-    Of what a person handed in it names the certificate.
-    """
+    """Something was refused."""
 
     refused: Refused
     peer: Peer | None
+    """Who sent it, or forged the proposal; `None`: a person at this node."""
     certificate_id: bytes | None = None
+    """Of what a person handed in."""
 
 
 ArchiveChange = (
@@ -316,7 +303,7 @@ ArchiveChange = (
     | PersistAddress
 )
 
-Report = ReportAccepted | ReportBlock | ReportRefused | ReportStuck | ReportTwin | ReportStateMismatch
+Report = ReportAccepted | ReportBlock | ReportRefused | ReportStuck | TwinFound | StateMismatch
 
 Action = (
     ArchiveChange

@@ -13,7 +13,6 @@ class EvidencePool:
 
     def __init__(self) -> None:
         self._of: dict[bytes, Evidence] = {}
-        self._ids: dict[bytes, bytes] = {}
 
     def __len__(self) -> int:
         return len(self._of)
@@ -22,12 +21,11 @@ class EvidencePool:
         return iter(self._of.values())
 
     def __contains__(self, certificate_id: object) -> bool:
-        return certificate_id in self._ids
+        return any(one.id == certificate_id for one in self)
 
     def get(self, certificate_id: bytes) -> Entry | None:
         """The evidence with this id."""
-        offender = self._ids.get(certificate_id)
-        return Entry(self._of[offender]) if offender is not None else None
+        return next((Entry(one) for one in self if one.id == certificate_id), None)
 
     def accuses(self, offender: bytes, epoch: int) -> bool:
         """Whether evidence of this epoch against the offender, or of a later one, waits."""
@@ -41,13 +39,10 @@ class EvidencePool:
             raise Refused(Rule.C4, f"evidence against {evidence.offender.hex()[:16]}… waits already")
         self.remove(evidence.offender)
         self._of[evidence.offender] = evidence
-        self._ids[evidence.id] = evidence.offender
 
     def remove(self, offender: bytes) -> None:
         """Let go of what waits against this key."""
-        held = self._of.pop(offender, None)
-        if held is not None:
-            del self._ids[held.id]
+        self._of.pop(offender, None)
 
     def settle(self, state: State) -> list[tuple[bytes, Refused]]:
         """The tip moved: evidence that is not legal any more goes. Returns its ids, and why."""

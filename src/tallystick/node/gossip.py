@@ -10,8 +10,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from tallystick.ledger.messages import MAX_ENTRIES, MAX_IDS, CertificateRequest, Certificates, Entry, Prune, Status
-from tallystick.ledger.params import MAX_CERTIFICATE_BYTES
+from tallystick.ledger.messages import MAX_IDS, CertificateRequest, Entry, Prune, Status, certificates_in_parts
 from tallystick.node.certificate_box import CertificateBox
 from tallystick.node.events import Multicast, Peer, Send
 from tallystick.node.limits import Limits
@@ -143,10 +142,10 @@ class Gossip:
         groups = [(tuple(peer for peer in eager if peer not in sources), [entry for entry, _ in fresh])]
         groups += [((peer,), [entry for entry, source in fresh if source != peer]) for peer in eager if peer in sources]
         return [
-            Multicast(peers, Certificates(batch))
+            Multicast(peers, batch)
             for peers, entries in groups
             if peers
-            for batch in batched(entries, self._limits.answer_bytes)
+            for batch in certificates_in_parts(entries, self._limits.answer_bytes)
         ]
 
     # ---- asking -----------------------------------------------------------------------------------------------
@@ -211,22 +210,3 @@ class Gossip:
     def announce_ms(self) -> int | None:
         """When the next announcement is due; `None`: everybody knows, or silence has come."""
         return self._announce_ms
-
-
-def batched(entries: list[Entry], most_bytes: int) -> list[tuple[Entry, ...]]:
-    """Split entries into batches near `most_bytes` and within the count that a message may hold."""
-    if len(entries) * (MAX_CERTIFICATE_BYTES + 1) <= most_bytes and not any(entry.payload for entry in entries):
-        return [tuple(entries)] if entries else []
-    batches: list[tuple[Entry, ...]] = []
-    batch: list[Entry] = []
-    size = 0
-    for entry in entries:
-        entry_bytes = len(entry.certificate.encoded) + (len(entry.payload.content) + 512 if entry.payload else 1)
-        if batch and (size + entry_bytes > most_bytes or len(batch) == MAX_ENTRIES):
-            batches.append(tuple(batch))
-            batch, size = [], 0
-        batch.append(entry)
-        size += entry_bytes
-    if batch:
-        batches.append(tuple(batch))
-    return batches

@@ -3,80 +3,39 @@
 Bounds, form, what is known already, signatures, in that order: the cheap checks first.
 """
 
-from collections.abc import Callable, Generator, Iterable, Sequence
-from functools import partial
-from itertools import pairwise
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Iterable
+from typing import Final, ParamSpec
 
+from tallystick.ledger import messages
 from tallystick.ledger.address import AddressRecord
-from tallystick.ledger.block import Block, check_form
-from tallystick.ledger.certificate import (
-    AnyCertificate,
-    certificate_codec,
-    check_evidence,
-    check_payload,
-    payload_codec,
-)
-from tallystick.ledger.encoding import ZERO_DIGEST
+from tallystick.ledger.block import Block, check_form, check_signatures
+from tallystick.ledger.certificate import AnyCertificate, certificate_codec, check_payload, check_signed, payload_codec
 from tallystick.ledger.errors import Refused, Rule
+from tallystick.ledger.header import SignedHeader
 from tallystick.ledger.keys import Verify, is_signed
 from tallystick.ledger.messages import (
-    Addresses,
-    Blocks,
     Certificates,
     Entry,
-    Finalizations,
     Message,
-    NewBlock,
-    Proposal,
-    ProposalCertificates,
     RecoveryRequest,
     RecoveryResponse,
     Votes,
     decode_message,
 )
-from tallystick.ledger.vote import NULLIFY, Tally, Vote
+from tallystick.ledger.vote import Tally, check_tally, check_vote_signatures
 from tallystick.node.events import CheckedEntry, CheckedMessage
+from tallystick.node.knowledge import Knowledge
 
-Claim = tuple[bytes, bytes, bytes]
-"""What stands under a signature, the signature, and the public key that is said to have made it."""
-
-T = TypeVar("T")
+P = ParamSpec("P")
 
 
-class Knowledge(Protocol):
-    """What a node knows already and what it wants, so that nothing is verified twice, or in vain."""
-
-    def has_verified(self, certificate: AnyCertificate) -> bool:
-        """Whether these very bytes, signature included, were verified before."""
-
-    def is_on_chain(self, certificate_id: bytes) -> bool:
-        """Whether the chain has a certificate with this id."""
-
-    def knows_block(self, block: Block) -> bool:
-        """Whether this very block, signature included, was accepted before."""
-
-    def knows_vote(self, vote: Vote) -> bool:
-        """Whether this very vote, signature included, was counted before."""
-
-    def knows_address(self, record: AddressRecord) -> bool:
-        """Whether this very record, signature included, is the one kept of its key."""
-
-    def is_wanted(self, message: Message) -> bool:
-        """Whether the message is worth verifying: asked for, of a member, of its leader, of this time."""
-
-    def wanted_votes(self, votes: Votes) -> Votes | None:
-        """Of these votes those that would count."""
-
-    def late_votes(self, votes: Votes) -> tuple[Tally, ...]:
-        """Of these votes those for views that are over, which may contradict what is kept of them."""
+_NOTHING: Final = CheckedMessage(None)
 
 
 class Intake:
     """Checks what can be checked without the chain. `verify` and `decode` stand open for caches.
 
-    Each check comes twice, with one outcome: as a function, which verifies in line, and as a generator, which yields
-    claims and is sent their verdicts, in the same order, so that its driver may have them verified anywhere.
+    What the node knows already is not verified, nor what it does not want.
     """
 
     def __init__(
@@ -91,50 +50,33 @@ class Intake:
         self._verify = verify
         self._decode = decode
 
-    def check(self, data: bytes) -> CheckedMessage:
-        """Check a peer's bytes. Never raises: what is illegal comes back as refusals (E*, C*, V*, B*, N7)."""
-        opened = self._open(data)
-        return opened if isinstance(opened, CheckedMessage) else self._check_message(opened, self._verify)
+    def check(self, data: bytes, verify: Verify | None = None) -> CheckedMessage:
+        """Check a peer's bytes. Never raises: what is illegal comes back as refusals (E*, C*, V*, B*, N7).
 
-    def checking(self, data: bytes) -> Generator[list[Claim], list[bool], CheckedMessage]:
-        """`check`, verified by who drives it, who is asked once for all claims of the message, if it has any."""
-        opened = self._open(data)
-        if isinstance(opened, CheckedMessage):
-            return opened
-        return (yield from _settle(partial(self._check_message, opened)))
-
-    def check_entry(self, entry: Entry) -> CheckedEntry:
-        """Check a person's certificate, which no decoder has seen yet. Raises `Refused` (E1, E2, C3, C1)."""
-        outcome = self._check_entry(entry, self._verify)
-        if isinstance(outcome, Refused):
-            raise outcome
-        return outcome
-
-    def checking_entries(
-        self, entries: Sequence[Entry]
-    ) -> Generator[list[Claim], list[bool], list[CheckedEntry | Refused]]:
-        """`check_entry` for several, verified by who drives it; a refusal is an outcome like another."""
-        return (yield from _settle(lambda verify: [self._check_entry(one, verify) for one in entries]))
-
-    def _open(self, data: bytes) -> Message | CheckedMessage:
-        """The message to be checked; or what there is to say about bytes that need no check."""
+        `verify` takes the place of the usual one, here and in `check_entry`.
+        """
         try:
             message = self._decode(data)
         except Refused as refused:
             return CheckedMessage(None, (refused,))
-        return message if self._knowledge.is_wanted(message) else CheckedMessage(None)
+        return self._check_message(message, verify or self._verify) if self._knowledge.is_wanted(message) else _NOTHING
+
+    def check_entry(self, entry: Entry, verify: Verify | None = None) -> CheckedEntry:
+        """Check a person's certificate, which no decoder has seen yet. Raises `Refused` (E1, E2, C3, C1)."""
+        certificate_codec.encode_checked(entry.certificate)
+        if entry.payload is not None:
+            payload_codec.encode_checked(entry.payload)
+        self._check_entry(entry, verify or self._verify)
+        return CheckedEntry(entry)
 
     def _check_message(self, message: Message, verify: Verify) -> CheckedMessage:
         match message:
             case Certificates(entries):
                 return self._check_entries(entries, verify)
-            case Votes(tallies):
-                return self._check_heard(message, tallies, verify)
-        try:
-            self._check_signatures(message, verify)
-        except Refused as refused:
-            return CheckedMessage(None, (refused,))
-        return CheckedMessage(message)
+            case Votes():
+                return self._check_heard(message, verify)
+        refused = _refusal_of(self._check_signatures, message, verify)
+        return CheckedMessage(None, (refused,)) if refused else CheckedMessage(message)
 
     def _check_entries(self, entries: tuple[Entry, ...], verify: Verify) -> CheckedMessage:
         good, known, refusals = [], [], []
@@ -142,33 +84,26 @@ class Intake:
         for entry in entries:
             if has_verified(entry.certificate) or self._knowledge.is_on_chain(entry.certificate.id):
                 known.append(entry.certificate.id)
-            elif refused := self._refusal_of(entry, verify):
+            elif refused := _refusal_of(self._check_entry, entry, verify):
                 refusals.append(refused)
             else:
                 good.append(entry)
         return CheckedMessage(Certificates(tuple(good)) if good else None, tuple(refusals), tuple(known))
 
-    def _check_entry(self, entry: Entry, verify: Verify) -> CheckedEntry | Refused:
-        try:
-            _check_form(entry)
-        except Refused as refused:
-            return refused
-        return self._refusal_of(entry, verify) or CheckedEntry(entry)
+    def _check_entry(self, entry: Entry, verify: Verify) -> None:
+        check_payload(entry.certificate, entry.payload)
+        self._check_certificate(entry.certificate, verify)
 
-    def _refusal_of(self, entry: Entry, verify: Verify) -> Refused | None:
-        try:
-            check_payload(entry.certificate, entry.payload)
-            self._check_signature(entry.certificate, verify)
-        except Refused as refused:
-            return refused
-        return None
+    def _check_certificate(self, certificate: AnyCertificate, verify: Verify) -> None:
+        if not self._knowledge.has_verified(certificate):
+            check_signed(certificate, self._ledger_id, verify)
 
     def _check_signatures(self, message: Message, verify: Verify) -> None:
         match message:
-            case NewBlock(block):
+            case messages.NewBlock(block):
                 check_form(block, self._ledger_id)
                 self._check_block(block, verify)
-            case Blocks(_, blocks, _, finalization):
+            case messages.Blocks(_, blocks, _, finalization):
                 self._check_votes([finalization] if finalization else [], verify)
                 for block in blocks:
                     self._check_block(block, verify)
@@ -177,53 +112,34 @@ class Intake:
             case RecoveryResponse(member, _, _, _, _, entered_by, votes, signature):
                 self._check_recovery(message, member, signature, verify)
                 self._check_votes([*votes, entered_by] if entered_by else votes, verify)
-            case Proposal():
-                self._check_proposal(message, verify)
-            case Finalizations(proofs):
+            case messages.Proposal(_, _, header, signature):
+                SignedHeader(header, signature).check(self._ledger_id, verify)
+            case messages.Finalizations(proofs):
                 self._check_votes((one.finalization for one in proofs), verify)
-            case Addresses(records):
+            case messages.Addresses(records):
                 self._check_addresses(records, verify)
-            case ProposalCertificates(_, certificates):
+            case messages.ProposalCertificates(_, certificates):
                 for certificate in certificates:
-                    self._check_signature(certificate, verify)
+                    self._check_certificate(certificate, verify)
 
     def _check_block(self, block: Block, verify: Verify) -> None:
         """Signatures alone. Of a block that was asked for the gate judges the form: a quorum may have chosen it."""
-        if self._knowledge.knows_block(block):
-            return
-        if not verify(block.header.signed_bytes(), block.signature, block.header.forger):
-            raise Refused(Rule.B3, f"block {block.index}: the signature is not its forger's")
-        for certificate in block.certificates:
-            try:
-                self._check_signature(certificate, verify)
-            except Refused as refused:
-                raise Refused(Rule.B5, str(refused)) from refused
-
-    def _check_proposal(self, proposal: Proposal, verify: Verify) -> None:
-        header = proposal.header
-        if header.ledger_id != self._ledger_id:
-            raise Refused(Rule.B10, "the proposal is for another ledger")
-        if not verify(header.signed_bytes(), proposal.signature, header.forger):
-            raise Refused(Rule.B3, f"proposal {header.index}: the signature is not its forger's")
+        if not self._knowledge.knows_block(block):
+            check_signatures(block, self._ledger_id, verify, self._knowledge.has_verified)
 
     def _check_addresses(self, records: Iterable[AddressRecord], verify: Verify) -> None:
         for record in (one for one in records if not self._knowledge.knows_address(one)):
             if not verify(record.signed_bytes(self._ledger_id), record.signature, record.key):
                 raise Refused(Rule.N7, f"the address of {record.key.hex()[:16]}… is not signed by it")
 
-    def _check_heard(self, votes: Votes, tallies: Iterable[Tally], verify: Verify) -> CheckedMessage:
+    def _check_heard(self, votes: Votes, verify: Verify) -> CheckedMessage:
         """Of what a peer heard, each tally stands for itself: one that is badly signed takes no other with it."""
-        late = self._knowledge.late_votes(votes)
-        try:
-            for tally in tallies:
-                check_tally(tally)
-        except Refused as refused:
-            return CheckedMessage(None, (refused,))
-        wanted, good, refusals = self._knowledge.wanted_votes(votes), [], []
+        refusals = [refused for one in votes.tallies if (refused := _refusal_of(check_tally, one))][:1]
+        if refusals:
+            return CheckedMessage(None, tuple(refusals))
+        late, wanted, good = self._knowledge.late_votes(votes), self._knowledge.wanted_votes(votes), []
         for tally in wanted.tallies if wanted else ():
-            try:
-                self._check_votes((tally,), verify)
-            except Refused as refused:
+            if refused := _refusal_of(self._check_votes, (tally,), verify):
                 refusals.append(refused)
             else:
                 good.append(tally)
@@ -236,57 +152,16 @@ class Intake:
             raise Refused(Rule.V1, f"what {member.hex()[:16]}… says of recovery is not signed by it")
 
     def _check_votes(self, tallies: Iterable[Tally], verify: Verify) -> None:
+        """Most were heard before, from another side or the time before."""
         for tally in tallies:
             check_tally(tally)
-            signed = tally.ballot.signed_bytes(self._ledger_id)
-            for vote in tally.votes:  # most of them were heard before, from another side or the time before
-                if not self._knowledge.knows_vote(vote) and not verify(signed, vote.signature, vote.member):
-                    raise Refused(Rule.V1, f"the vote is not signed by {vote.member.hex()[:16]}…")
-
-    def _check_signature(self, certificate: AnyCertificate, verify: Verify) -> None:
-        if self._knowledge.has_verified(certificate):
-            return
-        if not verify(certificate.signed_bytes(self._ledger_id), certificate.signature, certificate.issuer):
-            raise Refused(Rule.C1, f"certificate {certificate.id.hex()[:16]}…: the signature is not its issuer's")
-        check_evidence(certificate, self._ledger_id, verify)
+            check_vote_signatures(tally, self._ledger_id, verify, self._knowledge.knows_vote)
 
 
-def check_tally(tally: Tally) -> None:
-    """Raise `Refused` (E3, E2) unless the members ascend, and a block is named by all votes but those to nullify."""
-    members = [member for member, _ in tally.signatures]
-    if any(later <= earlier for earlier, later in pairwise(members)):
-        raise Refused(Rule.E3, "the members of a tally stand in ascending order, each once")
-    if (tally.ballot.kind == NULLIFY) != (tally.ballot.block_hash == ZERO_DIGEST):
-        raise Refused(Rule.E2, "a vote to nullify names no block, any other does")
-
-
-def _check_form(entry: Entry) -> None:
-    certificate_codec.encode_checked(entry.certificate)
-    if entry.payload is not None:
-        payload_codec.encode_checked(entry.payload)
-
-
-def _settle(check: Callable[[Verify], T]) -> Generator[list[Claim], list[bool], T]:
-    """Run a check as if all signatures were good, and ask whether they are; again with the verdicts if one is not.
-
-    So its outcome, and the order of its refusals, are those of verifying in line. What is known may change until the
-    second time, and with it the claims: those that are new are asked about too.
-    """
-    verdicts: dict[Claim, bool] = {}
-    while True:
-        assumed: list[Claim] = []
-        outcome = check(partial(_verdict, verdicts, assumed))
-        if not assumed:
-            return outcome
-        found = yield assumed
-        if all(found):
-            return outcome
-        verdicts.update(zip(assumed, found, strict=True))
-
-
-def _verdict(verdicts: dict[Claim, bool], assumed: list[Claim], signed: bytes, signature: bytes, key: bytes) -> bool:
-    claim = signed, signature, key
-    if verdicts and claim in verdicts:
-        return verdicts[claim]
-    assumed.append(claim)
-    return True
+def _refusal_of(check: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> Refused | None:
+    """What the check refuses."""
+    try:
+        check(*args, **kwargs)
+    except Refused as refused:
+        return refused
+    return None

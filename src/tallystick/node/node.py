@@ -8,78 +8,25 @@ from collections.abc import Iterable
 from msgspec.structs import replace
 
 from tallystick.consensus.agreement import Equivocation
+from tallystick.ledger import messages
 from tallystick.ledger.address import AddressRecord
-from tallystick.ledger.block import Block, verified
-from tallystick.ledger.certificate import (
-    AnyCertificate,
-    Evidence,
-    Payload,
-    issue_proposal_evidence,
-    issue_vote_evidence,
-)
+from tallystick.ledger.block import verified
+from tallystick.ledger.certificate import AnyCertificate, Payload, issue_evidence
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.genesis import Genesis
-from tallystick.ledger.header import SignedHeader
-from tallystick.ledger.messages import (
-    MAX_IDS,
-    Addresses,
-    Blocks,
-    CertificateRequest,
-    Certificates,
-    Entry,
-    Finalizations,
-    Headers,
-    Message,
-    NewBlock,
-    Payloads,
-    Proposal,
-    ProposalCertificates,
-    ProposalRequest,
-    Prune,
-    RecoveryRequest,
-    RecoveryResponse,
-    Request,
-    Said,
-    Status,
-    Votes,
-)
+from tallystick.ledger.messages import Addresses, Blocks, Entry, NewBlock, Prune, Request, Said, Status
 from tallystick.ledger.state import State
 from tallystick.ledger.vote import Tally, Vote
+from tallystick.node import events
 from tallystick.node.agreement import Agreement, AgreementStatus
 from tallystick.node.answers import Answers
 from tallystick.node.archive import Archive
 from tallystick.node.certificate_box import CertificateBox
 from tallystick.node.chain_copy import RECENT_BLOCKS, ChainCopy
-from tallystick.node.events import (
-    Action,
-    Broadcast,
-    CertificatesSubmitted,
-    CheckedMessage,
-    Disconnect,
-    ErasePayload,
-    Event,
-    ForgetCertificate,
-    MessageReceived,
-    PayloadErasureAsked,
-    Peer,
-    PeerConnected,
-    PeerDisconnected,
-    PersistCertificates,
-    PersistPayload,
-    ReadVotes,
-    ReportAccepted,
-    ReportRefused,
-    Send,
-    SetTimer,
-    Started,
-    Timer,
-    TimerFired,
-    UnbanAsked,
-    VotesRead,
-    refuse,
-)
-from tallystick.node.finality_proofs import Checkpoint
+from tallystick.node.events import Action, Broadcast, CheckedMessage, Event, Peer, Send, Timer, refuse
+from tallystick.node.finality_proofs import Checkpoint, Proof
 from tallystick.node.gossip import Gossip
+from tallystick.node.knowledge import Knowledge
 from tallystick.node.late_votes import LateVotes
 from tallystick.node.limits import Limits
 from tallystick.node.payload_search import PayloadSearch
@@ -123,6 +70,7 @@ class Node:
                 self._put_back(Entry(certificate))
         agreement.start(self.chain, self.box, archive)
         self._answers = Answers(self.limits, self.box)
+        self.knowledge = Knowledge(agreement, self._copy, self.box, self._exchange)
 
     def _put_back(self, entry: Entry) -> None:
         """A restart emptied the box; what is kept waits again, and what became illegal meanwhile is forgotten."""
@@ -131,9 +79,13 @@ class Node:
             if self.chain.place_of(certificate.id) is None and certificate.id not in self.box:
                 self.box.add(entry, self.state.tip.timestamp_ms)
         except Refused as refused:
-            self._to_report += [ForgetCertificate(certificate.id), ReportRefused(refused, None, certificate.id)]
+            forget, report = (
+                events.ForgetCertificate(certificate.id),
+                events.ReportRefused(refused, None, certificate.id),
+            )
+            self._to_report += [forget, report]
 
-    # ---- what a person may consult, and what intake asks ------------------------------------------------------
+    # ---- what a person may consult ----------------------------------------------------------------------------
 
     @property
     def state(self) -> State:
@@ -164,48 +116,6 @@ class Node:
         """The latest block that this peer told of; 0 if of none."""
         return self._copy.sync.tip_of(peer)
 
-    def has_verified(self, certificate: AnyCertificate) -> bool:
-        """Whether this very certificate, signature included, waits in the box: its id says nothing of its signature."""
-        return self.box.holds(certificate)
-
-    def is_on_chain(self, certificate_id: bytes) -> bool:
-        """Whether the chain has a certificate with this id: another with the same is refused, however signed (C5)."""
-        return self.chain.place_of(certificate_id) is not None
-
-    def is_wanted(self, message: Message) -> bool:
-        """Whether a message is worth verifying."""
-        match message:
-            case Blocks(start):
-                return self._copy.sync.is_asked(start)
-            case Finalizations() | Headers():
-                return self._copy.sync.awaits_proof
-            case NewBlock(block):
-                return self._copy.finality.takes_new_blocks and not self._copy.knows(block.hash)
-            case Proposal() | ProposalCertificates() | RecoveryRequest() | RecoveryResponse():
-                return self._agreement.is_wanted(message)
-        return True
-
-    def wanted_votes(self, votes: Votes) -> Votes | None:
-        """Of these votes those that would count."""
-        return self._agreement.wanted_votes(votes)
-
-    def late_votes(self, votes: Votes) -> tuple[Tally, ...]:
-        """Of these votes those for views that are over, which may contradict what is kept of them."""
-        over = (one for one in votes.tallies if self._agreement.is_over(one.ballot))
-        return self._late.select(over, self.state, self._copy.knows)
-
-    def knows_vote(self, vote: Vote) -> bool:
-        """Whether agreement has counted this very vote."""
-        return self._agreement.knows_vote(vote)
-
-    def knows_address(self, record: AddressRecord) -> bool:
-        """Whether this very address record is the one kept of its key."""
-        return self._exchange.knows(record)
-
-    def knows_block(self, block: Block) -> bool:
-        """Whether this very block, its forger's signature included, is one of the latest of the chain."""
-        return self._copy.has_verified(block)
-
     def agreement_status(self) -> AgreementStatus:
         """How this node's part in agreement stands."""
         status = self._agreement.status()
@@ -218,37 +128,37 @@ class Node:
         """Take one event and return what the host has to do, in order. Raises nothing, whatever a peer sends."""
         actions, self._to_report = self._to_report, []
         match event:
-            case MessageReceived(peer, checked):
+            case events.MessageReceived(peer, checked):
                 if self._exchange.admits(peer):
                     self._on_message(now_ms, peer, checked, actions)
-            case CertificatesSubmitted(checked):
+            case events.CertificatesSubmitted(checked):
                 self._on_entries(now_ms, None, [one.entry for one in checked], actions)
-            case TimerFired(timer):
+            case events.TimerFired(timer):
                 self._timers.pop(timer, None)
                 self._on_timer(now_ms, timer, actions)
-            case Started():
+            case events.Started():
                 self._exchange.started(event, actions)
                 self._dial(now_ms, actions)
                 self._advance(now_ms, actions)
-            case PeerConnected(peer):
+            case events.PeerConnected(peer):
                 if self._exchange.connected(now_ms, peer, actions):
                     self._on_connected(now_ms, peer, actions)
-            case PeerDisconnected(peer):
+            case events.PeerDisconnected(peer):
                 self._exchange.disconnected(now_ms, peer)
                 self._dial(now_ms, actions)
                 actions.extend(self._gossip.disconnected(peer))
                 self._search.forget(peer)
                 self._copy.sync.forget(peer)
                 self._ask_for_more(now_ms, actions)
-            case PayloadErasureAsked(payload_hash):
+            case events.PayloadErasureAsked(payload_hash):
                 self._search.erase(payload_hash)
                 self.box.erase_payload(payload_hash)
                 self._gossip.erase_payload(payload_hash)
-                actions.append(ErasePayload(payload_hash))
-            case UnbanAsked(peer):
+                actions.append(events.ErasePayload(payload_hash))
+            case events.UnbanAsked(peer):
                 self._exchange.unban(peer, actions)
                 self._dial(now_ms, actions)
-            case VotesRead(late, kept):
+            case events.VotesRead(late, kept):
                 self._compare(now_ms, late, kept, actions)
         self._report_equivocations(now_ms, actions)
         self._update_peers(now_ms, actions)
@@ -281,35 +191,35 @@ class Node:
             self._agreement.heard_late(now_ms, peer, checked.late, actions)
             self._compare(now_ms, checked.late, self._agreement.unkept(), actions)
             for tally in checked.late:
-                actions.append(ReadVotes(tally.ballot.epoch, tally.ballot.view, (tally,)))
+                actions.append(events.ReadVotes(tally.ballot.epoch, tally.ballot.view, (tally,)))
         match checked.message:
             case None:
                 pass
+            case request if isinstance(request, Request):
+                self._on_request(now_ms, peer, request, actions)
+            case said if isinstance(said, Said):
+                self._on_said(now_ms, peer, said, actions)
             case Prune() | Addresses() as said:
                 self._on_links(now_ms, peer, said, actions)
-            case Certificates(entries):
+            case messages.Certificates(entries):
                 self._on_entries(now_ms, peer, entries, actions)
-            case Votes() | Proposal() | ProposalCertificates() | RecoveryResponse() as said:
-                self._on_said(now_ms, peer, said, actions)
-            case NewBlock() | Blocks() | Finalizations() | Headers() as said:
+            case NewBlock() | Blocks() | messages.Finalizations() | messages.Headers() as said:
                 self._on_blocks(now_ms, peer, said, actions)
             case Status():
                 self._on_status(now_ms, peer, checked.message, actions)
-            case Payloads(payloads):
+            case messages.Payloads(payloads):
                 self._on_payloads(now_ms, peer, payloads, actions)
-            case request:
-                self._on_request(now_ms, peer, request, actions)
 
     def _on_request(self, now_ms: int, peer: Peer, request: Request, actions: list[Action]) -> None:
         if not self._answers.admits(now_ms, peer, actions):
             return
         match request:
-            case RecoveryRequest():
+            case messages.RecoveryRequest():
                 self._on_said(now_ms, peer, request, actions)
-            case ProposalRequest():
+            case messages.ProposalRequest():
                 self._agreement.answer(peer, request, actions)
             case _:
-                if isinstance(request, CertificateRequest):
+                if isinstance(request, messages.CertificateRequest):
                     self._gossip.grafted(peer)
                 self._answers.answer(peer, request, actions)
 
@@ -326,7 +236,7 @@ class Node:
                 self.box.add(entry, now_ms)
             except Refused as refused:
                 if peer is None:
-                    actions.append(ReportRefused(refused, None, entry.certificate.id))
+                    actions.append(events.ReportRefused(refused, None, entry.certificate.id))
                 # Gossip brings a certificate from several sides, and every member that sees a contradiction shows it.
                 elif refused.rule not in (Rule.C4, Rule.C5, Rule.S6):
                     refuse(peer, refused, actions)
@@ -335,8 +245,8 @@ class Node:
         if not accepted:
             return
         if peer is None:
-            actions.append(PersistCertificates(tuple(accepted)))
-        actions.extend(ReportAccepted(entry.certificate) for entry in accepted)
+            actions.append(events.PersistCertificates(tuple(accepted)))
+        actions.extend(events.ReportAccepted(entry.certificate) for entry in accepted)
         self._advance(now_ms, actions)
         for entry in accepted:
             if entry.certificate.id in self.box:
@@ -377,13 +287,10 @@ class Node:
             self._tip_advanced(now_ms, actions)
 
     def _on_said(self, now_ms: int, peer: Peer, said: Said, actions: list[Action]) -> None:
-        if not self._copy.finality.is_below_checkpoint:
-            self._agreement.receive(now_ms, peer, said, actions)
-            self._advance(now_ms, actions)
+        self._agreement.receive(now_ms, peer, said, actions)
+        self._advance(now_ms, actions)
 
-    def _on_blocks(
-        self, now_ms: int, peer: Peer, said: NewBlock | Blocks | Finalizations | Headers, actions: list[Action]
-    ) -> None:
+    def _on_blocks(self, now_ms: int, peer: Peer, said: NewBlock | Blocks | Proof, actions: list[Action]) -> None:
         match said:
             case NewBlock(block):
                 self._agreement.compare((block,), None)
@@ -428,11 +335,7 @@ class Node:
         is_known = self.box.evidence.accuses(offender, epoch) or offender in self.state.stakes.burned_keys
         if wallet is None or is_known:
             return
-        evidence: Evidence
-        if isinstance(first, Vote) and isinstance(second, Vote):
-            evidence = issue_vote_evidence(wallet, ledger_id, now_ms, first, second)
-        elif isinstance(first, SignedHeader) and isinstance(second, SignedHeader):
-            evidence = issue_proposal_evidence(wallet, ledger_id, now_ms, first, second)
+        evidence = issue_evidence(wallet, ledger_id, now_ms, first, second)
         self._on_entries(now_ms, None, [Entry(evidence)], actions)
 
     def _ask_for_more(self, now_ms: int, actions: list[Action]) -> None:
@@ -446,7 +349,7 @@ class Node:
     # ---- payloads ---------------------------------------------------------------------------------------------
 
     def _on_payloads(self, now_ms: int, peer: Peer, payloads: tuple[Payload, ...], actions: list[Action]) -> None:
-        actions.extend(PersistPayload(payload) for payload in self._search.received(peer, payloads))
+        actions.extend(events.PersistPayload(payload) for payload in self._search.received(peer, payloads))
         self._ask_for_more(now_ms, actions)
 
     # ---- peers ------------------------------------------------------------------------------------------------
@@ -473,14 +376,14 @@ class Node:
 
     def _update_peers(self, now_ms: int, actions: list[Action]) -> None:
         """Whom an event cut off is dialled no more; whose tokens it moved may be a peer, or has to be dialled."""
-        cut_off = [one for one in actions if isinstance(one, Disconnect) and one.refused.rule is not Rule.N6]
+        cut_off = [one for one in actions if isinstance(one, events.Disconnect) and one.refused.rule is not Rule.N6]
         for one in cut_off:
             self._exchange.ban(now_ms, one.peer, one.refused, actions)
         if self._exchange.moved(self.state, actions) or cut_off:
             self._dial(now_ms, actions)
 
     def _status(self, waiting: tuple[bytes, ...] | None = None) -> Status:
-        ids = self.box.ids(MAX_IDS) if waiting is None else waiting
+        ids = self.box.ids(messages.MAX_IDS) if waiting is None else waiting
         return Status(self.chain.ledger_id, self.state.epoch.number, self.state.index, self.state.tip.hash, ids)
 
     def _on_status(self, now_ms: int, peer: Peer, status: Status, actions: list[Action]) -> None:
@@ -492,7 +395,7 @@ class Node:
         actions.extend(self._gossip.ask(peer, lacking, now_ms))
         if status.tip_index < self.state.index and self._answers.may_ask(now_ms, peer):
             actions.append(Send(peer, self._status(())))
-        if status.tip_hash == self.state.tip.hash and set(status.waiting).issuperset(self.box.ids(MAX_IDS)):
+        if status.tip_hash == self.state.tip.hash and set(status.waiting).issuperset(self.box.ids(messages.MAX_IDS)):
             self._gossip.in_sync(peer)
         self._ask_for_more(now_ms, actions)
         return None
@@ -503,4 +406,4 @@ class Node:
     def _set_timer(self, timer: Timer, at_ms: int | None, actions: list[Action]) -> None:
         if at_ms is not None and self._timers.get(timer) != at_ms:
             self._timers[timer] = at_ms
-            actions.append(SetTimer(timer, at_ms))
+            actions.append(events.SetTimer(timer, at_ms))

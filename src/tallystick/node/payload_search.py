@@ -68,10 +68,8 @@ class PayloadSearch:
         if request is not None:
             self._requests[peer] = None
             for payload_hash in request.hashes:
-                without = self._wanted.pop(payload_hash, None)
-                if (
-                    without is not None
-                ):  # put last; an answer may be cut short, so only an empty one means "none of them"
+                if (without := self._wanted.pop(payload_hash, None)) is not None:
+                    # Put last. An answer may be cut short, so only an empty one means "none of them".
                     self._wanted[payload_hash] = without if found else without | {peer}
         return found
 

@@ -10,29 +10,16 @@ from typing import Final
 
 from msgspec import Struct
 
-from tallystick.ledger.address import MAX_AHEAD_MS, AddressRecord, sign_address
+from tallystick.ledger.address import MAX_AHEAD_MS, AddressRecord
 from tallystick.ledger.encoding import digest
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.genesis import Genesis
 from tallystick.ledger.keys import is_signed
-from tallystick.ledger.messages import MAX_ADDRESSES, Addresses
+from tallystick.ledger.messages import MAX_ADDRESSES, Addresses, in_parts
 from tallystick.ledger.params import MAX_GENESIS_MEMBERS
 from tallystick.ledger.state import State
-from tallystick.ledger.wallet import Wallet
-from tallystick.node.archive import Archive
-from tallystick.node.events import (
-    Action,
-    Admit,
-    Broadcast,
-    Dial,
-    Disconnect,
-    Forget,
-    Peer,
-    PersistAddress,
-    ReportRefused,
-    Send,
-    Started,
-)
+from tallystick.node import events
+from tallystick.node.events import Action, Disconnect, Peer, Send, Started
 from tallystick.node.limits import Allowances, Limits
 
 _BANNED: Final = 4096
@@ -91,12 +78,12 @@ class PeerExchange:
         if started.record is None:
             self._records.pop(started.key, None)
         elif self._take(started.record):
-            actions.append(PersistAddress(started.record))
+            actions.append(events.PersistAddress(started.record))
         actions.append(self._admit)
 
     @property
-    def _admit(self) -> Admit:
-        return Admit(self._admitted, frozenset(self._banned))
+    def _admit(self) -> events.Admit:
+        return events.Admit(self._admitted, frozenset(self._banned))
 
     def moved(self, state: State, actions: list[Action]) -> bool:
         """Follow the tip. Returns whether somebody's tokens moved, so that others may have to be dialled."""
@@ -117,7 +104,7 @@ class PeerExchange:
             actions.append(Disconnect(peer, self._banned[peer].refused))
         else:
             refused = Refused(Rule.N6, "its key has no tokens, and this ledger admits no observers")
-            actions += [ReportRefused(refused, peer), Disconnect(peer, refused)]
+            actions += [events.ReportRefused(refused, peer), Disconnect(peer, refused)]
 
     # ---- bans ---------------------------------------------------------------------------------------------------
 
@@ -163,11 +150,9 @@ class PeerExchange:
             self._turn_away(peer, actions)
             return False
         self._connected[peer] = None
-        own = self._records.get(self._key)
-        others = sorted((one for key, one in self._records.items() if key not in (self._key, peer)), key=self._rank_of)
-        told = (own, *others) if own else tuple(others)
-        for start in range(0, len(told), MAX_ADDRESSES):
-            actions.append(Send(peer, Addresses(told[start : start + MAX_ADDRESSES])))
+        others = sorted((key for key in self._records if key not in (self._key, peer)), key=self._rank)
+        told = [self._records[key] for key in (self._key, *others) if key in self._records]
+        actions.extend(Send(peer, Addresses(part)) for part in in_parts(told, MAX_ADDRESSES))
         return True
 
     def disconnected(self, now_ms: int, peer: Peer) -> None:
@@ -184,16 +169,16 @@ class PeerExchange:
                 continue
             if not self._allowances.take(now_ms, peer):
                 rate = self._limits.addresses_per_second
-                actions.append(ReportRefused(Refused(Rule.N9, f"more than {rate} new ones a second"), peer))
+                actions.append(events.ReportRefused(Refused(Rule.N9, f"more than {rate} new ones a second"), peer))
                 break
             if record.time_ms > now_ms + MAX_AHEAD_MS:
                 ahead = f"dated {record.time_ms - now_ms} ms ahead of this node's clock, {MAX_AHEAD_MS} ms allowed"
-                actions.append(ReportRefused(Refused(Rule.N8, ahead), peer))
+                actions.append(events.ReportRefused(Refused(Rule.N8, ahead), peer))
             elif record.key != self._key and self._take(record):
                 news.append(record)
-        actions.extend(PersistAddress(record) for record in news if record.key in self._holders)
+        actions.extend(events.PersistAddress(record) for record in news if record.key in self._holders)
         if news:
-            actions.append(Broadcast(Addresses(tuple(news)), but=peer))
+            actions.append(events.Broadcast(Addresses(tuple(news)), but=peer))
         return bool(news)
 
     def _take(self, record: AddressRecord) -> bool:
@@ -222,9 +207,6 @@ class PeerExchange:
         """
         return key not in self._members, key not in self._holders, digest(self._key + key)
 
-    def _rank_of(self, record: AddressRecord) -> tuple[bool, bool, bytes]:
-        return self._rank(record.key)
-
     def dial(self, now_ms: int, actions: list[Action]) -> int | None:
         """Dial whom this node should be connected with, and forget whom it dialled and should not.
 
@@ -234,12 +216,12 @@ class PeerExchange:
         wanted = self._wanted(now_ms)
         for peer in [one for one in self._dialled if one not in wanted]:
             del self._dialled[peer]
-            actions.append(Forget(peer))
+            actions.append(events.Forget(peer))
         for peer, address in wanted.items():
             dialled = self._dialled.get(peer)
             if peer not in self._connected and (dialled is None or dialled.address != address):
                 self._dialled[peer] = _Dialled(address, now_ms)
-                actions.append(Dial(peer, address))
+                actions.append(events.Dial(peer, address))
         ends = [one.until_ms for one in self._banned.values()]
         if self._key not in self._members:
             away = [one for peer, one in self._dialled.items() if peer not in self._connected]
@@ -268,17 +250,3 @@ class PeerExchange:
             is_late = dialled is not None and now_ms >= dialled.since_ms + self._limits.dial_patience_ms
             counted += key in self._connected or not is_late
         return able[: _DIALLED_FOR_ONE * few]
-
-
-def own_record(wallet: Wallet, ledger_id: bytes, address: str, now_ms: int, archive: Archive) -> AddressRecord:
-    """The record that a node starts with: the kept one while it listens at the same address, or else a later one.
-
-    Raises `Refused` (E2) for what is no address. A kept one that is dated too far ahead convinced nobody (N8).
-    """
-    earliest_ms = 0
-    for kept in archive.addresses():
-        if kept.key == wallet.public_key and kept.time_ms <= now_ms + MAX_AHEAD_MS:
-            if kept == sign_address(wallet, ledger_id, address, kept.time_ms):
-                return kept
-            earliest_ms = kept.time_ms + 1
-    return sign_address(wallet, ledger_id, address, max(now_ms, earliest_ms))

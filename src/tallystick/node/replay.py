@@ -5,16 +5,14 @@ from dataclasses import replace
 from functools import partial
 from typing import Final, TypeVar
 
-from tallystick.ledger.block import Block, check_form, verified
+from tallystick.ledger.block import Block, check_form, check_signatures, verified
 from tallystick.ledger.blockchain import Blockchain, CheckForger
-from tallystick.ledger.certificate import check_evidence
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.finality import check_final, next_epoch
 from tallystick.ledger.genesis import Genesis
-from tallystick.ledger.keys import Verify, is_signed
 from tallystick.ledger.stake import Account, StakeTable
-from tallystick.ledger.vote import Tally
+from tallystick.ledger.vote import check_vote_signatures
 from tallystick.node.archive import Archive
 from tallystick.node.finality_proofs import Checkpoint
 
@@ -43,28 +41,6 @@ def replayed(
         _named(block.index, partial(chain.append, verified(block)))
     _check_tail(archive, chain)
     return chain
-
-
-def check_signatures(block: Block, ledger_id: bytes, verify: Verify = is_signed, most: int | None = None) -> None:
-    """Raise `Refused` (B3, B5) unless the forger's signature and those in the first `most` certificates are good."""
-    header = block.header
-    if not verify(header.signed_bytes(), block.signature, header.forger):
-        raise Refused(Rule.B3, f"block {block.index}: the signature is not its forger's")
-    for one in block.certificates[:most]:
-        try:
-            if not verify(one.signed_bytes(ledger_id), one.signature, one.issuer):
-                raise Refused(Rule.C1, f"certificate {one.id.hex()[:16]}…: the signature is not its issuer's")
-            check_evidence(one, ledger_id, verify)
-        except Refused as refused:
-            raise Refused(Rule.B5, str(refused)) from refused
-
-
-def check_vote_signatures(tally: Tally, ledger_id: bytes, verify: Verify = is_signed) -> None:
-    """Raise `Refused` (V1) unless every vote is signed by its member."""
-    signed = tally.ballot.signed_bytes(ledger_id)
-    for member, signature in tally.signatures:
-        if not verify(signed, signature, member):
-            raise Refused(Rule.V1, f"a vote is not signed by {member.hex()[:16]}…")
 
 
 def _check_checkpoint(archive: Archive, checkpoint: Checkpoint | None) -> None:
@@ -110,7 +86,8 @@ def _check_last(block: Block, archive: Archive, chain: Blockchain, signatures_le
             next_epoch(epoch, proof)
         check_vote_signatures(proof.finalization, ledger_id)
         signatures_left -= len(proof.finalization.signatures)
-    check_signatures(block, ledger_id, most=max(0, signatures_left))
+    looked_at = {id(one) for one in block.certificates[: max(0, signatures_left)]}
+    check_signatures(block, ledger_id, is_known=lambda one: id(one) not in looked_at)
     return signatures_left - len(block.certificates)
 
 

@@ -4,57 +4,24 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from tallystick.consensus.agreement import (
-    Equivocation,
-    Finalized,
-    Output,
-    PersistQuorum,
-    Rebroadcast,
-    RelayVotes,
-    RequestBlock,
-    RequestViewCertificates,
-    SendProposal,
-    SendVote,
-    StateMismatch,
-    TwinFound,
-)
+from msgspec.structs import replace
+
+from tallystick.consensus import agreement
+from tallystick.consensus.agreement import Equivocation, Finalized, Output, SendProposal
 from tallystick.consensus.simplex import Simplex
+from tallystick.ledger import messages
 from tallystick.ledger.block import Block, verified
 from tallystick.ledger.blockchain import Blockchain, CheckForger
 from tallystick.ledger.certificate import AnyCertificate, certificates_hash
-from tallystick.ledger.encoding import encode
 from tallystick.ledger.finality import Finalization
 from tallystick.ledger.header import SignedHeader
-from tallystick.ledger.messages import (
-    MAX_IDS,
-    MAX_TALLIES,
-    Proposal,
-    ProposalCertificates,
-    ProposalRequest,
-    RecoveryRequest,
-    RecoveryResponse,
-    Said,
-    ViewCertificateRequest,
-    Votes,
-)
-from tallystick.ledger.params import MAX_MESSAGE_BYTES
-from tallystick.ledger.vote import FINALIZE, Ballot, Tally, Vote, tally_of
-from tallystick.ledger.wallet import sign
-from tallystick.node.agreement import Agreement, AgreementStatus, Step
+from tallystick.ledger.messages import Proposal, RecoveryRequest, RecoveryResponse, Said, Votes, votes_in_parts
+from tallystick.ledger.vote import Ballot, Tally, Vote, tally_of
+from tallystick.node import events
+from tallystick.node.agreement import Agreement, AgreementStatus, Step, status_of
 from tallystick.node.archive import Archive
 from tallystick.node.certificate_box import CertificateBox
-from tallystick.node.events import (
-    Action,
-    Broadcast,
-    Peer,
-    PersistSigned,
-    PersistVotes,
-    ReportRefused,
-    ReportStateMismatch,
-    ReportStuck,
-    ReportTwin,
-    Send,
-)
+from tallystick.node.events import Action, Broadcast, Peer, ReportStuck, Send
 from tallystick.node.finality_proofs import Checkpoint, FinalityProofs
 from tallystick.node.limits import Allowances, Limits
 from tallystick.node.replay import kept_epoch
@@ -110,8 +77,7 @@ class SimplexDriver(Agreement):
 
     def __init__(self, simplex: Simplex) -> None:
         self.simplex = simplex
-        self.wallet = simplex.guard.wallet if simplex.guard is not None else None
-        self._key = self.wallet.public_key if self.wallet is not None else None
+        self.wallet, self._key = simplex.guard.wallet, simplex.guard.key
         self._partial: dict[bytes, _Partial] = {}
         self._asked_ms: dict[bytes, int] = {}
         self._equivocations: list[Equivocation] = []
@@ -142,8 +108,6 @@ class SimplexDriver(Agreement):
         finalization = Finalization(tip, kept_epoch(tip.ballot.epoch, archive, chain)) if tip is not None else None
         votes, blocks = archive.votes(chain.state.epoch.number), [verified(one) for one in archive.proposals()]
         self._equivocations += self.simplex.start(chain, finalization, votes, blocks)
-        if chain.state.epoch.number:
-            self.simplex.views.epoch_before = kept_epoch(chain.state.epoch.number - 1, archive, chain)
 
     @property
     def _delta_ms(self) -> int:
@@ -152,28 +116,47 @@ class SimplexDriver(Agreement):
     # ---- what is worth a look ---------------------------------------------------------------------------------
 
     def is_wanted(self, message: Said) -> bool:
-        """See `Agreement`. Asked before any signature is verified."""
-        simplex, epoch = self.simplex, self.simplex.epoch
-        is_wanted = not self._finality.is_below_checkpoint
+        """See `Agreement`. Asked before any signature is verified, and again when the message's turn comes."""
+        views = self.simplex.views
         match message:
+            case _ if self._finality.is_below_checkpoint:
+                return False
             case Proposal(view, _, header, _, ids):
-                is_new = simplex.views.wants(header) and simplex.views.whole(header.hash) is None
-                is_named = simplex.views.is_requested(header.hash) or (ids is None and view == simplex.view)
-                is_wanted = is_wanted and (is_new or is_named)
-            case ProposalCertificates(block_hash, certificates):
+                is_new = views.wants(header) and views.whole(header.hash) is None
+                is_asked = views.is_requested(header.hash) or (ids is None and view == views.view)
+                return is_new or is_asked or views.is_rival(header)
+            case messages.ProposalCertificates(block_hash, certificates):
                 partial = self._partial.get(block_hash)
-                is_wanted = partial is not None and all(one.id in partial.asked for one in certificates)
-            case RecoveryRequest(member, _):
-                is_wanted = is_wanted and member != self._key and epoch.stake(member) > 0
-            case RecoveryResponse(member, asker, nonce, number, _, _, votes) if asker == self._key:
-                recovery, is_member = simplex.recovery, number == epoch.number and epoch.stake(member) > 0
-                is_asked = recovery is not None and simplex.is_recovering and nonce == recovery.nonce
-                is_own = all([one for one, _ in tally.signatures] == [asker] for tally in votes)
-                is_wanted = is_member and is_asked and is_own and len(votes) <= _RECOVERED_VOTES
-            case RecoveryResponse(member, asker, nonce):
-                route, is_member = self._routes.get((asker, nonce)), epoch.stake(member) > 0
-                is_wanted = is_member and route is not None and member not in route.passed_on
-        return is_wanted
+                return partial is not None and all(one.id in partial.asked for one in certificates)
+            case RecoveryRequest(member):
+                return member != self._key and self.simplex.epoch.stake(member) > 0
+            case RecoveryResponse():
+                return self._is_wanted_response(message)
+        return True
+
+    def _is_wanted_response(self, response: RecoveryResponse) -> bool:
+        """Whether a member answers us, with proof, or another, whose request came by here; with the asker's votes."""
+        epoch, recovery, asker = self.simplex.epoch, self.simplex.recovery, response.asker
+        is_own = all([member for member, _ in one.signatures] == [asker] for one in response.votes)
+        if not epoch.stake(response.member) or not is_own or len(response.votes) > _RECOVERED_VOTES:
+            return False
+        if asker != self._key:
+            route = self._routes.get((asker, response.nonce))
+            return route is not None and response.member not in route.passed_on
+        is_asked = self.simplex.is_recovering and response.nonce == recovery.nonce
+        return is_asked and response.epoch == epoch.number and self._proves(response)
+
+    def _proves(self, response: RecoveryResponse) -> bool:
+        """Whether the certificate proves the view. The first view needs none: who is in the epoch has entered it."""
+        entered_by = response.entered_by
+        is_last = entered_by is not None and entered_by.ballot.view + 1 == response.view
+        return response.view == 1 or (entered_by is not None and is_last and self._is_certificate(entered_by))
+
+    def _is_certificate(self, tally: Tally) -> bool:
+        """Whether these are the votes of a quorum of this epoch."""
+        epoch = self.simplex.epoch
+        stake = sum(epoch.stake(member) for member, _ in tally.signatures)
+        return tally.ballot.epoch == epoch.number and epoch.is_quorum(stake)
 
     def wanted_votes(self, votes: Votes) -> Votes | None:
         """See `Agreement`: certificates that say something new, and single votes of members for views at hand."""
@@ -208,15 +191,16 @@ class SimplexDriver(Agreement):
     def receive(self, now_ms: int, peer: Peer, said: Said, actions: list[Action]) -> None:
         """See `Agreement`."""
         match said:
+            case _ if not self.is_wanted(said):
+                pass  # things moved on while it was verified
             case Votes(tallies):
                 self.heard_late(now_ms, peer, tallies, actions)
                 for tally in tallies:
                     self._equivocations += self.simplex.add_tally(tally)
             case Proposal():
                 self._on_proposal(now_ms, peer, said)
-            case ProposalCertificates(block_hash, certificates):
-                if (partial := self._partial.get(block_hash)) is not None:
-                    partial.certificates.update({one.id: one for one in certificates if one.id in partial.asked})
+            case messages.ProposalCertificates(block_hash, certificates):
+                self._partial[block_hash].certificates.update({one.id: one for one in certificates})
             case RecoveryRequest():
                 self._on_recovery_request(now_ms, peer, said, actions)
             case RecoveryResponse():
@@ -236,22 +220,14 @@ class SimplexDriver(Agreement):
             self._tell_votes(peer, actions)
 
     def _tell_votes(self, peer: Peer, actions: list[Action]) -> None:
-        actions.extend(Send(peer, Votes(part)) for part in in_parts(self.simplex.views.rebroadcast()))
+        actions.extend(Send(peer, one) for one in votes_in_parts(self.simplex.views.rebroadcast()))
 
     def _led_to(self, tally: Tally) -> tuple[int, int]:
         """Epoch and view of a peer that says these votes: theirs, or where they lead if they are a certificate."""
-        ballot, number = tally.ballot, self.simplex.epoch.number
-        if not self._is_certificate(tally):
-            return ballot.epoch, ballot.view
-        is_last = ballot.epoch == number - 1 and ballot.kind == FINALIZE
-        return (number, 1) if is_last else (ballot.epoch, ballot.view + 1)
-
-    def _is_certificate(self, tally: Tally) -> bool:
-        """Whether these are a quorum's votes of this epoch, or of the one before."""
-        simplex, number = self.simplex, tally.ballot.epoch
-        voters = simplex.epoch if number == simplex.epoch.number else simplex.views.epoch_before
-        stake = sum(voters.stake(member) for member, _ in tally.signatures) if voters is not None else 0
-        return voters is not None and voters.number == number and voters.is_quorum(stake)
+        ballot, number, entered_by = tally.ballot, self.simplex.epoch.number, self.simplex.views.entered_by
+        if entered_by is not None and ballot == entered_by.tally.ballot and ballot.epoch < number:
+            return number, 1  # what ended the epoch before; sync helps who lacks that
+        return ballot.epoch, ballot.view + self._is_certificate(tally)
 
     def compare(self, blocks: tuple[Block, ...], finalization: Tally | None) -> None:
         """See `Agreement`."""
@@ -281,13 +257,15 @@ class SimplexDriver(Agreement):
         is_stuck = False
         while outputs := self.simplex.step(now_ms, self._box):
             self._carry_out(now_ms, outputs, actions)
-            is_stuck = is_stuck or any(isinstance(one, Rebroadcast) for one in outputs)
+            is_stuck = is_stuck or any(isinstance(one, agreement.Rebroadcast) for one in outputs)
             if isinstance(outputs[-1], Finalized):
                 return Step(outputs[-1], is_stuck=is_stuck)
-            if not any(isinstance(one, SendVote | PersistQuorum | Rebroadcast) for one in outputs):
+            if not any(
+                isinstance(one, agreement.SendVote | agreement.PersistQuorum | agreement.Rebroadcast) for one in outputs
+            ):
                 break
         self._sync_guard(actions)
-        actions.extend(ReportRefused(refused, forger) for forger, refused in self.simplex.views.take_refused())
+        actions.extend(events.ReportRefused(refused, forger) for forger, refused in self.simplex.views.take_refused())
         place = (self.simplex.epoch.number, self.simplex.view)
         if place != self._place:
             self._place, self._entered_ms = place, now_ms
@@ -300,36 +278,30 @@ class SimplexDriver(Agreement):
     def _carry_out(self, now_ms: int, outputs: list[Output], actions: list[Action]) -> None:
         """First the guard, then the database, then the peers."""
         self._sync_guard(actions)
-        tallies = [tally for one in outputs if isinstance(one, PersistQuorum) for tally in one.tallies]
-        blocks = [one.block for one in outputs if isinstance(one, SendVote) and one.block is not None]
+        tallies = [tally for one in outputs if isinstance(one, agreement.PersistQuorum) for tally in one.tallies]
+        blocks = [one.block for one in outputs if isinstance(one, agreement.SendVote) and one.block is not None]
         if tallies or blocks:
-            actions.append(PersistVotes(tuple(tallies), tuple(blocks)))
+            actions.append(events.PersistVotes(tuple(tallies), tuple(blocks)))
+        actions.extend(Broadcast(_proposal_of(one)) for one in outputs if isinstance(one, SendProposal))
         for output in outputs:
             match output:
-                case SendProposal(view, parent_view, block, is_new):
-                    actions.append(Broadcast(_proposal_of(block, view, parent_view, is_new)))
-        for output in outputs:
-            match output:
-                case SendVote(vote):
+                case agreement.SendVote(vote):
                     actions.append(Broadcast(Votes((tally_of([vote]),))))
-                case RequestBlock(block_hash):
+                case agreement.RequestBlock(block_hash):
                     self._ask_for(block_hash, now_ms, actions)
-                case RequestViewCertificates(first, last):
-                    actions.append(Broadcast(ViewCertificateRequest(self.simplex.epoch.number, first, last)))
-                case Rebroadcast():
+                case agreement.RequestViewCertificates(first, last):
+                    actions.append(Broadcast(messages.ViewCertificateRequest(self.simplex.epoch.number, first, last)))
+                case agreement.Rebroadcast():
                     actions.append(self._explain(now_ms))
-                    actions.extend(Broadcast(Votes(part)) for part in in_parts(self.simplex.views.rebroadcast()))
-                case RelayVotes(votes):
-                    actions.extend(Broadcast(Votes(part)) for part in in_parts(votes))
-                case StateMismatch(refused):
-                    actions.append(ReportStateMismatch(refused))
-                case TwinFound(epoch, view):
-                    actions.append(ReportTwin(epoch, view))
+                    actions.extend(Broadcast(one) for one in votes_in_parts(self.simplex.views.rebroadcast()))
+                case agreement.RelayVotes(votes):
+                    actions.extend(Broadcast(one) for one in votes_in_parts(votes))
+                case agreement.StateMismatch() | agreement.TwinFound():
+                    actions.append(output)
 
     def _sync_guard(self, actions: list[Action]) -> None:
-        records = self.simplex.guard.take_records() if self.simplex.guard is not None else ()
-        if records:
-            actions.append(PersistSigned(records))
+        if records := self.simplex.guard.take_records():
+            actions.append(events.PersistSigned(records))
 
     def tip_advanced(self, finalization: Finalization | None) -> None:
         """See `Agreement`."""
@@ -354,38 +326,22 @@ class SimplexDriver(Agreement):
 
     def status(self) -> AgreementStatus:
         """See `Agreement`."""
-        simplex, guard = self.simplex, self.simplex.guard
-        epoch, place = simplex.epoch, (simplex.epoch.number, simplex.view)
-        if guard is None:
-            return AgreementStatus("simplex", *place, mismatch=str(simplex.mismatch) if simplex.mismatch else None)
-        recovery = simplex.recovery
-        return AgreementStatus(
-            "simplex",
-            *place,
-            guard.key,
-            epoch.stake(guard.key),
-            guard.status,
-            tuple(recovery.unanswered(epoch)) if recovery is not None and simplex.is_recovering else (),
-            guard.silent_until if guard.silent_until >= place else None,
-            guard.twin,
-            guard.key in self._chain.state.stakes.burned_keys,
-            guard.is_loss_accepted,
-            str(simplex.mismatch) if simplex.mismatch else None,
-        )
+        simplex = self.simplex
+        status = status_of("simplex", simplex.view, simplex.guard, self._chain.state)
+        unanswered = tuple(simplex.recovery.unanswered(simplex.epoch)) if simplex.is_recovering else ()
+        mismatch = str(simplex.mismatch) if simplex.mismatch is not None else None
+        return replace(status, unanswered=unanswered, mismatch=mismatch)
 
     # ---- recovery ---------------------------------------------------------------------------------------------
 
     def _ask_to_recover(self, now_ms: int, actions: list[Action]) -> None:
         recovery = self.simplex.recovery
-        if recovery is not None and self.simplex.is_recovering and now_ms >= self._recovery_ms:
+        if self.simplex.is_recovering and now_ms >= self._recovery_ms:
             self._recovery_ms = now_ms + recovery.asked() * self._delta_ms
             actions.append(Broadcast(self._recovery_request()))
 
     def _recovery_request(self) -> RecoveryRequest:
-        guard, recovery = self.simplex.guard, self.simplex.recovery
-        assert guard is not None
-        assert recovery is not None
-        return sign(RecoveryRequest(guard.key, recovery.nonce), guard.wallet, self._chain.ledger_id)
+        return self.simplex.guard.sign_recovery(RecoveryRequest(self._key, self.simplex.recovery.nonce))
 
     def _on_recovery_request(self, now_ms: int, peer: Peer, request: RecoveryRequest, actions: list[Action]) -> None:
         """Answer, and relay the request: the member may not be connected with all others. Within a budget.
@@ -404,33 +360,24 @@ class SimplexDriver(Agreement):
         elif route is not None and route.peer != peer:
             return  # it came another way before
         proven, guard = self.simplex.proven_view(), self.simplex.guard
-        if proven is None or guard is None or not self.simplex.has_stake:
+        if proven is None or not self.simplex.has_stake:
             return
         view, entered_by = proven
         votes = tuple(self.simplex.views.votes_of(asker))[-_RECOVERED_VOTES:]
         epoch = self.simplex.epoch.number
         response = RecoveryResponse(guard.key, asker, request.nonce, epoch, view, entered_by, votes)
-        actions.append(Send(peer, sign(response, guard.wallet, self._chain.ledger_id)))
+        actions.append(Send(peer, guard.sign_recovery(response)))
 
     def _on_recovery_response(self, response: RecoveryResponse, actions: list[Action]) -> None:
         """An answer to us, or to a member that asked by way of us."""
         if response.asker != self._key:
-            route = self._routes.get((response.asker, response.nonce))
-            if route is not None and response.member not in route.passed_on:
-                route.passed_on.add(response.member)
-                actions.append(Send(route.peer, response))
+            route = self._routes[response.asker, response.nonce]
+            route.passed_on.add(response.member)
+            actions.append(Send(route.peer, response))
             return
         for tally in response.votes:
             self._equivocations += self.simplex.add_tally(tally)
-        if self._proves(response):
-            self._equivocations += self.simplex.add_answer(response.member, response.view, response.entered_by)
-
-    def _proves(self, response: RecoveryResponse) -> bool:
-        """Whether the certificate that came along proves the view that the member says it is in."""
-        epoch, entered_by = self.simplex.epoch, response.entered_by
-        if entered_by is None:
-            return (epoch.number, response.view) == (0, 1)
-        return self._led_to(entered_by) == (epoch.number, response.view) and self._is_certificate(entered_by)
+        self._equivocations += self.simplex.add_answer(response.member, response.view, response.entered_by)
 
     # ---- proposals --------------------------------------------------------------------------------------------
 
@@ -440,7 +387,7 @@ class SimplexDriver(Agreement):
             partial.ask_ms = now_ms + self._delta_ms // _PATIENCE if partial.ask_ms is None else partial.ask_ms
         elif now_ms >= self._asked_ms.get(block_hash, 0) + self._delta_ms:
             self._asked_ms[block_hash] = now_ms
-            actions.append(Broadcast(ProposalRequest(block_hash, ())))
+            actions.append(Broadcast(messages.ProposalRequest(block_hash, ())))
 
     def _on_proposal(self, now_ms: int, peer: Peer, proposal: Proposal) -> None:
         """A header and its certificates' ids: `step` takes what the box has, and asks for the rest."""
@@ -486,40 +433,26 @@ class SimplexDriver(Agreement):
         if partial.uses_box:
             lacks = [one for one in lacks if one not in self._box]
         partial.asked = set(lacks)
-        for start in range(0, len(lacks), MAX_IDS):
-            request = ProposalRequest(block_hash, tuple(lacks[start : start + MAX_IDS]))
+        for start in range(0, len(lacks), messages.MAX_IDS):
+            request = messages.ProposalRequest(block_hash, tuple(lacks[start : start + messages.MAX_IDS]))
             actions.append(Send(partial.sender, request) if partial.sender is not None else Broadcast(request))
         partial.ask_ms = None if partial.sender is None else now_ms + self._delta_ms
         partial.sender = None
 
-    def answer(self, peer: Peer, request: ProposalRequest, actions: list[Action]) -> None:
+    def answer(self, peer: Peer, request: messages.ProposalRequest, actions: list[Action]) -> None:
         """See `Agreement`: a proposal that the gate has passed, or the certificates of it that the peer lacks."""
         block = self.simplex.views.block(request.block_hash)
         if block is None:
             return
         if not request.ids:
             parent_view = self.simplex.views.parent_view_of(block.header)
-            actions.append(Send(peer, _proposal_of(block, block.header.view, parent_view, is_new=True)))
+            actions.append(Send(peer, _proposal_of(SendProposal(block.header.view, parent_view, block, is_new=True))))
             return
         wanted = set(request.ids)
         certificates = tuple(one for one in block.certificates if one.id in wanted)
-        actions.append(Send(peer, ProposalCertificates(request.block_hash, certificates)))
+        actions.append(Send(peer, messages.ProposalCertificates(request.block_hash, certificates)))
 
 
-def in_parts(tallies: Iterable[Tally]) -> list[tuple[Tally, ...]]:
-    """Split tallies into what a message holds: `MAX_TALLIES`, and half the bytes, so that others fields have room."""
-    parts: list[list[Tally]] = []
-    room_bytes = 0
-    for tally in tallies:
-        size_bytes = len(encode(tally))
-        if not parts or size_bytes > room_bytes or len(parts[-1]) == MAX_TALLIES:
-            parts.append([])
-            room_bytes = MAX_MESSAGE_BYTES // 2
-        parts[-1].append(tally)
-        room_bytes -= size_bytes
-    return [tuple(part) for part in parts]
-
-
-def _proposal_of(block: Block, view: int, parent_view: int | None, is_new: bool) -> Proposal:
-    ids = tuple(one.id for one in block.certificates) if is_new else None
-    return Proposal(view, parent_view, block.header, block.signature, ids)
+def _proposal_of(sent: SendProposal) -> Proposal:
+    ids = tuple(one.id for one in sent.block.certificates) if sent.is_new else None
+    return Proposal(sent.view, sent.parent_view, sent.block.header, sent.block.signature, ids)

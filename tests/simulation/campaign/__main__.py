@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from tests.simulation.campaign.mutants import MOST_SEEDS, MUTANTS, hunt
 from tests.simulation.campaign.run import RECOVERY_BOUND, Outcome, run_seed
 
 _FAILURES_SHOWN = 5
@@ -77,11 +78,6 @@ def _report(console: Console, outcomes: list[Outcome]) -> None:
         console.print(f"again: make simulate SEEDS=1 FIRST={one.seed}", markup=False)
     if len(failed) > _FAILURES_SHOWN:
         console.print(f"\n… and {len(failed) - _FAILURES_SHOWN} more: {[one.seed for one in failed[_FAILURES_SHOWN:]]}")
-
-
-MUTANTS: dict = {}
-MOST_SEEDS = 500
-hunt = None
 
 
 def _hunt_from(work: tuple[str, int]) -> tuple[str, Outcome | None]:

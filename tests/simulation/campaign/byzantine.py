@@ -12,12 +12,14 @@ from msgspec.structs import replace
 
 from tallystick.consensus.signing_guard import SigningGuard
 from tallystick.ledger.block import Block, sign_block
-from tallystick.ledger.certificate import certificates_hash
+from tallystick.ledger.certificate import certificates_hash, issue_stake
 from tallystick.ledger.encoding import ZERO_DIGEST
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.header import Header
 from tallystick.ledger.messages import (
+    Certificates,
+    Entry,
     Message,
     Proposal,
     ProposalCertificates,
@@ -29,9 +31,9 @@ from tallystick.ledger.messages import (
 from tallystick.ledger.state import State, make_header, next_state
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Ballot, Vote, cast, tally_of
 from tallystick.ledger.wallet import Wallet
+from tallystick.network.archiving import answer
 from tallystick.network.simulated_host import SimulatedHost
-from tallystick.node.archive import answer
-from tallystick.node.events import Action, Answer, Broadcast, Multicast, PersistVotes, Send
+from tallystick.node.events import Action, Broadcast, Multicast, PersistVotes, Send, SendKept
 
 
 class Heedless(SigningGuard):
@@ -51,6 +53,7 @@ class Byzantine(SimulatedHost):
         self.coalition, self.random = list(coalition), random
         self.made: dict[bytes, Block] = {}
         self._forged: set[bytes] = set()
+        self._has_staked_anew = False
         self.favoured: set[str] | None = None
         super().__init__(*arguments)
 
@@ -88,9 +91,9 @@ class Byzantine(SimulatedHost):
             case Multicast(peers, message):
                 for peer in peers:
                     self.say(str(peer), message)
-            case _ if isinstance(action, Answer):
-                if (said := answer(self.archive, action, self.node.limits.answer_bytes)) is not None:
-                    self.say(str(action.peer), said)
+            case SendKept(peer, request):
+                if (said := answer(self.archive, request, self.node.limits.answer_bytes)) is not None:
+                    self.say(str(peer), said)
             case PersistVotes(_, blocks):
                 super().carry_out(action)
                 for block in [one for one in blocks if self.is_own(one) and one.hash not in self._forged]:
@@ -108,6 +111,9 @@ class Byzantine(SimulatedHost):
                 answer = ProposalCertificates(block.hash, wanted) if message.ids else proposal_of(block)
                 self.tell(peer, answer)
             self.hear(peer, message)
+            if not self._has_staked_anew and self.wallet.public_key in self.node.state.stakes.burned_keys:
+                self._has_staked_anew = True
+                self.stake_anew()
         super().receive(peer, data)
 
     # ---- tools of the trade -------------------------------------------------------------------------------------
@@ -143,6 +149,12 @@ class Byzantine(SimulatedHost):
             others = sorted(self.others())
             self.favoured = set(self.random.sample(others, len(others) // 2))
         return peer in self.favoured
+
+    def stake_anew(self) -> None:
+        """Stake what was not burned, as nobody may whose key was."""
+        operation = issue_stake(self.wallet, self.network.genesis.ledger_id, self.network.now_ms, 50)
+        for other in self.others():
+            self.tell(other, Certificates((Entry(operation),)))
 
     def vote(self, ballot: Ballot, kind: int | None = None, block_hash: bytes | None = None) -> Votes:
         """A vote like another's, or of another kind, or for another block."""

@@ -7,6 +7,7 @@ from tests.simulation.campaign.voters import Equivocator
 
 from tallystick.ledger.block import Block
 from tallystick.ledger.certificate import Statement, issue_stake, issue_statement
+from tallystick.ledger.encoding import ZERO_DIGEST
 from tallystick.ledger.header import SignedHeader
 from tallystick.ledger.messages import (
     BlockRequest,
@@ -21,13 +22,14 @@ from tallystick.ledger.messages import (
     ViewCertificateRequest,
     Votes,
 )
-from tallystick.ledger.vote import NOTARIZE, tally_of
+from tallystick.ledger.vote import NOTARIZE, NULLIFY, Tally, tally_of
 from tallystick.ledger.wallet import Wallet, sign
 
 FLOODED_BOX = 40
 """What boxes hold where somebody fills them."""
 
 _PAUSE_MS = 40
+_FLOODS_BEFORE_THE_LAST = 50
 
 
 class Flooder(Byzantine):
@@ -35,6 +37,7 @@ class Flooder(Byzantine):
 
     def __init__(self, *arguments, **more) -> None:
         self._latest_ms = 0
+        self._floods = 0
         self._proposed: dict[tuple[int, int], SignedHeader] = {}
         super().__init__(*arguments, **more)
 
@@ -49,9 +52,18 @@ class Flooder(Byzantine):
         if self.network.now_ms < self._latest_ms + _PAUSE_MS:
             return
         self._latest_ms = self.network.now_ms
+        self._floods += 1
+        if self._floods == _FLOODS_BEFORE_THE_LAST:
+            self._stuff()
         flood = self.random.choice([self._certificates, self._proposals, self._votes, self._questions])
         for one in flood():
             self.tell(peer, one)
+
+    def _stuff(self) -> None:
+        """Say one vote so often in a tally that it would be a certificate; nobody listens after that."""
+        vote = self.sign(self.wallet, self.ballot(NULLIFY, self.view, ZERO_DIGEST))
+        for other in self.others():
+            self.tell(other, Votes((Tally(vote.ballot, ((vote.member, vote.signature),) * 7),)))
 
     def _certificates(self) -> list[Message]:
         known = [*self.agreement.simplex.views._blocks, self.random.randbytes(32)]

@@ -29,8 +29,6 @@ _HOSTS = 12
 """More than a campaign's network has: members, twins, observers and who joins late."""
 _CERTIFICATES = 256
 """More than wait during a run, evidence included."""
-_VIEWS = 512
-"""More than a campaign has above a final one: of each only a few words are kept, and votes of the latest."""
 _VIEWS_WITH_VOTES = 2 + 2 + RECENT_VIEWS
 """The views whose single votes count, the final one, and one ahead."""
 _PROPOSALS = 3 * _VIEWS_WITH_VOTES
@@ -83,26 +81,27 @@ LIMITS = {
     "Simplex._requested": 2,
     "SigningGuard._new": 2 * _VIEWS_WITH_VOTES,
     "SigningGuard._synced_floor": 2,
-    "_Ledger.floor": 2,
-    "_Ledger.limit": 2,
-    "_Ledger.recovered": 2,
-    "_Ledger.twin": 2,
-    "_Ledger.entries": _VIEWS,
+    "SigningGuard.floor": 2,
+    "SigningGuard.limited": 2,
+    "SigningGuard.recovered": 2,
+    "SigningGuard.twin": 2,
+    "SigningGuard.entries": _VIEWS_WITH_VOTES,
     "_Entry.ballots": 3,
     "Recovery._answers": _HOSTS,
     "ViewTimer._place": 2,
     "Views._early": 3 * _HOSTS,
     "Views._heard": _HOSTS,
-    "Views._views": _VIEWS,
+    "Views._views": _VIEWS_WITH_VOTES,
     "Views._blocks": _PROPOSALS,
     "Views._pending": _PROPOSALS,
     "Views._illegal": _PROPOSALS,
     "Views._persisted": _PROPOSALS,
     "Views._requested": _PROPOSALS,
+    "Views._refused": 0,
     "Views._rivals": _VIEWS_WITH_VOTES,
     "Views._news": 4 * _HOSTS * _VIEWS_WITH_VOTES,
     "Views._certificates": 2 * _VIEWS_WITH_VOTES,
-    "Views._forgotten": 4 * _HOSTS * _VIEWS_WITH_VOTES,
+    "Views.forgotten": 4 * _HOSTS * _VIEWS_WITH_VOTES,
     "ViewState.votes": _HOSTS,
     "ViewState.weight": 4 * _HOSTS,
     "ViewState.persisted": 4 * _HOSTS,
@@ -139,6 +138,12 @@ def check_memory(name: str, node: Any) -> None:
     found = sizes(node)
     if found.keys() - LIMITS.keys():
         raise Broken(f"collections without a limit: state one in {__name__} for {found.keys() - LIMITS.keys()}")
+    views = node._agreement.simplex.views
+    chosen = sum(state.has_ended and not state.is_nullified for _, state in views.open())
+    for where in ("Views._blocks", "Views._pending", "Views._persisted"):
+        found[where] -= chosen  # what a quorum chose above the final block may be final any time
+    for where in ("Views._views", "SigningGuard.entries"):
+        found[where] -= views.view - views.final_view  # they are needed until a later block is final
     for where, size in found.items():
         if size > LIMITS[where]:
             raise Broken(f"{where} of {name} holds {size}, {LIMITS[where]} allowed")

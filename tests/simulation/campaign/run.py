@@ -9,13 +9,13 @@ from functools import partial
 from hashlib import sha256
 from random import Random
 
+from tests.simulation.campaign.adversary import Adversary
 from tests.simulation.campaign.books import Broken
 from tests.simulation.campaign.byzantine import host_of
 from tests.simulation.campaign.flooders import FLOODED_BOX
 from tests.simulation.campaign.liars import Twins
 from tests.simulation.campaign.roles import FILL_BOXES
 from tests.simulation.campaign.scenario import (
-    HELD_BACK_MS,
     TIMEOUT_MS,
     WITHDRAWN,
     Crash,
@@ -30,14 +30,13 @@ from tests.simulation.campaign.watch import Watch
 from tallystick.consensus.signing_guard import GuardRecord, LossAccepted, Lost, Signed
 from tallystick.ledger.certificate import AnyCertificate, Payload, issue_stake, issue_statement
 from tallystick.ledger.errors import Refused
-from tallystick.ledger.genesis import Allotment, Genesis, make_genesis
-from tallystick.ledger.messages import Entry, RecoveryResponse, Votes, decode_message
+from tallystick.ledger.genesis import Allotment, make_genesis
+from tallystick.ledger.messages import Entry, Votes, decode_message
 from tallystick.ledger.params import Params
 from tallystick.ledger.vote import NOTARIZE, Ballot
 from tallystick.ledger.wallet import Wallet
-from tallystick.network.simulated import Link, SimulatedNetwork
+from tallystick.network.memory_archive import MemoryArchive
 from tallystick.network.simulated_host import SimulatedHost, member, observer
-from tallystick.node.archive import MemoryArchive
 from tallystick.node.events import Action, Broadcast, PersistSigned
 from tallystick.node.limits import Limits
 
@@ -69,35 +68,6 @@ class Outcome:
     cpu_seconds: float = 0.0
 
 
-class Adversary(SimulatedNetwork):
-    """A network that knows what it carries, and holds back what hurts most."""
-
-    held_back: int = 0
-    """The kind of vote of which every other message is late; 0: none."""
-    withholds_answers = False
-    """Whether most answers to who lost its guard are lost, and the others late."""
-
-    def __init__(self, genesis: Genesis, seed: int, link: Link) -> None:
-        super().__init__(genesis, seed, link)
-        self._whim = Random(f"whim {seed}")
-
-    def send(self, sender: str, receiver: str, data: bytes) -> None:
-        is_answer = self.withholds_answers and isinstance(self.decode(data), RecoveryResponse)
-        if is_answer and self._whim.random() < 0.6:
-            self.faults["answers withheld"] += 1
-        elif is_answer or (self.held_back and self._holds_back(data)):
-            self.faults["held back"] += 1
-            late_ms = self._whim.randint(0, HELD_BACK_MS)
-            self.at(self.now_ms + late_ms, lambda: super(Adversary, self).send(sender, receiver, data))
-        else:
-            super().send(sender, receiver, data)
-
-    def _holds_back(self, data: bytes) -> bool:
-        message = self.decode(data)
-        is_meant = isinstance(message, Votes) and any(one.ballot.kind == self.held_back for one in message.tallies)
-        return is_meant and self._whim.random() < 0.5
-
-
 class Run:
     """A scenario under way."""
 
@@ -106,7 +76,7 @@ class Run:
         self.random = Random(f"run {scenario.seed}")
         self.wallets = {name: Wallet(sha256(name.encode()).digest()) for name in scenario.stakes}
         allotments = [
-            Allotment(self.wallets[name].public_key, 200 if name in scenario.steady else 0, stake)
+            Allotment(self.wallets[name].public_key, 0 if name in scenario.unreliable else 200, stake)
             for name, stake in scenario.stakes.items()
         ]
         genesis = make_genesis(f"seed {scenario.seed}", START_MS, allotments, Params(**scenario.params))
@@ -305,6 +275,13 @@ class Run:
             self.watch.restored(name)
         network.restart(name)
         network.submit(name, Entry(self.statement()))
+
+    def accept_loss(self, name: str) -> None:
+        """The operator of a member that lost its guard gives the word, and starts it again."""
+        host = self.network.hosts[name]
+        self.network.crash(name)
+        host.guard_records = [*host.guard_records, LossAccepted(self.ledger_id)]
+        self.network.restart(name)
 
     # ---- what people do -----------------------------------------------------------------------------------------
 

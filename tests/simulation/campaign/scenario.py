@@ -144,6 +144,8 @@ def draw_scenario(seed: int) -> Scenario:
         return _long(random, seed, stakes)
     epoch_blocks, epoch_ms = random.randint(2, 5), random.choice([200, 500, 1_500])
     fills_boxes = any(issubclass(role, FILL_BOXES) for role in roles.values())
+    is_ring = len(roles) < 2 and Twins not in roles.values() and random.random() < 0.15
+    most = 4096 if fills_boxes or is_ring else random.choice([1, 2, 4, 4096])
     scenario = Scenario(
         seed,
         stakes,
@@ -157,12 +159,12 @@ def draw_scenario(seed: int) -> Scenario:
             "unbonding_blocks": random.randint(2 * epoch_blocks, 3 * epoch_blocks),
             "unbonding_ms": random.randint(2 * epoch_ms, 4 * epoch_ms),
             "delta_ms": DELTA_MS,
-            "max_block_certificates": 4096 if fills_boxes else random.choice([1, 2, 4, 4096]),
+            "max_block_certificates": most,
         },
         calm=Link(delay_max_ms=random.choice([20, 50, 120])),
         certificates=random.randint(6, 20),
         unreliable=tuple(name for name in weak if name not in roles),
-        is_ring=len(roles) < 2 and Twins not in roles.values() and random.random() < 0.15,
+        is_ring=is_ring,
     )
     phases = [_phase(random, scenario) for _ in range(random.randint(1, 3))]
     if forgetful:

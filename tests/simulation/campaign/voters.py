@@ -131,10 +131,8 @@ class Counterfeiter(Byzantine):
 
     def say(self, peer: str, message: Message) -> None:
         """What the node proposes is left out, its votes for that, and its help to make anything final."""
-        if isinstance(message, Votes):
-            if any(self._helps(tally.ballot) for tally in message.tallies):
-                return
-        if not isinstance(message, Proposal):
+        helps = isinstance(message, Votes) and any(self._helps(tally.ballot) for tally in message.tallies)
+        if not helps and not isinstance(message, Proposal):
             self.tell(peer, message)
 
     def receive(self, peer: str, data: bytes) -> None:

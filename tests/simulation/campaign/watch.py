@@ -7,7 +7,8 @@ from typing import Any
 from tests.simulation.campaign.books import Books, Broken
 from tests.simulation.campaign.memory import check_memory
 
-from tallystick.consensus.signing_guard import GuardStatus, Signed
+from tallystick.consensus.agreement import StateMismatch, TwinFound
+from tallystick.consensus.signing_guard import Confirmed, GuardRecord, GuardStatus, Limited, Lost, Recovered, Signed
 from tallystick.consensus.simplex import Simplex
 from tallystick.ledger.block import Block, verified
 from tallystick.ledger.blockchain import Blockchain
@@ -30,9 +31,7 @@ from tallystick.node.events import (
     PersistSigned,
     PersistVotes,
     ReportAccepted,
-    ReportStateMismatch,
     ReportStuck,
-    ReportTwin,
     Send,
 )
 
@@ -90,6 +89,8 @@ class Watch:
         self._signed = VoteBook()
         self._guarded: dict[str, set[Ballot | bytes]] = defaultdict(set)
         """By host: the ballots, and hashes of headers, that its guard was synced with."""
+        self._without_floor: set[str] = set()
+        """Hosts whose guard was lost, and not synced since with what makes it sign again."""
         self._forged: dict[tuple[bytes, int, int], Header] = {}
         self._accepted: dict[bytes, Any] = {}
         self._evidence: dict[bytes, tuple[bytes, int]] = {}
@@ -108,6 +109,7 @@ class Watch:
     def lost_guard(self, name: str) -> None:
         """A host's guard is gone: what it signed is not known any more."""
         self._guarded[name].clear()
+        self._without_floor.add(name)
 
     def restored(self, name: str) -> None:
         """A host starts from an old backup: what was handed in since, and told to nobody, is gone with its disk."""
@@ -126,8 +128,7 @@ class Watch:
         match action:
             case PersistSigned(records):
                 for one in records:
-                    if isinstance(one, Signed):
-                        self._guarded[host.name] |= {one.ballot or b"", one.header_hash or b""}
+                    self._note_synced(host, one)
             case PersistVotes(tallies, blocks):
                 self._check_own(host, tallies)
                 for block in blocks:
@@ -150,13 +151,22 @@ class Watch:
                 self._check_forgotten(host, certificate_id)
             case ReportStuck():
                 self.stuck += 1
-            case ReportTwin(epoch, view):
+            case TwinFound(epoch, view):
                 raise Broken(f"{host.name} takes another machine for its twin, in view {view} of epoch {epoch}")
-            case ReportStateMismatch(refused):
+            case StateMismatch(refused):
                 raise Broken(f"{host.name} finds that its state is not the ledger's: {refused}")
             case Disconnect(peer, refused):
                 if type(self._network.hosts.get(str(peer))) is SimulatedHost:
                     raise Broken(f"{host.name} cuts off {peer}, which is honest: {refused}")
+
+    def _note_synced(self, host: SimulatedHost, record: GuardRecord) -> None:
+        match record:
+            case Signed(_, _, _, header_hash, ballot):
+                self._guarded[host.name] |= {ballot or b"", header_hash or b""}
+            case Lost():
+                self._without_floor.add(host.name)
+            case Recovered() | Limited() | Confirmed():
+                self._without_floor.discard(host.name)
 
     def _check_own(self, host: SimulatedHost, tallies: Iterable[Tally]) -> None:
         """No honest key signs a pair of votes that costs its stake, crashes included; its guard holds them all."""
@@ -182,8 +192,12 @@ class Watch:
         guard = host.agreement.simplex.guard
         if guard.status is GuardStatus.LOST:
             return  # it signs nothing, and passes on what others, or its database, show of its votes
-        if signed not in self._guarded[host.name] and (epoch, view) > guard.floor:
+        if (epoch, view) <= guard.floor:
+            return
+        if signed not in self._guarded[host.name]:
             raise Broken(f"{host.name} lets out what its guard does not hold: {signed}")
+        if host.name in self._without_floor:
+            raise Broken(f"{host.name} signs, and would not know after a restart from which view on it may")
 
     def _check_block(self, host: SimulatedHost, block: Block, finalization: Tally | None) -> None:
         """No two honest hosts have different final blocks at one index; what is final was voted to be so."""
@@ -199,6 +213,8 @@ class Watch:
             if block.header.timestamp_ms > self._network.now_ms + ahead_ms + MOST_SKEW_MS:
                 raise Broken(f"block {block.index} is final, and dated ahead of every clock that can be relied upon")
             self._replay.append(verified(block))
+            if self._replay.state.roots.hash != block.header.state_root:
+                raise Broken(f"block {block.index} is final, and commits to another state than it leads to")
             self.states.append(self._replay.state)
         if self.conflicts:
             if not self._may_conflict:

@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import count
 
 from tallystick.cli import scenario
-from tallystick.cli.chance import Chance
 from tallystick.cli.fraud import Fraud, make
 from tallystick.cli.kept_chain import LEDGER_NAME
+from tallystick.cli.recorder import Doubling, Killing, Parting, Recorder, Story, Watched
 from tallystick.cli.scenario import (
     Act,
     AwaitTurn,
@@ -27,7 +27,7 @@ from tallystick.cli.scenario import (
     Wait,
     runner_of,
 )
-from tallystick.cli.witness import Doubling, Killing, Parting, Story, Watched, Witness
+from tallystick.cli.seeding import Seeding
 from tallystick.host.file_statement import FileStatement, file_payload
 from tallystick.ledger.certificate import Payload, issue_stake, issue_statement
 from tallystick.ledger.errors import BLAMES_THE_PEER, Refused, Rule
@@ -36,9 +36,9 @@ from tallystick.ledger.messages import Entry, Votes, encode_message
 from tallystick.ledger.params import Params
 from tallystick.ledger.vote import tally_of
 from tallystick.ledger.wallet import Wallet
+from tallystick.network.archiving import FullArchive
 from tallystick.network.simulated import Link, SimulatedNetwork
 from tallystick.network.simulated_host import SimulatedHost
-from tallystick.node.archive import Archive
 from tallystick.node.events import PeerDisconnected, Report, ReportBlock, ReportRefused, ReportStuck
 from tallystick.node.node import Node
 from tallystick.node.simplex_driver import SimplexDriver
@@ -48,7 +48,7 @@ _TRIES = 5
 """A node that is busy with another request does not look at blocks it did not ask for: the fraud comes back."""
 
 
-class World:
+class Simulation:
     """The nodes, the people, and the time. `play` yields once a frame, so that somebody can watch."""
 
     def __init__(
@@ -56,7 +56,7 @@ class World:
         node_count: int,
         files: list[FileStatement],
         seed: int,
-        chance: Chance,
+        seeding: Seeding,
         start_ms: int,
     ) -> None:
         self.files = files
@@ -65,7 +65,7 @@ class World:
         self.acts_done = 0
         self.late = node_count + 1
         self.runners = {f"Node {number}": runner_of(number) for number in range(1, self.late + 1)}
-        self.wallets = self._make_wallets(chance)
+        self.wallets = self._make_wallets(seeding)
         self.names = {wallet.public_key: name for name, wallet in self.wallets.items()}
         self.genesis = self._found(start_ms)
         self.network = SimulatedNetwork(self.genesis, seed, _LINK)
@@ -73,8 +73,8 @@ class World:
         self.agreements: dict[str, Watched] = {}
         """What each node that was started decides by."""
         self.joined_ms: dict[str, int] = {}
-        self._witness = Witness(self.names, self.runners, lambda: self.elapsed_ms)
-        self._chance = chance
+        self._recorder = Recorder(self.names, self.runners, lambda: self.elapsed_ms)
+        self._seeding = seeding
         self._start_ms = start_ms
         self._issued = 0
         self._intruders = 0
@@ -83,9 +83,9 @@ class World:
 
     # ---- before it begins -----------------------------------------------------------------------------------
 
-    def _make_wallets(self, chance: Chance) -> dict[str, Wallet]:
+    def _make_wallets(self, seeding: Seeding) -> dict[str, Wallet]:
         people = dict.fromkeys([*scenario.HONEST, *self.runners.values(), scenario.FRAUD])
-        return {name: Wallet(chance(f"key of {name}")) for name in people}
+        return {name: Wallet(seeding(f"key of {name}")) for name in people}
 
     def _found(self, start_ms: int) -> Genesis:
         forgers = {runner_of(number) for number in range(1, self.late)}
@@ -102,19 +102,19 @@ class World:
         )
         return make_genesis(LEDGER_NAME, start_ms, allotments, params)
 
-    def start(self, archive_of_first: Archive | None = None) -> None:
+    def start(self, archive_of_first: FullArchive | None = None) -> None:
         """Start the first nodes, all connected; the first keeps its chain in the given archive."""
         for number in range(1, self.late):
             self._add_node(number, archive_of_first if number == 1 else None)
         self.network.connect_all()
 
-    def _add_node(self, number: int, archive: Archive | None = None) -> SimulatedHost:
+    def _add_node(self, number: int, archive: FullArchive | None = None) -> SimulatedHost:
         name, wallet = f"Node {number}", self.wallets[runner_of(number)]
         self.joined_ms[name] = self.elapsed_ms
 
         def make_agreement(host: SimulatedHost) -> SimplexDriver:
             guard = host.guard(wallet)
-            agreement = Watched(guard, lambda output, ms: self._witness.decided(name, agreement, output, ms))
+            agreement = Watched(guard, lambda output, ms: self._recorder.decided(name, agreement, output, ms))
             self.agreements[name] = agreement
             return SimplexDriver(agreement)
 
@@ -125,7 +125,7 @@ class World:
     @property
     def story(self) -> Story:
         """What was seen to happen so far."""
-        return self._witness.story
+        return self._recorder.story
 
     @property
     def elapsed_ms(self) -> int:
@@ -166,7 +166,7 @@ class World:
 
     def name_of(self, public_key: bytes | None) -> str:
         """What the demo calls a key."""
-        return self._witness.name_of(public_key)
+        return self._recorder.name_of(public_key)
 
     def play(self) -> Iterator[None]:
         """Carry out the scenes. Yields after each frame of virtual time."""
@@ -206,10 +206,10 @@ class World:
             case CertifyFile(person, node, file):
                 statement = self.files[file]
                 door = self._issue(person, node, f"File {statement.name}"[:256], file_payload(statement, self._salt()))
-                self._witness.tell("honest", f"{person} certifies {statement.name} at {door}")
+                self._recorder.tell("honest", f"{person} certifies {statement.name} at {door}")
             case Say(person, node, subject, text):
                 door = self._issue(person, node, subject, Payload(self._salt(), "text/plain", text.encode()))
-                self._witness.tell("honest", f"{person} states at {door}: {subject}")
+                self._recorder.tell("honest", f"{person} states at {door}: {subject}")
             case Stake(person, node, amount):
                 self._stake(person, node, amount)
             case KillForger():
@@ -231,7 +231,7 @@ class World:
 
     def _salt(self) -> bytes:
         self._issued += 1
-        return self._chance(f"salt {self._issued}")
+        return self._seeding(f"salt {self._issued}")
 
     def _door(self, number: int) -> str:
         """The node with this number, or the next that is up."""
@@ -248,7 +248,7 @@ class World:
         operation = issue_stake(self.wallets[person], self.genesis.ledger_id, self.network.now_ms, amount)
         self.network.submit(self._door(node), Entry(operation))
         what = f"stakes {amount} tokens" if amount > 0 else f"withdraws {-amount} tokens from stake"
-        self._witness.tell("honest", f"{person} {what}")
+        self._recorder.tell("honest", f"{person} {what}")
 
     # ---- what the fraud does --------------------------------------------------------------------------------
 
@@ -315,7 +315,7 @@ class World:
         staked = self.network.hosts[node].node.state.stakes.account(self.wallets[scenario.FRAUD].public_key).staked
         self.story.doubling = Doubling(scenario.FRAUD, epoch, view, staked, self.elapsed_ms)
         text = f"Charlie votes for two blocks in view {view} of epoch {epoch}; {node} sees both votes"
-        self._witness.tell("trouble", text)
+        self._recorder.tell("trouble", text)
 
     # ---- what befalls the nodes -----------------------------------------------------------------------------
 
@@ -329,14 +329,14 @@ class World:
         self.story.killing = Killing(node, member, epoch, view, self.story.tip_index, self.elapsed_ms)
         self.network.crash(node)
         who = node if member == node else f"{node} ({member})"
-        self._witness.tell("trouble", f"{who} is killed, drawn to forge in view {view} of epoch {epoch}")
+        self._recorder.tell("trouble", f"{who} is killed, drawn to forge in view {view} of epoch {epoch}")
 
     def _restart_killed(self) -> None:
         killing = self.story.killing
         if killing is not None:
             killing.restarted_ms = self.elapsed_ms
-            self._witness.tell("network", f"{killing.node} starts again, from block {killing.tip_index} that it kept")
-            self._witness.comes(killing.node)
+            self._recorder.tell("network", f"{killing.node} starts again, from block {killing.tip_index} that it kept")
+            self._recorder.comes(killing.node)
             self.network.restart(killing.node)
 
     def _part(self, last_node: int) -> None:
@@ -345,19 +345,19 @@ class World:
         self.story.parting = Parting(sides, self.story.tip_index, self.elapsed_ms)
         self.network.partition(*sides)
         said = " | ".join(" ".join(name.removeprefix("Node ") for name in side) for side in sides)
-        self._witness.tell("trouble", f"The network parts: nodes {said}" if len(said) < 40 else "The network parts")
+        self._recorder.tell("trouble", f"The network parts: nodes {said}" if len(said) < 40 else "The network parts")
 
     def _heal(self) -> None:
         parting = self.story.parting
         if parting is not None:
             parting.healed_ms, parting.tip_index_when_healed = self.elapsed_ms, self.story.tip_index
-            self._witness.tell("network", "The halves reach each other again")
+            self._recorder.tell("network", "The halves reach each other again")
             self.network.heal()
 
     def _join(self) -> None:
         host = self._add_node(self.late)
-        self._witness.tell("network", f"{host.name} joins, with an empty chain")
-        self._witness.comes(host.name)
+        self._recorder.tell("network", f"{host.name} joins, with an empty chain")
+        self._recorder.comes(host.name)
         for number in range(1, self.late):
             self.network.connect(host.name, f"Node {number}")
 
@@ -366,9 +366,9 @@ class World:
     def _on_report(self, _now_ms: int, node: str, report: Report) -> None:
         match report:
             case ReportBlock(block, forged_here):
-                self._witness.final(node, block, forged_here)
+                self._recorder.final(node, block, forged_here)
             case ReportStuck():
-                self._witness.stuck(node, report, report.since_ms - self._start_ms)
+                self._recorder.stuck(node, report, report.since_ms - self._start_ms)
             case ReportRefused(refused, peer):
                 self._note_refusal(node, refused, peer)
 
@@ -376,7 +376,7 @@ class World:
         attempt = self._attempt_at.pop(node, None) if peer is None else self._attempt_by.get(peer)
         if attempt is None and refused.rule is Rule.S6:
             return  # others showed what it shows: it is not needed any more
-        self._witness.refused(node, refused, peer, attempt)
+        self._recorder.refused(node, refused, peer, attempt)
         if attempt and peer is not None and refused.rule in BLAMES_THE_PEER:
             host = self.network.hosts[node]
             self.network.at(self.network.now_ms, lambda: host.handle(PeerDisconnected(peer)))

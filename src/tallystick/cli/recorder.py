@@ -20,7 +20,7 @@ AT_ONCE_MS: Final = 50
 
 
 @dataclass(frozen=True)
-class Happening:
+class StoryEvent:
     """One line of the story."""
 
     time_ms: int
@@ -110,7 +110,7 @@ class Doubling:
 class Story:
     """All that was seen to happen."""
 
-    happenings: list[Happening] = field(default_factory=list)
+    events: list[StoryEvent] = field(default_factory=list)
     attempts: list[Try] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)
     forged: Counter[str] = field(default_factory=Counter)
@@ -138,7 +138,7 @@ class Watched(Simplex):
         return outputs
 
 
-class Witness:
+class Recorder:
     """Turns what the nodes report and decide into the story."""
 
     def __init__(self, names: Mapping[bytes, str], runners: Mapping[str, str], elapsed_ms: Callable[[], int]) -> None:
@@ -150,7 +150,7 @@ class Witness:
 
     def tell(self, kind: str, text: str) -> None:
         """Add a line to the story, now."""
-        self.story.happenings.append(Happening(self._elapsed_ms(), kind, text))
+        self.story.events.append(StoryEvent(self._elapsed_ms(), kind, text))
 
     def name_of(self, public_key: bytes | None) -> str:
         """What the demo calls a key."""
@@ -230,7 +230,8 @@ class Witness:
         match output:
             case PersistQuorum(tallies):
                 for tally in tallies:
-                    if tally.ballot.kind == NULLIFY and agreement.views.at(tally.ballot.view).is_nullified:
+                    stake = sum(agreement.epoch.stake(member) for member, _ in tally.signatures)
+                    if tally.ballot.kind == NULLIFY and agreement.epoch.is_quorum(stake):
                         self._note_nullified(agreement, tally.ballot, lasted_ms)
             case SendVote(vote):
                 self._note_vote(node, vote)

@@ -1,4 +1,4 @@
-"""Reaching the running node of a data folder, and what its folder knows besides."""
+"""Connecting to the running node of a data folder, and what its folder knows of the ledger."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -47,7 +47,7 @@ class RunningNode:
 
 
 @contextmanager
-def reach(folder: DataFolder) -> Iterator[RunningNode]:
+def connect(folder: DataFolder) -> Iterator[RunningNode]:
     """Connect to the node of a folder. Raises `NotRunning`, `HostError`; a folder without a node is told as such."""
     if not folder.is_there:
         folder.settings()
@@ -56,13 +56,13 @@ def reach(folder: DataFolder) -> Iterator[RunningNode]:
 
 
 @contextmanager
-def reach_at(data: Path | None) -> Iterator[RunningNode]:
+def connect_at(data: Path | None) -> Iterator[RunningNode]:
     """The same, for the folder that was named, or the usual one."""
-    with reach(node_folder(data)) as node:
+    with connect(node_folder(data)) as node:
         yield node
 
 
-def known_of(folder: DataFolder) -> tuple[Genesis, Mapping[bytes, str]]:
+def ledger_info(folder: DataFolder) -> tuple[Genesis, Mapping[bytes, str]]:
     """The ledger's first document and the folder's address book. Raises `StoreError`."""
     with Store.open(folder.ledger_path, read_only=True) as store:
         return store.genesis, store.names()

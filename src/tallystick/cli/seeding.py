@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from hashlib import sha256
 
-Chance = Callable[[str], bytes]
+Seeding = Callable[[str], bytes]
 """Gives 32 bytes for a purpose."""
 
 
-def from_seed(seed: int) -> Chance:
+def from_seed(seed: int) -> Seeding:
     """The same bytes for the same seed and purpose. Everybody can derive them: fit for a show only."""
 
     def derive(purpose: str) -> bytes:

@@ -1,40 +1,20 @@
 """Drives the lone forger: blocks are final as they come from their forger, and this node forges when it is its turn."""
 
-from collections.abc import Sequence
-from typing import Protocol
-
-from tallystick.consensus.agreement import Finalized
-from tallystick.consensus.signing_guard import GuardStatus, SigningGuard
-from tallystick.ledger.block import Block, VerifiedBlock
+from tallystick.consensus.agreement import Finalized, TwinFound
+from tallystick.consensus.signing_guard import GuardStatus
+from tallystick.course.lone_forger import LoneForger
+from tallystick.ledger.block import Block
 from tallystick.ledger.blockchain import Blockchain, CheckForger, holds_nothing
-from tallystick.ledger.certificate import AnyCertificate
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.finality import Finalization
-from tallystick.ledger.header import Header
 from tallystick.ledger.messages import NewBlock
-from tallystick.ledger.state import State
 from tallystick.ledger.vote import Tally
-from tallystick.node.agreement import Agreement, AgreementStatus, Step
+from tallystick.node.agreement import Agreement, AgreementStatus, Step, status_of
 from tallystick.node.archive import Archive
 from tallystick.node.certificate_box import CertificateBox
-from tallystick.node.events import Action, Broadcast, PersistSigned, ReportRefused, ReportTwin
+from tallystick.node.events import Action, Broadcast, PersistSigned, ReportRefused
 from tallystick.node.finality_proofs import Checkpoint, Finality
 from tallystick.node.limits import Limits
-
-
-class Forger(Protocol):
-    """Judges forgers, and forges for the key of its guard, if it has one."""
-
-    guard: SigningGuard | None
-
-    def check_forger(self, state: State, header: Header) -> None:
-        """Raise `Refused` (B4) unless the header's forger may extend `state`."""
-
-    def may_forge(self, state: State) -> bool:
-        """Whether this node has a turn to take after `state`."""
-
-    def forge(self, now_ms: int, state: State, certificates: Sequence[AnyCertificate]) -> VerifiedBlock | None:
-        """Forge, or spend one step of work on it and return `None`: call again."""
 
 
 class LoneDriver(Agreement):
@@ -43,7 +23,7 @@ class LoneDriver(Agreement):
     _chain: Blockchain
     _box: CertificateBox
 
-    def __init__(self, forger: Forger) -> None:
+    def __init__(self, forger: LoneForger) -> None:
         self._forger = forger
         self._waits_when_behind = True
         self.wallet = forger.guard.wallet if forger.guard is not None else None
@@ -71,7 +51,7 @@ class LoneDriver(Agreement):
         """See `Agreement`. A turn at an index that others have passed is over: taking it would part the chain."""
         state, params, guard = self._chain.state, self._chain.state.params, self._forger.guard
         if guard is not None and guard.twin is not None and (records := guard.take_records()):
-            actions += [PersistSigned(records), ReportTwin(*guard.twin)]
+            actions += [PersistSigned(records), TwinFound(*guard.twin)]
         is_due = len(self._box) >= params.forge_at_certificates
         if not is_due or (is_behind and self._waits_when_behind) or not self._forger.may_forge(state):
             return Step()
@@ -109,11 +89,4 @@ class LoneDriver(Agreement):
 
     def status(self) -> AgreementStatus:
         """See `Agreement`."""
-        state, guard = self._chain.state, self._forger.guard
-        if guard is None:
-            return AgreementStatus("lone forger", state.epoch.number, state.index + 1)
-        stake, is_burned = state.stakes.account(guard.key).staked, guard.key in state.stakes.burned_keys
-        place = (state.epoch.number, state.index + 1)
-        return AgreementStatus(
-            "lone forger", *place, guard.key, stake, guard.status, twin=guard.twin, is_burned=is_burned
-        )
+        return status_of("lone forger", self._chain.state.index + 1, self._forger.guard, self._chain.state)

@@ -1,0 +1,63 @@
+"""Claims, and checks that have theirs verified elsewhere: they run as if all signatures were good, and say which."""
+
+from collections.abc import Callable, Generator, Iterable
+from functools import partial
+from typing import TypeVar
+
+from tallystick.ledger.errors import Refused
+from tallystick.ledger.keys import Verify
+from tallystick.ledger.messages import Entry
+from tallystick.node.events import CheckedEntry
+from tallystick.node.intake import Intake
+
+Claim = tuple[bytes, bytes, bytes]
+"""What stands under a signature, the signature, and the public key that is said to have made it."""
+
+T = TypeVar("T")
+
+
+def claimed(note: Callable[[Claim], object]) -> Verify:
+    """A verifier that takes every signature for good, and notes it, to be verified with others."""
+
+    def verify(signed: bytes, signature: bytes, key: bytes) -> bool:
+        note((signed, signature, key))
+        return True
+
+    return verify
+
+
+def check_entries(intake: Intake, entries: Iterable[Entry], verify: Verify) -> list[CheckedEntry | Refused]:
+    """`Intake.check_entry` for several; a refusal is an outcome like another."""
+    outcomes: list[CheckedEntry | Refused] = []
+    for entry in entries:
+        try:
+            outcomes.append(intake.check_entry(entry, verify))
+        except Refused as refused:
+            outcomes.append(refused)
+    return outcomes
+
+
+def settle(check: Callable[[Verify], T]) -> Generator[list[Claim], list[bool], T]:
+    """Run a check as if all signatures were good, and ask whether they are; again with the verdicts if one is not.
+
+    So its outcome, and the order of its refusals, are those of verifying in line. What is known may change until the
+    second time, and with it the claims: those that are new are asked about too.
+    """
+    verdicts: dict[Claim, bool] = {}
+    while True:
+        assumed: list[Claim] = []
+        outcome = check(partial(_verdict, verdicts, assumed))
+        if not assumed:
+            return outcome
+        found = yield assumed
+        if all(found):
+            return outcome
+        verdicts.update(zip(assumed, found, strict=True))
+
+
+def _verdict(verdicts: dict[Claim, bool], assumed: list[Claim], signed: bytes, signature: bytes, key: bytes) -> bool:
+    claim = signed, signature, key
+    if verdicts and claim in verdicts:
+        return verdicts[claim]
+    assumed.append(claim)
+    return True

@@ -1,0 +1,191 @@
+"""What a host does with its archive: it keeps what the node tells it to, and answers from it what peers ask."""
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby, islice
+from typing import Protocol
+
+from tallystick.ledger.address import MAX_AHEAD_MS, AddressRecord, sign_address
+from tallystick.ledger.block import Block
+from tallystick.ledger.certificate import Payload
+from tallystick.ledger.finality import FinalHeader
+from tallystick.ledger.header import Header
+from tallystick.ledger.messages import (
+    MAX_HEADERS,
+    MAX_IDS,
+    MAX_PROOFS,
+    MAX_TALLIES,
+    Answer,
+    BlockRequest,
+    Blocks,
+    Entry,
+    FinalizationRequest,
+    Finalizations,
+    HeaderRequest,
+    Headers,
+    Kept,
+    PayloadRequest,
+    Payloads,
+    ViewCertificateRequest,
+    Votes,
+    in_parts,
+)
+from tallystick.ledger.vote import Ballot, Tally
+from tallystick.ledger.wallet import Wallet
+from tallystick.node.archive import Archive
+from tallystick.node.events import (
+    ArchiveChange,
+    ErasePayload,
+    ForgetCertificate,
+    PersistAddress,
+    PersistBlock,
+    PersistCertificates,
+    PersistPayload,
+    PersistVotes,
+)
+
+
+class FullArchive(Archive, Protocol):
+    """An archive as its host uses it."""
+
+    @property
+    def tip_index(self) -> int:
+        """Index of the last kept block; 0 if there is none."""
+
+    def append(self, kept: PersistBlock) -> None:
+        """Keep the next block and what comes with it, durably and all at once.
+
+        With it go the proposals up to its index, and votes of epochs before `oldest_epoch`.
+        """
+
+    def keep_certificates(self, entries: Sequence[Entry]) -> None:
+        """Keep certificates, and their payloads, each until a block with it is appended."""
+
+    def forget_certificate(self, certificate_id: bytes) -> None:
+        """Keep a certificate no longer."""
+
+    def keep_votes(self, tallies: Sequence[Tally], blocks: Sequence[Block]) -> None:
+        """Keep votes, certificates of them, and blocks that were voted for, durably and all at once."""
+
+    def votes_of(self, epoch: int, view: int) -> Iterator[Tally]:
+        """The votes kept of one view."""
+
+    def view_certificates(self, epoch: int, first: int, last: int) -> Iterator[Tally]:
+        """The votes kept to notarize or nullify one of these views, the newest view first; not each is a quorum."""
+
+    def finalized_from(self, index: int) -> int | None:
+        """The first block from this index on with which a finalization is kept."""
+
+    def epoch_ends(self, epoch: int, most: int) -> list[int]:
+        """The last blocks, by their state roots, of epochs from this one on; ascending."""
+
+    def keep_payload(self, payload: Payload) -> None:
+        """Keep a payload that came later."""
+
+    def erase_payload(self, payload_hash: bytes) -> None:
+        """Forget a payload, and remember that it was erased."""
+
+    def payload(self, payload_hash: bytes) -> Payload | None:
+        """The payload with this hash, if it is kept."""
+
+    def keep_address(self, record: AddressRecord) -> None:
+        """Keep where a key can be reached, in the place of what was kept of it."""
+
+
+def carry_out(change: ArchiveChange, archive: FullArchive) -> None:
+    """Keep or forget what the node asks for; it is durable on return."""
+    match change:
+        case PersistBlock():
+            archive.append(change)
+        case PersistVotes(tallies, blocks):
+            archive.keep_votes(tallies, blocks)
+        case PersistCertificates(entries):
+            archive.keep_certificates(entries)
+        case ForgetCertificate(certificate_id):
+            archive.forget_certificate(certificate_id)
+        case PersistPayload(payload):
+            archive.keep_payload(payload)
+        case ErasePayload(payload_hash):
+            archive.erase_payload(payload_hash)
+        case PersistAddress(record):
+            archive.keep_address(record)
+
+
+def answer(archive: FullArchive, request: Kept, most_bytes: int) -> Answer | Votes | None:
+    """What a peer asks for, of what is kept, near `most_bytes` (the first item may exceed it); `None`: nothing."""
+    match request:
+        case BlockRequest():
+            return answer_blocks(archive, request, most_bytes)
+        case PayloadRequest(hashes):
+            payloads = (payload for one in hashes if (payload := archive.payload(one)) is not None)
+            return Payloads(next(in_parts(payloads, MAX_IDS, most_bytes), ()))
+        case FinalizationRequest(epoch):
+            return Finalizations(next(in_parts(_finalizations(archive, epoch), MAX_PROOFS, most_bytes), ()))
+        case HeaderRequest(last, count):
+            blocks = islice(archive.blocks(max(1, last - count + 1)), min(count, last))
+            return Headers(tuple(block.header for block in blocks))
+        case ViewCertificateRequest():
+            tallies = next(in_parts(_view_certificates(archive, request), MAX_TALLIES, most_bytes), ())
+            return Votes(tallies) if tallies else None
+
+
+def answer_blocks(archive: FullArchive, asked: BlockRequest, most_bytes: int) -> Blocks:
+    """Blocks of one epoch, then headers to where a finalization is; if none follows, to the end of the range.
+
+    An asker that trusts a checkpoint knows the block at the end of the range, or at that of the epoch, by its hash.
+    """
+    chosen: list[Block] = []
+    headers: list[Header] = []
+    size, start, end = 0, asked.start, asked.start + asked.count - 1
+    proven = archive.finalized_from(end)
+    last = end if proven is None or proven > start + MAX_HEADERS else proven
+    for block in islice(archive.blocks(start), last - start + 1) if start else ():
+        if chosen and block.header.epoch != chosen[0].header.epoch:
+            break
+        size += len(block.encoded)
+        if block.index <= end and not headers and (not chosen or size <= most_bytes):
+            chosen.append(block)
+        else:
+            headers.append(block.header)
+    if not chosen:
+        return Blocks(start, ())
+    finalization = archive.finalization(start + len(chosen) + len(headers) - 1)
+    if finalization is None and (proven := archive.finalized_from(start)) is not None and proven < start + len(chosen):
+        chosen, headers, finalization = chosen[: proven - start + 1], [], archive.finalization(proven)
+    return Blocks(start, tuple(chosen), tuple(headers), finalization)
+
+
+def _finalizations(archive: FullArchive, epoch: int) -> Iterator[FinalHeader]:
+    for index in (*archive.epoch_ends(epoch, MAX_PROOFS), archive.tip_index):
+        proof = archive.final_header(index)
+        if proof is None or proof.header.epoch != epoch:
+            return
+        yield proof
+        epoch += 1
+
+
+def _view_certificates(archive: FullArchive, asked: ViewCertificateRequest) -> Iterator[Tally]:
+    """The newest view first, down to the newest final one, whose finalization stands for all before it."""
+    final = archive.finalization(next(iter(archive.epoch_ends(asked.epoch, 1)), archive.tip_index))
+    final_view = final.ballot.view if final is not None and final.ballot.epoch == asked.epoch else -1
+    kept = archive.view_certificates(asked.epoch, max(asked.first, final_view + 1), asked.last)
+    for _, tallies in groupby(kept, lambda tally: tally.ballot.view):
+        signatures: dict[Ballot, dict[bytes, bytes]] = {}
+        for tally in tallies:
+            signatures.setdefault(tally.ballot, {}).update(tally.signatures)
+        yield from (Tally(ballot, tuple(sorted(one.items()))) for ballot, one in signatures.items())
+    if final is not None and final_view >= asked.first:
+        yield final
+
+
+def own_record(wallet: Wallet, ledger_id: bytes, address: str, now_ms: int, archive: Archive) -> AddressRecord:
+    """The record that a node starts with: the kept one while it listens at the same address, or else a later one.
+
+    Raises `Refused` (E2) for what is no address. A kept one that is dated too far ahead convinced nobody (N8).
+    """
+    earliest_ms = 0
+    for kept in archive.addresses():
+        if kept.key == wallet.public_key and kept.time_ms <= now_ms + MAX_AHEAD_MS:
+            if kept == sign_address(wallet, ledger_id, address, kept.time_ms):
+                return kept
+            earliest_ms = kept.time_ms + 1
+    return sign_address(wallet, ledger_id, address, max(now_ms, earliest_ms))

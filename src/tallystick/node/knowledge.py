@@ -1,0 +1,49 @@
+"""What a node knows already, and what it wants: intake verifies nothing twice, or in vain."""
+
+from tallystick.ledger import messages
+from tallystick.ledger.messages import Message, Said, Votes
+from tallystick.ledger.vote import Tally
+from tallystick.node.agreement import Agreement
+from tallystick.node.certificate_box import CertificateBox
+from tallystick.node.chain_copy import ChainCopy
+from tallystick.node.late_votes import LateVotes
+from tallystick.node.peer_exchange import PeerExchange
+
+
+class Knowledge:
+    """All of it is asked before any signature is verified."""
+
+    def __init__(self, agreement: Agreement, copy: ChainCopy, box: CertificateBox, exchange: PeerExchange) -> None:
+        self._agreement, self._copy = agreement, copy
+        self.has_verified = box.holds
+        """Whether this very certificate, signature included, waits in the box: its id says nothing of its signature."""
+        self.knows_block = copy.has_verified
+        """Whether this very block, its forger's signature included, is one of the latest of the chain."""
+        self.knows_vote = agreement.knows_vote
+        """Whether this very vote, signature included, was counted."""
+        self.knows_address = exchange.knows
+        """Whether this very record, signature included, is the one kept of its key."""
+        self.wanted_votes = agreement.wanted_votes
+        """Of these votes those that would count."""
+
+    def is_on_chain(self, certificate_id: bytes) -> bool:
+        """Whether the chain has a certificate with this id: another with the same is refused, however signed (C5)."""
+        return self._copy.chain.place_of(certificate_id) is not None
+
+    def is_wanted(self, message: Message) -> bool:
+        """Whether the message is worth verifying: asked for, of a member, of its leader, of this time."""
+        match message:
+            case messages.Blocks(start):
+                return self._copy.sync.is_asked(start)
+            case messages.Finalizations() | messages.Headers():
+                return self._copy.sync.awaits_proof
+            case messages.NewBlock(block):
+                return self._copy.finality.takes_new_blocks and not self._copy.knows(block.hash)
+            case _ if isinstance(message, Said) and not isinstance(message, Votes):
+                return self._agreement.is_wanted(message)
+        return True
+
+    def late_votes(self, votes: Votes) -> tuple[Tally, ...]:
+        """Of these votes those for views that are over, which may contradict what is kept of them."""
+        over = (one for one in votes.tallies if self._agreement.is_over(one.ballot))
+        return LateVotes.select(over, self._copy.state, self._copy.knows)
