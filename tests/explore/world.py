@@ -25,7 +25,7 @@ from tallystick.consensus.agreement import (
     TwinFound,
 )
 from tallystick.consensus.recovery import Recovery
-from tallystick.consensus.signing_guard import GuardRecord, LossAccepted, Lost, SigningGuard, _Entry, _Ledger
+from tallystick.consensus.signing_guard import GuardRecord, LossAccepted, Lost, SigningGuard, _Entry
 from tallystick.consensus.simplex import Simplex
 from tallystick.consensus.view_timer import ViewTimer
 from tallystick.consensus.views import Views, ViewState
@@ -541,7 +541,7 @@ def _copied_list(value: list[Any], memo: dict[int, Any]) -> list[Any]:
     return [copier(one, memo) for one in value] if copier is not None else value.copy()
 
 
-_OWN = (World, Process, Chain, Box, Simplex, Views, ViewState, ViewTimer, Recovery, _Ledger, _Entry)
+_OWN = (World, Process, Chain, Box, Simplex, Views, ViewState, ViewTimer, Recovery, _Entry)
 _COPIERS: dict[type, Callable[[Any, dict[int, Any]], Any]] = {
     **dict.fromkeys((*_OWN, SigningGuard, BlindGuard), _copied_object),
     dict: _copied_dict,
