@@ -7,11 +7,11 @@ BIN    := .venv/bin
 SPREAD := -n auto --maxprocesses 4 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test coverage check check-locks simulate bench notebook package lock clean
+.PHONY: help install demo up test coverage check check-locks simulate explore bench notebook package lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo "ARGS is passed on to demo, up, test, simulate and bench: make test ARGS='-k wallet'"
+	@echo "ARGS is passed on to demo, up, test, simulate, explore and bench: make test ARGS='-k wallet'"
 
 install: .venv/.dev ## create .venv with everything a developer needs
 
@@ -39,6 +39,9 @@ check-locks: .venv/.dev ## install each lock with old and new pips, as a clone w
 
 simulate: .venv/.dev ## run the simulation campaign: SEEDS=500 of them, from FIRST=1 on
 	$(BIN)/python -m tests.simulation.campaign --seeds $(SEEDS) --first $(FIRST) $(ARGS)
+
+explore: .venv/.dev ## every course of a small world: leaders, partitions, a twin, lost guards
+	$(BIN)/python -m tests.explore $(ARGS)
 
 bench: .venv/.dev ## measure speed, as ratios within one run
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -1,0 +1,95 @@
+"""A sample of `make explore`, and mutants that it sees: courses of the small world, the arithmetic of lost guards."""
+
+from collections import Counter
+
+import pytest
+from tests.explore import recovery, world
+from tests.explore.cases import SETS, Failed, courses_of, gate_for, replay, run_task
+
+from tallystick.consensus import simplex as simplex_module
+from tallystick.ledger.epoch import Epoch
+from tallystick.node import late_votes
+
+
+@pytest.fixture(autouse=True)
+def stand_ins(monkeypatch):
+    """What the small world puts in the place of headers and signatures is gone after each test."""
+    monkeypatch.setattr(simplex_module, "make_header", simplex_module.make_header)
+    monkeypatch.setattr(late_votes, "is_signed", late_votes.is_signed)
+
+
+@pytest.mark.parametrize(
+    ("name", "every", "least"), [("three", 547, 470), ("four", 331, 190), ("lost", 257, 240), ("word", 211, 320)]
+)
+def test_a_sample_of_the_courses(name, every, least):
+    counts = Counter()
+    for one in courses_of(name, every):
+        counts.update(run_task(one))
+    assert counts["courses"] >= least
+    if name != "word":
+        assert counts["the twins contradicted each other"] > counts["courses"] / 2
+        assert counts["the twin was convicted"] >= counts["an honest member took both"] > counts["courses"] / 3
+
+
+def test_the_courses_are_as_many_as_is_said():
+    assert SETS["three"].count == 262_144 == len(SETS["three"].tasks()) * 4 * 16 * 16
+    assert SETS["four"].count == len(SETS["four"].tasks()) * 16 * 16
+    assert SETS["lost"].count == len(SETS["lost"].tasks()) * 16 * 16
+    sizes = [
+        (members * partitions) ** 2
+        for which, *_ in SETS["word"].tasks()
+        for members, partitions in [[(3, 4), (4, 8)][which]]
+    ]
+    assert SETS["word"].count == sum(sizes)
+
+
+def test_recovery_of_three_to_five_members():
+    counts = Counter()
+    for members in (3, 4, 5):
+        for stakes in recovery.stakes_of(members, 4):
+            counts.update(recovery.check(stakes))
+    assert counts["stakes"] == 4 * (10 + 20 + 35)
+    assert counts["sufficed"] > 1_000
+
+
+# ---- it would be seen -----------------------------------------------------------------------------------------------
+
+
+def sample(name, every):
+    for one in courses_of(name, every):
+        run_task(one)
+
+
+def test_a_floor_that_is_not_one_above_the_highest_view_is_seen(monkeypatch):
+    real = recovery.SigningGuard.recover
+    monkeypatch.setattr(recovery.SigningGuard, "recover", lambda guard, epoch, view: real(guard, epoch, view - 1))
+    with pytest.raises(AssertionError):
+        recovery.check((1, 1, 1, 1))
+    with pytest.raises(Failed, match="contradicts itself"):
+        sample("lost", 61)
+
+
+def test_a_guard_that_forgets_is_seen(monkeypatch):
+    monkeypatch.setattr(world.SigningGuard, "may_sign", lambda guard, ballot, has_certificate=False: True)
+    monkeypatch.setattr(world.SigningGuard, "has_signed", lambda guard, epoch, view, kind: False)
+    with pytest.raises(Failed):
+        sample("three", 101)
+
+
+def test_a_quorum_of_half_is_seen(monkeypatch):
+    monkeypatch.setattr(Epoch, "is_quorum", lambda epoch, stake: 2 * stake >= epoch.total)
+    with pytest.raises(Failed, match=r"two final blocks|holds another block"):
+        sample("three", 101)
+
+
+def test_evidence_that_is_not_looked_for_is_seen(monkeypatch):
+    real = world.Views._add
+    monkeypatch.setattr(world.Views, "_add", lambda views, vote: real(views, vote) and None)
+    monkeypatch.setattr(world.Views, "add_header", lambda views, signed, parent_view=None: None)
+    with pytest.raises(Failed, match="saw nothing"):
+        sample("three", 101)
+
+
+def test_a_course_can_be_played_again():
+    gate_for(1, 1, 1, 1)
+    assert replay("three", [1, 0, 2], [3, 0, 5]).final
