@@ -361,7 +361,7 @@ CAUGHT_AT = {
     "who lost its guard votes at once": 2,
     "nobody needs to answer": 5,
     "the floor is not synced": 6,
-    "the box loses what was voted for": 6,
+    "the box loses what was voted for": 31,
     "what people hand in is not persisted": 4,
     "certificates are not told to who missed them": 2,
     "an early block is nullified": 11,

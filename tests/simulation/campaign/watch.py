@@ -112,7 +112,7 @@ class Watch:
         self._without_floor.add(name)
 
     def restored(self, name: str) -> None:
-        """A host starts from an old backup: what was submitted since is gone with its disk, if the others restart, too."""
+        """A host starts from an old backup: what was submitted since is gone, if the others restart, too."""
         kept = {entry.certificate.id for entry in self.honest[name].archive.waiting()} | self.books.certificates.keys()
         for one in [one for one, taken_by in self.promised.items() if taken_by == name and one not in kept]:
             del self.promised[one]
