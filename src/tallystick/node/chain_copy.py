@@ -171,7 +171,7 @@ class ChainCopy:
         return True
 
     def _append_final(self, aside: SetAside) -> None:
-        """Add a block that the trail proved. Raises `Refused`, V5 too: it leads to other stakes than voters saw."""
+        """Add a block that finalizations proved. Raises `Refused`, V5 too: it leads to other stakes than voters saw."""
         state = self.chain.after(aside.block, None)
         if aside.finalization is not None:
             try:

@@ -51,9 +51,9 @@ class _Request:
 class Sync:
     """A lying or stalling peer costs time, never a wrong block: what arrives is checked when its turn comes."""
 
-    def __init__(self, limits: Limits, trail: FinalityProofs | None = None) -> None:
+    def __init__(self, limits: Limits, proofs: FinalityProofs | None = None) -> None:
         self._limits = limits
-        self._proofs = trail
+        self._proofs = proofs
         self._proof_request: _Request | None = None
         self._shares: dict[Peer, _Share] = {}
         self._requests: list[_Request] = []
