@@ -137,7 +137,7 @@ def test_holders_are_laid_in_key_order_by_stake():
     stakes = table(ada=(9, 2), ben=(9, 0), cy=(9, 3))
     ordered = sorted([(ADA.public_key, 2), (CY.public_key, 3)])
     assert list(stakes.members) == ordered
-    assert [stakes.holder(invite) for invite in range(5)] == [key for key, stake in ordered for _ in range(stake)]
+    assert [stakes.holder(number) for number in range(5)] == [key for key, stake in ordered for _ in range(stake)]
 
 
 def test_tables_are_compared_by_their_accounts():
