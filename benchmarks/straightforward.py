@@ -90,11 +90,11 @@ class ProofOfStake:
                 if isinstance(certificate, StakingOperation):
                     key = certificate.issuer
                     stakes[key] = stakes.get(key, 0) + certificate.amount
-        invites = [key for key, amount in sorted(stakes.items()) for _ in range(amount)]
-        if not invites:
+        numbers = [key for key, amount in sorted(stakes.items()) for _ in range(amount)]
+        if not numbers:
             return self.default_forger
         seed = hashlib.sha256(str(len(blocks)).encode()).digest()
-        return invites[int.from_bytes(seed, "big") % len(invites)]
+        return numbers[int.from_bytes(seed, "big") % len(numbers)]
 
     def is_next_block_forger_legit(self, blocks, block):
         return self.forger(blocks) == block.issuer

@@ -315,7 +315,7 @@ def test_a_key_made_before_joins_as_the_member_that_it_is(tmp_path: Path, invita
     assert node.settings().listen == "0.0.0.0:7000"
 
 
-def test_a_ledger_that_is_not_the_tickets_is_not_joined(
+def test_a_ledger_that_is_not_the_invites_is_not_joined(
     tmp_path: Path, invitation: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fetch(*_: object) -> None:
