@@ -144,11 +144,7 @@ class Box:
 class BlindGuard(SigningGuard):
     """A twin's: it does not notice that another machine signs with its key."""
 
-    def saw_ballot(self, ballot: Ballot) -> bool:
-        """See `SigningGuard`."""
-        return False
-
-    def saw_header(self, header: object) -> bool:
+    def saw(self, one: object) -> bool:
         """See `SigningGuard`."""
         return False
 
@@ -392,10 +388,8 @@ class World:
     def _carry_out(self, process: Process, output: Any) -> bool:
         """Returns whether there may be more to do at once."""
         match output:
-            case SendVote(vote, block):
+            case SendVote(vote):
                 self._note_signed(process, vote.ballot)
-                if block is not None:
-                    process.blocks.append(block)
                 tally = Tally(vote.ballot, ((vote.member, vote.signature),))
                 self.travelling.append((process.place, vote.ballot.view, "votes", tally))
                 return True
@@ -403,7 +397,8 @@ class World:
                 if is_new and process.headers.setdefault(view, block.hash) != block.hash and not process.is_twin:
                     raise Violation(f"process {process.place} signed two blocks in view {view}")
                 self.travelling.append((process.place, view, "proposal", output))
-            case PersistQuorum(tallies):
+            case PersistQuorum(tallies, blocks):
+                process.blocks += blocks
                 process.kept.update({tally.ballot: tally for tally in tallies})
                 return True
             case Finalized(blocks, states, finalization):
@@ -433,7 +428,7 @@ class World:
     def _answer_block(self, process: Process, block_hash: bytes) -> None:
         for other in self.processes:
             if other is not process and self._same_side(process.place, other.place):
-                block = other.simplex.views.block(block_hash)
+                block = other.simplex.proposals.passed(block_hash)
                 if block is not None:
                     process.inbox.append(("block", block))
                     return

@@ -267,7 +267,9 @@ def test_who_sends_what_no_honest_node_sends_is_banned_and_let_in_again_by_comma
 
 @pytest.fixture(scope="module")
 def consortium() -> Iterator[Network]:
-    with running_network(4, Params(delta_ms=100, epoch_blocks=3, epoch_ms=1_000, unbonding_blocks=6, unbonding_ms=2_000)) as net:
+    with running_network(
+        4, Params(delta_ms=100, epoch_blocks=3, epoch_ms=1_000, unbonding_blocks=6, unbonding_ms=2_000)
+    ) as net:
         yield net
 
 
@@ -311,8 +313,8 @@ def test_a_stake_counts_from_the_next_epoch_on(consortium: Network) -> None:
     before = first.status()
     done = on(first, "stake", "50")
     assert (done["state"], done["amount"]) == ("final", 50)
-    counts_from = int(str(done["counts_from_block"]))
-    while second.status().index < counts_from - 1:
+    counts_from = int(str(done["counts_from_epoch"]))
+    while second.status().epoch < counts_from:
         assert second.status().total_stake == before.total_stake
         second.certify("to get on")
     wait_for(lambda: first.status().total_stake == before.total_stake + 50, "the stake counts")

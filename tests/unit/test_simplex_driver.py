@@ -29,7 +29,7 @@ from tests.member_bench import (
     votes_message,
 )
 
-from tallystick.consensus.agreement import StateMismatch
+from tallystick.consensus.agreement import PersistQuorum, StateMismatch
 from tallystick.ledger.errors import Rule
 from tallystick.ledger.messages import (
     MAX_TALLIES,
@@ -55,7 +55,6 @@ from tallystick.node.events import (
     PeerConnected,
     PersistBlock,
     PersistSigned,
-    PersistVotes,
     ReportRefused,
     ReportStuck,
     Send,
@@ -90,8 +89,8 @@ def test_a_member_notarizes_a_proposal_whose_certificates_it_has_and_syncs_that_
     seat.submit(MISSING)
     actions = seat.receive(proposal_of(BLOCK))
     assert cast_by(OWNER, actions) == [NOTARIZED]
-    kept = [one for one in actions if isinstance(one, PersistSigned | PersistVotes | Broadcast)]
-    assert [type(one) for one in kept] == [PersistSigned, PersistVotes, Broadcast]
+    kept = [one for one in actions if isinstance(one, PersistSigned | PersistQuorum | Broadcast)]
+    assert [type(one) for one in kept] == [PersistSigned, PersistQuorum, Broadcast]
     assert kept[1].blocks == (BLOCK,)
 
 

@@ -27,7 +27,7 @@ from tests.builders import (
     vote,
 )
 
-from tallystick.consensus.agreement import TwinFound
+from tallystick.consensus.agreement import PersistQuorum, TwinFound
 from tallystick.consensus.signing_guard import GuardStatus, Lost, Signed, TwinSeen
 from tallystick.ledger.certificate import VoteEvidence
 from tallystick.ledger.errors import Rule
@@ -55,7 +55,6 @@ from tallystick.node.events import (
     Broadcast,
     PeerConnected,
     PersistSigned,
-    PersistVotes,
     ReadVotes,
     Send,
     VotesRead,
@@ -455,12 +454,12 @@ def test_the_guard_is_synced_before_the_database_and_both_before_the_vote_leaves
         kinds = [
             type(one).__name__
             for one in actions
-            if isinstance(one, PersistSigned | PersistVotes)
+            if isinstance(one, PersistSigned | PersistQuorum)
             or (isinstance(one, Broadcast) and isinstance(one.message, Votes | Proposal))
         ]
-        if "PersistVotes" in kinds:
+        if "PersistQuorum" in kinds:
             seen += 1
-            assert kinds[:3] == ["PersistSigned", "PersistVotes", "Broadcast"]
+            assert kinds[:3] == ["PersistSigned", "PersistQuorum", "Broadcast"]
     assert seen == 1, "the leader of view 1"
 
 

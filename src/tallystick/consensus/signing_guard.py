@@ -148,7 +148,8 @@ class GuardState:
             case Confirmed():
                 self.status, self.recovered, self.is_loss_accepted = GuardStatus.READY, None, False
             case LossAccepted():
-                self.is_loss_accepted = True
+                self.is_loss_accepted = True  # if it is silent it asks anew, and is limited then
+                self.status = self.status if self.silent_until is None else GuardStatus.LOST
             case Limited(_, epoch, view):
                 self.status, self.recovered, self.limited = GuardStatus.READY, (epoch, view), (epoch, view)
             case TwinSeen(_, epoch, view):
@@ -261,24 +262,17 @@ class SigningGuard(GuardState):
 
     # ---- what others show -------------------------------------------------------------------------------------
 
-    def saw_ballot(self, ballot: Ballot) -> bool:
-        """A vote of this key was seen. Returns whether it shows a twin: another machine that signs with this key."""
-        is_held = ballot in self._entry(ballot).ballots
-        return self._saw(Signed(self._ledger_id, ballot.epoch, ballot.view, None, ballot), is_held)
-
-    def saw_header(self, header: Header) -> bool:
-        """A header of this key was seen. Returns whether it shows a twin."""
-        is_held = self._entry(header).header_hash == header.hash
-        return self._saw(Signed(self._ledger_id, header.epoch, header.view, header.hash, None), is_held)
-
-    def _saw(self, signed: Signed, is_held: bool) -> bool:
-        place, ballot = (signed.epoch, signed.view), signed.ballot
+    def saw(self, one: Ballot | Header) -> bool:
+        """A ballot or header signed with this key was seen. Returns whether it shows a twin: another machine signs."""
+        place, entry = (one.epoch, one.view), self._entry(one)
+        header_hash, ballot = (None, one) if isinstance(one, Ballot) else (one.hash, None)
+        is_held = ballot in entry.ballots if ballot is not None else header_hash == entry.header_hash
         if is_held or place <= self.floor or self.status in (GuardStatus.TWIN, GuardStatus.MOVED):
             return False
         if self.status is GuardStatus.LOST or place <= self.limited:  # it may be an own one that was lost
-            self._note(signed)
+            self._note(Signed(self._ledger_id, *place, header_hash, ballot))
             if ballot is not None and ballot.kind == FINALIZE:  # whoever finalizes has notarized, or may have
-                self._note(replace(signed, ballot=replace(ballot, kind=NOTARIZE)))
+                self._note(Signed(self._ledger_id, *place, None, replace(ballot, kind=NOTARIZE)))
             return False
         self._note(TwinSeen(self._ledger_id, *place))
         return True

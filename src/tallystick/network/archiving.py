@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby, islice
 from typing import Protocol
 
+from tallystick.consensus.agreement import PersistQuorum
 from tallystick.ledger.address import MAX_AHEAD_MS, AddressRecord, sign_address
 from tallystick.ledger.block import Block
 from tallystick.ledger.certificate import Payload
@@ -40,7 +41,6 @@ from tallystick.node.events import (
     PersistBlock,
     PersistCertificates,
     PersistPayload,
-    PersistVotes,
 )
 
 
@@ -96,7 +96,7 @@ def carry_out(change: ArchiveChange, archive: FullArchive) -> None:
     match change:
         case PersistBlock():
             archive.append(change)
-        case PersistVotes(tallies, blocks):
+        case PersistQuorum(tallies, blocks):
             archive.keep_votes(tallies, blocks)
         case PersistCertificates(entries):
             archive.keep_certificates(entries)

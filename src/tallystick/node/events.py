@@ -9,7 +9,7 @@ from enum import Enum
 
 from msgspec import Struct
 
-from tallystick.consensus.agreement import StateMismatch, TwinFound
+from tallystick.consensus.agreement import PersistQuorum, StateMismatch, TwinFound
 from tallystick.consensus.signing_guard import GuardRecord
 from tallystick.ledger.address import AddressRecord
 from tallystick.ledger.block import Block
@@ -152,13 +152,6 @@ class PersistSigned(Struct, frozen=True):
     records: tuple[GuardRecord, ...]
 
 
-class PersistVotes(Struct, frozen=True):
-    """Keep certificates of votes, votes of views that are over, and blocks that were voted for."""
-
-    tallies: tuple[Tally, ...]
-    blocks: tuple[Block, ...] = ()
-
-
 class PersistCertificates(Struct, frozen=True):
     """Keep certificates that a person handed in here, and their payloads, until a block holds them."""
 
@@ -298,7 +291,7 @@ ArchiveChange = (
     | PersistCertificates
     | ForgetCertificate
     | PersistPayload
-    | PersistVotes
+    | PersistQuorum
     | ErasePayload
     | PersistAddress
 )
