@@ -24,6 +24,7 @@ from tallystick.consensus.agreement import (
     StateMismatch,
     TwinFound,
 )
+from tallystick.consensus.proposals import Proposals
 from tallystick.consensus.recovery import Recovery
 from tallystick.consensus.signing_guard import GuardRecord, LossAccepted, Lost, SigningGuard, _Entry
 from tallystick.consensus.simplex import Simplex
@@ -530,13 +531,14 @@ def _copied_dict(value: dict[Any, Any], memo: dict[int, Any]) -> dict[Any, Any]:
 
 
 def _copied_list(value: list[Any], memo: dict[int, Any]) -> list[Any]:
-    if not value:
-        return []
-    copier = _COPIERS.get(type(value[0]))
-    return [copier(one, memo) for one in value] if copier is not None else value.copy()
+    known = memo.get(id(value))
+    if known is None:
+        copier = _COPIERS.get(type(value[0])) if value else None
+        known = memo[id(value)] = [copier(one, memo) for one in value] if copier is not None else value.copy()
+    return known
 
 
-_OWN = (World, Process, Chain, Box, Simplex, Views, ViewState, ViewTimer, Recovery, _Entry)
+_OWN = (World, Process, Chain, Box, Simplex, Views, Proposals, ViewState, ViewTimer, Recovery, _Entry)
 _COPIERS: dict[type, Callable[[Any, dict[int, Any]], Any]] = {
     **dict.fromkeys((*_OWN, SigningGuard, BlindGuard), _copied_object),
     dict: _copied_dict,

@@ -97,6 +97,8 @@ LIMITS = {
     "Proposals._refused": _PROPOSALS,
     "Proposals._voted": _PROPOSALS,
     "Proposals._unpersisted": 0,
+    "Proposals._outputs": _VIEWS_WITH_VOTES,
+    "ViewState.decided": 3,
     "Views._persisted": _PROPOSALS,
     "Proposals._requested": _PROPOSALS,
     "Views.outputs": _VIEWS_WITH_VOTES,
