@@ -61,8 +61,8 @@ class Recovery:
     def finish(self, epoch: Epoch, highest: int) -> bool:
         """Recover if enough others answered; `highest` is the latest view held or heard of. Whether it is over."""
         floor = max([highest, self._guard.last_view(epoch.number), *self._answers.values()]) + 1
-        was_silent = self._guard.recovered is not None  # then the operator's word ends a silence
-        if epoch.is_quorum(sum(map(epoch.stake, self._answers))) and not was_silent:
+        ends_silence = self._guard.is_loss_accepted and self._guard.limited > self._guard.final
+        if epoch.is_quorum(sum(map(epoch.stake, self._answers))) and not ends_silence:
             self._guard.recover(epoch.number, floor)
         elif self._guard.is_loss_accepted and self._has_heard_enough(epoch):
             self._guard.limit(epoch.number, floor)
