@@ -167,7 +167,7 @@ def test_the_operators_word_in_a_silence_is_asked_anew_and_limits():
 
 @pytest.mark.parametrize("is_accepted", [False, True])
 def test_who_recovers_too_counts_with_the_operators_word_alone(is_accepted):
-    guard, recovery = lost(*[LossAccepted(LEDGER)] * is_accepted)
+    _, recovery = lost(*[LossAccepted(LEDGER)] * is_accepted)
     answer(recovery, CY, view=3)
     for _ in range(PATIENT_ATTEMPTS):
         recovery.asked()
