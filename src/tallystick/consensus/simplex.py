@@ -122,9 +122,10 @@ class Simplex:
             return None
         return self.view, entered_by.tally if entered_by is not None else None
 
-    def stuck_since_ms(self, now_ms: int) -> int:
-        """Since when the current view has had something to do and has not ended."""
-        return now_ms if self._timer.since_ms is None else self._timer.since_ms
+    @property
+    def unfinal_since_ms(self) -> int | None:
+        """Since when something waits and no block became final; `None`: nothing waits."""
+        return self._timer.unfinal_since_ms
 
     # ---- knowledge goes in ------------------------------------------------------------------------------------
 

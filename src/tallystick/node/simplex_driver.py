@@ -30,6 +30,8 @@ _PATIENCE: Final = 4
 """Of delta, the part that gossip is given to bring the certificates of a proposal that overtook them."""
 
 _PARTIALS_A_VIEW: Final = 2
+_STUCK_AFTER: Final = 8
+"""After how many delta without a final block, while something waits, the ledger counts as stuck."""
 _CORRECT_EVERY: Final = 4
 """How many delta pass before a peer that is behind is told so again."""
 _RELAY_EVERY: Final = 2
@@ -267,7 +269,7 @@ class SimplexDriver(Agreement):
                 case agreement.RequestViewCertificates(first, last):
                     actions.append(Broadcast(messages.ViewCertificateRequest(self.simplex.epoch.number, first, last)))
                 case agreement.Rebroadcast():
-                    actions.append(self._explain(now_ms))
+                    self._explain(now_ms, actions)
                     actions.extend(Broadcast(one) for one in votes_in_parts(self.simplex.views.rebroadcast()))
                 case agreement.RelayVotes(votes):
                     actions.extend(Broadcast(one) for one in votes_in_parts(votes))
@@ -293,12 +295,13 @@ class SimplexDriver(Agreement):
             if not views.is_chosen(block_hash) and not (views.wants(header) and header.view >= first):
                 del self._partial[block_hash]
 
-    def _explain(self, now_ms: int) -> ReportStuck:
-        simplex = self.simplex
-        missing = tuple(simplex.views.missing())
-        heard = simplex.epoch.total - sum(simplex.epoch.stake(member) for member in missing)
-        since_ms = simplex.stuck_since_ms(now_ms)
-        return ReportStuck(simplex.epoch.number, simplex.view, since_ms, heard, simplex.epoch.total, missing)
+    def _explain(self, now_ms: int, actions: list[Action]) -> None:
+        """Say who is missing, if something has waited for long and no block became final."""
+        simplex, since_ms = self.simplex, self.simplex.unfinal_since_ms
+        if since_ms is not None and now_ms - since_ms >= _STUCK_AFTER * self._delta_ms:
+            missing, total = tuple(simplex.views.missing()), simplex.epoch.total
+            heard = total - sum(simplex.epoch.stake(member) for member in missing)
+            actions.append(ReportStuck(simplex.epoch.number, simplex.view, since_ms, heard, total, missing))
 
     def status(self) -> AgreementStatus:
         simplex = self.simplex
