@@ -20,6 +20,7 @@ from tests.builders import (
     rules,
     sign_anything,
     staking,
+    started_node,
     statement,
     with_payload,
 )
@@ -63,7 +64,6 @@ from tallystick.node.events import (
     UnbanAsked,
 )
 from tallystick.node.limits import Limits
-from tallystick.node.node import Node
 
 GENESIS = found(forge_at_certificates=3, max_block_certificates=4)
 LEDGER = GENESIS.ledger_id
@@ -338,7 +338,7 @@ class NodeTold(RuleBasedStateMachine):
         del self.sent[:-50]
 
     def teardown(self):
-        fresh = Node(GENESIS, lone_driver(), LIMITS, MemoryArchive(self.persisted))
+        fresh = started_node(GENESIS, lone_driver(), MemoryArchive(self.persisted), LIMITS)
         assert fresh.state == self.bench.node.state
         for block in self.persisted:
             for one in block.certificates:

@@ -11,6 +11,7 @@ from tests.builders import (
     of_kind,
     rules,
     staking,
+    started_node,
     statement,
     vote,
     with_payload,
@@ -31,11 +32,10 @@ from tallystick.ledger.messages import (
     Status,
 )
 from tallystick.ledger.vote import NULLIFY, tally_of
+from tallystick.network.memory_archive import MemoryArchive
 from tallystick.node.events import Broadcast, PersistBlock, ReportBlock
 from tallystick.node.finality_proofs import Checkpoint
 from tallystick.node.intake import Intake
-from tallystick.node.limits import Limits
-from tallystick.node.node import Node
 
 GENESIS = found(epoch_blocks=4)
 LEDGER = GENESIS.ledger_id
@@ -246,7 +246,7 @@ def test_a_chain_copy_that_drifted_adds_nothing_any_more():
 def trusting(scribe, index, archive=None):
     bench = follower()
     checkpoint = Checkpoint(index, scribe.blocks[index - 1].hash)
-    bench.node = Node(GENESIS, bench.agreement, Limits(), archive, checkpoint)
+    bench.node = started_node(GENESIS, bench.agreement, archive or MemoryArchive(), checkpoint=checkpoint)
     bench.intake = Intake(LEDGER, bench.node.knowledge)
     return bench
 

@@ -19,6 +19,7 @@ from tests.builders import (
     lone_driver,
     of_kind,
     rules,
+    started_node,
     statement,
     wallet,
 )
@@ -46,7 +47,6 @@ from tallystick.node.events import (
     UnbanAsked,
 )
 from tallystick.node.limits import Limits
-from tallystick.node.node import Node
 
 OPEN = found()
 CLOSED = found(admits_observers=False)
@@ -225,7 +225,7 @@ def test_kept_addresses_are_known_after_a_restart_but_not_those_that_were_tamper
     good, bad = bench.record(BEN, "ben:1"), sign_address(CY, bytes(32), "cy:1", START_MS)
     archive.keep_address(good)
     archive.keep_address(bad)
-    bench.node = Node(OPEN, lone_driver(ADA), None, archive)
+    bench.node = started_node(OPEN, lone_driver(ADA), archive)
     actions = bench.handle(Started(ADA.public_key, None))
     assert dialled(actions) == {BEN.public_key: "ben:1"}
     assert told(bench.connect("z")) == [("z", (good,))]
@@ -234,7 +234,7 @@ def test_kept_addresses_are_known_after_a_restart_but_not_those_that_were_tamper
 def test_a_node_that_listens_no_more_does_not_tell_where_it_did():
     bench, archive = Exchanging(), MemoryArchive()
     archive.keep_address(bench.record(ADA, "ada:1"))
-    bench.node = Node(OPEN, lone_driver(ADA), None, archive)
+    bench.node = started_node(OPEN, lone_driver(ADA), archive)
     bench.handle(Started(ADA.public_key, None))
     assert told(bench.connect("z")) == []
 

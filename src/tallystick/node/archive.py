@@ -1,13 +1,16 @@
 """What a node reads, at its start, of what its host kept for it (network/archiving.py)."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Protocol
 
 from tallystick.ledger.address import AddressRecord
 from tallystick.ledger.block import Block
-from tallystick.ledger.blockchain import Snapshot
+from tallystick.ledger.blockchain import Blockchain, Snapshot
+from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.finality import FinalHeader, Members
 from tallystick.ledger.messages import Entry
+from tallystick.ledger.stake import Account, StakeTable
 from tallystick.ledger.vote import Tally
 
 
@@ -49,3 +52,13 @@ class Archive(Protocol):
 
     def lacking(self, most: int) -> list[bytes]:
         """The payloads that the kept chain covers and that were neither kept nor erased: the latest, in order."""
+
+
+def kept_epoch(number: int, archive: Archive, chain: Blockchain) -> Epoch:
+    """One of the epochs up to the next block's, with the voters that it is kept to have."""
+    current = chain.state.epoch
+    if number == current.number:
+        return current
+    members = archive.voters(number)
+    stakes = chain.genesis.stakes() if members is None else StakeTable({key: Account(0, one) for key, one in members})
+    return replace(current, number=number, stakes=stakes)

@@ -11,9 +11,9 @@ from tallystick.consensus.agreement import Equivocation
 from tallystick.ledger import messages
 from tallystick.ledger.address import AddressRecord
 from tallystick.ledger.block import verified
+from tallystick.ledger.blockchain import Blockchain
 from tallystick.ledger.certificate import AnyCertificate, Payload, issue_evidence
 from tallystick.ledger.errors import Refused, Rule
-from tallystick.ledger.genesis import Genesis
 from tallystick.ledger.messages import Addresses, Blocks, Entry, NewBlock, Prune, Request, Said, Status
 from tallystick.ledger.state import State
 from tallystick.ledger.vote import Tally, Vote
@@ -31,28 +31,26 @@ from tallystick.node.late_votes import LateVotes
 from tallystick.node.limits import Limits
 from tallystick.node.payload_search import PayloadSearch
 from tallystick.node.peer_exchange import Ban, PeerExchange
-from tallystick.node.replay import replayed
 from tallystick.node.sync import Sync
 
 
 class Node:
-    """One participant: a chain, a box, and its peers. At a restart it reads what its host kept for it, once."""
+    """One participant: a chain (as its host kept it), a box, and its peers. The rest of the archive it reads once."""
 
     def __init__(
         self,
-        genesis: Genesis,
+        chain: Blockchain,
         agreement: Agreement,
         limits: Limits | None = None,
         archive: Archive | None = None,
         checkpoint: Checkpoint | None = None,
     ) -> None:
-        """Raise `Refused` when the kept chain is damaged (any rule), or does not hold the trusted checkpoint (V4)."""
         self.limits = limits or Limits()
-        self.chain = replayed(genesis, agreement.check_forger, archive, checkpoint)
+        self.chain = chain
         self.box = CertificateBox(self.limits, self.state)
         self._agreement = agreement
         self._gossip = Gossip(self.limits)
-        self._exchange = PeerExchange(self.limits, genesis, self.state, archive.addresses() if archive else ())
+        self._exchange = PeerExchange(self.limits, chain.genesis, self.state, archive.addresses() if archive else ())
         wanted, erased = (archive.lacking(self.limits.wanted_payloads), archive.erased()) if archive else ((), ())
         self._search = PayloadSearch(self.limits, wanted, erased)
         sync = Sync(self.limits, agreement.finality(self.chain, self.limits, checkpoint))
