@@ -113,7 +113,7 @@ class NodeTold(RuleBasedStateMachine):
         return sha256(b"|".join(parts)).digest()
 
     def tell(self, event) -> list[Action]:
-        before, set_aside, tip = self.fingerprint(), self.bench.node.set_aside_count, self.bench.node.state.tip
+        before, set_aside, tip = self.fingerprint(), self.bench.node.sync.set_aside_count, self.bench.node.state.tip
         actions = self.bench.handle(event)
         persisted = [action.block for action in actions if isinstance(action, PersistBlock)]
         accepted = [action for action in actions if isinstance(action, ReportAccepted)]
@@ -122,7 +122,7 @@ class NodeTold(RuleBasedStateMachine):
         if not persisted and not accepted and not isinstance(event, PayloadErasureAsked):
             assert self.fingerprint() == before
             if any(isinstance(action, ReportRefused) for action in actions):
-                assert self.bench.node.set_aside_count <= set_aside
+                assert self.bench.node.sync.set_aside_count <= set_aside
         self.carry_out(actions)
         return actions
 
@@ -334,7 +334,7 @@ class NodeTold(RuleBasedStateMachine):
         node = self.bench.node
         assert len(node.box) <= LIMITS.box_certificates
         assert node.box.size_bytes <= LIMITS.box_bytes
-        assert node.set_aside_count <= LIMITS.set_aside_blocks_per_peer * len(PEERS)
+        assert node.sync.set_aside_count <= LIMITS.set_aside_blocks_per_peer * len(PEERS)
         del self.sent[:-50]
 
     def teardown(self):

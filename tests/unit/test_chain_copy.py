@@ -69,7 +69,12 @@ def span(scribe, first, last, headers=(), proven_by=None):
 
 def summary(bench):
     node = bench.node
-    return node.state.tip.hash, node.set_aside_count, [one.id for one in node.box], node.agreement_status().mismatch
+    return (
+        node.state.tip.hash,
+        node.sync.set_aside_count,
+        [one.id for one in node.box],
+        node.agreement_status().mismatch,
+    )
 
 
 # ---- blocks that are final --------------------------------------------------------------------------------------
@@ -146,9 +151,9 @@ def test_a_node_many_epochs_behind_is_led_on_by_finalizations_and_takes_ranges_i
     for one in asked[:0:-1]:
         bench.receive(span(scribe, one.start, one.start + one.count - 1))
         assert bench.node.state.index == 0
-    assert bench.node.set_aside_count == 10
+    assert bench.node.sync.set_aside_count == 10
     bench.receive(span(scribe, 1, 4))
-    assert (bench.node.state, bench.node.set_aside_count) == (scribe.state, 0)
+    assert (bench.node.state, bench.node.sync.set_aside_count) == (scribe.state, 0)
 
 
 def test_payloads_that_the_blocks_cover_are_asked_for():

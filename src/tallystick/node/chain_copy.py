@@ -59,46 +59,38 @@ class ChainCopy:
         """The state at the tip."""
         return self.chain.state
 
-    # ---- what peers send: each returns whether the tip moved --------------------------------------------------
+    # ---- what peers send --------------------------------------------------------------------------------------
 
-    def receive_new(self, now_ms: int, peer: Peer, block: VerifiedBlock, actions: list[Action]) -> bool:
+    def receive_new(self, now_ms: int, peer: Peer, block: VerifiedBlock, actions: list[Action]) -> None:
         """A block from its forger: the next one is added, an early one set aside, if that alone makes it final."""
         self.sync.heard_tip(peer, block.index, block.header.epoch)
         if self.knows(block.hash):
-            return False
+            return
         try:
             self.finality.check(Blocks(block.index, (block,)), now_ms)
         except Refused as refused:
             refuse(peer, refused, actions)
-            return False
-        if block.index > self.state.index + 1:
-            self._set_aside(peer, SetAside(block, None), actions)
-            return False
-        return self._try(now_ms, peer, SetAside(block, None), actions)
+        else:
+            self._take(now_ms, peer, SetAside(block, None), actions)
 
-    def receive(self, now_ms: int, peer: Peer, answer: Blocks, actions: list[Action]) -> bool:
+    def receive(self, now_ms: int, peer: Peer, answer: Blocks, actions: list[Action]) -> None:
         """Blocks that were asked for; their proof is looked at before anything else."""
         start, blocks = answer.start, answer.blocks
         if any(block.index != start + place for place, block in enumerate(blocks)):
-            refuse(peer, Refused(Rule.N4, f"blocks from {start} on were asked for, others came"), actions)
-            return False
+            return refuse(peer, Refused(Rule.N4, f"blocks from {start} on were asked for, others came"), actions)
         if not self.sync.answered(peer, start, len(blocks), now_ms) or not blocks:
-            return False  # an answer that comes after its time, or twice; or the peer has none of them
+            return None  # an answer that comes after its time, or twice; or the peer has none of them
         try:
             self.finality.check(answer, now_ms)
         except Refused as refused:
             self.sync.distrust(peer, now_ms)
-            refuse(peer, refused, actions)
-            return False
-        before = self.state.index
+            return refuse(peer, refused, actions)
         for block in blocks:
             is_proof = block is blocks[-1] and not answer.headers
             aside = SetAside(verified(block), answer.finalization if is_proof else None)
-            if block.index > self.state.index + 1:
-                self._set_aside(peer, aside, actions)
-            elif block.index == self.state.index + 1 and not self._try(now_ms, peer, aside, actions):
+            if block.index > self.state.index and not self._take(now_ms, peer, aside, actions):
                 break  # the rest stands on this one
-        return self.state.index > before
+        return None
 
     def receive_proof(self, now_ms: int, peer: Peer, proof: Finalizations | Headers, actions: list[Action]) -> None:
         """What a peer was asked to prove of the chain ahead; where its proof ends, its claims end too."""
@@ -130,6 +122,16 @@ class ChainCopy:
         for block, state in zip(finalized.blocks, finalized.states, strict=True):
             is_last = block is finalized.blocks[-1]
             self._add(block, state, None, finalized.finalization if is_last else None, actions)
+
+    def _take(self, now_ms: int, peer: Peer, aside: SetAside, actions: list[Action]) -> bool:
+        """Add a block, or set it aside if it came early. Returns whether it may be right."""
+        if aside.block.index <= self.state.index + 1:
+            return self._try(now_ms, peer, aside, actions)
+        try:
+            self.sync.set_aside(peer, aside)
+        except Refused as refused:
+            refuse(peer, refused, actions)
+        return True
 
     def _try(self, now_ms: int, peer: Peer, aside: SetAside, actions: list[Action]) -> bool:
         if self.mismatch is not None:
@@ -178,9 +180,3 @@ class ChainCopy:
         if peer is not None:
             self._search.connected(peer)
         self._search.want_those_of(block, payloads)
-
-    def _set_aside(self, peer: Peer, aside: SetAside, actions: list[Action]) -> None:
-        try:
-            self.sync.set_aside(peer, aside)
-        except Refused as refused:
-            refuse(peer, refused, actions)

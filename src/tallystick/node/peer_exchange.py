@@ -85,7 +85,7 @@ class PeerExchange:
     def _admit(self) -> events.Admit:
         return events.Admit(self._admitted, frozenset(self._banned))
 
-    def moved(self, state: State, actions: list[Action]) -> bool:
+    def tip_advanced(self, state: State, actions: list[Action]) -> bool:
         """Follow the tip. Returns whether somebody's tokens moved, so that others may have to be dialled."""
         if state.stakes is self._stakes and state.epoch is self._epoch:
             return False
