@@ -10,7 +10,8 @@ from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.finality import check_final, next_epoch
 from tallystick.ledger.genesis import Genesis
 from tallystick.ledger.vote import check_vote_signatures
-from tallystick.node.archive import Archive, kept_epoch
+from tallystick.network.archiving import FullArchive
+from tallystick.node.archive import kept_epoch
 from tallystick.node.finality_proofs import Checkpoint
 
 TAIL_BLOCKS: Final = 16
@@ -21,7 +22,7 @@ T = TypeVar("T")
 
 
 def replayed(
-    genesis: Genesis, check_forger: CheckForger, archive: Archive, checkpoint: Checkpoint | None = None
+    genesis: Genesis, check_forger: CheckForger, archive: FullArchive, checkpoint: Checkpoint | None = None
 ) -> Blockchain:
     """The kept chain: from the archive's snapshot on, or from the genesis.
 
@@ -38,7 +39,7 @@ def replayed(
     return chain
 
 
-def _check_checkpoint(archive: Archive, checkpoint: Checkpoint | None) -> None:
+def _check_checkpoint(archive: FullArchive, checkpoint: Checkpoint | None) -> None:
     kept = next(archive.hashes(checkpoint.index), None) if checkpoint is not None and checkpoint.index else None
     if checkpoint is not None and kept not in (None, checkpoint.hash):
         raise Refused(Rule.V4, f"the kept block {checkpoint.index} is {kept.hex()[:16]}…, another one")
@@ -52,7 +53,7 @@ def _named(index: int, check: Callable[[], T]) -> T:
         raise Refused(refused.rule, f"the kept block {index}: {refused.reason}") from None
 
 
-def _check_tail(archive: Archive, chain: Blockchain) -> None:
+def _check_tail(archive: FullArchive, chain: Blockchain) -> None:
     """Look at the last blocks, from the tip back."""
     tip, signatures_left = chain.state.tip, TAIL_SIGNATURES
     if archive.finalization(tip.index + 1) is not None:
@@ -68,7 +69,7 @@ def _check_tail(archive: Archive, chain: Blockchain) -> None:
         named = block.header.parent_hash
 
 
-def _check_last(block: Block, archive: Archive, chain: Blockchain, signatures_left: int) -> int:
+def _check_last(block: Block, archive: FullArchive, chain: Blockchain, signatures_left: int) -> int:
     """Verify a block, and the votes and proof of the next epoch that were kept with it; else a later block's stand."""
     ledger_id = chain.ledger_id
     check_form(block, ledger_id)

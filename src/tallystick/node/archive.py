@@ -6,16 +6,16 @@ from typing import Protocol
 
 from tallystick.ledger.address import AddressRecord
 from tallystick.ledger.block import Block
-from tallystick.ledger.blockchain import Blockchain, Snapshot
+from tallystick.ledger.blockchain import Blockchain
 from tallystick.ledger.epoch import Epoch
-from tallystick.ledger.finality import FinalHeader, Members
+from tallystick.ledger.finality import Members
 from tallystick.ledger.messages import Entry
 from tallystick.ledger.stake import Account, StakeTable
 from tallystick.ledger.vote import Tally
 
 
 class Archive(Protocol):
-    """The kept chain, in memory or on disk. Block 0 is derived from the genesis, so it is not kept."""
+    """What is kept of one chain, in memory or on disk."""
 
     def waiting(self) -> Iterator[Entry]:
         """The certificates kept by themselves, in the order they came; without those payloads that were erased."""
@@ -29,20 +29,11 @@ class Archive(Protocol):
     def finalization(self, index: int) -> Tally | None:
         """The finalization kept with a block."""
 
-    def final_header(self, index: int) -> FinalHeader | None:
-        """The header of a block with which a finalization is kept, and all that was kept with it as proof."""
-
     def voters(self, epoch: int) -> Members | None:
         """The members of this epoch: those kept last before it began; `None`: the genesis's."""
 
-    def blocks(self, start: int = 1) -> Iterator[Block]:
-        """The kept blocks from an index on, in order."""
-
     def hashes(self, start: int = 1) -> Iterator[bytes]:
         """The hashes of the kept blocks from an index on, in order, without reading the blocks."""
-
-    def snapshot(self) -> Snapshot | None:
-        """What the chain had come to at one of the kept blocks; `None`: it has to be replayed from the genesis."""
 
     def erased(self) -> Iterator[bytes]:
         """The hashes of the payloads erased so far."""
