@@ -325,7 +325,7 @@ class Runner:
         if self._is_stopping or self._failed.done():
             return
         try:
-            kept = tuple(self.store.votes_of(asked.epoch, asked.view))
+            kept = tuple(self.store.votes_of(asked.late.ballot.epoch, asked.late.ballot.view))
         except BaseException as error:
             self._fail(error)
         else:

@@ -167,8 +167,8 @@ class SimulatedHost:
                 network.multicast(self.name, peers, encode_message(message))
             case PersistSigned(records):
                 self.guard_records = [*self.guard_records, *records]
-            case ReadVotes(epoch, view, late):
-                read = VotesRead(late, tuple(self.archive.votes_of(epoch, view)))
+            case ReadVotes(late):
+                read = VotesRead(late, tuple(self.archive.votes_of(late.ballot.epoch, late.ballot.view)))
                 network.at(network.now_ms, lambda: self.handle(read))
             case SetTimer(timer, at_ms):
                 self._timers[timer] = at_ms

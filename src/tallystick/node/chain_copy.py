@@ -54,11 +54,6 @@ class ChainCopy:
         """Whether this very block, its forger's signature included, is one of the latest of the chain."""
         return self._recent.get(block.hash) == block.signature
 
-    @property
-    def state(self) -> State:
-        """The state at the tip."""
-        return self.chain.state
-
     # ---- what peers send --------------------------------------------------------------------------------------
 
     def receive_new(self, now_ms: int, peer: Peer, block: VerifiedBlock, actions: list[Action]) -> None:
@@ -88,7 +83,7 @@ class ChainCopy:
         for block in blocks:
             is_proof = block is blocks[-1] and not answer.headers
             aside = SetAside(verified(block), answer.finalization if is_proof else None)
-            if block.index > self.state.index and not self._take(now_ms, peer, aside, actions):
+            if block.index > self.chain.state.index and not self._take(now_ms, peer, aside, actions):
                 break  # the rest stands on this one
         return None
 
@@ -107,12 +102,12 @@ class ChainCopy:
 
     def take_set_aside(self, now_ms: int, actions: list[Action]) -> None:
         """The tip moved: blocks set aside get their turn, one after the other."""
-        while candidates := self.sync.take(self.state.index + 1):
-            index = self.state.index
+        while candidates := self.sync.take(self.chain.state.index + 1):
+            index = self.chain.state.index
             for peer, aside in candidates:
-                if self.state.index == index:
+                if self.chain.state.index == index:
                     self._try(now_ms, peer, aside, actions)
-            if self.state.index == index:
+            if self.chain.state.index == index:
                 break
 
     # ---- what gets on it --------------------------------------------------------------------------------------
@@ -121,11 +116,11 @@ class ChainCopy:
         """Add the blocks that agreement made final; the gate has passed them."""
         for block, state in zip(finalized.blocks, finalized.states, strict=True):
             is_last = block is finalized.blocks[-1]
-            self._add(block, state, None, finalized.finalization if is_last else None, actions)
+            self._add(block, state, finalized.finalization if is_last else None, actions)
 
     def _take(self, now_ms: int, peer: Peer, aside: SetAside, actions: list[Action]) -> bool:
         """Add a block, or set it aside if it came early. Returns whether it may be right."""
-        if aside.block.index <= self.state.index + 1:
+        if aside.block.index <= self.chain.state.index + 1:
             return self._try(now_ms, peer, aside, actions)
         try:
             self.sync.set_aside(peer, aside)
@@ -136,7 +131,7 @@ class ChainCopy:
     def _try(self, now_ms: int, peer: Peer, aside: SetAside, actions: list[Action]) -> bool:
         if self.mismatch is not None:
             return False
-        before, block, tally = self.state, aside.block, aside.finalization
+        before, block, tally = self.chain.state, aside.block, aside.finalization
         try:
             state = self.chain.after(block)
             if tally is not None:
@@ -149,19 +144,15 @@ class ChainCopy:
                 self.mismatch = refused  # a quorum, or the checkpoint, stands behind the header
                 actions.append(StateMismatch(refused))
             return False
-        self._add(block, state, peer, finalization, actions)
+        self._search.connected(peer)
+        self._add(block, state, finalization, actions)
         return True
 
     def _add(
-        self,
-        block: VerifiedBlock,
-        state: State,
-        peer: Peer | None,
-        finalization: Finalization | None,
-        actions: list[Action],
+        self, block: VerifiedBlock, state: State, finalization: Finalization | None, actions: list[Action]
     ) -> None:
         """Publish a block: it is kept and told of, and its certificates leave the box."""
-        before = self.state.epoch
+        before = self.chain.state.epoch
         self.chain.publish(block, state)
         self.remember(block.hash, block.signature)
         self.finalization = finalization
@@ -177,6 +168,4 @@ class ChainCopy:
         actions.append(ReportBlock(block, forged_here=self._own == block.header.forger))
         for certificate_id, refused in left:
             actions += [ForgetCertificate(certificate_id), ReportRefused(refused, None, certificate_id)]
-        if peer is not None:
-            self._search.connected(peer)
         self._search.want_those_of(block, payloads)

@@ -131,7 +131,7 @@ class Node:
                 self.exchange.unban(peer, actions)
                 self._dial(now_ms, actions)
             case events.VotesRead(late, kept):
-                self._compare(now_ms, late, kept, actions)
+                self._compare(now_ms, (late,), kept, actions)
         self._accuse(now_ms, self._agreement.take_equivocations(), actions)
         self._update_peers(now_ms, actions)
         return actions
@@ -298,7 +298,7 @@ class Node:
         if self._questions.take(now_ms, peer):
             self._agreement.heard_late(now_ms, peer, late, actions)
             self._compare(now_ms, late, self._agreement.unkept(), actions)
-            actions.extend(events.ReadVotes(one.ballot.epoch, one.ballot.view, (one,)) for one in late)
+            actions.extend(events.ReadVotes(tally) for tally in late)
 
     def _compare(self, now_ms: int, late: tuple[Tally, ...], held: Iterable[Tally], actions: list[Action]) -> None:
         self._accuse(now_ms, self._late.compare(late, held, self.chain.ledger_id), actions)
