@@ -103,11 +103,7 @@ class ChainCopy:
     def take_set_aside(self, now_ms: int, actions: list[Action]) -> None:
         """The tip moved: blocks set aside get their turn, one after the other."""
         while candidates := self.sync.take(self.chain.state.index + 1):
-            index = self.chain.state.index
-            for peer, aside in candidates:
-                if self.chain.state.index == index:
-                    self._try(now_ms, peer, aside, actions)
-            if self.chain.state.index == index:
+            if not any(self._try(now_ms, peer, aside, actions) for peer, aside in candidates):
                 break
 
     # ---- what gets on it --------------------------------------------------------------------------------------

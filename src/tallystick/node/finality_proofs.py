@@ -5,7 +5,6 @@ finalizations lead from the own state's epoch through each later epoch's members
 for nothing, because the keys that cast them may long be sold: there, headers lead back from the checkpoint's hash.
 """
 
-from bisect import bisect_right
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
@@ -193,5 +192,4 @@ class FinalityProofs(Finality):
 
     def _pin_from(self, index: int) -> Checkpoint | None:
         """The first pinned block from this index on."""
-        place = bisect_right(self._pins, -index, key=lambda pin: -pin.index)
-        return self._pins[place - 1] if place else None
+        return next((pin for pin in reversed(self._pins) if pin.index >= index), None)

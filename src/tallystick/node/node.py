@@ -55,7 +55,7 @@ class Node:
         own = agreement.wallet.public_key if agreement.wallet is not None else None
         self._copy = ChainCopy(chain, self.box, self._search, self.sync, own)
         self._late = LateVotes()
-        self._questions = Allowances(self.limits.requests_per_second, 2 * self.limits.requests_per_second)
+        self._allowances = Allowances(self.limits.requests_per_second, 2 * self.limits.requests_per_second)
         self._timers: dict[Timer, int] = {}
         self._to_report: list[Action] = []
         if archive is not None:
@@ -143,7 +143,7 @@ class Node:
             case Timer.GOSSIP:
                 self._share(now_ms, actions)
             case Timer.ANNOUNCE:
-                actions.extend(self._gossip.announce(now_ms, self._status(()), self.box))
+                actions.extend(self._gossip.announce(now_ms, self._status(), self.box))
                 self._set_timer(Timer.ANNOUNCE, self._gossip.announce_ms, actions)
             case Timer.SYNC:
                 self._search.expire(now_ms)
@@ -183,9 +183,10 @@ class Node:
 
     def _on_request(self, now_ms: int, peer: Peer, request: Request, actions: list[Action]) -> None:
         """Answer, within the peer's allowance: what waits, from the box; what is kept, the host sends."""
-        if not self._questions.take(now_ms, peer):
+        if not self._allowances.take(now_ms, peer):
             refused = Refused(Rule.N3, f"more than {self.limits.requests_per_second} requests a second")
-            return actions.append(events.ReportRefused(refused, peer))
+            actions.append(events.ReportRefused(refused, peer))
+            return
         match request:
             case messages.RecoveryRequest():
                 self._on_said(now_ms, peer, request, actions)
@@ -198,7 +199,6 @@ class Node:
                 actions.extend(Send(peer, part) for part in islice(parts, 1))
             case _:
                 actions.append(events.SendKept(peer, request))
-        return None
 
     # ---- certificates -----------------------------------------------------------------------------------------
 
@@ -255,7 +255,7 @@ class Node:
             is_behind = self.sync.is_behind(self.state.index, now_ms)
             step = self._agreement.step(now_ms, is_behind, actions)
             if step.is_stuck:
-                actions.append(Broadcast(self._status(())))
+                actions.append(Broadcast(self._status()))
             if step.finalized is None:
                 self._set_timer(Timer.AGREE, step.wake_ms, actions)
                 break
@@ -292,10 +292,19 @@ class Node:
         self._has_news(now_ms, actions)
         self._ask_for_more(now_ms, actions)
 
+    def _ask_for_more(self, now_ms: int, actions: list[Action]) -> None:
+        """Ask for missing blocks, and for the payloads of those that came."""
+        actions.extend(self.sync.ask(self.state.index, now_ms))
+        actions.extend(self._search.ask(now_ms))
+        for deadline_ms in (self.sync.deadline_ms(), self._search.deadline_ms()):
+            if deadline_ms is not None and deadline_ms < self._timers.get(Timer.SYNC, deadline_ms + 1):
+                self._set_timer(Timer.SYNC, deadline_ms, actions)
+
     # ---- evidence ---------------------------------------------------------------------------------------------
 
     def _on_late(self, now_ms: int, peer: Peer, late: tuple[Tally, ...], actions: list[Action]) -> None:
-        if self._questions.take(now_ms, peer):
+        """Compare them with what is not kept yet, and have the host read what is."""
+        if self._allowances.take(now_ms, peer):
             self._agreement.heard_late(now_ms, peer, late, actions)
             self._compare(now_ms, late, self._agreement.unkept(), actions)
             actions.extend(events.ReadVotes(tally) for tally in late)
@@ -314,19 +323,11 @@ class Node:
                 evidence = issue_evidence(wallet, self.chain.ledger_id, now_ms, first, second)
                 self._on_entries(now_ms, None, [Entry(evidence)], actions)
 
-    def _ask_for_more(self, now_ms: int, actions: list[Action]) -> None:
-        """Ask for missing blocks, and for the payloads of those that came."""
-        actions.extend(self.sync.ask(self.state.index, now_ms))
-        actions.extend(self._search.ask(now_ms))
-        for deadline_ms in (self.sync.deadline_ms(), self._search.deadline_ms()):
-            if deadline_ms is not None and deadline_ms < self._timers.get(Timer.SYNC, deadline_ms + 1):
-                self._set_timer(Timer.SYNC, deadline_ms, actions)
-
     # ---- peers ------------------------------------------------------------------------------------------------
 
     def _on_connected(self, now_ms: int, peer: Peer, actions: list[Action]) -> None:
         self._dial(now_ms, actions)
-        actions.append(Send(peer, self._status()))
+        actions.append(Send(peer, self._status(self.box.ids(messages.MAX_IDS))))
         actions.extend(self._gossip.connected(peer))
         if self.box:
             self._has_news(now_ms, actions)
@@ -346,9 +347,8 @@ class Node:
         if self.exchange.tip_advanced(self.state, actions) or cut_off:
             self._dial(now_ms, actions)
 
-    def _status(self, waiting: tuple[bytes, ...] | None = None) -> Status:
-        ids = self.box.ids(messages.MAX_IDS) if waiting is None else waiting
-        return Status(self.chain.ledger_id, self.state.epoch.number, self.state.index, self.state.tip.hash, ids)
+    def _status(self, waiting: tuple[bytes, ...] = ()) -> Status:
+        return Status(self.chain.ledger_id, self.state.epoch.number, self.state.index, self.state.tip.hash, waiting)
 
     def _on_status(self, now_ms: int, peer: Peer, status: Status, actions: list[Action]) -> None:
         if status.ledger_id != self.chain.ledger_id:
@@ -357,8 +357,8 @@ class Node:
         self.sync.heard_tip(peer, status.tip_index, status.epoch)
         lacking = tuple(one for one in status.waiting if one not in self.box and self.chain.place_of(one) is None)
         actions.extend(self._gossip.ask(peer, lacking, now_ms))
-        if status.tip_index < self.state.index and self._questions.take(now_ms, peer):
-            actions.append(Send(peer, self._status(())))
+        if status.tip_index < self.state.index and self._allowances.take(now_ms, peer):
+            actions.append(Send(peer, self._status()))
         if status.tip_hash == self.state.tip.hash and set(status.waiting).issuperset(self.box.ids(messages.MAX_IDS)):
             self._gossip.in_sync(peer)
         self._ask_for_more(now_ms, actions)
