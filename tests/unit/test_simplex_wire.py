@@ -434,7 +434,7 @@ def test_a_vote_that_comes_late_is_compared_with_what_is_kept_of_its_view():
     bench.receive(Votes((quorum(NULLIFY, view=20),)))
     late = vote(FINALIZE, b"f" * 32, BEN, view=3)
     (read,) = of_kind(ReadVotes, bench.receive(votes(late)))
-    assert (read.epoch, read.view) == (0, 3)
+    assert (read.late.ballot.epoch, read.late.ballot.view) == (0, 3)
     assert evidence_in(bench) == []
     kept = quorum(NULLIFY, view=3)
     bench.handle(VotesRead(read.late, (kept,)))

@@ -106,7 +106,7 @@ class UnbanAsked(Struct, frozen=True):
 class VotesRead(Struct, frozen=True):
     """What is kept of a view, read because votes for it came late."""
 
-    late: tuple[Tally, ...]
+    late: Tally
     kept: tuple[Tally, ...]
 
 
@@ -231,11 +231,9 @@ class SendKept(Struct, frozen=True):
 
 
 class ReadVotes(Struct, frozen=True):
-    """Read what is kept of this view, and tell the node (`VotesRead`): these votes for it came late."""
+    """Read what is kept of the view of these votes, which came late, and tell the node (`VotesRead`)."""
 
-    epoch: int
-    view: int
-    late: tuple[Tally, ...]
+    late: Tally
 
 
 class SetTimer(Struct, frozen=True):

@@ -19,12 +19,11 @@ from tallystick.ledger.messages import Proposal, RecoveryRequest, RecoveryRespon
 from tallystick.ledger.vote import Ballot, Tally, Vote, tally_of
 from tallystick.node import events
 from tallystick.node.agreement import Agreement, AgreementStatus, Step, status_of
-from tallystick.node.archive import Archive
+from tallystick.node.archive import Archive, kept_epoch
 from tallystick.node.certificate_box import CertificateBox
 from tallystick.node.events import Action, Broadcast, Peer, ReportStuck, Send
 from tallystick.node.finality_proofs import Checkpoint, FinalityProofs
 from tallystick.node.limits import Allowances, Limits
-from tallystick.node.replay import kept_epoch
 
 _PATIENCE: Final = 4
 """Of delta, the part that gossip is given to bring the certificates of a proposal that overtook them."""

@@ -61,7 +61,7 @@ LIMITS = {
     "FinalityProofs._epochs": _CERTIFICATES,
     "FinalityProofs._pins": _CERTIFICATES,
     "Sync._shares": _HOSTS,
-    "Sync._requests": 4,
+    "Sync._requests": 5,
     "Sync._aside": 512,
     "_Share.blocks": 512,
     "PayloadSearch._wanted": _CERTIFICATES,

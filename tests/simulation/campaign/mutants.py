@@ -318,7 +318,7 @@ MUTANTS: dict[str, Callable[[], list[Replacement]]] = {
     ],
     "finalizations of another block or epoch": any_finalization,
     "finalizations are not counted": finalizations_are_not_counted,
-    "evidence is ignored": lambda: [(Node, "_report_equivocation", lambda self, now_ms, found, actions: None)],
+    "evidence is ignored": lambda: [(Node, "_accuse", lambda self, now_ms, found, actions: None)],
     "contradictions count in no quorum": lambda: [
         rewritten(Views, "_add", (" or ballot in state.weight or len(known) < 4:", ":"))
     ],
