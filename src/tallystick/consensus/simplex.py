@@ -50,7 +50,7 @@ class Simplex:
 
     chain: Blockchain
     views: Views
-    _timer: ViewTimer
+    timer: ViewTimer
 
     check_forger = staticmethod(check_drawn)
 
@@ -74,7 +74,7 @@ class Simplex:
 
         Returns what the kept votes prove of members that contradict themselves.
         """
-        self.chain, self._timer = chain, ViewTimer(chain.genesis.params.delta_ms)
+        self.chain, self.timer = chain, ViewTimer(chain.genesis.params.delta_ms)
         self.views = Views(chain, self._leader)
         self.tip_advanced(finalization)
         found = [one for block in proposals if (one := self.add_block(block))]
@@ -121,11 +121,6 @@ class Simplex:
         if (entered_by is None and self.view > 1) or self.guard.latest > place:
             return None
         return self.view, entered_by.tally if entered_by is not None else None
-
-    @property
-    def unfinal_since_ms(self) -> int | None:
-        """Since when something waits and no block became final; `None`: nothing waits."""
-        return self._timer.unfinal_since_ms
 
     # ---- knowledge goes in ------------------------------------------------------------------------------------
 
@@ -194,7 +189,9 @@ class Simplex:
             self._nullify(now_ms, waiting)
             self._repeat(now_ms, waiting)
             self._persist()
-        return self.views.take_outputs()
+        outputs = self.views.outputs.copy()
+        self.views.outputs.clear()
+        return outputs
 
     def _propose(self, now_ms: int, waiting: Waiting) -> None:
         """(1) The view's leader forges at once when nothing is in flight; else it waits for delta, then goes on."""
@@ -336,8 +333,8 @@ class Simplex:
         views = self.views
         is_open = views.at(self.view).proposed is not None and self._may_nullify()
         has_work = is_open or views.has_work() or waiting.has_any(holds_nothing)
-        self._timer.look(now_ms, self.epoch.number, views.view, views.final_view, has_work)
-        return self._timer
+        self.timer.look(now_ms, self.epoch.number, views.view, views.final_view, has_work)
+        return self.timer
 
     # ---- votes ------------------------------------------------------------------------------------------------
 

@@ -215,12 +215,6 @@ class Views:
                 tallies += [state.tally(one) for one in finalize]
         return list(dict.fromkeys(tallies))
 
-    def take_outputs(self) -> list[Output]:
-        """What is to be done; each is handed out once."""
-        taken = list(self.outputs)
-        self.outputs.clear()
-        return taken
-
     def take_news(self) -> list[Tally]:
         """The votes above the final view that were heard since this was last asked."""
         news, self.news = self.news, []
@@ -415,15 +409,12 @@ class Views:
             state.rival = max(rivals, key=lambda ballot: state.weight[ballot]).block_hash
             self.outputs.append(RequestBlock(state.rival))  # once in a view, and with every repetition
 
-    def add_block(self, block: VerifiedBlock) -> Equivocation | None:
+    def add_block(self, block: VerifiedBlock) -> None:
         """Keep a whole block, if it may be a proposal of this epoch or a certificate names it."""
-        caught = self.add_header(block.signed_header)
-        header = block.header
         is_named = self.proposals.is_requested(block.hash) or self.is_chosen(block.hash)
-        has_room = self.wants(header) and self.at(header.view).blocks < _BLOCKS_A_VIEW
+        has_room = self.wants(block.header) and self.at(block.header.view).blocks < _BLOCKS_A_VIEW
         if self.proposals.whole(block.hash) is None and (is_named or has_room):
             self.keep(block)
-        return caught
 
     def keep(self, block: VerifiedBlock) -> None:
         """Keep a block, however many its view has: this member's own."""

@@ -296,7 +296,7 @@ class SimplexDriver(Agreement):
 
     def _explain(self, now_ms: int, actions: list[Action]) -> None:
         """Say who is missing, if something has waited for long and no block became final."""
-        simplex, since_ms = self.simplex, self.simplex.unfinal_since_ms
+        simplex, since_ms = self.simplex, self.simplex.timer.unfinal_since_ms
         if since_ms is not None and now_ms - since_ms >= _STUCK_AFTER * self._delta_ms:
             missing, total = tuple(simplex.views.missing()), simplex.epoch.total
             heard = total - sum(simplex.epoch.stake(member) for member in missing)
