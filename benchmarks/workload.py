@@ -70,7 +70,7 @@ class LoneNode:
     def take(self, data: bytes) -> None:
         """Bytes from a peer, all the way to a block when one is due."""
         self._now_ms += 10
-        for action in self.node.handle(self._now_ms, MessageReceived("peer", self._intake.check(data))):
+        for action in self.node.handle(self._now_ms, MessageReceived("peer", self._intake.check("peer", data))):
             if isinstance(action, PersistBlock):
                 self.archive.append(action)
 

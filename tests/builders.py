@@ -386,7 +386,7 @@ class Bench:
     def receive(self, message: Message | bytes, peer: str = "peer") -> list[Action]:
         """Bytes, or a message as bytes, come from a peer."""
         data = message if isinstance(message, bytes) else encode_message(message)
-        return self.handle(MessageReceived(peer, self.intake.check(data)))
+        return self.handle(MessageReceived(peer, self.intake.check(peer, data)))
 
     def submit(self, entry: Entry | AnyCertificate) -> list[Action]:
         """A person hands in a certificate."""

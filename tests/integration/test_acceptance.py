@@ -88,7 +88,7 @@ def block_with(vector: Vector) -> Block:
 def test_in_line(vector: Vector) -> None:
     entry, intake = Entry(certificate(vector)), Bench().intake
     alone, in_block = (
-        intake.check(encode_message(one)) for one in (Certificates((entry,)), NewBlock(block_with(vector)))
+        intake.check("peer", encode_message(one)) for one in (Certificates((entry,)), NewBlock(block_with(vector)))
     )
     if vector.accepted:
         assert intake.check_entry(entry).entry == entry
@@ -206,8 +206,8 @@ SIGNED_BY: dict[str, tuple[Callable[[Wallet], Message], Rule]] = {
 @pytest.mark.parametrize(("message", "rule"), SIGNED_BY.values(), ids=SIGNED_BY)
 def test_no_key_of_mixed_order_signs_anything(message: Callable[[Wallet], Message], rule: Rule) -> None:
     intake = Intake(LEDGER, Curious())
-    assert intake.check(encode_message(message(BEN))).message == message(BEN)
-    checked = intake.check(encode_message(message(MIXED)))
+    assert intake.check("peer", encode_message(message(BEN))).message == message(BEN)
+    checked = intake.check("peer", encode_message(message(MIXED)))
     assert (checked.message, [one.rule for one in checked.refusals]) == (None, [rule])
 
 

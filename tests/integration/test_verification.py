@@ -143,7 +143,7 @@ def test_peers_that_send_the_same_certificates_at_the_same_time_cost_one_verific
 
     async def use(verifier):
         async def receive():
-            checking, found = settle(lambda verify: intake.verifying_by(verify).check(data)), None
+            checking, found = settle(lambda verify: intake.verifying_by(verify).check("peer", data)), None
             try:
                 while True:
                     found = await verifier.verify(checking.send(found))
@@ -153,7 +153,7 @@ def test_peers_that_send_the_same_certificates_at_the_same_time_cost_one_verific
         from_two = await asyncio.gather(receive(), receive())
         return [(checked.message, [one.reason for one in checked.refusals]) for checked in from_two], verifier.verified
 
-    expected = intake.check(data)
+    expected = intake.check("peer", data)
     shown = expected.message, [one.reason for one in expected.refusals]
     assert with_verifier(use) == ([shown, shown], 51)
 

@@ -150,7 +150,7 @@ class NodeTold(RuleBasedStateMachine):
         data = message if isinstance(message, bytes) else encode_message(message)
         self.sent.append(data)
         self.tell(UnbanAsked(peer))
-        return self.tell(MessageReceived(peer, self.bench.intake.check(data)))
+        return self.tell(MessageReceived(peer, self.bench.intake.check(peer, data)))
 
     # ---- what honest people and peers do ------------------------------------------------------------------------
 
@@ -287,7 +287,7 @@ class NodeTold(RuleBasedStateMachine):
 
     @rule(peer=peers, data=st.binary(max_size=60) | some.messagepack)
     def send_anything(self, peer, data):
-        self.tell(MessageReceived(peer, self.bench.intake.check(data)))
+        self.tell(MessageReceived(peer, self.bench.intake.check(peer, data)))
 
     @rule(peer=peers, pick=small, place=st.integers(0, 4_000), flip=st.integers(1, 255), cut=st.booleans())
     def garble(self, peer, pick, place, flip, cut):
@@ -295,7 +295,7 @@ class NodeTold(RuleBasedStateMachine):
         data = self.sent[-1 - pick % len(self.sent)]
         place %= len(data)
         garbled = data[:place] if cut else data[:place] + bytes([data[place] ^ flip]) + data[place + 1 :]
-        self.tell(MessageReceived(peer, self.bench.intake.check(garbled)))
+        self.tell(MessageReceived(peer, self.bench.intake.check(peer, garbled)))
 
     @rule()
     def restart(self):

@@ -63,7 +63,7 @@ def test_certificates_wait_in_order_of_arrival():
     assert box.get(one.id) == Entry(one)
     assert one.id in box
     assert box.ids(9, after_ms=0, until_ms=1) == (one.id,)
-    box.settle([two, three], FOUNDED)
+    box.tip_advanced([two, three], FOUNDED)
     assert (len(box), box.newest_ms()) == (1, 1)
     assert box.get(two.id) is None
     assert box_of().newest_ms() is None
@@ -78,7 +78,7 @@ def test_a_certificate_waits_once():
 def test_a_full_box_takes_no_more_until_a_block_empties_it():
     box = box_of(*statements(3), box_certificates=3)
     assert_refused(Rule.C6, box, statement("a fourth"))
-    box.settle(statements(1), FOUNDED)
+    box.tip_advanced(statements(1), FOUNDED)
     box.add(Entry(statement("a fourth")), 9)
 
 
@@ -96,7 +96,7 @@ def test_one_issuer_cannot_fill_the_box():
     box = box_of(*statements(2, ADA), box_certificates_per_issuer=2)
     assert_refused(Rule.C7, box, statement("more of Ada's"))
     box.add(Entry(statement("Ben's", BEN)), 0)
-    box.settle(statements(1, ADA), FOUNDED)
+    box.tip_advanced(statements(1, ADA), FOUNDED)
     box.add(Entry(statement("more of Ada's")), 0)
 
 
@@ -159,7 +159,7 @@ def test_a_block_takes_its_certificates_out_of_the_box_and_leaves_the_rest():
     covered = with_payload("covered")
     box = box_of(*statements(2), staking(5))
     box.add(covered, 0)
-    payloads, left = box.settle([statement("statement 1"), covered.certificate, statement("unheard of")], FOUNDED)
+    payloads, left = box.tip_advanced([statement("statement 1"), covered.certificate, statement("unheard of")], FOUNDED)
     assert payloads == {covered.certificate.payload_hash: covered.payload}
     assert left == []
     assert list(box) == [statement("statement 0"), staking(5)]
@@ -170,7 +170,7 @@ def test_staking_operations_that_a_block_made_illegal_leave_the_box():
     box = box_of(staking(600), statement(), staking(300, at_ms=1), staking(50, BEN))
     scribe = Scribe()
     scribe.forge(staking(500, at_ms=2))
-    _, left = box.settle(scribe.blocks[0].certificates, scribe.state)
+    _, left = box.tip_advanced(scribe.blocks[0].certificates, scribe.state)
     assert [(one, refused.rule) for one, refused in left] == [(staking(600).id, Rule.S2)]
     assert list(box) == [statement(), staking(300, at_ms=1), staking(50, BEN)]
     assert_refused(Rule.S2, box, staking(201, at_ms=3))
@@ -190,7 +190,7 @@ def test_an_erased_payload_leaves_and_its_certificates_stay():
     assert box.get(again.id) == Entry(again)
     assert box.get(other.certificate.id) == other
     assert box.size_bytes == before - 2 * len(encode(covered.payload))
-    assert box.settle([covered.certificate, again], FOUNDED) == ({}, [])
+    assert box.tip_advanced([covered.certificate, again], FOUNDED) == ({}, [])
 
 
 steps = st.lists(
@@ -211,7 +211,7 @@ def test_every_prefix_of_the_box_is_legal_and_its_account_is_right(moves):
         if move == "settle":
             count = pick % (len(box) + 1)
             block = scribe.forge(*list(box)[:count]) if count else scribe.forge(statement(f"block {number}"))
-            box.settle(block.certificates, scribe.state)
+            box.tip_advanced(block.certificates, scribe.state)
         else:
             before = contents(box)
             try:

@@ -99,10 +99,10 @@ def test_evidence_waits_only_while_it_costs_somebody_stake():
 
 def test_what_a_new_tip_makes_illegal_leaves():
     waiting = pool_of(of_short(BEN), of_short(CY), of_short(DOT, epoch=1), state=in_epoch(1))
-    assert waiting.settle(in_epoch(2)) == []
-    left = waiting.settle(in_epoch(2, of_short(BEN, view=2)))
+    assert waiting.tip_advanced(in_epoch(2)) == []
+    left = waiting.tip_advanced(in_epoch(2, of_short(BEN, view=2)))
     assert [(one, refused.rule) for one, refused in left] == [(of_short(BEN).id, Rule.S6)]
-    left = waiting.settle(in_epoch(3))
+    left = waiting.tip_advanced(in_epoch(3))
     assert [(one, refused.rule) for one, refused in left] == [(of_short(CY).id, Rule.V6)]
     assert list(waiting) == [of_short(DOT, epoch=1)]
 
@@ -155,7 +155,7 @@ def test_evidence_that_a_block_holds_leaves_and_other_evidence_against_the_same_
     for inside, left in ((evidence(BEN), []), (evidence(BEN, view=2), [(evidence(BEN).id, Rule.S6)])):
         box, scribe = full_box(evidence(BEN), evidence(CY)), FinalScribe(GENESIS)
         scribe.forge(inside)
-        payloads, gone = box.settle([inside], scribe.state)
+        payloads, gone = box.tip_advanced([inside], scribe.state)
         assert ([(one, refused.rule) for one, refused in gone], payloads) == (left, {})
         assert list(box) == [evidence(CY)]
 

@@ -31,15 +31,15 @@ from tallystick.node.intake import Intake
 
 
 def behind():
-    """A node that has asked for the blocks from 1 on."""
+    """A node that has asked the peer for the blocks from 1 on."""
     bench = Bench()
-    bench.receive(Status(LEDGER, 0, 5, bytes(32), ()), "ahead")
+    bench.receive(Status(LEDGER, 0, 5, bytes(32), ()))
     return bench
 
 
 def check(message, bench=None):
     data = message if isinstance(message, bytes) else encode_message(message)
-    return (bench or behind()).intake.check(data)
+    return (bench or behind()).intake.check("peer", data)
 
 
 def rules_of(checked):
@@ -64,9 +64,10 @@ def test_a_counterfeit_certificate_is_refused_wherever_it_comes_from(certificate
         Bench().intake.check_entry(Entry(certificate))
     checked = check(Certificates((Entry(certificate),)))
     assert (checked.message, rules_of(checked)) == (None, [Rule.C1])
-    for message in (NewBlock(Scribe().draft(certificate)), Blocks(1, (Scribe().draft(certificate),))):
+    block = Scribe().draft(certificate)
+    for message, left in ((NewBlock(block), None), (Blocks(1, (block,)), Blocks(1, ()))):
         checked = check(message)
-        assert (checked.message, rules_of(checked)) == (None, [Rule.B5])
+        assert (checked.message, rules_of(checked)) == (left, [Rule.B5])
 
 
 def test_a_payload_that_the_certificate_does_not_cover_is_refused():
@@ -127,9 +128,9 @@ def test_a_block_is_checked_alone_before_its_signatures():
         (Scribe().draft(statement(), ledger_id=bytes(32)), Rule.B10),
         (Scribe().draft(statement(), version=9), Rule.E4),
     ):
-        assert rules_of(intake.check(encode_message(NewBlock(wrong)))) == [rule]
+        assert rules_of(intake.check("peer", encode_message(NewBlock(wrong)))) == [rule]
     assert verified == []
-    assert intake.check(encode_message(NewBlock(block))).message is not None
+    assert intake.check("peer", encode_message(NewBlock(block))).message is not None
     assert len(verified) == 2
 
 
@@ -137,7 +138,7 @@ def test_a_bad_block_spoils_the_answer_that_holds_it():
     blocks = Scribe().forge_many(3)
     blocks[1] = replace(blocks[1], signature=bytes(64))
     checked = check(Blocks(1, tuple(blocks)))
-    assert (checked.message, rules_of(checked)) == (None, [Rule.B3])
+    assert (checked.message, rules_of(checked)) == (Blocks(1, ()), [Rule.B3])
 
 
 def test_nothing_is_verified_twice():
@@ -170,7 +171,7 @@ def test_what_was_verified_does_not_vouch_for_another_signature():
 def test_any_message_is_checked_without_an_exception(message):
     bench = behind()
     checked = check(message, bench)
-    is_dropped = not bench.node.knowledge.is_wanted(message) or (
+    is_dropped = not bench.node.knowledge.is_wanted("peer", message) or (
         isinstance(message, Votes) and bench.node.knowledge.wanted_votes(message) is None
     )
     assert checked.message is not None or checked.refusals or is_dropped
@@ -181,7 +182,8 @@ def test_blocks_that_nobody_asked_for_are_not_worth_a_signature_check():
     for bench, start, checks in ((Bench(), 1, 0), (behind(), 2, 0), (behind(), 1, 2)):
         intake = Intake(LEDGER, bench.node.knowledge, lambda *args: verified.append(args) or is_signed(*args))
         answer = Blocks(start, (Scribe().forge(statement()),))
-        assert intake.check(encode_message(answer)).refusals == ()
+        assert intake.check("another peer", encode_message(answer)).message is None
+        assert intake.check("peer", encode_message(answer)).refusals == ()
         assert len(verified) == checks
 
 

@@ -69,7 +69,10 @@ class Known:
     def knows_vote(self, vote):
         return vote in self.votes
 
-    def is_wanted(self, message):
+    def check_proof(self, answer):
+        pass
+
+    def is_wanted(self, peer, message):
         return not isinstance(message, Blocks) or message.start == 1
 
     def wanted_votes(self, votes):
@@ -85,7 +88,7 @@ def spoil(signed):
 
 
 def checking(intake, data):
-    return settle(lambda verify: intake.verifying_by(verify).check(data))
+    return settle(lambda verify: intake.verifying_by(verify).check("peer", data))
 
 
 def checking_entries(intake, handed_in):
@@ -204,7 +207,7 @@ def test_whoever_verifies_the_outcome_is_that_of_verifying_in_line(message):
     in_line = []
     knowledge = Known(KNOWN, [HEARD], [ON_CHAIN.id])
     intake = Intake(LEDGER, knowledge, lambda *claim: in_line.append(claim) or is_signed(*claim))
-    expected = intake.check(encode_message(message))
+    expected = intake.check("peer", encode_message(message))
     verified, in_line = in_line, []
     checked, questions = drive(checking(intake, encode_message(message)))
     assert shown(checked) == shown(expected)
@@ -238,7 +241,7 @@ def test_a_persons_certificates_are_refused_as_in_line(handed_in):
 def test_bytes_that_are_no_message_are_refused_without_a_question(data):
     intake = Intake(LEDGER, Known())
     checked, questions = drive(checking(intake, data))
-    assert shown(checked) == shown(intake.check(data))
+    assert shown(checked) == shown(intake.check("peer", data))
     assert questions == [] or checked.refusals == ()
 
 
@@ -272,7 +275,7 @@ def test_what_the_node_forgets_while_its_message_is_verified_is_asked_about(kind
     known = Known(KNOWN)
     data = encode_message(kind(*KNOWN, bad))
     checked, questions = drive(checking(Intake(LEDGER, known), data), known.certificates.clear)
-    assert shown(checked) == shown(Intake(LEDGER, Known()).check(data))
+    assert shown(checked) == shown(Intake(LEDGER, Known()).check("peer", data))
     assert len(questions) == 2
     assert len(questions[1]) == 2
 
@@ -288,6 +291,6 @@ def test_what_the_node_learns_while_its_message_is_verified_does_not_vouch_for_a
 def test_what_carries_no_signature_is_checked_without_a_question():
     status = Status(LEDGER, 0, 7, bytes(32), ())
     assert drive(checking(Intake(LEDGER, Known()), encode_message(status))) == (
-        Intake(LEDGER, Known()).check(encode_message(status)),
+        Intake(LEDGER, Known()).check("peer", encode_message(status)),
         [],
     )

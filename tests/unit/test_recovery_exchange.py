@@ -141,7 +141,7 @@ def test_an_answer_that_is_verified_while_an_epoch_begins_does_not_count_in_that
     block = scribe.forge()
     seat = lost(genesis=genesis)
     asked = question(seat)
-    checked = [seat.intake.check(encode_message(answer(one, asked, genesis=genesis))) for one in HOLDERS]
+    checked = [seat.intake.check("peer", encode_message(answer(one, asked, genesis=genesis))) for one in HOLDERS]
     assert all(one.message is not None for one in checked)
     seat.receive(Status(genesis.ledger_id, 1, 1, block.hash, ()))
     seat.receive(Finalizations(scribe.proofs(1)))

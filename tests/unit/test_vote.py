@@ -247,11 +247,12 @@ def test_evidence_that_proves_nothing_is_refused_wherever_it_comes_from(proof, r
     bench = Bench()
     with refuses(rule):
         bench.intake.check_entry(Entry(proof))
-    assert [one.rule for one in bench.intake.check(encode_message(Certificates((Entry(proof),)))).refusals] == [rule]
-    bench.receive(Status(LEDGER, 0, 5, bytes(32), ()), "ahead")
+    checked = bench.intake.check("peer", encode_message(Certificates((Entry(proof),))))
+    assert [one.rule for one in checked.refusals] == [rule]
+    bench.receive(Status(LEDGER, 0, 5, bytes(32), ()))
     block = Scribe().draft(proof)
     for message in (NewBlock(block), Blocks(1, (block,))):
-        checked = bench.intake.check(encode_message(message))
+        checked = bench.intake.check("peer", encode_message(message))
         assert [one.rule for one in checked.refusals] == [Rule.B5]
         assert rule.name in str(checked.refusals[0])
     assert bench.node.state.stakes.burned == 0

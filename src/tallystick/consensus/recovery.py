@@ -76,5 +76,5 @@ class Recovery:
         Those that recover answer nobody, and two of three equal members may have lost their guards at once.
         """
         there = {*self._answers, *self._recovering, self._guard.key}
-        is_patient = self._requests < PATIENT_ATTEMPTS
-        return not self.unanswered(epoch) or (not is_patient and epoch.is_quorum(sum(map(epoch.stake, there))))
+        is_enough = self._requests >= PATIENT_ATTEMPTS and epoch.is_quorum(sum(map(epoch.stake, there)))
+        return not self.unanswered(epoch) or (is_enough and bool(self._answers))

@@ -304,11 +304,11 @@ class Views:
         if ballot.epoch != self.epoch.number:
             self._early.setdefault((vote.member, ballot.kind), vote)
             return None
-        caught = self._add(vote)
+        equivocation = self._add(vote)
         state = self.at(ballot.view)
         if self.epoch.is_quorum(state.weight.get(ballot, 0)) and self.is_certificate(tally := state.tally(ballot)):
             self._certify(certificate_of(tally, self.epoch))
-        return caught
+        return equivocation
 
     def _add(self, vote: Vote) -> Equivocation | None:
         ballot, state = vote.ballot, self.at(vote.ballot.view)
@@ -347,7 +347,7 @@ class Views:
         elif certificate.view < self.view - RECENT_VIEWS:
             self._compact(state)
         if self._chain.state.tip.hash in state.chosen:
-            self._settle(certificate.view)
+            self._raise_final_view(certificate.view)
 
     def _enter(self, view: int, certificate: VoteCertificate | None) -> None:
         """On to a later view. Where views keep ending nothing is repeated, so what is missing is asked for in each."""
@@ -443,12 +443,12 @@ class Views:
         elif self.view == 1:
             self.entered_by = finalization
         if tip.epoch == number:
-            self._settle(tip.view)
+            self._raise_final_view(tip.view)
         for view, one in sorted(self._views.items()):
             if tip.hash in one.chosen:
-                self._settle(view)
+                self._raise_final_view(view)
 
-    def _settle(self, view: int) -> None:
+    def _raise_final_view(self, view: int) -> None:
         """The final tip was notarized in this view: what is older does not matter any more."""
         if view <= self.final_view:
             return

@@ -215,7 +215,7 @@ class Engine:
 
     def _received(self, peer: Peer, message: Message) -> MessageReceived:
         """What a message becomes on its way through bytes and intake, as between any two nodes."""
-        return MessageReceived(peer, self._intake.check(encode_message(message)))
+        return MessageReceived(peer, self._intake.check(peer, encode_message(message)))
 
     # ---- what the node does -----------------------------------------------------------------------------------
 

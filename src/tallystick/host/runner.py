@@ -206,7 +206,7 @@ class Runner:
                 while lane.waiting and len(checks) < _LANE_FRAMES:
                     frame = lane.waiting.popleft()
                     lane.waiting_bytes -= len(frame)
-                    checks.append(asyncio.create_task(self._check(frame)))
+                    checks.append(asyncio.create_task(self._check(peer, frame)))
                 if lane.is_paused and lane.waiting_bytes <= _LANE_BYTES // 2:
                     lane.is_paused = False
                     self.transport.resume(peer)
@@ -225,8 +225,8 @@ class Runner:
             for check in checks:
                 check.cancel()
 
-    async def _check(self, frame: bytes) -> CheckedMessage:
-        return await self._drive(settle(lambda verify: self._intake.verifying_by(verify).check(frame)))
+    async def _check(self, peer: bytes, frame: bytes) -> CheckedMessage:
+        return await self._drive(settle(lambda verify: self._intake.verifying_by(verify).check(peer, frame)))
 
     # ---- the node -----------------------------------------------------------------------------------------------
 

@@ -92,5 +92,10 @@ def check_form(block: Block, ledger_id: bytes) -> None:
         raise Refused(Rule.B10, f"ledger {header.ledger_id.hex()[:16]}…, this is {ledger_id.hex()[:16]}…")
     if len(block.encoded) > MAX_BLOCK_BYTES:
         raise Refused(Rule.B9, f"{len(block.encoded)} bytes, {MAX_BLOCK_BYTES} allowed")
-    if certificates_hash(block.certificates) != header.certificates_hash:
+    check_certificates_hash(block)
+
+
+def check_certificates_hash(block: Block) -> None:
+    """Raise `Refused` (B7) unless the header covers these certificates, signatures included."""
+    if certificates_hash(block.certificates) != block.header.certificates_hash:
         raise Refused(Rule.B7, "the header's hash over the certificates is not theirs")

@@ -93,5 +93,5 @@ def check_vote_signatures(
 
 
 def cast(wallet: Wallet, ledger_id: bytes, ballot: Ballot) -> Vote:
-    """Sign a ballot. Only `Simplex` may call this: it remembers what was signed before."""
+    """Sign a ballot. Only `SigningGuard` may call this: it remembers what was signed before."""
     return Vote(ballot, wallet.public_key, wallet.sign(Domain.VOTE, ledger_id, ballot.encoded))

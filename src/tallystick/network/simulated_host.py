@@ -123,7 +123,7 @@ class SimulatedHost:
 
     def receive(self, peer: Peer, data: bytes) -> None:
         """Bytes arrived from a peer."""
-        self.handle(MessageReceived(peer, self._intake.check(data)))
+        self.handle(MessageReceived(peer, self._intake.check(peer, data)))
 
     def submit(self, entry: Entry) -> None:
         """A person hands in a certificate; a refusal is reported like any other, a crashed node hears nothing."""

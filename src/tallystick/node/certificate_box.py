@@ -19,7 +19,7 @@ _BLOCK_OVERHEAD_BYTES = 1024
 """More than a block's header, signature and array frames take."""
 
 
-class Waiting(NamedTuple):
+class BoxEntry(NamedTuple):
     """A certificate in the box, when it came (ms), and the bytes it takes there."""
 
     entry: Entry
@@ -34,7 +34,7 @@ class CertificateBox:
         self.evidence = EvidencePool()
         self._limits = limits
         self._state = state
-        self._waiting: dict[bytes, Waiting] = {}
+        self._waiting: dict[bytes, BoxEntry] = {}
         self._of_issuer: Counter[bytes] = Counter()
         self._staking: dict[bytes, StakingOperation] = {}
         self._projected = state.stakes
@@ -107,7 +107,7 @@ class CertificateBox:
         if isinstance(certificate, StakingOperation):
             self._projected = self._projected.after([certificate], self._state.context(now_ms))
             self._staking[certificate.id] = certificate
-        self._waiting[certificate.id] = Waiting(entry, now_ms, size)
+        self._waiting[certificate.id] = BoxEntry(entry, now_ms, size)
         self._of_issuer[certificate.issuer] += 1
         self.size_bytes += size
         return None
@@ -115,14 +115,14 @@ class CertificateBox:
     def _check_room(self, issuer: bytes, size_bytes: int) -> None:
         limits = self._limits
         if len(self._waiting) >= limits.box_certificates:
-            raise Refused(Rule.C6, f"{limits.box_certificates} certificates wait already; hand it in again later")
+            raise Refused(Rule.C6, f"{limits.box_certificates} certificates wait already; submit it again later")
         if self.size_bytes + size_bytes > limits.box_bytes:
-            raise Refused(Rule.C6, f"the box's {limits.box_bytes} bytes are used up; hand it in again later")
+            raise Refused(Rule.C6, f"the box's {limits.box_bytes} bytes are used up; submit it again later")
         if self._of_issuer[issuer] >= limits.box_certificates_per_issuer:
             most = limits.box_certificates_per_issuer
-            raise Refused(Rule.C7, f"{most} of this issuer's certificates wait already; hand it in again later")
+            raise Refused(Rule.C7, f"{most} of this issuer's certificates wait already; submit it again later")
 
-    def settle(
+    def tip_advanced(
         self, certificates: Iterable[AnyCertificate], state: State
     ) -> tuple[dict[bytes, Payload], list[tuple[bytes, Refused]]]:
         """A block with these certificates was added, and led to this state.
@@ -138,14 +138,14 @@ class CertificateBox:
             if certificate.id in self.evidence and isinstance(certificate, Evidence):
                 self.evidence.remove(certificate.offender)
         self._state = state
-        return payloads, [*self.evidence.settle(state), *self._project_again()]
+        return payloads, [*self.evidence.tip_advanced(state), *self._project_again()]
 
     def erase_payload(self, payload_hash: bytes) -> None:
         """Forget a payload; the certificates that cover it stay."""
         for certificate_id, (entry, since_ms, size_bytes) in self._waiting.items():
             if entry.payload and entry.certificate.payload_hash == payload_hash:
                 freed = len(encode(entry.payload))
-                self._waiting[certificate_id] = Waiting(Entry(entry.certificate), since_ms, size_bytes - freed)
+                self._waiting[certificate_id] = BoxEntry(Entry(entry.certificate), since_ms, size_bytes - freed)
                 self.size_bytes -= freed
 
     def _remove(self, certificate_id: bytes) -> Entry | None:

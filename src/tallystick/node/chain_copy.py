@@ -17,9 +17,6 @@ from tallystick.node.sync import SetAside, Sync
 RECENT_BLOCKS: Final = 256
 """How many of the latest blocks are known again by their hash."""
 
-_OF_THE_SENDER: Final = frozenset({Rule.B1, Rule.B2, Rule.B7, Rule.V2})
-"""What the gate may refuse though a quorum chose the header: the block is another one, or not the next."""
-
 
 class ChainCopy:
     """What is final gets on it, by whichever rule (`Finality`)."""
@@ -136,8 +133,8 @@ class ChainCopy:
         except Refused as refused:
             self.sync.distrust(peer, now_ms)
             refuse(peer, refused, actions)
-            if not self.finality.takes_new_blocks and refused.rule not in _OF_THE_SENDER:
-                self.mismatch = refused  # a quorum, or the checkpoint, stands behind the header
+            if self.finality.is_mismatch(refused):
+                self.mismatch = refused
                 actions.append(StateMismatch(refused))
             return False
         self._search.connected(peer)
@@ -152,7 +149,7 @@ class ChainCopy:
         self.chain.publish(block, state)
         self.remember(block.hash, block.signature)
         self.finalization = finalization
-        payloads, left = self._box.settle(block.certificates, state)
+        payloads, left = self._box.tip_advanced(block.certificates, state)
         self.sync.added(block.index)
         ends_epoch = state.epoch.number != before.number
         roots = state.roots if ends_epoch else None

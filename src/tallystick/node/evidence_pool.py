@@ -44,7 +44,7 @@ class EvidencePool:
         """Let go of what waits against this key."""
         self._of.pop(offender, None)
 
-    def settle(self, state: State) -> list[tuple[bytes, Refused]]:
+    def tip_advanced(self, state: State) -> list[tuple[bytes, Refused]]:
         """The tip moved: evidence that is not legal any more goes. Returns its ids, and why."""
         left = []
         for evidence in list(self._of.values()):

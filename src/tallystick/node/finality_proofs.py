@@ -19,6 +19,8 @@ from tallystick.ledger.params import Params
 from tallystick.ledger.state import State
 
 _EPOCHS_AHEAD: Final = 1_024
+_OF_THE_SENDER: Final = frozenset({Rule.B1, Rule.B2, Rule.B7, Rule.V2})
+"""What the gate may refuse though a quorum chose the header: the block is another one, or not the next."""
 
 Question = FinalizationRequest | HeaderRequest
 Proof = Finalizations | Headers
@@ -57,6 +59,13 @@ class Finality:
 
     def take(self, proof: Proof) -> bool:
         """Take the answer to the question, and return whether the peer may prove more. Raises `Refused`."""
+        return False
+
+    def check_proof(self, answer: Blocks | Finalizations) -> None:
+        """Raise `Refused` if the votes of an answer prove nothing: it is asked before they are verified."""
+
+    def is_mismatch(self, refused: Refused) -> bool:
+        """Whether what the gate refused of a final block shows that this node's state is not the ledger's."""
         return False
 
     def check(self, answer: Blocks, now_ms: int) -> None:
@@ -119,7 +128,11 @@ class FinalityProofs(Finality):
 
     def take(self, proof: Proof) -> bool:
         """Raise `Refused` (V2, N4; B1, B2, V4)."""
-        return self._pin(proof.headers) if isinstance(proof, Headers) else self._extend(proof.proofs)
+        if isinstance(proof, Headers):
+            return self._pin(proof.headers)
+        epochs = self._extended(proof.proofs)
+        self._epochs.update({epoch.number: epoch for epoch in epochs})
+        return bool(epochs) and proof.proofs[-1].roots is not None
 
     def tip_advanced(self, state: State) -> None:
         epoch = state.epoch
@@ -129,6 +142,16 @@ class FinalityProofs(Finality):
         self._state, self.is_below_checkpoint = state, state.index < self._checkpoint.index
         while self._pins and self._pins[-1].index <= state.index:
             self._pins.pop()
+
+    def check_proof(self, answer: Blocks | Finalizations) -> None:
+        """Raise `Refused` as `check` and `take` do."""
+        if isinstance(answer, Finalizations):
+            self._extended(answer.proofs)
+        elif answer.blocks:
+            self.check(answer, 0)
+
+    def is_mismatch(self, refused: Refused) -> bool:
+        return refused.rule not in _OF_THE_SENDER  # a quorum, or the checkpoint, stands behind the header
 
     def check(self, answer: Blocks, now_ms: int) -> None:
         """Raise `Refused` (B1, B2; V2, or V4 below the checkpoint). The clock is not asked."""
@@ -149,8 +172,8 @@ class FinalityProofs(Finality):
             raise Refused(Rule.V2, f"block {last.index} is in epoch {last.epoch}, whose members are not proven yet")
         check_final(epoch, last, answer.finalization)
 
-    def _extend(self, proofs: tuple[FinalHeader, ...]) -> bool:
-        """Take what a peer proves of later epochs; those that became known since it was asked are passed over."""
+    def _extended(self, proofs: tuple[FinalHeader, ...]) -> list[Epoch]:
+        """The later epochs that a peer proves; those that became known since it was asked are passed over."""
         newest, epochs, proven = self._newest, list[Epoch](), 0
         for one in proofs:
             index, epoch = one.header.index, one.header.epoch
@@ -164,8 +187,7 @@ class FinalityProofs(Finality):
             else:
                 newest = next_epoch(newest, one)
                 epochs.append(newest)
-        self._epochs.update({epoch.number: epoch for epoch in epochs})
-        return bool(epochs) and proofs[-1].roots is not None
+        return epochs
 
     def _pin(self, headers: tuple[Header, ...]) -> bool:
         """Take headers that lead to the lowest known one of the checkpoint's chain."""

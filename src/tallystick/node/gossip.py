@@ -95,7 +95,7 @@ class Gossip:
         return [Send(peer, Prune()) for peer in redundant]
 
     def _note(self, certificate_id: bytes, source: Peer | None, now_ms: int) -> None:
-        """Keep, in ascending order, the ids of lately heard certificates than which none lower was heard later."""
+        """Keep the ids of lately heard certificates, ascending: one goes when a lower one is heard after it."""
         lowest = self._lowest
         while lowest and lowest[0][1] <= now_ms - self._limits.prune_every_ms:
             lowest.popleft()

@@ -8,14 +8,14 @@ from typing import Final, ParamSpec
 
 from tallystick.ledger import messages
 from tallystick.ledger.address import AddressRecord
-from tallystick.ledger.block import Block, check_form, check_signatures
+from tallystick.ledger.block import Block, check_certificates_hash, check_form, check_signatures
 from tallystick.ledger.certificate import AnyCertificate, certificate_codec, check_payload, check_signed, payload_codec
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.header import SignedHeader
 from tallystick.ledger.keys import Verify, is_signed
 from tallystick.ledger.messages import Certificates, Entry, Message, Votes, decode_message
 from tallystick.ledger.vote import Tally, check_tally, check_vote_signatures
-from tallystick.node.events import CheckedEntry, CheckedMessage
+from tallystick.node.events import CheckedEntry, CheckedMessage, Peer
 from tallystick.node.knowledge import Knowledge
 
 P = ParamSpec("P")
@@ -45,16 +45,16 @@ class Intake:
         """The same with another `verify`."""
         return Intake(self._ledger_id, self._knowledge, verify, self._decode)
 
-    def check(self, data: bytes) -> CheckedMessage:
-        """Check a peer's bytes. Never raises: what is illegal comes back as refusals (E*, C*, V*, B*, N7)."""
+    def check(self, peer: Peer, data: bytes) -> CheckedMessage:
+        """Check a peer's bytes. Never raises: what is illegal comes back as refusals (E*, C*, V*, B*, N4, N7)."""
         try:
             message = self._decode(data)
         except Refused as refused:
             return CheckedMessage(None, (refused,))
-        return self._check_message(message) if self._knowledge.is_wanted(message) else _NOTHING
+        return self._check_message(message) if self._knowledge.is_wanted(peer, message) else _NOTHING
 
     def check_entry(self, entry: Entry) -> CheckedEntry:
-        """Check a person's certificate, which no decoder has seen yet. Raises `Refused` (E1, E2, C3, C1)."""
+        """Check a submitted certificate, which no decoder has seen yet. Raises `Refused` (E1, E2, C3, C1)."""
         certificate_codec.encode_checked(entry.certificate)
         if entry.payload is not None:
             payload_codec.encode_checked(entry.payload)
@@ -68,7 +68,14 @@ class Intake:
             case Votes():
                 return self._check_heard(message)
         refused = _refusal_of(self._check_signatures, message)
-        return CheckedMessage(None, (refused,)) if refused else CheckedMessage(message)
+        if refused is None:
+            return CheckedMessage(message)
+        match message:  # an answer is over, and of no use
+            case messages.Blocks(start):
+                return CheckedMessage(messages.Blocks(start, ()), (refused,))
+            case messages.Finalizations():
+                return CheckedMessage(messages.Finalizations(()), (refused,))
+        return CheckedMessage(None, (refused,))
 
     def _check_entries(self, entries: tuple[Entry, ...]) -> CheckedMessage:
         good, known, refusals = [], [], []
@@ -96,6 +103,7 @@ class Intake:
                 check_form(block, self._ledger_id)
                 self._check_block(block)
             case messages.Blocks(_, blocks, _, finalization):
+                self._knowledge.check_proof(message)
                 self._check_votes([finalization] if finalization else [])
                 for block in blocks:
                     self._check_block(block)
@@ -107,6 +115,7 @@ class Intake:
             case messages.Proposal(_, _, header, signature):
                 SignedHeader(header, signature).check(self._ledger_id, self._verify)
             case messages.Finalizations(proofs):
+                self._knowledge.check_proof(message)
                 self._check_votes(one.finalization for one in proofs)
             case messages.Addresses(records):
                 self._check_addresses(records)
@@ -115,8 +124,9 @@ class Intake:
                     self._check_certificate(certificate)
 
     def _check_block(self, block: Block) -> None:
-        """Signatures alone. Of a block that was asked for the gate judges the form: a quorum may have chosen it."""
+        """Signatures, and what they are of. The rest of the form is the gate's: a quorum may have chosen the header."""
         if not self._knowledge.knows_block(block):
+            check_certificates_hash(block)
             check_signatures(block, self._ledger_id, self._verify, self._knowledge.has_verified)
 
     def _check_addresses(self, records: Iterable[AddressRecord]) -> None:

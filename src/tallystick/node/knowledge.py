@@ -6,6 +6,7 @@ from tallystick.ledger.vote import Tally
 from tallystick.node.agreement import Agreement
 from tallystick.node.certificate_box import CertificateBox
 from tallystick.node.chain_copy import ChainCopy
+from tallystick.node.events import Peer
 from tallystick.node.late_votes import LateVotes
 from tallystick.node.peer_exchange import PeerExchange
 
@@ -23,6 +24,8 @@ class Knowledge:
         """Whether this very vote, signature included, was counted."""
         self.knows_address = exchange.knows
         """Whether this very record, signature included, is the one kept of its key."""
+        self.check_proof = copy.finality.check_proof
+        """Raises `Refused` for votes that prove nothing, however they are signed."""
         self.wanted_votes = agreement.wanted_votes
         """Of these votes those that would count."""
 
@@ -30,13 +33,13 @@ class Knowledge:
         """Whether the chain has a certificate with this id: another with the same is refused, however signed (C5)."""
         return self._copy.chain.place_of(certificate_id) is not None
 
-    def is_wanted(self, message: Message) -> bool:
+    def is_wanted(self, peer: Peer, message: Message) -> bool:
         """Whether the message is worth verifying: asked for, of a member, of its leader, of this time."""
         match message:
             case messages.Blocks(start):
-                return self._copy.sync.is_asked(start)
+                return self._copy.sync.is_asked(peer, start)
             case messages.Finalizations() | messages.Headers():
-                return self._copy.sync.awaits_proof
+                return self._copy.sync.awaits_proof(peer)
             case messages.NewBlock(block):
                 return self._copy.finality.takes_new_blocks and not self._copy.knows(block.hash)
             case _ if isinstance(message, Said) and not isinstance(message, Votes):

@@ -81,7 +81,7 @@ class Node:
                 self._to_report.append(events.ForgetCertificate(certificate_id))
                 self._to_report.append(events.ReportRefused(refused, None, certificate_id))
 
-    # ---- what a person may consult ----------------------------------------------------------------------------
+    # ---- what a client may consult ----------------------------------------------------------------------------
 
     @property
     def state(self) -> State:
@@ -132,7 +132,7 @@ class Node:
                 self._dial(now_ms, actions)
             case events.VotesRead(late, kept):
                 self._compare(now_ms, (late,), kept, actions)
-        self._accuse(now_ms, self._agreement.take_equivocations(), actions)
+        self._report_equivocations(now_ms, self._agreement.take_equivocations(), actions)
         self._update_peers(now_ms, actions)
         return actions
 
@@ -310,9 +310,9 @@ class Node:
             actions.extend(events.ReadVotes(tally) for tally in late)
 
     def _compare(self, now_ms: int, late: tuple[Tally, ...], held: Iterable[Tally], actions: list[Action]) -> None:
-        self._accuse(now_ms, self._late.compare(late, held, self.chain.ledger_id), actions)
+        self._report_equivocations(now_ms, self._late.compare(late, held, self.chain.ledger_id), actions)
 
-    def _accuse(self, now_ms: int, equivocations: Iterable[Equivocation], actions: list[Action]) -> None:
+    def _report_equivocations(self, now_ms: int, equivocations: Iterable[Equivocation], actions: list[Action]) -> None:
         """Issue evidence, unless as good waits already or the key is dead."""
         wallet = self._agreement.wallet
         for equivocation in equivocations:

@@ -88,14 +88,13 @@ class Sync:
             for share in self._shares.values()
         )
 
-    def is_asked(self, start: int) -> bool:
-        """Whether a request for blocks from this index on is under way."""
-        return any(start in request.blocks[:1] for request in self._requests)
+    def is_asked(self, peer: Peer, start: int) -> bool:
+        """Whether the peer was asked for blocks from this index on."""
+        return any(one.peer == peer and start in one.blocks[:1] for one in self._requests)
 
-    @property
-    def awaits_proof(self) -> bool:
-        """Whether a peer was asked to prove what it claims."""
-        return any(request.question for request in self._requests)
+    def awaits_proof(self, peer: Peer) -> bool:
+        """Whether the peer was asked to prove what it claims."""
+        return any(one.peer == peer and one.question for one in self._requests)
 
     def heard_tip(self, peer: Peer, index: int, epoch: int) -> None:
         """A peer says, or shows by a block, that its chain reaches this index, and this epoch with the next block."""
@@ -232,7 +231,7 @@ class Sync:
 
     def _ask_for_proof(self, trusted: dict[Peer, _Share], now_ms: int) -> list[Send]:
         """One question at a time, to a peer that claims to know more than is proven."""
-        if self.awaits_proof:
+        if any(request.question for request in self._requests):
             return []
         questions = {peer: self.finality.question(share.tip_index, share.epoch) for peer, share in trusted.items()}
         peer = self._best_of(peer for peer, question in questions.items() if question is not None)

@@ -318,7 +318,7 @@ MUTANTS: dict[str, Callable[[], list[Replacement]]] = {
     ],
     "finalizations of another block or epoch": any_finalization,
     "finalizations are not counted": finalizations_are_not_counted,
-    "evidence is ignored": lambda: [(Node, "_accuse", lambda self, now_ms, found, actions: None)],
+    "evidence is ignored": lambda: [(Node, "_report_equivocations", lambda self, now_ms, found, actions: None)],
     "contradictions count in no quorum": lambda: [
         rewritten(Views, "_add", (" or ballot in state.weight or len(known) < 4:", ":"))
     ],
@@ -331,7 +331,7 @@ MUTANTS: dict[str, Callable[[], list[Replacement]]] = {
     "the box loses what was voted for": the_box_loses_what_was_voted_for,
     "what people hand in is not persisted": lambda: _without(PersistCertificates),
     "old views are never forgotten": lambda: [
-        rewritten(Views, "_settle", ("for old in [one for one in self._views if one <= view]:", "for old in ():"))
+        rewritten(Views, "_raise_final_view", ("[one for one in self._views if one <= view]", "()"))
     ],
     "nullifications are dropped at a restart": lambda: _dropped_at_a_restart(NULLIFY),
     "certificates are not told to who missed them": lambda: [(Views, "rebroadcast", lambda self: [])],
