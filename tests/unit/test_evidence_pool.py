@@ -280,5 +280,5 @@ def test_what_a_key_signed_on_another_ledger_is_neither_evidence_nor_a_twin(owne
         bench.receive(Proposal(1, 0, here.header, here.signature, ()))
     bench.receive(Status(LEDGER, 0, 1, elsewhere.hash, ()))
     actions = bench.receive(Blocks(1, (elsewhere,)))
-    assert (rules(actions), cut_off(actions), pooled(bench)) == ([Rule.B10], set(), [])
+    assert (rules(actions), cut_off(actions), pooled(bench)) == ([Rule.V2], set(), [])
     assert bench.node.agreement_status().guard is GuardStatus.READY
