@@ -30,9 +30,9 @@ from tallystick.ledger.certificate import (
     issue_stake,
     issue_statement,
 )
-from tallystick.ledger.encoding import ZERO_DIGEST
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import Refused, Rule
+from tallystick.ledger.fields import ZERO_DIGEST
 from tallystick.ledger.finality import FinalHeader
 from tallystick.ledger.genesis import Allotment, Genesis, make_genesis
 from tallystick.ledger.header import VERSION, Header, SignedHeader

@@ -267,7 +267,9 @@ def test_who_sends_what_no_honest_node_sends_is_banned_and_let_in_again_by_comma
 
 @pytest.fixture(scope="module")
 def consortium() -> Iterator[Network]:
-    with running_network(4, Params(delta_ms=100, epoch_blocks=3, epoch_ms=1_000, unbonding_blocks=6, unbonding_ms=2_000)) as net:
+    with running_network(
+        4, Params(delta_ms=100, epoch_blocks=3, epoch_ms=1_000, unbonding_blocks=6, unbonding_ms=2_000)
+    ) as net:
         yield net
 
 

@@ -70,7 +70,7 @@ from tallystick.consensus.views import Pending
 from tallystick.ledger.block import Block, verified
 from tallystick.ledger.blockchain import holds_nothing
 from tallystick.ledger.certificate import AnyCertificate, Evidence, Statement, issue_stake, issue_statement
-from tallystick.ledger.encoding import ZERO_DIGEST
+from tallystick.ledger.fields import ZERO_DIGEST
 from tallystick.ledger.genesis import Allotment, make_genesis
 from tallystick.ledger.header import Header
 from tallystick.ledger.messages import (

@@ -7,9 +7,9 @@ from typing import Final
 from tallystick.consensus.agreement import Equivocation, Output, RequestBlock
 from tallystick.ledger.block import VerifiedBlock
 from tallystick.ledger.blockchain import Blockchain, holds_nothing
-from tallystick.ledger.encoding import ZERO_DIGEST
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import Refused
+from tallystick.ledger.fields import ZERO_DIGEST
 from tallystick.ledger.finality import Finalization, Notarization, Nullification, VoteCertificate, certificate_of
 from tallystick.ledger.header import Header, SignedHeader
 from tallystick.ledger.state import State

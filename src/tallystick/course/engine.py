@@ -18,7 +18,7 @@ from tallystick.ledger.block import VerifiedBlock, genesis_block
 from tallystick.ledger.blockchain import check_follows
 from tallystick.ledger.certificate import AnyCertificate
 from tallystick.ledger.errors import Refused, Rule
-from tallystick.ledger.header import Index
+from tallystick.ledger.fields import Index
 from tallystick.ledger.messages import (
     BlockRequest,
     Certificates,

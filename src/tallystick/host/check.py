@@ -20,9 +20,10 @@ from tallystick.host.verification import verify_in_line
 from tallystick.ledger.block import Block, block_codec, check_form, check_signatures, genesis_block, verified
 from tallystick.ledger.blockchain import Blockchain
 from tallystick.ledger.certificate import certificate_codec
-from tallystick.ledger.encoding import ZERO_DIGEST, Codec
+from tallystick.ledger.encoding import Codec
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import Refused, Rule
+from tallystick.ledger.fields import ZERO_DIGEST
 from tallystick.ledger.finality import FinalHeader, Finalization, Members, next_epoch
 from tallystick.ledger.header import Header
 from tallystick.ledger.state import State, StateRoots

@@ -9,8 +9,9 @@ from typing import Annotated, Final
 from msgspec import Meta, Struct
 
 from tallystick.ledger.address import Address
-from tallystick.ledger.encoding import Codec, Digest, PublicKey
+from tallystick.ledger.encoding import Codec
 from tallystick.ledger.errors import Refused, Rule
+from tallystick.ledger.fields import Digest, PublicKey
 
 VERSION: Final = 1
 MAX_TEXT_CHARACTERS: Final = 4096

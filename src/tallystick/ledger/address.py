@@ -4,9 +4,9 @@ from typing import Annotated, Final
 
 from msgspec import Meta
 
-from tallystick.ledger.encoding import UNSIGNED, Codec, PublicKey, Signature
+from tallystick.ledger.encoding import Codec
+from tallystick.ledger.fields import UNSIGNED, Milliseconds, PublicKey, Signature
 from tallystick.ledger.keys import Domain
-from tallystick.ledger.params import Milliseconds
 from tallystick.ledger.wallet import Signable, Wallet, sign
 
 MAX_ADDRESS_CHARACTERS: Final = 255

@@ -10,19 +10,17 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta
 
-from tallystick.ledger.encoding import ZERO_DIGEST, Codec, Encoded, PublicKey
+from tallystick.ledger.encoding import Codec, Encoded
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import Refused, Rule
+from tallystick.ledger.fields import ZERO_DIGEST, PublicKey, Stake
 from tallystick.ledger.header import Header
-from tallystick.ledger.params import MAX_GENESIS_BYTES, MAX_GENESIS_MEMBERS, MAX_TOKENS
+from tallystick.ledger.params import MAX_GENESIS_BYTES, MAX_GENESIS_MEMBERS
 from tallystick.ledger.stake import Account, StakeTable
 from tallystick.ledger.state import StateRoots
 from tallystick.ledger.vote import FINALIZE, NAMES, NOTARIZE, NULLIFY, Tally
 
-Members = Annotated[
-    tuple[tuple[PublicKey, Annotated[int, Meta(ge=1, le=MAX_TOKENS)]], ...],
-    Meta(min_length=1, max_length=MAX_GENESIS_MEMBERS),
-]
+Members = Annotated[tuple[tuple[PublicKey, Stake], ...], Meta(min_length=1, max_length=MAX_GENESIS_MEMBERS)]
 
 members_codec: Codec[Members] = Codec(Members, MAX_GENESIS_BYTES, "members")
 

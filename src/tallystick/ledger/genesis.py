@@ -5,22 +5,14 @@ from typing import Annotated, Final
 
 from msgspec import Meta
 
-from tallystick.ledger.encoding import NO_CONTROLS, Codec, Encoded, PublicKey, Version, derived, digest
+from tallystick.ledger.encoding import Codec, Encoded, derived, digest
 from tallystick.ledger.errors import Refused, Rule
+from tallystick.ledger.fields import MAX_TOKENS, NO_CONTROLS, Milliseconds, PublicKey, Tokens, Version
 from tallystick.ledger.keys import check_public_key
-from tallystick.ledger.params import (
-    MAX_GENESIS_BYTES,
-    MAX_GENESIS_MEMBERS,
-    MAX_TOKENS,
-    MAX_UNBONDING_EPOCHS,
-    Milliseconds,
-    Params,
-)
+from tallystick.ledger.params import MAX_GENESIS_BYTES, MAX_GENESIS_MEMBERS, MAX_UNBONDING_EPOCHS, Params
 from tallystick.ledger.stake import Account, StakeTable
 
 VERSION: Final = 1
-
-Tokens = Annotated[int, Meta(ge=0, le=MAX_TOKENS)]
 
 
 class Allotment(Encoded):

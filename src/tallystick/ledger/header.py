@@ -1,18 +1,13 @@
 """Headers: what a forger signs of a block, and what two of them prove against it."""
 
-from typing import Annotated, Final
+from typing import Final
 
-from msgspec import Meta
-
-from tallystick.ledger.encoding import Digest, Encoded, PublicKey, Signature, Version, derived, digest
+from tallystick.ledger.encoding import Encoded, derived, digest
 from tallystick.ledger.errors import Refused, Rule
+from tallystick.ledger.fields import Digest, Index, Milliseconds, Nonce, PublicKey, Signature, Version
 from tallystick.ledger.keys import Domain, Verify, signed_bytes
-from tallystick.ledger.params import MAX_INDEX, Milliseconds
 
 VERSION: Final = 1
-
-Index = Annotated[int, Meta(ge=0, le=MAX_INDEX)]
-Nonce = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 
 class Header(Encoded):

@@ -8,9 +8,10 @@ from msgspec import Meta
 from tallystick.ledger.address import AddressRecord
 from tallystick.ledger.block import Block
 from tallystick.ledger.certificate import AnyCertificate, Payload
-from tallystick.ledger.encoding import UNSIGNED, Codec, Digest, Encoded, PublicKey, Signature, encode
+from tallystick.ledger.encoding import Codec, Encoded, encode
+from tallystick.ledger.fields import UNSIGNED, Digest, Index, PublicKey, Signature
 from tallystick.ledger.finality import FinalHeader
-from tallystick.ledger.header import Header, Index
+from tallystick.ledger.header import Header
 from tallystick.ledger.keys import Domain
 from tallystick.ledger.params import MAX_BLOCK_CERTIFICATES, MAX_CERTIFICATE_BYTES, MAX_MESSAGE_BYTES, MAX_PAYLOAD_BYTES
 from tallystick.ledger.vote import Tally

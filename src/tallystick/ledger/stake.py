@@ -9,7 +9,8 @@ from typing import NamedTuple
 from tallystick.ledger.certificate import AnyCertificate, Evidence, StakingOperation, Statement
 from tallystick.ledger.encoding import Encoded, derived, digest, encode
 from tallystick.ledger.errors import Refused, Rule
-from tallystick.ledger.params import MAX_TOKENS, Params
+from tallystick.ledger.fields import MAX_TOKENS
+from tallystick.ledger.params import Params
 
 MAX_WITHDRAWALS = 64
 """Most withdrawals of one key, a block each, that are under way at once (rule S7)."""

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from tallystick.ledger.certificate import AnyCertificate, Evidence, certificates_hash
-from tallystick.ledger.encoding import ZERO_DIGEST, Digest, Encoded, derived, digest, encode
+from tallystick.ledger.encoding import Encoded, derived, digest, encode
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import Refused, Rule
+from tallystick.ledger.fields import ZERO_DIGEST, Digest, Index
 from tallystick.ledger.genesis import Genesis
-from tallystick.ledger.header import VERSION, Header, Index
+from tallystick.ledger.header import VERSION, Header
 from tallystick.ledger.merkle import EMPTY_ROOT, Frontier, leaf_hash
 from tallystick.ledger.params import Params
 from tallystick.ledger.stake import BlockContext, StakeTable

@@ -6,9 +6,9 @@ from typing import Annotated, Final
 
 from msgspec import Meta
 
-from tallystick.ledger.encoding import UNSIGNED, ZERO_DIGEST, Codec, Digest, Encoded, PublicKey, Signature
+from tallystick.ledger.encoding import Codec, Encoded
 from tallystick.ledger.errors import Refused, Rule
-from tallystick.ledger.header import Index
+from tallystick.ledger.fields import UNSIGNED, ZERO_DIGEST, Digest, Index, PublicKey, Signature
 from tallystick.ledger.keys import Domain, Verify, is_signed, signed_bytes
 from tallystick.ledger.params import MAX_GENESIS_BYTES, MAX_GENESIS_MEMBERS
 from tallystick.ledger.wallet import Wallet
