@@ -5,7 +5,6 @@ knows the next epoch's members: from the genesis on, one epoch after the other.
 """
 
 from dataclasses import InitVar, dataclass
-from itertools import pairwise
 from typing import Annotated, ClassVar
 
 from msgspec import Meta
@@ -45,7 +44,7 @@ class VoteCertificate:
             raise Refused(Rule.V2, f"{what}: votes to {NAMES[ballot.kind]} in epoch {ballot.epoch}")
         if (self.kind == NULLIFY) != (ballot.block_hash == ZERO_DIGEST):
             raise Refused(Rule.V2, f"{what}: it names a block, or none, against its kind")
-        if any(later <= earlier for earlier, later in pairwise(members)):
+        if members != sorted(set(members)):
             raise Refused(Rule.V2, f"{what}: its members are not distinct and in ascending order")
         stake = sum(voters.stake(member) for member in members)
         if not voters.is_quorum(stake):

@@ -1,6 +1,5 @@
 """Where a ledger begins: its name, parameters and first members. Its hash is the ledger's id."""
 
-from itertools import pairwise
 from typing import Annotated, Final
 
 from msgspec import Meta
@@ -59,7 +58,7 @@ def decode_genesis(data: bytes) -> Genesis:
     if genesis.version != VERSION:
         raise Refused(Rule.E4, f"genesis of version {genesis.version}, {VERSION} is known")
     members = [one.member for one in genesis.allotments]
-    if any(later <= earlier for earlier, later in pairwise(members)):
+    if members != sorted(set(members)):
         raise Refused(Rule.G1, "members must be distinct and in ascending order of their keys")
     for member in members:
         check_public_key(member)

@@ -1,7 +1,6 @@
 """Votes of Simplex, tallies of them, and what two of them prove against their signer."""
 
 from collections.abc import Callable, Iterable
-from itertools import pairwise
 from typing import Annotated, Final
 
 from msgspec import Meta
@@ -76,7 +75,7 @@ def tally_of(votes: Iterable[Vote]) -> Tally:
 def check_tally(tally: Tally) -> None:
     """Raise `Refused` (E3, E2) unless the members ascend, and a block is named by all votes but those to nullify."""
     members = [member for member, _ in tally.signatures]
-    if any(later <= earlier for earlier, later in pairwise(members)):
+    if members != sorted(set(members)):
         raise Refused(Rule.E3, "the members of a tally stand in ascending order, each once")
     if (tally.ballot.kind == NULLIFY) != (tally.ballot.block_hash == ZERO_DIGEST):
         raise Refused(Rule.E2, "a vote to nullify names no block, any other does")

@@ -20,8 +20,6 @@ class Wallet:
 
     __slots__ = ("_secret", "public_key")
 
-    public_key: bytes
-
     def __init__(self, seed: bytes) -> None:
         """Derive the key from 32 random bytes (RFC 8032)."""
         if len(seed) != SEED_BYTES:
