@@ -9,13 +9,12 @@ fall together in a process of his own, makes no chain here longer.
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
-from itertools import pairwise
+from collections.abc import Iterable
+from itertools import accumulate, pairwise
 from struct import iter_unpack
 from typing import Final, NamedTuple
 
 _ID_BYTES: Final = 32
-_FIRST_BUCKETS: Final = 2
 
 
 class Place(NamedTuple):
@@ -32,11 +31,11 @@ class CertificateIndex:
         self._ids = bytearray()
         self._ends = array("Q", [0])
         """How many certificates there are up to the end of each block; block 0 has none."""
-        self._heads = array("I", [0] * _FIRST_BUCKETS)
+        self._heads = array("I", [0])
         """The last certificate that fell into each bucket: its number plus 1; 0: none."""
         self._next = array("I")
         """For each certificate the one that fell into its bucket before it, likewise."""
-        self._mask = _FIRST_BUCKETS - 1
+        self._mask = 0
         """Of a hash, the bits that name a bucket; where that is not split off yet, all but the highest of them."""
 
     def __len__(self) -> int:
@@ -46,9 +45,6 @@ class CertificateIndex:
     def last_block(self) -> int:
         """The index of the last block that was added."""
         return len(self._ends) - 1
-
-    def __contains__(self, certificate_id: bytes) -> bool:
-        return self.place_of(certificate_id) is not None
 
     def place_of(self, certificate_id: bytes) -> Place | None:
         """Where the certificate with this id (32 bytes) stands, or `None`. The cost does not grow with the chain."""
@@ -70,25 +66,18 @@ class CertificateIndex:
             at = self._ids.find(first, at + 1)
         return found
 
-    def append(self, ids: Sequence[bytes]) -> None:
-        """Add the next block's certificates."""
-        self.extend(b"".join(ids), [len(ids)])
-
     def extend(self, ids: bytes | bytearray, counts: Iterable[int]) -> None:
         """Add the next blocks' certificates: all ids, one after the other, and how many each block has.
 
         Raises `ValueError` when the two do not agree, and then nothing has changed.
         """
-        ends, end = array("Q"), len(self)
-        for count in counts:
-            end += count
-            ends.append(end)
-        added = end - len(self)
+        ends = array("Q", accumulate(counts, initial=len(self)))
+        added = ends[-1] - len(self)
         if _ID_BYTES * added != len(ids):
             raise ValueError(f"{len(ids)} bytes of ids for {added} certificates")
         self._ids += ids
-        self._ends.extend(ends)
-        if not self._next and added > _FIRST_BUCKETS:  # no bucket holds anything that a split would move
+        self._ends += ends[1:]
+        if added and not self._next:  # no bucket holds anything that a split would move
             self._heads, self._mask = array("I", [0] * added), (1 << (added - 1).bit_length()) - 1
         for number, (one,) in enumerate(iter_unpack("32s", ids), start=len(self._next) + 1):
             if number > len(self._heads):

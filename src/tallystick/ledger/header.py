@@ -46,8 +46,7 @@ class SignedHeader(Encoded):
     def conflicts_with(self, other: "SignedHeader") -> bool:
         """Whether no honest forger signs both (rule V3): two blocks in one view."""
         mine, theirs = self.header, other.header
-        same_view = (mine.forger, mine.epoch, mine.view) == (theirs.forger, theirs.epoch, theirs.view)
-        return same_view and mine != theirs
+        return mine != theirs and (mine.forger, mine.epoch, mine.view) == (theirs.forger, theirs.epoch, theirs.view)
 
     def check(self, ledger_id: bytes, verify: Verify) -> None:
         """Raise `Refused` (B10, B3) unless the header is for this ledger, and signed by its forger."""

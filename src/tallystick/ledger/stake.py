@@ -2,7 +2,7 @@
 
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -63,7 +63,6 @@ class Account(NamedTuple):
 
 
 _EMPTY = Account(0, 0)
-_DEFAULTS = Params()
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ class StakeTable:
 
     accounts: Mapping[bytes, Account]
     """All keys that ever had tokens."""
-    params: Params = _DEFAULTS
+    params: Params = field(default_factory=Params)
     burned: int = 0
     burned_keys: frozenset[bytes] = frozenset()
 
