@@ -338,17 +338,17 @@ def test_words_that_mean_nothing_before_the_handshake_end_the_connection(word):
         ada = await world.station(1, limits=QUICK)
         with Vandal(3, ada) as vandal:
             vandal.say(*word)
-            await world.until(lambda: _lines_of(ada))
-            await world.until(lambda: not _lines_of(ada))
+            await world.until(lambda: _tcp_connections_of(ada))
+            await world.until(lambda: not _tcp_connections_of(ada))
         assert ada.told == []
         await assert_alive(world, ada)
 
     run(story)
 
 
-def _lines_of(station: Station) -> list[object]:
+def _tcp_connections_of(station: Station) -> list[object]:
     """The connections that it has accepted and not yet given up."""
-    return list(station.transport._lines._by_descriptor.values())
+    return list(station.transport._tcp_connections._by_descriptor.values())
 
 
 @pytest.mark.parametrize(
@@ -444,7 +444,7 @@ def test_a_message_without_end_is_cut_off(is_introduced):
                 vandal.socket.send(bytes(1024 * 1024), zmq.SNDMORE)
             vandal.say(b"the last part")
             await world.until(lambda: relay.passed_bytes > WINDOW_BYTES)
-            await world.until(lambda: not _lines_of(ada))
+            await world.until(lambda: not _tcp_connections_of(ada))
             assert relay.passed_bytes < 30 * 1024 * 1024
         if is_introduced:
             assert "without end" in ada.told[-1].reason
@@ -530,8 +530,8 @@ def test_a_thousand_idle_connections_keep_nobody_out():
                 if number % 50 == 49:
                     await world.let_pass(0.01)
             await assert_alive(world, ada)
-            await world.until(lambda: len(_lines_of(ada)) <= 52)
-        await world.until(lambda: len(_lines_of(ada)) == 1)
+            await world.until(lambda: len(_tcp_connections_of(ada)) <= 52)
+        await world.until(lambda: len(_tcp_connections_of(ada)) == 1)
 
     run(story)
 
@@ -649,7 +649,7 @@ def test_a_routing_id_that_one_left_gives_another_nothing():
         with Vandal(3, ada, routing_id=b"x") as ben:
             await ben.shake_hands(world)
             with Vandal(4, ada, routing_id=b"x") as eve:
-                await world.until(lambda: len(_lines_of(ada)) == 2)
+                await world.until(lambda: len(_tcp_connections_of(ada)) == 2)
                 await world.let_pass(0.2)
                 ben.socket.close()
                 time.sleep(0.1)  # ada has not yet looked
@@ -915,7 +915,7 @@ def test_stop_leaves_nothing_behind():
         await world.connected(ada, ben)
         ada.transport.dial(wallet_of(13).public_key, "127.0.0.1:9")
         with socket.create_connection(place_of(ada)):
-            await world.until(lambda: len(_lines_of(ada)) >= 1)
+            await world.until(lambda: len(_tcp_connections_of(ada)) >= 1)
             await ada.transport.stop()
             await ben.transport.stop()
         assert len(asyncio.all_tasks()) == 1

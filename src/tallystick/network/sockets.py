@@ -1,7 +1,8 @@
 """What a transport needs of ZeroMQ, as callbacks of the event loop: sockets, who may connect, the connections beneath.
 
 ZeroMQ can neither end one of the connections that a socket accepted, nor say how many there are, nor how much of an
-unfinished message it holds. So each connection's file descriptor, which its monitor names, is duplicated: `Line`.
+unfinished message it holds. So each connection's file descriptor, which its monitor names, is duplicated
+(`TcpConnection`).
 """
 
 import asyncio
@@ -219,7 +220,7 @@ def wire_bytes(frame: zmq.Frame) -> int:
     return sealed + (2 if sealed <= _SHORT_BYTES else 9)
 
 
-class Line:
+class TcpConnection:
     """One TCP connection beneath a ZeroMQ socket."""
 
     def __init__(self, fd: int, deadline: float | None = None) -> None:
@@ -263,15 +264,15 @@ class Line:
         self._socket.close()
 
 
-class Lines:
+class TcpConnections:
     """The connections that a listening socket has accepted, and how many of them have yet to say who they are."""
 
     def __init__(self, opening_connections: int, handshake_ms: int) -> None:
         self._opening = opening_connections
         self._handshake_ms = handshake_ms
-        self._by_descriptor: dict[int, Line] = {}
+        self._by_descriptor: dict[int, TcpConnection] = {}
 
-    def get(self, fd: int) -> Line | None:
+    def get(self, fd: int) -> TcpConnection | None:
         """The connection with this descriptor."""
         return self._by_descriptor.get(fd)
 
@@ -279,25 +280,25 @@ class Lines:
         """One more was accepted; when too many are opening, the oldest of whoever has most of them is cut."""
         self.remove(fd)
         with suppress(OSError):
-            self._by_descriptor[fd] = Line(fd, asyncio.get_running_loop().time() + self._handshake_ms / 1000)
-        opening = [line for line in self._by_descriptor.values() if line.deadline is not None and not line.is_cut]
+            self._by_descriptor[fd] = TcpConnection(fd, asyncio.get_running_loop().time() + self._handshake_ms / 1000)
+        opening = [tcp for tcp in self._by_descriptor.values() if tcp.deadline is not None and not tcp.is_cut]
         if len(opening) > self._opening:
-            host, _ = Counter(line.host for line in opening).most_common(1)[0]
-            next(line for line in opening if line.host == host).cut()
+            host, _ = Counter(tcp.host for tcp in opening).most_common(1)[0]
+            next(tcp for tcp in opening if tcp.host == host).cut()
 
-    def remove(self, fd: int) -> Line | None:
+    def remove(self, fd: int) -> TcpConnection | None:
         """One is gone."""
-        line = self._by_descriptor.pop(fd, None)
-        if line is not None:
-            line.close()
-        return line
+        tcp = self._by_descriptor.pop(fd, None)
+        if tcp is not None:
+            tcp.close()
+        return tcp
 
     def cut_due(self, now: float, held_bytes: int) -> None:
         """Cut those whose time is up, and those of which ZeroMQ holds more than this."""
-        for line in self._by_descriptor.values():
-            is_late = line.deadline is not None and now >= line.deadline
-            if not line.is_cut and (is_late or line.held_bytes > held_bytes):
-                line.cut()
+        for tcp in self._by_descriptor.values():
+            is_late = tcp.deadline is not None and now >= tcp.deadline
+            if not tcp.is_cut and (is_late or tcp.held_bytes > held_bytes):
+                tcp.cut()
 
     def close(self) -> None:
         """Give all duplicates back."""

@@ -23,7 +23,7 @@ from tallystick.network.dialling import NOT_ADMITTED, Dialling
 from tallystick.network.handshake import NONCE_BYTES, DiallerHandshake, ListenerHandshake, PeerError
 from tallystick.network.sockets import (
     Gate,
-    Lines,
+    TcpConnections,
     Watch,
     Wire,
     ZmqSocket,
@@ -88,7 +88,7 @@ class ZeroMQTransport:
         self._router: Wire | None = None
         self._watch: Watch | None = None
         self._gate: Gate | None = None
-        self._lines = Lines(self.limits.opening_connections, self.limits.handshake_ms)
+        self._tcp_connections = TcpConnections(self.limits.opening_connections, self.limits.handshake_ms)
         self._ticker: asyncio.TimerHandle | None = None
         self._ticked = 0.0
         self._is_admitted: Callable[[bytes], bool] = lambda key: False
@@ -99,7 +99,7 @@ class ZeroMQTransport:
         self._peers: dict[bytes, Connection] = {}
         """Those that are open."""
         self._accepted: dict[bytes, Accepted] = {}
-        """By routing id, until the line is gone."""
+        """By routing id, until the TCP connection is gone."""
         self._dialling = Dialling(self.limits, self._peers, self._may_be_peer, self._reach)
 
     # ---- the contract ---------------------------------------------------------------------------------------
@@ -130,7 +130,7 @@ class ZeroMQTransport:
             self._gate.close()
             self._router.close(_FAREWELL_MS)
         await asyncio.to_thread(self._context.term)
-        self._lines.close()
+        self._tcp_connections.close()
 
     @property
     def listening(self) -> str | None:
@@ -232,19 +232,19 @@ class ZeroMQTransport:
         assert self._router is not None
         assert self._watch is not None
         self._watch.drain()
-        line = self._lines.get(descriptor(first))
-        is_known = routing_id in self._accepted or any(one.line is line for one in self._accepted.values())
-        if line is None or is_known or first.bytes != HELLO:
+        tcp = self._tcp_connections.get(descriptor(first))
+        is_known = routing_id in self._accepted or any(one.tcp is tcp for one in self._accepted.values())
+        if tcp is None or is_known or first.bytes != HELLO:
             return None
         handshake = ListenerHandshake(self._wallet, self._ledger_id, os.urandom(NONCE_BYTES), key)
-        connection = Accepted(self._router, routing_id, line, handshake, self.limits.queue_bytes)
+        connection = Accepted(self._router, routing_id, tcp, handshake, self.limits.queue_bytes)
         self._accepted[routing_id] = connection
         self._connections.add(connection)
         return connection
 
     def _take(self, connection: Connection, frames: list[zmq.Frame]) -> None:
-        if connection.line is not None:
-            connection.line.taken_bytes += sum(map(wire_bytes, frames))
+        if connection.tcp is not None:
+            connection.tcp.taken_bytes += sum(map(wire_bytes, frames))
         connection.heard = asyncio.get_running_loop().time()
         if connection.state is State.ENDED:
             return
@@ -346,8 +346,8 @@ class ZeroMQTransport:
             if other is not connection:
                 self._end(other, "the peer has connected anew" if other.state is State.OPEN else _CROSSED)
         connection.state = State.OPEN
-        if connection.line is not None:
-            connection.line.deadline = None
+        if connection.tcp is not None:
+            connection.tcp.deadline = None
         self._peers[connection.peer] = connection
         connection.settled.set()
         self._tell_soon(Connected(connection.peer, connection.address))
@@ -371,14 +371,14 @@ class ZeroMQTransport:
             self._tell_soon(Disconnected(connection.peer, reason))
         elif isinstance(connection, Accepted):
             who = "somebody" if connection.peer is None else connection.peer.hex()
-            _log.info("no connection with %s, which dialled from %s: %s", who, connection.line.host, reason)
+            _log.info("no connection with %s, which dialled from %s: %s", who, connection.tcp.host, reason)
         if connection.peer is not None and (state is State.OPEN or isinstance(connection, Dialled)):
             self._dialling.note(connection.peer, reason)
 
     def _all_with(self, peer: bytes) -> list[Connection]:
         return [connection for connection in self._connections if connection.peer == peer]
 
-    # ---- sockets and lines ----------------------------------------------------------------------------------
+    # ---- sockets and TCP connections ------------------------------------------------------------------------
 
     def _listen_at(self, host: str, port: int) -> None:
         """Raises `zmq.ZMQError`."""
@@ -410,13 +410,13 @@ class ZeroMQTransport:
 
     def _router_changed(self, event: zmq.Event, fd: int) -> None:
         if event is zmq.Event.ACCEPTED:
-            self._lines.add(fd)
+            self._tcp_connections.add(fd)
         elif event is zmq.Event.DISCONNECTED:
-            line = self._lines.remove(fd)
+            tcp = self._tcp_connections.remove(fd)
             if self._router is not None:
                 self._router.drain()
             for routing_id, connection in list(self._accepted.items()):
-                if connection.line is line:
+                if connection.tcp is tcp:
                     del self._accepted[routing_id]
                     self._end(connection, _GONE, is_told=True)
 
@@ -430,9 +430,9 @@ class ZeroMQTransport:
             connection.words = 0
             if stood_still:
                 connection.heard = now
-            if connection.line is not None and connection.line.held_bytes > _HELD_BYTES:
+            if connection.tcp is not None and connection.tcp.held_bytes > _HELD_BYTES:
                 self._end(connection, "a message without end")
-                connection.line.cut()
+                connection.tcp.cut()
             elif connection.state is not State.OPEN:
                 if now - connection.began > limits.handshake_ms / 1000:
                     self._end(connection, f"no answer within {limits.handshake_ms} ms")
@@ -440,7 +440,7 @@ class ZeroMQTransport:
                 self._end(connection, f"silent for {limits.dead_after_ms} ms")
             elif now - connection.spoke > limits.ping_after_ms / 1000:
                 self._transmit(connection, [PING, b""])
-        self._lines.cut_due(now, _HELD_BYTES)
+        self._tcp_connections.cut_due(now, _HELD_BYTES)
 
 
 async def fetch_genesis(wallet: Wallet, ledger_id: bytes, peer: bytes, address: str, timeout_ms: int) -> bytes:
