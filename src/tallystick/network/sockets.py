@@ -179,7 +179,7 @@ class Watch:
             self._take(zmq.Event(event), value)
 
 
-class Gate:
+class ZapAuthenticator:
     """Answers ZeroMQ's question who may connect (RFC 27, ZAP) by a predicate on Ed25519 keys.
 
     CURVE knows a key by its X25519 form alone, which two Ed25519 keys share; the handshake tells which of them it is.
@@ -190,13 +190,13 @@ class Gate:
         asked.linger = 0
         asked.bind("inproc://zeromq.zap.01")
         self._is_admitted = is_admitted
-        self._wire = Wire(asked, self._judge)
+        self._wire = Wire(asked, self._answer)
 
     def close(self) -> None:
         """Answer no more."""
         self._wire.close()
 
-    def _judge(self, frames: list[zmq.Frame]) -> None:
+    def _answer(self, frames: list[zmq.Frame]) -> None:
         version, request, _domain, _address, _routing_id, _mechanism, key = [frame.bytes for frame in frames]
         if any(self._is_admitted(one) for one in ed25519_keys(key)):
             self._wire.send([version, request, b"200", b"OK", key.hex().encode(), b""])

@@ -22,10 +22,10 @@ from tallystick.network.connection import WINDOW_BYTES, Accepted, Connection, Di
 from tallystick.network.dialling import NOT_ADMITTED, Dialling
 from tallystick.network.handshake import NONCE_BYTES, DiallerHandshake, ListenerHandshake, PeerError
 from tallystick.network.sockets import (
-    Gate,
     TcpConnections,
     Watch,
     Wire,
+    ZapAuthenticator,
     ZmqSocket,
     authenticated_key,
     bind,
@@ -87,7 +87,7 @@ class ZeroMQTransport:
         self._context.set(zmq.MAX_SOCKETS, _MAX_SOCKETS)
         self._router: Wire | None = None
         self._watch: Watch | None = None
-        self._gate: Gate | None = None
+        self._authenticator: ZapAuthenticator | None = None
         self._tcp_connections = TcpConnections(self.limits.opening_connections, self.limits.handshake_ms)
         self._ticker: asyncio.TimerHandle | None = None
         self._ticked = 0.0
@@ -125,9 +125,9 @@ class ZeroMQTransport:
         await self._dialling.stop()
         for connection in list(self._connections):
             self._end(connection, "the node stops")
-        if self._watch is not None and self._gate is not None and self._router is not None:
+        if self._watch is not None and self._authenticator is not None and self._router is not None:
             self._watch.close()
-            self._gate.close()
+            self._authenticator.close()
             self._router.close(_FAREWELL_MS)
         await asyncio.to_thread(self._context.term)
         self._tcp_connections.close()
@@ -383,7 +383,7 @@ class ZeroMQTransport:
     def _listen_at(self, host: str, port: int) -> None:
         """Raises `zmq.ZMQError`."""
         router = open_socket(self._context, zmq.ROUTER, self._wallet, self.limits.handshake_ms)
-        self._gate = Gate(self._context, self._may_be_peer)
+        self._authenticator = ZapAuthenticator(self._context, self._may_be_peer)
         self._watch = Watch(self._context, router, self._router_changed)
         self._router = Wire(router, self._take_routed)
         self._listening = bind(router, host, port)
