@@ -12,7 +12,7 @@ import zmq
 
 from tallystick.ledger.errors import Refused
 from tallystick.network.handshake import DiallerHandshake, ListenerHandshake, PeerError
-from tallystick.network.sockets import TcpConnection, Watch, Wire, ZmqSocket, connect
+from tallystick.network.sockets import SocketMonitor, TcpConnection, Wire, ZmqSocket, connect
 
 WINDOW_BYTES: Final = 4 * 1024 * 1024
 """So much may be under way to a peer that it has not said it took; part of the protocol's version."""
@@ -178,7 +178,7 @@ class Dialled(Connection):
         """Begin, at a numeric address; the socket is closed with this. Raises `Refused` (K1) and `zmq.ZMQError`."""
         self._take = take
         self._fail = fail
-        self._watch = Watch(context, dealer, self._tcp_changed)
+        self._monitor = SocketMonitor(context, dealer, self._tcp_changed)
         self._wire = Wire(dealer, self._arrived)
         try:
             connect(dealer, self.handshake.peer, *place)
@@ -192,14 +192,14 @@ class Dialled(Connection):
 
     def close(self, grace_s: float) -> None:
         """As `Connection.close`."""
-        self._watch.close()
+        self._monitor.close()
         self._wire.close(round(1000 * grace_s) if self.tcp else 0)
         if self.tcp:
             self.tcp.close()
 
     def _arrived(self, frames: list[zmq.Frame]) -> None:
         if self.tcp is None:
-            self._watch.drain()
+            self._monitor.drain()
         self._take(self, frames)
 
     def _tcp_changed(self, event: zmq.Event, value: int) -> None:

@@ -142,7 +142,7 @@ class Wire:
             self._loop.call_soon(self.drain)
 
 
-class Watch:
+class SocketMonitor:
     """Tells `take` of the connections beneath a socket: event of ZeroMQ's monitor, its value."""
 
     EVENTS: Final = (
@@ -153,8 +153,8 @@ class Watch:
     def __init__(
         self, context: zmq.Context[ZmqSocket], made: ZmqSocket, take: Callable[[zmq.Event, int], None]
     ) -> None:
-        address = f"inproc://watch-{next(_numbers)}"
-        self._watched = made
+        address = f"inproc://monitor-{next(_numbers)}"
+        self._monitored = made
         self._take = take
         made.monitor(address, sum(self.EVENTS))
         reader = context.socket(zmq.PAIR)
@@ -169,8 +169,8 @@ class Watch:
 
     def close(self) -> None:
         """Hear no more; before the socket is closed."""
-        if not self._watched.closed:
-            self._watched.disable_monitor()
+        if not self._monitored.closed:
+            self._monitored.disable_monitor()
         self._wire.close()
 
     def _parse(self, frames: list[zmq.Frame]) -> None:

@@ -22,8 +22,8 @@ from tallystick.network.connection import WINDOW_BYTES, Accepted, Connection, Di
 from tallystick.network.dialling import NOT_ADMITTED, Dialling
 from tallystick.network.handshake import NONCE_BYTES, DiallerHandshake, ListenerHandshake, PeerError
 from tallystick.network.sockets import (
+    SocketMonitor,
     TcpConnections,
-    Watch,
     Wire,
     ZapAuthenticator,
     ZmqSocket,
@@ -86,7 +86,7 @@ class ZeroMQTransport:
         self._context: zmq.Context[ZmqSocket] = zmq.Context()
         self._context.set(zmq.MAX_SOCKETS, _MAX_SOCKETS)
         self._router: Wire | None = None
-        self._watch: Watch | None = None
+        self._monitor: SocketMonitor | None = None
         self._authenticator: ZapAuthenticator | None = None
         self._tcp_connections = TcpConnections(self.limits.opening_connections, self.limits.handshake_ms)
         self._ticker: asyncio.TimerHandle | None = None
@@ -125,8 +125,8 @@ class ZeroMQTransport:
         await self._dialling.stop()
         for connection in list(self._connections):
             self._end(connection, "the node stops")
-        if self._watch is not None and self._authenticator is not None and self._router is not None:
-            self._watch.close()
+        if self._monitor is not None and self._authenticator is not None and self._router is not None:
+            self._monitor.close()
             self._authenticator.close()
             self._router.close(_FAREWELL_MS)
         await asyncio.to_thread(self._context.term)
@@ -230,8 +230,8 @@ class ZeroMQTransport:
     def _accept(self, routing_id: bytes, first: zmq.Frame, key: bytes) -> Accepted | None:
         """Whoever says hello becomes a connection; anything else is what a former one left behind."""
         assert self._router is not None
-        assert self._watch is not None
-        self._watch.drain()
+        assert self._monitor is not None
+        self._monitor.drain()
         tcp = self._tcp_connections.get(descriptor(first))
         is_known = routing_id in self._accepted or any(one.tcp is tcp for one in self._accepted.values())
         if tcp is None or is_known or first.bytes != HELLO:
@@ -384,7 +384,7 @@ class ZeroMQTransport:
         """Raises `zmq.ZMQError`."""
         router = open_socket(self._context, zmq.ROUTER, self._wallet, self.limits.handshake_ms)
         self._authenticator = ZapAuthenticator(self._context, self._may_be_peer)
-        self._watch = Watch(self._context, router, self._router_changed)
+        self._monitor = SocketMonitor(self._context, router, self._router_changed)
         self._router = Wire(router, self._take_routed)
         self._listening = bind(router, host, port)
 
