@@ -12,7 +12,7 @@ import zmq
 
 from tallystick.ledger.errors import Refused
 from tallystick.network.handshake import DiallerHandshake, ListenerHandshake, PeerError
-from tallystick.network.sockets import SocketMonitor, TcpConnection, Wire, ZmqSocket, connect
+from tallystick.network.sockets import AsyncSocket, SocketMonitor, TcpConnection, ZmqSocket, connect
 
 WINDOW_BYTES: Final = 4 * 1024 * 1024
 """So much may be under way to a peer that it has not said it took; part of the protocol's version."""
@@ -139,7 +139,7 @@ class Accepted(Connection):
     tcp: TcpConnection
 
     def __init__(
-        self, router: Wire, routing_id: bytes, tcp: TcpConnection, handshake: ListenerHandshake, queue_bytes: int
+        self, router: AsyncSocket, routing_id: bytes, tcp: TcpConnection, handshake: ListenerHandshake, queue_bytes: int
     ) -> None:
         super().__init__(queue_bytes)
         self.handshake = handshake
@@ -179,7 +179,7 @@ class Dialled(Connection):
         self._take = take
         self._fail = fail
         self._monitor = SocketMonitor(context, dealer, self._tcp_changed)
-        self._wire = Wire(dealer, self._arrived)
+        self._socket = AsyncSocket(dealer, self._arrived)
         try:
             connect(dealer, self.handshake.peer, *place)
         except (Refused, zmq.ZMQError):
@@ -188,12 +188,12 @@ class Dialled(Connection):
 
     def transmit(self, message: Sequence[bytes]) -> None:
         """As `Connection.transmit`."""
-        self._wire.send(message)
+        self._socket.send(message)
 
     def close(self, grace_s: float) -> None:
         """As `Connection.close`."""
         self._monitor.close()
-        self._wire.close(round(1000 * grace_s) if self.tcp else 0)
+        self._socket.close(round(1000 * grace_s) if self.tcp else 0)
         if self.tcp:
             self.tcp.close()
 
@@ -207,5 +207,5 @@ class Dialled(Connection):
             with suppress(OSError):
                 self.tcp = TcpConnection(value)
         else:
-            self._wire.drain()
+            self._socket.drain()
             self._fail(self, event)

@@ -97,7 +97,7 @@ async def resolve(address: str, within_ms: int) -> list[tuple[str, int]]:
     return [(str(place[0]), int(port)) for *_, place in found]
 
 
-class Wire:
+class AsyncSocket:
     """A socket that hands each message to `take`, as its frames."""
 
     def __init__(self, made: ZmqSocket, take: Callable[[list[zmq.Frame]], None]) -> None:
@@ -161,17 +161,17 @@ class SocketMonitor:
         reader.linger = 0
         reader.rcvhwm = 0  # a full monitor would stop ZeroMQ's thread
         reader.connect(address)
-        self._wire = Wire(reader, self._parse)
+        self._socket = AsyncSocket(reader, self._parse)
 
     def drain(self) -> None:
         """Hear what has happened up to now."""
-        self._wire.drain()
+        self._socket.drain()
 
     def close(self) -> None:
         """Hear no more; before the socket is closed."""
         if not self._monitored.closed:
             self._monitored.disable_monitor()
-        self._wire.close()
+        self._socket.close()
 
     def _parse(self, frames: list[zmq.Frame]) -> None:
         event, value = struct.unpack("=HI", frames[0].bytes)
@@ -190,18 +190,18 @@ class ZapAuthenticator:
         asked.linger = 0
         asked.bind("inproc://zeromq.zap.01")
         self._is_admitted = is_admitted
-        self._wire = Wire(asked, self._answer)
+        self._socket = AsyncSocket(asked, self._answer)
 
     def close(self) -> None:
         """Answer no more."""
-        self._wire.close()
+        self._socket.close()
 
     def _answer(self, frames: list[zmq.Frame]) -> None:
         version, request, _domain, _address, _routing_id, _mechanism, key = [frame.bytes for frame in frames]
         if any(self._is_admitted(one) for one in ed25519_keys(key)):
-            self._wire.send([version, request, b"200", b"OK", key.hex().encode(), b""])
+            self._socket.send([version, request, b"200", b"OK", key.hex().encode(), b""])
         else:
-            self._wire.send([version, request, b"400", b"not admitted", b"", b""])
+            self._socket.send([version, request, b"400", b"not admitted", b"", b""])
 
 
 def authenticated_key(frame: zmq.Frame) -> bytes:

@@ -22,9 +22,9 @@ from tallystick.network.connection import WINDOW_BYTES, Accepted, Connection, Di
 from tallystick.network.dialling import NOT_ADMITTED, Dialling
 from tallystick.network.handshake import NONCE_BYTES, DiallerHandshake, ListenerHandshake, PeerError
 from tallystick.network.sockets import (
+    AsyncSocket,
     SocketMonitor,
     TcpConnections,
-    Wire,
     ZapAuthenticator,
     ZmqSocket,
     authenticated_key,
@@ -85,7 +85,7 @@ class ZeroMQTransport:
         self._listening: str | None = None
         self._context: zmq.Context[ZmqSocket] = zmq.Context()
         self._context.set(zmq.MAX_SOCKETS, _MAX_SOCKETS)
-        self._router: Wire | None = None
+        self._router: AsyncSocket | None = None
         self._monitor: SocketMonitor | None = None
         self._authenticator: ZapAuthenticator | None = None
         self._tcp_connections = TcpConnections(self.limits.opening_connections, self.limits.handshake_ms)
@@ -385,7 +385,7 @@ class ZeroMQTransport:
         router = open_socket(self._context, zmq.ROUTER, self._wallet, self.limits.handshake_ms)
         self._authenticator = ZapAuthenticator(self._context, self._may_be_peer)
         self._monitor = SocketMonitor(self._context, router, self._router_changed)
-        self._router = Wire(router, self._take_routed)
+        self._router = AsyncSocket(router, self._take_routed)
         self._listening = bind(router, host, port)
 
     def _may_be_peer(self, key: bytes) -> bool:
