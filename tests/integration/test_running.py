@@ -238,13 +238,13 @@ def test_who_sends_what_no_honest_node_sends_is_banned_and_let_in_again_by_comma
     async def dial_and_send_nonsense() -> None:
         transport = ZeroMQTransport(stranger, status.ledger_id)
 
-        def tell(happening: object) -> None:
-            if isinstance(happening, Connected):
-                connected.append(happening.peer)
+        def on_event(event: object) -> None:
+            if isinstance(event, Connected):
+                connected.append(event.peer)
                 if len(connected) == 1:
-                    transport.send(happening.peer, b"\xff")
+                    transport.send(event.peer, b"\xff")
 
-        await transport.start(tell)
+        await transport.start(on_event)
         transport.admit(lambda key: True)
         transport.dial(status.key, status.address)
         await asyncio.to_thread(wait_for, banned, "it is banned")

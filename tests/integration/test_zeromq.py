@@ -223,7 +223,7 @@ def test_a_strangers_key_is_refused_before_it_says_a_word():
 
 
 def test_a_negated_key_shares_the_encryption_but_is_not_taken_for_the_other():
-    """Two Ed25519 keys have one X25519 form: the gate lets both in, and the handshake tells which of them it is."""
+    """Two Ed25519 keys have one X25519 form: ZAP admits both, and the handshake tells which it is."""
 
     async def story(world):
         eve = wallet_of(3)
@@ -291,7 +291,7 @@ def test_a_node_of_another_ledger_is_told_which_is_which():
     async def story(world):
         ada = await world.station(1)
         ben = ZeroMQTransport(wallet_of(2), bytes(32))
-        await ben.start(lambda happening: None)
+        await ben.start(lambda event: None)
         ben.admit(lambda key: True)
         ben.dial(ada.key, ada.transport.listening)
         await world.until(ben.troubles)
@@ -703,12 +703,12 @@ def test_however_nodes_come_and_go_in_the_end_each_has_one_connection_with_each(
 def _assert_told_in_turn(station: Station) -> None:
     """Each peer connects, then disconnects, then connects…, and is heard only in between."""
     connected: set[bytes] = set()
-    for happening in station.told:
-        assert (happening.peer in connected) != isinstance(happening, Connected)
-        if isinstance(happening, Connected):
-            connected.add(happening.peer)
-        elif isinstance(happening, Disconnected):
-            connected.remove(happening.peer)
+    for event in station.told:
+        assert (event.peer in connected) != isinstance(event, Connected)
+        if isinstance(event, Connected):
+            connected.add(event.peer)
+        elif isinstance(event, Disconnected):
+            connected.remove(event.peer)
 
 
 # ---- dialling again ---------------------------------------------------------------------------------------------
@@ -785,7 +785,7 @@ def test_the_genesis_is_fetched_before_there_is_a_node():
 def test_a_genesis_of_another_ledger_is_not_taken():
     async def story(world):
         ada = ZeroMQTransport(wallet_of(1), LEDGER, "127.0.0.1:0", b"something else", LIMITS)
-        await ada.start(lambda happening: None)
+        await ada.start(lambda event: None)
         ada.admit(lambda key: True)
         assert digest(b"something else") != LEDGER
         with pytest.raises(TransportError, match="another ledger"):
@@ -827,7 +827,7 @@ def test_a_stopped_process_holds_up_nobody_and_is_noticed():
         limits = replace(LIMITS, ping_after_ms=100, dead_after_ms=1_000)
         ada, cem = await world.station(1, limits=limits), await world.station(3)
         await world.connected(ada, cem)
-        cem.on_told = lambda happening: cem.transport.send(ada.key, b"still here") if cem.frames_from(ada) else None
+        cem.on_told = lambda event: cem.transport.send(ada.key, b"still here") if cem.frames_from(ada) else None
         with process(2) as (ben_process, address):
             ben = Station(wallet_of(2), ada.transport)
             ada.transport.dial(ben.key, address)

@@ -22,7 +22,7 @@ from tallystick.host.store import Store
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.messages import Entry, Message, encode_message
 from tallystick.network.archiving import answer, carry_out
-from tallystick.network.transport import Connected, Disconnected, Happening, Received, Transport
+from tallystick.network.transport import Connected, Disconnected, Received, Transport, TransportEvent
 from tallystick.node.events import (
     Action,
     Admit,
@@ -115,7 +115,7 @@ class Runner:
 
     async def start(self, started: Started) -> None:
         """Begin. Raises `TransportError` when the address cannot be listened on."""
-        await self.transport.start(self._tell)
+        await self.transport.start(self._on_event)
         self.handle(started)
         self._look_at_agreement()
 
@@ -162,14 +162,14 @@ class Runner:
 
     # ---- what peers send ----------------------------------------------------------------------------------------
 
-    def _tell(self, happening: Happening) -> None:
+    def _on_event(self, event: TransportEvent) -> None:
         """The transport tells what happens."""
         if self._is_stopping:
             return
-        match happening:
+        match event:
             case Connected(peer):
                 self.connected[peer] = now_ms()
-                note(logging.INFO, "connected", peer=peer, address=happening.address or "")
+                note(logging.INFO, "connected", peer=peer, address=event.address or "")
                 self._lanes[peer] = lane = _Lane()
                 self._takers[peer] = asyncio.create_task(self._take(peer, lane))
                 self.handle(PeerConnected(peer))

@@ -34,7 +34,7 @@ from tallystick.network.sockets import (
     resolve,
     wire_bytes,
 )
-from tallystick.network.transport import Connected, Disconnected, Happening, Received, TransportError
+from tallystick.network.transport import Connected, Disconnected, Received, TransportError, TransportEvent
 
 HELLO, ANSWER, PROOF, WELCOME, GENESIS = b"hello", b"answer", b"proof", b"welcome", b"genesis"
 TAKEN, PING, END = b"taken", b"ping", b"end"
@@ -92,8 +92,8 @@ class ZeroMQTransport:
         self._ticker: asyncio.TimerHandle | None = None
         self._ticked = 0.0
         self._is_admitted: Callable[[bytes], bool] = lambda key: False
-        self._tell: Callable[[Happening], None] | None = None
-        self._untold: deque[Happening] = deque()
+        self._on_event: Callable[[TransportEvent], None] | None = None
+        self._unreported: deque[TransportEvent] = deque()
         self._connections: set[Connection] = set()
         """All that have not ended."""
         self._peers: dict[bytes, Connection] = {}
@@ -104,7 +104,7 @@ class ZeroMQTransport:
 
     # ---- the contract ---------------------------------------------------------------------------------------
 
-    async def start(self, tell: Callable[[Happening], None]) -> None:
+    async def start(self, on_event: Callable[[TransportEvent], None]) -> None:
         """As `Transport.start`."""
         loop = asyncio.get_running_loop()
         if self._listen is not None:
@@ -113,13 +113,13 @@ class ZeroMQTransport:
             except (TransportError, zmq.ZMQError) as error:
                 await self.stop()
                 raise TransportError(f"cannot listen at {self._listen}: {error}") from None
-        self._tell = tell
+        self._on_event = on_event
         self._ticked = loop.time()
         self._ticker = loop.call_later(_TICK_S, self._tick)
 
     async def stop(self) -> None:
         """As `Transport.stop`."""
-        self._tell = None
+        self._on_event = None
         if self._ticker is not None:
             self._ticker.cancel()
         await self._dialling.stop()
@@ -183,27 +183,27 @@ class ZeroMQTransport:
         """As `Transport.troubles`."""
         return self._dialling.troubles()
 
-    # ---- telling --------------------------------------------------------------------------------------------
+    # ---- events ---------------------------------------------------------------------------------------------
 
-    def _tell_soon(self, happening: Happening) -> None:
-        self._untold.append(happening)
-        asyncio.get_running_loop().call_soon(self._tell_all)
+    def _report_soon(self, event: TransportEvent) -> None:
+        self._unreported.append(event)
+        asyncio.get_running_loop().call_soon(self._report_all)
 
-    def _tell_all(self) -> None:
-        while self._untold and self._tell is not None:
-            self._tell(self._untold.popleft())
+    def _report_all(self) -> None:
+        while self._unreported and self._on_event is not None:
+            self._on_event(self._unreported.popleft())
 
     def _hand_on(self, connection: Connection, frame: bytes) -> None:
         """Tell of a frame, after all that happened before it, and let the peer send as much again."""
-        self._tell_all()
+        self._report_all()
         if connection.state is not State.OPEN:
             return
         if connection.is_paused:
             connection.inbox.appendleft(frame)
             return
         assert connection.peer is not None
-        if self._tell is not None:
-            self._tell(Received(connection.peer, frame))
+        if self._on_event is not None:
+            self._on_event(Received(connection.peer, frame))
         taken = connection.flow.take(frame)
         if taken is not None:
             self._transmit(connection, [TAKEN, taken])
@@ -350,7 +350,7 @@ class ZeroMQTransport:
             connection.tcp.deadline = None
         self._peers[connection.peer] = connection
         connection.settled.set()
-        self._tell_soon(Connected(connection.peer, connection.address))
+        self._report_soon(Connected(connection.peer, connection.address))
 
     def _end(self, connection: Connection, reason: str, is_told: bool = False) -> None:
         """End a connection, and say why to the other side unless it is gone, or said so itself (`is_told`)."""
@@ -368,7 +368,7 @@ class ZeroMQTransport:
         connection.ended.set()
         if connection.peer is not None and state is State.OPEN:
             del self._peers[connection.peer]
-            self._tell_soon(Disconnected(connection.peer, reason))
+            self._report_soon(Disconnected(connection.peer, reason))
         elif isinstance(connection, Accepted):
             who = "somebody" if connection.peer is None else connection.peer.hex()
             _log.info("no connection with %s, which dialled from %s: %s", who, connection.tcp.host, reason)
@@ -449,7 +449,7 @@ async def fetch_genesis(wallet: Wallet, ledger_id: bytes, peer: bytes, address: 
     Raises `TransportError` when it does not come in time, or is not the one that the ledger's id is the hash of.
     """
     transport = ZeroMQTransport(wallet, ledger_id, limits=TransportLimits(handshake_ms=timeout_ms))
-    await transport.start(lambda happening: None)
+    await transport.start(lambda event: None)
     reason = ""
     try:
         async with asyncio.timeout(timeout_ms / 1000):
