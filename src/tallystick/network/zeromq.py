@@ -100,7 +100,7 @@ class ZeroMQTransport:
         """Those that are open."""
         self._accepted: dict[bytes, Accepted] = {}
         """By routing id, until the TCP connection is gone."""
-        self._dialling = Dialling(self.limits, self._peers, self._may_be_peer, self._reach)
+        self._dialling = Dialling(self.limits, self._peers, self._may_be_peer, self._connect)
 
     # ---- the contract ---------------------------------------------------------------------------------------
 
@@ -391,7 +391,7 @@ class ZeroMQTransport:
     def _may_be_peer(self, key: bytes) -> bool:
         return self._is_admitted(key)
 
-    def _reach(self, peer: bytes, address: str, place: tuple[str, int], wants_genesis: bool = False) -> Dialled:
+    def _connect(self, peer: bytes, address: str, place: tuple[str, int], wants_genesis: bool = False) -> Dialled:
         """Begin a connection with a peer. Raises `Refused` (K1) and `zmq.ZMQError`."""
         handshake = DiallerHandshake(self._wallet, self._ledger_id, peer, os.urandom(NONCE_BYTES), wants_genesis)
         dealer = open_socket(self._context, zmq.DEALER, self._wallet, self.limits.handshake_ms)
@@ -454,7 +454,7 @@ async def fetch_genesis(wallet: Wallet, ledger_id: bytes, peer: bytes, address: 
     try:
         async with asyncio.timeout(timeout_ms / 1000):
             for place in await resolve(address, timeout_ms):
-                connection = transport._reach(peer, address, place, wants_genesis=True)
+                connection = transport._connect(peer, address, place, wants_genesis=True)
                 await connection.settled.wait()
                 if connection.genesis is not None and digest(connection.genesis) == ledger_id:
                     return connection.genesis
