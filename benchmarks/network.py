@@ -22,8 +22,8 @@ from tallystick.host.control import (
     Certify,
     Client,
     Done,
+    Finalized,
     GetStatus,
-    MadeFinal,
     MakeInvite,
     NewStatement,
     Status,
@@ -79,7 +79,7 @@ def latency() -> str:
         for number in range(LATENCY_SAMPLES):
             began_s = time.perf_counter()
             *_, last = client.ask(Certify((NewStatement(f"sample {number}"),)))
-            assert isinstance(last, MadeFinal)
+            assert isinstance(last, Finalized)
             took_ms.append(1000 * (time.perf_counter() - began_s))
             time.sleep(0.05)
     round_trips_ms = _round_trips_ms()

@@ -24,6 +24,7 @@ from tests.strange_text import MARKUP, STRANGE, strange_characters
 
 from tallystick.cli import joining
 from tallystick.cli.output import Terminal, Text, ask_secret, show_fault
+from tallystick.host import control
 from tallystick.host.control import (
     BackedUp,
     Backup,
@@ -37,7 +38,6 @@ from tallystick.host.control import (
     MakeInvite,
     PeerLine,
     Peers,
-    Rejected,
     Request,
     Stuck,
     Unban,
@@ -195,7 +195,7 @@ def of_a_running_node(place: Place) -> None:
             case Unban():
                 return []
             case Certify() | ChangeStake():
-                return [Rejected(0, f"C7{ENCODABLE}", reason)]
+                return [control.Refused(0, f"C7{ENCODABLE}", reason)]
             case MakeInvite():
                 return [Invitation(f"invite {MARKUP}{ENCODABLE}")]
             case Backup(path) if "bad" not in path:

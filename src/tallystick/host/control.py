@@ -129,14 +129,14 @@ Request = (
 # ---- answers ----------------------------------------------------------------------------------------------------
 
 
-class Taken(Struct, frozen=True, tag=True):
+class Accepted(Struct, frozen=True, tag=True):
     """The request's certificate of this number is in the node's box, and kept."""
 
     number: int
     certificate_id: bytes
 
 
-class MadeFinal(Struct, frozen=True, tag=True):
+class Finalized(Struct, frozen=True, tag=True):
     """It is on the ledger, for good."""
 
     number: int
@@ -147,7 +147,7 @@ class MadeFinal(Struct, frozen=True, tag=True):
     took_ms: float
 
 
-class Rejected(Struct, frozen=True, tag=True):
+class Refused(Struct, frozen=True, tag=True):
     """It was refused: by which rule, and why."""
 
     number: int
@@ -291,9 +291,9 @@ class Failed(Struct, frozen=True, tag=True):
 
 
 Answer = (
-    Taken
-    | MadeFinal
-    | Rejected
+    Accepted
+    | Finalized
+    | Refused
     | Stakes
     | Peers
     | Status

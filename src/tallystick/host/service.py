@@ -12,10 +12,12 @@ from typing import Final
 import msgspec
 
 from tallystick.consensus.signing_guard import GuardStatus
+from tallystick.host import control
 from tallystick.host.control import (
     LENGTH_BYTES,
     MAX_BATCH,
     MAX_FRAME_BYTES,
+    Accepted,
     Answer,
     BackedUp,
     Backup,
@@ -25,6 +27,7 @@ from tallystick.host.control import (
     ChangeStake,
     Done,
     Failed,
+    Finalized,
     FindCertificates,
     FindFile,
     GetBlock,
@@ -32,18 +35,15 @@ from tallystick.host.control import (
     GetStakes,
     GetStatus,
     Invitation,
-    MadeFinal,
     MakeInvite,
     MemberLine,
     PeerLine,
     Peers,
-    Rejected,
     Request,
     Stakes,
     Status,
     Stuck,
     Submit,
-    Taken,
     Unban,
     decode_request,
     framed,
@@ -213,13 +213,13 @@ class Service:
             if handed.numbers.setdefault(certificate_id, number) == number:
                 self._handed.setdefault(certificate_id, []).append(handed)
             else:
-                handed.answers.put_nowait(Rejected(number, "C4", "the request holds this certificate twice"))
+                handed.answers.put_nowait(control.Refused(number, "C4", "the request holds this certificate twice"))
         try:
             numbered = list(handed.numbers.items())  # some may be final before the node has taken all
             refusals = await self.runner.submit([entries[number] for _, number in numbered])
             for (certificate_id, number), refused in zip(numbered, refusals, strict=True):
                 if refused is not None:
-                    self._end(certificate_id, handed, Rejected(number, refused.rule.name, str(refused)))
+                    self._end(certificate_id, handed, control.Refused(number, refused.rule.name, str(refused)))
             while handed.numbers or not handed.answers.empty():
                 answers = [await handed.answers.get()]
                 while not handed.answers.empty():
@@ -253,11 +253,11 @@ class Service:
         match action:
             case ReportAccepted(certificate):
                 for handed in self._handed.get(certificate.id, ()):
-                    handed.answers.put_nowait(Taken(handed.numbers[certificate.id], certificate.id))
+                    handed.answers.put_nowait(Accepted(handed.numbers[certificate.id], certificate.id))
             case ReportRefused(refused, None, certificate_id) if certificate_id is not None:
                 for handed in list(self._handed.get(certificate_id, ())):
                     number = handed.numbers[certificate_id]
-                    self._end(certificate_id, handed, Rejected(number, refused.rule.name, str(refused)))
+                    self._end(certificate_id, handed, control.Refused(number, refused.rule.name, str(refused)))
             case ReportBlock(block):
                 self._stuck = None
                 self._has_room.set()
@@ -274,7 +274,7 @@ class Service:
             for handed in list(self._handed.get(certificate.id, ())):
                 number, took_ms = handed.numbers[certificate.id], now_ms() - handed.began_ms
                 timestamp_ms = block.header.timestamp_ms
-                final = MadeFinal(number, certificate.id, block.index, position, timestamp_ms, took_ms)
+                final = Finalized(number, certificate.id, block.index, position, timestamp_ms, took_ms)
                 self._end(certificate.id, handed, final)
 
     # ---- what there is to see -----------------------------------------------------------------------------------
