@@ -313,9 +313,8 @@ def test_a_stake_counts_from_the_next_epoch_on(consortium: Network) -> None:
     before = first.status()
     done = on(first, "stake", "50")
     assert (done["state"], done["amount"]) == ("final", 50)
-    counts_from = int(str(done["counts_from_block"]))
-    while second.status().index < counts_from - 1:
-        assert second.status().total_stake == before.total_stake
+    while (status := second.status()).epoch < int(str(done["counts_from_epoch"])):
+        assert status.total_stake == before.total_stake
         second.certify("to get on")
     wait_for(lambda: first.status().total_stake == before.total_stake + 50, "the stake counts")
     assert first.status().stake == before.stake + 50
