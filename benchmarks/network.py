@@ -24,6 +24,7 @@ from tallystick.host.control import (
     Done,
     Finalized,
     GetStatus,
+    InviteMade,
     MakeInvite,
     NewStatement,
     Status,
@@ -31,7 +32,6 @@ from tallystick.host.control import (
     framed,
     short_address,
 )
-from tallystick.host.control import Invitation as Invited
 from tallystick.host.data_folder import DataFolder
 from tallystick.ledger.certificate import Statement, issue_statement
 from tallystick.ledger.encoding import encode
@@ -97,13 +97,13 @@ def sync() -> str:
         for start in range(0, SYNC_CERTIFICATES, PER_ROUND):
             _feed([folder], _statements(folder, min(PER_ROUND, SYNC_CERTIFICATES - start), start))
         with Client(folder.socket_path) as client:
-            (invitation,) = client.ask(MakeInvite())
-        assert isinstance(invitation, Invited)
+            (invited,) = client.ask(MakeInvite())
+        assert isinstance(invited, InviteMade)
         signed = _signed(folder, _statements(folder, PER_ROUND, SYNC_CERTIFICATES))
         ratios, rates = [], []
         for number in range(ROUNDS):
             before = _bare_rate(signed)
-            rate = _joined(invitation.invite, DataFolder(Path(others) / f"joiner-{number}"))
+            rate = _joined(invited.invite, DataFolder(Path(others) / f"joiner-{number}"))
             ratios.append(2 * rate / (before + _bare_rate(signed)))
             rates.append(rate)
     return (

@@ -34,7 +34,7 @@ from tallystick.host.control import (
     GetPeers,
     GetStakes,
     GetStatus,
-    Invitation,
+    InviteMade,
     MakeInvite,
     PeerLine,
     Peers,
@@ -197,7 +197,7 @@ def of_a_running_node(place: Place) -> None:
             case Certify() | ChangeStake():
                 return [control.Refused(0, f"C7{ENCODABLE}", reason)]
             case MakeInvite():
-                return [Invitation(f"invite {MARKUP}{ENCODABLE}")]
+                return [InviteMade(f"invite {MARKUP}{ENCODABLE}")]
             case Backup(path) if "bad" not in path:
                 Path(path).write_bytes(b"copy")
                 return [BackedUp(1, 4)]

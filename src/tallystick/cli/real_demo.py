@@ -27,7 +27,7 @@ from tallystick.cli.recorder import StoryEvent
 from tallystick.cli.statements import Draft, about_file, in_words
 from tallystick.cli.verify import check_on_node
 from tallystick.cli.words import many, seconds
-from tallystick.host.control import BackedUp, Backup, Certify, Invitation, MakeInvite, Status
+from tallystick.host.control import BackedUp, Backup, Certify, InviteMade, MakeInvite, Status
 from tallystick.host.data_folder import DataFolder
 from tallystick.host.errors import HostError
 from tallystick.host.file_statement import FileStatement, describe_file
@@ -158,7 +158,7 @@ class RealDemo:
     def _invite(self, host: str, name: str) -> JoiningLine:
         network = self._network
         with network.connect(host) as node:
-            invite = node.one(MakeInvite(), Invitation).invite
+            invite = node.one(MakeInvite(), InviteMade).invite
         self._tell("network", f"{host} invites one more: tallystick join {invite[:24]}…")
         folder = DataFolder(network.folders[host].path.parent / name)
         goal = network.status(host).index

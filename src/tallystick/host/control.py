@@ -267,7 +267,7 @@ class CertificateFound(Struct, frozen=True, tag=True):
     block_timestamp_ms: int
 
 
-class Invitation(Struct, frozen=True, tag=True):
+class InviteMade(Struct, frozen=True, tag=True):
     """The line of text."""
 
     invite: str
@@ -299,7 +299,7 @@ Answer = (
     | Status
     | BlockFound
     | CertificateFound
-    | Invitation
+    | InviteMade
     | BackedUp
     | Done
     | Failed

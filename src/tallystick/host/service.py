@@ -34,7 +34,7 @@ from tallystick.host.control import (
     GetPeers,
     GetStakes,
     GetStatus,
-    Invitation,
+    InviteMade,
     MakeInvite,
     MemberLine,
     PeerLine,
@@ -86,10 +86,10 @@ class _Handed:
 class Service:
     """Listens on the socket, and answers. `runner` has `watch` told of every action."""
 
-    def __init__(self, wallet: Wallet, address: str, invitation: Callable[[], str]) -> None:
+    def __init__(self, wallet: Wallet, address: str, make_invite: Callable[[], str]) -> None:
         self._wallet = wallet
         self._address = address
-        self._invitation = invitation
+        self._make_invite = make_invite
         self._started_ms = now_ms()
         self._handed: dict[bytes, list[_Handed]] = {}
         self._stuck: ReportStuck | None = None
@@ -183,7 +183,7 @@ class Service:
             case Unban(key):
                 self._unban(key)
             case MakeInvite():
-                yield [Invitation(self._invitation())]
+                yield [InviteMade(self._make_invite())]
             case Backup(path):
                 yield [await self._backup(Path(path))]
 
