@@ -86,7 +86,7 @@ def latency() -> str:
     cuts = statistics.quantiles(took_ms, n=100)
     bare = statistics.median(round_trips_ms)
     return (
-        f"from handing in to final, four idle nodes: median {cuts[49]:.0f} ms, p99 {cuts[98]:.0f} ms, goal <= 150 and "
+        f"from submitting to final, four idle nodes: median {cuts[49]:.0f} ms, p99 {cuts[98]:.0f} ms, goal <= 150 and "
         f"500; a bare ZeroMQ round trip {bare:.2f} ms: {cuts[49] / bare:.0f} of those"
     )
 
@@ -151,14 +151,14 @@ def _feed(folders: Sequence[DataFolder], certificates: Sequence[Statement]) -> f
     shares = [(folders[number % len(folders)], frames[number::FEEDERS]) for number in range(FEEDERS)]
     began_s = time.perf_counter()
     with ThreadPoolExecutor(FEEDERS) as pool:
-        list(pool.map(_hand_in, shares))
+        list(pool.map(_submit, shares))
         for folder in folders:
             while _status(folder).certificates < target:
                 time.sleep(0.005)
     return time.perf_counter() - began_s
 
 
-def _hand_in(share: tuple[DataFolder, Sequence[bytes]]) -> None:
+def _submit(share: tuple[DataFolder, Sequence[bytes]]) -> None:
     """Send the frames one after the other, each when the last is answered to the end; answers are not looked into."""
     folder, frames = share
     done = framed(Done())

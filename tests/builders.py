@@ -375,7 +375,7 @@ class Bench:
         return self.handle(MessageReceived(peer, self.intake.check(data)))
 
     def submit(self, entry: Entry | AnyCertificate) -> list[Action]:
-        """A person hands in a certificate."""
+        """A user submits a certificate."""
         entry = entry if isinstance(entry, Entry) else Entry(entry)
         return self.handle(CertificatesSubmitted((self.intake.check_entry(entry),)))
 

@@ -78,8 +78,8 @@ class ChainNode:
                 for place in store.find_file(FileStatement("?", size_bytes, sha256)):
                     yield found(store, place.block_index, place.position)
             case Certify() | Submit() | ChangeStake():
-                handed = request.statements if isinstance(request, Certify) else ()
-                count = 1 if isinstance(request, ChangeStake) else len(handed or getattr(request, "entries", ()))
+                statements = request.statements if isinstance(request, Certify) else ()
+                count = 1 if isinstance(request, ChangeStake) else len(statements or getattr(request, "entries", ()))
                 for number in range(count):
                     yield Accepted(number, bytes([number % 256]) * 32)
                 for number in range(count):

@@ -76,7 +76,7 @@ class NodeLine(Struct):
 
 
 class MemberLine(Struct):
-    """A person or node with tokens."""
+    """A user or node with tokens."""
 
     name: str
     public_key: str

@@ -46,7 +46,7 @@ _A_BURST: Final = 129
 """One request more than a peer may have saved up (rule N3)."""
 
 Thrown = Sequence[bytes] | Sequence[Entry]
-"""Messages sent to a node as an unknown peer, or certificates handed in there as a person does."""
+"""Messages sent to a node as an unknown peer, or certificates submitted there as a user does."""
 
 
 def make(illegal: Illegal, fraud: "Fraud") -> Thrown:

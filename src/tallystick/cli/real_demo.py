@@ -224,7 +224,7 @@ class RealDemo:
 
 
 def _join(invite: str, folder: DataFolder) -> str:
-    """Join as a person does, in a process of its own; returns the public key. Raises `HostError`."""
+    """Join as a user does, in a process of its own; returns the public key. Raises `HostError`."""
     command = [*COMMAND, "join", invite, "--data", str(folder.path), "--no-passphrase", "--json"]
     try:
         done = subprocess.run(  # noqa: S603  ourselves

@@ -147,7 +147,7 @@ def findings(report: Report) -> list[str]:
     ]
     found += [f"payload {key.hex()[:16]}…: {reason}" for key, reason in sorted(report.payloads.items())]
     found += [f"proposal: {reason}" for reason in report.proposals.values()]
-    found += [f"a certificate that waited, to be handed in again: {reason}" for reason in report.waiting.values()]
+    found += [f"a certificate that waited, to be submitted again: {reason}" for reason in report.waiting.values()]
     found += [f"derived: {what}" for what in report.derived]
     return [*found, f"votes: {len(report.votes)} damaged"] if report.votes else found
 

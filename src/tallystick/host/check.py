@@ -59,7 +59,7 @@ class Report:
     proposals: dict[int, str] = field(default_factory=dict)
     """Rows of proposed blocks that are damaged; other members have them."""
     waiting: dict[int, str] = field(default_factory=dict)
-    """Rows of certificates that wait to be forged and are damaged: who handed them in should do so again."""
+    """Rows of certificates that wait to be forged and are damaged: who submitted them should do so again."""
     derived: list[str] = field(default_factory=list)
     """What is derived and is not what it should be."""
     epochs: dict[int, Epoch] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""What a person may ask of a running node, over a socket in its data folder that only its user can open.
+"""What a user may ask of a running node, over a socket in its data folder that only its user can open.
 
 Each message is a MessagePack map behind its length (4 bytes, big-endian). One request gets answers until `Done` or
 `Failed`; then the next may follow. Whoever can open the socket acts in the node's name: file permissions guard it.
@@ -330,7 +330,7 @@ def short_address(path: Path) -> str:
 
 
 class Client:
-    """A person's end of the socket; one request at a time."""
+    """The user's end of the socket; one request at a time."""
 
     def __init__(self, path: Path, timeout_s: float | None = None) -> None:
         """Connect. Raises `NotRunning` when no node listens there, `HostError` when it may not be opened."""

@@ -137,7 +137,7 @@ class Runner:
         """Whether this key may be a peer now."""
         return (self._admit.keys is None or key in self._admit.keys) and key not in self._admit.banned
 
-    # ---- what people hand in ------------------------------------------------------------------------------------
+    # ---- what users submit --------------------------------------------------------------------------------------
 
     async def submit(self, entries: Iterable[Entry]) -> list[Refused | None]:
         """Check entries together, and tell the node of the good ones: what was wrong with each of the others.

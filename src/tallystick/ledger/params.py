@@ -59,4 +59,4 @@ class Params(Encoded):
     """Course profile: whoever stakes is given the tokens, as in the assignment."""
 
     admits_observers: bool = True
-    """Whether a key without tokens may be a peer (rule N6): it reads all, and hands in what anybody may hand in."""
+    """Whether a key without tokens may be a peer (rule N6): it reads all, and submits what anybody may submit."""

@@ -1,4 +1,4 @@
-"""A person's digital identity: a key that signs. How it is kept is the shell's business (host/key_file.py)."""
+"""A user's digital identity: a key that signs. How it is kept is the shell's business (host/key_file.py)."""
 
 from typing import ClassVar, Final, TypeVar
 
