@@ -58,7 +58,7 @@ class Mending:
             if (kept := finish_salvage(self._path)) is not None:
                 self._set_aside(str(kept))
             seen: list[list[str]] = []
-            while True:  # some damage can be judged only when other damage is mended
+            while True:  # whether something is damaged may be known only when other damage is mended
                 report, found = self._look(verify)
                 if found in seen:
                     break

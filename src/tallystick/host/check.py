@@ -200,7 +200,7 @@ class Check:
             report.unproven[index] = end.epoch
 
     def _check_votes(self, index: int, header: Header | None, tally: Tally) -> None:
-        """Votes are judged if the members of their epoch are known."""
+        """Votes are validated if the members of their epoch are known."""
         number, epoch = tally.ballot.epoch, self._report.epochs.get(tally.ballot.epoch)
         if header is not None and number != header.epoch:
             raise Refused(Rule.V2, f"these votes are of epoch {number}, the block of epoch {header.epoch}")

@@ -1,6 +1,6 @@
 """The chain as its next block sees it: what was agreed so far, and which blocks may follow.
 
-A `Blockchain` keeps what judging the next block takes, whatever the chain's length; the blocks themselves are the
+A `Blockchain` keeps what validating the next block takes, whatever the chain's length; the blocks themselves are the
 host's to keep (`PersistBlock`). Signatures are checked before a block comes here (node/intake.py).
 """
 

@@ -37,7 +37,7 @@ class Genesis(Encoded):
         return digest(self.encoded)
 
     def stakes(self) -> StakeTable:
-        """The stake table that the first block is judged by."""
+        """The stake table that the first block is validated by."""
         accounts = {one.member: Account(one.free, one.staked) for one in self.allotments}
         return StakeTable(accounts, self.params)
 

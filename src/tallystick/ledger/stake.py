@@ -17,7 +17,7 @@ MAX_WITHDRAWALS = 64
 
 
 class BlockContext(Encoded):
-    """The block for which certificates are judged."""
+    """The block for which certificates are validated."""
 
     epoch: int
     index: int
