@@ -23,6 +23,7 @@ from tallystick.ledger.encoding import encode
 from tallystick.ledger.genesis import Genesis
 from tallystick.ledger.state import make_header
 from tallystick.ledger.vote import FINALIZE, Ballot, Tally, cast, tally_of
+from tallystick.network.replay import replayed
 from tallystick.node.events import PersistBlock
 from tallystick.node.node import Node
 
@@ -114,7 +115,8 @@ def _start(path: Path) -> dict[str, float]:
 def _in_process(path: Path, begun: float) -> dict[str, float]:
     imported, start = time.time(), time.perf_counter()
     with Store.open(path) as store:
-        node = Node(store.genesis, LoneDriver(LoneForger(StakeRule())), None, store)
+        agreement = LoneDriver(LoneForger(StakeRule()))
+        node = Node(replayed(store.genesis, agreement.check_forger, store), agreement, archive=store)
         seconds = time.perf_counter() - start
         assert len(node.chain.certificate_index) == node.state.log.size == CERTIFICATES
     held = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

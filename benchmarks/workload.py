@@ -8,6 +8,7 @@ from tallystick.consensus.signing_guard import SigningGuard
 from tallystick.course.lone_driver import LoneDriver
 from tallystick.course.lone_forger import LoneForger
 from tallystick.course.stake_rule import StakeRule
+from tallystick.ledger.blockchain import Blockchain
 from tallystick.ledger.certificate import Statement, issue_statement
 from tallystick.ledger.genesis import Allotment, Genesis, make_genesis
 from tallystick.ledger.messages import Certificates, Entry, encode_message
@@ -60,7 +61,8 @@ class LoneNode:
 
     def __init__(self, genesis: Genesis, wallet: Wallet) -> None:
         guard = SigningGuard(wallet, genesis.ledger_id, (), entropy=bytes(32))
-        self.node = Node(genesis, LoneDriver(LoneForger(StakeRule(), guard)))
+        agreement = LoneDriver(LoneForger(StakeRule(), guard))
+        self.node = Node(Blockchain(genesis, agreement.check_forger), agreement)
         self.archive = MemoryArchive()
         self._intake = Intake(genesis.ledger_id, self.node.knowledge)
         self._now_ms = CREATED_MS

@@ -43,6 +43,7 @@ from tallystick.ledger.state import State, next_state
 from tallystick.ledger.vote import FINALIZE, NULLIFY, Ballot, Tally, Vote, cast, tally_of
 from tallystick.ledger.wallet import Wallet
 from tallystick.network.memory_archive import MemoryArchive
+from tallystick.network.replay import replayed
 from tallystick.network.simulated import Link, SimulatedNetwork
 from tallystick.network.simulated_host import MakeAgreement, SimulatedHost
 from tallystick.node.agreement import Agreement
@@ -58,6 +59,7 @@ from tallystick.node.events import (
     Timer,
     TimerFired,
 )
+from tallystick.node.finality_proofs import Checkpoint
 from tallystick.node.intake import Intake
 from tallystick.node.limits import Limits
 from tallystick.node.node import Node
@@ -324,6 +326,18 @@ def simplex_driver(owner: Wallet | None = None, genesis: Genesis = GENESIS, *rec
     return SimplexDriver(Simplex(guard_of(owner, genesis, *records) if owner else None))
 
 
+def started_node(
+    genesis: Genesis,
+    agreement: Agreement,
+    archive: Archive,
+    limits: Limits | None = None,
+    checkpoint: Checkpoint | None = None,
+) -> Node:
+    """A node as a host starts it, from what the archive kept."""
+    chain = replayed(genesis, agreement.check_forger, archive, checkpoint)
+    return Node(chain, agreement, limits, archive, checkpoint)
+
+
 class Bench:
     """One node with its intake, driven event by event at a time that stands still until it is moved."""
 
@@ -343,7 +357,7 @@ class Bench:
             archive.erase_payload(payload_hash)
         self.archive = archive
         self.agreement = agreement or lone_driver(owner, genesis)
-        self.node = Node(genesis, self.agreement, limits, archive)
+        self.node = started_node(genesis, self.agreement, archive, limits)
         self.verified: list[tuple[bytes, bytes, bytes]] = []
         """The claims that intake verified: what was signed, the signature, the key."""
         self.timers: dict[Timer, int] = {}

@@ -23,6 +23,7 @@ from msgspec.structs import replace
 
 from tallystick.consensus.agreement import (
     Finalized,
+    IllegalProposal,
     PersistQuorum,
     Rebroadcast,
     RelayVotes,
@@ -164,19 +165,17 @@ class Seat:
         return self._follows(last)
 
     def _follows(self, words):
-        done = self.tell(words)
+        done, self._to_keep = self.tell(words), {}
         while outputs := self.simplex.step(self.now_ms, self.box):
             self.file += self.simplex.guard.take_records() if self.simplex.guard else ()
-            done += [self.said(one) for one in outputs]
+            done += [words for one in outputs if (words := self.said(one))]
             for one in outputs:
                 if isinstance(one, Finalized):
                     for block, state in zip(one.blocks, one.states, strict=True):
                         self.chain.publish(block, state)
                     self.simplex.tip_advanced(one.finalization)
-                if isinstance(one, SendVote) and one.block is not None:
-                    self.kept.append(one.block)
-            if not any(isinstance(one, SendVote | PersistQuorum | Finalized | Rebroadcast) for one in outputs):
-                break
+                if isinstance(one, PersistQuorum):
+                    self.kept += one.blocks
         self.file += self.simplex.guard.take_records() if self.simplex.guard else ()
         return done
 
@@ -186,11 +185,13 @@ class Seat:
             case SendProposal(view, parent_view, block, is_new):
                 name = self._name(block.hash, f"new{view}", block)
                 return f"propose {view} {name}{'' if is_new else ' again'} on {parent_view}"
-            case SendVote(vote, block):
+            case SendVote(vote):
+                block = self._to_keep.pop(vote.ballot.block_hash, None)
                 kept = f" & keep {self._name(block.hash, f'new{block.header.view}', block)}" if block else ""
                 return f"{self._ballot(vote.ballot)}{kept}"
-            case PersistQuorum(tallies):
-                return "persist " + ", ".join(self._ballot(one.ballot) for one in tallies)
+            case PersistQuorum(tallies, blocks):
+                self._to_keep = {one.hash: one for one in blocks}
+                return tallies and "persist " + ", ".join(self._ballot(one.ballot) for one in tallies)
             case Finalized(blocks):
                 return " ".join(["final", *(self._name(one.hash) for one in blocks)])
             case RequestBlock(block_hash):
@@ -203,6 +204,8 @@ class Seat:
                 return "repeat"
             case StateMismatch(refused):
                 return f"mismatch {refused.rule.name}"
+            case IllegalProposal():
+                return ""
             case TwinFound(_, view):
                 return f"twin {view}"
         return f"caught {next(name for name, one in MEMBERS.items() if one.public_key == output.offender)}"

@@ -24,6 +24,7 @@ from tallystick.consensus.agreement import (
     StateMismatch,
     TwinFound,
 )
+from tallystick.consensus.proposals import Proposals
 from tallystick.consensus.recovery import Recovery
 from tallystick.consensus.signing_guard import GuardRecord, LossAccepted, Lost, SigningGuard, _Entry
 from tallystick.consensus.simplex import Simplex
@@ -144,11 +145,7 @@ class Box:
 class BlindGuard(SigningGuard):
     """A twin's: it does not notice that another machine signs with its key."""
 
-    def saw_ballot(self, ballot: Ballot) -> bool:
-        """See `SigningGuard`."""
-        return False
-
-    def saw_header(self, header: object) -> bool:
+    def saw(self, one: object) -> bool:
         """See `SigningGuard`."""
         return False
 
@@ -392,10 +389,8 @@ class World:
     def _carry_out(self, process: Process, output: Any) -> bool:
         """Returns whether there may be more to do at once."""
         match output:
-            case SendVote(vote, block):
+            case SendVote(vote):
                 self._note_signed(process, vote.ballot)
-                if block is not None:
-                    process.blocks.append(block)
                 tally = Tally(vote.ballot, ((vote.member, vote.signature),))
                 self.travelling.append((process.place, vote.ballot.view, "votes", tally))
                 return True
@@ -403,7 +398,8 @@ class World:
                 if is_new and process.headers.setdefault(view, block.hash) != block.hash and not process.is_twin:
                     raise Violation(f"process {process.place} signed two blocks in view {view}")
                 self.travelling.append((process.place, view, "proposal", output))
-            case PersistQuorum(tallies):
+            case PersistQuorum(tallies, blocks):
+                process.blocks += blocks
                 process.kept.update({tally.ballot: tally for tally in tallies})
                 return True
             case Finalized(blocks, states, finalization):
@@ -433,7 +429,7 @@ class World:
     def _answer_block(self, process: Process, block_hash: bytes) -> None:
         for other in self.processes:
             if other is not process and self._same_side(process.place, other.place):
-                block = other.simplex.views.block(block_hash)
+                block = other.simplex.proposals.passed(block_hash)
                 if block is not None:
                     process.inbox.append(("block", block))
                     return
@@ -535,13 +531,14 @@ def _copied_dict(value: dict[Any, Any], memo: dict[int, Any]) -> dict[Any, Any]:
 
 
 def _copied_list(value: list[Any], memo: dict[int, Any]) -> list[Any]:
-    if not value:
-        return []
-    copier = _COPIERS.get(type(value[0]))
-    return [copier(one, memo) for one in value] if copier is not None else value.copy()
+    known = memo.get(id(value))
+    if known is None:
+        copier = _COPIERS.get(type(value[0])) if value else None
+        known = memo[id(value)] = [copier(one, memo) for one in value] if copier is not None else value.copy()
+    return known
 
 
-_OWN = (World, Process, Chain, Box, Simplex, Views, ViewState, ViewTimer, Recovery, _Entry)
+_OWN = (World, Process, Chain, Box, Simplex, Views, Proposals, ViewState, ViewTimer, Recovery, _Entry)
 _COPIERS: dict[type, Callable[[Any, dict[int, Any]], Any]] = {
     **dict.fromkeys((*_OWN, SigningGuard, BlindGuard), _copied_object),
     dict: _copied_dict,

@@ -24,6 +24,7 @@ from tests.builders import (
     proposal_evidence,
     refuses,
     signed_header,
+    started_node,
     statement,
     vote,
 )
@@ -119,7 +120,7 @@ def test_at_the_start_from_what_was_kept(vector: Vector) -> None:
     archive = MemoryArchive([block_with(vector)])
 
     def start() -> Node:
-        return Node(GENESIS, lone_driver(), None, archive)
+        return started_node(GENESIS, lone_driver(), archive)
 
     if vector.accepted:
         assert start().state.index == 1
@@ -135,7 +136,7 @@ def test_in_a_store_that_is_checked(vector: Vector, tmp_path: Path) -> None:
         assert Check(store).run().is_sound == vector.accepted
         if not vector.accepted:
             with refuses(Rule.B5, "the kept block 1: "):
-                Node(GENESIS, lone_driver(), None, store)
+                started_node(GENESIS, lone_driver(), store)
 
 
 # ---- every key ------------------------------------------------------------------------------------------------------

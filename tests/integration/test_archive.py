@@ -20,6 +20,7 @@ from tests.builders import (
 )
 from tests.integration.test_store import blocks_of
 
+from tallystick.consensus.agreement import PersistQuorum
 from tallystick.host.store import Store
 from tallystick.ledger.address import sign_address
 from tallystick.ledger.finality import FinalHeader
@@ -50,7 +51,6 @@ from tallystick.node.events import (
     PersistBlock,
     PersistCertificates,
     PersistPayload,
-    PersistVotes,
 )
 
 
@@ -331,7 +331,7 @@ def test_what_a_node_asks_for_is_kept_or_forgotten(archive: Archive) -> None:
         ForgetCertificate(entry.certificate.id),
         ErasePayload(entry.payload.hash()),
         PersistAddress(record),
-        PersistVotes((nullify,), (block,)),
+        PersistQuorum((nullify,), (block,)),
     ]
     for change in changes:
         carry_out(change, archive)

@@ -38,7 +38,7 @@ from tallystick.ledger.encoding import encode
 from tallystick.ledger.errors import Rule
 from tallystick.ledger.messages import Entry
 from tallystick.ledger.vote import NOTARIZE, tally_of
-from tallystick.node.replay import replayed
+from tallystick.network.replay import replayed
 
 FOUNDED = found(epoch_blocks=4)
 LEDGER = FOUNDED.ledger_id
@@ -47,7 +47,7 @@ BLOCKS = 20
 
 def started(store: Store) -> Blockchain:
     """What a node comes to that starts from the store."""
-    return replayed(FOUNDED, check_drawn, store, None)
+    return replayed(FOUNDED, check_drawn, store)
 
 
 @dataclass

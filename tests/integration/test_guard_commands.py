@@ -9,7 +9,7 @@ import pytest
 from tests.builders import ADA, BEN, GENESIS
 from tests.integration.command_line import PASSPHRASE, cli, in_json
 
-from tallystick.consensus.signing_guard import LossAccepted, Lost, Moved, Signed, TwinSeen
+from tallystick.consensus.signing_guard import LossAccepted, Lost, Moved, Recovered, Signed, TwinSeen
 from tallystick.host import data_folder
 from tallystick.host.data_folder import DataFolder, FolderError, Settings
 from tallystick.host.data_lock import DataLock
@@ -225,6 +225,13 @@ def test_a_loss_is_accepted_once_there_is_one_and_only_when_the_risk_is_known(tm
     done = in_json("guard", "accept-loss", "--yes", "--data", "node", cwd=tmp_path)
     assert done["guard"] == "goes on by its operator's word"
     assert kept(node) == [Lost(None), LossAccepted(LEDGER)]
+    (line,) = in_json("guard", "show", "--data", "node", cwd=tmp_path)["ledgers"]
+    assert (line["status"], line["is_loss_accepted"]) == ("lost", True)
+
+
+def test_the_operators_word_ends_the_silence_after_a_recovery(tmp_path: Path, node: DataFolder) -> None:
+    write(node, Lost(LEDGER), Recovered(LEDGER, 0, 5))
+    cli("guard", "accept-loss", "--yes", "--data", "node", cwd=tmp_path)
     (line,) = in_json("guard", "show", "--data", "node", cwd=tmp_path)["ledgers"]
     assert (line["status"], line["is_loss_accepted"]) == ("lost", True)
 

@@ -81,7 +81,7 @@ def test_a_member_whose_guard_is_gone_says_whom_it_waits_for_recovers_and_is_sil
         away.start()
         net.wait_until_agreed()
         for event in ("signing guard lost", "recovering", "recovered", "votes again"):
-            assert event in node.log, event
+            wait_for(lambda event=event: event in node.log, f"the log says: {event}")
         net.assert_equal_chains(final)
 
 

@@ -40,7 +40,7 @@ def told(capsys: pytest.CaptureFixture[str], *statuses: tuple[int, AgreementStat
 
 
 def standing(guard: GuardStatus, view: int = 1, **more: Any) -> AgreementStatus:
-    return AgreementStatus("simplex", 0, view, ADA.public_key, 100, guard, **more)
+    return AgreementStatus("simplex", 0, view, ADA.public_key, guard, **more)
 
 
 def test_a_recovery_is_logged_when_it_is_news_and_once_a_minute(capsys: pytest.CaptureFixture[str]) -> None:

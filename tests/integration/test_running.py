@@ -313,8 +313,9 @@ def test_a_stake_counts_from_the_next_epoch_on(consortium: Network) -> None:
     before = first.status()
     done = on(first, "stake", "50")
     assert (done["state"], done["amount"]) == ("final", 50)
-    while (status := second.status()).epoch < int(str(done["counts_from_epoch"])):
-        assert status.total_stake == before.total_stake
+    counts_from = int(str(done["counts_from_epoch"]))
+    while second.status().epoch < counts_from:
+        assert second.status().total_stake == before.total_stake
         second.certify("to get on")
     wait_for(lambda: first.status().total_stake == before.total_stake + 50, "the stake counts")
     assert first.status().stake == before.stake + 50

@@ -32,13 +32,13 @@ from tallystick.ledger.encoding import encode
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.messages import Entry
 from tallystick.ledger.vote import FINALIZE, tally_of
+from tallystick.network import replay
 from tallystick.network.memory_archive import MemoryArchive
+from tallystick.network.replay import TAIL_BLOCKS, replayed
 from tallystick.network.simulated import SimulatedNetwork
 from tallystick.network.simulated_host import member
-from tallystick.node import replay
 from tallystick.node.events import PersistBlock
 from tallystick.node.finality_proofs import Checkpoint
-from tallystick.node.replay import TAIL_BLOCKS, replayed
 
 FOUNDED = found(epoch_blocks=4)
 
@@ -327,7 +327,7 @@ def test_a_lone_forgers_last_block_with_a_false_signature_is_found_at_the_start(
     scribe.forge_many(2)
     archive = MemoryArchive([scribe.blocks[0], replace(scribe.blocks[1], signature=bytes(64))])
     with refuses(Rule.B3):
-        replayed(scribe.genesis, LoneForger(StakeRule()).check_forger, archive, None)
+        replayed(scribe.genesis, LoneForger(StakeRule()).check_forger, archive)
 
 
 def test_the_trusted_checkpoint_is_looked_for_below_the_snapshot_too(store: Store) -> None:
@@ -399,7 +399,7 @@ def test_members_that_restart_from_snapshots_go_on_agreeing(tmp_path: Path, seed
     ), f"seed {seed}"
     assert len({host.node.state.tip.hash for host in network.hosts.values()}) == 1, f"seed {seed}"
     for name, store in stores.items():
-        whole = replayed(FOUNDED, check_drawn, MemoryArchive(store.blocks()), None)
+        whole = replayed(FOUNDED, check_drawn, MemoryArchive(store.blocks()))
         assert whole.state == network.hosts[name].node.state, f"seed {seed}"
         report = Check(store).run()
         assert report.is_sound, (f"seed {seed}", report)

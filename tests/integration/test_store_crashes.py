@@ -25,7 +25,7 @@ from tallystick.host.store import Store
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.messages import Entry
 from tallystick.ledger.vote import NOTARIZE, tally_of
-from tallystick.node.replay import replayed
+from tallystick.network.replay import replayed
 
 FOUNDED = found(epoch_blocks=3)
 LEDGER = FOUNDED.ledger_id
@@ -79,7 +79,7 @@ def changes() -> list[Change]:
 
 
 def keep_snapshot(store: Store) -> None:
-    store.keep_snapshot(replayed(FOUNDED, check_drawn, store, None))
+    store.keep_snapshot(replayed(FOUNDED, check_drawn, store))
 
 
 def in_one_batch(store: Store, scribe: FinalScribe) -> None:

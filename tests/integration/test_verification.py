@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from functools import cache, partial
+from functools import cache
 from random import Random
 
 import pytest
@@ -143,7 +143,7 @@ def test_peers_that_send_the_same_certificates_at_the_same_time_cost_one_verific
 
     async def use(verifier):
         async def receive():
-            checking, found = settle(partial(intake.check, data)), None
+            checking, found = settle(lambda verify: intake.verifying_by(verify).check(data)), None
             try:
                 while True:
                     found = await verifier.verify(checking.send(found))

@@ -53,6 +53,7 @@ from tests.builders import START_MS, wallet
 from tests.seat import Schedule
 
 from tallystick.consensus.agreement import SendProposal, StateMismatch, TwinFound
+from tallystick.consensus.proposals import Pending
 from tallystick.consensus.signing_guard import (
     Confirmed,
     GuardRecord,
@@ -66,7 +67,6 @@ from tallystick.consensus.signing_guard import (
     TwinSeen,
 )
 from tallystick.consensus.simplex import Simplex
-from tallystick.consensus.views import Pending
 from tallystick.ledger.block import Block, verified
 from tallystick.ledger.blockchain import holds_nothing
 from tallystick.ledger.certificate import AnyCertificate, Evidence, Statement, issue_stake, issue_statement
@@ -165,7 +165,7 @@ class CorruptSimplex(Simplex):
 
     how: str
 
-    def _propose(self, now_ms: int, waiting: Any, outputs: list[Any]) -> None:
+    def _propose(self, now_ms: int, waiting: Any) -> None:
         guard, view = self.guard, self.view
         assert guard is not None
         if self.views.leader(view) != guard.key or self._has_voted(view) or not waiting.has_any(holds_nothing):
@@ -179,8 +179,8 @@ class CorruptSimplex(Simplex):
         if signature is not None:
             block = verified(Block(header, signature, chosen))
             self.views.keep(block)
-            self.views._pending[block.hash] = Pending(block, base, frozenset(), None)  # as if it were legal
-            outputs += self._vote(NOTARIZE, view, block.hash, block, SendProposal(view, 0, block, is_new=True))
+            self.proposals._passed[block.hash] = Pending(block, base, frozenset(), None)  # as if it were legal
+            self._vote(NOTARIZE, view, block, SendProposal(view, 0, block, is_new=True))
 
 
 class ScenarioNetwork(SimulatedNetwork):
@@ -529,7 +529,7 @@ class Scenario:
                 )
                 self._line(host.name, "final", f"{self._names[block.hash]} is final{by}")
             case Broadcast(Proposal(view, _, header, _, ids)) if view == self._simplex(host.name).view:
-                block = self._simplex(host.name).views.whole(header.hash)
+                block = self._simplex(host.name).proposals.whole(header.hash)
                 self._note(header, block.certificates if block else ())
                 again = "" if ids is not None else " again"
                 self._line(host.name, "propose", f"proposes {self._names[header.hash]}{again}")
@@ -546,7 +546,7 @@ class Scenario:
         match record:
             case Signed(_, _, _, None, ballot) if ballot is not None:
                 name = host.name
-                block = self._simplex(name).views.whole(ballot.block_hash)
+                block = self._simplex(name).proposals.whole(ballot.block_hash)
                 if block is not None:
                     self._note(block.header, block.certificates)
                 is_careful = before.is_loss_accepted and (ballot.epoch, ballot.view) <= (

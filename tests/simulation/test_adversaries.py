@@ -165,7 +165,7 @@ def test_a_hundred_thousand_orphans_from_a_stranger_fill_its_own_share_and_no_mo
     refused = 0
     for number in range(100_000):
         refused += len(rules(bench.handle(MessageReceived("stranger", orphans[number % 500]))))
-        assert bench.node.set_aside_count <= 101
+        assert bench.node.sync.set_aside_count <= 101
     assert refused > 70_000
     for block in Scribe(GENESIS).forge_many(3):
         assert cut_off(bench.receive(NewBlock(block), "honest")) == set()
@@ -182,7 +182,7 @@ def test_orphans_do_not_pile_up_in_memory():
 
     flood(orphans[400:])
     assert memory_of(lambda: flood(orphans[:400])) < 600_000
-    assert bench.node.set_aside_count == 50
+    assert bench.node.sync.set_aside_count == 50
 
 
 def test_claimed_certificates_do_not_pile_up_in_memory():

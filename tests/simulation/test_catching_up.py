@@ -39,13 +39,12 @@ from tallystick.ledger.messages import (
 from tallystick.ledger.vote import tally_of
 from tallystick.network.archiving import answer_blocks
 from tallystick.network.memory_archive import MemoryArchive
+from tallystick.network.replay import replayed
 from tallystick.network.simulated import Link, SimulatedNetwork
 from tallystick.network.simulated_host import member, observer
 from tallystick.node.events import ReportRefused
 from tallystick.node.finality_proofs import Checkpoint
 from tallystick.node.limits import Limits
-from tallystick.node.node import Node
-from tallystick.node.simplex_driver import SimplexDriver
 
 EPOCH_BLOCKS, BLOCKS = 50, 420
 LIMITS = Limits(range_blocks=16)
@@ -320,10 +319,13 @@ def test_sold_keys_cannot_make_up_a_history_below_a_trusted_checkpoint(seed):
 
 
 def test_a_kept_chain_without_the_checkpoint_is_refused_at_the_start():
+    def started(checkpoint):
+        return replayed(chain().genesis, Simplex().check_forger, copy_of(chain()), checkpoint)
+
     with refuses(Rule.V4):
-        Node(chain().genesis, SimplexDriver(Simplex()), LIMITS, copy_of(chain()), Checkpoint(7, bytes(32)))
+        started(Checkpoint(7, bytes(32)))
     trusted = Checkpoint(7, chain().blocks[6].hash)
-    assert Node(chain().genesis, SimplexDriver(Simplex()), LIMITS, copy_of(chain()), trusted).state == chain().state
+    assert started(trusted).state == chain().state
 
 
 def test_a_node_whose_state_is_not_what_the_voters_agreed_on_stops_and_tells(seed):

@@ -20,6 +20,7 @@ from tests.builders import (
     rules,
     sign_anything,
     staking,
+    started_node,
     statement,
     with_payload,
 )
@@ -63,7 +64,6 @@ from tallystick.node.events import (
     UnbanAsked,
 )
 from tallystick.node.limits import Limits
-from tallystick.node.node import Node
 
 GENESIS = found(forge_at_certificates=3, max_block_certificates=4)
 LEDGER = GENESIS.ledger_id
@@ -113,7 +113,7 @@ class NodeTold(RuleBasedStateMachine):
         return sha256(b"|".join(parts)).digest()
 
     def tell(self, event) -> list[Action]:
-        before, set_aside, tip = self.fingerprint(), self.bench.node.set_aside_count, self.bench.node.state.tip
+        before, set_aside, tip = self.fingerprint(), self.bench.node.sync.set_aside_count, self.bench.node.state.tip
         actions = self.bench.handle(event)
         persisted = [action.block for action in actions if isinstance(action, PersistBlock)]
         accepted = [action for action in actions if isinstance(action, ReportAccepted)]
@@ -122,7 +122,7 @@ class NodeTold(RuleBasedStateMachine):
         if not persisted and not accepted and not isinstance(event, PayloadErasureAsked):
             assert self.fingerprint() == before
             if any(isinstance(action, ReportRefused) for action in actions):
-                assert self.bench.node.set_aside_count <= set_aside
+                assert self.bench.node.sync.set_aside_count <= set_aside
         self.carry_out(actions)
         return actions
 
@@ -334,11 +334,11 @@ class NodeTold(RuleBasedStateMachine):
         node = self.bench.node
         assert len(node.box) <= LIMITS.box_certificates
         assert node.box.size_bytes <= LIMITS.box_bytes
-        assert node.set_aside_count <= LIMITS.set_aside_blocks_per_peer * len(PEERS)
+        assert node.sync.set_aside_count <= LIMITS.set_aside_blocks_per_peer * len(PEERS)
         del self.sent[:-50]
 
     def teardown(self):
-        fresh = Node(GENESIS, lone_driver(), LIMITS, MemoryArchive(self.persisted))
+        fresh = started_node(GENESIS, lone_driver(), MemoryArchive(self.persisted), LIMITS)
         assert fresh.state == self.bench.node.state
         for block in self.persisted:
             for one in block.certificates:

@@ -72,7 +72,7 @@ def test_a_certificate_is_soon_final_and_kept_and_told_of(rule):
 def test_its_status_has_the_same_shape(rule):
     bench = member(rule)
     status = bench.node.agreement_status()
-    assert (status.rule, status.epoch, status.key, status.stake) == (rule, 0, ADA.public_key, 100)
+    assert (status.rule, status.epoch, status.key) == (rule, 0, ADA.public_key)
     assert (status.guard, status.is_burned, status.mismatch) == (GuardStatus.READY, False, None)
     follower = member(rule, None).node.agreement_status()
     assert (follower.rule, follower.key, follower.guard) == (rule, None, None)

@@ -11,6 +11,7 @@ from tests.builders import (
     of_kind,
     rules,
     staking,
+    started_node,
     statement,
     vote,
     with_payload,
@@ -31,11 +32,10 @@ from tallystick.ledger.messages import (
     Status,
 )
 from tallystick.ledger.vote import NULLIFY, tally_of
+from tallystick.network.memory_archive import MemoryArchive
 from tallystick.node.events import Broadcast, PersistBlock, ReportBlock
 from tallystick.node.finality_proofs import Checkpoint
 from tallystick.node.intake import Intake
-from tallystick.node.limits import Limits
-from tallystick.node.node import Node
 
 GENESIS = found(epoch_blocks=4)
 LEDGER = GENESIS.ledger_id
@@ -69,7 +69,12 @@ def span(scribe, first, last, headers=(), proven_by=None):
 
 def summary(bench):
     node = bench.node
-    return node.state.tip.hash, node.set_aside_count, [one.id for one in node.box], node.agreement_status().mismatch
+    return (
+        node.state.tip.hash,
+        node.sync.set_aside_count,
+        [one.id for one in node.box],
+        node.agreement_status().mismatch,
+    )
 
 
 # ---- blocks that are final --------------------------------------------------------------------------------------
@@ -146,9 +151,9 @@ def test_a_node_many_epochs_behind_is_led_on_by_finalizations_and_takes_ranges_i
     for one in asked[:0:-1]:
         bench.receive(span(scribe, one.start, one.start + one.count - 1))
         assert bench.node.state.index == 0
-    assert bench.node.set_aside_count == 10
+    assert bench.node.sync.set_aside_count == 10
     bench.receive(span(scribe, 1, 4))
-    assert (bench.node.state, bench.node.set_aside_count) == (scribe.state, 0)
+    assert (bench.node.state, bench.node.sync.set_aside_count) == (scribe.state, 0)
 
 
 def test_payloads_that_the_blocks_cover_are_asked_for():
@@ -246,7 +251,7 @@ def test_a_chain_copy_that_drifted_adds_nothing_any_more():
 def trusting(scribe, index, archive=None):
     bench = follower()
     checkpoint = Checkpoint(index, scribe.blocks[index - 1].hash)
-    bench.node = Node(GENESIS, bench.agreement, Limits(), archive, checkpoint)
+    bench.node = started_node(GENESIS, bench.agreement, archive or MemoryArchive(), checkpoint=checkpoint)
     bench.intake = Intake(LEDGER, bench.node.knowledge)
     return bench
 

@@ -1,7 +1,5 @@
 """Intake with its claims verified elsewhere: whoever verifies them, it comes to what verifying in line comes to."""
 
-from functools import partial
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -87,11 +85,11 @@ def spoil(signed):
 
 
 def checking(intake, data):
-    return settle(partial(intake.check, data))
+    return settle(lambda verify: intake.verifying_by(verify).check(data))
 
 
 def checking_entries(intake, submitted):
-    return settle(partial(check_entries, intake, submitted))
+    return settle(lambda verify: check_entries(intake.verifying_by(verify), submitted))
 
 
 def drive(checking, before_answer=lambda: None):

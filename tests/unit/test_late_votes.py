@@ -29,12 +29,11 @@ def late_bench(**more):
 
 def read(bench, actions):
     """Have the host read what is kept, as it was asked to."""
-    asked = of_kind(ReadVotes, actions)
-    return [
-        one
-        for each in asked
-        for one in bench.handle(VotesRead(each.late, tuple(bench.archive.votes_of(each.epoch, each.view))))
-    ]
+    done = []
+    for late in (one.late for one in of_kind(ReadVotes, actions)):
+        kept = bench.archive.votes_of(late.ballot.epoch, late.ballot.view)
+        done += bench.handle(VotesRead(late, tuple(kept)))
+    return done
 
 
 def accused(bench):
@@ -47,7 +46,7 @@ def accused(bench):
 def test_a_late_vote_that_contradicts_a_kept_one_is_evidence():
     bench = late_bench()
     actions = bench.hear(LATE)
-    assert of_kind(ReadVotes, actions) == [ReadVotes(0, 1, (tally_of([LATE]),))]
+    assert of_kind(ReadVotes, actions) == [ReadVotes(tally_of([LATE]))]
     assert bench.verified == [], "not before something kept makes it worth it"
     read(bench, actions)
     assert accused(bench) == [(ACCUSED.public_key, {KEPT, LATE})]
@@ -75,7 +74,7 @@ def test_votes_for_a_final_block_and_of_strangers_are_not_looked_up():
     late += [vote(NOTARIZE, b"b" * 32, STRANGER), vote(NULLIFY, member=ACCUSED, view=2)]
     assert of_kind(ReadVotes, bench.hear(*late)) == []
     (asked,) = of_kind(ReadVotes, bench.hear(vote(NULLIFY, member=ACCUSED), vote(NULLIFY, member=STRANGER)))
-    assert asked.late == (tally_of([vote(NULLIFY, member=ACCUSED)]),)
+    assert asked.late == tally_of([vote(NULLIFY, member=ACCUSED)])
 
 
 def test_how_much_is_looked_up_for_a_peer_is_bounded():

@@ -168,13 +168,13 @@ def test_it_has_no_part_in_what_members_of_simplex_say():
 def test_its_status_says_whose_turn_it_stands_for():
     status = owner().node.agreement_status()
     assert (status.rule, status.epoch, status.view) == ("lone forger", 0, 1)
-    assert (status.key, status.stake) == (ADA.public_key, 100)
+    assert status.key == ADA.public_key
     assert (status.guard, status.twin, status.is_burned, status.mismatch) == (GuardStatus.READY, None, False, None)
     assert Bench(GENESIS).node.agreement_status().key is None
     scribe = Scribe()
     scribe.forge(evidence(ADA))
     burned = Bench(GENESIS, owner=ADA, blocks=scribe.blocks).node.agreement_status()
-    assert (burned.is_burned, burned.stake, burned.view) == (True, 100, 2)
+    assert (burned.is_burned, burned.view) == (True, 2)
 
 
 @pytest.mark.parametrize("event", [Started(ADA.public_key, None), PeerConnected("x")], ids=["start", "peer"])

@@ -85,7 +85,7 @@ def summary(bench):
         node.state.log,
         [one.encoded for one in node.box],
         node.box.size_bytes,
-        node.set_aside_count,
+        node.sync.set_aside_count,
     )
 
 
@@ -454,11 +454,11 @@ def test_bytes_that_are_no_message_disconnect_their_sender_and_change_nothing(da
 def test_an_early_block_is_set_aside_and_the_missing_ones_are_asked_for():
     bench, blocks = Bench(), Scribe().forge_many(5)
     actions = bench.receive(NewBlock(blocks[4]), "x")
-    assert (bench.node.state.index, bench.node.set_aside_count) == (0, 1)
+    assert (bench.node.state.index, bench.node.sync.set_aside_count) == (0, 1)
     assert of_kind(Send, actions) == [Send("x", BlockRequest(1, 4))]
     assert of_kind(Broadcast, actions) == []
     actions = bench.receive(Blocks(1, tuple(blocks[:4])), "x")
-    assert (bench.node.state.index, bench.node.set_aside_count) == (5, 0)
+    assert (bench.node.state.index, bench.node.sync.set_aside_count) == (5, 0)
     assert [one.block for one in of_kind(PersistBlock, actions)] == blocks
 
 
@@ -480,7 +480,7 @@ def test_ten_thousand_blocks_in_reverse_order():
     asked = []
     for block in reversed(blocks):
         asked += messages(BlockRequest, bench.receive(NewBlock(block)))
-        assert bench.node.set_aside_count <= bench.node.limits.set_aside_blocks_per_peer
+        assert bench.node.sync.set_aside_count <= bench.node.limits.set_aside_blocks_per_peer
     assert bench.node.state.index == 1 + bench.node.limits.set_aside_blocks_per_peer
     while asked:
         request = asked.pop(0)
@@ -531,7 +531,7 @@ def test_a_peer_that_leaves_takes_its_set_aside_blocks_along():
         bench.receive(NewBlock(block), "x")
     bench.receive(NewBlock(blocks[8]), "y")
     bench.handle(PeerDisconnected("x"))
-    assert bench.node.set_aside_count == 1
+    assert bench.node.sync.set_aside_count == 1
 
 
 def test_set_aside_blocks_stay_within_the_share_of_their_sender():
@@ -541,7 +541,7 @@ def test_set_aside_blocks_stay_within_the_share_of_their_sender():
     actions = bench.receive(NewBlock(blocks[8]), "x")
     assert (rules(actions), cut_off(actions)) == ([Rule.N2], set())
     assert rules(bench.receive(NewBlock(blocks[8]), "y")) == []
-    assert bench.node.set_aside_count == 4
+    assert bench.node.sync.set_aside_count == 4
 
 
 # ---- peers ------------------------------------------------------------------------------------------------------

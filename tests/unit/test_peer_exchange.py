@@ -19,6 +19,7 @@ from tests.builders import (
     lone_driver,
     of_kind,
     rules,
+    started_node,
     statement,
     wallet,
 )
@@ -46,7 +47,6 @@ from tallystick.node.events import (
     UnbanAsked,
 )
 from tallystick.node.limits import Limits
-from tallystick.node.node import Node
 
 OPEN = found()
 CLOSED = found(admits_observers=False)
@@ -225,7 +225,7 @@ def test_kept_addresses_are_known_after_a_restart_but_not_those_that_were_tamper
     good, bad = bench.record(BEN, "ben:1"), sign_address(CY, bytes(32), "cy:1", START_MS)
     archive.keep_address(good)
     archive.keep_address(bad)
-    bench.node = Node(OPEN, lone_driver(ADA), None, archive)
+    bench.node = started_node(OPEN, lone_driver(ADA), archive)
     actions = bench.handle(Started(ADA.public_key, None))
     assert dialled(actions) == {BEN.public_key: "ben:1"}
     assert told(bench.connect("z")) == [("z", (good,))]
@@ -234,7 +234,7 @@ def test_kept_addresses_are_known_after_a_restart_but_not_those_that_were_tamper
 def test_a_node_that_listens_no_more_does_not_tell_where_it_did():
     bench, archive = Exchanging(), MemoryArchive()
     archive.keep_address(bench.record(ADA, "ada:1"))
-    bench.node = Node(OPEN, lone_driver(ADA), None, archive)
+    bench.node = started_node(OPEN, lone_driver(ADA), archive)
     bench.handle(Started(ADA.public_key, None))
     assert told(bench.connect("z")) == []
 
@@ -407,7 +407,7 @@ def test_a_ban_tells_the_host_whom_not_to_admit_and_ends_by_itself_after_an_hour
     bench = Exchanging(limits=Limits(ban_ms=60_000))
     actions = broken(bench)
     assert of_kind(Admit, actions) == [Admit(None, frozenset({BEN.public_key}))]
-    ((banned, until_ms, refused),) = [(one.peer, one.until_ms, one.refused) for one in bench.node.bans]
+    ((banned, until_ms, refused),) = [(one.peer, one.until_ms, one.refused) for one in bench.node.exchange.bans]
     assert (banned, until_ms, refused.rule) == (BEN.public_key, bench.now_ms + 60_000, Rule.E2)
     assert SetTimer(Timer.DIAL, until_ms) in actions
     bench.handle(PeerDisconnected(BEN.public_key))
@@ -417,21 +417,21 @@ def test_a_ban_tells_the_host_whom_not_to_admit_and_ends_by_itself_after_an_hour
     actions = bench.handle(TimerFired(Timer.DIAL))
     assert of_kind(Admit, actions) == [Admit(None)]
     assert dialled(actions) == {BEN.public_key: address_of(BEN)}
-    assert bench.node.bans == ()
+    assert bench.node.exchange.bans == ()
     assert of_kind(Send, bench.connect(BEN.public_key)) != []
 
 
 def test_a_banned_peer_is_turned_away_and_not_listened_to_and_is_not_banned_for_longer():
     bench = Exchanging()
     broken(bench)
-    (ban,) = bench.node.bans
+    (ban,) = bench.node.exchange.bans
     bench.handle(PeerDisconnected(BEN.public_key))
     bench.now_ms += 1_000
     actions = bench.connect(BEN.public_key)
     assert cut_off(actions) == {BEN.public_key}
     assert of_kind((Send, Admit), actions) == []
     assert bench.learn(CY, peer=BEN.public_key) == []
-    assert bench.node.bans == (ban,)
+    assert bench.node.exchange.bans == (ban,)
 
 
 def test_a_person_lets_a_banned_peer_in_again():
@@ -442,14 +442,14 @@ def test_a_person_lets_a_banned_peer_in_again():
     actions = bench.handle(UnbanAsked(BEN.public_key))
     assert of_kind(Admit, actions) == [Admit(None, frozenset({CY.public_key}))]
     assert dialled(actions) == {BEN.public_key: address_of(BEN)}
-    assert [one.peer for one in bench.node.bans] == [CY.public_key]
+    assert [one.peer for one in bench.node.exchange.bans] == [CY.public_key]
     assert bench.handle(UnbanAsked(BEN.public_key)) == [], "nobody is banned twice"
 
 
 def test_who_has_no_tokens_is_turned_away_and_not_banned():
     bench = Exchanging(genesis=CLOSED)
     bench.connect(STRANGER.public_key)
-    assert bench.node.bans == ()
+    assert bench.node.exchange.bans == ()
 
 
 def test_bans_are_bounded_and_the_oldest_goes_first():
@@ -458,8 +458,8 @@ def test_bans_are_bounded_and_the_oldest_goes_first():
         bench.connect(number)
         bench.receive(b"\xff", number)
         bench.handle(PeerDisconnected(number))
-    assert [bench.node.bans[place].peer for place in (0, -1)] == [1, 4096]
-    assert len(bench.node.bans) == 4096
+    assert [bench.node.exchange.bans[place].peer for place in (0, -1)] == [1, 4096]
+    assert len(bench.node.exchange.bans) == 4096
 
 
 # ---- when members change ----------------------------------------------------------------------------------------

@@ -4,11 +4,11 @@ import pytest
 from tests.builders import GENESIS, LEDGER, START_MS, STRANGER, guard_of, wallet
 
 from tallystick.consensus.recovery import PATIENT_ATTEMPTS, Recovery
-from tallystick.consensus.signing_guard import GuardStatus, LossAccepted, Lost, Signed
+from tallystick.consensus.signing_guard import GuardStatus, LossAccepted, Lost, Recovered, Signed
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.fields import ZERO_DIGEST
 from tallystick.ledger.stake import Account, StakeTable
-from tallystick.ledger.vote import NULLIFY, Ballot
+from tallystick.ledger.vote import FINALIZE, NULLIFY, Ballot
 
 PEOPLE = [wallet(name) for name in ("ada", "ben", "cy", "dot", "eve", "fay", "gus")]
 ADA, BEN, CY, DOT = PEOPLE[:4]
@@ -20,7 +20,7 @@ def epoch_of(*stakes, number=0):
     return Epoch(number, StakeTable(accounts), 1, START_MS)
 
 
-FOUR = epoch_of(1, 1, 1, 1)
+THREE, FOUR = epoch_of(1, 1, 1), epoch_of(1, 1, 1, 1)
 
 
 def lost(*records, owner=ADA):
@@ -152,6 +152,28 @@ def test_who_can_recover_by_itself_does_though_the_operator_gave_the_word():
     answer(recovery, BEN, CY, DOT, view=5)
     assert recovery.finish(FOUR, highest=1)
     assert guard.floor == (0, 6)
+
+
+def test_the_operators_word_in_a_silence_is_asked_anew_and_limits():
+    guard, recovery = lost(Recovered(LEDGER, 0, 6), LossAccepted(LEDGER))
+    assert (guard.status, guard.floor) == (GuardStatus.LOST, (-1, -1))
+    assert not guard.saw(Ballot(FINALIZE, 0, 4, bytes(31) + b"a"))
+    answer(recovery, BEN, CY, DOT, view=2)
+    assert recovery.finish(FOUR, highest=1)
+    assert (guard.status, guard.silent_until) == (GuardStatus.READY, (0, 6)), "no lower than it was silent"
+    assert not guard.may_sign(Ballot(NULLIFY, 0, 4, bytes(32))), "it voted to finalize"
+    assert guard.may_sign(Ballot(NULLIFY, 0, 5, bytes(32)))
+
+
+@pytest.mark.parametrize("is_accepted", [False, True])
+def test_who_recovers_too_counts_with_the_operators_word_alone(is_accepted):
+    _, recovery = lost(*[LossAccepted(LEDGER)] * is_accepted)
+    answer(recovery, CY, view=3)
+    for _ in range(PATIENT_ATTEMPTS):
+        recovery.asked()
+    assert not recovery.finish(THREE, highest=1)
+    recovery.heard_request(BEN.public_key)
+    assert recovery.finish(THREE, highest=1) is is_accepted
 
 
 def test_the_others_are_asked_again_at_doubling_intervals():

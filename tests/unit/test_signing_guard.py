@@ -120,15 +120,15 @@ def test_up_to_the_operators_limit_it_nullifies_only_and_only_where_no_certifica
 
 def test_below_the_operators_limit_what_others_show_may_be_signed_again_and_nothing_beside_it():
     guard = guard_of(Lost(LEDGER), LossAccepted(LEDGER))
-    assert guard.saw_ballot(finalize(2)) is False
+    assert guard.saw(finalize(2)) is False
     guard.limit(0, 4)
     assert guard.may_sign(finalize(2))
     assert guard.may_sign(notarize(2)), "who finalizes a block has notarized it"
     assert not guard.may_sign(nullify(2))
     assert guard.may_sign(nullify(3))
-    assert guard.saw_ballot(notarize(3)) is False, "an own vote that comes late is no twin's"
+    assert guard.saw(notarize(3)) is False, "an own vote that comes late is no twin's"
     assert guard.may_sign(notarize(3))
-    assert guard.saw_ballot(notarize(5)) is True
+    assert guard.saw(notarize(5)) is True
     assert guard.status is GuardStatus.TWIN
 
 
@@ -170,7 +170,7 @@ def test_one_header_a_view_and_none_after_a_ballot():
 def test_an_own_vote_above_the_floor_that_the_guard_does_not_hold_is_a_twins(records, expected):
     guard = guard_of(*records)
     status = guard.status
-    assert guard.saw_ballot(notarize(2)) is expected
+    assert guard.saw(notarize(2)) is expected
     assert guard.status is (GuardStatus.TWIN if expected else status)
     assert (guard.twin == (0, 2)) is expected
     assert guard_of(*records, *guard.take_records()).status is guard.status, "and so after a restart"
@@ -179,8 +179,8 @@ def test_an_own_vote_above_the_floor_that_the_guard_does_not_hold_is_a_twins(rec
 def test_a_twins_header_is_noticed_like_its_votes():
     guard = guard_of()
     guard.sign_header(header(view=2))
-    assert guard.saw_header(header(view=2)) is False
-    assert guard.saw_header(header(view=2, nonce=1)) is True
+    assert guard.saw(header(view=2)) is False
+    assert guard.saw(header(view=2, nonce=1)) is True
     assert guard.status is GuardStatus.TWIN
     assert guard.sign(nullify(9)) is None
     assert guard.sign_header(header(view=2)) is None
@@ -267,7 +267,7 @@ def behaviour(records):
         [guard.votes(epoch) for epoch in (0, 1)],
         [guard.may_sign(one, has_certificate=known) for one in UNIVERSE for known in (False, True)],
         [guard.may_sign_header(*place) for place in PLACES],
-        [guard_of(*records).saw_ballot(one) for one in UNIVERSE],
+        [guard_of(*records).saw(one) for one in UNIVERSE],
     )
 
 
@@ -355,9 +355,9 @@ class KeyOnAMachine(RuleBasedStateMachine):
         self.file += [LossAccepted(LEDGER)]
         for one in self.seen:
             if isinstance(one, Ballot):
-                assert not self.guard.saw_ballot(one)
+                assert not self.guard.saw(one)
             else:
-                assert not self.guard.saw_header(one)
+                assert not self.guard.saw(one)
         epoch, view = self.place
         self.guard.limit(epoch, view + 1)
         self.sync()
@@ -367,7 +367,7 @@ class KeyOnAMachine(RuleBasedStateMachine):
     def hear_an_own_vote_again(self, data):
         """Anybody can replay what left: it is never a twin's."""
         one = data.draw(st.sampled_from(self.seen))
-        is_twin = self.guard.saw_ballot(one) if isinstance(one, Ballot) else self.guard.saw_header(one)
+        is_twin = self.guard.saw(one)
         assert not is_twin
 
     @rule()

@@ -17,7 +17,7 @@ NOTARIZED = f"{A}; quorum notarize 1 a"
 
 STEPS = [
     # (1) Upon entering a view as its leader.
-    ("1 nothing in flight: at once", "ada ben", "", "waits s", "notarize 1 new1 & keep new1 | propose 1 new1 on 0"),
+    ("1 nothing in flight: at once", "ada ben", "", "waits s", "propose 1 new1 on 0 | notarize 1 new1 & keep new1"),
     ("1 nothing waits", "ada ben", "", "", ""),
     ("1 once in a view", "ada ben", "waits s", "waits t; +1", ""),
     ("1 not another's view", "ben ada", "", "waits s", ""),
@@ -26,7 +26,7 @@ STEPS = [
         "ben cy ada",
         "waits s; quorum nullify 1",
         "quorum nullify 2",
-        "persist nullify 2 | notarize 3 new3 & keep new3 | propose 3 new3 on 0",
+        "persist nullify 2 | propose 3 new3 on 0 | notarize 3 new3 & keep new3",
     ),
     (
         "1 nullifications are lacking",
@@ -42,21 +42,21 @@ STEPS = [
         "ben ada",
         f"waits s; {NOTARIZED}",
         "+300",
-        "notarize 2 new2 & keep new2 | propose 2 new2 on 1 | relay notarize 1 a, finalize 1 a, notarize 2 new2",
+        "propose 2 new2 on 1 | notarize 2 new2 & keep new2 | relay notarize 1 a, finalize 1 a, notarize 2 new2",
     ),
     (
         "1 a parent in flight, nothing waits: again",
         "ben ada",
         NOTARIZED,
         "+300",
-        "notarize 2 a | propose 2 a again on 1 | relay notarize 1 a, finalize 1 a, notarize 2 a",
+        "propose 2 a again on 1 | notarize 2 a | relay notarize 1 a, finalize 1 a, notarize 2 a",
     ),
     (
         "1 the parent is final: at once",
         "ben ada",
         f"waits s; {NOTARIZED}",
         "cy dot finalize 1 a",
-        "final a | notarize 2 new2 & keep new2 | propose 2 new2 on 1",
+        "final a | propose 2 new2 on 1 | notarize 2 new2 & keep new2",
     ),
     (
         "1 a parent that is not whole is asked for",
@@ -116,7 +116,7 @@ STEPS = [
         "",
         "cy dot nullify 1 | +300",
         "+300",
-        "nullify 1 | persist nullify 1",
+        "persist nullify 1 | nullify 1",
     ),
     ("3 a third or less does not", "", "cy nullify 1", "+600", ""),
     ("3 a wrong root at once", "", "block a 1 on tip bad=root", "whole a", "nullify 1"),

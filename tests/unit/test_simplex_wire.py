@@ -27,7 +27,7 @@ from tests.builders import (
     vote,
 )
 
-from tallystick.consensus.agreement import TwinFound
+from tallystick.consensus.agreement import PersistQuorum, TwinFound
 from tallystick.consensus.signing_guard import GuardStatus, Lost, Signed, TwinSeen
 from tallystick.ledger.certificate import VoteEvidence
 from tallystick.ledger.errors import Rule
@@ -55,7 +55,6 @@ from tallystick.node.events import (
     Broadcast,
     PeerConnected,
     PersistSigned,
-    PersistVotes,
     ReadVotes,
     Send,
     VotesRead,
@@ -435,7 +434,7 @@ def test_a_vote_that_comes_late_is_compared_with_what_is_kept_of_its_view():
     bench.receive(Votes((quorum(NULLIFY, view=20),)))
     late = vote(FINALIZE, b"f" * 32, BEN, view=3)
     (read,) = of_kind(ReadVotes, bench.receive(votes(late)))
-    assert (read.epoch, read.view) == (0, 3)
+    assert (read.late.ballot.epoch, read.late.ballot.view) == (0, 3)
     assert evidence_in(bench) == []
     kept = quorum(NULLIFY, view=3)
     bench.handle(VotesRead(read.late, (kept,)))
@@ -455,12 +454,12 @@ def test_the_guard_is_synced_before_the_database_and_both_before_the_vote_leaves
         kinds = [
             type(one).__name__
             for one in actions
-            if isinstance(one, PersistSigned | PersistVotes)
+            if isinstance(one, PersistSigned | PersistQuorum)
             or (isinstance(one, Broadcast) and isinstance(one.message, Votes | Proposal))
         ]
-        if "PersistVotes" in kinds:
+        if "PersistQuorum" in kinds:
             seen += 1
-            assert kinds[:3] == ["PersistSigned", "PersistVotes", "Broadcast"]
+            assert kinds[:3] == ["PersistSigned", "PersistQuorum", "Broadcast"]
     assert seen == 1, "the leader of view 1"
 
 

@@ -55,6 +55,18 @@ def test_without_work_there_are_no_times_and_they_begin_with_the_work():
     assert timer.since_ms is None
 
 
+def test_views_come_and_go_while_it_waits_for_a_final_block():
+    timer = timer_in(1, has_work=False)
+    for passed_ms, place in [(100, (0, 1, 0)), (200, (0, 2, 0)), (300, (0, 3, 0))]:
+        timer.look(NOW_MS + passed_ms, *place, has_work=True)
+        assert timer.unfinal_since_ms == NOW_MS + 100
+    for passed_ms, place in [(400, (0, 4, 3)), (500, (1, 1, 0))]:
+        timer.look(NOW_MS + passed_ms, *place, has_work=True)
+        assert timer.unfinal_since_ms == NOW_MS + passed_ms, "a block became final, or an epoch began with one"
+    timer.look(NOW_MS + 600, 1, 1, 0, has_work=False)
+    assert timer.unfinal_since_ms is None
+
+
 @pytest.mark.parametrize("place", [(0, 2), (1, 1)])
 def test_a_new_view_or_epoch_begins_anew(place):
     timer = timer_in(1)

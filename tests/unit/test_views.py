@@ -141,11 +141,11 @@ def test_headers_of_the_views_leader_are_wanted_up_to_the_next_view(view, leader
 def test_at_most_two_blocks_are_kept_of_a_view_beside_one_that_was_asked_for():
     seat = observer("block a 1 on tip; block b 1 on tip; block c 1 on tip; block d 1 on tip")
     seat.tell("whole a; whole b; whole c; whole d")
-    kept = [name for name in "abcd" if seat.simplex.views.whole(seat.blocks[name].hash)]
+    kept = [name for name in "abcd" if seat.simplex.proposals.whole(seat.blocks[name].hash)]
     assert kept == ["a", "b"]
     seat.tell("quorum notarize 1 d; whole d; whole c")
-    assert seat.simplex.views.whole(seat.blocks["d"].hash)
-    assert not seat.simplex.views.whole(seat.blocks["c"].hash)
+    assert seat.simplex.proposals.whole(seat.blocks["d"].hash)
+    assert not seat.simplex.proposals.whole(seat.blocks["c"].hash)
 
 
 def test_hundreds_of_views_without_finality_leave_only_what_ended_them():
@@ -213,7 +213,7 @@ def views_of(known):
 def test_which_block_may_be_built_on(known, parent, tip_follows, a_follows, lacking):
     seat, view = views_of(known), len(known) + 1
     views, names = seat.simplex.views, {seat.chain.state.tip.hash: "tip", seat.blocks["a"].hash: "a"}
-    found = views.parent_for(view)
+    found = next(views.parents(view), None)
     assert (found and (found[0], names[found[1]])) == parent
     assert views.may_follow(seat.chain.state.tip.hash, view) is tip_follows
     assert views.may_follow(seat.blocks["a"].hash, view) is a_follows

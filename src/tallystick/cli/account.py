@@ -217,7 +217,7 @@ def _node(simulation: Simulation, name: str, node: Node) -> NodeLine:
         certificates=node.state.log.size,
         log_root=node.state.log.root().hex(),
         waiting=len(node.box),
-        set_aside=node.set_aside_count,
+        set_aside=node.sync.set_aside_count,
         forged=simulation.story.forged[name],
         refused=simulation.story.refused[name],
     )

@@ -61,8 +61,9 @@ RECOVER_HELP: Final = help_text(
 )
 ACCEPT_HELP: Final = help_text(
     "Go on although what the key signed is lost and not enough others can tell: the operator's word.",
-    "For members that the others cannot do without, as one of three equal ones. The node still asks all others, signs "
-    "again what they show, and otherwise ends views only, up to the last one in which it may have signed. Risk: if one "
+    "For members that the others cannot do without, as one of three equal ones, or that stay silent after a recovery "
+    "while the ledger stands still. The node still asks all others, signs again what they show, and otherwise only "
+    "helps to end views, up to the last one in which it may have signed. Risk: if one "
     "that answers lies, or knows less than it should, this member contradicts itself and loses its stake; and if it "
     "and liars have more than a third of the stake together, the ledger can fork. First have all others up.",
     "Example: tallystick guard accept-loss",
@@ -132,11 +133,11 @@ def lost(data: Data = None, yes: Yes = False, as_json: AsJson = False) -> None:
 def recover(data: Data = None, yes: Yes = False, as_json: AsJson = False) -> None:
     """See `RECOVER_HELP`."""
     with error_boundary(), _opened(data) as (folder, file):
-        genesis, status = _of_ledger(folder, file)
-        if status is GuardStatus.MOVED:
+        genesis, state = _of_ledger(folder, file)
+        if state.status is GuardStatus.MOVED:
             advice = "recover it there, or read: tallystick guard lost --help"
             raise GuardError(f"the key was moved to another machine; {advice}")
-        if status is GuardStatus.TWIN:
+        if state.status is GuardStatus.TWIN:
             _confirm(yes, f"Another machine signed with this key. {_TWO_MACHINES}?")
         _write(folder, file, Lost(genesis.ledger_id), "recovers: it signs nothing until others have answered", as_json)
 
@@ -145,9 +146,9 @@ def recover(data: Data = None, yes: Yes = False, as_json: AsJson = False) -> Non
 def accept_loss(data: Data = None, yes: Yes = False, as_json: AsJson = False) -> None:
     """See `ACCEPT_HELP`."""
     with error_boundary(), _opened(data) as (folder, file):
-        genesis, status = _of_ledger(folder, file)
-        if status is not GuardStatus.LOST:
-            raise GuardError(f"the guard is {status.value}, not lost: there is no loss to accept")
+        genesis, state = _of_ledger(folder, file)
+        if state.status is not GuardStatus.LOST and state.silent <= state.final:
+            raise GuardError(f"the guard is {state.status.value}, not lost: there is no loss to accept")
         _confirm(yes, "This risks the stake, and with liars of more than a third together a fork. Go on?")
         _write(folder, file, LossAccepted(genesis.ledger_id), "goes on by its operator's word", as_json)
 
@@ -161,11 +162,11 @@ def _opened(data: Path | None) -> Iterator[tuple[DataFolder, GuardFile]]:
         yield folder, file
 
 
-def _of_ledger(folder: DataFolder, file: GuardFile) -> tuple[Genesis, GuardStatus]:
+def _of_ledger(folder: DataFolder, file: GuardFile) -> tuple[Genesis, GuardState]:
     """The folder's ledger, and how the guard stands there. Raises `StoreError`."""
     genesis, _ = ledger_info(folder)
     ledgers = summaries(file.records)
-    return genesis, ledgers.get(genesis.ledger_id, ledgers[None]).status
+    return genesis, ledgers.get(genesis.ledger_id, ledgers[None])
 
 
 def _genesis(folder: DataFolder) -> Genesis | None:

@@ -131,7 +131,7 @@ class Watched(Simplex):
 
     def step(self, now_ms: int, waiting: Waiting) -> list[Output]:
         """See `Simplex`."""
-        since_ms = self.stuck_since_ms(now_ms)
+        since_ms = now_ms if self._timer.since_ms is None else self._timer.since_ms
         outputs = super().step(now_ms, waiting)
         for output in outputs:
             self._tell(output, now_ms - since_ms)

@@ -36,16 +36,16 @@ class SendProposal(NamedTuple):
 
 
 class SendVote(NamedTuple):
-    """Make the vote durable, with the block that it is for (if given), then tell everybody."""
+    """Make the vote durable, then tell everybody."""
 
     vote: Vote
-    block: VerifiedBlock | None
 
 
 class PersistQuorum(NamedTuple):
-    """Make these votes durable, before a vote of a later view is: certificates, or votes of views that are over."""
+    """Make durable what the votes of this step rest on: certificates, or votes of views that are over, and blocks."""
 
     tallies: tuple[Tally, ...]
+    blocks: tuple[VerifiedBlock, ...]
 
 
 class Finalized(NamedTuple):
@@ -67,6 +67,13 @@ class TwinFound(NamedTuple):
 
     epoch: int
     view: int
+
+
+class IllegalProposal(NamedTuple):
+    """The gate refused a proposal, which this leader signed."""
+
+    forger: bytes
+    refused: Refused
 
 
 class RequestBlock(NamedTuple):
@@ -111,6 +118,7 @@ Output = (
     | Finalized
     | StateMismatch
     | TwinFound
+    | IllegalProposal
     | RequestBlock
     | RequestViewCertificates
     | RelayVotes

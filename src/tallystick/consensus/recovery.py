@@ -22,6 +22,8 @@ class Recovery:
         self._requests = 0
         self._answers: dict[bytes, int] = {}
         """The view that each member proved, in this epoch."""
+        self._recovering: set[bytes] = set()
+        """Members that asked themselves in this epoch: they answer nobody."""
 
     def is_needed(self, epoch: Epoch) -> bool:
         """Whether this member has stake in the epoch and does not know what it signed."""
@@ -47,24 +49,32 @@ class Recovery:
             return
         self._answers[member] = max(view, self._answers.get(member, 0))
 
+    def heard_request(self, member: bytes) -> None:
+        """Another member recovers as well."""
+        self._recovering.add(member)
+
     def begin_epoch(self) -> None:
         """An epoch began: answers count within one only."""
         self._attempt += 1
-        self._answers, self._requests = {}, 0
+        self._answers, self._recovering, self._requests = {}, set(), 0
 
     def finish(self, epoch: Epoch, highest: int) -> bool:
         """Recover if enough others answered; `highest` is the latest view held or heard of. Whether it is over."""
-        others = sum(epoch.stake(member) for member in self._answers)
         floor = max([highest, self._guard.last_view(epoch.number), *self._answers.values()]) + 1
-        if epoch.is_quorum(others):
+        ends_silence = self._guard.is_loss_accepted and self._guard.limited > self._guard.final
+        if epoch.is_quorum(sum(map(epoch.stake, self._answers))) and not ends_silence:
             self._guard.recover(epoch.number, floor)
-        elif self._guard.is_loss_accepted and self._has_heard_enough(epoch, others):
+        elif self._guard.is_loss_accepted and self._has_heard_enough(epoch):
             self._guard.limit(epoch.number, floor)
         else:
             return False
         return True
 
-    def _has_heard_enough(self, epoch: Epoch, others: int) -> bool:
-        """With the operator's word: all others; or, after some attempts, those that make a quorum with this member."""
+    def _has_heard_enough(self, epoch: Epoch) -> bool:
+        """With the operator's word: all others; or, after some attempts, a quorum with this and those that recover.
+
+        Those that recover answer nobody, and two of three equal members may have lost their guards at once.
+        """
+        there = {*self._answers, *self._recovering, self._guard.key}
         is_patient = self._requests < PATIENT_ATTEMPTS
-        return not self.unanswered(epoch) or (not is_patient and epoch.is_quorum(others + epoch.stake(self._guard.key)))
+        return not self.unanswered(epoch) or (not is_patient and epoch.is_quorum(sum(map(epoch.stake, there))))

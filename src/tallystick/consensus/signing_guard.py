@@ -111,11 +111,13 @@ class GuardState:
     is_loss_accepted: bool = False
     """Whether the operator gave the word to go on without a quorum of others."""
     recovered: Place | None = None
-    """The floor of a recovery that no later epoch has confirmed yet."""
-    floor: Place = NOWHERE
-    """At or below it nothing is signed."""
+    """The end of a recovery that no later epoch has confirmed yet."""
+    final: Place = NOWHERE
+    """What was finalized there is stored: at or below it nothing is signed or looked at again."""
+    silent: Place = NOWHERE
+    """Up to there nothing is signed, since a recovery by the answers of others."""
     limited: Place = NOWHERE
-    """Up to there the operator's word holds."""
+    """Up to there the operator's word holds, in the place of silence."""
     twin: Place | None = None
     """Where another machine was seen to sign with this key."""
     entries: dict[Place, _Entry] = field(default_factory=dict)
@@ -124,8 +126,13 @@ class GuardState:
     @property
     def silent_until(self) -> Place | None:
         """The last view in which it does not vote freely; `None`: it was not lost, or a later view is final."""
-        recovered = self.recovered if self.recovered and self.recovered >= self.floor else None
-        return max(recovered or NOWHERE, self.limited) if self.limited > self.floor else recovered
+        until = max(self.silent, self.limited)
+        return until if until > self.final else None
+
+    @property
+    def floor(self) -> Place:
+        """At or below it nothing is signed."""
+        return max(self.final, self.silent)
 
     def apply(self, record: GuardRecord) -> None:
         """Take the next record."""
@@ -144,27 +151,35 @@ class GuardState:
             case Lost():
                 self.status, self.is_loss_accepted, self.recovered, self.twin = GuardStatus.LOST, False, None, None
             case Recovered(_, epoch, view):
-                self.status, self.recovered = GuardStatus.READY, (epoch, view)
-                self.raise_floor(epoch, view)
+                self.status = GuardStatus.READY
+                self.recovered = self.silent = (epoch, view)
             case Confirmed():
                 self.status, self.recovered, self.is_loss_accepted = GuardStatus.READY, None, False
             case LossAccepted():
-                self.is_loss_accepted = True
+                self._accept_loss()
             case Limited(_, epoch, view):
-                self.status, self.recovered, self.limited = GuardStatus.READY, (epoch, view), (epoch, view)
+                self.status, self.silent = GuardStatus.READY, NOWHERE
+                self.recovered = self.limited = (epoch, view)
             case TwinSeen(_, epoch, view):
                 self.status, self.twin = GuardStatus.TWIN, (epoch, view)
             case Moved():
                 self.status = GuardStatus.MOVED
+
+    def _accept_loss(self) -> None:
+        """The operator's word. In the place of a silence it asks anew what it signed there, and is limited."""
+        self.is_loss_accepted = True
+        if self.silent > self.final:
+            self.status, self.recovered = GuardStatus.LOST, None
+            self.silent, self.limited = NOWHERE, max(self.silent, self.limited)
 
     def raise_floor(self, epoch: int, view: int) -> None:
         """What was finalized in this view is stored durably: nothing at or below it is signed or looked at again.
 
         Not synced by itself: whoever starts from that store raises it again.
         """
-        if (epoch, view) > self.floor:
-            self.floor = (epoch, view)
-            self.entries = {place: entry for place, entry in self.entries.items() if place > self.floor}
+        if (epoch, view) > self.final:
+            self.final = (epoch, view)
+            self.entries = {place: entry for place, entry in self.entries.items() if place > self.final}
 
 
 class SigningGuard(GuardState):
@@ -189,7 +204,7 @@ class SigningGuard(GuardState):
         for record in records:
             if ledger_of(record) in (None, ledger_id):
                 self.apply(record)
-        self._synced_floor = self.floor
+        self._synced_floor = self.final
 
     # ---- what it knows ----------------------------------------------------------------------------------------
 
@@ -262,24 +277,17 @@ class SigningGuard(GuardState):
 
     # ---- what others show -------------------------------------------------------------------------------------
 
-    def saw_ballot(self, ballot: Ballot) -> bool:
-        """A vote of this key was seen. Returns whether it shows a twin: another machine that signs with this key."""
-        is_held = ballot in self._entry(ballot).ballots
-        return self._saw(Signed(self._ledger_id, ballot.epoch, ballot.view, None, ballot), is_held)
-
-    def saw_header(self, header: Header) -> bool:
-        """A header of this key was seen. Returns whether it shows a twin."""
-        is_held = self._entry(header).header_hash == header.hash
-        return self._saw(Signed(self._ledger_id, header.epoch, header.view, header.hash, None), is_held)
-
-    def _saw(self, signed: Signed, is_held: bool) -> bool:
-        place, ballot = (signed.epoch, signed.view), signed.ballot
+    def saw(self, one: Ballot | Header) -> bool:
+        """A ballot or header signed with this key was seen. Returns whether it shows a twin: another machine signs."""
+        place, entry = (one.epoch, one.view), self._entry(one)
+        header_hash, ballot = (None, one) if isinstance(one, Ballot) else (one.hash, None)
+        is_held = ballot in entry.ballots if ballot is not None else header_hash == entry.header_hash
         if is_held or place <= self.floor or self.status in (GuardStatus.TWIN, GuardStatus.MOVED):
             return False
         if self.status is GuardStatus.LOST or place <= self.limited:  # it may be an own one that was lost
-            self._note(signed)
+            self._note(Signed(self._ledger_id, *place, header_hash, ballot))
             if ballot is not None and ballot.kind == FINALIZE:  # whoever finalizes has notarized, or may have
-                self._note(replace(signed, ballot=replace(ballot, kind=NOTARIZE)))
+                self._note(Signed(self._ledger_id, *place, None, replace(ballot, kind=NOTARIZE)))
             return False
         self._note(TwinSeen(self._ledger_id, *place))
         return True
@@ -307,7 +315,7 @@ class SigningGuard(GuardState):
 
     def limit(self, epoch: int, view: int) -> None:
         """Go on by the operator's word: up to this view with `nullify` and what others have shown only."""
-        self._note(Limited(self._ledger_id, epoch, view))
+        self._note(Limited(self._ledger_id, *max((epoch, view), self.limited)))
 
     # ---- keeping ----------------------------------------------------------------------------------------------
 
@@ -317,8 +325,8 @@ class SigningGuard(GuardState):
         The floor goes with it when it was raised; by itself it is not worth a sync.
         """
         new, self._new = self._new, []
-        if new and self.floor > self._synced_floor:
-            self._synced_floor = self.floor
+        if new and self.final > self._synced_floor:
+            self._synced_floor = self.final
             new = [Floor(self._ledger_id, *self._synced_floor), *new]
         return tuple(new)
 

@@ -22,21 +22,22 @@ are not waited for. What a member signed stands in its signing guard, so that no
 from collections.abc import Iterable
 
 from tallystick.consensus import agreement
-from tallystick.consensus.agreement import Equivocation, Output, Waiting
+from tallystick.consensus.agreement import Equivocation, Output, SendProposal, Waiting
 from tallystick.consensus.proof_of_stake import check_drawn, draw
+from tallystick.consensus.proposals import Pending, Proposals
 from tallystick.consensus.recovery import Recovery
 from tallystick.consensus.signing_guard import GuardStatus, SigningGuard
 from tallystick.consensus.view_timer import ViewTimer
-from tallystick.consensus.views import Draw, Pending, Views
+from tallystick.consensus.views import Draw, Views
 from tallystick.ledger.block import Block, VerifiedBlock, verified
 from tallystick.ledger.blockchain import Blockchain, check_clock, holds_nothing
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.fields import ZERO_DIGEST
 from tallystick.ledger.finality import Finalization
-from tallystick.ledger.header import SignedHeader
+from tallystick.ledger.header import Header, SignedHeader
 from tallystick.ledger.state import make_header
-from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Tally, Vote
+from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Ballot, Tally
 
 
 def drawn_leader(epoch: Epoch, ledger_id: bytes, view: int) -> bytes | None:
@@ -61,7 +62,6 @@ class Simplex:
         self._leader = leader
         self._epoch_number = -1
         self._requested: tuple[int, int] | None = None
-        self._twins: list[agreement.TwinFound] = []
 
     def start(
         self,
@@ -95,6 +95,11 @@ class Simplex:
         return self.views.view
 
     @property
+    def proposals(self) -> Proposals:
+        """The blocks above the final tip."""
+        return self.views.proposals
+
+    @property
     def has_stake(self) -> bool:
         """Whether this member's votes count in this epoch."""
         return self.epoch.stake(self.guard.key) > 0
@@ -117,26 +122,22 @@ class Simplex:
             return None
         return self.view, entered_by.tally if entered_by is not None else None
 
-    def stuck_since_ms(self, now_ms: int) -> int:
-        """Since when the current view has had something to do and has not ended."""
-        return now_ms if self._timer.since_ms is None else self._timer.since_ms
+    @property
+    def unfinal_since_ms(self) -> int | None:
+        """Since when something waits and no block became final; `None`: nothing waits."""
+        return self._timer.unfinal_since_ms
 
     # ---- knowledge goes in ------------------------------------------------------------------------------------
 
     def add_tally(self, tally: Tally) -> list[Equivocation]:
         """Count votes whose signatures are good. Returns what they and earlier ones prove of their members."""
-        own = [one for one in tally.votes if one.member == self.guard.key]
-        if any(self._is_twin(one) for one in own):
-            return []
-        return self.views.add_tally(tally)
+        is_own = any(member == self.guard.key for member, _ in tally.signatures)
+        return [] if is_own and self._is_twin(tally.ballot) else self.views.add_tally(tally)
 
     def add_header(self, signed: SignedHeader, parent_view: int | None = None) -> Equivocation | None:
         """Note what a view's leader signed; the signature is good. Returns what it and an earlier one prove."""
-        header = signed.header
-        if header.forger == self.guard.key and self.guard.saw_header(header):
-            self._twins.append(agreement.TwinFound(header.epoch, header.view))
-            return None
-        return self.views.add_header(signed, parent_view)
+        is_own = signed.header.forger == self.guard.key
+        return None if is_own and self._is_twin(signed.header) else self.views.add_header(signed, parent_view)
 
     def add_block(self, block: VerifiedBlock) -> Equivocation | None:
         """Keep a whole block, if it may be a proposal of this epoch. Returns what its header and another prove."""
@@ -173,56 +174,51 @@ class Simplex:
             self.views.enter_by_guard(vote.ballot.view if vote.ballot.kind != FINALIZE else 0)
             self.views.add_vote(vote)
 
-    def _is_twin(self, vote: Vote) -> bool:
-        if not self.guard.saw_ballot(vote.ballot):
-            return False
-        self._twins.append(agreement.TwinFound(vote.ballot.epoch, vote.ballot.view))
-        return True
+    def _is_twin(self, signed: Ballot | Header) -> bool:
+        """Whether another machine signed this with our key; then it is said, and not counted."""
+        is_twin = self.guard.saw(signed)
+        if is_twin:
+            self.views.outputs.append(agreement.TwinFound(signed.epoch, signed.view))
+        return is_twin
 
     # ---- what follows from it: docs/protocol.md, section 4, "A view" -------------------------------------------
 
     def step(self, now_ms: int, waiting: Waiting) -> list[Output]:
         """What is to be done now. Call again, after carrying it out, until nothing is."""
-        outputs: list[Output] = []
-        if self.mismatch is not None or self._find_mismatch(outputs) or self._finalize(outputs):
-            return outputs
-        self._persist(outputs)
-        if self.is_recovering:
-            self.recovery.finish(self.epoch, self.view)
-        self._vote_to_finalize(outputs)
-        self._propose(now_ms, waiting, outputs)
-        self._notarize(now_ms, outputs)
-        self._nullify(now_ms, waiting, outputs)
-        self._repeat(now_ms, waiting, outputs)
-        outputs += self.views.take_rivals()
-        twins, self._twins = self._twins, []
-        outputs += twins
-        self._persist(outputs)
-        return outputs
+        if self.mismatch is None and not self._find_mismatch() and not self._finalize():
+            if self.is_recovering:
+                self.recovery.finish(self.epoch, self.view)
+            self._vote_to_finalize()
+            self._propose(now_ms, waiting)
+            self._notarize(now_ms)
+            self._nullify(now_ms, waiting)
+            self._repeat(now_ms, waiting)
+            self._persist()
+        return self.views.take_outputs()
 
-    def _propose(self, now_ms: int, waiting: Waiting, outputs: list[Output]) -> None:
+    def _propose(self, now_ms: int, waiting: Waiting) -> None:
         """(1) The view's leader forges at once when nothing is in flight; else it waits for delta, then goes on."""
         if self._has_voted(self.view) or self.views.leader(self.view) != self.guard.key:
             return
-        found = self.views.parent_for(self.view)
-        if found is None:
-            self._request(self.views.lacking(self.view), outputs)
+        parent_view, parent_hash = next(self.views.parents(self.view), (0, None))
+        if parent_hash is None:
+            self._request(self.views.lacking(self.view))
             return
-        parent_view, parent_hash = found
         parent = None
         if parent_hash != self.chain.state.tip.hash:
-            parent = self.views.validate(parent_hash, outputs)
+            parent = self.proposals.validate(parent_hash)
             if parent is None or not _has_come(self._timed(now_ms, waiting).settled_ms(), now_ms):
                 return
         if (block := self._forge(now_ms, waiting, parent)) is not None:
             self.views.keep(block)
-            if self.views.validate(block.hash, outputs) is None:
+            if self.proposals.validate(block.hash) is None:
                 return  # it passes the gate like any other
-            proposal = agreement.SendProposal(self.view, parent_view, block, is_new=True)
-            outputs += self._vote(NOTARIZE, self.view, block.hash, block, proposal)
+            proposal = SendProposal(self.view, parent_view, block, is_new=True)
         elif parent is not None:
-            proposal = agreement.SendProposal(self.view, parent_view, parent.block, is_new=False)
-            outputs += self._vote(NOTARIZE, self.view, parent_hash, parent.block, proposal)
+            proposal = SendProposal(self.view, parent_view, parent.block, is_new=False)
+        else:
+            return
+        self._vote(NOTARIZE, self.view, proposal.block, proposal)
 
     def _forge(self, now_ms: int, waiting: Waiting, parent: Pending | None) -> VerifiedBlock | None:
         """A block on the parent (`None`: on the final tip), or `None`: there is nothing to forge."""
@@ -237,65 +233,65 @@ class Simplex:
         signature = self.guard.sign_header(header)
         return verified(Block(header, signature, tuple(chosen))) if signature is not None else None
 
-    def _notarize(self, now_ms: int, outputs: list[Output]) -> None:
+    def _notarize(self, now_ms: int) -> None:
         """(2) Notarize what was proposed, if it is known whole, legal, in time, and follows what was notarized."""
         view, state = self.view, self.views.at(self.view)
         if state.proposed is None or self._has_voted(view):
             return
-        block = self.views.whole(state.proposed)
+        block = self.proposals.whole(state.proposed)
         if block is None:
-            self.views.request(state.proposed, outputs)
+            self.proposals.request(state.proposed)
             return
         extended = block.header.parent_hash if block.header.view == view else block.hash
         if block.header.view > view or not self.views.may_follow(extended, view):
-            self._request(self.views.lacking(view, state.parent_view), outputs)
+            self._request(self.views.lacking(view, state.parent_view))
             return
-        if self.views.validate(block.hash, outputs) is None:
+        if self.proposals.validate(block.hash) is None:
             return
         try:
             check_clock(block.header, self.chain.genesis.params, now_ms)
         except Refused:
             return  # not yet
-        outputs += self._vote(NOTARIZE, view, block.hash, block)
+        self._vote(NOTARIZE, view, block)
 
-    def _nullify(self, now_ms: int, waiting: Waiting, outputs: list[Output]) -> None:
+    def _nullify(self, now_ms: int, waiting: Waiting) -> None:
         """(3) Time is up, the proposal is illegal, or the leader is silent: nullify the view."""
         timer, state = self._timed(now_ms, waiting), self.views.at(self.view)
         if not self._may_nullify():
             return
-        is_illegal = state.proposed is not None and self.views.refusal(state.proposed) is not None
+        is_illegal = state.proposed is not None and self.proposals.refusal(state.proposed) is not None
         is_silent = timer.since_ms is not None and self.views.is_leader_silent()
         is_late = _has_come(timer.deadline_ms(state.proposed is not None), now_ms)
         if is_late or is_illegal or is_silent:
-            outputs += self._vote(NULLIFY, self.view)
+            self._vote(NULLIFY, self.view)
 
-    def _persist(self, outputs: list[Output]) -> None:
-        """(4) Certificates that were gathered are durable before the first vote that rests on them."""
-        tallies = self.views.take_unpersisted()
-        if tallies:
-            outputs.append(agreement.PersistQuorum(tuple(tallies)))
+    def _persist(self) -> None:
+        """(4) Certificates that were gathered, and blocks, are durable before the first vote that rests on them."""
+        tallies, blocks = self.views.take_unpersisted(), self.proposals.take_unpersisted()
+        if tallies or blocks:
+            self.views.outputs.insert(0, agreement.PersistQuorum(tuple(tallies), tuple(blocks)))
 
-    def _vote_to_finalize(self, outputs: list[Output]) -> None:
+    def _vote_to_finalize(self) -> None:
         """(5) Finalize what was notarized in a view that this member did not nullify."""
         for view, state in self.views.open():
             if state.notarized is None or self._has_signed(view, NULLIFY) or self._has_signed(view, FINALIZE):
                 continue
-            if (pending := self.views.validate(state.notarized, outputs)) is not None:
-                outputs += self._vote(FINALIZE, view, state.notarized, pending.block)
+            if (pending := self.proposals.validate(state.notarized)) is not None:
+                self._vote(FINALIZE, view, pending.block)
 
-    def _finalize(self, outputs: list[Output]) -> bool:
+    def _finalize(self) -> bool:
         """(6) A finalization makes its block and all before it final."""
         for _, state in self.views.open()[::-1]:
             finalization = state.finalization
-            last = self.views.validate(finalization.block_hash, outputs) if finalization else None
+            last = self.proposals.validate(finalization.block_hash) if finalization else None
             if last is not None and finalization is not None:
                 path = last.path()
                 blocks, states = tuple(one.block for one in path), tuple(one.state for one in path)
-                outputs.append(agreement.Finalized(blocks, states, finalization))
+                self.views.outputs.append(agreement.Finalized(blocks, states, finalization))
                 return True
         return False
 
-    def _repeat(self, now_ms: int, waiting: Waiting, outputs: list[Output]) -> None:
+    def _repeat(self, now_ms: int, waiting: Waiting) -> None:
         """(7) While the view lasts, relay what was heard; when nothing moves, tell the others again."""
         timer = self._timed(now_ms, waiting)
         if _has_come(timer.repeat_ms(), now_ms):
@@ -303,23 +299,21 @@ class Simplex:
             self._requested = None
             self.views.ask_again()
             self.views.take_news()
-            outputs.append(agreement.Rebroadcast())
-        elif self.views.has_news and _has_come(timer.relay_ms(), now_ms):
+            self.views.outputs.append(agreement.Rebroadcast())
+        elif self.views.news and _has_come(timer.relay_ms(), now_ms):
             timer.relayed(now_ms)
             if news := self.views.take_news():
-                outputs.append(agreement.RelayVotes(tuple(news)))
+                self.views.outputs.append(agreement.RelayVotes(tuple(news)))
 
-    def _find_mismatch(self, outputs: list[Output]) -> bool:
+    def _find_mismatch(self) -> bool:
         """A quorum chose what the gate refuses here: nobody is blamed, this node has drifted."""
-        for _, state in self.views.open():
-            for chosen in (state.notarized, state.finalization.block_hash if state.finalization else None):
-                if chosen is None or self.views.whole(chosen) is None or self.views.validate(chosen, outputs):
-                    continue
-                refused = self.views.refusal(chosen)
-                if refused is not None:
-                    self.mismatch = refused
-                    outputs.append(agreement.StateMismatch(refused))
-                    return True
+        for chosen in [one for _, state in self.views.open() for one in state.chosen]:
+            if self.proposals.whole(chosen) is not None:
+                self.proposals.validate(chosen)
+            self.mismatch = self.proposals.refusal(chosen)
+            if self.mismatch is not None:
+                self.views.outputs.append(agreement.StateMismatch(self.mismatch))
+                return True
         return False
 
     # ---- time -------------------------------------------------------------------------------------------------
@@ -330,8 +324,8 @@ class Simplex:
             return None
         timer, state = self._timed(now_ms, waiting), self.views.at(self.view)
         times = [timer.settled_ms(), timer.deadline_ms(state.proposed is not None), timer.repeat_ms()]
-        times.append(timer.relay_ms() if self.views.has_news else None)
-        block = self.views.whole(state.proposed) if state.proposed is not None else None
+        times.append(timer.relay_ms() if self.views.news else None)
+        block = self.proposals.whole(state.proposed) if state.proposed is not None else None
         ahead_ms = self.chain.genesis.params.block_ahead_ms
         if block is not None and ahead_ms is not None:
             times.append(block.header.timestamp_ms - ahead_ms)
@@ -349,9 +343,9 @@ class Simplex:
 
     def _may_nullify(self) -> bool:
         """Whether this member can give up the view that it is in, and has not yet."""
-        ballot, has_ended = self.views.ballot(NULLIFY, self.view), self.views.at(self.view).has_ended
+        ballot, has_ended = self.views.ballot(NULLIFY, self.view), self.views.at(self.view).decided
         is_signed = self._has_signed(self.view, NULLIFY)
-        return self.has_stake and not is_signed and self.guard.may_sign(ballot, has_certificate=has_ended)
+        return self.has_stake and not is_signed and self.guard.may_sign(ballot, has_certificate=bool(has_ended))
 
     def _has_signed(self, view: int, kind: int) -> bool:
         return self.guard.has_signed(self.epoch.number, view, kind)
@@ -360,29 +354,21 @@ class Simplex:
         """Whether this member notarized a block of the view or nullified it."""
         return self._has_signed(view, NOTARIZE) or self._has_signed(view, NULLIFY)
 
-    def _vote(
-        self,
-        kind: int,
-        view: int,
-        block_hash: bytes | None = None,
-        block: VerifiedBlock | None = None,
-        *proposal: agreement.SendProposal,
-    ) -> list[Output]:
-        """Sign and count a vote, if the guard allows it; a proposal goes out with it."""
-        if not self.has_stake:
-            return []
-        ballot = self.views.ballot(kind, view, block_hash)
-        vote = self.guard.sign(ballot, has_certificate=self.views.at(view).has_ended)
-        if vote is None:
-            return []
-        self.views.add_vote(vote)
-        is_new = block is not None and self.views.persists(block.hash)
-        return [agreement.SendVote(vote, block if is_new else None), *proposal]
+    def _vote(self, kind: int, view: int, block: VerifiedBlock | None = None, *proposal: SendProposal) -> None:
+        """Sign and count a vote, if the guard allows it; a proposal goes out before it."""
+        ballot = self.views.ballot(kind, view, block.hash if block else None)
+        has_certificate = bool(self.views.at(view).decided)
+        vote = self.guard.sign(ballot, has_certificate=has_certificate) if self.has_stake else None
+        if vote is not None:
+            if block is not None:
+                self.proposals.voted_for(block)
+            self.views.outputs += [*proposal, agreement.SendVote(vote)]
+            self.views.add_vote(vote)
 
-    def _request(self, lacking: tuple[int, int] | None, outputs: list[Output]) -> None:
+    def _request(self, lacking: tuple[int, int] | None) -> None:
         if lacking is not None and lacking != self._requested:
             self._requested = lacking
-            outputs.append(agreement.RequestViewCertificates(*lacking))
+            self.views.outputs.append(agreement.RequestViewCertificates(*lacking))
 
 
 def _has_come(time_ms: int | None, now_ms: int) -> bool:

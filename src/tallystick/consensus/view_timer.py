@@ -14,19 +14,24 @@ class ViewTimer:
 
     def __init__(self, delta_ms: int) -> None:
         self._delta_ms = delta_ms
-        self._place = (-1, -1)
+        self._place = self._final = (-1, -1)
         self._factor = 1
         self._relays = 0
         self._repeats = 0
         self.since_ms: int | None = None
         """Since when the view has had something to do; `None`: it has nothing, and no times."""
+        self.unfinal_since_ms: int | None = None
+        """Since when something waits and no block became final."""
 
     def look(self, now_ms: int, epoch: int, view: int, final_view: int, has_work: bool) -> None:
         """Say which view it is, which is the final one, and whether the view has something to do."""
         if self._place != (epoch, view) or not has_work:
             self._place, self._relays, self._repeats, self.since_ms = (epoch, view), 0, 0, None
-        if has_work and self.since_ms is None:
-            self.since_ms = now_ms
+        if self._final != (epoch, final_view) or not has_work:
+            self._final, self.unfinal_since_ms = (epoch, final_view), None
+        if has_work:
+            self.since_ms = now_ms if self.since_ms is None else self.since_ms
+            self.unfinal_since_ms = now_ms if self.unfinal_since_ms is None else self.unfinal_since_ms
         self._factor = 1 << min(64, max(0, view - final_view - _FREE_VIEWS))
 
     def settled_ms(self) -> int | None:

@@ -1,18 +1,17 @@
-"""What is known of an epoch's views: votes, the certificates that they make, and the blocks that are not final yet."""
+"""What is known of an epoch's views: votes, the certificates that they make, and what their leaders signed."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
 from tallystick.consensus.agreement import Equivocation, Output, RequestBlock
+from tallystick.consensus.proposals import Proposals
 from tallystick.ledger.block import VerifiedBlock
-from tallystick.ledger.blockchain import Blockchain, holds_nothing
+from tallystick.ledger.blockchain import Blockchain
 from tallystick.ledger.epoch import Epoch
-from tallystick.ledger.errors import Refused
 from tallystick.ledger.fields import ZERO_DIGEST
-from tallystick.ledger.finality import Finalization, Notarization, Nullification, VoteCertificate, certificate_of
+from tallystick.ledger.finality import Finalization, VoteCertificate, certificate_of
 from tallystick.ledger.header import Header, SignedHeader
-from tallystick.ledger.state import State
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Ballot, Tally, Vote, tally_of
 
 Draw = Callable[[Epoch, bytes, int], bytes | None]
@@ -41,8 +40,8 @@ class ViewState:
     """The block that the leader proposed first, as far as was seen."""
     parent_view: int | None = None
     """Where the leader says that the parent, or the block proposed again, was notarized."""
-    notarized: bytes | None = None
-    is_nullified: bool = False
+    decided: dict[int, bytes] = field(default_factory=dict)
+    """What a quorum voted for, by kind of vote: a block, or zero where it nullified."""
     finalization: Finalization | None = None
     header: SignedHeader | None = None
     """The first that its leader was seen to have signed."""
@@ -53,15 +52,19 @@ class ViewState:
     """Member and ballot of the votes that were handed out to be persisted."""
 
     @property
-    def has_ended(self) -> bool:
-        """Whether a certificate moves everybody on."""
-        return self.notarized is not None or self.is_nullified or self.finalization is not None
+    def notarized(self) -> bytes | None:
+        """The block that a quorum notarized."""
+        return self.decided.get(NOTARIZE)
 
-    def chose(self, block_hash: bytes) -> bool:
-        """Whether a quorum notarized or finalized this block here."""
-        return block_hash == self.notarized or (
-            self.finalization is not None and block_hash == self.finalization.block_hash
-        )
+    @property
+    def is_nullified(self) -> bool:
+        """Whether a quorum nullified the view."""
+        return NULLIFY in self.decided
+
+    @property
+    def chosen(self) -> list[bytes]:
+        """The block that a quorum notarized, finalized or both; two of them only if a third of the stake is bad."""
+        return list(dict.fromkeys(one for kind, one in self.decided.items() if kind != NULLIFY))
 
     def tally(self, ballot: Ballot) -> Tally:
         """The votes for a ballot (at least one)."""
@@ -72,27 +75,6 @@ class ViewState:
         new = [one for votes in self.votes.values() for one in votes if (one.member, one.ballot) not in self.persisted]
         self.persisted.update((one.member, one.ballot) for one in new)
         return grouped(new)
-
-
-@dataclass
-class Pending:
-    """A block above the final tip, whole, and passed by the gate."""
-
-    block: VerifiedBlock
-    state: State
-    ids: frozenset[bytes]
-    parent: "Pending | None"
-
-    def holds(self, certificate_id: bytes) -> bool:
-        """Whether this block or one below it, down to the final tip, holds the certificate with this id."""
-        return any(certificate_id in link.ids for link in self.path())
-
-    def path(self) -> "list[Pending]":
-        """The blocks from the final tip up to this one."""
-        links = [self]
-        while links[-1].parent is not None:
-            links.append(links[-1].parent)
-        return links[::-1]
 
 
 class Views:
@@ -107,14 +89,18 @@ class Views:
     lived_from: int
     """The first view since the start, the last jump or the epoch's begin."""
 
+    outputs: list[Output]
+    """What is to be done about what became known, until the next step hands it out."""
+    proposals: Proposals
+    news: list[Vote]
+    """Votes that were heard and not passed on yet; those of views that still count."""
+
     def __init__(self, chain: Blockchain, draw: Draw) -> None:
-        self._chain, self._draw = chain, draw
+        self._chain, self._draw, self.outputs = chain, draw, []
         self._early: dict[tuple[bytes, int], Vote] = {}
         self._certificates: list[Tally] = []
         self.forgotten: list[Tally] = []
         """Votes of views that are over, to be persisted with the next certificates."""
-        self._persisted: set[bytes] = set()
-        self._refused: list[tuple[bytes, Refused]] = []
         self._views: dict[int, ViewState] = {}
         self._begin_epoch()
 
@@ -122,14 +108,8 @@ class Views:
         """Forget the epoch before; its votes that were not persisted yet are handed out."""
         for state in self._views.values():
             self._compact(state)
-        self._views = {}
-        self._blocks: dict[bytes, VerifiedBlock] = {}
-        self._pending: dict[bytes, Pending] = {}
-        self._illegal: dict[bytes, Refused] = {}
-        self._persisted = set()
-        self._requested: set[bytes] = set()
-        self._rivals: list[bytes] = []
-        self._news: list[Vote] = []
+        self._views, self.news = {}, []
+        self.proposals = Proposals(self._chain, self.outputs)
         self._heard: dict[bytes, int] = {}
         self.epoch_number = self.epoch.number
         self.final_view, self.view, self.entered_by = 0, 1, None
@@ -200,37 +180,18 @@ class Views:
     def is_certificate(self, tally: Tally) -> bool:
         """Whether these votes, if they are good, are a certificate of this epoch that says something new."""
         ballot = tally.ballot
-        if ballot.epoch != self.epoch.number or ballot.view <= self.final_view:
-            return False
         state = self._views.get(ballot.view)
-        is_known = state is not None and (
-            (ballot.kind == NOTARIZE and state.notarized is not None)
-            or (ballot.kind == NULLIFY and state.is_nullified)
-            or (ballot.kind == FINALIZE and state.finalization is not None)
-        )
-        return not is_known and self.epoch.is_quorum(sum(self.epoch.stake(member) for member, _ in tally.signatures))
-
-    def block(self, block_hash: bytes) -> VerifiedBlock | None:
-        """A block that is not final yet, if it is known whole and the gate has passed it."""
-        pending = self._pending.get(block_hash)
-        return pending.block if pending else None
+        is_known = state is not None and ballot.kind in state.decided
+        return ballot.view > self.final_view and not is_known and self.epoch.certifies(tally)
 
     def is_chosen(self, block_hash: bytes) -> bool:
         """Whether a certificate above the final view names this block."""
-        return any(one.chose(block_hash) for one in self._views.values())
-
-    def is_requested(self, block_hash: bytes) -> bool:
-        """Whether the block is asked for."""
-        return block_hash in self._requested
+        return any(block_hash in one.chosen for one in self._views.values())
 
     def parent_view_of(self, header: Header) -> int | None:
         """Where a block's parent was notarized, as far as its view is known."""
         state = self._views.get(header.view)
         return state.parent_view if state is not None else None
-
-    def whole(self, block_hash: bytes) -> VerifiedBlock | None:
-        """A block that is not final yet, if it is known whole, whatever the gate says of it."""
-        return self._blocks.get(block_hash)
 
     def knows_vote(self, vote: Vote) -> bool:
         """Whether this very vote, signature included, was counted."""
@@ -254,14 +215,15 @@ class Views:
                 tallies += [state.tally(one) for one in finalize]
         return list(dict.fromkeys(tallies))
 
-    @property
-    def has_news(self) -> bool:
-        """Whether votes were heard since `take_news`."""
-        return bool(self._news)
+    def take_outputs(self) -> list[Output]:
+        """What is to be done; each is handed out once."""
+        taken = list(self.outputs)
+        self.outputs.clear()
+        return taken
 
     def take_news(self) -> list[Tally]:
         """The votes above the final view that were heard since this was last asked."""
-        news, self._news = self._news, []
+        news, self.news = self.news, []
         return grouped(one for one in news if one.ballot.view > self.final_view)
 
     def take_unpersisted(self) -> list[Tally]:
@@ -270,12 +232,6 @@ class Views:
             return []
         unpersisted, self._certificates, self.forgotten = [*self._certificates, *self.forgotten], [], []
         return unpersisted
-
-    def persists(self, block_hash: bytes) -> bool:
-        """Whether a block that is voted for is to be persisted now; it is asked once."""
-        is_new = block_hash not in self._persisted
-        self._persisted.add(block_hash)
-        return is_new
 
     def missing(self) -> list[bytes]:
         """Members not heard from in the current view."""
@@ -290,7 +246,7 @@ class Views:
 
     def in_flight(self) -> bool:
         """Whether a block above the final tip is notarized."""
-        return any(one.notarized is not None or one.finalization for _, one in self.open())
+        return any(one.chosen for _, one in self.open())
 
     def is_leader_silent(self) -> bool:
         """Whether the leader was not heard in the last `SILENT_VIEWS` views, all of them lived through here.
@@ -304,32 +260,22 @@ class Views:
 
     # ---- which block follows which -------------------------------------------------------------------------------
 
-    def parent_for(self, view: int) -> tuple[int, bytes] | None:
-        """The newest notarized block such that every view since is nullified, and its view; else the final tip.
+    def parents(self, view: int) -> Iterator[tuple[int, bytes]]:
+        """What a block of this view may follow, newest first, each with the view that chose it.
 
-        `None`: a certificate is lacking (`lacking`).
+        Notarized blocks such that every view since is nullified; at last the final tip, unless a certificate is
+        lacking (`lacking`).
         """
         for earlier in range(view - 1, self.final_view, -1):
-            state = self._views.get(earlier)
-            if state is None:
-                return None
-            if (chosen := _chosen(state)) is not None:
-                return earlier, chosen
+            state = self._views.get(earlier, _UNKNOWN)
+            yield from ((earlier, one) for one in state.chosen)
             if not state.is_nullified:
-                return None
-        return self.final_view, self._chain.state.tip.hash
+                return
+        yield self.final_view, self._chain.state.tip.hash
 
     def may_follow(self, block_hash: bytes, view: int) -> bool:
-        """Whether the block is notarized in an earlier view, or final, and every view in between is nullified."""
-        for earlier in range(view - 1, self.final_view, -1):
-            state = self._views.get(earlier)
-            if state is None:
-                return False
-            if state.chose(block_hash):
-                return True
-            if not state.is_nullified:
-                return False
-        return block_hash == self._chain.state.tip.hash
+        """Whether the block is one of `parents`."""
+        return any(one == block_hash for _, one in self.parents(view))
 
     def lacking(self, view: int, parent_view: int | None = None) -> tuple[int, int] | None:
         """The first and last view of which a certificate is lacking to propose or vote in `view`; `None`: in none.
@@ -339,66 +285,12 @@ class Views:
         """
         lowest = self.final_view + 1 if parent_view is None else max(self.final_view + 1, parent_view)
         for earlier in range(view - 1, lowest - 1, -1):
-            state = self._views.get(earlier)
-            is_known = state is not None and (state.is_nullified or _chosen(state) is not None)
-            if earlier == parent_view:
-                is_known = state is not None and _chosen(state) is not None
-            if not is_known:
+            state = self._views.get(earlier, _UNKNOWN)
+            if parent_view is None and state.chosen:
+                return None
+            if not state.chosen and (earlier == parent_view or not state.is_nullified):
                 return lowest, earlier
-            if parent_view is None and state is not None and _chosen(state) is not None:
-                return None
         return None
-
-    def newest(self) -> Pending | None:
-        """The newest notarized block, if it is above the final tip and passed by the gate."""
-        hashes = [chosen for _, one in self.open() if (chosen := _chosen(one)) is not None]
-        return self._pending.get(hashes[-1]) if hashes else None
-
-    def validate(self, block_hash: bytes, outputs: list[Output]) -> Pending | None:
-        """The block with its state, if it and all before it down to the final tip are known whole and legal."""
-        path: list[VerifiedBlock] = []
-        wanted, parent = block_hash, None
-        while wanted != self._chain.state.tip.hash:
-            parent = self._pending.get(wanted)
-            if parent is not None:
-                break
-            block = self._blocks.get(wanted)
-            if block is None:
-                self.request(wanted, outputs)
-                return None
-            if wanted in self._illegal:
-                self._illegal.update((one.hash, self._illegal[wanted]) for one in path)
-                return None
-            path.append(block)
-            wanted = block.header.parent_hash
-        for block in reversed(path):
-            base = parent.state if parent else self._chain.state
-            if base.epoch.number != self.epoch.number:
-                return None  # the next epoch begins on a final block only
-            try:
-                state = self._chain.after(block, base, parent.holds if parent else holds_nothing)
-            except Refused as refused:
-                self._illegal[block.hash] = refused
-                self._refused.append((block.header.forger, refused))
-                return None
-            parent = Pending(block, state, frozenset(one.id for one in block.certificates), parent)
-            self._pending[block.hash] = parent
-        return parent
-
-    def request(self, block_hash: bytes, outputs: list[Output]) -> None:
-        """Ask for a block, once; the final tip, if it is proposed again, is there."""
-        if block_hash not in self._requested and block_hash != self._chain.state.tip.hash:
-            self._requested.add(block_hash)
-            outputs.append(RequestBlock(block_hash))
-
-    def refusal(self, block_hash: bytes) -> Refused | None:
-        """Why the gate refused a block, if it did."""
-        return self._illegal.get(block_hash)
-
-    def take_refused(self) -> list[tuple[bytes, Refused]]:
-        """Blocks that the gate refused since this was last asked: each one's forger, and why."""
-        refused, self._refused = self._refused, []
-        return refused
 
     # ---- knowledge goes in ------------------------------------------------------------------------------------
 
@@ -433,7 +325,7 @@ class Views:
         if earlier is None or ballot in state.weight or len(known) < 4:  # certificates may rest on who said both
             known.append(vote)
             if ballot.view >= self.oldest_wanted:
-                self._news.append(vote)
+                self.news.append(vote)
             self._heard[vote.member] = max(self._heard.get(vote.member, 0), self.view)
             state.weight[ballot] = state.weight.get(ballot, 0) + self.epoch.stake(vote.member)
             if ballot.kind == NOTARIZE:
@@ -445,16 +337,12 @@ class Views:
     def _certify(self, certificate: VoteCertificate) -> None:
         """A certificate is known: it ends its view for whoever is in it or before it."""
         state = self.at(certificate.view)
-        if not isinstance(certificate, Finalization):  # that one is kept with its block
+        state.decided[certificate.kind] = certificate.block_hash
+        if isinstance(certificate, Finalization):
+            state.finalization = certificate
+        else:  # a finalization is kept with its block
             self._certificates.append(certificate.tally)
             state.persisted.update((member, certificate.tally.ballot) for member, _ in certificate.tally.signatures)
-        match certificate:
-            case Notarization():
-                state.notarized = certificate.block_hash
-            case Nullification():
-                state.is_nullified = True
-            case Finalization():
-                state.finalization = certificate
         if certificate.view >= self.view:
             is_jump = certificate.view > self.view
             self._enter(certificate.view + 1, certificate)
@@ -464,28 +352,25 @@ class Views:
             self.entered_by = certificate  # the guard alone led here, after a start
         elif certificate.view < self.view - RECENT_VIEWS:
             self._compact(state)
-        if state.chose(self._chain.state.tip.hash):
+        if self._chain.state.tip.hash in state.chosen:
             self._settle(certificate.view)
 
     def _enter(self, view: int, certificate: VoteCertificate | None) -> None:
         """On to a later view. Where views keep ending nothing is repeated, so what is missing is asked for in each."""
         self.view, self.entered_by = view, certificate
-        self._requested = set()
+        self.proposals.ask_again()
         for old in [one for one in self._views if one < view - RECENT_VIEWS]:
             self._compact(self._views[old])
-        self._news = [one for one in self._news if one.ballot.view >= self.oldest_wanted]
+        self.news = [one for one in self.news if one.ballot.view >= self.oldest_wanted]
         self._forget_blocks()
 
     def _forget_blocks(self) -> None:
         """Let go of blocks of views that are over, but for those that a quorum chose above the final view."""
-        self._blocks = {
-            one: block
-            for one, block in self._blocks.items()
-            if block.header.view >= self.oldest_wanted or (block.header.view > self.final_view and self.is_chosen(one))
-        }
-        self._pending = {one: pending for one, pending in self._pending.items() if one in self._blocks}
-        self._illegal = {one: refused for one, refused in self._illegal.items() if one in self._blocks}
-        self._persisted &= self._blocks.keys()
+        self.proposals.forget(
+            lambda header: (
+                header.view >= self.oldest_wanted or (header.view > self.final_view and self.is_chosen(header.hash))
+            )
+        )
 
     def _compact(self, state: ViewState) -> None:
         """Of a view long ended only its certificates' outcome stays in memory; the votes are handed out once."""
@@ -525,24 +410,18 @@ class Views:
             return
         shown, tip_hash = state.header.header.hash, self._chain.state.tip.hash
         others = [one for one in state.weight if one.kind == NOTARIZE and one.block_hash not in (shown, tip_hash)]
-        rivals = [one for one in others if one.block_hash not in self._blocks]
+        rivals = [one for one in others if self.proposals.whole(one.block_hash) is None]
         if rivals:
             state.rival = max(rivals, key=lambda ballot: state.weight[ballot]).block_hash
-            self._rivals.append(state.rival)
-
-    def take_rivals(self) -> list[RequestBlock]:
-        """Requests for what may be a second proposal, once in a view and once again with every repetition."""
-        rivals, self._rivals = self._rivals, []
-        return [RequestBlock(one) for one in rivals]
+            self.outputs.append(RequestBlock(state.rival))  # once in a view, and with every repetition
 
     def add_block(self, block: VerifiedBlock) -> Equivocation | None:
         """Keep a whole block, if it may be a proposal of this epoch or a certificate names it."""
         caught = self.add_header(block.signed_header)
         header = block.header
-        is_named = self.is_requested(block.hash) or self.is_chosen(block.hash)
-        if block.hash in self._blocks or not (self.wants(header) or is_named):
-            return caught
-        if is_named or self.at(header.view).blocks < _BLOCKS_A_VIEW:
+        is_named = self.proposals.is_requested(block.hash) or self.is_chosen(block.hash)
+        has_room = self.wants(header) and self.at(header.view).blocks < _BLOCKS_A_VIEW
+        if self.proposals.whole(block.hash) is None and (is_named or has_room):
             self.keep(block)
         return caught
 
@@ -550,11 +429,11 @@ class Views:
         """Keep a block, however many its view has: this member's own."""
         if block.header.view > self.final_view:
             self.at(block.header.view).blocks += 1
-        self._blocks[block.hash] = block
+        self.proposals.keep(block)
 
     def ask_again(self) -> None:
         """Blocks that were asked for in vain are asked for anew."""
-        self._requested = set()
+        self.proposals.ask_again()
         for _, state in self.open():
             state.rival = state.parent_view = None  # the hint may have been wrong
             self._suspect(state)
@@ -566,7 +445,7 @@ class Views:
         tip, number = self._chain.state.tip, self.epoch.number
         if number != self.epoch_number:
             self._begin_epoch()
-        self._pending = {}
+        self.proposals.tip_advanced()
         if finalization is not None and finalization.epoch == number:
             if finalization.view > self.final_view:
                 self._certify(finalization)
@@ -575,7 +454,7 @@ class Views:
         if tip.epoch == number:
             self._settle(tip.view)
         for view, one in sorted(self._views.items()):
-            if one.chose(tip.hash):
+            if tip.hash in one.chosen:
                 self._settle(view)
 
     def _settle(self, view: int) -> None:
@@ -592,9 +471,7 @@ class Views:
             self._enter(view + 1, None)
 
 
-def _chosen(state: ViewState) -> bytes | None:
-    """The block that a quorum notarized in a view, by either certificate."""
-    return state.notarized or (state.finalization.block_hash if state.finalization is not None else None)
+_UNKNOWN: Final = ViewState(None)
 
 
 def grouped(votes: Iterable[Vote]) -> list[Tally]:

@@ -15,7 +15,7 @@ from tallystick.course.records import Records
 from tallystick.course.timestamp import follow, reading
 from tallystick.ledger.block import Block as EngineBlock
 from tallystick.ledger.block import VerifiedBlock, genesis_block
-from tallystick.ledger.blockchain import check_follows
+from tallystick.ledger.blockchain import Blockchain, check_follows
 from tallystick.ledger.certificate import AnyCertificate
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.fields import Index
@@ -106,7 +106,7 @@ class Engine:
         self.records = Records(self._waiting_entry)
         guard = SigningGuard(wallet, LEDGER_ID, (), entropy=bytes(32)) if wallet else None
         self._forger = _NotingForger(make_rule(self), guard, self.records.note_forged)
-        self.node = Node(GENESIS, LoneDriver(self._forger), LIMITS)
+        self.node = Node(Blockchain(GENESIS, self._forger.check_forger), LoneDriver(self._forger), LIMITS)
         self.node.handle(0, PeerConnected(EVERYBODY))
         self._intake = Intake(LEDGER_ID, self.node.knowledge, verify, decode)
         self._not_passed_on: set[int] = set()  # indices of others' blocks that everybody has, or is not to hear of
@@ -237,7 +237,7 @@ class Engine:
                 else:
                     events.extend(self._carry_out(action))
             done += actions
-        if self.node.set_aside_count == 0:
+        if self.node.sync.set_aside_count == 0:
             self.records.forget_noted()
         if self._outlet is not None:
             for action in leaving:

@@ -79,7 +79,7 @@ class LoneDriver(Agreement):
         guard = self._forger.guard
         for block in blocks if guard is not None and not self._chain.state.params.mint_freely else ():
             if guard is not None and block.header.forger == guard.key:
-                guard.saw_header(block.header)
+                guard.saw(block.header)
 
     def tip_advanced(self, finalization: Finalization | None) -> None:
         """See `Agreement`."""

@@ -79,7 +79,7 @@ class BlockchainNode(Node):
     @property
     def setAsideCount(self) -> int:
         """Blocks that came early and wait for the ones before them."""
-        return self._blockchain.engine.node.set_aside_count
+        return self._blockchain.engine.node.sync.set_aside_count
 
     def new_certificate(self, certificate: Certificate) -> bool:
         """A user submits a certificate. Returns whether it was taken: into the box, or forged into a block at once.

@@ -26,12 +26,12 @@ def claimed(note: Callable[[Claim], object]) -> Verify:
     return verify
 
 
-def check_entries(intake: Intake, entries: Iterable[Entry], verify: Verify) -> list[CheckedEntry | Refused]:
+def check_entries(intake: Intake, entries: Iterable[Entry]) -> list[CheckedEntry | Refused]:
     """`Intake.check_entry` for several; a refusal is an outcome like another."""
     outcomes: list[CheckedEntry | Refused] = []
     for entry in entries:
         try:
-            outcomes.append(intake.check_entry(entry, verify))
+            outcomes.append(intake.check_entry(entry))
         except Refused as refused:
             outcomes.append(refused)
     return outcomes

@@ -188,8 +188,8 @@ class GuardFile:
     def compact(self) -> None:
         """Rewrite it with what still counts: nothing at or below the floor. Raises `GuardFailed`."""
         floors: list[GuardRecord] = []
-        if self._guard is not None and self._guard[1].floor >= (0, 0):
-            floors.append(Floor(self._guard[0], *self._guard[1].floor))
+        if self._guard is not None and self._guard[1].final >= (0, 0):
+            floors.append(Floor(self._guard[0], *self._guard[1].final))
         records = compacted([*self._records, *floors])
         with self._failing():
             self._check_place()
@@ -297,23 +297,27 @@ def compacted(records: Iterable[GuardRecord]) -> list[GuardRecord]:
 
 def _fewest(state: GuardState, ledger_id: bytes) -> Iterator[GuardRecord]:
     """The fewest records that come to this state."""
-    if state.floor != NOWHERE:
-        yield Floor(ledger_id, *state.floor)
+    if state.final != NOWHERE:
+        yield Floor(ledger_id, *state.final)
     for place, entry in sorted(state.entries.items()):
         ballots: list[Ballot | None] = [*entry.ballots]
         for ballot in ballots or [None]:
             yield Signed(ledger_id, *place, entry.header_hash, ballot)
-    is_limited = state.limited > state.floor
-    if is_limited:
+    word = [LossAccepted(ledger_id)] if state.is_loss_accepted else []
+    if state.limited > state.final:
         yield Limited(ledger_id, *state.limited)
+    if state.recovered is not None:
+        yield from word  # before the recovery, or it would end its silence
+        if state.silent > state.final or not state.recovered == state.limited > state.final:
+            yield Recovered(ledger_id, *state.recovered)
+        word = []
+    elif state.silent > state.final:
+        yield Recovered(ledger_id, *state.silent)
     if state.status is GuardStatus.LOST:
         yield Lost(ledger_id)
     elif state.recovered is None:
         yield Confirmed(ledger_id)
-    elif not is_limited or state.recovered != state.limited:
-        yield Recovered(ledger_id, *state.recovered)
-    if state.is_loss_accepted:
-        yield LossAccepted(ledger_id)
+    yield from word
     if state.twin is not None:
         yield TwinSeen(ledger_id, *state.twin)
 

@@ -22,6 +22,7 @@ from tallystick.ledger.encoding import encode
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.wallet import Wallet
 from tallystick.network.archiving import own_record
+from tallystick.network.replay import replayed
 from tallystick.network.transport import TransportError
 from tallystick.network.zeromq import ZeroMQTransport
 from tallystick.node.events import Started
@@ -59,10 +60,12 @@ async def _run(folder: DataFolder, settings: Settings, wallet: Wallet, kept: Kep
     guard = kept.guard_file.signing_guard(wallet, ledger_id)
     if guard.status is GuardStatus.MOVED:
         raise GuardError(f"the key in {folder.path} was moved to another machine: {_MOVED}")
+    agreement = SimplexDriver(Simplex(guard))
     try:
-        node = Node(store.genesis, SimplexDriver(Simplex(guard)), archive=store)
+        chain = replayed(store.genesis, agreement.check_forger, store)
     except Refused as refused:
         raise DamagedStore(f"{store.path} was altered: {refused}", refused) from None
+    node = Node(chain, agreement, archive=store)
     address, known = settings.address, tuple(settings.bootstrap_peers)
     started = Started(wallet.public_key, own_record(wallet, ledger_id, address, now_ms(), store), known)
     transport = ZeroMQTransport(wallet, ledger_id, settings.listen, encode(store.genesis))

@@ -9,7 +9,6 @@ import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
-from functools import partial
 from typing import Final, NamedTuple, Protocol, TypeVar
 
 from tallystick.consensus.agreement import StateMismatch, TwinFound
@@ -144,7 +143,8 @@ class Runner:
 
         What the node itself says of them goes to `watch`.
         """
-        results = await self._drive(settle(partial(check_entries, self._intake, list(entries))))
+        handed_in = list(entries)
+        results = await self._drive(settle(lambda verify: check_entries(self._intake.verifying_by(verify), handed_in)))
         good = tuple(one for one in results if isinstance(one, CheckedEntry))
         if good:
             self.handle(CertificatesSubmitted(good))
@@ -226,7 +226,7 @@ class Runner:
                 check.cancel()
 
     async def _check(self, frame: bytes) -> CheckedMessage:
-        return await self._drive(settle(partial(self._intake.check, frame)))
+        return await self._drive(settle(lambda verify: self._intake.verifying_by(verify).check(frame)))
 
     # ---- the node -----------------------------------------------------------------------------------------------
 
@@ -325,7 +325,7 @@ class Runner:
         if self._is_stopping or self._failed.done():
             return
         try:
-            kept = tuple(self.store.votes_of(asked.epoch, asked.view))
+            kept = tuple(self.store.votes_of(asked.late.ballot.epoch, asked.late.ballot.view))
         except BaseException as error:
             self._fail(error)
         else:

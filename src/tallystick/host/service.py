@@ -312,7 +312,7 @@ class Service:
             is_burned=agreement.is_burned,
             mismatch=agreement.mismatch or "",
             waiting=len(node.box),
-            best_index=max(node.best_index, state.index),
+            best_index=max(node.sync.best_index, state.index),
             peers=len(runner.connected),
             members_connected=len(members.keys() & (runner.connected.keys() | {key})),
             members=len(members),
@@ -322,8 +322,8 @@ class Service:
     def _peers(self) -> Peers:
         runner = self.runner
         stakes = dict(runner.node.state.epoch.members)
-        addresses = {record.key: record.address for record in runner.node.addresses}
-        bans = {one.peer: one for one in runner.node.bans}
+        addresses = {record.key: record.address for record in runner.node.exchange.addresses}
+        bans = {one.peer: one for one in runner.node.exchange.bans}
         keys = (
             runner.connected.keys() | addresses.keys() | stakes.keys() | {key for key in bans if isinstance(key, bytes)}
         )
@@ -334,7 +334,7 @@ class Service:
                 is_connected=key in runner.connected,
                 stake=stakes.get(key, 0),
                 since_ms=runner.connected.get(key, 0),
-                tip_index=runner.node.tip_of(key),
+                tip_index=runner.node.sync.tip_of(key),
                 banned_until_ms=bans[key].until_ms if key in bans else 0,
                 banned_for=str(bans[key].refused) if key in bans else "",
             )
@@ -343,7 +343,7 @@ class Service:
         return Peers(tuple(lines))
 
     def _unban(self, key: bytes) -> None:
-        if not any(one.peer == key for one in self.runner.node.bans):
+        if not any(one.peer == key for one in self.runner.node.exchange.bans):
             raise HostError(f"{key.hex()[:16]}… is not banned; tallystick show peers tells who is")
         self.runner.handle(UnbanAsked(key))
         note(logging.INFO, "ban lifted", peer=key)

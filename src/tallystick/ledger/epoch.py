@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from tallystick.ledger.encoding import derived, digest, encode
 from tallystick.ledger.params import Params
 from tallystick.ledger.stake import StakeTable
+from tallystick.ledger.vote import Tally
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,11 @@ class Epoch:
     def is_quorum(self, stake: int) -> bool:
         """Whether this is more than 2/3 of the stake. Whole numbers only."""
         return 3 * stake > 2 * self.total
+
+    def certifies(self, tally: Tally) -> bool:
+        """Whether these votes, if they are good, are a certificate of this epoch."""
+        stake = sum(self.stake(member) for member, _ in tally.signatures)
+        return tally.ballot.epoch == self.number and self.is_quorum(stake)
 
     def ends_with(self, index: int, timestamp_ms: int, params: Params, voters: StakeTable) -> bool:
         """Whether a block of this index and time, which leaves these voters, is the epoch's last."""

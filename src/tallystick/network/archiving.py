@@ -4,8 +4,10 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby, islice
 from typing import Protocol
 
+from tallystick.consensus.agreement import PersistQuorum
 from tallystick.ledger.address import MAX_AHEAD_MS, AddressRecord, sign_address
 from tallystick.ledger.block import Block
+from tallystick.ledger.blockchain import Snapshot
 from tallystick.ledger.certificate import Payload
 from tallystick.ledger.finality import FinalHeader
 from tallystick.ledger.header import Header
@@ -40,16 +42,21 @@ from tallystick.node.events import (
     PersistBlock,
     PersistCertificates,
     PersistPayload,
-    PersistVotes,
 )
 
 
 class FullArchive(Archive, Protocol):
-    """An archive as its host uses it."""
+    """An archive as its host uses it. Block 0 is derived from the genesis, so it is not kept."""
 
     @property
     def tip_index(self) -> int:
         """Index of the last kept block; 0 if there is none."""
+
+    def blocks(self, start: int = 1) -> Iterator[Block]:
+        """The kept blocks from an index on, in order."""
+
+    def snapshot(self) -> Snapshot | None:
+        """What the chain had come to at one of the kept blocks; `None`: it has to be replayed from the genesis."""
 
     def append(self, kept: PersistBlock) -> None:
         """Keep the next block and what comes with it, durably and all at once.
@@ -71,6 +78,9 @@ class FullArchive(Archive, Protocol):
 
     def view_certificates(self, epoch: int, first: int, last: int) -> Iterator[Tally]:
         """The votes kept to notarize or nullify one of these views, the newest view first; not each is a quorum."""
+
+    def final_header(self, index: int) -> FinalHeader | None:
+        """The header of a block with which a finalization is kept, and all that was kept with it as proof."""
 
     def finalized_from(self, index: int) -> int | None:
         """The first block from this index on with which a finalization is kept."""
@@ -96,7 +106,7 @@ def carry_out(change: ArchiveChange, archive: FullArchive) -> None:
     match change:
         case PersistBlock():
             archive.append(change)
-        case PersistVotes(tallies, blocks):
+        case PersistQuorum(tallies, blocks):
             archive.keep_votes(tallies, blocks)
         case PersistCertificates(entries):
             archive.keep_certificates(entries)

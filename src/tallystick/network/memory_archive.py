@@ -31,76 +31,61 @@ class MemoryArchive:
 
     @property
     def tip_index(self) -> int:
-        """See `FullArchive`."""
         return len(self._kept)
 
     def keep_certificates(self, entries: Sequence[Entry]) -> None:
-        """See `FullArchive`."""
         for entry in entries:
             self._waiting[entry.certificate.id] = entry.certificate
             if entry.payload is not None:
                 self.keep_payload(entry.payload)
 
     def forget_certificate(self, certificate_id: bytes) -> None:
-        """See `FullArchive`."""
         self._waiting.pop(certificate_id, None)
 
     def waiting(self) -> Iterator[Entry]:
-        """See `FullArchive`."""
         for one in list(self._waiting.values()):
             yield Entry(one, self._payloads.get(one.payload_hash) if one.payload_hash else None)
 
     def keep_votes(self, tallies: Sequence[Tally], blocks: Sequence[Block]) -> None:
-        """See `FullArchive`."""
         for tally in tallies:
             views = self._votes.setdefault(tally.ballot.epoch, {})
             views.setdefault(tally.ballot.view, []).append(tally)
         self._proposals.update({block.hash: block for block in blocks})
 
     def votes(self, epoch: int) -> Iterator[Tally]:
-        """See `FullArchive`."""
         return chain.from_iterable(tallies for _, tallies in sorted(self._votes.get(epoch, {}).items()))
 
     def votes_of(self, epoch: int, view: int) -> Iterator[Tally]:
-        """See `FullArchive`."""
         return iter(self._votes.get(epoch, {}).get(view, ()))
 
     def view_certificates(self, epoch: int, first: int, last: int) -> Iterator[Tally]:
-        """See `FullArchive`."""
         views = sorted((view for view in self._votes.get(epoch, ()) if first <= view <= last), reverse=True)
         return (one for view in views for one in self.votes_of(epoch, view) if one.ballot.kind != FINALIZE)
 
     def proposals(self) -> Iterator[Block]:
-        """See `FullArchive`."""
         return iter(sorted(self._proposals.values(), key=lambda block: block.index))
 
     def finalization(self, index: int) -> Tally | None:
-        """See `FullArchive`."""
         return self._finalizations.get(index)
 
     def finalized_from(self, index: int) -> int | None:
-        """See `FullArchive`."""
         later = range(index, self.tip_index + 1) if self._finalizations else ()
         return next((one for one in later if one in self._finalizations), None)
 
     def final_header(self, index: int) -> FinalHeader | None:
-        """See `FullArchive`."""
         if (finalization := self._finalizations.get(index)) is None:
             return None
         kept = self._kept[index - 1]
         return FinalHeader(kept.block.header, finalization, kept.roots, kept.members)
 
     def epoch_ends(self, epoch: int, most: int) -> list[int]:
-        """See `FullArchive`."""
         return [one.block.index for one in self._ends if one.block.header.epoch >= epoch][:most]
 
     def voters(self, epoch: int) -> Members | None:
-        """See `FullArchive`."""
         before = (one.members for one in reversed(self._ends) if one.block.header.epoch < epoch)
         return next((members for members in before if members is not None), None)
 
     def append(self, kept: PersistBlock) -> None:
-        """See `FullArchive`."""
         block = kept.block
         self._kept.append(replace(kept, payloads=()))
         if kept.finalization is not None:
@@ -116,46 +101,37 @@ class MemoryArchive:
             self.keep_payload(payload)
 
     def keep_payload(self, payload: Payload) -> None:
-        """See `FullArchive`."""
         if (payload_hash := payload.hash()) not in self._erased:
             self._payloads[payload_hash] = payload
 
     def erase_payload(self, payload_hash: bytes) -> None:
-        """See `FullArchive`."""
         self._payloads.pop(payload_hash, None)
         self._erased[payload_hash] = None
 
     def blocks(self, start: int = 1) -> Iterator[Block]:
-        """See `FullArchive`."""
         for place in range(start - 1, len(self._kept)):
             yield self._kept[place].block
 
     def payload(self, payload_hash: bytes) -> Payload | None:
-        """See `FullArchive`."""
         return self._payloads.get(payload_hash)
 
     def hashes(self, start: int = 1) -> Iterator[bytes]:
-        """See `FullArchive`."""
         return (block.hash for block in self.blocks(start))
 
     def snapshot(self) -> Snapshot | None:
-        """See `FullArchive`. Its blocks are at hand as they are, so it is replayed."""
+        """Its blocks are at hand as they are, so it is replayed."""
         return None
 
     def erased(self) -> Iterator[bytes]:
-        """See `FullArchive`."""
         return iter(self._erased)
 
     def keep_address(self, record: AddressRecord) -> None:
-        """See `FullArchive`."""
         self._addresses[record.key] = record
 
     def addresses(self) -> Iterator[AddressRecord]:
-        """See `FullArchive`."""
         return iter(list(self._addresses.values()))
 
     def lacking(self, most: int) -> list[bytes]:
-        """See `FullArchive`."""
         covered = (one.payload_hash for kept in self._kept for one in kept.block.certificates if one.payload_hash)
         known = self._payloads.keys() | self._erased.keys()
         return [one for one in dict.fromkeys(covered) if one not in known][-most:]

@@ -13,6 +13,7 @@ from tallystick.ledger.messages import Entry, encode_message
 from tallystick.ledger.wallet import Wallet
 from tallystick.network.archiving import FullArchive, answer, carry_out, own_record
 from tallystick.network.memory_archive import MemoryArchive
+from tallystick.network.replay import replayed
 from tallystick.node.agreement import Agreement
 from tallystick.node.events import (
     Action,
@@ -83,7 +84,8 @@ class SimulatedHost:
         network = self.network
         self._starts += 1
         self.agreement = self._make_agreement(self)
-        self.node = Node(network.genesis, self.agreement, self._limits, self.archive, self.checkpoint)
+        chain = replayed(network.genesis, self.agreement.check_forger, self.archive, self.checkpoint)
+        self.node = Node(chain, self.agreement, self._limits, self.archive, self.checkpoint)
         self._intake = Intake(network.genesis.ledger_id, self.node.knowledge, network.verify, network.decode)
         self._timers.clear()
         self._actions_left = None
@@ -165,8 +167,8 @@ class SimulatedHost:
                 network.multicast(self.name, peers, encode_message(message))
             case PersistSigned(records):
                 self.guard_records = [*self.guard_records, *records]
-            case ReadVotes(epoch, view, late):
-                read = VotesRead(late, tuple(self.archive.votes_of(epoch, view)))
+            case ReadVotes(late):
+                read = VotesRead(late, tuple(self.archive.votes_of(late.ballot.epoch, late.ballot.view)))
                 network.at(network.now_ms, lambda: self.handle(read))
             case SetTimer(timer, at_ms):
                 self._timers[timer] = at_ms

@@ -29,7 +29,6 @@ class AgreementStatus(Struct, frozen=True):
     epoch: int
     view: int
     key: bytes | None = None
-    stake: int = 0
     guard: GuardStatus | None = None
     unanswered: tuple[bytes, ...] = ()
     """While the guard is lost: the members that have not answered."""
@@ -47,7 +46,7 @@ def status_of(rule: str, view: int, guard: SigningGuard | None, state: State) ->
     place = (state.epoch.number, view)
     if guard is None or guard.wallet is None:
         return AgreementStatus(rule, *place)
-    own = AgreementStatus(rule, *place, guard.key, state.epoch.stake(guard.key), guard.status, twin=guard.twin)
+    own = AgreementStatus(rule, *place, guard.key, guard.status, twin=guard.twin)
     silent_until = guard.silent_until if guard.silent_until and guard.silent_until >= place else None
     is_burned = guard.key in state.stakes.burned_keys
     return replace(own, silent_until=silent_until, is_burned=is_burned, is_loss_accepted=guard.is_loss_accepted)

@@ -1,18 +1,21 @@
 """What a node reads, at its start, of what its host kept for it (network/archiving.py)."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Protocol
 
 from tallystick.ledger.address import AddressRecord
 from tallystick.ledger.block import Block
-from tallystick.ledger.blockchain import Snapshot
-from tallystick.ledger.finality import FinalHeader, Members
+from tallystick.ledger.blockchain import Blockchain
+from tallystick.ledger.epoch import Epoch
+from tallystick.ledger.finality import Members
 from tallystick.ledger.messages import Entry
+from tallystick.ledger.stake import Account, StakeTable
 from tallystick.ledger.vote import Tally
 
 
 class Archive(Protocol):
-    """The kept chain, in memory or on disk. Block 0 is derived from the genesis, so it is not kept."""
+    """What is kept of one chain, in memory or on disk."""
 
     def waiting(self) -> Iterator[Entry]:
         """The certificates kept by themselves, in the order they came; without those payloads that were erased."""
@@ -26,20 +29,11 @@ class Archive(Protocol):
     def finalization(self, index: int) -> Tally | None:
         """The finalization kept with a block."""
 
-    def final_header(self, index: int) -> FinalHeader | None:
-        """The header of a block with which a finalization is kept, and all that was kept with it as proof."""
-
     def voters(self, epoch: int) -> Members | None:
         """The members of this epoch: those kept last before it began; `None`: the genesis's."""
 
-    def blocks(self, start: int = 1) -> Iterator[Block]:
-        """The kept blocks from an index on, in order."""
-
     def hashes(self, start: int = 1) -> Iterator[bytes]:
         """The hashes of the kept blocks from an index on, in order, without reading the blocks."""
-
-    def snapshot(self) -> Snapshot | None:
-        """What the chain had come to at one of the kept blocks; `None`: it has to be replayed from the genesis."""
 
     def erased(self) -> Iterator[bytes]:
         """The hashes of the payloads erased so far."""
@@ -49,3 +43,13 @@ class Archive(Protocol):
 
     def lacking(self, most: int) -> list[bytes]:
         """The payloads that the kept chain covers and that were neither kept nor erased: the latest, in order."""
+
+
+def kept_epoch(number: int, archive: Archive, chain: Blockchain) -> Epoch:
+    """One of the epochs up to the next block's, with the voters that it is kept to have."""
+    current = chain.state.epoch
+    if number == current.number:
+        return current
+    members = archive.voters(number)
+    stakes = chain.genesis.stakes() if members is None else StakeTable({key: Account(0, one) for key, one in members})
+    return replace(current, number=number, stakes=stakes)

@@ -39,7 +39,8 @@ class CertificateBox:
         self._of_issuer: Counter[bytes] = Counter()
         self._staking: dict[bytes, StakingOperation] = {}
         self._projected = state.stakes
-        self._bytes = 0
+        self.size_bytes = 0
+        """Encoded bytes of all that waits here, payloads included; evidence apart."""
 
     def __len__(self) -> int:
         return len(self._waiting) + len(self.evidence)
@@ -49,11 +50,6 @@ class CertificateBox:
 
     def __iter__(self) -> Iterator[AnyCertificate]:
         return chain(self.evidence, (waiting.entry.certificate for waiting in self._waiting.values()))
-
-    @property
-    def size_bytes(self) -> int:
-        """Encoded bytes of everything in the box, payloads included."""
-        return self._bytes
 
     def get(self, certificate_id: bytes) -> Entry | None:
         """The entry with this certificate id, if it waits here."""
@@ -114,14 +110,14 @@ class CertificateBox:
             self._staking[certificate.id] = certificate
         self._waiting[certificate.id] = Waiting(entry, now_ms, size)
         self._of_issuer[certificate.issuer] += 1
-        self._bytes += size
+        self.size_bytes += size
         return None
 
     def _check_room(self, issuer: bytes, size_bytes: int) -> None:
         limits = self._limits
         if len(self._waiting) >= limits.box_certificates:
             raise Refused(Rule.C6, f"{limits.box_certificates} certificates wait already; hand it in again later")
-        if self._bytes + size_bytes > limits.box_bytes:
+        if self.size_bytes + size_bytes > limits.box_bytes:
             raise Refused(Rule.C6, f"the box's {limits.box_bytes} bytes are used up; hand it in again later")
         if self._of_issuer[issuer] >= limits.box_certificates_per_issuer:
             most = limits.box_certificates_per_issuer
@@ -151,7 +147,7 @@ class CertificateBox:
             if entry.payload and entry.certificate.payload_hash == payload_hash:
                 freed = len(encode(entry.payload))
                 self._waiting[certificate_id] = Waiting(Entry(entry.certificate), since_ms, size_bytes - freed)
-                self._bytes -= freed
+                self.size_bytes -= freed
 
     def _remove(self, certificate_id: bytes) -> Entry | None:
         waiting = self._waiting.pop(certificate_id, None)
@@ -159,7 +155,7 @@ class CertificateBox:
             return None
         issuer = waiting.entry.certificate.issuer
         self._staking.pop(certificate_id, None)
-        self._bytes -= waiting.size_bytes
+        self.size_bytes -= waiting.size_bytes
         self._of_issuer[issuer] -= 1
         if not self._of_issuer[issuer]:
             del self._of_issuer[issuer]

@@ -54,51 +54,38 @@ class ChainCopy:
         """Whether this very block, its forger's signature included, is one of the latest of the chain."""
         return self._recent.get(block.hash) == block.signature
 
-    @property
-    def state(self) -> State:
-        """The state at the tip."""
-        return self.chain.state
+    # ---- what peers send --------------------------------------------------------------------------------------
 
-    # ---- what peers send: each returns whether the tip moved --------------------------------------------------
-
-    def receive_new(self, now_ms: int, peer: Peer, block: VerifiedBlock, actions: list[Action]) -> bool:
+    def receive_new(self, now_ms: int, peer: Peer, block: VerifiedBlock, actions: list[Action]) -> None:
         """A block from its forger: the next one is added, an early one set aside, if that alone makes it final."""
         self.sync.heard_tip(peer, block.index, block.header.epoch)
         if self.knows(block.hash):
-            return False
+            return
         try:
             self.finality.check(Blocks(block.index, (block,)), now_ms)
         except Refused as refused:
             refuse(peer, refused, actions)
-            return False
-        if block.index > self.state.index + 1:
-            self._set_aside(peer, SetAside(block, None), actions)
-            return False
-        return self._try(now_ms, peer, SetAside(block, None), actions)
+        else:
+            self._take(now_ms, peer, SetAside(block, None), actions)
 
-    def receive(self, now_ms: int, peer: Peer, answer: Blocks, actions: list[Action]) -> bool:
+    def receive(self, now_ms: int, peer: Peer, answer: Blocks, actions: list[Action]) -> None:
         """Blocks that were asked for; their proof is looked at before anything else."""
         start, blocks = answer.start, answer.blocks
         if any(block.index != start + place for place, block in enumerate(blocks)):
-            refuse(peer, Refused(Rule.N4, f"blocks from {start} on were asked for, others came"), actions)
-            return False
+            return refuse(peer, Refused(Rule.N4, f"blocks from {start} on were asked for, others came"), actions)
         if not self.sync.answered(peer, start, len(blocks), now_ms) or not blocks:
-            return False  # an answer that comes after its time, or twice; or the peer has none of them
+            return None  # an answer that comes after its time, or twice; or the peer has none of them
         try:
             self.finality.check(answer, now_ms)
         except Refused as refused:
             self.sync.distrust(peer, now_ms)
-            refuse(peer, refused, actions)
-            return False
-        before = self.state.index
+            return refuse(peer, refused, actions)
         for block in blocks:
             is_proof = block is blocks[-1] and not answer.headers
             aside = SetAside(verified(block), answer.finalization if is_proof else None)
-            if block.index > self.state.index + 1:
-                self._set_aside(peer, aside, actions)
-            elif block.index == self.state.index + 1 and not self._try(now_ms, peer, aside, actions):
+            if block.index > self.chain.state.index and not self._take(now_ms, peer, aside, actions):
                 break  # the rest stands on this one
-        return self.state.index > before
+        return None
 
     def receive_proof(self, now_ms: int, peer: Peer, proof: Finalizations | Headers, actions: list[Action]) -> None:
         """What a peer was asked to prove of the chain ahead; where its proof ends, its claims end too."""
@@ -115,12 +102,8 @@ class ChainCopy:
 
     def take_set_aside(self, now_ms: int, actions: list[Action]) -> None:
         """The tip moved: blocks set aside get their turn, one after the other."""
-        while candidates := self.sync.take(self.state.index + 1):
-            index = self.state.index
-            for peer, aside in candidates:
-                if self.state.index == index:
-                    self._try(now_ms, peer, aside, actions)
-            if self.state.index == index:
+        while candidates := self.sync.take(self.chain.state.index + 1):
+            if not any(self._try(now_ms, peer, aside, actions) for peer, aside in candidates):
                 break
 
     # ---- what gets on it --------------------------------------------------------------------------------------
@@ -129,12 +112,22 @@ class ChainCopy:
         """Add the blocks that agreement made final; the gate has passed them."""
         for block, state in zip(finalized.blocks, finalized.states, strict=True):
             is_last = block is finalized.blocks[-1]
-            self._add(block, state, None, finalized.finalization if is_last else None, actions)
+            self._add(block, state, finalized.finalization if is_last else None, actions)
+
+    def _take(self, now_ms: int, peer: Peer, aside: SetAside, actions: list[Action]) -> bool:
+        """Add a block, or set it aside if it came early. Returns whether it may be right."""
+        if aside.block.index <= self.chain.state.index + 1:
+            return self._try(now_ms, peer, aside, actions)
+        try:
+            self.sync.set_aside(peer, aside)
+        except Refused as refused:
+            refuse(peer, refused, actions)
+        return True
 
     def _try(self, now_ms: int, peer: Peer, aside: SetAside, actions: list[Action]) -> bool:
         if self.mismatch is not None:
             return False
-        before, block, tally = self.state, aside.block, aside.finalization
+        before, block, tally = self.chain.state, aside.block, aside.finalization
         try:
             state = self.chain.after(block)
             if tally is not None:
@@ -147,19 +140,15 @@ class ChainCopy:
                 self.mismatch = refused  # a quorum, or the checkpoint, stands behind the header
                 actions.append(StateMismatch(refused))
             return False
-        self._add(block, state, peer, finalization, actions)
+        self._search.connected(peer)
+        self._add(block, state, finalization, actions)
         return True
 
     def _add(
-        self,
-        block: VerifiedBlock,
-        state: State,
-        peer: Peer | None,
-        finalization: Finalization | None,
-        actions: list[Action],
+        self, block: VerifiedBlock, state: State, finalization: Finalization | None, actions: list[Action]
     ) -> None:
         """Publish a block: it is kept and told of, and its certificates leave the box."""
-        before = self.state.epoch
+        before = self.chain.state.epoch
         self.chain.publish(block, state)
         self.remember(block.hash, block.signature)
         self.finalization = finalization
@@ -175,12 +164,4 @@ class ChainCopy:
         actions.append(ReportBlock(block, forged_here=self._own == block.header.forger))
         for certificate_id, refused in left:
             actions += [ForgetCertificate(certificate_id), ReportRefused(refused, None, certificate_id)]
-        if peer is not None:
-            self._search.connected(peer)
         self._search.want_those_of(block, payloads)
-
-    def _set_aside(self, peer: Peer, aside: SetAside, actions: list[Action]) -> None:
-        try:
-            self.sync.set_aside(peer, aside)
-        except Refused as refused:
-            refuse(peer, refused, actions)

@@ -9,7 +9,7 @@ from enum import Enum
 
 from msgspec import Struct
 
-from tallystick.consensus.agreement import StateMismatch, TwinFound
+from tallystick.consensus.agreement import PersistQuorum, StateMismatch, TwinFound
 from tallystick.consensus.signing_guard import GuardRecord
 from tallystick.ledger.address import AddressRecord
 from tallystick.ledger.block import Block
@@ -106,7 +106,7 @@ class UnbanAsked(Struct, frozen=True):
 class VotesRead(Struct, frozen=True):
     """What is kept of a view, read because votes for it came late."""
 
-    late: tuple[Tally, ...]
+    late: Tally
     kept: tuple[Tally, ...]
 
 
@@ -150,13 +150,6 @@ class PersistSigned(Struct, frozen=True):
     """Append these records to the signing guard, and sync it, before anything that follows."""
 
     records: tuple[GuardRecord, ...]
-
-
-class PersistVotes(Struct, frozen=True):
-    """Keep certificates of votes, votes of views that are over, and blocks that were voted for."""
-
-    tallies: tuple[Tally, ...]
-    blocks: tuple[Block, ...] = ()
 
 
 class PersistCertificates(Struct, frozen=True):
@@ -238,11 +231,9 @@ class SendKept(Struct, frozen=True):
 
 
 class ReadVotes(Struct, frozen=True):
-    """Read what is kept of this view, and tell the node (`VotesRead`): these votes for it came late."""
+    """Read what is kept of the view of these votes, which came late, and tell the node (`VotesRead`)."""
 
-    epoch: int
-    view: int
-    late: tuple[Tally, ...]
+    late: Tally
 
 
 class SetTimer(Struct, frozen=True):
@@ -298,7 +289,7 @@ ArchiveChange = (
     | PersistCertificates
     | ForgetCertificate
     | PersistPayload
-    | PersistVotes
+    | PersistQuorum
     | ErasePayload
     | PersistAddress
 )

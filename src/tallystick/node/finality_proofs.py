@@ -5,7 +5,6 @@ finalizations lead from the own state's epoch through each later epoch's members
 for nothing, because the keys that cast them may long be sold: there, headers lead back from the checkpoint's hash.
 """
 
-from bisect import bisect_right
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
@@ -97,7 +96,6 @@ class FinalityProofs(Finality):
         return next(reversed(self._epochs.values()))
 
     def reach(self, index: int, epoch: int) -> int:
-        """See `Finality`."""
         if self._lowest is not None:
             return self._state.index
         if self.is_below_checkpoint:
@@ -105,14 +103,13 @@ class FinalityProofs(Finality):
         return index if epoch <= self._newest.number else min(index, self._newest.first_index - 1)
 
     def range_end(self, start: int) -> int:
-        """See `Finality`. Where the newest proven epoch ends nobody knows yet: who answers cuts the range there."""
+        """Where the newest proven epoch ends nobody knows yet: who answers cuts the range there."""
         if (pin := self._pin_from(start)) is not None:
             return pin.index
         ends = [one.first_index - 1 for one in self._epochs.values() if one.first_index > start][:1]
         return min([start + -start % self._range_blocks, *ends])
 
     def question(self, index: int, epoch: int) -> Question | None:
-        """See `Finality`."""
         if self._lowest is not None:
             count = min(MAX_HEADERS, self._lowest.index - self._state.index)
             return HeaderRequest(self._lowest.index, count) if index >= self._lowest.index else None
@@ -121,11 +118,10 @@ class FinalityProofs(Finality):
         return None if epoch <= newest or self.is_below_checkpoint or is_full else FinalizationRequest(newest)
 
     def take(self, proof: Proof) -> bool:
-        """See `Finality`. Raises `Refused` (V2, N4; B1, B2, V4)."""
+        """Raise `Refused` (V2, N4; B1, B2, V4)."""
         return self._pin(proof.headers) if isinstance(proof, Headers) else self._extend(proof.proofs)
 
     def tip_advanced(self, state: State) -> None:
-        """See `Finality`."""
         epoch = state.epoch
         if epoch.number != self._state.epoch.number:
             self._epochs = {number: one for number, one in self._epochs.items() if number >= epoch.number}
@@ -135,7 +131,7 @@ class FinalityProofs(Finality):
             self._pins.pop()
 
     def check(self, answer: Blocks, now_ms: int) -> None:
-        """See `Finality`. Raises `Refused` (B1, B2; V2, or V4 below the checkpoint). The clock is not asked."""
+        """Raise `Refused` (B1, B2; V2, or V4 below the checkpoint). The clock is not asked."""
         blocks = answer.blocks
         path = [*(block.header for block in blocks), *answer.headers]
         for parent, header in pairwise(path):
@@ -196,5 +192,4 @@ class FinalityProofs(Finality):
 
     def _pin_from(self, index: int) -> Checkpoint | None:
         """The first pinned block from this index on."""
-        place = bisect_right(self._pins, -index, key=lambda pin: -pin.index)
-        return self._pins[place - 1] if place else None
+        return next((pin for pin in reversed(self._pins) if pin.index >= index), None)

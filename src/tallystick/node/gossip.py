@@ -22,17 +22,14 @@ _LOWEST: Final = 256
 """Certificates remembered for their low ids: of n heard there are some ln n, unless an issuer seeks out rising ids."""
 
 
-_Heard = tuple[bytes, int, Peer | None]
-"""A certificate's id, when it was first heard (ms), and from whom."""
-
-
 class Gossip:
     """Which links are eager, certificates on their way out, the ones asked for, and when to announce next."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._eager: dict[Peer, bool] = {}
-        self._lowest: deque[_Heard] = deque(maxlen=_LOWEST)
+        self._lowest: deque[tuple[bytes, int, Peer | None]] = deque(maxlen=_LOWEST)
+        """Ids of certificates, when each was first heard (ms), and from whom."""
         self._repeaters: dict[Peer, None] = {}
         self._fresh: list[tuple[Entry, Peer | None]] = []
         self._flushed_ms: int | None = None
@@ -41,7 +38,8 @@ class Gossip:
         self._has_told_all = False
         self._listed_until_ms = self._listed_all_ms = 0
         self._interval_ms = limits.announce_first_ms
-        self._announce_ms: int | None = None
+        self.announce_ms: int | None = None
+        """When the next announcement is due; `None`: everybody knows, or silence has come."""
 
     # ---- the tree ---------------------------------------------------------------------------------------------
 
@@ -65,7 +63,7 @@ class Gossip:
                 return [Send(substitute, _GRAFT)]
         return []
 
-    def grafted(self, peer: Peer) -> None:
+    def grafted(self, peer: Peer | None) -> None:
         """The peer asked for something: from now on it is pushed to."""
         if peer in self._eager:
             self._eager[peer] = True
@@ -106,8 +104,7 @@ class Gossip:
             lowest.pop()
         if not lowest:
             self._repeaters = {}
-            if source in self._eager:
-                self._eager[source] = True
+            self.grafted(source)
         lowest.append((certificate_id, now_ms, source))
 
     # ---- pushing ----------------------------------------------------------------------------------------------
@@ -175,8 +172,8 @@ class Gossip:
         self._has_told_all = False
         self._interval_ms = self._limits.announce_first_ms
         soon_ms = now_ms + self._interval_ms
-        self._announce_ms = soon_ms if self._announce_ms is None else min(self._announce_ms, soon_ms)
-        return self._announce_ms
+        self.announce_ms = soon_ms if self.announce_ms is None else min(self.announce_ms, soon_ms)
+        return self.announce_ms
 
     def in_sync(self, peer: Peer) -> None:
         """The peer told that it stands where this node does and has all that waits here: it need not be told."""
@@ -200,13 +197,8 @@ class Gossip:
         self._has_told_all = is_full and not has_newer
         self._listed_until_ms, self._listed_all_ms = until_ms, now_ms if is_full else self._listed_all_ms
         self._interval_ms = first_ms if has_newer else 2 * self._interval_ms
-        self._announce_ms = None
+        self.announce_ms = None
         if has_newer or (behind and (newest_ms is not None or self._interval_ms <= last_ms)):
             self._interval_ms = min(self._interval_ms, last_ms)
-            self._announce_ms = now_ms + self._interval_ms
+            self.announce_ms = now_ms + self._interval_ms
         return [*self._prune(now_ms), *([Multicast(told, replace(tip, waiting=ids))] if told else [])]
-
-    @property
-    def announce_ms(self) -> int | None:
-        """When the next announcement is due; `None`: everybody knows, or silence has come."""
-        return self._announce_ms

@@ -13,21 +13,12 @@ from tallystick.ledger.certificate import AnyCertificate, certificate_codec, che
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.header import SignedHeader
 from tallystick.ledger.keys import Verify, is_signed
-from tallystick.ledger.messages import (
-    Certificates,
-    Entry,
-    Message,
-    RecoveryRequest,
-    RecoveryResponse,
-    Votes,
-    decode_message,
-)
+from tallystick.ledger.messages import Certificates, Entry, Message, Votes, decode_message
 from tallystick.ledger.vote import Tally, check_tally, check_vote_signatures
 from tallystick.node.events import CheckedEntry, CheckedMessage
 from tallystick.node.knowledge import Knowledge
 
 P = ParamSpec("P")
-
 
 _NOTHING: Final = CheckedMessage(None)
 
@@ -50,112 +41,112 @@ class Intake:
         self._verify = verify
         self._decode = decode
 
-    def check(self, data: bytes, verify: Verify | None = None) -> CheckedMessage:
-        """Check a peer's bytes. Never raises: what is illegal comes back as refusals (E*, C*, V*, B*, N7).
+    def verifying_by(self, verify: Verify) -> "Intake":
+        """The same with another `verify`."""
+        return Intake(self._ledger_id, self._knowledge, verify, self._decode)
 
-        `verify` takes the place of the usual one, here and in `check_entry`.
-        """
+    def check(self, data: bytes) -> CheckedMessage:
+        """Check a peer's bytes. Never raises: what is illegal comes back as refusals (E*, C*, V*, B*, N7)."""
         try:
             message = self._decode(data)
         except Refused as refused:
             return CheckedMessage(None, (refused,))
-        return self._check_message(message, verify or self._verify) if self._knowledge.is_wanted(message) else _NOTHING
+        return self._check_message(message) if self._knowledge.is_wanted(message) else _NOTHING
 
-    def check_entry(self, entry: Entry, verify: Verify | None = None) -> CheckedEntry:
+    def check_entry(self, entry: Entry) -> CheckedEntry:
         """Check a person's certificate, which no decoder has seen yet. Raises `Refused` (E1, E2, C3, C1)."""
         certificate_codec.encode_checked(entry.certificate)
         if entry.payload is not None:
             payload_codec.encode_checked(entry.payload)
-        self._check_entry(entry, verify or self._verify)
+        self._check_entry(entry)
         return CheckedEntry(entry)
 
-    def _check_message(self, message: Message, verify: Verify) -> CheckedMessage:
+    def _check_message(self, message: Message) -> CheckedMessage:
         match message:
             case Certificates(entries):
-                return self._check_entries(entries, verify)
+                return self._check_entries(entries)
             case Votes():
-                return self._check_heard(message, verify)
-        refused = _refusal_of(self._check_signatures, message, verify)
+                return self._check_heard(message)
+        refused = _refusal_of(self._check_signatures, message)
         return CheckedMessage(None, (refused,)) if refused else CheckedMessage(message)
 
-    def _check_entries(self, entries: tuple[Entry, ...], verify: Verify) -> CheckedMessage:
+    def _check_entries(self, entries: tuple[Entry, ...]) -> CheckedMessage:
         good, known, refusals = [], [], []
         has_verified = self._knowledge.has_verified  # most of what gossip brings was heard from another side before
         for entry in entries:
             if has_verified(entry.certificate) or self._knowledge.is_on_chain(entry.certificate.id):
                 known.append(entry.certificate.id)
-            elif refused := _refusal_of(self._check_entry, entry, verify):
+            elif refused := _refusal_of(self._check_entry, entry):
                 refusals.append(refused)
             else:
                 good.append(entry)
         return CheckedMessage(Certificates(tuple(good)) if good else None, tuple(refusals), tuple(known))
 
-    def _check_entry(self, entry: Entry, verify: Verify) -> None:
+    def _check_entry(self, entry: Entry) -> None:
         check_payload(entry.certificate, entry.payload)
-        self._check_certificate(entry.certificate, verify)
+        self._check_certificate(entry.certificate)
 
-    def _check_certificate(self, certificate: AnyCertificate, verify: Verify) -> None:
+    def _check_certificate(self, certificate: AnyCertificate) -> None:
         if not self._knowledge.has_verified(certificate):
-            check_signed(certificate, self._ledger_id, verify)
+            check_signed(certificate, self._ledger_id, self._verify)
 
-    def _check_signatures(self, message: Message, verify: Verify) -> None:
+    def _check_signatures(self, message: Message) -> None:
         match message:
             case messages.NewBlock(block):
                 check_form(block, self._ledger_id)
-                self._check_block(block, verify)
+                self._check_block(block)
             case messages.Blocks(_, blocks, _, finalization):
-                self._check_votes([finalization] if finalization else [], verify)
+                self._check_votes([finalization] if finalization else [])
                 for block in blocks:
-                    self._check_block(block, verify)
-            case RecoveryRequest(member, _, signature):
-                self._check_recovery(message, member, signature, verify)
-            case RecoveryResponse(member, _, _, _, _, entered_by, votes, signature):
-                self._check_recovery(message, member, signature, verify)
-                self._check_votes([*votes, entered_by] if entered_by else votes, verify)
+                    self._check_block(block)
+            case messages.RecoveryRequest():
+                self._check_recovery(message)
+            case messages.RecoveryResponse(entered_by=entered_by, votes=votes):
+                self._check_recovery(message)
+                self._check_votes([*votes, entered_by] if entered_by else votes)
             case messages.Proposal(_, _, header, signature):
-                SignedHeader(header, signature).check(self._ledger_id, verify)
+                SignedHeader(header, signature).check(self._ledger_id, self._verify)
             case messages.Finalizations(proofs):
-                self._check_votes((one.finalization for one in proofs), verify)
+                self._check_votes(one.finalization for one in proofs)
             case messages.Addresses(records):
-                self._check_addresses(records, verify)
+                self._check_addresses(records)
             case messages.ProposalCertificates(_, certificates):
                 for certificate in certificates:
-                    self._check_certificate(certificate, verify)
+                    self._check_certificate(certificate)
 
-    def _check_block(self, block: Block, verify: Verify) -> None:
+    def _check_block(self, block: Block) -> None:
         """Signatures alone. Of a block that was asked for the gate judges the form: a quorum may have chosen it."""
         if not self._knowledge.knows_block(block):
-            check_signatures(block, self._ledger_id, verify, self._knowledge.has_verified)
+            check_signatures(block, self._ledger_id, self._verify, self._knowledge.has_verified)
 
-    def _check_addresses(self, records: Iterable[AddressRecord], verify: Verify) -> None:
+    def _check_addresses(self, records: Iterable[AddressRecord]) -> None:
         for record in (one for one in records if not self._knowledge.knows_address(one)):
-            if not verify(record.signed_bytes(self._ledger_id), record.signature, record.key):
+            if not self._verify(record.signed_bytes(self._ledger_id), record.signature, record.key):
                 raise Refused(Rule.N7, f"the address of {record.key.hex()[:16]}… is not signed by it")
 
-    def _check_heard(self, votes: Votes, verify: Verify) -> CheckedMessage:
+    def _check_heard(self, votes: Votes) -> CheckedMessage:
         """Of what a peer heard, each tally stands for itself: one that is badly signed takes no other with it."""
         refusals = [refused for one in votes.tallies if (refused := _refusal_of(check_tally, one))][:1]
         if refusals:
             return CheckedMessage(None, tuple(refusals))
         late, wanted, good = self._knowledge.late_votes(votes), self._knowledge.wanted_votes(votes), []
         for tally in wanted.tallies if wanted else ():
-            if refused := _refusal_of(self._check_votes, (tally,), verify):
+            if refused := _refusal_of(self._check_votes, (tally,)):
                 refusals.append(refused)
             else:
                 good.append(tally)
         return CheckedMessage(Votes(tuple(good)) if good else None, tuple(refusals), late=late)
 
-    def _check_recovery(
-        self, message: RecoveryRequest | RecoveryResponse, member: bytes, signature: bytes, verify: Verify
-    ) -> None:
-        if not verify(message.signed_bytes(self._ledger_id), signature, member):
+    def _check_recovery(self, message: messages.RecoveryRequest | messages.RecoveryResponse) -> None:
+        member = message.member
+        if not self._verify(message.signed_bytes(self._ledger_id), message.signature, member):
             raise Refused(Rule.V1, f"what {member.hex()[:16]}… says of recovery is not signed by it")
 
-    def _check_votes(self, tallies: Iterable[Tally], verify: Verify) -> None:
+    def _check_votes(self, tallies: Iterable[Tally]) -> None:
         """Most were heard before, from another side or the time before."""
         for tally in tallies:
             check_tally(tally)
-            check_vote_signatures(tally, self._ledger_id, verify, self._knowledge.knows_vote)
+            check_vote_signatures(tally, self._ledger_id, self._verify, self._knowledge.knows_vote)
 
 
 def _refusal_of(check: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> Refused | None:

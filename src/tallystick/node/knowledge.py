@@ -46,4 +46,4 @@ class Knowledge:
     def late_votes(self, votes: Votes) -> tuple[Tally, ...]:
         """Of these votes those for views that are over, which may contradict what is kept of them."""
         over = (one for one in votes.tallies if self._agreement.is_over(one.ballot))
-        return LateVotes.select(over, self._copy.state, self._copy.knows)
+        return LateVotes.select(over, self._copy.chain.state, self._copy.knows)

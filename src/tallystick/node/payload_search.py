@@ -20,13 +20,11 @@ class _Request:
 class PayloadSearch:
     """One request at a time to each peer. What a peer does not have is asked of the others, and of those to come."""
 
-    def __init__(self, limits: Limits, wanted: Iterable[bytes] = (), erased: Iterable[bytes] = ()) -> None:
+    def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._erased = set(erased)
+        self._erased: set[bytes] = set()
         self._wanted: dict[bytes, set[Peer]] = {}
         self._requests: dict[Peer, _Request | None] = {}
-        for payload_hash in wanted:
-            self.want(payload_hash)
 
     def want(self, payload_hash: bytes) -> None:
         """Look for a payload from now on, unless it was erased; beyond the limit the oldest wish is given up."""

@@ -85,7 +85,7 @@ class PeerExchange:
     def _admit(self) -> events.Admit:
         return events.Admit(self._admitted, frozenset(self._banned))
 
-    def moved(self, state: State, actions: list[Action]) -> bool:
+    def tip_advanced(self, state: State, actions: list[Action]) -> bool:
         """Follow the tip. Returns whether somebody's tokens moved, so that others may have to be dialled."""
         if state.stakes is self._stakes and state.epoch is self._epoch:
             return False
@@ -124,13 +124,6 @@ class PeerExchange:
     def unban(self, peer: Peer, actions: list[Action]) -> None:
         """Let a peer in again before its time."""
         if self._banned.pop(peer, None) is not None:
-            actions.append(self._admit)
-
-    def _end_bans(self, now_ms: int, actions: list[Action]) -> None:
-        over = [one.peer for one in self._banned.values() if one.until_ms <= now_ms]
-        for peer in over:
-            del self._banned[peer]
-        if over:
             actions.append(self._admit)
 
     # ---- where they are -----------------------------------------------------------------------------------------
@@ -194,9 +187,8 @@ class PeerExchange:
         """Let go of records whose keys may be no peers, and of those without tokens all but the first few by rank."""
         others = [key for key in self._records if key not in self._holders and key != self._key]
         most = self._limits.observer_addresses if self._admits_observers else 0
-        if len(others) > most:
-            for key in sorted(others, key=self._rank)[most:]:
-                del self._records[key]
+        for key in sorted(others, key=self._rank)[most:]:
+            del self._records[key]
 
     # ---- whom to dial -------------------------------------------------------------------------------------------
 
@@ -212,7 +204,9 @@ class PeerExchange:
 
         Returns when a ban ends, or it has waited long enough for those that do not answer; `None`: there is neither.
         """
-        self._end_bans(now_ms, actions)
+        for ban in self.bans:
+            if ban.until_ms <= now_ms:
+                self.unban(ban.peer, actions)
         wanted = self._wanted(now_ms)
         for peer in [one for one in self._dialled if one not in wanted]:
             del self._dialled[peer]
@@ -222,7 +216,7 @@ class PeerExchange:
             if peer not in self._connected and (dialled is None or dialled.address != address):
                 self._dialled[peer] = _Dialled(address, now_ms)
                 actions.append(events.Dial(peer, address))
-        ends = [one.until_ms for one in self._banned.values()]
+        ends = [ban.until_ms for ban in self.bans]
         if self._key not in self._members:
             away = [one for peer, one in self._dialled.items() if peer not in self._connected]
             ends += [one.since_ms + self._limits.dial_patience_ms for one in away]

@@ -19,17 +19,18 @@ from tallystick.ledger.messages import Proposal, RecoveryRequest, RecoveryRespon
 from tallystick.ledger.vote import Ballot, Tally, Vote, tally_of
 from tallystick.node import events
 from tallystick.node.agreement import Agreement, AgreementStatus, Step, status_of
-from tallystick.node.archive import Archive
+from tallystick.node.archive import Archive, kept_epoch
 from tallystick.node.certificate_box import CertificateBox
 from tallystick.node.events import Action, Broadcast, Peer, ReportStuck, Send
 from tallystick.node.finality_proofs import Checkpoint, FinalityProofs
 from tallystick.node.limits import Allowances, Limits
-from tallystick.node.replay import kept_epoch
 
 _PATIENCE: Final = 4
 """Of delta, the part that gossip is given to bring the certificates of a proposal that overtook them."""
 
 _PARTIALS_A_VIEW: Final = 2
+_STUCK_AFTER: Final = 8
+"""After how many delta without a final block, while something waits, the ledger counts as stuck."""
 _CORRECT_EVERY: Final = 4
 """How many delta pass before a peer that is behind is told so again."""
 _RELAY_EVERY: Final = 2
@@ -89,16 +90,13 @@ class SimplexDriver(Agreement):
 
     @property
     def check_forger(self) -> CheckForger:
-        """See `Agreement`."""
         return self.simplex.check_forger
 
     def finality(self, chain: Blockchain, limits: Limits, checkpoint: Checkpoint | None) -> FinalityProofs:
-        """See `Agreement`."""
         self._finality = FinalityProofs(chain.state, limits.range_blocks, checkpoint)
         return self._finality
 
     def start(self, chain: Blockchain, box: CertificateBox, archive: Archive | None) -> None:
-        """See `Agreement`."""
         self._chain, self._box = chain, box
         self._corrections = Allowances(1_000 / (_CORRECT_EVERY * self._delta_ms), 1)
         if archive is None:
@@ -116,14 +114,14 @@ class SimplexDriver(Agreement):
     # ---- what is worth a look ---------------------------------------------------------------------------------
 
     def is_wanted(self, message: Said) -> bool:
-        """See `Agreement`. Asked before any signature is verified, and again when the message's turn comes."""
+        """Asked before any signature is verified, and again when the message's turn comes."""
         views = self.simplex.views
         match message:
             case _ if self._finality.is_below_checkpoint:
                 return False
             case Proposal(view, _, header, _, ids):
-                is_new = views.wants(header) and views.whole(header.hash) is None
-                is_asked = views.is_requested(header.hash) or (ids is None and view == views.view)
+                is_new = views.wants(header) and views.proposals.whole(header.hash) is None
+                is_asked = views.proposals.is_requested(header.hash) or (ids is None and view == views.view)
                 return is_new or is_asked or views.is_rival(header)
             case messages.ProposalCertificates(block_hash, certificates):
                 partial = self._partial.get(block_hash)
@@ -150,16 +148,10 @@ class SimplexDriver(Agreement):
         """Whether the certificate proves the view. The first view needs none: who is in the epoch has entered it."""
         entered_by = response.entered_by
         is_last = entered_by is not None and entered_by.ballot.view + 1 == response.view
-        return response.view == 1 or (entered_by is not None and is_last and self._is_certificate(entered_by))
-
-    def _is_certificate(self, tally: Tally) -> bool:
-        """Whether these are the votes of a quorum of this epoch."""
-        epoch = self.simplex.epoch
-        stake = sum(epoch.stake(member) for member, _ in tally.signatures)
-        return tally.ballot.epoch == epoch.number and epoch.is_quorum(stake)
+        return response.view == 1 or (entered_by is not None and is_last and self.simplex.epoch.certifies(entered_by))
 
     def wanted_votes(self, votes: Votes) -> Votes | None:
-        """See `Agreement`: certificates that say something new, and single votes of members for views at hand."""
+        """Certificates that say something new, and single votes of members for views at hand."""
         if self._finality.is_below_checkpoint:
             return None
         views, wanted = self.simplex.views, []
@@ -173,23 +165,19 @@ class SimplexDriver(Agreement):
         return Votes(tuple(wanted)) if wanted else None
 
     def unkept(self) -> Iterable[Tally]:
-        """See `Agreement`."""
         return self.simplex.views.forgotten
 
     def knows_vote(self, vote: Vote) -> bool:
-        """See `Agreement`."""
         return self.simplex.views.knows_vote(vote)
 
     # ---- what peers say ---------------------------------------------------------------------------------------
 
     def connected(self, now_ms: int, peer: Peer, actions: list[Action]) -> None:
-        """See `Agreement`."""
         self._tell_votes(peer, actions)
         if self.simplex.is_recovering:
             actions.append(Send(peer, self._recovery_request()))
 
     def receive(self, now_ms: int, peer: Peer, said: Said, actions: list[Action]) -> None:
-        """See `Agreement`."""
         match said:
             case _ if not self.is_wanted(said):
                 pass  # things moved on while it was verified
@@ -207,12 +195,11 @@ class SimplexDriver(Agreement):
                 self._on_recovery_response(said, actions)
 
     def is_over(self, ballot: Ballot) -> bool:
-        """See `Agreement`."""
         views = self.simplex.views
         return (ballot.epoch, ballot.view) < (self.simplex.epoch.number, views.oldest_wanted)
 
     def heard_late(self, now_ms: int, peer: Peer, tallies: Iterable[Tally], actions: list[Action]) -> None:
-        """See `Agreement`: now and then the peer is told the certificate that leads to our view."""
+        """Now and then the peer is told the certificate that leads to our view."""
         place = (self.simplex.epoch.number, self.simplex.view)
         is_settled = self._place == place and now_ms >= self._entered_ms + self._delta_ms
         is_behind = max(self._led_to(one) for one in tallies) < place
@@ -227,17 +214,15 @@ class SimplexDriver(Agreement):
         ballot, number, entered_by = tally.ballot, self.simplex.epoch.number, self.simplex.views.entered_by
         if entered_by is not None and ballot == entered_by.tally.ballot and ballot.epoch < number:
             return number, 1  # what ended the epoch before; sync helps who lacks that
-        return ballot.epoch, ballot.view + self._is_certificate(tally)
+        return ballot.epoch, ballot.view + self.simplex.epoch.certifies(tally)
 
     def compare(self, blocks: tuple[Block, ...], finalization: Tally | None) -> None:
-        """See `Agreement`."""
         for block in blocks:
             self._note(self.simplex.add_header(block.signed_header))
         if finalization is not None:
             self._equivocations += self.simplex.add_tally(finalization)
 
     def take_equivocations(self) -> list[Equivocation]:
-        """See `Agreement`."""
         found, self._equivocations = self._equivocations, []
         return found
 
@@ -248,7 +233,6 @@ class SimplexDriver(Agreement):
     # ---- steps ------------------------------------------------------------------------------------------------
 
     def step(self, now_ms: int, is_behind: bool, actions: list[Action]) -> Step:
-        """See `Agreement`."""
         if self._finality.is_below_checkpoint:
             return Step()
         self._ask_to_recover(now_ms, actions)
@@ -260,12 +244,7 @@ class SimplexDriver(Agreement):
             is_stuck = is_stuck or any(isinstance(one, agreement.Rebroadcast) for one in outputs)
             if isinstance(outputs[-1], Finalized):
                 return Step(outputs[-1], is_stuck=is_stuck)
-            if not any(
-                isinstance(one, agreement.SendVote | agreement.PersistQuorum | agreement.Rebroadcast) for one in outputs
-            ):
-                break
         self._sync_guard(actions)
-        actions.extend(events.ReportRefused(refused, forger) for forger, refused in self.simplex.views.take_refused())
         place = (self.simplex.epoch.number, self.simplex.view)
         if place != self._place:
             self._place, self._entered_ms = place, now_ms
@@ -276,15 +255,12 @@ class SimplexDriver(Agreement):
         return Step(None, min((one for one in wakes if one is not None), default=None), is_stuck)
 
     def _carry_out(self, now_ms: int, outputs: list[Output], actions: list[Action]) -> None:
-        """First the guard, then the database, then the peers."""
+        """First the guard, then the database (`PersistQuorum` comes first), then the peers."""
         self._sync_guard(actions)
-        tallies = [tally for one in outputs if isinstance(one, agreement.PersistQuorum) for tally in one.tallies]
-        blocks = [one.block for one in outputs if isinstance(one, agreement.SendVote) and one.block is not None]
-        if tallies or blocks:
-            actions.append(events.PersistVotes(tuple(tallies), tuple(blocks)))
-        actions.extend(Broadcast(_proposal_of(one)) for one in outputs if isinstance(one, SendProposal))
         for output in outputs:
             match output:
+                case SendProposal():
+                    actions.append(Broadcast(_proposal_of(output)))
                 case agreement.SendVote(vote):
                     actions.append(Broadcast(Votes((tally_of([vote]),))))
                 case agreement.RequestBlock(block_hash):
@@ -292,11 +268,13 @@ class SimplexDriver(Agreement):
                 case agreement.RequestViewCertificates(first, last):
                     actions.append(Broadcast(messages.ViewCertificateRequest(self.simplex.epoch.number, first, last)))
                 case agreement.Rebroadcast():
-                    actions.append(self._explain(now_ms))
+                    self._explain(now_ms, actions)
                     actions.extend(Broadcast(one) for one in votes_in_parts(self.simplex.views.rebroadcast()))
                 case agreement.RelayVotes(votes):
                     actions.extend(Broadcast(one) for one in votes_in_parts(votes))
-                case agreement.StateMismatch() | agreement.TwinFound():
+                case agreement.IllegalProposal(forger, refused):
+                    actions.append(events.ReportRefused(refused, forger))
+                case agreement.PersistQuorum() | agreement.StateMismatch() | agreement.TwinFound():
                     actions.append(output)
 
     def _sync_guard(self, actions: list[Action]) -> None:
@@ -304,7 +282,6 @@ class SimplexDriver(Agreement):
             actions.append(events.PersistSigned(records))
 
     def tip_advanced(self, finalization: Finalization | None) -> None:
-        """See `Agreement`."""
         self.simplex.tip_advanced(finalization)
         self._forget_partial()
         self._asked_ms.clear()
@@ -317,15 +294,15 @@ class SimplexDriver(Agreement):
             if not views.is_chosen(block_hash) and not (views.wants(header) and header.view >= first):
                 del self._partial[block_hash]
 
-    def _explain(self, now_ms: int) -> ReportStuck:
-        simplex = self.simplex
-        missing = tuple(simplex.views.missing())
-        heard = simplex.epoch.total - sum(simplex.epoch.stake(member) for member in missing)
-        since_ms = simplex.stuck_since_ms(now_ms)
-        return ReportStuck(simplex.epoch.number, simplex.view, since_ms, heard, simplex.epoch.total, missing)
+    def _explain(self, now_ms: int, actions: list[Action]) -> None:
+        """Say who is missing, if something has waited for long and no block became final."""
+        simplex, since_ms = self.simplex, self.simplex.unfinal_since_ms
+        if since_ms is not None and now_ms - since_ms >= _STUCK_AFTER * self._delta_ms:
+            missing, total = tuple(simplex.views.missing()), simplex.epoch.total
+            heard = total - sum(simplex.epoch.stake(member) for member in missing)
+            actions.append(ReportStuck(simplex.epoch.number, simplex.view, since_ms, heard, total, missing))
 
     def status(self) -> AgreementStatus:
-        """See `Agreement`."""
         simplex = self.simplex
         status = status_of("simplex", simplex.view, simplex.guard, self._chain.state)
         unanswered = tuple(simplex.recovery.unanswered(simplex.epoch)) if simplex.is_recovering else ()
@@ -348,6 +325,7 @@ class SimplexDriver(Agreement):
 
         Others may play a member's old requests again, so a few of its are relayed at a time, and none goes unanswered.
         """
+        self.simplex.recovery.heard_request(request.member)
         asker, since_ms = request.member, now_ms - _RELAY_EVERY * self._delta_ms
         route = self._routes.get((asker, request.nonce))
         recent = sum(member == asker and one.relayed_ms > since_ms for (member, _), one in self._routes.items())
@@ -396,10 +374,10 @@ class SimplexDriver(Agreement):
         self._note(self.simplex.add_header(SignedHeader(header, proposal.signature), parent_view))
         if proposal.parent_view is not None:
             views.heard_parent_view(proposal.view, header.hash, proposal.parent_view)
-        if proposal.ids is None or header.hash in self._partial or views.whole(header.hash) is not None:
+        if proposal.ids is None or header.hash in self._partial or views.proposals.whole(header.hash) is not None:
             return
         of_view = sum(one.proposal.header.view == header.view for one in self._partial.values())
-        is_named = views.is_requested(header.hash)
+        is_named = views.proposals.is_requested(header.hash)
         if is_named or (views.wants(header) and of_view < _PARTIALS_A_VIEW):
             ask_ms = now_ms + self._delta_ms // _PATIENCE
             self._partial[header.hash] = _Partial(proposal, peer, ask_ms, list(proposal.ids))
@@ -440,8 +418,8 @@ class SimplexDriver(Agreement):
         partial.sender = None
 
     def answer(self, peer: Peer, request: messages.ProposalRequest, actions: list[Action]) -> None:
-        """See `Agreement`: a proposal that the gate has passed, or the certificates of it that the peer lacks."""
-        block = self.simplex.views.block(request.block_hash)
+        """A proposal that the gate has passed, or the certificates of it that the peer lacks."""
+        block = self.simplex.proposals.passed(request.block_hash)
         if block is None:
             return
         if not request.ids:

@@ -37,7 +37,6 @@ class _Share:
     stalls: int = 0
     distrusted_until_ms: int = 0
     blocks: dict[int, SetAside] = field(default_factory=dict)
-    size_bytes: int = 0
 
     def lower(self, index: int) -> None:
         """What the peer claims beyond this index counts for nothing until it tells its tip again."""
@@ -47,14 +46,10 @@ class _Share:
 @dataclass(frozen=True)
 class _Request:
     peer: Peer
-    start: int
-    count: int
     deadline_ms: int
+    blocks: range = range(0)
     question: Question | None = None
-    """For proof, not for blocks (`count` is 0)."""
-
-    def covers(self, index: int) -> bool:
-        return self.start <= index < self.start + self.count
+    """For proof, not for blocks."""
 
 
 class Sync:
@@ -63,7 +58,6 @@ class Sync:
     def __init__(self, limits: Limits, finality: Finality) -> None:
         self._limits = limits
         self.finality = finality
-        self._proof_request: _Request | None = None
         self._shares: dict[Peer, _Share] = {}
         self._requests: list[_Request] = []
         self._aside: Counter[int] = Counter()
@@ -75,7 +69,7 @@ class Sync:
 
     def deadline_ms(self) -> int | None:
         """When the first request under way runs out of time; `None`: nothing was asked."""
-        return min((request.deadline_ms for request in self._under_way()), default=None)
+        return min((request.deadline_ms for request in self._requests), default=None)
 
     @property
     def best_index(self) -> int:
@@ -96,12 +90,12 @@ class Sync:
 
     def is_asked(self, start: int) -> bool:
         """Whether a request for blocks from this index on is under way."""
-        return any(request.start == start for request in self._requests)
+        return any(start in request.blocks[:1] for request in self._requests)
 
     @property
     def awaits_proof(self) -> bool:
         """Whether a peer was asked to prove what it claims."""
-        return self._proof_request is not None
+        return any(request.question for request in self._requests)
 
     def heard_tip(self, peer: Peer, index: int, epoch: int) -> None:
         """A peer says, or shows by a block, that its chain reaches this index, and this epoch with the next block."""
@@ -116,20 +110,19 @@ class Sync:
                 self._drop(share, index)
             del self._shares[peer]
         self._requests = [request for request in self._requests if request.peer != peer]
-        if self._proof_request is not None and self._proof_request.peer == peer:
-            self._proof_request = None
 
     def proof_answered(self, peer: Peer, proof: Proof) -> bool:
         """Whether this answers what the peer was asked to prove; then the request is over."""
-        request = self._proof_request
-        match request.question if request is not None and request.peer == peer else None:
+        request = next((one for one in self._requests if one.question and one.peer == peer), None)
+        match request and request.question:
             case HeaderRequest(last) if isinstance(proof, Headers):
                 is_answer = all(header.index == last for header in proof.headers[-1:])
             case FinalizationRequest(epoch) if isinstance(proof, Finalizations):
                 is_answer = all(one.header.epoch == epoch for one in proof.proofs[:1])
             case _:
                 return False
-        self._proof_request = None if is_answer else request
+        if is_answer:
+            self._requests = [one for one in self._requests if one is not request]
         return is_answer
 
     def proved(self, peer: Peer) -> None:
@@ -145,24 +138,19 @@ class Sync:
         Raises `Refused` (N2) when the account is full and this block is the one furthest off: a peer's far blocks
         make way for its nearer ones, never another peer's.
         """
-        block = aside.block
+        block, limits = aside.block, self._limits
         self.heard_tip(peer, block.index, block.header.epoch)
-        share, limits = self._shares[peer], self._limits
-        replaced = share.blocks.get(block.index)
-        count = len(share.blocks) + (replaced is None)
-        size_bytes = share.size_bytes + len(block.encoded) - (len(replaced.block.encoded) if replaced else 0)
-        making_way: set[int] = set()
-        while count > limits.set_aside_blocks_per_peer or size_bytes > limits.set_aside_bytes_per_peer:
-            furthest = max(share.blocks.keys() - making_way, default=0)
-            if furthest <= block.index:
+        share = self._shares[peer]
+        sizes = {index: len(one.block.encoded) for index, one in share.blocks.items()}
+        sizes[block.index] = len(block.encoded)
+        while len(sizes) > limits.set_aside_blocks_per_peer or sum(sizes.values()) > limits.set_aside_bytes_per_peer:
+            furthest = max(sizes)
+            if furthest == block.index:
                 raise Refused(Rule.N2, f"block {block.index} is not set aside: the share of its sender is full")
-            making_way.add(furthest)
-            count -= 1
-            size_bytes -= len(share.blocks[furthest].block.encoded)
-        for index in (*making_way, block.index):
+            del sizes[furthest]
+        for index in (*(share.blocks.keys() - sizes.keys()), block.index):
             self._drop(share, index)
         share.blocks[block.index] = aside
-        share.size_bytes += len(block.encoded)
         self._aside[block.index] += 1
 
     def take(self, index: int) -> list[tuple[Peer, SetAside]]:
@@ -175,14 +163,14 @@ class Sync:
     def added(self, index: int) -> None:
         """The chain reached this index: rivals set aside for it go, and requests answered by it are over."""
         self.take(index)
-        self._requests = [one for one in self._requests if one.start + one.count - 1 > index]
+        self._requests = [one for one in self._requests if one.question or one.blocks[-1] > index]
 
     def answered(self, peer: Peer, start: int, count: int, now_ms: int) -> bool:
         """Whether these blocks were asked of the peer; then the request is over.
 
         No blocks at all lower its tip, and it is not asked for a while: it said that it had them.
         """
-        request = next((one for one in self._requests if one.peer == peer and one.start == start), None)
+        request = next((one for one in self._requests if one.peer == peer and start in one.blocks[:1]), None)
         if request is None:
             return False
         self._requests.remove(request)
@@ -207,10 +195,8 @@ class Sync:
 
     def expire(self, now_ms: int) -> bool:
         """Give up requests whose time has run out. Returns whether a peer's tip counts for nothing from now on."""
-        late = [request for request in self._under_way() if request.deadline_ms <= now_ms]
+        late = [request for request in self._requests if request.deadline_ms <= now_ms]
         self._requests = [request for request in self._requests if request.deadline_ms > now_ms]
-        if self._proof_request in late:
-            self._proof_request = None
         lost_a_peer = False
         for request in late:
             share = self._shares[request.peer]
@@ -229,7 +215,7 @@ class Sync:
         reach = {peer: self.finality.reach(share.tip_index, share.epoch) for peer, share in trusted.items()}
         highest = min(tip_index + limits.requests_in_flight * limits.range_blocks, max(reach.values(), default=0))
         start = tip_index + 1
-        while len(self._requests) < limits.requests_in_flight:
+        while sum(not one.question for one in self._requests) < limits.requests_in_flight:
             while start <= highest and self._is_coming(start):
                 start += 1
             peer = self._best_of(peer for peer, last in reach.items() if last >= start) if start <= highest else None
@@ -239,38 +225,34 @@ class Sync:
             last = min(highest, reach[peer], self.finality.range_end(start))
             while end <= last and not self._is_coming(end):
                 end += 1
-            self._requests.append(_Request(peer, start, end - start, now_ms + limits.request_timeout_ms))
+            self._requests.append(_Request(peer, now_ms + limits.request_timeout_ms, range(start, end)))
             sends.append(Send(peer, BlockRequest(start, end - start)))
             start = end
         return sends
 
     def _ask_for_proof(self, trusted: dict[Peer, _Share], now_ms: int) -> list[Send]:
         """One question at a time, to a peer that claims to know more than is proven."""
-        if self._proof_request is not None:
+        if self.awaits_proof:
             return []
         questions = {peer: self.finality.question(share.tip_index, share.epoch) for peer, share in trusted.items()}
         peer = self._best_of(peer for peer, question in questions.items() if question is not None)
         question = questions.get(peer)
         if question is None:
             return []
-        self._proof_request = _Request(peer, 0, 0, now_ms + self._limits.request_timeout_ms, question)
+        self._requests.append(_Request(peer, now_ms + self._limits.request_timeout_ms, question=question))
         return [Send(peer, question)]
 
-    def _under_way(self) -> list[_Request]:
-        return self._requests + ([self._proof_request] if self._proof_request else [])
-
     def _is_coming(self, index: int) -> bool:
-        return index in self._aside or any(request.covers(index) for request in self._requests)
+        return index in self._aside or any(index in request.blocks for request in self._requests)
 
     def _best_of(self, able: Iterable[Peer]) -> Peer | None:
         """The peer that stalled least, then the one with the least to do."""
-        busy = Counter(request.peer for request in self._requests)
+        busy = Counter(request.peer for request in self._requests if request.blocks)
         return min(able, key=lambda peer: (self._shares[peer].stalls, busy[peer]), default=None)
 
     def _drop(self, share: _Share, index: int) -> SetAside | None:
         aside = share.blocks.pop(index, None)
         if aside is not None:
-            share.size_bytes -= len(aside.block.encoded)
             self._aside[index] -= 1
             if not self._aside[index]:
                 del self._aside[index]

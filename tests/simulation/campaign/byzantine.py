@@ -10,6 +10,8 @@ from random import Random
 
 from msgspec.structs import replace
 
+from tallystick.consensus.agreement import PersistQuorum
+from tallystick.consensus.proposals import Pending
 from tallystick.consensus.signing_guard import SigningGuard
 from tallystick.ledger.block import Block, sign_block
 from tallystick.ledger.certificate import certificates_hash, issue_stake
@@ -33,16 +35,13 @@ from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Ballot, Vote, ca
 from tallystick.ledger.wallet import Wallet
 from tallystick.network.archiving import answer
 from tallystick.network.simulated_host import SimulatedHost
-from tallystick.node.events import Action, Broadcast, Multicast, PersistVotes, Send, SendKept
+from tallystick.node.events import Action, Broadcast, Multicast, Send, SendKept
 
 
 class Heedless(SigningGuard):
     """A guard that does not mind what else is signed with its key."""
 
-    def saw_ballot(self, ballot: Ballot) -> bool:
-        return False
-
-    def saw_header(self, header: Header) -> bool:
+    def saw(self, one: Ballot | Header) -> bool:
         return False
 
 
@@ -94,7 +93,7 @@ class Byzantine(SimulatedHost):
             case SendKept(peer, request):
                 if (said := answer(self.archive, request, self.node.limits.answer_bytes)) is not None:
                     self.say(str(peer), said)
-            case PersistVotes(_, blocks):
+            case PersistQuorum(_, blocks):
                 super().carry_out(action)
                 for block in [one for one in blocks if self.is_own(one) and one.hash not in self._forged]:
                     self._forged.add(block.hash)
@@ -169,11 +168,17 @@ class Byzantine(SimulatedHost):
     def ballot(self, kind: int, view: int, block_hash: bytes) -> Ballot:
         return Ballot(kind, self.epoch.number, view, block_hash)
 
+    def newest(self) -> Pending | None:
+        """The newest notarized block, if it is above the final tip and passed by the gate."""
+        simplex = self.agreement.simplex
+        chosen = [one for _, state in simplex.views.open() for one in state.chosen]
+        return simplex.proposals._passed.get(chosen[-1]) if chosen else None
+
     def base_of(self, header: Header) -> State | None:
         """The state that a block above the final tip extends."""
         if header.parent_hash == self.node.state.tip.hash:
             return self.node.state
-        pending = self.agreement.simplex.views.validate(header.parent_hash, [])
+        pending = self.agreement.simplex.proposals.validate(header.parent_hash)
         return pending.state if pending is not None else None
 
     def make(self, block: Block, **changes) -> Block:

@@ -61,7 +61,7 @@ LIMITS = {
     "FinalityProofs._epochs": _CERTIFICATES,
     "FinalityProofs._pins": _CERTIFICATES,
     "Sync._shares": _HOSTS,
-    "Sync._requests": 4,
+    "Sync._requests": 5,
     "Sync._aside": 512,
     "_Share.blocks": 512,
     "PayloadSearch._wanted": _CERTIFICATES,
@@ -77,7 +77,6 @@ LIMITS = {
     "_Partial.missing": MAX_BLOCK_CERTIFICATES,
     "_Partial.certificates": MAX_BLOCK_CERTIFICATES,
     "_Partial.asked": MAX_BLOCK_CERTIFICATES,
-    "Simplex._twins": 0,
     "Simplex._requested": 2,
     "SigningGuard._new": 2 * _VIEWS_WITH_VOTES,
     "SigningGuard._synced_floor": 2,
@@ -88,18 +87,22 @@ LIMITS = {
     "SigningGuard.entries": _VIEWS_WITH_VOTES,
     "_Entry.ballots": 3,
     "Recovery._answers": _HOSTS,
+    "Recovery._recovering": _HOSTS,
     "ViewTimer._place": 2,
     "Views._early": 3 * _HOSTS,
     "Views._heard": _HOSTS,
     "Views._views": _VIEWS_WITH_VOTES,
-    "Views._blocks": _PROPOSALS,
-    "Views._pending": _PROPOSALS,
-    "Views._illegal": _PROPOSALS,
+    "Proposals._whole": _PROPOSALS,
+    "Proposals._passed": _PROPOSALS,
+    "Proposals._refused": _PROPOSALS,
+    "Proposals._voted": _PROPOSALS,
+    "Proposals._unpersisted": 0,
+    "Proposals._outputs": _VIEWS_WITH_VOTES,
+    "ViewState.decided": 3,
     "Views._persisted": _PROPOSALS,
-    "Views._requested": _PROPOSALS,
-    "Views._refused": 0,
-    "Views._rivals": _VIEWS_WITH_VOTES,
-    "Views._news": 4 * _HOSTS * _VIEWS_WITH_VOTES,
+    "Proposals._requested": _PROPOSALS,
+    "Views.outputs": _VIEWS_WITH_VOTES,
+    "Views.news": 4 * _HOSTS * _VIEWS_WITH_VOTES,
     "Views._certificates": 2 * _VIEWS_WITH_VOTES,
     "Views.forgotten": 4 * _HOSTS * _VIEWS_WITH_VOTES,
     "ViewState.votes": _HOSTS,
@@ -139,8 +142,8 @@ def check_memory(name: str, node: Any) -> None:
     if found.keys() - LIMITS.keys():
         raise Broken(f"collections without a limit: state one in {__name__} for {found.keys() - LIMITS.keys()}")
     views = node._agreement.simplex.views
-    chosen = sum(state.has_ended and not state.is_nullified for _, state in views.open())
-    for where in ("Views._blocks", "Views._pending", "Views._persisted"):
+    chosen = sum(bool(state.chosen) for _, state in views.open())
+    for where in ("Proposals._whole", "Proposals._passed", "Proposals._voted"):
         found[where] -= chosen  # what a quorum chose above the final block may be final any time
     for where in ("Views._views", "SigningGuard.entries"):
         found[where] -= views.view - views.final_view  # they are needed until a later block is final

@@ -9,6 +9,8 @@ from unittest.mock import patch
 
 from tests.simulation.campaign.run import Outcome, run_seed
 
+from tallystick.consensus.agreement import PersistQuorum
+from tallystick.consensus.proposals import Proposals
 from tallystick.consensus.recovery import Recovery
 from tallystick.consensus.signing_guard import GuardState, SigningGuard
 from tallystick.consensus.simplex import Simplex
@@ -21,7 +23,7 @@ from tallystick.ledger.finality import VoteCertificate
 from tallystick.ledger.stake import StakeTable
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY
 from tallystick.network.simulated_host import SimulatedHost
-from tallystick.node.events import PersistCertificates, PersistSigned, PersistVotes
+from tallystick.node.events import PersistCertificates, PersistSigned
 from tallystick.node.node import Node
 from tallystick.node.simplex_driver import SimplexDriver
 from tallystick.node.sync import Sync
@@ -123,8 +125,10 @@ def any_finalization() -> list[Replacement]:
 
 def half_a_block_is_enough() -> list[Replacement]:
     changes = (
-        ("        self.views.request(state.proposed, outputs)\n        return\n",
-         "        outputs += self._vote(NOTARIZE, view, state.proposed)\n        return\n"),
+        ("        self.proposals.request(state.proposed)\n        return\n",
+         "        ballot = self.views.ballot(NOTARIZE, view, state.proposed)\n"
+         "        vote = self.guard.sign(ballot) if self.has_stake else None\n"
+         "        self.views.outputs += [agreement.SendVote(vote)] if vote else []\n        return\n"),
     )  # fmt: skip
     return [rewritten(Simplex, "_notarize", *changes)]
 
@@ -156,7 +160,7 @@ def anybody_leads() -> list[Replacement]:
 
 def epochs_begin_early() -> list[Replacement]:
     return [
-        rewritten(Views, "validate", ("if base.epoch.number != self.epoch.number:", "if False:")),
+        rewritten(Proposals, "validate", ("if base.epoch.number != self._chain.state.epoch.number:", "if False:")),
         rewritten(Simplex, "_forge", (" or base.epoch.number != self.epoch.number", "")),
     ]
 
@@ -176,9 +180,9 @@ def database_before_guard() -> list[Replacement]:
         rewritten(
             SimplexDriver,
             "_carry_out",
-            ("    self._sync_guard(actions)\n    tallies", "    tallies"),
-            ("PersistVotes(tuple(tallies), tuple(blocks)))\n",
-             "PersistVotes(tuple(tallies), tuple(blocks)))\n    self._sync_guard(actions)\n"),
+            ("    self._sync_guard(actions)\n    for output in outputs:\n",
+             "    for output in outputs:\n        if not isinstance(output, agreement.PersistQuorum):\n"
+             "            self._sync_guard(actions)\n"),
         )
     ]  # fmt: skip
 
@@ -214,8 +218,8 @@ def own_votes_are_forgotten_at_a_restart() -> list[Replacement]:
 
 
 def an_early_block_is_nullified() -> list[Replacement]:
-    changes = (("except Refused:", "except Refused as refused:\n        self.views._illegal[block.hash] = refused"),)
-    return [rewritten(Simplex, "_notarize", *changes)]
+    noted = "except Refused as refused:\n        self.proposals._refused[block.hash] = refused"
+    return [rewritten(Simplex, "_notarize", ("except Refused:", noted))]
 
 
 def the_last_answer_counts() -> list[Replacement]:
@@ -283,7 +287,7 @@ MUTANTS: dict[str, Callable[[], list[Replacement]]] = {
     "votes are sent before the guard is synced": votes_sent_before_the_guard_is_synced,
     "database before guard": database_before_guard,
     "own votes are forgotten at a restart": own_votes_are_forgotten_at_a_restart,
-    "certificates are not persisted": lambda: _without(PersistVotes),
+    "certificates are not persisted": lambda: _without(PersistQuorum),
     "finalize after nullify": lambda: _forgets(NULLIFY, "_vote_to_finalize"),
     "nullify after finalize": nullify_after_finalize,
     "a second notarize vote in a view": a_second_notarize_vote,
@@ -299,7 +303,7 @@ MUTANTS: dict[str, Callable[[], list[Replacement]]] = {
     "an epoch begins before the last ended": epochs_begin_early,
     "who lost its guard votes at once": a_lost_guard_counts_as_ready,
     "nobody needs to answer": lambda: [
-        rewritten(Recovery, "finish", ("if epoch.is_quorum(others):", "if True:"))
+        rewritten(Recovery, "finish", ("if epoch.is_quorum(", "if True or ("))
     ],
     "floor + 0": lambda: [rewritten(Recovery, "finish", (".values()]) + 1", ".values()])"))],
     "own answer counted": lambda: [rewritten(Recovery, "answered", ("if member == self._guard.key:", "if False:"))],
@@ -314,7 +318,7 @@ MUTANTS: dict[str, Callable[[], list[Replacement]]] = {
     ],
     "finalizations of another block or epoch": any_finalization,
     "finalizations are not counted": finalizations_are_not_counted,
-    "evidence is ignored": lambda: [(Node, "_report_equivocation", lambda self, now_ms, found, actions: None)],
+    "evidence is ignored": lambda: [(Node, "_accuse", lambda self, now_ms, found, actions: None)],
     "contradictions count in no quorum": lambda: [
         rewritten(Views, "_add", (" or ballot in state.weight or len(known) < 4:", ":"))
     ],

@@ -150,7 +150,7 @@ class Counterfeiter(Byzantine):
 
     def _lie(self) -> None:
         """Illegal in itself; or beside what is notarized above the final tip, which may well become final."""
-        state, newest = self.node.state, self.agreement.simplex.views.newest()
+        state, newest = self.node.state, self.newest()
         if newest is not None and self.random.random() < 0.8:
             false = self._on(state)
         else:
@@ -185,7 +185,7 @@ class FormBreaker(Counterfeiter):
     _has_been_big = False
 
     def _lie(self) -> None:
-        newest = self.agreement.simplex.views.newest()
+        newest = self.newest()
         block = self._on(newest.state if newest is not None else self.node.state)
         header, more = block.header, self._new_statements(2)
         lies: list[Callable[[], Block]] = [

@@ -7,7 +7,7 @@ from typing import Any
 from tests.simulation.campaign.books import Books, Broken
 from tests.simulation.campaign.memory import check_memory
 
-from tallystick.consensus.agreement import StateMismatch, TwinFound
+from tallystick.consensus.agreement import PersistQuorum, StateMismatch, TwinFound
 from tallystick.consensus.signing_guard import Confirmed, GuardRecord, GuardStatus, Limited, Lost, Recovered, Signed
 from tallystick.consensus.simplex import Simplex
 from tallystick.ledger.block import Block, verified
@@ -29,7 +29,6 @@ from tallystick.node.events import (
     MessageReceived,
     PersistBlock,
     PersistSigned,
-    PersistVotes,
     ReportAccepted,
     ReportStuck,
     Send,
@@ -127,7 +126,7 @@ class Watch:
             case PersistSigned(records):
                 for one in records:
                     self._note_synced(host, one)
-            case PersistVotes(tallies, blocks):
+            case PersistQuorum(tallies, blocks):
                 self._check_own(host, tallies)
                 for block in blocks:
                     self._check_own_header(host, block.header)

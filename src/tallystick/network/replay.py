@@ -1,19 +1,17 @@
-"""A node's start: from what its archive kept to the chain as it stood, and a look at how it ends."""
+"""Before a node's start: from what its archive kept to the chain as it stood, and a look at how it ends."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import Final, TypeVar
 
 from tallystick.ledger.block import Block, check_form, check_signatures, verified
 from tallystick.ledger.blockchain import Blockchain, CheckForger
-from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.finality import check_final, next_epoch
 from tallystick.ledger.genesis import Genesis
-from tallystick.ledger.stake import Account, StakeTable
 from tallystick.ledger.vote import check_vote_signatures
-from tallystick.node.archive import Archive
+from tallystick.network.archiving import FullArchive
+from tallystick.node.archive import kept_epoch
 from tallystick.node.finality_proofs import Checkpoint
 
 TAIL_BLOCKS: Final = 16
@@ -24,7 +22,7 @@ T = TypeVar("T")
 
 
 def replayed(
-    genesis: Genesis, check_forger: CheckForger, archive: Archive | None, checkpoint: Checkpoint | None
+    genesis: Genesis, check_forger: CheckForger, archive: FullArchive, checkpoint: Checkpoint | None = None
 ) -> Blockchain:
     """The kept chain: from the archive's snapshot on, or from the genesis.
 
@@ -33,8 +31,6 @@ def replayed(
     `TAIL_BLOCKS` (up to `TAIL_SIGNATURES`), which a crash or a failing disk has damaged sooner than others. Raises
     `Refused` when one of these blocks breaks a rule, naming it, and for another block than the checkpoint's (V4).
     """
-    if archive is None:
-        return Blockchain(genesis, check_forger)
     _check_checkpoint(archive, checkpoint)
     chain = Blockchain(genesis, check_forger, archive.snapshot())
     for block in archive.blocks(chain.state.index + 1):
@@ -43,7 +39,7 @@ def replayed(
     return chain
 
 
-def _check_checkpoint(archive: Archive, checkpoint: Checkpoint | None) -> None:
+def _check_checkpoint(archive: FullArchive, checkpoint: Checkpoint | None) -> None:
     kept = next(archive.hashes(checkpoint.index), None) if checkpoint is not None and checkpoint.index else None
     if checkpoint is not None and kept not in (None, checkpoint.hash):
         raise Refused(Rule.V4, f"the kept block {checkpoint.index} is {kept.hex()[:16]}…, another one")
@@ -57,7 +53,7 @@ def _named(index: int, check: Callable[[], T]) -> T:
         raise Refused(refused.rule, f"the kept block {index}: {refused.reason}") from None
 
 
-def _check_tail(archive: Archive, chain: Blockchain) -> None:
+def _check_tail(archive: FullArchive, chain: Blockchain) -> None:
     """Look at the last blocks, from the tip back."""
     tip, signatures_left = chain.state.tip, TAIL_SIGNATURES
     if archive.finalization(tip.index + 1) is not None:
@@ -73,7 +69,7 @@ def _check_tail(archive: Archive, chain: Blockchain) -> None:
         named = block.header.parent_hash
 
 
-def _check_last(block: Block, archive: Archive, chain: Blockchain, signatures_left: int) -> int:
+def _check_last(block: Block, archive: FullArchive, chain: Blockchain, signatures_left: int) -> int:
     """Verify a block, and the votes and proof of the next epoch that were kept with it; else a later block's stand."""
     ledger_id = chain.ledger_id
     check_form(block, ledger_id)
@@ -89,13 +85,3 @@ def _check_last(block: Block, archive: Archive, chain: Blockchain, signatures_le
     looked_at = {id(one) for one in block.certificates[: max(0, signatures_left)]}
     check_signatures(block, ledger_id, is_known=lambda one: id(one) not in looked_at)
     return signatures_left - len(block.certificates)
-
-
-def kept_epoch(number: int, archive: Archive, chain: Blockchain) -> Epoch:
-    """One of the epochs up to the next block's, with the voters that it is kept to have."""
-    current = chain.state.epoch
-    if number == current.number:
-        return current
-    members = archive.voters(number)
-    stakes = chain.genesis.stakes() if members is None else StakeTable({key: Account(0, one) for key, one in members})
-    return replace(current, number=number, stakes=stakes)
