@@ -143,8 +143,8 @@ class Runner:
 
         What the node itself says of them goes to `watch`.
         """
-        handed_in = list(entries)
-        results = await self._drive(settle(lambda verify: check_entries(self._intake.verifying_by(verify), handed_in)))
+        submitted = list(entries)
+        results = await self._drive(settle(lambda verify: check_entries(self._intake.verifying_by(verify), submitted)))
         good = tuple(one for one in results if isinstance(one, CheckedEntry))
         if good:
             self.handle(CertificatesSubmitted(good))
