@@ -86,19 +86,19 @@ class MessageReceived(Struct, frozen=True):
 
 
 class CertificatesSubmitted(Struct, frozen=True):
-    """A person handed in certificates. Each is accepted or refused by itself."""
+    """A user submitted certificates. Each is accepted or refused by itself."""
 
     checked: tuple[CheckedEntry, ...]
 
 
 class PayloadErasureAsked(Struct, frozen=True):
-    """A person wants this node to forget a payload for good."""
+    """A user wants this node to forget a payload for good."""
 
     payload_hash: bytes
 
 
 class UnbanAsked(Struct, frozen=True):
-    """A person wants a banned peer to be let in again."""
+    """A user wants a banned peer to be let in again."""
 
     peer: Peer
 
@@ -153,7 +153,7 @@ class PersistSigned(Struct, frozen=True):
 
 
 class PersistCertificates(Struct, frozen=True):
-    """Keep certificates that a person handed in here, and their payloads, until a block holds them."""
+    """Keep certificates that a user submitted here, and their payloads, until a block holds them."""
 
     entries: tuple[Entry, ...]
 
@@ -279,9 +279,9 @@ class ReportRefused(Struct, frozen=True):
 
     refused: Refused
     peer: Peer | None
-    """Who sent it, or forged the proposal; `None`: a person at this node."""
+    """Who sent it, or forged the proposal; `None`: a user at this node."""
     certificate_id: bytes | None = None
-    """Of what a person handed in."""
+    """Of what a user submitted."""
 
 
 ArchiveChange = (

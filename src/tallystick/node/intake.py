@@ -54,7 +54,7 @@ class Intake:
         return self._check_message(message) if self._knowledge.is_wanted(message) else _NOTHING
 
     def check_entry(self, entry: Entry) -> CheckedEntry:
-        """Check a person's certificate, which no decoder has seen yet. Raises `Refused` (E1, E2, C3, C1)."""
+        """Check a user's certificate, which no decoder has seen yet. Raises `Refused` (E1, E2, C3, C1)."""
         certificate_codec.encode_checked(entry.certificate)
         if entry.payload is not None:
             payload_codec.encode_checked(entry.payload)

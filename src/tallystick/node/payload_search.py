@@ -46,7 +46,7 @@ class PayloadSearch:
         self._wanted.pop(payload_hash, None)
 
     def is_erased(self, payload_hash: bytes | None) -> bool:
-        """Whether a person had this node forget it for good."""
+        """Whether a user had this node forget it for good."""
         return payload_hash in self._erased
 
     def connected(self, peer: Peer) -> None:
