@@ -22,8 +22,9 @@ from tallystick.host.control import (
     Certify,
     Client,
     Done,
+    Finalized,
     GetStatus,
-    MadeFinal,
+    InviteMade,
     MakeInvite,
     NewStatement,
     Status,
@@ -31,7 +32,6 @@ from tallystick.host.control import (
     framed,
     short_address,
 )
-from tallystick.host.control import Invitation as Invited
 from tallystick.host.data_folder import DataFolder
 from tallystick.ledger.certificate import Statement, issue_statement
 from tallystick.ledger.encoding import encode
@@ -79,14 +79,14 @@ def latency() -> str:
         for number in range(LATENCY_SAMPLES):
             began_s = time.perf_counter()
             *_, last = client.ask(Certify((NewStatement(f"sample {number}"),)))
-            assert isinstance(last, MadeFinal)
+            assert isinstance(last, Finalized)
             took_ms.append(1000 * (time.perf_counter() - began_s))
             time.sleep(0.05)
     round_trips_ms = _round_trips_ms()
     cuts = statistics.quantiles(took_ms, n=100)
     bare = statistics.median(round_trips_ms)
     return (
-        f"from handing in to final, four idle nodes: median {cuts[49]:.0f} ms, p99 {cuts[98]:.0f} ms, goal <= 150 and "
+        f"from submitting to final, four idle nodes: median {cuts[49]:.0f} ms, p99 {cuts[98]:.0f} ms, goal <= 150 and "
         f"500; a bare ZeroMQ round trip {bare:.2f} ms: {cuts[49] / bare:.0f} of those"
     )
 
@@ -97,13 +97,13 @@ def sync() -> str:
         for start in range(0, SYNC_CERTIFICATES, PER_ROUND):
             _feed([folder], _statements(folder, min(PER_ROUND, SYNC_CERTIFICATES - start), start))
         with Client(folder.socket_path) as client:
-            (invitation,) = client.ask(MakeInvite())
-        assert isinstance(invitation, Invited)
+            (invited,) = client.ask(MakeInvite())
+        assert isinstance(invited, InviteMade)
         signed = _signed(folder, _statements(folder, PER_ROUND, SYNC_CERTIFICATES))
         ratios, rates = [], []
         for number in range(ROUNDS):
             before = _bare_rate(signed)
-            rate = _joined(invitation.invite, DataFolder(Path(others) / f"joiner-{number}"))
+            rate = _joined(invited.invite, DataFolder(Path(others) / f"joiner-{number}"))
             ratios.append(2 * rate / (before + _bare_rate(signed)))
             rates.append(rate)
     return (
@@ -151,14 +151,14 @@ def _feed(folders: Sequence[DataFolder], certificates: Sequence[Statement]) -> f
     shares = [(folders[number % len(folders)], frames[number::FEEDERS]) for number in range(FEEDERS)]
     began_s = time.perf_counter()
     with ThreadPoolExecutor(FEEDERS) as pool:
-        list(pool.map(_hand_in, shares))
+        list(pool.map(_submit, shares))
         for folder in folders:
             while _status(folder).certificates < target:
                 time.sleep(0.005)
     return time.perf_counter() - began_s
 
 
-def _hand_in(share: tuple[DataFolder, Sequence[bytes]]) -> None:
+def _submit(share: tuple[DataFolder, Sequence[bytes]]) -> None:
     """Send the frames one after the other, each when the last is answered to the end; answers are not looked into."""
     folder, frames = share
     done = framed(Done())

@@ -13,7 +13,7 @@ from zmq.utils import z85
 from benchmarks.workload import ISSUERS, summary
 from tallystick.ledger.wallet import Wallet
 from tallystick.network.curve import x25519_key
-from tallystick.network.transport import Connected, Happening, Received
+from tallystick.network.transport import Connected, Received, TransportEvent
 from tallystick.network.zeromq import ZeroMQTransport
 
 ROUNDS = 5
@@ -47,7 +47,7 @@ class Ours:
     def __init__(self, wallet: Wallet, peer: bytes) -> None:
         self._peer = peer
         self._transport = ZeroMQTransport(wallet, bytes(32), "127.0.0.1:0")
-        self._told: asyncio.Queue[Happening] = asyncio.Queue()
+        self._told: asyncio.Queue[TransportEvent] = asyncio.Queue()
 
     async def listen(self) -> str:
         await self._transport.start(self._told.put_nowait)
@@ -65,9 +65,9 @@ class Ours:
 
     async def receive(self) -> bytes:
         while True:
-            happening = await self._told.get()
-            if isinstance(happening, Received):
-                return happening.frame
+            event = await self._told.get()
+            if isinstance(event, Received):
+                return event.frame
 
     async def stop(self) -> None:
         await self._transport.stop()

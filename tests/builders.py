@@ -30,9 +30,9 @@ from tallystick.ledger.certificate import (
     issue_stake,
     issue_statement,
 )
-from tallystick.ledger.encoding import ZERO_DIGEST
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import Refused, Rule
+from tallystick.ledger.fields import ZERO_DIGEST
 from tallystick.ledger.finality import FinalHeader
 from tallystick.ledger.genesis import Allotment, Genesis, make_genesis
 from tallystick.ledger.header import VERSION, Header, SignedHeader
@@ -389,7 +389,7 @@ class Bench:
         return self.handle(MessageReceived(peer, self.intake.check(peer, data)))
 
     def submit(self, entry: Entry | AnyCertificate) -> list[Action]:
-        """A person hands in a certificate."""
+        """A user submits a certificate."""
         entry = entry if isinstance(entry, Entry) else Entry(entry)
         return self.handle(CertificatesSubmitted((self.intake.check_entry(entry),)))
 

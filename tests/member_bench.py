@@ -16,7 +16,7 @@ from tallystick.consensus.signing_guard import GuardRecord
 from tallystick.consensus.views import grouped
 from tallystick.ledger.block import Block
 from tallystick.ledger.certificate import Statement
-from tallystick.ledger.encoding import ZERO_DIGEST
+from tallystick.ledger.fields import ZERO_DIGEST
 from tallystick.ledger.genesis import Genesis
 from tallystick.ledger.messages import Message, Proposal, Votes
 from tallystick.ledger.vote import Vote

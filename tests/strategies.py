@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from tallystick.ledger.address import AddressRecord
 from tallystick.ledger.block import Block
 from tallystick.ledger.certificate import Payload, ProposalEvidence, StakingOperation, Statement, VoteEvidence
+from tallystick.ledger.fields import MAX_INDEX, MAX_TIMESTAMP_MS, MAX_TOKENS
 from tallystick.ledger.finality import FinalHeader
 from tallystick.ledger.header import Header, SignedHeader
 from tallystick.ledger.messages import (
@@ -34,7 +35,6 @@ from tallystick.ledger.messages import (
     ViewCertificateRequest,
     Votes,
 )
-from tallystick.ledger.params import MAX_INDEX, MAX_TIMESTAMP_MS, MAX_TOKENS
 from tallystick.ledger.vote import Ballot, Tally, Vote
 
 digests = st.binary(min_size=32, max_size=32)

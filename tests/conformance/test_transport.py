@@ -166,7 +166,7 @@ def test_one_may_pause_in_the_middle_of_being_told(in_a_world):
     async def story(world):
         ada, ben = await world.station(1), await world.station(2)
         await world.connected(ben, ada)
-        ada.on_told = lambda happening: ada.transport.pause(ben.key)
+        ada.on_told = lambda event: ada.transport.pause(ben.key)
         for number in range(10):
             ben.send(ada, b"%d" % number)
         for expected in range(1, 11):
@@ -188,7 +188,7 @@ def test_frames_keep_their_order_when_a_pause_comes_in_between(in_a_world):
         for frame in frames:
             ben.send(ada, frame)
         await world.let_pass(0.2)
-        ada.on_told = lambda happening: ada.transport.pause(ben.key) if isinstance(happening, Disconnected) else None
+        ada.on_told = lambda event: ada.transport.pause(ben.key) if isinstance(event, Disconnected) else None
         ada.transport.resume(ben.key)
         ada.transport.forget(cem.key)
         await world.until(lambda: not ada.is_connected_with(cem))
@@ -315,13 +315,13 @@ def test_what_is_told_may_be_answered_at_once(in_a_world):
     async def story(world):
         ada, ben = await world.station(1), await world.station(2)
 
-        def echo(happening):
-            if isinstance(happening, Received) and len(happening.frame) < 50:
-                ben.transport.send(happening.peer, happening.frame + b".")
+        def echo(event):
+            if isinstance(event, Received) and len(event.frame) < 50:
+                ben.transport.send(event.peer, event.frame + b".")
 
-        def answer(happening):
-            if isinstance(happening, Received):
-                ada.transport.send(happening.peer, happening.frame + b"!")
+        def answer(event):
+            if isinstance(event, Received):
+                ada.transport.send(event.peer, event.frame + b"!")
 
         ada.on_told, ben.on_told = answer, echo
         await world.connected(ada, ben)

@@ -10,7 +10,7 @@ from tallystick.ledger.params import MAX_MESSAGE_BYTES
 from tallystick.ledger.wallet import Wallet
 from tallystick.network.connection import Flow, TransportLimits
 from tallystick.network.simulated import SimulatedNetwork
-from tallystick.network.transport import Connected, Disconnected, Happening, Received, Transport, TransportError
+from tallystick.network.transport import Connected, Disconnected, Received, Transport, TransportError, TransportEvent
 from tallystick.network.zeromq import ZeroMQTransport
 from tallystick.node.events import PeerConnected, PeerDisconnected
 
@@ -28,19 +28,19 @@ class Station:
     def __init__(self, wallet: Wallet, transport: Transport) -> None:
         self.key = wallet.public_key
         self.transport = transport
-        self.told: list[Happening] = []
-        self.on_told: Callable[[Happening], None] = lambda happening: None
+        self.told: list[TransportEvent] = []
+        self.on_told: Callable[[TransportEvent], None] = lambda event: None
         self.is_calling = False
 
-    def tell(self, happening: Happening) -> None:
+    def on_event(self, event: TransportEvent) -> None:
         assert not self.is_calling, "told from within a call"
-        self.told.append(happening)
-        self.on_told(happening)
+        self.told.append(event)
+        self.on_told(event)
 
     def frames_from(self, other: "Station") -> list[bytes]:
         return [one.frame for one in self.told if isinstance(one, Received) and one.peer == other.key]
 
-    def connections_with(self, other: "Station") -> list[Happening]:
+    def connections_with(self, other: "Station") -> list[TransportEvent]:
         return [one for one in self.told if not isinstance(one, Received) and one.peer == other.key]
 
     def is_connected_with(self, other: "Station") -> bool:
@@ -75,7 +75,7 @@ class RealWorld:
         """A started transport; `admits`: the keys it admits, or `all`."""
         wallet = wallet_of(number)
         station = Station(wallet, self.make(wallet, listen, limits))
-        await station.transport.start(station.tell)
+        await station.transport.start(station.on_event)
         station.transport.admit(lambda key: admits is all or key in admits)
         self._stations.append(station)
         return station
@@ -131,7 +131,7 @@ class SimulatedTransport:
         self._network = world.network
         self._listen = listen
         self._limits = limits
-        self._tell: Callable[[Happening], None] = lambda happening: None
+        self._on_event: Callable[[TransportEvent], None] = lambda event: None
         self.admits: Callable[[bytes], bool] = lambda key: False
         self._dials: dict[bytes, str] = {}
         self._troubles: dict[bytes, str] = {}
@@ -139,7 +139,7 @@ class SimulatedTransport:
         self._inboxes: dict[bytes, list[bytes]] = {}
         self._paused: set[bytes] = set()
 
-    async def start(self, tell: Callable[[Happening], None]) -> None:
+    async def start(self, on_event: Callable[[TransportEvent], None]) -> None:
         name, network = self.key.hex(), self._network
         if self._listen is not None:
             self.listening = self._listen if self._listen[-2:] != ":0" else f"127.0.0.1:{10_000 + len(network.hosts)}"
@@ -148,7 +148,7 @@ class SimulatedTransport:
             self._world.listeners[self.listening] = self
         network.make_host[name] = lambda *_: self
         network.add(name, None)
-        self._tell = tell
+        self._on_event = on_event
         self.is_up = True
 
     async def stop(self) -> None:
@@ -200,12 +200,12 @@ class SimulatedTransport:
                 self._flows[peer], self._inboxes[peer] = Flow(self._limits.queue_bytes), []
                 other = self._network.hosts[name]
                 is_own = self._dials.get(peer) == other.listening and self.key < peer
-                self._tell(Connected(peer, self._dials[peer] if is_own or self.key not in other._dials else None))
+                self._on_event(Connected(peer, self._dials[peer] if is_own or self.key not in other._dials else None))
             case PeerDisconnected(name) if self.is_up:
                 peer = bytes.fromhex(name)
                 self._paused.discard(peer)
                 if self._flows.pop(peer, None) is not None:
-                    self._tell(Disconnected(peer, "the connection ended"))
+                    self._on_event(Disconnected(peer, "the connection ended"))
 
     def receive(self, name: str, data: bytes) -> None:
         peer = bytes.fromhex(name)
@@ -222,7 +222,7 @@ class SimulatedTransport:
     def _hand_on(self, peer: bytes) -> None:
         while peer in self._flows and peer not in self._paused and self._inboxes[peer]:
             frame = self._inboxes[peer].pop(0)
-            self._tell(Received(peer, frame))
+            self._on_event(Received(peer, frame))
             taken = self._flows[peer].take(frame) if peer in self._flows else None
             if taken is not None:
                 self._network.send(self.key.hex(), peer.hex(), b"t" + taken)

@@ -56,7 +56,7 @@ def tips(nodes):
 
 
 def feed(node, wallet, count):
-    """Hand in this many certificates; they are all taken."""
+    """Submit this many certificates; they are all taken."""
     certificates = [signed(wallet) for _ in range(count)]
     assert all(node.new_certificate(certificate) for certificate in certificates)
     return certificates

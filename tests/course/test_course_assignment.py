@@ -30,12 +30,12 @@ def _people():
     return [Wallet() for _ in range(4)]
 
 
-def _handed_in(person, fraud, alice):
+def _submitted(person, fraud, alice):
     """The fraud signs in Alice's name."""
     return signed(person, Certificate((alice if person is fraud else person).publicKey))
 
 
-def test_six_certificates_handed_in_twice_one_of_them_a_fraud():
+def test_six_certificates_submitted_twice_one_of_them_a_fraud():
     people = alice, _, charlie, _ = _people()
     forger = Wallet()
     node = BlockchainNode(forger, ProofOfStake(forger.publicKey))
@@ -84,12 +84,12 @@ def test_three_nodes_agree_and_so_does_one_that_is_late(deal):
         nodes[place].new_certificate(staked(wallets[place], amount))
     assert nodes[2].blockchain.stakes == {wallet.publicKey: 2 for wallet in wallets}
     for number in range(20):
-        chance.choice(nodes).new_certificate(_handed_in(people[number % 4], charlie, alice))
+        chance.choice(nodes).new_certificate(_submitted(people[number % 4], charlie, alice))
     assert len(tips(nodes)) == 1
     assert len(nodes[0].blockchain.blockList) == 5
     late = BlockchainNode(Wallet(), proof)
     for number in range(10):
-        chance.choice(nodes).new_certificate(_handed_in(people[number % 4], charlie, alice))
+        chance.choice(nodes).new_certificate(_submitted(people[number % 4], charlie, alice))
     assert len(tips([*nodes, late])) == 1
     assert len(late.blockchain.blockList) == 6
     assert sum(len(node.refusals) for node in nodes) == 7

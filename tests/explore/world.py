@@ -220,7 +220,7 @@ class World:
         members = len(gate.start.epoch.members)
         keys = [*range(members), *range(twins)]
         waiting = [(statement(f"of {place}", ledger=gate.ledger_id),) for place in range(len(keys))]
-        self._another = (statement("handed in after a loss", ledger=gate.ledger_id),)
+        self._another = (statement("submitted after a loss", ledger=gate.ledger_id),)
         self.gate = gate
         self.processes = [
             Process(place, key, gate, waiting[place], is_twin=key < twins) for place, key in enumerate(keys)

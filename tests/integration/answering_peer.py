@@ -18,7 +18,7 @@ from tallystick.ledger.messages import (
     encode_message,
 )
 from tallystick.network.archiving import answer
-from tallystick.network.transport import Happening, Received
+from tallystick.network.transport import Received, TransportEvent
 from tallystick.network.zeromq import ZeroMQTransport
 
 ANSWER_BYTES = 1 << 20
@@ -48,20 +48,20 @@ async def main(path: Path, manner: str, answers: int) -> None:
         transport = ZeroMQTransport(folder.wallet(""), store.genesis.ledger_id, listen, encode(store.genesis))
         left = 0 if manner == "silent" else answers
 
-        def tell(happening: Happening) -> None:
+        def on_event(event: TransportEvent) -> None:
             nonlocal left
-            if not isinstance(happening, Received):
+            if not isinstance(event, Received):
                 return
-            asked = decode_message(happening.frame)
+            asked = decode_message(event.frame)
             if isinstance(asked, BlockRequest | FinalizationRequest):
                 told = f"{asked.start} {asked.count}" if isinstance(asked, BlockRequest) else f"{asked.epoch}"
                 print(type(asked).__name__, told, flush=True)
                 if left:
                     left -= 1
                     said = honest(store, asked)
-                    transport.send(happening.peer, encode_message(false(said) if manner == "false" else said))
+                    transport.send(event.peer, encode_message(false(said) if manner == "false" else said))
 
-        await transport.start(tell)
+        await transport.start(on_event)
         transport.admit(lambda key: True)
         print("listening", flush=True)
         await asyncio.to_thread(sys.stdin.read)  # until the test is over

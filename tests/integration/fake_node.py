@@ -9,6 +9,7 @@ from typing import Any
 
 from tallystick.host.control import (
     LENGTH_BYTES,
+    Accepted,
     Answer,
     BlockFound,
     CertificateFound,
@@ -16,20 +17,19 @@ from tallystick.host.control import (
     ChangeStake,
     Done,
     Failed,
+    Finalized,
     FindCertificates,
     FindFile,
     GetBlock,
     GetPeers,
     GetStakes,
     GetStatus,
-    MadeFinal,
     MemberLine,
     Peers,
     Request,
     Stakes,
     Status,
     Submit,
-    Taken,
     decode_request,
     framed,
 )
@@ -78,12 +78,12 @@ class ChainNode:
                 for place in store.find_file(FileStatement("?", size_bytes, sha256)):
                     yield found(store, place.block_index, place.position)
             case Certify() | Submit() | ChangeStake():
-                handed = request.statements if isinstance(request, Certify) else ()
-                count = 1 if isinstance(request, ChangeStake) else len(handed or getattr(request, "entries", ()))
+                statements = request.statements if isinstance(request, Certify) else ()
+                count = 1 if isinstance(request, ChangeStake) else len(statements or getattr(request, "entries", ()))
                 for number in range(count):
-                    yield Taken(number, bytes([number % 256]) * 32)
+                    yield Accepted(number, bytes([number % 256]) * 32)
                 for number in range(count):
-                    yield MadeFinal(number, bytes([number % 256]) * 32, 7, number, NOW_MS, 120.0)
+                    yield Finalized(number, bytes([number % 256]) * 32, 7, number, NOW_MS, 120.0)
 
 
 def status(store: Store, **changed: object) -> Status:

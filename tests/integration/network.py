@@ -20,17 +20,17 @@ from msgspec.structs import replace
 from tallystick.cli.founding import found_here
 from tallystick.host.checked_chain import CheckedChain
 from tallystick.host.control import (
+    Accepted,
     Answer,
     Certify,
     Client,
+    Finalized,
     GetStatus,
-    MadeFinal,
     NewStatement,
     NotRunning,
-    Rejected,
+    Refused,
     Request,
     Status,
-    Taken,
 )
 from tallystick.host.data_folder import DataFolder, Settings
 from tallystick.host.errors import HostError
@@ -156,11 +156,11 @@ class NodeProcess:
         """How it says it is."""
         return self.one(GetStatus(), Status)
 
-    def certify(self, *subjects: str) -> list[MadeFinal]:
+    def certify(self, *subjects: str) -> list[Finalized]:
         """Certify and wait; where each became final."""
         answers = self.ask(Certify(tuple(NewStatement(one) for one in subjects)))
-        final = [one for one in answers if isinstance(one, MadeFinal)]
-        assert len(final) == len(subjects), [one for one in answers if isinstance(one, Rejected)]
+        final = [one for one in answers if isinstance(one, Finalized)]
+        assert len(final) == len(subjects), [one for one in answers if isinstance(one, Refused)]
         return final
 
     @contextmanager
@@ -236,10 +236,10 @@ class Network:
         assert isinstance(found, Status)
         return found
 
-    def assert_equal_chains(self, final: Sequence[MadeFinal] = (), taken: Sequence[bytes] = ()) -> CheckedChain:
+    def assert_equal_chains(self, final: Sequence[Finalized] = (), accepted: Sequence[bytes] = ()) -> CheckedChain:
         """Stop all, check each chain, and compare them block by block; `final` stands where it was told to.
 
-        `taken`: ids that are there once each. Returns the first chain, whose file is closed.
+        `accepted`: ids that are there once each. Returns the first chain, whose file is closed.
         """
         self.stop()
         with ExitStack() as stack:
@@ -252,8 +252,8 @@ class Network:
             assert len(places) == len(place_of), "a certificate is on the ledger twice"
             for one in final:
                 assert place_of.get(one.certificate_id) == (one.block_index, one.position), "final, and moved or lost"
-            lost = [one.hex() for one in taken if one not in place_of]
-            assert not lost, f"taken, and lost: {lost}"
+            lost = [one.hex() for one in accepted if one not in place_of]
+            assert not lost, f"accepted, and lost: {lost}"
             for chain in chains:
                 assert_tokens_conserved(chain)
                 assert not chain.burned, "an honest member contradicted itself"
@@ -344,9 +344,9 @@ class Stream(threading.Thread):
 
     def __init__(self, node: NodeProcess, batch: int = 4) -> None:
         super().__init__(name=f"stream to {node.name}", daemon=True)
-        self.taken: list[bytes] = []
-        self.final: list[MadeFinal] = []
-        self.rejected: list[Rejected] = []
+        self.accepted: list[bytes] = []
+        self.final: list[Finalized] = []
+        self.refused: list[Refused] = []
         self.cut_off = 0
         """Requests that the node did not live to answer."""
         self._node = node
@@ -372,12 +372,12 @@ class Stream(threading.Thread):
         said = [NewStatement(one, "text/plain", b"x" * 64) for one in subjects]
         for answer in client.ask(Certify(tuple(said))):
             match answer:
-                case Taken(_, certificate_id):
-                    self.taken.append(certificate_id)
-                case MadeFinal():
+                case Accepted(_, certificate_id):
+                    self.accepted.append(certificate_id)
+                case Finalized():
                     self.final.append(answer)
-                case Rejected():
-                    self.rejected.append(answer)
+                case Refused():
+                    self.refused.append(answer)
 
     def end(self) -> None:
         """No new request; returns when the last one is answered."""

@@ -4,18 +4,18 @@ import asyncio
 import sys
 
 from tallystick.ledger.wallet import Wallet
-from tallystick.network.transport import Happening, Received
+from tallystick.network.transport import Received, TransportEvent
 from tallystick.network.zeromq import ZeroMQTransport
 
 
 async def main(seed: bytes, ledger_id: bytes, listen: str) -> None:
     transport = ZeroMQTransport(Wallet(seed), ledger_id, listen)
 
-    def tell(happening: Happening) -> None:
-        if isinstance(happening, Received):
-            transport.send(happening.peer, happening.frame)
+    def on_event(event: TransportEvent) -> None:
+        if isinstance(event, Received):
+            transport.send(event.peer, event.frame)
 
-    await transport.start(tell)
+    await transport.start(on_event)
     transport.admit(lambda key: True)
     print(transport.listening, flush=True)
     await asyncio.to_thread(sys.stdin.read)  # until the test is over

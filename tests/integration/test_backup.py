@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-from tests.builders import GENESIS, Scribe, keep, statement
-from tests.integration.test_store import blocks_of
+from tests.builders import GENESIS, FinalScribe, keep, statement
+from tests.integration.test_store import blocks_of, keep_final
 
 from tallystick.host.checked_chain import CheckedChain
 from tallystick.host.errors import StoreError
@@ -14,15 +14,15 @@ from tallystick.ledger.certificate import Payload
 BIG = [Payload(bytes([number]) * 32, "text/plain", bytes(60_000)) for number in range(100)]
 
 
-def filled(path: Path, scribe: Scribe) -> Store:
+def filled(path: Path, scribe: FinalScribe) -> Store:
     store = Store.create(path, GENESIS)
     for number, payload in enumerate(BIG):
-        keep(store, scribe.forge(statement(f"big {number}", payload=payload)), [payload])
+        keep_final(store, scribe, statement(f"big {number}", payload=payload), payload=payload)
     return store
 
 
 def test_a_backup_is_the_store_as_it_was_when_it_began_though_blocks_go_on(tmp_path: Path) -> None:
-    scribe, target = Scribe(), tmp_path / "backup.db"
+    scribe, target = FinalScribe(GENESIS), tmp_path / "backup.db"
     heard: list[tuple[int, int]] = []
     with filled(tmp_path / "chain.db", scribe) as store:
         before = blocks_of(store)
@@ -57,7 +57,7 @@ def test_a_backup_that_is_broken_off_leaves_nothing_behind(tmp_path: Path) -> No
     def progress(copied: int, pages: int) -> None:
         raise KeyboardInterrupt
 
-    with filled(tmp_path / "chain.db", Scribe()) as store:
+    with filled(tmp_path / "chain.db", FinalScribe(GENESIS)) as store:
         with pytest.raises(KeyboardInterrupt):
             store.backup(tmp_path / "backup.db", progress)
         assert not [path for path in tmp_path.iterdir() if path.name.startswith("backup")]

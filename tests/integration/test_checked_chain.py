@@ -1,13 +1,12 @@
-"""A kept chain read back: votes prove a Simplex ledger's blocks final, and a lone forger's chain does not claim it."""
+"""A kept chain read back: votes prove its blocks final, and what they do not prove is left out."""
 
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from tests.builders import ADA, BEN, GENESIS, MEMBERS, Scribe, evidence, found, keep, statement, statements
+from tests.builders import ADA, BEN, MEMBERS, evidence, found, statement
 
 from tallystick.host.checked_chain import CheckedChain
 from tallystick.host.errors import DamagedStore
@@ -64,17 +63,14 @@ def finalization_of(store: Store, index: int) -> Tally:
 
 def test_every_block_is_proven_final_by_its_epochs_members(kept: Store) -> None:
     checked = CheckedChain(kept)
-    assert checked.is_final
     assert (checked.state.index, checked.left_out) == (BLOCKS, 0)
     assert [checked.epoch_of(index).number for index in range(1, BLOCKS + 1)] == [0] * 4 + [1] * 4 + [2] * 2
     for index in range(1, BLOCKS + 1):
         finality = checked.finality(index)
-        assert finality is not None
         assert index <= finality.by_block
         assert checked.epoch_of(index) is checked.epoch_of(finality.by_block)
         assert finality.total_stake == 400
         assert finality.stake == 100 * len(finality.voters) > 266
-    assert checked.finality(0) is None
     assert checked.burned == {BEN.public_key: 100}
     assert checked.state.stakes.burned == 100
 
@@ -123,26 +119,10 @@ def test_what_no_votes_prove_final_is_left_out(kept: Store, path: Path) -> None:
         assert checked.find_certificates(last_id) == []
 
 
-def test_a_simplex_chain_without_its_votes_does_not_pass_for_a_lone_forgers(kept: Store, path: Path) -> None:
-    """Here the views give it away; a first epoch without a failed view looks like a lone forger's chain."""
-    assert any(later.header.view <= earlier.header.view for earlier, later in pairwise(kept.blocks()))
+def test_of_a_chain_without_votes_nothing_is_taken(kept: Store, path: Path) -> None:
     for index in range(1, BLOCKS + 1):
         put(path, index, None)
-    with Store.open(path, read_only=True) as store, pytest.raises(DamagedStore, match=r"\[B4\]"):
-        CheckedChain(store)
-
-
-def test_a_lone_forgers_chain_is_read_and_does_not_claim_to_be_final(path: Path) -> None:
-    scribe = Scribe()
-    with Store.create(path, GENESIS) as store:
-        for one in statements(3):
-            keep(store, scribe.forge(one))
+    with Store.open(path, read_only=True) as store:
         checked = CheckedChain(store)
-        assert not checked.is_final
-        assert (checked.state.index, checked.left_out) == (3, 0)
-        assert [checked.finality(index) for index in range(4)] == [None] * 4
-        ballot = Ballot(FINALIZE, 0, 1, scribe.blocks[-1].hash)
-        votes = [cast(member, GENESIS.ledger_id, ballot) for member in (ADA, BEN)]
-    put(path, 3, tally_of(votes))
-    with Store.open(path, read_only=True) as store, pytest.raises(DamagedStore):
-        CheckedChain(store)
+        assert (checked.state.index, checked.left_out) == (0, BLOCKS)
+        assert (list(checked.blocks()), checked.forged, checked.leaf_hashes) == ([], {}, [])

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from tallystick.cli import app, joining
 from tallystick.cli.running import LogLevel
 from tallystick.host.control import (
-    Invitation,
+    InviteMade,
     MakeInvite,
 )
 from tallystick.host.data_folder import DataFolder, Settings
@@ -269,14 +269,14 @@ def test_run_says_what_is_missing(tmp_path: Path, own_node: DataFolder) -> None:
 # ---- invite and join ------------------------------------------------------------------------------------------
 
 
-def test_an_invitation_is_one_line_alone(folder: Path, running: Running) -> None:
-    running.start(lambda request: [Invitation("tallystick1xyz")] if request == MakeInvite() else None)
+def test_an_invite_is_one_line_alone(folder: Path, running: Running) -> None:
+    running.start(lambda request: [InviteMade("tallystick1xyz")] if request == MakeInvite() else None)
     assert cli("invite", "--data", "node", cwd=folder).stdout == "tallystick1xyz\n"
     assert in_json("invite", "--data", "node", cwd=folder) == {"invite": "tallystick1xyz"}
 
 
 @pytest.fixture
-def invitation(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def invite_read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """An invite that can be read, and a node that answers with the ledger; the invites that were read."""
     invites: list[str] = []
 
@@ -289,9 +289,9 @@ def invitation(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return invites
 
 
-def test_whoever_is_invited_joins_with_the_line_alone(tmp_path: Path, invitation: list[str]) -> None:
+def test_whoever_is_invited_joins_with_the_line_alone(tmp_path: Path, invite_read: list[str]) -> None:
     told = in_json("join", "tallystick1", "abc", "--data", "node", "--no-passphrase", cwd=tmp_path)
-    assert invitation == ["tallystick1 abc"], "mail programs break lines"
+    assert invite_read == ["tallystick1 abc"], "mail programs break lines"
     node = DataFolder(tmp_path / "node")
     settings = node.settings()
     assert settings.bootstrap_peers == [(BEN.public_key, "127.0.0.1:7200")]
@@ -305,7 +305,7 @@ def test_whoever_is_invited_joins_with_the_line_alone(tmp_path: Path, invitation
     assert "holds a node already" in again.stderr
 
 
-def test_a_key_made_before_joins_as_the_member_that_it_is(tmp_path: Path, invitation: list[str]) -> None:
+def test_a_key_made_before_joins_as_the_member_that_it_is(tmp_path: Path, invite_read: list[str]) -> None:
     node = DataFolder(tmp_path / "node")
     node.make()
     create_key_file(node.key_path, ADA, PASSPHRASE, "interactive")
@@ -316,7 +316,7 @@ def test_a_key_made_before_joins_as_the_member_that_it_is(tmp_path: Path, invita
 
 
 def test_a_ledger_that_is_not_the_invites_is_not_joined(
-    tmp_path: Path, invitation: list[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, invite_read: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fetch(*_: object) -> None:
         raise Refused(Rule.N1, "the document is another ledger's")

@@ -1,4 +1,4 @@
-"""Real nodes that are killed, stopped and starved: what was told to be final stays, and what was taken comes."""
+"""Real nodes that are killed, stopped and starved: what was told to be final stays, and what was accepted comes."""
 
 import os
 import random
@@ -23,7 +23,7 @@ from tests.integration.network import (
     wait_for,
 )
 
-from tallystick.host.control import BackedUp, Backup, Certify, NewStatement, Taken
+from tallystick.host.control import Accepted, BackedUp, Backup, Certify, NewStatement
 from tallystick.host.errors import HostError
 from tallystick.host.store import Store
 
@@ -59,10 +59,10 @@ def test_nothing_final_is_lost_or_doubled_when_nodes_are_killed_at_any_moment(se
                     node.wait_until_running()
         net.wait_until_agreed()
         assert sum(one.cut_off for one in told), "nobody was killed while somebody waited for an answer"
-        assert not [one for each in told for one in each.rejected]
+        assert not [one for each in told for one in each.refused]
         final = [one for each in told for one in each.final]
-        taken = [one for each in told for one in each.taken]
-        net.assert_equal_chains(final, taken)
+        accepted = [one for each in told for one in each.accepted]
+        net.assert_equal_chains(final, accepted)
 
 
 def test_what_a_node_took_while_it_was_alone_outlives_its_death(seed: int) -> None:
@@ -70,19 +70,19 @@ def test_what_a_node_took_while_it_was_alone_outlives_its_death(seed: int) -> No
     with network() as net:
         first, second, *_ = net.nodes
         first.start()
-        taken = []
+        accepted = []
         with first.client() as client:
             said = tuple(NewStatement(f"{one}", "text/plain", b"kept") for one in range(10 * seed))
             for answer in client.ask(Certify(said)):
-                assert isinstance(answer, Taken)
-                taken.append(answer.certificate_id)
-                if len(taken) == len(said):
+                assert isinstance(answer, Accepted)
+                accepted.append(answer.certificate_id)
+                if len(accepted) == len(said):
                     first.kill()
                     break
         net.start()
         second.certify("beside it")
         net.wait_until_agreed()
-        net.assert_equal_chains(taken=taken)
+        net.assert_equal_chains(accepted=accepted)
 
 
 @linux_only
@@ -99,8 +99,8 @@ def test_nobody_notices_a_killed_verification_worker() -> None:
             wait_for(lambda: len(told.final) > seen, "the node goes on")
         assert not set(before) & set(workers_of(node))
         assert not told.cut_off
-        assert not told.rejected
-        net.assert_equal_chains(told.final, told.taken)
+        assert not told.refused
+        net.assert_equal_chains(told.final, told.accepted)
 
 
 @linux_only
@@ -163,14 +163,14 @@ def small_disk(path: Path, size: str) -> Iterator[None]:
 
 def certify_until_it_ends(node: NodeProcess) -> list[bytes]:
     """Certify through a node until it gives up; what it took until then."""
-    taken = []
+    accepted = []
     said = NewStatement("filling", "application/octet-stream", os.urandom(20_000))
     with suppress(HostError), node.client() as client:
         for _ in range(1000):
             for answer in client.ask(Certify((said,) * 8)):
-                if isinstance(answer, Taken):
-                    taken.append(answer.certificate_id)
-    return taken
+                if isinstance(answer, Accepted):
+                    accepted.append(answer.certificate_id)
+    return accepted
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="NOT TESTED: only root may mount")
@@ -178,14 +178,14 @@ def test_a_full_disk_ends_the_node_with_advice_and_room_heals_it() -> None:
     with network(1) as net, small_disk(net.nodes[0].folder.path, "3m"):
         (node,) = net.nodes
         node.start()
-        taken = certify_until_it_ends(node)
+        accepted = certify_until_it_ends(node)
         assert node.wait() == 1
         assert "the disk is full; make room and try again" in node.log
         subprocess.run(["mount", "-o", "remount,size=64m", str(node.folder.path)], check=True)
         node.start()
         net.wait_until_agreed()
         node.certify("there is room again")
-        net.assert_equal_chains(taken=taken)
+        net.assert_equal_chains(accepted=accepted)
 
 
 @linux_only
@@ -196,13 +196,13 @@ def test_a_disk_that_fails_ends_one_node_with_advice_and_the_others_go_on() -> N
         final = failing.certify("before")
         size = failing.folder.ledger_path.with_name("ledger.db-wal").stat().st_size
         resource.prlimit(failing.pid, resource.RLIMIT_FSIZE, (size, size))
-        taken = certify_until_it_ends(failing)
+        accepted = certify_until_it_ends(failing)
         assert failing.wait() == 1
         assert "the disk reports an error; check it before anything else" in failing.log
         final += others[0].certify("the others go on")
         failing.start()
         net.wait_until_agreed()
-        net.assert_equal_chains(final, taken)
+        net.assert_equal_chains(final, accepted)
 
 
 def test_a_ledger_that_is_gone_is_told_at_the_start() -> None:
@@ -293,5 +293,5 @@ def test_a_node_that_lost_its_database_and_not_its_guard_votes_at_once_and_does_
             others[0].start()
         net.wait_until_agreed()
         final += [one for each in told for one in each.final]
-        kept = [one for each in told if each is not told[0] for one in each.taken]
+        kept = [one for each in told if each is not told[0] for one in each.accepted]
         net.assert_equal_chains(final, kept)

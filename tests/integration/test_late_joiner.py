@@ -17,7 +17,7 @@ from tests.integration.network import (
     wait_for,
 )
 
-from tallystick.host.control import Certify, MadeFinal, NewStatement
+from tallystick.host.control import Certify, Finalized, NewStatement
 from tallystick.host.store import Store
 from tallystick.ledger.wallet import Wallet
 
@@ -47,7 +47,7 @@ def long_ledger() -> Iterator[tuple[Network, NodeProcess, NodeProcess]]:
         with early.client() as client:
             for start in range(0, CERTIFICATES, AT_A_TIME):
                 said = tuple(NewStatement(f"{start + number}") for number in range(AT_A_TIME))
-                final = sum(isinstance(one, MadeFinal) for one in client.ask(Certify(said)))
+                final = sum(isinstance(one, Finalized) for one in client.ask(Certify(said)))
                 assert final == AT_A_TIME
         print(f"{CERTIFICATES} certificates in {early.status().index} blocks in {time.monotonic() - begun_s:.1f} s")
         yield net, early, late

@@ -14,7 +14,7 @@ import pytest
 from msgspec.structs import replace
 from tests.integration.network import Network, NodeProcess, network, streams, tallystick, wait_for
 
-from tallystick.host.control import Certify, MadeFinal, NewStatement, NotInTime
+from tallystick.host.control import Certify, Finalized, NewStatement, NotInTime
 
 PORT = 7117
 
@@ -117,12 +117,12 @@ def test_neither_half_of_a_parted_network_makes_a_block_final_and_together_they_
             wait_for(lambda: all(len(one.final) > much for one, much in zip(told, seen, strict=True)), "they go on")
         net.wait_until_agreed()
         assert not [node.name for node in net.nodes if node.status().stuck]
-        final, taken = [one for each in told for one in each.final], [one for each in told for one in each.taken]
-        net.assert_equal_chains(final, taken)
+        final, accepted = [one for each in told for one in each.final], [one for each in told for one in each.accepted]
+        net.assert_equal_chains(final, accepted)
 
 
 def _certify_within(node: NodeProcess, seconds: float) -> None:
 
     with node.client() as client:
         answers = client.ask(Certify((NewStatement("in vain"),)), time.monotonic() + seconds)
-        assert not any(isinstance(one, MadeFinal) for one in answers)
+        assert not any(isinstance(one, Finalized) for one in answers)

@@ -24,8 +24,8 @@ from tests.integration.network import (
 from tallystick.host.control import (
     MAX_FRAME_BYTES,
     Certify,
+    Finalized,
     GetStatus,
-    MadeFinal,
     NewStatement,
     framed,
     short_address,
@@ -73,7 +73,7 @@ def test_a_signal_stops_a_node_in_order_and_it_starts_again_with_all_it_had(
     with alone.chain() as chain:
         ids = [one.id for block in chain.blocks() for one in block.certificates]
     assert len(ids) == len(set(ids))
-    assert {one.certificate_id for one in told.final} | set(told.taken) <= set(ids)
+    assert {one.certificate_id for one in told.final} | set(told.accepted) <= set(ids)
 
 
 def test_a_second_process_on_the_same_folder_is_refused_and_told_of_the_first(shared: NodeProcess) -> None:
@@ -170,7 +170,7 @@ def test_a_client_that_hangs_up_in_the_middle_of_a_request_is_nobodys_trouble(al
 
 
 def test_fifty_clients_at_once_are_all_served(shared: NodeProcess) -> None:
-    served: list[MadeFinal] = []
+    served: list[Finalized] = []
     everybody_is_there = threading.Barrier(50)
 
     def serve(number: int) -> None:
@@ -181,7 +181,7 @@ def test_fifty_clients_at_once_are_all_served(shared: NodeProcess) -> None:
                 Certify(tuple(NewStatement(f"{number}.{one}") for one in range(4))),
                 GetStatus(),
             ):
-                served.extend(one for one in client.ask(request) if isinstance(one, MadeFinal))
+                served.extend(one for one in client.ask(request) if isinstance(one, Finalized))
 
     clients = [threading.Thread(target=serve, args=(number,), daemon=True) for number in range(50)]
     for one in clients:
@@ -238,13 +238,13 @@ def test_who_sends_what_no_honest_node_sends_is_banned_and_let_in_again_by_comma
     async def dial_and_send_nonsense() -> None:
         transport = ZeroMQTransport(stranger, status.ledger_id)
 
-        def tell(happening: object) -> None:
-            if isinstance(happening, Connected):
-                connected.append(happening.peer)
+        def on_event(event: object) -> None:
+            if isinstance(event, Connected):
+                connected.append(event.peer)
                 if len(connected) == 1:
-                    transport.send(happening.peer, b"\xff")
+                    transport.send(event.peer, b"\xff")
 
-        await transport.start(tell)
+        await transport.start(on_event)
         transport.admit(lambda key: True)
         transport.dial(status.key, status.address)
         await asyncio.to_thread(wait_for, banned, "it is banned")

@@ -24,6 +24,7 @@ from tests.strange_text import MARKUP, STRANGE, strange_characters
 
 from tallystick.cli import joining
 from tallystick.cli.output import Terminal, Text, ask_secret, show_fault
+from tallystick.host import control
 from tallystick.host.control import (
     BackedUp,
     Backup,
@@ -33,11 +34,10 @@ from tallystick.host.control import (
     GetPeers,
     GetStakes,
     GetStatus,
-    Invitation,
+    InviteMade,
     MakeInvite,
     PeerLine,
     Peers,
-    Rejected,
     Request,
     Stuck,
     Unban,
@@ -195,9 +195,9 @@ def of_a_running_node(place: Place) -> None:
             case Unban():
                 return []
             case Certify() | ChangeStake():
-                return [Rejected(0, f"C7{ENCODABLE}", reason)]
+                return [control.Refused(0, f"C7{ENCODABLE}", reason)]
             case MakeInvite():
-                return [Invitation(f"invite {MARKUP}{ENCODABLE}")]
+                return [InviteMade(f"invite {MARKUP}{ENCODABLE}")]
             case Backup(path) if "bad" not in path:
                 Path(path).write_bytes(b"copy")
                 return [BackedUp(1, 4)]

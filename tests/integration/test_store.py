@@ -14,8 +14,8 @@ from tests.builders import (
     GENESIS,
     MEMBERS,
     STRANGER,
+    FinalScribe,
     Scribe,
-    agreement_of,
     assert_agreed,
     found,
     keep,
@@ -33,12 +33,13 @@ from tallystick.host.file_statement import FileStatement, file_payload
 from tallystick.host.store import Store
 from tallystick.ledger.address import sign_address
 from tallystick.ledger.block import Block, sign_block
-from tallystick.ledger.certificate import Payload
+from tallystick.ledger.certificate import AnyCertificate, Payload
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.errors import Rule
 from tallystick.ledger.messages import (
     Entry,
 )
+from tallystick.network.simulated_host import member
 from tallystick.node.archive import Archive
 
 FILE = FileStatement("report.pdf", 3, bytes(range(32)))
@@ -64,6 +65,14 @@ def execute(path: Path, sql: str, *values: object) -> None:
 
 def blocks_of(archive: Archive) -> list[bytes]:
     return [block.encoded for block in archive.blocks()]
+
+
+def keep_final(
+    archive: Archive, scribe: FinalScribe, *certificates: AnyCertificate, payload: Payload | None = None
+) -> None:
+    """Have the next block kept with votes that make it final, and a payload."""
+    block = scribe.forge(*certificates)
+    keep(archive, block, [payload] if payload else [], finalization=scribe.kept[-1].finalization)
 
 
 def certified_file(salt: bytes = SALT) -> Entry:
@@ -104,8 +113,8 @@ def test_everything_is_there_after_closing_and_opening_again(path: Path) -> None
 
 def test_a_node_that_crashed_goes_on_from_its_store(store: Store, seed: int) -> None:
     network = network_of(seed, names=())
-    for name, member in MEMBERS.items():
-        network.add(name, agreement_of(member), archive=store if name == "ada" else None)
+    for name, wallet in MEMBERS.items():
+        network.add(name, member(wallet), archive=store if name == "ada" else None)
     network.connect_all()
     certificates = statements(40)
     for certificate in certificates[:20]:
@@ -172,7 +181,7 @@ def test_a_full_disk_is_told_and_changes_nothing(store: Store) -> None:
 def test_erased_bytes_are_not_left_in_the_file_nor_taken_again(path: Path) -> None:
     secret = Payload(SALT, "text/plain", b"born on 1 April 1970 " * 400)
     with Store.create(path, GENESIS) as store:
-        keep(store, Scribe().forge(statement("diploma", payload=secret)), [secret])
+        keep_final(store, FinalScribe(GENESIS), statement("diploma", payload=secret), payload=secret)
         assert any(b"1 April 1970" in file.read_bytes() for file in path.parent.iterdir())
         store.erase_payload(secret.hash())
         assert not any(b"1 April 1970" in file.read_bytes() for file in path.parent.iterdir())
@@ -211,7 +220,7 @@ def test_a_file_is_found_by_its_hash_whenever_its_payload_came(store: Store) -> 
 
 def test_a_payload_that_only_claims_to_be_about_a_file_is_kept_and_not_indexed(store: Store) -> None:
     odd = Payload(SALT, "application/vnd.tallystick.file", b"not a file statement")
-    keep(store, Scribe().forge(statement("odd", payload=odd)), [odd])
+    keep_final(store, FinalScribe(GENESIS), statement("odd", payload=odd), payload=odd)
     assert store.payload(odd.hash()) == odd
     assert CheckedChain(store).files == []
 
@@ -343,11 +352,11 @@ def test_a_store_in_use_is_not_deleted(path: Path) -> None:
 
 def kept(path: Path) -> tuple[Scribe, Entry]:
     """A store of three blocks; the second has a certificate with a payload."""
-    scribe, entry = Scribe(), with_payload("diploma")
+    scribe, entry = FinalScribe(GENESIS), with_payload("diploma")
     with Store.create(path, GENESIS) as store:
-        keep(store, scribe.forge(), [])
-        keep(store, scribe.forge(entry.certificate, statement("more")), [entry.payload])
-        keep(store, scribe.forge(), [])
+        keep_final(store, scribe)
+        keep_final(store, scribe, entry.certificate, statement("more"), payload=entry.payload)
+        keep_final(store, scribe)
     return scribe, entry
 
 
@@ -425,10 +434,9 @@ def test_a_tampered_row_is_found_and_named_with_its_rule(
 
 
 def test_a_certificate_signed_by_another_is_found_even_in_a_well_forged_block(path: Path) -> None:
-    scribe = Scribe()
     false = sign_anything(statement("not Ada's"), STRANGER)
     with Store.create(path, GENESIS) as store:
-        keep(store, scribe.forge(false), [])
+        keep_final(store, FinalScribe(GENESIS), false)
         with pytest.raises(DamagedStore, match=r"block 1 .*\[B5\].*\[C1\]"):
             CheckedChain(store)
 
@@ -446,10 +454,10 @@ def test_every_changed_byte_of_the_kept_blocks_is_found(path: Path) -> None:
 
 
 def test_a_checked_chain_proves_that_a_file_is_on_it(path: Path) -> None:
-    scribe, entry = Scribe(), certified_file()
+    scribe, entry = FinalScribe(GENESIS), certified_file()
     with Store.create(path, GENESIS) as store:
-        keep(store, scribe.forge(*statements(5)), [])
-        keep(store, scribe.forge(statement("first"), entry.certificate), [entry.payload])
+        keep_final(store, scribe, *statements(5))
+        keep_final(store, scribe, statement("first"), entry.certificate, payload=entry.payload)
         checked = CheckedChain(store)
         assert checked.log_root == scribe.state.log.root()
         (coverage,) = checked.covering(replace(FILE, name="renamed.pdf"))

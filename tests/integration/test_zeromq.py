@@ -223,7 +223,7 @@ def test_a_strangers_key_is_refused_before_it_says_a_word():
 
 
 def test_a_negated_key_shares_the_encryption_but_is_not_taken_for_the_other():
-    """Two Ed25519 keys have one X25519 form: the gate lets both in, and the handshake tells which of them it is."""
+    """Two Ed25519 keys have one X25519 form: ZAP admits both, and the handshake tells which it is."""
 
     async def story(world):
         eve = wallet_of(3)
@@ -291,7 +291,7 @@ def test_a_node_of_another_ledger_is_told_which_is_which():
     async def story(world):
         ada = await world.station(1)
         ben = ZeroMQTransport(wallet_of(2), bytes(32))
-        await ben.start(lambda happening: None)
+        await ben.start(lambda event: None)
         ben.admit(lambda key: True)
         ben.dial(ada.key, ada.transport.listening)
         await world.until(ben.troubles)
@@ -338,17 +338,17 @@ def test_words_that_mean_nothing_before_the_handshake_end_the_connection(word):
         ada = await world.station(1, limits=QUICK)
         with Vandal(3, ada) as vandal:
             vandal.say(*word)
-            await world.until(lambda: _lines_of(ada))
-            await world.until(lambda: not _lines_of(ada))
+            await world.until(lambda: _tcp_connections_of(ada))
+            await world.until(lambda: not _tcp_connections_of(ada))
         assert ada.told == []
         await assert_alive(world, ada)
 
     run(story)
 
 
-def _lines_of(station: Station) -> list[object]:
+def _tcp_connections_of(station: Station) -> list[object]:
     """The connections that it has accepted and not yet given up."""
-    return list(station.transport._lines._by_descriptor.values())
+    return list(station.transport._tcp_connections._by_descriptor.values())
 
 
 @pytest.mark.parametrize(
@@ -444,7 +444,7 @@ def test_a_message_without_end_is_cut_off(is_introduced):
                 vandal.socket.send(bytes(1024 * 1024), zmq.SNDMORE)
             vandal.say(b"the last part")
             await world.until(lambda: relay.passed_bytes > WINDOW_BYTES)
-            await world.until(lambda: not _lines_of(ada))
+            await world.until(lambda: not _tcp_connections_of(ada))
             assert relay.passed_bytes < 30 * 1024 * 1024
         if is_introduced:
             assert "without end" in ada.told[-1].reason
@@ -530,8 +530,8 @@ def test_a_thousand_idle_connections_keep_nobody_out():
                 if number % 50 == 49:
                     await world.let_pass(0.01)
             await assert_alive(world, ada)
-            await world.until(lambda: len(_lines_of(ada)) <= 52)
-        await world.until(lambda: len(_lines_of(ada)) == 1)
+            await world.until(lambda: len(_tcp_connections_of(ada)) <= 52)
+        await world.until(lambda: len(_tcp_connections_of(ada)) == 1)
 
     run(story)
 
@@ -649,7 +649,7 @@ def test_a_routing_id_that_one_left_gives_another_nothing():
         with Vandal(3, ada, routing_id=b"x") as ben:
             await ben.shake_hands(world)
             with Vandal(4, ada, routing_id=b"x") as eve:
-                await world.until(lambda: len(_lines_of(ada)) == 2)
+                await world.until(lambda: len(_tcp_connections_of(ada)) == 2)
                 await world.let_pass(0.2)
                 ben.socket.close()
                 time.sleep(0.1)  # ada has not yet looked
@@ -703,12 +703,12 @@ def test_however_nodes_come_and_go_in_the_end_each_has_one_connection_with_each(
 def _assert_told_in_turn(station: Station) -> None:
     """Each peer connects, then disconnects, then connects…, and is heard only in between."""
     connected: set[bytes] = set()
-    for happening in station.told:
-        assert (happening.peer in connected) != isinstance(happening, Connected)
-        if isinstance(happening, Connected):
-            connected.add(happening.peer)
-        elif isinstance(happening, Disconnected):
-            connected.remove(happening.peer)
+    for event in station.told:
+        assert (event.peer in connected) != isinstance(event, Connected)
+        if isinstance(event, Connected):
+            connected.add(event.peer)
+        elif isinstance(event, Disconnected):
+            connected.remove(event.peer)
 
 
 # ---- dialling again ---------------------------------------------------------------------------------------------
@@ -785,7 +785,7 @@ def test_the_genesis_is_fetched_before_there_is_a_node():
 def test_a_genesis_of_another_ledger_is_not_taken():
     async def story(world):
         ada = ZeroMQTransport(wallet_of(1), LEDGER, "127.0.0.1:0", b"something else", LIMITS)
-        await ada.start(lambda happening: None)
+        await ada.start(lambda event: None)
         ada.admit(lambda key: True)
         assert digest(b"something else") != LEDGER
         with pytest.raises(TransportError, match="another ledger"):
@@ -827,7 +827,7 @@ def test_a_stopped_process_holds_up_nobody_and_is_noticed():
         limits = replace(LIMITS, ping_after_ms=100, dead_after_ms=1_000)
         ada, cem = await world.station(1, limits=limits), await world.station(3)
         await world.connected(ada, cem)
-        cem.on_told = lambda happening: cem.transport.send(ada.key, b"still here") if cem.frames_from(ada) else None
+        cem.on_told = lambda event: cem.transport.send(ada.key, b"still here") if cem.frames_from(ada) else None
         with process(2) as (ben_process, address):
             ben = Station(wallet_of(2), ada.transport)
             ada.transport.dial(ben.key, address)
@@ -915,7 +915,7 @@ def test_stop_leaves_nothing_behind():
         await world.connected(ada, ben)
         ada.transport.dial(wallet_of(13).public_key, "127.0.0.1:9")
         with socket.create_connection(place_of(ada)):
-            await world.until(lambda: len(_lines_of(ada)) >= 1)
+            await world.until(lambda: len(_tcp_connections_of(ada)) >= 1)
             await ada.transport.stop()
             await ben.transport.stop()
         assert len(asyncio.all_tasks()) == 1

@@ -16,7 +16,7 @@ Setting up
 
 What people and machines do
     submit ada s1 s2                    hand statements in (`many=2600 long` makes as many long ones)
-    stake ada +500 [at ben]             hand in a staking operation
+    stake ada +500 [at ben]             submit a staking operation
     crash ada, restart ada, run 500ms, run quiet; delay 900ms (of each message), unlink ada ben
     crash ada when=vote                 right after the next vote is synced in its guard, before it is kept or sent
     partition ada ben | cy dot, heal
@@ -70,7 +70,7 @@ from tallystick.consensus.simplex import Simplex
 from tallystick.ledger.block import Block, verified
 from tallystick.ledger.blockchain import holds_nothing
 from tallystick.ledger.certificate import AnyCertificate, Evidence, Statement, issue_stake, issue_statement
-from tallystick.ledger.encoding import ZERO_DIGEST
+from tallystick.ledger.fields import ZERO_DIGEST
 from tallystick.ledger.genesis import Allotment, make_genesis
 from tallystick.ledger.header import Header
 from tallystick.ledger.messages import (

@@ -6,7 +6,7 @@ from functools import lru_cache
 from tests.builders import STRANGER, Scribe, agreement_of, statement
 
 from tallystick.ledger.block import Block
-from tallystick.ledger.encoding import ZERO_DIGEST
+from tallystick.ledger.fields import ZERO_DIGEST
 from tallystick.ledger.genesis import Genesis
 from tallystick.ledger.messages import BlockRequest, Blocks, Message, NewBlock, Status, decode_message, encode_message
 from tallystick.network.simulated import SimulatedNetwork

@@ -33,8 +33,8 @@ from tests.simulation.roles import (
 )
 from tests.simulation.test_simulated_network import GENESIS, LEDGER, feed, late_joiner, network_of, refusals
 
-from tallystick.ledger.encoding import ZERO_DIGEST
 from tallystick.ledger.errors import Rule
+from tallystick.ledger.fields import ZERO_DIGEST
 from tallystick.ledger.messages import (
     MAX_IDS,
     BlockRequest,

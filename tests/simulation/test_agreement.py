@@ -46,7 +46,7 @@ FIVE = {**MEMBERS, "eve": wallet("eve")}
 
 
 class Assembly:
-    """A network of members, what they reported, and the statements handed in so far."""
+    """A network of members, what they reported, and the statements submitted so far."""
 
     def __init__(self, seed, link=None, members=MEMBERS, skews=(), network=SimulatedNetwork, **params):
         params = {"epoch_blocks": 4, "delta_ms": DELTA_MS, **params}
@@ -72,7 +72,7 @@ class Assembly:
             self.network.run_for(every_ms)
 
     def settle(self, at_most_ms=240_000):
-        """All that was handed in is final everywhere, once, and then there is silence."""
+        """All that was submitted is final everywhere, once, and then there is silence."""
         nodes = [host.node for host in self.network.hosts.values() if host.is_up]
         ids = [one.id for one in self.statements]
         done = self.network.run_until(

@@ -136,11 +136,11 @@ def test_one_member_after_the_other_may_lose_its_guard(stakes, is_accepted, seed
     for kind in KINDS:
         for name in stakes:
             for at_ms in range(0, 2_500, 300):
-                network.at(network.now_ms + at_ms, run.hand_in)
+                network.at(network.now_ms + at_ms, run.submit)
             run.suffer(restoring(name, loses_guard=True, is_accepted=is_accepted, copy_before=kind))
             network.run_for(2_500)
             while any(host.node.agreement_status().silent_until for host in run.watch.honest.values()):
-                run.hand_in()  # until its floor is passed it counts as a fault, so nobody else loses a guard
+                run.submit()  # until its floor is passed it counts as a fault, so nobody else loses a guard
                 network.run_for(400)
             assert network.run_until(run.watch.is_settled, 120_000), (name, kind)
     assert run.faults["lost its guard"] > 2 * len(stakes)
@@ -153,7 +153,7 @@ def losers(seed, stakes, lost):
     run = Run(Scenario(int(seed), stakes, params=PARAMS, moves_stake=False, certificates=0))
     run.begin()
     for _ in range(3):
-        run.hand_in()
+        run.submit()
         run.network.run_for(400)
     for name in lost:
         run.restore(Restore(name, loses_guard=True, is_accepted=False, has_old_database=False), None)
@@ -186,7 +186,7 @@ def test_a_delay_of_five_timeouts_for_an_hour_makes_a_ledger_slow():
     run = Run(Scenario(1, EQUAL, params=PARAMS, calm=far, certificates=0, moves_stake=False))
     run.begin()
     for number in range(22):
-        run.network.at(run.network.now_ms + number * 150_000, run.hand_in)
+        run.network.at(run.network.now_ms + number * 150_000, run.submit)
     run.network.run_for(3_600_000)
     assert run.watch.is_settled()
     assert len(run.watch.books.blocks) >= 10
@@ -198,7 +198,7 @@ def test_a_ring_with_a_dead_member_and_a_third_of_all_messages_lost_goes_on(seed
     run.begin()
     run.network.crash("cy")
     for second in range(0, 600, 10):
-        run.network.at(run.network.now_ms + 1_000 * second, run.hand_in)
+        run.network.at(run.network.now_ms + 1_000 * second, run.submit)
     run.network.run_for(720_000)
     assert not run.watch.missing()
 
@@ -208,7 +208,7 @@ def drawn_out(seed, views, *, with_blocks):
     run = Run(Scenario(int(seed), EQUAL, params=LONG_EPOCH, certificates=0, moves_stake=False))
     network = run.network
     run.begin()
-    run.hand_in()
+    run.submit()
     network.run_for(2_000)
     network.partition(("ada", "ben", "cy"), ("dot",))
     network.lost = frozenset([FINALIZE])
@@ -292,7 +292,7 @@ def forked(seed):
     run.network.connect_all()
     run.network.partition(["ada", "cy", "dot"], ["ben", twin_of("cy"), twin_of("dot")])
     for at_ms in range(0, 3_000, 100):
-        run.network.at(run.network.now_ms + at_ms, run.hand_in)
+        run.network.at(run.network.now_ms + at_ms, run.submit)
     run.network.run_for(6_000)
     return run
 
@@ -362,7 +362,7 @@ CAUGHT_AT = {
     "nobody needs to answer": 5,
     "the floor is not synced": 6,
     "the box loses what was voted for": 31,
-    "what people hand in is not persisted": 4,
+    "what users submit is not persisted": 4,
     "certificates are not told to who missed them": 2,
     "an early block is nullified": 11,
     "old views are never forgotten": 40,

@@ -22,8 +22,8 @@ from tests.builders import (
 
 from tallystick.consensus.agreement import StateMismatch
 from tallystick.consensus.simplex import Simplex
-from tallystick.ledger.encoding import ZERO_DIGEST
 from tallystick.ledger.errors import Rule
+from tallystick.ledger.fields import ZERO_DIGEST
 from tallystick.ledger.messages import (
     BlockRequest,
     Blocks,

@@ -272,7 +272,7 @@ class NodeTold(RuleBasedStateMachine):
         self.receive(peer, NewBlock(self.scribe.draft(counterfeit)))
 
     @rule(peer=peers, certificate=some.certificates)
-    def hand_in_nonsense(self, peer, certificate):
+    def submit_nonsense(self, peer, certificate):
         nonsense = sign_anything(certificate, ADA, LEDGER)
         self.receive(peer, Certificates((Entry(nonsense),)))
         before = self.fingerprint()

@@ -70,7 +70,7 @@ class Consortium:
         return [(name, one.refused.rule, one.peer) for name, one in self.said if isinstance(one, ReportRefused)]
 
     def certify(self, *names, within_ms=60_000):
-        """Somebody hands in a certificate at one of these nodes, and all of them make it final."""
+        """Somebody submits a certificate at one of these nodes, and all of them make it final."""
         network = self.network
         one = statement(f"at {network.now_ms}", MANY[self.first], self.ledger, at_ms=network.now_ms)
         network.submit(names[0], Entry(one))

@@ -79,7 +79,7 @@ def refusals(network):
 
 
 def feed(network, count, every_ms=40, names=None):
-    """People hand in certificates of all kinds at random nodes, as time passes. Returns those that were legal."""
+    """Users submit certificates of all kinds at random nodes, as time passes. Returns those that were legal."""
     chance, ledger = Random(network.seed), network.genesis.ledger_id
     names = names or [name for name in honest(network) if name in MEMBERS]
     legal = []

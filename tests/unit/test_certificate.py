@@ -19,8 +19,8 @@ from tallystick.ledger.certificate import (
     issue_statement,
     sign_certificate,
 )
-from tallystick.ledger.encoding import UNSIGNED
 from tallystick.ledger.errors import Rule
+from tallystick.ledger.fields import UNSIGNED
 from tallystick.ledger.keys import Domain, is_signed
 from tallystick.ledger.merkle import leaf_hash
 

@@ -11,6 +11,7 @@ from tallystick.ledger.block import block_codec
 from tallystick.ledger.certificate import certificate_codec, payload_codec
 from tallystick.ledger.encoding import Codec, encode
 from tallystick.ledger.errors import Refused, Rule
+from tallystick.ledger.fields import MAX_INDEX, MAX_TIMESTAMP_MS, MAX_TOKENS
 from tallystick.ledger.genesis import decode_genesis
 from tallystick.ledger.messages import (
     MAX_IDS,
@@ -31,11 +32,8 @@ from tallystick.ledger.params import (
     MAX_BLOCK_BYTES,
     MAX_BLOCK_CERTIFICATES,
     MAX_CERTIFICATE_BYTES,
-    MAX_INDEX,
     MAX_MESSAGE_BYTES,
     MAX_PAYLOAD_BYTES,
-    MAX_TIMESTAMP_MS,
-    MAX_TOKENS,
 )
 
 BLOCK = Scribe().forge(statement(), staking(7))

@@ -20,9 +20,9 @@ from tests.builders import (
     vote,
 )
 
-from tallystick.ledger.encoding import ZERO_DIGEST
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import Rule
+from tallystick.ledger.fields import ZERO_DIGEST
 from tallystick.ledger.finality import (
     FinalHeader,
     Finalization,

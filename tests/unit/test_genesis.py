@@ -8,8 +8,9 @@ from tests.curve import TORSION, encoded
 from tallystick.ledger.block import genesis_block
 from tallystick.ledger.encoding import digest, encode
 from tallystick.ledger.errors import Rule
+from tallystick.ledger.fields import MAX_TOKENS
 from tallystick.ledger.genesis import Allotment, decode_genesis, make_genesis
-from tallystick.ledger.params import MAX_TOKENS, Params
+from tallystick.ledger.params import Params
 
 
 def allotment(member=ADA.public_key, free=10, staked=10):

@@ -98,12 +98,12 @@ def test_the_good_part_of_a_batch_goes_through():
     ],
     ids=["long subject", "float time", "negative time", "float amount", "bool amount", "short signature", "short key"],
 )
-def test_a_person_cannot_hand_in_what_peers_would_refuse(certificate):
+def test_a_user_cannot_submit_what_peers_would_refuse(certificate):
     with refuses(Rule.E2):
         Bench().intake.check_entry(Entry(certificate))
 
 
-def test_a_person_cannot_hand_in_a_payload_that_peers_would_refuse():
+def test_a_user_cannot_submit_a_payload_that_peers_would_refuse():
     odd = replace(payload(), salt=b"short")
     covering = sign_anything(Statement(ADA.public_key, START_MS, "subject", odd.hash()))
     with refuses(Rule.E2):

@@ -91,8 +91,8 @@ def checking(intake, data):
     return settle(lambda verify: intake.verifying_by(verify).check("peer", data))
 
 
-def checking_entries(intake, handed_in):
-    return settle(lambda verify: check_entries(intake.verifying_by(verify), handed_in))
+def checking_entries(intake, submitted):
+    return settle(lambda verify: check_entries(intake.verifying_by(verify), submitted))
 
 
 def drive(checking, before_answer=lambda: None):
@@ -231,10 +231,10 @@ def said_of(outcome):
 
 
 @given(st.lists(entries, max_size=5))
-def test_a_persons_certificates_are_refused_as_in_line(handed_in):
+def test_a_users_certificates_are_refused_as_in_line(submitted):
     intake = Intake(LEDGER, Known(KNOWN))
-    expected = [refused_or(lambda entry=entry: intake.check_entry(entry)) for entry in handed_in]
-    assert [said_of(one) for one in drive(checking_entries(intake, handed_in))[0]] == expected
+    expected = [refused_or(lambda entry=entry: intake.check_entry(entry)) for entry in submitted]
+    assert [said_of(one) for one in drive(checking_entries(intake, submitted))[0]] == expected
 
 
 @given(st.binary(max_size=300) | some.messagepack)
@@ -245,7 +245,7 @@ def test_bytes_that_are_no_message_are_refused_without_a_question(data):
     assert questions == [] or checked.refusals == ()
 
 
-def test_a_person_cannot_hand_in_what_has_no_encoding_or_a_bad_signature():
+def test_a_user_cannot_submit_what_has_no_encoding_or_a_bad_signature():
     intake = Intake(LEDGER, Known())
     for certificate, rule in (
         (sign_anything(replace(staking(5), amount=2.0)), Rule.E2),

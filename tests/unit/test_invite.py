@@ -69,7 +69,7 @@ def test_any_other_text_is_refused(text):
 @pytest.mark.parametrize(
     ("typed", "advice"),
     [
-        ("invitation", "begins with tallystick1"),
+        ("an invite", "begins with tallystick1"),
         (LINE[:30] + "b" + LINE[31:], "'b' at place 31"),
         (LINE[:30] + ("q" if LINE[30] != "q" else "p") + LINE[31:], "mistyped"),
         (LINE[:40] + LINE[40:].upper(), "mixed"),
@@ -81,7 +81,7 @@ def test_the_refusal_says_what_to_do(typed, advice):
     assert "copy" in refusal.value.reason
 
 
-def test_a_invite_of_a_later_version_says_so_whatever_its_fields():
+def test_an_invite_of_a_later_version_says_so_whatever_its_fields():
     for fields in ((2, "whatever"), (127,)):
         with refuses(Rule.E4):
             read_invite(to_bech32m(PREFIX, encode(fields)))

@@ -5,8 +5,8 @@ from tests.builders import GENESIS, LEDGER, START_MS, STRANGER, guard_of, wallet
 
 from tallystick.consensus.recovery import PATIENT_ATTEMPTS, Recovery
 from tallystick.consensus.signing_guard import GuardStatus, LossAccepted, Lost, Recovered, Signed
-from tallystick.ledger.encoding import ZERO_DIGEST
 from tallystick.ledger.epoch import Epoch
+from tallystick.ledger.fields import ZERO_DIGEST
 from tallystick.ledger.stake import Account, StakeTable
 from tallystick.ledger.vote import FINALIZE, NULLIFY, Ballot
 

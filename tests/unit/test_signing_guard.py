@@ -21,7 +21,7 @@ from tallystick.consensus.signing_guard import (
     TwinSeen,
 )
 from tallystick.host.guard_file import compacted
-from tallystick.ledger.encoding import ZERO_DIGEST
+from tallystick.ledger.fields import ZERO_DIGEST
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Ballot, cast
 
 OTHER = b"o" * 32

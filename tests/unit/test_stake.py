@@ -10,7 +10,8 @@ from tests.builders import ADA, BEN, CY, STRANGER, evidence, found, proposal_evi
 
 from tallystick.ledger.certificate import StakingOperation
 from tallystick.ledger.errors import Refused, Rule
-from tallystick.ledger.params import MAX_TOKENS, Params
+from tallystick.ledger.fields import MAX_TOKENS
+from tallystick.ledger.params import Params
 from tallystick.ledger.stake import MAX_WITHDRAWALS, Account, BlockContext, StakeTable
 
 KEYS = [ADA.public_key, BEN.public_key, CY.public_key, STRANGER.public_key]

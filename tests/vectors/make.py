@@ -24,8 +24,9 @@ from tallystick.ledger.certificate import (
     issue_statement,
     sign_certificate,
 )
-from tallystick.ledger.encoding import UNSIGNED, ZERO_DIGEST, encode
+from tallystick.ledger.encoding import encode
 from tallystick.ledger.epoch import Epoch
+from tallystick.ledger.fields import MAX_INDEX, MAX_TIMESTAMP_MS, MAX_TOKENS, UNSIGNED, ZERO_DIGEST
 from tallystick.ledger.finality import FinalHeader
 from tallystick.ledger.genesis import Allotment, Genesis, make_genesis
 from tallystick.ledger.header import Header, SignedHeader
@@ -56,7 +57,7 @@ from tallystick.ledger.messages import (
     Votes,
     encode_message,
 )
-from tallystick.ledger.params import MAX_INDEX, MAX_TIMESTAMP_MS, MAX_TOKENS, Params
+from tallystick.ledger.params import Params
 from tallystick.ledger.stake import Account, StakeTable
 from tallystick.ledger.state import State, make_header
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Ballot, Tally, Vote, cast, tally_of

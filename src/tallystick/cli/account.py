@@ -76,7 +76,7 @@ class NodeLine(Struct):
 
 
 class MemberLine(Struct):
-    """A person or node with tokens."""
+    """A user or node with tokens."""
 
     name: str
     public_key: str
@@ -153,7 +153,7 @@ class Account(Struct):
 def give_account(simulation: Simulation, checked: CheckedChain, files: list[FileLine], seed: int) -> Account:
     """What a simulation that has come to its end amounts to, by its first node's chain as read back and checked."""
     attempts, story = _attempts(simulation), simulation.story
-    agree = simulation.agree and checked.is_final and checked.state.tip == simulation.nodes()[0][1].state.tip
+    agree = simulation.agree and checked.state.tip == simulation.nodes()[0][1].state.tip
     return Account(
         account_version=3,
         simulated=True,
@@ -251,10 +251,10 @@ def _block(simulation: Simulation, checked: CheckedChain, block: Block) -> Block
         parent_hash=block.header.parent_hash.hex(),
         forger=simulation.name_of(block.header.forger),
         timestamp_ms=block.header.timestamp_ms,
-        final_by=finality.by_block if finality else 0,
-        voters=[simulation.name_of(member) for member in finality.voters] if finality else [],
-        voted_stake=finality.stake if finality else 0,
-        total_stake=finality.total_stake if finality else 0,
+        final_by=finality.by_block,
+        voters=[simulation.name_of(member) for member in finality.voters],
+        voted_stake=finality.stake,
+        total_stake=finality.total_stake,
         certificates=[
             CertificateLine(
                 id=certificate.id.hex(),
@@ -270,7 +270,7 @@ def _block(simulation: Simulation, checked: CheckedChain, block: Block) -> Block
 
 def _members(simulation: Simulation, checked: CheckedChain) -> list[MemberLine]:
     stakes, index, next_block = checked.state.stakes, checked.state.index, checked.state.context(now_ms=0)
-    finalities = [finality for one in range(1, index + 1) if (finality := checked.finality(one))]
+    finalities = [checked.finality(one) for one in range(1, index + 1)]
     lines = []
     for name, wallet in simulation.wallets.items():
         key = wallet.public_key

@@ -29,16 +29,16 @@ from tallystick.cli.output import (
 from tallystick.cli.statements import COLUMNS, NOTE_MEDIA_TYPE, Draft, about_file, in_batches, in_words, read_batch
 from tallystick.cli.words import many, utc
 from tallystick.host.control import (
+    Accepted,
     Answer,
     Certify,
+    Finalized,
     GetStatus,
-    MadeFinal,
     NotInTime,
-    Rejected,
+    Refused,
     Request,
     Status,
     Submit,
-    Taken,
 )
 from tallystick.host.key_file import open_key_file
 from tallystick.ledger.certificate import SALT_BYTES, Payload, issue_statement
@@ -165,15 +165,15 @@ def follow(
     ends = ("final", "refused") if wait else ("taken", "final", "refused")
     left = len(outcomes)
     for answer in _until_late(node.ask(request, until_s)):
-        outcome = outcomes[answer.number] if isinstance(answer, Taken | MadeFinal | Rejected) else None
+        outcome = outcomes[answer.number] if isinstance(answer, Accepted | Finalized | Refused) else None
         match answer:
-            case Taken(_, certificate_id) if outcome:
+            case Accepted(_, certificate_id) if outcome:
                 outcome.state, outcome.id = "taken", certificate_id.hex()
-            case MadeFinal(_, certificate_id, block_index, position, block_timestamp_ms, took_ms) if outcome:
+            case Finalized(_, certificate_id, block_index, position, block_timestamp_ms, took_ms) if outcome:
                 outcome.state, outcome.id, outcome.took_ms = "final", certificate_id.hex(), round(took_ms, 3)
                 outcome.block_index, outcome.position = block_index, position
                 outcome.block_timestamp_ms = block_timestamp_ms
-            case Rejected(_, rule, reason) if outcome:
+            case Refused(_, rule, reason) if outcome:
                 outcome.state, outcome.rule, outcome.reason = "refused", rule, reason
         if outcome and outcome.state in ends:
             advance()

@@ -19,9 +19,9 @@ _FALLBACK_FILES: Final = ("ledger/certificate.py", "ledger/block.py")
 HELP: Final = help_text(
     "Watch several nodes turn files into one agreed chain.",
     "Real node processes on this machine, in a temporary folder: files (README.md and LICENSE unless you name others) "
-    "are certified through them, one is killed and comes back, one more joins with an invitation, and every file is "
+    "are certified through them, one is killed and comes back, one more joins with an invite, and every file is "
     "verified at every node. The ledger is kept in a SQLite file for show and verify.",
-    "With --simulated: nodes in virtual time, and four people, one of them a fraud who throws forged certificates, "
+    "With --simulated: nodes in virtual time, and four users, one of them a fraud who throws forged certificates, "
     "votes and blocks at them; a forger is killed, the network parts, a node joins late.",
     "Examples:",
     "  tallystick demo report.pdf data.csv",

@@ -36,15 +36,10 @@ from tallystick.cli.output import (
 )
 from tallystick.host.data_folder import DataFolder, FolderError, Settings
 from tallystick.host.store import Store
+from tallystick.ledger.fields import MAX_TIMESTAMP_MS, MAX_TOKENS
 from tallystick.ledger.genesis import Allotment, Genesis, make_genesis
 from tallystick.ledger.keys import check_public_key
-from tallystick.ledger.params import (
-    MAX_TIMESTAMP_MS,
-    MAX_TOKENS,
-    MAX_UNBONDING_BLOCKS,
-    MAX_UNBONDING_EPOCHS,
-    Params,
-)
+from tallystick.ledger.params import MAX_UNBONDING_BLOCKS, MAX_UNBONDING_EPOCHS, Params
 
 HELP: Final = help_text(
     "Found a ledger.",

@@ -18,7 +18,8 @@ from tallystick.ledger.certificate import (
     issue_stake,
     issue_statement,
 )
-from tallystick.ledger.encoding import ZERO_DIGEST, digest
+from tallystick.ledger.encoding import digest
+from tallystick.ledger.fields import MAX_SUBJECT_CHARACTERS, ZERO_DIGEST
 from tallystick.ledger.header import VERSION, Header
 from tallystick.ledger.keys import Domain
 from tallystick.ledger.messages import (
@@ -33,7 +34,7 @@ from tallystick.ledger.messages import (
     Votes,
     encode_message,
 )
-from tallystick.ledger.params import MAX_BLOCK_BYTES, MAX_MESSAGE_BYTES, MAX_SUBJECT_CHARACTERS
+from tallystick.ledger.params import MAX_BLOCK_BYTES, MAX_MESSAGE_BYTES
 from tallystick.ledger.state import make_header
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Ballot, Tally, Vote, cast, tally_of
 from tallystick.ledger.wallet import Wallet, sign
@@ -45,7 +46,7 @@ _A_BURST: Final = 129
 """One request more than a peer may have saved up (rule N3)."""
 
 Thrown = Sequence[bytes] | Sequence[Entry]
-"""Messages sent to a node as an unknown peer, or certificates handed in there as a person does."""
+"""Messages sent to a node as an unknown peer, or certificates submitted there as a user does."""
 
 
 def make(illegal: Illegal, fraud: "Fraud") -> Thrown:

@@ -5,7 +5,7 @@ from typing import Final
 from tallystick.cli.connecting import connect_at
 from tallystick.cli.options import AsJson, Data
 from tallystick.cli.output import error_boundary, help_text, hint, print_json, print_line
-from tallystick.host.control import Invitation, MakeInvite
+from tallystick.host.control import InviteMade, MakeInvite
 
 HELP: Final = help_text(
     "Print the line of text with which another node joins.",
@@ -18,7 +18,7 @@ HELP: Final = help_text(
 def invite(data: Data = None, as_json: AsJson = False) -> None:
     """See `HELP`."""
     with error_boundary(), connect_at(data) as node:
-        invite = node.one(MakeInvite(), Invitation).invite
+        invite = node.one(MakeInvite(), InviteMade).invite
     if as_json:
         print_json({"invite": invite})
         return

@@ -1,4 +1,4 @@
-"""`tallystick join`: set a node up from an invitation."""
+"""`tallystick join`: set a node up from an invite."""
 
 import asyncio
 from typing import Annotated, Final

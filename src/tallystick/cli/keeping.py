@@ -26,7 +26,7 @@ from tallystick.cli.reading import find_damage, open_chain
 from tallystick.cli.repairing import Mending, findings
 from tallystick.cli.running import open_wallet
 from tallystick.cli.source import Chain, find_source, is_running
-from tallystick.cli.words import checked_again, many, seconds
+from tallystick.cli.words import CHECKED_AGAIN, many, seconds
 from tallystick.host.backup import copy_database
 from tallystick.host.control import BackedUp, Backup
 from tallystick.host.data_folder import DataFolder
@@ -91,7 +91,6 @@ def check(
         "tip_hash": final.tip.hash.hex() if final else None,
         "log_size": final.log.size if final else None,
         "log_root": final.log.root().hex() if final else None,
-        "is_final": report.is_voted,
         "left_out": report.tip_index - final.index if final else 0,
         "size_bytes": size_bytes,
         "took_ms": took_ms,
@@ -118,7 +117,7 @@ def _show(found: dict[str, Any]) -> None:
             console.print(Text(f"  and {len(damage) - _MOST_LINES} more; --json tells all"), soft_wrap=True)
         return
     blocks, certificates = many(found["tip_index"], "block"), many(found["log_size"], "certificate")
-    said = checked_again(found["is_final"]) if found["tip_index"] else "nothing is on it yet"
+    said = CHECKED_AGAIN if found["tip_index"] else "nothing is on it yet"
     sound = marked("✓", found["file"], f": {blocks}, {certificates}; {said}")
     console.print(sound.append(took, style="dim"), soft_wrap=True)
     if found["left_out"]:

@@ -1,4 +1,4 @@
-"""`tallystick key`: a person's or a node's key."""
+"""`tallystick key`: a user's or a node's key."""
 
 import secrets
 from pathlib import Path

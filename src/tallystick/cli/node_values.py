@@ -52,7 +52,6 @@ class NodeValues:
             "tip_timestamp_ms": status.tip_timestamp_ms,
             "log_size": status.certificates,
             "log_root": None,
-            "is_final": True,
             "left_out": 0,
             "forged": None,
             "files": None,

@@ -27,7 +27,7 @@ class KillingLine(Struct):
 
 
 class JoiningLine(Struct):
-    """The node that joined with an invitation."""
+    """The node that joined with an invite."""
 
     node: str
     public_key: str

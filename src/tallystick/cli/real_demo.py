@@ -27,7 +27,7 @@ from tallystick.cli.recorder import StoryEvent
 from tallystick.cli.statements import Draft, about_file, in_words
 from tallystick.cli.verify import check_on_node
 from tallystick.cli.words import many, seconds
-from tallystick.host.control import BackedUp, Backup, Certify, Invitation, MakeInvite, Status
+from tallystick.host.control import BackedUp, Backup, Certify, InviteMade, MakeInvite, Status
 from tallystick.host.data_folder import DataFolder
 from tallystick.host.errors import HostError
 from tallystick.host.file_statement import FileStatement, describe_file
@@ -158,7 +158,7 @@ class RealDemo:
     def _invite(self, host: str, name: str) -> JoiningLine:
         network = self._network
         with network.connect(host) as node:
-            invite = node.one(MakeInvite(), Invitation).invite
+            invite = node.one(MakeInvite(), InviteMade).invite
         self._tell("network", f"{host} invites one more: tallystick join {invite[:24]}…")
         folder = DataFolder(network.folders[host].path.parent / name)
         goal = network.status(host).index
@@ -209,7 +209,7 @@ class RealDemo:
         with Store.open(kept, read_only=True) as store:
             checked, names = read_chain(store), store.names()
             for path, line in zip(paths, files, strict=True):
-                line.verifies_as_kept = checked.is_final and check_file(checked, describe_file(path), names).is_covered
+                line.verifies_as_kept = check_file(checked, describe_file(path), names).is_covered
             return store.genesis.ledger_id.hex()
 
     # ---- telling --------------------------------------------------------------------------------------------
@@ -224,7 +224,7 @@ class RealDemo:
 
 
 def _join(invite: str, folder: DataFolder) -> str:
-    """Join as a person does, in a process of its own; returns the public key. Raises `HostError`."""
+    """Join as a user does, in a process of its own; returns the public key. Raises `HostError`."""
     command = [*COMMAND, "join", invite, "--data", str(folder.path), "--no-passphrase", "--json"]
     try:
         done = subprocess.run(  # noqa: S603  ourselves

@@ -58,7 +58,7 @@ class Mending:
             if (kept := finish_salvage(self._path)) is not None:
                 self._set_aside(str(kept))
             seen: list[list[str]] = []
-            while True:  # some damage can be judged only when other damage is mended
+            while True:  # whether something is damaged may be known only when other damage is mended
                 report, found = self._look(verify)
                 if found in seen:
                     break
@@ -147,7 +147,7 @@ def findings(report: Report) -> list[str]:
     ]
     found += [f"payload {key.hex()[:16]}…: {reason}" for key, reason in sorted(report.payloads.items())]
     found += [f"proposal: {reason}" for reason in report.proposals.values()]
-    found += [f"a certificate that waited, to be handed in again: {reason}" for reason in report.waiting.values()]
+    found += [f"a certificate that waited, to be submitted again: {reason}" for reason in report.waiting.values()]
     found += [f"derived: {what}" for what in report.derived]
     return [*found, f"votes: {len(report.votes)} damaged"] if report.votes else found
 

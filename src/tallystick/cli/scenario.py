@@ -26,7 +26,7 @@ UNBONDING_MS: Final = 10_000
 DELTA_MS: Final = 300
 
 FRAME_MS: Final = 100
-"""Virtual time passes in frames of this length; people act between two frames."""
+"""Virtual time passes in frames of this length; users act between two frames."""
 SETTLE_AT_MOST_MS: Final = 60_000
 
 
@@ -73,18 +73,18 @@ class Illegal(Enum):
 
 @dataclass(frozen=True)
 class CertifyFile:
-    """A person certifies one of the files (by its place in the list) at a node."""
+    """A user certifies one of the files (by its place in the list) at a node."""
 
-    person: str
+    user: str
     node: int
     file: int
 
 
 @dataclass(frozen=True)
 class Say:
-    """A person makes a statement at a node; the text is its payload."""
+    """A user makes a statement at a node; the text is its payload."""
 
-    person: str
+    user: str
     node: int
     subject: str
     text: str
@@ -92,9 +92,9 @@ class Say:
 
 @dataclass(frozen=True)
 class Stake:
-    """A person moves own tokens into stake, or (below zero) out of it."""
+    """A user moves own tokens into stake, or (below zero) out of it."""
 
-    person: str
+    user: str
     node: int
     amount: int
 
@@ -195,7 +195,7 @@ class Scene:
 
 
 def runner_of(node: int) -> str:
-    """Who runs a node: the honest people the first three, further members the others."""
+    """Who runs a node: the honest users the first three, further members the others."""
     return HONEST[node - 1] if node <= len(HONEST) else f"Node {node}"
 
 
@@ -223,7 +223,7 @@ def _opening(node_count: int, file_count: int, work: Iterator[Say]) -> tuple[Sce
     stakes = [Stake("Alice", 1, 20), Stake("Bob", 2, -20), Stake(FRAUD, 3, FRAUDS_STAKE)]
     staking = _side_by_side(stakes, work)
     return (
-        Scene("Honest people certify files", max(FRAME_MS, min(400, 4_000 // file_count)), tuple(files)),
+        Scene("Honest users certify files", max(FRAME_MS, min(400, 4_000 // file_count)), tuple(files)),
         Scene("They stake tokens and make statements; so does Charlie, the fraud", 300, (*staking, Settle())),
     )
 
@@ -240,7 +240,7 @@ def _trouble(node_count: int, work: Iterator[Say]) -> tuple[Scene, ...]:
     signing_twice: tuple[Act, ...] = (SignTwice(3), *islice(work, 5), Settle(), *burned, Settle())
     parting: tuple[Act, ...] = (Part(node_count // 2), *islice(work, 6), Wait(2_400), Heal(), Settle())
     return (
-        Scene("Charlie hands in illegal certificates, while honest work goes on", 200, (*certificates, Settle())),
+        Scene("Charlie submits illegal certificates, while honest work goes on", 200, (*certificates, Settle())),
         Scene("The node drawn to forge next is killed: the ledger goes on without it", 200, killing + coming_back),
         Scene("Charlie throws forged votes, blocks and bytes at the nodes", 200, (*votes_and_blocks, Settle())),
         Scene("Charlie stakes all he has, is drawn to forge, and lies about the state", 300, (*forging, Settle())),
@@ -257,7 +257,7 @@ def _late_joiner(late: int) -> Scene:
         Stake(newcomer, late, FREE_TOKENS),
         Stake("Delphine", 3, -30),
         Say(newcomer, late, "The whole chain checked", "from its first block on"),
-        Say("Alice", late, "Audit closed", "handed in at the new node"),
+        Say("Alice", late, "Audit closed", "submitted at the new node"),
         Settle(),
     )
     return Scene("A node joins late, catches up, and takes part", 400, acts)
@@ -268,8 +268,8 @@ def _readings(count: int) -> tuple[Say, ...]:
 
 
 def _work(number: int, node: int) -> Say:
-    person, subject, first, text = _WORK[number % len(_WORK)]
-    return Say(person, node, subject.format(first + number // len(_WORK)), text)
+    user, subject, first, text = _WORK[number % len(_WORK)]
+    return Say(user, node, subject.format(first + number // len(_WORK)), text)
 
 
 def _side_by_side(acts: Sequence[Act], work: Iterator[Say]) -> tuple[Act, ...]:

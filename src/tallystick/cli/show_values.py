@@ -48,7 +48,6 @@ class ChainValues:
             "tip_timestamp_ms": checked.state.tip.timestamp_ms,
             "log_size": checked.state.log.size,
             "log_root": checked.log_root.hex(),
-            "is_final": checked.is_final,
             "left_out": checked.left_out,
             "forged": forged,
             "files": [
@@ -109,7 +108,7 @@ class ChainValues:
         return {**pick_member(stakes["members"], who), "total_staked": stakes["total_staked"]}
 
     def _block(self, block: Block) -> dict[str, Any]:
-        finality = self._checked.finality(block.index)
+        finality = self._checked.finality(block.index) if block.index else None
         return {
             **block_values(block, self._names),
             "final_by": finality.by_block if finality else None,

@@ -6,7 +6,7 @@ from typing import Any, Final
 from rich.table import Table
 
 from tallystick.cli.output import Terminal, Text, is_narrow, make_table, share_bar
-from tallystick.cli.words import checked_again, lasting, many, utc
+from tallystick.cli.words import CHECKED_AGAIN, lasting, many, utc
 
 _LABEL_WIDTH: Final = 13
 _VOTES_WIDTH: Final = 6
@@ -16,7 +16,7 @@ _SHARE_WIDTH: Final = 8
 def show_chain(console: Terminal, chain: Mapping[str, Any]) -> None:
     """The chain as a whole."""
     is_whole = chain["log_root"] is not None
-    _heading(console, chain["name"], checked_again(chain["is_final"]) if is_whole else "as the running node has it")
+    _heading(console, chain["name"], CHECKED_AGAIN if is_whole else "as the running node has it")
     tip = f"{chain['tip_index']}  {chain['tip_hash']}"
     fields = {
         "ledger": chain["ledger_id"],
@@ -44,7 +44,7 @@ def show_chain(console: Terminal, chain: Mapping[str, Any]) -> None:
 
 
 def _blocks(chain: Mapping[str, Any], narrow: bool) -> Table:
-    """The blocks; a lone forger's have neither views nor votes to show."""
+    """The blocks, a line each."""
     blocks = chain["blocks"]
     columns: dict[str, list[str | Text]] = {
         "#": [str(block["index"]) for block in blocks],
@@ -56,14 +56,13 @@ def _blocks(chain: Mapping[str, Any], narrow: bool) -> Table:
         "Final by": [_final_by(block, 0 if narrow else _VOTES_WIDTH) for block in blocks],
         "Certificates": [str(block["certificate_count"]) for block in blocks],
     }
-    left_out = (["Epoch", "Hash"] if narrow else []) + ([] if chain["is_final"] else ["Epoch", "View", "Final by"])
-    shown = {title: cells for title, cells in columns.items() if title not in left_out}
+    shown = {title: cells for title, cells in columns.items() if not (narrow and title in ("Epoch", "Hash"))}
     table = make_table()
     for title in shown:
         table.add_column(title, justify="right" if title in ("#", "Epoch", "View", "Certificates") else "left")
     for place, cells in enumerate(zip(*shown.values(), strict=True)):
         is_last = blocks[place]["epoch"] != blocks[min(place + 1, len(blocks) - 1)]["epoch"]
-        table.add_row(*cells, end_section=is_last and chain["is_final"])
+        table.add_row(*cells, end_section=is_last)
     return table
 
 

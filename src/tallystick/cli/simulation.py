@@ -49,7 +49,7 @@ _TRIES = 5
 
 
 class Simulation:
-    """The nodes, the people, and the time. `play` yields once a frame, so that somebody can watch."""
+    """The nodes, the users, and the time. `play` yields once a frame, so that somebody can watch."""
 
     def __init__(
         self,
@@ -84,8 +84,8 @@ class Simulation:
     # ---- before it begins -----------------------------------------------------------------------------------
 
     def _make_wallets(self, seeding: Seeding) -> dict[str, Wallet]:
-        people = dict.fromkeys([*scenario.HONEST, *self.runners.values(), scenario.FRAUD])
-        return {name: Wallet(seeding(f"key of {name}")) for name in people}
+        users = dict.fromkeys([*scenario.HONEST, *self.runners.values(), scenario.FRAUD])
+        return {name: Wallet(seeding(f"key of {name}")) for name in users}
 
     def _found(self, start_ms: int) -> Genesis:
         forgers = {runner_of(number) for number in range(1, self.late)}
@@ -203,15 +203,15 @@ class Simulation:
 
     def _carry_out(self, act: Act) -> None:
         match act:
-            case CertifyFile(person, node, file):
+            case CertifyFile(user, node, file):
                 statement = self.files[file]
-                door = self._issue(person, node, f"File {statement.name}"[:256], file_payload(statement, self._salt()))
-                self._recorder.tell("honest", f"{person} certifies {statement.name} at {door}")
-            case Say(person, node, subject, text):
-                door = self._issue(person, node, subject, Payload(self._salt(), "text/plain", text.encode()))
-                self._recorder.tell("honest", f"{person} states at {door}: {subject}")
-            case Stake(person, node, amount):
-                self._stake(person, node, amount)
+                door = self._issue(user, node, f"File {statement.name}"[:256], file_payload(statement, self._salt()))
+                self._recorder.tell("honest", f"{user} certifies {statement.name} at {door}")
+            case Say(user, node, subject, text):
+                door = self._issue(user, node, subject, Payload(self._salt(), "text/plain", text.encode()))
+                self._recorder.tell("honest", f"{user} states at {door}: {subject}")
+            case Stake(user, node, amount):
+                self._stake(user, node, amount)
             case KillForger():
                 self._kill_forger()
             case RestartKilled():
@@ -227,7 +227,7 @@ class Simulation:
             case Join():
                 self._join()
 
-    # ---- what people do -------------------------------------------------------------------------------------
+    # ---- what users do -------------------------------------------------------------------------------------
 
     def _salt(self) -> bytes:
         self._issued += 1
@@ -238,17 +238,17 @@ class Simulation:
         names = list(self.network.hosts)
         return next(name for name in (*names[number - 1 :], *names) if self.is_up(name))
 
-    def _issue(self, person: str, node: int, subject: str, payload: Payload) -> str:
-        wallet, ledger_id, door = self.wallets[person], self.genesis.ledger_id, self._door(node)
+    def _issue(self, user: str, node: int, subject: str, payload: Payload) -> str:
+        wallet, ledger_id, door = self.wallets[user], self.genesis.ledger_id, self._door(node)
         certificate = issue_statement(wallet, ledger_id, self.network.now_ms, subject, payload)
         self.network.submit(door, Entry(certificate, payload))
         return door
 
-    def _stake(self, person: str, node: int, amount: int) -> None:
-        operation = issue_stake(self.wallets[person], self.genesis.ledger_id, self.network.now_ms, amount)
+    def _stake(self, user: str, node: int, amount: int) -> None:
+        operation = issue_stake(self.wallets[user], self.genesis.ledger_id, self.network.now_ms, amount)
         self.network.submit(self._door(node), Entry(operation))
         what = f"stakes {amount} tokens" if amount > 0 else f"withdraws {-amount} tokens from stake"
-        self._recorder.tell("honest", f"{person} {what}")
+        self._recorder.tell("honest", f"{user} {what}")
 
     # ---- what the fraud does --------------------------------------------------------------------------------
 
@@ -265,7 +265,7 @@ class Simulation:
                 return
 
     def _try(self, illegal: Illegal, node: str) -> None:
-        """The fraud hands certificates in as a person does, and sends bytes as an unknown peer."""
+        """The fraud submits certificates as a user does, and sends bytes as an unknown peer."""
         intruder = self._new_intruder()
         for thrown in make(illegal, self._fraud_at(node)):
             if isinstance(thrown, bytes):

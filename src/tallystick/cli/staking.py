@@ -13,7 +13,8 @@ from tallystick.cli.output import ExitCode, error_boundary, fail, help_text, mak
 from tallystick.cli.words import lasting, utc
 from tallystick.host.control import ChangeStake
 from tallystick.ledger.block import Block
-from tallystick.ledger.params import MAX_TOKENS, Params
+from tallystick.ledger.fields import MAX_TOKENS
+from tallystick.ledger.params import Params
 from tallystick.ledger.state import context_of
 
 HELP: Final = help_text(

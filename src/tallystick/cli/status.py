@@ -176,7 +176,7 @@ def _why(told: Status, state: str, names: Mapping[bytes, str]) -> str:
         case "catching_up":
             return f"block {told.index:,} of {told.best_index:,}, {_percent(told)} %"
         case "alone":
-            return "no other member is connected; it takes what is handed in, and goes on when they come"
+            return "no other member is connected; it takes what is submitted, and goes on when they come"
         case "advancing":
             return waits
     return f"{waits}; a quiet ledger makes no blocks"

@@ -14,7 +14,7 @@ from tallystick.cli.options import AsJson, Data
 from tallystick.cli.output import ExitCode, Terminal, Text, error_boundary, help_text, make_console, print_json
 from tallystick.cli.reading import open_chain, read_chain
 from tallystick.cli.source import WHERE, Chain, find_source
-from tallystick.cli.words import checked_again, many, name_of, utc
+from tallystick.cli.words import CHECKED_AGAIN, many, name_of, utc
 from tallystick.host.checked_chain import CheckedChain
 from tallystick.host.data_folder import DataFolder
 from tallystick.host.file_statement import FileStatement, describe_file
@@ -129,7 +129,6 @@ def _as_json(checked: CheckedChain, checks: Sequence[FileCheck]) -> object:
         "checked": "chain",
         "tip_index": checked.state.index,
         "tip_hash": checked.state.tip.hash.hex(),
-        "is_final": checked.is_final,
         "left_out": checked.left_out,
         "log_size": checked.state.log.size,
         "log_root": checked.log_root.hex(),
@@ -140,7 +139,7 @@ def _as_json(checked: CheckedChain, checks: Sequence[FileCheck]) -> object:
 def _print_all(console: Terminal, chain: Path, checked: CheckedChain, checks: Sequence[FileCheck]) -> None:
     blocks, certificates = many(checked.state.index, "block"), many(checked.state.log.size, "certificate")
     sound = Text.assemble(("✓ ", "bold green"), (str(chain), "bold"), f": {blocks}, {certificates}; ")
-    console.print(sound.append(checked_again(checked.is_final)), soft_wrap=True)
+    console.print(sound.append(CHECKED_AGAIN), soft_wrap=True)
     if checked.left_out:
         left_out = f"  {many(checked.left_out, 'block')} at the end left out: no votes prove them final"
         console.print(Text(left_out, style="yellow"), soft_wrap=True)
@@ -211,8 +210,6 @@ def _votes(covering: NodeCovering) -> str:
 
 def _finality(checked: CheckedChain, block_index: int) -> str:
     finality = checked.finality(block_index)
-    if finality is None:
-        return "its drawn forger's signature is all that says so"
     later = f", for block {finality.by_block}" if finality.by_block != block_index else ""
     return f"by votes of {finality.stake:,} of {finality.total_stake:,} tokens at stake{later}"
 

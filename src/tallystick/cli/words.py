@@ -9,6 +9,9 @@ from tallystick.ledger.certificate import AnyCertificate, Evidence, ProposalEvid
 _SHORT_HEX: Final = 12
 _UNITS: Final = ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "min"), (60, "min", 1, "s"))
 
+CHECKED_AGAIN: Final = "every hash, signature, vote and rule checked again"
+"""What was found good before anything of a kept chain is shown."""
+
 
 def short(data: bytes) -> str:
     """The first digits of a hash or key."""
@@ -77,10 +80,3 @@ def names_of(names: Sequence[str], most: int = 5) -> str:
     """A list of names; beyond `most`, only how many more there are."""
     shown = ", ".join(names[:most])
     return f"{shown} and {len(names) - most} more" if len(names) > most else shown
-
-
-def checked_again(is_final: bool) -> str:
-    """What was found good before anything of a kept chain is shown."""
-    if is_final:
-        return "every hash, signature, vote and rule checked again"
-    return "every hash, signature and rule checked again; no votes: each block is final by its forger's word"

@@ -12,8 +12,9 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from tallystick.ledger.encoding import Digest, Encoded, digest
-from tallystick.ledger.header import Header, Index
+from tallystick.ledger.encoding import Encoded, digest
+from tallystick.ledger.fields import Digest, Index
+from tallystick.ledger.header import Header
 from tallystick.ledger.keys import Domain
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Ballot, Vote, cast
 from tallystick.ledger.wallet import S, Wallet, sign

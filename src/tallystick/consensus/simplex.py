@@ -31,9 +31,9 @@ from tallystick.consensus.view_timer import ViewTimer
 from tallystick.consensus.views import Draw, Views
 from tallystick.ledger.block import Block, VerifiedBlock, verified
 from tallystick.ledger.blockchain import Blockchain, check_clock, holds_nothing
-from tallystick.ledger.encoding import ZERO_DIGEST
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import Refused
+from tallystick.ledger.fields import ZERO_DIGEST
 from tallystick.ledger.finality import Finalization
 from tallystick.ledger.header import Header, SignedHeader
 from tallystick.ledger.state import make_header

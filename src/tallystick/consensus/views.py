@@ -8,8 +8,8 @@ from tallystick.consensus.agreement import Equivocation, Output, RequestBlock
 from tallystick.consensus.proposals import Proposals
 from tallystick.ledger.block import VerifiedBlock
 from tallystick.ledger.blockchain import Blockchain
-from tallystick.ledger.encoding import ZERO_DIGEST
 from tallystick.ledger.epoch import Epoch
+from tallystick.ledger.fields import ZERO_DIGEST
 from tallystick.ledger.finality import Finalization, VoteCertificate, certificate_of
 from tallystick.ledger.header import Header, SignedHeader
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Ballot, Tally, Vote, tally_of

@@ -9,9 +9,9 @@ from tallystick.course.fields import checked, from_hex
 from tallystick.course.ledger import LEDGER_ID
 from tallystick.ledger.block import Block as EngineBlock
 from tallystick.ledger.certificate import AnyCertificate, certificates_hash
-from tallystick.ledger.encoding import UNSIGNED, ZERO_DIGEST
 from tallystick.ledger.errors import Refused, Rule
-from tallystick.ledger.header import VERSION, Header, Index, Nonce
+from tallystick.ledger.fields import UNSIGNED, ZERO_DIGEST, Index, Nonce
+from tallystick.ledger.header import VERSION, Header
 from tallystick.ledger.keys import Domain
 from tallystick.ledger.messages import Entry
 

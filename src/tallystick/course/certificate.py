@@ -6,12 +6,11 @@ from typing import Any, ClassVar, NamedTuple, Self
 from tallystick.course.fields import SCALARS, checked, decode_fields, encode_fields, from_hex
 from tallystick.course.ledger import LEDGER_ID, verify
 from tallystick.course.timestamp import now
-from tallystick.ledger.certificate import AnyCertificate, Payload, Statement, Subject
-from tallystick.ledger.encoding import UNSIGNED
+from tallystick.ledger.certificate import AnyCertificate, Payload, Statement
 from tallystick.ledger.errors import Refused, Rule
+from tallystick.ledger.fields import UNSIGNED, Milliseconds, Subject
 from tallystick.ledger.keys import Domain, signed_bytes
 from tallystick.ledger.messages import Entry
-from tallystick.ledger.params import Milliseconds
 
 KEY_EXPECTED = "it has to be a wallet's publicKey"
 HASH_EXPECTED = "it has to be a block's hash()"

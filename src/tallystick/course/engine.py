@@ -18,7 +18,7 @@ from tallystick.ledger.block import VerifiedBlock, genesis_block
 from tallystick.ledger.blockchain import Blockchain, check_follows
 from tallystick.ledger.certificate import AnyCertificate
 from tallystick.ledger.errors import Refused, Rule
-from tallystick.ledger.header import Index
+from tallystick.ledger.fields import Index
 from tallystick.ledger.messages import (
     BlockRequest,
     Certificates,
@@ -54,15 +54,15 @@ from tallystick.node.intake import Intake
 from tallystick.node.node import Node
 
 
-class _Person:
-    """Stands for the person at this node where the engine wants a peer."""
+class _User:
+    """Stands for the user at this node where the engine wants a peer."""
 
 
 class _Everybody:
     """Stands for all other nodes, which the assignment reaches together, where the engine wants a peer."""
 
 
-PERSON: Final = _Person()
+USER: Final = _User()
 EVERYBODY: Final = _Everybody()
 
 
@@ -138,15 +138,15 @@ class Engine:
     # ---- what comes in ----------------------------------------------------------------------------------------
 
     def take_certificate(self, certificate: object, peer: Peer) -> bool:
-        """Take a certificate from a peer or a person, unless it is refused. Returns whether it was taken."""
+        """Take a certificate from a peer or a user, unless it is refused. Returns whether it was taken."""
         try:
             if not isinstance(certificate, Certificate):
                 raise Refused(Rule.E2, f"new_certificate takes a Certificate, not a {type(certificate).__name__}")
             entry = certificate.as_entry()
-            if peer is not PERSON and self.node.knowledge.has_verified(entry.certificate):
+            if peer is not USER and self.node.knowledge.has_verified(entry.certificate):
                 return False  # in a network of n nodes, n - 2 of the n - 1 that pass it on are late
             event: Event
-            if peer is PERSON:
+            if peer is USER:
                 event = CertificatesSubmitted((self._intake.check_entry(entry),))
             else:
                 event = self._received(peer, Certificates((entry,)))
@@ -157,12 +157,12 @@ class Engine:
         return any(isinstance(action, ReportAccepted) for action in self._handle(event))
 
     def take_block(self, block: object, peer: Peer) -> None:
-        """Take a block from a peer or a person, unless it is refused; an early one is set aside."""
+        """Take a block from a peer or a user, unless it is refused; an early one is set aside."""
         try:
             course_block, engine_block = _checked_block(block)
             if self.records.has(engine_block):
-                if peer is PERSON:
-                    check_follows(engine_block.header, self.node.state.tip)  # refuses it: a person should hear of it
+                if peer is USER:
+                    check_follows(engine_block.header, self.node.state.tip)  # refuses it: a user should hear of it
                 return
         except Refused as refused:
             self.refuse(refused)
@@ -182,7 +182,7 @@ class Engine:
     def add(self, block: object) -> None:
         """Add the next block without passing it on. Raises `Refused`, and then nothing has changed."""
         course_block, engine_block = _checked_block(block)
-        event = self._received(PERSON, NewBlock(engine_block))
+        event = self._received(USER, NewBlock(engine_block))
         if event.checked.refusals:
             raise event.checked.refusals[0]
         check_follows(engine_block.header, self.node.state.tip)

@@ -13,8 +13,8 @@ from tallystick.course.timestamp import reading
 from tallystick.ledger.block import Block as EngineBlock
 from tallystick.ledger.blockchain import holds_nothing
 from tallystick.ledger.certificate import AnyCertificate
-from tallystick.ledger.encoding import UNSIGNED
 from tallystick.ledger.errors import Refused, Rule
+from tallystick.ledger.fields import UNSIGNED
 from tallystick.ledger.header import Header
 from tallystick.ledger.state import State
 

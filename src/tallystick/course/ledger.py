@@ -3,10 +3,11 @@
 from functools import lru_cache
 from typing import Final
 
+from tallystick.ledger.fields import MAX_INDEX, MAX_TIMESTAMP_MS
 from tallystick.ledger.genesis import make_genesis
 from tallystick.ledger.keys import is_signed
 from tallystick.ledger.messages import decode_message
-from tallystick.ledger.params import MAX_INDEX, MAX_TIMESTAMP_MS, Params
+from tallystick.ledger.params import Params
 from tallystick.node.limits import Limits
 
 GENESIS: Final = make_genesis(

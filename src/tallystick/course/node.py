@@ -1,11 +1,11 @@
-"""`BlockchainNode`: keeps a chain, lets a person feed it, shares what is new, destroys what is not legal."""
+"""`BlockchainNode`: keeps a chain, lets a user feed it, shares what is new, destroys what is not legal."""
 
 from collections.abc import Hashable, Iterable, Iterator, Set
 
 from tallystick.course.block import Block
 from tallystick.course.blockchain import Blockchain
 from tallystick.course.certificate import Certificate
-from tallystick.course.engine import PERSON
+from tallystick.course.engine import USER
 from tallystick.course.network import Node
 from tallystick.course.wallet import Wallet
 from tallystick.ledger.errors import Refused, Rule
@@ -82,23 +82,23 @@ class BlockchainNode(Node):
         return self._blockchain.engine.node.sync.set_aside_count
 
     def new_certificate(self, certificate: Certificate) -> bool:
-        """A person hands in a certificate. Returns whether it was taken: into the box, or forged into a block at once.
+        """A user submits a certificate. Returns whether it was taken: into the box, or forged into a block at once.
 
         If not, the last of `refusals` says why.
         """
         self._require_network()
         with self._network:
-            return self._blockchain.engine.take_certificate(certificate, PERSON)
+            return self._blockchain.engine.take_certificate(certificate, USER)
 
     def new_block(self, block: Block) -> bool:
-        """A person hands in a block. Returns whether it is on the chain now and was not before.
+        """A user submits a block. Returns whether it is on the chain now and was not before.
 
         If not, it was set aside because it is early, or the last of `refusals` says why.
         """
         self._require_network()
         was_there = self._has(block)
         with self._network:
-            self._blockchain.engine.take_block(block, PERSON)
+            self._blockchain.engine.take_block(block, USER)
         return not was_there and self._has(block)
 
     def receive_object_from_node(self, obj: object, senderNodeIdentifier: Hashable) -> None:

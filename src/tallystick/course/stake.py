@@ -4,8 +4,9 @@ from typing import ClassVar
 
 from tallystick.course.certificate import Certificate
 from tallystick.course.fields import checked
-from tallystick.ledger.certificate import Amount, AnyCertificate, Payload
+from tallystick.ledger.certificate import AnyCertificate, Payload
 from tallystick.ledger.certificate import StakingOperation as EngineStakingOperation
+from tallystick.ledger.fields import Amount
 
 
 class StakingOperation(Certificate):

@@ -1,4 +1,4 @@
-"""`Wallet`: a person's digital identity."""
+"""`Wallet`: a user's digital identity."""
 
 import os
 

@@ -1,1 +1,1 @@
-"""A node as a process: what it keeps on disk, and the files that people certify."""
+"""A node as a process: what it keeps on disk, and the files that users certify."""

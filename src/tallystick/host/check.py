@@ -11,8 +11,6 @@ from functools import partial
 from typing import Any, Final, TypeVar
 
 from tallystick.consensus.proof_of_stake import check_drawn
-from tallystick.course.lone_forger import LoneForger
-from tallystick.course.stake_rule import StakeRule
 from tallystick.host.claims import Claim, claimed
 from tallystick.host.errors import DamagedStore
 from tallystick.host.store import EpochEnd, Store
@@ -20,9 +18,10 @@ from tallystick.host.verification import verify_in_line
 from tallystick.ledger.block import Block, block_codec, check_form, check_signatures, genesis_block, verified
 from tallystick.ledger.blockchain import Blockchain
 from tallystick.ledger.certificate import certificate_codec
-from tallystick.ledger.encoding import ZERO_DIGEST, Codec
+from tallystick.ledger.encoding import Codec
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import Refused, Rule
+from tallystick.ledger.fields import ZERO_DIGEST
 from tallystick.ledger.finality import FinalHeader, Finalization, Members, next_epoch
 from tallystick.ledger.header import Header
 from tallystick.ledger.state import State, StateRoots
@@ -60,7 +59,7 @@ class Report:
     proposals: dict[int, str] = field(default_factory=dict)
     """Rows of proposed blocks that are damaged; other members have them."""
     waiting: dict[int, str] = field(default_factory=dict)
-    """Rows of certificates that wait to be forged and are damaged: who handed them in should do so again."""
+    """Rows of certificates that wait to be forged and are damaged: who submitted them should do so again."""
     derived: list[str] = field(default_factory=list)
     """What is derived and is not what it should be."""
     epochs: dict[int, Epoch] = field(default_factory=dict)
@@ -68,9 +67,7 @@ class Report:
     chain: Blockchain | None = None
     """The whole chain, if every block follows from the one before."""
     final: State | None = None
-    """What the chain has come to at the last block that votes prove final (a lone forger's: the last), if `chain`."""
-    is_voted: bool = False
-    """Whether blocks are final by votes, not by a lone forger's word."""
+    """What the chain has come to at the last block that votes prove final, if `chain`."""
 
     @property
     def is_sound(self) -> bool:
@@ -129,9 +126,7 @@ class Check:
         report.pages = _damaged_pages(store)
         if report.pages:
             return report
-        report.is_voted = _is_voted(store)
-        lone = LoneForger(StakeRule()).check_forger
-        report.chain = Blockchain(store.genesis, check_drawn if report.is_voted else lone)
+        report.chain = Blockchain(store.genesis, check_drawn)
         report.final = report.chain.state
         report.epochs[0] = report.final.epoch
         for index in range(1, report.tip_index + 1):
@@ -199,13 +194,13 @@ class Check:
             end = None
         if report.chain is not None and header is not None:
             end = self._check_end(index, header, report.chain.state, end)
-            if tally is not None or not report.is_voted:
+            if tally is not None:
                 report.final = report.chain.state
-        if end is not None and tally is None and report.is_voted:
+        if end is not None and tally is None:
             report.unproven[index] = end.epoch
 
     def _check_votes(self, index: int, header: Header | None, tally: Tally) -> None:
-        """Votes are judged if the members of their epoch are known."""
+        """Votes are validated if the members of their epoch are known."""
         number, epoch = tally.ballot.epoch, self._report.epochs.get(tally.ballot.epoch)
         if header is not None and number != header.epoch:
             raise Refused(Rule.V2, f"these votes are of epoch {number}, the block of epoch {header.epoch}")
@@ -355,19 +350,6 @@ def _damaged_pages(store: Store) -> list[str]:
     except DamagedStore as damage:
         return [str(damage)]
     return [] if found == ["ok"] else found
-
-
-def _is_voted(store: Store) -> bool:
-    """Whether blocks are final by votes, though all votes may be lost: a lone forger's view is always the index."""
-    if store.finalized_from(0) is not None:
-        return True
-    for (encoded,) in store.database.select("SELECT encoded FROM blocks ORDER BY block_index DESC LIMIT 16"):
-        try:
-            header = _decoded(block_codec, encoded).header
-        except Refused:
-            continue
-        return header.view != header.index
-    return False
 
 
 def _decoded(codec: Codec[T], encoded: object) -> T:

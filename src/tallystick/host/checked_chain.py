@@ -5,14 +5,12 @@ from dataclasses import dataclass
 from itertools import islice
 
 from tallystick.consensus.proof_of_stake import check_drawn
-from tallystick.course.lone_forger import LoneForger
-from tallystick.course.stake_rule import StakeRule
 from tallystick.host.errors import DamagedStore
 from tallystick.host.file_statement import FileStatement, file_statement_in
 from tallystick.host.log_proofs import inclusion_proof, verify_inclusion
 from tallystick.host.store import Store
 from tallystick.ledger.block import Block, check_form, check_signatures, genesis_block, verified
-from tallystick.ledger.blockchain import Blockchain, CheckForger
+from tallystick.ledger.blockchain import Blockchain
 from tallystick.ledger.certificate import AnyCertificate, Evidence, check_payload
 from tallystick.ledger.certificate_index import Place
 from tallystick.ledger.epoch import Epoch
@@ -60,16 +58,10 @@ class Finality:
 class CheckedChain:
     """Made from a store, block by block; it does not exist for a chain that breaks a rule.
 
-    A store with finalizations is a Simplex ledger's: its chain ends with the last block that they prove final. One
-    without is a lone forger's (Proof of Stake, unless `check_forger` is given): each block has its forger's word only.
+    It ends with the last block that finalizations prove final.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        check_forger: CheckForger | None = None,
-        on_block: Callable[[int], object] = lambda index: None,
-    ) -> None:
+    def __init__(self, store: Store, on_block: Callable[[int], object] = lambda index: None) -> None:
         """Check everything. Raises `DamagedStore`, naming the block and the rule."""
         self.genesis = store.genesis
         self.leaf_hashes: list[bytes] = []
@@ -79,9 +71,7 @@ class CheckedChain:
         self.left_out = 0
         """Kept blocks after the last one that is proven final."""
         self._store = store
-        self._is_voted = check_forger is None and store.finalized_from(1) is not None
-        lone = check_forger or LoneForger(StakeRule()).check_forger
-        self._chain = Blockchain(store.genesis, check_drawn if self._is_voted else lone)
+        self._chain = Blockchain(store.genesis, check_drawn)
         self._first_leaf: dict[int, int] = {}
         self._files: dict[bytes, list[tuple[FileStatement, Place]]] = {}
         self._epochs = {0: self._chain.state.epoch}
@@ -90,7 +80,7 @@ class CheckedChain:
         for block in store.blocks():
             unproven.append(block)
             finalization = store.finalization(block.index)
-            if not self._is_voted or finalization is not None:
+            if finalization is not None:
                 for one in unproven:
                     self._add(one, finalization if one is block else None)
                     on_block(one.index)
@@ -107,19 +97,13 @@ class CheckedChain:
         """The root of the log over all certificates, 32 bytes."""
         return self.state.log.root()
 
-    @property
-    def is_final(self) -> bool:
-        """Whether votes prove this chain final; otherwise each block has its forger's signature alone."""
-        return self._is_voted
-
     def epoch_of(self, index: int) -> Epoch:
         """The epoch that a block on the chain belongs to: whose votes counted for it."""
         return self._epochs[index]
 
-    def finality(self, index: int) -> Finality | None:
-        """What makes the block with this index final; `None` for the genesis block and for a lone forger's."""
-        by_block = next((one for one in range(index, self.state.index + 1) if one in self._finality), None)
-        return self._finality[by_block] if index and by_block is not None else None
+    def finality(self, index: int) -> Finality:
+        """What makes a block on the chain final; nothing has to for the genesis block."""
+        return next(self._finality[one] for one in range(index, self.state.index + 1) if one in self._finality)
 
     @property
     def files(self) -> list[tuple[FileStatement, Place]]:
@@ -176,7 +160,7 @@ class CheckedChain:
             check_form(block, self.genesis.ledger_id)
             check_signatures(block, self.genesis.ledger_id)
             state = self._chain.after(verified(block))
-            if finalization is not None and self._is_voted:
+            if finalization is not None:
                 self._check_final(block, finalization)
             self._chain.publish(block, state)
             self._first_leaf[block.index] = len(self.leaf_hashes)

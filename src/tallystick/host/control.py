@@ -1,4 +1,4 @@
-"""What a person may ask of a running node, over a socket in its data folder that only its user can open.
+"""What a user may ask of a running node, over a socket in its data folder that only its user can open.
 
 Each message is a MessagePack map behind its length (4 bytes, big-endian). One request gets answers until `Done` or
 `Failed`; then the next may follow. Whoever can open the socket acts in the node's name: file permissions guard it.
@@ -129,14 +129,14 @@ Request = (
 # ---- answers ----------------------------------------------------------------------------------------------------
 
 
-class Taken(Struct, frozen=True, tag=True):
+class Accepted(Struct, frozen=True, tag=True):
     """The request's certificate of this number is in the node's box, and kept."""
 
     number: int
     certificate_id: bytes
 
 
-class MadeFinal(Struct, frozen=True, tag=True):
+class Finalized(Struct, frozen=True, tag=True):
     """It is on the ledger, for good."""
 
     number: int
@@ -147,7 +147,7 @@ class MadeFinal(Struct, frozen=True, tag=True):
     took_ms: float
 
 
-class Rejected(Struct, frozen=True, tag=True):
+class Refused(Struct, frozen=True, tag=True):
     """It was refused: by which rule, and why."""
 
     number: int
@@ -267,7 +267,7 @@ class CertificateFound(Struct, frozen=True, tag=True):
     block_timestamp_ms: int
 
 
-class Invitation(Struct, frozen=True, tag=True):
+class InviteMade(Struct, frozen=True, tag=True):
     """The line of text."""
 
     invite: str
@@ -291,15 +291,15 @@ class Failed(Struct, frozen=True, tag=True):
 
 
 Answer = (
-    Taken
-    | MadeFinal
-    | Rejected
+    Accepted
+    | Finalized
+    | Refused
     | Stakes
     | Peers
     | Status
     | BlockFound
     | CertificateFound
-    | Invitation
+    | InviteMade
     | BackedUp
     | Done
     | Failed
@@ -330,7 +330,7 @@ def short_address(path: Path) -> str:
 
 
 class Client:
-    """A person's end of the socket; one request at a time."""
+    """The user's end of the socket; one request at a time."""
 
     def __init__(self, path: Path, timeout_s: float | None = None) -> None:
         """Connect. Raises `NotRunning` when no node listens there, `HostError` when it may not be opened."""

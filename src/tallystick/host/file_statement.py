@@ -10,8 +10,9 @@ from msgspec import Meta, Struct
 
 from tallystick.host.errors import UnreadableFile
 from tallystick.ledger.certificate import Payload
-from tallystick.ledger.encoding import Codec, Digest
+from tallystick.ledger.encoding import Codec
 from tallystick.ledger.errors import Refused
+from tallystick.ledger.fields import Digest
 
 FILE_MEDIA_TYPE: Final = "application/vnd.tallystick.file"
 

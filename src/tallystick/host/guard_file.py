@@ -33,8 +33,9 @@ from tallystick.consensus.signing_guard import (
 )
 from tallystick.host.errors import HostError
 from tallystick.host.sqlite_file import sync_folder
-from tallystick.ledger.encoding import Codec, PublicKey, digest, encode
+from tallystick.ledger.encoding import Codec, digest, encode
 from tallystick.ledger.errors import Refused
+from tallystick.ledger.fields import PublicKey
 from tallystick.ledger.vote import Ballot
 from tallystick.ledger.wallet import Wallet
 

@@ -1,4 +1,4 @@
-"""An invitation in one line of text: which ledger, and where to find one of its nodes.
+"""An invite in one line of text: which ledger, and where to find one of its nodes.
 
 The text is Bech32m (BIP 350), which was made to be copied by people: one case, no letters that look alike, and a
 checksum that notices every slip of up to four characters in a short text, and nearly every other.
@@ -9,8 +9,9 @@ from typing import Annotated, Final
 from msgspec import Meta, Struct
 
 from tallystick.ledger.address import Address
-from tallystick.ledger.encoding import Codec, Digest, PublicKey
+from tallystick.ledger.encoding import Codec
 from tallystick.ledger.errors import Refused, Rule
+from tallystick.ledger.fields import Digest, PublicKey
 
 VERSION: Final = 1
 MAX_TEXT_CHARACTERS: Final = 4096
@@ -51,7 +52,7 @@ def read_invite(text: str) -> Invite:
     if len(line) > MAX_TEXT_CHARACTERS:
         raise Refused(Rule.E1, f"invite of {len(line)} characters, {MAX_TEXT_CHARACTERS} allowed")
     if not line.lower().startswith(f"{PREFIX}1"):
-        raise Refused(Rule.E2, f"an invite begins with {PREFIX}1; copy all of the line that the invitation gave")
+        raise Refused(Rule.E2, f"an invite begins with {PREFIX}1; copy all of the line")
     data = from_bech32m(PREFIX, line)
     if len(data) > 1 and data[0] >> 4 == 9 and VERSION < data[1] < 128:  # an array of whatever a later one holds
         raise Refused(Rule.E4, f"invite of version {data[1]}, {VERSION} is known; use a later version of this program")

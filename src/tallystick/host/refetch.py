@@ -24,7 +24,7 @@ from tallystick.ledger.messages import (
     encode_message,
 )
 from tallystick.ledger.wallet import Wallet
-from tallystick.network.transport import Connected, Disconnected, Happening, Received
+from tallystick.network.transport import Connected, Disconnected, Received, TransportEvent
 from tallystick.network.zeromq import ZeroMQTransport
 from tallystick.node.limits import Limits
 
@@ -162,7 +162,7 @@ class Session:
 
     async def _start(self) -> None:
         keys = {key: place for place, (key, _) in enumerate(self._dialled)}
-        await self._transport.start(self._tell)
+        await self._transport.start(self._on_event)
         self._transport.admit(keys.__contains__)
         for key, address in self._dialled:
             self._transport.dial(key, address)
@@ -195,8 +195,8 @@ class Session:
         except TimeoutError:
             raise HostError("it did not answer in time") from None
 
-    def _tell(self, happening: Happening) -> None:
-        match happening:
+    def _on_event(self, event: TransportEvent) -> None:
+        match event:
             case Connected(peer):
                 self.peers.append(peer)
             case Disconnected(peer):

@@ -21,7 +21,7 @@ from tallystick.host.store import Store
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.messages import Entry, Message, encode_message
 from tallystick.network.archiving import answer, carry_out
-from tallystick.network.transport import Connected, Disconnected, Happening, Received, Transport
+from tallystick.network.transport import Connected, Disconnected, Received, Transport, TransportEvent
 from tallystick.node.events import (
     Action,
     Admit,
@@ -114,7 +114,7 @@ class Runner:
 
     async def start(self, started: Started) -> None:
         """Begin. Raises `TransportError` when the address cannot be listened on."""
-        await self.transport.start(self._tell)
+        await self.transport.start(self._on_event)
         self.handle(started)
         self._look_at_agreement()
 
@@ -136,15 +136,15 @@ class Runner:
         """Whether this key may be a peer now."""
         return (self._admit.keys is None or key in self._admit.keys) and key not in self._admit.banned
 
-    # ---- what people hand in ------------------------------------------------------------------------------------
+    # ---- what users submit --------------------------------------------------------------------------------------
 
     async def submit(self, entries: Iterable[Entry]) -> list[Refused | None]:
         """Check entries together, and tell the node of the good ones: what was wrong with each of the others.
 
         What the node itself says of them goes to `watch`.
         """
-        handed_in = list(entries)
-        results = await self._drive(settle(lambda verify: check_entries(self._intake.verifying_by(verify), handed_in)))
+        submitted = list(entries)
+        results = await self._drive(settle(lambda verify: check_entries(self._intake.verifying_by(verify), submitted)))
         good = tuple(one for one in results if isinstance(one, CheckedEntry))
         if good:
             self.handle(CertificatesSubmitted(good))
@@ -162,14 +162,14 @@ class Runner:
 
     # ---- what peers send ----------------------------------------------------------------------------------------
 
-    def _tell(self, happening: Happening) -> None:
+    def _on_event(self, event: TransportEvent) -> None:
         """The transport tells what happens."""
         if self._is_stopping:
             return
-        match happening:
+        match event:
             case Connected(peer):
                 self.connected[peer] = now_ms()
-                note(logging.INFO, "connected", peer=peer, address=happening.address or "")
+                note(logging.INFO, "connected", peer=peer, address=event.address or "")
                 self._lanes[peer] = lane = _Lane()
                 self._takers[peer] = asyncio.create_task(self._take(peer, lane))
                 self.handle(PeerConnected(peer))

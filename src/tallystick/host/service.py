@@ -1,4 +1,4 @@
-"""Serves what people ask of a running node over its local socket (host/control.py)."""
+"""Serves what users ask of a running node over its local socket (host/control.py)."""
 
 import asyncio
 import logging
@@ -12,10 +12,12 @@ from typing import Final
 import msgspec
 
 from tallystick.consensus.signing_guard import GuardStatus
+from tallystick.host import control
 from tallystick.host.control import (
     LENGTH_BYTES,
     MAX_BATCH,
     MAX_FRAME_BYTES,
+    Accepted,
     Answer,
     BackedUp,
     Backup,
@@ -25,25 +27,23 @@ from tallystick.host.control import (
     ChangeStake,
     Done,
     Failed,
+    Finalized,
     FindCertificates,
     FindFile,
     GetBlock,
     GetPeers,
     GetStakes,
     GetStatus,
-    Invitation,
-    MadeFinal,
+    InviteMade,
     MakeInvite,
     MemberLine,
     PeerLine,
     Peers,
-    Rejected,
     Request,
     Stakes,
     Status,
     Stuck,
     Submit,
-    Taken,
     Unban,
     decode_request,
     framed,
@@ -70,12 +70,12 @@ from tallystick.node.events import (
 )
 
 _ROOM_PART: Final = 2
-"""Of the box: what people hand in waits while more than this part of it is full."""
+"""Of the box: what users submit waits while more than this part of it is full."""
 _SHORTEST_PREFIX: Final = 8
 
 
-class _Handed:
-    """What one request handed in: which of its certificates are still on their way."""
+class _Submission:
+    """What one request submitted: which of its certificates are still on their way."""
 
     def __init__(self) -> None:
         self.answers: asyncio.Queue[Answer] = asyncio.Queue()
@@ -86,12 +86,12 @@ class _Handed:
 class Service:
     """Listens on the socket, and answers. `runner` has `watch` told of every action."""
 
-    def __init__(self, wallet: Wallet, address: str, invitation: Callable[[], str]) -> None:
+    def __init__(self, wallet: Wallet, address: str, make_invite: Callable[[], str]) -> None:
         self._wallet = wallet
         self._address = address
-        self._invitation = invitation
+        self._make_invite = make_invite
         self._started_ms = now_ms()
-        self._handed: dict[bytes, list[_Handed]] = {}
+        self._submissions: dict[bytes, list[_Submission]] = {}
         self._stuck: ReportStuck | None = None
         self._has_room = asyncio.Event()
         self._runner: Runner | None = None
@@ -166,7 +166,7 @@ class Service:
         """The answers, in order, those together that come together."""
         match request:
             case Certify() | Submit() | ChangeStake():
-                async for answers in self._hand_in(self._entries(request)):
+                async for answers in self._submit(self._entries(request)):
                     yield answers
             case GetStatus():
                 yield [self._status()]
@@ -183,12 +183,12 @@ class Service:
             case Unban(key):
                 self._unban(key)
             case MakeInvite():
-                yield [Invitation(self._invitation())]
+                yield [InviteMade(self._make_invite())]
             case Backup(path):
                 yield [await self._backup(Path(path))]
 
     def _entries(self, request: Certify | Submit | ChangeStake) -> list[Entry]:
-        """What is handed in, signed here unless it is already. Raises `HostError`, `Refused`."""
+        """What is submitted, signed here unless it is already. Raises `HostError`, `Refused`."""
         ledger_id, now = self.runner.node.chain.ledger_id, now_ms()
         match request:
             case ChangeStake(amount):
@@ -204,47 +204,47 @@ class Service:
                     entries.append(Entry(issue_statement(self._wallet, ledger_id, now, one.subject, payload), payload))
                 return entries
 
-    async def _hand_in(self, entries: list[Entry]) -> AsyncIterator[Sequence[Answer]]:
+    async def _submit(self, entries: list[Entry]) -> AsyncIterator[Sequence[Answer]]:
         """Tell of each entry when it is taken, and when it is final or came to nothing."""
         await self._wait_for_room()
-        handed = _Handed()
+        submission = _Submission()
         for number, entry in enumerate(entries):
             certificate_id = entry.certificate.id
-            if handed.numbers.setdefault(certificate_id, number) == number:
-                self._handed.setdefault(certificate_id, []).append(handed)
+            if submission.numbers.setdefault(certificate_id, number) == number:
+                self._submissions.setdefault(certificate_id, []).append(submission)
             else:
-                handed.answers.put_nowait(Rejected(number, "C4", "the request holds this certificate twice"))
+                submission.answers.put_nowait(control.Refused(number, "C4", "the request holds this certificate twice"))
         try:
-            numbered = list(handed.numbers.items())  # some may be final before the node has taken all
+            numbered = list(submission.numbers.items())  # some may be final before the node has taken all
             refusals = await self.runner.submit([entries[number] for _, number in numbered])
             for (certificate_id, number), refused in zip(numbered, refusals, strict=True):
                 if refused is not None:
-                    self._end(certificate_id, handed, Rejected(number, refused.rule.name, str(refused)))
-            while handed.numbers or not handed.answers.empty():
-                answers = [await handed.answers.get()]
-                while not handed.answers.empty():
-                    answers.append(handed.answers.get_nowait())
+                    self._end(certificate_id, submission, control.Refused(number, refused.rule.name, str(refused)))
+            while submission.numbers or not submission.answers.empty():
+                answers = [await submission.answers.get()]
+                while not submission.answers.empty():
+                    answers.append(submission.answers.get_nowait())
                 yield answers
         finally:
-            for certificate_id in list(handed.numbers):
-                self._end(certificate_id, handed, None)
+            for certificate_id in list(submission.numbers):
+                self._end(certificate_id, submission, None)
 
     async def _wait_for_room(self) -> None:
-        """Whoever hands in much has to wait for the ledger, and no longer than it takes."""
+        """Whoever submits much has to wait for the ledger, and no longer than it takes."""
         limits, box = self.runner.node.limits, self.runner.node.box
         while len(box) > limits.box_certificates // _ROOM_PART:
             self._has_room.clear()
             await self._has_room.wait()
 
-    def _end(self, certificate_id: bytes, handed: _Handed, answer: Answer | None) -> None:
-        handed.numbers.pop(certificate_id, None)
-        waiting = self._handed.get(certificate_id, [])
-        if handed in waiting:
-            waiting.remove(handed)
+    def _end(self, certificate_id: bytes, submission: _Submission, answer: Answer | None) -> None:
+        submission.numbers.pop(certificate_id, None)
+        waiting = self._submissions.get(certificate_id, [])
+        if submission in waiting:
+            waiting.remove(submission)
         if not waiting:
-            self._handed.pop(certificate_id, None)
+            self._submissions.pop(certificate_id, None)
         if answer is not None:
-            handed.answers.put_nowait(answer)
+            submission.answers.put_nowait(answer)
 
     # ---- what the node does -------------------------------------------------------------------------------------
 
@@ -252,12 +252,12 @@ class Service:
         """The node's actions, as they are carried out: of some of them somebody waits to hear."""
         match action:
             case ReportAccepted(certificate):
-                for handed in self._handed.get(certificate.id, ()):
-                    handed.answers.put_nowait(Taken(handed.numbers[certificate.id], certificate.id))
+                for submission in self._submissions.get(certificate.id, ()):
+                    submission.answers.put_nowait(Accepted(submission.numbers[certificate.id], certificate.id))
             case ReportRefused(refused, None, certificate_id) if certificate_id is not None:
-                for handed in list(self._handed.get(certificate_id, ())):
-                    number = handed.numbers[certificate_id]
-                    self._end(certificate_id, handed, Rejected(number, refused.rule.name, str(refused)))
+                for submission in list(self._submissions.get(certificate_id, ())):
+                    number = submission.numbers[certificate_id]
+                    self._end(certificate_id, submission, control.Refused(number, refused.rule.name, str(refused)))
             case ReportBlock(block):
                 self._stuck = None
                 self._has_room.set()
@@ -268,14 +268,14 @@ class Service:
                 self._has_room.set()
 
     def _became_final(self, block: Block) -> None:
-        if not self._handed:
+        if not self._submissions:
             return
         for position, certificate in enumerate(block.certificates):
-            for handed in list(self._handed.get(certificate.id, ())):
-                number, took_ms = handed.numbers[certificate.id], now_ms() - handed.began_ms
+            for submission in list(self._submissions.get(certificate.id, ())):
+                number, took_ms = submission.numbers[certificate.id], now_ms() - submission.began_ms
                 timestamp_ms = block.header.timestamp_ms
-                final = MadeFinal(number, certificate.id, block.index, position, timestamp_ms, took_ms)
-                self._end(certificate.id, handed, final)
+                final = Finalized(number, certificate.id, block.index, position, timestamp_ms, took_ms)
+                self._end(certificate.id, submission, final)
 
     # ---- what there is to see -----------------------------------------------------------------------------------
 

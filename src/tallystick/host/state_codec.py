@@ -4,11 +4,12 @@ from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
-from tallystick.ledger.encoding import Codec, Digest, PublicKey
+from tallystick.ledger.encoding import Codec
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import Refused, Rule
-from tallystick.ledger.genesis import Genesis, Tokens
-from tallystick.ledger.header import Header, Index
+from tallystick.ledger.fields import Digest, Index, PublicKey, Tokens
+from tallystick.ledger.genesis import Genesis
+from tallystick.ledger.header import Header
 from tallystick.ledger.merkle import Frontier
 from tallystick.ledger.params import Params
 from tallystick.ledger.stake import Account, BlockContext, StakeTable

@@ -22,11 +22,11 @@ from tallystick.ledger.blockchain import Blockchain, Snapshot
 from tallystick.ledger.certificate import Payload, certificate_codec
 from tallystick.ledger.encoding import Codec, encode
 from tallystick.ledger.errors import Refused, Rule
+from tallystick.ledger.fields import MAX_INDEX
 from tallystick.ledger.finality import FinalHeader, Members, members_codec
 from tallystick.ledger.genesis import Genesis
 from tallystick.ledger.header import Header
 from tallystick.ledger.messages import Entry
-from tallystick.ledger.params import MAX_INDEX
 from tallystick.ledger.state import StateRoots
 from tallystick.ledger.vote import FINALIZE, Tally, tally_codec
 from tallystick.node.events import PersistBlock

@@ -4,12 +4,11 @@ from typing import Annotated, Final
 
 from msgspec import Meta
 
-from tallystick.ledger.encoding import UNSIGNED, Codec, PublicKey, Signature
+from tallystick.ledger.encoding import Codec
+from tallystick.ledger.fields import UNSIGNED, Milliseconds, PublicKey, Signature
 from tallystick.ledger.keys import Domain
-from tallystick.ledger.params import Milliseconds
 from tallystick.ledger.wallet import Signable, Wallet, sign
 
-MAX_ADDRESS_CHARACTERS: Final = 255
 MAX_AHEAD_MS: Final = 600_000
 """How far a record's time may lie ahead of a node's clock (rule N8)."""
 
@@ -17,7 +16,7 @@ _LABEL: Final = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _HOST: Final = rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9A-Fa-f:.]{{2,45}}\])"
 _PORT: Final = r"(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
 
-Address = Annotated[str, Meta(max_length=MAX_ADDRESS_CHARACTERS, pattern=rf"\A{_HOST}:{_PORT}\Z")]
+Address = Annotated[str, Meta(max_length=255, pattern=rf"\A{_HOST}:{_PORT}\Z")]
 """`host:port` in ASCII: a name, an IPv4 address, or an IPv6 address in brackets; port 1 to 65535."""
 
 

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated, cast
 from msgspec import Meta
 
 from tallystick.ledger.certificate import AnyCertificate, certificates_hash, check_signed
-from tallystick.ledger.encoding import UNSIGNED, Codec, Encoded, Signature
+from tallystick.ledger.encoding import Codec, Encoded
 from tallystick.ledger.errors import Refused, Rule
+from tallystick.ledger.fields import UNSIGNED, Signature
 from tallystick.ledger.genesis import Genesis
 from tallystick.ledger.header import VERSION, Header, SignedHeader
 from tallystick.ledger.keys import Domain, Verify, is_signed

@@ -1,6 +1,6 @@
 """The chain as its next block sees it: what was agreed so far, and which blocks may follow.
 
-A `Blockchain` keeps what judging the next block takes, whatever the chain's length; the blocks themselves are the
+A `Blockchain` keeps what validating the next block takes, whatever the chain's length; the blocks themselves are the
 host's to keep (`PersistBlock`). Signatures are checked before a block comes here (node/intake.py).
 """
 
@@ -81,7 +81,8 @@ class Blockchain:
     def publish(self, block: Block, state: State) -> None:
         """Add the next block, which was found to lead from the tip to this state."""
         self.state = state
-        self.certificate_index.append([certificate.id for certificate in block.certificates])
+        ids = b"".join([certificate.id for certificate in block.certificates])
+        self.certificate_index.extend(ids, [len(block.certificates)])
 
     def _check_certificates(self, block: Block, params: Params, holds: Callable[[bytes], bool]) -> None:
         count = len(block.certificates)
@@ -90,7 +91,7 @@ class Blockchain:
             raise Refused(Rule.B9, f"{count} certificates, {allowed} allowed")
         ids = [certificate.id for certificate in block.certificates]
         for certificate_id in ids:
-            if certificate_id in self.certificate_index or holds(certificate_id):
+            if self.place_of(certificate_id) is not None or holds(certificate_id):
                 raise Refused(Rule.B6, f"certificate {certificate_id.hex()[:16]}… is on the chain already")
         if len(set(ids)) < count:
             raise Refused(Rule.B6, "a certificate stands twice in the block")

@@ -5,36 +5,17 @@ from typing import Annotated, Final, TypeVar
 
 from msgspec import Meta
 
-from tallystick.ledger.encoding import (
-    NO_CONTROLS,
-    UNSIGNED,
-    Codec,
-    Digest,
-    Encoded,
-    PublicKey,
-    Signature,
-    derived,
-    digest,
-    encode,
-)
+from tallystick.ledger.encoding import Codec, Encoded, derived, digest, encode
 from tallystick.ledger.errors import Refused, Rule
+from tallystick.ledger.fields import NO_CONTROLS, UNSIGNED, Amount, Digest, Milliseconds, PublicKey, Signature, Subject
 from tallystick.ledger.header import SignedHeader
 from tallystick.ledger.keys import Domain, Verify
 from tallystick.ledger.merkle import leaf_hash
-from tallystick.ledger.params import (
-    MAX_CERTIFICATE_BYTES,
-    MAX_PAYLOAD_BYTES,
-    MAX_SUBJECT_CHARACTERS,
-    MAX_TOKENS,
-    Milliseconds,
-)
+from tallystick.ledger.params import MAX_CERTIFICATE_BYTES, MAX_PAYLOAD_BYTES
 from tallystick.ledger.vote import Vote
 from tallystick.ledger.wallet import Signable, Wallet, sign
 
 SALT_BYTES: Final = 32
-
-Subject = Annotated[str, Meta(max_length=MAX_SUBJECT_CHARACTERS, pattern=NO_CONTROLS)]
-Amount = Annotated[int, Meta(ge=-MAX_TOKENS, le=MAX_TOKENS)]
 
 
 class Payload(Encoded):

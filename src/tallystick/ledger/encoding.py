@@ -6,33 +6,17 @@ hash always cover the bytes that travelled.
 
 from collections.abc import Callable
 from hashlib import sha256
-from typing import Annotated, Any, Generic, TypeVar, dataclass_transform
+from typing import Any, Final, Generic, TypeVar, dataclass_transform
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Struct
 
 from tallystick.ledger.errors import Refused, Rule
 
 T = TypeVar("T")
 
-Digest = Annotated[bytes, Meta(min_length=32, max_length=32)]
-PublicKey = Annotated[bytes, Meta(min_length=32, max_length=32)]
-Signature = Annotated[bytes, Meta(min_length=64, max_length=64)]
-Version = Annotated[int, Meta(ge=1, le=255)]
-
-NO_CONTROLS = r"\A[^\x00-\x1f\x7f-\x9f]*\Z"
-"""Pattern of text without control characters."""
-
-ZERO_DIGEST = bytes(32)
-UNSIGNED = bytes(64)
-"""Stands where a signature will be; never verifies."""
-
-_encoder = msgspec.msgpack.Encoder()
-
-
-def encode(value: object) -> bytes:
-    """Encode a struct of this package; the structs' own fields decide the layout."""
-    return _encoder.encode(value)
+encode: Final = msgspec.msgpack.Encoder().encode
+"""The canonical bytes of a value; a struct's own fields decide its layout."""
 
 
 def digest(data: bytes) -> bytes:

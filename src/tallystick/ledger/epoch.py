@@ -47,10 +47,8 @@ class Epoch:
         stake = sum(self.stake(member) for member, _ in tally.signatures)
         return tally.ballot.epoch == self.number and self.is_quorum(stake)
 
-    def ends_with(
-        self, index: int, timestamp_ms: int, params: Params, members_after: tuple[tuple[bytes, int], ...]
-    ) -> bool:
-        """Whether a block of this index and time, which leaves these members, is the epoch's last."""
+    def ends_with(self, index: int, timestamp_ms: int, params: Params, voters: StakeTable) -> bool:
+        """Whether a block of this index and time, which leaves these voters, is the epoch's last."""
         if timestamp_ms - self.start_ms < params.epoch_ms:
             return False
-        return index - self.first_index + 1 >= params.epoch_blocks or members_after != self.members
+        return index - self.first_index + 1 >= params.epoch_blocks or voters.members != self.members

@@ -5,24 +5,21 @@ knows the next epoch's members: from the genesis on, one epoch after the other.
 """
 
 from dataclasses import InitVar, dataclass
-from itertools import pairwise
 from typing import Annotated, ClassVar
 
 from msgspec import Meta
 
-from tallystick.ledger.encoding import ZERO_DIGEST, Codec, Encoded, PublicKey
+from tallystick.ledger.encoding import Codec, Encoded
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import Refused, Rule
+from tallystick.ledger.fields import ZERO_DIGEST, PublicKey, Stake
 from tallystick.ledger.header import Header
-from tallystick.ledger.params import MAX_GENESIS_BYTES, MAX_GENESIS_MEMBERS, MAX_TOKENS
+from tallystick.ledger.params import MAX_GENESIS_BYTES, MAX_GENESIS_MEMBERS
 from tallystick.ledger.stake import Account, StakeTable
 from tallystick.ledger.state import StateRoots
 from tallystick.ledger.vote import FINALIZE, NAMES, NOTARIZE, NULLIFY, Tally
 
-Members = Annotated[
-    tuple[tuple[PublicKey, Annotated[int, Meta(ge=1, le=MAX_TOKENS)]], ...],
-    Meta(min_length=1, max_length=MAX_GENESIS_MEMBERS),
-]
+Members = Annotated[tuple[tuple[PublicKey, Stake], ...], Meta(min_length=1, max_length=MAX_GENESIS_MEMBERS)]
 
 members_codec: Codec[Members] = Codec(Members, MAX_GENESIS_BYTES, "members")
 
@@ -47,7 +44,7 @@ class VoteCertificate:
             raise Refused(Rule.V2, f"{what}: votes to {NAMES[ballot.kind]} in epoch {ballot.epoch}")
         if (self.kind == NULLIFY) != (ballot.block_hash == ZERO_DIGEST):
             raise Refused(Rule.V2, f"{what}: it names a block, or none, against its kind")
-        if any(later <= earlier for earlier, later in pairwise(members)):
+        if members != sorted(set(members)):
             raise Refused(Rule.V2, f"{what}: its members are not distinct and in ascending order")
         stake = sum(voters.stake(member) for member in members)
         if not voters.is_quorum(stake):

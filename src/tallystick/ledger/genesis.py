@@ -1,26 +1,17 @@
 """Where a ledger begins: its name, parameters and first members. Its hash is the ledger's id."""
 
-from itertools import pairwise
 from typing import Annotated, Final
 
 from msgspec import Meta
 
-from tallystick.ledger.encoding import NO_CONTROLS, Codec, Encoded, PublicKey, Version, derived, digest
+from tallystick.ledger.encoding import Codec, Encoded, derived, digest
 from tallystick.ledger.errors import Refused, Rule
+from tallystick.ledger.fields import MAX_TOKENS, NO_CONTROLS, Milliseconds, PublicKey, Tokens, Version
 from tallystick.ledger.keys import check_public_key
-from tallystick.ledger.params import (
-    MAX_GENESIS_BYTES,
-    MAX_GENESIS_MEMBERS,
-    MAX_TOKENS,
-    MAX_UNBONDING_EPOCHS,
-    Milliseconds,
-    Params,
-)
+from tallystick.ledger.params import MAX_GENESIS_BYTES, MAX_GENESIS_MEMBERS, MAX_UNBONDING_EPOCHS, Params
 from tallystick.ledger.stake import Account, StakeTable
 
 VERSION: Final = 1
-
-Tokens = Annotated[int, Meta(ge=0, le=MAX_TOKENS)]
 
 
 class Allotment(Encoded):
@@ -46,7 +37,7 @@ class Genesis(Encoded):
         return digest(self.encoded)
 
     def stakes(self) -> StakeTable:
-        """The stake table that the first block is judged by."""
+        """The stake table that the first block is validated by."""
         accounts = {one.member: Account(one.free, one.staked) for one in self.allotments}
         return StakeTable(accounts, self.params)
 
@@ -67,7 +58,7 @@ def decode_genesis(data: bytes) -> Genesis:
     if genesis.version != VERSION:
         raise Refused(Rule.E4, f"genesis of version {genesis.version}, {VERSION} is known")
     members = [one.member for one in genesis.allotments]
-    if any(later <= earlier for earlier, later in pairwise(members)):
+    if members != sorted(set(members)):
         raise Refused(Rule.G1, "members must be distinct and in ascending order of their keys")
     for member in members:
         check_public_key(member)

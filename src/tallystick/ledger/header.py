@@ -1,18 +1,13 @@
 """Headers: what a forger signs of a block, and what two of them prove against it."""
 
-from typing import Annotated, Final
+from typing import Final
 
-from msgspec import Meta
-
-from tallystick.ledger.encoding import Digest, Encoded, PublicKey, Signature, Version, derived, digest
+from tallystick.ledger.encoding import Encoded, derived, digest
 from tallystick.ledger.errors import Refused, Rule
+from tallystick.ledger.fields import Digest, Index, Milliseconds, Nonce, PublicKey, Signature, Version
 from tallystick.ledger.keys import Domain, Verify, signed_bytes
-from tallystick.ledger.params import MAX_INDEX, Milliseconds
 
 VERSION: Final = 1
-
-Index = Annotated[int, Meta(ge=0, le=MAX_INDEX)]
-Nonce = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 
 class Header(Encoded):
@@ -51,8 +46,7 @@ class SignedHeader(Encoded):
     def conflicts_with(self, other: "SignedHeader") -> bool:
         """Whether no honest forger signs both (rule V3): two blocks in one view."""
         mine, theirs = self.header, other.header
-        same_view = (mine.forger, mine.epoch, mine.view) == (theirs.forger, theirs.epoch, theirs.view)
-        return same_view and mine != theirs
+        return mine != theirs and (mine.forger, mine.epoch, mine.view) == (theirs.forger, theirs.epoch, theirs.view)
 
     def check(self, ledger_id: bytes, verify: Verify) -> None:
         """Raise `Refused` (B10, B3) unless the header is for this ledger, and signed by its forger."""

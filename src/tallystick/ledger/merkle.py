@@ -44,9 +44,7 @@ class Frontier(NamedTuple):
 
     def root(self) -> bytes:
         """The tree head (2.1) over all leaves so far."""
-        if not self.peaks:
-            return EMPTY_ROOT
-        root = self.peaks[-1]
+        root = self.peaks[-1] if self.peaks else EMPTY_ROOT
         for peak in reversed(self.peaks[:-1]):
             root = node_hash(peak, root)
         return root

@@ -1,6 +1,6 @@
 """What nodes say to each other: a closed union, in canonical bytes."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Annotated, Final, TypeVar
 
 from msgspec import Meta
@@ -8,9 +8,10 @@ from msgspec import Meta
 from tallystick.ledger.address import AddressRecord
 from tallystick.ledger.block import Block
 from tallystick.ledger.certificate import AnyCertificate, Payload
-from tallystick.ledger.encoding import UNSIGNED, Codec, Digest, Encoded, PublicKey, Signature, encode
+from tallystick.ledger.encoding import Codec, Encoded, encode
+from tallystick.ledger.fields import UNSIGNED, Digest, Index, PublicKey, Signature
 from tallystick.ledger.finality import FinalHeader
-from tallystick.ledger.header import Header, Index
+from tallystick.ledger.header import Header
 from tallystick.ledger.keys import Domain
 from tallystick.ledger.params import MAX_BLOCK_CERTIFICATES, MAX_CERTIFICATE_BYTES, MAX_MESSAGE_BYTES, MAX_PAYLOAD_BYTES
 from tallystick.ledger.vote import Tally
@@ -28,7 +29,6 @@ MAX_ADDRESSES: Final = 1024
 
 Ids = Annotated[tuple[Digest, ...], Meta(max_length=MAX_IDS)]
 HeaderList = Annotated[tuple[Header, ...], Meta(max_length=MAX_HEADERS)]
-Tallies = Annotated[tuple[Tally, ...], Meta(min_length=1, max_length=MAX_TALLIES)]
 
 
 class Entry(Encoded):
@@ -111,7 +111,7 @@ class Prune(_Message, tag=19):
 class Votes(_Message, tag=9):
     """A member's vote, certificates of votes, or all votes that a member behind may lack."""
 
-    tallies: Tallies
+    tallies: Annotated[tuple[Tally, ...], Meta(min_length=1, max_length=MAX_TALLIES)]
 
 
 class RecoveryRequest(_Message, Signable, tag=10):
@@ -220,7 +220,12 @@ Answer = Blocks | Payloads | Finalizations | Headers
 Request = RecoveryRequest | CertificateRequest | ProposalRequest | Kept
 Message = Spread | Said | Request | Answer
 
+encode_message: Final[Callable[[Message], bytes]] = encode
+"""The canonical bytes. What a node builds is within bounds; a peer checks."""
+
 _codec: Codec[Message] = Codec(Message, MAX_MESSAGE_BYTES, "message")
+decode_message: Final = _codec.decode
+"""Raises `Refused` (E1, E2, E3) unless the bytes are a message."""
 
 
 def in_parts(items: Iterable[T], most: int, most_bytes: int = MAX_MESSAGE_BYTES // 2) -> Iterator[tuple[T, ...]]:
@@ -246,13 +251,3 @@ def certificates_in_parts(entries: Iterable[Entry], most_bytes: int) -> Iterator
 def votes_in_parts(tallies: Iterable[Tally]) -> list[Votes]:
     """The tallies in messages that are not too big."""
     return [Votes(part) for part in in_parts(tallies, MAX_TALLIES)]
-
-
-def encode_message(message: Message) -> bytes:
-    """The canonical bytes. What a node builds is within bounds; a peer checks."""
-    return encode(message)
-
-
-def decode_message(data: bytes) -> Message:
-    """Raise `Refused` (E1, E2, E3) unless the bytes are a message."""
-    return _codec.decode(data)

@@ -5,17 +5,11 @@ from typing import Annotated
 from msgspec import Meta
 
 from tallystick.ledger.encoding import Encoded
+from tallystick.ledger.fields import MAX_INDEX, MAX_TIMESTAMP_MS, Milliseconds
 
-MAX_TOKENS = 2**53 - 1
-"""Most tokens a ledger can hold; exact in every language that reads JSON."""
-
-MAX_TIMESTAMP_MS = 2**53 - 1
 MAX_BLOCK_TIMESTAMP_MS = 2**52
 """Half of what a timestamp can hold, so that there is always a later time for the next block."""
 
-MAX_INDEX = 2**53 - 1
-
-MAX_SUBJECT_CHARACTERS = 256
 MAX_CERTIFICATE_BYTES = 2 * 1024
 MAX_PAYLOAD_BYTES = 64 * 1024
 """Bound on a payload's content; its encoding adds under 600 bytes."""
@@ -30,7 +24,6 @@ MAX_UNBONDING_BLOCKS = 65_536
 MAX_UNBONDING_EPOCHS = 4096
 """Most epochs, of their shortest time, that unbonding lasts: the state names each of them."""
 
-Milliseconds = Annotated[int, Meta(ge=0, le=MAX_TIMESTAMP_MS)]
 Count = Annotated[int, Meta(ge=1, le=MAX_BLOCK_CERTIFICATES)]
 
 
@@ -66,4 +59,4 @@ class Params(Encoded):
     """Course profile: whoever stakes is given the tokens, as in the assignment."""
 
     admits_observers: bool = True
-    """Whether a key without tokens may be a peer (rule N6): it reads all, and hands in what anybody may hand in."""
+    """Whether a key without tokens may be a peer (rule N6): it reads all, and submits what anybody may submit."""

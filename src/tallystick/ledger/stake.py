@@ -2,21 +2,22 @@
 
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import NamedTuple
 
 from tallystick.ledger.certificate import AnyCertificate, Evidence, StakingOperation, Statement
 from tallystick.ledger.encoding import Encoded, derived, digest, encode
 from tallystick.ledger.errors import Refused, Rule
-from tallystick.ledger.params import MAX_TOKENS, Params
+from tallystick.ledger.fields import MAX_TOKENS
+from tallystick.ledger.params import Params
 
 MAX_WITHDRAWALS = 64
 """Most withdrawals of one key, a block each, that are under way at once (rule S7)."""
 
 
 class BlockContext(Encoded):
-    """The block for which certificates are judged."""
+    """The block for which certificates are validated."""
 
     epoch: int
     index: int
@@ -62,7 +63,6 @@ class Account(NamedTuple):
 
 
 _EMPTY = Account(0, 0)
-_DEFAULTS = Params()
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class StakeTable:
 
     accounts: Mapping[bytes, Account]
     """All keys that ever had tokens."""
-    params: Params = _DEFAULTS
+    params: Params = field(default_factory=Params)
     burned: int = 0
     burned_keys: frozenset[bytes] = frozenset()
 

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from tallystick.ledger.certificate import AnyCertificate, Evidence, certificates_hash
-from tallystick.ledger.encoding import ZERO_DIGEST, Digest, Encoded, derived, digest, encode
+from tallystick.ledger.encoding import Encoded, derived, digest, encode
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import Refused, Rule
+from tallystick.ledger.fields import ZERO_DIGEST, Digest, Index
 from tallystick.ledger.genesis import Genesis
-from tallystick.ledger.header import VERSION, Header, Index
+from tallystick.ledger.header import VERSION, Header
 from tallystick.ledger.merkle import EMPTY_ROOT, Frontier, leaf_hash
 from tallystick.ledger.params import Params
 from tallystick.ledger.stake import BlockContext, StakeTable
@@ -78,10 +79,8 @@ class State:
     def check_liable(self, evidence: Evidence, context: BlockContext) -> None:
         """Raise `Refused` (V6) for evidence of a later epoch, or of one whose stake is liable no more."""
         epoch = evidence.epoch
-        if epoch == context.epoch:
-            return
-        ends = [one for one in self.epoch_ends if one.epoch == epoch]
-        if not ends or context.reaches(ends[0].freed_from(self.params)):
+        until = [end.freed_from(self.params) for end in self.epoch_ends if end.epoch == epoch]
+        if epoch != context.epoch and all(context.reaches(one) for one in until):
             raise Refused(Rule.V6, f"evidence of epoch {epoch} in block {context.index}, of epoch {context.epoch}")
 
 
@@ -112,7 +111,7 @@ def next_state(base: State, header: Header, certificates: Sequence[AnyCertificat
     headers = base.headers.extend([leaf_hash(base.tip.encoded)])
     epoch, ends = base.epoch, base.epoch_ends
     voters = stakes if stakes.total_staked else epoch.stakes  # if nobody has stake left, the members stay
-    if epoch.ends_with(header.index, header.timestamp_ms, base.params, voters.members):
+    if epoch.ends_with(header.index, header.timestamp_ms, base.params, voters):
         ends = tuple(one for one in (*ends, context) if not context.reaches(one.freed_from(base.params)))
         epoch = Epoch(epoch.number + 1, voters, header.index + 1, header.timestamp_ms)
     roots = replace(

@@ -1,14 +1,13 @@
 """Votes of Simplex, tallies of them, and what two of them prove against their signer."""
 
 from collections.abc import Callable, Iterable
-from itertools import pairwise
 from typing import Annotated, Final
 
 from msgspec import Meta
 
-from tallystick.ledger.encoding import UNSIGNED, ZERO_DIGEST, Codec, Digest, Encoded, PublicKey, Signature
+from tallystick.ledger.encoding import Codec, Encoded
 from tallystick.ledger.errors import Refused, Rule
-from tallystick.ledger.header import Index
+from tallystick.ledger.fields import UNSIGNED, ZERO_DIGEST, Digest, Index, PublicKey, Signature
 from tallystick.ledger.keys import Domain, Verify, is_signed, signed_bytes
 from tallystick.ledger.params import MAX_GENESIS_BYTES, MAX_GENESIS_MEMBERS
 from tallystick.ledger.wallet import Wallet
@@ -76,7 +75,7 @@ def tally_of(votes: Iterable[Vote]) -> Tally:
 def check_tally(tally: Tally) -> None:
     """Raise `Refused` (E3, E2) unless the members ascend, and a block is named by all votes but those to nullify."""
     members = [member for member, _ in tally.signatures]
-    if any(later <= earlier for earlier, later in pairwise(members)):
+    if members != sorted(set(members)):
         raise Refused(Rule.E3, "the members of a tally stand in ascending order, each once")
     if (tally.ballot.kind == NULLIFY) != (tally.ballot.block_hash == ZERO_DIGEST):
         raise Refused(Rule.E2, "a vote to nullify names no block, any other does")

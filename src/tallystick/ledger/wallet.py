@@ -1,4 +1,4 @@
-"""A person's digital identity: a key that signs. How it is kept is the shell's business (host/key_file.py)."""
+"""A user's digital identity: a key that signs. How it is kept is the shell's business (host/key_file.py)."""
 
 from typing import ClassVar, Final, TypeVar
 
@@ -19,8 +19,6 @@ class Wallet:
     """Holds one Ed25519 key."""
 
     __slots__ = ("_secret", "public_key")
-
-    public_key: bytes
 
     def __init__(self, seed: bytes) -> None:
         """Derive the key from 32 random bytes (RFC 8032)."""

@@ -12,7 +12,7 @@ import zmq
 
 from tallystick.ledger.errors import Refused
 from tallystick.network.handshake import DiallerHandshake, ListenerHandshake, PeerError
-from tallystick.network.sockets import Line, Watch, Wire, ZmqSocket, connect
+from tallystick.network.sockets import AsyncSocket, SocketMonitor, TcpConnection, ZmqSocket, connect
 
 WINDOW_BYTES: Final = 4 * 1024 * 1024
 """So much may be under way to a peer that it has not said it took; part of the protocol's version."""
@@ -110,7 +110,7 @@ class Connection:
         """Its Ed25519 key: whom this side dialled, or who said hello."""
         self.address: str | None = None
         """Where this side dialled."""
-        self.line: Line | None = None
+        self.tcp: TcpConnection | None = None
         self.state = State.OPENING
         self.began = self.heard = self.spoke = asyncio.get_running_loop().time()
         self.settled = asyncio.Event()
@@ -136,14 +136,14 @@ class Connection:
 class Accepted(Connection):
     """A peer came by itself: one of those that share a socket."""
 
-    line: Line
+    tcp: TcpConnection
 
     def __init__(
-        self, router: Wire, routing_id: bytes, line: Line, handshake: ListenerHandshake, queue_bytes: int
+        self, router: AsyncSocket, routing_id: bytes, tcp: TcpConnection, handshake: ListenerHandshake, queue_bytes: int
     ) -> None:
         super().__init__(queue_bytes)
         self.handshake = handshake
-        self.line = line
+        self.tcp = tcp
         self._router = router
         self._routing_id = routing_id
 
@@ -152,8 +152,8 @@ class Accepted(Connection):
         self._router.send([self._routing_id, *message])
 
     def close(self, grace_s: float) -> None:
-        """As `Connection.close`: the peer, told why, leaves by itself, or the line is cut."""
-        self.line.deadline = asyncio.get_running_loop().time() + grace_s
+        """As `Connection.close`: the peer, told why, leaves by itself, or the TCP connection is cut."""
+        self.tcp.deadline = asyncio.get_running_loop().time() + grace_s
 
 
 class Dialled(Connection):
@@ -178,8 +178,8 @@ class Dialled(Connection):
         """Begin, at a numeric address; the socket is closed with this. Raises `Refused` (K1) and `zmq.ZMQError`."""
         self._take = take
         self._fail = fail
-        self._watch = Watch(context, dealer, self._line_changed)
-        self._wire = Wire(dealer, self._arrived)
+        self._monitor = SocketMonitor(context, dealer, self._tcp_changed)
+        self._socket = AsyncSocket(dealer, self._arrived)
         try:
             connect(dealer, self.handshake.peer, *place)
         except (Refused, zmq.ZMQError):
@@ -188,24 +188,24 @@ class Dialled(Connection):
 
     def transmit(self, message: Sequence[bytes]) -> None:
         """As `Connection.transmit`."""
-        self._wire.send(message)
+        self._socket.send(message)
 
     def close(self, grace_s: float) -> None:
         """As `Connection.close`."""
-        self._watch.close()
-        self._wire.close(round(1000 * grace_s) if self.line else 0)
-        if self.line:
-            self.line.close()
+        self._monitor.close()
+        self._socket.close(round(1000 * grace_s) if self.tcp else 0)
+        if self.tcp:
+            self.tcp.close()
 
     def _arrived(self, frames: list[zmq.Frame]) -> None:
-        if self.line is None:
-            self._watch.drain()
+        if self.tcp is None:
+            self._monitor.drain()
         self._take(self, frames)
 
-    def _line_changed(self, event: zmq.Event, value: int) -> None:
+    def _tcp_changed(self, event: zmq.Event, value: int) -> None:
         if event is zmq.Event.CONNECTED:
             with suppress(OSError):
-                self.line = Line(value)
+                self.tcp = TcpConnection(value)
         else:
-            self._wire.drain()
+            self._socket.drain()
             self._fail(self, event)

@@ -41,13 +41,13 @@ class Dialling:
         limits: TransportLimits,
         open_peers: Mapping[bytes, Connection],
         is_admitted: Callable[[bytes], bool],
-        reach: Callable[[bytes, str, tuple[str, int]], Connection],
+        connect: Callable[[bytes, str, tuple[str, int]], Connection],
     ) -> None:
-        """`reach` begins a connection: peer, address, numeric address. It may raise `Refused` and `zmq.ZMQError`."""
+        """`connect` begins a connection: peer, address, numeric address. It may raise `Refused` and `zmq.ZMQError`."""
         self._limits = limits
         self._open_peers = open_peers
         self._is_admitted = is_admitted
-        self._reach = reach
+        self._connect = connect
         self._dials: dict[bytes, _Dial] = {}
         self._free = asyncio.Semaphore(_AT_A_TIME)
 
@@ -118,7 +118,7 @@ class Dialling:
                     raise TransportError(NOT_ADMITTED)
                 for place in (await resolve(address, self._limits.handshake_ms))[:_MOST_PLACES]:
                     if peer not in self._open_peers:
-                        await self._reach(peer, address, place).settled.wait()
+                        await self._connect(peer, address, place).settled.wait()
             except (TransportError, Refused, zmq.ZMQError) as error:
                 dial.trouble = str(error)
             return self._open_peers.get(peer)

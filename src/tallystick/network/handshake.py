@@ -9,8 +9,9 @@ from typing import Final, TypeVar
 
 from msgspec import Struct
 
-from tallystick.ledger.encoding import Codec, Digest, PublicKey, Signature, encode
+from tallystick.ledger.encoding import Codec, encode
 from tallystick.ledger.errors import Refused
+from tallystick.ledger.fields import Digest, PublicKey, Signature
 from tallystick.ledger.keys import Domain, is_signed, signed_bytes
 from tallystick.ledger.wallet import Wallet
 from tallystick.network.curve import x25519_key

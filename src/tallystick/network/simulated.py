@@ -141,12 +141,12 @@ class SimulatedNetwork:
     # ---- what happens to it ---------------------------------------------------------------------------------
 
     def submit(self, name: str, entry: Entry) -> None:
-        """A person hands a certificate to a node, now."""
+        """A user submits a certificate at a node, now."""
         self._note(b"submit", name, entry.certificate.id)
         self.at(self.now_ms, lambda: self.hosts[name].submit(entry))
 
     def erase_payload(self, name: str, payload_hash: bytes) -> None:
-        """A person has a node erase a payload, now."""
+        """A user has a node erase a payload, now."""
         self.hosts[name].handle(PayloadErasureAsked(payload_hash))
 
     def inject(self, sender: str, receiver: str, data: bytes) -> None:

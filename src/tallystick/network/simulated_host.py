@@ -126,7 +126,7 @@ class SimulatedHost:
         self.handle(MessageReceived(peer, self._intake.check(peer, data)))
 
     def submit(self, entry: Entry) -> None:
-        """A person hands in a certificate; a refusal is reported like any other, a crashed node hears nothing."""
+        """A user submits a certificate; a refusal is reported like any other, a crashed node hears nothing."""
         if not self.is_up:
             return
         try:

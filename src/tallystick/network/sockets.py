@@ -1,7 +1,8 @@
 """What a transport needs of ZeroMQ, as callbacks of the event loop: sockets, who may connect, the connections beneath.
 
 ZeroMQ can neither end one of the connections that a socket accepted, nor say how many there are, nor how much of an
-unfinished message it holds. So each connection's file descriptor, which its monitor names, is duplicated: `Line`.
+unfinished message it holds. So each connection's file descriptor, which its monitor names, is duplicated
+(`TcpConnection`).
 """
 
 import asyncio
@@ -96,7 +97,7 @@ async def resolve(address: str, within_ms: int) -> list[tuple[str, int]]:
     return [(str(place[0]), int(port)) for *_, place in found]
 
 
-class Wire:
+class AsyncSocket:
     """A socket that hands each message to `take`, as its frames."""
 
     def __init__(self, made: ZmqSocket, take: Callable[[list[zmq.Frame]], None]) -> None:
@@ -141,7 +142,7 @@ class Wire:
             self._loop.call_soon(self.drain)
 
 
-class Watch:
+class SocketMonitor:
     """Tells `take` of the connections beneath a socket: event of ZeroMQ's monitor, its value."""
 
     EVENTS: Final = (
@@ -152,25 +153,25 @@ class Watch:
     def __init__(
         self, context: zmq.Context[ZmqSocket], made: ZmqSocket, take: Callable[[zmq.Event, int], None]
     ) -> None:
-        address = f"inproc://watch-{next(_numbers)}"
-        self._watched = made
+        address = f"inproc://monitor-{next(_numbers)}"
+        self._monitored = made
         self._take = take
         made.monitor(address, sum(self.EVENTS))
         reader = context.socket(zmq.PAIR)
         reader.linger = 0
         reader.rcvhwm = 0  # a full monitor would stop ZeroMQ's thread
         reader.connect(address)
-        self._wire = Wire(reader, self._parse)
+        self._socket = AsyncSocket(reader, self._parse)
 
     def drain(self) -> None:
         """Hear what has happened up to now."""
-        self._wire.drain()
+        self._socket.drain()
 
     def close(self) -> None:
         """Hear no more; before the socket is closed."""
-        if not self._watched.closed:
-            self._watched.disable_monitor()
-        self._wire.close()
+        if not self._monitored.closed:
+            self._monitored.disable_monitor()
+        self._socket.close()
 
     def _parse(self, frames: list[zmq.Frame]) -> None:
         event, value = struct.unpack("=HI", frames[0].bytes)
@@ -178,7 +179,7 @@ class Watch:
             self._take(zmq.Event(event), value)
 
 
-class Gate:
+class ZapAuthenticator:
     """Answers ZeroMQ's question who may connect (RFC 27, ZAP) by a predicate on Ed25519 keys.
 
     CURVE knows a key by its X25519 form alone, which two Ed25519 keys share; the handshake tells which of them it is.
@@ -189,18 +190,18 @@ class Gate:
         asked.linger = 0
         asked.bind("inproc://zeromq.zap.01")
         self._is_admitted = is_admitted
-        self._wire = Wire(asked, self._judge)
+        self._socket = AsyncSocket(asked, self._answer)
 
     def close(self) -> None:
         """Answer no more."""
-        self._wire.close()
+        self._socket.close()
 
-    def _judge(self, frames: list[zmq.Frame]) -> None:
+    def _answer(self, frames: list[zmq.Frame]) -> None:
         version, request, _domain, _address, _routing_id, _mechanism, key = [frame.bytes for frame in frames]
         if any(self._is_admitted(one) for one in ed25519_keys(key)):
-            self._wire.send([version, request, b"200", b"OK", key.hex().encode(), b""])
+            self._socket.send([version, request, b"200", b"OK", key.hex().encode(), b""])
         else:
-            self._wire.send([version, request, b"400", b"not admitted", b"", b""])
+            self._socket.send([version, request, b"400", b"not admitted", b"", b""])
 
 
 def authenticated_key(frame: zmq.Frame) -> bytes:
@@ -219,7 +220,7 @@ def wire_bytes(frame: zmq.Frame) -> int:
     return sealed + (2 if sealed <= _SHORT_BYTES else 9)
 
 
-class Line:
+class TcpConnection:
     """One TCP connection beneath a ZeroMQ socket."""
 
     def __init__(self, fd: int, deadline: float | None = None) -> None:
@@ -263,15 +264,15 @@ class Line:
         self._socket.close()
 
 
-class Lines:
+class TcpConnections:
     """The connections that a listening socket has accepted, and how many of them have yet to say who they are."""
 
     def __init__(self, opening_connections: int, handshake_ms: int) -> None:
         self._opening = opening_connections
         self._handshake_ms = handshake_ms
-        self._by_descriptor: dict[int, Line] = {}
+        self._by_descriptor: dict[int, TcpConnection] = {}
 
-    def get(self, fd: int) -> Line | None:
+    def get(self, fd: int) -> TcpConnection | None:
         """The connection with this descriptor."""
         return self._by_descriptor.get(fd)
 
@@ -279,25 +280,25 @@ class Lines:
         """One more was accepted; when too many are opening, the oldest of whoever has most of them is cut."""
         self.remove(fd)
         with suppress(OSError):
-            self._by_descriptor[fd] = Line(fd, asyncio.get_running_loop().time() + self._handshake_ms / 1000)
-        opening = [line for line in self._by_descriptor.values() if line.deadline is not None and not line.is_cut]
+            self._by_descriptor[fd] = TcpConnection(fd, asyncio.get_running_loop().time() + self._handshake_ms / 1000)
+        opening = [tcp for tcp in self._by_descriptor.values() if tcp.deadline is not None and not tcp.is_cut]
         if len(opening) > self._opening:
-            host, _ = Counter(line.host for line in opening).most_common(1)[0]
-            next(line for line in opening if line.host == host).cut()
+            host, _ = Counter(tcp.host for tcp in opening).most_common(1)[0]
+            next(tcp for tcp in opening if tcp.host == host).cut()
 
-    def remove(self, fd: int) -> Line | None:
+    def remove(self, fd: int) -> TcpConnection | None:
         """One is gone."""
-        line = self._by_descriptor.pop(fd, None)
-        if line is not None:
-            line.close()
-        return line
+        tcp = self._by_descriptor.pop(fd, None)
+        if tcp is not None:
+            tcp.close()
+        return tcp
 
     def cut_due(self, now: float, held_bytes: int) -> None:
         """Cut those whose time is up, and those of which ZeroMQ holds more than this."""
-        for line in self._by_descriptor.values():
-            is_late = line.deadline is not None and now >= line.deadline
-            if not line.is_cut and (is_late or line.held_bytes > held_bytes):
-                line.cut()
+        for tcp in self._by_descriptor.values():
+            is_late = tcp.deadline is not None and now >= tcp.deadline
+            if not tcp.is_cut and (is_late or tcp.held_bytes > held_bytes):
+                tcp.cut()
 
     def close(self) -> None:
         """Give all duplicates back."""

@@ -40,16 +40,16 @@ class Received(Struct, frozen=True):
     frame: bytes
 
 
-Happening = Connected | Disconnected | Received
+TransportEvent = Connected | Disconnected | Received
 
 
 class Transport(Protocol):
-    """How one node reaches the others. `tell` is called with each happening, in order, from the event loop.
+    """How one node reaches the others. `on_event` is called with each event, in order, from the event loop.
 
-    `tell` is never called from within another call, so it may itself call whatever stands here.
+    `on_event` is never called from within another call, so it may itself call whatever stands here.
     """
 
-    async def start(self, tell: Callable[[Happening], None]) -> None:
+    async def start(self, on_event: Callable[[TransportEvent], None]) -> None:
         """Listen, from now on. Raises `TransportError` when the address is taken or is none."""
 
     async def stop(self) -> None:

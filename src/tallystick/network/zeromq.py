@@ -22,10 +22,10 @@ from tallystick.network.connection import WINDOW_BYTES, Accepted, Connection, Di
 from tallystick.network.dialling import NOT_ADMITTED, Dialling
 from tallystick.network.handshake import NONCE_BYTES, DiallerHandshake, ListenerHandshake, PeerError
 from tallystick.network.sockets import (
-    Gate,
-    Lines,
-    Watch,
-    Wire,
+    AsyncSocket,
+    SocketMonitor,
+    TcpConnections,
+    ZapAuthenticator,
     ZmqSocket,
     authenticated_key,
     bind,
@@ -34,7 +34,7 @@ from tallystick.network.sockets import (
     resolve,
     wire_bytes,
 )
-from tallystick.network.transport import Connected, Disconnected, Happening, Received, TransportError
+from tallystick.network.transport import Connected, Disconnected, Received, TransportError, TransportEvent
 
 HELLO, ANSWER, PROOF, WELCOME, GENESIS = b"hello", b"answer", b"proof", b"welcome", b"genesis"
 TAKEN, PING, END = b"taken", b"ping", b"end"
@@ -85,26 +85,26 @@ class ZeroMQTransport:
         self._listening: str | None = None
         self._context: zmq.Context[ZmqSocket] = zmq.Context()
         self._context.set(zmq.MAX_SOCKETS, _MAX_SOCKETS)
-        self._router: Wire | None = None
-        self._watch: Watch | None = None
-        self._gate: Gate | None = None
-        self._lines = Lines(self.limits.opening_connections, self.limits.handshake_ms)
+        self._router: AsyncSocket | None = None
+        self._monitor: SocketMonitor | None = None
+        self._authenticator: ZapAuthenticator | None = None
+        self._tcp_connections = TcpConnections(self.limits.opening_connections, self.limits.handshake_ms)
         self._ticker: asyncio.TimerHandle | None = None
         self._ticked = 0.0
         self._is_admitted: Callable[[bytes], bool] = lambda key: False
-        self._tell: Callable[[Happening], None] | None = None
-        self._untold: deque[Happening] = deque()
+        self._on_event: Callable[[TransportEvent], None] | None = None
+        self._unreported: deque[TransportEvent] = deque()
         self._connections: set[Connection] = set()
         """All that have not ended."""
         self._peers: dict[bytes, Connection] = {}
         """Those that are open."""
         self._accepted: dict[bytes, Accepted] = {}
-        """By routing id, until the line is gone."""
-        self._dialling = Dialling(self.limits, self._peers, self._may_be_peer, self._reach)
+        """By routing id, until the TCP connection is gone."""
+        self._dialling = Dialling(self.limits, self._peers, self._may_be_peer, self._connect)
 
     # ---- the contract ---------------------------------------------------------------------------------------
 
-    async def start(self, tell: Callable[[Happening], None]) -> None:
+    async def start(self, on_event: Callable[[TransportEvent], None]) -> None:
         """As `Transport.start`."""
         loop = asyncio.get_running_loop()
         if self._listen is not None:
@@ -113,24 +113,24 @@ class ZeroMQTransport:
             except (TransportError, zmq.ZMQError) as error:
                 await self.stop()
                 raise TransportError(f"cannot listen at {self._listen}: {error}") from None
-        self._tell = tell
+        self._on_event = on_event
         self._ticked = loop.time()
         self._ticker = loop.call_later(_TICK_S, self._tick)
 
     async def stop(self) -> None:
         """As `Transport.stop`."""
-        self._tell = None
+        self._on_event = None
         if self._ticker is not None:
             self._ticker.cancel()
         await self._dialling.stop()
         for connection in list(self._connections):
             self._end(connection, "the node stops")
-        if self._watch is not None and self._gate is not None and self._router is not None:
-            self._watch.close()
-            self._gate.close()
+        if self._monitor is not None and self._authenticator is not None and self._router is not None:
+            self._monitor.close()
+            self._authenticator.close()
             self._router.close(_FAREWELL_MS)
         await asyncio.to_thread(self._context.term)
-        self._lines.close()
+        self._tcp_connections.close()
 
     @property
     def listening(self) -> str | None:
@@ -183,27 +183,27 @@ class ZeroMQTransport:
         """As `Transport.troubles`."""
         return self._dialling.troubles()
 
-    # ---- telling --------------------------------------------------------------------------------------------
+    # ---- events ---------------------------------------------------------------------------------------------
 
-    def _tell_soon(self, happening: Happening) -> None:
-        self._untold.append(happening)
-        asyncio.get_running_loop().call_soon(self._tell_all)
+    def _report_soon(self, event: TransportEvent) -> None:
+        self._unreported.append(event)
+        asyncio.get_running_loop().call_soon(self._report_all)
 
-    def _tell_all(self) -> None:
-        while self._untold and self._tell is not None:
-            self._tell(self._untold.popleft())
+    def _report_all(self) -> None:
+        while self._unreported and self._on_event is not None:
+            self._on_event(self._unreported.popleft())
 
     def _hand_on(self, connection: Connection, frame: bytes) -> None:
         """Tell of a frame, after all that happened before it, and let the peer send as much again."""
-        self._tell_all()
+        self._report_all()
         if connection.state is not State.OPEN:
             return
         if connection.is_paused:
             connection.inbox.appendleft(frame)
             return
         assert connection.peer is not None
-        if self._tell is not None:
-            self._tell(Received(connection.peer, frame))
+        if self._on_event is not None:
+            self._on_event(Received(connection.peer, frame))
         taken = connection.flow.take(frame)
         if taken is not None:
             self._transmit(connection, [TAKEN, taken])
@@ -230,21 +230,21 @@ class ZeroMQTransport:
     def _accept(self, routing_id: bytes, first: zmq.Frame, key: bytes) -> Accepted | None:
         """Whoever says hello becomes a connection; anything else is what a former one left behind."""
         assert self._router is not None
-        assert self._watch is not None
-        self._watch.drain()
-        line = self._lines.get(descriptor(first))
-        is_known = routing_id in self._accepted or any(one.line is line for one in self._accepted.values())
-        if line is None or is_known or first.bytes != HELLO:
+        assert self._monitor is not None
+        self._monitor.drain()
+        tcp = self._tcp_connections.get(descriptor(first))
+        is_known = routing_id in self._accepted or any(one.tcp is tcp for one in self._accepted.values())
+        if tcp is None or is_known or first.bytes != HELLO:
             return None
         handshake = ListenerHandshake(self._wallet, self._ledger_id, os.urandom(NONCE_BYTES), key)
-        connection = Accepted(self._router, routing_id, line, handshake, self.limits.queue_bytes)
+        connection = Accepted(self._router, routing_id, tcp, handshake, self.limits.queue_bytes)
         self._accepted[routing_id] = connection
         self._connections.add(connection)
         return connection
 
     def _take(self, connection: Connection, frames: list[zmq.Frame]) -> None:
-        if connection.line is not None:
-            connection.line.taken_bytes += sum(map(wire_bytes, frames))
+        if connection.tcp is not None:
+            connection.tcp.taken_bytes += sum(map(wire_bytes, frames))
         connection.heard = asyncio.get_running_loop().time()
         if connection.state is State.ENDED:
             return
@@ -346,11 +346,11 @@ class ZeroMQTransport:
             if other is not connection:
                 self._end(other, "the peer has connected anew" if other.state is State.OPEN else _CROSSED)
         connection.state = State.OPEN
-        if connection.line is not None:
-            connection.line.deadline = None
+        if connection.tcp is not None:
+            connection.tcp.deadline = None
         self._peers[connection.peer] = connection
         connection.settled.set()
-        self._tell_soon(Connected(connection.peer, connection.address))
+        self._report_soon(Connected(connection.peer, connection.address))
 
     def _end(self, connection: Connection, reason: str, is_told: bool = False) -> None:
         """End a connection, and say why to the other side unless it is gone, or said so itself (`is_told`)."""
@@ -368,30 +368,30 @@ class ZeroMQTransport:
         connection.ended.set()
         if connection.peer is not None and state is State.OPEN:
             del self._peers[connection.peer]
-            self._tell_soon(Disconnected(connection.peer, reason))
+            self._report_soon(Disconnected(connection.peer, reason))
         elif isinstance(connection, Accepted):
             who = "somebody" if connection.peer is None else connection.peer.hex()
-            _log.info("no connection with %s, which dialled from %s: %s", who, connection.line.host, reason)
+            _log.info("no connection with %s, which dialled from %s: %s", who, connection.tcp.host, reason)
         if connection.peer is not None and (state is State.OPEN or isinstance(connection, Dialled)):
             self._dialling.note(connection.peer, reason)
 
     def _all_with(self, peer: bytes) -> list[Connection]:
         return [connection for connection in self._connections if connection.peer == peer]
 
-    # ---- sockets and lines ----------------------------------------------------------------------------------
+    # ---- sockets and TCP connections ------------------------------------------------------------------------
 
     def _listen_at(self, host: str, port: int) -> None:
         """Raises `zmq.ZMQError`."""
         router = open_socket(self._context, zmq.ROUTER, self._wallet, self.limits.handshake_ms)
-        self._gate = Gate(self._context, self._may_be_peer)
-        self._watch = Watch(self._context, router, self._router_changed)
-        self._router = Wire(router, self._take_routed)
+        self._authenticator = ZapAuthenticator(self._context, self._may_be_peer)
+        self._monitor = SocketMonitor(self._context, router, self._router_changed)
+        self._router = AsyncSocket(router, self._take_routed)
         self._listening = bind(router, host, port)
 
     def _may_be_peer(self, key: bytes) -> bool:
         return self._is_admitted(key)
 
-    def _reach(self, peer: bytes, address: str, place: tuple[str, int], wants_genesis: bool = False) -> Dialled:
+    def _connect(self, peer: bytes, address: str, place: tuple[str, int], wants_genesis: bool = False) -> Dialled:
         """Begin a connection with a peer. Raises `Refused` (K1) and `zmq.ZMQError`."""
         handshake = DiallerHandshake(self._wallet, self._ledger_id, peer, os.urandom(NONCE_BYTES), wants_genesis)
         dealer = open_socket(self._context, zmq.DEALER, self._wallet, self.limits.handshake_ms)
@@ -410,13 +410,13 @@ class ZeroMQTransport:
 
     def _router_changed(self, event: zmq.Event, fd: int) -> None:
         if event is zmq.Event.ACCEPTED:
-            self._lines.add(fd)
+            self._tcp_connections.add(fd)
         elif event is zmq.Event.DISCONNECTED:
-            line = self._lines.remove(fd)
+            tcp = self._tcp_connections.remove(fd)
             if self._router is not None:
                 self._router.drain()
             for routing_id, connection in list(self._accepted.items()):
-                if connection.line is line:
+                if connection.tcp is tcp:
                     del self._accepted[routing_id]
                     self._end(connection, _GONE, is_told=True)
 
@@ -430,9 +430,9 @@ class ZeroMQTransport:
             connection.words = 0
             if stood_still:
                 connection.heard = now
-            if connection.line is not None and connection.line.held_bytes > _HELD_BYTES:
+            if connection.tcp is not None and connection.tcp.held_bytes > _HELD_BYTES:
                 self._end(connection, "a message without end")
-                connection.line.cut()
+                connection.tcp.cut()
             elif connection.state is not State.OPEN:
                 if now - connection.began > limits.handshake_ms / 1000:
                     self._end(connection, f"no answer within {limits.handshake_ms} ms")
@@ -440,7 +440,7 @@ class ZeroMQTransport:
                 self._end(connection, f"silent for {limits.dead_after_ms} ms")
             elif now - connection.spoke > limits.ping_after_ms / 1000:
                 self._transmit(connection, [PING, b""])
-        self._lines.cut_due(now, _HELD_BYTES)
+        self._tcp_connections.cut_due(now, _HELD_BYTES)
 
 
 async def fetch_genesis(wallet: Wallet, ledger_id: bytes, peer: bytes, address: str, timeout_ms: int) -> bytes:
@@ -449,12 +449,12 @@ async def fetch_genesis(wallet: Wallet, ledger_id: bytes, peer: bytes, address: 
     Raises `TransportError` when it does not come in time, or is not the one that the ledger's id is the hash of.
     """
     transport = ZeroMQTransport(wallet, ledger_id, limits=TransportLimits(handshake_ms=timeout_ms))
-    await transport.start(lambda happening: None)
+    await transport.start(lambda event: None)
     reason = ""
     try:
         async with asyncio.timeout(timeout_ms / 1000):
             for place in await resolve(address, timeout_ms):
-                connection = transport._reach(peer, address, place, wants_genesis=True)
+                connection = transport._connect(peer, address, place, wants_genesis=True)
                 await connection.settled.wait()
                 if connection.genesis is not None and digest(connection.genesis) == ledger_id:
                     return connection.genesis

@@ -9,8 +9,9 @@ from tallystick.consensus.agreement import Holds
 from tallystick.ledger.certificate import AnyCertificate, Evidence, Payload, StakingOperation
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.errors import Refused, Rule
+from tallystick.ledger.fields import MAX_TIMESTAMP_MS
 from tallystick.ledger.messages import Entry
-from tallystick.ledger.params import MAX_BLOCK_BYTES, MAX_TIMESTAMP_MS
+from tallystick.ledger.params import MAX_BLOCK_BYTES
 from tallystick.ledger.state import State
 from tallystick.node.evidence_pool import EvidencePool
 from tallystick.node.limits import Limits

@@ -86,7 +86,7 @@ class MessageReceived(Struct, frozen=True):
 
 
 class CertificatesSubmitted(Struct, frozen=True):
-    """A client submitted certificates. Each is accepted or refused by itself."""
+    """A user submitted certificates. Each is accepted or refused by itself."""
 
     checked: tuple[CheckedEntry, ...]
 
@@ -153,7 +153,7 @@ class PersistSigned(Struct, frozen=True):
 
 
 class PersistCertificates(Struct, frozen=True):
-    """Keep certificates that a client submitted here, and their payloads, until a block holds them."""
+    """Keep certificates that a user submitted here, and their payloads, until a block holds them."""
 
     entries: tuple[Entry, ...]
 
@@ -279,9 +279,9 @@ class ReportRefused(Struct, frozen=True):
 
     refused: Refused
     peer: Peer | None
-    """Who sent it, or forged the proposal; `None`: a client of this node."""
+    """Who sent it, or forged the proposal; `None`: a user at this node."""
     certificate_id: bytes | None = None
-    """Of a submitted certificate."""
+    """Of what a user submitted."""
 
 
 ArchiveChange = (

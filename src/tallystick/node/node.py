@@ -81,7 +81,7 @@ class Node:
                 self._to_report.append(events.ForgetCertificate(certificate_id))
                 self._to_report.append(events.ReportRefused(refused, None, certificate_id))
 
-    # ---- what a client may consult ----------------------------------------------------------------------------
+    # ---- what a user may consult ------------------------------------------------------------------------------
 
     @property
     def state(self) -> State:

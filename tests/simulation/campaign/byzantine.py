@@ -15,9 +15,9 @@ from tallystick.consensus.proposals import Pending
 from tallystick.consensus.signing_guard import SigningGuard
 from tallystick.ledger.block import Block, sign_block
 from tallystick.ledger.certificate import certificates_hash, issue_stake
-from tallystick.ledger.encoding import ZERO_DIGEST
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import Refused
+from tallystick.ledger.fields import ZERO_DIGEST
 from tallystick.ledger.header import Header
 from tallystick.ledger.messages import (
     Certificates,

@@ -329,7 +329,7 @@ MUTANTS: dict[str, Callable[[], list[Replacement]]] = {
         rewritten(Blockchain, "after", ("if state.root != header.state_root:", "if False:"))
     ],
     "the box loses what was voted for": the_box_loses_what_was_voted_for,
-    "what people hand in is not persisted": lambda: _without(PersistCertificates),
+    "what users submit is not persisted": lambda: _without(PersistCertificates),
     "old views are never forgotten": lambda: [
         rewritten(Views, "_raise_final_view", ("[one for one in self._views if one <= view]", "()"))
     ],

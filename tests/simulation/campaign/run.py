@@ -116,7 +116,7 @@ class Run:
         return recovery
 
     def begin(self) -> None:
-        """Everybody meets; what people will hand in, and who joins late, is put on the agenda."""
+        """Everybody meets; what users will submit, and who joins late, is put on the agenda."""
         network = self.network
         if self.scenario.is_ring:
             self.faults["ring"] += 1
@@ -124,12 +124,12 @@ class Run:
         else:
             network.connect_all()
         network.run_for(200)
-        handed_in = 0
-        while handed_in < self.scenario.certificates:
+        submitted = 0
+        while submitted < self.scenario.certificates:
             at_ms = network.now_ms + self.random.randint(0, max(1_000, self.scenario.chaos_ms))
             for _ in range(self.random.choice([1, 2, 6])):
-                network.at(at_ms + self.random.randint(0, 60), self.hand_in)
-                handed_in += 1
+                network.at(at_ms + self.random.randint(0, 60), self.submit)
+                submitted += 1
         for name in self.scenario.late:
             network.at(
                 network.now_ms + self.random.randint(0, max(1, self.scenario.chaos_ms)), partial(self.join, name)
@@ -155,7 +155,7 @@ class Run:
         network.held_back, network.withholds_answers = 0, False
 
     def recover(self) -> float:
-        """Heal, hand in one certificate each, and wait for all to be final. Returns the timeouts that took."""
+        """Heal, submit one certificate each, and wait for all to be final. Returns the timeouts that took."""
         network, watch = self.network, self.watch
         network.heal()
         network.relink(self.scenario.calm)
@@ -293,7 +293,7 @@ class Run:
                 if other != name:
                     self.network.connect(name, other)
 
-    def hand_in(self) -> None:
+    def submit(self) -> None:
         """Somebody hands a certificate in at an honest node."""
         certificate: AnyCertificate = self.statement()
         payload = None

@@ -7,7 +7,7 @@ from tests.simulation.campaign.byzantine import Byzantine, proposal_of
 
 from tallystick.ledger.block import Block
 from tallystick.ledger.certificate import Statement, issue_stake, issue_statement
-from tallystick.ledger.encoding import ZERO_DIGEST
+from tallystick.ledger.fields import ZERO_DIGEST
 from tallystick.ledger.messages import (
     Blocks,
     Finalizations,

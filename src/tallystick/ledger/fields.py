@@ -1,0 +1,29 @@
+"""The types of fields, with the bounds that every decoder holds their values to."""
+
+from typing import Annotated, Final
+
+from msgspec import Meta
+
+MAX_TOKENS: Final = 2**53 - 1
+"""Most tokens a ledger can hold; exact in every language that reads JSON."""
+MAX_TIMESTAMP_MS: Final = 2**53 - 1
+MAX_INDEX: Final = 2**53 - 1
+MAX_SUBJECT_CHARACTERS: Final = 256
+
+NO_CONTROLS: Final = r"\A[^\x00-\x1f\x7f-\x9f]*\Z"
+"""Pattern of text without control characters."""
+ZERO_DIGEST: Final = bytes(32)
+UNSIGNED: Final = bytes(64)
+"""Stands where a signature will be; never verifies."""
+
+Digest = Annotated[bytes, Meta(min_length=32, max_length=32)]
+PublicKey = Annotated[bytes, Meta(min_length=32, max_length=32)]
+Signature = Annotated[bytes, Meta(min_length=64, max_length=64)]
+Version = Annotated[int, Meta(ge=1, le=255)]
+Index = Annotated[int, Meta(ge=0, le=MAX_INDEX)]
+Nonce = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+Milliseconds = Annotated[int, Meta(ge=0, le=MAX_TIMESTAMP_MS)]
+Tokens = Annotated[int, Meta(ge=0, le=MAX_TOKENS)]
+Stake = Annotated[int, Meta(ge=1, le=MAX_TOKENS)]
+Amount = Annotated[int, Meta(ge=-MAX_TOKENS, le=MAX_TOKENS)]
+Subject = Annotated[str, Meta(max_length=MAX_SUBJECT_CHARACTERS, pattern=NO_CONTROLS)]
