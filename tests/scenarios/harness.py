@@ -54,6 +54,7 @@ from tests.seat import Schedule
 
 from tallystick.consensus.agreement import SendProposal, StateMismatch, TwinFound
 from tallystick.consensus.proposals import Pending
+from tallystick.consensus.recovery import RECOVERING
 from tallystick.consensus.signing_guard import (
     Confirmed,
     GuardRecord,
@@ -536,7 +537,8 @@ class Scenario:
             case Broadcast(RecoveryRequest(member)) if member == self._wallets[host.name].public_key:
                 self._line(host.name, "recovery", "asks to recover")
             case Send(_, RecoveryResponse(member, asker, _, epoch, view)) if member == self._key(host.name):
-                self._line(host.name, "recovery", f"answers {self._names[asker]}: view {self._view(epoch, view)}")
+                said = f"view {self._view(epoch, view)}" if view != RECOVERING else "it recovers itself"
+                self._line(host.name, "recovery", f"answers {self._names[asker]}: {said}")
             case Broadcast(ViewCertificateRequest(_, first, last)):
                 self._line(host.name, "views", f"asks for the certificates of views {first}..{last}")
             case Disconnect(peer, refused):

@@ -52,6 +52,15 @@ def test_a_late_vote_that_contradicts_a_kept_one_is_evidence():
     assert accused(bench) == [(ACCUSED.public_key, {KEPT, LATE})]
 
 
+def test_a_false_vote_under_the_signature_of_a_true_one_does_not_hide_it():
+    """An accomplice could so keep a forker unconvicted wherever it comes first."""
+    poison = replace(vote(NOTARIZE, b"c" * 32, ACCUSED), signature=LATE.signature)
+    bench = late_bench()
+    for late in (poison, LATE):
+        read(bench, bench.hear(late))
+    assert accused(bench) == [(ACCUSED.public_key, {KEPT, LATE})]
+
+
 @pytest.mark.parametrize("late", [HARMLESS, KEPT, replace(LATE, signature=bytes(64)), vote(NULLIFY, member=LEADER)])
 def test_a_late_vote_that_contradicts_nothing_or_is_not_signed_is_none(late):
     bench = late_bench()

@@ -3,7 +3,7 @@
 import pytest
 from tests.builders import GENESIS, LEDGER, START_MS, STRANGER, guard_of, wallet
 
-from tallystick.consensus.recovery import PATIENT_ATTEMPTS, Recovery
+from tallystick.consensus.recovery import PATIENT_ATTEMPTS, RECOVERING, Recovery
 from tallystick.consensus.signing_guard import GuardStatus, LossAccepted, Lost, Recovered, Signed
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.fields import ZERO_DIGEST
@@ -136,9 +136,11 @@ def test_by_the_operators_word_all_others_answer_or_after_some_attempts_a_quorum
     stakes, answers, requests, expected
 ):
     guard, recovery = lost(LossAccepted(LEDGER))
+    for _ in range(2 * PATIENT_ATTEMPTS):
+        recovery.asked()  # and nobody hears it
+    answer(recovery, *PEOPLE[1 : 1 + answers], view=5)
     for _ in range(requests):
         recovery.asked()
-    answer(recovery, *PEOPLE[1 : 1 + answers], view=5)
     assert recovery.finish(epoch_of(*stakes), highest=1) is expected
     assert guard.status is (GuardStatus.READY if expected else GuardStatus.LOST)
     if expected:
@@ -172,7 +174,7 @@ def test_who_recovers_too_counts_with_the_operators_word_alone(is_accepted):
     for _ in range(PATIENT_ATTEMPTS):
         recovery.asked()
     assert not recovery.finish(THREE, highest=1)
-    recovery.heard_request(BEN.public_key)
+    answer(recovery, BEN, view=RECOVERING)
     assert recovery.finish(THREE, highest=1) is is_accepted
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 from msgspec.structs import replace
-from tests.builders import GENESIS, LEDGER, STRANGER, FinalScribe, found, of_kind, statement, vote
+from tests.builders import GENESIS, LEDGER, STRANGER, FinalScribe, found, guard_of, of_kind, statement, vote
 from tests.member_bench import LEADER, OTHERS, OWNER, MemberBench, cast_by, certificate, proposal_of
 
 from tallystick.consensus.signing_guard import GuardStatus, Lost, Recovered
@@ -123,6 +123,16 @@ def test_own_votes_that_an_answer_shows_are_taken_up():
     assert seat.node.agreement_status().twin is None
 
 
+def test_own_votes_that_an_answer_shows_are_synced_before_the_recovery_is_over():
+    """A restart in between forgets none of them."""
+    seat, shown = lost(), vote(FINALIZE, b"b" * 32, OWNER, view=5)
+    actions = seat.receive(answer(HOLDERS[0], question(seat), votes=[shown]))
+    kept = [record for one in of_kind(PersistSigned, actions) for record in one.records]
+    again = guard_of(OWNER, GENESIS, Lost(None), *kept)
+    assert shown.ballot in again.entries[0, 5].ballots
+    assert again.status is GuardStatus.LOST
+
+
 def test_who_starts_in_the_first_view_of_a_later_epoch_recovers_there():
     genesis = found(epoch_blocks=2)
     scribe = FinalScribe(genesis)
@@ -171,9 +181,10 @@ def test_an_answer_proves_the_view_and_shows_all_votes_of_who_asks():
     assert told == answer(OWNER, request_of(asker), 5, tally_of(entered), shown)
 
 
-def test_who_recovers_itself_or_cannot_prove_where_it_was_does_not_answer():
+def test_who_recovers_itself_says_so_and_who_cannot_prove_where_it_was_does_not_answer():
     asked = request_of(OTHERS[0])
-    assert answers(lost().receive(asked)) == []
+    ((_, answer),) = answers(lost().receive(asked))
+    assert (answer.view, answer.entered_by) == (0, None), "it says that it recovers itself"
     before = MemberBench()
     before.submit(statement())
     before.hear(*certificate(NULLIFY, view=3))

@@ -12,6 +12,8 @@ from tests.builders import (
     STRANGER,
     FinalScribe,
     cut_off,
+    found,
+    of_kind,
     rules,
     statement,
     vote,
@@ -28,6 +30,7 @@ from tests.member_bench import (
     votes_message,
 )
 
+from tallystick.consensus.agreement import StateMismatch
 from tallystick.ledger.errors import Rule
 from tallystick.ledger.messages import (
     Blocks,
@@ -36,11 +39,13 @@ from tallystick.ledger.messages import (
     ProposalCertificates,
     RecoveryRequest,
     RecoveryResponse,
+    Status,
     Votes,
 )
 from tallystick.ledger.params import MAX_GENESIS_MEMBERS
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Ballot, Tally
 from tallystick.ledger.wallet import sign
+from tallystick.node.events import Disconnect
 
 BLOCK_HASH = b"b" * 32
 STRANGERS = [wallet(f"stranger {number}") for number in range(50)]
@@ -109,6 +114,42 @@ def test_what_is_not_worth_it_is_dropped_before_any_signature_is_verified(messag
     assert seat.verified == []
     assert actions == []
     assert seat.node.agreement_status() == before
+
+
+ANSWERS = {
+    "blocks with votes of strangers": lambda block, proof: Blocks(1, (block,), (), many()),
+    "blocks without enough votes": lambda block, proof: Blocks(1, (block,), (), some_of(proof.finalization)),
+    "blocks with votes for another": lambda block, proof: Blocks(1, (draft(),), (), proof.finalization),
+    "a block stuffed with certificates": lambda block, proof: Blocks(
+        1, (replace(block, certificates=(statement(),) * 4_000),), (), proof.finalization
+    ),
+    "a finalization by strangers": lambda block, proof: Finalizations((replace(proof, finalization=many()),)),
+    "a finalization by too few": lambda block, proof: Finalizations(
+        (replace(proof, finalization=some_of(proof.finalization)),)
+    ),
+}
+
+
+def some_of(tally):
+    return replace(tally, signatures=tally.signatures[:1])
+
+
+@pytest.mark.parametrize("make", ANSWERS.values(), ids=ANSWERS)
+@pytest.mark.parametrize("peer", ["asked", "another"])
+def test_an_answer_that_proves_nothing_costs_no_signature_and_ends_nobody(make, peer):
+    """Who was asked may lie as well as who was not; what the quorum signed is not what came with its header."""
+    scribe = FinalScribe(found(epoch_blocks=1))
+    block = scribe.forge()
+    scribe.forge()
+    message = make(block, scribe.proofs(1)[0])
+    seat = MemberBench(genesis=scribe.genesis)
+    epoch = 0 if isinstance(message, Blocks) else 2
+    seat.receive(Status(scribe.genesis.ledger_id, epoch, 2, bytes(32), ()), "asked")
+    seat.verified.clear()
+    actions = seat.receive(message, peer)
+    assert seat.verified == []
+    assert of_kind(Disconnect, actions) == of_kind(StateMismatch, actions) == []
+    assert len(rules(actions)) == (peer == "asked")
 
 
 def test_votes_of_members_are_verified_and_those_of_strangers_among_them_are_not():

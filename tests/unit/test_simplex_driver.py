@@ -108,11 +108,25 @@ def test_what_did_not_come_is_asked_of_the_sender_then_of_everybody_then_only_if
     seat.receive(proposal_of(BLOCK))
     assert requests(seat.wait(PATIENCE_MS)) == [("x", ASKED)]
     assert requests(seat.wait(DELTA_MS - 1)) == []
-    assert requests(seat.wait(1)) == [(None, ASKED)]
-    assert requests(seat.hear(*certificate(NOTARIZE, BLOCK.hash))) == []
-    assert requests(seat.wait(PATIENCE_MS)) == [(None, ASKED)]
+    assert requests(seat.wait(1)) == [(None, ProposalRequest(BLOCK.hash, ()))]
+    seat.wait(DELTA_MS)
+    assert requests(seat.hear(*certificate(NOTARIZE, BLOCK.hash))) == [(None, ProposalRequest(BLOCK.hash, ()))]
+    seat.receive(proposal_of(BLOCK), "y")
+    assert requests(seat.wait(PATIENCE_MS)) == [("y", ASKED)]
     actions = seat.receive(ProposalCertificates(BLOCK.hash, (MISSING,)), "y")
     assert (FINALIZE, 1, BLOCK.hash) in cast_by(OWNER, actions), "it nullified nothing"
+
+
+def test_made_up_ids_keep_no_proposal_out():
+    """No signature covers them. One leader that told one member other ids kept it from ever having the block."""
+    seat = MemberBench()
+    for liar in ("x", "z"):
+        seat.receive(replace(proposal_of(BLOCK), ids=(bytes(32),)), liar)
+    seat.hear(*certificate(NOTARIZE, BLOCK.hash))
+    seat.wait(2 * DELTA_MS)
+    seat.submit(MISSING)
+    assert (FINALIZE, 1, BLOCK.hash) in cast_by(OWNER, seat.receive(proposal_of(BLOCK), "honest"))
+    assert seat.agreement._partial == {}
 
 
 def test_certificates_that_were_not_asked_for_are_neither_verified_nor_kept():

@@ -364,9 +364,9 @@ def test_a_member_answers_with_its_view_its_proof_and_all_votes_of_the_asker():
 
 @pytest.mark.parametrize(
     "record",
-    [Lost(LEDGER), TwinSeen(LEDGER, 0, 1), Signed(LEDGER, 0, 5, None, Ballot(NULLIFY, 0, 5, bytes(32)))],
+    [TwinSeen(LEDGER, 0, 1), Signed(LEDGER, 0, 5, None, Ballot(NULLIFY, 0, 5, bytes(32)))],
 )
-def test_a_member_that_recovers_has_a_twin_or_an_older_database_than_its_guard_does_not_answer(record):
+def test_a_member_that_has_a_twin_or_an_older_database_than_its_guard_does_not_answer(record):
     assert answers(table(record).receive(request_of(), "ben")) == []
 
 

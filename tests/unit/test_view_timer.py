@@ -55,6 +55,24 @@ def test_without_work_there_are_no_times_and_they_begin_with_the_work():
     assert timer.since_ms is None
 
 
+def test_repetitions_come_at_doubling_intervals_and_those_slept_through_are_not_made_up_for():
+    timer, due = timer_in(1), []
+    for _ in range(6):
+        due.append((timer.repeat_ms() - NOW_MS) // DELTA_MS)
+        timer.repeated(timer.repeat_ms())
+    assert due == [4, 12, 28, 60, 92, 124]
+    month_ms = 30 * 24 * 3_600_000
+    timer.repeated(NOW_MS + month_ms)
+    assert NOW_MS + month_ms < timer.repeat_ms() <= NOW_MS + month_ms + 32 * DELTA_MS
+
+
+def test_a_clock_that_is_set_back_begins_the_view_anew():
+    timer = timer_in(1)
+    timer.look(NOW_MS - 10**9, 0, 1, 0, has_work=True)
+    assert timer.since_ms == timer.unfinal_since_ms == NOW_MS - 10**9
+    assert timer.repeat_ms() == NOW_MS - 10**9 + 4 * DELTA_MS
+
+
 def test_views_come_and_go_while_it_waits_for_a_final_block():
     timer = timer_in(1, has_work=False)
     for passed_ms, place in [(100, (0, 1, 0)), (200, (0, 2, 0)), (300, (0, 3, 0))]:

@@ -49,8 +49,8 @@ class Proposals:
         return self._whole.get(block_hash)
 
     def passed(self, block_hash: bytes) -> VerifiedBlock | None:
-        """A block that is not final yet, if the gate has passed it."""
-        pending = self._passed.get(block_hash)
+        """A block that is not final yet, if the gate passes it."""
+        pending = self.validate(block_hash) if block_hash in self._whole else None
         return pending.block if pending else None
 
     def refusal(self, block_hash: bytes) -> Refused | None:

@@ -9,8 +9,10 @@ from typing import Final
 from tallystick.consensus.signing_guard import GuardStatus, SigningGuard
 from tallystick.ledger.epoch import Epoch
 
-PATIENT_ATTEMPTS: Final = 4
-"""With the operator's word, all others are waited for during so many attempts; then those that answered have to do."""
+PATIENT_ATTEMPTS: Final = 3
+"""With the operator's word all others are waited for: so many requests after the first answer."""
+RECOVERING: Final = 0
+"""The view that a member names which recovers itself: it proves nothing, and counts for nothing but that."""
 
 
 class Recovery:
@@ -19,11 +21,11 @@ class Recovery:
     def __init__(self, guard: SigningGuard) -> None:
         self._guard = guard
         self._attempt = 0
-        self._requests = 0
+        self._requests = self._patience = 0
         self._answers: dict[bytes, int] = {}
         """The view that each member proved, in this epoch."""
         self._recovering: set[bytes] = set()
-        """Members that asked themselves in this epoch: they answer nobody."""
+        """Members that answered that they recover themselves."""
 
     def is_needed(self, epoch: Epoch) -> bool:
         """Whether this member has stake in the epoch and does not know what it signed."""
@@ -41,27 +43,29 @@ class Recovery:
     def asked(self) -> int:
         """The others are asked, once more. Returns how many delta to wait before the next time."""
         self._requests += 1
+        self._patience += bool(self._answers or self._recovering)
         return min(32, 2 << min(4, self._requests))
 
     def answered(self, member: bytes, view: int) -> None:
         """A member answered, to the nonce, in the asker's epoch, with proof of its view; the asker itself is none."""
         if member == self._guard.key:
             return
-        self._answers[member] = max(view, self._answers.get(member, 0))
-
-    def heard_request(self, member: bytes) -> None:
-        """Another member recovers as well."""
-        self._recovering.add(member)
+        if view == RECOVERING:
+            self._recovering.add(member)
+        else:
+            self._answers[member] = max(view, self._answers.get(member, 0))
 
     def begin_epoch(self) -> None:
         """An epoch began: answers count within one only."""
         self._attempt += 1
-        self._answers, self._recovering, self._requests = {}, set(), 0
+        self._answers, self._recovering = {}, set()
+        self._requests = self._patience = 0
 
     def finish(self, epoch: Epoch, highest: int) -> bool:
         """Recover if enough others answered; `highest` is the latest view held or heard of. Whether it is over."""
         floor = max([highest, self._guard.last_view(epoch.number), *self._answers.values()]) + 1
-        ends_silence = self._guard.is_loss_accepted and self._guard.limited > self._guard.final
+        in_epoch = max(self._guard.final, (epoch.number, 0))
+        ends_silence = self._guard.is_loss_accepted and self._guard.limited > in_epoch
         if epoch.is_quorum(sum(map(epoch.stake, self._answers))) and not ends_silence:
             self._guard.recover(epoch.number, floor)
         elif self._guard.is_loss_accepted and self._has_heard_enough(epoch):
@@ -73,8 +77,8 @@ class Recovery:
     def _has_heard_enough(self, epoch: Epoch) -> bool:
         """With the operator's word: all others; or, after some attempts, a quorum with this and those that recover.
 
-        Those that recover answer nobody, and two of three equal members may have lost their guards at once.
+        Two of three equal members may have lost their guards at once.
         """
         there = {*self._answers, *self._recovering, self._guard.key}
-        is_enough = self._requests >= PATIENT_ATTEMPTS and epoch.is_quorum(sum(map(epoch.stake, there)))
-        return not self.unanswered(epoch) or (is_enough and bool(self._answers))
+        is_enough = self._patience >= PATIENT_ATTEMPTS and epoch.is_quorum(sum(map(epoch.stake, there)))
+        return is_enough or not self.unanswered(epoch)

@@ -211,7 +211,7 @@ class SigningGuard(GuardState):
     @property
     def latest(self) -> Place:
         """The last epoch and view in which something was signed, or nothing is signed any more."""
-        return max([self.floor, *self.entries])
+        return max([self.floor, self.limited, *self.entries])
 
     def last_view(self, epoch: int) -> int:
         """The latest view of an epoch in which something was signed above the floor; 0: in none."""
@@ -284,7 +284,8 @@ class SigningGuard(GuardState):
         is_held = ballot in entry.ballots if ballot is not None else header_hash == entry.header_hash
         if is_held or place <= self.floor or self.status in (GuardStatus.TWIN, GuardStatus.MOVED):
             return False
-        if self.status is GuardStatus.LOST or place <= self.limited:  # it may be an own one that was lost
+        is_later = self.recovered is not None and one.epoch > self.recovered[0]
+        if self.status is GuardStatus.LOST or place <= self.limited or is_later:  # it may be an own one that was lost
             self._note(Signed(self._ledger_id, *place, header_hash, ballot))
             if ballot is not None and ballot.kind == FINALIZE:  # whoever finalizes has notarized, or may have
                 self._note(Signed(self._ledger_id, *place, None, replace(ballot, kind=NOTARIZE)))

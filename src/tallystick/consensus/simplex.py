@@ -181,8 +181,10 @@ class Simplex:
     def step(self, now_ms: int, waiting: Waiting) -> list[Output]:
         """What is to be done now. Call again, after carrying it out, until nothing is."""
         if self.mismatch is None and not self._find_mismatch() and not self._finalize():
-            if self.is_recovering:
-                self.recovery.finish(self.epoch, self.view)
+            if self.is_recovering and self.recovery.finish(self.epoch, self.view):
+                for vote in self.guard.votes(self.epoch.number):  # what others showed counts, and is sent again
+                    self.views.add_vote(vote)
+                    self.views.outputs.append(agreement.SendVote(vote))
             self._vote_to_finalize()
             self._propose(now_ms, waiting)
             self._notarize(now_ms)

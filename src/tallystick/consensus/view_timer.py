@@ -25,9 +25,10 @@ class ViewTimer:
 
     def look(self, now_ms: int, epoch: int, view: int, final_view: int, has_work: bool) -> None:
         """Say which view it is, which is the final one, and whether the view has something to do."""
-        if self._place != (epoch, view) or not has_work:
+        is_set_back = self.since_ms is not None and now_ms < self.since_ms
+        if self._place != (epoch, view) or not has_work or is_set_back:
             self._place, self._relays, self._repeats, self.since_ms = (epoch, view), 0, 0, None
-        if self._final != (epoch, final_view) or not has_work:
+        if self._final != (epoch, final_view) or not has_work or is_set_back:
             self._final, self.unfinal_since_ms = (epoch, final_view), None
         if has_work:
             self.since_ms = now_ms if self.since_ms is None else self.since_ms
@@ -54,12 +55,13 @@ class ViewTimer:
 
     def repeat_ms(self) -> int | None:
         """When to tell the others again: after 4 delta, and then at doubling intervals up to 32."""
-        return self._after(sum(1 << min(2 + count, 5) for count in range(self._repeats + 1)) * self._delta_ms)
+        deltas = (4, 12, 28)[self._repeats] if self._repeats < 3 else 32 * self._repeats - 36
+        return self._after(deltas * self._delta_ms)
 
     def repeated(self, now_ms: int) -> None:
         """The others were told; times that were slept through are not made up for."""
-        while (due_ms := self.repeat_ms()) is not None and due_ms <= now_ms:
-            self._repeats += 1
+        passed = (now_ms - (self.since_ms or now_ms)) // self._delta_ms
+        self._repeats = (passed >= 4) + (passed >= 12) if passed < 28 else 3 + (passed - 28) // 32
 
     def _after(self, duration_ms: int) -> int | None:
         return None if self.since_ms is None else self.since_ms + duration_ms

@@ -85,15 +85,15 @@ def check_signatures(
 
 
 def check_form(block: Block, ledger_id: bytes) -> None:
-    """What a block shows without its chain and without signatures. Raises `Refused` (E4, B10, B9, B7)."""
+    """What a block shows without its chain and without signatures. Raises `Refused` (E4, B10, B7, B9)."""
     header = block.header
     if header.version != VERSION:
         raise Refused(Rule.E4, f"block of version {header.version}, {VERSION} is known")
     if header.ledger_id != ledger_id:
         raise Refused(Rule.B10, f"ledger {header.ledger_id.hex()[:16]}…, this is {ledger_id.hex()[:16]}…")
+    check_certificates_hash(block)
     if len(block.encoded) > MAX_BLOCK_BYTES:
         raise Refused(Rule.B9, f"{len(block.encoded)} bytes, {MAX_BLOCK_BYTES} allowed")
-    check_certificates_hash(block)
 
 
 def check_certificates_hash(block: Block) -> None:

@@ -104,6 +104,8 @@ class Intake:
                 self._check_block(block)
             case messages.Blocks(_, blocks, _, finalization):
                 self._knowledge.check_proof(message)
+                for block in blocks:
+                    check_certificates_hash(block)
                 self._check_votes([finalization] if finalization else [])
                 for block in blocks:
                     self._check_block(block)
@@ -124,9 +126,8 @@ class Intake:
                     self._check_certificate(certificate)
 
     def _check_block(self, block: Block) -> None:
-        """Signatures, and what they are of. The rest of the form is the gate's: a quorum may have chosen the header."""
+        """Signatures alone. Of a block that was asked for the gate judges the form: a quorum may have chosen it."""
         if not self._knowledge.knows_block(block):
-            check_certificates_hash(block)
             check_signatures(block, self._ledger_id, self._verify, self._knowledge.has_verified)
 
     def _check_addresses(self, records: Iterable[AddressRecord]) -> None:

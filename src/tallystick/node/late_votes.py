@@ -17,7 +17,7 @@ class LateVotes:
     """Which late votes are worth a look at what is kept: each once, and only while evidence of their epoch is legal."""
 
     def __init__(self) -> None:
-        self._seen: dict[bytes, None] = {}
+        self._seen: dict[Vote, None] = {}
 
     @staticmethod
     def select(tallies: Iterable[Tally], state: State, is_final: Callable[[bytes], bool]) -> tuple[Tally, ...]:
@@ -41,9 +41,9 @@ class LateVotes:
         for tally in late:
             for vote in tally.votes:
                 other = next((one for one in held.get(vote.member, ()) if one.conflicts_with(vote)), None)
-                if other is None or vote.signature in self._seen:
+                if other is None or vote in self._seen:
                     continue
-                self._seen[vote.signature] = None
+                self._seen[vote] = None
                 if len(self._seen) > _REMEMBERED:
                     del self._seen[next(iter(self._seen))]
                 if not is_signed(vote.ballot.signed_bytes(ledger_id), vote.signature, vote.member):

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from tallystick.consensus import agreement
 from tallystick.consensus.agreement import Equivocation, Finalized, Output, SendProposal
+from tallystick.consensus.recovery import RECOVERING
 from tallystick.consensus.simplex import Simplex
 from tallystick.ledger import messages
 from tallystick.ledger.block import Block, verified
@@ -29,6 +30,7 @@ _PATIENCE: Final = 4
 """Of delta, the part that gossip is given to bring the certificates of a proposal that overtook them."""
 
 _PARTIALS_A_VIEW: Final = 2
+"""Unfinished proposals of one sender."""
 _STUCK_AFTER: Final = 8
 """After how many delta without a final block, while something waits, the ledger counts as stuck."""
 _CORRECT_EVERY: Final = 4
@@ -46,11 +48,11 @@ _ROUTES: Final = 256
 class _Partial:
     """A proposal of which certificates are missing (the last in the list is looked for first).
 
-    Gossip may bring them yet. From `ask_ms` on they are asked for: first of the sender, then (`None`) of everybody.
+    No signature covers the list: each sender's stands for itself. Gossip may bring the certificates yet; at `ask_ms`
+    the sender is asked for them, and if that was in vain all others for theirs.
     """
 
     proposal: Proposal
-    sender: Peer | None
     ask_ms: int | None
     missing: list[bytes]
     uses_box: bool = True
@@ -64,8 +66,8 @@ class _Route:
 
     peer: Peer
     relayed_ms: int
-    passed_on: set[bytes] = field(default_factory=set)
-    """Members whose answers went that way."""
+    passed_on: set[tuple[bytes, bool]] = field(default_factory=set)
+    """Members whose answers went that way, and whether they recover themselves."""
 
 
 class SimplexDriver(Agreement):
@@ -79,7 +81,8 @@ class SimplexDriver(Agreement):
     def __init__(self, simplex: Simplex) -> None:
         self.simplex = simplex
         self.wallet, self._key = simplex.guard.wallet, simplex.guard.key
-        self._partial: dict[bytes, _Partial] = {}
+        self._partial: dict[tuple[bytes, Peer], _Partial] = {}
+        """By block and sender."""
         self._asked_ms: dict[bytes, int] = {}
         self._equivocations: list[Equivocation] = []
         self._routes: dict[tuple[bytes, bytes], _Route] = {}
@@ -124,8 +127,7 @@ class SimplexDriver(Agreement):
                 is_asked = views.proposals.is_requested(header.hash) or (ids is None and view == views.view)
                 return is_new or is_asked or views.is_rival(header)
             case messages.ProposalCertificates(block_hash, certificates):
-                partial = self._partial.get(block_hash)
-                return partial is not None and all(one.id in partial.asked for one in certificates)
+                return bool(self._asked_for(block_hash, certificates))
             case RecoveryRequest(member):
                 return member != self._key and self.simplex.epoch.stake(member) > 0
             case RecoveryResponse():
@@ -140,15 +142,16 @@ class SimplexDriver(Agreement):
             return False
         if asker != self._key:
             route = self._routes.get((asker, response.nonce))
-            return route is not None and response.member not in route.passed_on
+            return route is not None and (response.member, response.view == RECOVERING) not in route.passed_on
         is_asked = self.simplex.is_recovering and response.nonce == recovery.nonce
         return is_asked and response.epoch == epoch.number and self._proves(response)
 
     def _proves(self, response: RecoveryResponse) -> bool:
-        """Whether the certificate proves the view. The first view needs none: who is in the epoch has entered it."""
-        entered_by = response.entered_by
-        is_last = entered_by is not None and entered_by.ballot.view + 1 == response.view
-        return response.view == 1 or (entered_by is not None and is_last and self.simplex.epoch.certifies(entered_by))
+        """Whether the certificate proves the view. The first needs none, nor does a member that recovers itself."""
+        view, entered_by = response.view, response.entered_by
+        if view in (RECOVERING, 1) or entered_by is None:
+            return view in (RECOVERING, 1)
+        return entered_by.ballot.view + 1 == view and self.simplex.epoch.certifies(entered_by)
 
     def wanted_votes(self, votes: Votes) -> Votes | None:
         """Certificates that say something new, and single votes of members for views at hand."""
@@ -188,7 +191,8 @@ class SimplexDriver(Agreement):
             case Proposal():
                 self._on_proposal(now_ms, peer, said)
             case messages.ProposalCertificates(block_hash, certificates):
-                self._partial[block_hash].certificates.update({one.id: one for one in certificates})
+                for partial in self._asked_for(block_hash, certificates):
+                    partial.certificates.update({one.id: one for one in certificates})
             case RecoveryRequest():
                 self._on_recovery_request(now_ms, peer, said, actions)
             case RecoveryResponse():
@@ -236,8 +240,8 @@ class SimplexDriver(Agreement):
         if self._finality.is_below_checkpoint:
             return Step()
         self._ask_to_recover(now_ms, actions)
-        for block_hash, partial in list(self._partial.items()):
-            self._complete(now_ms, block_hash, partial, actions)
+        for (block_hash, sender), partial in list(self._partial.items()):
+            self._complete(now_ms, block_hash, sender, partial, actions)
         is_stuck = False
         while outputs := self.simplex.step(now_ms, self._box):
             self._carry_out(now_ms, outputs, actions)
@@ -288,11 +292,11 @@ class SimplexDriver(Agreement):
 
     def _forget_partial(self) -> None:
         """Let go of unfinished proposals of views that are over, but for those that a quorum chose."""
-        views, first = self.simplex.views, self.simplex.views.oldest_wanted
-        headers = {block_hash: partial.proposal.header for block_hash, partial in self._partial.items()}
-        for block_hash, header in headers.items():
-            if not views.is_chosen(block_hash) and not (views.wants(header) and header.view >= first):
-                del self._partial[block_hash]
+        views = self.simplex.views
+        headers = {key: partial.proposal.header for key, partial in self._partial.items()}
+        for key, header in headers.items():
+            if not views.is_chosen(header.hash) and header.view < views.view:
+                del self._partial[key]
 
     def _explain(self, now_ms: int, actions: list[Action]) -> None:
         """Say who is missing, if something has waited for long and no block became final."""
@@ -325,7 +329,6 @@ class SimplexDriver(Agreement):
 
         Others may play a member's old requests again, so a few of its are relayed at a time, and none goes unanswered.
         """
-        self.simplex.recovery.heard_request(request.member)
         asker, since_ms = request.member, now_ms - _RELAY_EVERY * self._delta_ms
         route = self._routes.get((asker, request.nonce))
         recent = sum(member == asker and one.relayed_ms > since_ms for (member, _), one in self._routes.items())
@@ -338,6 +341,8 @@ class SimplexDriver(Agreement):
         elif route is not None and route.peer != peer:
             return  # it came another way before
         proven, guard = self.simplex.proven_view(), self.simplex.guard
+        if self.simplex.is_recovering:
+            proven = RECOVERING, None
         if proven is None or not self.simplex.has_stake:
             return
         view, entered_by = proven
@@ -350,7 +355,7 @@ class SimplexDriver(Agreement):
         """An answer to us, or to a member that asked by way of us."""
         if response.asker != self._key:
             route = self._routes[response.asker, response.nonce]
-            route.passed_on.add(response.member)
+            route.passed_on.add((response.member, response.view == RECOVERING))
             actions.append(Send(route.peer, response))
             return
         for tally in response.votes:
@@ -360,10 +365,8 @@ class SimplexDriver(Agreement):
     # ---- proposals --------------------------------------------------------------------------------------------
 
     def _ask_for(self, block_hash: bytes, now_ms: int, actions: list[Action]) -> None:
-        partial = self._partial.get(block_hash)
-        if partial is not None:
-            partial.ask_ms = now_ms + self._delta_ms // _PATIENCE if partial.ask_ms is None else partial.ask_ms
-        elif now_ms >= self._asked_ms.get(block_hash, 0) + self._delta_ms:
+        is_coming = any(one[0] == block_hash and partial.ask_ms is not None for one, partial in self._partial.items())
+        if not is_coming and now_ms >= self._asked_ms.get(block_hash, 0) + self._delta_ms:
             self._asked_ms[block_hash] = now_ms
             actions.append(Broadcast(messages.ProposalRequest(block_hash, ())))
 
@@ -374,15 +377,22 @@ class SimplexDriver(Agreement):
         self._note(self.simplex.add_header(SignedHeader(header, proposal.signature), parent_view))
         if proposal.parent_view is not None:
             views.heard_parent_view(proposal.view, header.hash, proposal.parent_view)
-        if proposal.ids is None or header.hash in self._partial or views.proposals.whole(header.hash) is not None:
+        if proposal.ids is None or views.proposals.whole(header.hash) is not None:
             return
-        of_view = sum(one.proposal.header.view == header.view for one in self._partial.values())
-        is_named = views.proposals.is_requested(header.hash)
-        if is_named or (views.wants(header) and of_view < _PARTIALS_A_VIEW):
+        known = self._partial.get((header.hash, peer))
+        of_view = sum(key[1] == peer and one.proposal.header.view == header.view for key, one in self._partial.items())
+        has_room = views.wants(header) and header.view >= views.view and of_view < _PARTIALS_A_VIEW
+        is_new = known is None and (has_room or views.proposals.is_requested(header.hash))
+        if is_new or (known is not None and known.ask_ms is None):
             ask_ms = now_ms + self._delta_ms // _PATIENCE
-            self._partial[header.hash] = _Partial(proposal, peer, ask_ms, list(proposal.ids))
+            self._partial[header.hash, peer] = _Partial(proposal, ask_ms, list(proposal.ids))
 
-    def _complete(self, now_ms: int, block_hash: bytes, partial: _Partial, actions: list[Action]) -> None:
+    def _asked_for(self, block_hash: bytes, certificates: tuple[AnyCertificate, ...]) -> list[_Partial]:
+        """The unfinished proposals of this block for which all these certificates were asked."""
+        of_block = (partial for key, partial in self._partial.items() if key[0] == block_hash)
+        return [one for one in of_block if one.asked.issuperset(certificate.id for certificate in certificates)]
+
+    def _complete(self, now_ms: int, block_hash: bytes, sender: Peer, partial: _Partial, actions: list[Action]) -> None:
         """Hand a proposal to agreement if it is whole, or ask for the rest of it if it is time to."""
         proposal, known, missing = partial.proposal, partial.certificates, partial.missing
         ids = proposal.ids or ()
@@ -396,30 +406,35 @@ class SimplexDriver(Agreement):
         if not missing:
             certificates = tuple(known[one] for one in ids)
             if certificates_hash(certificates) == proposal.header.certificates_hash:
-                del self._partial[block_hash]
+                self._partial = {key: one for key, one in self._partial.items() if key[0] != block_hash}
                 self._note(self.simplex.add_block(verified(Block(proposal.header, proposal.signature, certificates))))
                 return
             # The same certificates, signed another time: only the proposer's own will do.
-            partial.ask_ms = now_ms if partial.uses_box else None
+            if partial.uses_box:
+                partial.ask_ms, partial.asked = now_ms, set()
             partial.uses_box, partial.missing, partial.certificates = False, list(ids), {}
         if partial.ask_ms is not None and partial.ask_ms <= now_ms:
-            self._ask_for_rest(now_ms, block_hash, partial, actions)
+            self._ask_for_rest(now_ms, block_hash, sender, partial, actions)
 
-    def _ask_for_rest(self, now_ms: int, block_hash: bytes, partial: _Partial, actions: list[Action]) -> None:
-        """Ask for certificates of a proposal: first whoever sent it, then everybody, then only if it is voted for."""
+    def _ask_for_rest(
+        self, now_ms: int, block_hash: bytes, sender: Peer, partial: _Partial, actions: list[Action]
+    ) -> None:
+        """Ask the sender of a proposal for what is missing of it; after that all others for the proposal."""
+        if partial.asked:
+            partial.ask_ms = None
+            self._ask_for(block_hash, now_ms, actions)
+            return
         lacks = [one for one in partial.missing if one not in partial.certificates]
         if partial.uses_box:
             lacks = [one for one in lacks if one not in self._box]
-        partial.asked = set(lacks)
+        partial.asked, partial.ask_ms = set(lacks), now_ms + self._delta_ms
         for start in range(0, len(lacks), messages.MAX_IDS):
-            request = messages.ProposalRequest(block_hash, tuple(lacks[start : start + messages.MAX_IDS]))
-            actions.append(Send(partial.sender, request) if partial.sender is not None else Broadcast(request))
-        partial.ask_ms = None if partial.sender is None else now_ms + self._delta_ms
-        partial.sender = None
+            some = tuple(lacks[start : start + messages.MAX_IDS])
+            actions.append(Send(sender, messages.ProposalRequest(block_hash, some)))
 
     def answer(self, peer: Peer, request: messages.ProposalRequest, actions: list[Action]) -> None:
         """A proposal that the gate has passed, or the certificates of it that the peer lacks."""
-        block = self.simplex.proposals.passed(request.block_hash)
+        block = self.simplex.proposals.passed(request.block_hash)  # perhaps on a tip that has moved since
         if block is None:
             return
         if not request.ids:
