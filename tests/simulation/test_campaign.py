@@ -382,7 +382,7 @@ CAUGHT_BY = {
     "an answer that proves nothing counts": UNIT
     + "recovery_exchange.py::test_only_signed_answers_of_members_to_this_very_question_with_proof_count",
     "who recovers, or cannot prove its view, answers": UNIT
-    + "recovery_exchange.py::test_who_recovers_itself_or_cannot_prove_where_it_was_does_not_answer",
+    + "recovery_exchange.py::test_who_recovers_itself_says_so_and_who_cannot_prove_where_it_was_does_not_answer",
     "any nonce will do": UNIT
     + "recovery_exchange.py::test_only_signed_answers_of_members_to_this_very_question_with_proof_count",
     "no second recovery after an epoch": UNIT
