@@ -139,6 +139,8 @@ def test_one_member_after_the_other_may_lose_its_guard(stakes, is_accepted, seed
                 network.at(network.now_ms + at_ms, run.submit)
             run.suffer(restoring(name, loses_guard=True, is_accepted=is_accepted, copy_before=kind))
             network.run_for(2_500)
+            run.forget_pending_restores()
+            network.run_for(2_500)  # one that was begun is over by then
             while any(host.node.agreement_status().silent_until for host in run.watch.honest.values()):
                 run.submit()  # until its floor is passed it counts as a fault, so nobody else loses a guard
                 network.run_for(400)
@@ -156,7 +158,7 @@ def losers(seed, stakes, lost):
         run.submit()
         run.network.run_for(400)
     for name in lost:
-        run.restore(Restore(name, loses_guard=True, is_accepted=False, has_old_database=False), None)
+        run.restore(Restore(name, loses_guard=True, is_accepted=False, has_old_database=False), None, [])
     run.network.run_for(20_000)
     return run
 

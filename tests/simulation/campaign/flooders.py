@@ -30,6 +30,7 @@ FLOODED_BOX = 40
 
 _PAUSE_MS = 40
 _FLOODS_BEFORE_THE_LAST = 50
+_MESSAGES_BEFORE_THE_FLOOD = 20
 
 
 class Flooder(Byzantine):
@@ -131,9 +132,10 @@ class BoxFiller(Equivocator):
 
 
 class Withdrawer(BoxFiller):
-    """Withdraws all its stake, and offends and fills boxes while it still counts."""
+    """Withdraws all its stake, offends while it still counts, and then fills the boxes so that no evidence has room."""
 
     _has_withdrawn = False
+    _messages = 0
 
     def hear(self, peer: str, message: Message) -> None:
         account = self.node.state.stakes.account(self.wallet.public_key)
@@ -143,4 +145,10 @@ class Withdrawer(BoxFiller):
             operation = issue_stake(self.wallet, self.network.genesis.ledger_id, now_ms, -account.staked)
             self.network.submit(self.name, Entry(operation))
         elif self._has_withdrawn and not account.staked:
-            super().hear(peer, message)
+            Equivocator.hear(self, peer, message)
+            self._messages += 1
+            if self._messages > _MESSAGES_BEFORE_THE_FLOOD and self._filled < 4 * FLOODED_BOX:
+                self.fill()
+
+    def forged(self, block: Block) -> None:
+        Equivocator.forged(self, block)

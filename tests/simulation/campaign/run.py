@@ -249,14 +249,22 @@ class Run:
         else:
             self._to_restore[restore.name] = restore
 
+    def forget_pending_restores(self) -> None:
+        """Those that wait for a vote that was not cast do not happen any more."""
+        self._to_restore.clear()
+
     def restore_later(self, restore: Restore) -> None:
         """Make a copy of a host's archive now, and use it later."""
-        backup = copy_of(self.network.hosts[restore.name].archive) if restore.has_old_database else None
+        host = self.network.hosts[restore.name]
+        backup = copy_of(host.archive) if restore.has_old_database else None
         at_ms = self.network.now_ms + self.random.choice([self.random.randint(20, 300), self.random.randint(20, 2_500)])
-        self.network.at(at_ms, partial(self.restore, restore, backup))
+        self.network.at(at_ms, partial(self.restore, restore, backup, host.guard_records))
 
-    def restore(self, restore: Restore, backup: MemoryArchive | None) -> None:
-        """Stop a host and start it without its guard, from an old database, or both."""
+    def restore(self, restore: Restore, backup: MemoryArchive | None, old_guard: list[GuardRecord]) -> None:
+        """Stop a host and start it without its guard, from an old database, or both.
+
+        In half of the cases it has the guard as it was when the copy was made, and its operator says that it is lost.
+        """
         network, name = self.network, restore.name
         host = network.hosts[name]
         if host.is_up:
@@ -267,7 +275,9 @@ class Run:
             self.faults["lost its guard"] += 1
             word: list[GuardRecord] = [LossAccepted(self.ledger_id)] if restore.is_accepted else []
             self.faults["operator's word"] += len(word)
-            host.guard_records = [Lost(None), *word]
+            set_back = old_guard if network.now_ms % 2 else []
+            self.faults["older guard"] += bool(set_back)
+            host.guard_records = [*set_back, Lost(None), *word]
             self.watch.lost_guard(name)
         if backup is not None:
             self.faults["old database"] += 1
