@@ -278,7 +278,7 @@ class Run:
             set_back = old_guard if network.now_ms % 2 else []
             self.faults["older guard"] += bool(set_back)
             host.guard_records = [*set_back, Lost(None), *word]
-            self.watch.lost_guard(name)
+            self.watch.lost_guard(name, set_back)
         if backup is not None:
             self.faults["old database"] += 1
             host.archive = backup

@@ -105,9 +105,11 @@ class Watch:
         """The hosts that keep to the protocol."""
         return {name: host for name, host in self._network.hosts.items() if type(host) is SimulatedHost}
 
-    def lost_guard(self, name: str) -> None:
-        """A host's guard is gone: what it signed is not known any more."""
+    def lost_guard(self, name: str, set_back: Iterable[GuardRecord]) -> None:
+        """A host's guard is gone, or set back to these records: what it signed is not known any more."""
         self._guarded[name].clear()
+        for record in set_back:
+            self._note_synced(self.honest[name], record)
         self._without_floor.add(name)
 
     def restored(self, name: str) -> None:
