@@ -19,7 +19,7 @@ from tallystick.ledger.certificate import (
     issue_statement,
 )
 from tallystick.ledger.encoding import digest
-from tallystick.ledger.fields import MAX_SUBJECT_CHARACTERS, ZERO_DIGEST
+from tallystick.ledger.fields import ZERO_DIGEST
 from tallystick.ledger.header import VERSION, Header
 from tallystick.ledger.keys import Domain
 from tallystick.ledger.messages import (
@@ -34,7 +34,7 @@ from tallystick.ledger.messages import (
     Votes,
     encode_message,
 )
-from tallystick.ledger.params import MAX_BLOCK_BYTES, MAX_MESSAGE_BYTES
+from tallystick.ledger.params import MAX_MESSAGE_BYTES
 from tallystick.ledger.state import make_header
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Ballot, Tally, Vote, cast, tally_of
 from tallystick.ledger.wallet import Wallet, sign
@@ -165,19 +165,13 @@ class Fraud:
         self,
         *certificates: AnyCertificate,
         forger: bytes | None = None,
-        put_in: Sequence[AnyCertificate] | None = None,
         **header_fields: Any,
     ) -> Block:
-        """The next block, as he would have it, signed by him: other fields in the header, other certificates inside."""
+        """The next block, as he would have it, signed by him: other fields in the header."""
         covered = certificates or (self.statement(),)
         forger = forger or self.wallet.public_key
         header = make_header(self.node.state, self.agreement.view, self.now_ms, forger, covered)
-        return sign_block(replace(header, **header_fields), put_in or covered, self.wallet)
-
-    def too_big(self) -> Block:
-        """Unsigned certificates will do: a block's size is looked at before their signatures."""
-        long = replace(self.statement(), subject="\N{MONEY BAG}" * MAX_SUBJECT_CHARACTERS)
-        return self.block(*[long] * (MAX_BLOCK_BYTES // len(long.encoded) + 1))
+        return sign_block(replace(header, **header_fields), covered, self.wallet)
 
     def propose(self, block: Block) -> list[bytes]:
         """A block as a proposal: its header, and the ids of what it holds."""
@@ -190,11 +184,11 @@ class Fraud:
         view = views.view + (views.leader(views.view) == self.wallet.public_key)
         return self.propose(self.block(forger=views.leader(view), view=view, **header_fields))
 
-    def with_wrong_root(self) -> list[bytes]:
+    def in_turn(self, **header_fields: Any) -> list[bytes]:
         """His own proposal, and what it holds: in one view always the same, so that he does not contradict himself."""
         time_ms = self.node.state.tip.timestamp_ms + 1
         held = self.statement(at_ms=time_ms)
-        block = self.block(held, timestamp_ms=time_ms, state_root=digest(b"Charlie holds all tokens"))
+        block = self.block(held, timestamp_ms=time_ms, **header_fields)
         return [*self.propose(block), *_offered(Entry(held))]
 
     def unlinked(self) -> list[bytes]:
@@ -252,21 +246,17 @@ _WAYS: Final[dict[Illegal, Callable[[Fraud], Thrown]]] = {
     Illegal.FORGED_RECOVERY: lambda fraud: [encode_message(fraud.forged_recovery())],
     Illegal.FORGED_PROPOSAL: lambda fraud: fraud.in_drawn_name(),
     Illegal.OTHER_LEDGER: lambda fraud: fraud.in_drawn_name(ledger_id=ZERO_DIGEST),
+    Illegal.UNVOTED: lambda fraud: fraud.pretend(fraud.block()),
     Illegal.VOTED_FOR_ALONE: lambda fraud: fraud.voted_for_alone(),
     Illegal.OTHER_FINALIZATION: lambda fraud: fraud.pretend(fraud.block(), fraud.of_another_block()),
     Illegal.OTHER_PARENT: Fraud.unlinked,
-    Illegal.OTHER_BLOCKS: lambda fraud: fraud.pretend(fraud.block(index=fraud.node.state.index + 2)),
-    Illegal.FORGED_SIGNATURE: lambda fraud: fraud.pretend(fraud.block(forger=fraud.victim)),
-    Illegal.FORGED_CERTIFICATE: lambda fraud: fraud.pretend(fraud.block(fraud.in_victims_name())),
-    Illegal.OTHER_CERTIFICATES: lambda fraud: fraud.pretend(fraud.block(put_in=[fraud.statement("I own the bridge")])),
-    Illegal.TOO_BIG: lambda fraud: fraud.pretend(fraud.too_big()),
-    Illegal.LATER_VERSION: lambda fraud: fraud.pretend(fraud.block(version=VERSION + 1)),
     Illegal.GARBAGE: lambda fraud: [b"\xc1 let me in"],
     Illegal.OVERSIZED: lambda fraud: [bytes(MAX_MESSAGE_BYTES + 1)],
     Illegal.NOT_CANONICAL: lambda fraud: [_the_long_way_round(Status(fraud.ledger_id, 0, 0, ZERO_DIGEST, ()))],
     Illegal.STRANGER: lambda fraud: [encode_message(Status(ZERO_DIGEST, 0, 0, ZERO_DIGEST, ()))],
     Illegal.TOO_MANY_REQUESTS: lambda fraud: [encode_message(BlockRequest(1, 1))] * _A_BURST,
-    Illegal.WRONG_ROOT: Fraud.with_wrong_root,
+    Illegal.WRONG_ROOT: lambda fraud: fraud.in_turn(state_root=digest(b"Charlie holds all tokens")),
+    Illegal.LATER_VERSION: lambda fraud: fraud.in_turn(version=VERSION + 1),
     Illegal.BURNED_KEY: lambda fraud: [Entry(fraud.stake(1))],
     Illegal.STALE_EVIDENCE: lambda fraud: fraud.of_both(fraud.wallet, 0),
 }

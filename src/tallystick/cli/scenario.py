@@ -50,15 +50,10 @@ class Illegal(Enum):
     FORGED_RECOVERY = "a request for recovery in a member's name"
     FORGED_PROPOSAL = "a proposal in the name of who is drawn"
     OTHER_LEDGER = "a proposal for another ledger"
+    UNVOTED = "a block that nobody voted for"
     VOTED_FOR_ALONE = "a block final by his own vote alone"
     OTHER_FINALIZATION = "a block with the votes for another one"
     OTHER_PARENT = "a block that its proof does not follow from"
-    OTHER_BLOCKS = "blocks that he was not asked for"
-    FORGED_SIGNATURE = "a block in Alice's name"
-    FORGED_CERTIFICATE = "a block with a forged certificate"
-    OTHER_CERTIFICATES = "a block with its certificates exchanged"
-    TOO_BIG = "a block over 1 MiB"
-    LATER_VERSION = "a block of a version to come"
 
     GARBAGE = "bytes that mean nothing"
     OVERSIZED = "a message of 2 MiB and 1 byte"
@@ -67,6 +62,7 @@ class Illegal(Enum):
     TOO_MANY_REQUESTS = "129 requests at once"
 
     WRONG_ROOT = "a proposal with a wrong state root"
+    LATER_VERSION = "a proposal of a version to come"
     BURNED_KEY = "staking with the key that was burned"
     STALE_EVIDENCE = "evidence of an epoch long past"
 
@@ -235,7 +231,8 @@ def _trouble(node_count: int, work: Iterator[Say]) -> tuple[Scene, ...]:
     coming_back: tuple[Act, ...] = (RestartKilled(), Wait(500), *islice(work, 5), Settle())
     votes_and_blocks = _side_by_side(attempts[_VOTES_FROM:_AS_MEMBER_FROM], work)
     turn = AwaitTurn(_readings(_MOST_VIEWS))
-    forging: tuple[Act, ...] = (Stake(FRAUD, 3, FREE_TOKENS - FRAUDS_STAKE), turn, TryInTurn(Illegal.WRONG_ROOT))
+    lies = (turn, TryInTurn(Illegal.WRONG_ROOT), turn, TryInTurn(Illegal.LATER_VERSION))
+    forging: tuple[Act, ...] = (Stake(FRAUD, 3, FREE_TOKENS - FRAUDS_STAKE), *lies)
     burned = (Try(Illegal.BURNED_KEY, 1), Try(Illegal.STALE_EVIDENCE, 2))
     signing_twice: tuple[Act, ...] = (SignTwice(3), *islice(work, 5), Settle(), *burned, Settle())
     parting: tuple[Act, ...] = (Part(node_count // 2), *islice(work, 6), Wait(2_400), Heal(), Settle())
