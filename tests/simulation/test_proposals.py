@@ -65,9 +65,11 @@ def test_when_the_sender_does_not_answer_everybody_is_asked(seed):
     assert {name for name, _ in asked} == {"dot"}
     for (_, block_hash), ((first_ms, _, ids), *others) in asked.items():
         assert ids, block_hash.hex()
-        assert {(at_ms - first_ms, receiver) for at_ms, receiver, _ in others} == {
-            (DELTA_MS, name) for name in ("ada", "ben", "cy")
+        *everybody, (_, _, rest) = others
+        assert {(at_ms - first_ms, receiver, asked_for) for at_ms, receiver, asked_for in everybody} == {
+            (DELTA_MS, name, ()) for name in ("ada", "ben", "cy")
         }
+        assert set(rest) <= set(ids), "and of those that have it one"
 
 
 @pytest.mark.parametrize("loss", [0.1, 0.3])

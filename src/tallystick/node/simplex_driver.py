@@ -30,6 +30,7 @@ _PATIENCE: Final = 4
 """Of delta, the part that gossip is given to bring the certificates of a proposal that overtook them."""
 
 _PARTIALS_A_VIEW: Final = 2
+_PARTIALS_A_PEER: Final = 4
 """Unfinished proposals of one sender."""
 _STUCK_AFTER: Final = 8
 """After how many delta without a final block, while something waits, the ledger counts as stuck."""
@@ -295,7 +296,7 @@ class SimplexDriver(Agreement):
         views = self.simplex.views
         headers = {key: partial.proposal.header for key, partial in self._partial.items()}
         for key, header in headers.items():
-            if not views.is_chosen(header.hash) and header.view < views.view:
+            if not views.is_chosen(header.hash) and not (views.wants(header) and header.view >= views.oldest_wanted):
                 del self._partial[key]
 
     def _explain(self, now_ms: int, actions: list[Action]) -> None:
@@ -380,8 +381,9 @@ class SimplexDriver(Agreement):
         if proposal.ids is None or views.proposals.whole(header.hash) is not None:
             return
         known = self._partial.get((header.hash, peer))
-        of_view = sum(key[1] == peer and one.proposal.header.view == header.view for key, one in self._partial.items())
-        has_room = views.wants(header) and header.view >= views.view and of_view < _PARTIALS_A_VIEW
+        of_peer = [one.proposal.header.view for key, one in self._partial.items() if key[1] == peer]
+        has_room = len(of_peer) < _PARTIALS_A_PEER and of_peer.count(header.view) < _PARTIALS_A_VIEW
+        has_room = has_room and views.wants(header) and header.view >= views.oldest_wanted
         is_new = known is None and (has_room or views.proposals.is_requested(header.hash))
         if is_new or (known is not None and known.ask_ms is None):
             ask_ms = now_ms + self._delta_ms // _PATIENCE
@@ -419,18 +421,20 @@ class SimplexDriver(Agreement):
     def _ask_for_rest(
         self, now_ms: int, block_hash: bytes, sender: Peer, partial: _Partial, actions: list[Action]
     ) -> None:
-        """Ask the sender of a proposal for what is missing of it; after that all others for the proposal."""
-        if partial.asked:
+        """Ask the sender of a proposal for what is missing, one sender at a time; in vain, all others for theirs."""
+        of_block = (one for key, one in self._partial.items() if key[0] == block_hash and one is not partial)
+        if awaited := [one.ask_ms for one in of_block if one.asked and one.ask_ms is not None]:
+            partial.ask_ms = max(*awaited, now_ms + 1)
+        elif partial.asked:
             partial.ask_ms = None
             self._ask_for(block_hash, now_ms, actions)
-            return
-        lacks = [one for one in partial.missing if one not in partial.certificates]
-        if partial.uses_box:
-            lacks = [one for one in lacks if one not in self._box]
-        partial.asked, partial.ask_ms = set(lacks), now_ms + self._delta_ms
-        for start in range(0, len(lacks), messages.MAX_IDS):
-            some = tuple(lacks[start : start + messages.MAX_IDS])
-            actions.append(Send(sender, messages.ProposalRequest(block_hash, some)))
+        else:
+            known = self._box if partial.uses_box else ()
+            lacks = [one for one in partial.missing if one not in partial.certificates and one not in known]
+            partial.asked, partial.ask_ms = set(lacks), now_ms + self._delta_ms
+            for start in range(0, len(lacks), messages.MAX_IDS):
+                some = tuple(lacks[start : start + messages.MAX_IDS])
+                actions.append(Send(sender, messages.ProposalRequest(block_hash, some)))
 
     def answer(self, peer: Peer, request: messages.ProposalRequest, actions: list[Action]) -> None:
         """A proposal that the gate has passed, or the certificates of it that the peer lacks."""

@@ -167,7 +167,7 @@ class Sync:
     def answered(self, peer: Peer, start: int, count: int, now_ms: int) -> bool:
         """Whether these blocks were asked of the peer; then the request is over.
 
-        No blocks at all lower its tip, and it is not asked for a while: it said that it had them.
+        It is not trusted after an answer without blocks: it said that it had them.
         """
         request = next((one for one in self._requests if one.peer == peer and start in one.blocks[:1]), None)
         if request is None:
@@ -176,8 +176,7 @@ class Sync:
         share = self._shares[peer]
         share.stalls = 0
         if count == 0:
-            share.lower(start - 1)
-            share.distrusted_until_ms = now_ms + self._limits.request_timeout_ms
+            self.distrust(peer, now_ms)
         return True
 
     def distrust(self, peer: Peer, now_ms: int) -> None:
