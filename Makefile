@@ -4,7 +4,7 @@ ARGS   ?=
 SEEDS  ?= 500
 FIRST  ?= 1
 BIN    := .venv/bin
-SPREAD := -n auto --maxprocesses 4 --dist loadfile
+SPREAD := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo up test coverage check check-locks simulate explore bench notebook package lock clean

@@ -22,6 +22,26 @@ settings.register_profile(
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
+_SLOWEST = (
+    "test_campaign",
+    "test_crashes",
+    "test_operate",
+    "test_guard_running",
+    "test_late_joiner",
+    "test_package",
+    "test_clock_skew",
+    "test_explore",
+    "test_cli",
+)
+"""Test files that take half a minute and more, the longest first: a worker that gets one last lets the others wait."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The slowest files come first; within a file the order stays."""
+    place = {name: number for number, name in enumerate(_SLOWEST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(place)))
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--seeds", type=int, default=2, help="how many seeds each seeded simulation runs with")
     parser.addoption("--rewrite", action="store_true", help="write what text scenarios print now into their files")
