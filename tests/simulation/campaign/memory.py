@@ -62,7 +62,6 @@ LIMITS = {
     "FinalityProofs._pins": _CERTIFICATES,
     "Sync._shares": _HOSTS,
     "Sync._requests": 5,
-    "Sync._aside": 512,
     "_Share.blocks": 512,
     "PayloadSearch._wanted": _CERTIFICATES,
     "PayloadSearch._requests": _HOSTS,
