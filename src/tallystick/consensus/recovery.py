@@ -6,7 +6,7 @@ gathered that view's certificate itself, and voted in the next.
 
 from typing import Final
 
-from tallystick.consensus.signing_guard import GuardStatus, SigningGuard
+from tallystick.consensus.signing_guard import SigningGuard
 from tallystick.ledger.epoch import Epoch
 
 PATIENT_ATTEMPTS: Final = 3
@@ -26,10 +26,6 @@ class Recovery:
         """The view that each member proved, in this epoch."""
         self._recovering: set[bytes] = set()
         """Members that answered that they recover themselves."""
-
-    def is_needed(self, epoch: Epoch) -> bool:
-        """Whether this member has stake in the epoch and does not know what it signed."""
-        return self._guard.status is GuardStatus.LOST and epoch.stake(self._guard.key) > 0
 
     @property
     def nonce(self) -> bytes:

@@ -40,11 +40,6 @@ from tallystick.ledger.state import make_header
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Ballot, Tally
 
 
-def drawn_leader(epoch: Epoch, ledger_id: bytes, view: int) -> bytes | None:
-    """The leader of a view by the stake-weighted draw."""
-    return draw(epoch.stakes, ledger_id, epoch.number, view)
-
-
 class Simplex:
     """One member's part in agreement, or an observer's (no guard, or no stake)."""
 
@@ -54,7 +49,7 @@ class Simplex:
 
     check_forger = staticmethod(check_drawn)
 
-    def __init__(self, guard: SigningGuard | None = None, leader: Draw = drawn_leader) -> None:
+    def __init__(self, guard: SigningGuard | None = None, leader: Draw = draw) -> None:
         self.guard = guard or SigningGuard(None, ZERO_DIGEST)
         self.recovery = Recovery(self.guard)
         self.mismatch: Refused | None = None
@@ -107,7 +102,7 @@ class Simplex:
     @property
     def is_recovering(self) -> bool:
         """Whether this member lost its guard, and does not know yet from which view on it may vote."""
-        return self.recovery.is_needed(self.epoch)
+        return self.guard.status is GuardStatus.LOST and self.has_stake
 
     def proven_view(self) -> tuple[int, Tally | None] | None:
         """The view that this member is in and the certificate that proves it; `None`: it cannot prove it.
@@ -139,12 +134,6 @@ class Simplex:
         equivocation = self.add_header(block.signed_header)
         self.views.add_block(block)
         return equivocation
-
-    def add_answer(self, member: bytes, view: int, entered_by: Tally | None) -> list[Equivocation]:
-        """A member answered our recovery request, in our epoch; the certificate proves its view."""
-        if self.is_recovering:
-            self.recovery.answered(member, view)
-        return self.add_tally(entered_by) if entered_by is not None else []
 
     def tip_advanced(self, finalization: Finalization | None) -> None:
         """The chain's tip moved, by this finalization, and is stored; perhaps into another epoch."""

@@ -358,9 +358,9 @@ class SimplexDriver(Agreement):
             route.passed_on.add((response.member, response.view == RECOVERING))
             actions.append(Send(route.peer, response))
             return
-        for tally in response.votes:
+        self.simplex.recovery.answered(response.member, response.view)
+        for tally in response.votes if response.entered_by is None else (*response.votes, response.entered_by):
             self._equivocations += self.simplex.add_tally(tally)
-        self._equivocations += self.simplex.add_answer(response.member, response.view, response.entered_by)
 
     # ---- proposals --------------------------------------------------------------------------------------------
 
@@ -438,7 +438,7 @@ class SimplexDriver(Agreement):
         if block is None:
             return
         if not request.ids:
-            parent_view = self.simplex.views.parent_view_of(block.header)
+            parent_view = self.simplex.views.at(block.header.view).parent_view
             actions.append(Send(peer, _proposal_of(SendProposal(block.header.view, parent_view, block, is_new=True))))
             return
         wanted = set(request.ids)
