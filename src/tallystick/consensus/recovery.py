@@ -6,7 +6,7 @@ gathered that view's certificate itself, and voted in the next.
 
 from typing import Final
 
-from tallystick.consensus.signing_guard import SigningGuard
+from tallystick.consensus.signing_guard import Limited, Recovered, SigningGuard
 from tallystick.ledger.epoch import Epoch
 
 PATIENT_ATTEMPTS: Final = 3
@@ -63,9 +63,9 @@ class Recovery:
         in_epoch = max(self._guard.final, (epoch.number, 0))
         ends_silence = self._guard.is_loss_accepted and self._guard.limited > in_epoch
         if epoch.is_quorum(sum(map(epoch.stake, self._answers))) and not ends_silence:
-            self._guard.recover(epoch.number, floor)
+            self._guard.note(Recovered(self._guard.ledger_id, epoch.number, floor))
         elif self._guard.is_loss_accepted and self._has_heard_enough(epoch):
-            self._guard.limit(epoch.number, floor)
+            self._guard.note(Limited(self._guard.ledger_id, *max((epoch.number, floor), self._guard.limited)))
         else:
             return False
         return True

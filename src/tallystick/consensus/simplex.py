@@ -26,7 +26,7 @@ from tallystick.consensus.agreement import Equivocation, Output, SendProposal, W
 from tallystick.consensus.proof_of_stake import check_drawn, draw
 from tallystick.consensus.proposals import Pending, Proposals
 from tallystick.consensus.recovery import Recovery
-from tallystick.consensus.signing_guard import GuardStatus, SigningGuard
+from tallystick.consensus.signing_guard import Confirmed, GuardStatus, SigningGuard
 from tallystick.consensus.view_timer import ViewTimer
 from tallystick.consensus.views import Draw, Views
 from tallystick.ledger.block import Block, VerifiedBlock, verified
@@ -147,7 +147,7 @@ class Simplex:
             self._begin_epoch()
         if guard.recovered is not None and guard.recovered[0] < self.epoch.number:
             if (tip.epoch, tip.view) > guard.recovered and tip.epoch == guard.recovered[0]:
-                guard.confirm()
+                guard.note(Confirmed(guard.ledger_id))
             else:
                 guard.recover_again()
 
