@@ -52,6 +52,7 @@ class _Partial:
     the sender is asked for them, and if that was in vain all others for theirs.
     """
 
+    sender: Peer
     proposal: Proposal
     ask_ms: int | None
     missing: list[bytes]
@@ -240,8 +241,8 @@ class SimplexDriver(Agreement):
         if self._finality.is_below_checkpoint:
             return Step()
         self._ask_to_recover(now_ms, actions)
-        for (block_hash, sender), partial in list(self._partial.items()):
-            self._complete(now_ms, block_hash, sender, partial, actions)
+        for partial in list(self._partial.values()):
+            self._complete(now_ms, partial, actions)
         is_stuck = False
         while outputs := self.simplex.step(now_ms, self._box):
             self._carry_out(now_ms, outputs, actions)
@@ -293,9 +294,8 @@ class SimplexDriver(Agreement):
     def _forget_partial(self) -> None:
         """Let go of unfinished proposals of views that are over, but for those that a quorum chose."""
         views = self.simplex.views
-        headers = {key: partial.proposal.header for key, partial in self._partial.items()}
-        for key, header in headers.items():
-            if not views.is_chosen(header.hash) and header.view < views.view:
+        for key, partial in list(self._partial.items()):
+            if partial.proposal.header.view < views.view and not views.is_chosen(key[0]):
                 del self._partial[key]
 
     def _explain(self, now_ms: int, actions: list[Action]) -> None:
@@ -385,14 +385,14 @@ class SimplexDriver(Agreement):
         is_new = known is None and (has_room or views.proposals.is_requested(header.hash))
         if is_new or (known is not None and known.ask_ms is None):
             ask_ms = now_ms + self._delta_ms // _PATIENCE
-            self._partial[header.hash, peer] = _Partial(proposal, ask_ms, list(proposal.ids))
+            self._partial[header.hash, peer] = _Partial(peer, proposal, ask_ms, list(proposal.ids))
 
     def _asked_for(self, block_hash: bytes, certificates: tuple[AnyCertificate, ...]) -> list[_Partial]:
         """The unfinished proposals of this block for which all these certificates were asked."""
         of_block = (partial for key, partial in self._partial.items() if key[0] == block_hash)
         return [one for one in of_block if one.asked.issuperset(certificate.id for certificate in certificates)]
 
-    def _complete(self, now_ms: int, block_hash: bytes, sender: Peer, partial: _Partial, actions: list[Action]) -> None:
+    def _complete(self, now_ms: int, partial: _Partial, actions: list[Action]) -> None:
         """Hand a proposal to agreement if it is whole, or ask for the rest of it if it is time to."""
         proposal, known, missing = partial.proposal, partial.certificates, partial.missing
         ids = proposal.ids or ()
@@ -406,7 +406,7 @@ class SimplexDriver(Agreement):
         if not missing:
             certificates = tuple(known[one] for one in ids)
             if certificates_hash(certificates) == proposal.header.certificates_hash:
-                self._partial = {key: one for key, one in self._partial.items() if key[0] != block_hash}
+                self._partial = {key: one for key, one in self._partial.items() if key[0] != proposal.header.hash}
                 self._note(self.simplex.add_block(verified(Block(proposal.header, proposal.signature, certificates))))
                 return
             # The same certificates, signed another time: only the proposer's own will do.
@@ -414,12 +414,11 @@ class SimplexDriver(Agreement):
                 partial.ask_ms, partial.asked = now_ms, set()
             partial.uses_box, partial.missing, partial.certificates = False, list(ids), {}
         if partial.ask_ms is not None and partial.ask_ms <= now_ms:
-            self._ask_for_rest(now_ms, block_hash, sender, partial, actions)
+            self._ask_for_rest(now_ms, partial, actions)
 
-    def _ask_for_rest(
-        self, now_ms: int, block_hash: bytes, sender: Peer, partial: _Partial, actions: list[Action]
-    ) -> None:
+    def _ask_for_rest(self, now_ms: int, partial: _Partial, actions: list[Action]) -> None:
         """Ask the sender of a proposal for what is missing of it; after that all others for the proposal."""
+        block_hash = partial.proposal.header.hash
         if partial.asked:
             partial.ask_ms = None
             self._ask_for(block_hash, now_ms, actions)
@@ -430,7 +429,7 @@ class SimplexDriver(Agreement):
         partial.asked, partial.ask_ms = set(lacks), now_ms + self._delta_ms
         for start in range(0, len(lacks), messages.MAX_IDS):
             some = tuple(lacks[start : start + messages.MAX_IDS])
-            actions.append(Send(sender, messages.ProposalRequest(block_hash, some)))
+            actions.append(Send(partial.sender, messages.ProposalRequest(block_hash, some)))
 
     def answer(self, peer: Peer, request: messages.ProposalRequest, actions: list[Action]) -> None:
         """A proposal that the gate has passed, or the certificates of it that the peer lacks."""
