@@ -142,7 +142,7 @@ class Simplex:
         self._requested = None
         guard, tip = self.guard, self.chain.state.tip
         if finalization is not None:
-            guard.raise_floor(finalization.epoch, finalization.view)
+            guard.raise_floor(finalization.ballot.epoch, finalization.ballot.view)
         if self.epoch.number != before:
             self._begin_epoch()
         if guard.recovered is not None and guard.recovered[0] < self.epoch.number:
@@ -271,7 +271,7 @@ class Simplex:
         """(6) A finalization makes its block and all before it final."""
         for _, state in self.views.open()[::-1]:
             finalization = state.finalization
-            last = self.proposals.validate(finalization.block_hash) if finalization else None
+            last = self.proposals.validate(finalization.ballot.block_hash) if finalization else None
             if last is not None and finalization is not None:
                 path = last.path()
                 blocks, states = tuple(one.block for one in path), tuple(one.state for one in path)

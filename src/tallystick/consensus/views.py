@@ -322,24 +322,24 @@ class Views:
 
     def _certify(self, certificate: VoteCertificate) -> None:
         """A certificate is known: it ends its view for whoever is in it or before it."""
-        state = self.at(certificate.view)
-        state.decided[certificate.kind] = certificate.block_hash
+        ballot, state = certificate.ballot, self.at(certificate.ballot.view)
+        state.decided[certificate.kind] = ballot.block_hash
         if isinstance(certificate, Finalization):
             state.finalization = certificate
         else:  # a finalization is kept with its block
             self._certificates.append(certificate.tally)
-            state.persisted.update((member, certificate.tally.ballot) for member, _ in certificate.tally.signatures)
-        if certificate.view >= self.view:
-            is_jump = certificate.view > self.view
-            self._enter(certificate.view + 1, certificate)
+            state.persisted.update((member, ballot) for member, _ in certificate.tally.signatures)
+        if ballot.view >= self.view:
+            is_jump = ballot.view > self.view
+            self._enter(ballot.view + 1, certificate)
             if is_jump:
                 self.lived_from = self.view
-        elif certificate.view == self.view - 1 and self.entered_by is None:
+        elif ballot.view == self.view - 1 and self.entered_by is None:
             self.entered_by = certificate  # the guard alone led here, after a start
-        elif certificate.view < self.view - RECENT_VIEWS:
+        elif ballot.view < self.view - RECENT_VIEWS:
             self._compact(state)
         if self._chain.state.tip.hash in state.chosen:
-            self._raise_final_view(certificate.view)
+            self._raise_final_view(ballot.view)
 
     def _enter(self, view: int, certificate: VoteCertificate | None) -> None:
         """On to a later view. Where views keep ending nothing is repeated, so what is missing is asked for in each."""
@@ -429,8 +429,8 @@ class Views:
         if number != self.epoch_number:
             self._begin_epoch()
         self.proposals.tip_advanced()
-        if finalization is not None and finalization.epoch == number:
-            if finalization.view > self.final_view:
+        if finalization is not None and finalization.ballot.epoch == number:
+            if finalization.ballot.view > self.final_view:
                 self._certify(finalization)
         elif self.view == 1:
             self.entered_by = finalization

@@ -217,7 +217,7 @@ class SimplexDriver(Agreement):
     def _led_to(self, tally: Tally) -> tuple[int, int]:
         """Epoch and view of a peer that says these votes: theirs, or where they lead if they are a certificate."""
         ballot, number, entered_by = tally.ballot, self.simplex.epoch.number, self.simplex.views.entered_by
-        if entered_by is not None and ballot == entered_by.tally.ballot and ballot.epoch < number:
+        if entered_by is not None and ballot == entered_by.ballot and ballot.epoch < number:
             return number, 1  # what ended the epoch before; sync helps who lacks that
         return ballot.epoch, ballot.view + self.simplex.epoch.certifies(tally)
 
