@@ -36,12 +36,11 @@ from tallystick.consensus.agreement import (
 )
 from tallystick.consensus.signing_guard import SigningGuard
 from tallystick.consensus.simplex import Simplex
-from tallystick.ledger.block import sign_block
 from tallystick.ledger.blockchain import Blockchain
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.state import make_header
 from tallystick.ledger.vote import FINALIZE, NAMES, NOTARIZE, NULLIFY, cast, tally_of
-from tests.builders import CY, GENESIS, MEMBERS, START_MS, statement
+from tests.builders import CY, GENESIS, MEMBERS, START_MS, sign_block, statement
 
 KINDS = {name: kind for kind, name in NAMES.items()}
 NOW_MS = START_MS + 1_000
