@@ -17,10 +17,11 @@ from tallystick.course.lone_driver import LoneDriver
 from tallystick.course.lone_forger import LoneForger
 from tallystick.course.stake_rule import StakeRule
 from tallystick.host.store import Store
-from tallystick.ledger.block import Block, VerifiedBlock, sign_block
+from tallystick.ledger.block import Block, VerifiedBlock, verified
 from tallystick.ledger.blockchain import Blockchain
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.genesis import Genesis
+from tallystick.ledger.keys import Domain
 from tallystick.ledger.state import make_header
 from tallystick.ledger.vote import FINALIZE, Ballot, Tally, cast, tally_of
 from tallystick.network.replay import replayed
@@ -89,7 +90,8 @@ def _blocks(chain: Blockchain) -> Iterator[VerifiedBlock]:
         drawn = StakeRule().forger_after(chain.state)
         assert drawn is not None
         header = make_header(chain.state, chain.state.index + 1, 0, drawn, chosen)  # dated just after the tip
-        yield sign_block(header, chosen, wallets[drawn])
+        signature = wallets[drawn].sign(Domain.BLOCK, header.ledger_id, header.encoded)
+        yield verified(Block(header, signature, tuple(chosen)))
 
 
 def _finalization(chain: Blockchain, block: Block) -> Tally:

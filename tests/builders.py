@@ -16,7 +16,7 @@ from tallystick.consensus.simplex import Simplex
 from tallystick.course.lone_driver import LoneDriver
 from tallystick.course.lone_forger import ForgerRule, LoneForger
 from tallystick.course.stake_rule import StakeRule
-from tallystick.ledger.block import Block, VerifiedBlock, sign_block
+from tallystick.ledger.block import Block, VerifiedBlock, verified
 from tallystick.ledger.blockchain import Blockchain
 from tallystick.ledger.certificate import (
     AnyCertificate,
@@ -140,6 +140,12 @@ def evidence(
         vote(FINALIZE, b"b" * 32, offender, epoch, view, genesis),
     )
     return issue_evidence(issuer, genesis.ledger_id, START_MS, *two)
+
+
+def sign_block(header: Header, certificates: Iterable[AnyCertificate], forger: Wallet) -> VerifiedBlock:
+    """The block of a header, which covers these certificates if it is to be legal."""
+    signature = forger.sign(Domain.BLOCK, header.ledger_id, header.encoded)
+    return verified(Block(header, signature, tuple(certificates)))
 
 
 def signed_header(

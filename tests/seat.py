@@ -36,12 +36,11 @@ from tallystick.consensus.agreement import (
 )
 from tallystick.consensus.signing_guard import SigningGuard
 from tallystick.consensus.simplex import Simplex
-from tallystick.ledger.block import sign_block
 from tallystick.ledger.blockchain import Blockchain
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.state import make_header
 from tallystick.ledger.vote import FINALIZE, NAMES, NOTARIZE, NULLIFY, cast, tally_of
-from tests.builders import CY, GENESIS, MEMBERS, START_MS, statement
+from tests.builders import CY, GENESIS, MEMBERS, START_MS, sign_block, statement
 
 KINDS = {name: kind for kind, name in NAMES.items()}
 NOW_MS = START_MS + 1_000
@@ -53,13 +52,14 @@ class Schedule:
     def __init__(self, names="ben cy dot ada", members=MEMBERS):
         self._keys = [members[name].public_key for name in names.split()]
 
-    def leader(self, epoch, ledger_id, view):
+    def leader(self, stakes, ledger_id, epoch, view):
         key = self._keys[(view - 1) % len(self._keys)]
-        return key if epoch.stake(key) else None
+        return key if stakes.account(key).staked else None
 
     def check(self, state, header):
         """Who may forge, for the gate (B4)."""
-        if not header.view or header.forger != self.leader(state.epoch, header.ledger_id, header.view):
+        epoch = state.epoch
+        if not header.view or header.forger != self.leader(epoch.stakes, header.ledger_id, epoch.number, header.view):
             raise Refused(Rule.B4, f"not the leader of view {header.view}")
 
 
@@ -142,7 +142,7 @@ class Seat:
     def make(self, name, view, parent, bad="", at=None, by=None):
         """A block of the view's leader, with a statement of its own."""
         base = self.chain.state if parent == "tip" else self.states[parent]
-        key = self.schedule.leader(base.epoch, self.genesis.ledger_id, view)
+        key = self.schedule.leader(base.epoch.stakes, self.genesis.ledger_id, base.epoch.number, view)
         forger = next(one for one in MEMBERS.values() if one.public_key == key)
         certificates = () if bad == "empty" else (statement(f"in {name}", CY, self.genesis.ledger_id),)
         now_ms = START_MS + int(at) if at else self.now_ms + next(self._numbers)

@@ -85,7 +85,7 @@ class Gate:
         self._headers: dict[tuple[bytes, int, bytes, tuple[bytes, ...]], Any] = {}
         self._members = len(self.start.epoch.members)
 
-    def leader(self, epoch: object, ledger_id: object, view: int) -> bytes:
+    def leader(self, stakes: object, ledger_id: object, epoch: object, view: int) -> bytes:
         """In place of the draw."""
         place = self.leaders[view - 1] if view <= len(self.leaders) else view % self._members
         return KEYS[place].public_key
@@ -93,7 +93,7 @@ class Gate:
     def after(self, block: Any, base: State, holds: Callable[[bytes], bool]) -> State:
         """See `Blockchain.after`."""
         header = block.header
-        if header.forger != self.leader(None, None, header.view):
+        if header.forger != self.leader(None, None, None, header.view):
             raise Refused(Rule.B4, "not its leader")
         verdict = self._verdicts.get(block.hash)
         if verdict is None:
@@ -468,7 +468,9 @@ class World:
             view, entered_by = proven
             for tally in other.simplex.views.votes_of(KEYS[process.key].public_key):
                 process.simplex.add_tally(tally)
-            process.simplex.add_answer(KEYS[other.key].public_key, view, entered_by)
+            recovery.answered(KEYS[other.key].public_key, view)
+            if entered_by is not None:
+                process.simplex.add_tally(entered_by)
 
     # ---- what must hold ---------------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from tests.builders import (
     Scribe,
     found,
     refuses,
+    sign_block,
     staking,
     statement,
     vote,
@@ -32,7 +33,6 @@ from tallystick.host.file_statement import FileStatement, file_payload
 from tallystick.host.repair import put_blocks, put_finalization, repair
 from tallystick.host.salvage import Salvaged, salvage
 from tallystick.host.store import Store
-from tallystick.ledger.block import sign_block
 from tallystick.ledger.blockchain import Blockchain
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.errors import Rule

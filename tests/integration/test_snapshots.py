@@ -12,6 +12,7 @@ from tests.builders import (
     Scribe,
     found,
     refuses,
+    sign_block,
     staking,
     statement,
     statements,
@@ -26,7 +27,7 @@ from tallystick.course.stake_rule import StakeRule
 from tallystick.host.check import Check
 from tallystick.host.errors import DamagedStore, StoreError
 from tallystick.host.store import Store
-from tallystick.ledger.block import Block, sign_block
+from tallystick.ledger.block import Block
 from tallystick.ledger.blockchain import Blockchain
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.errors import Refused, Rule

@@ -22,6 +22,7 @@ from tests.builders import (
     network_of,
     payload,
     sign_anything,
+    sign_block,
     statement,
     statements,
     with_payload,
@@ -32,7 +33,7 @@ from tallystick.host.errors import DamagedStore, StoreError
 from tallystick.host.file_statement import FileStatement, file_payload
 from tallystick.host.store import Store
 from tallystick.ledger.address import sign_address
-from tallystick.ledger.block import Block, sign_block
+from tallystick.ledger.block import Block
 from tallystick.ledger.certificate import AnyCertificate, Payload
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.errors import Rule

@@ -14,6 +14,7 @@ from tests.builders import (
     STRANGER,
     found,
     of_kind,
+    sign_block,
     staking,
     statement,
     tips,
@@ -21,7 +22,6 @@ from tests.builders import (
 )
 
 from tallystick.consensus.signing_guard import Signed
-from tallystick.ledger.block import sign_block
 from tallystick.ledger.certificate import Evidence, ProposalEvidence
 from tallystick.ledger.errors import Rule
 from tallystick.ledger.messages import (

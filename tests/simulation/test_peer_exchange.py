@@ -57,7 +57,7 @@ class Consortium:
 
     def knows(self, name):
         """The keys of which a node knows an address."""
-        return {record.key for record in self.network.hosts[name].node.exchange.addresses}
+        return set(self.network.hosts[name].node.exchange.records)
 
     def is_mesh(self, names):
         """Whether each of these is connected with each other one."""
@@ -320,7 +320,7 @@ def test_foreign_records_are_left_out_and_nobody_is_cut_off(seed, owner):
     consortium.network.run_for(10_000)
     assert {(rule, peer) for _, rule, peer in consortium.refusals()} == {(Rule.N7, key(consortium.first))}
     assert consortium.is_mesh(MANY), f"seed {seed}"
-    known = [record for host in consortium.network.hosts.values() for record in host.node.exchange.addresses]
+    known = [record for host in consortium.network.hosts.values() for record in host.node.exchange.records.values()]
     assert all(record.address != "trap:9" for record in known), f"seed {seed}"
 
 

@@ -16,11 +16,11 @@ from tests.builders import (
     evidence,
     found,
     refuses,
+    sign_block,
     staking,
     statement,
 )
 
-from tallystick.ledger.block import sign_block
 from tallystick.ledger.blockchain import Blockchain, check_clock
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.merkle import root

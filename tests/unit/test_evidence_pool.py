@@ -18,6 +18,7 @@ from tests.builders import (
     proposal_evidence,
     refuses,
     rules,
+    sign_block,
     signed_header,
     statements,
     vote,
@@ -25,7 +26,6 @@ from tests.builders import (
 from tests.member_bench import LEADER, OTHERS, OWNER, MemberBench, sent
 
 from tallystick.consensus.signing_guard import GuardStatus
-from tallystick.ledger.block import sign_block
 from tallystick.ledger.blockchain import holds_nothing
 from tallystick.ledger.certificate import ProposalEvidence, issue_evidence
 from tallystick.ledger.errors import Rule

@@ -50,7 +50,7 @@ def test_a_certificate_of_votes_says_what_a_quorum_voted(kind):
     made = certificate_of(votes, EPOCH)
     assert type(made) is kind
     assert (made, made.members) == (kind(votes, EPOCH), {one.public_key for one in (ADA, CY, DOT)})
-    assert (made.epoch, made.view, made.block_hash) == (0, 7, KINDS[kind][1])
+    assert (made.ballot.epoch, made.ballot.view, made.ballot.block_hash) == (0, 7, KINDS[kind][1])
     assert kind(tally(*KINDS[kind], *MEMBERS.values()), EPOCH) != made
 
 

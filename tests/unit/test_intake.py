@@ -16,13 +16,13 @@ from tests.builders import (
     payload,
     refuses,
     sign_anything,
+    sign_block,
     staking,
     statement,
     statements,
     with_payload,
 )
 
-from tallystick.ledger.block import sign_block
 from tallystick.ledger.certificate import Statement
 from tallystick.ledger.errors import Rule
 from tallystick.ledger.keys import is_signed

@@ -20,6 +20,7 @@ from tests.builders import (
     of_kind,
     payload,
     rules,
+    sign_block,
     staking,
     statement,
     statements,
@@ -28,7 +29,6 @@ from tests.builders import (
 
 from tallystick.course.stake_rule import StakeRule
 from tallystick.course.work_rule import WorkRule
-from tallystick.ledger.block import sign_block
 from tallystick.ledger.errors import BLAMES_THE_PEER, Refused, Rule
 from tallystick.ledger.messages import (
     MAX_IDS,

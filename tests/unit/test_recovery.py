@@ -102,18 +102,6 @@ def test_answers_count_within_one_epoch_and_to_one_nonce():
     assert guard.floor == (1, 3), "views of the epoch before say nothing"
 
 
-@pytest.mark.parametrize(
-    ("records", "stakes", "expected"),
-    [([], (1, 1, 1, 1), True), ([], (0, 1, 1, 1), False), ([LossAccepted(LEDGER)], (1, 1, 1, 1), True)],
-)
-def test_only_a_member_recovers(records, stakes, expected):
-    assert lost(*records)[1].is_needed(epoch_of(*stakes)) is expected
-
-
-def test_a_guard_that_was_never_lost_recovers_nothing():
-    assert not Recovery(guard_of(ADA)).is_needed(FOUR)
-
-
 # ---- the operator's word --------------------------------------------------------------------------------------------
 
 

@@ -121,7 +121,7 @@ def test_up_to_the_operators_limit_it_nullifies_only_and_only_where_no_certifica
 def test_below_the_operators_limit_what_others_show_may_be_signed_again_and_nothing_beside_it():
     guard = guard_of(Lost(LEDGER), LossAccepted(LEDGER))
     assert guard.saw(finalize(2)) is False
-    guard.limit(0, 4)
+    guard.note(Limited(LEDGER, 0, 4))
     assert guard.may_sign(finalize(2))
     assert guard.may_sign(notarize(2)), "who finalizes a block has notarized it"
     assert not guard.may_sign(nullify(2))
@@ -218,12 +218,12 @@ def test_own_votes_of_an_epoch_come_back_after_a_restart_but_not_those_below_the
 
 def test_a_recovery_holds_until_an_epoch_confirms_it_and_is_begun_again_otherwise():
     guard = guard_of(Lost(None), LossAccepted(LEDGER))
-    guard.recover(3, 7)
+    guard.note(Recovered(LEDGER, 3, 7))
     assert (guard.recovered, guard.floor, guard.silent_until) == ((3, 7), (3, 7), (3, 7))
     guard.recover_again()
     assert (guard.status, guard.is_loss_accepted) == (GuardStatus.LOST, True), "the operator's word still holds"
-    guard.recover(4, 2)
-    guard.confirm()
+    guard.note(Recovered(LEDGER, 4, 2))
+    guard.note(Confirmed(LEDGER))
     assert (guard.status, guard.recovered, guard.is_loss_accepted) == (GuardStatus.READY, None, False)
     again = guard_of(Lost(None), LossAccepted(LEDGER), *guard.take_records())
     assert (again.status, again.recovered, again.floor) == (GuardStatus.READY, None, (4, 2))
@@ -344,7 +344,7 @@ class KeyOnAMachine(RuleBasedStateMachine):
     def recover(self):
         """The others prove the view that the key was in, or the one before."""
         epoch, view = self.place
-        self.guard.recover(epoch, view + 1)
+        self.guard.note(Recovered(LEDGER, epoch, view + 1))
         self.sync()
 
     @precondition(lambda self: self.guard.status is GuardStatus.LOST)
@@ -359,7 +359,7 @@ class KeyOnAMachine(RuleBasedStateMachine):
             else:
                 assert not self.guard.saw(one)
         epoch, view = self.place
-        self.guard.limit(epoch, view + 1)
+        self.guard.note(Limited(LEDGER, *max((epoch, view + 1), self.guard.limited)))
         self.sync()
 
     @precondition(lambda self: self.seen)

@@ -8,7 +8,7 @@ import pytest
 from tests.builders import LEDGER, MEMBERS, found
 from tests.seat import Seat
 
-from tallystick.consensus.signing_guard import Floor, Lost, Recovered, Signed, TwinSeen
+from tallystick.consensus.signing_guard import Floor, LossAccepted, Lost, Recovered, Signed, TwinSeen
 from tallystick.ledger.vote import NULLIFY, Ballot
 
 A = "block a 1 on tip; whole a"
@@ -389,7 +389,23 @@ def test_contradictions_in_what_was_kept_are_found_at_the_start():
 
 def answer(seat, view, *names, entered_by=None):
     for name in names:
-        seat.simplex.add_answer(MEMBERS[name].public_key, view, entered_by)
+        seat.simplex.recovery.answered(MEMBERS[name].public_key, view)
+    if entered_by is not None:
+        seat.simplex.add_tally(entered_by)
+
+
+@pytest.mark.parametrize(
+    ("records", "members", "expected"),
+    [
+        ([Lost(None)], MEMBERS, True),
+        ([Lost(None)], ("ben", "cy", "dot"), False),
+        ([Lost(LEDGER), LossAccepted(LEDGER)], MEMBERS, True),
+        ([], MEMBERS, False),
+    ],
+)
+def test_only_a_member_that_lost_its_guard_recovers(records, members, expected):
+    genesis = found(*(MEMBERS[name] for name in members))
+    assert Seat(genesis=genesis, records=records).simplex.is_recovering is expected
 
 
 def test_with_a_lost_guard_it_signs_nothing_until_the_floor_is_passed():

@@ -70,7 +70,7 @@ def test_a_certificate_leads_there_however_far_behind_a_member_is(count):
     """More than 64 views behind on the same tip a member never caught up, while votes had a window."""
     seat = observer(f"quorum notarize {count} tip")
     assert (seat.simplex.view, seat.simplex.views.final_view) == (count + 1, count)
-    assert seat.simplex.views.entered_by.view == count
+    assert seat.simplex.views.entered_by.ballot.view == count
     seat = observer(nullified(count))
     assert (seat.simplex.view, seat.simplex.views.final_view) == (count + 1, 0)
 

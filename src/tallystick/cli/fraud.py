@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from tallystick.cli.scenario import FRAUD, HONEST, Illegal
 from tallystick.consensus.simplex import Simplex
-from tallystick.ledger.block import Block, sign_block
+from tallystick.ledger.block import Block
 from tallystick.ledger.certificate import (
     AnyCertificate,
     Payload,
@@ -171,7 +171,8 @@ class Fraud:
         covered = certificates or (self.statement(),)
         forger = forger or self.wallet.public_key
         header = make_header(self.node.state, self.agreement.view, self.now_ms, forger, covered)
-        return sign_block(replace(header, **header_fields), covered, self.wallet)
+        header = replace(header, **header_fields)
+        return Block(header, self.wallet.sign(Domain.BLOCK, header.ledger_id, header.encoded), tuple(covered))
 
     def propose(self, block: Block) -> list[bytes]:
         """A block as a proposal: its header, and the ids of what it holds."""

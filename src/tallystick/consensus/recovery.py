@@ -6,7 +6,7 @@ gathered that view's certificate itself, and voted in the next.
 
 from typing import Final
 
-from tallystick.consensus.signing_guard import GuardStatus, SigningGuard
+from tallystick.consensus.signing_guard import Limited, Recovered, SigningGuard
 from tallystick.ledger.epoch import Epoch
 
 PATIENT_ATTEMPTS: Final = 3
@@ -26,10 +26,6 @@ class Recovery:
         """The view that each member proved, in this epoch."""
         self._recovering: set[bytes] = set()
         """Members that answered that they recover themselves."""
-
-    def is_needed(self, epoch: Epoch) -> bool:
-        """Whether this member has stake in the epoch and does not know what it signed."""
-        return self._guard.status is GuardStatus.LOST and epoch.stake(self._guard.key) > 0
 
     @property
     def nonce(self) -> bytes:
@@ -67,9 +63,9 @@ class Recovery:
         in_epoch = max(self._guard.final, (epoch.number, 0))
         ends_silence = self._guard.is_loss_accepted and self._guard.limited > in_epoch
         if epoch.is_quorum(sum(map(epoch.stake, self._answers))) and not ends_silence:
-            self._guard.recover(epoch.number, floor)
+            self._guard.note(Recovered(self._guard.ledger_id, epoch.number, floor))
         elif self._guard.is_loss_accepted and self._has_heard_enough(epoch):
-            self._guard.limit(epoch.number, floor)
+            self._guard.note(Limited(self._guard.ledger_id, *max((epoch.number, floor), self._guard.limited)))
         else:
             return False
         return True

@@ -198,7 +198,7 @@ class SigningGuard(GuardState):
         super().__init__()
         self.wallet = wallet
         self.key = wallet.public_key if wallet is not None else b""
-        self._ledger_id = ledger_id
+        self.ledger_id = ledger_id
         self._entropy = entropy
         self._new: list[GuardRecord] = []
         for record in records:
@@ -226,7 +226,7 @@ class SigningGuard(GuardState):
         if self.wallet is None or self.status is not GuardStatus.READY:
             return []
         ballots = [ballot for place, entry in sorted(self.entries.items()) for ballot in entry.ballots]
-        return [cast(self.wallet, self._ledger_id, one) for one in ballots if one.epoch == epoch]
+        return [cast(self.wallet, self.ledger_id, one) for one in ballots if one.epoch == epoch]
 
     # ---- signing ----------------------------------------------------------------------------------------------
 
@@ -249,8 +249,8 @@ class SigningGuard(GuardState):
         if self.wallet is None or not self.may_sign(ballot, has_certificate=has_certificate):
             return None
         if ballot not in self._entry(ballot).ballots:
-            self._note(Signed(self._ledger_id, ballot.epoch, ballot.view, None, ballot))
-        return cast(self.wallet, self._ledger_id, ballot)
+            self.note(Signed(self.ledger_id, ballot.epoch, ballot.view, None, ballot))
+        return cast(self.wallet, self.ledger_id, ballot)
 
     def may_sign_header(self, epoch: int, view: int) -> bool:
         """Whether a header may be signed in this view: none was, and no ballot either."""
@@ -264,13 +264,13 @@ class SigningGuard(GuardState):
         if self.wallet is None or not (is_again or self.may_sign_header(header.epoch, header.view)):
             return None
         if not is_again:
-            self._note(Signed(self._ledger_id, header.epoch, header.view, header.hash, None))
-        return self.wallet.sign(Domain.BLOCK, self._ledger_id, header.encoded)
+            self.note(Signed(self.ledger_id, header.epoch, header.view, header.hash, None))
+        return self.wallet.sign(Domain.BLOCK, self.ledger_id, header.encoded)
 
     def sign_recovery(self, said: S) -> S:
         """What is said of a recovery, signed: it contradicts nothing."""
         assert self.wallet is not None, "an observer has nothing to recover, and answers nobody"
-        return sign(said, self.wallet, self._ledger_id)
+        return sign(said, self.wallet, self.ledger_id)
 
     def _entry(self, one: Ballot | Header) -> _Entry:
         return self.entries.get((one.epoch, one.view), _NOTHING)
@@ -286,11 +286,11 @@ class SigningGuard(GuardState):
             return False
         is_later = self.recovered is not None and one.epoch > self.recovered[0]
         if self.status is GuardStatus.LOST or place <= self.limited or is_later:  # it may be an own one that was lost
-            self._note(Signed(self._ledger_id, *place, header_hash, ballot))
+            self.note(Signed(self.ledger_id, *place, header_hash, ballot))
             if ballot is not None and ballot.kind == FINALIZE:  # whoever finalizes has notarized, or may have
-                self._note(Signed(self._ledger_id, *place, None, replace(ballot, kind=NOTARIZE)))
+                self.note(Signed(self.ledger_id, *place, None, replace(ballot, kind=NOTARIZE)))
             return False
-        self._note(TwinSeen(self._ledger_id, *place))
+        self.note(TwinSeen(self.ledger_id, *place))
         return True
 
     # ---- recovery ---------------------------------------------------------------------------------------------
@@ -299,24 +299,12 @@ class SigningGuard(GuardState):
         """32 bytes that nobody has seen before: an answer that holds them was made for this attempt."""
         return digest(self._entropy + attempt.to_bytes(8, "big"))
 
-    def recover(self, epoch: int, view: int) -> None:
-        """Others answered: go on above this floor."""
-        self._note(Recovered(self._ledger_id, epoch, view))
-
     def recover_again(self) -> None:
         """An epoch began that the key may have voted in before the loss; the operator's word still holds."""
         is_loss_accepted = self.is_loss_accepted
-        self._note(Lost(self._ledger_id))
+        self.note(Lost(self.ledger_id))
         if is_loss_accepted:
-            self._note(LossAccepted(self._ledger_id))
-
-    def confirm(self) -> None:
-        """The epoch of the recovery went on beyond its floor."""
-        self._note(Confirmed(self._ledger_id))
-
-    def limit(self, epoch: int, view: int) -> None:
-        """Go on by the operator's word: up to this view with `nullify` and what others have shown only."""
-        self._note(Limited(self._ledger_id, *max((epoch, view), self.limited)))
+            self.note(LossAccepted(self.ledger_id))
 
     # ---- keeping ----------------------------------------------------------------------------------------------
 
@@ -328,9 +316,10 @@ class SigningGuard(GuardState):
         new, self._new = self._new, []
         if new and self.final > self._synced_floor:
             self._synced_floor = self.final
-            new = [Floor(self._ledger_id, *self._synced_floor), *new]
+            new = [Floor(self.ledger_id, *self._synced_floor), *new]
         return tuple(new)
 
-    def _note(self, record: GuardRecord) -> None:
+    def note(self, record: GuardRecord) -> None:
+        """Take a record that is made here, to be synced with the next that are handed out."""
         self.apply(record)
         self._new.append(record)

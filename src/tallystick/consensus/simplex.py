@@ -26,7 +26,7 @@ from tallystick.consensus.agreement import Equivocation, Output, SendProposal, W
 from tallystick.consensus.proof_of_stake import check_drawn, draw
 from tallystick.consensus.proposals import Pending, Proposals
 from tallystick.consensus.recovery import Recovery
-from tallystick.consensus.signing_guard import GuardStatus, SigningGuard
+from tallystick.consensus.signing_guard import Confirmed, GuardStatus, SigningGuard
 from tallystick.consensus.view_timer import ViewTimer
 from tallystick.consensus.views import Draw, Views
 from tallystick.ledger.block import Block, VerifiedBlock, verified
@@ -40,11 +40,6 @@ from tallystick.ledger.state import make_header
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Ballot, Tally
 
 
-def drawn_leader(epoch: Epoch, ledger_id: bytes, view: int) -> bytes | None:
-    """The leader of a view by the stake-weighted draw."""
-    return draw(epoch.stakes, ledger_id, epoch.number, view)
-
-
 class Simplex:
     """One member's part in agreement, or an observer's (no guard, or no stake)."""
 
@@ -54,7 +49,7 @@ class Simplex:
 
     check_forger = staticmethod(check_drawn)
 
-    def __init__(self, guard: SigningGuard | None = None, leader: Draw = drawn_leader) -> None:
+    def __init__(self, guard: SigningGuard | None = None, leader: Draw = draw) -> None:
         self.guard = guard or SigningGuard(None, ZERO_DIGEST)
         self.recovery = Recovery(self.guard)
         self.mismatch: Refused | None = None
@@ -107,7 +102,7 @@ class Simplex:
     @property
     def is_recovering(self) -> bool:
         """Whether this member lost its guard, and does not know yet from which view on it may vote."""
-        return self.recovery.is_needed(self.epoch)
+        return self.guard.status is GuardStatus.LOST and self.has_stake
 
     def proven_view(self) -> tuple[int, Tally | None] | None:
         """The view that this member is in and the certificate that proves it; `None`: it cannot prove it.
@@ -140,12 +135,6 @@ class Simplex:
         self.views.add_block(block)
         return equivocation
 
-    def add_answer(self, member: bytes, view: int, entered_by: Tally | None) -> list[Equivocation]:
-        """A member answered our recovery request, in our epoch; the certificate proves its view."""
-        if self.is_recovering:
-            self.recovery.answered(member, view)
-        return self.add_tally(entered_by) if entered_by is not None else []
-
     def tip_advanced(self, finalization: Finalization | None) -> None:
         """The chain's tip moved, by this finalization, and is stored; perhaps into another epoch."""
         before, self._epoch_number = self._epoch_number, self.epoch.number
@@ -153,12 +142,12 @@ class Simplex:
         self._requested = None
         guard, tip = self.guard, self.chain.state.tip
         if finalization is not None:
-            guard.raise_floor(finalization.epoch, finalization.view)
+            guard.raise_floor(finalization.ballot.epoch, finalization.ballot.view)
         if self.epoch.number != before:
             self._begin_epoch()
         if guard.recovered is not None and guard.recovered[0] < self.epoch.number:
             if (tip.epoch, tip.view) > guard.recovered and tip.epoch == guard.recovered[0]:
-                guard.confirm()
+                guard.note(Confirmed(guard.ledger_id))
             else:
                 guard.recover_again()
 
@@ -282,7 +271,7 @@ class Simplex:
         """(6) A finalization makes its block and all before it final."""
         for _, state in self.views.open()[::-1]:
             finalization = state.finalization
-            last = self.proposals.validate(finalization.block_hash) if finalization else None
+            last = self.proposals.validate(finalization.ballot.block_hash) if finalization else None
             if last is not None and finalization is not None:
                 path = last.path()
                 blocks, states = tuple(one.block for one in path), tuple(one.state for one in path)

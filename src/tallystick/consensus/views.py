@@ -12,10 +12,11 @@ from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.fields import ZERO_DIGEST
 from tallystick.ledger.finality import Finalization, VoteCertificate, certificate_of
 from tallystick.ledger.header import Header, SignedHeader
+from tallystick.ledger.stake import StakeTable
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Ballot, Tally, Vote, tally_of
 
-Draw = Callable[[Epoch, bytes, int], bytes | None]
-"""The leader of a view: of an epoch, on the ledger with this id."""
+Draw = Callable[[StakeTable, bytes, int, int], bytes | None]
+"""The leader of a view: by these stakes, on the ledger with this id, in this epoch."""
 
 RECENT_VIEWS: Final = 8
 """Of views further back single votes are not counted any more; their certificates stay known."""
@@ -128,13 +129,14 @@ class Views:
     def at(self, view: int) -> ViewState:
         """What is known of a view."""
         if view not in self._views:
-            self._views[view] = ViewState(self._draw(self.epoch, self._chain.ledger_id, view))
+            self._views[view] = ViewState(self.leader(view))
         return self._views[view]
 
     def leader(self, view: int) -> bytes | None:
         """The member drawn to propose in a view; nothing is remembered of views that are not looked at."""
         state = self._views.get(view)
-        return state.leader if state else self._draw(self.epoch, self._chain.ledger_id, view)
+        epoch = self.epoch
+        return state.leader if state else self._draw(epoch.stakes, self._chain.ledger_id, epoch.number, view)
 
     def open(self) -> list[tuple[int, ViewState]]:
         """The known views after the final one, ascending."""
@@ -188,11 +190,6 @@ class Views:
         """Whether a certificate above the final view names this block."""
         return any(block_hash in one.chosen for one in self._views.values())
 
-    def parent_view_of(self, header: Header) -> int | None:
-        """Where a block's parent was notarized, as far as its view is known."""
-        state = self._views.get(header.view)
-        return state.parent_view if state is not None else None
-
     def knows_vote(self, vote: Vote) -> bool:
         """Whether this very vote, signature included, was counted."""
         state = self._views.get(vote.ballot.view)
@@ -234,13 +231,8 @@ class Views:
 
     def has_work(self) -> bool:
         """Whether something wants an end: a notarized block that is not final yet, or over 1/3 that nullify."""
-        if self.in_flight():
-            return True
-        return 3 * self.at(self.view).weight.get(self.ballot(NULLIFY, self.view), 0) > self.epoch.total
-
-    def in_flight(self) -> bool:
-        """Whether a block above the final tip is notarized."""
-        return any(one.chosen for _, one in self.open())
+        nullifying = self.at(self.view).weight.get(self.ballot(NULLIFY, self.view), 0)
+        return 3 * nullifying > self.epoch.total or any(one.chosen for _, one in self.open())
 
     def is_leader_silent(self) -> bool:
         """Whether the leader was not heard in the last `SILENT_VIEWS` views, all of them lived through here.
@@ -330,24 +322,24 @@ class Views:
 
     def _certify(self, certificate: VoteCertificate) -> None:
         """A certificate is known: it ends its view for whoever is in it or before it."""
-        state = self.at(certificate.view)
-        state.decided[certificate.kind] = certificate.block_hash
+        ballot, state = certificate.ballot, self.at(certificate.ballot.view)
+        state.decided[certificate.kind] = ballot.block_hash
         if isinstance(certificate, Finalization):
             state.finalization = certificate
         else:  # a finalization is kept with its block
             self._certificates.append(certificate.tally)
-            state.persisted.update((member, certificate.tally.ballot) for member, _ in certificate.tally.signatures)
-        if certificate.view >= self.view:
-            is_jump = certificate.view > self.view
-            self._enter(certificate.view + 1, certificate)
+            state.persisted.update((member, ballot) for member, _ in certificate.tally.signatures)
+        if ballot.view >= self.view:
+            is_jump = ballot.view > self.view
+            self._enter(ballot.view + 1, certificate)
             if is_jump:
                 self.lived_from = self.view
-        elif certificate.view == self.view - 1 and self.entered_by is None:
+        elif ballot.view == self.view - 1 and self.entered_by is None:
             self.entered_by = certificate  # the guard alone led here, after a start
-        elif certificate.view < self.view - RECENT_VIEWS:
+        elif ballot.view < self.view - RECENT_VIEWS:
             self._compact(state)
         if self._chain.state.tip.hash in state.chosen:
-            self._raise_final_view(certificate.view)
+            self._raise_final_view(ballot.view)
 
     def _enter(self, view: int, certificate: VoteCertificate | None) -> None:
         """On to a later view. Where views keep ending nothing is repeated, so what is missing is asked for in each."""
@@ -437,8 +429,8 @@ class Views:
         if number != self.epoch_number:
             self._begin_epoch()
         self.proposals.tip_advanced()
-        if finalization is not None and finalization.epoch == number:
-            if finalization.view > self.final_view:
+        if finalization is not None and finalization.ballot.epoch == number:
+            if finalization.ballot.view > self.final_view:
                 self._certify(finalization)
         elif self.view == 1:
             self.entered_by = finalization

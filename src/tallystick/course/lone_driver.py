@@ -1,7 +1,7 @@
 """Drives the lone forger: blocks are final as they come from their forger, and this node forges when it is its turn."""
 
 from tallystick.consensus.agreement import Finalized, TwinFound
-from tallystick.consensus.signing_guard import GuardStatus
+from tallystick.consensus.signing_guard import Confirmed, GuardStatus, Recovered
 from tallystick.course.lone_forger import LoneForger
 from tallystick.ledger.block import Block
 from tallystick.ledger.blockchain import Blockchain, CheckForger, holds_nothing
@@ -43,8 +43,9 @@ class LoneDriver(Agreement):
         self._chain, self._box = chain, box
         guard, tip = self._forger.guard, chain.state.tip
         if guard is not None and guard.status is GuardStatus.LOST and guard.is_loss_accepted:
-            guard.recover(tip.epoch, tip.view)  # nobody else has signed, so nobody else can tell
-            guard.confirm()
+            # Nobody else has signed, so nobody else can tell.
+            guard.note(Recovered(guard.ledger_id, tip.epoch, tip.view))
+            guard.note(Confirmed(guard.ledger_id))
         self.tip_advanced(None)
 
     def step(self, now_ms: int, is_behind: bool, actions: list[Action]) -> Step:

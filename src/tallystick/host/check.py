@@ -206,7 +206,7 @@ class Check:
             raise Refused(Rule.V2, f"these votes are of epoch {number}, the block of epoch {header.epoch}")
         if epoch is None:
             return
-        self._final[_at(index)] = Finalization(tally, epoch).block_hash
+        self._final[_at(index)] = Finalization(tally, epoch).ballot.block_hash
         check_vote_signatures(tally, self._ledger_id, claimed(partial(self._claim, partial(self._unproven, index))))
 
     def _follow(self, header: Header, tally: Tally | None, end: EpochEnd) -> None:

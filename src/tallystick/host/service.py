@@ -322,8 +322,8 @@ class Service:
     def _peers(self) -> Peers:
         runner = self.runner
         stakes = dict(runner.node.state.epoch.members)
-        addresses = {record.key: record.address for record in runner.node.exchange.addresses}
-        bans = {one.peer: one for one in runner.node.exchange.bans}
+        addresses = {key: record.address for key, record in runner.node.exchange.records.items()}
+        bans = runner.node.exchange.bans
         keys = (
             runner.connected.keys() | addresses.keys() | stakes.keys() | {key for key in bans if isinstance(key, bytes)}
         )
@@ -343,7 +343,7 @@ class Service:
         return Peers(tuple(lines))
 
     def _unban(self, key: bytes) -> None:
-        if not any(one.peer == key for one in self.runner.node.exchange.bans):
+        if key not in self.runner.node.exchange.bans:
             raise HostError(f"{key.hex()[:16]}… is not banned; tallystick show peers tells who is")
         self.runner.handle(UnbanAsked(key))
         note(logging.INFO, "ban lifted", peer=key)

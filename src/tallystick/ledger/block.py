@@ -1,6 +1,6 @@
 """Blocks: a signed header over a list of certificates."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, cast
 
 from msgspec import Meta
@@ -11,10 +11,9 @@ from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.fields import UNSIGNED, Signature
 from tallystick.ledger.genesis import Genesis
 from tallystick.ledger.header import VERSION, Header, SignedHeader
-from tallystick.ledger.keys import Domain, Verify, is_signed
+from tallystick.ledger.keys import Verify, is_signed
 from tallystick.ledger.params import MAX_BLOCK_BYTES, MAX_BLOCK_CERTIFICATES
 from tallystick.ledger.state import genesis_state
-from tallystick.ledger.wallet import Wallet
 
 
 class Block(Encoded):
@@ -60,12 +59,6 @@ def verified(block: Block) -> VerifiedBlock:
 def genesis_block(genesis: Genesis) -> Block:
     """Block 0: derived from the genesis, unsigned, without certificates; every node makes its own."""
     return Block(genesis_state(genesis).tip, UNSIGNED, ())
-
-
-def sign_block(header: Header, certificates: Sequence[AnyCertificate], wallet: Wallet) -> VerifiedBlock:
-    """Forge: sign the header. The header must already cover the certificates."""
-    signature = wallet.sign(Domain.BLOCK, header.ledger_id, header.encoded)
-    return verified(Block(header, signature, tuple(certificates)))
 
 
 def check_signatures(

@@ -17,7 +17,7 @@ from tallystick.ledger.header import Header
 from tallystick.ledger.params import MAX_GENESIS_BYTES, MAX_GENESIS_MEMBERS
 from tallystick.ledger.stake import Account, StakeTable
 from tallystick.ledger.state import StateRoots
-from tallystick.ledger.vote import FINALIZE, NAMES, NOTARIZE, NULLIFY, Tally
+from tallystick.ledger.vote import FINALIZE, NAMES, NOTARIZE, NULLIFY, Ballot, Tally
 
 Members = Annotated[tuple[tuple[PublicKey, Stake], ...], Meta(min_length=1, max_length=MAX_GENESIS_MEMBERS)]
 
@@ -38,7 +38,7 @@ class VoteCertificate:
     voters: InitVar[Epoch]
 
     def __post_init__(self, voters: Epoch) -> None:
-        ballot, members = self.tally.ballot, [member for member, _ in self.tally.signatures]
+        ballot, members = self.ballot, [member for member, _ in self.tally.signatures]
         what = f"{NAMES[self.kind]} certificate of view {ballot.view}"
         if (ballot.kind, ballot.epoch) != (self.kind, voters.number):
             raise Refused(Rule.V2, f"{what}: votes to {NAMES[ballot.kind]} in epoch {ballot.epoch}")
@@ -51,19 +51,9 @@ class VoteCertificate:
             raise Refused(Rule.V2, f"{what}: {stake} of {voters.total} staked tokens voted")
 
     @property
-    def epoch(self) -> int:
-        """The epoch whose members voted."""
-        return self.tally.ballot.epoch
-
-    @property
-    def view(self) -> int:
-        """The view that they voted on."""
-        return self.tally.ballot.view
-
-    @property
-    def block_hash(self) -> bytes:
-        """The block that they voted for; zero in a nullification."""
-        return self.tally.ballot.block_hash
+    def ballot(self) -> Ballot:
+        """What they voted for."""
+        return self.tally.ballot
 
     @property
     def members(self) -> frozenset[bytes]:
@@ -113,7 +103,7 @@ def check_final(epoch: Epoch, header: Header, finalization: Tally | None) -> Non
     """Raise `Refused` (V2) unless the epoch's members finalized this block; the signatures are known to be good."""
     if finalization is None:
         raise Refused(Rule.V2, f"block {header.index} comes without a finalization")
-    if (header.epoch, header.hash) != (epoch.number, Finalization(finalization, epoch).block_hash):
+    if (header.epoch, header.hash) != (epoch.number, Finalization(finalization, epoch).ballot.block_hash):
         raise Refused(Rule.V2, f"these votes do not finalize block {header.index} in epoch {epoch.number}")
 
 

@@ -19,8 +19,6 @@ from tallystick.ledger.params import Params
 from tallystick.ledger.state import State
 
 _EPOCHS_AHEAD: Final = 1_024
-_OF_THE_SENDER: Final = frozenset({Rule.B1, Rule.B2, Rule.B7, Rule.V2})
-"""What the gate may refuse though a quorum chose the header: the block is another one, or not the next."""
 
 Question = FinalizationRequest | HeaderRequest
 Proof = Finalizations | Headers
@@ -151,7 +149,8 @@ class FinalityProofs(Finality):
             self.check(answer, 0)
 
     def is_mismatch(self, refused: Refused) -> bool:
-        return refused.rule not in _OF_THE_SENDER  # a quorum, or the checkpoint, stands behind the header
+        """A quorum, or the checkpoint, stands behind the header; but the block may be another one, or not the next."""
+        return refused.rule not in (Rule.B1, Rule.B2, Rule.B7, Rule.V2)
 
     def check(self, answer: Blocks, now_ms: int) -> None:
         """Raise `Refused` (B1, B2; V2, or V4 below the checkpoint). The clock is not asked."""

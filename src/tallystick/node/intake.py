@@ -4,7 +4,7 @@ Bounds, form, what is known already, signatures, in that order: the cheap checks
 """
 
 from collections.abc import Callable, Iterable
-from typing import Final, ParamSpec
+from typing import Final, TypeVar
 
 from tallystick.ledger import messages
 from tallystick.ledger.address import AddressRecord
@@ -18,7 +18,7 @@ from tallystick.ledger.vote import Tally, check_tally, check_vote_signatures
 from tallystick.node.events import CheckedEntry, CheckedMessage, Peer
 from tallystick.node.knowledge import Knowledge
 
-P = ParamSpec("P")
+T = TypeVar("T")
 
 _NOTHING: Final = CheckedMessage(None)
 
@@ -160,10 +160,10 @@ class Intake:
             check_vote_signatures(tally, self._ledger_id, self._verify, self._knowledge.knows_vote)
 
 
-def _refusal_of(check: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> Refused | None:
+def _refusal_of(check: Callable[[T], None], one: T) -> Refused | None:
     """What the check refuses."""
     try:
-        check(*args, **kwargs)
+        check(one)
     except Refused as refused:
         return refused
     return None

@@ -35,9 +35,8 @@ class _Dialled(Struct):
 
 
 class Ban(Struct, frozen=True):
-    """Somebody who broke what no honest peer breaks (N5), and until when it is no peer for that."""
+    """What a peer broke that no honest peer breaks (N5), and until when it is no peer for that."""
 
-    peer: Peer
     until_ms: int
     refused: Refused
 
@@ -51,12 +50,13 @@ class PeerExchange:
         self._admits_observers = genesis.params.admits_observers
         self._key = b""
         self._known: dict[bytes, str] = {}
-        self._records = {
+        self.records = {
             one.key: one for one in kept if is_signed(one.signed_bytes(genesis.ledger_id), one.signature, one.key)
         }
         self._connected: dict[Peer, None] = {}
         self._dialled: dict[bytes, _Dialled] = {}
-        self._banned: dict[Peer, Ban] = {}
+        self.bans: dict[Peer, Ban] = {}
+        """The oldest ban first."""
         self._allowances = Allowances(limits.addresses_per_second, MAX_GENESIS_MEMBERS)
         self._follow(state)
 
@@ -70,20 +70,20 @@ class PeerExchange:
 
     def admits(self, peer: Peer) -> bool:
         """Whether this may be a peer: anybody, or whoever has tokens or stake in the epoch (N6), unless banned (N5)."""
-        return (self._admitted is None or peer in self._admitted) and peer not in self._banned
+        return (self._admitted is None or peer in self._admitted) and peer not in self.bans
 
     def started(self, started: Started, actions: list[Action]) -> None:
         """The host tells who this node is, and begins to admit and to dial."""
         self._key, self._known = started.key, dict(started.known)
         if started.record is None:
-            self._records.pop(started.key, None)
+            self.records.pop(started.key, None)
         elif self._take(started.record):
             actions.append(events.PersistAddress(started.record))
         actions.append(self._admit)
 
     @property
     def _admit(self) -> events.Admit:
-        return events.Admit(self._admitted, frozenset(self._banned))
+        return events.Admit(self._admitted, frozenset(self.bans))
 
     def tip_advanced(self, state: State, actions: list[Action]) -> bool:
         """Follow the tip. Returns whether somebody's tokens moved, so that others may have to be dialled."""
@@ -100,42 +100,32 @@ class PeerExchange:
         return True
 
     def _turn_away(self, peer: Peer, actions: list[Action]) -> None:
-        if peer in self._banned:
-            actions.append(Disconnect(peer, self._banned[peer].refused))
+        if peer in self.bans:
+            actions.append(Disconnect(peer, self.bans[peer].refused))
         else:
             refused = Refused(Rule.N6, "its key has no tokens, and this ledger admits no observers")
             actions += [events.ReportRefused(refused, peer), Disconnect(peer, refused)]
 
     # ---- bans ---------------------------------------------------------------------------------------------------
 
-    @property
-    def bans(self) -> tuple[Ban, ...]:
-        """Who is banned, the oldest ban first."""
-        return tuple(self._banned.values())
-
     def ban(self, now_ms: int, peer: Peer, refused: Refused, actions: list[Action]) -> None:
         """Have nothing to do with a peer for a while; a ban under way is not made longer."""
-        if peer not in self._banned:
-            self._banned[peer] = Ban(peer, now_ms + self._limits.ban_ms, refused)
-            if len(self._banned) > _BANNED:
-                del self._banned[next(iter(self._banned))]
+        if peer not in self.bans:
+            self.bans[peer] = Ban(now_ms + self._limits.ban_ms, refused)
+            if len(self.bans) > _BANNED:
+                del self.bans[next(iter(self.bans))]
             actions.append(self._admit)
 
     def unban(self, peer: Peer, actions: list[Action]) -> None:
         """Let a peer in again before its time."""
-        if self._banned.pop(peer, None) is not None:
+        if self.bans.pop(peer, None) is not None:
             actions.append(self._admit)
 
     # ---- where they are -----------------------------------------------------------------------------------------
 
-    @property
-    def addresses(self) -> tuple[AddressRecord, ...]:
-        """All records."""
-        return tuple(self._records.values())
-
     def knows(self, record: AddressRecord) -> bool:
         """Whether this very record is the one kept of its key."""
-        return self._records.get(record.key) == record
+        return self.records.get(record.key) == record
 
     def connected(self, now_ms: int, peer: Peer, actions: list[Action]) -> bool:
         """A peer is there: it is told all that is known, or turned away. Returns whether it is admitted."""
@@ -143,8 +133,8 @@ class PeerExchange:
             self._turn_away(peer, actions)
             return False
         self._connected[peer] = None
-        others = sorted((key for key in self._records if key not in (self._key, peer)), key=self._rank)
-        told = [self._records[key] for key in (self._key, *others) if key in self._records]
+        others = sorted((key for key in self.records if key not in (self._key, peer)), key=self._rank)
+        told = [self.records[key] for key in (self._key, *others) if key in self.records]
         actions.extend(Send(peer, Addresses(part)) for part in in_parts(told, MAX_ADDRESSES))
         return True
 
@@ -176,19 +166,19 @@ class PeerExchange:
 
     def _take(self, record: AddressRecord) -> bool:
         """Keep a record if it is the latest of its key and there is room for it."""
-        held = self._records.get(record.key)
+        held = self.records.get(record.key)
         if held is not None and held.time_ms >= record.time_ms:
             return False
-        self._records[record.key] = record
+        self.records[record.key] = record
         self._make_room()
         return self.knows(record)
 
     def _make_room(self) -> None:
         """Let go of records whose keys may be no peers, and of those without tokens all but the first few by rank."""
-        others = [key for key in self._records if key not in self._holders and key != self._key]
+        others = [key for key in self.records if key not in self._holders and key != self._key]
         most = self._limits.observer_addresses if self._admits_observers else 0
         for key in sorted(others, key=self._rank)[most:]:
-            del self._records[key]
+            del self.records[key]
 
     # ---- whom to dial -------------------------------------------------------------------------------------------
 
@@ -204,9 +194,8 @@ class PeerExchange:
 
         Returns when a ban ends, or it has waited long enough for those that do not answer; `None`: there is neither.
         """
-        for ban in self.bans:
-            if ban.until_ms <= now_ms:
-                self.unban(ban.peer, actions)
+        for peer in [one for one, ban in self.bans.items() if ban.until_ms <= now_ms]:
+            self.unban(peer, actions)
         wanted = self._wanted(now_ms)
         for peer in [one for one in self._dialled if one not in wanted]:
             del self._dialled[peer]
@@ -216,7 +205,7 @@ class PeerExchange:
             if peer not in self._connected and (dialled is None or dialled.address != address):
                 self._dialled[peer] = _Dialled(address, now_ms)
                 actions.append(events.Dial(peer, address))
-        ends = [ban.until_ms for ban in self.bans]
+        ends = [ban.until_ms for ban in self.bans.values()]
         if self._key not in self._members:
             away = [one for peer, one in self._dialled.items() if peer not in self._connected]
             ends += [one.since_ms + self._limits.dial_patience_ms for one in away]
@@ -224,7 +213,7 @@ class PeerExchange:
 
     def _wanted(self, now_ms: int) -> dict[bytes, str]:
         """Whom to be connected with, in order of rank, each with its address: what its own key says goes first."""
-        addresses = {**self._known, **{key: record.address for key, record in self._records.items()}}
+        addresses = {**self._known, **{key: record.address for key, record in self.records.items()}}
         able = [key for key in addresses if key != self._key and self.admits(key)]
         able.sort(key=self._rank)
         if self._key in self._members:

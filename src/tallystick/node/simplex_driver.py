@@ -53,6 +53,7 @@ class _Partial:
     the sender is asked for them, and if that was in vain all others for theirs.
     """
 
+    sender: Peer
     proposal: Proposal
     ask_ms: int | None
     missing: list[bytes]
@@ -217,7 +218,7 @@ class SimplexDriver(Agreement):
     def _led_to(self, tally: Tally) -> tuple[int, int]:
         """Epoch and view of a peer that says these votes: theirs, or where they lead if they are a certificate."""
         ballot, number, entered_by = tally.ballot, self.simplex.epoch.number, self.simplex.views.entered_by
-        if entered_by is not None and ballot == entered_by.tally.ballot and ballot.epoch < number:
+        if entered_by is not None and ballot == entered_by.ballot and ballot.epoch < number:
             return number, 1  # what ended the epoch before; sync helps who lacks that
         return ballot.epoch, ballot.view + self.simplex.epoch.certifies(tally)
 
@@ -241,8 +242,8 @@ class SimplexDriver(Agreement):
         if self._finality.is_below_checkpoint:
             return Step()
         self._ask_to_recover(now_ms, actions)
-        for (block_hash, sender), partial in list(self._partial.items()):
-            self._complete(now_ms, block_hash, sender, partial, actions)
+        for partial in list(self._partial.values()):
+            self._complete(now_ms, partial, actions)
         is_stuck = False
         while outputs := self.simplex.step(now_ms, self._box):
             self._carry_out(now_ms, outputs, actions)
@@ -294,9 +295,10 @@ class SimplexDriver(Agreement):
     def _forget_partial(self) -> None:
         """Let go of unfinished proposals of views that are over, but for those that a quorum chose."""
         views = self.simplex.views
-        headers = {key: partial.proposal.header for key, partial in self._partial.items()}
-        for key, header in headers.items():
-            if not views.is_chosen(header.hash) and not (views.wants(header) and header.view >= views.oldest_wanted):
+        for key, partial in list(self._partial.items()):
+            header = partial.proposal.header
+            is_open = views.wants(header) and header.view >= views.oldest_wanted
+            if not is_open and not views.is_chosen(header.hash):
                 del self._partial[key]
 
     def _explain(self, now_ms: int, actions: list[Action]) -> None:
@@ -359,9 +361,9 @@ class SimplexDriver(Agreement):
             route.passed_on.add((response.member, response.view == RECOVERING))
             actions.append(Send(route.peer, response))
             return
-        for tally in response.votes:
+        self.simplex.recovery.answered(response.member, response.view)
+        for tally in response.votes if response.entered_by is None else (*response.votes, response.entered_by):
             self._equivocations += self.simplex.add_tally(tally)
-        self._equivocations += self.simplex.add_answer(response.member, response.view, response.entered_by)
 
     # ---- proposals --------------------------------------------------------------------------------------------
 
@@ -387,14 +389,14 @@ class SimplexDriver(Agreement):
         is_new = known is None and (has_room or views.proposals.is_requested(header.hash))
         if is_new or (known is not None and known.ask_ms is None):
             ask_ms = now_ms + self._delta_ms // _PATIENCE
-            self._partial[header.hash, peer] = _Partial(proposal, ask_ms, list(proposal.ids))
+            self._partial[header.hash, peer] = _Partial(peer, proposal, ask_ms, list(proposal.ids))
 
     def _asked_for(self, block_hash: bytes, certificates: tuple[AnyCertificate, ...]) -> list[_Partial]:
         """The unfinished proposals of this block for which all these certificates were asked."""
         of_block = (partial for key, partial in self._partial.items() if key[0] == block_hash)
         return [one for one in of_block if one.asked.issuperset(certificate.id for certificate in certificates)]
 
-    def _complete(self, now_ms: int, block_hash: bytes, sender: Peer, partial: _Partial, actions: list[Action]) -> None:
+    def _complete(self, now_ms: int, partial: _Partial, actions: list[Action]) -> None:
         """Hand a proposal to agreement if it is whole, or ask for the rest of it if it is time to."""
         proposal, known, missing = partial.proposal, partial.certificates, partial.missing
         ids = proposal.ids or ()
@@ -408,7 +410,7 @@ class SimplexDriver(Agreement):
         if not missing:
             certificates = tuple(known[one] for one in ids)
             if certificates_hash(certificates) == proposal.header.certificates_hash:
-                self._partial = {key: one for key, one in self._partial.items() if key[0] != block_hash}
+                self._partial = {key: one for key, one in self._partial.items() if key[0] != proposal.header.hash}
                 self._note(self.simplex.add_block(verified(Block(proposal.header, proposal.signature, certificates))))
                 return
             # The same certificates, signed another time: only the proposer's own will do.
@@ -416,12 +418,11 @@ class SimplexDriver(Agreement):
                 partial.ask_ms, partial.asked = now_ms, set()
             partial.uses_box, partial.missing, partial.certificates = False, list(ids), {}
         if partial.ask_ms is not None and partial.ask_ms <= now_ms:
-            self._ask_for_rest(now_ms, block_hash, sender, partial, actions)
+            self._ask_for_rest(now_ms, partial, actions)
 
-    def _ask_for_rest(
-        self, now_ms: int, block_hash: bytes, sender: Peer, partial: _Partial, actions: list[Action]
-    ) -> None:
+    def _ask_for_rest(self, now_ms: int, partial: _Partial, actions: list[Action]) -> None:
         """Ask the sender of a proposal for what is missing, one sender at a time; in vain, all others for theirs."""
+        block_hash = partial.proposal.header.hash
         of_block = (one for key, one in self._partial.items() if key[0] == block_hash and one is not partial)
         if awaited := [one.ask_ms for one in of_block if one.asked and one.ask_ms is not None]:
             partial.ask_ms = max(*awaited, now_ms + 1)
@@ -434,7 +435,7 @@ class SimplexDriver(Agreement):
             partial.asked, partial.ask_ms = set(lacks), now_ms + self._delta_ms
             for start in range(0, len(lacks), messages.MAX_IDS):
                 some = tuple(lacks[start : start + messages.MAX_IDS])
-                actions.append(Send(sender, messages.ProposalRequest(block_hash, some)))
+                actions.append(Send(partial.sender, messages.ProposalRequest(block_hash, some)))
 
     def answer(self, peer: Peer, request: messages.ProposalRequest, actions: list[Action]) -> None:
         """A proposal that the gate has passed, or the certificates of it that the peer lacks."""
@@ -442,7 +443,7 @@ class SimplexDriver(Agreement):
         if block is None:
             return
         if not request.ids:
-            parent_view = self.simplex.views.parent_view_of(block.header)
+            parent_view = self.simplex.views.at(block.header.view).parent_view
             actions.append(Send(peer, _proposal_of(SendProposal(block.header.view, parent_view, block, is_new=True))))
             return
         wanted = set(request.ids)

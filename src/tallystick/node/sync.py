@@ -60,12 +60,11 @@ class Sync:
         self.finality = finality
         self._shares: dict[Peer, _Share] = {}
         self._requests: list[_Request] = []
-        self._aside: Counter[int] = Counter()
 
     @property
     def set_aside_count(self) -> int:
         """Blocks waiting for the ones before them."""
-        return self._aside.total()
+        return sum(len(share.blocks) for share in self._shares.values())
 
     def deadline_ms(self) -> int | None:
         """When the first request under way runs out of time; `None`: nothing was asked."""
@@ -103,11 +102,7 @@ class Sync:
 
     def forget(self, peer: Peer) -> None:
         """The peer is gone: what it set aside goes with it, what it was asked is asked elsewhere."""
-        share = self._shares.get(peer)
-        if share is not None:
-            for index in list(share.blocks):
-                self._drop(share, index)
-            del self._shares[peer]
+        self._shares.pop(peer, None)
         self._requests = [request for request in self._requests if request.peer != peer]
 
     def proof_answered(self, peer: Peer, proof: Proof) -> bool:
@@ -147,17 +142,14 @@ class Sync:
             if furthest == block.index:
                 raise Refused(Rule.N2, f"block {block.index} is not set aside: the share of its sender is full")
             del sizes[furthest]
-        for index in (*(share.blocks.keys() - sizes.keys()), block.index):
-            self._drop(share, index)
+        for index in share.blocks.keys() - sizes.keys():
+            del share.blocks[index]
         share.blocks[block.index] = aside
-        self._aside[block.index] += 1
 
     def take(self, index: int) -> list[tuple[Peer, SetAside]]:
         """The set-aside blocks for this index, one a peer at most; they leave."""
-        if index not in self._aside:
-            return []
-        taken = [(peer, self._drop(share, index)) for peer, share in self._shares.items()]
-        return [(peer, one) for peer, one in taken if one is not None]
+        holders = [(peer, share) for peer, share in self._shares.items() if index in share.blocks]
+        return [(peer, share.blocks.pop(index)) for peer, share in holders]
 
     def added(self, index: int) -> None:
         """The chain reached this index: rivals set aside for it go, and requests answered by it are over."""
@@ -188,8 +180,7 @@ class Sync:
         if share is not None:
             share.lower(0)
             share.distrusted_until_ms = now_ms + self._limits.request_timeout_ms
-            for index in list(share.blocks):
-                self._drop(share, index)
+            share.blocks.clear()
 
     def expire(self, now_ms: int) -> bool:
         """Give up requests whose time has run out. Returns whether a peer's tip counts for nothing from now on."""
@@ -212,16 +203,18 @@ class Sync:
         sends = self._ask_for_proof(trusted, now_ms)
         reach = {peer: self.finality.reach(share.tip_index, share.epoch) for peer, share in trusted.items()}
         highest = min(tip_index + limits.requests_in_flight * limits.range_blocks, max(reach.values(), default=0))
+        coming = {index for share in self._shares.values() for index in share.blocks}
+        coming.update(index for request in self._requests for index in request.blocks)
         start = tip_index + 1
         while sum(not one.question for one in self._requests) < limits.requests_in_flight:
-            while start <= highest and self._is_coming(start):
+            while start <= highest and start in coming:
                 start += 1
             peer = self._best_of(peer for peer, last in reach.items() if last >= start) if start <= highest else None
             if peer is None:
                 break
             end = start + 1
             last = min(highest, reach[peer], self.finality.range_end(start))
-            while end <= last and not self._is_coming(end):
+            while end <= last and end not in coming:
                 end += 1
             self._requests.append(_Request(peer, now_ms + limits.request_timeout_ms, range(start, end)))
             sends.append(Send(peer, BlockRequest(start, end - start)))
@@ -240,18 +233,7 @@ class Sync:
         self._requests.append(_Request(peer, now_ms + self._limits.request_timeout_ms, question=question))
         return [Send(peer, question)]
 
-    def _is_coming(self, index: int) -> bool:
-        return index in self._aside or any(index in request.blocks for request in self._requests)
-
     def _best_of(self, able: Iterable[Peer]) -> Peer | None:
         """The peer that stalled least, then the one with the least to do."""
         busy = Counter(request.peer for request in self._requests if request.blocks)
         return min(able, key=lambda peer: (self._shares[peer].stalls, busy[peer]), default=None)
-
-    def _drop(self, share: _Share, index: int) -> SetAside | None:
-        aside = share.blocks.pop(index, None)
-        if aside is not None:
-            self._aside[index] -= 1
-            if not self._aside[index]:
-                del self._aside[index]
-        return aside

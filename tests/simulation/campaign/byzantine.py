@@ -9,11 +9,12 @@ from functools import partial
 from random import Random
 
 from msgspec.structs import replace
+from tests.builders import sign_block
 
 from tallystick.consensus.agreement import PersistQuorum
 from tallystick.consensus.proposals import Pending
 from tallystick.consensus.signing_guard import SigningGuard
-from tallystick.ledger.block import Block, sign_block
+from tallystick.ledger.block import Block
 from tallystick.ledger.certificate import certificates_hash, issue_stake
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import Refused

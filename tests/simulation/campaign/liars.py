@@ -4,9 +4,9 @@ from collections import deque
 from collections.abc import Callable
 
 from msgspec.structs import replace
+from tests.builders import sign_block
 from tests.simulation.campaign.byzantine import Byzantine
 
-from tallystick.ledger.block import sign_block
 from tallystick.ledger.certificate import issue_statement
 from tallystick.ledger.messages import (
     Blocks,

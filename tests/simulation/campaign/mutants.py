@@ -12,7 +12,7 @@ from tests.simulation.campaign.run import Outcome, run_seed
 from tallystick.consensus.agreement import PersistQuorum
 from tallystick.consensus.proposals import Proposals
 from tallystick.consensus.recovery import Recovery
-from tallystick.consensus.signing_guard import GuardState, SigningGuard
+from tallystick.consensus.signing_guard import Confirmed, GuardState, SigningGuard
 from tallystick.consensus.simplex import Simplex
 from tallystick.consensus.view_timer import ViewTimer
 from tallystick.consensus.views import Views
@@ -311,8 +311,12 @@ MUTANTS: dict[str, Callable[[], list[Replacement]]] = {
     "an answer that proves nothing counts": lambda: [(SimplexDriver, "_proves", lambda self, response: True)],
     "who recovers, or cannot prove its view, answers": who_recovers_answers,
     "any nonce will do": any_nonce_will_do,
-    "no second recovery after an epoch": lambda: [(SigningGuard, "recover_again", SigningGuard.confirm)],
-    "the floor is not synced": lambda: [rewritten(SigningGuard, "recover", ("self._note(", "self.apply("))],
+    "no second recovery after an epoch": lambda: [
+        (SigningGuard, "recover_again", lambda self: self.note(Confirmed(self.ledger_id)))
+    ],
+    "the floor is not synced": lambda: [
+        rewritten(Recovery, "finish", ("self._guard.note(Recovered(", "self._guard.apply(Recovered("))
+    ],
     "finalizations of little stake": lambda: [
         rewritten(VoteCertificate, "__post_init__", ("if not voters.is_quorum(stake):", "if False:"))
     ],
