@@ -38,7 +38,9 @@ class Proposals:
     def __init__(self, chain: Blockchain, outputs: list[Output]) -> None:
         self._chain, self._outputs = chain, outputs
         self._whole: dict[bytes, VerifiedBlock] = {}
+        """By hash; whatever stands in the others stands here, too."""
         self._passed: dict[bytes, Pending] = {}
+        """Each with all before it, down to the final tip."""
         self._refused: dict[bytes, Refused] = {}
         self._requested: set[bytes] = set()
         self._voted: set[bytes] = set()

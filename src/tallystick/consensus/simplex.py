@@ -57,6 +57,7 @@ class Simplex:
         self._leader = leader
         self._epoch_number = -1
         self._requested: tuple[int, int] | None = None
+        """The views whose certificates were asked for since the last repetition."""
 
     def start(
         self,

@@ -99,10 +99,13 @@ class Views:
     def __init__(self, chain: Blockchain, draw: Draw) -> None:
         self._chain, self._draw, self.outputs = chain, draw, []
         self._early: dict[tuple[bytes, int], Vote] = {}
+        """By member and kind: votes for view 1 of the next epoch."""
         self._certificates: list[Tally] = []
+        """Those of this epoch that were not handed out to be persisted yet."""
         self.forgotten: list[Tally] = []
         """Votes of views that are over, to be persisted with the next certificates."""
         self._views: dict[int, ViewState] = {}
+        """From the final view on; single votes stand in those from `oldest_wanted` on."""
         self._begin_epoch()
 
     def _begin_epoch(self) -> None:
