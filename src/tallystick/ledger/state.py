@@ -5,6 +5,7 @@ The transition is pure; whether a block may follow is asked by `Blockchain.after
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from msgspec.structs import replace
 
@@ -107,7 +108,7 @@ def next_state(base: State, header: Header, certificates: Sequence[AnyCertificat
         if isinstance(one, Evidence):
             base.check_liable(one, context)
     stakes = base.stakes.after(certificates, context)
-    log = base.log.extend([certificate.leaf_hash for certificate in certificates])
+    log = _log_after(base.log, tuple([certificate.leaf_hash for certificate in certificates]))
     headers = base.headers.extend([leaf_hash(base.tip.encoded)])
     epoch, ends = base.epoch, base.epoch_ends
     voters = stakes if stakes.total_staked else epoch.stakes  # if nobody has stake left, the members stay
@@ -126,6 +127,12 @@ def next_state(base: State, header: Header, certificates: Sequence[AnyCertificat
         evidence=base.roots.evidence if ends is base.epoch_ends else digest(encode(ends)),
     )
     return State(header, stakes, epoch, log, headers, base.params, ends, roots)
+
+
+@lru_cache(maxsize=4)
+def _log_after(log: Frontier, leaf_hashes: tuple[bytes, ...]) -> Frontier:
+    """A forger asks for it twice: for its header, and at the gate."""
+    return log.extend(leaf_hashes)
 
 
 def make_header(base: State, view: int, now_ms: int, forger: bytes, certificates: Sequence[AnyCertificate]) -> Header:

@@ -21,11 +21,11 @@ class EvidencePool:
         return iter(self._of.values())
 
     def __contains__(self, certificate_id: object) -> bool:
-        return any(one.id == certificate_id for one in self)
+        return bool(self._of) and any(one.id == certificate_id for one in self)
 
     def get(self, certificate_id: bytes) -> Entry | None:
         """The evidence with this id."""
-        return next((Entry(one) for one in self if one.id == certificate_id), None)
+        return next((Entry(one) for one in self if one.id == certificate_id), None) if self._of else None
 
     def accuses(self, offender: bytes, epoch: int) -> bool:
         """Whether evidence of this epoch against the offender, or of a later one, waits."""

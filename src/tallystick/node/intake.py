@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 from tallystick.ledger import messages
 from tallystick.ledger.address import AddressRecord
 from tallystick.ledger.block import Block, check_certificates_hash, check_form, check_signatures
-from tallystick.ledger.certificate import AnyCertificate, certificate_codec, check_payload, check_signed, payload_codec
+from tallystick.ledger.certificate import certificate_codec, check_payload, check_signed, payload_codec
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.header import SignedHeader
 from tallystick.ledger.keys import Verify, is_signed
@@ -91,11 +91,7 @@ class Intake:
 
     def _check_entry(self, entry: Entry) -> None:
         check_payload(entry.certificate, entry.payload)
-        self._check_certificate(entry.certificate)
-
-    def _check_certificate(self, certificate: AnyCertificate) -> None:
-        if not self._knowledge.has_verified(certificate):
-            check_signed(certificate, self._ledger_id, self._verify)
+        check_signed(entry.certificate, self._ledger_id, self._verify)
 
     def _check_signatures(self, message: Message) -> None:
         match message:
@@ -122,8 +118,9 @@ class Intake:
             case messages.Addresses(records):
                 self._check_addresses(records)
             case messages.ProposalCertificates(_, certificates):
-                for certificate in certificates:
-                    self._check_certificate(certificate)
+                for one in certificates:
+                    if not self._knowledge.has_verified(one):
+                        check_signed(one, self._ledger_id, self._verify)
 
     def _check_block(self, block: Block) -> None:
         """Signatures alone. Of a block that was asked for the gate judges the form: a quorum may have chosen it."""
