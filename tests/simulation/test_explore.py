@@ -3,10 +3,12 @@
 from collections import Counter
 
 import pytest
+from msgspec.structs import replace
 from tests.explore import recovery, world
 from tests.explore.cases import SETS, Failed, courses_of, gate_for, replay, run_task
 
 from tallystick.consensus import simplex as simplex_module
+from tallystick.consensus.signing_guard import Recovered
 from tallystick.ledger.epoch import Epoch
 from tallystick.node import late_votes
 
@@ -61,8 +63,12 @@ def sample(name, every):
 
 
 def test_a_floor_that_is_not_one_above_the_highest_view_is_seen(monkeypatch):
-    real = recovery.SigningGuard.recover
-    monkeypatch.setattr(recovery.SigningGuard, "recover", lambda guard, epoch, view: real(guard, epoch, view - 1))
+    real = recovery.SigningGuard.note
+
+    def one_lower(guard, record):
+        real(guard, replace(record, view=record.view - 1) if isinstance(record, Recovered) else record)
+
+    monkeypatch.setattr(recovery.SigningGuard, "note", one_lower)
     with pytest.raises(AssertionError):
         recovery.check((1, 1, 1, 1))
     with pytest.raises(Failed, match=r"contradicts itself|signed two blocks"):

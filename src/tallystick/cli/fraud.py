@@ -183,7 +183,10 @@ class Fraud:
         """A proposal that names who is drawn, and that he signs: the others' are not looked at."""
         views = self.agreement.views
         view = views.view + (views.leader(views.view) == self.wallet.public_key)
-        return self.propose(self.block(forger=views.leader(view), view=view, **header_fields))
+        drawn = views.leader(view)
+        if drawn == self.wallet.public_key:  # twice in a row: in his own name it might contradict another of his own
+            drawn = self.victim
+        return self.propose(self.block(forger=drawn, view=view, **header_fields))
 
     def in_turn(self, **header_fields: Any) -> list[bytes]:
         """His own proposal, and what it holds: in one view always the same, so that he does not contradict himself."""
