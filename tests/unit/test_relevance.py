@@ -34,6 +34,7 @@ from tallystick.consensus.agreement import StateMismatch
 from tallystick.ledger.errors import Rule
 from tallystick.ledger.messages import (
     Blocks,
+    FinalizationRequest,
     Finalizations,
     NewBlock,
     ProposalCertificates,
@@ -150,6 +151,17 @@ def test_an_answer_that_proves_nothing_costs_no_signature_and_ends_nobody(make, 
     assert seat.verified == []
     assert of_kind(Disconnect, actions) == of_kind(StateMismatch, actions) == []
     assert len(rules(actions)) == (peer == "asked")
+
+
+def test_a_proof_that_comes_twice_is_no_answer_to_the_next_question():
+    """Seed 2712 of the campaign: an honest peer was cut off for one that was held up on its way."""
+    scribe = FinalScribe(found(epoch_blocks=1))
+    scribe.forge_many(3)
+    seat = MemberBench(genesis=scribe.genesis)
+    seat.receive(Status(scribe.genesis.ledger_id, 3, 3, bytes(32), ()), "asked")
+    answer_to_the_first = Finalizations(scribe.proofs(1))
+    assert FinalizationRequest(1) in sent(FinalizationRequest, seat.receive(answer_to_the_first, "asked"))
+    assert seat.receive(answer_to_the_first, "asked") == []
 
 
 def test_votes_of_members_are_verified_and_those_of_strangers_among_them_are_not():

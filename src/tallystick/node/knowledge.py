@@ -38,8 +38,8 @@ class Knowledge:
         match message:
             case messages.Blocks(start):
                 return self._copy.sync.is_asked(peer, start)
-            case messages.Finalizations() | messages.Headers():
-                return self._copy.sync.awaits_proof(peer)
+            case messages.Finalizations() | messages.Headers() as proof:
+                return self._copy.sync.is_answer(peer, proof)
             case messages.NewBlock(block):
                 return self._copy.finality.takes_new_blocks and not self._copy.knows(block.hash)
             case _ if isinstance(message, Said) and not isinstance(message, Votes):

@@ -91,9 +91,14 @@ class Sync:
         """Whether the peer was asked for blocks from this index on."""
         return any(one.peer == peer and start in one.blocks[:1] for one in self._requests)
 
-    def awaits_proof(self, peer: Peer) -> bool:
-        """Whether the peer was asked to prove what it claims."""
-        return any(one.peer == peer and one.question for one in self._requests)
+    def is_answer(self, peer: Peer, proof: Proof) -> bool:
+        """Whether this answers what the peer was asked to prove: an answer may come late, or twice."""
+        match next((one.question for one in self._requests if one.question and one.peer == peer), None):
+            case HeaderRequest(last) if isinstance(proof, Headers):
+                return all(header.index == last for header in proof.headers[-1:])
+            case FinalizationRequest(epoch) if isinstance(proof, Finalizations):
+                return all(one.header.epoch == epoch for one in proof.proofs[:1])
+        return False
 
     def heard_tip(self, peer: Peer, index: int, epoch: int) -> None:
         """A peer says, or shows by a block, that its chain reaches this index, and this epoch with the next block."""
@@ -107,16 +112,9 @@ class Sync:
 
     def proof_answered(self, peer: Peer, proof: Proof) -> bool:
         """Whether this answers what the peer was asked to prove; then the request is over."""
-        request = next((one for one in self._requests if one.question and one.peer == peer), None)
-        match request and request.question:
-            case HeaderRequest(last) if isinstance(proof, Headers):
-                is_answer = all(header.index == last for header in proof.headers[-1:])
-            case FinalizationRequest(epoch) if isinstance(proof, Finalizations):
-                is_answer = all(one.header.epoch == epoch for one in proof.proofs[:1])
-            case _:
-                return False
+        is_answer = self.is_answer(peer, proof)
         if is_answer:
-            self._requests = [one for one in self._requests if one is not request]
+            self._requests = [one for one in self._requests if not (one.question and one.peer == peer)]
         return is_answer
 
     def proved(self, peer: Peer) -> None:
