@@ -181,7 +181,7 @@ def test_orphans_do_not_pile_up_in_memory():
             bench.receive(data, "stranger")
 
     flood(orphans[400:])
-    assert memory_of(lambda: flood(orphans[:400])) < 1_000_000, "400 of them are 4 MB and more"
+    assert memory_of(lambda: flood(orphans[:400])) < 1_000_000, "400 of them are 1.5 MB"
     assert bench.node.sync.set_aside_count == 50
 
 
