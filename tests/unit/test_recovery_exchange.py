@@ -8,7 +8,7 @@ from tests.member_bench import LEADER, OTHERS, OWNER, MemberBench, cast_by, cert
 from tallystick.consensus.signing_guard import GuardStatus, Lost, Recovered
 from tallystick.ledger.messages import Blocks, Finalizations, RecoveryRequest, RecoveryResponse, Status, encode_message
 from tallystick.ledger.state import genesis_state
-from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, tally_of
+from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Ballot, tally_of
 from tallystick.ledger.wallet import sign
 from tallystick.node.events import Broadcast, MessageReceived, PeerConnected, PersistSigned, Send
 
@@ -131,6 +131,18 @@ def test_own_votes_that_an_answer_shows_are_synced_before_the_recovery_is_over()
     again = guard_of(OWNER, GENESIS, Lost(None), *kept)
     assert shown.ballot in again.entries[0, 5].ballots
     assert again.status is GuardStatus.LOST
+
+
+def test_what_was_shown_is_all_that_a_member_casts_after_a_recovery():
+    """It notarized one block of a leader that signed two, and finalized the other, which the others had notarized."""
+    seat = lost()
+    shown, asked, cast = [vote(NOTARIZE, b"a" * 32, OWNER, view=5), vote(FINALIZE, b"b" * 32, OWNER, view=5)], [], []
+    asked = question(seat)
+    for one in HOLDERS:
+        cast += cast_by(OWNER, seat.receive(answer(one, asked, votes=shown)))
+    assert guard(seat) is GuardStatus.READY
+    assert (NOTARIZE, 5, b"b" * 32) not in cast
+    assert not seat.agreement.simplex.guard.may_sign(Ballot(NOTARIZE, 0, 5, b"b" * 32))
 
 
 def test_who_starts_in_the_first_view_of_a_later_epoch_recovers_there():

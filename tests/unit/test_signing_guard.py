@@ -120,16 +120,28 @@ def test_up_to_the_operators_limit_it_nullifies_only_and_only_where_no_certifica
 
 def test_below_the_operators_limit_what_others_show_may_be_signed_again_and_nothing_beside_it():
     guard = guard_of(Lost(LEDGER), LossAccepted(LEDGER))
+    guard.needed_in = 0
     assert guard.saw(finalize(2)) is False
     guard.note(Limited(LEDGER, 0, 4))
     assert guard.may_sign(finalize(2))
-    assert guard.may_sign(notarize(2)), "who finalizes a block has notarized it"
+    assert guard.may_sign(notarize(2)), "no quorum notarized it without this key"
     assert not guard.may_sign(nullify(2))
     assert guard.may_sign(nullify(3))
     assert guard.saw(notarize(3)) is False, "an own vote that comes late is no twin's"
     assert guard.may_sign(notarize(3))
     assert guard.saw(notarize(5)) is True
     assert guard.status is GuardStatus.TWIN
+
+
+@pytest.mark.parametrize("needed_in", [None, 1])
+def test_who_is_not_needed_may_have_notarized_another_block_than_it_finalized(needed_in):
+    """A leader that signs two: this member notarized one, the others the other, which it finalized."""
+    guard = guard_of(Lost(LEDGER), LossAccepted(LEDGER))
+    guard.needed_in = needed_in
+    assert guard.saw(finalize(2)) is False
+    guard.note(Limited(LEDGER, 0, 4))
+    assert guard.may_sign(finalize(2))
+    assert not guard.may_sign(notarize(2))
 
 
 def test_one_header_a_view_and_none_after_a_ballot():

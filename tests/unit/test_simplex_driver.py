@@ -117,13 +117,19 @@ def test_what_did_not_come_is_asked_of_the_sender_then_of_everybody_then_only_if
     assert (FINALIZE, 1, BLOCK.hash) in cast_by(OWNER, actions), "it nullified nothing"
 
 
-def test_made_up_ids_keep_no_proposal_out():
+@pytest.mark.parametrize("ids", [(), (bytes(32),)], ids=["none", "another"])
+def test_made_up_ids_keep_no_proposal_out(ids):
     """No signature covers them. One leader that told one member other ids kept it from ever having the block."""
     seat = MemberBench()
     for liar in ("x", "z"):
-        seat.receive(replace(proposal_of(BLOCK), ids=(bytes(32),)), liar)
+        seat.receive(replace(proposal_of(BLOCK), ids=ids), liar)
     seat.hear(*certificate(NOTARIZE, BLOCK.hash))
-    seat.wait(2 * DELTA_MS)
+    asked = requests(seat.wait(2 * DELTA_MS))
+    for _ in range(9):
+        for liar in ("x", "z"):
+            seat.receive(replace(proposal_of(BLOCK), ids=ids), liar)
+            asked += requests(seat.wait(DELTA_MS))
+    assert asked.count((None, ProposalRequest(BLOCK.hash, ()))) > 5, "whatever they say"
     seat.submit(MISSING)
     assert (FINALIZE, 1, BLOCK.hash) in cast_by(OWNER, seat.receive(proposal_of(BLOCK), "honest"))
     assert seat.agreement._partial == {}

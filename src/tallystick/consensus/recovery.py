@@ -54,8 +54,7 @@ class Recovery:
     def begin_epoch(self) -> None:
         """An epoch began: answers count within one only."""
         self._attempt += 1
-        self._answers, self._recovering = {}, set()
-        self._requests = self._patience = 0
+        self._answers, self._recovering, self._requests, self._patience = {}, set(), 0, 0
 
     def finish(self, epoch: Epoch, highest: int) -> bool:
         """Recover if enough others answered; `highest` is the latest view held or heard of. Whether it is over."""

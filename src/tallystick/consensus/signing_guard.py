@@ -201,6 +201,8 @@ class SigningGuard(GuardState):
         self.ledger_id = ledger_id
         self._entropy = entropy
         self._new: list[GuardRecord] = []
+        self.needed_in: int | None = None
+        """The epoch in which the others are no quorum without this key: what it finalized there it has notarized."""
         for record in records:
             if ledger_of(record) in (None, ledger_id):
                 self.apply(record)
@@ -225,8 +227,8 @@ class SigningGuard(GuardState):
         """The own votes of an epoch above the floor, to be counted and sent again; none while it does not sign."""
         if self.wallet is None or self.status is not GuardStatus.READY:
             return []
-        ballots = [ballot for place, entry in sorted(self.entries.items()) for ballot in entry.ballots]
-        return [cast(self.wallet, self.ledger_id, one) for one in ballots if one.epoch == epoch]
+        above = (one for place, entry in sorted(self.entries.items()) if place > self.floor for one in entry.ballots)
+        return [cast(self.wallet, self.ledger_id, one) for one in above if one.epoch == epoch]
 
     # ---- signing ----------------------------------------------------------------------------------------------
 
@@ -287,7 +289,7 @@ class SigningGuard(GuardState):
         is_later = self.recovered is not None and one.epoch > self.recovered[0]
         if self.status is GuardStatus.LOST or place <= self.limited or is_later:  # it may be an own one that was lost
             self.note(Signed(self.ledger_id, *place, header_hash, ballot))
-            if ballot is not None and ballot.kind == FINALIZE:  # whoever finalizes has notarized, or may have
+            if ballot is not None and ballot.kind == FINALIZE and ballot.epoch == self.needed_in:
                 self.note(Signed(self.ledger_id, *place, None, replace(ballot, kind=NOTARIZE)))
             return False
         self.note(TwinSeen(self.ledger_id, *place))

@@ -155,6 +155,8 @@ class Simplex:
     def _begin_epoch(self) -> None:
         """What the guard knows of the epoch, from before a start, counts as if it were heard now."""
         self.recovery.begin_epoch()
+        is_needed = not self.epoch.is_quorum(self.epoch.total - self.epoch.stake(self.guard.key))
+        self.guard.needed_in = self.epoch.number if is_needed else None
         for vote in self.guard.votes(self.epoch.number):
             self.views.enter_by_guard(vote.ballot.view if vote.ballot.kind != FINALIZE else 0)
             self.views.add_vote(vote)

@@ -60,7 +60,7 @@ class ViewTimer:
 
     def repeated(self, now_ms: int) -> None:
         """The others were told; times that were slept through are not made up for."""
-        passed = (now_ms - (self.since_ms or now_ms)) // self._delta_ms
+        passed = (now_ms - (now_ms if self.since_ms is None else self.since_ms)) // self._delta_ms
         self._repeats = (passed >= 4) + (passed >= 12) if passed < 28 else 3 + (passed - 28) // 32
 
     def _after(self, duration_ms: int) -> int | None:

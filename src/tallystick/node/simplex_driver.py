@@ -58,6 +58,7 @@ class _Partial:
     ask_ms: int | None
     missing: list[bytes]
     uses_box: bool = True
+    is_asked: bool = False
     asked: set[bytes] = field(default_factory=set)
     certificates: dict[bytes, AnyCertificate] = field(default_factory=dict)
 
@@ -369,7 +370,11 @@ class SimplexDriver(Agreement):
 
     def _ask_for(self, block_hash: bytes, now_ms: int, actions: list[Action]) -> None:
         is_coming = any(one[0] == block_hash and partial.ask_ms is not None for one, partial in self._partial.items())
-        if not is_coming and now_ms >= self._asked_ms.get(block_hash, 0) + self._delta_ms:
+        if not is_coming:
+            self._ask_all(block_hash, now_ms, actions)
+
+    def _ask_all(self, block_hash: bytes, now_ms: int, actions: list[Action]) -> None:
+        if now_ms >= self._asked_ms.get(block_hash, 0) + self._delta_ms:
             self._asked_ms[block_hash] = now_ms
             actions.append(Broadcast(messages.ProposalRequest(block_hash, ())))
 
@@ -415,7 +420,7 @@ class SimplexDriver(Agreement):
                 return
             # The same certificates, signed another time: only the proposer's own will do.
             if partial.uses_box:
-                partial.ask_ms, partial.asked = now_ms, set()
+                partial.ask_ms, partial.asked, partial.is_asked = now_ms, set(), False
             partial.uses_box, partial.missing, partial.certificates = False, list(ids), {}
         if partial.ask_ms is not None and partial.ask_ms <= now_ms:
             self._ask_for_rest(now_ms, partial, actions)
@@ -424,15 +429,15 @@ class SimplexDriver(Agreement):
         """Ask the sender of a proposal for what is missing, one sender at a time; in vain, all others for theirs."""
         block_hash = partial.proposal.header.hash
         of_block = (one for key, one in self._partial.items() if key[0] == block_hash and one is not partial)
-        if awaited := [one.ask_ms for one in of_block if one.asked and one.ask_ms is not None]:
+        if awaited := [one.ask_ms for one in of_block if one.is_asked and one.ask_ms is not None]:
             partial.ask_ms = max(*awaited, now_ms + 1)
-        elif partial.asked:
+        elif partial.is_asked:
             partial.ask_ms = None
-            self._ask_for(block_hash, now_ms, actions)
+            self._ask_all(block_hash, now_ms, actions)
         else:
             known = self._box if partial.uses_box else ()
             lacks = [one for one in partial.missing if one not in partial.certificates and one not in known]
-            partial.asked, partial.ask_ms = set(lacks), now_ms + self._delta_ms
+            partial.asked, partial.is_asked, partial.ask_ms = set(lacks), True, now_ms + self._delta_ms
             for start in range(0, len(lacks), messages.MAX_IDS):
                 some = tuple(lacks[start : start + messages.MAX_IDS])
                 actions.append(Send(partial.sender, messages.ProposalRequest(block_hash, some)))
