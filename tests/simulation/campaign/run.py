@@ -279,7 +279,10 @@ class Run:
             self.faults["older guard"] += bool(set_back)
             host.guard_records = [*set_back, Lost(None), *word]
             self.watch.lost_guard(name, set_back)
-        if backup is not None:
+        epoch, key = host.node.state.epoch, self.wallets[name].public_key
+        if backup is not None and not epoch.is_quorum(
+            epoch.stake(key)
+        ):  # what it alone made final nobody else may have
             self.faults["old database"] += 1
             host.archive = backup
             self.watch.restored(name)
