@@ -280,9 +280,8 @@ class Run:
             host.guard_records = [*set_back, Lost(None), *word]
             self.watch.lost_guard(name, set_back)
         epoch, key = host.node.state.epoch, self.wallets[name].public_key
-        if backup is not None and not epoch.is_quorum(
-            epoch.stake(key)
-        ):  # what it alone made final nobody else may have
+        is_alone = epoch.is_quorum(epoch.stake(key))  # what it makes final nobody else may have: docs/reliability.md
+        if backup is not None and not is_alone:
             self.faults["old database"] += 1
             host.archive = backup
             self.watch.restored(name)
