@@ -19,24 +19,13 @@ from msgspec.structs import replace
 from tallystick.cli.founding import found_here
 from tallystick.demo import local_network
 from tallystick.demo.local_network import LocalNetwork
-from tallystick.host.control import (
-    Accepted,
-    Answer,
-    Certify,
-    Client,
-    Finalized,
-    NewStatement,
-    NotRunning,
-    Refused,
-    Request,
-    Status,
-)
+from tallystick.host.control import Accepted, Answer, Certify, Client, Finalized, NewStatement, Refused, Request, Status
 from tallystick.host.data_folder import DataFolder, Settings
 from tallystick.integrity.checked_chain import CheckedChain
 from tallystick.ledger.genesis import Allotment, make_genesis
 from tallystick.ledger.params import Params
 from tallystick.ledger.wallet import Wallet
-from tallystick.problems import HostError
+from tallystick.problems import NotRunning, Problem
 from tallystick.storage.store import Store
 
 PATIENCE_S: Final = 90.0
@@ -84,7 +73,7 @@ class NodeProcess(local_network.NodeProcess):
         assert code is None, f"{self.name} ended with {code} instead of running"
         try:
             self.status()
-        except HostError:
+        except Problem:
             return False
         return True
 
@@ -102,7 +91,7 @@ class NodeProcess(local_network.NodeProcess):
         return Client(self.folder.socket_path, _ANSWER_S)
 
     def ask(self, request: Request) -> list[Answer]:
-        """All answers to one request, over a connection of its own. Raises `HostError`."""
+        """All answers to one request, over a connection of its own. Raises `Problem`."""
         with self.client() as client:
             return list(client.ask(request))
 
@@ -291,7 +280,7 @@ class Stream(threading.Thread):
                         self._certify(client)
             except NotRunning:
                 self._ending.wait(_POLL_S)
-            except HostError:
+            except Problem:
                 self.cut_off += 1
 
     def _certify(self, client: Client) -> None:

@@ -24,7 +24,7 @@ from tests.integration.network import (
 )
 
 from tallystick.host.control import Accepted, BackedUp, Backup, Certify, NewStatement
-from tallystick.problems import HostError
+from tallystick.problems import Problem
 from tallystick.storage.store import Store
 
 KILLS = 5
@@ -165,7 +165,7 @@ def certify_until_it_ends(node: NodeProcess) -> list[bytes]:
     """Certify through a node until it gives up; what it took until then."""
     accepted = []
     said = NewStatement("filling", "application/octet-stream", os.urandom(20_000))
-    with suppress(HostError), node.client() as client:
+    with suppress(Problem), node.client() as client:
         for _ in range(1000):
             for answer in client.ask(Certify((said,) * 8)):
                 if isinstance(answer, Accepted):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tallystick.host.data_lock import DataLock
-from tallystick.problems import DataInUse, HostError
+from tallystick.problems import DataInUse, Problem
 
 HOLD = r"""
 import os, sys, time
@@ -62,5 +62,5 @@ def test_a_lock_is_taken_again_after_it_was_released(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_not_there_is_refused_with_advice(tmp_path: Path) -> None:
-    with pytest.raises(HostError, match=r"cannot be made: .*; name a data folder that exists"):
+    with pytest.raises(Problem, match=r"cannot be made: .*; name a data folder that exists"):
         DataLock(tmp_path / "nowhere").take()

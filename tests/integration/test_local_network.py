@@ -16,7 +16,7 @@ from tallystick.cli.founding import found_here
 from tallystick.demo import local_network
 from tallystick.demo.local_network import LocalNetwork, NodeProcess, terminated_like_interrupted
 from tallystick.demo.real_demo import PARAMS
-from tallystick.problems import HostError
+from tallystick.problems import Problem
 
 
 @pytest.fixture
@@ -75,13 +75,13 @@ def test_a_node_that_ends_is_told_with_its_last_words(network: LocalNetwork[Node
     with socket.create_server((host, int(port))):
         first.launch()
         second.launch()
-        with pytest.raises(HostError, match=rf"node-2 has ended with 2: .*{port}"):
+        with pytest.raises(Problem, match=rf"node-2 has ended with 2: .*{port}"):
             network.wait_until(lambda: False, "waiting for nothing")
 
 
 def test_waiting_has_an_end(network: LocalNetwork[NodeProcess]) -> None:
     network.nodes[0].launch()
-    with pytest.raises(HostError, match=r"for a sign: that did not come within 0 s.*node-1: "):
+    with pytest.raises(Problem, match=r"for a sign: that did not come within 0 s.*node-1: "):
         network.wait_until(lambda: False, "for a sign", at_most_s=0.3)
 
 

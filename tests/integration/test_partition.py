@@ -14,7 +14,8 @@ import pytest
 from msgspec.structs import replace
 from tests.integration.network import Network, NodeProcess, network, streams, tallystick, wait_for
 
-from tallystick.host.control import Certify, Finalized, NewStatement, NotInTime
+from tallystick.host.control import Certify, Finalized, NewStatement
+from tallystick.problems import NotInTime
 
 PORT = 7117
 

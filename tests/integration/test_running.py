@@ -35,7 +35,7 @@ from tallystick.ledger.params import Params
 from tallystick.ledger.wallet import Wallet
 from tallystick.network.transport import Connected
 from tallystick.network.zeromq import ZeroMQTransport
-from tallystick.problems import HostError
+from tallystick.problems import Problem
 
 
 @pytest.fixture
@@ -217,7 +217,7 @@ def test_nobody_is_left_waiting_for_a_node_that_stops(alone: NodeProcess) -> Non
             try:
                 for number in range(10_000):
                     said[:] = list(client.ask(Certify((NewStatement(f"{number}"),))))
-            except HostError as error:
+            except Problem as error:
                 said[:] = [error]
 
     asking = threading.Thread(target=ask, daemon=True)
@@ -225,7 +225,7 @@ def test_nobody_is_left_waiting_for_a_node_that_stops(alone: NodeProcess) -> Non
     wait_for(lambda: said, "it is served")
     assert alone.stop() == 0
     asking.join(30)
-    assert isinstance(said[0], HostError)
+    assert isinstance(said[0], Problem)
 
 
 # ---- bans -------------------------------------------------------------------------------------------------------

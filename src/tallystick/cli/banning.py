@@ -6,9 +6,10 @@ import typer
 
 from tallystick.cli.connecting import connect_at, ledger_info
 from tallystick.cli.options import AsJson, Data
-from tallystick.cli.output import ExitCode, error_boundary, fail, help_text, make_console, marked, print_json
+from tallystick.cli.output import error_boundary, fail, help_text, make_console, marked, print_json
 from tallystick.cli.words import name_of
 from tallystick.host.control import GetPeers, Peers, Unban
+from tallystick.problems import ExitCode
 
 HELP: Final = help_text(
     "Let a banned peer in again.",
@@ -32,7 +33,7 @@ def unban(
         found = [key for key in banned if key.hex().startswith(who.lower()) or names.get(key) == who]
         if not found:
             reason = f"no banned peer is called {who}, nor does its key begin so"
-            raise fail(f"{reason}; see tallystick show peers", ExitCode.FAILED)
+            raise fail(f"{reason}; see tallystick show peers", ExitCode.NOT_THERE)
         if len(found) > 1:
             raise typer.BadParameter(f"{len(found)} banned peers have keys that begin with {who}; give more digits")
         list(node.ask(Unban(found[0])))

@@ -15,7 +15,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from tallystick.cli.connecting import RunningNode, connect_at
 from tallystick.cli.options import AsJson, Data, NoPassphrase, PassphraseFile, find_passphrase
 from tallystick.cli.output import (
-    ExitCode,
     Terminal,
     Text,
     error_boundary,
@@ -28,23 +27,13 @@ from tallystick.cli.output import (
 )
 from tallystick.cli.statements import COLUMNS, NOTE_MEDIA_TYPE, Draft, about_file, in_batches, in_words, read_batch
 from tallystick.cli.words import many, utc
-from tallystick.host.control import (
-    Accepted,
-    Answer,
-    Certify,
-    Finalized,
-    GetStatus,
-    NotInTime,
-    Refused,
-    Request,
-    Status,
-    Submit,
-)
+from tallystick.host.control import Accepted, Answer, Certify, Finalized, GetStatus, Refused, Request, Status, Submit
 from tallystick.host.key_file import open_key_file
 from tallystick.ledger.certificate import SALT_BYTES, Payload, issue_statement
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.messages import Entry
 from tallystick.ledger.wallet import Wallet
+from tallystick.problems import ExitCode, NotInTime
 
 HELP: Final = help_text(
     "Certify files, or statements in words, and wait until that is final.",
@@ -125,15 +114,15 @@ def certify(
     else:
         _tell(outcomes, wait, data)
     if any(one.state == "refused" for one in outcomes):
-        raise typer.Exit(ExitCode.FAILED)
+        raise typer.Exit(ExitCode.REFUSED)
     if any(one.state not in (("final",) if wait else ("final", "taken")) for one in outcomes):
-        raise fail("the time was up; what is taken goes on by itself: see tallystick status", ExitCode.NOT_FINAL)
+        raise fail("the time was up; what is taken goes on by itself: see tallystick status", ExitCode.NOT_IN_TIME)
 
 
 def carry_out(
     node: RunningNode, drafts: Sequence[Draft], wallet: Wallet | None, *, wait: bool, until_s: float | None
 ) -> list[Outcome]:
-    """Hand all in, batch by batch; the outcomes are in the order of the drafts. Raises `HostError`."""
+    """Hand all in, batch by batch; the outcomes are in the order of the drafts. Raises `Problem`."""
     outcomes = [
         Outcome(number, draft.statement.subject, str(draft.file) if draft.file else None)
         for number, draft in enumerate(drafts)
@@ -160,7 +149,7 @@ def follow(
 ) -> bool:
     """Note what the node tells about a request until all of it is settled; false when the time was up before.
 
-    Raises `HostError`.
+    Raises `Problem`.
     """
     ends = ("final", "refused") if wait else ("taken", "final", "refused")
     left = len(outcomes)

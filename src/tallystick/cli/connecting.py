@@ -11,7 +11,7 @@ from tallystick.cli.options import node_folder
 from tallystick.host.control import Answer, Client, Request
 from tallystick.host.data_folder import DataFolder
 from tallystick.ledger.genesis import Genesis
-from tallystick.problems import HostError
+from tallystick.problems import Problem
 from tallystick.storage.store import Store
 
 PATIENCE_SECONDS: Final = 30.0
@@ -28,27 +28,27 @@ class RunningNode:
     client: Client
 
     def ask(self, request: Request, until_s: float | None = None) -> Iterator[Answer]:
-        """The answers as they come, all of them by `until_s` of the monotonic clock. Raises `HostError`."""
+        """The answers as they come, all of them by `until_s` of the monotonic clock. Raises `Problem`."""
         return self.client.ask(request, until_s)
 
     def all(self, request: Request, kind: type[A]) -> list[A]:
-        """All answers, which have to be of this kind. Raises `HostError`."""
+        """All answers, which have to be of this kind. Raises `Problem`."""
         answers = list(self.ask(request, time.monotonic() + PATIENCE_SECONDS))
         if not all(isinstance(one, kind) for one in answers):
-            raise HostError("the node answered something else than it was asked; is it of another version? Restart it")
+            raise Problem("the node answered something else than it was asked; is it of another version? Restart it")
         return [one for one in answers if isinstance(one, kind)]
 
     def one(self, request: Request, kind: type[A]) -> A:
-        """The one answer. Raises `HostError`."""
+        """The one answer. Raises `Problem`."""
         answers = self.all(request, kind)
         if len(answers) != 1:
-            raise HostError(f"the node gave {len(answers)} answers, not one; is it of another version? Restart it")
+            raise Problem(f"the node gave {len(answers)} answers, not one; is it of another version? Restart it")
         return answers[0]
 
 
 @contextmanager
 def connect(folder: DataFolder) -> Iterator[RunningNode]:
-    """Connect to the node of a folder. Raises `NotRunning`, `HostError`; a folder without a node is told as such."""
+    """Connect to the node of a folder. Raises `NotRunning`, `Problem`; a folder without a node is told as such."""
     if not folder.is_there:
         folder.settings()
     with Client(folder.socket_path) as client:

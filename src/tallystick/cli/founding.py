@@ -193,7 +193,7 @@ def found_here(
 ) -> list[DataFolder]:
     """Found a ledger of nodes on this machine, in `into`/node-1 and so on: all of them, or on an error none.
 
-    Raises `HostError`, `Refused`.
+    Raises `Problem`, `Refused`.
     """
     if into.exists() and (not into.is_dir() or any(into.iterdir())):
         raise FolderError(f"{into} holds something already; name another folder with --into")

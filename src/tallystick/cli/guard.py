@@ -155,7 +155,7 @@ def accept_loss(data: Data = None, yes: Yes = False, as_json: AsJson = False) ->
 
 @contextmanager
 def _opened(data: Path | None) -> Iterator[tuple[DataFolder, GuardFile]]:
-    """The guard of a node that does not run. Raises `HostError`, `Refused` (K3)."""
+    """The guard of a node that does not run. Raises `Problem`, `Refused` (K3)."""
     folder = node_folder(data)
     key = folder.public_key()
     with DataLock(folder.path), GuardFile.open(folder.guard_path, key) as file:

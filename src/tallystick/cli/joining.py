@@ -16,7 +16,7 @@ from tallystick.ledger.genesis import Genesis, decode_genesis
 from tallystick.ledger.wallet import Wallet
 from tallystick.network.transport import TransportError
 from tallystick.network.zeromq import fetch_genesis
-from tallystick.problems import HostError
+from tallystick.problems import Problem
 
 HELP: Final = help_text(
     "Set a node up on a ledger that somebody invited you to.",
@@ -64,7 +64,7 @@ def join(
 def fetch(invited: Invite, wallet: Wallet) -> Genesis:
     """The ledger's first document, from the inviting node, at the first of its addresses that answers.
 
-    Raises `HostError`, and `Refused` when what came is not the document of the invite's ledger.
+    Raises `Problem`, and `Refused` when what came is not the document of the invite's ledger.
     """
     reasons = []
     for address in invited.addresses:
@@ -74,7 +74,7 @@ def fetch(invited: Invite, wallet: Wallet) -> Genesis:
         except TransportError as error:
             reasons.append(str(error))
     advice = "make sure that the inviting node runs and can be reached from here, and that it admits your key"
-    raise HostError(f"{'; '.join(reasons)}; {advice}")
+    raise Problem(f"{'; '.join(reasons)}; {advice}")
 
 
 def _tell(folder: DataFolder, genesis: Genesis, wallet: Wallet, settings: Settings, as_json: bool) -> None:

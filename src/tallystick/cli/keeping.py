@@ -11,7 +11,6 @@ import typer
 from tallystick.cli.connecting import connect
 from tallystick.cli.options import AsJson, Data, NoPassphrase, PassphraseFile, node_folder
 from tallystick.cli.output import (
-    ExitCode,
     Terminal,
     Text,
     error_boundary,
@@ -30,7 +29,7 @@ from tallystick.cli.words import CHECKED_AGAIN, many, seconds
 from tallystick.host.control import BackedUp, Backup
 from tallystick.host.data_folder import DataFolder
 from tallystick.ledger.wallet import Wallet
-from tallystick.problems import DamagedStore, NoChain
+from tallystick.problems import DamagedStore, ExitCode, NoChain
 from tallystick.storage.backup import copy_database
 from tallystick.storage.store import Store
 

@@ -31,7 +31,7 @@ keys = typer.Typer(no_args_is_help=True, help=HELP)
 
 
 def make_key(folder: DataFolder, passphrase: str, strength: str = "moderate") -> Wallet:
-    """A fresh key, sealed in the folder, which is made if need be, and its guard. Raises `HostError`.
+    """A fresh key, sealed in the folder, which is made if need be, and its guard. Raises `Problem`.
 
     Without a passphrase there is nothing to be guessed, so nothing that time spent on sealing would protect.
     """
@@ -41,7 +41,7 @@ def make_key(folder: DataFolder, passphrase: str, strength: str = "moderate") ->
 
 
 def own_wallet(folder: DataFolder, file: Path | None, none: bool) -> Wallet:
-    """The folder's key, made if there is none. Raises `HostError`, and `Refused` (K3, K4)."""
+    """The folder's key, made if there is none. Raises `Problem`, and `Refused` (K3, K4)."""
     is_new = not folder.key_path.exists()
     passphrase = find_passphrase(file, none, str(folder.key_path), is_new)
     return make_key(folder, passphrase) if is_new else folder.wallet(passphrase)

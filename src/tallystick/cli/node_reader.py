@@ -52,7 +52,7 @@ class Standing:
 
 
 class NodeReader:
-    """Asks a node; takes nothing on trust that can be checked without the whole chain. Raises `HostError`.
+    """Asks a node; takes nothing on trust that can be checked without the whole chain. Raises `Problem`.
 
     An answer that does not hold raises `DamagedStore`, with the rule that it breaks.
     """

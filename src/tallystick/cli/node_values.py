@@ -10,7 +10,7 @@ from typing import Any, Final
 import typer
 
 from tallystick.cli.node_reader import NodeReader, Standing
-from tallystick.cli.output import ExitCode, fail
+from tallystick.cli.output import fail
 from tallystick.cli.show_values import (
     block_values,
     certificate_values,
@@ -24,6 +24,7 @@ from tallystick.host.control import PeerLine
 from tallystick.ledger.block import Block
 from tallystick.ledger.genesis import Genesis
 from tallystick.ledger.stake import Account
+from tallystick.problems import ExitCode
 
 _LATEST: Final = 10
 """Blocks shown of a running node's chain."""
@@ -31,7 +32,7 @@ _SHORTEST_PREFIX: Final = 8
 
 
 class NodeValues:
-    """What can be shown of a running node. Raises `HostError`."""
+    """What can be shown of a running node. Raises `Problem`."""
 
     def __init__(self, reader: NodeReader, genesis: Genesis, names: Mapping[bytes, str]) -> None:
         self._reader = reader
@@ -62,7 +63,7 @@ class NodeValues:
         """One block, with its certificates."""
         block = self._reader.block(int(index)) if len(index) < len(str(2**53)) else None
         if block is None:
-            raise fail(f"there is no block {index}: the chain ends at {self._reader.index}", ExitCode.FAILED)
+            raise fail(f"there is no block {index}: the chain ends at {self._reader.index}", ExitCode.NOT_THERE)
         return self._block(block)
 
     def certificate(self, id_prefix: str) -> dict[str, Any]:
@@ -71,7 +72,7 @@ class NodeValues:
             raise typer.BadParameter(f"{id_prefix}: give {_SHORTEST_PREFIX} digits of the id or more")
         found = self._reader.certificates(id_prefix)
         if not found:
-            raise fail(f"no certificate's id begins with {id_prefix}", ExitCode.FAILED)
+            raise fail(f"no certificate's id begins with {id_prefix}", ExitCode.NOT_THERE)
         if len(found) > 1:
             ids = ", ".join(one.certificate.id.hex()[:16] + "…" for one in islice(found, 4))
             raise typer.BadParameter(f"{len(found)} ids begin with {id_prefix}: {ids}; give more digits")

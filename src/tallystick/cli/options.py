@@ -10,7 +10,7 @@ import typer
 
 from tallystick.cli.output import ask_secret, warn
 from tallystick.host.data_folder import DataFolder
-from tallystick.problems import HostError, KeyFileError
+from tallystick.problems import KeyFileError, Problem
 
 DATA_VARIABLE: Final = "TALLYSTICK_DATA"
 PASSPHRASE_VARIABLE: Final = "TALLYSTICK_PASSPHRASE"  # noqa: S105  a name, no secret
@@ -57,7 +57,7 @@ def node_folder(data: Path | None) -> DataFolder:
 def find_passphrase(file: Path | None, none: bool, what: str, is_new: bool = False) -> str:
     """The passphrase of the key `what`: from a file, the environment or a prompt, in this order.
 
-    A new key's is asked for twice, and that there is none brings a warning. Raises `HostError`.
+    A new key's is asked for twice, and that there is none brings a warning. Raises `Problem`.
     """
     if none:
         if file is not None:
@@ -82,11 +82,11 @@ def _read_passphrase(path: Path) -> str:
             data = file.read(_MAX_PASSPHRASE_BYTES + 1)
         passphrase = data.decode().rstrip("\r\n")
     except OSError as error:
-        raise HostError(f"{path} cannot be read: {error.strerror}; name the file with the passphrase") from None
+        raise Problem(f"{path} cannot be read: {error.strerror}; name the file with the passphrase") from None
     except UnicodeDecodeError:
-        raise HostError(f"{path} holds no text; name the file with the passphrase") from None
+        raise Problem(f"{path} holds no text; name the file with the passphrase") from None
     if not passphrase or len(data) > _MAX_PASSPHRASE_BYTES:
-        raise HostError(f"{path} holds no passphrase: one line of at most {_MAX_PASSPHRASE_BYTES} bytes is expected")
+        raise Problem(f"{path} holds no passphrase: one line of at most {_MAX_PASSPHRASE_BYTES} bytes is expected")
     return passphrase
 
 
@@ -97,6 +97,6 @@ def _check_private(path: Path, status: os.stat_result) -> None:
     closed = 0o037 if is_credential else 0o077
     mode = stat.S_IMODE(status.st_mode)
     if mode & closed:
-        raise HostError(f"{path} has mode {mode:04o}, so others may read it; run: chmod 600 {path}")
+        raise Problem(f"{path} has mode {mode:04o}, so others may read it; run: chmod 600 {path}")
     if status.st_uid not in ((os.geteuid(), 0) if is_credential else (os.geteuid(),)):
-        raise HostError(f"{path} belongs to another user; keep the passphrase in a file of your own")
+        raise Problem(f"{path} belongs to another user; keep the passphrase in a file of your own")

@@ -4,7 +4,6 @@ import sys
 import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from enum import IntEnum
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -18,31 +17,13 @@ from rich.table import Table
 from rich.text import Text as RichText
 from typer.core import TyperGroup
 
-from tallystick.host.control import NotRunning
 from tallystick.host.text import escape_invisible, printable, shortened, to_json
 from tallystick.ledger.errors import Refused
-from tallystick.problems import DamagedStore, HostError
-
-
-class ExitCode(IntEnum):
-    """What the process ends with; every command's help names them."""
-
-    OK = 0
-    FAILED = 1
-    """Something does not verify, was refused, or is not there; the ledger does not advance."""
-    BAD_INPUT = 2
-    """Wrong usage, or a file that cannot be used."""
-    NOT_RUNNING = 3
-    """No node runs in the data folder."""
-    NOT_FINAL = 4
-    """The time was up before a certificate was final."""
-    STOPPED = 130
-    """By Ctrl-C, as shells have it."""
-
+from tallystick.problems import ExitCode, Problem
 
 _EXIT_CODES: Final = (
-    "Exit codes: 0 all is well, 1 it does not verify, was refused or is not there, 2 wrong usage or unusable file, "
-    "3 no node runs here, 4 not final when the time was up, 130 stopped by Ctrl-C."
+    "Exit codes: 0 all is well, 1 it does not verify or the ledger does not advance, 2 wrong usage or unusable file, "
+    "3 no node runs there, 4 not in time, 5 not there, 6 refused by a rule, 7 damaged, 130 stopped by Ctrl-C."
 )
 
 DEFAULT_CHAIN: Final = "tallystick-demo.db"
@@ -202,15 +183,13 @@ def error_boundary() -> Iterator[None]:
     """Turn what stands in the way into a line on standard error and an exit code: no tracebacks for people."""
     try:
         yield
-    except DamagedStore as error:
-        raise fail(str(error), ExitCode.FAILED) from None
-    except NotRunning as error:
-        raise fail(str(error), ExitCode.NOT_RUNNING) from None
-    except (HostError, Refused) as error:
-        raise fail(str(error), ExitCode.BAD_INPUT) from None
+    except Problem as error:
+        raise fail(str(error), error.exit_code) from None
+    except Refused as refused:
+        raise fail(str(refused), ExitCode.USAGE) from None
     except BrokenPipeError:
         raise  # whoever was reading has had enough
     except OSError as error:
-        raise fail(str(error), ExitCode.BAD_INPUT) from None
+        raise fail(str(error), ExitCode.USAGE) from None
     except KeyboardInterrupt:
         raise fail("stopped", ExitCode.STOPPED) from None

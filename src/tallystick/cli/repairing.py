@@ -52,7 +52,7 @@ class Mending:
     def run(self) -> Mended:
         """Check, and repair what is damaged, until nothing is. It may be cut off anywhere and begun again.
 
-        Raises `DataInUse` while the node runs, `DamagedStore` for what could not be repaired, other `HostError`s.
+        Raises `DataInUse` while the node runs, `DamagedStore` for what could not be repaired, other `Problem`s.
         """
         with DataLock(self._folder.path), asyncio.Runner() as runner, verifying(runner) as verify:
             if (kept := finish_salvage(self._path)) is not None:

@@ -68,13 +68,14 @@ def run(
 
 
 def open_wallet(folder: DataFolder, passphrase_file: Path | None, no_passphrase: bool) -> Wallet:
-    """The node's key. Raises `HostError`, and `Refused` (K3, K4)."""
+    """The node's key. Raises `Problem`, and `Refused` (K3, K4)."""
     return folder.wallet(find_passphrase(passphrase_file, no_passphrase, str(folder.key_path)))
 
 
 def run_here(folder: DataFolder, wallet: Wallet, *, log_json: bool = False, log_level: LogLevel = LogLevel.INFO) -> int:
     """Run the node in this process to its end; returns the exit code."""
+    from tallystick.api.doors import open_doors  # noqa: PLC0415
     from tallystick.host.process import run_node  # noqa: PLC0415  # the other commands need none of it
 
-    code: int = run_node(folder, wallet, log_json=log_json, log_level=log_level.value)
+    code: int = run_node(folder, wallet, open_doors, log_json=log_json, log_level=log_level.value)
     return code

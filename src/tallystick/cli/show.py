@@ -15,8 +15,8 @@ from tallystick.cli.output import error_boundary, help_text, make_console, print
 from tallystick.cli.reading import open_chain, read_chain
 from tallystick.cli.show_values import ChainValues
 from tallystick.cli.source import WHERE, Chain, find_source
-from tallystick.host.control import NotRunning
 from tallystick.host.data_folder import DataFolder
+from tallystick.problems import NotRunning
 
 HELP: Final = help_text(
     "Show a ledger, or a part of it: chain, block, certificate, stakes, member or peers.",

@@ -5,12 +5,13 @@ from typing import Any, Final
 
 import typer
 
-from tallystick.cli.output import ExitCode, fail
+from tallystick.cli.output import fail
 from tallystick.cli.words import kind_of, name_of, what_it_says
 from tallystick.integrity.checked_chain import CheckedChain, Found
 from tallystick.ledger.block import Block
 from tallystick.ledger.certificate import AnyCertificate, Payload, StakingOperation
 from tallystick.ledger.stake import BlockContext
+from tallystick.problems import ExitCode
 from tallystick.storage.file_statement import file_statement_in
 from tallystick.storage.store import Store
 
@@ -67,14 +68,14 @@ class ChainValues:
         """One block, with its certificates."""
         block = self._checked.block(int(index)) if len(index) < len(str(2**53)) else None
         if block is None:
-            raise fail(f"there is no block {index}: the chain ends at {self._checked.state.index}", ExitCode.FAILED)
+            raise fail(f"there is no block {index}: the chain ends at {self._checked.state.index}", ExitCode.NOT_THERE)
         return self._block(block)
 
     def certificate(self, id_prefix: str) -> dict[str, Any]:
         """One certificate, its payload, and the proof that it is in the log."""
         found = self._checked.find_certificates(id_prefix)
         if not found:
-            raise fail(f"no certificate's id begins with {id_prefix}", ExitCode.FAILED)
+            raise fail(f"no certificate's id begins with {id_prefix}", ExitCode.NOT_THERE)
         if len(found) > 1:
             ids = ", ".join(one.certificate.id.hex()[:16] + "…" for one in found[:4])
             raise typer.BadParameter(f"{len(found)} ids begin with {id_prefix}: {ids}; give more digits")
@@ -213,7 +214,7 @@ def pick_member(lines: list[dict[str, Any]], who: str) -> dict[str, Any]:
     named = [one for one in lines if who == one["name"]]
     found = named or [one for one in lines if one["public_key"].startswith(who.lower())]
     if not found:
-        raise fail(f"no account is called {who}, nor does a key begin so; see tallystick show stakes", ExitCode.FAILED)
+        raise fail(f"no account is called {who}, nor does a key begin so; see tallystick show stakes", ExitCode.NOT_THERE)
     if len(found) > 1:
         raise typer.BadParameter(f"{len(found)} accounts are called {who} or have keys that begin so; give more digits")
     return found[0]

@@ -8,9 +8,9 @@ import typer
 
 from tallystick.cli.options import DEFAULT_DATA, node_folder
 from tallystick.cli.output import DEFAULT_CHAIN
-from tallystick.host.control import Client, NotRunning
+from tallystick.host.control import Client
 from tallystick.host.data_folder import DataFolder
-from tallystick.problems import StoreError
+from tallystick.problems import NotRunning, StoreError
 
 Chain = Annotated[
     Path | None,
@@ -37,7 +37,7 @@ class Source:
 
 
 def find_source(chain: Path | None, data: Path | None) -> Source:
-    """See the module. Raises `StoreError` when there is neither file nor node, `HostError`.
+    """See the module. Raises `StoreError` when there is neither file nor node, `Problem`.
 
     A node comes before the demo's file: a file that lies about in a folder must not speak in its place.
     """
@@ -54,7 +54,7 @@ def find_source(chain: Path | None, data: Path | None) -> Source:
 
 
 def is_running(folder: DataFolder) -> bool:
-    """Whether a node runs there. Raises `HostError` when that cannot be told."""
+    """Whether a node runs there. Raises `Problem` when that cannot be told."""
     try:
         with Client(folder.socket_path):
             return True

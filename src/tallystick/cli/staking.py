@@ -9,13 +9,14 @@ from tallystick.cli.certify import Outcome, follow
 from tallystick.cli.connecting import connect_at, ledger_info
 from tallystick.cli.node_reader import NodeReader
 from tallystick.cli.options import AsJson, Data
-from tallystick.cli.output import ExitCode, error_boundary, fail, help_text, make_console, marked, print_json
+from tallystick.cli.output import error_boundary, fail, help_text, make_console, marked, print_json
 from tallystick.cli.words import lasting, utc
 from tallystick.host.control import ChangeStake
 from tallystick.ledger.block import Block
 from tallystick.ledger.fields import MAX_TOKENS
 from tallystick.ledger.params import Params
 from tallystick.ledger.state import context_of
+from tallystick.problems import ExitCode
 
 HELP: Final = help_text(
     "Stake tokens of the node's own; a negative amount withdraws.",
@@ -53,7 +54,7 @@ def stake(
     if as_json:
         print_json({"amount": amount, **to_builtins(outcome), **effect})
     if outcome.state != "final":
-        raise fail(f"the operation was refused: {outcome.reason}", ExitCode.FAILED)
+        raise fail(f"the operation was refused: {outcome.reason}", ExitCode.REFUSED)
     if not as_json:
         _tell(amount, outcome, effect, genesis.params)
 

@@ -10,7 +10,7 @@ from tallystick.host.control import MAX_BATCH, NewStatement
 from tallystick.ledger.certificate import SALT_BYTES, Payload, Statement, certificate_codec, payload_codec
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.fields import MAX_SUBJECT_CHARACTERS, ZERO_DIGEST
-from tallystick.problems import HostError
+from tallystick.problems import Problem
 from tallystick.storage.file_statement import FILE_MEDIA_TYPE, describe_file, file_payload
 
 NOTE_MEDIA_TYPE: Final = "text/plain"
@@ -20,7 +20,7 @@ _MOST_BATCH_BYTES: Final = 16 * 1024 * 1024
 _MOST_MISTAKES: Final = 10
 
 
-class BadBatch(HostError):
+class BadBatch(Problem):
     """Rows that cannot be certified; nothing was sent. `mistakes` names each with its line."""
 
     def __init__(self, path: Path, mistakes: Sequence[str]) -> None:
@@ -60,17 +60,17 @@ def in_words(subject: str, note: str, media_type: str) -> Draft:
 def read_batch(path: Path) -> list[Draft]:
     """The rows of a CSV file with the columns `COLUMNS`, of which all but one may be missing.
 
-    Files are named from the CSV's own folder. Raises `BadBatch` with all lines that are wrong, `HostError`.
+    Files are named from the CSV's own folder. Raises `BadBatch` with all lines that are wrong, `Problem`.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
             return _read_rows(path, csv.DictReader(stream, strict=True))
     except OSError as error:
-        raise HostError(f"{path} cannot be read: {error.strerror}; name a CSV file") from None
+        raise Problem(f"{path} cannot be read: {error.strerror}; name a CSV file") from None
     except UnicodeDecodeError as error:
-        raise HostError(f"{path} is not UTF-8 (byte {error.start}); save it so, and try again") from None
+        raise Problem(f"{path} is not UTF-8 (byte {error.start}); save it so, and try again") from None
     except csv.Error as error:
-        raise HostError(f"{path} is no CSV file: {error}") from None
+        raise Problem(f"{path} is no CSV file: {error}") from None
 
 
 def in_batches(drafts: Sequence[Draft]) -> Iterator[list[Draft]]:
@@ -96,7 +96,7 @@ def _read_rows(path: Path, rows: "csv.DictReader[str]") -> list[Draft]:
         line = f"line {rows.line_num}"
         try:
             drafts.append(_read_row(path.parent, row))
-        except (HostError, Refused) as error:
+        except (Problem, Refused) as error:
             mistakes.append(f"{line}: {error}")
             continue
         twin = lines.setdefault(tuple(row.values()), line)
@@ -105,7 +105,7 @@ def _read_rows(path: Path, rows: "csv.DictReader[str]") -> list[Draft]:
     if mistakes:
         raise BadBatch(path, mistakes)
     if not drafts:
-        raise HostError(f"{path} has no rows below its first line: there is nothing to certify in it")
+        raise Problem(f"{path} has no rows below its first line: there is nothing to certify in it")
     return drafts
 
 
@@ -113,27 +113,27 @@ def _check_columns(path: Path, columns: Sequence[str]) -> None:
     known = f"the first line names the columns: subject or file, and as you need them {', '.join(COLUMNS)}"
     strange = [one for one in columns if one not in COLUMNS]
     if strange:
-        raise HostError(f"{path} has a column {strange[0]!r}; {known}")
+        raise Problem(f"{path} has a column {strange[0]!r}; {known}")
     if len(set(columns)) != len(columns):
-        raise HostError(f"{path} has a column twice; {known}")
+        raise Problem(f"{path} has a column twice; {known}")
     if not {"subject", "file"} & set(columns):
-        raise HostError(f"{path} has neither a column subject nor a column file; {known}")
+        raise Problem(f"{path} has neither a column subject nor a column file; {known}")
 
 
 def _read_row(folder: Path, row: dict[str, str | None]) -> Draft:
     if None in row:
-        raise HostError("more fields than columns; put a field with a comma in double quotes")
+        raise Problem("more fields than columns; put a field with a comma in double quotes")
     if None in row.values():
-        raise HostError("fewer fields than columns")
+        raise Problem("fewer fields than columns")
     subject, file, note, media_type = ((row.get(column) or "").strip() for column in COLUMNS)
     if file:
         if media_type:
-            raise HostError("a media type is the note's, and with a file the note is a line of text; leave it empty")
+            raise Problem("a media type is the note's, and with a file the note is a line of text; leave it empty")
         return about_file(folder / file, subject or None, note)
     if not subject:
-        raise HostError("neither a subject nor a file")
+        raise Problem("neither a subject nor a file")
     if media_type and not note:
-        raise HostError("a media type without a note")
+        raise Problem("a media type without a note")
     return in_words(subject, note, media_type)
 
 

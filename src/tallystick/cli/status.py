@@ -11,9 +11,10 @@ from rich.live import Live
 
 from tallystick.cli.connecting import RunningNode, connect_at, ledger_info
 from tallystick.cli.options import AsJson, Data
-from tallystick.cli.output import ExitCode, Terminal, Text, error_boundary, help_text, make_console, print_json
+from tallystick.cli.output import Terminal, Text, error_boundary, help_text, make_console, print_json
 from tallystick.cli.words import ago, lasting, many, name_of, names_of, utc
 from tallystick.host.control import GetPeers, GetStatus, PeerLine, Peers, Status
+from tallystick.problems import ExitCode
 
 HELP: Final = help_text(
     "Tell how the running node is: whether the ledger advances, and if not, who is missing and since when.",
@@ -65,7 +66,7 @@ def status(
 
 
 def look(node: RunningNode, names: Mapping[bytes, str]) -> dict[str, Any]:
-    """The node's state as plain values. Raises `HostError`."""
+    """The node's state as plain values. Raises `Problem`."""
     told, peers = node.one(GetStatus(), Status), node.one(GetPeers(), Peers).peers
     state = _state(told)
     stuck = told.stuck

@@ -11,12 +11,13 @@ from tallystick.cli.connecting import connect, ledger_info
 from tallystick.cli.file_check import Covering, CoveringCertificate, FileCheck, check_file
 from tallystick.cli.node_reader import NodeReader, Standing
 from tallystick.cli.options import AsJson, Data
-from tallystick.cli.output import ExitCode, Terminal, Text, error_boundary, help_text, make_console, print_json
+from tallystick.cli.output import Terminal, Text, error_boundary, help_text, make_console, print_json
 from tallystick.cli.reading import open_chain, read_chain
 from tallystick.cli.source import WHERE, Chain, find_source
 from tallystick.cli.words import CHECKED_AGAIN, many, name_of, utc
 from tallystick.host.data_folder import DataFolder
 from tallystick.integrity.checked_chain import CheckedChain
+from tallystick.problems import ExitCode
 from tallystick.storage.file_statement import FileStatement, describe_file
 
 HELP: Final = help_text(
@@ -73,7 +74,7 @@ def verify(
 
 
 def check_on_node(reader: NodeReader, statement: FileStatement, names: Mapping[bytes, str]) -> NodeFileCheck:
-    """Look a file up at a running node, and check its answer. Raises `HostError`."""
+    """Look a file up at a running node, and check its answer. Raises `Problem`."""
     certificates = [_node_covering(reader, standing, stated, names) for standing, stated in reader.covering(statement)]
     return NodeFileCheck(statement.name, statement.size_bytes, statement.sha256.hex(), certificates)
 

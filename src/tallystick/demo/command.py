@@ -8,9 +8,10 @@ import typer
 
 import tallystick
 from tallystick.cli.options import AsJson
-from tallystick.cli.output import DEFAULT_CHAIN, ExitCode, error_boundary, help_text, make_console
+from tallystick.cli.output import DEFAULT_CHAIN, error_boundary, help_text, make_console
 from tallystick.demo.real_demo import MOST_PROCESSES, play_real
 from tallystick.demo.simulated_demo import DEFAULT_SPEED, play_simulated
+from tallystick.problems import ExitCode
 
 _DEFAULT_FILES: Final = ("README.md", "LICENSE")
 _FALLBACK_FILES: Final = ("ledger/certificate.py", "ledger/block.py")

@@ -12,9 +12,9 @@ from typing import Final, Generic, Self, TypeVar
 
 from tallystick.cli.connecting import RunningNode, connect
 from tallystick.cli.options import PASSPHRASE_VARIABLE
-from tallystick.host.control import GetStatus, NotRunning, Status
+from tallystick.host.control import GetStatus, Status
 from tallystick.host.data_folder import DataFolder
-from tallystick.problems import HostError
+from tallystick.problems import NotRunning, Problem
 
 COMMAND: Final = (sys.executable, "-m", "tallystick")
 START_SECONDS: Final = 60.0
@@ -85,12 +85,12 @@ class NodeProcess:
 
     @contextmanager
     def connect(self) -> Iterator[RunningNode]:
-        """Connect to the node. Raises `HostError`."""
+        """Connect to the node. Raises `Problem`."""
         with connect(self.folder) as node:
             yield node
 
     def status(self) -> Status:
-        """How the node is. Raises `HostError`."""
+        """How the node is. Raises `Problem`."""
         with self.connect() as node:
             return node.one(GetStatus(), Status)
 
@@ -116,7 +116,7 @@ class LocalNetwork(Generic[N]):
         return [node for node in self.nodes if node.process is not None]
 
     def start(self) -> None:
-        """Start all nodes that do not run, and wait until they vote. Raises `HostError`."""
+        """Start all nodes that do not run, and wait until they vote. Raises `Problem`."""
         for node in self.nodes:
             if node.process is None:
                 node.launch()
@@ -135,11 +135,11 @@ class LocalNetwork(Generic[N]):
                 node.kill()
 
     def wait_until(self, is_done: Callable[[], object], what: str, at_most_s: float = START_SECONDS) -> None:
-        """Wait for something. Raises `HostError` when a node has ended meanwhile, or the time is up."""
+        """Wait for something. Raises `Problem` when a node has ended meanwhile, or the time is up."""
         until_s = time.monotonic() + at_most_s
         while True:
             for name, code in self.ended().items():
-                raise HostError(f"{name} has ended with {code}: {self._node(name).last_words}")
+                raise Problem(f"{name} has ended with {code}: {self._node(name).last_words}")
             try:
                 if is_done():
                     return
@@ -147,11 +147,11 @@ class LocalNetwork(Generic[N]):
                 pass  # it listens a moment after it was started
             if time.monotonic() > until_s:
                 told = "; ".join(f"{node.name}: {node.last_words}" for node in self.running)
-                raise HostError(f"{what}: that did not come within {at_most_s:.0f} s. The nodes' last words: {told}")
+                raise Problem(f"{what}: that did not come within {at_most_s:.0f} s. The nodes' last words: {told}")
             time.sleep(_POLL_SECONDS)
 
     def wait_until_voting(self) -> None:
-        """Wait until all nodes that run are connected, and all of them that have stake vote. Raises `HostError`."""
+        """Wait until all nodes that run are connected, and all of them that have stake vote. Raises `Problem`."""
 
         def all_vote() -> bool:
             said = [node.status() for node in self.running]

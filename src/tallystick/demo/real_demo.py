@@ -30,7 +30,7 @@ from tallystick.demo.recorder import StoryEvent
 from tallystick.host.control import BackedUp, Backup, Certify, InviteMade, MakeInvite, Status
 from tallystick.host.data_folder import DataFolder
 from tallystick.ledger.params import Params
-from tallystick.problems import HostError
+from tallystick.problems import Problem
 from tallystick.storage.file_statement import FileStatement, describe_file
 from tallystick.storage.store import Store
 
@@ -46,7 +46,7 @@ _JOIN_SECONDS: Final = 60.0
 def play_real(console: Terminal, paths: Sequence[Path], nodes: int, chain: Path, *, as_json: bool) -> bool:
     """Play it, and tell what it came to; whether everything came out as it should.
 
-    Raises `HostError` when something does not come to pass in its time. No process outlives this.
+    Raises `Problem` when something does not come to pass in its time. No process outlives this.
     """
     drafts = [about_file(path, None, "") for path in paths]
     check_room(chain)
@@ -74,7 +74,7 @@ class RealDemo:
         self._certified: list[CertifiedLine] = []
 
     def play(self, drafts: Sequence[Draft], paths: Sequence[Path], kept: Path) -> RealAccount:
-        """All of it. Raises `HostError`."""
+        """All of it. Raises `Problem`."""
         network, members = self._network, list(self._network.nodes)
         self._start(members)
         for number, draft in enumerate(drafts):
@@ -125,7 +125,7 @@ class RealDemo:
             follow(node, Certify((draft.statement,)), [outcome], lambda: None, wait=True, until_s=until_s)
         if outcome.id is None or outcome.block_index is None or outcome.took_ms is None:
             reason = outcome.reason or f"it was not final within {_FINAL_SECONDS:.0f} s"
-            raise HostError(f"{name} did not certify {draft.title!r}: {reason}")
+            raise Problem(f"{name} did not certify {draft.title!r}: {reason}")
         line = CertifiedLine(outcome.subject, outcome.file, name, outcome.id, outcome.block_index, outcome.took_ms)
         self._certified.append(line)
         what = draft.title if draft.file else f"“{draft.title}”"
@@ -223,16 +223,16 @@ def _covers(process: NodeProcess, statement: FileStatement) -> bool:
 
 
 def _join(invite: str, folder: DataFolder) -> str:
-    """Join as a user does, in a process of its own; returns the public key. Raises `HostError`."""
+    """Join as a user does, in a process of its own; returns the public key. Raises `Problem`."""
     command = [*COMMAND, "join", invite, "--data", str(folder.path), "--no-passphrase", "--json"]
     try:
         done = subprocess.run(  # noqa: S603  ourselves
             command, capture_output=True, text=True, timeout=_JOIN_SECONDS, check=False
         )
     except subprocess.TimeoutExpired:
-        raise HostError(f"{folder.path.name} could not join within {_JOIN_SECONDS:.0f} s") from None
+        raise Problem(f"{folder.path.name} could not join within {_JOIN_SECONDS:.0f} s") from None
     if done.returncode != 0:
-        raise HostError(f"{folder.path.name} could not join: {done.stderr.strip()}")
+        raise Problem(f"{folder.path.name} could not join: {done.stderr.strip()}")
     return str(json.loads(done.stdout)["public_key"])
 
 

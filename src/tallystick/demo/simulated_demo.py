@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from tallystick.cli.file_check import check_file, with_one_byte_changed
-from tallystick.cli.output import ExitCode, Terminal, fail, print_json
+from tallystick.cli.output import Terminal, fail, print_json
 from tallystick.demo.account import Account, FileLine, give_account
 from tallystick.demo.final_view import show_account
 from tallystick.demo.kept_chain import make_room
@@ -17,6 +17,7 @@ from tallystick.demo.scenario import FRAME_MS
 from tallystick.demo.seeding import from_seed
 from tallystick.demo.simulation import Simulation
 from tallystick.integrity.checked_chain import CheckedChain
+from tallystick.problems import ExitCode
 from tallystick.storage.file_statement import FileStatement, describe_file
 from tallystick.storage.store import Store
 
@@ -28,7 +29,7 @@ SIMULATED_START_MS: Final = 1_735_689_600_000
 def play_simulated(
     console: Terminal, paths: list[Path], nodes: int, chain: Path, *, speed: float | None, seed: int, as_json: bool
 ) -> bool:
-    """Play it, and tell what it came to; whether everything came out as it should. Raises `HostError`."""
+    """Play it, and tell what it came to; whether everything came out as it should. Raises `Problem`."""
     statements = [describe_file(path) for path in paths]
     simulation = Simulation(nodes, statements, seed, seeding=from_seed(seed), start_ms=SIMULATED_START_MS)
     make_room(chain)

@@ -12,21 +12,12 @@ import typer
 
 from tallystick.cli.founding import found_here
 from tallystick.cli.options import NoPassphrase, PassphraseFile, find_passphrase
-from tallystick.cli.output import (
-    ExitCode,
-    Terminal,
-    Text,
-    error_boundary,
-    fail,
-    help_text,
-    make_console,
-    marked,
-    warn,
-)
+from tallystick.cli.output import Terminal, Text, error_boundary, fail, help_text, make_console, marked, warn
 from tallystick.demo.local_network import LocalNetwork, NodeProcess, in_order, terminated_like_interrupted
 from tallystick.demo.real_demo import MOST_PROCESSES, PARAMS
 from tallystick.host.data_folder import DataFolder, FolderError
 from tallystick.ledger.errors import Refused, Rule
+from tallystick.problems import ExitCode
 
 HELP: Final = help_text(
     "Run a network of nodes on this machine, until Ctrl-C.",

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from tallystick.ledger.stake import BlockContext
-from tallystick.problems import HostError
+from tallystick.problems import NotInTime, NotRunning, Problem
 
 MAX_FRAME_BYTES: Final = 64 * 1024 * 1024
 LENGTH_BYTES: Final = 4
@@ -24,14 +24,6 @@ MAX_BATCH: Final = 4096
 """Certificates in one request, at most."""
 
 _LATE: Final = "the node did not answer in time; look at its log"
-
-
-class NotRunning(HostError):
-    """Nobody listens on the folder's socket."""
-
-
-class NotInTime(HostError):
-    """The node did not answer within the time allowed."""
 
 
 # ---- requests ---------------------------------------------------------------------------------------------------
@@ -325,7 +317,7 @@ def short_address(path: Path) -> str:
     """The socket's path, absolute or from here, whichever is shorter: Unix allows about a hundred bytes."""
     address = min(str(path.absolute()), os.path.relpath(path), key=len)
     if len(os.fsencode(address)) > _MAX_ADDRESS_BYTES:
-        raise HostError(f"{address} is too long a name for a socket; choose a data folder with a shorter one")
+        raise Problem(f"{address} is too long a name for a socket; choose a data folder with a shorter one")
     return address
 
 
@@ -333,7 +325,7 @@ class Client:
     """The user's end of the socket; one request at a time."""
 
     def __init__(self, path: Path, timeout_s: float | None = None) -> None:
-        """Connect. Raises `NotRunning` when no node listens there, `HostError` when it may not be opened."""
+        """Connect. Raises `NotRunning` when no node listens there, `Problem` when it may not be opened."""
         address = short_address(path)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._socket.settimeout(timeout_s)
@@ -346,7 +338,7 @@ class Client:
         except OSError as error:
             self._socket.close()
             reason = f"the node's socket {path} cannot be opened: {error.strerror or error}"
-            raise HostError(f"{reason}; only the user that runs the node may") from None
+            raise Problem(f"{reason}; only the user that runs the node may") from None
 
     def __enter__(self) -> "Client":
         return self
@@ -355,7 +347,7 @@ class Client:
         self._socket.close()
 
     def ask(self, request: Request, until_s: float | None = None) -> Iterator[Answer]:
-        """Send a request; yield its answers without the closing `Done`. Raises `HostError` with a failure's reason.
+        """Send a request; yield its answers without the closing `Done`. Raises `Problem` with a failure's reason.
 
         By `until_s`, of the monotonic clock, all of it has to be there, or it raises `NotInTime`.
         """
@@ -365,20 +357,18 @@ class Client:
         except TimeoutError:
             raise NotInTime(_LATE) from None
         except OSError as error:
-            raise HostError(
-                f"the node took no request: {error.strerror}; look at its log, and start it again"
-            ) from None
+            raise Problem(f"the node took no request: {error.strerror}; look at its log, and start it again") from None
         while True:
             encoded = self._read(int.from_bytes(self._read(LENGTH_BYTES, until_s), "big"), until_s)
             try:
                 answer = _answers.decode(encoded)
             except msgspec.DecodeError as error:
-                raise HostError(f"the node's answer is not known here: {error}; is it of another version?") from None
+                raise Problem(f"the node's answer is not known here: {error}; is it of another version?") from None
             match answer:
                 case Done():
                     return
                 case Failed(reason):
-                    raise HostError(reason)
+                    raise Problem(reason)
                 case _:
                     yield answer
 
@@ -395,8 +385,8 @@ class Client:
             except TimeoutError:
                 raise NotInTime(_LATE) from None
             except OSError as error:
-                raise HostError(f"the connection to the node broke: {error.strerror}; look at its log") from None
+                raise Problem(f"the connection to the node broke: {error.strerror}; look at its log") from None
             if not part:
-                raise HostError("the node ended before it answered; look at its log, and start it again")
+                raise Problem("the node ended before it answered; look at its log, and start it again")
             parts += part
         return bytes(parts)

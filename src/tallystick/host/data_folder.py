@@ -12,7 +12,7 @@ from tallystick.host.guard_file import GuardFile, compacted, create_guard, guard
 from tallystick.host.key_file import create_key_file, open_key_file, read_sealed, sealed_public_key, write_sealed
 from tallystick.ledger.genesis import Genesis
 from tallystick.ledger.wallet import Wallet
-from tallystick.problems import HostError, KeyFileError
+from tallystick.problems import KeyFileError, Problem
 from tallystick.storage.store import Store
 
 _SETTINGS_FILE: Final = "node.toml"
@@ -31,7 +31,7 @@ bootstrap = [{bootstrap}]
 Address = Annotated[str, Meta(min_length=3, max_length=255, pattern=r"\A[!-~]+:[0-9]{1,5}\Z")]
 
 
-class FolderError(HostError):
+class FolderError(Problem):
     """The data folder cannot be used as asked."""
 
 
@@ -59,6 +59,7 @@ class DataFolder:
         self.guard_path = path / "guard"
         self.ledger_path = path / "ledger.db"
         self.socket_path = path / "control.sock"
+        self.api_path = path / "api.sock"
         self.lock_path = path / "lock"
 
     @property
@@ -69,7 +70,7 @@ class DataFolder:
     def create(self, settings: Settings, genesis: Genesis) -> None:
         """Set a node up for the key that is there: a ledger with no blocks, and where it listens.
 
-        Raises `HostError`; a node that is there already stays as it is.
+        Raises `Problem`; a node that is there already stays as it is.
         """
         if self.is_there or self.ledger_path.exists():
             raise FolderError(f"{self.path} holds a node already; name another folder with --data")
@@ -88,7 +89,7 @@ class DataFolder:
     def create_key(self, wallet: Wallet, passphrase: str, strength: str = "moderate") -> None:
         """Make the folder, and in it the file of a key that has never signed anything, and its guard.
 
-        Raises `HostError`; a key that is there already stays as it is.
+        Raises `Problem`; a key that is there already stays as it is.
         """
         self.make()
         if self.key_path.exists():
@@ -97,7 +98,7 @@ class DataFolder:
         create_key_file(self.key_path, wallet, passphrase, strength)
 
     def move_key(self, to: Path) -> None:
-        """Copy key and guard to another folder, durably, and close this guard. Raises `HostError`, `Refused` (K3).
+        """Copy key and guard to another folder, durably, and close this guard. Raises `Problem`, `Refused` (K3).
 
         Cut off anywhere, it is done again; until the guard here is closed, what stands there is not to be used.
         """

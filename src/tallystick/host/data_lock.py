@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-from tallystick.problems import DataInUse, HostError
+from tallystick.problems import DataInUse, Problem
 
 _NAME: Final = "lock"
 
@@ -18,12 +18,12 @@ class DataLock:
         self._descriptor: int | None = None
 
     def take(self) -> None:
-        """Raises `DataInUse`, naming the process that holds it, and `HostError` when the folder cannot be written."""
+        """Raises `DataInUse`, naming the process that holds it, and `Problem` when the folder cannot be written."""
         try:
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             advice = "name a data folder that exists and that you may write to"
-            raise HostError(f"{self.path} cannot be made: {error.strerror}; {advice}") from None
+            raise Problem(f"{self.path} cannot be made: {error.strerror}; {advice}") from None
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -31,7 +31,7 @@ class DataLock:
             os.close(descriptor)
             if not isinstance(error, BlockingIOError):
                 reason = f"{self.path} cannot be locked: {error.strerror}"
-                raise HostError(f"{reason}; keep the data folder on a disk of this machine") from None
+                raise Problem(f"{reason}; keep the data folder on a disk of this machine") from None
             process = f"process {holder}" if holder.isdecimal() else "another process"
             advice = "stop that one first, or name another data folder"
             raise DataInUse(f"{self.path.parent} is in use by {process}; {advice}") from None

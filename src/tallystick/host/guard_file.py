@@ -36,7 +36,7 @@ from tallystick.ledger.errors import Refused
 from tallystick.ledger.fields import PublicKey
 from tallystick.ledger.vote import Ballot
 from tallystick.ledger.wallet import Wallet
-from tallystick.problems import HostError
+from tallystick.problems import Problem
 from tallystick.storage.sqlite_file import sync_folder
 
 FRAME_BYTES: Final = 4096
@@ -51,7 +51,7 @@ _VERSION: Final = 1
 _UNKNOWN: Final = "what this key signed last may not be kept, so the node ends; mend the disk, and start it again"
 
 
-class GuardError(HostError):
+class GuardError(Problem):
     """The guard file cannot be used as asked."""
 
 

@@ -3,7 +3,9 @@
 import asyncio
 import logging
 import signal
-from typing import Final
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Final, NamedTuple
 
 from tallystick.consensus.signing_guard import GuardStatus
 from tallystick.consensus.simplex import Simplex
@@ -15,6 +17,7 @@ from tallystick.host.invite import write_invite
 from tallystick.host.logs import note, start_logging
 from tallystick.host.runner import Kept, Runner, now_ms
 from tallystick.host.service import Service
+from tallystick.host.submissions import Submissions
 from tallystick.host.verification import Verifier
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.errors import Refused
@@ -23,19 +26,34 @@ from tallystick.network.archiving import own_record
 from tallystick.network.replay import replayed
 from tallystick.network.transport import TransportError
 from tallystick.network.zeromq import ZeroMQTransport
-from tallystick.node.events import Started
+from tallystick.node.events import Action, Started
 from tallystick.node.node import Node
 from tallystick.node.simplex_driver import SimplexDriver
-from tallystick.problems import DamagedStore, HostError, MustEnd, NodeExit
+from tallystick.problems import DamagedStore, MustEnd, NodeExit, Problem
 from tallystick.storage.store import Store
 
 _MOVED: Final = "run it there. Only if nothing ever ran there: tallystick guard lost, and start it again"
 
 
-def run_node(folder: DataFolder, wallet: Wallet, *, log_json: bool = False, log_level: str = "info") -> NodeExit:
+class Hosted(NamedTuple):
+    """A node that runs, for those who open its doors."""
+
+    folder: DataFolder
+    wallet: Wallet
+    address: str
+    submissions: Submissions
+    make_invite: Callable[[], str]
+
+
+OpenDoors = Callable[[Hosted], AbstractAsyncContextManager[None]]
+
+
+def run_node(
+    folder: DataFolder, wallet: Wallet, open_doors: OpenDoors, *, log_json: bool = False, log_level: str = "info"
+) -> NodeExit:
     """Run a node until SIGTERM or SIGINT, or until it has to end (logged); returns how it ended.
 
-    Raises `HostError` when it cannot start: another process has the folder, the ledger is damaged, the port is taken,
+    Raises `Problem` when it cannot start: another process has the folder, the ledger is damaged, the port is taken,
     the key was moved away, this machine's libsodium breaks rule K2.
     """
     settings = folder.settings()
@@ -47,12 +65,14 @@ def run_node(folder: DataFolder, wallet: Wallet, *, log_json: bool = False, log_
             Store.open(folder.ledger_path) as store,
             GuardFile.open(folder.guard_path, wallet.public_key) as guard_file,
         ):
-            return asyncio.run(_run(folder, settings, wallet, Kept(store, guard_file)))
+            return asyncio.run(_run(folder, settings, wallet, Kept(store, guard_file), open_doors))
     except DamagedStore as damage:
         raise DamagedStore(f"{damage}; {_mending(folder)}", damage.refused) from None
 
 
-async def _run(folder: DataFolder, settings: Settings, wallet: Wallet, kept: Kept) -> NodeExit:
+async def _run(
+    folder: DataFolder, settings: Settings, wallet: Wallet, kept: Kept, open_doors: OpenDoors
+) -> NodeExit:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -69,9 +89,19 @@ async def _run(folder: DataFolder, settings: Settings, wallet: Wallet, kept: Kep
     address, known = settings.address, tuple(settings.bootstrap_peers)
     started = Started(wallet.public_key, own_record(wallet, ledger_id, address, now_ms(), store), known)
     transport = ZeroMQTransport(wallet, ledger_id, settings.listen, encode(store.genesis))
-    service = Service(wallet, address, lambda: write_invite(ledger_id, wallet.public_key, (address,)))
+    submissions = Submissions()
+    hosted = Hosted(
+        folder, wallet, address, submissions, lambda: write_invite(ledger_id, wallet.public_key, (address,))
+    )
+    service = Service(wallet, address, hosted.make_invite)
     verifier = Verifier()
-    runner = Runner(node, kept, transport, verifier.verify, service.watch)
+
+    def watch(action: Action) -> None:
+        service.watch(action)
+        submissions.watch(action)
+
+    runner = Runner(node, kept, transport, verifier.verify, watch)
+    submissions.serve(runner)
     if (loss := kept.guard_file.loss) is not None:
         note(logging.ERROR, "signing guard lost", reason=loss)
     try:
@@ -79,9 +109,10 @@ async def _run(folder: DataFolder, settings: Settings, wallet: Wallet, kept: Kep
         await runner.start(started)
         await service.start(runner, folder.socket_path)
         note(logging.INFO, "running", ledger=ledger_id, key=wallet.public_key, address=address, index=node.state.index)
-        return await _until_stopped(stop, runner, folder)
+        async with open_doors(hosted):
+            return await _until_stopped(stop, runner, folder)
     except TransportError as error:
-        raise HostError(str(error)) from None
+        raise Problem(str(error)) from None
     finally:
         await service.stop()
         await runner.stop()
@@ -101,12 +132,12 @@ async def _until_stopped(stop: asyncio.Event, runner: Runner, folder: DataFolder
         note(logging.INFO, "stopped", index=runner.node.state.index)
         return NodeExit.STOPPED
     error = failing.exception()
-    expected = isinstance(error, HostError | Refused)
+    expected = isinstance(error, Problem | Refused)
     reason = str(error) if expected else repr(error)
     note(logging.ERROR, "failed", reason=f"{reason}; {_mending(folder)}" if isinstance(error, DamagedStore) else reason)
     if error is not None and not expected:
         raise error  # a fault in this program: with its traceback
-    return error.code if isinstance(error, MustEnd) else NodeExit.FAILED
+    return error.node_exit if isinstance(error, MustEnd) else NodeExit.FAILED
 
 
 def _mending(folder: DataFolder) -> str:

@@ -40,6 +40,8 @@ from tallystick.node.events import (
     PersistSigned,
     ReadVotes,
     Report,
+    ReportBlock,
+    ReportStuck,
     Send,
     SendKept,
     SetTimer,
@@ -100,6 +102,12 @@ class Runner:
         self.transport = transport
         self.connected: dict[bytes, int] = {}
         """The peers that are there, and since when (ms)."""
+        self.last_heard_ms: dict[bytes, int] = {}
+        """When the last message came from each peer that is there, or that has stake."""
+        self.waiting_since_ms: int | None = None
+        """Since when certificates wait, and no block became final."""
+        self.stuck: ReportStuck | None = None
+        """What agreement reported last, until a block became final."""
         self._verify = verify
         self._watch = watch
         self._intake = Intake(node.chain.ledger_id, node.knowledge)
@@ -182,6 +190,8 @@ class Runner:
     def _drop(self, peer: bytes) -> None:
         self.connected.pop(peer, None)
         self._lanes.pop(peer, None)
+        if not self.node.state.epoch.stake(peer):
+            self.last_heard_ms.pop(peer, None)
         taker = self._takers.pop(peer, None)
         if taker is not None:
             taker.cancel()
@@ -191,6 +201,7 @@ class Runner:
         lane = self._lanes.get(peer)
         if lane is None:
             return
+        self.last_heard_ms[peer] = now_ms()
         lane.waiting.append(frame)
         lane.waiting_bytes += len(frame)
         lane.has_more.set()
@@ -236,6 +247,10 @@ class Runner:
             return
         try:
             self._carry_out(self.node.handle(now_ms(), event))
+            if not self.node.box:
+                self.waiting_since_ms = None
+            elif self.waiting_since_ms is None:
+                self.waiting_since_ms = now_ms()
         except BaseException as error:
             self._fail(error)
 
@@ -319,6 +334,10 @@ class Runner:
                 reason = f"a quorum chose what is illegal by this node's state ({refused}): {_MISMATCH}"
                 self._fail(MustEnd(reason, NodeExit.STATE_MISMATCH))
             case _:
+                if isinstance(report, ReportBlock):
+                    self.waiting_since_ms = self.stuck = None
+                elif isinstance(report, ReportStuck):
+                    self.stuck = report
                 self._reports.note(now_ms(), report)
 
     def _read_votes(self, asked: ReadVotes) -> None:

@@ -66,7 +66,7 @@ from tallystick.node.events import (
     ReportStuck,
     UnbanAsked,
 )
-from tallystick.problems import HostError
+from tallystick.problems import Problem
 from tallystick.storage.file_statement import FileStatement
 
 _ROOM_PART: Final = 2
@@ -108,7 +108,7 @@ class Service:
         try:
             self._server = await asyncio.start_unix_server(self._talk, short_address(path))
         except OSError as error:
-            raise HostError(f"{path} cannot be listened on: {error.strerror}") from None
+            raise Problem(f"{path} cannot be listened on: {error.strerror}") from None
         finally:
             os.umask(before)
 
@@ -149,7 +149,7 @@ class Service:
             last: Answer = Done()
         except (msgspec.DecodeError, msgspec.ValidationError) as error:
             last = Failed(f"not a request: {error}; is the command of the same version as the node?")
-        except (HostError, Refused) as error:
+        except (Problem, Refused) as error:
             last = Failed(str(error))
         writer.write(framed(last))
         await writer.drain()
@@ -188,7 +188,7 @@ class Service:
                 yield [await self._backup(Path(path))]
 
     def _entries(self, request: Certify | Submit | ChangeStake) -> list[Entry]:
-        """What is submitted, signed here unless it is already. Raises `HostError`, `Refused`."""
+        """What is submitted, signed here unless it is already. Raises `Problem`, `Refused`."""
         ledger_id, now = self.runner.node.chain.ledger_id, now_ms()
         match request:
             case ChangeStake(amount):
@@ -344,7 +344,7 @@ class Service:
 
     def _unban(self, key: bytes) -> None:
         if key not in self.runner.node.exchange.bans:
-            raise HostError(f"{key.hex()[:16]}… is not banned; tallystick show peers tells who is")
+            raise Problem(f"{key.hex()[:16]}… is not banned; tallystick show peers tells who is")
         self.runner.handle(UnbanAsked(key))
         note(logging.INFO, "ban lifted", peer=key)
 
@@ -361,14 +361,14 @@ class Service:
         store = self.runner.store
         block = store.block(index)
         if block is None:
-            raise HostError(f"there is no block {index}; the ledger's last is {self.runner.node.state.index}")
+            raise Problem(f"there is no block {index}; the ledger's last is {self.runner.node.state.index}")
         finalization = store.finalization(index)
         return BlockFound(block.encoded, encode(finalization) if finalization else b"")
 
     def _certificates(self, id_prefix: str) -> list[CertificateFound]:
         prefix = id_prefix.lower()
         if len(prefix) < _SHORTEST_PREFIX or not set(prefix) <= set("0123456789abcdef"):
-            raise HostError(
+            raise Problem(
                 f"{id_prefix!r} is not the beginning of an id: give {_SHORTEST_PREFIX} hexadecimal digits or more"
             )
         places = self.runner.node.chain.certificate_index.with_prefix(prefix)
@@ -395,7 +395,7 @@ class Service:
 
     async def _backup(self, path: Path) -> BackedUp:
         if not path.is_absolute():
-            raise HostError(f"{path}: the node needs the whole path of the copy")
+            raise Problem(f"{path}: the node needs the whole path of the copy")
         index = self.runner.node.state.index
         await asyncio.to_thread(self.runner.store.backup, path)
         note(logging.INFO, "backup", path=str(path), index=index)
@@ -404,4 +404,4 @@ class Service:
 
 def _check_count(count: int) -> None:
     if not 0 < count <= MAX_BATCH:
-        raise HostError(f"{count} certificates in one request; give 1 to {MAX_BATCH}")
+        raise Problem(f"{count} certificates in one request; give 1 to {MAX_BATCH}")

@@ -25,7 +25,7 @@ from tallystick.ledger.wallet import Wallet
 from tallystick.network.transport import Connected, Disconnected, Received, TransportEvent
 from tallystick.network.zeromq import ZeroMQTransport
 from tallystick.node.limits import Limits
-from tallystick.problems import DamagedStore, HostError, StoreError
+from tallystick.problems import DamagedStore, Problem, StoreError
 from tallystick.storage.store import Store
 
 CONNECT_S: Final = 10.0
@@ -91,7 +91,7 @@ class _Refetching:
             answer = self.session.ask(peer, FinalizationRequest(number), Finalizations)
             proof = next((one for one in answer.proofs if one.header.index == index), None)
             if proof is None:
-                raise HostError("it does not have it")
+                raise Problem("it does not have it")
             report.epochs[number + 1] = put_finalization(self.store, proof, epoch, self.verify)
 
         if self._is_put(put_from, f"the finalization of block {index}"):
@@ -105,7 +105,7 @@ class _Refetching:
                 put_from(peer)
             except StoreError:
                 raise  # no peer's fault
-            except (Refused, HostError) as error:
+            except (Refused, Problem) as error:
                 reasons.append(f"{peer.hex()[:16]}…: {error}")
                 self.session.put_last(peer)
             else:
@@ -114,13 +114,13 @@ class _Refetching:
         return False
 
     def _blocks(self, peer: bytes, first: int, last: int) -> list[Block]:
-        """All of them, from one peer. Raises `HostError` when it does not have them."""
+        """All of them, from one peer. Raises `Problem` when it does not have them."""
         blocks: list[Block] = []
         while len(blocks) <= last - first:
             start = first + len(blocks)
             answer = self.session.ask(peer, BlockRequest(start, last - start + 1), Blocks)
             if answer.start != start or not answer.blocks:
-                raise HostError(f"it does not have block {start}")
+                raise Problem(f"it does not have block {start}")
             blocks += answer.blocks
         return blocks[: last - first + 1]
 
@@ -157,7 +157,7 @@ class Session:
             self.peers.append(peer)
 
     def ask(self, peer: bytes, question: Message, kind: type[T]) -> T:
-        """The peer's answer. Raises `HostError` when it does not come in time, or the connection ends."""
+        """The peer's answer. Raises `Problem` when it does not come in time, or the connection ends."""
         return self._runner.run(self._ask(peer, question, kind))
 
     async def _start(self) -> None:
@@ -182,18 +182,18 @@ class Session:
         while not self._answers.empty():
             self._answers.get_nowait()
         if peer not in self.peers:
-            raise HostError("the connection ended")
+            raise Problem("the connection ended")
         self._transport.send(peer, encode_message(question))
         try:
             async with asyncio.timeout(ANSWER_S):
                 while True:
                     sender, answer = await self._answers.get()
                     if sender == peer and answer is None:
-                        raise HostError("the connection ended")
+                        raise Problem("the connection ended")
                     if sender == peer and isinstance(answer, kind):
                         return answer
         except TimeoutError:
-            raise HostError("it did not answer in time") from None
+            raise Problem("it did not answer in time") from None
 
     def _on_event(self, event: TransportEvent) -> None:
         match event:

@@ -55,7 +55,7 @@ class CertificateIndex:
         end = self._heads[bucket if bucket < len(self._heads) else bucket & (self._mask >> 1)]
         while end:
             if self._ids.startswith(certificate_id, _ID_BYTES * (end - 1)):
-                return self._place(end - 1)
+                return self.place_at(end - 1)
             end = self._next[end - 1]
         return None
 
@@ -66,7 +66,7 @@ class CertificateIndex:
         while at >= 0:
             number, offset = divmod(at, _ID_BYTES)
             if offset == 0 and self._ids[at : at + _ID_BYTES].hex().startswith(prefix):
-                found.append(self._place(number))
+                found.append(self.place_at(number))
             at = self._ids.find(first, at + 1)
         return found
 
@@ -97,7 +97,12 @@ class CertificateIndex:
         counts = [end - start for start, end in pairwise(ends)]
         return bytes(memoryview(self._ids)[_ID_BYTES * ends[0] :]), counts
 
-    def _place(self, number: int) -> Place:
+    def number_of(self, place: Place) -> int:
+        """The log index of the certificate at a place."""
+        return self._ends[place.block_index - 1] + place.position
+
+    def place_at(self, number: int) -> Place:
+        """Where the certificate with this log index stands."""
         block_index = bisect_right(self._ends, number)
         return Place(block_index, number - self._ends[block_index - 1])
 

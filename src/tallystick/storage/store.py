@@ -297,8 +297,11 @@ class Store:
                 yield block
 
     def block(self, index: int) -> Block | None:
-        """The kept block with this index; block 0 is not kept."""
-        return next(self.blocks(index), None) if 0 < index <= self.tip_index else None
+        """The kept block with this index; block 0 is not kept. Raises `DamagedStore` where one is missing."""
+        rows = self.database.select("SELECT encoded FROM blocks WHERE block_index = ?", (index,))
+        if not rows and 0 < index <= self.tip_index:
+            raise self._damaged(f"block {index}", Refused(Rule.B1, "it is missing"))
+        return self._decode_block(index, rows[0][0]) if rows else None
 
     def hashes(self, start: int = 1) -> Iterator[bytes]:
         """See `FullArchive`."""

@@ -1,0 +1,1 @@
+"""HTTP: typed views, the questions that a ledger answers, routes and doors."""

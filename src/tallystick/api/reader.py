@@ -1,0 +1,261 @@
+"""Answers what is asked of a ledger, from its chain and its store: those of a running node, or of a checked file.
+
+What needs the chain in memory is looked up at once (`find`, `places`); what needs the store is read afterwards, on any
+one thread, from a connection that only reads. So a reader never keeps a node from agreeing.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
+
+from msgspec.structs import asdict
+
+from tallystick.api import views
+from tallystick.ledger import certificate as core
+from tallystick.ledger.block import Block, genesis_block
+from tallystick.ledger.blockchain import Blockchain
+from tallystick.ledger.certificate import AnyCertificate, Evidence, ProposalEvidence, StakingOperation
+from tallystick.ledger.certificate_index import Place
+from tallystick.ledger.encoding import encode
+from tallystick.ledger.stake import Account
+from tallystick.ledger.state import State
+from tallystick.problems import Ambiguous, BadRequest, DamagedStore, NotThere
+from tallystick.storage.file_statement import FileStatement, file_statement_in
+from tallystick.storage.store import Store
+
+SHORTEST_PREFIX: Final = 8
+MOST_PREFIXED: Final = 4
+_MOST_TEXT_BYTES: Final = 1024
+
+
+class LogPlace(NamedTuple):
+    """Where a certificate stands in its block, and in the log."""
+
+    place: Place
+    log_index: int
+
+
+class LedgerReader:
+    """One ledger. Raises `NotThere` for what it does not have, `DamagedStore` for what is not what was written."""
+
+    def __init__(self, chain: Blockchain, store: Store) -> None:
+        self._chain, self._store = chain, store
+        self.names: Mapping[bytes, str] = store.names()
+
+    @property
+    def state(self) -> State:
+        """At the tip."""
+        return self._chain.state
+
+    # ---- in memory ----------------------------------------------------------------------------------------------
+
+    def find(self, certificate_id: str) -> LogPlace:
+        """Where the final certificate stands whose id begins so (8 digits or more).
+
+        Raises `BadRequest` for what begins no id, `NotThere`, `Ambiguous`.
+        """
+        wanted = certificate_id.lower()
+        if not SHORTEST_PREFIX <= len(wanted) <= 64 or not set(wanted) <= set("0123456789abcdef"):
+            raise BadRequest(f"{certificate_id!r} begins no id: give 8 to 64 hexadecimal digits")
+        index = self._chain.certificate_index
+        if len(wanted) == 64:
+            found = [place] if (place := index.place_of(bytes.fromhex(wanted))) else []
+        else:
+            found = index.with_prefix(wanted)
+        if not found:
+            raise NotThere(f"no certificate's id begins with {wanted}; if it was submitted just now, it may wait")
+        if len(found) > 1:
+            raise Ambiguous(f"{len(found)} ids begin with {wanted}; give more digits")
+        return LogPlace(found[0], self.log_index(found[0]))
+
+    def page(self, first: int, count: int) -> list[LogPlace]:
+        """Certificates of the log, from this index on."""
+        last = min(first + count, self.state.log.size)
+        return [LogPlace(self._chain.certificate_index.place_at(one), one) for one in range(max(0, first), last)]
+
+    def members(self) -> list[views.Member]:
+        """All accounts, those with most at stake first."""
+        state = self.state
+        context = state.context(now_ms=0)
+        accounts = [(key, account.at(context)) for key, account in state.stakes.accounts.items()]
+        accounts.sort(key=lambda one: (-one[1].staked, one[0]))
+        return [self._member(key, account, state) for key, account in accounts]
+
+    def pick_member(self, who: str) -> views.Member:
+        """The account with this name, or whose key begins so. Raises `NotThere`, `Ambiguous`."""
+        members = self.members()
+        found = [one for one in members if one.member.name == who]
+        found = found or [one for one in members if len(who) > 1 and one.member.key.startswith(who.lower())]
+        if not found:
+            raise NotThere(f"no account is called {who}, nor does a key begin so")
+        if len(found) > 1:
+            raise Ambiguous(f"{len(found)} accounts are called {who}, or have keys that begin so; give more digits")
+        return found[0]
+
+    def _member(self, key: bytes, account: Account, state: State) -> views.Member:
+        return views.Member(
+            member=self.key(key),
+            free=account.free,
+            staked=account.staked,
+            unbonding=[
+                views.Unbonding(amount, until.epoch, until.index, until.timestamp_ms)
+                for until, amount in account.unbonding
+            ],
+            votes_with=state.epoch.stake(key),
+            is_burned=key in state.stakes.burned_keys,
+        )
+
+    def key(self, key: bytes) -> views.Key:
+        """A key, with its name."""
+        return views.Key(key.hex(), self.names.get(key))
+
+    def log_index(self, place: Place) -> int:
+        """Of the certificate at a place."""
+        return self._chain.certificate_index.number_of(place)
+
+    # ---- from the store -----------------------------------------------------------------------------------------
+
+    def ledger(self, state: State) -> views.Ledger:
+        """The ledger as a whole."""
+        genesis, stakes = self._chain.genesis, state.stakes
+        return views.Ledger(
+            ledger_id=genesis.ledger_id.hex(),
+            name=genesis.name,
+            created_ms=genesis.created_ms,
+            tip=self._line(self._block(state.index)),
+            log_size=state.log.size,
+            log_root=state.log.root().hex(),
+            total=stakes.total,
+            total_staked=stakes.total_staked,
+            burned=stakes.burned,
+            params=asdict(genesis.params),
+        )
+
+    def block(self, index: int, state: State) -> views.Block:
+        """A block, with its certificates."""
+        if not 0 <= index <= state.index:
+            raise NotThere(f"there is no block {index}: the last is {state.index}")
+        block = self._block(index)
+        header, first = block.header, self.log_index(Place(index, 0)) if index else 0
+        return views.Block(
+            **asdict(self._line(block)),
+            parent_hash=header.parent_hash.hex(),
+            certificates_hash=header.certificates_hash.hex(),
+            state_root=header.state_root.hex(),
+            signature=block.signature.hex(),
+            finality=self._finality(block, state),
+            certificates=[
+                self._certificate_line(one, block, LogPlace(Place(index, position), first + position))
+                for position, one in enumerate(block.certificates)
+            ],
+        )
+
+    def blocks(self, last: int, count: int) -> list[views.BlockLine]:
+        """Blocks up to this one, the newest first."""
+        first = max(0, last - count + 1)
+        return [self._line(self._block(index)) for index in range(last, first - 1, -1)]
+
+    def certificate(self, at: LogPlace) -> views.Certificate:
+        """The certificate at a place that `find` or `page` told."""
+        block = self._block(at.place.block_index)
+        one = block.certificates[at.place.position]
+        payload = self._store.payload(one.payload_hash) if one.payload_hash else None
+        return views.Certificate(
+            **asdict(self._certificate_line(one, block, at)),
+            subject=one.subject if isinstance(one, core.Statement) else None,
+            amount=one.amount if isinstance(one, StakingOperation) else None,
+            offender=self.key(one.offender) if isinstance(one, Evidence) else None,
+            signature=one.signature.hex(),
+            encoded=one.encoded.hex(),
+            payload_hash=one.payload_hash.hex() if one.payload_hash else None,
+            payload=_payload(payload) if payload else None,
+        )
+
+    def lines(self, places: Sequence[LogPlace]) -> list[views.CertificateLine]:
+        """The certificates at these places; each block is read once."""
+        blocks = {index: self._block(index) for index in {at.place.block_index for at in places}}
+        read = ((blocks[at.place.block_index], at) for at in places)
+        return [self._certificate_line(block.certificates[at.place.position], block, at) for block, at in read]
+
+    def covering(self, sha256: bytes, size_bytes: int | None) -> list[Place]:
+        """Where certificates stand whose payloads state these bytes of a file."""
+        found = []
+        for at in self._store.find_file(FileStatement("", size_bytes or 0, sha256)):
+            payload = self._store.payload(at.payload_hash)
+            stated = file_statement_in(payload) if payload else None
+            if stated is not None and stated.sha256 == sha256 and size_bytes in (None, stated.size_bytes):
+                found.append(Place(at.block_index, at.position))
+        return found
+
+    def _block(self, index: int) -> Block:
+        block = self._store.block(index) if index else genesis_block(self._chain.genesis)
+        if block is None:
+            raise DamagedStore(f"{self._store.path}: block {index} is missing; run: tallystick check")
+        return block
+
+    def _line(self, block: Block) -> views.BlockLine:
+        header = block.header
+        return views.BlockLine(
+            index=block.index,
+            epoch=header.epoch,
+            view=header.view,
+            hash=block.hash.hex(),
+            timestamp_ms=header.timestamp_ms,
+            forger=self.key(header.forger) if block.index else None,
+            certificate_count=len(block.certificates),
+            final_by=self._store.finalized_from(block.index) if block.index else None,
+        )
+
+    def _finality(self, block: Block, state: State) -> views.Finality | None:
+        by_block = self._store.finalized_from(block.index) if block.index else None
+        tally = self._store.finalization(by_block) if by_block else None
+        if by_block is None or tally is None or tally.ballot.epoch != block.header.epoch:
+            return None
+        epoch = block.header.epoch
+        kept = self._store.voters(epoch)
+        members = dict(kept if kept is not None else self._chain.genesis.stakes().members)
+        voters = [member for member, _ in tally.signatures]
+        return views.Finality(
+            by_block=by_block,
+            voters=[self.key(one) for one in voters],
+            stake=sum(members.get(one, 0) for one in voters),
+            total_stake=sum(members.values()),
+        )
+
+    def _certificate_line(self, one: AnyCertificate, block: Block, at: LogPlace) -> views.CertificateLine:
+        return views.CertificateLine(
+            id=one.id.hex(),
+            kind=kind_of(one),
+            issuer=self.key(one.issuer),
+            timestamp_ms=one.timestamp_ms,
+            summary=summary_of(one),
+            place=views.Place(at.place.block_index, at.place.position, at.log_index, block.header.timestamp_ms),
+        )
+
+
+def kind_of(certificate: AnyCertificate) -> str:
+    """The certificate's kind, in a word."""
+    if isinstance(certificate, Evidence):
+        return "evidence"
+    return "stake" if isinstance(certificate, StakingOperation) else "statement"
+
+
+def summary_of(certificate: AnyCertificate) -> str:
+    """What a certificate says, in a few words."""
+    if isinstance(certificate, Evidence):
+        what = "forged blocks" if isinstance(certificate, ProposalEvidence) else "signed votes"
+        return f"shows that {certificate.offender.hex()[:12]}… {what} that conflict"
+    if not isinstance(certificate, StakingOperation):
+        return certificate.subject
+    return f"withdraws {-certificate.amount} from stake" if certificate.amount < 0 else f"stakes {certificate.amount}"
+
+
+def _payload(payload: core.Payload) -> views.Payload:
+    stated = file_statement_in(payload)
+    is_text = stated is None and payload.media_type.startswith("text/") and len(payload.content) <= _MOST_TEXT_BYTES
+    return views.Payload(
+        media_type=payload.media_type,
+        size_bytes=len(payload.content),
+        encoded=encode(payload).hex(),
+        file=views.File(stated.name, stated.size_bytes, stated.sha256.hex(), stated.note) if stated else None,
+        text=payload.content.decode("utf-8", "replace") if is_text else None,
+    )

@@ -1,0 +1,381 @@
+"""Everything that is answered about a ledger and its node, field by field: the same from a node and from a file.
+
+Keys, hashes and signatures are lower-case hex; fields that end with `_ms` are whole milliseconds, times since 1970.
+Within schema 1 fields are only ever added.
+"""
+
+from typing import Final
+
+from msgspec import UNSET, Struct, UnsetType
+
+SCHEMA: Final = 1
+
+
+class View(Struct, frozen=True):
+    """An answer, or a part of one."""
+
+
+class Key(View, frozen=True):
+    """Somebody's key."""
+
+    key: str
+    """32 bytes."""
+    name: str | None
+    """In the address book of the node or file that answers; nobody else vouches for it."""
+
+
+# ---- what is on the ledger --------------------------------------------------------------------------------------
+
+
+class Place(View, frozen=True):
+    """Where a final certificate stands."""
+
+    block_index: int
+    position: int
+    """Within its block, from 0."""
+    log_index: int
+    """Among all certificates of the ledger, from 0: a leaf of its log."""
+    block_timestamp_ms: int
+    """When its block was forged, as voted for by the members."""
+
+
+class File(View, frozen=True):
+    """What a payload states of a file, which itself is nowhere kept."""
+
+    name: str
+    size_bytes: int
+    sha256: str
+    note: str
+
+
+class Payload(View, frozen=True):
+    """What belongs to a certificate and stands beside the ledger: it can be erased."""
+
+    media_type: str
+    size_bytes: int
+    """Of its content."""
+    encoded: str
+    """As the certificate's `payload_hash` covers it: MessagePack of salt, media type and content."""
+    file: File | None
+    """If it states something of a file."""
+    text: str | None
+    """If it is a text of at most 1,024 bytes."""
+
+
+class CertificateLine(View, frozen=True):
+    """A certificate in a list."""
+
+    id: str
+    """SHA-256 of all of it but the signature."""
+    kind: str
+    """`statement`, `stake` (a staking operation) or `evidence`."""
+    issuer: Key
+    timestamp_ms: int
+    """As its issuer claims."""
+    summary: str
+    """What it says, in a few words."""
+    place: Place
+
+
+class Certificate(CertificateLine, frozen=True, kw_only=True):
+    """One final certificate."""
+
+    schema: int = SCHEMA
+    subject: str | None
+    """Of a statement."""
+    amount: int | None
+    """Of a staking operation: tokens staked, or withdrawn if negative."""
+    offender: Key | None
+    """Of evidence: whose stake it burns."""
+    signature: str
+    encoded: str
+    """All of it, in MessagePack (docs/protocol.md): what a program verifies."""
+    payload_hash: str | None
+    """`null`: it has no payload."""
+    payload: Payload | None
+    """`null`: there is none, or it is not kept here, or was erased."""
+
+
+class Finality(View, frozen=True):
+    """Whose votes made a block final."""
+
+    by_block: int
+    """The block that was voted for: this one, or a later one that builds on it."""
+    voters: list[Key]
+    stake: int
+    """Of the voters, in tokens."""
+    total_stake: int
+    """Of all members in that epoch; more than 2/3 of it is needed."""
+
+
+class BlockLine(View, frozen=True):
+    """A block in a list."""
+
+    index: int
+    epoch: int
+    view: int
+    hash: str
+    timestamp_ms: int
+    forger: Key | None
+    """`null`: the genesis block, which nobody forged."""
+    certificate_count: int
+    final_by: int | None
+    """The index of the block whose votes make it final; `null`: not known here."""
+
+
+class Block(BlockLine, frozen=True, kw_only=True):
+    """One final block. It has at most as many certificates as the ledger's parameters say."""
+
+    schema: int = SCHEMA
+    parent_hash: str
+    certificates_hash: str
+    state_root: str
+    signature: str
+    finality: Finality | None
+    """`null`: the genesis block, or its votes are not kept here."""
+    certificates: list[CertificateLine]
+
+
+class Ledger(View, frozen=True, kw_only=True):
+    """The ledger as a whole."""
+
+    schema: int = SCHEMA
+    ledger_id: str
+    name: str
+    created_ms: int
+    tip: BlockLine
+    log_size: int
+    """Certificates."""
+    log_root: str
+    """RFC 6962 head of the log over all certificates."""
+    total: int
+    """Tokens, the burned ones included."""
+    total_staked: int
+    burned: int
+    params: dict[str, int | str | None]
+    """By the names of docs/protocol.md; they never change."""
+
+
+class Unbonding(View, frozen=True):
+    """Tokens that are withdrawn, and not free yet: a block as late in all three frees them."""
+
+    amount: int
+    free_from_epoch: int
+    free_from_block: int
+    free_from_ms: int
+
+
+class Member(View, frozen=True):
+    """An account."""
+
+    member: Key
+    free: int
+    staked: int
+    unbonding: list[Unbonding]
+    votes_with: int
+    """Its stake in the current epoch."""
+    is_burned: bool
+    """It contradicted itself; its key never holds stake again."""
+
+
+class MemberAnswer(View, frozen=True, kw_only=True):
+    """One account."""
+
+    schema: int = SCHEMA
+    account: Member
+
+
+class Done(View, frozen=True, kw_only=True):
+    """It is done."""
+
+    schema: int = SCHEMA
+
+
+# ---- pages ------------------------------------------------------------------------------------------------------
+
+
+class Blocks(View, frozen=True, kw_only=True):
+    """Blocks, the newest first."""
+
+    schema: int = SCHEMA
+    blocks: list[BlockLine]
+    next: str | None
+    """The `cursor` of the next page; `null`: this is the last."""
+
+
+class Certificates(View, frozen=True, kw_only=True):
+    """Certificates, the newest first, or the oldest first in the log."""
+
+    schema: int = SCHEMA
+    certificates: list[CertificateLine]
+    next: str | None
+    indexed: int | UnsetType = UNSET
+    """Of a search: how many of the ledger's certificates it has seen; later ones are not found yet."""
+
+
+class Members(View, frozen=True, kw_only=True):
+    """Accounts, those with most at stake first."""
+
+    schema: int = SCHEMA
+    members: list[Member]
+    epoch: int
+    """Of the next block."""
+    next: str | None
+
+
+class Found(View, frozen=True, kw_only=True):
+    """Certificates whose payloads state these bytes of a file."""
+
+    schema: int = SCHEMA
+    certificates: list[Certificate]
+    next: str | None
+
+
+# ---- what a running node tells ----------------------------------------------------------------------------------
+
+
+class Outcome(View, frozen=True):
+    """What became of a certificate that was submitted."""
+
+    id: str
+    state: str
+    """`unknown` (submit it again, that is safe), `waiting`, `final` or `refused`."""
+    block_index: int | None = None
+    """Once it is final, as the next two."""
+    position: int | None = None
+    log_index: int | None = None
+    rule: str | None = None
+    """Of a refusal (docs/protocol.md)."""
+    reason: str | None = None
+
+
+class Outcomes(View, frozen=True, kw_only=True):
+    """One for each certificate of a request, in its order."""
+
+    schema: int = SCHEMA
+    outcomes: list[Outcome]
+
+
+class Peer(View, frozen=True):
+    """Somebody whom the node knows."""
+
+    peer: Key
+    address: str | None
+    is_connected: bool
+    connected_since_ms: int | None
+    last_heard_ms: int | None
+    """When the node last heard a message of it; `null`: not since it started."""
+    votes_with: int
+    tip_index: int
+    """The latest block that it told of."""
+    banned_until_ms: int | None
+    banned_for: str | None
+    """The rule that it broke, and how."""
+
+
+class Peers(View, frozen=True, kw_only=True):
+    """Whom the node knows, those connected first."""
+
+    schema: int = SCHEMA
+    now_ms: int
+    peers: list[Peer]
+    next: str | None
+
+
+class ViewNumber(View, frozen=True):
+    """A place in agreement."""
+
+    epoch: int
+    view: int
+
+
+class Missing(View, frozen=True):
+    """A member that is not heard."""
+
+    member: Key
+    stake: int
+    is_connected: bool
+    last_heard_ms: int | None
+
+
+class Status(View, frozen=True, kw_only=True):
+    """How a node is, and why the ledger does or does not advance."""
+
+    schema: int = SCHEMA
+    state: str
+    """`advancing`, `quiet`, `stuck`, `out_of_reach`, `catching_up`, `recovering`, `silent`, `twin`, `burned` or
+    `mismatch`."""
+    is_well: bool
+    """Whether nobody has to do anything."""
+    why: str
+    """In words."""
+    ledger_id: str
+    ledger_name: str
+    version: str
+    node: Key
+    address: str
+    started_ms: int
+    now_ms: int
+    tip_index: int
+    tip_hash: str
+    tip_timestamp_ms: int
+    best_index: int
+    """The latest block that a peer told of; beyond `tip_index`, the node is catching up."""
+    log_size: int
+    waiting: int
+    """Certificates that are not final."""
+    epoch: int
+    view: int
+    stake: int
+    total_stake: int
+    heard_stake: int
+    """Of the members in reach, this node included."""
+    is_voting: bool
+    why_not_voting: str | None
+    guard: str | None
+    """Of a member's key: `ready`, `lost` or `twin`."""
+    unanswered: list[Key]
+    """While what the key signed is lost: the members that did not answer yet."""
+    silent_until: ViewNumber | None
+    twin: ViewNumber | None
+    is_loss_accepted: bool
+    is_burned: bool
+    mismatch: str | None
+    peers: int
+    members: int
+    members_connected: int
+    stuck_since_ms: int | None
+    missing: list[Missing]
+    """The members that are not in reach, while something waits or too little stake is in reach."""
+
+
+class Invite(View, frozen=True, kw_only=True):
+    """A line of text with which somebody else's node finds this ledger."""
+
+    schema: int = SCHEMA
+    invite: str
+
+
+class Backup(View, frozen=True, kw_only=True):
+    """A consistent copy of the ledger."""
+
+    schema: int = SCHEMA
+    path: str
+    tip_index: int
+    size_bytes: int
+
+
+class Problem(Struct, frozen=True, kw_only=True):
+    """What is in the way: `application/problem+json` (RFC 9457)."""
+
+    type: str
+    """`urn:tallystick:problem:CODE`"""
+    title: str
+    status: int
+    detail: str
+    """What is in the way, and what to do next."""
+    code: str
+    exit_code: int
+    """That a command ends with."""
+    rule: str | None = None
+    """Of a refusal (docs/protocol.md)."""

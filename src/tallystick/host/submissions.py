@@ -1,0 +1,151 @@
+"""What became of certificates that were submitted at this node: unknown, waiting, final or refused."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from tallystick.host.runner import Runner, now_ms
+from tallystick.ledger.certificate_index import Place
+from tallystick.ledger.errors import Refused, Rule
+from tallystick.ledger.messages import Entry
+from tallystick.node.events import Action, ForgetCertificate, ReportBlock, ReportRefused
+from tallystick.problems import Busy
+
+_ROOM_PART: Final = 2
+"""Of the box: submissions wait while more than this part of it is full."""
+_ROOM_SECONDS: Final = 30.0
+_KEPT_MS: Final = 600_000
+_MOST_KEPT: Final = 65_536
+
+
+class Waiting(NamedTuple):
+    """It is legal, kept here, and not final yet."""
+
+
+class Unknown(NamedTuple):
+    """Nothing is known of it here. To submit it, again or for the first time, is safe."""
+
+
+Outcome = Place | Waiting | Unknown | Refused
+"""A final certificate's place, or why there is none."""
+
+
+@dataclass
+class _Waiter:
+    """Waits until nothing is left of what it waits for."""
+
+    left: set[bytes]
+    is_over: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Submissions:
+    """Submission is idempotent: a certificate is told apart by its id, and once is enough. `watch` sees all actions."""
+
+    def __init__(self) -> None:
+        self._runner: Runner | None = None
+        self._refused: OrderedDict[bytes, tuple[int, Refused]] = OrderedDict()
+        """By id, with the time (ms) when each is forgotten. A bad signature is not here: the id does not cover it."""
+        self._waiters: dict[bytes, list[_Waiter]] = {}
+        self._has_room = asyncio.Event()
+
+    def serve(self, runner: Runner) -> None:
+        """Submit to this runner's node."""
+        self._runner = runner
+
+    @property
+    def runner(self) -> Runner:
+        """The node's runner, once it runs."""
+        assert self._runner is not None
+        return self._runner
+
+    async def submit(self, entries: Sequence[Entry]) -> list[Outcome]:
+        """Check the entries and put the legal ones into the node's box, where they are kept; what became of each.
+
+        Raises `Busy` when the box has no room for long.
+        """
+        known = [self.outcome(entry.certificate.id) for entry in entries]
+        fresh = {
+            entry.certificate.id: entry
+            for entry, outcome in zip(entries, known, strict=True)
+            if not isinstance(outcome, Place | Waiting)
+        }
+        if not fresh:
+            return known
+        await self._wait_for_room()
+        for one in fresh:
+            self._refused.pop(one, None)
+        refusals = await self.runner.submit(fresh.values())
+        by_id = {one: refused for one, refused in zip(fresh, refusals, strict=True) if refused is not None}
+        for one, refused in by_id.items():
+            if refused.rule is not Rule.C1:
+                self._note_refused(one, refused)
+        return [by_id.get(entry.certificate.id) or self.outcome(entry.certificate.id) for entry in entries]
+
+    def outcome(self, certificate_id: bytes) -> Outcome:
+        """What became of the certificate with this id, as far as is known here."""
+        node = self.runner.node
+        if (place := node.chain.certificate_index.place_of(certificate_id)) is not None:
+            return place
+        if certificate_id in node.box:
+            return Waiting()
+        until_ms, refused = self._refused.get(certificate_id, (0, None))
+        return refused if refused is not None and until_ms > now_ms() else Unknown()
+
+    async def wait(self, certificate_ids: Iterable[bytes], timeout_s: float) -> None:
+        """Wait until none of them is waiting any more, or until the time is up."""
+        ids = {one for one in certificate_ids if isinstance(self.outcome(one), Waiting)}
+        if not ids:
+            return
+        waiter = _Waiter(set(ids))
+        for one in ids:
+            self._waiters.setdefault(one, []).append(waiter)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await waiter.is_over.wait()
+        except TimeoutError:
+            pass
+        finally:
+            for one in waiter.left:
+                self._waiters[one].remove(waiter)
+                if not self._waiters[one]:
+                    del self._waiters[one]
+
+    def watch(self, action: Action) -> None:
+        """See what becomes of certificates."""
+        match action:
+            case ReportRefused(refused, None, certificate_id) if certificate_id is not None:
+                self._note_refused(certificate_id, refused)
+                self._settled(certificate_id)
+            case ReportBlock(block):
+                self._has_room.set()
+                if self._waiters:
+                    for certificate in block.certificates:
+                        self._settled(certificate.id)
+            case ForgetCertificate(certificate_id):
+                self._has_room.set()
+                self._settled(certificate_id)
+
+    def _settled(self, certificate_id: bytes) -> None:
+        for waiter in self._waiters.pop(certificate_id, ()):
+            waiter.left.discard(certificate_id)
+            if not waiter.left:
+                waiter.is_over.set()
+
+    def _note_refused(self, certificate_id: bytes, refused: Refused) -> None:
+        now = now_ms()
+        self._refused[certificate_id] = now + _KEPT_MS, refused
+        self._refused.move_to_end(certificate_id)
+        while len(self._refused) > _MOST_KEPT or next(iter(self._refused.values()))[0] <= now:
+            self._refused.popitem(last=False)
+
+    async def _wait_for_room(self) -> None:
+        node = self.runner.node
+        try:
+            async with asyncio.timeout(_ROOM_SECONDS):
+                while len(node.box) > node.limits.box_certificates // _ROOM_PART:
+                    self._has_room.clear()
+                    await self._has_room.wait()
+        except TimeoutError:
+            raise Busy(f"{len(node.box):,} certificates wait here already; submit these again later") from None
