@@ -1,28 +1,33 @@
 """The ASGI application: it understands requests, bounds them, and answers with views or problems (RFC 9457)."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from enum import Enum
+from functools import partial
 from hashlib import sha256
 from typing import Any, Final
 
 import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from tallystick.api import views
+from tallystick.api.events import BlockEvents
+from tallystick.api.openapi import document
 from tallystick.api.routes import ENDPOINTS, JSON, MESSAGEPACK, Asked, Endpoint, Source
 from tallystick.ledger.errors import Refused
-from tallystick.problems import BadRequest, Busy, ExitCode, NotAllowed, Problem, RefusedInput
+from tallystick.problems import BadRequest, Busy, ExitCode, NotAllowed, NotRunning, Problem, RefusedInput
 
 MAX_BODY_BYTES: Final = 16 * 1024 * 1024
 _BODY_SECONDS: Final = 30.0
 _MOST_AT_ONCE: Final = 256
 _PROBLEM_JSON: Final = "application/problem+json"
+_NO_CACHE: Final = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 _encoders: Final[Mapping[str, Callable[[Any], bytes]]] = {
     JSON: msgspec.json.Encoder().encode,
@@ -40,6 +45,12 @@ class Door(Enum):
     """TCP: anybody."""
 
 
+class Fault(Problem):
+    """A fault in this program."""
+
+    code, exit_code, http_status = "fault", ExitCode.FAILED, 500
+
+
 class UnsupportedType(BadRequest):
     """A body in a form that is not understood."""
 
@@ -52,41 +63,72 @@ class TooLarge(BadRequest):
     code, http_status = "too-large", 413
 
 
-def make_app(source: Source, door: Door, hosts: frozenset[str] | None = None) -> Starlette:
-    """An application for one door. `hosts`: the names it is reached by, in lower case; `None`: any."""
-    at_once = asyncio.Semaphore(_MOST_AT_ONCE)
-    routes = [
-        Route(one.path, _Served(one, source, door, at_once, hosts), methods=[one.method])
-        for one in ENDPOINTS
-        if door is Door.LOCAL or not one.is_local
-    ]
-    return Starlette(routes=routes, exception_handlers={HTTPException: _not_found})
-
-
-class _Served:
-    """One endpoint behind a door."""
+class App:
+    """The application of one door, over one ledger."""
 
     def __init__(
-        self, endpoint: Endpoint, source: Source, door: Door, at_once: asyncio.Semaphore, hosts: frozenset[str] | None
+        self, source: Source, door: Door, events: BlockEvents | None = None, hosts: frozenset[str] | None = None
     ) -> None:
-        self._endpoint, self._source, self._door = endpoint, source, door
-        self._at_once, self._hosts = at_once, hosts
+        """`events`: of a running node. `hosts`: the names it is reached by, in lower case; `None`: any."""
+        self._source, self._events, self._hosts = source, events, hosts
+        self._places = asyncio.Semaphore(_MOST_AT_ONCE)
+        self.endpoints = [one for one in ENDPOINTS if door is Door.LOCAL or not one.is_local]
+        routes = [
+            Route(one.path, self._serve(partial(self._answer, one)), methods=[one.method]) for one in self.endpoints
+        ]
+        others = {
+            "/v1/events": self._follow,
+            "/v1/openapi.json": self._document,
+            "/metrics": self._metrics,
+            "/livez": self._alive,
+            "/readyz": self._ready,
+        }
+        routes += [Route(path, self._serve(answer), methods=["GET"]) for path, answer in others.items()]
+        handlers = {HTTPException: _not_found, Exception: _fault}
+        self.asgi = Starlette(routes=routes, exception_handlers=handlers)
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """As ASGI has it."""
-        request = Request(scope, receive)
-        try:
-            self._check_origin(request)
-            async with _a_place(self._at_once):
-                answer = await self._endpoint.handler(await self._asked(request))
-            response = _answered(request, answer)
-        except ClientDisconnect:
-            return
-        except Problem as problem:
-            response = _problem(problem)
-        except Refused as refused:
-            response = _problem(RefusedInput(refused))
-        await response(scope, receive, send)
+    def _serve(self, answer: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+        """With problems told as such, and a browser kept out."""
+
+        async def served(request: Request) -> Response:
+            try:
+                self._check_origin(request)
+                return await answer(request)
+            except Problem as problem:
+                return _problem(problem)
+            except Refused as refused:
+                return _problem(RefusedInput(refused))
+
+        return served
+
+    async def _answer(self, endpoint: Endpoint, request: Request) -> Response:
+        async with _a_place(self._places):
+            return _answered(request, await endpoint.handler(await self._asked(endpoint, request)))
+
+    async def _follow(self, request: Request) -> Response:
+        if self._events is None:
+            raise NotRunning("a file has no events, a running node has; start one with: tallystick run")
+        size = self._events.after(request.headers.get("last-event-id"))
+        return StreamingResponse(self._events.follow(size), media_type="text/event-stream", headers=_NO_CACHE)
+
+    async def _document(self, _request: Request) -> Response:
+        return Response(_encoders[JSON](document(self.endpoints)), media_type=JSON)
+
+    async def _metrics(self, _request: Request) -> Response:
+        from tallystick.api.metrics import metrics  # noqa: PLC0415  # nobody else needs its library
+
+        node = self._source.live()
+        return Response(metrics(partial(node.status, self._source.reader)), media_type="text/plain; version=0.0.4")
+
+    async def _alive(self, _request: Request) -> Response:
+        return Response("alive\n", media_type="text/plain")
+
+    async def _ready(self, _request: Request) -> Response:
+        """Whether the node has caught up, and somebody may be sent to it."""
+        status = self._source.live().status(self._source.reader)
+        is_ready = status.state not in ("catching_up", "mismatch")
+        text = f"{status.state}: {status.why}\n"
+        return Response(text, status_code=200 if is_ready else 503, media_type="text/plain")
 
     def _check_origin(self, request: Request) -> None:
         """A page in a browser may neither reach the node by another name (DNS rebinding) nor from another site."""
@@ -99,8 +141,7 @@ class _Served:
         if origin is not None and origin.lower().partition("://")[2] != host:
             raise NotAllowed(f"pages of {origin!r} may not ask this node")
 
-    async def _asked(self, request: Request) -> Asked:
-        endpoint = self._endpoint
+    async def _asked(self, endpoint: Endpoint, request: Request) -> Asked:
         items = request.query_params.multi_items()
         if len({name for name, _ in items}) != len(items):
             raise BadRequest("a parameter stands twice in the address")
@@ -108,21 +149,22 @@ class _Served:
             question = msgspec.convert(dict(items), endpoint.question, strict=False)
         except msgspec.ValidationError as error:
             raise BadRequest(f"the parameters are not understood: {error}") from None
-        body = await self._body(request) if endpoint.bodies else None
+        body = await _body(endpoint, request) if endpoint.bodies else None
         return Asked(self._source, request.path_params, question, body)
 
-    async def _body(self, request: Request) -> Any:
-        media_type = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
-        kind = self._endpoint.bodies.get(media_type)
-        if kind is None:
-            raise UnsupportedType(f"{media_type!r} is not understood here; send {' or '.join(self._endpoint.bodies)}")
-        try:
-            async with asyncio.timeout(_BODY_SECONDS):
-                return _decoders[media_type](await _read(request), type=kind)
-        except TimeoutError:
-            raise BadRequest(f"the body was not there within {_BODY_SECONDS:.0f} s") from None
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise BadRequest(f"the body is not understood: {error}") from None
+
+async def _body(endpoint: Endpoint, request: Request) -> Any:
+    media_type = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
+    kind = endpoint.bodies.get(media_type)
+    if kind is None:
+        raise UnsupportedType(f"{media_type!r} is not understood here; send {' or '.join(endpoint.bodies)}")
+    try:
+        async with asyncio.timeout(_BODY_SECONDS):
+            return _decoders[media_type](await _read(request), type=kind)
+    except TimeoutError:
+        raise BadRequest(f"the body was not there within {_BODY_SECONDS:.0f} s") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BadRequest(f"the body is not understood: {error}") from None
 
 
 async def _read(request: Request) -> bytes:
@@ -138,7 +180,7 @@ async def _read(request: Request) -> bytes:
 
 
 @asynccontextmanager
-async def _a_place(at_once: asyncio.Semaphore) -> Any:
+async def _a_place(at_once: asyncio.Semaphore) -> AsyncIterator[None]:
     if at_once.locked():
         raise Busy(f"{_MOST_AT_ONCE} requests are answered at the moment; ask again in a second")
     async with at_once:
@@ -174,6 +216,12 @@ def _problem(problem: Problem) -> Response:
     headers = {"Retry-After": "1"} if isinstance(problem, Busy) else {}
     body = _encoders[JSON](problem_view(problem))
     return Response(body, status_code=problem.http_status, media_type=_PROBLEM_JSON, headers=headers)
+
+
+async def _fault(request: Request, error: Exception) -> Response:
+    """A fault in this program: it is logged, and the one who asked learns no more than that."""
+    logging.getLogger(__name__).error("fault", exc_info=error, extra={"fields": {"path": request.url.path}})
+    return _problem(Fault("the node failed to answer this; its log says where"))
 
 
 async def _not_found(_request: Request, error: Exception) -> Response:

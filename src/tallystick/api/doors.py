@@ -1,21 +1,32 @@
 """Opens a running node's doors, and closes them: the node's own socket, and TCP if its operator wants it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import os
+import sys
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
-from typing import TypeVar
+from typing import Any, Final, TypeVar
 
-from tallystick.api.app import Door, make_app
+from tallystick.api.app import App, Door
+from tallystick.api.events import BlockEvents
 from tallystick.api.live_node import LiveNode
 from tallystick.api.reader import LedgerReader
 from tallystick.api.routes import Source
 from tallystick.api.server import Server, listen_locally
 from tallystick.host.process import Hosted
+from tallystick.node.events import Action, ErasePayload, PersistPayload, ReportBlock
+from tallystick.storage.search_index import Query, SearchIndex
 from tallystick.storage.store import Store
 
+_PAUSE_SECONDS: Final = 0.02
+"""Between two stretches of filling the index: agreement comes first."""
+_LOW_PRIORITY: Final = 10
+
 T = TypeVar("T")
+Read = Callable[[Callable[[], Any]], Awaitable[Any]]
 
 
 @asynccontextmanager
@@ -23,17 +34,103 @@ async def open_doors(hosted: Hosted) -> AsyncIterator[None]:
     """Serve a node until the block is left. Raises `Problem` when a door cannot be opened."""
     folder, runner = hosted.folder, hosted.submissions.runner
     async with AsyncExitStack() as stack:
-        thread = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="reads"))
-
-        async def read(look: Callable[[], T]) -> T:
-            return await asyncio.get_running_loop().run_in_executor(thread, look)
-
+        read = await _thread(stack, "reads")
         store = await read(partial(Store.open, folder.ledger_path, read_only=True))
         stack.push_async_callback(read, store.close)
         reader = await read(partial(LedgerReader, runner.node.chain, store))
+        search = await stack.enter_async_context(_search(hosted))
+        events = BlockEvents(reader, read)
         node = LiveNode(hosted.submissions, hosted.wallet, hosted.address, hosted.make_invite)
-        server = Server(make_app(Source(reader, read, node), Door.LOCAL), listen_locally(folder.api_path))
+        hosted.watchers.extend([events.watch, search.watch])
+        server = Server(
+            App(Source(reader, read, search.find, node), Door.LOCAL, events).asgi, listen_locally(folder.api_path)
+        )
         stack.callback(folder.api_path.unlink, missing_ok=True)
         await server.start()
         stack.push_async_callback(server.stop)
         yield
+
+
+async def _thread(stack: AsyncExitStack, name: str) -> Read:
+    """A thread of its own, for what may take its time."""
+    thread = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix=name))
+
+    async def run(work: Callable[[], Any]) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(thread, work)
+
+    return run
+
+
+class _Search:
+    """The index of a running node: one thread looks, another fills."""
+
+    def __init__(self, hosted: Hosted, look: Read, fill: Read) -> None:
+        self._hosted, self._look, self._fill = hosted, look, fill
+        self._news = asyncio.Event()
+        self._payloads: set[bytes] = set()
+
+    def watch(self, action: Action) -> None:
+        """See what there is to take in."""
+        match action:
+            case ReportBlock():
+                self._news.set()
+            case PersistPayload(payload):
+                self._payloads.add(payload.hash())
+                self._news.set()
+            case ErasePayload(payload_hash):
+                self._payloads.add(payload_hash)
+                self._news.set()
+
+    async def find(self, query: Query, below: int | None, limit: int) -> tuple[list[int], int]:
+        """See `Source.find`."""
+
+        def look() -> tuple[list[int], int]:
+            return self._index.find(query, below, limit), self._index.size
+
+        found: tuple[list[int], int] = await self._look(look)
+        return found
+
+    async def open(self, stack: AsyncExitStack) -> None:
+        """Open the index twice: to fill it, and to look into it."""
+        path, ledger_path = self._hosted.folder.search_path, self._hosted.folder.ledger_path
+        ledger_id = self._hosted.submissions.runner.node.chain.ledger_id
+        await self._fill(_give_way)
+        self._store = await self._fill(partial(Store.open, ledger_path, read_only=True))
+        stack.push_async_callback(self._fill, self._store.close)
+        self._filled = await self._fill(partial(SearchIndex, path, ledger_id))
+        stack.push_async_callback(self._fill, self._filled.close)
+        self._index = await self._look(partial(SearchIndex, path, ledger_id, read_only=True))
+        stack.push_async_callback(self._look, self._index.close)
+        self._payloads.update(await self._fill(self._filled.lacking))
+
+    async def keep_filling(self) -> None:
+        """Take in what is new, a stretch at a time, for ever."""
+        runner = self._hosted.submissions.runner
+        while True:
+            self._news.clear()
+            payloads, self._payloads = self._payloads, set()
+            if payloads:
+                await self._fill(partial(self._filled.refill, self._store, payloads))
+            while await self._fill(partial(self._filled.fill, self._store, runner.node.state.index)):
+                await asyncio.sleep(_PAUSE_SECONDS)
+            await self._news.wait()
+
+
+@asynccontextmanager
+async def _search(hosted: Hosted) -> AsyncIterator[_Search]:
+    async with AsyncExitStack() as stack:
+        search = _Search(hosted, await _thread(stack, "search"), await _thread(stack, "index"))
+        await search.open(stack)
+        filling = asyncio.create_task(search.keep_filling())
+        try:
+            yield search
+        finally:
+            filling.cancel()
+            with suppress(asyncio.CancelledError):
+                await filling
+
+
+def _give_way() -> None:
+    """Let this thread run when nothing else wants to."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOW_PRIORITY)

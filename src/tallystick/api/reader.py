@@ -67,10 +67,21 @@ class LedgerReader:
             raise Ambiguous(f"{len(found)} ids begin with {wanted}; give more digits")
         return LogPlace(found[0], self.log_index(found[0]))
 
+    def at(self, log_index: int) -> LogPlace:
+        """The place of the certificate with this log index."""
+        return LogPlace(self._chain.certificate_index.place_at(log_index), log_index)
+
     def page(self, first: int, count: int) -> list[LogPlace]:
         """Certificates of the log, from this index on."""
-        last = min(first + count, self.state.log.size)
-        return [LogPlace(self._chain.certificate_index.place_at(one), one) for one in range(max(0, first), last)]
+        return [self.at(one) for one in range(max(0, first), min(first + count, self.state.log.size))]
+
+    def block_at(self, log_index: int) -> int:
+        """The index of the block that holds the certificate with this log index."""
+        return self._chain.certificate_index.place_at(log_index).block_index
+
+    def first_of(self, block_index: int) -> int:
+        """The log index of a block's first certificate, or of what comes after it if it has none."""
+        return self.log_index(Place(block_index, 0)) if block_index else 0
 
     def members(self) -> list[views.Member]:
         """All accounts, those with most at stake first."""
@@ -135,7 +146,7 @@ class LedgerReader:
         if not 0 <= index <= state.index:
             raise NotThere(f"there is no block {index}: the last is {state.index}")
         block = self._block(index)
-        header, first = block.header, self.log_index(Place(index, 0)) if index else 0
+        header, first = block.header, self.first_of(index)
         return views.Block(
             **asdict(self._line(block)),
             parent_hash=header.parent_hash.hex(),

@@ -14,7 +14,8 @@ from tallystick.api.live_node import LiveNode
 from tallystick.api.reader import LedgerReader, LogPlace
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.messages import Entry, entry_codec
-from tallystick.problems import BadRequest, NotRunning
+from tallystick.problems import BadRequest, NotAllowed, NotRunning
+from tallystick.storage.search_index import Query
 
 T = TypeVar("T")
 OffLoop = Callable[[Callable[[], T]], Awaitable[T]]
@@ -27,6 +28,8 @@ class Source:
     reader: LedgerReader
     read: Callable[[Callable[[], Any]], Awaitable[Any]]
     """Runs what reads the store, where that disturbs nobody."""
+    find: Callable[[Query, int | None, int], Awaitable[tuple[list[int], int]]] | None = None
+    """Searches: the log indexes found, and how many certificates were looked through. `None`: not at this door."""
     node: LiveNode | None = None
 
     def live(self) -> LiveNode:
@@ -146,6 +149,32 @@ async def file(asked: Asked) -> views.Found:
     return views.Found(certificates=certificates, next=following)
 
 
+async def search(asked: Asked) -> views.Certificates:
+    """Certificates by words, issuer, kind, media type, file, time and block, the newest first.
+
+    Pages stay as they are while the ledger grows.
+    """
+    question: q.Search = asked.question
+    if asked.source.find is None:
+        raise NotAllowed("this door lists nobody; look certificates up by their id, or by a file's SHA-256")
+    query = Query(
+        question.text,
+        question.prefix,
+        bytes.fromhex(question.issuer) if question.issuer else None,
+        question.kind,
+        question.media_type,
+        bytes.fromhex(question.sha256) if question.sha256 else None,
+        question.since_ms,
+        question.until_ms,
+        question.first_block,
+        question.last_block,
+    )
+    found, indexed = await asked.source.find(query, question.cursor, question.limit)
+    lines = await asked.source.read(partial(asked.reader.lines, [asked.reader.at(one) for one in found]))
+    following = str(found[-1]) if len(found) == question.limit else None
+    return views.Certificates(certificates=lines, next=following, indexed=indexed)
+
+
 async def members(asked: Asked) -> views.Members:
     """All accounts, those with most at stake first."""
     shown, following = _page(asked.reader.members(), asked.question)
@@ -251,6 +280,7 @@ ENDPOINTS: Final = (
     Endpoint("GET", "/v1/certificates/{id}", certificate, views.Certificate),
     Endpoint("GET", "/v1/log", log, views.Certificates, q.Page),
     Endpoint("GET", "/v1/files/{sha256}", file, views.Found, q.FileQuestion),
+    Endpoint("GET", "/v1/search", search, views.Certificates, q.Search),
     Endpoint("GET", "/v1/members", members, views.Members, q.Page),
     Endpoint("GET", "/v1/members/{who}", member, views.MemberAnswer),
     Endpoint("GET", "/v1/peers", peers, views.Peers, q.Page),

@@ -6,7 +6,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import uvicorn
 from starlette.applications import Starlette
@@ -19,6 +19,13 @@ _HEADER_SECONDS: Final = 10.0
 _IDLE_SECONDS: Final = 75
 _MAX_ADDRESS_BYTES: Final = 103
 _BACKLOG: Final = 256
+
+
+class Tls(NamedTuple):
+    """Files in PEM form."""
+
+    certificate: Path
+    key: Path
 
 
 class _BoundedProtocol(HttpToolsProtocol):
@@ -70,8 +77,7 @@ class _Server(uvicorn.Server):
 class Server:
     """Serves one application at one door until it is stopped."""
 
-    def __init__(self, app: Starlette, listening: socket.socket, **tls: str) -> None:
-        """`tls`: `ssl_certfile` and `ssl_keyfile` of Uvicorn."""
+    def __init__(self, app: Starlette, listening: socket.socket, tls: Tls | None = None) -> None:
         config = uvicorn.Config(
             app,
             http=_BoundedProtocol,
@@ -83,7 +89,8 @@ class Server:
             date_header=False,
             timeout_keep_alive=_IDLE_SECONDS,
             timeout_graceful_shutdown=2,
-            **tls,
+            ssl_certfile=tls.certificate if tls else None,
+            ssl_keyfile=tls.key if tls else None,
         )
         self._server = _Server(config)
         self._listening = listening

@@ -349,6 +349,17 @@ class Status(View, frozen=True, kw_only=True):
     """The members that are not in reach, while something waits or too little stake is in reach."""
 
 
+class BlockEvent(View, frozen=True, kw_only=True):
+    """A block became final."""
+
+    schema: int = SCHEMA
+    block: BlockLine
+    first_log_index: int
+    """Of its first certificate."""
+    log_size: int
+    """After it: the event's id."""
+
+
 class Invite(View, frozen=True, kw_only=True):
     """A line of text with which somebody else's node finds this ledger."""
 

@@ -214,7 +214,9 @@ def pick_member(lines: list[dict[str, Any]], who: str) -> dict[str, Any]:
     named = [one for one in lines if who == one["name"]]
     found = named or [one for one in lines if one["public_key"].startswith(who.lower())]
     if not found:
-        raise fail(f"no account is called {who}, nor does a key begin so; see tallystick show stakes", ExitCode.NOT_THERE)
+        raise fail(
+            f"no account is called {who}, nor does a key begin so; see tallystick show stakes", ExitCode.NOT_THERE
+        )
     if len(found) > 1:
         raise typer.BadParameter(f"{len(found)} accounts are called {who} or have keys that begin so; give more digits")
     return found[0]

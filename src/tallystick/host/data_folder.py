@@ -60,6 +60,7 @@ class DataFolder:
         self.ledger_path = path / "ledger.db"
         self.socket_path = path / "control.sock"
         self.api_path = path / "api.sock"
+        self.search_path = path / "search.db"
         self.lock_path = path / "lock"
 
     @property

@@ -5,6 +5,7 @@ import logging
 import signal
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import Final, NamedTuple
 
 from tallystick.consensus.signing_guard import GuardStatus
@@ -43,6 +44,8 @@ class Hosted(NamedTuple):
     address: str
     submissions: Submissions
     make_invite: Callable[[], str]
+    watchers: list[Callable[[Action], None]]
+    """Told of each action when it is carried out."""
 
 
 OpenDoors = Callable[[Hosted], AbstractAsyncContextManager[None]]
@@ -70,9 +73,7 @@ def run_node(
         raise DamagedStore(f"{damage}; {_mending(folder)}", damage.refused) from None
 
 
-async def _run(
-    folder: DataFolder, settings: Settings, wallet: Wallet, kept: Kept, open_doors: OpenDoors
-) -> NodeExit:
+async def _run(folder: DataFolder, settings: Settings, wallet: Wallet, kept: Kept, open_doors: OpenDoors) -> NodeExit:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -90,15 +91,16 @@ async def _run(
     started = Started(wallet.public_key, own_record(wallet, ledger_id, address, now_ms(), store), known)
     transport = ZeroMQTransport(wallet, ledger_id, settings.listen, encode(store.genesis))
     submissions = Submissions()
-    hosted = Hosted(
-        folder, wallet, address, submissions, lambda: write_invite(ledger_id, wallet.public_key, (address,))
-    )
-    service = Service(wallet, address, hosted.make_invite)
+    watchers: list[Callable[[Action], None]] = [submissions.watch]
+    make_invite = partial(write_invite, ledger_id, wallet.public_key, (address,))
+    hosted = Hosted(folder, wallet, address, submissions, make_invite, watchers)
+    service = Service(wallet, address, make_invite)
+    watchers.append(service.watch)
     verifier = Verifier()
 
     def watch(action: Action) -> None:
-        service.watch(action)
-        submissions.watch(action)
+        for told in watchers:
+            told(action)
 
     runner = Runner(node, kept, transport, verifier.verify, watch)
     submissions.serve(runner)

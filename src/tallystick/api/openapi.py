@@ -1,0 +1,104 @@
+"""The OpenAPI 3.1 document, made from the routes and the views."""
+
+import re
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from tallystick.api import views
+from tallystick.api.questions import Nothing
+from tallystick.api.routes import JSON, MESSAGEPACK, Endpoint
+
+_PROBLEM: Final = {
+    "description": "What is in the way, and what to do next (RFC 9457).",
+    "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+}
+_PATH_EXAMPLES: Final = {"index": "0", "who": "node-1"}
+_HEX: Final = "00" * 32
+
+
+def document(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
+    """The whole document."""
+    kinds: dict[type[Struct], None] = {views.Problem: None, views.BlockEvent: None}
+    for one in endpoints:
+        kinds.update(dict.fromkeys([one.answer, *one.bodies.values()]))
+    _, schemas = msgspec.json.schema_components(list(kinds), ref_template="#/components/schemas/{name}")
+    paths: dict[str, dict[str, Any]] = {}
+    for one in endpoints:
+        paths.setdefault(one.path, {})[one.method.lower()] = _operation(one)
+    paths["/v1/events"] = {"get": _events()}
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Tallystick", "version": version("tallystick"), "description": views.__doc__},
+        "paths": paths,
+        "components": {"schemas": schemas},
+    }
+
+
+def _operation(one: Endpoint) -> dict[str, Any]:
+    operation: dict[str, Any] = {
+        "operationId": one.handler.__name__,
+        "summary": one.summary,
+        "parameters": [*_path_parameters(one.path), *_query_parameters(one.question)],
+        "responses": {
+            "200": {
+                "description": (one.answer.__doc__ or "").strip(),
+                "content": _content({JSON: one.answer, MESSAGEPACK: one.answer}),
+            },
+            "default": _PROBLEM,
+        },
+    }
+    if one.method == "GET":
+        operation["responses"]["304"] = {"description": "It is as the `If-None-Match` of the request says."}
+    if one.bodies:
+        operation["requestBody"] = {"required": True, "content": _content(one.bodies)}
+    return operation
+
+
+def _content(kinds: Mapping[str, type[Struct]]) -> dict[str, Any]:
+    return {media: {"schema": {"$ref": f"#/components/schemas/{kind.__name__}"}} for media, kind in kinds.items()}
+
+
+def _path_parameters(path: str) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "schema": {"type": "string"},
+            "example": _PATH_EXAMPLES.get(name, _HEX),
+        }
+        for name in re.findall(r"{(\w+)}", path)
+    ]
+
+
+def _query_parameters(question: type[Struct]) -> list[dict[str, Any]]:
+    if question is Nothing:
+        return []
+    _, components = msgspec.json.schema_components([question])
+    properties = components[question.__name__].get("properties", {})
+    return [{"name": name, "in": "query", "required": False, "schema": schema} for name, schema in properties.items()]
+
+
+def _events() -> dict[str, Any]:
+    stream = {"schema": {"type": "string", "description": "Events `block`, whose data is a `BlockEvent`."}}
+    return {
+        "operationId": "events",
+        "summary": "Final blocks as they come, as server-sent events; their ids are sizes of the log.",
+        "parameters": [
+            {
+                "name": "Last-Event-ID",
+                "in": "header",
+                "required": False,
+                "schema": {"type": "string", "pattern": "^[0-9]{1,16}$"},
+                "description": "Go on after this event.",
+            }
+        ],
+        "responses": {
+            "200": {"description": "Without an end.", "content": {"text/event-stream": stream}},
+            "default": _PROBLEM,
+        },
+    }

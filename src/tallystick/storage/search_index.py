@@ -1,0 +1,267 @@
+"""A full-text index of a ledger's certificates, in a SQLite file of its own, made from the store.
+
+It is filled behind the chain and tells how far it is. Each certificate has a row by its log index, and a document in an
+FTS5 table: the words of its subject, of its file's name and note, and facets (issuer, kind, media type, hash), which
+are words as well, so that every combination is one intersection of sorted lists.
+"""
+
+import sqlite3
+from collections.abc import Iterable
+from hashlib import sha256
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from tallystick.ledger.block import Block
+from tallystick.ledger.certificate import AnyCertificate, Evidence, Payload, StakingOperation
+from tallystick.storage.file_statement import file_statement_in
+from tallystick.storage.sqlite_file import explained
+from tallystick.storage.store import Store
+
+_FORMAT: Final = 1
+_MOST_WORDS: Final = 16
+_BLOCKS_AT_ONCE: Final = 16
+_SCHEMA: Final = """
+CREATE TABLE about (ledger_id BLOB NOT NULL, last_block INTEGER NOT NULL, size INTEGER NOT NULL);
+CREATE TABLE entries (log_index INTEGER PRIMARY KEY, block_index INTEGER NOT NULL, block_ms INTEGER NOT NULL,
+  payload_hash BLOB, has_payload INTEGER NOT NULL, words TEXT NOT NULL, facets TEXT NOT NULL);
+CREATE INDEX by_block ON entries (block_index);
+CREATE INDEX by_time ON entries (block_ms);
+CREATE INDEX by_payload ON entries (payload_hash) WHERE payload_hash IS NOT NULL;
+CREATE INDEX lacking ON entries (log_index) WHERE payload_hash IS NOT NULL AND NOT has_payload;
+CREATE VIRTUAL TABLE found USING fts5 (words, facets, content='', tokenize="unicode61 remove_diacritics 2",
+  detail=column, prefix='2 3 4 5 6');
+"""
+_FIND: Final = "SELECT rowid FROM found WHERE found MATCH ? AND rowid >= ? AND rowid < ? ORDER BY rowid DESC LIMIT ?"
+_LIST: Final = "SELECT log_index FROM entries WHERE log_index >= ? AND log_index < ? ORDER BY log_index DESC LIMIT ?"
+_ADD: Final = "INSERT INTO found (rowid, words, facets) VALUES (?, ?, ?)"
+_UNFIND: Final = "INSERT INTO found (found, rowid, words, facets) VALUES ('delete', ?, ?, ?)"
+_FROM_TIME: Final = "SELECT log_index FROM entries WHERE block_ms >= ? ORDER BY block_ms, log_index LIMIT 1"
+_FROM_BLOCK: Final = "SELECT log_index FROM entries WHERE block_index >= ? ORDER BY block_index, log_index LIMIT 1"
+
+
+class Query(NamedTuple):
+    """What is looked for: certificates that match all of it."""
+
+    text: str = ""
+    is_prefix: bool = False
+    """Whether the last word may go on."""
+    issuer: bytes | None = None
+    kind: str | None = None
+    media_type: str | None = None
+    sha256: bytes | None = None
+    since_ms: int | None = None
+    until_ms: int | None = None
+    """Times of blocks, both included."""
+    first_block: int | None = None
+    last_block: int | None = None
+
+
+class SearchIndex:
+    """One index, open for one thread. Raises `StoreError`."""
+
+    def __init__(self, path: Path, ledger_id: bytes, *, read_only: bool = False) -> None:
+        """Open the index, or begin a new one where there is none, or one of another ledger or format."""
+        self._path = path
+        with explained(path):
+            if not read_only and not _is_current(path, ledger_id):
+                _remove(path)
+                _create(path, ledger_id)
+            self._connection = _connect(path, read_only)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    @property
+    def last_block(self) -> int:
+        """The last block whose certificates are found."""
+        return int(self._select("SELECT last_block FROM about")[0][0])
+
+    @property
+    def size(self) -> int:
+        """How many certificates are found, from the first of the log on."""
+        return int(self._select("SELECT size FROM about")[0][0])
+
+    # ---- looking ------------------------------------------------------------------------------------------------
+
+    def find(self, query: Query, below: int | None, limit: int) -> list[int]:
+        """The log indexes of certificates that match, the highest first, all of them lower than `below`."""
+        match = _match(query)
+        low, high = self._range(query, below)
+        if match:
+            return [row[0] for row in self._select(_FIND, (match, low, high, limit))]
+        return [row[0] for row in self._select(_LIST, (low, high, limit))]
+
+    def _range(self, query: Query, below: int | None) -> tuple[int, int]:
+        """The range of log indexes that times and blocks mean: both only grow along the log."""
+        low, high = 0, self.size if below is None else below
+        for bound, sql in ((query.since_ms, _FROM_TIME), (query.first_block, _FROM_BLOCK)):
+            if bound is not None:
+                low = max(low, next((row[0] for row in self._select(sql, (bound,))), high))
+        for bound, sql in ((query.until_ms, _FROM_TIME), (query.last_block, _FROM_BLOCK)):
+            if bound is not None:
+                high = min(high, next((row[0] for row in self._select(sql, (bound + 1,))), high))
+        return low, high
+
+    # ---- filling ------------------------------------------------------------------------------------------------
+
+    def fill(self, store: Store, last: int) -> bool:
+        """Take in some of the blocks up to this one; whether there are more."""
+        first = self.last_block + 1
+        if first > last:
+            return False
+        blocks = [block for block in map(store.block, range(first, min(first + _BLOCKS_AT_ONCE, last + 1))) if block]
+        with explained(self._path), self._connection:
+            self._connection.execute("BEGIN")
+            size = self.size
+            for block in blocks:
+                self._add(block, store, size)
+                size += len(block.certificates)
+            self._connection.execute("UPDATE about SET last_block = ?, size = ?", (blocks[-1].index, size))
+        return blocks[-1].index < last
+
+    def refill(self, store: Store, payload_hashes: Iterable[bytes]) -> None:
+        """Take in payloads that came later, and let go of what was erased."""
+        with explained(self._path):
+            for payload_hash in payload_hashes:
+                self._take_payload(payload_hash, store.payload(payload_hash))
+
+    def lacking(self) -> list[bytes]:
+        """The payloads that were not there when their certificates were taken in."""
+        sql = "SELECT DISTINCT payload_hash FROM entries WHERE payload_hash IS NOT NULL AND NOT has_payload"
+        return [row[0] for row in self._select(sql)]
+
+    def _add(self, block: Block, store: Store, size: int) -> None:
+        rows, documents = [], []
+        for log_index, one in enumerate(block.certificates, start=size):
+            payload = store.payload(one.payload_hash) if one.payload_hash else None
+            words, facets = _document(one, payload)
+            payload_hash, has_payload = one.payload_hash, payload is not None
+            rows.append((log_index, block.index, block.header.timestamp_ms, payload_hash, has_payload, words, facets))
+            documents.append((log_index, words, facets))
+        self._connection.executemany("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+        self._connection.executemany(_ADD, documents)
+
+    def _take_payload(self, payload_hash: bytes, payload: Payload | None) -> None:
+        """Describe the certificates of a payload anew: with it, or, if it is gone, without a trace of it in the file.
+
+        FTS5 keeps deleted words in older segments until it merges them, so all are merged then.
+        """
+        sql = "SELECT log_index, words, facets FROM entries WHERE payload_hash = ? AND has_payload != ?"
+        rows = self._select(sql, (payload_hash, payload is not None))
+        if not rows:
+            return
+        execute = self._connection.execute
+        with self._connection:
+            execute("BEGIN")
+            for log_index, words, facets in rows:
+                said, facts = _with_payload(words, facets, payload) if payload else _without_payload(words, facets)
+                execute(
+                    "INSERT INTO found (found, rowid, words, facets) VALUES ('delete', ?, ?, ?)",
+                    (log_index, words, facets),
+                )
+                execute("INSERT INTO found (rowid, words, facets) VALUES (?, ?, ?)", (log_index, said, facts))
+                changed = (said, facts, payload is not None, log_index)
+                execute("UPDATE entries SET words = ?, facets = ?, has_payload = ? WHERE log_index = ?", changed)
+            if payload is None:
+                execute("INSERT INTO found (found) VALUES ('optimize')")
+        if payload is None:
+            execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    def _select(self, sql: str, values: tuple[object, ...] = ()) -> list[tuple[int, ...]]:
+        with explained(self._path):
+            return self._connection.execute(sql, values).fetchall()
+
+
+# ---- documents --------------------------------------------------------------------------------------------------
+
+_BREAK: Final = "\n"
+"""Parts what the certificate says from what its payload says."""
+
+
+def _document(certificate: AnyCertificate, payload: Payload | None) -> tuple[str, str]:
+    kind, words = "statement", ""
+    if isinstance(certificate, Evidence):
+        kind = "evidence"
+    elif isinstance(certificate, StakingOperation):
+        kind = "stake"
+    else:
+        words = certificate.subject
+    facets = f"{_facet('issuer', certificate.issuer)} {_facet('kind', kind.encode())}"
+    return _with_payload(words, facets, payload) if payload else (words, facets)
+
+
+def _with_payload(words: str, facets: str, payload: Payload) -> tuple[str, str]:
+    facts = [_facet("media", payload.media_type.encode())]
+    stated = file_statement_in(payload)
+    if stated is not None:
+        facts.append(_facet("hash", stated.sha256))
+        words += f"{_BREAK}{stated.name} {stated.note}"
+    return words, facets + _BREAK + " ".join(facts)
+
+
+def _without_payload(words: str, facets: str) -> tuple[str, str]:
+    return words.partition(_BREAK)[0], facets.partition(_BREAK)[0]
+
+
+def _facet(name: str, value: bytes) -> str:
+    """A word that nobody writes by chance."""
+    return f"{name}{sha256(value).hexdigest()[:24]}"
+
+
+def _match(query: Query) -> str:
+    """The query in the language of FTS5, each word in quotes; empty: everything."""
+    words = query.text.replace('"', " ").replace("\0", " ").split()[:_MOST_WORDS]
+    parts = [f'words : "{word}"' for word in words]
+    if parts and query.is_prefix:
+        parts[-1] += "*"
+    facets = {
+        "issuer": query.issuer,
+        "kind": query.kind.encode() if query.kind else None,
+        "media": query.media_type.encode() if query.media_type else None,
+        "hash": query.sha256,
+    }
+    parts += [f'facets : "{_facet(name, value)}"' for name, value in facets.items() if value is not None]
+    return " AND ".join(parts)
+
+
+# ---- the file ---------------------------------------------------------------------------------------------------
+
+
+def _connect(path: Path, read_only: bool) -> sqlite3.Connection:
+    mode = "ro" if read_only else "rwc"
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None, timeout=10)
+    if not read_only:
+        connection.execute("PRAGMA journal_mode = WAL").fetchall()
+        connection.execute("PRAGMA synchronous = NORMAL")  # it can be made anew
+        connection.execute("PRAGMA secure_delete = ON").fetchall()
+    return connection
+
+
+def _is_current(path: Path, ledger_id: bytes) -> bool:
+    if not path.exists():
+        return False
+    try:
+        connection = _connect(path, read_only=True)
+        try:
+            ((version,),) = connection.execute("PRAGMA user_version").fetchall()
+            return version == _FORMAT and connection.execute("SELECT ledger_id FROM about").fetchall() == [(ledger_id,)]
+        finally:
+            connection.close()
+    except sqlite3.Error:
+        return False
+
+
+def _create(path: Path, ledger_id: bytes) -> None:
+    connection = _connect(path, read_only=False)
+    try:
+        connection.executescript(_SCHEMA)
+        connection.execute("INSERT INTO about VALUES (?, 0, 0)", (ledger_id,))
+        connection.execute(f"PRAGMA user_version = {_FORMAT}")
+    finally:
+        connection.close()
+
+
+def _remove(path: Path) -> None:
+    for suffix in ("", "-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
