@@ -31,9 +31,9 @@ from tallystick.host.control import (
     Status,
     Submit,
     framed,
-    short_address,
 )
 from tallystick.host.data_folder import DataFolder
+from tallystick.host.local_socket import short_address
 from tallystick.ledger.certificate import Statement, issue_statement
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.messages import Entry

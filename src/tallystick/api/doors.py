@@ -15,7 +15,8 @@ from tallystick.api.events import BlockEvents
 from tallystick.api.live_node import LiveNode
 from tallystick.api.reader import LedgerReader
 from tallystick.api.routes import Source
-from tallystick.api.server import Server, listen_locally
+from tallystick.api.server import Server
+from tallystick.host.local_socket import listen_locally
 from tallystick.host.process import Hosted
 from tallystick.node.events import Action, ErasePayload, PersistPayload, ReportBlock
 from tallystick.storage.search_index import Query, SearchIndex

@@ -36,6 +36,12 @@ class Waiting(Question, frozen=True):
     wait_ms: WaitMs = 0
 
 
+class BlockQuestion(Question, frozen=True):
+    """How much of a block is told."""
+
+    encoded: Annotated[bool, Meta(description="Also as it is encoded, for a program that verifies it.")] = False
+
+
 class FileQuestion(Question, frozen=True):
     """Which certificates state these bytes of a file."""
 
@@ -94,9 +100,10 @@ class NewStatement(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SignedHere(Struct, frozen=True, forbid_unknown_fields=True):
-    """Statements to be signed by the node and put on the ledger."""
+    """Statements to be signed by the node."""
 
     statements: Annotated[list[NewStatement], Meta(min_length=1, max_length=MOST_ENTRIES)]
+    submit: Annotated[bool, Meta(description="Put them on the ledger, too; else they are only signed.")] = True
     wait_ms: WaitMs = 0
 
 

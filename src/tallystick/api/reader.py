@@ -141,7 +141,7 @@ class LedgerReader:
             params=asdict(genesis.params),
         )
 
-    def block(self, index: int, state: State) -> views.Block:
+    def block(self, index: int, state: State, *, encoded: bool) -> views.Block:
         """A block, with its certificates."""
         if not 0 <= index <= state.index:
             raise NotThere(f"there is no block {index}: the last is {state.index}")
@@ -153,7 +153,8 @@ class LedgerReader:
             certificates_hash=header.certificates_hash.hex(),
             state_root=header.state_root.hex(),
             signature=block.signature.hex(),
-            finality=self._finality(block, state),
+            finality=self._finality(block, encoded=encoded),
+            encoded=block.encoded.hex() if encoded else None,
             certificates=[
                 self._certificate_line(one, block, LogPlace(Place(index, position), first + position))
                 for position, one in enumerate(block.certificates)
@@ -216,7 +217,7 @@ class LedgerReader:
             final_by=self._store.finalized_from(block.index) if block.index else None,
         )
 
-    def _finality(self, block: Block, state: State) -> views.Finality | None:
+    def _finality(self, block: Block, *, encoded: bool) -> views.Finality | None:
         by_block = self._store.finalized_from(block.index) if block.index else None
         tally = self._store.finalization(by_block) if by_block else None
         if by_block is None or tally is None or tally.ballot.epoch != block.header.epoch:
@@ -230,6 +231,7 @@ class LedgerReader:
             voters=[self.key(one) for one in voters],
             stake=sum(members.get(one, 0) for one in voters),
             total_stake=sum(members.values()),
+            encoded=encode(tally).hex() if encoded else None,
         )
 
     def _certificate_line(self, one: AnyCertificate, block: Block, at: LogPlace) -> views.CertificateLine:

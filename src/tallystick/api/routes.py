@@ -12,6 +12,7 @@ from tallystick.api import questions as q
 from tallystick.api import views
 from tallystick.api.live_node import LiveNode
 from tallystick.api.reader import LedgerReader, LogPlace
+from tallystick.ledger.encoding import encode
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.messages import Entry, entry_codec
 from tallystick.problems import BadRequest, NotAllowed, NotRunning
@@ -118,7 +119,8 @@ async def block(asked: Asked) -> views.Block:
     text = asked.path["index"]
     if not (text.isascii() and text.isdigit() and len(text) <= 16):
         raise BadRequest(f"{text!r} is not a block's index: a whole number from 0 on")
-    found: views.Block = await asked.source.read(partial(asked.reader.block, int(text), asked.reader.state))
+    look = partial(asked.reader.block, int(text), asked.reader.state, encoded=asked.question.encoded)
+    found: views.Block = await asked.source.read(look)
     return found
 
 
@@ -216,9 +218,13 @@ async def submit(asked: Asked) -> views.Outcomes:
     return await asked.node.submit(_entries(asked.body), asked.body.wait_ms, asked.reader)
 
 
-async def sign(asked: Asked) -> views.Outcomes:
-    """Sign statements with the node's key, and put them on the ledger."""
-    return await asked.node.submit(asked.node.sign(asked.body.statements), asked.body.wait_ms, asked.reader)
+async def sign(asked: Asked) -> views.Signed:
+    """Sign statements with the node's key, and put them on the ledger unless that is not wanted."""
+    entries = asked.node.sign(asked.body.statements)
+    submitted = await asked.node.submit(entries, asked.body.wait_ms, asked.reader) if asked.body.submit else None
+    return views.Signed(
+        entries=[encode(one).hex() for one in entries], outcomes=submitted.outcomes if submitted else []
+    )
 
 
 async def stake(asked: Asked) -> views.Outcomes:
@@ -276,7 +282,7 @@ _SUBMISSION: Final[Mapping[str, type[Struct]]] = {JSON: q.HexSubmission, MESSAGE
 ENDPOINTS: Final = (
     Endpoint("GET", "/v1/ledger", ledger, views.Ledger),
     Endpoint("GET", "/v1/blocks", blocks, views.Blocks, q.Page),
-    Endpoint("GET", "/v1/blocks/{index}", block, views.Block),
+    Endpoint("GET", "/v1/blocks/{index}", block, views.Block, q.BlockQuestion),
     Endpoint("GET", "/v1/certificates/{id}", certificate, views.Certificate),
     Endpoint("GET", "/v1/log", log, views.Certificates, q.Page),
     Endpoint("GET", "/v1/files/{sha256}", file, views.Found, q.FileQuestion),
@@ -288,7 +294,7 @@ ENDPOINTS: Final = (
     Endpoint("POST", "/v1/certificates", submit, views.Outcomes, bodies=_SUBMISSION),
     Endpoint("GET", "/v1/outcomes/{id}", outcome, views.Outcomes, q.Waiting),
     Endpoint("POST", "/v1/outcomes", outcomes, views.Outcomes, bodies={JSON: q.OutcomesAsked}),
-    Endpoint("POST", "/v1/sign", sign, views.Outcomes, bodies={JSON: q.SignedHere}, is_local=True),
+    Endpoint("POST", "/v1/sign", sign, views.Signed, bodies={JSON: q.SignedHere}, is_local=True),
     Endpoint("POST", "/v1/stake", stake, views.Outcomes, bodies={JSON: q.StakeChange}, is_local=True),
     Endpoint("POST", "/v1/invite", invite, views.Invite, is_local=True),
     Endpoint("POST", "/v1/backup", backup, views.Backup, bodies={JSON: q.BackupTo}, is_local=True),

@@ -1,7 +1,6 @@
 """The doors of a running node: HTTP over a Unix socket that only its user opens, and over TCP when told to."""
 
 import asyncio
-import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +16,6 @@ from tallystick.problems import Problem
 MAX_CONNECTIONS: Final = 1_024
 _HEADER_SECONDS: Final = 10.0
 _IDLE_SECONDS: Final = 75
-_MAX_ADDRESS_BYTES: Final = 103
 _BACKLOG: Final = 256
 
 
@@ -109,39 +107,12 @@ class Server:
             await self._task
 
 
-def listen_locally(path: Path) -> socket.socket:
-    """A Unix socket that only this user opens. The folder's lock is held, so one that is there is left over.
-
-    Raises `Problem`.
-    """
-    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    path.unlink(missing_ok=True)
-    before = os.umask(0o177)
-    try:
-        listening.bind(short_address(path))
-        listening.listen(_BACKLOG)
-    except OSError as error:
-        listening.close()
-        raise Problem(f"{path} cannot be listened on: {error.strerror}") from None
-    finally:
-        os.umask(before)
-    return listening
-
-
 def listen_remotely(host: str, port: int) -> socket.socket:
     """A TCP socket. Raises `Problem`."""
     try:
         return socket.create_server((host, port), family=_family(host), backlog=_BACKLOG)
     except OSError as error:
         raise Problem(f"the API cannot listen at {host}:{port}: {error.strerror}; name another --api") from None
-
-
-def short_address(path: Path) -> str:
-    """The socket's path, absolute or from here, whichever is shorter: Unix allows about a hundred bytes."""
-    address = min(str(path.absolute()), os.path.relpath(path), key=len)
-    if len(os.fsencode(address)) > _MAX_ADDRESS_BYTES:
-        raise Problem(f"{address} is too long a name for a socket; choose a data folder with a shorter one")
-    return address
 
 
 def _family(host: str) -> socket.AddressFamily:

@@ -106,6 +106,8 @@ class Finality(View, frozen=True):
     """Of the voters, in tokens."""
     total_stake: int
     """Of all members in that epoch; more than 2/3 of it is needed."""
+    encoded: str | None
+    """The finalization, in MessagePack (docs/protocol.md), if asked for."""
 
 
 class BlockLine(View, frozen=True):
@@ -134,6 +136,8 @@ class Block(BlockLine, frozen=True, kw_only=True):
     finality: Finality | None
     """`null`: the genesis block, or its votes are not kept here."""
     certificates: list[CertificateLine]
+    encoded: str | None
+    """All of it, in MessagePack (docs/protocol.md), if asked for."""
 
 
 class Ledger(View, frozen=True, kw_only=True):
@@ -152,7 +156,7 @@ class Ledger(View, frozen=True, kw_only=True):
     """Tokens, the burned ones included."""
     total_staked: int
     burned: int
-    params: dict[str, int | str | None]
+    params: dict[str, int | bool | None]
     """By the names of docs/protocol.md; they never change."""
 
 
@@ -254,6 +258,16 @@ class Outcomes(View, frozen=True, kw_only=True):
 
     schema: int = SCHEMA
     outcomes: list[Outcome]
+
+
+class Signed(View, frozen=True, kw_only=True):
+    """Statements that the node signed, in the order of the request."""
+
+    schema: int = SCHEMA
+    entries: list[str]
+    """Each certificate with its payload, encoded: fit to be submitted, now or again."""
+    outcomes: list[Outcome]
+    """Empty if they were only signed."""
 
 
 class Peer(View, frozen=True):

@@ -4,7 +4,6 @@ Each message is a MessagePack map behind its length (4 bytes, big-endian). One r
 `Failed`; then the next may follow. Whoever can open the socket acts in the node's name: file permissions guard it.
 """
 
-import os
 import socket
 import time
 from collections.abc import Iterator
@@ -14,12 +13,12 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
+from tallystick.host.local_socket import short_address
 from tallystick.ledger.stake import BlockContext
 from tallystick.problems import NotInTime, NotRunning, Problem
 
 MAX_FRAME_BYTES: Final = 64 * 1024 * 1024
 LENGTH_BYTES: Final = 4
-_MAX_ADDRESS_BYTES: Final = 103
 MAX_BATCH: Final = 4096
 """Certificates in one request, at most."""
 
@@ -311,14 +310,6 @@ def framed(message: Request | Answer) -> bytes:
 def decode_request(encoded: bytes) -> Request:
     """Raises `msgspec.DecodeError` or `ValidationError` for anything else."""
     return _requests.decode(encoded)
-
-
-def short_address(path: Path) -> str:
-    """The socket's path, absolute or from here, whichever is shorter: Unix allows about a hundred bytes."""
-    address = min(str(path.absolute()), os.path.relpath(path), key=len)
-    if len(os.fsencode(address)) > _MAX_ADDRESS_BYTES:
-        raise Problem(f"{address} is too long a name for a socket; choose a data folder with a shorter one")
-    return address
 
 
 class Client:

@@ -109,9 +109,9 @@ async def _run(folder: DataFolder, settings: Settings, wallet: Wallet, kept: Kep
     try:
         await verifier.start()
         await runner.start(started)
-        await service.start(runner, folder.socket_path)
         note(logging.INFO, "running", ledger=ledger_id, key=wallet.public_key, address=address, index=node.state.index)
         async with open_doors(hosted):
+            await service.start(runner, folder.socket_path)
             return await _until_stopped(stop, runner, folder)
     except TransportError as error:
         raise Problem(str(error)) from None

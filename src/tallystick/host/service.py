@@ -47,8 +47,8 @@ from tallystick.host.control import (
     Unban,
     decode_request,
     framed,
-    short_address,
 )
+from tallystick.host.local_socket import short_address
 from tallystick.host.logs import note
 from tallystick.host.runner import Runner, now_ms
 from tallystick.ledger.block import Block

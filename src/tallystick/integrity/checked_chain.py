@@ -71,10 +71,10 @@ class CheckedChain:
         self.left_out = 0
         """Kept blocks after the last one that is proven final."""
         self._store = store
-        self._chain = Blockchain(store.genesis, check_drawn)
+        self.chain = Blockchain(store.genesis, check_drawn)
         self._first_leaf: dict[int, int] = {}
         self._files: dict[bytes, list[tuple[FileStatement, Place]]] = {}
-        self._epochs = {0: self._chain.state.epoch}
+        self._epochs = {0: self.chain.state.epoch}
         self._finality: dict[int, Finality] = {}
         unproven: list[Block] = []
         for block in store.blocks():
@@ -90,7 +90,7 @@ class CheckedChain:
     @property
     def state(self) -> State:
         """The state at the tip: stakes, and the log's frontier."""
-        return self._chain.state
+        return self.chain.state
 
     @property
     def log_root(self) -> bytes:
@@ -159,10 +159,10 @@ class CheckedChain:
         try:
             check_form(block, self.genesis.ledger_id)
             check_signatures(block, self.genesis.ledger_id)
-            state = self._chain.after(verified(block))
+            state = self.chain.after(verified(block))
             if finalization is not None:
                 self._check_final(block, finalization)
-            self._chain.publish(block, state)
+            self.chain.publish(block, state)
             self._first_leaf[block.index] = len(self.leaf_hashes)
             for position, certificate in enumerate(block.certificates):
                 self.leaf_hashes.append(certificate.leaf_hash)

@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from tallystick.ledger.block import Block
 from tallystick.ledger.certificate import AnyCertificate, Evidence, Payload, StakingOperation
@@ -168,7 +168,7 @@ class SearchIndex:
         if payload is None:
             execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
-    def _select(self, sql: str, values: tuple[object, ...] = ()) -> list[tuple[int, ...]]:
+    def _select(self, sql: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
         with explained(self._path):
             return self._connection.execute(sql, values).fetchall()
 

@@ -1,0 +1,324 @@
+"""A ledger's asynchronous client: what it is asked, submits, waits for, and checks of what it is told."""
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, Final, Self, TypeVar
+
+import httpx
+import msgspec
+
+from tallystick.api import questions as q
+from tallystick.api import views
+from tallystick.client.doors import Request, ask, open_door, problem_in
+from tallystick.client.verification import Certified, check_block, check_certificate
+from tallystick.ledger.certificate import SALT_BYTES, Payload, issue_statement
+from tallystick.ledger.encoding import encode
+from tallystick.ledger.fields import MAX_SUBJECT_CHARACTERS
+from tallystick.ledger.messages import Entry
+from tallystick.ledger.wallet import Wallet
+from tallystick.problems import DamagedStore, Problem
+from tallystick.storage.file_statement import FileStatement, describe_file, file_payload
+
+BATCH: Final = 1_024
+_MOST_BATCH_BYTES: Final = 8 * 1024 * 1024
+_WAIT_MS: Final = 30_000
+_RECONNECT_S: Final = 1.0
+_FAR: Final = 1e9
+
+V = TypeVar("V")
+
+
+class AsyncClient:
+    """One ledger, at one door. Use `open`, and close it when done, or use it in an `async with` block.
+
+    It speaks for one ledger: an answer of another raises `DamagedStore`. Certificates are checked here (id, signature,
+    payload); of their places and of all else it tells what the door claims, unless a method says that it checks.
+    """
+
+    def __init__(self, http: httpx.AsyncClient, ledger: views.Ledger, wallet: Wallet | None, stack: AsyncExitStack):
+        """Use `open`."""
+        self.ledger_id = bytes.fromhex(ledger.ledger_id)
+        self.wallet = wallet
+        self._http, self._stack = http, stack
+
+    @classmethod
+    async def open(
+        cls,
+        where: str | Path = "~/.tallystick",
+        *,
+        ledger_id: str | None = None,
+        wallet: Wallet | None = None,
+        on_block: Callable[[int], object] = lambda index: None,
+    ) -> Self:
+        """Open a node's folder or its socket, a URL, or the file of a chain, which is checked from its genesis on.
+
+        `ledger_id`, 64 hexadecimal digits, pins the ledger; without it, the first answer does. `wallet` signs what is
+        certified; without it, the node signs with its own key, which only its own user may ask for. `on_block` is told
+        of each block of a file that is checked. Raises `NotRunning`, `DamagedStore`, `Problem`.
+        """
+        async with AsyncExitStack() as stack:
+            http = await open_door(where, stack, on_block)
+            ledger = await ask(http, Request("/v1/ledger"), views.Ledger)
+            if ledger_id not in (None, ledger.ledger_id):
+                raise DamagedStore(f"{where} has the ledger {ledger.ledger_id[:16]}…, not the one that was named")
+            return cls(http, ledger, wallet, stack.pop_all())
+        raise AssertionError("the block returns or raises")
+
+    async def close(self) -> None:
+        """Let go of the door."""
+        await self._stack.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    # ---- reading ------------------------------------------------------------------------------------------------
+
+    async def ledger(self) -> views.Ledger:
+        """The ledger as a whole."""
+        ledger = await self._get("/v1/ledger", views.Ledger)
+        if bytes.fromhex(ledger.ledger_id) != self.ledger_id:
+            raise DamagedStore(f"the node has another ledger now: {ledger.ledger_id[:16]}…")
+        return ledger
+
+    async def certificate(self, certificate_id: str) -> views.Certificate:
+        """A final certificate, by its id or how that begins (8 digits or more). Raises `AnswerProblem`."""
+        found = await self._get(f"/v1/certificates/{_segment(certificate_id)}", views.Certificate)
+        if not found.id.startswith(certificate_id.lower()):
+            raise DamagedStore(f"the node answered with another certificate than {certificate_id}")
+        check_certificate(found, self.ledger_id)
+        return found
+
+    async def block(self, index: int) -> views.Block:
+        """A block, with its certificates."""
+        return await self._get(f"/v1/blocks/{index}", views.Block)
+
+    async def blocks(self, limit: int = 50, cursor: str | None = None) -> views.Blocks:
+        """A page of blocks, the newest first."""
+        return await self._get("/v1/blocks", views.Blocks, limit=limit, cursor=cursor)
+
+    async def log(self, limit: int = 50, cursor: str | None = None) -> views.Certificates:
+        """A page of all certificates, the oldest first; the cursor is a log index."""
+        return await self._get("/v1/log", views.Certificates, limit=limit, cursor=cursor)
+
+    async def search(self, question: q.Search) -> views.Certificates:
+        """A page of the certificates that match, the newest first."""
+        return await self._get("/v1/search", views.Certificates, **msgspec.structs.asdict(question))
+
+    async def members(self, limit: int = q.MOST_ITEMS, cursor: str | None = None) -> views.Members:
+        """A page of accounts, those with most at stake first."""
+        return await self._get("/v1/members", views.Members, limit=limit, cursor=cursor)
+
+    async def member(self, who: str) -> views.Member:
+        """An account, by the member's name or how its key begins."""
+        return (await self._get(f"/v1/members/{_segment(who)}", views.MemberAnswer)).account
+
+    async def peers(self, limit: int = q.MOST_ITEMS, cursor: str | None = None) -> views.Peers:
+        """A page of those whom the node knows. Raises `NotRunning` for a file."""
+        return await self._get("/v1/peers", views.Peers, limit=limit, cursor=cursor)
+
+    async def status(self) -> views.Status:
+        """How the node is. Raises `NotRunning` for a file."""
+        return await self._get("/v1/status", views.Status)
+
+    # ---- certifying ---------------------------------------------------------------------------------------------
+
+    async def certify(
+        self, path: str | Path, *, subject: str | None = None, note: str = "", timeout_s: float | None = 60.0
+    ) -> views.Outcome:
+        """Certify a file: its name, size and SHA-256; its content stays here. Waits until that is final.
+
+        Raises `UnreadableFile`, `Refused` (E1, E2), `AnswerProblem`.
+        """
+        payload = file_payload(described := describe_file(Path(path), note), os.urandom(SALT_BYTES))
+        said = f"File {described.name}"[:MAX_SUBJECT_CHARACTERS] if subject is None else subject
+        entries = await self.sign([(said, payload)])
+        return (await self.submit(entries, timeout_s=timeout_s))[0]
+
+    async def sign(self, statements: Sequence[tuple[str, Payload | None]]) -> list[bytes]:
+        """Sign subjects with their payloads, by the wallet or else the node; nothing is submitted.
+
+        Returns encoded entries: the same bytes may be submitted again and again. The node draws its own salts.
+        """
+        if self.wallet is not None:
+            now_ms = time.time_ns() // 1_000_000
+            return [
+                encode(Entry(issue_statement(self.wallet, self.ledger_id, now_ms, subject, payload), payload))
+                for subject, payload in statements
+            ]
+        drafts = [
+            q.NewStatement(subject, payload.media_type, payload.content.hex()) if payload else q.NewStatement(subject)
+            for subject, payload in statements
+        ]
+        signed: list[bytes] = []
+        for start in range(0, len(drafts), BATCH):
+            body = q.SignedHere(drafts[start : start + BATCH], submit=False)
+            told = await ask(self._http, Request("/v1/sign", "POST", body=body), views.Signed)
+            signed += map(bytes.fromhex, told.entries)
+        return signed
+
+    async def submit(
+        self,
+        entries: Sequence[bytes],
+        *,
+        timeout_s: float | None = 60.0,
+        on_outcomes: Callable[[Sequence[views.Outcome]], object] = lambda outcomes: None,
+    ) -> list[views.Outcome]:
+        """Submit encoded entries, and wait until none waits any more, or for so long (0: not at all; `None`: for ever).
+
+        To submit again is safe. `on_outcomes` is told of each batch as it is taken. Returns the outcomes in order.
+        """
+        outcomes: list[views.Outcome] = []
+        for batch in _in_batches(entries):
+            body = q.Submission(list(batch))
+            told = await ask(self._http, Request("/v1/certificates", "POST", body=body), views.Outcomes)
+            outcomes += told.outcomes
+            on_outcomes(told.outcomes)
+        if timeout_s == 0:
+            return outcomes
+        waiting = [one.id for one in outcomes if one.state == "waiting"]
+        settled = {one.id: one for one in await self.wait(waiting, timeout_s=timeout_s)}
+        return [settled.get(one.id, one) for one in outcomes]
+
+    async def wait(self, certificate_ids: Sequence[str], *, timeout_s: float | None = 60.0) -> list[views.Outcome]:
+        """What became of submitted certificates, once none waits any more, or after so long."""
+        until_s = time.monotonic() + (_FAR if timeout_s is None else timeout_s)
+        known: dict[str, views.Outcome] = {}
+        left = list(certificate_ids)
+        while left:
+            wait_ms = round(min(_WAIT_MS, max(0, 1000 * (until_s - time.monotonic()))))
+            for start in range(0, len(left), BATCH):
+                body = q.OutcomesAsked(left[start : start + BATCH], wait_ms)
+                told = await ask(
+                    self._http, Request("/v1/outcomes", "POST", body=body, wait_s=wait_ms / 1000), views.Outcomes
+                )
+                known.update((one.id, one) for one in told.outcomes)
+            left = [one for one in left if known[one].state == "waiting"]
+            if time.monotonic() >= until_s:
+                break
+        return [known[one] for one in certificate_ids]
+
+    # ---- verifying ----------------------------------------------------------------------------------------------
+
+    async def verify(self, path: str | Path) -> list[Certified]:
+        """The certificates of a file's very bytes, checked here; empty: there is none. Raises `UnreadableFile`."""
+        return await self.verify_statement(describe_file(Path(path)))
+
+    async def verify_statement(self, described: FileStatement) -> list[Certified]:
+        """The same for a file that was described already."""
+        found: list[views.Certificate] = []
+        cursor: str | None = None
+        while True:
+            page = await self._get(
+                f"/v1/files/{described.sha256.hex()}", views.Found, size_bytes=described.size_bytes, cursor=cursor
+            )
+            found += page.certificates
+            if page.next is None:
+                break
+            cursor = page.next
+        return [await self._certified(one, described) for one in found]
+
+    async def _certified(self, one: views.Certificate, described: FileStatement) -> Certified:
+        stated = check_certificate(one, self.ledger_id)
+        if stated is None or not stated.is_about_same_bytes(described):
+            raise DamagedStore(f"certificate {one.id[:16]}… does not state this file, as the node says")
+        block = await self._get(f"/v1/blocks/{one.place.block_index}", views.Block, encoded=True)
+        by_block = block
+        if block.finality is not None and block.finality.by_block != block.index:
+            by_block = await self._get(f"/v1/blocks/{block.finality.by_block}", views.Block, encoded=True)
+        return check_block(one, stated, block, by_block, self.ledger_id)
+
+    # ---- following ----------------------------------------------------------------------------------------------
+
+    async def follow(self, after: int | None = None) -> AsyncGenerator[views.CertificateLine, None]:
+        """Certificates as they become final: from this log index on, or from now on. Without an end.
+
+        A broken connection is made again, and nothing is left out. Raises `NotRunning` for a file.
+        """
+        size = (await self.ledger()).log_size if after is None else after
+        while True:
+            try:
+                async for _ in self._events(size):
+                    while (page := await self.log(q.MOST_ITEMS, str(size))).certificates:
+                        for line in page.certificates:
+                            size += 1
+                            yield line
+                        if page.next is None:
+                            break
+            except httpx.HTTPError:
+                await asyncio.sleep(_RECONNECT_S)
+
+    async def _events(self, size: int) -> AsyncIterator[str]:
+        headers = {"Accept": "text/event-stream", "Last-Event-ID": str(size)}
+        timeout = httpx.Timeout(30.0)
+        async with self._http.stream("GET", "/v1/events", headers=headers, timeout=timeout) as response:
+            if response.status_code != httpx.codes.OK:
+                await response.aread()
+                raise problem_in(response)
+            async for line in response.aiter_lines():
+                if line.startswith("data: "):
+                    yield line
+
+    # ---- at the node's own door ---------------------------------------------------------------------------------
+
+    async def stake(self, amount: int, *, timeout_s: float | None = 60.0) -> views.Outcome:
+        """Stake tokens of the node's own, or withdraw them if the amount is negative."""
+        told = await ask(
+            self._http, Request("/v1/stake", "POST", body=q.StakeChange(amount), is_repeatable=False), views.Outcomes
+        )
+        (outcome,) = told.outcomes
+        if outcome.state != "waiting" or timeout_s == 0:
+            return outcome
+        return (await self.wait([outcome.id], timeout_s=timeout_s))[0]
+
+    async def invite(self) -> str:
+        """A line of text with which somebody else's node finds this ledger."""
+        return (await ask(self._http, Request("/v1/invite", "POST"), views.Invite)).invite
+
+    async def backup(self, path: str | Path) -> views.Backup:
+        """Have the node write a copy of the ledger into a new file."""
+        body = q.BackupTo(str(Path(path).absolute()))
+        return await ask(
+            self._http, Request("/v1/backup", "POST", body=body, is_repeatable=False, wait_s=_FAR), views.Backup
+        )
+
+    async def unban(self, key: str) -> None:
+        """Let a banned peer in again before its time."""
+        await ask(self._http, Request(f"/v1/bans/{_segment(key)}", "DELETE"), views.Done)
+
+    async def erase(self, payload_hash: str) -> None:
+        """Erase a payload from the node, for good."""
+        await ask(self._http, Request(f"/v1/payloads/{_segment(payload_hash)}", "DELETE"), views.Done)
+
+    async def remember_name(self, key: str, name: str) -> None:
+        """Note in the node's address book what a key is called."""
+        await ask(self._http, Request(f"/v1/names/{_segment(key)}", "PUT", body=q.Name(name)), views.Done)
+
+    async def _get(self, path: str, kind: type[V], /, **query: Any) -> V:
+        return await ask(self._http, Request(path, query=query), kind)
+
+
+def _in_batches(entries: Iterable[bytes]) -> Iterable[list[bytes]]:
+    batch: list[bytes] = []
+    size_bytes = 0
+    for one in entries:
+        if batch and (len(batch) == BATCH or size_bytes + len(one) > _MOST_BATCH_BYTES):
+            yield batch
+            batch, size_bytes = [], 0
+        batch.append(one)
+        size_bytes += len(one)
+    if batch:
+        yield batch
+
+
+def _segment(text: str) -> str:
+    """A part of a path that is one part. Raises `Problem`."""
+    if not text or "/" in text or text in (".", ".."):
+        raise Problem(f"{text!r} is no name, id or key")
+    return httpx.URL(path=f"/{text}").raw_path.decode()[1:]

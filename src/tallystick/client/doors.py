@@ -1,0 +1,137 @@
+"""Where a ledger answers: a node's folder or socket, a URL, or the file of a chain; and how requests get there."""
+
+import asyncio
+import random
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import httpx
+import msgspec
+
+from tallystick.api import views
+from tallystick.api.questions import Submission
+from tallystick.host.local_socket import short_address
+from tallystick.problems import Busy, DamagedStore, ExitCode, NotInTime, NotRunning, Problem
+
+API_SOCKET: Final = "api.sock"
+_ATTEMPTS: Final = 5
+_FIRST_PAUSE_S: Final = 0.1
+_PATIENCE_S: Final = 30.0
+
+V = TypeVar("V")
+
+
+class AnswerProblem(Problem):
+    """What the node answered instead: its code, exit code and rule are the node's."""
+
+    def __init__(self, told: views.Problem) -> None:
+        super().__init__(told.detail)
+        self.told = told
+        self.code, self.http_status = told.code, told.status  # type: ignore[misc]  # the node's, not the class's
+        self.exit_code = ExitCode(told.exit_code) if told.exit_code in set(ExitCode) else ExitCode.FAILED  # type: ignore[misc]
+
+
+async def open_door(where: str | Path, stack: AsyncExitStack, on_block: Callable[[int], object]) -> httpx.AsyncClient:
+    """A connection to what `where` names: a URL, a node's folder, its socket, or the file of a chain.
+
+    Raises `NotRunning` where nobody answers, `Problem` for what is none of these, `DamagedStore` for a damaged file.
+    """
+    text = str(where)
+    if text.startswith(("http://", "https://")):
+        return await stack.enter_async_context(httpx.AsyncClient(base_url=text, timeout=_PATIENCE_S))
+    path = Path(where).expanduser()
+    transport: httpx.AsyncBaseTransport
+    if path.is_file():
+        from tallystick.api.file_source import open_file  # noqa: PLC0415  # who asks a node needs none of it
+
+        app = await stack.enter_async_context(open_file(path, on_block))
+        transport = httpx.ASGITransport(app.asgi)
+    else:
+        transport = httpx.AsyncHTTPTransport(uds=_socket_address(path))
+    client = httpx.AsyncClient(transport=transport, base_url="http://tallystick", timeout=_PATIENCE_S)
+    return await stack.enter_async_context(client)
+
+
+def _socket_address(path: Path) -> str:
+    if path.is_dir():
+        path = path / API_SOCKET
+    if not path.exists():
+        folder = path.parent
+        raise NotRunning(f"no node runs in {folder}; start it with: tallystick run --data {folder}")
+    return short_address(path)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked of a door."""
+
+    path: str
+    method: str = "GET"
+    query: Mapping[str, Any] = field(default_factory=dict)
+    body: msgspec.Struct | None = None
+    is_repeatable: bool = True
+    """Whether it may be sent again when nobody knows whether it arrived."""
+    wait_s: float = 0.0
+    """How long the answer may take on purpose."""
+
+
+async def ask(http: httpx.AsyncClient, asked: Request, kind: type[V]) -> V:
+    """One answer. What fails on the way, or finds the node busy, is asked again, later each time.
+
+    Raises `NotRunning`, `NotInTime`, `AnswerProblem`, `DamagedStore` for what is no answer.
+    """
+    body = asked.body
+    headers = {"Accept": "application/json"}
+    content = None
+    if body is not None:
+        is_packed = isinstance(body, Submission)
+        content = msgspec.msgpack.encode(body) if is_packed else msgspec.json.encode(body)
+        headers["Content-Type"] = "application/vnd.msgpack" if is_packed else "application/json"
+    given = {name: _in_query(value) for name, value in asked.query.items() if value is not None}
+    timeout = httpx.Timeout(_PATIENCE_S + asked.wait_s)
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            response = await http.request(
+                asked.method, asked.path, params=given, content=content, headers=headers, timeout=timeout
+            )
+        except httpx.TimeoutException:
+            raise NotInTime("the node did not answer in time; look at its log") from None
+        except httpx.HTTPError as error:
+            if attempt == _ATTEMPTS or not asked.is_repeatable:
+                raise NotRunning(
+                    f"the node at {http.base_url} cannot be asked: {str(error) or type(error).__name__}"
+                ) from None
+        else:
+            if response.status_code != Busy.http_status or attempt == _ATTEMPTS or not _is_busy(response):
+                return _decoded(response, kind)
+        await asyncio.sleep(_FIRST_PAUSE_S * 2**attempt * random.uniform(0.5, 1.0))  # noqa: S311  no secret
+    raise AssertionError("the last attempt returns or raises")
+
+
+def problem_in(response: httpx.Response) -> AnswerProblem:
+    """The problem that a response tells of. Raises `DamagedStore` when it tells of none."""
+    try:
+        return AnswerProblem(msgspec.json.decode(response.content, type=views.Problem))
+    except msgspec.MsgspecError:
+        reason = f"it answered {response.status_code} in a form that is not known here"
+        raise DamagedStore(f"what is at {response.url.host} is no node of this version: {reason}") from None
+
+
+def _is_busy(response: httpx.Response) -> bool:
+    return problem_in(response).code == Busy.code
+
+
+def _decoded(response: httpx.Response, kind: type[V]) -> V:
+    if response.status_code != httpx.codes.OK:
+        raise problem_in(response)
+    try:
+        return msgspec.json.decode(response.content, type=kind)
+    except msgspec.MsgspecError as error:
+        raise DamagedStore(f"the answer is not known here ({error}); is the node of another version?") from None
+
+
+def _in_query(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
