@@ -1,6 +1,6 @@
 """`python -m tallystick` is the command `tallystick`."""
 
-from tallystick.cli import app
+from tallystick.cli.entry import main
 
 if __name__ == "__main__":
-    app(prog_name="tallystick")
+    main()

@@ -8,7 +8,7 @@ from typing import Any
 from click.testing import Result
 from typer.testing import CliRunner
 
-from tallystick.cli import app
+from tallystick.cli.app import app
 
 REPORT = b"The bridge is sound.\n" * 100
 PASSPHRASE = "correct horse battery staple"

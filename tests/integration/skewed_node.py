@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from tallystick.cli import app
+from tallystick.cli.app import app
 
 _real = time.time_ns
 

@@ -17,7 +17,7 @@ from click.testing import Result
 from tests.builders import GENESIS
 from typer.testing import CliRunner
 
-from tallystick.cli import app
+from tallystick.cli.app import app
 from tallystick.demo.scenario import DELTA_MS, Illegal
 from tallystick.integrity.checked_chain import CheckedChain
 from tallystick.storage.store import Store

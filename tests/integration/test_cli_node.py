@@ -15,7 +15,8 @@ from tests.integration.command_line import PASSPHRASE, cli, in_json
 from tests.integration.fake_node import Running
 from typer.testing import CliRunner
 
-from tallystick.cli import app, joining
+from tallystick.cli import joining
+from tallystick.cli.app import app
 from tallystick.cli.running import LogLevel
 from tallystick.host.control import (
     InviteMade,

@@ -19,6 +19,7 @@ from starlette.routing import Route
 from tallystick.api import views
 from tallystick.api.events import BlockEvents
 from tallystick.api.openapi import document
+from tallystick.api.problem_view import problem_view
 from tallystick.api.routes import ENDPOINTS, JSON, MESSAGEPACK, Asked, Endpoint, Source
 from tallystick.ledger.errors import Refused
 from tallystick.problems import BadRequest, Busy, ExitCode, NotAllowed, NotRunning, Problem, RefusedInput
@@ -197,19 +198,6 @@ def _answered(request: Request, answer: msgspec.Struct) -> Response:
         if headers["ETag"] in request.headers.get("if-none-match", ""):
             return Response(status_code=304, headers=headers)
     return Response(body, media_type=media_type, headers=headers)
-
-
-def problem_view(problem: Problem) -> views.Problem:
-    """A problem as it is told."""
-    return views.Problem(
-        type=f"urn:tallystick:problem:{problem.code}",
-        title=(type(problem).__doc__ or "").strip().split("\n")[0],
-        status=problem.http_status,
-        detail=str(problem),
-        code=problem.code,
-        exit_code=int(problem.exit_code),
-        rule=problem.rule if isinstance(problem, RefusedInput) else None,
-    )
 
 
 def _problem(problem: Problem) -> Response:

@@ -1,5 +1,1 @@
 """The command line."""
-
-from tallystick.cli.app import app
-
-__all__ = ["app"]

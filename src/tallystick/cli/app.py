@@ -1,60 +1,96 @@
-"""The command `tallystick` and its sub-commands."""
+"""The command `tallystick` and its sub-commands, each loaded when it is called."""
 
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import version
-from typing import Annotated, Final
+from typing import Annotated, Any, Final, NamedTuple
 
 import typer
+from typer.core import TyperGroup
+from typer.main import get_command
 
-from tallystick.cli import (
-    banning,
-    certify,
-    founding,
-    inviting,
-    joining,
-    keeping,
-    running,
-    show,
-    staking,
-    status,
-    verify,
-)
-from tallystick.cli.guard import guard
-from tallystick.cli.keys import keys
-from tallystick.cli.output import Commands, help_text, print_line, show_fault
+from tallystick.cli.output import help_text, print_line, show_fault, usage_told
 
-app = typer.Typer(
-    name="tallystick",
-    no_args_is_help=True,
-    cls=Commands,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-)
-_demo, _up = import_module("tallystick.demo.command"), import_module("tallystick.demo.up")
-_NEGATIVE_NUMBERS: Final = {"ignore_unknown_options": True}
-
+_TRY: Final = "Try it out"
 _FOUND: Final = "Found and join a ledger"
 _USE: Final = "Certify and verify"
 _LOOK: Final = "Look"
 _KEEP: Final = "Keep"
 
-app.command(help=_demo.HELP, rich_help_panel="Try it out")(_demo.demo)
-app.command(help=_up.HELP, rich_help_panel="Try it out")(_up.up)
-app.add_typer(keys, name="key", rich_help_panel=_FOUND)
-app.command(help=founding.HELP, rich_help_panel=_FOUND)(founding.new)
-app.command(help=running.HELP, rich_help_panel=_FOUND)(running.run)
-app.command(help=inviting.HELP, rich_help_panel=_FOUND)(inviting.invite)
-app.command(help=joining.HELP, rich_help_panel=_FOUND)(joining.join)
-app.command(help=certify.HELP, rich_help_panel=_USE)(certify.certify)
-app.command(help=verify.HELP, rich_help_panel=_USE)(verify.verify)
-app.command(help=staking.HELP, rich_help_panel=_USE, context_settings=_NEGATIVE_NUMBERS)(staking.stake)
-app.command(help=show.HELP, rich_help_panel=_LOOK)(show.show)
-app.command(help=status.HELP, rich_help_panel=_LOOK)(status.status)
-app.add_typer(guard, name="guard", rich_help_panel=_KEEP)
-app.command(help=keeping.CHECK_HELP, rich_help_panel=_KEEP)(keeping.check)
-app.command(help=keeping.BACKUP_HELP, rich_help_panel=_KEEP)(keeping.backup)
-app.command(help=banning.HELP, rich_help_panel=_KEEP)(banning.unban)
+
+class _Entry(NamedTuple):
+    """Where a command is: its module, and the function in it, or the group of further commands."""
+
+    module: str
+    name: str
+    panel: str
+    help_name: str = "HELP"
+    takes_negative_numbers: bool = False
+
+
+_COMMANDS: Final = {
+    "demo": _Entry("tallystick.demo.command", "demo", _TRY),
+    "up": _Entry("tallystick.demo.up", "up", _TRY),
+    "key": _Entry("tallystick.cli.keys", "keys", _FOUND),
+    "new": _Entry("tallystick.cli.founding", "new", _FOUND),
+    "run": _Entry("tallystick.cli.running", "run", _FOUND),
+    "invite": _Entry("tallystick.cli.inviting", "invite", _FOUND),
+    "join": _Entry("tallystick.cli.joining", "join", _FOUND),
+    "certify": _Entry("tallystick.cli.certify", "certify", _USE),
+    "verify": _Entry("tallystick.cli.verify", "verify", _USE),
+    "stake": _Entry("tallystick.cli.staking", "stake", _USE, takes_negative_numbers=True),
+    "show": _Entry("tallystick.cli.show", "show", _LOOK),
+    "status": _Entry("tallystick.cli.status", "status", _LOOK),
+    "guard": _Entry("tallystick.cli.guard", "guard", _KEEP),
+    "check": _Entry("tallystick.cli.keeping", "check", _KEEP, "CHECK_HELP"),
+    "backup": _Entry("tallystick.cli.keeping", "backup", _KEEP, "BACKUP_HELP"),
+    "unban": _Entry("tallystick.cli.banning", "unban", _KEEP),
+}
+
+
+class _Commands(TyperGroup):
+    """Knows its commands by name, and loads one when it is called or described."""
+
+    def list_commands(self, _context: Any) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, _context: Any, cmd_name: str) -> Any:
+        return _load(cmd_name) if cmd_name in _COMMANDS else None
+
+    def main(self, args: Sequence[str] | None = None, *rest: Any, **options: Any) -> Any:
+        """As Click; what is wrong with the usage is told in printable form, as JSON if that is asked for."""
+        given = list(sys.argv[1:] if args is None else args)
+        with usage_told(as_json="--json" in given):
+            sys.exit(super().main(given, *rest, **{**options, "standalone_mode": False}) or 0)
+
+
+def _load(name: str) -> Any:
+    entry = _COMMANDS[name]
+    module = import_module(entry.module)
+    found = getattr(module, entry.name)
+    if isinstance(found, typer.Typer):
+        group: Any = get_command(found)
+        group.name, group.rich_help_panel = name, entry.panel
+        return group
+    alone = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
+    settings: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
+    if entry.takes_negative_numbers:
+        settings["ignore_unknown_options"] = True
+    alone.command(name, help=getattr(module, entry.help_name), rich_help_panel=entry.panel, context_settings=settings)(
+        found
+    )
+    return get_command(alone)
+
+
+app = typer.Typer(
+    name="tallystick",
+    no_args_is_help=True,
+    cls=_Commands,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 
 
 def _print_version(is_asked: bool) -> None:
@@ -71,7 +107,8 @@ def _print_version(is_asked: bool) -> None:
 )
 def main(
     _version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and leave.")
+        bool,
+        typer.Option("--version", "-V", callback=_print_version, is_eager=True, help="Print the version and leave."),
     ] = False,
 ) -> None:
     """Prepare for every sub-command."""

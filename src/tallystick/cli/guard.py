@@ -70,7 +70,7 @@ ACCEPT_HELP: Final = help_text(
 )
 _TWO_MACHINES: Final = "Does this key sign on no other machine, now or later"
 
-guard = typer.Typer(no_args_is_help=True, help=HELP)
+guard = typer.Typer(no_args_is_help=True, add_completion=False, help=HELP)
 
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask: the risk is known.")]
 

@@ -27,7 +27,7 @@ SHOW_HELP: Final = help_text(
     "  tallystick key show --address",
 )
 
-keys = typer.Typer(no_args_is_help=True, help=HELP)
+keys = typer.Typer(no_args_is_help=True, add_completion=False, help=HELP)
 
 
 def make_key(folder: DataFolder, passphrase: str, strength: str = "moderate") -> Wallet:

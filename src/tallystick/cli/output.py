@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 import typer
+from msgspec import to_builtins
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
@@ -15,11 +16,11 @@ from rich.status import Status
 from rich.style import Style
 from rich.table import Table
 from rich.text import Text as RichText
-from typer.core import TyperGroup
 
+from tallystick.api.problem_view import problem_view
 from tallystick.host.text import escape_invisible, printable, shortened, to_json
 from tallystick.ledger.errors import Refused
-from tallystick.problems import ExitCode, Problem
+from tallystick.problems import BadRequest, ExitCode, Problem
 
 _EXIT_CODES: Final = (
     "Exit codes: 0 all is well, 1 it does not verify or the ledger does not advance, 2 wrong usage or unusable file, "
@@ -30,6 +31,8 @@ DEFAULT_CHAIN: Final = "tallystick-demo.db"
 """Where `demo` keeps its chain, and where `show` and `verify` look for one."""
 
 _PAGE_WIDTH: Final = 100
+_is_json = False
+"""Whether what goes wrong is to be told as JSON."""
 _ClickException: Any = typer.BadParameter.__mro__[2]
 """Of the Click that Typer brings along, under whichever name."""
 
@@ -131,8 +134,17 @@ def ask_secret(question: str, is_new: bool) -> str:
 
 def fail(message: str, code: ExitCode) -> typer.Exit:
     """Print an error and return what to raise."""
-    _say("error: ", "bold red", message)
-    return typer.Exit(code)
+    problem = Problem(message)
+    problem.exit_code = code  # type: ignore[misc]  # of this one
+    return _failed(problem)
+
+
+def _failed(problem: Problem) -> typer.Exit:
+    if _is_json:
+        print_json(to_builtins(problem_view(problem)))
+    else:
+        _say("error: ", "bold red", str(problem))
+    return typer.Exit(problem.exit_code)
 
 
 def warn(message: str) -> None:
@@ -149,27 +161,23 @@ def _say(what: str, style: str, message: str) -> None:
     make_side_console().print(Text.assemble((what, style), shortened(message)))
 
 
-class Commands(TyperGroup):
-    """A group of commands whose usage errors quote arguments in printable form."""
-
-    def make_context(self, *args: Any, **options: Any) -> Any:
-        """See Click."""
-        with _usage_printable():
-            return super().make_context(*args, **options)
-
-    def invoke(self, *args: Any, **options: Any) -> Any:
-        """See Click."""
-        with _usage_printable():
-            return super().invoke(*args, **options)
-
-
 @contextmanager
-def _usage_printable() -> Iterator[None]:
+def usage_told(*, as_json: bool) -> Iterator[None]:
+    """Tell what is wrong with a command's usage in printable form, and under `--json` as JSON, as all problems."""
+    global _is_json  # noqa: PLW0603  # a process is one command
+    _is_json = as_json
     try:
         yield
     except _ClickException as error:
-        error.message = printable(shortened(error.message))
-        raise
+        if not error.format_message():  # a group without a command: its help was shown
+            raise SystemExit(ExitCode.USAGE) from None
+        context = getattr(error, "ctx", None)
+        if context is not None and not as_json:
+            make_side_console().print(Text(context.get_usage().replace("\n", " ")))
+            hint(f"try: {context.command_path} --help")
+        raise SystemExit(_failed(BadRequest(shortened(error.format_message()))).exit_code) from None
+    except typer.Abort:
+        raise SystemExit(ExitCode.STOPPED) from None
 
 
 def show_fault(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
@@ -184,7 +192,7 @@ def error_boundary() -> Iterator[None]:
     try:
         yield
     except Problem as error:
-        raise fail(str(error), error.exit_code) from None
+        raise _failed(error) from None
     except Refused as refused:
         raise fail(str(refused), ExitCode.USAGE) from None
     except BrokenPipeError:
