@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from enum import Enum
+from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 from typing import Any, Final
@@ -20,6 +20,8 @@ from tallystick.api import views
 from tallystick.api.events import BlockEvents
 from tallystick.api.openapi import document
 from tallystick.api.problem_view import problem_view
+from tallystick.api.questions import HexSubmission, Submission
+from tallystick.api.rates import Rates
 from tallystick.api.routes import ENDPOINTS, JSON, MESSAGEPACK, Asked, Endpoint, Source
 from tallystick.ledger.errors import Refused
 from tallystick.problems import BadRequest, Busy, ExitCode, NotAllowed, NotRunning, Problem, RefusedInput
@@ -37,13 +39,14 @@ _encoders: Final[Mapping[str, Callable[[Any], bytes]]] = {
 _decoders: Final[Mapping[str, Callable[..., Any]]] = {JSON: msgspec.json.decode, MESSAGEPACK: msgspec.msgpack.decode}
 
 
-class Door(Enum):
-    """Where a request comes in."""
+@dataclass(frozen=True)
+class Door:
+    """Where requests come in. The node's own socket, and a file, are its user's."""
 
-    LOCAL = "local"
-    """The node's own socket, or a file: the node's user."""
-    REMOTE = "remote"
-    """TCP: anybody."""
+    is_local: bool = True
+    hosts: frozenset[str] | None = None
+    """The names it is reached by, with their ports, in lower case; `None`: any, which a browser cannot reach."""
+    rates: Rates | None = None
 
 
 class Fault(Problem):
@@ -67,13 +70,11 @@ class TooLarge(BadRequest):
 class App:
     """The application of one door, over one ledger."""
 
-    def __init__(
-        self, source: Source, door: Door, events: BlockEvents | None = None, hosts: frozenset[str] | None = None
-    ) -> None:
-        """`events`: of a running node. `hosts`: the names it is reached by, in lower case; `None`: any."""
-        self._source, self._events, self._hosts = source, events, hosts
+    def __init__(self, source: Source, door: Door, events: BlockEvents | None = None) -> None:
+        """`events`: of a running node."""
+        self._source, self._events, self._hosts, self._rates = source, events, door.hosts, door.rates
         self._places = asyncio.Semaphore(_MOST_AT_ONCE)
-        self.endpoints = [one for one in ENDPOINTS if door is Door.LOCAL or not one.is_local]
+        self.endpoints = [one for one in ENDPOINTS if door.is_local or not one.is_local]
         routes = [
             Route(one.path, self._serve(partial(self._answer, one)), methods=[one.method]) for one in self.endpoints
         ]
@@ -94,6 +95,8 @@ class App:
         async def served(request: Request) -> Response:
             try:
                 self._check_origin(request)
+                if self._rates is not None:
+                    self._rates.spend(request, 1)
                 return await answer(request)
             except Problem as problem:
                 return _problem(problem)
@@ -151,6 +154,8 @@ class App:
         except msgspec.ValidationError as error:
             raise BadRequest(f"the parameters are not understood: {error}") from None
         body = await _body(endpoint, request) if endpoint.bodies else None
+        if self._rates is not None and isinstance(body, Submission | HexSubmission):
+            self._rates.spend(request, len(body.entries))
         return Asked(self._source, request.path_params, question, body)
 
 

@@ -7,15 +7,17 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final, TypeVar
 
 from tallystick.api.app import App, Door
 from tallystick.api.events import BlockEvents
 from tallystick.api.live_node import LiveNode
+from tallystick.api.rates import REMOTE, Rates
 from tallystick.api.reader import LedgerReader
 from tallystick.api.routes import Source
-from tallystick.api.server import Server
+from tallystick.api.server import Server, Tls, listen_remotely
 from tallystick.host.local_socket import listen_locally
 from tallystick.host.process import Hosted
 from tallystick.node.events import Action, ErasePayload, PersistPayload, ReportBlock
@@ -30,8 +32,30 @@ T = TypeVar("T")
 Read = Callable[[Callable[[], Any]], Awaitable[Any]]
 
 
+@dataclass(frozen=True)
+class TcpDoor:
+    """A door for everybody: reads and signed submissions alone."""
+
+    host: str
+    port: int
+    names: tuple[str, ...] = ()
+    """What it is called, besides its address, with or without a port."""
+    tls: Tls | None = None
+    proxy: str | None = None
+    """The address of a proxy in front of it, whose `X-Forwarded-For` counts."""
+    lists: bool = False
+    """Whether it may be searched, which lists people."""
+
+    @property
+    def door(self) -> Door:
+        """What the application has to know of it."""
+        names = {f"{self.host}:{self.port}", f"localhost:{self.port}", *self.names}
+        names |= {f"{name}:{self.port}" for name in self.names}
+        return Door(is_local=False, hosts=frozenset(name.lower() for name in names), rates=Rates(REMOTE, self.proxy))
+
+
 @asynccontextmanager
-async def open_doors(hosted: Hosted) -> AsyncIterator[None]:
+async def open_doors(tcp: TcpDoor | None, hosted: Hosted) -> AsyncIterator[None]:
     """Serve a node until the block is left. Raises `Problem` when a door cannot be opened."""
     folder, runner = hosted.folder, hosted.submissions.runner
     async with AsyncExitStack() as stack:
@@ -43,12 +67,16 @@ async def open_doors(hosted: Hosted) -> AsyncIterator[None]:
         events = BlockEvents(reader, read)
         node = LiveNode(hosted.submissions, hosted.wallet, hosted.address, hosted.make_invite)
         hosted.watchers.extend([events.watch, search.watch])
-        server = Server(
-            App(Source(reader, read, search.find, node), Door.LOCAL, events).asgi, listen_locally(folder.api_path)
-        )
+        source = Source(reader, read, search.find, node)
+        servers = [Server(App(source, Door(), events).asgi, listen_locally(folder.api_path))]
         stack.callback(folder.api_path.unlink, missing_ok=True)
-        await server.start()
-        stack.push_async_callback(server.stop)
+        if tcp is not None:
+            outside = source if tcp.lists else replace(source, find=None)
+            app = App(outside, tcp.door, events)
+            servers.append(Server(app.asgi, listen_remotely(tcp.host, tcp.port), tcp.tls))
+        for server in servers:
+            await server.start()
+            stack.push_async_callback(server.stop)
         yield
 
 

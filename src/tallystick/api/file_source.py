@@ -45,7 +45,7 @@ async def open_file(path: Path, on_block: Callable[[int], object] = lambda index
                 )
                 return found
 
-            yield App(Source(reader, read, search), Door.LOCAL)
+            yield App(Source(reader, read, search), Door())
         finally:
             for index in indexes:
                 await read(index.close)

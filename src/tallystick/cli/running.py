@@ -1,8 +1,10 @@
 """`tallystick run`: this node, in the foreground, until it is told to stop."""
 
+from collections.abc import Sequence
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 from msgspec.structs import replace
@@ -13,6 +15,9 @@ from tallystick.cli.output import error_boundary, help_text
 from tallystick.host.data_folder import DataFolder
 from tallystick.ledger.wallet import Wallet
 from tallystick.problems import KeyFileError
+
+if TYPE_CHECKING:
+    from tallystick.api.doors import TcpDoor
 
 _EXIT_CODES: Final = (
     "Exit codes: 0 stopped when it was told to, 1 a part of it failed, 2 wrong usage, or it cannot start, 3 its state "
@@ -37,6 +42,24 @@ class LogLevel(StrEnum):
 
 
 LogJson = Annotated[bool, typer.Option("--log-json", help="Write the log as one JSON object a line.")]
+Api = Annotated[
+    str | None,
+    typer.Option("--api", metavar="ADDRESS:PORT", help="Answer over HTTP there, too: reads and signed submissions."),
+]
+ApiHost = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--api-host", metavar="NAME", help="What that door is called, besides its address; as often as needed."
+    ),
+]
+ApiProxy = Annotated[
+    str | None, typer.Option("--api-proxy", metavar="ADDRESS", help="A proxy whose X-Forwarded-For is believed.")
+]
+ApiSearch = Annotated[bool, typer.Option("--api-search", help="Let anybody search there: that lists people.")]
+TlsCert = Annotated[
+    Path | None, typer.Option("--tls-cert", metavar="FILE", help="A certificate for that door, in PEM.")
+]
+TlsKey = Annotated[Path | None, typer.Option("--tls-key", metavar="FILE", help="The certificate's key, in PEM.")]
 Level = Annotated[LogLevel, typer.Option("--log-level", help="What is worth a line.")]
 
 
@@ -49,6 +72,12 @@ def run(
     no_passphrase: NoPassphrase = False,
     log_json: LogJson = False,
     log_level: Level = LogLevel.INFO,
+    api: Api = None,
+    api_host: ApiHost = None,
+    api_proxy: ApiProxy = None,
+    api_search: ApiSearch = False,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
 ) -> None:
     """See `HELP`."""
     with error_boundary():
@@ -63,8 +92,23 @@ def run(
         wallet = open_wallet(folder, passphrase_file, no_passphrase)
         if changed != settings:
             folder.write_settings(changed)
-        code = run_here(folder, wallet, log_json=log_json, log_level=log_level)
+        tcp = tcp_door(api, api_host or (), api_proxy, api_search, tls_cert, tls_key) if api else None
+        code = run_here(folder, wallet, tcp, log_json=log_json, log_level=log_level)
     raise typer.Exit(code)
+
+
+def tcp_door(
+    api: str, names: Sequence[str], proxy: str | None, lists: bool, certificate: Path | None, key: Path | None
+) -> "TcpDoor":
+    """The door for everybody. Raises `BadParameter`."""
+    from tallystick.api.doors import TcpDoor  # noqa: PLC0415
+    from tallystick.api.server import Tls  # noqa: PLC0415
+
+    if (certificate is None) != (key is None):
+        raise typer.BadParameter("--tls-cert and --tls-key belong together")
+    host, port = split_address(api)
+    tls = Tls(certificate, key) if certificate and key else None
+    return TcpDoor(host, port, tuple(names), tls, proxy, lists)
 
 
 def open_wallet(folder: DataFolder, passphrase_file: Path | None, no_passphrase: bool) -> Wallet:
@@ -72,10 +116,17 @@ def open_wallet(folder: DataFolder, passphrase_file: Path | None, no_passphrase:
     return folder.wallet(find_passphrase(passphrase_file, no_passphrase, str(folder.key_path)))
 
 
-def run_here(folder: DataFolder, wallet: Wallet, *, log_json: bool = False, log_level: LogLevel = LogLevel.INFO) -> int:
+def run_here(
+    folder: DataFolder,
+    wallet: Wallet,
+    tcp: "TcpDoor | None" = None,
+    *,
+    log_json: bool = False,
+    log_level: LogLevel = LogLevel.INFO,
+) -> int:
     """Run the node in this process to its end; returns the exit code."""
     from tallystick.api.doors import open_doors  # noqa: PLC0415
     from tallystick.host.process import run_node  # noqa: PLC0415  # the other commands need none of it
 
-    code: int = run_node(folder, wallet, open_doors, log_json=log_json, log_level=log_level.value)
+    code: int = run_node(folder, wallet, partial(open_doors, tcp), log_json=log_json, log_level=log_level.value)
     return code

@@ -14,12 +14,13 @@ import msgspec
 from tallystick.api import views
 from tallystick.api.questions import Submission
 from tallystick.host.local_socket import short_address
-from tallystick.problems import Busy, DamagedStore, ExitCode, NotInTime, NotRunning, Problem
+from tallystick.problems import DamagedStore, ExitCode, NotInTime, NotRunning, Problem
 
 API_SOCKET: Final = "api.sock"
 _ATTEMPTS: Final = 5
 _FIRST_PAUSE_S: Final = 0.1
 _PATIENCE_S: Final = 30.0
+_BUSY: Final = (429, 503)
 
 V = TypeVar("V")
 
@@ -105,7 +106,7 @@ async def ask(http: httpx.AsyncClient, asked: Request, kind: type[V]) -> V:
                     f"the node at {http.base_url} cannot be asked: {str(error) or type(error).__name__}"
                 ) from None
         else:
-            if response.status_code != Busy.http_status or attempt == _ATTEMPTS or not _is_busy(response):
+            if attempt == _ATTEMPTS or not _is_busy(response):
                 return _decoded(response, kind)
         await asyncio.sleep(_FIRST_PAUSE_S * 2**attempt * random.uniform(0.5, 1.0))  # noqa: S311  no secret
     raise AssertionError("the last attempt returns or raises")
@@ -121,7 +122,7 @@ def problem_in(response: httpx.Response) -> AnswerProblem:
 
 
 def _is_busy(response: httpx.Response) -> bool:
-    return problem_in(response).code == Busy.code
+    return response.status_code in _BUSY and problem_in(response).code in ("busy", "too-many-requests")
 
 
 def _decoded(response: httpx.Response, kind: type[V]) -> V:

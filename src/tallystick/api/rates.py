@@ -1,0 +1,63 @@
+"""How much one source may ask of a door that anybody reaches: a token bucket for each address."""
+
+import ipaddress
+import time
+from collections import OrderedDict
+from typing import Final, NamedTuple
+
+from starlette.requests import Request
+
+from tallystick.problems import Busy
+
+_MOST_SOURCES: Final = 10_000
+_IPV6_NETWORK_BITS: Final = 64
+
+
+class Rate(NamedTuple):
+    """What a source may spend. A request costs 1, and a submission one more for each certificate."""
+
+    per_second: float
+    burst: float
+
+
+REMOTE: Final = Rate(200.0, 5_000.0)
+
+
+class TooManyRequests(Busy):
+    """This source asks faster than it may."""
+
+    code, http_status = "too-many-requests", 429
+
+
+class Rates:
+    """The buckets of the sources heard of lately."""
+
+    def __init__(self, rate: Rate, proxy: str | None = None) -> None:
+        """`proxy`: the address whose `X-Forwarded-For` counts; nobody else's does."""
+        self._rate, self._proxy = rate, proxy
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        """By source: what was left, and when (s, monotonic)."""
+
+    def spend(self, request: Request, cost: float) -> None:
+        """Take from the source's bucket. Raises `TooManyRequests` when it holds too little."""
+        source, now_s = self._source(request), time.monotonic()
+        left, at_s = self._buckets.pop(source, (self._rate.burst, now_s))
+        left = min(self._rate.burst, left + (now_s - at_s) * self._rate.per_second)
+        self._buckets[source] = (left - cost if cost <= left else left), now_s
+        if len(self._buckets) > _MOST_SOURCES:
+            self._buckets.popitem(last=False)
+        if cost > left:
+            wait_s = (cost - left) / self._rate.per_second
+            raise TooManyRequests(f"you ask faster than {self._rate.per_second:.0f} a second; wait {wait_s:.0f} s")
+
+    def _source(self, request: Request) -> str:
+        address = request.client.host if request.client else ""
+        if self._proxy is not None and address == self._proxy:
+            address = request.headers.get("x-forwarded-for", "").rpartition(",")[2].strip() or address
+        try:
+            found = ipaddress.ip_address(address)
+        except ValueError:
+            return address
+        if isinstance(found, ipaddress.IPv6Address):
+            return str(ipaddress.ip_network((found, _IPV6_NETWORK_BITS), strict=False))
+        return address
