@@ -72,7 +72,7 @@ class App:
 
     def __init__(self, source: Source, door: Door, events: BlockEvents | None = None) -> None:
         """`events`: of a running node."""
-        self._source, self._events, self._hosts, self._rates = source, events, door.hosts, door.rates
+        self.source, self._events, self._hosts, self._rates = source, events, door.hosts, door.rates
         self._places = asyncio.Semaphore(_MOST_AT_ONCE)
         self.endpoints = [one for one in ENDPOINTS if door.is_local or not one.is_local]
         routes = [
@@ -121,15 +121,15 @@ class App:
     async def _metrics(self, _request: Request) -> Response:
         from tallystick.api.metrics import metrics  # noqa: PLC0415  # nobody else needs its library
 
-        node = self._source.live()
-        return Response(metrics(partial(node.status, self._source.reader)), media_type="text/plain; version=0.0.4")
+        node = self.source.live()
+        return Response(metrics(partial(node.status, self.source.reader)), media_type="text/plain; version=0.0.4")
 
     async def _alive(self, _request: Request) -> Response:
         return Response("alive\n", media_type="text/plain")
 
     async def _ready(self, _request: Request) -> Response:
         """Whether the node has caught up, and somebody may be sent to it."""
-        status = self._source.live().status(self._source.reader)
+        status = self.source.live().status(self.source.reader)
         is_ready = status.state not in ("catching_up", "mismatch")
         text = f"{status.state}: {status.why}\n"
         return Response(text, status_code=200 if is_ready else 503, media_type="text/plain")
@@ -156,7 +156,7 @@ class App:
         body = await _body(endpoint, request) if endpoint.bodies else None
         if self._rates is not None and isinstance(body, Submission | HexSubmission):
             self._rates.spend(request, len(body.entries))
-        return Asked(self._source, request.path_params, question, body)
+        return Asked(self.source, request.path_params, question, body)
 
 
 async def _body(endpoint: Endpoint, request: Request) -> Any:
@@ -207,6 +207,8 @@ def _answered(request: Request, answer: msgspec.Struct) -> Response:
 
 def _problem(problem: Problem) -> Response:
     headers = {"Retry-After": "1"} if isinstance(problem, Busy) else {}
+    if isinstance(problem, TooLarge):
+        headers["Connection"] = "close"  # what follows of the body is not read
     body = _encoders[JSON](problem_view(problem))
     return Response(body, status_code=problem.http_status, media_type=_PROBLEM_JSON, headers=headers)
 

@@ -92,13 +92,17 @@ def run(
         wallet = open_wallet(folder, passphrase_file, no_passphrase)
         if changed != settings:
             folder.write_settings(changed)
-        tcp = tcp_door(api, api_host or (), api_proxy, api_search, tls_cert, tls_key) if api else None
+        tcp = (
+            tcp_door(api, names=api_host or (), proxy=api_proxy, lists=api_search, certificate=tls_cert, key=tls_key)
+            if api
+            else None
+        )
         code = run_here(folder, wallet, tcp, log_json=log_json, log_level=log_level)
     raise typer.Exit(code)
 
 
 def tcp_door(
-    api: str, names: Sequence[str], proxy: str | None, lists: bool, certificate: Path | None, key: Path | None
+    api: str, *, names: Sequence[str], proxy: str | None, lists: bool, certificate: Path | None, key: Path | None
 ) -> "TcpDoor":
     """The door for everybody. Raises `BadParameter`."""
     from tallystick.api.doors import TcpDoor  # noqa: PLC0415

@@ -1,0 +1,319 @@
+"""The doors of a node: the same answers at each, and nobody in who may not."""
+
+import asyncio
+import dataclasses
+import json
+import socket
+import stat
+from contextlib import ExitStack
+
+import httpx
+import msgspec
+import pytest
+from tests.api.conftest import Doors, body, entry
+
+from tallystick.api.app import App, Door
+from tallystick.api.file_source import open_file
+from tallystick.client.blocking import Client
+from tallystick.ledger.wallet import Wallet
+from tallystick.problems import Problem
+
+CHAIN = (
+    "/v1/ledger",
+    "/v1/blocks",
+    "/v1/blocks?limit=3&cursor=20",
+    "/v1/blocks/0",
+    "/v1/blocks/7",
+    "/v1/blocks/7?encoded=true",
+    "/v1/blocks/9999",
+    "/v1/blocks/-1",
+    "/v1/log",
+    "/v1/log?limit=4&cursor=8",
+    "/v1/log?cursor=9007199254740992",
+    "/v1/members",
+    "/v1/members/node-1",
+    "/v1/members/nobody",
+    "/v1/search?text=diploma",
+    "/v1/search?text=diploma&limit=3",
+    "/v1/search?text=arch&prefix=true",
+    "/v1/search?kind=stake",
+    "/v1/search?first_block=3&last_block=5",
+    "/v1/search?media_type=text/plain&limit=2&cursor=9",
+    "/v1/search?text=%22%29%20OR%20words",
+)
+LIVE = ("/v1/status", "/v1/peers", "/v1/events")
+
+
+async def file_answers(doors: Doors, paths: tuple[str, ...]) -> list[tuple[int, bytes]]:
+    async with (
+        open_file(doors.copy) as app,
+        httpx.AsyncClient(transport=httpx.ASGITransport(app.asgi), base_url="http://file") as client,
+    ):
+        return [((answer := await client.get(path)).status_code, answer.content) for path in paths]
+
+
+def test_the_same_question_has_the_same_answer_at_every_door(doors: Doors) -> None:
+    (sha256,) = {one.statement.sha256.hex() for one in _verified(doors)}
+    paths = (
+        *CHAIN,
+        f"/v1/files/{sha256}",
+        *(f"/v1/certificates/{one}" for one in doors.ids[:3]),
+        "/v1/certificates/00000000",
+    )
+    with doors.local() as local, doors.remote() as remote:
+        near = [((one := local.get(path)).status_code, one.content) for path in paths]
+        far = [((one := remote.get(path)).status_code, one.content) for path in paths]
+    assert near == far
+    assert near == asyncio.run(file_answers(doors, paths))
+    assert {status for status, _ in near} == {200, 400, 404}
+
+
+def _verified(doors: Doors) -> list:
+    with Client(doors.node.folder.path) as client:
+        return client.verify(doors.report)
+
+
+def test_a_file_says_that_no_node_runs(doors: Doors) -> None:
+    for status, content in asyncio.run(file_answers(doors, LIVE)):
+        problem = json.loads(content)
+        assert (status, problem["code"], problem["exit_code"]) == (503, "not-running", 3)
+        assert "tallystick run" in problem["detail"]
+
+
+def test_only_the_nodes_user_opens_its_own_door(doors: Doors) -> None:
+    assert stat.S_IMODE(doors.node.folder.api_path.stat().st_mode) == 0o600
+    only_local = [("POST", "/v1/sign"), ("POST", "/v1/stake"), ("POST", "/v1/invite"), ("POST", "/v1/backup")]
+    only_local += [
+        ("DELETE", f"/v1/bans/{'0' * 64}"),
+        ("DELETE", f"/v1/payloads/{'0' * 64}"),
+        ("PUT", f"/v1/names/{'0' * 64}"),
+    ]
+    with doors.remote() as remote:
+        for method, path in only_local:
+            answer = remote.request(method, path, json={})
+            assert (answer.status_code, answer.json()["code"]) == (404, "no-such-route"), path
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Host": "evil.example"}, 403),
+        ({"Host": ""}, 403),
+        ({"Host": "127.0.0.1"}, 403),
+        ({"Host": "ledger.example.org"}, 200),
+        ({"Host": "LEDGER.example.org"}, 200),
+        ({"Origin": "https://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Host": "ledger.example.org", "Origin": "https://ledger.example.org"}, 200),
+        ({"Accept": "text/html"}, 200),
+        ({"X-Forwarded-For": "10.0.0.1"}, 200),
+    ],
+)
+def test_a_browser_is_kept_out(doors: Doors, headers: dict[str, str], status: int) -> None:
+    with doors.remote(**headers) as remote:
+        answer = remote.get("/v1/ledger")
+    assert answer.status_code == status
+    if status == 403:
+        assert answer.json()["code"] == "not-allowed"
+
+
+def test_search_over_tcp_is_off_unless_asked_for(doors: Doors) -> None:
+    async def ask() -> httpx.Response:
+        async with open_file(doors.copy) as app:
+            shut = App(dataclasses.replace(app.source, find=None), Door(is_local=False))
+            async with httpx.AsyncClient(transport=httpx.ASGITransport(shut.asgi), base_url="http://file") as client:
+                assert (await client.get(f"/v1/certificates/{doors.ids[0]}")).status_code == 200
+                return await client.get("/v1/search?text=diploma")
+
+    answer = asyncio.run(ask())
+    assert (answer.status_code, answer.json()["code"]) == (403, "not-allowed")
+
+
+# ---- submissions ----------------------------------------------------------------------------------------------------
+
+
+def test_submission_is_idempotent(doors: Doors) -> None:
+    one = entry(doors.ledger_id, "once")
+    with doors.remote() as remote:
+        first = remote.post("/v1/certificates", json=body(one, one, wait_ms=20_000)).json()["outcomes"]
+        again = remote.post("/v1/certificates", json=body(one)).json()["outcomes"]
+        assert [outcome["state"] for outcome in first + again] == ["final"] * 3
+        assert first[0] == first[1] == again[0]
+        places = remote.get("/v1/search?text=once").json()["certificates"]
+        assert len(places) <= 1
+
+
+def test_a_bad_signature_is_told_to_its_sender_and_to_nobody_else(doors: Doors) -> None:
+    good = entry(doors.ledger_id, "signed well")
+    bad = msgspec.structs.replace(good, certificate=msgspec.structs.replace(good.certificate, signature=bytes(64)))
+    assert bad.certificate.id == good.certificate.id
+    with doors.remote() as remote:
+        (told,) = remote.post("/v1/certificates", json=body(bad)).json()["outcomes"]
+        assert (told["state"], told["rule"]) == ("refused", "C1")
+        path = f"/v1/outcomes/{good.certificate.id.hex()}"
+        assert remote.get(path).json()["outcomes"][0]["state"] == "unknown"
+        (told,) = remote.post("/v1/certificates", json=body(good, wait_ms=20_000)).json()["outcomes"]
+        assert told["state"] == "final"
+        assert remote.get(path).json()["outcomes"][0]["state"] == "final"
+
+
+def test_a_refusal_is_kept_and_a_batch_is_judged_one_by_one(doors: Doors) -> None:
+    good = entry(doors.ledger_id, "in time")
+    late = entry(doors.ledger_id, "of the future", at_ms=4_000_000_000_000)
+    foreign = entry(bytes(32), "of another ledger")
+    with doors.remote() as remote:
+        told = remote.post("/v1/certificates", json=body(good, late, foreign, wait_ms=20_000)).json()["outcomes"]
+        assert [(one["state"], one["rule"]) for one in told] == [("final", None), ("refused", "C2"), ("refused", "C1")]
+        kept = remote.get(f"/v1/outcomes/{late.certificate.id.hex()}").json()["outcomes"][0]
+        assert kept == told[1]
+        assert "clock" in kept["reason"] or "ahead" in kept["reason"]
+
+
+# ---- what is no request ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/v1/log?cursor=x", 400),
+        ("/v1/log?cursor=-1", 400),
+        ("/v1/log?limit=1001", 400),
+        ("/v1/log?limit=1&limit=2", 400),
+        ("/v1/search?issuer=abc", 400),
+        ("/v1/search?text=" + "x" * 300, 400),
+        ("/v1/certificates/zzzzzzzz", 400),
+        ("/v1/certificates/abc", 400),
+        ("/v1/certificates/..%2f..%2fkey", 404),
+        ("/v1/../../key", 404),
+        ("/v1/files/..%2Fkey", 404),
+        ("/v1/files/ABCD", 400),
+        ("/v1/blocks/1e3", 400),
+        ("/v1/blocks/%D9%A3", 400),
+        ("/v1/members/%00", 404),
+        ("/v1/outcomes/" + "g" * 64, 400),
+        ("/v2/ledger", 404),
+        ("/", 404),
+    ],
+)
+def test_what_is_no_question_is_told_as_a_problem(doors: Doors, path: str, status: int) -> None:
+    with doors.local() as local:
+        answer = local.get(path)
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem = answer.json()
+    assert problem["status"] == status
+    assert problem["type"].startswith("urn:tallystick:problem:")
+    assert problem["detail"]
+
+
+@pytest.mark.parametrize(
+    ("media_type", "content", "code"),
+    [
+        ("application/json", b"{", "bad-request"),
+        ("application/json", b"[]", "bad-request"),
+        ("application/json", b'{"entries":[]}', "bad-request"),
+        ("application/json", b'{"entries":["zz"]}', "bad-request"),
+        ("application/json", b'{"entries":["00"]}', "bad-request"),
+        ("application/json", b'{"entries":["00"],"more":1}', "bad-request"),
+        ("application/json", b'{"entries":["\xff"]}', "bad-request"),
+        ("application/vnd.msgpack", b"\xc1", "bad-request"),
+        ("application/vnd.msgpack", b"\x81\xa7entries\xdd\xff\xff\xff\xff", "bad-request"),
+        ("text/plain", b"hello", "unsupported-type"),
+        ("application/json", b" " * (16 * 1024 * 1024 + 1), "too-large"),
+    ],
+)
+def test_a_body_that_is_none_is_told_and_nothing_is_submitted(
+    doors: Doors, media_type: str, content: bytes, code: str
+) -> None:
+    with doors.local() as local:
+        before = local.get("/v1/status").json()["log_size"]
+        answer = local.post("/v1/certificates", content=content, headers={"Content-Type": media_type})
+        assert answer.json()["code"] == code
+        assert local.get("/v1/status").json()["log_size"] == before
+
+
+def test_a_body_without_end_is_cut_off(doors: Doors) -> None:
+    def endless():
+        while True:
+            yield b" " * 65536
+
+    with doors.local() as local, ExitStack() as stack:
+        stack.enter_context(pytest.raises((httpx.HTTPError, Told)))
+        answer = local.post("/v1/certificates", content=endless(), headers={"Content-Type": "application/json"})
+        assert answer.json()["code"] == "too-large"
+        raise Told
+
+
+class Told(Exception):
+    pass
+
+
+def test_many_connections_that_say_nothing_hinder_nobody(doors: Doors) -> None:
+    """Half-open ones wait for nothing; those beyond the bound are turned away; the node's own door stays open."""
+    host, port = doors.url.removeprefix("http://").split(":")
+    held = []
+    try:
+        for number in range(2_000):
+            one = socket.create_connection((host, int(port)), timeout=10)
+            if number % 2:
+                one.send(b"GET /v1/ledger HTT")
+            held.append(one)
+        with doors.local() as local:
+            assert local.get("/v1/ledger").status_code == 200
+            sent = entry(doors.ledger_id, "in the crowd")
+            (told,) = local.post("/v1/certificates", json=body(sent, wait_ms=20_000)).json()["outcomes"]
+            assert told["state"] == "final"
+    finally:
+        for one in held:
+            one.close()
+    with doors.remote() as remote:
+        assert remote.get("/v1/ledger").status_code == 200
+
+
+# ---- conventions ----------------------------------------------------------------------------------------------------
+
+
+def test_an_answer_is_not_sent_again_to_who_has_it(doors: Doors) -> None:
+    with doors.local() as local:
+        first = local.get("/v1/blocks/1")
+        again = local.get("/v1/blocks/1", headers={"If-None-Match": first.headers["etag"]})
+        assert (again.status_code, again.content) == (304, b"")
+        packed = local.get("/v1/blocks/1", headers={"Accept": "application/vnd.msgpack"})
+    assert msgspec.msgpack.decode(packed.content) == first.json()
+    assert packed.headers["etag"] != first.headers["etag"]
+
+
+def test_pages_lead_through_everything_once(doors: Doors) -> None:
+    with doors.local() as local:
+        for path, items, key in (
+            ("/v1/log", "certificates", "id"),
+            ("/v1/blocks", "blocks", "index"),
+            ("/v1/search?kind=statement", "certificates", "id"),
+        ):
+            seen, cursor = [], None
+            while True:
+                page = local.get(
+                    path, params={**dict(httpx.URL(path).params), "limit": 7, **({"cursor": cursor} if cursor else {})}
+                ).json()
+                seen += [one[key] for one in page[items]]
+                cursor = page["next"]
+                if cursor is None:
+                    break
+            assert len(seen) == len(set(seen)) > 14, path
+
+
+def test_metrics_and_health(doors: Doors) -> None:
+    with doors.remote() as remote:
+        assert "tallystick_log_certificates" in remote.get("/metrics").text
+        assert remote.get("/livez").text == "alive\n"
+        assert remote.get("/readyz").status_code == 200
+
+
+def test_a_name_that_is_edited_is_told_at_once_and_kept(doors: Doors) -> None:
+    key = Wallet(b"n" * 32).public_key.hex()
+    with Client(doors.node.folder.path) as client:
+        client.remember_name(key, "Newcomer")
+        client.remember_name(doors.node.folder.public_key().hex(), "node-1")
+        assert client.member("node-1").member.name == "node-1"
+    with pytest.raises(Problem), Client(doors.url) as client:
+        client.remember_name(key, "Somebody else")
