@@ -16,8 +16,13 @@ _PROBLEM: Final = {
     "description": "What is in the way, and what to do next (RFC 9457).",
     "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
 }
-_PATH_EXAMPLES: Final = {"index": "0", "who": "node-1"}
-_HEX: Final = "00" * 32
+_HEX: Final = {"type": "string", "pattern": "^[0-9a-f]{64}$", "example": "00" * 32}
+_PATH_PARAMETERS: Final[Mapping[str, dict[str, Any]]] = {
+    "index": {"type": "integer", "minimum": 0, "maximum": 2**53, "example": 0},
+    "who": {"type": "string", "minLength": 1, "example": "node-1"},
+}
+"""All others are ids, keys and hashes."""
+_ID_OR_ITS_BEGINNING: Final = {"type": "string", "pattern": "^[0-9a-f]{8,64}$", "example": "00" * 32}
 
 
 def document(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
@@ -68,8 +73,7 @@ def _path_parameters(path: str) -> list[dict[str, Any]]:
             "name": name,
             "in": "path",
             "required": True,
-            "schema": {"type": "string"},
-            "example": _PATH_EXAMPLES.get(name, _HEX),
+            "schema": _ID_OR_ITS_BEGINNING if path == "/v1/certificates/{id}" else _PATH_PARAMETERS.get(name, _HEX),
         }
         for name in re.findall(r"{(\w+)}", path)
     ]

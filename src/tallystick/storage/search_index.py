@@ -29,7 +29,7 @@ CREATE INDEX by_time ON entries (block_ms);
 CREATE INDEX by_payload ON entries (payload_hash) WHERE payload_hash IS NOT NULL;
 CREATE INDEX lacking ON entries (log_index) WHERE payload_hash IS NOT NULL AND NOT has_payload;
 CREATE VIRTUAL TABLE found USING fts5 (words, facets, content='', tokenize="unicode61 remove_diacritics 2",
-  detail=column, prefix='2 3 4 5 6');
+  prefix='2 3 4 5 6');
 """
 _FIND: Final = "SELECT rowid FROM found WHERE found MATCH ? AND rowid >= ? AND rowid < ? ORDER BY rowid DESC LIMIT ?"
 _LIST: Final = "SELECT log_index FROM entries WHERE log_index >= ? AND log_index < ? ORDER BY log_index DESC LIMIT ?"
@@ -88,6 +88,8 @@ class SearchIndex:
         """The log indexes of certificates that match, the highest first, all of them lower than `below`."""
         match = _match(query)
         low, high = self._range(query, below)
+        if match is None:
+            return []
         if match:
             return [row[0] for row in self._select(_FIND, (match, low, high, limit))]
         return [row[0] for row in self._select(_LIST, (low, high, limit))]
@@ -209,9 +211,12 @@ def _facet(name: str, value: bytes) -> str:
     return f"{name}{sha256(value).hexdigest()[:24]}"
 
 
-def _match(query: Query) -> str:
-    """The query in the language of FTS5, each word in quotes; empty: everything."""
-    words = query.text.replace('"', " ").replace("\0", " ").split()[:_MOST_WORDS]
+def _match(query: Query) -> str | None:
+    """The query in the language of FTS5, each word in quotes; empty: everything; `None`: nothing is a word."""
+    words = [one for one in query.text.replace('"', " ").replace("\0", " ").split() if any(map(str.isalnum, one))]
+    words = words[:_MOST_WORDS]
+    if query.text.strip() and not words:
+        return None
     parts = [f'words : "{word}"' for word in words]
     if parts and query.is_prefix:
         parts[-1] += "*"
