@@ -1,0 +1,242 @@
+"""The client believes what it can check, asks again what failed on the way, and tells what is wrong."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from tests.api.conftest import REPORT, body, doors, entry  # noqa: F401  a fixture
+
+from tallystick.api import views
+from tallystick.api.file_source import open_file
+from tallystick.client import doors as client_doors
+from tallystick.client.blocking import Client
+from tallystick.client.client import AsyncClient
+from tallystick.client.doors import AnswerProblem, Request, ask
+from tallystick.problems import DamagedStore, ExitCode, NotRunning
+
+Lie = Callable[[dict[str, Any]], None]
+
+
+class Lying(httpx.AsyncBaseTransport):
+    """Passes requests on, and changes answers to paths that begin so."""
+
+    def __init__(self, honest: httpx.AsyncBaseTransport, path: str, lie: Lie) -> None:
+        self._honest, self._path, self._lie = honest, path, lie
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        answer = await self._honest.handle_async_request(request)
+        if not request.url.path.startswith(self._path):
+            return answer
+        told = json.loads(await answer.aread())
+        self._lie(told)
+        return httpx.Response(200, json=told)
+
+
+@asynccontextmanager
+async def lied_to(copy: Path, path: str, lie: Lie) -> AsyncIterator[AsyncClient]:
+    async with AsyncExitStack() as stack:
+        app = await stack.enter_async_context(open_file(copy))
+        transport = Lying(httpx.ASGITransport(app.asgi), path, lie)
+        http = await stack.enter_async_context(httpx.AsyncClient(transport=transport, base_url="http://liar"))
+        ledger = await ask(http, Request("/v1/ledger"), views.Ledger)
+        yield AsyncClient(http, ledger, None, stack.pop_all())
+
+
+def put(*path: Any, value: Any) -> Lie:
+    """A lie: this value at the end of this path."""
+
+    def lie(told: dict[str, Any]) -> None:
+        for key in path[:-1]:
+            told = told[key]
+        told[path[-1]] = value(told[path[-1]]) if callable(value) else value
+
+    return lie
+
+
+def flipped(text: str) -> str:
+    """The same hex with its last bit turned."""
+    return f"{text[:-1]}{int(text[-1], 16) ^ 1:x}"
+
+
+FOUND = ("certificates", 0)
+
+
+@pytest.mark.parametrize(
+    ("path", "lie"),
+    [
+        ("/v1/files", put(*FOUND, "encoded", value=flipped)),
+        ("/v1/files", put(*FOUND, "payload", "encoded", value=flipped)),
+        ("/v1/files", put(*FOUND, "payload", value=None)),
+        ("/v1/files", put(*FOUND, "subject", value="Diploma")),
+        ("/v1/files", put(*FOUND, "timestamp_ms", value=1)),
+        ("/v1/files", put(*FOUND, "issuer", "key", value=flipped)),
+        ("/v1/files", put(*FOUND, "id", value=flipped)),
+        ("/v1/files", put(*FOUND, "encoded", value="zz")),
+        ("/v1/files", put(*FOUND, "place", "position", value=1)),
+        ("/v1/files", put(*FOUND, "place", "block_index", value=2)),
+        ("/v1/files", put(*FOUND, "place", "block_timestamp_ms", value=5)),
+        ("/v1/files", put("certificates", value="all of them")),
+        ("/v1/blocks", put("encoded", value=flipped)),
+        ("/v1/blocks", put("encoded", value=None)),
+        ("/v1/blocks", put("hash", value=flipped)),
+        ("/v1/blocks", put("finality", "encoded", value=flipped)),
+        ("/v1/blocks", put("finality", "encoded", value="00")),
+    ],
+)
+def test_no_lie_about_a_file_is_believed(doors: Any, path: str, lie: Lie) -> None:  # noqa: F811
+    async def verify() -> None:
+        async with lied_to(doors.copy, path, lie) as client:
+            with pytest.raises(DamagedStore):
+                await client.verify(doors.report)
+
+    asyncio.run(verify())
+
+
+def test_what_is_only_claimed_is_marked_as_such(doors: Any) -> None:  # noqa: F811
+    async def verify() -> Any:
+        async with lied_to(doors.copy, "/v1/blocks", put("finality", value=None)) as client:
+            return await client.verify(doors.report)
+
+    (found,) = asyncio.run(verify())
+    assert "votes" not in found.checked
+    assert "finality" in found.claimed
+    (honest,) = _honest(doors)
+    assert honest.checked == ("signature", "payload", "block", "votes")
+
+
+def _honest(doors: Any) -> Any:  # noqa: F811
+    with Client(doors.url) as client:
+        return client.verify(doors.report)
+
+
+def test_another_certificate_than_the_one_asked_for_is_not_taken(doors: Any) -> None:  # noqa: F811
+    other = doors.ids[1]
+
+    async def look() -> None:
+        def lie(told: dict[str, Any]) -> None:
+            told.update(_certificate(doors, other))
+
+        async with lied_to(doors.copy, "/v1/certificates", lie) as client:
+            with pytest.raises(DamagedStore):
+                await client.certificate(doors.ids[0])
+
+    asyncio.run(look())
+
+
+def _certificate(doors: Any, one: str) -> dict[str, Any]:  # noqa: F811
+    with doors.remote() as remote:
+        found: dict[str, Any] = remote.get(f"/v1/certificates/{one}").json()
+        return found
+
+
+def test_a_client_speaks_for_one_ledger(doors: Any) -> None:  # noqa: F811
+    with Client(doors.url, ledger_id=doors.ledger_id.hex()) as client:
+        assert client.ledger().ledger_id == doors.ledger_id.hex()
+    with pytest.raises(DamagedStore, match="not the one that was named"):
+        Client(doors.url, ledger_id="0" * 64)
+
+    async def changed() -> None:
+        answers = iter([doors.ledger_id.hex(), "0" * 64])
+        async with lied_to(doors.copy, "/v1/ledger", lambda told: told.update(ledger_id=next(answers))) as client:
+            with pytest.raises(DamagedStore, match="another ledger now"):
+                await client.ledger()
+
+    asyncio.run(changed())
+
+
+def test_where_nobody_answers_it_is_said_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(NotRunning, match="tallystick run --data"):
+        Client(tmp_path)
+    with pytest.raises(NotRunning, match=r"127\.0\.0\.1:1 cannot be asked"):
+        Client("http://127.0.0.1:1")
+
+
+# ---- asking again ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_doors, "_FIRST_PAUSE_S", 0.0)
+
+
+def asked(answers: list[Any], request: Request) -> tuple[views.Done, list[httpx.Request]]:
+    """Ask a door that answers like this, one after the other."""
+    seen: list[httpx.Request] = []
+
+    def handle(one: httpx.Request) -> httpx.Response:
+        seen.append(one)
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def go() -> views.Done:
+        async with httpx.AsyncClient(transport=httpx.MockTransport(handle), base_url="http://door") as http:
+            return await ask(http, request, views.Done)
+
+    return asyncio.run(go()), seen
+
+
+def busy() -> httpx.Response:
+    told = {"type": "t", "title": "t", "status": 503, "detail": "later", "code": "busy", "exit_code": 4}
+    return httpx.Response(503, json=told)
+
+
+def done() -> httpx.Response:
+    return httpx.Response(200, json={"schema": 1})
+
+
+def test_what_failed_on_the_way_is_asked_again(no_pause: None) -> None:
+    broken = [httpx.ConnectError("refused"), httpx.ReadError("cut off"), busy(), done()]
+    _, seen = asked(broken, Request("/v1/thing"))
+    assert len(seen) == 4
+    with pytest.raises(NotRunning):
+        asked([httpx.ConnectError("refused")] * 5, Request("/v1/thing"))
+    with pytest.raises(AnswerProblem, match="later"):
+        asked([busy() for _ in range(5)], Request("/v1/thing"))
+
+
+def test_what_must_not_happen_twice_is_asked_once(no_pause: None) -> None:
+    with pytest.raises(NotRunning):
+        asked([httpx.ReadError("cut off"), done()], Request("/v1/stake", "POST", is_repeatable=False))
+
+
+def test_an_answer_that_is_none_is_told(no_pause: None) -> None:
+    for answer in (
+        httpx.Response(200, text="<html>"),
+        httpx.Response(404, text="<html>"),
+        httpx.Response(200, json=[]),
+    ):
+        with pytest.raises(DamagedStore):
+            asked([answer], Request("/v1/thing"))
+
+
+def test_a_problem_keeps_its_code_and_exit_code(doors: Any) -> None:  # noqa: F811
+    with Client(doors.url) as client:
+        with pytest.raises(AnswerProblem) as told:
+            client.certificate("00000000")
+        assert (told.value.code, told.value.exit_code) == ("not-there", ExitCode.NOT_THERE)
+        with pytest.raises(AnswerProblem) as told:
+            client.invite()
+        assert told.value.code == "no-such-route"
+
+
+def test_it_certifies_from_another_machine_with_a_key_of_its_own(doors: Any, tmp_path: Path) -> None:  # noqa: F811
+    from tallystick.ledger.wallet import Wallet  # noqa: PLC0415
+
+    wallet = Wallet(b"w" * 32)
+    file = tmp_path / "deed.txt"
+    file.write_bytes(REPORT[:-1])
+    with Client(doors.url, wallet=wallet) as client:
+        outcome = client.certify(file, note="by hand")
+        assert outcome.state == "final"
+        (found,) = client.verify(file)
+        assert found.certificate.issuer.key == wallet.public_key.hex()
+        assert found.statement.note == "by hand"
+        file.write_bytes(REPORT[:-2])
+        assert client.verify(file) == []
