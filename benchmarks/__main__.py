@@ -14,6 +14,7 @@ BENCHMARKS = {
     "transport": transport.against_bare_sockets,
     "simulator": simulator.thousand_nodes,
     "one-node": network.one_node,
+    "http": network.http_against_framed,
     "four-nodes": network.four_nodes,
     "latency": network.latency,
     "sync": network.sync,

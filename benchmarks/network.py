@@ -1,5 +1,6 @@
 """Real nodes, processes on this machine, beside bare signature verification on the same cores and bare sockets."""
 
+import http.client
 import multiprocessing
 import os
 import socket
@@ -12,11 +13,14 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import nacl.bindings as sodium
 import zmq
 
 from benchmarks.workload import ISSUERS, summary
+from tallystick.api.questions import Submission
 from tallystick.cli.founding import found_here
 from tallystick.demo.local_network import LocalNetwork, NodeProcess
 from tallystick.host.control import (
@@ -60,6 +64,19 @@ def one_node() -> str:
         f"one node, fed over its socket, final / bare verification on all cores: {summary(ratios)}, goal >= 0.50\n"
         f"  ({statistics.median(rates):,.0f} certificates/s)"
     )
+
+
+def http_against_framed() -> str:
+    """Certificates made final by a node that is fed over HTTP, over one that is fed over the framed socket."""
+    with _network(1) as (folder,):
+        _feed([folder], _statements(folder, BATCH, 0))
+        ratios = []
+        for number in range(ROUNDS):
+            certificates = _statements(folder, 2 * PER_ROUND, (number + 1) * 2 * PER_ROUND)
+            framed_s = _feed([folder], certificates[:PER_ROUND])
+            http_s = _feed([folder], certificates[PER_ROUND:], _submit_http)
+            ratios.append(framed_s / http_s)
+    return f"one node, fed over HTTP / over the framed socket: {summary(ratios)}, goal >= 0.95"
 
 
 def four_nodes() -> str:
@@ -144,15 +161,16 @@ def _fed(folders: Sequence[DataFolder]) -> tuple[list[float], list[float]]:
     return ratios, rates
 
 
-def _feed(folders: Sequence[DataFolder], certificates: Sequence[Statement]) -> float:
+def _feed(folders: Sequence[DataFolder], certificates: Sequence[Statement], submit: Any = None) -> float:
     """Hand all in, each at one node, and wait until they are final at every node; the seconds that took."""
     target = _status(folders[0]).certificates + len(certificates)
     encoded = [encode(Entry(one)) for one in certificates]
-    frames = [framed(Submit(tuple(encoded[start : start + BATCH]))) for start in range(0, len(encoded), BATCH)]
+    batches = [encoded[start : start + BATCH] for start in range(0, len(encoded), BATCH)]
+    frames = batches if submit else [framed(Submit(tuple(one))) for one in batches]
     shares = [(folders[number % len(folders)], frames[number::FEEDERS]) for number in range(FEEDERS)]
     began_s = time.perf_counter()
     with ThreadPoolExecutor(FEEDERS) as pool:
-        list(pool.map(_submit, shares))
+        list(pool.map(submit or _submit, shares))
         for folder in folders:
             while _status(folder).certificates < target:
                 time.sleep(0.005)
@@ -171,6 +189,30 @@ def _submit(share: tuple[DataFolder, Sequence[bytes]]) -> None:
             end = b""
             while not end.endswith(done):
                 end = (end + made.recv(1 << 20))[-len(done) :]
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: Path) -> None:
+        super().__init__("tallystick", timeout=_PATIENCE_S)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(short_address(self._path))
+
+
+def _submit_http(share: tuple[DataFolder, Sequence[list[bytes]]]) -> None:
+    """Send the batches one after the other, each when all of the last is final."""
+    folder, batches = share
+    connection = _UnixConnection(folder.api_path)
+    for batch in batches:
+        body = msgspec.msgpack.encode(Submission(batch, wait_ms=60_000))
+        connection.request("POST", "/v1/certificates", body, {"Content-Type": "application/vnd.msgpack"})
+        answer = connection.getresponse()
+        told = answer.read()
+        assert answer.status == 200, told
+    connection.close()
 
 
 def _statements(folder: DataFolder, count: int, first: int) -> list[Statement]:

@@ -1,14 +1,15 @@
 """The OpenAPI 3.1 document, made from the routes and the views."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import msgspec
 from msgspec import Struct
 
 from tallystick.api import views
+from tallystick.api.field_docs import field_docs
 from tallystick.api.questions import Nothing
 from tallystick.api.routes import JSON, MESSAGEPACK, Endpoint
 
@@ -31,6 +32,9 @@ def document(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
     for one in endpoints:
         kinds.update(dict.fromkeys([one.answer, *one.bodies.values()]))
     _, schemas = msgspec.json.schema_components(list(kinds), ref_template="#/components/schemas/{name}")
+    for kind in _all_structs(kinds):
+        for name, text in field_docs(kind).items():
+            schemas[kind.__name__]["properties"][name].setdefault("description", text)
     paths: dict[str, dict[str, Any]] = {}
     for one in endpoints:
         paths.setdefault(one.path, {})[one.method.lower()] = _operation(one)
@@ -41,6 +45,25 @@ def document(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
         "paths": paths,
         "components": {"schemas": schemas},
     }
+
+
+def _all_structs(kinds: Iterable[type[Struct]]) -> list[type[Struct]]:
+    """These, and those that their fields hold."""
+    found: dict[type[Struct], None] = {}
+    todo = list(kinds)
+    while todo:
+        kind = todo.pop()
+        if kind not in found:
+            found[kind] = None
+            held = (one for field in msgspec.structs.fields(kind) for one in _in_type(field.type))
+            todo.extend(one for one in held if isinstance(one, type) and issubclass(one, Struct))
+    return list(found)
+
+
+def _in_type(kind: Any) -> Iterator[Any]:
+    yield kind
+    for one in get_args(kind):
+        yield from _in_type(one)
 
 
 def _operation(one: Endpoint) -> dict[str, Any]:

@@ -1,0 +1,98 @@
+"""Write docs/api.md from the routes and the views.
+
+python tools/write_api_docs.py            write it
+python tools/write_api_docs.py --check    exit 1 when it is not what would be written
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from tallystick.api.openapi import document
+from tallystick.api.routes import ENDPOINTS
+
+TARGET = Path(__file__).resolve().parent.parent / "docs" / "api.md"
+HEAD = """# The HTTP API, field by field
+
+This page is written by `python tools/write_api_docs.py` from `src/tallystick/api/`; `make check` holds it to that. How the API is used, with examples, stands in
+[operate.md](operate.md#the-http-api).
+
+{about}
+
+The same document for programs: `GET /v1/openapi.json`. Everything but `/v1/events` also speaks MessagePack (`Accept: application/vnd.msgpack`). Beside `/v1` there are `/metrics`
+(Prometheus), `/livez` and `/readyz`.
+"""
+
+
+def page() -> str:
+    """The whole page."""
+    made = document(ENDPOINTS)
+    local = {(one.method.lower(), one.path) for one in ENDPOINTS if one.is_local}
+    parts = [HEAD.format(about=made["info"]["description"].strip()), "## Routes\n"]
+    for path, methods in made["paths"].items():
+        for method, one in methods.items():
+            parts.append(_route(method, path, one, (method, path) in local))
+    parts.append("## Answers and bodies\n")
+    schemas = made["components"]["schemas"]
+    parts += [_struct(name, schemas[name]) for name in sorted(schemas)]
+    return "\n".join(parts)
+
+
+def _route(method: str, path: str, one: dict[str, Any], is_local: bool) -> str:
+    where = " Only at the node's own socket." if is_local else ""
+    lines = [f"### `{method.upper()} {path}`\n", f"{one['summary']}{where}\n"]
+    rows = [
+        f"| `{p['name']}` | {p['in']} | {_type(p['schema'])} | {_text(p.get('description') or p['schema'].get('description', ''))} |"
+        for p in one["parameters"]
+    ]
+    if rows:
+        lines += ["| parameter | in | type | |\n| --- | --- | --- | --- |", *rows, ""]
+    if "requestBody" in one:
+        bodies = one["requestBody"]["content"].items()
+        lines.append("Body: " + ", ".join(f"{_type(c['schema'])} (`{media}`)" for media, c in bodies) + "\n")
+    answer = one["responses"]["200"]["content"].get("application/json")
+    if answer:
+        lines.append(f"Answer: {_type(answer['schema'])}\n")
+    return "\n".join(lines)
+
+
+def _struct(name: str, schema: dict[str, Any]) -> str:
+    lines = [f"### {name}\n", f"{_text(schema.get('description', ''))}\n"]
+    rows = [
+        f"| `{key}` | {_type(one)} | {_text(one.get('description', ''))} |" for key, one in schema["properties"].items()
+    ]
+    if rows:
+        lines += ["| field | type | |\n| --- | --- | --- |", *rows, ""]
+    return "\n".join(lines)
+
+
+def _type(schema: dict[str, Any]) -> str:
+    if "$ref" in schema:
+        name = schema["$ref"].rsplit("/", 1)[1]
+        return f"[{name}](#{name.lower()})"
+    if "anyOf" in schema:
+        return " or ".join(_type(one) for one in schema["anyOf"])
+    if schema.get("type") == "array":
+        return f"list of {_type(schema['items'])}"
+    if schema.get("type") == "object":
+        return f"object of {_type(schema['additionalProperties'])}"
+    return str(schema.get("type", "anything"))
+
+
+def _text(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def main() -> int:
+    """Write, or check."""
+    made = page()
+    if "--check" not in sys.argv[1:]:
+        TARGET.write_text(made)
+    elif not TARGET.exists() or TARGET.read_text() != made:
+        print(f"{TARGET.name} is not what the sources say; run: python tools/write_api_docs.py")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
