@@ -1,0 +1,181 @@
+"""The index of a ledger's certificates: what it finds, that it is made anew at will, and that erased words leave it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from tests.builders import ADA, BEN, GENESIS, LEDGER, START_MS, Scribe, keep, staking, statement
+
+from tallystick.ledger.certificate import Payload, issue_statement
+from tallystick.storage.file_statement import FileStatement, file_payload
+from tallystick.storage.search_index import Query, SearchIndex
+from tallystick.storage.store import Store
+
+NOTE = "confidential grade"
+FILE = file_payload(FileStatement("Bridge-Report.pdf", 7, b"h" * 32, NOTE), b"s" * 32)
+TEXT = Payload(b"t" * 32, "text/plain", b"hello")
+
+
+class Kept(NamedTuple):
+    store: Store
+    scribe: Scribe
+    path: Path
+    """Of the index."""
+
+    def append(self, *certificates, payloads=()):
+        keep(self.store, self.scribe.forge(*certificates), payloads)
+
+    def index(self) -> SearchIndex:
+        return SearchIndex(self.path, LEDGER)
+
+
+def said(subject: str, payload: Payload | None = None, issuer=ADA):
+    return issue_statement(issuer, LEDGER, START_MS, subject, payload)
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Iterator[Kept]:
+    """Certificates 0 to 4, in three blocks."""
+    with Store.create(tmp_path / "ledger.db", GENESIS) as store:
+        made = Kept(store, Scribe(), tmp_path / "search.db")
+        made.append(said("Bridge report", FILE), said("Diplôme de Zoë Müller", issuer=BEN), payloads=[FILE])
+        made.append(staking(1), said("a report, unsigned"))
+        made.append(said("note", TEXT), payloads=[TEXT])
+        yield made
+
+
+def fill(kept: Kept, index: SearchIndex) -> None:
+    while index.fill(kept.store, kept.scribe.state.index):
+        pass
+
+
+@pytest.fixture
+def index(kept: Kept) -> Iterator[SearchIndex]:
+    made = kept.index()
+    fill(kept, made)
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        (Query(), [4, 3, 2, 1, 0]),
+        (Query("report"), [3, 0]),
+        (Query("REPORT bridge"), [0]),
+        (Query("diplome zoe muller"), [1]),
+        (Query("rep"), []),
+        (Query("rep", is_prefix=True), [3, 0]),
+        (Query("a rep", is_prefix=True), [3]),
+        (Query("bridge-report.pdf"), [0]),
+        (Query("confidential"), [0]),
+        (Query('") OR words : "note'), []),
+        (Query("note*"), [4]),
+        (Query("###"), []),
+        (Query("\0"), []),
+        (Query("NEAR(a b)"), []),
+        (Query(issuer=BEN.public_key), [1]),
+        (Query("report", issuer=BEN.public_key), []),
+        (Query(kind="stake"), [2]),
+        (Query(kind="statement", text="report"), [3, 0]),
+        (Query(media_type="text/plain"), [4]),
+        (Query(sha256=b"h" * 32), [0]),
+        (Query(sha256=b"x" * 32), []),
+        (Query(first_block=2), [4, 3, 2]),
+        (Query(last_block=1), [1, 0]),
+        (Query(first_block=2, last_block=2, text="report"), [3]),
+        (Query(first_block=9), []),
+        (Query(last_block=0), []),
+        (Query(since_ms=0), [4, 3, 2, 1, 0]),
+        (Query(until_ms=0), []),
+    ],
+)
+def test_what_is_found(index: SearchIndex, query: Query, found: list[int]) -> None:
+    assert index.find(query, None, 10) == found
+
+
+def test_times_are_those_of_blocks_both_ends_included(kept: Kept, index: SearchIndex) -> None:
+    times = [block.header.timestamp_ms for block in kept.scribe.blocks]
+    assert index.find(Query(since_ms=times[1], until_ms=times[1]), None, 10) == [3, 2]
+    assert index.find(Query(since_ms=times[1] + 1), None, 10) == [4]
+
+
+def test_pages_stay_as_they_are_while_the_ledger_grows(kept: Kept, index: SearchIndex) -> None:
+    first = index.find(Query("report"), None, 1)
+    kept.append(said("another report"))
+    fill(kept, index)
+    assert first == [3]
+    assert index.find(Query("report"), first[-1], 1) == [0]
+    assert index.find(Query("report"), None, 1) == [5]
+
+
+def test_it_tells_how_far_it_is_and_goes_on_from_there(kept: Kept) -> None:
+    index = kept.index()
+    assert (index.size, index.last_block) == (0, 0)
+    fill(kept, index)
+    assert (index.size, index.last_block) == (5, 3)
+    index.close()
+    again = kept.index()
+    assert (again.size, again.last_block) == (5, 3)
+    again.close()
+
+
+@pytest.mark.parametrize("damage", ["gone", "no database", "another ledger's", "another format"])
+def test_it_is_made_anew_where_it_cannot_be_used(kept: Kept, damage: str) -> None:
+    index = kept.index()
+    fill(kept, index)
+    if damage == "another format":
+        index._connection.execute("PRAGMA user_version = 99")
+    index.close()
+    match damage:
+        case "gone":
+            kept.path.unlink()
+        case "no database":
+            kept.path.write_bytes(b"x" * 5_000)
+        case "another ledger's":
+            SearchIndex(kept.path, b"o" * 32).close()
+    index = kept.index()
+    assert index.size == 0
+    fill(kept, index)
+    assert index.find(Query("report"), None, 10) == [3, 0]
+    index.close()
+
+
+def test_a_payload_that_comes_later_is_found_then(kept: Kept, index: SearchIndex) -> None:
+    late = file_payload(FileStatement("late.txt", 3, b"l" * 32, "belated"), b"u" * 32)
+    kept.append(said("without it", late))
+    fill(kept, index)
+    assert index.find(Query("belated"), None, 10) == []
+    assert index.lacking() == [late.hash()]
+    kept.store.keep_payload(late)
+    index.refill(kept.store, index.lacking())
+    assert index.find(Query("belated"), None, 10) == [5]
+    assert index.find(Query("without"), None, 10) == [5]
+    assert index.lacking() == []
+
+
+def test_an_erased_payload_leaves_no_trace_in_the_file_or_its_log(kept: Kept, index: SearchIndex) -> None:
+    def traces() -> list[str]:
+        files = [one for one in kept.path.parent.glob("search.db*") if one.exists()]
+        words = (b"confidential", b"Bridge-Report", b"pdf")
+        return [f"{word!r} in {one.name}" for one in files for word in words if word in one.read_bytes()]
+
+    assert traces()
+    kept.store.erase_payload(FILE.hash())
+    index.refill(kept.store, [FILE.hash()])
+    assert traces() == []
+    assert index.find(Query("confidential"), None, 10) == []
+    assert index.find(Query(sha256=b"h" * 32), None, 10) == []
+    assert index.find(Query("bridge report"), None, 10) == [0]
+    index.refill(kept.store, [FILE.hash()])
+    assert index.find(Query("bridge report"), None, 10) == [0]
+
+
+def test_who_only_looks_sees_what_is_filled_meanwhile(kept: Kept, index: SearchIndex) -> None:
+    looking = SearchIndex(kept.path, LEDGER, read_only=True)
+    kept.append(statement("fresh"))
+    assert looking.find(Query("fresh"), None, 10) == []
+    fill(kept, index)
+    assert looking.find(Query("fresh"), None, 10) == [5]
+    looking.close()
