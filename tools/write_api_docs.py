@@ -15,7 +15,7 @@ TARGET = Path(__file__).resolve().parent.parent / "docs" / "api.md"
 HEAD = """# The HTTP API, field by field
 
 This page is written by `python tools/write_api_docs.py` from `src/tallystick/api/`; `make check` holds it to that. How the API is used, with examples, stands in
-[operate.md](operate.md#the-http-api).
+[http.md](http.md).
 
 {about}
 
