@@ -29,6 +29,9 @@ from tallystick.problems import BadRequest, Busy, ExitCode, NotAllowed, NotRunni
 MAX_BODY_BYTES: Final = 16 * 1024 * 1024
 _BODY_SECONDS: Final = 30.0
 _MOST_AT_ONCE: Final = 256
+_MOST_WAITING: Final = 768
+_MOST_BODY_BYTES: Final = 8 * MAX_BODY_BYTES
+"""Of all bodies at once."""
 _PROBLEM_JSON: Final = "application/problem+json"
 _NO_CACHE: Final = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
@@ -73,7 +76,9 @@ class App:
     def __init__(self, source: Source, door: Door, events: BlockEvents | None = None) -> None:
         """`events`: of a running node."""
         self.source, self._events, self._hosts, self._rates = source, events, door.hosts, door.rates
-        self._places = asyncio.Semaphore(_MOST_AT_ONCE)
+        self._places, self._waiting_places = asyncio.Semaphore(_MOST_AT_ONCE), asyncio.Semaphore(_MOST_WAITING)
+        self._body_bytes = 0
+        """Of all bodies that are in memory."""
         self.endpoints = [one for one in ENDPOINTS if door.is_local or not one.is_local]
         routes = [
             Route(one.path, self._serve(partial(self._answer, one)), methods=[one.method]) for one in self.endpoints
@@ -106,7 +111,7 @@ class App:
         return served
 
     async def _answer(self, endpoint: Endpoint, request: Request) -> Response:
-        async with _a_place(self._places):
+        async with _a_place(self._waiting_places if endpoint.waits else self._places):
             return _answered(request, await endpoint.handler(await self._asked(endpoint, request)))
 
     async def _follow(self, request: Request) -> Response:
@@ -153,42 +158,46 @@ class App:
             question = msgspec.convert(dict(items), endpoint.question, strict=False)
         except msgspec.ValidationError as error:
             raise BadRequest(f"the parameters are not understood: {error}") from None
-        body = await _body(endpoint, request) if endpoint.bodies else None
+        body = await self._body(endpoint, request) if endpoint.bodies else None
         if self._rates is not None and isinstance(body, Submission | HexSubmission):
             self._rates.spend(request, len(body.entries))
         return Asked(self.source, request.path_params, question, body)
 
+    async def _body(self, endpoint: Endpoint, request: Request) -> Any:
+        media_type = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
+        kind = endpoint.bodies.get(media_type)
+        if kind is None:
+            raise UnsupportedType(f"{media_type!r} is not understood here; send {' or '.join(endpoint.bodies)}")
+        try:
+            async with asyncio.timeout(_BODY_SECONDS):
+                return _decoders[media_type](await self._read(request), type=kind)
+        except TimeoutError:
+            raise BadRequest(f"the body was not there within {_BODY_SECONDS:.0f} s") from None
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise BadRequest(f"the body is not understood: {error}") from None
 
-async def _body(endpoint: Endpoint, request: Request) -> Any:
-    media_type = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
-    kind = endpoint.bodies.get(media_type)
-    if kind is None:
-        raise UnsupportedType(f"{media_type!r} is not understood here; send {' or '.join(endpoint.bodies)}")
-    try:
-        async with asyncio.timeout(_BODY_SECONDS):
-            return _decoders[media_type](await _read(request), type=kind)
-    except TimeoutError:
-        raise BadRequest(f"the body was not there within {_BODY_SECONDS:.0f} s") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BadRequest(f"the body is not understood: {error}") from None
-
-
-async def _read(request: Request) -> bytes:
-    declared = request.headers.get("content-length", "0")
-    if declared.isascii() and declared.isdigit() and int(declared) > MAX_BODY_BYTES:
-        raise TooLarge(f"a body of {declared} bytes, {MAX_BODY_BYTES} are allowed; send it in parts")
-    body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > MAX_BODY_BYTES:
-            raise TooLarge(f"a body of more than {MAX_BODY_BYTES} bytes; send it in parts")
-    return bytes(body)
+    async def _read(self, request: Request) -> bytes:
+        declared = request.headers.get("content-length", "0")
+        if declared.isascii() and declared.isdigit() and int(declared) > MAX_BODY_BYTES:
+            raise TooLarge(f"a body of {declared} bytes, {MAX_BODY_BYTES} are allowed; send it in parts")
+        body = bytearray()
+        try:
+            async for part in request.stream():
+                body += part
+                self._body_bytes += len(part)
+                if len(body) > MAX_BODY_BYTES:
+                    raise TooLarge(f"a body of more than {MAX_BODY_BYTES} bytes; send it in parts")
+                if self._body_bytes > _MOST_BODY_BYTES:
+                    raise Busy("others are submitting as much as there is room for; submit again in a second")
+            return bytes(body)
+        finally:
+            self._body_bytes -= len(body)
 
 
 @asynccontextmanager
 async def _a_place(at_once: asyncio.Semaphore) -> AsyncIterator[None]:
     if at_once.locked():
-        raise Busy(f"{_MOST_AT_ONCE} requests are answered at the moment; ask again in a second")
+        raise Busy("as many requests as there may be are answered at the moment; ask again in a second")
     async with at_once:
         yield
 

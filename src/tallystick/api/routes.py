@@ -85,6 +85,11 @@ class Endpoint:
     """Only at the node's own socket."""
 
     @property
+    def waits(self) -> bool:
+        """Whether its answer may take long on purpose."""
+        return any("wait_ms" in kind.__struct_fields__ for kind in (self.question, *self.bodies.values()))
+
+    @property
     def summary(self) -> str:
         """One sentence."""
         return (self.handler.__doc__ or "").strip().split("\n")[0]
