@@ -27,6 +27,7 @@ Data = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, and nothing else.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask: what follows is known.")]
 PassphraseFile = Annotated[
     Path | None,
     typer.Option(

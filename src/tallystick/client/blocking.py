@@ -57,6 +57,11 @@ class Client:
         """The ledger that this client speaks for."""
         return self._client.ledger_id
 
+    @property
+    def is_checked(self) -> bool:
+        """Whether all that is answered was checked from the genesis on: it is the file of a chain."""
+        return self._client.is_checked
+
     def ledger(self) -> views.Ledger:
         """The ledger as a whole."""
         return self._run(self._client.ledger())
@@ -88,6 +93,14 @@ class Client:
     def member(self, who: str) -> views.Member:
         """An account, by the member's name or how its key begins."""
         return self._run(self._client.member(who))
+
+    def key_of(self, who: str) -> str:
+        """A whole key, by a name or how the key begins."""
+        return self._run(self._client.key_of(who))
+
+    def names(self) -> views.Names:
+        """The address book."""
+        return self._run(self._client.names())
 
     def peers(self, limit: int = q.MOST_ITEMS, cursor: str | None = None) -> views.Peers:
         """A page of those whom the node knows."""

@@ -13,14 +13,14 @@ import msgspec
 
 from tallystick.api import questions as q
 from tallystick.api import views
-from tallystick.client.doors import Request, ask, open_door, problem_in
+from tallystick.client.doors import AnswerProblem, Request, ask, is_file, open_door, problem_in
 from tallystick.client.verification import Certified, check_block, check_certificate
 from tallystick.ledger.certificate import SALT_BYTES, Payload, issue_statement
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.fields import MAX_SUBJECT_CHARACTERS
 from tallystick.ledger.messages import Entry
 from tallystick.ledger.wallet import Wallet
-from tallystick.problems import DamagedStore, Problem
+from tallystick.problems import DamagedStore, ExitCode, Problem
 from tallystick.storage.file_statement import FileStatement, describe_file, file_payload
 
 BATCH: Final = 1_024
@@ -28,6 +28,7 @@ _MOST_BATCH_BYTES: Final = 8 * 1024 * 1024
 _WAIT_MS: Final = 30_000
 _RECONNECT_S: Final = 1.0
 _FAR: Final = 1e9
+_HEX: Final = frozenset("0123456789abcdef")
 
 V = TypeVar("V")
 
@@ -43,6 +44,8 @@ class AsyncClient:
         """Use `open`."""
         self.ledger_id = bytes.fromhex(ledger.ledger_id)
         self.wallet = wallet
+        self.is_checked = False
+        """Whether all that is answered was checked from the genesis on: it is the file of a chain."""
         self._http, self._stack = http, stack
 
     @classmethod
@@ -65,7 +68,9 @@ class AsyncClient:
             ledger = await ask(http, Request("/v1/ledger"), views.Ledger)
             if ledger_id not in (None, ledger.ledger_id):
                 raise DamagedStore(f"{where} has the ledger {ledger.ledger_id[:16]}…, not the one that was named")
-            return cls(http, ledger, wallet, stack.pop_all())
+            client = cls(http, ledger, wallet, stack.pop_all())
+            client.is_checked = is_file(where)
+            return client
         raise AssertionError("the block returns or raises")
 
     async def close(self) -> None:
@@ -118,6 +123,29 @@ class AsyncClient:
     async def member(self, who: str) -> views.Member:
         """An account, by the member's name or how its key begins."""
         return (await self._get(f"/v1/members/{_segment(who)}", views.MemberAnswer)).account
+
+    async def key_of(self, who: str) -> str:
+        """A whole key: of the account that is called so, or whose key begins so, or of a name in the address book."""
+        if len(who) == 64 and set(who.lower()) <= _HEX:
+            return who.lower()
+        try:
+            return (await self.member(who)).member.key
+        except AnswerProblem as problem:
+            found = [one.key for one in (await self.names()).names if one.name == who]
+            if problem.exit_code is ExitCode.NOT_THERE and len(found) == 1:
+                return found[0]
+            raise
+
+    async def names(self) -> views.Names:
+        """The address book, at the node's own door or of a file."""
+        found: list[views.Key] = []
+        cursor: str | None = None
+        while True:
+            page = await self._get("/v1/names", views.Names, limit=q.MOST_ITEMS, cursor=cursor)
+            found += page.names
+            cursor = page.next
+            if cursor is None:
+                return views.Names(names=found, next=None)
 
     async def peers(self, limit: int = q.MOST_ITEMS, cursor: str | None = None) -> views.Peers:
         """A page of those whom the node knows. Raises `NotRunning` for a file."""

@@ -19,6 +19,7 @@ from tallystick.host.local_socket import short_address
 from tallystick.problems import Busy, DamagedStore, ExitCode, NotInTime, NotRunning, Problem
 
 API_SOCKET: Final = "api.sock"
+_URL: Final = ("http://", "https://")
 _ATTEMPTS: Final = 5
 _FIRST_PAUSE_S: Final = 0.1
 _PATIENCE_S: Final = 30.0
@@ -42,11 +43,11 @@ async def open_door(where: str | Path, stack: AsyncExitStack, on_block: Callable
     Raises `NotRunning` where nobody answers, `Problem` for what is none of these, `DamagedStore` for a damaged file.
     """
     text = str(where)
-    if text.startswith(("http://", "https://")):
+    if text.startswith(_URL):
         return await stack.enter_async_context(httpx.AsyncClient(base_url=text, timeout=_PATIENCE_S))
     path = Path(where).expanduser()
     transport: httpx.AsyncBaseTransport
-    if path.is_file():
+    if is_file(where):
         from tallystick.api.file_source import open_file  # noqa: PLC0415  # who asks a node needs none of it
 
         app = await stack.enter_async_context(open_file(path, on_block))
@@ -55,6 +56,11 @@ async def open_door(where: str | Path, stack: AsyncExitStack, on_block: Callable
         transport = httpx.AsyncHTTPTransport(uds=_socket_address(path))
     client = httpx.AsyncClient(transport=transport, base_url="http://tallystick", timeout=_PATIENCE_S)
     return await stack.enter_async_context(client)
+
+
+def is_file(where: str | Path) -> bool:
+    """Whether this is the file of a chain, or meant to be one."""
+    return not str(where).startswith(_URL) and Path(where).expanduser().is_file()
 
 
 def _socket_address(path: Path) -> str:
@@ -94,20 +100,10 @@ async def ask(http: httpx.AsyncClient, asked: Request, kind: type[V]) -> V:
 
     Raises `NotRunning`, `NotInTime`, `AnswerProblem`, `DamagedStore` for what is no answer.
     """
-    body = asked.body
-    headers = {"Accept": "application/json"}
-    content = None
-    if body is not None:
-        is_packed = isinstance(body, Submission)
-        content = msgspec.msgpack.encode(body) if is_packed else msgspec.json.encode(body)
-        headers["Content-Type"] = "application/vnd.msgpack" if is_packed else "application/json"
-    given = {name: _in_query(value) for name, value in asked.query.items() if value is not None}
-    timeout = httpx.Timeout(_PATIENCE_S + asked.wait_s)
+    request = _built(http, asked)
     for attempt in range(1, _ATTEMPTS + 1):
         try:
-            response = await http.request(
-                asked.method, asked.path, params=given, content=content, headers=headers, timeout=timeout
-            )
+            response = await http.send(request)
         except httpx.TimeoutException:
             raise NotInTime("the node did not answer in time; look at its log") from None
         except httpx.HTTPError as error:
@@ -120,6 +116,22 @@ async def ask(http: httpx.AsyncClient, asked: Request, kind: type[V]) -> V:
                 return _decoded(response, kind)
         await asyncio.sleep(_FIRST_PAUSE_S * 2**attempt * random.uniform(0.5, 1.0))  # noqa: S311  no secret
     raise AssertionError("the last attempt returns or raises")
+
+
+def _built(http: httpx.AsyncClient, asked: Request) -> httpx.Request:
+    body, headers, content = asked.body, {"Accept": "application/json"}, None
+    given = {name: _in_query(value) for name, value in asked.query.items() if value is not None}
+    timeout = httpx.Timeout(_PATIENCE_S + asked.wait_s)
+    try:
+        if body is not None:
+            is_packed = isinstance(body, Submission)
+            content = msgspec.msgpack.encode(body) if is_packed else msgspec.json.encode(body)
+            headers["Content-Type"] = "application/vnd.msgpack" if is_packed else "application/json"
+        return http.build_request(
+            asked.method, asked.path, params=given, content=content, headers=headers, timeout=timeout
+        )
+    except UnicodeEncodeError as error:
+        raise Problem(f"{error.object!r} holds what is no character; write it in UTF-8") from None
 
 
 def problem_in(response: httpx.Response) -> AnswerProblem:
