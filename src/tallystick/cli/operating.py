@@ -11,7 +11,7 @@ import typer
 from msgspec import to_builtins
 
 from tallystick.api import views
-from tallystick.cli.listing import fields, heading, table
+from tallystick.cli.listing import fields, table
 from tallystick.cli.options import DATA_VARIABLE, AsJson, Data, Yes, node_folder
 from tallystick.cli.output import (
     Terminal,
@@ -263,7 +263,6 @@ def config(data: Data = None, as_json: AsJson = False) -> None:
     if as_json:
         print_json(to_builtins(_Settings(settings=settings)))
         return
-    heading(make_console(), found.address, str(folder.path))
     for one in settings:
         fields(make_console(), {one.name: f"{one.value}  ({one.origin})"})
 

@@ -138,7 +138,7 @@ class _Asked(NamedTuple):
 
 
 def _by(client: Client) -> str:
-    return CHECKED_AGAIN if client.is_checked else "as the running node has it"
+    return CHECKED_AGAIN if client.is_file else "as the running node has it"
 
 
 def _show_chain(console: Terminal, client: Client, ledger: views.Ledger) -> None:

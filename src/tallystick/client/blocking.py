@@ -57,11 +57,6 @@ class Client:
         """The ledger that this client speaks for."""
         return self._client.ledger_id
 
-    @property
-    def is_checked(self) -> bool:
-        """Whether all that is answered was checked from the genesis on: it is the file of a chain."""
-        return self._client.is_checked
-
     def ledger(self) -> views.Ledger:
         """The ledger as a whole."""
         return self._run(self._client.ledger())

@@ -13,7 +13,7 @@ import msgspec
 
 from tallystick.api import questions as q
 from tallystick.api import views
-from tallystick.client.doors import AnswerProblem, Request, ask, is_file, open_door, problem_in
+from tallystick.client.doors import AnswerProblem, Request, ask, open_door, problem_in
 from tallystick.client.verification import Certified, check_block, check_certificate
 from tallystick.ledger.certificate import SALT_BYTES, Payload, issue_statement
 from tallystick.ledger.encoding import encode
@@ -44,8 +44,6 @@ class AsyncClient:
         """Use `open`."""
         self.ledger_id = bytes.fromhex(ledger.ledger_id)
         self.wallet = wallet
-        self.is_checked = False
-        """Whether all that is answered was checked from the genesis on: it is the file of a chain."""
         self._http, self._stack = http, stack
 
     @classmethod
@@ -68,9 +66,7 @@ class AsyncClient:
             ledger = await ask(http, Request("/v1/ledger"), views.Ledger)
             if ledger_id not in (None, ledger.ledger_id):
                 raise DamagedStore(f"{where} has the ledger {ledger.ledger_id[:16]}…, not the one that was named")
-            client = cls(http, ledger, wallet, stack.pop_all())
-            client.is_checked = is_file(where)
-            return client
+            return cls(http, ledger, wallet, stack.pop_all())
         raise AssertionError("the block returns or raises")
 
     async def close(self) -> None:

@@ -19,7 +19,6 @@ from tallystick.host.local_socket import short_address
 from tallystick.problems import Busy, DamagedStore, ExitCode, NotInTime, NotRunning, Problem
 
 API_SOCKET: Final = "api.sock"
-_URL: Final = ("http://", "https://")
 _ATTEMPTS: Final = 5
 _FIRST_PAUSE_S: Final = 0.1
 _PATIENCE_S: Final = 30.0
@@ -43,11 +42,11 @@ async def open_door(where: str | Path, stack: AsyncExitStack, on_block: Callable
     Raises `NotRunning` where nobody answers, `Problem` for what is none of these, `DamagedStore` for a damaged file.
     """
     text = str(where)
-    if text.startswith(_URL):
+    if text.startswith(("http://", "https://")):
         return await stack.enter_async_context(httpx.AsyncClient(base_url=text, timeout=_PATIENCE_S))
     path = Path(where).expanduser()
     transport: httpx.AsyncBaseTransport
-    if is_file(where):
+    if path.is_file():
         from tallystick.api.file_source import open_file  # noqa: PLC0415  # who asks a node needs none of it
 
         app = await stack.enter_async_context(open_file(path, on_block))
@@ -56,11 +55,6 @@ async def open_door(where: str | Path, stack: AsyncExitStack, on_block: Callable
         transport = httpx.AsyncHTTPTransport(uds=_socket_address(path))
     client = httpx.AsyncClient(transport=transport, base_url="http://tallystick", timeout=_PATIENCE_S)
     return await stack.enter_async_context(client)
-
-
-def is_file(where: str | Path) -> bool:
-    """Whether this is the file of a chain, or meant to be one."""
-    return not str(where).startswith(_URL) and Path(where).expanduser().is_file()
 
 
 def _socket_address(path: Path) -> str:
