@@ -123,7 +123,7 @@ def _check(part: Part, which: str | None, *, pages: bool) -> None:
         raise typer.BadParameter(f"a {part} is named by {_NEEDS[part]}")
     if part not in _NEEDS and which is not None:
         raise typer.BadParameter(f"{which!r} is too much: {part} takes no index, id or name")
-    if part is Part.BLOCK and not (str(which).isascii() and str(which).isdecimal()):
+    if part is Part.BLOCK and not (str(which).isascii() and str(which).isdecimal() and len(str(which)) < _MOST_DIGITS):
         raise typer.BadParameter(f"{which!r} is not a block's index: a whole number from 0 on")
     if part not in _PAGES and pages:
         raise typer.BadParameter(f"--limit and --cursor are for pages; {part} has none, {', '.join(_PAGES)} have")
