@@ -186,7 +186,7 @@ def test_who_signs_twice_loses_the_stake_and_the_next_epochs_vote(finished: tupl
     assert evidence["says"] == "shows that Charlie signed votes that conflict"
     (charlie,) = [member for member in account["members"] if member["name"] == "Charlie"]
     assert (charlie["staked"], charlie["burned"], doubling["staked"]) == (0, 100, 100)
-    stakes = in_json("show", "stakes", cwd=folder)
+    stakes = in_json("show", cwd=folder)
     assert (stakes["total"], stakes["burned"]) == (1_000, 100)
     epoch = account["blocks"][doubling["recorded_in"] - 1]["epoch"]
     has_a_vote = [any(one["member"] == "Charlie" for one in line["members"]) for line in account["epochs"]]
@@ -438,7 +438,7 @@ def tamper(path: Path, sql: str) -> None:
 )
 def test_a_tampered_chain_fails_and_names_the_rule(after: Path, sql: str, message: str) -> None:
     tamper(after / CHAIN, sql)
-    for command in (["verify", "report.txt"],):
+    for command in (["verify", "report.txt"], ["show"], ["show", "stakes", "--json"]):
         done = quick(*command, cwd=after, expect=1)
         assert message in done.stderr
         assert done.stdout == ""
@@ -446,7 +446,7 @@ def test_a_tampered_chain_fails_and_names_the_rule(after: Path, sql: str, messag
 
 def test_a_truncated_chain_is_told(after: Path) -> None:
     os.truncate(after / CHAIN, (after / CHAIN).stat().st_size // 2)
-    for command in (["verify", "report.txt"],):
+    for command in (["verify", "report.txt"], ["show"]):
         done = quick(*command, cwd=after, expect=1)
         assert "is damaged, or only a part of a file; check and repair it" in done.stderr
 
