@@ -60,7 +60,7 @@ def status(
         if as_json:
             print_json(to_builtins(told))
         else:
-            make_console().print(_picture(told, folder))
+            make_console().print(_picture(told, folder), soft_wrap=True)
     if not told.is_well:
         raise typer.Exit(ExitCode.FAILED)
 
