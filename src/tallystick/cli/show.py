@@ -249,6 +249,10 @@ def _number(count: int) -> Text:
     return Text(f"{count:,}") if count else Text("·", style="dim")
 
 
+def _member(client: Client, who: str) -> views.MemberAnswer:
+    return views.MemberAnswer(account=client.member(client.key_of(who)))
+
+
 def _show_member(console: Terminal, client: Client, told: views.MemberAnswer) -> None:
     account = told.account
     share = share_bar(account.staked, client.ledger().total_staked, "yellow", 0).plain.strip()
@@ -307,7 +311,9 @@ _PARTS: Final[Mapping[Part, _Shown]] = {
     Part.CERTIFICATE: _Shown(lambda client, asked: client.certificate(asked.which), _show_certificate),
     Part.LOG: _Shown(lambda client, asked: client.log(*asked.page), _show_log),
     Part.STAKES: _Shown(lambda client, asked: client.members(*asked.page), _show_stakes),
-    Part.MEMBER: _Shown(lambda client, asked: views.MemberAnswer(account=client.member(asked.which)), _show_member),
+    Part.MEMBER: _Shown(
+        lambda client, asked: views.MemberAnswer(account=client.member(client.key_of(asked.which))), _show_member
+    ),
     Part.PEERS: _Shown(lambda client, asked: client.peers(*asked.page), _show_peers),
 }
 
