@@ -2,6 +2,8 @@
 
 import asyncio
 import random
+import shlex
+import socket
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -56,12 +58,21 @@ async def open_door(where: str | Path, stack: AsyncExitStack, on_block: Callable
 
 
 def _socket_address(path: Path) -> str:
-    if path.is_dir():
-        path = path / API_SOCKET
-    if not path.exists():
+    if not path.exists() and path.name != API_SOCKET:
+        raise Problem(f"there is no {path}; name a node's folder, its socket, a URL or the file of a chain")
+    path = path / API_SOCKET if path.is_dir() else path
+    address = short_address(path)
+    try:  # a node that was killed leaves its socket behind
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(_PATIENCE_S)
+            probe.connect(address)
+    except (FileNotFoundError, ConnectionRefusedError):
         folder = path.parent
-        raise NotRunning(f"no node runs in {folder}; start it with: tallystick run --data {folder}")
-    return short_address(path)
+        command = f"tallystick run --data {shlex.quote(str(folder))}"
+        raise NotRunning(f"no node runs in {folder}; start it with: {command}") from None
+    except OSError as error:
+        raise Problem(f"{path} cannot be asked: {error.strerror or error}") from None
+    return address
 
 
 @dataclass(frozen=True)
