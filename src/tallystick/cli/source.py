@@ -1,5 +1,7 @@
-"""Where `show` and `verify` look: a chain's file that was named, else the node's folder, else the demo's file here."""
+"""What the commands ask: a running node, or the file of a chain."""
 
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final
@@ -7,8 +9,9 @@ from typing import Annotated, Final
 import typer
 
 from tallystick.cli.options import DEFAULT_DATA, node_folder
-from tallystick.cli.output import DEFAULT_CHAIN
-from tallystick.host.control import Client
+from tallystick.cli.output import DEFAULT_CHAIN, Terminal, Text
+from tallystick.client.blocking import Client
+from tallystick.host import control
 from tallystick.host.data_folder import DataFolder
 from tallystick.problems import NotRunning, StoreError
 
@@ -26,6 +29,57 @@ WHERE: Final = (
     f"It asks the running node. With --chain, or when the node does not run, the whole chain in a file is checked "
     f"again; where there is no node, the {DEFAULT_CHAIN} that a demo left in this folder."
 )
+_BLOCKS_A_TIME: Final = 100
+
+
+def open_source(
+    chain: Path | None, data: Path | None, *, on_block: Callable[[int], object] = lambda index: None
+) -> Client:
+    """Open the chain's file that was named, else the node's folder, else the demo's file here.
+
+    `on_block` is told of each block of a file that is checked. Raises `StoreError` when there is neither file nor
+    node, `DamagedStore`, `Problem`. A node comes before the demo's file: a file that lies about in a folder must not
+    speak in its place.
+    """
+    file = chain_file(chain, data)
+    if chain is None and file != Path(DEFAULT_CHAIN):
+        with suppress(NotRunning):
+            return Client(file.parent)
+    with Terminal(stderr=True).status("Checking the chain") as sign:
+
+        def count(index: int) -> None:
+            on_block(index)
+            if index % _BLOCKS_A_TIME == 0:
+                sign.update(Text(f"Checking the chain: block {index:,}"))
+
+        return Client(file, on_block=count)
+
+
+def open_node(data: Path | None) -> Client:
+    """Open the node of the folder that was named, or the usual one. Raises `NotRunning`, `Problem`."""
+    folder = node_folder(data)
+    if not folder.is_there:
+        folder.settings()
+    return Client(folder.path)
+
+
+def chain_file(chain: Path | None, data: Path | None) -> Path:
+    """The file that `open_source` opens when no node runs. Raises `StoreError`, `Problem`."""
+    if chain is not None:
+        if not chain.exists():
+            ways = "make one with tallystick demo, or name a chain's file with --chain"
+            raise StoreError(f"there is no {chain} here: {ways}")
+        if chain.is_dir():
+            raise StoreError(f"{chain} is a directory; name the file of a chain, or a node's folder with --data")
+        return chain
+    folder = node_folder(data)
+    if folder.is_there or data is not None:
+        folder.settings()
+        return folder.ledger_path
+    if not Path(DEFAULT_CHAIN).exists():
+        ways = "make one with tallystick demo, or name a chain's file with --chain or a node's folder with --data"
+        raise StoreError(f"there is no node in {DEFAULT_DATA}, and no {DEFAULT_CHAIN} here: {ways}")
+    return Path(DEFAULT_CHAIN)
 
 
 @dataclass(frozen=True)
@@ -56,7 +110,7 @@ def find_source(chain: Path | None, data: Path | None) -> Source:
 def is_running(folder: DataFolder) -> bool:
     """Whether a node runs there. Raises `Problem` when that cannot be told."""
     try:
-        with Client(folder.socket_path):
+        with control.Client(folder.socket_path):
             return True
     except NotRunning:
         return False
