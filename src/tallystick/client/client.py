@@ -26,10 +26,13 @@ from tallystick.storage.file_statement import FileStatement, describe_file, file
 BATCH: Final = 1_024
 _MOST_BATCH_BYTES: Final = 8 * 1024 * 1024
 _WAIT_MS: Final = 30_000
+_ROOM_S: Final = 30.0
+"""So long a node lets a submission wait for room."""
 _RECONNECT_S: Final = 1.0
 _FAR: Final = 1e9
 
 V = TypeVar("V")
+T = TypeVar("T")
 
 
 class AsyncClient:
@@ -157,8 +160,8 @@ class AsyncClient:
             for subject, payload in statements
         ]
         signed: list[bytes] = []
-        for start in range(0, len(drafts), BATCH):
-            body = q.SignedHere(drafts[start : start + BATCH], submit=False)
+        for batch in _in_batches(drafts, lambda one: 2 * len(one.subject) + len(one.content)):
+            body = q.SignedHere(batch, submit=False)
             told = await ask(self._http, Request("/v1/sign", "POST", body=body), views.Signed)
             signed += map(bytes.fromhex, told.entries)
         return signed
@@ -175,9 +178,9 @@ class AsyncClient:
         To submit again is safe. `on_outcomes` is told of each batch as it is taken. Returns the outcomes in order.
         """
         outcomes: list[views.Outcome] = []
-        for batch in _in_batches(entries):
-            body = q.Submission(list(batch))
-            told = await ask(self._http, Request("/v1/certificates", "POST", body=body), views.Outcomes)
+        for batch in _in_batches(entries, len):
+            request = Request("/v1/certificates", "POST", body=q.Submission(batch), wait_s=_ROOM_S)
+            told = await ask(self._http, request, views.Outcomes)
             outcomes += told.outcomes
             on_outcomes(told.outcomes)
         if timeout_s == 0:
@@ -192,8 +195,8 @@ class AsyncClient:
         known: dict[str, views.Outcome] = {}
         left = list(certificate_ids)
         while left:
-            wait_ms = round(min(_WAIT_MS, max(0, 1000 * (until_s - time.monotonic()))))
             for start in range(0, len(left), BATCH):
+                wait_ms = round(min(_WAIT_MS, max(0, 1000 * (until_s - time.monotonic()))))
                 body = q.OutcomesAsked(left[start : start + BATCH], wait_ms)
                 told = await ask(
                     self._http, Request("/v1/outcomes", "POST", body=body, wait_s=wait_ms / 1000), views.Outcomes
@@ -304,15 +307,16 @@ class AsyncClient:
         return await ask(self._http, Request(path, query=query), kind)
 
 
-def _in_batches(entries: Iterable[bytes]) -> Iterable[list[bytes]]:
-    batch: list[bytes] = []
-    size_bytes = 0
-    for one in entries:
-        if batch and (len(batch) == BATCH or size_bytes + len(one) > _MOST_BATCH_BYTES):
+def _in_batches(items: Iterable[T], size_of: Callable[[T], int]) -> Iterable[list[T]]:
+    """Cut into what one request may hold."""
+    batch: list[T] = []
+    size = 0
+    for one in items:
+        if batch and (len(batch) == BATCH or size + size_of(one) > _MOST_BATCH_BYTES):
             yield batch
-            batch, size_bytes = [], 0
+            batch, size = [], 0
         batch.append(one)
-        size_bytes += len(one)
+        size += size_of(one)
     if batch:
         yield batch
 
