@@ -13,7 +13,7 @@ import msgspec
 
 from tallystick.api import questions as q
 from tallystick.api import views
-from tallystick.client.doors import Request, ask, open_door, problem_in
+from tallystick.client.doors import Request, ask, names_file, open_door, problem_in
 from tallystick.client.verification import Certified, check_block, check_certificate
 from tallystick.ledger.certificate import SALT_BYTES, Payload, issue_statement
 from tallystick.ledger.encoding import encode
@@ -42,10 +42,14 @@ class AsyncClient:
     payload); of their places and of all else it tells what the door claims, unless a method says that it checks.
     """
 
-    def __init__(self, http: httpx.AsyncClient, ledger: views.Ledger, wallet: Wallet | None, stack: AsyncExitStack):
+    def __init__(
+        self, http: httpx.AsyncClient, ledger: views.Ledger, wallet: Wallet | None, stack: AsyncExitStack, is_file: bool
+    ) -> None:
         """Use `open`."""
         self.ledger_id = bytes.fromhex(ledger.ledger_id)
         self.wallet = wallet
+        self.is_file = is_file
+        """Whether it answers from a file, of which every hash, signature, vote and rule was checked here."""
         self._http, self._stack = http, stack
 
     @classmethod
@@ -68,7 +72,7 @@ class AsyncClient:
             ledger = await ask(http, Request("/v1/ledger"), views.Ledger)
             if ledger_id not in (None, ledger.ledger_id):
                 raise DamagedStore(f"{where} has the ledger {ledger.ledger_id[:16]}…, not the one that was named")
-            return cls(http, ledger, wallet, stack.pop_all())
+            return cls(http, ledger, wallet, stack.pop_all(), names_file(where))
         raise AssertionError("the block returns or raises")
 
     async def close(self) -> None:
@@ -160,7 +164,7 @@ class AsyncClient:
             for subject, payload in statements
         ]
         signed: list[bytes] = []
-        for batch in _in_batches(drafts, lambda one: 2 * len(one.subject) + len(one.content)):
+        for batch in _in_batches(drafts, lambda one: len(one.content)):
             body = q.SignedHere(batch, submit=False)
             told = await ask(self._http, Request("/v1/sign", "POST", body=body), views.Signed)
             signed += map(bytes.fromhex, told.entries)
@@ -215,6 +219,10 @@ class AsyncClient:
 
     async def verify_statement(self, described: FileStatement) -> list[Certified]:
         """The same for a file that was described already."""
+        return [await self._certified(one, stated) for one, stated in await self.statements_of(described)]
+
+    async def statements_of(self, described: FileStatement) -> list[tuple[views.Certificate, FileStatement]]:
+        """The certificates of a file's very bytes, and what each states. Their places are what the door claims."""
         found: list[views.Certificate] = []
         cursor: str | None = None
         while True:
@@ -225,17 +233,21 @@ class AsyncClient:
             if page.next is None:
                 break
             cursor = page.next
-        return [await self._certified(one, described) for one in found]
+        return [(one, self._stated(one, described)) for one in found]
 
-    async def _certified(self, one: views.Certificate, described: FileStatement) -> Certified:
+    def _stated(self, one: views.Certificate, described: FileStatement) -> FileStatement:
         stated = check_certificate(one, self.ledger_id)
         if stated is None or not stated.is_about_same_bytes(described):
             raise DamagedStore(f"certificate {one.id[:16]}… does not state this file, as the node says")
+        return stated
+
+    async def _certified(self, one: views.Certificate, stated: FileStatement) -> Certified:
         block = await self._get(f"/v1/blocks/{one.place.block_index}", views.Block, encoded=True)
         by_block = block
         if block.finality is not None and block.finality.by_block != block.index:
             by_block = await self._get(f"/v1/blocks/{block.finality.by_block}", views.Block, encoded=True)
-        return check_block(one, stated, block, by_block, self.ledger_id)
+        found = check_block(one, stated, block, by_block, self.ledger_id)
+        return found.with_all_checked() if self.is_file else found
 
     # ---- following ----------------------------------------------------------------------------------------------
 

@@ -41,12 +41,11 @@ async def open_door(where: str | Path, stack: AsyncExitStack, on_block: Callable
 
     Raises `NotRunning` where nobody answers, `Problem` for what is none of these, `DamagedStore` for a damaged file.
     """
-    text = str(where)
-    if text.startswith(("http://", "https://")):
-        return await stack.enter_async_context(httpx.AsyncClient(base_url=text, timeout=_PATIENCE_S))
+    if _names_url(where):
+        return await stack.enter_async_context(httpx.AsyncClient(base_url=str(where), timeout=_PATIENCE_S))
     path = Path(where).expanduser()
     transport: httpx.AsyncBaseTransport
-    if path.is_file():
+    if names_file(where):
         from tallystick.api.file_source import open_file  # noqa: PLC0415  # who asks a node needs none of it
 
         app = await stack.enter_async_context(open_file(path, on_block))
@@ -55,6 +54,15 @@ async def open_door(where: str | Path, stack: AsyncExitStack, on_block: Callable
         transport = httpx.AsyncHTTPTransport(uds=_socket_address(path))
     client = httpx.AsyncClient(transport=transport, base_url="http://tallystick", timeout=_PATIENCE_S)
     return await stack.enter_async_context(client)
+
+
+def names_file(where: str | Path) -> bool:
+    """Whether this is the file of a chain, and neither a node nor a URL."""
+    return not _names_url(where) and Path(where).expanduser().is_file()
+
+
+def _names_url(where: str | Path) -> bool:
+    return str(where).startswith(("http://", "https://"))
 
 
 def _socket_address(path: Path) -> str:
