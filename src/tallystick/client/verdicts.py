@@ -126,7 +126,7 @@ def give_verdicts(client: Client, statements: Iterable[FileStatement], known: Kn
             other_versions=[] if found else _other_versions(client, described),
         )
         verdicts.append(verdict)
-    return Verdicts(ledger=ledger, is_ledger_known=is_known, files=verdicts)
+    return Verdicts(ledger=_without_names(ledger, known.names), is_ledger_known=is_known, files=verdicts)
 
 
 def _why_not(
@@ -146,14 +146,21 @@ def _why_not(
     return f"{where}, which you did not name: {advice}"
 
 
-def _covering(found: Certified, names: Mapping[bytes, str]) -> Covering:
-    def named(key: views.Key) -> views.Key:
-        return views.Key(key.key, names.get(bytes.fromhex(key.key)))
+def _without_names(ledger: views.Ledger, names: Mapping[bytes, str]) -> views.Ledger:
+    """With no names but these."""
+    forger = ledger.tip.forger
+    return replace(ledger, tip=replace(ledger.tip, forger=_named(forger, names) if forger else None))
 
+
+def _named(key: views.Key, names: Mapping[bytes, str]) -> views.Key:
+    return views.Key(key.key, names.get(bytes.fromhex(key.key)))
+
+
+def _covering(found: Certified, names: Mapping[bytes, str]) -> Covering:
     certificate, finality = found.certificate, found.block.finality
     return Covering(
-        certificate=replace(certificate, issuer=named(certificate.issuer)),
-        finality=replace(finality, voters=[named(one) for one in finality.voters]) if finality else None,
+        certificate=replace(certificate, issuer=_named(certificate.issuer, names)),
+        finality=replace(finality, voters=[_named(one, names) for one in finality.voters]) if finality else None,
         checked=found.checked,
         claimed=found.claimed,
     )
