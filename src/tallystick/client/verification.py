@@ -44,7 +44,7 @@ def check_certificate(told: views.Certificate, ledger_id: bytes) -> FileStatemen
             told.issuer.key,
             told.timestamp_ms,
         )
-        if not is_told_so or getattr(certificate, "subject", None) != told.subject:
+        if not is_told_so or certificate.subject != (told.subject or ""):
             raise Refused(Rule.B7, "its fields are told otherwise than it says them")
         return file_statement_in(payload) if payload else None
 
