@@ -322,7 +322,10 @@ def _other_subject(_: LedgerReader, told: views.Certificate) -> views.Certificat
     ids=lambda one: getattr(one, "__name__", one),
 )
 def test_who_lies_about_a_certificate_is_caught(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, lie: Callable[..., Any], said: str
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    lie: Callable[[LedgerReader, views.Certificate], views.Certificate],
+    said: str,
 ) -> None:
     honest = LedgerReader.certificate
     with monkeypatch.context() as patch:
