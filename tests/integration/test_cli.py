@@ -186,7 +186,7 @@ def test_who_signs_twice_loses_the_stake_and_the_next_epochs_vote(finished: tupl
     assert evidence["says"] == "shows that Charlie signed votes that conflict"
     (charlie,) = [member for member in account["members"] if member["name"] == "Charlie"]
     assert (charlie["staked"], charlie["burned"], doubling["staked"]) == (0, 100, 100)
-    stakes = in_json("show", "stakes", cwd=folder)
+    stakes = in_json("show", cwd=folder)
     assert (stakes["total"], stakes["burned"]) == (1_000, 100)
     epoch = account["blocks"][doubling["recorded_in"] - 1]["epoch"]
     has_a_vote = [any(one["member"] == "Charlie" for one in line["members"]) for line in account["epochs"]]
@@ -365,74 +365,6 @@ def test_speed_is_kept(tmp_path: Path) -> None:
     assert time.monotonic() - begun > account["virtual_ms"] / 1000 / 20
 
 
-# ---- show -----------------------------------------------------------------------------------------------------
-
-
-def test_show_tells_the_chain_as_the_demo_left_it(finished: tuple[Path, dict[str, Any]]) -> None:
-    folder, account = finished
-    chain = in_json("show", cwd=folder)
-    assert chain["ledger_id"] == account["ledger_id"]
-    assert (chain["tip_hash"], chain["log_root"]) == (account["nodes"][0]["tip_hash"], account["nodes"][0]["log_root"])
-    assert [block["hash"] for block in chain["blocks"]] == [block["hash"] for block in account["blocks"]]
-    assert [file["name"] for file in chain["files"]] == ["report.txt", "data.csv"]
-    shown = tallystick("show", cwd=folder).stdout
-    assert account["nodes"][0]["tip_hash"] in shown
-    assert "Alice" in shown
-
-
-def test_show_a_block_a_certificate_and_the_stakes(finished: tuple[Path, dict[str, Any]]) -> None:
-    folder, account = finished
-    block = in_json("show", "block", "1", cwd=folder)
-    assert block["hash"] == account["blocks"][0]["hash"]
-    assert in_json("show", "block", "0", cwd=folder)["hash"] == block["parent_hash"]
-    one = block["certificates"][0]
-    certificate = in_json("show", "certificate", one["id"][:10], cwd=folder)
-    assert certificate["id"] == one["id"]
-    assert certificate["payload"]["file"]["name"] == "report.txt"
-    stakes = in_json("show", "stakes", cwd=folder)
-    assert stakes["total"] == 1_000
-    assert {one["name"]: one["staked"] for one in stakes["members"]} == {
-        member["name"]: member["staked"] for member in account["members"]
-    }
-    for part in (["block", "1"], ["block", "0"], ["certificate", one["id"]], ["stakes"]):
-        assert quick("show", *part, cwd=folder).stdout
-
-
-@pytest.mark.parametrize(
-    ("args", "code", "message"),
-    [
-        (["block", "999"], 1, "there is no block 999: the chain ends at"),
-        (["block", "9" * 5000], 1, "there is no block"),
-        (["certificate", "0" * 64], 1, "no certificate's id begins with 0000"),
-        (["certificate", ""], 2, "is not how a certificate's id begins"),
-        (["certificate", "xyz"], 2, "is not how a certificate's id begins"),
-        (["certificate"], 2, "a certificate is named by an id"),
-        (["block"], 2, "a block is named by an index"),
-        (["block", "-1"], 2, "No such option"),
-        (["block", "one"], 2, "is not a block's index"),
-        (["block", "²"], 2, "is not a block's index"),
-        (["stakes", "1"], 2, "takes no index, id or name"),
-        (["nonsense"], 2, "is not one of"),
-        (["--chain", "nothing.db"], 2, "there is no nothing.db here: make one with tallystick demo"),
-        (["--chain", "."], 2, "is a directory; name the file of a chain"),
-        (["--chain", "report.txt"], 2, "is not a database"),
-    ],
-)
-def test_show_says_what_is_wrong(after: Path, args: list[str], code: int, message: str) -> None:
-    done = quick("show", *args, cwd=after, expect=code)
-    assert message in " ".join(done.stderr.split())
-    assert done.stdout == ""
-
-
-def test_a_prefix_of_several_ids_has_to_be_longer(after: Path) -> None:
-    ids = [
-        one["id"] for index in range(1, 18) for one in in_json("show", "block", str(index), cwd=after)["certificates"]
-    ]
-    first = next(one[0] for one in ids if sum(other[0] == one[0] for other in ids) > 1)
-    done = quick("show", "certificate", first, cwd=after, expect=2)
-    assert "give more digits" in done.stderr
-
-
 # ---- verify ---------------------------------------------------------------------------------------------------
 
 
@@ -517,12 +449,6 @@ def test_a_truncated_chain_is_told(after: Path) -> None:
     for command in (["verify", "report.txt"], ["show"]):
         done = quick(*command, cwd=after, expect=1)
         assert "is damaged, or only a part of a file; check and repair it" in done.stderr
-
-
-def test_a_chain_trimmed_at_its_end_is_still_a_chain_but_covers_less(after: Path) -> None:
-    """Nothing in one copy can show that the chain was longer; the other copies can."""
-    tamper(after / CHAIN, "DELETE FROM blocks WHERE block_index > 1")
-    assert in_json("show", cwd=after)["tip_index"] == 1
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

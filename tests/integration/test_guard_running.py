@@ -68,7 +68,7 @@ def test_a_member_whose_guard_is_gone_says_whom_it_waits_for_recovers_and_is_sil
         wait_for(lambda: len(node.status().unanswered) == 1, "the two that run have answered")
         said = told(node, expect=1)
         assert (said["state"], said["guard"], said["is_voting"]) == ("recovering", "lost", False)
-        assert [one["public_key"] for one in said["unanswered"]] == [away.folder.public_key().hex()]
+        assert [one["key"] for one in said["unanswered"]] == [away.folder.public_key().hex()]
         away.start()
         wait_for(lambda: node.status().guard == "ready", "a quorum of the others has answered")
         silent = node.status().silent_until

@@ -8,10 +8,8 @@ from typing import Annotated, Any, Final
 import msgspec
 import typer
 
-from tallystick.cli.connecting import connect
 from tallystick.cli.options import AsJson, Data, NoPassphrase, PassphraseFile, node_folder
 from tallystick.cli.output import (
-    Terminal,
     Text,
     error_boundary,
     help_text,
@@ -24,14 +22,11 @@ from tallystick.cli.output import (
 from tallystick.cli.reading import find_damage, open_chain
 from tallystick.cli.repairing import Mending, findings
 from tallystick.cli.running import open_wallet
-from tallystick.cli.source import Chain, find_source, is_running
+from tallystick.cli.source import Chain, find_source
 from tallystick.cli.words import CHECKED_AGAIN, many, seconds
-from tallystick.host.control import BackedUp, Backup
 from tallystick.host.data_folder import DataFolder
 from tallystick.ledger.wallet import Wallet
 from tallystick.problems import DamagedStore, ExitCode, NoChain
-from tallystick.storage.backup import copy_database
-from tallystick.storage.store import Store
 
 CHECK_HELP: Final = help_text(
     "Check all of the node's ledger again, from the genesis on: every hash, signature, vote, rule and root.",
@@ -44,13 +39,6 @@ CHECK_HELP: Final = help_text(
     "  tallystick check --chain copy.db",
 )
 _MOST_LINES: Final = 50
-
-BACKUP_HELP: Final = help_text(
-    "Write a copy of the ledger into a new file, whether the node runs or not.",
-    "The copy holds the ledger, not the key: keep a copy of the key file apart from it. To restore, put it into the "
-    "node's folder as ledger.db while the node does not run, and leave the file guard there as it is.",
-    "Example: tallystick backup /mnt/safe/ledger-monday.db",
-)
 
 
 def check(
@@ -156,30 +144,3 @@ def _mend(folder: DataFolder, unlock: Callable[[], Wallet], as_json: bool) -> No
         raise typer.Exit(ExitCode.FAILED)
     if mended.found:
         hint(f"Start the node: tallystick run --data {folder.path}. It fetches later blocks, and payloads, by itself")
-
-
-def backup(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The copy; it must not exist yet.", show_default=False)],
-    data: Data = None,
-    as_json: AsJson = False,
-) -> None:
-    """See `BACKUP_HELP`."""
-    with error_boundary():
-        folder = node_folder(data)
-        folder.settings()
-        target = file.absolute()
-        with Terminal(stderr=True).status(f"Copying the ledger into {file}"):
-            if is_running(folder):
-                with connect(folder) as node:
-                    index = node.one(Backup(str(target)), BackedUp).index
-            else:
-                copy_database(folder.ledger_path, target)
-                with Store.open(target, read_only=True) as copy:
-                    index = copy.tip_index
-        size_bytes = target.stat().st_size
-    if as_json:
-        print_json({"file": str(file), "tip_index": index, "size_bytes": size_bytes})
-        return
-    console = make_console()
-    console.print(marked("✓", str(file), f": block {index:,}, {size_bytes:,} bytes"), soft_wrap=True)
-    hint(f"Check it with: tallystick check --chain {file}")

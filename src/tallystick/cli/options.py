@@ -8,9 +8,9 @@ from typing import Annotated, Final
 
 import typer
 
-from tallystick.cli.output import ask_secret, warn
+from tallystick.cli.output import DEFAULT_CHAIN, ask_secret, warn
 from tallystick.host.data_folder import DataFolder
-from tallystick.problems import KeyFileError, Problem
+from tallystick.problems import KeyFileError, Problem, StoreError
 
 DATA_VARIABLE: Final = "TALLYSTICK_DATA"
 PASSPHRASE_VARIABLE: Final = "TALLYSTICK_PASSPHRASE"  # noqa: S105  a name, no secret
@@ -27,6 +27,7 @@ Data = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, and nothing else.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask: what follows is known.")]
 PassphraseFile = Annotated[
     Path | None,
     typer.Option(
@@ -52,6 +53,22 @@ Reach = Annotated[
 def node_folder(data: Path | None) -> DataFolder:
     """The folder that was named, or the usual one."""
     return DataFolder((data or Path(DEFAULT_DATA)).expanduser())
+
+
+def chain_file(chain: Path | None, data: Path | None) -> Path:
+    """The file that was named, else the node's, else the one that a demo left here. Raises `StoreError`, `Problem`."""
+    folder = node_folder(data)
+    if chain is not None:
+        found = chain
+    elif folder.is_there or data is not None:
+        folder.settings()
+        found = folder.ledger_path
+    else:
+        found = Path(DEFAULT_CHAIN)
+    if not found.exists():
+        ways = "make one with tallystick demo, or name a chain's file with --chain or a node's folder with --data"
+        raise StoreError(f"there is no {found} here: {ways}")
+    return found
 
 
 def find_passphrase(file: Path | None, none: bool, what: str, is_new: bool = False) -> str:

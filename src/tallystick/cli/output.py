@@ -132,6 +132,17 @@ def ask_secret(question: str, is_new: bool) -> str:
     return answer
 
 
+def confirm(question: str, *, is_said: bool) -> None:
+    """Go on only if the user says so: with `--yes`, or at the terminal. Raises `Problem`."""
+    if is_said:
+        return
+    if not sys.stdin.isatty():
+        raise Problem(f"{question}. Say so with --yes")
+    make_side_console().print(Text(question))
+    if not typer.confirm("Go on?", err=True):
+        raise Problem("nothing was changed")
+
+
 def fail(message: str, code: ExitCode) -> typer.Exit:
     """Print an error and return what to raise."""
     problem = Problem(message)

@@ -8,7 +8,7 @@ from typing import Annotated, Final
 
 import typer
 
-from tallystick.cli.options import DEFAULT_DATA, node_folder
+from tallystick.cli.options import DEFAULT_DATA, chain_file, node_folder
 from tallystick.cli.output import DEFAULT_CHAIN, Terminal, Text
 from tallystick.client.blocking import Client
 from tallystick.host import control
@@ -43,6 +43,8 @@ def open_source(
     speak in its place.
     """
     file = chain_file(chain, data)
+    if file.is_dir():
+        raise StoreError(f"{file} is a directory; name the file of a chain, or a node's folder with --data")
     if chain is None and file != Path(DEFAULT_CHAIN):
         with suppress(NotRunning):
             return Client(file.parent)
@@ -65,25 +67,6 @@ def open_node(data: Path | None, wallet: Wallet | None = None) -> Client:
     if not folder.is_there:
         folder.settings()
     return Client(folder.path, wallet=wallet)
-
-
-def chain_file(chain: Path | None, data: Path | None) -> Path:
-    """The file that `open_source` opens when no node runs. Raises `StoreError`, `Problem`."""
-    if chain is not None:
-        if not chain.exists():
-            ways = "make one with tallystick demo, or name a chain's file with --chain"
-            raise StoreError(f"there is no {chain} here: {ways}")
-        if chain.is_dir():
-            raise StoreError(f"{chain} is a directory; name the file of a chain, or a node's folder with --data")
-        return chain
-    folder = node_folder(data)
-    if folder.is_there or data is not None:
-        folder.settings()
-        return folder.ledger_path
-    if not Path(DEFAULT_CHAIN).exists():
-        ways = "make one with tallystick demo, or name a chain's file with --chain or a node's folder with --data"
-        raise StoreError(f"there is no node in {DEFAULT_DATA}, and no {DEFAULT_CHAIN} here: {ways}")
-    return Path(DEFAULT_CHAIN)
 
 
 @dataclass(frozen=True)

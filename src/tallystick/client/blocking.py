@@ -95,6 +95,14 @@ class Client:
         """An account, by the member's name or how its key begins."""
         return self._run(self._client.member(who))
 
+    def key_of(self, who: str) -> str:
+        """A whole key, by a name or how the key begins."""
+        return self._run(self._client.key_of(who))
+
+    def names(self) -> views.Names:
+        """The address book."""
+        return self._run(self._client.names())
+
     def peers(self, limit: int = q.MOST_ITEMS, cursor: str | None = None) -> views.Peers:
         """A page of those whom the node knows."""
         return self._run(self._client.peers(limit, cursor))

@@ -13,14 +13,14 @@ import msgspec
 
 from tallystick.api import questions as q
 from tallystick.api import views
-from tallystick.client.doors import Request, ask, names_file, open_door, problem_in
+from tallystick.client.doors import AnswerProblem, Request, ask, names_file, open_door, problem_in
 from tallystick.client.verification import Certified, check_block, check_certificate
 from tallystick.ledger.certificate import SALT_BYTES, Payload, issue_statement
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.fields import MAX_SUBJECT_CHARACTERS
 from tallystick.ledger.messages import Entry
 from tallystick.ledger.wallet import Wallet
-from tallystick.problems import DamagedStore, Problem
+from tallystick.problems import DamagedStore, ExitCode, Problem
 from tallystick.storage.file_statement import FileStatement, describe_file, file_payload
 
 BATCH: Final = 1_024
@@ -30,6 +30,7 @@ _ROOM_S: Final = 30.0
 """So long a node lets a submission wait for room."""
 _RECONNECT_S: Final = 1.0
 _FAR: Final = 1e9
+_HEX: Final = frozenset("0123456789abcdef")
 
 V = TypeVar("V")
 T = TypeVar("T")
@@ -125,6 +126,29 @@ class AsyncClient:
     async def member(self, who: str) -> views.Member:
         """An account, by the member's name or how its key begins."""
         return (await self._get(f"/v1/members/{_segment(who)}", views.MemberAnswer)).account
+
+    async def key_of(self, who: str) -> str:
+        """A whole key: of the account that is called so, or whose key begins so, or of a name in the address book."""
+        if len(who) == 64 and set(who.lower()) <= _HEX:
+            return who.lower()
+        try:
+            return (await self.member(who)).member.key
+        except AnswerProblem as problem:
+            found = [one.key for one in (await self.names()).names if one.name == who]
+            if problem.exit_code is ExitCode.NOT_THERE and len(found) == 1:
+                return found[0]
+            raise
+
+    async def names(self) -> views.Names:
+        """The address book, at the node's own door or of a file."""
+        found: list[views.Key] = []
+        cursor: str | None = None
+        while True:
+            page = await self._get("/v1/names", views.Names, limit=q.MOST_ITEMS, cursor=cursor)
+            found += page.names
+            cursor = page.next
+            if cursor is None:
+                return views.Names(names=found, next=None)
 
     async def peers(self, limit: int = q.MOST_ITEMS, cursor: str | None = None) -> views.Peers:
         """A page of those whom the node knows. Raises `NotRunning` for a file."""

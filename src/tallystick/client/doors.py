@@ -102,20 +102,10 @@ async def ask(http: httpx.AsyncClient, asked: Request, kind: type[V]) -> V:
 
     Raises `NotRunning`, `NotInTime`, `AnswerProblem`, `DamagedStore` for what is no answer.
     """
-    body = asked.body
-    headers = {"Accept": "application/json"}
-    content = None
-    if body is not None:
-        is_packed = isinstance(body, Submission)
-        content = msgspec.msgpack.encode(body) if is_packed else msgspec.json.encode(body)
-        headers["Content-Type"] = "application/vnd.msgpack" if is_packed else "application/json"
-    given = {name: _in_query(value) for name, value in asked.query.items() if value is not None}
-    timeout = httpx.Timeout(_PATIENCE_S + asked.wait_s)
+    request = _built(http, asked)
     for attempt in range(1, _ATTEMPTS + 1):
         try:
-            response = await http.request(
-                asked.method, asked.path, params=given, content=content, headers=headers, timeout=timeout
-            )
+            response = await http.send(request)
         except httpx.TimeoutException:
             raise NotInTime("the node did not answer in time; look at its log") from None
         except httpx.HTTPError as error:
@@ -128,6 +118,22 @@ async def ask(http: httpx.AsyncClient, asked: Request, kind: type[V]) -> V:
                 return _decoded(response, kind)
         await asyncio.sleep(_FIRST_PAUSE_S * 2**attempt * random.uniform(0.5, 1.0))  # noqa: S311  no secret
     raise AssertionError("the last attempt returns or raises")
+
+
+def _built(http: httpx.AsyncClient, asked: Request) -> httpx.Request:
+    body, headers, content = asked.body, {"Accept": "application/json"}, None
+    given = {name: _in_query(value) for name, value in asked.query.items() if value is not None}
+    timeout = httpx.Timeout(_PATIENCE_S + asked.wait_s)
+    try:
+        if body is not None:
+            is_packed = isinstance(body, Submission)
+            content = msgspec.msgpack.encode(body) if is_packed else msgspec.json.encode(body)
+            headers["Content-Type"] = "application/vnd.msgpack" if is_packed else "application/json"
+        return http.build_request(
+            asked.method, asked.path, params=given, content=content, headers=headers, timeout=timeout
+        )
+    except UnicodeEncodeError as error:
+        raise Problem(f"{error.object!r} holds what is no character; write it in UTF-8") from None
 
 
 def problem_in(response: httpx.Response) -> AnswerProblem:
