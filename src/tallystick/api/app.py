@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
@@ -173,10 +173,13 @@ async def _read(request: Request) -> bytes:
     if declared.isascii() and declared.isdigit() and int(declared) > MAX_BODY_BYTES:
         raise TooLarge(f"a body of {declared} bytes, {MAX_BODY_BYTES} are allowed; send it in parts")
     body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > MAX_BODY_BYTES:
-            raise TooLarge(f"a body of more than {MAX_BODY_BYTES} bytes; send it in parts")
+    try:
+        async for part in request.stream():
+            body += part
+            if len(body) > MAX_BODY_BYTES:
+                raise TooLarge(f"a body of more than {MAX_BODY_BYTES} bytes; send it in parts")
+    except ClientDisconnect:
+        raise BadRequest("the connection ended within the body") from None  # nobody is there to read this
     return bytes(body)
 
 

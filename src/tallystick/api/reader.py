@@ -190,13 +190,22 @@ class LedgerReader:
 
     def covering(self, sha256: bytes, size_bytes: int | None) -> list[Place]:
         """Where certificates stand whose payloads state these bytes of a file."""
+        return [place for stated, place in self.stating(sha256) if size_bytes in (None, stated.size_bytes)]
+
+    def stating(self, sha256: bytes) -> list[tuple[FileStatement, Place]]:
+        """What the ledger's payloads state of a file with this hash, and where their certificates stand."""
         found = []
-        for at in self._store.find_file(FileStatement("", size_bytes or 0, sha256)):
+        for at in self._store.find_file(FileStatement("", 0, sha256)):
             payload = self._store.payload(at.payload_hash)
             stated = file_statement_in(payload) if payload else None
-            if stated is not None and stated.sha256 == sha256 and size_bytes in (None, stated.size_bytes):
-                found.append(Place(at.block_index, at.position))
+            if stated is not None and stated.sha256 == sha256:
+                found.append((stated, Place(at.block_index, at.position)))
         return found
+
+    def members_for(self, block: Block) -> Mapping[bytes, int]:
+        """Whose votes counted for a block, and for how much."""
+        kept = self._store.voters(block.header.epoch)
+        return dict(kept if kept is not None else self._chain.genesis.stakes().members)
 
     def _block(self, index: int) -> Block:
         block = self._store.block(index) if index else genesis_block(self._chain.genesis)
@@ -222,9 +231,7 @@ class LedgerReader:
         tally = self._store.finalization(by_block) if by_block else None
         if by_block is None or tally is None or tally.ballot.epoch != block.header.epoch:
             return None
-        epoch = block.header.epoch
-        kept = self._store.voters(epoch)
-        members = dict(kept if kept is not None else self._chain.genesis.stakes().members)
+        members = self.members_for(block)
         voters = [member for member, _ in tally.signatures]
         return views.Finality(
             by_block=by_block,

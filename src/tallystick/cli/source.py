@@ -13,6 +13,7 @@ from tallystick.cli.output import DEFAULT_CHAIN, Terminal, Text
 from tallystick.client.blocking import Client
 from tallystick.host import control
 from tallystick.host.data_folder import DataFolder
+from tallystick.ledger.wallet import Wallet
 from tallystick.problems import NotRunning, StoreError
 
 Chain = Annotated[
@@ -57,12 +58,15 @@ def open_source(
         return Client(file, on_block=count)
 
 
-def open_node(data: Path | None) -> Client:
-    """Open the node of the folder that was named, or the usual one. Raises `NotRunning`, `Problem`."""
+def open_node(data: Path | None, wallet: Wallet | None = None) -> Client:
+    """Open the node of the folder that was named, or the usual one; `wallet` signs instead of it.
+
+    Raises `NotRunning`, `Problem`.
+    """
     folder = node_folder(data)
     if not folder.is_there:
         folder.settings()
-    return Client(folder.path)
+    return Client(folder.path, wallet=wallet)
 
 
 @dataclass(frozen=True)

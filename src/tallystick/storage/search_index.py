@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, NamedTuple
+from unicodedata import category
 
 from tallystick.ledger.block import Block
 from tallystick.ledger.certificate import AnyCertificate, Evidence, Payload, StakingOperation
@@ -37,6 +38,12 @@ _ADD: Final = "INSERT INTO found (rowid, words, facets) VALUES (?, ?, ?)"
 _UNFIND: Final = "INSERT INTO found (found, rowid, words, facets) VALUES ('delete', ?, ?, ?)"
 _FROM_TIME: Final = "SELECT log_index FROM entries WHERE block_ms >= ? ORDER BY block_ms, log_index LIMIT 1"
 _FROM_BLOCK: Final = "SELECT log_index FROM entries WHERE block_index >= ? ORDER BY block_index, log_index LIMIT 1"
+
+
+_DIACRITICS: Final = frozenset(chr(0x300 + bit) for bit in range(0x32) if (0x08029FDF | 0x000361F8 << 32) >> bit & 1)
+"""What SQLite's tokenizer takes for a part of the letter before it."""
+_MARKS: Final = frozenset("\u19c8\u19c9\u1cf2\u1cf3").union(map(chr, range(0x19B0, 0x19C1)))
+"""What has become letters since: to SQLite they are between words."""
 
 
 class Query(NamedTuple):
@@ -211,8 +218,7 @@ def _facet(name: str, value: bytes) -> str:
 
 def _match(query: Query) -> str:
     """The query in the language of FTS5, each word in quotes; empty: everything."""
-    words = query.text.replace('"', " ").replace("\0", " ").split()[:_MOST_WORDS]
-    parts = [f'words : "{word}"' for word in words]
+    parts = [f'words : "{word}"' for word in _words(query.text)[:_MOST_WORDS]]
     if parts and query.is_prefix:
         parts[-1] += "*"
     facets = {
@@ -223,6 +229,16 @@ def _match(query: Query) -> str:
     }
     parts += [f'facets : "{_facet(name, value)}"' for name, value in facets.items() if value is not None]
     return " AND ".join(parts)
+
+
+def _words(text: str) -> list[str]:
+    """As FTS5's tokenizer cuts them: without positions in the index, it looks for single words only."""
+    return "".join(char if _is_of_a_word(char) else " " for char in text).split()
+
+
+def _is_of_a_word(char: str) -> bool:
+    kind = category(char)
+    return (kind[0] in "LN" or kind == "Co" or char in _DIACRITICS) and char not in _MARKS
 
 
 # ---- the file ---------------------------------------------------------------------------------------------------
