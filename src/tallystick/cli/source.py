@@ -1,6 +1,5 @@
 """What the commands ask: a running node, or the file of a chain."""
 
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,14 +32,11 @@ WHERE: Final = (
 _BLOCKS_A_TIME: Final = 100
 
 
-def open_source(
-    chain: Path | None, data: Path | None, *, on_block: Callable[[int], object] = lambda index: None
-) -> Client:
+def open_source(chain: Path | None, data: Path | None) -> Client:
     """Open the chain's file that was named, else the node's folder, else the demo's file here.
 
-    `on_block` is told of each block of a file that is checked. Raises `StoreError` when there is neither file nor
-    node, `DamagedStore`, `Problem`. A node comes before the demo's file: a file that lies about in a folder must not
-    speak in its place.
+    A node comes before the demo's file: a file that lies about in a folder must not speak in its place. A file is
+    checked from its genesis on. Raises `StoreError` when there is neither, `DamagedStore`, `Problem`.
     """
     file = chain_file(chain, data)
     if file.is_dir():
@@ -51,7 +47,6 @@ def open_source(
     with Terminal(stderr=True).status("Checking the chain") as sign:
 
         def count(index: int) -> None:
-            on_block(index)
             if index % _BLOCKS_A_TIME == 0:
                 sign.update(Text(f"Checking the chain: block {index:,}"))
 
