@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from tests.integration.network import free_ports, short_folder
 
-from tallystick.cli.founding import found_here
 from tallystick.demo import local_network
 from tallystick.demo.local_network import LocalNetwork, NodeProcess, terminated_like_interrupted
 from tallystick.demo.real_demo import PARAMS
+from tallystick.host.founding import found_here
 from tallystick.problems import Problem
 
 

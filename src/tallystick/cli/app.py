@@ -32,7 +32,7 @@ class _Entry(NamedTuple):
 _COMMANDS: Final = {
     "demo": _Entry("tallystick.demo.command", "demo", _TRY),
     "up": _Entry("tallystick.demo.up", "up", _TRY),
-    "key": _Entry("tallystick.cli.keys", "keys", _FOUND),
+    "key": _Entry("tallystick.cli.founding", "keys", _FOUND),
     "new": _Entry("tallystick.cli.founding", "new", _FOUND),
     "run": _Entry("tallystick.cli.running", "run", _FOUND),
     "invite": _Entry("tallystick.cli.inviting", "invite", _FOUND),
@@ -43,7 +43,7 @@ _COMMANDS: Final = {
     "show": _Entry("tallystick.cli.show", "show", _LOOK),
     "status": _Entry("tallystick.cli.status", "status", _LOOK),
     "guard": _Entry("tallystick.cli.guard", "guard", _KEEP),
-    "check": _Entry("tallystick.cli.keeping", "check", _KEEP, "CHECK_HELP"),
+    "check": _Entry("tallystick.cli.checking", "check", _KEEP),
     "backup": _Entry("tallystick.cli.keeping", "backup", _KEEP, "BACKUP_HELP"),
     "unban": _Entry("tallystick.cli.banning", "unban", _KEEP),
 }

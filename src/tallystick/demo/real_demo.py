@@ -14,7 +14,6 @@ from msgspec import to_builtins
 from tallystick.cli.certify import Outcome, follow
 from tallystick.cli.connecting import ledger_info
 from tallystick.cli.file_check import check_file, with_one_byte_changed
-from tallystick.cli.founding import found_here
 from tallystick.cli.node_reader import NodeReader
 from tallystick.cli.output import Terminal, print_json
 from tallystick.cli.reading import read_chain
@@ -29,6 +28,7 @@ from tallystick.demo.real_demo_view import show_real
 from tallystick.demo.recorder import StoryEvent
 from tallystick.host.control import BackedUp, Backup, Certify, InviteMade, MakeInvite, Status
 from tallystick.host.data_folder import DataFolder
+from tallystick.host.founding import found_here
 from tallystick.ledger.params import Params
 from tallystick.problems import Problem
 from tallystick.storage.file_statement import FileStatement, describe_file
