@@ -118,7 +118,7 @@ async def _run(folder: DataFolder, settings: Settings, wallet: Wallet, kept: Kep
         note(logging.INFO, "running", ledger=ledger_id, key=wallet.public_key, address=address, index=node.state.index)
         async with open_doors(hosted):
             await service.start(runner, folder.socket_path)
-            return await _until_stopped(stop, runner, folder)
+            ended = await _until_stopped(stop, runner, folder)
     except TransportError as error:
         raise Problem(str(error)) from None
     finally:
@@ -126,6 +126,11 @@ async def _run(folder: DataFolder, settings: Settings, wallet: Wallet, kept: Kep
         await runner.stop()
         await verifier.stop()
         folder.socket_path.unlink(missing_ok=True)
+    if ended is NodeExit.STOPPED:  # now that it does nothing any more
+        runner.store.keep_snapshot(runner.node.chain)
+        runner.guard_file.compact()
+        note(logging.INFO, "stopped", index=runner.node.state.index)
+    return ended
 
 
 async def _has_begun(stop: asyncio.Event, genesis: Genesis) -> bool:
@@ -150,9 +155,6 @@ async def _until_stopped(stop: asyncio.Event, runner: Runner, folder: DataFolder
     stopping.cancel()
     if not failing.done():
         failing.cancel()
-        runner.store.keep_snapshot(runner.node.chain)
-        runner.guard_file.compact()
-        note(logging.INFO, "stopped", index=runner.node.state.index)
         return NodeExit.STOPPED
     error = failing.exception()
     expected = isinstance(error, Problem | Refused)
