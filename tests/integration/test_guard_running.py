@@ -5,9 +5,9 @@ import shutil
 from typing import Any
 
 from tests.integration.network import (
-    free_ports,
     Network,
     NodeProcess,
+    free_ports,
     running_network,
     streams,
     tallystick,
