@@ -1,6 +1,9 @@
 """What commands that ask no node print under `--json`, field by field, as `views` does for answers."""
 
 from tallystick.api.views import SCHEMA, View
+from tallystick.consensus import signing_guard
+from tallystick.host.data_folder import DataFolder
+from tallystick.host.guarding import Standing
 
 
 class OwnKey(View, frozen=True, kw_only=True):
@@ -140,3 +143,32 @@ class Repaired(View, frozen=True, kw_only=True):
     dropped_blocks: int
     """Damaged ones at the end, which the node fetches by itself."""
     tip_index: int
+
+
+def guard_view(folder: DataFolder, found: Standing) -> Guard:
+    """How the guard of a folder's key stands."""
+    names = {found.genesis.ledger_id: found.genesis.name} if found.genesis is not None else {}
+    ledgers = [
+        LedgerGuard(
+            ledger_id=ledger_id.hex(),
+            name=names.get(ledger_id),
+            status=state.status.value,
+            floor=_place(state.floor),
+            silent_until=_place(state.silent_until),
+            twin=_place(state.twin),
+            is_loss_accepted=state.is_loss_accepted,
+            views=len(state.entries),
+        )
+        for ledger_id, state in found.ledgers.items()
+    ]
+    return Guard(
+        public_key=folder.public_key().hex(),
+        guard_file=str(folder.guard_path),
+        loss=found.loss,
+        elsewhere=found.elsewhere.status.value,
+        ledgers=ledgers,
+    )
+
+
+def _place(place: signing_guard.Place | None) -> Place | None:
+    return None if place is None or place < (0, 0) else Place(*place)

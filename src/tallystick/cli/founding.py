@@ -1,6 +1,5 @@
 """`tallystick key` and `tallystick new`: keys, and a ledger for nodes on this machine or for its members' keys."""
 
-import re
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -37,10 +36,9 @@ from tallystick.host.founding import (
     found,
     found_here,
     make_key,
+    parse_member,
     set_up,
 )
-from tallystick.ledger.fields import MAX_TOKENS
-from tallystick.ledger.keys import check_public_key
 from tallystick.ledger.params import MAX_UNBONDING_EPOCHS, Params
 from tallystick.ledger.wallet import Wallet
 from tallystick.storage.store import Store
@@ -72,7 +70,6 @@ HELP: Final = help_text(
 
 _MOST_NODES: Final = 64
 _DEFAULTS: Final = Params()
-_MEMBER: Final = re.compile(r"(?P<name>[^=\x00-\x1f]{1,64})=(?P<key>[0-9a-fA-F]{64})(:(?P<stake>[0-9]{1,16}))?")
 
 keys = typer.Typer(no_args_is_help=True, add_completion=False, help=KEY_HELP)
 
@@ -132,32 +129,19 @@ def new(
     ),
     port: Annotated[
         int | None,
-        typer.Option(
-            min=1, max=65_535, help="With --members: the first node's port.", show_default="the first that are free"
-        ),
+        typer.Option(min=1, max=65_535, help="With --members: the first one's.", show_default="the first free ones"),
     ] = None,
     member: Annotated[
         list[str] | None,
-        typer.Option(
-            "--member",
-            metavar="NAME=KEY",
-            help="A first member, with its key, and :STAKE if not like the others. Repeat it.",
-            show_default=False,
-        ),
+        typer.Option(metavar="NAME=KEY", help="A first member; :STAKE if it differs. Repeat it.", show_default=False),
     ] = None,
     own_name: Annotated[str, typer.Option("--as", metavar="NAME", help="With --member: your own name.")] = "founder",
-    stake: Annotated[
-        int, typer.Option(min=1, metavar="TOKENS", help="Tokens at stake of each member.")
-    ] = DEFAULT_STAKE,
-    free: Annotated[
-        int, typer.Option(min=0, metavar="TOKENS", help="Further tokens of each member, to stake later.")
-    ] = DEFAULT_STAKE,
+    stake: Annotated[int, typer.Option(min=1, metavar="TOKENS", help="What each has at stake.")] = DEFAULT_STAKE,
+    free: Annotated[int, typer.Option(min=0, metavar="TOKENS", help="And more, to stake later.")] = DEFAULT_STAKE,
     epoch_blocks: Annotated[
         int, typer.Option(metavar="BLOCKS", help="Blocks of an epoch, unless stakes change: they count from the next.")
     ] = _DEFAULTS.epoch_blocks,
-    epoch_ms: Annotated[
-        int, typer.Option(metavar="MS", help="The shortest time that an epoch lasts.")
-    ] = _DEFAULTS.epoch_ms,
+    epoch_ms: Annotated[int, typer.Option(metavar="MS", help="The least time of an epoch.")] = _DEFAULTS.epoch_ms,
     unbonding_blocks: Annotated[
         int | None,
         typer.Option(metavar="BLOCKS", help="Blocks until withdrawn stake is free.", show_default="two epochs"),
@@ -171,8 +155,7 @@ def new(
         ),
     ] = None,
     delta_ms: Annotated[
-        int,
-        typer.Option(metavar="MS", help="In which time a message arrives, as a rule; timeouts are multiples of it."),
+        int, typer.Option(metavar="MS", help="In which time a message arrives, as a rule; timeouts are multiples.")
     ] = _DEFAULTS.delta_ms,
     observers: Annotated[
         bool, typer.Option("--observers/--members-only", help="Whether nodes without tokens may read along.")
@@ -206,7 +189,7 @@ def new(
             here = [Member(one.path.name, one.public_key(), stake) for one in folders]
             _tell(folders, here, as_json, into)
             return
-        others = [_parse_member(one, stake) for one in member or ()]
+        others = [parse_member(one, stake) for one in member or ()]
         settings = Settings(*places(listen, address, towards=None))
         folder = options.node_folder(data)
         own = own_wallet(folder, passphrase_file, no_passphrase)
@@ -223,18 +206,6 @@ def own_wallet(folder: DataFolder, file: Path | None, none: bool) -> Wallet:
     is_new = not folder.key_path.exists()
     passphrase = find_passphrase(file, none, str(folder.key_path), is_new)
     return make_key(folder, passphrase) if is_new else folder.wallet(passphrase)
-
-
-def _parse_member(said: str, stake: int) -> Member:
-    match = _MEMBER.fullmatch(said)
-    if match is None:
-        form = "NAME=KEY or NAME=KEY:STAKE, the key in 64 hexadecimal digits as tallystick key show prints it"
-        raise typer.BadParameter(f"{said!r} does not name a member: {form}")
-    member = Member(match["name"], bytes.fromhex(match["key"]), int(match["stake"] or stake))
-    check_public_key(member.key)
-    if not 0 < member.stake <= MAX_TOKENS:
-        raise typer.BadParameter(f"{said!r}: a member has 1 to {MAX_TOKENS} tokens at stake")
-    return member
 
 
 def _tell(folders: Sequence[DataFolder], members: Sequence[Member], as_json: bool, into: Path | None = None) -> None:

@@ -8,12 +8,10 @@ from typing import Annotated, Final
 import typer
 from msgspec import to_builtins
 
-from tallystick.api.command_views import Guard, GuardChanged, LedgerGuard, Place
+from tallystick.api.command_views import GuardChanged, LedgerGuard, Place, guard_view
 from tallystick.cli.options import AsJson, Data, node_folder
 from tallystick.cli.output import Text, error_boundary, help_text, hint, make_console, marked, print_json
 from tallystick.cli.words import many
-from tallystick.consensus import signing_guard
-from tallystick.consensus.signing_guard import GuardState
 from tallystick.host import guarding
 from tallystick.host.data_folder import DataFolder
 from tallystick.host.data_lock import DataLock
@@ -72,14 +70,7 @@ def show(data: Data = None, as_json: AsJson = False) -> None:
     """See `SHOW_HELP`."""
     with error_boundary():
         folder = node_folder(data)
-        found = guarding.look(folder)
-        shown = Guard(
-            public_key=folder.public_key().hex(),
-            guard_file=str(folder.guard_path),
-            loss=found.loss,
-            elsewhere=found.elsewhere.status.value,
-            ledgers=[_view(ledger_id, found, state) for ledger_id, state in found.ledgers.items()],
-        )
+        shown = guard_view(folder, guarding.look(folder))
     if as_json:
         print_json(to_builtins(shown))
         return
@@ -158,24 +149,6 @@ def _confirm(question: str) -> None:
         raise GuardError(f"{question} Say so with --yes")
     if not typer.confirm(question, err=True):
         raise GuardError("nothing was changed")
-
-
-def _view(ledger_id: bytes, found: guarding.Standing, state: GuardState) -> LedgerGuard:
-    is_here = found.genesis is not None and ledger_id == found.genesis.ledger_id
-    return LedgerGuard(
-        ledger_id=ledger_id.hex(),
-        name=found.genesis.name if found.genesis is not None and is_here else None,
-        status=state.status.value,
-        floor=_place(state.floor),
-        silent_until=_place(state.silent_until),
-        twin=_place(state.twin),
-        is_loss_accepted=state.is_loss_accepted,
-        views=len(state.entries),
-    )
-
-
-def _place(place: signing_guard.Place | None) -> Place | None:
-    return None if place is None or place < (0, 0) else Place(*place)
 
 
 def _in_words(one: LedgerGuard) -> str:

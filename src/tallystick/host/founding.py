@@ -1,5 +1,6 @@
 """Founding a ledger: keys, the genesis, and the folders of its first nodes."""
 
+import re
 import secrets
 import shutil
 import time
@@ -9,7 +10,9 @@ from typing import Final, NamedTuple
 
 from tallystick.host.addresses import HERE, free_ports
 from tallystick.host.data_folder import DataFolder, FolderError, Settings
+from tallystick.ledger.fields import MAX_TOKENS
 from tallystick.ledger.genesis import Allotment, Genesis, make_genesis
+from tallystick.ledger.keys import check_public_key
 from tallystick.ledger.params import MAX_UNBONDING_BLOCKS, MAX_UNBONDING_EPOCHS, Params
 from tallystick.ledger.wallet import SEED_BYTES, Wallet
 from tallystick.problems import Problem
@@ -17,6 +20,7 @@ from tallystick.storage.store import Store
 
 DEFAULT_STAKE: Final = 100
 
+_MEMBER: Final = re.compile(r"(?P<name>[^=\x00-\x1f]{1,64})=(?P<key>[0-9a-fA-F]{64})(:(?P<stake>[0-9]{1,16}))?")
 _LOCAL_STRENGTH: Final = "interactive"
 _DAY_MS: Final = 86_400_000
 _BOUNDS: Final[Mapping[str, tuple[int, int, str]]] = {
@@ -33,7 +37,7 @@ _BOUNDS: Final[Mapping[str, tuple[int, int, str]]] = {
 
 
 class Implausible(Problem):
-    """A ledger with these parameters would not work, or not as anybody means it."""
+    """A ledger with these parameters or members would not work, or not as anybody means it."""
 
 
 class Member(NamedTuple):
@@ -65,6 +69,19 @@ def check_plausible(params: Params) -> None:
         if not least <= (given := getattr(params, name)) <= most:
             option = f"--{name.replace('_', '-')}"
             raise Implausible(f"{option} {given} is not between {least} and {most}: {reason}")
+
+
+def parse_member(said: str, stake: int) -> Member:
+    """A member as it is entered; `stake` unless another is said. Raises `Implausible`, `Refused` (K1)."""
+    match = _MEMBER.fullmatch(said)
+    if match is None:
+        form = "NAME=KEY or NAME=KEY:STAKE, the key in 64 hexadecimal digits as tallystick key show prints it"
+        raise Implausible(f"{said!r} does not name a member: {form}")
+    member = Member(match["name"], bytes.fromhex(match["key"]), int(match["stake"] or stake))
+    check_public_key(member.key)
+    if not 0 < member.stake <= MAX_TOKENS:
+        raise Implausible(f"{said!r}: a member has 1 to {MAX_TOKENS} tokens at stake")
+    return member
 
 
 def found(name: str, members: Sequence[Member], free: int, params: Params) -> Genesis:
