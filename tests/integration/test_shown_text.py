@@ -22,8 +22,8 @@ from tests.integration.network import Network, NodeProcess, free_ports
 from tests.integration.test_cli_node import ALL_COMMANDS
 from tests.strange_text import MARKUP, STRANGE, strange_characters
 
-from tallystick.cli import joining
 from tallystick.cli.output import Terminal, Text, ask_secret, show_fault
+from tallystick.host import joining
 from tallystick.host.data_folder import DataFolder, Settings
 from tallystick.host.invite import write_invite
 from tallystick.host.logs import ReportLog, note, start_logging
@@ -42,6 +42,8 @@ ENCODABLE = ANYTHING.encode(errors="ignore").decode()
 LEGAL = re.sub(r"[\x00-\x1f\x7f-\x9f]", "", ENCODABLE)
 """What the ledger takes into a subject, a media type or a file's name."""
 FILE_NAME = f"{ANYTHING} {MARKUP}".replace("\0", "").replace("/", "")
+FOLDER_NAME = ANYTHING.replace("\0", "").replace("/", "")
+"""Short enough for a node's socket to be in it."""
 CONTENT = f"seen {MARKUP}\x1b]0;pwned\a\x1b[2J {ENCODABLE}".encode() + b" \xff end"
 MEDIA_TYPE = f"x/{LEGAL}{MARKUP}"[:128]
 SALT = bytes(32)
@@ -142,10 +144,11 @@ def of_a_kept_chain(place: Place) -> None:
     nobody = ENCODABLE.replace("/", "")
     assert printable(f"is called {nobody}") in place.read("show", "member", nobody, *where, expect=5)
     place.read("show", "member", ANYTHING, *where, expect=2)
-    assert printable(str(chain)) in place.read("verify", str(place.file), *where)
+    trusted = ("--ledger", found_ledger().ledger_id.hex())
+    assert printable(LEGAL) in place.read("verify", str(place.file), *where, *trusted)
     assert printable(str(chain)) in place.read("check", *where)
     (place.folder / FILE_NAME).write_bytes(b"other")
-    place.read("verify", str(place.file), *where, expect=1)
+    place.read("verify", str(place.file), *where, *trusted, expect=1)
     assert printable(LEGAL) in place.read("search", "evil", *where)
     assert printable(LEGAL) in place.read("show", "log", "--limit", "1", *where)
     assert printable(f"{FILE_NAME}.not") in place.read("verify", f"{FILE_NAME}.not", *where, expect=2)
@@ -170,7 +173,9 @@ def of_a_running_node(place: Place) -> None:
         for args in (("block", "1"), ("member", BEN.public_key.hex()), ("log",), ("certificate", place.ids[0])):
             assert printable(LEGAL) in place.read("show", *args, *where), args
         assert printable(LEGAL) in place.read("search", "--issuer", f"ada {MARKUP}{ENCODABLE}", *where)
-        assert printable(ENCODABLE) in place.read("search", ENCODABLE, "--limit", "1", *where)
+        paged = place.read("search", "evil", "--issuer", f"ada {MARKUP}{ENCODABLE}", "--limit", "1", *where)
+        assert f"There is more: tallystick search evil --issuer 'ada {printable(MARKUP)}" in paged
+        place.read("search", f"evil {ENCODABLE}", *where)
         place.read("search", ANYTHING, *where, expect=2)
         place.read("search", "--file", f"{FILE_NAME}.not", *where, expect=2)
         place.read("show", *where)
@@ -180,8 +185,8 @@ def of_a_running_node(place: Place) -> None:
         place.read("stake", "5000", *where, expect=6)
         place.read("stake", "-5", *where, expect=2)
         place.read("invite", *where)
-        for args in (("unban", ENCODABLE), ("erase", ENCODABLE)):
-            assert printable(ENCODABLE) in place.read(*args, *where, expect=2 + 3 * (args[0] == "unban"))
+        assert printable(ENCODABLE) in place.read("unban", ENCODABLE, *where, expect=5)
+        place.read("erase", ENCODABLE, *where, expect=2)
         assert printable(f"certified {LEGAL}") in place.read("erase", place.ids[2], *where, expect=2)
         place.read("erase", place.ids[2], "--yes", *where)
         place.read("names", "set", "ab" * 32, ANYTHING, *where, expect=2)
@@ -195,7 +200,7 @@ def of_a_running_node(place: Place) -> None:
 
 def of_what_is_named(place: Place) -> None:
     """Arguments, files and folders with strange names, and what they hold."""
-    folder = FILE_NAME[:-40]
+    folder = FOLDER_NAME
     (place.folder / "batch.csv").write_text(f'subject,{MARKUP}"{ENCODABLE}\n'.replace("\0", ""), newline="")
     for args in (["batch.csv"], [FILE_NAME], [f"{FILE_NAME}.not"]):
         place.read("certify", "--batch", *args, "--data", "node", expect=2)
@@ -218,10 +223,11 @@ def of_what_is_named(place: Place) -> None:
     place.read("config", "--data", folder, expect=2)
     for command in (["show", "--chain"], ["search", "--chain"]):
         assert printable(folder) in place.read(*command, folder, expect=2)
+    assert printable(LEGAL[:5]) in place.read("run", "--data", folder, expect=2, is_json=False)
 
 
 def of_what_is_founded(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    name, folder = f"class{LEGAL}"[:64], f"{{form}}{FILE_NAME[:-40]}"
+    name, folder = f"class{LEGAL}"[:64], f"{{form}}{FOLDER_NAME}"
     free = ("--no-passphrase",)
     told = place.read("new", name, "--members", "1", "--into", folder, *free)
     assert printable(name) in told

@@ -12,7 +12,7 @@ from msgspec import UNSET, to_builtins
 from tallystick.api import views
 from tallystick.api.questions import MOST_ITEMS, Search
 from tallystick.cli.listing import PAGE, Cursor, Limit, fields, heading, show_certificates, table, tell_of_more
-from tallystick.cli.options import AsJson, Data
+from tallystick.cli.options import AsJson, ChainFile, Data
 from tallystick.cli.output import (
     Terminal,
     Text,
@@ -24,7 +24,7 @@ from tallystick.cli.output import (
     print_json,
     share_bar,
 )
-from tallystick.cli.source import WHERE, Chain, open_node, open_source
+from tallystick.cli.source import WHERE, open_node, open_source
 from tallystick.cli.words import CHECKED_AGAIN, called, lasting, many, utc
 from tallystick.client.blocking import Client
 from tallystick.problems import NotRunning
@@ -91,7 +91,7 @@ def show(
             show_default=False,
         ),
     ] = None,
-    chain: Chain = None,
+    chain: ChainFile = None,
     data: Data = None,
     *,
     limit: Limit = None,
@@ -370,7 +370,7 @@ def search(
     sha256: Annotated[str | None, _option("HEX", "Certificates of bytes with this hash.", _digest)] = None,
     since: Annotated[int | None, _option("TIME", "In blocks from then on.", _moment_ms)] = None,
     until: Annotated[int | None, _option("TIME", "In blocks up to then.", _end_ms)] = None,
-    chain: Chain = None,
+    chain: ChainFile = None,
     data: Data = None,
     limit: Limit = None,
     cursor: Cursor = None,
