@@ -397,7 +397,7 @@ def tamper(path: Path, sql: str) -> None:
 )
 def test_a_tampered_chain_fails_and_names_the_rule(after: Path, sql: str, message: str) -> None:
     tamper(after / CHAIN, sql)
-    for command in (["show"], ["show", "stakes", "--json"]):
+    for command in (["show"], ["show", "stakes"]):
         done = quick(*command, cwd=after, expect=7)
         assert message in done.stderr
         assert done.stdout == ""
