@@ -17,7 +17,6 @@ import nacl.bindings as sodium
 import zmq
 
 from benchmarks.workload import ISSUERS, summary
-from tallystick.cli.founding import found_here
 from tallystick.demo.local_network import LocalNetwork, NodeProcess
 from tallystick.host.control import (
     Certify,
@@ -33,6 +32,7 @@ from tallystick.host.control import (
     framed,
 )
 from tallystick.host.data_folder import DataFolder
+from tallystick.host.founding import found_here
 from tallystick.host.local_socket import short_address
 from tallystick.ledger.certificate import Statement, issue_statement
 from tallystick.ledger.encoding import encode

@@ -104,9 +104,9 @@ def test_stake_says_when_it_takes_effect(node: NodeProcess, tmp_path: Path) -> N
 def test_withdrawing_asks_and_says_until_when_the_tokens_are_liable(node: NodeProcess, tmp_path: Path) -> None:
     before = in_json("show", "member", "node-1", *at(node), cwd=tmp_path)
     told = cli("stake", "-3", *at(node), cwd=tmp_path, expect=2).stderr
-    assert "Withdraw 3 tokens from stake? The node votes with them until epoch 1 begins, or the one after." in told
-    assert "They are liable, and free no sooner than epoch 2, block" in told
-    assert "let it run until then. Say so with --yes" in told
+    assert "The node votes with the tokens until epoch 1 begins, or the one after. They are liable, and free no" in told
+    assert "no sooner than epoch 2, block" in told
+    assert "let the node run until then. Withdraw 3 tokens from stake? Say so with --yes" in told
     assert in_json("show", "member", "node-1", *at(node), cwd=tmp_path) == before, "nothing was withdrawn"
     shown = " ".join(cli("stake", "-3", "--yes", *at(node), cwd=tmp_path).stdout.split())
     after = in_json("show", "member", "node-1", *at(node), cwd=tmp_path)["account"]
@@ -148,7 +148,7 @@ def test_a_payload_is_erased_and_everything_else_stays(node: NodeProcess, tmp_pa
         wait_for(lambda: in_json(*search, cwd=tmp_path)["certificates"], "it is found")
         told = cli("erase", certified[:12], *at(node), cwd=tmp_path, expect=2).stderr
         assert "about the file secret name.txt, from this node, for good?" in told
-        assert "The certificate and every proof of it stay; other nodes and backups keep their copies" in told
+        assert "The certificate and every proof of it stay; other nodes and backups keep their copies." in told
         assert client.certificate(certified).payload is not None
         assert "is erased here" in cli("erase", certified[:12], "--yes", *at(node), cwd=tmp_path).stdout
         one = client.certificate(certified)

@@ -107,6 +107,7 @@ def test_a_wrong_passphrase_and_a_folder_without_permission_are_told(tmp_path: P
         assert "[K4]" in tallystick(*run, expect=2).stderr
         node.folder.key_path.chmod(0o644)
         assert f"run: chmod 600 {node.folder.key_path}" in tallystick(*run, expect=2).stderr
+        node.folder.key_path.chmod(0o600)
         passphrase.chmod(0o644)
         assert f"run: chmod 600 {passphrase}" in tallystick(*run, expect=2).stderr
 

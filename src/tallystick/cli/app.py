@@ -32,7 +32,7 @@ class _Entry(NamedTuple):
 _COMMANDS: Final = {
     "demo": _Entry("tallystick.demo.command", "demo", _TRY),
     "up": _Entry("tallystick.demo.up", "up", _TRY),
-    "key": _Entry("tallystick.cli.keys", "keys", _FOUND),
+    "key": _Entry("tallystick.cli.founding", "keys", _FOUND),
     "new": _Entry("tallystick.cli.founding", "new", _FOUND),
     "run": _Entry("tallystick.cli.running", "run", _FOUND),
     "invite": _Entry("tallystick.cli.operating", "invite", _FOUND, "INVITE_HELP"),
@@ -44,7 +44,7 @@ _COMMANDS: Final = {
     "search": _Entry("tallystick.cli.show", "search", _LOOK, "SEARCH_HELP"),
     "status": _Entry("tallystick.cli.status", "status", _LOOK),
     "guard": _Entry("tallystick.cli.guard", "guard", _KEEP),
-    "check": _Entry("tallystick.cli.keeping", "check", _KEEP, "CHECK_HELP"),
+    "check": _Entry("tallystick.cli.checking", "check", _KEEP),
     "backup": _Entry("tallystick.cli.operating", "backup", _KEEP, "BACKUP_HELP"),
     "unban": _Entry("tallystick.cli.operating", "unban", _KEEP, "UNBAN_HELP"),
     "erase": _Entry("tallystick.cli.operating", "erase", _KEEP, "ERASE_HELP"),

@@ -121,8 +121,9 @@ def erase(
     """See `ERASE_HELP`."""
     with error_boundary(), open_node(data) as client:
         payload_hash, what = _payload(client, which)
-        kept = "The certificate and every proof of it stay; other nodes and backups keep their copies"
-        confirm(f"Erase {what} from this node, for good? {kept}", is_said=yes)
+        kept = "The certificate and every proof of it stay; other nodes and backups keep their copies."
+        if not yes:
+            confirm(f"{kept} Erase {what} from this node, for good?")
         client.erase(payload_hash)
     _done(f"{what} is erased here", as_json=as_json)
 

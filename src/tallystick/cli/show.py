@@ -12,7 +12,7 @@ from msgspec import UNSET, to_builtins
 from tallystick.api import views
 from tallystick.api.questions import MOST_ITEMS, Search
 from tallystick.cli.listing import PAGE, Cursor, Limit, fields, heading, show_certificates, table, tell_of_more
-from tallystick.cli.options import AsJson, Data
+from tallystick.cli.options import AsJson, ChainFile, Data
 from tallystick.cli.output import (
     Terminal,
     Text,
@@ -24,7 +24,7 @@ from tallystick.cli.output import (
     print_json,
     share_bar,
 )
-from tallystick.cli.source import WHERE, Chain, open_node, open_source
+from tallystick.cli.source import WHERE, open_node, open_source
 from tallystick.cli.words import CHECKED_AGAIN, called, lasting, many, utc
 from tallystick.client.blocking import Client
 from tallystick.problems import NotRunning
@@ -91,7 +91,7 @@ def show(
             show_default=False,
         ),
     ] = None,
-    chain: Chain = None,
+    chain: ChainFile = None,
     data: Data = None,
     *,
     limit: Limit = None,
@@ -249,6 +249,10 @@ def _number(count: int) -> Text:
     return Text(f"{count:,}") if count else Text("·", style="dim")
 
 
+def _member(client: Client, who: str) -> views.MemberAnswer:
+    return views.MemberAnswer(account=client.member(client.key_of(who)))
+
+
 def _show_member(console: Terminal, client: Client, told: views.MemberAnswer) -> None:
     account = told.account
     share = share_bar(account.staked, client.ledger().total_staked, "yellow", 0).plain.strip()
@@ -307,7 +311,9 @@ _PARTS: Final[Mapping[Part, _Shown]] = {
     Part.CERTIFICATE: _Shown(lambda client, asked: client.certificate(asked.which), _show_certificate),
     Part.LOG: _Shown(lambda client, asked: client.log(*asked.page), _show_log),
     Part.STAKES: _Shown(lambda client, asked: client.members(*asked.page), _show_stakes),
-    Part.MEMBER: _Shown(lambda client, asked: views.MemberAnswer(account=client.member(asked.which)), _show_member),
+    Part.MEMBER: _Shown(
+        lambda client, asked: views.MemberAnswer(account=client.member(client.key_of(asked.which))), _show_member
+    ),
     Part.PEERS: _Shown(lambda client, asked: client.peers(*asked.page), _show_peers),
 }
 
@@ -364,7 +370,7 @@ def search(
     sha256: Annotated[str | None, _option("HEX", "Certificates of bytes with this hash.", _digest)] = None,
     since: Annotated[int | None, _option("TIME", "In blocks from then on.", _moment_ms)] = None,
     until: Annotated[int | None, _option("TIME", "In blocks up to then.", _end_ms)] = None,
-    chain: Chain = None,
+    chain: ChainFile = None,
     data: Data = None,
     limit: Limit = None,
     cursor: Cursor = None,

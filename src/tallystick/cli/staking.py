@@ -59,8 +59,8 @@ def stake(
     with error_boundary(), open_node(data) as client:
         ledger = client.ledger()
         params = Params(**ledger.params)  # type: ignore[arg-type]  # they were made of one
-        if amount < 0:
-            confirm(f"Withdraw {-amount:,} tokens from stake? {_what_follows(ledger.tip, params)}", is_said=yes)
+        if amount < 0 and not yes:
+            confirm(f"{_what_follows(ledger.tip, params)} Withdraw {-amount:,} tokens from stake?")
         outcome = _waited_for(client, client.stake(amount, timeout_s=0))
         if outcome.state == "final" and not as_json:
             _tell(amount, client.block(outcome.block_index or 0), params)
@@ -84,8 +84,8 @@ def _waited_for(client: Client, outcome: views.Outcome) -> views.Outcome:
 
 
 def _what_follows(tip: views.BlockLine, params: Params) -> str:
-    counts = f"The node votes with them until epoch {tip.epoch + 1:,} begins, or the one after"
-    return f"{counts}. {_liable(tip, params, 'no sooner than')}: let it run until then"
+    counts = f"The node votes with the tokens until epoch {tip.epoch + 1:,} begins, or the one after."
+    return f"{counts} {_liable(tip, params, 'no sooner than')}: let the node run until then."
 
 
 def _liable(block: views.BlockLine, params: Params, when: str) -> str:

@@ -60,7 +60,7 @@ def status(
         if as_json:
             print_json(to_builtins(told))
         else:
-            make_console().print(_picture(told, folder), soft_wrap=True)
+            make_console().print(picture(told, folder), soft_wrap=True)
     if not told.is_well:
         raise typer.Exit(ExitCode.FAILED)
 
@@ -70,13 +70,14 @@ def _watch(client: Client, folder: Path) -> None:
     try:
         with Live(console=console, auto_refresh=False, transient=not console.is_terminal) as live:
             while True:
-                live.update(_picture(client.status(), folder), refresh=True)
+                live.update(picture(client.status(), folder), refresh=True)
                 time.sleep(_REFRESH_SECONDS)
     except KeyboardInterrupt:
         return
 
 
-def _picture(told: views.Status, folder: Path) -> RenderableType:
+def picture(told: views.Status, folder: Path) -> RenderableType:
+    """How a node is, for people."""
     state = told.state
     head = Text.assemble(_MARKS.get(state, _BAD), (_TITLES.get(state, state), "bold"), f": {told.why}")
     tip_ago = ago(told.now_ms, told.tip_timestamp_ms)

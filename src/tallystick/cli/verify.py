@@ -9,9 +9,9 @@ import typer
 from msgspec import to_builtins
 
 from tallystick.api import views
-from tallystick.cli.options import AsJson, Data, node_folder
+from tallystick.cli.options import AsJson, ChainFile, Data, node_folder
 from tallystick.cli.output import Terminal, Text, error_boundary, help_text, make_console, marked, print_json
-from tallystick.cli.source import WHERE, Chain, open_source
+from tallystick.cli.source import WHERE, open_source
 from tallystick.cli.words import CHECKED_AGAIN, many, utc
 from tallystick.client.blocking import Client
 from tallystick.client.verdicts import (
@@ -68,7 +68,7 @@ def verify(
             show_default="your node's",
         ),
     ] = None,
-    chain: Chain = None,
+    chain: ChainFile = None,
     data: Data = None,
     url: Annotated[str | None, typer.Option(help="Ask the node at this URL instead.", show_default=False)] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing; the exit code says it.")] = False,

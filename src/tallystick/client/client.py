@@ -4,9 +4,10 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
+from urllib.parse import quote
 
 import httpx
 import msgspec
@@ -20,7 +21,7 @@ from tallystick.ledger.encoding import encode
 from tallystick.ledger.fields import MAX_SUBJECT_CHARACTERS
 from tallystick.ledger.messages import Entry
 from tallystick.ledger.wallet import Wallet
-from tallystick.problems import DamagedStore, ExitCode, Problem
+from tallystick.problems import DamagedStore, Problem
 from tallystick.storage.file_statement import FileStatement, describe_file, file_payload
 
 BATCH: Final = 1_024
@@ -128,16 +129,13 @@ class AsyncClient:
         return (await self._get(f"/v1/members/{_segment(who)}", views.MemberAnswer)).account
 
     async def key_of(self, who: str) -> str:
-        """A whole key: of the account that is called so, or whose key begins so, or of a name in the address book."""
+        """A whole key: of a name in the address book, or of the account whose key begins so."""
         if len(who) == 64 and set(who.lower()) <= _HEX:
             return who.lower()
-        try:
-            return (await self.member(who)).member.key
-        except AnswerProblem as problem:
+        found: list[str] = []
+        with suppress(AnswerProblem):  # not every door has the address book
             found = [one.key for one in (await self.names()).names if one.name == who]
-            if problem.exit_code is ExitCode.NOT_THERE and len(found) == 1:
-                return found[0]
-            raise
+        return found[0] if len(found) == 1 else (await self.member(who)).member.key
 
     async def names(self) -> views.Names:
         """The address book, at the node's own door or of a file."""
@@ -361,4 +359,7 @@ def _segment(text: str) -> str:
     """A part of a path that is one part. Raises `Problem`."""
     if not text or "/" in text or text in (".", ".."):
         raise Problem(f"{text!r} is no name, id or key")
-    return httpx.URL(path=f"/{text}").raw_path.decode()[1:]
+    try:
+        return quote(text, safe="")
+    except UnicodeEncodeError:
+        raise Problem(f"{text!r} holds what is no character; write it in UTF-8") from None

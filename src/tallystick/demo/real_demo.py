@@ -12,7 +12,6 @@ from typing import Final
 from msgspec import to_builtins
 
 from tallystick.api.views import Status
-from tallystick.cli.founding import found_here
 from tallystick.cli.output import Terminal, print_json
 from tallystick.cli.words import many, seconds
 from tallystick.client.blocking import Client
@@ -25,6 +24,7 @@ from tallystick.demo.real_account import CertifiedLine, FileLine, JoiningLine, K
 from tallystick.demo.real_demo_view import show_real
 from tallystick.demo.recorder import StoryEvent
 from tallystick.host.data_folder import DataFolder
+from tallystick.host.founding import found_here
 from tallystick.ledger.params import Params
 from tallystick.problems import Problem
 from tallystick.storage.file_statement import FileStatement, describe_file
