@@ -284,24 +284,6 @@ def on(node: NodeProcess, *args: object, expect: int = 0) -> dict[str, Any]:
     return found
 
 
-def test_a_file_certified_at_one_node_is_verified_at_another(consortium: Network, tmp_path: Path) -> None:
-    first, _, third, _ = consortium.nodes
-    report = tmp_path / "report.pdf"
-    report.write_bytes(b"The bridge is sound.\n" * 100)
-    done = on(first, "certify", report, "--note", "final version")
-    assert (done["final"], done["refused"]) == (1, 0)
-    (certified,) = done["certificates"]
-    wait_for(lambda: third.status().index >= certified["block_index"], "the other node has the block")
-    verified = on(third, "verify", report)
-    assert certified["id"] in json.dumps(verified)
-    shown = on(third, "show", "certificate", certified["id"][:12])
-    assert "report.pdf" in json.dumps(shown)
-    assert certified["id"] in json.dumps(on(third, "show", "block", certified["block_index"]))
-    other = tmp_path / "other.pdf"
-    other.write_bytes(b"The bridge is not sound.\n")
-    tallystick("verify", "--data", third.folder.path, other, expect=1)
-
-
 def test_status_and_stakes_are_the_same_at_all_nodes(consortium: Network) -> None:
     consortium.nodes[1].certify("something")
     consortium.wait_until_agreed()

@@ -272,7 +272,7 @@ class Certification:
                 self._tell_trouble()
         except KeyboardInterrupt:
             with suppress(Problem):
-                self._note(self._client.wait(self._in_state("waiting"), timeout_s=0))
+                self._note(self._client.wait(self._in_state("waiting", "unknown"), timeout_s=0))
             raise
         finally:
             self._keep()
