@@ -21,7 +21,6 @@ import zmq
 
 from benchmarks.workload import ISSUERS, summary
 from tallystick.api.questions import Submission
-from tallystick.cli.founding import found_here
 from tallystick.demo.local_network import LocalNetwork, NodeProcess
 from tallystick.host.control import (
     Certify,
@@ -37,6 +36,7 @@ from tallystick.host.control import (
     framed,
 )
 from tallystick.host.data_folder import DataFolder
+from tallystick.host.founding import found_here
 from tallystick.host.local_socket import short_address
 from tallystick.ledger.certificate import Statement, issue_statement
 from tallystick.ledger.encoding import encode

@@ -14,13 +14,14 @@ from tallystick.api.routes import ENDPOINTS
 TARGET = Path(__file__).resolve().parent.parent / "docs" / "api.md"
 HEAD = """# The HTTP API, field by field
 
-This page is written by `python tools/write_api_docs.py` from `src/tallystick/api/`; `make check` holds it to that. How the API is used, with examples, stands in
+This page is written by `python tools/write_api_docs.py` from `src/tallystick/api/`;
+`make check` holds it to that. How the API is used, with examples, stands in
 [http.md](http.md).
 
 {about}
 
-The same document for programs: `GET /v1/openapi.json`. Everything but `/v1/events` also speaks MessagePack (`Accept: application/vnd.msgpack`). Beside `/v1` there are `/metrics`
-(Prometheus), `/livez` and `/readyz`.
+The same document for programs: `GET /v1/openapi.json`. Everything but `/v1/events` also speaks
+MessagePack (`Accept: application/vnd.msgpack`). Beside `/v1` there are `/metrics` (Prometheus), `/livez` and `/readyz`.
 """
 
 
@@ -42,7 +43,8 @@ def _route(method: str, path: str, one: dict[str, Any], is_local: bool) -> str:
     where = " Only at the node's own socket." if is_local else ""
     lines = [f"### `{method.upper()} {path}`\n", f"{one['summary']}{where}\n"]
     rows = [
-        f"| `{p['name']}` | {p['in']} | {_type(p['schema'])} | {_text(p.get('description') or p['schema'].get('description', ''))} |"
+        f"| `{p['name']}` | {p['in']} | {_type(p['schema'])} | "
+        f"{_text(p.get('description') or p['schema'].get('description', ''))} |"
         for p in one["parameters"]
     ]
     if rows:

@@ -1,12 +1,10 @@
-"""A ledger that a demo has made, and a node that seems to run on it."""
+"""A ledger that a demo has made, and the folder of a node that has it."""
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.integration.command_line import REPORT, cli
-from tests.integration.fake_node import Running
 
 from tallystick.host.data_folder import DataFolder, Settings
 
@@ -29,9 +27,3 @@ def folder(tmp_path: Path, ledger: Path) -> Path:
     shutil.copy(ledger, node.ledger_path)
     node.write_settings(Settings("127.0.0.1:7117", "127.0.0.1:7117"))
     return tmp_path
-
-
-@pytest.fixture
-def running(folder: Path) -> Iterator[Running]:
-    with Running(folder) as one:
-        yield one

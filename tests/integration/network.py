@@ -16,11 +16,11 @@ from typing import Any, Final, TypeVar
 
 from msgspec.structs import replace
 
-from tallystick.cli.founding import found_here
 from tallystick.demo import local_network
 from tallystick.demo.local_network import LocalNetwork
 from tallystick.host.control import Accepted, Answer, Certify, Client, Finalized, NewStatement, Refused, Request, Status
 from tallystick.host.data_folder import DataFolder, Settings
+from tallystick.host.founding import found_here
 from tallystick.integrity.checked_chain import CheckedChain
 from tallystick.ledger.genesis import Allotment, make_genesis
 from tallystick.ledger.params import Params

@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager
 from itertools import count
 from pathlib import Path
 
@@ -34,7 +35,7 @@ from tests.vectors.signatures import Vector, vectors
 from tallystick.host.acceptance import check_acceptance
 from tallystick.host.claims import Claim
 from tallystick.host.data_folder import DataFolder, Settings
-from tallystick.host.process import run_node
+from tallystick.host.process import Hosted, run_node
 from tallystick.host.verification import IN_LINE_CLAIMS, Verifier, verify_in_line, verifying
 from tallystick.integrity.check import Check
 from tallystick.ledger import keys
@@ -260,6 +261,10 @@ def test_this_machines_libsodium_carries_the_rule_out() -> None:
     check_acceptance()
 
 
+def no_doors(_hosted: Hosted) -> AbstractAsyncContextManager[None]:
+    raise AssertionError("a node was started")
+
+
 def test_a_node_does_not_start_on_a_libsodium_that_breaks_the_rule(different: str, tmp_path: Path) -> None:
     folder = DataFolder(tmp_path)
     folder.write_settings(Settings("127.0.0.1:7420", "127.0.0.1:7420"))
@@ -267,7 +272,7 @@ def test_a_node_does_not_start_on_a_libsodium_that_breaks_the_rule(different: st
     with pytest.raises(VerificationFailed, match=told):
         check_acceptance()
     with pytest.raises(VerificationFailed, match=told):
-        run_node(folder, ADA)
+        run_node(folder, folder.settings(), ADA, no_doors)
     with asyncio.Runner() as runner, pytest.raises(VerificationFailed, match=told), verifying(runner):
         pass
 

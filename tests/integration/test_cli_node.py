@@ -1,9 +1,14 @@
 """The commands with which a node comes to be: key, new, run, invite, join; and the help of all commands."""
 
+import json
+import os
 import stat
+import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import chdir
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,21 +17,17 @@ import pytest
 import typer
 from tests.builders import ADA, BEN, CY, DOT, GENESIS
 from tests.integration.command_line import PASSPHRASE, cli, in_json
-from tests.integration.fake_node import Running
+from tests.integration.network import Network, NodeProcess, free_ports, short_folder
 from typer.testing import CliRunner
 
-from tallystick.cli import joining
 from tallystick.cli.app import app
 from tallystick.cli.running import LogLevel
-from tallystick.host.control import (
-    InviteMade,
-    MakeInvite,
-)
+from tallystick.host import joining
 from tallystick.host.data_folder import DataFolder, Settings
-from tallystick.host.invite import Invite
-from tallystick.host.key_file import create_key_file
-from tallystick.ledger.errors import Refused, Rule
+from tallystick.host.invite import read_invite, write_invite
+from tallystick.ledger.genesis import Genesis
 from tallystick.ledger.wallet import Wallet
+from tallystick.problems import ExitCode
 from tallystick.storage.store import Store
 
 KEYS = {name: member.public_key.hex() for name, member in (("ADA", ADA), ("BEN", BEN), ("CY", CY), ("DOT", DOT))}
@@ -34,11 +35,21 @@ KEYS = {name: member.public_key.hex() for name, member in (("ADA", ADA), ("BEN",
 
 def commands(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     yield path
-    for name, command in getattr(group, "commands", {}).items():
-        yield from commands(command, (*path, name))
+    for name in group.list_commands(None) if hasattr(group, "list_commands") else ():
+        yield from commands(group.get_command(None, name), (*path, name))
 
 
 ALL_COMMANDS = list(commands(typer.main.get_command(app)))
+INVITE = write_invite(GENESIS.ledger_id, BEN.public_key, ("127.0.0.1:9",))
+
+
+@pytest.fixture
+def own_node(tmp_path: Path) -> DataFolder:
+    """A node whose key has a passphrase."""
+    node = DataFolder(tmp_path / "node")
+    node.create_key(ADA, PASSPHRASE, "interactive")
+    node.create(Settings("127.0.0.1:7117", "127.0.0.1:7117"), GENESIS)
+    return node
 
 
 # ---- help and completion --------------------------------------------------------------------------------------
@@ -50,15 +61,99 @@ def test_every_command_has_an_example_and_the_exit_codes_in_its_help(tmp_path: P
     assert "Example" in shown
     assert " ".join(("tallystick", *command)) in shown
     codes = {"run": ("0 stopped", "1 a part of it failed", "2 wrong usage", "3 its state", "4 another machine signs")}
-    usual = ("0 all is well", "1 it does not verify", "2 wrong usage", "3 no node runs", "4 not final", "130 ")
-    for code in codes.get(" ".join(command), usual):
+    usual = ("0 all is well", "1 it does not verify", "2 wrong usage", "3 no node runs", "4 not in time")
+    further = ("5 not there", "6 refused by a rule", "7 damaged", "130 stopped by Ctrl-C")
+    for code in codes.get(" ".join(command), (*usual, *further)):
         assert code in shown
 
 
+SILENT = {(), ("key",), ("guard",), ("names",), ("run",), ("up",)}
+"""They end when they are told to, or only name further commands."""
+IN_JSON = [one for one in ALL_COMMANDS if one not in SILENT]
+
+
 def test_every_command_that_ends_by_itself_speaks_json(tmp_path: Path) -> None:
-    silent = {(), ("key",), ("guard",), ("run",), ("up",)}
     for command in ALL_COMMANDS:
-        assert ("--json" in cli(*command, "--help", cwd=tmp_path).stdout) == (command not in silent), command
+        assert ("--json" in cli(*command, "--help", cwd=tmp_path).stdout) == (command in IN_JSON), command
+
+
+def problem_of(tmp_path: Path, *args: str) -> Any:
+    """What a command that fails under --json prints: one object, with the code that it ends with."""
+    with chdir(tmp_path):
+        result = CliRunner(env={"HOME": str(tmp_path)}).invoke(app, [*args, "--json"])
+    told = json.loads(result.stdout)
+    assert told["exit_code"] == result.exit_code, (args, result.stdout)
+    assert result.exit_code in set(ExitCode) - {ExitCode.OK}
+    assert told["type"] == f"urn:tallystick:problem:{told['code']}"
+    assert told["detail"]
+    return told
+
+
+@pytest.mark.parametrize("command", IN_JSON, ids=" ".join)
+def test_wrong_usage_is_told_as_json(tmp_path: Path, command: tuple[str, ...]) -> None:
+    told = problem_of(tmp_path, *command, "--no-such-option")
+    assert (told["code"], told["exit_code"]) == ("bad-request", ExitCode.USAGE)
+    assert "--no-such-option" in told["detail"] or "'AMOUNT'" in told["detail"]
+
+
+ARGUMENTS: dict[tuple[str, ...], Sequence[str]] = {
+    ("demo",): ["missing.txt"],
+    ("new",): ["name", "--members", "2", "--delta-ms", "1", "--no-passphrase"],
+    ("join",): ["tallystick1"],
+    ("certify",): ["missing.txt"],
+    ("verify",): ["missing.txt"],
+    ("stake",): ["5"],
+    ("show", "block"): ["1"],
+    ("show", "certificate"): ["ab" * 32],
+    ("show", "member"): ["Ada"],
+    ("guard", "move"): ["elsewhere"],
+    ("backup",): ["copy.db"],
+    ("unban",): ["ab" * 32],
+}
+"""Of commands that need some."""
+
+
+@pytest.mark.parametrize("command", IN_JSON, ids=" ".join)
+def test_what_is_in_the_way_in_an_empty_folder_is_told_as_json(tmp_path: Path, command: tuple[str, ...]) -> None:
+    told = problem_of(tmp_path, *command, *ARGUMENTS.get(command, ()))
+    assert told["exit_code"] in (ExitCode.USAGE, ExitCode.NOT_RUNNING), told
+
+
+HEAVY = ("zmq", "httpx", "starlette", "uvicorn", "h11", "rich.progress", "prometheus_client", "multiprocessing")
+
+
+_LOADING = f"""
+import atexit, sys
+from tallystick.cli.entry import main
+atexit.register(lambda: sys.stderr.write(str([one for one in {HEAVY} if one in sys.modules])))
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["key", "show", "--data", "node"],
+        ["guard", "show", "--data", "node"],
+        ["new", "name", "--member", f"Ada={KEYS['ADA']}", "--address", "127.0.0.1:9000", "--no-passphrase"],
+        ["run", "--data", "elsewhere"],
+        ["check", "--data", "elsewhere"],
+    ],
+    ids=lambda command: " ".join(command[:2]),
+)
+def test_a_command_loads_what_it_needs_and_no_more(tmp_path: Path, own_node: DataFolder, command: list[str]) -> None:
+    environment = {**os.environ, "HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", _LOADING, *command],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == (2 if "elsewhere" in command else 0), done.stderr
+    assert done.stderr.endswith("[]"), done.stderr
 
 
 @pytest.mark.parametrize(
@@ -67,7 +162,7 @@ def test_every_command_that_ends_by_itself_speaks_json(tmp_path: Path) -> None:
         ("tallystick cer", ["certify"]),
         ("tallystick key ", ["new", "show"]),
         ("tallystick guard ", ["show", "move", "lost", "recover", "accept-loss"]),
-        ("tallystick show ", ["chain", "block", "certificate", "stakes", "member", "peers"]),
+        ("tallystick show ", ["chain", "blocks", "block", "certificate", "log", "stakes", "member", "peers"]),
         ("tallystick show block ", []),
         ("tallystick run --log-level ", [level.value for level in LogLevel]),
         ("tallystick join ", []),
@@ -172,8 +267,8 @@ def test_a_ledger_is_founded_for_the_keys_that_others_made(tmp_path: Path) -> No
     options = ["--address", "node.example.org:9000", "--as", "Cy", "--epoch-blocks", "7", "--epoch-ms", "1000"]
     told = in_json("new", "diplomas", *members, *options, "--data", "node", "--no-passphrase", cwd=tmp_path)
     node = DataFolder(tmp_path / "node")
-    assert node.settings() == Settings("0.0.0.0:9000", "node.example.org:9000")
     own = node.wallet("").public_key
+    assert node.settings() == Settings("0.0.0.0:9000", "node.example.org:9000", key=own.hex())
     assert [(one["name"], one["stake"]) for one in told["members"]] == [("Cy", 100), ("Ada", 100), ("Ben", 250)]
     with Store.open(node.ledger_path, read_only=True) as store:
         assert store.names() == {own: "Cy", ADA.public_key: "Ada", BEN.public_key: "Ben"}
@@ -220,38 +315,172 @@ def test_a_founder_has_to_say_where_its_node_is_reached(tmp_path: Path) -> None:
     assert "say where the others will reach this node, as in --address" in done.stderr
 
 
+IMPLAUSIBLE = {
+    "--delta-ms": ("1", "19", "0", "-5", "60001"),
+    "--epoch-ms": ("0", "999", str(32 * 86_400_000)),
+    "--epoch-blocks": ("0", "-1", "40000"),
+    "--unbonding-ms": ("1999", "-1", str(367 * 86_400_000)),
+}
+
+
+@pytest.mark.parametrize(("option", "value"), [(one, value) for one, values in IMPLAUSIBLE.items() for value in values])
+def test_a_ledger_that_could_not_work_is_not_founded(tmp_path: Path, option: str, value: str) -> None:
+    args = ["--members", "2", "--no-passphrase", option, value]
+    told = cli("new", "name", *args, cwd=tmp_path, expect=2).stderr
+    assert f"{option} {value} is not between " in told
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--delta-ms", "20"],
+        ["--delta-ms", "60000"],
+        ["--epoch-ms", "1000", "--epoch-blocks", "1"],
+        ["--epoch-ms", str(31 * 86_400_000), "--unbonding-ms", str(366 * 86_400_000)],
+    ],
+    ids=" ".join,
+)
+def test_what_is_just_plausible_is_founded(tmp_path: Path, options: list[str]) -> None:
+    cli("new", "name", "--members", "1", "--no-passphrase", *options, cwd=tmp_path)
+
+
+def test_a_founder_is_told_when_the_ledger_begins(tmp_path: Path) -> None:
+    before_ms = time.time_ns() // 1_000_000
+    told = in_json("new", "name", "--members", "1", "--no-passphrase", cwd=tmp_path)
+    assert before_ms <= told["created_ms"] <= time.time_ns() // 1_000_000
+    shown = cli("new", "name", "--members", "1", "--into", "b", "--no-passphrase", cwd=tmp_path).stdout
+    assert f"which begins on {datetime.now(UTC):%Y-%m-}" in shown
+
+
+# ---- addresses and folders where they are entered ---------------------------------------------------------------
+
+NO_ADDRESSES = {
+    "nowhere": "it takes a host and a port",
+    ":7117": "it takes a host and a port",
+    "x:99999": "its port is no number from 1 to 65535",
+    "x:0": "its port is no number from 1 to 65535",
+    "x:": "its port is no number from 1 to 65535",
+    "x:٣": "its port is no number from 1 to 65535",
+    "http://x:80": "leave http:// out",
+    "https://x": "leave https:// out",
+    "tcp://x:7117": "leave tcp:// out",
+    "::1:7117": "an IPv6 address stands in brackets",
+    "[x]:7117": "no name in ASCII and no IP address",
+    "[127.0.0.1]:7117": "no name in ASCII and no IP address",
+    "bücher.example:7117": "no name in ASCII and no IP address",
+    "a b:7117": "no name in ASCII and no IP address",
+    "*:7117": "no name in ASCII and no IP address",
+    "300.1.1.1:7117": "no name in ASCII and no IP address",
+    f"{'x' * 300}:7117": "no name in ASCII and no IP address",
+}
+NOT_TO_REACH = ["0.0.0.0:7117", "[::]:7117", "[::0]:7117"]
+
+
+@pytest.mark.parametrize("option", ["--listen", "--address"])
+@pytest.mark.parametrize("address", NO_ADDRESSES)
+def test_what_is_no_address_is_told_where_it_is_entered(
+    tmp_path: Path, own_node: DataFolder, address: str, option: str
+) -> None:
+    where = [option, address, *(["--address", "a.example:1"] if option == "--listen" else [])]
+    commands = (
+        ["new", "name", "--member", f"Ada={KEYS['ADA']}", *where, "--data", "new", "--no-passphrase"],
+        ["join", INVITE, *where, "--data", "new", "--no-passphrase"],
+        ["run", *where, "--data", "node"],
+    )
+    for command in commands:
+        told = cli(*command, cwd=tmp_path, expect=2).stderr
+        assert f"{address!r} is no address: " in told
+        assert NO_ADDRESSES[address] in told
+        assert "pattern" not in told
+    assert not (tmp_path / "new").exists(), "no key is made for it"
+
+
+@pytest.mark.parametrize("address", NOT_TO_REACH)
+def test_all_addresses_of_a_machine_are_none_to_reach_it_at(tmp_path: Path, own_node: DataFolder, address: str) -> None:
+    for command in (
+        ["new", "name", "--member", f"Ada={KEYS['ADA']}", "--data", "new", "--no-passphrase"],
+        ["join", INVITE, "--data", "new", "--no-passphrase"],
+        ["run", "--data", "node"],
+    ):
+        told = cli(*command, "--address", address, cwd=tmp_path, expect=2).stderr
+        assert "stands for all addresses of a machine, and nobody reaches it there; name one of them" in told
+    assert not (tmp_path / "new").exists()
+    listening = ["--listen", address, "--address", "ada.example:7000", "--data", "new", "--no-passphrase"]
+    cli("new", "name", "--member", f"Ada={KEYS['ADA']}", *listening, cwd=tmp_path)
+    assert DataFolder(tmp_path / "new").settings().listen == address
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ('listen = "x"', "'x' is no address"),
+        ('address = "0.0.0.0:7117"', "nobody reaches it there"),
+        ('bootstrap = ["x@y:1"]', "does not name a peer: KEY@HOST:PORT"),
+        (f'bootstrap = ["{"ab" * 32}@http://y:1"]', "leave http:// out"),
+        ("listen = 7117", "it holds listen and address"),
+        ('further = "x"', "it holds listen and address"),
+        ("listen = ", "Invalid value"),
+    ],
+)
+def test_what_is_wrong_in_node_toml_is_told(tmp_path: Path, own_node: DataFolder, line: str, reason: str) -> None:
+    kept = own_node.settings_path.read_text().splitlines()
+    name = line.split(" ", maxsplit=1)[0]
+    own_node.settings_path.write_text("\n".join([*(one for one in kept if not one.startswith(name)), line]))
+    told = cli("run", "--data", "node", cwd=tmp_path, expect=2, TALLYSTICK_PASSPHRASE=PASSPHRASE).stderr
+    assert "node.toml: " in told
+    assert reason in told
+    assert "mend it by hand" in told
+
+
+def test_a_folder_in_which_a_socket_has_too_long_a_name_is_refused_before_anything_is_made(
+    tmp_path: Path, own_node: DataFolder
+) -> None:
+    deep = "d" * 120
+    member = ["--member", f"Ada={KEYS['ADA']}", "--address", "a.example:1"]
+    for command in (
+        ["key", "new", "--data", deep],
+        ["new", "name", *member, "--data", deep],
+        ["new", "name", "--members", "1", "--into", deep],
+        ["join", INVITE, "--data", deep],
+    ):
+        told = cli(*command, "--no-passphrase", cwd=tmp_path, expect=2).stderr
+        assert (
+            "is too long a name for a socket, which has at most 103 bytes; choose a data folder with a shorter" in told
+        )
+    assert not (tmp_path / deep).exists()
+    own_node.path.rename(tmp_path / deep)
+    assert "is too long a name for a socket" in cli("run", "--data", deep, cwd=tmp_path, expect=2).stderr
+    cli("check", "--data", deep, cwd=tmp_path)
+
+
 # ---- run ------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def own_node(tmp_path: Path) -> DataFolder:
-    """A node whose key has a passphrase."""
-    node = DataFolder(tmp_path / "node")
-    node.create_key(ADA, PASSPHRASE, "interactive")
-    node.create(Settings("127.0.0.1:7117", "127.0.0.1:7117"), GENESIS)
-    return node
 
 
 def test_run_hands_the_opened_key_to_the_node(
     tmp_path: Path, own_node: DataFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ran: list[tuple[DataFolder, Wallet, dict[str, Any]]] = []
+    ran: list[tuple[DataFolder, Settings, Wallet]] = []
 
-    def run_node(folder: DataFolder, wallet: Wallet, **options: Any) -> int:
-        ran.append((folder, wallet, options))
+    def run_node(folder: DataFolder, settings: Settings, wallet: Wallet, _open_doors: object) -> int:
+        ran.append((folder, settings, wallet))
         return 5
 
-    monkeypatch.setitem(sys.modules, "tallystick.host.process", SimpleNamespace(run_node=run_node))
+    logs: list[tuple[str, bool]] = []
+    monkeypatch.setattr("tallystick.host.logs.start_logging", lambda *args: logs.append(args))
+
+    monkeypatch.setattr("tallystick.host.process.run_node", run_node)
+    before = own_node.settings_path.read_bytes()
     args = ["run", "--data", "node", "--listen", "127.0.0.1:8000", "--log-json", "--log-level", "debug"]
     cli(*args, cwd=tmp_path, expect=2, TALLYSTICK_PASSPHRASE="wrong")
     assert not ran
-    assert own_node.settings().listen == "127.0.0.1:7117"
     cli(*args, cwd=tmp_path, expect=5, TALLYSTICK_PASSPHRASE=PASSPHRASE)
-    ((folder, wallet, options),) = ran
+    ((folder, settings, wallet),) = ran
     assert folder.path == Path("node")
     assert wallet.public_key == ADA.public_key
-    assert options == {"log_json": True, "log_level": "debug"}
-    assert own_node.settings() == Settings("127.0.0.1:8000", "127.0.0.1:7117")
+    assert logs == [("debug", True)]
+    assert (settings.listen, settings.address) == ("127.0.0.1:8000", "127.0.0.1:7117")
+    assert own_node.settings_path.read_bytes() == before, "it holds for that run alone"
 
 
 def test_run_says_what_is_missing(tmp_path: Path, own_node: DataFolder) -> None:
@@ -267,61 +496,105 @@ def test_run_says_what_is_missing(tmp_path: Path, own_node: DataFolder) -> None:
     assert "has no key file any more" in cli("run", "--data", "node", cwd=tmp_path, expect=2).stderr
 
 
+def test_a_node_of_another_key_than_it_was_set_up_for_says_so(tmp_path: Path, own_node: DataFolder) -> None:
+    for one in (own_node.key_path, own_node.guard_path):
+        one.rename(tmp_path / one.name)
+    lost = cli("key", "new", "--data", "node", "--no-passphrase", cwd=tmp_path, expect=2).stderr
+    assert f"node was set up for the key {KEYS['ADA'][:16]}…, whose file is gone; restore node/key from a copy" in lost
+    other = DataFolder(tmp_path / "other")
+    other.create_key(BEN, PASSPHRASE, "interactive")
+    for one in ("key", "guard"):
+        (other.path / one).rename(own_node.path / one)
+    said = f"node was set up for the key {KEYS['ADA'][:16]}…, and node/key holds {KEYS['BEN'][:16]}…"
+    told = cli("run", "--data", "node", cwd=tmp_path, expect=2, TALLYSTICK_PASSPHRASE=PASSPHRASE).stderr
+    assert f"{said}; restore that key's file; or, if another key is meant, join the ledger with it" in told
+    shown = cli("key", "show", "--data", "node", cwd=tmp_path)
+    assert f"warning: {said}" in shown.stderr
+    assert shown.stdout == f"{KEYS['BEN']}\n"
+
+
 # ---- invite and join ------------------------------------------------------------------------------------------
 
 
-def test_an_invite_is_one_line_alone(folder: Path, running: Running) -> None:
-    running.start(lambda request: [InviteMade("tallystick1xyz")] if request == MakeInvite() else None)
-    assert cli("invite", "--data", "node", cwd=folder).stdout == "tallystick1xyz\n"
-    assert in_json("invite", "--data", "node", cwd=folder) == {"invite": "tallystick1xyz"}
+@pytest.fixture(scope="module")
+def inviting() -> Iterator[tuple[NodeProcess, str]]:
+    """A founder's node, whose ledger ADA is a member of, too; and the line with which it invites."""
+    with short_folder() as path, Network(path) as net:
+        place = f"127.0.0.1:{free_ports(1)}"
+        member = ("--member", f"Ada={KEYS['ADA']}", "--address", place)
+        cli("new", "diplomas", *member, "--data", "founder", "--no-passphrase", cwd=path)
+        node = net.add(NodeProcess(path / "founder"))
+        node.start()
+        line = cli("invite", "--data", "founder", cwd=path).stdout
+        assert line.startswith("tallystick1")
+        assert line.endswith("\n")
+        assert line.count("\n") == 1
+        assert in_json("invite", "--data", "founder", cwd=path)["invite"] == line.strip()
+        yield node, line.strip()
 
 
-@pytest.fixture
-def invite_read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """An invite that can be read, and a node that answers with the ledger; the invites that were read."""
-    invites: list[str] = []
-
-    def read(invite: str) -> Invite:
-        invites.append(invite)
-        return Invite(1, GENESIS.ledger_id, BEN.public_key, ("127.0.0.1:7200",))
-
-    monkeypatch.setattr(joining, "read_invite", read)
-    monkeypatch.setattr(joining, "fetch", lambda invited, wallet: GENESIS)
-    return invites
+def genesis_of(folder: DataFolder) -> Genesis:
+    with Store.open(folder.ledger_path, read_only=True) as store:
+        return store.genesis
 
 
-def test_whoever_is_invited_joins_with_the_line_alone(tmp_path: Path, invite_read: list[str]) -> None:
-    told = in_json("join", "tallystick1", "abc", "--data", "node", "--no-passphrase", cwd=tmp_path)
-    assert invite_read == ["tallystick1 abc"], "mail programs break lines"
+def test_whoever_is_invited_joins_with_the_line_alone(tmp_path: Path, inviting: tuple[NodeProcess, str]) -> None:
+    founder, line = inviting
+    broken = (line[:30], line[30:])  # as mail programs do
+    told = in_json("join", *broken, "--data", "node", "--no-passphrase", cwd=tmp_path)
     node = DataFolder(tmp_path / "node")
     settings = node.settings()
-    assert settings.bootstrap_peers == [(BEN.public_key, "127.0.0.1:7200")]
+    assert settings.bootstrap_peers == [(founder.folder.public_key(), founder.folder.settings().address)]
     assert settings.listen == settings.address == told["address"]
     assert settings.address.startswith("127.0.0.1:"), "the inviting node is on this machine"
-    with Store.open(node.ledger_path, read_only=True) as store:
-        assert store.genesis == GENESIS
-    assert told["public_key"] == node.wallet("").public_key.hex()
-    assert told["stake_at_first"] == 0
-    again = cli("join", "tallystick1", "--data", "node", "--no-passphrase", cwd=tmp_path, expect=2)
+    assert genesis_of(node) == genesis_of(founder.folder)
+    assert told["public_key"] == settings.key == node.wallet("").public_key.hex()
+    assert (told["stake_at_first"], told["name"]) == (0, "diplomas")
+    again = cli("join", line, "--data", "node", "--no-passphrase", cwd=tmp_path, expect=2)
     assert "holds a node already" in again.stderr
 
 
-def test_a_key_made_before_joins_as_the_member_that_it_is(tmp_path: Path, invite_read: list[str]) -> None:
+def test_a_key_made_before_joins_as_the_member_that_it_is(tmp_path: Path, inviting: tuple[NodeProcess, str]) -> None:
+    _, line = inviting
     node = DataFolder(tmp_path / "node")
-    node.make()
-    create_key_file(node.key_path, ADA, PASSPHRASE, "interactive")
-    args = ["join", "tallystick1", "--data", "node", "--address", "ada.example.org:7000"]
+    node.create_key(ADA, PASSPHRASE, "interactive")
+    args = ["join", line, "--data", "node", "--address", "ada.example.org:7000"]
     shown = cli(*args, cwd=tmp_path, TALLYSTICK_PASSPHRASE=PASSPHRASE).stdout
     assert "a first member, with 100 tokens at stake" in shown
     assert node.settings().listen == "0.0.0.0:7000"
 
 
+@pytest.mark.parametrize("what", ["ledger", "key"])
 def test_a_ledger_that_is_not_the_invites_is_not_joined(
-    tmp_path: Path, invite_read: list[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, inviting: tuple[NodeProcess, str], what: str
 ) -> None:
-    def fetch(*_: object) -> None:
-        raise Refused(Rule.N1, "the document is another ledger's")
-
-    monkeypatch.setattr(joining, "fetch", fetch)
-    assert "[N1]" in cli("join", "t", "--data", "node", "--no-passphrase", cwd=tmp_path, expect=2).stderr
+    invited = read_invite(inviting[1])
+    ledger_id = GENESIS.ledger_id if what == "ledger" else invited.ledger_id
+    key = BEN.public_key if what == "key" else invited.key
+    forged = write_invite(ledger_id, key, invited.addresses)
+    told = cli("join", forged, "--data", "node", "--no-passphrase", cwd=tmp_path, expect=2).stderr
+    assert "make sure that the inviting node runs and can be reached from here" in told
     assert not DataFolder(tmp_path / "node").is_there
+
+
+@pytest.mark.parametrize("mistyped", ["tallystick1", "hello", "{line}x"])
+def test_a_mistyped_invite_is_told_and_nothing_is_made(
+    tmp_path: Path, inviting: tuple[NodeProcess, str], mistyped: str
+) -> None:
+    line = mistyped.format(line=inviting[1])
+    assert "copy " in cli("join", line, "--data", "node", "--no-passphrase", cwd=tmp_path, expect=2).stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_ledger_that_begins_ahead_of_the_clock_is_not_joined(
+    tmp_path: Path, inviting: tuple[NodeProcess, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    founder, line = inviting
+    created_ms = genesis_of(founder.folder).created_ms
+    monkeypatch.setattr(joining, "time", SimpleNamespace(time_ns=lambda: (created_ms - 501) * 1_000_000))
+    told = cli("join", line, "--data", "node", "--no-passphrase", cwd=tmp_path, expect=2).stderr
+    assert "the ledger begins 0.5 s ahead of this machine's clock" in told
+    assert "set this clock right" in told
+    assert not DataFolder(tmp_path / "node").is_there
+    monkeypatch.setattr(joining, "time", SimpleNamespace(time_ns=lambda: (created_ms - 500) * 1_000_000))
+    cli("join", line, "--data", "node", "--no-passphrase", cwd=tmp_path)

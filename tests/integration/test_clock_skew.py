@@ -1,5 +1,9 @@
 """A member whose machine's clock is wrong, or is set while it runs."""
 
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -7,6 +11,21 @@ from tests.integration import skewed_node
 from tests.integration.network import Network, NodeProcess, network, streams, wait_for
 
 HOUR_MS = 3_600_000
+
+_real = time.time_ns
+
+
+@contextmanager
+def founded(ago_ms: int, members: int = 4) -> Iterator[Network]:
+    """A network of a ledger that was founded so long ago, by the founder's clock."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(time, "time_ns", lambda: _real() - ago_ms * 1_000_000)
+        opened = network(members)
+        net = opened.__enter__()
+    try:
+        yield net
+    finally:
+        opened.__exit__(None, None, None)
 
 
 def with_clock(net: Network, number: int) -> Path:
@@ -26,7 +45,7 @@ def set_clock(offset: Path, ms: int) -> None:
 
 @pytest.mark.parametrize("wrong_ms", [10_000, -10_000, -HOUR_MS], ids=["ahead", "behind", "an hour behind"])
 def test_a_member_with_a_wrong_clock_holds_nobody_up_and_is_served(wrong_ms: int) -> None:
-    with network() as net:
+    with founded(2 * HOUR_MS) as net:
         clock = with_clock(net, 0)
         set_clock(clock, wrong_ms)
         net.start()
@@ -41,7 +60,7 @@ def test_a_member_with_a_wrong_clock_holds_nobody_up_and_is_served(wrong_ms: int
 
 @pytest.mark.parametrize("jump_ms", [HOUR_MS, -HOUR_MS], ids=["forward", "back"])
 def test_a_clock_that_is_set_right_while_a_node_runs_does_not_stop_it(jump_ms: int) -> None:
-    with network() as net:
+    with founded(2 * HOUR_MS) as net:
         clock = with_clock(net, 0)
         set_clock(clock, -jump_ms)
         net.start()
@@ -57,3 +76,30 @@ def test_a_clock_that_is_set_right_while_a_node_runs_does_not_stop_it(jump_ms: i
             second.start()
         net.wait_until_agreed()
         net.assert_equal_chains([one for each in told for one in each.final])
+
+
+# ---- a ledger that begins ahead of the clock ------------------------------------------------------------------------
+
+
+def test_a_node_waits_until_its_ledger_has_begun_and_says_so() -> None:
+    with founded(-HOUR_MS, members=1) as net:
+        clock = with_clock(net, 0)
+        (node,) = net.nodes
+        node.launch()
+        wait_for(lambda: "waiting for the clock" in node.log, "it says what it waits for")
+        told = next(line for line in node.log.splitlines() if "waiting for the clock" in line)
+        assert "ahead of this machine's clock: set this clock right" in told
+        (ahead_ms,) = (int(one.partition("=")[2]) for one in told.split() if one.startswith("ahead_ms="))
+        assert HOUR_MS - 120_000 < ahead_ms <= HOUR_MS
+        set_clock(clock, HOUR_MS)
+        node.wait_until_running()
+        node.certify("now it has begun")
+        assert node.stop() == 0
+
+
+def test_a_node_that_waits_for_the_clock_is_stopped_like_any_other() -> None:
+    with founded(-HOUR_MS, members=1) as net:
+        (node,) = net.nodes
+        node.launch()
+        wait_for(lambda: "waiting for the clock" in node.log, "it waits")
+        assert node.stop(signal.SIGINT) == 0

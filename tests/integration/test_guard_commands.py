@@ -55,11 +55,13 @@ def test_every_key_is_made_with_a_guard(tmp_path: Path) -> None:
 
 
 def test_a_key_is_not_made_beside_the_guard_of_another_that_has_signed(tmp_path: Path, node: DataFolder) -> None:
-    node.key_path.unlink()
+    other = DataFolder(tmp_path / "other")
+    other.make()
+    shutil.copy(node.guard_path, other.guard_path)
     with pytest.raises(GuardError, match="is the guard of another key"):
-        node.create_key(BEN, PASSPHRASE, "interactive")
-    assert not node.key_path.exists()
-    assert kept(node) == [SIGNED]
+        other.create_key(BEN, PASSPHRASE, "interactive")
+    assert not other.key_path.exists()
+    assert kept(other) == [SIGNED]
 
 
 def test_what_a_cut_off_key_new_left_is_in_nobodys_way(tmp_path: Path) -> None:
@@ -126,7 +128,7 @@ def test_the_help_says_what_a_command_risks(tmp_path: Path, command: str) -> Non
 
 def test_a_key_moves_with_its_guard_and_the_move_closes_it_here(tmp_path: Path, node: DataFolder) -> None:
     told = in_json("guard", "move", "stick", "--data", "node", cwd=tmp_path)
-    assert told == {"public_key": ADA.public_key.hex(), "moved_to": "stick"}
+    assert told == {"schema": 1, "public_key": ADA.public_key.hex(), "became": "moved", "moved_to": "stick"}
     moved = DataFolder(tmp_path / "stick")
     assert stat.S_IMODE(moved.path.stat().st_mode) == 0o700
     assert {one.name: stat.S_IMODE(one.stat().st_mode) for one in moved.path.iterdir()} == {
@@ -223,7 +225,7 @@ def test_a_loss_is_accepted_once_there_is_one_and_only_when_the_risk_is_known(tm
     assert "This risks the stake" in told
     assert kept(node) == [Lost(None)]
     done = in_json("guard", "accept-loss", "--yes", "--data", "node", cwd=tmp_path)
-    assert done["guard"] == "goes on by its operator's word"
+    assert done["became"] == "loss accepted"
     assert kept(node) == [Lost(None), LossAccepted(LEDGER)]
     (line,) = in_json("guard", "show", "--data", "node", cwd=tmp_path)["ledgers"]
     assert (line["status"], line["is_loss_accepted"]) == ("lost", True)

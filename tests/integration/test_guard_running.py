@@ -7,6 +7,7 @@ from typing import Any
 from tests.integration.network import (
     Network,
     NodeProcess,
+    free_ports,
     running_network,
     streams,
     tallystick,
@@ -68,7 +69,7 @@ def test_a_member_whose_guard_is_gone_says_whom_it_waits_for_recovers_and_is_sil
         wait_for(lambda: len(node.status().unanswered) == 1, "the two that run have answered")
         said = told(node, expect=1)
         assert (said["state"], said["guard"], said["is_voting"]) == ("recovering", "lost", False)
-        assert [one["public_key"] for one in said["unanswered"]] == [away.folder.public_key().hex()]
+        assert [one["key"] for one in said["unanswered"]] == [away.folder.public_key().hex()]
         away.start()
         wait_for(lambda: node.status().guard == "ready", "a quorum of the others has answered")
         silent = node.status().silent_until
@@ -174,7 +175,7 @@ def test_a_twin_ends_loudly_and_started_again_signs_nothing_until_its_operator_s
         assert first.stop() == 0
         second = NodeProcess(net.path / "net" / "twin")
         shutil.copytree(first.folder.path, second.folder.path)
-        with_settings(second, listen="127.0.0.1:0")
+        with_settings(second, listen=f"127.0.0.1:{free_ports(1)}")
         twins = (first, second)
         for one in twins:
             one.start()

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.integration.network import free_ports, short_folder
+from tests.integration.network import free_ports, short_folder, tallystick
 
-from tallystick.cli.founding import found_here
 from tallystick.demo import local_network
 from tallystick.demo.local_network import LocalNetwork, NodeProcess, terminated_like_interrupted
 from tallystick.demo.real_demo import PARAMS
+from tallystick.host.founding import found_here
 from tallystick.problems import Problem
 
 
@@ -121,6 +121,19 @@ def test_up_says_what_to_try_and_ends_with_all_its_nodes(number: int) -> None:
     assert process.returncode == 0, errors
     assert "All 2 nodes have ended." in rest
     assert not any(map(is_alive, nodes))
+
+
+def test_a_network_of_one_node_certifies_and_ends() -> None:
+    with short_folder() as path, up(path, "--nodes", "1") as process:
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        assert first.startswith("✓ one node runs in ")
+        folder = Path(first.removeprefix("✓ one node runs in ").split(";")[0]) / "node-1"
+        tallystick("certify", "--subject", "alone", "--data", folder)
+        process.send_signal(signal.SIGINT)
+        rest, errors = process.communicate(timeout=30)
+    assert process.returncode == 0, errors
+    assert "The node has ended." in rest
 
 
 def test_up_tells_of_a_folder_without_nodes(tmp_path: Path) -> None:

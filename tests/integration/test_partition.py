@@ -106,7 +106,7 @@ def test_neither_half_of_a_parted_network_makes_a_block_final_and_together_they_
 
                     wait_for(names_them, f"{node.name} says who is missing")
             said = tallystick("status", "--data", net.nodes[0].folder.path, expect=1).stdout.replace("\n", " ")
-            assert "200 of 400 tokens at stake are heard, 267 are needed;" in said
+            assert "200 of 400 tokens at stake are in reach, 267 are needed;" in said
             assert "missing: node-3, node-4" in said or "missing: node-4, node-3" in said
             with pytest.raises(NotInTime):
                 _certify_within(net.nodes[3], seconds=5.0)

@@ -202,7 +202,7 @@ DAMAGES = {
 def test_damage_is_named_and_mended_and_nothing_else_is_fetched(world: World, damage: Damage) -> None:
     before = world.blocks()
     damage.do(world)
-    shown = cli("check", "--data", str(world.path.parent), cwd=world.net.path, expect=1)
+    shown = cli("check", "--data", str(world.path.parent), cwd=world.net.path, expect=7)
     told = shown.stdout + shown.stderr
     for line in damage.says:
         assert line.format(tip=world.tip, before=world.tip - 1) in told, told
@@ -309,11 +309,11 @@ def test_if_all_peers_send_what_is_false_it_is_said_and_the_rest_is_repaired(wor
     known_alone(world, world.others[0])
     with answering((world.others[0], "false", 100)):
         data = str(world.path.parent)
-        done = cli("check", "--repair", "--no-passphrase", "--data", data, cwd=world.net.path, expect=1)
+        done = cli("check", "--repair", "--no-passphrase", "--data", data, cwd=world.net.path, expect=7)
     assert "could not be repaired as a whole: blocks 3 to 3" in done.stderr
     assert "is not good" in done.stderr
     assert "repair again when other members run" in done.stderr
-    assert world.check(expect=1)["damage"] == ["block 3: missing"]
+    assert world.check(expect=7)["damage"] == ["block 3: missing"]
     known_alone(world, world.others[1])
     assert world.repair()["refetched_blocks"] == 1
     assert world.check()["log_root"] == world.log_root
@@ -324,13 +324,13 @@ def test_with_nobody_in_reach_it_says_so_and_goes_on_the_next_time(world: World)
     bootstrap = world.damaged.folder.settings().bootstrap
     known_alone(world)
     data = ("--data", str(world.path.parent))
-    done = cli("check", "--repair", "--no-passphrase", *data, cwd=world.net.path, expect=1)
+    done = cli("check", "--repair", "--no-passphrase", *data, cwd=world.net.path, expect=7)
     assert "no peer can be reached to fetch from (none is known)" in done.stderr
     with_settings(world.damaged, bootstrap=(f"{'00' * 32}@127.0.0.1:9",))
-    done = cli("check", "--repair", "--no-passphrase", *data, cwd=world.net.path, expect=1)
+    done = cli("check", "--repair", "--no-passphrase", *data, cwd=world.net.path, expect=7)
     assert "no peer can be reached to fetch from (0000000000000000…: " in done.stderr
     assert "start another member's node" in done.stderr
-    assert world.check(expect=1)["damage"] == ["blocks 6 to 9: missing"]
+    assert world.check(expect=7)["damage"] == ["blocks 6 to 9: missing"]
     with_settings(world.damaged, bootstrap=bootstrap)
     assert world.repair()["refetched_blocks"] == 4
     assert world.check()["log_root"] == world.log_root
@@ -403,7 +403,7 @@ def test_a_repaired_node_catches_up_verifies_and_votes_again(world: World) -> No
         "UPDATE payloads SET encoded = x'c1'",
     )(world)
     data = ("--data", node.folder.path)
-    told = tallystick("check", *data, expect=1)
+    told = tallystick("check", *data, expect=7)
     assert "blocks 5 to 6: [E2]" in told.stdout
     mended = tallystick("check", "--repair", "--no-passphrase", *data)
     assert "repaired, and checked again" in mended.stdout

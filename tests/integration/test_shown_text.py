@@ -5,7 +5,7 @@ import json
 import logging
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -16,32 +16,14 @@ from msgspec.structs import replace
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text as RichText
-from tests.builders import ADA, BEN, CY, MEMBERS, START_MS, FinalScribe, statement
+from tests.builders import ADA, BEN, MEMBERS, START_MS, FinalScribe, statement
 from tests.integration.command_line import cli
-from tests.integration.fake_node import NOW_MS, Running, stakes, status
+from tests.integration.network import Network, NodeProcess, free_ports
 from tests.integration.test_cli_node import ALL_COMMANDS
 from tests.strange_text import MARKUP, STRANGE, strange_characters
 
-from tallystick.cli import joining
 from tallystick.cli.output import Terminal, Text, ask_secret, show_fault
-from tallystick.host import control
-from tallystick.host.control import (
-    BackedUp,
-    Backup,
-    Certify,
-    ChangeStake,
-    Failed,
-    GetPeers,
-    GetStakes,
-    GetStatus,
-    InviteMade,
-    MakeInvite,
-    PeerLine,
-    Peers,
-    Request,
-    Stuck,
-    Unban,
-)
+from tallystick.host import joining
 from tallystick.host.data_folder import DataFolder, Settings
 from tallystick.host.invite import write_invite
 from tallystick.host.logs import ReportLog, note, start_logging
@@ -60,6 +42,8 @@ ENCODABLE = ANYTHING.encode(errors="ignore").decode()
 LEGAL = re.sub(r"[\x00-\x1f\x7f-\x9f]", "", ENCODABLE)
 """What the ledger takes into a subject, a media type or a file's name."""
 FILE_NAME = f"{ANYTHING} {MARKUP}".replace("\0", "").replace("/", "")
+FOLDER_NAME = ANYTHING.replace("\0", "").replace("/", "")
+"""Short enough for a node's socket to be in it."""
 CONTENT = f"seen {MARKUP}\x1b]0;pwned\a\x1b[2J {ENCODABLE}".encode() + b" \xff end"
 MEDIA_TYPE = f"x/{LEGAL}{MARKUP}"[:128]
 SALT = bytes(32)
@@ -152,85 +136,71 @@ def of_a_kept_chain(place: Place) -> None:
     where = ("--chain", str(chain))
     assert printable(MARKUP + LEGAL) in place.read("show", "block", "1", *where)
     assert printable(f"class{LEGAL}"[:64]) in place.read("show", *where)
-    payloads = (CONTENT.decode(errors="surrogateescape"), MEDIA_TYPE, f"certified {LEGAL}", f"{MARKUP}{LEGAL}")
+    payloads = (CONTENT.decode(errors="replace"), MEDIA_TYPE, f"certified {LEGAL}", f"{MARKUP}{LEGAL}")
     for certificate_id, held in zip(place.ids, payloads, strict=True):
         assert printable(held) in place.read("show", "certificate", certificate_id, *where)
     assert printable(f"ada {MARKUP}{ENCODABLE}") in place.read("show", "stakes", *where)
     assert printable(f"ben {MARKUP}{ENCODABLE}") in place.read("show", "member", BEN.public_key.hex(), *where)
-    assert printable(f"is called {ANYTHING}") in place.read("show", "member", ANYTHING, *where, expect=1)
-    assert printable(str(chain)) in place.read("verify", str(place.file), *where)
+    nobody = ENCODABLE.replace("/", "")
+    assert printable(f"is called {nobody}") in place.read("show", "member", nobody, *where, expect=5)
+    place.read("show", "member", ANYTHING, *where, expect=2)
+    trusted = ("--ledger", found_ledger().ledger_id.hex())
+    assert printable(LEGAL) in place.read("verify", str(place.file), *where, *trusted)
     assert printable(str(chain)) in place.read("check", *where)
     (place.folder / FILE_NAME).write_bytes(b"other")
-    place.read("verify", str(place.file), *where, expect=1)
+    place.read("verify", str(place.file), *where, *trusted, expect=1)
+    assert printable(LEGAL) in place.read("search", "evil", *where)
+    assert printable(LEGAL) in place.read("show", "log", "--limit", "1", *where)
     assert printable(f"{FILE_NAME}.not") in place.read("verify", f"{FILE_NAME}.not", *where, expect=2)
     chain.write_bytes(b"no chain")
-    assert printable(str(chain)) in place.read("check", *where, expect=1)
+    assert printable(str(chain)) in place.read("check", *where, expect=7)
 
 
 def of_a_running_node(place: Place) -> None:
-    reason = f"[C7] {MARKUP}{ENCODABLE}"
-    with Store.open(place.folder / "node" / "ledger.db", read_only=True) as store:
-        told = status(
-            store,
-            ledger_name=f"class {ENCODABLE}",
-            address=f"address {MARKUP}{ENCODABLE}",
-            version=f"version {MARKUP}{ENCODABLE}",
-            stuck=Stuck(NOW_MS, 1, 400, (BEN.public_key, CY.public_key)),
-            mismatch=reason,
-            unanswered=(BEN.public_key,),
-        )
-        held = stakes(store)
-
-    def answering(request: Request) -> Iterable[Any] | None:
-        match request:
-            case GetStatus():
-                return [told]
-            case GetStakes():
-                return [held]
-            case GetPeers():
-                peers = (BEN, CY, ADA)
-                banned = (NOW_MS + 60_000, reason)
-                lines = [PeerLine(one.public_key, f"a{ENCODABLE}", False, 1, 1, 1, *banned) for one in peers]
-                return [Peers(tuple(lines))]
-            case Unban():
-                return []
-            case Certify() | ChangeStake():
-                return [control.Refused(0, f"C7{ENCODABLE}", reason)]
-            case MakeInvite():
-                return [InviteMade(f"invite {MARKUP}{ENCODABLE}")]
-            case Backup(path) if "bad" not in path:
-                Path(path).write_bytes(b"copy")
-                return [BackedUp(1, 4)]
-            case Backup():
-                return [Failed(reason)]
-        return None
-
-    with Running(place.folder) as running:
-        running.start(answering)
+    """One of four members, alone: it tells everything, and nothing becomes final."""
+    folder = DataFolder(place.folder / "node")
+    folder.create_key(ADA, "", "interactive")
+    address = f"127.0.0.1:{free_ports(1)}"
+    folder.write_settings(Settings(address, address))
+    with Network(place.folder) as net:
+        node = net.add(NodeProcess(folder.path))
+        node.start()
         where = ("--data", "node")
-        assert printable(f"address {MARKUP}{ENCODABLE}") in place.read("status", *where, expect=1)
-        assert printable(reason) in place.read("status", *where, expect=1)
-        shown = place.read("show", "peers", *where)
-        assert printable(f"a{ENCODABLE}") in shown
-        assert printable(reason) in shown
-        assert printable(f"ben {MARKUP}{ENCODABLE}") in place.read("unban", BEN.public_key.hex(), *where)
-        place.read("unban", ENCODABLE, *where, expect=1)
-        for args in (("block", "1"), ("stakes",), ("member", BEN.public_key.hex()), ("certificate", place.ids[0])):
-            assert printable(ENCODABLE) in place.read("show", *args, *where), args
+        for args in (("status",), ("show", "peers"), ("show", "stakes"), ("show", "blocks"), ("names", "list")):
+            shown = place.read(*args, *where, expect=int(args == ("status",)))
+            assert printable(f"ben {MARKUP}{ENCODABLE}") in shown or args == ("show", "blocks"), args
+        assert printable(f"class{LEGAL}"[:64]) in place.read("status", *where, expect=1)
+        for args in (("block", "1"), ("member", BEN.public_key.hex()), ("log",), ("certificate", place.ids[0])):
+            assert printable(LEGAL) in place.read("show", *args, *where), args
+        assert printable(LEGAL) in place.read("search", "--issuer", f"ada {MARKUP}{ENCODABLE}", *where)
+        paged = place.read("search", "evil", "--issuer", f"ada {MARKUP}{ENCODABLE}", "--limit", "1", *where)
+        assert f"There is more: tallystick search evil --issuer 'ada {printable(MARKUP)}" in paged
+        place.read("search", f"evil {ENCODABLE}", *where)
+        place.read("search", ANYTHING, *where, expect=2)
+        place.read("search", "--file", f"{FILE_NAME}.not", *where, expect=2)
         place.read("show", *where)
         place.read("verify", str(place.file), *where)
-        assert printable(reason) in place.read("certify", str(place.file), *where, expect=1)
-        assert printable(reason) in place.read("certify", "--subject", f"{MARKUP}{LEGAL}", *where, expect=1)
-        assert printable(reason) in place.read("stake", "5", *where, expect=1)
-        assert printable(f"invite {MARKUP}{ENCODABLE}") in place.read("invite", *where)
+        assert printable(FILE_NAME) in place.read("certify", str(place.file), "--no-wait", *where)
+        place.read("certify", "--subject", f"{MARKUP}{LEGAL}", "--no-wait", *where)
+        place.read("stake", "5000", *where, expect=6)
+        place.read("stake", "-5", *where, expect=2)
+        place.read("invite", *where)
+        assert printable(ENCODABLE) in place.read("unban", ENCODABLE, *where, expect=5)
+        place.read("erase", ENCODABLE, *where, expect=2)
+        assert printable(f"certified {LEGAL}") in place.read("erase", place.ids[2], *where, expect=2)
+        place.read("erase", place.ids[2], "--yes", *where)
+        place.read("names", "set", "ab" * 32, ANYTHING, *where, expect=2)
+        place.read("names", "set", f"nobody {ENCODABLE}".replace("/", ""), "Ben", *where, expect=5)
+        assert printable(MARKUP) in place.read("names", "set", "ab" * 32, MARKUP, *where)
         copy = FILE_NAME.replace(STRANGE["lone surrogate"], "")
-        assert printable(copy) in place.read("backup", copy, *where)
-        assert printable(reason) in place.read("backup", "bad", *where, expect=2)
+        assert printable(copy) in place.read("backup", f"{{form}}{copy}", *where)
+        assert printable(copy) in place.read("backup", f"0{copy}", *where, expect=2)
+        place.read("backup", FILE_NAME, *where, expect=2)
 
 
 def of_what_is_named(place: Place) -> None:
     """Arguments, files and folders with strange names, and what they hold."""
-    folder = FILE_NAME[:-40]
+    folder = FOLDER_NAME
     (place.folder / "batch.csv").write_text(f'subject,{MARKUP}"{ENCODABLE}\n'.replace("\0", ""), newline="")
     for args in (["batch.csv"], [FILE_NAME], [f"{FILE_NAME}.not"]):
         place.read("certify", "--batch", *args, "--data", "node", expect=2)
@@ -242,18 +212,22 @@ def of_what_is_named(place: Place) -> None:
     assert printable(folder) in place.read("key", "show", "--data", folder)
     assert printable(folder) in place.read("run", "--data", folder, expect=2, is_json=False)
     assert printable(folder) in place.read("up", folder, expect=2, is_json=False)
-    assert printable(folder) in place.read("status", "--data", folder, expect=2)
+    for command in (["status"], ["config"], ["names", "list"], ["backup", "copy.db"]):
+        assert printable(folder) in place.read(*command, "--data", folder, expect=2)
     assert printable(folder) in place.read("guard", "show", "--data", folder)
     assert printable(folder) in place.read("guard", "move", folder, "--data", folder, expect=2)
     assert printable(folder) in place.read("guard", "lost", "--data", folder)
     for command in ("recover", "accept-loss"):
         assert printable(folder) in place.read("guard", command, "--yes", "--data", folder, expect=2)
     (place.folder / folder / "node.toml").write_text(f'listen = "{LEGAL}"\n{MARKUP}')
-    place.read("status", "--data", folder, expect=2)
+    place.read("config", "--data", folder, expect=2)
+    for command in (["show", "--chain"], ["search", "--chain"]):
+        assert printable(folder) in place.read(*command, folder, expect=2)
+    assert printable(LEGAL[:5]) in place.read("run", "--data", folder, expect=2, is_json=False)
 
 
 def of_what_is_founded(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    name, folder = f"class{LEGAL}"[:64], f"{{form}}{FILE_NAME[:-40]}"
+    name, folder = f"class{LEGAL}"[:64], f"{{form}}{FOLDER_NAME}"
     free = ("--no-passphrase",)
     told = place.read("new", name, "--members", "1", "--into", folder, *free)
     assert printable(name) in told
@@ -285,6 +259,11 @@ def of_wrong_usage(place: Place) -> None:
         ["show", "certificate", wrong],
         ["show", f"--{ANYTHING}"],
         ["key", wrong],
+        ["show", "log", "--cursor", wrong],
+        ["search", "--since", wrong],
+        ["search", "--sha256", wrong],
+        ["search", "--kind", wrong],
+        ["names", wrong],
         ["stake", wrong],
         ["status", wrong],
         ["run", "--log-level", wrong],

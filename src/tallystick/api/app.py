@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
@@ -190,6 +190,8 @@ class App:
                 if self._body_bytes > _MOST_BODY_BYTES:
                     raise Busy("others are submitting as much as there is room for; submit again in a second")
             return bytes(body)
+        except ClientDisconnect:
+            raise BadRequest("the connection ended within the body") from None  # nobody is there to read this
         finally:
             self._body_bytes -= len(body)
 

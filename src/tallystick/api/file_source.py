@@ -1,7 +1,7 @@
 """The same questions, answered by the file of a chain that was checked from its genesis on."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
@@ -13,8 +13,27 @@ from tallystick.api.app import App, Door
 from tallystick.api.reader import LedgerReader
 from tallystick.api.routes import Source
 from tallystick.integrity.checked_chain import CheckedChain
+from tallystick.ledger.block import Block
+from tallystick.ledger.certificate_index import Place
+from tallystick.storage.file_statement import FileStatement
 from tallystick.storage.search_index import Query, SearchIndex
 from tallystick.storage.store import Store
+
+
+class _CheckedReader(LedgerReader):
+    """Answers from what the check found, where nothing vouches for an index or table that the file has."""
+
+    def __init__(self, checked: CheckedChain, store: Store) -> None:
+        super().__init__(checked.chain, store)
+        self._checked = checked
+
+    def stating(self, sha256: bytes) -> list[tuple[FileStatement, Place]]:
+        """See `LedgerReader`."""
+        return self._checked.stating(sha256)
+
+    def members_for(self, block: Block) -> Mapping[bytes, int]:
+        """See `LedgerReader`."""
+        return dict(self._checked.epoch_of(block.index).members)
 
 
 @asynccontextmanager
@@ -37,7 +56,7 @@ async def open_file(path: Path, on_block: Callable[[int], object] = lambda index
         store = await read(partial(Store.open, path, read_only=True))
         try:
             checked = await read(partial(CheckedChain, store, on_block))
-            reader = await read(partial(LedgerReader, checked.chain, store))
+            reader = await read(partial(_CheckedReader, checked, store))
 
             async def search(query: Query, below: int | None, limit: int) -> tuple[list[int], int]:
                 found: tuple[list[int], int] = await read(

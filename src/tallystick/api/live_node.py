@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from tallystick.api import views
@@ -122,9 +122,10 @@ class LiveNode:
         self.runner.handle(PayloadErasureAsked(payload_hash))
         note(logging.INFO, "payload erased", payload=payload_hash)
 
-    def remember_name(self, key: bytes, name: str) -> None:
-        """Note what the node's owner calls a key."""
+    def remember_name(self, key: bytes, name: str) -> Mapping[bytes, str]:
+        """Note what the node's owner calls a key; the whole address book."""
         self.runner.store.remember_names({key: name})
+        return self.runner.store.names()
 
     def _outcome(self, certificate_id: bytes, outcome: Outcome, reader: LedgerReader) -> views.Outcome:
         one = certificate_id.hex()

@@ -10,10 +10,11 @@ from typing import Final, NamedTuple
 from msgspec.structs import asdict
 
 from tallystick.api import views
+from tallystick.api.certificate_view import kind_of, payload_view, summary_of
 from tallystick.ledger import certificate as core
 from tallystick.ledger.block import Block, genesis_block
 from tallystick.ledger.blockchain import Blockchain
-from tallystick.ledger.certificate import AnyCertificate, Evidence, ProposalEvidence, StakingOperation
+from tallystick.ledger.certificate import AnyCertificate, Evidence, StakingOperation
 from tallystick.ledger.certificate_index import Place
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.stake import Account
@@ -24,7 +25,6 @@ from tallystick.storage.store import Store
 
 SHORTEST_PREFIX: Final = 8
 MOST_PREFIXED: Final = 4
-_MOST_TEXT_BYTES: Final = 1024
 
 
 class LogPlace(NamedTuple):
@@ -179,7 +179,7 @@ class LedgerReader:
             signature=one.signature.hex(),
             encoded=one.encoded.hex(),
             payload_hash=one.payload_hash.hex() if one.payload_hash else None,
-            payload=_payload(payload) if payload else None,
+            payload=payload_view(payload) if payload else None,
         )
 
     def lines(self, places: Sequence[LogPlace]) -> list[views.CertificateLine]:
@@ -190,13 +190,22 @@ class LedgerReader:
 
     def covering(self, sha256: bytes, size_bytes: int | None) -> list[Place]:
         """Where certificates stand whose payloads state these bytes of a file."""
+        return [place for stated, place in self.stating(sha256) if size_bytes in (None, stated.size_bytes)]
+
+    def stating(self, sha256: bytes) -> list[tuple[FileStatement, Place]]:
+        """What the ledger's payloads state of a file with this hash, and where their certificates stand."""
         found = []
-        for at in self._store.find_file(FileStatement("", size_bytes or 0, sha256)):
+        for at in self._store.find_file(FileStatement("", 0, sha256)):
             payload = self._store.payload(at.payload_hash)
             stated = file_statement_in(payload) if payload else None
-            if stated is not None and stated.sha256 == sha256 and size_bytes in (None, stated.size_bytes):
-                found.append(Place(at.block_index, at.position))
+            if stated is not None and stated.sha256 == sha256:
+                found.append((stated, Place(at.block_index, at.position)))
         return found
+
+    def members_for(self, block: Block) -> Mapping[bytes, int]:
+        """Whose votes counted for a block, and for how much."""
+        kept = self._store.voters(block.header.epoch)
+        return dict(kept if kept is not None else self._chain.genesis.stakes().members)
 
     def _block(self, index: int) -> Block:
         block = self._store.block(index) if index else genesis_block(self._chain.genesis)
@@ -222,9 +231,7 @@ class LedgerReader:
         tally = self._store.finalization(by_block) if by_block else None
         if by_block is None or tally is None or tally.ballot.epoch != block.header.epoch:
             return None
-        epoch = block.header.epoch
-        kept = self._store.voters(epoch)
-        members = dict(kept if kept is not None else self._chain.genesis.stakes().members)
+        members = self.members_for(block)
         voters = [member for member, _ in tally.signatures]
         return views.Finality(
             by_block=by_block,
@@ -243,32 +250,3 @@ class LedgerReader:
             summary=summary_of(one),
             place=views.Place(at.place.block_index, at.place.position, at.log_index, block.header.timestamp_ms),
         )
-
-
-def kind_of(certificate: AnyCertificate) -> str:
-    """The certificate's kind, in a word."""
-    if isinstance(certificate, Evidence):
-        return "evidence"
-    return "stake" if isinstance(certificate, StakingOperation) else "statement"
-
-
-def summary_of(certificate: AnyCertificate) -> str:
-    """What a certificate says, in a few words."""
-    if isinstance(certificate, Evidence):
-        what = "forged blocks" if isinstance(certificate, ProposalEvidence) else "signed votes"
-        return f"shows that {certificate.offender.hex()[:12]}… {what} that conflict"
-    if not isinstance(certificate, StakingOperation):
-        return certificate.subject
-    return f"withdraws {-certificate.amount} from stake" if certificate.amount < 0 else f"stakes {certificate.amount}"
-
-
-def _payload(payload: core.Payload) -> views.Payload:
-    stated = file_statement_in(payload)
-    is_text = stated is None and payload.media_type.startswith("text/") and len(payload.content) <= _MOST_TEXT_BYTES
-    return views.Payload(
-        media_type=payload.media_type,
-        size_bytes=len(payload.content),
-        encoded=encode(payload).hex(),
-        file=views.File(stated.name, stated.size_bytes, stated.sha256.hex(), stated.note) if stated else None,
-        text=payload.content.decode("utf-8", "replace") if is_text else None,
-    )

@@ -193,6 +193,13 @@ async def member(asked: Asked) -> views.MemberAnswer:
     return views.MemberAnswer(account=asked.reader.pick_member(asked.path["who"]))
 
 
+async def names(asked: Asked) -> views.Names:
+    """The address book, in the order of the keys."""
+    known = [asked.reader.key(key) for key in sorted(asked.reader.names)]
+    shown, following = _page(known, asked.question)
+    return views.Names(names=shown, next=following)
+
+
 async def outcome(asked: Asked) -> views.Outcomes:
     """What became of a certificate that was submitted here."""
     return await asked.node.outcomes([asked.key("id")], asked.question.wait_ms, asked.reader)
@@ -261,9 +268,7 @@ async def erase(asked: Asked) -> views.Done:
 
 async def name(asked: Asked) -> views.Done:
     """Note in the node's address book what a key is called."""
-    key = asked.key("key")
-    asked.node.remember_name(key, asked.body.name)
-    asked.reader.names = {**asked.reader.names, key: asked.body.name}
+    asked.reader.names = asked.node.remember_name(asked.key("key"), asked.body.name)
     return views.Done()
 
 
@@ -294,6 +299,7 @@ ENDPOINTS: Final = (
     Endpoint("GET", "/v1/search", search, views.Certificates, q.Search),
     Endpoint("GET", "/v1/members", members, views.Members, q.Page),
     Endpoint("GET", "/v1/members/{who}", member, views.MemberAnswer),
+    Endpoint("GET", "/v1/names", names, views.Names, q.Page, is_local=True),
     Endpoint("GET", "/v1/peers", peers, views.Peers, q.Page),
     Endpoint("GET", "/v1/status", status, views.Status),
     Endpoint("POST", "/v1/certificates", submit, views.Outcomes, bodies=_SUBMISSION),

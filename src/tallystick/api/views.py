@@ -227,6 +227,14 @@ class Members(View, frozen=True, kw_only=True):
     next: str | None
 
 
+class Names(View, frozen=True, kw_only=True):
+    """The address book of the node or file that answers, in the order of the keys."""
+
+    schema: int = SCHEMA
+    names: list[Key]
+    next: str | None
+
+
 class Found(View, frozen=True, kw_only=True):
     """Certificates whose payloads state these bytes of a file."""
 

@@ -1,22 +1,18 @@
 """`tallystick join`: set a node up from an invite."""
 
-import asyncio
 from typing import Annotated, Final
 
 import typer
+from msgspec import to_builtins
 
-from tallystick.cli.addresses import places
-from tallystick.cli.keys import own_wallet
+from tallystick.api.command_views import Joined
+from tallystick.cli.founding import own_wallet
 from tallystick.cli.options import AsJson, Data, Listen, NoPassphrase, PassphraseFile, Reach, node_folder
 from tallystick.cli.output import Terminal, Text, error_boundary, help_text, hint, make_console, marked, print_json
-from tallystick.cli.running import LogLevel, run_here
-from tallystick.host.data_folder import DataFolder, FolderError, Settings
-from tallystick.host.invite import Invite, read_invite
-from tallystick.ledger.genesis import Genesis, decode_genesis
-from tallystick.ledger.wallet import Wallet
-from tallystick.network.transport import TransportError
-from tallystick.network.zeromq import fetch_genesis
-from tallystick.problems import Problem
+from tallystick.host.addresses import places
+from tallystick.host.data_folder import DataFolder, Settings
+from tallystick.host.invite import read_invite
+from tallystick.ledger.genesis import Genesis
 
 HELP: Final = help_text(
     "Set a node up on a ledger that somebody invited you to.",
@@ -24,9 +20,6 @@ HELP: Final = help_text(
     "in the invite, and writes the folder. A key among the members votes; any other reads along, and certifies.",
     "Example: tallystick join tallystick1… --address node.bob.org:7117 --run",
 )
-
-
-_PATIENCE_MS: Final = 15_000
 
 
 def join(
@@ -43,52 +36,41 @@ def join(
     as_json: AsJson = False,
 ) -> None:
     """See `HELP`."""
+    from tallystick.host.joining import fetch, set_up_invited  # noqa: PLC0415  # it brings ZeroMQ along
+
     with error_boundary():
         folder = node_folder(data)
-        if folder.is_there or folder.ledger_path.exists():
-            raise FolderError(f"{folder.path} holds a node already; name another folder with --data")
+        folder.check_free()
         invited = read_invite(" ".join(invite))
         own_listen, own_address = places(listen, address, towards=invited.addresses[0])
         wallet = own_wallet(folder, passphrase_file, no_passphrase)
-        console = Terminal(stderr=True)
-        with console.status(f"Asking {invited.addresses[0]} for the ledger"):
+        with Terminal(stderr=True).status(f"Asking {invited.addresses[0]} for the ledger"):
             genesis = fetch(invited, wallet)
-        bootstrap = tuple(f"{invited.key.hex()}@{one}" for one in invited.addresses)
-        settings = Settings(own_listen, own_address, bootstrap)
-        folder.create(settings, genesis)
-        _tell(folder, genesis, wallet, settings, as_json)
+        settings = set_up_invited(folder, invited, genesis, own_listen, own_address)
+        _tell(folder, genesis, settings, as_json)
         if run:
-            raise typer.Exit(run_here(folder, wallet, log_json=False, log_level=LogLevel.INFO))
+            from tallystick.cli.running import run_here  # noqa: PLC0415
+
+            raise typer.Exit(run_here(folder, settings, wallet))
 
 
-def fetch(invited: Invite, wallet: Wallet) -> Genesis:
-    """The ledger's first document, from the inviting node, at the first of its addresses that answers.
-
-    Raises `Problem`, and `Refused` when what came is not the document of the invite's ledger.
-    """
-    reasons = []
-    for address in invited.addresses:
-        asked = fetch_genesis(wallet, invited.ledger_id, invited.key, address, _PATIENCE_MS)
-        try:
-            return decode_genesis(asyncio.run(asked))
-        except TransportError as error:
-            reasons.append(str(error))
-    advice = "make sure that the inviting node runs and can be reached from here, and that it admits your key"
-    raise Problem(f"{'; '.join(reasons)}; {advice}")
-
-
-def _tell(folder: DataFolder, genesis: Genesis, wallet: Wallet, settings: Settings, as_json: bool) -> None:
-    allotted = {one.member: one.staked for one in genesis.allotments}
-    stake = allotted.get(wallet.public_key, 0)
+def _tell(folder: DataFolder, genesis: Genesis, settings: Settings, as_json: bool) -> None:
+    key = folder.public_key()
+    stake = {one.member: one.staked for one in genesis.allotments}.get(key, 0)
     if as_json:
-        ledger = {"name": genesis.name, "ledger_id": genesis.ledger_id.hex()}
-        own = {"public_key": wallet.public_key.hex(), "stake_at_first": stake, "address": settings.address}
-        print_json({**ledger, "folder": str(folder.path), **own})
+        joined = Joined(
+            name=genesis.name,
+            ledger_id=genesis.ledger_id.hex(),
+            folder=str(folder.path),
+            public_key=key.hex(),
+            address=settings.address,
+            stake_at_first=stake,
+        )
+        print_json(to_builtins(joined))
         return
     console = make_console()
-    ledger_id = genesis.ledger_id.hex()[:16]
-    console.print(marked("✓", genesis.name, f" is joined: ledger {ledger_id}…"))
+    console.print(marked("✓", genesis.name, f" is joined: ledger {genesis.ledger_id.hex()[:16]}…"))
     role = f"a first member, with {stake:,} tokens at stake" if stake else "an observer: it reads along, and certifies"
     place = f"in {folder.path}; it listens on {settings.listen}, and others reach it at {settings.address}"
     console.print(Text(f"Your node is {role}. It is {place}."), soft_wrap=True)
-    hint(f"It runs with: tallystick run --data {folder.path}")
+    hint(f"It runs with: tallystick run --data {folder.quoted}")

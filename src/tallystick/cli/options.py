@@ -1,24 +1,21 @@
 """Options that several commands have, and what they mean."""
 
 import os
-import stat
 import sys
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
-from tallystick.cli.output import ask_secret, warn
+from tallystick.cli.output import DEFAULT_CHAIN, ask_secret, warn
 from tallystick.host.data_folder import DataFolder
-from tallystick.problems import KeyFileError, Problem
+from tallystick.host.key_file import read_passphrase
+from tallystick.ledger.wallet import Wallet
+from tallystick.problems import KeyFileError, StoreError
 
 DATA_VARIABLE: Final = "TALLYSTICK_DATA"
 PASSPHRASE_VARIABLE: Final = "TALLYSTICK_PASSPHRASE"  # noqa: S105  a name, no secret
 DEFAULT_DATA: Final = "~/.tallystick"
-DEFAULT_PORT: Final = 7117
-
-_CREDENTIALS_VARIABLE: Final = "CREDENTIALS_DIRECTORY"
-_MAX_PASSPHRASE_BYTES: Final = 1024
 
 Data = Annotated[
     Path | None,
@@ -26,7 +23,14 @@ Data = Annotated[
         "--data", envvar=DATA_VARIABLE, metavar="FOLDER", help="The node's folder.", show_default=DEFAULT_DATA
     ),
 ]
+ChainFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--chain", metavar="FILE", help="The file of a chain.", show_default=f"the node's; without, {DEFAULT_CHAIN}"
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, and nothing else.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask: what follows is known.")]
 PassphraseFile = Annotated[
     Path | None,
     typer.Option(
@@ -54,6 +58,22 @@ def node_folder(data: Path | None) -> DataFolder:
     return DataFolder((data or Path(DEFAULT_DATA)).expanduser())
 
 
+def chain_file(chain: Path | None, data: Path | None) -> Path:
+    """The file that was named, else the node's, else the one that a demo left here. Raises `StoreError`, `Problem`."""
+    folder = node_folder(data)
+    if chain is not None:
+        found = chain
+    elif folder.is_there or data is not None:
+        folder.settings()
+        found = folder.ledger_path
+    else:
+        found = Path(DEFAULT_CHAIN)
+    if not found.exists():
+        ways = "make one with tallystick demo, or name a chain's file with --chain or a node's folder with --data"
+        raise StoreError(f"there is no {found} here: {ways}")
+    return found
+
+
 def find_passphrase(file: Path | None, none: bool, what: str, is_new: bool = False) -> str:
     """The passphrase of the key `what`: from a file, the environment or a prompt, in this order.
 
@@ -66,7 +86,7 @@ def find_passphrase(file: Path | None, none: bool, what: str, is_new: bool = Fal
             warn("this key has no passphrase: whoever can read its file can sign with it")
         return ""
     if file is not None:
-        return _read_passphrase(file)
+        return read_passphrase(file)
     if given := os.environ.get(PASSPHRASE_VARIABLE):
         return given
     if not sys.stdin.isatty():
@@ -75,28 +95,6 @@ def find_passphrase(file: Path | None, none: bool, what: str, is_new: bool = Fal
     return ask_secret(f"Passphrase of {what}", is_new)
 
 
-def _read_passphrase(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            _check_private(path, os.fstat(file.fileno()))
-            data = file.read(_MAX_PASSPHRASE_BYTES + 1)
-        passphrase = data.decode().rstrip("\r\n")
-    except OSError as error:
-        raise Problem(f"{path} cannot be read: {error.strerror}; name the file with the passphrase") from None
-    except UnicodeDecodeError:
-        raise Problem(f"{path} holds no text; name the file with the passphrase") from None
-    if not passphrase or len(data) > _MAX_PASSPHRASE_BYTES:
-        raise Problem(f"{path} holds no passphrase: one line of at most {_MAX_PASSPHRASE_BYTES} bytes is expected")
-    return passphrase
-
-
-def _check_private(path: Path, status: os.stat_result) -> None:
-    """Raise unless the file is its owner's alone; systemd's credentials are root's, and their group's to read."""
-    credentials = os.environ.get(_CREDENTIALS_VARIABLE)
-    is_credential = bool(credentials) and path.absolute().parent == Path(str(credentials)).absolute()
-    closed = 0o037 if is_credential else 0o077
-    mode = stat.S_IMODE(status.st_mode)
-    if mode & closed:
-        raise Problem(f"{path} has mode {mode:04o}, so others may read it; run: chmod 600 {path}")
-    if status.st_uid not in ((os.geteuid(), 0) if is_credential else (os.geteuid(),)):
-        raise Problem(f"{path} belongs to another user; keep the passphrase in a file of your own")
+def open_wallet(folder: DataFolder, file: Path | None, none: bool) -> Wallet:
+    """The node's key. Raises `Problem`, and `Refused` (K3, K4)."""
+    return folder.wallet(find_passphrase(file, none, str(folder.key_path)))

@@ -1,8 +1,9 @@
 """Printing for people or as JSON, exit codes, and errors in one line."""
 
 import sys
+import time
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Final, Self
@@ -31,6 +32,7 @@ DEFAULT_CHAIN: Final = "tallystick-demo.db"
 """Where `demo` keeps its chain, and where `show` and `verify` look for one."""
 
 _PAGE_WIDTH: Final = 100
+_PATIENCE_SECONDS: Final = 1.0
 _is_json = False
 """Whether what goes wrong is to be told as JSON."""
 _ClickException: Any = typer.BadParameter.__mro__[2]
@@ -132,6 +134,14 @@ def ask_secret(question: str, is_new: bool) -> str:
     return answer
 
 
+def confirm(question: str) -> None:
+    """Go on only if the user says so at the terminal. Raises `Problem`."""
+    if not sys.stdin.isatty():
+        raise Problem(f"{question} Say so with --yes")
+    if not typer.confirm(printable(question), err=True):
+        raise Problem("nothing was changed")
+
+
 def fail(message: str, code: ExitCode) -> typer.Exit:
     """Print an error and return what to raise."""
     problem = Problem(message)
@@ -201,3 +211,22 @@ def error_boundary() -> Iterator[None]:
         raise fail(str(error), ExitCode.USAGE) from None
     except KeyboardInterrupt:
         raise fail("stopped", ExitCode.STOPPED) from None
+
+
+@contextmanager
+def counting(what: str, total: int) -> Iterator[Callable[[int], object]]:
+    """Gives what is to be told how many are done. After a second, a bar on standard error shows it to people."""
+    if not sys.stderr.isatty():
+        yield lambda done: None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn  # noqa: PLC0415  # only at a terminal
+
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn())
+    begun_s = time.monotonic()
+    with Progress(*columns, console=Terminal(stderr=True), transient=True) as progress:
+        task = progress.add_task("", total=total, visible=False)
+
+        def on_done(done: int) -> None:
+            progress.update(task, completed=done, visible=time.monotonic() - begun_s > _PATIENCE_SECONDS)
+
+        yield on_done

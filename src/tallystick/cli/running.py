@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 from msgspec.structs import replace
 
-from tallystick.cli.addresses import split_address
-from tallystick.cli.options import Data, Listen, NoPassphrase, PassphraseFile, Reach, find_passphrase, node_folder
-from tallystick.cli.output import error_boundary, help_text
-from tallystick.host.data_folder import DataFolder
+from tallystick.cli.options import Data, NoPassphrase, PassphraseFile, node_folder, open_wallet
+from tallystick.cli.output import error_boundary, fail, help_text
+from tallystick.host.addresses import split_address
+from tallystick.host.data_folder import DataFolder, Settings
 from tallystick.ledger.wallet import Wallet
-from tallystick.problems import KeyFileError
+from tallystick.problems import DamagedStore, ExitCode
 
 if TYPE_CHECKING:
     from tallystick.api.doors import TcpDoor
@@ -26,7 +26,7 @@ _EXIT_CODES: Final = (
 HELP: Final = help_text(
     "Run the node of a folder, in the foreground, until Ctrl-C or SIGTERM.",
     "Its log goes to standard error. Other commands (certify, status, show, …) talk to it through a socket in its "
-    "folder that only you can open.",
+    "folder that only you can open. While the ledger begins ahead of this machine's clock, it waits, and says so.",
     "Example: tallystick run --data ./node --passphrase-file ./passphrase",
     exit_codes=_EXIT_CODES,
 )
@@ -41,7 +41,8 @@ class LogLevel(StrEnum):
     ERROR = "error"
 
 
-LogJson = Annotated[bool, typer.Option("--log-json", help="Write the log as one JSON object a line.")]
+_FOR_THIS_RUN: Final = "for this run: node.toml, which says it otherwise, stays as it is."
+
 Api = Annotated[
     str | None,
     typer.Option("--api", metavar="ADDRESS:PORT", help="Answer over HTTP there, too: reads and signed submissions."),
@@ -60,18 +61,23 @@ TlsCert = Annotated[
     Path | None, typer.Option("--tls-cert", metavar="FILE", help="A certificate for that door, in PEM.")
 ]
 TlsKey = Annotated[Path | None, typer.Option("--tls-key", metavar="FILE", help="The certificate's key, in PEM.")]
-Level = Annotated[LogLevel, typer.Option("--log-level", help="What is worth a line.")]
 
 
 def run(
     *,
-    listen: Listen = None,
-    address: Reach = None,
+    listen: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS:PORT", help=f"Where the node listens, {_FOR_THIS_RUN}", show_default=False),
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help=f"Where the others reach it, {_FOR_THIS_RUN}", show_default=False),
+    ] = None,
     data: Data = None,
     passphrase_file: PassphraseFile = None,
     no_passphrase: NoPassphrase = False,
-    log_json: LogJson = False,
-    log_level: Level = LogLevel.INFO,
+    log_json: Annotated[bool, typer.Option("--log-json", help="Write the log as one JSON object a line.")] = False,
+    log_level: Annotated[LogLevel, typer.Option("--log-level", help="What is worth a line.")] = LogLevel.INFO,
     api: Api = None,
     api_host: ApiHost = None,
     api_proxy: ApiProxy = None,
@@ -82,22 +88,16 @@ def run(
     """See `HELP`."""
     with error_boundary():
         folder = node_folder(data)
-        settings = folder.settings()
-        if not folder.key_path.exists():
-            raise KeyFileError(f"{folder.path} has no key file any more; restore {folder.key_path} from a copy")
-        for asked in (listen, address):
-            if asked is not None:
-                split_address(asked)
-        changed = replace(settings, listen=listen or settings.listen, address=address or settings.address)
+        settings = folder.check_startable()
+        settings = replace(settings, listen=listen or settings.listen, address=address or settings.address)
+        settings.check()
         wallet = open_wallet(folder, passphrase_file, no_passphrase)
-        if changed != settings:
-            folder.write_settings(changed)
         tcp = (
             tcp_door(api, names=api_host or (), proxy=api_proxy, lists=api_search, certificate=tls_cert, key=tls_key)
             if api
             else None
         )
-        code = run_here(folder, wallet, tcp, log_json=log_json, log_level=log_level)
+        code = run_here(folder, settings, wallet, tcp, log_json=log_json, log_level=log_level)
     raise typer.Exit(code)
 
 
@@ -115,13 +115,9 @@ def tcp_door(
     return TcpDoor(host, port, tuple(names), tls, proxy, lists)
 
 
-def open_wallet(folder: DataFolder, passphrase_file: Path | None, no_passphrase: bool) -> Wallet:
-    """The node's key. Raises `Problem`, and `Refused` (K3, K4)."""
-    return folder.wallet(find_passphrase(passphrase_file, no_passphrase, str(folder.key_path)))
-
-
 def run_here(
     folder: DataFolder,
+    settings: Settings,
     wallet: Wallet,
     tcp: "TcpDoor | None" = None,
     *,
@@ -130,7 +126,12 @@ def run_here(
 ) -> int:
     """Run the node in this process to its end; returns the exit code."""
     from tallystick.api.doors import open_doors  # noqa: PLC0415
+    from tallystick.host.logs import start_logging  # noqa: PLC0415
     from tallystick.host.process import run_node  # noqa: PLC0415  # the other commands need none of it
 
-    code: int = run_node(folder, wallet, partial(open_doors, tcp), log_json=log_json, log_level=log_level.value)
+    start_logging(log_level.value, log_json)
+    try:
+        code: int = run_node(folder, settings, wallet, partial(open_doors, tcp))
+    except DamagedStore as damage:  # `run` has exit codes of its own
+        raise fail(str(damage), ExitCode.FAILED) from None
     return code

@@ -1,31 +1,40 @@
-"""`tallystick stake`: move the node's own tokens in or out of stake."""
+"""`tallystick stake`: put the node's own tokens into or out of stake."""
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
 from msgspec import to_builtins
 
-from tallystick.cli.certify import Outcome, follow
-from tallystick.cli.connecting import connect_at, ledger_info
-from tallystick.cli.node_reader import NodeReader
-from tallystick.cli.options import AsJson, Data
-from tallystick.cli.output import error_boundary, fail, help_text, make_console, marked, print_json
+from tallystick.api import views
+from tallystick.cli.options import AsJson, Data, Yes
+from tallystick.cli.output import (
+    Terminal,
+    confirm,
+    error_boundary,
+    fail,
+    help_text,
+    make_console,
+    marked,
+    print_json,
+    warn,
+)
+from tallystick.cli.source import open_node
 from tallystick.cli.words import lasting, utc
-from tallystick.host.control import ChangeStake
-from tallystick.ledger.block import Block
+from tallystick.client.blocking import Client
 from tallystick.ledger.fields import MAX_TOKENS
 from tallystick.ledger.params import Params
-from tallystick.ledger.state import context_of
+from tallystick.ledger.stake import BlockContext
 from tallystick.problems import ExitCode
 
 HELP: Final = help_text(
-    "Stake tokens of the node's own; a negative amount withdraws.",
+    "Stake tokens of the node's own; a negative amount withdraws, and asks first.",
     "It counts from the next epoch on: until then everybody votes and forges with what was at stake when this one "
-    "began. Withdrawn tokens stay liable for a while before they are free.",
+    "began. Withdrawn tokens stay liable for a while before they are free, and as long the node has to stay.",
     "Examples:",
     "  tallystick stake 50",
     "  tallystick stake -20",
 )
+_PATIENCE_S: Final = 5.0
 
 
 def stake(
@@ -40,44 +49,55 @@ def stake(
         ),
     ],
     data: Data = None,
+    *,
+    yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
     """See `HELP`."""
     if amount == 0:
         raise typer.BadParameter("0 tokens move nothing; name how many")
-    with error_boundary(), connect_at(data) as node:
-        genesis, _ = ledger_info(node.folder)
-        outcome = Outcome(0, "", None)
-        follow(node, ChangeStake(amount), [outcome], lambda: None, wait=True, until_s=None)
-        block = NodeReader(node, genesis).block(outcome.block_index) if outcome.block_index is not None else None
-    effect = _effect(amount, block, genesis.params)
+    with error_boundary(), open_node(data) as client:
+        ledger = client.ledger()
+        params = Params(**ledger.params)  # type: ignore[arg-type]  # they were made of one
+        if amount < 0 and not yes:
+            confirm(f"{_what_follows(ledger.tip, params)} Withdraw {-amount:,} tokens from stake?")
+        outcome = _waited_for(client, client.stake(amount, timeout_s=0))
+        if outcome.state == "final" and not as_json:
+            _tell(amount, client.block(outcome.block_index or 0), params)
     if as_json:
-        print_json({"amount": amount, **to_builtins(outcome), **effect})
-    if outcome.state != "final":
-        raise fail(f"the operation was refused: {outcome.reason}", ExitCode.REFUSED)
-    if not as_json:
-        _tell(amount, outcome, effect, genesis.params)
+        print_json(to_builtins(views.Outcomes(outcomes=[outcome])))
+    if outcome.state == "refused":
+        raise typer.Exit(ExitCode.REFUSED) if as_json else fail(f"it was refused: {outcome.reason}", ExitCode.REFUSED)
 
 
-def _effect(amount: int, block: Block | None, params: Params) -> dict[str, Any]:
-    """From which epoch on it counts, and from which epoch, block and time on withdrawn tokens are free."""
-    counts_from = block.header.epoch + 1 if block is not None else None
-    until = context_of(block.header).freed_from(params) if block is not None and amount < 0 else None
-    return {
-        "counts_from_epoch": counts_from,
-        "free_from_epoch": until.epoch if until else None,
-        "free_from_block": until.index if until else None,
-        "free_from_ms": until.timestamp_ms if until else None,
-    }
+def _waited_for(client: Client, outcome: views.Outcome) -> views.Outcome:
+    is_told = False
+    with Terminal(stderr=True).status("Waiting for a block"):
+        while outcome.state == "waiting":
+            (outcome,) = client.wait([outcome.id], timeout_s=_PATIENCE_S)
+            if outcome.state == "waiting" and not is_told and not (status := client.status()).is_well:
+                warn(f"it waits: {status.why}")
+                is_told = True
+    if outcome.state == "unknown":
+        raise fail("the node does not know of it any more, and it is not on the ledger; try again", ExitCode.FAILED)
+    return outcome
 
 
-def _tell(amount: int, outcome: Outcome, effect: dict[str, Any], params: Params) -> None:
+def _what_follows(tip: views.BlockLine, params: Params) -> str:
+    counts = f"The node votes with the tokens until epoch {tip.epoch + 1:,} begins, or the one after."
+    return f"{counts} {_liable(tip, params, 'no sooner than')}: let the node run until then."
+
+
+def _liable(block: views.BlockLine, params: Params, when: str) -> str:
+    free = BlockContext(block.epoch, block.index, block.timestamp_ms).freed_from(params)
+    return f"They are liable, and free {when} epoch {free.epoch:,}, block {free.index:,} and {utc(free.timestamp_ms)}"
+
+
+def _tell(amount: int, block: views.Block, params: Params) -> None:
     what = f"{amount:,} tokens staked" if amount > 0 else f"{-amount:,} tokens withdrawn from stake"
     console = make_console()
-    console.print(marked("✓", what, f": block {outcome.block_index:,}"))
-    epoch = effect["counts_from_epoch"]
-    begins = f"it begins after the first block that is {lasting(params.epoch_ms)} or more into epoch {epoch - 1:,}"
-    console.print(f"  It counts from epoch {epoch:,} on; {begins}.", soft_wrap=True)
-    if effect["free_from_block"] is not None:
-        free = f"epoch {effect['free_from_epoch']:,}, block {effect['free_from_block']:,} and"
-        console.print(f"  The tokens stay liable until {free} {utc(effect['free_from_ms'])}.", soft_wrap=True)
+    console.print(marked("✓", what, f": block {block.index:,}"))
+    begins = f"it begins after the first block that is {lasting(params.epoch_ms)} or more into epoch {block.epoch:,}"
+    console.print(f"  It counts from epoch {block.epoch + 1:,} on; {begins}.", soft_wrap=True)
+    if amount < 0 and (params.unbonding_blocks or params.unbonding_ms):
+        console.print(f"  {_liable(block, params, 'from')} on. Let the node run until then.", soft_wrap=True)

@@ -1,224 +1,174 @@
-"""`tallystick verify`: is a file covered by a certificate on the chain?"""
+"""`tallystick verify`: is a file certified, what was certified, and who says so?"""
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
-from msgspec import Struct, to_builtins
+from msgspec import to_builtins
 
-from tallystick.cli.connecting import connect, ledger_info
-from tallystick.cli.file_check import Covering, CoveringCertificate, FileCheck, check_file
-from tallystick.cli.node_reader import NodeReader, Standing
-from tallystick.cli.options import AsJson, Data
-from tallystick.cli.output import Terminal, Text, error_boundary, help_text, make_console, print_json
-from tallystick.cli.reading import open_chain, read_chain
-from tallystick.cli.source import WHERE, Chain, find_source
-from tallystick.cli.words import CHECKED_AGAIN, many, name_of, utc
-from tallystick.host.data_folder import DataFolder
-from tallystick.integrity.checked_chain import CheckedChain
+from tallystick.api import views
+from tallystick.cli.options import AsJson, ChainFile, Data, node_folder
+from tallystick.cli.output import Terminal, Text, error_boundary, help_text, make_console, marked, print_json
+from tallystick.cli.source import WHERE, open_source
+from tallystick.cli.words import CHECKED_AGAIN, many, utc
+from tallystick.client.blocking import Client
+from tallystick.client.verdicts import (
+    SHORTEST_ID,
+    Covering,
+    Demand,
+    Verdict,
+    Verdicts,
+    give_verdicts,
+    is_id_beginning,
+    known_in,
+    pick_issuer,
+)
 from tallystick.problems import ExitCode
-from tallystick.storage.file_statement import FileStatement, describe_file
+from tallystick.storage.file_statement import FileStatement, describe_file, describe_stream
 
 HELP: Final = help_text(
     "Is a file certified, and who says so?",
     WHERE,
+    "A ledger counts only if you have a node of it, or name its id with --ledger: whoever hands you a file may have "
+    "founded the ledger in it, under any name. Names of issuers come from your own node's address book alone.",
     "Of a running node's answer it checks here: the file's hash, the certificate's and its block's signatures and "
-    "hashes, and the votes that made the block final. In a file it checks every hash, signature, vote and rule, and "
-    "the proof that the certificate is in the ledger's log.",
+    "hashes, and the votes that made the block final; what that leaves is said. In a file it checks every hash, "
+    "signature, vote and rule.",
     "Examples:",
     "  tallystick verify report.pdf",
-    "  tallystick verify report.pdf --chain tallystick-demo.db",
+    "  tallystick verify report.pdf --issuer Alice",
+    "  tallystick verify report.pdf --chain copy.db --ledger 41d2a0fb5fa0c1e7",
 )
 
-
-class NodeCovering(Covering):
-    """With the votes that made its block final; the stake is told when it can be shown from here."""
-
-    final_by: int | None
-    voters: list[str]
-    voted_stake: int | None
-    total_stake: int | None
-
-
-class NodeFileCheck(Struct):
-    """What a running node knows about a file's bytes, as far as it was checked here."""
-
-    name: str
-    size_bytes: int
-    sha256: str
-    certificates: list[NodeCovering]
-
-    @property
-    def is_covered(self) -> bool:
-        """Whether at least one certificate covers these very bytes."""
-        return bool(self.certificates)
+_MOST_EXPLAINED: Final = 3
+"""Of so many files all is told, of more a line each."""
+_MOST_LINES: Final = 40
+_STANDARD_INPUT: Final = "-"
 
 
 def verify(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Files to check.", show_default=False)],
-    chain: Chain = None,
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE", help="Files to check; - is standard input.", show_default=False),
+    ],
+    *,
+    issuer: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KEY|NAME", help="Only this issuer's certificates count; a name is your node's.", show_default="any"
+        ),
+    ] = None,
+    ledger: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ID",
+            help=f"Only this ledger counts: its id, {SHORTEST_ID} digits or more.",
+            show_default="your node's",
+        ),
+    ] = None,
+    chain: ChainFile = None,
     data: Data = None,
+    url: Annotated[str | None, typer.Option(help="Ask the node at this URL instead.", show_default=False)] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing; the exit code says it.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """See `HELP`."""
+    if url is not None and chain is not None:
+        raise typer.BadParameter("--url and --chain exclude each other")
+    if ledger is not None and not is_id_beginning(ledger.lower()):
+        raise typer.BadParameter(f"--ledger is a ledger's id: its first {SHORTEST_ID} hexadecimal digits, or more")
     with error_boundary():
-        statements = [describe_file(path) for path in files]
-        source = find_source(chain, data)
-        if source.node is not None:
-            covered = _verify_on_node(source.node, statements, as_json)
-        else:
-            covered = _verify_on_file(source.file, statements, as_json)
-    if not covered:
+        known = known_in(node_folder(data))
+        demand = Demand(ledger.lower() if ledger else None, pick_issuer(issuer, known) if issuer else None)
+        statements = [_described(path) for path in files]
+        with Client(url) if url else open_source(chain, data) as client:
+            verdicts = give_verdicts(client, statements, known, demand)
+            is_file = client.is_file
+    if as_json:
+        print_json(to_builtins(verdicts))
+    elif not quiet:
+        _tell(make_console(), verdicts, is_file=is_file)
+    if not all(one.verifies for one in verdicts.files):
         raise typer.Exit(ExitCode.FAILED)
 
 
-def check_on_node(reader: NodeReader, statement: FileStatement, names: Mapping[bytes, str]) -> NodeFileCheck:
-    """Look a file up at a running node, and check its answer. Raises `Problem`."""
-    certificates = [_node_covering(reader, standing, stated, names) for standing, stated in reader.covering(statement)]
-    return NodeFileCheck(statement.name, statement.size_bytes, statement.sha256.hex(), certificates)
+def _described(path: Path) -> FileStatement:
+    if path == Path(_STANDARD_INPUT):
+        return describe_stream("standard input", sys.stdin.buffer)
+    return describe_file(path)
 
 
-def _node_covering(
-    reader: NodeReader, standing: Standing, stated: FileStatement, names: Mapping[bytes, str]
-) -> NodeCovering:
-    certificate, block, voted = standing.certificate, standing.block, reader.voted(standing.block)
-    return NodeCovering(
-        id=certificate.id.hex(),
-        issuer=name_of(certificate.issuer, names),
-        issuer_key=certificate.issuer.hex(),
-        timestamp_ms=certificate.timestamp_ms,
-        block_index=block.index,
-        block_timestamp_ms=block.header.timestamp_ms,
-        position=standing.position,
-        payload_hash=(certificate.payload_hash or b"").hex(),
-        certified_name=stated.name,
-        final_by=voted.by_block if voted else None,
-        voters=[name_of(one, names) for one in voted.voters] if voted else [],
-        voted_stake=voted.stake if voted else None,
-        total_stake=voted.total_stake if voted else None,
-    )
+def _tell(console: Terminal, verdicts: Verdicts, *, is_file: bool) -> None:
+    ledger, files = verdicts.ledger, verdicts.files
+    looked = CHECKED_AGAIN if is_file else "asked of a node, and checked here as far as is said below"
+    size = f"{many(ledger.tip.index, 'block')}, {many(ledger.log_size, 'certificate')}"
+    console.print(Text.assemble("Ledger ", (ledger.name, "bold"), f" {ledger.ledger_id}"), soft_wrap=True)
+    console.print(Text(f"  {size}; {looked}", style="dim"), soft_wrap=True)
+    if len(files) <= _MOST_EXPLAINED:
+        for one in files:
+            console.print()
+            _tell_verdict(console, one)
+            for covering in one.certificates:
+                _tell_covering(console, one, covering)
+        return
+    console.print()
+    good = [one for one in files if one.verifies]
+    for one in [*(one for one in files if not one.verifies), *good][:_MOST_LINES]:
+        _tell_verdict(console, one)
+    told = f"{many(len(files), 'file')}: {len(good):,} certified, {len(files) - len(good):,} not"
+    console.print(told, soft_wrap=True)
 
 
-def _verify_on_node(folder: DataFolder, statements: Sequence[FileStatement], as_json: bool) -> bool:
-    genesis, names = ledger_info(folder)
-    with connect(folder) as node:
-        reader = NodeReader(node, genesis)
-        checks = [check_on_node(reader, statement, names) for statement in statements]
-    if as_json:
-        ledger = {"ledger_id": genesis.ledger_id.hex(), "tip_index": reader.index, "checked": "node"}
-        print_json({**ledger, "files": [{**to_builtins(check), "verifies": check.is_covered} for check in checks]})
-    else:
-        _print_node(make_console(), folder, reader, checks)
-    return all(check.is_covered for check in checks)
+def _tell_verdict(console: Terminal, verdict: Verdict) -> None:
+    if verdict.verifies:
+        issuers = dict.fromkeys(_who(one.certificate.issuer) for one in verdict.certificates)
+        console.print(marked("✓", verdict.name, f" is certified by {', '.join(issuers)}"), soft_wrap=True)
+        return
+    console.print(marked("×", verdict.name, f": {verdict.why_not}"), soft_wrap=True)
+    if verdict.certificates:
+        return
+    console.print(Text(f"  SHA-256      {verdict.sha256}", style="dim"), soft_wrap=True)
+    for other in verdict.other_versions:
+        changed = "  A file of this name is certified with other bytes: this one was changed, or is another version."
+        for line in (changed, f"  certified    {other}"):
+            console.print(Text(line, style="yellow"), soft_wrap=True)
 
 
-def _verify_on_file(chain: Path, statements: Sequence[FileStatement], as_json: bool) -> bool:
-    with open_chain(chain) as store:
-        checked, names = read_chain(store), store.names()
-        checks = [check_file(checked, statement, names) for statement in statements]
-        if as_json:
-            print_json(_as_json(checked, checks))
-        else:
-            _print_all(make_console(), chain, checked, checks)
-    return all(check.is_covered for check in checks)
-
-
-def _as_json(checked: CheckedChain, checks: Sequence[FileCheck]) -> object:
-    return {
-        "ledger_id": checked.genesis.ledger_id.hex(),
-        "checked": "chain",
-        "tip_index": checked.state.index,
-        "tip_hash": checked.state.tip.hash.hex(),
-        "left_out": checked.left_out,
-        "log_size": checked.state.log.size,
-        "log_root": checked.log_root.hex(),
-        "files": [{**to_builtins(check), "verifies": check.is_covered} for check in checks],
-    }
-
-
-def _print_all(console: Terminal, chain: Path, checked: CheckedChain, checks: Sequence[FileCheck]) -> None:
-    blocks, certificates = many(checked.state.index, "block"), many(checked.state.log.size, "certificate")
-    sound = Text.assemble(("✓ ", "bold green"), (str(chain), "bold"), f": {blocks}, {certificates}; ")
-    console.print(sound.append(CHECKED_AGAIN), soft_wrap=True)
-    if checked.left_out:
-        left_out = f"  {many(checked.left_out, 'block')} at the end left out: no votes prove them final"
-        console.print(Text(left_out, style="yellow"), soft_wrap=True)
-    for check in checks:
-        console.print()
-        if check.is_covered:
-            console.print(Text.assemble(("✓ ", "bold green"), (check.name, "bold"), " is certified"))
-            for certificate in check.certificates:
-                _print_covering(console, checked, check, certificate)
-        else:
-            _print_uncovered(console, check)
-
-
-def _print_covering(
-    console: Terminal, checked: CheckedChain, check: FileCheck, certificate: CoveringCertificate
-) -> None:
-    root, size = checked.log_root.hex()[:16], checked.state.log.size
-    log = f"leaf {certificate.leaf_index} of {size:,}; inclusion (RFC 6962) verified against root {root}…"
-    final = _finality(checked, certificate.block_index)
-    _print_fields(console, check, certificate, {"final": final, "log": log})
-
-
-def _print_fields(
-    console: Terminal, check: FileCheck | NodeFileCheck, certificate: Covering, more: Mapping[str, str]
-) -> None:
-    place = f"{certificate.block_index}, position {certificate.position}; {utc(certificate.block_timestamp_ms)}"
+def _tell_covering(console: Terminal, verdict: Verdict, covering: Covering) -> None:
+    one, stated = covering.certificate, covering.certificate.payload.file if covering.certificate.payload else None
+    place = one.place
     fields = {
-        "certified as": "" if certificate.certified_name == check.name else certificate.certified_name,
-        "issued by": f"{certificate.issuer}  {certificate.issuer_key}",
-        "at": f"{utc(certificate.timestamp_ms)}, as its issuer says",
-        "block": place,
-        "final": more["final"],
-        "certificate": certificate.id,
-        "SHA-256": check.sha256,
-        "size": f"{check.size_bytes:,} bytes",
-        "payload": f"its hash is the one in the certificate, {certificate.payload_hash[:16]}…",
-        **more,
+        "says": one.subject or "",
+        "note": stated.note if stated else "",
+        "certified as": stated.name if stated and stated.name != verdict.name else "",
+        "issued by": _who(one.issuer),
+        "at": f"{utc(one.timestamp_ms)}, as its issuer says",
+        "block": f"{place.block_index}, position {place.position}; {utc(place.block_timestamp_ms)}",
+        "final": _finality(covering.finality, place.block_index),
+        "log": f"certificate {place.log_index:,}",
+        "certificate": one.id,
+        "SHA-256": verdict.sha256,
+        "size": f"{verdict.size_bytes:,} bytes",
+        "checked here": ", ".join(covering.checked),
+        "claimed only": _claims(covering.claimed),
     }
     for label, text in fields.items():
         if text:
             console.print(Text(f"  {label:<13}", style="dim").append(text, style="not dim"), soft_wrap=True)
 
 
-def _print_node(console: Terminal, folder: DataFolder, reader: NodeReader, checks: Sequence[NodeFileCheck]) -> None:
-    asked = f": {reader.status.ledger_name}, block {reader.index:,}; hashes, signatures and votes checked here"
-    console.print(Text.assemble(("✓ ", "bold green"), (f"the node in {folder.path}", "bold"), asked), soft_wrap=True)
-    for check in checks:
-        console.print()
-        if not check.is_covered:
-            said = ": no certificate on this ledger covers it, as far as this node has it"
-            console.print(Text.assemble(("× ", "bold red"), (check.name, "bold"), said), soft_wrap=True)
-            console.print(Text(f"  SHA-256      {check.sha256}", style="dim"), soft_wrap=True)
-            continue
-        console.print(Text.assemble(("✓ ", "bold green"), (check.name, "bold"), " is certified"))
-        for one in check.certificates:
-            _print_fields(console, check, one, {"final": _votes(one)})
+def _who(key: views.Key) -> str:
+    return f"{key.key} ({key.name})" if key.name else key.key
 
 
-def _votes(covering: NodeCovering) -> str:
-    if covering.final_by is None:
-        return "no votes are kept for it: its forger's signature is all that says so"
-    later = f", for block {covering.final_by}" if covering.final_by != covering.block_index else ""
-    if covering.voted_stake is None:
-        stakes = "what they had at stake then takes the whole chain: tallystick verify --chain"
-        return f"by signed votes of {', '.join(covering.voters)}{later}; {stakes}"
-    return f"by signed votes of {covering.voted_stake:,} of {covering.total_stake:,} tokens at stake{later}"
+def _claims(claimed: Sequence[str]) -> str:
+    return f"{', '.join(claimed)}; a file checks them, too: tallystick verify --chain" if claimed else ""
 
 
-def _finality(checked: CheckedChain, block_index: int) -> str:
-    finality = checked.finality(block_index)
+def _finality(finality: views.Finality | None, block_index: int) -> str:
+    if finality is None:
+        return "no votes are kept for it: the node says so"
     later = f", for block {finality.by_block}" if finality.by_block != block_index else ""
     return f"by votes of {finality.stake:,} of {finality.total_stake:,} tokens at stake{later}"
-
-
-def _print_uncovered(console: Terminal, check: FileCheck) -> None:
-    console.print(Text.assemble(("× ", "bold red"), (check.name, "bold"), ": no certificate on this chain covers it"))
-    console.print(Text(f"  SHA-256      {check.sha256}", style="dim"), soft_wrap=True)
-    for other in check.other_versions:
-        changed = "  A file of this name is certified with other bytes: this one was changed, or is another version."
-        for line in (changed, f"  certified    {other}"):
-            console.print(Text(line, style="yellow"), soft_wrap=True)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
+from tallystick.api.views import Key
 from tallystick.ledger.certificate import AnyCertificate, Evidence, ProposalEvidence, StakingOperation
 
 _SHORT_HEX: Final = 12
@@ -21,6 +22,11 @@ def short(data: bytes) -> str:
 def name_of(public_key: bytes, names: Mapping[bytes, str]) -> str:
     """The key's name in the address book, or its first digits."""
     return names.get(public_key) or short(public_key)
+
+
+def called(one: Key) -> str:
+    """A member's name in the address book, and how its key begins."""
+    return f"{one.name} ({one.key[:8]}…)" if one.name else f"{one.key[:_SHORT_HEX]}…"
 
 
 def kind_of(certificate: AnyCertificate) -> str:

@@ -11,6 +11,7 @@ from tallystick.client.client import AsyncClient
 from tallystick.client.verification import Certified
 from tallystick.ledger.certificate import Payload
 from tallystick.ledger.wallet import Wallet
+from tallystick.storage.file_statement import FileStatement
 
 T = TypeVar("T")
 
@@ -57,6 +58,11 @@ class Client:
         """The ledger that this client speaks for."""
         return self._client.ledger_id
 
+    @property
+    def is_file(self) -> bool:
+        """Whether it answers from a file, of which every hash, signature, vote and rule was checked here."""
+        return self._client.is_file
+
     def ledger(self) -> views.Ledger:
         """The ledger as a whole."""
         return self._run(self._client.ledger())
@@ -89,6 +95,14 @@ class Client:
         """An account, by the member's name or how its key begins."""
         return self._run(self._client.member(who))
 
+    def key_of(self, who: str) -> str:
+        """A whole key, by a name or how the key begins."""
+        return self._run(self._client.key_of(who))
+
+    def names(self) -> views.Names:
+        """The address book."""
+        return self._run(self._client.names())
+
     def peers(self, limit: int = q.MOST_ITEMS, cursor: str | None = None) -> views.Peers:
         """A page of those whom the node knows."""
         return self._run(self._client.peers(limit, cursor))
@@ -120,6 +134,14 @@ class Client:
     def wait(self, certificate_ids: Sequence[str], *, timeout_s: float | None = 60.0) -> list[views.Outcome]:
         """What became of submitted certificates, once none waits any more."""
         return self._run(self._client.wait(certificate_ids, timeout_s=timeout_s))
+
+    def statements_of(self, described: FileStatement) -> list[tuple[views.Certificate, FileStatement]]:
+        """The certificates of a file's very bytes, and what each states."""
+        return self._run(self._client.statements_of(described))
+
+    def verify_statement(self, described: FileStatement) -> list[Certified]:
+        """The certificates of a file that was described already, checked here."""
+        return self._run(self._client.verify_statement(described))
 
     def verify(self, path: str | Path) -> list[Certified]:
         """The certificates of a file's very bytes, checked here; empty: there is none."""

@@ -4,16 +4,17 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
+from urllib.parse import quote
 
 import httpx
 import msgspec
 
 from tallystick.api import questions as q
 from tallystick.api import views
-from tallystick.client.doors import Request, ask, open_door, problem_in
+from tallystick.client.doors import AnswerProblem, Request, ask, names_file, open_door, problem_in
 from tallystick.client.verification import Certified, check_block, check_certificate
 from tallystick.ledger.certificate import SALT_BYTES, Payload, issue_statement
 from tallystick.ledger.encoding import encode
@@ -26,10 +27,14 @@ from tallystick.storage.file_statement import FileStatement, describe_file, file
 BATCH: Final = 1_024
 _MOST_BATCH_BYTES: Final = 8 * 1024 * 1024
 _WAIT_MS: Final = 30_000
+_ROOM_S: Final = 30.0
+"""So long a node lets a submission wait for room."""
 _RECONNECT_S: Final = 1.0
 _FAR: Final = 1e9
+_HEX: Final = frozenset("0123456789abcdef")
 
 V = TypeVar("V")
+T = TypeVar("T")
 
 
 class AsyncClient:
@@ -39,10 +44,14 @@ class AsyncClient:
     payload); of their places and of all else it tells what the door claims, unless a method says that it checks.
     """
 
-    def __init__(self, http: httpx.AsyncClient, ledger: views.Ledger, wallet: Wallet | None, stack: AsyncExitStack):
+    def __init__(
+        self, http: httpx.AsyncClient, ledger: views.Ledger, wallet: Wallet | None, stack: AsyncExitStack, is_file: bool
+    ) -> None:
         """Use `open`."""
         self.ledger_id = bytes.fromhex(ledger.ledger_id)
         self.wallet = wallet
+        self.is_file = is_file
+        """Whether it answers from a file, of which every hash, signature, vote and rule was checked here."""
         self._http, self._stack = http, stack
 
     @classmethod
@@ -65,7 +74,7 @@ class AsyncClient:
             ledger = await ask(http, Request("/v1/ledger"), views.Ledger)
             if ledger_id not in (None, ledger.ledger_id):
                 raise DamagedStore(f"{where} has the ledger {ledger.ledger_id[:16]}…, not the one that was named")
-            return cls(http, ledger, wallet, stack.pop_all())
+            return cls(http, ledger, wallet, stack.pop_all(), names_file(where))
         raise AssertionError("the block returns or raises")
 
     async def close(self) -> None:
@@ -119,6 +128,26 @@ class AsyncClient:
         """An account, by the member's name or how its key begins."""
         return (await self._get(f"/v1/members/{_segment(who)}", views.MemberAnswer)).account
 
+    async def key_of(self, who: str) -> str:
+        """A whole key: of a name in the address book, or of the account whose key begins so."""
+        if len(who) == 64 and set(who.lower()) <= _HEX:
+            return who.lower()
+        found: list[str] = []
+        with suppress(AnswerProblem):  # not every door has the address book
+            found = [one.key for one in (await self.names()).names if one.name == who]
+        return found[0] if len(found) == 1 else (await self.member(who)).member.key
+
+    async def names(self) -> views.Names:
+        """The address book, at the node's own door or of a file."""
+        found: list[views.Key] = []
+        cursor: str | None = None
+        while True:
+            page = await self._get("/v1/names", views.Names, limit=q.MOST_ITEMS, cursor=cursor)
+            found += page.names
+            cursor = page.next
+            if cursor is None:
+                return views.Names(names=found, next=None)
+
     async def peers(self, limit: int = q.MOST_ITEMS, cursor: str | None = None) -> views.Peers:
         """A page of those whom the node knows. Raises `NotRunning` for a file."""
         return await self._get("/v1/peers", views.Peers, limit=limit, cursor=cursor)
@@ -157,8 +186,8 @@ class AsyncClient:
             for subject, payload in statements
         ]
         signed: list[bytes] = []
-        for start in range(0, len(drafts), BATCH):
-            body = q.SignedHere(drafts[start : start + BATCH], submit=False)
+        for batch in _in_batches(drafts, lambda one: len(one.content)):
+            body = q.SignedHere(batch, submit=False)
             told = await ask(self._http, Request("/v1/sign", "POST", body=body), views.Signed)
             signed += map(bytes.fromhex, told.entries)
         return signed
@@ -175,9 +204,9 @@ class AsyncClient:
         To submit again is safe. `on_outcomes` is told of each batch as it is taken. Returns the outcomes in order.
         """
         outcomes: list[views.Outcome] = []
-        for batch in _in_batches(entries):
-            body = q.Submission(list(batch))
-            told = await ask(self._http, Request("/v1/certificates", "POST", body=body), views.Outcomes)
+        for batch in _in_batches(entries, len):
+            request = Request("/v1/certificates", "POST", body=q.Submission(batch), wait_s=_ROOM_S)
+            told = await ask(self._http, request, views.Outcomes)
             outcomes += told.outcomes
             on_outcomes(told.outcomes)
         if timeout_s == 0:
@@ -192,8 +221,8 @@ class AsyncClient:
         known: dict[str, views.Outcome] = {}
         left = list(certificate_ids)
         while left:
-            wait_ms = round(min(_WAIT_MS, max(0, 1000 * (until_s - time.monotonic()))))
             for start in range(0, len(left), BATCH):
+                wait_ms = round(min(_WAIT_MS, max(0, 1000 * (until_s - time.monotonic()))))
                 body = q.OutcomesAsked(left[start : start + BATCH], wait_ms)
                 told = await ask(
                     self._http, Request("/v1/outcomes", "POST", body=body, wait_s=wait_ms / 1000), views.Outcomes
@@ -212,6 +241,10 @@ class AsyncClient:
 
     async def verify_statement(self, described: FileStatement) -> list[Certified]:
         """The same for a file that was described already."""
+        return [await self._certified(one, stated) for one, stated in await self.statements_of(described)]
+
+    async def statements_of(self, described: FileStatement) -> list[tuple[views.Certificate, FileStatement]]:
+        """The certificates of a file's very bytes, and what each states. Their places are what the door claims."""
         found: list[views.Certificate] = []
         cursor: str | None = None
         while True:
@@ -222,17 +255,21 @@ class AsyncClient:
             if page.next is None:
                 break
             cursor = page.next
-        return [await self._certified(one, described) for one in found]
+        return [(one, self._stated(one, described)) for one in found]
 
-    async def _certified(self, one: views.Certificate, described: FileStatement) -> Certified:
+    def _stated(self, one: views.Certificate, described: FileStatement) -> FileStatement:
         stated = check_certificate(one, self.ledger_id)
         if stated is None or not stated.is_about_same_bytes(described):
             raise DamagedStore(f"certificate {one.id[:16]}… does not state this file, as the node says")
+        return stated
+
+    async def _certified(self, one: views.Certificate, stated: FileStatement) -> Certified:
         block = await self._get(f"/v1/blocks/{one.place.block_index}", views.Block, encoded=True)
         by_block = block
         if block.finality is not None and block.finality.by_block != block.index:
             by_block = await self._get(f"/v1/blocks/{block.finality.by_block}", views.Block, encoded=True)
-        return check_block(one, stated, block, by_block, self.ledger_id)
+        found = check_block(one, stated, block, by_block, self.ledger_id)
+        return found.with_all_checked() if self.is_file else found
 
     # ---- following ----------------------------------------------------------------------------------------------
 
@@ -304,15 +341,16 @@ class AsyncClient:
         return await ask(self._http, Request(path, query=query), kind)
 
 
-def _in_batches(entries: Iterable[bytes]) -> Iterable[list[bytes]]:
-    batch: list[bytes] = []
-    size_bytes = 0
-    for one in entries:
-        if batch and (len(batch) == BATCH or size_bytes + len(one) > _MOST_BATCH_BYTES):
+def _in_batches(items: Iterable[T], size_of: Callable[[T], int]) -> Iterable[list[T]]:
+    """Cut into what one request may hold."""
+    batch: list[T] = []
+    size = 0
+    for one in items:
+        if batch and (len(batch) == BATCH or size + size_of(one) > _MOST_BATCH_BYTES):
             yield batch
-            batch, size_bytes = [], 0
+            batch, size = [], 0
         batch.append(one)
-        size_bytes += len(one)
+        size += size_of(one)
     if batch:
         yield batch
 
@@ -321,4 +359,7 @@ def _segment(text: str) -> str:
     """A part of a path that is one part. Raises `Problem`."""
     if not text or "/" in text or text in (".", ".."):
         raise Problem(f"{text!r} is no name, id or key")
-    return httpx.URL(path=f"/{text}").raw_path.decode()[1:]
+    try:
+        return quote(text, safe="")
+    except UnicodeEncodeError:
+        raise Problem(f"{text!r} holds what is no character; write it in UTF-8") from None

@@ -5,8 +5,18 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from tallystick.api import views
+from tallystick.api.certificate_view import kind_of, payload_view, summary_of
 from tallystick.ledger.block import Block, block_codec, check_form
-from tallystick.ledger.certificate import certificate_codec, check_payload, payload_codec
+from tallystick.ledger.certificate import (
+    AnyCertificate,
+    Evidence,
+    Payload,
+    StakingOperation,
+    Statement,
+    certificate_codec,
+    check_payload,
+    payload_codec,
+)
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.keys import is_signed
 from tallystick.ledger.vote import FINALIZE, check_vote_signatures, tally_codec
@@ -23,6 +33,10 @@ class Certified(NamedTuple):
     checked: tuple[str, ...]
     claimed: tuple[str, ...]
 
+    def with_all_checked(self) -> "Certified":
+        """The same, from a file of which every hash, signature, vote and rule was checked here."""
+        return self._replace(checked=(*self.checked, *self.claimed), claimed=())
+
 
 def check_certificate(told: views.Certificate, ledger_id: bytes) -> FileStatement | None:
     """Check that a certificate is what its fields say: id, signature and payload. What it states of a file, if it does.
@@ -35,14 +49,27 @@ def check_certificate(told: views.Certificate, ledger_id: bytes) -> FileStatemen
             raise Refused(Rule.C1, "its issuer did not sign it so")
         payload = payload_codec.decode(bytes.fromhex(told.payload.encoded)) if told.payload else None
         check_payload(certificate, payload)
-        is_told_so = (certificate.id.hex(), certificate.issuer.hex(), certificate.timestamp_ms) == (
-            told.id,
-            told.issuer.key,
-            told.timestamp_ms,
-        )
-        if not is_told_so or getattr(certificate, "subject", None) != told.subject:
+        if not _is_told_so(told, certificate, payload):
             raise Refused(Rule.B7, "its fields are told otherwise than it says them")
         return file_statement_in(payload) if payload else None
+
+
+def _is_told_so(told: views.Certificate, certificate: AnyCertificate, payload: Payload | None) -> bool:
+    said = {
+        "id": certificate.id.hex(),
+        "kind": kind_of(certificate),
+        "timestamp_ms": certificate.timestamp_ms,
+        "summary": summary_of(certificate),
+        "subject": certificate.subject if isinstance(certificate, Statement) else None,
+        "amount": certificate.amount if isinstance(certificate, StakingOperation) else None,
+        "signature": certificate.signature.hex(),
+        "payload_hash": certificate.payload_hash.hex() if certificate.payload_hash else None,
+        "payload": payload_view(payload) if payload else None,
+    }
+    offender = certificate.offender.hex() if isinstance(certificate, Evidence) else None
+    keys = told.issuer.key, told.offender.key if told.offender else None
+    is_said = all(getattr(told, name) == value for name, value in said.items())
+    return is_said and keys == (certificate.issuer.hex(), offender)
 
 
 def check_block(

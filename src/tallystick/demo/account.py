@@ -4,7 +4,6 @@ from itertools import groupby
 
 from msgspec import Struct
 
-from tallystick.cli.file_check import FileCheck
 from tallystick.cli.words import kind_of, what_it_says
 from tallystick.demo.recorder import Doubling, Killing, Nullified, Parting, Refusal
 from tallystick.demo.simulation import Simulation
@@ -110,8 +109,11 @@ class RuleLine(Struct):
 class FileLine(Struct):
     """A file, checked against the chain as read back from its SQLite file."""
 
-    checked: FileCheck
+    name: str
+    sha256: str
     verifies: bool
+    certified_by: str | None
+    block_index: int | None
     fails_with_one_byte_changed: bool
 
 
@@ -155,7 +157,7 @@ def give_account(simulation: Simulation, checked: CheckedChain, files: list[File
     attempts, story = _attempts(simulation), simulation.story
     agree = simulation.agree and checked.state.tip == simulation.nodes()[0][1].state.tip
     return Account(
-        account_version=3,
+        account_version=4,
         simulated=True,
         seed=seed,
         ledger_id=simulation.genesis.ledger_id.hex(),

@@ -107,15 +107,14 @@ def _files(account: Account) -> Table:
     table.add_column("As it is")
     table.add_column("With one byte changed")
     for file in account.files:
-        table.add_row(file.checked.name, file.checked.sha256[:12] + "…", _as_it_is(file), _changed(file))
+        table.add_row(file.name, file.sha256[:12] + "…", _as_it_is(file), _changed(file))
     return table
 
 
 def _as_it_is(file: FileLine) -> Text:
     if not file.verifies:
         return Text("× no certificate covers it", style="red")
-    first = file.checked.certificates[0]
-    return Text.assemble(("✓ verifies", "green"), f": certified by {first.issuer} in block {first.block_index}")
+    return Text.assemble(("✓ verifies", "green"), f": certified by {file.certified_by} in block {file.block_index}")
 
 
 def _changed(file: FileLine) -> Text:
@@ -152,7 +151,7 @@ def _verdicts(console: Terminal, account: Account, chain: Path) -> None:
     facts = f"  {seconds(account.virtual_ms)} of the nodes' time. "
     facts += f"Repeatable: tallystick demo --simulated --seed {account.seed}"
     console.print(Text(facts, style="dim"), soft_wrap=True)
-    show_kept(console, chain, account.files[0].checked.name)
+    show_kept(console, chain, account.files[0].name, account.ledger_id)
 
 
 def _of_killing(account: Account) -> str:

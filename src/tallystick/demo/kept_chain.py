@@ -10,6 +10,7 @@ from rich.table import Table
 
 from tallystick.cli.options import node_folder
 from tallystick.cli.output import DEFAULT_CHAIN, Terminal, Text
+from tallystick.client.verdicts import SHORTEST_ID
 from tallystick.problems import StoreError
 from tallystick.storage.store import Store
 
@@ -42,11 +43,12 @@ def show_verdicts(console: Terminal, verdicts: Sequence[tuple[bool, str]]) -> No
     console.print(lines)
 
 
-def show_kept(console: Terminal, chain: Path, file_name: str) -> None:
+def show_kept(console: Terminal, chain: Path, file_name: str, ledger_id: str) -> None:
     """Where the chain is kept, and how to look into it."""
     is_found = chain == Path(DEFAULT_CHAIN) and not node_folder(None).is_there
     option = "" if is_found else f" --chain {shlex.quote(str(chain))}"
     console.print()
     console.print(Text.assemble("The chain is kept in ", (str(chain), "bold"), ". Look into it:"), soft_wrap=True)
-    for command in ("show", "show block 1", f"verify {shlex.quote(file_name)}"):
+    verify = f"verify {shlex.quote(file_name)} --ledger {ledger_id[:SHORTEST_ID]}"
+    for command in ("show", "show block 1", verify):
         console.print(Text(f"  tallystick {command}{option}", style="bold"), soft_wrap=True)

@@ -11,24 +11,20 @@ from typing import Final
 
 from msgspec import to_builtins
 
-from tallystick.cli.certify import Outcome, follow
-from tallystick.cli.connecting import ledger_info
-from tallystick.cli.file_check import check_file, with_one_byte_changed
-from tallystick.cli.founding import found_here
-from tallystick.cli.node_reader import NodeReader
+from tallystick.api.views import Status
 from tallystick.cli.output import Terminal, print_json
-from tallystick.cli.reading import read_chain
-from tallystick.cli.statements import Draft, about_file, in_words
-from tallystick.cli.verify import check_on_node
 from tallystick.cli.words import many, seconds
+from tallystick.client.blocking import Client
+from tallystick.client.drafts import Draft, about_files, in_words
 from tallystick.demo.kept_chain import LEDGER_NAME, check_room, make_room
 from tallystick.demo.live_view import story_line
 from tallystick.demo.local_network import COMMAND, LocalNetwork, NodeProcess, terminated_like_interrupted
+from tallystick.demo.one_byte import with_one_byte_changed
 from tallystick.demo.real_account import CertifiedLine, FileLine, JoiningLine, KillingLine, NodeLine, RealAccount
 from tallystick.demo.real_demo_view import show_real
 from tallystick.demo.recorder import StoryEvent
-from tallystick.host.control import BackedUp, Backup, Certify, InviteMade, MakeInvite, Status
 from tallystick.host.data_folder import DataFolder
+from tallystick.host.founding import found_here
 from tallystick.ledger.params import Params
 from tallystick.problems import Problem
 from tallystick.storage.file_statement import FileStatement, describe_file
@@ -48,7 +44,7 @@ def play_real(console: Terminal, paths: Sequence[Path], nodes: int, chain: Path,
 
     Raises `Problem` when something does not come to pass in its time. No process outlives this.
     """
-    drafts = [about_file(path, None, "") for path in paths]
+    drafts = about_files(paths)
     check_room(chain)
     with terminated_like_interrupted(), tempfile.TemporaryDirectory(prefix="tallystick-") as root:
         folders = found_here(LEDGER_NAME, Path(root) / "net", nodes, "", params=PARAMS)
@@ -81,24 +77,24 @@ class RealDemo:
             self._certify(members[number % len(members)], draft)
         killing = self._kill_and_restart(members[2], [one for one in members if one is not members[2]])
         joining = self._invite(members[1], f"node-{len(members) + 1}")
-        self._certify(network.nodes[-1], in_words(f"{joining.node} has joined", "", ""))
+        self._certify(network.nodes[-1], in_words(f"{joining.node} has joined"))
         self._wait_for_agreement()
         files = [self._verify(path) for path in paths]
-        ends = {node.name: node.status() for node in network.running}
+        ends = {node.name: _status(node) for node in network.running}
         self._keep(members[0], joining, kept)
         exit_codes = network.stop()
         self._tell("network", f"All {len(ends)} processes have ended")
         ledger_id = self._check_kept(kept, paths, files)
-        last = max(one.index for one in ends.values())
+        last = max(one.tip_index for one in ends.values())
         return RealAccount(
             account_version=1,
             simulated=False,
             ledger_id=ledger_id,
             took_ms=self._elapsed_ms,
-            nodes_agree=len({(one.index, one.tip_hash, one.certificates) for one in ends.values()}) == 1,
+            nodes_agree=len({(one.tip_index, one.tip_hash, one.log_size) for one in ends.values()}) == 1,
             went_on_without_the_killed=killing.went_on_to_index > killing.killed_at_index,
             the_killed_caught_up=killing.caught_up_index >= killing.went_on_to_index,
-            the_invited_caught_up=0 < joining.caught_up_index <= last == ends[joining.node].index,
+            the_invited_caught_up=0 < joining.caught_up_index <= last == ends[joining.node].tip_index,
             all_files_verify=all(_holds(one, list(ends)) for one in files),
             all_ended_well=all(code == 0 for code in exit_codes.values()),
             certified=self._certified,
@@ -119,27 +115,28 @@ class RealDemo:
 
     def _certify(self, process: NodeProcess, draft: Draft) -> None:
         name = process.name
-        outcome = Outcome(0, draft.statement.subject, str(draft.file) if draft.file else None)
-        with process.connect() as node:
-            until_s = time.monotonic() + _FINAL_SECONDS
-            follow(node, Certify((draft.statement,)), [outcome], lambda: None, wait=True, until_s=until_s)
-        if outcome.id is None or outcome.block_index is None or outcome.took_ms is None:
+        with Client(process.folder.path) as client:
+            signed = client.sign([(draft.subject, draft.payload)])
+            begun_s = time.monotonic()
+            (outcome,) = client.submit(signed, timeout_s=_FINAL_SECONDS)
+            took_ms = round(1000 * (time.monotonic() - begun_s), 3)
+        if outcome.block_index is None:
             reason = outcome.reason or f"it was not final within {_FINAL_SECONDS:.0f} s"
-            raise Problem(f"{name} did not certify {draft.title!r}: {reason}")
-        line = CertifiedLine(outcome.subject, outcome.file, name, outcome.id, outcome.block_index, outcome.took_ms)
+            raise Problem(f"{name} did not certify {draft.subject!r}: {reason}")
+        line = CertifiedLine(draft.subject, draft.file, name, outcome.id, outcome.block_index, took_ms)
         self._certified.append(line)
-        what = draft.title if draft.file else f"“{draft.title}”"
+        what = Path(draft.file).name if draft.file else f"“{draft.subject}”"
         told = f"{what} is certified through {name}: block {line.block_index}, final after {line.took_ms:.0f} ms"
         self._tell("honest", told)
 
     def _kill_and_restart(self, victim: NodeProcess, others: Sequence[NodeProcess]) -> KillingLine:
         name = victim.name
-        killed_at = victim.status().index
+        killed_at = _status(victim).tip_index
         victim.kill()
         self._tell("trouble", f"{name} is killed (SIGKILL) at block {killed_at}")
         for number in range(_STATEMENTS_MEANWHILE):
-            self._certify(others[number % len(others)], in_words(f"{name} is away, statement {number + 1}", "", ""))
-        went_on_to = max(one.status().index for one in others)
+            self._certify(others[number % len(others)], in_words(f"{name} is away, statement {number + 1}"))
+        went_on_to = max(_status(one).tip_index for one in others)
         with Store.open(victim.folder.ledger_path, read_only=True) as store:
             kept_index = store.tip_index
         begun_s = time.monotonic()
@@ -148,15 +145,15 @@ class RealDemo:
         caught_up, took_ms = self._wait_until_caught_up(victim, went_on_to, begun_s)
         self._tell("network", f"{name} has caught up with block {caught_up}, {seconds(took_ms)} after its start")
         self._network.wait_until_voting()
-        self._certify(victim, in_words(f"{name} is back", "", ""))
+        self._certify(victim, in_words(f"{name} is back"))
         return KillingLine(name, killed_at, went_on_to, kept_index, caught_up, took_ms)
 
     def _invite(self, host: NodeProcess, name: str) -> JoiningLine:
-        with host.connect() as node:
-            invite = node.one(MakeInvite(), InviteMade).invite
+        with Client(host.folder.path) as client:
+            invite = client.invite()
         self._tell("network", f"{host.name} invites one more: tallystick join {invite[:24]}…")
         joiner = NodeProcess(DataFolder(host.folder.path.with_name(name)))
-        goal = host.status().index
+        goal = _status(host).tip_index
         begun_s = time.monotonic()
         public_key = _join(invite, joiner.folder)
         self._network.nodes.append(joiner)
@@ -168,14 +165,14 @@ class RealDemo:
 
     def _wait_until_caught_up(self, node: NodeProcess, index: int, begun_s: float) -> tuple[int, int]:
         """Where the node stands then, and how many ms that took."""
-        self._network.wait_until(lambda: node.status().index >= index, f"{node.name} catching up")
-        return node.status().index, round(1000 * (time.monotonic() - begun_s))
+        self._network.wait_until(lambda: _status(node).tip_index >= index, f"{node.name} catching up")
+        return _status(node).tip_index, round(1000 * (time.monotonic() - begun_s))
 
     def _wait_for_agreement(self) -> None:
         network = self._network
 
         def agree() -> bool:
-            return len({node.status().tip_hash for node in network.running}) == 1
+            return len({_status(node).tip_hash for node in network.running}) == 1
 
         network.wait_until(agree, "waiting for all nodes to have the same last block")
 
@@ -193,17 +190,16 @@ class RealDemo:
         return line
 
     def _keep(self, source: NodeProcess, joining: JoiningLine, kept: Path) -> None:
-        with source.connect() as node:
-            node.one(Backup(str(kept)), BackedUp)
+        with Client(source.folder.path) as client:
+            client.backup(kept)
         with Store.open(kept) as store:
             store.remember_names({bytes.fromhex(joining.public_key): joining.node})
 
     def _check_kept(self, kept: Path, paths: Sequence[Path], files: Sequence[FileLine]) -> str:
-        with Store.open(kept, read_only=True) as store:
-            checked, names = read_chain(store), store.names()
+        with Client(kept) as client:
             for path, line in zip(paths, files, strict=True):
-                line.verifies_as_kept = check_file(checked, describe_file(path), names).is_covered
-            return store.genesis.ledger_id.hex()
+                line.verifies_as_kept = bool(client.verify(path))
+            return client.ledger_id.hex()
 
     # ---- telling --------------------------------------------------------------------------------------------
 
@@ -217,9 +213,13 @@ class RealDemo:
 
 
 def _covers(process: NodeProcess, statement: FileStatement) -> bool:
-    genesis, names = ledger_info(process.folder)
-    with process.connect() as node:
-        return check_on_node(NodeReader(node, genesis), statement, names).is_covered
+    with Client(process.folder.path) as client:
+        return bool(client.verify_statement(statement))
+
+
+def _status(process: NodeProcess) -> Status:
+    with Client(process.folder.path) as client:
+        return client.status()
 
 
 def _join(invite: str, folder: DataFolder) -> str:
@@ -243,10 +243,10 @@ def _holds(file: FileLine, names: list[str]) -> bool:
 def _node_line(name: str, told: Status, exit_code: int) -> NodeLine:
     return NodeLine(
         name=name,
-        public_key=told.key.hex(),
+        public_key=told.node.key,
         stake=told.stake,
-        tip_index=told.index,
-        tip_hash=told.tip_hash.hex(),
-        certificates=told.certificates,
+        tip_index=told.tip_index,
+        tip_hash=told.tip_hash,
+        certificates=told.log_size,
         exit_code=exit_code,
     )

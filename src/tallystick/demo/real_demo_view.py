@@ -21,7 +21,7 @@ def show_real(console: Terminal, account: RealAccount, chain: Path) -> None:
     times = sorted(one.took_ms for one in account.certified)
     facts = f"  {many(len(times), 'certificate')}, final after {times[len(times) // 2]:.0f} ms (median); "
     console.print(Text(f"{facts}all of it took {seconds(account.took_ms)}", style="dim"), soft_wrap=True)
-    show_kept(console, chain, account.files[0].name)
+    show_kept(console, chain, account.files[0].name, account.ledger_id)
 
 
 def _nodes(nodes: Sequence[NodeLine]) -> Table:

@@ -7,18 +7,19 @@ from typing import Final
 
 import msgspec
 
-from tallystick.cli.file_check import check_file, with_one_byte_changed
 from tallystick.cli.output import Terminal, fail, print_json
+from tallystick.client.blocking import Client
 from tallystick.demo.account import Account, FileLine, give_account
 from tallystick.demo.final_view import show_account
 from tallystick.demo.kept_chain import make_room
 from tallystick.demo.live_view import Silent, Watcher, watching
+from tallystick.demo.one_byte import with_one_byte_changed
 from tallystick.demo.scenario import FRAME_MS
 from tallystick.demo.seeding import from_seed
 from tallystick.demo.simulation import Simulation
 from tallystick.integrity.checked_chain import CheckedChain
 from tallystick.problems import ExitCode
-from tallystick.storage.file_statement import FileStatement, describe_file
+from tallystick.storage.file_statement import describe_file
 from tallystick.storage.store import Store
 
 DEFAULT_SPEED: Final = 3.5
@@ -68,15 +69,22 @@ def _play(simulation: Simulation, watcher: Watcher, speed: float, chain: Path) -
 
 def _account_from_file(simulation: Simulation, paths: list[Path], chain: Path, seed: int) -> Account:
     """Close the account from the file alone: the chain is read back, and every rule on it checked again."""
+    with Client(chain, ledger_id=simulation.genesis.ledger_id.hex()) as client:
+        files = [_file_line(client, simulation, path) for path in paths]
     with Store.open(chain, simulation.genesis.ledger_id, read_only=True) as store:
-        checked = CheckedChain(store)
-        files = [
-            _file_line(checked, simulation, path, said) for path, said in zip(paths, simulation.files, strict=True)
-        ]
-        return give_account(simulation, checked, files, seed)
+        return give_account(simulation, CheckedChain(store), files, seed)
 
 
-def _file_line(checked: CheckedChain, simulation: Simulation, path: Path, certified: FileStatement) -> FileLine:
-    now, changed = describe_file(path), with_one_byte_changed(path, certified.size_bytes)
-    found = check_file(checked, now, simulation.names)
-    return FileLine(found, found.is_covered, not check_file(checked, changed, simulation.names).is_covered)
+def _file_line(client: Client, simulation: Simulation, path: Path) -> FileLine:
+    now = describe_file(path)
+    found = client.verify_statement(now)
+    changed = client.verify_statement(with_one_byte_changed(path, now.size_bytes))
+    first = found[0].certificate if found else None
+    return FileLine(
+        name=now.name,
+        sha256=now.sha256.hex(),
+        verifies=bool(found),
+        certified_by=simulation.name_of(bytes.fromhex(first.issuer.key)) if first else None,
+        block_index=first.place.block_index if first else None,
+        fails_with_one_byte_changed=not changed,
+    )

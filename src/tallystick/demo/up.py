@@ -10,12 +10,12 @@ from typing import Annotated, Final
 
 import typer
 
-from tallystick.cli.founding import found_here
 from tallystick.cli.options import NoPassphrase, PassphraseFile, find_passphrase
 from tallystick.cli.output import Terminal, Text, error_boundary, fail, help_text, make_console, marked, warn
 from tallystick.demo.local_network import LocalNetwork, NodeProcess, in_order, terminated_like_interrupted
 from tallystick.demo.real_demo import MOST_PROCESSES, PARAMS
 from tallystick.host.data_folder import DataFolder, FolderError
+from tallystick.host.founding import found_here
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.problems import ExitCode
 
@@ -73,13 +73,13 @@ def _opens(folder: DataFolder, passphrase: str) -> bool:
 
 
 def _run(console: Terminal, network: LocalNetwork[NodeProcess]) -> None:
-    with console.status("The nodes start and find each other"):
+    with console.status("The nodes start, and find each other"):
         network.start()
     try:
         _tell(console, [node.folder for node in network.nodes])
         while network.running:
             for name, code in network.ended().items():
-                again = f"tallystick run --data {network.nodes[0].folder.path.with_name(name)}"
+                again = f"tallystick run --data {shlex.quote(str(network.nodes[0].folder.path.with_name(name)))}"
                 warn(f"{name} has ended with {code}; start it again with: {again}")
             time.sleep(_LOOK_SECONDS)
     except KeyboardInterrupt:
@@ -88,15 +88,17 @@ def _run(console: Terminal, network: LocalNetwork[NodeProcess]) -> None:
             ended = ", ".join(f"{name} with {code}" for name, code in codes.items() if code)
             raise fail(f"not all nodes ended well: {ended}", ExitCode.FAILED) from None
         console.print()
-        console.print(f"All {len(codes)} nodes have ended.")
+        console.print("The node has ended." if len(codes) == 1 else f"All {len(codes)} nodes have ended.")
         return
     raise fail("all nodes have ended; their logs are beside their folders", ExitCode.FAILED)
 
 
 def _tell(console: Terminal, folders: Sequence[DataFolder]) -> None:
-    paths = [shlex.quote(str(one.path)) for one in folders]
+    paths = [one.quoted for one in folders]
     last = paths[-1]
-    console.print(marked("✓", f"{len(folders)} nodes run", f" in {folders[0].path.parent}; Ctrl-C ends them."))
+    what = "one node runs" if len(folders) == 1 else f"{len(folders)} nodes run"
+    ends = "ends it" if len(folders) == 1 else "ends them"
+    console.print(marked("✓", what, f" in {folders[0].path.parent}; Ctrl-C {ends}."))
     console.print()
     console.print("Try in another terminal:")
     for command in (

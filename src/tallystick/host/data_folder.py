@@ -1,15 +1,19 @@
 """A node's data folder: its key and guard, its ledger, and where it listens; everything of one node is in it."""
 
+import shlex
 import tomllib
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Final
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Struct
+from msgspec.structs import replace
 
 from tallystick.consensus.signing_guard import GuardStatus, Moved
+from tallystick.host.addresses import AddressError, split_address, split_peer, split_reached
 from tallystick.host.guard_file import GuardFile, compacted, create_guard, guard_bytes, summaries, write_guard
 from tallystick.host.key_file import create_key_file, open_key_file, read_sealed, sealed_public_key, write_sealed
+from tallystick.host.local_socket import short_address
 from tallystick.ledger.genesis import Genesis
 from tallystick.ledger.wallet import Wallet
 from tallystick.problems import KeyFileError, Problem
@@ -26,9 +30,11 @@ address = {address}
 
 # Whom it asks first, as KEY@ADDRESS. It learns of all others from them.
 bootstrap = [{bootstrap}]
-"""
 
-Address = Annotated[str, Meta(min_length=3, max_length=255, pattern=r"\A[!-~]+:[0-9]{1,5}\Z")]
+# The public key that it was set up for: the others know the node, and its stake, by it.
+key = {key}
+"""
+_HOLDS: Final = 'it holds listen and address, each "HOST:PORT", a list bootstrap of "KEY@HOST:PORT", and key'
 
 
 class FolderError(Problem):
@@ -36,17 +42,25 @@ class FolderError(Problem):
 
 
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):
-    """What the operator decides: `node.toml`."""
+    """What the operator decides: `node.toml`. It is written when the node is set up, and never again."""
 
-    listen: Address
-    address: Address
-    bootstrap: tuple[Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}@[!-~]+:[0-9]{1,5}\Z")], ...] = ()
+    listen: str
+    address: str
+    bootstrap: tuple[str, ...] = ()
+    key: str = ""
+    """The public key that the node was set up for; empty in a folder of before that was noted."""
 
     @property
     def bootstrap_peers(self) -> list[tuple[bytes, str]]:
-        """Keys and addresses."""
-        split = (one.split("@", 1) for one in self.bootstrap)
-        return [(bytes.fromhex(key), address) for key, address in split]
+        """Keys and addresses. Raises `AddressError`."""
+        return [split_peer(one) for one in self.bootstrap]
+
+    def check(self) -> None:
+        """Raise `AddressError` unless every address in it can be used as it is meant."""
+        split_address(self.listen)
+        split_reached(self.address)
+        for one in self.bootstrap:
+            split_peer(one)
 
 
 class DataFolder:
@@ -73,12 +87,48 @@ class DataFolder:
 
         Raises `Problem`; a node that is there already stays as it is.
         """
-        if self.is_there or self.ledger_path.exists():
-            raise FolderError(f"{self.path} holds a node already; name another folder with --data")
+        self.check_free()
         if not self.key_path.exists():
-            raise FolderError(f"there is no key in {self.path}; make one with: tallystick key new --data {self.path}")
+            raise FolderError(f"there is no key in {self.path}; make one with: tallystick key new --data {self.quoted}")
+        settings = replace(settings, key=self.public_key().hex())
+        settings.check()
         Store.create(self.ledger_path, genesis).close()
         self.write_settings(settings)
+
+    def check_free(self) -> None:
+        """Raise `FolderError` if a node is here already."""
+        if self.is_there or self.ledger_path.exists():
+            raise FolderError(f"{self.path} holds a node already; name another folder with --data")
+
+    def check_path(self) -> None:
+        """Raise `Problem` if a socket in here would have too long a name: no node could run here."""
+        short_address(self.api_path)
+
+    def check_startable(self) -> Settings:
+        """The settings of a node that has all it needs to run. Raises `Problem`.
+
+        One of another key than it was set up for would run as somebody else, without its stake.
+        """
+        settings = self.settings()
+        self.check_path()
+        if not self.key_path.exists():
+            raise KeyFileError(f"{self.path} has no key file any more; restore {self.key_path} from a copy")
+        if (changed := self.key_change()) is not None:
+            advice = "restore that key's file; or, if another key is meant, join the ledger with it in another folder"
+            raise FolderError(f"{changed}; {advice}")
+        return settings
+
+    def key_change(self) -> str | None:
+        """What is to be said if the key that is there is not the one that the node was set up for."""
+        was, now = self.settings().key if self.is_there else "", self.public_key().hex()
+        if was in ("", now):
+            return None
+        return f"{self.path} was set up for the key {was[:16]}…, and {self.key_path} holds {now[:16]}…"
+
+    @property
+    def quoted(self) -> str:
+        """The path as a shell takes it."""
+        return shlex.quote(str(self.path))
 
     def make(self) -> None:
         """Make the folder itself, for its owner alone. Raises `FolderError`."""
@@ -92,11 +142,19 @@ class DataFolder:
 
         Raises `Problem`; a key that is there already stays as it is.
         """
+        self.check_no_key()
         self.make()
-        if self.key_path.exists():
-            raise KeyFileError(f"{self.key_path} exists already, and a key is never overwritten; name another folder")
         create_guard(self.guard_path, wallet.public_key)  # first: a key without its guard counts as one that has signed
         create_key_file(self.key_path, wallet, passphrase, strength)
+
+    def check_no_key(self) -> None:
+        """Raise `KeyFileError` if a key is here, or the node that is here was set up for one."""
+        if self.key_path.exists():
+            reason = f"{self.key_path} exists already, and a key is never overwritten"
+            raise KeyFileError(f"{reason}; tallystick key show --data {self.quoted} prints it")
+        if self.is_there and (was := self.settings().key):
+            reason = f"{self.path} was set up for the key {was[:16]}…, whose file is gone"
+            raise KeyFileError(f"{reason}; restore {self.key_path} from a copy, or name another folder for a new key")
 
     def move_key(self, to: Path) -> None:
         """Copy key and guard to another folder, durably, and close this guard. Raises `Problem`, `Refused` (K3).
@@ -125,6 +183,7 @@ class DataFolder:
             listen=_quoted(settings.listen),
             address=_quoted(settings.address),
             bootstrap="".join(f"\n    {one}," for one in quoted) + ("\n" if quoted else ""),
+            key=_quoted(settings.key),
         )
         new = self.settings_path.with_suffix(".new")
         try:
@@ -136,15 +195,17 @@ class DataFolder:
     def settings(self) -> Settings:
         """Read `node.toml`. Raises `FolderError` with what is wrong in it."""
         try:
-            found = tomllib.loads(self.settings_path.read_text())
-            return msgspec.convert(found, Settings)
+            settings = msgspec.convert(tomllib.loads(self.settings_path.read_text()), Settings)
+            settings.check()
         except FileNotFoundError:
             advice = "make one with tallystick new or tallystick join, or name its folder with --data"
             raise FolderError(f"there is no node in {self.path}: {advice}") from None
         except OSError as error:
             raise FolderError(f"{self.settings_path} cannot be read: {error.strerror}") from None
-        except (tomllib.TOMLDecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
-            raise FolderError(f"{self.settings_path}: {error}; mend it by hand, and start again") from None
+        except (tomllib.TOMLDecodeError, msgspec.ValidationError, UnicodeDecodeError, AddressError) as error:
+            reason = _HOLDS if isinstance(error, msgspec.ValidationError) else str(error)
+            raise FolderError(f"{self.settings_path}: {reason}; mend it by hand, and start again") from None
+        return settings
 
     def public_key(self) -> bytes:
         """The node's public key, without its passphrase. Raises `KeyFileError`, `Refused`."""

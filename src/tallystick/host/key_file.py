@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shlex
 import stat
 from pathlib import Path
 from typing import Final
@@ -25,6 +26,8 @@ _STRENGTHS: Final = {
     "moderate": (pwhash.argon2id.OPSLIMIT_MODERATE, pwhash.argon2id.MEMLIMIT_MODERATE),
     "interactive": (pwhash.argon2id.OPSLIMIT_INTERACTIVE, pwhash.argon2id.MEMLIMIT_INTERACTIVE),
 }
+_CREDENTIALS_VARIABLE: Final = "CREDENTIALS_DIRECTORY"
+_MAX_PASSPHRASE_BYTES: Final = 1024
 _MAX_FILE_BYTES: Final = 4096
 """More than any sealed key takes: a file is not read further."""
 
@@ -83,12 +86,44 @@ def read_sealed(path: Path) -> bytes:
     return data
 
 
+def read_passphrase(path: Path) -> str:
+    """The passphrase in a file that is its owner's alone, or a credential of systemd. Raises `KeyFileError`."""
+    try:
+        with path.open("rb") as file:
+            _check_private(path, os.fstat(file.fileno()))
+            data = file.read(_MAX_PASSPHRASE_BYTES + 1)
+        passphrase = data.decode().rstrip("\r\n")
+    except OSError as error:
+        raise KeyFileError(f"{path} cannot be read: {error.strerror}; name the file with the passphrase") from None
+    except UnicodeDecodeError:
+        raise KeyFileError(f"{path} holds no text; name the file with the passphrase") from None
+    if not passphrase or len(data) > _MAX_PASSPHRASE_BYTES:
+        expected = f"one line of at most {_MAX_PASSPHRASE_BYTES} bytes is expected"
+        raise KeyFileError(f"{path} holds no passphrase: {expected}")
+    return passphrase
+
+
+def _check_private(path: Path, status: os.stat_result) -> None:
+    """Raise unless the file is its owner's alone; systemd's credentials are root's, and their group's to read."""
+    credentials = os.environ.get(_CREDENTIALS_VARIABLE)
+    is_credential = bool(credentials) and path.absolute().parent == Path(str(credentials)).absolute()
+    closed = 0o037 if is_credential else 0o077
+    mode = stat.S_IMODE(status.st_mode)
+    if mode & closed:
+        advice = f"run: chmod 600 {shlex.quote(str(path))}"
+        raise KeyFileError(f"{path} has mode {mode:04o}, so others may read it; {advice}")
+    if status.st_uid not in ((os.geteuid(), 0) if is_credential else (os.geteuid(),)):
+        raise KeyFileError(f"{path} belongs to another user; keep the passphrase in a file of your own")
+
+
 def _check_status(path: Path, status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise Refused(Rule.E2, f"{path} is not a regular file")
     if status.st_mode & 0o077:
         mode = stat.S_IMODE(status.st_mode)
-        raise Refused(Rule.K3, f"{path} has mode {mode:04o}, so others may use it; run: chmod 600 {path}")
+        raise Refused(
+            Rule.K3, f"{path} has mode {mode:04o}, so others may use it; run: chmod 600 {shlex.quote(str(path))}"
+        )
     if status.st_uid != os.geteuid():
         raise Refused(Rule.K3, f"{path} belongs to another user; keep your key in a file of your own")
 

@@ -34,5 +34,6 @@ def short_address(path: Path) -> str:
     """The socket's path, absolute or from here, whichever is shorter: Unix allows about a hundred bytes."""
     address = min(str(path.absolute()), os.path.relpath(path), key=len)
     if len(os.fsencode(address)) > _MAX_ADDRESS_BYTES:
-        raise Problem(f"{address} is too long a name for a socket; choose a data folder with a shorter one")
+        reason = f"{address} is too long a name for a socket, which has at most {_MAX_ADDRESS_BYTES} bytes"
+        raise Problem(f"{reason}; choose a data folder with a shorter one")
     return address

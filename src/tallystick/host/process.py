@@ -4,7 +4,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from functools import partial
 from typing import Final, NamedTuple
 
@@ -13,15 +13,17 @@ from tallystick.consensus.simplex import Simplex
 from tallystick.host.acceptance import check_acceptance
 from tallystick.host.data_folder import DataFolder, Settings
 from tallystick.host.data_lock import DataLock
+from tallystick.host.founding import ahead_ms
 from tallystick.host.guard_file import GuardError, GuardFile
 from tallystick.host.invite import write_invite
-from tallystick.host.logs import note, start_logging
+from tallystick.host.logs import note
 from tallystick.host.runner import Kept, Runner, now_ms
 from tallystick.host.service import Service
 from tallystick.host.submissions import Submissions
 from tallystick.host.verification import Verifier
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.errors import Refused
+from tallystick.ledger.genesis import Genesis
 from tallystick.ledger.wallet import Wallet
 from tallystick.network.archiving import own_record
 from tallystick.network.replay import replayed
@@ -33,6 +35,12 @@ from tallystick.node.simplex_driver import SimplexDriver
 from tallystick.problems import DamagedStore, MustEnd, NodeExit, Problem
 from tallystick.storage.store import Store
 
+_SAY_AGAIN_MS: Final = 60_000
+_LOOK_AGAIN_S: Final = 1.0
+_AHEAD: Final = (
+    "the ledger begins ahead of this machine's clock: set this clock right; if it is, the founder's was fast, and the "
+    "ledger has to be founded anew, or waited for"
+)
 _MOVED: Final = "run it there. Only if nothing ever ran there: tallystick guard lost, and start it again"
 
 
@@ -51,17 +59,13 @@ class Hosted(NamedTuple):
 OpenDoors = Callable[[Hosted], AbstractAsyncContextManager[None]]
 
 
-def run_node(
-    folder: DataFolder, wallet: Wallet, open_doors: OpenDoors, *, log_json: bool = False, log_level: str = "info"
-) -> NodeExit:
+def run_node(folder: DataFolder, settings: Settings, wallet: Wallet, open_doors: OpenDoors) -> NodeExit:
     """Run a node until SIGTERM or SIGINT, or until it has to end (logged); returns how it ended.
 
     Raises `Problem` when it cannot start: another process has the folder, the ledger is damaged, the port is taken,
     the key was moved away, this machine's libsodium breaks rule K2.
     """
-    settings = folder.settings()
     check_acceptance()
-    start_logging(log_level, log_json)
     try:
         with (
             DataLock(folder.path),
@@ -81,6 +85,8 @@ async def _run(folder: DataFolder, settings: Settings, wallet: Wallet, kept: Kep
     guard = kept.guard_file.signing_guard(wallet, ledger_id)
     if guard.status is GuardStatus.MOVED:
         raise GuardError(f"the key in {folder.path} was moved to another machine: {_MOVED}")
+    if not await _has_begun(stop, store.genesis):
+        return NodeExit.STOPPED
     agreement = SimplexDriver(Simplex(guard))
     try:
         chain = replayed(store.genesis, agreement.check_forger, store)
@@ -112,7 +118,7 @@ async def _run(folder: DataFolder, settings: Settings, wallet: Wallet, kept: Kep
         note(logging.INFO, "running", ledger=ledger_id, key=wallet.public_key, address=address, index=node.state.index)
         async with open_doors(hosted):
             await service.start(runner, folder.socket_path)
-            return await _until_stopped(stop, runner, folder)
+            ended = await _until_stopped(stop, runner, folder)
     except TransportError as error:
         raise Problem(str(error)) from None
     finally:
@@ -120,6 +126,26 @@ async def _run(folder: DataFolder, settings: Settings, wallet: Wallet, kept: Kep
         await runner.stop()
         await verifier.stop()
         folder.socket_path.unlink(missing_ok=True)
+    if ended is NodeExit.STOPPED:  # now that it does nothing any more
+        runner.store.keep_snapshot(runner.node.chain)
+        runner.guard_file.compact()
+        note(logging.INFO, "stopped", index=runner.node.state.index)
+    return ended
+
+
+async def _has_begun(stop: asyncio.Event, genesis: Genesis) -> bool:
+    """Wait until this machine's clock has reached the ledger's beginning; false if the node is stopped before.
+
+    The right time may come after the machine has started; and a founder's clock may have been fast.
+    """
+    told_ms: int | None = None
+    while (ahead := ahead_ms(genesis, now_ms())) and not stop.is_set():
+        if told_ms is None or abs(told_ms - ahead) >= _SAY_AGAIN_MS:
+            told_ms = ahead
+            note(logging.WARNING, "waiting for the clock", ahead_ms=ahead, reason=_AHEAD)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), min(_LOOK_AGAIN_S, ahead / 1000))
+    return not stop.is_set()
 
 
 async def _until_stopped(stop: asyncio.Event, runner: Runner, folder: DataFolder) -> NodeExit:
@@ -129,9 +155,6 @@ async def _until_stopped(stop: asyncio.Event, runner: Runner, folder: DataFolder
     stopping.cancel()
     if not failing.done():
         failing.cancel()
-        runner.store.keep_snapshot(runner.node.chain)
-        runner.guard_file.compact()
-        note(logging.INFO, "stopped", index=runner.node.state.index)
         return NodeExit.STOPPED
     error = failing.exception()
     expected = isinstance(error, Problem | Refused)
@@ -143,4 +166,4 @@ async def _until_stopped(stop: asyncio.Event, runner: Runner, folder: DataFolder
 
 
 def _mending(folder: DataFolder) -> str:
-    return f"look after the disk, then mend it with: tallystick check --repair --data {folder.path}"
+    return f"look after the disk, then mend it with: tallystick check --repair --data {folder.quoted}"

@@ -5,14 +5,16 @@ block is bound by hashes to the blocks around it, and by the votes of its epoch'
 earlier blocks name.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import asyncio
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import groupby
 from typing import Any, Final, TypeVar
 
 from tallystick.consensus.proof_of_stake import check_drawn
 from tallystick.host.claims import Claim, claimed
-from tallystick.host.verification import verify_in_line
+from tallystick.host.verification import verify_in_line, verifying
 from tallystick.ledger.block import Block, block_codec, check_form, check_signatures, genesis_block, verified
 from tallystick.ledger.blockchain import Blockchain
 from tallystick.ledger.certificate import certificate_codec
@@ -100,6 +102,34 @@ class Report:
     def missing_finalizations(self) -> list[int]:
         """The last blocks of epochs whose finalization should be fetched; later ones prove the others."""
         return [index for index in self.unproven if index <= self.last_good]
+
+    @property
+    def lines(self) -> list[str]:
+        """All damage in words, a line each."""
+        found = [f"pages of the file: {one}" for one in self.pages]
+        found += _by_stretches(self.blocks)
+        found += [f"finalization of block {index}: {reason}" for index, reason in sorted(self.finalizations.items())]
+        found += [
+            f"finalization of block {index}, the last of its epoch: missing"
+            for index in self.unproven
+            if index not in self.finalizations
+        ]
+        found += [f"payload {key.hex()[:16]}…: {reason}" for key, reason in sorted(self.payloads.items())]
+        found += [f"proposal: {reason}" for reason in self.proposals.values()]
+        found += [f"a certificate that waited, to be submitted again: {reason}" for reason in self.waiting.values()]
+        found += [f"derived: {what}" for what in self.derived]
+        return [*found, f"votes: {len(self.votes)} damaged"] if self.votes else found
+
+
+def find_damage(
+    store: Store, verify: Verify | None = None, on_block: Callable[[int], object] = lambda index: None
+) -> Report:
+    """Check all that the file holds, as it is at this moment. Without `verify`, it starts processes to verify in."""
+    if verify is None:
+        with asyncio.Runner() as runner, verifying(runner) as in_processes:
+            return find_damage(store, in_processes, on_block)
+    with store.frozen():
+        return Check(store, verify, on_block).run()
 
 
 class Check:
@@ -342,6 +372,14 @@ class Check:
         for blame, is_good in zip(blames, self._verify(claims), strict=True):
             if not is_good:
                 blame()
+
+
+def _by_stretches(blocks: Mapping[int, str]) -> Iterator[str]:
+    """One line for blocks that follow each other and have the same damage."""
+    for (_, reason), group in groupby(enumerate(sorted(blocks)), lambda one: (one[1] - one[0], blocks[one[1]])):
+        indexes = [index for _, index in group]
+        which = f"block {indexes[0]}" if len(indexes) == 1 else f"blocks {indexes[0]} to {indexes[-1]}"
+        yield f"{which}: {reason}"
 
 
 def _damaged_pages(store: Store) -> list[str]:

@@ -129,9 +129,13 @@ class CheckedChain:
             if certificate.id.hex().startswith(id_prefix.lower())
         ]
 
+    def stating(self, sha256: bytes) -> list[tuple[FileStatement, Place]]:
+        """What the chain's payloads state about a file with this hash, in the order of the chain."""
+        return self._files.get(sha256, [])
+
     def covering(self, statement: FileStatement) -> list[Coverage]:
         """The certificates that cover these bytes, each with its proof of inclusion, verified."""
-        same_hash = self._files.get(statement.sha256, [])
+        same_hash = self.stating(statement.sha256)
         return [self._coverage(stated, place) for stated, place in same_hash if stated.is_about_same_bytes(statement)]
 
     def leaf_index(self, found: Found) -> int:

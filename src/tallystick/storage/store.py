@@ -373,9 +373,10 @@ class Store:
     # ---- the address book -----------------------------------------------------------------------------------
 
     def remember_names(self, names: Mapping[bytes, str]) -> None:
-        """What the file's owner calls these keys."""
+        """What the file's owner calls these keys; empty: nothing any more."""
         with self.database.transaction():
             self.database.execute_many("INSERT OR REPLACE INTO names VALUES (?, ?)", names.items())
+            self.database.execute("DELETE FROM names WHERE name = ''")
 
     def names(self) -> dict[bytes, str]:
         """Names by public key."""

@@ -1,18 +1,15 @@
-"""What `tallystick check --repair` does: mend a node's ledger from itself, and from peers what it lacks."""
+"""Mending the ledger of a node that does not run: from itself, and from peers what it lacks."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack
-from itertools import groupby
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, ExitStack
 
 from msgspec import Struct
 
-from tallystick.cli.reading import counting, find_damage
-from tallystick.cli.words import many
 from tallystick.host.data_folder import DataFolder
 from tallystick.host.data_lock import DataLock
 from tallystick.host.verification import verifying
-from tallystick.integrity.check import Report, Verify
+from tallystick.integrity.check import Report, Verify, find_damage
 from tallystick.integrity.refetch import Peers, Session, refetch
 from tallystick.integrity.repair import repair
 from tallystick.integrity.salvage import finish_salvage, salvage_in_place
@@ -21,6 +18,8 @@ from tallystick.problems import DamagedStore, NoChain
 from tallystick.storage.store import Store
 
 Say = Callable[[str], None]
+Counting = Callable[[str, int], AbstractContextManager[Callable[[int], object]]]
+"""Shows how many of a total are done: the block is given what is told."""
 
 
 class Mended(Struct):
@@ -41,13 +40,14 @@ class Mended(Struct):
 class Mending:
     """One repair, of a node that does not run."""
 
-    def __init__(self, folder: DataFolder, open_wallet: Callable[[], Wallet], say: Say) -> None:
+    def __init__(self, folder: DataFolder, open_wallet: Callable[[], Wallet], say: Say, counting: Counting) -> None:
         """`open_wallet` is called only when something has to be fetched: peers want to know who asks."""
         self.mended = Mended()
         self._folder = folder
         self._path = folder.ledger_path
         self._open_wallet = open_wallet
         self._say = say
+        self._counting = counting
 
     def run(self) -> Mended:
         """Check, and repair what is damaged, until nothing is. It may be cut off anywhere and begun again.
@@ -76,11 +76,14 @@ class Mending:
     def _look(self, verify: Verify) -> tuple[Report | None, list[str]]:
         """What a check finds, in words, too; no report if the file cannot even be opened."""
         try:
-            with Store.open(self._path, read_only=True) as store:
-                report = find_damage(store, verify)
+            with (
+                Store.open(self._path, read_only=True) as store,
+                self._counting("Checking blocks", store.tip_index) as on_block,
+            ):
+                report = find_damage(store, verify, on_block)
         except (DamagedStore, NoChain) as error:
             return None, [str(error)]
-        return report, findings(report)
+        return report, report.lines
 
     def _tell(self, found: Iterable[str]) -> None:
         for line in found:
@@ -116,10 +119,10 @@ class Mending:
             self.mended.tip_index = report.last_good
             if wallet is None:
                 return
-            self._say(f"Fetching {many(blocks, 'block')} and {many(finalizations, 'finalization')} from peers")
+            self._say(f"Fetching from peers; blocks: {blocks:,}, finalizations: {finalizations:,}")
             peers = self._peers(store, wallet.public_key)
             session = stack.enter_context(Session(store.genesis.ledger_id, wallet, peers, runner))
-            on_fetched = stack.enter_context(counting("Fetching", blocks + finalizations))
+            on_fetched = stack.enter_context(self._counting("Fetching", blocks + finalizations))
 
             def on_put(more_blocks: int, more_finalizations: int) -> None:
                 self.mended.refetched_blocks += more_blocks
@@ -133,28 +136,3 @@ class Mending:
         for record in store.addresses():
             addresses.setdefault(record.key, record.address)
         return [(key, address) for key, address in addresses.items() if key != own]
-
-
-def findings(report: Report) -> list[str]:
-    """What a check found, a line each."""
-    found = [f"pages of the file: {one}" for one in report.pages]
-    found += _by_stretches(report.blocks)
-    found += [f"finalization of block {index}: {reason}" for index, reason in sorted(report.finalizations.items())]
-    found += [
-        f"finalization of block {index}, the last of its epoch: missing"
-        for index in report.unproven
-        if index not in report.finalizations
-    ]
-    found += [f"payload {key.hex()[:16]}…: {reason}" for key, reason in sorted(report.payloads.items())]
-    found += [f"proposal: {reason}" for reason in report.proposals.values()]
-    found += [f"a certificate that waited, to be submitted again: {reason}" for reason in report.waiting.values()]
-    found += [f"derived: {what}" for what in report.derived]
-    return [*found, f"votes: {len(report.votes)} damaged"] if report.votes else found
-
-
-def _by_stretches(blocks: Mapping[int, str]) -> Iterator[str]:
-    """One line for blocks that follow each other and have the same damage."""
-    for (_, reason), group in groupby(enumerate(sorted(blocks)), lambda one: (one[1] - one[0], blocks[one[1]])):
-        indexes = [index for _, index in group]
-        which = f"block {indexes[0]}" if len(indexes) == 1 else f"blocks {indexes[0]} to {indexes[-1]}"
-        yield f"{which}: {reason}"

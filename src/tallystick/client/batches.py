@@ -1,0 +1,342 @@
+"""Certifies drafts so that an interrupted or repeated run certifies nothing twice.
+
+Everything is signed, and stands in a result file, before anything is sent. A later run with that file sends the same
+bytes again, which is safe, and signs only what is new.
+"""
+
+import csv
+import os
+import time
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Final, NamedTuple
+
+from msgspec.structs import asdict
+
+from tallystick.api import views
+from tallystick.client.blocking import Client
+from tallystick.client.client import BATCH
+from tallystick.client.drafts import Draft, said_by
+from tallystick.ledger.certificate import Statement
+from tallystick.ledger.keys import is_signed
+from tallystick.ledger.messages import Entry, entry_codec
+from tallystick.problems import NotInTime, Problem
+from tallystick.storage.sqlite_file import sync_folder
+
+SIGNED: Final = "signed"
+"""The state of what is signed and, as far as is known, was never sent."""
+
+_COLUMNS: Final = (
+    *("line", "subject", "file", "sha256", "certificate_id", "entry", "state"),
+    *("block_index", "position", "log_index", "rule", "reason"),
+)
+_POLL_S: Final = 2.0
+_LONG_S: Final = 3.0
+"""Nothing to hear of for so long: the node is asked why."""
+_FAR: Final = 1e9
+_TROUBLES: Final = ("stuck", "out_of_reach")
+
+
+class Result(views.View, frozen=True, kw_only=True):
+    """A statement, and what became of it."""
+
+    line: int | None
+    """Of the CSV file."""
+    subject: str
+    file: str | None
+    """As it was named."""
+    sha256: str | None
+    """Of the file."""
+    was_certified: bool
+    """Before this run."""
+    outcome: views.Outcome
+    """With the state `signed` while it was not sent; `unknown` if it was sent, and the node did not answer."""
+
+
+class Results(views.View, frozen=True, kw_only=True):
+    """What a run of certify came to."""
+
+    schema: int = views.SCHEMA
+    results: list[Result]
+    problem: views.Problem | None
+    """What ended the run before all was final."""
+
+
+class _Kept(NamedTuple):
+    """A row of a result file: its certificate's entry is empty if it was found on the ledger."""
+
+    result: Result
+    entry: bytes
+
+
+class ResultFile:
+    """Signed statements and what became of them, in a CSV file. What is in it from before stays in it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._rows: list[_Kept] | None = None
+
+    def read(self, ledger_id: bytes, issuer: bytes) -> list[_Kept]:
+        """The rows of an earlier run; none if there was none. Raises `Problem` for any other file, ledger or issuer."""
+        try:
+            with self.path.open(encoding="utf-8", newline="") as stream:
+                self._rows = self._read(csv.reader(stream), ledger_id, issuer)
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise Problem(f"{self.path} cannot be read: {error.strerror}; name another with --results") from None
+        except (csv.Error, ValueError):
+            raise self._strange("line 1") from None
+        return self._rows
+
+    def write(self, results: Iterable[Result], entries: Mapping[str, bytes]) -> None:
+        """Replace the file durably, all of it or nothing. Raises `Problem`."""
+        results = list(results)
+        ids = {one.outcome.id for one in results}
+        others = [one for one in self._rows or () if one.result.outcome.id not in ids]
+        rows = [*(_Kept(one, entries.get(one.outcome.id, b"")) for one in results), *others]
+        try:
+            with (
+                NamedTemporaryFile(
+                    "w", encoding="utf-8", errors="backslashreplace", newline="", dir=self.path.parent, delete=False
+                ) as stream,
+                _removed_in_the_end(Path(stream.name)) as written,
+            ):
+                csv.writer(stream, lineterminator="\n").writerows([_COLUMNS, *map(_cells, rows)])
+                stream.flush()
+                os.fsync(stream.fileno())
+                if self._rows is None:  # another run must not have signed the same meanwhile
+                    self.path.open("x").close()
+                    self._rows = []
+                written.replace(self.path)
+            sync_folder(self.path)
+        except FileExistsError:
+            raise Problem(f"another run has just made {self.path}; wait for it, and run this again") from None
+        except OSError as error:
+            told = f"{self.path} cannot be written: {error.strerror}"
+            raise Problem(f"{told}; name a file that you may write to with --results") from None
+
+    def _read(self, rows: "Iterable[list[str]]", ledger_id: bytes, issuer: bytes) -> list[_Kept]:
+        found: list[_Kept] = []
+        for line, row in enumerate(rows, start=1):
+            if line == 1:
+                if tuple(row) != _COLUMNS:
+                    raise self._strange("line 1")
+                continue
+            try:
+                kept = _kept(dict(zip(_COLUMNS, row, strict=True)))
+                entry = entry_codec.decode(kept.entry) if kept.entry else None
+            except (ValueError, KeyError):
+                raise self._strange(f"row {line - 1}") from None
+            if entry is not None:
+                self._check(entry, kept.result.outcome.id, ledger_id, issuer)
+            found.append(kept)
+        return found
+
+    def _check(self, entry: Entry, certificate_id: str, ledger_id: bytes, issuer: bytes) -> None:
+        certificate = entry.certificate
+        if not isinstance(certificate, Statement) or certificate.id.hex() != certificate_id:
+            raise self._strange(f"certificate {certificate_id[:16]}…")
+        if certificate.issuer != issuer:
+            keys = f"by {certificate.issuer.hex()[:16]}…, and this run signs with {issuer.hex()[:16]}…"
+            raise Problem(f"what is in {self.path} was signed {keys}; use that key, or another --results")
+        if not is_signed(certificate.signed_bytes(ledger_id), certificate.signature, issuer):
+            told = f"what is in {self.path} was signed for another ledger, or was altered"
+            raise Problem(f"{told}; name the node of that ledger, or another --results")
+
+    def _strange(self, where: str) -> Problem:
+        told = f"{self.path} is no result file of certify, or was altered ({where}); it is left as it is"
+        return Problem(f"{told}; name another with --results")
+
+
+@contextmanager
+def _removed_in_the_end(path: Path) -> Iterator[Path]:
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
+class Certification:
+    """Drafts on their way to a ledger through one client, signed by its wallet or its node."""
+
+    def __init__(self, client: Client, issuer: bytes, file: ResultFile | None = None) -> None:
+        self._client, self._issuer, self._file = client, issuer, file
+        self._drafts: list[tuple[Draft, str]] = []
+        """With the ids of their certificates."""
+        self._entries: dict[str, bytes] = {}
+        self._outcomes: dict[str, views.Outcome] = {}
+        self._was_certified: set[str] = set()
+        self._said_trouble = False
+        self._quiet_since_s = time.monotonic()
+
+    @property
+    def results(self) -> list[Result]:
+        """What became of each, in the order of the drafts."""
+        return [self._result(draft, one) for draft, one in self._drafts]
+
+    @property
+    def unsettled(self) -> int:
+        """How many certificates are neither final nor refused."""
+        return len(self._in_state(SIGNED, "unknown", "waiting"))
+
+    # ---- before anything is sent --------------------------------------------------------------------------------
+
+    def prepare(self, drafts: Sequence[Draft], *, again: bool = False) -> None:
+        """Sign what is new, and keep all of it in the result file. Nothing is sent.
+
+        A file whose very bytes this issuer has certified is not certified again, unless `again`. Raises `Problem`.
+        """
+        known = self._kept() if self._file else {}
+        ids: dict[tuple[str, str, bytes], str] = dict(known)
+        for draft in drafts:
+            if draft.says not in ids and not again and (found := self._find(draft)):
+                ids[draft.says] = found
+        new = list({draft.says: draft for draft in drafts if draft.says not in ids}.values())
+        for draft, entry in zip(new, self._client.sign([(one.subject, one.payload) for one in new]), strict=True):
+            ids[draft.says] = self._add(entry, SIGNED)
+        self._drafts = [(draft, ids[draft.says]) for draft in drafts]
+        self._keep()
+
+    def _kept(self) -> dict[tuple[str, str, bytes], str]:
+        assert self._file is not None
+        found = {}
+        for result, entry in self._file.read(self._client.ledger_id, self._issuer):
+            if entry:
+                decoded = entry_codec.decode(entry)
+                found[said_by(decoded.certificate.subject, decoded.payload)] = result.outcome.id
+                self._entries[result.outcome.id], self._outcomes[result.outcome.id] = entry, result.outcome
+                if result.outcome.state == "final":
+                    self._was_certified.add(result.outcome.id)
+        return found
+
+    def _find(self, draft: Draft) -> str | None:
+        """The id of this issuer's certificate of the same bytes, if the ledger has one."""
+        if draft.described is None:
+            return None
+        for one, _ in self._client.statements_of(draft.described):
+            if one.issuer.key == self._issuer.hex():
+                place = one.place
+                outcome = views.Outcome(one.id, "final", place.block_index, place.position, place.log_index)
+                self._outcomes[one.id] = outcome
+                self._was_certified.add(one.id)
+                return one.id
+        return None
+
+    def _add(self, entry: bytes, state: str) -> str:
+        certificate_id = entry_codec.decode(entry).certificate.id.hex()
+        self._entries[certificate_id] = entry
+        self._outcomes[certificate_id] = views.Outcome(certificate_id, state)
+        return certificate_id
+
+    def _result(self, draft: Draft, certificate_id: str) -> Result:
+        return Result(
+            line=draft.line,
+            subject=draft.subject,
+            file=draft.file,
+            sha256=draft.described.sha256.hex() if draft.described else None,
+            was_certified=certificate_id in self._was_certified,
+            outcome=self._outcomes[certificate_id],
+        )
+
+    # ---- sending ------------------------------------------------------------------------------------------------
+
+    def send(
+        self,
+        *,
+        wait: bool = True,
+        timeout_s: float | None = None,
+        on_progress: Callable[[], object] = lambda: None,
+        on_trouble: Callable[[str], object] = lambda why: None,
+    ) -> None:
+        """Submit what is not final, and wait for it. What came of it stands in `results` however this ends.
+
+        `on_progress` is told when there is news; `on_trouble`, once, why the ledger does not advance.
+        Raises `NotInTime`, `NotRunning`, `Problem`.
+        """
+        until_s = time.monotonic() + (_FAR if timeout_s is None else timeout_s)
+        self._on_progress, self._on_trouble = on_progress, on_trouble
+        try:
+            self._submit(self._in_state(SIGNED, "unknown", "waiting", "refused"), until_s)
+            while wait and (left := self._in_state("waiting", "unknown")):
+                if time.monotonic() >= until_s:
+                    raise NotInTime("the time was up; what waits goes on by itself, see: tallystick status")
+                seconds = max(0.0, min(_POLL_S, until_s - time.monotonic()))
+                self._note(self._client.wait(left, timeout_s=seconds))
+                if lost := self._in_state("unknown"):  # the node let go of it
+                    time.sleep(seconds)
+                    self._submit(lost, until_s)
+                self._tell_trouble()
+        except KeyboardInterrupt:
+            with suppress(Problem):
+                self._note(self._client.wait(self._in_state("waiting", "unknown"), timeout_s=0))
+            raise
+        finally:
+            self._keep()
+
+    def _submit(self, ids: Sequence[str], until_s: float) -> None:
+        for start in range(0, len(ids), BATCH):
+            if time.monotonic() >= until_s:
+                raise NotInTime("the time was up before all was sent; run it again to go on")
+            batch = ids[start : start + BATCH]
+            self._outcomes.update((one, views.Outcome(one, "unknown")) for one in batch)
+            self._client.submit([self._entries[one] for one in batch], timeout_s=0, on_outcomes=self._note)
+            self._tell_trouble()
+
+    def _in_state(self, *states: str) -> list[str]:
+        ids = dict.fromkeys(one for _, one in self._drafts)
+        return [one for one in ids if one in self._entries and self._outcomes[one].state in states]
+
+    def _note(self, outcomes: Sequence[views.Outcome]) -> None:
+        if any(one.state == "final" and self._outcomes[one.id].state != "final" for one in outcomes):
+            self._quiet_since_s = time.monotonic()
+        self._outcomes.update((one.id, one) for one in outcomes)
+        self._on_progress()
+
+    def _tell_trouble(self) -> None:
+        """Say once why nothing becomes final, if the ledger is what hinders it."""
+        if self._said_trouble or time.monotonic() - self._quiet_since_s < _LONG_S or not self._in_state("waiting"):
+            return
+        status = self._client.status()
+        if status.state in _TROUBLES:
+            self._said_trouble = True
+            self._on_trouble(status.why)
+
+    def _keep(self) -> None:
+        if self._file is not None:
+            self._file.write(self.results, self._entries)
+
+
+def _cells(row: _Kept) -> list[object]:
+    result, outcome = row.result, asdict(row.result.outcome)
+    return [
+        *(result.line, result.subject, result.file, result.sha256),
+        *(outcome["id"], b64encode(row.entry).decode(), outcome["state"]),
+        *(outcome[name] for name in _COLUMNS[7:]),
+    ]
+
+
+def _kept(cells: Mapping[str, str]) -> _Kept:
+    """Raises `ValueError` for cells that are none of a result file."""
+    block_index, position, log_index = (int(cells[name]) if cells[name] else None for name in _COLUMNS[7:10])
+    outcome = views.Outcome(
+        cells["certificate_id"],
+        cells["state"],
+        block_index,
+        position,
+        log_index,
+        cells["rule"] or None,
+        cells["reason"] or None,
+    )
+    result = Result(
+        line=int(cells["line"]) if cells["line"] else None,
+        subject=cells["subject"],
+        file=cells["file"] or None,
+        sha256=cells["sha256"] or None,
+        was_certified=outcome.state == "final",
+        outcome=outcome,
+    )
+    return _Kept(result, b64decode(cells["entry"], validate=True))

@@ -1,0 +1,180 @@
+"""Whether files are certified: by whom, on which ledger, and what of that was checked here.
+
+Whoever hands over a chain's file has chosen its ledger's name and its names for keys. So a ledger counts only if the
+person who verifies named its id, or has a node of it; and names come from that node's address book alone.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from typing import Final, NamedTuple
+
+from msgspec.structs import replace
+
+from tallystick.api import questions as q
+from tallystick.api import views
+from tallystick.client.blocking import Client
+from tallystick.client.doors import AnswerProblem
+from tallystick.client.verification import Certified
+from tallystick.host.data_folder import DataFolder
+from tallystick.problems import Ambiguous, NotAllowed, NotThere, StoreError
+from tallystick.storage.file_statement import FILE_MEDIA_TYPE, FileStatement
+from tallystick.storage.store import Store
+
+SHORTEST_ID: Final = 16
+"""Hexadecimal digits: fewer can be found by trying."""
+_MOST_NAMESAKES: Final = 20
+
+
+class Known(NamedTuple):
+    """What the person who verifies has from the own node: its ledger's id, and names by key."""
+
+    ledger_id: bytes | None
+    names: Mapping[bytes, str]
+
+
+class Demand(NamedTuple):
+    """Which certificates count."""
+
+    ledger: str | None = None
+    """How the ledger's id begins; `None`: the own node's ledger."""
+    issuer: str | None = None
+    """How the issuer's key begins; `None`: anybody's."""
+
+
+class Covering(views.View, frozen=True, kw_only=True):
+    """A certificate of a file's very bytes. Names are those of the own node's address book."""
+
+    certificate: views.Certificate
+    finality: views.Finality | None
+    checked: tuple[str, ...]
+    """What was found good here."""
+    claimed: tuple[str, ...]
+    """What only the node that answered says."""
+
+
+class Verdict(views.View, frozen=True, kw_only=True):
+    """Whether a file is certified as was asked for."""
+
+    name: str
+    size_bytes: int
+    sha256: str
+    verifies: bool
+    why_not: str | None
+    certificates: list[Covering]
+    """Of these very bytes; by the issuer that was named, if one was."""
+    other_versions: list[str]
+    """SHA-256 of files that are certified under the same name, with other bytes."""
+
+
+class Verdicts(views.View, frozen=True, kw_only=True):
+    """What `verify` found."""
+
+    schema: int = views.SCHEMA
+    ledger: views.Ledger
+    is_ledger_known: bool
+    """Whether its id was named, or is the own node's."""
+    files: list[Verdict]
+
+
+def known_in(folder: DataFolder) -> Known:
+    """What a node's folder tells, whether it runs or not."""
+    if folder.ledger_path.exists():
+        with suppress(StoreError), Store.open(folder.ledger_path, read_only=True) as store:
+            return Known(store.genesis.ledger_id, store.names())
+    return Known(None, {})
+
+
+def is_id_beginning(text: str) -> bool:
+    """Whether this is an id or key in hexadecimal, or how one begins, long enough to mean only one."""
+    return SHORTEST_ID <= len(text) <= 64 and set(text) <= set("0123456789abcdef")
+
+
+def pick_issuer(who: str, known: Known) -> str:
+    """How the issuer's key begins, by a name in the own node's address book or by itself.
+
+    Raises `NotThere`, `Ambiguous`.
+    """
+    if is_id_beginning(who.lower()):
+        return who.lower()
+    keys = [key.hex() for key, name in known.names.items() if name == who]
+    if not keys:
+        told = f"your node's address book has nobody called {who}" if known.ledger_id else "you have no node here"
+        raise NotThere(f"{told}: names count only from there; give the issuer's key, {SHORTEST_ID} digits or more")
+    if len(keys) > 1:
+        raise Ambiguous(f"{who} is what your node's address book calls {len(keys)} keys: {', '.join(keys)}; give one")
+    return keys[0]
+
+
+def give_verdicts(client: Client, statements: Iterable[FileStatement], known: Known, demand: Demand) -> Verdicts:
+    """Look the files up, and check what is told of them. Raises `DamagedStore`, `Problem`."""
+    ledger = client.ledger()
+    is_known = known.ledger_id == client.ledger_id
+    if demand.ledger is not None:
+        is_known = ledger.ledger_id.startswith(demand.ledger)
+    verdicts = []
+    for described in statements:
+        found = [_covering(one, known.names) for one in client.verify_statement(described)]
+        wanted = [one for one in found if one.certificate.issuer.key.startswith(demand.issuer or "")]
+        why_not = _why_not(found, wanted, ledger, demand, is_known=is_known)
+        verdict = Verdict(
+            name=described.name,
+            size_bytes=described.size_bytes,
+            sha256=described.sha256.hex(),
+            verifies=why_not is None,
+            why_not=why_not,
+            certificates=wanted,
+            other_versions=[] if found else _other_versions(client, described),
+        )
+        verdicts.append(verdict)
+    return Verdicts(ledger=_without_names(ledger, known.names), is_ledger_known=is_known, files=verdicts)
+
+
+def _why_not(
+    found: Sequence[Covering], wanted: Sequence[Covering], ledger: views.Ledger, demand: Demand, *, is_known: bool
+) -> str | None:
+    if not found:
+        return "no certificate on this ledger covers it"
+    if not wanted:
+        keys = ", ".join(dict.fromkeys(one.certificate.issuer.key for one in found))
+        return f"it is certified, but not by the issuer that you named; by: {keys}"
+    if is_known:
+        return None
+    where = f"it is certified on the ledger {ledger.name!r} (id {ledger.ledger_id})"
+    if demand.ledger is not None:
+        return f"{where}, which is not the one that you named"
+    advice = f"pass --ledger {ledger.ledger_id} if you know that id from somewhere else"
+    return f"{where}, which you did not name: {advice}"
+
+
+def _without_names(ledger: views.Ledger, names: Mapping[bytes, str]) -> views.Ledger:
+    """With no names but these."""
+    forger = ledger.tip.forger
+    return replace(ledger, tip=replace(ledger.tip, forger=_named(forger, names) if forger else None))
+
+
+def _named(key: views.Key, names: Mapping[bytes, str]) -> views.Key:
+    return views.Key(key.key, names.get(bytes.fromhex(key.key)))
+
+
+def _covering(found: Certified, names: Mapping[bytes, str]) -> Covering:
+    certificate, finality = found.certificate, found.block.finality
+    return Covering(
+        certificate=replace(certificate, issuer=_named(certificate.issuer, names)),
+        finality=replace(finality, voters=[_named(one, names) for one in finality.voters]) if finality else None,
+        checked=found.checked,
+        claimed=found.claimed,
+    )
+
+
+def _other_versions(client: Client, described: FileStatement) -> list[str]:
+    """What else is certified under the file's name, where the door searches."""
+    question = q.Search(text=described.name, media_type=FILE_MEDIA_TYPE, limit=_MOST_NAMESAKES)
+    try:
+        lines = client.search(question).certificates
+    except AnswerProblem as problem:
+        if problem.code == NotAllowed.code:
+            return []
+        raise
+    files = [one.payload.file for one in map(client.certificate, [line.id for line in lines]) if one.payload]
+    found = {one.sha256 for one in files if one is not None and one.name == described.name}
+    return sorted(found - {described.sha256.hex()})
