@@ -14,7 +14,6 @@ BENCHMARKS = {
     "transport": transport.against_bare_sockets,
     "simulator": simulator.thousand_nodes,
     "one-node": network.one_node,
-    "http": network.http_against_framed,
     "four-nodes": network.four_nodes,
     "latency": network.latency,
     "sync": network.sync,

@@ -13,28 +13,16 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import nacl.bindings as sodium
 import zmq
 
 from benchmarks.workload import ISSUERS, summary
-from tallystick.api.questions import Submission
+from tallystick.api.questions import NewStatement, SignedHere, Submission
+from tallystick.api.views import Signed, Status
+from tallystick.client.blocking import Client
 from tallystick.demo.local_network import LocalNetwork, NodeProcess
-from tallystick.host.control import (
-    Certify,
-    Client,
-    Done,
-    Finalized,
-    GetStatus,
-    InviteMade,
-    MakeInvite,
-    NewStatement,
-    Status,
-    Submit,
-    framed,
-)
 from tallystick.host.data_folder import DataFolder
 from tallystick.host.founding import found_here
 from tallystick.host.local_socket import short_address
@@ -57,26 +45,13 @@ _PATIENCE_S = 300.0
 
 
 def one_node() -> str:
-    """Certificates made final by a node that is fed over its local socket, a second, over bare verification."""
+    """Certificates made final by a node that is fed over HTTP at its own door, a second, over bare verification."""
     with _network(1) as (folder,):
         ratios, rates = _fed([folder])
     return (
-        f"one node, fed over its socket, final / bare verification on all cores: {summary(ratios)}, goal >= 0.50\n"
+        f"one node, fed over HTTP, final / bare verification on all cores: {summary(ratios)}, goal >= 0.50\n"
         f"  ({statistics.median(rates):,.0f} certificates/s)"
     )
-
-
-def http_against_framed() -> str:
-    """Certificates made final by a node that is fed over HTTP, over one that is fed over the framed socket."""
-    with _network(1) as (folder,):
-        _feed([folder], _statements(folder, BATCH, 0))
-        ratios = []
-        for number in range(ROUNDS):
-            certificates = _statements(folder, 2 * PER_ROUND, (number + 1) * 2 * PER_ROUND)
-            framed_s = _feed([folder], certificates[:PER_ROUND])
-            http_s = _feed([folder], certificates[PER_ROUND:], _submit_http)
-            ratios.append(framed_s / http_s)
-    return f"one node, fed over HTTP / over the framed socket: {summary(ratios)}, goal >= 0.95"
 
 
 def four_nodes() -> str:
@@ -92,12 +67,14 @@ def four_nodes() -> str:
 
 def latency() -> str:
     """From handing a certificate in to hearing that it is final, four idle nodes, one at a time."""
-    with _network(4) as folders, Client(folders[0].socket_path, _PATIENCE_S) as client:
-        took_ms = []
+    with _network(4) as folders:
+        connection, took_ms = _UnixConnection(folders[0].api_path), []
         for number in range(LATENCY_SAMPLES):
             began_s = time.perf_counter()
-            *_, last = client.ask(Certify((NewStatement(f"sample {number}"),)))
-            assert isinstance(last, Finalized)
+            body = msgspec.json.encode(SignedHere([NewStatement(f"sample {number}")], wait_ms=60_000))
+            connection.request("POST", "/v1/sign", body, {"Content-Type": "application/json"})
+            (outcome,) = msgspec.json.decode(connection.getresponse().read(), type=Signed).outcomes
+            assert outcome.state == "final"
             took_ms.append(1000 * (time.perf_counter() - began_s))
             time.sleep(0.05)
     round_trips_ms = _round_trips_ms()
@@ -114,14 +91,13 @@ def sync() -> str:
     with _network(1) as (folder,), tempfile.TemporaryDirectory() as others:
         for start in range(0, SYNC_CERTIFICATES, PER_ROUND):
             _feed([folder], _statements(folder, min(PER_ROUND, SYNC_CERTIFICATES - start), start))
-        with Client(folder.socket_path) as client:
-            (invited,) = client.ask(MakeInvite())
-        assert isinstance(invited, InviteMade)
+        with Client(folder.path) as client:
+            invite = client.invite()
         signed = _signed(folder, _statements(folder, PER_ROUND, SYNC_CERTIFICATES))
         ratios, rates = [], []
         for number in range(ROUNDS):
             before = _bare_rate(signed)
-            rate = _joined(invited.invite, DataFolder(Path(others) / f"joiner-{number}"))
+            rate = _joined(invite, DataFolder(Path(others) / f"joiner-{number}"))
             ratios.append(2 * rate / (before + _bare_rate(signed)))
             rates.append(rate)
     return (
@@ -136,10 +112,10 @@ def _joined(invite: str, joiner: DataFolder) -> float:
     join = [sys.executable, "-m", "tallystick", "join", invite, "--data", str(joiner.path), "--no-passphrase"]
     subprocess.run(join, check=True, env=environment, capture_output=True)
     with _running([joiner]):
-        while not (begun_with := _status(joiner).certificates):
+        while not (begun_with := _status(joiner).log_size):
             time.sleep(0.01)
         began_s = time.perf_counter()
-        while _status(joiner).certificates < SYNC_CERTIFICATES:
+        while _status(joiner).log_size < SYNC_CERTIFICATES:
             time.sleep(0.01)
         return (SYNC_CERTIFICATES - begun_with) / (time.perf_counter() - began_s)
 
@@ -161,34 +137,19 @@ def _fed(folders: Sequence[DataFolder]) -> tuple[list[float], list[float]]:
     return ratios, rates
 
 
-def _feed(folders: Sequence[DataFolder], certificates: Sequence[Statement], submit: Any = None) -> float:
+def _feed(folders: Sequence[DataFolder], certificates: Sequence[Statement]) -> float:
     """Hand all in, each at one node, and wait until they are final at every node; the seconds that took."""
-    target = _status(folders[0]).certificates + len(certificates)
+    target = _status(folders[0]).log_size + len(certificates)
     encoded = [encode(Entry(one)) for one in certificates]
     batches = [encoded[start : start + BATCH] for start in range(0, len(encoded), BATCH)]
-    frames = batches if submit else [framed(Submit(tuple(one))) for one in batches]
-    shares = [(folders[number % len(folders)], frames[number::FEEDERS]) for number in range(FEEDERS)]
+    shares = [(folders[number % len(folders)], batches[number::FEEDERS]) for number in range(FEEDERS)]
     began_s = time.perf_counter()
     with ThreadPoolExecutor(FEEDERS) as pool:
-        list(pool.map(submit or _submit, shares))
+        list(pool.map(_submit, shares))
         for folder in folders:
-            while _status(folder).certificates < target:
+            while _status(folder).log_size < target:
                 time.sleep(0.005)
     return time.perf_counter() - began_s
-
-
-def _submit(share: tuple[DataFolder, Sequence[bytes]]) -> None:
-    """Send the frames one after the other, each when the last is answered to the end; answers are not looked into."""
-    folder, frames = share
-    done = framed(Done())
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as made:
-        made.settimeout(_PATIENCE_S)
-        made.connect(short_address(folder.socket_path))
-        for frame in frames:
-            made.sendall(frame)
-            end = b""
-            while not end.endswith(done):
-                end = (end + made.recv(1 << 20))[-len(done) :]
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -202,7 +163,7 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(short_address(self._path))
 
 
-def _submit_http(share: tuple[DataFolder, Sequence[list[bytes]]]) -> None:
+def _submit(share: tuple[DataFolder, Sequence[list[bytes]]]) -> None:
     """Send the batches one after the other, each when all of the last is final."""
     folder, batches = share
     connection = _UnixConnection(folder.api_path)
@@ -216,7 +177,7 @@ def _submit_http(share: tuple[DataFolder, Sequence[list[bytes]]]) -> None:
 
 
 def _statements(folder: DataFolder, count: int, first: int) -> list[Statement]:
-    ledger_id, now_ms = _status(folder).ledger_id, time.time_ns() // 1_000_000
+    ledger_id, now_ms = bytes.fromhex(_status(folder).ledger_id), time.time_ns() // 1_000_000
     return [
         issue_statement(ISSUERS[number % len(ISSUERS)], ledger_id, now_ms, f"sample {number:>8} of a batch, as filed")
         for number in range(first, first + count)
@@ -224,10 +185,8 @@ def _statements(folder: DataFolder, count: int, first: int) -> list[Statement]:
 
 
 def _status(folder: DataFolder) -> Status:
-    with Client(folder.socket_path, _PATIENCE_S) as client:
-        (status,) = client.ask(GetStatus())
-    assert isinstance(status, Status)
-    return status
+    with Client(folder.path) as client:
+        return client.status()
 
 
 # ---- processes ------------------------------------------------------------------------------------------------------
@@ -255,7 +214,7 @@ def _running(folders: Sequence[DataFolder]) -> Iterator[None]:
 
 
 def _signed(folder: DataFolder, certificates: Sequence[Statement]) -> list[tuple[bytes, bytes]]:
-    ledger_id = _status(folder).ledger_id
+    ledger_id = bytes.fromhex(_status(folder).ledger_id)
     return [(one.signature + one.signed_bytes(ledger_id), one.issuer) for one in certificates]
 
 

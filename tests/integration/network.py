@@ -12,16 +12,18 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from msgspec.structs import replace
 
+from tallystick.api.views import Outcome, Status
+from tallystick.client.blocking import Client
 from tallystick.demo import local_network
 from tallystick.demo.local_network import LocalNetwork
-from tallystick.host.control import Accepted, Answer, Certify, Client, Finalized, NewStatement, Refused, Request, Status
 from tallystick.host.data_folder import DataFolder, Settings
 from tallystick.host.founding import found_here
 from tallystick.integrity.checked_chain import CheckedChain
+from tallystick.ledger.certificate import SALT_BYTES, Payload
 from tallystick.ledger.genesis import Allotment, make_genesis
 from tallystick.ledger.params import Params
 from tallystick.ledger.wallet import Wallet
@@ -37,9 +39,6 @@ _NOT_WITHOUT_US: Final = ("setpriv", "--pdeathsig", "KILL") if shutil.which("set
 """Has a process end with the one that started it, even when that one is killed and can end nobody."""
 _POLL_S: Final = 0.02
 _TAIL_LINES: Final = 40
-_ANSWER_S: Final = 30.0
-
-A = TypeVar("A", bound=Answer)
 
 
 def wait_for(condition: Callable[[], Any], what: str, patience_s: float = PATIENCE_S) -> Any:
@@ -86,27 +85,12 @@ class NodeProcess(local_network.NodeProcess):
         self.send_signal(number)
         return self.wait(PATIENCE_S)
 
-    def client(self) -> Client:
-        """A connection to its control socket. Raises `NotRunning`."""
-        return Client(self.folder.socket_path, _ANSWER_S)
-
-    def ask(self, request: Request) -> list[Answer]:
-        """All answers to one request, over a connection of its own. Raises `Problem`."""
-        with self.client() as client:
-            return list(client.ask(request))
-
-    def one(self, request: Request, kind: type[A]) -> A:
-        """The one answer to a request."""
-        (answer,) = self.ask(request)
-        assert isinstance(answer, kind), answer
-        return answer
-
-    def certify(self, *subjects: str) -> list[Finalized]:
+    def certify(self, *subjects: str) -> list[Outcome]:
         """Certify and wait; where each became final."""
-        answers = self.ask(Certify(tuple(NewStatement(one) for one in subjects)))
-        final = [one for one in answers if isinstance(one, Finalized)]
-        assert len(final) == len(subjects), [one for one in answers if isinstance(one, Refused)]
-        return final
+        with self.client() as client:
+            outcomes = client.submit(client.sign([(one, None) for one in subjects]), timeout_s=PATIENCE_S)
+        assert all(one.state == "final" for one in outcomes), outcomes
+        return outcomes
 
     @contextmanager
     def chain(self) -> Iterator[CheckedChain]:
@@ -152,14 +136,14 @@ class Network(LocalNetwork[NodeProcess]):
 
         def agreed() -> Status | None:
             said = [node.status() for node in running]
-            is_one = len({(one.index, one.tip_hash, one.certificates) for one in said}) == 1
-            return said[0] if is_one and said[0].index >= index and not any(one.waiting for one in said) else None
+            is_one = len({(one.tip_index, one.tip_hash, one.log_size) for one in said}) == 1
+            return said[0] if is_one and said[0].tip_index >= index and not any(one.waiting for one in said) else None
 
         found = wait_for(agreed, f"all stand at one tip, {index} or later, and nothing waits")
         assert isinstance(found, Status)
         return found
 
-    def assert_equal_chains(self, final: Sequence[Finalized] = (), accepted: Sequence[bytes] = ()) -> CheckedChain:
+    def assert_equal_chains(self, final: Sequence[Outcome] = (), accepted: Sequence[bytes] = ()) -> CheckedChain:
         """Stop all, check each chain, and compare them block by block; `final` stands where it was told to.
 
         `accepted`: ids that are there once each. Returns the first chain, whose file is closed.
@@ -174,7 +158,9 @@ class Network(LocalNetwork[NodeProcess]):
             place_of = dict(places)
             assert len(places) == len(place_of), "a certificate is on the ledger twice"
             for one in final:
-                assert place_of.get(one.certificate_id) == (one.block_index, one.position), "final, and moved or lost"
+                assert place_of.get(bytes.fromhex(one.id)) == (one.block_index, one.position), (
+                    "final, and moved or lost"
+                )
             lost = [one.hex() for one in accepted if one not in place_of]
             assert not lost, f"accepted, and lost: {lost}"
             for chain in chains:
@@ -262,8 +248,8 @@ class Stream(threading.Thread):
     def __init__(self, node: NodeProcess, batch: int = 4) -> None:
         super().__init__(name=f"stream to {node.name}", daemon=True)
         self.accepted: list[bytes] = []
-        self.final: list[Finalized] = []
-        self.refused: list[Refused] = []
+        self.final: list[Outcome] = []
+        self.refused: list[Outcome] = []
         self.cut_off = 0
         """Requests that the node did not live to answer."""
         self._node = node
@@ -286,15 +272,14 @@ class Stream(threading.Thread):
     def _certify(self, client: Client) -> None:
         self._asked += 1
         subjects = [f"{self.name}: {self._asked}.{one}" for one in range(self._batch)]
-        said = [NewStatement(one, "text/plain", b"x" * 64) for one in subjects]
-        for answer in client.ask(Certify(tuple(said))):
-            match answer:
-                case Accepted(_, certificate_id):
-                    self.accepted.append(certificate_id)
-                case Finalized():
-                    self.final.append(answer)
-                case Refused():
-                    self.refused.append(answer)
+        salt, content = bytes(SALT_BYTES), b"x" * 64
+        entries = client.sign([(one, Payload(salt, "text/plain", content)) for one in subjects])
+        outcomes = client.submit(entries, timeout_s=PATIENCE_S, on_outcomes=self._taken)
+        self.final += [one for one in outcomes if one.state == "final"]
+        self.refused += [one for one in outcomes if one.state == "refused"]
+
+    def _taken(self, outcomes: Sequence[Outcome]) -> None:
+        self.accepted += [bytes.fromhex(one.id) for one in outcomes if one.state != "refused"]
 
     def end(self) -> None:
         """No new request; returns when the last one is answered."""

@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
@@ -23,7 +23,8 @@ from tests.integration.network import (
     wait_for,
 )
 
-from tallystick.host.control import Accepted, BackedUp, Backup, Certify, NewStatement
+from tallystick.api.views import Outcome
+from tallystick.ledger.certificate import SALT_BYTES, Payload
 from tallystick.problems import Problem
 from tallystick.storage.store import Store
 
@@ -72,13 +73,11 @@ def test_what_a_node_took_while_it_was_alone_outlives_its_death(seed: int) -> No
         first.start()
         accepted = []
         with first.client() as client:
-            said = tuple(NewStatement(f"{one}", "text/plain", b"kept") for one in range(10 * seed))
-            for answer in client.ask(Certify(said)):
-                assert isinstance(answer, Accepted)
-                accepted.append(answer.certificate_id)
-                if len(accepted) == len(said):
-                    first.kill()
-                    break
+            payload = Payload(bytes(SALT_BYTES), "text/plain", b"kept")
+            entries = client.sign([(f"{one}", payload) for one in range(10 * seed)])
+            accepted += [bytes.fromhex(one.id) for one in client.submit(entries, timeout_s=0) if one.state == "waiting"]
+        assert len(accepted) == 10 * seed
+        first.kill()
         net.start()
         second.certify("beside it")
         net.wait_until_agreed()
@@ -119,15 +118,17 @@ def test_workers_end_with_their_killed_node() -> None:
 @linux_only
 def test_a_peer_that_stands_still_holds_nobody_up_and_catches_up() -> None:
     """The others are to keep no more for it than a queue's worth, of the 48 MB that each would have sent it."""
-    said = NewStatement("much", "application/octet-stream", os.urandom(60_000))
+    payload = Payload(bytes(SALT_BYTES), "application/octet-stream", os.urandom(60_000))
     with running_network() as net:
         *others, slow = net.nodes
         others[0].certify("first")
         before = max(node.rss_bytes() for node in others)
         slow.send_signal(signal.SIGSTOP)
         final = 0
-        for _ in range(20):
-            final += sum(hasattr(one, "took_ms") for one in others[0].ask(Certify((said,) * 40)))
+        with others[0].client() as client:
+            for number in range(20):
+                entries = client.sign([(f"much {number}.{one}", payload) for one in range(40)])
+                final += sum(one.state == "final" for one in client.submit(entries))
         assert final == 800
         assert max(node.rss_bytes("VmHWM") for node in others) < before + 150 * MEGABYTE
         slow.send_signal(signal.SIGCONT)
@@ -163,13 +164,15 @@ def small_disk(path: Path, size: str) -> Iterator[None]:
 
 def certify_until_it_ends(node: NodeProcess) -> list[bytes]:
     """Certify through a node until it gives up; what it took until then."""
-    accepted = []
-    said = NewStatement("filling", "application/octet-stream", os.urandom(20_000))
+    accepted: list[bytes] = []
+
+    def taken(outcomes: Sequence[Outcome]) -> None:
+        accepted.extend(bytes.fromhex(one.id) for one in outcomes if one.state != "refused")
+
+    payload = Payload(bytes(SALT_BYTES), "application/octet-stream", os.urandom(20_000))
     with suppress(Problem), node.client() as client:
-        for _ in range(1000):
-            for answer in client.ask(Certify((said,) * 8)):
-                if isinstance(answer, Accepted):
-                    accepted.append(answer.certificate_id)
+        for number in range(1000):
+            client.submit(client.sign([(f"filling {number}.{one}", payload) for one in range(8)]), on_outcomes=taken)
     return accepted
 
 
@@ -275,8 +278,9 @@ def test_a_node_that_lost_its_database_and_not_its_guard_votes_at_once_and_does_
         final = node.certify("in the backup")
         with streams(net.nodes) as told:
             wait_for(lambda: all(one.final for one in told), "certificates stream in")
-            index = node.one(Backup(str(copy)), BackedUp).index
-            wait_for(lambda: node.status().index > index + 5, "the ledger goes on after the backup")
+            with node.client() as client:
+                index = client.backup(copy).tip_index
+            wait_for(lambda: node.status().tip_index > index + 5, "the ledger goes on after the backup")
             node.kill()
             for name in ("ledger.db", "ledger.db-wal", "ledger.db-shm"):
                 node.folder.path.joinpath(name).unlink(missing_ok=True)

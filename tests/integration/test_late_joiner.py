@@ -17,7 +17,6 @@ from tests.integration.network import (
     wait_for,
 )
 
-from tallystick.host.control import Certify, Finalized, NewStatement
 from tallystick.ledger.wallet import Wallet
 from tallystick.storage.store import Store
 
@@ -46,10 +45,9 @@ def long_ledger() -> Iterator[tuple[Network, NodeProcess, NodeProcess]]:
         begun_s = time.monotonic()
         with early.client() as client:
             for start in range(0, CERTIFICATES, AT_A_TIME):
-                said = tuple(NewStatement(f"{start + number}") for number in range(AT_A_TIME))
-                final = sum(isinstance(one, Finalized) for one in client.ask(Certify(said)))
-                assert final == AT_A_TIME
-        print(f"{CERTIFICATES} certificates in {early.status().index} blocks in {time.monotonic() - begun_s:.1f} s")
+                entries = client.sign([(f"{start + number}", None) for number in range(AT_A_TIME)])
+                assert {one.state for one in client.submit(entries)} == {"final"}
+        print(f"{CERTIFICATES} certificates in {early.status().tip_index} blocks in {time.monotonic() - begun_s:.1f} s")
         yield net, early, late
 
 
@@ -80,14 +78,14 @@ def kill_on_the_way(node: NodeProcess, tip: int) -> int:
 
 def test_a_late_joiner_fetches_a_hundred_thousand_certificates_and_resumes_where_it_was_killed() -> None:
     with long_ledger() as (net, early, late):
-        tip = early.status().index
+        tip = early.status().tip_index
         begun_s = time.monotonic()
         killed_at = kill_on_the_way(late, tip)
         assert 0 < killed_at < tip, "too quick to be killed on the way"
         late.start()
         _, resumed_at = wait_for(lambda: starts_in(late.log), "it has started twice")
         assert killed_at <= resumed_at < tip
-        wait_for(lambda: late.status().index == tip, "it has caught up", 600)
+        wait_for(lambda: late.status().tip_index == tip, "it has caught up", 600)
         print(f"{time.monotonic() - begun_s:.1f} s, killed at block {killed_at}, went on at {resumed_at} of {tip}")
         wait_for(lambda: late.status().is_voting, "it votes")
         late.certify("by one who came late")

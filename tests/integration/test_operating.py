@@ -223,7 +223,7 @@ def test_a_running_node_makes_its_own_backup(node: NodeProcess, tmp_path: Path) 
     assert told == {
         "schema": 1,
         "path": str(copy),
-        "tip_index": node.status().index,
+        "tip_index": node.status().tip_index,
         "size_bytes": copy.stat().st_size,
     }
     assert in_json("show", "--chain", "copy.db", cwd=tmp_path)["tip"]["index"] == told["tip_index"]

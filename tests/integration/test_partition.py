@@ -5,7 +5,6 @@ import secrets
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -13,9 +12,6 @@ from dataclasses import dataclass
 import pytest
 from msgspec.structs import replace
 from tests.integration.network import Network, NodeProcess, network, streams, tallystick, wait_for
-
-from tallystick.host.control import Certify, Finalized, NewStatement
-from tallystick.problems import NotInTime
 
 PORT = 7117
 
@@ -93,37 +89,32 @@ def test_neither_half_of_a_parted_network_makes_a_block_final_and_together_they_
             wait_for(lambda: all(one.final for one in told), "certificates become final through each node")
             for number in (3, 4):
                 wires.plug(number, "b")
-            wait_for(lambda: all(node.status().stuck for node in net.nodes), "all say that they are stuck")
-            before = {node.status().index for node in net.nodes}
+            wait_for(
+                lambda: all(node.status().state == "out_of_reach" for node in net.nodes), "all say that they are stuck"
+            )
+            before = {node.status().tip_index for node in net.nodes}
             keys = [node.folder.public_key() for node in net.nodes]
             for half, other in ((0, 2), (2, 0)):
                 missing = set(keys[other : other + 2])
                 for node in net.nodes[half : half + 2]:
 
                     def names_them(node: NodeProcess = node, missing: set[bytes] = missing) -> bool:
-                        stuck = node.status().stuck
-                        return stuck is not None and set(stuck.missing) == missing
+                        return {bytes.fromhex(one.member.key) for one in node.status().missing} == missing
 
                     wait_for(names_them, f"{node.name} says who is missing")
             said = tallystick("status", "--data", net.nodes[0].folder.path, expect=1).stdout.replace("\n", " ")
             assert "200 of 400 tokens at stake are in reach, 267 are needed;" in said
             assert "missing: node-3, node-4" in said or "missing: node-4, node-3" in said
-            with pytest.raises(NotInTime):
-                _certify_within(net.nodes[3], seconds=5.0)
-            after = {node.status().index for node in net.nodes}
+            with net.nodes[3].client() as client:
+                (outcome,) = client.submit(client.sign([("in vain", None)]), timeout_s=5.0)
+            assert outcome.state == "waiting"
+            after = {node.status().tip_index for node in net.nodes}
             assert max(after) <= max(before), "a half made a block final"
             for number in (3, 4):
                 wires.plug(number, "a")
             seen = [len(one.final) for one in told]
             wait_for(lambda: all(len(one.final) > much for one, much in zip(told, seen, strict=True)), "they go on")
         net.wait_until_agreed()
-        assert not [node.name for node in net.nodes if node.status().stuck]
+        assert not [node.name for node in net.nodes if not node.status().is_well]
         final, accepted = [one for each in told for one in each.final], [one for each in told for one in each.accepted]
         net.assert_equal_chains(final, accepted)
-
-
-def _certify_within(node: NodeProcess, seconds: float) -> None:
-
-    with node.client() as client:
-        answers = client.ask(Certify((NewStatement("in vain"),)), time.monotonic() + seconds)
-        assert not any(isinstance(one, Finalized) for one in answers)

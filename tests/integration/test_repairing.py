@@ -76,8 +76,8 @@ def made() -> Iterator[World]:
         net.start()
         (net.path / "report.txt").write_bytes(REPORT)
         tallystick("certify", net.path / "report.txt", "--data", net.nodes[0].folder.path)
-        while net.nodes[0].status().index < BLOCKS:
-            net.nodes[0].certify(f"before {net.nodes[0].status().index}")
+        while net.nodes[0].status().tip_index < BLOCKS:
+            net.nodes[0].certify(f"before {net.nodes[0].status().tip_index}")
         net.wait_until_agreed()
         damaged = net.nodes[3]
         assert damaged.stop() == 0

@@ -21,16 +21,9 @@ from tests.integration.network import (
     with_settings,
 )
 
-from tallystick.host.control import (
-    MAX_FRAME_BYTES,
-    Certify,
-    Finalized,
-    GetStatus,
-    NewStatement,
-    framed,
-    short_address,
-)
+from tallystick.api.views import Outcome
 from tallystick.host.key_file import create_key_file
+from tallystick.host.local_socket import short_address
 from tallystick.ledger.params import Params
 from tallystick.ledger.wallet import Wallet
 from tallystick.network.transport import Connected
@@ -62,7 +55,7 @@ def test_a_signal_stops_a_node_in_order_and_it_starts_again_with_all_it_had(
     with streams([alone], batch=16) as (told,):
         wait_for(lambda: len(told.final) > 50, "certificates stream in")
         assert alone.stop(number) == 0
-        assert not alone.folder.socket_path.exists()
+        assert not alone.folder.api_path.exists()
         assert not alone.folder.ledger_path.with_name("ledger.db-wal").exists(), "the ledger is in one file"
         assert "stopped" in alone.log.splitlines()[-1]
         alone.start()
@@ -91,7 +84,7 @@ def test_a_port_that_is_taken_is_told(shared: NodeProcess) -> None:
         assert other.wait() == 2
         assert f"cannot listen at {taken}: " in other.log
         assert "Address already in use" in other.log
-        assert not other.folder.socket_path.exists()
+        assert not other.folder.api_path.exists()
 
 
 def test_a_wrong_passphrase_and_a_folder_without_permission_are_told(tmp_path: Path) -> None:
@@ -123,46 +116,33 @@ def test_a_folder_in_which_nothing_may_be_written_is_told(tmp_path: Path) -> Non
         assert "that you may write to" in said
 
 
-# ---- the control socket -----------------------------------------------------------------------------------------
+# ---- at its own door ---------------------------------------------------------------------------------------------
 
 
 def raw(node: NodeProcess) -> socket.socket:
     one = socket.socket(socket.AF_UNIX)
     one.settimeout(30)
-    one.connect(short_address(node.folder.socket_path))
+    one.connect(short_address(node.folder.api_path))
     return one
 
 
-def everything_from(one: socket.socket) -> bytes:
-    parts = []
-    while part := one.recv(65_536):
-        parts.append(part)
-    return b"".join(parts)
-
-
-GARBAGE = {
-    "not MessagePack": b"\x00\x00\x00\x03\xc1\xc1\xc1",
-    "no known request": b"\x00\x00\x00\x0c\x81\xa4type\xa5Steal",
-    "a wrong field": b"\x00\x00\x00\x1c\x82\xa4type\xa8GetBlock\xa5index\xa5seven\x00\x00",
-    "empty": b"\x00\x00\x00\x00",
-    "text": b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
-    "too long": (MAX_FRAME_BYTES + 1).to_bytes(4, "big"),
-}
-
-
-@pytest.mark.parametrize("what", GARBAGE)
-def test_garbage_on_the_control_socket_gets_an_error_and_the_node_goes_on(shared: NodeProcess, what: str) -> None:
+@pytest.mark.parametrize(
+    "garbage", [b"", b"\x00\x01\x02\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"POST /v1/sign HTTP/1.1\r\n" * 9]
+)
+def test_what_is_not_http_harms_nobody(shared: NodeProcess, garbage: bytes) -> None:
     with raw(shared) as one:
-        one.sendall(GARBAGE[what])
+        one.sendall(garbage)
         one.shutdown(socket.SHUT_WR)
-        said = everything_from(one)
-    assert b"Failed" in said, said
+        while one.recv(65_536):
+            pass
     shared.certify("the node goes on")
 
 
 def test_a_client_that_hangs_up_in_the_middle_of_a_request_is_nobodys_trouble(alone: NodeProcess) -> None:
-    request = framed(Certify((NewStatement("half"),)))
-    for length in (0, 3, 4, len(request) // 2, len(request)):
+    body = b'{"statements": [{"subject": "half"}]}'
+    head = b"POST /v1/sign HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    request = head % len(body) + body
+    for length in (0, 3, len(head) // 2, len(request) - len(body), len(request) - 5, len(request)):
         with raw(alone) as one:
             one.sendall(request[:length])
     alone.certify("the node goes on")
@@ -170,44 +150,36 @@ def test_a_client_that_hangs_up_in_the_middle_of_a_request_is_nobodys_trouble(al
     assert "Traceback" not in alone.log
 
 
-def test_fifty_clients_at_once_are_all_served(shared: NodeProcess) -> None:
-    served: list[Finalized] = []
-    everybody_is_there = threading.Barrier(50)
-
-    def serve(number: int) -> None:
-        with shared.client() as client:
-            everybody_is_there.wait()
-            for request in (
-                GetStatus(),
-                Certify(tuple(NewStatement(f"{number}.{one}") for one in range(4))),
-                GetStatus(),
-            ):
-                served.extend(one for one in client.ask(request) if isinstance(one, Finalized))
-
-    clients = [threading.Thread(target=serve, args=(number,), daemon=True) for number in range(50)]
-    for one in clients:
-        one.start()
-    for one in clients:
-        one.join(90)
-    assert len({one.certificate_id for one in served}) == 200
-
-
 def test_a_client_that_reads_no_answers_does_not_stop_the_node(alone: NodeProcess) -> None:
+    request = b"GET /v1/openapi.json HTTP/1.1\r\nHost: x\r\n\r\n"
     with raw(alone) as silent:
         silent.settimeout(1.0)
-        asked = framed(Certify(tuple(NewStatement(f"{one}") for one in range(512))))
         try:
-            for _ in range(40):  # until the answers that nobody reads fill all buffers
-                silent.sendall(asked)
+            for _ in range(4_000):  # until the answers that nobody reads fill all buffers
+                silent.sendall(request)
         except TimeoutError:
             pass
         alone.certify("others are served")
         assert alone.stop() == 0
 
 
-def test_the_socket_is_its_users_alone(shared: NodeProcess) -> None:
-    assert shared.folder.socket_path.stat().st_mode & 0o777 == 0o600
-    assert shared.folder.path.stat().st_mode & 0o777 == 0o700
+def test_fifty_clients_at_once_are_all_served(shared: NodeProcess) -> None:
+    served: list[Outcome] = []
+    everybody_is_there = threading.Barrier(50)
+
+    def serve(number: int) -> None:
+        with shared.client() as client:
+            everybody_is_there.wait()
+            client.status()
+            served.extend(client.submit(client.sign([(f"{number}.{one}", None) for one in range(4)])))
+            client.status()
+
+    clients = [threading.Thread(target=serve, args=(number,), daemon=True) for number in range(50)]
+    for one in clients:
+        one.start()
+    for one in clients:
+        one.join(90)
+    assert len({one.id for one in served if one.state == "final"}) == 200
 
 
 def test_nobody_is_left_waiting_for_a_node_that_stops(alone: NodeProcess) -> None:
@@ -217,7 +189,7 @@ def test_nobody_is_left_waiting_for_a_node_that_stops(alone: NodeProcess) -> Non
         with alone.client() as client:
             try:
                 for number in range(10_000):
-                    said[:] = list(client.ask(Certify((NewStatement(f"{number}"),))))
+                    said[:] = client.submit(client.sign([(f"{number}", None)]))
             except Problem as error:
                 said[:] = [error]
 

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Final, Generic, Self, TypeVar
 
-from tallystick.cli.connecting import RunningNode, connect
+from tallystick.api.views import Status
 from tallystick.cli.options import PASSPHRASE_VARIABLE
-from tallystick.host.control import GetStatus, Status
+from tallystick.client.blocking import Client
 from tallystick.host.data_folder import DataFolder
 from tallystick.problems import NotRunning, Problem
 
@@ -83,16 +83,14 @@ class NodeProcess:
         self.process = None
         return code
 
-    @contextmanager
-    def connect(self) -> Iterator[RunningNode]:
-        """Connect to the node. Raises `Problem`."""
-        with connect(self.folder) as node:
-            yield node
+    def client(self) -> Client:
+        """A client at the node's own door. Raises `NotRunning`."""
+        return Client(self.folder.path)
 
     def status(self) -> Status:
         """How the node is. Raises `Problem`."""
-        with self.connect() as node:
-            return node.one(GetStatus(), Status)
+        with self.client() as client:
+            return client.status()
 
 
 N = TypeVar("N", bound=NodeProcess)

@@ -72,7 +72,6 @@ class DataFolder:
         self.key_path = path / "key"
         self.guard_path = path / "guard"
         self.ledger_path = path / "ledger.db"
-        self.socket_path = path / "control.sock"
         self.api_path = path / "api.sock"
         self.search_path = path / "search.db"
         self.lock_path = path / "lock"

@@ -18,7 +18,6 @@ from tallystick.host.guard_file import GuardError, GuardFile
 from tallystick.host.invite import write_invite
 from tallystick.host.logs import note
 from tallystick.host.runner import Kept, Runner, now_ms
-from tallystick.host.service import Service
 from tallystick.host.submissions import Submissions
 from tallystick.host.verification import Verifier
 from tallystick.ledger.encoding import encode
@@ -100,8 +99,6 @@ async def _run(folder: DataFolder, settings: Settings, wallet: Wallet, kept: Kep
     watchers: list[Callable[[Action], None]] = [submissions.watch]
     make_invite = partial(write_invite, ledger_id, wallet.public_key, (address,))
     hosted = Hosted(folder, wallet, address, submissions, make_invite, watchers)
-    service = Service(wallet, address, make_invite)
-    watchers.append(service.watch)
     verifier = Verifier()
 
     def watch(action: Action) -> None:
@@ -117,15 +114,12 @@ async def _run(folder: DataFolder, settings: Settings, wallet: Wallet, kept: Kep
         await runner.start(started)
         note(logging.INFO, "running", ledger=ledger_id, key=wallet.public_key, address=address, index=node.state.index)
         async with open_doors(hosted):
-            await service.start(runner, folder.socket_path)
             ended = await _until_stopped(stop, runner, folder)
     except TransportError as error:
         raise Problem(str(error)) from None
     finally:
-        await service.stop()
         await runner.stop()
         await verifier.stop()
-        folder.socket_path.unlink(missing_ok=True)
     if ended is NodeExit.STOPPED:  # now that it does nothing any more
         runner.store.keep_snapshot(runner.node.chain)
         runner.guard_file.compact()
