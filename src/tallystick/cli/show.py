@@ -2,9 +2,8 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Final, NamedTuple
+from typing import Annotated, Any, Final, Literal, NamedTuple
 
 import typer
 from msgspec import UNSET, to_builtins
@@ -60,29 +59,18 @@ _MOST_DIGITS: Final = 16
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class Part(StrEnum):
-    """What can be shown."""
-
-    CHAIN = "chain"
-    BLOCKS = "blocks"
-    BLOCK = "block"
-    CERTIFICATE = "certificate"
-    LOG = "log"
-    STAKES = "stakes"
-    MEMBER = "member"
-    PEERS = "peers"
-
+Part = Literal["chain", "blocks", "block", "certificate", "log", "stakes", "member", "peers"]
 
 _NEEDS: Final = {
-    Part.BLOCK: "an index: tallystick show block 3",
-    Part.CERTIFICATE: "an id: tallystick show certificate 5f0c93ab",
-    Part.MEMBER: "a name or key: tallystick show member Alice",
+    "block": "an index: tallystick show block 3",
+    "certificate": "an id: tallystick show certificate 5f0c93ab",
+    "member": "a name or key: tallystick show member Alice",
 }
-_PAGES: Final = (Part.BLOCKS, Part.LOG, Part.STAKES, Part.PEERS)
+_PAGES: Final = ("blocks", "log", "stakes", "peers")
 
 
 def show(
-    part: Annotated[Part, typer.Argument(metavar="PART", help="What to show.")] = Part.CHAIN,
+    part: Annotated[Part, typer.Argument(metavar="PART", help="What to show.")] = "chain",
     which: Annotated[
         str | None,
         typer.Argument(
@@ -101,9 +89,9 @@ def show(
     """See `HELP`."""
     with error_boundary():
         _check(part, which, pages=(limit, cursor) != (None, None))
-        if part is Part.PEERS and chain is not None:
+        if part == "peers" and chain is not None:
             raise NotRunning("peers are what a running node has; start it with: tallystick run")
-        with open_node(data) if part is Part.PEERS else open_source(chain, data) as client:
+        with open_node(data) if part == "peers" else open_source(chain, data) as client:
             page = limit or (MOST_ITEMS if as_json else PAGE), None if cursor is None else str(cursor)
             asked = _Asked(which or "", page)
             view = _PARTS[part].ask(client, asked)
@@ -111,11 +99,11 @@ def show(
                 print_json(to_builtins(view))
                 return
             _PARTS[part].show(make_console(), client, view)
-            if part is Part.CHAIN:
-                part, view = Part.BLOCKS, client.blocks(PAGE)
+            if part == "chain":
+                part, view = "blocks", client.blocks(PAGE)
                 _show_blocks(make_console(), client, view)
     following = getattr(view, "next", None)
-    tell_of_more(["show", part.value], following, {"--limit": limit, "--chain": chain, "--data": data})
+    tell_of_more(["show", part], following, {"--limit": limit, "--chain": chain, "--data": data})
 
 
 def _check(part: Part, which: str | None, *, pages: bool) -> None:
@@ -123,7 +111,7 @@ def _check(part: Part, which: str | None, *, pages: bool) -> None:
         raise typer.BadParameter(f"a {part} is named by {_NEEDS[part]}")
     if part not in _NEEDS and which is not None:
         raise typer.BadParameter(f"{which!r} is too much: {part} takes no index, id or name")
-    if part is Part.BLOCK and not (str(which).isascii() and str(which).isdecimal() and len(str(which)) < _MOST_DIGITS):
+    if part == "block" and not (str(which).isascii() and str(which).isdecimal() and len(str(which)) < _MOST_DIGITS):
         raise typer.BadParameter(f"{which!r} is not a block's index: a whole number from 0 on")
     if part not in _PAGES and pages:
         raise typer.BadParameter(f"--limit and --cursor are for pages; {part} has none, {', '.join(_PAGES)} have")
@@ -183,7 +171,7 @@ def _show_block(console: Terminal, client: Client, block: views.Block) -> None:
         "hash": block.hash,
         "parent": block.parent_hash,
         "time": utc(block.timestamp_ms),
-        "forger": f"{forger.name or ''}  {forger.key}".strip() if forger else "nobody: it follows from the genesis",
+        "forger": _whole(forger) if forger else "nobody: it follows from the genesis",
         "epoch": str(block.epoch),
         "view": str(block.view),
         "covers": block.certificates_hash,
@@ -197,17 +185,21 @@ def _show_block(console: Terminal, client: Client, block: views.Block) -> None:
     show_certificates(console, block.certificates)
 
 
+def _whole(key: views.Key) -> str:
+    return f"{key.name}  {key.key}" if key.name else key.key
+
+
 def _show_certificate(console: Terminal, _: Client, one: views.Certificate) -> None:
     heading(console, one.kind.capitalize(), one.summary)
     place = one.place
     told = {
         "id": one.id,
-        "issuer": f"{one.issuer.name or ''}  {one.issuer.key}".strip(),
+        "issuer": _whole(one.issuer),
         "time": f"{utc(one.timestamp_ms)}, as its issuer says",
         "place": f"block {place.block_index}, position {place.position}; in the log: {place.log_index}",
         "forged": f"{utc(place.block_timestamp_ms)}, as the members voted",
         "signature": one.signature,
-        "offender": f"{one.offender.name or ''}  {one.offender.key}".strip() if one.offender else "",
+        "offender": _whole(one.offender) if one.offender else "",
         "payload hash": one.payload_hash or "none",
         "payload": _payload_words(one),
         "note": one.payload.file.note if one.payload and one.payload.file else "",
@@ -305,28 +297,20 @@ class _Shown(NamedTuple):
 
 
 _PARTS: Final[Mapping[Part, _Shown]] = {
-    Part.CHAIN: _Shown(lambda client, _: client.ledger(), _show_chain),
-    Part.BLOCKS: _Shown(lambda client, asked: client.blocks(*asked.page), _show_blocks),
-    Part.BLOCK: _Shown(lambda client, asked: client.block(int(asked.which)), _show_block),
-    Part.CERTIFICATE: _Shown(lambda client, asked: client.certificate(asked.which), _show_certificate),
-    Part.LOG: _Shown(lambda client, asked: client.log(*asked.page), _show_log),
-    Part.STAKES: _Shown(lambda client, asked: client.members(*asked.page), _show_stakes),
-    Part.MEMBER: _Shown(
+    "chain": _Shown(lambda client, _: client.ledger(), _show_chain),
+    "blocks": _Shown(lambda client, asked: client.blocks(*asked.page), _show_blocks),
+    "block": _Shown(lambda client, asked: client.block(int(asked.which)), _show_block),
+    "certificate": _Shown(lambda client, asked: client.certificate(asked.which), _show_certificate),
+    "log": _Shown(lambda client, asked: client.log(*asked.page), _show_log),
+    "stakes": _Shown(lambda client, asked: client.members(*asked.page), _show_stakes),
+    "member": _Shown(
         lambda client, asked: views.MemberAnswer(account=client.member(client.key_of(asked.which))), _show_member
     ),
-    Part.PEERS: _Shown(lambda client, asked: client.peers(*asked.page), _show_peers),
+    "peers": _Shown(lambda client, asked: client.peers(*asked.page), _show_peers),
 }
 
 
 # ---- search -----------------------------------------------------------------------------------------------------
-
-
-class Kind(StrEnum):
-    """Of a certificate."""
-
-    STATEMENT = "statement"
-    STAKE = "stake"
-    EVIDENCE = "evidence"
 
 
 def _moment_ms(text: str, *, is_end: bool = False) -> int:
@@ -364,7 +348,7 @@ def search(
     *,
     prefix: Annotated[bool, typer.Option("--prefix", help="The last word may go on.")] = False,
     issuer: Annotated[str | None, _option("WHO", "A name, or how an account's key begins.")] = None,
-    kind: Annotated[Kind | None, _option(None, "Of the certificate.")] = None,
+    kind: Annotated[Literal["statement", "stake", "evidence"] | None, _option(None, "Of the certificate.")] = None,
     media_type: Annotated[str | None, _option("TYPE", "Of the payload.")] = None,
     file: Annotated[Path | None, _option("FILE", "Certificates of its bytes.")] = None,
     sha256: Annotated[str | None, _option("HEX", "Certificates of bytes with this hash.", _digest)] = None,
@@ -389,7 +373,7 @@ def search(
                 text=text,
                 prefix=prefix,
                 issuer=client.key_of(issuer) if issuer is not None else None,
-                kind=kind.value if kind else None,
+                kind=kind,
                 media_type=media_type,
                 sha256=digest,
                 since_ms=since,
