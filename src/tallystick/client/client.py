@@ -31,6 +31,7 @@ _ROOM_S: Final = 30.0
 """So long a node lets a submission wait for room."""
 _RECONNECT_S: Final = 1.0
 _FAR: Final = 1e9
+_MOST_BLOCKS: Final = 4
 _HEX: Final = frozenset("0123456789abcdef")
 
 V = TypeVar("V")
@@ -53,6 +54,7 @@ class AsyncClient:
         self.is_file = is_file
         """Whether it answers from a file, of which every hash, signature, vote and rule was checked here."""
         self._http, self._stack = http, stack
+        self._blocks: dict[int, views.Block] = {}
 
     @classmethod
     async def open(
@@ -264,12 +266,19 @@ class AsyncClient:
         return stated
 
     async def _certified(self, one: views.Certificate, stated: FileStatement) -> Certified:
-        block = await self._get(f"/v1/blocks/{one.place.block_index}", views.Block, encoded=True)
-        by_block = block
+        block = by_block = await self._encoded_block(one.place.block_index)
         if block.finality is not None and block.finality.by_block != block.index:
-            by_block = await self._get(f"/v1/blocks/{block.finality.by_block}", views.Block, encoded=True)
+            by_block = await self._encoded_block(block.finality.by_block)
         found = check_block(one, stated, block, by_block, self.ledger_id)
         return found.with_all_checked() if self.is_file else found
+
+    async def _encoded_block(self, index: int) -> views.Block:
+        """A final block never changes; files that are certified together often stand in one."""
+        if index not in self._blocks:
+            while len(self._blocks) >= _MOST_BLOCKS:
+                self._blocks.pop(next(iter(self._blocks)))
+            self._blocks[index] = await self._get(f"/v1/blocks/{index}", views.Block, encoded=True)
+        return self._blocks[index]
 
     # ---- following ----------------------------------------------------------------------------------------------
 
