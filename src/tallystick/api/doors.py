@@ -111,7 +111,6 @@ class _Search:
                 self._news.set()
 
     async def find(self, query: Query, below: int | None, limit: int) -> tuple[list[int], int]:
-        """See `Source.find`."""
 
         def look() -> tuple[list[int], int]:
             return self._index.find(query, below, limit), self._index.size

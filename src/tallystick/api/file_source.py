@@ -28,11 +28,9 @@ class _CheckedReader(LedgerReader):
         self._checked = checked
 
     def stating(self, sha256: bytes) -> list[tuple[FileStatement, Place]]:
-        """See `LedgerReader`."""
         return self._checked.stating(sha256)
 
     def members_for(self, block: Block) -> Mapping[bytes, int]:
-        """See `LedgerReader`."""
         return dict(self._checked.epoch_of(block.index).members)
 
 

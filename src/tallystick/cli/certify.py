@@ -111,7 +111,6 @@ def certify(
     no_passphrase: NoPassphrase = False,
     as_json: AsJson = False,
 ) -> None:
-    """See `HELP`."""
     named = [*(files or ()), *(recursive or ())]
     _check_usage(named, subject, note, media_type, batch)
     if (name is None) == (Path(_STANDARD_INPUT) in named):

@@ -48,7 +48,6 @@ def check(
     no_passphrase: NoPassphrase = False,
     as_json: AsJson = False,
 ) -> None:
-    """See `HELP`."""
     if mends and chain is not None:
         raise typer.BadParameter("--repair is for a node's folder, --data; no peer knows of a file of its own")
     with error_boundary():

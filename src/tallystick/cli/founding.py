@@ -81,7 +81,6 @@ def new_key(
     no_passphrase: NoPassphrase = False,
     as_json: AsJson = False,
 ) -> None:
-    """See `KEY_NEW_HELP`."""
     with error_boundary():
         folder = options.node_folder(data)
         folder.check_path()
@@ -104,7 +103,6 @@ def show_key(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """See `KEY_SHOW_HELP`."""
     with error_boundary():
         folder = options.node_folder(data)
         public_key = folder.public_key().hex()
@@ -167,7 +165,6 @@ def new(
     no_passphrase: NoPassphrase = False,
     as_json: AsJson = False,
 ) -> None:
-    """See `HELP`."""
     if (members is None) == (not member):
         raise typer.BadParameter("say either --members N, or --member NAME=KEY for each member")
     with error_boundary():

@@ -63,7 +63,6 @@ guard = typer.Typer(no_args_is_help=True, add_completion=False, help=HELP)
 
 @guard.command("show", help=SHOW_HELP)
 def show(data: Data = None, as_json: AsJson = False) -> None:
-    """See `SHOW_HELP`."""
     with error_boundary():
         folder = node_folder(data)
         shown = guard_view(folder, guarding.look(folder))
@@ -84,7 +83,6 @@ def move(
     data: Data = None,
     as_json: AsJson = False,
 ) -> None:
-    """See `MOVE_HELP`."""
     with error_boundary():
         folder = node_folder(data)
         key = folder.public_key().hex()
@@ -99,21 +97,18 @@ def move(
 
 @guard.command("lost", help=LOST_HELP)
 def lost(data: Data = None, yes: Yes = False, as_json: AsJson = False) -> None:
-    """See `LOST_HELP`."""
     became = "is lost: it signs nothing until others have answered"
     _say(guarding.say_lost, data, yes, ("lost", became), as_json)
 
 
 @guard.command("recover", help=RECOVER_HELP)
 def recover(data: Data = None, yes: Yes = False, as_json: AsJson = False) -> None:
-    """See `RECOVER_HELP`."""
     became = "recovers: it signs nothing until others have answered"
     _say(guarding.recover, data, yes, ("recovering", became), as_json)
 
 
 @guard.command("accept-loss", help=ACCEPT_HELP)
 def accept_loss(data: Data = None, yes: Yes = False, as_json: AsJson = False) -> None:
-    """See `ACCEPT_HELP`."""
     _say(guarding.accept_loss, data, yes, ("loss accepted", "goes on by its operator's word"), as_json)
 
 

@@ -35,7 +35,6 @@ def join(
     no_passphrase: NoPassphrase = False,
     as_json: AsJson = False,
 ) -> None:
-    """See `HELP`."""
     from tallystick.host.joining import fetch, set_up_invited  # noqa: PLC0415  # it brings ZeroMQ along
 
     with error_boundary():

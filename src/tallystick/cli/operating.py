@@ -84,7 +84,6 @@ names = typer.Typer(no_args_is_help=True, add_completion=False, help=NAMES_HELP)
 
 
 def invite(data: Data = None, as_json: AsJson = False) -> None:
-    """See `INVITE_HELP`."""
     with error_boundary(), open_node(data) as client:
         line = client.invite()
     if as_json:
@@ -101,7 +100,6 @@ def unban(
     data: Data = None,
     as_json: AsJson = False,
 ) -> None:
-    """See `UNBAN_HELP`."""
     with error_boundary(), open_node(data) as client:
         peers = (one for one in client.peers().peers if one.banned_until_ms is not None)
         peer = _one_of([one.peer for one in peers], who, "banned peer")
@@ -118,7 +116,6 @@ def erase(
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
-    """See `ERASE_HELP`."""
     with error_boundary(), open_node(data) as client:
         payload_hash, what = _payload(client, which)
         kept = "The certificate and every proof of it stay; other nodes and backups keep their copies."
@@ -146,7 +143,6 @@ def _payload(client: Client, which: str) -> tuple[str, str]:
 
 @names.command("list", help=LIST_HELP)
 def list_names(data: Data = None, as_json: AsJson = False) -> None:
-    """See `LIST_HELP`."""
     with error_boundary():
         try:
             with open_node(data) as client:
@@ -166,7 +162,6 @@ def set_name(
     data: Data = None,
     as_json: AsJson = False,
 ) -> None:
-    """See `SET_HELP`."""
     if printable(name) != name or len(name) > _MOST_NAME_CHARACTERS:
         raise typer.BadParameter(f"a name is at most {_MOST_NAME_CHARACTERS} characters that can be seen")
     with error_boundary():
@@ -209,7 +204,6 @@ def backup(
     data: Data = None,
     as_json: AsJson = False,
 ) -> None:
-    """See `BACKUP_HELP`."""
     with error_boundary(), Terminal(stderr=True).status(f"Copying the ledger into {file}"):
         try:
             with open_node(data) as client:
@@ -247,7 +241,6 @@ class _Settings(views.View, frozen=True, kw_only=True):
 
 
 def config(data: Data = None, as_json: AsJson = False) -> None:
-    """See `CONFIG_HELP`."""
     with error_boundary():
         folder = node_folder(data)
         found, file = folder.settings(), str(folder.settings_path)

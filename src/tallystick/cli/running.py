@@ -85,7 +85,6 @@ def run(
     tls_cert: TlsCert = None,
     tls_key: TlsKey = None,
 ) -> None:
-    """See `HELP`."""
     with error_boundary():
         folder = node_folder(data)
         settings = folder.check_startable()

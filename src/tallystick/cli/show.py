@@ -86,7 +86,6 @@ def show(
     cursor: Cursor = None,
     as_json: AsJson = False,
 ) -> None:
-    """See `HELP`."""
     with error_boundary():
         _check(part, which, pages=(limit, cursor) != (None, None))
         if part == "peers" and chain is not None:
@@ -360,7 +359,6 @@ def search(
     cursor: Cursor = None,
     as_json: AsJson = False,
 ) -> None:
-    """See `SEARCH_HELP`."""
     text = " ".join(words or ())
     if file is not None and sha256 is not None:
         raise typer.BadParameter("--file and --sha256 exclude each other")

@@ -53,7 +53,6 @@ def stake(
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
-    """See `HELP`."""
     if amount == 0:
         raise typer.BadParameter("0 tokens move nothing; name how many")
     with error_boundary(), open_node(data) as client:

@@ -47,7 +47,6 @@ def status(
     data: Data = None,
     as_json: AsJson = False,
 ) -> None:
-    """See `HELP`."""
     if watch and as_json:
         raise typer.BadParameter("--watch is for people; call --json as often as you need it")
     with error_boundary():

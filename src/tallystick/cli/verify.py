@@ -74,7 +74,6 @@ def verify(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing; the exit code says it.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """See `HELP`."""
     if url is not None and chain is not None:
         raise typer.BadParameter("--url and --chain exclude each other")
     if ledger is not None and not is_id_beginning(ledger.lower()):

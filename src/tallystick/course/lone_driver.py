@@ -18,7 +18,7 @@ from tallystick.node.limits import Limits
 
 
 class LoneDriver(Agreement):
-    """See `Agreement`."""
+    """The lone forger's rule, as a node drives it."""
 
     _chain: Blockchain
     _box: CertificateBox
@@ -30,16 +30,14 @@ class LoneDriver(Agreement):
 
     @property
     def check_forger(self) -> CheckForger:
-        """See `Agreement`."""
         return self._forger.check_forger
 
     def finality(self, chain: Blockchain, limits: Limits, checkpoint: Checkpoint | None) -> Finality:
-        """See `Agreement`. A checkpoint is looked at when the kept chain is read."""
+        """A checkpoint is looked at when the kept chain is read."""
         self._waits_when_behind = limits.waits_when_behind
         return Finality(chain.state.params, limits.range_blocks)
 
     def start(self, chain: Blockchain, box: CertificateBox, archive: Archive | None) -> None:
-        """See `Agreement`."""
         self._chain, self._box = chain, box
         guard, tip = self._forger.guard, chain.state.tip
         if guard is not None and guard.status is GuardStatus.LOST and guard.is_loss_accepted:
@@ -49,7 +47,7 @@ class LoneDriver(Agreement):
         self.tip_advanced(None)
 
     def step(self, now_ms: int, is_behind: bool, actions: list[Action]) -> Step:
-        """See `Agreement`. A turn at an index that others have passed is over: taking it would part the chain."""
+        """A turn at an index that others have passed is over: taking it would part the chain."""
         state, params, guard = self._chain.state, self._chain.state.params, self._forger.guard
         if guard is not None and guard.twin is not None and (records := guard.take_records()):
             actions += [PersistSigned(records), TwinFound(*guard.twin)]
@@ -70,24 +68,22 @@ class LoneDriver(Agreement):
         return Step(Finalized((block,), (after,), None))
 
     def added(self, finalized: Finalized, actions: list[Action]) -> None:
-        """See `Agreement`. The block is kept before the guard is synced: a crash in between leaves it as the floor."""
+        """The block is kept before the guard is synced: a crash in between leaves it as the floor."""
         if self._forger.guard is not None:
             actions.append(PersistSigned(self._forger.guard.take_records()))
         actions.extend(Broadcast(NewBlock(block)) for block in finalized.blocks)
 
     def compare(self, blocks: tuple[Block, ...], finalization: Tally | None) -> None:
-        """See `Agreement`. Only own headers are looked at; on the course's ledger blocks are made by hand, too."""
+        """Only own headers are looked at; on the course's ledger blocks are made by hand, too."""
         guard = self._forger.guard
         for block in blocks if guard is not None and not self._chain.state.params.mint_freely else ():
             if guard is not None and block.header.forger == guard.key:
                 guard.saw(block.header)
 
     def tip_advanced(self, finalization: Finalization | None) -> None:
-        """See `Agreement`."""
         tip = self._chain.state.tip
         if self._forger.guard is not None and tip.index:
             self._forger.guard.raise_floor(tip.epoch, tip.view)
 
     def status(self) -> AgreementStatus:
-        """See `Agreement`."""
         return status_of("lone forger", self._chain.state.index + 1, self._forger.guard, self._chain.state)

@@ -63,7 +63,6 @@ def demo(
     ),
     as_json: AsJson = False,
 ) -> None:
-    """See `HELP`."""
     if not simulated and (speed is not None or seed is not None):
         raise typer.BadParameter("--speed and --seed are of the simulated demo; add --simulated")
     if not simulated and nodes > MOST_PROCESSES:

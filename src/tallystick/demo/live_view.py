@@ -40,7 +40,6 @@ class Silent:
     """Looks away."""
 
     def look(self) -> None:
-        """See `Watcher`."""
 
 
 class LineByLine:
@@ -52,7 +51,6 @@ class LineByLine:
         self._printed = 0
 
     def look(self) -> None:
-        """See `Watcher`."""
         events = self._simulation.story.events
         for event in events[self._printed :]:
             self._console.print(story_line(event), soft_wrap=True)
@@ -67,7 +65,6 @@ class LiveView:
         self._simulation = simulation
 
     def look(self) -> None:
-        """See `Watcher`."""
         self._live.update(_dashboard(self._simulation, self._live.console.height), refresh=True)
 
 

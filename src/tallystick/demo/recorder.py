@@ -130,7 +130,7 @@ class Watched(Simplex):
         self._tell = tell
 
     def step(self, now_ms: int, waiting: Waiting) -> list[Output]:
-        """See `Simplex`."""
+        """Take a step, and tell of its outputs."""
         since_ms = now_ms if self.timer.since_ms is None else self.timer.since_ms
         outputs = super().step(now_ms, waiting)
         for output in outputs:

@@ -41,7 +41,6 @@ def up(
     passphrase_file: PassphraseFile = None,
     no_passphrase: NoPassphrase = False,
 ) -> None:
-    """See `HELP`."""
     with error_boundary(), terminated_like_interrupted(), _folders(folder, nodes) as folders:
         passphrase = "" if _opens(folders[0], "") else find_passphrase(passphrase_file, no_passphrase, "all keys")
         with LocalNetwork([NodeProcess(one, passphrase) for one in folders]) as network:

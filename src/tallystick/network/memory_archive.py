@@ -16,7 +16,7 @@ from tallystick.node.events import PersistBlock
 
 
 class MemoryArchive:
-    """See `FullArchive`."""
+    """A `FullArchive` that ends with its process."""
 
     def __init__(self, blocks: Iterable[Block] = ()) -> None:
         self._kept = [PersistBlock(block, ()) for block in blocks]

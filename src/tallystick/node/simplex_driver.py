@@ -74,7 +74,7 @@ class _Route:
 
 
 class SimplexDriver(Agreement):
-    """See `Agreement`."""
+    """Simplex, as a node drives it."""
 
     _chain: Blockchain
     _box: CertificateBox

@@ -152,7 +152,6 @@ class Store:
     # ---- the archive ----------------------------------------------------------------------------------------
 
     def append(self, kept: PersistBlock) -> None:
-        """See `FullArchive`."""
         block, execute = kept.block, self.database.execute
         if block.index != self.tip_index + 1:
             raise StoreError(f"{self.path} ends at block {self.tip_index}; block {block.index} does not come next")
@@ -176,7 +175,6 @@ class Store:
         self.database.execute("INSERT OR REPLACE INTO epoch_ends VALUES (?, ?, ?, ?)", row)
 
     def keep_certificates(self, entries: Sequence[Entry]) -> None:
-        """See `FullArchive`."""
         with self.database.transaction():
             kept = [(entry.certificate.id, entry.certificate.encoded) for entry in entries]
             self.database.execute_many("INSERT INTO waiting (certificate_id, encoded) VALUES (?, ?)", kept)
@@ -185,18 +183,16 @@ class Store:
                     self.payload_tables.keep(entry.payload)
 
     def forget_certificate(self, certificate_id: bytes) -> None:
-        """See `FullArchive`."""
         with self.database.transaction():
             self.database.execute("DELETE FROM waiting WHERE certificate_id = ?", (certificate_id,))
 
     def waiting(self) -> Iterator[Entry]:
-        """See `FullArchive`. Raises `DamagedStore` at a row that is not a certificate."""
+        """Raises `DamagedStore` at a row that is not a certificate."""
         for (encoded,) in self.database.select("SELECT encoded FROM waiting ORDER BY number"):
             certificate = self._decode(certificate_codec, encoded, "a waiting certificate")
             yield Entry(certificate, self.payload(certificate.payload_hash) if certificate.payload_hash else None)
 
     def keep_votes(self, tallies: Sequence[Tally], blocks: Sequence[Block]) -> None:
-        """See `FullArchive`."""
         votes = [(one.ballot.epoch, one.ballot.view, encode(one)) for one in tallies]
         proposals = [(block.hash, block.index, block.encoded) for block in blocks]
         kept_bytes = sum(len(row[-1]) for rows in (votes, proposals) for row in rows)
@@ -205,15 +201,15 @@ class Store:
             self.database.execute_many("INSERT OR IGNORE INTO proposals VALUES (?, ?, ?)", proposals)
 
     def votes(self, epoch: int) -> Iterator[Tally]:
-        """See `FullArchive`. Raises `DamagedStore` at a row that is not a tally."""
+        """Raises `DamagedStore` at a row that is not a tally."""
         return self._tallies(epoch, 0, MAX_INDEX)
 
     def votes_of(self, epoch: int, view: int) -> Iterator[Tally]:
-        """See `FullArchive`. Raises `DamagedStore` at a row that is not a tally."""
+        """Raises `DamagedStore` at a row that is not a tally."""
         return self._tallies(epoch, view, view)
 
     def view_certificates(self, epoch: int, first: int, last: int) -> Iterator[Tally]:
-        """See `FullArchive`. Raises `DamagedStore` at a row that is not a tally."""
+        """Raises `DamagedStore` at a row that is not a tally."""
         sql = "SELECT max(view) FROM votes WHERE epoch = ? AND view BETWEEN ? AND ?"
         while (view := self.database.select(sql, (epoch, first, last))[0][0]) is not None:
             yield from (one for one in self.votes_of(epoch, view) if one.ballot.kind != FINALIZE)
@@ -229,23 +225,22 @@ class Store:
             place = rows[-1][:2]
 
     def proposals(self) -> Iterator[Block]:
-        """See `FullArchive`. Raises `DamagedStore` at a row that is not a block."""
+        """Raises `DamagedStore` at a row that is not a block."""
         for (encoded,) in self.database.select("SELECT encoded FROM proposals ORDER BY block_index"):
             yield self._decode(block_codec, encoded, "a proposed block")
 
     def finalization(self, index: int) -> Tally | None:
-        """See `FullArchive`. Raises `DamagedStore` when the row is not a tally."""
+        """Raises `DamagedStore` when the row is not a tally."""
         rows = self.database.select("SELECT encoded FROM finalizations WHERE block_index = ?", (index,))
         return self._decode(tally_codec, rows[0][0], f"the finalization of block {index}") if rows else None
 
     def finalized_from(self, index: int) -> int | None:
-        """See `FullArchive`."""
         sql = "SELECT min(block_index) FROM finalizations WHERE block_index >= ?"
         found: int | None = self.database.select(sql, (index,))[0][0]
         return found
 
     def final_header(self, index: int) -> FinalHeader | None:
-        """See `FullArchive`. Raises `DamagedStore` when a row is not what it should be."""
+        """Raises `DamagedStore` when a row is not what it should be."""
         finalization = self.finalization(index)
         block = self.block(index) if finalization is not None else None
         if finalization is None or block is None:
@@ -263,28 +258,27 @@ class Store:
         return EpochEnd(epoch, self._decode(_roots_codec, roots, what), decoded)
 
     def epoch_ends(self, epoch: int, most: int) -> list[int]:
-        """See `FullArchive`."""
         sql = "SELECT block_index FROM epoch_ends WHERE epoch >= ? ORDER BY epoch LIMIT ?"
         return [row[0] for row in self.database.select(sql, (epoch, most))]
 
     def voters(self, epoch: int) -> Members | None:
-        """See `FullArchive`. Raises `DamagedStore` when the row is not a list of members."""
+        """Raises `DamagedStore` when the row is not a list of members."""
         sql = "SELECT members FROM epoch_ends WHERE epoch < ? AND members IS NOT NULL ORDER BY epoch DESC LIMIT 1"
         rows = self.database.select(sql, (epoch,))
         return self._decode(members_codec, rows[0][0], f"the members of epoch {epoch}") if rows else None
 
     def keep_payload(self, payload: Payload) -> None:
-        """See `FullArchive`. A payload once erased is not kept again."""
+        """A payload once erased is not kept again."""
         with self.database.transaction():
             self.payload_tables.keep(payload)
 
     def erase_payload(self, payload_hash: bytes) -> None:
-        """See `FullArchive`. Its bytes are overwritten in the file, not only unlinked."""
+        """Its bytes are overwritten in the file, not only unlinked."""
         with self.database.transaction(overwrites=True):
             self.payload_tables.erase(payload_hash)
 
     def blocks(self, start: int = 1) -> Iterator[Block]:
-        """See `FullArchive`. Raises `DamagedStore` at a row that is not the block it should be."""
+        """Raises `DamagedStore` at a row that is not the block it should be."""
         while rows := self.database.select(
             "SELECT block_index, encoded FROM blocks WHERE block_index >= ? ORDER BY block_index LIMIT ?",
             (start, _ROWS_AT_ONCE),
@@ -304,7 +298,6 @@ class Store:
         return self._decode_block(index, rows[0][0]) if rows else None
 
     def hashes(self, start: int = 1) -> Iterator[bytes]:
-        """See `FullArchive`."""
         sql = "SELECT block_index, block_hash FROM blocks WHERE block_index >= ? ORDER BY block_index LIMIT ?"
         while rows := self.database.select(sql, (start, _HASHES_AT_ONCE)):
             for block_index, block_hash in rows:
@@ -314,21 +307,19 @@ class Store:
                 yield block_hash
 
     def payload(self, payload_hash: bytes) -> Payload | None:
-        """See `FullArchive`. Raises `DamagedStore` when the row is not the payload it should be."""
+        """Raises `DamagedStore` when the row is not the payload it should be."""
         return self.payload_tables.get(payload_hash)
 
     def erased(self) -> Iterator[bytes]:
-        """See `FullArchive`."""
         return iter(self.payload_tables.erased())
 
     def lacking(self, most: int) -> list[bytes]:
-        """See `FullArchive`."""
         return self.payload_tables.awaited(most)
 
     # ---- the snapshot ---------------------------------------------------------------------------------------
 
     def snapshot(self) -> Snapshot | None:
-        """See `FullArchive`. One that is damaged, or not of this chain, is none: everything is replayed then."""
+        """One that is damaged, or not of this chain, is none: everything is replayed then."""
         return self._snapshots.read()
 
     @property
@@ -349,12 +340,12 @@ class Store:
             self._snapshots.drop()
 
     def keep_address(self, record: AddressRecord) -> None:
-        """See `FullArchive`. Raises `StoreError`, and then nothing has changed."""
+        """Raises `StoreError`, and then nothing has changed."""
         with self.database.transaction():
             self.database.execute("INSERT OR REPLACE INTO addresses VALUES (?, ?)", (record.key, encode(record)))
 
     def addresses(self) -> Iterator[AddressRecord]:
-        """See `FullArchive`. A row that is no address record is left out: peers tell it again."""
+        """A row that is no address record is left out: peers tell it again."""
         for (encoded,) in self.database.select("SELECT encoded FROM addresses ORDER BY public_key"):
             with suppress(Refused):
                 yield address_codec.decode(encoded if isinstance(encoded, bytes) else b"")
