@@ -40,6 +40,7 @@ class Silent:
     """Looks away."""
 
     def look(self) -> None:
+        """Do nothing."""
 
 
 class LineByLine:
@@ -51,6 +52,7 @@ class LineByLine:
         self._printed = 0
 
     def look(self) -> None:
+        """Print what is new."""
         events = self._simulation.story.events
         for event in events[self._printed :]:
             self._console.print(story_line(event), soft_wrap=True)
@@ -65,6 +67,7 @@ class LiveView:
         self._simulation = simulation
 
     def look(self) -> None:
+        """Draw it anew."""
         self._live.update(_dashboard(self._simulation, self._live.console.height), refresh=True)
 
 
