@@ -2,7 +2,7 @@
 
 import sys
 
-from benchmarks import agreement, certificates, course, network, simulator, store, traffic, transport, verifier
+from benchmarks import agreement, api, certificates, course, network, simulator, store, traffic, transport, verifier
 
 BENCHMARKS = {
     "verification": certificates.against_bare_verification,
@@ -17,6 +17,9 @@ BENCHMARKS = {
     "four-nodes": network.four_nodes,
     "latency": network.latency,
     "sync": network.sync,
+    "reads": api.reads,
+    "listeners": api.listeners,
+    "search": api.search,
     "store": store.long_lived,
 }
 

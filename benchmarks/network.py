@@ -46,7 +46,7 @@ _PATIENCE_S = 300.0
 
 def one_node() -> str:
     """Certificates made final by a node that is fed over HTTP at its own door, a second, over bare verification."""
-    with _network(1) as (folder,):
+    with running_nodes(1) as (folder,):
         ratios, rates = _fed([folder])
     return (
         f"one node, fed over HTTP, final / bare verification on all cores: {summary(ratios)}, goal >= 0.50\n"
@@ -56,7 +56,7 @@ def one_node() -> str:
 
 def four_nodes() -> str:
     """Sum over four nodes of what each verifies and stores, a second, over bare verification."""
-    with _network(4) as folders:
+    with running_nodes(4) as folders:
         ratios, rates = _fed(folders)
     together = summary([len(folders) * one for one in ratios])
     return (
@@ -67,7 +67,7 @@ def four_nodes() -> str:
 
 def latency() -> str:
     """From handing a certificate in to hearing that it is final, four idle nodes, one at a time."""
-    with _network(4) as folders:
+    with running_nodes(4) as folders:
         connection, took_ms = _UnixConnection(folders[0].api_path), []
         for number in range(LATENCY_SAMPLES):
             began_s = time.perf_counter()
@@ -88,12 +88,12 @@ def latency() -> str:
 
 def sync() -> str:
     """Joiners fetch and verify a ledger, from its first block to its last, over bare verification."""
-    with _network(1) as (folder,), tempfile.TemporaryDirectory() as others:
+    with running_nodes(1) as (folder,), tempfile.TemporaryDirectory() as others:
         for start in range(0, SYNC_CERTIFICATES, PER_ROUND):
-            _feed([folder], _statements(folder, min(PER_ROUND, SYNC_CERTIFICATES - start), start))
+            feed([folder], statements_for(folder, min(PER_ROUND, SYNC_CERTIFICATES - start), start))
         with Client(folder.path) as client:
             invite = client.invite()
-        signed = _signed(folder, _statements(folder, PER_ROUND, SYNC_CERTIFICATES))
+        signed = _signed(folder, statements_for(folder, PER_ROUND, SYNC_CERTIFICATES))
         ratios, rates = [], []
         for number in range(ROUNDS):
             before = _bare_rate(signed)
@@ -126,18 +126,18 @@ def _joined(invite: str, joiner: DataFolder) -> float:
 def _fed(folders: Sequence[DataFolder]) -> tuple[list[float], list[float]]:
     """In each round: how many certificates a second all nodes made final, over bare verification; and the former."""
     ratios, rates = [], []
-    _feed(folders, _statements(folders[0], BATCH, 0))
+    feed(folders, statements_for(folders[0], BATCH, 0))
     for number in range(ROUNDS):
-        certificates = _statements(folders[0], PER_ROUND, (number + 1) * PER_ROUND)
+        certificates = statements_for(folders[0], PER_ROUND, (number + 1) * PER_ROUND)
         before = _bare_rate(_signed(folders[0], certificates))
-        rate = PER_ROUND / _feed(folders, certificates)
+        rate = PER_ROUND / feed(folders, certificates)
         bare = (before + _bare_rate(_signed(folders[0], certificates))) / 2
         ratios.append(rate / bare)
         rates.append(rate)
     return ratios, rates
 
 
-def _feed(folders: Sequence[DataFolder], certificates: Sequence[Statement]) -> float:
+def feed(folders: Sequence[DataFolder], certificates: Sequence[Statement]) -> float:
     """Hand all in, each at one node, and wait until they are final at every node; the seconds that took."""
     target = _status(folders[0]).log_size + len(certificates)
     encoded = [encode(Entry(one)) for one in certificates]
@@ -176,7 +176,7 @@ def _submit(share: tuple[DataFolder, Sequence[list[bytes]]]) -> None:
     connection.close()
 
 
-def _statements(folder: DataFolder, count: int, first: int) -> list[Statement]:
+def statements_for(folder: DataFolder, count: int, first: int) -> list[Statement]:
     ledger_id, now_ms = bytes.fromhex(_status(folder).ledger_id), time.time_ns() // 1_000_000
     return [
         issue_statement(ISSUERS[number % len(ISSUERS)], ledger_id, now_ms, f"sample {number:>8} of a batch, as filed")
@@ -193,7 +193,7 @@ def _status(folder: DataFolder) -> Status:
 
 
 @contextmanager
-def _network(members: int) -> Iterator[list[DataFolder]]:
+def running_nodes(members: int) -> Iterator[list[DataFolder]]:
     with tempfile.TemporaryDirectory() as into:
         folders = found_here("bench", Path(into) / "net", members, "", params=PARAMS)
         with _running(folders):
