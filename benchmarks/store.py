@@ -16,7 +16,6 @@ from benchmarks.workload import ISSUERS, ledger, statements
 from tallystick.course.lone_driver import LoneDriver
 from tallystick.course.lone_forger import LoneForger
 from tallystick.course.stake_rule import StakeRule
-from tallystick.host.store import Store
 from tallystick.ledger.block import Block, VerifiedBlock, verified
 from tallystick.ledger.blockchain import Blockchain
 from tallystick.ledger.encoding import encode
@@ -27,6 +26,7 @@ from tallystick.ledger.vote import FINALIZE, Ballot, Tally, cast, tally_of
 from tallystick.network.replay import replayed
 from tallystick.node.events import PersistBlock
 from tallystick.node.node import Node
+from tallystick.storage.store import Store
 
 CERTIFICATES = 1_000_000
 BLOCK = 256

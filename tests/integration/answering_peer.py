@@ -7,7 +7,6 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from tallystick.host.data_folder import DataFolder
-from tallystick.host.store import Store
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.messages import (
     BlockRequest,
@@ -20,6 +19,7 @@ from tallystick.ledger.messages import (
 from tallystick.network.archiving import answer
 from tallystick.network.transport import Received, TransportEvent
 from tallystick.network.zeromq import ZeroMQTransport
+from tallystick.storage.store import Store
 
 ANSWER_BYTES = 1 << 20
 

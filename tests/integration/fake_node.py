@@ -34,9 +34,9 @@ from tallystick.host.control import (
     framed,
 )
 from tallystick.host.data_folder import DataFolder
-from tallystick.host.file_statement import FileStatement
-from tallystick.host.store import Store
 from tallystick.ledger.encoding import encode
+from tallystick.storage.file_statement import FileStatement
+from tallystick.storage.store import Store
 
 NOW_MS = 1_750_000_000_000
 

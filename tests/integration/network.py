@@ -18,7 +18,6 @@ from typing import Any, Final, TypeVar
 from msgspec.structs import replace
 
 from tallystick.cli.founding import found_here
-from tallystick.host.checked_chain import CheckedChain
 from tallystick.host.control import (
     Accepted,
     Answer,
@@ -33,11 +32,12 @@ from tallystick.host.control import (
     Status,
 )
 from tallystick.host.data_folder import DataFolder, Settings
-from tallystick.host.errors import HostError
-from tallystick.host.store import Store
+from tallystick.integrity.checked_chain import CheckedChain
 from tallystick.ledger.genesis import Allotment, make_genesis
 from tallystick.ledger.params import Params
 from tallystick.ledger.wallet import Wallet
+from tallystick.problems import HostError
+from tallystick.storage.store import Store
 
 PATIENCE_S: Final = 90.0
 """After so long something is broken, even on a machine with much else to do."""

@@ -32,13 +32,11 @@ from tests.curve import BASE, TORSION, L, add, challenge, encoded, times
 from tests.vectors.signatures import Vector, vectors
 
 from tallystick.host.acceptance import check_acceptance
-from tallystick.host.check import Check
 from tallystick.host.claims import Claim
 from tallystick.host.data_folder import DataFolder, Settings
-from tallystick.host.errors import VerificationFailed
 from tallystick.host.process import run_node
-from tallystick.host.store import Store
 from tallystick.host.verification import IN_LINE_CLAIMS, Verifier, verify_in_line, verifying
+from tallystick.integrity.check import Check
 from tallystick.ledger import keys
 from tallystick.ledger.address import sign_address
 from tallystick.ledger.block import Block
@@ -64,6 +62,8 @@ from tallystick.network.memory_archive import MemoryArchive
 from tallystick.node.events import PersistBlock
 from tallystick.node.intake import Intake
 from tallystick.node.node import Node
+from tallystick.problems import VerificationFailed
+from tallystick.storage.store import Store
 
 VECTORS = vectors()
 CLAIMS = [(one.message, one.signature, one.public_key) for one in VECTORS]

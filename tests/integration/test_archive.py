@@ -21,7 +21,6 @@ from tests.builders import (
 from tests.integration.test_store import blocks_of
 
 from tallystick.consensus.agreement import PersistQuorum
-from tallystick.host.store import Store
 from tallystick.ledger.address import sign_address
 from tallystick.ledger.finality import FinalHeader
 from tallystick.ledger.messages import (
@@ -52,6 +51,7 @@ from tallystick.node.events import (
     PersistCertificates,
     PersistPayload,
 )
+from tallystick.storage.store import Store
 
 
 @pytest.fixture(params=["memory", "store"])

@@ -6,10 +6,10 @@ import pytest
 from tests.builders import GENESIS, FinalScribe, keep, statement
 from tests.integration.test_store import blocks_of, keep_final
 
-from tallystick.host.checked_chain import CheckedChain
-from tallystick.host.errors import StoreError
-from tallystick.host.store import Store
+from tallystick.integrity.checked_chain import CheckedChain
 from tallystick.ledger.certificate import Payload
+from tallystick.problems import StoreError
+from tallystick.storage.store import Store
 
 BIG = [Payload(bytes([number]) * 32, "text/plain", bytes(60_000)) for number in range(100)]
 

@@ -27,18 +27,18 @@ from tests.builders import (
 from tests.integration.test_store import certified_file, execute
 
 from tallystick.consensus.proof_of_stake import check_drawn
-from tallystick.host.check import Check, Report
-from tallystick.host.errors import DamagedStore, StoreError
-from tallystick.host.file_statement import FileStatement, file_payload
-from tallystick.host.repair import put_blocks, put_finalization, repair
-from tallystick.host.salvage import Salvaged, salvage
-from tallystick.host.store import Store
+from tallystick.integrity.check import Check, Report
+from tallystick.integrity.repair import put_blocks, put_finalization, repair
+from tallystick.integrity.salvage import Salvaged, salvage
 from tallystick.ledger.blockchain import Blockchain
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.errors import Rule
 from tallystick.ledger.messages import Entry
 from tallystick.ledger.vote import NOTARIZE, tally_of
 from tallystick.network.replay import replayed
+from tallystick.problems import DamagedStore, StoreError
+from tallystick.storage.file_statement import FileStatement, file_payload
+from tallystick.storage.store import Store
 
 FOUNDED = found(epoch_blocks=4)
 LEDGER = FOUNDED.ledger_id

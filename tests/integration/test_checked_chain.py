@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 from tests.builders import ADA, BEN, MEMBERS, evidence, found, statement
 
-from tallystick.host.checked_chain import CheckedChain
-from tallystick.host.errors import DamagedStore
-from tallystick.host.store import Store
+from tallystick.integrity.checked_chain import CheckedChain
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.errors import Rule
 from tallystick.ledger.messages import Entry
 from tallystick.ledger.vote import FINALIZE, Ballot, Tally, cast, tally_codec, tally_of
 from tallystick.network.simulated import SimulatedNetwork
 from tallystick.network.simulated_host import member
+from tallystick.problems import DamagedStore
+from tallystick.storage.store import Store
 
 EPOCH_BLOCKS = 4
 FOUNDED = found(epoch_blocks=EPOCH_BLOCKS)

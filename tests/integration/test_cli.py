@@ -18,9 +18,9 @@ from tests.builders import GENESIS
 from typer.testing import CliRunner
 
 from tallystick.cli import app
-from tallystick.cli.scenario import DELTA_MS, Illegal
-from tallystick.host.checked_chain import CheckedChain
-from tallystick.host.store import Store
+from tallystick.demo.scenario import DELTA_MS, Illegal
+from tallystick.integrity.checked_chain import CheckedChain
+from tallystick.storage.store import Store
 
 REPORT = b"The bridge is sound.\n" * 100
 CHAIN = "tallystick-demo.db"
@@ -258,8 +258,8 @@ def test_the_demo_ends_well_whatever_is_lost_on_the_way(tmp_path: Path, chance: 
 @pytest.mark.parametrize(
     ("what", "instead", "verdict"),
     [
-        ("tallystick.cli.simulation.make", lambda illegal, fraud: [], "× 0 of Charlie's 29 illegal attempts"),
-        ("tallystick.cli.fraud.Fraud.two_votes", lambda fraud: fraud.honest_votes(), "× No evidence was recorded"),
+        ("tallystick.demo.simulation.make", lambda illegal, fraud: [], "× 0 of Charlie's 29 illegal attempts"),
+        ("tallystick.demo.fraud.Fraud.two_votes", lambda fraud: fraud.honest_votes(), "× No evidence was recorded"),
         ("tallystick.network.simulated.SimulatedNetwork.crash", lambda network, name: None, "was killed when drawn"),
         ("tallystick.network.simulated.SimulatedNetwork.partition", lambda network, *groups: None, "× The halves"),
     ],

@@ -14,7 +14,6 @@ from tests.integration.command_line import PASSPHRASE, REPORT, cli, in_json
 from tests.integration.fake_node import NOW_MS, Running, found, status
 
 from tallystick.cli.words import utc
-from tallystick.host.checked_chain import CheckedChain
 from tallystick.host.control import (
     MAX_BATCH,
     Accepted,
@@ -40,15 +39,16 @@ from tallystick.host.control import (
     Submit,
     Unban,
 )
-from tallystick.host.file_statement import FILE_MEDIA_TYPE
 from tallystick.host.key_file import create_key_file
-from tallystick.host.store import Store
+from tallystick.integrity.checked_chain import CheckedChain
 from tallystick.ledger.block import block_codec
 from tallystick.ledger.encoding import Codec, encode
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.messages import Entry
 from tallystick.ledger.vote import tally_codec
 from tallystick.node.intake import Intake
+from tallystick.storage.file_statement import FILE_MEDIA_TYPE
+from tallystick.storage.store import Store
 
 # ---- certify --------------------------------------------------------------------------------------------------
 

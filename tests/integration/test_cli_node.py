@@ -24,9 +24,9 @@ from tallystick.host.control import (
 from tallystick.host.data_folder import DataFolder, Settings
 from tallystick.host.invite import Invite
 from tallystick.host.key_file import create_key_file
-from tallystick.host.store import Store
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.wallet import Wallet
+from tallystick.storage.store import Store
 
 KEYS = {name: member.public_key.hex() for name, member in (("ADA", ADA), ("BEN", BEN), ("CY", CY), ("DOT", DOT))}
 

@@ -24,8 +24,8 @@ from tests.integration.network import (
 )
 
 from tallystick.host.control import Accepted, BackedUp, Backup, Certify, NewStatement
-from tallystick.host.errors import HostError
-from tallystick.host.store import Store
+from tallystick.problems import HostError
+from tallystick.storage.store import Store
 
 KILLS = 5
 MEGABYTE = 1_000_000

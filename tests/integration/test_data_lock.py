@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tallystick.host.data_lock import DataLock
-from tallystick.host.errors import DataInUse, HostError
+from tallystick.problems import DataInUse, HostError
 
 HOLD = r"""
 import os, sys, time

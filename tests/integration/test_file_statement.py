@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from tests.builders import payload, refuses
 
-from tallystick.host import file_statement
-from tallystick.host.errors import UnreadableFile
-from tallystick.host.file_statement import describe_file, describe_stream, file_payload, file_statement_in
 from tallystick.ledger.certificate import Payload
 from tallystick.ledger.errors import Rule
+from tallystick.problems import UnreadableFile
+from tallystick.storage import file_statement
+from tallystick.storage.file_statement import describe_file, describe_stream, file_payload, file_statement_in
 
 SALT = bytes(32)
 

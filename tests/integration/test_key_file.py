@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from tests.builders import ADA, refuses
 
-from tallystick.host.errors import KeyFileError
 from tallystick.host.key_file import ENTROPY_BYTES, create_key_file, open_key_file, read_sealed, seal, write_sealed
 from tallystick.ledger.errors import Rule
 from tallystick.ledger.wallet import Wallet
+from tallystick.problems import KeyFileError
 
 PASSPHRASE = "correct horse battery staple"
 SEALED = seal(ADA, PASSPHRASE, bytes(ENTROPY_BYTES), "interactive")

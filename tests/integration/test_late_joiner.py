@@ -18,8 +18,8 @@ from tests.integration.network import (
 )
 
 from tallystick.host.control import Certify, Finalized, NewStatement
-from tallystick.host.store import Store
 from tallystick.ledger.wallet import Wallet
+from tallystick.storage.store import Store
 
 CERTIFICATES = 100_000
 AT_A_TIME = 2_000

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from tallystick.cli import local_network
 from tallystick.cli.founding import found_here
-from tallystick.cli.local_network import LocalNetwork, terminated_like_interrupted
-from tallystick.cli.real_demo import PARAMS
-from tallystick.host.errors import HostError
+from tallystick.demo import local_network
+from tallystick.demo.local_network import LocalNetwork, terminated_like_interrupted
+from tallystick.demo.real_demo import PARAMS
+from tallystick.problems import HostError
 
 FAKE = (sys.executable, "-m", "tests.integration.fake_run")
 
@@ -117,7 +117,7 @@ def test_an_interruption_ends_all_nodes(network: LocalNetwork, number: int) -> N
 def up(folder: Path, *args: str) -> subprocess.Popen[str]:
     """`tallystick up`, with nodes that only seem to be some."""
     program = (
-        "import sys; from tallystick.cli import app, local_network; "
+        "import sys; from tallystick.cli import app; from tallystick.demo import local_network; "
         f"local_network.COMMAND = {FAKE!r}; app(sys.argv[1:], prog_name='tallystick')"
     )
     environment: dict[str, Any] = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "NO_COLOR": "1"}

@@ -26,10 +26,10 @@ from tests.integration.network import (
 )
 from tests.integration.test_store import execute
 
-from tallystick.host import refetch
-from tallystick.host.checked_chain import CheckedChain
-from tallystick.host.salvage import salvage
-from tallystick.host.store import Store
+from tallystick.integrity import refetch
+from tallystick.integrity.checked_chain import CheckedChain
+from tallystick.integrity.salvage import salvage
+from tallystick.storage.store import Store
 
 EPOCH = 4
 BLOCKS = 22

@@ -30,12 +30,12 @@ from tallystick.host.control import (
     framed,
     short_address,
 )
-from tallystick.host.errors import HostError
 from tallystick.host.key_file import create_key_file
 from tallystick.ledger.params import Params
 from tallystick.ledger.wallet import Wallet
 from tallystick.network.transport import Connected
 from tallystick.network.zeromq import ZeroMQTransport
+from tallystick.problems import HostError
 
 
 @pytest.fixture

@@ -43,16 +43,16 @@ from tallystick.host.control import (
     Unban,
 )
 from tallystick.host.data_folder import DataFolder, Settings
-from tallystick.host.file_statement import FileStatement, describe_file, file_payload
 from tallystick.host.invite import write_invite
 from tallystick.host.logs import ReportLog, note, start_logging
-from tallystick.host.store import Store
 from tallystick.host.text import printable
 from tallystick.ledger.certificate import Payload
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.genesis import Allotment, Genesis, make_genesis
 from tallystick.ledger.params import Params
 from tallystick.node.events import ReportRefused
+from tallystick.storage.file_statement import FileStatement, describe_file, file_payload
+from tallystick.storage.store import Store
 
 ANYTHING = "".join(STRANGE.values())
 ENCODABLE = ANYTHING.encode(errors="ignore").decode()

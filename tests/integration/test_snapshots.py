@@ -24,9 +24,7 @@ from tests.integration.test_store import execute
 from tallystick.consensus.proof_of_stake import check_drawn
 from tallystick.course.lone_forger import LoneForger
 from tallystick.course.stake_rule import StakeRule
-from tallystick.host.check import Check
-from tallystick.host.errors import DamagedStore, StoreError
-from tallystick.host.store import Store
+from tallystick.integrity.check import Check
 from tallystick.ledger.block import Block
 from tallystick.ledger.blockchain import Blockchain
 from tallystick.ledger.encoding import encode
@@ -40,6 +38,8 @@ from tallystick.network.simulated import SimulatedNetwork
 from tallystick.network.simulated_host import member
 from tallystick.node.events import PersistBlock
 from tallystick.node.finality_proofs import Checkpoint
+from tallystick.problems import DamagedStore, StoreError
+from tallystick.storage.store import Store
 
 FOUNDED = found(epoch_blocks=4)
 

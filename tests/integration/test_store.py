@@ -28,10 +28,7 @@ from tests.builders import (
     with_payload,
 )
 
-from tallystick.host.checked_chain import CheckedChain
-from tallystick.host.errors import DamagedStore, StoreError
-from tallystick.host.file_statement import FileStatement, file_payload
-from tallystick.host.store import Store
+from tallystick.integrity.checked_chain import CheckedChain
 from tallystick.ledger.address import sign_address
 from tallystick.ledger.block import Block
 from tallystick.ledger.certificate import AnyCertificate, Payload
@@ -42,6 +39,9 @@ from tallystick.ledger.messages import (
 )
 from tallystick.network.simulated_host import member
 from tallystick.node.archive import Archive
+from tallystick.problems import DamagedStore, StoreError
+from tallystick.storage.file_statement import FileStatement, file_payload
+from tallystick.storage.store import Store
 
 FILE = FileStatement("report.pdf", 3, bytes(range(32)))
 SALT = bytes(32)

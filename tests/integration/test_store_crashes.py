@@ -17,15 +17,15 @@ from tests.integration.fault_disk import Disk, Mark, Sync, Write
 from tests.integration.test_store import certified_file
 
 from tallystick.consensus.proof_of_stake import check_drawn
-from tallystick.host.check import Check
-from tallystick.host.errors import StoreError, StoreFailed
-from tallystick.host.repair import repair
-from tallystick.host.sqlite_file import connect
-from tallystick.host.store import Store
+from tallystick.integrity.check import Check
+from tallystick.integrity.repair import repair
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.messages import Entry
 from tallystick.ledger.vote import NOTARIZE, tally_of
 from tallystick.network.replay import replayed
+from tallystick.problems import StoreError, StoreFailed
+from tallystick.storage.sqlite_file import connect
+from tallystick.storage.store import Store
 
 FOUNDED = found(epoch_blocks=3)
 LEDGER = FOUNDED.ledger_id

@@ -15,7 +15,6 @@ from tests.builders import BEN, LEDGER, Bench, statement, statements
 
 from tallystick.host import verification
 from tallystick.host.claims import settle
-from tallystick.host.errors import VerificationFailed
 from tallystick.host.verification import (
     ATTEMPTS,
     BATCH_CLAIMS,
@@ -27,6 +26,7 @@ from tallystick.host.verification import (
 )
 from tallystick.ledger.keys import is_signed
 from tallystick.ledger.messages import Certificates, Entry, encode_message
+from tallystick.problems import VerificationFailed
 
 WORKERS = 2
 

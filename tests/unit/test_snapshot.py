@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 from tests.builders import ADA, BEN, FinalScribe, Scribe, evidence, found, refuses, staking, statement
 
-from tallystick.host.state_codec import decode_state, encode_state
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.state import make_header, next_state
+from tallystick.storage.state_codec import decode_state, encode_state
 
 FOUNDED = found(epoch_blocks=3)
 

@@ -22,13 +22,13 @@ from tests.builders import (
     statement,
 )
 
-from tallystick.host.state_codec import decode_state, encode_state
 from tallystick.ledger.blockchain import Blockchain
 from tallystick.ledger.encoding import digest, encode
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.merkle import EMPTY_ROOT, leaf_hash, root
 from tallystick.ledger.stake import BlockContext
 from tallystick.ledger.state import StateRoots, context_of, genesis_state
+from tallystick.storage.state_codec import decode_state, encode_state
 
 GENESIS = found(epoch_blocks=3)
 LEDGER = GENESIS.ledger_id

@@ -8,7 +8,7 @@ import pytest
 from tests.curve import challenge, decided_by, decoded, equation_holds
 from tests.vectors import make
 
-from tallystick.host.log_proofs import verify_consistency, verify_inclusion
+from tallystick.integrity.log_proofs import verify_consistency, verify_inclusion
 from tallystick.ledger.address import address_codec
 from tallystick.ledger.block import block_codec
 from tallystick.ledger.certificate import (

@@ -7,7 +7,7 @@ from typing import Any
 from msgspec.structs import asdict, replace
 
 from tallystick.consensus.proof_of_stake import draw
-from tallystick.host.log_proofs import consistency_proof, inclusion_proof
+from tallystick.integrity.log_proofs import consistency_proof, inclusion_proof
 from tallystick.ledger.address import AddressRecord, sign_address
 from tallystick.ledger.block import Block, genesis_block
 from tallystick.ledger.blockchain import Blockchain

@@ -1,6 +1,7 @@
 """The command `tallystick` and its sub-commands."""
 
 import sys
+from importlib import import_module
 from importlib.metadata import version
 from typing import Annotated, Final
 
@@ -9,7 +10,6 @@ import typer
 from tallystick.cli import (
     banning,
     certify,
-    demo,
     founding,
     inviting,
     joining,
@@ -18,7 +18,6 @@ from tallystick.cli import (
     show,
     staking,
     status,
-    up,
     verify,
 )
 from tallystick.cli.guard import guard
@@ -32,6 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+_demo, _up = import_module("tallystick.demo.command"), import_module("tallystick.demo.up")
 _NEGATIVE_NUMBERS: Final = {"ignore_unknown_options": True}
 
 _FOUND: Final = "Found and join a ledger"
@@ -39,8 +39,8 @@ _USE: Final = "Certify and verify"
 _LOOK: Final = "Look"
 _KEEP: Final = "Keep"
 
-app.command(help=demo.HELP, rich_help_panel="Try it out")(demo.demo)
-app.command(help=up.HELP, rich_help_panel="Try it out")(up.up)
+app.command(help=_demo.HELP, rich_help_panel="Try it out")(_demo.demo)
+app.command(help=_up.HELP, rich_help_panel="Try it out")(_up.up)
 app.add_typer(keys, name="key", rich_help_panel=_FOUND)
 app.command(help=founding.HELP, rich_help_panel=_FOUND)(founding.new)
 app.command(help=running.HELP, rich_help_panel=_FOUND)(running.run)

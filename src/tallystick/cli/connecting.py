@@ -10,9 +10,9 @@ from typing import Final, TypeVar
 from tallystick.cli.options import node_folder
 from tallystick.host.control import Answer, Client, Request
 from tallystick.host.data_folder import DataFolder
-from tallystick.host.errors import HostError
-from tallystick.host.store import Store
 from tallystick.ledger.genesis import Genesis
+from tallystick.problems import HostError
+from tallystick.storage.store import Store
 
 PATIENCE_SECONDS: Final = 30.0
 """For what a node answers at once."""

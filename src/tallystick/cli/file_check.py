@@ -7,8 +7,8 @@ from typing import Any
 from msgspec import Struct
 
 from tallystick.cli.words import name_of
-from tallystick.host.checked_chain import CheckedChain, Coverage
-from tallystick.host.file_statement import FileStatement, Readable, describe_stream
+from tallystick.integrity.checked_chain import CheckedChain, Coverage
+from tallystick.storage.file_statement import FileStatement, Readable, describe_stream
 
 
 class Covering(Struct):

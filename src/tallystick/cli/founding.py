@@ -35,11 +35,11 @@ from tallystick.cli.output import (
     print_json,
 )
 from tallystick.host.data_folder import DataFolder, FolderError, Settings
-from tallystick.host.store import Store
 from tallystick.ledger.fields import MAX_TIMESTAMP_MS, MAX_TOKENS
 from tallystick.ledger.genesis import Allotment, Genesis, make_genesis
 from tallystick.ledger.keys import check_public_key
 from tallystick.ledger.params import MAX_UNBONDING_BLOCKS, MAX_UNBONDING_EPOCHS, Params
+from tallystick.storage.store import Store
 
 HELP: Final = help_text(
     "Found a ledger.",

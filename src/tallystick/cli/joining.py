@@ -11,12 +11,12 @@ from tallystick.cli.options import AsJson, Data, Listen, NoPassphrase, Passphras
 from tallystick.cli.output import Terminal, Text, error_boundary, help_text, hint, make_console, marked, print_json
 from tallystick.cli.running import LogLevel, run_here
 from tallystick.host.data_folder import DataFolder, FolderError, Settings
-from tallystick.host.errors import HostError
 from tallystick.host.invite import Invite, read_invite
 from tallystick.ledger.genesis import Genesis, decode_genesis
 from tallystick.ledger.wallet import Wallet
 from tallystick.network.transport import TransportError
 from tallystick.network.zeromq import fetch_genesis
+from tallystick.problems import HostError
 
 HELP: Final = help_text(
     "Set a node up on a ledger that somebody invited you to.",

@@ -27,12 +27,12 @@ from tallystick.cli.repairing import Mending, findings
 from tallystick.cli.running import open_wallet
 from tallystick.cli.source import Chain, find_source, is_running
 from tallystick.cli.words import CHECKED_AGAIN, many, seconds
-from tallystick.host.backup import copy_database
 from tallystick.host.control import BackedUp, Backup
 from tallystick.host.data_folder import DataFolder
-from tallystick.host.errors import DamagedStore, NoChain
-from tallystick.host.store import Store
 from tallystick.ledger.wallet import Wallet
+from tallystick.problems import DamagedStore, NoChain
+from tallystick.storage.backup import copy_database
+from tallystick.storage.store import Store
 
 CHECK_HELP: Final = help_text(
     "Check all of the node's ledger again, from the genesis on: every hash, signature, vote, rule and root.",

@@ -9,8 +9,8 @@ import typer
 from tallystick.cli.options import AsJson, Data, NoPassphrase, PassphraseFile, find_passphrase, node_folder
 from tallystick.cli.output import error_boundary, help_text, hint, print_json, print_line
 from tallystick.host.data_folder import DataFolder
-from tallystick.host.errors import KeyFileError
 from tallystick.ledger.wallet import SEED_BYTES, Wallet
+from tallystick.problems import KeyFileError
 
 HELP: Final = help_text("Make a key, or show its public half.", "Example: tallystick key new")
 NEW_HELP: Final = help_text(

@@ -19,8 +19,6 @@ from tallystick.host.control import (
     Stakes,
     Status,
 )
-from tallystick.host.errors import DamagedStore
-from tallystick.host.file_statement import FileStatement, file_statement_in
 from tallystick.ledger.block import Block, block_codec, check_form, genesis_block
 from tallystick.ledger.blockchain import check_follows
 from tallystick.ledger.certificate import AnyCertificate, Payload, certificate_codec, check_payload, payload_codec
@@ -28,6 +26,8 @@ from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.genesis import Genesis
 from tallystick.ledger.keys import is_signed
 from tallystick.ledger.vote import FINALIZE, Tally, tally_codec
+from tallystick.problems import DamagedStore
+from tallystick.storage.file_statement import FileStatement, file_statement_in
 
 
 @dataclass(frozen=True)

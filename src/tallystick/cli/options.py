@@ -10,7 +10,7 @@ import typer
 
 from tallystick.cli.output import ask_secret, warn
 from tallystick.host.data_folder import DataFolder
-from tallystick.host.errors import HostError, KeyFileError
+from tallystick.problems import HostError, KeyFileError
 
 DATA_VARIABLE: Final = "TALLYSTICK_DATA"
 PASSPHRASE_VARIABLE: Final = "TALLYSTICK_PASSPHRASE"  # noqa: S105  a name, no secret

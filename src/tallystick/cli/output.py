@@ -19,9 +19,9 @@ from rich.text import Text as RichText
 from typer.core import TyperGroup
 
 from tallystick.host.control import NotRunning
-from tallystick.host.errors import DamagedStore, HostError
 from tallystick.host.text import escape_invisible, printable, shortened, to_json
 from tallystick.ledger.errors import Refused
+from tallystick.problems import DamagedStore, HostError
 
 
 class ExitCode(IntEnum):

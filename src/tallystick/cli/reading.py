@@ -11,11 +11,11 @@ from typing import Final
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from tallystick.cli.output import Terminal
-from tallystick.host.check import Check, Report, Verify
-from tallystick.host.checked_chain import CheckedChain
-from tallystick.host.errors import StoreError
-from tallystick.host.store import Store
 from tallystick.host.verification import verifying
+from tallystick.integrity.check import Check, Report, Verify
+from tallystick.integrity.checked_chain import CheckedChain
+from tallystick.problems import StoreError
+from tallystick.storage.store import Store
 
 _PATIENCE_SECONDS: Final = 1.0
 

@@ -9,16 +9,16 @@ from msgspec import Struct
 
 from tallystick.cli.reading import counting, find_damage
 from tallystick.cli.words import many
-from tallystick.host.check import Report, Verify
 from tallystick.host.data_folder import DataFolder
 from tallystick.host.data_lock import DataLock
-from tallystick.host.errors import DamagedStore, NoChain
-from tallystick.host.refetch import Peers, Session, refetch
-from tallystick.host.repair import repair
-from tallystick.host.salvage import finish_salvage, salvage_in_place
-from tallystick.host.store import Store
 from tallystick.host.verification import verifying
+from tallystick.integrity.check import Report, Verify
+from tallystick.integrity.refetch import Peers, Session, refetch
+from tallystick.integrity.repair import repair
+from tallystick.integrity.salvage import finish_salvage, salvage_in_place
 from tallystick.ledger.wallet import Wallet
+from tallystick.problems import DamagedStore, NoChain
+from tallystick.storage.store import Store
 
 Say = Callable[[str], None]
 

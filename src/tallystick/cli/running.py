@@ -11,8 +11,8 @@ from tallystick.cli.addresses import split_address
 from tallystick.cli.options import Data, Listen, NoPassphrase, PassphraseFile, Reach, find_passphrase, node_folder
 from tallystick.cli.output import error_boundary, help_text
 from tallystick.host.data_folder import DataFolder
-from tallystick.host.errors import KeyFileError
 from tallystick.ledger.wallet import Wallet
+from tallystick.problems import KeyFileError
 
 _EXIT_CODES: Final = (
     "Exit codes: 0 stopped when it was told to, 1 a part of it failed, 2 wrong usage, or it cannot start, 3 its state "

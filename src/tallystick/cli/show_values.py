@@ -7,12 +7,12 @@ import typer
 
 from tallystick.cli.output import ExitCode, fail
 from tallystick.cli.words import kind_of, name_of, what_it_says
-from tallystick.host.checked_chain import CheckedChain, Found
-from tallystick.host.file_statement import file_statement_in
-from tallystick.host.store import Store
+from tallystick.integrity.checked_chain import CheckedChain, Found
 from tallystick.ledger.block import Block
 from tallystick.ledger.certificate import AnyCertificate, Payload, StakingOperation
 from tallystick.ledger.stake import BlockContext
+from tallystick.storage.file_statement import file_statement_in
+from tallystick.storage.store import Store
 
 _MOST_TEXT_BYTES: Final = 1024
 _MORE_OF_BLOCKS: Final = (

@@ -10,7 +10,7 @@ from tallystick.cli.options import DEFAULT_DATA, node_folder
 from tallystick.cli.output import DEFAULT_CHAIN
 from tallystick.host.control import Client, NotRunning
 from tallystick.host.data_folder import DataFolder
-from tallystick.host.errors import StoreError
+from tallystick.problems import StoreError
 
 Chain = Annotated[
     Path | None,

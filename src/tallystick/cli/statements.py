@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Final
 
 from tallystick.host.control import MAX_BATCH, NewStatement
-from tallystick.host.errors import HostError
-from tallystick.host.file_statement import FILE_MEDIA_TYPE, describe_file, file_payload
 from tallystick.ledger.certificate import SALT_BYTES, Payload, Statement, certificate_codec, payload_codec
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.fields import MAX_SUBJECT_CHARACTERS, ZERO_DIGEST
+from tallystick.problems import HostError
+from tallystick.storage.file_statement import FILE_MEDIA_TYPE, describe_file, file_payload
 
 NOTE_MEDIA_TYPE: Final = "text/plain"
 COLUMNS: Final = ("subject", "file", "note", "media_type")

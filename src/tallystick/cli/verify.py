@@ -15,9 +15,9 @@ from tallystick.cli.output import ExitCode, Terminal, Text, error_boundary, help
 from tallystick.cli.reading import open_chain, read_chain
 from tallystick.cli.source import WHERE, Chain, find_source
 from tallystick.cli.words import CHECKED_AGAIN, many, name_of, utc
-from tallystick.host.checked_chain import CheckedChain
 from tallystick.host.data_folder import DataFolder
-from tallystick.host.file_statement import FileStatement, describe_file
+from tallystick.integrity.checked_chain import CheckedChain
+from tallystick.storage.file_statement import FileStatement, describe_file
 
 HELP: Final = help_text(
     "Is a file certified, and who says so?",

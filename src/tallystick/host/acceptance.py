@@ -6,9 +6,9 @@ from typing import Final
 
 from nacl.exceptions import CryptoError
 
-from tallystick.host.errors import VerificationFailed
 from tallystick.ledger.errors import Rule
 from tallystick.ledger.keys import is_signed
+from tallystick.problems import VerificationFailed
 
 VECTORS: Final = "signatures.json"
 """Beside this module. tests/vectors/README.md says what it holds; `python -m tests.vectors.make` writes it."""

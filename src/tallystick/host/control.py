@@ -14,8 +14,8 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from tallystick.host.errors import HostError
 from tallystick.ledger.stake import BlockContext
+from tallystick.problems import HostError
 
 MAX_FRAME_BYTES: Final = 64 * 1024 * 1024
 LENGTH_BYTES: Final = 4

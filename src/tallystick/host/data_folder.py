@@ -8,12 +8,12 @@ import msgspec
 from msgspec import Meta, Struct
 
 from tallystick.consensus.signing_guard import GuardStatus, Moved
-from tallystick.host.errors import HostError, KeyFileError
 from tallystick.host.guard_file import GuardFile, compacted, create_guard, guard_bytes, summaries, write_guard
 from tallystick.host.key_file import create_key_file, open_key_file, read_sealed, sealed_public_key, write_sealed
-from tallystick.host.store import Store
 from tallystick.ledger.genesis import Genesis
 from tallystick.ledger.wallet import Wallet
+from tallystick.problems import HostError, KeyFileError
+from tallystick.storage.store import Store
 
 _SETTINGS_FILE: Final = "node.toml"
 _SETTINGS: Final = """# A tallystick node. Changes take effect when it starts again.

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-from tallystick.host.errors import DataInUse, HostError
+from tallystick.problems import DataInUse, HostError
 
 _NAME: Final = "lock"
 

@@ -31,13 +31,13 @@ from tallystick.consensus.signing_guard import (
     TwinSeen,
     ledger_of,
 )
-from tallystick.host.errors import HostError
-from tallystick.host.sqlite_file import sync_folder
 from tallystick.ledger.encoding import Codec, digest, encode
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.fields import PublicKey
 from tallystick.ledger.vote import Ballot
 from tallystick.ledger.wallet import Wallet
+from tallystick.problems import HostError
+from tallystick.storage.sqlite_file import sync_folder
 
 FRAME_BYTES: Final = 4096
 """The longest frame: a torn one takes no more with it."""

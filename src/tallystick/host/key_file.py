@@ -11,10 +11,10 @@ from nacl import pwhash
 from nacl.exceptions import CryptoError
 from nacl.secret import SecretBox
 
-from tallystick.host.errors import KeyFileError
-from tallystick.host.sqlite_file import sync_folder
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.wallet import Wallet
+from tallystick.problems import KeyFileError
+from tallystick.storage.sqlite_file import sync_folder
 
 ENTROPY_BYTES: Final = pwhash.argon2id.SALTBYTES + SecretBox.NONCE_SIZE
 """Random bytes that sealing a key uses up: Argon2id's salt, then the secret box's nonce."""

@@ -10,13 +10,11 @@ from tallystick.consensus.simplex import Simplex
 from tallystick.host.acceptance import check_acceptance
 from tallystick.host.data_folder import DataFolder, Settings
 from tallystick.host.data_lock import DataLock
-from tallystick.host.errors import DamagedStore, HostError, MustEnd, NodeExit
 from tallystick.host.guard_file import GuardError, GuardFile
 from tallystick.host.invite import write_invite
 from tallystick.host.logs import note, start_logging
 from tallystick.host.runner import Kept, Runner, now_ms
 from tallystick.host.service import Service
-from tallystick.host.store import Store
 from tallystick.host.verification import Verifier
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.errors import Refused
@@ -28,6 +26,8 @@ from tallystick.network.zeromq import ZeroMQTransport
 from tallystick.node.events import Started
 from tallystick.node.node import Node
 from tallystick.node.simplex_driver import SimplexDriver
+from tallystick.problems import DamagedStore, HostError, MustEnd, NodeExit
+from tallystick.storage.store import Store
 
 _MOVED: Final = "run it there. Only if nothing ever ran there: tallystick guard lost, and start it again"
 

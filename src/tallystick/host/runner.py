@@ -14,10 +14,8 @@ from typing import Final, NamedTuple, Protocol, TypeVar
 from tallystick.consensus.agreement import StateMismatch, TwinFound
 from tallystick.consensus.signing_guard import Signed
 from tallystick.host.claims import Claim, check_entries, settle
-from tallystick.host.errors import MustEnd, NodeExit
 from tallystick.host.guard_file import GuardFile
 from tallystick.host.logs import ReportLog, note
-from tallystick.host.store import Store
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.messages import Entry, Message, encode_message
 from tallystick.network.archiving import answer, carry_out
@@ -52,6 +50,8 @@ from tallystick.node.events import (
 )
 from tallystick.node.intake import Intake
 from tallystick.node.node import Node
+from tallystick.problems import MustEnd, NodeExit
+from tallystick.storage.store import Store
 
 _LANE_FRAMES: Final = 8
 """Messages of one peer that are checked at a time."""

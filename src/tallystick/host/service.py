@@ -49,8 +49,6 @@ from tallystick.host.control import (
     framed,
     short_address,
 )
-from tallystick.host.errors import HostError
-from tallystick.host.file_statement import FileStatement
 from tallystick.host.logs import note
 from tallystick.host.runner import Runner, now_ms
 from tallystick.ledger.block import Block
@@ -68,6 +66,8 @@ from tallystick.node.events import (
     ReportStuck,
     UnbanAsked,
 )
+from tallystick.problems import HostError
+from tallystick.storage.file_statement import FileStatement
 
 _ROOM_PART: Final = 2
 """Of the box: what users submit waits while more than this part of it is full."""

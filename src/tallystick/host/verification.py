@@ -13,10 +13,10 @@ from typing import Final
 
 from tallystick.host.acceptance import check_acceptance
 from tallystick.host.claims import Claim
-from tallystick.host.errors import VerificationFailed
 from tallystick.host.verification_worker import READY, frame
 from tallystick.ledger.encoding import digest, encode
 from tallystick.ledger.keys import is_signed
+from tallystick.problems import VerificationFailed
 
 BATCH_CLAIMS: Final = 256
 CLAIMS_PER_WORKER: Final = 2048

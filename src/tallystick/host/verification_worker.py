@@ -14,9 +14,9 @@ from typing import Final
 import msgspec
 
 from tallystick.host.acceptance import check_acceptance
-from tallystick.host.errors import VerificationFailed
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.keys import is_signed
+from tallystick.problems import VerificationFailed
 
 READY: Final = b"\x01"
 

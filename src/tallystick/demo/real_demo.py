@@ -15,24 +15,24 @@ from tallystick.cli.certify import Outcome, follow
 from tallystick.cli.connecting import ledger_info
 from tallystick.cli.file_check import check_file, with_one_byte_changed
 from tallystick.cli.founding import found_here
-from tallystick.cli.kept_chain import LEDGER_NAME, check_room, make_room
-from tallystick.cli.live_view import story_line
-from tallystick.cli.local_network import COMMAND, LocalNetwork, in_order, terminated_like_interrupted
 from tallystick.cli.node_reader import NodeReader
 from tallystick.cli.output import Terminal, print_json
 from tallystick.cli.reading import read_chain
-from tallystick.cli.real_account import CertifiedLine, FileLine, JoiningLine, KillingLine, NodeLine, RealAccount
-from tallystick.cli.real_demo_view import show_real
-from tallystick.cli.recorder import StoryEvent
 from tallystick.cli.statements import Draft, about_file, in_words
 from tallystick.cli.verify import check_on_node
 from tallystick.cli.words import many, seconds
+from tallystick.demo.kept_chain import LEDGER_NAME, check_room, make_room
+from tallystick.demo.live_view import story_line
+from tallystick.demo.local_network import COMMAND, LocalNetwork, in_order, terminated_like_interrupted
+from tallystick.demo.real_account import CertifiedLine, FileLine, JoiningLine, KillingLine, NodeLine, RealAccount
+from tallystick.demo.real_demo_view import show_real
+from tallystick.demo.recorder import StoryEvent
 from tallystick.host.control import BackedUp, Backup, Certify, InviteMade, MakeInvite, Status
 from tallystick.host.data_folder import DataFolder
-from tallystick.host.errors import HostError
-from tallystick.host.file_statement import FileStatement, describe_file
-from tallystick.host.store import Store
 from tallystick.ledger.params import Params
+from tallystick.problems import HostError
+from tallystick.storage.file_statement import FileStatement, describe_file
+from tallystick.storage.store import Store
 
 MOST_PROCESSES: Final = 16
 PARAMS: Final = Params(epoch_blocks=10, epoch_ms=10_000, unbonding_blocks=20, unbonding_ms=60_000)

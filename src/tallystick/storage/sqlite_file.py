@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from pathlib import Path
 from typing import Any, Final
 
-from tallystick.host.errors import DamagedStore, NoChain, StoreError, StoreFailed
+from tallystick.problems import DamagedStore, NoChain, StoreError, StoreFailed
 
 _MAGIC: Final = b"SQLite format 3\x00"
 _WAIT_SECONDS: Final = 2.0

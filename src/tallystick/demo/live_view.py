@@ -12,9 +12,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from tallystick.cli.output import Terminal, Text, make_table
-from tallystick.cli.recorder import StoryEvent
-from tallystick.cli.simulation import Simulation
 from tallystick.cli.words import seconds
+from tallystick.demo.recorder import StoryEvent
+from tallystick.demo.simulation import Simulation
 from tallystick.node.node import Node
 
 STYLES: Final = {"honest": "default", "block": "green", "refused": "red", "trouble": "yellow", "network": "cyan"}

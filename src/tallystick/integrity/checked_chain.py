@@ -5,10 +5,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from tallystick.consensus.proof_of_stake import check_drawn
-from tallystick.host.errors import DamagedStore
-from tallystick.host.file_statement import FileStatement, file_statement_in
-from tallystick.host.log_proofs import inclusion_proof, verify_inclusion
-from tallystick.host.store import Store
+from tallystick.integrity.log_proofs import inclusion_proof, verify_inclusion
 from tallystick.ledger.block import Block, check_form, check_signatures, genesis_block, verified
 from tallystick.ledger.blockchain import Blockchain
 from tallystick.ledger.certificate import AnyCertificate, Evidence, check_payload
@@ -18,6 +15,9 @@ from tallystick.ledger.errors import Refused
 from tallystick.ledger.finality import check_final
 from tallystick.ledger.state import State
 from tallystick.ledger.vote import Tally, check_vote_signatures
+from tallystick.problems import DamagedStore
+from tallystick.storage.file_statement import FileStatement, file_statement_in
+from tallystick.storage.store import Store
 
 
 @dataclass(frozen=True)

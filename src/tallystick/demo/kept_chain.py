@@ -10,8 +10,8 @@ from rich.table import Table
 
 from tallystick.cli.options import node_folder
 from tallystick.cli.output import DEFAULT_CHAIN, Terminal, Text
-from tallystick.host.errors import StoreError
-from tallystick.host.store import Store
+from tallystick.problems import StoreError
+from tallystick.storage.store import Store
 
 LEDGER_NAME: Final = "tallystick demo"
 

@@ -7,11 +7,9 @@ After `repair` the store holds nothing that is not as it was written, but it may
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-from tallystick.host.check import Report, Verify
 from tallystick.host.claims import Claim, claimed
-from tallystick.host.errors import StoreError
-from tallystick.host.store import Store
 from tallystick.host.verification import verify_in_line
+from tallystick.integrity.check import Report, Verify
 from tallystick.ledger.block import Block, block_codec, check_form, check_signatures, genesis_block
 from tallystick.ledger.blockchain import check_follows
 from tallystick.ledger.encoding import encode
@@ -19,6 +17,8 @@ from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.finality import FinalHeader, next_epoch
 from tallystick.ledger.vote import check_vote_signatures
+from tallystick.problems import StoreError
+from tallystick.storage.store import Store
 
 
 def repair(store: Store, report: Report) -> None:

@@ -7,10 +7,10 @@ from rich.padding import Padding
 from rich.rule import Rule as Line
 from rich.table import Table
 
-from tallystick.cli.kept_chain import show_kept, show_verdicts
 from tallystick.cli.output import Terminal, Text, make_table
-from tallystick.cli.real_account import NodeLine, RealAccount
 from tallystick.cli.words import many, seconds
+from tallystick.demo.kept_chain import show_kept, show_verdicts
+from tallystick.demo.real_account import NodeLine, RealAccount
 
 
 def show_real(console: Terminal, account: RealAccount, chain: Path) -> None:

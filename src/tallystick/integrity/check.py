@@ -12,8 +12,6 @@ from typing import Any, Final, TypeVar
 
 from tallystick.consensus.proof_of_stake import check_drawn
 from tallystick.host.claims import Claim, claimed
-from tallystick.host.errors import DamagedStore
-from tallystick.host.store import EpochEnd, Store
 from tallystick.host.verification import verify_in_line
 from tallystick.ledger.block import Block, block_codec, check_form, check_signatures, genesis_block, verified
 from tallystick.ledger.blockchain import Blockchain
@@ -26,6 +24,8 @@ from tallystick.ledger.finality import FinalHeader, Finalization, Members, next_
 from tallystick.ledger.header import Header
 from tallystick.ledger.state import State, StateRoots
 from tallystick.ledger.vote import Tally, check_vote_signatures, tally_codec
+from tallystick.problems import DamagedStore
+from tallystick.storage.store import EpochEnd, Store
 
 _CLAIMS_AT_ONCE: Final = 4_096
 _ROWS_AT_ONCE: Final = 64

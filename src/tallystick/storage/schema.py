@@ -4,9 +4,9 @@ import sqlite3
 from pathlib import Path
 from typing import Final
 
-from tallystick.host.errors import DamagedStore, NoChain, StoreError
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.genesis import Genesis, decode_genesis
+from tallystick.problems import DamagedStore, NoChain, StoreError
 
 FORMAT_VERSION: Final = 5
 _APPLICATION_ID: Final = 0x74616C79  # "taly": marks the file as this program's

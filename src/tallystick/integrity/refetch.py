@@ -1,6 +1,6 @@
 """Fetches from peers what a damaged ledger lacks, without a node: for `tallystick check --repair`.
 
-Nothing that a peer sends is trusted: it is put in place only if the rest of the file proves it (host/repair.py).
+Nothing that a peer sends is trusted: it is put in place only if the rest of the file proves it (integrity/repair.py).
 """
 
 import asyncio
@@ -8,10 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
-from tallystick.host.check import Report, Verify
-from tallystick.host.errors import DamagedStore, HostError, StoreError
-from tallystick.host.repair import put_blocks, put_finalization
-from tallystick.host.store import Store
+from tallystick.integrity.check import Report, Verify
+from tallystick.integrity.repair import put_blocks, put_finalization
 from tallystick.ledger.block import Block
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.messages import (
@@ -27,6 +25,8 @@ from tallystick.ledger.wallet import Wallet
 from tallystick.network.transport import Connected, Disconnected, Received, TransportEvent
 from tallystick.network.zeromq import ZeroMQTransport
 from tallystick.node.limits import Limits
+from tallystick.problems import DamagedStore, HostError, StoreError
+from tallystick.storage.store import Store
 
 CONNECT_S: Final = 10.0
 ANSWER_S: Final = 5.0

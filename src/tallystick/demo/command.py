@@ -9,8 +9,8 @@ import typer
 import tallystick
 from tallystick.cli.options import AsJson
 from tallystick.cli.output import DEFAULT_CHAIN, ExitCode, error_boundary, help_text, make_console
-from tallystick.cli.real_demo import MOST_PROCESSES, play_real
-from tallystick.cli.simulated_demo import DEFAULT_SPEED, play_simulated
+from tallystick.demo.real_demo import MOST_PROCESSES, play_real
+from tallystick.demo.simulated_demo import DEFAULT_SPEED, play_simulated
 
 _DEFAULT_FILES: Final = ("README.md", "LICENSE")
 _FALLBACK_FILES: Final = ("ledger/certificate.py", "ledger/block.py")

@@ -5,10 +5,10 @@ from itertools import groupby
 from msgspec import Struct
 
 from tallystick.cli.file_check import FileCheck
-from tallystick.cli.recorder import Doubling, Killing, Nullified, Parting, Refusal
-from tallystick.cli.simulation import Simulation
 from tallystick.cli.words import kind_of, what_it_says
-from tallystick.host.checked_chain import CheckedChain
+from tallystick.demo.recorder import Doubling, Killing, Nullified, Parting, Refusal
+from tallystick.demo.simulation import Simulation
+from tallystick.integrity.checked_chain import CheckedChain
 from tallystick.ledger.block import Block
 from tallystick.ledger.errors import Rule
 from tallystick.node.node import Node

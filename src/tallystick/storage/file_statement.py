@@ -8,11 +8,11 @@ from typing import Annotated, Final, Protocol
 
 from msgspec import Meta, Struct
 
-from tallystick.host.errors import UnreadableFile
 from tallystick.ledger.certificate import Payload
 from tallystick.ledger.encoding import Codec
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.fields import Digest
+from tallystick.problems import UnreadableFile
 
 FILE_MEDIA_TYPE: Final = "application/vnd.tallystick.file"
 

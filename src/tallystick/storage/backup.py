@@ -7,8 +7,8 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final
 
-from tallystick.host.errors import StoreError
-from tallystick.host.sqlite_file import check_is_database, connect, explained, make_empty, sync_folder
+from tallystick.problems import StoreError
+from tallystick.storage.sqlite_file import check_is_database, connect, explained, make_empty, sync_folder
 
 _PAGES_AT_ONCE: Final = 1024
 

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterable, Iterator
 from itertools import count
 
-from tallystick.cli import scenario
-from tallystick.cli.fraud import Fraud, make
-from tallystick.cli.kept_chain import LEDGER_NAME
-from tallystick.cli.recorder import Doubling, Killing, Parting, Recorder, Story, Watched
-from tallystick.cli.scenario import (
+from tallystick.demo import scenario
+from tallystick.demo.fraud import Fraud, make
+from tallystick.demo.kept_chain import LEDGER_NAME
+from tallystick.demo.recorder import Doubling, Killing, Parting, Recorder, Story, Watched
+from tallystick.demo.scenario import (
     Act,
     AwaitTurn,
     CertifyFile,
@@ -27,8 +27,7 @@ from tallystick.cli.scenario import (
     Wait,
     runner_of,
 )
-from tallystick.cli.seeding import Seeding
-from tallystick.host.file_statement import FileStatement, file_payload
+from tallystick.demo.seeding import Seeding
 from tallystick.ledger.certificate import Payload, issue_stake, issue_statement
 from tallystick.ledger.errors import BLAMES_THE_PEER, Refused, Rule
 from tallystick.ledger.genesis import Allotment, Genesis, make_genesis
@@ -42,6 +41,7 @@ from tallystick.network.simulated_host import SimulatedHost
 from tallystick.node.events import PeerDisconnected, Report, ReportBlock, ReportRefused, ReportStuck
 from tallystick.node.node import Node
 from tallystick.node.simplex_driver import SimplexDriver
+from tallystick.storage.file_statement import FileStatement, file_payload
 
 _LINK = Link(delay_min_ms=20, delay_max_ms=120, loss=0.02, duplication=0.02, reordering=True)
 _TRIES = 5

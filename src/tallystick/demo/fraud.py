@@ -7,8 +7,8 @@ from typing import Any, Final
 import msgspec
 from msgspec.structs import replace
 
-from tallystick.cli.scenario import FRAUD, HONEST, Illegal
 from tallystick.consensus.simplex import Simplex
+from tallystick.demo.scenario import FRAUD, HONEST, Illegal
 from tallystick.ledger.block import Block
 from tallystick.ledger.certificate import (
     AnyCertificate,

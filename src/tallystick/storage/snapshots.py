@@ -10,13 +10,13 @@ from struct import error as StructError  # noqa: N812
 from struct import pack, unpack
 from typing import Final
 
-from tallystick.host.errors import DamagedStore, StoreError
-from tallystick.host.sqlite_file import Database
-from tallystick.host.state_codec import decode_state, encode_state
 from tallystick.ledger.blockchain import Blockchain, Snapshot
 from tallystick.ledger.certificate_index import CertificateIndex
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.genesis import Genesis
+from tallystick.problems import DamagedStore, StoreError
+from tallystick.storage.sqlite_file import Database
+from tallystick.storage.state_codec import decode_state, encode_state
 
 _BLOCKS_BETWEEN: Final = 64
 _CERTIFICATES_BETWEEN: Final = 16_384

@@ -10,12 +10,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
-from tallystick.host.errors import DamagedStore
-from tallystick.host.schema import KEPT, write_schema
-from tallystick.host.sqlite_file import sync_folder
-from tallystick.host.store import Store
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.genesis import Genesis, decode_genesis
+from tallystick.problems import DamagedStore
+from tallystick.storage.schema import KEPT, write_schema
+from tallystick.storage.sqlite_file import sync_folder
+from tallystick.storage.store import Store
 
 _BEYOND_THE_END: Final = 65_536
 """How many row numbers are tried, one by one, past the last row that can be read."""

@@ -3,13 +3,13 @@
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from tallystick.host.errors import DamagedStore
-from tallystick.host.file_statement import file_statement_in
-from tallystick.host.sqlite_file import Database
 from tallystick.ledger.block import Block
 from tallystick.ledger.certificate import Payload, payload_codec
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.errors import Refused, Rule
+from tallystick.problems import DamagedStore
+from tallystick.storage.file_statement import file_statement_in
+from tallystick.storage.sqlite_file import Database
 
 
 class FilePlace(NamedTuple):

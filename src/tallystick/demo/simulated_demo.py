@@ -7,18 +7,18 @@ from typing import Final
 
 import msgspec
 
-from tallystick.cli.account import Account, FileLine, give_account
 from tallystick.cli.file_check import check_file, with_one_byte_changed
-from tallystick.cli.final_view import show_account
-from tallystick.cli.kept_chain import make_room
-from tallystick.cli.live_view import Silent, Watcher, watching
 from tallystick.cli.output import ExitCode, Terminal, fail, print_json
-from tallystick.cli.scenario import FRAME_MS
-from tallystick.cli.seeding import from_seed
-from tallystick.cli.simulation import Simulation
-from tallystick.host.checked_chain import CheckedChain
-from tallystick.host.file_statement import FileStatement, describe_file
-from tallystick.host.store import Store
+from tallystick.demo.account import Account, FileLine, give_account
+from tallystick.demo.final_view import show_account
+from tallystick.demo.kept_chain import make_room
+from tallystick.demo.live_view import Silent, Watcher, watching
+from tallystick.demo.scenario import FRAME_MS
+from tallystick.demo.seeding import from_seed
+from tallystick.demo.simulation import Simulation
+from tallystick.integrity.checked_chain import CheckedChain
+from tallystick.storage.file_statement import FileStatement, describe_file
+from tallystick.storage.store import Store
 
 DEFAULT_SPEED: Final = 3.5
 SIMULATED_START_MS: Final = 1_735_689_600_000

@@ -11,7 +11,6 @@ from typing import Annotated, Final
 import typer
 
 from tallystick.cli.founding import found_here
-from tallystick.cli.local_network import LocalNetwork, in_order, terminated_like_interrupted
 from tallystick.cli.options import NoPassphrase, PassphraseFile, find_passphrase
 from tallystick.cli.output import (
     ExitCode,
@@ -24,7 +23,8 @@ from tallystick.cli.output import (
     marked,
     warn,
 )
-from tallystick.cli.real_demo import MOST_PROCESSES, PARAMS
+from tallystick.demo.local_network import LocalNetwork, in_order, terminated_like_interrupted
+from tallystick.demo.real_demo import MOST_PROCESSES, PARAMS
 from tallystick.host.data_folder import DataFolder, FolderError
 from tallystick.ledger.errors import Refused, Rule
 

@@ -9,13 +9,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 
-from tallystick.host.backup import Progress, copy_database, unheard
-from tallystick.host.errors import DamagedStore, StoreError
-from tallystick.host.file_statement import FileStatement
-from tallystick.host.payload_tables import FilePlace, PayloadTables
-from tallystick.host.schema import check_format, read_genesis, write_schema
-from tallystick.host.snapshots import Snapshots
-from tallystick.host.sqlite_file import Connect, Database, check_is_database, connect, explained, make_empty
 from tallystick.ledger.address import AddressRecord, address_codec
 from tallystick.ledger.block import Block, block_codec
 from tallystick.ledger.blockchain import Blockchain, Snapshot
@@ -30,6 +23,13 @@ from tallystick.ledger.messages import Entry
 from tallystick.ledger.state import StateRoots
 from tallystick.ledger.vote import FINALIZE, Tally, tally_codec
 from tallystick.node.events import PersistBlock
+from tallystick.problems import DamagedStore, StoreError
+from tallystick.storage.backup import Progress, copy_database, unheard
+from tallystick.storage.file_statement import FileStatement
+from tallystick.storage.payload_tables import FilePlace, PayloadTables
+from tallystick.storage.schema import check_format, read_genesis, write_schema
+from tallystick.storage.snapshots import Snapshots
+from tallystick.storage.sqlite_file import Connect, Database, check_is_database, connect, explained, make_empty
 
 _ROWS_AT_ONCE: Final = 16
 _HASHES_AT_ONCE: Final = 1024

@@ -8,12 +8,12 @@ from rich.padding import Padding
 from rich.rule import Rule as Line
 from rich.table import Table
 
-from tallystick.cli.account import Account, FileLine
-from tallystick.cli.chain_view import chain_table, timeline
-from tallystick.cli.kept_chain import show_kept, show_verdicts
 from tallystick.cli.output import Terminal, Text, is_narrow, make_table, share_bar
-from tallystick.cli.recorder import Killing, Nullified
 from tallystick.cli.words import many, names_of, seconds
+from tallystick.demo.account import Account, FileLine
+from tallystick.demo.chain_view import chain_table, timeline
+from tallystick.demo.kept_chain import show_kept, show_verdicts
+from tallystick.demo.recorder import Killing, Nullified
 
 
 def show_account(console: Terminal, account: Account, chain: Path) -> None:

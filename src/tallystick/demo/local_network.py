@@ -14,7 +14,7 @@ from tallystick.cli.connecting import RunningNode, connect
 from tallystick.cli.options import PASSPHRASE_VARIABLE
 from tallystick.host.control import GetStatus, NotRunning, Status
 from tallystick.host.data_folder import DataFolder
-from tallystick.host.errors import HostError
+from tallystick.problems import HostError
 
 COMMAND: Final = (sys.executable, "-m", "tallystick")
 START_SECONDS: Final = 60.0

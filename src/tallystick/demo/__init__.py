@@ -1,0 +1,1 @@
+"""Both demos, and a local network; the command loads them by name."""

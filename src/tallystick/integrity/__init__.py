@@ -1,0 +1,1 @@
+"""Checking a kept chain, and mending it."""

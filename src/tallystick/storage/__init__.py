@@ -1,0 +1,1 @@
+"""The store: one SQLite file for the chain, its snapshots and its payloads."""
