@@ -18,6 +18,7 @@ import zmq
 
 from benchmarks.workload import ISSUERS, summary
 from tallystick.cli.founding import found_here
+from tallystick.demo.local_network import LocalNetwork, NodeProcess
 from tallystick.host.control import (
     Certify,
     Client,
@@ -201,26 +202,11 @@ def _network(members: int) -> Iterator[list[DataFolder]]:
 @contextmanager
 def _running(folders: Sequence[DataFolder]) -> Iterator[None]:
     """The folders' nodes run and know all members, until the end."""
-    command = [sys.executable, "-m", "tallystick", "run", "--no-passphrase", "--log-level", "warning", "--data"]
-    processes = [subprocess.Popen([*command, str(one.path)]) for one in folders]
-    try:
-        deadline_s = time.monotonic() + _PATIENCE_S
-        for folder in folders:
-            while not (folder.socket_path.exists() and _is_ready(folder)):
-                assert time.monotonic() < deadline_s, "the nodes do not start"
-                assert all(one.poll() is None for one in processes), "a node ended"
-                time.sleep(0.02)
+    with LocalNetwork([NodeProcess(folder) for folder in folders]) as network:
+        for node in network.nodes:
+            node.launch("--log-level", "warning")
+        network.wait_until_voting()
         yield
-    finally:
-        for one in processes:
-            one.terminate()
-        for one in processes:
-            one.wait(30)
-
-
-def _is_ready(folder: DataFolder) -> bool:
-    status = _status(folder)
-    return not status.stake or status.members_connected == status.members
 
 
 # ---- what they are held against -------------------------------------------------------------------------------------

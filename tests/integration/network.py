@@ -12,19 +12,19 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final, TypeVar
 
 from msgspec.structs import replace
 
 from tallystick.cli.founding import found_here
+from tallystick.demo import local_network
+from tallystick.demo.local_network import LocalNetwork
 from tallystick.host.control import (
     Accepted,
     Answer,
     Certify,
     Client,
     Finalized,
-    GetStatus,
     NewStatement,
     NotRunning,
     Refused,
@@ -63,40 +63,12 @@ def wait_for(condition: Callable[[], Any], what: str, patience_s: float = PATIEN
         time.sleep(_POLL_S)
 
 
-class NodeProcess:
-    """A node's folder, and the process that runs it, if one does."""
+class NodeProcess(local_network.NodeProcess):
+    """What tests ask of a node's process, too."""
 
     def __init__(self, path: Path, *, before: Sequence[str] = (), module: Sequence[str] = ("-m", "tallystick")) -> None:
         """`before`: a command that runs the node's (`ip netns exec NAME`); `module`: what runs in its Python."""
-        self.folder = DataFolder(path)
-        self.log_path = path.with_name(f"{path.name}.log")
-        self.process: subprocess.Popen[bytes] | None = None
-        self._command = [*before, *_NOT_WITHOUT_US, sys.executable, *module]
-
-    @property
-    def name(self) -> str:
-        """Of its folder."""
-        return self.folder.path.name
-
-    @property
-    def log(self) -> str:
-        """All that its processes have written."""
-        return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
-
-    @property
-    def pid(self) -> int:
-        """Of the process that runs."""
-        assert self.process is not None, f"{self.name} does not run"
-        return self.process.pid
-
-    def launch(self, *options: str) -> None:
-        """Start the process, in a group of its own, and do not wait for it."""
-        assert self.process is None, f"{self.name} runs already"
-        command = [*self._command, "run", "--data", str(self.folder.path), "--no-passphrase", *options]
-        with self.log_path.open("ab") as log:
-            self.process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-            )
+        super().__init__(DataFolder(path), command=[*before, *_NOT_WITHOUT_US, sys.executable, *module])
 
     def wait_until_running(self) -> None:
         """Until it answers on its socket."""
@@ -120,22 +92,10 @@ class NodeProcess:
         """Send it to the process."""
         os.kill(self.pid, number)
 
-    def kill(self) -> None:
-        """As a failing power supply does it."""
-        self.send_signal(signal.SIGKILL)
-        self.wait()
-
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Ask it to end; returns its exit code."""
         self.send_signal(number)
-        return self.wait()
-
-    def wait(self) -> int:
-        """Until the process has ended; returns its exit code."""
-        assert self.process is not None, f"{self.name} does not run"
-        code = self.process.wait(PATIENCE_S)
-        self.process = None
-        return code
+        return self.wait(PATIENCE_S)
 
     def client(self) -> Client:
         """A connection to its control socket. Raises `NotRunning`."""
@@ -151,10 +111,6 @@ class NodeProcess:
         (answer,) = self.ask(request)
         assert isinstance(answer, kind), answer
         return answer
-
-    def status(self) -> Status:
-        """How it says it is."""
-        return self.one(GetStatus(), Status)
 
     def certify(self, *subjects: str) -> list[Finalized]:
         """Certify and wait; where each became final."""
@@ -176,22 +132,16 @@ class NodeProcess:
         return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(f"{what}:"))
 
 
-class Network:
-    """Node processes of one ledger. Leaving the `with` block ends them all; on a failure their logs are printed."""
+class Network(LocalNetwork[NodeProcess]):
+    """Node processes of one ledger. On a failure their logs are printed."""
 
     def __init__(self, path: Path) -> None:
+        super().__init__()
         self.path = path
-        self.nodes: list[NodeProcess] = []
 
-    def __enter__(self) -> "Network":
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: TracebackType | BaseException | None) -> None:
-        for node in self.nodes:
-            if node.process is not None:
-                node.process.kill()  # ends a stopped one, too
-                node.process.wait()
-                node.process = None
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        for node in self.running:
+            node.kill()  # ends a stopped one, too
         if kind is not None:
             for node in self.nodes:
                 tail = "\n".join(node.log.splitlines()[-_TAIL_LINES:])
@@ -202,30 +152,14 @@ class Network:
         self.nodes.append(node)
         return node
 
-    def start(self) -> None:
-        """All that do not run; each knows all others when this returns."""
-        for node in self.nodes:
-            if node.process is None:
-                node.launch()
-        for node in self.nodes:
-            node.wait_until_running()
-        self.wait_until_connected()
-
-    def wait_until_connected(self) -> None:
-        """Until each that runs is connected with each other that runs, and votes if it has stake."""
-        running = [node for node in self.nodes if node.process is not None]
-        for node in running:
-            wait_for(lambda node=node: is_in_touch(node, len(running) - 1), f"{node.name} is in touch with all")
-
-    def stop(self) -> None:
-        """All, in order."""
-        for node in self.nodes:
-            if node.process is not None:
-                assert node.stop() == 0, f"{node.name} did not end in order"
+    def stop_in_order(self) -> None:
+        """All; each has to end by itself."""
+        codes = self.stop()
+        assert not any(codes.values()), f"not all ended in order: {codes}"
 
     def wait_until_agreed(self, index: int = 0) -> Status:
         """Until all that run stand at one tip, `index` or later, with empty boxes; what one of them says then."""
-        running = [node for node in self.nodes if node.process is not None]
+        running = self.running
 
         def agreed() -> Status | None:
             said = [node.status() for node in running]
@@ -241,7 +175,7 @@ class Network:
 
         `accepted`: ids that are there once each. Returns the first chain, whose file is closed.
         """
-        self.stop()
+        self.stop_in_order()
         with ExitStack() as stack:
             chains = [stack.enter_context(node.chain()) for node in self.nodes]
             hashes = [[block.hash for block in chain.blocks()] for chain in chains]
@@ -262,12 +196,6 @@ class Network:
 
 def _numbered(block: Any) -> Iterator[tuple[int, Any]]:
     return enumerate(block.certificates)
-
-
-def is_in_touch(node: NodeProcess, others: int) -> bool:
-    """Whether a node is connected with so many others, and has heard from them what it needs to vote, if it may."""
-    said = node.status()
-    return said.peers >= others and (said.is_voting or not said.stake or not others)
 
 
 def assert_tokens_conserved(chain: CheckedChain) -> None:

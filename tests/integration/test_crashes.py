@@ -132,7 +132,7 @@ def test_a_peer_that_stands_still_holds_nobody_up_and_catches_up() -> None:
         assert max(node.rss_bytes("VmHWM") for node in others) < before + 150 * MEGABYTE
         slow.send_signal(signal.SIGCONT)
         net.wait_until_agreed()
-        net.wait_until_connected()
+        net.wait_until_voting()
         slow.certify("last")
         net.assert_equal_chains()
 

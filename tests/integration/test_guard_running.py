@@ -155,7 +155,7 @@ def test_a_moved_member_goes_on_where_it_was_moved_to_and_not_here() -> None:
         assert "was moved to another machine: run it there" in old.log
         net.nodes.remove(old)
         net.add(new).start()
-        net.wait_until_connected()
+        net.wait_until_voting()
         others[0].kill()  # from here on it takes the moved member's votes
         final += new.certify("with its vote")
         others[0].start()

@@ -395,7 +395,7 @@ def test_a_node_with_a_damaged_end_does_not_start_and_says_what_to_do(world: Wor
 
 def test_a_repaired_node_catches_up_verifies_and_votes_again(world: World) -> None:
     net, node = world.net, world.damaged
-    net.wait_until_connected()
+    net.wait_until_voting()
     do(
         "UPDATE blocks SET encoded = x'c1' WHERE block_index IN (5, 6, {tip})",
         "DELETE FROM finalizations WHERE block_index = 12",

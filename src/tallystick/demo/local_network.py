@@ -1,14 +1,14 @@
-"""Nodes of one ledger as processes on this machine. Whatever happens, none of them outlives its network."""
+"""Nodes of one ledger as processes on this machine, for demos, tests and benchmarks. None outlives its network."""
 
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
-from typing import Final
+from typing import Final, Generic, Self, TypeVar
 
 from tallystick.cli.connecting import RunningNode, connect
 from tallystick.cli.options import PASSPHRASE_VARIABLE
@@ -19,118 +19,153 @@ from tallystick.problems import HostError
 COMMAND: Final = (sys.executable, "-m", "tallystick")
 START_SECONDS: Final = 60.0
 
-_POLL_SECONDS: Final = 0.05
-_STOP_SECONDS: Final = 10.0
-_LOG: Final = "log"
+_POLL_SECONDS: Final = 0.02
+_STOP_SECONDS: Final = 30.0
 
 
-class LocalNetwork:
-    """The nodes by name, and their processes. Leaving it ends them all."""
+class NodeProcess:
+    """A node's folder, and the process that runs it, if one does. The log of its processes is beside the folder."""
 
-    def __init__(self, folders: Mapping[str, DataFolder], passphrase: str) -> None:
-        self.folders = dict(folders)
+    def __init__(self, folder: DataFolder, passphrase: str = "", *, command: Sequence[str] = COMMAND) -> None:
+        self.folder = folder
+        self.log_path = folder.path.with_name(f"{folder.path.name}.log")
+        self.process: subprocess.Popen[bytes] | None = None
         self._environment = {**os.environ, PASSPHRASE_VARIABLE: passphrase}
-        self._options = [] if passphrase else ["--no-passphrase"]
-        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._command = [*command, "run", "--data", str(folder.path), *([] if passphrase else ["--no-passphrase"])]
 
-    def __enter__(self) -> "LocalNetwork":
+    @property
+    def name(self) -> str:
+        """Of its folder."""
+        return self.folder.path.name
+
+    @property
+    def log(self) -> str:
+        """All that its processes have written."""
+        return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
+
+    @property
+    def last_words(self) -> str:
+        """The last line of its log that says anything."""
+        return next((line.strip() for line in reversed(self.log.split("\n")) if line.strip()), "nothing")
+
+    @property
+    def pid(self) -> int:
+        """Of the process that runs."""
+        assert self.process is not None, f"{self.name} does not run"
+        return self.process.pid
+
+    def launch(self, *options: str) -> None:
+        """Start the process, in a group of its own (Ctrl-C on the terminal is ours to pass on)."""
+        assert self.process is None, f"{self.name} runs already"
+        with self.log_path.open("ab") as log:
+            self.process = subprocess.Popen(  # noqa: S603  ourselves
+                [*self._command, *options],
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def kill(self) -> None:
+        """End the process without a word, as a power cut does."""
+        os.kill(self.pid, signal.SIGKILL)
+        self.wait()
+
+    def wait(self, patience_s: float | None = None) -> int:
+        """Wait for the process to end, and kill it when the time is up; its exit code."""
+        assert self.process is not None, f"{self.name} does not run"
+        try:
+            code = self.process.wait(patience_s)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            code = self.process.wait()
+        self.process = None
+        return code
+
+    @contextmanager
+    def connect(self) -> Iterator[RunningNode]:
+        """Connect to the node. Raises `HostError`."""
+        with connect(self.folder) as node:
+            yield node
+
+    def status(self) -> Status:
+        """How the node is. Raises `HostError`."""
+        with self.connect() as node:
+            return node.one(GetStatus(), Status)
+
+
+N = TypeVar("N", bound=NodeProcess)
+
+
+class LocalNetwork(Generic[N]):
+    """The nodes, in order. Leaving it ends their processes."""
+
+    def __init__(self, nodes: Sequence[N] = ()) -> None:
+        self.nodes = list(nodes)
+
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.stop()
 
     @property
-    def running(self) -> list[str]:
+    def running(self) -> list[N]:
         """The nodes that were started, and neither killed nor stopped."""
-        return list(self._processes)
+        return [node for node in self.nodes if node.process is not None]
 
-    def start(self, name: str) -> None:
-        """Start a node. Its log goes into its folder."""
-        folder = self.folders[name]
-        with (folder.path / _LOG).open("ab") as log:
-            self._processes[name] = subprocess.Popen(  # noqa: S603  ourselves
-                [*COMMAND, "run", "--data", str(folder.path), *self._options],
-                env=self._environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,  # Ctrl-C on the terminal is ours to pass on
-            )
-
-    def kill(self, name: str) -> None:
-        """End a node without a word, as a power cut does."""
-        process = self._processes.pop(name)
-        process.kill()
-        process.wait()
+    def start(self) -> None:
+        """Start all nodes that do not run, and wait until they vote. Raises `HostError`."""
+        for node in self.nodes:
+            if node.process is None:
+                node.launch()
+        self.wait_until_voting()
 
     def stop(self) -> dict[str, int]:
         """Ask all nodes to end, kill those that do not; their exit codes by name."""
-        processes, self._processes = self._processes, {}
-        for process in processes.values():
-            process.terminate()
+        running = self.running
+        for node in running:
+            os.kill(node.pid, signal.SIGTERM)
         until_s = time.monotonic() + _STOP_SECONDS
         try:
-            for process in processes.values():
-                process.wait(max(0.1, until_s - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            pass
+            return {node.name: node.wait(max(0.1, until_s - time.monotonic())) for node in running}
         finally:
-            for process in processes.values():
-                if process.poll() is None:
-                    process.kill()
-                    process.wait()
-        return {name: process.returncode for name, process in processes.items()}
+            for node in self.running:  # interrupted while waiting
+                node.kill()
 
-    @contextmanager
-    def connect(self, name: str) -> Iterator[RunningNode]:
-        """Connect to a node. Raises `HostError`."""
-        with connect(self.folders[name]) as node:
-            yield node
-
-    def status(self, name: str) -> Status:
-        """How a node is. Raises `HostError`."""
-        with self.connect(name) as node:
-            return node.one(GetStatus(), Status)
-
-    def wait_until(self, is_done: Callable[[], bool], what: str, at_most_s: float = START_SECONDS) -> None:
+    def wait_until(self, is_done: Callable[[], object], what: str, at_most_s: float = START_SECONDS) -> None:
         """Wait for something. Raises `HostError` when a node has ended meanwhile, or the time is up."""
         until_s = time.monotonic() + at_most_s
         while True:
-            self._check_alive()
+            for name, code in self.ended().items():
+                raise HostError(f"{name} has ended with {code}: {self._node(name).last_words}")
             try:
                 if is_done():
                     return
             except NotRunning:
                 pass  # it listens a moment after it was started
             if time.monotonic() > until_s:
-                told = "; ".join(f"{name}: {self._last_words(name)}" for name in self.running)
+                told = "; ".join(f"{node.name}: {node.last_words}" for node in self.running)
                 raise HostError(f"{what}: that did not come within {at_most_s:.0f} s. The nodes' last words: {told}")
             time.sleep(_POLL_SECONDS)
 
     def wait_until_voting(self) -> None:
-        """Wait until every node that runs, and has stake, votes, and all these are connected. Raises `HostError`."""
+        """Wait until all nodes that run are connected, and all of them that have stake vote. Raises `HostError`."""
 
         def all_vote() -> bool:
-            members = [one for one in map(self.status, self.running) if one.stake]
-            return all(one.is_voting and one.members_connected >= len(members) for one in members)
+            said = [node.status() for node in self.running]
+            return all(one.peers >= len(said) - 1 and (one.is_voting or not one.stake) for one in said)
 
         self.wait_until(all_vote, "waiting for the nodes to find each other")
 
     def ended(self) -> dict[str, int]:
         """The nodes that have ended by themselves since this was asked last; their exit codes by name."""
-        codes = {name: code for name, process in self._processes.items() if (code := process.poll()) is not None}
-        for name in codes:
-            del self._processes[name]
-        return codes
+        over = [node for node in self.running if node.process is not None and node.process.poll() is not None]
+        return {node.name: node.wait() for node in over}
 
-    def _check_alive(self) -> None:
-        for name, process in self._processes.items():
-            if process.poll() is not None:
-                raise HostError(f"{name} has ended with {process.returncode}: {self._last_words(name)}")
-
-    def _last_words(self, name: str) -> str:
-        lines = (self.folders[name].path / _LOG).read_text(errors="replace").split("\n")
-        return next((line.strip() for line in reversed(lines) if line.strip()), "nothing")
+    def _node(self, name: str) -> N:
+        return next(node for node in self.nodes if node.name == name)
 
 
 def in_order(name: str) -> tuple[int, str]:

@@ -23,7 +23,7 @@ from tallystick.cli.verify import check_on_node
 from tallystick.cli.words import many, seconds
 from tallystick.demo.kept_chain import LEDGER_NAME, check_room, make_room
 from tallystick.demo.live_view import story_line
-from tallystick.demo.local_network import COMMAND, LocalNetwork, in_order, terminated_like_interrupted
+from tallystick.demo.local_network import COMMAND, LocalNetwork, NodeProcess, terminated_like_interrupted
 from tallystick.demo.real_account import CertifiedLine, FileLine, JoiningLine, KillingLine, NodeLine, RealAccount
 from tallystick.demo.real_demo_view import show_real
 from tallystick.demo.recorder import StoryEvent
@@ -52,7 +52,7 @@ def play_real(console: Terminal, paths: Sequence[Path], nodes: int, chain: Path,
     check_room(chain)
     with terminated_like_interrupted(), tempfile.TemporaryDirectory(prefix="tallystick-") as root:
         folders = found_here(LEDGER_NAME, Path(root) / "net", nodes, "", params=PARAMS)
-        with LocalNetwork({folder.path.name: folder for folder in folders}, "") as network:
+        with LocalNetwork([NodeProcess(folder) for folder in folders]) as network:
             demo = RealDemo(network, None if as_json else console)
             account = demo.play(drafts, paths, Path(root) / "kept.db")
         make_room(chain)
@@ -67,7 +67,7 @@ def play_real(console: Terminal, paths: Sequence[Path], nodes: int, chain: Path,
 class RealDemo:
     """One play, scene after scene."""
 
-    def __init__(self, network: LocalNetwork, console: Terminal | None) -> None:
+    def __init__(self, network: LocalNetwork[NodeProcess], console: Terminal | None) -> None:
         self._network = network
         self._console = console
         self._begun_s = time.monotonic()
@@ -75,16 +75,16 @@ class RealDemo:
 
     def play(self, drafts: Sequence[Draft], paths: Sequence[Path], kept: Path) -> RealAccount:
         """All of it. Raises `HostError`."""
-        network, members = self._network, list(self._network.folders)
+        network, members = self._network, list(self._network.nodes)
         self._start(members)
         for number, draft in enumerate(drafts):
             self._certify(members[number % len(members)], draft)
-        killing = self._kill_and_restart(members[2], [one for one in members if one != members[2]])
+        killing = self._kill_and_restart(members[2], [one for one in members if one is not members[2]])
         joining = self._invite(members[1], f"node-{len(members) + 1}")
-        self._certify(joining.node, in_words(f"{joining.node} has joined", "", ""))
+        self._certify(network.nodes[-1], in_words(f"{joining.node} has joined", "", ""))
         self._wait_for_agreement()
         files = [self._verify(path) for path in paths]
-        ends = {name: network.status(name) for name in sorted(network.running, key=in_order)}
+        ends = {node.name: node.status() for node in network.running}
         self._keep(members[0], joining, kept)
         exit_codes = network.stop()
         self._tell("network", f"All {len(ends)} processes have ended")
@@ -110,18 +110,17 @@ class RealDemo:
 
     # ---- the scenes -----------------------------------------------------------------------------------------
 
-    def _start(self, members: Sequence[str]) -> None:
-        for name in members:
-            self._network.start(name)
-        first = self._network.folders[members[0]]
-        told = f"{len(members)} node processes start in {first.path.parent}, each with a folder, a key and a port"
+    def _start(self, members: Sequence[NodeProcess]) -> None:
+        within = members[0].folder.path.parent
+        told = f"{len(members)} node processes start in {within}, each with a folder, a key and a port"
         self._tell("network", told)
-        self._network.wait_until_voting()
+        self._network.start()
         self._tell("network", "They have found each other, and vote")
 
-    def _certify(self, name: str, draft: Draft) -> None:
+    def _certify(self, process: NodeProcess, draft: Draft) -> None:
+        name = process.name
         outcome = Outcome(0, draft.statement.subject, str(draft.file) if draft.file else None)
-        with self._network.connect(name) as node:
+        with process.connect() as node:
             until_s = time.monotonic() + _FINAL_SECONDS
             follow(node, Certify((draft.statement,)), [outcome], lambda: None, wait=True, until_s=until_s)
         if outcome.id is None or outcome.block_index is None or outcome.took_ms is None:
@@ -133,51 +132,50 @@ class RealDemo:
         told = f"{what} is certified through {name}: block {line.block_index}, final after {line.took_ms:.0f} ms"
         self._tell("honest", told)
 
-    def _kill_and_restart(self, victim: str, others: Sequence[str]) -> KillingLine:
-        network = self._network
-        killed_at = network.status(victim).index
-        network.kill(victim)
-        self._tell("trouble", f"{victim} is killed (SIGKILL) at block {killed_at}")
+    def _kill_and_restart(self, victim: NodeProcess, others: Sequence[NodeProcess]) -> KillingLine:
+        name = victim.name
+        killed_at = victim.status().index
+        victim.kill()
+        self._tell("trouble", f"{name} is killed (SIGKILL) at block {killed_at}")
         for number in range(_STATEMENTS_MEANWHILE):
-            draft = in_words(f"{victim} is away, statement {number + 1}", "", "")
-            self._certify(others[number % len(others)], draft)
-        went_on_to = max(network.status(name).index for name in others)
-        with Store.open(network.folders[victim].ledger_path, read_only=True) as store:
+            self._certify(others[number % len(others)], in_words(f"{name} is away, statement {number + 1}", "", ""))
+        went_on_to = max(one.status().index for one in others)
+        with Store.open(victim.folder.ledger_path, read_only=True) as store:
             kept_index = store.tip_index
         begun_s = time.monotonic()
-        network.start(victim)
-        self._tell("network", f"{victim} starts again, with {many(kept_index, 'block')} that it had kept")
-        network.wait_until(lambda: network.status(victim).index >= went_on_to, f"{victim} catching up")
-        took_ms = round(1000 * (time.monotonic() - begun_s))
-        caught_up = network.status(victim).index
-        self._tell("network", f"{victim} has caught up with block {caught_up}, {seconds(took_ms)} after its start")
-        network.wait_until_voting()
-        self._certify(victim, in_words(f"{victim} is back", "", ""))
-        return KillingLine(victim, killed_at, went_on_to, kept_index, caught_up, took_ms)
+        victim.launch()
+        self._tell("network", f"{name} starts again, with {many(kept_index, 'block')} that it had kept")
+        caught_up, took_ms = self._wait_until_caught_up(victim, went_on_to, begun_s)
+        self._tell("network", f"{name} has caught up with block {caught_up}, {seconds(took_ms)} after its start")
+        self._network.wait_until_voting()
+        self._certify(victim, in_words(f"{name} is back", "", ""))
+        return KillingLine(name, killed_at, went_on_to, kept_index, caught_up, took_ms)
 
-    def _invite(self, host: str, name: str) -> JoiningLine:
-        network = self._network
-        with network.connect(host) as node:
+    def _invite(self, host: NodeProcess, name: str) -> JoiningLine:
+        with host.connect() as node:
             invite = node.one(MakeInvite(), InviteMade).invite
-        self._tell("network", f"{host} invites one more: tallystick join {invite[:24]}…")
-        folder = DataFolder(network.folders[host].path.parent / name)
-        goal = network.status(host).index
+        self._tell("network", f"{host.name} invites one more: tallystick join {invite[:24]}…")
+        joiner = NodeProcess(DataFolder(host.folder.path.with_name(name)))
+        goal = host.status().index
         begun_s = time.monotonic()
-        public_key = _join(invite, folder)
-        network.folders[name] = folder
-        network.start(name)
-        network.wait_until(lambda: network.status(name).index >= goal, f"{name} catching up")
-        took_ms = round(1000 * (time.monotonic() - begun_s))
-        index = network.status(name).index
+        public_key = _join(invite, joiner.folder)
+        self._network.nodes.append(joiner)
+        joiner.launch()
+        index, took_ms = self._wait_until_caught_up(joiner, goal, begun_s)
         told = f"{name} has joined as an observer, and has caught up with block {index} in {seconds(took_ms)}"
         self._tell("network", told)
         return JoiningLine(name, public_key, index, took_ms)
+
+    def _wait_until_caught_up(self, node: NodeProcess, index: int, begun_s: float) -> tuple[int, int]:
+        """Where the node stands then, and how many ms that took."""
+        self._network.wait_until(lambda: node.status().index >= index, f"{node.name} catching up")
+        return node.status().index, round(1000 * (time.monotonic() - begun_s))
 
     def _wait_for_agreement(self) -> None:
         network = self._network
 
         def agree() -> bool:
-            return len({network.status(name).tip_hash for name in network.running}) == 1
+            return len({node.status().tip_hash for node in network.running}) == 1
 
         network.wait_until(agree, "waiting for all nodes to have the same last block")
 
@@ -185,22 +183,17 @@ class RealDemo:
         now = describe_file(path)
         changed = with_one_byte_changed(path, now.size_bytes)
         line = FileLine(now.name, now.sha256.hex(), [], [], verifies_as_kept=False)
-        for name in sorted(self._network.running, key=in_order):
-            if self._covers(name, now):
-                line.verified_by.append(name)
-            if not self._covers(name, changed):
-                line.failed_when_changed_by.append(name)
+        for node in self._network.running:
+            if _covers(node, now):
+                line.verified_by.append(node.name)
+            if not _covers(node, changed):
+                line.failed_when_changed_by.append(node.name)
         told = f"{path.name} verifies at {len(line.verified_by)} of {len(self._network.running)} nodes"
         self._tell("block", f"{told}, and with one byte changed fails at {len(line.failed_when_changed_by)}")
         return line
 
-    def _covers(self, name: str, statement: FileStatement) -> bool:
-        genesis, names = ledger_info(self._network.folders[name])
-        with self._network.connect(name) as node:
-            return check_on_node(NodeReader(node, genesis), statement, names).is_covered
-
-    def _keep(self, name: str, joining: JoiningLine, kept: Path) -> None:
-        with self._network.connect(name) as node:
+    def _keep(self, source: NodeProcess, joining: JoiningLine, kept: Path) -> None:
+        with source.connect() as node:
             node.one(Backup(str(kept)), BackedUp)
         with Store.open(kept) as store:
             store.remember_names({bytes.fromhex(joining.public_key): joining.node})
@@ -221,6 +214,12 @@ class RealDemo:
     def _tell(self, kind: str, text: str) -> None:
         if self._console is not None:
             self._console.print(story_line(StoryEvent(self._elapsed_ms, kind, text)), soft_wrap=True)
+
+
+def _covers(process: NodeProcess, statement: FileStatement) -> bool:
+    genesis, names = ledger_info(process.folder)
+    with process.connect() as node:
+        return check_on_node(NodeReader(node, genesis), statement, names).is_covered
 
 
 def _join(invite: str, folder: DataFolder) -> str:

@@ -23,7 +23,7 @@ from tallystick.cli.output import (
     marked,
     warn,
 )
-from tallystick.demo.local_network import LocalNetwork, in_order, terminated_like_interrupted
+from tallystick.demo.local_network import LocalNetwork, NodeProcess, in_order, terminated_like_interrupted
 from tallystick.demo.real_demo import MOST_PROCESSES, PARAMS
 from tallystick.host.data_folder import DataFolder, FolderError
 from tallystick.ledger.errors import Refused, Rule
@@ -53,7 +53,7 @@ def up(
     """See `HELP`."""
     with error_boundary(), terminated_like_interrupted(), _folders(folder, nodes) as folders:
         passphrase = "" if _opens(folders[0], "") else find_passphrase(passphrase_file, no_passphrase, "all keys")
-        with LocalNetwork({one.path.name: one for one in folders}, passphrase) as network:
+        with LocalNetwork([NodeProcess(one, passphrase) for one in folders]) as network:
             _run(make_console(), network)
 
 
@@ -81,17 +81,14 @@ def _opens(folder: DataFolder, passphrase: str) -> bool:
     return True
 
 
-def _run(console: Terminal, network: LocalNetwork) -> None:
-    names = list(network.folders)
-    for name in names:
-        network.start(name)
+def _run(console: Terminal, network: LocalNetwork[NodeProcess]) -> None:
     with console.status("The nodes start and find each other"):
-        network.wait_until_voting()
+        network.start()
     try:
-        _tell(console, [network.folders[name] for name in names])
+        _tell(console, [node.folder for node in network.nodes])
         while network.running:
             for name, code in network.ended().items():
-                again = f"tallystick run --data {network.folders[name].path}"
+                again = f"tallystick run --data {network.nodes[0].folder.path.with_name(name)}"
                 warn(f"{name} has ended with {code}; start it again with: {again}")
             time.sleep(_LOOK_SECONDS)
     except KeyboardInterrupt:
@@ -102,7 +99,7 @@ def _run(console: Terminal, network: LocalNetwork) -> None:
         console.print()
         console.print(f"All {len(codes)} nodes have ended.")
         return
-    raise fail("all nodes have ended; their logs are in their folders", ExitCode.FAILED)
+    raise fail("all nodes have ended; their logs are beside their folders", ExitCode.FAILED)
 
 
 def _tell(console: Terminal, folders: Sequence[DataFolder]) -> None:
