@@ -31,6 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+# By name: nothing below demo/ imports it.
 _demo, _up = import_module("tallystick.demo.command"), import_module("tallystick.demo.up")
 _NEGATIVE_NUMBERS: Final = {"ignore_unknown_options": True}
 
