@@ -1,6 +1,7 @@
 """How the tests meet chance: Hypothesis is deterministic unless told otherwise, and simulations come with a seed."""
 
 import os
+import signal
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -40,6 +41,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The slowest files come first; within a file the order stays."""
     place = {name: number for number, name in enumerate(_SLOWEST)}
     items.sort(key=lambda item: place.get(item.path.stem, len(place)))
+
+
+def pytest_configure() -> None:
+    """Let processes that tests start heed Ctrl-C, also when the run is a shell's background job, which ignores it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -43,6 +43,7 @@ def is_alive(pid: int) -> bool:
 def test_nodes_start_and_end_when_they_are_asked_to(network: LocalNetwork[NodeProcess]) -> None:
     network.start()
     assert all(node.status().is_voting for node in network.nodes)
+    assert [node.name for node in network.running] == ["node-1", "node-2", "node-3"]
     started = pids(network)
     assert network.stop() == {"node-1": 0, "node-2": 0, "node-3": 0}
     assert not any(map(is_alive, started))
@@ -76,13 +77,15 @@ def test_a_node_that_ends_is_told_with_its_last_words(network: LocalNetwork[Node
         first.launch()
         second.launch()
         with pytest.raises(Problem, match=rf"node-2 has ended with 2: .*{port}"):
-            network.wait_until(lambda: False, "waiting for nothing")
+            network.wait_until_voting()
 
 
 def test_waiting_has_an_end(network: LocalNetwork[NodeProcess]) -> None:
-    network.nodes[0].launch()
+    first, second, _ = network.nodes
+    first.launch()
     with pytest.raises(Problem, match=r"for a sign: that did not come within 0 s.*node-1: "):
-        network.wait_until(lambda: False, "for a sign", at_most_s=0.3)
+        network.wait_until(lambda: bool(second.status()), "for a sign", at_most_s=0.3)
+    assert second.last_words == "nothing"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -109,9 +112,15 @@ def up(folder: Path, *args: str) -> subprocess.Popen[str]:
     return subprocess.Popen([*local_network.COMMAND, "up", *args], cwd=folder, env=environment, **pipes)
 
 
+def _up_of_two(path: Path) -> subprocess.Popen[str]:
+    """The nodes of a folder, as `tallystick new` makes it."""
+    found_here("class", path / "net", 2, "", params=PARAMS, port=free_ports(2))
+    return up(path, "net")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_up_says_what_to_try_and_ends_with_all_its_nodes(number: int) -> None:
-    with short_folder() as path, up(path, "--nodes", "2") as process:
+    with short_folder() as path, _up_of_two(path) as process:
         assert process.stdout is not None
         assert any("tallystick join $(tallystick invite" in line for line in process.stdout)
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children")

@@ -17,7 +17,7 @@ from tallystick.host.data_folder import DataFolder
 from tallystick.problems import NotRunning, Problem
 
 COMMAND: Final = (sys.executable, "-m", "tallystick")
-START_SECONDS: Final = 60.0
+START_SECONDS: Final = 90.0
 
 _POLL_SECONDS: Final = 0.02
 _STOP_SECONDS: Final = 30.0
@@ -122,22 +122,21 @@ class LocalNetwork(Generic[N]):
 
     def stop(self) -> dict[str, int]:
         """Ask all nodes to end, kill those that do not; their exit codes by name."""
-        running = self.running
-        for node in running:
-            os.kill(node.pid, signal.SIGTERM)
-        until_s = time.monotonic() + _STOP_SECONDS
+        running, until_s = self.running, time.monotonic() + _STOP_SECONDS
         try:
+            for node in running:
+                os.kill(node.pid, signal.SIGTERM)
             return {node.name: node.wait(max(0.1, until_s - time.monotonic())) for node in running}
         finally:
-            for node in self.running:  # interrupted while waiting
+            for node in self.running:  # interrupted meanwhile
                 node.kill()
 
     def wait_until(self, is_done: Callable[[], object], what: str, at_most_s: float = START_SECONDS) -> None:
         """Wait for something. Raises `Problem` when a node has ended meanwhile, or the time is up."""
         until_s = time.monotonic() + at_most_s
         while True:
-            for name, code in self.ended().items():
-                raise Problem(f"{name} has ended with {code}: {self._node(name).last_words}")
+            for node, code in self.ended():
+                raise Problem(f"{node.name} has ended with {code}: {node.last_words}")
             try:
                 if is_done():
                     return
@@ -157,13 +156,10 @@ class LocalNetwork(Generic[N]):
 
         self.wait_until(all_vote, "waiting for the nodes to find each other")
 
-    def ended(self) -> dict[str, int]:
-        """The nodes that have ended by themselves since this was asked last; their exit codes by name."""
+    def ended(self) -> list[tuple[N, int]]:
+        """The nodes that have ended by themselves since this was asked last, with their exit codes."""
         over = [node for node in self.running if node.process is not None and node.process.poll() is not None]
-        return {node.name: node.wait() for node in over}
-
-    def _node(self, name: str) -> N:
-        return next(node for node in self.nodes if node.name == name)
+        return [(node, node.wait()) for node in over]
 
 
 def in_order(name: str) -> tuple[int, str]:

@@ -77,9 +77,9 @@ def _run(console: Terminal, network: LocalNetwork[NodeProcess]) -> None:
     try:
         _tell(console, [node.folder for node in network.nodes])
         while network.running:
-            for name, code in network.ended().items():
-                again = f"tallystick run --data {shlex.quote(str(network.nodes[0].folder.path.with_name(name)))}"
-                warn(f"{name} has ended with {code}; start it again with: {again}")
+            for node, code in network.ended():
+                again = f"tallystick run --data {node.folder.quoted}"
+                warn(f"{node.name} has ended with {code}; start it again with: {again}")
             time.sleep(_LOOK_SECONDS)
     except KeyboardInterrupt:
         codes = network.stop()
