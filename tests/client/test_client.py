@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from tests.api.conftest import REPORT, body, doors, entry  # noqa: F401  a fixtu
 
 from tallystick.api import views
 from tallystick.api.file_source import open_file
+from tallystick.client import client as client_module
 from tallystick.client import doors as client_doors
 from tallystick.client.blocking import Client
 from tallystick.client.client import AsyncClient
@@ -204,6 +205,40 @@ def test_what_failed_on_the_way_is_asked_again(no_pause: None) -> None:
 def test_what_must_not_happen_twice_is_asked_once(no_pause: None) -> None:
     with pytest.raises(NotRunning):
         asked([httpx.ReadError("cut off"), done()], Request("/v1/stake", "POST", is_repeatable=False))
+
+
+class Breaking(httpx.AsyncBaseTransport):
+    """Passes requests on, but for the first ones to some paths: so many."""
+
+    def __init__(self, **failures: int) -> None:
+        self.failures = failures
+        self._honest = httpx.AsyncHTTPTransport()
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        what = request.url.path.rpartition("/")[2]
+        if self.failures.get(what):
+            self.failures[what] -= 1
+            raise httpx.ReadError("cut off")
+        return await self._honest.handle_async_request(request)
+
+    async def aclose(self) -> None:
+        await self._honest.aclose()
+
+
+@pytest.mark.usefixtures("no_pause")
+def test_who_follows_goes_on_where_the_connection_broke(doors: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    monkeypatch.setattr(client_module, "_RECONNECT_S", 0.0)
+    broken = Breaking(events=2, log=client_doors._ATTEMPTS + 1)
+
+    async def heard() -> list[int]:
+        async with httpx.AsyncClient(transport=broken, base_url=doors.url) as http:
+            ledger = await ask(http, Request("/v1/ledger"), views.Ledger)
+            client = AsyncClient(http, ledger, None, AsyncExitStack(), is_file=False)
+            async with aclosing(client.follow(0)) as following:
+                return [(await anext(following)).place.log_index for _ in range(3)]
+
+    assert asyncio.run(heard()) == [0, 1, 2]
+    assert not any(broken.failures.values())
 
 
 def test_an_answer_that_is_none_is_told(no_pause: None) -> None:

@@ -21,7 +21,7 @@ from tallystick.ledger.encoding import encode
 from tallystick.ledger.fields import MAX_SUBJECT_CHARACTERS
 from tallystick.ledger.messages import Entry
 from tallystick.ledger.wallet import Wallet
-from tallystick.problems import DamagedStore, Problem
+from tallystick.problems import DamagedStore, NotInTime, NotRunning, Problem
 from tallystick.storage.file_statement import FileStatement, describe_file, file_payload
 
 BATCH: Final = 1_024
@@ -289,7 +289,7 @@ class AsyncClient:
         """
         size = (await self.ledger()).log_size if after is None else after
         while True:
-            try:
+            with suppress(httpx.HTTPError, NotRunning, NotInTime):
                 async for _ in self._events(size):
                     while (page := await self.log(q.MOST_ITEMS, str(size))).certificates:
                         for line in page.certificates:
@@ -297,8 +297,7 @@ class AsyncClient:
                             yield line
                         if page.next is None:
                             break
-            except httpx.HTTPError:
-                await asyncio.sleep(_RECONNECT_S)
+            await asyncio.sleep(_RECONNECT_S)
 
     async def _events(self, size: int) -> AsyncIterator[str]:
         headers = {"Accept": "text/event-stream", "Last-Event-ID": str(size)}
