@@ -102,7 +102,10 @@ class App:
                 self._check_origin(request)
                 if self._rates is not None:
                     self._rates.spend(request, 1)
-                return await answer(request)
+                answered = await answer(request)
+                if self.source.node is not None:
+                    self.source.node.check_sound()
+                return answered
             except Problem as problem:
                 return _problem(problem)
             except Refused as refused:

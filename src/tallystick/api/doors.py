@@ -77,6 +77,8 @@ async def open_doors(tcp: TcpDoor | None, hosted: Hosted) -> AsyncIterator[None]
         for server in servers:
             await server.start()
             stack.push_async_callback(server.stop)
+        stack.callback(events.close)
+        stack.callback(hosted.submissions.close)
         yield
 
 

@@ -27,6 +27,7 @@ class BlockEvents:
         self._news = asyncio.Event()
         self._cached: OrderedDict[int, tuple[bytes, int]] = OrderedDict()
         """By block: the event as it is sent, and the log's size after it."""
+        self._is_closing = False
         self.listeners = 0
 
     def watch(self, action: Action) -> None:
@@ -34,6 +35,11 @@ class BlockEvents:
         if isinstance(action, ReportBlock):
             self._news.set()
             self._news = asyncio.Event()
+
+    def close(self) -> None:
+        """Let nobody listen any longer."""
+        self._is_closing = True
+        self._news.set()
 
     def after(self, last_event_id: str | None) -> int:
         """The log index to go on from. Raises `BadRequest`, `Busy`."""
@@ -51,7 +57,7 @@ class BlockEvents:
         self.listeners += 1
         try:
             yield _HEARTBEAT
-            while True:
+            while not self._is_closing:
                 news = self._news
                 while size < self._reader.state.log.size:
                     event, size = await self._event(self._reader.block_at(size))

@@ -19,7 +19,7 @@ from tallystick.ledger.errors import Refused
 from tallystick.ledger.messages import Entry
 from tallystick.ledger.wallet import Wallet
 from tallystick.node.events import PayloadErasureAsked, UnbanAsked
-from tallystick.problems import BadRequest, NotThere
+from tallystick.problems import BadRequest, NotRunning, NotThere
 
 
 class LiveNode:
@@ -35,6 +35,11 @@ class LiveNode:
     def runner(self) -> Runner:
         """The node's runner."""
         return self.submissions.runner
+
+    def check_sound(self) -> None:
+        """Raises `NotRunning` once the node has failed: it may know what is not kept, and takes nothing any more."""
+        if self.runner.has_failed:
+            raise NotRunning("the node has failed, and ends; look at its log")
 
     def status(self, reader: LedgerReader) -> views.Status:
         """How the node is."""

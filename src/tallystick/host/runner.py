@@ -130,6 +130,11 @@ class Runner:
         """Wait for whatever ends this node against its will, and raise it."""
         await asyncio.shield(self._failed)
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether something ends this node; what it holds in memory may then not be kept."""
+        return self._failed.done()
+
     async def stop(self) -> None:
         """Hear and say nothing any more."""
         self._is_stopping = True

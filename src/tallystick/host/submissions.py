@@ -49,6 +49,7 @@ class Submissions:
         """By id, with the time (ms) when each is forgotten. A bad signature is not here: the id does not cover it."""
         self._waiters: dict[bytes, list[_Waiter]] = {}
         self._has_room = asyncio.Event()
+        self._is_closing = False
 
     def serve(self, runner: Runner) -> None:
         """Submit to this runner's node."""
@@ -96,7 +97,7 @@ class Submissions:
     async def wait(self, certificate_ids: Iterable[bytes], timeout_s: float) -> None:
         """Wait until none of them is waiting any more, or until the time is up."""
         ids = {one for one in certificate_ids if isinstance(self.outcome(one), Waiting)}
-        if not ids:
+        if not ids or self._is_closing:
             return
         waiter = _Waiter(set(ids))
         for one in ids:
@@ -111,6 +112,14 @@ class Submissions:
                 self._waiters[one].remove(waiter)
                 if not self._waiters[one]:
                     del self._waiters[one]
+
+    def close(self) -> None:
+        """Let nobody wait any longer."""
+        self._is_closing = True
+        self._has_room.set()
+        for waiters in self._waiters.values():
+            for one in waiters:
+                one.is_over.set()
 
     def watch(self, action: Action) -> None:
         """See what becomes of certificates."""
@@ -144,7 +153,7 @@ class Submissions:
         node = self.runner.node
         try:
             async with asyncio.timeout(_ROOM_SECONDS):
-                while len(node.box) > node.limits.box_certificates // _ROOM_PART:
+                while len(node.box) > node.limits.box_certificates // _ROOM_PART and not self._is_closing:
                     self._has_room.clear()
                     await self._has_room.wait()
         except TimeoutError:
