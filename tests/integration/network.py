@@ -251,7 +251,9 @@ class Stream(threading.Thread):
         self.final: list[Outcome] = []
         self.refused: list[Outcome] = []
         self.cut_off = 0
-        """Requests that the node did not live to answer."""
+        """Requests that got no answer: the node died, and was away for longer than the client is patient."""
+        self.resumed = 0
+        """Requests that outlived the node's process: the next one answered."""
         self._node = node
         self._batch = batch
         self._ending = threading.Event()
@@ -263,11 +265,18 @@ class Stream(threading.Thread):
             try:
                 with self._node.client() as client:
                     while not self._ending.is_set():
-                        self._certify(client)
+                        self._ask(client)
             except NotRunning:
                 self._ending.wait(_POLL_S)
-            except Problem:
-                self.cut_off += 1
+
+    def _ask(self, client: Client) -> None:
+        process = self._node.process
+        try:
+            self._certify(client)
+        except Problem:
+            self.cut_off += 1
+        else:
+            self.resumed += self._node.process is not process
 
     def _certify(self, client: Client) -> None:
         self._asked += 1

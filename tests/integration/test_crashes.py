@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from tests.integration.network import (
+    PATIENCE_S,
     NodeProcess,
     network,
     running_network,
@@ -25,7 +27,7 @@ from tests.integration.network import (
 
 from tallystick.api.views import Outcome
 from tallystick.ledger.certificate import SALT_BYTES, Payload
-from tallystick.problems import Problem
+from tallystick.problems import ExitCode, Problem
 from tallystick.storage.store import Store
 
 KILLS = 5
@@ -58,12 +60,45 @@ def test_nothing_final_is_lost_or_doubled_when_nodes_are_killed_at_any_moment(se
                     node.launch()
                 for node in doomed:
                     node.wait_until_running()
+            before = [len(one.final) for one in told]
+            wait_for(
+                lambda: all(len(one.final) > had for one, had in zip(told, before, strict=True)),
+                "everybody is answered again",
+            )
         net.wait_until_agreed()
-        assert sum(one.cut_off for one in told), "nobody was killed while somebody waited for an answer"
+        assert sum(one.resumed + one.cut_off for one in told), "nobody was killed while somebody waited for an answer"
         assert not [one for each in told for one in each.refused]
         final = [one for each in told for one in each.final]
         accepted = [one for each in told for one in each.accepted]
         net.assert_equal_chains(final, accepted)
+
+
+def test_who_follows_a_node_that_is_killed_hears_of_every_certificate_once() -> None:
+    heard: list[str] = []
+
+    def follow(node: NodeProcess) -> None:
+        with node.client() as client:
+            for line in client.follow(0):
+                heard.append(line.id)
+                if line.summary == "the last":
+                    return
+
+    with running_network() as net:
+        node, other, *_ = net.nodes
+        follower = threading.Thread(target=follow, args=(node,), name="follower", daemon=True)
+        follower.start()
+        for number in range(3):
+            (told,) = other.certify(f"heard of {number}")
+            wait_for(lambda told=told: told.id in heard, "who follows hears of it")
+            node.kill()
+            other.certify(f"missed {number}")
+            node.start()
+        other.certify("the last")
+        follower.join(PATIENCE_S)
+        assert not follower.is_alive(), "who follows did not hear of the last one"
+        net.assert_equal_chains()
+        with node.chain() as chain:
+            assert heard == [one.id.hex() for block in chain.blocks() for one in block.certificates]
 
 
 def test_what_a_node_took_while_it_was_alone_outlives_its_death(seed: int) -> None:
@@ -245,7 +280,7 @@ def test_damage_is_told_at_the_start_and_by_check_with_advice() -> None:
         cut_short = sound[: len(sound) // 2]
         for damaged in (altered, torn, cut_short):
             path.write_bytes(damaged)
-            said = tallystick("check", "--data", node.folder.path, expect=1)
+            said = tallystick("check", "--data", node.folder.path, expect=ExitCode.DAMAGED)
             node.launch()
             assert node.wait() == 1
             assert any(one in said.stdout + said.stderr for one in ("block ", "pages of the file: ", "is damaged")), (
