@@ -45,7 +45,7 @@ async def lied_to(copy: Path, path: str, lie: Lie) -> AsyncIterator[AsyncClient]
         transport = Lying(httpx.ASGITransport(app.asgi), path, lie)
         http = await stack.enter_async_context(httpx.AsyncClient(transport=transport, base_url="http://liar"))
         ledger = await ask(http, Request("/v1/ledger"), views.Ledger)
-        yield AsyncClient(http, ledger, None, stack.pop_all())
+        yield AsyncClient(http, ledger, None, stack.pop_all(), is_file=False)
 
 
 def put(*path: Any, value: Any) -> Lie:

@@ -75,7 +75,7 @@ def test_a_member_whose_guard_is_gone_says_whom_it_waits_for_recovers_and_is_sil
         silent = node.status().silent_until
         assert silent is not None
         said = told(node, expect=1)
-        assert (said["state"], said["silent_until"]) == ("silent", {"epoch": silent[0], "view": silent[1]})
+        assert (said["state"], said["silent_until"]) == ("silent", {"epoch": silent.epoch, "view": silent.view})
         final += certify_until(net, lambda: node.status().is_voting, "later views come")
         away.kill()  # from here on it takes the recovered member's votes
         final += node.certify("with its vote")

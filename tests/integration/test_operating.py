@@ -131,7 +131,7 @@ def test_a_stake_that_is_refused_names_the_rule(node: NodeProcess, tmp_path: Pat
 def test_an_invite_is_one_line_that_names_the_ledger(node: NodeProcess, tmp_path: Path) -> None:
     line = cli("invite", *at(node), cwd=tmp_path).stdout
     invite = read_invite(line.strip())
-    assert invite.ledger_id == node.status().ledger_id
+    assert invite.ledger_id.hex() == node.status().ledger_id
     assert in_json("invite", *at(node), cwd=tmp_path) == {"schema": 1, "invite": line.strip()}
 
 
