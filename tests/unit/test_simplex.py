@@ -378,6 +378,20 @@ def test_a_kept_nullification_lets_a_member_propose_after_a_restart():
     assert "propose 2 new2 on 0" in seat.does("waits s")
 
 
+@pytest.mark.parametrize(
+    ("is_kept", "words", "expected"),
+    [(True, "", "final new1"), (False, "|+600", "final new2")],
+    ids=["kept", "lost"],
+)
+def test_a_lone_member_goes_on_when_a_crash_came_after_its_guard_and_before_its_block(is_kept, words, expected):
+    seat = Seat(leaders="ada", genesis=found(MEMBERS["ada"]))
+    seat.tell("waits s")
+    persist, *_ = seat.simplex.step(seat.now_ms, seat.box)
+    seat.file += seat.simplex.guard.take_records()
+    seat.start(None, (), persist.blocks if is_kept else ())
+    assert seat.does(words)[-1] == expected
+
+
 def test_contradictions_in_what_was_kept_are_found_at_the_start():
     seat = Seat()
     kept = [seat.tally([seat.voters[0]], "nullify", 1), seat.tally([seat.voters[0]], "finalize", 1, "tip")]

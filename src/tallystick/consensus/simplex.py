@@ -72,8 +72,10 @@ class Simplex:
         """
         self.chain, self.timer = chain, ViewTimer(chain.genesis.params.delta_ms)
         self.views = Views(chain, self._leader)
+        kept = list(proposals)
+        self._kept = {block.hash for block in kept}
         self.tip_advanced(finalization)
-        found = [one for block in proposals if (one := self.add_block(block))]
+        found = [one for block in kept if (one := self.add_block(block))]
         for tally in tallies:
             found += self.add_tally(tally)
         return found
@@ -159,7 +161,17 @@ class Simplex:
         self.guard.needed_in = self.epoch.number if is_needed else None
         for vote in self.guard.votes(self.epoch.number):
             self.views.enter_by_guard(vote.ballot.view if vote.ballot.kind != FINALIZE else 0)
-            self.views.add_vote(vote)
+            if not self._is_lost(vote.ballot):
+                self.views.add_vote(vote)
+
+    def _is_lost(self, ballot: Ballot) -> bool:
+        """Whether a crash came between an own vote and the block that it notarizes, by itself: nobody has the block.
+
+        Nobody was told of the vote either. If it counted, all that follows had to build on that block.
+        """
+        is_alone = self.epoch.is_quorum(self.epoch.stake(self.guard.key))
+        is_kept = ballot.block_hash in self._kept or ballot.block_hash == self.chain.state.tip.hash
+        return is_alone and ballot.kind == NOTARIZE and not is_kept and not self._has_signed(ballot.view, FINALIZE)
 
     def _is_twin(self, signed: Ballot | Header) -> bool:
         """Whether another machine signed this with our key; then it is said, and not counted."""
