@@ -66,7 +66,7 @@ def test_a_signal_stops_a_node_in_order_and_it_starts_again_with_all_it_had(
     with alone.chain() as chain:
         ids = [one.id for block in chain.blocks() for one in block.certificates]
     assert len(ids) == len(set(ids))
-    assert {one.certificate_id for one in told.final} | set(told.accepted) <= set(ids)
+    assert {bytes.fromhex(one.id) for one in told.final} | set(told.accepted) <= set(ids)
 
 
 def test_a_second_process_on_the_same_folder_is_refused_and_told_of_the_first(shared: NodeProcess) -> None:
@@ -201,6 +201,27 @@ def test_nobody_is_left_waiting_for_a_node_that_stops(alone: NodeProcess) -> Non
     assert isinstance(said[0], Problem)
 
 
+def test_who_waits_and_who_listens_are_let_go_when_a_node_stops() -> None:
+    with network(2) as net:
+        node, _ = net.nodes  # alone it decides nothing
+        node.start()
+        with raw(node) as waiting, raw(node) as listening, node.client() as client:
+            listening.sendall(b"GET /v1/events HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert b"200 OK" in listening.recv(65_536)
+            (certificate_id,) = [one.id for one in client.submit(client.sign([("it waits", None)]), timeout_s=0)]
+            body = b'{"ids": ["%b"], "wait_ms": 30000}' % certificate_id.encode()
+            head = (
+                b"POST /v1/outcomes HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+            )
+            waiting.sendall(head % len(body) + body)
+            client.status()  # by now it waits
+            assert node.stop() == 0
+            answer = b"".join(iter(lambda: waiting.recv(65_536), b""))
+            assert b"200 OK" in answer
+            assert b'"waiting"' in answer
+        assert "Traceback" not in node.log
+
+
 # ---- bans -------------------------------------------------------------------------------------------------------
 
 
@@ -210,7 +231,7 @@ def test_who_sends_what_no_honest_node_sends_is_banned_and_let_in_again_by_comma
     where = ("--data", alone.folder.path)
 
     async def dial_and_send_nonsense() -> None:
-        transport = ZeroMQTransport(stranger, status.ledger_id)
+        transport = ZeroMQTransport(stranger, bytes.fromhex(status.ledger_id))
 
         def on_event(event: object) -> None:
             if isinstance(event, Connected):
@@ -220,7 +241,7 @@ def test_who_sends_what_no_honest_node_sends_is_banned_and_let_in_again_by_comma
 
         await transport.start(on_event)
         transport.admit(lambda key: True)
-        transport.dial(status.key, status.address)
+        transport.dial(bytes.fromhex(status.node.key), status.address)
         await asyncio.to_thread(wait_for, banned, "it is banned")
         await asyncio.to_thread(wait_for, lambda: "not admitted" in str(transport.troubles()), "it is not let in")
         assert len(connected) == 1
