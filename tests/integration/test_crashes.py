@@ -60,9 +60,9 @@ def test_nothing_final_is_lost_or_doubled_when_nodes_are_killed_at_any_moment(se
                     node.launch()
                 for node in doomed:
                     node.wait_until_running()
-            before = [len(one.final) for one in told]
+            heard = [len(one.final) for one in told]
             wait_for(
-                lambda: all(len(one.final) > had for one, had in zip(told, before, strict=True)),
+                lambda: all(len(one.final) > had for one, had in zip(told, heard, strict=True)),
                 "everybody is answered again",
             )
         net.wait_until_agreed()

@@ -51,7 +51,7 @@ def test_a_file_certified_at_one_node_is_verified_at_another(net: Network, tmp_p
     (tmp_path / "other.pdf").write_bytes(b"The bridge is not sound.\n")
     at_first, at_third = (["--data", str(one.folder.path)] for one in (first, third))
     (done,) = in_json("certify", "report.pdf", "--note", "final version", *at_first, cwd=tmp_path)["results"]
-    wait_for(lambda: third.status().index >= done["outcome"]["block_index"], "the other node has the block")
+    wait_for(lambda: third.status().tip_index >= done["outcome"]["block_index"], "the other node has the block")
     told = in_json("verify", "report.pdf", *at_third, cwd=tmp_path)
     (file,) = told["files"]
     (one,) = file["certificates"]
