@@ -76,10 +76,6 @@ class NodeProcess(local_network.NodeProcess):
             return False
         return True
 
-    def send_signal(self, number: int) -> None:
-        """Send it to the process."""
-        os.kill(self.pid, number)
-
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Ask it to end; returns its exit code."""
         self.send_signal(number)

@@ -67,9 +67,14 @@ class NodeProcess:
                 start_new_session=True,
             )
 
+    def send_signal(self, number: int) -> None:
+        """Send it to the process, unless that has ended."""
+        assert self.process is not None, f"{self.name} does not run"
+        self.process.send_signal(number)
+
     def kill(self) -> None:
         """End the process without a word, as a power cut does."""
-        os.kill(self.pid, signal.SIGKILL)
+        self.send_signal(signal.SIGKILL)
         self.wait()
 
     def wait(self, patience_s: float | None = None) -> int:
@@ -125,7 +130,7 @@ class LocalNetwork(Generic[N]):
         running, until_s = self.running, time.monotonic() + _STOP_SECONDS
         try:
             for node in running:
-                os.kill(node.pid, signal.SIGTERM)
+                node.send_signal(signal.SIGTERM)
             return {node.name: node.wait(max(0.1, until_s - time.monotonic())) for node in running}
         finally:
             for node in self.running:  # interrupted meanwhile
