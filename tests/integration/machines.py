@@ -47,7 +47,11 @@ mount -t tmpfs -o mode=1777 tmpfs dev/shm
 mount -t devpts -o newinstance,ptmxmode=0666 devpts dev/pts
 ln -s pts/ptmx dev/ptmx
 ln -s /proc/self/fd dev/fd
-if [ -n "$BASE" ]; then mkdir -p ".$PYTHON" && mount --bind "$BASE" ".$PYTHON"; fi
+if [ -n "$BASE" ]; then
+  mkdir -p ".$PYTHON" && mount --bind "$BASE" ".$PYTHON"
+  echo "$PYTHON/lib" > etc/ld.so.conf.d/00-python.conf  # its own library, not the system's of the same name
+  ldconfig -r .
+fi
 rm -rf etc/systemd/system run/systemd
 mkdir -p etc/systemd/system/multi-user.target.wants
 printf '%s' "$SYSINIT" > etc/systemd/system/sysinit.target
