@@ -19,7 +19,7 @@ delta that is too small makes a ledger slow, not still. Leaders known to be sile
 are not waited for. What a member signed stands in its signing guard, so that no crash makes it contradict itself.
 """
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 from tallystick.consensus import agreement
 from tallystick.consensus.agreement import Equivocation, Output, SendProposal, Waiting
@@ -72,10 +72,9 @@ class Simplex:
         """
         self.chain, self.timer = chain, ViewTimer(chain.genesis.params.delta_ms)
         self.views = Views(chain, self._leader)
-        kept = list(proposals)
-        self._kept = {block.hash for block in kept}
-        self.tip_advanced(finalization)
-        found = [one for block in kept if (one := self.add_block(block))]
+        kept = {block.hash: block for block in proposals}
+        self.tip_advanced(finalization, kept)
+        found = [one for block in kept.values() if (one := self.add_block(block))]
         for tally in tallies:
             found += self.add_tally(tally)
         return found
@@ -138,8 +137,11 @@ class Simplex:
         self.views.add_block(block)
         return equivocation
 
-    def tip_advanced(self, finalization: Finalization | None) -> None:
-        """The chain's tip moved, by this finalization, and is stored; perhaps into another epoch."""
+    def tip_advanced(self, finalization: Finalization | None, kept: Container[bytes] = ()) -> None:
+        """The chain's tip moved, by this finalization, and is stored; perhaps into another epoch.
+
+        `kept`: at a start, the hashes of the blocks that are not final.
+        """
         before, self._epoch_number = self._epoch_number, self.epoch.number
         self.views.tip_advanced(finalization)
         self._requested = None
@@ -147,30 +149,30 @@ class Simplex:
         if finalization is not None:
             guard.raise_floor(finalization.ballot.epoch, finalization.ballot.view)
         if self.epoch.number != before:
-            self._begin_epoch()
+            self._begin_epoch(kept)
         if guard.recovered is not None and guard.recovered[0] < self.epoch.number:
             if (tip.epoch, tip.view) > guard.recovered and tip.epoch == guard.recovered[0]:
                 guard.note(Confirmed(guard.ledger_id))
             else:
                 guard.recover_again()
 
-    def _begin_epoch(self) -> None:
+    def _begin_epoch(self, kept: Container[bytes]) -> None:
         """What the guard knows of the epoch, from before a start, counts as if it were heard now."""
         self.recovery.begin_epoch()
         is_needed = not self.epoch.is_quorum(self.epoch.total - self.epoch.stake(self.guard.key))
         self.guard.needed_in = self.epoch.number if is_needed else None
         for vote in self.guard.votes(self.epoch.number):
             self.views.enter_by_guard(vote.ballot.view if vote.ballot.kind != FINALIZE else 0)
-            if not self._is_lost(vote.ballot):
+            if not self._is_lost(vote.ballot, kept):
                 self.views.add_vote(vote)
 
-    def _is_lost(self, ballot: Ballot) -> bool:
+    def _is_lost(self, ballot: Ballot, kept: Container[bytes]) -> bool:
         """Whether a crash came between an own vote and the block that it notarizes, by itself: nobody has the block.
 
         Nobody was told of the vote either. If it counted, all that follows had to build on that block.
         """
         is_alone = self.epoch.is_quorum(self.epoch.stake(self.guard.key))
-        is_kept = ballot.block_hash in self._kept or ballot.block_hash == self.chain.state.tip.hash
+        is_kept = ballot.block_hash in kept or ballot.block_hash == self.chain.state.tip.hash
         return is_alone and ballot.kind == NOTARIZE and not is_kept and not self._has_signed(ballot.view, FINALIZE)
 
     def _is_twin(self, signed: Ballot | Header) -> bool:
