@@ -214,11 +214,9 @@ class Simplex:
     def _forge(self, now_ms: int, waiting: Waiting, parent: Pending | None) -> VerifiedBlock | None:
         """A block on the parent (`None`: on the final tip), or `None`: there is nothing to forge."""
         base, holds = (parent.state, parent.holds) if parent else (self.chain.state, holds_nothing)
-        if not waiting.has_any(holds) or base.epoch.number != self.epoch.number:
+        if base.epoch.number != self.epoch.number or not self.guard.may_sign_header(self.epoch.number, self.view):
             return None
-        if not self.guard.may_sign_header(self.epoch.number, self.view):
-            return None
-        if not (chosen := waiting.choose(now_ms, base, holds)):
+        if not waiting.has_any(holds) or not (chosen := waiting.choose(now_ms, base, holds)):
             return None
         header = make_header(base, self.view, now_ms, self.guard.key, chosen)
         signature = self.guard.sign_header(header)

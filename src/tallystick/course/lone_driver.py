@@ -1,5 +1,7 @@
 """Drives the lone forger: blocks are final as they come from their forger, and this node forges when it is its turn."""
 
+from typing import Final
+
 from tallystick.consensus.agreement import Finalized, TwinFound
 from tallystick.consensus.signing_guard import Confirmed, GuardStatus, Recovered
 from tallystick.course.lone_forger import LoneForger
@@ -15,6 +17,8 @@ from tallystick.node.certificate_box import CertificateBox
 from tallystick.node.events import Action, Broadcast, PersistSigned, ReportRefused
 from tallystick.node.finality_proofs import Checkpoint, Finality
 from tallystick.node.limits import Limits
+
+_IDLE: Final = Step()
 
 
 class LoneDriver(Agreement):
@@ -55,7 +59,7 @@ class LoneDriver(Agreement):
             actions += [PersistSigned(records), TwinFound(*guard.twin)]
         is_due = len(self._box) >= params.forge_at_certificates
         if not is_due or (is_behind and self._waits_when_behind) or not self._forger.may_forge(state):
-            return Step()
+            return _IDLE
         if params.block_ahead_ms is not None and now_ms <= state.tip.timestamp_ms:
             return Step(wake_ms=state.tip.timestamp_ms + 1)  # never forge ahead of the own clock (B8)
         chosen = self._box.choose(now_ms, state, holds_nothing)
