@@ -252,8 +252,7 @@ class Node:
     def _advance(self, now_ms: int, actions: list[Action]) -> None:
         """Take the steps that agreement wants taken; what becomes final is added, kept and told of."""
         while self._copy.mismatch is None:
-            is_behind = self.sync.is_behind(self.state.index, now_ms)
-            step = self._agreement.step(now_ms, is_behind, actions)
+            step = self._agreement.step(now_ms, lambda: self.sync.is_behind(self.state.index, now_ms), actions)
             if step.is_stuck:
                 actions.append(Broadcast(self._status()))
             if step.finalized is None:

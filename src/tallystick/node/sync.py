@@ -197,12 +197,12 @@ class Sync:
     def ask(self, tip_index: int, now_ms: int) -> list[Send]:
         """Requests for the nearest missing ranges, as many as may be under way, spread over peers that have them."""
         limits = self._limits
-        trusted = {peer: share for peer, share in self._shares.items() if share.distrusted_until_ms <= now_ms}
+        ahead = {peer: share for peer, share in self._shares.items() if share.tip_index > tip_index}
+        if not (trusted := {peer: one for peer, one in ahead.items() if one.distrusted_until_ms <= now_ms}):
+            return []
         sends = self._ask_for_proof(trusted, now_ms)
         reach = {peer: self.finality.reach(share.tip_index, share.epoch) for peer, share in trusted.items()}
         highest = min(tip_index + limits.requests_in_flight * limits.range_blocks, max(reach.values(), default=0))
-        if highest <= tip_index:
-            return sends
         coming = {index for share in self._shares.values() for index in share.blocks}
         coming.update(index for request in self._requests for index in request.blocks)
         start = tip_index + 1
