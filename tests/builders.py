@@ -100,8 +100,8 @@ LEDGER = GENESIS.ledger_id
 class EmptyBox:
     """Nothing waits to be forged: for `Simplex`, when only votes matter."""
 
-    def has_any(self, holds: Holds) -> bool:
-        return False
+    def __len__(self) -> int:
+        return 0
 
     def choose(self, now_ms: int, base: State, holds: Holds) -> list[AnyCertificate]:
         return []

@@ -133,9 +133,9 @@ class Box:
     def __init__(self, waiting: tuple[Any, ...]) -> None:
         self.waiting = waiting
 
-    def has_any(self, holds: Callable[[bytes], bool]) -> bool:
+    def __len__(self) -> int:
         """See `Waiting`."""
-        return any(not holds(one.id) for one in self.waiting)
+        return len(self.waiting)
 
     def choose(self, now_ms: int, base: State, holds: Callable[[bytes], bool]) -> list[Any]:
         """See `Waiting`."""

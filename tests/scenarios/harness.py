@@ -169,7 +169,7 @@ class CorruptSimplex(Simplex):
     def _propose(self, now_ms: int, waiting: Any) -> None:
         guard, view = self.guard, self.view
         assert guard is not None
-        if self.views.leader(view) != guard.key or self._has_voted(view) or not waiting.has_any(holds_nothing):
+        if self.views.leader(view) != guard.key or self._has_voted(view) or not waiting:
             return
         base = self.chain.state
         chosen = tuple(waiting) if self.how == "size" else tuple(waiting.choose(now_ms, base, holds_nothing))

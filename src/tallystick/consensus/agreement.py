@@ -18,8 +18,8 @@ Holds = Callable[[bytes], bool]
 class Waiting(Protocol):
     """The certificate box, as far as agreement looks into it."""
 
-    def has_any(self, holds: Holds) -> bool:
-        """Whether a certificate waits that no block holds yet."""
+    def __len__(self) -> int:
+        """How many certificates wait, those in blocks that are not final among them."""
 
     def choose(self, now_ms: int, base: State, holds: Holds) -> list[AnyCertificate]:
         """Certificates for a block made now on `base`, legal in this order."""

@@ -221,7 +221,7 @@ class SigningGuard(GuardState):
 
     def has_signed(self, epoch: int, view: int, kind: int) -> bool:
         """Whether a ballot of this kind was signed in this view, above the floor."""
-        return any(one.kind == kind for one in self.entries.get((epoch, view), _NOTHING).ballots)
+        return kind in [one.kind for one in self.entries.get((epoch, view), _NOTHING).ballots]
 
     def votes(self, epoch: int) -> list[Vote]:
         """The own votes of an epoch above the floor, to be counted and sent again; none while it does not sign."""

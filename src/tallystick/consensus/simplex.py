@@ -228,9 +228,7 @@ class Simplex:
     def _forge(self, now_ms: int, waiting: Waiting, parent: Pending | None) -> VerifiedBlock | None:
         """A block on the parent (`None`: on the final tip), or `None`: there is nothing to forge."""
         base, holds = (parent.state, parent.holds) if parent else (self.chain.state, holds_nothing)
-        if not waiting.has_any(holds) or base.epoch.number != self.epoch.number:
-            return None
-        if not self.guard.may_sign_header(self.epoch.number, self.view):
+        if base.epoch.number != self.epoch.number or not self.guard.may_sign_header(self.epoch.number, self.view):
             return None
         if not (chosen := waiting.choose(now_ms, base, holds)):
             return None
@@ -262,12 +260,10 @@ class Simplex:
     def _nullify(self, now_ms: int, waiting: Waiting) -> None:
         """(3) Time is up, the proposal is illegal, or the leader is silent: nullify the view."""
         timer, state = self._timed(now_ms, waiting), self.views.at(self.view)
-        if not self._may_nullify():
-            return
         is_illegal = state.proposed is not None and self.proposals.refusal(state.proposed) is not None
         is_silent = timer.since_ms is not None and self.views.is_leader_silent()
         is_late = _has_come(timer.deadline_ms(state.proposed is not None), now_ms)
-        if is_late or is_illegal or is_silent:
+        if (is_late or is_illegal or is_silent) and self._may_nullify():
             self._vote(NULLIFY, self.view)
 
     def _persist(self) -> None:
@@ -339,8 +335,8 @@ class Simplex:
     def _timed(self, now_ms: int, waiting: Waiting) -> ViewTimer:
         """The times of the view we are in. A proposal that only this member was shown keeps it busy for one view."""
         views = self.views
-        is_open = views.at(self.view).proposed is not None and self._may_nullify()
-        has_work = is_open or views.has_work() or waiting.has_any(holds_nothing)
+        has_work = len(waiting) > 0 or views.has_work()
+        has_work = has_work or (views.at(self.view).proposed is not None and self._may_nullify())
         self.timer.look(now_ms, self.epoch.number, views.view, views.final_view, has_work)
         return self.timer
 

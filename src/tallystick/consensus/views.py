@@ -65,7 +65,7 @@ class ViewState:
     @property
     def chosen(self) -> list[bytes]:
         """The block that a quorum notarized, finalized or both; two of them only if a third of the stake is bad."""
-        return list(dict.fromkeys(one for kind, one in self.decided.items() if kind != NULLIFY))
+        return list(dict.fromkeys([one for kind, one in self.decided.items() if kind != NULLIFY]))
 
     def tally(self, ballot: Ballot) -> Tally:
         """The votes for a ballot (at least one)."""
@@ -143,7 +143,7 @@ class Views:
 
     def open(self) -> list[tuple[int, ViewState]]:
         """The known views after the final one, ascending."""
-        return sorted((view, one) for view, one in self._views.items() if view > self.final_view)
+        return [(view, self._views[view]) for view in sorted(self._views) if view > self.final_view]
 
     def ballot(self, kind: int, view: int, block_hash: bytes | None = None) -> Ballot:
         """What a member of this epoch votes for."""
@@ -242,10 +242,10 @@ class Views:
 
         Whoever voted in the certificate that entered this view is never silent.
         """
-        leader = self.leader(self.view)
-        if leader is None or (self.entered_by is not None and leader in self.entered_by.members):
+        leader, silent_until = self.leader(self.view), self.view - SILENT_VIEWS
+        if leader is None or max(self._heard.get(leader, 0), self.lived_from) >= silent_until:
             return False
-        return max(self._heard.get(leader, 0), self.lived_from) < self.view - SILENT_VIEWS
+        return self.entered_by is None or leader not in self.entered_by.members
 
     # ---- which block follows which -------------------------------------------------------------------------------
 

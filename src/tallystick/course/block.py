@@ -90,8 +90,8 @@ class Block(Certificate):
         return block
 
     @classmethod
-    def from_engine(cls, block: EngineBlock, make: Callable[[AnyCertificate], Certificate]) -> Self:
-        """A new object, with new certificates, that says what the engine's block does."""
+    def from_engine(cls, block: EngineBlock, entries: tuple[Entry, ...], make: Callable[[Entry], Certificate]) -> Self:
+        """A new object, with new certificates made of the block's entries, that says what the engine's block does."""
         header = block.header
         self = object.__new__(cls)
         self._memo = None
@@ -100,10 +100,10 @@ class Block(Certificate):
         self.signature = "" if block.signature == UNSIGNED else block.signature.hex()
         self.index = header.index
         self.parentBlockHash = header.parent_hash.hex()
-        self.certificateList = [make(certificate) for certificate in block.certificates]
+        self.certificateList = [make(entry) for entry in entries]
         self.nonce = header.nonce
         attributes = vars(self)
-        self._memo = _BlockMemo(tuple(attributes), tuple(attributes.values()), self.entries(), block)
+        self._memo = _BlockMemo(tuple(attributes), tuple(attributes.values()), entries, block)
         return self
 
     def signed_part(self) -> tuple[Domain, bytes]:

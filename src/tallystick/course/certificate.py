@@ -1,7 +1,7 @@
 """`Certificate`: a statement that anybody may change at any time, and that only its issuer can sign."""
 
 from operator import is_
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, Self
 
 from tallystick.course.fields import SCALARS, checked, decode_fields, encode_fields, from_hex
 from tallystick.course.ledger import LEDGER_ID, verify
@@ -18,12 +18,8 @@ SHOWN_DIGITS = 10
 """Digits of a public key that `display` shows, as the assignment does."""
 
 
-class _Memo(NamedTuple):
-    """An encoding, and the very attributes it was made from."""
-
-    names: tuple[str, ...]
-    values: tuple[object, ...]
-    entry: Entry
+_Memo = tuple[tuple[str, ...], tuple[object, ...], Entry]
+"""An encoding, and the very attributes it was made from: their names, their values."""
 
 
 class Certificate:
@@ -108,8 +104,10 @@ class Certificate:
         """The engine's certificate and payload for what this one says now. Raises `Refused` (E1, E2)."""
         attributes = vars(self)
         memo: _Memo | None = self._memo
-        if memo is not None and tuple(attributes) == memo.names and all(map(is_, attributes.values(), memo.values)):
-            return memo.entry
+        if memo is not None:
+            names, values, entry = memo
+            if names == tuple(attributes) and all(map(is_, values, attributes.values())):
+                return entry
         own = {name: value for name, value in attributes.items() if name not in self._engine_fields}
         payload = encode_fields(own) if own else None
         entry = Entry(self._as_engine(payload), payload)
@@ -126,10 +124,12 @@ class Certificate:
         attributes["timestamp"] = certificate.timestamp_ms
         attributes["signature"] = "" if certificate.signature == UNSIGNED else certificate.signature.hex()
         attributes.update(cls._engine_attributes(certificate))
-        if entry.payload is not None:
+        if entry.payload is None:
+            self._memo = (tuple(attributes), tuple(attributes.values()), entry)
+        else:
             attributes.update(decode_fields(entry.payload))
-        self._memo = None
-        self._remember(entry)
+            self._memo = None
+            self._remember(entry)
         return self
 
     def signed_part(self) -> tuple[Domain, bytes]:
@@ -152,7 +152,7 @@ class Certificate:
         attributes = vars(self)
         values = tuple(attributes.values())
         if SCALARS.issuperset(map(type, values)):
-            self._memo = _Memo(tuple(attributes), values, entry)
+            self._memo = (tuple(attributes), values, entry)
 
     def _attribute(self, name: str) -> object:
         try:

@@ -65,6 +65,8 @@ class _Everybody:
 USER: Final = _User()
 EVERYBODY: Final = _Everybody()
 
+_LEAVING: Final = (Broadcast, Multicast, Send, SendKept)
+
 
 class Outlet(Protocol):
     """Where objects and refusals go: a `BlockchainNode`."""
@@ -232,12 +234,12 @@ class Engine:
         while events:
             actions = self.node.handle(now_ms, events.popleft())
             for action in actions:
-                if isinstance(action, Broadcast | Multicast | Send | SendKept) and not self._answers_itself(action):
+                if isinstance(action, _LEAVING) and not self._answers_itself(action):
                     leaving.append(action)
                 else:
                     events.extend(self._carry_out(action))
             done += actions
-        if self.node.sync.set_aside_count == 0:
+        if self.records.has_noted and self.node.sync.set_aside_count == 0:
             self.records.forget_noted()
         if self._outlet is not None:
             for action in leaving:

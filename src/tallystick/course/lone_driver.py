@@ -1,5 +1,8 @@
 """Drives the lone forger: blocks are final as they come from their forger, and this node forges when it is its turn."""
 
+from collections.abc import Callable
+from typing import Final
+
 from tallystick.consensus.agreement import Finalized, TwinFound
 from tallystick.consensus.signing_guard import Confirmed, GuardStatus, Recovered
 from tallystick.course.lone_forger import LoneForger
@@ -15,6 +18,8 @@ from tallystick.node.certificate_box import CertificateBox
 from tallystick.node.events import Action, Broadcast, PersistSigned, ReportRefused
 from tallystick.node.finality_proofs import Checkpoint, Finality
 from tallystick.node.limits import Limits
+
+_IDLE: Final = Step()
 
 
 class LoneDriver(Agreement):
@@ -46,14 +51,14 @@ class LoneDriver(Agreement):
             guard.note(Confirmed(guard.ledger_id))
         self.tip_advanced(None)
 
-    def step(self, now_ms: int, is_behind: bool, actions: list[Action]) -> Step:
+    def step(self, now_ms: int, is_behind: Callable[[], bool], actions: list[Action]) -> Step:
         """A turn at an index that others have passed is over: taking it would part the chain."""
         state, params, guard = self._chain.state, self._chain.state.params, self._forger.guard
         if guard is not None and guard.twin is not None and (records := guard.take_records()):
             actions += [PersistSigned(records), TwinFound(*guard.twin)]
         is_due = len(self._box) >= params.forge_at_certificates
-        if not is_due or (is_behind and self._waits_when_behind) or not self._forger.may_forge(state):
-            return Step()
+        if not is_due or (self._waits_when_behind and is_behind()) or not self._forger.may_forge(state):
+            return _IDLE
         if params.block_ahead_ms is not None and now_ms <= state.tip.timestamp_ms:
             return Step(wake_ms=state.tip.timestamp_ms + 1)  # never forge ahead of the own clock (B8)
         chosen = self._box.choose(now_ms, state, holds_nothing)

@@ -99,6 +99,11 @@ class Records:
         """Those of the payloads that came along with a block."""
         return tuple([self._payloads[one] for one in hashes if one in self._payloads])
 
+    @property
+    def has_noted(self) -> bool:
+        """Whether a block is noted."""
+        return bool(self._noted)
+
     def forget_noted(self) -> None:
         """Nothing waits for its turn any more."""
         self._noted.clear()
@@ -127,4 +132,5 @@ class Records:
 
     def course_block(self, block: EngineBlock) -> Block:
         """A new object."""
-        return Block.from_engine(block, lambda certificate: self.course_certificate(self.entry(certificate)))
+        entries = tuple([self.entry(certificate) for certificate in block.certificates])
+        return Block.from_engine(block, entries, self.course_certificate)

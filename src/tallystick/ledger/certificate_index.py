@@ -51,7 +51,7 @@ class CertificateIndex:
 
     def place_of(self, certificate_id: bytes) -> Place | None:
         """Where the certificate with this id (32 bytes) stands, or `None`. The cost does not grow with the chain."""
-        bucket = hash(certificate_id) & self._mask  # as in `_bucket`: this is asked three times a certificate
+        bucket = hash(certificate_id) & self._mask
         end = self._heads[bucket if bucket < len(self._heads) else bucket & (self._mask >> 1)]
         while end:
             if self._ids.startswith(certificate_id, _ID_BYTES * (end - 1)):
@@ -83,13 +83,17 @@ class CertificateIndex:
         self._ends += ends[1:]
         if added and not self._next:  # no bucket holds anything that a split would move
             self._heads, self._mask = array("I", [0] * added), (1 << (added - 1).bit_length()) - 1
-        for number, (one,) in enumerate(iter_unpack("32s", ids), start=len(self._next) + 1):
-            if number > len(self._heads):
-                self._split()
-            self._hashes.append(hash(one) & _HASH_BITS)
-            bucket = self._bucket(one)
-            self._next.append(self._heads[bucket])
-            self._heads[bucket] = number
+        for _ in range(len(self) - len(self._heads)):
+            self._split()
+        hashes = array("I", (hash(one) & _HASH_BITS for (one,) in iter_unpack("32s", ids)))
+        self._hashes += hashes
+        heads, following, mask, buckets = self._heads, self._next, self._mask, len(self._heads)
+        for number, hashed in enumerate(hashes, start=len(following) + 1):
+            bucket = hashed & mask
+            if bucket >= buckets:
+                bucket &= mask >> 1
+            following.append(heads[bucket])
+            heads[bucket] = number
 
     def ids_after(self, block_index: int) -> tuple[bytes, list[int]]:
         """What `extend` takes, for the blocks after this one."""
@@ -105,10 +109,6 @@ class CertificateIndex:
         """Where the certificate with this log index stands."""
         block_index = bisect_right(self._ends, number)
         return Place(block_index, number - self._ends[block_index - 1])
-
-    def _bucket(self, certificate_id: bytes) -> int:
-        bucket = hash(certificate_id) & self._mask
-        return bucket if bucket < len(self._heads) else bucket & (self._mask >> 1)
 
     def _split(self) -> None:
         """Make one bucket more, which takes its share of the one that has stood for it."""

@@ -3,6 +3,7 @@
 The transition is pure; whether a block may follow is asked by `Blockchain.after`.
 """
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -61,7 +62,8 @@ class State:
     params: Params
     epoch_ends: tuple[BlockContext, ...]
     """The last blocks of the epochs before whose evidence is legal."""
-    roots: StateRoots
+    voters: Digest
+    """Of the tip's epoch (`Epoch.hash`)."""
 
     @property
     def index(self) -> int:
@@ -71,7 +73,22 @@ class State:
     @property
     def root(self) -> bytes:
         """The root in the tip's header; zero with *mint freely* (course), where blocks are made without a chain."""
-        return _root(self.roots, self.params)
+        return ZERO_DIGEST if self.params.mint_freely else self.roots.hash
+
+    @property
+    def roots(self) -> StateRoots:
+        """The parts of the root, worked out anew."""
+        return StateRoots(
+            log_size=self.log.size,
+            log_root=self.log.root(),
+            headers_root=self.headers.root(),
+            voters=self.voters,
+            next_voters=self.epoch.hash,
+            accounts=self.stakes.accounts_hash,
+            burned=self.stakes.burned_hash,
+            parameters=digest(self.params.encoded),
+            evidence=digest(encode(self.epoch_ends)),
+        )
 
     def context(self, now_ms: int) -> BlockContext:
         """That of the next block, if it is made now."""
@@ -87,13 +104,11 @@ class State:
 
 def genesis_state(genesis: Genesis) -> State:
     """The state that a ledger begins with, at block 0."""
-    params, stakes = genesis.params, genesis.stakes()
+    params, stakes, zero = genesis.params, genesis.stakes(), ZERO_DIGEST
     epoch = Epoch(0, stakes, 1, genesis.created_ms)
-    parts = (stakes.accounts_hash, stakes.burned_hash, digest(params.encoded), digest(encode(())))
-    roots = StateRoots(0, EMPTY_ROOT, EMPTY_ROOT, epoch.hash, epoch.hash, *parts)
-    root, start_ms = _root(roots, params), genesis.created_ms
-    tip = Header(VERSION, genesis.ledger_id, 0, 0, 0, ZERO_DIGEST, start_ms, ZERO_DIGEST, certificates_hash(()), root)
-    return State(tip, stakes, epoch, Frontier(), Frontier(), params, (), roots)
+    tip = Header(VERSION, genesis.ledger_id, 0, 0, 0, zero, genesis.created_ms, zero, certificates_hash(()), zero)
+    state = State(tip, stakes, epoch, Frontier(), Frontier(), params, (), epoch.hash)
+    return dataclasses.replace(state, tip=replace(tip, state_root=state.root))
 
 
 def context_of(header: Header) -> BlockContext:
@@ -115,28 +130,14 @@ def next_state(base: State, header: Header, certificates: Sequence[AnyCertificat
     if epoch.ends_with(header.index, header.timestamp_ms, base.params, voters):
         ends = tuple(one for one in (*ends, context) if not context.reaches(one.freed_from(base.params)))
         epoch = Epoch(epoch.number + 1, voters, header.index + 1, header.timestamp_ms)
-    roots = replace(
-        base.roots,
-        log_size=log.size,
-        log_root=log.root(),
-        headers_root=headers.root(),
-        voters=base.roots.next_voters,
-        next_voters=epoch.hash,
-        accounts=stakes.accounts_hash,
-        burned=stakes.burned_hash,
-        evidence=base.roots.evidence if ends is base.epoch_ends else digest(encode(ends)),
-    )
-    return State(header, stakes, epoch, log, headers, base.params, ends, roots)
+    return State(header, stakes, epoch, log, headers, base.params, ends, base.epoch.hash)
 
 
-@lru_cache(maxsize=4)
-def _log_after(log: Frontier, leaf_hashes: tuple[bytes, ...]) -> Frontier:
-    """A forger asks for it twice: for its header, and at the gate."""
-    return log.extend(leaf_hashes)
+_log_after = lru_cache(maxsize=4)(Frontier.extend)  # a forger asks for it twice: for its header, and at the gate
 
 
 def make_header(base: State, view: int, now_ms: int, forger: bytes, certificates: Sequence[AnyCertificate]) -> Header:
-    """The header of a block on `base`, dated now, or just after its parent. Raises `Refused` (S1 to S8, V6)."""
+    """The header of a block on `base`, dated now, or just after its parent. Working out a root raises as the gate."""
     context = base.context(now_ms)
     draft = Header(
         version=VERSION,
@@ -150,8 +151,4 @@ def make_header(base: State, view: int, now_ms: int, forger: bytes, certificates
         certificates_hash=certificates_hash(certificates),
         state_root=ZERO_DIGEST,
     )
-    return replace(draft, state_root=next_state(base, draft, certificates).root)
-
-
-def _root(roots: StateRoots, params: Params) -> bytes:
-    return ZERO_DIGEST if params.mint_freely else roots.hash
+    return draft if base.params.mint_freely else replace(draft, state_root=next_state(base, draft, certificates).root)

@@ -1,6 +1,6 @@
 """What a node asks of agreement, whichever rule runs: Simplex or the lone forger."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -81,7 +81,7 @@ class Agreement:
         """Begin, or begin again from what was kept."""
         raise NotImplementedError
 
-    def step(self, now_ms: int, is_behind: bool, actions: list[Action]) -> Step:
+    def step(self, now_ms: int, is_behind: Callable[[], bool], actions: list[Action]) -> Step:
         """Do all that is to be done now, up to the next blocks that are final."""
         raise NotImplementedError
 

@@ -72,10 +72,6 @@ class CertificateBox:
 
     # ---- for a block ------------------------------------------------------------------------------------------
 
-    def has_any(self, holds: Holds) -> bool:
-        """Whether a certificate waits that no block holds yet."""
-        return any(not holds(one.id) for one in self)
-
     def choose(self, now_ms: int, base: State, holds: Holds) -> list[AnyCertificate]:
         """Certificates for a block made now on `base`, as many as fit and are legal in this order: evidence first."""
         chosen: list[AnyCertificate] = []

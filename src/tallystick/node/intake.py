@@ -139,7 +139,7 @@ class Intake:
             return CheckedMessage(None, tuple(refusals))
         late, wanted, good = self._knowledge.late_votes(votes), self._knowledge.wanted_votes(votes), []
         for tally in wanted.tallies if wanted else ():
-            if refused := _refusal_of(self._check_votes, (tally,)):
+            if refused := _refusal_of(self._check_vote_signatures, tally):
                 refusals.append(refused)
             else:
                 good.append(tally)
@@ -154,7 +154,10 @@ class Intake:
         """Most were heard before, from another side or the time before."""
         for tally in tallies:
             check_tally(tally)
-            check_vote_signatures(tally, self._ledger_id, self._verify, self._knowledge.knows_vote)
+            self._check_vote_signatures(tally)
+
+    def _check_vote_signatures(self, tally: Tally) -> None:
+        check_vote_signatures(tally, self._ledger_id, self._verify, self._knowledge.knows_vote)
 
 
 def _refusal_of(check: Callable[[T], None], one: T) -> Refused | None:

@@ -44,8 +44,7 @@ class Limits:
     """New certificates leave at once when the line was quiet this long, else together when it has passed."""
     announce_first_ms: int = 500
     announce_last_ms: int = 32_000
-    """After news a node tells where it stands at intervals that double from first to last. Then, if no certificate
-    waits, it is silent."""
+    """News is announced at intervals that double from first to last; then, if no certificate waits, it is silent."""
 
     dialled_members: int = 256
     """So many other members a member is to be connected with: all of them, on a ledger of usual size."""

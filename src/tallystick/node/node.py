@@ -162,6 +162,8 @@ class Node:
         if checked.late:
             self._on_late(now_ms, peer, checked.late, actions)
         match checked.message:
+            case messages.Certificates(entries):
+                self._on_entries(now_ms, peer, entries, actions)
             case request if isinstance(request, Request):
                 self._on_request(now_ms, peer, request, actions)
             case said if isinstance(said, Said):
@@ -171,8 +173,6 @@ class Node:
             case messages.Addresses(records):
                 if self.exchange.heard(now_ms, peer, records, actions):
                     self._dial(now_ms, actions)
-            case messages.Certificates(entries):
-                self._on_entries(now_ms, peer, entries, actions)
             case NewBlock() | Blocks() | messages.Finalizations() | messages.Headers() as said:
                 self._on_blocks(now_ms, peer, said, actions)
             case Status():
@@ -252,8 +252,7 @@ class Node:
     def _advance(self, now_ms: int, actions: list[Action]) -> None:
         """Take the steps that agreement wants taken; what becomes final is added, kept and told of."""
         while self._copy.mismatch is None:
-            is_behind = self.sync.is_behind(self.state.index, now_ms)
-            step = self._agreement.step(now_ms, is_behind, actions)
+            step = self._agreement.step(now_ms, lambda: self.sync.is_behind(self.state.index, now_ms), actions)
             if step.is_stuck:
                 actions.append(Broadcast(self._status()))
             if step.finalized is None:

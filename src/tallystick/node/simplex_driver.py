@@ -1,6 +1,6 @@
 """Drives `Simplex`: carries out what it decides, and feeds it what peers say of votes, proposals and recovery."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -161,10 +161,10 @@ class SimplexDriver(Agreement):
         if self._finality.is_below_checkpoint:
             return None
         views, wanted = self.simplex.views, []
-        certificates = {tally for tally in votes.tallies if views.is_certificate(tally)}
-        view = max([views.view, *(one.ballot.view + 1 for one in certificates)])  # they come before single votes
-        for tally in votes.tallies:
-            is_wanted = tally in certificates or views.wants_vote(tally.ballot, view)
+        tallies = [(tally, views.is_certificate(tally)) for tally in votes.tallies]
+        view = max([views.view, *(one.ballot.view + 1 for one, ends in tallies if ends)])  # before single votes
+        for tally, is_certificate in tallies:
+            is_wanted = is_certificate or views.wants_vote(tally.ballot, view)
             counting = [one for one in tally.votes if is_wanted and views.voting_stake(tally.ballot, one.member)]
             if counting:
                 wanted.append(tally if len(counting) == len(tally.signatures) else tally_of(counting))
@@ -209,8 +209,8 @@ class SimplexDriver(Agreement):
         """Now and then the peer is told the certificate that leads to our view."""
         place = (self.simplex.epoch.number, self.simplex.view)
         is_settled = self._place == place and now_ms >= self._entered_ms + self._delta_ms
-        is_behind = max(self._led_to(one) for one in tallies) < place
-        if is_behind and is_settled and self._corrections.take(now_ms, peer):
+        is_behind = is_settled and max(self._led_to(one) for one in tallies) < place
+        if is_behind and self._corrections.take(now_ms, peer):
             self._tell_votes(peer, actions)
 
     def _tell_votes(self, peer: Peer, actions: list[Action]) -> None:
@@ -239,7 +239,7 @@ class SimplexDriver(Agreement):
 
     # ---- steps ------------------------------------------------------------------------------------------------
 
-    def step(self, now_ms: int, is_behind: bool, actions: list[Action]) -> Step:
+    def step(self, now_ms: int, is_behind: Callable[[], bool], actions: list[Action]) -> Step:
         if self._finality.is_below_checkpoint:
             return Step()
         self._ask_to_recover(now_ms, actions)

@@ -82,10 +82,10 @@ class Sync:
 
     def is_behind(self, tip_index: int, now_ms: int) -> bool:
         """Whether a peer that has let nobody wait so far, and is not distrusted, says its chain is longer."""
-        return any(
-            share.tip_index > tip_index and not share.stalls and share.distrusted_until_ms <= now_ms
-            for share in self._shares.values()
-        )
+        for share in self._shares.values():
+            if share.tip_index > tip_index and not share.stalls and share.distrusted_until_ms <= now_ms:
+                return True
+        return False
 
     def is_asked(self, peer: Peer, start: int) -> bool:
         """Whether the peer was asked for blocks from this index on."""
@@ -197,7 +197,9 @@ class Sync:
     def ask(self, tip_index: int, now_ms: int) -> list[Send]:
         """Requests for the nearest missing ranges, as many as may be under way, spread over peers that have them."""
         limits = self._limits
-        trusted = {peer: share for peer, share in self._shares.items() if share.distrusted_until_ms <= now_ms}
+        ahead = {peer: share for peer, share in self._shares.items() if share.tip_index > tip_index}
+        if not (trusted := {peer: one for peer, one in ahead.items() if one.distrusted_until_ms <= now_ms}):
+            return []
         sends = self._ask_for_proof(trusted, now_ms)
         reach = {peer: self.finality.reach(share.tip_index, share.epoch) for peer, share in trusted.items()}
         highest = min(tip_index + limits.requests_in_flight * limits.range_blocks, max(reach.values(), default=0))
@@ -223,13 +225,13 @@ class Sync:
         """One question at a time, to a peer that claims to know more than is proven."""
         if any(request.question for request in self._requests):
             return []
-        questions = {peer: self.finality.question(share.tip_index, share.epoch) for peer, share in trusted.items()}
-        peer = self._best_of(peer for peer, question in questions.items() if question is not None)
-        question = questions.get(peer)
-        if question is None:
+        asked = ((peer, self.finality.question(share.tip_index, share.epoch)) for peer, share in trusted.items())
+        questions = {peer: question for peer, question in asked if question is not None}
+        peer = self._best_of(questions) if questions else None
+        if peer is None:
             return []
-        self._requests.append(_Request(peer, now_ms + self._limits.request_timeout_ms, question=question))
-        return [Send(peer, question)]
+        self._requests.append(_Request(peer, now_ms + self._limits.request_timeout_ms, question=questions[peer]))
+        return [Send(peer, questions[peer])]
 
     def _best_of(self, able: Iterable[Peer]) -> Peer | None:
         """The peer that stalled least, then the one with the least to do."""

@@ -13,7 +13,7 @@ from tallystick.ledger.header import Header
 from tallystick.ledger.merkle import Frontier
 from tallystick.ledger.params import Params
 from tallystick.ledger.stake import Account, BlockContext, StakeTable
-from tallystick.ledger.state import State, StateRoots
+from tallystick.ledger.state import State
 
 _MAX_BYTES: Final = 64 * 1024 * 1024
 
@@ -37,7 +37,7 @@ class _Encoded(Struct, frozen=True, array_like=True, forbid_unknown_fields=True)
     headers: _Tree
     params: Params
     epoch_ends: tuple[BlockContext, ...]
-    roots: StateRoots
+    voters: Digest
 
 
 _codec: Codec[_Encoded] = Codec(_Encoded, _MAX_BYTES, "snapshot")
@@ -56,7 +56,7 @@ def encode_state(state: State) -> bytes:
             headers=state.headers,
             params=state.params,
             epoch_ends=state.epoch_ends,
-            roots=state.roots,
+            voters=state.voters,
         )
     )
 
@@ -76,7 +76,7 @@ def decode_state(data: bytes, genesis: Genesis) -> State:
     params, (number, epoch_stakes, first_index, start_ms) = encoded.params, encoded.epoch
     stakes = _table(encoded.stakes, params)
     epoch = Epoch(number, stakes if epoch_stakes is None else _table(epoch_stakes, params), first_index, start_ms)
-    return State(tip, stakes, epoch, log, headers, params, encoded.epoch_ends, encoded.roots)
+    return State(tip, stakes, epoch, log, headers, params, encoded.epoch_ends, encoded.voters)
 
 
 def _encoded_table(table: StakeTable) -> _Table:

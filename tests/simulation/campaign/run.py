@@ -182,7 +182,7 @@ class Run:
         """Nothing is left to do, so nothing is said; Byzantine members are stopped, for they need no reason."""
         network = self.network
         network.run_for(3_000)
-        for name in set(network.hosts) - set(self.watch.honest):
+        for name in [one for one in network.hosts if one not in self.watch.honest]:  # in order, for the digest
             if network.hosts[name].is_up:
                 network.crash(name)
                 self.faults["crashed"] -= 1
