@@ -66,10 +66,7 @@ class Simplex:
         tallies: Iterable[Tally] = (),
         proposals: Iterable[VerifiedBlock] = (),
     ) -> list[Equivocation]:
-        """Start from what was persisted: the tip's finalization, votes of its epoch, and blocks that are not final.
-
-        Returns what the kept votes prove of members that contradict themselves.
-        """
+        """Start from what was persisted: votes of the tip's epoch, blocks above the tip. Returns what the votes prove."""
         self.chain, self.timer = chain, ViewTimer(chain.genesis.params.delta_ms)
         self.views = Views(chain, self._leader)
         kept = {block.hash: block for block in proposals}
@@ -138,10 +135,7 @@ class Simplex:
         return equivocation
 
     def tip_advanced(self, finalization: Finalization | None, kept: Container[bytes] = ()) -> None:
-        """The chain's tip moved, by this finalization, and is stored; perhaps into another epoch.
-
-        `kept`: at a start, the hashes of the blocks that are not final.
-        """
+        """The tip moved, by this finalization, and is stored. At a start, `kept` holds the blocks that are not final."""
         before, self._epoch_number = self._epoch_number, self.epoch.number
         self.views.tip_advanced(finalization)
         self._requested = None
@@ -167,10 +161,7 @@ class Simplex:
                 self.views.add_vote(vote)
 
     def _is_lost(self, ballot: Ballot, kept: Container[bytes]) -> bool:
-        """Whether a crash came between an own vote and the block that it notarizes, by itself: nobody has the block.
-
-        Nobody was told of the vote either. If it counted, all that follows had to build on that block.
-        """
+        """Whether a lone member's crash came between its vote and the block: nobody has that, or heard of the vote."""
         is_alone = self.epoch.is_quorum(self.epoch.stake(self.guard.key))
         is_kept = ballot.block_hash in kept or ballot.block_hash == self.chain.state.tip.hash
         return is_alone and ballot.kind == NOTARIZE and not is_kept and not self._has_signed(ballot.view, FINALIZE)
@@ -335,8 +326,8 @@ class Simplex:
     def _timed(self, now_ms: int, waiting: Waiting) -> ViewTimer:
         """The times of the view we are in. A proposal that only this member was shown keeps it busy for one view."""
         views = self.views
-        has_work = len(waiting) > 0 or views.has_work()
-        has_work = has_work or (views.at(self.view).proposed is not None and self._may_nullify())
+        is_proposed = views.at(self.view).proposed is not None
+        has_work = len(waiting) > 0 or views.has_work() or (is_proposed and self._may_nullify())
         self.timer.look(now_ms, self.epoch.number, views.view, views.final_view, has_work)
         return self.timer
 

@@ -44,8 +44,7 @@ class Epoch:
 
     def certifies(self, tally: Tally) -> bool:
         """Whether these votes, if they are good, are a certificate of this epoch."""
-        account = self.stakes.account
-        stake = sum([account(member).staked for member, _ in tally.signatures])
+        stake = sum([self.stake(member) for member, _ in tally.signatures])
         return tally.ballot.epoch == self.number and self.is_quorum(stake)
 
     def ends_with(self, index: int, timestamp_ms: int, params: Params, voters: StakeTable) -> bool:

@@ -82,10 +82,8 @@ class Sync:
 
     def is_behind(self, tip_index: int, now_ms: int) -> bool:
         """Whether a peer that has let nobody wait so far, and is not distrusted, says its chain is longer."""
-        for share in self._shares.values():
-            if share.tip_index > tip_index and not share.stalls and share.distrusted_until_ms <= now_ms:
-                return True
-        return False
+        ahead = [one for one in self._shares.values() if one.tip_index > tip_index and not one.stalls]
+        return any(one.distrusted_until_ms <= now_ms for one in ahead)
 
     def is_asked(self, peer: Peer, start: int) -> bool:
         """Whether the peer was asked for blocks from this index on."""
