@@ -66,7 +66,7 @@ class Simplex:
         tallies: Iterable[Tally] = (),
         proposals: Iterable[VerifiedBlock] = (),
     ) -> list[Equivocation]:
-        """Start from what was persisted: votes of the tip's epoch, blocks above the tip. Returns what the votes prove."""
+        """Start from what was persisted: votes of the epoch, blocks above the tip. Returns what the votes prove."""
         self.chain, self.timer = chain, ViewTimer(chain.genesis.params.delta_ms)
         self.views = Views(chain, self._leader)
         kept = {block.hash: block for block in proposals}
@@ -135,7 +135,7 @@ class Simplex:
         return equivocation
 
     def tip_advanced(self, finalization: Finalization | None, kept: Container[bytes] = ()) -> None:
-        """The tip moved, by this finalization, and is stored. At a start, `kept` holds the blocks that are not final."""
+        """The tip moved, by this finalization, and is stored. At a start, `kept` holds the blocks above it."""
         before, self._epoch_number = self._epoch_number, self.epoch.number
         self.views.tip_advanced(finalization)
         self._requested = None
