@@ -9,7 +9,7 @@ from tallystick.ledger.encoding import encode
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.problems import DamagedStore
 from tallystick.storage.file_statement import file_statement_in
-from tallystick.storage.sqlite_file import Database
+from tallystick.storage.sqlite_file import Database, decode_column
 
 
 class FilePlace(NamedTuple):
@@ -149,7 +149,7 @@ class PayloadTables:
 
     def _decode(self, payload_hash: bytes, encoded: object) -> Payload:
         try:
-            payload = payload_codec.decode(encoded if isinstance(encoded, bytes) else b"")
+            payload = decode_column(payload_codec, encoded)
             if payload.hash() != payload_hash:
                 raise Refused(Rule.C3, "its hash is another")
         except Refused as refused:

@@ -6,8 +6,9 @@ import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
+from tallystick.ledger.encoding import Codec
 from tallystick.problems import DamagedStore, NoChain, StoreError, StoreFailed
 
 _MAGIC: Final = b"SQLite format 3\x00"
@@ -32,6 +33,7 @@ _DAMAGES: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE
 
 _REMOVED: Final = "put the right file in its place while nothing uses it, and start again"
 
+T = TypeVar("T")
 Connect = Callable[[Path, bool], sqlite3.Connection]
 """Opens an existing file, read-only if the second argument says so."""
 
@@ -60,6 +62,11 @@ def explained(path: Path) -> Iterator[None]:
             raise DamagedStore(f"{path} {_DAMAGED} ({error})") from None
         reason = f"{path} {_REASONS.get(code, 'cannot be used')} ({error})"
         raise (StoreFailed if code == sqlite3.SQLITE_IOERR else StoreError)(reason) from None
+
+
+def decode_column(codec: Codec[T], value: object) -> T:
+    """What a column holds; a changed row may hold anything. Raises `Refused` (E1 to E3)."""
+    return codec.decode(value if isinstance(value, bytes) else b"")
 
 
 def check_is_database(path: Path) -> None:

@@ -18,7 +18,6 @@ from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.fields import MAX_INDEX
 from tallystick.ledger.finality import FinalHeader, Members, members_codec
 from tallystick.ledger.genesis import Genesis
-from tallystick.ledger.header import Header
 from tallystick.ledger.messages import Entry
 from tallystick.ledger.state import StateRoots
 from tallystick.ledger.vote import FINALIZE, Tally, tally_codec
@@ -29,7 +28,15 @@ from tallystick.storage.file_statement import FileStatement
 from tallystick.storage.payload_tables import FilePlace, PayloadTables
 from tallystick.storage.schema import check_format, read_genesis, write_schema
 from tallystick.storage.snapshots import Snapshots
-from tallystick.storage.sqlite_file import Connect, Database, check_is_database, connect, explained, make_empty
+from tallystick.storage.sqlite_file import (
+    Connect,
+    Database,
+    check_is_database,
+    connect,
+    decode_column,
+    explained,
+    make_empty,
+)
 
 _ROWS_AT_ONCE: Final = 16
 _HASHES_AT_ONCE: Final = 1024
@@ -160,7 +167,7 @@ class Store:
             if kept.finalization is not None:
                 execute("INSERT INTO finalizations VALUES (?, ?)", (block.index, encode(kept.finalization)))
             if kept.roots is not None:
-                self.keep_epoch_end(block.header, kept.roots, kept.members)
+                self.keep_epoch_end(block.index, EpochEnd(block.header.epoch, kept.roots, kept.members))
             execute("DELETE FROM votes WHERE epoch < ?", (kept.oldest_epoch,))
             execute("DELETE FROM proposals WHERE block_index <= ?", (block.index,))
             ids = [(one.id,) for one in block.certificates]
@@ -169,9 +176,9 @@ class Store:
         self._snapshots.added(len(block.certificates))
         self.tip_index = block.index
 
-    def keep_epoch_end(self, last: Header, roots: StateRoots, members: Members | None) -> None:
+    def keep_epoch_end(self, index: int, end: EpochEnd) -> None:
         """Keep what proves the next epoch's members with the last block of an epoch, within a transaction."""
-        row = (last.epoch, last.index, encode(roots), None if members is None else encode(members))
+        row = (end.epoch, index, encode(end.roots), None if end.members is None else encode(end.members))
         self.database.execute("INSERT OR REPLACE INTO epoch_ends VALUES (?, ?, ?, ?)", row)
 
     def keep_certificates(self, entries: Sequence[Entry]) -> None:
@@ -348,7 +355,7 @@ class Store:
         """A row that is no address record is left out: peers tell it again."""
         for (encoded,) in self.database.select("SELECT encoded FROM addresses ORDER BY public_key"):
             with suppress(Refused):
-                yield address_codec.decode(encoded if isinstance(encoded, bytes) else b"")
+                yield decode_column(address_codec, encoded)
 
     # ---- the index of files ---------------------------------------------------------------------------------
 
@@ -384,7 +391,7 @@ class Store:
 
     def _decode(self, codec: Codec[T], encoded: object, what: str) -> T:
         try:
-            return codec.decode(encoded if isinstance(encoded, bytes) else b"")
+            return decode_column(codec, encoded)
         except Refused as refused:
             raise self._damaged(what, refused) from None
 
