@@ -207,16 +207,17 @@ def test_a_file_is_found_by_its_hash_whenever_its_payload_came(store: Store) -> 
     scribe, early, late = Scribe(), certified_file(), certified_file(bytes([1]) * 32)
     keep(store, scribe.forge(statement("something else"), early.certificate), [early.payload])
     keep(store, scribe.forge(late.certificate), [])
-    assert store.find_file(FILE) == [(1, 1, early.payload.hash())]
+    assert store.payload_tables.places_of_file(FILE.sha256) == [(1, 1, early.payload.hash())]
     store.keep_payload(late.payload)
     both = [(1, 1, early.payload.hash()), (2, 0, late.payload.hash())]
-    assert store.find_file(FILE) == both
+    assert store.payload_tables.places_of_file(FILE.sha256) == both
     execute(store.path, "DELETE FROM files")
-    assert store.find_file(FILE) == []
-    store.rebuild_index()
-    assert store.find_file(FILE) == both
+    assert store.payload_tables.places_of_file(FILE.sha256) == []
+    with store.batch():
+        store.payload_tables.rebuild(store.blocks())
+    assert store.payload_tables.places_of_file(FILE.sha256) == both
     store.erase_payload(early.payload.hash())
-    assert store.find_file(FILE) == both[1:]
+    assert store.payload_tables.places_of_file(FILE.sha256) == both[1:]
 
 
 def test_a_payload_that_only_claims_to_be_about_a_file_is_kept_and_not_indexed(store: Store) -> None:
