@@ -28,7 +28,7 @@ from tallystick.network.archiving import own_record
 from tallystick.network.replay import replayed
 from tallystick.network.transport import TransportError
 from tallystick.network.zeromq import ZeroMQTransport
-from tallystick.node.events import Action, Started
+from tallystick.node.events import Started
 from tallystick.node.node import Node
 from tallystick.node.simplex_driver import SimplexDriver
 from tallystick.problems import DamagedStore, MustEnd, NodeExit, Problem
@@ -51,8 +51,6 @@ class Hosted(NamedTuple):
     address: str
     submissions: Submissions
     make_invite: Callable[[], str]
-    watchers: list[Callable[[Action], None]]
-    """Told of each action when it is carried out."""
 
 
 OpenDoors = Callable[[Hosted], AbstractAsyncContextManager[None]]
@@ -95,18 +93,10 @@ async def _run(folder: DataFolder, settings: Settings, wallet: Wallet, kept: Kep
     address, known = settings.address, tuple(settings.bootstrap_peers)
     started = Started(wallet.public_key, own_record(wallet, ledger_id, address, now_ms(), store), known)
     transport = ZeroMQTransport(wallet, ledger_id, settings.listen, encode(store.genesis))
-    submissions = Submissions()
-    watchers: list[Callable[[Action], None]] = [submissions.watch]
     make_invite = partial(write_invite, ledger_id, wallet.public_key, (address,))
-    hosted = Hosted(folder, wallet, address, submissions, make_invite, watchers)
     verifier = Verifier()
-
-    def watch(action: Action) -> None:
-        for told in watchers:
-            told(action)
-
-    runner = Runner(node, kept, transport, verifier.verify, watch)
-    submissions.serve(runner)
+    runner = Runner(node, kept, transport, verifier.verify)
+    hosted = Hosted(folder, wallet, address, Submissions(runner), make_invite)
     if (loss := kept.guard_file.loss) is not None:
         note(logging.ERROR, "signing guard lost", reason=loss)
     try:

@@ -9,7 +9,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
-from typing import Final, NamedTuple, Protocol, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from tallystick.consensus.agreement import StateMismatch, TwinFound
 from tallystick.consensus.signing_guard import Signed
@@ -66,14 +66,8 @@ _TWIN: Final = "stop one of the two for good; then, where the key is to stay: ta
 _MISMATCH: Final = "compare its version with the others', and run: tallystick check"
 
 T = TypeVar("T")
-Watcher = Callable[[Action], None]
-
-
-class Verify(Protocol):
-    """Checks signatures, somewhere."""
-
-    def __call__(self, claims: Sequence[Claim]) -> Awaitable[list[bool]]:
-        """A verdict for each claim."""
+Verify = Callable[[Sequence[Claim]], Awaitable[list[bool]]]
+"""Checks signatures, somewhere: a verdict for each claim."""
 
 
 class Kept(NamedTuple):
@@ -94,9 +88,9 @@ class _Lane:
 
 
 class Runner:
-    """Runs one node. `watch` is told of each action when it is carried out."""
+    """Runs one node."""
 
-    def __init__(self, node: Node, kept: Kept, transport: Transport, verify: Verify, watch: Watcher) -> None:
+    def __init__(self, node: Node, kept: Kept, transport: Transport, verify: Verify) -> None:
         self.node = node
         self.store, self.guard_file = kept
         self.transport = transport
@@ -108,8 +102,9 @@ class Runner:
         """Since when certificates wait, and no block became final."""
         self.stuck: ReportStuck | None = None
         """What agreement reported last, until a block became final."""
+        self.watchers: list[Callable[[Action], object]] = []
+        """Told of each action when it is carried out."""
         self._verify = verify
-        self._watch = watch
         self._intake = Intake(node.chain.ledger_id, node.knowledge)
         self._lanes: dict[bytes, _Lane] = {}
         self._takers: dict[bytes, asyncio.Task[None]] = {}
@@ -154,7 +149,7 @@ class Runner:
     async def submit(self, entries: Iterable[Entry]) -> list[Refused | None]:
         """Check entries together, and tell the node of the good ones: what was wrong with each of the others.
 
-        What the node itself says of them goes to `watch`.
+        What the node itself says of them goes to `watchers`.
         """
         submitted = list(entries)
         results = await self._drive(settle(lambda verify: check_entries(self._intake.verifying_by(verify), submitted)))
@@ -203,8 +198,7 @@ class Runner:
             self.handle(PeerDisconnected(peer))
 
     def _queue(self, peer: bytes, frame: bytes) -> None:
-        lane = self._lanes.get(peer)
-        if lane is None:
+        if (lane := self._lanes.get(peer)) is None:
             return
         self.last_heard_ms[peer] = now_ms()
         lane.waiting.append(frame)
@@ -271,7 +265,7 @@ class Runner:
                 continue
             self._persist(changes)
             self._do(action)
-            self._watch(action)
+            self._tell_watchers(action)
         self._persist(changes)
         if self.guard_file.is_grown:
             self.guard_file.compact()
@@ -286,8 +280,12 @@ class Runner:
             for change in changes:
                 carry_out(change, self.store)
         for change in changes:
-            self._watch(change)
+            self._tell_watchers(change)
         changes.clear()
+
+    def _tell_watchers(self, action: Action) -> None:
+        for watch in self.watchers:
+            watch(action)
 
     def _do(self, action: Action) -> None:
         match action:

@@ -100,10 +100,10 @@ class Mending:
 
     def _salvage(self) -> None:
         self._say(f"Copying what can be read of {self._path}")
-        salvaged, kept = salvage_in_place(self._path)
-        for table, lost in salvaged.lost.items():
-            if lost:
-                self._tell([f"lost of {table}: {', '.join(f'{first} to {last}' for first, last in lost)}"])
+        lost, kept = salvage_in_place(self._path)
+        for table, ranges in lost.items():
+            if ranges:
+                self._tell([f"lost of {table}: {', '.join(f'{first} to {last}' for first, last in ranges)}"])
         self._set_aside(kept)
 
     def _set_aside(self, kept: Path) -> None:

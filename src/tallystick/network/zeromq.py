@@ -105,7 +105,6 @@ class ZeroMQTransport:
     # ---- the contract ---------------------------------------------------------------------------------------
 
     async def start(self, on_event: Callable[[TransportEvent], None]) -> None:
-        """As `Transport.start`."""
         loop = asyncio.get_running_loop()
         if self._listen is not None:
             try:
@@ -118,7 +117,6 @@ class ZeroMQTransport:
         self._ticker = loop.call_later(_TICK_S, self._tick)
 
     async def stop(self) -> None:
-        """As `Transport.stop`."""
         self._on_event = None
         if self._ticker is not None:
             self._ticker.cancel()
@@ -134,11 +132,9 @@ class ZeroMQTransport:
 
     @property
     def listening(self) -> str | None:
-        """As `Transport.listening`."""
         return self._listening
 
     def admit(self, is_admitted: Callable[[bytes], bool]) -> None:
-        """As `Transport.admit`."""
         self._is_admitted = is_admitted
         for connection in list(self._connections):
             if connection.peer is not None and not is_admitted(connection.peer):
@@ -146,17 +142,14 @@ class ZeroMQTransport:
         self._dialling.admission_changed()
 
     def dial(self, peer: bytes, address: str) -> None:
-        """As `Transport.dial`."""
         self._dialling.dial(peer, address)
 
     def forget(self, peer: bytes) -> None:
-        """As `Transport.forget`."""
         self._dialling.forget(peer)
         for connection in self._all_with(peer):
             self._end(connection, "no connection with this peer is wanted any more")
 
     def send(self, peer: bytes, frame: bytes) -> None:
-        """As `Transport.send`."""
         if len(frame) > MAX_MESSAGE_BYTES:
             raise ValueError(f"a frame of {len(frame)} bytes, {MAX_MESSAGE_BYTES} allowed")
         connection = self._peers.get(peer)
@@ -168,19 +161,16 @@ class ZeroMQTransport:
             self._end(connection, f"too slow: {self.limits.queue_bytes} bytes wait, and there is no room for more")
 
     def pause(self, peer: bytes) -> None:
-        """As `Transport.pause`."""
         if peer in self._peers:
             self._peers[peer].is_paused = True
 
     def resume(self, peer: bytes) -> None:
-        """As `Transport.resume`."""
         connection = self._peers.get(peer)
         if connection is not None and connection.is_paused:
             connection.is_paused = False
             asyncio.get_running_loop().call_soon(self._empty_inbox, connection)
 
     def troubles(self) -> dict[bytes, str]:
-        """As `Transport.troubles`."""
         return self._dialling.troubles()
 
     # ---- events ---------------------------------------------------------------------------------------------
