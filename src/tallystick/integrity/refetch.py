@@ -11,18 +11,10 @@ from typing import Any, Final, TypeVar
 
 from tallystick.integrity.check import Report, Verify
 from tallystick.integrity.repair import put_blocks, put_finalization
+from tallystick.ledger import messages
 from tallystick.ledger.block import Block
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import Refused
-from tallystick.ledger.messages import (
-    BlockRequest,
-    Blocks,
-    FinalizationRequest,
-    Finalizations,
-    Message,
-    decode_message,
-    encode_message,
-)
 from tallystick.ledger.wallet import Wallet
 from tallystick.network.transport import Connected, Disconnected, Received, TransportEvent
 from tallystick.network.zeromq import ZeroMQTransport
@@ -43,7 +35,7 @@ Peers = Sequence[tuple[bytes, str]]
 Put = Callable[[int, int], object]
 """Called with how many blocks and how many finalizations were just put back."""
 
-T = TypeVar("T", Blocks, Finalizations)
+T = TypeVar("T", messages.Blocks, messages.Finalizations)
 
 
 class Session:
@@ -54,9 +46,9 @@ class Session:
         """Those that are connected; who is to be asked first comes first."""
         self._transport = transport
         self._runner = runner
-        self._asked: tuple[bytes, type[Message], asyncio.Future[Any]] | None = None
+        self._asked: tuple[bytes, type[messages.Message], asyncio.Future[Any]] | None = None
 
-    def ask(self, peer: bytes, question: Message, kind: type[T]) -> T:
+    def ask(self, peer: bytes, question: messages.Message, kind: type[T]) -> T:
         """The peer's answer. Raises `Problem` when it does not come in time, or the connection ends."""
         return self._runner.run(self._ask(peer, question, kind))
 
@@ -77,13 +69,13 @@ class Session:
             advice = "start another member's node, or name one under bootstrap in node.toml, and repair again"
             raise DamagedStore(f"no peer can be reached to fetch from ({troubles or 'none is known'}); {advice}")
 
-    async def _ask(self, peer: bytes, question: Message, kind: type[T]) -> T:
+    async def _ask(self, peer: bytes, question: messages.Message, kind: type[T]) -> T:
         await asyncio.sleep(_PAUSE_S)
         if peer not in self.peers:
             raise Problem("the connection ended")
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._asked = peer, kind, answer
-        self._transport.send(peer, encode_message(question))
+        self._transport.send(peer, messages.encode_message(question))
         try:
             async with asyncio.timeout(ANSWER_S):
                 return await answer
@@ -101,7 +93,7 @@ class Session:
                     answer.set_exception(Problem("the connection ended"))
             case Received(one, frame) if one == peer and kind and answer and not answer.done():
                 with suppress(Refused):
-                    message = decode_message(frame)
+                    message = messages.decode_message(frame)
                     if isinstance(message, kind):
                         answer.set_result(message)
 
@@ -129,7 +121,7 @@ def refetch(store: Store, report: Report, session: Session, verify: Verify, on_p
         put_blocks(store, _fetched(session, peer, first, last), verify)
 
     def put_proof(index: int, epoch: Epoch, peer: bytes) -> None:
-        answer = session.ask(peer, FinalizationRequest(epoch.number), Finalizations)
+        answer = session.ask(peer, messages.FinalizationRequest(epoch.number), messages.Finalizations)
         proof = next((one for one in answer.proofs if one.header.index == index), None)
         if proof is None:
             raise Problem("it does not have it")
@@ -177,7 +169,7 @@ def _fetched(session: Session, peer: bytes, first: int, last: int) -> list[Block
     blocks: list[Block] = []
     while len(blocks) <= last - first:
         start = first + len(blocks)
-        answer = session.ask(peer, BlockRequest(start, last - start + 1), Blocks)
+        answer = session.ask(peer, messages.BlockRequest(start, last - start + 1), messages.Blocks)
         if answer.start != start or not answer.blocks:
             raise Problem(f"it does not have block {start}")
         blocks += answer.blocks
