@@ -38,7 +38,7 @@ class LiveNode:
 
     def check_sound(self) -> None:
         """Raises `NotRunning` once the node has failed: it may know what is not kept, and takes nothing any more."""
-        if self.runner.has_failed:
+        if self.runner.failed.done():
             raise NotRunning("the node has failed, and ends; look at its log")
 
     def status(self, reader: LedgerReader) -> views.Status:

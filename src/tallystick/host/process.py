@@ -134,13 +134,12 @@ async def _has_begun(stop: asyncio.Event, genesis: Genesis) -> bool:
 
 async def _until_stopped(stop: asyncio.Event, runner: Runner, folder: DataFolder) -> NodeExit:
     """Wait for the first of both."""
-    stopping, failing = asyncio.ensure_future(stop.wait()), asyncio.ensure_future(runner.failed())
-    await asyncio.wait((stopping, failing), return_when=asyncio.FIRST_COMPLETED)
+    stopping = asyncio.ensure_future(stop.wait())
+    await asyncio.wait((stopping, runner.failed), return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
-    if not failing.done():
-        failing.cancel()
+    if not runner.failed.done():
         return NodeExit.STOPPED
-    error = failing.exception()
+    error = runner.failed.exception()
     expected = isinstance(error, Problem | Refused)
     reason = str(error) if expected else repr(error)
     note(logging.ERROR, "failed", reason=f"{reason}; {_mending(folder)}" if isinstance(error, DamagedStore) else reason)

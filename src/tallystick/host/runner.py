@@ -52,10 +52,9 @@ class _Lane:
     """What came from one peer and is not with the node yet; handed on in the order in which it came."""
 
     def __init__(self) -> None:
-        self.waiting: deque[bytes] = deque()
+        self.frames: asyncio.Queue[bytes] = asyncio.Queue()
         self.waiting_bytes = 0
         self.is_paused = False
-        self.has_more = asyncio.Event()
 
 
 class Runner:
@@ -83,7 +82,8 @@ class Runner:
         self._admit = events.Admit(frozenset())
         self._reports = ReportLog()
         self._look: asyncio.TimerHandle | None = None
-        self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Has the exception that ends this node against its will; what it holds in memory may then not be kept."""
         self._is_stopping = False
 
     async def start(self, started: events.Started) -> None:
@@ -91,15 +91,6 @@ class Runner:
         await self.transport.start(self._on_event)
         self.handle(started)
         self._look_at_agreement()
-
-    async def failed(self) -> None:
-        """Wait for whatever ends this node against its will, and raise it."""
-        await asyncio.shield(self._failed)
-
-    @property
-    def has_failed(self) -> bool:
-        """Whether something ends this node; what it holds in memory may then not be kept."""
-        return self._failed.done()
 
     async def stop(self) -> None:
         """Hear and say nothing any more."""
@@ -172,9 +163,8 @@ class Runner:
         if (lane := self._lanes.get(peer)) is None:
             return
         self.last_heard_ms[peer] = now_ms()
-        lane.waiting.append(frame)
+        lane.frames.put_nowait(frame)
         lane.waiting_bytes += len(frame)
-        lane.has_more.set()
         if lane.waiting_bytes > _LANE_BYTES and not lane.is_paused:
             lane.is_paused = True
             self.transport.pause(peer)
@@ -184,20 +174,14 @@ class Runner:
         checks: deque[asyncio.Task[events.CheckedMessage]] = deque()
         try:
             while True:
-                while lane.waiting and len(checks) < _LANE_FRAMES:
-                    frame = lane.waiting.popleft()
+                while not checks or (len(checks) < _LANE_FRAMES and not lane.frames.empty()):
+                    frame = await lane.frames.get()
                     lane.waiting_bytes -= len(frame)
                     checks.append(asyncio.create_task(self._check(peer, frame)))
                 if lane.is_paused and lane.waiting_bytes <= _LANE_BYTES // 2:
                     lane.is_paused = False
                     self.transport.resume(peer)
-                if checks:
-                    checked = await checks[0]
-                    checks.popleft()
-                    self.handle(events.MessageReceived(peer, checked))
-                else:
-                    lane.has_more.clear()
-                    await lane.has_more.wait()
+                self.handle(events.MessageReceived(peer, await checks.popleft()))
         except asyncio.CancelledError:
             raise
         except BaseException as error:
@@ -213,7 +197,7 @@ class Runner:
 
     def handle(self, event: events.Event) -> None:
         """Tell the node what happened and carry out all that it asks for, in order."""
-        if self._is_stopping or self._failed.done():
+        if self._is_stopping or self.failed.done():
             return
         try:
             self._carry_out(self.node.handle(now_ms(), event))
@@ -225,8 +209,8 @@ class Runner:
             self._fail(error)
 
     def _fail(self, error: BaseException) -> None:
-        if not self._failed.done():
-            self._failed.set_exception(error)
+        if not self.failed.done():
+            self.failed.set_exception(error)
 
     def _carry_out(self, actions: list[events.Action]) -> None:
         changes: list[events.ArchiveChange] = []
@@ -315,8 +299,6 @@ class Runner:
                 self._reports.note(now_ms(), report)
 
     def _read_votes(self, asked: events.ReadVotes) -> None:
-        if self._is_stopping or self._failed.done():
-            return
         try:
             kept = tuple(self.store.votes_of(asked.late.ballot.epoch, asked.late.ballot.view))
         except BaseException as error:

@@ -216,17 +216,6 @@ class SimulatedNetwork:
             self._last_arrival_ms[sender, receiver] = max(arrival_ms, last_ms)
             self.at(arrival_ms, lambda: self._arrive(sender, receiver, data))
 
-    def broadcast(self, sender: str, data: bytes, but: Peer | None) -> None:
-        """Send bytes to all peers of a node but one."""
-        name = self.name_of(but)
-        for receiver in [one for one in self._peers[sender] if one != name]:
-            self.send(sender, receiver, data)
-
-    def multicast(self, sender: str, receivers: Iterable[object], data: bytes) -> None:
-        """Send the same bytes to several peers."""
-        for receiver in receivers:
-            self.send(sender, self.name_of(receiver), data)
-
     def peer_of(self, name: str) -> Peer:
         """What its peers know a host by: its name, or, if it dials, the key that it proves to have."""
         home = self.homes.get(name)
@@ -254,10 +243,6 @@ class SimulatedNetwork:
             self._peers[peer].pop(name, None)
             self._tell_both(name, peer, PeerDisconnected)
             self._hang_up(name, peer)
-
-    def report(self, name: str, report: Report) -> None:
-        """A node tells what it accepted, added or refused."""
-        self.on_report(self.now_ms, name, report)
 
     # ---- time -----------------------------------------------------------------------------------------------
 

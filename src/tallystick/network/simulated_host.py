@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from tallystick.consensus.signing_guard import GuardRecord, SigningGuard
 from tallystick.consensus.simplex import Simplex
 from tallystick.ledger.errors import Refused
-from tallystick.ledger.messages import Entry, encode_message
+from tallystick.ledger.messages import Entry, Message, encode_message
 from tallystick.ledger.wallet import Wallet
 from tallystick.network.archiving import FullArchive, answer, carry_out, own_record
 from tallystick.network.memory_archive import MemoryArchive
@@ -108,7 +108,7 @@ class SimulatedHost:
         try:
             checked = self._intake.check_entry(entry)
         except Refused as refused:
-            self.network.report(self.name, events.ReportRefused(refused, None))
+            self.network.on_report(self.network.now_ms, self.name, events.ReportRefused(refused, None))
         else:
             self.handle(events.CertificatesSubmitted((checked,)))
 
@@ -136,11 +136,11 @@ class SimulatedHost:
         network, limits = self.network, self.node.limits
         match action:
             case events.Send(peer, message):
-                network.send(self.name, network.name_of(peer), encode_message(message))
+                self._send([peer], message)
             case events.Broadcast(message, but):
-                network.broadcast(self.name, encode_message(message), but)
+                self._send([one for one in network.peers(self.name) if one != network.name_of(but)], message)
             case events.Multicast(peers, message):
-                network.multicast(self.name, peers, encode_message(message))
+                self._send(peers, message)
             case events.PersistSigned(records):
                 self.guard_records = [*self.guard_records, *records]
             case events.ReadVotes(late):
@@ -152,12 +152,17 @@ class SimulatedHost:
             case events.Disconnect() | events.Admit() | events.Dial() | events.Forget():
                 self._update_connections(action)
             case _ if isinstance(action, events.Report):
-                network.report(self.name, action)
+                network.on_report(network.now_ms, self.name, action)
             case events.SendKept(peer, request):
                 if (reply := answer(self.archive, request, limits.answer_bytes)) is not None:
-                    network.send(self.name, network.name_of(peer), encode_message(reply))
+                    self._send([peer], reply)
             case _ if isinstance(action, events.ArchiveChange):
                 carry_out(action, self.archive)
+
+    def _send(self, peers: Iterable[events.Peer], message: Message) -> None:
+        data = encode_message(message)
+        for peer in peers:
+            self.network.send(self.name, self.network.name_of(peer), data)
 
     def _update_connections(self, action: events.Disconnect | events.Admit | events.Dial | events.Forget) -> None:
         network = self.network

@@ -84,7 +84,9 @@ async def resolve(address: str, within_ms: int) -> list[tuple[str, int]]:
     """
     match = _ADDRESS.fullmatch(address)
     if match is None or int(match["port"]) > 0xFFFF:
-        raise TransportError(f"{address!r} is no address; it has the form host:port, or [IPv6]:port")
+        raise TransportError(
+            f"{address!r} is no address; it has the form host:port, or [IPv6]:port, the port at most 65535"
+        )
     host, port = match["ipv6"] or match["host"], match["port"]
     try:
         async with asyncio.timeout(within_ms / 1000):
