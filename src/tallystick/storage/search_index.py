@@ -157,7 +157,9 @@ class SearchIndex:
         with self._connection:
             execute("BEGIN")
             for log_index, words, facets in rows:
-                said, facts = _with_payload(words, facets, payload) if payload else _without_payload(words, facets)
+                said, facts = words.partition(_BREAK)[0], facets.partition(_BREAK)[0]
+                if payload is not None:
+                    said, facts = _with_payload(said, facts, payload)
                 execute(_UNFIND, (log_index, words, facets))
                 execute(_ADD, (log_index, said, facts))
                 changed = (said, facts, payload is not None, log_index)
@@ -197,10 +199,6 @@ def _with_payload(words: str, facets: str, payload: Payload) -> tuple[str, str]:
         facts.append(_facet("hash", stated.sha256))
         words += f"{_BREAK}{stated.name} {stated.note}"
     return words, facets + _BREAK + " ".join(facts)
-
-
-def _without_payload(words: str, facets: str) -> tuple[str, str]:
-    return words.partition(_BREAK)[0], facets.partition(_BREAK)[0]
 
 
 def _facet(name: str, value: bytes) -> str:

@@ -141,11 +141,7 @@ def _connect(address: str) -> sqlite3.Connection:
     return connection
 
 
-def unheard(copied: int, pages: int) -> None:
-    """Nobody wants to hear of it."""
-
-
-def copy_database(source: Path, target: Path, progress: Progress = unheard) -> None:
+def copy_database(source: Path, target: Path, progress: Progress = lambda copied, pages: None) -> None:
     """Copy the file as it is at this moment to where nothing is yet; changes made meanwhile are not in the copy.
 
     The target appears under its name when it is whole and on the disk. Blocks until then, so a node calls it from

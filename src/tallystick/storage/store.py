@@ -29,14 +29,11 @@ from tallystick.storage.snapshots import Snapshots
 from tallystick.storage.sqlite_file import (
     Connect,
     Database,
-    Progress,
     check_is_database,
     connect,
-    copy_database,
     decode_column,
     explained,
     make_empty,
-    unheard,
 )
 
 _ROWS_AT_ONCE: Final = 16
@@ -121,10 +118,6 @@ class Store:
             self.path.unlink()
         except OSError as error:
             raise StoreError(f"{self.path} cannot be replaced: {error.strerror}; name another file") from None
-
-    def backup(self, target: Path, progress: Progress = unheard) -> None:
-        """Copy the file as it is now, while it is in use; see `copy_database`."""
-        copy_database(self.path, target, progress)
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
