@@ -127,10 +127,7 @@ class Check:
     """One pass over a store that nobody writes to meanwhile."""
 
     def __init__(
-        self,
-        store: Store,
-        verify: Verify = verify_in_line,
-        on_block: Callable[[int], object] = lambda index: None,
+        self, store: Store, verify: Verify = verify_in_line, on_block: Callable[[int], object] = lambda index: None
     ) -> None:
         """`on_block` is called with the index of each block that was looked at."""
         self._store, self._verify, self._on_block = store, verify, on_block
