@@ -149,7 +149,7 @@ class Network(LocalNetwork[NodeProcess]):
             chains = [stack.enter_context(node.chain()) for node in self.nodes]
             hashes = [[block.hash for block in chain.blocks()] for chain in chains]
             assert all(one == hashes[0] for one in hashes[1:]), "the chains differ"
-            assert len({chain.log_root for chain in chains}) == 1
+            assert len({chain.state.log for chain in chains}) == 1
             places = [(one.id, (block.index, at)) for block in chains[0].blocks() for at, one in _numbered(block)]
             place_of = dict(places)
             assert len(places) == len(place_of), "a certificate is on the ledger twice"

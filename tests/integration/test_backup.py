@@ -9,6 +9,7 @@ from tests.integration.test_store import blocks_of, keep_final
 from tallystick.integrity.checked_chain import CheckedChain
 from tallystick.ledger.certificate import Payload
 from tallystick.problems import StoreError
+from tallystick.storage.sqlite_file import copy_database
 from tallystick.storage.store import Store
 
 BIG = [Payload(bytes([number]) * 32, "text/plain", bytes(60_000)) for number in range(100)]
@@ -32,7 +33,7 @@ def test_a_backup_is_the_store_as_it_was_when_it_began_though_blocks_go_on(tmp_p
             assert not target.exists() or not target.read_bytes(), "nobody takes a part of it for the whole"
             keep(store, scribe.forge(), [])
 
-        store.backup(target, progress)
+        copy_database(store.path, target, progress)
         assert len(heard) > 1
         assert heard[-1][0] == heard[-1][1]
         assert store.tip_index == len(before) + len(heard)
@@ -49,7 +50,7 @@ def test_a_backup_never_overwrites(tmp_path: Path) -> None:
     target = tmp_path / "backup.db"
     target.write_text("mine")
     with Store.create(tmp_path / "chain.db", GENESIS) as store, pytest.raises(StoreError, match="exists already"):
-        store.backup(target)
+        copy_database(store.path, target)
     assert target.read_text() == "mine"
 
 
@@ -59,12 +60,12 @@ def test_a_backup_that_is_broken_off_leaves_nothing_behind(tmp_path: Path) -> No
 
     with filled(tmp_path / "chain.db", FinalScribe(GENESIS)) as store:
         with pytest.raises(KeyboardInterrupt):
-            store.backup(tmp_path / "backup.db", progress)
+            copy_database(store.path, tmp_path / "backup.db", progress)
         assert not [path for path in tmp_path.iterdir() if path.name.startswith("backup")]
-        store.backup(tmp_path / "backup.db")
+        copy_database(store.path, tmp_path / "backup.db")
 
 
 def test_a_backup_to_where_nothing_can_be_written_is_refused_with_advice(tmp_path: Path) -> None:
     nowhere = pytest.raises(StoreError, match="name a file in a folder that exists")
     with Store.create(tmp_path / "chain.db", GENESIS) as store, nowhere:
-        store.backup(tmp_path / "nowhere" / "backup.db")
+        copy_database(store.path, tmp_path / "nowhere" / "backup.db")

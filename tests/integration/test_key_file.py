@@ -96,7 +96,7 @@ def test_a_key_file_of_its_owners_alone_is_read(path: Path, mode: int) -> None:
 def test_the_refusal_says_what_to_run(path: Path) -> None:
     write_sealed(path, SEALED)
     path.chmod(0o644)
-    with pytest.raises(ValueError, match=r"has mode 0644, so others may use it; run: chmod 600 .*ada\.key"):
+    with pytest.raises(ValueError, match=r"has mode 0644, so others may read it; run: chmod 600 .*ada\.key"):
         read_sealed(path)
 
 

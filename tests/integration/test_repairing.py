@@ -85,7 +85,7 @@ def made() -> Iterator[World]:
         shutil.copytree(damaged.folder.path, kept, ignore=shutil.ignore_patterns("*.sock"))
         with Store.open(damaged.folder.ledger_path, read_only=True) as store:
             chain = CheckedChain(store)
-            yield World(net, damaged, kept, chain.log_root.hex(), store.tip_index)
+            yield World(net, damaged, kept, chain.state.log.root().hex(), store.tip_index)
 
 
 @pytest.fixture

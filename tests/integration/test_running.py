@@ -108,7 +108,7 @@ def test_a_wrong_passphrase_and_a_folder_without_permission_are_told(tmp_path: P
 def test_a_folder_in_which_nothing_may_be_written_is_told(tmp_path: Path) -> None:
     with network(1) as net:
         (node,) = net.nodes
-        lock = node.folder.lock_path
+        lock = node.folder.path / "lock"
         lock.unlink(missing_ok=True)
         lock.mkdir()
         said = tallystick("run", "--data", node.folder.path, "--no-passphrase", expect=2).stderr

@@ -207,23 +207,24 @@ def test_a_file_is_found_by_its_hash_whenever_its_payload_came(store: Store) -> 
     scribe, early, late = Scribe(), certified_file(), certified_file(bytes([1]) * 32)
     keep(store, scribe.forge(statement("something else"), early.certificate), [early.payload])
     keep(store, scribe.forge(late.certificate), [])
-    assert store.find_file(FILE) == [(1, 1, early.payload.hash())]
+    assert store.payload_tables.places_of_file(FILE.sha256) == [(1, 1, early.payload.hash())]
     store.keep_payload(late.payload)
     both = [(1, 1, early.payload.hash()), (2, 0, late.payload.hash())]
-    assert store.find_file(FILE) == both
+    assert store.payload_tables.places_of_file(FILE.sha256) == both
     execute(store.path, "DELETE FROM files")
-    assert store.find_file(FILE) == []
-    store.rebuild_index()
-    assert store.find_file(FILE) == both
+    assert store.payload_tables.places_of_file(FILE.sha256) == []
+    with store.batch():
+        store.payload_tables.rebuild(store.blocks())
+    assert store.payload_tables.places_of_file(FILE.sha256) == both
     store.erase_payload(early.payload.hash())
-    assert store.find_file(FILE) == both[1:]
+    assert store.payload_tables.places_of_file(FILE.sha256) == both[1:]
 
 
 def test_a_payload_that_only_claims_to_be_about_a_file_is_kept_and_not_indexed(store: Store) -> None:
     odd = Payload(SALT, "application/vnd.tallystick.file", b"not a file statement")
     keep_final(store, FinalScribe(GENESIS), statement("odd", payload=odd), payload=odd)
     assert store.payload(odd.hash()) == odd
-    assert CheckedChain(store).files == []
+    assert CheckedChain(store).stating(FILE.sha256) == []
 
 
 # ---- files that are no store ----------------------------------------------------------------------------------
@@ -454,18 +455,15 @@ def test_every_changed_byte_of_the_kept_blocks_is_found(path: Path) -> None:
             CheckedChain(store)
 
 
-def test_a_checked_chain_proves_that_a_file_is_on_it(path: Path) -> None:
+def test_a_checked_chain_tells_where_a_file_is_stated(path: Path) -> None:
     scribe, entry = FinalScribe(GENESIS), certified_file()
     with Store.create(path, GENESIS) as store:
         keep_final(store, scribe, *statements(5))
         keep_final(store, scribe, statement("first"), entry.certificate, payload=entry.payload)
         checked = CheckedChain(store)
-        assert checked.log_root == scribe.state.log.root()
-        (coverage,) = checked.covering(replace(FILE, name="renamed.pdf"))
-        assert coverage.found.certificate == entry.certificate
-        assert coverage.leaf_index == 6
-        assert checked.covering(replace(FILE, sha256=bytes(32))) == []
-        assert checked.covering(replace(FILE, size_bytes=4)) == []
+        assert checked.state.log == scribe.state.log
+        assert checked.stating(FILE.sha256) == [(FILE, (2, 1))]
+        assert checked.stating(bytes(32)) == []
 
 
 # ---- several changes at once ----------------------------------------------------------------------------------

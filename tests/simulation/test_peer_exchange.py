@@ -6,8 +6,7 @@ from tests.builders import MEMBERS, STRANGER, found, statement, wallet
 from tallystick.ledger.address import sign_address
 from tallystick.ledger.errors import Rule
 from tallystick.ledger.messages import Addresses, Entry, encode_message
-from tallystick.network.simulated import SimulatedNetwork
-from tallystick.network.simulated_dialling import Home
+from tallystick.network.simulated import Home, SimulatedNetwork
 from tallystick.network.simulated_host import SimulatedHost, member, observer
 from tallystick.node.events import PeerConnected, ReportRefused
 from tallystick.node.limits import Limits

@@ -6,8 +6,8 @@ from hashlib import sha256
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.log_proofs import consistency_proof, inclusion_proof, verify_consistency, verify_inclusion
 
-from tallystick.integrity.log_proofs import consistency_proof, inclusion_proof, verify_consistency, verify_inclusion
 from tallystick.ledger.merkle import EMPTY_ROOT, Frontier, leaf_hash, node_hash, root
 
 MOST = 70

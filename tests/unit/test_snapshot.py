@@ -7,7 +7,7 @@ from tests.builders import ADA, BEN, FinalScribe, Scribe, evidence, found, refus
 
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.state import make_header, next_state
-from tallystick.storage.state_codec import decode_state, encode_state
+from tallystick.storage.snapshots import decode_state, encode_state
 
 FOUNDED = found(epoch_blocks=3)
 

@@ -6,9 +6,9 @@ from hashlib import sha256
 import msgspec
 import pytest
 from tests.curve import challenge, decided_by, decoded, equation_holds
+from tests.log_proofs import verify_consistency, verify_inclusion
 from tests.vectors import make
 
-from tallystick.integrity.log_proofs import verify_consistency, verify_inclusion
 from tallystick.ledger.address import address_codec
 from tallystick.ledger.block import block_codec
 from tallystick.ledger.certificate import (

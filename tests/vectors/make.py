@@ -7,7 +7,6 @@ from typing import Any
 from msgspec.structs import asdict, replace
 
 from tallystick.consensus.proof_of_stake import draw
-from tallystick.integrity.log_proofs import consistency_proof, inclusion_proof
 from tallystick.ledger.address import AddressRecord, sign_address
 from tallystick.ledger.block import Block, genesis_block
 from tallystick.ledger.blockchain import Blockchain
@@ -63,6 +62,7 @@ from tallystick.ledger.state import State, make_header
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Ballot, Tally, Vote, cast, tally_of
 from tallystick.ledger.wallet import Wallet, sign
 from tests.builders import sign_block
+from tests.log_proofs import consistency_proof, inclusion_proof
 from tests.vectors import signatures
 
 FOLDER = Path(__file__).parent

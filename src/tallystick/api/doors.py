@@ -66,7 +66,7 @@ async def open_doors(tcp: TcpDoor | None, hosted: Hosted) -> AsyncIterator[None]
         search = await stack.enter_async_context(_search(hosted))
         events = BlockEvents(reader, read)
         node = LiveNode(hosted.submissions, hosted.wallet, hosted.address, hosted.make_invite)
-        hosted.watchers.extend([events.watch, search.watch])
+        runner.watchers.extend([events.watch, search.watch])
         source = Source(reader, read, search.find, node)
         servers = [Server(App(source, Door(), events).asgi, listen_locally(folder.api_path))]
         stack.callback(folder.api_path.unlink, missing_ok=True)

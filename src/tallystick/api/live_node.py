@@ -20,6 +20,7 @@ from tallystick.ledger.messages import Entry
 from tallystick.ledger.wallet import Wallet
 from tallystick.node.events import PayloadErasureAsked, UnbanAsked
 from tallystick.problems import BadRequest, NotRunning, NotThere
+from tallystick.storage.sqlite_file import copy_database
 
 
 class LiveNode:
@@ -38,7 +39,7 @@ class LiveNode:
 
     def check_sound(self) -> None:
         """Raises `NotRunning` once the node has failed: it may know what is not kept, and takes nothing any more."""
-        if self.runner.has_failed:
+        if self.runner.failed.done():
             raise NotRunning("the node has failed, and ends; look at its log")
 
     def status(self, reader: LedgerReader) -> views.Status:
@@ -111,7 +112,7 @@ class LiveNode:
         if not path.is_absolute():
             raise BadRequest(f"{path}: the node needs the whole path of the copy")
         index = self.runner.node.state.index
-        await asyncio.to_thread(self.runner.store.backup, path)
+        await asyncio.to_thread(copy_database, self.runner.store.path, path)
         note(logging.INFO, "backup", path=str(path), index=index)
         return views.Backup(path=str(path), tip_index=index, size_bytes=path.stat().st_size)
 

@@ -195,7 +195,7 @@ class LedgerReader:
     def stating(self, sha256: bytes) -> list[tuple[FileStatement, Place]]:
         """What the ledger's payloads state of a file with this hash, and where their certificates stand."""
         found = []
-        for at in self._store.find_file(FileStatement("", 0, sha256)):
+        for at in self._store.payload_tables.places_of_file(sha256):
             payload = self._store.payload(at.payload_hash)
             stated = file_statement_in(payload) if payload else None
             if stated is not None and stated.sha256 == sha256:

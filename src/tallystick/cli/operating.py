@@ -32,7 +32,7 @@ from tallystick.host.data_folder import DataFolder
 from tallystick.host.data_lock import DataLock
 from tallystick.host.text import printable
 from tallystick.problems import Ambiguous, ExitCode, NotRunning, NotThere
-from tallystick.storage.backup import copy_database
+from tallystick.storage.sqlite_file import copy_database
 from tallystick.storage.store import Store
 
 INVITE_HELP: Final = help_text(

@@ -85,7 +85,7 @@ def places(listen: str | None, address: str | None, towards: str | None) -> tupl
     if address is None and towards is not None:
         host = _own_host(split_reached(towards)[0])
         port = own[1] if own else (free_ports(1)[0] if _is_loopback(host) else DEFAULT_PORT)
-        address = f"{_bracketed(host)}:{port}"
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     if address is None:
         example = f"--address node.example.org:{DEFAULT_PORT}"
         raise AddressError(f"say where the others will reach this node, as in {example}")
@@ -140,7 +140,3 @@ def _is_loopback(host: str) -> bool:
 
 def _is_any(host: str) -> bool:
     return bool((ip := _ip(host)) and ip.is_unspecified)
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host

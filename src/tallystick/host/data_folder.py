@@ -74,7 +74,6 @@ class DataFolder:
         self.ledger_path = path / "ledger.db"
         self.api_path = path / "api.sock"
         self.search_path = path / "search.db"
-        self.lock_path = path / "lock"
 
     @property
     def is_there(self) -> bool:

@@ -3,18 +3,15 @@
 import fcntl
 import os
 from pathlib import Path
-from typing import Final
 
 from tallystick.problems import DataInUse, Problem
-
-_NAME: Final = "lock"
 
 
 class DataLock:
     """Held from `take` to `release`, or to the end of the process, however it ends: the kernel keeps it."""
 
     def __init__(self, folder: Path) -> None:
-        self.path = folder / _NAME
+        self.path = folder / "lock"
         self._descriptor: int | None = None
 
     def take(self) -> None:
@@ -38,11 +35,13 @@ class DataLock:
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         self._descriptor = descriptor
-        os.register_at_fork(after_in_child=self._let_go)  # or a worker that outlives this process would hold it
+        os.register_at_fork(after_in_child=self.release)  # or a worker that outlives this process would hold it
 
     def release(self) -> None:
         """Let another process have the folder. The file stays: removing it would let two take two of that name."""
-        self._let_go()
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
 
     def __enter__(self) -> "DataLock":
         self.take()
@@ -50,8 +49,3 @@ class DataLock:
 
     def __exit__(self, *_: object) -> None:
         self.release()
-
-    def _let_go(self) -> None:
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None

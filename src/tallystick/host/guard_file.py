@@ -9,6 +9,7 @@ kept aside, and the new one says so.
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -146,7 +147,9 @@ class GuardFile:
         found = read_guard(path, public_key)
         if found.loss is None:
             return cls(path, public_key, found)
-        records = [Lost(None), *_still_true(found.records)]
+        # What holds whatever else was lost: what was signed, and what says that nothing may be signed.
+        records: list[GuardRecord] = [Lost(None)]
+        records += [one for one in found.records if isinstance(one, Signed | Floor | TwinSeen | Moved)]
         loss = found.loss
         if path.exists():
             loss = f"{loss}; it is kept as {_set_aside(path)}"
@@ -232,15 +235,9 @@ class GuardFile:
             raise OSError(0, "it was replaced while it was in use")
 
 
-def _still_true(records: Iterable[GuardRecord]) -> list[GuardRecord]:
-    """What holds whatever else was lost: what was signed, and what says that nothing may be signed."""
-    return [one for one in records if isinstance(one, Signed | Floor | TwinSeen | Moved)]
-
-
 def _set_aside(path: Path) -> Path:
-    number = 1
-    while (aside := path.with_name(f"{path.name}.damaged-{number}")).exists():
-        number += 1
+    names = (path.with_name(f"{path.name}.damaged-{number}") for number in count(1))
+    aside = next(name for name in names if not name.exists())
     try:
         path.rename(aside)
     except OSError as error:

@@ -1,13 +1,14 @@
 """The file in which a key is kept: sealed with a passphrase, and its owner's alone."""
 
 import errno
-import json
 import os
 import shlex
 import stat
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
+import msgspec
+from msgspec import Meta, Struct
 from nacl import pwhash
 from nacl.exceptions import CryptoError
 from nacl.secret import SecretBox
@@ -30,6 +31,15 @@ _CREDENTIALS_VARIABLE: Final = "CREDENTIALS_DIRECTORY"
 _MAX_PASSPHRASE_BYTES: Final = 1024
 _MAX_FILE_BYTES: Final = 4096
 """More than any sealed key takes: a file is not read further."""
+
+
+class _Sealed(Struct):
+    format: str
+    public_key: Annotated[str, Meta(pattern="^[0-9a-fA-F]{64}$")]
+    kdf: str
+    salt: Annotated[str, Meta(pattern="^[0-9a-fA-F]{32}$")]
+    nonce: Annotated[str, Meta(pattern="^[0-9a-fA-F]{48}$")]
+    sealed_seed: Annotated[str, Meta(pattern="^([0-9a-fA-F]{2})*$")]
 
 
 def create_key_file(path: Path, wallet: Wallet, passphrase: str, strength: str = "moderate") -> None:
@@ -71,7 +81,11 @@ def read_sealed(path: Path) -> bytes:
         # Not waiting for a writer, should the path be a named pipe.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
         with os.fdopen(descriptor, "rb", buffering=0) as file:
-            _check_status(path, os.fstat(descriptor))  # of the file that was opened, not of whatever has its name now
+            status = os.fstat(descriptor)  # of the file that was opened, not of whatever has its name now
+            if not stat.S_ISREG(status.st_mode):
+                raise Refused(Rule.E2, f"{path} is not a regular file")
+            if reason := _exposed(path, status, "key"):
+                raise Refused(Rule.K3, reason)
             data = file.read(_MAX_FILE_BYTES + 1)
     except FileNotFoundError:
         raise KeyFileError(f"there is no key file {path}; check its name and the folder you are in") from None
@@ -88,9 +102,13 @@ def read_sealed(path: Path) -> bytes:
 
 def read_passphrase(path: Path) -> str:
     """The passphrase in a file that is its owner's alone, or a credential of systemd. Raises `KeyFileError`."""
+    credentials = os.environ.get(_CREDENTIALS_VARIABLE)
+    is_credential = bool(credentials) and path.absolute().parent == Path(str(credentials)).absolute()
     try:
         with path.open("rb") as file:
-            _check_private(path, os.fstat(file.fileno()))
+            # systemd's credentials are root's, and their group's to read.
+            if reason := _exposed(path, os.fstat(file.fileno()), "passphrase", is_credential):
+                raise KeyFileError(reason)
             data = file.read(_MAX_PASSPHRASE_BYTES + 1)
         passphrase = data.decode().rstrip("\r\n")
     except OSError as error:
@@ -103,29 +121,14 @@ def read_passphrase(path: Path) -> str:
     return passphrase
 
 
-def _check_private(path: Path, status: os.stat_result) -> None:
-    """Raise unless the file is its owner's alone; systemd's credentials are root's, and their group's to read."""
-    credentials = os.environ.get(_CREDENTIALS_VARIABLE)
-    is_credential = bool(credentials) and path.absolute().parent == Path(str(credentials)).absolute()
-    closed = 0o037 if is_credential else 0o077
+def _exposed(path: Path, status: os.stat_result, what: str, is_credential: bool = False) -> str | None:
+    """What is wrong if a file is not its owner's alone."""
     mode = stat.S_IMODE(status.st_mode)
-    if mode & closed:
-        advice = f"run: chmod 600 {shlex.quote(str(path))}"
-        raise KeyFileError(f"{path} has mode {mode:04o}, so others may read it; {advice}")
-    if status.st_uid not in ((os.geteuid(), 0) if is_credential else (os.geteuid(),)):
-        raise KeyFileError(f"{path} belongs to another user; keep the passphrase in a file of your own")
-
-
-def _check_status(path: Path, status: os.stat_result) -> None:
-    if not stat.S_ISREG(status.st_mode):
-        raise Refused(Rule.E2, f"{path} is not a regular file")
-    if status.st_mode & 0o077:
-        mode = stat.S_IMODE(status.st_mode)
-        raise Refused(
-            Rule.K3, f"{path} has mode {mode:04o}, so others may use it; run: chmod 600 {shlex.quote(str(path))}"
-        )
-    if status.st_uid != os.geteuid():
-        raise Refused(Rule.K3, f"{path} belongs to another user; keep your key in a file of your own")
+    if mode & (0o037 if is_credential else 0o077):
+        return f"{path} has mode {mode:04o}, so others may read it; run: chmod 600 {shlex.quote(str(path))}"
+    if status.st_uid != os.geteuid() and not (is_credential and status.st_uid == 0):
+        return f"{path} belongs to another user; keep your {what} in a file of your own"
+    return None
 
 
 def seal(wallet: Wallet, passphrase: str, entropy: bytes, strength: str = "moderate") -> bytes:
@@ -136,49 +139,31 @@ def seal(wallet: Wallet, passphrase: str, entropy: bytes, strength: str = "moder
     if len(entropy) != ENTROPY_BYTES:
         raise Refused(Rule.E2, f"sealing a key takes {ENTROPY_BYTES} random bytes, not {len(entropy)}")
     salt, nonce = entropy[: pwhash.argon2id.SALTBYTES], entropy[pwhash.argon2id.SALTBYTES :]
-    box = _secret_box(passphrase, salt, strength)
-    sealed = box.encrypt(wallet.seed(), nonce).ciphertext
-    fields = {
-        "format": _FORMAT,
-        "public_key": wallet.public_key.hex(),
-        "kdf": f"argon2id-{strength}",
-        "salt": salt.hex(),
-        "nonce": nonce.hex(),
-        "sealed_seed": sealed.hex(),
-    }
-    return json.dumps(fields, indent=2).encode() + b"\n"
+    sealed_seed = _secret_box(passphrase, salt, strength).encrypt(wallet.seed(), nonce).ciphertext
+    parts = (salt.hex(), nonce.hex(), sealed_seed.hex())
+    sealed = _Sealed(_FORMAT, wallet.public_key.hex(), f"argon2id-{strength}", *parts)
+    return msgspec.json.format(msgspec.json.encode(sealed)) + b"\n"
 
 
 def unseal(data: bytes, passphrase: str) -> Wallet:
     """Open a sealed key. Raises `Refused` (E1, E2 not a key file; E4 a later format; K4 wrong passphrase)."""
-    fields = _parse_sealed(data)
-    strength = fields["kdf"].removeprefix("argon2id-")
+    sealed = _parse_sealed(data)
+    salt, nonce, sealed_seed = (bytes.fromhex(one) for one in (sealed.salt, sealed.nonce, sealed.sealed_seed))
+    strength = sealed.kdf.removeprefix("argon2id-")
     if strength not in _STRENGTHS:
-        raise Refused(Rule.E4, f"key derivation {fields['kdf']!r} is not known")
+        raise Refused(Rule.E4, f"key derivation {sealed.kdf!r} is not known")
     try:
-        salt, nonce, sealed = (bytes.fromhex(fields[name]) for name in ("salt", "nonce", "sealed_seed"))
-        public_key = bytes.fromhex(fields["public_key"])
-    except ValueError as error:
-        raise Refused(Rule.E2, f"key file: {error}") from None
-    if len(salt) != pwhash.argon2id.SALTBYTES or len(nonce) != SecretBox.NONCE_SIZE:
-        raise Refused(Rule.E2, "key file: salt or nonce has the wrong length")
-    try:
-        seed = _secret_box(passphrase, salt, strength).decrypt(sealed, nonce)
+        wallet = Wallet(_secret_box(passphrase, salt, strength).decrypt(sealed_seed, nonce))
     except CryptoError:
         raise Refused(Rule.K4, "wrong passphrase, or the file was altered") from None
-    wallet = Wallet(seed)
-    if wallet.public_key != public_key:
+    if wallet.public_key.hex() != sealed.public_key:
         raise Refused(Rule.K4, "the sealed key is not the one that the file names")
     return wallet
 
 
 def sealed_public_key(data: bytes) -> bytes:
     """The public key that a key file names, without its passphrase. Raises `Refused` (E1, E2, E4)."""
-    named = _parse_sealed(data)["public_key"]
-    try:
-        return bytes.fromhex(named)
-    except ValueError as error:
-        raise Refused(Rule.E2, f"key file: {error}") from None
+    return bytes.fromhex(_parse_sealed(data).public_key)
 
 
 def _secret_box(passphrase: str, salt: bytes, strength: str) -> SecretBox:
@@ -191,16 +176,13 @@ def _secret_box(passphrase: str, salt: bytes, strength: str) -> SecretBox:
     return SecretBox(key)
 
 
-def _parse_sealed(data: bytes) -> dict[str, str]:
+def _parse_sealed(data: bytes) -> _Sealed:
     if len(data) > _MAX_SEALED_BYTES:
         raise Refused(Rule.E1, f"key file of {len(data)} bytes, {_MAX_SEALED_BYTES} allowed")
     try:
-        fields = json.loads(data)
-    except (ValueError, RecursionError):
-        raise Refused(Rule.E2, "key file: not JSON") from None
-    wanted = ("format", "public_key", "kdf", "salt", "nonce", "sealed_seed")
-    if not isinstance(fields, dict) or any(not isinstance(fields.get(name), str) for name in wanted):
-        raise Refused(Rule.E2, f"key file: needs the text fields {', '.join(wanted)}")
-    if fields["format"] != _FORMAT:
-        raise Refused(Rule.E4, f"key file of format {fields['format']!r}, {_FORMAT!r} is known")
-    return fields
+        sealed = msgspec.json.decode(data, type=_Sealed)
+    except (ValueError, RecursionError) as error:
+        raise Refused(Rule.E2, f"key file: {error}") from None
+    if sealed.format != _FORMAT:
+        raise Refused(Rule.E4, f"key file of format {sealed.format!r}, {_FORMAT!r} is known")
+    return sealed

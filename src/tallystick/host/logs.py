@@ -12,8 +12,6 @@ from tallystick.ledger.certificate import Evidence, VoteEvidence
 from tallystick.node.agreement import AgreementStatus
 from tallystick.node.events import Report, ReportAccepted, ReportBlock, ReportRefused, ReportStuck
 
-LEVELS = ("debug", "info", "warning", "error")
-
 _AGAIN_MS: Final = 60_000
 """How long after a line that says what the ledger, or this node, waits for, the next one says the same."""
 _SIGNING: Final = (None, GuardStatus.READY)
@@ -23,12 +21,10 @@ _log = logging.getLogger("tallystick")
 
 
 def start_logging(level: str, as_json: bool) -> None:
-    """From now on, write what is at least this important."""
+    """From now on, write what is at least this important; of asyncio and other libraries, their warnings."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_JsonLines() if as_json else _Lines())
-    for log in (_log, logging.getLogger("asyncio")):  # what nobody caught may quote a peer, too
-        log.handlers[:] = [handler]
-        log.propagate = False
+    handler.setFormatter(_Lines(as_json))
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     _log.setLevel(level.upper())
 
 
@@ -98,32 +94,30 @@ class ReportLog:
 
 
 class _Lines(logging.Formatter):
+    """Every line, of whatever library: it may quote what a peer sent."""
+
+    def __init__(self, as_json: bool) -> None:
+        super().__init__()
+        self._as_json = as_json
+
     def format(self, record: logging.LogRecord) -> str:
-        fields = "".join(f" {name}={_word(value)}" for name, value in _fields(record).items())
-        event = printable(record.getMessage())
-        return f"{self.formatTime(record)} {record.levelname.lower():<7} {event} {fields}".rstrip()
-
-
-class _JsonLines(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        at_ms, level = int(record.created * 1000), record.levelname.lower()
-        return to_json({"at_ms": at_ms, "level": level, "event": record.getMessage(), **_fields(record)})
-
-
-def _fields(record: logging.LogRecord) -> dict[str, Any]:
-    fields = {
-        name: shortened(value) if isinstance(value, str) else value
-        for name, value in getattr(record, "fields", {}).items()
-    }
-    if record.exc_info:
-        fields["traceback"] = "".join(traceback.format_exception(*record.exc_info))
-    return fields
+        """One line."""
+        level, event = record.levelname.lower(), record.getMessage()
+        fields: dict[str, Any] = {
+            name: shortened(value) if isinstance(value, str) else value
+            for name, value in getattr(record, "fields", {}).items()
+        }
+        if record.exc_info:
+            fields["traceback"] = "".join(traceback.format_exception(*record.exc_info))
+        if self._as_json:
+            return to_json({"at_ms": int(record.created * 1000), "level": level, "event": event, **fields})
+        words = "".join(f" {name}={_word(value)}" for name, value in fields.items())
+        return f"{self.formatTime(record)} {level:<7} {printable(event)} {words}".rstrip()
 
 
 def _word(value: object) -> str:
     """The value as one word; in quotes, as JSON has them, when it holds a space or begins with a quote."""
     text = printable(str(value))
-    is_key = len(text) == 64 and all(char in "0123456789abcdef" for char in text)
-    if is_key:
-        return f"{text[:16]}…"
+    if len(text) == 64 and all(char in "0123456789abcdef" for char in text):
+        return f"{text[:16]}…"  # a key
     return json.dumps(text, ensure_ascii=False) if " " in text or text.startswith('"') else text

@@ -28,7 +28,7 @@ from tallystick.network.archiving import own_record
 from tallystick.network.replay import replayed
 from tallystick.network.transport import TransportError
 from tallystick.network.zeromq import ZeroMQTransport
-from tallystick.node.events import Action, Started
+from tallystick.node.events import Started
 from tallystick.node.node import Node
 from tallystick.node.simplex_driver import SimplexDriver
 from tallystick.problems import DamagedStore, MustEnd, NodeExit, Problem
@@ -51,8 +51,6 @@ class Hosted(NamedTuple):
     address: str
     submissions: Submissions
     make_invite: Callable[[], str]
-    watchers: list[Callable[[Action], None]]
-    """Told of each action when it is carried out."""
 
 
 OpenDoors = Callable[[Hosted], AbstractAsyncContextManager[None]]
@@ -95,18 +93,10 @@ async def _run(folder: DataFolder, settings: Settings, wallet: Wallet, kept: Kep
     address, known = settings.address, tuple(settings.bootstrap_peers)
     started = Started(wallet.public_key, own_record(wallet, ledger_id, address, now_ms(), store), known)
     transport = ZeroMQTransport(wallet, ledger_id, settings.listen, encode(store.genesis))
-    submissions = Submissions()
-    watchers: list[Callable[[Action], None]] = [submissions.watch]
     make_invite = partial(write_invite, ledger_id, wallet.public_key, (address,))
-    hosted = Hosted(folder, wallet, address, submissions, make_invite, watchers)
     verifier = Verifier()
-
-    def watch(action: Action) -> None:
-        for told in watchers:
-            told(action)
-
-    runner = Runner(node, kept, transport, verifier.verify, watch)
-    submissions.serve(runner)
+    runner = Runner(node, kept, transport, verifier.verify)
+    hosted = Hosted(folder, wallet, address, Submissions(runner), make_invite)
     if (loss := kept.guard_file.loss) is not None:
         note(logging.ERROR, "signing guard lost", reason=loss)
     try:
@@ -144,13 +134,12 @@ async def _has_begun(stop: asyncio.Event, genesis: Genesis) -> bool:
 
 async def _until_stopped(stop: asyncio.Event, runner: Runner, folder: DataFolder) -> NodeExit:
     """Wait for the first of both."""
-    stopping, failing = asyncio.ensure_future(stop.wait()), asyncio.ensure_future(runner.failed())
-    await asyncio.wait((stopping, failing), return_when=asyncio.FIRST_COMPLETED)
+    stopping = asyncio.ensure_future(stop.wait())
+    await asyncio.wait((stopping, runner.failed), return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
-    if not failing.done():
-        failing.cancel()
+    if not runner.failed.done():
         return NodeExit.STOPPED
-    error = failing.exception()
+    error = runner.failed.exception()
     expected = isinstance(error, Problem | Refused)
     reason = str(error) if expected else repr(error)
     note(logging.ERROR, "failed", reason=f"{reason}; {_mending(folder)}" if isinstance(error, DamagedStore) else reason)

@@ -9,7 +9,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
-from typing import Final, NamedTuple, Protocol, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from tallystick.consensus.agreement import StateMismatch, TwinFound
 from tallystick.consensus.signing_guard import Signed
@@ -20,36 +20,7 @@ from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.messages import Entry, Message, encode_message
 from tallystick.network.archiving import answer, carry_out
 from tallystick.network.transport import Connected, Disconnected, Received, Transport, TransportEvent
-from tallystick.node.events import (
-    Action,
-    Admit,
-    ArchiveChange,
-    Broadcast,
-    CertificatesSubmitted,
-    CheckedEntry,
-    CheckedMessage,
-    Dial,
-    Disconnect,
-    ErasePayload,
-    Event,
-    Forget,
-    MessageReceived,
-    Multicast,
-    PeerConnected,
-    PeerDisconnected,
-    PersistSigned,
-    ReadVotes,
-    Report,
-    ReportBlock,
-    ReportStuck,
-    Send,
-    SendKept,
-    SetTimer,
-    Started,
-    Timer,
-    TimerFired,
-    VotesRead,
-)
+from tallystick.node import events
 from tallystick.node.intake import Intake
 from tallystick.node.node import Node
 from tallystick.problems import MustEnd, NodeExit
@@ -66,14 +37,8 @@ _TWIN: Final = "stop one of the two for good; then, where the key is to stay: ta
 _MISMATCH: Final = "compare its version with the others', and run: tallystick check"
 
 T = TypeVar("T")
-Watcher = Callable[[Action], None]
-
-
-class Verify(Protocol):
-    """Checks signatures, somewhere."""
-
-    def __call__(self, claims: Sequence[Claim]) -> Awaitable[list[bool]]:
-        """A verdict for each claim."""
+Verify = Callable[[Sequence[Claim]], Awaitable[list[bool]]]
+"""Checks signatures, somewhere: a verdict for each claim."""
 
 
 class Kept(NamedTuple):
@@ -87,16 +52,15 @@ class _Lane:
     """What came from one peer and is not with the node yet; handed on in the order in which it came."""
 
     def __init__(self) -> None:
-        self.waiting: deque[bytes] = deque()
+        self.frames: asyncio.Queue[bytes] = asyncio.Queue()
         self.waiting_bytes = 0
         self.is_paused = False
-        self.has_more = asyncio.Event()
 
 
 class Runner:
-    """Runs one node. `watch` is told of each action when it is carried out."""
+    """Runs one node."""
 
-    def __init__(self, node: Node, kept: Kept, transport: Transport, verify: Verify, watch: Watcher) -> None:
+    def __init__(self, node: Node, kept: Kept, transport: Transport, verify: Verify) -> None:
         self.node = node
         self.store, self.guard_file = kept
         self.transport = transport
@@ -106,34 +70,27 @@ class Runner:
         """When the last message came from each peer that is there, or that has stake."""
         self.waiting_since_ms: int | None = None
         """Since when certificates wait, and no block became final."""
-        self.stuck: ReportStuck | None = None
+        self.stuck: events.ReportStuck | None = None
         """What agreement reported last, until a block became final."""
+        self.watchers: list[Callable[[events.Action], object]] = []
+        """Told of each action when it is carried out."""
         self._verify = verify
-        self._watch = watch
         self._intake = Intake(node.chain.ledger_id, node.knowledge)
         self._lanes: dict[bytes, _Lane] = {}
         self._takers: dict[bytes, asyncio.Task[None]] = {}
-        self._timers: dict[Timer, asyncio.TimerHandle] = {}
-        self._admit = Admit(frozenset())
+        self._timers: dict[events.Timer, asyncio.TimerHandle] = {}
+        self._admit = events.Admit(frozenset())
         self._reports = ReportLog()
         self._look: asyncio.TimerHandle | None = None
-        self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Has the exception that ends this node against its will; what it holds in memory may then not be kept."""
         self._is_stopping = False
 
-    async def start(self, started: Started) -> None:
+    async def start(self, started: events.Started) -> None:
         """Begin. Raises `TransportError` when the address cannot be listened on."""
         await self.transport.start(self._on_event)
         self.handle(started)
         self._look_at_agreement()
-
-    async def failed(self) -> None:
-        """Wait for whatever ends this node against its will, and raise it."""
-        await asyncio.shield(self._failed)
-
-    @property
-    def has_failed(self) -> bool:
-        """Whether something ends this node; what it holds in memory may then not be kept."""
-        return self._failed.done()
 
     async def stop(self) -> None:
         """Hear and say nothing any more."""
@@ -154,13 +111,13 @@ class Runner:
     async def submit(self, entries: Iterable[Entry]) -> list[Refused | None]:
         """Check entries together, and tell the node of the good ones: what was wrong with each of the others.
 
-        What the node itself says of them goes to `watch`.
+        What the node itself says of them goes to `watchers`.
         """
         submitted = list(entries)
         results = await self._drive(settle(lambda verify: check_entries(self._intake.verifying_by(verify), submitted)))
-        good = tuple(one for one in results if isinstance(one, CheckedEntry))
+        good = tuple(one for one in results if isinstance(one, events.CheckedEntry))
         if good:
-            self.handle(CertificatesSubmitted(good))
+            self.handle(events.CertificatesSubmitted(good))
         return [one if isinstance(one, Refused) else None for one in results]
 
     async def _drive(self, checking: Generator[list[Claim], list[bool], T]) -> T:
@@ -185,7 +142,7 @@ class Runner:
                 note(logging.INFO, "connected", peer=peer, address=event.address or "")
                 self._lanes[peer] = lane = _Lane()
                 self._takers[peer] = asyncio.create_task(self._take(peer, lane))
-                self.handle(PeerConnected(peer))
+                self.handle(events.PeerConnected(peer))
             case Disconnected(peer, reason):
                 note(logging.INFO, "disconnected", peer=peer, reason=reason)
                 self._drop(peer)
@@ -200,39 +157,31 @@ class Runner:
         taker = self._takers.pop(peer, None)
         if taker is not None:
             taker.cancel()
-            self.handle(PeerDisconnected(peer))
+            self.handle(events.PeerDisconnected(peer))
 
     def _queue(self, peer: bytes, frame: bytes) -> None:
-        lane = self._lanes.get(peer)
-        if lane is None:
+        if (lane := self._lanes.get(peer)) is None:
             return
         self.last_heard_ms[peer] = now_ms()
-        lane.waiting.append(frame)
+        lane.frames.put_nowait(frame)
         lane.waiting_bytes += len(frame)
-        lane.has_more.set()
         if lane.waiting_bytes > _LANE_BYTES and not lane.is_paused:
             lane.is_paused = True
             self.transport.pause(peer)
 
     async def _take(self, peer: bytes, lane: _Lane) -> None:
         """Check a peer's messages, several at a time, and hand them to the node in the order they came."""
-        checks: deque[asyncio.Task[CheckedMessage]] = deque()
+        checks: deque[asyncio.Task[events.CheckedMessage]] = deque()
         try:
             while True:
-                while lane.waiting and len(checks) < _LANE_FRAMES:
-                    frame = lane.waiting.popleft()
+                while not checks or (len(checks) < _LANE_FRAMES and not lane.frames.empty()):
+                    frame = await lane.frames.get()
                     lane.waiting_bytes -= len(frame)
                     checks.append(asyncio.create_task(self._check(peer, frame)))
                 if lane.is_paused and lane.waiting_bytes <= _LANE_BYTES // 2:
                     lane.is_paused = False
                     self.transport.resume(peer)
-                if checks:
-                    checked = await checks[0]
-                    checks.popleft()
-                    self.handle(MessageReceived(peer, checked))
-                else:
-                    lane.has_more.clear()
-                    await lane.has_more.wait()
+                self.handle(events.MessageReceived(peer, await checks.popleft()))
         except asyncio.CancelledError:
             raise
         except BaseException as error:
@@ -241,14 +190,14 @@ class Runner:
             for check in checks:
                 check.cancel()
 
-    async def _check(self, peer: bytes, frame: bytes) -> CheckedMessage:
+    async def _check(self, peer: bytes, frame: bytes) -> events.CheckedMessage:
         return await self._drive(settle(lambda verify: self._intake.verifying_by(verify).check(peer, frame)))
 
     # ---- the node -----------------------------------------------------------------------------------------------
 
-    def handle(self, event: Event) -> None:
+    def handle(self, event: events.Event) -> None:
         """Tell the node what happened and carry out all that it asks for, in order."""
-        if self._is_stopping or self._failed.done():
+        if self._is_stopping or self.failed.done():
             return
         try:
             self._carry_out(self.node.handle(now_ms(), event))
@@ -260,25 +209,25 @@ class Runner:
             self._fail(error)
 
     def _fail(self, error: BaseException) -> None:
-        if not self._failed.done():
-            self._failed.set_exception(error)
+        if not self.failed.done():
+            self.failed.set_exception(error)
 
-    def _carry_out(self, actions: list[Action]) -> None:
-        changes: list[ArchiveChange] = []
+    def _carry_out(self, actions: list[events.Action]) -> None:
+        changes: list[events.ArchiveChange] = []
         for action in actions:
-            if isinstance(action, ArchiveChange) and not isinstance(action, ErasePayload):
+            if isinstance(action, events.ArchiveChange) and not isinstance(action, events.ErasePayload):
                 changes.append(action)
                 continue
             self._persist(changes)
             self._do(action)
-            self._watch(action)
+            self._tell_watchers(action)
         self._persist(changes)
         if self.guard_file.is_grown:
             self.guard_file.compact()
         if self.store.is_snapshot_due:  # not before all blocks of this event are kept
             self.store.keep_snapshot(self.node.chain)
 
-    def _persist(self, changes: list[ArchiveChange]) -> None:
+    def _persist(self, changes: list[events.ArchiveChange]) -> None:
         """What the node wants kept, one after the other, goes into one transaction."""
         if not changes:
             return
@@ -286,51 +235,55 @@ class Runner:
             for change in changes:
                 carry_out(change, self.store)
         for change in changes:
-            self._watch(change)
+            self._tell_watchers(change)
         changes.clear()
 
-    def _do(self, action: Action) -> None:
+    def _tell_watchers(self, action: events.Action) -> None:
+        for watch in self.watchers:
+            watch(action)
+
+    def _do(self, action: events.Action) -> None:
         match action:
-            case _ if isinstance(action, Report):
+            case _ if isinstance(action, events.Report):
                 self._report(action)
-            case Send(peer, message):
+            case events.Send(peer, message):
                 self._send([peer], message)
-            case Multicast(peers, message):
+            case events.Multicast(peers, message):
                 self._send(peers, message)
-            case Broadcast(message, but):
+            case events.Broadcast(message, but):
                 self._send([peer for peer in self.connected if peer != but], message)
-            case SetTimer(timer, at_ms):
+            case events.SetTimer(timer, at_ms):
                 self._set_timer(timer, at_ms)
-            case PersistSigned(records):
+            case events.PersistSigned(records):
                 self.guard_file.append(records)
                 if not all(isinstance(one, Signed) for one in records):
                     self._reports.note_agreement(now_ms(), self.node.agreement_status())
-            case ReadVotes():  # told afterwards: the node is in the middle of an event
+            case events.ReadVotes():  # told afterwards: the node is in the middle of an event
                 asyncio.get_running_loop().call_soon(self._read_votes, action)
-            case ErasePayload():  # by itself: its traces in the write-ahead log go, too
+            case events.ErasePayload():  # by itself: its traces in the write-ahead log go, too
                 carry_out(action, self.store)
-            case SendKept(peer, request):
+            case events.SendKept(peer, request):
                 if (reply := answer(self.store, request, self.node.limits.answer_bytes)) is not None:
                     self._send([peer], reply)
-            case Disconnect() | Admit() | Dial() | Forget():
+            case events.Disconnect() | events.Admit() | events.Dial() | events.Forget():
                 self._connect(action)
 
-    def _connect(self, action: Disconnect | Admit | Dial | Forget) -> None:
+    def _connect(self, action: events.Disconnect | events.Admit | events.Dial | events.Forget) -> None:
         match action:
-            case Disconnect(peer, refused):
+            case events.Disconnect(peer, refused):
                 event = "peer turned away" if refused.rule is Rule.N6 else "peer banned"
                 note(logging.WARNING, event, peer=peer, rule=refused.rule.name, reason=str(refused))
                 self.transport.forget(_key(peer))
-            case Admit():
+            case events.Admit():
                 self._admit = action
                 self.transport.admit(self._admits)
-            case Dial(peer, address):
+            case events.Dial(peer, address):
                 note(logging.DEBUG, "dialling", peer=peer, address=address)
                 self.transport.dial(peer, address)
-            case Forget(peer):
+            case events.Forget(peer):
                 self.transport.forget(peer)
 
-    def _report(self, report: Report) -> None:
+    def _report(self, report: events.Report) -> None:
         match report:
             case TwinFound(epoch, view):
                 where = f"epoch {epoch}, view {view}"
@@ -339,21 +292,19 @@ class Runner:
                 reason = f"a quorum chose what is illegal by this node's state ({refused}): {_MISMATCH}"
                 self._fail(MustEnd(reason, NodeExit.STATE_MISMATCH))
             case _:
-                if isinstance(report, ReportBlock):
+                if isinstance(report, events.ReportBlock):
                     self.waiting_since_ms = self.stuck = None
-                elif isinstance(report, ReportStuck):
+                elif isinstance(report, events.ReportStuck):
                     self.stuck = report
                 self._reports.note(now_ms(), report)
 
-    def _read_votes(self, asked: ReadVotes) -> None:
-        if self._is_stopping or self._failed.done():
-            return
+    def _read_votes(self, asked: events.ReadVotes) -> None:
         try:
             kept = tuple(self.store.votes_of(asked.late.ballot.epoch, asked.late.ballot.view))
         except BaseException as error:
             self._fail(error)
         else:
-            self.handle(VotesRead(asked.late, kept))
+            self.handle(events.VotesRead(asked.late, kept))
 
     def _look_at_agreement(self) -> None:
         """Now and then, write down what is new of this node's part in agreement."""
@@ -367,16 +318,16 @@ class Runner:
             for peer in peers:
                 self.transport.send(_key(peer), frame)
 
-    def _set_timer(self, timer: Timer, at_ms: int) -> None:
+    def _set_timer(self, timer: events.Timer, at_ms: int) -> None:
         earlier = self._timers.pop(timer, None)
         if earlier is not None:
             earlier.cancel()
         delay_s = max(0, at_ms - now_ms()) / 1000
         self._timers[timer] = asyncio.get_running_loop().call_later(delay_s, self._fire, timer)
 
-    def _fire(self, timer: Timer) -> None:
+    def _fire(self, timer: events.Timer) -> None:
         self._timers.pop(timer, None)
-        self.handle(TimerFired(timer))
+        self.handle(events.TimerFired(timer))
 
 
 def now_ms() -> int:

@@ -3,7 +3,7 @@
 import asyncio
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
 from typing import Final, NamedTuple
 
 from tallystick.host.runner import Runner, now_ms
@@ -32,34 +32,18 @@ Outcome = Place | Waiting | Unknown | Refused
 """A final certificate's place, or why there is none."""
 
 
-@dataclass
-class _Waiter:
-    """Waits until nothing is left of what it waits for."""
-
-    left: set[bytes]
-    is_over: asyncio.Event = field(default_factory=asyncio.Event)
-
-
 class Submissions:
     """Submission is idempotent: a certificate is told apart by its id, and once is enough. `watch` sees all actions."""
 
-    def __init__(self) -> None:
-        self._runner: Runner | None = None
+    def __init__(self, runner: Runner) -> None:
+        self.runner = runner
         self._refused: OrderedDict[bytes, tuple[int, Refused]] = OrderedDict()
         """By id, with the time (ms) when each is forgotten. A bad signature is not here: the id does not cover it."""
-        self._waiters: dict[bytes, list[_Waiter]] = {}
+        self._waiters: dict[bytes, asyncio.Event] = {}
+        """By id, of those that somebody waits or waited for: set when it is settled."""
         self._has_room = asyncio.Event()
         self._is_closing = False
-
-    def serve(self, runner: Runner) -> None:
-        """Submit to this runner's node."""
-        self._runner = runner
-
-    @property
-    def runner(self) -> Runner:
-        """The node's runner, once it runs."""
-        assert self._runner is not None
-        return self._runner
+        runner.watchers.append(self.watch)
 
     async def submit(self, entries: Sequence[Entry]) -> list[Outcome]:
         """Check the entries and put the legal ones into the node's box, where they are kept; what became of each.
@@ -96,30 +80,18 @@ class Submissions:
 
     async def wait(self, certificate_ids: Iterable[bytes], timeout_s: float) -> None:
         """Wait until none of them is waiting any more, or until the time is up."""
-        ids = {one for one in certificate_ids if isinstance(self.outcome(one), Waiting)}
-        if not ids or self._is_closing:
-            return
-        waiter = _Waiter(set(ids))
-        for one in ids:
-            self._waiters.setdefault(one, []).append(waiter)
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
-                await waiter.is_over.wait()
-        except TimeoutError:
-            pass
-        finally:
-            for one in waiter.left:
-                self._waiters[one].remove(waiter)
-                if not self._waiters[one]:
-                    del self._waiters[one]
+                for one in certificate_ids:
+                    if isinstance(self.outcome(one), Waiting) and not self._is_closing:
+                        await self._waiters.setdefault(one, asyncio.Event()).wait()
 
     def close(self) -> None:
         """Let nobody wait any longer."""
         self._is_closing = True
         self._has_room.set()
-        for waiters in self._waiters.values():
-            for one in waiters:
-                one.is_over.set()
+        for settled in self._waiters.values():
+            settled.set()
 
     def watch(self, action: Action) -> None:
         """See what becomes of certificates."""
@@ -137,10 +109,8 @@ class Submissions:
                 self._settled(certificate_id)
 
     def _settled(self, certificate_id: bytes) -> None:
-        for waiter in self._waiters.pop(certificate_id, ()):
-            waiter.left.discard(certificate_id)
-            if not waiter.left:
-                waiter.is_over.set()
+        if (settled := self._waiters.pop(certificate_id, None)) is not None:
+            settled.set()
 
     def _note_refused(self, certificate_id: bytes, refused: Refused) -> None:
         now = now_ms()

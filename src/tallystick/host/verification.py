@@ -44,27 +44,9 @@ class _Batch:
 
     def __init__(self) -> None:
         self.claims: dict[bytes, Claim] = {}
-        self.verdicts: dict[bytes, bool] = {}
         self.deaths = 0
-        self.failure: VerificationFailed | None = None
-        self._done = asyncio.Event()
-
-    def settle(self, verdicts: Iterable[int | bool]) -> None:
-        """Keep the verdicts, given in the order of the claims."""
-        self.verdicts = {key: bool(verdict) for key, verdict in zip(self.claims, verdicts, strict=True)}
-        self.claims = {}
-        self._done.set()
-
-    def fail(self, failure: VerificationFailed) -> None:
-        """There will be no verdicts."""
-        self.failure = failure
-        self._done.set()
-
-    async def settled(self) -> None:
-        """Return once there are verdicts. Raises `VerificationFailed` if there never will be."""
-        await self._done.wait()
-        if self.failure:
-            raise self.failure
+        self.verdicts: asyncio.Future[dict[bytes, bool]] = asyncio.get_running_loop().create_future()
+        self.verdicts.add_done_callback(asyncio.Future.exception)  # a failure is nobody's if nobody waits any more
 
 
 class _Worker:
@@ -134,7 +116,7 @@ class Verifier:
         self._failure: VerificationFailed | None = VerificationFailed("the verifier was not started")
         self._waiting: deque[_Batch] = deque()
         self._batch_of: dict[bytes, _Batch] = {}
-        self._settled: deque[_Batch] = deque()
+        self._settled: deque[dict[bytes, bool]] = deque()
         self._remembered = 0
         self._under_way = 0
         self._turn = asyncio.Lock()
@@ -185,8 +167,8 @@ class Verifier:
             keys += part_keys
             batches += [self._batch_of[key] for key in part_keys]
         for batch in dict.fromkeys(batches):
-            await batch.settled()
-        return [batch.verdicts[key] for batch, key in zip(batches, keys, strict=True)]
+            await asyncio.shield(batch.verdicts)
+        return [batch.verdicts.result()[key] for batch, key in zip(batches, keys, strict=True)]
 
     def _verify_in_line(self, keys: list[bytes], claims: Sequence[Claim]) -> bool:
         """Whether the claims, few as they are, were all asked for before, or have been verified on the spot."""
@@ -300,14 +282,16 @@ class Verifier:
         self._hand_over()
 
     def _settle(self, batch: _Batch, verdicts: Iterable[int | bool]) -> None:
-        batch.settle(verdicts)
-        self._settled.append(batch)
-        self.verified += len(batch.verdicts)
-        self._remembered += len(batch.verdicts)
+        verdict_of = {key: bool(verdict) for key, verdict in zip(batch.claims, verdicts, strict=True)}
+        batch.claims = {}
+        batch.verdicts.set_result(verdict_of)
+        self._settled.append(verdict_of)
+        self.verified += len(verdict_of)
+        self._remembered += len(verdict_of)
         while self._remembered > REMEMBERED_CLAIMS:
             oldest = self._settled.popleft()
-            self._remembered -= len(oldest.verdicts)
-            for key in oldest.verdicts:
+            self._remembered -= len(oldest)
+            for key in oldest:
                 del self._batch_of[key]
         self._changed.set()
 
@@ -315,7 +299,7 @@ class Verifier:
         for key in batch.claims:
             del self._batch_of[key]
         self._under_way -= len(batch.claims)
-        batch.fail(failure)
+        batch.verdicts.set_exception(failure)
         self._changed.set()
 
     def _fail(self, failure: VerificationFailed) -> None:

@@ -6,11 +6,12 @@ earlier blocks name.
 """
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from tallystick.consensus.proof_of_stake import check_drawn
 from tallystick.host.claims import Claim, claimed
@@ -18,25 +19,29 @@ from tallystick.host.verification import verify_in_line, verifying
 from tallystick.ledger.block import Block, block_codec, check_form, check_signatures, genesis_block, verified
 from tallystick.ledger.blockchain import Blockchain
 from tallystick.ledger.certificate import certificate_codec
-from tallystick.ledger.encoding import Codec
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import Refused, Rule
-from tallystick.ledger.fields import ZERO_DIGEST
-from tallystick.ledger.finality import FinalHeader, Finalization, Members, next_epoch
+from tallystick.ledger.finality import FinalHeader, Finalization, next_epoch
 from tallystick.ledger.header import Header
-from tallystick.ledger.state import State, StateRoots
+from tallystick.ledger.state import State
 from tallystick.ledger.vote import Tally, check_vote_signatures, tally_codec
 from tallystick.problems import DamagedStore
+from tallystick.storage.sqlite_file import decode_column
 from tallystick.storage.store import EpochEnd, Store
 
 _CLAIMS_AT_ONCE: Final = 4_096
 _ROWS_AT_ONCE: Final = 64
-_HASH_BYTES: Final = 32
+_FALSE_SIGNATURE: Final = "a signature in it is not good"
+_LINES: Final = {
+    "finalizations": "finalization of block {}: {}",
+    "payloads": "payload {:.16}…: {}",
+    "proposals": "proposal: {1}",
+    "waiting": "a certificate that waited, to be submitted again: {1}",
+}
+"""What is said of a damaged row, by table."""
 
 Verify = Callable[[Sequence[Claim]], Sequence[bool]]
 """Whether each of these signatures is good; in worker processes, where there are some."""
-
-T = TypeVar("T")
 
 
 @dataclass
@@ -46,22 +51,14 @@ class Report:
     tip_index: int
     pages: list[str] = field(default_factory=list)
     """What SQLite says of pages of the file. If anything, nothing else was looked at: `salvage` comes first."""
-    blocks: dict[int, str] = field(default_factory=dict)
-    """Damaged or missing blocks, each with the reason."""
-    finalizations: dict[int, str] = field(default_factory=dict)
-    """Damaged finalizations, by the index of their block."""
-    unproven: dict[int, int] = field(default_factory=dict)
-    """Last blocks of epochs without a finalization, each with its epoch; no damage where a checkpoint was trusted."""
-    ends: dict[int, tuple[Header, StateRoots, Members | None] | None] = field(default_factory=dict)
-    """What is kept with last blocks of epochs and is not what it should be, by index; `None`: nothing should be."""
+    rows: dict[str, dict[int, str]] = field(default_factory=lambda: defaultdict(dict))
+    """By table, and there by number: damaged rows, and missing blocks, each with the reason."""
     payloads: dict[bytes, str] = field(default_factory=dict)
     """Damaged payloads, by hash."""
-    votes: dict[int, str] = field(default_factory=dict)
-    """Rows of votes and certificates of them that are damaged; other members have them."""
-    proposals: dict[int, str] = field(default_factory=dict)
-    """Rows of proposed blocks that are damaged; other members have them."""
-    waiting: dict[int, str] = field(default_factory=dict)
-    """Rows of certificates that wait to be forged and are damaged: who submitted them should do so again."""
+    unproven: dict[int, int] = field(default_factory=dict)
+    """Last blocks of epochs without a finalization, each with its epoch; no damage where a checkpoint was trusted."""
+    ends: dict[int, EpochEnd | None] = field(default_factory=dict)
+    """What should be kept with last blocks of epochs and is not, by index; `None`: nothing should be."""
     derived: list[str] = field(default_factory=list)
     """What is derived and is not what it should be."""
     epochs: dict[int, Epoch] = field(default_factory=dict)
@@ -74,29 +71,17 @@ class Report:
     @property
     def is_sound(self) -> bool:
         """Whether nothing is damaged."""
-        rows = (self.blocks, self.finalizations, self.payloads, self.votes, self.proposals, self.waiting)
-        return not (self.pages or self.derived or any(rows))
-
-    @property
-    def log_root(self) -> bytes | None:
-        """The root of the log up to `final`, if all of it could be derived."""
-        return self.final.log.root() if self.final is not None else None
+        return not (self.pages or self.derived or self.payloads or any(self.rows.values()))
 
     @property
     def last_good(self) -> int:
         """The index of the last block that is not damaged; what follows is fetched like any later block."""
-        return next((index for index in range(self.tip_index, 0, -1) if index not in self.blocks), 0)
+        return next((index for index in range(self.tip_index, 0, -1) if index not in self.rows["blocks"]), 0)
 
     @property
     def missing_blocks(self) -> list[tuple[int, int]]:
         """First and last index of each damaged range below the last good block: to be fetched, and put back."""
-        ranges: list[tuple[int, int]] = []
-        for index in sorted(one for one in self.blocks if one < self.last_good):
-            if ranges and ranges[-1][1] == index - 1:
-                ranges[-1] = (ranges[-1][0], index)
-            else:
-                ranges.append((index, index))
-        return ranges
+        return [(one[0], one[-1]) for one in _ranges(index for index in self.rows["blocks"] if index < self.last_good)]
 
     @property
     def missing_finalizations(self) -> list[int]:
@@ -106,19 +91,25 @@ class Report:
     @property
     def lines(self) -> list[str]:
         """All damage in words, a line each."""
+        finalizations, votes = self.rows["finalizations"], self.rows["votes"]
+        tables: Mapping[str, Mapping[Any, str]] = {
+            **self.rows,
+            "payloads": {key.hex(): reason for key, reason in self.payloads.items()},
+        }
         found = [f"pages of the file: {one}" for one in self.pages]
-        found += _by_stretches(self.blocks)
-        found += [f"finalization of block {index}: {reason}" for index, reason in sorted(self.finalizations.items())]
+        found += _by_ranges(self.rows["blocks"])
         found += [
             f"finalization of block {index}, the last of its epoch: missing"
             for index in self.unproven
-            if index not in self.finalizations
+            if index not in finalizations
         ]
-        found += [f"payload {key.hex()[:16]}…: {reason}" for key, reason in sorted(self.payloads.items())]
-        found += [f"proposal: {reason}" for reason in self.proposals.values()]
-        found += [f"a certificate that waited, to be submitted again: {reason}" for reason in self.waiting.values()]
+        found += [
+            said.format(row, reason)
+            for table, said in _LINES.items()
+            for row, reason in sorted(tables.get(table, {}).items())
+        ]
         found += [f"derived: {what}" for what in self.derived]
-        return [*found, f"votes: {len(self.votes)} damaged"] if self.votes else found
+        return [*found, f"votes: {len(votes)} damaged"] if votes else found
 
 
 def find_damage(
@@ -136,19 +127,18 @@ class Check:
     """One pass over a store that nobody writes to meanwhile."""
 
     def __init__(
-        self,
-        store: Store,
-        verify: Verify = verify_in_line,
-        on_block: Callable[[int], object] = lambda index: None,
+        self, store: Store, verify: Verify = verify_in_line, on_block: Callable[[int], object] = lambda index: None
     ) -> None:
         """`on_block` is called with the index of each block that was looked at."""
-        genesis, tip_index = store.genesis, store.tip_index
         self._store, self._verify, self._on_block = store, verify, on_block
-        self._params, self._ledger_id = genesis.params, genesis.ledger_id
-        self._report = Report(tip_index)
-        self._claims: list[Claim] = []
-        self._blames: list[Callable[[], object]] = []
-        self._hashes, self._parents, self._final = (bytearray(_HASH_BYTES * (tip_index + 1)) for _ in range(3))
+        self._ledger_id = store.genesis.ledger_id
+        self._report = Report(store.tip_index)
+        self._claims: list[tuple[Claim, Callable[[], object]]] = []
+        self._parent_hash: bytes | None = genesis_block(store.genesis).hash
+        self._is_bound: list[bool | None] = [None] * (store.tip_index + 2)
+        """By index: whether the block names the one before it as its parent, if that is known."""
+        self._is_voted_for: list[bool | None] = [True] + [None] * store.tip_index
+        """By index: whether votes made this block final (or another one), if there are any."""
 
     def run(self) -> Report:
         """Look at everything. Raises `StoreError` when the disk reports an error."""
@@ -165,10 +155,16 @@ class Check:
         self._flush()
         self._check_beyond_the_tip()
         self._check_links()
-        self._check_payloads()
-        self._check_votes_and_waiting()
+        for payload_hash in store.payload_tables.hashes():
+            try:
+                store.payload(payload_hash)
+            except DamagedStore as damage:
+                report.payloads[payload_hash] = str(damage.refused)
+        self._check_rows("votes", "epoch, view, encoded", self._check_vote)
+        self._check_rows("proposals", "encoded", self._check_proposal)
+        self._check_rows("waiting", "certificate_id, encoded", self._check_waiting)
         self._flush()
-        if report.blocks:
+        if report.rows["blocks"]:
             report.chain = None
         if report.chain is None:
             report.final = None
@@ -179,24 +175,27 @@ class Check:
 
     def _check_block(self, index: int) -> Header | None:
         """A block by itself, and, as long as all before it are good, by the rules. Its header, if it is good."""
-        report = self._report
+        report, damaged, parent_hash = self._report, self._report.rows["blocks"], self._parent_hash
+        self._parent_hash = None
         rows = self._store.database.select("SELECT block_hash, encoded FROM blocks WHERE block_index = ?", (index,))
         if not rows:
-            report.chain, report.blocks[index] = None, "missing"
+            report.chain, damaged[index] = None, "missing"
             return None
         try:
-            block = _decoded(block_codec, rows[0][1])
+            block = decode_column(block_codec, rows[0][1])
             if block.index != index:
                 raise Refused(Rule.B1, f"it says that its index is {block.index}")
-            self._check_alone(block, partial(report.blocks.setdefault, index, "a signature in it is not good"))
+            self._check_alone(block, partial(damaged.setdefault, index, _FALSE_SIGNATURE))
             if report.chain is not None:
                 report.chain.append(verified(block))
         except Refused as refused:
             report.chain = None
             if refused.rule is not Rule.B2:  # which of two blocks is the wrong one, the links will tell
-                report.blocks[index] = str(refused)
+                damaged[index] = str(refused)
                 return None
-        self._hashes[_at(index)], self._parents[_at(index)] = block.hash, block.header.parent_hash
+        self._parent_hash = block.hash
+        if parent_hash is not None:
+            self._is_bound[index] = block.header.parent_hash == parent_hash
         if rows[0][0] != block.hash:
             self._blame_derived("hashes of blocks")
         return block.header
@@ -213,8 +212,8 @@ class Check:
             if tally is not None:
                 self._check_votes(index, header, tally)
         except (DamagedStore, Refused) as damage:
-            report.finalizations[index] = _reason(damage)
-            tally = None
+            reason = damage.refused if isinstance(damage, DamagedStore) else damage
+            report.rows["finalizations"][index], tally = str(reason), None
         try:
             end = store.epoch_end(index)
             if report.chain is None and end is not None and header is not None:
@@ -236,7 +235,9 @@ class Check:
             raise Refused(Rule.V2, f"these votes are of epoch {number}, the block of epoch {header.epoch}")
         if epoch is None:
             return
-        self._final[_at(index)] = Finalization(tally, epoch).ballot.block_hash
+        voted_for = Finalization(tally, epoch).ballot.block_hash
+        if header is not None:
+            self._is_voted_for[index] = voted_for == header.hash
         check_vote_signatures(tally, self._ledger_id, claimed(partial(self._claim, partial(self._unproven, index))))
 
     def _follow(self, header: Header, tally: Tally | None, end: EpochEnd) -> None:
@@ -256,87 +257,68 @@ class Check:
             is_changed = before.members != state.epoch.members
             due = EpochEnd(header.epoch, state.roots, state.epoch.members if is_changed else None)
         if kept != due:
-            self._blame_end(index, due and (header, due.roots, due.members))
+            self._blame_end(index, due)
         return due
 
-    def _blame_end(self, index: int, due: tuple[Header, StateRoots, Members | None] | None) -> None:
+    def _blame_end(self, index: int, due: EpochEnd | None) -> None:
         self._report.ends[index] = due
         self._blame_derived("ends of epochs")
 
     def _unproven(self, index: int) -> None:
-        self._report.finalizations[index] = "a vote in it is not signed by its member"
-        self._final[_at(index)] = ZERO_DIGEST
+        self._report.rows["finalizations"][index] = "a vote in it is not signed by its member"
+        self._is_voted_for[index] = None
 
     def _check_beyond_the_tip(self) -> None:
         """What is kept with blocks that are gone would be in the way of what comes in their place."""
         for table in ("finalizations", "epoch_ends"):
             sql = f"SELECT block_index FROM {table} WHERE block_index > ?"  # noqa: S608
             for (index,) in self._store.database.select(sql, (self._report.tip_index,)):
-                self._report.finalizations[index] = "there is no such block"
+                self._report.rows["finalizations"][index] = "there is no such block"
 
     def _check_links(self) -> None:
         """From the end back: a block is the one that votes made final, or that the next good block names."""
-        blocks, named = self._report.blocks, bytearray(ZERO_DIGEST)
-        self._hashes[_at(0)] = self._final[_at(0)] = genesis_block(self._store.genesis).hash
+        blocks = self._report.rows["blocks"]
         for index in range(self._report.tip_index, -1, -1):
-            kept, final = self._hashes[_at(index)], self._final[_at(index)]
+            is_named = None if index + 1 in blocks else self._is_bound[index + 1]
             if index in blocks:
-                named = bytearray(ZERO_DIGEST)
                 continue
-            if final == kept and named not in (ZERO_DIGEST, kept):
-                blocks[index + 1] = "its parent is another block than the one that is final"
-            elif final not in (ZERO_DIGEST, kept):
+            if self._is_voted_for[index] is False:
                 blocks[index] = "votes made another block final"
-            elif named not in (ZERO_DIGEST, kept):
+            elif is_named is False and self._is_voted_for[index]:
+                blocks[index + 1] = "its parent is another block than the one that is final"
+            elif is_named is False:
                 blocks[index] = "the next block names another one as its parent"
-            named = self._parents[_at(index)] if index not in blocks else bytearray(ZERO_DIGEST)
 
     # ---- what stands beside the blocks ----------------------------------------------------------------------
 
-    def _check_payloads(self) -> None:
-        for payload_hash in self._store.payload_tables.hashes():
-            try:
-                self._store.payload_tables.get(payload_hash)
-            except DamagedStore as damage:
-                self._report.payloads[payload_hash] = str(damage.refused)
-
-    def _check_votes_and_waiting(self) -> None:
-        """Votes, proposals and waiting certificates: each row by itself."""
-        report = self._report
-        for row, epoch, view, encoded in self._rows("votes", "epoch, view, encoded"):
-            blame = partial(report.votes.setdefault, row, "a signature in it is not good")
-            try:
-                tally = _decoded(tally_codec, encoded)
-                if (tally.ballot.epoch, tally.ballot.view) != (epoch, view):
-                    raise Refused(Rule.V1, f"it is of epoch {tally.ballot.epoch} and view {tally.ballot.view}")
-                check_vote_signatures(tally, self._ledger_id, claimed(partial(self._claim, blame)))
-            except Refused as refused:
-                report.votes[row] = str(refused)
-        for row, encoded in self._rows("proposals", "encoded"):
-            blame = partial(report.proposals.setdefault, row, "a signature in it is not good")
-            try:
-                self._check_alone(_decoded(block_codec, encoded), blame)
-            except Refused as refused:
-                report.proposals[row] = str(refused)
-        for row, kept_id, encoded in self._rows("waiting", "certificate_id, encoded"):
-            try:
-                if _decoded(certificate_codec, encoded).id != kept_id:
-                    raise Refused(Rule.E2, "its id is another")
-            except Refused as refused:
-                report.waiting[row] = str(refused)
-
-    def _rows(self, table: str, columns: str) -> Iterator[tuple[Any, ...]]:
-        """Row number and columns of each row, a few at a time."""
+    def _check_rows(self, table: str, columns: str, check: Callable[..., None]) -> None:
+        """Each row by itself, a few at a time: `check` is given whom to blame, and the columns."""
         sql = f"SELECT rowid, {columns} FROM {table} WHERE rowid > ? ORDER BY rowid LIMIT ?"  # noqa: S608
-        last = -1
+        damaged, last = self._report.rows[table], -1
         while rows := self._store.database.select(sql, (last, _ROWS_AT_ONCE)):
-            yield from rows
-            last = rows[-1][0]
+            for last, *values in rows:
+                try:
+                    check(partial(damaged.setdefault, last, _FALSE_SIGNATURE), *values)
+                except Refused as refused:
+                    damaged[last] = str(refused)
+
+    def _check_vote(self, blame: Callable[[], object], epoch: int, view: int, encoded: object) -> None:
+        tally = decode_column(tally_codec, encoded)
+        if (tally.ballot.epoch, tally.ballot.view) != (epoch, view):
+            raise Refused(Rule.V1, f"it is of epoch {tally.ballot.epoch} and view {tally.ballot.view}")
+        check_vote_signatures(tally, self._ledger_id, claimed(partial(self._claim, blame)))
+
+    def _check_proposal(self, blame: Callable[[], object], encoded: object) -> None:
+        self._check_alone(decode_column(block_codec, encoded), blame)
+
+    def _check_waiting(self, blame: Callable[[], object], kept_id: object, encoded: object) -> None:
+        if decode_column(certificate_codec, encoded).id != kept_id:
+            raise Refused(Rule.E2, "its id is another")
 
     def _check_derived(self) -> None:
         """The index of files, what is awaited, and the snapshot, as far as what they derive from is whole."""
         report, tables = self._report, self._store.payload_tables
-        if not report.blocks and not report.payloads and not tables.are_as_derived(self._store.blocks()):
+        if not report.rows["blocks"] and not report.payloads and not tables.are_as_derived(self._store.blocks()):
             self._blame_derived("index of files and payloads")
         snapshot = self._store.snapshot()
         if snapshot is None:
@@ -345,12 +327,8 @@ class Check:
         elif report.chain is not None:
             ids, counts = snapshot.certificate_index.ids_after(0)
             all_ids, all_counts = report.chain.certificate_index.ids_after(0)
-            is_at_tip = snapshot.state.index == report.tip_index
-            if (
-                not all_ids.startswith(ids)
-                or all_counts[: len(counts)] != counts
-                or (is_at_tip and snapshot.state != report.chain.state)
-            ):
+            is_prefix = all_ids.startswith(ids) and all_counts[: len(counts)] == counts
+            if not is_prefix or (snapshot.state.index == report.tip_index and snapshot.state != report.chain.state):
                 self._blame_derived("snapshot")
 
     def _blame_derived(self, what: str) -> None:
@@ -361,25 +339,28 @@ class Check:
 
     def _claim(self, blame: Callable[[], object], claim: Claim) -> None:
         """Have a signature checked, some time; if it is not good, `blame` is called."""
-        self._claims.append(claim)
-        self._blames.append(blame)
+        self._claims.append((claim, blame))
         if len(self._claims) >= _CLAIMS_AT_ONCE:
             self._flush()
 
     def _flush(self) -> None:
-        claims, blames = self._claims, self._blames
-        self._claims, self._blames = [], []
-        for blame, is_good in zip(blames, self._verify(claims), strict=True):
+        claims, self._claims = self._claims, []
+        for (_, blame), is_good in zip(claims, self._verify([claim for claim, _ in claims]), strict=True):
             if not is_good:
                 blame()
 
 
-def _by_stretches(blocks: Mapping[int, str]) -> Iterator[str]:
+def _ranges(indexes: Iterator[int]) -> list[list[int]]:
+    """The indexes, ascending, parted where one is left out."""
+    groups = groupby(enumerate(sorted(indexes)), lambda one: one[1] - one[0])
+    return [[index for _, index in group] for _, group in groups]
+
+
+def _by_ranges(blocks: Mapping[int, str]) -> Iterator[str]:
     """One line for blocks that follow each other and have the same damage."""
-    for (_, reason), group in groupby(enumerate(sorted(blocks)), lambda one: (one[1] - one[0], blocks[one[1]])):
-        indexes = [index for _, index in group]
-        which = f"block {indexes[0]}" if len(indexes) == 1 else f"blocks {indexes[0]} to {indexes[-1]}"
-        yield f"{which}: {reason}"
+    for reason, group in groupby(sorted(blocks), blocks.__getitem__):
+        for one in _ranges(group):
+            yield f"block {one[0]}: {reason}" if len(one) == 1 else f"blocks {one[0]} to {one[-1]}: {reason}"
 
 
 def _damaged_pages(store: Store) -> list[str]:
@@ -388,15 +369,3 @@ def _damaged_pages(store: Store) -> list[str]:
     except DamagedStore as damage:
         return [str(damage)]
     return [] if found == ["ok"] else found
-
-
-def _decoded(codec: Codec[T], encoded: object) -> T:
-    return codec.decode(encoded if isinstance(encoded, bytes) else b"")
-
-
-def _reason(damage: DamagedStore | Refused) -> str:
-    return str(damage.refused if isinstance(damage, DamagedStore) else damage)
-
-
-def _at(index: int) -> slice:
-    return slice(_HASH_BYTES * index, _HASH_BYTES * (index + 1))

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager
+from pathlib import Path
 
 from msgspec import Struct
 
@@ -10,7 +11,7 @@ from tallystick.host.data_folder import DataFolder
 from tallystick.host.data_lock import DataLock
 from tallystick.host.verification import verifying
 from tallystick.integrity.check import Report, Verify, find_damage
-from tallystick.integrity.refetch import Peers, Session, refetch
+from tallystick.integrity.refetch import Peers, connected, refetch
 from tallystick.integrity.repair import repair
 from tallystick.integrity.salvage import finish_salvage, salvage_in_place
 from tallystick.ledger.wallet import Wallet
@@ -56,7 +57,7 @@ class Mending:
         """
         with DataLock(self._folder.path), asyncio.Runner() as runner, verifying(runner) as verify:
             if (kept := finish_salvage(self._path)) is not None:
-                self._set_aside(str(kept))
+                self._set_aside(kept)
             seen: list[list[str]] = []
             while True:  # whether something is damaged may be known only when other damage is mended
                 report, found = self._look(verify)
@@ -99,37 +100,39 @@ class Mending:
 
     def _salvage(self) -> None:
         self._say(f"Copying what can be read of {self._path}")
-        salvaged, kept = salvage_in_place(self._path)
-        for table, lost in salvaged.lost.items():
-            if lost:
-                self._tell([f"lost of {table}: {', '.join(f'{first} to {last}' for first, last in lost)}"])
-        self._set_aside(str(kept))
+        lost, kept = salvage_in_place(self._path)
+        for table, ranges in lost.items():
+            if ranges:
+                self._tell([f"lost of {table}: {', '.join(f'{first} to {last}' for first, last in ranges)}"])
+        self._set_aside(kept)
 
-    def _set_aside(self, kept: str) -> None:
-        self.mended.damaged_files.append(kept)
+    def _set_aside(self, kept: Path) -> None:
+        self.mended.damaged_files.append(str(kept))
         self._say(f"The damaged file is kept as {kept}; it is of no more use once this node votes again")
 
     def _repair(self, report: Report, runner: asyncio.Runner, verify: Verify) -> None:
         blocks = sum(last - first + 1 for first, last in report.missing_blocks)
-        finalizations = len(report.missing_finalizations)
+        finalizations, mended = len(report.missing_finalizations), self.mended
         wallet = self._open_wallet() if blocks or finalizations else None
-        with Store.open(self._path) as store, ExitStack() as stack:
+        with Store.open(self._path) as store:
             repair(store, report)
-            self.mended.dropped_blocks += report.tip_index - report.last_good
-            self.mended.tip_index = report.last_good
+            mended.dropped_blocks += report.tip_index - report.last_good
+            mended.tip_index = report.last_good
             if wallet is None:
                 return
             self._say(f"Fetching from peers; blocks: {blocks:,}, finalizations: {finalizations:,}")
             peers = self._peers(store, wallet.public_key)
-            session = stack.enter_context(Session(store.genesis.ledger_id, wallet, peers, runner))
-            on_fetched = stack.enter_context(self._counting("Fetching", blocks + finalizations))
+            with (
+                connected(store.genesis.ledger_id, wallet, peers, runner) as session,
+                self._counting("Fetching", blocks + finalizations) as on_fetched,
+            ):
 
-            def on_put(more_blocks: int, more_finalizations: int) -> None:
-                self.mended.refetched_blocks += more_blocks
-                self.mended.refetched_finalizations += more_finalizations
-                on_fetched(self.mended.refetched_blocks + self.mended.refetched_finalizations)
+                def on_put(more_blocks: int, more_finalizations: int) -> None:
+                    mended.refetched_blocks += more_blocks
+                    mended.refetched_finalizations += more_finalizations
+                    on_fetched(mended.refetched_blocks + mended.refetched_finalizations)
 
-            refetch(store, report, session, verify, on_put)
+                refetch(store, report, session, verify, on_put)
 
     def _peers(self, store: Store, own: bytes) -> Peers:
         addresses = dict(self._folder.settings().bootstrap_peers)

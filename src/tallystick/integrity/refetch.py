@@ -4,23 +4,17 @@ Nothing that a peer sends is trusted: it is put in place only if the rest of the
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Final, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import Any, Final, TypeVar
 
 from tallystick.integrity.check import Report, Verify
 from tallystick.integrity.repair import put_blocks, put_finalization
+from tallystick.ledger import messages
 from tallystick.ledger.block import Block
+from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import Refused
-from tallystick.ledger.messages import (
-    BlockRequest,
-    Blocks,
-    FinalizationRequest,
-    Finalizations,
-    Message,
-    decode_message,
-    encode_message,
-)
 from tallystick.ledger.wallet import Wallet
 from tallystick.network.transport import Connected, Disconnected, Received, TransportEvent
 from tallystick.network.zeromq import ZeroMQTransport
@@ -41,175 +35,142 @@ Peers = Sequence[tuple[bytes, str]]
 Put = Callable[[int, int], object]
 """Called with how many blocks and how many finalizations were just put back."""
 
-T = TypeVar("T", Blocks, Finalizations)
-
-
-def refetch(store: Store, report: Report, session: "Session", verify: Verify, on_put: Put) -> None:
-    """Close the gaps that a check found. Raises `DamagedStore` naming those that no peer could close; the rest is.
-
-    Finalizations of epochs whose members are not known yet wait for another check, which then knows them.
-    """
-    refetching = _Refetching(store, session, verify, on_put)
-    for first, last in reversed(report.missing_blocks):
-        refetching.fill(first, last)
-    for index in report.missing_finalizations:
-        refetching.prove(report, index)
-    if refetching.failures:
-        advice = "repair again when other members run, or restore a backup"
-        raise DamagedStore(f"{store.path} could not be repaired as a whole: {'; '.join(refetching.failures)}; {advice}")
-
-
-@dataclass
-class _Refetching:
-    store: Store
-    session: "Session"
-    verify: Verify
-    on_put: Put
-    failures: list[str] = field(default_factory=list)
-
-    def fill(self, first: int, last: int) -> None:
-        """Fill a gap from its end, window by window: the block after it proves the last one in it."""
-        while last >= first:
-            start = max(first, last - _WINDOW_BLOCKS + 1)
-
-            def put_from(peer: bytes, start: int = start, last: int = last) -> None:
-                put_blocks(self.store, self._blocks(peer, start, last), self.verify)
-
-            if not self._is_put(put_from, f"blocks {first} to {last}"):
-                return
-            self.on_put(last - start + 1, 0)
-            last = start - 1
-
-    def prove(self, report: Report, index: int) -> None:
-        """Put an epoch's last finalization back, if its members are known."""
-        number = report.unproven[index]
-        epoch = report.epochs.get(number)
-        if epoch is None:
-            return
-
-        def put_from(peer: bytes) -> None:
-            answer = self.session.ask(peer, FinalizationRequest(number), Finalizations)
-            proof = next((one for one in answer.proofs if one.header.index == index), None)
-            if proof is None:
-                raise Problem("it does not have it")
-            report.epochs[number + 1] = put_finalization(self.store, proof, epoch, self.verify)
-
-        if self._is_put(put_from, f"the finalization of block {index}"):
-            self.on_put(0, 1)
-
-    def _is_put(self, put_from: Callable[[bytes], None], what: str) -> bool:
-        """Try one peer after the other; who fails comes last from then on."""
-        reasons = []
-        for peer in list(self.session.peers):
-            try:
-                put_from(peer)
-            except StoreError:
-                raise  # no peer's fault
-            except (Refused, Problem) as error:
-                reasons.append(f"{peer.hex()[:16]}…: {error}")
-                self.session.put_last(peer)
-            else:
-                return True
-        self.failures.append(f"{what} ({', '.join(reasons) or 'the connections ended'})")
-        return False
-
-    def _blocks(self, peer: bytes, first: int, last: int) -> list[Block]:
-        """All of them, from one peer. Raises `Problem` when it does not have them."""
-        blocks: list[Block] = []
-        while len(blocks) <= last - first:
-            start = first + len(blocks)
-            answer = self.session.ask(peer, BlockRequest(start, last - start + 1), Blocks)
-            if answer.start != start or not answer.blocks:
-                raise Problem(f"it does not have block {start}")
-            blocks += answer.blocks
-        return blocks[: last - first + 1]
+T = TypeVar("T", messages.Blocks, messages.Finalizations)
 
 
 class Session:
-    """Connections with peers, for as long as the `with` block lasts, and one question at a time.
+    """Connections with peers, and one question at a time; made by `connected`."""
 
-    Entering it waits until each is connected or known not to be, and raises `DamagedStore` when none is.
-    """
-
-    def __init__(self, ledger_id: bytes, wallet: Wallet, peers: Peers, runner: asyncio.Runner) -> None:
+    def __init__(self, transport: ZeroMQTransport, runner: asyncio.Runner) -> None:
         self.peers: list[bytes] = []
         """Those that are connected; who is to be asked first comes first."""
-        self._transport = ZeroMQTransport(wallet, ledger_id)
+        self._transport = transport
         self._runner = runner
-        self._dialled = peers
-        self._answers: asyncio.Queue[tuple[bytes, Message | None]] = asyncio.Queue(maxsize=1024)
+        self._asked: tuple[bytes, type[messages.Message], asyncio.Future[Any]] | None = None
 
-    def __enter__(self) -> "Session":
-        try:
-            self._runner.run(self._start())
-        except BaseException:
-            self._runner.run(self._transport.stop())
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._runner.run(self._transport.stop())
-
-    def put_last(self, peer: bytes) -> None:
-        """Ask all others before this one from now on."""
-        if peer in self.peers:
-            self.peers.remove(peer)
-            self.peers.append(peer)
-
-    def ask(self, peer: bytes, question: Message, kind: type[T]) -> T:
+    def ask(self, peer: bytes, question: messages.Message, kind: type[T]) -> T:
         """The peer's answer. Raises `Problem` when it does not come in time, or the connection ends."""
         return self._runner.run(self._ask(peer, question, kind))
 
-    async def _start(self) -> None:
-        keys = {key: place for place, (key, _) in enumerate(self._dialled)}
-        await self._transport.start(self._on_event)
-        self._transport.admit(keys.__contains__)
-        for key, address in self._dialled:
-            self._transport.dial(key, address)
-        deadline_s = asyncio.get_running_loop().time() + CONNECT_S
-        while keys.keys() - set(self.peers) - self._transport.troubles().keys():
-            if asyncio.get_running_loop().time() > deadline_s:
-                break
+    async def start(self, dialled: Peers) -> None:
+        """Wait until each is connected or known not to be. Raises `DamagedStore` when none is."""
+        keys, transport = {key: place for place, (key, _) in enumerate(dialled)}, self._transport
+        loop = asyncio.get_running_loop()
+        await transport.start(self._on_event)
+        transport.admit(keys.__contains__)
+        for key, address in dialled:
+            transport.dial(key, address)
+        deadline_s = loop.time() + CONNECT_S
+        while keys.keys() - set(self.peers) - transport.troubles().keys() and loop.time() <= deadline_s:
             await asyncio.sleep(_POLL_S)
         self.peers.sort(key=keys.__getitem__)
         if not self.peers:
-            troubles = "; ".join(f"{key.hex()[:16]}…: {why}" for key, why in self._transport.troubles().items())
+            troubles = "; ".join(f"{key.hex()[:16]}…: {why}" for key, why in transport.troubles().items())
             advice = "start another member's node, or name one under bootstrap in node.toml, and repair again"
             raise DamagedStore(f"no peer can be reached to fetch from ({troubles or 'none is known'}); {advice}")
 
-    async def _ask(self, peer: bytes, question: Message, kind: type[T]) -> T:
+    async def _ask(self, peer: bytes, question: messages.Message, kind: type[T]) -> T:
         await asyncio.sleep(_PAUSE_S)
-        while not self._answers.empty():
-            self._answers.get_nowait()
         if peer not in self.peers:
             raise Problem("the connection ended")
-        self._transport.send(peer, encode_message(question))
+        answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._asked = peer, kind, answer
+        self._transport.send(peer, messages.encode_message(question))
         try:
             async with asyncio.timeout(ANSWER_S):
-                while True:
-                    sender, answer = await self._answers.get()
-                    if sender == peer and answer is None:
-                        raise Problem("the connection ended")
-                    if sender == peer and isinstance(answer, kind):
-                        return answer
+                return await answer
         except TimeoutError:
             raise Problem("it did not answer in time") from None
 
     def _on_event(self, event: TransportEvent) -> None:
+        peer, kind, answer = self._asked or (None, None, None)
         match event:
-            case Connected(peer):
-                self.peers.append(peer)
-            case Disconnected(peer):
-                self.peers.remove(peer)
-                self._put(peer, None)
-            case Received(peer, frame):
-                try:
-                    message = decode_message(frame)
-                except Refused:
-                    return
-                if isinstance(message, Blocks | Finalizations):
-                    self._put(peer, message)
+            case Connected(one):
+                self.peers.append(one)
+            case Disconnected(one):
+                self.peers.remove(one)
+                if one == peer and answer and not answer.done():
+                    answer.set_exception(Problem("the connection ended"))
+            case Received(one, frame) if one == peer and kind and answer and not answer.done():
+                with suppress(Refused):
+                    message = messages.decode_message(frame)
+                    if isinstance(message, kind):
+                        answer.set_result(message)
 
-    def _put(self, peer: bytes, message: Message | None) -> None:
-        if not self._answers.full():
-            self._answers.put_nowait((peer, message))
+
+@contextmanager
+def connected(ledger_id: bytes, wallet: Wallet, peers: Peers, runner: asyncio.Runner) -> Iterator[Session]:
+    """A session with those of the peers that can be reached. Raises `DamagedStore` when none can."""
+    transport = ZeroMQTransport(wallet, ledger_id)
+    session = Session(transport, runner)
+    try:
+        runner.run(session.start(peers))
+        yield session
+    finally:
+        runner.run(transport.stop())
+
+
+def refetch(store: Store, report: Report, session: Session, verify: Verify, on_put: Put) -> None:
+    """Close the gaps that a check found. Raises `DamagedStore` naming those that no peer could close; the rest is.
+
+    Finalizations of epochs whose members are not known yet wait for another check, which then knows them.
+    """
+    failures: list[str] = []
+
+    def put_range(first: int, last: int, peer: bytes) -> None:
+        put_blocks(store, _fetched(session, peer, first, last), verify)
+
+    def put_proof(index: int, epoch: Epoch, peer: bytes) -> None:
+        answer = session.ask(peer, messages.FinalizationRequest(epoch.number), messages.Finalizations)
+        proof = next((one for one in answer.proofs if one.header.index == index), None)
+        if proof is None:
+            raise Problem("it does not have it")
+        report.epochs[epoch.number + 1] = put_finalization(store, proof, epoch, verify)
+
+    for first, last in reversed(report.missing_blocks):
+        # Window by window, from the end: the block after a gap proves the last one in it.
+        for end in range(last, first - 1, -_WINDOW_BLOCKS):
+            start = max(first, end - _WINDOW_BLOCKS + 1)
+            if why := _tried(session, partial(put_range, start, end)):
+                failures.append(f"blocks {first} to {end} ({why})")
+                break
+            on_put(end - start + 1, 0)
+    for index in report.missing_finalizations:
+        epoch = report.epochs.get(report.unproven[index])
+        if epoch is None:
+            continue
+        if why := _tried(session, partial(put_proof, index, epoch)):
+            failures.append(f"the finalization of block {index} ({why})")
+        else:
+            on_put(0, 1)
+    if failures:
+        advice = "repair again when other members run, or restore a backup"
+        raise DamagedStore(f"{store.path} could not be repaired as a whole: {'; '.join(failures)}; {advice}")
+
+
+def _tried(session: Session, put_from: Callable[[bytes], None]) -> str:
+    """Try one peer after the other, those that failed last; why it was in vain, or nothing."""
+    reasons = []
+    for peer in list(session.peers):
+        try:
+            put_from(peer)
+        except StoreError:
+            raise  # no peer's fault
+        except (Refused, Problem) as error:
+            reasons.append(f"{peer.hex()[:16]}…: {error}")
+            session.peers.sort(key=peer.__eq__)  # it is asked last from now on
+        else:
+            return ""
+    return ", ".join(reasons) or "the connections ended"
+
+
+def _fetched(session: Session, peer: bytes, first: int, last: int) -> list[Block]:
+    """All of these blocks, from one peer. Raises `Problem` when it does not have them."""
+    blocks: list[Block] = []
+    while len(blocks) <= last - first:
+        start = first + len(blocks)
+        answer = session.ask(peer, messages.BlockRequest(start, last - start + 1), messages.Blocks)
+        if answer.start != start or not answer.blocks:
+            raise Problem(f"it does not have block {start}")
+        blocks += answer.blocks
+    return blocks[: last - first + 1]

@@ -18,7 +18,7 @@ from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.finality import FinalHeader, next_epoch
 from tallystick.ledger.vote import check_vote_signatures
 from tallystick.problems import StoreError
-from tallystick.storage.store import Store
+from tallystick.storage.store import EpochEnd, Store
 
 
 def repair(store: Store, report: Report) -> None:
@@ -31,14 +31,13 @@ def repair(store: Store, report: Report) -> None:
         raise StoreError(f"{store.path} has damaged pages; copy what can be read of it to a new file first")
     database, last = store.database, report.last_good
     with store.batch():
-        tables = (("blocks", report.blocks), ("finalizations", report.finalizations), ("epoch_ends", report.ends))
-        for table, damaged in tables:
+        for table in ("blocks", "finalizations", "epoch_ends"):
             database.execute(f"DELETE FROM {table} WHERE block_index > ?", (last,))  # noqa: S608
-            database.execute_many(f"DELETE FROM {table} WHERE block_index = ?", [(one,) for one in damaged])  # noqa: S608
-        for end in report.ends.values():
-            if end is not None and end[0].index <= last:
-                store.keep_epoch_end(*end)
-        for table, rows in (("votes", report.votes), ("proposals", report.proposals), ("waiting", report.waiting)):
+        database.execute_many("DELETE FROM epoch_ends WHERE block_index = ?", [(index,) for index in report.ends])
+        for index, end in report.ends.items():
+            if end is not None and index <= last:
+                store.keep_epoch_end(index, end)
+        for table, rows in report.rows.items():
             database.execute_many(f"DELETE FROM {table} WHERE rowid = ?", [(row,) for row in rows])  # noqa: S608
         for payload_hash in report.payloads:
             store.payload_tables.drop(payload_hash)
@@ -46,7 +45,7 @@ def repair(store: Store, report: Report) -> None:
         if "hashes of blocks" in report.derived:
             hashes = ((block.hash, block.index) for block in _kept_blocks(store))
             database.execute_many("UPDATE blocks SET block_hash = ? WHERE block_index = ?", hashes)
-        if "index of files and payloads" in report.derived or report.blocks or report.payloads:
+        if "index of files and payloads" in report.derived or report.rows["blocks"] or report.payloads:
             store.payload_tables.rebuild(_kept_blocks(store))
         if store.snapshot() is None or "snapshot" in report.derived:
             store.drop_snapshot()
@@ -62,17 +61,19 @@ def put_blocks(store: Store, blocks: Sequence[Block], verify: Verify = verify_in
     """
     if not blocks:
         return
-    first, last = blocks[0].index, blocks[-1].index
-    for parent, block in pairwise(blocks):
-        check_follows(block.header, parent.header)
+    first, last, ledger_id = blocks[0].index, blocks[-1].index, store.genesis.ledger_id
     following = _kept(store, last + 1)
     if following is None or any(_kept(store, index) is not None for index in range(first, last + 1)):
         raise Refused(Rule.B1, f"blocks {first} to {last} do not fill the end of a gap")
-    check_follows(following.header, blocks[-1].header)
-    before = _kept(store, first - 1) if first > 1 else genesis_block(store.genesis)
-    if before is not None:
-        check_follows(blocks[0].header, before.header)
-    _check_signatures(store, blocks, verify)
+    before = _kept(store, first - 1)
+    for parent, block in pairwise((*([before] if before else []), *blocks, following)):
+        check_follows(block.header, parent.header)
+    claims: list[Claim] = []
+    for block in blocks:
+        check_form(block, ledger_id)
+        check_signatures(block, ledger_id, claimed(claims.append))
+    if not all(verify(claims)):
+        raise Refused(Rule.B5, f"a signature in blocks {first} to {last} is not good")
     with store.batch():
         for block in blocks:
             row = (block.index, block.hash, block.encoded)
@@ -98,28 +99,17 @@ def put_finalization(store: Store, proof: FinalHeader, epoch: Epoch, verify: Ver
         kept = (index, encode(proof.finalization))
         store.database.execute("INSERT OR REPLACE INTO finalizations VALUES (?, ?)", kept)
         if proof.roots is not None:
-            store.keep_epoch_end(proof.header, proof.roots, proof.members)
+            store.keep_epoch_end(index, EpochEnd(proof.header.epoch, proof.roots, proof.members))
     return following
 
 
 def _kept(store: Store, index: int) -> Block | None:
+    if index == 0:
+        return genesis_block(store.genesis)
     rows = store.database.select("SELECT encoded FROM blocks WHERE block_index = ?", (index,))
     return block_codec.decode(rows[0][0]) if rows else None
 
 
 def _kept_blocks(store: Store) -> Iterator[Block]:
     """All blocks, gaps passed over."""
-    for index in range(1, store.tip_index + 1):
-        block = _kept(store, index)
-        if block is not None:
-            yield block
-
-
-def _check_signatures(store: Store, blocks: Sequence[Block], verify: Verify) -> None:
-    ledger_id = store.genesis.ledger_id
-    claims: list[Claim] = []
-    for block in blocks:
-        check_form(block, ledger_id)
-        check_signatures(block, ledger_id, claimed(claims.append))
-    if not all(verify(claims)):
-        raise Refused(Rule.B5, f"a signature in blocks {blocks[0].index} to {blocks[-1].index} is not good")
+    return (block for index in range(1, store.tip_index + 1) if (block := _kept(store, index)) is not None)

@@ -2,10 +2,9 @@
 
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
-from itertools import count, islice, takewhile
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
@@ -20,6 +19,7 @@ from tallystick.storage.store import Store
 _BEYOND_THE_END: Final = 65_536
 """How many row numbers are tried, one by one, past the last row that can be read."""
 _ROWS_AT_ONCE: Final = 1_000
+_MOST_KEPT: Final = 1_000
 _PAGE_BYTES: Final = 4_096
 _PAGES_FIELD: Final = slice(28, 32)
 _FREE_PAGES_FIELDS: Final = slice(32, 40)
@@ -30,18 +30,11 @@ _BESIDE: Final = ("", "-wal", "-shm")
 _DAMAGE: Final = (sqlite3.DatabaseError, MemoryError, OverflowError)
 """What reading a damaged page raises; a damaged length can look like more than there is memory."""
 
-
-@dataclass
-class Salvaged:
-    """What was copied."""
-
-    rows: dict[str, int] = field(default_factory=dict)
-    """How many rows of each table."""
-    lost: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
-    """First and last row number of stretches that could not be read; for blocks and finalizations, their indexes."""
+Lost = dict[str, list[tuple[int, int]]]
+"""By table: first and last row number of stretches that could not be read; a block's number is its index."""
 
 
-def salvage(path: Path, target: Path) -> Salvaged:
+def salvage(path: Path, target: Path) -> Lost:
     """Copy all rows that can be read into a new file, which is then for `Check` to look at; the old one stays as it is.
 
     Raises `StoreError` when not even the genesis can be read: then the file is lost.
@@ -56,7 +49,7 @@ def salvage(path: Path, target: Path) -> Salvaged:
             return _copy(mended, target)
 
 
-def salvage_in_place(path: Path) -> tuple[Salvaged, Path]:
+def salvage_in_place(path: Path) -> tuple[Lost, Path]:
     """Put what can be read in the file's place; returns that, and where the damaged file is kept now.
 
     Whenever this is cut off, `finish_salvage` comes first the next time. Raises `StoreError`; then nothing has changed.
@@ -64,10 +57,10 @@ def salvage_in_place(path: Path) -> tuple[Salvaged, Path]:
     unfinished = path.with_name(f"{path.stem}.unfinished{path.suffix}")
     for leftover in path.parent.glob(f"{unfinished.name}*"):
         leftover.unlink()
-    salvaged = salvage(path, unfinished)
+    lost = salvage(path, unfinished)
     unfinished.replace(_salvaged_name(path))
     sync_folder(path)
-    return salvaged, _swap(path)
+    return lost, _swap(path)
 
 
 def finish_salvage(path: Path) -> Path | None:
@@ -78,8 +71,9 @@ def finish_salvage(path: Path) -> Path | None:
 
 
 def _swap(path: Path) -> Path:
-    number = sum(1 for _ in takewhile(lambda one: _damaged_name(path, one).exists(), count(1)))
-    kept = _damaged_name(path, number + 1 if path.exists() else number)
+    names = [path.with_name(f"{path.stem}.damaged-{number}{path.suffix}") for number in range(1, _MOST_KEPT)]
+    free = next(place for place, name in enumerate(names) if not name.exists())
+    kept = names[free if path.exists() else max(0, free - 1)]
     for suffix in _BESIDE:
         old = path.with_name(path.name + suffix)
         if old.exists():
@@ -93,20 +87,12 @@ def _salvaged_name(path: Path) -> Path:
     return path.with_name(f"{path.stem}.salvaged{path.suffix}")
 
 
-def _damaged_name(path: Path, number: int) -> Path:
-    return path.with_name(f"{path.stem}.damaged-{number}{path.suffix}")
-
-
-def _copy(path: Path, target: Path) -> Salvaged:
-    salvaged = Salvaged()
+def _copy(path: Path, target: Path) -> Lost:
     with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)) as source:
         source.text_factory = bytes
         genesis = _genesis(path, source)
         with Store.create(target, genesis) as store:
-            for table in KEPT:
-                if table != "genesis":
-                    _copy_table(source, store, table, salvaged)
-    return salvaged
+            return {table: _copy_table(source, store, table) for table in KEPT if table != "genesis"}
 
 
 def _genesis(path: Path, source: sqlite3.Connection) -> Genesis:
@@ -118,24 +104,23 @@ def _genesis(path: Path, source: sqlite3.Connection) -> Genesis:
         raise DamagedStore(f"{path}: its genesis cannot be read ({error}); {advice}") from None
 
 
-def _copy_table(source: sqlite3.Connection, store: Store, table: str, salvaged: Salvaged) -> None:
+def _copy_table(source: sqlite3.Connection, store: Store, table: str) -> list[tuple[int, int]]:
     columns = [row[1].decode() for row in store.database.select(f"PRAGMA table_info({table})")]
-    lost = salvaged.lost.setdefault(table, [])
+    lost: list[tuple[int, int]] = []
     sql = f"INSERT OR IGNORE INTO {table} VALUES (?{', ?' * (len(columns) - 1)})"  # noqa: S608
-    rows = readable_rows(source, table, ", ".join(columns), lambda first, last: lost.append((first, last)))
-    salvaged.rows[table] = 0
+    rows = _readable_rows(source, table, ", ".join(columns), lost)
     while batch := [row[1:] for row in islice(rows, _ROWS_AT_ONCE)]:
         with store.database.transaction(sum(len(one) for row in batch for one in row if isinstance(one, bytes))):
             store.database.execute_many(sql, batch)
-        salvaged.rows[table] += len(batch)
+    return lost
 
 
-def readable_rows(
-    connection: sqlite3.Connection, table: str, columns: str, lost: Callable[[int, int], object]
+def _readable_rows(
+    connection: sqlite3.Connection, table: str, columns: str, lost: list[tuple[int, int]]
 ) -> Iterator[tuple[Any, ...]]:
     """Row number and columns of every row that can be read, in order; a row is either whole or left out.
 
-    Calls `lost` with the first and the last row number of each stretch in which something cannot be read.
+    `lost` gets the first and the last row number of each stretch in which something cannot be read.
     """
     sql = f"SELECT rowid, {columns} FROM {table} WHERE rowid >= ? ORDER BY rowid"  # noqa: S608
     last = _last_row(connection, table)
@@ -146,14 +131,14 @@ def readable_rows(
                 if row[0] < position:
                     raise sqlite3.DatabaseError("a damaged page leads back")
                 if good_to < position:
-                    lost(good_to, position - 1)
+                    lost.append((good_to, position - 1))
                 yield row
                 good_to = position = row[0] + 1
             break
         except _DAMAGE:
             position += 1
     if good_to < position:
-        lost(good_to, position - 1)
+        lost.append((good_to, position - 1))
 
 
 def _last_row(connection: sqlite3.Connection, table: str) -> int | None:

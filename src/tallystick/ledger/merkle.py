@@ -1,4 +1,4 @@
-"""RFC 6962 Merkle tree: its head, and the frontier that a node carries. Proofs: integrity/log_proofs.py.
+"""RFC 6962 Merkle tree: its head, and the frontier that a node carries.
 
 Hashes are 32 bytes. Leaf hash: SHA-256(0x00, data); node hash: SHA-256(0x01, left, right). Section numbers
 are RFC 6962's.

@@ -33,16 +33,8 @@ from tallystick.ledger.messages import (
 )
 from tallystick.ledger.vote import Ballot, Tally
 from tallystick.ledger.wallet import Wallet
+from tallystick.node import events
 from tallystick.node.archive import Archive
-from tallystick.node.events import (
-    ArchiveChange,
-    ErasePayload,
-    ForgetCertificate,
-    PersistAddress,
-    PersistBlock,
-    PersistCertificates,
-    PersistPayload,
-)
 
 
 class FullArchive(Archive, Protocol):
@@ -58,7 +50,7 @@ class FullArchive(Archive, Protocol):
     def snapshot(self) -> Snapshot | None:
         """What the chain had come to at one of the kept blocks; `None`: it has to be replayed from the genesis."""
 
-    def append(self, kept: PersistBlock) -> None:
+    def append(self, kept: events.PersistBlock) -> None:
         """Keep the next block and what comes with it, durably and all at once.
 
         With it go the proposals up to its index, and votes of epochs before `oldest_epoch`.
@@ -101,22 +93,22 @@ class FullArchive(Archive, Protocol):
         """Keep where a key can be reached, in the place of what was kept of it."""
 
 
-def carry_out(change: ArchiveChange, archive: FullArchive) -> None:
+def carry_out(change: events.ArchiveChange, archive: FullArchive) -> None:
     """Keep or forget what the node asks for; it is durable on return."""
     match change:
-        case PersistBlock():
+        case events.PersistBlock():
             archive.append(change)
         case PersistQuorum(tallies, blocks):
             archive.keep_votes(tallies, blocks)
-        case PersistCertificates(entries):
+        case events.PersistCertificates(entries):
             archive.keep_certificates(entries)
-        case ForgetCertificate(certificate_id):
+        case events.ForgetCertificate(certificate_id):
             archive.forget_certificate(certificate_id)
-        case PersistPayload(payload):
+        case events.PersistPayload(payload):
             archive.keep_payload(payload)
-        case ErasePayload(payload_hash):
+        case events.ErasePayload(payload_hash):
             archive.erase_payload(payload_hash)
-        case PersistAddress(record):
+        case events.PersistAddress(record):
             archive.keep_address(record)
 
 

@@ -148,11 +148,10 @@ class Accepted(Connection):
         self._routing_id = routing_id
 
     def transmit(self, message: Sequence[bytes]) -> None:
-        """As `Connection.transmit`."""
         self._router.send([self._routing_id, *message])
 
     def close(self, grace_s: float) -> None:
-        """As `Connection.close`: the peer, told why, leaves by itself, or the TCP connection is cut."""
+        # The peer, told why, leaves by itself, or the TCP connection is cut.
         self.tcp.deadline = asyncio.get_running_loop().time() + grace_s
 
 
@@ -187,11 +186,9 @@ class Dialled(Connection):
             raise
 
     def transmit(self, message: Sequence[bytes]) -> None:
-        """As `Connection.transmit`."""
         self._socket.send(message)
 
     def close(self, grace_s: float) -> None:
-        """As `Connection.close`."""
         self._monitor.close()
         self._socket.close(round(1000 * grace_s) if self.tcp else 0)
         if self.tcp:

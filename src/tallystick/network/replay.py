@@ -31,18 +31,14 @@ def replayed(
     `TAIL_BLOCKS` (up to `TAIL_SIGNATURES`), which a crash or a failing disk has damaged sooner than others. Raises
     `Refused` when one of these blocks breaks a rule, naming it, and for another block than the checkpoint's (V4).
     """
-    _check_checkpoint(archive, checkpoint)
+    kept = next(archive.hashes(checkpoint.index), None) if checkpoint is not None and checkpoint.index else None
+    if checkpoint is not None and kept not in (None, checkpoint.hash):
+        raise Refused(Rule.V4, f"the kept block {checkpoint.index} is {kept.hex()[:16]}…, another one")
     chain = Blockchain(genesis, check_forger, archive.snapshot())
     for block in archive.blocks(chain.state.index + 1):
         _named(block.index, partial(chain.append, verified(block)))
     _check_tail(archive, chain)
     return chain
-
-
-def _check_checkpoint(archive: FullArchive, checkpoint: Checkpoint | None) -> None:
-    kept = next(archive.hashes(checkpoint.index), None) if checkpoint is not None and checkpoint.index else None
-    if checkpoint is not None and kept not in (None, checkpoint.hash):
-        raise Refused(Rule.V4, f"the kept block {checkpoint.index} is {kept.hex()[:16]}…, another one")
 
 
 def _named(index: int, check: Callable[[], T]) -> T:

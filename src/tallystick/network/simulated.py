@@ -7,7 +7,7 @@ running SHA-256 over that trace: two runs that agree on it did the same things i
 from __future__ import annotations
 
 import heapq
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,20 +18,15 @@ from random import Random
 from tallystick.ledger.genesis import Genesis
 from tallystick.ledger.keys import is_signed
 from tallystick.ledger.messages import Certificates, Entry, Message, decode_message
+from tallystick.ledger.wallet import Wallet
 from tallystick.network.archiving import FullArchive
-from tallystick.network.simulated_dialling import Dialling, Home
 from tallystick.network.simulated_host import MakeAgreement, MakeHost, SimulatedHost
-from tallystick.node.events import (
-    Action,
-    Event,
-    PayloadErasureAsked,
-    Peer,
-    PeerConnected,
-    PeerDisconnected,
-    Report,
-)
+from tallystick.node.events import Action, Event, PayloadErasureAsked, Peer, PeerConnected, PeerDisconnected, Report
 from tallystick.node.limits import Limits
 
+_HANDSHAKE_MS = 20
+_FIRST_WAIT_MS = 100
+_LONGEST_WAIT_MS = 30_000
 _SHARED_ENTRIES = 65_536
 _LATEST = 16
 
@@ -46,6 +41,54 @@ class Link:
     duplication: float = 0.0
     reordering: bool = False
     """Whether a message may overtake an earlier one."""
+
+
+@dataclass(frozen=True)
+class Home:
+    """Of a host that dials: its key, where it listens (`None`: nowhere), and whom its operator named, and where."""
+
+    wallet: Wallet
+    address: str | None
+    known: tuple[tuple[bytes, str], ...] = ()
+
+
+@dataclass(eq=False)
+class _Dial:
+    address: str
+
+
+class Dialling:
+    """What every host dials: until it is forgotten, again with back-off whenever there is no connection."""
+
+    def __init__(self, network: SimulatedNetwork) -> None:
+        self._network = network
+        self._dials: defaultdict[str, dict[Peer, _Dial]] = defaultdict(dict)
+
+    def dial(self, name: str, peer: Peer, address: str) -> None:
+        """A host dials a peer; a later address replaces an earlier one."""
+        dial = self._dials[name][peer] = _Dial(address)
+        self._try_at(self._network.now_ms + _HANDSHAKE_MS, name, peer, dial, _FIRST_WAIT_MS)
+
+    def forget(self, name: str, peer: Peer) -> None:
+        """A host dials a peer no more."""
+        self._dials[name].pop(peer, None)
+
+    def stop(self, name: str) -> None:
+        """A host crashed."""
+        self._dials[name].clear()
+
+    def ended(self, name: str, peer: Peer) -> None:
+        """A connection ended: a host that dialled it dials again."""
+        if peer in self._dials[name]:
+            self.dial(name, peer, self._dials[name][peer].address)
+
+    def _try_at(self, at_ms: int, name: str, peer: Peer, dial: _Dial, wait_ms: int) -> None:
+        self._network.at(at_ms, lambda: self._try(name, peer, dial, wait_ms))
+
+    def _try(self, name: str, peer: Peer, dial: _Dial, wait_ms: int) -> None:
+        network = self._network
+        if self._dials[name].get(peer) is dial and not network.join(name, peer, dial.address):
+            self._try_at(network.now_ms + wait_ms, name, peer, dial, min(2 * wait_ms, _LONGEST_WAIT_MS))
 
 
 class SimulatedNetwork:
@@ -216,17 +259,6 @@ class SimulatedNetwork:
             self._last_arrival_ms[sender, receiver] = max(arrival_ms, last_ms)
             self.at(arrival_ms, lambda: self._arrive(sender, receiver, data))
 
-    def broadcast(self, sender: str, data: bytes, but: Peer | None) -> None:
-        """Send bytes to all peers of a node but one."""
-        name = self.name_of(but)
-        for receiver in [one for one in self._peers[sender] if one != name]:
-            self.send(sender, receiver, data)
-
-    def multicast(self, sender: str, receivers: Iterable[object], data: bytes) -> None:
-        """Send the same bytes to several peers."""
-        for receiver in receivers:
-            self.send(sender, self.name_of(receiver), data)
-
     def peer_of(self, name: str) -> Peer:
         """What its peers know a host by: its name, or, if it dials, the key that it proves to have."""
         home = self.homes.get(name)
@@ -254,10 +286,6 @@ class SimulatedNetwork:
             self._peers[peer].pop(name, None)
             self._tell_both(name, peer, PeerDisconnected)
             self._hang_up(name, peer)
-
-    def report(self, name: str, report: Report) -> None:
-        """A node tells what it accepted, added or refused."""
-        self.on_report(self.now_ms, name, report)
 
     # ---- time -----------------------------------------------------------------------------------------------
 

@@ -2,44 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from tallystick.consensus.signing_guard import GuardRecord, SigningGuard
 from tallystick.consensus.simplex import Simplex
 from tallystick.ledger.errors import Refused
-from tallystick.ledger.messages import Entry, encode_message
+from tallystick.ledger.messages import Entry, Message, encode_message
 from tallystick.ledger.wallet import Wallet
 from tallystick.network.archiving import FullArchive, answer, carry_out, own_record
 from tallystick.network.memory_archive import MemoryArchive
 from tallystick.network.replay import replayed
+from tallystick.node import events
 from tallystick.node.agreement import Agreement
-from tallystick.node.events import (
-    Action,
-    Admit,
-    ArchiveChange,
-    Broadcast,
-    CertificatesSubmitted,
-    Dial,
-    Disconnect,
-    Event,
-    Forget,
-    MessageReceived,
-    Multicast,
-    Peer,
-    PersistSigned,
-    ReadVotes,
-    Report,
-    ReportRefused,
-    Send,
-    SendKept,
-    SetTimer,
-    Started,
-    Timer,
-    TimerFired,
-    VotesRead,
-)
 from tallystick.node.finality_proofs import Checkpoint
 from tallystick.node.intake import Intake
 from tallystick.node.limits import Limits
@@ -72,9 +48,9 @@ class SimulatedHost:
         self.network = network
         self._make_agreement = make_agreement
         self._limits = limits
-        self._timers: dict[Timer, int] = {}
+        self._timers: dict[events.Timer, int] = {}
         self._actions_left: int | None = None
-        self._admit = Admit(None)
+        self._admit = events.Admit(None)
         self._starts = 0
         self.is_up = False
         self.start()
@@ -89,21 +65,21 @@ class SimulatedHost:
         self._intake = Intake(network.genesis.ledger_id, self.node.knowledge, network.verify, network.decode)
         self._timers.clear()
         self._actions_left = None
-        self._admit = Admit(self._admit.keys)
+        self._admit = events.Admit(self._admit.keys)
         self.is_up = True
         home = network.homes.get(self.name)
         if home is not None:
             self.address, record = home.address, None
             if home.address is not None:
                 record = own_record(home.wallet, network.genesis.ledger_id, home.address, self.now_ms, self.archive)
-            self.handle(Started(home.wallet.public_key, record, home.known))
+            self.handle(events.Started(home.wallet.public_key, record, home.known))
 
     def guard(self, wallet: Wallet) -> SigningGuard:
         """The signing guard of this host's key, as its records stand."""
         entropy = sha256(f"{self.network.seed} {self.name} {self._starts}".encode()).digest()
         return SigningGuard(wallet, self.network.genesis.ledger_id, self.guard_records, entropy)
 
-    def welcomes(self, peer: Peer) -> bool:
+    def welcomes(self, peer: events.Peer) -> bool:
         """Whether a connection with this peer may begin."""
         keys, banned = self._admit.keys, self._admit.banned
         return (keys is None or peer in keys) and peer not in banned
@@ -121,9 +97,9 @@ class SimulatedHost:
         """The time by this host's own clock."""
         return max(0, self.network.now_ms + self.clock_skew_ms)
 
-    def receive(self, peer: Peer, data: bytes) -> None:
+    def receive(self, peer: events.Peer, data: bytes) -> None:
         """Bytes arrived from a peer."""
-        self.handle(MessageReceived(peer, self._intake.check(peer, data)))
+        self.handle(events.MessageReceived(peer, self._intake.check(peer, data)))
 
     def submit(self, entry: Entry) -> None:
         """A user submits a certificate; a refusal is reported like any other, a crashed node hears nothing."""
@@ -132,17 +108,17 @@ class SimulatedHost:
         try:
             checked = self._intake.check_entry(entry)
         except Refused as refused:
-            self.network.report(self.name, ReportRefused(refused, None))
+            self.network.on_report(self.network.now_ms, self.name, events.ReportRefused(refused, None))
         else:
-            self.handle(CertificatesSubmitted((checked,)))
+            self.handle(events.CertificatesSubmitted((checked,)))
 
-    def fire(self, timer: Timer, at_ms: int) -> None:
+    def fire(self, timer: events.Timer, at_ms: int) -> None:
         """A timer's time has come, unless it was set anew since."""
         if self.is_up and self._timers.get(timer) == at_ms:
             del self._timers[timer]
-            self.handle(TimerFired(timer))
+            self.handle(events.TimerFired(timer))
 
-    def handle(self, event: Event) -> None:
+    def handle(self, event: events.Event) -> None:
         """Give the node, if it is up, an event and carry out its actions in order."""
         if not self.is_up:
             return None
@@ -155,45 +131,50 @@ class SimulatedHost:
             self.carry_out(action)
         return self.network.on_event(self, event)
 
-    def carry_out(self, action: Action) -> None:
+    def carry_out(self, action: events.Action) -> None:
         """Do what the node asks for; a host that is to misbehave does something else."""
         network, limits = self.network, self.node.limits
         match action:
-            case Send(peer, message):
-                network.send(self.name, network.name_of(peer), encode_message(message))
-            case Broadcast(message, but):
-                network.broadcast(self.name, encode_message(message), but)
-            case Multicast(peers, message):
-                network.multicast(self.name, peers, encode_message(message))
-            case PersistSigned(records):
+            case events.Send(peer, message):
+                self._send([peer], message)
+            case events.Broadcast(message, but):
+                self._send([one for one in network.peers(self.name) if one != network.name_of(but)], message)
+            case events.Multicast(peers, message):
+                self._send(peers, message)
+            case events.PersistSigned(records):
                 self.guard_records = [*self.guard_records, *records]
-            case ReadVotes(late):
-                read = VotesRead(late, tuple(self.archive.votes_of(late.ballot.epoch, late.ballot.view)))
+            case events.ReadVotes(late):
+                read = events.VotesRead(late, tuple(self.archive.votes_of(late.ballot.epoch, late.ballot.view)))
                 network.at(network.now_ms, lambda: self.handle(read))
-            case SetTimer(timer, at_ms):
+            case events.SetTimer(timer, at_ms):
                 self._timers[timer] = at_ms
                 network.at(at_ms - self.clock_skew_ms, lambda: self.fire(timer, at_ms))
-            case Disconnect() | Admit() | Dial() | Forget():
+            case events.Disconnect() | events.Admit() | events.Dial() | events.Forget():
                 self._update_connections(action)
-            case _ if isinstance(action, Report):
-                network.report(self.name, action)
-            case SendKept(peer, request):
+            case _ if isinstance(action, events.Report):
+                network.on_report(network.now_ms, self.name, action)
+            case events.SendKept(peer, request):
                 if (reply := answer(self.archive, request, limits.answer_bytes)) is not None:
-                    network.send(self.name, network.name_of(peer), encode_message(reply))
-            case _ if isinstance(action, ArchiveChange):
+                    self._send([peer], reply)
+            case _ if isinstance(action, events.ArchiveChange):
                 carry_out(action, self.archive)
 
-    def _update_connections(self, action: Disconnect | Admit | Dial | Forget) -> None:
+    def _send(self, peers: Iterable[events.Peer], message: Message) -> None:
+        data = encode_message(message)
+        for peer in peers:
+            self.network.send(self.name, self.network.name_of(peer), data)
+
+    def _update_connections(self, action: events.Disconnect | events.Admit | events.Dial | events.Forget) -> None:
         network = self.network
         match action:
-            case Admit():
+            case events.Admit():
                 self._admit = action
-            case Dial(peer, address):
+            case events.Dial(peer, address):
                 network.dialling.dial(self.name, peer, address)
-            case Forget(peer):
+            case events.Forget(peer):
                 network.dialling.forget(self.name, peer)
                 network.cut(self.name, network.name_of(peer))
-            case Disconnect(peer):
+            case events.Disconnect(peer):
                 network.cut(self.name, network.name_of(peer))
 
 

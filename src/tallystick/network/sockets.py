@@ -7,6 +7,7 @@ unfinished message it holds. So each connection's file descriptor, which its mon
 
 import asyncio
 import os
+import re
 import socket
 import struct
 import sys
@@ -35,6 +36,8 @@ _BACKLOG: Final = 512
 _ZAP_DOMAIN: Final = b"tallystick"
 _BYTES_RECEIVED_AT: Final = 128
 """Offset of `tcpi_bytes_received` (64 bits) in Linux' `struct tcp_info`."""
+
+_ADDRESS: Final = re.compile(r"(\[(?P<ipv6>[^\]]+)\]|(?P<host>[^:\[\]]+)):(?P<port>[0-9]{1,5})")
 
 _numbers = count()
 
@@ -79,14 +82,12 @@ async def resolve(address: str, within_ms: int) -> list[tuple[str, int]]:
 
     Here, because ZeroMQ would ask for names in the one thread that serves all connections.
     """
-    host, colon, port = address.rpartition(":")
-    is_bracketed = host.startswith("[") and host.endswith("]")
-    if is_bracketed:
-        host = host[1:-1]
-    if not colon or not host or (":" in host and not is_bracketed) or not (port.isascii() and port.isdigit()):
-        raise TransportError(f"{address!r} is no address; it has the form host:port, or [IPv6]:port")
-    if int(port) > 0xFFFF:
-        raise TransportError(f"{address!r} names a port above 65535")
+    match = _ADDRESS.fullmatch(address)
+    if match is None or int(match["port"]) > 0xFFFF:
+        raise TransportError(
+            f"{address!r} is no address; it has the form host:port, or [IPv6]:port, the port at most 65535"
+        )
+    host, port = match["ipv6"] or match["host"], match["port"]
     try:
         async with asyncio.timeout(within_ms / 1000):
             found = await asyncio.get_running_loop().getaddrinfo(host, int(port), type=socket.SOCK_STREAM)

@@ -18,22 +18,10 @@ from tallystick.ledger.encoding import digest
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.params import MAX_MESSAGE_BYTES
 from tallystick.ledger.wallet import Wallet
+from tallystick.network import sockets
 from tallystick.network.connection import WINDOW_BYTES, Accepted, Connection, Dialled, State, TransportLimits
 from tallystick.network.dialling import NOT_ADMITTED, Dialling
 from tallystick.network.handshake import NONCE_BYTES, DiallerHandshake, ListenerHandshake, PeerError
-from tallystick.network.sockets import (
-    AsyncSocket,
-    SocketMonitor,
-    TcpConnections,
-    ZapAuthenticator,
-    ZmqSocket,
-    authenticated_key,
-    bind,
-    descriptor,
-    open_socket,
-    resolve,
-    wire_bytes,
-)
 from tallystick.network.transport import Connected, Disconnected, Received, TransportError, TransportEvent
 
 HELLO, ANSWER, PROOF, WELCOME, GENESIS = b"hello", b"answer", b"proof", b"welcome", b"genesis"
@@ -83,12 +71,12 @@ class ZeroMQTransport:
         self._listen = listen
         self._genesis = genesis
         self._listening: str | None = None
-        self._context: zmq.Context[ZmqSocket] = zmq.Context()
+        self._context: zmq.Context[sockets.ZmqSocket] = zmq.Context()
         self._context.set(zmq.MAX_SOCKETS, _MAX_SOCKETS)
-        self._router: AsyncSocket | None = None
-        self._monitor: SocketMonitor | None = None
-        self._authenticator: ZapAuthenticator | None = None
-        self._tcp_connections = TcpConnections(self.limits.opening_connections, self.limits.handshake_ms)
+        self._router: sockets.AsyncSocket | None = None
+        self._monitor: sockets.SocketMonitor | None = None
+        self._authenticator: sockets.ZapAuthenticator | None = None
+        self._tcp_connections = sockets.TcpConnections(self.limits.opening_connections, self.limits.handshake_ms)
         self._ticker: asyncio.TimerHandle | None = None
         self._ticked = 0.0
         self._is_admitted: Callable[[bytes], bool] = lambda key: False
@@ -105,11 +93,10 @@ class ZeroMQTransport:
     # ---- the contract ---------------------------------------------------------------------------------------
 
     async def start(self, on_event: Callable[[TransportEvent], None]) -> None:
-        """As `Transport.start`."""
         loop = asyncio.get_running_loop()
         if self._listen is not None:
             try:
-                self._listen_at(*(await resolve(self._listen, self.limits.handshake_ms))[0])
+                self._listen_at(*(await sockets.resolve(self._listen, self.limits.handshake_ms))[0])
             except (TransportError, zmq.ZMQError) as error:
                 await self.stop()
                 raise TransportError(f"cannot listen at {self._listen}: {error}") from None
@@ -118,7 +105,6 @@ class ZeroMQTransport:
         self._ticker = loop.call_later(_TICK_S, self._tick)
 
     async def stop(self) -> None:
-        """As `Transport.stop`."""
         self._on_event = None
         if self._ticker is not None:
             self._ticker.cancel()
@@ -134,11 +120,9 @@ class ZeroMQTransport:
 
     @property
     def listening(self) -> str | None:
-        """As `Transport.listening`."""
         return self._listening
 
     def admit(self, is_admitted: Callable[[bytes], bool]) -> None:
-        """As `Transport.admit`."""
         self._is_admitted = is_admitted
         for connection in list(self._connections):
             if connection.peer is not None and not is_admitted(connection.peer):
@@ -146,17 +130,14 @@ class ZeroMQTransport:
         self._dialling.admission_changed()
 
     def dial(self, peer: bytes, address: str) -> None:
-        """As `Transport.dial`."""
         self._dialling.dial(peer, address)
 
     def forget(self, peer: bytes) -> None:
-        """As `Transport.forget`."""
         self._dialling.forget(peer)
         for connection in self._all_with(peer):
             self._end(connection, "no connection with this peer is wanted any more")
 
     def send(self, peer: bytes, frame: bytes) -> None:
-        """As `Transport.send`."""
         if len(frame) > MAX_MESSAGE_BYTES:
             raise ValueError(f"a frame of {len(frame)} bytes, {MAX_MESSAGE_BYTES} allowed")
         connection = self._peers.get(peer)
@@ -168,19 +149,16 @@ class ZeroMQTransport:
             self._end(connection, f"too slow: {self.limits.queue_bytes} bytes wait, and there is no room for more")
 
     def pause(self, peer: bytes) -> None:
-        """As `Transport.pause`."""
         if peer in self._peers:
             self._peers[peer].is_paused = True
 
     def resume(self, peer: bytes) -> None:
-        """As `Transport.resume`."""
         connection = self._peers.get(peer)
         if connection is not None and connection.is_paused:
             connection.is_paused = False
             asyncio.get_running_loop().call_soon(self._empty_inbox, connection)
 
     def troubles(self) -> dict[bytes, str]:
-        """As `Transport.troubles`."""
         return self._dialling.troubles()
 
     # ---- events ---------------------------------------------------------------------------------------------
@@ -219,7 +197,7 @@ class ZeroMQTransport:
 
     def _take_routed(self, frames: list[zmq.Frame]) -> None:
         routing_id, first = frames[0].bytes, frames[1]
-        key = authenticated_key(first)
+        key = sockets.authenticated_key(first)
         connection = self._accepted.get(routing_id)
         # A routing id is of the peer's choosing, so by itself it says nothing about who sent this.
         if connection is None or connection.handshake.x25519_key != key:
@@ -232,7 +210,7 @@ class ZeroMQTransport:
         assert self._router is not None
         assert self._monitor is not None
         self._monitor.drain()
-        tcp = self._tcp_connections.get(descriptor(first))
+        tcp = self._tcp_connections.get(sockets.descriptor(first))
         is_known = routing_id in self._accepted or any(one.tcp is tcp for one in self._accepted.values())
         if tcp is None or is_known or first.bytes != HELLO:
             return None
@@ -244,7 +222,7 @@ class ZeroMQTransport:
 
     def _take(self, connection: Connection, frames: list[zmq.Frame]) -> None:
         if connection.tcp is not None:
-            connection.tcp.taken_bytes += sum(map(wire_bytes, frames))
+            connection.tcp.taken_bytes += sum(map(sockets.wire_bytes, frames))
         connection.heard = asyncio.get_running_loop().time()
         if connection.state is State.ENDED:
             return
@@ -382,11 +360,11 @@ class ZeroMQTransport:
 
     def _listen_at(self, host: str, port: int) -> None:
         """Raises `zmq.ZMQError`."""
-        router = open_socket(self._context, zmq.ROUTER, self._wallet, self.limits.handshake_ms)
-        self._authenticator = ZapAuthenticator(self._context, self._may_be_peer)
-        self._monitor = SocketMonitor(self._context, router, self._router_changed)
-        self._router = AsyncSocket(router, self._take_routed)
-        self._listening = bind(router, host, port)
+        router = sockets.open_socket(self._context, zmq.ROUTER, self._wallet, self.limits.handshake_ms)
+        self._authenticator = sockets.ZapAuthenticator(self._context, self._may_be_peer)
+        self._monitor = sockets.SocketMonitor(self._context, router, self._router_changed)
+        self._router = sockets.AsyncSocket(router, self._take_routed)
+        self._listening = sockets.bind(router, host, port)
 
     def _may_be_peer(self, key: bytes) -> bool:
         return self._is_admitted(key)
@@ -394,7 +372,7 @@ class ZeroMQTransport:
     def _connect(self, peer: bytes, address: str, place: tuple[str, int], wants_genesis: bool = False) -> Dialled:
         """Begin a connection with a peer. Raises `Refused` (K1) and `zmq.ZMQError`."""
         handshake = DiallerHandshake(self._wallet, self._ledger_id, peer, os.urandom(NONCE_BYTES), wants_genesis)
-        dealer = open_socket(self._context, zmq.DEALER, self._wallet, self.limits.handshake_ms)
+        dealer = sockets.open_socket(self._context, zmq.DEALER, self._wallet, self.limits.handshake_ms)
         connection = Dialled(peer, address, handshake, self.limits.queue_bytes)
         connection.dial(self._context, dealer, place, self._take, self._dialled_failed)
         self._connections.add(connection)
@@ -453,7 +431,7 @@ async def fetch_genesis(wallet: Wallet, ledger_id: bytes, peer: bytes, address: 
     reason = ""
     try:
         async with asyncio.timeout(timeout_ms / 1000):
-            for place in await resolve(address, timeout_ms):
+            for place in await sockets.resolve(address, timeout_ms):
                 connection = transport._connect(peer, address, place, wants_genesis=True)
                 await connection.settled.wait()
                 if connection.genesis is not None and digest(connection.genesis) == ledger_id:

@@ -1,7 +1,8 @@
 """The payloads in the file of a chain, and what follows: which are awaited, and which files they are about."""
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
+from typing import Final, NamedTuple
 
 from tallystick.ledger.block import Block
 from tallystick.ledger.certificate import Payload, payload_codec
@@ -9,7 +10,14 @@ from tallystick.ledger.encoding import encode
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.problems import DamagedStore
 from tallystick.storage.file_statement import file_statement_in
-from tallystick.storage.sqlite_file import Database
+from tallystick.storage.sqlite_file import Database, decode_column
+
+_COLUMNS: Final = {
+    "awaited": "payload_hash, block_index, position",
+    "files": "sha256, block_index, position, payload_hash",
+}
+_Row = tuple[str, tuple[bytes | int, ...]]
+"""Table and values."""
 
 
 class FilePlace(NamedTuple):
@@ -60,23 +68,13 @@ class PayloadTables:
             return
         places = "SELECT block_index, position FROM awaited WHERE payload_hash = ?"
         for block_index, position in self._database.select(places, (payload_hash,)):
-            self._index(payload, FilePlace(block_index, position, payload_hash))
+            self._add(self._rows_of(payload_hash, payload, block_index, position))
         self._database.execute("DELETE FROM awaited WHERE payload_hash = ?", (payload_hash,))
 
     def add_block(self, block: Block, payloads: Iterable[Payload]) -> None:
         """Keep the payloads that came with a new block, and note for its certificates what is there and what is not."""
-        at_hand = {payload.hash(): payload for payload in payloads}
-        kept = {payload_hash for payload_hash, payload in at_hand.items() if self._store(payload_hash, payload)}
-        for position, certificate in enumerate(block.certificates):
-            payload_hash = certificate.payload_hash
-            if payload_hash is None:
-                continue
-            place = FilePlace(block.index, position, payload_hash)
-            payload = at_hand[payload_hash] if payload_hash in kept else self.get(payload_hash)
-            if payload is not None:
-                self._index(payload, place)
-            elif not self._is_erased(payload_hash):
-                self._await(place)
+        kept = {one: payload for payload in payloads if self._store(one := payload.hash(), payload)}
+        self._add(self._derived(block, kept))
 
     def erase(self, payload_hash: bytes) -> None:
         """Forget a payload, and all that tells what was in it."""
@@ -106,23 +104,12 @@ class PayloadTables:
 
     def are_as_derived(self, blocks: Iterable[Block]) -> bool:
         """Whether `awaited` and `files` hold what follows from payloads and blocks, and nothing else."""
-        counts = {"awaited": 0, "files": 0}
-        for block in blocks:
-            for position, certificate in enumerate(block.certificates):
-                payload_hash = certificate.payload_hash
-                if payload_hash is None or self._is_erased(payload_hash):
-                    continue
-                payload, table, key = self.get(payload_hash), "awaited", payload_hash
-                if payload is not None:
-                    statement = file_statement_in(payload)
-                    if statement is None:
-                        continue
-                    table, key = "files", statement.sha256
-                column = "sha256" if table == "files" else "payload_hash"
-                sql = f"SELECT payload_hash FROM {table} WHERE {column} = ? AND block_index = ? AND position = ?"  # noqa: S608
-                if self._database.select(sql, (key, block.index, position)) != [(payload_hash,)]:
-                    return False
-                counts[table] += 1
+        counts = dict.fromkeys(_COLUMNS, 0)
+        for table, row in chain.from_iterable(self._derived(block, {}) for block in blocks):
+            sql = f"SELECT 1 FROM {table} WHERE ({_COLUMNS[table]}) = ({', '.join('?' * len(row))})"  # noqa: S608
+            if not self._database.select(sql, row):
+                return False
+            counts[table] += 1
         sizes = {table: self._database.select(f"SELECT count(*) FROM {table}")[0][0] for table in counts}  # noqa: S608
         return sizes == counts
 
@@ -138,18 +125,29 @@ class PayloadTables:
     def _is_erased(self, payload_hash: bytes) -> bool:
         return bool(self._database.select("SELECT 1 FROM erased WHERE payload_hash = ?", (payload_hash,)))
 
-    def _await(self, place: FilePlace) -> None:
-        values = (place.payload_hash, place.block_index, place.position)
-        self._database.execute("INSERT OR REPLACE INTO awaited VALUES (?, ?, ?)", values)
+    def _derived(self, block: Block, at_hand: Mapping[bytes, Payload]) -> Iterator[_Row]:
+        """What follows from a block and the payloads; those at hand are kept, and need not be read."""
+        for position, certificate in enumerate(block.certificates):
+            payload_hash = certificate.payload_hash
+            if payload_hash is not None:
+                payload = at_hand.get(payload_hash) or self.get(payload_hash)
+                yield from self._rows_of(payload_hash, payload, block.index, position)
 
-    def _index(self, payload: Payload, place: FilePlace) -> None:
-        statement = file_statement_in(payload)
-        if statement is not None:
-            self._database.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", (statement.sha256, *place))
+    def _rows_of(self, payload_hash: bytes, payload: Payload | None, index: int, position: int) -> Iterator[_Row]:
+        if payload is not None:
+            statement = file_statement_in(payload)
+            if statement is not None:
+                yield "files", (statement.sha256, index, position, payload_hash)
+        elif not self._is_erased(payload_hash):
+            yield "awaited", (payload_hash, index, position)
+
+    def _add(self, rows: Iterable[_Row]) -> None:
+        for table, row in rows:
+            self._database.execute(f"INSERT OR REPLACE INTO {table} VALUES ({', '.join('?' * len(row))})", row)  # noqa: S608
 
     def _decode(self, payload_hash: bytes, encoded: object) -> Payload:
         try:
-            payload = payload_codec.decode(encoded if isinstance(encoded, bytes) else b"")
+            payload = decode_column(payload_codec, encoded)
             if payload.hash() != payload_hash:
                 raise Refused(Rule.C3, "its hash is another")
         except Refused as refused:

@@ -7,6 +7,7 @@ are words as well, so that every combination is one intersection of sorted lists
 
 import sqlite3
 from collections.abc import Iterable
+from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -64,7 +65,6 @@ class SearchIndex:
         self._path = path
         with explained(path):
             if not read_only and not _is_current(path, ledger_id):
-                _remove(path)
                 _create(path, ledger_id)
             self._connection = _connect(path, read_only)
 
@@ -86,23 +86,23 @@ class SearchIndex:
 
     def find(self, query: Query, below: int | None, limit: int) -> list[int]:
         """The log indexes of certificates that match, the highest first, all of them lower than `below`."""
-        match = _match(query)
-        low, high = self._range(query, below)
+        match, low_and_high = _match(query), self._range(query, below)
         if match is None:
             return []
-        if match:
-            return [row[0] for row in self._select(_FIND, (match, low, high, limit))]
-        return [row[0] for row in self._select(_LIST, (low, high, limit))]
+        rows = self._select(_FIND if match else _LIST, (*([match] if match else []), *low_and_high, limit))
+        return [row[0] for row in rows]
 
     def _range(self, query: Query, below: int | None) -> tuple[int, int]:
         """The range of log indexes that times and blocks mean: both only grow along the log."""
         low, high = 0, self.size if below is None else below
-        for bound, sql in ((query.since_ms, _FROM_TIME), (query.first_block, _FROM_BLOCK)):
-            if bound is not None:
-                low = max(low, next((row[0] for row in self._select(sql, (bound,))), high))
-        for bound, sql in ((query.until_ms, _FROM_TIME), (query.last_block, _FROM_BLOCK)):
-            if bound is not None:
-                high = min(high, next((row[0] for row in self._select(sql, (bound + 1,))), high))
+        for sql, first, last in (
+            (_FROM_TIME, query.since_ms, query.until_ms),
+            (_FROM_BLOCK, query.first_block, query.last_block),
+        ):
+            if first is not None:
+                low = max(low, next((row[0] for row in self._select(sql, (first,))), high))
+            if last is not None:
+                high = min(high, next((row[0] for row in self._select(sql, (last + 1,))), high))
         return low, high
 
     # ---- filling ------------------------------------------------------------------------------------------------
@@ -157,12 +157,11 @@ class SearchIndex:
         with self._connection:
             execute("BEGIN")
             for log_index, words, facets in rows:
-                said, facts = _with_payload(words, facets, payload) if payload else _without_payload(words, facets)
-                execute(
-                    "INSERT INTO found (found, rowid, words, facets) VALUES ('delete', ?, ?, ?)",
-                    (log_index, words, facets),
-                )
-                execute("INSERT INTO found (rowid, words, facets) VALUES (?, ?, ?)", (log_index, said, facts))
+                said, facts = words.partition(_BREAK)[0], facets.partition(_BREAK)[0]
+                if payload is not None:
+                    said, facts = _with_payload(said, facts, payload)
+                execute(_UNFIND, (log_index, words, facets))
+                execute(_ADD, (log_index, said, facts))
                 changed = (said, facts, payload is not None, log_index)
                 execute("UPDATE entries SET words = ?, facets = ?, has_payload = ? WHERE log_index = ?", changed)
             if payload is None:
@@ -182,14 +181,14 @@ _BREAK: Final = "\n"
 
 
 def _document(certificate: AnyCertificate, payload: Payload | None) -> tuple[str, str]:
-    kind, words = "statement", ""
+    kind, words = b"statement", ""
     if isinstance(certificate, Evidence):
-        kind = "evidence"
+        kind = b"evidence"
     elif isinstance(certificate, StakingOperation):
-        kind = "stake"
+        kind = b"stake"
     else:
         words = certificate.subject
-    facets = f"{_facet('issuer', certificate.issuer)} {_facet('kind', kind.encode())}"
+    facets = f"{_facet('issuer', certificate.issuer)} {_facet('kind', kind)}"
     return _with_payload(words, facets, payload) if payload else (words, facets)
 
 
@@ -200,10 +199,6 @@ def _with_payload(words: str, facets: str, payload: Payload) -> tuple[str, str]:
         facts.append(_facet("hash", stated.sha256))
         words += f"{_BREAK}{stated.name} {stated.note}"
     return words, facets + _BREAK + " ".join(facts)
-
-
-def _without_payload(words: str, facets: str) -> tuple[str, str]:
-    return words.partition(_BREAK)[0], facets.partition(_BREAK)[0]
 
 
 def _facet(name: str, value: bytes) -> str:
@@ -244,29 +239,18 @@ def _connect(path: Path, read_only: bool) -> sqlite3.Connection:
 
 
 def _is_current(path: Path, ledger_id: bytes) -> bool:
-    if not path.exists():
-        return False
     try:
-        connection = _connect(path, read_only=True)
-        try:
+        with closing(_connect(path, read_only=True)) as connection:
             ((version,),) = connection.execute("PRAGMA user_version").fetchall()
             return version == _FORMAT and connection.execute("SELECT ledger_id FROM about").fetchall() == [(ledger_id,)]
-        finally:
-            connection.close()
     except sqlite3.Error:
         return False
 
 
 def _create(path: Path, ledger_id: bytes) -> None:
-    connection = _connect(path, read_only=False)
-    try:
+    for suffix in ("", "-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    with closing(_connect(path, read_only=False)) as connection:
         connection.executescript(_SCHEMA)
         connection.execute("INSERT INTO about VALUES (?, 0, 0)", (ledger_id,))
         connection.execute(f"PRAGMA user_version = {_FORMAT}")
-    finally:
-        connection.close()
-
-
-def _remove(path: Path) -> None:
-    for suffix in ("", "-wal", "-shm"):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)

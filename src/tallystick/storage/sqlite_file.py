@@ -1,18 +1,20 @@
-"""One SQLite file: opening it, changing it all at once or not at all, and saying in plain words why that failed."""
+"""One SQLite file: opened, copied, changed all at once or not at all; and in plain words why that failed."""
 
 import os
 import sqlite3
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
+from tallystick.ledger.encoding import Codec
 from tallystick.problems import DamagedStore, NoChain, StoreError, StoreFailed
 
 _MAGIC: Final = b"SQLite format 3\x00"
 _WAIT_SECONDS: Final = 2.0
 _CHECKPOINT_BYTES: Final = 4 * 1024 * 1024
+_PAGES_AT_ONCE: Final = 1024
 _TRANSACTION_BYTES: Final = 16 * 1024
 """About what a transaction writes besides what it is told to keep."""
 
@@ -32,6 +34,9 @@ _DAMAGES: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE
 
 _REMOVED: Final = "put the right file in its place while nothing uses it, and start again"
 
+T = TypeVar("T")
+Progress = Callable[[int, int], object]
+"""Called now and then with how many pages are copied, and how many there are."""
 Connect = Callable[[Path, bool], sqlite3.Connection]
 """Opens an existing file, read-only if the second argument says so."""
 
@@ -60,6 +65,11 @@ def explained(path: Path) -> Iterator[None]:
             raise DamagedStore(f"{path} {_DAMAGED} ({error})") from None
         reason = f"{path} {_REASONS.get(code, 'cannot be used')} ({error})"
         raise (StoreFailed if code == sqlite3.SQLITE_IOERR else StoreError)(reason) from None
+
+
+def decode_column(codec: Codec[T], value: object) -> T:
+    """What a column holds; a changed row may hold anything. Raises `Refused` (E1 to E3)."""
+    return codec.decode(value if isinstance(value, bytes) else b"")
 
 
 def check_is_database(path: Path) -> None:
@@ -95,13 +105,18 @@ def make_empty(path: Path) -> None:
         raise StoreError(f"{reason}; name a file in a folder that exists and that you may write to") from None
 
 
+def sync(path: Path) -> None:
+    """Have a file or folder on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def sync_folder(path: Path) -> None:
     """Make the name of a new file as durable as what will be in it."""
-    folder = os.open(path.absolute().parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync(path.absolute().parent)
 
 
 def connect(path: Path, read_only: bool) -> sqlite3.Connection:
@@ -110,14 +125,12 @@ def connect(path: Path, read_only: bool) -> sqlite3.Connection:
     connection = _connect(f"{address}?mode={'ro' if read_only else 'rw'}")
     try:
         connection.execute("SELECT count(*) FROM sqlite_schema")
-    except sqlite3.OperationalError as error:
+    except BaseException as error:
         connection.close()
         is_beside_a_log = path.with_name(path.name + "-wal").exists()
-        if read_only and error.sqlite_errorcode == sqlite3.SQLITE_CANTOPEN and not is_beside_a_log:
+        cannot_open = isinstance(error, sqlite3.Error) and _code(error) == sqlite3.SQLITE_CANTOPEN
+        if read_only and cannot_open and not is_beside_a_log:
             return _connect(f"{address}?mode=ro&immutable=1")  # in a folder where nobody can write anyway
-        raise
-    except BaseException:
-        connection.close()
         raise
     return connection
 
@@ -126,6 +139,42 @@ def _connect(address: str) -> sqlite3.Connection:
     connection = sqlite3.connect(address, uri=True, isolation_level=None, timeout=_WAIT_SECONDS)
     connection.text_factory = bytes  # a changed row may hold text that is none
     return connection
+
+
+def copy_database(source: Path, target: Path, progress: Progress = lambda copied, pages: None) -> None:
+    """Copy the file as it is at this moment to where nothing is yet; changes made meanwhile are not in the copy.
+
+    The target appears under its name when it is whole and on the disk. Blocks until then, so a node calls it from
+    another thread. Raises `StoreError`, and then leaves nothing behind.
+    """
+    check_is_database(source)
+    make_empty(target)
+    unfinished = target.with_name(target.name + ".unfinished")
+    try:
+        unfinished.unlink(missing_ok=True)
+        make_empty(unfinished)
+        _copy(source, unfinished, progress)
+        unfinished.replace(target)
+        sync_folder(target)
+    except BaseException:
+        for path in (unfinished, target):
+            with suppress(OSError):
+                path.unlink()
+        raise
+
+
+def _copy(source: Path, target: Path, progress: Progress) -> None:
+    with explained(source), closing(connect(source, True)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM genesis").fetchall()  # from here on it sees no later changes
+        with explained(target), closing(sqlite3.connect(target, isolation_level=None)) as writer:
+            writer.execute("PRAGMA synchronous = FULL")
+            reader.backup(writer, pages=_PAGES_AT_ONCE, progress=lambda _, left, pages: progress(pages - left, pages))
+            writer.execute("PRAGMA journal_mode = DELETE").fetchall()  # one file, fit to be moved about
+    try:
+        sync(target)
+    except OSError as error:
+        raise StoreError(f"{target} cannot be written: {error.strerror}; name another file") from None
 
 
 class Database:

@@ -7,7 +7,7 @@ found. `names` is the owner's own address book, which nobody vouches for.
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from tallystick.ledger.address import AddressRecord, address_codec
 from tallystick.ledger.block import Block, block_codec
@@ -18,18 +18,23 @@ from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.fields import MAX_INDEX
 from tallystick.ledger.finality import FinalHeader, Members, members_codec
 from tallystick.ledger.genesis import Genesis
-from tallystick.ledger.header import Header
 from tallystick.ledger.messages import Entry
 from tallystick.ledger.state import StateRoots
 from tallystick.ledger.vote import FINALIZE, Tally, tally_codec
 from tallystick.node.events import PersistBlock
 from tallystick.problems import DamagedStore, StoreError
-from tallystick.storage.backup import Progress, copy_database, unheard
-from tallystick.storage.file_statement import FileStatement
-from tallystick.storage.payload_tables import FilePlace, PayloadTables
+from tallystick.storage.payload_tables import PayloadTables
 from tallystick.storage.schema import check_format, read_genesis, write_schema
 from tallystick.storage.snapshots import Snapshots
-from tallystick.storage.sqlite_file import Connect, Database, check_is_database, connect, explained, make_empty
+from tallystick.storage.sqlite_file import (
+    Connect,
+    Database,
+    check_is_database,
+    connect,
+    decode_column,
+    explained,
+    make_empty,
+)
 
 _ROWS_AT_ONCE: Final = 16
 _HASHES_AT_ONCE: Final = 1024
@@ -68,17 +73,11 @@ class Store:
     def create(cls, path: Path, genesis: Genesis, connect_to: Connect = connect) -> "Store":
         """Make the file for a new chain. Raises `StoreError`; an existing file stays as it is."""
         make_empty(path)
-        with explained(path):
-            connection = connect_to(path, False)
-            database = Database(path, connection)
-            try:
-                database.prepare_to_write()
-                with database.transaction():
-                    write_schema(connection)
-                    database.execute("INSERT INTO genesis VALUES (?)", (encode(genesis),))
-            except BaseException:
-                connection.close()
-                raise
+        with _opening(path, connect_to, False) as database:
+            database.prepare_to_write()
+            with database.transaction():
+                write_schema(database.connection)
+                database.execute("INSERT INTO genesis VALUES (?)", (encode(genesis),))
         return cls(path, database, genesis, tip_index=0)
 
     @classmethod
@@ -90,22 +89,16 @@ class Store:
         This looks at the file's form only; `CheckedChain` and `Check` check again all that it holds.
         """
         check_is_database(path)
-        with explained(path):
-            connection = connect_to(path, read_only)
-            database = Database(path, connection)
-            try:
-                check_format(path, connection)
-                genesis = read_genesis(path, connection)
-                if ledger_id not in (None, genesis.ledger_id):
-                    other = f"{path} holds the ledger {genesis.name!r} ({genesis.ledger_id.hex()[:16]}…)"
-                    raise StoreError(f"{other}, not the one asked for; name that ledger's file")
-                tip_index = _last_index(database)
-                if not read_only:
-                    database.prepare_to_write()  # not before it is known to be ours
-                return cls(path, database, genesis, tip_index)
-            except BaseException:
-                connection.close()
-                raise
+        with _opening(path, connect_to, read_only) as database:
+            check_format(path, database.connection)
+            genesis = read_genesis(path, database.connection)
+            if ledger_id not in (None, genesis.ledger_id):
+                other = f"{path} holds the ledger {genesis.name!r} ({genesis.ledger_id.hex()[:16]}…)"
+                raise StoreError(f"{other}, not the one asked for; name that ledger's file")
+            tip_index = _last_index(database)
+            if not read_only:
+                database.prepare_to_write()  # not before it is known to be ours
+        return cls(path, database, genesis, tip_index)
 
     def __enter__(self) -> "Store":
         return self
@@ -125,10 +118,6 @@ class Store:
             self.path.unlink()
         except OSError as error:
             raise StoreError(f"{self.path} cannot be replaced: {error.strerror}; name another file") from None
-
-    def backup(self, target: Path, progress: Progress = unheard) -> None:
-        """Copy the file as it is now, while it is in use; see `copy_database`."""
-        copy_database(self.path, target, progress)
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
@@ -160,7 +149,7 @@ class Store:
             if kept.finalization is not None:
                 execute("INSERT INTO finalizations VALUES (?, ?)", (block.index, encode(kept.finalization)))
             if kept.roots is not None:
-                self.keep_epoch_end(block.header, kept.roots, kept.members)
+                self.keep_epoch_end(block.index, EpochEnd(block.header.epoch, kept.roots, kept.members))
             execute("DELETE FROM votes WHERE epoch < ?", (kept.oldest_epoch,))
             execute("DELETE FROM proposals WHERE block_index <= ?", (block.index,))
             ids = [(one.id,) for one in block.certificates]
@@ -169,9 +158,9 @@ class Store:
         self._snapshots.added(len(block.certificates))
         self.tip_index = block.index
 
-    def keep_epoch_end(self, last: Header, roots: StateRoots, members: Members | None) -> None:
+    def keep_epoch_end(self, index: int, end: EpochEnd) -> None:
         """Keep what proves the next epoch's members with the last block of an epoch, within a transaction."""
-        row = (last.epoch, last.index, encode(roots), None if members is None else encode(members))
+        row = (end.epoch, index, encode(end.roots), None if end.members is None else encode(end.members))
         self.database.execute("INSERT OR REPLACE INTO epoch_ends VALUES (?, ?, ?, ?)", row)
 
     def keep_certificates(self, entries: Sequence[Entry]) -> None:
@@ -279,16 +268,7 @@ class Store:
 
     def blocks(self, start: int = 1) -> Iterator[Block]:
         """Raises `DamagedStore` at a row that is not the block it should be."""
-        while rows := self.database.select(
-            "SELECT block_index, encoded FROM blocks WHERE block_index >= ? ORDER BY block_index LIMIT ?",
-            (start, _ROWS_AT_ONCE),
-        ):
-            for block_index, encoded in rows:
-                if block_index != start:
-                    raise self._damaged(f"block {start}", Refused(Rule.B1, f"block {block_index} stands in its place"))
-                block = self._decode_block(start, encoded)
-                start += 1
-                yield block
+        return (self._decode_block(*row) for row in self._column("encoded", start, _ROWS_AT_ONCE))
 
     def block(self, index: int) -> Block | None:
         """The kept block with this index; block 0 is not kept. Raises `DamagedStore` where one is missing."""
@@ -298,13 +278,17 @@ class Store:
         return self._decode_block(index, rows[0][0]) if rows else None
 
     def hashes(self, start: int = 1) -> Iterator[bytes]:
-        sql = "SELECT block_index, block_hash FROM blocks WHERE block_index >= ? ORDER BY block_index LIMIT ?"
-        while rows := self.database.select(sql, (start, _HASHES_AT_ONCE)):
-            for block_index, block_hash in rows:
-                if block_index != start:
-                    raise self._damaged(f"block {start}", Refused(Rule.B1, f"block {block_index} stands in its place"))
+        return (block_hash for _, block_hash in self._column("block_hash", start, _HASHES_AT_ONCE))
+
+    def _column(self, name: str, start: int, at_once: int) -> Iterator[tuple[int, Any]]:
+        """Index and one column of the kept blocks from an index on, in order."""
+        sql = f"SELECT block_index, {name} FROM blocks WHERE block_index >= ? ORDER BY block_index LIMIT ?"  # noqa: S608
+        while rows := self.database.select(sql, (start, at_once)):
+            for index, value in rows:
+                if index != start:
+                    raise self._damaged(f"block {start}", Refused(Rule.B1, f"block {index} stands in its place"))
                 start += 1
-                yield block_hash
+                yield index, value
 
     def payload(self, payload_hash: bytes) -> Payload | None:
         """Raises `DamagedStore` when the row is not the payload it should be."""
@@ -348,18 +332,7 @@ class Store:
         """A row that is no address record is left out: peers tell it again."""
         for (encoded,) in self.database.select("SELECT encoded FROM addresses ORDER BY public_key"):
             with suppress(Refused):
-                yield address_codec.decode(encoded if isinstance(encoded, bytes) else b"")
-
-    # ---- the index of files ---------------------------------------------------------------------------------
-
-    def find_file(self, statement: FileStatement) -> list[FilePlace]:
-        """Where certificates about these bytes stand, by the index alone: a hint, to be checked against the chain."""
-        return self.payload_tables.places_of_file(statement.sha256)
-
-    def rebuild_index(self) -> None:
-        """Derive the index of files, and which payloads are awaited, anew from the blocks and payloads."""
-        with self.database.transaction():
-            self.payload_tables.rebuild(self.blocks())
+                yield decode_column(address_codec, encoded)
 
     # ---- the address book -----------------------------------------------------------------------------------
 
@@ -384,12 +357,24 @@ class Store:
 
     def _decode(self, codec: Codec[T], encoded: object, what: str) -> T:
         try:
-            return codec.decode(encoded if isinstance(encoded, bytes) else b"")
+            return decode_column(codec, encoded)
         except Refused as refused:
             raise self._damaged(what, refused) from None
 
     def _damaged(self, what: str, refused: Refused) -> DamagedStore:
         return DamagedStore(f"{self.path}: {what} was altered: {refused}", refused)
+
+
+@contextmanager
+def _opening(path: Path, connect_to: Connect, read_only: bool) -> Iterator[Database]:
+    """A file that stays open unless the block raises."""
+    with explained(path):
+        connection = connect_to(path, read_only)
+        try:
+            yield Database(path, connection)
+        except BaseException:
+            connection.close()
+            raise
 
 
 def _last_index(database: Database) -> int:
