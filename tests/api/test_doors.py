@@ -53,7 +53,7 @@ async def file_answers(doors: Doors, paths: tuple[str, ...]) -> list[tuple[int, 
 
 
 def test_the_same_question_has_the_same_answer_at_every_door(doors: Doors) -> None:
-    (sha256,) = {one.statement.sha256.hex() for one in _verified(doors)}
+    (sha256,) = {one.certificate.payload.file.sha256 for one in _verified(doors)}
     paths = (
         *CHAIN,
         f"/v1/files/{sha256}",

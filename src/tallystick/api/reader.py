@@ -5,26 +5,23 @@ one thread, from a connection that only reads. So a reader never keeps a node fr
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import NamedTuple, TypeVar
 
 from msgspec.structs import asdict
 
 from tallystick.api import views
-from tallystick.api.certificate_view import kind_of, payload_view, summary_of
-from tallystick.ledger import certificate as core
+from tallystick.api.certificate_view import certificate_line, certificate_view, key_view
 from tallystick.ledger.block import Block, genesis_block
 from tallystick.ledger.blockchain import Blockchain
-from tallystick.ledger.certificate import AnyCertificate, Evidence, StakingOperation
 from tallystick.ledger.certificate_index import Place
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.stake import Account
 from tallystick.ledger.state import State
-from tallystick.problems import Ambiguous, BadRequest, DamagedStore, NotThere
+from tallystick.problems import Ambiguous, DamagedStore, NotThere
 from tallystick.storage.file_statement import FileStatement, file_statement_in
 from tallystick.storage.store import Store
 
-SHORTEST_PREFIX: Final = 8
-MOST_PREFIXED: Final = 4
+T = TypeVar("T")
 
 
 class LogPlace(NamedTuple):
@@ -48,23 +45,17 @@ class LedgerReader:
 
     # ---- in memory ----------------------------------------------------------------------------------------------
 
-    def find(self, certificate_id: str) -> LogPlace:
-        """Where the final certificate stands whose id begins so (8 digits or more).
-
-        Raises `BadRequest` for what begins no id, `NotThere`, `Ambiguous`.
-        """
-        wanted = certificate_id.lower()
-        if not SHORTEST_PREFIX <= len(wanted) <= 64 or not set(wanted) <= set("0123456789abcdef"):
-            raise BadRequest(f"{certificate_id!r} begins no id: give 8 to 64 hexadecimal digits")
+    def find(self, id_beginning: str) -> LogPlace:
+        """Where the final certificate stands whose id, in lower-case hex, begins so. Raises `NotThere`, `Ambiguous`."""
         index = self._chain.certificate_index
-        if len(wanted) == 64:
-            found = [place] if (place := index.place_of(bytes.fromhex(wanted))) else []
+        if len(id_beginning) == 64:
+            found = [place] if (place := index.place_of(bytes.fromhex(id_beginning))) else []
         else:
-            found = index.with_prefix(wanted)
+            found = index.with_prefix(id_beginning)
         if not found:
-            raise NotThere(f"no certificate's id begins with {wanted}; if it was submitted just now, it may wait")
+            raise NotThere(f"no certificate's id begins with {id_beginning}; if it was submitted just now, it may wait")
         if len(found) > 1:
-            raise Ambiguous(f"{len(found)} ids begin with {wanted}; give more digits")
+            raise Ambiguous(f"{len(found)} ids begin with {id_beginning}; give more digits")
         return LogPlace(found[0], self.log_index(found[0]))
 
     def at(self, log_index: int) -> LogPlace:
@@ -74,10 +65,6 @@ class LedgerReader:
     def page(self, first: int, count: int) -> list[LogPlace]:
         """Certificates of the log, from this index on."""
         return [self.at(one) for one in range(max(0, first), min(first + count, self.state.log.size))]
-
-    def block_at(self, log_index: int) -> int:
-        """The index of the block that holds the certificate with this log index."""
-        return self._chain.certificate_index.place_at(log_index).block_index
 
     def first_of(self, block_index: int) -> int:
         """The log index of a block's first certificate, or of what comes after it if it has none."""
@@ -117,7 +104,7 @@ class LedgerReader:
 
     def key(self, key: bytes) -> views.Key:
         """A key, with its name."""
-        return views.Key(key.hex(), self.names.get(key))
+        return key_view(key, self.names)
 
     def log_index(self, place: Place) -> int:
         """Of the certificate at a place."""
@@ -156,7 +143,7 @@ class LedgerReader:
             finality=self._finality(block, encoded=encoded),
             encoded=block.encoded.hex() if encoded else None,
             certificates=[
-                self._certificate_line(one, block, LogPlace(Place(index, position), first + position))
+                certificate_line(one, views.Place(index, position, first + position, header.timestamp_ms), self.names)
                 for position, one in enumerate(block.certificates)
             ],
         )
@@ -171,22 +158,15 @@ class LedgerReader:
         block = self._block(at.place.block_index)
         one = block.certificates[at.place.position]
         payload = self._store.payload(one.payload_hash) if one.payload_hash else None
-        return views.Certificate(
-            **asdict(self._certificate_line(one, block, at)),
-            subject=one.subject if isinstance(one, core.Statement) else None,
-            amount=one.amount if isinstance(one, StakingOperation) else None,
-            offender=self.key(one.offender) if isinstance(one, Evidence) else None,
-            signature=one.signature.hex(),
-            encoded=one.encoded.hex(),
-            payload_hash=one.payload_hash.hex() if one.payload_hash else None,
-            payload=payload_view(payload) if payload else None,
-        )
+        return certificate_view(one, payload, _place(block, at), self.names)
 
     def lines(self, places: Sequence[LogPlace]) -> list[views.CertificateLine]:
         """The certificates at these places; each block is read once."""
         blocks = {index: self._block(index) for index in {at.place.block_index for at in places}}
         read = ((blocks[at.place.block_index], at) for at in places)
-        return [self._certificate_line(block.certificates[at.place.position], block, at) for block, at in read]
+        return [
+            certificate_line(block.certificates[at.place.position], _place(block, at), self.names) for block, at in read
+        ]
 
     def covering(self, sha256: bytes, size_bytes: int | None) -> list[Place]:
         """Where certificates stand whose payloads state these bytes of a file."""
@@ -241,12 +221,12 @@ class LedgerReader:
             encoded=encode(tally).hex() if encoded else None,
         )
 
-    def _certificate_line(self, one: AnyCertificate, block: Block, at: LogPlace) -> views.CertificateLine:
-        return views.CertificateLine(
-            id=one.id.hex(),
-            kind=kind_of(one),
-            issuer=self.key(one.issuer),
-            timestamp_ms=one.timestamp_ms,
-            summary=summary_of(one),
-            place=views.Place(at.place.block_index, at.place.position, at.log_index, block.header.timestamp_ms),
-        )
+
+def _place(block: Block, at: LogPlace) -> views.Place:
+    return views.Place(at.place.block_index, at.place.position, at.log_index, block.header.timestamp_ms)
+
+
+def page(items: Sequence[T], limit: int, cursor: int | None) -> tuple[list[T], str | None]:
+    """A page of a list, and the cursor of the next."""
+    last = (cursor or 0) + limit
+    return list(items[cursor or 0 : last]), str(last) if last < len(items) else None
