@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -20,9 +20,9 @@ from tallystick.api.asked import Bodies, TooLarge, parameters
 from tallystick.api.events import BlockEvents
 from tallystick.api.openapi import document
 from tallystick.api.problem_view import problem_view
-from tallystick.api.questions import HexSubmission, Submission
+from tallystick.api.questions import JSON, MESSAGEPACK, HexSubmission, Submission
 from tallystick.api.rates import Rates
-from tallystick.api.routes import ENDPOINTS, JSON, MESSAGEPACK, Endpoint
+from tallystick.api.routes import ENDPOINTS, Endpoint
 from tallystick.api.source import Source
 from tallystick.api.views import in_json
 from tallystick.ledger.errors import Refused
@@ -170,8 +170,8 @@ def _answered(request: Request, answer: msgspec.Struct) -> Response:
     return Response(body, media_type=media_type, headers=headers)
 
 
-def _problem(problem: Problem) -> Response:
-    headers = {"Retry-After": "1"} if isinstance(problem, Busy) else {}
+def _problem(problem: Problem, given: Mapping[str, str] | None = None) -> Response:
+    headers = {**(given or {}), **({"Retry-After": "1"} if isinstance(problem, Busy) else {})}
     if isinstance(problem, TooLarge):
         headers["Connection"] = "close"  # what follows of the body is not read
     body = in_json(problem_view(problem))
@@ -188,7 +188,5 @@ async def _not_found(_request: Request, error: Exception) -> Response:
     """What Starlette refuses by itself."""
     assert isinstance(error, HTTPException)
     if error.status_code == 405:
-        answer = _problem(NoSuchMethod("this method is not for this address"))
-        answer.headers.update(error.headers or {})
-        return answer
+        return _problem(NoSuchMethod("this method is not for this address"), error.headers)
     return _problem(NoSuchRoute("this address answers nothing"))

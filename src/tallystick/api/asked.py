@@ -9,7 +9,8 @@ import msgspec
 from msgspec import Struct
 from starlette.requests import ClientDisconnect, Request
 
-from tallystick.api.routes import JSON, MESSAGEPACK, Endpoint
+from tallystick.api.questions import JSON, MESSAGEPACK
+from tallystick.api.routes import Endpoint
 from tallystick.problems import BadRequest, Busy
 
 MAX_BODY_BYTES: Final = 16 * 1024 * 1024

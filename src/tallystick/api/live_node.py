@@ -42,7 +42,7 @@ class LiveNode:
         names, key = self._reader.names, self._wallet.public_key
         return status_of(self._runner, names, key, self._hosted.address, self._started_ms)
 
-    async def peers(self, limit: q.Limit = 50, cursor: q.Cursor | None = None) -> views.Peers:
+    async def peers(self, limit: q.Limit = 50, cursor: q.Cursor = None) -> views.Peers:
         """Whom the node knows, those connected first."""
         runner, exchange = self._runner, self._runner.node.exchange
         stakes, bans = dict(runner.node.state.epoch.members), exchange.bans
@@ -115,16 +115,16 @@ class LiveNode:
         return self._told(zip(ids, outcomes, strict=True))
 
     def _told(self, outcomes: Iterable[tuple[bytes, Outcome]]) -> views.Outcomes:
-        return views.Outcomes(outcomes=[self._outcome(one.hex(), outcome) for one, outcome in outcomes])
-
-    def _outcome(self, one: str, outcome: Outcome) -> views.Outcome:
-        match outcome:
-            case Place():
-                return views.Outcome(one, "final", *outcome, self._reader.log_index(outcome))
-            case Refused():
-                return views.Outcome(one, "refused", rule=outcome.rule.name, reason=str(outcome))
-            case _:
-                return views.Outcome(one, "waiting" if isinstance(outcome, Waiting) else "unknown")
+        told = []
+        for certificate_id, outcome in outcomes:
+            one = certificate_id.hex()
+            if isinstance(outcome, Place):
+                told.append(views.Outcome(one, "final", *outcome, self._reader.log_index(outcome)))
+            elif isinstance(outcome, Refused):
+                told.append(views.Outcome(one, "refused", rule=outcome.rule.name, reason=str(outcome)))
+            else:
+                told.append(views.Outcome(one, "waiting" if isinstance(outcome, Waiting) else "unknown"))
+        return views.Outcomes(outcomes=told)
 
     # ---- what its operator asks ---------------------------------------------------------------------------------
 

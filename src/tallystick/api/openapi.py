@@ -11,7 +11,8 @@ import msgspec
 from msgspec import Struct
 
 from tallystick.api import questions, views
-from tallystick.api.routes import JSON, MESSAGEPACK, Endpoint
+from tallystick.api.questions import JSON, MESSAGEPACK
+from tallystick.api.routes import Endpoint
 
 _PROBLEM: Final = {
     "description": "What is in the way, and what to do next (RFC 9457).",

@@ -7,6 +7,8 @@ from msgspec import Meta, Struct
 from tallystick.ledger.fields import NO_CONTROLS, Subject
 from tallystick.ledger.params import MAX_PAYLOAD_BYTES
 
+JSON: Final = "application/json"
+MESSAGEPACK: Final = "application/vnd.msgpack"
 MOST_ITEMS: Final = 1_000
 MOST_ENTRIES: Final = 4_096
 MOST_WAIT_MS: Final = 60_000
@@ -27,12 +29,13 @@ Who = Annotated[
     str, Meta(min_length=1, description="A name, or how a key begins.", extra_json_schema={"example": "node-1"})
 ]
 Limit = Annotated[int, Meta(ge=1, le=MOST_ITEMS, description="At most so many items.")]
-Cursor = Annotated[int, Meta(ge=0, le=2**53, description="The `next` of the page before.")]
+Cursor = Annotated[int, Meta(ge=0, le=2**53, description="The `next` of the page before.")] | None
 WaitMs = Annotated[int, Meta(ge=0, le=MOST_WAIT_MS, description="Answer when nothing waits any more, or after this.")]
 Milliseconds = Annotated[int, Meta(ge=0, le=2**53)]
 AsEncoded = Annotated[bool, Meta(description="Also as it is encoded, for a program that verifies it.")]
 Kind = Annotated[str, Meta(pattern="^(statement|stake|evidence)$", description="`statement`, `stake` or `evidence`.")]
-SizeBytes = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+SizeBytes = Annotated[int, Meta(ge=0, le=2**63 - 1)] | None
+BlockBound = Annotated[int, Meta(ge=0)] | None
 
 
 class Search(Struct, frozen=True, forbid_unknown_fields=True):
@@ -46,10 +49,10 @@ class Search(Struct, frozen=True, forbid_unknown_fields=True):
     sha256: Hex32 | None = None
     since_ms: Milliseconds | None = None
     until_ms: Milliseconds | None = None
-    first_block: Annotated[int, Meta(ge=0)] | None = None
-    last_block: Annotated[int, Meta(ge=0)] | None = None
+    first_block: BlockBound = None
+    last_block: BlockBound = None
     limit: Limit = 50
-    cursor: Cursor | None = None
+    cursor: Cursor = None
 
 
 class Submission(Struct, frozen=True, forbid_unknown_fields=True):

@@ -10,10 +10,8 @@ from msgspec import NODEFAULT, Struct, defstruct
 from msgspec.structs import asdict
 
 from tallystick.api.live_node import LiveNode
+from tallystick.api.questions import JSON, MESSAGEPACK
 from tallystick.api.source import Source
-
-JSON: Final = "application/json"
-MESSAGEPACK: Final = "application/vnd.msgpack"
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ class Source:
         """The ledger as a whole."""
         return await self.read(self.reader.ledger, self.reader.state)
 
-    async def blocks(self, limit: q.Limit = 50, cursor: q.Cursor | None = None) -> views.Blocks:
+    async def blocks(self, limit: q.Limit = 50, cursor: q.Cursor = None) -> views.Blocks:
         """Blocks, the newest first."""
         tip = self.reader.state.index
         lines = await self.read(self.reader.blocks, tip if cursor is None else min(tip, cursor), limit)
@@ -65,7 +65,7 @@ class Source:
         """One final certificate, by its id or how that begins (8 digits or more)."""
         return await self.read(self.reader.certificate, self.reader.find(id))
 
-    async def log(self, limit: q.Limit = 50, cursor: q.Cursor | None = None) -> views.Certificates:
+    async def log(self, limit: q.Limit = 50, cursor: q.Cursor = None) -> views.Certificates:
         """All certificates in the order of the log, the oldest first."""
         places = self.reader.page(cursor or 0, limit)
         end = (cursor or 0) + len(places)
@@ -73,11 +73,7 @@ class Source:
         return views.Certificates(certificates=await self.read(self.reader.lines, places), next=following)
 
     async def file(
-        self,
-        sha256: q.HexInPath,
-        size_bytes: q.SizeBytes | None = None,
-        limit: q.Limit = 50,
-        cursor: q.Cursor | None = None,
+        self, sha256: q.HexInPath, size_bytes: q.SizeBytes = None, limit: q.Limit = 50, cursor: q.Cursor = None
     ) -> views.Found:
         """The certificates whose payloads state a file with this SHA-256."""
         places = await self.read(self.reader.covering, bytes.fromhex(sha256), size_bytes)
@@ -93,24 +89,15 @@ class Source:
         """
         if self.find is None:
             raise NotAllowed("this door lists nobody; look certificates up by their id, or by a file's SHA-256")
-        query = Query(
-            question.text,
-            question.prefix,
-            bytes.fromhex(question.issuer) if question.issuer else None,
-            question.kind,
-            question.media_type,
-            bytes.fromhex(question.sha256) if question.sha256 else None,
-            question.since_ms,
-            question.until_ms,
-            question.first_block,
-            question.last_block,
-        )
+        issuer, sha256 = (bytes.fromhex(one) if one else None for one in (question.issuer, question.sha256))
+        bounds = question.since_ms, question.until_ms, question.first_block, question.last_block
+        query = Query(question.text, question.prefix, issuer, question.kind, question.media_type, sha256, *bounds)
         found, indexed = await self.find(query, question.cursor, question.limit)
         lines = await self.read(self.reader.lines, [self.reader.at(one) for one in found])
         following = str(found[-1]) if len(found) == question.limit else None
         return views.Certificates(certificates=lines, next=following, indexed=indexed)
 
-    async def members(self, limit: q.Limit = 50, cursor: q.Cursor | None = None) -> views.Members:
+    async def members(self, limit: q.Limit = 50, cursor: q.Cursor = None) -> views.Members:
         """All accounts, those with most at stake first."""
         shown, following = page(self.reader.members(), limit, cursor)
         return views.Members(members=shown, epoch=self.reader.state.epoch.number, next=following)
@@ -119,7 +106,7 @@ class Source:
         """One account, by the member's name or how its key begins."""
         return views.MemberAnswer(account=self.reader.pick_member(who))
 
-    async def names(self, limit: q.Limit = 50, cursor: q.Cursor | None = None) -> views.Names:
+    async def names(self, limit: q.Limit = 50, cursor: q.Cursor = None) -> views.Names:
         """The address book, in the order of the keys."""
         shown, following = page([self.reader.key(one) for one in sorted(self.reader.names)], limit, cursor)
         return views.Names(names=shown, next=following)

@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 import msgspec
-from msgspec.structs import asdict, astuple
+from msgspec.structs import astuple
 
 from tallystick.api import views
 from tallystick.client.blocking import Client
@@ -62,32 +62,26 @@ class Results(views.Answer, frozen=True, kw_only=True):
     """What ended the run before all was final."""
 
 
-class _Row(msgspec.Struct, frozen=True, kw_only=True):
+class _Row(msgspec.Struct, frozen=True):
     """A row of a result file, column by column."""
 
     line: int | None = None
     subject: str = ""
-    file: str = ""
-    sha256: str = ""
-    certificate_id: str
+    file: str | None = None
+    sha256: str | None = None
+    certificate_id: str = ""
     entry: str = ""
     """In Base64; empty if the certificate was found on the ledger."""
-    state: str
+    state: str = ""
     block_index: int | None = None
     position: int | None = None
     log_index: int | None = None
-    rule: str = ""
-    reason: str = ""
+    rule: str | None = None
+    reason: str | None = None
 
     def decoded(self) -> Entry | None:
         """The signed statement. Raises `ValueError`."""
         return entry_codec.decode(b64decode(self.entry, validate=True)) if self.entry else None
-
-    @property
-    def outcome(self) -> views.Outcome:
-        """As it was told last."""
-        place = self.block_index, self.position, self.log_index
-        return views.Outcome(self.certificate_id, self.state, *place, self.rule or None, self.reason or None)
 
 
 _COLUMNS: Final = _Row.__struct_fields__
@@ -137,12 +131,10 @@ class ResultFile:
             told = f"{self.path} cannot be written: {error.strerror}"
             raise Problem(f"{told}; name a file that you may write to with --results") from None
 
-    def _read(self, rows: Iterable[list[str]], ledger_id: bytes, issuer: bytes) -> Iterator[_Row]:
-        for number, cells in enumerate(rows):
-            if not number:
-                if tuple(cells) != _COLUMNS:
-                    raise self._strange("line 1")
-                continue
+    def _read(self, rows: Iterator[list[str]], ledger_id: bytes, issuer: bytes) -> Iterator[_Row]:
+        if tuple(next(rows, ())) != _COLUMNS:
+            raise self._strange("line 1")
+        for number, cells in enumerate(rows, start=1):
             try:
                 told = {name: cell for name, cell in zip(_COLUMNS, cells, strict=True) if cell}
                 row = msgspec.convert(told, _Row, strict=False)
@@ -185,7 +177,17 @@ class Certification:
     @property
     def results(self) -> list[Result]:
         """What became of each, in the order of the drafts."""
-        return [self._result(draft, one) for draft, one in self._drafts]
+        return [
+            Result(
+                line=draft.line,
+                subject=draft.subject,
+                file=draft.file,
+                sha256=draft.described.sha256.hex() if draft.described else None,
+                was_certified=one in self._was_certified,
+                outcome=self._outcomes[one],
+            )
+            for draft, one in self._drafts
+        ]
 
     @property
     def unsettled(self) -> int:
@@ -217,7 +219,7 @@ class Certification:
             if (entry := row.decoded()) and isinstance(entry.certificate, Statement):
                 found[said_by(entry.certificate.subject, entry.payload)] = row.certificate_id
                 self._entries[row.certificate_id] = encode(entry)
-                self._know(row.outcome)
+                self._know(views.Outcome(row.certificate_id, *astuple(row)[_COLUMNS.index("state") :]))
         return found
 
     def _find(self, draft: Draft) -> str | None:
@@ -236,16 +238,6 @@ class Certification:
         self._outcomes[outcome.id] = outcome
         if outcome.state == "final":
             self._was_certified.add(outcome.id)
-
-    def _result(self, draft: Draft, certificate_id: str) -> Result:
-        return Result(
-            line=draft.line,
-            subject=draft.subject,
-            file=draft.file,
-            sha256=draft.described.sha256.hex() if draft.described else None,
-            was_certified=certificate_id in self._was_certified,
-            outcome=self._outcomes[certificate_id],
-        )
 
     # ---- sending ------------------------------------------------------------------------------------------------
 
@@ -316,13 +308,5 @@ class Certification:
 
 
 def _row(result: Result, entry: bytes) -> _Row:
-    outcome = {name: value for name, value in asdict(result.outcome).items() if name != "id" and value is not None}
-    return _Row(
-        line=result.line,
-        subject=result.subject,
-        file=result.file or "",
-        sha256=result.sha256 or "",
-        certificate_id=result.outcome.id,
-        entry=b64encode(entry).decode(),
-        **outcome,
-    )
+    certificate_id, *became = astuple(result.outcome)
+    return _Row(*(*astuple(result)[:4], certificate_id, b64encode(entry).decode(), *became))

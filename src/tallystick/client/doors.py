@@ -14,7 +14,7 @@ import httpx
 import msgspec
 
 from tallystick.api import views
-from tallystick.api.questions import Submission
+from tallystick.api.questions import JSON, MESSAGEPACK, Submission
 from tallystick.host.local_socket import short_address
 from tallystick.problems import DamagedStore, ExitCode, NotInTime, NotRunning, Problem
 
@@ -122,16 +122,16 @@ async def ask(http: httpx.AsyncClient, asked: Request, kind: type[V]) -> V:
 
 
 def _built(http: httpx.AsyncClient, asked: Request) -> httpx.Request:
-    body, headers, content = asked.body, {"Accept": "application/json"}, None
-    given = {name: _in_query(value) for name, value in asked.query.items() if value is not None}
-    timeout = httpx.Timeout(_PATIENCE_S + asked.wait_s)
+    is_packed = isinstance(asked.body, Submission)
+    encode, media_type = (msgspec.msgpack.encode, MESSAGEPACK) if is_packed else (msgspec.json.encode, JSON)
     try:
-        if body is not None:
-            is_packed = isinstance(body, Submission)
-            content = msgspec.msgpack.encode(body) if is_packed else msgspec.json.encode(body)
-            headers["Content-Type"] = "application/vnd.msgpack" if is_packed else "application/json"
         return http.build_request(
-            asked.method, asked.path, params=given, content=content, headers=headers, timeout=timeout
+            asked.method,
+            asked.path,
+            params={name: value for name, value in asked.query.items() if value is not None},
+            content=encode(asked.body) if asked.body is not None else None,
+            headers={"Accept": JSON, **({"Content-Type": media_type} if asked.body is not None else {})},
+            timeout=httpx.Timeout(_PATIENCE_S + asked.wait_s),
         )
     except UnicodeEncodeError as error:
         raise Problem(f"{error.object!r} holds what is no character; write it in UTF-8") from None
@@ -155,9 +155,6 @@ def _decoded(response: httpx.Response, kind: type[V]) -> V:
         raise problem_in(response)
     try:
         return msgspec.json.decode(response.content, type=kind)
-    except msgspec.MsgspecError as error:
-        raise DamagedStore(f"the answer is not known here ({error}); is the node of another version?") from None
-
-
-def _in_query(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    except msgspec.MsgspecError:
+        told = f"the answer to {response.url.path} is not known here"
+        raise DamagedStore(f"{told}; is the node of another version?") from None
