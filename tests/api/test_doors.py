@@ -1,7 +1,6 @@
 """The doors of a node: the same answers at each, and nobody in who may not."""
 
 import asyncio
-import dataclasses
 import json
 import socket
 import stat
@@ -120,7 +119,7 @@ def test_a_browser_is_kept_out(doors: Doors, headers: dict[str, str], status: in
 def test_search_over_tcp_is_off_unless_asked_for(doors: Doors) -> None:
     async def ask() -> httpx.Response:
         async with open_file(doors.copy) as app:
-            shut = App(dataclasses.replace(app.source, find=None), Door(is_local=False))
+            shut = App(app.reader, Door(is_local=False, lists=False))
             async with httpx.AsyncClient(transport=httpx.ASGITransport(shut.asgi), base_url="http://file") as client:
                 assert (await client.get(f"/v1/certificates/{doors.ids[0]}")).status_code == 200
                 return await client.get("/v1/search?text=diploma")

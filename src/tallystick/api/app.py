@@ -18,12 +18,13 @@ from starlette.routing import Route
 
 from tallystick.api.asked import Bodies, TooLarge, parameters
 from tallystick.api.events import BlockEvents
+from tallystick.api.live_node import LiveNode
 from tallystick.api.openapi import document
 from tallystick.api.problem_view import problem_view
 from tallystick.api.questions import JSON, MESSAGEPACK, HexSubmission, Submission
 from tallystick.api.rates import Rates
+from tallystick.api.reader import LedgerReader
 from tallystick.api.routes import ENDPOINTS, Endpoint
-from tallystick.api.source import Source
 from tallystick.api.views import in_json
 from tallystick.ledger.errors import Refused
 from tallystick.problems import Busy, ExitCode, NotAllowed, NotRunning, Problem, RefusedInput
@@ -42,6 +43,8 @@ class Door:
     hosts: frozenset[str] | None = None
     """The names it is reached by, with their ports, in lower case; `None`: any, which a browser cannot reach."""
     rates: Rates | None = None
+    lists: bool = True
+    """Whether it may be searched, which lists people."""
 
 
 class Fault(Problem):
@@ -65,9 +68,11 @@ class NoSuchMethod(Problem):
 class App:
     """The application of one door, over one ledger."""
 
-    def __init__(self, source: Source, door: Door, events: BlockEvents | None = None) -> None:
-        """`events`: of a running node."""
-        self.source, self._door, self._events = source, door, events
+    def __init__(
+        self, reader: LedgerReader, door: Door, node: LiveNode | None = None, events: BlockEvents | None = None
+    ) -> None:
+        """`node` and `events`: if it runs."""
+        self.reader, self._door, self._node, self._events = reader, door, node, events
         self._places, self._waiting_places = asyncio.Semaphore(_MOST_AT_ONCE), asyncio.Semaphore(_MOST_WAITING)
         self._bodies = Bodies()
         self._endpoints = [one for one in ENDPOINTS if door.is_local or not one.is_local]
@@ -92,8 +97,8 @@ class App:
                 self._check_origin(request)
                 self._spend(request, 1)
                 answered = await answer(request)
-                if self.source.node is not None:
-                    self.source.node.check_sound()
+                if self._node is not None:
+                    self._node.check_sound()
                 return answered
             except Problem as problem:
                 return _problem(problem)
@@ -103,12 +108,16 @@ class App:
         return served
 
     async def _answer(self, endpoint: Endpoint, request: Request) -> Response:
+        if endpoint.lists and not self._door.lists:
+            raise NotAllowed("this door lists nobody; look certificates up by their id, or by a file's SHA-256")
         async with _a_place(self._waiting_places if endpoint.waits else self._places):
             asked = parameters(endpoint, request)
             body = await self._bodies.read(endpoint, request) if endpoint.bodies else None
             if isinstance(body, Submission | HexSubmission):
                 self._spend(request, len(body.entries))
-            return _answered(request, await endpoint.answered(self.source, asked, body))
+            return _answered(
+                request, await endpoint.answered(self._live() if endpoint.is_live else self.reader, asked, body)
+            )
 
     async def _follow(self, request: Request) -> Response:
         if self._events is None:
@@ -123,17 +132,22 @@ class App:
     async def _metrics(self, _request: Request) -> Response:
         from tallystick.api.metrics import metrics  # noqa: PLC0415  # nobody else needs its library
 
-        return Response(metrics(await self.source.live().status()), media_type="text/plain; version=0.0.4")
+        return Response(metrics(await self._live().status()), media_type="text/plain; version=0.0.4")
 
     async def _alive(self, _request: Request) -> Response:
         return Response("alive\n", media_type="text/plain")
 
     async def _ready(self, _request: Request) -> Response:
         """Whether the node has caught up, and somebody may be sent to it."""
-        status = await self.source.live().status()
+        status = await self._live().status()
         is_ready = status.state not in ("catching_up", "mismatch")
         text = f"{status.state}: {status.why}\n"
         return Response(text, status_code=200 if is_ready else 503, media_type="text/plain")
+
+    def _live(self) -> LiveNode:
+        if self._node is None:
+            raise NotRunning("a file does not tell this, a running node does; start one with: tallystick run")
+        return self._node
 
     def _spend(self, request: Request, cost: int) -> None:
         if self._door.rates is not None:

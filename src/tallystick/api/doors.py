@@ -6,16 +6,15 @@ import sys
 import threading
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from tallystick.api.app import App, Door
 from tallystick.api.events import BlockEvents
 from tallystick.api.live_node import LiveNode
 from tallystick.api.rates import REMOTE, Rates
-from tallystick.api.reader import LedgerReader
+from tallystick.api.reader import LedgerReader, Thread
 from tallystick.api.server import Server, Tls, listen_remotely
-from tallystick.api.source import Source, Thread
 from tallystick.host.local_socket import listen_locally
 from tallystick.host.process import Hosted
 from tallystick.node.events import Action, ErasePayload, PersistPayload, ReportBlock
@@ -46,7 +45,8 @@ class TcpDoor:
         """What the application has to know of it."""
         names = {f"{self.host}:{self.port}", f"localhost:{self.port}", *self.names}
         names |= {f"{name}:{self.port}" for name in self.names}
-        return Door(is_local=False, hosts=frozenset(name.lower() for name in names), rates=Rates(REMOTE, self.proxy))
+        hosts = frozenset(name.lower() for name in names)
+        return Door(is_local=False, hosts=hosts, rates=Rates(REMOTE, self.proxy), lists=self.lists)
 
 
 @asynccontextmanager
@@ -57,16 +57,14 @@ async def open_doors(tcp: TcpDoor | None, hosted: Hosted) -> AsyncIterator[None]
         read = stack.enter_context(Thread("reads"))
         store = await read(Store.open, folder.ledger_path, read_only=True)
         stack.push_async_callback(read, store.close)
-        reader = await read(LedgerReader, chain, store)
         search = await stack.enter_async_context(_search(hosted))
-        events = BlockEvents(reader, read)
+        reader = await read(LedgerReader, chain, store, read, search.find)
+        node, events = LiveNode(reader, hosted), BlockEvents(reader)
         hosted.watchers.extend([events.watch, search.watch])
-        source = Source(reader, read, search.find, LiveNode(reader, hosted))
-        servers = [Server(App(source, Door(), events).asgi, listen_locally(folder.api_path))]
+        servers = [Server(App(reader, Door(), node, events).asgi, listen_locally(folder.api_path))]
         stack.callback(folder.api_path.unlink, missing_ok=True)
         if tcp is not None:
-            outside = source if tcp.lists else replace(source, find=None)
-            app = App(outside, tcp.door, events)
+            app = App(reader, tcp.door, node, events)
             servers.append(Server(app.asgi, listen_remotely(tcp.host, tcp.port), tcp.tls))
         for server in servers:
             await server.start()
@@ -96,7 +94,7 @@ class _Search:
             self._news.set()
 
     async def find(self, query: Query, below: int | None, limit: int) -> tuple[list[int], int]:
-        """As `Source.find`."""
+        """As `Find`."""
         return await self._look(lambda: (self._index.find(query, below, limit), self._index.size))
 
     async def open(self) -> None:

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 from tallystick.api.reader import LedgerReader
-from tallystick.api.source import Thread
 from tallystick.api.views import BlockEvent, in_json
 from tallystick.node.events import Action, ReportBlock
 from tallystick.problems import BadRequest, Busy
@@ -19,8 +18,8 @@ _HEARTBEAT: Final = b": still here\n\n"
 class BlockEvents:
     """The final blocks of one ledger, for any number of listeners. `watch` sees all actions of the node."""
 
-    def __init__(self, reader: LedgerReader, read: Thread) -> None:
-        self._reader, self._read = reader, read
+    def __init__(self, reader: LedgerReader) -> None:
+        self._reader = reader
         self._news = asyncio.Event()
         self._cached: dict[int, tuple[bytes, int]] = {}
         """By block: the event as it is sent, and the log's size after it."""
@@ -69,7 +68,7 @@ class BlockEvents:
 
     async def _event(self, index: int) -> tuple[bytes, int]:
         if index not in self._cached:
-            (line,) = await self._read(self._reader.blocks, index, 1)
+            (line,) = (await self._reader.blocks(1, index)).blocks
             first = self._reader.first_of(index)
             size = first + line.certificate_count
             told = in_json(BlockEvent(block=line, first_log_index=first, log_size=size))

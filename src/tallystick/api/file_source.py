@@ -6,8 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tallystick.api.app import App, Door
-from tallystick.api.reader import LedgerReader
-from tallystick.api.source import Source, Thread
+from tallystick.api.reader import Find, LedgerReader, Thread
 from tallystick.integrity.checked_chain import CheckedChain
 from tallystick.ledger.block import Block
 from tallystick.ledger.certificate_index import Place
@@ -19,8 +18,8 @@ from tallystick.storage.store import Store
 class _CheckedReader(LedgerReader):
     """Answers from what the check found, where nothing vouches for an index or table that the file has."""
 
-    def __init__(self, checked: CheckedChain, store: Store) -> None:
-        super().__init__(checked.chain, store)
+    def __init__(self, checked: CheckedChain, store: Store, read: Thread, find: Find) -> None:
+        super().__init__(checked.chain, store, read, find)
         self._checked = checked
 
     def stating(self, sha256: bytes) -> list[tuple[FileStatement, Place]]:
@@ -52,7 +51,7 @@ async def open_file(path: Path, on_block: Callable[[int], object] = lambda index
             return await read(find, query, below, limit)
 
         try:
-            yield App(Source(await read(_CheckedReader, checked, store), read, search), Door())
+            yield App(await read(_CheckedReader, checked, store, read, search), Door())
         finally:
             for index in indexes:
                 await read(index.close)

@@ -39,7 +39,7 @@ class LiveNode:
 
     async def status(self) -> views.Status:
         """How the node is, and why the ledger does or does not advance."""
-        names, key = self._reader.names, self._wallet.public_key
+        names, key = self._reader.address_book, self._wallet.public_key
         return status_of(self._runner, names, key, self._hosted.address, self._started_ms)
 
     async def peers(self, limit: q.Limit = 50, cursor: q.Cursor = None) -> views.Peers:
@@ -160,7 +160,7 @@ class LiveNode:
     async def name(self, key: q.HexInPath, body: q.Name) -> views.Done:
         """Note in the node's address book what a key is called."""
         self._runner.store.remember_names({bytes.fromhex(key): body.name})
-        self._reader.names = self._runner.store.names()
+        self._reader.address_book = self._runner.store.names()
         return views.Done()
 
 

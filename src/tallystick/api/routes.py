@@ -11,7 +11,7 @@ from msgspec.structs import asdict
 
 from tallystick.api.live_node import LiveNode
 from tallystick.api.questions import JSON, MESSAGEPACK
-from tallystick.api.source import Source
+from tallystick.api.reader import LedgerReader
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,11 @@ class Endpoint:
     method: str
     path: str
     handler: Callable[..., Awaitable[Struct]]
-    """Of a `Source` or a `LiveNode`. It takes what stands in the path and the query, and the `body`."""
+    """Of a `LedgerReader` or a `LiveNode`. It takes what stands in the path and the query, and the `body`."""
     is_local: bool = False
     """Only at the node's own socket."""
+    lists: bool = False
+    """It lists people, which not every door does."""
 
     @cached_property
     def _types(self) -> dict[str, Any]:
@@ -65,24 +67,28 @@ class Endpoint:
         """One sentence."""
         return (self.handler.__doc__ or "").strip().split("\n")[0]
 
-    async def answered(self, source: Source, asked: Struct, body: Struct | None) -> Struct:
+    @property
+    def is_live(self) -> bool:
+        """Whether it asks a running node."""
+        return hasattr(LiveNode, self.handler.__name__)
+
+    async def answered(self, asked_of: LedgerReader | LiveNode, asked: Struct, body: Struct | None) -> Struct:
         """The answer. Raises `Problem`, `Refused`."""
-        owner = source.live() if hasattr(LiveNode, self.handler.__name__) else source
         given = {"question": asked} if "question" in self._types else asdict(asked)
-        return await self.handler(owner, **given, **({"body": body} if self.bodies else {}))
+        return await self.handler(asked_of, **given, **({"body": body} if self.bodies else {}))
 
 
 ENDPOINTS: Final = (
-    Endpoint("GET", "/v1/ledger", Source.ledger),
-    Endpoint("GET", "/v1/blocks", Source.blocks),
-    Endpoint("GET", "/v1/blocks/{index}", Source.block),
-    Endpoint("GET", "/v1/certificates/{id}", Source.certificate),
-    Endpoint("GET", "/v1/log", Source.log),
-    Endpoint("GET", "/v1/files/{sha256}", Source.file),
-    Endpoint("GET", "/v1/search", Source.search),
-    Endpoint("GET", "/v1/members", Source.members),
-    Endpoint("GET", "/v1/members/{who}", Source.member),
-    Endpoint("GET", "/v1/names", Source.names, is_local=True),
+    Endpoint("GET", "/v1/ledger", LedgerReader.ledger),
+    Endpoint("GET", "/v1/blocks", LedgerReader.blocks),
+    Endpoint("GET", "/v1/blocks/{index}", LedgerReader.block),
+    Endpoint("GET", "/v1/certificates/{id}", LedgerReader.certificate),
+    Endpoint("GET", "/v1/log", LedgerReader.log),
+    Endpoint("GET", "/v1/files/{sha256}", LedgerReader.file),
+    Endpoint("GET", "/v1/search", LedgerReader.search, lists=True),
+    Endpoint("GET", "/v1/members", LedgerReader.members),
+    Endpoint("GET", "/v1/members/{who}", LedgerReader.member),
+    Endpoint("GET", "/v1/names", LedgerReader.names, is_local=True),
     Endpoint("GET", "/v1/peers", LiveNode.peers),
     Endpoint("GET", "/v1/status", LiveNode.status),
     Endpoint("POST", "/v1/certificates", LiveNode.submit),

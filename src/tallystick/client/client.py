@@ -324,7 +324,7 @@ class AsyncClient:
         """Note in the node's address book what a key is called."""
         await self._send(views.Done, f"/v1/names/{_segment(key)}", "PUT", body=q.Name(name))
 
-    async def _get(self, kind: type[V], path: str, **query: Any) -> V:
+    async def _get(self, kind: type[V], path: str, /, **query: Any) -> V:
         return await ask(self._http, Request(path, query=query), kind)
 
     async def _send(self, kind: type[V], path: str, method: str = "POST", **how: Any) -> V:
