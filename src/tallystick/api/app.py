@@ -17,7 +17,6 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from tallystick.api.asked import Bodies, TooLarge, parameters
-from tallystick.api.events import BlockEvents
 from tallystick.api.live_node import LiveNode
 from tallystick.api.openapi import document
 from tallystick.api.problem_view import problem_view
@@ -68,11 +67,9 @@ class NoSuchMethod(Problem):
 class App:
     """The application of one door, over one ledger."""
 
-    def __init__(
-        self, reader: LedgerReader, door: Door, node: LiveNode | None = None, events: BlockEvents | None = None
-    ) -> None:
-        """`node` and `events`: if it runs."""
-        self.reader, self._door, self._node, self._events = reader, door, node, events
+    def __init__(self, reader: LedgerReader, door: Door, node: LiveNode | None = None) -> None:
+        """`node`: if it runs."""
+        self.reader, self._door, self._node = reader, door, node
         self._places, self._waiting_places = asyncio.Semaphore(_MOST_AT_ONCE), asyncio.Semaphore(_MOST_WAITING)
         self._bodies = Bodies()
         self._endpoints = [one for one in ENDPOINTS if door.is_local or not one.is_local]
@@ -115,16 +112,14 @@ class App:
             body = await self._bodies.read(endpoint, request) if endpoint.bodies else None
             if isinstance(body, Submission | HexSubmission):
                 self._spend(request, len(body.entries))
-            return _answered(
-                request, await endpoint.answered(self._live() if endpoint.is_live else self.reader, asked, body)
-            )
+            asked_of = self._live() if endpoint.is_live else self.reader
+            return _answered(request, await endpoint.answered(asked_of, asked, body))
 
     async def _follow(self, request: Request) -> Response:
-        if self._events is None:
-            raise NotRunning("a file has no events, a running node has; start one with: tallystick run")
-        size = self._events.after(request.headers.get("last-event-id"))
+        events = self._live().events
+        size = events.after(request.headers.get("last-event-id"))
         headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-        return StreamingResponse(self._events.follow(size), media_type="text/event-stream", headers=headers)
+        return StreamingResponse(events.follow(size), media_type="text/event-stream", headers=headers)
 
     async def _document(self, _request: Request) -> Response:
         return Response(in_json(document(self._endpoints)), media_type=JSON)
@@ -140,9 +135,8 @@ class App:
     async def _ready(self, _request: Request) -> Response:
         """Whether the node has caught up, and somebody may be sent to it."""
         status = await self._live().status()
-        is_ready = status.state not in ("catching_up", "mismatch")
-        text = f"{status.state}: {status.why}\n"
-        return Response(text, status_code=200 if is_ready else 503, media_type="text/plain")
+        code = 503 if status.state in ("catching_up", "mismatch") else 200
+        return Response(f"{status.state}: {status.why}\n", code, media_type="text/plain")
 
     def _live(self) -> LiveNode:
         if self._node is None:

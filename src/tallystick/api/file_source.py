@@ -34,8 +34,7 @@ async def open_file(path: Path, on_block: Callable[[int], object] = lambda index
     """Check the chain in a file, and serve it. Raises `StoreError`, `DamagedStore`."""
     async with AsyncExitStack() as stack:
         read = stack.enter_context(Thread("file"))
-        store = await read(Store.open, path, read_only=True)
-        stack.push_async_callback(read, store.close)
+        store = await read.opened(stack, Store.open, path, read_only=True)
         checked = await read(CheckedChain, store, on_block)
         scratch = Path(stack.enter_context(TemporaryDirectory()))
         indexes: list[SearchIndex] = []
@@ -47,11 +46,12 @@ async def open_file(path: Path, on_block: Callable[[int], object] = lambda index
                     pass
             return indexes[0].find(query, below, limit), indexes[0].size
 
+        def close() -> None:
+            for index in indexes:
+                index.close()
+
         async def search(query: Query, below: int | None, limit: int) -> tuple[list[int], int]:
             return await read(find, query, below, limit)
 
-        try:
-            yield App(await read(_CheckedReader, checked, store, read, search), Door())
-        finally:
-            for index in indexes:
-                await read(index.close)
+        stack.push_async_callback(read, close)
+        yield App(await read(_CheckedReader, checked, store, read, search), Door())

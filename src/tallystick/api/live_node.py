@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tallystick.api import questions as q
 from tallystick.api import views
+from tallystick.api.events import BlockEvents
 from tallystick.api.node_status import status_of
 from tallystick.api.reader import LedgerReader, page
 from tallystick.host.logs import note
@@ -27,7 +28,9 @@ class LiveNode:
     """A node that runs, with its key. Each asynchronous method is a route (`routes.py`)."""
 
     def __init__(self, reader: LedgerReader, hosted: Hosted) -> None:
-        self.submissions = hosted.submissions
+        self.events = BlockEvents(reader)
+        hosted.watchers.append(self.events.watch)
+        self._submissions = hosted.submissions
         self._reader, self._hosted, self._wallet = reader, hosted, hosted.wallet
         self._runner = hosted.submissions.runner
         self._started_ms = now_ms()
@@ -80,8 +83,8 @@ class LiveNode:
     async def outcomes(self, body: q.OutcomesAsked) -> views.Outcomes:
         """What became of certificates that were submitted here."""
         ids = [bytes.fromhex(one) for one in body.ids]
-        await self.submissions.wait(ids, body.wait_ms / 1000)
-        return self._told([(one, self.submissions.outcome(one)) for one in ids])
+        await self._submissions.wait(ids, body.wait_ms / 1000)
+        return self._told([(one, self._submissions.outcome(one)) for one in ids])
 
     async def sign(self, body: q.SignedHere) -> views.Signed:
         """Sign statements with the node's key, and put them on the ledger unless that is not wanted."""
@@ -104,12 +107,12 @@ class LiveNode:
 
     async def _submit(self, entries: Sequence[Entry], wait_ms: int) -> views.Outcomes:
         """Submit; wait for those that are taken; what became of each."""
-        outcomes = await self.submissions.submit(entries)
+        outcomes = await self._submissions.submit(entries)
         ids = [entry.certificate.id for entry in entries]
         if wait_ms:
-            await self.submissions.wait(ids, wait_ms / 1000)
+            await self._submissions.wait(ids, wait_ms / 1000)
             outcomes = [
-                self.submissions.outcome(one) if isinstance(outcome, Waiting) else outcome
+                self._submissions.outcome(one) if isinstance(outcome, Waiting) else outcome
                 for one, outcome in zip(ids, outcomes, strict=True)
             ]
         return self._told(zip(ids, outcomes, strict=True))

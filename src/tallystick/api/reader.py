@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
 from functools import partial
 from typing import NamedTuple, ParamSpec, TypeVar
 
@@ -18,11 +19,12 @@ from tallystick.ledger.encoding import encode
 from tallystick.ledger.state import State
 from tallystick.problems import Ambiguous, DamagedStore, NotThere
 from tallystick.storage.file_statement import FileStatement, file_statement_in
-from tallystick.storage.search_index import Query
+from tallystick.storage.search_index import Query, SearchIndex
 from tallystick.storage.store import Store
 
 P = ParamSpec("P")
 T = TypeVar("T")
+C = TypeVar("C", Store, SearchIndex)
 
 Find = Callable[[Query, int | None, int], Awaitable[tuple[list[int], int]]]
 """Searches: the log indexes found, and how many certificates were looked through."""
@@ -37,6 +39,12 @@ class Thread(ThreadPoolExecutor):
     async def __call__(self, work: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
         """Run this there."""
         return await asyncio.get_running_loop().run_in_executor(self, partial(work, *args, **options))
+
+    async def opened(self, stack: AsyncExitStack, make: Callable[P, C], *args: P.args, **options: P.kwargs) -> C:
+        """What was made there, until the stack is left."""
+        made = await self(make, *args, **options)
+        stack.push_async_callback(self, made.close)
+        return made
 
 
 class LogPlace(NamedTuple):

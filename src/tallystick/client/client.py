@@ -15,7 +15,7 @@ from tallystick.api import questions as q
 from tallystick.api import views
 from tallystick.client.doors import AnswerProblem, Request, ask, names_file, open_door, problem_in
 from tallystick.client.drafts import about_file
-from tallystick.client.verification import Certified, check_block, check_certificate
+from tallystick.client.verification import Certified, CheckedBlock, check_certificate, check_place, checked_block
 from tallystick.ledger.certificate import Payload, issue_statement
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.messages import Entry
@@ -54,7 +54,7 @@ class AsyncClient:
         self.is_file = is_file
         """Whether it answers from a file, of which every hash, signature, vote and rule was checked here."""
         self._http, self._stack = http, stack
-        self._blocks: dict[int, views.Block] = {}
+        self._blocks: dict[int, CheckedBlock] = {}
 
     @classmethod
     async def open(
@@ -250,20 +250,21 @@ class AsyncClient:
         return found
 
     async def _certified(self, one: views.Certificate) -> Certified:
-        block = by_block = await self._encoded_block(one.place.block_index)
-        if block.finality is not None and block.finality.by_block != block.index:
-            by_block = await self._encoded_block(block.finality.by_block)
-        found = check_block(one, block, by_block, self.ledger_id)
+        there = by = await self._checked_block(one.place.block_index)
+        if there.told.finality is not None:
+            by = await self._checked_block(there.told.finality.by_block)
+        found = check_place(one, there, by, self.ledger_id)
         if self.is_file:  # of which every hash, signature, vote and rule was checked here
             return msgspec.structs.replace(found, checked=(*found.checked, *found.claimed), claimed=())
         return found
 
-    async def _encoded_block(self, index: int) -> views.Block:
+    async def _checked_block(self, index: int) -> CheckedBlock:
         """A final block never changes; files that are certified together often stand in one."""
         if index not in self._blocks:
             while len(self._blocks) >= _MOST_BLOCKS:
                 self._blocks.pop(next(iter(self._blocks)))
-            self._blocks[index] = await self._get(views.Block, f"/v1/blocks/{index}", encoded=True)
+            told = await self._get(views.Block, f"/v1/blocks/{index}", encoded=True)
+            self._blocks[index] = checked_block(told, self.ledger_id)
         return self._blocks[index]
 
     # ---- following ----------------------------------------------------------------------------------------------

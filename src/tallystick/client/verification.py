@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
+from typing import NamedTuple
 
 from tallystick.api import views
 from tallystick.api.certificate_view import certificate_view
@@ -42,25 +42,43 @@ def check_certificate(told: views.Certificate, ledger_id: bytes) -> None:
             raise Refused(Rule.B7, "its fields are told otherwise than it says them")
 
 
-def check_block(one: views.Certificate, told: views.Block, by_block: views.Block, ledger_id: bytes) -> Certified:
+class CheckedBlock(NamedTuple):
+    """A block as a door told it, and what it is: its form, its signatures and its forger's were found good."""
+
+    told: views.Block
+    block: Block
+
+
+def checked_block(told: views.Block, ledger_id: bytes) -> CheckedBlock:
+    """Check all that a block says of itself. Raises `DamagedStore`."""
+    with _explained(f"block {told.index}"):
+        block = block_codec.decode(bytes.fromhex(told.encoded or ""))
+        check_form(block, ledger_id)
+        if not is_signed(block.header.signed_bytes(), block.signature, block.header.forger):
+            raise Refused(Rule.B3, "its forger did not sign it so")
+        if (block.index, block.hash.hex()) != (told.index, told.hash):
+            raise Refused(Rule.B1, "its index or hash is told otherwise")
+        return CheckedBlock(told, block)
+
+
+def check_place(one: views.Certificate, there: CheckedBlock, by: CheckedBlock, ledger_id: bytes) -> Certified:
     """Check that a certificate stands in its block, and which votes made that final. Raises `DamagedStore`.
 
-    `by_block` is the block that was voted for. That one builds on the other is claimed, unless they are one; so is the
+    `by` is the block that was voted for. That one builds on the other is claimed, unless they are one; so is the
     stake of the voters, which takes the whole chain or a proof to know.
     """
-    with _explained(f"block {told.index}"):
-        block, place = _decoded(told, ledger_id), one.place
+    block, place, finality = there.block, one.place, by.told.finality
+    with _explained(f"block {block.index}"):
         standing = dict(enumerate(block.certificates)).get(place.position)
         if standing is None or standing.encoded.hex() != one.encoded:
             raise Refused(Rule.B7, "the certificate does not stand there")
         if (place.block_index, place.block_timestamp_ms) != (block.index, block.header.timestamp_ms):
             raise Refused(Rule.B7, "the certificate's place is told otherwise")
         checked, claimed = ["signature", "payload", "block"], ["place in the log"]
-        if told.finality is None or by_block.finality is None or by_block.finality.encoded is None:
+        if there.told.finality is None or finality is None or finality.encoded is None:
             claimed.append("finality")
         else:
-            final = _decoded(by_block, ledger_id)
-            tally = tally_codec.decode(bytes.fromhex(by_block.finality.encoded))
+            tally, final = tally_codec.decode(bytes.fromhex(finality.encoded)), by.block
             ballot = tally.ballot
             if (ballot.kind, ballot.epoch, ballot.block_hash) != (FINALIZE, final.header.epoch, final.hash):
                 raise Refused(Rule.V2, "the votes kept with it are for something else")
@@ -68,24 +86,7 @@ def check_block(one: views.Certificate, told: views.Block, by_block: views.Block
             checked.append("votes")
             claimed += [] if final.hash == block.hash else ["that the block voted for builds on it"]
             claimed.append("stake of the voters")
-        return Certified(certificate=one, finality=told.finality, checked=tuple(checked), claimed=tuple(claimed))
-
-
-def _decoded(told: views.Block, ledger_id: bytes) -> Block:
-    block = _checked(told.encoded or "", ledger_id)
-    if (block.index, block.hash.hex()) != (told.index, told.hash):
-        raise Refused(Rule.B1, "its index or hash is told otherwise")
-    return block
-
-
-@lru_cache(maxsize=4)
-def _checked(encoded: str, ledger_id: bytes) -> Block:
-    """Kept for a while: files that are certified together often stand in one block."""
-    block = block_codec.decode(bytes.fromhex(encoded))
-    check_form(block, ledger_id)
-    if not is_signed(block.header.signed_bytes(), block.signature, block.header.forger):
-        raise Refused(Rule.B3, "its forger did not sign it so")
-    return block
+    return Certified(certificate=one, finality=there.told.finality, checked=tuple(checked), claimed=tuple(claimed))
 
 
 @contextmanager
