@@ -180,6 +180,7 @@ def test_a_refusal_is_kept_and_a_batch_is_judged_one_by_one(doors: Doors) -> Non
         ("/v1/log?limit=1&limit=2", 400),
         ("/v1/search?issuer=abc", 400),
         ("/v1/search?text=" + "x" * 300, 400),
+        ("/v1/search?first_block=" + "9" * 30, 400),
         ("/v1/certificates/zzzzzzzz", 400),
         ("/v1/certificates/abc", 400),
         ("/v1/certificates/..%2f..%2fkey", 404),
@@ -261,7 +262,13 @@ def test_what_is_wrong_with_a_parameter_is_said_in_words(doors: Doors, path: str
             {"statements": [{"subject": "a"}, {"subject": "a\nb"}]},
             "statements[1].subject has to be a line of text of at most 256 characters",
         ),
-        ("/v1/stake", {"amount": "all"}, f"amount has to be a whole number, at least -{2**53}, at most {2**53}"),
+        (
+            "/v1/stake",
+            {"amount": "all"},
+            f"amount has to be a whole number, at least -{2**53 - 1}, at most {2**53 - 1}",
+        ),
+        ("/v1/backup", {"path": "copy.db"}, "path has to be the whole path, from / on"),
+        ("/v1/backup", {"path": "/tmp/a\0b"}, "path has to be the whole path, from / on"),
         ("/v1/outcomes", {"ids": ["no"]}, "ids[0] has to be 32 bytes in lower-case hex"),
         ("/v1/certificates", {"entries": ["zz"]}, "entry 0 is not hexadecimal; nothing was submitted"),
         (

@@ -137,10 +137,7 @@ class LiveNode:
 
     async def backup(self, body: q.BackupTo) -> views.Backup:
         """Write a consistent copy of the ledger into a new file on the node's machine."""
-        path = Path(body.path)
-        if not path.is_absolute():
-            raise BadRequest(f"{path}: the node needs the whole path of the copy")
-        index = self._runner.node.state.index
+        path, index = Path(body.path), self._runner.node.state.index
         await asyncio.to_thread(self._runner.store.backup, path)
         note(logging.INFO, "backup", path=str(path), index=index)
         return views.Backup(path=str(path), tip_index=index, size_bytes=path.stat().st_size)

@@ -4,7 +4,7 @@ from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
-from tallystick.ledger.fields import NO_CONTROLS, Subject
+from tallystick.ledger.fields import NO_CONTROLS, Amount, Index, Milliseconds, Subject
 from tallystick.ledger.params import MAX_PAYLOAD_BYTES
 
 JSON: Final = "application/json"
@@ -31,11 +31,9 @@ Who = Annotated[
 Limit = Annotated[int, Meta(ge=1, le=MOST_ITEMS, description="At most so many items.")]
 Cursor = Annotated[int, Meta(ge=0, le=2**53, description="The `next` of the page before.")] | None
 WaitMs = Annotated[int, Meta(ge=0, le=MOST_WAIT_MS, description="Answer when nothing waits any more, or after this.")]
-Milliseconds = Annotated[int, Meta(ge=0, le=2**53)]
 AsEncoded = Annotated[bool, Meta(description="Also as it is encoded, for a program that verifies it.")]
 Kind = Annotated[str, Meta(pattern="^(statement|stake|evidence)$", description="`statement`, `stake` or `evidence`.")]
 SizeBytes = Annotated[int, Meta(ge=0, le=2**63 - 1)] | None
-BlockBound = Annotated[int, Meta(ge=0)] | None
 
 
 class Search(Struct, frozen=True, forbid_unknown_fields=True):
@@ -49,8 +47,8 @@ class Search(Struct, frozen=True, forbid_unknown_fields=True):
     sha256: Hex32 | None = None
     since_ms: Milliseconds | None = None
     until_ms: Milliseconds | None = None
-    first_block: BlockBound = None
-    last_block: BlockBound = None
+    first_block: Index | None = None
+    last_block: Index | None = None
     limit: Limit = 50
     cursor: Cursor = None
 
@@ -105,14 +103,14 @@ class SignedHere(Struct, frozen=True, forbid_unknown_fields=True):
 class StakeChange(Struct, frozen=True, forbid_unknown_fields=True):
     """Tokens of the node's own to stake; a negative amount withdraws."""
 
-    amount: Annotated[int, Meta(ge=-(2**53), le=2**53)]
+    amount: Amount
     wait_ms: WaitMs = 0
 
 
 class BackupTo(Struct, frozen=True, forbid_unknown_fields=True):
     """A file on the node's machine, by its whole path, that does not exist yet."""
 
-    path: str
+    path: Annotated[str, Meta(max_length=4096, pattern=r"\A/[^\x00]*\Z", description="The whole path, from / on.")]
 
 
 class Name(Struct, frozen=True, forbid_unknown_fields=True):
