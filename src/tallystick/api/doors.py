@@ -11,7 +11,7 @@ from typing import Final
 
 from tallystick.api.app import App, Door
 from tallystick.api.live_node import LiveNode
-from tallystick.api.rates import REMOTE, Rates
+from tallystick.api.rates import Rates
 from tallystick.api.reader import Find, LedgerReader, Thread
 from tallystick.api.server import Server, Tls, listen_remotely
 from tallystick.host.local_socket import listen_locally
@@ -45,7 +45,7 @@ class TcpDoor:
         names = {f"{self.host}:{self.port}", f"localhost:{self.port}", *self.names}
         names |= {f"{name}:{self.port}" for name in self.names}
         hosts = frozenset(name.lower() for name in names)
-        return Door(is_local=False, hosts=hosts, rates=Rates(REMOTE, self.proxy), lists=self.lists)
+        return Door(is_local=False, hosts=hosts, rates=Rates(self.proxy), lists=self.lists)
 
 
 @asynccontextmanager

@@ -18,6 +18,7 @@ _PROBLEM: Final = {
     "description": "What is in the way, and what to do next (RFC 9457).",
     "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
 }
+_STREAM: Final = {"type": "string", "description": "Events `block`, whose data is a `BlockEvent`."}
 _EVENTS: Final = {
     "operationId": "events",
     "summary": "Final blocks as they come, as server-sent events; their ids are sizes of the log.",
@@ -31,14 +32,7 @@ _EVENTS: Final = {
         }
     ],
     "responses": {
-        "200": {
-            "description": "Without an end.",
-            "content": {
-                "text/event-stream": {
-                    "schema": {"type": "string", "description": "Events `block`, whose data is a `BlockEvent`."}
-                }
-            },
-        },
+        "200": {"description": "Without an end.", "content": {"text/event-stream": {"schema": _STREAM}}},
         "default": _PROBLEM,
     },
 }
@@ -74,12 +68,9 @@ def _operation(one: Endpoint) -> dict[str, Any]:
     }
     if one.method == "GET":
         responses["304"] = {"description": "It is as the `If-None-Match` of the request says."}
+    told = {"operationId": one.handler.__name__, "summary": one.summary, "parameters": _parameters(one)}
     body = {"requestBody": {"required": True, "content": _content(one.bodies)}} if one.bodies else {}
-    parameters = _parameters(one)
-    return {
-        **{"operationId": one.handler.__name__, "summary": one.summary, "parameters": parameters},
-        **{"responses": responses, **body},
-    }
+    return {**told, **body, "responses": responses}
 
 
 def _content(kinds: Mapping[str, type[Struct]]) -> dict[str, Any]:
