@@ -31,7 +31,7 @@ from tallystick.problems import Busy, ExitCode, NotAllowed, NotRunning, Problem,
 _MOST_AT_ONCE: Final = 256
 _MOST_WAITING: Final = 768
 
-Answer = Callable[[Request], Awaitable[Response]]
+Serve = Callable[[Request], Awaitable[Response]]
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class App:
         self._places, self._waiting_places = asyncio.Semaphore(_MOST_AT_ONCE), asyncio.Semaphore(_MOST_WAITING)
         self._bodies = Bodies()
         self._endpoints = [one for one in ENDPOINTS if door.is_local or not one.is_local]
-        routes: list[tuple[str, str, Answer]] = [
+        routes: list[tuple[str, str, Serve]] = [
             *((one.method, one.path, partial(self._answer, one)) for one in self._endpoints),
             ("GET", "/v1/events", self._follow),
             ("GET", "/v1/openapi.json", self._document),
@@ -86,7 +86,7 @@ class App:
             exception_handlers={HTTPException: _not_found, Exception: _fault},
         )
 
-    def _serve(self, answer: Answer) -> Answer:
+    def _serve(self, answer: Serve) -> Serve:
         """With problems told as such, and a browser kept out."""
 
         async def served(request: Request) -> Response:

@@ -51,6 +51,7 @@ class Client:
         except BaseException:
             self._runner.close()
             raise
+        self.ledger_id, self.is_file = self._client.ledger_id, self._client.is_file
 
     def __enter__(self) -> Self:
         return self
@@ -62,16 +63,6 @@ class Client:
         """Let go of the door."""
         self._runner.run(self._client.close())
         self._runner.close()
-
-    @property
-    def ledger_id(self) -> bytes:
-        """The ledger that this client speaks for."""
-        return self._client.ledger_id
-
-    @property
-    def is_file(self) -> bool:
-        """Whether it answers from a file, of which every hash, signature, vote and rule was checked here."""
-        return self._client.is_file
 
     ledger = _blocking(AsyncClient.ledger)
     certificate = _blocking(AsyncClient.certificate)

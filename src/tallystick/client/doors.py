@@ -115,7 +115,8 @@ async def ask(http: httpx.AsyncClient, asked: Request, kind: type[V]) -> V:
                     f"the node at {http.base_url} cannot be asked: {str(error) or type(error).__name__}"
                 ) from None
         else:
-            if attempt == _ATTEMPTS or not _is_busy(response):
+            is_busy = response.status_code in _BUSY and problem_in(response).code in ("busy", "too-many-requests")
+            if attempt == _ATTEMPTS or not is_busy:
                 return _decoded(response, kind)
         await asyncio.sleep(_FIRST_PAUSE_S * 2**attempt * random.uniform(0.5, 1.0))  # noqa: S311  no secret
     raise AssertionError("the last attempt returns or raises")
@@ -144,10 +145,6 @@ def problem_in(response: httpx.Response) -> AnswerProblem:
     except msgspec.MsgspecError:
         reason = f"it answered {response.status_code} in a form that is not known here"
         raise DamagedStore(f"what is at {response.url.host} is no node of this version: {reason}") from None
-
-
-def _is_busy(response: httpx.Response) -> bool:
-    return response.status_code in _BUSY and problem_in(response).code in ("busy", "too-many-requests")
 
 
 def _decoded(response: httpx.Response, kind: type[V]) -> V:
