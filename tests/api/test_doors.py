@@ -1,7 +1,6 @@
 """The doors of a node: the same answers at each, and nobody in who may not."""
 
 import asyncio
-import dataclasses
 import json
 import socket
 import stat
@@ -53,7 +52,7 @@ async def file_answers(doors: Doors, paths: tuple[str, ...]) -> list[tuple[int, 
 
 
 def test_the_same_question_has_the_same_answer_at_every_door(doors: Doors) -> None:
-    (sha256,) = {one.statement.sha256.hex() for one in _verified(doors)}
+    (sha256,) = {one.certificate.payload.file.sha256 for one in _verified(doors)}
     paths = (
         *CHAIN,
         f"/v1/files/{sha256}",
@@ -120,7 +119,7 @@ def test_a_browser_is_kept_out(doors: Doors, headers: dict[str, str], status: in
 def test_search_over_tcp_is_off_unless_asked_for(doors: Doors) -> None:
     async def ask() -> httpx.Response:
         async with open_file(doors.copy) as app:
-            shut = App(dataclasses.replace(app.source, find=None), Door(is_local=False))
+            shut = App(app.reader, Door(is_local=False, lists=False))
             async with httpx.AsyncClient(transport=httpx.ASGITransport(shut.asgi), base_url="http://file") as client:
                 assert (await client.get(f"/v1/certificates/{doors.ids[0]}")).status_code == 200
                 return await client.get("/v1/search?text=diploma")
@@ -181,6 +180,7 @@ def test_a_refusal_is_kept_and_a_batch_is_judged_one_by_one(doors: Doors) -> Non
         ("/v1/log?limit=1&limit=2", 400),
         ("/v1/search?issuer=abc", 400),
         ("/v1/search?text=" + "x" * 300, 400),
+        ("/v1/search?first_block=" + "9" * 30, 400),
         ("/v1/certificates/zzzzzzzz", 400),
         ("/v1/certificates/abc", 400),
         ("/v1/certificates/..%2f..%2fkey", 404),
@@ -232,6 +232,59 @@ def test_a_body_that_is_none_is_told_and_nothing_is_submitted(
         assert local.get("/v1/status").json()["log_size"] == before
 
 
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("/v1/log?limit=0", "limit has to be a whole number, at least 1, at most 1000"),
+        ("/v1/log?cursor=1e3", "cursor has to be a whole number in plain digits, not '1e3'"),
+        ("/v1/log?page=2", "'page' is no field here"),
+        ("/v1/search?issuer=abc", "issuer has to be 32 bytes in lower-case hex"),
+        ("/v1/search?kind=diploma", "kind has to be `statement`, `stake` or `evidence`"),
+        ("/v1/blocks/1?encoded=perhaps", "encoded has to be true or false"),
+        ("/v1/blocks/1?index=2", "a parameter stands twice in the address"),
+        ("/v1/certificates/abc", "id has to be an id, or how it begins: 8 to 64 hexadecimal digits, in lower case"),
+    ],
+)
+def test_what_is_wrong_with_a_parameter_is_said_in_words(doors: Doors, path: str, words: str) -> None:
+    with doors.local() as local:
+        answer = local.get(path)
+    assert (answer.status_code, answer.json()["detail"]) == (400, words)
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "words"),
+    [
+        ("/v1/sign", {}, "'statements' is missing"),
+        ("/v1/sign", [], "the body has to be an object"),
+        ("/v1/sign", {"statements": []}, "statements has to be a list, at least 1, at most 4096 items"),
+        (
+            "/v1/sign",
+            {"statements": [{"subject": "a"}, {"subject": "a\nb"}]},
+            "statements[1].subject has to be a line of text of at most 256 characters",
+        ),
+        (
+            "/v1/stake",
+            {"amount": "all"},
+            f"amount has to be a whole number, at least -{2**53 - 1}, at most {2**53 - 1}",
+        ),
+        ("/v1/backup", {"path": "copy.db"}, "path has to be the whole path, from / on"),
+        ("/v1/backup", {"path": "/tmp/a\0b"}, "path has to be the whole path, from / on"),
+        ("/v1/outcomes", {"ids": ["no"]}, "ids[0] has to be 32 bytes in lower-case hex"),
+        ("/v1/certificates", {"entries": ["zz"]}, "entry 0 is not hexadecimal; nothing was submitted"),
+        (
+            "/v1/certificates",
+            {"entries": ["00"]},
+            "entry 0 is no certificate with its payload as docs/protocol.md encodes them (E2, encoded form as "
+            "declared); nothing was submitted",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_body_is_said_in_words(doors: Doors, path: str, content: object, words: str) -> None:
+    with doors.local() as local:
+        answer = local.post(path, json=content)
+    assert (answer.status_code, answer.json()["detail"]) == (400, words)
+
+
 def test_a_body_without_end_is_cut_off(doors: Doors) -> None:
     def endless():
         while True:
@@ -281,6 +334,23 @@ def test_an_answer_is_not_sent_again_to_who_has_it(doors: Doors) -> None:
         packed = local.get("/v1/blocks/1", headers={"Accept": "application/vnd.msgpack"})
     assert msgspec.msgpack.decode(packed.content) == first.json()
     assert packed.headers["etag"] != first.headers["etag"]
+
+
+def test_json_is_ascii_and_a_text_in_it_is_what_its_author_wrote(doors: Doors) -> None:
+    """Who looks at an answer in a terminal is not driven by it; a program has the text itself."""
+    subject = "é \u202egnp.exe\u200b \U0001f58b \u0378"
+    sent = entry(doors.ledger_id, subject, "\x7f\u009b31m\u2066")
+    path = f"/v1/certificates/{sent.certificate.id.hex()}"
+    with doors.remote() as remote, Client(doors.url) as client:
+        remote.post("/v1/certificates", json=body(sent, wait_ms=20_000))
+        answer = remote.get(path)
+        packed = remote.get(path, headers={"Accept": "application/vnd.msgpack"})
+        assert all(0x20 <= byte < 0x7F for byte in answer.content)
+        assert (answer.json()["subject"], answer.json()["payload"]["text"]) == (subject, "\x7f\u009b31m\u2066")
+        assert msgspec.msgpack.decode(packed.content) == answer.json()
+        assert client.certificate(sent.certificate.id.hex()).subject == subject
+        problem = remote.get("/v1/members/%E2%80%AEadA")
+        assert (problem.status_code, problem.content.isascii()) == (404, True)
 
 
 def test_pages_lead_through_everything_once(doors: Doors) -> None:

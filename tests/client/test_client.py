@@ -272,6 +272,6 @@ def test_it_certifies_from_another_machine_with_a_key_of_its_own(doors: Any, tmp
         assert outcome.state == "final"
         (found,) = client.verify(file)
         assert found.certificate.issuer.key == wallet.public_key.hex()
-        assert found.statement.note == "by hand"
+        assert found.certificate.payload.file.note == "by hand"
         file.write_bytes(REPORT[:-2])
         assert client.verify(file) == []

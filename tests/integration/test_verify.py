@@ -288,8 +288,8 @@ def test_a_files_own_index_and_table_of_voters_are_not_believed(folder: Path) ->
 
 
 def _other_certificate(reader: LedgerReader, told: views.Certificate) -> views.Certificate:
-    other = next(one for one in reader.page(0, 100) if one.place.block_index > 1)
-    return replace(LedgerReader.certificate(reader, other), place=told.place)
+    other = reader.at(reader.first_of(2))
+    return replace(LedgerReader.certificate_at(reader, other), place=told.place)
 
 
 def _other_place(_: LedgerReader, told: views.Certificate) -> views.Certificate:
@@ -327,14 +327,14 @@ def test_who_lies_about_a_certificate_is_caught(
     lie: Callable[[LedgerReader, views.Certificate], views.Certificate],
     said: str,
 ) -> None:
-    honest = LedgerReader.certificate
+    honest = LedgerReader.certificate_at
     with monkeypatch.context() as patch:
 
         def certificate(reader: LedgerReader, at: Any) -> views.Certificate:
-            patch.setattr(LedgerReader, "certificate", honest)
+            patch.setattr(LedgerReader, "certificate_at", honest)
             return lie(reader, honest(reader, at))
 
-        patch.setattr(LedgerReader, "certificate", certificate)
+        patch.setattr(LedgerReader, "certificate_at", certificate)
         done = cli("verify", "report.txt", "--data", "node", cwd=folder, expect=7)
     assert said in done.stderr
     assert done.stdout == ""
@@ -387,8 +387,8 @@ def _other_vote(told: views.Block) -> views.Block:
 def test_who_lies_about_a_block_is_caught(
     folder: Path, monkeypatch: pytest.MonkeyPatch, lie: Callable[[views.Block], views.Block], rule: str
 ) -> None:
-    honest = LedgerReader.block
-    monkeypatch.setattr(LedgerReader, "block", lambda *args, **options: lie(honest(*args, **options)))
+    honest = LedgerReader.read_block
+    monkeypatch.setattr(LedgerReader, "read_block", lambda *args, **options: lie(honest(*args, **options)))
     done = cli("verify", "report.txt", "--data", "node", cwd=folder, expect=7)
     assert f"does not hold: [{rule}]" in done.stderr
     assert done.stdout == ""
@@ -397,13 +397,13 @@ def test_who_lies_about_a_block_is_caught(
 def test_a_block_without_votes_of_its_own_is_final_with_a_later_one(
     folder: Path, ledger: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = LedgerReader.block
+    honest = LedgerReader.read_block
 
     def block(reader: LedgerReader, index: int, *args: Any, **options: Any) -> views.Block:
         told = honest(reader, index, *args, **options)
         return replace(told, finality=honest(reader, 2, *args, **options).finality) if index == 1 else told
 
-    monkeypatch.setattr(LedgerReader, "block", block)
+    monkeypatch.setattr(LedgerReader, "read_block", block)
     shown = cli("verify", "report.txt", "--data", "node", cwd=folder).stdout
     assert "tokens at stake, for block 2" in shown
     monkeypatch.setattr("tallystick.client.client.names_file", lambda where: False)

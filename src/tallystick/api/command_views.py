@@ -1,15 +1,14 @@
 """What commands that ask no node print under `--json`, field by field, as `views` does for answers."""
 
-from tallystick.api.views import SCHEMA, View
+from tallystick.api.views import Answer, View, ViewNumber
 from tallystick.consensus import signing_guard
 from tallystick.host.data_folder import DataFolder
 from tallystick.host.guarding import Standing
 
 
-class OwnKey(View, frozen=True, kw_only=True):
+class OwnKey(Answer, frozen=True, kw_only=True):
     """The key of a node or user."""
 
-    schema: int = SCHEMA
     public_key: str
     """32 bytes."""
     key_file: str
@@ -33,10 +32,9 @@ class FirstMember(View, frozen=True):
     stake: int
 
 
-class Founded(View, frozen=True, kw_only=True):
+class Founded(Answer, frozen=True, kw_only=True):
     """A new ledger."""
 
-    schema: int = SCHEMA
     name: str
     ledger_id: str
     created_ms: int
@@ -46,10 +44,9 @@ class Founded(View, frozen=True, kw_only=True):
     members: list[FirstMember]
 
 
-class Joined(View, frozen=True, kw_only=True):
+class Joined(Answer, frozen=True, kw_only=True):
     """A node that was set up from an invite."""
 
-    schema: int = SCHEMA
     name: str
     """Of the ledger."""
     ledger_id: str
@@ -60,13 +57,6 @@ class Joined(View, frozen=True, kw_only=True):
     """What the ledger gave the key at its beginning; 0: it was no first member."""
 
 
-class Place(View, frozen=True):
-    """Where agreement is."""
-
-    epoch: int
-    view: int
-
-
 class LedgerGuard(View, frozen=True, kw_only=True):
     """How a key's guard stands on one ledger."""
 
@@ -75,21 +65,20 @@ class LedgerGuard(View, frozen=True, kw_only=True):
     """Of the folder's ledger."""
     status: str
     """`ready`, `lost`, `moved` or `twin`."""
-    floor: Place | None
+    floor: ViewNumber | None
     """It signs nothing up to here."""
-    silent_until: Place | None
+    silent_until: ViewNumber | None
     """It votes freely after this."""
-    twin: Place | None
+    twin: ViewNumber | None
     """Where another machine signed."""
     is_loss_accepted: bool
     views: int
     """Above the floor, of which it holds what was signed."""
 
 
-class Guard(View, frozen=True, kw_only=True):
+class Guard(Answer, frozen=True, kw_only=True):
     """What a key has signed."""
 
-    schema: int = SCHEMA
     public_key: str
     guard_file: str
     loss: str | None
@@ -99,20 +88,18 @@ class Guard(View, frozen=True, kw_only=True):
     ledgers: list[LedgerGuard]
 
 
-class GuardChanged(View, frozen=True, kw_only=True):
+class GuardChanged(Answer, frozen=True, kw_only=True):
     """What an operator said of a key's guard."""
 
-    schema: int = SCHEMA
     public_key: str
     became: str
     """`lost`, `recovering`, `loss accepted` or `moved`."""
     moved_to: str | None = None
 
 
-class Checked(View, frozen=True, kw_only=True):
+class Checked(Answer, frozen=True, kw_only=True):
     """What is to be said of the file of a chain."""
 
-    schema: int = SCHEMA
     file: str
     name: str
     """Of the ledger."""
@@ -130,10 +117,9 @@ class Checked(View, frozen=True, kw_only=True):
     took_ms: int
 
 
-class Repaired(View, frozen=True, kw_only=True):
+class Repaired(Answer, frozen=True, kw_only=True):
     """What was found damaged in a node's ledger, and what became of it."""
 
-    schema: int = SCHEMA
     is_sound: bool
     found: list[str]
     damaged_files: list[str]
@@ -170,5 +156,5 @@ def guard_view(folder: DataFolder, found: Standing) -> Guard:
     )
 
 
-def _place(place: signing_guard.Place | None) -> Place | None:
-    return None if place is None or place < (0, 0) else Place(*place)
+def _place(place: signing_guard.Place | None) -> ViewNumber | None:
+    return None if place is None or place < (0, 0) else ViewNumber(*place)

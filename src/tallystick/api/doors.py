@@ -4,19 +4,15 @@ import asyncio
 import os
 import sys
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any, Final, TypeVar
+from dataclasses import dataclass
+from typing import Final
 
 from tallystick.api.app import App, Door
-from tallystick.api.events import BlockEvents
 from tallystick.api.live_node import LiveNode
-from tallystick.api.rates import REMOTE, Rates
-from tallystick.api.reader import LedgerReader
-from tallystick.api.routes import Source
+from tallystick.api.rates import Rates
+from tallystick.api.reader import Find, LedgerReader, Thread
 from tallystick.api.server import Server, Tls, listen_remotely
 from tallystick.host.local_socket import listen_locally
 from tallystick.host.process import Hosted
@@ -27,9 +23,6 @@ from tallystick.storage.store import Store
 _PAUSE_SECONDS: Final = 0.02
 """Between two stretches of filling the index: agreement comes first."""
 _LOW_PRIORITY: Final = 10
-
-T = TypeVar("T")
-Read = Callable[[Callable[[], Any]], Awaitable[Any]]
 
 
 @dataclass(frozen=True)
@@ -51,109 +44,75 @@ class TcpDoor:
         """What the application has to know of it."""
         names = {f"{self.host}:{self.port}", f"localhost:{self.port}", *self.names}
         names |= {f"{name}:{self.port}" for name in self.names}
-        return Door(is_local=False, hosts=frozenset(name.lower() for name in names), rates=Rates(REMOTE, self.proxy))
+        hosts = frozenset(name.lower() for name in names)
+        return Door(is_local=False, hosts=hosts, rates=Rates(self.proxy), lists=self.lists)
 
 
 @asynccontextmanager
 async def open_doors(tcp: TcpDoor | None, hosted: Hosted) -> AsyncIterator[None]:
     """Serve a node until the block is left. Raises `Problem` when a door cannot be opened."""
-    folder, runner = hosted.folder, hosted.submissions.runner
+    folder, chain = hosted.folder, hosted.submissions.runner.node.chain
     async with AsyncExitStack() as stack:
-        read = await _thread(stack, "reads")
-        store = await read(partial(Store.open, folder.ledger_path, read_only=True))
-        stack.push_async_callback(read, store.close)
-        reader = await read(partial(LedgerReader, runner.node.chain, store))
-        search = await stack.enter_async_context(_search(hosted))
-        events = BlockEvents(reader, read)
-        node = LiveNode(hosted.submissions, hosted.wallet, hosted.address, hosted.make_invite)
-        runner.watchers.extend([events.watch, search.watch])
-        source = Source(reader, read, search.find, node)
-        servers = [Server(App(source, Door(), events).asgi, listen_locally(folder.api_path))]
+        read = stack.enter_context(Thread("reads"))
+        store = await read.opened(stack, Store.open, folder.ledger_path, read_only=True)
+        find, watch = await stack.enter_async_context(_search(hosted))
+        reader = await read(LedgerReader, chain, store, read, find)
+        node = LiveNode(reader, hosted)
+        hosted.submissions.runner.watchers.append(watch)
+        servers = [Server(App(reader, Door(), node).asgi, listen_locally(folder.api_path))]
         stack.callback(folder.api_path.unlink, missing_ok=True)
         if tcp is not None:
-            outside = source if tcp.lists else replace(source, find=None)
-            app = App(outside, tcp.door, events)
-            servers.append(Server(app.asgi, listen_remotely(tcp.host, tcp.port), tcp.tls))
+            listening = listen_remotely(tcp.host, tcp.port)
+            servers.append(Server(App(reader, tcp.door, node).asgi, listening, tcp.tls))
         for server in servers:
             await server.start()
             stack.push_async_callback(server.stop)
-        stack.callback(events.close)
+        stack.callback(node.events.close)
         stack.callback(hosted.submissions.close)
         yield
 
 
-async def _thread(stack: AsyncExitStack, name: str) -> Read:
-    """A thread of its own, for what may take its time."""
-    thread = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix=name))
-
-    async def run(work: Callable[[], Any]) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(thread, work)
-
-    return run
-
-
-class _Search:
-    """The index of a running node: one thread looks, another fills."""
-
-    def __init__(self, hosted: Hosted, look: Read, fill: Read) -> None:
-        self._hosted, self._look, self._fill = hosted, look, fill
-        self._news = asyncio.Event()
-        self._payloads: set[bytes] = set()
-
-    def watch(self, action: Action) -> None:
-        """See what there is to take in."""
-        match action:
-            case ReportBlock():
-                self._news.set()
-            case PersistPayload(payload):
-                self._payloads.add(payload.hash())
-                self._news.set()
-            case ErasePayload(payload_hash):
-                self._payloads.add(payload_hash)
-                self._news.set()
-
-    async def find(self, query: Query, below: int | None, limit: int) -> tuple[list[int], int]:
-
-        def look() -> tuple[list[int], int]:
-            return self._index.find(query, below, limit), self._index.size
-
-        found: tuple[list[int], int] = await self._look(look)
-        return found
-
-    async def open(self, stack: AsyncExitStack) -> None:
-        """Open the index twice: to fill it, and to look into it."""
-        path, ledger_path = self._hosted.folder.search_path, self._hosted.folder.ledger_path
-        ledger_id = self._hosted.submissions.runner.node.chain.ledger_id
-        await self._fill(_give_way)
-        self._store = await self._fill(partial(Store.open, ledger_path, read_only=True))
-        stack.push_async_callback(self._fill, self._store.close)
-        self._filled = await self._fill(partial(SearchIndex, path, ledger_id))
-        stack.push_async_callback(self._fill, self._filled.close)
-        self._index = await self._look(partial(SearchIndex, path, ledger_id, read_only=True))
-        stack.push_async_callback(self._look, self._index.close)
-        self._payloads.update(await self._fill(self._filled.lacking))
-
-    async def keep_filling(self) -> None:
-        """Take in what is new, a stretch at a time, for ever."""
-        runner = self._hosted.submissions.runner
-        while True:
-            self._news.clear()
-            payloads, self._payloads = self._payloads, set()
-            if payloads:
-                await self._fill(partial(self._filled.refill, self._store, payloads))
-            while await self._fill(partial(self._filled.fill, self._store, runner.node.state.index)):
-                await asyncio.sleep(_PAUSE_SECONDS)
-            await self._news.wait()
-
-
 @asynccontextmanager
-async def _search(hosted: Hosted) -> AsyncIterator[_Search]:
+async def _search(hosted: Hosted) -> AsyncIterator[tuple[Find, Callable[[Action], None]]]:
+    """The index of a running node, on two threads: one looks, another fills. And what has to see the node's actions."""
+    folder, node = hosted.folder, hosted.submissions.runner.node
+    news = asyncio.Event()
+    payloads: set[bytes] = set()
+
+    def watch(action: Action) -> None:
+        match action:
+            case PersistPayload(payload):
+                payloads.add(payload.hash())
+            case ErasePayload(payload_hash):
+                payloads.add(payload_hash)
+        if isinstance(action, ReportBlock | PersistPayload | ErasePayload):
+            news.set()
+
+    async def find(query: Query, below: int | None, limit: int) -> tuple[list[int], int]:
+        return await look(lambda: (index.find(query, below, limit), index.size))
+
+    async def keep_filling() -> None:
+        """Take in what is new, a stretch at a time, for ever."""
+        while True:
+            news.clear()
+            changed = payloads.copy()
+            payloads.clear()
+            if changed:
+                await fill(filled.refill, store, changed)
+            while await fill(filled.fill, store, node.state.index):
+                await asyncio.sleep(_PAUSE_SECONDS)
+            await news.wait()
+
     async with AsyncExitStack() as stack:
-        search = _Search(hosted, await _thread(stack, "search"), await _thread(stack, "index"))
-        await search.open(stack)
-        filling = asyncio.create_task(search.keep_filling())
+        look, fill = stack.enter_context(Thread("search")), stack.enter_context(Thread("index"))
+        await fill(_give_way)
+        store = await fill.opened(stack, Store.open, folder.ledger_path, read_only=True)
+        filled = await fill.opened(stack, SearchIndex, folder.search_path, node.chain.ledger_id)
+        index = await look.opened(stack, SearchIndex, folder.search_path, node.chain.ledger_id, read_only=True)
+        payloads.update(await fill(filled.lacking))
+        filling = asyncio.create_task(keep_filling())
         try:
-            yield search
+            yield find, watch
         finally:
             filling.cancel()
             with suppress(asyncio.CancelledError):

@@ -1,15 +1,11 @@
 """Server-sent events: one for each block that becomes final, with the log's size after it as id, to resume from."""
 
 import asyncio
-from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable
-from functools import partial
-from typing import Any, Final
-
-import msgspec
+from collections.abc import AsyncIterator
+from typing import Final
 
 from tallystick.api.reader import LedgerReader
-from tallystick.api.views import BlockEvent
+from tallystick.api.views import BlockEvent, in_json
 from tallystick.node.events import Action, ReportBlock
 from tallystick.problems import BadRequest, Busy
 
@@ -22,13 +18,13 @@ _HEARTBEAT: Final = b": still here\n\n"
 class BlockEvents:
     """The final blocks of one ledger, for any number of listeners. `watch` sees all actions of the node."""
 
-    def __init__(self, reader: LedgerReader, read: Callable[[Callable[[], Any]], Awaitable[Any]]) -> None:
-        self._reader, self._read = reader, read
+    def __init__(self, reader: LedgerReader) -> None:
+        self._reader = reader
         self._news = asyncio.Event()
-        self._cached: OrderedDict[int, tuple[bytes, int]] = OrderedDict()
+        self._cached: dict[int, tuple[bytes, int]] = {}
         """By block: the event as it is sent, and the log's size after it."""
         self._is_closing = False
-        self.listeners = 0
+        self._listeners = 0
 
     def watch(self, action: Action) -> None:
         """See blocks become final."""
@@ -43,7 +39,7 @@ class BlockEvents:
 
     def after(self, last_event_id: str | None) -> int:
         """The log index to go on from. Raises `BadRequest`, `Busy`."""
-        if self.listeners >= MOST_LISTENERS:
+        if self._listeners >= MOST_LISTENERS:
             raise Busy(f"{MOST_LISTENERS} listen already; ask for /v1/log now and then instead")
         size = self._reader.state.log.size
         if last_event_id is None:
@@ -54,13 +50,13 @@ class BlockEvents:
 
     async def follow(self, size: int) -> AsyncIterator[bytes]:
         """The events of all blocks after the log had this size, as they come."""
-        self.listeners += 1
+        self._listeners += 1
         try:
             yield _HEARTBEAT
             while not self._is_closing:
                 news = self._news
                 while size < self._reader.state.log.size:
-                    event, size = await self._event(self._reader.block_at(size))
+                    event, size = await self._event(self._reader.at(size).place.block_index)
                     yield event
                 try:
                     async with asyncio.timeout(_HEARTBEAT_SECONDS):
@@ -68,15 +64,15 @@ class BlockEvents:
                 except TimeoutError:
                     yield _HEARTBEAT
         finally:
-            self.listeners -= 1
+            self._listeners -= 1
 
     async def _event(self, index: int) -> tuple[bytes, int]:
         if index not in self._cached:
-            (line,) = await self._read(partial(self._reader.blocks, index, 1))
+            (line,) = (await self._reader.blocks(1, index)).blocks
             first = self._reader.first_of(index)
             size = first + line.certificate_count
-            told = msgspec.json.encode(BlockEvent(block=line, first_log_index=first, log_size=size))
+            told = in_json(BlockEvent(block=line, first_log_index=first, log_size=size))
             self._cached[index] = b"id: %d\nevent: block\ndata: %b\n\n" % (size, told), size
             if len(self._cached) > _MOST_CACHED:
-                self._cached.popitem(last=False)
+                del self._cached[next(iter(self._cached))]
         return self._cached[index]

@@ -1,17 +1,12 @@
 """The same questions, answered by the file of a chain that was checked from its genesis on."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
-from functools import partial
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from tallystick.api.app import App, Door
-from tallystick.api.reader import LedgerReader
-from tallystick.api.routes import Source
+from tallystick.api.reader import Find, LedgerReader, Thread
 from tallystick.integrity.checked_chain import CheckedChain
 from tallystick.ledger.block import Block
 from tallystick.ledger.certificate_index import Place
@@ -23,8 +18,8 @@ from tallystick.storage.store import Store
 class _CheckedReader(LedgerReader):
     """Answers from what the check found, where nothing vouches for an index or table that the file has."""
 
-    def __init__(self, checked: CheckedChain, store: Store) -> None:
-        super().__init__(checked.chain, store)
+    def __init__(self, checked: CheckedChain, store: Store, read: Thread, find: Find) -> None:
+        super().__init__(checked.chain, store, read, find)
         self._checked = checked
 
     def stating(self, sha256: bytes) -> list[tuple[FileStatement, Place]]:
@@ -37,33 +32,26 @@ class _CheckedReader(LedgerReader):
 @asynccontextmanager
 async def open_file(path: Path, on_block: Callable[[int], object] = lambda index: None) -> AsyncIterator[App]:
     """Check the chain in a file, and serve it. Raises `StoreError`, `DamagedStore`."""
-    with ThreadPoolExecutor(1, thread_name_prefix="file") as thread, TemporaryDirectory() as scratch:
-
-        async def read(look: Callable[[], Any]) -> Any:
-            return await asyncio.get_running_loop().run_in_executor(thread, look)
-
+    async with AsyncExitStack() as stack:
+        read = stack.enter_context(Thread("file"))
+        store = await read.opened(stack, Store.open, path, read_only=True)
+        checked = await read(CheckedChain, store, on_block)
+        scratch = Path(stack.enter_context(TemporaryDirectory()))
         indexes: list[SearchIndex] = []
 
-        def find(store: Store, last: int, query: Query, below: int | None, limit: int) -> tuple[list[int], int]:
+        def find(query: Query, below: int | None, limit: int) -> tuple[list[int], int]:
             if not indexes:  # made when it is asked for, which most who open a file never do
-                indexes.append(SearchIndex(Path(scratch) / "search.db", store.genesis.ledger_id))
-                while indexes[0].fill(store, last):
+                indexes.append(SearchIndex(scratch / "search.db", store.genesis.ledger_id))
+                while indexes[0].fill(store, checked.state.index):
                     pass
             return indexes[0].find(query, below, limit), indexes[0].size
 
-        store = await read(partial(Store.open, path, read_only=True))
-        try:
-            checked = await read(partial(CheckedChain, store, on_block))
-            reader = await read(partial(_CheckedReader, checked, store))
-
-            async def search(query: Query, below: int | None, limit: int) -> tuple[list[int], int]:
-                found: tuple[list[int], int] = await read(
-                    partial(find, store, checked.state.index, query, below, limit)
-                )
-                return found
-
-            yield App(Source(reader, read, search), Door())
-        finally:
+        def close() -> None:
             for index in indexes:
-                await read(index.close)
-            await read(store.close)
+                index.close()
+
+        async def search(query: Query, below: int | None, limit: int) -> tuple[list[int], int]:
+            return await read(find, query, below, limit)
+
+        stack.push_async_callback(read, close)
+        yield App(await read(_CheckedReader, checked, store, read, search), Door())

@@ -3,58 +3,58 @@
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from tallystick.api import questions as q
 from tallystick.api import views
+from tallystick.api.events import BlockEvents
 from tallystick.api.node_status import status_of
-from tallystick.api.questions import NewStatement
-from tallystick.api.reader import LedgerReader
+from tallystick.api.reader import LedgerReader, page
 from tallystick.host.logs import note
-from tallystick.host.runner import Runner, now_ms
-from tallystick.host.submissions import Outcome, Submissions, Waiting
+from tallystick.host.process import Hosted
+from tallystick.host.runner import now_ms
+from tallystick.host.submissions import Outcome, Waiting
 from tallystick.ledger.certificate import SALT_BYTES, Payload, issue_stake, issue_statement
 from tallystick.ledger.certificate_index import Place
+from tallystick.ledger.encoding import encode
 from tallystick.ledger.errors import Refused
-from tallystick.ledger.messages import Entry
-from tallystick.ledger.wallet import Wallet
+from tallystick.ledger.messages import Entry, entry_codec
 from tallystick.node.events import PayloadErasureAsked, UnbanAsked
 from tallystick.problems import BadRequest, NotRunning, NotThere
 from tallystick.storage.sqlite_file import copy_database
 
 
 class LiveNode:
-    """A node that runs, with its key."""
+    """A node that runs, with its key. Each asynchronous method is a route (`routes.py`)."""
 
-    def __init__(self, submissions: Submissions, wallet: Wallet, address: str, make_invite: Callable[[], str]) -> None:
-        self.submissions = submissions
-        self.make_invite = make_invite
-        self._wallet, self._address = wallet, address
+    def __init__(self, reader: LedgerReader, hosted: Hosted) -> None:
+        self.events = BlockEvents(reader)
+        hosted.submissions.runner.watchers.append(self.events.watch)
+        self._submissions = hosted.submissions
+        self._reader, self._hosted, self._wallet = reader, hosted, hosted.wallet
+        self._runner = hosted.submissions.runner
         self._started_ms = now_ms()
-
-    @property
-    def runner(self) -> Runner:
-        """The node's runner."""
-        return self.submissions.runner
 
     def check_sound(self) -> None:
         """Raises `NotRunning` once the node has failed: it may know what is not kept, and takes nothing any more."""
-        if self.runner.failed.done():
+        if self._runner.failed.done():
             raise NotRunning("the node has failed, and ends; look at its log")
 
-    def status(self, reader: LedgerReader) -> views.Status:
-        """How the node is."""
-        return status_of(self.runner, reader.names, self._wallet.public_key, self._address, self._started_ms)
+    async def status(self) -> views.Status:
+        """How the node is, and why the ledger does or does not advance."""
+        names, key = self._reader.address_book, self._wallet.public_key
+        return status_of(self._runner, names, key, self._hosted.address, self._started_ms)
 
-    def peers(self, reader: LedgerReader) -> list[views.Peer]:
+    async def peers(self, limit: q.Limit = 50, cursor: q.Cursor = None) -> views.Peers:
         """Whom the node knows, those connected first."""
-        runner, exchange = self.runner, self.runner.node.exchange
+        runner, exchange = self._runner, self._runner.node.exchange
         stakes, bans = dict(runner.node.state.epoch.members), exchange.bans
         banned = {key for key in bans if isinstance(key, bytes)}
         keys = (runner.connected.keys() | exchange.records.keys() | stakes.keys() | banned) - {self._wallet.public_key}
         peers = [
             views.Peer(
-                peer=reader.key(key),
+                peer=self._reader.key(key),
                 address=exchange.records[key].address if key in exchange.records else None,
                 is_connected=key in runner.connected,
                 connected_since_ms=runner.connected.get(key),
@@ -66,79 +66,111 @@ class LiveNode:
             )
             for key in keys
         ]
-        return sorted(peers, key=lambda one: (not one.is_connected, -one.votes_with, one.peer.key))
+        peers.sort(key=lambda one: (not one.is_connected, -one.votes_with, one.peer.key))
+        shown, following = page(peers, limit, cursor)
+        return views.Peers(now_ms=now_ms(), peers=shown, next=following)
 
     # ---- certificates -------------------------------------------------------------------------------------------
 
-    async def submit(self, entries: Sequence[Entry], wait_ms: int, reader: LedgerReader) -> views.Outcomes:
-        """Submit; wait for those that are taken; what became of each."""
-        outcomes = await self.submissions.submit(entries)
-        ids = [entry.certificate.id for entry in entries]
-        if wait_ms:
-            await self.submissions.wait(ids, wait_ms / 1000)
-            outcomes = [
-                self.submissions.outcome(one) if isinstance(outcome, Waiting) else outcome
-                for one, outcome in zip(ids, outcomes, strict=True)
-            ]
-        return views.Outcomes(outcomes=[self._outcome(*one, reader) for one in zip(ids, outcomes, strict=True)])
+    async def submit(self, body: q.HexSubmission | q.Submission) -> views.Outcomes:
+        """Put signed certificates on the ledger. What was submitted before is not submitted twice."""
+        given: Sequence[bytes | str] = body.entries
+        return await self._submit([_entry(*one) for one in enumerate(given)], body.wait_ms)
 
-    async def outcomes(self, ids: Sequence[bytes], wait_ms: int, reader: LedgerReader) -> views.Outcomes:
-        """What became of certificates; wait for those that wait."""
-        if wait_ms:
-            await self.submissions.wait(ids, wait_ms / 1000)
-        return views.Outcomes(outcomes=[self._outcome(one, self.submissions.outcome(one), reader) for one in ids])
+    async def outcome(self, id: q.HexInPath, wait_ms: q.WaitMs = 0) -> views.Outcomes:
+        """What became of a certificate that was submitted here."""
+        return await self.outcomes(q.OutcomesAsked([id], wait_ms))
 
-    def sign(self, statements: Sequence[NewStatement]) -> list[Entry]:
-        """Sign statements with the node's key, now. Raises `BadRequest`, `Refused`."""
-        ledger_id, at_ms = self.runner.node.chain.ledger_id, now_ms()
+    async def outcomes(self, body: q.OutcomesAsked) -> views.Outcomes:
+        """What became of certificates that were submitted here."""
+        ids = [bytes.fromhex(one) for one in body.ids]
+        await self._submissions.wait(ids, body.wait_ms / 1000)
+        return self._told([(one, self._submissions.outcome(one)) for one in ids])
+
+    async def sign(self, body: q.SignedHere) -> views.Signed:
+        """Sign statements with the node's key, and put them on the ledger unless that is not wanted."""
+        ledger_id, at_ms = self._runner.node.chain.ledger_id, now_ms()
         entries = []
-        for one in statements:
+        for one in body.statements:
             try:
                 content = bytes.fromhex(one.content)
             except ValueError:
                 raise BadRequest(f"the content of {one.subject!r} is not hexadecimal") from None
             payload = Payload(os.urandom(SALT_BYTES), one.media_type, content) if one.media_type else None
             entries.append(Entry(issue_statement(self._wallet, ledger_id, at_ms, one.subject, payload), payload))
-        return entries
+        outcomes = (await self._submit(entries, body.wait_ms)).outcomes if body.submit else []
+        return views.Signed(entries=[encode(one).hex() for one in entries], outcomes=outcomes)
 
-    def sign_stake(self, amount: int) -> Entry:
-        """Sign a staking operation with the node's key, now. Raises `Refused`."""
-        return Entry(issue_stake(self._wallet, self.runner.node.chain.ledger_id, now_ms(), amount))
+    async def stake(self, body: q.StakeChange) -> views.Outcomes:
+        """Stake tokens of the node's own, or withdraw them."""
+        signed = issue_stake(self._wallet, self._runner.node.chain.ledger_id, now_ms(), body.amount)
+        return await self._submit([Entry(signed)], body.wait_ms)
+
+    async def _submit(self, entries: Sequence[Entry], wait_ms: int) -> views.Outcomes:
+        """Submit; wait for those that are taken; what became of each."""
+        outcomes = await self._submissions.submit(entries)
+        ids = [entry.certificate.id for entry in entries]
+        if wait_ms:
+            await self._submissions.wait(ids, wait_ms / 1000)
+            outcomes = [
+                self._submissions.outcome(one) if isinstance(outcome, Waiting) else outcome
+                for one, outcome in zip(ids, outcomes, strict=True)
+            ]
+        return self._told(zip(ids, outcomes, strict=True))
+
+    def _told(self, outcomes: Iterable[tuple[bytes, Outcome]]) -> views.Outcomes:
+        told = []
+        for certificate_id, outcome in outcomes:
+            one = certificate_id.hex()
+            if isinstance(outcome, Place):
+                told.append(views.Outcome(one, "final", *outcome, self._reader.log_index(outcome)))
+            elif isinstance(outcome, Refused):
+                told.append(views.Outcome(one, "refused", rule=outcome.rule.name, reason=str(outcome)))
+            else:
+                told.append(views.Outcome(one, "waiting" if isinstance(outcome, Waiting) else "unknown"))
+        return views.Outcomes(outcomes=told)
 
     # ---- what its operator asks ---------------------------------------------------------------------------------
 
-    async def backup(self, path: Path) -> views.Backup:
-        """Write a copy of the store while the node runs. Raises `BadRequest`, `StoreError`."""
-        if not path.is_absolute():
-            raise BadRequest(f"{path}: the node needs the whole path of the copy")
-        index = self.runner.node.state.index
-        await asyncio.to_thread(copy_database, self.runner.store.path, path)
+    async def invite(self) -> views.Invite:
+        """Make a line of text with which somebody else's node finds this ledger."""
+        return views.Invite(invite=self._hosted.make_invite())
+
+    async def backup(self, body: q.BackupTo) -> views.Backup:
+        """Write a consistent copy of the ledger into a new file on the node's machine."""
+        path, index = Path(body.path), self._runner.node.state.index
+        await asyncio.to_thread(copy_database, self._runner.store.path, path)
         note(logging.INFO, "backup", path=str(path), index=index)
         return views.Backup(path=str(path), tip_index=index, size_bytes=path.stat().st_size)
 
-    def unban(self, key: bytes) -> None:
-        """Let a banned peer in again. Raises `NotThere`."""
-        if key not in self.runner.node.exchange.bans:
-            raise NotThere(f"{key.hex()[:16]}… is not banned; tallystick show peers tells who is")
-        self.runner.handle(UnbanAsked(key))
-        note(logging.INFO, "ban lifted", peer=key)
+    async def unban(self, key: q.HexInPath) -> views.Done:
+        """Let a banned peer in again before its time."""
+        banned = bytes.fromhex(key)
+        if banned not in self._runner.node.exchange.bans:
+            raise NotThere(f"{key[:16]}… is not banned; tallystick show peers tells who is")
+        self._runner.handle(UnbanAsked(banned))
+        note(logging.INFO, "ban lifted", peer=banned)
+        return views.Done()
 
-    def erase(self, payload_hash: bytes) -> None:
-        """Erase a payload here, for good."""
-        self.runner.handle(PayloadErasureAsked(payload_hash))
-        note(logging.INFO, "payload erased", payload=payload_hash)
+    async def erase(self, payload_hash: q.HexInPath) -> views.Done:
+        """Erase a payload from this node, for good. The certificate and every proof of it stay."""
+        self._runner.handle(PayloadErasureAsked(bytes.fromhex(payload_hash)))
+        note(logging.INFO, "payload erased", payload=bytes.fromhex(payload_hash))
+        return views.Done()
 
-    def remember_name(self, key: bytes, name: str) -> Mapping[bytes, str]:
-        """Note what the node's owner calls a key; the whole address book."""
-        self.runner.store.remember_names({key: name})
-        return self.runner.store.names()
+    async def name(self, key: q.HexInPath, body: q.Name) -> views.Done:
+        """Note in the node's address book what a key is called."""
+        self._runner.store.remember_names({bytes.fromhex(key): body.name})
+        self._reader.address_book = self._runner.store.names()
+        return views.Done()
 
-    def _outcome(self, certificate_id: bytes, outcome: Outcome, reader: LedgerReader) -> views.Outcome:
-        one = certificate_id.hex()
-        match outcome:
-            case Place():
-                return views.Outcome(one, "final", *outcome, reader.log_index(outcome))
-            case Refused():
-                return views.Outcome(one, "refused", rule=outcome.rule.name, reason=str(outcome))
-            case _:
-                return views.Outcome(one, "waiting" if isinstance(outcome, Waiting) else "unknown")
+
+def _entry(number: int, given: bytes | str) -> Entry:
+    try:
+        return entry_codec.decode(given if isinstance(given, bytes) else bytes.fromhex(given))
+    except Refused as refused:
+        rule = f"{refused.rule.name}, {refused.rule.value}"
+        told = f"entry {number} is no certificate with its payload as docs/protocol.md encodes them ({rule})"
+    except ValueError:
+        told = f"entry {number} is not hexadecimal"
+    raise BadRequest(f"{told}; nothing was submitted")

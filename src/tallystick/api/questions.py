@@ -1,79 +1,65 @@
-"""What may be asked and submitted: query parameters and bodies, each bounded."""
+"""What may be asked and submitted: parameters and bodies, each bounded."""
 
 from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
+from tallystick.ledger.fields import NO_CONTROLS, Amount, Index, Milliseconds, Subject
+from tallystick.ledger.params import MAX_PAYLOAD_BYTES
+
+JSON: Final = "application/json"
+MESSAGEPACK: Final = "application/vnd.msgpack"
 MOST_ITEMS: Final = 1_000
 MOST_ENTRIES: Final = 4_096
 MOST_WAIT_MS: Final = 60_000
+_ZEROS: Final = {"example": "00" * 32}
 
 Hex32 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$", description="32 bytes in lower-case hex.")]
+HexInPath = Annotated[Hex32, Meta(extra_json_schema=_ZEROS)]
+IdBeginning = Annotated[
+    str,
+    Meta(
+        pattern="^[0-9a-f]{8,64}$",
+        description="An id, or how it begins: 8 to 64 hexadecimal digits, in lower case.",
+        extra_json_schema=_ZEROS,
+    ),
+]
+BlockIndex = Annotated[int, Meta(ge=0, le=2**53, extra_json_schema={"example": 0})]
+Who = Annotated[
+    str, Meta(min_length=1, description="A name, or how a key begins.", extra_json_schema={"example": "node-1"})
+]
 Limit = Annotated[int, Meta(ge=1, le=MOST_ITEMS, description="At most so many items.")]
-Cursor = Annotated[int, Meta(ge=0, le=2**53, description="The `next` of the page before.")]
+Cursor = Annotated[int, Meta(ge=0, le=2**53, description="The `next` of the page before.")] | None
 WaitMs = Annotated[int, Meta(ge=0, le=MOST_WAIT_MS, description="Answer when nothing waits any more, or after this.")]
-Milliseconds = Annotated[int, Meta(ge=0, le=2**53)]
+AsEncoded = Annotated[bool, Meta(description="Also as it is encoded, for a program that verifies it.")]
+Kind = Annotated[str, Meta(pattern="^(statement|stake|evidence)$", description="`statement`, `stake` or `evidence`.")]
+SizeBytes = Annotated[int, Meta(ge=0, le=2**63 - 1)] | None
 
 
-class Question(Struct, frozen=True, forbid_unknown_fields=True):
-    """The parameters of a request."""
-
-
-class Nothing(Question, frozen=True):
-    """No parameters."""
-
-
-class Page(Question, frozen=True):
-    """A page of a list."""
-
-    limit: Limit = 50
-    cursor: Cursor | None = None
-
-
-class Waiting(Question, frozen=True):
-    """How long to wait for an outcome."""
-
-    wait_ms: WaitMs = 0
-
-
-class BlockQuestion(Question, frozen=True):
-    """How much of a block is told."""
-
-    encoded: Annotated[bool, Meta(description="Also as it is encoded, for a program that verifies it.")] = False
-
-
-class FileQuestion(Question, frozen=True):
-    """Which certificates state these bytes of a file."""
-
-    size_bytes: Annotated[int, Meta(ge=0, le=2**63 - 1)] | None = None
-    limit: Limit = 50
-    cursor: Cursor | None = None
-
-
-class Search(Question, frozen=True):
+class Search(Struct, frozen=True, forbid_unknown_fields=True):
     """Certificates that match all of these, the newest first."""
 
     text: Annotated[str, Meta(max_length=256, description="Words of the subject, of a file's name or its note.")] = ""
     prefix: Annotated[bool, Meta(description="Whether the last word may go on.")] = False
     issuer: Hex32 | None = None
-    kind: Annotated[str, Meta(pattern="^(statement|stake|evidence)$")] | None = None
+    kind: Kind | None = None
     media_type: Annotated[str, Meta(max_length=255)] | None = None
     sha256: Hex32 | None = None
     since_ms: Milliseconds | None = None
     until_ms: Milliseconds | None = None
-    first_block: Annotated[int, Meta(ge=0)] | None = None
-    last_block: Annotated[int, Meta(ge=0)] | None = None
+    first_block: Index | None = None
+    last_block: Index | None = None
     limit: Limit = 50
-    cursor: Cursor | None = None
-
-
-# ---- bodies -----------------------------------------------------------------------------------------------------
+    cursor: Cursor = None
 
 
 class Submission(Struct, frozen=True, forbid_unknown_fields=True):
     """Signed certificates with their payloads: encoded entries (docs/protocol.md), in hex in JSON."""
 
-    entries: Annotated[list[Annotated[bytes, Meta(max_length=80_000)]], Meta(min_length=1, max_length=MOST_ENTRIES)]
+    entries: Annotated[
+        list[Annotated[bytes, Meta(max_length=80_000, description="At most 80,000 bytes.")]],
+        Meta(min_length=1, max_length=MOST_ENTRIES),
+    ]
     wait_ms: WaitMs = 0
 
 
@@ -94,9 +80,16 @@ class OutcomesAsked(Struct, frozen=True, forbid_unknown_fields=True):
 class NewStatement(Struct, frozen=True, forbid_unknown_fields=True):
     """A statement that the node signs with its own key; the payload's salt is the node's to draw."""
 
-    subject: str
-    media_type: str = ""
-    content: Annotated[str, Meta(description="Of the payload, in hex; without a media type there is none.")] = ""
+    subject: Annotated[Subject, Meta(description="A line of text of at most 256 characters.")]
+    media_type: Annotated[
+        str, Meta(max_length=128, pattern=NO_CONTROLS, description="A line of text of at most 128 characters.")
+    ] = ""
+    content: Annotated[
+        str,
+        Meta(
+            max_length=2 * MAX_PAYLOAD_BYTES, description="Of the payload, in hex; without a media type there is none."
+        ),
+    ] = ""
 
 
 class SignedHere(Struct, frozen=True, forbid_unknown_fields=True):
@@ -110,14 +103,14 @@ class SignedHere(Struct, frozen=True, forbid_unknown_fields=True):
 class StakeChange(Struct, frozen=True, forbid_unknown_fields=True):
     """Tokens of the node's own to stake; a negative amount withdraws."""
 
-    amount: Annotated[int, Meta(ge=-(2**53), le=2**53)]
+    amount: Amount
     wait_ms: WaitMs = 0
 
 
 class BackupTo(Struct, frozen=True, forbid_unknown_fields=True):
     """A file on the node's machine, by its whole path, that does not exist yet."""
 
-    path: str
+    path: Annotated[str, Meta(max_length=4096, pattern=r"\A/[^\x00]*\Z", description="The whole path, from / on.")]
 
 
 class Name(Struct, frozen=True, forbid_unknown_fields=True):

@@ -2,25 +2,17 @@
 
 import ipaddress
 import time
-from collections import OrderedDict
-from typing import Final, NamedTuple
+from typing import Final
 
 from starlette.requests import Request
 
 from tallystick.problems import Busy
 
+_PER_SECOND: Final = 200.0
+"""What a source may spend. A request costs 1, and a submission one more for each certificate."""
+_AT_ONCE: Final = 5_000.0
 _MOST_SOURCES: Final = 10_000
 _IPV6_NETWORK_BITS: Final = 64
-
-
-class Rate(NamedTuple):
-    """What a source may spend. A request costs 1, and a submission one more for each certificate."""
-
-    per_second: float
-    burst: float
-
-
-REMOTE: Final = Rate(200.0, 5_000.0)
 
 
 class TooManyRequests(Busy):
@@ -32,23 +24,23 @@ class TooManyRequests(Busy):
 class Rates:
     """The buckets of the sources heard of lately."""
 
-    def __init__(self, rate: Rate, proxy: str | None = None) -> None:
+    def __init__(self, proxy: str | None = None) -> None:
         """`proxy`: the address whose `X-Forwarded-For` counts; nobody else's does."""
-        self._rate, self._proxy = rate, proxy
-        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._proxy = proxy
+        self._buckets: dict[str, tuple[float, float]] = {}
         """By source: what was left, and when (s, monotonic)."""
 
     def spend(self, request: Request, cost: float) -> None:
         """Take from the source's bucket. Raises `TooManyRequests` when it holds too little."""
         source, now_s = self._source(request), time.monotonic()
-        left, at_s = self._buckets.pop(source, (self._rate.burst, now_s))
-        left = min(self._rate.burst, left + (now_s - at_s) * self._rate.per_second)
+        left, at_s = self._buckets.pop(source, (_AT_ONCE, now_s))
+        left = min(_AT_ONCE, left + (now_s - at_s) * _PER_SECOND)
         self._buckets[source] = (left - cost if cost <= left else left), now_s
         if len(self._buckets) > _MOST_SOURCES:
-            self._buckets.popitem(last=False)
+            del self._buckets[next(iter(self._buckets))]
         if cost > left:
-            wait_s = (cost - left) / self._rate.per_second
-            raise TooManyRequests(f"you ask faster than {self._rate.per_second:.0f} a second; wait {wait_s:.0f} s")
+            wait_s = (cost - left) / _PER_SECOND
+            raise TooManyRequests(f"you ask faster than {_PER_SECOND:.0f} a second; wait {wait_s:.0f} s")
 
     def _source(self, request: Request) -> str:
         address = request.client.host if request.client else ""

@@ -1,30 +1,50 @@
-"""Answers what is asked of a ledger, from its chain and its store: those of a running node, or of a checked file.
+"""Answers what is asked of a ledger, from its chain and its store: those of a running node, or of a checked file."""
 
-What needs the chain in memory is looked up at once (`find`, `places`); what needs the store is read afterwards, on any
-one thread, from a connection that only reads. So a reader never keeps a node from agreeing.
-"""
-
-from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import NamedTuple, ParamSpec, TypeVar
 
 from msgspec.structs import asdict
 
+from tallystick.api import questions as q
 from tallystick.api import views
-from tallystick.api.certificate_view import kind_of, payload_view, summary_of
-from tallystick.ledger import certificate as core
+from tallystick.api.certificate_view import certificate_line, certificate_view, key_view
 from tallystick.ledger.block import Block, genesis_block
 from tallystick.ledger.blockchain import Blockchain
-from tallystick.ledger.certificate import AnyCertificate, Evidence, StakingOperation
 from tallystick.ledger.certificate_index import Place
 from tallystick.ledger.encoding import encode
-from tallystick.ledger.stake import Account
 from tallystick.ledger.state import State
-from tallystick.problems import Ambiguous, BadRequest, DamagedStore, NotThere
+from tallystick.problems import Ambiguous, DamagedStore, NotThere
 from tallystick.storage.file_statement import FileStatement, file_statement_in
+from tallystick.storage.search_index import Query, SearchIndex
 from tallystick.storage.store import Store
 
-SHORTEST_PREFIX: Final = 8
-MOST_PREFIXED: Final = 4
+P = ParamSpec("P")
+T = TypeVar("T")
+C = TypeVar("C", Store, SearchIndex)
+
+Find = Callable[[Query, int | None, int], Awaitable[tuple[list[int], int]]]
+"""Searches: the log indexes found, and how many certificates were looked through."""
+
+
+class Thread(ThreadPoolExecutor):
+    """A thread of its own, for what may take its time."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(1, thread_name_prefix=name)
+
+    async def __call__(self, work: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
+        """Run this there."""
+        return await asyncio.get_running_loop().run_in_executor(self, partial(work, *args, **options))
+
+    async def opened(self, stack: AsyncExitStack, make: Callable[P, C], *args: P.args, **options: P.kwargs) -> C:
+        """What was made there, until the stack is left."""
+        made = await self(make, *args, **options)
+        stack.push_async_callback(self, made.close)
+        return made
 
 
 class LogPlace(NamedTuple):
@@ -33,164 +53,174 @@ class LogPlace(NamedTuple):
     place: Place
     log_index: int
 
+    def view(self, block: Block) -> views.Place:
+        """As it is told."""
+        return views.Place(*self.place, self.log_index, block.header.timestamp_ms)
+
 
 class LedgerReader:
-    """One ledger. Raises `NotThere` for what it does not have, `DamagedStore` for what is not what was written."""
+    """One ledger. Each asynchronous method is a route (`routes.py`).
 
-    def __init__(self, chain: Blockchain, store: Store) -> None:
-        self._chain, self._store = chain, store
-        self.names: Mapping[bytes, str] = store.names()
+    What needs the chain in memory is looked up at once; what needs the store is read afterwards, on a thread and a
+    connection that only read. So a reader never keeps a node from agreeing.
+    Raises `NotThere` for what the ledger does not have, `DamagedStore` for what is not what was written.
+    """
+
+    def __init__(self, chain: Blockchain, store: Store, read: Thread, find: Find) -> None:
+        """On the thread that reads."""
+        self._chain, self._store, self._read, self._find = chain, store, read, find
+        self.address_book: Mapping[bytes, str] = store.names()
 
     @property
     def state(self) -> State:
         """At the tip."""
         return self._chain.state
 
-    # ---- in memory ----------------------------------------------------------------------------------------------
+    def key(self, key: bytes) -> views.Key:
+        """A key, with its name."""
+        return key_view(key, self.address_book)
 
-    def find(self, certificate_id: str) -> LogPlace:
-        """Where the final certificate stands whose id begins so (8 digits or more).
-
-        Raises `BadRequest` for what begins no id, `NotThere`, `Ambiguous`.
-        """
-        wanted = certificate_id.lower()
-        if not SHORTEST_PREFIX <= len(wanted) <= 64 or not set(wanted) <= set("0123456789abcdef"):
-            raise BadRequest(f"{certificate_id!r} begins no id: give 8 to 64 hexadecimal digits")
-        index = self._chain.certificate_index
-        if len(wanted) == 64:
-            found = [place] if (place := index.place_of(bytes.fromhex(wanted))) else []
-        else:
-            found = index.with_prefix(wanted)
-        if not found:
-            raise NotThere(f"no certificate's id begins with {wanted}; if it was submitted just now, it may wait")
-        if len(found) > 1:
-            raise Ambiguous(f"{len(found)} ids begin with {wanted}; give more digits")
-        return LogPlace(found[0], self.log_index(found[0]))
-
-    def at(self, log_index: int) -> LogPlace:
-        """The place of the certificate with this log index."""
-        return LogPlace(self._chain.certificate_index.place_at(log_index), log_index)
-
-    def page(self, first: int, count: int) -> list[LogPlace]:
-        """Certificates of the log, from this index on."""
-        return [self.at(one) for one in range(max(0, first), min(first + count, self.state.log.size))]
-
-    def block_at(self, log_index: int) -> int:
-        """The index of the block that holds the certificate with this log index."""
-        return self._chain.certificate_index.place_at(log_index).block_index
+    def log_index(self, place: Place) -> int:
+        """Of the certificate at a place."""
+        return self._chain.certificate_index.number_of(place)
 
     def first_of(self, block_index: int) -> int:
         """The log index of a block's first certificate, or of what comes after it if it has none."""
         return self.log_index(Place(block_index, 0)) if block_index else 0
 
-    def members(self) -> list[views.Member]:
-        """All accounts, those with most at stake first."""
-        state = self.state
-        context = state.context(now_ms=0)
-        accounts = [(key, account.at(context)) for key, account in state.stakes.accounts.items()]
-        accounts.sort(key=lambda one: (-one[1].staked, one[0]))
-        return [self._member(key, account, state) for key, account in accounts]
+    def at(self, log_index: int) -> LogPlace:
+        """The place of the certificate with this log index."""
+        return LogPlace(self._chain.certificate_index.place_at(log_index), log_index)
 
-    def pick_member(self, who: str) -> views.Member:
-        """The account with this name, or whose key begins so. Raises `NotThere`, `Ambiguous`."""
-        members = self.members()
+    # ---- routes -------------------------------------------------------------------------------------------------
+
+    async def ledger(self) -> views.Ledger:
+        """The ledger as a whole."""
+        genesis, state = self._chain.genesis, self.state
+        return views.Ledger(
+            ledger_id=genesis.ledger_id.hex(),
+            name=genesis.name,
+            created_ms=genesis.created_ms,
+            tip=await self._read(self._line, state.index),
+            log_size=state.log.size,
+            log_root=state.log.root().hex(),
+            total=state.stakes.total,
+            total_staked=state.stakes.total_staked,
+            burned=state.stakes.burned,
+            params=asdict(genesis.params),
+        )
+
+    async def blocks(self, limit: q.Limit = 50, cursor: q.Cursor = None) -> views.Blocks:
+        """Blocks, the newest first."""
+        last = self.state.index if cursor is None else min(self.state.index, cursor)
+        first = max(0, last - limit + 1)
+        lines = await self._read(lambda: [self._line(index) for index in range(last, first - 1, -1)])
+        return views.Blocks(blocks=lines, next=str(first - 1) if first else None)
+
+    async def block(self, index: q.BlockIndex, encoded: q.AsEncoded = False) -> views.Block:
+        """One block, with its certificates."""
+        if index > self.state.index:
+            raise NotThere(f"there is no block {index}: the last is {self.state.index}")
+        return await self._read(self.read_block, index, encoded)
+
+    async def certificate(self, id: q.IdBeginning) -> views.Certificate:
+        """One final certificate, by its id or how that begins (8 digits or more)."""
+        index = self._chain.certificate_index
+        places = [index.place_of(bytes.fromhex(id))] if len(id) == 64 else index.with_prefix(id)
+        found = [one for one in places if one is not None]
+        if not found:
+            raise NotThere(f"no certificate's id begins with {id}; if it was submitted just now, it may wait")
+        if len(found) > 1:
+            raise Ambiguous(f"{len(found)} ids begin with {id}; give more digits")
+        return await self._read(self.certificate_at, LogPlace(found[0], self.log_index(found[0])))
+
+    async def log(self, limit: q.Limit = 50, cursor: q.Cursor = None) -> views.Certificates:
+        """All certificates in the order of the log, the oldest first."""
+        size = self.state.log.size
+        first = min(cursor or 0, size)
+        last = min(first + limit, size)
+        return views.Certificates(
+            certificates=await self._lines(range(first, last)), next=str(last) if last < size else None
+        )
+
+    async def file(
+        self, sha256: q.HexInPath, size_bytes: q.SizeBytes = None, limit: q.Limit = 50, cursor: q.Cursor = None
+    ) -> views.Found:
+        """The certificates whose payloads state a file with this SHA-256."""
+        stating = await self._read(self.stating, bytes.fromhex(sha256))
+        places = [place for stated, place in stating if size_bytes in (None, stated.size_bytes)]
+        shown, following = page([LogPlace(one, self.log_index(one)) for one in places], limit, cursor)
+        certificates = await self._read(lambda: [self.certificate_at(one) for one in shown])
+        return views.Found(certificates=certificates, next=following)
+
+    async def search(self, question: q.Search) -> views.Certificates:
+        """Certificates by words, issuer, kind, media type, file, time and block, the newest first.
+
+        Pages stay as they are while the ledger grows.
+        """
+        issuer, sha256 = (bytes.fromhex(one) if one else None for one in (question.issuer, question.sha256))
+        bounds = question.since_ms, question.until_ms, question.first_block, question.last_block
+        query = Query(question.text, question.prefix, issuer, question.kind, question.media_type, sha256, *bounds)
+        found, indexed = await self._find(query, question.cursor, question.limit)
+        following = str(found[-1]) if len(found) == question.limit else None
+        return views.Certificates(certificates=await self._lines(found), next=following, indexed=indexed)
+
+    async def members(self, limit: q.Limit = 50, cursor: q.Cursor = None) -> views.Members:
+        """All accounts, those with most at stake first."""
+        shown, following = page(self._members(), limit, cursor)
+        return views.Members(members=shown, epoch=self.state.epoch.number, next=following)
+
+    async def member(self, who: q.Who) -> views.MemberAnswer:
+        """One account, by the member's name or how its key begins."""
+        members = self._members()
         found = [one for one in members if one.member.name == who]
         found = found or [one for one in members if len(who) > 1 and one.member.key.startswith(who.lower())]
         if not found:
             raise NotThere(f"no account is called {who}, nor does a key begin so")
         if len(found) > 1:
             raise Ambiguous(f"{len(found)} accounts are called {who}, or have keys that begin so; give more digits")
-        return found[0]
+        return views.MemberAnswer(account=found[0])
 
-    def _member(self, key: bytes, account: Account, state: State) -> views.Member:
-        return views.Member(
-            member=self.key(key),
-            free=account.free,
-            staked=account.staked,
-            unbonding=[
-                views.Unbonding(amount, until.epoch, until.index, until.timestamp_ms)
-                for until, amount in account.unbonding
-            ],
-            votes_with=state.epoch.stake(key),
-            is_burned=key in state.stakes.burned_keys,
-        )
+    async def names(self, limit: q.Limit = 50, cursor: q.Cursor = None) -> views.Names:
+        """The address book, in the order of the keys."""
+        shown, following = page([self.key(one) for one in sorted(self.address_book)], limit, cursor)
+        return views.Names(names=shown, next=following)
 
-    def key(self, key: bytes) -> views.Key:
-        """A key, with its name."""
-        return views.Key(key.hex(), self.names.get(key))
+    # ---- in memory ----------------------------------------------------------------------------------------------
 
-    def log_index(self, place: Place) -> int:
-        """Of the certificate at a place."""
-        return self._chain.certificate_index.number_of(place)
+    def _members(self) -> list[views.Member]:
+        state = self.state
+        accounts = [(key, account.at(state.context(now_ms=0))) for key, account in state.stakes.accounts.items()]
+        return [
+            views.Member(
+                member=self.key(key),
+                free=account.free,
+                staked=account.staked,
+                unbonding=[
+                    views.Unbonding(amount, until.epoch, until.index, until.timestamp_ms)
+                    for until, amount in account.unbonding
+                ],
+                votes_with=state.epoch.stake(key),
+                is_burned=key in state.stakes.burned_keys,
+            )
+            for key, account in sorted(accounts, key=lambda one: (-one[1].staked, one[0]))
+        ]
+
+    async def _lines(self, log_indexes: Sequence[int]) -> list[views.CertificateLine]:
+        """The certificates with these log indexes; each block is read once."""
+        found = [self.at(one) for one in log_indexes]
+
+        def look() -> list[views.CertificateLine]:
+            blocks = {index: self._kept(index) for index in {at.place.block_index for at in found}}
+            read = ((blocks[at.place.block_index], at) for at in found)
+            return [
+                certificate_line(block.certificates[at.place.position], at.view(block), self.address_book)
+                for block, at in read
+            ]
+
+        return await self._read(look)
 
     # ---- from the store -----------------------------------------------------------------------------------------
-
-    def ledger(self, state: State) -> views.Ledger:
-        """The ledger as a whole."""
-        genesis, stakes = self._chain.genesis, state.stakes
-        return views.Ledger(
-            ledger_id=genesis.ledger_id.hex(),
-            name=genesis.name,
-            created_ms=genesis.created_ms,
-            tip=self._line(self._block(state.index)),
-            log_size=state.log.size,
-            log_root=state.log.root().hex(),
-            total=stakes.total,
-            total_staked=stakes.total_staked,
-            burned=stakes.burned,
-            params=asdict(genesis.params),
-        )
-
-    def block(self, index: int, state: State, *, encoded: bool) -> views.Block:
-        """A block, with its certificates."""
-        if not 0 <= index <= state.index:
-            raise NotThere(f"there is no block {index}: the last is {state.index}")
-        block = self._block(index)
-        header, first = block.header, self.first_of(index)
-        return views.Block(
-            **asdict(self._line(block)),
-            parent_hash=header.parent_hash.hex(),
-            certificates_hash=header.certificates_hash.hex(),
-            state_root=header.state_root.hex(),
-            signature=block.signature.hex(),
-            finality=self._finality(block, encoded=encoded),
-            encoded=block.encoded.hex() if encoded else None,
-            certificates=[
-                self._certificate_line(one, block, LogPlace(Place(index, position), first + position))
-                for position, one in enumerate(block.certificates)
-            ],
-        )
-
-    def blocks(self, last: int, count: int) -> list[views.BlockLine]:
-        """Blocks up to this one, the newest first."""
-        first = max(0, last - count + 1)
-        return [self._line(self._block(index)) for index in range(last, first - 1, -1)]
-
-    def certificate(self, at: LogPlace) -> views.Certificate:
-        """The certificate at a place that `find` or `page` told."""
-        block = self._block(at.place.block_index)
-        one = block.certificates[at.place.position]
-        payload = self._store.payload(one.payload_hash) if one.payload_hash else None
-        return views.Certificate(
-            **asdict(self._certificate_line(one, block, at)),
-            subject=one.subject if isinstance(one, core.Statement) else None,
-            amount=one.amount if isinstance(one, StakingOperation) else None,
-            offender=self.key(one.offender) if isinstance(one, Evidence) else None,
-            signature=one.signature.hex(),
-            encoded=one.encoded.hex(),
-            payload_hash=one.payload_hash.hex() if one.payload_hash else None,
-            payload=payload_view(payload) if payload else None,
-        )
-
-    def lines(self, places: Sequence[LogPlace]) -> list[views.CertificateLine]:
-        """The certificates at these places; each block is read once."""
-        blocks = {index: self._block(index) for index in {at.place.block_index for at in places}}
-        read = ((blocks[at.place.block_index], at) for at in places)
-        return [self._certificate_line(block.certificates[at.place.position], block, at) for block, at in read]
-
-    def covering(self, sha256: bytes, size_bytes: int | None) -> list[Place]:
-        """Where certificates stand whose payloads state these bytes of a file."""
-        return [place for stated, place in self.stating(sha256) if size_bytes in (None, stated.size_bytes)]
 
     def stating(self, sha256: bytes) -> list[tuple[FileStatement, Place]]:
         """What the ledger's payloads state of a file with this hash, and where their certificates stand."""
@@ -207,27 +237,51 @@ class LedgerReader:
         kept = self._store.voters(block.header.epoch)
         return dict(kept if kept is not None else self._chain.genesis.stakes().members)
 
-    def _block(self, index: int) -> Block:
+    def _kept(self, index: int) -> Block:
         block = self._store.block(index) if index else genesis_block(self._chain.genesis)
         if block is None:
             raise DamagedStore(f"{self._store.path}: block {index} is missing; run: tallystick check")
         return block
 
-    def _line(self, block: Block) -> views.BlockLine:
-        header = block.header
+    def certificate_at(self, at: LogPlace) -> views.Certificate:
+        """The certificate there, with its payload."""
+        block = self._kept(at.place.block_index)
+        one = block.certificates[at.place.position]
+        payload = self._store.payload(one.payload_hash) if one.payload_hash else None
+        return certificate_view(one, payload, at.view(block), self.address_book)
+
+    def _line(self, index: int) -> views.BlockLine:
+        block = self._kept(index)
         return views.BlockLine(
-            index=block.index,
-            epoch=header.epoch,
-            view=header.view,
+            index=index,
+            epoch=block.header.epoch,
+            view=block.header.view,
             hash=block.hash.hex(),
-            timestamp_ms=header.timestamp_ms,
-            forger=self.key(header.forger) if block.index else None,
+            timestamp_ms=block.header.timestamp_ms,
+            forger=self.key(block.header.forger) if index else None,
             certificate_count=len(block.certificates),
-            final_by=self._store.finalized_from(block.index) if block.index else None,
+            final_by=self._store.finalized_from(index) if index else None,
         )
 
-    def _finality(self, block: Block, *, encoded: bool) -> views.Finality | None:
-        by_block = self._store.finalized_from(block.index) if block.index else None
+    def read_block(self, index: int, encoded: bool) -> views.Block:
+        """A block on the chain."""
+        block, line, first = self._kept(index), self._line(index), self.first_of(index)
+        header = block.header
+        return views.Block(
+            **asdict(line),
+            parent_hash=header.parent_hash.hex(),
+            certificates_hash=header.certificates_hash.hex(),
+            state_root=header.state_root.hex(),
+            signature=block.signature.hex(),
+            finality=self._finality(block, line.final_by, encoded),
+            encoded=block.encoded.hex() if encoded else None,
+            certificates=[
+                certificate_line(one, LogPlace(Place(index, position), first + position).view(block), self.address_book)
+                for position, one in enumerate(block.certificates)
+            ],
+        )
+
+    def _finality(self, block: Block, by_block: int | None, encoded: bool) -> views.Finality | None:
         tally = self._store.finalization(by_block) if by_block else None
         if by_block is None or tally is None or tally.ballot.epoch != block.header.epoch:
             return None
@@ -241,12 +295,8 @@ class LedgerReader:
             encoded=encode(tally).hex() if encoded else None,
         )
 
-    def _certificate_line(self, one: AnyCertificate, block: Block, at: LogPlace) -> views.CertificateLine:
-        return views.CertificateLine(
-            id=one.id.hex(),
-            kind=kind_of(one),
-            issuer=self.key(one.issuer),
-            timestamp_ms=one.timestamp_ms,
-            summary=summary_of(one),
-            place=views.Place(at.place.block_index, at.place.position, at.log_index, block.header.timestamp_ms),
-        )
+
+def page(items: Sequence[T], limit: int, cursor: int | None) -> tuple[list[T], str | None]:
+    """A page of a list, and the cursor of the next."""
+    last = (cursor or 0) + limit
+    return list(items[cursor or 0 : last]), str(last) if last < len(items) else None

@@ -110,10 +110,7 @@ class Server:
 def listen_remotely(host: str, port: int) -> socket.socket:
     """A TCP socket. Raises `Problem`."""
     try:
-        return socket.create_server((host, port), family=_family(host), backlog=_BACKLOG)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except OSError as error:
         raise Problem(f"the API cannot listen at {host}:{port}: {error.strerror}; name another --api") from None
-
-
-def _family(host: str) -> socket.AddressFamily:
-    return socket.AF_INET6 if ":" in host else socket.AF_INET

@@ -1,11 +1,14 @@
 """Everything that is answered about a ledger and its node, field by field: the same from a node and from a file.
 
 Keys, hashes and signatures are lower-case hex; fields that end with `_ms` are whole milliseconds, times since 1970.
-Within schema 1 fields are only ever added.
+Within schema 1 fields are only ever added. JSON is ASCII; texts in it, once decoded, are what their authors wrote: who
+shows them to people writes out what is not visible.
 """
 
-from typing import Final
+import json
+from typing import Any, Final
 
+import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 SCHEMA: Final = 1
@@ -15,6 +18,20 @@ class View(Struct, frozen=True):
     """An answer, or a part of one."""
 
 
+def in_json(answer: Any) -> bytes:
+    """JSON in ASCII: nothing in it drives, or reorders, the terminal of who looks at it."""
+    body = msgspec.json.encode(answer)
+    if body.isascii() and b"\x7f" not in body:
+        return body
+    return json.dumps(json.loads(body), separators=(",", ":")).encode()
+
+
+class Answer(View, frozen=True, kw_only=True):
+    """A whole answer."""
+
+    schema: int = SCHEMA
+
+
 class Key(View, frozen=True):
     """Somebody's key."""
 
@@ -22,9 +39,6 @@ class Key(View, frozen=True):
     """32 bytes."""
     name: str | None
     """In the address book of the node or file that answers; nobody else vouches for it."""
-
-
-# ---- what is on the ledger --------------------------------------------------------------------------------------
 
 
 class Place(View, frozen=True):
@@ -140,10 +154,9 @@ class Block(BlockLine, frozen=True, kw_only=True):
     """All of it, in MessagePack (docs/protocol.md), if asked for."""
 
 
-class Ledger(View, frozen=True, kw_only=True):
+class Ledger(Answer, frozen=True, kw_only=True):
     """The ledger as a whole."""
 
-    schema: int = SCHEMA
     ledger_id: str
     name: str
     created_ms: int
@@ -182,68 +195,54 @@ class Member(View, frozen=True):
     """It contradicted itself; its key never holds stake again."""
 
 
-class MemberAnswer(View, frozen=True, kw_only=True):
+class MemberAnswer(Answer, frozen=True, kw_only=True):
     """One account."""
 
-    schema: int = SCHEMA
     account: Member
 
 
-class Done(View, frozen=True, kw_only=True):
+class Done(Answer, frozen=True, kw_only=True):
     """It is done."""
 
-    schema: int = SCHEMA
 
-
-# ---- pages ------------------------------------------------------------------------------------------------------
-
-
-class Blocks(View, frozen=True, kw_only=True):
+class Blocks(Answer, frozen=True, kw_only=True):
     """Blocks, the newest first."""
 
-    schema: int = SCHEMA
     blocks: list[BlockLine]
     next: str | None
     """The `cursor` of the next page; `null`: this is the last."""
 
 
-class Certificates(View, frozen=True, kw_only=True):
+class Certificates(Answer, frozen=True, kw_only=True):
     """Certificates, the newest first, or the oldest first in the log."""
 
-    schema: int = SCHEMA
     certificates: list[CertificateLine]
     next: str | None
     indexed: int | UnsetType = UNSET
     """Of a search: how many of the ledger's certificates it has seen; later ones are not found yet."""
 
 
-class Members(View, frozen=True, kw_only=True):
+class Members(Answer, frozen=True, kw_only=True):
     """Accounts, those with most at stake first."""
 
-    schema: int = SCHEMA
     members: list[Member]
     epoch: int
     """Of the next block."""
     next: str | None
 
 
-class Names(View, frozen=True, kw_only=True):
+class Names(Answer, frozen=True, kw_only=True):
     """The address book of the node or file that answers, in the order of the keys."""
 
-    schema: int = SCHEMA
     names: list[Key]
     next: str | None
 
 
-class Found(View, frozen=True, kw_only=True):
+class Found(Answer, frozen=True, kw_only=True):
     """Certificates whose payloads state these bytes of a file."""
 
-    schema: int = SCHEMA
     certificates: list[Certificate]
     next: str | None
-
-
-# ---- what a running node tells ----------------------------------------------------------------------------------
 
 
 class Outcome(View, frozen=True):
@@ -261,17 +260,15 @@ class Outcome(View, frozen=True):
     reason: str | None = None
 
 
-class Outcomes(View, frozen=True, kw_only=True):
+class Outcomes(Answer, frozen=True, kw_only=True):
     """One for each certificate of a request, in its order."""
 
-    schema: int = SCHEMA
     outcomes: list[Outcome]
 
 
-class Signed(View, frozen=True, kw_only=True):
+class Signed(Answer, frozen=True, kw_only=True):
     """Statements that the node signed, in the order of the request."""
 
-    schema: int = SCHEMA
     entries: list[str]
     """Each certificate with its payload, encoded: fit to be submitted, now or again."""
     outcomes: list[Outcome]
@@ -295,10 +292,9 @@ class Peer(View, frozen=True):
     """The rule that it broke, and how."""
 
 
-class Peers(View, frozen=True, kw_only=True):
+class Peers(Answer, frozen=True, kw_only=True):
     """Whom the node knows, those connected first."""
 
-    schema: int = SCHEMA
     now_ms: int
     peers: list[Peer]
     next: str | None
@@ -320,10 +316,9 @@ class Missing(View, frozen=True):
     last_heard_ms: int | None
 
 
-class Status(View, frozen=True, kw_only=True):
+class Status(Answer, frozen=True, kw_only=True):
     """How a node is, and why the ledger does or does not advance."""
 
-    schema: int = SCHEMA
     state: str
     """`advancing`, `quiet`, `stuck`, `out_of_reach`, `catching_up`, `recovering`, `silent`, `twin`, `burned` or
     `mismatch`."""
@@ -371,10 +366,9 @@ class Status(View, frozen=True, kw_only=True):
     """The members that are not in reach, while something waits or too little stake is in reach."""
 
 
-class BlockEvent(View, frozen=True, kw_only=True):
+class BlockEvent(Answer, frozen=True, kw_only=True):
     """A block became final."""
 
-    schema: int = SCHEMA
     block: BlockLine
     first_log_index: int
     """Of its first certificate."""
@@ -382,17 +376,15 @@ class BlockEvent(View, frozen=True, kw_only=True):
     """After it: the event's id."""
 
 
-class Invite(View, frozen=True, kw_only=True):
+class Invite(Answer, frozen=True, kw_only=True):
     """A line of text with which somebody else's node finds this ledger."""
 
-    schema: int = SCHEMA
     invite: str
 
 
-class Backup(View, frozen=True, kw_only=True):
+class Backup(Answer, frozen=True, kw_only=True):
     """A consistent copy of the ledger."""
 
-    schema: int = SCHEMA
     path: str
     tip_index: int
     size_bytes: int

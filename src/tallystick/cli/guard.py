@@ -7,7 +7,8 @@ from typing import Annotated, Final
 import typer
 from msgspec import to_builtins
 
-from tallystick.api.command_views import GuardChanged, LedgerGuard, Place, guard_view
+from tallystick.api.command_views import GuardChanged, LedgerGuard, guard_view
+from tallystick.api.views import ViewNumber
 from tallystick.cli.options import AsJson, Data, Yes, node_folder
 from tallystick.cli.output import Text, confirm, error_boundary, help_text, hint, make_console, marked, print_json
 from tallystick.cli.words import many
@@ -147,5 +148,5 @@ def _in_words(one: LedgerGuard) -> str:
     return "; ".join([*parts, f"holds what it signed in {many(one.views, 'view')}"])
 
 
-def _where(place: Place) -> str:
+def _where(place: ViewNumber) -> str:
     return f"epoch {place.epoch:,}, view {place.view:,}"

@@ -16,7 +16,6 @@ from tallystick.cli.words import CHECKED_AGAIN, many, utc
 from tallystick.client.blocking import Client
 from tallystick.client.verdicts import (
     SHORTEST_ID,
-    Covering,
     Demand,
     Verdict,
     Verdicts,
@@ -25,6 +24,7 @@ from tallystick.client.verdicts import (
     known_in,
     pick_issuer,
 )
+from tallystick.client.verification import Certified
 from tallystick.problems import ExitCode
 from tallystick.storage.file_statement import FileStatement, describe_file, describe_stream
 
@@ -135,7 +135,7 @@ def _tell_verdict(console: Terminal, verdict: Verdict) -> None:
             console.print(Text(line, style="yellow"), soft_wrap=True)
 
 
-def _tell_covering(console: Terminal, verdict: Verdict, covering: Covering) -> None:
+def _tell_covering(console: Terminal, verdict: Verdict, covering: Certified) -> None:
     one, stated = covering.certificate, covering.certificate.payload.file if covering.certificate.payload else None
     place = one.place
     fields = {

@@ -9,18 +9,20 @@ import os
 import time
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-from tempfile import NamedTemporaryFile
-from typing import Final, NamedTuple
+from tempfile import TemporaryDirectory
+from typing import Final
 
-from msgspec.structs import asdict
+import msgspec
+from msgspec.structs import astuple
 
 from tallystick.api import views
 from tallystick.client.blocking import Client
 from tallystick.client.client import BATCH
 from tallystick.client.drafts import Draft, said_by
 from tallystick.ledger.certificate import Statement
+from tallystick.ledger.encoding import encode
 from tallystick.ledger.keys import is_signed
 from tallystick.ledger.messages import Entry, entry_codec
 from tallystick.problems import NotInTime, Problem
@@ -29,10 +31,6 @@ from tallystick.storage.sqlite_file import sync_folder
 SIGNED: Final = "signed"
 """The state of what is signed and, as far as is known, was never sent."""
 
-_COLUMNS: Final = (
-    *("line", "subject", "file", "sha256", "certificate_id", "entry", "state"),
-    *("block_index", "position", "log_index", "rule", "reason"),
-)
 _POLL_S: Final = 2.0
 _LONG_S: Final = 3.0
 """Nothing to hear of for so long: the node is asked why."""
@@ -56,20 +54,37 @@ class Result(views.View, frozen=True, kw_only=True):
     """With the state `signed` while it was not sent; `unknown` if it was sent, and the node did not answer."""
 
 
-class Results(views.View, frozen=True, kw_only=True):
+class Results(views.Answer, frozen=True, kw_only=True):
     """What a run of certify came to."""
 
-    schema: int = views.SCHEMA
     results: list[Result]
     problem: views.Problem | None
     """What ended the run before all was final."""
 
 
-class _Kept(NamedTuple):
-    """A row of a result file: its certificate's entry is empty if it was found on the ledger."""
+class _Row(msgspec.Struct, frozen=True):
+    """A row of a result file, column by column."""
 
-    result: Result
-    entry: bytes
+    line: int | None = None
+    subject: str = ""
+    file: str | None = None
+    sha256: str | None = None
+    certificate_id: str = ""
+    entry: str = ""
+    """In Base64; empty if the certificate was found on the ledger."""
+    state: str = ""
+    block_index: int | None = None
+    position: int | None = None
+    log_index: int | None = None
+    rule: str | None = None
+    reason: str | None = None
+
+    def decoded(self) -> Entry | None:
+        """The signed statement. Raises `ValueError`."""
+        return entry_codec.decode(b64decode(self.entry, validate=True)) if self.entry else None
+
+
+_COLUMNS: Final = _Row.__struct_fields__
 
 
 class ResultFile:
@@ -77,13 +92,13 @@ class ResultFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._rows: list[_Kept] | None = None
+        self._rows: list[_Row] | None = None
 
-    def read(self, ledger_id: bytes, issuer: bytes) -> list[_Kept]:
+    def read(self, ledger_id: bytes, issuer: bytes) -> list[_Row]:
         """The rows of an earlier run; none if there was none. Raises `Problem` for any other file, ledger or issuer."""
         try:
             with self.path.open(encoding="utf-8", newline="") as stream:
-                self._rows = self._read(csv.reader(stream), ledger_id, issuer)
+                self._rows = list(self._read(csv.reader(stream), ledger_id, issuer))
         except FileNotFoundError:
             return []
         except OSError as error:
@@ -94,20 +109,17 @@ class ResultFile:
 
     def write(self, results: Iterable[Result], entries: Mapping[str, bytes]) -> None:
         """Replace the file durably, all of it or nothing. Raises `Problem`."""
-        results = list(results)
-        ids = {one.outcome.id for one in results}
-        others = [one for one in self._rows or () if one.result.outcome.id not in ids]
-        rows = [*(_Kept(one, entries.get(one.outcome.id, b"")) for one in results), *others]
+        rows = [_row(one, entries.get(one.outcome.id, b"")) for one in results]
+        ids = {one.certificate_id for one in rows}
+        rows += [one for one in self._rows or () if one.certificate_id not in ids]
         try:
-            with (
-                NamedTemporaryFile(
-                    "w", encoding="utf-8", errors="backslashreplace", newline="", dir=self.path.parent, delete=False
-                ) as stream,
-                _removed_in_the_end(Path(stream.name)) as written,
-            ):
-                csv.writer(stream, lineterminator="\n").writerows([_COLUMNS, *map(_cells, rows)])
-                stream.flush()
-                os.fsync(stream.fileno())
+            with TemporaryDirectory(dir=self.path.parent) as folder:
+                written = Path(folder, "results.csv")
+                written.touch(0o600)
+                with written.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
+                    csv.writer(stream, lineterminator="\n").writerows([_COLUMNS, *map(astuple, rows)])
+                    stream.flush()
+                    os.fsync(stream.fileno())
                 if self._rows is None:  # another run must not have signed the same meanwhile
                     self.path.open("x").close()
                     self._rows = []
@@ -119,22 +131,19 @@ class ResultFile:
             told = f"{self.path} cannot be written: {error.strerror}"
             raise Problem(f"{told}; name a file that you may write to with --results") from None
 
-    def _read(self, rows: "Iterable[list[str]]", ledger_id: bytes, issuer: bytes) -> list[_Kept]:
-        found: list[_Kept] = []
-        for line, row in enumerate(rows, start=1):
-            if line == 1:
-                if tuple(row) != _COLUMNS:
-                    raise self._strange("line 1")
-                continue
+    def _read(self, rows: Iterator[list[str]], ledger_id: bytes, issuer: bytes) -> Iterator[_Row]:
+        if tuple(next(rows, ())) != _COLUMNS:
+            raise self._strange("line 1")
+        for number, cells in enumerate(rows, start=1):
             try:
-                kept = _kept(dict(zip(_COLUMNS, row, strict=True)))
-                entry = entry_codec.decode(kept.entry) if kept.entry else None
-            except (ValueError, KeyError):
-                raise self._strange(f"row {line - 1}") from None
+                told = {name: cell for name, cell in zip(_COLUMNS, cells, strict=True) if cell}
+                row = msgspec.convert(told, _Row, strict=False)
+                entry = row.decoded()
+            except ValueError:
+                raise self._strange(f"row {number}") from None
             if entry is not None:
-                self._check(entry, kept.result.outcome.id, ledger_id, issuer)
-            found.append(kept)
-        return found
+                self._check(entry, row.certificate_id, ledger_id, issuer)
+            yield row
 
     def _check(self, entry: Entry, certificate_id: str, ledger_id: bytes, issuer: bytes) -> None:
         certificate = entry.certificate
@@ -150,14 +159,6 @@ class ResultFile:
     def _strange(self, where: str) -> Problem:
         told = f"{self.path} is no result file of certify, or was altered ({where}); it is left as it is"
         return Problem(f"{told}; name another with --results")
-
-
-@contextmanager
-def _removed_in_the_end(path: Path) -> Iterator[Path]:
-    try:
-        yield path
-    finally:
-        path.unlink(missing_ok=True)
 
 
 class Certification:
@@ -176,7 +177,17 @@ class Certification:
     @property
     def results(self) -> list[Result]:
         """What became of each, in the order of the drafts."""
-        return [self._result(draft, one) for draft, one in self._drafts]
+        return [
+            Result(
+                line=draft.line,
+                subject=draft.subject,
+                file=draft.file,
+                sha256=draft.described.sha256.hex() if draft.described else None,
+                was_certified=one in self._was_certified,
+                outcome=self._outcomes[one],
+            )
+            for draft, one in self._drafts
+        ]
 
     @property
     def unsettled(self) -> int:
@@ -190,57 +201,43 @@ class Certification:
 
         A file whose very bytes this issuer has certified is not certified again, unless `again`. Raises `Problem`.
         """
-        known = self._kept() if self._file else {}
-        ids: dict[tuple[str, str, bytes], str] = dict(known)
+        ids = self._kept()
         for draft in drafts:
             if draft.says not in ids and not again and (found := self._find(draft)):
                 ids[draft.says] = found
         new = list({draft.says: draft for draft in drafts if draft.says not in ids}.values())
         for draft, entry in zip(new, self._client.sign([(one.subject, one.payload) for one in new]), strict=True):
-            ids[draft.says] = self._add(entry, SIGNED)
+            ids[draft.says] = certificate_id = entry_codec.decode(entry).certificate.id.hex()
+            self._entries[certificate_id] = entry
+            self._know(views.Outcome(certificate_id, SIGNED))
         self._drafts = [(draft, ids[draft.says]) for draft in drafts]
         self._keep()
 
     def _kept(self) -> dict[tuple[str, str, bytes], str]:
-        assert self._file is not None
         found = {}
-        for result, entry in self._file.read(self._client.ledger_id, self._issuer):
-            if entry:
-                decoded = entry_codec.decode(entry)
-                found[said_by(decoded.certificate.subject, decoded.payload)] = result.outcome.id
-                self._entries[result.outcome.id], self._outcomes[result.outcome.id] = entry, result.outcome
-                if result.outcome.state == "final":
-                    self._was_certified.add(result.outcome.id)
+        for row in self._file.read(self._client.ledger_id, self._issuer) if self._file else ():
+            if (entry := row.decoded()) and isinstance(entry.certificate, Statement):
+                found[said_by(entry.certificate.subject, entry.payload)] = row.certificate_id
+                self._entries[row.certificate_id] = encode(entry)
+                self._know(views.Outcome(row.certificate_id, *astuple(row)[_COLUMNS.index("state") :]))
         return found
 
     def _find(self, draft: Draft) -> str | None:
         """The id of this issuer's certificate of the same bytes, if the ledger has one."""
         if draft.described is None:
             return None
-        for one, _ in self._client.statements_of(draft.described):
+        for one in self._client.statements_of(draft.described):
             if one.issuer.key == self._issuer.hex():
                 place = one.place
-                outcome = views.Outcome(one.id, "final", place.block_index, place.position, place.log_index)
-                self._outcomes[one.id] = outcome
-                self._was_certified.add(one.id)
+                self._know(views.Outcome(one.id, "final", place.block_index, place.position, place.log_index))
                 return one.id
         return None
 
-    def _add(self, entry: bytes, state: str) -> str:
-        certificate_id = entry_codec.decode(entry).certificate.id.hex()
-        self._entries[certificate_id] = entry
-        self._outcomes[certificate_id] = views.Outcome(certificate_id, state)
-        return certificate_id
-
-    def _result(self, draft: Draft, certificate_id: str) -> Result:
-        return Result(
-            line=draft.line,
-            subject=draft.subject,
-            file=draft.file,
-            sha256=draft.described.sha256.hex() if draft.described else None,
-            was_certified=certificate_id in self._was_certified,
-            outcome=self._outcomes[certificate_id],
-        )
+    def _know(self, outcome: views.Outcome) -> None:
+        """Before anything is sent."""
+        self._outcomes[outcome.id] = outcome
+        if outcome.state == "final":
+            self._was_certified.add(outcome.id)
 
     # ---- sending ------------------------------------------------------------------------------------------------
 
@@ -310,33 +307,6 @@ class Certification:
             self._file.write(self.results, self._entries)
 
 
-def _cells(row: _Kept) -> list[object]:
-    result, outcome = row.result, asdict(row.result.outcome)
-    return [
-        *(result.line, result.subject, result.file, result.sha256),
-        *(outcome["id"], b64encode(row.entry).decode(), outcome["state"]),
-        *(outcome[name] for name in _COLUMNS[7:]),
-    ]
-
-
-def _kept(cells: Mapping[str, str]) -> _Kept:
-    """Raises `ValueError` for cells that are none of a result file."""
-    block_index, position, log_index = (int(cells[name]) if cells[name] else None for name in _COLUMNS[7:10])
-    outcome = views.Outcome(
-        cells["certificate_id"],
-        cells["state"],
-        block_index,
-        position,
-        log_index,
-        cells["rule"] or None,
-        cells["reason"] or None,
-    )
-    result = Result(
-        line=int(cells["line"]) if cells["line"] else None,
-        subject=cells["subject"],
-        file=cells["file"] or None,
-        sha256=cells["sha256"] or None,
-        was_certified=outcome.state == "final",
-        outcome=outcome,
-    )
-    return _Kept(result, b64decode(cells["entry"], validate=True))
+def _row(result: Result, entry: bytes) -> _Row:
+    certificate_id, *became = astuple(result.outcome)
+    return _Row(*(*astuple(result)[:4], certificate_id, b64encode(entry).decode(), *became))

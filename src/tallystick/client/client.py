@@ -1,7 +1,6 @@
 """A ledger's asynchronous client: what it is asked, submits, waits for, and checks of what it is told."""
 
 import asyncio
-import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, suppress
@@ -15,14 +14,14 @@ import msgspec
 from tallystick.api import questions as q
 from tallystick.api import views
 from tallystick.client.doors import AnswerProblem, Request, ask, names_file, open_door, problem_in
-from tallystick.client.verification import Certified, check_block, check_certificate
-from tallystick.ledger.certificate import SALT_BYTES, Payload, issue_statement
+from tallystick.client.drafts import about_file
+from tallystick.client.verification import Certified, CheckedBlock, check_certificate, check_place, checked_block
+from tallystick.ledger.certificate import Payload, issue_statement
 from tallystick.ledger.encoding import encode
-from tallystick.ledger.fields import MAX_SUBJECT_CHARACTERS
 from tallystick.ledger.messages import Entry
 from tallystick.ledger.wallet import Wallet
 from tallystick.problems import DamagedStore, NotInTime, NotRunning, Problem
-from tallystick.storage.file_statement import FileStatement, describe_file, file_payload
+from tallystick.storage.file_statement import FileStatement, describe_file
 
 BATCH: Final = 1_024
 _MOST_BATCH_BYTES: Final = 8 * 1024 * 1024
@@ -36,6 +35,7 @@ _HEX: Final = frozenset("0123456789abcdef")
 
 V = TypeVar("V")
 T = TypeVar("T")
+PageT = TypeVar("PageT", views.Names, views.Found)
 
 
 class AsyncClient:
@@ -54,7 +54,7 @@ class AsyncClient:
         self.is_file = is_file
         """Whether it answers from a file, of which every hash, signature, vote and rule was checked here."""
         self._http, self._stack = http, stack
-        self._blocks: dict[int, views.Block] = {}
+        self._blocks: dict[int, CheckedBlock] = {}
 
     @classmethod
     async def open(
@@ -93,42 +93,43 @@ class AsyncClient:
 
     async def ledger(self) -> views.Ledger:
         """The ledger as a whole."""
-        ledger = await self._get("/v1/ledger", views.Ledger)
+        ledger = await self._get(views.Ledger, "/v1/ledger")
         if bytes.fromhex(ledger.ledger_id) != self.ledger_id:
             raise DamagedStore(f"the node has another ledger now: {ledger.ledger_id[:16]}…")
         return ledger
 
     async def certificate(self, certificate_id: str) -> views.Certificate:
         """A final certificate, by its id or how that begins (8 digits or more). Raises `AnswerProblem`."""
-        found = await self._get(f"/v1/certificates/{_segment(certificate_id)}", views.Certificate)
-        if not found.id.startswith(certificate_id.lower()):
+        beginning = certificate_id.lower()
+        found = await self._get(views.Certificate, f"/v1/certificates/{_segment(beginning)}")
+        if not found.id.startswith(beginning):
             raise DamagedStore(f"the node answered with another certificate than {certificate_id}")
         check_certificate(found, self.ledger_id)
         return found
 
     async def block(self, index: int) -> views.Block:
         """A block, with its certificates."""
-        return await self._get(f"/v1/blocks/{index}", views.Block)
+        return await self._get(views.Block, f"/v1/blocks/{index}")
 
     async def blocks(self, limit: int = 50, cursor: str | None = None) -> views.Blocks:
         """A page of blocks, the newest first."""
-        return await self._get("/v1/blocks", views.Blocks, limit=limit, cursor=cursor)
+        return await self._get(views.Blocks, "/v1/blocks", limit=limit, cursor=cursor)
 
     async def log(self, limit: int = 50, cursor: str | None = None) -> views.Certificates:
         """A page of all certificates, the oldest first; the cursor is a log index."""
-        return await self._get("/v1/log", views.Certificates, limit=limit, cursor=cursor)
+        return await self._get(views.Certificates, "/v1/log", limit=limit, cursor=cursor)
 
     async def search(self, question: q.Search) -> views.Certificates:
         """A page of the certificates that match, the newest first."""
-        return await self._get("/v1/search", views.Certificates, **msgspec.structs.asdict(question))
+        return await self._get(views.Certificates, "/v1/search", **msgspec.structs.asdict(question))
 
     async def members(self, limit: int = q.MOST_ITEMS, cursor: str | None = None) -> views.Members:
         """A page of accounts, those with most at stake first."""
-        return await self._get("/v1/members", views.Members, limit=limit, cursor=cursor)
+        return await self._get(views.Members, "/v1/members", limit=limit, cursor=cursor)
 
     async def member(self, who: str) -> views.Member:
         """An account, by the member's name or how its key begins."""
-        return (await self._get(f"/v1/members/{_segment(who)}", views.MemberAnswer)).account
+        return (await self._get(views.MemberAnswer, f"/v1/members/{_segment(who)}")).account
 
     async def key_of(self, who: str) -> str:
         """A whole key: of a name in the address book, or of the account whose key begins so."""
@@ -141,22 +142,16 @@ class AsyncClient:
 
     async def names(self) -> views.Names:
         """The address book, at the node's own door or of a file."""
-        found: list[views.Key] = []
-        cursor: str | None = None
-        while True:
-            page = await self._get("/v1/names", views.Names, limit=q.MOST_ITEMS, cursor=cursor)
-            found += page.names
-            cursor = page.next
-            if cursor is None:
-                return views.Names(names=found, next=None)
+        pages = [page async for page in self._pages(views.Names, "/v1/names", limit=q.MOST_ITEMS)]
+        return views.Names(names=[one for page in pages for one in page.names], next=None)
 
     async def peers(self, limit: int = q.MOST_ITEMS, cursor: str | None = None) -> views.Peers:
         """A page of those whom the node knows. Raises `NotRunning` for a file."""
-        return await self._get("/v1/peers", views.Peers, limit=limit, cursor=cursor)
+        return await self._get(views.Peers, "/v1/peers", limit=limit, cursor=cursor)
 
     async def status(self) -> views.Status:
         """How the node is. Raises `NotRunning` for a file."""
-        return await self._get("/v1/status", views.Status)
+        return await self._get(views.Status, "/v1/status")
 
     # ---- certifying ---------------------------------------------------------------------------------------------
 
@@ -165,11 +160,10 @@ class AsyncClient:
     ) -> views.Outcome:
         """Certify a file: its name, size and SHA-256; its content stays here. Waits until that is final.
 
-        Raises `UnreadableFile`, `Refused` (E1, E2), `AnswerProblem`.
+        Raises `UnreadableFile`, `AnswerProblem`, `Problem`.
         """
-        payload = file_payload(described := describe_file(Path(path), note), os.urandom(SALT_BYTES))
-        said = f"File {described.name}"[:MAX_SUBJECT_CHARACTERS] if subject is None else subject
-        entries = await self.sign([(said, payload)])
+        draft = about_file(Path(path), subject, note)
+        entries = await self.sign([(draft.subject, draft.payload)])
         return (await self.submit(entries, timeout_s=timeout_s))[0]
 
     async def sign(self, statements: Sequence[tuple[str, Payload | None]]) -> list[bytes]:
@@ -189,8 +183,7 @@ class AsyncClient:
         ]
         signed: list[bytes] = []
         for batch in _in_batches(drafts, lambda one: len(one.content)):
-            body = q.SignedHere(batch, submit=False)
-            told = await ask(self._http, Request("/v1/sign", "POST", body=body), views.Signed)
+            told = await self._send(views.Signed, "/v1/sign", body=q.SignedHere(batch, submit=False))
             signed += map(bytes.fromhex, told.entries)
         return signed
 
@@ -207,15 +200,10 @@ class AsyncClient:
         """
         outcomes: list[views.Outcome] = []
         for batch in _in_batches(entries, len):
-            request = Request("/v1/certificates", "POST", body=q.Submission(batch), wait_s=_ROOM_S)
-            told = await ask(self._http, request, views.Outcomes)
+            told = await self._send(views.Outcomes, "/v1/certificates", body=q.Submission(batch), wait_s=_ROOM_S)
             outcomes += told.outcomes
             on_outcomes(told.outcomes)
-        if timeout_s == 0:
-            return outcomes
-        waiting = [one.id for one in outcomes if one.state == "waiting"]
-        settled = {one.id: one for one in await self.wait(waiting, timeout_s=timeout_s)}
-        return [settled.get(one.id, one) for one in outcomes]
+        return await self._settled(outcomes, timeout_s)
 
     async def wait(self, certificate_ids: Sequence[str], *, timeout_s: float | None = 60.0) -> list[views.Outcome]:
         """What became of submitted certificates, once none waits any more, or after so long."""
@@ -226,14 +214,18 @@ class AsyncClient:
             for start in range(0, len(left), BATCH):
                 wait_ms = round(min(_WAIT_MS, max(0, 1000 * (until_s - time.monotonic()))))
                 body = q.OutcomesAsked(left[start : start + BATCH], wait_ms)
-                told = await ask(
-                    self._http, Request("/v1/outcomes", "POST", body=body, wait_s=wait_ms / 1000), views.Outcomes
-                )
+                told = await self._send(views.Outcomes, "/v1/outcomes", body=body, wait_s=wait_ms / 1000)
                 known.update((one.id, one) for one in told.outcomes)
             left = [one for one in left if known[one].state == "waiting"]
             if time.monotonic() >= until_s:
                 break
         return [known[one] for one in certificate_ids]
+
+    async def _settled(self, outcomes: list[views.Outcome], timeout_s: float | None) -> list[views.Outcome]:
+        """The same, once none waits any more, or after so long."""
+        waiting = [one.id for one in outcomes if one.state == "waiting" and timeout_s != 0]
+        settled = {one.id: one for one in await self.wait(waiting, timeout_s=timeout_s)}
+        return [settled.get(one.id, one) for one in outcomes]
 
     # ---- verifying ----------------------------------------------------------------------------------------------
 
@@ -243,41 +235,36 @@ class AsyncClient:
 
     async def verify_statement(self, described: FileStatement) -> list[Certified]:
         """The same for a file that was described already."""
-        return [await self._certified(one, stated) for one, stated in await self.statements_of(described)]
+        return [await self._certified(one) for one in await self.statements_of(described)]
 
-    async def statements_of(self, described: FileStatement) -> list[tuple[views.Certificate, FileStatement]]:
-        """The certificates of a file's very bytes, and what each states. Their places are what the door claims."""
-        found: list[views.Certificate] = []
-        cursor: str | None = None
-        while True:
-            page = await self._get(
-                f"/v1/files/{described.sha256.hex()}", views.Found, size_bytes=described.size_bytes, cursor=cursor
-            )
-            found += page.certificates
-            if page.next is None:
-                break
-            cursor = page.next
-        return [(one, self._stated(one, described)) for one in found]
+    async def statements_of(self, described: FileStatement) -> list[views.Certificate]:
+        """The certificates of a file's very bytes. Their places are what the door claims."""
+        wanted = described.sha256.hex(), described.size_bytes
+        pages = self._pages(views.Found, f"/v1/files/{wanted[0]}", size_bytes=described.size_bytes)
+        found = [one async for page in pages for one in page.certificates]
+        for one in found:
+            check_certificate(one, self.ledger_id)
+            stated = one.payload.file if one.payload else None
+            if stated is None or (stated.sha256, stated.size_bytes) != wanted:
+                raise DamagedStore(f"certificate {one.id[:16]}… does not state this file, as the node says")
+        return found
 
-    def _stated(self, one: views.Certificate, described: FileStatement) -> FileStatement:
-        stated = check_certificate(one, self.ledger_id)
-        if stated is None or not stated.is_about_same_bytes(described):
-            raise DamagedStore(f"certificate {one.id[:16]}… does not state this file, as the node says")
-        return stated
+    async def _certified(self, one: views.Certificate) -> Certified:
+        there = by = await self._checked_block(one.place.block_index)
+        if there.told.finality is not None:
+            by = await self._checked_block(there.told.finality.by_block)
+        found = check_place(one, there, by, self.ledger_id)
+        if self.is_file:  # of which every hash, signature, vote and rule was checked here
+            return msgspec.structs.replace(found, checked=(*found.checked, *found.claimed), claimed=())
+        return found
 
-    async def _certified(self, one: views.Certificate, stated: FileStatement) -> Certified:
-        block = by_block = await self._encoded_block(one.place.block_index)
-        if block.finality is not None and block.finality.by_block != block.index:
-            by_block = await self._encoded_block(block.finality.by_block)
-        found = check_block(one, stated, block, by_block, self.ledger_id)
-        return found.with_all_checked() if self.is_file else found
-
-    async def _encoded_block(self, index: int) -> views.Block:
+    async def _checked_block(self, index: int) -> CheckedBlock:
         """A final block never changes; files that are certified together often stand in one."""
         if index not in self._blocks:
             while len(self._blocks) >= _MOST_BLOCKS:
                 self._blocks.pop(next(iter(self._blocks)))
-            self._blocks[index] = await self._get(f"/v1/blocks/{index}", views.Block, encoded=True)
+            told = await self._get(views.Block, f"/v1/blocks/{index}", encoded=True)
+            self._blocks[index] = checked_block(told, self.ledger_id)
         return self._blocks[index]
 
     # ---- following ----------------------------------------------------------------------------------------------
@@ -314,39 +301,42 @@ class AsyncClient:
 
     async def stake(self, amount: int, *, timeout_s: float | None = 60.0) -> views.Outcome:
         """Stake tokens of the node's own, or withdraw them if the amount is negative."""
-        told = await ask(
-            self._http, Request("/v1/stake", "POST", body=q.StakeChange(amount), is_repeatable=False), views.Outcomes
-        )
-        (outcome,) = told.outcomes
-        if outcome.state != "waiting" or timeout_s == 0:
-            return outcome
-        return (await self.wait([outcome.id], timeout_s=timeout_s))[0]
+        told = await self._send(views.Outcomes, "/v1/stake", body=q.StakeChange(amount), is_repeatable=False)
+        return (await self._settled(told.outcomes, timeout_s))[0]
 
     async def invite(self) -> str:
         """A line of text with which somebody else's node finds this ledger."""
-        return (await ask(self._http, Request("/v1/invite", "POST"), views.Invite)).invite
+        return (await self._send(views.Invite, "/v1/invite")).invite
 
     async def backup(self, path: str | Path) -> views.Backup:
         """Have the node write a copy of the ledger into a new file."""
         body = q.BackupTo(str(Path(path).absolute()))
-        return await ask(
-            self._http, Request("/v1/backup", "POST", body=body, is_repeatable=False, wait_s=_FAR), views.Backup
-        )
+        return await self._send(views.Backup, "/v1/backup", body=body, is_repeatable=False, wait_s=_FAR)
 
     async def unban(self, key: str) -> None:
         """Let a banned peer in again before its time."""
-        await ask(self._http, Request(f"/v1/bans/{_segment(key)}", "DELETE"), views.Done)
+        await self._send(views.Done, f"/v1/bans/{_segment(key)}", "DELETE")
 
     async def erase(self, payload_hash: str) -> None:
         """Erase a payload from the node, for good."""
-        await ask(self._http, Request(f"/v1/payloads/{_segment(payload_hash)}", "DELETE"), views.Done)
+        await self._send(views.Done, f"/v1/payloads/{_segment(payload_hash)}", "DELETE")
 
     async def remember_name(self, key: str, name: str) -> None:
         """Note in the node's address book what a key is called."""
-        await ask(self._http, Request(f"/v1/names/{_segment(key)}", "PUT", body=q.Name(name)), views.Done)
+        await self._send(views.Done, f"/v1/names/{_segment(key)}", "PUT", body=q.Name(name))
 
-    async def _get(self, path: str, kind: type[V], /, **query: Any) -> V:
+    async def _get(self, kind: type[V], path: str, /, **query: Any) -> V:
         return await ask(self._http, Request(path, query=query), kind)
+
+    async def _send(self, kind: type[V], path: str, method: str = "POST", **how: Any) -> V:
+        return await ask(self._http, Request(path, method, **how), kind)
+
+    async def _pages(self, kind: type[PageT], path: str, **query: Any) -> AsyncIterator[PageT]:
+        cursor: str | None = None
+        while True:
+            yield (page := await self._get(kind, path, cursor=cursor, **query))
+            if (cursor := page.next) is None:
+                return
 
 
 def _in_batches(items: Iterable[T], size_of: Callable[[T], int]) -> Iterable[list[T]]:

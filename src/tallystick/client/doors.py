@@ -14,7 +14,7 @@ import httpx
 import msgspec
 
 from tallystick.api import views
-from tallystick.api.questions import Submission
+from tallystick.api.questions import JSON, MESSAGEPACK, Submission
 from tallystick.host.local_socket import short_address
 from tallystick.problems import DamagedStore, ExitCode, NotInTime, NotRunning, Problem
 
@@ -115,23 +115,24 @@ async def ask(http: httpx.AsyncClient, asked: Request, kind: type[V]) -> V:
                     f"the node at {http.base_url} cannot be asked: {str(error) or type(error).__name__}"
                 ) from None
         else:
-            if attempt == _ATTEMPTS or not _is_busy(response):
+            is_busy = response.status_code in _BUSY and problem_in(response).code in ("busy", "too-many-requests")
+            if attempt == _ATTEMPTS or not is_busy:
                 return _decoded(response, kind)
         await asyncio.sleep(_FIRST_PAUSE_S * 2**attempt * random.uniform(0.5, 1.0))  # noqa: S311  no secret
     raise AssertionError("the last attempt returns or raises")
 
 
 def _built(http: httpx.AsyncClient, asked: Request) -> httpx.Request:
-    body, headers, content = asked.body, {"Accept": "application/json"}, None
-    given = {name: _in_query(value) for name, value in asked.query.items() if value is not None}
-    timeout = httpx.Timeout(_PATIENCE_S + asked.wait_s)
+    is_packed = isinstance(asked.body, Submission)
+    encode, media_type = (msgspec.msgpack.encode, MESSAGEPACK) if is_packed else (msgspec.json.encode, JSON)
     try:
-        if body is not None:
-            is_packed = isinstance(body, Submission)
-            content = msgspec.msgpack.encode(body) if is_packed else msgspec.json.encode(body)
-            headers["Content-Type"] = "application/vnd.msgpack" if is_packed else "application/json"
         return http.build_request(
-            asked.method, asked.path, params=given, content=content, headers=headers, timeout=timeout
+            asked.method,
+            asked.path,
+            params={name: value for name, value in asked.query.items() if value is not None},
+            content=encode(asked.body) if asked.body is not None else None,
+            headers={"Accept": JSON, **({"Content-Type": media_type} if asked.body is not None else {})},
+            timeout=httpx.Timeout(_PATIENCE_S + asked.wait_s),
         )
     except UnicodeEncodeError as error:
         raise Problem(f"{error.object!r} holds what is no character; write it in UTF-8") from None
@@ -146,18 +147,11 @@ def problem_in(response: httpx.Response) -> AnswerProblem:
         raise DamagedStore(f"what is at {response.url.host} is no node of this version: {reason}") from None
 
 
-def _is_busy(response: httpx.Response) -> bool:
-    return response.status_code in _BUSY and problem_in(response).code in ("busy", "too-many-requests")
-
-
 def _decoded(response: httpx.Response, kind: type[V]) -> V:
     if response.status_code != httpx.codes.OK:
         raise problem_in(response)
     try:
         return msgspec.json.decode(response.content, type=kind)
-    except msgspec.MsgspecError as error:
-        raise DamagedStore(f"the answer is not known here ({error}); is the node of another version?") from None
-
-
-def _in_query(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    except msgspec.MsgspecError:
+        told = f"the answer to {response.url.path} is not known here"
+        raise DamagedStore(f"{told}; is the node of another version?") from None

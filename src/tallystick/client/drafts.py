@@ -2,8 +2,9 @@
 
 import csv
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -55,14 +56,20 @@ def said_by(subject: str, payload: Payload | None) -> tuple[str, str, bytes]:
 
 def about_file(path: Path, subject: str | None = None, note: str = "") -> Draft:
     """A statement of a file's name, size and hash. Raises `UnreadableFile`, `Problem` for what a field may not hold."""
-    _check_file_words(subject, note)
-    return _about(str(path), describe_file(path, note), subject)
+    return _about(str(path), partial(describe_file, path), subject, note)
 
 
 def about_stream(name: str, stream: Readable, subject: str | None = None, note: str = "") -> Draft:
     """The same of what a stream gives until its end."""
-    _check_file_words(subject, note)
-    return _about(name, describe_stream(name, stream, note), subject)
+    return _about(name, partial(describe_stream, name, stream), subject, note)
+
+
+def _about(file: str, describe: Callable[[str], FileStatement], subject: str | None, note: str) -> Draft:
+    _check_line("subject", subject or "", MAX_SUBJECT_CHARACTERS)
+    _check_line("note", note, _MAX_FILE_NOTE_CHARACTERS)
+    described = describe(note)
+    said = f"File {described.name}"[:MAX_SUBJECT_CHARACTERS] if subject is None else subject
+    return Draft(said, file_payload(described, os.urandom(SALT_BYTES)), file, described)
 
 
 def about_files(paths: Iterable[Path], subject: str | None = None, note: str = "") -> list[Draft]:
@@ -165,26 +172,12 @@ def _read_row(folder: Path, row: dict[str, str | None], line: int) -> Draft:
     if file:
         if media_type:
             raise Problem("a media type is the note's, and with a file the note is a line of text; leave it empty")
-        return _at(line, about_file(folder / file, subject or None, note))
+        return replace(about_file(folder / file, subject or None, note), line=line)
     if not subject:
         raise Problem("neither a subject nor a file")
     if media_type and not note:
         raise Problem("a media type without a note")
-    return _at(line, in_words(subject, note, media_type))
-
-
-def _at(line: int, draft: Draft) -> Draft:
-    return Draft(draft.subject, draft.payload, draft.file, draft.described, line)
-
-
-def _about(file: str, described: FileStatement, subject: str | None) -> Draft:
-    said = f"File {described.name}"[:MAX_SUBJECT_CHARACTERS] if subject is None else subject
-    return Draft(said, file_payload(described, os.urandom(SALT_BYTES)), file, described)
-
-
-def _check_file_words(subject: str | None, note: str) -> None:
-    _check_line("subject", subject or "", MAX_SUBJECT_CHARACTERS)
-    _check_line("note", note, _MAX_FILE_NOTE_CHARACTERS)
+    return replace(in_words(subject, note, media_type), line=line)
 
 
 def _check_line(what: str, text: str, most: int) -> None:

@@ -41,17 +41,6 @@ class Demand(NamedTuple):
     """How the issuer's key begins; `None`: anybody's."""
 
 
-class Covering(views.View, frozen=True, kw_only=True):
-    """A certificate of a file's very bytes. Names are those of the own node's address book."""
-
-    certificate: views.Certificate
-    finality: views.Finality | None
-    checked: tuple[str, ...]
-    """What was found good here."""
-    claimed: tuple[str, ...]
-    """What only the node that answered says."""
-
-
 class Verdict(views.View, frozen=True, kw_only=True):
     """Whether a file is certified as was asked for."""
 
@@ -60,16 +49,15 @@ class Verdict(views.View, frozen=True, kw_only=True):
     sha256: str
     verifies: bool
     why_not: str | None
-    certificates: list[Covering]
-    """Of these very bytes; by the issuer that was named, if one was."""
+    certificates: list[Certified]
+    """Of these very bytes; by the issuer that was named, if one was. Names are those of the own node's address book."""
     other_versions: list[str]
     """SHA-256 of files that are certified under the same name, with other bytes."""
 
 
-class Verdicts(views.View, frozen=True, kw_only=True):
+class Verdicts(views.Answer, frozen=True, kw_only=True):
     """What `verify` found."""
 
-    schema: int = views.SCHEMA
     ledger: views.Ledger
     is_ledger_known: bool
     """Whether its id was named, or is the own node's."""
@@ -113,7 +101,7 @@ def give_verdicts(client: Client, statements: Iterable[FileStatement], known: Kn
         is_known = ledger.ledger_id.startswith(demand.ledger)
     verdicts = []
     for described in statements:
-        found = [_covering(one, known.names) for one in client.verify_statement(described)]
+        found = [_with_names(one, known.names) for one in client.verify_statement(described)]
         wanted = [one for one in found if one.certificate.issuer.key.startswith(demand.issuer or "")]
         why_not = _why_not(found, wanted, ledger, demand, is_known=is_known)
         verdict = Verdict(
@@ -126,11 +114,13 @@ def give_verdicts(client: Client, statements: Iterable[FileStatement], known: Kn
             other_versions=[] if found else _other_versions(client, described),
         )
         verdicts.append(verdict)
-    return Verdicts(ledger=_without_names(ledger, known.names), is_ledger_known=is_known, files=verdicts)
+    forger = _named(ledger.tip.forger, known.names) if ledger.tip.forger else None
+    ledger = replace(ledger, tip=replace(ledger.tip, forger=forger))
+    return Verdicts(ledger=ledger, is_ledger_known=is_known, files=verdicts)
 
 
 def _why_not(
-    found: Sequence[Covering], wanted: Sequence[Covering], ledger: views.Ledger, demand: Demand, *, is_known: bool
+    found: Sequence[Certified], wanted: Sequence[Certified], ledger: views.Ledger, demand: Demand, *, is_known: bool
 ) -> str | None:
     if not found:
         return "no certificate on this ledger covers it"
@@ -146,24 +136,17 @@ def _why_not(
     return f"{where}, which you did not name: {advice}"
 
 
-def _without_names(ledger: views.Ledger, names: Mapping[bytes, str]) -> views.Ledger:
-    """With no names but these."""
-    forger = ledger.tip.forger
-    return replace(ledger, tip=replace(ledger.tip, forger=_named(forger, names) if forger else None))
-
-
 def _named(key: views.Key, names: Mapping[bytes, str]) -> views.Key:
     return views.Key(key.key, names.get(bytes.fromhex(key.key)))
 
 
-def _covering(found: Certified, names: Mapping[bytes, str]) -> Covering:
-    certificate, finality = found.certificate, found.block.finality
-    return Covering(
-        certificate=replace(certificate, issuer=_named(certificate.issuer, names)),
-        finality=replace(finality, voters=[_named(one, names) for one in finality.voters]) if finality else None,
-        checked=found.checked,
-        claimed=found.claimed,
-    )
+def _with_names(found: Certified, names: Mapping[bytes, str]) -> Certified:
+    """With no names but these."""
+    certificate, finality = found.certificate, found.finality
+    if finality is not None:
+        finality = replace(finality, voters=[_named(one, names) for one in finality.voters])
+    issuer = _named(certificate.issuer, names)
+    return replace(found, certificate=replace(certificate, issuer=issuer), finality=finality)
 
 
 def _other_versions(client: Client, described: FileStatement) -> list[str]:
