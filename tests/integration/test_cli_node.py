@@ -11,7 +11,7 @@ from contextlib import chdir
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import typer
@@ -124,7 +124,7 @@ HEAVY = ("zmq", "httpx", "starlette", "uvicorn", "h11", "rich.progress", "promet
 
 _LOADING = f"""
 import atexit, sys
-from tallystick.cli.entry import main
+from tallystick.__main__ import main
 atexit.register(lambda: sys.stderr.write(str([one for one in {HEAVY} if one in sys.modules])))
 main()
 """
@@ -164,7 +164,7 @@ def test_a_command_loads_what_it_needs_and_no_more(tmp_path: Path, own_node: Dat
         ("tallystick guard ", ["show", "move", "lost", "recover", "accept-loss"]),
         ("tallystick show ", ["chain", "blocks", "block", "certificate", "log", "stakes", "member", "peers"]),
         ("tallystick show block ", []),
-        ("tallystick run --log-level ", [level.value for level in LogLevel]),
+        ("tallystick run --log-level ", list(get_args(LogLevel))),
         ("tallystick join ", []),
         ("tallystick stake ", []),
     ],
