@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, NamedTuple, TypeAlias
+from typing import Annotated, Any, Final, Literal, NamedTuple
 
 import typer
 from msgspec import UNSET
@@ -26,7 +26,7 @@ from tallystick.cli.output import (
     say_table,
     share_bar,
 )
-from tallystick.cli.words import CHECKED_AGAIN, ago, called, lasting, many, utc
+from tallystick.cli.words import CHECKED_AGAIN, ago, called, lasting, many, utc, votes, whole
 from tallystick.client.blocking import Client
 from tallystick.problems import NotRunning
 from tallystick.storage.file_statement import describe_file
@@ -38,8 +38,6 @@ _MOST_DIGITS: Final = 16
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 Part = Literal["chain", "blocks", "block", "certificate", "log", "stakes", "member", "peers"]
-Page: TypeAlias = tuple[int, str | None]
-"""How many lines, and after which cursor."""
 Limit = Annotated[int | None, option("At most so many lines.", min=1, max=MOST_ITEMS, show_default=str(PAGE))]
 Cursor = Annotated[int | None, option("Where the page before ended.", "NEXT", min=0, max=2**53)]
 _WHICH_HELP: Final = "A block's index, how a certificate's id begins, a member's name or how its key begins."
@@ -72,7 +70,7 @@ def show(
         raise NotRunning("peers are what a running node has; start it with: tallystick run")
     with open_node(data) if part == "peers" else open_source(chain, data) as client:
         page = limit or (MOST_ITEMS if is_json() else PAGE), None if cursor is None else str(cursor)
-        view = shown.ask(client, which or "", page)
+        view = shown.ask(client, *(page if shown.has_pages else () if which is None else (which,)))
         give(view)
         if is_json():
             return
@@ -113,34 +111,40 @@ def _tell_of_more(command: Sequence[str], following: str | None, options: Mappin
 # ---- the parts, for people --------------------------------------------------------------------------------------
 
 
+def _tell_blocks(client: Client, told: views.Blocks) -> None:
+    columns: Columns[views.BlockLine] = {
+        "#": lambda one: str(one.index),
+        "Epoch": lambda one: str(one.epoch),
+        "View": lambda one: str(one.view),
+        "Time (UTC)": lambda one: utc(one.timestamp_ms)[:19],
+        "Hash": lambda one: Text(f"{one.hash[:8]}…", style="cyan"),
+        "Forged by": lambda one: Text(called(one.forger) if one.forger else "nobody", style="green"),
+        "Final by": _final_by,
+        "Certificates": lambda one: str(one.certificate_count),
+    }
+    say_table(told.blocks, columns, left_out=("Epoch", "Hash"))
+
+
 def _final_by(block: views.BlockLine) -> Text:
     if block.final_by == block.index:
         return Text("votes", style="cyan")
     return Text("·" if block.final_by is None else f"with {block.final_by}", style="dim")
 
 
-_CERTIFICATES: Final[Columns[views.CertificateLine]] = {
-    "#": lambda one: f"{one.place.log_index:,}",
-    "Certificate": lambda one: Text(f"{one.id[:12]}…", style="cyan"),
-    "Kind": lambda one: one.kind,
-    "Issuer": lambda one: called(one.issuer),
-    "Says": lambda one: one.summary or "(no subject)",
-    "Time (UTC)": lambda one: utc(one.place.block_timestamp_ms)[:19],
-}
-_BLOCKS: Final[Columns[views.BlockLine]] = {
-    "#": lambda one: str(one.index),
-    "Epoch": lambda one: str(one.epoch),
-    "View": lambda one: str(one.view),
-    "Time (UTC)": lambda one: utc(one.timestamp_ms)[:19],
-    "Hash": lambda one: Text(f"{one.hash[:8]}…", style="cyan"),
-    "Forged by": lambda one: Text(called(one.forger) if one.forger else "nobody", style="green"),
-    "Final by": _final_by,
-    "Certificates": lambda one: str(one.certificate_count),
-}
+def _tell_log(_: Client, told: views.Certificates) -> None:
+    _tell_certificates(told.certificates)
 
 
 def _tell_certificates(lines: Sequence[views.CertificateLine]) -> None:
-    say_table(lines, _CERTIFICATES, left_out=("Kind", "Issuer"))
+    columns: Columns[views.CertificateLine] = {
+        "#": lambda one: f"{one.place.log_index:,}",
+        "Certificate": lambda one: Text(f"{one.id[:12]}…", style="cyan"),
+        "Kind": lambda one: one.kind,
+        "Issuer": lambda one: called(one.issuer),
+        "Says": lambda one: one.summary or "(no subject)",
+        "Time (UTC)": lambda one: utc(one.place.block_timestamp_ms)[:19],
+    }
+    say_table(lines, columns, left_out=("Kind", "Issuer"))
 
 
 def _by(client: Client) -> str:
@@ -150,10 +154,6 @@ def _by(client: Client) -> str:
 def _tokens(ledger: views.Ledger) -> str:
     burned = f", {ledger.burned:,} burned" if ledger.burned else ""
     return f"{ledger.total:,} in all, {ledger.total_staked:,} at stake{burned}"
-
-
-def _whole(key: views.Key) -> str:
-    return f"{key.name}  {key.key}" if key.name else key.key
 
 
 def _tell_chain(client: Client, ledger: views.Ledger) -> None:
@@ -169,22 +169,23 @@ def _tell_chain(client: Client, ledger: views.Ledger) -> None:
     say_fields(fields)
 
 
+def _block(client: Client, index: str) -> views.Block:
+    return client.block(int(index))
+
+
 def _tell_block(client: Client, block: views.Block) -> None:
     say_heading(f"Block {block.index}", f"{many(block.certificate_count, 'certificate')}; {_by(client)}")
-    votes = ""
-    if (final := block.finality) is not None:
-        votes = f"votes of {final.stake:,} of {final.total_stake:,} tokens: {', '.join(map(called, final.voters))}"
-        votes += f"; for block {final.by_block}, which builds on it" if final.by_block != block.index else ""
+    voters = ", ".join(map(called, block.finality.voters)) if block.finality else ""
     fields = {
         "hash": block.hash,
         "parent": block.parent_hash,
         "time": utc(block.timestamp_ms),
-        "forger": _whole(block.forger) if block.forger else "nobody: it follows from the genesis",
+        "forger": whole(block.forger) if block.forger else "nobody: it follows from the genesis",
         "epoch": str(block.epoch),
         "view": str(block.view),
         "covers": block.certificates_hash,
         "state root": block.state_root,
-        "final by": votes,
+        "final by": f"{votes(block.finality, block.index)}: {voters}" if block.finality else "",
     }
     say_fields(fields)
     _tell_certificates(block.certificates)
@@ -195,12 +196,12 @@ def _tell_certificate(_: Client, one: views.Certificate) -> None:
     place = one.place
     fields = {
         "id": one.id,
-        "issuer": _whole(one.issuer),
+        "issuer": whole(one.issuer),
         "time": f"{utc(one.timestamp_ms)}, as its issuer says",
         "place": f"block {place.block_index}, position {place.position}; in the log: {place.log_index}",
         "forged": f"{utc(place.block_timestamp_ms)}, as the members voted",
         "signature": one.signature,
-        "offender": _whole(one.offender) if one.offender else "",
+        "offender": whole(one.offender) if one.offender else "",
         "payload hash": one.payload_hash or "none",
         "payload": _payload_words(one),
         "note": one.payload.file.note if one.payload and one.payload.file else "",
@@ -234,6 +235,10 @@ def _tell_stakes(client: Client, told: views.Members) -> None:
 
 def _number(count: int) -> Text:
     return Text(f"{count:,}") if count else Text("·", style="dim")
+
+
+def _member(client: Client, who: str) -> views.MemberAnswer:
+    return views.MemberAnswer(account=client.member(client.key_of(who)))
 
 
 def _tell_member(client: Client, told: views.MemberAnswer) -> None:
@@ -283,40 +288,23 @@ def _connected(one: views.Peer, now_ms: int) -> Text:
 
 
 class _Shown(NamedTuple):
-    """How a part is asked for, and told."""
+    """How a part is asked for, by its name or page, and told."""
 
-    ask: Callable[[Client, str, Page], views.View]
+    ask: Callable[..., views.View]
     tell: Callable[[Client, Any], None]
     named_by: str = ""
-    """What names one of several."""
     has_pages: bool = False
 
 
 _PARTS: Final[Mapping[Part, _Shown]] = {
-    "chain": _Shown(lambda client, _, __: client.ledger(), _tell_chain),
-    "blocks": _Shown(
-        lambda client, _, page: client.blocks(*page),
-        lambda _, told: say_table(told.blocks, _BLOCKS, left_out=("Epoch", "Hash")),
-        has_pages=True,
-    ),
-    "block": _Shown(
-        lambda client, which, _: client.block(int(which)), _tell_block, "an index: tallystick show block 3"
-    ),
-    "certificate": _Shown(
-        lambda client, which, _: client.certificate(which),
-        _tell_certificate,
-        "an id: tallystick show certificate 5f0c93ab",
-    ),
-    "log": _Shown(
-        lambda client, _, page: client.log(*page), lambda _, told: _tell_certificates(told.certificates), has_pages=True
-    ),
-    "stakes": _Shown(lambda client, _, page: client.members(*page), _tell_stakes, has_pages=True),
-    "member": _Shown(
-        lambda client, which, _: views.MemberAnswer(account=client.member(client.key_of(which))),
-        _tell_member,
-        "a name or key: tallystick show member Alice",
-    ),
-    "peers": _Shown(lambda client, _, page: client.peers(*page), _tell_peers, has_pages=True),
+    "chain": _Shown(Client.ledger, _tell_chain),
+    "blocks": _Shown(Client.blocks, _tell_blocks, has_pages=True),
+    "block": _Shown(_block, _tell_block, "an index: tallystick show block 3"),
+    "certificate": _Shown(Client.certificate, _tell_certificate, "an id: tallystick show certificate 5f0c93ab"),
+    "log": _Shown(Client.log, _tell_log, has_pages=True),
+    "stakes": _Shown(Client.members, _tell_stakes, has_pages=True),
+    "member": _Shown(_member, _tell_member, "a name or key: tallystick show member Alice"),
+    "peers": _Shown(Client.peers, _tell_peers, has_pages=True),
 }
 
 

@@ -6,10 +6,9 @@ from typing import Annotated, Final
 
 import typer
 
-from tallystick.api import views
 from tallystick.cli.options import ChainFile, Data, argument, node_folder, open_source, option
 from tallystick.cli.output import Text, give, marked, say, say_fields
-from tallystick.cli.words import CHECKED_AGAIN, many, utc
+from tallystick.cli.words import CHECKED_AGAIN, many, utc, votes, whole
 from tallystick.client.verdicts import (
     SHORTEST_ID,
     Covering,
@@ -26,6 +25,7 @@ from tallystick.storage.file_statement import describe_file, describe_stream
 
 _MOST_EXPLAINED: Final = 3
 """Of so many files all is told, of more a line each."""
+_NO_VOTES: Final = "no votes are kept for it: the node says so"
 _MOST_LINES: Final = 40
 _STANDARD_INPUT: Final = Path("-")
 _LEDGER_HELP: Final = f"Only this ledger counts: its id, {SHORTEST_ID} digits or more."
@@ -99,7 +99,7 @@ def _tell(verdicts: Verdicts, *, is_file: bool) -> None:
 
 def _tell_verdict(verdict: Verdict) -> None:
     if verdict.verifies:
-        issuers = dict.fromkeys(_who(one.certificate.issuer) for one in verdict.certificates)
+        issuers = dict.fromkeys(whole(one.certificate.issuer) for one in verdict.certificates)
         say(marked("✓", verdict.name, f" is certified by {', '.join(issuers)}"))
         return
     say(marked("×", verdict.name, f": {verdict.why_not}"))
@@ -119,10 +119,10 @@ def _tell_covering(verdict: Verdict, covering: Covering) -> None:
         "says": one.subject or "",
         "note": stated.note if stated else "",
         "certified as": stated.name if stated and stated.name != verdict.name else "",
-        "issued by": _who(one.issuer),
+        "issued by": whole(one.issuer),
         "at": f"{utc(one.timestamp_ms)}, as its issuer says",
         "block": f"{place.block_index}, position {place.position}; {utc(place.block_timestamp_ms)}",
-        "final": _finality(covering.finality, place.block_index),
+        "final": f"by {votes(covering.finality, place.block_index)}" if covering.finality else _NO_VOTES,
         "log": f"certificate {place.log_index:,}",
         "certificate": one.id,
         "SHA-256": verdict.sha256,
@@ -131,14 +131,3 @@ def _tell_covering(verdict: Verdict, covering: Covering) -> None:
         "claimed only": f"{claimed}; a file checks them, too: tallystick verify --chain" if claimed else "",
     }
     say_fields(fields)
-
-
-def _who(key: views.Key) -> str:
-    return f"{key.key} ({key.name})" if key.name else key.key
-
-
-def _finality(finality: views.Finality | None, block_index: int) -> str:
-    if finality is None:
-        return "no votes are kept for it: the node says so"
-    later = f", for block {finality.by_block}" if finality.by_block != block_index else ""
-    return f"by votes of {finality.stake:,} of {finality.total_stake:,} tokens at stake{later}"
