@@ -33,6 +33,7 @@ from tallystick.ledger.params import MAX_UNBONDING_EPOCHS, Params
 from tallystick.ledger.wallet import Wallet
 from tallystick.storage.store import Store
 
+_NETWORK: Final = Path("tallystick-network")
 _MOST_NODES: Final = 64
 _DEFAULTS: Final = Params()
 _UNBONDING_DEFAULT: Final = f"7 days, or {MAX_UNBONDING_EPOCHS} epochs if that is less"
@@ -87,9 +88,7 @@ def new(
     name: Annotated[str, argument("NAME", "What the ledger is called.")],
     *,
     members: Annotated[int | None, option("Make N nodes on this machine.", "N", min=1, max=_MOST_NODES)] = None,
-    into: Annotated[Path, option("With --members: where the nodes' folders go.", "FOLDER")] = Path(
-        "tallystick-network"
-    ),
+    into: Annotated[Path, option("With --members: where the nodes' folders go.", "FOLDER")] = _NETWORK,
     port: Annotated[
         int | None, option("With --members: the first one's.", min=1, max=65_535, show_default="the first free ones")
     ] = None,

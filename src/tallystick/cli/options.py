@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from tallystick.cli.output import DEFAULT_CHAIN, Text, ask_secret, warn, working
+from tallystick.cli.output import DEFAULT_CHAIN, ask_secret, counting, warn
 from tallystick.host.data_folder import DataFolder
 from tallystick.host.key_file import read_passphrase
 from tallystick.ledger.wallet import Wallet
 from tallystick.problems import KeyFileError, NotRunning, StoreError
+from tallystick.storage.store import Store
 
 if TYPE_CHECKING:  # not every command needs its libraries
     from tallystick.client.blocking import Client
@@ -20,7 +21,6 @@ if TYPE_CHECKING:  # not every command needs its libraries
 DATA_VARIABLE: Final = "TALLYSTICK_DATA"
 PASSPHRASE_VARIABLE: Final = "TALLYSTICK_PASSPHRASE"  # noqa: S105  a name, no secret
 DEFAULT_DATA: Final = "~/.tallystick"
-_BLOCKS_A_TIME: Final = 100
 
 _CHAIN_HELP: Final = "Look into this file of a chain, all of which is checked again."
 _CHAIN_DEFAULT: Final = f"the node, or its file; where there is no node, {DEFAULT_CHAIN}"
@@ -99,13 +99,10 @@ def open_source(chain: Path | None, data: Path | None, url: str | None = None) -
     if chain is None and file != Path(DEFAULT_CHAIN):
         with suppress(NotRunning):
             return Client(file.parent)
-    with working("Checking the chain") as sign:
-
-        def count(index: int) -> None:
-            if index % _BLOCKS_A_TIME == 0:
-                sign.update(Text(f"Checking the chain: block {index:,}"))
-
-        return Client(file, on_block=count)
+    with Store.open(file, read_only=True) as store:
+        last = store.tip_index
+    with counting("Checking the chain", last) as on_block:
+        return Client(file, on_block=on_block)
 
 
 def open_node(data: Path | None, url: str | None = None, wallet: Wallet | None = None) -> "Client":
