@@ -10,16 +10,8 @@ from typing import Annotated, Final
 import typer
 
 from tallystick.api.problem_view import problem_view
-from tallystick.cli.options import (
-    Data,
-    NoPassphrase,
-    PassphraseFile,
-    argument,
-    find_passphrase,
-    flag,
-    open_node,
-    option,
-)
+from tallystick.cli import options
+from tallystick.cli.options import Data, NoPassphrase, PassphraseFile, argument, flag, open_node, option
 from tallystick.cli.output import counting, fail, field, give, hint, marked, say, told, warn
 from tallystick.cli.words import many, seconds
 from tallystick.client import drafts
@@ -89,7 +81,7 @@ def certify(
         certified += [drafts.about_stream(name, sys.stdin.buffer, subject, note)] if name is not None else []
     else:
         certified = [drafts.in_words(subject or "", note, media_type)]
-    wallet = open_key_file(key, find_passphrase(passphrase_file, no_passphrase, str(key))) if key else None
+    wallet = open_key_file(key, options.find_passphrase(passphrase_file, no_passphrase, str(key))) if key else None
     with open_node(data, url, wallet) as client:
         issuer = wallet.public_key if wallet else bytes.fromhex(client.status().node.key)
         run = Certification(client, issuer, ResultFile(results) if results else None)

@@ -8,16 +8,8 @@ import typer
 from msgspec import convert
 
 from tallystick.api.command_views import Checked, Repaired
-from tallystick.cli.options import (
-    ChainFile,
-    Data,
-    NoPassphrase,
-    PassphraseFile,
-    chain_file,
-    flag,
-    node_folder,
-    open_wallet,
-)
+from tallystick.cli import options
+from tallystick.cli.options import ChainFile, Data, NoPassphrase, PassphraseFile, chain_file, flag, node_folder
 from tallystick.cli.output import Text, counting, field, give, hint, marked, note, say
 from tallystick.cli.words import CHECKED_AGAIN, many, seconds
 from tallystick.host.data_folder import DataFolder
@@ -115,7 +107,7 @@ def _mend(folder: DataFolder, passphrase_file: Path | None, no_passphrase: bool)
     folder.settings()
     mending = Mending(
         folder,
-        lambda: open_wallet(folder, passphrase_file, no_passphrase),
+        lambda: options.open_wallet(folder, passphrase_file, no_passphrase),
         lambda line: note(Text(line)),
         counting,
     )

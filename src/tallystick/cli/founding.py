@@ -9,19 +9,8 @@ import typer
 
 from tallystick.api import command_views as views
 from tallystick.cli import options
-from tallystick.cli.options import (
-    Data,
-    Listen,
-    NoPassphrase,
-    PassphraseFile,
-    Reach,
-    argument,
-    find_passphrase,
-    flag,
-    group,
-    option,
-)
-from tallystick.cli.output import Text, counting, give, hint, marked, print_line, say, say_table, warn, working
+from tallystick.cli.options import Data, Listen, NoPassphrase, PassphraseFile, Reach, argument, flag, group, option
+from tallystick.cli.output import Text, busy, counting, give, hint, marked, print_line, say, say_table, warn
 from tallystick.cli.running import run_here
 from tallystick.cli.words import utc
 from tallystick.host import founding
@@ -54,7 +43,7 @@ def new_key(data: Data = None, passphrase_file: PassphraseFile = None, no_passph
     folder = options.node_folder(data)
     folder.check_path()
     folder.check_no_key()
-    passphrase = find_passphrase(passphrase_file, no_passphrase, str(folder.key_path), is_new=True)
+    passphrase = options.find_passphrase(passphrase_file, no_passphrase, str(folder.key_path), is_new=True)
     public_key = founding.make_key(folder, passphrase).public_key.hex()
     give(views.OwnKey(public_key=public_key, key_file=str(folder.key_path)))
     print_line(public_key)
@@ -141,7 +130,7 @@ def new(
     )
     founding.check_plausible(params)
     if members is not None:
-        passphrase = find_passphrase(passphrase_file, no_passphrase, "all keys", is_new=True)
+        passphrase = options.find_passphrase(passphrase_file, no_passphrase, "all keys", is_new=True)
         with counting("Sealing keys", members) as on_key:
             folders = founding.found_here(
                 name, into, members, passphrase, params=params, stake=stake, free=free, port=port, on_key=on_key
@@ -182,7 +171,7 @@ def join(
     invited = read_invite(" ".join(invite))
     own_listen, own_address = places(listen, address, towards=invited.addresses[0])
     wallet = _own_wallet(folder, passphrase_file, no_passphrase)
-    with working(f"Asking {invited.addresses[0]} for the ledger"):
+    with busy(f"Asking {invited.addresses[0]} for the ledger"):
         genesis = joining.fetch(invited, wallet)
     settings = joining.set_up_invited(folder, invited, genesis, own_listen, own_address)
     own, ledger_id = wallet.public_key, genesis.ledger_id.hex()
@@ -209,7 +198,7 @@ def _own_wallet(folder: DataFolder, file: Path | None, none: bool) -> Wallet:
     folder.check_free()
     folder.check_path()
     is_new = not folder.key_path.exists()
-    passphrase = find_passphrase(file, none, str(folder.key_path), is_new)
+    passphrase = options.find_passphrase(file, none, str(folder.key_path), is_new)
     return founding.make_key(folder, passphrase) if is_new else folder.wallet(passphrase)
 
 

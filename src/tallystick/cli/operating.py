@@ -11,20 +11,7 @@ import typer
 
 from tallystick.api import views
 from tallystick.cli.options import DATA_VARIABLE, Data, Yes, argument, group, node_folder, open_node
-from tallystick.cli.output import (
-    confirm,
-    fail,
-    field,
-    give,
-    hint,
-    marked,
-    print_line,
-    say,
-    say_table,
-    told,
-    warn,
-    working,
-)
+from tallystick.cli.output import busy, confirm, fail, field, give, hint, marked, print_line, say, say_table, told, warn
 from tallystick.cli.words import called, lasting, utc
 from tallystick.client.blocking import Client
 from tallystick.client.doors import AnswerProblem
@@ -81,7 +68,7 @@ def stake(
 
 def _settled(client: Client, outcome: views.Outcome) -> views.Outcome:
     is_told = False
-    with working("Waiting for a block"):
+    with busy("Waiting for a block"):
         while outcome.state == "waiting":
             (outcome,) = client.wait([outcome.id], timeout_s=_PATIENCE_S)
             if outcome.state == "waiting" and not is_told and not (status := client.status()).is_well:
@@ -249,7 +236,7 @@ def backup(file: Annotated[Path, argument("FILE", "The copy; it must not exist y
 
     Example: tallystick backup /mnt/safe/ledger-monday.db
     """
-    with working(f"Copying the ledger into {file}"):
+    with busy(f"Copying the ledger into {file}"):
         try:
             with open_node(data) as client:
                 made = client.backup(file)

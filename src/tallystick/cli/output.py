@@ -85,7 +85,7 @@ def make_console() -> Terminal:
     return Terminal() if sys.stdout.isatty() else Terminal(width=_PAGE_WIDTH)
 
 
-def working(what: str) -> Status:
+def busy(what: str) -> Status:
     """A sign of life on standard error while something lasts."""
     return Terminal(stderr=True).status(what)
 
