@@ -63,11 +63,16 @@ class _Commands(TyperGroup):
         return _load(cmd_name, *_COMMANDS[cmd_name]) if cmd_name in _COMMANDS else None
 
     def main(self, args: Sequence[str] | None = None, *rest: Any, **options: Any) -> Any:
-        """As Click; what is in the way is told in printable form, as JSON if that is asked for."""
+        """As Click; what is wrong with the usage is told in printable form, as JSON if that is asked for."""
         given = list(sys.argv[1:] if args is None else args)
         speak_json("--json" in given)
         with error_boundary():
             sys.exit(super().main(given, *rest, **{**options, "standalone_mode": False}) or 0)
+
+    def invoke(self, ctx: Any) -> Any:
+        """As Click, and so is what is in the way of a command: before Click takes Ctrl-C for an end of its own."""
+        with error_boundary():
+            return super().invoke(ctx)
 
 
 def _load(name: str, module: str, panel: str) -> Any:
