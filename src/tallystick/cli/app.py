@@ -1,7 +1,7 @@
 """The command `tallystick` and its sub-commands, each loaded when it is called."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from importlib.metadata import version
 from inspect import cleandoc
@@ -12,12 +12,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from tallystick.cli.output import error_boundary, print_line, show_fault, speak_json
-
-_EXIT_CODES: Final = (
-    "Exit codes: 0 all is well, 1 it does not verify or the ledger does not advance, 2 wrong usage or unusable file, "
-    "3 no node runs there, 4 not in time, 5 not there, 6 refused by a rule, 7 damaged, 130 stopped by Ctrl-C."
-)
-"""In the help of every command that says nothing else of them."""
+from tallystick.problems import ExitCode, NodeExit
 
 _TRY: Final = "Try it out"
 _FOUND: Final = "Found and join a ledger"
@@ -82,7 +77,7 @@ def _load(name: str, module: str, panel: str) -> Any:
     command.name, command.rich_help_panel = name, panel
     leaves = getattr(command, "commands", {name: command}).values()
     for one in {command, *leaves}:
-        one.help = _in_paragraphs(one.help)
+        one.help = _in_paragraphs(one.help, NodeExit if name == "run" else ExitCode)
     for one in leaves if name not in _SILENT else ():
         one.params += _as_command(_give_json, name).params
     return command
@@ -106,11 +101,12 @@ def _give_json(
     """What every command takes that has a result."""
 
 
-def _in_paragraphs(described: str) -> str:
+def _in_paragraphs(described: str, codes: Iterable[ExitCode | NodeExit] = ExitCode) -> str:
     """A help as Typer takes it: paragraphs as wide as the terminal is, examples a line each, the exit codes last."""
     paragraphs = cleandoc(described).split("\n\n")
     lines = [one if one.startswith("Examples:") else one.replace("\n", " ") for one in paragraphs]
-    return "\n\n".join(lines if "Exit codes: " in described else [*lines, _EXIT_CODES])
+    ends = ", ".join(f"{one.value} {one.says}" for one in codes)
+    return "\n\n".join([*lines, f"Exit codes: {ends}."])
 
 
 def _print_version(is_asked: bool) -> None:

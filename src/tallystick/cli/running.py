@@ -47,9 +47,6 @@ def run(
     that only you can open. While the ledger begins ahead of this machine's clock, it waits, and says so.
 
     Example: tallystick run --data ./node --passphrase-file ./passphrase
-
-    Exit codes: 0 stopped when it was told to, 1 a part of it failed, 2 wrong usage, or it cannot start, 3 its state is
-    not the ledger's, 4 another machine signs with its key: started again, it signs nothing.
     """
     folder = node_folder(data)
     settings = folder.check_startable()
