@@ -2,8 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from tallystick.api.certificate_view import summary_of
-from tallystick.ledger.certificate import AnyCertificate, Evidence, StakingOperation
+from tallystick.ledger.certificate import AnyCertificate, Evidence, ProposalEvidence, StakingOperation
 
 
 def kind_of(certificate: AnyCertificate) -> str:
@@ -15,10 +14,13 @@ def kind_of(certificate: AnyCertificate) -> str:
 
 def what_it_says(certificate: AnyCertificate, names: Mapping[bytes, str]) -> str:
     """What a certificate says, in a few words."""
-    said = summary_of(certificate) or "(no subject)"
-    if isinstance(certificate, Evidence) and certificate.offender in names:
-        return said.replace(f"{certificate.offender.hex()[:12]}…", names[certificate.offender])
-    return said
+    if isinstance(certificate, Evidence):
+        what = "forged blocks" if isinstance(certificate, ProposalEvidence) else "signed votes"
+        offender = names.get(certificate.offender) or f"{certificate.offender.hex()[:12]}…"
+        return f"shows that {offender} {what} that conflict"
+    if not isinstance(certificate, StakingOperation):
+        return certificate.subject or "(no subject)"
+    return f"withdraws {-certificate.amount} from stake" if certificate.amount < 0 else f"stakes {certificate.amount}"
 
 
 def names_of(names: Sequence[str], most: int = 5) -> str:
