@@ -1,8 +1,8 @@
-"""How the demos put certificates into words."""
+"""How certificates are put into words."""
 
 from tests.builders import BEN, evidence, proposal_evidence, staking, statement
 
-from tallystick.demo.words import kind_of, names_of, what_it_says
+from tallystick.cli.words import kind_of, names_of, short, what_it_says
 
 
 def test_each_kind_of_certificate_has_its_words():
@@ -20,8 +20,8 @@ def test_each_kind_of_certificate_has_its_words():
         "(no subject)",
         "stakes 5",
         "withdraws 5 from stake",
-        f"shows that {BEN.public_key.hex()[:12]}… signed votes that conflict",
-        f"shows that {BEN.public_key.hex()[:12]}… forged blocks that conflict",
+        f"shows that {short(BEN.public_key)} signed votes that conflict",
+        f"shows that {short(BEN.public_key)} forged blocks that conflict",
     ]
 
 

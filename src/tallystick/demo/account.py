@@ -4,9 +4,9 @@ from itertools import groupby
 
 from msgspec import Struct
 
+from tallystick.cli.words import kind_of, what_it_says
 from tallystick.demo.recorder import Doubling, Killing, Nullified, Parting, Refusal
 from tallystick.demo.simulation import Simulation
-from tallystick.demo.words import kind_of, what_it_says
 from tallystick.integrity.checked_chain import CheckedChain
 from tallystick.ledger.block import Block
 from tallystick.ledger.errors import Rule

@@ -6,10 +6,9 @@ from rich.console import Group
 from rich.table import Table
 
 from tallystick.cli.output import Text, make_table, share_bar
-from tallystick.cli.words import seconds
+from tallystick.cli.words import names_of, seconds
 from tallystick.demo.account import Account, BlockLine, EpochLine
 from tallystick.demo.recorder import AT_ONCE_MS, Nullified
-from tallystick.demo.words import names_of
 
 _MOST_ROWS: Final = 12
 _VOTES_WIDTH: Final = 6

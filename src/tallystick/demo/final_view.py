@@ -9,12 +9,11 @@ from rich.rule import Rule as Line
 from rich.table import Table
 
 from tallystick.cli.output import Terminal, Text, is_narrow, make_table, share_bar
-from tallystick.cli.words import many, seconds
+from tallystick.cli.words import many, names_of, seconds
 from tallystick.demo.account import Account, FileLine
 from tallystick.demo.chain_view import chain_table, timeline
 from tallystick.demo.kept_chain import show_kept, show_verdicts
 from tallystick.demo.recorder import Killing, Nullified
-from tallystick.demo.words import names_of
 
 
 def show_account(console: Terminal, account: Account, chain: Path) -> None:

@@ -5,12 +5,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from tallystick.cli.words import many, seconds
+from tallystick.cli.words import many, names_of, seconds
 from tallystick.consensus.agreement import Output, PersistQuorum, SendVote, Waiting
 from tallystick.consensus.signing_guard import SigningGuard
 from tallystick.consensus.simplex import Simplex
 from tallystick.demo.scenario import Illegal, Try
-from tallystick.demo.words import names_of
 from tallystick.ledger.block import Block
 from tallystick.ledger.certificate import Evidence
 from tallystick.ledger.errors import Refused
