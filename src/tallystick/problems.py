@@ -4,46 +4,44 @@ Illegal input to the ledger is `Refused` in the core; at the edge it becomes `Re
 """
 
 from enum import IntEnum
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from tallystick.ledger.errors import Refused
 
 
-class ExitCode(IntEnum):
-    """What a command's process ends with; docs/operate.md lists them."""
+class _Exit(IntEnum):
+    """A process's exit code, and what it says to people."""
 
-    OK = 0
-    FAILED = 1
-    """It does not verify; the ledger does not advance; a fault in this program."""
-    USAGE = 2
-    """Wrong usage, or a file, folder or key that cannot be used."""
-    NOT_RUNNING = 3
-    """No node runs there."""
-    NOT_IN_TIME = 4
-    """The time was up before a certificate was final, or before the node answered."""
-    NOT_THERE = 5
-    """No such certificate, block or member."""
-    REFUSED = 6
-    """A rule of the ledger refuses it."""
-    DAMAGED = 7
-    """What is kept or was answered is not what was written."""
-    STOPPED = 130
-    """By Ctrl-C, as shells have it."""
+    says: str
+
+    def __new__(cls, code: int, says: str = "") -> Self:
+        one = int.__new__(cls, code)
+        one._value_, one.says = code, says
+        return one
 
 
-class NodeExit(IntEnum):
-    """What a node's process ends with."""
+class ExitCode(_Exit):
+    """What a command ends with: its help and docs/operate.md list them."""
 
-    STOPPED = 0
-    """It was told to."""
-    FAILED = 1
-    """A part of it failed: the disk, the port, this program. Started again it goes on."""
-    UNUSABLE = 2
-    """It cannot start: wrong usage, a key or folder that cannot be used, a key that was moved away."""
-    STATE_MISMATCH = 3
-    """A quorum chose a block that is illegal by this node's state: its state, or its version, is not the ledger's."""
-    TWIN = 4
-    """Another machine signs with its key. Started again it signs nothing, until `tallystick guard recover`."""
+    OK = 0, "all is well"
+    FAILED = 1, "it does not verify or the ledger does not advance"
+    USAGE = 2, "wrong usage or unusable file"
+    NOT_RUNNING = 3, "no node runs there"
+    NOT_IN_TIME = 4, "not in time"
+    NOT_THERE = 5, "not there"
+    REFUSED = 6, "refused by a rule"
+    DAMAGED = 7, "damaged"
+    STOPPED = 130, "stopped by Ctrl-C"
+
+
+class NodeExit(_Exit):
+    """What a node's process ends with, `tallystick run`; systemd starts it again after 1, 2 and 4."""
+
+    STOPPED = 0, "stopped when it was told to"
+    FAILED = 1, "a part of it failed"
+    UNUSABLE = 2, "wrong usage, or it cannot start"
+    STATE_MISMATCH = 3, "its state is not the ledger's"
+    TWIN = 4, "another machine signs with its key: started again, it signs nothing"
 
 
 class Problem(Exception):

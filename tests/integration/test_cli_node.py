@@ -11,13 +11,14 @@ from contextlib import chdir
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import typer
 from tests.builders import ADA, BEN, CY, DOT, GENESIS
 from tests.integration.command_line import PASSPHRASE, cli, in_json
 from tests.integration.network import Network, NodeProcess, free_ports, short_folder
+from tests.working_copy import ROOT
 from typer.testing import CliRunner
 
 from tallystick.cli.app import app
@@ -27,7 +28,7 @@ from tallystick.host.data_folder import DataFolder, Settings
 from tallystick.host.invite import read_invite, write_invite
 from tallystick.ledger.genesis import Genesis
 from tallystick.ledger.wallet import Wallet
-from tallystick.problems import ExitCode
+from tallystick.problems import ExitCode, NodeExit
 from tallystick.storage.store import Store
 
 KEYS = {name: member.public_key.hex() for name, member in (("ADA", ADA), ("BEN", BEN), ("CY", CY), ("DOT", DOT))}
@@ -65,6 +66,14 @@ def test_every_command_has_an_example_and_the_exit_codes_in_its_help(tmp_path: P
     further = ("5 not there", "6 refused by a rule", "7 damaged", "130 stopped by Ctrl-C")
     for code in codes.get(" ".join(command), (*usual, *further)):
         assert code in shown
+
+
+def test_the_manual_lists_all_exit_codes() -> None:
+    manual = " ".join((ROOT / "docs" / "operate.md").read_text().split())
+    for one in ExitCode:
+        assert f"{one.value} {one.says.split(' or ')[0]}" in manual
+    for ended in NodeExit:
+        assert f"| {ended.value} | " in manual
 
 
 SILENT = {(), ("key",), ("guard",), ("names",), ("run",), ("up",)}
@@ -124,7 +133,7 @@ HEAVY = ("zmq", "httpx", "starlette", "uvicorn", "h11", "rich.progress", "promet
 
 _LOADING = f"""
 import atexit, sys
-from tallystick.cli.entry import main
+from tallystick.__main__ import main
 atexit.register(lambda: sys.stderr.write(str([one for one in {HEAVY} if one in sys.modules])))
 main()
 """
@@ -164,7 +173,7 @@ def test_a_command_loads_what_it_needs_and_no_more(tmp_path: Path, own_node: Dat
         ("tallystick guard ", ["show", "move", "lost", "recover", "accept-loss"]),
         ("tallystick show ", ["chain", "blocks", "block", "certificate", "log", "stakes", "member", "peers"]),
         ("tallystick show block ", []),
-        ("tallystick run --log-level ", [level.value for level in LogLevel]),
+        ("tallystick run --log-level ", list(get_args(LogLevel))),
         ("tallystick join ", []),
         ("tallystick stake ", []),
     ],

@@ -69,7 +69,7 @@ def test_the_wheel_holds_every_module_and_no_test(built: Path) -> None:
         assert f"tallystick-{VERSION}.dist-info/licenses/LICENSE" in archive.namelist()
     assert held == modules()
     assert "tallystick/py.typed" in held
-    assert "tallystick = tallystick.cli.entry:main" in entry_points
+    assert "tallystick = tallystick.__main__:main" in entry_points
 
 
 def test_the_source_archive_holds_what_the_wheel_is_built_from_and_no_test(built: Path) -> None:

@@ -15,7 +15,7 @@ from tests.builders import GENESIS
 from tests.integration.command_line import REPORT, cli, in_json
 from tests.integration.network import NodeProcess, network, running_network, tallystick
 
-from tallystick.cli.listing import PAGE
+from tallystick.cli.show import PAGE
 from tallystick.client.blocking import Client
 from tallystick.integrity.checked_chain import CheckedChain
 from tallystick.ledger.block import genesis_block

@@ -1,56 +1,51 @@
 """The command `tallystick` and its sub-commands, each loaded when it is called."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from importlib.metadata import version
-from typing import Annotated, Any, Final, NamedTuple
+from inspect import cleandoc
+from typing import Annotated, Any, Final
 
 import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from tallystick.cli.output import help_text, print_line, show_fault, usage_told
+from tallystick.cli.output import error_boundary, print_line, show_fault, speak_json
+from tallystick.problems import ExitCode, NodeExit
 
 _TRY: Final = "Try it out"
 _FOUND: Final = "Found and join a ledger"
 _USE: Final = "Certify and verify"
 _LOOK: Final = "Look"
 _KEEP: Final = "Keep"
-
-
-class _Entry(NamedTuple):
-    """Where a command is: its module, and the function in it, or the group of further commands."""
-
-    module: str
-    name: str
-    panel: str
-    help_name: str = "HELP"
-    takes_negative_numbers: bool = False
-
-
 _COMMANDS: Final = {
-    "demo": _Entry("tallystick.demo.command", "demo", _TRY),
-    "up": _Entry("tallystick.demo.up", "up", _TRY),
-    "key": _Entry("tallystick.cli.founding", "keys", _FOUND),
-    "new": _Entry("tallystick.cli.founding", "new", _FOUND),
-    "run": _Entry("tallystick.cli.running", "run", _FOUND),
-    "invite": _Entry("tallystick.cli.operating", "invite", _FOUND, "INVITE_HELP"),
-    "join": _Entry("tallystick.cli.joining", "join", _FOUND),
-    "certify": _Entry("tallystick.cli.certify", "certify", _USE),
-    "verify": _Entry("tallystick.cli.verify", "verify", _USE),
-    "stake": _Entry("tallystick.cli.staking", "stake", _USE, takes_negative_numbers=True),
-    "show": _Entry("tallystick.cli.show", "show", _LOOK),
-    "search": _Entry("tallystick.cli.show", "search", _LOOK, "SEARCH_HELP"),
-    "status": _Entry("tallystick.cli.status", "status", _LOOK),
-    "guard": _Entry("tallystick.cli.guard", "guard", _KEEP),
-    "check": _Entry("tallystick.cli.checking", "check", _KEEP),
-    "backup": _Entry("tallystick.cli.operating", "backup", _KEEP, "BACKUP_HELP"),
-    "unban": _Entry("tallystick.cli.operating", "unban", _KEEP, "UNBAN_HELP"),
-    "erase": _Entry("tallystick.cli.operating", "erase", _KEEP, "ERASE_HELP"),
-    "names": _Entry("tallystick.cli.operating", "names", _KEEP),
-    "config": _Entry("tallystick.cli.operating", "config", _KEEP, "CONFIG_HELP"),
+    "demo": ("demo.command", _TRY),
+    "up": ("demo.up", _TRY),
+    "key": ("cli.founding", _FOUND),
+    "new": ("cli.founding", _FOUND),
+    "run": ("cli.running", _FOUND),
+    "invite": ("cli.operating", _FOUND),
+    "join": ("cli.founding", _FOUND),
+    "certify": ("cli.certify", _USE),
+    "verify": ("cli.verify", _USE),
+    "stake": ("cli.operating", _USE),
+    "show": ("cli.show", _LOOK),
+    "search": ("cli.show", _LOOK),
+    "status": ("cli.status", _LOOK),
+    "guard": ("cli.guard", _KEEP),
+    "check": ("cli.checking", _KEEP),
+    "backup": ("cli.operating", _KEEP),
+    "unban": ("cli.operating", _KEEP),
+    "erase": ("cli.operating", _KEEP),
+    "names": ("cli.operating", _KEEP),
+    "config": ("cli.operating", _KEEP),
 }
+"""The module of each, with a function or a group of further commands of its name, and the panel that lists it."""
+_SILENT: Final = ("run", "up")
+"""They give no result: they end when they are told to."""
+_SETTINGS: Final[dict[str, Any]] = {"help_option_names": ["-h", "--help"]}
+_LOOKS: Final[dict[str, Any]] = {"rich_markup_mode": "rich", "pretty_exceptions_enable": False}
 
 
 class _Commands(TyperGroup):
@@ -60,41 +55,58 @@ class _Commands(TyperGroup):
         return list(_COMMANDS)
 
     def get_command(self, _context: Any, cmd_name: str) -> Any:
-        return _load(cmd_name) if cmd_name in _COMMANDS else None
+        return _load(cmd_name, *_COMMANDS[cmd_name]) if cmd_name in _COMMANDS else None
 
     def main(self, args: Sequence[str] | None = None, *rest: Any, **options: Any) -> Any:
         """As Click; what is wrong with the usage is told in printable form, as JSON if that is asked for."""
         given = list(sys.argv[1:] if args is None else args)
-        with usage_told(as_json="--json" in given):
+        speak_json("--json" in given)
+        with error_boundary():
             sys.exit(super().main(given, *rest, **{**options, "standalone_mode": False}) or 0)
 
+    def invoke(self, ctx: Any) -> Any:
+        """As Click, and so is what is in the way of a command: before Click takes Ctrl-C for an end of its own."""
+        with error_boundary():
+            return super().invoke(ctx)
 
-def _load(name: str) -> Any:
-    entry = _COMMANDS[name]
-    module = import_module(entry.module)
-    found = getattr(module, entry.name)
-    if isinstance(found, typer.Typer):
-        group: Any = get_command(found)
-        group.name, group.rich_help_panel = name, entry.panel
-        return group
-    alone = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
-    settings: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
-    if entry.takes_negative_numbers:
-        settings["ignore_unknown_options"] = True
-    alone.command(name, help=getattr(module, entry.help_name), rich_help_panel=entry.panel, context_settings=settings)(
-        found
-    )
+
+def _load(name: str, module: str, panel: str) -> Any:
+    """The command of this name; its help is its docstring."""
+    found = getattr(import_module(f"tallystick.{module}"), name)
+    command: Any = get_command(found) if isinstance(found, typer.Typer) else _as_command(found, name)
+    command.name, command.rich_help_panel = name, panel
+    leaves = getattr(command, "commands", {name: command}).values()
+    for one in {command, *leaves}:
+        one.help = _in_paragraphs(one.help, NodeExit if name == "run" else ExitCode)
+    for one in leaves if name not in _SILENT else ():
+        one.params += _as_command(_give_json, name).params
+    return command
+
+
+def _as_command(function: Callable[..., None], name: str) -> Any:
+    alone = typer.Typer(add_completion=False, **_LOOKS)
+    takes_negative_numbers = name == "stake"
+    alone.command(name, context_settings={**_SETTINGS, "ignore_unknown_options": takes_negative_numbers})(function)
     return get_command(alone)
 
 
-app = typer.Typer(
-    name="tallystick",
-    no_args_is_help=True,
-    cls=_Commands,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+def _give_json(
+    _: Annotated[
+        bool,
+        typer.Option(
+            "--json", callback=speak_json, expose_value=False, help="Print one JSON object, and nothing else."
+        ),
+    ] = False,
+) -> None:
+    """What every command takes that has a result."""
+
+
+def _in_paragraphs(described: str, codes: Iterable[ExitCode | NodeExit] = ExitCode) -> str:
+    """A help as Typer takes it: paragraphs as wide as the terminal is, examples a line each, the exit codes last."""
+    paragraphs = cleandoc(described).split("\n\n")
+    lines = [one if one.startswith("Examples:") else one.replace("\n", " ") for one in paragraphs]
+    ends = ", ".join(f"{one.value} {one.says}" for one in codes)
+    return "\n\n".join([*lines, f"Exit codes: {ends}."])
 
 
 def _print_version(is_asked: bool) -> None:
@@ -103,18 +115,17 @@ def _print_version(is_asked: bool) -> None:
         raise typer.Exit
 
 
-@app.callback(
-    help=help_text(
-        "A shared record of signed certificates that no single member can rewrite.",
-        "Example: tallystick demo, then tallystick show, tallystick verify README.md",
-    )
+app = typer.Typer(name="tallystick", no_args_is_help=True, cls=_Commands, context_settings=_SETTINGS, **_LOOKS)
+_HELP: Final = """A shared record of signed certificates that no single member can rewrite.
+
+Example: tallystick demo, then tallystick show, tallystick verify README.md"""
+_VERSION: Final = typer.Option(
+    "--version", "-V", callback=_print_version, is_eager=True, help="Print the version and leave."
 )
-def main(
-    _version: Annotated[
-        bool,
-        typer.Option("--version", "-V", callback=_print_version, is_eager=True, help="Print the version and leave."),
-    ] = False,
-) -> None:
+
+
+@app.callback(help=_in_paragraphs(_HELP))
+def main(_version: Annotated[bool, _VERSION] = False) -> None:
     """Prepare for every sub-command."""
     sys.excepthook = show_fault  # without the values of variables: they may hold keys
     for stream in (sys.stdout, sys.stderr):

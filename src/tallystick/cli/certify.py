@@ -3,145 +3,97 @@
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
-from msgspec import to_builtins
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from tallystick.api.problem_view import problem_view
-from tallystick.cli.options import AsJson, Data, NoPassphrase, PassphraseFile, find_passphrase
-from tallystick.cli.output import (
-    Terminal,
-    Text,
-    error_boundary,
-    fail,
-    help_text,
-    hint,
-    make_console,
-    marked,
-    print_json,
-    warn,
-)
-from tallystick.cli.source import open_node
+from tallystick.cli import options
+from tallystick.cli.options import Data, NoPassphrase, PassphraseFile, argument, flag, open_node, option
+from tallystick.cli.output import counting, fail, field, give, hint, marked, say, told, warn
 from tallystick.cli.words import many, seconds
+from tallystick.client import drafts
 from tallystick.client.batches import SIGNED, Certification, Result, ResultFile, Results
-from tallystick.client.blocking import Client
-from tallystick.client.drafts import (
-    COLUMNS,
-    NOTE_MEDIA_TYPE,
-    about_files,
-    about_stream,
-    files_below,
-    in_words,
-    read_batch,
-)
 from tallystick.host.key_file import open_key_file
 from tallystick.problems import ExitCode, Problem
 
-HELP: Final = help_text(
-    "Certify files, or statements in words, and wait until that is final.",
-    "Of a file only its name, size and hash go out, never its content. The running node signs with its own key, unless "
-    "--key names another. With --batch, each row of a CSV file is a statement; its first line names the columns: "
-    f"{', '.join(COLUMNS)} (subject or file, the others as you need them; files are named from the CSV's folder). "
-    "One bad row, and nothing of it is sent.",
-    "Everything is signed, and stands in the result file, before anything is sent. The same command again goes on "
-    "where it stopped, and certifies nothing twice.",
-    "Examples:",
-    "  tallystick certify report.pdf data.csv --note 'final version'",
-    "  tallystick certify --recursive results --results results.csv",
-    "  tallystick certify --subject 'Ada Lovelace: BSc, 2026' --note '{\"grade\": 1.0}' --media-type application/json",
-    "  tallystick certify --batch diplomas.csv",
-)
-
 _MOST_LINES: Final = 40
-_STANDARD_INPUT: Final = "-"
+_STANDARD_INPUT: Final = Path("-")
+_COLUMNS: Final = ", ".join(drafts.COLUMNS)
 
 
 def certify(
-    files: Annotated[
-        list[Path] | None,
-        typer.Argument(metavar="FILE", help="Files to certify; - is standard input.", show_default=False),
-    ] = None,
+    files: Annotated[list[Path] | None, argument("FILE", "Files to certify; - is standard input.")] = None,
     *,
-    recursive: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="FOLDER", help="All files of a folder and its sub-folders.", show_default=False),
-    ] = None,
-    name: Annotated[str | None, typer.Option(help="What to call standard input.", show_default=False)] = None,
+    recursive: Annotated[list[Path] | None, option("All files of a folder and its sub-folders.", "FOLDER")] = None,
+    name: Annotated[str | None, option("What to call standard input.")] = None,
     subject: Annotated[
-        str | None,
-        typer.Option(help="What the statement is about, for all to read.", show_default="File and its name"),
+        str | None, option("What the statement is about, for all to read.", show_default="File and its name")
     ] = None,
-    note: Annotated[str, typer.Option(help="More about it. Beside the certificate, and can be erased.")] = "",
-    media_type: Annotated[
-        str, typer.Option(help="Of the note, when there is no file.", show_default=NOTE_MEDIA_TYPE)
-    ] = "",
-    batch: Annotated[
-        Path | None, typer.Option(metavar="CSV", help="A file with a statement a row.", show_default=False)
-    ] = None,
+    note: Annotated[str, option("More about it. Beside the certificate, and can be erased.")] = "",
+    media_type: Annotated[str, option("Of the note, when there is no file.", show_default=drafts.NOTE_MEDIA_TYPE)] = "",
+    batch: Annotated[Path | None, option(f"A file with a statement a row; its columns: {_COLUMNS}.", "CSV")] = None,
     results: Annotated[
         Path | None,
-        typer.Option(
-            metavar="CSV",
-            help="What was signed, and what became of it.",
-            show_default="x.results.csv for --batch x.csv",
-        ),
+        option("What was signed, and what became of it.", "CSV", show_default="x.results.csv for --batch x.csv"),
     ] = None,
-    again: Annotated[bool, typer.Option("--again", help="Also files that this key has certified already.")] = False,
+    again: Annotated[bool, flag("--again", "Also files that this key has certified already.")] = False,
     key: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Sign with the key in this file, here.", show_default="the node's own"),
+        Path | None, option("Sign with the key in this file, here.", "FILE", show_default="the node's own")
     ] = None,
-    wait: Annotated[
-        bool, typer.Option("--wait/--no-wait", help="Wait until it is final, or only until the node has it.")
-    ] = True,
-    timeout: Annotated[
-        float | None,
-        typer.Option(min=0.1, metavar="SECONDS", help="Wait no longer.", show_default="no limit"),
-    ] = None,
+    wait: Annotated[bool, flag("--wait/--no-wait", "Wait until it is final, or only until the node has it.")] = True,
+    timeout: Annotated[float | None, option("Wait no longer.", "SECONDS", min=0.1, show_default="no limit")] = None,
     data: Data = None,
-    url: Annotated[
-        str | None, typer.Option(help="A node's URL, instead of a folder; needs --key.", show_default=False)
-    ] = None,
+    url: Annotated[str | None, option("A node's URL, instead of a folder; needs --key.")] = None,
     passphrase_file: PassphraseFile = None,
     no_passphrase: NoPassphrase = False,
-    as_json: AsJson = False,
 ) -> None:
+    """Certify files, or statements in words, and wait until that is final.
+
+    Of a file only its name, size and hash go out, never its content. The running node signs with its own key, unless
+    --key names another. With --batch, each row of a CSV file is a statement; its first line names the columns (subject
+    or file, the others as you need them; files are named from the CSV's folder). One bad row, and nothing of it is
+    sent.
+
+    Everything is signed, and stands in the result file, before anything is sent. The same command again goes on where
+    it stopped, and certifies nothing twice.
+
+    Examples:
+      tallystick certify report.pdf data.csv --note 'final version'
+      tallystick certify --recursive results --results results.csv
+      tallystick certify --subject 'Ada Lovelace: BSc, 2026' --note '{"grade": 1.0}' --media-type application/json
+      tallystick certify --batch diplomas.csv
+    """
     named = [*(files or ()), *(recursive or ())]
     _check_usage(named, subject, note, media_type, batch)
-    if (name is None) == (Path(_STANDARD_INPUT) in named):
+    if (name is None) == (_STANDARD_INPUT in named):
         raise typer.BadParameter("--name is what standard input is called: give it with -, and only then")
     if url is not None and key is None:
         raise typer.BadParameter("--url needs --key: only its own user may have a node sign")
     begun_s = time.monotonic()
-    with error_boundary():
-        if batch is not None:
-            drafts = read_batch(batch)
-            results = results or batch.with_suffix(".results.csv")
-        elif named:
-            drafts = about_files(_files(files or (), recursive or (), results), subject, note)
-            drafts += [about_stream(name, sys.stdin.buffer, subject, note)] if name is not None else []
-        else:
-            drafts = [in_words(subject or "", note, media_type)]
-        wallet = open_key_file(key, find_passphrase(passphrase_file, no_passphrase, str(key))) if key else None
-        with Client(url, wallet=wallet) if url else open_node(data, wallet=wallet) as client:
-            issuer = wallet.public_key if wallet else bytes.fromhex(client.status().node.key)
-            run = Certification(client, issuer, ResultFile(results) if results else None)
-            run.prepare(drafts, again=again)
-            problem = _send(run, wait, timeout)
-    found = Results(results=run.results, problem=problem_view(problem) if problem else None)
-    if as_json:
-        print_json(to_builtins(found))
+    if batch is not None:
+        certified = drafts.read_batch(batch)
+        results = results or batch.with_suffix(".results.csv")
+    elif named:
+        certified = drafts.about_files(_files(files or (), recursive or (), results), subject, note)
+        certified += [drafts.about_stream(name, sys.stdin.buffer, subject, note)] if name is not None else []
     else:
-        _tell(found.results, seconds(round(1000 * (time.monotonic() - begun_s))))
-        _tell_next(found.results, wait, results, data)
+        certified = [drafts.in_words(subject or "", note, media_type)]
+    wallet = open_key_file(key, options.find_passphrase(passphrase_file, no_passphrase, str(key))) if key else None
+    with open_node(data, url, wallet) as client:
+        issuer = wallet.public_key if wallet else bytes.fromhex(client.status().node.key)
+        run = Certification(client, issuer, ResultFile(results) if results else None)
+        run.prepare(certified, again=again)
+        problem = _send(run, wait, timeout)
+    found = run.results
+    give(Results(results=found, problem=problem_view(problem) if problem else None))
+    _tell(found, seconds(round(1000 * (time.monotonic() - begun_s))))
+    _tell_next(found, wait, results, data)
     if problem is not None:
-        raise typer.Exit(problem.exit_code) if as_json else fail(str(problem), problem.exit_code)
-    if any(one.outcome.state == "refused" for one in found.results):
+        raise told(problem)
+    if any(one.outcome.state == "refused" for one in found):
         raise typer.Exit(ExitCode.REFUSED)
 
 
@@ -156,9 +108,9 @@ def _check_usage(named: Sequence[Path], subject: str | None, note: str, media_ty
 
 def _files(files: Sequence[Path], folders: Sequence[Path], results: Path | None) -> list[Path]:
     """All files that were named; the result file is none of them."""
-    paths = [one for one in files if one != Path(_STANDARD_INPUT)]
+    paths = [one for one in files if one != _STANDARD_INPUT]
     for folder in folders:
-        found, left_out = files_below(folder)
+        found, left_out = drafts.files_below(folder)
         paths += [one for one in found if results is None or one.absolute() != results.absolute()]
         if left_out:
             warn(f"{many(len(left_out), 'file')} below {folder} left out: they are empty, or no regular files")
@@ -169,73 +121,52 @@ def _files(files: Sequence[Path], folders: Sequence[Path], results: Path | None)
 
 def _send(run: Certification, wait: bool, timeout_s: float | None) -> Problem | None:
     """Send all, and return what ended that before its time."""
+    total = run.unsettled
     try:
-        with _progress(run) as on_progress:
-            run.send(wait=wait, timeout_s=timeout_s, on_progress=on_progress, on_trouble=warn)
+        with counting("Certifying", total) as on_settled:
+            run.send(
+                wait=wait, timeout_s=timeout_s, on_progress=lambda: on_settled(total - run.unsettled), on_trouble=warn
+            )
     except Problem as problem:
         return problem
     except KeyboardInterrupt:
-        stopped = Problem("stopped; what the node has goes on by itself")
-        stopped.exit_code = ExitCode.STOPPED  # type: ignore[misc]  # of this one
-        return stopped
+        return fail("stopped; what the node has goes on by itself", ExitCode.STOPPED)
     return None
 
 
-@contextmanager
-def _progress(run: Certification) -> Iterator[Callable[[], None]]:
-    """A bar on standard error, when there is somebody to see it."""
-    console = Terminal(stderr=True)
-    if not console.is_terminal:
-        yield lambda: None
-        return
-    columns = (TextColumn("Certifying"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        total = run.unsettled
-        task = progress.add_task("", total=total)
-        yield lambda: progress.update(task, completed=total - run.unsettled)
-
-
 def _tell(results: Sequence[Result], took: str) -> None:
-    console = make_console()
     shown = results if len(results) <= _MOST_LINES else [one for one in results if one.outcome.state != "final"]
     for one in shown[:_MOST_LINES]:
-        _tell_one(console, one)
+        _tell_one(one)
     if len(shown) > _MOST_LINES:
-        console.print(f"… and {len(shown) - _MOST_LINES:,} more that are not final", soft_wrap=True)
+        say(f"… and {len(shown) - _MOST_LINES:,} more that are not final")
     if len(results) == 1:
         return
+    states = [one.outcome.state for one in results]
     before = sum(one.was_certified for one in results)
     counts = {
-        "final": sum(one.outcome.state == "final" for one in results) - before,
+        "final": states.count("final") - before,
         "certified already": before,
-        "waiting": sum(one.outcome.state == "waiting" for one in results),
-        "refused": sum(one.outcome.state == "refused" for one in results),
-        "sent, not answered": sum(one.outcome.state == "unknown" for one in results),
-        "not sent": sum(one.outcome.state == SIGNED for one in results),
+        "waiting": states.count("waiting"),
+        "refused": states.count("refused"),
+        "sent, not answered": states.count("unknown"),
+        "not sent": states.count(SIGNED),
     }
-    told = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
-    console.print(f"{many(len(results), 'statement')}: {told}; took {took}", soft_wrap=True)
+    summary = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
+    say(f"{many(len(results), 'statement')}: {summary}; took {took}")
 
 
-def _tell_one(console: Terminal, one: Result) -> None:
+def _tell_one(one: Result) -> None:
     outcome = one.outcome
-    what = Path(one.file).name if one.file else one.subject or "(no subject)"
     where = f"block {outcome.block_index}, position {outcome.position}, certificate {outcome.log_index} of the log"
-    match outcome.state:
-        case "final" if one.was_certified:
-            line = marked("✓", what, f" was certified already: {where}")
-        case "final":
-            line = marked("✓", what, f" is certified: {where}")
-        case "waiting":
-            line = marked("·", what, " is taken, and not final yet")
-        case "refused":
-            line = marked("×", what, f" was refused: {outcome.reason}")
-        case "unknown":
-            line = marked("?", what, " was sent, and the node has not answered")
-        case _:
-            line = marked("?", what, " was not sent")
-    console.print(line, soft_wrap=True)
-    console.print(Text(f"  certificate  {outcome.id}", style="dim"), soft_wrap=True)
+    mark, became = {
+        "final": ("✓", f"{'was certified already' if one.was_certified else 'is certified'}: {where}"),
+        "waiting": ("·", "is taken, and not final yet"),
+        "refused": ("×", f"was refused: {outcome.reason}"),
+        "unknown": ("?", "was sent, and the node has not answered"),
+    }.get(outcome.state, ("?", "was not sent"))
+    say(marked(mark, Path(one.file).name if one.file else one.subject or "(no subject)", f" {became}"))
+    say(field("certificate", outcome.id))
 
 
 def _tell_next(results: Sequence[Result], wait: bool, kept: Path | None, data: Path | None) -> None:

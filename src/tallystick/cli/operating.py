@@ -1,4 +1,4 @@
-"""What a node's operator does: invite, unban, erase, names, backup, config."""
+"""What a node's operator does: stake, invite, unban, erase, names, backup, config."""
 
 import os
 import shlex
@@ -8,121 +8,136 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import typer
-from msgspec import to_builtins
 
 from tallystick.api import views
-from tallystick.cli.listing import fields, table
-from tallystick.cli.options import DATA_VARIABLE, AsJson, Data, Yes, node_folder
-from tallystick.cli.output import (
-    Terminal,
-    confirm,
-    error_boundary,
-    help_text,
-    hint,
-    make_console,
-    marked,
-    print_json,
-    print_line,
-)
-from tallystick.cli.source import open_node
-from tallystick.cli.words import called
+from tallystick.cli.options import DATA_VARIABLE, Data, Yes, argument, group, node_folder, open_node
+from tallystick.cli.output import busy, confirm, fail, field, give, hint, marked, print_line, say, say_table, told, warn
+from tallystick.cli.words import called, lasting, utc
 from tallystick.client.blocking import Client
 from tallystick.client.doors import AnswerProblem
 from tallystick.host.data_folder import DataFolder
 from tallystick.host.data_lock import DataLock
 from tallystick.host.text import printable
+from tallystick.ledger.fields import MAX_TOKENS
+from tallystick.ledger.params import Params
+from tallystick.ledger.stake import BlockContext
 from tallystick.problems import Ambiguous, ExitCode, NotRunning, NotThere
 from tallystick.storage.sqlite_file import copy_database
 from tallystick.storage.store import Store
 
-INVITE_HELP: Final = help_text(
-    "Print the line of text with which another node joins.",
-    "It holds the ledger's id, this node's key and addresses: nothing secret, and no right of its own. Send it over a "
-    "way on which nobody can exchange it, as whoever joins trusts the ledger that it names.",
-    "Example: tallystick invite > invite.txt",
-)
-UNBAN_HELP: Final = help_text(
-    "Let a banned peer in again.",
-    "A peer that sends what no honest node sends is banned for an hour; tallystick show peers tells who is, and for "
-    "what. Ask its operator for the version first: what it sent, it will send again.",
-    "Example: tallystick unban 5f0c93ab",
-)
-ERASE_HELP: Final = help_text(
-    "Erase a payload from this node, for good: what a certificate states, not the certificate.",
-    "The certificate, its place and every proof of it stay, and so does its subject. Other nodes, and backups, have "
-    "copies of their own: ask their operators. WHICH is a certificate's id, or how that begins, or a payload's hash.",
-    "Example: tallystick erase 5f0c93ab",
-)
-NAMES_HELP: Final = help_text(
-    "The address book: what this node calls others' keys. Nobody else sees it, or vouches for it.",
-    "Example: tallystick names list",
-)
-LIST_HELP: Final = help_text(
-    "List the names, whether the node runs or not.",
-    "Example: tallystick names list --json",
-)
-SET_HELP: Final = help_text(
-    "Call a key by a name, whether the node runs or not; an empty name: by none any more.",
-    "KEY is all of it, how an account's begins, or the name that it has.",
-    "Examples:",
-    "  tallystick names set 5f0c93ab Alice",
-    '  tallystick names set Alice ""',
-)
-BACKUP_HELP: Final = help_text(
-    "Write a copy of the ledger into a new file, whether the node runs or not.",
-    "The copy holds the ledger, not the key: keep a copy of the key file apart from it. To restore, put it into the "
-    "node's folder as ledger.db while the node does not run, and leave the file guard there as it is.",
-    "Example: tallystick backup /mnt/safe/ledger-monday.db",
-)
-CONFIG_HELP: Final = help_text(
-    "Show a node's settings, and where each comes from. It changes nothing: edit node.toml, and start the node again.",
-    "Example: tallystick config",
-)
 _MOST_NAME_CHARACTERS: Final = 100
+_PATIENCE_S: Final = 5.0
 
-names = typer.Typer(no_args_is_help=True, add_completion=False, help=NAMES_HELP)
+
+def stake(
+    amount: Annotated[int, argument("AMOUNT", "Tokens; below 0 to withdraw.", min=-MAX_TOKENS, max=MAX_TOKENS)],
+    data: Data = None,
+    *,
+    yes: Yes = False,
+) -> None:
+    """Stake tokens of the node's own; a negative amount withdraws, and asks first.
+
+    It counts from the next epoch on: until then everybody votes and forges with what was at stake when this one began.
+    Withdrawn tokens stay liable for a while before they are free, and as long the node has to stay.
+
+    Examples:
+      tallystick stake 50
+      tallystick stake -20
+    """
+    if amount == 0:
+        raise typer.BadParameter("0 tokens move nothing; name how many")
+    with open_node(data) as client:
+        ledger = client.ledger()
+        params = Params(**ledger.params)  # type: ignore[arg-type]  # they were made of one
+        if amount < 0:
+            counts = f"The node votes with the tokens until epoch {ledger.tip.epoch + 1:,} begins, or the one after."
+            follows = f"{counts} {_liable(ledger.tip, params, 'no sooner than')}: let the node run until then."
+            confirm(f"{follows} Withdraw {-amount:,} tokens from stake?", is_said=yes)
+        outcome = _settled(client, client.stake(amount, timeout_s=0))
+        block = client.block(outcome.block_index or 0)
+    give(views.Outcomes(outcomes=[outcome]))
+    if outcome.state == "refused":
+        raise told(fail(f"it was refused: {outcome.reason}", ExitCode.REFUSED))
+    what = f"{amount:,} tokens staked" if amount > 0 else f"{-amount:,} tokens withdrawn from stake"
+    say(marked("✓", what, f": block {block.index:,}"))
+    begins = f"it begins after the first block that is {lasting(params.epoch_ms)} or more into epoch {block.epoch:,}"
+    say(f"  It counts from epoch {block.epoch + 1:,} on; {begins}.")
+    if amount < 0 and (params.unbonding_blocks or params.unbonding_ms):
+        say(f"  {_liable(block, params, 'from')} on. Let the node run until then.")
 
 
-def invite(data: Data = None, as_json: AsJson = False) -> None:
-    with error_boundary(), open_node(data) as client:
+def _settled(client: Client, outcome: views.Outcome) -> views.Outcome:
+    is_told = False
+    with busy("Waiting for a block"):
+        while outcome.state == "waiting":
+            (outcome,) = client.wait([outcome.id], timeout_s=_PATIENCE_S)
+            if outcome.state == "waiting" and not is_told and not (status := client.status()).is_well:
+                warn(f"it waits: {status.why}")
+                is_told = True
+    if outcome.state == "unknown":
+        raise fail("the node does not know of it any more, and it is not on the ledger; try again", ExitCode.FAILED)
+    return outcome
+
+
+def _liable(block: views.BlockLine, params: Params, when: str) -> str:
+    free = BlockContext(block.epoch, block.index, block.timestamp_ms).freed_from(params)
+    return f"They are liable, and free {when} epoch {free.epoch:,}, block {free.index:,} and {utc(free.timestamp_ms)}"
+
+
+def invite(data: Data = None) -> None:
+    """Print the line of text with which another node joins.
+
+    It holds the ledger's id, this node's key and addresses: nothing secret, and no right of its own. Send it over a
+    way on which nobody can exchange it, as whoever joins trusts the ledger that it names.
+
+    Example: tallystick invite > invite.txt
+    """
+    with open_node(data) as client:
         line = client.invite()
-    if as_json:
-        print_json(to_builtins(views.Invite(invite=line)))
-        return
+    give(views.Invite(invite=line))
     print_line(line)
     hint("Whoever gets this line joins with: tallystick join LINE, and then tallystick run")
 
 
-def unban(
-    who: Annotated[
-        str, typer.Argument(metavar="KEY", help="How the peer's key begins, or its name.", show_default=False)
-    ],
-    data: Data = None,
-    as_json: AsJson = False,
-) -> None:
-    with error_boundary(), open_node(data) as client:
-        peers = (one for one in client.peers().peers if one.banned_until_ms is not None)
-        peer = _one_of([one.peer for one in peers], who, "banned peer")
+def unban(who: Annotated[str, argument("KEY", "How the peer's key begins, or its name.")], data: Data = None) -> None:
+    """Let a banned peer in again.
+
+    A peer that sends what no honest node sends is banned for an hour; tallystick show peers tells who is, and for
+    what. Ask its operator for the version first: what it sent, it will send again.
+
+    Example: tallystick unban 5f0c93ab
+    """
+    with open_node(data) as client:
+        banned = [one.peer for one in client.peers().peers if one.banned_until_ms is not None]
+        peer = _one_of(banned, who, "banned peer")
         client.unban(peer.key)
-    _done(f"{called(peer)} is let in again", as_json=as_json)
+    _done(f"{called(peer)} is let in again")
 
 
 def erase(
-    which: Annotated[
-        str, typer.Argument(metavar="WHICH", help="A certificate's id, or a payload's hash.", show_default=False)
-    ],
+    which: Annotated[str, argument("WHICH", "A certificate's id, or a payload's hash.")],
     data: Data = None,
     *,
     yes: Yes = False,
-    as_json: AsJson = False,
 ) -> None:
-    with error_boundary(), open_node(data) as client:
+    """Erase a payload from this node, for good: what a certificate states, not the certificate.
+
+    The certificate, its place and every proof of it stay, and so does its subject. Other nodes, and backups, have
+    copies of their own: ask their operators. WHICH is a certificate's id, or how that begins, or a payload's hash.
+
+    Example: tallystick erase 5f0c93ab
+    """
+    with open_node(data) as client:
         payload_hash, what = _payload(client, which)
         kept = "The certificate and every proof of it stay; other nodes and backups keep their copies."
-        if not yes:
-            confirm(f"{kept} Erase {what} from this node, for good?")
+        confirm(f"{kept} Erase {what} from this node, for good?", is_said=yes)
         client.erase(payload_hash)
-    _done(f"{what} is erased here", as_json=as_json)
+    _done(f"{what} is erased here")
+
+
+def _done(said: str) -> None:
+    give(views.Done())
+    say(marked("✓", said))
 
 
 def _payload(client: Client, which: str) -> tuple[str, str]:
@@ -141,37 +156,52 @@ def _payload(client: Client, which: str) -> tuple[str, str]:
     return one.payload_hash, f"the payload of {one.id[:12]}…{about}"
 
 
-@names.command("list", help=LIST_HELP)
-def list_names(data: Data = None, as_json: AsJson = False) -> None:
-    with error_boundary():
-        try:
-            with open_node(data) as client:
-                book = client.names()
-        except NotRunning:
-            book = _kept_names(node_folder(data))
-    if as_json:
-        print_json(to_builtins(book))
-        return
-    table(make_console(), {"Name": [one.name or "" for one in book.names], "Key": [one.key for one in book.names]})
+names = group(
+    """The address book: what this node calls others' keys. Nobody else sees it, or vouches for it.
+
+    Example: tallystick names list
+    """
+)
 
 
-@names.command("set", help=SET_HELP)
+@names.command("list")
+def list_names(data: Data = None) -> None:
+    """List the names, whether the node runs or not.
+
+    Example: tallystick names list --json
+    """
+    try:
+        with open_node(data) as client:
+            book = client.names()
+    except NotRunning:
+        book = _kept_names(node_folder(data))
+    give(book)
+    say_table(book.names, {"Name": lambda one: one.name or "", "Key": lambda one: one.key})
+
+
+@names.command("set")
 def set_name(
-    who: Annotated[str, typer.Argument(metavar="KEY", help="Whose.", show_default=False)],
-    name: Annotated[str, typer.Argument(metavar="NAME", help="What to call it.", show_default=False)],
+    who: Annotated[str, argument("KEY", "Whose.")],
+    name: Annotated[str, argument("NAME", "What to call it.")],
     data: Data = None,
-    as_json: AsJson = False,
 ) -> None:
+    """Call a key by a name, whether the node runs or not; an empty name: by none any more.
+
+    KEY is all of it, how an account's begins, or the name that it has.
+
+    Examples:
+      tallystick names set 5f0c93ab Alice
+      tallystick names set Alice ""
+    """
     if printable(name) != name or len(name) > _MOST_NAME_CHARACTERS:
         raise typer.BadParameter(f"a name is at most {_MOST_NAME_CHARACTERS} characters that can be seen")
-    with error_boundary():
-        try:
-            with open_node(data) as client:
-                key = client.key_of(who)
-                client.remember_name(key, name)
-        except NotRunning:
-            key = _keep_name(node_folder(data), who, name)
-    _done(f"{key[:12]}… {f'is called {name}' if name else 'has no name any more'}", as_json=as_json)
+    try:
+        with open_node(data) as client:
+            key = client.key_of(who)
+            client.remember_name(key, name)
+    except NotRunning:
+        key = _keep_name(node_folder(data), who, name)
+    _done(f"{key[:12]}… {f'is called {name}' if name else 'has no name any more'}")
 
 
 def _kept_names(folder: DataFolder) -> views.Names:
@@ -180,7 +210,6 @@ def _kept_names(folder: DataFolder) -> views.Names:
 
 
 def _keep_name(folder: DataFolder, who: str, name: str) -> str:
-    """Note a name while the node does not run; whose it is."""
     is_whole = len(who) == 64 and set(who.lower()) <= set("0123456789abcdef")
     key = who.lower() if is_whole else _one_of(_kept_names(folder).names, who, "key in the address book").key
     with DataLock(folder.path), Store.open(folder.ledger_path) as store:
@@ -199,23 +228,22 @@ def _one_of(keys: Sequence[views.Key], who: str, what: str) -> views.Key:
     return found[0]
 
 
-def backup(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The copy; it must not exist yet.", show_default=False)],
-    data: Data = None,
-    as_json: AsJson = False,
-) -> None:
-    with error_boundary(), Terminal(stderr=True).status(f"Copying the ledger into {file}"):
+def backup(file: Annotated[Path, argument("FILE", "The copy; it must not exist yet.")], data: Data = None) -> None:
+    """Write a copy of the ledger into a new file, whether the node runs or not.
+
+    The copy holds the ledger, not the key: keep a copy of the key file apart from it. To restore, put it into the
+    node's folder as ledger.db while the node does not run, and leave the file guard there as it is.
+
+    Example: tallystick backup /mnt/safe/ledger-monday.db
+    """
+    with busy(f"Copying the ledger into {file}"):
         try:
             with open_node(data) as client:
                 made = client.backup(file)
         except NotRunning:
             made = _copied(node_folder(data), file.absolute())
-    if as_json:
-        print_json(to_builtins(made))
-        return
-    make_console().print(
-        marked("✓", str(file), f": block {made.tip_index:,}, {made.size_bytes:,} bytes"), soft_wrap=True
-    )
+    give(made)
+    say(marked("✓", str(file), f": block {made.tip_index:,}, {made.size_bytes:,} bytes"))
     hint(f"Check it with: {shlex.join(['tallystick', 'check', '--chain', str(file)])}")
 
 
@@ -233,36 +261,23 @@ class _Setting(views.View, frozen=True):
     origin: str
 
 
-class _Settings(views.View, frozen=True, kw_only=True):
-    """All settings of a node."""
+def config(data: Data = None) -> None:
+    """Show a node's settings, and where each comes from. It changes nothing: edit node.toml, and start the node again.
 
-    schema: int = views.SCHEMA
-    settings: list[_Setting]
-
-
-def config(data: Data = None, as_json: AsJson = False) -> None:
-    with error_boundary():
-        folder = node_folder(data)
-        found, file = folder.settings(), str(folder.settings_path)
-        by = f"${DATA_VARIABLE}" if os.environ.get(DATA_VARIABLE) == str(data) else "--data"
-        settings = [
-            _Setting("folder", str(folder.path), "the default" if data is None else by),
-            _Setting("listen", found.listen, file),
-            _Setting("address", found.address, file),
-            *(_Setting("bootstrap", one, file) for one in found.bootstrap),
-        ]
-        with suppress(NotRunning), open_node(data) as client:
-            if (address := client.status().address) != found.address:
-                settings.append(_Setting("address", address, "--address of the running node"))
-    if as_json:
-        print_json(to_builtins(_Settings(settings=settings)))
-        return
+    Example: tallystick config
+    """
+    folder = node_folder(data)
+    found, file = folder.settings(), str(folder.settings_path)
+    by = f"${DATA_VARIABLE}" if os.environ.get(DATA_VARIABLE) == str(data) else "--data"
+    settings = [
+        _Setting("folder", str(folder.path), "the default" if data is None else by),
+        _Setting("listen", found.listen, file),
+        _Setting("address", found.address, file),
+        *(_Setting("bootstrap", one, file) for one in found.bootstrap),
+    ]
+    with suppress(NotRunning), open_node(data) as client:
+        if (address := client.status().address) != found.address:
+            settings.append(_Setting("address", address, "--address of the running node"))
+    give({"schema": views.SCHEMA, "settings": settings})
     for one in settings:
-        fields(make_console(), {one.name: f"{one.value}  ({one.origin})"})
-
-
-def _done(said: str, *, as_json: bool) -> None:
-    if as_json:
-        print_json(to_builtins(views.Done()))
-    else:
-        make_console().print(marked("✓", said), soft_wrap=True)
+        say(field(one.name, f"{one.value}  ({one.origin})"))

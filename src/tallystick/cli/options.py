@@ -1,56 +1,65 @@
-"""Options that several commands have, and what they mean."""
+"""Options that several commands have, and what they name: a node's folder, its key, a ledger to be asked."""
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from tallystick.cli.output import DEFAULT_CHAIN, ask_secret, warn
+from tallystick.cli.output import DEFAULT_CHAIN, ask_secret, counting, warn
 from tallystick.host.data_folder import DataFolder
 from tallystick.host.key_file import read_passphrase
 from tallystick.ledger.wallet import Wallet
-from tallystick.problems import KeyFileError, StoreError
+from tallystick.problems import KeyFileError, NotRunning, StoreError
+from tallystick.storage.store import Store
+
+if TYPE_CHECKING:  # not every command needs its libraries
+    from tallystick.client.blocking import Client
 
 DATA_VARIABLE: Final = "TALLYSTICK_DATA"
 PASSPHRASE_VARIABLE: Final = "TALLYSTICK_PASSPHRASE"  # noqa: S105  a name, no secret
 DEFAULT_DATA: Final = "~/.tallystick"
 
+_CHAIN_HELP: Final = "Look into this file of a chain, all of which is checked again."
+_CHAIN_DEFAULT: Final = f"the node, or its file; where there is no node, {DEFAULT_CHAIN}"
+_PASSPHRASE_HELP: Final = (
+    f"A file with the key's passphrase, yours alone. Without it: ${PASSPHRASE_VARIABLE}, or a prompt."
+)
+
+
+def option(help_text: str, metavar: str | None = None, *names: str, **more: Any) -> Any:
+    """An option; without a name it is called as the parameter."""
+    return typer.Option(*names, metavar=metavar, help=help_text, **more)
+
+
+def flag(name: str, help_text: str, **more: Any) -> Any:
+    """An option without a value."""
+    return typer.Option(name, help=help_text, **more)
+
+
+def argument(metavar: str, help_text: str, **more: Any) -> Any:
+    """What is named without an option."""
+    return typer.Argument(metavar=metavar, help=help_text, **more)
+
+
 Data = Annotated[
-    Path | None,
-    typer.Option(
-        "--data", envvar=DATA_VARIABLE, metavar="FOLDER", help="The node's folder.", show_default=DEFAULT_DATA
-    ),
+    Path | None, option("The node's folder.", "FOLDER", "--data", envvar=DATA_VARIABLE, show_default=DEFAULT_DATA)
 ]
-ChainFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--chain", metavar="FILE", help="The file of a chain.", show_default=f"the node's; without, {DEFAULT_CHAIN}"
-    ),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, and nothing else.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask: what follows is known.")]
-PassphraseFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--passphrase-file",
-        metavar="FILE",
-        help=f"A file with the key's passphrase, yours alone. Without it: ${PASSPHRASE_VARIABLE}, or a prompt.",
-        show_default=False,
-    ),
-]
+ChainFile = Annotated[Path | None, option(_CHAIN_HELP, "FILE", "--chain", show_default=_CHAIN_DEFAULT)]
+Yes = Annotated[bool, flag("--yes", "Do not ask: what follows is known.")]
+PassphraseFile = Annotated[Path | None, option(_PASSPHRASE_HELP, "FILE")]
 NoPassphrase = Annotated[
-    bool, typer.Option("--no-passphrase", help="The key has no passphrase: whoever can read its file can use it.")
+    bool, flag("--no-passphrase", "The key has no passphrase: whoever can read its file can use it.")
 ]
-Listen = Annotated[
-    str | None,
-    typer.Option(metavar="ADDRESS:PORT", help="Where the node listens, on this machine.", show_default=False),
-]
-Reach = Annotated[
-    str | None,
-    typer.Option("--address", metavar="HOST:PORT", help="Where the others reach the node.", show_default=False),
-]
+Listen = Annotated[str | None, option("Where the node listens, on this machine.", "ADDRESS:PORT")]
+Reach = Annotated[str | None, option("Where the others reach the node.", "HOST:PORT", "--address")]
+
+
+def group(help_text: str) -> typer.Typer:
+    """A command that is only the name of further ones."""
+    return typer.Typer(no_args_is_help=True, add_completion=False, help=help_text)
 
 
 def node_folder(data: Path | None) -> DataFolder:
@@ -72,6 +81,41 @@ def chain_file(chain: Path | None, data: Path | None) -> Path:
         ways = "make one with tallystick demo, or name a chain's file with --chain or a node's folder with --data"
         raise StoreError(f"there is no {found} here: {ways}")
     return found
+
+
+def open_source(chain: Path | None, data: Path | None, url: str | None = None) -> "Client":
+    """Open the URL or the chain's file that was named, else the node's folder, else the demo's file here.
+
+    A node comes before the demo's file: a file that lies about in a folder must not speak in its place. A file is
+    checked from its genesis on. Raises `StoreError` when there is neither, `DamagedStore`, `Problem`.
+    """
+    from tallystick.client.blocking import Client  # noqa: PLC0415
+
+    if url is not None:
+        return Client(url)
+    file = chain_file(chain, data)
+    if file.is_dir():
+        raise StoreError(f"{file} is a directory; name the file of a chain, or a node's folder with --data")
+    if chain is None and file != Path(DEFAULT_CHAIN):
+        with suppress(NotRunning):
+            return Client(file.parent)
+    with Store.open(file, read_only=True) as store:
+        last = store.tip_index
+    with counting("Checking the chain", last) as on_block:
+        return Client(file, on_block=on_block)
+
+
+def open_node(data: Path | None, url: str | None = None, wallet: Wallet | None = None) -> "Client":
+    """Open the node of the folder or URL that was named, or of the usual folder; `wallet` signs instead of it.
+
+    Raises `NotRunning`, `Problem`.
+    """
+    from tallystick.client.blocking import Client  # noqa: PLC0415
+
+    folder = node_folder(data)
+    if url is None and not folder.is_there:
+        folder.settings()
+    return Client(url or folder.path, wallet=wallet)
 
 
 def find_passphrase(file: Path | None, none: bool, what: str, is_new: bool = False) -> str:

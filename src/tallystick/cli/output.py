@@ -1,12 +1,12 @@
-"""Printing for people or as JSON, exit codes, and errors in one line."""
+"""Everything that is printed: a command's result, for people or as JSON, and in one line what is in the way."""
 
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeAlias, TypeVar
 
 import typer
 from msgspec import to_builtins
@@ -23,25 +23,20 @@ from tallystick.host.text import escape_invisible, printable, shortened, to_json
 from tallystick.ledger.errors import Refused
 from tallystick.problems import BadRequest, ExitCode, Problem
 
-_EXIT_CODES: Final = (
-    "Exit codes: 0 all is well, 1 it does not verify or the ledger does not advance, 2 wrong usage or unusable file, "
-    "3 no node runs there, 4 not in time, 5 not there, 6 refused by a rule, 7 damaged, 130 stopped by Ctrl-C."
-)
-
 DEFAULT_CHAIN: Final = "tallystick-demo.db"
 """Where `demo` keeps its chain, and where `show` and `verify` look for one."""
 
 _PAGE_WIDTH: Final = 100
 _PATIENCE_SECONDS: Final = 1.0
-_is_json = False
-"""Whether what goes wrong is to be told as JSON."""
+_NUMBERS: Final = ("#", "Epoch", "View", "Certificates", "At stake", "Unbonding", "Free", "Votes with", "Tip")
+_WHOLE: Final = ("Certificate", "Kind", "Hash", "Time (UTC)", "Share", "Folder", "Address", "Key")
 _ClickException: Any = typer.BadParameter.__mro__[2]
 """Of the Click that Typer brings along, under whichever name."""
 
+_is_json = False
+"""Whether this process tells its result, and what goes wrong, as JSON: then nothing is told to people beside it."""
 
-def help_text(*paragraphs: str, exit_codes: str = _EXIT_CODES) -> str:
-    """A command's help, the exit codes last."""
-    return "\n\n".join((*paragraphs, exit_codes))
+T = TypeVar("T")
 
 
 class Terminal(Console):
@@ -90,25 +85,90 @@ def make_console() -> Terminal:
     return Terminal() if sys.stdout.isatty() else Terminal(width=_PAGE_WIDTH)
 
 
-def make_side_console() -> Terminal:
-    """Standard error, for what is said to people beside the command's result: lines as long as they are."""
-    return Terminal(stderr=True, soft_wrap=True)
+def busy(what: str) -> Status:
+    """A sign of life on standard error while something lasts."""
+    return Terminal(stderr=True).status(what)
 
 
-def marked(mark: str, what: str, said: str = "") -> Text:
-    """A line that says what became of something: ✓, ×, or a mark in between."""
-    style = {"✓": "bold green", "×": "bold red"}.get(mark, "bold yellow")
-    return Text.assemble((f"{mark} ", style), (what, "bold"), said)
+# ---- the result: either as JSON or for people -------------------------------------------------------------------
 
 
-def is_narrow(console: Terminal) -> bool:
-    """Whether bars and hashes have to give way to what a table is about."""
-    return console.width < _PAGE_WIDTH - 4
+def speak_json(is_asked: bool) -> bool:
+    """From here on the result is told as JSON, or not."""
+    global _is_json  # noqa: PLW0603  # a process is one command
+    _is_json = is_asked
+    return is_asked
+
+
+def is_json() -> bool:
+    """Whether it is told as JSON."""
+    return _is_json
+
+
+def print_json(value: Any) -> None:
+    """One JSON object, the same bytes for the same value."""
+    sys.stdout.write(to_json(to_builtins(value), indent=2) + "\n")
+
+
+def give(view: Any) -> None:
+    """The result of a command: all that is printed under `--json`, and only then. What follows is for people."""
+    if _is_json:
+        print_json(view)
+
+
+def print_line(line: str) -> None:
+    """What the next command in a pipe reads: this line, and nothing else."""
+    if not _is_json:
+        sys.stdout.write(printable(line) + "\n")
+
+
+def say(what: RenderableType, **options: Any) -> None:
+    """A part of the result for people; a line may be as long as it is."""
+    if not _is_json:
+        make_console().print(what, **{"soft_wrap": True, **options})
+
+
+def say_heading(title: str, more: str) -> None:
+    """What is shown, and something about it."""
+    say(Text(title, style="bold").append(f"  {more}", style="not bold dim"))
+
+
+def field(label: str, text: str, style: str = "dim") -> Text:
+    """A line that says what something is."""
+    return Text(f"  {label:<13}", style=style).append(text, style="not dim")
+
+
+def say_fields(told: Mapping[str, str]) -> None:
+    """A line for each field that says something."""
+    for label, text in told.items():
+        if text:
+            say(field(label, text))
+
+
+Columns: TypeAlias = Mapping[str, Callable[[T], str | Text]]
+"""What a table shows of each row, by title."""
+
+
+def say_table(rows: Sequence[T], columns: Columns[T], left_out: Collection[str] = ()) -> None:
+    """A table, unless it has no rows; `left_out` are the columns that a narrow terminal goes without."""
+    shown = {title: cell for title, cell in columns.items() if title not in left_out or not is_narrow(make_console())}
+    table = make_table()
+    for title in shown:
+        table.add_column(title, justify="right" if title in _NUMBERS else "left", no_wrap=title in _WHOLE)
+    for row in rows:
+        table.add_row(*(cell(row) for cell in shown.values()))
+    if rows:
+        say(table, soft_wrap=False)
 
 
 def make_table() -> Table:
     """The one look of all tables."""
     return Table(box=SIMPLE_HEAD, pad_edge=False)
+
+
+def is_narrow(console: Terminal) -> bool:
+    """Whether bars and hashes have to give way to what a table is about."""
+    return console.width < _PAGE_WIDTH - 4
 
 
 def share_bar(part: int, whole: int, style: str, width: int) -> Text:
@@ -118,14 +178,29 @@ def share_bar(part: int, whole: int, style: str, width: int) -> Text:
     return bar.append(f" {100 * part / whole if whole else 0:>3.0f} %")
 
 
-def print_json(value: Any) -> None:
-    """One JSON object, the same bytes for the same value."""
-    sys.stdout.write(to_json(value, indent=2) + "\n")
+def marked(mark: str, what: str, said: str = "") -> Text:
+    """A line that says what became of something: ✓, ×, or a mark in between."""
+    style = {"✓": "bold green", "×": "bold red"}.get(mark, "bold yellow")
+    return Text.assemble((f"{mark} ", style), (what, "bold"), said)
 
 
-def print_line(line: str) -> None:
-    """What the next command in a pipe reads: this line, and nothing else."""
-    sys.stdout.write(printable(line) + "\n")
+# ---- beside the result, on standard error -----------------------------------------------------------------------
+
+
+def hint(message: str) -> None:
+    """Tell people what to do next: standard output stays fit for the next command in a pipe."""
+    if not _is_json:
+        note(Text(message, style="dim"))
+
+
+def warn(message: str) -> None:
+    """Tell of a danger."""
+    note(Text.assemble(("warning: ", "bold yellow"), shortened(message)))
+
+
+def note(line: Text) -> None:
+    """Print a line on standard error, as long as it is."""
+    Terminal(stderr=True).print(line, soft_wrap=True)
 
 
 def ask_secret(question: str, is_new: bool) -> str:
@@ -134,83 +209,14 @@ def ask_secret(question: str, is_new: bool) -> str:
     return answer
 
 
-def confirm(question: str) -> None:
-    """Go on only if the user says so at the terminal. Raises `Problem`."""
+def confirm(question: str, *, is_said: bool = False) -> None:
+    """Go on only if the user says so at the terminal, or said so with `--yes`. Raises `Problem`."""
+    if is_said:
+        return
     if not sys.stdin.isatty():
         raise Problem(f"{question} Say so with --yes")
     if not typer.confirm(printable(question), err=True):
         raise Problem("nothing was changed")
-
-
-def fail(message: str, code: ExitCode) -> typer.Exit:
-    """Print an error and return what to raise."""
-    problem = Problem(message)
-    problem.exit_code = code  # type: ignore[misc]  # of this one
-    return _failed(problem)
-
-
-def _failed(problem: Problem) -> typer.Exit:
-    if _is_json:
-        print_json(to_builtins(problem_view(problem)))
-    else:
-        _say("error: ", "bold red", str(problem))
-    return typer.Exit(problem.exit_code)
-
-
-def warn(message: str) -> None:
-    """Print a warning on standard error."""
-    _say("warning: ", "bold yellow", message)
-
-
-def hint(message: str) -> None:
-    """Print what to do next, on standard error: standard output stays fit for the next command in a pipe."""
-    make_side_console().print(Text(message, style="dim"))
-
-
-def _say(what: str, style: str, message: str) -> None:
-    make_side_console().print(Text.assemble((what, style), shortened(message)))
-
-
-@contextmanager
-def usage_told(*, as_json: bool) -> Iterator[None]:
-    """Tell what is wrong with a command's usage in printable form, and under `--json` as JSON, as all problems."""
-    global _is_json  # noqa: PLW0603  # a process is one command
-    _is_json = as_json
-    try:
-        yield
-    except _ClickException as error:
-        if not error.format_message():  # a group without a command: its help was shown
-            raise SystemExit(ExitCode.USAGE) from None
-        context = getattr(error, "ctx", None)
-        if context is not None and not as_json:
-            make_side_console().print(Text(context.get_usage().replace("\n", " ")))
-            hint(f"try: {context.command_path} --help")
-        raise SystemExit(_failed(BadRequest(shortened(error.format_message()))).exit_code) from None
-    except typer.Abort:
-        raise SystemExit(ExitCode.STOPPED) from None
-
-
-def show_fault(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Print the traceback of a fault in this program: what `sys.excepthook` is to be."""
-    for line in "".join(traceback.format_exception(kind, error, trace)).rstrip("\n").split("\n"):
-        sys.stderr.write(printable(line) + "\n")
-
-
-@contextmanager
-def error_boundary() -> Iterator[None]:
-    """Turn what stands in the way into a line on standard error and an exit code: no tracebacks for people."""
-    try:
-        yield
-    except Problem as error:
-        raise _failed(error) from None
-    except Refused as refused:
-        raise fail(str(refused), ExitCode.USAGE) from None
-    except BrokenPipeError:
-        raise  # whoever was reading has had enough
-    except OSError as error:
-        raise fail(str(error), ExitCode.USAGE) from None
-    except KeyboardInterrupt:
-        raise fail("stopped", ExitCode.STOPPED) from None
 
 
 @contextmanager
@@ -230,3 +236,58 @@ def counting(what: str, total: int) -> Iterator[Callable[[int], object]]:
             progress.update(task, completed=done, visible=time.monotonic() - begun_s > _PATIENCE_SECONDS)
 
         yield on_done
+
+
+# ---- what is in the way -----------------------------------------------------------------------------------------
+
+
+def fail(message: str, code: ExitCode) -> Problem:
+    """A problem of a command's own, to be raised."""
+    problem = Problem(message)
+    problem.exit_code = code  # type: ignore[misc]  # of this one
+    return problem
+
+
+def told(problem: Problem) -> Exception:
+    """What to raise for a problem that the result holds: under `--json` it is not told twice."""
+    return typer.Exit(problem.exit_code) if _is_json else problem
+
+
+@contextmanager
+def error_boundary() -> Iterator[None]:
+    """End with the exit code of what is in the way, told in one line, or as JSON: no tracebacks for people."""
+    try:
+        yield
+    except Problem as error:
+        problem = error
+    except (typer.Abort, KeyboardInterrupt):
+        problem = fail("stopped", ExitCode.STOPPED)
+    except _ClickException as error:
+        problem = _wrong_usage(error)
+    except BrokenPipeError:
+        raise  # whoever was reading has had enough
+    except (Refused, OSError) as error:
+        problem = Problem(str(error))
+    else:
+        return
+    give(problem_view(problem))
+    if not _is_json:
+        note(Text.assemble(("error: ", "bold red"), shortened(str(problem))))
+    raise SystemExit(problem.exit_code)
+
+
+def _wrong_usage(error: Any) -> Problem:
+    """What Typer says of arguments that it cannot make sense of."""
+    if not error.format_message():  # a group without a command: its help was shown
+        raise SystemExit(ExitCode.USAGE)
+    context = getattr(error, "ctx", None)
+    if context is not None and not _is_json:
+        note(Text(context.get_usage().replace("\n", " ")))
+        hint(f"try: {context.command_path} --help")
+    return BadRequest(shortened(error.format_message()))
+
+
+def show_fault(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print the traceback of a fault in this program: what `sys.excepthook` is to be."""
+    for line in "".join(traceback.format_exception(kind, error, trace)).rstrip("\n").split("\n"):
+        sys.stderr.write(printable(line) + "\n")

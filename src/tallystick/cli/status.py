@@ -1,32 +1,20 @@
 """`tallystick status`: how the running node is, and why the ledger does or does not advance."""
 
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
-from msgspec import to_builtins
 from rich.console import Group, RenderableType
 from rich.live import Live
 
 from tallystick.api import views
-from tallystick.cli.options import AsJson, Data, node_folder
-from tallystick.cli.output import Terminal, Text, error_boundary, help_text, make_console, print_json
-from tallystick.cli.source import open_node
+from tallystick.cli.options import Data, flag, node_folder, open_node
+from tallystick.cli.output import Terminal, Text, field, give, is_json, say
 from tallystick.cli.words import ago, called, lasting, many, utc
 from tallystick.client.blocking import Client
 from tallystick.problems import ExitCode
-
-HELP: Final = help_text(
-    "Tell how the running node is: whether the ledger advances, and if not, who is missing and since when.",
-    "It ends with 1 unless all is well: when the ledger is stuck, when too little stake is in reach for anything to "
-    "become final, and when this node is a member that does not vote: it recovers, or is silent until a later view, as "
-    "what its key signed is lost; another machine signs with its key; its key is burned. It ends with 3 when the node "
-    "does not run.",
-    "Examples:",
-    "  tallystick status",
-    "  tallystick status --watch",
-)
 
 _REFRESH_SECONDS: Final = 1.0
 _WELL: Final = ("✓ ", "bold green")
@@ -39,46 +27,50 @@ _MARKS: Final = {
     "recovering": _HINDERED,
     "silent": _HINDERED,
 }
-_TITLES: Final = {"catching_up": "catching up", "out_of_reach": "out of reach"}
 
 
 def status(
-    watch: Annotated[bool, typer.Option("--watch", help="Tell again every second, until Ctrl-C.")] = False,
-    data: Data = None,
-    as_json: AsJson = False,
+    watch: Annotated[bool, flag("--watch", "Tell again every second, until Ctrl-C.")] = False, data: Data = None
 ) -> None:
-    if watch and as_json:
+    """Tell how the running node is: whether the ledger advances, and if not, who is missing and since when.
+
+    It ends with 1 unless all is well: when the ledger is stuck, when too little stake is in reach for anything to
+    become final, and when this node is a member that does not vote: it recovers, or is silent until a later view, as
+    what its key signed is lost; another machine signs with its key; its key is burned. It ends with 3 when the node
+    does not run.
+
+    Examples:
+      tallystick status
+      tallystick status --watch
+    """
+    if watch and is_json():
         raise typer.BadParameter("--watch is for people; call --json as often as you need it")
-    with error_boundary():
-        folder = node_folder(data).path
-        with open_node(data) as client:
-            if watch:
-                _watch(client, folder)
-                return
-            told = client.status()
-        if as_json:
-            print_json(to_builtins(told))
-        else:
-            make_console().print(picture(told, folder), soft_wrap=True)
+    folder = node_folder(data).path
+    with open_node(data) as client:
+        if watch:
+            _watch(client, folder)
+            return
+        told = client.status()
+    give(told)
+    say(picture(told, folder))
     if not told.is_well:
         raise typer.Exit(ExitCode.FAILED)
 
 
 def _watch(client: Client, folder: Path) -> None:
     console = Terminal()
-    try:
-        with Live(console=console, auto_refresh=False, transient=not console.is_terminal) as live:
-            while True:
-                live.update(picture(client.status(), folder), refresh=True)
-                time.sleep(_REFRESH_SECONDS)
-    except KeyboardInterrupt:
-        return
+    with (
+        suppress(KeyboardInterrupt),
+        Live(console=console, auto_refresh=False, transient=not console.is_terminal) as live,
+    ):
+        while True:
+            live.update(picture(client.status(), folder), refresh=True)
+            time.sleep(_REFRESH_SECONDS)
 
 
 def picture(told: views.Status, folder: Path) -> RenderableType:
     """How a node is, for people."""
-    state = told.state
-    head = Text.assemble(_MARKS.get(state, _BAD), (_TITLES.get(state, state), "bold"), f": {told.why}")
+    head = Text.assemble(_MARKS.get(told.state, _BAD), (told.state.replace("_", " "), "bold"), f": {told.why}")
     tip_ago = ago(told.now_ms, told.tip_timestamp_ms)
     reach = f"{told.members_connected} of {told.members} members in reach, with {told.heard_stake:,} tokens at stake"
     lines = {
@@ -92,8 +84,8 @@ def picture(told: views.Status, folder: Path) -> RenderableType:
         "agreement": f"epoch {told.epoch:,}, view {told.view:,}; it {_role(told)}",
         "peers": f"{told.peers} connected; {reach}",
     }
-    shown = [Text(f"  {label:<13}", style="dim").append(text, style="not dim") for label, text in lines.items()]
-    return Group(head, *shown, *(_missing_line(one, told.now_ms) for one in told.missing))
+    missing = (field("missing", _missing(one, told.now_ms), "yellow") for one in told.missing)
+    return Group(head, *(field(label, text) for label, text in lines.items()), *missing)
 
 
 def _role(told: views.Status) -> str:
@@ -106,8 +98,7 @@ def _role(told: views.Status) -> str:
     return f"has {share}, and does not vote{said}"
 
 
-def _missing_line(one: views.Missing, now_ms: int) -> Text:
+def _missing(one: views.Missing, now_ms: int) -> str:
     heard = f"last heard of {ago(now_ms, one.last_heard_ms)}" if one.last_heard_ms else "not heard of"
     connection = "connected, but silent" if one.is_connected else f"not connected, {heard}"
-    line = Text(f"  {'missing':<13}", style="yellow")
-    return line.append(f"{called(one.member)} with {one.stake:,} tokens: {connection}", style="not dim")
+    return f"{called(one.member)} with {one.stake:,} tokens: {connection}"

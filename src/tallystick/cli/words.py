@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
-from tallystick.api.views import Key
+from tallystick.api.views import Finality, Key
 from tallystick.ledger.certificate import AnyCertificate, Evidence, ProposalEvidence, StakingOperation
 
 _SHORT_HEX: Final = 12
@@ -46,6 +46,17 @@ def what_it_says(certificate: AnyCertificate, names: Mapping[bytes, str]) -> str
     if certificate.amount < 0:
         return f"withdraws {-certificate.amount} from stake"
     return f"stakes {certificate.amount}"
+
+
+def whole(one: Key) -> str:
+    """A whole key, and its name in the address book."""
+    return f"{one.key} ({one.name})" if one.name else one.key
+
+
+def votes(finality: Finality, block_index: int) -> str:
+    """What makes a block final."""
+    later = f", for block {finality.by_block}" if finality.by_block != block_index else ""
+    return f"votes of {finality.stake:,} of {finality.total_stake:,} tokens at stake{later}"
 
 
 def utc(timestamp_ms: int) -> str:

@@ -7,8 +7,7 @@ from typing import Annotated, Final
 import typer
 
 import tallystick
-from tallystick.cli.options import AsJson
-from tallystick.cli.output import DEFAULT_CHAIN, error_boundary, help_text, make_console
+from tallystick.cli.output import DEFAULT_CHAIN, is_json, make_console
 from tallystick.demo.real_demo import MOST_PROCESSES, play_real
 from tallystick.demo.simulated_demo import DEFAULT_SPEED, play_simulated
 from tallystick.problems import ExitCode
@@ -16,18 +15,6 @@ from tallystick.problems import ExitCode
 _DEFAULT_FILES: Final = ("README.md", "LICENSE")
 _FALLBACK_FILES: Final = ("ledger/certificate.py", "ledger/block.py")
 """Of this package, so that they are always there."""
-
-HELP: Final = help_text(
-    "Watch several nodes turn files into one agreed chain.",
-    "Real node processes on this machine, in a temporary folder: files (README.md and LICENSE unless you name others) "
-    "are certified through them, one is killed and comes back, one more joins with an invite, and every file is "
-    "verified at every node. The ledger is kept in a SQLite file for show and verify.",
-    "With --simulated: nodes in virtual time, and four users, one of them a fraud who throws forged certificates, "
-    "votes and blocks at them; a forger is killed, the network parts, a node joins late.",
-    "Examples:",
-    "  tallystick demo report.pdf data.csv",
-    "  tallystick demo --simulated --nodes 6",
-)
 
 
 def demo(
@@ -61,22 +48,34 @@ def demo(
     chain: Annotated[Path, typer.Option(help="The file to keep the chain in; an earlier demo's is replaced.")] = Path(
         DEFAULT_CHAIN
     ),
-    as_json: AsJson = False,
 ) -> None:
+    """Watch several nodes turn files into one agreed chain.
+
+    Real node processes on this machine, in a temporary folder: files (README.md and LICENSE unless you name others) are
+    certified through them, one is killed and comes back, one more joins with an invite, and every file is verified at
+    every node. The ledger is kept in a SQLite file for show and verify.
+
+    With --simulated: nodes in virtual time, and four users, one of them a fraud who throws forged certificates, votes
+    and blocks at them; a forger is killed, the network parts, a node joins late.
+
+    Examples:
+      tallystick demo report.pdf data.csv
+      tallystick demo --simulated --nodes 6
+    """
     if not simulated and (speed is not None or seed is not None):
         raise typer.BadParameter("--speed and --seed are of the simulated demo; add --simulated")
     if not simulated and nodes > MOST_PROCESSES:
         raise typer.BadParameter(f"--nodes is {MOST_PROCESSES} at most, unless with --simulated: each is a process")
-    with error_boundary():
-        console, paths = make_console(), files or _default_files()
-        if not files and paths[0].is_absolute() and not as_json:
-            console.print("No README.md or LICENSE here: the demo certifies two files of its own program.")
-            console.print()
-        if simulated:
-            drawn = secrets.randbits(32) if seed is None else seed
-            is_good = play_simulated(console, paths, nodes, chain, speed=speed, seed=drawn, as_json=as_json)
-        else:
-            is_good = play_real(console, paths, nodes, chain, as_json=as_json)
+    as_json = is_json()
+    console, paths = make_console(), files or _default_files()
+    if not files and paths[0].is_absolute() and not as_json:
+        console.print("No README.md or LICENSE here: the demo certifies two files of its own program.")
+        console.print()
+    if simulated:
+        drawn = secrets.randbits(32) if seed is None else seed
+        is_good = play_simulated(console, paths, nodes, chain, speed=speed, seed=drawn, as_json=as_json)
+    else:
+        is_good = play_real(console, paths, nodes, chain, as_json=as_json)
     if not is_good:
         raise typer.Exit(ExitCode.FAILED)
 

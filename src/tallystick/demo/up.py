@@ -11,22 +11,13 @@ from typing import Annotated, Final
 import typer
 
 from tallystick.cli.options import NoPassphrase, PassphraseFile, find_passphrase
-from tallystick.cli.output import Terminal, Text, error_boundary, fail, help_text, make_console, marked, warn
+from tallystick.cli.output import Terminal, Text, fail, make_console, marked, warn
 from tallystick.demo.local_network import LocalNetwork, NodeProcess, in_order, terminated_like_interrupted
 from tallystick.demo.real_demo import MOST_PROCESSES, PARAMS
 from tallystick.host.data_folder import DataFolder, FolderError
 from tallystick.host.founding import found_here
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.problems import ExitCode
-
-HELP: Final = help_text(
-    "Run a network of nodes on this machine, until Ctrl-C.",
-    "In a temporary folder that is gone afterwards; or the nodes in FOLDER, as tallystick new NAME --members N made "
-    "them. It says which commands to try in another terminal.",
-    "Examples:",
-    "  tallystick up",
-    "  tallystick new class --members 6 --into class --no-passphrase, then tallystick up class",
-)
 
 _LOOK_SECONDS: Final = 0.5
 
@@ -41,7 +32,16 @@ def up(
     passphrase_file: PassphraseFile = None,
     no_passphrase: NoPassphrase = False,
 ) -> None:
-    with error_boundary(), terminated_like_interrupted(), _folders(folder, nodes) as folders:
+    """Run a network of nodes on this machine, until Ctrl-C.
+
+    In a temporary folder that is gone afterwards; or the nodes in FOLDER, as tallystick new NAME --members N made them.
+    It says which commands to try in another terminal.
+
+    Examples:
+      tallystick up
+      tallystick new class --members 6 --into class --no-passphrase, then tallystick up class
+    """
+    with terminated_like_interrupted(), _folders(folder, nodes) as folders:
         passphrase = "" if _opens(folders[0], "") else find_passphrase(passphrase_file, no_passphrase, "all keys")
         with LocalNetwork([NodeProcess(one, passphrase) for one in folders]) as network:
             _run(make_console(), network)
