@@ -1,18 +1,27 @@
 """`tallystick demo`: nodes turn files into one agreed chain, as real processes or in virtual time."""
 
 import secrets
+import sys
+import time
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
+from msgspec import to_builtins
 
 import tallystick
 from tallystick.cli.options import AsJson
-from tallystick.cli.output import DEFAULT_CHAIN, error_boundary, help_text, make_console
+from tallystick.cli.output import DEFAULT_CHAIN, Terminal, error_boundary, fail, help_text, make_console, print_json
+from tallystick.demo.account import Account
+from tallystick.demo.closing_view import show_account
+from tallystick.demo.play import make_room
 from tallystick.demo.real_demo import MOST_PROCESSES, play_real
-from tallystick.demo.simulated_demo import DEFAULT_SPEED, play_simulated
+from tallystick.demo.scenes import SimulatedDemo
+from tallystick.demo.simulation import FRAME_MS
 from tallystick.problems import ExitCode
+from tallystick.storage.store import Store
 
+_DEFAULT_SPEED: Final = 3.5
 _DEFAULT_FILES: Final = ("README.md", "LICENSE")
 _FALLBACK_FILES: Final = ("ledger/certificate.py", "ledger/block.py")
 """Of this package, so that they are always there."""
@@ -31,22 +40,16 @@ HELP: Final = help_text(
 
 
 def demo(
-    files: Annotated[
-        list[Path] | None, typer.Argument(metavar="FILE", help="Files to certify.", show_default=False)
-    ] = None,
+    files: Annotated[list[Path] | None, typer.Argument(metavar="FILE", help="Files to certify.")] = None,
     *,
-    nodes: Annotated[
-        int, typer.Option(min=4, max=50, help="Nodes at the start; one more joins late. Four can spare one.")
-    ] = 4,
-    simulated: Annotated[
-        bool, typer.Option("--simulated", help="In virtual time, with a fraud: the same account for the same seed.")
-    ] = False,
+    nodes: Annotated[int, typer.Option(min=4, max=50, help="At first; one more joins late. Four can spare one.")] = 4,
+    simulated: Annotated[bool, typer.Option("--simulated", help="In virtual time, with a fraud.")] = False,
     speed: Annotated[
         float | None,
         typer.Option(
             min=0,
             help="Simulated: seconds of the nodes' time in a second of yours; 0: as fast as it goes.",
-            show_default=f"{DEFAULT_SPEED} on a terminal, else 0",
+            show_default=f"{_DEFAULT_SPEED} on a terminal, else 0",
         ),
     ] = None,
     seed: Annotated[
@@ -68,16 +71,21 @@ def demo(
     if not simulated and nodes > MOST_PROCESSES:
         raise typer.BadParameter(f"--nodes is {MOST_PROCESSES} at most, unless with --simulated: each is a process")
     with error_boundary():
-        console, paths = make_console(), files or _default_files()
-        if not files and paths[0].is_absolute() and not as_json:
+        console, paths = Terminal(quiet=True) if as_json else make_console(), files or _default_files()
+        if not files and paths[0].is_absolute():
             console.print("No README.md or LICENSE here: the demo certifies two files of its own program.")
             console.print()
         if simulated:
+            pace = _DEFAULT_SPEED if speed is None and sys.stdout.isatty() and not as_json else speed or 0
             drawn = secrets.randbits(32) if seed is None else seed
-            is_good = play_simulated(console, paths, nodes, chain, speed=speed, seed=drawn, as_json=as_json)
+            account = _play_simulated(SimulatedDemo(console, nodes, drawn, paths), chain, pace)
         else:
-            is_good = play_real(console, paths, nodes, chain, as_json=as_json)
-    if not is_good:
+            account = play_real(console, paths, nodes, chain)
+        if as_json:
+            print_json(to_builtins(account))
+        else:
+            show_account(console, account, chain)
+    if not account.is_good:
         raise typer.Exit(ExitCode.FAILED)
 
 
@@ -85,3 +93,19 @@ def _default_files() -> list[Path]:
     here = [Path(name) for name in _DEFAULT_FILES if Path(name).is_file()]
     package = Path(tallystick.__file__).parent
     return here or [package / name for name in _FALLBACK_FILES]
+
+
+def _play_simulated(demo: SimulatedDemo, chain: Path, speed: float) -> Account:
+    """Play it in virtual time; at a speed above 0, its frames are paced by the real clock."""
+    make_room(chain)
+    next_frame_s = time.monotonic()
+    try:
+        with Store.create(chain, demo.genesis) as store, demo.status:
+            store.remember_names(demo.names)
+            for _ in demo.play(store):
+                if speed:
+                    next_frame_s += FRAME_MS / 1000 / speed
+                    time.sleep(max(0.0, next_frame_s - time.monotonic()))
+    except KeyboardInterrupt:
+        raise fail(f"stopped; the blocks forged so far are in {chain}", ExitCode.STOPPED) from None
+    return demo.close(chain)
