@@ -260,7 +260,7 @@ def test_the_demo_ends_well_whatever_is_lost_on_the_way(tmp_path: Path, chance: 
 @pytest.mark.parametrize(
     ("what", "instead", "verdict"),
     [
-        ("tallystick.demo.simulation.thrown", lambda what, fraud: [], "× 0 of Charlie's 29 illegal attempts"),
+        ("tallystick.demo.fraud.Fraud.throws", lambda fraud, what: [], "× 0 of Charlie's 29 illegal attempts"),
         ("tallystick.demo.fraud.Fraud.two_votes", lambda fraud: [fraud.sign_of_life()] * 2, "× No evidence was"),
         ("tallystick.network.simulated.SimulatedNetwork.crash", lambda network, name: None, "× Without Node"),
         ("tallystick.network.simulated.SimulatedNetwork.partition", lambda network, *groups: None, "× The halves"),

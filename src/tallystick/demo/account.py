@@ -44,7 +44,6 @@ class NodeLine(Struct):
     name: str
     member: str
     joined_ms: int
-    tip_index: int
     tip_hash: str
     """It covers all that the node has: blocks, log and state."""
 

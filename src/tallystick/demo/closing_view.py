@@ -1,4 +1,4 @@
-"""What a demo came to, for people: a picture, the chain, the members, the refusals, the nodes, and the verdicts."""
+"""What a demo came to, for people: a picture, the chain, the members, the refusals, and the verdicts."""
 
 import shlex
 from collections import Counter
@@ -16,7 +16,6 @@ from tallystick.client.verdicts import SHORTEST_ID
 from tallystick.demo.account import Account, Nullified, Stretch
 from tallystick.ledger.errors import Rule
 
-_FEWEST_COLUMNS: Final = 20
 _TICK_MS: Final = 5_000
 _BAR_WIDTH: Final = 8
 _SIGNS: Final = {
@@ -55,7 +54,7 @@ def _show_picture(console: Terminal, account: Account) -> None:
     known = {name for one in nodes for name in (one.name, one.member)}
     rows |= {one.who: {one.who} for one in stretches if one.who not in known}
     margin = max(map(len, rows)) + 2
-    columns = max(_FEWEST_COLUMNS, console.width - 2 - margin)
+    columns = max(20, console.width - 2 - margin)
     console.print(Text(" " * margin).append(_scale(account.took_ms, columns), style="dim"))
     for label, who in rows.items():
         cells = [(" ", "")] * columns

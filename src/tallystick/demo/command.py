@@ -2,7 +2,6 @@
 
 import secrets
 import sys
-import time
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -11,15 +10,11 @@ from msgspec import to_builtins
 
 import tallystick
 from tallystick.cli.options import AsJson
-from tallystick.cli.output import DEFAULT_CHAIN, Terminal, error_boundary, fail, help_text, make_console, print_json
-from tallystick.demo.account import Account
+from tallystick.cli.output import DEFAULT_CHAIN, Terminal, error_boundary, help_text, make_console, print_json
 from tallystick.demo.closing_view import show_account
-from tallystick.demo.play import make_room
 from tallystick.demo.real_demo import MOST_PROCESSES, play_real
-from tallystick.demo.scenes import SimulatedDemo
-from tallystick.demo.simulation import FRAME_MS
+from tallystick.demo.scenes import SimulatedDemo, play_simulated
 from tallystick.problems import ExitCode
-from tallystick.storage.store import Store
 
 _DEFAULT_SPEED: Final = 3.5
 _DEFAULT_FILES: Final = ("README.md", "LICENSE")
@@ -61,9 +56,7 @@ def demo(
             show_default="a random one",
         ),
     ] = None,
-    chain: Annotated[Path, typer.Option(help="The file to keep the chain in; an earlier demo's is replaced.")] = Path(
-        DEFAULT_CHAIN
-    ),
+    chain: Annotated[Path, typer.Option(help="Where it is kept; an earlier demo's is replaced.")] = Path(DEFAULT_CHAIN),
     as_json: AsJson = False,
 ) -> None:
     if not simulated and (speed is not None or seed is not None):
@@ -78,7 +71,7 @@ def demo(
         if simulated:
             pace = _DEFAULT_SPEED if speed is None and sys.stdout.isatty() and not as_json else speed or 0
             drawn = secrets.randbits(32) if seed is None else seed
-            account = _play_simulated(SimulatedDemo(console, nodes, drawn, paths), chain, pace)
+            account = play_simulated(SimulatedDemo(console, paths, nodes, drawn, pace), chain)
         else:
             account = play_real(console, paths, nodes, chain)
         if as_json:
@@ -93,19 +86,3 @@ def _default_files() -> list[Path]:
     here = [Path(name) for name in _DEFAULT_FILES if Path(name).is_file()]
     package = Path(tallystick.__file__).parent
     return here or [package / name for name in _FALLBACK_FILES]
-
-
-def _play_simulated(demo: SimulatedDemo, chain: Path, speed: float) -> Account:
-    """Play it in virtual time; at a speed above 0, its frames are paced by the real clock."""
-    make_room(chain)
-    next_frame_s = time.monotonic()
-    try:
-        with Store.create(chain, demo.genesis) as store, demo.status:
-            store.remember_names(demo.names)
-            for _ in demo.play(store):
-                if speed:
-                    next_frame_s += FRAME_MS / 1000 / speed
-                    time.sleep(max(0.0, next_frame_s - time.monotonic()))
-    except KeyboardInterrupt:
-        raise fail(f"stopped; the blocks forged so far are in {chain}", ExitCode.STOPPED) from None
-    return demo.close(chain)

@@ -46,7 +46,10 @@ class Fraud(msgspec.Struct, frozen=True):
         """He, on this ledger, now: who issues a certificate."""
         return self.wallet, self.node.chain.ledger_id, self.now_ms
 
-    # ---- certificates ---------------------------------------------------------------------------------------
+    def throws(self, what: str) -> list[bytes | Entry]:
+        """What he throws at the node that he is after: bytes, and what he submits."""
+        made = (CERTIFICATES | MESSAGES | IN_TURN | BURNED)[what](self)
+        return [one if isinstance(one, bytes | Entry) else encode_message(one) for one in made]
 
     def statement(self, subject: str = "I own the town hall") -> Statement:
         """A statement of his own: legal, whatever one thinks of it."""
@@ -71,8 +74,6 @@ class Fraud(msgspec.Struct, frozen=True):
         """A certificate beside a payload that it does not cover."""
         certified, shown = (Payload(bytes(32), "text/plain", text) for text in (b"1 euro", b"1000 euros"))
         return _offered(certificate.issue_statement(*self.issuer, "Receipt", certified), shown)
-
-    # ---- votes ----------------------------------------------------------------------------------------------
 
     def vote(self, kind: int, block_hash: bytes = ZERO_DIGEST, member: bytes | None = None) -> Tally:
         """A vote in the view at hand that he signs, in his name or in that of a member."""
@@ -118,8 +119,6 @@ class Fraud(msgspec.Struct, frozen=True):
         """A member, not the one that runs the node, is said to have lost what it signed; Charlie says so."""
         member = next(one for one in self.honest if one != self.simplex.guard.key)
         return sign(messages.RecoveryRequest(member, digest(b"nonce")), self.wallet, self.node.chain.ledger_id)
-
-    # ---- blocks ---------------------------------------------------------------------------------------------
 
     def block(self, forger: bytes | None = None, **header_fields: Any) -> Block:
         """The next block, as he would have it, signed by him: other fields in the header."""
@@ -236,9 +235,3 @@ BURNED: Final[_Attempts] = {
     "evidence of an epoch long past": lambda his: [his.of_both(his.wallet, 0)],
 }
 """What he tries with a key that contradicted itself."""
-
-
-def thrown(what: str, fraud: Fraud) -> list[bytes | Entry]:
-    """What the fraud throws at the node that he is after: bytes, and what he submits."""
-    made = (CERTIFICATES | MESSAGES | IN_TURN | BURNED)[what](fraud)
-    return [one if isinstance(one, bytes | Entry) else encode_message(one) for one in made]

@@ -69,8 +69,6 @@ class RealDemo(Play):
             self._wait_for(node, tip_index)
         return self._close(paths, joiner, kept)
 
-    # ---- the scenes -----------------------------------------------------------------------------------------
-
     def _start(self) -> None:
         within, count = self._members[0].folder.path.parent, len(self._members)
         self.show_scene("The nodes start, and find each other")
@@ -144,8 +142,7 @@ class RealDemo(Play):
         for one in files:
             told = f"{one.name} verifies at {', '.join(one.verified_by)}"
             self.tell("■", f"{told}; with one byte changed it fails at {len(one.failed_when_changed_by)} of them")
-        last = {name: (self._joined_ms[name], one.tip_index, one.tip_hash) for name, one in ends.items()}
-        nodes = [NodeLine(name, name, *one) for name, one in last.items()]
+        nodes = [NodeLine(name, name, self._joined_ms[name], one.tip_hash) for name, one in ends.items()]
         codes = self._network.stop()
         ended = f"All {len(codes)} processes ended when they were asked to"
         says = "A process had to be killed, or ended badly" if any(codes.values()) else ended

@@ -1,6 +1,6 @@
 """Nodes in virtual time, the users that submit to them, one of whom is a fraud, and what is seen of it all."""
 
-from collections.abc import Iterator
+import time
 from hashlib import sha256
 from itertools import count, islice
 from typing import Final
@@ -9,11 +9,11 @@ from tallystick.cli.output import Terminal
 from tallystick.cli.words import many, names_of, seconds
 from tallystick.consensus.agreement import PersistQuorum
 from tallystick.consensus.simplex import Simplex
-from tallystick.demo.account import Moment, NodeLine, Nullified, Refusal
-from tallystick.demo.fraud import FRAUD, HONEST, Fraud, thrown
+from tallystick.demo.account import Moment, Nullified, Refusal
+from tallystick.demo.fraud import FRAUD, HONEST, Fraud
 from tallystick.demo.play import LEDGER_NAME, Play
 from tallystick.ledger.block import Block
-from tallystick.ledger.certificate import Payload, issue_stake, issue_statement
+from tallystick.ledger.certificate import Evidence, Payload, issue_stake, issue_statement
 from tallystick.ledger.errors import BLAMES_THE_PEER, Refused, Rule
 from tallystick.ledger.genesis import Allotment, Genesis, make_genesis
 from tallystick.ledger.messages import Entry
@@ -45,16 +45,13 @@ _WORK: Final = (
     ("Delphine", "Sample {} measured", 83, "pH 7.04 at 21.3 degrees"),
 )
 
-Frames = Iterator[None]
-"""Yields after each frame of virtual time, so that somebody can watch."""
-
 
 class Simulation(Play):
-    """The nodes, the users, and the time."""
+    """The nodes, the users, and the time: `speed` seconds of it in a second of ours, or at 0 as it comes."""
 
-    def __init__(self, console: Terminal, node_count: int, seed: int) -> None:
+    def __init__(self, console: Terminal, node_count: int, seed: int, speed: float) -> None:
         super().__init__(console, lambda: self._network.now_ms, _START_MS)
-        self._seed = seed
+        self._seed, self._speed = seed, speed
         *self._first, self._late = (f"Node {number + 1}" for number in range(node_count + 1))
         named = dict(zip(self._first, HONEST, strict=False))
         self._members = {node: named.get(node, node) for node in (*self._first, self._late)}
@@ -92,8 +89,6 @@ class Simulation(Play):
         self._joined_ms[name] = self.elapsed_ms
         self._network.add(name, member(self._wallets[self._members[name]]), archive=archive)
 
-    # ---- how things are -------------------------------------------------------------------------------------
-
     @property
     def _archive(self) -> FullArchive:
         return self._network.hosts[self._first[0]].archive
@@ -112,24 +107,18 @@ class Simulation(Play):
         tips = {(node.state.tip.hash, node.state.log.size, node.state.log.root()) for node in running}
         return len(tips) == 1 and not any(len(node.box) for node in running)
 
-    def _node_lines(self) -> list[NodeLine]:
-        states = {name: host.node.state for name, host in self._network.hosts.items()}
-        told = {name: (self._joined_ms[name], one.index, one.tip.hash.hex()) for name, one in states.items()}
-        return [NodeLine(name, self._members[name], *one) for name, one in told.items()]
-
-    # ---- what is awaited ------------------------------------------------------------------------------------
-
-    def _elapse(self, duration_ms: int) -> Frames:
+    def _elapse(self, duration_ms: int) -> None:
         for _ in range(0, duration_ms, FRAME_MS):
             self._network.run_for(FRAME_MS)
-            yield
+            if self._speed:
+                time.sleep(FRAME_MS / 1000 / self._speed)
 
-    def _settle(self) -> Frames:
+    def _settle(self) -> None:
         """Nobody does anything until all is settled."""
         for _ in range(0, _SETTLE_AT_MOST_MS, FRAME_MS):
             if self._is_settled():
                 return
-            yield from self._elapse(FRAME_MS)
+            self._elapse(FRAME_MS)
 
     def _came(self, told: str, moment: Moment) -> None:
         moment.ms, moment.index = self.elapsed_ms, self._tip_index
@@ -162,12 +151,12 @@ class Simulation(Play):
         what = f"stakes {amount} tokens" if amount > 0 else f"withdraws {-amount} tokens from stake"
         self.tell("+", f"{user} {what}")
 
-    def _work(self, times: int, pause_ms: int) -> Frames:
+    def _work(self, times: int, pause_ms: int) -> None:
         """Honest users make statements, at one node after the other."""
         for number in islice(self._statements, times):
             user, subject, first, text = _WORK[number % len(_WORK)]
             self._say(user, number % len(self._first), subject.format(first + number // len(_WORK)), text)
-            yield from self._elapse(pause_ms)
+            self._elapse(pause_ms)
 
     # ---- what the fraud does --------------------------------------------------------------------------------
 
@@ -176,29 +165,21 @@ class Simulation(Play):
         archive, now_ms = self._archive, self._network.now_ms
         return Fraud(self._wallets[FRAUD], honest, host.node, self._simplex(node), archive, now_ms)
 
-    def _try_at(self, node: str, what: str, pause_ms: int) -> Frames:
+    def _try_at(self, node: str, what: str, pause_ms: int) -> None:
         """The fraud submits certificates as a user does, and sends bytes as an unknown peer, until that is refused."""
         self._attempts.append(what)
         for _ in range(_TRIES):
             intruder = self._new_intruder()
-            for one in thrown(what, self._fraud_at(node)):
+            for one in self._fraud_at(node).throws(what):
                 if isinstance(one, bytes):
                     self._tried[intruder] = what
                     self._network.inject(intruder, node, one)
                 else:
                     self._tried[node] = what
                     self._network.submit(node, one)
-            yield from self._elapse(pause_ms)
+            self._elapse(pause_ms)
             if any(refusal.attempt == what for refusal in self._refusals):
                 return
-
-    def _try_in_turn(self, what: str) -> None:
-        """The fraud, drawn to forge, tries something on all nodes."""
-        self._attempts.append(what)
-        self._tried[self._wallets[FRAUD].public_key] = what
-        for one in thrown(what, self._fraud_at(self._first[0])):
-            assert isinstance(one, bytes)
-            self._inject_everywhere(one)
 
     def _inject_everywhere(self, data: bytes) -> None:
         intruder = self._new_intruder()
@@ -225,6 +206,9 @@ class Simulation(Play):
             forger, held = self._name_of(block.header.forger), many(len(block.certificates), "certificate")
             at = next((f" ({name})" for name, who in self._members.items() if name != who == forger), "")
             self.tell("■", f"Block {block.index} by {forger}{at} is final: view {block.header.view}, {held}")
+            if any(isinstance(one, Evidence) for one in block.certificates):
+                burned = self._network.hosts[node].node.state.stakes.burned
+                self.tell("!", f"Block {block.index} holds both votes: Charlie loses the {burned} tokens at stake")
             while self._next_block:
                 self._came(*self._next_block.popitem())
         if node in self._catching_up and block.index == self._tip_index:
