@@ -1,11 +1,10 @@
-"""How the command line puts keys, hashes, times and certificates into words."""
+"""How the command line puts keys, times and counts into words."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
 from tallystick.api.views import Finality, Key
-from tallystick.ledger.certificate import AnyCertificate, Evidence, ProposalEvidence, StakingOperation
 
 _SHORT_HEX: Final = 12
 _UNITS: Final = ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "min"), (60, "min", 1, "s"))
@@ -14,38 +13,9 @@ CHECKED_AGAIN: Final = "every hash, signature, vote and rule checked again"
 """What was found good before anything of a kept chain is shown."""
 
 
-def short(data: bytes) -> str:
-    """The first digits of a hash or key."""
-    return data.hex()[:_SHORT_HEX] + "…"
-
-
-def name_of(public_key: bytes, names: Mapping[bytes, str]) -> str:
-    """The key's name in the address book, or its first digits."""
-    return names.get(public_key) or short(public_key)
-
-
 def called(one: Key) -> str:
     """A member's name in the address book, and how its key begins."""
     return f"{one.name} ({one.key[:8]}…)" if one.name else f"{one.key[:_SHORT_HEX]}…"
-
-
-def kind_of(certificate: AnyCertificate) -> str:
-    """The certificate's kind, in a word or two."""
-    if isinstance(certificate, Evidence):
-        return "evidence"
-    return "staking operation" if isinstance(certificate, StakingOperation) else "statement"
-
-
-def what_it_says(certificate: AnyCertificate, names: Mapping[bytes, str]) -> str:
-    """What a certificate says, in a few words."""
-    if isinstance(certificate, Evidence):
-        what = "forged blocks" if isinstance(certificate, ProposalEvidence) else "signed votes"
-        return f"shows that {name_of(certificate.offender, names)} {what} that conflict"
-    if not isinstance(certificate, StakingOperation):
-        return certificate.subject or "(no subject)"
-    if certificate.amount < 0:
-        return f"withdraws {-certificate.amount} from stake"
-    return f"stakes {certificate.amount}"
 
 
 def whole(one: Key) -> str:

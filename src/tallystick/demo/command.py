@@ -1,39 +1,36 @@
 """`tallystick demo`: nodes turn files into one agreed chain, as real processes or in virtual time."""
 
 import secrets
+import sys
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
 import tallystick
-from tallystick.cli.output import DEFAULT_CHAIN, is_json, make_console
+from tallystick.cli.output import DEFAULT_CHAIN, Terminal, give, is_json, make_console
+from tallystick.demo.closing_view import show_account
 from tallystick.demo.real_demo import MOST_PROCESSES, play_real
-from tallystick.demo.simulated_demo import DEFAULT_SPEED, play_simulated
+from tallystick.demo.scenes import SimulatedDemo, play_simulated
 from tallystick.problems import ExitCode
 
+_DEFAULT_SPEED: Final = 3.5
 _DEFAULT_FILES: Final = ("README.md", "LICENSE")
 _FALLBACK_FILES: Final = ("ledger/certificate.py", "ledger/block.py")
 """Of this package, so that they are always there."""
 
 
 def demo(
-    files: Annotated[
-        list[Path] | None, typer.Argument(metavar="FILE", help="Files to certify.", show_default=False)
-    ] = None,
+    files: Annotated[list[Path] | None, typer.Argument(metavar="FILE", help="Files to certify.")] = None,
     *,
-    nodes: Annotated[
-        int, typer.Option(min=4, max=50, help="Nodes at the start; one more joins late. Four can spare one.")
-    ] = 4,
-    simulated: Annotated[
-        bool, typer.Option("--simulated", help="In virtual time, with a fraud: the same account for the same seed.")
-    ] = False,
+    nodes: Annotated[int, typer.Option(min=4, max=50, help="At first; one more joins late. Four can spare one.")] = 4,
+    simulated: Annotated[bool, typer.Option("--simulated", help="In virtual time, with a fraud.")] = False,
     speed: Annotated[
         float | None,
         typer.Option(
             min=0,
             help="Simulated: seconds of the nodes' time in a second of yours; 0: as fast as it goes.",
-            show_default=f"{DEFAULT_SPEED} on a terminal, else 0",
+            show_default=f"{_DEFAULT_SPEED} on a terminal, else 0",
         ),
     ] = None,
     seed: Annotated[
@@ -45,9 +42,7 @@ def demo(
             show_default="a random one",
         ),
     ] = None,
-    chain: Annotated[Path, typer.Option(help="The file to keep the chain in; an earlier demo's is replaced.")] = Path(
-        DEFAULT_CHAIN
-    ),
+    chain: Annotated[Path, typer.Option(help="Where it is kept; an earlier demo's is replaced.")] = Path(DEFAULT_CHAIN),
 ) -> None:
     """Watch several nodes turn files into one agreed chain.
 
@@ -66,17 +61,19 @@ def demo(
         raise typer.BadParameter("--speed and --seed are of the simulated demo; add --simulated")
     if not simulated and nodes > MOST_PROCESSES:
         raise typer.BadParameter(f"--nodes is {MOST_PROCESSES} at most, unless with --simulated: each is a process")
-    as_json = is_json()
-    console, paths = make_console(), files or _default_files()
-    if not files and paths[0].is_absolute() and not as_json:
+    console, paths = Terminal(quiet=True) if is_json() else make_console(), files or _default_files()
+    if not files and paths[0].is_absolute():
         console.print("No README.md or LICENSE here: the demo certifies two files of its own program.")
         console.print()
     if simulated:
+        pace = _DEFAULT_SPEED if speed is None and sys.stdout.isatty() and not is_json() else speed or 0
         drawn = secrets.randbits(32) if seed is None else seed
-        is_good = play_simulated(console, paths, nodes, chain, speed=speed, seed=drawn, as_json=as_json)
+        account = play_simulated(SimulatedDemo(console, paths, nodes, drawn, pace), chain)
     else:
-        is_good = play_real(console, paths, nodes, chain, as_json=as_json)
-    if not is_good:
+        account = play_real(console, paths, nodes, chain)
+    give(account)
+    show_account(console, account, chain)
+    if not account.is_good:
         raise typer.Exit(ExitCode.FAILED)
 
 

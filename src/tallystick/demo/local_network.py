@@ -167,11 +167,6 @@ class LocalNetwork(Generic[N]):
         return [(node, node.wait()) for node in over]
 
 
-def in_order(name: str) -> tuple[int, str]:
-    """Sorts node-2 before node-10."""
-    return len(name), name
-
-
 @contextmanager
 def terminated_like_interrupted() -> Iterator[None]:
     """Let SIGTERM unwind the program as Ctrl-C does, so that it cleans up."""

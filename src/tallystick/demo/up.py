@@ -12,7 +12,7 @@ import typer
 
 from tallystick.cli.options import NoPassphrase, PassphraseFile, find_passphrase
 from tallystick.cli.output import Terminal, Text, fail, make_console, marked, warn
-from tallystick.demo.local_network import LocalNetwork, NodeProcess, in_order, terminated_like_interrupted
+from tallystick.demo.local_network import LocalNetwork, NodeProcess, terminated_like_interrupted
 from tallystick.demo.real_demo import MOST_PROCESSES, PARAMS
 from tallystick.host.data_folder import DataFolder, FolderError
 from tallystick.host.founding import found_here
@@ -42,7 +42,7 @@ def up(
       tallystick new class --members 6 --into class --no-passphrase, then tallystick up class
     """
     with terminated_like_interrupted(), _folders(folder, nodes) as folders:
-        passphrase = "" if _opens(folders[0], "") else find_passphrase(passphrase_file, no_passphrase, "all keys")
+        passphrase = _passphrase_of(folders[0], passphrase_file, no_passphrase)
         with LocalNetwork([NodeProcess(one, passphrase) for one in folders]) as network:
             _run(make_console(), network)
 
@@ -54,21 +54,21 @@ def _folders(folder: Path | None, nodes: int) -> Iterator[list[DataFolder]]:
             yield found_here("tallystick playground", Path(root) / "net", nodes, "", params=PARAMS)
         return
     folders = [DataFolder(one) for one in folder.glob("node-*")]
-    found = sorted((one for one in folders if one.is_there), key=lambda one: in_order(one.path.name))
+    found = sorted((one for one in folders if one.is_there), key=lambda one: (len(one.path.name), one.path.name))
     if not found:
         advice = f"make some with: tallystick new NAME --members 4 --into {shlex.quote(str(folder))}"
         raise FolderError(f"there are no nodes in {folder}; {advice}")
     yield found
 
 
-def _opens(folder: DataFolder, passphrase: str) -> bool:
+def _passphrase_of(folder: DataFolder, file: Path | None, none: bool) -> str:
     try:
-        folder.wallet(passphrase)
+        folder.wallet("")
     except Refused as refused:
         if refused.rule is not Rule.K4:
             raise
-        return False
-    return True
+        return find_passphrase(file, none, "all keys")
+    return ""
 
 
 def _run(console: Terminal, network: LocalNetwork[NodeProcess]) -> None:
@@ -93,19 +93,17 @@ def _run(console: Terminal, network: LocalNetwork[NodeProcess]) -> None:
 
 
 def _tell(console: Terminal, folders: Sequence[DataFolder]) -> None:
-    paths = [one.quoted for one in folders]
-    last = paths[-1]
+    first, last = folders[0].quoted, folders[-1].quoted
     what = "one node runs" if len(folders) == 1 else f"{len(folders)} nodes run"
-    ends = "ends it" if len(folders) == 1 else "ends them"
-    console.print(marked("✓", what, f" in {folders[0].path.parent}; Ctrl-C {ends}."))
+    console.print(marked("✓", what, f" in {folders[0].path.parent}; Ctrl-C ends it all."))
     console.print()
     console.print("Try in another terminal:")
     for command in (
-        f"tallystick status --data {paths[0]}",
-        f"tallystick certify FILE --data {paths[0]}",
+        f"tallystick status --data {first}",
+        f"tallystick certify FILE --data {first}",
         f"tallystick verify FILE --data {last}",
         f"tallystick show --data {last}",
-        f"tallystick stake 50 --data {paths[0]}",
-        f"tallystick join $(tallystick invite --data {paths[0]}) --data ./mine --no-passphrase --run",
+        f"tallystick stake 50 --data {first}",
+        f"tallystick join $(tallystick invite --data {first}) --data ./mine --no-passphrase --run",
     ):
         console.print(Text(f"  {command}", style="bold"), soft_wrap=True)
