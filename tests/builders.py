@@ -1,10 +1,10 @@
 """What tests start from: people, a ledger, signed certificates, legal blocks, and networks of nodes."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache, lru_cache
 from hashlib import sha256
-from typing import Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import pytest
 from msgspec.structs import replace
@@ -42,17 +42,18 @@ from tallystick.ledger.params import Params
 from tallystick.ledger.state import State, next_state
 from tallystick.ledger.vote import FINALIZE, NULLIFY, Ballot, Tally, Vote, cast, tally_of
 from tallystick.ledger.wallet import Wallet
+from tallystick.network.archiving import FullArchive
 from tallystick.network.memory_archive import MemoryArchive
 from tallystick.network.replay import replayed
 from tallystick.network.simulated import Link, SimulatedNetwork
 from tallystick.network.simulated_host import MakeAgreement, SimulatedHost
 from tallystick.node.agreement import Agreement
-from tallystick.node.archive import Archive
 from tallystick.node.events import (
     Action,
     CertificatesSubmitted,
     Disconnect,
     MessageReceived,
+    Peer,
     PersistBlock,
     ReportRefused,
     SetTimer,
@@ -64,6 +65,9 @@ from tallystick.node.intake import Intake
 from tallystick.node.limits import Limits
 from tallystick.node.node import Node
 from tallystick.node.simplex_driver import SimplexDriver
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 START_MS = 1_750_000_000_000
 """When the ledgers of the tests begin."""
@@ -139,7 +143,9 @@ def evidence(
         vote(NULLIFY, ZERO_DIGEST, offender, epoch, view, genesis),
         vote(FINALIZE, b"b" * 32, offender, epoch, view, genesis),
     )
-    return issue_evidence(issuer, genesis.ledger_id, START_MS, *two)
+    made = issue_evidence(issuer, genesis.ledger_id, START_MS, *two)
+    assert isinstance(made, VoteEvidence)
+    return made
 
 
 def sign_block(header: Header, certificates: Iterable[AnyCertificate], forger: Wallet) -> VerifiedBlock:
@@ -173,16 +179,28 @@ def proposal_evidence(
 ) -> ProposalEvidence:
     """Against a forger that signed two headers for a view."""
     two = (signed_header(offender, epoch, view, nonce, genesis) for nonce in (0, 1))
-    return issue_evidence(issuer, genesis.ledger_id, START_MS, *two)
+    made = issue_evidence(issuer, genesis.ledger_id, START_MS, *two)
+    assert isinstance(made, ProposalEvidence)
+    return made
 
 
 def payload(content: str = "content") -> Payload:
     return Payload(sha256(content.encode()).digest(), "text/plain", content.encode())
 
 
-def with_payload(subject: str, issuer: Wallet = ADA, ledger: bytes = LEDGER) -> Entry:
+if TYPE_CHECKING:
+
+    class WholeEntry(Entry):
+        """An entry that is known to have its payload."""
+
+        payload: Payload
+else:
+    WholeEntry = Entry
+
+
+def with_payload(subject: str, issuer: Wallet = ADA, ledger: bytes = LEDGER) -> WholeEntry:
     """A statement and the payload it covers, which says the same."""
-    return Entry(statement(subject[:200], issuer, ledger, payload=payload(subject)), payload(subject))
+    return WholeEntry(statement(subject[:200], issuer, ledger, payload=payload(subject)), payload(subject))
 
 
 def sign_anything(certificate: AnyCertificate, issuer: Wallet = ADA, ledger: bytes = LEDGER) -> AnyCertificate:
@@ -205,7 +223,9 @@ class Scribe:
 
     def forger(self) -> Wallet:
         """Whose turn it is."""
-        return self._wallets[StakeRule().forger_after(self.state)]
+        drawn = StakeRule().forger_after(self.state)
+        assert drawn is not None
+        return self._wallets[drawn]
 
     def draft(self, *certificates: AnyCertificate, signer: Wallet | None = None, **changes: Any) -> VerifiedBlock:
         """The next block, not added; with other header fields where `changes` says so, signed by its forger.
@@ -257,7 +277,9 @@ class FinalScribe(Scribe):
 
     def forger(self) -> Wallet:
         epoch = self.state.epoch
-        return self._wallets[draw(epoch.stakes, self.genesis.ledger_id, epoch.number, self._view())]
+        drawn = draw(epoch.stakes, self.genesis.ledger_id, epoch.number, self._view())
+        assert drawn is not None
+        return self._wallets[drawn]
 
     def draft(self, *certificates: AnyCertificate, signer: Wallet | None = None, **changes: Any) -> VerifiedBlock:
         return super().draft(*certificates, signer=signer, **{"view": self._view(), **changes})
@@ -268,7 +290,8 @@ class FinalScribe(Scribe):
         block = super().forge(*certificates, **changes)
         proof = self.last(epoch, block) if self.state.epoch is not epoch else None
         finalization = self.finalization(epoch, block) if is_finalized else None
-        self.kept.append(PersistBlock(block, (), finalization, proof and proof.roots, proof and proof.members))
+        roots, members = (proof.roots, proof.members) if proof else (None, None)
+        self.kept.append(PersistBlock(block, (), finalization, roots, members))
         self.archive.append(self.kept[-1])
         return block
 
@@ -292,7 +315,7 @@ class FinalScribe(Scribe):
         return self.state.index + 2 - self.state.epoch.first_index
 
 
-def keep(archive: Archive, block: Block, payloads: Iterable[Payload] = (), **more: Any) -> None:
+def keep(archive: FullArchive, block: Block, payloads: Iterable[Payload] = (), **more: Any) -> None:
     """Have the next block kept, as a node does."""
     archive.append(PersistBlock(block, tuple(payloads), **more))
 
@@ -335,7 +358,7 @@ def simplex_driver(owner: Wallet | None = None, genesis: Genesis = GENESIS, *rec
 def started_node(
     genesis: Genesis,
     agreement: Agreement,
-    archive: Archive,
+    archive: FullArchive,
     limits: Limits | None = None,
     checkpoint: Checkpoint | None = None,
 ) -> Node:
@@ -355,7 +378,7 @@ class Bench:
         blocks: Iterable[Block] = (),
         erased: Iterable[bytes] = (),
         agreement: Agreement | None = None,
-        archive: Archive | None = None,
+        archive: FullArchive | None = None,
     ) -> None:
         """By default a lone forger of this owner's."""
         archive = archive or MemoryArchive(blocks)
@@ -371,9 +394,9 @@ class Bench:
         self.intake = Intake(genesis.ledger_id, self.node.knowledge, self._verify)
         self.now_ms = max(START_MS, self.node.state.tip.timestamp_ms) + 1_000
 
-    def _verify(self, *claim: bytes) -> bool:
-        self.verified.append(claim)
-        return _verify(*claim)
+    def _verify(self, message: bytes, signature: bytes, key: bytes) -> bool:
+        self.verified.append((message, signature, key))
+        return _verify(message, signature, key)
 
     def handle(self, event: Any) -> list[Action]:
         actions = self.node.handle(self.now_ms, event)
@@ -389,7 +412,7 @@ class Bench:
         self.now_ms = end_ms
         return actions
 
-    def receive(self, message: Message | bytes, peer: str = "peer") -> list[Action]:
+    def receive(self, message: Message | bytes, peer: Peer = "peer") -> list[Action]:
         """Bytes, or a message as bytes, come from a peer."""
         data = message if isinstance(message, bytes) else encode_message(message)
         return self.handle(MessageReceived(peer, self.intake.check(peer, data)))
@@ -400,8 +423,24 @@ class Bench:
         return self.handle(CertificatesSubmitted((self.intake.check_entry(entry),)))
 
 
-def of_kind(kind: type[Any], actions: Iterable[Action]) -> list[Any]:
+def of_kind(kind: type[Any] | tuple[type[Any], ...], actions: Iterable[Action]) -> list[Any]:
     return [action for action in actions if isinstance(action, kind)]
+
+
+def noting(calls: list[Any], call: Callable[P, T]) -> Callable[P, T]:
+    """The same call, once its arguments are noted."""
+
+    def noted(*args: P.args, **more: P.kwargs) -> T:
+        calls.append(args)
+        return call(*args, **more)
+
+    return noted
+
+
+def simplex_of(agreement: Agreement) -> Simplex:
+    """What decides for a member of Simplex, or for an observer."""
+    assert isinstance(agreement, SimplexDriver)
+    return agreement.simplex
 
 
 def rules(actions: Iterable[Action]) -> list[Rule]:
@@ -437,7 +476,8 @@ def network_of(
 
 def honest(network: SimulatedNetwork) -> dict[str, SimulatedHost]:
     """The nodes, without the peers that only pretend to be one."""
-    return {name: host for name, host in network.hosts.items() if isinstance(host, SimulatedHost)}
+    hosts: Mapping[str, object] = network.hosts
+    return {name: host for name, host in hosts.items() if isinstance(host, SimulatedHost)}
 
 
 def tips(network: SimulatedNetwork) -> dict[str, tuple[int, str]]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from hashlib import sha256, sha512
+from types import UnionType
 from typing import Any
 
 from msgspec.structs import replace
@@ -21,7 +22,8 @@ from tallystick.ledger.genesis import Genesis
 from tallystick.ledger.messages import Message, Proposal, Votes
 from tallystick.ledger.vote import Vote
 from tallystick.ledger.wallet import Wallet
-from tallystick.node.events import Action, Broadcast, Multicast, PeerConnected, Send
+from tallystick.node.events import Action, Broadcast, Multicast, Peer, PeerConnected, Send
+from tallystick.node.simplex_driver import SimplexDriver
 from tests.builders import GENESIS, LEDGER, MEMBERS, Bench, FinalScribe, of_kind, simplex_driver, vote
 
 LEADER = FinalScribe(GENESIS).forger()
@@ -33,16 +35,18 @@ OWNER, *OTHERS = [one for one in MEMBERS.values() if one is not LEADER]
 class MemberBench(Bench):
     """The node of a member (`None`: of an observer), with the peers "x" and "y"."""
 
+    agreement: SimplexDriver
+
     def __init__(
         self, owner: Wallet | None = OWNER, genesis: Genesis = GENESIS, records: Iterable[GuardRecord] = (), **more: Any
     ) -> None:
         super().__init__(genesis, agreement=simplex_driver(owner, genesis, *records), **more)
         self.began = [one for peer in "xy" for one in self.handle(PeerConnected(peer))]
 
-    def receive(self, message: Message | bytes, peer: str = "x") -> list[Action]:
+    def receive(self, message: Message | bytes, peer: Peer = "x") -> list[Action]:
         return super().receive(message, peer)
 
-    def hear(self, *votes: Vote, peer: str = "x") -> list[Action]:
+    def hear(self, *votes: Vote, peer: Peer = "x") -> list[Action]:
         """A peer passes on votes."""
         return self.receive(votes_message(*votes), peer)
 
@@ -62,7 +66,7 @@ def proposal_of(block: Block, parent_view: int = 0) -> Proposal:
     return Proposal(block.header.view, parent_view, block.header, block.signature, ids)
 
 
-def sent(kind: type[Message], actions: Iterable[Action]) -> list[Any]:
+def sent(kind: type[Message] | UnionType, actions: Iterable[Action]) -> list[Any]:
     """The messages of this kind that leave, to whomever."""
     return [one.message for one in of_kind((Send, Broadcast, Multicast), actions) if isinstance(one.message, kind)]
 

@@ -167,7 +167,7 @@ class Seat:
     def _follows(self, words):
         done, self._to_keep = self.tell(words), {}
         while outputs := self.simplex.step(self.now_ms, self.box):
-            self.file += self.simplex.guard.take_records() if self.simplex.guard else ()
+            self.file += self.simplex.guard.take_records()
             done += [words for one in outputs if (words := self.said(one))]
             for one in outputs:
                 if isinstance(one, Finalized):
@@ -176,7 +176,7 @@ class Seat:
                     self.simplex.tip_advanced(one.finalization)
                 if isinstance(one, PersistQuorum):
                     self.kept += one.blocks
-        self.file += self.simplex.guard.take_records() if self.simplex.guard else ()
+        self.file += self.simplex.guard.take_records()
         return done
 
     def said(self, output):

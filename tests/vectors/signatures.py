@@ -4,6 +4,7 @@ Each message is what the issuer of a statement signs, so that every vector also 
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import NamedTuple
@@ -48,6 +49,10 @@ def _honest(hashed: int) -> int:
     return (_NONCE + hashed * _SECRET) % L
 
 
+def _more(more: int, hashed: int) -> int:
+    return _honest(hashed) + more
+
+
 def _without_nonce(hashed: int) -> int:
     """S for an R of small order."""
     return hashed * _SECRET % L
@@ -89,7 +94,7 @@ def _accepted() -> Iterator[Vector]:
 
 def _refused_by_s() -> Iterator[Vector]:
     for times_l in (1, 2, 8, 15):
-        yield _vector(f"S + {times_l} L", S, scalar=lambda hashed, more=times_l * L: _honest(hashed) + more)
+        yield _vector(f"S + {times_l} L", S, scalar=partial(_more, times_l * L))
     small = encoded(TORSION[1])
     yield _vector("S + L, R of small order", S, commitment=small, scalar=lambda hashed: _without_nonce(hashed) + L)
     yield _vector("S = L", S, scalar=lambda hashed: L)
@@ -100,8 +105,8 @@ def _refused_by_s() -> Iterator[Vector]:
 def _refused_by_r() -> Iterator[Vector]:
     for name, commitment in _NON_CANONICAL.items():
         yield _vector(f"R not canonical, {name}", R, commitment=commitment, scalar=_without_nonce)
-    for name, commitment in (("y = p + 18", 2**255 - 1), ("y = p + 18, signed", 2**256 - 1)):
-        yield _vector(f"R not canonical, {name}", R, commitment=commitment.to_bytes(32, "little"))
+    for name, number in (("y = p + 18", 2**255 - 1), ("y = p + 18, signed", 2**256 - 1)):
+        yield _vector(f"R not canonical, {name}", R, commitment=number.to_bytes(32, "little"))
 
 
 def _refused_by_k1() -> Iterator[Vector]:
