@@ -1,5 +1,7 @@
 """One interface of agreement: by whichever rule, a node takes, forges, keeps, follows and starts again alike."""
 
+from collections.abc import Callable
+
 import pytest
 from tests.builders import (
     ADA,
@@ -21,6 +23,7 @@ from tallystick.ledger.errors import Rule
 from tallystick.ledger.messages import BlockRequest, Blocks, Status
 from tallystick.network.archiving import answer, carry_out
 from tallystick.network.memory_archive import MemoryArchive
+from tallystick.node.agreement import Agreement
 from tallystick.node.events import (
     ArchiveChange,
     PeerConnected,
@@ -31,7 +34,10 @@ from tallystick.node.events import (
 
 GENESIS = found(ADA, forge_at_certificates=1, epoch_blocks=3)
 """A ledger of one member, who can run it by either rule."""
-RULES = {"lone forger": (lone_driver, Scribe), "simplex": (simplex_driver, FinalScribe)}
+RULES: dict[str, tuple[Callable[..., Agreement], Callable[..., Scribe]]] = {
+    "lone forger": (lone_driver, Scribe),
+    "simplex": (simplex_driver, FinalScribe),
+}
 
 
 @pytest.fixture(params=RULES)
@@ -118,6 +124,6 @@ def test_what_the_gate_refuses_is_not_taken(rule):
     block = scribe.draft(one(), state_root=b"r" * 32)
     follower = member(rule, None)
     follower.receive(Status(GENESIS.ledger_id, 0, 1, block.hash, ()), "x")
-    final = scribe.finalization(scribe.state.epoch, block) if rule == "simplex" else None
+    final = scribe.finalization(scribe.state.epoch, block) if isinstance(scribe, FinalScribe) else None
     assert rules(follower.receive(Blocks(1, (block,), (), final), "x")) == [Rule.B12]
     assert follower.node.state.index == 0

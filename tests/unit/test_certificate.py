@@ -153,6 +153,6 @@ def test_certificates_are_values():
     assert statement() == statement()
     assert len({statement(), statement(), staking(1), staking(2)}) == 3
     with pytest.raises(AttributeError):
-        statement().subject = "changed"
+        statement().subject = "changed"  # type: ignore[misc]
     assert isinstance(certificate_codec.decode(staking(1).encoded), StakingOperation)
     assert msgspec.msgpack.decode(staking(1).encoded)[0] == 2

@@ -114,6 +114,7 @@ def test_the_last_block_of_an_epoch_is_kept_with_what_proves_the_next():
     assert [(one.roots, one.members) for one in kept[:3]] == [(None, None)] * 3
     last = scribe.archive.final_header(4)
     assert (kept[3].roots, kept[3].members) == (last.roots, last.members)
+    assert last.members is not None
     assert dict(last.members)[BEN.public_key] == 107
     assert bench.node.state.epoch == scribe.state.epoch
 

@@ -49,7 +49,7 @@ def test_a_certificate_of_votes_says_what_a_quorum_voted(kind):
     votes = tally(*KINDS[kind], ADA, CY, DOT, view=7)
     made = certificate_of(votes, EPOCH)
     assert type(made) is kind
-    assert (made, made.members) == (kind(votes, EPOCH), {one.public_key for one in (ADA, CY, DOT)})
+    assert (made, made.members) == (kind(votes, EPOCH), frozenset(one.public_key for one in (ADA, CY, DOT)))
     assert (made.ballot.epoch, made.ballot.view, made.ballot.block_hash) == (0, 7, KINDS[kind][1])
     assert kind(tally(*KINDS[kind], *MEMBERS.values()), EPOCH) != made
 

@@ -4,6 +4,7 @@ import pytest
 from msgspec.structs import replace
 from tests.builders import ADA, BEN, CY, DOT, START_MS, STRANGER, FinalScribe, Scribe, found, refuses, staking
 
+from tallystick.ledger.block import verified
 from tallystick.ledger.errors import Rule
 from tallystick.ledger.messages import BlockRequest, Blocks, FinalizationRequest, Finalizations, HeaderRequest, Headers
 from tallystick.ledger.vote import cast, tally_of
@@ -298,7 +299,7 @@ def test_below_the_checkpoint_each_range_is_answered_so_that_its_hash_proves_it(
             finality.check(answer, 0)
         assert answer.blocks[-1].index == finality.range_end(start)
         for block in answer.blocks:
-            own.chain.append(block)
+            own.chain.append(verified(block))
             finality.tip_advanced(own.state)
     assert own.state.index == 17
 

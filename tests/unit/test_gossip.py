@@ -226,7 +226,7 @@ def named(gossip, now_ms, box):
 
 
 def gaps_of(gossip, box, at_most=20):
-    gaps, now_ms, at_ms = [], 1_000, gossip.news(1_000)
+    gaps, now_ms, at_ms = list[int](), 1_000, gossip.news(1_000)
     while at_ms is not None and len(gaps) < at_most:
         gaps.append(at_ms - now_ms)
         now_ms = at_ms

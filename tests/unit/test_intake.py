@@ -13,6 +13,7 @@ from tests.builders import (
     STRANGER,
     Bench,
     Scribe,
+    noting,
     payload,
     refuses,
     sign_anything,
@@ -89,7 +90,7 @@ def test_the_good_part_of_a_batch_goes_through():
     "certificate",
     [
         sign_anything(Statement(ADA.public_key, START_MS, "x" * 257, None)),
-        sign_anything(Statement(ADA.public_key, 1.5, "subject", None)),
+        sign_anything(Statement(ADA.public_key, 1.5, "subject", None)),  # type: ignore[arg-type]
         sign_anything(Statement(ADA.public_key, -1, "subject", None)),
         sign_anything(replace(staking(5), amount=2.0)),
         sign_anything(replace(staking(5), amount=True)),
@@ -119,9 +120,9 @@ def test_a_block_is_signed_by_its_forger():
 
 def test_a_block_is_checked_alone_before_its_signatures():
     """A stranger's block costs no signature check when a cheaper one refuses it."""
-    verified = []
+    verified = list[object]()
     bench = Bench()
-    intake = Intake(LEDGER, bench.node.knowledge, lambda *args: verified.append(args) or is_signed(*args))
+    intake = Intake(LEDGER, bench.node.knowledge, noting(verified, is_signed))
     block = Scribe().draft(statement())
     for wrong, rule in (
         (replace(block, certificates=()), Rule.B7),
@@ -142,9 +143,9 @@ def test_a_bad_block_spoils_the_answer_that_holds_it():
 
 
 def test_nothing_is_verified_twice():
-    verified = []
+    verified = list[object]()
     bench, scribe = Bench(), Scribe()
-    bench.intake = Intake(LEDGER, bench.node.knowledge, lambda *args: verified.append(args) or is_signed(*args))
+    bench.intake = Intake(LEDGER, bench.node.knowledge, noting(verified, is_signed))
     certificates = statements(3)
     for _ in range(3):
         bench.receive(Certificates(tuple(Entry(one) for one in certificates)))
@@ -178,9 +179,9 @@ def test_any_message_is_checked_without_an_exception(message):
 
 
 def test_blocks_that_nobody_asked_for_are_not_worth_a_signature_check():
-    verified = []
+    verified = list[object]()
     for bench, start, checks in ((Bench(), 1, 0), (behind(), 2, 0), (behind(), 1, 2)):
-        intake = Intake(LEDGER, bench.node.knowledge, lambda *args: verified.append(args) or is_signed(*args))
+        intake = Intake(LEDGER, bench.node.knowledge, noting(verified, is_signed))
         answer = Blocks(start, (Scribe().forge(statement()),))
         assert intake.check("another peer", encode_message(answer)).message is None
         assert intake.check("peer", encode_message(answer)).refusals == ()

@@ -13,6 +13,7 @@ from tests.builders import (
     START_MS,
     Scribe,
     evidence,
+    noting,
     payload,
     proposal_evidence,
     sign_anything,
@@ -46,9 +47,10 @@ from tallystick.ledger.messages import (
 from tallystick.ledger.vote import FINALIZE, NULLIFY, Tally, tally_of
 from tallystick.ledger.wallet import sign
 from tallystick.node.intake import Intake
+from tallystick.node.knowledge import Knowledge
 
 
-class Known:
+class Known(Knowledge):
     """What a node knows: these certificates and votes. It awaits the blocks from 1 on; votes of view 9 are late."""
 
     def __init__(self, certificates=(), votes=(), chain=()):
@@ -204,11 +206,12 @@ messages = st.one_of(
 
 @given(messages | some.messages)
 def test_whoever_verifies_the_outcome_is_that_of_verifying_in_line(message):
-    in_line = []
+    in_line = list[object]()
     knowledge = Known(KNOWN, [HEARD], [ON_CHAIN.id])
-    intake = Intake(LEDGER, knowledge, lambda *claim: in_line.append(claim) or is_signed(*claim))
+    intake = Intake(LEDGER, knowledge, noting(in_line, is_signed))
     expected = intake.check("peer", encode_message(message))
-    verified, in_line = in_line, []
+    verified = [*in_line]
+    in_line.clear()
     checked, questions = drive(checking(intake, encode_message(message)))
     assert shown(checked) == shown(expected)
     assert len(questions) == (1 if verified else 0)

@@ -165,7 +165,12 @@ def test_what_people_sign_is_accepted_and_with_one_bit_changed_refused(seed, bod
 def test_a_key_is_looked_at_once_and_not_for_ever(monkeypatch):
     """Of whoever makes up new keys, so many are remembered and no more."""
     looked_at = []
-    monkeypatch.setattr(sodium, "crypto_core_ed25519_is_valid_point", lambda key: looked_at.append(key) or False)
+
+    def look(key):
+        looked_at.append(key)
+        return False
+
+    monkeypatch.setattr(sodium, "crypto_core_ed25519_is_valid_point", look)
     signature = ADA.sign(Domain.BLOCK, LEDGER, b"x")
     keys = [b"made up" + number.to_bytes(25, "big") for number in range(REMEMBERED_KEYS + 1)]
     for key in (keys[0], keys[0], *keys):

@@ -16,7 +16,16 @@ from tests.builders import (
 )
 
 from tallystick.consensus.agreement import TwinFound
-from tallystick.consensus.signing_guard import Confirmed, GuardStatus, LossAccepted, Lost, Moved, Signed, TwinSeen
+from tallystick.consensus.signing_guard import (
+    Confirmed,
+    GuardRecord,
+    GuardStatus,
+    LossAccepted,
+    Lost,
+    Moved,
+    Signed,
+    TwinSeen,
+)
 from tallystick.course.lone_driver import LoneDriver
 from tallystick.course.lone_forger import LoneForger
 from tallystick.course.stake_rule import StakeRule
@@ -83,7 +92,7 @@ def test_a_block_is_kept_then_the_guard_is_synced_then_it_is_sent():
 def test_wherever_a_crash_parts_the_two_it_goes_on_and_signs_no_second_header_for_an_index(crashed_after):
     """It has one view an index: with its guard synced first, and the block lost, it could never forge that index."""
     bench = owner()
-    kept, signed, headers = MemoryArchive(), [], []
+    kept, signed, headers = MemoryArchive(), list[GuardRecord](), []
     steps = [each for each in bench.submit(one()) if isinstance(each, PersistBlock | PersistSigned)]
     for step in steps[:crashed_after]:
         if isinstance(step, PersistBlock):

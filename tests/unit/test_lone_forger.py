@@ -16,6 +16,7 @@ def test_the_drawn_forger_makes_a_block_that_everybody_accepts():
     forger = LoneForger(StakeRule(), guard_of(scribe.forger()))
     assert forger.may_forge(scribe.state)
     block = forger.forge(START_MS + 7, scribe.state, [statement()])
+    assert block is not None
     check_form(block, LEDGER)
     assert is_signed(block.header.signed_bytes(), block.signature, scribe.forger().public_key)
     assert (block.header.timestamp_ms, block.certificates) == (START_MS + 7, (statement(),))
@@ -50,10 +51,11 @@ def test_there_is_no_second_view():
 
 
 def test_work_begun_for_one_parent_is_dropped_when_the_chain_moves_on():
-    scribe, forger = Scribe(), LoneForger(WorkRule(2**200), guard_of(ADA))
+    scribe, rule = Scribe(), WorkRule(2**200)
+    forger = LoneForger(rule, guard_of(ADA))
     assert forger.forge(START_MS, scribe.state, [statement("old")]) is None
     scribe.forge()
-    forger.rule.difficulty = 1
+    rule.difficulty = 1
     block = forger.forge(START_MS, scribe.state, [statement("new")])
     assert (block.index, block.certificates) == (2, (statement("new"),))
 
@@ -62,6 +64,7 @@ def test_one_header_an_index_is_signed_whatever_is_lost_of_the_chain():
     scribe, guard = Scribe(), guard_of(ADA)
     forger = LoneForger(WorkRule(1), guard)
     first = forger.forge(START_MS, scribe.state, [statement("one")])
+    assert first is not None
     records = guard.take_records()
     for again in (forger, LoneForger(WorkRule(1), guard_of(ADA, GENESIS, *records))):
         assert again.forge(START_MS, scribe.state, [statement("two")]) is None

@@ -29,6 +29,7 @@ from tests.builders import (
 
 from tallystick.course.stake_rule import StakeRule
 from tallystick.course.work_rule import WorkRule
+from tallystick.ledger.block import Block
 from tallystick.ledger.errors import BLAMES_THE_PEER, Refused, Rule
 from tallystick.ledger.messages import (
     MAX_IDS,
@@ -220,6 +221,7 @@ def test_a_certificate_may_be_as_far_ahead_as_the_ledger_allows():
     bench = Bench()
     ahead_ms = GENESIS.params.certificate_ahead_ms
     bench.now_ms = START_MS
+    assert ahead_ms is not None
     assert rules(bench.submit(statement("edge", at_ms=START_MS + ahead_ms))) == []
     assert rules(bench.submit(statement("beyond", at_ms=START_MS + ahead_ms + 1))) == [Rule.C2]
     course = Bench(found(certificate_ahead_ms=None))
@@ -291,7 +293,7 @@ def test_an_empty_box_makes_no_block():
 
 def test_a_new_tip_may_make_it_our_turn():
     scribe = Scribe()
-    blocks = []
+    blocks = list[Block]()
     while scribe.forger() is not ADA or not blocks:
         blocks.append(scribe.forge())
     bench = Bench(owner=ADA, blocks=blocks[:-1])
@@ -333,21 +335,20 @@ def test_a_backlog_of_many_blocks_is_forged_without_running_ahead_of_the_clock()
 
 
 def worker_at(difficulty, owner=ADA):
+    """A node that works for its blocks, and its rule."""
     rule = WorkRule(difficulty)
-    bench = Bench(agreement=lone_driver(owner, rule=rule))
-    bench.rule = rule
-    return bench
+    return Bench(agreement=lone_driver(owner, rule=rule)), rule
 
 
 def test_work_is_done_in_steps_between_which_the_node_hears_others():
-    worker, quick = worker_at(2**200), worker_at(1, BEN)
+    (worker, rule), (quick, _) = worker_at(2**200), worker_at(1, BEN)
     actions = [action for one in statements(5) for action in worker.submit(one)]
     assert SetTimer(Timer.AGREE, worker.now_ms) in actions
     assert SetTimer(Timer.AGREE, worker.now_ms) in worker.handle(TimerFired(Timer.AGREE))
     for one in statements(5):
         quick.submit(one)
     assert quick.node.state.index == 1
-    worker.rule.difficulty = 1
+    rule.difficulty = 1
     actions = worker.receive(NewBlock(sign_block(quick.node.state.tip, statements(5), BEN)))
     assert [one.forged_here for one in of_kind(ReportBlock, actions)] == [False]
     assert len(worker.node.box) == 0
@@ -631,7 +632,7 @@ def test_news_is_announced_some_times_and_then_there_is_silence():
 
 def told(bench, actions, at_most=50):
     """Fire every timer when its time has come; return whom a status was sent to, each time."""
-    peers, pending = [], of_kind(SetTimer, actions)
+    peers, pending = list[object](), of_kind(SetTimer, actions)
     while pending and len(peers) < at_most:
         timer = pending.pop(0)
         bench.now_ms = max(bench.now_ms, timer.at_ms)

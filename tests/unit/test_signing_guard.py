@@ -260,7 +260,11 @@ some_place = st.sampled_from(PLACES)
 some_ballot = st.sampled_from(UNIVERSE)
 records = st.one_of(
     st.builds(lambda one: Signed(LEDGER, one.epoch, one.view, None, one), some_ballot),
-    st.builds(lambda place, nonce: Signed(LEDGER, *place, bytes([nonce]) * 32, None), some_place, st.integers(1, 2)),
+    st.builds(
+        lambda place, nonce: Signed(LEDGER, place[0], place[1], bytes([nonce]) * 32, None),
+        some_place,
+        st.integers(1, 2),
+    ),
     st.builds(lambda kind, place: kind(LEDGER, *place), st.sampled_from([Floor, Recovered, Limited]), some_place),
     st.builds(lambda place: TwinSeen(LEDGER, *place), some_place),
     st.sampled_from([Lost(LEDGER), Lost(None), Confirmed(LEDGER), LossAccepted(LEDGER), Lost(OTHER), Moved()]),

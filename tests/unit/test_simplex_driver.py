@@ -200,7 +200,9 @@ def test_a_proposal_that_the_gate_refuses_is_nullified_at_once_and_served_to_nob
 
 def test_a_proposal_ahead_of_the_clock_waits_for_its_time():
     seat = MemberBench()
-    block = draft(timestamp_ms=seat.now_ms + GENESIS.params.block_ahead_ms + 100)
+    ahead_ms = GENESIS.params.block_ahead_ms
+    assert ahead_ms is not None
+    block = draft(timestamp_ms=seat.now_ms + ahead_ms + 100)
     seat.submit(MISSING)
     assert cast_by(OWNER, seat.receive(proposal_of(block))) == []
     assert cast_by(OWNER, seat.wait(99)) == []
@@ -351,6 +353,7 @@ def test_a_member_that_lacks_certificates_since_the_proposals_parent_asks_for_th
     (answering,) = MemberBench(archive=kept).receive(asked, "y")
     assert answering == SendKept("y", asked)
     told = answer(kept, answering.request, 100_000)
+    assert told is not None
     assert [kind for kind, *_ in cast_by(OWNER, seat.receive(told))] == [NOTARIZE]
 
 

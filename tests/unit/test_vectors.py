@@ -95,7 +95,7 @@ def test_state_roots_follow_from_the_published_parts():
     """Worked out here once more, from docs/protocol.md, but for the stakes: each part is given as it is encoded."""
     vectors = read("states")
     genesis = decode_genesis(unhex(vectors["genesis"]))
-    leaves, headers, voters = [], [], None
+    leaves, headers, voters = [], list[bytes](), None
     for one, (state, made) in zip(vectors["states"], make.STATES, strict=True):
         block = block_codec.decode(unhex(one["block"]))
         assert block == made
@@ -169,7 +169,7 @@ def test_an_epochs_hash_is_that_of_its_members():
 def test_votes_are_decoded_and_signed_by_their_members():
     vectors = read("votes")
     for one, vote in zip(vectors["votes"], make.VOTES, strict=True):
-        assert Codec(Vote, 1024, "vote").decode(unhex(one["encoded"])) == vote
+        assert Codec[Vote](Vote, 1024, "vote").decode(unhex(one["encoded"])) == vote
         ballot = unhex(one["ballot_encoded"])
         assert unhex(one["encoded"])[1:].startswith(ballot)
         assert unhex(one["signed_bytes"]) == b"tallystick.vote.v1\x00" + unhex(vectors["ledger_id"]) + ballot
@@ -195,7 +195,7 @@ def test_conflicts_follow_from_the_published_rule():
 
 def test_tallies_are_decoded():
     for one, tally in zip(read("votes")["tallies"], make.TALLIES, strict=True):
-        assert Codec(Tally, 4096, "tally").decode(unhex(one["encoded"])) == tally
+        assert Codec[Tally](Tally, 4096, "tally").decode(unhex(one["encoded"])) == tally
         members = [member for member, _ in one["fields"]["signatures"]]
         assert members == sorted(set(members))
 
@@ -217,7 +217,10 @@ def test_the_signatures_of_keys_of_mixed_order_are_what_other_libraries_take():
         hashed = challenge(signature[:32], key, message)
         assert hashed % 8 == 0
         scalar = int.from_bytes(signature[32:], "little")
-        assert equation_holds(decoded(signature[:32]), decoded(key), scalar, hashed)
+        commitment, point = decoded(signature[:32]), decoded(key)
+        assert commitment is not None
+        assert point is not None
+        assert equation_holds(commitment, point, scalar, hashed)
 
 
 def test_merkle_proofs_verify():

@@ -45,8 +45,8 @@ def test_a_jump_and_a_restart_change_no_timeout():
 
 def test_without_work_there_are_no_times_and_they_begin_with_the_work():
     timer = timer_in(1, has_work=False)
-    assert timer.since_ms is None
-    assert [timer.settled_ms(), timer.deadline_ms(is_proposed=True), timer.relay_ms(), timer.repeat_ms()] == [None] * 4
+    times = [timer.settled_ms(), timer.deadline_ms(is_proposed=True), timer.relay_ms(), timer.repeat_ms()]
+    assert [timer.since_ms, *times] == [None] * 5
     timer.look(NOW_MS + 500, 0, 1, 0, has_work=True)
     timer.look(NOW_MS + 700, 0, 1, 0, has_work=True)
     assert timer.since_ms == NOW_MS + 500

@@ -109,7 +109,7 @@ def test_single_votes_count_from_a_few_views_back_to_the_next(place, ballot, exp
     views = observer(place).simplex.views
     for kind in (NOTARIZE, NULLIFY, FINALIZE):
         block = bytes(32) if kind == NULLIFY else b"a" * 32
-        asked = Ballot(kind, *ballot, block)
+        asked = Ballot(kind, ballot[0], ballot[1], block)
         assert views.wants_vote(asked, views.view) is expected
         assert (views.voting_stake(asked, BEN.public_key), views.voting_stake(asked, STRANGER.public_key)) == (100, 0)
 

@@ -1,6 +1,7 @@
 """Votes and headers: which two nobody honest signs both, what a tally holds, and what evidence has to show."""
 
 from itertools import permutations
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -36,8 +37,8 @@ from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Ballot, Tally, V
 
 A, B = b"a" * 32, b"b" * 32
 BALLOT = Ballot(NOTARIZE, 0, 1, A)
-vote_codec = Codec(Vote, 1024, "vote")
-tally_codec = Codec(Tally, 4096, "tally")
+vote_codec = Codec[Vote](Vote, 1024, "vote")
+tally_codec = Codec[Tally](Tally, 4096, "tally")
 
 
 def test_a_vote_is_signed_by_its_member_for_one_ledger_and_one_ballot():
@@ -52,7 +53,7 @@ def test_a_vote_is_signed_by_its_member_for_one_ledger_and_one_ballot():
 
 # ---- conflicts --------------------------------------------------------------------------------------------------
 
-SAYS = {
+SAYS: dict[str, tuple[Any, ...]] = {
     "notarize A": (NOTARIZE, A),
     "notarize B": (NOTARIZE, B),
     "nullify": (NULLIFY,),
