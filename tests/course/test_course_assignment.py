@@ -21,7 +21,7 @@ def test_a_node_is_made_of_a_wallet_and_an_algorithm():
     assert node.wallet is wallet
     assert node.wallet.publicKey == proof.defaultForgerPublicKey
     assert node.consensusAlgorithm == proof
-    assert node.nodeIdentifier
+    assert node.nodeIdentifier not in (None, "")
     assert node.blockchain.is_legit()
     assert hasattr(node, "_BlockchainNode__certificateBox")
 

@@ -1,5 +1,6 @@
 import copy
 import pickle
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -138,7 +139,7 @@ def test_a_wallet_keeps_its_secret():
     shown = f"{wallet!r} {vars(wallet)}"
     assert wallet.engine._secret[:32].hex() not in shown
     with pytest.raises(AttributeError):
-        wallet.publicKey = "another"
+        wallet.publicKey = "another"  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("thing", [None, "text", 5, ALICE, [Certificate(ALICE.publicKey)]])
@@ -162,7 +163,8 @@ def test_any_fields_survive_the_way_through_the_engine(one, other):
 
 
 def test_fields_are_covered_whatever_order_they_were_set_in():
-    one, other = Certificate(ALICE.publicKey), Certificate(ALICE.publicKey)
+    one: Any = Certificate(ALICE.publicKey)
+    other: Any = Certificate(ALICE.publicKey)
     other.timestamp = one.timestamp
     one.first, one.second = {"a": 1, "b": 2}, 2
     other.second, other.first = 2, {"b": 2, "a": 1}
@@ -186,7 +188,7 @@ def test_a_plain_certificate_has_no_payload():
 
 
 def _itself():
-    loop = []
+    loop = list[object]()
     loop.append(loop)
     return loop
 
@@ -280,10 +282,10 @@ def _block(*certificates):
 def test_a_block_is_signed_with_its_certificates():
     block = _block(signed(BOB))
     assert block.is_signed()
-    assert isinstance(block, Certificate)
     assert block != block.certificateList[0]
     block.certificateList.append(signed(BOB))
     assert not block.is_signed()
+    assert isinstance(block, Certificate)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
 import threading
+from typing import Any
 
 import pytest
 from tests.course.people import Diploma, block_after, box, feed, network_of, signed, staked, tips
@@ -35,7 +36,8 @@ def test_nobody_is_legit_after_a_list_that_is_no_chain():
     chain.add_block(block_after(chain.blockList[0], ALICE))
     following = block_after(chain.blockList[1], ALICE)
     assert proof.is_next_block_forger_legit(list(chain.blockList), following)
-    for blocks in ([], chain.blockList[1:], ["text"], [*chain.blockList, chain.blockList[1]]):
+    no_chains: list[Any] = [[], chain.blockList[1:], ["text"], [*chain.blockList, chain.blockList[1]]]
+    for blocks in no_chains:
         assert not proof.is_next_block_forger_legit(blocks, following)
     assert not proof.is_next_block_forger_legit(chain.blockList, Block("nonsense", 2, "", []))
 
@@ -79,7 +81,12 @@ def test_mining_finds_a_nonce_that_shows_the_work():
 def test_mining_stops_when_told_to():
     proof, calls = ProofOfWork(2**200), []
     block = Block(ALICE.publicKey, 1, "ab" * 32, [])
-    assert not proof.mine(block, lambda: calls.append(1) or len(calls) == 3)
+
+    def is_told():
+        calls.append(1)
+        return len(calls) == 3
+
+    assert not proof.mine(block, is_told)
     assert (len(calls), block.nonce) == (3, 0)
     proof.stop()
     assert not proof.mine(block)
@@ -116,7 +123,7 @@ def test_difficulty_can_be_adjusted_and_nonsense_is_refused():
     assert proof.difficulty == 20
     for nonsense in (0, -1, 1.5, True, "20", None, 2**256):
         with pytest.raises(ValueError, match="a difficulty is a whole number from 1"):
-            proof.difficulty = nonsense
+            proof.difficulty = nonsense  # type: ignore[assignment]
     with pytest.raises(ValueError, match="a difficulty is a whole number from 1"):
         ProofOfWork(0)
     assert proof.difficulty == 20
@@ -226,7 +233,7 @@ def test_a_subclass_of_proof_of_work_is_asked_about_each_nonce():
 
 def test_one_object_may_be_given_another_judgement():
     proof = ProofOfStake(ALICE.publicKey)
-    proof.is_next_block_forger_legit = lambda blockList, block: True
+    proof.is_next_block_forger_legit = lambda blockList, block: True  # type: ignore[method-assign]
     nodes = network_of(2, proof)
     feed(nodes[1], ALICE, 5)
     assert nodes[0].blockchain.get_latest_block().issuerPublicKey == nodes[1].wallet.publicKey

@@ -80,7 +80,7 @@ ILLEGAL = {
     "not staked": (lambda: staked(ALICE, -1), Rule.S3),
     "no key": (lambda: Certificate("Alice"), Rule.E2),
     "field": (lambda: Diploma(ALICE.publicKey, "Bob", object()), Rule.E2),
-    "amount": (lambda: StakingOperation(ALICE.publicKey, 1.5), Rule.E2),
+    "amount": (lambda: StakingOperation(ALICE.publicKey, 1.5), Rule.E2),  # type: ignore[arg-type]
     "a block": (lambda: Block(ALICE.publicKey, 1, "ab" * 32, []), Rule.E2),
     "text": (lambda: "certificate", Rule.E2),
     "nothing": (lambda: None, Rule.E2),
@@ -205,7 +205,7 @@ def _from_the_past(tip, wallet):
 
 
 def _nonsense(tip, wallet):
-    return Block(wallet.publicKey, "next", tip.hash(), [])
+    return Block(wallet.publicKey, "next", tip.hash(), [])  # type: ignore[arg-type]
 
 
 ILLEGAL_BLOCKS = {

@@ -61,11 +61,12 @@ def test_a_harder_block_takes_several_steps():
 
 @pytest.mark.parametrize("stops", [False, True])
 def test_an_attempt_goes_on_with_its_certificates_until_told_to_stop(stops):
-    forger, state = LoneForger(WorkRule(2**200), guard_of(ADA)), Scribe().state
+    rule, state = WorkRule(2**200), Scribe().state
+    forger = LoneForger(rule, guard_of(ADA))
     assert forger.forge(START_MS + 1, state, [statement("one")]) is None
     if stops:
         forger.stop()
-    forger.rule.difficulty = 1
+    rule.difficulty = 1
     block = forger.forge(START_MS + 1, state, [statement("two")])
     assert block.certificates == (statement("two" if stops else "one"),)
     assert (block.header.nonce == 0) is stops
