@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from typing import Any, cast
 
 from tests.builders import GENESIS
 
@@ -10,6 +11,7 @@ from tallystick.ledger.params import MAX_MESSAGE_BYTES
 from tallystick.ledger.wallet import Wallet
 from tallystick.network.connection import Flow, TransportLimits
 from tallystick.network.simulated import SimulatedNetwork
+from tallystick.network.simulated_host import SimulatedHost, observer
 from tallystick.network.transport import Connected, Disconnected, Received, Transport, TransportError, TransportEvent
 from tallystick.network.zeromq import ZeroMQTransport
 from tallystick.node.events import PeerConnected, PeerDisconnected
@@ -53,7 +55,9 @@ class Station:
         )
 
     def dial(self, other: "Station") -> None:
-        self.transport.dial(other.key, other.transport.listening)
+        address = other.transport.listening
+        assert address is not None
+        self.transport.dial(other.key, address)
 
     def send(self, other: "Station", frame: bytes) -> None:
         self.is_calling = True
@@ -70,7 +74,7 @@ class RealWorld:
         self._stations: list[Station] = []
 
     async def station(
-        self, number: int, listen: str | None = "127.0.0.1:0", limits: TransportLimits = LIMITS, admits: object = all
+        self, number: int, listen: str | None = "127.0.0.1:0", limits: TransportLimits = LIMITS, admits: Any = all
     ) -> Station:
         """A started transport; `admits`: the keys it admits, or `all`."""
         wallet = wallet_of(number)
@@ -146,14 +150,15 @@ class SimulatedTransport:
             if self.listening in self._world.listeners:
                 raise TransportError(f"{self.listening} is taken")
             self._world.listeners[self.listening] = self
-        network.make_host[name] = lambda *_: self
-        network.add(name, None)
+        network.make_host[name] = lambda *_: cast(SimulatedHost, self)
+        network.add(name, observer)
         self._on_event = on_event
         self.is_up = True
 
     async def stop(self) -> None:
         self.is_up = False
-        self._world.listeners.pop(self.listening, None)
+        if self.listening is not None:
+            self._world.listeners.pop(self.listening, None)
         for name in self._network.peers(self.key.hex()):
             self._network.cut(self.key.hex(), name)
 
@@ -196,13 +201,13 @@ class SimulatedTransport:
     def handle(self, event: object) -> None:
         match event:
             case PeerConnected(name) if self.is_up:
-                peer = bytes.fromhex(name)
+                peer = bytes.fromhex(str(name))
                 self._flows[peer], self._inboxes[peer] = Flow(self._limits.queue_bytes), []
-                other = self._network.hosts[name]
+                other = cast(SimulatedTransport, self._network.hosts[str(name)])
                 is_own = self._dials.get(peer) == other.listening and self.key < peer
                 self._on_event(Connected(peer, self._dials[peer] if is_own or self.key not in other._dials else None))
             case PeerDisconnected(name) if self.is_up:
-                peer = bytes.fromhex(name)
+                peer = bytes.fromhex(str(name))
                 self._paused.discard(peer)
                 if self._flows.pop(peer, None) is not None:
                     self._on_event(Disconnected(peer, "the connection ended"))

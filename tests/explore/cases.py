@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import cache
 from itertools import product
 from typing import Any, NamedTuple
@@ -18,7 +19,8 @@ class Course(NamedTuple):
     sides: tuple[int, ...]
 
 
-class CourseSet(NamedTuple):
+@dataclass(frozen=True)
+class CourseSet:
     """Courses of one kind."""
 
     title: str

@@ -95,7 +95,8 @@ from tallystick.ledger.params import Params
 from tallystick.ledger.state import genesis_state, make_header
 from tallystick.ledger.vote import NAMES, NOTARIZE, NULLIFY, Ballot, cast, tally_of
 from tallystick.ledger.wallet import Wallet, sign
-from tallystick.network.simulated import Link, SimulatedHost, SimulatedNetwork
+from tallystick.network.simulated import Link, SimulatedNetwork
+from tallystick.network.simulated_host import SimulatedHost
 from tallystick.node.agreement import Agreement
 from tallystick.node.events import (
     Action,
@@ -174,8 +175,8 @@ class CorruptSimplex(Simplex):
         base = self.chain.state
         chosen = tuple(waiting) if self.how == "size" else tuple(waiting.choose(now_ms, base, holds_nothing))
         header = make_header(base, view, now_ms, guard.key, chosen)
-        wrong = {"root": {"state_root": bytes(32)}, "version": {"version": 2}, "size": {}}[self.how]
-        header = replace(header, **wrong)
+        wrong: dict[str, dict[str, Any]] = {"root": {"state_root": bytes(32)}, "version": {"version": 2}, "size": {}}
+        header = replace(header, **wrong[self.how])
         signature = guard.sign_header(header)
         if signature is not None:
             block = verified(Block(header, signature, chosen))
@@ -249,7 +250,7 @@ class Scenario:
         leaders, box = fields.pop("leaders", ""), fields.pop("box", None)
         params = {one: int(fields.pop(one)) for one in list(fields) if "-" in one}
         blocks, epoch_ms = params.get("epoch-blocks", 100), params.get("epoch-ms", 1_000)
-        defaults = {"epoch_ms": epoch_ms, "unbonding_blocks": 2 * blocks, "unbonding_ms": 2 * epoch_ms}
+        defaults: dict[str, Any] = {"epoch_ms": epoch_ms, "unbonding_blocks": 2 * blocks, "unbonding_ms": 2 * epoch_ms}
         given = {one.replace("-", "_"): value for one, value in params.items()}
         self._wallets = {one: wallet(one) for one in fields}
         self._names |= {one.public_key: name for name, one in self._wallets.items()}
@@ -288,7 +289,7 @@ class Scenario:
     def _scheduled(self, simplex: Simplex) -> SimplexDriver:
         if self._schedule is not None:
             simplex._leader = self._schedule.leader
-            simplex.check_forger = self._schedule.check  # type: ignore[method-assign]
+            simplex.check_forger = self._schedule.check
         return SimplexDriver(simplex)
 
     # ---- what people and machines do --------------------------------------------------------------------------
@@ -321,7 +322,7 @@ class Scenario:
         if duration == "quiet":
             assert self.network.run_until_quiet(_QUIET_MS), "it never becomes quiet"
         else:
-            number, unit = re.fullmatch(r"(\d+)(ms|s|min)", duration).groups()  # type: ignore[union-attr]
+            number, unit = re.fullmatch(r"(\d+)(ms|s|min)", duration).groups()
             self.network.run_for(int(number) * {"ms": 1, "s": 1_000, "min": 60_000}[unit])
         return self._printed()
 
@@ -390,7 +391,11 @@ class Scenario:
         self.network.hosts[name].guard_records.append(LossAccepted(self._ledger_id))
 
     def do_copy_key(self, name: str, _: str, twin: str, guard: str = "guard=empty") -> None:
-        records = {"none": [Lost(None)], "copy": list(self.network.hosts[name].guard_records), "empty": []}
+        records: dict[str, list[GuardRecord]] = {
+            "none": [Lost(None)],
+            "copy": list(self.network.hosts[name].guard_records),
+            "empty": [],
+        }
         self._wallets[twin] = self._wallets[name]
         host = self.network.add(twin, self._member(twin), self._limits)
         host.stop()
@@ -530,8 +535,8 @@ class Scenario:
                 )
                 self._line(host.name, "final", f"{self._names[block.hash]} is final{by}")
             case Broadcast(Proposal(view, _, header, _, ids)) if view == self._simplex(host.name).view:
-                block = self._simplex(host.name).proposals.whole(header.hash)
-                self._note(header, block.certificates if block else ())
+                whole = self._simplex(host.name).proposals.whole(header.hash)
+                self._note(header, whole.certificates if whole else ())
                 again = "" if ids is not None else " again"
                 self._line(host.name, "propose", f"proposes {self._names[header.hash]}{again}")
             case Broadcast(RecoveryRequest(member)) if member == self._wallets[host.name].public_key:
@@ -582,7 +587,7 @@ class Scenario:
                     name, "stuck", f"is stuck in view {self._view(epoch, view)}: {heard} of {total}, misses {who}"
                 )
             case ReportRefused(refused, peer):
-                self._line(name, "refused", f"refuses {peer or 'a person'}: {refused.rule.name}")
+                self._line(name, "refused", f"refuses {'a person' if peer is None else peer}: {refused.rule.name}")
 
     def _end(self, name: str, why: str) -> None:
         """The process ends, as a node's does."""
