@@ -20,7 +20,7 @@ class Silent:
 
     def __init__(self, network: SimulatedNetwork, name: str) -> None:
         network.add(name, agreement_of(None))
-        network.hosts[name] = self
+        network.hosts[name] = self  # type: ignore[assignment]
         self.network, self.name = network, name
         self.heard: list[Message] = []
 

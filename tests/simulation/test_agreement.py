@@ -28,6 +28,7 @@ from tallystick.ledger.messages import (
     Blocks,
     Certificates,
     Entry,
+    Message,
     NewBlock,
     Proposal,
     Status,
@@ -38,7 +39,7 @@ from tallystick.ledger.messages import (
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, Ballot, cast, tally_of
 from tallystick.network.simulated import Link, SimulatedNetwork
 from tallystick.network.simulated_host import member, observer
-from tallystick.node.events import ReportAccepted, ReportRefused, ReportStuck
+from tallystick.node.events import Report, ReportAccepted, ReportRefused, ReportStuck
 from tallystick.node.limits import Limits
 
 DELTA_MS = 300
@@ -52,7 +53,8 @@ class Assembly:
         params = {"epoch_blocks": 4, "delta_ms": DELTA_MS, **params}
         self.genesis = found(*members.values(), **params)
         self.network = network(self.genesis, int(seed), link)
-        self.reports, self.statements, self.members = [], [], members
+        self.reports: list[tuple[str, Report]] = []
+        self.statements, self.members = [], members
         self.network.on_report = lambda now_ms, name, report: self.reports.append((name, report))
         for name, skew_ms in zip(members, [*skews, *[0] * len(members)], strict=False):
             self.network.add(name, member(members[name]), clock_skew_ms=skew_ms)
@@ -327,7 +329,8 @@ def test_members_that_are_connected_with_their_neighbours_only_agree(seed, count
 class TwoFaced(SimulatedNetwork):
     """Where Eve's proposals reach some members as they are, and the others as another block with her vote for it."""
 
-    shown_another = ("cy", "dot")
+    shown_another: tuple[str, ...] = ("cy", "dot")
+    others: dict[bytes, bytes]
 
     def send(self, sender, receiver, data):
         if sender == "eve" and receiver in self.shown_another:
@@ -375,7 +378,7 @@ def test_a_final_block_is_compared_with_what_its_forger_proposed_to_us(shown_fir
     blocks, forgers = tuple(archive.blocks()), {one.public_key: one for one in MEMBERS.values()}
     final = blocks[-1].header
     other = sign_block(replace(final, nonce=1), (), forgers[final.forger])
-    messages = [
+    messages: list[Message] = [
         Proposal(final.view, None, other.header, other.signature, (statement("somebody's").id,)),
         Blocks(1, blocks, (), archive.finalization(len(blocks))),
     ]

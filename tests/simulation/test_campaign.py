@@ -1,9 +1,11 @@
 """The campaign in small: some of its seeds, its scenarios of their own, and the rules it has to find broken."""
 
+from collections.abc import Callable
 from functools import cache, partial
 from hashlib import sha256
 
 import pytest
+from tests.builders import simplex_of
 from tests.simulation.campaign.books import Broken
 from tests.simulation.campaign.flooders import Flooder
 from tests.simulation.campaign.liars import LyingSyncer, Twins
@@ -221,7 +223,7 @@ def drawn_out(seed, views, *, with_blocks):
     network.partition(("ada", "ben", "cy"), ("dot",))
     network.lost = frozenset([FINALIZE])
     network.submit("ada", Entry(run.statement()))
-    simplex = network.hosts["ada"].agreement.simplex
+    simplex = simplex_of(network.hosts["ada"].agreement)
     while simplex.view < views:
         if with_blocks:
             network.submit("ada", Entry(run.statement()))
@@ -277,7 +279,7 @@ def test_members_that_are_needed_one_after_the_other_halt_the_ledger_only_while_
         network.run_for(1_500)
         network.submit("cy", Entry(run.statement()))
         assert network.run_until(run.watch.is_settled, 30_000)
-        epoch = network.hosts["cy"].agreement.simplex.epoch
+        epoch = simplex_of(network.hosts["cy"].agreement).epoch
         for other in EQUAL:
             is_needed = not epoch.is_quorum(epoch.total - epoch.stake(run.wallets[other].public_key))
             network.crash(other)
@@ -416,7 +418,7 @@ CAUGHT_BY = {
 """Mutants for which orders have to come together that are rare in seeds: the test that catches each."""
 
 
-CAUGHT_WITH = {
+CAUGHT_WITH: dict[str, Callable[..., object]] = {
     "tally members in any order": partial(one_of_seven, Flooder),
     "the state root is not compared": partial(one_of_seven, FormBreaker),
     "a vote on half a block": partial(one_of_seven, FormBreaker),

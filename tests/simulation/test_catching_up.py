@@ -42,7 +42,7 @@ from tallystick.network.memory_archive import MemoryArchive
 from tallystick.network.replay import replayed
 from tallystick.network.simulated import Link, SimulatedNetwork
 from tallystick.network.simulated_host import member, observer
-from tallystick.node.events import ReportRefused
+from tallystick.node.events import Report, ReportRefused
 from tallystick.node.finality_proofs import Checkpoint
 from tallystick.node.limits import Limits
 
@@ -85,7 +85,7 @@ class Liar:
     def __init__(self, network, name):
         network.add(name, observer)
         network.hosts[name] = self
-        self.network, self.name, self.asked = network, name, Counter()
+        self.network, self.name, self.asked = network, name, Counter[type]()
         self.archive = chain().archive
 
     def handle(self, event):
@@ -128,8 +128,8 @@ class Swapper(Liar):
                 self.say(peer, Finalizations(chain().proofs(*ends)))
             case BlockRequest(start, count):
                 blocks = chain().blocks[start - 1 : start - 1 + count]
-                ends = [one for one in range(start + count - 1, BLOCKS + 1) if chain().archive.finalization(one)]
-                proof = chain().archive.finalization(min(ends, default=BLOCKS))
+                final = [one for one in range(start + count - 1, BLOCKS + 1) if chain().archive.finalization(one)]
+                proof = chain().archive.finalization(min(final, default=BLOCKS))
                 self.say(peer, Blocks(start, (*blocks[:1], *blocks[:0:-1]), (), proof))
 
 
@@ -137,8 +137,19 @@ class EmptyHanded(Liar):
     """Answers that it has nothing of what it boasted of."""
 
     def answer(self, peer, request):
-        empty = {BlockRequest: lambda: Blocks(request.start, ()), FinalizationRequest: lambda: Finalizations(())}
-        self.say(peer, empty.get(type(request), lambda: Headers(()))())
+        match request:
+            case BlockRequest(start):
+                self.say(peer, Blocks(start, ()))
+            case FinalizationRequest():
+                self.say(peer, Finalizations(()))
+            case _:
+                self.say(peer, Headers(()))
+
+
+class Reporting(SimulatedNetwork):
+    """A network that keeps what its hosts report."""
+
+    reports: list[tuple[str, Report]]
 
 
 def trust(host, checkpoint):
@@ -150,7 +161,7 @@ def network_with(seed, liars=(), link=None, checkpoint=None, limits=LIMITS, kept
     """Holders of the chain (they are all the stake that it takes), liars, and a joiner that has `kept` blocks of it."""
     scribe = chain()
     start_ms = scribe.state.tip.timestamp_ms + 1_000
-    network = SimulatedNetwork(scribe.genesis, int(seed), link, start_ms)
+    network = Reporting(scribe.genesis, int(seed), link, start_ms)
     network.reports = []
     network.on_report = lambda now_ms, name, report: network.reports.append((name, report))
     for name in HOLDERS:
@@ -184,7 +195,7 @@ def check_caught_up(network, at_most_ms=60_000):
 
 
 def test_a_joiner_takes_ranges_from_several_peers_at_once(seed):
-    network, asked, under_way = network_with(seed, link=Link(50, 50)), Counter(), []
+    network, asked, under_way = network_with(seed, link=Link(50, 50)), Counter[str](), []
     send = network.send
 
     def watch(sender, receiver, data):
@@ -243,7 +254,12 @@ def test_a_joiner_that_crashes_goes_on_from_what_it_kept(seed):
     network = network_with(seed, link=Link(delay_max_ms=120, loss=0.05))
     late, persisted = network.hosts["late"], []
     keep = late.archive.append
-    late.archive.append = lambda kept: (persisted.append(kept.block.index), keep(kept))
+
+    def note(kept):
+        persisted.append(kept.block.index)
+        keep(kept)
+
+    late.archive.append = note
     while not has_caught_up(network):
         before = late.node.state.index
         late.crash_within(60)
@@ -314,7 +330,7 @@ def test_sold_keys_cannot_make_up_a_history_below_a_trusted_checkpoint(seed):
             continue
         assert late.state.index == 0, "no block of the other history was taken"
         network.connect("late", "ada")
-        assert network.run_until(lambda late=late: late.state.index == BLOCKS, 120_000)
+        assert network.run_until(lambda: late.state.index == BLOCKS, 120_000)  # noqa: B023
         assert late.state == chain().state
 
 
@@ -338,7 +354,9 @@ def test_a_node_whose_state_is_not_what_the_voters_agreed_on_stops_and_tells(see
     network = SimulatedNetwork(scribe.genesis, int(seed), None, START_MS)
     late, reports, answered = network.add("late", observer, LIMITS), [], []
     network.on_report = lambda now_ms, name, report: reports.append(report)
-    network.send = lambda sender, receiver, data: answered.append(decode_message(data))
+    network.send = lambda sender, receiver, data: answered.append(  # type: ignore[method-assign]
+        decode_message(data)
+    )
     late.receive("peer", encode_message(Status(scribe.genesis.ledger_id, 0, 50, ZERO_DIGEST, ())))
     for start, end in ((1, 16), (17, 32), (33, 48)):
         answer = answer_blocks(chain().archive, BlockRequest(start, end - start + 1), 1 << 20)
@@ -353,8 +371,8 @@ def test_a_chain_that_goes_on_meanwhile_is_caught_up_with(seed):
     """Epochs end while the joiner asks: what it heard of peers is old by the time that they answer."""
     scribe = chain()
     network = SimulatedNetwork(scribe.genesis, int(seed), Link(20, 60), scribe.state.tip.timestamp_ms + 1_000)
+    refused: list[ReportRefused] = []
     network.on_report = lambda now_ms, name, report: refused.extend(of_kind(ReportRefused, [report]))
-    refused = []
     for name in HOLDERS:
         network.add(name, member(MEMBERS[name]), LIMITS, archive=copy_of(scribe))
     for one, other in (("ada", "ben"), ("ada", "cy"), ("ben", "cy")):

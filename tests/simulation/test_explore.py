@@ -10,21 +10,23 @@ from tests.explore.cases import SETS, Failed, courses_of, gate_for, replay, run_
 from tallystick.consensus import simplex as simplex_module
 from tallystick.consensus.signing_guard import Recovered
 from tallystick.ledger.epoch import Epoch
+from tallystick.ledger.keys import is_signed
+from tallystick.ledger.state import make_header
 from tallystick.node import late_votes
 
 
 @pytest.fixture(autouse=True)
 def stand_ins(monkeypatch):
     """What the small world puts in the place of headers and signatures is gone after each test."""
-    monkeypatch.setattr(simplex_module, "make_header", simplex_module.make_header)
-    monkeypatch.setattr(late_votes, "is_signed", late_votes.is_signed)
+    monkeypatch.setattr(simplex_module, "make_header", make_header)
+    monkeypatch.setattr(late_votes, "is_signed", is_signed)
 
 
 @pytest.mark.parametrize(
     ("name", "every", "least"), [("three", 547, 470), ("four", 331, 190), ("lost", 257, 240), ("word", 211, 320)]
 )
 def test_a_sample_of_the_courses(name, every, least):
-    counts = Counter()
+    counts = Counter[str]()
     for one in courses_of(name, every):
         counts.update(run_task(one))
     assert counts["courses"] >= least
@@ -46,7 +48,7 @@ def test_the_courses_are_as_many_as_is_said():
 
 
 def test_recovery_of_three_to_five_members():
-    counts = Counter()
+    counts = Counter[str]()
     for members in (3, 4, 5):
         for stakes in recovery.stakes_of(members, 4):
             counts.update(recovery.check(stakes))

@@ -37,8 +37,9 @@ class Gossiping:
         self.network.run_for(1_000)
         self.chance = Random(seed)
         self.submitted = []
-        self.pushed_by = Counter()
-        self.network.send, self._send = self._count, self.network.send
+        self.pushed_by = Counter[str]()
+        self._send = self.network.send
+        self.network.send = self._count  # type: ignore[method-assign]
 
     def _count(self, sender, receiver, data):
         message = decode_message(data)

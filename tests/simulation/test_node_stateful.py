@@ -26,6 +26,7 @@ from tests.builders import (
 )
 
 from tallystick.ledger.address import sign_address
+from tallystick.ledger.block import VerifiedBlock, verified
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.messages import (
@@ -91,11 +92,11 @@ class NodeTold(RuleBasedStateMachine):
         self.bench = Bench(GENESIS, owner=ADA, limits=LIMITS)
         self.bench.handle(Started(ADA.public_key, None, ((BEN.public_key, "h:1"),)))
         self.scribe = Scribe(GENESIS)
-        self.persisted = []
-        self.payloads = set()
-        self.erased = []
+        self.persisted: list[VerifiedBlock] = []
+        self.payloads: set[bytes] = set()
+        self.erased: list[bytes] = []
         self.sent = [encode_message(Status(LEDGER, 0, 0, bytes(32), ()))]
-        self.timers = set()
+        self.timers: set[Timer] = set()
 
     # ---- what is checked of every event -------------------------------------------------------------------------
 
@@ -130,8 +131,8 @@ class NodeTold(RuleBasedStateMachine):
         for action in actions:
             match action:
                 case PersistBlock(block=block, payloads=payloads):
-                    self.scribe.chain.append(block)
-                    self.persisted.append(block)
+                    self.persisted.append(verified(block))
+                    self.scribe.chain.append(self.persisted[-1])
                     assert not {one.hash() for one in payloads} & set(self.erased)
                     self.payloads |= {one.hash() for one in payloads}
                 case PersistPayload(payload):

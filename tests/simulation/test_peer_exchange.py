@@ -9,7 +9,7 @@ from tallystick.ledger.messages import Addresses, Entry, encode_message
 from tallystick.network.simulated import SimulatedNetwork
 from tallystick.network.simulated_dialling import Home
 from tallystick.network.simulated_host import SimulatedHost, member, observer
-from tallystick.node.events import PeerConnected, ReportRefused
+from tallystick.node.events import PeerConnected, Report, ReportRefused
 from tallystick.node.limits import Limits
 
 MANY = {name: wallet(name) for name in (*MEMBERS, *(f"member {number}" for number in range(8)))}
@@ -26,7 +26,7 @@ class Consortium:
         self.members = members
         self.network = SimulatedNetwork(found(*members.values(), **params), seed)
         self.ledger = self.network.genesis.ledger_id
-        self.said = []
+        self.said: list[tuple[str, Report]] = []
         self.network.on_report = lambda now_ms, name, report: self.said.append((name, report))
         self.first = next(iter(members))
 
@@ -274,7 +274,8 @@ def test_a_ledger_that_admits_no_observers_keeps_them_out(seed):
 class Liar(SimulatedHost):
     """Tells every peer that connects what `lies` says, too."""
 
-    lies = staticmethod(lambda liar: ())
+    def lies(self):
+        return ()
 
     def handle(self, event):
         super().handle(event)

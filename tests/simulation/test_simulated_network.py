@@ -20,6 +20,7 @@ from tests.builders import (
     honest,
     keep,
     long_chain,
+    noting,
     staking,
     statement,
     statements,
@@ -252,7 +253,7 @@ def test_a_late_joiner_catches_up_over_a_bad_line(seed):
 def test_a_late_joiner_that_crashes_on_the_way_goes_on_where_it_was(seed):
     network = late_joiner(seed, length=1_000)
     network.connect_all()
-    reached = []
+    reached = list[int]()
     while tips(network)["late"][0] < 1_000 and len(reached) < 50:
         network.run_for(150)
         reached.append(tips(network)["late"][0])
@@ -342,8 +343,8 @@ def test_an_erased_payload_never_comes_back_and_the_chain_still_holds(seed):
     early, waiting = (with_payload(one, ledger=LEDGER) for one in ("on the chain", "still waiting"))
     network.submit("ada", early)
     network.run_for(3_000)
-    drawn = StakeRule().forger_after(network.hosts["ada"].node.state)
-    drawn, ours, other, _ = sorted(MEMBERS, key=lambda name: MEMBERS[name].public_key != drawn)
+    key = StakeRule().forger_after(network.hosts["ada"].node.state)
+    drawn, ours, other, _ = sorted(MEMBERS, key=lambda name: MEMBERS[name].public_key != key)
     network.crash(drawn)
     network.submit(other, waiting)
     network.run_for(60)
@@ -431,10 +432,10 @@ def test_another_seed_gives_another_trace():
 def test_nodes_hear_bytes_and_answer_in_bytes():
     """What passes between two nodes is encoded: nothing is shared by reference."""
     network = network_of(1, names=["ada", "ben"])
-    passed = []
-    network.send, send = lambda *args: passed.append(args[2]) or send(*args), network.send
+    passed = list[tuple[str, str, bytes]]()
+    network.send = noting(passed, network.send)
     feed(network, 10)
     network.run_until_quiet()
     assert passed
-    assert all(encode_message(decode_message(data)) == data for data in passed)
+    assert all(encode_message(decode_message(data)) == data for *_, data in passed)
     assert network.genesis == GENESIS

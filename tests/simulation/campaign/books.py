@@ -1,7 +1,7 @@
 """A second opinion on the chain: tokens, epochs and quorums, kept by other code than the node's."""
 
 from collections import defaultdict
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from tallystick.ledger.block import Block
 from tallystick.ledger.certificate import ProposalEvidence, StakingOperation, VoteEvidence
@@ -16,7 +16,8 @@ class Broken(AssertionError):
     """A checker found that something which must hold does not."""
 
 
-class Unbonding(NamedTuple):
+@dataclass(frozen=True)
+class Unbonding:
     """Withdrawn tokens, and the epoch, index and time (ms) from all three of which on they are free."""
 
     key: bytes
@@ -26,7 +27,8 @@ class Unbonding(NamedTuple):
     amount: int
 
 
-class End(NamedTuple):
+@dataclass(frozen=True)
+class End:
     """The last block of an epoch."""
 
     index: int
@@ -60,9 +62,9 @@ class Books:
             raise Broken(f"block {block.index} does not follow block {index - 1}")
         if header.epoch != epoch:
             raise Broken(f"block {index} says that it is of epoch {header.epoch}, it is of epoch {epoch}")
-        for one in [one for one in self.unbonding if _has_come(one, epoch, index, header.timestamp_ms)]:
-            self.unbonding.remove(one)
-            self.free[one.key] += one.amount
+        for freed in [one for one in self.unbonding if _has_come(one, epoch, index, header.timestamp_ms)]:
+            self.unbonding.remove(freed)
+            self.free[freed.key] += freed.amount
         for one in block.certificates:
             if one.id in self.certificates:
                 raise Broken(f"a certificate stands in block {self.certificates[one.id]} and in block {index}")

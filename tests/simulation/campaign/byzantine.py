@@ -9,11 +9,12 @@ from functools import partial
 from random import Random
 
 from msgspec.structs import replace
-from tests.builders import sign_block
+from tests.builders import sign_block, simplex_of
 
 from tallystick.consensus.agreement import PersistQuorum
 from tallystick.consensus.proposals import Pending
 from tallystick.consensus.signing_guard import SigningGuard
+from tallystick.consensus.simplex import Simplex
 from tallystick.ledger.block import Block
 from tallystick.ledger.certificate import certificates_hash, issue_stake
 from tallystick.ledger.epoch import Epoch
@@ -36,7 +37,7 @@ from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Ballot, Vote, ca
 from tallystick.ledger.wallet import Wallet
 from tallystick.network.archiving import answer
 from tallystick.network.simulated_host import SimulatedHost
-from tallystick.node.events import Action, Broadcast, Multicast, Send, SendKept
+from tallystick.node.events import Action, Broadcast, Multicast, Peer, Send, SendKept
 
 
 class Heedless(SigningGuard):
@@ -75,7 +76,9 @@ class Byzantine(SimulatedHost):
         """What its node finds out about the coalition, its own echo included, it keeps to itself."""
         super().start()
         keys, found = {one.public_key for one in self.coalition}, self.agreement.take_equivocations
-        self.agreement.take_equivocations = lambda: [one for one in found() if one.offender not in keys]
+        self.agreement.take_equivocations = lambda: [  # type: ignore[method-assign]
+            one for one in found() if one.offender not in keys
+        ]
 
     def guard(self, wallet: Wallet) -> SigningGuard:
         return Heedless(wallet, self.network.genesis.ledger_id, self.guard_records, bytes(32))
@@ -102,15 +105,15 @@ class Byzantine(SimulatedHost):
             case _:
                 super().carry_out(action)
 
-    def receive(self, peer: str, data: bytes) -> None:
+    def receive(self, peer: Peer, data: bytes) -> None:
         if self.is_up:
-            message = decode_message(data)
+            name, message = str(peer), decode_message(data)
             if isinstance(message, ProposalRequest) and message.block_hash in self.made:
                 block = self.made[message.block_hash]
                 wanted = tuple(one for one in block.certificates if one.id in message.ids)
                 answer = ProposalCertificates(block.hash, wanted) if message.ids else proposal_of(block)
-                self.tell(peer, answer)
-            self.hear(peer, message)
+                self.tell(name, answer)
+            self.hear(name, message)
             if not self._has_staked_anew and self.wallet.public_key in self.node.state.stakes.burned_keys:
                 self._has_staked_anew = True
                 self.stake_anew()
@@ -120,18 +123,24 @@ class Byzantine(SimulatedHost):
 
     @property
     def wallet(self) -> Wallet:
-        return self.agreement.wallet
+        wallet = self.agreement.wallet
+        assert wallet is not None
+        return wallet
+
+    @property
+    def simplex(self) -> Simplex:
+        return simplex_of(self.agreement)
 
     @property
     def epoch(self) -> Epoch:
-        return self.agreement.simplex.epoch
+        return self.simplex.epoch
 
     @property
     def view(self) -> int:
-        return self.agreement.simplex.view
+        return self.simplex.view
 
     def leader(self, view: int) -> bytes | None:
-        return self.agreement.simplex.views.leader(view)
+        return self.simplex.views.leader(view)
 
     def tell(self, peer: str, message: Message | bytes) -> None:
         data = message if isinstance(message, bytes) else encode_message(message)
@@ -171,7 +180,7 @@ class Byzantine(SimulatedHost):
 
     def newest(self) -> Pending | None:
         """The newest notarized block, if it is above the final tip and passed by the gate."""
-        simplex = self.agreement.simplex
+        simplex = self.simplex
         chosen = [one for _, state in simplex.views.open() for one in state.chosen]
         return simplex.proposals._passed.get(chosen[-1]) if chosen else None
 
@@ -179,7 +188,7 @@ class Byzantine(SimulatedHost):
         """The state that a block above the final tip extends."""
         if header.parent_hash == self.node.state.tip.hash:
             return self.node.state
-        pending = self.agreement.simplex.proposals.validate(header.parent_hash)
+        pending = self.simplex.proposals.validate(header.parent_hash)
         return pending.state if pending is not None else None
 
     def make(self, block: Block, **changes) -> Block:

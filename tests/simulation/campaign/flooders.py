@@ -67,7 +67,7 @@ class Flooder(Byzantine):
             self.tell(other, Votes((Tally(vote.ballot, ((vote.member, vote.signature),) * 7),)))
 
     def _certificates(self) -> list[Message]:
-        known = [*self.agreement.simplex.proposals._whole, self.random.randbytes(32)]
+        known = [*self.simplex.proposals._whole, self.random.randbytes(32)]
         return [ProposalCertificates(self.random.choice(known), tuple(self._statements(20)))]
 
     def _proposals(self) -> list[Message]:

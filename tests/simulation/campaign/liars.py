@@ -20,6 +20,7 @@ from tallystick.ledger.messages import (
 from tallystick.ledger.state import make_header
 from tallystick.ledger.vote import FINALIZE, Ballot, tally_of
 from tallystick.ledger.wallet import sign
+from tallystick.node.events import Peer
 
 _HEARD = 120
 """Messages that a replayer remembers."""
@@ -96,10 +97,9 @@ class LyingSyncer(Byzantine):
             return Blocks(answer.start, ())
         keys = {one.public_key: one for one in self.coalition}
         views = range(parent.view + 1, parent.view + 60)
-        view = next((one for one in views if self.leader(one) in keys), None)
-        if view is None:
+        view, forger = next(((one, keys[key]) for one in views if (key := self.leader(one)) in keys), (0, None))
+        if forger is None:
             return answer
-        forger = keys[self.leader(view)]
         fresh = issue_statement(forger, self.network.genesis.ledger_id, self.network.now_ms, "made up")
         header = make_header(state, view, parent.timestamp_ms, forger.public_key, (fresh,))
         place = {"index": parent.index + 1, "parent_hash": parent.hash, "epoch": parent.epoch}
@@ -120,7 +120,7 @@ class StaleReplayer(Byzantine):
         self._heard.append(encode_message(message))
         self.tell(peer, message)
 
-    def receive(self, peer: str, data: bytes) -> None:
+    def receive(self, peer: Peer, data: bytes) -> None:
         if self.is_up:
             self._heard.append(data)
             others = self.others()
@@ -146,7 +146,7 @@ class LyingAnswerer(Byzantine):
             lambda answer: replace(answer, entered_by=None),
             lambda answer: replace(answer, epoch=answer.epoch + self.random.choice([-1, 1]) * bool(answer.epoch)),
             lambda answer: replace(answer, votes=()),
-            lambda answer: replace(answer, votes=tuple(self.agreement.simplex.views.rebroadcast())),
+            lambda answer: replace(answer, votes=tuple(self.simplex.views.rebroadcast())),
             lambda answer: replace(answer, nonce=self.random.randbytes(32)),
         ]
         for lie in [*self.random.sample(lies, 2), lambda answer: answer][: self.random.randint(1, 3)]:

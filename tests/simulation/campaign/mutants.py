@@ -37,7 +37,7 @@ MOST_SEEDS = 500
 def rewritten(owner: Any, method: str, *changes: tuple[str, str]) -> Replacement:
     """A method, or a module's function, with its own text changed."""
     original = inspect.getattr_static(owner, method)
-    inner = original.fget if isinstance(original, property) else getattr(owner, method)
+    inner: Any = original.fget if isinstance(original, property) else getattr(owner, method)
     source = textwrap.dedent(inspect.getsource(inner))
     for old, new in changes:
         assert old in source, f"{owner.__name__}.{method} does not read {old!r} any more"

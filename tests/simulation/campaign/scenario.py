@@ -129,7 +129,9 @@ def draw_scenario(seed: int) -> Scenario:
     if not weak and random.random() < 0.8:
         weak, kinds = names[:1], ["lost guard"]
     _cap(random, stakes, weak)
-    roles = {name: kind for name, kind in zip(weak, kinds, strict=True) if not isinstance(kind, str)}
+    roles: dict[str, type[Byzantine]] = {
+        name: kind for name, kind in zip(weak, kinds, strict=True) if not isinstance(kind, str)
+    }
     skews_ms = {name: random.randint(-200, 200) for name in names}
     skews_ms |= {
         name: random.choice([-1, 1]) * random.randint(800, 4_000)

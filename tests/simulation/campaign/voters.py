@@ -21,6 +21,7 @@ from tallystick.ledger.messages import (
 from tallystick.ledger.params import MAX_BLOCK_BYTES
 from tallystick.ledger.state import State
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Ballot, tally_of
+from tallystick.node.events import Peer
 
 
 class Silent(Byzantine):
@@ -70,11 +71,12 @@ class Loafer(Byzantine):
     """Votes for what others propose, so that it is heard, and proposes nothing itself."""
 
     def say(self, peer: str, message: Message) -> None:
+        said: Message | None = message
         if isinstance(message, Votes):
             others = tuple(one for one in message.tallies if not self._is_for_own(one.ballot))
-            message = Votes(others) if others else None
-        if message is not None and not isinstance(message, Proposal):
-            self.tell(peer, message)
+            said = Votes(others) if others else None
+        if said is not None and not isinstance(said, Proposal):
+            self.tell(peer, said)
 
     def _is_for_own(self, ballot: Ballot) -> bool:
         return ballot.kind == NOTARIZE and self.leader(ballot.view) == self.wallet.public_key
@@ -135,7 +137,7 @@ class Counterfeiter(Byzantine):
         if not helps and not isinstance(message, Proposal):
             self.tell(peer, message)
 
-    def receive(self, peer: str, data: bytes) -> None:
+    def receive(self, peer: Peer, data: bytes) -> None:
         super().receive(peer, data)
         place = (self.epoch.number, self.view)
         if self.is_up and place > self._led and self._leads(place[1]):
@@ -152,7 +154,7 @@ class Counterfeiter(Byzantine):
         """Illegal in itself; or beside what is notarized above the final tip, which may well become final."""
         state, newest = self.node.state, self.newest()
         if newest is not None and self.random.random() < 0.8:
-            false = self._on(state)
+            false: Block | None = self._on(state)
         else:
             base = newest.state if newest is not None else state
             false = self.random.choice([self._seen_before, self._overdrawn, self._from_the_future])(self._on(base))

@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from typing import Any
 
+from tests.builders import simplex_of
 from tests.simulation.campaign.books import Books, Broken
 from tests.simulation.campaign.memory import check_memory
 
@@ -188,13 +189,13 @@ class Watch:
         self._check_guarded(host, header.hash, header.epoch, header.view)
 
     def _check_guarded(self, host: SimulatedHost, signed: Ballot | bytes, epoch: int, view: int) -> None:
-        guard = host.agreement.simplex.guard
+        guard = simplex_of(host.agreement).guard
         if guard.status is GuardStatus.LOST:
             return  # it signs nothing, and passes on what others, or its database, show of its votes
         if (epoch, view) <= guard.floor:
             return
         if signed not in self._guarded[host.name]:
-            raise Broken(f"{host.name} lets out what its guard does not hold: {signed}")
+            raise Broken(f"{host.name} lets out what its guard does not hold: {signed!r}")
         if host.name in self._without_floor:
             raise Broken(f"{host.name} signs, and would not know after a restart from which view on it may")
 
@@ -209,6 +210,7 @@ class Watch:
         elif not self.conflicts:
             self.books.add(block)
             ahead_ms = self.genesis.params.block_ahead_ms
+            assert ahead_ms is not None
             if block.header.timestamp_ms > self._network.now_ms + ahead_ms + MOST_SKEW_MS:
                 raise Broken(f"block {block.index} is final, and dated ahead of every clock that can be relied upon")
             self._replay.append(verified(block))
@@ -273,7 +275,7 @@ class Watch:
 
     def _note_heard(self, host: SimulatedHost, tallies: Iterable[Tally]) -> None:
         """A pair that conflicts, heard by a member in its own view, has to end as evidence on the chain."""
-        simplex, node = host.agreement.simplex, host.node
+        simplex, node = simplex_of(host.agreement), host.node
         if host.name not in self._heard or self._heard[host.name][0] is not node:
             self._heard[host.name] = (node, VoteBook())
         heard = self._heard[host.name][1]
