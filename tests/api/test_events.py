@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Generator
 from typing import Any
 
 import httpx
@@ -89,4 +90,5 @@ def test_a_client_follows_the_log(doors: Doors) -> None:
         with doors.remote() as remote:
             remote.post("/v1/certificates", json=body(entry(doors.ledger_id, "followed")))
         assert next(following).summary == "followed"
+        assert isinstance(following, Generator)
         following.close()

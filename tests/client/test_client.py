@@ -174,6 +174,7 @@ def asked(answers: list[Any], request: Request) -> tuple[views.Done, list[httpx.
         answer = answers.pop(0)
         if isinstance(answer, Exception):
             raise answer
+        assert isinstance(answer, httpx.Response)
         return answer
 
     async def go() -> views.Done:

@@ -5,8 +5,7 @@ from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from tallystick.cli.app import app
 

@@ -16,7 +16,7 @@ import apsw
 
 SECTOR_BYTES: Final = 512
 
-_CODES: Final = {
+_CODES: Final[dict[type[Any], int]] = {
     apsw.FullError: sqlite3.SQLITE_FULL,
     apsw.IOError: sqlite3.SQLITE_IOERR,
     apsw.BusyError: sqlite3.SQLITE_BUSY,

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -156,7 +156,7 @@ class Machine:
 
 
 @contextmanager
-def network(addresses: dict[str, Sequence[str]], given: Path, scratch: Path) -> Iterator[dict[str, Machine]]:
+def network(addresses: Mapping[str, Sequence[str]], given: Path, scratch: Path) -> Iterator[dict[str, Machine]]:
     """Machines by name, joined by a bridge that is in a namespace of its own; addresses with their prefix lengths."""
     machines = {name: Machine(name, scratch / name) for name in addresses}
     switch = subprocess.Popen(["unshare", "--net", "sleep", "infinity"])

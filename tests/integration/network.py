@@ -108,10 +108,10 @@ class Network(LocalNetwork[NodeProcess]):
         super().__init__()
         self.path = path
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    def __exit__(self, *raised: object) -> None:
         for node in self.running:
             node.kill()  # ends a stopped one, too
-        if kind is not None:
+        if raised[0] is not None:
             for node in self.nodes:
                 tail = "\n".join(node.log.splitlines()[-_TAIL_LINES:])
                 sys.stderr.write(f"\n---- the log of {node.name} ends ----\n{tail}\n")

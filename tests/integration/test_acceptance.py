@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from itertools import count
 from pathlib import Path
+from typing import cast
 
 import nacl.bindings as sodium
 import pytest
@@ -62,6 +63,7 @@ from tallystick.network.handshake import NONCE_BYTES, DiallerHandshake, Listener
 from tallystick.network.memory_archive import MemoryArchive
 from tallystick.node.events import PersistBlock
 from tallystick.node.intake import Intake
+from tallystick.node.knowledge import Knowledge
 from tallystick.node.node import Node
 from tallystick.problems import VerificationFailed
 from tallystick.storage.store import Store
@@ -206,7 +208,7 @@ SIGNED_BY: dict[str, tuple[Callable[[Wallet], Message], Rule]] = {
 
 @pytest.mark.parametrize(("message", "rule"), SIGNED_BY.values(), ids=SIGNED_BY)
 def test_no_key_of_mixed_order_signs_anything(message: Callable[[Wallet], Message], rule: Rule) -> None:
-    intake = Intake(LEDGER, Curious())
+    intake = Intake(LEDGER, cast(Knowledge, Curious()))
     assert intake.check("peer", encode_message(message(BEN))).message == message(BEN)
     checked = intake.check("peer", encode_message(message(MIXED)))
     assert (checked.message, [one.rule for one in checked.refusals]) == (None, [rule])
@@ -247,7 +249,7 @@ DIFFERENT: dict[str, tuple[str, Callable[..., object], str]] = {
 }
 
 
-@pytest.fixture(params=DIFFERENT.values(), ids=DIFFERENT)
+@pytest.fixture(params=DIFFERENT.values(), ids=list(DIFFERENT))
 def different(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A libsodium that carries the rule out in another way; what is to be said of it."""
     name, function, told = request.param
@@ -290,7 +292,7 @@ def test_a_worker_does_not_start_on_it_either() -> None:
     with ours, theirs:
         ours.shutdown(socket.SHUT_WR)
         worker = [sys.executable, "-c", f"import sys; sys.path[:0] = {sys.path!r}\n{WORKER}"]
-        done = subprocess.run(worker, stdin=theirs, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(worker, stdin=theirs.fileno(), capture_output=True, text=True, timeout=60, check=False)
         theirs.close()
         assert ours.recv(1) == b""
     assert done.returncode == 1

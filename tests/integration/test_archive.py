@@ -39,9 +39,8 @@ from tallystick.ledger.messages import (
     encode_message,
 )
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Tally, tally_of
-from tallystick.network.archiving import answer, carry_out
+from tallystick.network.archiving import FullArchive, answer, carry_out
 from tallystick.network.memory_archive import MemoryArchive
-from tallystick.node.archive import Archive
 from tallystick.node.events import (
     ArchiveChange,
     ErasePayload,
@@ -55,7 +54,7 @@ from tallystick.storage.store import Store
 
 
 @pytest.fixture(params=["memory", "store"])
-def archive(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Archive]:
+def archive(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[FullArchive]:
     if request.param == "memory":
         yield MemoryArchive()
         return
@@ -66,7 +65,7 @@ def archive(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Archive]
 # ---- what is kept -----------------------------------------------------------------------------------------------
 
 
-def test_an_archive_gives_back_blocks_in_order_and_payloads_by_hash(archive: Archive) -> None:
+def test_an_archive_gives_back_blocks_in_order_and_payloads_by_hash(archive: FullArchive) -> None:
     scribe, entry = Scribe(), with_payload("one")
     keep(archive, scribe.forge(entry.certificate), [entry.payload])
     for block in scribe.forge_many(150):
@@ -78,7 +77,7 @@ def test_an_archive_gives_back_blocks_in_order_and_payloads_by_hash(archive: Arc
     assert archive.payload(bytes(32)) is None
 
 
-def test_an_archive_keeps_late_payloads_and_forgets_erased_ones(archive: Archive) -> None:
+def test_an_archive_keeps_late_payloads_and_forgets_erased_ones(archive: FullArchive) -> None:
     scribe, entry = Scribe(), with_payload("one")
     keep(archive, scribe.forge(entry.certificate), [])
     archive.keep_payload(entry.payload)
@@ -90,7 +89,7 @@ def test_an_archive_keeps_late_payloads_and_forgets_erased_ones(archive: Archive
     assert list(archive.erased()) == [entry.payload.hash()]
 
 
-def test_a_certificate_is_kept_until_a_block_holds_it_or_it_is_forgotten(archive: Archive) -> None:
+def test_a_certificate_is_kept_until_a_block_holds_it_or_it_is_forgotten(archive: FullArchive) -> None:
     first, second, third = with_payload("first"), Entry(statement("second")), with_payload("third")
     archive.keep_certificates([first, second])
     archive.keep_certificates([third])
@@ -103,7 +102,7 @@ def test_a_certificate_is_kept_until_a_block_holds_it_or_it_is_forgotten(archive
     assert list(archive.waiting()) == [Entry(third.certificate)]
 
 
-def test_an_archive_keeps_the_address_that_it_was_given_last_of_each_key(archive: Archive) -> None:
+def test_an_archive_keeps_the_address_that_it_was_given_last_of_each_key(archive: FullArchive) -> None:
     first, later = (sign_address(ADA, GENESIS.ledger_id, f"ada:{port}", port) for port in (1, 2))
     other = sign_address(BEN, GENESIS.ledger_id, "ben:1", 1)
     for record in (first, other, later):
@@ -111,7 +110,7 @@ def test_an_archive_keeps_the_address_that_it_was_given_last_of_each_key(archive
     assert sorted(archive.addresses(), key=lambda one: one.address) == [later, other]
 
 
-def test_an_archive_gives_back_the_votes_of_a_view_and_of_an_epoch(archive: Archive) -> None:
+def test_an_archive_gives_back_the_votes_of_a_view_and_of_an_epoch(archive: FullArchive) -> None:
     """In the order of views, whatever order they were kept in."""
     late, early = tally_of([vote(NULLIFY, member=ADA, view=20)]), tally_of([vote(NULLIFY, member=ADA, view=3)])
     other = tally_of([vote(FINALIZE, b"b" * 32, BEN, view=3)])
@@ -130,7 +129,7 @@ def test_an_archive_gives_back_the_votes_of_a_view_and_of_an_epoch(archive: Arch
     assert list(archive.view_certificates(0, 20, 3)) == []
 
 
-def test_an_archive_forgets_votes_of_epochs_that_are_evidence_no_more(archive: Archive) -> None:
+def test_an_archive_forgets_votes_of_epochs_that_are_evidence_no_more(archive: FullArchive) -> None:
     """And proposals up to the block that was kept; both only with a block that says so."""
     scribe = Scribe()
     others = [scribe.draft(statement(f"not taken {number}"), index=number) for number in (1, 2, 3)]
@@ -159,7 +158,7 @@ def agreed() -> FinalScribe:
 
 
 @pytest.fixture(params=["memory", "store"])
-def kept_by_votes(request: pytest.FixtureRequest, agreed: FinalScribe, tmp_path: Path) -> Iterator[Archive]:
+def kept_by_votes(request: pytest.FixtureRequest, agreed: FinalScribe, tmp_path: Path) -> Iterator[FullArchive]:
     if request.param == "memory":
         yield agreed.archive
         return
@@ -170,7 +169,7 @@ def kept_by_votes(request: pytest.FixtureRequest, agreed: FinalScribe, tmp_path:
 
 
 def test_an_archive_knows_what_is_proven_final_and_where_epochs_end(
-    kept_by_votes: Archive, agreed: FinalScribe
+    kept_by_votes: FullArchive, agreed: FinalScribe
 ) -> None:
     archive = kept_by_votes
     assert archive.tip_index == 11
@@ -185,7 +184,9 @@ def test_an_archive_knows_what_is_proven_final_and_where_epochs_end(
     fourth, eighth, last = (archive.final_header(index) for index in (4, 8, 11))
     assert fourth is not None
     assert eighth is not None
-    assert fourth == FinalHeader(agreed.blocks[3].header, archive.finalization(4), agreed.kept[3].roots, changed)
+    finalization = archive.finalization(4)
+    assert finalization is not None
+    assert fourth == FinalHeader(agreed.blocks[3].header, finalization, agreed.kept[3].roots, changed)
     assert (eighth.roots, eighth.members) == (agreed.kept[7].roots, None)
     assert last is not None
     assert (last.roots, last.members) == (None, None)
@@ -195,7 +196,7 @@ def test_an_archive_knows_what_is_proven_final_and_where_epochs_end(
 # ---- what is answered from it -----------------------------------------------------------------------------------
 
 
-def asked_blocks(archive: Archive, start: int, count: int, most_bytes: int = 1 << 20) -> tuple[list[int], ...]:
+def asked_blocks(archive: FullArchive, start: int, count: int, most_bytes: int = 1 << 20) -> tuple[list[int], ...]:
     """Indexes of the blocks and the headers that are answered, and of what the votes with them finalize."""
     message = answer(archive, BlockRequest(start, count), most_bytes)
     assert isinstance(message, Blocks)
@@ -207,7 +208,7 @@ def asked_blocks(archive: Archive, start: int, count: int, most_bytes: int = 1 <
     return [block.index for block in message.blocks], [header.index for header in message.headers], proven
 
 
-def test_blocks_are_answered_up_to_what_proves_them_and_never_beyond_their_epoch(kept_by_votes: Archive) -> None:
+def test_blocks_are_answered_up_to_what_proves_them_and_never_beyond_their_epoch(kept_by_votes: FullArchive) -> None:
     archive = kept_by_votes
     assert asked_blocks(archive, 1, 2) == ([1, 2], [3], [3])
     assert asked_blocks(archive, 2, 2) == ([2, 3], [], [3])
@@ -220,7 +221,7 @@ def test_blocks_are_answered_up_to_what_proves_them_and_never_beyond_their_epoch
     assert asked_blocks(archive, 12, 3) == asked_blocks(archive, 0, 3) == ([], [], [])
 
 
-def test_headers_lead_only_so_far(kept_by_votes: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_headers_lead_only_so_far(kept_by_votes: FullArchive, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tallystick.network.archiving.MAX_HEADERS", 3)
     assert asked_blocks(kept_by_votes, 5, 2) == ([5, 6], [7, 8], [8])
     monkeypatch.setattr("tallystick.network.archiving.MAX_HEADERS", 2)
@@ -228,7 +229,7 @@ def test_headers_lead_only_so_far(kept_by_votes: Archive, monkeypatch: pytest.Mo
     assert asked_blocks(kept_by_votes, 6, 1) == ([6], [7, 8], [8])
 
 
-def test_blocks_of_a_tip_without_votes_are_answered_as_far_as_they_are_proven(archive: Archive) -> None:
+def test_blocks_of_a_tip_without_votes_are_answered_as_far_as_they_are_proven(archive: FullArchive) -> None:
     """A node that came by a checkpoint has blocks that it cannot prove."""
     scribe = FinalScribe(GENESIS)
     for index in range(1, 7):
@@ -239,25 +240,25 @@ def test_blocks_of_a_tip_without_votes_are_answered_as_far_as_they_are_proven(ar
     assert asked_blocks(archive, 4, 3, most_bytes=1) == ([4], [5, 6], [])
 
 
-def test_a_lone_forgers_blocks_are_answered_without_votes(archive: Archive) -> None:
+def test_a_lone_forgers_blocks_are_answered_without_votes(archive: FullArchive) -> None:
     for block in Scribe().forge_many(5):
         keep(archive, block)
     assert asked_blocks(archive, 2, 3) == ([2, 3, 4], [], [])
 
 
-def finalizations(archive: Archive, epoch: int, most_bytes: int = 1 << 20) -> list[int]:
+def finalizations(archive: FullArchive, epoch: int, most_bytes: int = 1 << 20) -> list[int]:
     message = answer(archive, FinalizationRequest(epoch), most_bytes)
     assert isinstance(message, Finalizations)
     assert all((proof.roots is None) == (proof.header.index == 11) for proof in message.proofs)
     return [proof.header.index for proof in message.proofs]
 
 
-def test_the_ends_of_epochs_and_the_tip_are_proven_one_after_the_other(kept_by_votes: Archive) -> None:
+def test_the_ends_of_epochs_and_the_tip_are_proven_one_after_the_other(kept_by_votes: FullArchive) -> None:
     assert [finalizations(kept_by_votes, epoch) for epoch in (0, 1, 2, 3)] == [[4, 8, 11], [8, 11], [11], []]
     assert [finalizations(kept_by_votes, 0, most_bytes) for most_bytes in (0, 2_500)] == [[4], [4, 8]]
 
 
-def test_what_comes_after_an_end_that_cannot_be_proven_is_not_proven_either(archive: Archive) -> None:
+def test_what_comes_after_an_end_that_cannot_be_proven_is_not_proven_either(archive: FullArchive) -> None:
     scribe = FinalScribe(found(epoch_blocks=2))
     for index in range(1, 8):
         scribe.forge(is_finalized=index != 4)
@@ -269,7 +270,7 @@ def test_what_comes_after_an_end_that_cannot_be_proven_is_not_proven_either(arch
         assert [proof.header.index for proof in message.proofs] == proven
 
 
-def certificates(archive: Archive, epoch: int, first: int, last: int, most_bytes: int = 1 << 20) -> list[Tally]:
+def certificates(archive: FullArchive, epoch: int, first: int, last: int, most_bytes: int = 1 << 20) -> list[Tally]:
     message = answer(archive, ViewCertificateRequest(epoch, first, last), most_bytes)
     if message is None:
         return []
@@ -278,7 +279,7 @@ def certificates(archive: Archive, epoch: int, first: int, last: int, most_bytes
     return list(message.tallies)
 
 
-def test_view_certificates_are_answered_newest_first_and_merged_by_ballot(archive: Archive) -> None:
+def test_view_certificates_are_answered_newest_first_and_merged_by_ballot(archive: FullArchive) -> None:
     nullify = {view: [vote(NULLIFY, member=one, view=view) for one in (ADA, BEN, CY)] for view in (5, 6, 8)}
     notarize = [vote(NOTARIZE, b"b" * 32, one, view=6) for one in (ADA, CY)]
     kept = [*(tally_of(votes[:2]) for votes in nullify.values()), tally_of(notarize)]
@@ -291,7 +292,7 @@ def test_view_certificates_are_answered_newest_first_and_merged_by_ballot(archiv
     assert certificates(archive, 0, 9, 5) == certificates(archive, 0, 9, 20) == certificates(archive, 1, 5, 9) == []
 
 
-def test_the_newest_finalization_of_an_epoch_stands_for_the_certificates_below_it(kept_by_votes: Archive) -> None:
+def test_the_newest_finalization_of_an_epoch_stands_for_the_certificates_below_it(kept_by_votes: FullArchive) -> None:
     """Views are those of the blocks: 1 to 4 in an epoch."""
     archive = kept_by_votes
     nullifications = [
@@ -308,7 +309,7 @@ def test_the_newest_finalization_of_an_epoch_stands_for_the_certificates_below_i
     assert certificates(archive, 3, 1, 9) == []
 
 
-def test_headers_and_payloads_are_answered_from_what_is_kept(archive: Archive) -> None:
+def test_headers_and_payloads_are_answered_from_what_is_kept(archive: FullArchive) -> None:
     scribe, entries = Scribe(), [with_payload(str(number)) for number in range(4)]
     for entry in entries[:3]:
         keep(archive, scribe.forge(entry.certificate), [entry.payload])
@@ -321,7 +322,7 @@ def test_headers_and_payloads_are_answered_from_what_is_kept(archive: Archive) -
         assert answer(archive, PayloadRequest(hashes), most_bytes) == Payloads(tuple(sent))
 
 
-def test_what_a_node_asks_for_is_kept_or_forgotten(archive: Archive) -> None:
+def test_what_a_node_asks_for_is_kept_or_forgotten(archive: FullArchive) -> None:
     block, entry, other = Scribe().forge(), with_payload("waits"), with_payload("late")
     record = sign_address(ADA, GENESIS.ledger_id, "ada:1", 1)
     nullify = tally_of([vote(NULLIFY)])

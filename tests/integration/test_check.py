@@ -16,6 +16,7 @@ from tests.builders import (
     BEN,
     FinalScribe,
     Scribe,
+    WholeEntry,
     found,
     refuses,
     sign_block,
@@ -33,7 +34,6 @@ from tallystick.integrity.salvage import Salvaged, salvage
 from tallystick.ledger.blockchain import Blockchain
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.errors import Rule
-from tallystick.ledger.messages import Entry
 from tallystick.ledger.vote import NOTARIZE, tally_of
 from tallystick.network.replay import replayed
 from tallystick.problems import DamagedStore, StoreError
@@ -56,7 +56,7 @@ class Kept:
 
     path: Path
     scribe: FinalScribe
-    entries: list[Entry]
+    entries: list[WholeEntry]
 
     def check(self) -> Report:
         with Store.open(self.path, read_only=True) as store:
@@ -81,13 +81,13 @@ def kept(made: Kept, tmp_path: Path) -> Kept:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Kept:
     """Twenty blocks in epochs of four, on which stakes move; payloads of files and others, some lacking, one erased."""
-    scribe, entries = FinalScribe(FOUNDED), list[Entry]()
+    scribe, entries = FinalScribe(FOUNDED), list[WholeEntry]()
     path = tmp_path_factory.mktemp("made") / "chain.db"
     with Store.create(path, FOUNDED) as store:
         for number in range(BLOCKS):
             at_ms = FOUNDED.created_ms + number
             about = file_payload(FileStatement(f"{number}.pdf", 3, bytes([number]) * 32), bytes(32))
-            entry = Entry(statement(f"file {number}", ledger=LEDGER, payload=about), about)
+            entry = WholeEntry(statement(f"file {number}", ledger=LEDGER, payload=about), about)
             other = with_payload(f"other {number}", ledger=LEDGER)
             entries += [entry, other]
             moving = staking(-1 if number % 2 else 1, (ADA, BEN)[number % 2], at_ms, LEDGER)
@@ -416,7 +416,7 @@ def test_behind_a_damaged_block_votes_are_judged_by_the_members_that_state_roots
     report = kept.check()
     assert (list(report.blocks), list(report.finalizations)) == ([3], [14])
     assert [report.epochs[number].hash for number in range(6)] == [
-        *(kept.scribe.kept[end - 1].roots.voters for end in (4, 8, 12, 16, 20)),  # type: ignore[union-attr]
+        *(kept.scribe.kept[end - 1].roots.voters for end in (4, 8, 12, 16, 20)),
         kept.scribe.state.epoch.hash,
     ]
 
@@ -483,7 +483,7 @@ def test_damaged_votes_and_proposals_and_waiting_certificates_go(kept: Kept) -> 
     assert kept.repaired().is_sound
     with Store.open(kept.path) as store:
         assert list(store.votes(5)) == [good]
-        assert list(store.waiting()) == list(store.proposals()) == []
+        assert (list(store.waiting()), list(store.proposals())) == ([], [])
 
 
 def test_a_proposal_with_a_false_signature_goes(kept: Kept) -> None:
@@ -519,12 +519,12 @@ def long(made_long: Kept, tmp_path: Path) -> Kept:
 @pytest.fixture(scope="module")
 def made_long(tmp_path_factory: pytest.TempPathFactory) -> Kept:
     """Enough blocks for tables of several levels."""
-    scribe, entries = FinalScribe(FOUNDED), list[Entry]()
+    scribe, entries = FinalScribe(FOUNDED), list[WholeEntry]()
     path = tmp_path_factory.mktemp("made") / "long.db"
     with Store.create(path, FOUNDED) as store:
         for number in range(120):
             entry = certified_file(bytes([number]) * 32)
-            entry = Entry(statement(f"{number}", ledger=LEDGER, payload=entry.payload), entry.payload)
+            entry = WholeEntry(statement(f"{number}", ledger=LEDGER, payload=entry.payload), entry.payload)
             entries.append(entry)
             more = [statement(f"{number} {place}" + "x" * 150, ledger=LEDGER) for place in range(number % 12)]
             scribe.forge(entry.certificate, *more)

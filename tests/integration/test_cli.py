@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import Result
 from tests.builders import GENESIS
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from tallystick.cli.app import app
 from tallystick.demo.scenario import DELTA_MS, Illegal

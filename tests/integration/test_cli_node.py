@@ -503,8 +503,8 @@ def test_a_node_of_another_key_than_it_was_set_up_for_says_so(tmp_path: Path, ow
     assert f"node was set up for the key {KEYS['ADA'][:16]}…, whose file is gone; restore node/key from a copy" in lost
     other = DataFolder(tmp_path / "other")
     other.create_key(BEN, PASSPHRASE, "interactive")
-    for one in ("key", "guard"):
-        (other.path / one).rename(own_node.path / one)
+    for name in ("key", "guard"):
+        (other.path / name).rename(own_node.path / name)
     said = f"node was set up for the key {KEYS['ADA'][:16]}…, and node/key holds {KEYS['BEN'][:16]}…"
     told = cli("run", "--data", "node", cwd=tmp_path, expect=2, TALLYSTICK_PASSPHRASE=PASSPHRASE).stderr
     assert f"{said}; restore that key's file; or, if another key is meant, join the ledger with it" in told

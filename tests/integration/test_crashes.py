@@ -51,7 +51,7 @@ def test_nothing_final_is_lost_or_doubled_when_nodes_are_killed_at_any_moment(se
         with streams(net.nodes) as told:
             for _ in range(KILLS):
                 before = sum(len(one.final) for one in told)
-                wait_for(lambda before=before: sum(len(one.final) for one in told) > before, "the ledger goes on")
+                wait_for(lambda: sum(len(one.final) for one in told) > before, "the ledger goes on")  # noqa: B023
                 time.sleep(chance.uniform(0, 0.5))
                 doomed = chance.sample(net.nodes, chance.choice((1, 1, 1, 2, 4)))
                 for node in doomed:
@@ -89,7 +89,7 @@ def test_who_follows_a_node_that_is_killed_hears_of_every_certificate_once() -> 
         follower.start()
         for number in range(3):
             (told,) = other.certify(f"heard of {number}")
-            wait_for(lambda told=told: told.id in heard, "who follows hears of it")
+            wait_for(lambda: told.id in heard, "who follows hears of it")  # noqa: B023
             node.kill()
             other.certify(f"missed {number}")
             node.start()

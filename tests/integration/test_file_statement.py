@@ -4,6 +4,7 @@ import os
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.builders import payload, refuses
@@ -91,7 +92,7 @@ def test_a_file_that_grows_while_it_is_read_is_told(tmp_path: Path, monkeypatch:
     path.write_bytes(b"one line\n")
     describe = describe_stream
 
-    def and_somebody_writes(*args: object) -> object:
+    def and_somebody_writes(*args: Any) -> object:
         with path.open("ab") as file:
             file.write(b"another line\n")
         return describe(*args)

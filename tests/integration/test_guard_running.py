@@ -82,7 +82,7 @@ def test_a_member_whose_guard_is_gone_says_whom_it_waits_for_recovers_and_is_sil
         away.start()
         net.wait_until_agreed()
         for event in ("signing guard lost", "recovering", "recovered", "votes again"):
-            wait_for(lambda event=event: event in node.log, f"the log says: {event}")
+            wait_for(lambda: event in node.log, f"the log says: {event}")  # noqa: B023
         net.assert_equal_chains(final)
 
 
@@ -129,7 +129,7 @@ def test_killed_at_any_moment_a_member_finds_its_guard_whole() -> None:
         with streams(net.nodes[:2]) as streamed:
             for _ in range(4):
                 before = len(streamed[0].final)
-                wait_for(lambda before=before: len(streamed[0].final) > before + 3, "the ledger goes on")
+                wait_for(lambda: len(streamed[0].final) > before + 3, "the ledger goes on")  # noqa: B023
                 node.kill()
                 assert read_guard(node.folder.guard_path, node.folder.public_key()).loss is None
                 node.start()

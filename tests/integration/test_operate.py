@@ -74,7 +74,7 @@ def test_three_machines_become_one_ledger_by_the_manual(tmp_path: Path) -> None:
                 case who:
                     user, _, on = who.partition("@")
                     names = list(machines) if on == "all" else on.split(",")
-                    together(lambda name, step=step, user=user: carry_out(machines[name], step, user), names)
+                    together(lambda name: carry_out(machines[name], step, user), names)  # noqa: B023
 
 
 def build(clone: Path, step: Step) -> None:

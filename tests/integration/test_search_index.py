@@ -1,8 +1,8 @@
 """The index of a ledger's certificates: what it finds, that it is made anew at will, and that erased words leave it."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 from tests.builders import ADA, BEN, GENESIS, LEDGER, START_MS, Scribe, keep, staking, statement
@@ -17,7 +17,8 @@ FILE = file_payload(FileStatement("Bridge-Report.pdf", 7, b"h" * 32, NOTE), b"s"
 TEXT = Payload(b"t" * 32, "text/plain", b"hello")
 
 
-class Kept(NamedTuple):
+@dataclass(frozen=True)
+class Kept:
     store: Store
     scribe: Scribe
     path: Path

@@ -48,7 +48,7 @@ CONTENT = f"seen {MARKUP}\x1b]0;pwned\a\x1b[2J {ENCODABLE}".encode() + b" \xff e
 MEDIA_TYPE = f"x/{LEGAL}{MARKUP}"[:128]
 SALT = bytes(32)
 
-_FORMS = (
+_FORMS: tuple[tuple[list[str], dict[str, str]], ...] = (
     ([], {}),
     ([], {"NO_COLOR": "", "FORCE_COLOR": "1", "TERM": "xterm-256color"}),
     (["--json"], {}),
@@ -217,8 +217,8 @@ def of_what_is_named(place: Place) -> None:
     assert printable(folder) in place.read("guard", "show", "--data", folder)
     assert printable(folder) in place.read("guard", "move", folder, "--data", folder, expect=2)
     assert printable(folder) in place.read("guard", "lost", "--data", folder)
-    for command in ("recover", "accept-loss"):
-        assert printable(folder) in place.read("guard", command, "--yes", "--data", folder, expect=2)
+    for word in ("recover", "accept-loss"):
+        assert printable(folder) in place.read("guard", word, "--yes", "--data", folder, expect=2)
     (place.folder / folder / "node.toml").write_text(f'listen = "{LEGAL}"\n{MARKUP}')
     place.read("config", "--data", folder, expect=2)
     for command in (["show", "--chain"], ["search", "--chain"]):
@@ -321,7 +321,12 @@ def test_text_that_others_put_together_is_caught_on_its_way() -> None:
 
 def test_a_question_is_printable(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
-    monkeypatch.setattr(typer, "prompt", lambda text, **_: asked.append(text) or "secret")
+
+    def answer(text: str, **_: object) -> str:
+        asked.append(text)
+        return "secret"
+
+    monkeypatch.setattr(typer, "prompt", answer)
     assert ask_secret(ANYTHING, is_new=False) == "secret"
     assert asked == [printable(ANYTHING)]
 

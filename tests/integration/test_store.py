@@ -16,6 +16,7 @@ from tests.builders import (
     STRANGER,
     FinalScribe,
     Scribe,
+    WholeEntry,
     assert_agreed,
     found,
     keep,
@@ -37,8 +38,8 @@ from tallystick.ledger.errors import Rule
 from tallystick.ledger.messages import (
     Entry,
 )
+from tallystick.network.archiving import FullArchive
 from tallystick.network.simulated_host import member
-from tallystick.node.archive import Archive
 from tallystick.problems import DamagedStore, StoreError
 from tallystick.storage.file_statement import FileStatement, file_payload
 from tallystick.storage.store import Store
@@ -64,21 +65,21 @@ def execute(path: Path, sql: str, *values: object) -> None:
         connection.execute(sql, values)
 
 
-def blocks_of(archive: Archive) -> list[bytes]:
+def blocks_of(archive: FullArchive) -> list[bytes]:
     return [block.encoded for block in archive.blocks()]
 
 
 def keep_final(
-    archive: Archive, scribe: FinalScribe, *certificates: AnyCertificate, payload: Payload | None = None
+    archive: FullArchive, scribe: FinalScribe, *certificates: AnyCertificate, payload: Payload | None = None
 ) -> None:
     """Have the next block kept with votes that make it final, and a payload."""
     block = scribe.forge(*certificates)
     keep(archive, block, [payload] if payload else [], finalization=scribe.kept[-1].finalization)
 
 
-def certified_file(salt: bytes = SALT) -> Entry:
+def certified_file(salt: bytes = SALT) -> WholeEntry:
     about = file_payload(FILE, salt)
-    return Entry(statement("File report.pdf", payload=about), about)
+    return WholeEntry(statement("File report.pdf", payload=about), about)
 
 
 # ---- what the store adds --------------------------------------------------------------------------------------

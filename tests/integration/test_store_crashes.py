@@ -12,7 +12,7 @@ from typing import Any
 import apsw
 import pytest
 from msgspec.structs import replace
-from tests.builders import ADA, BEN, FinalScribe, found, staking, statement, vote, with_payload
+from tests.builders import ADA, BEN, FinalScribe, WholeEntry, found, staking, statement, vote, with_payload
 from tests.integration.fault_disk import Disk, Mark, Sync, Write
 from tests.integration.test_store import certified_file
 
@@ -20,7 +20,6 @@ from tallystick.consensus.proof_of_stake import check_drawn
 from tallystick.integrity.check import Check
 from tallystick.integrity.repair import repair
 from tallystick.ledger.encoding import encode
-from tallystick.ledger.messages import Entry
 from tallystick.ledger.vote import NOTARIZE, tally_of
 from tallystick.network.replay import replayed
 from tallystick.problems import StoreError, StoreFailed
@@ -56,7 +55,7 @@ def changes() -> list[Change]:
     found_changes: list[Change] = []
     for number in range(7):
         entry = certified_file(bytes([number]) * 32)
-        about = Entry(statement(f"file {number}", ledger=LEDGER, payload=entry.payload), entry.payload)
+        about = WholeEntry(statement(f"file {number}", ledger=LEDGER, payload=entry.payload), entry.payload)
         other = with_payload(f"other {number}" + "x" * 3_000 * (number % 3), ledger=LEDGER)
         moving = staking(1, at_ms=FOUNDED.created_ms + number, ledger=LEDGER)
         draft = scribe.draft(about.certificate, other.certificate, moving)
@@ -65,12 +64,12 @@ def changes() -> list[Change]:
         scribe.forge(about.certificate, other.certificate, moving)
         kept = replace(scribe.kept[-1], payloads=(about.payload,), oldest_epoch=max(0, epoch - 1))
         found_changes += [
-            lambda store, entry=other: store.keep_certificates([entry]),
-            lambda store, tallies=tallies, draft=draft: store.keep_votes(tallies, [draft]),
-            lambda store, kept=kept: store.append(kept),
+            partial(Store.keep_certificates, entries=[other]),
+            partial(Store.keep_votes, tallies=tallies, blocks=[draft]),
+            partial(Store.append, kept=kept),
         ]
         if number == 2:
-            found_changes.append(lambda store, gone=about.payload: store.erase_payload(gone.hash()))
+            found_changes.append(partial(Store.erase_payload, payload_hash=about.payload.hash()))
         if number in (3, 5):
             found_changes.append(keep_snapshot)
         if number == 4:

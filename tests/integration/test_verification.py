@@ -8,6 +8,7 @@ import subprocess
 import sys
 from functools import cache
 from random import Random
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -143,7 +144,8 @@ def test_peers_that_send_the_same_certificates_at_the_same_time_cost_one_verific
 
     async def use(verifier):
         async def receive():
-            checking, found = settle(lambda verify: intake.verifying_by(verify).check("peer", data)), None
+            checking = settle(lambda verify: intake.verifying_by(verify).check("peer", data))
+            found: Any = None
             try:
                 while True:
                     found = await verifier.verify(checking.send(found))
@@ -282,7 +284,7 @@ def test_signatures_over_which_worker_after_worker_dies_are_an_error_and_others_
     async def use(verifier):
         # So large that no worker is done with them before it is killed.
         asked = asyncio.create_task(verifier.verify(unseen(16, size_bytes=2_000_000)))
-        killed = set()
+        killed = set[int]()
         while not asked.done():
             if verifier.fullness and not set(verifier.pids) <= killed:
                 kill(set(verifier.pids) - killed)
@@ -326,7 +328,12 @@ def test_workers_leave_signals_to_the_node():
 @pytest.mark.parametrize("count", [10, WORKERS_FROM_CLAIMS + 1])
 def test_who_has_no_event_loop_gets_the_same_verdicts_and_leaves_no_process(monkeypatch, count):
     started = []
-    monkeypatch.setattr(verification, "Verifier", lambda: started.append(Verifier(WORKERS)) or started[-1])
+
+    def start():
+        started.append(Verifier(WORKERS))
+        return started[-1]
+
+    monkeypatch.setattr(verification, "Verifier", start)
     claims = (good_and_bad() * 2)[:count]
     with asyncio.Runner() as runner, verifying(runner) as verify:
         for _ in range(2):

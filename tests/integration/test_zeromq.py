@@ -15,6 +15,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from random import Random
+from typing import cast
 
 import pytest
 import zmq
@@ -348,7 +349,8 @@ def test_words_that_mean_nothing_before_the_handshake_end_the_connection(word):
 
 def _tcp_connections_of(station: Station) -> list[object]:
     """The connections that it has accepted and not yet given up."""
-    return list(station.transport._tcp_connections._by_descriptor.values())
+    transport = cast(ZeroMQTransport, station.transport)
+    return list(transport._tcp_connections._by_descriptor.values())
 
 
 @pytest.mark.parametrize(
@@ -760,8 +762,9 @@ def test_dialling_the_same_address_again_hurries_nothing():
 def test_the_genesis_is_fetched_before_there_is_a_node():
     async def story(world):
         ada = ZeroMQTransport(wallet_of(1), LEDGER, "127.0.0.1:0", encode(GENESIS), LIMITS)
-        told = []
+        told = list[object]()
         await ada.start(told.append)
+        assert ada.listening is not None
         ada.admit(lambda key: key == wallet_of(2).public_key)
         key = wallet_of(1).public_key
         assert await fetch_genesis(wallet_of(2), LEDGER, key, ada.listening, 5_000) == encode(GENESIS)
@@ -786,6 +789,7 @@ def test_a_genesis_of_another_ledger_is_not_taken():
     async def story(world):
         ada = ZeroMQTransport(wallet_of(1), LEDGER, "127.0.0.1:0", b"something else", LIMITS)
         await ada.start(lambda event: None)
+        assert ada.listening is not None
         ada.admit(lambda key: True)
         assert digest(b"something else") != LEDGER
         with pytest.raises(TransportError, match="another ledger"):
