@@ -433,7 +433,7 @@ def test_nodes_hear_bytes_and_answer_in_bytes():
     """What passes between two nodes is encoded: nothing is shared by reference."""
     network = network_of(1, names=["ada", "ben"])
     passed = list[tuple[str, str, bytes]]()
-    network.send = noting(passed, network.send)  # type: ignore[method-assign]
+    network.send = noting(passed, network.send)
     feed(network, 10)
     network.run_until_quiet()
     assert passed

@@ -261,7 +261,7 @@ some_ballot = st.sampled_from(UNIVERSE)
 records = st.one_of(
     st.builds(lambda one: Signed(LEDGER, one.epoch, one.view, None, one), some_ballot),
     st.builds(
-        lambda place, nonce: Signed(LEDGER, *place, header_hash=bytes([nonce]) * 32, ballot=None),
+        lambda place, nonce: Signed(LEDGER, place[0], place[1], bytes([nonce]) * 32, None),
         some_place,
         st.integers(1, 2),
     ),
