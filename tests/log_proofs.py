@@ -5,7 +5,12 @@ Section numbers are RFC 6962's unless another RFC is named.
 
 from collections.abc import Sequence
 
-from tallystick.ledger.merkle import node_hash, root
+from tallystick.ledger.merkle import Frontier, node_hash
+
+
+def root(leaf_hashes: Sequence[bytes]) -> bytes:
+    """The tree head over these leaves (2.1)."""
+    return Frontier().extend(leaf_hashes).root()
 
 
 def inclusion_proof(leaf_hashes: Sequence[bytes], index: int) -> list[bytes]:

@@ -20,10 +20,10 @@ from tests.builders import (
     staking,
     statement,
 )
+from tests.log_proofs import root
 
 from tallystick.ledger.blockchain import Blockchain, check_clock
 from tallystick.ledger.errors import Refused, Rule
-from tallystick.ledger.merkle import root
 from tallystick.ledger.stake import Account, BlockContext
 from tallystick.ledger.state import make_header, next_state
 

@@ -6,9 +6,9 @@ from hashlib import sha256
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.log_proofs import consistency_proof, inclusion_proof, verify_consistency, verify_inclusion
+from tests.log_proofs import consistency_proof, inclusion_proof, root, verify_consistency, verify_inclusion
 
-from tallystick.ledger.merkle import EMPTY_ROOT, Frontier, leaf_hash, node_hash, root
+from tallystick.ledger.merkle import EMPTY_ROOT, Frontier, leaf_hash, node_hash
 
 MOST = 70
 DATA = [b"leaf %d" % number for number in range(MOST)]

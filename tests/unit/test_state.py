@@ -21,11 +21,12 @@ from tests.builders import (
     staking,
     statement,
 )
+from tests.log_proofs import root
 
 from tallystick.ledger.blockchain import Blockchain
 from tallystick.ledger.encoding import digest, encode
 from tallystick.ledger.errors import Refused, Rule
-from tallystick.ledger.merkle import EMPTY_ROOT, leaf_hash, root
+from tallystick.ledger.merkle import EMPTY_ROOT, leaf_hash
 from tallystick.ledger.stake import BlockContext
 from tallystick.ledger.state import StateRoots, context_of, genesis_state
 from tallystick.storage.snapshots import decode_state, encode_state

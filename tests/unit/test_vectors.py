@@ -6,7 +6,7 @@ from hashlib import sha256
 import msgspec
 import pytest
 from tests.curve import challenge, decided_by, decoded, equation_holds
-from tests.log_proofs import verify_consistency, verify_inclusion
+from tests.log_proofs import root, verify_consistency, verify_inclusion
 from tests.vectors import make
 
 from tallystick.ledger.address import address_codec
@@ -21,7 +21,7 @@ from tallystick.ledger.certificate import (
 from tallystick.ledger.encoding import Codec, encode
 from tallystick.ledger.genesis import decode_genesis
 from tallystick.ledger.keys import is_signed
-from tallystick.ledger.merkle import leaf_hash, root
+from tallystick.ledger.merkle import leaf_hash
 from tallystick.ledger.messages import Message, decode_message, encode_message
 from tallystick.ledger.vote import Tally, Vote
 from tallystick.ledger.wallet import Wallet

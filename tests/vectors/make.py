@@ -29,7 +29,7 @@ from tallystick.ledger.fields import MAX_INDEX, MAX_TIMESTAMP_MS, MAX_TOKENS, UN
 from tallystick.ledger.finality import FinalHeader
 from tallystick.ledger.genesis import Allotment, Genesis, make_genesis
 from tallystick.ledger.header import Header, SignedHeader
-from tallystick.ledger.merkle import leaf_hash, root
+from tallystick.ledger.merkle import leaf_hash
 from tallystick.ledger.messages import (
     Addresses,
     BlockRequest,
@@ -62,7 +62,7 @@ from tallystick.ledger.state import State, make_header
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Ballot, Tally, Vote, cast, tally_of
 from tallystick.ledger.wallet import Wallet, sign
 from tests.builders import sign_block
-from tests.log_proofs import consistency_proof, inclusion_proof
+from tests.log_proofs import consistency_proof, inclusion_proof, root
 from tests.vectors import signatures
 
 FOLDER = Path(__file__).parent

@@ -4,7 +4,7 @@ Hashes are 32 bytes. Leaf hash: SHA-256(0x00, data); node hash: SHA-256(0x01, le
 are RFC 6962's.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from hashlib import sha256
 from typing import NamedTuple
 
@@ -48,8 +48,3 @@ class Frontier(NamedTuple):
         for peak in reversed(self.peaks[:-1]):
             root = node_hash(peak, root)
         return root
-
-
-def root(leaf_hashes: Sequence[bytes]) -> bytes:
-    """The tree head over these leaves (2.1)."""
-    return Frontier().extend(leaf_hashes).root()
