@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
-from functools import partial
-from typing import NamedTuple, ParamSpec, TypeVar
+from functools import lru_cache, partial
+from typing import Final, NamedTuple, ParamSpec, TypeVar
 
 from msgspec.structs import asdict
 
@@ -28,6 +28,8 @@ C = TypeVar("C", Store, SearchIndex)
 
 Find = Callable[[Query, int | None, int], Awaitable[tuple[list[int], int]]]
 """Searches: the log indexes found, and how many certificates were looked through."""
+
+_BLOCKS_AT_HAND: Final = 16
 
 
 class Thread(ThreadPoolExecutor):
@@ -69,6 +71,7 @@ class LedgerReader:
     def __init__(self, chain: Blockchain, store: Store, read: Thread, find: Find) -> None:
         """On the thread that reads."""
         self._chain, self._store, self._read, self._find = chain, store, read, find
+        self._kept = lru_cache(_BLOCKS_AT_HAND)(self._block)  # a block may hold a thousand of what is asked for
         self.address_book: Mapping[bytes, str] = store.names()
 
     @property
@@ -237,7 +240,7 @@ class LedgerReader:
         kept = self._store.voters(block.header.epoch)
         return dict(kept if kept is not None else self._chain.genesis.stakes().members)
 
-    def _kept(self, index: int) -> Block:
+    def _block(self, index: int) -> Block:
         block = self._store.block(index) if index else genesis_block(self._chain.genesis)
         if block is None:
             raise DamagedStore(f"{self._store.path}: block {index} is missing; run: tallystick check")

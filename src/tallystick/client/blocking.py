@@ -1,7 +1,7 @@
 """The same client for programs that are not asynchronous."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Generator
 from functools import wraps
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
@@ -90,8 +90,8 @@ class Client:
     erase = _blocking(AsyncClient.erase)
     remember_name = _blocking(AsyncClient.remember_name)
 
-    def follow(self, after: int | None = None) -> Iterator[views.CertificateLine]:
-        """As `AsyncClient.follow`."""
+    def follow(self, after: int | None = None) -> Generator[views.CertificateLine, None, None]:
+        """As `AsyncClient.follow`; `close()` what it returns to end it early."""
         following = self._client.follow(after)
 
         async def following_one() -> views.CertificateLine:
