@@ -161,7 +161,7 @@ def anybody_leads() -> list[Replacement]:
 def epochs_begin_early() -> list[Replacement]:
     return [
         rewritten(Proposals, "validate", ("if base.epoch.number != self._chain.state.epoch.number:", "if False:")),
-        rewritten(Simplex, "_forge", (" or base.epoch.number != self.epoch.number", "")),
+        rewritten(Simplex, "_forge", ("base.epoch.number != self.epoch.number or ", "")),
     ]
 
 
