@@ -1,11 +1,9 @@
 """The HTTP API beside what it is held against: a server that answers a constant, ingest without listeners."""
 
-import asyncio
 import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,6 +38,20 @@ async def main():
     print("ready", flush=True)
     await asyncio.Event().wait()
 asyncio.run(main())
+"""
+_LISTENERS = """
+import selectors, socket, sys
+waiting = selectors.DefaultSelector()
+for _ in range(int(sys.argv[2])):
+    one = socket.socket(socket.AF_UNIX)
+    one.connect(sys.argv[1])
+    one.sendall(b"GET /v1/events HTTP/1.1\\r\\nHost: tallystick\\r\\n\\r\\n")
+    assert one.recv(65536).startswith(b"HTTP/1.1 200")
+    waiting.register(one, selectors.EVENT_READ)
+print("ready", flush=True)
+while True:
+    for key, _ in waiting.select():
+        key.fileobj.recv(65536)
 """
 
 
@@ -141,31 +153,12 @@ def _constant_server() -> Iterator[Path]:
 
 @contextmanager
 def _listening(socket: Path) -> Iterator[None]:
-    """So many listeners, in a process of their own."""
-    ready, stop = threading.Event(), threading.Event()
-
-    async def listen(client: httpx.AsyncClient) -> None:
-        async with client.stream("GET", "/v1/events", timeout=None) as answer:
-            async for _ in answer.aiter_raw():
-                pass
-
-    async def all_of_them() -> None:
-        limits = httpx.Limits(max_connections=None)
-        transport = httpx.AsyncHTTPTransport(uds=str(socket), limits=limits)
-        async with httpx.AsyncClient(transport=transport, base_url="http://tallystick") as client:
-            tasks = [asyncio.create_task(listen(client)) for _ in range(LISTENERS)]
-            await asyncio.sleep(2)
-            ready.set()
-            await asyncio.to_thread(stop.wait)
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-
-    thread = threading.Thread(target=lambda: asyncio.run(all_of_them()), daemon=True)
-    thread.start()
-    ready.wait()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
+    """So many listeners, in a process of their own that does little with what it hears."""
+    command = [sys.executable, "-c", _LISTENERS, str(socket), str(LISTENERS)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as listeners:
+        assert listeners.stdout is not None
+        listeners.stdout.readline()
+        try:
+            yield
+        finally:
+            listeners.kill()

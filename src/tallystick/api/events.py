@@ -11,6 +11,9 @@ from tallystick.problems import BadRequest, Busy
 
 MOST_LISTENERS: Final = 512
 _HEARTBEAT_SECONDS: Final = 15.0
+_TELLS_A_SECOND: Final = 200
+"""After a quiet while listeners hear at once; under load each so seldom that all together cost the node little."""
+_MOST_AT_ONCE: Final = 64
 _MOST_CACHED: Final = 256
 _HEARTBEAT: Final = b": still here\n\n"
 
@@ -21,20 +24,29 @@ class BlockEvents:
     def __init__(self, reader: LedgerReader) -> None:
         self._reader = reader
         self._news = asyncio.Event()
-        self._cached: dict[int, tuple[bytes, int]] = {}
-        """By block: the event as it is sent, and the log's size after it."""
+        self._cached: dict[int, asyncio.Task[tuple[bytes, int]]] = {}
+        """By block: the event as it is sent, and the log's size after it. It is made once for all that wait for it."""
+        self._told_s = 0.0
+        self._telling: asyncio.TimerHandle | None = None
         self._is_closing = False
         self._listeners = 0
 
     def watch(self, action: Action) -> None:
         """See blocks become final."""
-        if isinstance(action, ReportBlock):
-            self._news.set()
-            self._news = asyncio.Event()
+        if isinstance(action, ReportBlock) and self._telling is None:
+            loop = asyncio.get_running_loop()
+            self._telling = loop.call_at(max(loop.time(), self._told_s + self._listeners / _TELLS_A_SECOND), self._tell)
+
+    def _tell(self) -> None:
+        self._told_s, self._telling = asyncio.get_running_loop().time(), None
+        news, self._news = self._news, asyncio.Event()
+        news.set()
 
     def close(self) -> None:
         """Let nobody listen any longer."""
         self._is_closing = True
+        if self._telling is not None:
+            self._telling.cancel()
         self._news.set()
 
     def after(self, last_event_id: str | None) -> int:
@@ -55,9 +67,13 @@ class BlockEvents:
             yield _HEARTBEAT
             while not self._is_closing:
                 news = self._news
-                while size < self._reader.state.log.size:
+                events: list[bytes] = []
+                while size < self._reader.state.log.size and len(events) < _MOST_AT_ONCE:
                     event, size = await self._event(self._reader.at(size).place.block_index)
-                    yield event
+                    events.append(event)
+                if events:
+                    yield b"".join(events)
+                    continue
                 try:
                     async with asyncio.timeout(_HEARTBEAT_SECONDS):
                         await news.wait()
@@ -67,12 +83,16 @@ class BlockEvents:
             self._listeners -= 1
 
     async def _event(self, index: int) -> tuple[bytes, int]:
-        if index not in self._cached:
-            (line,) = (await self._reader.blocks(1, index)).blocks
-            first = self._reader.first_of(index)
-            size = first + line.certificate_count
-            told = in_json(BlockEvent(block=line, first_log_index=first, log_size=size))
-            self._cached[index] = b"id: %d\nevent: block\ndata: %b\n\n" % (size, told), size
+        made = self._cached.get(index)
+        if made is None or (made.done() and made.exception() is not None):
+            made = self._cached[index] = asyncio.create_task(self._make(index))
             if len(self._cached) > _MOST_CACHED:
                 del self._cached[next(iter(self._cached))]
-        return self._cached[index]
+        return made.result() if made.done() else await asyncio.shield(made)
+
+    async def _make(self, index: int) -> tuple[bytes, int]:
+        (line,) = (await self._reader.blocks(1, index)).blocks
+        first = self._reader.first_of(index)
+        size = first + line.certificate_count
+        told = in_json(BlockEvent(block=line, first_log_index=first, log_size=size))
+        return b"id: %d\nevent: block\ndata: %b\n\n" % (size, told), size
