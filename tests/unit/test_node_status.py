@@ -15,7 +15,7 @@ from tallystick.cli.output import Terminal
 from tallystick.cli.status import picture
 from tallystick.consensus.proof_of_stake import check_drawn
 from tallystick.consensus.signing_guard import GuardStatus
-from tallystick.host.runner import now_ms
+from tallystick.host.clock import now_ms
 from tallystick.ledger.blockchain import Blockchain
 from tallystick.node.agreement import AgreementStatus
 

@@ -5,15 +5,15 @@ import logging
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tallystick.api import questions as q
 from tallystick.api import views
 from tallystick.api.events import BlockEvents
 from tallystick.api.node_status import status_of
 from tallystick.api.reader import LedgerReader, page
+from tallystick.host.clock import now_ms
 from tallystick.host.logs import note
-from tallystick.host.process import Hosted
-from tallystick.host.runner import now_ms
 from tallystick.host.submissions import Outcome, Waiting
 from tallystick.ledger.certificate import SALT_BYTES, Payload, issue_stake, issue_statement
 from tallystick.ledger.certificate_index import Place
@@ -24,11 +24,14 @@ from tallystick.node.events import PayloadErasureAsked, UnbanAsked
 from tallystick.problems import BadRequest, NotRunning, NotThere
 from tallystick.storage.sqlite_file import copy_database
 
+if TYPE_CHECKING:  # a file's reader does without
+    from tallystick.host.process import Hosted
+
 
 class LiveNode:
     """A node that runs, with its key. Each asynchronous method is a route (`routes.py`)."""
 
-    def __init__(self, reader: LedgerReader, hosted: Hosted) -> None:
+    def __init__(self, reader: LedgerReader, hosted: "Hosted") -> None:
         self.events = BlockEvents(reader)
         hosted.submissions.runner.watchers.append(self.events.watch)
         self._submissions = hosted.submissions

@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from tallystick.api.certificate_view import key_view
 from tallystick.api.views import Missing, Status, ViewNumber
 from tallystick.consensus.signing_guard import GuardStatus
-from tallystick.host.runner import Runner, now_ms
+from tallystick.host.clock import now_ms
+
+if TYPE_CHECKING:  # a file's reader does without
+    from tallystick.host.runner import Runner
 
 STUCK_DELTAS: Final = 8
 """Something waits, and no block became final for so many delta: the ledger is stuck (docs/protocol.md)."""
@@ -17,7 +20,7 @@ _ABOVE_ALL: Final = ("mismatch", "burned", "twin")
 """States in which nothing else matters."""
 
 
-def status_of(runner: Runner, names: Mapping[bytes, str], key: bytes, address: str, started_ms: int) -> Status:
+def status_of(runner: "Runner", names: Mapping[bytes, str], key: bytes, address: str, started_ms: int) -> Status:
     """What `tallystick status` and GET /v1/status tell."""
     look = _Look(runner, names, key)
     node, state, agreement, epoch = runner.node, look.state, look.agreement, look.epoch
@@ -68,7 +71,7 @@ def status_of(runner: Runner, names: Mapping[bytes, str], key: bytes, address: s
 class _Look:
     """A node at one moment."""
 
-    def __init__(self, runner: Runner, names: Mapping[bytes, str], key: bytes) -> None:
+    def __init__(self, runner: "Runner", names: Mapping[bytes, str], key: bytes) -> None:
         node = runner.node
         self.names, self.key, self.state, self.epoch = names, key, node.state, node.state.epoch
         self.agreement, self.now_ms, self.waiting = node.agreement_status(), now_ms(), len(node.box)

@@ -11,13 +11,14 @@ from typing import Final, NamedTuple
 from tallystick.consensus.signing_guard import GuardStatus
 from tallystick.consensus.simplex import Simplex
 from tallystick.host.acceptance import check_acceptance
+from tallystick.host.clock import now_ms
 from tallystick.host.data_folder import DataFolder, Settings
 from tallystick.host.data_lock import DataLock
 from tallystick.host.founding import ahead_ms
 from tallystick.host.guard_file import GuardError, GuardFile
 from tallystick.host.invite import write_invite
 from tallystick.host.logs import note
-from tallystick.host.runner import Kept, Runner, now_ms
+from tallystick.host.runner import Kept, Runner
 from tallystick.host.submissions import Submissions
 from tallystick.host.verification import Verifier
 from tallystick.ledger.encoding import encode

@@ -6,7 +6,6 @@ signatures are checked elsewhere, in worker processes. What fails here ends the 
 
 import asyncio
 import logging
-import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
 from typing import Final, NamedTuple, TypeVar
@@ -14,6 +13,7 @@ from typing import Final, NamedTuple, TypeVar
 from tallystick.consensus.agreement import StateMismatch, TwinFound
 from tallystick.consensus.signing_guard import Signed
 from tallystick.host.claims import Claim, check_entries, settle
+from tallystick.host.clock import now_ms
 from tallystick.host.guard_file import GuardFile
 from tallystick.host.logs import ReportLog, note
 from tallystick.ledger.errors import Refused, Rule
@@ -328,11 +328,6 @@ class Runner:
     def _fire(self, timer: events.Timer) -> None:
         self._timers.pop(timer, None)
         self.handle(events.TimerFired(timer))
-
-
-def now_ms() -> int:
-    """The time by this machine's clock, in ms since 1970."""
-    return time.time_ns() // 1_000_000
 
 
 def _key(peer: object) -> bytes:

@@ -4,14 +4,17 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from tallystick.host.runner import Runner, now_ms
+from tallystick.host.clock import now_ms
 from tallystick.ledger.certificate_index import Place
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.messages import Entry
 from tallystick.node.events import Action, ForgetCertificate, ReportBlock, ReportRefused
 from tallystick.problems import Busy
+
+if TYPE_CHECKING:  # a file's reader does without
+    from tallystick.host.runner import Runner
 
 _ROOM_PART: Final = 2
 """Of the box: submissions wait while more than this part of it is full."""
@@ -35,7 +38,7 @@ Outcome = Place | Waiting | Unknown | Refused
 class Submissions:
     """Submission is idempotent: a certificate is told apart by its id, and once is enough. `watch` sees all actions."""
 
-    def __init__(self, runner: Runner) -> None:
+    def __init__(self, runner: "Runner") -> None:
         self.runner = runner
         self._refused: OrderedDict[bytes, tuple[int, Refused]] = OrderedDict()
         """By id, with the time (ms) when each is forgotten. A bad signature is not here: the id does not cover it."""
