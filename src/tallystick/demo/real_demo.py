@@ -14,7 +14,7 @@ from tallystick.client.drafts import Draft, about_files, in_words
 from tallystick.demo.account import KEPT, Account, Killing, Moment, NodeLine
 from tallystick.demo.local_network import LocalNetwork, NodeProcess, terminated_like_interrupted
 from tallystick.demo.play import LEDGER_NAME, Play, check_file, make_room
-from tallystick.host.addresses import places
+from tallystick.host.addresses import HERE, drawn_port
 from tallystick.host.data_folder import DataFolder
 from tallystick.host.founding import found_here, make_key
 from tallystick.host.invite import read_invite
@@ -37,7 +37,7 @@ def play_real(console: Terminal, paths: Sequence[Path], nodes: int, chain: Path)
     make_room(chain)
     with terminated_like_interrupted(), tempfile.TemporaryDirectory(prefix="tallystick-") as root:
         kept = Path(root) / "kept.db"
-        folders = found_here(LEDGER_NAME, Path(root) / "net", nodes, "", params=PARAMS)
+        folders = found_here(LEDGER_NAME, Path(root) / "net", nodes, "", params=PARAMS, port=drawn_port(nodes))
         with LocalNetwork([NodeProcess(folder) for folder in folders]) as network:
             demo = RealDemo(console, network)
             with demo.status:
@@ -116,7 +116,8 @@ class RealDemo(Play):
         self._joined_ms[name] = self.elapsed_ms
         invited = read_invite(invite)
         genesis = fetch(invited, make_key(joiner.folder, ""))
-        set_up_invited(joiner.folder, invited, genesis, *places(None, None, invited.addresses[0]))
+        address = f"{HERE}:{drawn_port()}"
+        set_up_invited(joiner.folder, invited, genesis, address, address)
         self._network.nodes.append(joiner)
         joiner.launch()
         caught_up = self._wait_for(joiner, host.status().tip_index)

@@ -14,6 +14,7 @@ from tallystick.cli.options import NoPassphrase, PassphraseFile, find_passphrase
 from tallystick.cli.output import Terminal, Text, fail, make_console, marked, warn
 from tallystick.demo.local_network import LocalNetwork, NodeProcess, terminated_like_interrupted
 from tallystick.demo.real_demo import MOST_PROCESSES, PARAMS
+from tallystick.host.addresses import drawn_port
 from tallystick.host.data_folder import DataFolder, FolderError
 from tallystick.host.founding import found_here
 from tallystick.ledger.errors import Refused, Rule
@@ -51,7 +52,9 @@ def up(
 def _folders(folder: Path | None, nodes: int) -> Iterator[list[DataFolder]]:
     if folder is None:
         with tempfile.TemporaryDirectory(prefix="tallystick-") as root:
-            yield found_here("tallystick playground", Path(root) / "net", nodes, "", params=PARAMS)
+            yield found_here(
+                "tallystick playground", Path(root) / "net", nodes, "", params=PARAMS, port=drawn_port(nodes)
+            )
         return
     folders = [DataFolder(one) for one in folder.glob("node-*")]
     found = sorted((one for one in folders if one.is_there), key=lambda one: (len(one.path.name), one.path.name))

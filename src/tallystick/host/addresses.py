@@ -1,5 +1,6 @@
 """Where nodes listen and are reached: addresses as people enter them, and the defaults."""
 
+import secrets
 import socket
 from contextlib import ExitStack, suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -15,6 +16,9 @@ HERE: Final = "127.0.0.1"
 
 _EVERYWHERE: Final = "0.0.0.0"  # noqa: S104  a node is there to be reached
 _MAX_PORT: Final = 65_535
+_LOWEST_DRAWN: Final = 20_000
+_DRAWN_PORTS: Final = 12_000
+"""Below those that systems give to outgoing connections."""
 _KEY_DIGITS: Final = 64
 
 
@@ -71,6 +75,13 @@ def free_ports(how_many: int, first: int | None = None) -> range:
             return ports
     wanted = f"ports {first} to {first + how_many - 1} of {HERE}" if first is not None else f"{how_many} ports in a row"
     raise AddressError(f"{wanted} are not free; name others with --port")
+
+
+def drawn_port(how_many: int = 1) -> int:
+    """The first of as many free ports one after the other, drawn: networks that start together do not meet there."""
+    while True:
+        with suppress(AddressError):
+            return free_ports(how_many, _LOWEST_DRAWN + secrets.randbelow(_DRAWN_PORTS))[0]
 
 
 def places(listen: str | None, address: str | None, towards: str | None) -> tuple[str, str]:
