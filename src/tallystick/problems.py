@@ -4,7 +4,7 @@ Illegal input to the ledger is `Refused` in the core; at the edge it becomes `Re
 """
 
 from enum import IntEnum
-from typing import ClassVar, Self
+from typing import Self
 
 from tallystick.ledger.errors import Refused
 
@@ -47,10 +47,10 @@ class NodeExit(_Exit):
 class Problem(Exception):
     """The message says what is in the way and what to do next."""
 
-    code: ClassVar[str] = "unusable"
-    """Stable, for programs; the end of the problem's type URI."""
-    exit_code: ClassVar[ExitCode] = ExitCode.USAGE
-    http_status: ClassVar[int] = 500
+    code: str = "unusable"
+    """Stable, for programs; the end of the problem's type URI. A kind sets it, or an answer."""
+    exit_code: ExitCode = ExitCode.USAGE
+    http_status: int = 500
 
 
 class BadRequest(Problem):

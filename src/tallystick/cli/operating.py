@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import typer
+from msgspec import convert
 
 from tallystick.api import views
 from tallystick.cli.options import DATA_VARIABLE, Data, Yes, argument, group, node_folder, open_node
@@ -48,7 +49,7 @@ def stake(
         raise typer.BadParameter("0 tokens move nothing; name how many")
     with open_node(data) as client:
         ledger = client.ledger()
-        params = Params(**ledger.params)  # type: ignore[arg-type]  # they were made of one
+        params = convert([ledger.params[name] for name in Params.__struct_fields__], Params)
         if amount < 0:
             counts = f"The node votes with the tokens until epoch {ledger.tip.epoch + 1:,} begins, or the one after."
             follows = f"{counts} {_liable(ledger.tip, params, 'no sooner than')}: let the node run until then."

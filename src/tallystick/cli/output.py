@@ -244,7 +244,7 @@ def counting(what: str, total: int) -> Iterator[Callable[[int], object]]:
 def fail(message: str, code: ExitCode) -> Problem:
     """A problem of a command's own, to be raised."""
     problem = Problem(message)
-    problem.exit_code = code  # type: ignore[misc]  # of this one
+    problem.exit_code = code
     return problem
 
 

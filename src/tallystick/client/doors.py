@@ -33,8 +33,8 @@ class AnswerProblem(Problem):
     def __init__(self, told: views.Problem) -> None:
         super().__init__(told.detail)
         self.told = told
-        self.code, self.http_status = told.code, told.status  # type: ignore[misc]  # the node's, not the class's
-        self.exit_code = ExitCode(told.exit_code) if told.exit_code in set(ExitCode) else ExitCode.FAILED  # type: ignore[misc]
+        self.code, self.http_status = told.code, told.status
+        self.exit_code = ExitCode(told.exit_code) if told.exit_code in set(ExitCode) else ExitCode.FAILED
 
 
 async def open_door(where: str | Path, stack: AsyncExitStack, on_block: Callable[[int], object]) -> httpx.AsyncClient:

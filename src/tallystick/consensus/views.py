@@ -242,8 +242,8 @@ class Views:
 
         Whoever voted in the certificate that entered this view is never silent.
         """
-        leader, silent_until = self.leader(self.view), self.view - SILENT_VIEWS
-        if leader is None or max(self._heard.get(leader, 0), self.lived_from) >= silent_until:
+        leader, oldest = self.leader(self.view), self.view - SILENT_VIEWS
+        if leader is None or max(self._heard.get(leader, 0), self.lived_from) >= oldest:
             return False
         return self.entered_by is None or leader not in self.entered_by.members
 

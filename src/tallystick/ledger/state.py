@@ -137,7 +137,7 @@ _log_after = lru_cache(maxsize=4)(Frontier.extend)  # a forger asks for it twice
 
 
 def make_header(base: State, view: int, now_ms: int, forger: bytes, certificates: Sequence[AnyCertificate]) -> Header:
-    """The header of a block on `base`, dated now, or just after its parent. Working out a root raises as the gate."""
+    """The header of a block on `base`, dated now, or just after its parent. A root raises `Refused` (S1 to S8, V6)."""
     context = base.context(now_ms)
     draft = Header(
         version=VERSION,

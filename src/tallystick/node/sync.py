@@ -200,7 +200,7 @@ class Sync:
             return []
         sends = self._ask_for_proof(trusted, now_ms)
         reach = {peer: self.finality.reach(share.tip_index, share.epoch) for peer, share in trusted.items()}
-        highest = min(tip_index + limits.requests_in_flight * limits.range_blocks, max(reach.values(), default=0))
+        highest = min(tip_index + limits.requests_in_flight * limits.range_blocks, max(reach.values()))
         coming = {index for share in self._shares.values() for index in share.blocks}
         coming.update(index for request in self._requests for index in request.blocks)
         start = tip_index + 1
