@@ -47,7 +47,7 @@ class StateRoots(Encoded):
         return digest(self.encoded)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class State:
     """What the chain has come to at its tip. One pure function (`Blockchain.after`) leads from each to the next."""
 
@@ -75,9 +75,9 @@ class State:
         """The root in the tip's header; zero with *mint freely* (course), where blocks are made without a chain."""
         return ZERO_DIGEST if self.params.mint_freely else self.roots.hash
 
-    @property
+    @derived
     def roots(self) -> StateRoots:
-        """The parts of the root, worked out anew."""
+        """The parts of the root."""
         return StateRoots(
             log_size=self.log.size,
             log_root=self.log.root(),
