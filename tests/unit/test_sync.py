@@ -1,6 +1,8 @@
 """Catching up: who is asked for what, what is set aside for whom, and how liars and stallers are got round."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.builders import GENESIS, FinalScribe, Scribe, found, refuses, statement
 
 from tallystick.ledger.errors import Rule
@@ -353,3 +355,31 @@ def test_one_block_an_index_and_peer_is_kept():
     assert sync.set_aside_count == 1
     ((peer, aside),) = sync.take(7)
     assert (peer, aside.block.certificates) == ("x", (statement("49"),))
+
+
+VARIANTS = [Scribe().draft(statement("x" * 40 * size), index=index) for index in range(1, 7) for size in range(3)]
+
+
+@given(st.lists(st.sampled_from(VARIANTS) | st.integers(1, 6) | st.just("distrust"), max_size=40))
+def test_a_share_is_what_its_bounds_leave_whatever_came_and_went(happened):
+    """Against the rule worked out anew for every block: the furthest make way, a block that is furthest is refused."""
+    limits = Limits(set_aside_blocks_per_peer=4, set_aside_bytes_per_peer=3 * len(VARIANTS[1].encoded))
+    sync, kept = sync_with(limits, x=0), {}
+    for one in happened:
+        if one == "distrust":
+            sync.distrust("x", 0)
+            kept = {}
+        elif isinstance(one, int):
+            assert [aside.block for _, aside in sync.take(one)] == ([kept.pop(one)] if one in kept else [])
+        else:
+            left = {**kept, one.index: one}
+            while len(left) > 4 or sum(len(block.encoded) for block in left.values()) > limits.set_aside_bytes_per_peer:
+                del left[max(left)]
+            if one.index in left:
+                sync.set_aside("x", SetAside(one, None))
+                kept = left
+            else:
+                with refuses(Rule.N2):
+                    sync.set_aside("x", SetAside(one, None))
+        assert sync.set_aside_count == len(kept)
+    assert {index: aside.block for index in range(1, 7) for _, aside in sync.take(index)} == kept

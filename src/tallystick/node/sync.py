@@ -37,6 +37,14 @@ class _Share:
     stalls: int = 0
     distrusted_until_ms: int = 0
     blocks: dict[int, SetAside] = field(default_factory=dict)
+    size_bytes: int = 0
+    """Of `blocks`, encoded."""
+
+    def take(self, index: int) -> SetAside | None:
+        """The block set aside for this index, if there is one; it leaves."""
+        if (aside := self.blocks.pop(index, None)) is not None:
+            self.size_bytes -= len(aside.block.encoded)
+        return aside
 
     def lower(self, index: int) -> None:
         """What the peer claims beyond this index counts for nothing until it tells its tip again."""
@@ -128,24 +136,27 @@ class Sync:
         Raises `Refused` (N2) when the account is full and this block is the one furthest off: a peer's far blocks
         make way for its nearer ones, never another peer's.
         """
-        block, limits = aside.block, self._limits
-        self.heard_tip(peer, block.index, block.header.epoch)
+        index, limits = aside.block.index, self._limits
+        self.heard_tip(peer, index, aside.block.header.epoch)
         share = self._shares[peer]
-        sizes = {index: len(one.block.encoded) for index, one in share.blocks.items()}
-        sizes[block.index] = len(block.encoded)
-        while len(sizes) > limits.set_aside_blocks_per_peer or sum(sizes.values()) > limits.set_aside_bytes_per_peer:
-            furthest = max(sizes)
-            if furthest == block.index:
-                raise Refused(Rule.N2, f"block {block.index} is not set aside: the share of its sender is full")
-            del sizes[furthest]
-        for index in share.blocks.keys() - sizes.keys():
-            del share.blocks[index]
-        share.blocks[block.index] = aside
+        gone = {index} if index in share.blocks else set()
+        room_bytes = limits.set_aside_bytes_per_peer - share.size_bytes - len(aside.block.encoded)
+        while (
+            len(share.blocks) - len(gone) >= limits.set_aside_blocks_per_peer
+            or sum(len(share.blocks[one].block.encoded) for one in gone) + room_bytes < 0
+        ):
+            furthest = max(share.blocks.keys() - gone, default=index)
+            if furthest <= index:
+                raise Refused(Rule.N2, f"block {index} is not set aside: the share of its sender is full")
+            gone.add(furthest)
+        for one in gone:
+            share.take(one)
+        share.blocks[index] = aside
+        share.size_bytes += len(aside.block.encoded)
 
     def take(self, index: int) -> list[tuple[Peer, SetAside]]:
         """The set-aside blocks for this index, one a peer at most; they leave."""
-        holders = [(peer, share) for peer, share in self._shares.items() if index in share.blocks]
-        return [(peer, share.blocks.pop(index)) for peer, share in holders]
+        return [(peer, aside) for peer, share in self._shares.items() if (aside := share.take(index))]
 
     def added(self, index: int) -> None:
         """The chain reached this index: rivals set aside for it go, and requests answered by it are over."""
@@ -176,7 +187,7 @@ class Sync:
         if share is not None:
             share.lower(0)
             share.distrusted_until_ms = now_ms + self._limits.request_timeout_ms
-            share.blocks.clear()
+            share.blocks, share.size_bytes = {}, 0
 
     def expire(self, now_ms: int) -> bool:
         """Give up requests whose time has run out. Returns whether a peer's tip counts for nothing from now on."""
