@@ -429,8 +429,8 @@ class World:
     def _answer_block(self, process: Process, block_hash: bytes) -> None:
         for other in self.processes:
             if other is not process and self._same_side(process.place, other.place):
-                block = other.simplex.proposals.passed(block_hash)
-                if block is not None:
+                block = other.simplex.proposals.whole(block_hash)
+                if block is not None and other.simplex.proposals.validate(block_hash) is not None:
                     process.inbox.append(("block", block))
                     return
 

@@ -50,11 +50,6 @@ class Proposals:
         """A block that is not final yet, if it is known whole, whatever the gate says of it."""
         return self._whole.get(block_hash)
 
-    def passed(self, block_hash: bytes) -> VerifiedBlock | None:
-        """A block that is not final yet, if the gate passes it."""
-        pending = self.validate(block_hash) if block_hash in self._whole else None
-        return pending.block if pending else None
-
     def refusal(self, block_hash: bytes) -> Refused | None:
         """Why the gate refused a block, if it did."""
         return self._refused.get(block_hash)

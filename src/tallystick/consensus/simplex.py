@@ -55,7 +55,6 @@ class Simplex:
         self.mismatch: Refused | None = None
         """Why this node's state is not the ledger's; then it does nothing any more."""
         self._leader = leader
-        self._epoch_number = -1
         self._requested: tuple[int, int] | None = None
         """The views whose certificates were asked for since the last repetition."""
 
@@ -134,16 +133,15 @@ class Simplex:
         self.views.add_block(block)
         return equivocation
 
-    def tip_advanced(self, finalization: Finalization | None, kept: Container[bytes] = ()) -> None:
+    def tip_advanced(self, finalization: Finalization | None, kept: Container[bytes] | None = None) -> None:
         """The tip moved, by this finalization, and is stored. At a start, `kept` holds the blocks above it."""
-        before, self._epoch_number = self._epoch_number, self.epoch.number
-        self.views.tip_advanced(finalization)
+        has_begun = self.views.tip_advanced(finalization) or kept is not None
         self._requested = None
         guard, tip = self.guard, self.chain.state.tip
         if finalization is not None:
             guard.raise_floor(finalization.ballot.epoch, finalization.ballot.view)
-        if self.epoch.number != before:
-            self._begin_epoch(kept)
+        if has_begun:
+            self._begin_epoch(kept or ())
         if guard.recovered is not None and guard.recovered[0] < self.epoch.number:
             if (tip.epoch, tip.view) > guard.recovered and tip.epoch == guard.recovered[0]:
                 guard.note(Confirmed(guard.ledger_id))

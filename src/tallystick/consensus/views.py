@@ -43,6 +43,8 @@ class ViewState:
     """Where the leader says that the parent, or the block proposed again, was notarized."""
     decided: dict[int, bytes] = field(default_factory=dict)
     """What a quorum voted for, by kind of vote: a block, or zero where it nullified."""
+    chosen: list[bytes] = field(default_factory=list)
+    """The block that a quorum notarized, finalized or both; two of them only if a third of the stake is bad."""
     finalization: Finalization | None = None
     header: SignedHeader | None = None
     """The first that its leader was seen to have signed."""
@@ -61,11 +63,6 @@ class ViewState:
     def is_nullified(self) -> bool:
         """Whether a quorum nullified the view."""
         return NULLIFY in self.decided
-
-    @property
-    def chosen(self) -> list[bytes]:
-        """The block that a quorum notarized, finalized or both; two of them only if a third of the stake is bad."""
-        return list(dict.fromkeys([one for kind, one in self.decided.items() if kind != NULLIFY]))
 
     def tally(self, ballot: Ballot) -> Tally:
         """The votes for a ballot (at least one)."""
@@ -115,7 +112,7 @@ class Views:
         self._views, self.news = {}, []
         self.proposals = Proposals(self._chain, self.outputs)
         self._heard: dict[bytes, int] = {}
-        self.epoch_number = self.epoch.number
+        self._epoch_number = self.epoch.number
         self.final_view, self.view, self.entered_by = 0, 1, None
         self.lived_from = self.view
         early, self._early = self._early, {}
@@ -137,8 +134,7 @@ class Views:
 
     def leader(self, view: int) -> bytes | None:
         """The member drawn to propose in a view; nothing is remembered of views that are not looked at."""
-        state = self._views.get(view)
-        epoch = self.epoch
+        state, epoch = self._views.get(view), self.epoch
         return state.leader if state else self._draw(epoch.stakes, self._chain.ledger_id, epoch.number, view)
 
     def open(self) -> list[tuple[int, ViewState]]:
@@ -327,6 +323,8 @@ class Views:
         """A certificate is known: it ends its view for whoever is in it or before it."""
         ballot, state = certificate.ballot, self.at(certificate.ballot.view)
         state.decided[certificate.kind] = ballot.block_hash
+        if certificate.kind != NULLIFY and ballot.block_hash not in state.chosen:
+            state.chosen.append(ballot.block_hash)
         if isinstance(certificate, Finalization):
             state.finalization = certificate
         else:  # a finalization is kept with its block
@@ -355,10 +353,9 @@ class Views:
 
     def _forget_blocks(self) -> None:
         """Let go of blocks of views that are over, but for those that a quorum chose above the final view."""
+        oldest, chosen = self.oldest_wanted, {one for state in self._views.values() for one in state.chosen}
         self.proposals.forget(
-            lambda header: (
-                header.view >= self.oldest_wanted or (header.view > self.final_view and self.is_chosen(header.hash))
-            )
+            lambda header: header.view >= oldest or (header.view > self.final_view and header.hash in chosen)
         )
 
     def _compact(self, state: ViewState) -> None:
@@ -426,10 +423,10 @@ class Views:
 
     # ---- on to the next ---------------------------------------------------------------------------------------
 
-    def tip_advanced(self, finalization: Finalization | None) -> None:
-        """The chain's tip moved: what hung from elsewhere is forgotten, and perhaps an epoch begins."""
-        tip, number = self._chain.state.tip, self.epoch.number
-        if number != self.epoch_number:
+    def tip_advanced(self, finalization: Finalization | None) -> bool:
+        """The chain's tip moved: what hung from elsewhere is forgotten. Returns whether an epoch begins."""
+        tip, number, before = self._chain.state.tip, self.epoch.number, self._epoch_number
+        if number != before:
             self._begin_epoch()
         self.proposals.tip_advanced()
         if finalization is not None and finalization.ballot.epoch == number:
@@ -442,6 +439,7 @@ class Views:
         for view, one in sorted(self._views.items()):
             if tip.hash in one.chosen:
                 self._raise_final_view(view)
+        return number != before
 
     def _raise_final_view(self, view: int) -> None:
         """The final tip was notarized in this view: what is older does not matter any more."""

@@ -79,10 +79,9 @@ class Intake:
 
     def _check_entries(self, entries: tuple[Entry, ...]) -> CheckedMessage:
         good, known, refusals = [], [], []
-        has_verified = self._knowledge.has_verified  # most of what gossip brings was heard from another side before
         for entry in entries:
-            if has_verified(entry.certificate) or self._knowledge.is_on_chain(entry.certificate.id):
-                known.append(entry.certificate.id)
+            if self._knowledge.has_verified(entry.certificate) or self._knowledge.is_on_chain(entry.certificate.id):
+                known.append(entry.certificate.id)  # most of what gossip brings was heard from another side before
             elif refused := _refusal_of(self._check_entry, entry):
                 refusals.append(refused)
             else:

@@ -444,8 +444,8 @@ class SimplexDriver(Agreement):
 
     def answer(self, peer: Peer, request: messages.ProposalRequest, actions: list[Action]) -> None:
         """A proposal that the gate has passed, or the certificates of it that the peer lacks."""
-        block = self.simplex.proposals.passed(request.block_hash)  # perhaps on a tip that has moved since
-        if block is None:
+        block = self.simplex.proposals.whole(request.block_hash)  # perhaps on a tip that has moved since
+        if block is None or self.simplex.proposals.validate(block.hash) is None:
             return
         if not request.ids:
             parent_view = self.simplex.views.at(block.header.view).parent_view

@@ -100,6 +100,7 @@ LIMITS = {
     "Proposals._unpersisted": 0,
     "Proposals._outputs": _VIEWS_WITH_VOTES,
     "ViewState.decided": 3,
+    "ViewState.chosen": 2,
     "Views._persisted": _PROPOSALS,
     "Proposals._requested": _PROPOSALS,
     "Views.outputs": _VIEWS_WITH_VOTES,
