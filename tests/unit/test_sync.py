@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.builders import GENESIS, FinalScribe, Scribe, found, refuses, statement
 
+from tallystick.ledger.block import Block
 from tallystick.ledger.errors import Rule
 from tallystick.ledger.messages import FinalizationRequest, Finalizations, HeaderRequest, Headers
 from tallystick.node.finality_proofs import Checkpoint, Finality, FinalityProofs
@@ -364,7 +365,8 @@ VARIANTS = [Scribe().draft(statement("x" * 40 * size), index=index) for index in
 def test_a_share_is_what_its_bounds_leave_whatever_came_and_went(happened):
     """Against the rule worked out anew for every block: the furthest make way, a block that is furthest is refused."""
     limits = Limits(set_aside_blocks_per_peer=4, set_aside_bytes_per_peer=3 * len(VARIANTS[1].encoded))
-    sync, kept = sync_with(limits, x=0), {}
+    sync = sync_with(limits, x=0)
+    kept: dict[int, Block] = {}
     for one in happened:
         if one == "distrust":
             sync.distrust("x", 0)
