@@ -185,6 +185,19 @@ def test_the_memory_of_what_was_verified_is_bounded(monkeypatch):
     assert with_verifier(use) == [300, 300, 900, 1_200]
 
 
+def test_the_oldest_claim_that_is_remembered_may_come_with_a_new_one(monkeypatch):
+    monkeypatch.setattr(verification, "REMEMBERED_CLAIMS", 8)
+    claims = good_and_bad()[:9]
+
+    async def use(verifier):
+        for one in claims[:8]:
+            await verifier.verify([one])
+            await asyncio.sleep(0)  # so that each is verified in the loop
+        return await verifier.verify([claims[0], claims[8]])
+
+    assert with_verifier(use) == verdicts([claims[0], claims[8]])
+
+
 # ---- how much at once -----------------------------------------------------------------------------------------------
 
 

@@ -195,6 +195,7 @@ class Verifier:
     def _end_turn(self) -> None:
         self._is_turn_begun = False
         self._in_line_left = IN_LINE_CLAIMS
+        self._forget()
         self._hand_over()
 
     async def _room_for(self, count: int) -> None:
@@ -267,6 +268,7 @@ class Verifier:
                 self._under_way -= count
                 self._settle(batch, received[:count])
                 received = received[count:]
+            self._forget()
             self._hand_over()
 
     def _take_back(self, worker: _Worker) -> None:
@@ -288,12 +290,15 @@ class Verifier:
         self._settled.append(verdict_of)
         self.verified += len(verdict_of)
         self._remembered += len(verdict_of)
+        self._changed.set()
+
+    def _forget(self) -> None:
+        """Let go of the oldest verdicts; never while `verify` is between queueing its claims and looking them up."""
         while self._remembered > REMEMBERED_CLAIMS:
             oldest = self._settled.popleft()
             self._remembered -= len(oldest)
             for key in oldest:
                 del self._batch_of[key]
-        self._changed.set()
 
     def _drop(self, batch: _Batch, failure: VerificationFailed) -> None:
         for key in batch.claims:
