@@ -192,6 +192,36 @@ def test_erased_bytes_are_not_left_in_the_file_nor_taken_again(path: Path) -> No
         CheckedChain(store)
 
 
+def secret_kept(path: Path, store: Store) -> tuple[bytes, Callable[[], list[str]]]:
+    """The hash of a payload that is kept, and what tells in which files it can be read."""
+    secret = Payload(SALT, "text/plain", b"born on 1 April 1970 " * 400)
+    keep_final(store, FinalScribe(GENESIS), statement("diploma", payload=secret), payload=secret)
+    store.database.connection.execute("PRAGMA busy_timeout = 10")
+    return secret.hash(), lambda: [one.name for one in path.parent.iterdir() if b"1 April 1970" in one.read_bytes()]
+
+
+def test_erased_bytes_that_a_reader_keeps_in_the_log_go_with_the_next_change_after_it(path: Path) -> None:
+    with Store.create(path, GENESIS) as store:
+        secret, traces = secret_kept(path, store)
+        with Store.open(path, read_only=True) as reader, reader.frozen():
+            store.erase_payload(secret)
+            store.remember_names({ADA.public_key: "Ada"})
+            assert traces() == ["chain.db-wal"]
+        store.remember_names({ADA.public_key: "Ada Lovelace"})
+        assert traces() == []
+
+
+def test_erased_bytes_in_a_log_that_was_left_behind_go_when_the_store_is_opened(path: Path) -> None:
+    store = Store.create(path, GENESIS)
+    secret, traces = secret_kept(path, store)
+    with Store.open(path, read_only=True) as reader, reader.frozen():
+        store.erase_payload(secret)
+        store.close()
+    assert traces() == ["chain.db-wal"]
+    with Store.open(path):
+        assert traces() == []
+
+
 def test_block_by_index(store: Store) -> None:
     for block in Scribe().forge_many(3):
         keep(store, block, [])

@@ -141,6 +141,20 @@ def _connect(address: str) -> sqlite3.Connection:
     return connection
 
 
+def carry_over(connection: sqlite3.Connection, mode: str) -> bool:
+    """Copy the write-ahead log into the file; whether that was done.
+
+    A full disk or a reader hinders only that: what is committed is safe.
+    """
+    try:
+        ((is_busy, *_),) = connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchall()
+    except sqlite3.Error as error:
+        if _code(error) not in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            raise
+        return False
+    return not is_busy
+
+
 def copy_database(source: Path, target: Path, progress: Progress = lambda copied, pages: None) -> None:
     """Copy the file as it is at this moment to where nothing is yet; changes made meanwhile are not in the copy.
 
@@ -195,6 +209,8 @@ class Database:
         """
         for setting in ("journal_mode = WAL", "synchronous = FULL", "secure_delete = FAST", "wal_autocheckpoint = 0"):
             self.connection.execute(f"PRAGMA {setting}").fetchall()
+        self._overwrites = True  # a log that was left behind may hold what was erased
+        self._carry_over(waits=False)
         self._identity = _identity(self.path)
 
     def execute(self, sql: str, values: Sequence[object] = ()) -> None:
@@ -239,7 +255,7 @@ class Database:
             finally:
                 if overwrites:
                     self.connection.execute("PRAGMA secure_delete = FAST").fetchall()
-            self._commit()
+            self._commit(waits=overwrites)
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
@@ -269,7 +285,7 @@ class Database:
             self._failure = str(failed)
             raise
 
-    def _commit(self) -> None:
+    def _commit(self, waits: bool) -> None:
         if _identity(self.path) != self._identity:  # SQLite would go on, in a file that nobody finds again
             self._roll_back()
             raise StoreFailed(f"{self.path} was removed or replaced while it was in use; {_REMOVED}")
@@ -280,8 +296,7 @@ class Database:
             reason = _REASONS.get(_code(error), "cannot be used")
             raise StoreFailed(f"{self.path} {reason} ({error}); {_UNKNOWN}") from None
         if self._overwrites or self._logged_bytes >= _CHECKPOINT_BYTES:
-            self._carry_over("TRUNCATE" if self._overwrites else "PASSIVE")
-            self._overwrites, self._logged_bytes = False, 0
+            self._carry_over(waits)
 
     def _roll_back(self) -> None:
         if self.connection.in_transaction:  # SQLite has ended it by itself after some failures
@@ -290,10 +305,13 @@ class Database:
             except sqlite3.Error as error:
                 raise StoreFailed(f"{self.path} cannot be used ({error}); {_UNKNOWN}") from None
 
-    def _carry_over(self, mode: str) -> None:
-        """Copy the write-ahead log into the file. A full disk hinders only that: what is committed is safe."""
+    def _carry_over(self, waits: bool) -> None:
+        """Carry the log over. What has to be overwritten in it stays to be done, as long as somebody reads it."""
+        self._logged_bytes = 0
+        if not waits:
+            self.connection.execute("PRAGMA busy_timeout = 0").fetchall()
         try:
-            self.connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchall()
-        except sqlite3.Error as error:
-            if _code(error) not in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-                raise
+            is_done = carry_over(self.connection, "TRUNCATE" if self._overwrites else "PASSIVE")
+            self._overwrites &= not is_done
+        finally:
+            self.connection.execute(f"PRAGMA busy_timeout = {1000 * _WAIT_SECONDS:.0f}").fetchall()
