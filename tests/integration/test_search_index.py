@@ -15,6 +15,7 @@ from tallystick.api import doors
 from tallystick.api.reader import Find
 from tallystick.ledger.certificate import Payload, issue_statement
 from tallystick.node.events import Action, ErasePayload
+from tallystick.problems import StoreError
 from tallystick.storage.file_statement import FileStatement, file_payload
 from tallystick.storage.search_index import Query, SearchIndex
 from tallystick.storage.store import Store
@@ -148,6 +149,12 @@ def test_it_is_made_anew_where_it_cannot_be_used(kept: Kept, damage: str) -> Non
     fill(kept, index)
     assert index.find(Query("report"), None, 10) == [3, 0]
     index.close()
+
+
+def test_a_name_that_cannot_be_freed_for_it_is_told(kept: Kept) -> None:
+    kept.path.mkdir()
+    with pytest.raises(StoreError, match="cannot be removed: .*; move it away"):
+        kept.index()
 
 
 def test_a_payload_that_comes_later_is_found_then(kept: Kept, index: SearchIndex) -> None:

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 from tallystick.ledger.block import Block
 from tallystick.ledger.certificate import AnyCertificate, Evidence, Payload, StakingOperation
 from tallystick.storage.file_statement import file_statement_in
-from tallystick.storage.sqlite_file import carry_over, explained
+from tallystick.storage.sqlite_file import carry_over, explained, remove_database
 from tallystick.storage.store import Store
 
 _FORMAT: Final = 1
@@ -257,8 +257,7 @@ def _is_current(path: Path, ledger_id: bytes) -> bool:
 
 
 def _create(path: Path, ledger_id: bytes) -> None:
-    for suffix in ("", "-wal", "-shm"):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    remove_database(path)
     with closing(_connect(path, read_only=False)) as connection:
         connection.executescript(_SCHEMA)
         connection.execute("INSERT INTO about VALUES (?, 0, 0)", (ledger_id,))
