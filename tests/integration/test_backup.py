@@ -63,9 +63,10 @@ def test_a_backup_that_is_broken_off_leaves_nothing_behind(tmp_path: Path, monke
         raise KeyboardInterrupt
 
     with filled(tmp_path / "chain.db", FinalScribe(GENESIS)) as store:
-        with monkeypatch.context() as broken, pytest.raises(KeyboardInterrupt):
+        with monkeypatch.context() as broken:
             broken.setattr(sqlite_file, "_on_copied", on_copied)
-            copy_database(store.path, tmp_path / "backup.db")
+            with pytest.raises(KeyboardInterrupt):
+                copy_database(store.path, tmp_path / "backup.db")
         assert not [path for path in tmp_path.iterdir() if path.name.startswith("backup")]
         copy_database(store.path, tmp_path / "backup.db")
 
@@ -104,7 +105,8 @@ def test_a_disk_that_fails_at_the_end_of_a_backup_is_told(tmp_path: Path, monkey
 
     with Store.create(tmp_path / "chain.db", GENESIS) as store:
         for name in ("sync", "sync_folder"):
-            with monkeypatch.context() as failing, pytest.raises(StoreError, match="cannot be .*: Input/output error"):
+            with monkeypatch.context() as failing:
                 failing.setattr(sqlite_file, name, fail)
-                copy_database(store.path, tmp_path / "backup.db")
+                with pytest.raises(StoreError, match=r"cannot be .*: Input/output error"):
+                    copy_database(store.path, tmp_path / "backup.db")
             assert not [path for path in tmp_path.iterdir() if path.name.startswith("backup")]

@@ -153,7 +153,7 @@ def test_it_is_made_anew_where_it_cannot_be_used(kept: Kept, damage: str) -> Non
 
 def test_a_name_that_cannot_be_freed_for_it_is_told(kept: Kept) -> None:
     kept.path.mkdir()
-    with pytest.raises(StoreError, match="cannot be removed: .*; move it away"):
+    with pytest.raises(StoreError, match=r"cannot be removed: .*; move it away"):
         kept.index()
 
 
