@@ -105,17 +105,20 @@ async def _run(folder: DataFolder, settings: Settings, wallet: Wallet, kept: Kep
         await runner.start(started)
         note(logging.INFO, "running", ledger=ledger_id, key=wallet.public_key, address=address, index=node.state.index)
         async with open_doors(hosted):
-            ended = await _until_stopped(stop, runner, folder)
+            stopping = asyncio.ensure_future(stop.wait())
+            await asyncio.wait((stopping, runner.failed), return_when=asyncio.FIRST_COMPLETED)
+            stopping.cancel()
     except TransportError as error:
         raise Problem(str(error)) from None
     finally:
         await runner.stop()
         await verifier.stop()
-    if ended is NodeExit.STOPPED:  # now that it does nothing any more
-        runner.store.keep_snapshot(runner.node.chain)
-        runner.guard_file.compact()
-        note(logging.INFO, "stopped", index=runner.node.state.index)
-    return ended
+    if runner.failed.done():  # also while it was stopping
+        return _failed(runner.failed.exception(), folder)
+    runner.store.keep_snapshot(runner.node.chain)  # now that it does nothing any more
+    runner.guard_file.compact()
+    note(logging.INFO, "stopped", index=runner.node.state.index)
+    return NodeExit.STOPPED
 
 
 async def _has_begun(stop: asyncio.Event, genesis: Genesis) -> bool:
@@ -133,14 +136,8 @@ async def _has_begun(stop: asyncio.Event, genesis: Genesis) -> bool:
     return not stop.is_set()
 
 
-async def _until_stopped(stop: asyncio.Event, runner: Runner, folder: DataFolder) -> NodeExit:
-    """Wait for the first of both."""
-    stopping = asyncio.ensure_future(stop.wait())
-    await asyncio.wait((stopping, runner.failed), return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
-    if not runner.failed.done():
-        return NodeExit.STOPPED
-    error = runner.failed.exception()
+def _failed(error: BaseException | None, folder: DataFolder) -> NodeExit:
+    """Write down why it failed. Raises what is no `Problem` and no `Refused`."""
     expected = isinstance(error, Problem | Refused)
     reason = str(error) if expected else repr(error)
     note(logging.ERROR, "failed", reason=f"{reason}; {_mending(folder)}" if isinstance(error, DamagedStore) else reason)
