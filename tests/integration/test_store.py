@@ -104,7 +104,7 @@ def test_everything_is_there_after_closing_and_opening_again(path: Path) -> None
         store.erase_payload(erased.payload.hash())
         store.remember_names({ADA.public_key: "Ada"})
     assert not path.with_name("chain.db-wal").exists(), "a closed chain is one file, fit to be copied"
-    with Store.open(path, GENESIS.ledger_id, read_only=True) as store:
+    with Store.open(path, read_only=True) as store:
         assert store.genesis == GENESIS
         assert store.tip_index == 1
         assert blocks_of(store) == [scribe.blocks[0].encoded]
@@ -255,7 +255,8 @@ def test_a_payload_that_only_claims_to_be_about_a_file_is_kept_and_not_indexed(s
     odd = Payload(SALT, "application/vnd.tallystick.file", b"not a file statement")
     keep_final(store, FinalScribe(GENESIS), statement("odd", payload=odd), payload=odd)
     assert store.payload(odd.hash()) == odd
-    assert CheckedChain(store).stating(FILE.sha256) == []
+    assert store.database.select("SELECT * FROM files") == []
+    assert CheckedChain(store)._files == {}
 
 
 # ---- files that are no store ----------------------------------------------------------------------------------
@@ -322,12 +323,6 @@ def test_what_is_no_store_is_refused_with_advice(
     with pytest.raises(StoreError, match=message):
         Store.open(path, read_only=read_only)
     assert (path.read_bytes() if path.is_file() else None) == before
-
-
-def test_another_ledgers_store_is_refused(path: Path) -> None:
-    a_store(path)
-    with pytest.raises(StoreError, match=r"holds the ledger 'test' .* not the one asked for"):
-        Store.open(path, found(ADA).ledger_id)
 
 
 def test_an_existing_file_is_never_made_anew(path: Path) -> None:
@@ -493,8 +488,13 @@ def test_a_checked_chain_tells_where_a_file_is_stated(path: Path) -> None:
         keep_final(store, scribe, statement("first"), entry.certificate, payload=entry.payload)
         checked = CheckedChain(store)
         assert checked.state.log == scribe.state.log
-        assert checked.stating(FILE.sha256) == [(FILE, (2, 1))]
+        assert checked.state.log.root() == scribe.state.log.root()
+        ((stated, place),) = checked.stating(FILE.sha256)
+        assert (stated, place) == (FILE, (2, 1))
+        assert [*store.blocks()][place.block_index - 1].certificates[place.position] == entry.certificate
+        assert checked.chain.certificate_index.number_of(place) == 6
         assert checked.stating(bytes(32)) == []
+        assert checked.stating(FILE.sha256[:-1]) == []
 
 
 # ---- several changes at once ----------------------------------------------------------------------------------

@@ -81,10 +81,8 @@ class Store:
         return cls(path, database, genesis, tip_index=0)
 
     @classmethod
-    def open(
-        cls, path: Path, ledger_id: bytes | None = None, read_only: bool = False, connect_to: Connect = connect
-    ) -> "Store":
-        """Open the file of a chain, of this ledger if one is named. Raises `StoreError`.
+    def open(cls, path: Path, read_only: bool = False, connect_to: Connect = connect) -> "Store":
+        """Open the file of a chain. Raises `StoreError`.
 
         This looks at the file's form only; `CheckedChain` and `Check` check again all that it holds.
         """
@@ -92,9 +90,6 @@ class Store:
         with _opening(path, connect_to, read_only) as database:
             check_format(path, database.connection)
             genesis = read_genesis(path, database.connection)
-            if ledger_id not in (None, genesis.ledger_id):
-                other = f"{path} holds the ledger {genesis.name!r} ({genesis.ledger_id.hex()[:16]}…)"
-                raise StoreError(f"{other}, not the one asked for; name that ledger's file")
             tip_index = _last_index(database)
             if not read_only:
                 database.prepare_to_write()  # not before it is known to be ours
