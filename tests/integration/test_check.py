@@ -30,7 +30,7 @@ from tests.integration.test_store import certified_file, execute
 from tallystick.consensus.proof_of_stake import check_drawn
 from tallystick.integrity.check import Check, Report
 from tallystick.integrity.repair import put_blocks, put_finalization, repair
-from tallystick.integrity.salvage import salvage
+from tallystick.integrity.salvage import salvage, salvage_in_place
 from tallystick.ledger.blockchain import Blockchain
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.errors import Rule
@@ -674,6 +674,15 @@ def test_damaged_pages_are_told_and_not_written_to(long: Kept) -> None:
         assert not report.is_sound
         with pytest.raises(StoreError, match="has damaged pages; copy what can be read"):
             repair(store, report)
+
+
+def test_however_many_damaged_files_are_kept_the_next_has_a_name(long: Kept) -> None:
+    for number in range(1, 1_200):
+        long.path.with_name(f"{long.path.stem}.damaged-{number}.db").touch()
+    _, aside = salvage_in_place(long.path)
+    assert aside.name == f"{long.path.stem}.damaged-1200.db"
+    assert aside.stat().st_size
+    assert long.repaired().is_sound
 
 
 def test_salvage_never_overwrites(long: Kept) -> None:

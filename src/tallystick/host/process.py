@@ -127,7 +127,7 @@ async def _has_begun(stop: asyncio.Event, genesis: Genesis) -> bool:
     The right time may come after the machine has started; and a founder's clock may have been fast.
     """
     told_ms: int | None = None
-    while (ahead := ahead_ms(genesis, now_ms())) and not stop.is_set():
+    while (ahead := ahead_ms(genesis)) and not stop.is_set():
         if told_ms is None or abs(told_ms - ahead) >= _SAY_AGAIN_MS:
             told_ms = ahead
             note(logging.WARNING, "waiting for the clock", ahead_ms=ahead, reason=_AHEAD)

@@ -1,5 +1,6 @@
 """One SQLite file: opened, copied, changed all at once or not at all; and in plain words why that failed."""
 
+import errno
 import os
 import sqlite3
 import stat
@@ -118,16 +119,16 @@ def free_name(path: Path, back: int = 0) -> Path:
 def make_empty(path: Path) -> None:
     """Make a file where there is none, nor a log of one. Raises `StoreError`; what is there stays as it is."""
     try:
-        if files := database_files(path):
-            raise StoreError(f"{files[0]} exists already; name another file, or move it away")
+        for file in database_files(path):
+            raise FileExistsError(errno.EEXIST, "", file)
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
         try:
             sync_folder(path)
         except OSError:
             path.unlink()
             raise
-    except FileExistsError:
-        raise StoreError(f"{path} exists already; name another file, or move it away") from None
+    except FileExistsError as error:
+        raise StoreError(f"{error.filename} exists already; name another file, or move it away") from None
     except OSError as error:
         reason = f"{path} cannot be made: {error.strerror}"
         raise StoreError(f"{reason}; name a file in a folder that exists and that you may write to") from None

@@ -34,6 +34,7 @@ from tallystick.storage.sqlite_file import (
     decode_column,
     explained,
     make_empty,
+    remove_database,
 )
 
 _ROWS_AT_ONCE: Final = 16
@@ -109,10 +110,7 @@ class Store:
         """Close the file and remove it. Raises `StoreError` when another process has it open."""
         self.database.select("PRAGMA journal_mode = DELETE")
         self.database.close()
-        try:
-            self.path.unlink()
-        except OSError as error:
-            raise StoreError(f"{self.path} cannot be replaced: {error.strerror}; name another file") from None
+        remove_database(self.path)
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
