@@ -20,7 +20,7 @@ from tallystick.host.process import Hosted, run_node
 from tallystick.host.runner import Runner
 from tallystick.ledger.vote import FINALIZE, Ballot, cast, tally_of
 from tallystick.node import events
-from tallystick.problems import NodeExit, StoreFailed
+from tallystick.problems import NodeExit, Problem, StoreFailed
 from tallystick.storage.store import Store
 
 Act = Callable[[Runner], object]
@@ -73,6 +73,18 @@ def test_a_node_that_fails_while_its_doors_close_has_failed(
         assert run(folder, nothing, fail) is NodeExit.FAILED
     assert [one.message for one in caplog.records] == ["failed"]
     assert not has_snapshot(folder)
+
+
+def test_why_a_node_failed_is_written_down_though_its_doors_fail_to_close(
+    folder: DataFolder, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(runner: Runner) -> None:
+        runner._fail(StoreFailed("the disk is broken"))
+        raise Problem("a door is stuck")
+
+    with caplog.at_level(logging.ERROR, "tallystick"), pytest.raises(Problem, match="a door is stuck"):
+        run(folder, nothing, fail)
+    assert [one.message for one in caplog.records] == ["failed"]
 
 
 def test_a_fault_while_doors_close_is_raised(folder: DataFolder, monkeypatch: pytest.MonkeyPatch) -> None:

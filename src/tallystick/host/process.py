@@ -113,12 +113,12 @@ async def _run(folder: DataFolder, settings: Settings, wallet: Wallet, kept: Kep
     finally:
         await runner.stop()
         await verifier.stop()
-    if runner.failed.done():  # also while it was stopping
-        return _failed(runner.failed.exception(), folder)
-    runner.store.keep_snapshot(runner.node.chain)  # now that it does nothing any more
-    runner.guard_file.compact()
-    note(logging.INFO, "stopped", index=runner.node.state.index)
-    return NodeExit.STOPPED
+        ended = _told(runner, folder)
+    if ended is NodeExit.STOPPED:  # now that it does nothing any more
+        runner.store.keep_snapshot(runner.node.chain)
+        runner.guard_file.compact()
+        note(logging.INFO, "stopped", index=runner.node.state.index)
+    return ended
 
 
 async def _has_begun(stop: asyncio.Event, genesis: Genesis) -> bool:
@@ -136,8 +136,11 @@ async def _has_begun(stop: asyncio.Event, genesis: Genesis) -> bool:
     return not stop.is_set()
 
 
-def _failed(error: BaseException | None, folder: DataFolder) -> NodeExit:
-    """Write down why it failed. Raises what is no `Problem` and no `Refused`."""
+def _told(runner: Runner, folder: DataFolder) -> NodeExit:
+    """How a node ended, written down if it failed, be it while it was stopping. Raises faults in this program."""
+    if not runner.failed.done():
+        return NodeExit.STOPPED
+    error = runner.failed.exception()
     expected = isinstance(error, Problem | Refused)
     reason = str(error) if expected else repr(error)
     note(logging.ERROR, "failed", reason=f"{reason}; {_mending(folder)}" if isinstance(error, DamagedStore) else reason)
