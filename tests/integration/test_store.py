@@ -113,6 +113,14 @@ def test_everything_is_there_after_closing_and_opening_again(path: Path) -> None
         assert store.names() == {ADA.public_key: "Ada"}
 
 
+@pytest.mark.parametrize("key", [7, None, "text"])
+def test_a_name_of_what_is_no_key_is_left_out(path: Path, key: object) -> None:
+    with Store.create(path, GENESIS) as store:
+        store.remember_names({ADA.public_key: "Ada"})
+        execute(path, "INSERT INTO names VALUES (?, 'Ben')", key)
+        assert store.names() == {ADA.public_key: "Ada"}
+
+
 def test_a_node_that_crashed_goes_on_from_its_store(store: Store, seed: int) -> None:
     network = network_of(seed, names=())
     for name, wallet in MEMBERS.items():

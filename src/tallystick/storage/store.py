@@ -336,8 +336,9 @@ class Store:
             self.database.execute("DELETE FROM names WHERE name = ''")
 
     def names(self) -> dict[bytes, str]:
-        """Names by public key."""
-        rows = self.database.select("SELECT public_key, CAST(name AS BLOB) FROM names ORDER BY public_key")
+        """Names by public key. A row whose key is none is left out."""
+        sql = "SELECT public_key, CAST(name AS BLOB) FROM names WHERE typeof(public_key) = 'blob' ORDER BY public_key"
+        rows = self.database.select(sql)
         return {public_key: name.decode("utf-8", "replace") for public_key, name in rows}
 
     # ---- inside ---------------------------------------------------------------------------------------------
