@@ -1,6 +1,7 @@
 """The verifier's worker processes, beside as many processes, or threads, that do nothing but verify."""
 
 import asyncio
+import os
 import statistics
 import time
 from collections.abc import Callable, Coroutine, Sequence
@@ -37,10 +38,11 @@ def in_worker_processes() -> str:
 
 
 async def _measure() -> str:
-    verifier = Verifier()
+    processes = os.cpu_count() or 1
+    verifier = Verifier(processes)
     await verifier.start()
     await verifier.verify(_claims(0, WARM_UP_CLAIMS))
-    processes, turns_s, firsts = len(verifier.pids), [[0.0], [0.0]], count(WARM_UP_CLAIMS, PER_ROUND)
+    turns_s, firsts = [[0.0], [0.0]], count(WARM_UP_CLAIMS, PER_ROUND)
     idle, busy, threads, rates, cpu_us = [], [], [], [], []
     spawn = get_context("spawn")
     with (

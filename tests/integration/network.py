@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from msgspec.structs import replace
+from tests.integration.told_chain import ToldChain
 
 from tallystick.api.views import Outcome, Status
 from tallystick.client.blocking import Client
@@ -22,7 +23,6 @@ from tallystick.demo import local_network
 from tallystick.demo.local_network import LocalNetwork
 from tallystick.host.data_folder import DataFolder, Settings
 from tallystick.host.founding import found_here
-from tallystick.integrity.checked_chain import CheckedChain
 from tallystick.ledger.certificate import SALT_BYTES, Payload
 from tallystick.ledger.genesis import Allotment, make_genesis
 from tallystick.ledger.params import Params
@@ -89,11 +89,11 @@ class NodeProcess(local_network.NodeProcess):
         return outcomes
 
     @contextmanager
-    def chain(self) -> Iterator[CheckedChain]:
+    def chain(self) -> Iterator[ToldChain]:
         """What it keeps, checked from the genesis on; only while it does not run."""
         assert self.process is None, f"{self.name} runs"
         with Store.open(self.folder.ledger_path, read_only=True) as store:
-            yield CheckedChain(store)
+            yield ToldChain(store)
 
     def rss_bytes(self, what: str = "VmRSS") -> int:
         """Its resident memory; `VmHWM`: the most it has been."""
@@ -139,7 +139,7 @@ class Network(LocalNetwork[NodeProcess]):
         assert isinstance(found, Status)
         return found
 
-    def assert_equal_chains(self, final: Sequence[Outcome] = (), accepted: Sequence[bytes] = ()) -> CheckedChain:
+    def assert_equal_chains(self, final: Sequence[Outcome] = (), accepted: Sequence[bytes] = ()) -> ToldChain:
         """Stop all, check each chain, and compare them block by block; `final` stands where it was told to.
 
         `accepted`: ids that are there once each. Returns the first chain, whose file is closed.
@@ -169,7 +169,7 @@ def _numbered(block: Any) -> Iterator[tuple[int, Any]]:
     return enumerate(block.certificates)
 
 
-def assert_tokens_conserved(chain: CheckedChain) -> None:
+def assert_tokens_conserved(chain: ToldChain) -> None:
     """What the genesis gave is all there is."""
     given = sum(one.free + one.staked for one in chain.genesis.allotments)
     stakes = chain.state.stakes
@@ -272,7 +272,7 @@ class Stream(threading.Thread):
         except Problem:
             self.cut_off += 1
         else:
-            self.resumed += self._node.process is not process
+            self.resumed += process is not None and self._node.process is not process
 
     def _certify(self, client: Client) -> None:
         self._asked += 1

@@ -30,7 +30,7 @@ from tests.integration.test_store import certified_file, execute
 from tallystick.consensus.proof_of_stake import check_drawn
 from tallystick.integrity.check import Check, Report
 from tallystick.integrity.repair import put_blocks, put_finalization, repair
-from tallystick.integrity.salvage import salvage
+from tallystick.integrity.salvage import salvage, salvage_in_place
 from tallystick.ledger.blockchain import Blockchain
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.errors import Rule
@@ -235,10 +235,11 @@ def test_damage_is_found_in_several_places_at_once(kept: Kept) -> None:
     assert report.last_good == 18
     assert sorted(report.rows["finalizations"]) == [5, 8]
     assert report.missing_finalizations == [8]
-    assert list(report.payloads) == [damaged]
+    (line,) = (one for one in report.lines if one.startswith("payload "))
+    assert line.startswith(f"payload {damaged.hex():.16}…: [E2] ")
     again = kept.repaired()
     assert sorted(again.rows["blocks"]) == [2, 9, 10, 11]
-    assert not again.payloads
+    assert not again.rows["payloads"]
     assert not again.rows["finalizations"]
     with Store.open(kept.path) as store:
         assert store.tip_index == 18
@@ -506,6 +507,62 @@ def test_a_proposal_with_a_false_signature_goes(kept: Kept) -> None:
         assert list(store.proposals()) == [draft]
 
 
+STRANGE_KEYS = ["7", "NULL", "'text'", "x''", "1.5"]
+
+
+@pytest.mark.parametrize("key", STRANGE_KEYS)
+def test_rows_whose_keys_are_no_hashes_are_told_and_go(kept: Kept, key: str) -> None:
+    execute(kept.path, f"UPDATE payloads SET payload_hash = {key} WHERE rowid = 1")
+    execute(kept.path, f"UPDATE proposals SET block_hash = {key} WHERE rowid = 1")
+    strange = 2
+    if key != "NULL":
+        execute(kept.path, f"INSERT INTO erased VALUES ({key})")
+        strange += 1
+    execute(kept.path, f"INSERT INTO awaited VALUES ({'-1' if key == 'NULL' else key}, 1, 0)")
+    with Store.open(kept.path) as store:
+        assert all(len(one) == 32 for one in (*store.lacking(1_000), *store.erased()))
+    report = kept.check()
+    assert len(report.lines) == strange, report.lines
+    assert kept.repaired().is_sound
+
+
+def test_an_end_of_an_epoch_whose_block_has_no_index_is_told_with_the_others_beyond_the_tip(kept: Kept) -> None:
+    execute(kept.path, "INSERT INTO finalizations SELECT 21, encoded FROM finalizations WHERE block_index = 20")
+    execute(kept.path, "UPDATE epoch_ends SET block_index = x'15' WHERE block_index = 8")
+    execute(kept.path, "UPDATE epoch_ends SET block_index = 21 WHERE block_index = 12")
+    lines = kept.check().lines
+    assert [one for one in lines if "no such block" in one] == [
+        "finalization of block 21: there is no such block",
+        "end of epoch 1: there is no such block",
+        "end of epoch 2: there is no such block",
+    ]
+    assert kept.repaired().is_sound
+    with Store.open(kept.path) as store:
+        assert store.epoch_ends(0, 9) == [4, 8, 12, 16, 20]
+
+
+def test_a_gap_beside_a_row_that_holds_no_bytes_is_not_filled(kept: Kept) -> None:
+    execute(kept.path, "DELETE FROM blocks WHERE block_index = 8")
+    execute(kept.path, "UPDATE blocks SET encoded = 5 WHERE block_index = 7")
+    with Store.open(kept.path) as store, refuses(Rule.E2):
+        put_blocks(store, kept.scribe.blocks[7:8])
+
+
+def test_what_is_missing_is_told_in_one_pass_over_the_blocks() -> None:
+    asked = 0
+
+    class Damaged(dict[int, str]):
+        def __contains__(self, index: object) -> bool:
+            nonlocal asked
+            asked += 1
+            return super().__contains__(index)
+
+    report = Report(1_000)
+    report.rows["blocks"] = Damaged.fromkeys(range(1, 1_001), "missing")
+    report.unproven = dict.fromkeys(range(4, 1_001, 4), 0)
+    assert (report.missing_blocks, report.missing_finalizations, asked) == ([], [], 2_000)
+
+
 # ---- damaged pages ------------------------------------------------------------------------------------------------
 
 
@@ -617,6 +674,15 @@ def test_damaged_pages_are_told_and_not_written_to(long: Kept) -> None:
         assert not report.is_sound
         with pytest.raises(StoreError, match="has damaged pages; copy what can be read"):
             repair(store, report)
+
+
+def test_however_many_damaged_files_are_kept_the_next_has_a_name(long: Kept) -> None:
+    for number in range(1, 1_200):
+        long.path.with_name(f"{long.path.stem}.damaged-{number}.db").touch()
+    _, aside = salvage_in_place(long.path)
+    assert aside.name == f"{long.path.stem}.damaged-1200.db"
+    assert aside.stat().st_size
+    assert long.repaired().is_sound
 
 
 def test_salvage_never_overwrites(long: Kept) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from tests.builders import ADA, BEN, MEMBERS, evidence, found, statement
+from tests.integration.told_chain import ToldChain
 
-from tallystick.integrity.checked_chain import CheckedChain
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.errors import Rule
 from tallystick.ledger.messages import Entry
@@ -62,7 +62,7 @@ def finalization_of(store: Store, index: int) -> Tally:
 
 
 def test_every_block_is_proven_final_by_its_epochs_members(kept: Store) -> None:
-    checked = CheckedChain(kept)
+    checked = ToldChain(kept)
     assert (checked.state.index, checked.left_out) == (BLOCKS, 0)
     assert [checked.epoch_of(index).number for index in range(1, BLOCKS + 1)] == [0] * 4 + [1] * 4 + [2] * 2
     for index in range(1, BLOCKS + 1):
@@ -82,7 +82,7 @@ def test_every_changed_byte_of_a_finalization_is_found(kept: Store, path: Path) 
         changed[place] ^= 1
         put(path, EPOCH_BLOCKS, bytes(changed))
         with Store.open(path, read_only=True) as store, pytest.raises(DamagedStore, match="block 4"):
-            CheckedChain(store)
+            ToldChain(store)
 
 
 def test_too_few_votes_or_the_votes_for_another_block_are_refused(kept: Store, path: Path) -> None:
@@ -100,7 +100,7 @@ def test_too_few_votes_or_the_votes_for_another_block_are_refused(kept: Store, p
     ):
         put(path, BLOCKS, forged)
         with Store.open(path, read_only=True) as store, pytest.raises(DamagedStore) as caught:
-            CheckedChain(store)
+            ToldChain(store)
         assert caught.value.refused is not None
         assert caught.value.refused.rule is rule
 
@@ -110,16 +110,20 @@ def test_what_no_votes_prove_final_is_left_out(kept: Store, path: Path) -> None:
     assert proven[-1] == BLOCKS
     put(path, BLOCKS, None)
     with Store.open(path, read_only=True) as store:
-        checked = CheckedChain(store)
+        checked = ToldChain(store)
         assert (checked.state.index, checked.left_out) == (proven[-2], BLOCKS - proven[-2])
         assert [block.index for block in checked.blocks()] == list(range(1, proven[-2] + 1))
         assert checked.burned == {}
+        with pytest.raises(IndexError):
+            checked.epoch_of(BLOCKS)
+        last_id = next(iter(kept.blocks(BLOCKS))).certificates[0].id
+        assert checked.chain.place_of(last_id) is None
 
 
 def test_of_a_chain_without_votes_nothing_is_taken(kept: Store, path: Path) -> None:
     for index in range(1, BLOCKS + 1):
         put(path, index, None)
     with Store.open(path, read_only=True) as store:
-        checked = CheckedChain(store)
+        checked = ToldChain(store)
         assert (checked.state.index, checked.left_out) == (0, BLOCKS)
         assert (list(checked.blocks()), checked.forged, checked.state.log.size) == ([], {}, 0)

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import chdir
 from datetime import UTC, datetime
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, get_args
 
 import pytest
@@ -23,7 +22,7 @@ from typer.testing import CliRunner
 
 from tallystick.cli.app import app
 from tallystick.cli.running import LogLevel
-from tallystick.host import joining
+from tallystick.host import founding
 from tallystick.host.data_folder import DataFolder, Settings
 from tallystick.host.invite import read_invite, write_invite
 from tallystick.ledger.genesis import Genesis
@@ -600,10 +599,10 @@ def test_a_ledger_that_begins_ahead_of_the_clock_is_not_joined(
 ) -> None:
     founder, line = inviting
     created_ms = genesis_of(founder.folder).created_ms
-    monkeypatch.setattr(joining, "time", SimpleNamespace(time_ns=lambda: (created_ms - 501) * 1_000_000))
+    monkeypatch.setattr(founding, "now_ms", lambda: created_ms - 501)
     told = cli("join", line, "--data", "node", "--no-passphrase", cwd=tmp_path, expect=2).stderr
     assert "the ledger begins 0.5 s ahead of this machine's clock" in told
     assert "set this clock right" in told
     assert not DataFolder(tmp_path / "node").is_there
-    monkeypatch.setattr(joining, "time", SimpleNamespace(time_ns=lambda: (created_ms - 500) * 1_000_000))
+    monkeypatch.setattr(founding, "now_ms", lambda: created_ms - 500)
     cli("join", line, "--data", "node", "--no-passphrase", cwd=tmp_path)

@@ -1,13 +1,21 @@
 """The index of a ledger's certificates: what it finds, that it is made anew at will, and that erased words leave it."""
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from tests.builders import ADA, BEN, GENESIS, LEDGER, START_MS, Scribe, keep, staking, statement
 
+from tallystick.api import doors
+from tallystick.api.reader import Find
 from tallystick.ledger.certificate import Payload, issue_statement
+from tallystick.node.events import Action, ErasePayload
+from tallystick.problems import StoreError
 from tallystick.storage.file_statement import FileStatement, file_payload
 from tallystick.storage.search_index import Query, SearchIndex
 from tallystick.storage.store import Store
@@ -143,6 +151,12 @@ def test_it_is_made_anew_where_it_cannot_be_used(kept: Kept, damage: str) -> Non
     index.close()
 
 
+def test_a_name_that_cannot_be_freed_for_it_is_told(kept: Kept) -> None:
+    kept.path.mkdir()
+    with pytest.raises(StoreError, match=r"cannot be removed: .*; move it away"):
+        kept.index()
+
+
 def test_a_payload_that_comes_later_is_found_then(kept: Kept, index: SearchIndex) -> None:
     late = file_payload(FileStatement("late.txt", 3, b"l" * 32, "belated"), b"u" * 32)
     kept.append(said("without it", late))
@@ -156,16 +170,18 @@ def test_a_payload_that_comes_later_is_found_then(kept: Kept, index: SearchIndex
     assert index.lacking() == []
 
 
-def test_an_erased_payload_leaves_no_trace_in_the_file_or_its_log(kept: Kept, index: SearchIndex) -> None:
-    def traces() -> list[str]:
-        files = [one for one in kept.path.parent.glob("search.db*") if one.exists()]
-        words = (b"confidential", b"Bridge-Report", b"pdf")
-        return [f"{word!r} in {one.name}" for one in files for word in words if word in one.read_bytes()]
+def traces(kept: Kept) -> list[str]:
+    """Of the file statement, in the index and its log."""
+    files = [one for one in kept.path.parent.glob("search.db*") if one.exists()]
+    words = (b"confidential", b"Bridge-Report", b"pdf")
+    return [f"{word!r} in {one.name}" for one in files for word in words if word in one.read_bytes()]
 
-    assert traces()
+
+def test_an_erased_payload_leaves_no_trace_in_the_file_or_its_log(kept: Kept, index: SearchIndex) -> None:
+    assert traces(kept)
     kept.store.erase_payload(FILE.hash())
     index.refill(kept.store, [FILE.hash()])
-    assert traces() == []
+    assert traces(kept) == []
     assert index.find(Query("confidential"), None, 10) == []
     assert index.find(Query(sha256=b"h" * 32), None, 10) == []
     assert index.find(Query("bridge report"), None, 10) == [0]
@@ -180,3 +196,65 @@ def test_who_only_looks_sees_what_is_filled_meanwhile(kept: Kept, index: SearchI
     fill(kept, index)
     assert looking.find(Query("fresh"), None, 10) == [5]
     looking.close()
+
+
+@pytest.mark.parametrize("is_closed", [False, True])
+def test_traces_that_a_reader_keeps_in_the_log_go_with_the_next_filling_after_it(kept: Kept, is_closed: bool) -> None:
+    index, looking = kept.index(), SearchIndex(kept.path, LEDGER, read_only=True)
+    fill(kept, index)
+    index._connection.execute("PRAGMA busy_timeout = 10")
+    looking._connection.execute("BEGIN")
+    assert looking.find(Query("confidential"), None, 10) == [0]
+    kept.store.erase_payload(FILE.hash())
+    index.refill(kept.store, [FILE.hash()])
+    fill(kept, index)
+    assert traces(kept)
+    if is_closed:
+        index.close()
+    looking.close()
+    if is_closed:
+        assert traces(kept)
+        index = kept.index()
+    fill(kept, index)
+    assert traces(kept) == []
+    index.close()
+
+
+# ---- beside a running node --------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def searching(kept: Kept) -> AsyncIterator[tuple[Find, Callable[[Action], None]]]:
+    """What a node has of its index, as long as it runs."""
+    folder = SimpleNamespace(ledger_path=kept.store.path, search_path=kept.path)
+    node = SimpleNamespace(state=kept.scribe.state, chain=kept.scribe.chain)
+    submissions = SimpleNamespace(runner=SimpleNamespace(node=node))
+    hosted: Any = SimpleNamespace(folder=folder, submissions=submissions)
+    async with doors._search(hosted) as (find, watch):
+        async with asyncio.timeout(60):
+            while (await find(Query(), None, 1))[1] < 5:
+                await asyncio.sleep(0.01)
+        yield find, watch
+
+
+def test_what_was_erased_while_the_index_was_not_filled_leaves_it_at_the_next_start(kept: Kept) -> None:
+    async def run() -> None:
+        async with searching(kept) as (find, _):
+            assert await find(Query("confidential"), None, 10) == ([0], 5)
+        kept.store.erase_payload(FILE.hash())
+        async with searching(kept) as (find, _), asyncio.timeout(60):
+            while (await find(Query("confidential"), None, 10))[0]:
+                await asyncio.sleep(0.01)
+
+    asyncio.run(run())
+    assert traces(kept) == []
+
+
+def test_what_is_erased_just_before_a_node_stops_leaves_the_index_with_it(kept: Kept) -> None:
+    async def run() -> None:
+        async with searching(kept) as (_, watch):
+            kept.store.erase_payload(FILE.hash())
+            watch(ErasePayload(FILE.hash()))
+
+    asyncio.run(run())
+    assert traces(kept) == []

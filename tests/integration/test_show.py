@@ -14,10 +14,10 @@ import pytest
 from tests.builders import GENESIS
 from tests.integration.command_line import REPORT, cli, in_json
 from tests.integration.network import NodeProcess, network, running_network, tallystick
+from tests.integration.told_chain import ToldChain
 
 from tallystick.cli.show import PAGE
 from tallystick.client.blocking import Client
-from tallystick.integrity.checked_chain import CheckedChain
 from tallystick.ledger.block import genesis_block
 from tallystick.ledger.certificate import Payload
 from tallystick.storage.store import Store
@@ -27,10 +27,10 @@ MORE = "There is more: "
 
 
 @pytest.fixture(scope="module")
-def kept(ledger: Path) -> Iterator[CheckedChain]:
+def kept(ledger: Path) -> Iterator[ToldChain]:
     """What the commands are to tell of."""
     with Store.open(ledger, read_only=True) as store:
-        yield CheckedChain(store)
+        yield ToldChain(store)
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def node() -> Iterator[NodeProcess]:
 # ---- show -----------------------------------------------------------------------------------------------------
 
 
-def test_show_tells_the_chain_that_is_kept(after: Path, kept: CheckedChain) -> None:
+def test_show_tells_the_chain_that_is_kept(after: Path, kept: ToldChain) -> None:
     told = in_json("show", cwd=after)
     assert (told["ledger_id"], told["name"]) == (kept.genesis.ledger_id.hex(), kept.genesis.name)
     assert (told["tip"]["hash"], told["log_root"]) == (kept.state.tip.hash.hex(), kept.state.log.root().hex())
@@ -68,11 +68,11 @@ def test_show_tells_the_chain_that_is_kept(after: Path, kept: CheckedChain) -> N
     assert "Alice (" in shown
 
 
-def hash_of(kept: CheckedChain, index: int) -> str:
+def hash_of(kept: ToldChain, index: int) -> str:
     return [genesis_block(kept.genesis), *kept.blocks()][index].hash.hex()
 
 
-def test_show_a_block_a_certificate_and_the_stakes(after: Path, kept: CheckedChain) -> None:
+def test_show_a_block_a_certificate_and_the_stakes(after: Path, kept: ToldChain) -> None:
     block = in_json("show", "block", "1", cwd=after)
     assert block["hash"] == hash_of(kept, 1)
     assert in_json("show", "block", "0", cwd=after)["hash"] == block["parent_hash"]
@@ -109,7 +109,7 @@ def test_what_is_long_comes_in_pages_and_the_command_for_the_next_is_told(after:
     assert len(whole) > limit
 
 
-def test_people_get_pages_that_fit_a_screen(after: Path, kept: CheckedChain) -> None:
+def test_people_get_pages_that_fit_a_screen(after: Path, kept: ToldChain) -> None:
     assert kept.state.log.size > PAGE
     done = cli("show", "log", cwd=after)
     assert f"{MORE}tallystick show log --cursor {PAGE}" in done.stderr
@@ -289,7 +289,7 @@ def test_certificates_are_found_by_all_that_they_are(node: NodeProcess, tmp_path
     assert "no account is called Nobody" in cli("search", "--issuer", "Nobody", *where, cwd=tmp_path, expect=5).stderr
 
 
-def test_a_day_is_meant_to_its_end(after: Path, kept: CheckedChain) -> None:
+def test_a_day_is_meant_to_its_end(after: Path, kept: ToldChain) -> None:
     """The demo's chain is of the first day of 2025."""
     size = kept.state.log.size
     for since, until, found in (

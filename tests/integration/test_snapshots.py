@@ -1,8 +1,11 @@
 """A node that starts from a snapshot in its store: the same node as one that replays all, whatever happened to it."""
 
+import dataclasses
 from collections.abc import Callable, Iterator
+from hashlib import sha256
 from pathlib import Path
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 from tests.builders import (
@@ -29,7 +32,9 @@ from tallystick.ledger.block import Block
 from tallystick.ledger.blockchain import Blockchain
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.errors import Refused, Rule
+from tallystick.ledger.merkle import Frontier
 from tallystick.ledger.messages import Entry
+from tallystick.ledger.state import State
 from tallystick.ledger.vote import FINALIZE, tally_of
 from tallystick.network import replay
 from tallystick.network.memory_archive import MemoryArchive
@@ -39,6 +44,7 @@ from tallystick.network.simulated_host import member
 from tallystick.node.events import PersistBlock
 from tallystick.node.finality_proofs import Checkpoint
 from tallystick.problems import DamagedStore, StoreError
+from tallystick.storage.state_codec import encode_state
 from tallystick.storage.store import Store
 
 FOUNDED = found(epoch_blocks=4)
@@ -163,6 +169,36 @@ def test_a_damaged_snapshot_is_none_and_everything_is_replayed(store: Store, sql
         chain = started(again)
         assert chain.state == scribe.state
         assert all(chain.place_of(one.id) for block in scribe.blocks for one in block.certificates)
+
+
+def fields_of_before(state: State) -> bytes:
+    """As an earlier version wrote it: the roots of the tip's header in the place of the voters, and the parameters."""
+    tip, stakes, epoch, log, headers, ends, _ = msgspec.msgpack.decode(encode_state(state))
+    return encode([tip, stakes, epoch, log, headers, state.params, ends, state.roots])
+
+
+OTHER_FORMS: dict[str, Callable[[State], bytes]] = {
+    "of before": fields_of_before,
+    "a map of a state's attributes": encode,
+    "a field less": lambda state: encode(msgspec.msgpack.decode(encode_state(state))[:-1]),
+    "beyond bounds": lambda state: encode_state(dataclasses.replace(state, log=Frontier(2**60, (bytes(32),)))),
+    "of a root that is not the tip's": lambda state: encode_state(dataclasses.replace(state, voters=bytes(32))),
+}
+
+
+@pytest.mark.parametrize("form", OTHER_FORMS.values(), ids=OTHER_FORMS)
+def test_a_state_in_another_form_is_no_snapshot_though_its_digest_is_right(
+    store: Store, form: Callable[[State], bytes]
+) -> None:
+    scribe = chain_of(12)
+    keep(scribe, store)
+    store.keep_snapshot(started(store))
+    encoded = form(scribe.state)
+    ((ids_digest,),) = store.database.select("SELECT digest FROM ids ORDER BY last_block DESC LIMIT 1")
+    execute(store.path, "UPDATE snapshot SET encoded = ?, digest = ?", encoded, sha256(ids_digest + encoded).digest())
+    with Store.open(store.path) as again:
+        assert snapshot_at(again) is None
+        assert_same(started(again), scribe)
 
 
 def test_a_new_snapshot_takes_the_place_of_a_damaged_one(store: Store) -> None:

@@ -104,12 +104,20 @@ def test_everything_is_there_after_closing_and_opening_again(path: Path) -> None
         store.erase_payload(erased.payload.hash())
         store.remember_names({ADA.public_key: "Ada"})
     assert not path.with_name("chain.db-wal").exists(), "a closed chain is one file, fit to be copied"
-    with Store.open(path, GENESIS.ledger_id, read_only=True) as store:
+    with Store.open(path, read_only=True) as store:
         assert store.genesis == GENESIS
         assert store.tip_index == 1
         assert blocks_of(store) == [scribe.blocks[0].encoded]
         assert store.payload(entry.payload.hash()) == entry.payload
         assert list(store.erased()) == [erased.payload.hash()]
+        assert store.names() == {ADA.public_key: "Ada"}
+
+
+@pytest.mark.parametrize("key", [7, None, "text"])
+def test_a_name_of_what_is_no_key_is_left_out(path: Path, key: object) -> None:
+    with Store.create(path, GENESIS) as store:
+        store.remember_names({ADA.public_key: "Ada"})
+        execute(path, "INSERT INTO names VALUES (?, 'Ben')", key)
         assert store.names() == {ADA.public_key: "Ada"}
 
 
@@ -192,6 +200,36 @@ def test_erased_bytes_are_not_left_in_the_file_nor_taken_again(path: Path) -> No
         CheckedChain(store)
 
 
+def secret_kept(path: Path, store: Store) -> tuple[bytes, Callable[[], list[str]]]:
+    """The hash of a payload that is kept, and what tells in which files it can be read."""
+    secret = Payload(SALT, "text/plain", b"born on 1 April 1970 " * 400)
+    keep_final(store, FinalScribe(GENESIS), statement("diploma", payload=secret), payload=secret)
+    store.database.connection.execute("PRAGMA busy_timeout = 10")
+    return secret.hash(), lambda: [one.name for one in path.parent.iterdir() if b"1 April 1970" in one.read_bytes()]
+
+
+def test_erased_bytes_that_a_reader_keeps_in_the_log_go_with_the_next_change_after_it(path: Path) -> None:
+    with Store.create(path, GENESIS) as store:
+        secret, traces = secret_kept(path, store)
+        with Store.open(path, read_only=True) as reader, reader.frozen():
+            store.erase_payload(secret)
+            store.remember_names({ADA.public_key: "Ada"})
+            assert traces() == ["chain.db-wal"]
+        store.remember_names({ADA.public_key: "Ada Lovelace"})
+        assert traces() == []
+
+
+def test_erased_bytes_in_a_log_that_was_left_behind_go_when_the_store_is_opened(path: Path) -> None:
+    store = Store.create(path, GENESIS)
+    secret, traces = secret_kept(path, store)
+    with Store.open(path, read_only=True) as reader, reader.frozen():
+        store.erase_payload(secret)
+        store.close()
+    assert traces() == ["chain.db-wal"]
+    with Store.open(path):
+        assert traces() == []
+
+
 def test_block_by_index(store: Store) -> None:
     for block in Scribe().forge_many(3):
         keep(store, block, [])
@@ -225,7 +263,8 @@ def test_a_payload_that_only_claims_to_be_about_a_file_is_kept_and_not_indexed(s
     odd = Payload(SALT, "application/vnd.tallystick.file", b"not a file statement")
     keep_final(store, FinalScribe(GENESIS), statement("odd", payload=odd), payload=odd)
     assert store.payload(odd.hash()) == odd
-    assert CheckedChain(store).stating(FILE.sha256) == []
+    assert store.database.select("SELECT * FROM files") == []
+    assert CheckedChain(store)._files == {}
 
 
 # ---- files that are no store ----------------------------------------------------------------------------------
@@ -292,12 +331,6 @@ def test_what_is_no_store_is_refused_with_advice(
     with pytest.raises(StoreError, match=message):
         Store.open(path, read_only=read_only)
     assert (path.read_bytes() if path.is_file() else None) == before
-
-
-def test_another_ledgers_store_is_refused(path: Path) -> None:
-    a_store(path)
-    with pytest.raises(StoreError, match=r"holds the ledger 'test' .* not the one asked for"):
-        Store.open(path, found(ADA).ledger_id)
 
 
 def test_an_existing_file_is_never_made_anew(path: Path) -> None:
@@ -463,8 +496,13 @@ def test_a_checked_chain_tells_where_a_file_is_stated(path: Path) -> None:
         keep_final(store, scribe, statement("first"), entry.certificate, payload=entry.payload)
         checked = CheckedChain(store)
         assert checked.state.log == scribe.state.log
-        assert checked.stating(FILE.sha256) == [(FILE, (2, 1))]
+        assert checked.state.log.root() == scribe.state.log.root()
+        ((stated, place),) = checked.stating(FILE.sha256)
+        assert (stated, place) == (FILE, (2, 1))
+        assert [*store.blocks()][place.block_index - 1].certificates[place.position] == entry.certificate
+        assert checked.chain.certificate_index.number_of(place) == 6
         assert checked.stating(bytes(32)) == []
+        assert checked.stating(FILE.sha256[:-1]) == []
 
 
 # ---- several changes at once ----------------------------------------------------------------------------------

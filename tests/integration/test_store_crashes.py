@@ -44,7 +44,7 @@ def contents(store: Store) -> dict[str, Any]:
         "waiting": list(store.waiting()),
         "erased": list(store.erased()),
         "lacking": sorted(store.lacking(1_000)),
-        "payloads": sorted(store.payload_tables.hashes()),
+        "payloads": store.database.select("SELECT payload_hash FROM payloads ORDER BY payload_hash"),
         "snapshot": snapshot and snapshot.state,
     }
 

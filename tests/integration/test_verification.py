@@ -32,11 +32,33 @@ from tallystick.problems import VerificationFailed
 WORKERS = 2
 
 
+class CountingVerifier(Verifier):
+    """Counts the claims that it verified."""
+
+    def __init__(self, workers=None):
+        super().__init__(workers)
+        self.verified = 0
+
+    def _settle(self, batch, verdicts):
+        self.verified += len(batch.claims)
+        super()._settle(batch, verdicts)
+
+
+def fullness(verifier):
+    """Claims under way over the most there may be."""
+    return verifier._under_way / verifier._limit
+
+
+def pids_of(verifier):
+    """The processes that are ready to verify."""
+    return [worker._process.pid for worker in verifier._workers if worker.is_ready]
+
+
 def with_verifier(use, workers=WORKERS):
     """What `use` makes of a started verifier, which is stopped afterwards, in a loop of its own."""
 
     async def run():
-        verifier = Verifier(workers)
+        verifier = CountingVerifier(workers)
         await verifier.start()
         try:
             async with asyncio.timeout(90):
@@ -185,6 +207,19 @@ def test_the_memory_of_what_was_verified_is_bounded(monkeypatch):
     assert with_verifier(use) == [300, 300, 900, 1_200]
 
 
+def test_the_oldest_claim_that_is_remembered_may_come_with_a_new_one(monkeypatch):
+    monkeypatch.setattr(verification, "REMEMBERED_CLAIMS", 8)
+    claims = good_and_bad()[:9]
+
+    async def use(verifier):
+        for one in claims[:8]:
+            await verifier.verify([one])
+            await asyncio.sleep(0)  # so that each is verified in the loop
+        return await verifier.verify([claims[0], claims[8]])
+
+    assert with_verifier(use) == verdicts([claims[0], claims[8]])
+
+
 # ---- how much at once -----------------------------------------------------------------------------------------------
 
 
@@ -193,10 +228,10 @@ def test_a_bounded_number_is_under_way_and_the_others_wait():
         seen = []
         asked = [asyncio.create_task(verifier.verify(unseen(100, 100 * number))) for number in range(60)]
         while not all(one.done() for one in asked):
-            seen.append(verifier.fullness)
+            seen.append(fullness(verifier))
             await asyncio.sleep(0)
         assert [one.result() for one in asked] == [[False] * 100] * 60
-        assert verifier.fullness == 0
+        assert fullness(verifier) == 0
         return max(seen)
 
     assert 1 - 100 / CLAIMS_PER_WORKER < with_verifier(use, workers=1) <= 1
@@ -212,7 +247,7 @@ def test_a_call_larger_than_what_may_be_under_way_keeps_nobody_else_out():
             return found
 
         large = asyncio.create_task(ask("large", unseen(4 * CLAIMS_PER_WORKER)))
-        await until(lambda: verifier.fullness > 0.9)
+        await until(lambda: fullness(verifier) > 0.9)
         small = asyncio.create_task(ask("small", good_and_bad()[:20]))
         assert await small == verdicts(good_and_bad()[:20])
         assert await large == [False] * 4 * CLAIMS_PER_WORKER
@@ -226,7 +261,7 @@ def test_a_caller_that_gives_up_takes_nothing_from_the_others():
 
     async def use(verifier):
         first, second = (asyncio.create_task(verifier.verify(claims)) for _ in range(2))
-        await until(lambda: verifier.fullness > 0)
+        await until(lambda: fullness(verifier) > 0)
         first.cancel()
         return await second
 
@@ -240,14 +275,14 @@ def test_a_worker_killed_in_the_middle_is_replaced_and_nobody_notices():
     claims = good_and_bad() + unseen(1_000)
 
     async def use(verifier):
-        before = verifier.pids
+        before = pids_of(verifier)
         asked = asyncio.create_task(verifier.verify(claims))
-        await until(lambda: verifier.fullness > 0)
+        await until(lambda: fullness(verifier) > 0)
         kill(before[:1])
         assert await asked == verdicts(claims)
-        await until(lambda: len(verifier.pids) == WORKERS)
-        assert before[0] not in verifier.pids
-        assert before[1] in verifier.pids
+        await until(lambda: len(pids_of(verifier)) == WORKERS)
+        assert before[0] not in pids_of(verifier)
+        assert before[1] in pids_of(verifier)
         assert await verifier.verify(unseen(600, 5_000)) == [False] * 600
 
     with_verifier(use)
@@ -261,10 +296,10 @@ def test_all_workers_may_be_killed_again_and_again(seed):
             claims = random.sample(good_and_bad(), 300) + unseen(600, 600 * number)
             asked = [asyncio.create_task(verifier.verify(part)) for part in (claims[:450], claims[450:])]
             await asyncio.sleep(random.random() / 50)
-            kill(verifier.pids)
+            kill(pids_of(verifier))
             found = await asyncio.gather(*asked)
             assert found == [verdicts(claims[:450]), verdicts(claims[450:])], f"seed {seed}"
-            await until(lambda: len(verifier.pids) == WORKERS)
+            await until(lambda: len(pids_of(verifier)) == WORKERS)
 
     with_verifier(use)
 
@@ -272,9 +307,11 @@ def test_all_workers_may_be_killed_again_and_again(seed):
 def test_an_idle_worker_that_is_killed_is_replaced():
     async def use(verifier):
         for _ in range(ATTEMPTS + 1):
-            before = verifier.pids
+            before = pids_of(verifier)
             kill(before)
-            await until(lambda gone=before: len(verifier.pids) == WORKERS and not set(gone) & set(verifier.pids))
+            await until(
+                lambda gone=before: len(pids_of(verifier)) == WORKERS and not set(gone) & set(pids_of(verifier))
+            )
         return await verifier.verify(good_and_bad()[:100])
 
     assert with_verifier(use) == verdicts(good_and_bad()[:100])
@@ -286,14 +323,14 @@ def test_signatures_over_which_worker_after_worker_dies_are_an_error_and_others_
         asked = asyncio.create_task(verifier.verify(unseen(16, size_bytes=2_000_000)))
         killed = set[int]()
         while not asked.done():
-            if verifier.fullness and not set(verifier.pids) <= killed:
-                kill(set(verifier.pids) - killed)
-                killed |= set(verifier.pids)
+            if fullness(verifier) and not set(pids_of(verifier)) <= killed:
+                kill(set(pids_of(verifier)) - killed)
+                killed |= set(pids_of(verifier))
             await asyncio.sleep(0)
         with pytest.raises(VerificationFailed, match="died over the same"):
             await asked
         assert len(killed) == ATTEMPTS
-        assert verifier.fullness == 0
+        assert fullness(verifier) == 0
         return await verifier.verify(good_and_bad()[:100])
 
     assert with_verifier(use, workers=1) == verdicts(good_and_bad()[:100])
@@ -315,12 +352,12 @@ def test_workers_that_do_not_start_are_an_error(monkeypatch, program):
 
 def test_workers_leave_signals_to_the_node():
     async def use(verifier):
-        before = verifier.pids
+        before = pids_of(verifier)
         assert {os.getpgid(pid) for pid in before}.isdisjoint({os.getpgid(0)})
         kill(before, signal.SIGINT)
         kill(before, signal.SIGTERM)
         assert await verifier.verify(good_and_bad()[:600]) == verdicts(good_and_bad()[:600])
-        assert verifier.pids == before
+        assert pids_of(verifier) == before
 
     with_verifier(use)
 
@@ -338,7 +375,7 @@ def test_who_has_no_event_loop_gets_the_same_verdicts_and_leaves_no_process(monk
     with asyncio.Runner() as runner, verifying(runner) as verify:
         for _ in range(2):
             assert verify(claims) == [is_signed(*one) for one in claims]
-        pids = [pid for verifier in started for pid in verifier.pids]
+        pids = [pid for verifier in started for pid in pids_of(verifier)]
     assert len(pids) == (WORKERS if count > WORKERS_FROM_CLAIMS else 0)
     assert not any(is_running(pid) for pid in pids)
 
@@ -352,9 +389,9 @@ def test_stopping_leaves_no_process_and_tells_who_waits():
         with pytest.raises(VerificationFailed, match="not started"):
             await verifier.verify(unseen(1))
         await verifier.start()
-        pids = verifier.pids
+        pids = pids_of(verifier)
         asked = [asyncio.create_task(verifier.verify(unseen(3_000, 3_000 * number))) for number in range(3)]
-        await until(lambda: verifier.fullness > 0)
+        await until(lambda: fullness(verifier) > 0)
         await verifier.stop()
         for one in asked:
             with pytest.raises(VerificationFailed, match="stopped"):
@@ -376,10 +413,10 @@ def test_stopping_at_any_moment_leaves_no_process(seed):
         for _ in range(8):
             verifier = Verifier(WORKERS)
             await verifier.start()
-            pids.update(verifier.pids)
-            kill(verifier.pids)
+            pids.update(pids_of(verifier))
+            kill(pids_of(verifier))
             await asyncio.sleep(random.random() / 10)
-            pids.update(verifier.pids)
+            pids.update(pids_of(verifier))
             await verifier.stop()
         return pids
 
@@ -399,9 +436,9 @@ async def main():
     signature = wallet.sign(Domain.BLOCK, bytes(32), b"")
     claims = [(number.to_bytes(300, "big"), signature, wallet.public_key) for number in range(100_000)]
     asked = asyncio.create_task(verifier.verify(claims))
-    while not verifier.verified:
+    while not verifier._settled:
         await asyncio.sleep(0)
-    print(len(verifier.pids), flush=True)
+    print(sum(one.is_ready for one in verifier._workers), flush=True)
     await asked
 
 asyncio.run(main())

@@ -60,6 +60,18 @@ def test_an_altered_seal_is_refused():
             unseal(resealed(sealed_seed=sealed_seed), "open sesame")
 
 
+def test_hexadecimal_digits_may_be_capital_letters():
+    names = ("public_key", "salt", "nonce", "sealed_seed")
+    capital = resealed(**{name: json.loads(SEALED)[name].upper() for name in names})
+    assert unseal(capital, "open sesame").public_key == ADA.public_key
+
+
+@pytest.mark.parametrize("name", ["public_key", "salt", "nonce", "sealed_seed"])
+def test_a_line_end_behind_the_digits_is_refused(name):
+    with refuses(Rule.E2):
+        unseal(resealed(**{name: json.loads(SEALED)[name] + "\n"}), "open sesame")
+
+
 def test_a_file_that_names_another_key_is_refused():
     with refuses(Rule.K4):
         unseal(resealed(public_key="00" * 32), "open sesame")

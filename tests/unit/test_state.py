@@ -29,7 +29,7 @@ from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.merkle import EMPTY_ROOT, leaf_hash
 from tallystick.ledger.stake import BlockContext
 from tallystick.ledger.state import StateRoots, context_of, genesis_state
-from tallystick.storage.snapshots import decode_state, encode_state
+from tallystick.storage.state_codec import decode_state, encode_state
 
 GENESIS = found(epoch_blocks=3)
 LEDGER = GENESIS.ledger_id

@@ -5,7 +5,7 @@ import os
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -76,7 +76,7 @@ async def open_doors(tcp: TcpDoor | None, hosted: Hosted) -> AsyncIterator[None]
 async def _search(hosted: Hosted) -> AsyncIterator[tuple[Find, Callable[[Action], None]]]:
     """The index of a running node, on two threads: one looks, another fills. And what has to see the node's actions."""
     folder, node = hosted.folder, hosted.submissions.runner.node
-    news = asyncio.Event()
+    news, leaving = asyncio.Event(), asyncio.Event()
     payloads: set[bytes] = set()
 
     def watch(action: Action) -> None:
@@ -92,16 +92,16 @@ async def _search(hosted: Hosted) -> AsyncIterator[tuple[Find, Callable[[Action]
         return await look(lambda: (index.find(query, below, limit), index.size))
 
     async def keep_filling() -> None:
-        """Take in what is new, a stretch at a time, for ever."""
-        while True:
+        """Take in what is new, a stretch at a time; before leaving, what payloads came and were erased."""
+        while payloads or not leaving.is_set():
             news.clear()
             changed = payloads.copy()
             payloads.clear()
-            if changed:
-                await fill(filled.refill, store, changed)
-            while await fill(filled.fill, store, node.state.index):
+            await fill(filled.refill, store, changed)
+            while not leaving.is_set() and await fill(filled.fill, store, node.state.index):
                 await asyncio.sleep(_PAUSE_SECONDS)
-            await news.wait()
+            if not leaving.is_set():
+                await news.wait()
 
     async with AsyncExitStack() as stack:
         look, fill = stack.enter_context(Thread("search")), stack.enter_context(Thread("index"))
@@ -109,14 +109,14 @@ async def _search(hosted: Hosted) -> AsyncIterator[tuple[Find, Callable[[Action]
         store = await fill.opened(stack, Store.open, folder.ledger_path, read_only=True)
         filled = await fill.opened(stack, SearchIndex, folder.search_path, node.chain.ledger_id)
         index = await look.opened(stack, SearchIndex, folder.search_path, node.chain.ledger_id, read_only=True)
-        payloads.update(await fill(filled.lacking))
+        payloads.update(await fill(lambda: [*filled.lacking(), *store.erased()]))
         filling = asyncio.create_task(keep_filling())
         try:
             yield find, watch
         finally:
-            filling.cancel()
-            with suppress(asyncio.CancelledError):
-                await filling
+            leaving.set()
+            news.set()
+            await filling
 
 
 def _give_way() -> None:

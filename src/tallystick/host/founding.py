@@ -3,12 +3,12 @@
 import re
 import secrets
 import shutil
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from tallystick.host.addresses import HERE, free_ports
+from tallystick.host.clock import now_ms
 from tallystick.host.data_folder import DataFolder, FolderError, Settings
 from tallystick.ledger.fields import MAX_TOKENS
 from tallystick.ledger.genesis import Allotment, Genesis, make_genesis
@@ -91,7 +91,7 @@ def found(name: str, members: Sequence[Member], free: int, params: Params) -> Ge
         if twice:
             raise FolderError(f"two members have the {what} {twice[0]}; name each once")
     allotments = [Allotment(one.key, free, one.stake) for one in members]
-    return make_genesis(name, time.time_ns() // 1_000_000, allotments, params)
+    return make_genesis(name, now_ms(), allotments, params)
 
 
 def set_up(folder: DataFolder, settings: Settings, genesis: Genesis, members: Sequence[Member]) -> None:
@@ -145,8 +145,7 @@ def found_here(  # noqa: PLR0913  each is the founder's to choose
     return made
 
 
-def ahead_ms(genesis: Genesis, now_ms: int) -> int:
+def ahead_ms(genesis: Genesis) -> int:
     """How far a ledger's beginning lies ahead of what its members take for now; 0: no block is refused for that."""
-    allowed_ms = genesis.params.block_ahead_ms
-    is_ahead = allowed_ms is not None and genesis.created_ms > now_ms + allowed_ms
-    return genesis.created_ms - now_ms if is_ahead else 0
+    allowed_ms, ahead = genesis.params.block_ahead_ms, genesis.created_ms - now_ms()
+    return ahead if allowed_ms is not None and ahead > allowed_ms else 0

@@ -9,7 +9,6 @@ kept aside, and the new one says so.
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import count
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -38,7 +37,7 @@ from tallystick.ledger.fields import PublicKey
 from tallystick.ledger.vote import Ballot
 from tallystick.ledger.wallet import Wallet
 from tallystick.problems import Problem
-from tallystick.storage.sqlite_file import sync_folder
+from tallystick.storage.sqlite_file import free_name, sync_folder
 
 FRAME_BYTES: Final = 4096
 """The longest frame: a torn one takes no more with it."""
@@ -236,8 +235,7 @@ class GuardFile:
 
 
 def _set_aside(path: Path) -> Path:
-    names = (path.with_name(f"{path.name}.damaged-{number}") for number in count(1))
-    aside = next(name for name in names if not name.exists())
+    aside = free_name(path)
     try:
         path.rename(aside)
     except OSError as error:

@@ -1,7 +1,6 @@
 """Joining a ledger by an invite: its first document is fetched from the node that invites, and checked."""
 
 import asyncio
-import time
 from typing import Final
 
 from tallystick.host.data_folder import DataFolder, Settings
@@ -34,7 +33,7 @@ def fetch(invited: Invite, wallet: Wallet) -> Genesis:
 
 def set_up_invited(folder: DataFolder, invited: Invite, genesis: Genesis, listen: str, address: str) -> Settings:
     """Set a node up on a ledger that was fetched. Raises `Problem`, also for one that begins ahead of the clock."""
-    if (ahead := ahead_ms(genesis, time.time_ns() // 1_000_000)) > 0:
+    if (ahead := ahead_ms(genesis)) > 0:
         begins = f"the ledger begins {ahead / 1000:,.1f} s ahead of this machine's clock"
         advice = "set this clock right; if it is, the founder's was fast, and has to found the ledger anew"
         raise Problem(f"{begins}, and no block of it would count here until then; {advice}")

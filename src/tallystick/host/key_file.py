@@ -35,11 +35,11 @@ _MAX_FILE_BYTES: Final = 4096
 
 class _Sealed(Struct):
     format: str
-    public_key: Annotated[str, Meta(pattern="^[0-9a-fA-F]{64}$")]
+    public_key: Annotated[str, Meta(pattern=r"\A[0-9a-fA-F]{64}\Z")]
     kdf: str
-    salt: Annotated[str, Meta(pattern="^[0-9a-fA-F]{32}$")]
-    nonce: Annotated[str, Meta(pattern="^[0-9a-fA-F]{48}$")]
-    sealed_seed: Annotated[str, Meta(pattern="^([0-9a-fA-F]{2})*$")]
+    salt: Annotated[str, Meta(pattern=r"\A[0-9a-fA-F]{32}\Z")]
+    nonce: Annotated[str, Meta(pattern=r"\A[0-9a-fA-F]{48}\Z")]
+    sealed_seed: Annotated[str, Meta(pattern=r"\A([0-9a-fA-F]{2})*\Z")]
 
 
 def create_key_file(path: Path, wallet: Wallet, passphrase: str, strength: str = "moderate") -> None:
@@ -156,7 +156,7 @@ def unseal(data: bytes, passphrase: str) -> Wallet:
         wallet = Wallet(_secret_box(passphrase, salt, strength).decrypt(sealed_seed, nonce))
     except CryptoError:
         raise Refused(Rule.K4, "wrong passphrase, or the file was altered") from None
-    if wallet.public_key.hex() != sealed.public_key:
+    if wallet.public_key != bytes.fromhex(sealed.public_key):
         raise Refused(Rule.K4, "the sealed key is not the one that the file names")
     return wallet
 

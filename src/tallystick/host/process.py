@@ -105,12 +105,15 @@ async def _run(folder: DataFolder, settings: Settings, wallet: Wallet, kept: Kep
         await runner.start(started)
         note(logging.INFO, "running", ledger=ledger_id, key=wallet.public_key, address=address, index=node.state.index)
         async with open_doors(hosted):
-            ended = await _until_stopped(stop, runner, folder)
+            stopping = asyncio.ensure_future(stop.wait())
+            await asyncio.wait((stopping, runner.failed), return_when=asyncio.FIRST_COMPLETED)
+            stopping.cancel()
     except TransportError as error:
         raise Problem(str(error)) from None
     finally:
         await runner.stop()
         await verifier.stop()
+        ended = _told(runner, folder)
     if ended is NodeExit.STOPPED:  # now that it does nothing any more
         runner.store.keep_snapshot(runner.node.chain)
         runner.guard_file.compact()
@@ -124,7 +127,7 @@ async def _has_begun(stop: asyncio.Event, genesis: Genesis) -> bool:
     The right time may come after the machine has started; and a founder's clock may have been fast.
     """
     told_ms: int | None = None
-    while (ahead := ahead_ms(genesis, now_ms())) and not stop.is_set():
+    while (ahead := ahead_ms(genesis)) and not stop.is_set():
         if told_ms is None or abs(told_ms - ahead) >= _SAY_AGAIN_MS:
             told_ms = ahead
             note(logging.WARNING, "waiting for the clock", ahead_ms=ahead, reason=_AHEAD)
@@ -133,11 +136,8 @@ async def _has_begun(stop: asyncio.Event, genesis: Genesis) -> bool:
     return not stop.is_set()
 
 
-async def _until_stopped(stop: asyncio.Event, runner: Runner, folder: DataFolder) -> NodeExit:
-    """Wait for the first of both."""
-    stopping = asyncio.ensure_future(stop.wait())
-    await asyncio.wait((stopping, runner.failed), return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
+def _told(runner: Runner, folder: DataFolder) -> NodeExit:
+    """How a node ended, written down if it failed, be it while it was stopping. Raises faults in this program."""
     if not runner.failed.done():
         return NodeExit.STOPPED
     error = runner.failed.exception()

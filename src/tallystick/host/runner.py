@@ -197,7 +197,7 @@ class Runner:
 
     def handle(self, event: events.Event) -> None:
         """Tell the node what happened and carry out all that it asks for, in order."""
-        if self._is_stopping or self.failed.done():
+        if self._is_over:
             return
         try:
             self._carry_out(self.node.handle(now_ms(), event))
@@ -207,6 +207,10 @@ class Runner:
                 self.waiting_since_ms = now_ms()
         except BaseException as error:
             self._fail(error)
+
+    @property
+    def _is_over(self) -> bool:
+        return self._is_stopping or self.failed.done()
 
     def _fail(self, error: BaseException) -> None:
         if not self.failed.done():
@@ -299,6 +303,8 @@ class Runner:
                 self._reports.note(now_ms(), report)
 
     def _read_votes(self, asked: events.ReadVotes) -> None:
+        if self._is_over:
+            return
         try:
             kept = tuple(self.store.votes_of(asked.late.ballot.epoch, asked.late.ballot.view))
         except BaseException as error:
@@ -308,7 +314,10 @@ class Runner:
 
     def _look_at_agreement(self) -> None:
         """Now and then, write down what is new of this node's part in agreement."""
-        self._reports.note_agreement(now_ms(), self.node.agreement_status())
+        try:
+            self._reports.note_agreement(now_ms(), self.node.agreement_status())
+        except BaseException as error:
+            self._fail(error)
         self._look = asyncio.get_running_loop().call_later(_LOOK_SECONDS, self._look_at_agreement)
 
     def _send(self, peers: Iterable[object], message: Message) -> None:

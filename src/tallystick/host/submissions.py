@@ -126,7 +126,9 @@ class Submissions:
         node = self.runner.node
         try:
             async with asyncio.timeout(_ROOM_SECONDS):
-                while len(node.box) > node.limits.box_certificates // _ROOM_PART and not self._is_closing:
+                while len(node.box) > node.limits.box_certificates // _ROOM_PART:
+                    if self._is_closing:
+                        raise Busy("this node is about to stop; submit these again when it runs")
                     self._has_room.clear()
                     await self._has_room.wait()
         except TimeoutError:

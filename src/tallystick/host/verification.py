@@ -58,12 +58,6 @@ class _Worker:
         self._writer: StreamWriter | None = None
         self._process: Process | None = None
 
-    @property
-    def pid(self) -> int:
-        """The process at work; only one that was started has it."""
-        assert self._process is not None
-        return self._process.pid
-
     async def start(self) -> StreamReader:
         """Start a process and wait until it is ready. Raises `OSError`, `EOFError`."""
         ours, theirs = socket.socketpair()
@@ -110,8 +104,6 @@ class Verifier:
     def __init__(self, workers: int | None = None) -> None:
         self._workers = [_Worker() for _ in range(workers or _cores())]
         self._limit = CLAIMS_PER_WORKER * len(self._workers)
-        self.verified = 0
-        """Claims verified so far: fewer than were asked about, since each is verified once."""
         self._tasks: list[asyncio.Task[None]] = []
         self._failure: VerificationFailed | None = VerificationFailed("the verifier was not started")
         self._waiting: deque[_Batch] = deque()
@@ -123,16 +115,6 @@ class Verifier:
         self._changed = asyncio.Event()
         self._is_turn_begun = False
         self._in_line_left = IN_LINE_CLAIMS
-
-    @property
-    def fullness(self) -> float:
-        """Claims under way over the most there may be, 0 to 1; near 1, callers of `verify` are waiting."""
-        return self._under_way / self._limit
-
-    @property
-    def pids(self) -> list[int]:
-        """The processes that are ready to verify."""
-        return [worker.pid for worker in self._workers if worker.is_ready]
 
     async def start(self) -> None:
         """Start the workers. Raises `VerificationFailed` when they cannot be started."""
@@ -195,6 +177,7 @@ class Verifier:
     def _end_turn(self) -> None:
         self._is_turn_begun = False
         self._in_line_left = IN_LINE_CLAIMS
+        self._forget()
         self._hand_over()
 
     async def _room_for(self, count: int) -> None:
@@ -267,6 +250,7 @@ class Verifier:
                 self._under_way -= count
                 self._settle(batch, received[:count])
                 received = received[count:]
+            self._forget()
             self._hand_over()
 
     def _take_back(self, worker: _Worker) -> None:
@@ -286,14 +270,16 @@ class Verifier:
         batch.claims = {}
         batch.verdicts.set_result(verdict_of)
         self._settled.append(verdict_of)
-        self.verified += len(verdict_of)
         self._remembered += len(verdict_of)
+        self._changed.set()
+
+    def _forget(self) -> None:
+        """Let go of the oldest verdicts; never while `verify` is between queueing its claims and looking them up."""
         while self._remembered > REMEMBERED_CLAIMS:
             oldest = self._settled.popleft()
             self._remembered -= len(oldest)
             for key in oldest:
                 del self._batch_of[key]
-        self._changed.set()
 
     def _drop(self, batch: _Batch, failure: VerificationFailed) -> None:
         for key in batch.claims:

@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
-from typing import Any, Final
+from typing import Final
 
 from tallystick.consensus.proof_of_stake import check_drawn
 from tallystick.host.claims import Claim, claimed
 from tallystick.host.verification import verify_in_line, verifying
 from tallystick.ledger.block import Block, block_codec, check_form, check_signatures, genesis_block, verified
 from tallystick.ledger.blockchain import Blockchain
-from tallystick.ledger.certificate import certificate_codec
+from tallystick.ledger.certificate import certificate_codec, payload_codec
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.finality import FinalHeader, Finalization, next_epoch
@@ -26,6 +26,7 @@ from tallystick.ledger.header import Header
 from tallystick.ledger.state import State
 from tallystick.ledger.vote import Tally, check_vote_signatures, tally_codec
 from tallystick.problems import DamagedStore
+from tallystick.storage.payload_tables import is_hash
 from tallystick.storage.sqlite_file import decode_column
 from tallystick.storage.store import EpochEnd, Store
 
@@ -34,9 +35,11 @@ _ROWS_AT_ONCE: Final = 64
 _FALSE_SIGNATURE: Final = "a signature in it is not good"
 _LINES: Final = {
     "finalizations": "finalization of block {}: {}",
-    "payloads": "payload {:.16}…: {}",
-    "proposals": "proposal: {1}",
-    "waiting": "a certificate that waited, to be submitted again: {1}",
+    "epoch_ends": "end of epoch {}: {}",
+    "payloads": "payload {1}",
+    "erased": "note that a payload was erased, {1}",
+    "proposals": "proposal {1}",
+    "waiting": "certificate that waited, to be submitted again, {1}",
 }
 """What is said of a damaged row, by table."""
 
@@ -53,8 +56,6 @@ class Report:
     """What SQLite says of pages of the file. If anything, nothing else was looked at: `salvage` comes first."""
     rows: dict[str, dict[int, str]] = field(default_factory=lambda: defaultdict(dict))
     """By table, and there by number: damaged rows, and missing blocks, each with the reason."""
-    payloads: dict[bytes, str] = field(default_factory=dict)
-    """Damaged payloads, by hash."""
     unproven: dict[int, int] = field(default_factory=dict)
     """Last blocks of epochs without a finalization, each with its epoch; no damage where a checkpoint was trusted."""
     ends: dict[int, EpochEnd | None] = field(default_factory=dict)
@@ -71,7 +72,7 @@ class Report:
     @property
     def is_sound(self) -> bool:
         """Whether nothing is damaged."""
-        return not (self.pages or self.derived or self.payloads or any(self.rows.values()))
+        return not (self.pages or self.derived or any(self.rows.values()))
 
     @property
     def last_good(self) -> int:
@@ -81,21 +82,19 @@ class Report:
     @property
     def missing_blocks(self) -> list[tuple[int, int]]:
         """First and last index of each damaged range below the last good block: to be fetched, and put back."""
-        return [(one[0], one[-1]) for one in _ranges(index for index in self.rows["blocks"] if index < self.last_good)]
+        last = self.last_good
+        return [(one[0], one[-1]) for one in _ranges(index for index in self.rows["blocks"] if index < last)]
 
     @property
     def missing_finalizations(self) -> list[int]:
         """The last blocks of epochs whose finalization should be fetched; later ones prove the others."""
-        return [index for index in self.unproven if index <= self.last_good]
+        last = self.last_good
+        return [index for index in self.unproven if index <= last]
 
     @property
     def lines(self) -> list[str]:
         """All damage in words, a line each."""
         finalizations, votes = self.rows["finalizations"], self.rows["votes"]
-        tables: Mapping[str, Mapping[Any, str]] = {
-            **self.rows,
-            "payloads": {key.hex(): reason for key, reason in self.payloads.items()},
-        }
         found = [f"pages of the file: {one}" for one in self.pages]
         found += _by_ranges(self.rows["blocks"])
         found += [
@@ -106,7 +105,7 @@ class Report:
         found += [
             said.format(row, reason)
             for table, said in _LINES.items()
-            for row, reason in sorted(tables.get(table, {}).items())
+            for row, reason in sorted(self.rows[table].items())
         ]
         found += [f"derived: {what}" for what in self.derived]
         return [*found, f"votes: {len(votes)} damaged"] if votes else found
@@ -155,13 +154,10 @@ class Check:
         self._flush()
         self._check_beyond_the_tip()
         self._check_links()
-        for payload_hash in store.payload_tables.hashes():
-            try:
-                store.payload(payload_hash)
-            except DamagedStore as damage:
-                report.payloads[payload_hash] = str(damage.refused)
+        self._check_rows("payloads", "payload_hash, encoded", self._check_payload)
+        self._check_rows("erased", "payload_hash", self._check_erased)
         self._check_rows("votes", "epoch, view, encoded", self._check_vote)
-        self._check_rows("proposals", "encoded", self._check_proposal)
+        self._check_rows("proposals", "block_hash, encoded", self._check_proposal)
         self._check_rows("waiting", "certificate_id, encoded", self._check_waiting)
         self._flush()
         if report.rows["blocks"]:
@@ -271,9 +267,9 @@ class Check:
     def _check_beyond_the_tip(self) -> None:
         """What is kept with blocks that are gone would be in the way of what comes in their place."""
         for table in ("finalizations", "epoch_ends"):
-            sql = f"SELECT block_index FROM {table} WHERE block_index > ?"  # noqa: S608
-            for (index,) in self._store.database.select(sql, (self._report.tip_index,)):
-                self._report.rows["finalizations"][index] = "there is no such block"
+            sql = f"SELECT rowid FROM {table} WHERE block_index > ?"  # noqa: S608
+            for (row,) in self._store.database.select(sql, (self._report.tip_index,)):
+                self._report.rows[table][row] = "there is no such block"
 
     def _check_links(self) -> None:
         """From the end back: a block is the one that votes made final, or that the next good block names."""
@@ -292,15 +288,16 @@ class Check:
     # ---- what stands beside the blocks ----------------------------------------------------------------------
 
     def _check_rows(self, table: str, columns: str, check: Callable[..., None]) -> None:
-        """Each row by itself, a few at a time: `check` is given whom to blame, and the columns."""
+        """Each row by itself, a few at a time, told by its key: `check` is given whom to blame, key and columns."""
         sql = f"SELECT rowid, {columns} FROM {table} WHERE rowid > ? ORDER BY rowid LIMIT ?"  # noqa: S608
         damaged, last = self._report.rows[table], -1
         while rows := self._store.database.select(sql, (last, _ROWS_AT_ONCE)):
-            for last, *values in rows:
+            for last, key, *values in rows:
+                name = f"{key.hex():.16}…" if isinstance(key, bytes) else f"{key!r:.16}"
                 try:
-                    check(partial(damaged.setdefault, last, _FALSE_SIGNATURE), *values)
+                    check(partial(damaged.setdefault, last, f"{name}: {_FALSE_SIGNATURE}"), key, *values)
                 except Refused as refused:
-                    damaged[last] = str(refused)
+                    damaged[last] = f"{name}: {refused}"
 
     def _check_vote(self, blame: Callable[[], object], epoch: int, view: int, encoded: object) -> None:
         tally = decode_column(tally_codec, encoded)
@@ -308,8 +305,19 @@ class Check:
             raise Refused(Rule.V1, f"it is of epoch {tally.ballot.epoch} and view {tally.ballot.view}")
         check_vote_signatures(tally, self._ledger_id, claimed(partial(self._claim, blame)))
 
-    def _check_proposal(self, blame: Callable[[], object], encoded: object) -> None:
-        self._check_alone(decode_column(block_codec, encoded), blame)
+    def _check_payload(self, _: object, kept_hash: object, encoded: object) -> None:
+        if decode_column(payload_codec, encoded).hash() != kept_hash:
+            raise Refused(Rule.C3, "its hash is another")
+
+    def _check_erased(self, _: object, kept_hash: object) -> None:
+        if not is_hash(kept_hash):
+            raise Refused(Rule.E2, "it is no hash")
+
+    def _check_proposal(self, blame: Callable[[], object], kept_hash: object, encoded: object) -> None:
+        block = decode_column(block_codec, encoded)
+        if block.hash != kept_hash:
+            raise Refused(Rule.E2, "its hash is another")
+        self._check_alone(block, blame)
 
     def _check_waiting(self, blame: Callable[[], object], kept_id: object, encoded: object) -> None:
         if decode_column(certificate_codec, encoded).id != kept_id:
@@ -318,7 +326,8 @@ class Check:
     def _check_derived(self) -> None:
         """The index of files, what is awaited, and the snapshot, as far as what they derive from is whole."""
         report, tables = self._report, self._store.payload_tables
-        if not report.rows["blocks"] and not report.payloads and not tables.are_as_derived(self._store.blocks()):
+        is_whole = not (report.rows["blocks"] or report.rows["payloads"])
+        if is_whole and not tables.are_as_derived(self._store.blocks()):
             self._blame_derived("index of files and payloads")
         snapshot = self._store.snapshot()
         if snapshot is None:

@@ -18,6 +18,7 @@ from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.finality import FinalHeader, next_epoch
 from tallystick.ledger.vote import check_vote_signatures
 from tallystick.problems import StoreError
+from tallystick.storage.sqlite_file import decode_column
 from tallystick.storage.store import EpochEnd, Store
 
 
@@ -33,19 +34,17 @@ def repair(store: Store, report: Report) -> None:
     with store.batch():
         for table in ("blocks", "finalizations", "epoch_ends"):
             database.execute(f"DELETE FROM {table} WHERE block_index > ?", (last,))  # noqa: S608
+        for table, rows in report.rows.items():
+            database.execute_many(f"DELETE FROM {table} WHERE rowid = ?", [(row,) for row in rows])  # noqa: S608
         database.execute_many("DELETE FROM epoch_ends WHERE block_index = ?", [(index,) for index in report.ends])
         for index, end in report.ends.items():
             if end is not None and index <= last:
                 store.keep_epoch_end(index, end)
-        for table, rows in report.rows.items():
-            database.execute_many(f"DELETE FROM {table} WHERE rowid = ?", [(row,) for row in rows])  # noqa: S608
-        for payload_hash in report.payloads:
-            store.payload_tables.drop(payload_hash)
         store.tip_index = last
         if "hashes of blocks" in report.derived:
             hashes = ((block.hash, block.index) for block in _kept_blocks(store))
             database.execute_many("UPDATE blocks SET block_hash = ? WHERE block_index = ?", hashes)
-        if "index of files and payloads" in report.derived or report.rows["blocks"] or report.payloads:
+        if "index of files and payloads" in report.derived or report.rows["blocks"] or report.rows["payloads"]:
             store.payload_tables.rebuild(_kept_blocks(store))
         if store.snapshot() is None or "snapshot" in report.derived:
             store.drop_snapshot()
@@ -107,7 +106,7 @@ def _kept(store: Store, index: int) -> Block | None:
     if index == 0:
         return genesis_block(store.genesis)
     rows = store.database.select("SELECT encoded FROM blocks WHERE block_index = ?", (index,))
-    return block_codec.decode(rows[0][0]) if rows else None
+    return decode_column(block_codec, rows[0][0]) if rows else None
 
 
 def _kept_blocks(store: Store) -> Iterator[Block]:

@@ -13,19 +13,15 @@ from tallystick.ledger.errors import Refused
 from tallystick.ledger.genesis import Genesis, decode_genesis
 from tallystick.problems import DamagedStore
 from tallystick.storage.schema import KEPT, write_schema
-from tallystick.storage.sqlite_file import sync_folder
+from tallystick.storage.sqlite_file import database_files, free_name, remove_database, sync_folder
 from tallystick.storage.store import Store
 
 _BEYOND_THE_END: Final = 65_536
 """How many row numbers are tried, one by one, past the last row that can be read."""
 _ROWS_AT_ONCE: Final = 1_000
-_MOST_KEPT: Final = 1_000
 _PAGE_BYTES: Final = 4_096
 _PAGES_FIELD: Final = slice(28, 32)
 _FREE_PAGES_FIELDS: Final = slice(32, 40)
-
-_BESIDE: Final = ("", "-wal", "-shm")
-"""The file itself goes first: where it is missing, no node starts on the rest."""
 
 _DAMAGE: Final = (sqlite3.DatabaseError, MemoryError, OverflowError)
 """What reading a damaged page raises; a damaged length can look like more than there is memory."""
@@ -55,8 +51,7 @@ def salvage_in_place(path: Path) -> tuple[Lost, Path]:
     Whenever this is cut off, `finish_salvage` comes first the next time. Raises `StoreError`; then nothing has changed.
     """
     unfinished = path.with_name(f"{path.stem}.unfinished{path.suffix}")
-    for leftover in path.parent.glob(f"{unfinished.name}*"):
-        leftover.unlink()
+    remove_database(unfinished)
     lost = salvage(path, unfinished)
     unfinished.replace(_salvaged_name(path))
     sync_folder(path)
@@ -71,13 +66,9 @@ def finish_salvage(path: Path) -> Path | None:
 
 
 def _swap(path: Path) -> Path:
-    names = [path.with_name(f"{path.stem}.damaged-{number}{path.suffix}") for number in range(1, _MOST_KEPT)]
-    free = next(place for place, name in enumerate(names) if not name.exists())
-    kept = names[free if path.exists() else max(0, free - 1)]
-    for suffix in _BESIDE:
-        old = path.with_name(path.name + suffix)
-        if old.exists():
-            old.replace(kept.with_name(kept.name + suffix))
+    kept = free_name(path, back=0 if path.exists() else 1)
+    for old in database_files(path):  # the file itself goes first: where it is missing, no node starts on the rest
+        old.replace(kept.with_name(kept.name + old.name.removeprefix(path.name)))
     _salvaged_name(path).replace(path)
     sync_folder(path)
     return kept

@@ -36,10 +36,6 @@ class FileStatement(Struct, frozen=True, array_like=True, forbid_unknown_fields=
     sha256: Digest
     note: Annotated[str, Meta(max_length=1024, pattern=_NO_CONTROLS)] = ""
 
-    def is_about_same_bytes(self, other: "FileStatement") -> bool:
-        """Whether both are about the same bytes, whatever the files are called."""
-        return self.sha256 == other.sha256 and self.size_bytes == other.size_bytes
-
 
 _codec: Codec[FileStatement] = Codec(FileStatement, 8 * 1024, "file statement")
 

@@ -16,8 +16,14 @@ _COLUMNS: Final = {
     "awaited": "payload_hash, block_index, position",
     "files": "sha256, block_index, position, payload_hash",
 }
+_HASH_BYTES: Final = 32
 _Row = tuple[str, tuple[bytes | int, ...]]
 """Table and values."""
+
+
+def is_hash(value: object) -> bool:
+    """Whether a column holds a hash; a changed row may hold anything."""
+    return isinstance(value, bytes) and len(value) == _HASH_BYTES
 
 
 class FilePlace(NamedTuple):
@@ -39,20 +45,17 @@ class PayloadTables:
         rows = self._database.select("SELECT encoded FROM payloads WHERE payload_hash = ?", (payload_hash,))
         return self._decode(payload_hash, rows[0][0]) if rows else None
 
-    def hashes(self) -> Iterable[bytes]:
-        """The hashes of all payloads, in no order."""
-        return (row[0] for row in self._database.select("SELECT payload_hash FROM payloads"))
-
     def erased(self) -> list[bytes]:
         """The hashes of the payloads erased so far, ascending."""
-        return [row[0] for row in self._database.select("SELECT payload_hash FROM erased ORDER BY payload_hash")]
+        rows = self._database.select("SELECT payload_hash FROM erased ORDER BY payload_hash")
+        return [row[0] for row in rows if is_hash(row[0])]
 
     def awaited(self, most: int) -> list[bytes]:
         """What was neither kept nor erased of the payloads that certificates cover: the latest, in order."""
         rows = self._database.select(
             "SELECT payload_hash FROM awaited ORDER BY block_index DESC, position DESC LIMIT ?", (most,)
         )
-        return list(dict.fromkeys(row[0] for row in reversed(rows)))
+        return list(dict.fromkeys(row[0] for row in reversed(rows) if is_hash(row[0])))
 
     def places_of_file(self, sha256: bytes) -> list[FilePlace]:
         """Where certificates about a file with this hash stand, in order."""
@@ -90,10 +93,6 @@ class PayloadTables:
         for table in ("payloads", "awaited"):
             self._database.execute(f"DELETE FROM {table} WHERE payload_hash = ?", (payload_hash,))  # noqa: S608
         self._database.execute("INSERT OR IGNORE INTO erased VALUES (?)", (payload_hash,))
-
-    def drop(self, payload_hash: bytes) -> None:
-        """Remove a damaged payload: it can be kept again when a peer sends it."""
-        self._database.execute("DELETE FROM payloads WHERE payload_hash = ?", (payload_hash,))
 
     def rebuild(self, blocks: Iterable[Block]) -> None:
         """Derive what follows from payloads and blocks anew."""

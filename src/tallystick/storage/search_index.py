@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 from tallystick.ledger.block import Block
 from tallystick.ledger.certificate import AnyCertificate, Evidence, Payload, StakingOperation
 from tallystick.storage.file_statement import file_statement_in
-from tallystick.storage.sqlite_file import explained
+from tallystick.storage.sqlite_file import carry_over, explained, remove_database
 from tallystick.storage.store import Store
 
 _FORMAT: Final = 1
@@ -67,6 +67,8 @@ class SearchIndex:
             if not read_only and not _is_current(path, ledger_id):
                 _create(path, ledger_id)
             self._connection = _connect(path, read_only)
+        self._overwrites = True
+        """Whether the write-ahead log may hold what was erased; one that was left behind may."""
 
     def close(self) -> None:
         """Close the file."""
@@ -109,6 +111,7 @@ class SearchIndex:
 
     def fill(self, store: Store, last: int) -> bool:
         """Take in some of the blocks up to this one; whether there are more."""
+        self._empty_log()
         first = self.last_block + 1
         if first > last:
             return False
@@ -127,6 +130,7 @@ class SearchIndex:
         with explained(self._path):
             for payload_hash in payload_hashes:
                 self._take_payload(payload_hash, store.payload(payload_hash))
+        self._empty_log()
 
     def lacking(self) -> list[bytes]:
         """The payloads that were not there when their certificates were taken in."""
@@ -166,8 +170,13 @@ class SearchIndex:
                 execute("UPDATE entries SET words = ?, facets = ?, has_payload = ? WHERE log_index = ?", changed)
             if payload is None:
                 execute("INSERT INTO found (found) VALUES ('optimize')")
-        if payload is None:
-            execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        self._overwrites |= payload is None
+
+    def _empty_log(self) -> None:
+        """Overwrite what was erased in the log, too; where a reader hinders that, it is tried again the next time."""
+        if self._overwrites:
+            with explained(self._path):
+                self._overwrites = not carry_over(self._connection, "TRUNCATE")
 
     def _select(self, sql: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
         with explained(self._path):
@@ -248,8 +257,7 @@ def _is_current(path: Path, ledger_id: bytes) -> bool:
 
 
 def _create(path: Path, ledger_id: bytes) -> None:
-    for suffix in ("", "-wal", "-shm"):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    remove_database(path)
     with closing(_connect(path, read_only=False)) as connection:
         connection.executescript(_SCHEMA)
         connection.execute("INSERT INTO about VALUES (?, 0, 0)", (ledger_id,))

@@ -5,22 +5,18 @@ and of the row before; the state stands in one row that is replaced. So a snapsh
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
 from hashlib import sha256
 from struct import error as StructError  # noqa: N812
 from struct import pack, unpack
 from typing import Final
 
-import msgspec
-
 from tallystick.ledger.blockchain import Blockchain, Snapshot
 from tallystick.ledger.certificate_index import CertificateIndex
-from tallystick.ledger.encoding import encode
-from tallystick.ledger.errors import Refused, Rule
+from tallystick.ledger.errors import Refused
 from tallystick.ledger.genesis import Genesis
-from tallystick.ledger.state import State
 from tallystick.problems import DamagedStore, StoreError
 from tallystick.storage.sqlite_file import Database
+from tallystick.storage.state_codec import decode_state, encode_state
 
 _BLOCKS_BETWEEN: Final = 64
 _CERTIFICATES_BETWEEN: Final = 16_384
@@ -28,8 +24,8 @@ _ROW_CERTIFICATES: Final = 16_384
 _ID_BYTES: Final = 32
 _ROWS_AT_ONCE: Final = 8
 _SELECT_IDS: Final = "SELECT last_block, counts, ids, digest FROM ids WHERE last_block > ? ORDER BY last_block LIMIT ?"
-
-_states: Final = msgspec.msgpack.Decoder(State)
+_DAMAGE: Final = (DamagedStore, Refused, ValueError, TypeError, ArithmeticError, LookupError, StructError)
+"""What reading a damaged row raises."""
 
 
 class Snapshots:
@@ -56,7 +52,7 @@ class Snapshots:
         self._kept_to, self._digest = 0, b""
         try:
             return self._read()
-        except (DamagedStore, Refused, ValueError, TypeError, StructError):  # whatever a damaged row can look like
+        except _DAMAGE:
             return None
 
     def _read(self) -> Snapshot | None:
@@ -109,26 +105,6 @@ class Snapshots:
         self._database.execute("DELETE FROM snapshot")
         self._database.execute("DELETE FROM ids")
         self._kept_to, self._digest = 0, b""
-
-
-def encode_state(state: State) -> bytes:
-    """The state's bytes, which stay on the machine that made them; `decode_state` gives an equal one."""
-    return encode(state)
-
-
-def decode_state(data: bytes, genesis: Genesis) -> State:
-    """Raise `Refused` (E2, B10) unless the bytes are a state of this ledger: only its form is checked."""
-    try:
-        state = _states.decode(data)
-    except (ValueError, RecursionError, OverflowError) as error:
-        raise Refused(Rule.E2, f"snapshot: {error}") from None
-    if state.tip.ledger_id != genesis.ledger_id:
-        raise Refused(Rule.B10, f"a snapshot of ledger {state.tip.ledger_id.hex()[:16]}…")
-    if any(len(tree.peaks) != tree.size.bit_count() for tree in (state.log, state.headers)):
-        raise Refused(Rule.E2, "snapshot: the peaks of a tree do not match its size")
-    if state.epoch.stakes == state.stakes:  # what is derived of both is worked out once
-        state = replace(state, epoch=replace(state.epoch, stakes=state.stakes))
-    return state
 
 
 def _rows(ids: bytes, counts: list[int]) -> Iterator[tuple[bytes, bytes]]:

@@ -1,11 +1,13 @@
 """One SQLite file: opened, copied, changed all at once or not at all; and in plain words why that failed."""
 
+import errno
 import os
 import sqlite3
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final, TypeVar
 
 from tallystick.ledger.encoding import Codec
@@ -35,8 +37,6 @@ _DAMAGES: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE
 _REMOVED: Final = "put the right file in its place while nothing uses it, and start again"
 
 T = TypeVar("T")
-Progress = Callable[[int, int], object]
-"""Called now and then with how many pages are copied, and how many there are."""
 Connect = Callable[[Path, bool], sqlite3.Connection]
 """Opens an existing file, read-only if the second argument says so."""
 
@@ -93,13 +93,42 @@ def check_is_database(path: Path) -> None:
         raise NoChain(f"{path} is not a database; name the file of a tallystick chain")
 
 
-def make_empty(path: Path) -> None:
-    """Make a file where there is none. Raises `StoreError`; an existing file stays as it is."""
+def database_files(path: Path) -> list[Path]:
+    """Those there are of one database: the file itself first, then the logs that SQLite keeps beside it."""
+    names = (path.with_name(path.name + suffix) for suffix in ("", "-journal", "-wal", "-shm"))
+    return [name for name in names if name.exists()]
+
+
+def remove_database(path: Path) -> None:
+    """Remove a database that nobody has open, logs and all. Raises `StoreError`."""
     try:
+        for file in database_files(path):
+            file.unlink()
+    except OSError as error:
+        raise StoreError(f"{path} cannot be removed: {error.strerror}; move it away") from None
+
+
+def free_name(path: Path, back: int = 0) -> Path:
+    """Where a damaged file is kept aside: the first name that nothing has, or one that many before it."""
+    names = [path]
+    while not names[1:] or names[-1].exists():
+        names.append(path.with_name(f"{path.stem}.damaged-{len(names)}{path.suffix}"))
+    return names[max(1, len(names) - 1 - back)]
+
+
+def make_empty(path: Path) -> None:
+    """Make a file where there is none, nor a log of one. Raises `StoreError`; what is there stays as it is."""
+    try:
+        for file in database_files(path):
+            raise FileExistsError(errno.EEXIST, "", file)
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
-        sync_folder(path)
-    except FileExistsError:
-        raise StoreError(f"{path} exists already; name another file, or move it away") from None
+        try:
+            sync_folder(path)
+        except OSError:
+            path.unlink()
+            raise
+    except FileExistsError as error:
+        raise StoreError(f"{error.filename} exists already; name another file, or move it away") from None
     except OSError as error:
         reason = f"{path} cannot be made: {error.strerror}"
         raise StoreError(f"{reason}; name a file in a folder that exists and that you may write to") from None
@@ -141,7 +170,21 @@ def _connect(address: str) -> sqlite3.Connection:
     return connection
 
 
-def copy_database(source: Path, target: Path, progress: Progress = lambda copied, pages: None) -> None:
+def carry_over(connection: sqlite3.Connection, mode: str) -> bool:
+    """Copy the write-ahead log into the file; whether that was done.
+
+    A full disk or a reader hinders only that: what is committed is safe.
+    """
+    try:
+        ((is_busy, *_),) = connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchall()
+    except sqlite3.Error as error:
+        if _code(error) not in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            raise
+        return False
+    return not is_busy
+
+
+def copy_database(source: Path, target: Path) -> None:
     """Copy the file as it is at this moment to where nothing is yet; changes made meanwhile are not in the copy.
 
     The target appears under its name when it is whole and on the disk. Blocks until then, so a node calls it from
@@ -149,32 +192,33 @@ def copy_database(source: Path, target: Path, progress: Progress = lambda copied
     """
     check_is_database(source)
     make_empty(target)
-    unfinished = target.with_name(target.name + ".unfinished")
     try:
-        unfinished.unlink(missing_ok=True)
-        make_empty(unfinished)
-        _copy(source, unfinished, progress)
-        unfinished.replace(target)
+        with TemporaryDirectory(prefix=f"{target.name}.unfinished-", dir=target.parent) as folder:
+            unfinished = Path(folder) / target.name
+            _copy(source, unfinished, target)
+            sync(unfinished)
+            unfinished.replace(target)
         sync_folder(target)
-    except BaseException:
-        for path in (unfinished, target):
-            with suppress(OSError):
-                path.unlink()
+    except BaseException as error:
+        with suppress(OSError):
+            target.unlink()
+        if isinstance(error, OSError):
+            raise StoreError(f"{target} cannot be written: {error.strerror}; name another file") from None
         raise
 
 
-def _copy(source: Path, target: Path, progress: Progress) -> None:
+def _copy(source: Path, unfinished: Path, target: Path) -> None:
     with explained(source), closing(connect(source, True)) as reader:
         reader.execute("BEGIN")
         reader.execute("SELECT count(*) FROM genesis").fetchall()  # from here on it sees no later changes
-        with explained(target), closing(sqlite3.connect(target, isolation_level=None)) as writer:
+        with explained(target), closing(sqlite3.connect(unfinished, isolation_level=None)) as writer:
             writer.execute("PRAGMA synchronous = FULL")
-            reader.backup(writer, pages=_PAGES_AT_ONCE, progress=lambda _, left, pages: progress(pages - left, pages))
+            reader.backup(writer, pages=_PAGES_AT_ONCE, progress=_on_copied)
             writer.execute("PRAGMA journal_mode = DELETE").fetchall()  # one file, fit to be moved about
-    try:
-        sync(target)
-    except OSError as error:
-        raise StoreError(f"{target} cannot be written: {error.strerror}; name another file") from None
+
+
+def _on_copied(status: int, left: int, pages: int) -> None:
+    """Called after each part, so that Ctrl-C breaks the copying off."""
 
 
 class Database:
@@ -195,6 +239,8 @@ class Database:
         """
         for setting in ("journal_mode = WAL", "synchronous = FULL", "secure_delete = FAST", "wal_autocheckpoint = 0"):
             self.connection.execute(f"PRAGMA {setting}").fetchall()
+        self._overwrites = True  # a log that was left behind may hold what was erased
+        self._carry_over(waits=False)
         self._identity = _identity(self.path)
 
     def execute(self, sql: str, values: Sequence[object] = ()) -> None:
@@ -239,7 +285,7 @@ class Database:
             finally:
                 if overwrites:
                     self.connection.execute("PRAGMA secure_delete = FAST").fetchall()
-            self._commit()
+            self._commit(waits=overwrites)
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
@@ -269,7 +315,7 @@ class Database:
             self._failure = str(failed)
             raise
 
-    def _commit(self) -> None:
+    def _commit(self, waits: bool) -> None:
         if _identity(self.path) != self._identity:  # SQLite would go on, in a file that nobody finds again
             self._roll_back()
             raise StoreFailed(f"{self.path} was removed or replaced while it was in use; {_REMOVED}")
@@ -280,8 +326,7 @@ class Database:
             reason = _REASONS.get(_code(error), "cannot be used")
             raise StoreFailed(f"{self.path} {reason} ({error}); {_UNKNOWN}") from None
         if self._overwrites or self._logged_bytes >= _CHECKPOINT_BYTES:
-            self._carry_over("TRUNCATE" if self._overwrites else "PASSIVE")
-            self._overwrites, self._logged_bytes = False, 0
+            self._carry_over(waits)
 
     def _roll_back(self) -> None:
         if self.connection.in_transaction:  # SQLite has ended it by itself after some failures
@@ -290,10 +335,13 @@ class Database:
             except sqlite3.Error as error:
                 raise StoreFailed(f"{self.path} cannot be used ({error}); {_UNKNOWN}") from None
 
-    def _carry_over(self, mode: str) -> None:
-        """Copy the write-ahead log into the file. A full disk hinders only that: what is committed is safe."""
+    def _carry_over(self, waits: bool) -> None:
+        """Carry the log over. What has to be overwritten in it stays to be done, as long as somebody reads it."""
+        self._logged_bytes = 0
+        if not waits:
+            self.connection.execute("PRAGMA busy_timeout = 0").fetchall()
         try:
-            self.connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchall()
-        except sqlite3.Error as error:
-            if _code(error) not in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-                raise
+            is_done = carry_over(self.connection, "TRUNCATE" if self._overwrites else "PASSIVE")
+            self._overwrites &= not is_done
+        finally:
+            self.connection.execute(f"PRAGMA busy_timeout = {1000 * _WAIT_SECONDS:.0f}").fetchall()

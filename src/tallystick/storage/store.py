@@ -34,6 +34,7 @@ from tallystick.storage.sqlite_file import (
     decode_column,
     explained,
     make_empty,
+    remove_database,
 )
 
 _ROWS_AT_ONCE: Final = 16
@@ -81,10 +82,8 @@ class Store:
         return cls(path, database, genesis, tip_index=0)
 
     @classmethod
-    def open(
-        cls, path: Path, ledger_id: bytes | None = None, read_only: bool = False, connect_to: Connect = connect
-    ) -> "Store":
-        """Open the file of a chain, of this ledger if one is named. Raises `StoreError`.
+    def open(cls, path: Path, read_only: bool = False, connect_to: Connect = connect) -> "Store":
+        """Open the file of a chain. Raises `StoreError`.
 
         This looks at the file's form only; `CheckedChain` and `Check` check again all that it holds.
         """
@@ -92,9 +91,6 @@ class Store:
         with _opening(path, connect_to, read_only) as database:
             check_format(path, database.connection)
             genesis = read_genesis(path, database.connection)
-            if ledger_id not in (None, genesis.ledger_id):
-                other = f"{path} holds the ledger {genesis.name!r} ({genesis.ledger_id.hex()[:16]}…)"
-                raise StoreError(f"{other}, not the one asked for; name that ledger's file")
             tip_index = _last_index(database)
             if not read_only:
                 database.prepare_to_write()  # not before it is known to be ours
@@ -114,10 +110,7 @@ class Store:
         """Close the file and remove it. Raises `StoreError` when another process has it open."""
         self.database.select("PRAGMA journal_mode = DELETE")
         self.database.close()
-        try:
-            self.path.unlink()
-        except OSError as error:
-            raise StoreError(f"{self.path} cannot be replaced: {error.strerror}; name another file") from None
+        remove_database(self.path)
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
@@ -343,8 +336,9 @@ class Store:
             self.database.execute("DELETE FROM names WHERE name = ''")
 
     def names(self) -> dict[bytes, str]:
-        """Names by public key."""
-        rows = self.database.select("SELECT public_key, CAST(name AS BLOB) FROM names ORDER BY public_key")
+        """Names by public key. A row whose key is none is left out."""
+        sql = "SELECT public_key, CAST(name AS BLOB) FROM names WHERE typeof(public_key) = 'blob' ORDER BY public_key"
+        rows = self.database.select(sql)
         return {public_key: name.decode("utf-8", "replace") for public_key, name in rows}
 
     # ---- inside ---------------------------------------------------------------------------------------------
