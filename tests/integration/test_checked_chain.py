@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from tests.builders import ADA, BEN, MEMBERS, evidence, found, statement
 
+from tallystick.client.blocking import Client
+from tallystick.client.doors import AnswerProblem
 from tallystick.integrity.checked_chain import CheckedChain
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.errors import Rule
@@ -15,7 +17,7 @@ from tallystick.ledger.messages import Entry
 from tallystick.ledger.vote import FINALIZE, Ballot, Tally, cast, tally_codec, tally_of
 from tallystick.network.simulated import SimulatedNetwork
 from tallystick.network.simulated_host import member
-from tallystick.problems import DamagedStore
+from tallystick.problems import DamagedStore, ExitCode
 from tallystick.storage.store import Store
 
 EPOCH_BLOCKS = 4
@@ -114,6 +116,12 @@ def test_what_no_votes_prove_final_is_left_out(kept: Store, path: Path) -> None:
         assert (checked.state.index, checked.left_out) == (proven[-2], BLOCKS - proven[-2])
         assert [block.index for block in checked.blocks()] == list(range(1, proven[-2] + 1))
         assert checked.burned == {}
+    last_id = next(iter(kept.blocks(BLOCKS))).certificates[0].id.hex()
+    with Client(path) as client:
+        for ask in (lambda: client.block(BLOCKS), lambda: client.certificate(last_id)):
+            with pytest.raises(AnswerProblem) as told:
+                ask()
+            assert told.value.exit_code is ExitCode.NOT_THERE
 
 
 def test_of_a_chain_without_votes_nothing_is_taken(kept: Store, path: Path) -> None:
