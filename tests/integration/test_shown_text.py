@@ -237,8 +237,8 @@ def of_what_is_founded(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     line = write_invite(bytes(32), BEN.public_key, ("127.0.0.1:7200",))
     monkeypatch.setattr(joining, "fetch", lambda *_: found_ledger())
     assert printable(name) in place.read("join", line, "--data", f"joined{folder}", *free)
-    place.read("join", f"tallystick1{ANYTHING}", "--data", "new", *free, expect=2)
-    place.read("new", ANYTHING, "--members", "1", "--into", "new", *free, expect=2)
+    place.read("join", f"tallystick1{ANYTHING}", "--data", "new", *free, expect=6)
+    place.read("new", ANYTHING, "--members", "1", "--into", "new", *free, expect=6)
     for listen in (["--listen", ANYTHING], ["--address", ANYTHING]):
         place.read("join", line, "--data", "new", *listen, *free, expect=2)
     told = place.read("demo", FILE_NAME, "--simulated", "--seed", "7", "--chain", f"{FILE_NAME}.db")

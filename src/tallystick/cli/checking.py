@@ -2,7 +2,7 @@
 
 import time
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 from msgspec import convert
@@ -10,13 +10,11 @@ from msgspec import convert
 from tallystick.api.command_views import Checked, Repaired
 from tallystick.cli import options
 from tallystick.cli.options import ChainFile, Data, NoPassphrase, PassphraseFile, chain_file, flag, node_folder
-from tallystick.cli.output import Text, counting, field, give, hint, marked, note, say
+from tallystick.cli.output import MOST_LINES, Text, counting, field, give, hint, marked, note, say
 from tallystick.cli.words import CHECKED_AGAIN, many, seconds
 from tallystick.host.data_folder import DataFolder
 from tallystick.problems import DamagedStore, ExitCode, NoChain
 from tallystick.storage.store import Store
-
-_MOST_LINES: Final = 50
 
 
 def check(
@@ -87,9 +85,9 @@ def _tell(checked: Checked) -> None:
     blocks, took = many(checked.tip_index, "block"), f" ({seconds(checked.took_ms)})"
     if not checked.is_sound:
         say(marked("×", checked.file, f": {blocks}, damaged:").append(took, style="dim"))
-        for line in checked.damage[:_MOST_LINES]:
+        for line in checked.damage[:MOST_LINES]:
             say(f"  {line}")
-        if (more := len(checked.damage) - _MOST_LINES) > 0:
+        if (more := len(checked.damage) - MOST_LINES) > 0:
             say(f"  and {more} more; --json tells all")
         return
     said = CHECKED_AGAIN if checked.tip_index else "nothing is on it yet"

@@ -10,7 +10,7 @@ import typer
 from tallystick.api import command_views as views
 from tallystick.cli import options
 from tallystick.cli.options import Data, Listen, NoPassphrase, PassphraseFile, Reach, argument, flag, group, option
-from tallystick.cli.output import Text, busy, counting, give, hint, marked, print_line, say, say_table, warn
+from tallystick.cli.output import Text, busy, counting, give, hint, is_json, marked, print_line, say, say_table, warn
 from tallystick.cli.running import run_here
 from tallystick.cli.words import utc
 from tallystick.host import founding
@@ -152,7 +152,7 @@ def join(
     *,
     listen: Listen = None,
     address: Reach = None,
-    run: Annotated[bool, flag("--run", "Run the node at once.")] = False,
+    run: Annotated[bool, flag("--run", "Run the node at once; exit codes are run's then.")] = False,
     data: Data = None,
     passphrase_file: PassphraseFile = None,
     no_passphrase: NoPassphrase = False,
@@ -166,6 +166,8 @@ def join(
     """
     from tallystick.host import joining  # noqa: PLC0415  # it brings ZeroMQ along
 
+    if run and is_json():
+        raise typer.BadParameter("--run gives no result; join with --json, and then call tallystick run")
     folder = options.node_folder(data)
     folder.check_free()
     invited = read_invite(" ".join(invite))

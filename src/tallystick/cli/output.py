@@ -21,11 +21,13 @@ from rich.text import Text as RichText
 from tallystick.api.problem_view import problem_view
 from tallystick.host.text import escape_invisible, printable, shortened, to_json
 from tallystick.ledger.errors import Refused
-from tallystick.problems import BadRequest, ExitCode, Problem
+from tallystick.problems import BadRequest, ExitCode, Problem, RefusedInput
 
 DEFAULT_CHAIN: Final = "tallystick-demo.db"
 """Where `demo` keeps its chain, and where `show` and `verify` look for one."""
 
+MOST_LINES: Final = 40
+"""Of a long list people are told so many; `--json` tells all."""
 _PAGE_WIDTH: Final = 100
 _PATIENCE_SECONDS: Final = 1.0
 _NUMBERS: Final = ("#", "Epoch", "View", "Certificates", "At stake", "Unbonding", "Free", "Votes with", "Tip")
@@ -34,7 +36,10 @@ _ClickException: Any = typer.BadParameter.__mro__[2]
 """Of the Click that Typer brings along, under whichever name."""
 
 _is_json = False
-"""Whether this process tells its result, and what goes wrong, as JSON: then nothing is told to people beside it."""
+"""Whether this process tells its result, and what goes wrong, as JSON, with nothing beside it on standard output.
+
+Warnings and signs of life go to standard error all the same; nothing is asked.
+"""
 
 T = TypeVar("T")
 
@@ -122,10 +127,10 @@ def print_line(line: str) -> None:
         sys.stdout.write(printable(line) + "\n")
 
 
-def say(what: RenderableType, **options: Any) -> None:
+def say(what: RenderableType, *, soft_wrap: bool = True) -> None:
     """A part of the result for people; a line may be as long as it is."""
     if not _is_json:
-        make_console().print(what, **{"soft_wrap": True, **options})
+        make_console().print(what, soft_wrap=soft_wrap)
 
 
 def say_heading(title: str, more: str) -> None:
@@ -171,6 +176,11 @@ def is_narrow(console: Terminal) -> bool:
     return console.width < _PAGE_WIDTH - 4
 
 
+def number(count: int) -> Text:
+    """A count in a table; 0 stands back."""
+    return Text(f"{count:,}" if count else "·", "" if count else "dim", justify="right")
+
+
 def share_bar(part: int, whole: int, style: str, width: int) -> Text:
     """How much of the whole a part is, as a bar (of `width` 0: without one) and in per cent."""
     filled = round(width * part / whole) if whole else 0
@@ -203,6 +213,11 @@ def note(line: Text) -> None:
     Terminal(stderr=True).print(line, soft_wrap=True)
 
 
+def can_ask() -> bool:
+    """Whether somebody is at the terminal, and not a program that reads JSON."""
+    return sys.stdin.isatty() and not _is_json
+
+
 def ask_secret(question: str, is_new: bool) -> str:
     """Ask at the terminal, on standard error, without showing the answer; for a new one twice."""
     answer: str = typer.prompt(printable(question), hide_input=True, confirmation_prompt=is_new, err=True)
@@ -213,8 +228,8 @@ def confirm(question: str, *, is_said: bool = False) -> None:
     """Go on only if the user says so at the terminal, or said so with `--yes`. Raises `Problem`."""
     if is_said:
         return
-    if not sys.stdin.isatty():
-        raise Problem(f"{question} Say so with --yes")
+    if not can_ask():
+        raise BadRequest(f"{question} Say so with --yes")
     if not typer.confirm(printable(question), err=True):
         raise Problem("nothing was changed")
 
@@ -266,7 +281,9 @@ def error_boundary() -> Iterator[None]:
         problem = _wrong_usage(error)
     except BrokenPipeError:
         raise  # whoever was reading has had enough
-    except (Refused, OSError) as error:
+    except Refused as refused:
+        problem = RefusedInput(refused)
+    except OSError as error:
         problem = Problem(str(error))
     else:
         return
