@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from msgspec import convert
 
-from tallystick.api.command_views import Checked, Repaired
+from tallystick.api.command_views import Checked, Repaired, checked_view
 from tallystick.cli import options
 from tallystick.cli.options import ChainFile, Data, NoPassphrase, PassphraseFile, chain_file, flag, node_folder
 from tallystick.cli.output import MOST_LINES, Text, counting, field, give, hint, marked, note, say
@@ -64,21 +64,7 @@ def _checked(file: Path) -> Checked:
     begun_s = time.monotonic()
     with Store.open(file, read_only=True) as store, counting("Checking blocks", store.tip_index) as on_block:
         genesis, report = store.genesis, find_damage(store, on_block=on_block)
-    final, damage = report.final, report.lines
-    return Checked(
-        file=str(file),
-        name=genesis.name,
-        ledger_id=genesis.ledger_id.hex(),
-        is_sound=not damage,
-        damage=damage,
-        tip_index=final.index if final else report.tip_index,
-        tip_hash=final.tip.hash.hex() if final else None,
-        log_size=final.log.size if final else None,
-        log_root=final.log.root().hex() if final else None,
-        left_out=report.tip_index - final.index if final else 0,
-        size_bytes=file.stat().st_size,
-        took_ms=round(1000 * (time.monotonic() - begun_s)),
-    )
+    return checked_view(file, genesis, report, round(1000 * (time.monotonic() - begun_s)))
 
 
 def _tell(checked: Checked) -> None:

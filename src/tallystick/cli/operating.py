@@ -11,6 +11,7 @@ import typer
 from msgspec import convert
 
 from tallystick.api import views
+from tallystick.api.command_views import settings_view
 from tallystick.cli.options import DATA_VARIABLE, Data, Yes, argument, group, node_folder, open_node
 from tallystick.cli.output import busy, confirm, fail, field, give, hint, marked, print_line, say, say_table, told, warn
 from tallystick.cli.words import called, lasting, utc
@@ -260,31 +261,17 @@ def _copied(folder: DataFolder, target: Path) -> views.Backup:
         return views.Backup(path=str(target), tip_index=copy.tip_index, size_bytes=target.stat().st_size)
 
 
-class _Setting(views.View, frozen=True):
-    """A setting, and where it comes from."""
-
-    name: str
-    value: str
-    origin: str
-
-
 def config(data: Data = None) -> None:
     """Show a node's settings, and where each comes from. It changes nothing: edit node.toml, and start the node again.
 
     Example: tallystick config
     """
     folder = node_folder(data)
-    found, file = folder.settings(), str(folder.settings_path)
     by = f"${DATA_VARIABLE}" if os.environ.get(DATA_VARIABLE) == str(data) else "--data"
-    settings = [
-        _Setting("folder", str(folder.path), "the default" if data is None else by),
-        _Setting("listen", found.listen, file),
-        _Setting("address", found.address, file),
-        *(_Setting("bootstrap", one, file) for one in found.bootstrap),
-    ]
+    address = None
     with suppress(NotRunning), open_node(data) as client:
-        if (address := client.status().address) != found.address:
-            settings.append(_Setting("address", address, "--address of the running node"))
-    give({"schema": views.SCHEMA, "settings": settings})
-    for one in settings:
+        address = client.status().address
+    told = settings_view(folder, "the default" if data is None else by, address)
+    give(told)
+    for one in told.settings:
         say(field(one.name, f"{one.value}  ({one.origin})"))

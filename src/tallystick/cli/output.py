@@ -110,15 +110,10 @@ def is_json() -> bool:
     return _is_json
 
 
-def print_json(value: Any) -> None:
-    """One JSON object, the same bytes for the same value."""
-    sys.stdout.write(to_json(to_builtins(value), indent=2) + "\n")
-
-
 def give(view: Any) -> None:
     """The result of a command: all that is printed under `--json`, and only then. What follows is for people."""
     if _is_json:
-        print_json(view)
+        sys.stdout.write(to_json(to_builtins(view), indent=2) + "\n")
 
 
 def print_line(line: str) -> None:
@@ -157,18 +152,13 @@ Columns: TypeAlias = Mapping[str, Callable[[T], str | Text]]
 def say_table(rows: Sequence[T], columns: Columns[T], left_out: Collection[str] = ()) -> None:
     """A table, unless it has no rows; `left_out` are the columns that a narrow terminal goes without."""
     shown = {title: cell for title, cell in columns.items() if title not in left_out or not is_narrow(make_console())}
-    table = make_table()
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for title in shown:
         table.add_column(title, justify="right" if title in _NUMBERS else "left", no_wrap=title in _WHOLE)
     for row in rows:
         table.add_row(*(cell(row) for cell in shown.values()))
     if rows:
         say(table, soft_wrap=False)
-
-
-def make_table() -> Table:
-    """The one look of all tables."""
-    return Table(box=SIMPLE_HEAD, pad_edge=False)
 
 
 def is_narrow(console: Terminal) -> bool:

@@ -137,11 +137,7 @@ def _final_by(block: views.BlockLine) -> Text:
     return Text("·" if block.final_by is None else f"with {block.final_by}", style="dim")
 
 
-def _tell_log(_: Client, told: views.Certificates) -> None:
-    _tell_certificates(told.certificates)
-
-
-def _tell_certificates(lines: Sequence[views.CertificateLine]) -> None:
+def _tell_certificates(_: Client, told: views.Certificates | views.Block) -> None:
     columns: Columns[views.CertificateLine] = {
         "#": lambda one: f"{one.place.log_index:,}",
         "Certificate": lambda one: Text(f"{one.id[:12]}…", style="cyan"),
@@ -150,7 +146,7 @@ def _tell_certificates(lines: Sequence[views.CertificateLine]) -> None:
         "Says": lambda one: one.summary or "(no subject)",
         "Time (UTC)": lambda one: utc(one.place.block_timestamp_ms)[:19],
     }
-    say_table(lines, columns, left_out=("Kind", "Issuer"))
+    say_table(told.certificates, columns, left_out=("Kind", "Issuer"))
 
 
 def _by(client: Client) -> str:
@@ -175,10 +171,6 @@ def _tell_chain(client: Client, ledger: views.Ledger) -> None:
     say_fields(fields)
 
 
-def _block(client: Client, index: str) -> views.Block:
-    return client.block(int(index))
-
-
 def _tell_block(client: Client, block: views.Block) -> None:
     say_heading(f"Block {block.index}", f"{many(block.certificate_count, 'certificate')}; {_by(client)}")
     voters = ", ".join(map(called, block.finality.voters)) if block.finality else ""
@@ -194,7 +186,7 @@ def _tell_block(client: Client, block: views.Block) -> None:
         "final by": f"{votes(block.finality, block.index)}: {voters}" if block.finality else "",
     }
     say_fields(fields)
-    _tell_certificates(block.certificates)
+    _tell_certificates(client, block)
 
 
 def _tell_certificate(_: Client, one: views.Certificate) -> None:
@@ -301,9 +293,9 @@ class _Shown(NamedTuple):
 _PARTS: Final[Mapping[Part, _Shown]] = {
     "chain": _Shown(Client.ledger, _tell_chain),
     "blocks": _Shown(Client.blocks, _tell_blocks, has_pages=True),
-    "block": _Shown(_block, _tell_block, "an index: tallystick show block 3"),
+    "block": _Shown(lambda client, index: client.block(int(index)), _tell_block, "an index: tallystick show block 3"),
     "certificate": _Shown(Client.certificate, _tell_certificate, "an id: tallystick show certificate 5f0c93ab"),
-    "log": _Shown(Client.log, _tell_log, has_pages=True),
+    "log": _Shown(Client.log, _tell_certificates, has_pages=True),
     "stakes": _Shown(Client.members, _tell_stakes, has_pages=True),
     "member": _Shown(_member, _tell_member, "a name or key: tallystick show member Alice"),
     "peers": _Shown(Client.peers, _tell_peers, has_pages=True),
@@ -385,7 +377,7 @@ def search(
         )
         found, size = client.search(question), client.ledger().log_size
     give(found)
-    _tell_certificates(found.certificates)
+    _tell_certificates(client, found)
     if not found.certificates:
         hint("Nothing matches. All words have to be there; --prefix takes the beginning of the last one")
     if found.indexed is not UNSET and found.indexed < size:
