@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from msgspec.structs import fields
+from msgspec.structs import fields, replace
 from tests.integration.command_line import REPORT, cli, in_json
 from tests.integration.network import Network, NodeProcess, running_network, wait_for
 
@@ -273,3 +273,14 @@ def test_config_says_where_each_setting_comes_from(folder: Path) -> None:
     cli("config", cwd=folder, expect=2)
     node.settings_path.write_text("listen = 5\n")
     assert "mend it by hand" in cli("config", "--data", "node", cwd=folder, expect=2).stderr
+
+
+def test_config_tells_the_address_that_a_running_node_was_started_with(
+    node: NodeProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of_the_run = "--address of the running node"
+    assert of_the_run not in cli("config", *at(node), cwd=tmp_path).stdout
+    status = replace(node.status(), address="node.example.org:7200")
+    monkeypatch.setattr(Client, "status", lambda _: status)
+    told = in_json("config", *at(node), cwd=tmp_path)["settings"][-1]
+    assert told == {"name": "address", "value": status.address, "origin": of_the_run}
