@@ -306,6 +306,7 @@ def test_a_string_is_shown_as_it_is_wherever_it_stands() -> None:
     assert printable(ANYTHING) in printed(table)
     assert printed(ANYTHING) == printed(Text(ANYTHING)) == printable(ANYTHING)
     assert printed(Text("a\n").append("\u202e", style="bold"), r"\u{a}") == r"a\u{a}\u{202e} \u{5c}u{a}"
+    assert printed(Text.assemble("a\\u{a}", ("\u202e", "bold"))) == r"a\u{5c}u{a}\u{202e}"
 
 
 def test_text_that_others_put_together_is_caught_on_its_way() -> None:

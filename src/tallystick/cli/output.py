@@ -72,17 +72,9 @@ class Text(RichText):
         super().__init__(printable(text), style, **layout)
 
     def append(self, text: RichText | str, style: str | Style | None = None) -> Self:
-        """See Rich."""
+        """See Rich, whose `assemble` appends, too."""
         super().append(printable(text) if isinstance(text, str) else text, style)
         return self
-
-    @classmethod
-    def assemble(cls, *parts: RichText | str | tuple[str, str | Style], **layout: Any) -> Self:
-        """See Rich."""
-        text = cls(**layout)
-        for part in parts:
-            text.append(*(part if isinstance(part, tuple) else (part,)))
-        return text
 
 
 def make_console() -> Terminal:
@@ -178,7 +170,7 @@ def share_bar(part: int, whole: int, style: str, width: int) -> Text:
     return bar.append(f" {100 * part / whole if whole else 0:>3.0f} %")
 
 
-def marked(mark: str, what: str, said: str = "") -> Text:
+def marked(mark: str, what: str, said: str = "") -> RichText:
     """A line that says what became of something: ✓, ×, or a mark in between."""
     style = {"✓": "bold green", "×": "bold red"}.get(mark, "bold yellow")
     return Text.assemble((f"{mark} ", style), (what, "bold"), said)
@@ -198,7 +190,7 @@ def warn(message: str) -> None:
     note(Text.assemble(("warning: ", "bold yellow"), shortened(message)))
 
 
-def note(line: Text) -> None:
+def note(line: RichText) -> None:
     """Print a line on standard error, as long as it is."""
     Terminal(stderr=True).print(line, soft_wrap=True)
 
