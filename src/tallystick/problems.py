@@ -24,7 +24,7 @@ class ExitCode(_Exit):
     """What a command ends with: its help and docs/operate.md list them."""
 
     OK = 0, "all is well"
-    FAILED = 1, "it does not verify or the ledger does not advance"
+    FAILED = 1, "it does not verify, the ledger does not advance, or it failed otherwise"
     USAGE = 2, "wrong usage or unusable file"
     NOT_RUNNING = 3, "no node runs there"
     NOT_IN_TIME = 4, "not in time"
@@ -84,7 +84,7 @@ class Busy(Problem):
 
 
 class RefusedInput(Problem):
-    """A rule of the ledger refuses what was submitted."""
+    """A numbered rule refuses what was given."""
 
     code, exit_code, http_status = "refused", ExitCode.REFUSED, 422
 

@@ -27,7 +27,7 @@ from tallystick.ledger.certificate import SALT_BYTES, Payload
 from tallystick.ledger.genesis import Allotment, make_genesis
 from tallystick.ledger.params import Params
 from tallystick.ledger.wallet import Wallet
-from tallystick.problems import NotRunning, Problem
+from tallystick.problems import NotInTime, NotRunning, Problem
 from tallystick.storage.store import Store
 
 PATIENCE_S: Final = 90.0
@@ -269,7 +269,7 @@ class Stream(threading.Thread):
         process = self._node.process
         try:
             self._certify(client)
-        except Problem:
+        except (NotRunning, NotInTime):
             self.cut_off += 1
         else:
             self.resumed += process is not None and self._node.process is not process

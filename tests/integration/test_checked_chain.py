@@ -9,13 +9,15 @@ import pytest
 from tests.builders import ADA, BEN, MEMBERS, evidence, found, statement
 from tests.integration.told_chain import ToldChain
 
+from tallystick.client.blocking import Client
+from tallystick.client.doors import AnswerProblem
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.errors import Rule
 from tallystick.ledger.messages import Entry
 from tallystick.ledger.vote import FINALIZE, Ballot, Tally, cast, tally_codec, tally_of
 from tallystick.network.simulated import SimulatedNetwork
 from tallystick.network.simulated_host import member
-from tallystick.problems import DamagedStore
+from tallystick.problems import DamagedStore, ExitCode
 from tallystick.storage.store import Store
 
 EPOCH_BLOCKS = 4
@@ -118,6 +120,11 @@ def test_what_no_votes_prove_final_is_left_out(kept: Store, path: Path) -> None:
             checked.epoch_of(BLOCKS)
         last_id = next(iter(kept.blocks(BLOCKS))).certificates[0].id
         assert checked.chain.place_of(last_id) is None
+    with Client(path) as client:
+        for ask in (lambda: client.block(BLOCKS), lambda: client.certificate(last_id.hex())):
+            with pytest.raises(AnswerProblem) as told:
+                ask()
+            assert told.value.exit_code is ExitCode.NOT_THERE
 
 
 def test_of_a_chain_without_votes_nothing_is_taken(kept: Store, path: Path) -> None:

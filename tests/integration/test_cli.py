@@ -191,7 +191,7 @@ def test_who_signs_twice_loses_the_stake_and_the_next_epochs_vote(finished: tupl
     (evidence,) = [one for one in block["certificates"] if one["kind"] == "evidence"]
     assert evidence["issuer"]["name"] == accuser != "Charlie"
     (charlie,) = [one for one in account["members"] if one["member"]["name"] == "Charlie"]
-    assert f"shows that {charlie['member']['key'][:12]}… signed votes that conflict" == evidence["summary"]
+    assert evidence["summary"] == "shows that Charlie signed votes that conflict"
     assert (charlie["staked"], charlie["is_burned"], doubling["staked"]) == (0, True, 100)
     stakes = in_json("show", cwd=folder)
     assert (stakes["total"], stakes["burned"]) == (1_000, 100)

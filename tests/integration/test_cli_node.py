@@ -2,6 +2,7 @@
 
 import json
 import os
+import pty
 import stat
 import subprocess
 import sys
@@ -22,8 +23,10 @@ from typer.testing import CliRunner
 
 from tallystick.cli.app import app
 from tallystick.cli.running import LogLevel
+from tallystick.consensus.signing_guard import Lost
 from tallystick.host import founding
 from tallystick.host.data_folder import DataFolder, Settings
+from tallystick.host.guard_file import GuardFile
 from tallystick.host.invite import read_invite, write_invite
 from tallystick.ledger.genesis import Genesis
 from tallystick.ledger.wallet import Wallet
@@ -68,11 +71,12 @@ def test_every_command_has_an_example_and_the_exit_codes_in_its_help(tmp_path: P
 
 
 def test_the_manual_lists_all_exit_codes() -> None:
-    manual = " ".join((ROOT / "docs" / "operate.md").read_text().split())
+    _, commands, node = (ROOT / "docs" / "operate.md").read_text().split("**Exit codes")
+    told = " ".join(commands.split("\n\n", maxsplit=1)[0].split())
     for one in ExitCode:
-        assert f"{one.value} {one.says.split(' or ')[0]}" in manual
-    for ended in NodeExit:
-        assert f"| {ended.value} | " in manual
+        assert f"{one.value} {one.says.split(' or ')[0]}" in told
+    _, _, *rows = node.split("\n\n")[1].splitlines()
+    assert [row.split(" | ")[0] for row in rows] == [f"| {ended.value}" for ended in NodeExit]
 
 
 SILENT = {(), ("key",), ("guard",), ("names",), ("run",), ("up",)}
@@ -124,7 +128,52 @@ ARGUMENTS: dict[tuple[str, ...], Sequence[str]] = {
 @pytest.mark.parametrize("command", IN_JSON, ids=" ".join)
 def test_what_is_in_the_way_in_an_empty_folder_is_told_as_json(tmp_path: Path, command: tuple[str, ...]) -> None:
     told = problem_of(tmp_path, *command, *ARGUMENTS.get(command, ()))
-    assert told["exit_code"] in (ExitCode.USAGE, ExitCode.NOT_RUNNING), told
+    expected = (ExitCode.REFUSED,) if command == ("join",) else (ExitCode.USAGE, ExitCode.NOT_RUNNING)
+    assert told["exit_code"] in expected, told
+
+
+def test_what_a_rule_refuses_is_told_with_the_rule(tmp_path: Path, own_node: DataFolder) -> None:
+    own_node.key_path.chmod(0o644)
+    told = problem_of(tmp_path, "key", "show", "--data", "node")
+    assert (told["code"], told["exit_code"], told["rule"]) == ("refused", ExitCode.REFUSED, "K3")
+    assert told["detail"].startswith("[K3] key file readable by its owner alone: ")
+    own_node.key_path.chmod(0o600)
+    signing = ("certify", "--subject", "x", "--key", "node/key", "--no-passphrase", "--data", "node")
+    assert problem_of(tmp_path, *signing)["rule"] == "K4"
+    assert "[K4]" in cli(*signing, cwd=tmp_path, expect=6).stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "instead"),
+    [
+        (["key", "new", "--data", "new"], "set $TALLYSTICK_PASSPHRASE, name a file with --passphrase-file, or say"),
+        (["guard", "accept-loss", "--data", "node"], "Say so with --yes"),
+    ],
+)
+def test_under_json_nothing_is_asked(tmp_path: Path, own_node: DataFolder, command: list[str], instead: str) -> None:
+    """Not even at a terminal."""
+    with GuardFile.open(own_node.guard_path, ADA.public_key) as guard:
+        guard.append([Lost(GENESIS.ledger_id)])
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TALLYSTICK_")}
+    terminal, stdin = pty.openpty()
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "tallystick", *command, "--json"],
+            cwd=tmp_path,
+            env={**environment, "HOME": str(tmp_path)},
+            stdin=stdin,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            start_new_session=True,
+            check=False,
+        )
+    finally:
+        os.close(terminal)
+        os.close(stdin)
+    told = json.loads(done.stdout)
+    assert (done.returncode, told["code"], done.stderr) == (ExitCode.USAGE, "bad-request", "")
+    assert instead in told["detail"]
 
 
 HEAVY = ("zmq", "httpx", "starlette", "uvicorn", "h11", "rich.progress", "prometheus_client", "multiprocessing")
@@ -263,10 +312,16 @@ def test_nodes_on_one_machine_know_each_other(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [["--port", "65535"], ["--unbonding-blocks", "1"], ["--unbonding-ms", "1"], ["--stake", str(2**53)]]
+    ("wrong", "code"),
+    [
+        (["--port", "65535"], 2),
+        (["--unbonding-blocks", "1"], 6),
+        (["--unbonding-ms", "1"], 2),
+        (["--stake", str(2**53)], 6),
+    ],
 )
-def test_nodes_are_made_all_or_none(tmp_path: Path, wrong: list[str]) -> None:
-    cli("new", "class", "--members", "2", "--no-passphrase", *wrong, cwd=tmp_path, expect=2)
+def test_nodes_are_made_all_or_none(tmp_path: Path, wrong: list[str], code: int) -> None:
+    cli("new", "class", "--members", "2", "--no-passphrase", *wrong, cwd=tmp_path, expect=code)
     assert [one.name for one in tmp_path.iterdir()] == []
 
 
@@ -313,7 +368,8 @@ def test_the_founders_own_key_may_be_among_those_named(tmp_path: Path) -> None:
 )
 def test_new_says_what_is_wrong(tmp_path: Path, args: list[str], message: str) -> None:
     options = [] if "--address" in args else ["--address", "127.0.0.1:9000"]
-    done = cli("new", "name", *args, *options, "--no-passphrase", cwd=tmp_path, expect=2)
+    code = 6 if message == "[K1]" else 2
+    done = cli("new", "name", *args, *options, "--no-passphrase", cwd=tmp_path, expect=code)
     assert message in " ".join(done.stderr.split())
     assert not DataFolder(tmp_path / ".tallystick").is_there
 
@@ -504,6 +560,25 @@ def test_run_says_what_is_missing(tmp_path: Path, own_node: DataFolder) -> None:
     assert "has no key file any more" in cli("run", "--data", "node", cwd=tmp_path, expect=2).stderr
 
 
+@pytest.mark.parametrize(
+    "option",
+    [
+        ["--api-host", "a.example"],
+        ["--api-proxy", "10.0.0.1"],
+        ["--api-search"],
+        ["--tls-cert", "cert.pem"],
+        ["--tls-key", "key.pem"],
+    ],
+    ids=lambda option: option[0],
+)
+def test_options_of_a_door_that_is_not_opened_are_wrong_usage(
+    tmp_path: Path, own_node: DataFolder, option: list[str]
+) -> None:
+    told = cli("run", "--data", "node", *option, cwd=tmp_path, expect=2, TALLYSTICK_PASSPHRASE="wrong").stderr
+    assert "--api-host, --api-proxy, --api-search, --tls-cert and --tls-key need --api" in told
+    assert "[K4]" not in told
+
+
 def test_a_node_of_another_key_than_it_was_set_up_for_says_so(tmp_path: Path, own_node: DataFolder) -> None:
     for one in (own_node.key_path, own_node.guard_path):
         one.rename(tmp_path / one.name)
@@ -562,6 +637,13 @@ def test_whoever_is_invited_joins_with_the_line_alone(tmp_path: Path, inviting: 
     assert "holds a node already" in again.stderr
 
 
+def test_who_joins_and_runs_gets_no_json(tmp_path: Path) -> None:
+    args = ["join", INVITE, "--run", "--data", "node", "--no-passphrase"]
+    assert "--run gives no result" in in_json(*args, cwd=tmp_path, expect=2)["detail"]
+    assert list(tmp_path.iterdir()) == []
+    assert "exit codes are run's then" in cli("join", "--help", cwd=tmp_path).stdout
+
+
 def test_a_key_made_before_joins_as_the_member_that_it_is(tmp_path: Path, inviting: tuple[NodeProcess, str]) -> None:
     _, line = inviting
     node = DataFolder(tmp_path / "node")
@@ -590,7 +672,7 @@ def test_a_mistyped_invite_is_told_and_nothing_is_made(
     tmp_path: Path, inviting: tuple[NodeProcess, str], mistyped: str
 ) -> None:
     line = mistyped.format(line=inviting[1])
-    assert "copy " in cli("join", line, "--data", "node", "--no-passphrase", cwd=tmp_path, expect=2).stderr
+    assert "copy " in cli("join", line, "--data", "node", "--no-passphrase", cwd=tmp_path, expect=6).stderr
     assert list(tmp_path.iterdir()) == []
 
 

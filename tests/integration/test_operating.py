@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from msgspec.structs import fields
+from msgspec.structs import fields, replace
 from tests.integration.command_line import REPORT, cli, in_json
 from tests.integration.network import Network, NodeProcess, running_network, wait_for
 
@@ -15,6 +15,7 @@ from tallystick.client.blocking import Client
 from tallystick.host.data_folder import DataFolder
 from tallystick.host.invite import read_invite
 from tallystick.ledger.params import Params
+from tallystick.problems import NotRunning
 
 PARAMS = Params(delta_ms=100, epoch_ms=600_000, unbonding_blocks=200, unbonding_ms=3_600_000)
 
@@ -123,6 +124,22 @@ def test_a_stake_that_is_refused_names_the_rule(node: NodeProcess, tmp_path: Pat
     (outcome,) = in_json("stake", "5000", *at(node), cwd=tmp_path, expect=6)["outcomes"]
     assert (outcome["state"], outcome["rule"]) == ("refused", "S2")
     assert "0 tokens move nothing" in cli("stake", "0", *at(node), cwd=tmp_path, expect=2).stderr
+
+
+def test_a_stake_is_told_also_when_the_node_goes_away_then(
+    node: NodeProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: object) -> None:
+        raise NotRunning("no node runs there")
+
+    monkeypatch.setattr(Client, "block", gone)
+    for amount, state, code in (("1", "final", 0), ("5000", "refused", 6)):
+        (outcome,) = in_json("stake", amount, *at(node), cwd=tmp_path, expect=code)["outcomes"]
+        assert outcome["state"] == state
+    assert "[S2] tokens to stake are" in cli("stake", "5000", *at(node), cwd=tmp_path, expect=6).stderr
+    shown = cli("stake", "1", *at(node), cwd=tmp_path)
+    assert shown.stdout.startswith("✓ 1 tokens staked: block ")
+    assert "warning: from when on it counts was not told: no node runs there" in shown.stderr
 
 
 # ---- invite, unban, erase ---------------------------------------------------------------------------------------
@@ -256,3 +273,14 @@ def test_config_says_where_each_setting_comes_from(folder: Path) -> None:
     cli("config", cwd=folder, expect=2)
     node.settings_path.write_text("listen = 5\n")
     assert "mend it by hand" in cli("config", "--data", "node", cwd=folder, expect=2).stderr
+
+
+def test_config_tells_the_address_that_a_running_node_was_started_with(
+    node: NodeProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of_the_run = "--address of the running node"
+    assert of_the_run not in cli("config", *at(node), cwd=tmp_path).stdout
+    status = replace(node.status(), address="node.example.org:7200")
+    monkeypatch.setattr(Client, "status", lambda _: status)
+    told = in_json("config", *at(node), cwd=tmp_path)["settings"][-1]
+    assert told == {"name": "address", "value": status.address, "origin": of_the_run}

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.builders import GENESIS
+from tests.builders import GENESIS, FinalScribe, statement
 from tests.integration.command_line import REPORT, cli, in_json
 from tests.integration.network import NodeProcess, network, running_network, tallystick
 from tests.integration.told_chain import ToldChain
@@ -118,6 +118,13 @@ def test_people_get_pages_that_fit_a_screen(after: Path, kept: ToldChain) -> Non
     assert f"{MORE}tallystick show blocks --cursor" in cli("show", cwd=after).stderr
 
 
+def test_the_command_for_the_next_page_can_be_pasted(folder: Path) -> None:
+    """A shell leaves a quoted ~ as it is."""
+    for command in (["show", "log"], ["search", "--kind", "statement"]):
+        told = cli(*command, "--limit", "1", "--data", "~/node", cwd=folder).stderr
+        assert f"--data {folder / 'node'} --cursor " in told
+
+
 @pytest.mark.parametrize(
     ("args", "code", "message"),
     [
@@ -202,6 +209,18 @@ def test_a_chain_in_a_folder_that_may_not_be_written_is_read(after: Path) -> Non
 
 
 # ---- of a node ------------------------------------------------------------------------------------------------
+
+
+def test_a_statement_without_a_subject_is_told_as_such(tmp_path: Path) -> None:
+    scribe = FinalScribe(GENESIS)
+    scribe.forge(statement(""))
+    with Store.create(tmp_path / "chain.db", GENESIS) as store:
+        store.append(scribe.kept[-1])
+    assert "(no subject)" in cli("show", "log", "--chain", "chain.db", cwd=tmp_path).stdout
+    (told,) = in_json("show", "log", "--chain", "chain.db", cwd=tmp_path)["certificates"]
+    assert (told["kind"], told["summary"]) == ("statement", "")
+    shown = cli("show", "certificate", told["id"], "--chain", "chain.db", cwd=tmp_path).stdout
+    assert shown.startswith("Statement  (no subject)\n")
 
 
 def test_a_running_node_tells_the_same_as_its_file(tmp_path: Path) -> None:

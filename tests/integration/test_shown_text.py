@@ -237,8 +237,8 @@ def of_what_is_founded(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     line = write_invite(bytes(32), BEN.public_key, ("127.0.0.1:7200",))
     monkeypatch.setattr(joining, "fetch", lambda *_: found_ledger())
     assert printable(name) in place.read("join", line, "--data", f"joined{folder}", *free)
-    place.read("join", f"tallystick1{ANYTHING}", "--data", "new", *free, expect=2)
-    place.read("new", ANYTHING, "--members", "1", "--into", "new", *free, expect=2)
+    place.read("join", f"tallystick1{ANYTHING}", "--data", "new", *free, expect=6)
+    place.read("new", ANYTHING, "--members", "1", "--into", "new", *free, expect=6)
     for listen in (["--listen", ANYTHING], ["--address", ANYTHING]):
         place.read("join", line, "--data", "new", *listen, *free, expect=2)
     told = place.read("demo", FILE_NAME, "--simulated", "--seed", "7", "--chain", f"{FILE_NAME}.db")
@@ -306,6 +306,7 @@ def test_a_string_is_shown_as_it_is_wherever_it_stands() -> None:
     assert printable(ANYTHING) in printed(table)
     assert printed(ANYTHING) == printed(Text(ANYTHING)) == printable(ANYTHING)
     assert printed(Text("a\n").append("\u202e", style="bold"), r"\u{a}") == r"a\u{a}\u{202e} \u{5c}u{a}"
+    assert printed(Text.assemble("a\\u{a}", ("\u202e", "bold"))) == r"a\u{5c}u{a}\u{202e}"
 
 
 def test_text_that_others_put_together_is_caught_on_its_way() -> None:

@@ -29,6 +29,7 @@ from tests.builders import (
     with_payload,
 )
 
+from tallystick.client.blocking import Client
 from tallystick.integrity.checked_chain import CheckedChain
 from tallystick.ledger.address import sign_address
 from tallystick.ledger.block import Block
@@ -503,6 +504,11 @@ def test_a_checked_chain_tells_where_a_file_is_stated(path: Path) -> None:
         assert checked.chain.certificate_index.number_of(place) == 6
         assert checked.stating(bytes(32)) == []
         assert checked.stating(FILE.sha256[:-1]) == []
+    with Client(path) as client:
+        (found,) = client.verify_statement(replace(FILE, name="renamed.pdf"))
+        assert (found.certificate.id, found.certificate.place.log_index) == (entry.certificate.id.hex(), 6)
+        assert client.verify_statement(replace(FILE, sha256=bytes(32))) == []
+        assert client.verify_statement(replace(FILE, size_bytes=4)) == []
 
 
 # ---- several changes at once ----------------------------------------------------------------------------------

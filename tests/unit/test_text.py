@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.strange_text import STRANGE, strange_characters
 
-from tallystick.host.text import escape_invisible, printable, shortened, to_json
+from tallystick.host.text import escape_invisible, is_hex_digest, printable, shortened, to_json
 
 ANYTHING = st.text(st.one_of(st.characters(), st.sampled_from([*"".join(STRANGE.values()), *"\\u{2028}"])))
 
@@ -69,3 +69,12 @@ def test_json_is_printable_in_keys_and_values_at_every_depth() -> None:
 def test_what_is_quoted_is_bounded() -> None:
     assert shortened("a" * 4_000) == "a" * 4_000
     assert shortened("a" * 4_001) == "a" * 4_000 + "…"
+
+
+def test_a_whole_digest_is_told_from_how_one_begins_and_from_other_text():
+    digest = "0123456789abcdef" * 4
+    assert is_hex_digest(digest)
+    assert is_hex_digest(digest[:8], 8)
+    for other in ("", digest[:63], digest + "0", digest.upper(), digest[:63] + "g", digest[:63] + "٣"):
+        assert not is_hex_digest(other)
+    assert not is_hex_digest(digest[:7], 8)

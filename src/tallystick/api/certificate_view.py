@@ -21,11 +21,12 @@ def _kind_of(certificate: AnyCertificate) -> str:
     return "stake" if isinstance(certificate, StakingOperation) else "statement"
 
 
-def _summary_of(certificate: AnyCertificate) -> str:
+def _summary_of(certificate: AnyCertificate, names: Mapping[bytes, str]) -> str:
     """What a certificate says, in a few words."""
     if isinstance(certificate, Evidence):
         what = "forged blocks" if isinstance(certificate, ProposalEvidence) else "signed votes"
-        return f"shows that {certificate.offender.hex()[:12]}… {what} that conflict"
+        offender = names.get(certificate.offender) or f"{certificate.offender.hex()[:12]}…"
+        return f"shows that {offender} {what} that conflict"
     if not isinstance(certificate, StakingOperation):
         return certificate.subject
     return f"withdraws {-certificate.amount} from stake" if certificate.amount < 0 else f"stakes {certificate.amount}"
@@ -63,7 +64,7 @@ def certificate_view(
 def certificate_line(one: AnyCertificate, place: views.Place, names: Mapping[bytes, str]) -> views.CertificateLine:
     """A certificate, as it is told in a list."""
     return views.CertificateLine(
-        one.id.hex(), _kind_of(one), key_view(one.issuer, names), one.timestamp_ms, _summary_of(one), place
+        one.id.hex(), _kind_of(one), key_view(one.issuer, names), one.timestamp_ms, _summary_of(one, names), place
     )
 
 

@@ -1,9 +1,18 @@
 """What commands that ask no node print under `--json`, field by field, as `views` does for answers."""
 
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 from tallystick.api.views import Answer, View, ViewNumber
 from tallystick.consensus import signing_guard
 from tallystick.host.data_folder import DataFolder
+from tallystick.host.founding import Member
 from tallystick.host.guarding import Standing
+from tallystick.ledger.genesis import Genesis
+
+if TYPE_CHECKING:
+    from tallystick.integrity.check import Report
 
 
 class OwnKey(Answer, frozen=True, kw_only=True):
@@ -55,6 +64,20 @@ class Joined(Answer, frozen=True, kw_only=True):
     address: str
     stake_at_first: int
     """What the ledger gave the key at its beginning; 0: it was no first member."""
+
+
+class Setting(View, frozen=True):
+    """A setting, and where it comes from."""
+
+    name: str
+    value: str
+    origin: str
+
+
+class Settings(Answer, frozen=True, kw_only=True):
+    """A node's settings."""
+
+    settings: list[Setting]
 
 
 class LedgerGuard(View, frozen=True, kw_only=True):
@@ -129,6 +152,62 @@ class Repaired(Answer, frozen=True, kw_only=True):
     dropped_blocks: int
     """Damaged ones at the end, which the node fetches by itself."""
     tip_index: int
+
+
+def founded_view(folders: Sequence[DataFolder], members: Sequence[Member], genesis: Genesis) -> Founded:
+    """A new ledger with its nodes in these folders."""
+    return Founded(
+        name=genesis.name,
+        ledger_id=genesis.ledger_id.hex(),
+        created_ms=genesis.created_ms,
+        nodes=[FirstNode(str(one.path), one.settings().address, one.public_key().hex()) for one in folders],
+        members=[FirstMember(one.name, one.key.hex(), one.stake) for one in members],
+    )
+
+
+def joined_view(folder: DataFolder, own: bytes, genesis: Genesis) -> Joined:
+    """The node of a folder on a ledger that it joined with this key."""
+    return Joined(
+        name=genesis.name,
+        ledger_id=genesis.ledger_id.hex(),
+        folder=str(folder.path),
+        public_key=own.hex(),
+        address=folder.settings().address,
+        stake_at_first=sum(one.staked for one in genesis.allotments if one.member == own),
+    )
+
+
+def settings_view(folder: DataFolder, named_by: str, address: str | None) -> Settings:
+    """The settings of a folder that was named so; `address` is that of the node while it runs."""
+    found, file = folder.settings(), str(folder.settings_path)
+    settings = [
+        Setting("folder", str(folder.path), named_by),
+        Setting("listen", found.listen, file),
+        Setting("address", found.address, file),
+        *(Setting("bootstrap", one, file) for one in found.bootstrap),
+    ]
+    if address not in (None, found.address):
+        settings.append(Setting("address", address, "--address of the running node"))
+    return Settings(settings=settings)
+
+
+def checked_view(file: Path, genesis: Genesis, report: "Report", took_ms: int) -> Checked:
+    """What a check of a chain's file found."""
+    final, damage = report.final, report.lines
+    return Checked(
+        file=str(file),
+        name=genesis.name,
+        ledger_id=genesis.ledger_id.hex(),
+        is_sound=not damage,
+        damage=damage,
+        tip_index=final.index if final else report.tip_index,
+        tip_hash=final.tip.hash.hex() if final else None,
+        log_size=final.log.size if final else None,
+        log_root=final.log.root().hex() if final else None,
+        left_out=report.tip_index - final.index if final else 0,
+        size_bytes=file.stat().st_size,
+        took_ms=took_ms,
+    )
 
 
 def guard_view(folder: DataFolder, found: Standing) -> Guard:

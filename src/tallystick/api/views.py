@@ -2,7 +2,7 @@
 
 Keys, hashes and signatures are lower-case hex; fields that end with `_ms` are whole milliseconds, times since 1970.
 Within schema 1 fields are only ever added. JSON is ASCII; texts in it, once decoded, are what their authors wrote: who
-shows them to people writes out what is not visible.
+shows them to people writes out what is not visible, as commands do, also under `--json`.
 """
 
 import json

@@ -93,9 +93,7 @@ def _as_command(function: Callable[..., None], name: str) -> Any:
 def _give_json(
     _: Annotated[
         bool,
-        typer.Option(
-            "--json", callback=speak_json, expose_value=False, help="Print one JSON object, and nothing else."
-        ),
+        typer.Option("--json", callback=speak_json, expose_value=False, help="Print one JSON object; ask nothing."),
     ] = False,
 ) -> None:
     """What every command takes that has a result."""

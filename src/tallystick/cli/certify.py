@@ -12,15 +12,13 @@ import typer
 from tallystick.api.problem_view import problem_view
 from tallystick.cli import options
 from tallystick.cli.options import Data, NoPassphrase, PassphraseFile, argument, flag, open_node, option
-from tallystick.cli.output import counting, fail, field, give, hint, marked, say, told, warn
+from tallystick.cli.output import MOST_LINES, counting, fail, field, give, hint, marked, say, told, warn
 from tallystick.cli.words import many, seconds
 from tallystick.client import drafts
 from tallystick.client.batches import SIGNED, Certification, Result, ResultFile, Results
 from tallystick.host.key_file import open_key_file
 from tallystick.problems import ExitCode, Problem
 
-_MOST_LINES: Final = 40
-_STANDARD_INPUT: Final = Path("-")
 _COLUMNS: Final = ", ".join(drafts.COLUMNS)
 
 
@@ -68,7 +66,7 @@ def certify(
     """
     named = [*(files or ()), *(recursive or ())]
     _check_usage(named, subject, note, media_type, batch)
-    if (name is None) == (_STANDARD_INPUT in named):
+    if (name is None) == (options.STANDARD_INPUT in named):
         raise typer.BadParameter("--name is what standard input is called: give it with -, and only then")
     if url is not None and key is None:
         raise typer.BadParameter("--url needs --key: only its own user may have a node sign")
@@ -108,7 +106,7 @@ def _check_usage(named: Sequence[Path], subject: str | None, note: str, media_ty
 
 def _files(files: Sequence[Path], folders: Sequence[Path], results: Path | None) -> list[Path]:
     """All files that were named; the result file is none of them."""
-    paths = [one for one in files if one != _STANDARD_INPUT]
+    paths = [one for one in files if one != options.STANDARD_INPUT]
     for folder in folders:
         found, left_out = drafts.files_below(folder)
         paths += [one for one in found if results is None or one.absolute() != results.absolute()]
@@ -135,11 +133,11 @@ def _send(run: Certification, wait: bool, timeout_s: float | None) -> Problem | 
 
 
 def _tell(results: Sequence[Result], took: str) -> None:
-    shown = results if len(results) <= _MOST_LINES else [one for one in results if one.outcome.state != "final"]
-    for one in shown[:_MOST_LINES]:
+    shown = results if len(results) <= MOST_LINES else [one for one in results if one.outcome.state != "final"]
+    for one in shown[:MOST_LINES]:
         _tell_one(one)
-    if len(shown) > _MOST_LINES:
-        say(f"… and {len(shown) - _MOST_LINES:,} more that are not final")
+    if len(shown) > MOST_LINES:
+        say(f"… and {len(shown) - MOST_LINES:,} more that are not final")
     if len(results) == 1:
         return
     states = [one.outcome.state for one in results]
@@ -170,7 +168,7 @@ def _tell_one(one: Result) -> None:
 
 
 def _tell_next(results: Sequence[Result], wait: bool, kept: Path | None, data: Path | None) -> None:
-    option = f" --data {shlex.quote(str(data))}" if data else ""
+    option = f" --data {options.node_folder(data).quoted}" if data else ""
     files = [one.file for one in results if one.file and one.outcome.state == "final"]
     if any(one.outcome.state not in ("final", "refused") for one in results):
         if kept is not None:

@@ -2,21 +2,19 @@
 
 import time
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 from msgspec import convert
 
-from tallystick.api.command_views import Checked, Repaired
+from tallystick.api.command_views import Checked, Repaired, checked_view
 from tallystick.cli import options
 from tallystick.cli.options import ChainFile, Data, NoPassphrase, PassphraseFile, chain_file, flag, node_folder
-from tallystick.cli.output import Text, counting, field, give, hint, marked, note, say
+from tallystick.cli.output import MOST_LINES, Text, counting, field, give, hint, marked, note, say
 from tallystick.cli.words import CHECKED_AGAIN, many, seconds
 from tallystick.host.data_folder import DataFolder
 from tallystick.problems import DamagedStore, ExitCode, NoChain
 from tallystick.storage.store import Store
-
-_MOST_LINES: Final = 50
 
 
 def check(
@@ -66,30 +64,16 @@ def _checked(file: Path) -> Checked:
     begun_s = time.monotonic()
     with Store.open(file, read_only=True) as store, counting("Checking blocks", store.tip_index) as on_block:
         genesis, report = store.genesis, find_damage(store, on_block=on_block)
-    final, damage = report.final, report.lines
-    return Checked(
-        file=str(file),
-        name=genesis.name,
-        ledger_id=genesis.ledger_id.hex(),
-        is_sound=not damage,
-        damage=damage,
-        tip_index=final.index if final else report.tip_index,
-        tip_hash=final.tip.hash.hex() if final else None,
-        log_size=final.log.size if final else None,
-        log_root=final.log.root().hex() if final else None,
-        left_out=report.tip_index - final.index if final else 0,
-        size_bytes=file.stat().st_size,
-        took_ms=round(1000 * (time.monotonic() - begun_s)),
-    )
+    return checked_view(file, genesis, report, round(1000 * (time.monotonic() - begun_s)))
 
 
 def _tell(checked: Checked) -> None:
     blocks, took = many(checked.tip_index, "block"), f" ({seconds(checked.took_ms)})"
     if not checked.is_sound:
         say(marked("×", checked.file, f": {blocks}, damaged:").append(took, style="dim"))
-        for line in checked.damage[:_MOST_LINES]:
+        for line in checked.damage[:MOST_LINES]:
             say(f"  {line}")
-        if (more := len(checked.damage) - _MOST_LINES) > 0:
+        if (more := len(checked.damage) - MOST_LINES) > 0:
             say(f"  and {more} more; --json tells all")
         return
     said = CHECKED_AGAIN if checked.tip_index else "nothing is on it yet"

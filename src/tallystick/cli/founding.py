@@ -10,7 +10,7 @@ import typer
 from tallystick.api import command_views as views
 from tallystick.cli import options
 from tallystick.cli.options import Data, Listen, NoPassphrase, PassphraseFile, Reach, argument, flag, group, option
-from tallystick.cli.output import Text, busy, counting, give, hint, marked, print_line, say, say_table, warn
+from tallystick.cli.output import Text, busy, counting, give, hint, is_json, marked, print_line, say, say_table, warn
 from tallystick.cli.running import run_here
 from tallystick.cli.words import utc
 from tallystick.host import founding
@@ -152,7 +152,7 @@ def join(
     *,
     listen: Listen = None,
     address: Reach = None,
-    run: Annotated[bool, flag("--run", "Run the node at once.")] = False,
+    run: Annotated[bool, flag("--run", "Run the node at once; exit codes are run's then.")] = False,
     data: Data = None,
     passphrase_file: PassphraseFile = None,
     no_passphrase: NoPassphrase = False,
@@ -166,6 +166,8 @@ def join(
     """
     from tallystick.host import joining  # noqa: PLC0415  # it brings ZeroMQ along
 
+    if run and is_json():
+        raise typer.BadParameter("--run gives no result; join with --json, and then call tallystick run")
     folder = options.node_folder(data)
     folder.check_free()
     invited = read_invite(" ".join(invite))
@@ -174,17 +176,9 @@ def join(
     with busy(f"Asking {invited.addresses[0]} for the ledger"):
         genesis = joining.fetch(invited, wallet)
     settings = joining.set_up_invited(folder, invited, genesis, own_listen, own_address)
-    own, ledger_id = wallet.public_key, genesis.ledger_id.hex()
-    joined = views.Joined(
-        name=genesis.name,
-        ledger_id=ledger_id,
-        folder=str(folder.path),
-        public_key=own.hex(),
-        address=settings.address,
-        stake_at_first=sum(one.staked for one in genesis.allotments if one.member == own),
-    )
+    joined = views.joined_view(folder, wallet.public_key, genesis)
     give(joined)
-    say(marked("✓", genesis.name, f" is joined: ledger {ledger_id[:16]}…"))
+    say(marked("✓", joined.name, f" is joined: ledger {joined.ledger_id[:16]}…"))
     member = f"a first member, with {joined.stake_at_first:,} tokens at stake"
     role = member if joined.stake_at_first else "an observer: it reads along, and certifies"
     _say_place(folder, f"Your node is {role}. It is")
@@ -205,21 +199,18 @@ def _own_wallet(folder: DataFolder, file: Path | None, none: bool) -> Wallet:
 def _tell(folders: Sequence[DataFolder], members: Sequence[Member], into: Path | None = None) -> None:
     """What was founded; `into`: all of its nodes are here."""
     with Store.open(folders[0].ledger_path, read_only=True) as store:
-        genesis = store.genesis
-    nodes = [views.FirstNode(str(one.path), one.settings().address, one.public_key().hex()) for one in folders]
-    first = [views.FirstMember(one.name, one.key.hex(), one.stake) for one in members]
-    ledger_id, created_ms = genesis.ledger_id.hex(), genesis.created_ms
-    give(views.Founded(name=genesis.name, ledger_id=ledger_id, created_ms=created_ms, nodes=nodes, members=first))
-    say(marked("✓", genesis.name, f" is founded: ledger {ledger_id[:16]}…, which begins on {utc(created_ms)}"))
+        told = views.founded_view(folders, members, store.genesis)
+    give(told)
+    say(marked("✓", told.name, f" is founded: ledger {told.ledger_id[:16]}…, which begins on {utc(told.created_ms)}"))
     data = folders[0].quoted
     if into is not None:
-        say_table(nodes, {"Folder": lambda one: one.folder, "Address": lambda one: one.address, "Key": _key})
+        say_table(told.nodes, {"Folder": lambda one: one.folder, "Address": lambda one: one.address, "Key": _key})
         all_of_them = f"tallystick up {shlex.quote(str(into))}"
         _say_next({all_of_them: "runs them all", f"tallystick run --data {data}": "runs one"})
         return
-    say_table(first, {"Member": lambda one: one.name, "At stake": lambda one: f"{one.stake:,}", "Key": _key})
+    say_table(told.members, {"Member": lambda one: one.name, "At stake": lambda one: f"{one.stake:,}", "Key": _key})
     _say_place(folders[0], "Your node is")
-    needed = 2 * sum(one.stake for one in members) // 3 + 1
+    needed = 2 * sum(one.stake for one in told.members) // 3 + 1
     say(f"Blocks become final once members with {needed:,} tokens at stake are connected.")
     invite = f"tallystick invite --data {data}"
     others = "then prints the line with which the others join"

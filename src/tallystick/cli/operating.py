@@ -11,6 +11,7 @@ import typer
 from msgspec import convert
 
 from tallystick.api import views
+from tallystick.api.command_views import settings_view
 from tallystick.cli.options import DATA_VARIABLE, Data, Yes, argument, group, node_folder, open_node
 from tallystick.cli.output import busy, confirm, fail, field, give, hint, marked, print_line, say, say_table, told, warn
 from tallystick.cli.words import called, lasting, utc
@@ -18,11 +19,11 @@ from tallystick.client.blocking import Client
 from tallystick.client.doors import AnswerProblem
 from tallystick.host.data_folder import DataFolder
 from tallystick.host.data_lock import DataLock
-from tallystick.host.text import printable
+from tallystick.host.text import is_hex_digest, printable
 from tallystick.ledger.fields import MAX_TOKENS
 from tallystick.ledger.params import Params
 from tallystick.ledger.stake import BlockContext
-from tallystick.problems import Ambiguous, ExitCode, NotRunning, NotThere
+from tallystick.problems import Ambiguous, ExitCode, NotRunning, NotThere, Problem
 from tallystick.storage.sqlite_file import copy_database
 from tallystick.storage.store import Store
 
@@ -55,12 +56,17 @@ def stake(
             follows = f"{counts} {_liable(ledger.tip, params, 'no sooner than')}: let the node run until then."
             confirm(f"{follows} Withdraw {-amount:,} tokens from stake?", is_said=yes)
         outcome = _settled(client, client.stake(amount, timeout_s=0))
-        block = client.block(outcome.block_index or 0)
-    give(views.Outcomes(outcomes=[outcome]))
-    if outcome.state == "refused":
-        raise told(fail(f"it was refused: {outcome.reason}", ExitCode.REFUSED))
-    what = f"{amount:,} tokens staked" if amount > 0 else f"{-amount:,} tokens withdrawn from stake"
-    say(marked("✓", what, f": block {block.index:,}"))
+        give(views.Outcomes(outcomes=[outcome]))
+        if outcome.state == "refused":
+            raise told(fail(f"it was refused: {outcome.reason}", ExitCode.REFUSED))
+        index = outcome.block_index or 0
+        what = f"{amount:,} tokens staked" if amount > 0 else f"{-amount:,} tokens withdrawn from stake"
+        say(marked("✓", what, f": block {index:,}"))
+        try:
+            block = client.block(index)
+        except Problem as problem:  # it is staked all the same
+            warn(f"from when on it counts was not told: {problem}")
+            return
     begins = f"it begins after the first block that is {lasting(params.epoch_ms)} or more into epoch {block.epoch:,}"
     say(f"  It counts from epoch {block.epoch + 1:,} on; {begins}.")
     if amount < 0 and (params.unbonding_blocks or params.unbonding_ms):
@@ -211,8 +217,9 @@ def _kept_names(folder: DataFolder) -> views.Names:
 
 
 def _keep_name(folder: DataFolder, who: str, name: str) -> str:
-    is_whole = len(who) == 64 and set(who.lower()) <= set("0123456789abcdef")
-    key = who.lower() if is_whole else _one_of(_kept_names(folder).names, who, "key in the address book").key
+    key = who.lower()
+    if not is_hex_digest(key):
+        key = _one_of(_kept_names(folder).names, who, "key in the address book").key
     with DataLock(folder.path), Store.open(folder.ledger_path) as store:
         store.remember_names({bytes.fromhex(key): name})
     return key
@@ -254,31 +261,17 @@ def _copied(folder: DataFolder, target: Path) -> views.Backup:
         return views.Backup(path=str(target), tip_index=copy.tip_index, size_bytes=target.stat().st_size)
 
 
-class _Setting(views.View, frozen=True):
-    """A setting, and where it comes from."""
-
-    name: str
-    value: str
-    origin: str
-
-
 def config(data: Data = None) -> None:
     """Show a node's settings, and where each comes from. It changes nothing: edit node.toml, and start the node again.
 
     Example: tallystick config
     """
     folder = node_folder(data)
-    found, file = folder.settings(), str(folder.settings_path)
     by = f"${DATA_VARIABLE}" if os.environ.get(DATA_VARIABLE) == str(data) else "--data"
-    settings = [
-        _Setting("folder", str(folder.path), "the default" if data is None else by),
-        _Setting("listen", found.listen, file),
-        _Setting("address", found.address, file),
-        *(_Setting("bootstrap", one, file) for one in found.bootstrap),
-    ]
+    address = None
     with suppress(NotRunning), open_node(data) as client:
-        if (address := client.status().address) != found.address:
-            settings.append(_Setting("address", address, "--address of the running node"))
-    give({"schema": views.SCHEMA, "settings": settings})
-    for one in settings:
+        address = client.status().address
+    told = settings_view(folder, "the default" if data is None else by, address)
+    give(told)
+    for one in told.settings:
         say(field(one.name, f"{one.value}  ({one.origin})"))

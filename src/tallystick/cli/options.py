@@ -1,18 +1,18 @@
 """Options that several commands have, and what they name: a node's folder, its key, a ledger to be asked."""
 
 import os
-import sys
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypedDict, Unpack
 
 import typer
 
-from tallystick.cli.output import DEFAULT_CHAIN, ask_secret, counting, warn
+from tallystick.cli.output import DEFAULT_CHAIN, ask_secret, can_ask, counting, warn
 from tallystick.host.data_folder import DataFolder
 from tallystick.host.key_file import read_passphrase
 from tallystick.ledger.wallet import Wallet
-from tallystick.problems import KeyFileError, NotRunning, StoreError
+from tallystick.problems import BadRequest, NotRunning, StoreError
 from tallystick.storage.store import Store
 
 if TYPE_CHECKING:  # not every command needs its libraries
@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # not every command needs its libraries
 DATA_VARIABLE: Final = "TALLYSTICK_DATA"
 PASSPHRASE_VARIABLE: Final = "TALLYSTICK_PASSPHRASE"  # noqa: S105  a name, no secret
 DEFAULT_DATA: Final = "~/.tallystick"
+STANDARD_INPUT: Final = Path("-")
 
 _CHAIN_HELP: Final = "Look into this file of a chain, all of which is checked again."
 _CHAIN_DEFAULT: Final = f"the node, or its file; where there is no node, {DEFAULT_CHAIN}"
@@ -29,17 +30,27 @@ _PASSPHRASE_HELP: Final = (
 )
 
 
-def option(help_text: str, metavar: str | None = None, *names: str, **more: Any) -> Any:
+class _More(TypedDict, total=False):
+    """What else Typer is to know of an option or argument."""
+
+    envvar: str
+    show_default: str
+    min: float
+    max: float
+    parser: Callable[[str], object]
+
+
+def option(help_text: str, metavar: str | None = None, *names: str, **more: Unpack[_More]) -> Any:
     """An option; without a name it is called as the parameter."""
     return typer.Option(*names, metavar=metavar, help=help_text, **more)
 
 
-def flag(name: str, help_text: str, **more: Any) -> Any:
+def flag(name: str, help_text: str) -> Any:
     """An option without a value."""
-    return typer.Option(name, help=help_text, **more)
+    return typer.Option(name, help=help_text)
 
 
-def argument(metavar: str, help_text: str, **more: Any) -> Any:
+def argument(metavar: str, help_text: str, **more: Unpack[_More]) -> Any:
     """What is named without an option."""
     return typer.Argument(metavar=metavar, help=help_text, **more)
 
@@ -121,7 +132,8 @@ def open_node(data: Path | None, url: str | None = None, wallet: Wallet | None =
 def find_passphrase(file: Path | None, none: bool, what: str, is_new: bool = False) -> str:
     """The passphrase of the key `what`: from a file, the environment or a prompt, in this order.
 
-    A new key's is asked for twice, and that there is none brings a warning. Raises `Problem`.
+    A new key's is asked for twice, and that there is none brings a warning. Raises `Problem`, also instead of a prompt
+    under `--json`.
     """
     if none:
         if file is not None:
@@ -133,9 +145,9 @@ def find_passphrase(file: Path | None, none: bool, what: str, is_new: bool = Fal
         return read_passphrase(file)
     if given := os.environ.get(PASSPHRASE_VARIABLE):
         return given
-    if not sys.stdin.isatty():
+    if not can_ask():
         others = "name a file with --passphrase-file, or say --no-passphrase"
-        raise KeyFileError(f"the passphrase of {what} is needed: set ${PASSPHRASE_VARIABLE}, {others}")
+        raise BadRequest(f"the passphrase of {what} is needed: set ${PASSPHRASE_VARIABLE}, {others}")
     return ask_secret(f"Passphrase of {what}", is_new)
 
 

@@ -21,11 +21,13 @@ from rich.text import Text as RichText
 from tallystick.api.problem_view import problem_view
 from tallystick.host.text import escape_invisible, printable, shortened, to_json
 from tallystick.ledger.errors import Refused
-from tallystick.problems import BadRequest, ExitCode, Problem
+from tallystick.problems import BadRequest, ExitCode, Problem, RefusedInput
 
 DEFAULT_CHAIN: Final = "tallystick-demo.db"
 """Where `demo` keeps its chain, and where `show` and `verify` look for one."""
 
+MOST_LINES: Final = 40
+"""Of a long list people are told so many; `--json` tells all."""
 _PAGE_WIDTH: Final = 100
 _PATIENCE_SECONDS: Final = 1.0
 _NUMBERS: Final = ("#", "Epoch", "View", "Certificates", "At stake", "Unbonding", "Free", "Votes with", "Tip")
@@ -34,7 +36,10 @@ _ClickException: Any = typer.BadParameter.__mro__[2]
 """Of the Click that Typer brings along, under whichever name."""
 
 _is_json = False
-"""Whether this process tells its result, and what goes wrong, as JSON: then nothing is told to people beside it."""
+"""Whether this process tells its result, and what goes wrong, as JSON, with nothing beside it on standard output.
+
+Warnings and signs of life go to standard error all the same; nothing is asked.
+"""
 
 T = TypeVar("T")
 
@@ -67,17 +72,9 @@ class Text(RichText):
         super().__init__(printable(text), style, **layout)
 
     def append(self, text: RichText | str, style: str | Style | None = None) -> Self:
-        """See Rich."""
+        """See Rich, whose `assemble` appends, too."""
         super().append(printable(text) if isinstance(text, str) else text, style)
         return self
-
-    @classmethod
-    def assemble(cls, *parts: RichText | str | tuple[str, str | Style], **layout: Any) -> Self:
-        """See Rich."""
-        text = cls(**layout)
-        for part in parts:
-            text.append(*(part if isinstance(part, tuple) else (part,)))
-        return text
 
 
 def make_console() -> Terminal:
@@ -105,15 +102,10 @@ def is_json() -> bool:
     return _is_json
 
 
-def print_json(value: Any) -> None:
-    """One JSON object, the same bytes for the same value."""
-    sys.stdout.write(to_json(to_builtins(value), indent=2) + "\n")
-
-
 def give(view: Any) -> None:
     """The result of a command: all that is printed under `--json`, and only then. What follows is for people."""
     if _is_json:
-        print_json(view)
+        sys.stdout.write(to_json(to_builtins(view), indent=2) + "\n")
 
 
 def print_line(line: str) -> None:
@@ -122,10 +114,10 @@ def print_line(line: str) -> None:
         sys.stdout.write(printable(line) + "\n")
 
 
-def say(what: RenderableType, **options: Any) -> None:
+def say(what: RenderableType, *, soft_wrap: bool = True) -> None:
     """A part of the result for people; a line may be as long as it is."""
     if not _is_json:
-        make_console().print(what, **{"soft_wrap": True, **options})
+        make_console().print(what, soft_wrap=soft_wrap)
 
 
 def say_heading(title: str, more: str) -> None:
@@ -152,7 +144,7 @@ Columns: TypeAlias = Mapping[str, Callable[[T], str | Text]]
 def say_table(rows: Sequence[T], columns: Columns[T], left_out: Collection[str] = ()) -> None:
     """A table, unless it has no rows; `left_out` are the columns that a narrow terminal goes without."""
     shown = {title: cell for title, cell in columns.items() if title not in left_out or not is_narrow(make_console())}
-    table = make_table()
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for title in shown:
         table.add_column(title, justify="right" if title in _NUMBERS else "left", no_wrap=title in _WHOLE)
     for row in rows:
@@ -161,14 +153,14 @@ def say_table(rows: Sequence[T], columns: Columns[T], left_out: Collection[str] 
         say(table, soft_wrap=False)
 
 
-def make_table() -> Table:
-    """The one look of all tables."""
-    return Table(box=SIMPLE_HEAD, pad_edge=False)
-
-
 def is_narrow(console: Terminal) -> bool:
     """Whether bars and hashes have to give way to what a table is about."""
     return console.width < _PAGE_WIDTH - 4
+
+
+def number(count: int) -> Text:
+    """A count in a table; 0 stands back."""
+    return Text(f"{count:,}" if count else "·", "" if count else "dim", justify="right")
 
 
 def share_bar(part: int, whole: int, style: str, width: int) -> Text:
@@ -178,7 +170,7 @@ def share_bar(part: int, whole: int, style: str, width: int) -> Text:
     return bar.append(f" {100 * part / whole if whole else 0:>3.0f} %")
 
 
-def marked(mark: str, what: str, said: str = "") -> Text:
+def marked(mark: str, what: str, said: str = "") -> RichText:
     """A line that says what became of something: ✓, ×, or a mark in between."""
     style = {"✓": "bold green", "×": "bold red"}.get(mark, "bold yellow")
     return Text.assemble((f"{mark} ", style), (what, "bold"), said)
@@ -198,9 +190,14 @@ def warn(message: str) -> None:
     note(Text.assemble(("warning: ", "bold yellow"), shortened(message)))
 
 
-def note(line: Text) -> None:
+def note(line: RichText) -> None:
     """Print a line on standard error, as long as it is."""
     Terminal(stderr=True).print(line, soft_wrap=True)
+
+
+def can_ask() -> bool:
+    """Whether somebody is at the terminal, and not a program that reads JSON."""
+    return sys.stdin.isatty() and not _is_json
 
 
 def ask_secret(question: str, is_new: bool) -> str:
@@ -213,8 +210,8 @@ def confirm(question: str, *, is_said: bool = False) -> None:
     """Go on only if the user says so at the terminal, or said so with `--yes`. Raises `Problem`."""
     if is_said:
         return
-    if not sys.stdin.isatty():
-        raise Problem(f"{question} Say so with --yes")
+    if not can_ask():
+        raise BadRequest(f"{question} Say so with --yes")
     if not typer.confirm(printable(question), err=True):
         raise Problem("nothing was changed")
 
@@ -266,7 +263,9 @@ def error_boundary() -> Iterator[None]:
         problem = _wrong_usage(error)
     except BrokenPipeError:
         raise  # whoever was reading has had enough
-    except (Refused, OSError) as error:
+    except Refused as refused:
+        problem = RefusedInput(refused)
+    except OSError as error:
         problem = Problem(str(error))
     else:
         return

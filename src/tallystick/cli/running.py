@@ -1,5 +1,7 @@
 """`tallystick run`: this node, in the foreground, until it is told to stop."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal, NoReturn, TypeAlias
@@ -11,8 +13,9 @@ from tallystick.cli.options import Data, NoPassphrase, PassphraseFile, flag, nod
 from tallystick.cli.output import fail
 from tallystick.host.addresses import split_address
 from tallystick.host.data_folder import DataFolder, Settings
+from tallystick.ledger.errors import Refused
 from tallystick.ledger.wallet import Wallet
-from tallystick.problems import DamagedStore, ExitCode
+from tallystick.problems import DamagedStore, ExitCode, Problem
 
 if TYPE_CHECKING:
     from tallystick.api.doors import TcpDoor
@@ -21,6 +24,18 @@ LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
 _FOR_THIS_RUN: Final = "for this run: node.toml, which says it otherwise, stays as it is."
 
 
+@contextmanager
+def _ends_as_a_node() -> Iterator[None]:
+    """A node's process has exit codes of its own, `NodeExit`."""
+    try:
+        yield
+    except DamagedStore as damage:
+        raise fail(str(damage), ExitCode.FAILED) from None
+    except Refused as refused:
+        raise Problem(str(refused)) from None
+
+
+@_ends_as_a_node()
 def run(
     *,
     listen: Annotated[str | None, option(f"Where the node listens, {_FOR_THIS_RUN}", "ADDRESS:PORT")] = None,
@@ -52,8 +67,9 @@ def run(
     settings = folder.check_startable()
     settings = replace(settings, listen=listen or settings.listen, address=address or settings.address)
     settings.check()
-    wallet = open_wallet(folder, passphrase_file, no_passphrase)
     tcp = None
+    if api is None and (api_host or api_proxy or api_search or tls_cert or tls_key):
+        raise typer.BadParameter("--api-host, --api-proxy, --api-search, --tls-cert and --tls-key need --api")
     if api is not None:
         from tallystick.api.doors import TcpDoor  # noqa: PLC0415  # the other commands need none of it
         from tallystick.api.server import Tls  # noqa: PLC0415
@@ -62,9 +78,11 @@ def run(
             raise typer.BadParameter("--tls-cert and --tls-key belong together")
         tls = Tls(tls_cert, tls_key) if tls_cert and tls_key else None
         tcp = TcpDoor(*split_address(api), tuple(api_host or ()), tls, api_proxy, api_search)
+    wallet = open_wallet(folder, passphrase_file, no_passphrase)
     run_here(folder, settings, wallet, tcp, log_json=log_json, log_level=log_level)
 
 
+@_ends_as_a_node()
 def run_here(
     folder: DataFolder,
     settings: Settings,
@@ -80,7 +98,4 @@ def run_here(
     from tallystick.host.process import run_node  # noqa: PLC0415  # the other commands need none of it
 
     start_logging(log_level, log_json)
-    try:
-        raise typer.Exit(run_node(folder, settings, wallet, partial(open_doors, tcp)))
-    except DamagedStore as damage:  # `run` has exit codes of its own
-        raise fail(str(damage), ExitCode.FAILED) from None
+    raise typer.Exit(run_node(folder, settings, wallet, partial(open_doors, tcp)))

@@ -11,7 +11,7 @@ from msgspec import UNSET
 
 from tallystick.api import views
 from tallystick.api.questions import MOST_ITEMS, Search
-from tallystick.cli.options import ChainFile, Data, argument, flag, open_node, open_source, option
+from tallystick.cli.options import ChainFile, Data, argument, flag, node_folder, open_node, open_source, option
 from tallystick.cli.output import (
     Columns,
     Text,
@@ -20,6 +20,7 @@ from tallystick.cli.output import (
     is_json,
     is_narrow,
     make_console,
+    number,
     say,
     say_fields,
     say_heading,
@@ -28,6 +29,7 @@ from tallystick.cli.output import (
 )
 from tallystick.cli.words import CHECKED_AGAIN, ago, called, lasting, many, utc, votes, whole
 from tallystick.client.blocking import Client
+from tallystick.host.text import is_hex_digest
 from tallystick.problems import NotRunning
 from tallystick.storage.file_statement import describe_file
 
@@ -78,7 +80,7 @@ def show(
         if part == "chain":
             part, view = "blocks", client.blocks(PAGE)
             _PARTS[part].tell(client, view)
-    _tell_of_more(["show", part], getattr(view, "next", None), {"--limit": limit, "--chain": chain, "--data": data})
+    _tell_of_more(["show", part], getattr(view, "next", None), _again(limit, chain, data))
 
 
 def _check(part: Part, shown: "_Shown", which: str | None, *, is_paged: bool) -> None:
@@ -95,6 +97,10 @@ def _check(part: Part, shown: "_Shown", which: str | None, *, is_paged: bool) ->
 
 def _is_number(text: str) -> bool:
     return text.isascii() and text.isdecimal() and len(text) < _MOST_DIGITS
+
+
+def _again(limit: int | None, chain: Path | None, data: Path | None) -> dict[str, object]:
+    return {"--limit": limit, "--chain": chain, "--data": data and node_folder(data).path}
 
 
 def _tell_of_more(command: Sequence[str], following: str | None, options: Mapping[str, object]) -> None:
@@ -131,11 +137,7 @@ def _final_by(block: views.BlockLine) -> Text:
     return Text("·" if block.final_by is None else f"with {block.final_by}", style="dim")
 
 
-def _tell_log(_: Client, told: views.Certificates) -> None:
-    _tell_certificates(told.certificates)
-
-
-def _tell_certificates(lines: Sequence[views.CertificateLine]) -> None:
+def _tell_certificates(_: Client, told: views.Certificates | views.Block) -> None:
     columns: Columns[views.CertificateLine] = {
         "#": lambda one: f"{one.place.log_index:,}",
         "Certificate": lambda one: Text(f"{one.id[:12]}…", style="cyan"),
@@ -144,7 +146,7 @@ def _tell_certificates(lines: Sequence[views.CertificateLine]) -> None:
         "Says": lambda one: one.summary or "(no subject)",
         "Time (UTC)": lambda one: utc(one.place.block_timestamp_ms)[:19],
     }
-    say_table(lines, columns, left_out=("Kind", "Issuer"))
+    say_table(told.certificates, columns, left_out=("Kind", "Issuer"))
 
 
 def _by(client: Client) -> str:
@@ -169,10 +171,6 @@ def _tell_chain(client: Client, ledger: views.Ledger) -> None:
     say_fields(fields)
 
 
-def _block(client: Client, index: str) -> views.Block:
-    return client.block(int(index))
-
-
 def _tell_block(client: Client, block: views.Block) -> None:
     say_heading(f"Block {block.index}", f"{many(block.certificate_count, 'certificate')}; {_by(client)}")
     voters = ", ".join(map(called, block.finality.voters)) if block.finality else ""
@@ -188,11 +186,11 @@ def _tell_block(client: Client, block: views.Block) -> None:
         "final by": f"{votes(block.finality, block.index)}: {voters}" if block.finality else "",
     }
     say_fields(fields)
-    _tell_certificates(block.certificates)
+    _tell_certificates(client, block)
 
 
 def _tell_certificate(_: Client, one: views.Certificate) -> None:
-    say_heading(one.kind.capitalize(), one.summary)
+    say_heading(one.kind.capitalize(), one.summary or "(no subject)")
     place = one.place
     fields = {
         "id": one.id,
@@ -224,17 +222,13 @@ def _tell_stakes(client: Client, told: views.Members) -> None:
         "Member": lambda one: called(one.member),
         "At stake": lambda one: f"{one.staked:,}",
         "Share": lambda one: share_bar(one.staked, ledger.total_staked, "yellow", width),
-        "Unbonding": lambda one: _number(sum(part.amount for part in one.unbonding)),
+        "Unbonding": lambda one: number(sum(part.amount for part in one.unbonding)),
         "Free": lambda one: f"{one.free:,}",
-        "Votes with": lambda one: _number(one.votes_with),
+        "Votes with": lambda one: number(one.votes_with),
         "": lambda one: Text("burned" if one.is_burned else "", style="bold red"),
     }
     say_heading("Tokens", _tokens(ledger))
     say_table(told.members, columns)
-
-
-def _number(count: int) -> Text:
-    return Text(f"{count:,}") if count else Text("·", style="dim")
 
 
 def _member(client: Client, who: str) -> views.MemberAnswer:
@@ -299,9 +293,9 @@ class _Shown(NamedTuple):
 _PARTS: Final[Mapping[Part, _Shown]] = {
     "chain": _Shown(Client.ledger, _tell_chain),
     "blocks": _Shown(Client.blocks, _tell_blocks, has_pages=True),
-    "block": _Shown(_block, _tell_block, "an index: tallystick show block 3"),
+    "block": _Shown(lambda client, index: client.block(int(index)), _tell_block, "an index: tallystick show block 3"),
     "certificate": _Shown(Client.certificate, _tell_certificate, "an id: tallystick show certificate 5f0c93ab"),
-    "log": _Shown(Client.log, _tell_log, has_pages=True),
+    "log": _Shown(Client.log, _tell_certificates, has_pages=True),
     "stakes": _Shown(Client.members, _tell_stakes, has_pages=True),
     "member": _Shown(_member, _tell_member, "a name or key: tallystick show member Alice"),
     "peers": _Shown(Client.peers, _tell_peers, has_pages=True),
@@ -329,7 +323,7 @@ def _end_ms(text: str) -> int:
 
 
 def _digest(text: str) -> str:
-    if len(text) != 64 or not set(text.lower()) <= set("0123456789abcdef"):
+    if not is_hex_digest(text.lower()):
         raise typer.BadParameter(f"{text!r} is no SHA-256: 64 hexadecimal digits")
     return text.lower()
 
@@ -383,7 +377,7 @@ def search(
         )
         found, size = client.search(question), client.ledger().log_size
     give(found)
-    _tell_certificates(found.certificates)
+    _tell_certificates(client, found)
     if not found.certificates:
         hint("Nothing matches. All words have to be there; --prefix takes the beginning of the last one")
     if found.indexed is not UNSET and found.indexed < size:
@@ -391,4 +385,4 @@ def search(
     asked: dict[str, object] = {"--prefix": prefix or None, "--issuer": issuer, "--kind": kind}
     asked |= {"--media-type": media_type, "--file": file, "--sha256": sha256, "--since": since, "--until": until}
     argument = [f" {text}" if text.startswith("-") else text] if text else []
-    _tell_of_more(["search", *argument], found.next, {**asked, "--limit": limit, "--chain": chain, "--data": data})
+    _tell_of_more(["search", *argument], found.next, {**asked, **_again(limit, chain, data)})

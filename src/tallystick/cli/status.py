@@ -11,22 +11,13 @@ from rich.live import Live
 
 from tallystick.api import views
 from tallystick.cli.options import Data, flag, node_folder, open_node
-from tallystick.cli.output import Terminal, Text, field, give, is_json, say
+from tallystick.cli.output import Terminal, field, give, is_json, marked, say
 from tallystick.cli.words import ago, called, lasting, many, utc
 from tallystick.client.blocking import Client
 from tallystick.problems import ExitCode
 
 _REFRESH_SECONDS: Final = 1.0
-_WELL: Final = ("✓ ", "bold green")
-_BAD: Final = ("× ", "bold red")
-_HINDERED: Final = ("! ", "bold yellow")
-_MARKS: Final = {
-    "advancing": _WELL,
-    "quiet": _WELL,
-    "catching_up": ("↓ ", "bold yellow"),
-    "recovering": _HINDERED,
-    "silent": _HINDERED,
-}
+_MARKS: Final = {"advancing": "✓", "quiet": "✓", "catching_up": "↓", "recovering": "!", "silent": "!"}
 
 
 def status(
@@ -70,7 +61,7 @@ def _watch(client: Client, folder: Path) -> None:
 
 def picture(told: views.Status, folder: Path) -> RenderableType:
     """How a node is, for people."""
-    head = Text.assemble(_MARKS.get(told.state, _BAD), (told.state.replace("_", " "), "bold"), f": {told.why}")
+    head = marked(_MARKS.get(told.state, "×"), told.state.replace("_", " "), f": {told.why}")
     tip_ago = ago(told.now_ms, told.tip_timestamp_ms)
     reach = f"{told.members_connected} of {told.members} members in reach, with {told.heard_stake:,} tokens at stake"
     lines = {

@@ -6,8 +6,8 @@ from typing import Annotated, Final
 
 import typer
 
-from tallystick.cli.options import ChainFile, Data, argument, node_folder, open_source, option
-from tallystick.cli.output import Text, give, marked, say, say_fields
+from tallystick.cli.options import STANDARD_INPUT, ChainFile, Data, argument, node_folder, open_source, option
+from tallystick.cli.output import MOST_LINES, Text, give, marked, say, say_fields
 from tallystick.cli.words import CHECKED_AGAIN, many, utc, votes, whole
 from tallystick.client.verdicts import (
     SHORTEST_ID,
@@ -26,8 +26,6 @@ from tallystick.storage.file_statement import describe_file, describe_stream
 _MOST_EXPLAINED: Final = 3
 """Of so many files all is told, of more a line each."""
 _NO_VOTES: Final = "no votes are kept for it: the node says so"
-_MOST_LINES: Final = 40
-_STANDARD_INPUT: Final = Path("-")
 _LEDGER_HELP: Final = f"Only this ledger counts: its id, {SHORTEST_ID} digits or more."
 
 
@@ -65,7 +63,7 @@ def verify(
     known = known_in(node_folder(data))
     demand = Demand(ledger.lower() if ledger else None, pick_issuer(issuer, known) if issuer else None)
     statements = [
-        describe_stream("standard input", sys.stdin.buffer) if one == _STANDARD_INPUT else describe_file(one)
+        describe_stream("standard input", sys.stdin.buffer) if one == STANDARD_INPUT else describe_file(one)
         for one in files
     ]
     with open_source(chain, data, url) as client:
@@ -92,7 +90,7 @@ def _tell(verdicts: Verdicts, *, is_file: bool) -> None:
         return
     say("")
     good = sum(one.verifies for one in files)
-    for one in sorted(files, key=lambda one: one.verifies)[:_MOST_LINES]:
+    for one in sorted(files, key=lambda one: one.verifies)[:MOST_LINES]:
         _tell_verdict(one)
     say(f"{many(len(files), 'file')}: {good:,} certified, {len(files) - good:,} not")
 

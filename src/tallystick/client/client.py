@@ -16,6 +16,7 @@ from tallystick.api import views
 from tallystick.client.doors import AnswerProblem, Request, ask, names_file, open_door, problem_in
 from tallystick.client.drafts import about_file
 from tallystick.client.verification import Certified, CheckedBlock, check_certificate, check_place, checked_block
+from tallystick.host.text import is_hex_digest
 from tallystick.ledger.certificate import Payload, issue_statement
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.messages import Entry
@@ -31,7 +32,6 @@ _ROOM_S: Final = 30.0
 _RECONNECT_S: Final = 1.0
 _FAR: Final = 1e9
 _MOST_BLOCKS: Final = 4
-_HEX: Final = frozenset("0123456789abcdef")
 
 V = TypeVar("V")
 T = TypeVar("T")
@@ -133,7 +133,7 @@ class AsyncClient:
 
     async def key_of(self, who: str) -> str:
         """A whole key: of a name in the address book, or of the account whose key begins so."""
-        if len(who) == 64 and set(who.lower()) <= _HEX:
+        if is_hex_digest(who.lower()):
             return who.lower()
         found: list[str] = []
         with suppress(AnswerProblem):  # not every door has the address book

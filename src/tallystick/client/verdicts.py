@@ -16,6 +16,7 @@ from tallystick.client.blocking import Client
 from tallystick.client.doors import AnswerProblem
 from tallystick.client.verification import Certified
 from tallystick.host.data_folder import DataFolder
+from tallystick.host.text import is_hex_digest
 from tallystick.problems import Ambiguous, NotAllowed, NotThere, StoreError
 from tallystick.storage.file_statement import FILE_MEDIA_TYPE, FileStatement
 from tallystick.storage.store import Store
@@ -74,7 +75,7 @@ def known_in(folder: DataFolder) -> Known:
 
 def is_id_beginning(text: str) -> bool:
     """Whether this is an id or key in hexadecimal, or how one begins, long enough to mean only one."""
-    return SHORTEST_ID <= len(text) <= 64 and set(text) <= set("0123456789abcdef")
+    return is_hex_digest(text, SHORTEST_ID)
 
 
 def pick_issuer(who: str, known: Known) -> str:

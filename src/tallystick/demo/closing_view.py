@@ -15,6 +15,7 @@ from tallystick.cli.output import (
     Text,
     is_narrow,
     marked,
+    number,
     say_heading,
     say_table,
     share_bar,
@@ -142,19 +143,15 @@ def _show_members(console: Terminal, account: Account) -> None:
     voted = Counter(key.key for voters in votes.values() for key in voters)
     columns: Columns[views.Member] = {
         "Member": lambda one: _name(one.member),
-        "At stake": lambda one: _amount(one.staked),
+        "At stake": lambda one: number(one.staked),
         "Share": lambda one: share_bar(one.staked, account.ledger.total_staked, "yellow", width),
-        "Unbonding": lambda one: _amount(sum(part.amount for part in one.unbonding)),
-        "Free": lambda one: _amount(one.free),
-        "Blocks": lambda one: _amount(forged[_name(one.member)]),
+        "Unbonding": lambda one: number(sum(part.amount for part in one.unbonding)),
+        "Free": lambda one: number(one.free),
+        "Blocks": lambda one: number(forged[_name(one.member)]),
         "Voted": lambda one: share_bar(voted[one.member.key], len(votes), "cyan", width),
         "": lambda one: Text("burned" if one.is_burned else "", style="bold red"),
     }
     say_table(members, columns)
-
-
-def _amount(amount: int) -> Text:
-    return Text(f"{amount:>5}") if amount else Text("    ·", style="dim")
 
 
 def _show_refusals(account: Account) -> None:
@@ -165,7 +162,7 @@ def _show_refusals(account: Account) -> None:
     columns: Columns[Rule] = {
         "Rule": lambda rule: Text(rule.name, style="red"),
         "What it demands": lambda rule: rule.value,
-        "Times": lambda rule: _amount(times[rule.name]),
+        "Times": lambda rule: number(times[rule.name]),
         "For example": lambda rule: first[rule.name].attempt or first[rule.name].reason,
     }
     say_table(rules, columns)

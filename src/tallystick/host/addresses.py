@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+from tallystick.host.text import is_hex_digest
 from tallystick.ledger.address import Address
 from tallystick.problems import Problem
 
@@ -19,7 +20,6 @@ _MAX_PORT: Final = 65_535
 _LOWEST_DRAWN: Final = 20_000
 _DRAWN_PORTS: Final = 12_000
 """Below those that systems give to outgoing connections."""
-_KEY_DIGITS: Final = 64
 
 
 class AddressError(Problem):
@@ -56,8 +56,8 @@ def split_reached(text: str) -> tuple[str, int]:
 def split_peer(text: str) -> tuple[bytes, str]:
     """Key and address of a peer, entered as KEY@HOST:PORT. Raises `AddressError`."""
     key, separator, address = text.partition("@")
-    if not separator or len(key) != _KEY_DIGITS or not set(key) <= set("0123456789abcdef"):
-        form = f"KEY@HOST:PORT, the key in {_KEY_DIGITS} hexadecimal digits"
+    if not separator or not is_hex_digest(key):
+        form = "KEY@HOST:PORT, the key in 64 hexadecimal digits"
         raise AddressError(f"{text!r} does not name a peer: {form}, as tallystick key show --address prints it")
     split_reached(address)
     return bytes.fromhex(key), address

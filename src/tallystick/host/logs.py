@@ -7,7 +7,7 @@ import traceback
 from typing import Any, Final
 
 from tallystick.consensus.signing_guard import GuardStatus
-from tallystick.host.text import printable, shortened, to_json
+from tallystick.host.text import is_hex_digest, printable, shortened, to_json
 from tallystick.ledger.certificate import Evidence, VoteEvidence
 from tallystick.node.agreement import AgreementStatus
 from tallystick.node.events import Report, ReportAccepted, ReportBlock, ReportRefused, ReportStuck
@@ -118,6 +118,6 @@ class _Lines(logging.Formatter):
 def _word(value: object) -> str:
     """The value as one word; in quotes, as JSON has them, when it holds a space or begins with a quote."""
     text = printable(str(value))
-    if len(text) == 64 and all(char in "0123456789abcdef" for char in text):
+    if is_hex_digest(text):
         return f"{text[:16]}…"  # a key
     return json.dumps(text, ensure_ascii=False) if " " in text or text.startswith('"') else text

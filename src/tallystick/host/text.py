@@ -24,6 +24,7 @@ _INVISIBLE_RANGES: Final = (
 _INVISIBLE: Final = frozenset(chr(code) for first, last in _INVISIBLE_RANGES for code in range(first, last + 1))
 
 _MAX_QUOTED_CHARACTERS: Final = 4_000
+_HEX_DIGITS: Final = frozenset("0123456789abcdef")
 
 
 def printable(text: str) -> str:
@@ -62,3 +63,8 @@ def _printable_value(value: Any) -> Any:
         case list() | tuple():
             return [_printable_value(one) for one in value]
     return value
+
+
+def is_hex_digest(text: str, shortest: int = 64) -> bool:
+    """Whether this is a digest or key in lower-case hexadecimal, or how one begins, in `shortest` digits or more."""
+    return shortest <= len(text) <= 64 and _HEX_DIGITS.issuperset(text)
