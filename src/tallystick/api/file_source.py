@@ -39,7 +39,7 @@ async def open_file(path: Path, on_block: Callable[[int], object] = lambda index
         scratch = Path(stack.enter_context(TemporaryDirectory()))
         indexes: list[SearchIndex] = []
 
-        def find(query: Query, below: int | None, limit: int) -> tuple[list[int], int]:
+        def find(query: Query, below: int, limit: int) -> tuple[list[int], int]:
             if not indexes:  # made when it is asked for, which most who open a file never do
                 indexes.append(SearchIndex(scratch / "search.db", store.genesis.ledger_id))
                 while indexes[0].fill(store, checked.state.index):
@@ -50,7 +50,7 @@ async def open_file(path: Path, on_block: Callable[[int], object] = lambda index
             for index in indexes:
                 index.close()
 
-        async def search(query: Query, below: int | None, limit: int) -> tuple[list[int], int]:
+        async def search(query: Query, below: int, limit: int) -> tuple[list[int], int]:
             return await read(find, query, below, limit)
 
         stack.push_async_callback(read, close)

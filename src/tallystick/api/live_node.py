@@ -21,7 +21,7 @@ from tallystick.ledger.encoding import encode
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.messages import Entry, entry_codec
 from tallystick.node.events import PayloadErasureAsked, UnbanAsked
-from tallystick.problems import BadRequest, NotRunning, NotThere
+from tallystick.problems import BadRequest, NotRunning, NotThere, StoreError
 from tallystick.storage.sqlite_file import copy_database
 
 if TYPE_CHECKING:  # a file's reader does without
@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # a file's reader does without
 
 
 class LiveNode:
-    """A node that runs, with its key. Each asynchronous method is a route (`routes.py`)."""
+    """A node that runs, with its key. Each public asynchronous method is a route (`routes.py`)."""
 
     def __init__(self, reader: LedgerReader, hosted: "Hosted") -> None:
         self.events = BlockEvents(reader)
@@ -87,7 +87,8 @@ class LiveNode:
     async def outcomes(self, body: q.OutcomesAsked) -> views.Outcomes:
         """What became of certificates that were submitted here."""
         ids = [bytes.fromhex(one) for one in body.ids]
-        await self._submissions.wait(ids, body.wait_ms / 1000)
+        if body.wait_ms:
+            await self._submissions.wait(ids, body.wait_ms / 1000)
         return self._told([(one, self._submissions.outcome(one)) for one in ids])
 
     async def sign(self, body: q.SignedHere) -> views.Signed:
@@ -142,7 +143,12 @@ class LiveNode:
     async def backup(self, body: q.BackupTo) -> views.Backup:
         """Write a consistent copy of the ledger into a new file on the node's machine."""
         path, index = Path(body.path), self._runner.node.state.index
-        await asyncio.to_thread(copy_database, self._runner.store.path, path)
+        try:
+            await asyncio.to_thread(copy_database, self._runner.store.path, path)
+        except StoreError as error:
+            if type(error) is StoreError:  # about the path that was named: what damages a ledger has kinds of its own
+                error.http_status = 409
+            raise
         note(logging.INFO, "backup", path=str(path), index=index)
         return views.Backup(path=str(path), tip_index=index, size_bytes=path.stat().st_size)
 
