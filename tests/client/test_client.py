@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -358,6 +359,28 @@ def test_who_follows_goes_on_where_the_connection_broke(
 
     assert asyncio.run(heard()) == [0, 1, 2]
     assert not any(broken.failures.values())
+
+
+def test_who_finds_a_node_busy_again_and_again_comes_back_later_each_time(
+    doors: Any,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pauses: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+
+    monkeypatch.setattr(client_module, "asyncio", SimpleNamespace(sleep=sleep))
+
+    async def follow() -> None:
+        async with httpx.AsyncClient(transport=Breaking(busy, events=7), base_url=doors.url) as http:
+            ledger = await ask(http, Request("/v1/ledger"), views.Ledger)
+            client = AsyncClient(http, ledger, None, AsyncExitStack(), is_file=False)
+            async with aclosing(client.follow(0)) as following:
+                await anext(following)
+
+    asyncio.run(follow())
+    assert pauses == [1, 2, 4, 8, 16, 30, 30]
 
 
 def test_who_follows_no_longer_holds_no_connection(doors: Any) -> None:  # noqa: F811

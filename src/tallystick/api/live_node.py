@@ -21,7 +21,7 @@ from tallystick.ledger.encoding import encode
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.messages import Entry, entry_codec
 from tallystick.node.events import PayloadErasureAsked, UnbanAsked
-from tallystick.problems import BadRequest, NotRunning, NotThere, StoreError
+from tallystick.problems import BadRequest, NotRunning, NotThere
 from tallystick.storage.sqlite_file import copy_database
 
 if TYPE_CHECKING:  # a file's reader does without
@@ -143,12 +143,7 @@ class LiveNode:
     async def backup(self, body: q.BackupTo) -> views.Backup:
         """Write a consistent copy of the ledger into a new file on the node's machine."""
         path, index = Path(body.path), self._runner.node.state.index
-        try:
-            await asyncio.to_thread(copy_database, self._runner.store.path, path)
-        except StoreError as error:
-            if type(error) is StoreError:  # about the path that was named: what damages a ledger has kinds of its own
-                error.http_status = 409
-            raise
+        await asyncio.to_thread(copy_database, self._runner.store.path, path)
         note(logging.INFO, "backup", path=str(path), index=index)
         return views.Backup(path=str(path), tip_index=index, size_bytes=path.stat().st_size)
 

@@ -29,6 +29,8 @@ _WAIT_MS: Final = 30_000
 _ROOM_S: Final = 30.0
 """So long a node lets a submission wait for room."""
 _RECONNECT_S: Final = 1.0
+"""The first pause before a follower comes back; each in a row is twice as long."""
+_MOST_RECONNECT_S: Final = 30.0
 _PASSING: Final = (429, 503, 504)
 """HTTP statuses of what will not last: too much is asked, the node ends, or it is too slow."""
 _FAR: Final = 1e9
@@ -255,7 +257,7 @@ class AsyncClient:
         there = by = await self._checked_block(one.place.block_index)
         if there.told.finality is not None:
             by = await self._checked_block(there.told.finality.by_block)
-        found = check_place(one, there, by, self.ledger_id)
+        found = check_place(one, there, by)
         if not self.is_file:
             return found
         claimed = tuple(what for what in found.claimed if what == "finality")  # of which the file tells nothing
@@ -280,10 +282,12 @@ class AsyncClient:
         Raises `NotRunning` for a file.
         """
         size = (await self.ledger()).log_size if after is None else after
+        pause_s = _RECONNECT_S
         while True:
             try:
                 async with aclosing(self._events(size)) as events:
                     async for _ in events:
+                        pause_s = _RECONNECT_S
                         while (page := await self.log(q.MOST_ITEMS, str(size))).certificates:
                             for line in page.certificates:
                                 size += 1
@@ -295,7 +299,8 @@ class AsyncClient:
             except Problem as problem:
                 if self.is_file or problem.http_status not in _PASSING:
                     raise
-            await asyncio.sleep(_RECONNECT_S)
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, _MOST_RECONNECT_S)
 
     async def _events(self, size: int) -> AsyncGenerator[str, None]:
         headers = {"Accept": "text/event-stream", "Last-Event-ID": str(size)}

@@ -74,7 +74,7 @@ def _checked_votes(told: views.Finality | None, block: Block, ledger_id: bytes) 
     return tally
 
 
-def check_place(one: views.Certificate, there: CheckedBlock, by: CheckedBlock, ledger_id: bytes) -> Certified:
+def check_place(one: views.Certificate, there: CheckedBlock, by: CheckedBlock) -> Certified:
     """Check that a certificate stands in its block, and which votes made that final. Raises `DamagedStore`.
 
     `by` is the block that was voted for. That one builds on the other is claimed, unless they are one; so is the

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from tallystick.ledger.encoding import Codec
-from tallystick.problems import DamagedStore, NoChain, StoreError, StoreFailed
+from tallystick.problems import CannotMake, DamagedStore, NoChain, StoreError, StoreFailed
 
 _MAGIC: Final = b"SQLite format 3\x00"
 _WAIT_SECONDS: Final = 2.0
@@ -94,15 +94,15 @@ def check_is_database(path: Path) -> None:
 
 
 def make_empty(path: Path) -> None:
-    """Make a file where there is none. Raises `StoreError`; an existing file stays as it is."""
+    """Make a file where there is none. Raises `CannotMake`; an existing file stays as it is."""
     try:
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
         sync_folder(path)
     except FileExistsError:
-        raise StoreError(f"{path} exists already; name another file, or move it away") from None
+        raise CannotMake(f"{path} exists already; name another file, or move it away") from None
     except OSError as error:
         reason = f"{path} cannot be made: {error.strerror}"
-        raise StoreError(f"{reason}; name a file in a folder that exists and that you may write to") from None
+        raise CannotMake(f"{reason}; name a file in a folder that exists and that you may write to") from None
 
 
 def sync(path: Path) -> None:
