@@ -21,6 +21,7 @@ from tallystick.client import verification
 from tallystick.client.blocking import Client
 from tallystick.client.client import AsyncClient
 from tallystick.client.doors import AnswerProblem, Request, ask
+from tallystick.client.verification import Certified, check_place
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.vote import Tally, check_vote_signatures
 from tallystick.problems import DamagedStore, ExitCode, NotRunning
@@ -155,6 +156,18 @@ def test_finality_that_is_told_of_a_block_is_held_against_the_votes_for_the_othe
     for told in lies:
         with pytest.raises(DamagedStore, match=r"\[V2\]"):
             asyncio.run(verify(**told))
+
+
+def test_votes_for_a_block_below_make_none_final(doors: Any) -> None:  # noqa: F811
+    async def check() -> Certified:
+        async with honest_client(doors) as client:
+            one = await client.certificate(doors.ids[-1])
+            there, below = [await client._checked_block(one.place.block_index - step) for step in (0, 1)]
+            told = msgspec.structs.replace(there.told, finality=below.told.finality)
+            return check_place(one, there._replace(told=told), below)
+
+    with pytest.raises(DamagedStore, match="stands below"):
+        asyncio.run(check())
 
 
 def test_votes_for_a_block_are_checked_once(doors: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
