@@ -215,18 +215,9 @@ class LedgerReader:
         )
 
     async def _lines(self, log_indexes: Sequence[int]) -> list[views.CertificateLine]:
-        """The certificates with these log indexes; each block is read once."""
+        """The certificates with these log indexes, in order: each block is read once."""
         found = [self.at(one) for one in log_indexes]
-
-        def look() -> list[views.CertificateLine]:
-            blocks = {index: self._kept(index) for index in {at.place.block_index for at in found}}
-            read = ((blocks[at.place.block_index], at) for at in found)
-            return [
-                certificate_line(block.certificates[at.place.position], at.view(block), self.address_book)
-                for block, at in read
-            ]
-
-        return await self._read(look)
+        return await self._read(lambda: [self._certificate_line(at) for at in found])
 
     # ---- from the store -----------------------------------------------------------------------------------------
 
@@ -250,6 +241,10 @@ class LedgerReader:
         if block is None:
             raise DamagedStore(f"{self._store.path}: block {index} is missing; run: tallystick check")
         return block
+
+    def _certificate_line(self, at: LogPlace) -> views.CertificateLine:
+        block = self._kept(at.place.block_index)
+        return certificate_line(block.certificates[at.place.position], at.view(block), self.address_book)
 
     def certificate_at(self, at: LogPlace) -> views.Certificate:
         """The certificate there, with its payload."""
