@@ -134,6 +134,12 @@ class DamagedStore(StoreError):
         self.refused = refused
 
 
+class CannotMake(StoreError):
+    """A file cannot be made where it was named."""
+
+    http_status = 409
+
+
 class NoChain(StoreError):
     """The file does not look like one of a chain at all: another was named, or its first page is lost."""
 

@@ -28,6 +28,7 @@ CHAIN = (
     "/v1/blocks/-1",
     "/v1/log",
     "/v1/log?limit=4&cursor=8",
+    "/v1/log?cursor=9007199254740991",
     "/v1/log?cursor=9007199254740992",
     "/v1/members",
     "/v1/members/node-1",
@@ -191,6 +192,22 @@ def test_a_refusal_is_kept_and_a_batch_is_judged_one_by_one(doors: Doors) -> Non
         ("/v1/blocks/%D9%A3", 400),
         ("/v1/members/%00", 404),
         ("/v1/outcomes/" + "g" * 64, 400),
+        ("/v1/certificates/abcdef123%0A", 400),
+        ("/v1/certificates/" + "0" * 64 + "%0A", 400),
+        ("/v1/files/" + "0" * 64 + "%0A", 400),
+        ("/v1/files/" + "0" * 64 + "?size_bytes=1%0A", 400),
+        ("/v1/outcomes/" + "0" * 64 + "%0A", 400),
+        ("/v1/outcomes/" + "0" * 64 + "?wait_ms=1%0A", 400),
+        ("/v1/members/node-1%0A", 404),
+        ("/v1/blocks/1%0A", 400),
+        ("/v1/blocks/1?encoded=true%0A", 400),
+        ("/v1/log?limit=1%0A", 400),
+        ("/v1/log?cursor=1%0A", 400),
+        ("/v1/search?issuer=" + "0" * 64 + "%0A", 400),
+        ("/v1/search?sha256=" + "0" * 64 + "%0A", 400),
+        ("/v1/search?kind=stake%0A", 400),
+        ("/v1/search?prefix=true%0A", 400),
+        *((f"/v1/search?{name}=1%0A", 400) for name in ("since_ms", "until_ms", "first_block", "last_block")),
         ("/v2/ledger", 404),
         ("/", 404),
     ],
@@ -204,6 +221,21 @@ def test_what_is_no_question_is_told_as_a_problem(doors: Doors, path: str, statu
     assert problem["status"] == status
     assert problem["type"].startswith("urn:tallystick:problem:")
     assert problem["detail"]
+
+
+@pytest.mark.parametrize(("method", "what"), [("DELETE", "bans"), ("DELETE", "payloads"), ("PUT", "names")])
+def test_a_line_break_does_not_belong_to_a_key_or_hash(doors: Doors, method: str, what: str) -> None:
+    with doors.local() as local:
+        answer = local.request(method, f"/v1/{what}/{'0' * 64}%0A", json={"name": "Nobody"})
+    assert (answer.status_code, answer.json()["code"]) == (400, "bad-request")
+
+
+@pytest.mark.parametrize(("name", "words"), [("copy.db", "exists already"), ("nowhere/copy.db", "cannot be made")])
+def test_a_backup_that_cannot_stand_there_is_its_askers_mistake(doors: Doors, name: str, words: str) -> None:
+    with doors.local() as local:
+        answer = local.post("/v1/backup", json={"path": str(doors.copy.parent / name)})
+    assert (answer.status_code, answer.json()["code"], answer.json()["exit_code"]) == (409, "unusable", 2)
+    assert words in answer.json()["detail"]
 
 
 @pytest.mark.parametrize(

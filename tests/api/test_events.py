@@ -2,13 +2,24 @@
 
 import asyncio
 import json
-from collections.abc import Generator
+import re
+from collections.abc import AsyncGenerator, Generator
+from contextlib import aclosing
+from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 from tests.api.conftest import Doors, body, entry
+from tests.api.kept_ledger import Kept, kept_ledger
 
+from tallystick.api import events as events_module
+from tallystick.api.events import BlockEvents
+from tallystick.api.reader import LedgerReader
 from tallystick.client.blocking import Client
+from tallystick.ledger.block import Block
+from tallystick.node.events import ReportBlock
+from tallystick.problems import StoreError
 
 
 def lines_of(answer: httpx.Response, most: int) -> list[dict[str, Any]]:
@@ -92,3 +103,101 @@ def test_a_client_follows_the_log(doors: Doors) -> None:
         assert next(following).summary == "followed"
         assert isinstance(following, Generator)
         following.close()
+
+
+# ---- pacing ---------------------------------------------------------------------------------------------------------
+
+
+async def ids_in(following: AsyncGenerator[bytes, None], most: int) -> list[int]:
+    """Of the next events: the sizes of the log."""
+    found: list[int] = []
+    while len(found) < most:
+        found += map(int, re.findall(rb"^id: (\d+)", await anext(following), re.MULTILINE))
+    return found
+
+
+async def listening(events: BlockEvents, count: int) -> list[AsyncGenerator[bytes, None]]:
+    """Listeners that wait for the first block."""
+    following = [events.follow(0) for _ in range(count)]
+    for one in following:
+        assert await anext(one) == events_module._HEARTBEAT
+    return following
+
+
+def forge(kept: Kept, events: BlockEvents) -> None:
+    events.watch(ReportBlock(kept.forge(), forged_here=False))
+
+
+def test_all_listeners_are_told_of_all_blocks_in_order_and_none_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(_reader: LedgerReader, index: int) -> Block:
+        raise AssertionError(f"block {index} was at hand")
+
+    monkeypatch.setattr(LedgerReader, "_block", read)
+
+    async def hear() -> list[list[int]]:
+        async with kept_ledger(tmp_path) as kept:
+            events = BlockEvents(kept.reader)
+            hearing = [asyncio.create_task(ids_in(one, 100)) for one in await listening(events, 20)]
+            for _ in range(100):
+                forge(kept, events)
+                await asyncio.sleep(0)
+            return list(await asyncio.gather(*hearing))
+
+    assert asyncio.run(hear()) == [list(range(1, 101))] * 20
+
+
+def test_under_load_listeners_are_told_together_and_seldom(tmp_path: Path) -> None:
+    async def hear() -> None:
+        async with kept_ledger(tmp_path) as kept:
+            events = BlockEvents(kept.reader)
+            following = await listening(events, 20)
+            for _ in range(3):
+                forge(kept, events)
+            assert events._telling is not None
+            assert await ids_in(following[0], 1) == [1, 2, 3]
+            events._told_s = asyncio.get_running_loop().time() + 60  # however long the next block takes
+            forge(kept, events)
+            assert events._telling.when() == events._told_s + 20 / events_module._TELLS_A_SECOND
+            events.close()
+
+    asyncio.run(hear())
+
+
+def test_nobody_listens_after_the_door_is_closed(tmp_path: Path) -> None:
+    async def hear() -> list[list[bytes]]:
+        async with kept_ledger(tmp_path) as kept:
+            events = BlockEvents(kept.reader)
+
+            async def all_of(following: AsyncGenerator[bytes, None]) -> list[bytes]:
+                return [one async for one in following]
+
+            hearing = [asyncio.create_task(all_of(one)) for one in await listening(events, 3)]
+            await asyncio.sleep(0)
+            events.close()
+            return list(await asyncio.gather(*hearing))
+
+    assert asyncio.run(hear()) == [[]] * 3
+
+
+def test_a_read_that_failed_is_tried_again(tmp_path: Path) -> None:
+    async def hear() -> list[int]:
+        async with kept_ledger(tmp_path) as kept:
+            honest, failures = kept.reader.line, [StoreError("the disk is slow")]
+
+            async def line(index: int, block: Block | None = None) -> Any:
+                if failures:
+                    raise failures.pop()
+                return await honest(index, block)
+
+            kept.reader.line = line  # type: ignore[method-assign]
+            events = BlockEvents(kept.reader)
+            (first,) = await listening(events, 1)
+            forge(kept, events)
+            with pytest.raises(StoreError):
+                await anext(first)
+            async with aclosing(events.follow(0)) as following:
+                return await ids_in(following, 1)
+
+    assert asyncio.run(hear()) == [1]

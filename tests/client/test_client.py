@@ -5,9 +5,11 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 from tests.api.conftest import REPORT, body, doors, entry  # noqa: F401  a fixture
 
@@ -15,9 +17,13 @@ from tallystick.api import views
 from tallystick.api.file_source import open_file
 from tallystick.client import client as client_module
 from tallystick.client import doors as client_doors
+from tallystick.client import verification
 from tallystick.client.blocking import Client
 from tallystick.client.client import AsyncClient
 from tallystick.client.doors import AnswerProblem, Request, ask
+from tallystick.client.verification import Certified, check_place
+from tallystick.ledger.encoding import encode
+from tallystick.ledger.vote import Tally, check_vote_signatures
 from tallystick.problems import DamagedStore, ExitCode, NotRunning
 
 Lie = Callable[[dict[str, Any]], None]
@@ -38,14 +44,24 @@ class Lying(httpx.AsyncBaseTransport):
         return httpx.Response(200, json=told)
 
 
+Wrap = Callable[[httpx.AsyncBaseTransport], httpx.AsyncBaseTransport]
+
+
 @asynccontextmanager
-async def lied_to(copy: Path, path: str, lie: Lie) -> AsyncIterator[AsyncClient]:
+async def through(copy: Path, wrap: Wrap, *, is_file: bool = False) -> AsyncIterator[AsyncClient]:
+    """A client of a file, through another transport."""
     async with AsyncExitStack() as stack:
         app = await stack.enter_async_context(open_file(copy))
-        transport = Lying(httpx.ASGITransport(app.asgi), path, lie)
+        transport = wrap(httpx.ASGITransport(app.asgi))
         http = await stack.enter_async_context(httpx.AsyncClient(transport=transport, base_url="http://liar"))
         ledger = await ask(http, Request("/v1/ledger"), views.Ledger)
-        yield AsyncClient(http, ledger, None, stack.pop_all(), is_file=False)
+        yield AsyncClient(http, ledger, None, stack, is_file=is_file)
+
+
+@asynccontextmanager
+async def lied_to(copy: Path, path: str, lie: Lie, *, is_file: bool = False) -> AsyncIterator[AsyncClient]:
+    async with through(copy, lambda honest: Lying(honest, path, lie), is_file=is_file) as client:
+        yield client
 
 
 def put(*path: Any, value: Any) -> Lie:
@@ -87,6 +103,8 @@ FOUND = ("certificates", 0)
         ("/v1/blocks", put("hash", value=flipped)),
         ("/v1/blocks", put("finality", "encoded", value=flipped)),
         ("/v1/blocks", put("finality", "encoded", value="00")),
+        ("/v1/blocks", put("finality", "voters", value=[])),
+        ("/v1/blocks", put("finality", "voters", 0, "key", value=flipped)),
     ],
 )
 def test_no_lie_about_a_file_is_believed(doors: Any, path: str, lie: Lie) -> None:  # noqa: F811
@@ -98,14 +116,94 @@ def test_no_lie_about_a_file_is_believed(doors: Any, path: str, lie: Lie) -> Non
     asyncio.run(verify())
 
 
-def test_what_is_only_claimed_is_marked_as_such(doors: Any) -> None:  # noqa: F811
+def test_votes_for_another_block_than_the_one_that_was_asked_for_are_not_taken(doors: Any) -> None:  # noqa: F811
+    async def verify() -> None:
+        async with honest_client(doors) as honest:
+            (one,) = await honest.verify(doors.report)
+            index = one.certificate.place.block_index
+            other = await honest._get(views.Block, f"/v1/blocks/{index + 2}", encoded=True)
+
+        def lie(told: dict[str, Any]) -> None:
+            if told["index"] == index:
+                told["finality"]["by_block"] = index + 1
+            else:
+                told.update(msgspec.to_builtins(other))
+
+        async with lied_to(doors.copy, "/v1/blocks", lie) as client:
+            with pytest.raises(DamagedStore, match=rf"block {index + 1}.*\[B1\]"):
+                await client.verify(doors.report)
+
+    asyncio.run(verify())
+
+
+def test_finality_that_is_told_of_a_block_is_held_against_the_votes_for_the_other(doors: Any) -> None:  # noqa: F811
+    async def verify(**of_the_other: Any) -> Any:
+        async with honest_client(doors) as honest:
+            (one,) = await honest.verify(doors.report)
+            index = one.certificate.place.block_index
+            by = (await honest._get(views.Block, f"/v1/blocks/{index + 1}", encoded=True)).finality
+
+        def lie(told: dict[str, Any]) -> None:
+            if told["index"] == index:
+                told["finality"] = {**msgspec.to_builtins(by), **of_the_other}
+
+        async with lied_to(doors.copy, "/v1/blocks", lie) as client:
+            return await client.verify(doors.report)
+
+    (found,) = asyncio.run(verify())
+    assert "that the block voted for builds on it" in found.claimed
+    lies: tuple[dict[str, Any], ...] = {"voters": []}, {"encoded": "00"}, {"encoded": None}
+    for told in lies:
+        with pytest.raises(DamagedStore, match=r"\[V2\]"):
+            asyncio.run(verify(**told))
+
+
+def test_votes_for_a_block_below_make_none_final(doors: Any) -> None:  # noqa: F811
+    async def check() -> Certified:
+        async with honest_client(doors) as client:
+            one = await client.certificate(doors.ids[-1])
+            there, below = [await client._checked_block(one.place.block_index - step) for step in (0, 1)]
+            told = msgspec.structs.replace(there.told, finality=below.told.finality)
+            return check_place(one, there._replace(told=told), below)
+
+    with pytest.raises(DamagedStore, match="stands below"):
+        asyncio.run(check())
+
+
+def test_votes_for_a_block_are_checked_once(doors: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    checked: list[Tally] = []
+
+    def check(tally: Tally, ledger_id: bytes) -> None:
+        checked.append(tally)
+        check_vote_signatures(tally, ledger_id)
+
+    monkeypatch.setattr(verification, "check_vote_signatures", check)
+
+    async def verify() -> None:
+        async with honest_client(doors) as client:
+            for _ in range(2):
+                (found,) = await client.verify(doors.report)
+                assert "votes" in found.checked
+
+    asyncio.run(verify())
+    assert len(checked) == 1
+
+
+def honest_client(doors: Any) -> Any:  # noqa: F811
+    return through(doors.copy, lambda honest: honest)
+
+
+@pytest.mark.parametrize("is_file", [False, True])
+def test_what_is_only_claimed_is_marked_as_such(doors: Any, is_file: bool) -> None:  # noqa: F811
     async def verify() -> Any:
-        async with lied_to(doors.copy, "/v1/blocks", put("finality", value=None)) as client:
+        async with lied_to(doors.copy, "/v1/blocks", put("finality", value=None), is_file=is_file) as client:
             return await client.verify(doors.report)
 
     (found,) = asyncio.run(verify())
     assert "votes" not in found.checked
+    assert "finality" not in found.checked
     assert "finality" in found.claimed
+    assert ("place in the log" in found.checked) == is_file
     (honest,) = _honest(doors)
     assert honest.checked == ("signature", "payload", "block", "votes")
 
@@ -148,6 +246,25 @@ def test_a_client_speaks_for_one_ledger(doors: Any) -> None:  # noqa: F811
                 await client.ledger()
 
     asyncio.run(changed())
+
+
+@pytest.mark.parametrize("told", [[], ["0" * 64, "1" * 64], ["1" * 64]])
+def test_outcomes_of_others_than_were_asked_about_are_not_taken(doors: Any, told: list[str]) -> None:  # noqa: F811
+    outcomes = [{"id": one, "state": "unknown"} for one in told]
+
+    def lie(answer: dict[str, Any]) -> None:
+        answer.clear()
+        answer.update(schema=1, outcomes=outcomes)
+
+    async def ask_for() -> None:
+        async with lied_to(doors.copy, "/v1/outcomes", lie) as client:
+            with pytest.raises(DamagedStore, match="other certificates"):
+                await client.wait(["0" * 64])
+        async with lied_to(doors.copy, "/v1/certificates", lie) as client:
+            with pytest.raises(DamagedStore, match="other certificates"):
+                await client.submit([encode(entry(doors.ledger_id, "one"))])
+
+    asyncio.run(ask_for())
 
 
 def test_where_nobody_answers_it_is_said_what_to_do(tmp_path: Path) -> None:
@@ -209,16 +326,18 @@ def test_what_must_not_happen_twice_is_asked_once(no_pause: None) -> None:
 
 
 class Breaking(httpx.AsyncBaseTransport):
-    """Passes requests on, but for the first ones to some paths: so many."""
+    """Passes requests on, but for the first ones to some paths: so many, that fail or are answered so."""
 
-    def __init__(self, **failures: int) -> None:
-        self.failures = failures
+    def __init__(self, answer: Callable[[], httpx.Response] | None = None, **failures: int) -> None:
+        self._answer, self.failures = answer, failures
         self._honest = httpx.AsyncHTTPTransport()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         what = request.url.path.rpartition("/")[2]
         if self.failures.get(what):
             self.failures[what] -= 1
+            if self._answer is not None:
+                return self._answer()
             raise httpx.ReadError("cut off")
         return await self._honest.handle_async_request(request)
 
@@ -226,10 +345,23 @@ class Breaking(httpx.AsyncBaseTransport):
         await self._honest.aclose()
 
 
+def not_running() -> httpx.Response:
+    return httpx.Response(503, json={**busy().json(), "code": "not-running"})
+
+
+def too_many() -> httpx.Response:
+    return httpx.Response(429, json={**busy().json(), "status": 429, "code": "too-many-requests"})
+
+
 @pytest.mark.usefixtures("no_pause")
-def test_who_follows_goes_on_where_the_connection_broke(doors: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+@pytest.mark.parametrize("answer", [None, busy, not_running, too_many])
+def test_who_follows_goes_on_where_the_connection_broke(
+    doors: Any,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+    answer: Callable[[], httpx.Response] | None,
+) -> None:
     monkeypatch.setattr(client_module, "_RECONNECT_S", 0.0)
-    broken = Breaking(events=2, log=client_doors._ATTEMPTS + 1)
+    broken = Breaking(answer, events=2, log=client_doors._ATTEMPTS + 1)
 
     async def heard() -> list[int]:
         async with httpx.AsyncClient(transport=broken, base_url=doors.url) as http:
@@ -240,6 +372,66 @@ def test_who_follows_goes_on_where_the_connection_broke(doors: Any, monkeypatch:
 
     assert asyncio.run(heard()) == [0, 1, 2]
     assert not any(broken.failures.values())
+
+
+def test_who_finds_a_node_busy_again_and_again_comes_back_later_each_time(
+    doors: Any,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pauses: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+
+    monkeypatch.setattr(client_module, "asyncio", SimpleNamespace(sleep=sleep))
+
+    async def follow() -> None:
+        async with httpx.AsyncClient(transport=Breaking(busy, events=7), base_url=doors.url) as http:
+            ledger = await ask(http, Request("/v1/ledger"), views.Ledger)
+            client = AsyncClient(http, ledger, None, AsyncExitStack(), is_file=False)
+            async with aclosing(client.follow(0)) as following:
+                await anext(following)
+
+    asyncio.run(follow())
+    assert pauses == [1, 2, 4, 8, 16, 30, 30]
+
+
+def test_who_follows_no_longer_holds_no_connection(doors: Any) -> None:  # noqa: F811
+    class Events(httpx.AsyncByteStream):
+        is_closed = False
+
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            yield b"data: {}\n\n"
+            await asyncio.Event().wait()
+
+        async def aclose(self) -> None:
+            self.is_closed = True
+
+    events = Events()
+
+    class Streaming(Breaking):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            if request.url.path == "/v1/events":
+                return httpx.Response(200, stream=events)
+            return await super().handle_async_request(request)
+
+    async def follow() -> None:
+        async with httpx.AsyncClient(transport=Streaming(), base_url=doors.url) as http:
+            ledger = await ask(http, Request("/v1/ledger"), views.Ledger)
+            following = AsyncClient(http, ledger, None, AsyncExitStack(), is_file=False).follow(0)
+            await anext(following)
+            assert not events.is_closed
+            await following.aclose()
+            assert events.is_closed
+
+    asyncio.run(follow())
+
+
+def test_a_file_says_that_no_node_runs(doors: Any) -> None:  # noqa: F811
+    with Client(doors.copy) as client:
+        for ask_it in (client.status, client.peers, lambda: next(client.follow(0))):
+            with pytest.raises(NotRunning, match="tallystick run"):
+                ask_it()
 
 
 def test_an_answer_that_is_none_is_told(no_pause: None) -> None:

@@ -228,22 +228,24 @@ async def searching(kept: Kept) -> AsyncIterator[tuple[Find, Callable[[Action], 
     """What a node has of its index, as long as it runs."""
     folder = SimpleNamespace(ledger_path=kept.store.path, search_path=kept.path)
     node = SimpleNamespace(state=kept.scribe.state, chain=kept.scribe.chain)
-    submissions = SimpleNamespace(runner=SimpleNamespace(node=node))
+    watchers: list[Callable[[Action], None]] = []
+    submissions = SimpleNamespace(runner=SimpleNamespace(node=node, watchers=watchers))
     hosted: Any = SimpleNamespace(folder=folder, submissions=submissions)
-    async with doors._search(hosted) as (find, watch):
+    async with doors._search(hosted) as find:
         async with asyncio.timeout(60):
-            while (await find(Query(), None, 1))[1] < 5:
+            while (await find(Query(), 5, 1))[1] < 5:
                 await asyncio.sleep(0.01)
+        (watch,) = watchers
         yield find, watch
 
 
 def test_what_was_erased_while_the_index_was_not_filled_leaves_it_at_the_next_start(kept: Kept) -> None:
     async def run() -> None:
         async with searching(kept) as (find, _):
-            assert await find(Query("confidential"), None, 10) == ([0], 5)
+            assert await find(Query("confidential"), 5, 10) == ([0], 5)
         kept.store.erase_payload(FILE.hash())
         async with searching(kept) as (find, _), asyncio.timeout(60):
-            while (await find(Query("confidential"), None, 10))[0]:
+            while (await find(Query("confidential"), 5, 10))[0]:
                 await asyncio.sleep(0.01)
 
     asyncio.run(run())

@@ -406,8 +406,8 @@ def test_a_block_without_votes_of_its_own_is_final_with_a_later_one(
     monkeypatch.setattr(LedgerReader, "read_block", block)
     shown = cli("verify", "report.txt", "--data", "node", cwd=folder).stdout
     assert "tokens at stake, for block 2" in shown
-    monkeypatch.setattr("tallystick.client.client.names_file", lambda where: False)
-    with Client(ledger) as client:  # as of a node
+    with Client(ledger) as client:
+        client._client.is_file = False  # as of a node
         (found,) = client.verify(folder / "report.txt")
     assert "that the block voted for builds on it" in found.claimed
 

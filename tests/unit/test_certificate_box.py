@@ -129,6 +129,7 @@ def test_staking_operations_are_judged_as_if_all_before_them_were_forged(waiting
 
 def test_the_next_block_takes_what_waited_longest_and_fits():
     few = genesis_state(found(max_block_certificates=3))
+    assert not chosen(box_of())
     assert chosen(box_of(*statements(5)), few) == statements(3)
     assert chosen(box_of(*statements(2)), few) == statements(2)
     long = [statement("\U0001f600" * 250 + f"{number:05}") for number in range(1_000)]

@@ -73,6 +73,7 @@ class App:
         self._places, self._waiting_places = asyncio.Semaphore(_MOST_AT_ONCE), asyncio.Semaphore(_MOST_WAITING)
         self._bodies = Bodies()
         self._endpoints = [one for one in ENDPOINTS if door.is_local or not one.is_local]
+        self._described: asyncio.Task[bytes] | None = None
         routes: list[tuple[str, str, Serve]] = [
             *((one.method, one.path, partial(self._answer, one)) for one in self._endpoints),
             ("GET", "/v1/events", self._follow),
@@ -122,7 +123,10 @@ class App:
         return StreamingResponse(events.follow(size), media_type="text/event-stream", headers=headers)
 
     async def _document(self, _request: Request) -> Response:
-        return Response(in_json(document(self._endpoints)), media_type=JSON)
+        if self._described is None:  # made once, in a thread: it is read from the sources
+            make = asyncio.to_thread(lambda: in_json(document(self._endpoints)))
+            self._described = asyncio.create_task(make)
+        return Response(await asyncio.shield(self._described), media_type=JSON)
 
     async def _metrics(self, _request: Request) -> Response:
         from tallystick.api.metrics import metrics  # noqa: PLC0415  # nobody else needs its library

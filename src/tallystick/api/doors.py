@@ -1,11 +1,12 @@
 """Opens a running node's doors, and closes them: the node's own socket, and TCP if its operator wants it."""
 
 import asyncio
+import logging
 import os
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,13 +16,17 @@ from tallystick.api.rates import Rates
 from tallystick.api.reader import Find, LedgerReader, Thread
 from tallystick.api.server import Server, Tls, listen_remotely
 from tallystick.host.local_socket import listen_locally
+from tallystick.host.logs import note
 from tallystick.host.process import Hosted
 from tallystick.node.events import Action, ErasePayload, PersistPayload, ReportBlock
+from tallystick.problems import StoreError
 from tallystick.storage.search_index import Query, SearchIndex
 from tallystick.storage.store import Store
 
 _PAUSE_SECONDS: Final = 0.02
 """Between two stretches of filling the index: agreement comes first."""
+_RETRY_SECONDS: Final = 30.0
+"""After the index could not be filled: the disk may have room again."""
 _LOW_PRIORITY: Final = 10
 
 
@@ -55,10 +60,9 @@ async def open_doors(tcp: TcpDoor | None, hosted: Hosted) -> AsyncIterator[None]
     async with AsyncExitStack() as stack:
         read = stack.enter_context(Thread("reads"))
         store = await read.opened(stack, Store.open, folder.ledger_path, read_only=True)
-        find, watch = await stack.enter_async_context(_search(hosted))
+        find = await stack.enter_async_context(_search(hosted))
         reader = await read(LedgerReader, chain, store, read, find)
         node = LiveNode(reader, hosted)
-        hosted.submissions.runner.watchers.append(watch)
         servers = [Server(App(reader, Door(), node).asgi, listen_locally(folder.api_path))]
         stack.callback(folder.api_path.unlink, missing_ok=True)
         if tcp is not None:
@@ -73,8 +77,8 @@ async def open_doors(tcp: TcpDoor | None, hosted: Hosted) -> AsyncIterator[None]
 
 
 @asynccontextmanager
-async def _search(hosted: Hosted) -> AsyncIterator[tuple[Find, Callable[[Action], None]]]:
-    """The index of a running node, on two threads: one looks, another fills. And what has to see the node's actions."""
+async def _search(hosted: Hosted) -> AsyncIterator[Find]:
+    """The index of a running node, on two threads: one looks, another fills."""
     folder, node = hosted.folder, hosted.submissions.runner.node
     news, leaving = asyncio.Event(), asyncio.Event()
     payloads: set[bytes] = set()
@@ -88,7 +92,7 @@ async def _search(hosted: Hosted) -> AsyncIterator[tuple[Find, Callable[[Action]
         if isinstance(action, ReportBlock | PersistPayload | ErasePayload):
             news.set()
 
-    async def find(query: Query, below: int | None, limit: int) -> tuple[list[int], int]:
+    async def find(query: Query, below: int, limit: int) -> tuple[list[int], int]:
         return await look(lambda: (index.find(query, below, limit), index.size))
 
     async def keep_filling() -> None:
@@ -97,11 +101,20 @@ async def _search(hosted: Hosted) -> AsyncIterator[tuple[Find, Callable[[Action]
             news.clear()
             changed = payloads.copy()
             payloads.clear()
-            await fill(filled.refill, store, changed)
-            while not leaving.is_set() and await fill(filled.fill, store, node.state.index):
-                await asyncio.sleep(_PAUSE_SECONDS)
-            if not leaving.is_set():
-                await news.wait()
+            try:
+                if changed:
+                    await fill(filled.refill, store, changed)
+                while not leaving.is_set() and await fill(filled.fill, store, node.state.index):
+                    await asyncio.sleep(_PAUSE_SECONDS)
+                if not leaving.is_set():
+                    await news.wait()
+            except StoreError as error:
+                note(logging.ERROR, "search index", reason=str(error))
+                if leaving.is_set():
+                    return  # the next start goes on with them
+                payloads.update(changed)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(leaving.wait(), _RETRY_SECONDS)
 
     async with AsyncExitStack() as stack:
         look, fill = stack.enter_context(Thread("search")), stack.enter_context(Thread("index"))
@@ -109,10 +122,11 @@ async def _search(hosted: Hosted) -> AsyncIterator[tuple[Find, Callable[[Action]
         store = await fill.opened(stack, Store.open, folder.ledger_path, read_only=True)
         filled = await fill.opened(stack, SearchIndex, folder.search_path, node.chain.ledger_id)
         index = await look.opened(stack, SearchIndex, folder.search_path, node.chain.ledger_id, read_only=True)
+        hosted.submissions.runner.watchers.append(watch)
         payloads.update(await fill(lambda: [*filled.lacking(), *store.erased()]))
         filling = asyncio.create_task(keep_filling())
         try:
-            yield find, watch
+            yield find
         finally:
             leaving.set()
             news.set()

@@ -1,11 +1,12 @@
 """Server-sent events: one for each block that becomes final, with the log's size after it as id, to resume from."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Final
 
 from tallystick.api.reader import LedgerReader
 from tallystick.api.views import BlockEvent, in_json
+from tallystick.ledger.block import Block
 from tallystick.node.events import Action, ReportBlock
 from tallystick.problems import BadRequest, Busy
 
@@ -33,7 +34,11 @@ class BlockEvents:
 
     def watch(self, action: Action) -> None:
         """See blocks become final."""
-        if isinstance(action, ReportBlock) and self._telling is None:
+        if not isinstance(action, ReportBlock):
+            return
+        if self._listeners:  # now the block is at hand, and later it would have to be read
+            self._start(action.block.index, action.block)
+        if self._telling is None:
             loop = asyncio.get_running_loop()
             self._telling = loop.call_at(max(loop.time(), self._told_s + self._listeners / _TELLS_A_SECOND), self._tell)
 
@@ -60,7 +65,7 @@ class BlockEvents:
             raise BadRequest(f"{last_event_id!r} is not the id of an event here: the size of the log")
         return min(int(last_event_id), size)
 
-    async def follow(self, size: int) -> AsyncIterator[bytes]:
+    async def follow(self, size: int) -> AsyncGenerator[bytes, None]:
         """The events of all blocks after the log had this size, as they come."""
         self._listeners += 1
         try:
@@ -85,13 +90,17 @@ class BlockEvents:
     async def _event(self, index: int) -> tuple[bytes, int]:
         made = self._cached.get(index)
         if made is None or (made.done() and made.exception() is not None):
-            made = self._cached[index] = asyncio.create_task(self._make(index))
-            if len(self._cached) > _MOST_CACHED:
-                del self._cached[next(iter(self._cached))]
+            made = self._start(index)
         return made.result() if made.done() else await asyncio.shield(made)
 
-    async def _make(self, index: int) -> tuple[bytes, int]:
-        (line,) = (await self._reader.blocks(1, index)).blocks
+    def _start(self, index: int, block: Block | None = None) -> asyncio.Task[tuple[bytes, int]]:
+        made = self._cached[index] = asyncio.create_task(self._make(index, block))
+        if len(self._cached) > _MOST_CACHED:
+            del self._cached[next(iter(self._cached))]
+        return made
+
+    async def _make(self, index: int, block: Block | None) -> tuple[bytes, int]:
+        line = await self._reader.line(index, block)
         first = self._reader.first_of(index)
         size = first + line.certificate_count
         told = in_json(BlockEvent(block=line, first_log_index=first, log_size=size))

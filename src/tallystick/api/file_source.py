@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -37,21 +38,16 @@ async def open_file(path: Path, on_block: Callable[[int], object] = lambda index
         store = await read.opened(stack, Store.open, path, read_only=True)
         checked = await read(CheckedChain, store, on_block)
         scratch = Path(stack.enter_context(TemporaryDirectory()))
-        indexes: list[SearchIndex] = []
 
-        def find(query: Query, below: int | None, limit: int) -> tuple[list[int], int]:
-            if not indexes:  # made when it is asked for, which most who open a file never do
-                indexes.append(SearchIndex(scratch / "search.db", store.genesis.ledger_id))
-                while indexes[0].fill(store, checked.state.index):
-                    pass
-            return indexes[0].find(query, below, limit), indexes[0].size
+        @cache  # made when it is asked for, which most who open a file never do
+        def index() -> SearchIndex:
+            made = SearchIndex(scratch / "search.db", store.genesis.ledger_id)
+            stack.push_async_callback(read, made.close)
+            while made.fill(store, checked.state.index):
+                pass
+            return made
 
-        def close() -> None:
-            for index in indexes:
-                index.close()
+        async def find(query: Query, below: int, limit: int) -> tuple[list[int], int]:
+            return await read(lambda: (index().find(query, below, limit), index().size))
 
-        async def search(query: Query, below: int | None, limit: int) -> tuple[list[int], int]:
-            return await read(find, query, below, limit)
-
-        stack.push_async_callback(read, close)
-        yield App(await read(_CheckedReader, checked, store, read, search), Door())
+        yield App(await read(_CheckedReader, checked, store, read, find), Door())

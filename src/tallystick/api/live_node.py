@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # a file's reader does without
 
 
 class LiveNode:
-    """A node that runs, with its key. Each asynchronous method is a route (`routes.py`)."""
+    """A node that runs, with its key. Each public asynchronous method is a route (`routes.py`)."""
 
     def __init__(self, reader: LedgerReader, hosted: "Hosted") -> None:
         self.events = BlockEvents(reader)
@@ -87,7 +87,8 @@ class LiveNode:
     async def outcomes(self, body: q.OutcomesAsked) -> views.Outcomes:
         """What became of certificates that were submitted here."""
         ids = [bytes.fromhex(one) for one in body.ids]
-        await self._submissions.wait(ids, body.wait_ms / 1000)
+        if body.wait_ms:
+            await self._submissions.wait(ids, body.wait_ms / 1000)
         return self._told([(one, self._submissions.outcome(one)) for one in ids])
 
     async def sign(self, body: q.SignedHere) -> views.Signed:

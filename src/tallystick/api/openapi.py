@@ -2,9 +2,10 @@
 
 import ast
 import inspect
-import textwrap
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
+from itertools import pairwise
+from types import ModuleType
 from typing import Any, Final
 
 import msgspec
@@ -47,8 +48,9 @@ def document(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
         paths.setdefault(one.path, {})[one.method.lower()] = _operation(one)
     paths["/v1/events"] = {"get": _EVENTS}
     _, schemas = msgspec.json.schema_components(kinds, ref_template="#/components/schemas/{name}")
+    sources = _classes_in(views) | _classes_in(questions)
     for name, schema in schemas.items():
-        for field, text in _field_docs(getattr(views, name, None) or getattr(questions, name)).items():
+        for field, text in _field_docs(getattr(views, name, None) or getattr(questions, name), sources).items():
             schema["properties"][field].setdefault("description", text)
     return {
         "openapi": "3.1.0",
@@ -87,14 +89,16 @@ def _parameters(one: Endpoint) -> list[dict[str, Any]]:
     ]
 
 
-def _field_docs(kind: type[Struct]) -> dict[str, str]:
+def _classes_in(module: ModuleType) -> dict[str, ast.ClassDef]:
+    return {one.name: one for one in ast.parse(inspect.getsource(module)).body if isinstance(one, ast.ClassDef)}
+
+
+def _field_docs(kind: type[Struct], sources: Mapping[str, ast.ClassDef]) -> dict[str, str]:
     """What the sources say of a struct's fields, the inherited ones too: the string that stands below each."""
     found: dict[str, str] = {}
     for base in reversed(kind.__mro__):
         if issubclass(base, Struct) and base is not Struct:
-            (tree,) = ast.parse(textwrap.dedent(inspect.getsource(base))).body
-            assert isinstance(tree, ast.ClassDef)
-            for field, below in zip(tree.body, tree.body[1:], strict=False):
+            for field, below in pairwise(sources[base.__name__].body):
                 text = ast.get_docstring(ast.Module([below], [])) if isinstance(below, ast.Expr) else None
                 if text and isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
                     found[field.target.id] = text

@@ -12,27 +12,32 @@ MESSAGEPACK: Final = "application/vnd.msgpack"
 MOST_ITEMS: Final = 1_000
 MOST_ENTRIES: Final = 4_096
 MOST_WAIT_MS: Final = 60_000
+_END: Final = r"$(?!\n)"
+"""Of a pattern, for Python, where `$` alone lets a line break follow, and for ECMAScript, which has no `\\Z`."""
 _ZEROS: Final = {"example": "00" * 32}
 
-Hex32 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$", description="32 bytes in lower-case hex.")]
+Hex32 = Annotated[str, Meta(pattern=f"^[0-9a-f]{{64}}{_END}", description="32 bytes in lower-case hex.")]
 HexInPath = Annotated[Hex32, Meta(extra_json_schema=_ZEROS)]
 IdBeginning = Annotated[
     str,
     Meta(
-        pattern="^[0-9a-f]{8,64}$",
+        pattern=f"^[0-9a-f]{{8,64}}{_END}",
         description="An id, or how it begins: 8 to 64 hexadecimal digits, in lower case.",
         extra_json_schema=_ZEROS,
     ),
 ]
-BlockIndex = Annotated[int, Meta(ge=0, le=2**53, extra_json_schema={"example": 0})]
+BlockIndex = Annotated[Index, Meta(extra_json_schema={"example": 0})]
 Who = Annotated[
     str, Meta(min_length=1, description="A name, or how a key begins.", extra_json_schema={"example": "node-1"})
 ]
 Limit = Annotated[int, Meta(ge=1, le=MOST_ITEMS, description="At most so many items.")]
-Cursor = Annotated[int, Meta(ge=0, le=2**53, description="The `next` of the page before.")] | None
+Cursor = Annotated[Index, Meta(description="The `next` of the page before.")] | None
 WaitMs = Annotated[int, Meta(ge=0, le=MOST_WAIT_MS, description="Answer when nothing waits any more, or after this.")]
 AsEncoded = Annotated[bool, Meta(description="Also as it is encoded, for a program that verifies it.")]
-Kind = Annotated[str, Meta(pattern="^(statement|stake|evidence)$", description="`statement`, `stake` or `evidence`.")]
+Kind = Annotated[
+    str,
+    Meta(pattern=f"^(statement|stake|evidence){_END}", description="`statement`, `stake` or `evidence`."),
+]
 SizeBytes = Annotated[int, Meta(ge=0, le=2**63 - 1)] | None
 
 
@@ -110,7 +115,7 @@ class StakeChange(Struct, frozen=True, forbid_unknown_fields=True):
 class BackupTo(Struct, frozen=True, forbid_unknown_fields=True):
     """A file on the node's machine, by its whole path, that does not exist yet."""
 
-    path: Annotated[str, Meta(max_length=4096, pattern=r"\A/[^\x00]*\Z", description="The whole path, from / on.")]
+    path: Annotated[str, Meta(max_length=4096, pattern=r"^/[^\x00]*" + _END, description="The whole path, from / on.")]
 
 
 class Name(Struct, frozen=True, forbid_unknown_fields=True):

@@ -1,11 +1,11 @@
 """Answers what is asked of a ledger, from its chain and its store: those of a running node, or of a checked file."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from functools import lru_cache, partial
-from typing import Final, NamedTuple, ParamSpec, TypeVar
+from typing import Any, Final, NamedTuple, ParamSpec, TypeVar
 
 from msgspec.structs import asdict
 
@@ -26,8 +26,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 C = TypeVar("C", Store, SearchIndex)
 
-Find = Callable[[Query, int | None, int], Awaitable[tuple[list[int], int]]]
-"""Searches: the log indexes found, and how many certificates were looked through."""
+Find = Callable[[Query, int, int], Awaitable[tuple[list[int], int]]]
+"""Searches: the log indexes found below this one, so many; and how many certificates were looked through."""
 
 _BLOCKS_AT_HAND: Final = 16
 
@@ -61,7 +61,7 @@ class LogPlace(NamedTuple):
 
 
 class LedgerReader:
-    """One ledger. Each asynchronous method is a route (`routes.py`).
+    """One ledger. Each public asynchronous method is a route (`routes.py`).
 
     What needs the chain in memory is looked up at once; what needs the store is read afterwards, on a thread and a
     connection that only read. So a reader never keeps a node from agreeing.
@@ -95,6 +95,10 @@ class LedgerReader:
         """The place of the certificate with this log index."""
         return LogPlace(self._chain.certificate_index.place_at(log_index), log_index)
 
+    def line(self, index: int, block: Block | None = None) -> Coroutine[Any, Any, views.BlockLine]:
+        """A block as in a list; `block`, if it is at hand, need not be read."""
+        return self._read(self._line, index, block)
+
     # ---- routes -------------------------------------------------------------------------------------------------
 
     async def ledger(self) -> views.Ledger:
@@ -104,7 +108,7 @@ class LedgerReader:
             ledger_id=genesis.ledger_id.hex(),
             name=genesis.name,
             created_ms=genesis.created_ms,
-            tip=await self._read(self._line, state.index),
+            tip=await self.line(state.index),
             log_size=state.log.size,
             log_root=state.log.root().hex(),
             total=state.stakes.total,
@@ -124,7 +128,7 @@ class LedgerReader:
         """One block, with its certificates."""
         if index > self.state.index:
             raise NotThere(f"there is no block {index}: the last is {self.state.index}")
-        return await self._read(self.read_block, index, encoded)
+        return await self._read(self.read_block, index, self.first_of(index), encoded)
 
     async def certificate(self, id: q.IdBeginning) -> views.Certificate:
         """One final certificate, by its id or how that begins (8 digits or more)."""
@@ -164,25 +168,29 @@ class LedgerReader:
         issuer, sha256 = (bytes.fromhex(one) if one else None for one in (question.issuer, question.sha256))
         bounds = question.since_ms, question.until_ms, question.first_block, question.last_block
         query = Query(question.text, question.prefix, issuer, question.kind, question.media_type, sha256, *bounds)
-        found, indexed = await self._find(query, question.cursor, question.limit)
+        size = self.state.log.size  # an index may be ahead of a ledger that was restored from a backup
+        below = size if question.cursor is None else min(size, question.cursor)
+        found, indexed = await self._find(query, below, question.limit)
         following = str(found[-1]) if len(found) == question.limit else None
-        return views.Certificates(certificates=await self._lines(found), next=following, indexed=indexed)
+        return views.Certificates(certificates=await self._lines(found), next=following, indexed=min(size, indexed))
 
     async def members(self, limit: q.Limit = 50, cursor: q.Cursor = None) -> views.Members:
         """All accounts, those with most at stake first."""
-        shown, following = page(self._members(), limit, cursor)
-        return views.Members(members=shown, epoch=self.state.epoch.number, next=following)
+        accounts = self.state.stakes.accounts
+        shown, following = page(sorted(accounts, key=lambda one: (-accounts[one].staked, one)), limit, cursor)
+        members = [self._member(one) for one in shown]
+        return views.Members(members=members, epoch=self.state.epoch.number, next=following)
 
     async def member(self, who: q.Who) -> views.MemberAnswer:
         """One account, by the member's name or how its key begins."""
-        members = self._members()
-        found = [one for one in members if one.member.name == who]
-        found = found or [one for one in members if len(who) > 1 and one.member.key.startswith(who.lower())]
+        keys = self.state.stakes.accounts
+        found = [one for one in keys if self.address_book.get(one) == who]
+        found = found or [one for one in keys if len(who) > 1 and one.hex().startswith(who.lower())]
         if not found:
             raise NotThere(f"no account is called {who}, nor does a key begin so")
         if len(found) > 1:
             raise Ambiguous(f"{len(found)} accounts are called {who}, or have keys that begin so; give more digits")
-        return views.MemberAnswer(account=found[0])
+        return views.MemberAnswer(account=self._member(found[0]))
 
     async def names(self, limit: q.Limit = 50, cursor: q.Cursor = None) -> views.Names:
         """The address book, in the order of the keys."""
@@ -191,37 +199,25 @@ class LedgerReader:
 
     # ---- in memory ----------------------------------------------------------------------------------------------
 
-    def _members(self) -> list[views.Member]:
+    def _member(self, key: bytes) -> views.Member:
         state = self.state
-        accounts = [(key, account.at(state.context(now_ms=0))) for key, account in state.stakes.accounts.items()]
-        return [
-            views.Member(
-                member=self.key(key),
-                free=account.free,
-                staked=account.staked,
-                unbonding=[
-                    views.Unbonding(amount, until.epoch, until.index, until.timestamp_ms)
-                    for until, amount in account.unbonding
-                ],
-                votes_with=state.epoch.stake(key),
-                is_burned=key in state.stakes.burned_keys,
-            )
-            for key, account in sorted(accounts, key=lambda one: (-one[1].staked, one[0]))
-        ]
+        account = state.stakes.accounts[key].at(state.context(now_ms=0))
+        return views.Member(
+            member=self.key(key),
+            free=account.free,
+            staked=account.staked,
+            unbonding=[
+                views.Unbonding(amount, until.epoch, until.index, until.timestamp_ms)
+                for until, amount in account.unbonding
+            ],
+            votes_with=state.epoch.stake(key),
+            is_burned=key in state.stakes.burned_keys,
+        )
 
     async def _lines(self, log_indexes: Sequence[int]) -> list[views.CertificateLine]:
-        """The certificates with these log indexes; each block is read once."""
+        """The certificates with these log indexes, in order: each block is read once."""
         found = [self.at(one) for one in log_indexes]
-
-        def look() -> list[views.CertificateLine]:
-            blocks = {index: self._kept(index) for index in {at.place.block_index for at in found}}
-            read = ((blocks[at.place.block_index], at) for at in found)
-            return [
-                certificate_line(block.certificates[at.place.position], at.view(block), self.address_book)
-                for block, at in read
-            ]
-
-        return await self._read(look)
+        return await self._read(lambda: [self._certificate_line(at) for at in found])
 
     # ---- from the store -----------------------------------------------------------------------------------------
 
@@ -246,6 +242,10 @@ class LedgerReader:
             raise DamagedStore(f"{self._store.path}: block {index} is missing; run: tallystick check")
         return block
 
+    def _certificate_line(self, at: LogPlace) -> views.CertificateLine:
+        block = self._kept(at.place.block_index)
+        return certificate_line(block.certificates[at.place.position], at.view(block), self.address_book)
+
     def certificate_at(self, at: LogPlace) -> views.Certificate:
         """The certificate there, with its payload."""
         block = self._kept(at.place.block_index)
@@ -253,8 +253,8 @@ class LedgerReader:
         payload = self._store.payload(one.payload_hash) if one.payload_hash else None
         return certificate_view(one, payload, at.view(block), self.address_book)
 
-    def _line(self, index: int) -> views.BlockLine:
-        block = self._kept(index)
+    def _line(self, index: int, block: Block | None = None) -> views.BlockLine:
+        block = block or self._kept(index)
         return views.BlockLine(
             index=index,
             epoch=block.header.epoch,
@@ -266,9 +266,9 @@ class LedgerReader:
             final_by=self._store.finalized_from(index) if index else None,
         )
 
-    def read_block(self, index: int, encoded: bool) -> views.Block:
-        """A block on the chain."""
-        block, line, first = self._kept(index), self._line(index), self.first_of(index)
+    def read_block(self, index: int, first: int, encoded: bool) -> views.Block:
+        """A block on the chain, whose first certificate has this log index."""
+        block, line = self._kept(index), self._line(index)
         header = block.header
         return views.Block(
             **asdict(line),

@@ -1,4 +1,7 @@
-"""The routes of version 1. What each asks and answers is its handler's signature: `app.py` and `openapi.py` read it."""
+"""The routes of version 1 that answer with a view: what each asks and answers is its handler's signature.
+
+`app.py` and `openapi.py` read it. They add events and the OpenAPI document, which are no views.
+"""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -70,7 +73,7 @@ class Endpoint:
     @property
     def is_live(self) -> bool:
         """Whether it asks a running node."""
-        return hasattr(LiveNode, self.handler.__name__)
+        return getattr(LiveNode, self.handler.__name__, None) is self.handler
 
     async def answered(self, asked_of: LedgerReader | LiveNode, asked: Struct, body: Struct | None) -> Struct:
         """The answer. Raises `Problem`, `Refused`."""

@@ -6,12 +6,14 @@ shows them to people writes out what is not visible, as commands do, also under 
 """
 
 import json
+import re
 from typing import Any, Final
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 SCHEMA: Final = 1
+_NOT_PLAIN: Final = re.compile(r"[^\x00-\x7e]+")
 
 
 class View(Struct, frozen=True):
@@ -23,7 +25,7 @@ def in_json(answer: Any) -> bytes:
     body = msgspec.json.encode(answer)
     if body.isascii() and b"\x7f" not in body:
         return body
-    return json.dumps(json.loads(body), separators=(",", ":")).encode()
+    return _NOT_PLAIN.sub(lambda found: json.dumps(found[0])[1:-1], body.decode()).encode()
 
 
 class Answer(View, frozen=True, kw_only=True):

@@ -30,6 +30,7 @@ from tallystick.cli.output import (
 from tallystick.cli.words import CHECKED_AGAIN, ago, called, lasting, many, utc, votes, whole
 from tallystick.client.blocking import Client
 from tallystick.host.text import is_hex_digest
+from tallystick.ledger.fields import MAX_INDEX
 from tallystick.problems import NotRunning
 from tallystick.storage.file_statement import describe_file
 
@@ -41,7 +42,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 Part = Literal["chain", "blocks", "block", "certificate", "log", "stakes", "member", "peers"]
 Limit = Annotated[int | None, option("At most so many lines.", min=1, max=MOST_ITEMS, show_default=str(PAGE))]
-Cursor = Annotated[int | None, option("Where the page before ended.", "NEXT", min=0, max=2**53)]
+Cursor = Annotated[int | None, option("Where the page before ended.", "NEXT", min=0, max=MAX_INDEX)]
 _WHICH_HELP: Final = "A block's index, how a certificate's id begins, a member's name or how its key begins."
 
 

@@ -79,10 +79,6 @@ class _Row(msgspec.Struct, frozen=True):
     rule: str | None = None
     reason: str | None = None
 
-    def decoded(self) -> Entry | None:
-        """The signed statement. Raises `ValueError`."""
-        return entry_codec.decode(b64decode(self.entry, validate=True)) if self.entry else None
-
 
 _COLUMNS: Final = _Row.__struct_fields__
 
@@ -94,18 +90,22 @@ class ResultFile:
         self.path = path
         self._rows: list[_Row] | None = None
 
-    def read(self, ledger_id: bytes, issuer: bytes) -> list[_Row]:
-        """The rows of an earlier run; none if there was none. Raises `Problem` for any other file, ledger or issuer."""
+    def read(self, ledger_id: bytes, issuer: bytes) -> list[tuple[_Row, Entry | None]]:
+        """The rows of an earlier run, each with what was signed; none if there was none.
+
+        Raises `Problem` for any other file, ledger or issuer.
+        """
         try:
             with self.path.open(encoding="utf-8", newline="") as stream:
-                self._rows = list(self._read(csv.reader(stream), ledger_id, issuer))
+                found = list(self._read(csv.reader(stream), ledger_id, issuer))
         except FileNotFoundError:
             return []
         except OSError as error:
             raise Problem(f"{self.path} cannot be read: {error.strerror}; name another with --results") from None
         except (csv.Error, ValueError):
             raise self._strange("line 1") from None
-        return self._rows
+        self._rows = [row for row, _ in found]
+        return found
 
     def write(self, results: Iterable[Result], entries: Mapping[str, bytes]) -> None:
         """Replace the file durably, all of it or nothing. Raises `Problem`."""
@@ -131,19 +131,19 @@ class ResultFile:
             told = f"{self.path} cannot be written: {error.strerror}"
             raise Problem(f"{told}; name a file that you may write to with --results") from None
 
-    def _read(self, rows: Iterator[list[str]], ledger_id: bytes, issuer: bytes) -> Iterator[_Row]:
+    def _read(self, rows: Iterator[list[str]], ledger_id: bytes, issuer: bytes) -> Iterator[tuple[_Row, Entry | None]]:
         if tuple(next(rows, ())) != _COLUMNS:
             raise self._strange("line 1")
         for number, cells in enumerate(rows, start=1):
             try:
                 told = {name: cell for name, cell in zip(_COLUMNS, cells, strict=True) if cell}
                 row = msgspec.convert(told, _Row, strict=False)
-                entry = row.decoded()
+                entry = entry_codec.decode(b64decode(row.entry, validate=True)) if row.entry else None
             except ValueError:
                 raise self._strange(f"row {number}") from None
             if entry is not None:
                 self._check(entry, row.certificate_id, ledger_id, issuer)
-            yield row
+            yield row, entry
 
     def _check(self, entry: Entry, certificate_id: str, ledger_id: bytes, issuer: bytes) -> None:
         certificate = entry.certificate
@@ -215,8 +215,8 @@ class Certification:
 
     def _kept(self) -> dict[tuple[str, str, bytes], str]:
         found = {}
-        for row in self._file.read(self._client.ledger_id, self._issuer) if self._file else ():
-            if (entry := row.decoded()) and isinstance(entry.certificate, Statement):
+        for row, entry in self._file.read(self._client.ledger_id, self._issuer) if self._file else ():
+            if entry and isinstance(entry.certificate, Statement):
                 found[said_by(entry.certificate.subject, entry.payload)] = row.certificate_id
                 self._entries[row.certificate_id] = encode(entry)
                 self._know(views.Outcome(row.certificate_id, *astuple(row)[_COLUMNS.index("state") :]))

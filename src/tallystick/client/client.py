@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, aclosing, suppress
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 from urllib.parse import quote
@@ -13,15 +13,15 @@ import msgspec
 
 from tallystick.api import questions as q
 from tallystick.api import views
-from tallystick.client.doors import AnswerProblem, Request, ask, names_file, open_door, problem_in
+from tallystick.client.doors import AnswerProblem, Request, ask, open_door, problem_in
 from tallystick.client.drafts import about_file
 from tallystick.client.verification import Certified, CheckedBlock, check_certificate, check_place, checked_block
 from tallystick.host.text import is_hex_digest
 from tallystick.ledger.certificate import Payload, issue_statement
 from tallystick.ledger.encoding import encode
-from tallystick.ledger.messages import Entry
+from tallystick.ledger.messages import Entry, entry_codec
 from tallystick.ledger.wallet import Wallet
-from tallystick.problems import DamagedStore, NotInTime, NotRunning, Problem
+from tallystick.problems import DamagedStore, Problem
 from tallystick.storage.file_statement import FileStatement, describe_file
 
 BATCH: Final = 1_024
@@ -30,6 +30,10 @@ _WAIT_MS: Final = 30_000
 _ROOM_S: Final = 30.0
 """So long a node lets a submission wait for room."""
 _RECONNECT_S: Final = 1.0
+"""The first pause before a follower comes back; each in a row is twice as long."""
+_MOST_RECONNECT_S: Final = 30.0
+_PASSING: Final = (429, 503, 504)
+"""HTTP statuses of what will not last: too much is asked, the node ends, or it is too slow."""
 _FAR: Final = 1e9
 _MOST_BLOCKS: Final = 4
 
@@ -72,11 +76,11 @@ class AsyncClient:
         of each block of a file that is checked. Raises `NotRunning`, `DamagedStore`, `Problem`.
         """
         async with AsyncExitStack() as stack:
-            http = await open_door(where, stack, on_block)
+            http, is_file = await open_door(where, stack, on_block)
             ledger = await ask(http, Request("/v1/ledger"), views.Ledger)
             if ledger_id not in (None, ledger.ledger_id):
                 raise DamagedStore(f"{where} has the ledger {ledger.ledger_id[:16]}…, not the one that was named")
-            return cls(http, ledger, wallet, stack.pop_all(), names_file(where))
+            return cls(http, ledger, wallet, stack.pop_all(), is_file)
         raise AssertionError("the block returns or raises")
 
     async def close(self) -> None:
@@ -201,7 +205,7 @@ class AsyncClient:
         outcomes: list[views.Outcome] = []
         for batch in _in_batches(entries, len):
             told = await self._send(views.Outcomes, "/v1/certificates", body=q.Submission(batch), wait_s=_ROOM_S)
-            outcomes += told.outcomes
+            outcomes += _of_each(told, (entry_codec.decode(one).certificate.id.hex() for one in batch))
             on_outcomes(told.outcomes)
         return await self._settled(outcomes, timeout_s)
 
@@ -215,7 +219,7 @@ class AsyncClient:
                 wait_ms = round(min(_WAIT_MS, max(0, 1000 * (until_s - time.monotonic()))))
                 body = q.OutcomesAsked(left[start : start + BATCH], wait_ms)
                 told = await self._send(views.Outcomes, "/v1/outcomes", body=body, wait_s=wait_ms / 1000)
-                known.update((one.id, one) for one in told.outcomes)
+                known.update((one.id, one) for one in _of_each(told, body.ids))
             left = [one for one in left if known[one].state == "waiting"]
             if time.monotonic() >= until_s:
                 break
@@ -253,10 +257,12 @@ class AsyncClient:
         there = by = await self._checked_block(one.place.block_index)
         if there.told.finality is not None:
             by = await self._checked_block(there.told.finality.by_block)
-        found = check_place(one, there, by, self.ledger_id)
-        if self.is_file:  # of which every hash, signature, vote and rule was checked here
-            return msgspec.structs.replace(found, checked=(*found.checked, *found.claimed), claimed=())
-        return found
+        found = check_place(one, there, by)
+        if not self.is_file:
+            return found
+        claimed = tuple(what for what in found.claimed if what == "finality")  # of which the file tells nothing
+        checked = (*found.checked, *(what for what in found.claimed if what not in claimed))
+        return msgspec.structs.replace(found, checked=checked, claimed=claimed)
 
     async def _checked_block(self, index: int) -> CheckedBlock:
         """A final block never changes; files that are certified together often stand in one."""
@@ -264,7 +270,7 @@ class AsyncClient:
             while len(self._blocks) >= _MOST_BLOCKS:
                 self._blocks.pop(next(iter(self._blocks)))
             told = await self._get(views.Block, f"/v1/blocks/{index}", encoded=True)
-            self._blocks[index] = checked_block(told, self.ledger_id)
+            self._blocks[index] = checked_block(told, index, self.ledger_id)
         return self._blocks[index]
 
     # ---- following ----------------------------------------------------------------------------------------------
@@ -272,21 +278,31 @@ class AsyncClient:
     async def follow(self, after: int | None = None) -> AsyncGenerator[views.CertificateLine, None]:
         """Certificates as they become final: from this log index on, or from now on. Without an end.
 
-        A broken connection is made again, and nothing is left out. Raises `NotRunning` for a file.
+        A broken connection is made again, also to a node that is busy or ends; nothing is left out.
+        Raises `NotRunning` for a file.
         """
         size = (await self.ledger()).log_size if after is None else after
+        pause_s = _RECONNECT_S
         while True:
-            with suppress(httpx.HTTPError, NotRunning, NotInTime):
-                async for _ in self._events(size):
-                    while (page := await self.log(q.MOST_ITEMS, str(size))).certificates:
-                        for line in page.certificates:
-                            size += 1
-                            yield line
-                        if page.next is None:
-                            break
-            await asyncio.sleep(_RECONNECT_S)
+            try:
+                async with aclosing(self._events(size)) as events:
+                    async for _ in events:
+                        pause_s = _RECONNECT_S
+                        while (page := await self.log(q.MOST_ITEMS, str(size))).certificates:
+                            for line in page.certificates:
+                                size += 1
+                                yield line
+                            if page.next is None:
+                                break
+            except httpx.HTTPError:
+                pass
+            except Problem as problem:
+                if self.is_file or problem.http_status not in _PASSING:
+                    raise
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, _MOST_RECONNECT_S)
 
-    async def _events(self, size: int) -> AsyncIterator[str]:
+    async def _events(self, size: int) -> AsyncGenerator[str, None]:
         headers = {"Accept": "text/event-stream", "Last-Event-ID": str(size)}
         timeout = httpx.Timeout(30.0)
         async with self._http.stream("GET", "/v1/events", headers=headers, timeout=timeout) as response:
@@ -337,6 +353,13 @@ class AsyncClient:
             yield (page := await self._get(kind, path, cursor=cursor, **query))
             if (cursor := page.next) is None:
                 return
+
+
+def _of_each(told: views.Outcomes, certificate_ids: Iterable[str]) -> list[views.Outcome]:
+    """The outcomes of these, in order. Raises `DamagedStore` when others are told."""
+    if [one.id for one in told.outcomes] != list(certificate_ids):
+        raise DamagedStore("the node told what became of other certificates than it was asked about")
+    return told.outcomes
 
 
 def _in_batches(items: Iterable[T], size_of: Callable[[T], int]) -> Iterable[list[T]]:

@@ -37,16 +37,18 @@ class AnswerProblem(Problem):
         self.exit_code = ExitCode(told.exit_code) if told.exit_code in set(ExitCode) else ExitCode.FAILED
 
 
-async def open_door(where: str | Path, stack: AsyncExitStack, on_block: Callable[[int], object]) -> httpx.AsyncClient:
-    """A connection to what `where` names: a URL, a node's folder, its socket, or the file of a chain.
+async def open_door(
+    where: str | Path, stack: AsyncExitStack, on_block: Callable[[int], object]
+) -> tuple[httpx.AsyncClient, bool]:
+    """A connection to what `where` names, and whether that is a file: a URL, a node's folder, its socket, or a chain's.
 
     Raises `NotRunning` where nobody answers, `Problem` for what is none of these, `DamagedStore` for a damaged file.
     """
-    if _names_url(where):
-        return await stack.enter_async_context(httpx.AsyncClient(base_url=str(where), timeout=_PATIENCE_S))
+    if str(where).startswith(("http://", "https://")):
+        return await stack.enter_async_context(httpx.AsyncClient(base_url=str(where), timeout=_PATIENCE_S)), False
     path = Path(where).expanduser()
     transport: httpx.AsyncBaseTransport
-    if names_file(where):
+    if is_file := path.is_file():
         from tallystick.api.file_source import open_file  # noqa: PLC0415  # who asks a node needs none of it
 
         app = await stack.enter_async_context(open_file(path, on_block))
@@ -54,16 +56,7 @@ async def open_door(where: str | Path, stack: AsyncExitStack, on_block: Callable
     else:
         transport = httpx.AsyncHTTPTransport(uds=_socket_address(path), verify=False)  # no TLS: 50 ms less
     client = httpx.AsyncClient(transport=transport, base_url="http://tallystick", timeout=_PATIENCE_S)
-    return await stack.enter_async_context(client)
-
-
-def names_file(where: str | Path) -> bool:
-    """Whether this is the file of a chain, and neither a node nor a URL."""
-    return not _names_url(where) and Path(where).expanduser().is_file()
-
-
-def _names_url(where: str | Path) -> bool:
-    return str(where).startswith(("http://", "https://"))
+    return await stack.enter_async_context(client), is_file
 
 
 def _socket_address(path: Path) -> str:
@@ -138,10 +131,11 @@ def _built(http: httpx.AsyncClient, asked: Request) -> httpx.Request:
         raise Problem(f"{error.object!r} holds what is no character; write it in UTF-8") from None
 
 
-def problem_in(response: httpx.Response) -> AnswerProblem:
+def problem_in(response: httpx.Response) -> NotRunning | AnswerProblem:
     """The problem that a response tells of. Raises `DamagedStore` when it tells of none."""
     try:
-        return AnswerProblem(msgspec.json.decode(response.content, type=views.Problem))
+        told = msgspec.json.decode(response.content, type=views.Problem)
+        return NotRunning(told.detail) if told.code == NotRunning.code else AnswerProblem(told)
     except msgspec.MsgspecError:
         reason = f"it answered {response.status_code} in a form that is not known here"
         raise DamagedStore(f"what is at {response.url.host} is no node of this version: {reason}") from None

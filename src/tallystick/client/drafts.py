@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from tallystick.ledger.certificate import SALT_BYTES, Payload
-from tallystick.ledger.fields import MAX_SUBJECT_CHARACTERS
+from tallystick.ledger.fields import MAX_SUBJECT_CHARACTERS, NO_CONTROLS
 from tallystick.ledger.params import MAX_PAYLOAD_BYTES
 from tallystick.problems import Problem
 from tallystick.storage.file_statement import FileStatement, Readable, describe_file, describe_stream, file_payload
@@ -184,7 +185,7 @@ def _check_line(what: str, text: str, most: int) -> None:
     """Raise `Problem` unless this is a line of text as a certificate may hold it."""
     if len(text) > most:
         raise Problem(f"the {what} has {len(text):,} characters, {most:,} are allowed")
-    if any(char < " " or "\x7f" <= char <= "\x9f" for char in text):
+    if not re.search(NO_CONTROLS, text):
         raise Problem(f"the {what} holds a line break or another control character; it has to be one line of text")
     if any("\ud800" <= char <= "\udfff" for char in text):
         raise Problem(f"the {what} holds bytes that are no text; write it in UTF-8")

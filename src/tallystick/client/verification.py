@@ -10,7 +10,7 @@ from tallystick.ledger.block import Block, block_codec, check_form
 from tallystick.ledger.certificate import certificate_codec, check_payload, payload_codec
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.keys import is_signed
-from tallystick.ledger.vote import FINALIZE, check_vote_signatures, tally_codec
+from tallystick.ledger.vote import FINALIZE, Tally, check_vote_signatures, tally_codec
 from tallystick.problems import DamagedStore
 
 
@@ -47,27 +47,40 @@ class CheckedBlock(NamedTuple):
 
     told: views.Block
     block: Block
+    votes: Tally | None
+    """For this very block, if they came with it; signed by whom they say."""
 
 
-def checked_block(told: views.Block, ledger_id: bytes) -> CheckedBlock:
-    """Check all that a block says of itself. Raises `DamagedStore`."""
-    with _explained(f"block {told.index}"):
+def checked_block(told: views.Block, index: int, ledger_id: bytes) -> CheckedBlock:
+    """Check all that the block with this index says of itself. Raises `DamagedStore`."""
+    with _explained(f"block {index}"):
         block = block_codec.decode(bytes.fromhex(told.encoded or ""))
         check_form(block, ledger_id)
         if not is_signed(block.header.signed_bytes(), block.signature, block.header.forger):
             raise Refused(Rule.B3, "its forger did not sign it so")
-        if (block.index, block.hash.hex()) != (told.index, told.hash):
+        if not block.index == told.index == index or block.hash.hex() != told.hash:
             raise Refused(Rule.B1, "its index or hash is told otherwise")
-        return CheckedBlock(told, block)
+        return CheckedBlock(told, block, _checked_votes(told.finality, block, ledger_id))
 
 
-def check_place(one: views.Certificate, there: CheckedBlock, by: CheckedBlock, ledger_id: bytes) -> Certified:
+def _checked_votes(told: views.Finality | None, block: Block, ledger_id: bytes) -> Tally | None:
+    if told is None or told.encoded is None or told.by_block != block.index:
+        return None
+    tally = tally_codec.decode(bytes.fromhex(told.encoded))
+    ballot = tally.ballot
+    if (ballot.kind, ballot.epoch, ballot.block_hash) != (FINALIZE, block.header.epoch, block.hash):
+        raise Refused(Rule.V2, "the votes kept with it are for something else")
+    check_vote_signatures(tally, ledger_id)
+    return tally
+
+
+def check_place(one: views.Certificate, there: CheckedBlock, by: CheckedBlock) -> Certified:
     """Check that a certificate stands in its block, and which votes made that final. Raises `DamagedStore`.
 
     `by` is the block that was voted for. That one builds on the other is claimed, unless they are one; so is the
     stake of the voters, which takes the whole chain or a proof to know.
     """
-    block, place, finality = there.block, one.place, by.told.finality
+    block, place, finality = there.block, one.place, there.told.finality
     with _explained(f"block {block.index}"):
         standing = dict(enumerate(block.certificates)).get(place.position)
         if standing is None or standing.encoded.hex() != one.encoded:
@@ -75,18 +88,19 @@ def check_place(one: views.Certificate, there: CheckedBlock, by: CheckedBlock, l
         if (place.block_index, place.block_timestamp_ms) != (block.index, block.header.timestamp_ms):
             raise Refused(Rule.B7, "the certificate's place is told otherwise")
         checked, claimed = ["signature", "payload", "block"], ["place in the log"]
-        if there.told.finality is None or finality is None or finality.encoded is None:
+        if finality is None or by.votes is None:
             claimed.append("finality")
         else:
-            tally, final = tally_codec.decode(bytes.fromhex(finality.encoded)), by.block
-            ballot = tally.ballot
-            if (ballot.kind, ballot.epoch, ballot.block_hash) != (FINALIZE, final.header.epoch, final.hash):
-                raise Refused(Rule.V2, "the votes kept with it are for something else")
-            check_vote_signatures(tally, ledger_id)
+            voters = [member.hex() for member, _ in by.votes.signatures]
+            told = finality.by_block, finality.encoded, [voter.key for voter in finality.voters]
+            if told != (by.block.index, by.votes.encoded.hex(), voters):
+                raise Refused(Rule.V2, "whose votes made it final is told otherwise")
+            if by.block.index < block.index:
+                raise Refused(Rule.V2, "the block voted for stands below it")
             checked.append("votes")
-            claimed += [] if final.hash == block.hash else ["that the block voted for builds on it"]
+            claimed += [] if by is there else ["that the block voted for builds on it"]
             claimed.append("stake of the voters")
-    return Certified(certificate=one, finality=there.told.finality, checked=tuple(checked), claimed=tuple(claimed))
+    return Certified(certificate=one, finality=finality, checked=tuple(checked), claimed=tuple(claimed))
 
 
 @contextmanager

@@ -10,8 +10,8 @@ MAX_TIMESTAMP_MS: Final = 2**53 - 1
 MAX_INDEX: Final = 2**53 - 1
 MAX_SUBJECT_CHARACTERS: Final = 256
 
-NO_CONTROLS: Final = r"\A[^\x00-\x1f\x7f-\x9f]*\Z"
-"""Pattern of text without control characters."""
+NO_CONTROLS: Final = r"^[^\x00-\x1f\x7f-\x9f]*$(?!\n)"
+"""Pattern of text without control characters, for Python and for ECMAScript, which has no `\\Z`."""
 ZERO_DIGEST: Final = bytes(32)
 UNSIGNED: Final = bytes(64)
 """Stands where a signature will be; never verifies."""

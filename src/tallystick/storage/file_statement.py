@@ -11,14 +11,13 @@ from msgspec import Meta, Struct
 from tallystick.ledger.certificate import Payload
 from tallystick.ledger.encoding import Codec
 from tallystick.ledger.errors import Refused
-from tallystick.ledger.fields import Digest
+from tallystick.ledger.fields import NO_CONTROLS, Digest
 from tallystick.problems import UnreadableFile
 
 FILE_MEDIA_TYPE: Final = "application/vnd.tallystick.file"
 
 _MAX_NAME_CHARACTERS: Final = 255
 _CHUNK_BYTES: Final = 1024 * 1024
-_NO_CONTROLS: Final = r"\A[^\x00-\x1f\x7f-\x9f]*\Z"
 
 
 class Readable(Protocol):
@@ -31,10 +30,10 @@ class Readable(Protocol):
 class FileStatement(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """Which bytes are certified. The name and the note are for people; the hash and the size decide."""
 
-    name: Annotated[str, Meta(min_length=1, max_length=_MAX_NAME_CHARACTERS, pattern=_NO_CONTROLS)]
+    name: Annotated[str, Meta(min_length=1, max_length=_MAX_NAME_CHARACTERS, pattern=NO_CONTROLS)]
     size_bytes: Annotated[int, Meta(ge=1, le=2**53 - 1)]
     sha256: Digest
-    note: Annotated[str, Meta(max_length=1024, pattern=_NO_CONTROLS)] = ""
+    note: Annotated[str, Meta(max_length=1024, pattern=NO_CONTROLS)] = ""
 
 
 _codec: Codec[FileStatement] = Codec(FileStatement, 8 * 1024, "file statement")

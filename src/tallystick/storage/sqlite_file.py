@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final, TypeVar
 
 from tallystick.ledger.encoding import Codec
-from tallystick.problems import DamagedStore, NoChain, StoreError, StoreFailed
+from tallystick.problems import CannotMake, DamagedStore, NoChain, StoreError, StoreFailed
 
 _MAGIC: Final = b"SQLite format 3\x00"
 _WAIT_SECONDS: Final = 2.0
@@ -117,7 +117,7 @@ def free_name(path: Path, back: int = 0) -> Path:
 
 
 def make_empty(path: Path) -> None:
-    """Make a file where there is none, nor a log of one. Raises `StoreError`; what is there stays as it is."""
+    """Make a file where there is none, nor a log of one. Raises `CannotMake`; what is there stays as it is."""
     try:
         for file in database_files(path):
             raise FileExistsError(errno.EEXIST, "", file)
@@ -128,10 +128,10 @@ def make_empty(path: Path) -> None:
             path.unlink()
             raise
     except FileExistsError as error:
-        raise StoreError(f"{error.filename} exists already; name another file, or move it away") from None
+        raise CannotMake(f"{error.filename} exists already; name another file, or move it away") from None
     except OSError as error:
         reason = f"{path} cannot be made: {error.strerror}"
-        raise StoreError(f"{reason}; name a file in a folder that exists and that you may write to") from None
+        raise CannotMake(f"{reason}; name a file in a folder that exists and that you may write to") from None
 
 
 def sync(path: Path) -> None:
