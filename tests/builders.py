@@ -437,12 +437,6 @@ def noting(calls: list[Any], call: Callable[P, T]) -> Callable[P, T]:
     return noted
 
 
-def simplex_of(agreement: Agreement) -> Simplex:
-    """What decides for a member of Simplex, or for an observer."""
-    assert isinstance(agreement, SimplexDriver)
-    return agreement.simplex
-
-
 def rules(actions: Iterable[Action]) -> list[Rule]:
     """By which rules something was refused, in order."""
     return [action.refused.rule for action in of_kind(ReportRefused, actions)]

@@ -417,7 +417,7 @@ class Scenario:
 
     def do_lie(self, name: str, to: str, view: str) -> None:
         asker = self.network.hosts[to.removeprefix("to=")]
-        recovery, own = self._simplex(asker.name).recovery, self._wallets[name]
+        recovery, own = asker.simplex.recovery, self._wallets[name]
         assert recovery is not None
         epoch, number = asker.node.state.epoch.number, int(view.removeprefix("view="))
         key = self._wallets[asker.name].public_key
@@ -438,18 +438,13 @@ class Scenario:
 
     # ---- what is looked at ------------------------------------------------------------------------------------
 
-    def _simplex(self, name: str) -> Simplex:
-        agreement = self.network.hosts[name].agreement
-        assert isinstance(agreement, SimplexDriver)
-        return agreement.simplex
-
     def do_status(self) -> list[str]:
         lines = []
         for name, host in self.network.hosts.items():
             if not host.is_up:
                 lines.append((name, "down"))
                 continue
-            status, simplex = host.node.agreement_status(), self._simplex(name)
+            status, simplex = host.node.agreement_status(), host.simplex
             place = self._view(status.epoch, status.view)
             words = [f"index {host.node.state.index}, view {place}, final {simplex.views.final_view}"]
             if status.guard is not None and status.guard.value != "ready":
@@ -478,7 +473,7 @@ class Scenario:
         names = of[1:] or [name for name, host in self.network.hosts.items() if host.is_up]
         lines = []
         for name in names:
-            state = self._simplex(name).views.at(int(view))
+            state = self.network.hosts[name].simplex.views.at(int(view))
             ballots = sorted(state.weight, key=lambda one: (one.kind, one.block_hash))
             said = [
                 f"{self._ballot(one)} by {self._people(m for m, _ in state.tally(one).signatures)}" for one in ballots
@@ -500,7 +495,7 @@ class Scenario:
 
     def do_leaders(self, views: str) -> list[str]:
         first, _, last = views.partition("..")
-        simplex = next(self._simplex(name) for name, host in self.network.hosts.items() if host.is_up)
+        simplex = next(host.simplex for host in self.network.hosts.values() if host.is_up)
         keys = [simplex.views.leader(view) for view in range(int(first), int(last or first) + 1)]
         return [" ".join(self._names[one] if one else "nobody" for one in keys)]
 
@@ -534,8 +529,8 @@ class Scenario:
                     else ""
                 )
                 self._line(host.name, "final", f"{self._names[block.hash]} is final{by}")
-            case Broadcast(Proposal(view, _, header, _, ids)) if view == self._simplex(host.name).view:
-                whole = self._simplex(host.name).proposals.whole(header.hash)
+            case Broadcast(Proposal(view, _, header, _, ids)) if view == host.simplex.view:
+                whole = host.simplex.proposals.whole(header.hash)
                 self._note(header, whole.certificates if whole else ())
                 again = "" if ids is not None else " again"
                 self._line(host.name, "propose", f"proposes {self._names[header.hash]}{again}")
@@ -553,7 +548,7 @@ class Scenario:
         match record:
             case Signed(_, _, _, None, ballot) if ballot is not None:
                 name = host.name
-                block = self._simplex(name).proposals.whole(ballot.block_hash)
+                block = host.simplex.proposals.whole(ballot.block_hash)
                 if block is not None:
                     self._note(block.header, block.certificates)
                 is_careful = before.is_loss_accepted and (ballot.epoch, ballot.view) <= (

@@ -9,7 +9,6 @@ from functools import cache, partial
 from hashlib import sha256
 
 import pytest
-from tests.builders import simplex_of
 from tests.simulation.campaign.books import Broken
 from tests.simulation.campaign.flooders import Flooder
 from tests.simulation.campaign.liars import LyingSyncer, Twins
@@ -235,7 +234,7 @@ def drawn_out(seed, views, *, with_blocks):
     network.partition(("ada", "ben", "cy"), ("dot",))
     network.lost = frozenset([FINALIZE])
     network.submit("ada", Entry(run.statement()))
-    simplex = simplex_of(network.hosts["ada"].agreement)
+    simplex = network.hosts["ada"].simplex
     while simplex.view < views:
         if with_blocks:
             network.submit("ada", Entry(run.statement()))
@@ -291,7 +290,7 @@ def test_members_that_are_needed_one_after_the_other_halt_the_ledger_only_while_
         network.run_for(1_500)
         network.submit("cy", Entry(run.statement()))
         assert network.run_until(run.watch.is_settled, 30_000)
-        epoch = simplex_of(network.hosts["cy"].agreement).epoch
+        epoch = network.hosts["cy"].simplex.epoch
         for other in EQUAL:
             is_needed = not epoch.is_quorum(epoch.total - epoch.stake(run.wallets[other].public_key))
             network.crash(other)

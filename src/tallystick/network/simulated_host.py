@@ -74,6 +74,12 @@ class SimulatedHost:
                 record = own_record(home.wallet, network.genesis.ledger_id, home.address, self.now_ms, self.archive)
             self.handle(events.Started(home.wallet.public_key, record, home.known))
 
+    @property
+    def simplex(self) -> Simplex:
+        """What decides, for a member of Simplex or an observer."""
+        assert isinstance(self.agreement, SimplexDriver)
+        return self.agreement.simplex
+
     def guard(self, wallet: Wallet) -> SigningGuard:
         """The signing guard of this host's key, as its records stand."""
         entropy = sha256(f"{self.network.seed} {self.name} {self._starts}".encode()).digest()

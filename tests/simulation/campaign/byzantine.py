@@ -9,12 +9,11 @@ from functools import partial
 from random import Random
 
 from msgspec.structs import replace
-from tests.builders import sign_block, simplex_of
+from tests.builders import sign_block
 
 from tallystick.consensus.agreement import PersistQuorum
 from tallystick.consensus.proposals import Pending
 from tallystick.consensus.signing_guard import SigningGuard
-from tallystick.consensus.simplex import Simplex
 from tallystick.ledger.block import Block
 from tallystick.ledger.certificate import certificates_hash, issue_stake
 from tallystick.ledger.epoch import Epoch
@@ -126,10 +125,6 @@ class Byzantine(SimulatedHost):
         wallet = self.agreement.wallet
         assert wallet is not None
         return wallet
-
-    @property
-    def simplex(self) -> Simplex:
-        return simplex_of(self.agreement)
 
     @property
     def epoch(self) -> Epoch:

@@ -9,7 +9,6 @@ from functools import partial
 from hashlib import sha256
 from random import Random
 
-from tests.builders import simplex_of
 from tests.simulation.campaign.adversary import Adversary
 from tests.simulation.campaign.books import Broken
 from tests.simulation.campaign.byzantine import host_of
@@ -349,7 +348,7 @@ def _voted_in(action: Action) -> Iterable[Ballot]:
 
 def timeout_of(host: SimulatedHost) -> int:
     """The timeout (ms) of the view that a host is in, by the protocol: doubled with each view from the third on."""
-    simplex = simplex_of(host.agreement)
+    simplex = host.simplex
     return min(max(30_000, 8 * TIMEOUT_MS), TIMEOUT_MS << max(0, simplex.view - simplex.views.final_view - 3))
 
 

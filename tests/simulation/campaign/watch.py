@@ -4,7 +4,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from typing import Any
 
-from tests.builders import simplex_of
 from tests.simulation.campaign.books import Books, Broken
 from tests.simulation.campaign.memory import check_memory
 
@@ -189,7 +188,7 @@ class Watch:
         self._check_guarded(host, header.hash, header.epoch, header.view)
 
     def _check_guarded(self, host: SimulatedHost, signed: Ballot | bytes, epoch: int, view: int) -> None:
-        guard = simplex_of(host.agreement).guard
+        guard = host.simplex.guard
         if guard.status is GuardStatus.LOST:
             return  # it signs nothing, and passes on what others, or its database, show of its votes
         if (epoch, view) <= guard.floor:
@@ -275,7 +274,7 @@ class Watch:
 
     def _note_heard(self, host: SimulatedHost, tallies: Iterable[Tally]) -> None:
         """A pair that conflicts, heard by a member in its own view, has to end as evidence on the chain."""
-        simplex, node = simplex_of(host.agreement), host.node
+        simplex, node = host.simplex, host.node
         if host.name not in self._heard or self._heard[host.name][0] is not node:
             self._heard[host.name] = (node, VoteBook())
         heard = self._heard[host.name][1]
