@@ -78,10 +78,16 @@ def free_ports(how_many: int, first: int | None = None) -> range:
 
 
 def drawn_port(how_many: int = 1) -> int:
-    """The first of as many free ports one after the other, drawn: networks that start together do not meet there."""
-    while True:
+    """The first of as many free ports one after the other, drawn: networks that start together do not meet there.
+
+    Raises `AddressError` when there are none.
+    """
+    drawn = secrets.randbelow(_DRAWN_PORTS)
+    for place in range(_DRAWN_PORTS):
         with suppress(AddressError):
-            return free_ports(how_many, _LOWEST_DRAWN + secrets.randbelow(_DRAWN_PORTS))[0]
+            return free_ports(how_many, _LOWEST_DRAWN + (drawn + place) % _DRAWN_PORTS)[0]
+    between = f"from {_LOWEST_DRAWN} to {_LOWEST_DRAWN + _DRAWN_PORTS + how_many - 2} of {HERE}"
+    raise AddressError(f"no {how_many} ports in a row {between} are free; end some of what listens there")
 
 
 def places(listen: str | None, address: str | None, towards: str | None) -> tuple[str, str]:
