@@ -100,7 +100,7 @@ class NotRunning(Problem):
 
 
 class NotInTime(Problem):
-    """The node did not answer within the time allowed."""
+    """Something did not come within the time allowed."""
 
     code, exit_code, http_status = "not-in-time", ExitCode.NOT_IN_TIME, 504
 

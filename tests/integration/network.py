@@ -58,6 +58,12 @@ class NodeProcess(local_network.NodeProcess):
         """`before`: a command that runs the node's (`ip netns exec NAME`); `module`: what runs in its Python."""
         super().__init__(DataFolder(path), command=[*before, *_NOT_WITHOUT_US, sys.executable, *module])
 
+    @property
+    def pid(self) -> int:
+        """Of the process that runs."""
+        assert self.process is not None, f"{self.name} does not run"
+        return self.process.pid
+
     def wait_until_running(self) -> None:
         """Until it answers on its socket."""
         wait_for(self._answers, f"{self.name} answers")

@@ -9,17 +9,29 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import chdir, closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from tests.builders import GENESIS
 from typer.testing import CliRunner, Result
 
+from tallystick.api import views
 from tallystick.cli.app import app
+from tallystick.cli.output import Terminal
+from tallystick.consensus.signing_guard import Floor, Signed
+from tallystick.demo import scenes, simulation
+from tallystick.demo.account import Moment
+from tallystick.demo.play import KeptChain, read_back
+from tallystick.demo.scenes import SimulatedDemo
 from tallystick.demo.simulation import PARAMS
 from tallystick.integrity.checked_chain import CheckedChain
+from tallystick.ledger.vote import NULLIFY, Ballot
+from tallystick.node.events import PersistSigned
 from tallystick.storage.store import Store
 
 REPORT = b"The bridge is sound.\n" * 100
@@ -110,6 +122,17 @@ def after(finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> Path:
 # ---- demo -----------------------------------------------------------------------------------------------------
 
 
+VERDICTS = [
+    "went_on_without_the_killed",
+    "burned_the_stake_of_who_signed_twice",
+    "stopped_in_halves_and_went_on",
+    "the_joiner_caught_up",
+    "all_attempts_refused",
+    "nodes_agree",
+    "all_files_verify",
+]
+
+
 def verdict_on(what: str, account: dict[str, Any]) -> dict[str, Any]:
     """What a verdict rests on; it holds."""
     (verdict,) = [one for one in account["verdicts"] if one["what"] == what]
@@ -120,14 +143,21 @@ def verdict_on(what: str, account: dict[str, Any]) -> dict[str, Any]:
 
 def test_the_demo_ends_with_one_agreed_chain(finished: tuple[Path, dict[str, Any]]) -> None:
     folder, account = finished
-    verdict_on("nodes_agree", account)
+    assert [one["what"] for one in account["verdicts"]] == VERDICTS
+    assert [one for one in account["verdicts"] if not one["holds"]] == []
+    ledger, blocks = account["ledger"], account["blocks"]
     assert len(account["nodes"]) == 5
-    assert {node["tip_hash"] for node in account["nodes"]} == {account["ledger"]["tip"]["hash"]}
-    assert [block["index"] for block in account["blocks"]] == list(range(1, account["ledger"]["tip"]["index"] + 1))
-    assert account["ledger"] == in_json("show", cwd=folder)
+    ends = {(node["tip_index"], node["tip_hash"], node["log_size"], node["log_root"]) for node in account["nodes"]}
+    assert ends == {(ledger["tip"]["index"], ledger["tip"]["hash"], ledger["log_size"], ledger["log_root"])}
+    assert [block["index"] for block in blocks] == list(range(1, ledger["tip"]["index"] + 1))
+    forged = Counter(block["forger"]["name"] for block in blocks)
+    assert sum(forged[node["member"]] for node in account["nodes"]) == len(blocks)
+    assert ledger == in_json("show", cwd=folder)
+    burned = verdict_on("burned_the_stake_of_who_signed_twice", account)["burned"]
+    assert sum(burned.values()) == ledger["burned"]
     held = sum(one[where] for one in account["members"] for where in ("free", "staked"))
     unbonding = sum(part["amount"] for one in account["members"] for part in one["unbonding"])
-    assert held + unbonding + account["ledger"]["burned"] == 6 * 100 + 4 * 100
+    assert held + unbonding + sum(burned.values()) == 6 * 100 + 4 * 100
     said = [one["summary"] for block in account["blocks"] for one in block["certificates"]]
     assert "stakes 20" in said
     assert "withdraws 20 from stake" in said
@@ -157,7 +187,9 @@ def test_the_ledger_goes_on_without_the_forger_that_was_killed(finished: tuple[P
     in_vain = account["nullified"]
     (missed,) = [one for one in in_vain if (one["epoch"], one["view"]) == (killing["epoch"], killing["view"])]
     assert missed["drawn"] == killing["member"]
-    assert missed["time_ms"] - killing["killed_ms"] >= 2 * PARAMS.delta_ms
+    assert missed["lasted_ms"] >= 2 * PARAMS.delta_ms
+    assert killing["kept_index"] <= killing["tip_index"]
+    assert killing["went_on"]["index"] <= killing["last_index"] <= killing["caught_up"]["index"]
     instead = account["blocks"][killing["went_on"]["index"] - 1]
     assert instead["index"] == killing["tip_index"] + 1
     assert instead["epoch"] == killing["epoch"]
@@ -175,10 +207,12 @@ def test_a_parted_network_says_who_is_missing_and_goes_on_when_they_return(
     parting = verdict_on("stopped_in_halves_and_went_on", account)
     assert parting["more"] == 0
     runs = {node["name"]: node["member"] for node in account["nodes"]}
-    assert parting["missing"]
-    for node, missing in parting["missing"].items():
-        (others,) = [side for side in parting["sides"] if node not in side]
-        assert {runs[other] for other in others} <= set(missing)
+    assert parting["stuck"]
+    for said in parting["stuck"]:
+        (others,) = [side for side in parting["sides"] if said["node"] not in side]
+        assert {runs[other] for other in others} <= set(said["missing"])
+        assert 3 * said["heard_stake"] <= 2 * said["total_stake"]
+        assert parting["parted_ms"] < said["since_ms"] < parting["healed_ms"]
     assert parting["went_on"]["ms"] > parting["healed_ms"]
     assert parting["went_on"]["index"] < account["ledger"]["tip"]["index"]
 
@@ -193,6 +227,7 @@ def test_who_signs_twice_loses_the_stake_and_the_next_epochs_vote(finished: tupl
     (charlie,) = [one for one in account["members"] if one["member"]["name"] == "Charlie"]
     assert evidence["summary"] == "shows that Charlie signed votes that conflict"
     assert (charlie["staked"], charlie["is_burned"], doubling["staked"]) == (0, True, 100)
+    assert (charlie["free"], charlie["unbonding"], doubling["burned"]) == (0, [], {"Charlie": 100})
     stakes = in_json("show", cwd=folder)
     assert (stakes["total"], stakes["burned"]) == (1_000, 100)
     has_a_vote = ["Charlie" in stakes for stakes in account["epochs"]]
@@ -203,11 +238,13 @@ def test_who_signs_twice_loses_the_stake_and_the_next_epochs_vote(finished: tupl
 def test_every_attempt_of_the_fraud_is_refused_by_the_rule_it_breaks(finished: tuple[Path, dict[str, Any]]) -> None:
     _, account = finished
     assert set(verdict_on("all_attempts_refused", account)["attempts"]) == set(EXPECTED)
-    assert {one["attempt"]: one["rule"] for one in account["refusals"]} == EXPECTED
-    counts = Counter(one["attempt"] for one in account["refusals"])
-    in_turn = [what for what, rule in EXPECTED.items() if rule in ("B12", "E4")]
-    assert [counts.pop(what) for what in in_turn] == [4, 4], "every node refuses what the drawn forger proposes"
-    assert set(counts.values()) == {1}
+    refusals = account["refusals"]
+    counts = Counter((one["attempt"], one["rule"]) for one in refusals)
+    assert counts == {(what, rule): 4 if rule in ("B12", "E4") else 1 for what, rule in EXPECTED.items()}
+    nodes = [node["name"] for node in account["nodes"][:4]]
+    for in_turn in ("B12", "E4"):
+        refused_by = sorted(one["node"] for one in refusals if one["rule"] == in_turn)
+        assert refused_by == nodes, "every node refuses what the drawn forger proposes"
 
 
 def test_each_file_verifies_and_fails_when_one_byte_is_changed(finished: tuple[Path, dict[str, Any]]) -> None:
@@ -245,7 +282,7 @@ def test_the_demo_works_with_other_numbers_of_nodes(tmp_path: Path, nodes: str) 
     (tmp_path / "report.txt").write_bytes(REPORT)
     account = in_json("demo", "report.txt", "--nodes", nodes, "--simulated", "--seed", "1", cwd=tmp_path)
     assert len(account["nodes"]) == int(nodes) + 1
-    assert [one for one in account["verdicts"] if not one["holds"]] == []
+    assert [one["what"] for one in account["verdicts"] if one["holds"]] == VERDICTS
 
 
 @pytest.mark.parametrize("chance", range(3))
@@ -261,8 +298,9 @@ def test_the_demo_ends_well_whatever_is_lost_on_the_way(tmp_path: Path, chance: 
     [
         ("tallystick.demo.fraud.Fraud.throws", lambda fraud, what: [], "× 0 of Charlie's 29 illegal attempts"),
         ("tallystick.demo.fraud.Fraud.two_votes", lambda fraud: [fraud.sign_of_life()] * 2, "× No evidence was"),
-        ("tallystick.network.simulated.SimulatedNetwork.crash", lambda network, name: None, "× Without Node"),
+        ("tallystick.network.simulated.SimulatedNetwork.crash", lambda network, name: None, "no view was nullified"),
         ("tallystick.network.simulated.SimulatedNetwork.partition", lambda network, *groups: None, "× The halves"),
+        ("tallystick.demo.play.Play.judge_joining", lambda *_: None, "× Nobody judged this: the_joiner_caught_up"),
     ],
 )
 def test_what_the_demo_could_not_show_it_does_not_claim(
@@ -274,6 +312,65 @@ def test_what_the_demo_could_not_show_it_does_not_claim(
     (line,) = [line for line in shown.splitlines() if verdict in line]
     assert line.startswith("×")
     assert shown.count("✓ ") == 7 - 1, "the other verdicts"
+
+
+def _charlie(kept: KeptChain, **fields: Any) -> KeptChain:
+    def changed(one: views.Member) -> views.Member:
+        return replace(one, **fields) if one.member.name == "Charlie" else one
+
+    return kept._replace(members=[changed(one) for one in kept.members])
+
+
+def _recorded_again(kept: KeptChain) -> KeptChain:
+    holding = [one for one in kept.blocks if any(held.kind == "evidence" for held in one.certificates)]
+    return kept._replace(blocks=[*kept.blocks, *holding])
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        _recorded_again,
+        lambda kept: kept._replace(ledger=replace(kept.ledger, burned=99)),
+        lambda kept: kept._replace(burned={"Charlie": 99}),
+        lambda kept: kept._replace(burned={"Charlie": 100, "Bob": 1}),
+        lambda kept: _charlie(kept, staked=1),
+        lambda kept: _charlie(kept, free=1),
+        lambda kept: _charlie(kept, unbonding=[views.Unbonding(1, 0, 0, 0)]),
+        lambda kept: _charlie(kept, is_burned=False),
+    ],
+)
+def test_that_a_stake_is_burned_is_judged_by_the_kept_chain(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: Callable[[KeptChain], KeptChain]
+) -> None:
+    (tmp_path / "README.md").write_text("read me")
+    monkeypatch.setattr(scenes, "read_back", lambda chain: changed(read_back(chain)))
+    account = in_json("demo", "--simulated", "--seed", "1", cwd=tmp_path, expect=1)
+    assert [one["what"] for one in account["verdicts"] if not one["holds"]] == ["burned_the_stake_of_who_signed_twice"]
+
+
+def test_a_node_votes_again_when_it_signs_a_ballot_and_not_before() -> None:
+    demo = SimulatedDemo(Terminal(quiet=True), [Path(__file__)], 4, 1, 0)
+    demo._votes["Node 1"] = voted = Moment()
+    host: Any = SimpleNamespace(name="Node 1")
+    place = demo.genesis.ledger_id, 0, 1
+    for record in (Floor(*place), Signed(*place, bytes(32), None)):
+        demo._on_action(host, PersistSigned((record,)))
+        assert voted.ms is None
+    demo._on_action(host, PersistSigned((Floor(*place), Signed(*place, None, Ballot(NULLIFY, 0, 1, bytes(32))))))
+    assert voted.ms is not None
+
+
+def test_the_readme_shows_what_the_demo_prints(tmp_path: Path) -> None:
+    root = Path(__file__).parents[2]
+    shutil.copy(root / "LICENSE", tmp_path)
+    told, _, sample = (root / "README.md").read_text().partition(" ends so, every time:\n\n```text\n")
+    command = told.rpartition("`tallystick ")[2].rstrip("`").split()
+    picture, verdicts = (part.split("\n") for part in sample.partition("\n```")[0].split("\n\n"))
+    shown = [line.rstrip() for line in tallystick(*command, cwd=tmp_path).stdout.split("\n")]
+    for part in (picture, verdicts):
+        first = shown.index(part[0])
+        assert shown[first : first + len(part)] == part
+    assert [line[0] for line in shown if line.startswith(("✓", "×"))].count("✓") == len(VERDICTS)
 
 
 def test_into_a_pipe_the_story_and_the_account_are_printed_for_people(tmp_path: Path) -> None:
@@ -365,6 +462,28 @@ def test_speed_is_kept(tmp_path: Path) -> None:
     begun = time.monotonic()
     account = in_json("demo", "report.txt", "--simulated", "--speed", "20", cwd=tmp_path)
     assert time.monotonic() - begun > account["took_ms"] / 1000 / 20
+
+
+class _Clock(SimpleNamespace):
+    """Time passes when it is looked at, and when somebody sleeps."""
+
+    now_s = 1_000.0
+
+    def monotonic(self) -> float:
+        self.now_s += 0.001
+        return self.now_s
+
+    def sleep(self, duration_s: float) -> None:
+        self.now_s += duration_s
+
+
+def test_what_the_demo_itself_takes_is_no_pause_beside_the_speed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "report.txt").write_bytes(REPORT)
+    monkeypatch.setattr(simulation, "time", clock := _Clock())
+    account = in_json("demo", "report.txt", "--simulated", "--speed", "20", "--seed", "7", cwd=tmp_path)
+    assert clock.now_s - 1_000.0 == pytest.approx(account["took_ms"] / 1000 / 20, abs=0.01)
 
 
 @pytest.mark.parametrize(

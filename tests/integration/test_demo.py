@@ -9,7 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.builders import GENESIS
 from tests.integration.command_line import REPORT, cli, in_json
+
+from tallystick.demo.play import LEDGER_NAME
+from tallystick.ledger.genesis import make_genesis
+from tallystick.storage.store import Store
 
 
 def demo(folder: Path, *args: str) -> subprocess.Popen[str]:
@@ -34,14 +39,25 @@ def test_the_demo_ends_well_and_leaves_only_the_kept_ledger(tmp_path: Path) -> N
         shown, errors = process.communicate(timeout=240)
     assert process.returncode == 0, (shown, errors)
     account = json.loads(shown)
+    assert [one["what"] for one in account["verdicts"] if one["holds"]] == [
+        "went_on_without_the_killed",
+        "the_joiner_caught_up",
+        "all_ended_well",
+        "nodes_agree",
+        "all_files_verify",
+    ]
     assert [one for one in account["verdicts"] if not one["holds"]] == []
     facts = {one["what"]: one["facts"] for one in account["verdicts"]}
     names = [f"node-{number}" for number in range(1, 6)]
     assert facts["all_ended_well"]["exit_codes"] == dict.fromkeys(names, 0)
     assert [one["name"] for one in account["nodes"]] == names
+    ledger = account["ledger"]
+    ends = {(one["tip_index"], one["tip_hash"], one["log_size"], one["log_root"]) for one in account["nodes"]}
+    assert ends == {(ledger["tip"]["index"], ledger["tip"]["hash"], ledger["log_size"], ledger["log_root"])}
     assert {one["member"]["name"]: one["staked"] for one in account["members"]} == dict.fromkeys(names[:4], 100)
     killing = facts["went_on_without_the_killed"]
-    assert killing["tip_index"] < killing["went_on"]["index"] < killing["caught_up"]["index"]
+    assert killing["kept_index"] <= killing["tip_index"] < killing["went_on"]["index"] < killing["last_index"]
+    assert killing["last_index"] <= killing["caught_up"]["index"] < killing["voted_again"]["index"]
     (file,) = account["files"]
     assert file["verified_by"] == file["failed_when_changed_by"] == [*names, "the kept chain"]
     assert nodes_of(tmp_path) == []
@@ -52,7 +68,12 @@ def test_the_demo_ends_well_and_leaves_only_the_kept_ledger(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_demo_that_is_interrupted_leaves_nothing(tmp_path: Path, number: int) -> None:
+def test_a_demo_that_is_interrupted_leaves_all_as_it_was(tmp_path: Path, number: int) -> None:
+    before = {"report.txt": REPORT}
+    if number == signal.SIGTERM:
+        chain = tmp_path / "tallystick-demo.db"
+        Store.create(chain, make_genesis(LEDGER_NAME, 0, list(GENESIS.allotments), GENESIS.params)).close()
+        before[chain.name] = chain.read_bytes()
     with demo(tmp_path) as process:
         assert process.stdout is not None
         assert any("is killed (SIGKILL)" in line for line in process.stdout)
@@ -63,4 +84,4 @@ def test_a_demo_that_is_interrupted_leaves_nothing(tmp_path: Path, number: int) 
     assert "stopped" in errors
     assert nodes_of(tmp_path) == []
     assert list((tmp_path / "tmp").iterdir()) == []
-    assert not (tmp_path / "tallystick-demo.db").exists()
+    assert {one.name: one.read_bytes() for one in tmp_path.iterdir() if one.is_file()} == before

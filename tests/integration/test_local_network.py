@@ -1,22 +1,30 @@
 """Node processes that are started for a demo: they end with it, whatever happens."""
 
 import os
+import shlex
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from tests.integration import network as integration
 from tests.integration.network import free_ports, short_folder, tallystick
 
+from tallystick.api.views import Outcome
+from tallystick.cli.output import Terminal
+from tallystick.client.drafts import in_words
 from tallystick.demo import local_network
 from tallystick.demo.local_network import LocalNetwork, NodeProcess, terminated_like_interrupted
-from tallystick.demo.real_demo import PARAMS
+from tallystick.demo.real_demo import PARAMS, RealDemo
+from tallystick.host import addresses
 from tallystick.host.founding import found_here
-from tallystick.problems import Problem
+from tallystick.problems import NotInTime, Problem
 
 
 @pytest.fixture
@@ -29,7 +37,7 @@ def network(tmp_path: Path) -> Iterator[LocalNetwork[NodeProcess]]:
 
 
 def pids(network: LocalNetwork[NodeProcess]) -> list[int]:
-    return [node.pid for node in network.running]
+    return [node.process.pid for node in network.running if node.process]
 
 
 def is_alive(pid: int) -> bool:
@@ -54,7 +62,7 @@ def test_a_killed_node_starts_again(network: LocalNetwork[NodeProcess]) -> None:
     first = network.nodes[0]
     for _ in range(2):
         network.start()
-        pid = first.pid
+        pid, *_ = pids(network)
         first.kill()
         assert not is_alive(pid)
 
@@ -80,11 +88,12 @@ def test_a_node_that_ends_is_told_with_its_last_words(network: LocalNetwork[Node
             network.wait_until_voting()
 
 
-def test_waiting_has_an_end(network: LocalNetwork[NodeProcess]) -> None:
+def test_waiting_has_an_end(network: LocalNetwork[NodeProcess], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local_network, "_START_SECONDS", 0.3)
     first, second, _ = network.nodes
     first.launch()
-    with pytest.raises(Problem, match=r"for a sign: that did not come within 0 s.*node-1: "):
-        network.wait_until(lambda: bool(second.status()), "for a sign", at_most_s=0.3)
+    with pytest.raises(NotInTime, match=r"for a sign: that did not come within 0 s.*node-1: "):
+        network.wait_until(lambda: bool(second.status()), "for a sign")
     assert second.last_words == "nothing"
 
 
@@ -105,6 +114,32 @@ def test_an_interruption_ends_all_nodes(network: LocalNetwork[NodeProcess], numb
     assert not any(map(is_alive, started))
 
 
+def test_ports_are_drawn_among_those_that_are_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(addresses, "_are_free", lambda ports: ports == range(20_500, 20_503))
+    assert {addresses.drawn_port(3) for _ in range(3)} == {20_500}
+    monkeypatch.setattr(addresses, "_are_free", lambda ports: False)
+    with pytest.raises(addresses.AddressError, match=r"no 3 ports in a row from 20000 to 32001 of .* are free"):
+        addresses.drawn_port(3)
+
+
+@pytest.mark.parametrize(
+    ("reason", "raised", "told"),
+    [
+        (None, NotInTime, "node-1 did not certify 'away' within 60 s"),
+        ("[C1] a wrong signature", Problem, "node-1 did not certify 'away': [C1] a wrong signature"),
+    ],
+)
+def test_the_demo_tells_what_it_could_not_certify(
+    network: LocalNetwork[NodeProcess], reason: str | None, raised: type[Problem], told: str
+) -> None:
+    outcome, demo = Outcome("00", "waiting", reason=reason), RealDemo(Terminal(quiet=True), network)
+    client = SimpleNamespace(sign=lambda statements: statements, submit=lambda signed, timeout_s: [outcome])
+    node: Any = SimpleNamespace(name="node-1", client=lambda: nullcontext(client))
+    with pytest.raises(Problem) as said:
+        demo._certify(node, in_words("away"))
+    assert (type(said.value), str(said.value)) == (raised, told)
+
+
 def up(folder: Path, *args: str) -> subprocess.Popen[str]:
     """`tallystick up`."""
     environment: dict[str, Any] = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "NO_COLOR": "1"}
@@ -112,33 +147,55 @@ def up(folder: Path, *args: str) -> subprocess.Popen[str]:
     return subprocess.Popen([*local_network.COMMAND, "up", *args], cwd=folder, env=environment, **pipes)
 
 
-def _up_of_two(path: Path) -> subprocess.Popen[str]:
-    """The nodes of a folder, as `tallystick new` makes it."""
-    found_here("class", path / "net", 2, "", params=PARAMS, port=free_ports(2))
-    return up(path, "net")
+@pytest.mark.parametrize(
+    ("number", "args"),
+    [(signal.SIGINT, ["--nodes", "2"]), (signal.SIGTERM, ["--nodes", "2"]), (signal.SIGTERM, ["net"])],
+)
+def test_up_says_what_to_try_and_ends_with_all_its_nodes(number: int, args: list[str]) -> None:
+    with short_folder() as path:
+        found_here("class", path / "net", 2, "", params=PARAMS, port=free_ports(2))
+        with up(path, *args) as process:
+            assert process.stdout is not None
+            folder = _folder_in(process.stdout.readline(), "2 nodes run in ")
+            assert any("tallystick join $(tallystick invite" in line for line in process.stdout)
+            children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+            nodes = [int(one) for one in children.read_text().split()] if children.exists() else []
+            process.send_signal(number)
+            rest, errors = process.communicate(timeout=30)
+        assert process.returncode == 0, errors
+        assert "All 2 nodes have ended." in rest
+        assert not any(map(is_alive, nodes))
+        assert [one.name for one in path.iterdir()] == ["net"]
+        assert folder == Path("net") if args == ["net"] else not folder.exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_up_says_what_to_try_and_ends_with_all_its_nodes(number: int) -> None:
-    with short_folder() as path, _up_of_two(path) as process:
+def _folder_in(told: str, after: str) -> Path:
+    assert told.startswith(f"✓ {after}")
+    return Path(told.removeprefix(f"✓ {after}").split(";")[0])
+
+
+def test_who_is_invited_joins_with_the_command_that_up_tells() -> None:
+    with short_folder() as path, up(path, "--nodes", "2") as process:
         assert process.stdout is not None
-        assert any("tallystick join $(tallystick invite" in line for line in process.stdout)
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-        nodes = [int(one) for one in children.read_text().split()] if children.exists() else []
-        process.send_signal(number)
-        rest, errors = process.communicate(timeout=30)
-    assert process.returncode == 0, errors
-    assert "All 2 nodes have ended." in rest
-    assert not any(map(is_alive, nodes))
+        told = next(line for line in process.stdout if "tallystick join" in line)
+        as_module = f'tallystick() {{ {shlex.join(local_network.COMMAND)} "$@"; }}'
+        joined = integration.NodeProcess(path / "mine")
+        with subprocess.Popen(["bash", "-c", f"{as_module}; {told}"], cwd=path, start_new_session=True) as joining:
+            try:
+                joined.wait_until_running()
+                tallystick("certify", "--subject", "joined", "--data", joined.folder.path)
+                assert joined.status().tip_index >= 1
+            finally:
+                os.killpg(joining.pid, signal.SIGTERM)
+                process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
 
 
 def test_a_network_of_one_node_certifies_and_ends() -> None:
     with short_folder() as path, up(path, "--nodes", "1") as process:
         assert process.stdout is not None
-        first = process.stdout.readline()
-        assert first.startswith("✓ one node runs in ")
-        folder = Path(first.removeprefix("✓ one node runs in ").split(";")[0]) / "node-1"
-        tallystick("certify", "--subject", "alone", "--data", folder)
+        folder = _folder_in(process.stdout.readline(), "one node runs in ")
+        tallystick("certify", "--subject", "alone", "--data", folder / "node-1")
         process.send_signal(signal.SIGINT)
         rest, errors = process.communicate(timeout=30)
     assert process.returncode == 0, errors

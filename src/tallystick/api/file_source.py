@@ -16,18 +16,18 @@ from tallystick.storage.search_index import Query, SearchIndex
 from tallystick.storage.store import Store
 
 
-class _CheckedReader(LedgerReader):
+class CheckedReader(LedgerReader):
     """Answers from what the check found, where nothing vouches for an index or table that the file has."""
 
     def __init__(self, checked: CheckedChain, store: Store, read: Thread, find: Find) -> None:
         super().__init__(checked.chain, store, read, find)
-        self._checked = checked
+        self.checked = checked
 
     def stating(self, sha256: bytes) -> list[tuple[FileStatement, Place]]:
-        return self._checked.stating(sha256)
+        return self.checked.stating(sha256)
 
     def members_for(self, block: Block) -> Mapping[bytes, int]:
-        return dict(self._checked.epoch_of(block.index).members)
+        return dict(self.checked.epoch_of(block.index).members)
 
 
 @asynccontextmanager
@@ -50,4 +50,4 @@ async def open_file(path: Path, on_block: Callable[[int], object] = lambda index
         async def find(query: Query, below: int, limit: int) -> tuple[list[int], int]:
             return await read(lambda: (index().find(query, below, limit), index().size))
 
-        yield App(await read(_CheckedReader, checked, store, read, find), Door())
+        yield App(await read(CheckedReader, checked, store, read, find), Door())

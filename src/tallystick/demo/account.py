@@ -26,14 +26,17 @@ class Moment(Struct):
 
 
 class Killing(Struct):
-    """A node that was killed at block `tip_index`, and started again."""
+    """A node that was killed at block `tip_index`, and started again with the blocks up to `kept_index`."""
 
     node: str
     tip_index: int
+    kept_index: int
+    last_index: int
+    """The last block that was final when it started again."""
     killed_ms: int
     restarted_ms: int
     went_on: Moment
-    """The first block that became final without it."""
+    """The first block that became final after it was killed."""
     caught_up: Moment
     voted_again: Moment
 
@@ -44,8 +47,10 @@ class NodeLine(Struct):
     name: str
     member: str
     joined_ms: int
+    tip_index: int
     tip_hash: str
-    """It covers all that the node has: blocks, log and state."""
+    log_size: int
+    log_root: str
 
 
 class Refusal(Struct):
@@ -64,6 +69,18 @@ class Nullified(Struct):
     view: int
     drawn: str
     time_ms: int
+    lasted_ms: int
+    """Since it had something to do."""
+
+
+class Stuck(Struct):
+    """A node told that nothing became final: what it heard of the stake, and whom it missed."""
+
+    node: str
+    since_ms: int
+    heard_stake: int
+    total_stake: int
+    missing: list[str]
 
 
 class Stretch(Struct):

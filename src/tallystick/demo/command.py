@@ -8,6 +8,7 @@ from typing import Annotated, Final
 import typer
 
 import tallystick
+from tallystick.cli.options import argument, flag, option
 from tallystick.cli.output import DEFAULT_CHAIN, Terminal, give, is_json, make_console
 from tallystick.demo.closing_view import show_account
 from tallystick.demo.real_demo import MOST_PROCESSES, play_real
@@ -15,34 +16,22 @@ from tallystick.demo.scenes import SimulatedDemo, play_simulated
 from tallystick.problems import ExitCode
 
 _DEFAULT_SPEED: Final = 3.5
+_SPEED_HELP: Final = "Simulated: seconds of the nodes' time in a second of yours; 0: as fast as it goes."
+_SPEED_DEFAULT: Final = f"{_DEFAULT_SPEED} on a terminal, else 0"
+_SEED_HELP: Final = "Simulated: what keys, delays and losses are drawn from."
 _DEFAULT_FILES: Final = ("README.md", "LICENSE")
 _FALLBACK_FILES: Final = ("ledger/certificate.py", "ledger/block.py")
 """Of this package, so that they are always there."""
 
 
 def demo(
-    files: Annotated[list[Path] | None, typer.Argument(metavar="FILE", help="Files to certify.")] = None,
+    files: Annotated[list[Path] | None, argument("FILE", "Files to certify.")] = None,
     *,
-    nodes: Annotated[int, typer.Option(min=4, max=50, help="At first; one more joins late. Four can spare one.")] = 4,
-    simulated: Annotated[bool, typer.Option("--simulated", help="In virtual time, with a fraud.")] = False,
-    speed: Annotated[
-        float | None,
-        typer.Option(
-            min=0,
-            help="Simulated: seconds of the nodes' time in a second of yours; 0: as fast as it goes.",
-            show_default=f"{_DEFAULT_SPEED} on a terminal, else 0",
-        ),
-    ] = None,
-    seed: Annotated[
-        int | None,
-        typer.Option(
-            min=0,
-            max=2**63 - 1,
-            help="Simulated: what keys, delays and losses are drawn from.",
-            show_default="a random one",
-        ),
-    ] = None,
-    chain: Annotated[Path, typer.Option(help="Where it is kept; an earlier demo's is replaced.")] = Path(DEFAULT_CHAIN),
+    nodes: Annotated[int, option("At first; one more joins late. Four can spare one.", min=4, max=50)] = 4,
+    simulated: Annotated[bool, flag("--simulated", "In virtual time, with a fraud.")] = False,
+    speed: Annotated[float | None, option(_SPEED_HELP, min=0, show_default=_SPEED_DEFAULT)] = None,
+    seed: Annotated[int | None, option(_SEED_HELP, min=0, max=2**63 - 1, show_default="a random one")] = None,
+    chain: Annotated[Path, option("Where it is kept; an earlier demo's is replaced.")] = Path(DEFAULT_CHAIN),
 ) -> None:
     """Watch several nodes turn files into one agreed chain.
 

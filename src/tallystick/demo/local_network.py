@@ -14,10 +14,10 @@ from tallystick.api.views import Status
 from tallystick.cli.options import PASSPHRASE_VARIABLE
 from tallystick.client.blocking import Client
 from tallystick.host.data_folder import DataFolder
-from tallystick.problems import NotRunning, Problem
+from tallystick.problems import NotInTime, NotRunning, Problem
 
 COMMAND: Final = (sys.executable, "-m", "tallystick")
-START_SECONDS: Final = 90.0
+_START_SECONDS: Final = 90.0
 
 _POLL_SECONDS: Final = 0.02
 _STOP_SECONDS: Final = 30.0
@@ -47,12 +47,6 @@ class NodeProcess:
     def last_words(self) -> str:
         """The last line of its log that says anything."""
         return next((line.strip() for line in reversed(self.log.split("\n")) if line.strip()), "nothing")
-
-    @property
-    def pid(self) -> int:
-        """Of the process that runs."""
-        assert self.process is not None, f"{self.name} does not run"
-        return self.process.pid
 
     def launch(self, *options: str) -> None:
         """Start the process, in a group of its own (Ctrl-C on the terminal is ours to pass on)."""
@@ -136,9 +130,9 @@ class LocalNetwork(Generic[N]):
             for node in self.running:  # interrupted meanwhile
                 node.kill()
 
-    def wait_until(self, is_done: Callable[[], object], what: str, at_most_s: float = START_SECONDS) -> None:
-        """Wait for something. Raises `Problem` when a node has ended meanwhile, or the time is up."""
-        until_s = time.monotonic() + at_most_s
+    def wait_until(self, is_done: Callable[[], object], what: str) -> None:
+        """Wait for something. Raises `NotInTime`, and `Problem` when a node has ended meanwhile."""
+        until_s = time.monotonic() + _START_SECONDS
         while True:
             for node, code in self.ended():
                 raise Problem(f"{node.name} has ended with {code}: {node.last_words}")
@@ -149,7 +143,8 @@ class LocalNetwork(Generic[N]):
                 pass  # it listens a moment after it was started
             if time.monotonic() > until_s:
                 told = "; ".join(f"{node.name}: {node.last_words}" for node in self.running)
-                raise Problem(f"{what}: that did not come within {at_most_s:.0f} s. The nodes' last words: {told}")
+                late = f"{what}: that did not come within {_START_SECONDS:.0f} s"
+                raise NotInTime(f"{late}. The nodes' last words: {told}")
             time.sleep(_POLL_SECONDS)
 
     def wait_until_voting(self) -> None:

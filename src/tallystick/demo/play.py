@@ -1,17 +1,20 @@
 """A demo as it is played: what it tells as it happens, and the account that it comes to in the end."""
 
+import asyncio
 import mmap
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final, NamedTuple
 
 from msgspec.structs import asdict
 
+from tallystick.api import views
+from tallystick.api.file_source import CheckedReader, open_file
+from tallystick.api.questions import MOST_ITEMS
 from tallystick.cli.output import Terminal, Text
 from tallystick.cli.words import many, seconds
-from tallystick.client.blocking import Client
-from tallystick.demo.account import KEPT, Account, FileLine, Killing, Moment, NodeLine, Stretch, Verdict
+from tallystick.demo.account import Account, FileLine, Killing, Moment, NodeLine, Stretch, Verdict
 from tallystick.problems import StoreError
 from tallystick.storage.file_statement import FileStatement, describe_file, describe_stream
 from tallystick.storage.store import Store
@@ -20,8 +23,24 @@ LEDGER_NAME: Final = "tallystick demo"
 _STYLES: Final = {"+": "default", "■": "green", "×": "red", "!": "yellow", ">": "cyan"}
 
 
+class KeptChain(NamedTuple):
+    """The kept chain as its file was read back, every rule checked again."""
+
+    ledger: views.Ledger
+    epochs: list[dict[str, int]]
+    blocks: list[views.Block]
+    members: list[views.Member]
+    burned: dict[str, int]
+    """What evidence took, by member."""
+    covers: Callable[[FileStatement], bool]
+    """Whether it holds a certificate of these bytes of a file."""
+
+
 class Play:
     """Prints a line for each thing that happens, on a terminal with the scene below; and collects the verdicts."""
+
+    due: ClassVar[Sequence[str]] = ("nodes_agree", "all_files_verify")
+    """The verdicts that are to be given; one that is not has failed."""
 
     def __init__(self, console: Terminal, now_ms: Callable[[], int], began_ms: int) -> None:
         self.status = console.status("")
@@ -52,42 +71,50 @@ class Play:
     def judge_killing(self, one: Killing, how: str = "", *, is_missed: bool = True) -> Verdict:
         """The ledger went on without a node that was killed and missed, and it came back."""
         self._stretches.append(Stretch(one.node, "killed", one.killed_ms, one.restarted_ms))
-        outlived = is_missed and one.went_on.ms is not None and one.went_on.ms < one.restarted_ms
-        came_back = one.caught_up.ms is not None and one.voted_again.ms is not None
+        went_on = one.tip_index < (one.went_on.index or 0) <= one.last_index
+        came_back = (one.caught_up.index or 0) >= one.last_index and one.voted_again.ms is not None
         says = f"Without {one.node}, which was killed, the ledger did not go on"
-        if outlived and not came_back:
+        if went_on and not is_missed:
+            says = f"{one.node} was killed, and no view was nullified for lack of it"
+        elif went_on and not came_back:
             says = f"{one.node}, which was killed, did not come back"
-        elif outlived:
+        elif went_on:
             cost = f"after {_took(one.killed_ms, one.went_on)} block {one.went_on.index} was final without it"
             back = f"back after {seconds(one.restarted_ms - one.killed_ms)}"
             caught_up = f"it caught up in {_took(one.restarted_ms, one.caught_up)}, and votes again"
             says = f"{one.node} was killed{how}: {cost}; {back}, {caught_up}"
-        return self.judge("went_on_without_the_killed", outlived and came_back, says, **asdict(one))
+        holds = went_on and is_missed and came_back
+        return self.judge("went_on_without_the_killed", holds, says, **asdict(one))
 
     def judge_joining(self, node: str, caught_up: Moment) -> None:
         """A node that joined late caught up."""
         had = f"had block {caught_up.index} {_took(self._joined_ms[node], caught_up)} later"
-        says = f"{node} joined late, and " + ("did not catch up" if caught_up.ms is None else had)
-        self.judge("the_joiner_caught_up", caught_up.ms is not None, says, node=node, **asdict(caught_up))
+        says = f"{node} joined late, and " + (had if caught_up.index else "did not catch up")
+        self.judge("the_joiner_caught_up", bool(caught_up.index), says, node=node, **asdict(caught_up))
 
-    def give_account(self, chain: Path, nodes: Sequence[NodeLine], files: Sequence[FileLine]) -> Account:
-        """Close the account with the kept chain, and with the verdicts on all nodes and files."""
-        with Client(chain) as client:
-            ledger, members = client.ledger(), client.members().members
-            blocks = [client.block(index) for index in range(1, ledger.tip.index + 1)]
-        agree = {one.tip_hash for one in nodes} == {ledger.tip.hash}
-        agreed = f"All {len(nodes)} nodes agree: block {ledger.tip.index}, {ledger.tip.hash[:16]}…"
+    def give_account(
+        self, kept: KeptChain, nodes: Sequence[NodeLine], files: Sequence[FileLine], doors: Sequence[str]
+    ) -> Account:
+        """Close the account with the kept chain and all verdicts; each file is to verify at each of these doors."""
+        ledger, tip = kept.ledger, kept.ledger.tip
+        ends = {(one.tip_index, one.tip_hash, one.log_size, one.log_root) for one in nodes}
+        agree = ends == {(tip.index, tip.hash, ledger.log_size, ledger.log_root)}
+        agreed = f"All {len(nodes)} nodes agree: block {tip.index}, {tip.hash[:16]}…"
         self.judge("nodes_agree", agree, agreed if agree else f"The {len(nodes)} nodes do not agree")
-        good = sum(KEPT in one.verified_by and one.verified_by == one.failed_when_changed_by for one in files)
+        good = sum(one.verified_by == one.failed_when_changed_by == list(doors) for one in files)
         says = f"{good} of {many(len(files), 'file')} verified, and failed when changed"
         self.judge("all_files_verify", good == len(files), says)
+        judged = {one.what for one in self._verdicts}
+        for what in self.due:
+            if what not in judged:
+                self.judge(what, False, f"Nobody judged this: {what}")
         return Account(
             took_ms=self.elapsed_ms,
             verdicts=self._verdicts,
             ledger=ledger,
-            epochs=_epochs(chain),
-            blocks=blocks,
-            members=members,
+            epochs=kept.epochs,
+            blocks=kept.blocks,
+            members=kept.members,
             nodes=list(nodes),
             stretches=self._stretches,
             files=list(files),
@@ -98,19 +125,33 @@ def _took(from_ms: int, until: Moment) -> str:
     return seconds((until.ms or from_ms) - from_ms)
 
 
-def _epochs(chain: Path) -> list[dict[str, int]]:
-    with Store.open(chain, read_only=True) as store:
-        names, last = store.names(), store.block(store.tip_index)
-        kept = [store.voters(number) for number in range(last.header.epoch + 1 if last else 0)]
-        epochs = [one if one is not None else store.genesis.stakes().members for one in kept]
-    return [{names[key]: stake for key, stake in members} for members in epochs]
+def read_back(chain: Path) -> KeptChain:
+    """Read the kept chain. Raises `DamagedStore`."""
+    return asyncio.run(_read_back(chain))
 
 
-def check_file(path: Path, doors: Mapping[str, Client]) -> FileLine:
+async def _read_back(chain: Path) -> KeptChain:
+    async with open_file(chain) as app:
+        reader = app.reader
+        assert isinstance(reader, CheckedReader)
+        checked, names = reader.checked, reader.address_book
+        ledger, members = await reader.ledger(), await reader.members(MOST_ITEMS)
+        blocks = [await reader.block(index) for index in range(1, ledger.tip.index + 1)]
+    epochs = {one.epoch: checked.epoch_of(one.index).members for one in blocks}
+    stakes = [{names[key]: stake for key, stake in one} for one in epochs.values()]
+    burned = {names[key]: amount for key, amount in checked.burned.items()}
+
+    def covers(file: FileStatement) -> bool:
+        return any(one.size_bytes == file.size_bytes for one, _ in checked.stating(file.sha256))
+
+    return KeptChain(ledger, stakes, blocks, members.members, burned, covers)
+
+
+def check_file(path: Path, doors: Mapping[str, Callable[[FileStatement], object]]) -> FileLine:
     """Look for a file's certificates at each door, the kept chain's among them, and for those of a changed file."""
     now, changed = describe_file(path), _with_one_byte_changed(path)
-    verified = [name for name, client in doors.items() if client.verify_statement(now)]
-    failed = [name for name, client in doors.items() if not client.verify_statement(changed)]
+    verified = [name for name, covers in doors.items() if covers(now)]
+    failed = [name for name, covers in doors.items() if not covers(changed)]
     return FileLine(now.name, now.sha256.hex(), verified, failed)
 
 
@@ -123,6 +164,13 @@ def _with_one_byte_changed(path: Path) -> FileStatement:
 
 def make_room(path: Path) -> None:
     """Remove an earlier demo's chain, and nothing else. Raises `StoreError`, and then nothing has changed."""
+    check_room(path)
+    if path.exists():
+        Store.open(path).delete()
+
+
+def check_room(path: Path) -> None:
+    """Raise `StoreError` when something else than an earlier demo's chain is in the way, or no file can be made."""
     if not os.access(path.absolute().parent, os.W_OK):
         raise StoreError(f"{path} cannot be made: its folder is not there, or not yours to write; name another file")
     if path.exists():
@@ -130,4 +178,3 @@ def make_room(path: Path) -> None:
             name = earlier.genesis.name
         if name != LEDGER_NAME:
             raise StoreError(f"{path} holds the ledger {name!r} and is left alone; name another file with --chain")
-        Store.open(path).delete()

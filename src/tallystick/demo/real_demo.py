@@ -6,21 +6,21 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 
 from tallystick.cli.output import Terminal
-from tallystick.client.blocking import Client
+from tallystick.cli.words import many
 from tallystick.client.drafts import Draft, about_files, in_words
 from tallystick.demo.account import KEPT, Account, Killing, Moment, NodeLine
 from tallystick.demo.local_network import LocalNetwork, NodeProcess, terminated_like_interrupted
-from tallystick.demo.play import LEDGER_NAME, Play, check_file, make_room
+from tallystick.demo.play import LEDGER_NAME, Play, check_file, check_room, make_room, read_back
 from tallystick.host.addresses import HERE, drawn_port
 from tallystick.host.data_folder import DataFolder
 from tallystick.host.founding import found_here, make_key
 from tallystick.host.invite import read_invite
 from tallystick.host.joining import fetch, set_up_invited
 from tallystick.ledger.params import Params
-from tallystick.problems import Problem
+from tallystick.problems import NotInTime, Problem
 from tallystick.storage.store import Store
 
 MOST_PROCESSES: Final = 16
@@ -34,7 +34,7 @@ _FINAL_SECONDS: Final = 60.0
 def play_real(console: Terminal, paths: Sequence[Path], nodes: int, chain: Path) -> Account:
     """Play it, and keep the chain; no process outlives this. Raises `Problem` when something does not come to pass."""
     drafts = about_files(paths)
-    make_room(chain)
+    check_room(chain)
     with terminated_like_interrupted(), tempfile.TemporaryDirectory(prefix="tallystick-") as root:
         kept = Path(root) / "kept.db"
         folders = found_here(LEDGER_NAME, Path(root) / "net", nodes, "", params=PARAMS, port=drawn_port(nodes))
@@ -42,12 +42,15 @@ def play_real(console: Terminal, paths: Sequence[Path], nodes: int, chain: Path)
             demo = RealDemo(console, network)
             with demo.status:
                 account = demo.play(drafts, paths, kept)
+        make_room(chain)
         shutil.move(kept, chain)
     return account
 
 
 class RealDemo(Play):
     """One play, scene after scene."""
+
+    due: ClassVar = ("went_on_without_the_killed", "the_joiner_caught_up", "all_ended_well", *Play.due)
 
     def __init__(self, console: Terminal, network: LocalNetwork[NodeProcess]) -> None:
         with Store.open(network.nodes[0].folder.ledger_path, read_only=True) as store:
@@ -82,9 +85,11 @@ class RealDemo(Play):
             signed, began_ms = client.sign([(draft.subject, draft.payload)]), self.elapsed_ms
             (outcome,) = client.submit(signed, timeout_s=_FINAL_SECONDS)
         final = Moment(self.elapsed_ms, outcome.block_index)
+        failed = f"{process.name} did not certify {draft.subject!r}"
+        if outcome.reason is not None:
+            raise Problem(f"{failed}: {outcome.reason}")
         if final.index is None:
-            reason = outcome.reason or f"it was not final within {_FINAL_SECONDS:.0f} s"
-            raise Problem(f"{process.name} did not certify {draft.subject!r}: {reason}")
+            raise NotInTime(f"{failed} within {_FINAL_SECONDS:.0f} s")
         what = Path(draft.file).name if draft.file else f"“{draft.subject}”"
         told = f"{what} is certified through {process.name}: block {final.index}"
         self.tell("+", f"{told}, final after {self.elapsed_ms - began_ms} ms")
@@ -98,14 +103,17 @@ class RealDemo(Play):
         self.tell("!", f"{name} is killed (SIGKILL) at block {tip_index}")
         meanwhile = [in_words(f"{name} is away, statement {number + 1}") for number in range(_STATEMENTS_MEANWHILE)]
         final = [self._certify(others[number % len(others)], draft) for number, draft in enumerate(meanwhile)]
+        with Store.open(victim.folder.ledger_path, read_only=True) as store:
+            kept_index = store.tip_index
         victim.launch()
-        restarted_ms = self.elapsed_ms
-        self.tell(">", f"{name} starts again, with what it had kept")
+        restarted_ms, last_index = self.elapsed_ms, max(one.index or 0 for one in final)
+        self.tell(">", f"{name} starts again, with {many(kept_index, 'block')} that it had kept")
         caught_up = self._wait_for(victim, max(one.status().tip_index for one in others))
         self.tell(">", f"{name} has caught up with block {caught_up.index}, each checked")
         self._network.wait_until_voting()
         back = self._certify(victim, in_words(f"{name} is back"))
-        self.judge_killing(Killing(name, tip_index, killed_ms, restarted_ms, final[0], caught_up, back))
+        indexes, times = (tip_index, kept_index, last_index), (killed_ms, restarted_ms)
+        self.judge_killing(Killing(name, *indexes, *times, final[0], caught_up, back))
 
     def _invite(self, host: NodeProcess, name: str) -> NodeProcess:
         self.show_scene("One more joins with a line of text")
@@ -133,19 +141,23 @@ class RealDemo(Play):
         """Keep the chain, verify each file at every node and in the kept chain, and have all nodes end."""
         self.show_scene("Every file is verified at every node")
         with ExitStack() as stack:
-            doors = {node.name: stack.enter_context(node.client()) for node in self._network.running}
-            ends = {name: client.status() for name, client in doors.items()}
-            doors[self._members[0].name].backup(kept)
+            clients = {node.name: stack.enter_context(node.client()) for node in self._network.nodes}
+            ends = {name: client.ledger() for name, client in clients.items()}
+            clients[self._members[0].name].backup(kept)
             with Store.open(kept) as store:
-                store.remember_names({bytes.fromhex(ends[joiner.name].node.key): joiner.name})
-            doors[KEPT] = stack.enter_context(Client(kept))
+                store.remember_names({joiner.folder.public_key(): joiner.name})
+            chain = read_back(kept)
+            doors = {name: client.verify_statement for name, client in clients.items()} | {KEPT: chain.covers}
             files = [check_file(path, doors) for path in paths]
         for one in files:
             told = f"{one.name} verifies at {', '.join(one.verified_by)}"
             self.tell("■", f"{told}; with one byte changed it fails at {len(one.failed_when_changed_by)} of them")
-        nodes = [NodeLine(name, name, self._joined_ms[name], one.tip_hash) for name, one in ends.items()]
+        nodes = [
+            NodeLine(name, name, self._joined_ms[name], one.tip.index, one.tip.hash, one.log_size, one.log_root)
+            for name, one in ends.items()
+        ]
         codes = self._network.stop()
         ended = f"All {len(codes)} processes ended when they were asked to"
         says = "A process had to be killed, or ended badly" if any(codes.values()) else ended
         self.judge("all_ended_well", not any(codes.values()), says, exit_codes=codes)
-        return self.give_account(kept, nodes, files)
+        return self.give_account(chain, nodes, files, [*ends, KEPT])

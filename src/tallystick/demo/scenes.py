@@ -1,20 +1,19 @@
 """The simulated demo, scene after scene."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final, TypeAlias
 
 from msgspec.structs import asdict
 
 from tallystick.cli.output import Terminal, fail
 from tallystick.cli.words import many, names_of, seconds
-from tallystick.client.blocking import Client
 from tallystick.demo.account import KEPT, Account, Killing, Moment, NodeLine, Stretch
 from tallystick.demo.fraud import BURNED, CERTIFICATES, FRAUD, HONEST, IN_TURN, MESSAGES
-from tallystick.demo.play import check_file, make_room
+from tallystick.demo.play import KeptChain, Play, check_file, make_room, read_back
 from tallystick.demo.simulation import FRAME_MS, TOKENS, Simulation
-from tallystick.ledger.certificate import Evidence
 from tallystick.ledger.messages import encode_message
 from tallystick.network.archiving import FullArchive
 from tallystick.problems import ExitCode
@@ -39,19 +38,33 @@ def play_simulated(demo: "SimulatedDemo", chain: Path) -> Account:
     return demo.close(chain)
 
 
+Scene: TypeAlias = Generator[None, KeptChain, None]
+"""It yields when it is over, and is sent the kept chain after the last scene, to give its verdict."""
+
+
 class SimulatedDemo(Simulation):
-    """One play. A scene that has a verdict yields when it is over, and goes on with that after the last scene."""
+    """One play."""
+
+    due: ClassVar = (
+        "went_on_without_the_killed",
+        "burned_the_stake_of_who_signed_twice",
+        "stopped_in_halves_and_went_on",
+        "the_joiner_caught_up",
+        "all_attempts_refused",
+        *Play.due,
+    )
 
     def __init__(self, console: Terminal, paths: Sequence[Path], nodes: int, seed: int, speed: float) -> None:
         super().__init__(console, nodes, seed, speed)
         self._paths, self._files = paths, [describe_file(path) for path in paths]
+        self._over: list[Scene] = []
 
     def play(self, archive: FullArchive) -> None:
         """Start the nodes, of which the first keeps its chain in the archive, and play all scenes."""
         for node in self._first:
             self._add_node(node, archive if node == self._first[0] else None)
         self._network.connect_all()
-        scenes: dict[str, Callable[[], Iterator[None] | None]] = {
+        scenes: dict[str, Callable[[], Scene | None]] = {
             "Honest users certify files": self._certify,
             "They stake tokens and make statements; so does Charlie, the fraud": self._stake,
             "Charlie submits illegal certificates, while honest work goes on": lambda: self._try_all(CERTIFICATES),
@@ -62,28 +75,31 @@ class SimulatedDemo(Simulation):
             "The network parts in two halves, and neither makes a block final": self._part,
             "A node joins late, catches up, and takes part": self._join,
         }
-        over: list[Iterator[None]] = []
         for title, scene in scenes.items():
             self.show_scene(title)
             if (played := scene()) is not None:
-                next(played)
-                over.append(played)
-        for one in over:
-            next(one, None)
+                next(played, None)
+                self._over.append(played)
 
     def close(self, chain: Path) -> Account:
         """The account, once it was played, with the chain that the first node kept."""
+        kept = read_back(chain)
+        for one in self._over:
+            with suppress(StopIteration):
+                one.send(kept)
         refused = {one.attempt for one in self._refusals} & set(self._attempts)
         says = f"{len(refused)} of Charlie's {len(self._attempts)} illegal attempts were refused"
         self.judge("all_attempts_refused", len(refused) == len(self._attempts), says, attempts=self._attempts)
-        with Client(chain) as client:
-            files = [check_file(path, {KEPT: client}) for path in self._paths]
-        tips = {name: host.node.state.tip.hash.hex() for name, host in self._network.hosts.items()}
-        nodes = [NodeLine(name, self._members[name], self._joined_ms[name], tip) for name, tip in tips.items()]
-        account = self.give_account(chain, nodes, files)
+        files = [check_file(path, {KEPT: kept.covers}) for path in self._paths]
+        account = self.give_account(kept, [self._node_line(name) for name in self._members], files, [KEPT])
         account.seed, account.trace_digest = self._seed, self._network.digest
         account.nullified, account.refusals = list(self._nullified.values()), self._refusals
         return account
+
+    def _node_line(self, name: str) -> NodeLine:
+        state = self._network.hosts[name].node.state
+        end = state.index, state.tip.hash.hex(), state.log.size, state.log.root().hex()
+        return NodeLine(name, self._members[name], self._joined_ms[name], *end)
 
     def _certify(self) -> None:
         for place, statement in enumerate(self._files):
@@ -121,7 +137,7 @@ class SimulatedDemo(Simulation):
     def _await_turn(self) -> None:
         """Honest work goes on until all nodes wait in a view in which the fraud, a member by now, is drawn."""
         for number in range(_MOST_VIEWS):
-            everybody = map(self._simplex, self._network.hosts)
+            everybody = [host.simplex for host in self._network.hosts.values()]
             drawn = {self._name_of(one.views.leader(one.view)) for one in everybody}
             if self._is_settled() and drawn == {FRAUD}:
                 return
@@ -130,35 +146,36 @@ class SimulatedDemo(Simulation):
             self._elapse(FRAME_MS)
             self._settle()
 
-    def _sign_twice(self) -> Iterator[None]:
+    def _sign_twice(self) -> Scene:
         """One vote goes to all nodes, the other to one of them alone."""
         node, key, signed_ms = self._first[2], self._wallets[FRAUD].public_key, self.elapsed_ms
-        fraud, view = self._fraud_at(node), self._simplex(node).view
+        fraud, view = self._fraud_at(node), self._network.hosts[node].simplex.view
         first, second = map(encode_message, fraud.two_votes())
         self._inject_everywhere(first)
         self._network.inject(self._new_intruder(), node, second)
         self._stretches.append(Stretch(FRAUD, "signed twice", signed_ms, signed_ms))
         self.tell("!", f"Charlie votes for two blocks in view {view}; {node} sees both votes")
-        staked = fraud.node.state.stakes.account(key).staked
+        before = fraud.node.state.stakes.account(key)
         self._elapse(300)
         self._work(5, 300)
         self._settle()
         for what, node in zip(BURNED, self._first, strict=False):
             self._try_at(node, what, 300)
         self._settle()
-        yield
-        certificates = ((block.index, one) for block in self._archive.blocks() for one in block.certificates)
-        shown = [(index, one) for index, one in certificates if isinstance(one, Evidence) and one.offender == key]
-        recorded = [(index, self._name_of(one.issuer)) for index, one in shown]
-        stakes, says = fraud.node.state.stakes, "No evidence was recorded against the member that signed twice"
+        kept = yield
+        held = ((block.index, one) for block in kept.blocks for one in block.certificates)
+        recorded = [(index, one.issuer.name) for index, one in held if one.kind == "evidence"]
+        says, burned = "No evidence was recorded against the member that signed twice", kept.ledger.burned
         for index, accuser in recorded:
-            told = f"{accuser} showed both votes, and block {index} burned {stakes.burned} tokens at stake"
+            told = f"{accuser} showed both votes, and block {index} burned {burned} tokens at stake"
             says = f"Charlie voted for two blocks in one view: {told}"
-        is_burned = 0 < staked == stakes.burned and not stakes.account(key).staked
-        facts = {"signed_ms": signed_ms, "staked": staked, "recorded": recorded}
-        self.judge("burned_the_stake_of_who_signed_twice", is_burned, says, **facts)
+        (his,) = [one for one in kept.members if one.member.key == key.hex()]
+        is_burned = len(recorded) == 1 and kept.burned == {FRAUD: burned} and 0 < before.liable == burned
+        has_lost = (his.is_burned, his.staked, his.unbonding, his.free) == (True, 0, [], before.free)
+        facts = {"signed_ms": signed_ms, "staked": before.staked, "recorded": recorded, "burned": kept.burned}
+        self.judge("burned_the_stake_of_who_signed_twice", is_burned and has_lost, says, **facts)
 
-    def _kill_the_forger(self) -> Iterator[None]:
+    def _kill_the_forger(self) -> Scene:
         node, epoch, view = self._drawn_next()
         member, tip_index, killed_ms = self._members[node], self._tip_index, self.elapsed_ms
         who = node if member == node else f"{node} ({member})"
@@ -169,39 +186,42 @@ class SimulatedDemo(Simulation):
         self._work(7, 200)
         self._settle()
         self._elapse(1_000)
-        restarted_ms = self.elapsed_ms
+        restarted_ms, last_index = self.elapsed_ms, self._tip_index
+        kept_index = self._network.hosts[node].archive.tip_index
         lost = sum(one.drawn == member and one.time_ms >= killed_ms for one in self._nullified.values())
-        self.tell(">", f"{node} starts again, from block {tip_index} that it kept")
+        self.tell(">", f"{node} starts again, from block {kept_index} that it kept")
         self._catching_up[node], self._votes[node] = caught_up, voted_again = Moment(), Moment()
         self._network.restart(node)
         self._elapse(700)
         self._work(5, 200)
         self._settle()
         yield
-        killing = Killing(node, tip_index, killed_ms, restarted_ms, went_on, caught_up, voted_again)
+        indexes, times = (tip_index, kept_index, last_index), (killed_ms, restarted_ms)
+        killing = Killing(node, *indexes, *times, went_on, caught_up, voted_again)
         how, is_missed = f" when drawn to forge, which cost {many(lost, 'view')}", (epoch, view) in self._nullified
         verdict = self.judge_killing(killing, how, is_missed=is_missed)
         verdict.facts |= {"member": member, "epoch": epoch, "view": view}
 
     def _drawn_next(self) -> tuple[str, int, int]:
         """The node whose member is drawn to forge next, and in which epoch and view."""
-        foremost = max(map(self._simplex, self._first), key=lambda one: (one.epoch.number, one.view))
+        everybody = [self._network.hosts[node].simplex for node in self._first]
+        foremost = max(everybody, key=lambda one: (one.epoch.number, one.view))
         nodes = {self._members[node]: node for node in self._first}
         drawn = ((view, self._name_of(foremost.views.leader(view))) for view in count(foremost.view))
         view, member = next(one for one in drawn if one[1] in nodes)
         return nodes[member], foremost.epoch.number, view
 
-    def _part(self) -> Iterator[None]:
+    def _part(self) -> Scene:
         half, tip_index, parted_ms = len(self._first) // 2, self._tip_index, self.elapsed_ms
         sides = self._first[:half], self._first[half:]
         said = " | ".join(" ".join(node.removeprefix("Node ") for node in side) for side in sides)
         self.tell("!", f"The network parts: nodes {said}" if len(said) < 40 else "The network parts")
-        self._missing.clear()
+        self._stuck.clear()
         self._network.partition(*sides)
         self._elapse(300)
         self._work(6, 300)
         self._elapse(2_400)
-        healed_ms, more, missing = self.elapsed_ms, self._tip_index - tip_index, dict(self._missing)
+        healed_ms, more, stuck = self.elapsed_ms, self._tip_index - tip_index, list(self._stuck)
         self._stretches += [Stretch(node, "parted", parted_ms, healed_ms) for node in self._first]
         self.tell(">", "The halves reach each other again")
         self._next_block["The ledger goes on by itself"] = went_on = Moment()
@@ -210,17 +230,16 @@ class SimulatedDemo(Simulation):
         self._settle()
         yield
         says = "The halves of the network did not come together"
-        if missing and went_on.ms is not None:
+        if stuck and went_on.ms is not None:
             made = f"{many(more, 'block')} became final" if more else "no half made a block final"
-            node = next(iter(missing))
-            told = f"{node} named who was missing ({names_of(missing[node], most=3)})"
+            told = f"{stuck[0].node} named who was missing ({names_of(stuck[0].missing, most=3)})"
             took = f"{seconds(went_on.ms - healed_ms)} after they met it went on"
             says = f"In halves for {seconds(healed_ms - parted_ms)}, {made}, {told}; {took}"
         facts = {"sides": sides, "parted_ms": parted_ms, "healed_ms": healed_ms, "went_on": asdict(went_on)}
-        holds = bool(missing) and not more and went_on.ms is not None
-        self.judge("stopped_in_halves_and_went_on", holds, says, more=more, missing=missing, **facts)
+        holds = bool(stuck) and not more and went_on.ms is not None
+        self.judge("stopped_in_halves_and_went_on", holds, says, more=more, stuck=stuck, **facts)
 
-    def _join(self) -> Iterator[None]:
+    def _join(self) -> Scene:
         newcomer, place = self._late, len(self._first)
         self._add_node(newcomer)
         self.tell(">", f"{newcomer} joins, with an empty chain")

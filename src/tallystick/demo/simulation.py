@@ -8,8 +8,8 @@ from typing import Final
 from tallystick.cli.output import Terminal
 from tallystick.cli.words import many, names_of, seconds
 from tallystick.consensus.agreement import PersistQuorum
-from tallystick.consensus.simplex import Simplex
-from tallystick.demo.account import Moment, Nullified, Refusal
+from tallystick.consensus.signing_guard import Signed
+from tallystick.demo.account import Moment, Nullified, Refusal, Stuck
 from tallystick.demo.fraud import FRAUD, HONEST, Fraud
 from tallystick.demo.play import LEDGER_NAME, Play
 from tallystick.ledger.block import Block
@@ -25,7 +25,6 @@ from tallystick.network.simulated import Link, SimulatedNetwork
 from tallystick.network.simulated_host import SimulatedHost, member
 from tallystick.node import events
 from tallystick.node.events import ReportStuck
-from tallystick.node.simplex_driver import SimplexDriver
 
 FRAME_MS: Final = 100
 """Virtual time passes in frames of this length; users act between two frames."""
@@ -51,7 +50,7 @@ class Simulation(Play):
 
     def __init__(self, console: Terminal, node_count: int, seed: int, speed: float) -> None:
         super().__init__(console, lambda: self._network.now_ms, _START_MS)
-        self._seed, self._speed = seed, speed
+        self._seed, self._speed, self._next_frame_s = seed, speed, time.monotonic()
         *self._first, self._late = (f"Node {number + 1}" for number in range(node_count + 1))
         named = dict(zip(self._first, HONEST, strict=False))
         self._members = {node: named.get(node, node) for node in (*self._first, self._late)}
@@ -61,12 +60,14 @@ class Simulation(Play):
         self.genesis = self._found()
         self._network = SimulatedNetwork(self.genesis, seed, _LINK)
         self._network.on_report, self._network.on_action = self._on_report, self._on_action
+        self._network.on_event = self._on_event
         self._tip_index = 0
         self._attempts: list[str] = []
         self._refusals: list[Refusal] = []
         self._nullified: dict[tuple[int, int], Nullified] = {}
-        self._missing: dict[str, list[str]] = {}
-        """Whom a node names that is stuck."""
+        self._stuck: list[Stuck] = []
+        self._busy_since_ms: dict[str, int | None] = {}
+        """Since when the view that a node is in has something to do."""
         self._salts, self._intruders, self._statements = count(1), count(1), count()
         self._tried: dict[object, str] = {}
         """What the fraud tried last, by the peer that he was, or the node where he submitted it."""
@@ -96,11 +97,6 @@ class Simulation(Play):
     def _name_of(self, public_key: bytes | None) -> str:
         return self.names.get(public_key or b"", "nobody")
 
-    def _simplex(self, node: str) -> Simplex:
-        driver = self._network.hosts[node].agreement
-        assert isinstance(driver, SimplexDriver)
-        return driver.simplex
-
     def _is_settled(self) -> bool:
         """Whether all running nodes agree, and no certificate waits."""
         running = [host.node for host in self._network.hosts.values() if host.is_up]
@@ -111,7 +107,8 @@ class Simulation(Play):
         for _ in range(0, duration_ms, FRAME_MS):
             self._network.run_for(FRAME_MS)
             if self._speed:
-                time.sleep(FRAME_MS / 1000 / self._speed)
+                self._next_frame_s += FRAME_MS / 1000 / self._speed
+                time.sleep(max(0, self._next_frame_s - time.monotonic()))
 
     def _settle(self) -> None:
         """Nobody does anything until all is settled."""
@@ -163,7 +160,7 @@ class Simulation(Play):
     def _fraud_at(self, node: str) -> Fraud:
         host, honest = self._network.hosts[node], [self._wallets[name].public_key for name in HONEST]
         archive, now_ms = self._archive, self._network.now_ms
-        return Fraud(self._wallets[FRAUD], honest, host.node, self._simplex(node), archive, now_ms)
+        return Fraud(self._wallets[FRAUD], honest, host.node, host.simplex, archive, now_ms)
 
     def _try_at(self, node: str, what: str, pause_ms: int) -> None:
         """The fraud submits certificates as a user does, and sends bytes as an unknown peer, until that is refused."""
@@ -217,11 +214,11 @@ class Simulation(Play):
 
     def _note_stuck(self, node: str, report: ReportStuck) -> None:
         """A node says that nothing becomes final. Noted once for the same members missing."""
-        missing = [self._name_of(one) for one in report.missing]
-        if missing not in self._missing.values():
-            self._missing[node] = missing
+        missing, since_ms = [self._name_of(one) for one in report.missing], report.since_ms - self._began_ms
+        if all(one.missing != missing for one in self._stuck):
+            self._stuck.append(Stuck(node, since_ms, report.heard_stake, report.total_stake, missing))
             heard = f"hears {report.heard_stake} of {report.total_stake} tokens; missing: {names_of(missing)}"
-            self.tell("!", f"{node}: stuck since {seconds(report.since_ms - self._began_ms)}, {heard}")
+            self.tell("!", f"{node}: stuck since {seconds(since_ms)}, {heard}")
 
     def _note_refusal(self, node: str, refused: Refused, peer: object) -> None:
         attempt = self._tried.pop(node, None) if peer is None else self._tried.get(peer)
@@ -238,17 +235,22 @@ class Simulation(Play):
         match action:
             case PersistQuorum(tallies):
                 for tally in tallies:
-                    self._note_nullified(self._simplex(host.name), tally)
-            case events.PersistSigned() if host.name in self._votes and host.name not in self._catching_up:
-                simplex = self._simplex(host.name)
-                told = f"{host.name} votes again, in view {simplex.view} of epoch {simplex.epoch.number}"
-                self._came(told, self._votes.pop(host.name))
+                    self._note_nullified(host, tally)
+            case events.PersistSigned(records) if host.name in self._votes and host.name not in self._catching_up:
+                ballot = next((one.ballot for one in records if isinstance(one, Signed) and one.ballot), None)
+                if ballot is not None:
+                    told = f"{host.name} votes again, in view {ballot.view} of epoch {ballot.epoch}"
+                    self._came(told, self._votes.pop(host.name))
 
-    def _note_nullified(self, simplex: Simplex, tally: Tally) -> None:
-        epoch, view, kind = tally.ballot.epoch, tally.ballot.view, tally.ballot.kind
+    def _on_event(self, host: SimulatedHost, _event: events.Event) -> None:
+        self._busy_since_ms[host.name] = host.simplex.timer.since_ms
+
+    def _note_nullified(self, host: SimulatedHost, tally: Tally) -> None:
+        simplex, epoch, view, kind = host.simplex, tally.ballot.epoch, tally.ballot.view, tally.ballot.kind
         is_at_hand = kind == NULLIFY and epoch == simplex.epoch.number and (epoch, view) not in self._nullified
         if is_at_hand and simplex.epoch.certifies(tally):
-            drawn = self._name_of(simplex.views.leader(view))
-            self._nullified[epoch, view] = Nullified(epoch, view, drawn, self.elapsed_ms)
+            drawn, now_ms = self._name_of(simplex.views.leader(view)), self._network.now_ms
+            lasted_ms = now_ms - (self._busy_since_ms[host.name] or now_ms)
+            self._nullified[epoch, view] = Nullified(epoch, view, drawn, self.elapsed_ms, lasted_ms)
             told = f"{drawn} was to forge, and nothing came of it"
             self.tell("!", f"View {view} of epoch {epoch} is nullified: {told}")

@@ -8,9 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Final
 
-import typer
-
-from tallystick.cli.options import NoPassphrase, PassphraseFile, find_passphrase
+from tallystick.cli.options import NoPassphrase, PassphraseFile, argument, find_passphrase, option
 from tallystick.cli.output import Terminal, Text, fail, make_console, marked, warn
 from tallystick.demo.local_network import LocalNetwork, NodeProcess, terminated_like_interrupted
 from tallystick.demo.real_demo import MOST_PROCESSES, PARAMS
@@ -25,11 +23,10 @@ _LOOK_SECONDS: Final = 0.5
 
 def up(
     folder: Annotated[
-        Path | None,
-        typer.Argument(metavar="FOLDER", help="Where the nodes' folders are.", show_default="a temporary one"),
+        Path | None, argument("FOLDER", "Where the nodes' folders are.", show_default="a temporary one")
     ] = None,
     *,
-    nodes: Annotated[int, typer.Option(min=1, max=MOST_PROCESSES, help="Without FOLDER: how many nodes.")] = 4,
+    nodes: Annotated[int, option("Without FOLDER: how many nodes.", min=1, max=MOST_PROCESSES)] = 4,
     passphrase_file: PassphraseFile = None,
     no_passphrase: NoPassphrase = False,
 ) -> None:
