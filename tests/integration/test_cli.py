@@ -25,8 +25,8 @@ from tallystick.cli.app import app
 from tallystick.cli.output import Terminal
 from tallystick.consensus.signing_guard import Floor, Signed
 from tallystick.demo import scenes, simulation
-from tallystick.demo.account import Moment
-from tallystick.demo.play import KeptChain, read_back
+from tallystick.demo.account import FileLine, Killing, Moment, NodeLine
+from tallystick.demo.play import KeptChain, Play, read_back
 from tallystick.demo.scenes import SimulatedDemo
 from tallystick.demo.simulation import PARAMS
 from tallystick.integrity.checked_chain import CheckedChain
@@ -300,6 +300,12 @@ def test_the_demo_ends_well_whatever_is_lost_on_the_way(tmp_path: Path, chance: 
         ("tallystick.demo.fraud.Fraud.two_votes", lambda fraud: [fraud.sign_of_life()] * 2, "× No evidence was"),
         ("tallystick.network.simulated.SimulatedNetwork.crash", lambda network, name: None, "no view was nullified"),
         ("tallystick.network.simulated.SimulatedNetwork.partition", lambda network, *groups: None, "× The halves"),
+        ("tallystick.demo.scenes.check_file", lambda path, doors: FileLine(path.name, "", [], []), "× 0 of 1 file"),
+        (
+            "tallystick.demo.scenes.SimulatedDemo._node_line",
+            lambda demo, name: NodeLine(name, name, 0, 67, "00", 0, "00"),
+            "× The 5 nodes do not agree",
+        ),
         ("tallystick.demo.play.Play.judge_joining", lambda *_: None, "× Nobody judged this: the_joiner_caught_up"),
     ],
 )
@@ -346,6 +352,28 @@ def test_that_a_stake_is_burned_is_judged_by_the_kept_chain(
     monkeypatch.setattr(scenes, "read_back", lambda chain: changed(read_back(chain)))
     account = in_json("demo", "--simulated", "--seed", "1", cwd=tmp_path, expect=1)
     assert [one["what"] for one in account["verdicts"] if not one["holds"]] == ["burned_the_stake_of_who_signed_twice"]
+
+
+WENT_ON = Killing("node-3", 10, 9, 14, 0, 5_000, Moment(1_000, 11), Moment(6_000, 14), Moment(7_000, 16))
+
+
+@pytest.mark.parametrize(
+    ("one", "is_missed", "says"),
+    [
+        (WENT_ON, True, "block 11 was final without it; back after 5.0 s, it caught up in 1.0 s, and votes again"),
+        (WENT_ON, False, "node-3 was killed, and no view was nullified for lack of it"),
+        (replace(WENT_ON, went_on=Moment()), True, "the ledger did not go on"),
+        (replace(WENT_ON, went_on=Moment(1_000, 10)), False, "the ledger did not go on"),
+        (replace(WENT_ON, went_on=Moment(1_000, 15)), True, "the ledger did not go on"),
+        (replace(WENT_ON, caught_up=Moment()), True, "node-3, which was killed, did not come back"),
+        (replace(WENT_ON, caught_up=Moment(6_000, 13)), True, "node-3, which was killed, did not come back"),
+        (replace(WENT_ON, voted_again=Moment()), True, "node-3, which was killed, did not come back"),
+    ],
+)
+def test_a_killing_is_judged_by_the_blocks_and_told_as_it_was(one: Killing, is_missed: bool, says: str) -> None:
+    verdict = Play(Terminal(quiet=True), lambda: 0, 0).judge_killing(one, is_missed=is_missed)
+    assert verdict.says.endswith(says)
+    assert verdict.holds is (says.endswith("votes again"))
 
 
 def test_a_node_votes_again_when_it_signs_a_ballot_and_not_before() -> None:
