@@ -24,7 +24,6 @@ from tallystick.network.archiving import FullArchive
 from tallystick.network.simulated import Link, SimulatedNetwork
 from tallystick.network.simulated_host import SimulatedHost, member
 from tallystick.node import events
-from tallystick.node.events import ReportStuck
 
 FRAME_MS: Final = 100
 """Virtual time passes in frames of this length; users act between two frames."""
@@ -89,10 +88,6 @@ class Simulation(Play):
     def _add_node(self, name: str, archive: FullArchive | None = None) -> None:
         self._joined_ms[name] = self.elapsed_ms
         self._network.add(name, member(self._wallets[self._members[name]]), archive=archive)
-
-    @property
-    def _archive(self) -> FullArchive:
-        return self._network.hosts[self._first[0]].archive
 
     def _name_of(self, public_key: bytes | None) -> str:
         return self.names.get(public_key or b"", "nobody")
@@ -159,7 +154,7 @@ class Simulation(Play):
 
     def _fraud_at(self, node: str) -> Fraud:
         host, honest = self._network.hosts[node], [self._wallets[name].public_key for name in HONEST]
-        archive, now_ms = self._archive, self._network.now_ms
+        archive, now_ms = self._network.hosts[self._first[0]].archive, self._network.now_ms
         return Fraud(self._wallets[FRAUD], honest, host.node, host.simplex, archive, now_ms)
 
     def _try_at(self, node: str, what: str, pause_ms: int) -> None:
@@ -192,7 +187,7 @@ class Simulation(Play):
         match report:
             case events.ReportBlock(block):
                 self._note_block(node, block)
-            case ReportStuck():
+            case events.ReportStuck():
                 self._note_stuck(node, report)
             case events.ReportRefused(refused, peer):
                 self._note_refusal(node, refused, peer)
@@ -212,7 +207,7 @@ class Simulation(Play):
             told = f"{node} has caught up with block {block.index}, each checked"
             self._came(told, self._catching_up.pop(node))
 
-    def _note_stuck(self, node: str, report: ReportStuck) -> None:
+    def _note_stuck(self, node: str, report: events.ReportStuck) -> None:
         """A node says that nothing becomes final. Noted once for the same members missing."""
         missing, since_ms = [self._name_of(one) for one in report.missing], report.since_ms - self._began_ms
         if all(one.missing != missing for one in self._stuck):
