@@ -354,7 +354,7 @@ def test_that_a_stake_is_burned_is_judged_by_the_kept_chain(
     assert [one["what"] for one in account["verdicts"] if not one["holds"]] == ["burned_the_stake_of_who_signed_twice"]
 
 
-WENT_ON = Killing("node-3", 10, 9, 14, 0, 5_000, Moment(1_000, 11), Moment(6_000, 14), Moment(7_000, 16))
+WENT_ON = Killing("node-3", 10, 0, 9, 5_000, 14, Moment(1_000, 11), Moment(6_000, 14), Moment(7_000, 16))
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from tallystick.api import views
 
@@ -30,15 +30,15 @@ class Killing(Struct):
 
     node: str
     tip_index: int
-    kept_index: int
-    last_index: int
-    """The last block that was final when it started again."""
     killed_ms: int
-    restarted_ms: int
-    went_on: Moment
+    kept_index: int = 0
+    restarted_ms: int = 0
+    last_index: int = 0
+    """The last block that was final when it started again."""
+    went_on: Moment = field(default_factory=Moment)
     """The first block that became final after it was killed."""
-    caught_up: Moment
-    voted_again: Moment
+    caught_up: Moment = field(default_factory=Moment)
+    voted_again: Moment = field(default_factory=Moment)
 
 
 class NodeLine(Struct):

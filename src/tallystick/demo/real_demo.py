@@ -99,21 +99,21 @@ class RealDemo(Play):
         name, tip_index = victim.name, victim.status().tip_index
         self.show_scene(f"{name} is killed: the ledger goes on without it")
         victim.kill()
-        killed_ms = self.elapsed_ms
+        one = Killing(name, tip_index, self.elapsed_ms)
         self.tell("!", f"{name} is killed (SIGKILL) at block {tip_index}")
         meanwhile = [in_words(f"{name} is away, statement {number + 1}") for number in range(_STATEMENTS_MEANWHILE)]
         final = [self._certify(others[number % len(others)], draft) for number, draft in enumerate(meanwhile)]
+        one.went_on, one.last_index = final[0], final[-1].index or 0
         with Store.open(victim.folder.ledger_path, read_only=True) as store:
-            kept_index = store.tip_index
+            one.kept_index = store.tip_index
         victim.launch()
-        restarted_ms, last_index = self.elapsed_ms, max(one.index or 0 for one in final)
-        self.tell(">", f"{name} starts again, with {many(kept_index, 'block')} that it had kept")
-        caught_up = self._wait_for(victim, max(one.status().tip_index for one in others))
-        self.tell(">", f"{name} has caught up with block {caught_up.index}, each checked")
+        one.restarted_ms = self.elapsed_ms
+        self.tell(">", f"{name} starts again, with {many(one.kept_index, 'block')} that it had kept")
+        one.caught_up = self._wait_for(victim, max(node.status().tip_index for node in others))
+        self.tell(">", f"{name} has caught up with block {one.caught_up.index}, each checked")
         self._network.wait_until_voting()
-        back = self._certify(victim, in_words(f"{name} is back"))
-        indexes, times = (tip_index, kept_index, last_index), (killed_ms, restarted_ms)
-        self.judge_killing(Killing(name, *indexes, *times, final[0], caught_up, back))
+        one.voted_again = self._certify(victim, in_words(f"{name} is back"))
+        self.judge_killing(one)
 
     def _invite(self, host: NodeProcess, name: str) -> NodeProcess:
         self.show_scene("One more joins with a line of text")

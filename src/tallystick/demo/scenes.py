@@ -177,29 +177,27 @@ class SimulatedDemo(Simulation):
 
     def _kill_the_forger(self) -> Scene:
         node, epoch, view = self._drawn_next()
-        member, tip_index, killed_ms = self._members[node], self._tip_index, self.elapsed_ms
+        member, one = self._members[node], Killing(node, self._tip_index, self.elapsed_ms)
         who = node if member == node else f"{node} ({member})"
         self.tell("!", f"{who} is killed, drawn to forge in view {view} of epoch {epoch}")
-        self._next_block[f"The ledger goes on without {node}"] = went_on = Moment()
+        self._next_block[f"The ledger goes on without {node}"] = one.went_on
         self._network.crash(node)
         self._elapse(200)
         self._work(7, 200)
         self._settle()
         self._elapse(1_000)
-        restarted_ms, last_index = self.elapsed_ms, self._tip_index
-        kept_index = self._network.hosts[node].archive.tip_index
-        lost = sum(one.drawn == member and one.time_ms >= killed_ms for one in self._nullified.values())
-        self.tell(">", f"{node} starts again, from block {kept_index} that it kept")
-        self._catching_up[node], self._votes[node] = caught_up, voted_again = Moment(), Moment()
+        one.restarted_ms, one.last_index = self.elapsed_ms, self._tip_index
+        one.kept_index = self._network.hosts[node].archive.tip_index
+        lost = sum(gone.drawn == member and gone.time_ms >= one.killed_ms for gone in self._nullified.values())
+        self.tell(">", f"{node} starts again, from block {one.kept_index} that it kept")
+        self._catching_up[node], self._votes[node] = one.caught_up, one.voted_again
         self._network.restart(node)
         self._elapse(700)
         self._work(5, 200)
         self._settle()
         yield
-        indexes, times = (tip_index, kept_index, last_index), (killed_ms, restarted_ms)
-        killing = Killing(node, *indexes, *times, went_on, caught_up, voted_again)
         how, is_missed = f" when drawn to forge, which cost {many(lost, 'view')}", (epoch, view) in self._nullified
-        verdict = self.judge_killing(killing, how, is_missed=is_missed)
+        verdict = self.judge_killing(one, how, is_missed=is_missed)
         verdict.facts |= {"member": member, "epoch": epoch, "view": view}
 
     def _drawn_next(self) -> tuple[str, int, int]:
