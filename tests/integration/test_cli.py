@@ -277,10 +277,12 @@ def test_without_a_seed_the_simulated_account_is_another_every_time(tmp_path: Pa
     assert len(ids) == 2
 
 
-@pytest.mark.parametrize("nodes", ["5", "7"])
-def test_the_demo_works_with_other_numbers_of_nodes(tmp_path: Path, nodes: str) -> None:
+@pytest.mark.parametrize(("nodes", "seed_of"), [("5", "1"), ("7", "1"), ("4", "4717796103643926747")])
+def test_the_demo_works_with_other_numbers_of_nodes_and_when_an_answer_is_lost(
+    tmp_path: Path, nodes: str, seed_of: str
+) -> None:
     (tmp_path / "report.txt").write_bytes(REPORT)
-    account = in_json("demo", "report.txt", "--nodes", nodes, "--simulated", "--seed", "1", cwd=tmp_path)
+    account = in_json("demo", "report.txt", "--nodes", nodes, "--simulated", "--seed", seed_of, cwd=tmp_path)
     assert len(account["nodes"]) == int(nodes) + 1
     assert [one["what"] for one in account["verdicts"] if one["holds"]] == VERDICTS
 

@@ -35,8 +35,8 @@ _START_MS: Final = 1_735_689_600_000
 """1 January 2025, 00:00 UTC."""
 _LINK: Final = Link(delay_min_ms=20, delay_max_ms=120, loss=0.02, duplication=0.02, reordering=True)
 _SETTLE_AT_MOST_MS: Final = 60_000
-_TRIES: Final = 5
-"""A node that is busy with another request does not look at blocks it did not ask for: the fraud comes back."""
+_TRIES: Final = 20
+"""A node that waits for blocks looks at no others until the time for the answer is up: the fraud goes on for longer."""
 _WORK: Final = (
     ("Bob", "Delivery {} received", 4711, "12 crates, none damaged"),
     ("Alice", "Diploma 2025-{} awarded", 118, "with distinction"),
@@ -160,8 +160,8 @@ class Simulation(Play):
     def _try_at(self, node: str, what: str, pause_ms: int) -> None:
         """The fraud submits certificates as a user does, and sends bytes as an unknown peer, until that is refused."""
         self._attempts.append(what)
+        intruder = self._new_intruder()
         for _ in range(_TRIES):
-            intruder = self._new_intruder()
             for one in self._fraud_at(node).throws(what):
                 if isinstance(one, bytes):
                     self._tried[intruder] = what
