@@ -277,8 +277,10 @@ def test_without_a_seed_the_simulated_account_is_another_every_time(tmp_path: Pa
     assert len(ids) == 2
 
 
-@pytest.mark.parametrize(("nodes", "seed_of"), [("5", "1"), ("7", "1"), ("4", "4717796103643926747")])
-def test_the_demo_works_with_other_numbers_of_nodes_and_when_an_answer_is_lost(
+@pytest.mark.parametrize(
+    ("nodes", "seed_of"), [("5", "1"), ("7", "1"), ("4", "4717796103643926747"), ("4", "1911648536343708474")]
+)
+def test_the_demo_works_with_other_numbers_of_nodes_and_when_the_fraud_is_not_heard_at_once(
     tmp_path: Path, nodes: str, seed_of: str
 ) -> None:
     (tmp_path / "report.txt").write_bytes(REPORT)

@@ -135,11 +135,11 @@ class SimulatedDemo(Simulation):
         self._settle()
 
     def _await_turn(self) -> None:
-        """Honest work goes on until all nodes wait in a view in which the fraud, a member by now, is drawn."""
+        """Honest work goes on until all nodes wait in a view in which the fraud is drawn, and none has voted there."""
         for number in range(_MOST_VIEWS):
-            everybody = [host.simplex for host in self._network.hosts.values()]
-            drawn = {self._name_of(one.views.leader(one.view)) for one in everybody}
-            if self._is_settled() and drawn == {FRAUD}:
+            everybody = [host.simplex.views for host in self._network.hosts.values()]
+            drawn = {self._name_of(one.leader(one.view)) for one in everybody}
+            if self._is_settled() and drawn == {FRAUD} and not any(one.at(one.view).votes for one in everybody):
                 return
             self._inject_everywhere(encode_message(self._fraud_at(self._first[0]).sign_of_life()))
             self._say("Delphine", 2, f"River gauge {number + 1}", "2.31 m")
