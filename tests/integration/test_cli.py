@@ -341,8 +341,7 @@ def _recorded_again(kept: KeptChain) -> KeptChain:
     [
         _recorded_again,
         lambda kept: kept._replace(ledger=replace(kept.ledger, burned=99)),
-        lambda kept: kept._replace(burned={"Charlie": 99}),
-        lambda kept: kept._replace(burned={"Charlie": 100, "Bob": 1}),
+        lambda kept: kept._replace(members=[replace(one, is_burned=True) for one in kept.members]),
         lambda kept: _charlie(kept, staked=1),
         lambda kept: _charlie(kept, free=1),
         lambda kept: _charlie(kept, unbonding=[views.Unbonding(1, 0, 0, 0)]),

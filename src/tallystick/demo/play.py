@@ -30,8 +30,6 @@ class KeptChain(NamedTuple):
     epochs: list[dict[str, int]]
     blocks: list[views.Block]
     members: list[views.Member]
-    burned: dict[str, int]
-    """What evidence took, by member."""
     covers: Callable[[FileStatement], bool]
     """Whether it holds a certificate of these bytes of a file."""
 
@@ -139,12 +137,11 @@ async def _read_back(chain: Path) -> KeptChain:
         blocks = [await reader.block(index) for index in range(1, ledger.tip.index + 1)]
     epochs = {one.epoch: checked.epoch_of(one.index).members for one in blocks}
     stakes = [{names[key]: stake for key, stake in one} for one in epochs.values()]
-    burned = {names[key]: amount for key, amount in checked.burned.items()}
 
     def covers(file: FileStatement) -> bool:
         return any(one.size_bytes == file.size_bytes for one, _ in checked.stating(file.sha256))
 
-    return KeptChain(ledger, stakes, blocks, members.members, burned, covers)
+    return KeptChain(ledger, stakes, blocks, members.members, covers)
 
 
 def check_file(path: Path, doors: Mapping[str, Callable[[FileStatement], object]]) -> FileLine:

@@ -170,9 +170,10 @@ class SimulatedDemo(Simulation):
             told = f"{accuser} showed both votes, and block {index} burned {burned} tokens at stake"
             says = f"Charlie voted for two blocks in one view: {told}"
         (his,) = [one for one in kept.members if one.member.key == key.hex()]
-        is_burned = len(recorded) == 1 and kept.burned == {FRAUD: burned} and 0 < before.liable == burned
-        has_lost = (his.is_burned, his.staked, his.unbonding, his.free) == (True, 0, [], before.free)
-        facts = {"signed_ms": signed_ms, "staked": before.staked, "recorded": recorded, "burned": kept.burned}
+        taken = {one.member.name: burned for one in kept.members if one.is_burned}
+        is_burned = len(recorded) == 1 and list(taken) == [FRAUD] and 0 < before.liable == burned
+        has_lost = (his.staked, his.unbonding, his.free) == (0, [], before.free)
+        facts = {"signed_ms": signed_ms, "staked": before.staked, "recorded": recorded, "burned": taken}
         self.judge("burned_the_stake_of_who_signed_twice", is_burned and has_lost, says, **facts)
 
     def _kill_the_forger(self) -> Scene:
