@@ -176,20 +176,33 @@ def test_under_json_nothing_is_asked(tmp_path: Path, own_node: DataFolder, comma
     assert instead in told["detail"]
 
 
-HEAVY = ("zmq", "httpx", "starlette", "uvicorn", "h11", "rich.progress", "prometheus_client", "multiprocessing")
+OF_A_RUNNING_NODE = ("zmq", "uvicorn", "h11", "structlog", "multiprocessing")
+HEAVY = (*OF_A_RUNNING_NODE, "httpx", "starlette", "rich.progress", "prometheus_client")
+
+COMMAND = "from tallystick.__main__ import main; main()"
 
 
-_LOADING = f"""
-import atexit, sys
-from tallystick.__main__ import main
-atexit.register(lambda: sys.stderr.write(str([one for one in {HEAVY} if one in sys.modules])))
-main()
-"""
+def loaded(libraries: Sequence[str], code: str, *args: str, cwd: Path, expect: int = 0) -> list[str]:
+    """Which of these the code has loaded when it has ended."""
+    heard = f"print(json.dumps([one for one in {libraries} if one in sys.modules]))"
+    done = subprocess.run(
+        [sys.executable, "-c", f"import atexit, json, sys\natexit.register(lambda: {heard})\n{code}", *args],
+        cwd=cwd,
+        env={**os.environ, "HOME": str(cwd)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == expect, done.stderr
+    found: list[str] = json.loads(done.stdout.splitlines()[-1])
+    return found
 
 
 @pytest.mark.parametrize(
     "command",
     [
+        ["--version"],
         ["key", "show", "--data", "node"],
         ["guard", "show", "--data", "node"],
         ["new", "name", "--member", f"Ada={KEYS['ADA']}", "--address", "127.0.0.1:9000", "--no-passphrase"],
@@ -199,18 +212,23 @@ main()
     ids=lambda command: " ".join(command[:2]),
 )
 def test_a_command_loads_what_it_needs_and_no_more(tmp_path: Path, own_node: DataFolder, command: list[str]) -> None:
-    environment = {**os.environ, "HOME": str(tmp_path)}
-    done = subprocess.run(
-        [sys.executable, "-c", _LOADING, *command],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == (2 if "elsewhere" in command else 0), done.stderr
-    assert done.stderr.endswith("[]"), done.stderr
+    assert loaded(HEAVY, COMMAND, *command, cwd=tmp_path, expect=2 if "elsewhere" in command else 0) == []
+
+
+@pytest.mark.parametrize(
+    "command", [["show"], ["show", "log"], ["search", "diploma"], ["verify", "report", "--ledger", "any"]], ids=" ".join
+)
+def test_a_command_that_reads_a_file_loads_nothing_of_a_running_node(
+    tmp_path: Path, own_node: DataFolder, command: list[str]
+) -> None:
+    (tmp_path / "report").write_text("report")
+    command = [GENESIS.ledger_id.hex() if one == "any" else one for one in command]
+    expect = 1 if "verify" in command else 0
+    assert loaded(OF_A_RUNNING_NODE, COMMAND, *command, "--data", "node", cwd=tmp_path, expect=expect) == []
+
+
+def test_the_package_loads_no_library_before_it_is_used(tmp_path: Path) -> None:
+    assert loaded(("msgspec", "nacl", "typer", "rich", *HEAVY), "import tallystick", cwd=tmp_path) == []
 
 
 @pytest.mark.parametrize(

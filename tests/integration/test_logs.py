@@ -1,13 +1,17 @@
 """What a node writes down, on standard error."""
 
+import asyncio
 import json
+import logging
+import re
+import time
 from typing import Any
 
 import pytest
 from tests.builders import ADA, BEN, Scribe, evidence
 
 from tallystick.consensus.signing_guard import GuardStatus
-from tallystick.host.logs import ReportLog, start_logging
+from tallystick.host.logs import ReportLog, note, start_logging
 from tallystick.node.agreement import AgreementStatus
 from tallystick.node.events import ReportBlock, ReportStuck
 
@@ -80,3 +84,53 @@ def test_a_burn_is_an_error_that_names_key_block_and_evidence(capsys: pytest.Cap
     (line,) = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     assert (line["level"], line["event"], line["key"], line["block"]) == ("error", "burned", BEN.public_key.hex(), 1)
     assert (line["by"], line["evidence"]) == ("two votes", proof.id.hex())
+
+
+def everybody_writes(as_json: bool) -> None:
+    """This project, asyncio, the HTTP server, and the HTTP API about a fault."""
+    start_logging("info", as_json)
+    note(logging.DEBUG, "not asked for")
+    note(
+        logging.WARNING, "refused", peer=ADA.public_key, reason="a\n b", short=b"\x01\x02", signature=b"x" * 5_000, n=7
+    )
+    loop = asyncio.new_event_loop()
+    loop.call_exception_handler({"message": "unheard", "exception": ValueError("y" * 5_000)})
+    loop.close()
+    logging.getLogger("uvicorn.error").info("not asked for")
+    logging.getLogger("uvicorn.error").warning("bad %s", "re\nquest", extra={"color_message": "red"})
+    logging.getLogger("tallystick.api.app").error("fault", extra={"path": "/v1/\u202e"})
+
+
+def test_every_librarys_lines_take_the_form_of_ours_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+    everybody_writes(as_json=False)
+    lines = capsys.readouterr().err.splitlines()
+    assert all(re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} ", line) for line in lines)
+    ours, of_asyncio, of_uvicorn, of_the_api = (line[24:] for line in lines)
+    assert ours == (
+        f"warning refused  peer={ADA.public_key.hex()[:16]}… "
+        rf'reason="a\\u{{a}} b" short=0102 signature={"78" * 2_000}… n=7'
+    )
+    assert re.fullmatch(r'error   unheard  traceback="ValueError: y{5000}"', of_asyncio)
+    assert of_uvicorn == r"warning bad re\u{a}quest"
+    assert of_the_api == r"error   fault  path=/v1/\u{202e}"
+
+
+def test_every_librarys_lines_take_the_form_of_ours_for_machines(capsys: pytest.CaptureFixture[str]) -> None:
+    everybody_writes(as_json=True)
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert all(list(line)[:3] == ["at_ms", "level", "event"] for line in lines)
+    now_ms = time.time_ns() // 1_000_000
+    assert all(isinstance(at_ms := line.pop("at_ms"), int) and now_ms - 60_000 < at_ms <= now_ms for line in lines)
+    ours, of_asyncio, of_uvicorn, of_the_api = lines
+    assert ours == {
+        "level": "warning",
+        "event": "refused",
+        "peer": ADA.public_key.hex(),
+        "reason": r"a\u{a} b",
+        "short": "0102",
+        "signature": "78" * 2_000 + "…",
+        "n": 7,
+    }
+    assert of_asyncio == {"level": "error", "event": "unheard", "traceback": "ValueError: " + "y" * 5_000}
+    assert of_uvicorn == {"level": "warning", "event": r"bad re\u{a}quest"}
+    assert of_the_api == {"level": "error", "event": "fault", "path": r"/v1/\u{202e}"}

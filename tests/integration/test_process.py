@@ -71,7 +71,7 @@ def test_a_node_that_fails_while_its_doors_close_has_failed(
 
     with caplog.at_level(logging.ERROR, "tallystick"):
         assert run(folder, nothing, fail) is NodeExit.FAILED
-    assert [one.message for one in caplog.records] == ["failed"]
+    assert [vars(one)["msg"]["event"] for one in caplog.records] == ["failed"]
     assert not has_snapshot(folder)
 
 
@@ -84,7 +84,7 @@ def test_why_a_node_failed_is_written_down_though_its_doors_fail_to_close(
 
     with caplog.at_level(logging.ERROR, "tallystick"), pytest.raises(Problem, match="a door is stuck"):
         run(folder, nothing, fail)
-    assert [one.message for one in caplog.records] == ["failed"]
+    assert [vars(one)["msg"]["event"] for one in caplog.records] == ["failed"]
 
 
 def test_a_fault_while_doors_close_is_raised(folder: DataFolder, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -192,7 +192,7 @@ def _problem(problem: Problem, given: Mapping[str, str] | None = None) -> Respon
 
 async def _fault(request: Request, error: Exception) -> Response:
     """A fault in this program: it is logged, and the one who asked learns no more than that."""
-    logging.getLogger(__name__).error("fault", exc_info=error, extra={"fields": {"path": request.url.path}})
+    logging.getLogger(__name__).error("fault", exc_info=error, extra={"path": request.url.path})
     return _problem(Fault("the node failed to answer this; its log says where"))
 
 

@@ -3,8 +3,8 @@
 import json
 import logging
 import sys
-import traceback
-from typing import Any, Final
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final
 
 from tallystick.consensus.signing_guard import GuardStatus
 from tallystick.host.text import is_hex_digest, printable, shortened, to_json
@@ -12,27 +12,47 @@ from tallystick.ledger.certificate import Evidence, VoteEvidence
 from tallystick.node.agreement import AgreementStatus
 from tallystick.node.events import Report, ReportAccepted, ReportBlock, ReportRefused, ReportStuck
 
+if TYPE_CHECKING:  # it loads with the first line: whoever only reads a file needs none of it
+    from structlog.stdlib import BoundLogger
+    from structlog.typing import EventDict
+
 _AGAIN_MS: Final = 60_000
 """How long after a line that says what the ledger, or this node, waits for, the next one says the same."""
 _SIGNING: Final = (None, GuardStatus.READY)
 _TWIN: Final = "tallystick guard recover, once no other machine has this key"
 
-_log = logging.getLogger("tallystick")
-
 
 def start_logging(level: str, as_json: bool) -> None:
-    """From now on, write what is at least this important; of asyncio and other libraries, their warnings."""
+    """From now on, write what is at least this important; of asyncio and other libraries, their warnings.
+
+    Every line takes the same form, of whatever library: it may quote what a peer sent.
+    """
+    from structlog.processors import JSONRenderer, format_exc_info  # noqa: PLC0415
+    from structlog.stdlib import ExtraAdder, ProcessorFormatter  # noqa: PLC0415
+
+    lines = ProcessorFormatter(
+        fmt="%(message)s" if as_json else "%(asctime)s %(message)s",
+        foreign_pre_chain=[ExtraAdder(["path"])],  # of a fault in the HTTP API
+        processors=[format_exc_info, _plain, JSONRenderer(lambda line, **_: to_json(line)) if as_json else _as_words],
+    )
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Lines(as_json))
+    handler.setFormatter(lines)
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
-    _log.setLevel(level.upper())
+    logging.getLogger("tallystick").setLevel(level.upper())
 
 
 def note(level: int, event: str, **fields: Any) -> None:
     """Write one line: what happened, and with what. Bytes are written in hex."""
-    if _log.isEnabledFor(level):
-        plain = {name: value.hex() if isinstance(value, bytes) else value for name, value in fields.items()}
-        _log.log(level, event, extra={"fields": plain})
+    _log().log(level, event, **fields)
+
+
+@cache
+def _log() -> "BoundLogger":
+    from structlog.stdlib import BoundLogger, ProcessorFormatter, filter_by_level  # noqa: PLC0415
+
+    return BoundLogger(
+        logging.getLogger("tallystick"), [filter_by_level, ProcessorFormatter.wrap_for_formatter], context={}
+    )
 
 
 class ReportLog:
@@ -93,26 +113,20 @@ class ReportLog:
         note(logging.WARNING, "stuck", epoch=report.epoch, view=report.view, heard=stake, missing=missing)
 
 
-class _Lines(logging.Formatter):
-    """Every line, of whatever library: it may quote what a peer sent."""
+def _plain(_logger: object, level: str, line: "EventDict") -> "EventDict":
+    """The line as both forms begin with it: when, how grave, what, and with what. A traceback is never shortened."""
+    record, event, trace = line.pop("_record"), line.pop("event"), line.pop("exception", None)
+    del line["_from_structlog"]
+    texts = {name: value.hex() if isinstance(value, bytes) else value for name, value in line.items()}
+    fields = {name: shortened(value) if isinstance(value, str) else value for name, value in texts.items()}
+    if trace is not None:
+        fields["traceback"] = trace
+    return {"at_ms": int(record.created * 1000), "level": level, "event": event, **fields}
 
-    def __init__(self, as_json: bool) -> None:
-        super().__init__()
-        self._as_json = as_json
 
-    def format(self, record: logging.LogRecord) -> str:
-        """One line."""
-        level, event = record.levelname.lower(), record.getMessage()
-        fields: dict[str, Any] = {
-            name: shortened(value) if isinstance(value, str) else value
-            for name, value in getattr(record, "fields", {}).items()
-        }
-        if record.exc_info:
-            fields["traceback"] = "".join(traceback.format_exception(*record.exc_info))
-        if self._as_json:
-            return to_json({"at_ms": int(record.created * 1000), "level": level, "event": event, **fields})
-        words = "".join(f" {name}={_word(value)}" for name, value in fields.items())
-        return f"{self.formatTime(record)} {level:<7} {printable(event)} {words}".rstrip()
+def _as_words(_logger: object, level: str, line: "EventDict") -> str:
+    words = "".join(f" {name}={_word(value)}" for name, value in list(line.items())[3:])
+    return f"{level:<7} {printable(line['event'])} {words}".rstrip()
 
 
 def _word(value: object) -> str:
