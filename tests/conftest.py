@@ -43,6 +43,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: place.get(item.path.stem, len(place)))
 
 
+os.environ.pop("XDG_DATA_HOME", None)  # a test's home has the usual folder in it
+
+
 def pytest_configure() -> None:
     """Let processes that tests start heed Ctrl-C, also when the run is a shell's background job, which ignores it."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

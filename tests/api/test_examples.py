@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.integration.command_line import USUAL
 from tests.integration.network import network
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "http.md"
@@ -17,11 +18,12 @@ BLOCKS = re.findall(r"^```(sh|python)\n(.*?)^```", DOCS.read_text(), re.M | re.S
 
 @pytest.fixture(scope="module")
 def home() -> Iterator[Path]:
-    """A home with a node in ~/.tallystick that runs with both doors."""
+    """A home with a node in its usual folder that runs with both doors."""
     with network(1) as net:
         (node,) = net.nodes
         node.start("--api", "127.0.0.1:7180")
-        (net.path / ".tallystick").symlink_to(node.folder.path)
+        (net.path / USUAL.parent).mkdir(parents=True)
+        (net.path / USUAL).symlink_to(node.folder.path)
         (net.path / "report.pdf").write_bytes(b"The bridge is sound.\n")
         yield net.path
 

@@ -10,6 +10,8 @@ from typer.testing import CliRunner, Result
 from tallystick.cli.app import app
 
 REPORT = b"The bridge is sound.\n" * 100
+USUAL = Path(".local/share/tallystick")
+"""The data folder in a home, where none is named."""
 PASSPHRASE = "correct horse battery staple"
 
 

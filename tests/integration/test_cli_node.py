@@ -16,7 +16,7 @@ from typing import Any, get_args
 import pytest
 import typer
 from tests.builders import ADA, BEN, CY, DOT, GENESIS
-from tests.integration.command_line import PASSPHRASE, cli, in_json
+from tests.integration.command_line import PASSPHRASE, USUAL, cli, in_json
 from tests.integration.network import Network, NodeProcess, free_ports, short_folder
 from tests.working_copy import ROOT
 from typer.testing import CliRunner
@@ -177,7 +177,7 @@ def test_under_json_nothing_is_asked(tmp_path: Path, own_node: DataFolder, comma
 
 
 OF_A_RUNNING_NODE = ("zmq", "uvicorn", "h11", "structlog", "multiprocessing")
-HEAVY = (*OF_A_RUNNING_NODE, "httpx", "starlette", "rich.progress", "prometheus_client")
+HEAVY = (*OF_A_RUNNING_NODE, "httpx", "starlette", "rich.progress", "prometheus_client", "platformdirs")
 
 COMMAND = "from tallystick.__main__ import main; main()"
 
@@ -205,7 +205,17 @@ def loaded(libraries: Sequence[str], code: str, *args: str, cwd: Path, expect: i
         ["--version"],
         ["key", "show", "--data", "node"],
         ["guard", "show", "--data", "node"],
-        ["new", "name", "--member", f"Ada={KEYS['ADA']}", "--address", "127.0.0.1:9000", "--no-passphrase"],
+        [
+            "new",
+            "name",
+            "--member",
+            f"Ada={KEYS['ADA']}",
+            "--address",
+            "127.0.0.1:9000",
+            "--no-passphrase",
+            "--data",
+            "new",
+        ],
         ["run", "--data", "elsewhere"],
         ["check", "--data", "elsewhere"],
     ],
@@ -258,7 +268,7 @@ def test_the_shell_completes_what_there_is_to_complete(tmp_path: Path, typed: st
 def test_a_key_is_made_once_and_its_public_half_is_shown_without_a_passphrase(tmp_path: Path) -> None:
     made = cli("key", "new", cwd=tmp_path, TALLYSTICK_PASSPHRASE=PASSPHRASE)
     public_key = made.stdout.strip()
-    assert DataFolder(tmp_path / ".tallystick").wallet(PASSPHRASE).public_key.hex() == public_key
+    assert DataFolder(tmp_path / USUAL).wallet(PASSPHRASE).public_key.hex() == public_key
     assert cli("key", "show", cwd=tmp_path).stdout == f"{public_key}\n"
     assert in_json("key", "show", cwd=tmp_path)["public_key"] == public_key
     again = cli("key", "new", "--no-passphrase", cwd=tmp_path, expect=2)
@@ -266,14 +276,27 @@ def test_a_key_is_made_once_and_its_public_half_is_shown_without_a_passphrase(tm
     assert cli("key", "show", cwd=tmp_path).stdout == f"{public_key}\n"
 
 
+def test_without_a_named_folder_it_is_the_users_own_for_data(tmp_path: Path) -> None:
+    cases: tuple[tuple[Path, dict[str, Any]], ...] = (
+        (tmp_path / USUAL, {}),
+        (tmp_path / "data" / "tallystick", {"XDG_DATA_HOME": str(tmp_path / "data")}),
+        (tmp_path / "named", {"XDG_DATA_HOME": str(tmp_path / "other"), "TALLYSTICK_DATA": "named"}),
+    )
+    for folder, environment in cases:
+        cli("key", "new", "--no-passphrase", cwd=tmp_path, **environment)
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        assert cli("key", "show", cwd=tmp_path, **environment).stdout == f"{DataFolder(folder).public_key().hex()}\n"
+    assert not (tmp_path / "other").exists()
+
+
 def test_without_a_terminal_a_passphrase_has_to_come_from_somewhere(tmp_path: Path) -> None:
     for empty in ({}, {"TALLYSTICK_PASSPHRASE": ""}):
         told = cli("key", "new", cwd=tmp_path, expect=2, **empty).stderr
         assert "set $TALLYSTICK_PASSPHRASE, name a file with --passphrase-file, or say --no-passphrase" in told
-    assert not (tmp_path / ".tallystick" / "key").exists()
+    assert not (tmp_path / USUAL / "key").exists()
     told = cli("key", "new", "--no-passphrase", cwd=tmp_path).stderr
     assert "warning: this key has no passphrase" in told
-    assert DataFolder(tmp_path / ".tallystick").wallet("").public_key
+    assert DataFolder(tmp_path / USUAL).wallet("").public_key
 
 
 def test_the_passphrase_comes_from_a_file_that_is_its_owners_alone(tmp_path: Path) -> None:
@@ -284,7 +307,7 @@ def test_the_passphrase_comes_from_a_file_that_is_its_owners_alone(tmp_path: Pat
     assert "has mode 0640, so others may read it; run: chmod 600" in told
     file.chmod(0o600)
     cli("key", "new", "--passphrase-file", "passphrase", cwd=tmp_path)
-    assert DataFolder(tmp_path / ".tallystick").wallet(PASSPHRASE).public_key
+    assert DataFolder(tmp_path / USUAL).wallet(PASSPHRASE).public_key
 
 
 @pytest.mark.parametrize(("mode", "code"), [(0o400, 0), (0o440, 0), (0o444, 2), (0o460, 2)])
@@ -389,7 +412,7 @@ def test_new_says_what_is_wrong(tmp_path: Path, args: list[str], message: str) -
     code = 6 if message == "[K1]" else 2
     done = cli("new", "name", *args, *options, "--no-passphrase", cwd=tmp_path, expect=code)
     assert message in " ".join(done.stderr.split())
-    assert not DataFolder(tmp_path / ".tallystick").is_there
+    assert not DataFolder(tmp_path / USUAL).is_there
 
 
 def test_a_founder_has_to_say_where_its_node_is_reached(tmp_path: Path) -> None:

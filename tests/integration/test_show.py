@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from tests.builders import GENESIS, FinalScribe, statement
-from tests.integration.command_line import REPORT, cli, in_json
+from tests.integration.command_line import REPORT, USUAL, cli, in_json
 from tests.integration.network import NodeProcess, network, running_network, tallystick
 from tests.integration.told_chain import ToldChain
 
@@ -261,9 +261,9 @@ def test_a_file_that_lies_about_does_not_speak_in_a_nodes_place(folder: Path, le
     shutil.copy(ledger, folder / CHAIN)
     Store.create(folder / "empty.db", GENESIS).close()
     shutil.copy(folder / "empty.db", folder / "node" / "ledger.db")
-    shutil.move(folder / "node", folder / ".tallystick")
+    shutil.move(folder / "node", folder / USUAL)
     assert in_json("show", cwd=folder)["ledger_id"] == GENESIS.ledger_id.hex()
-    shutil.move(folder / ".tallystick", folder / "away")
+    shutil.move(folder / USUAL, folder / "away")
     assert in_json("show", cwd=folder)["tip"]["index"] > 10
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 from tests.builders import GENESIS, STRANGER
-from tests.integration.command_line import REPORT, cli, in_json
+from tests.integration.command_line import REPORT, USUAL, cli, in_json
 from tests.integration.network import Network, running_network, wait_for
 
 from tallystick.api import views
@@ -206,7 +206,7 @@ def test_a_file_of_the_own_nodes_ledger_needs_no_naming(folder: Path, ledger: Pa
     chain = ["verify", "report.txt", "--chain", str(ledger)]
     assert "(Alice)" in cli(*chain, "--data", "node", cwd=folder).stdout
     assert NAMED in cli(*chain, cwd=folder, expect=1).stdout
-    shutil.move(folder / "node", folder / ".tallystick")
+    shutil.move(folder / "node", folder / USUAL)
     assert "(Alice)" in cli(*chain, cwd=folder).stdout
 
 
@@ -214,10 +214,10 @@ def test_a_file_that_lies_about_does_not_speak_in_a_nodes_place(folder: Path, le
     shutil.copy(ledger, folder / "tallystick-demo.db")
     Store.create(folder / "empty.db", GENESIS).close()
     shutil.copy(folder / "empty.db", folder / "node" / "ledger.db")
-    shutil.move(folder / "node", folder / ".tallystick")
+    shutil.move(folder / "node", folder / USUAL)
     told = in_json("verify", "report.txt", cwd=folder, expect=1)
     assert told["ledger"]["ledger_id"] == GENESIS.ledger_id.hex()
-    shutil.move(folder / ".tallystick", folder / "away")
+    shutil.move(folder / USUAL, folder / "away")
     assert NAMED in cli("verify", "report.txt", cwd=folder, expect=1).stdout, "nor does it vouch for itself"
     cli("verify", "report.txt", "--ledger", ledger_id(ledger)[:16], cwd=folder)
 

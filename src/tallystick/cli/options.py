@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypedDict, Unpack
 import typer
 
 from tallystick.cli.output import DEFAULT_CHAIN, ask_secret, can_ask, counting, warn
-from tallystick.host.data_folder import DataFolder
+from tallystick.host.data_folder import DataFolder, usual_folder
 from tallystick.host.key_file import read_passphrase
 from tallystick.ledger.wallet import Wallet
 from tallystick.problems import BadRequest, NotRunning, StoreError
@@ -20,9 +20,9 @@ if TYPE_CHECKING:  # not every command needs its libraries
 
 DATA_VARIABLE: Final = "TALLYSTICK_DATA"
 PASSPHRASE_VARIABLE: Final = "TALLYSTICK_PASSPHRASE"  # noqa: S105  a name, no secret
-DEFAULT_DATA: Final = "~/.tallystick"
 STANDARD_INPUT: Final = Path("-")
 
+_DATA_DEFAULT: Final = "tallystick in your folder for data of programs; on Linux, ~/.local/share/tallystick"
 _CHAIN_HELP: Final = "Look into this file of a chain, all of which is checked again."
 _CHAIN_DEFAULT: Final = f"the node, or its file; where there is no node, {DEFAULT_CHAIN}"
 _PASSPHRASE_HELP: Final = (
@@ -56,7 +56,7 @@ def argument(metavar: str, help_text: str, **more: Unpack[_More]) -> Any:
 
 
 Data = Annotated[
-    Path | None, option("The node's folder.", "FOLDER", "--data", envvar=DATA_VARIABLE, show_default=DEFAULT_DATA)
+    Path | None, option("The node's folder.", "FOLDER", "--data", envvar=DATA_VARIABLE, show_default=_DATA_DEFAULT)
 ]
 ChainFile = Annotated[Path | None, option(_CHAIN_HELP, "FILE", "--chain", show_default=_CHAIN_DEFAULT)]
 Yes = Annotated[bool, flag("--yes", "Do not ask: what follows is known.")]
@@ -75,7 +75,7 @@ def group(help_text: str) -> typer.Typer:
 
 def node_folder(data: Path | None) -> DataFolder:
     """The folder that was named, or the usual one."""
-    return DataFolder((data or Path(DEFAULT_DATA)).expanduser())
+    return DataFolder(data.expanduser() if data else usual_folder())
 
 
 def chain_file(chain: Path | None, data: Path | None) -> Path:

@@ -37,7 +37,7 @@ class Client:
 
     def __init__(
         self,
-        where: str | Path = "~/.tallystick",
+        where: str | Path | None = None,
         *,
         ledger_id: str | None = None,
         wallet: Wallet | None = None,

@@ -16,6 +16,7 @@ from tallystick.api import views
 from tallystick.client.doors import AnswerProblem, Request, ask, open_door, problem_in
 from tallystick.client.drafts import about_file
 from tallystick.client.verification import Certified, CheckedBlock, check_certificate, check_place, checked_block
+from tallystick.host.data_folder import usual_folder
 from tallystick.host.text import is_hex_digest
 from tallystick.ledger.certificate import Payload, issue_statement
 from tallystick.ledger.encoding import encode
@@ -63,7 +64,7 @@ class AsyncClient:
     @classmethod
     async def open(
         cls,
-        where: str | Path = "~/.tallystick",
+        where: str | Path | None = None,
         *,
         ledger_id: str | None = None,
         wallet: Wallet | None = None,
@@ -71,10 +72,12 @@ class AsyncClient:
     ) -> Self:
         """Open a node's folder or its socket, a URL, or the file of a chain, which is checked from its genesis on.
 
-        `ledger_id`, 64 hexadecimal digits, pins the ledger; without it, the first answer does. `wallet` signs what is
-        certified; without it, the node signs with its own key, which only its own user may ask for. `on_block` is told
-        of each block of a file that is checked. Raises `NotRunning`, `DamagedStore`, `Problem`.
+        Where nothing is named, it is this user's `usual_folder`. `ledger_id`, 64 hexadecimal digits, pins the ledger;
+        without it, the first answer does. `wallet` signs what is certified; without it, the node signs with its own
+        key, which only its own user may ask for. `on_block` is told of each block of a file that is checked. Raises
+        `NotRunning`, `DamagedStore`, `Problem`.
         """
+        where = usual_folder() if where is None else where
         async with AsyncExitStack() as stack:
             http, is_file = await open_door(where, stack, on_block)
             ledger = await ask(http, Request("/v1/ledger"), views.Ledger)

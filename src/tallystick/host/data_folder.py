@@ -37,6 +37,13 @@ key = {key}
 _HOLDS: Final = 'it holds listen and address, each "HOST:PORT", a list bootstrap of "KEY@HOST:PORT", and key'
 
 
+def usual_folder() -> Path:
+    """Where a node of this user is when no folder is named: in the platform's place for data of programs."""
+    from platformdirs import user_data_path  # noqa: PLC0415  # whoever names a folder needs none of it
+
+    return user_data_path("tallystick", appauthor=False)
+
+
 class FolderError(Problem):
     """The data folder cannot be used as asked."""
 
