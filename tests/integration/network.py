@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from msgspec.structs import replace
+from tests.integration.forked import ForkedProcess
 from tests.integration.told_chain import ToldChain
 
 from tallystick.api.views import Outcome, Status
@@ -37,6 +38,7 @@ QUICK: Final = Params(delta_ms=100)
 _FOUNDED_MS: Final = 1_700_000_000_000
 _NOT_WITHOUT_US: Final = ("setpriv", "--pdeathsig", "KILL") if shutil.which("setpriv") else ()
 """Has a process end with the one that started it, even when that one is killed and can end nobody."""
+_COMMAND: Final = ("-m", "tallystick")
 _POLL_S: Final = 0.02
 _TAIL_LINES: Final = 40
 
@@ -54,9 +56,22 @@ def wait_for(condition: Callable[[], Any], what: str, patience_s: float = PATIEN
 class NodeProcess(local_network.NodeProcess):
     """What tests ask of a node's process, too."""
 
-    def __init__(self, path: Path, *, before: Sequence[str] = (), module: Sequence[str] = ("-m", "tallystick")) -> None:
+    def __init__(self, path: Path, *, before: Sequence[str] = (), module: Sequence[str] = _COMMAND) -> None:
         """`before`: a command that runs the node's (`ip netns exec NAME`); `module`: what runs in its Python."""
-        super().__init__(DataFolder(path), command=[*before, *_NOT_WITHOUT_US, sys.executable, *module])
+        start = [*before, *_NOT_WITHOUT_US, sys.executable, *module]
+        super().__init__(DataFolder(path), command=start)
+        self._arguments = None if before or module != _COMMAND else self._command[len(start) :]
+
+    def launch(self, *options: str) -> None:
+        """Start the process: forked, where nothing else is to run it."""
+        if self._arguments is None:
+            return super().launch(*options)
+        assert self.process is None, f"{self.name} runs already"
+        with self.log_path.open("ab") as log, Path(os.devnull).open("rb") as nothing:
+            files = nothing.fileno(), log.fileno(), log.fileno()
+            process: Any = ForkedProcess([*self._arguments, *options], self._environment, files, start_new_session=True)
+            self.process = process
+        return None
 
     @property
     def pid(self) -> int:
@@ -321,15 +336,15 @@ def with_settings(node: NodeProcess, **changes: Any) -> None:
 
 def tallystick(*args: object, expect: int = 0) -> "subprocess.CompletedProcess[str]":
     """Run the command; it has to end with this code, and without a traceback."""
-    done = subprocess.run(
-        [sys.executable, "-m", "tallystick", *map(str, args)],
-        env={**os.environ, "NO_COLOR": "1", "COLUMNS": "200"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        check=False,
-    )
+    environment = {**os.environ, "NO_COLOR": "1", "COLUMNS": "200"}
+    with ExitStack() as stack:
+        out, err = (stack.enter_context(tempfile.TemporaryFile("w+")) for _ in range(2))
+        nothing = stack.enter_context(Path(os.devnull).open("rb"))
+        process = ForkedProcess([*map(str, args)], environment, (nothing.fileno(), out.fileno(), err.fileno()))
+        stack.callback(process.kill)
+        code = process.wait(PATIENCE_S)
+        out.seek(0), err.seek(0)
+        done = subprocess.CompletedProcess(process.args, code, out.read(), err.read())
     assert done.returncode == expect, (args, done.returncode, done.stdout, done.stderr)
     assert "Traceback" not in done.stderr, done.stderr
     return done
