@@ -4,7 +4,7 @@ ARGS   ?=
 SEEDS  ?= 500
 FIRST  ?= 1
 BIN    := .venv/bin
-SPREAD := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+SPREAD := -n 4 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo up test coverage check check-locks simulate explore bench notebook package lock clean
@@ -24,8 +24,8 @@ up: .venv/.runtime ## run four nodes on this machine to play with, until Ctrl-C
 test: .venv/.dev ## run the tests
 	$(BIN)/python -m pytest $(SPREAD) $(ARGS)
 
-coverage: .venv/.dev ## run the tests and hold branch coverage to its floor
-	$(BIN)/python -m pytest --cov $(SPREAD) $(ARGS)
+coverage: .venv/.dev ## hold the core's branch coverage, by unit tests and scenarios, to its floor
+	$(BIN)/python -m pytest -q --cov $(SPREAD) tests/unit tests/scenarios $(ARGS)
 
 check: .venv/.dev ## lint, format, types, import rules, docs
 	$(BIN)/ruff check .
