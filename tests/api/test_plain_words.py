@@ -115,7 +115,8 @@ def test_every_form_is_refused_in_plain_words(name: str) -> None:
 
 def test_the_api_tells_in_plain_words(doors: Doors) -> None:
     forms = [form for encoded in read("certificates")[:2] for form in malformed(encoded)][::9]
-    bodies = [*({"entries": [form.hex()]} for form in forms), *({"entries": one} for one in (5, [5], [None], {}, "00"))]
+    no_lists: tuple[object, ...] = (5, [5], [None], {}, "00")
+    bodies = [*({"entries": [form.hex()]} for form in forms), *({"entries": one} for one in no_lists)]
     bodies += [{}, {"entries": ["00"], "wait_ms": "soon"}, {"entries": ["00"], "wait_ms": 10**9}]
     told = []
     with doors.local() as local:
