@@ -1,6 +1,7 @@
 """A node that runs with both of its doors open, and a file of what it had."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,8 +56,9 @@ def body(*entries: Entry, **more: object) -> dict[str, object]:
     return {"entries": [encode(one).hex() for one in entries], **more}
 
 
-@pytest.fixture(scope="session")
-def doors() -> Iterator[Doors]:
+@contextmanager
+def opened_doors() -> Iterator[Doors]:
+    """Of a node that has certified this and that."""
     with network(1) as net:
         (node,) = net.nodes
         port = free_ports(1)
@@ -72,3 +74,9 @@ def doors() -> Iterator[Doors]:
             ids.append(client.stake(7).id)
             client.backup(copy)
         yield Doors(node, f"http://127.0.0.1:{port}", copy, report, ledger_id, ids)
+
+
+@pytest.fixture(scope="session")
+def doors() -> Iterator[Doors]:
+    with opened_doors() as found:
+        yield found

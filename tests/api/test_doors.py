@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import socket
 import stat
 from contextlib import ExitStack
 
@@ -331,28 +330,6 @@ def test_a_body_without_end_is_cut_off(doors: Doors) -> None:
 
 class Told(Exception):
     pass
-
-
-def test_many_connections_that_say_nothing_hinder_nobody(doors: Doors) -> None:
-    """Half-open ones wait for nothing; those beyond the bound are turned away; the node's own door stays open."""
-    host, port = doors.url.removeprefix("http://").split(":")
-    held = []
-    try:
-        for number in range(2_000):
-            one = socket.create_connection((host, int(port)), timeout=10)
-            if number % 2:
-                one.send(b"GET /v1/ledger HTT")
-            held.append(one)
-        with doors.local() as local:
-            assert local.get("/v1/ledger").status_code == 200
-            sent = entry(doors.ledger_id, "in the crowd")
-            (told,) = local.post("/v1/certificates", json=body(sent, wait_ms=20_000)).json()["outcomes"]
-            assert told["state"] == "final"
-    finally:
-        for one in held:
-            one.close()
-    with doors.remote() as remote:
-        assert remote.get("/v1/ledger").status_code == 200
 
 
 # ---- conventions ----------------------------------------------------------------------------------------------------

@@ -40,7 +40,6 @@ from tallystick.host.process import Hosted, run_node
 from tallystick.host.verification import IN_LINE_CLAIMS, Verifier, verify_in_line, verifying
 from tallystick.integrity.check import Check
 from tallystick.ledger import keys
-from tallystick.ledger.address import sign_address
 from tallystick.ledger.block import Block
 from tallystick.ledger.certificate import AnyCertificate, certificate_codec
 from tallystick.ledger.errors import Rule
@@ -58,6 +57,7 @@ from tallystick.ledger.messages import (
 )
 from tallystick.ledger.vote import FINALIZE, tally_of
 from tallystick.ledger.wallet import Wallet, sign
+from tallystick.network.archiving import sign_address
 from tallystick.network.curve import x25519_key
 from tallystick.network.handshake import NONCE_BYTES, DiallerHandshake, ListenerHandshake, PeerError
 from tallystick.network.memory_archive import MemoryArchive

@@ -21,7 +21,6 @@ from tests.builders import (
 from tests.integration.test_store import blocks_of
 
 from tallystick.consensus.agreement import PersistQuorum
-from tallystick.ledger.address import sign_address
 from tallystick.ledger.finality import FinalHeader
 from tallystick.ledger.messages import (
     BlockRequest,
@@ -39,7 +38,7 @@ from tallystick.ledger.messages import (
     encode_message,
 )
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Tally, tally_of
-from tallystick.network.archiving import FullArchive, answer, carry_out
+from tallystick.network.archiving import FullArchive, answer, carry_out, sign_address
 from tallystick.network.memory_archive import MemoryArchive
 from tallystick.node.events import (
     ArchiveChange,

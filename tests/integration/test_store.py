@@ -31,7 +31,6 @@ from tests.builders import (
 
 from tallystick.client.blocking import Client
 from tallystick.integrity.checked_chain import CheckedChain
-from tallystick.ledger.address import sign_address
 from tallystick.ledger.block import Block
 from tallystick.ledger.certificate import AnyCertificate, Payload
 from tallystick.ledger.encoding import encode
@@ -39,7 +38,7 @@ from tallystick.ledger.errors import Rule
 from tallystick.ledger.messages import (
     Entry,
 )
-from tallystick.network.archiving import FullArchive
+from tallystick.network.archiving import FullArchive, sign_address
 from tallystick.network.simulated_host import member
 from tallystick.problems import DamagedStore, StoreError
 from tallystick.storage.file_statement import FileStatement, file_payload

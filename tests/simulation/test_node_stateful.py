@@ -25,7 +25,6 @@ from tests.builders import (
     with_payload,
 )
 
-from tallystick.ledger.address import sign_address
 from tallystick.ledger.block import VerifiedBlock, verified
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.errors import Refused, Rule
@@ -43,6 +42,7 @@ from tallystick.ledger.messages import (
     Status,
     encode_message,
 )
+from tallystick.network.archiving import sign_address
 from tallystick.network.memory_archive import MemoryArchive
 from tallystick.node.events import (
     Action,

@@ -3,9 +3,9 @@
 import pytest
 from tests.builders import MEMBERS, STRANGER, found, statement, wallet
 
-from tallystick.ledger.address import sign_address
 from tallystick.ledger.errors import Rule
 from tallystick.ledger.messages import Addresses, Entry, encode_message
+from tallystick.network.archiving import sign_address
 from tallystick.network.simulated import Home, SimulatedNetwork
 from tallystick.network.simulated_host import SimulatedHost, member, observer
 from tallystick.node.events import PeerConnected, Report, ReportRefused

@@ -6,13 +6,13 @@ from msgspec.structs import replace
 from tests import strategies as some
 from tests.builders import ADA, BEN, GENESIS, LEDGER, START_MS, Bench, cut_off, refuses, rules
 
-from tallystick.ledger.address import AddressRecord, address_codec, sign_address
+from tallystick.ledger.address import AddressRecord, address_codec
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.errors import Rule
 from tallystick.ledger.keys import is_signed
 from tallystick.ledger.messages import MAX_ADDRESSES, Addresses, encode_message
 from tallystick.ledger.params import MAX_MESSAGE_BYTES
-from tallystick.network.archiving import own_record
+from tallystick.network.archiving import own_record, sign_address
 from tallystick.network.memory_archive import MemoryArchive
 
 GOOD = ["h:1", "a-b.c_d.example:65535", "127.0.0.1:7420", "[::1]:80", "[2001:db8::1.2.3.4]:9", f"{'a.' * 126}b:1"]

@@ -24,12 +24,13 @@ from tests.builders import (
     wallet,
 )
 
-from tallystick.ledger.address import MAX_AHEAD_MS, sign_address
+from tallystick.ledger.address import MAX_AHEAD_MS
 from tallystick.ledger.certificate import issue_stake
 from tallystick.ledger.errors import Rule
 from tallystick.ledger.genesis import Allotment, make_genesis
 from tallystick.ledger.messages import MAX_ADDRESSES, Addresses, Certificates, Entry, NewBlock
 from tallystick.ledger.params import Params
+from tallystick.network.archiving import sign_address
 from tallystick.network.memory_archive import MemoryArchive
 from tallystick.node.events import (
     Admit,

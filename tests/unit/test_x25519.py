@@ -8,7 +8,7 @@ from tests.builders import refuses
 
 from tallystick.ledger.errors import Rule
 from tallystick.ledger.wallet import Wallet
-from tallystick.network.curve import ed25519_keys, x25519_key
+from tallystick.network.curve import ed25519_keys, x25519_key, x25519_secret
 
 SEEDS = st.binary(min_size=32, max_size=32)
 
@@ -16,7 +16,7 @@ SEEDS = st.binary(min_size=32, max_size=32)
 @given(seed=SEEDS)
 def test_both_halves_of_a_key_have_matching_x25519_forms(seed):
     wallet = Wallet(seed)
-    assert sodium.crypto_scalarmult_base(wallet.x25519_secret()) == x25519_key(wallet.public_key)
+    assert sodium.crypto_scalarmult_base(x25519_secret(wallet)) == x25519_key(wallet.public_key)
 
 
 @given(seed=SEEDS)
@@ -33,8 +33,8 @@ def test_the_way_back_takes_any_bytes_for_they_come_from_strangers(form):
 @given(one=SEEDS, other=SEEDS)
 def test_two_keys_agree_on_a_secret(one, other):
     ada, ben = Wallet(one), Wallet(other)
-    assert sodium.crypto_scalarmult(ada.x25519_secret(), x25519_key(ben.public_key)) == sodium.crypto_scalarmult(
-        ben.x25519_secret(), x25519_key(ada.public_key)
+    assert sodium.crypto_scalarmult(x25519_secret(ada), x25519_key(ben.public_key)) == sodium.crypto_scalarmult(
+        x25519_secret(ben), x25519_key(ada.public_key)
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from msgspec.structs import asdict, replace
 
 from tallystick.consensus.proof_of_stake import draw
-from tallystick.ledger.address import AddressRecord, sign_address
+from tallystick.ledger.address import AddressRecord
 from tallystick.ledger.block import Block, genesis_block
 from tallystick.ledger.blockchain import Blockchain
 from tallystick.ledger.certificate import (
@@ -61,6 +61,7 @@ from tallystick.ledger.stake import Account, StakeTable
 from tallystick.ledger.state import State, make_header
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Ballot, Tally, Vote, cast, tally_of
 from tallystick.ledger.wallet import Wallet, sign
+from tallystick.network.archiving import sign_address
 from tests.builders import sign_block
 from tests.log_proofs import consistency_proof, inclusion_proof, root
 from tests.vectors import signatures

@@ -108,9 +108,9 @@ class App:
     async def _answer(self, endpoint: Endpoint, request: Request) -> Response:
         if endpoint.lists and not self._door.lists:
             raise NotAllowed("this door lists nobody; look certificates up by their id, or by a file's SHA-256")
-        async with _a_place(self._waiting_places if endpoint.waits else self._places):
-            asked = parameters(endpoint, request)
-            body = await self._bodies.read(endpoint, request) if endpoint.bodies else None
+        asked = parameters(endpoint, request)
+        body = await self._bodies.read(endpoint, request) if endpoint.bodies else None
+        async with _a_place(self._waiting_places if endpoint.waits else self._places):  # not while a body is on its way
             if isinstance(body, Submission | HexSubmission):
                 self._spend(request, len(body.entries))
             asked_of = self._live() if endpoint.is_live else self.reader

@@ -14,7 +14,7 @@ from tallystick.api.app import App, Door
 from tallystick.api.live_node import LiveNode
 from tallystick.api.rates import Rates
 from tallystick.api.reader import Find, LedgerReader, Thread
-from tallystick.api.server import Server, Tls, listen_remotely
+from tallystick.api.server import Server, Tls, listen_remotely, room_for_connections
 from tallystick.host.local_socket import listen_locally
 from tallystick.host.logs import note
 from tallystick.host.process import Hosted
@@ -63,11 +63,12 @@ async def open_doors(tcp: TcpDoor | None, hosted: Hosted) -> AsyncIterator[None]
         find = await stack.enter_async_context(_search(hosted))
         reader = await read(LedgerReader, chain, store, read, find)
         node = LiveNode(reader, hosted)
-        servers = [Server(App(reader, Door(), node).asgi, listen_locally(folder.api_path))]
+        most = room_for_connections()
+        servers = [Server(App(reader, Door(), node).asgi, listen_locally(folder.api_path), most)]
         stack.callback(folder.api_path.unlink, missing_ok=True)
         if tcp is not None:
             listening = listen_remotely(tcp.host, tcp.port)
-            servers.append(Server(App(reader, tcp.door, node).asgi, listening, tcp.tls))
+            servers.append(Server(App(reader, tcp.door, node).asgi, listening, most, tcp.tls))
         for server in servers:
             await server.start()
             stack.push_async_callback(server.stop)

@@ -42,8 +42,8 @@ def encode_fields(fields: dict[str, object]) -> Payload:
         content = _encoder.encode({name: _plain(name, value, 0) for name, value in fields.items()})
     except Refused:
         raise
-    except (ValueError, TypeError) as error:
-        raise Refused(Rule.E2, f"fields {', '.join(map(str, fields))}: {error}; {_ALLOWED}") from None
+    except (ValueError, TypeError):
+        raise Refused(Rule.E2, f"fields {', '.join(map(str, fields))} cannot be encoded; {_ALLOWED}") from None
     payload = Payload(_NO_SALT, _MEDIA_TYPE, content)
     payload_codec.encode_checked(payload)
     return payload

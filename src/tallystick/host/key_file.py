@@ -181,8 +181,8 @@ def _parse_sealed(data: bytes) -> _Sealed:
         raise Refused(Rule.E1, f"key file of {len(data)} bytes, {_MAX_SEALED_BYTES} allowed")
     try:
         sealed = msgspec.json.decode(data, type=_Sealed)
-    except (ValueError, RecursionError) as error:
-        raise Refused(Rule.E2, f"key file: {error}") from None
+    except (ValueError, RecursionError):
+        raise Refused(Rule.E2, "key file: it is not in the form of one") from None
     if sealed.format != _FORMAT:
         raise Refused(Rule.E4, f"key file of format {sealed.format!r}, {_FORMAT!r} is known")
     return sealed

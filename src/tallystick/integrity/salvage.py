@@ -92,7 +92,8 @@ def _genesis(path: Path, source: sqlite3.Connection) -> Genesis:
         return decode_genesis(encoded)
     except (*_DAMAGE, Refused, ValueError, TypeError) as error:
         advice = "restore a backup; or keep key and guard, set the rest aside, and join the ledger anew"
-        raise DamagedStore(f"{path}: its genesis cannot be read ({error}); {advice}") from None
+        reason = f" ({error})" if isinstance(error, sqlite3.Error | Refused) else ""
+        raise DamagedStore(f"{path}: its genesis cannot be read{reason}; {advice}") from None
 
 
 def _copy_table(source: sqlite3.Connection, store: Store, table: str) -> list[tuple[int, int]]:

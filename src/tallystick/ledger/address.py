@@ -7,7 +7,7 @@ from msgspec import Meta
 from tallystick.ledger.encoding import Codec
 from tallystick.ledger.fields import UNSIGNED, Milliseconds, PublicKey, Signature
 from tallystick.ledger.keys import Domain
-from tallystick.ledger.wallet import Signable, Wallet, sign
+from tallystick.ledger.wallet import Signable
 
 MAX_AHEAD_MS: Final = 600_000
 """How far a record's time may lie ahead of a node's clock (rule N8)."""
@@ -32,10 +32,3 @@ class AddressRecord(Signable):
 
 
 address_codec: Codec[AddressRecord] = Codec(AddressRecord, 512, "address record")
-
-
-def sign_address(wallet: Wallet, ledger_id: bytes, address: str, time_ms: int) -> AddressRecord:
-    """The record of a node's own address. Raises `Refused` (E2) for what is no address or time."""
-    record = AddressRecord(wallet.public_key, address, time_ms)
-    address_codec.encode_checked(record)
-    return sign(record, wallet, ledger_id)

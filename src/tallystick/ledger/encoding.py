@@ -4,6 +4,7 @@ A value has one encoding. Whatever decodes to it but is not that encoding is ref
 hash always cover the bytes that travelled.
 """
 
+import re
 from collections.abc import Callable
 from hashlib import sha256
 from typing import Any, Final, Generic, TypeVar, dataclass_transform
@@ -17,6 +18,15 @@ T = TypeVar("T")
 
 encode: Final = msgspec.msgpack.Encoder().encode
 """The canonical bytes of a value; a struct's own fields decide its layout."""
+
+_SAID: Final = {"truncated": "ends too early", "trailing": "goes on after its end", "length": "has another length"}
+
+
+def _said(error: Exception) -> str:
+    """What is wrong for a person, and in which field, one in another; a struct's first is 0."""
+    field = ".".join(re.findall(r"\[(\d+)\]", str(error)))
+    said = next((said for sign, said in _SAID.items() if sign in str(error)), "is not as declared")
+    return f"field {field} {said}" if field else f"it {said}"
 
 
 def digest(data: bytes) -> bytes:
@@ -72,7 +82,7 @@ class Codec(Generic[T]):
             value = self._decoder.decode(data)
             canonical = encode(value)
         except (ValueError, RecursionError, OverflowError) as error:
-            raise Refused(Rule.E2, f"{self.name}: {error}") from None
+            raise Refused(Rule.E2, f"{self.name}: {_said(error)}") from None
         if canonical != data:
             raise Refused(Rule.E3, f"{self.name}: encoding it again gives other bytes")
         return value
@@ -82,6 +92,6 @@ class Codec(Generic[T]):
         try:
             data = encode(value)
         except (ValueError, TypeError, RecursionError, OverflowError) as error:
-            raise Refused(Rule.E2, f"{self.name}: {error}") from None
+            raise Refused(Rule.E2, f"{self.name}: {_said(error)}") from None
         self.decode(data)
         return data

@@ -34,15 +34,8 @@ class Wallet:
         return sodium.crypto_sign(signed_bytes(domain, ledger_id, body), self._secret)[:64]
 
     def seed(self) -> bytes:
-        """The secret that the key is derived from, 32 bytes: only for sealing it into its file."""
+        """The secret that the key is derived from, 32 bytes: for its file, and its X25519 form."""
         return self._secret[:SEED_BYTES]
-
-    def x25519_secret(self) -> bytes:
-        """The secret of this key's X25519 form, 32 bytes, for encrypted connections.
-
-        It gives away no seed, but it is the scalar that signs (RFC 8032, section 5.1.5): guard it as the key itself.
-        """
-        return sodium.crypto_sign_ed25519_sk_to_curve25519(self._secret)
 
 
 class Signable(Encoded):

@@ -5,7 +5,7 @@ from itertools import groupby, islice
 from typing import Protocol
 
 from tallystick.consensus.agreement import PersistQuorum
-from tallystick.ledger.address import MAX_AHEAD_MS, AddressRecord, sign_address
+from tallystick.ledger.address import MAX_AHEAD_MS, AddressRecord, address_codec
 from tallystick.ledger.block import Block
 from tallystick.ledger.blockchain import Snapshot
 from tallystick.ledger.certificate import Payload
@@ -32,7 +32,7 @@ from tallystick.ledger.messages import (
     in_parts,
 )
 from tallystick.ledger.vote import Ballot, Tally
-from tallystick.ledger.wallet import Wallet
+from tallystick.ledger.wallet import Wallet, sign
 from tallystick.node import events
 from tallystick.node.archive import Archive
 
@@ -191,3 +191,10 @@ def own_record(wallet: Wallet, ledger_id: bytes, address: str, now_ms: int, arch
                 return kept
             earliest_ms = kept.time_ms + 1
     return sign_address(wallet, ledger_id, address, max(now_ms, earliest_ms))
+
+
+def sign_address(wallet: Wallet, ledger_id: bytes, address: str, time_ms: int) -> AddressRecord:
+    """The record of a node's own address. Raises `Refused` (E2) for what is no address or time."""
+    record = AddressRecord(wallet.public_key, address, time_ms)
+    address_codec.encode_checked(record)
+    return sign(record, wallet, ledger_id)

@@ -22,7 +22,7 @@ from zmq.utils import z85
 
 from tallystick.ledger.params import MAX_MESSAGE_BYTES
 from tallystick.ledger.wallet import Wallet
-from tallystick.network.curve import ed25519_keys, x25519_key
+from tallystick.network.curve import ed25519_keys, x25519_key, x25519_secret
 from tallystick.network.transport import TransportError
 
 ZmqSocket = zmq.Socket[bytes]
@@ -52,7 +52,7 @@ def open_socket(context: zmq.Context[ZmqSocket], kind: int, wallet: Wallet, hand
     made.handshake_ivl = made.connect_timeout = handshake_ms
     made.reconnect_ivl = -1
     made.curve_publickey = z85.encode(x25519_key(wallet.public_key))
-    made.curve_secretkey = z85.encode(wallet.x25519_secret())
+    made.curve_secretkey = z85.encode(x25519_secret(wallet))
     return made
 
 
