@@ -12,7 +12,7 @@ from zmq.utils import z85
 
 from benchmarks.workload import ISSUERS, summary
 from tallystick.ledger.wallet import Wallet
-from tallystick.network.curve import x25519_key
+from tallystick.network.curve import x25519_key, x25519_secret
 from tallystick.network.transport import Connected, Received, TransportEvent
 from tallystick.network.zeromq import ZeroMQTransport
 
@@ -106,7 +106,7 @@ class Encrypted(Bare):
     def __init__(self, wallet: Wallet, peer: bytes) -> None:
         super().__init__(wallet, peer)
         self._socket.curve_publickey = z85.encode(x25519_key(wallet.public_key))
-        self._socket.curve_secretkey = z85.encode(wallet.x25519_secret())
+        self._socket.curve_secretkey = z85.encode(x25519_secret(wallet))
         self._peer = peer
 
     async def listen(self) -> str:
