@@ -7,9 +7,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tests.integration.network import NodeProcess, free_ports, network
+from tests.integration.network import NodeProcess, network
 
 from tallystick.client.blocking import Client
+from tallystick.host.addresses import drawn_port
 from tallystick.ledger.certificate import Payload, issue_statement
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.messages import Entry
@@ -61,7 +62,7 @@ def opened_doors() -> Iterator[Doors]:
     """Of a node that has certified this and that."""
     with network(1) as net:
         (node,) = net.nodes
-        port = free_ports(1)
+        port = drawn_port(1)
         node.start("--api", f"127.0.0.1:{port}", "--api-search", "--api-host", "ledger.example.org")
         report, copy = net.path / "report.pdf", net.path / "copy.db"
         report.write_bytes(REPORT)

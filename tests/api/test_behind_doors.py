@@ -170,7 +170,7 @@ def live_node(reader: Any, **submissions: Any) -> tuple[LiveNode, asyncio.Future
     failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     runner = SimpleNamespace(watchers=[], failed=failed)
     process: Any = SimpleNamespace(submissions=SimpleNamespace(runner=runner, **submissions), wallet=None)
-    return LiveNode(reader, process), failed
+    return LiveNode(reader, process, 1_024), failed
 
 
 def test_a_node_that_has_failed_answers_nothing_any_more(doors: Doors) -> None:

@@ -138,7 +138,7 @@ def test_all_listeners_are_told_of_all_blocks_in_order_and_none_is_read(
 
     async def hear() -> list[list[int]]:
         async with kept_ledger(tmp_path) as kept:
-            events = BlockEvents(kept.reader)
+            events = BlockEvents(kept.reader, 512)
             hearing = [asyncio.create_task(ids_in(one, 100)) for one in await listening(events, 20)]
             for _ in range(100):
                 forge(kept, events)
@@ -151,7 +151,7 @@ def test_all_listeners_are_told_of_all_blocks_in_order_and_none_is_read(
 def test_under_load_listeners_are_told_together_and_seldom(tmp_path: Path) -> None:
     async def hear() -> None:
         async with kept_ledger(tmp_path) as kept:
-            events = BlockEvents(kept.reader)
+            events = BlockEvents(kept.reader, 512)
             following = await listening(events, 20)
             for _ in range(3):
                 forge(kept, events)
@@ -168,7 +168,7 @@ def test_under_load_listeners_are_told_together_and_seldom(tmp_path: Path) -> No
 def test_nobody_listens_after_the_door_is_closed(tmp_path: Path) -> None:
     async def hear() -> list[list[bytes]]:
         async with kept_ledger(tmp_path) as kept:
-            events = BlockEvents(kept.reader)
+            events = BlockEvents(kept.reader, 512)
 
             async def all_of(following: AsyncGenerator[bytes, None]) -> list[bytes]:
                 return [one async for one in following]
@@ -192,7 +192,7 @@ def test_a_read_that_failed_is_tried_again(tmp_path: Path) -> None:
                 return await honest(index, block)
 
             kept.reader.line = line  # type: ignore[method-assign]
-            events = BlockEvents(kept.reader)
+            events = BlockEvents(kept.reader, 512)
             (first,) = await listening(events, 1)
             forge(kept, events)
             with pytest.raises(StoreError):

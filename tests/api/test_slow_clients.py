@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from starlette.applications import Starlette
@@ -21,6 +21,7 @@ from tallystick.api.server import MAX_CONNECTIONS, Server, Tls, listen_remotely,
 
 MOST = 4
 ASK = b"GET /short HTTP/1.1\r\nHost: door\r\n\r\n"
+HELD = ASK.replace(b"short", b"held")
 POST = b"POST /read HTTP/1.1\r\nHost: door\r\n"
 MUCH = b"x" * 32 * 1024 * 1024
 KEEPS_WAITING = {
@@ -34,6 +35,8 @@ KEEPS_WAITING = {
     "an answer that is not taken": ASK.replace(b"short", b"long"),
     "a stream that is not taken": ASK.replace(b"short", b"stream"),
     "a body that nobody reads": ASK[:-2] + b"Content-Length: 9\r\n\r\n",
+    "a request that is held, and a part of one": HELD + ASK[:-2],
+    "a request that is held, and one without its body": HELD + POST + b"Content-Length: 9\r\n\r\n",
 }
 MALFORMED = {
     "no HTTP": b"hello\r\n\r\n",
@@ -47,15 +50,16 @@ MALFORMED = {
     + b"x" * 800_000,
     "many headers": ASK[:-2] + b"A:\r\n" * 300,
     "many trailers": POST + b"Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n" + b"A:\r\n" * 300,
-    "many requests ahead": ASK.replace(b"short", b"held") * 40,
+    "many requests ahead": HELD * 40,
 }
 
 
 class Door:
     """A server with room for few, and its clients."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, server: Server) -> None:
         self.port = port
+        self.server = server
         self.go_on = asyncio.Event()
         self._writers: list[asyncio.StreamWriter] = []
 
@@ -65,6 +69,10 @@ class Door:
         self._writers.append(writer)
         writer.write(data)
         return reader
+
+    def connections(self) -> list[Any]:
+        """The transports of those that the server holds."""
+        return [one.transport for one in self.server._server.server_state.connections]
 
     async def ask(self, **tls: Any) -> bytes:
         """As an honest client; what is answered."""
@@ -84,6 +92,9 @@ async def opened(tls: Tls | None = None, most: int = MOST) -> AsyncIterator[Door
     async def short(_: Request) -> Response:
         return PlainTextResponse("short")
 
+    async def some(_: Request) -> Response:
+        return PlainTextResponse(MUCH[:20_000])
+
     async def long(_: Request) -> Response:
         return PlainTextResponse(MUCH)
 
@@ -97,10 +108,13 @@ async def opened(tls: Tls | None = None, most: int = MOST) -> AsyncIterator[Door
     async def read(request: Request) -> Response:
         return PlainTextResponse(await request.body())
 
-    routes = [Route(f"/{one.__name__}", one, methods=["GET", "POST"]) for one in (short, long, stream, held, read)]
+    routes = [
+        Route(f"/{one.__name__}", one, methods=["GET", "POST"]) for one in (short, some, long, stream, held, read)
+    ]
     listening = listen_remotely("127.0.0.1", 0)
-    door = Door(listening.getsockname()[1])
+    port = listening.getsockname()[1]
     server = Server(Starlette(routes=routes), listening, most, tls)
+    door = Door(port, server)
     await server.start()
     try:
         async with asyncio.timeout(30):
@@ -139,6 +153,7 @@ def test_one_that_keeps_a_full_door_waiting_makes_room(kind: str, caplog: pytest
             await asyncio.sleep(0.3)  # buffers take some of an answer that its client does not take
             for _ in range(2 * MOST):
                 assert await door.ask()
+                assert len(door.server._listening._open) <= MOST + 1
 
     run(story())
     assert "connections cut" in caplog.text
@@ -159,6 +174,43 @@ def test_one_that_keeps_a_door_waiting_is_ended_in_time(kind: str, monkeypatch: 
     run(story())
 
 
+def test_who_does_not_take_its_last_answer_is_ended_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "_IDLE_SECONDS", 0.3)
+    monkeypatch.setattr(server_module, "_HEAD_SECONDS", 0.3)
+
+    async def story() -> None:
+        async with opened() as door:
+            loop = asyncio.get_running_loop()
+            for last in (ASK[:-2] + b"Connection: close\r\n\r\n", b"no HTTP\r\n\r\n"):
+                with socket.socket() as deaf:
+                    deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+                    deaf.setblocking(False)
+                    await loop.sock_connect(deaf, ("127.0.0.1", door.port))
+                    while not any(one.get_write_buffer_size() for one in door.connections()):
+                        await loop.sock_sendall(deaf, ASK.replace(b"short", b"some"))
+                        await asyncio.sleep(0.01)
+                    (held,) = door.connections()
+                    assert held.get_write_buffer_size() < 65_536, "writing is paused, which ends it otherwise"
+                    await loop.sock_sendall(deaf, last)
+                    while door.connections():
+                        await asyncio.sleep(0.01)
+            assert await door.ask()
+
+    run(story())
+
+
+def test_an_idle_client_is_no_slow_one(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(server_module, "_KEEP_ALIVE_SECONDS", 0.1)
+
+    async def story() -> None:
+        async with opened() as door:
+            for _ in range(MOST):
+                await cut(await door.send(ASK))
+
+    run(story())
+    assert not caplog.records
+
+
 @pytest.mark.parametrize("kind", MALFORMED)
 def test_what_is_no_request_is_refused_while_it_comes(kind: str, caplog: pytest.LogCaptureFixture) -> None:
     async def story() -> None:
@@ -168,7 +220,7 @@ def test_what_is_no_request_is_refused_while_it_comes(kind: str, caplog: pytest.
 
     run(story())
     (told,) = [one for one in caplog.records if one.levelname == "WARNING"]
-    assert (told.getMessage(), vars(told)["fields"]) == ("connections cut", {"malformed": 1})
+    assert told.msg == {"event": "connections cut", "malformed": 1}
 
 
 def test_a_body_in_the_smallest_chunks_is_one() -> None:
@@ -185,7 +237,7 @@ def test_a_body_in_the_smallest_chunks_is_one() -> None:
 def test_one_that_is_being_answered_is_not_cut_for_another(caplog: pytest.LogCaptureFixture) -> None:
     async def story() -> None:
         async with opened() as door:
-            answers = [await door.send(ASK.replace(b"short", b"held")) for _ in range(MOST)]
+            answers = [await door.send(HELD) for _ in range(MOST)]
             await asyncio.sleep(0.1)
             for _ in range(3):
                 assert await cut(await door.send(ASK)) == b""
@@ -194,7 +246,7 @@ def test_one_that_is_being_answered_is_not_cut_for_another(caplog: pytest.LogCap
                 assert await answer.readuntil(b"held")
 
     run(story())
-    assert [vars(one)["fields"] for one in caplog.records] == [{"crowded": 3}]
+    assert [one.msg for one in caplog.records] == [{"event": "connections cut", "crowded": 3}]
 
 
 def test_a_tls_handshake_that_never_ends_makes_room_and_ends(certificate: Tls, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -232,7 +284,7 @@ def test_a_door_out_of_open_files_makes_room(caplog: pytest.LogCaptureFixture) -
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     (told,) = caplog.records
-    assert vars(told)["fields"]["crowded"] in range(1, MOST + 1)
+    assert cast(dict[str, Any], told.msg)["crowded"] in range(1, MOST + 1)
 
 
 @pytest.mark.parametrize(

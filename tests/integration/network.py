@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from tallystick.api.views import Outcome, Status
 from tallystick.client.blocking import Client
 from tallystick.demo import local_network
 from tallystick.demo.local_network import LocalNetwork
+from tallystick.host.addresses import drawn_port
 from tallystick.host.data_folder import DataFolder, Settings
 from tallystick.host.founding import found_here
 from tallystick.ledger.certificate import SALT_BYTES, Payload
@@ -211,7 +211,7 @@ def short_folder() -> Iterator[Path]:
 def network(members: int = 4, params: Params = QUICK) -> Iterator[Network]:
     """Members with equal stakes, each in a folder node-1 and so on; nothing runs yet."""
     with short_folder() as path, Network(path) as found:
-        folders = found_here("Network", path / "net", members, "", params=params, port=free_ports(members))
+        folders = found_here("Network", path / "net", members, "", params=params, port=drawn_port(members))
         for folder in folders:
             found.add(NodeProcess(folder.path))
         yield found
@@ -237,26 +237,6 @@ def set_up_member(
     folder.create_key(wallet, "", "interactive")
     folder.create(Settings(own, own, known), genesis)
     return NodeProcess(path)
-
-
-def free_ports(how_many: int) -> int:
-    """The first of as many ports in a row that nobody listens at."""
-    while True:
-        with ExitStack() as stack:
-            try:
-                first = _bound(stack, 0)
-                for port in range(first + 1, first + how_many):
-                    _bound(stack, port)
-            except (OSError, OverflowError):
-                continue
-            return first
-
-
-def _bound(stack: ExitStack, port: int) -> int:
-    one = stack.enter_context(socket.socket())
-    one.bind(("127.0.0.1", port))
-    number: int = one.getsockname()[1]
-    return number
 
 
 class Stream(threading.Thread):

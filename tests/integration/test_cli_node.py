@@ -17,7 +17,7 @@ import pytest
 import typer
 from tests.builders import ADA, BEN, CY, DOT, GENESIS
 from tests.integration.command_line import PASSPHRASE, USUAL, cli, in_json
-from tests.integration.network import Network, NodeProcess, free_ports, short_folder
+from tests.integration.network import Network, NodeProcess, short_folder
 from tests.working_copy import ROOT
 from typer.testing import CliRunner
 
@@ -25,6 +25,7 @@ from tallystick.cli.app import app
 from tallystick.cli.running import LogLevel
 from tallystick.consensus.signing_guard import Lost
 from tallystick.host import founding
+from tallystick.host.addresses import drawn_port
 from tallystick.host.data_folder import DataFolder, Settings
 from tallystick.host.guard_file import GuardFile
 from tallystick.host.invite import read_invite, write_invite
@@ -644,7 +645,7 @@ def test_a_node_of_another_key_than_it_was_set_up_for_says_so(tmp_path: Path, ow
 def inviting() -> Iterator[tuple[NodeProcess, str]]:
     """A founder's node, whose ledger ADA is a member of, too; and the line with which it invites."""
     with short_folder() as path, Network(path) as net:
-        place = f"127.0.0.1:{free_ports(1)}"
+        place = f"127.0.0.1:{drawn_port(1)}"
         member = ("--member", f"Ada={KEYS['ADA']}", "--address", place)
         cli("new", "diplomas", *member, "--data", "founder", "--no-passphrase", cwd=path)
         node = net.add(NodeProcess(path / "founder"))

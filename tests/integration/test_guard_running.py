@@ -7,7 +7,6 @@ from typing import Any
 from tests.integration.network import (
     Network,
     NodeProcess,
-    free_ports,
     running_network,
     streams,
     tallystick,
@@ -16,6 +15,7 @@ from tests.integration.network import (
 )
 
 from tallystick.consensus.signing_guard import Floor, GuardStatus, Signed, TwinSeen
+from tallystick.host.addresses import drawn_port
 from tallystick.host.guard_file import read_guard, summaries
 
 
@@ -175,7 +175,7 @@ def test_a_twin_ends_loudly_and_started_again_signs_nothing_until_its_operator_s
         assert first.stop() == 0
         second = NodeProcess(net.path / "net" / "twin")
         shutil.copytree(first.folder.path, second.folder.path)
-        with_settings(second, listen=f"127.0.0.1:{free_ports(1)}")
+        with_settings(second, listen=f"127.0.0.1:{drawn_port(1)}")
         twins = (first, second)
         for one in twins:
             one.start()

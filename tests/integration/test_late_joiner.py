@@ -11,12 +11,12 @@ from tests.integration.network import (
     QUICK,
     Network,
     NodeProcess,
-    free_ports,
     set_up_member,
     short_folder,
     wait_for,
 )
 
+from tallystick.host.addresses import drawn_port
 from tallystick.ledger.wallet import Wallet
 from tallystick.storage.store import Store
 
@@ -34,7 +34,7 @@ def long_ledger() -> Iterator[tuple[Network, NodeProcess, NodeProcess]]:
     """One member with most of the stake, running, that has made many certificates final; another that never ran."""
     with short_folder() as path, Network(path) as net:
         wallets = [Wallet(os.urandom(32)), Wallet(os.urandom(32))]
-        first = free_ports(2)
+        first = drawn_port(2)
         addresses = {one.public_key: f"127.0.0.1:{first + number}" for number, one in enumerate(wallets)}
         stakes = {wallets[0].public_key: 390, wallets[1].public_key: 10}
         early, late = (

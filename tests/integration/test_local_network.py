@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from tests.integration import network as integration
-from tests.integration.network import free_ports, short_folder, tallystick
+from tests.integration.network import short_folder, tallystick
 
 from tallystick.api.views import Outcome
 from tallystick.cli.output import Terminal
@@ -23,6 +23,7 @@ from tallystick.demo import local_network
 from tallystick.demo.local_network import LocalNetwork, NodeProcess, terminated_like_interrupted
 from tallystick.demo.real_demo import PARAMS, RealDemo
 from tallystick.host import addresses
+from tallystick.host.addresses import drawn_port
 from tallystick.host.founding import found_here
 from tallystick.problems import NotInTime, Problem
 
@@ -31,7 +32,7 @@ from tallystick.problems import NotInTime, Problem
 def network(tmp_path: Path) -> Iterator[LocalNetwork[NodeProcess]]:
     """Three nodes, none of which is started."""
     with short_folder() as path:
-        folders = found_here("test", path / "net", 3, "", params=PARAMS, port=free_ports(3))
+        folders = found_here("test", path / "net", 3, "", params=PARAMS, port=drawn_port(3))
         with LocalNetwork([NodeProcess(one) for one in folders]) as made:
             yield made
 
@@ -153,7 +154,7 @@ def up(folder: Path, *args: str) -> subprocess.Popen[str]:
 )
 def test_up_says_what_to_try_and_ends_with_all_its_nodes(number: int, args: list[str]) -> None:
     with short_folder() as path:
-        found_here("class", path / "net", 2, "", params=PARAMS, port=free_ports(2))
+        found_here("class", path / "net", 2, "", params=PARAMS, port=drawn_port(2))
         with up(path, *args) as process:
             assert process.stdout is not None
             folder = _folder_in(process.stdout.readline(), "2 nodes run in ")

@@ -97,7 +97,7 @@ def everybody_writes(as_json: bool) -> None:
     loop.call_exception_handler({"message": "unheard", "exception": ValueError("y" * 5_000)})
     loop.close()
     logging.getLogger("uvicorn.error").info("not asked for")
-    logging.getLogger("uvicorn.error").warning("bad %s", "re\nquest", extra={"color_message": "red"})
+    logging.getLogger("uvicorn.error").error("bad %s", "re\nquest", extra={"color_message": "red"})
     logging.getLogger("tallystick.api.app").error("fault", extra={"path": "/v1/\u202e"})
 
 
@@ -111,7 +111,7 @@ def test_every_librarys_lines_take_the_form_of_ours_for_people(capsys: pytest.Ca
         rf'reason="a\\u{{a}} b" short=0102 signature={"78" * 2_000}… n=7'
     )
     assert re.fullmatch(r'error   unheard  traceback="ValueError: y{5000}"', of_asyncio)
-    assert of_uvicorn == r"warning bad re\u{a}quest"
+    assert of_uvicorn == r"error   bad re\u{a}quest"
     assert of_the_api == r"error   fault  path=/v1/\u{202e}"
 
 
@@ -132,5 +132,5 @@ def test_every_librarys_lines_take_the_form_of_ours_for_machines(capsys: pytest.
         "n": 7,
     }
     assert of_asyncio == {"level": "error", "event": "unheard", "traceback": "ValueError: " + "y" * 5_000}
-    assert of_uvicorn == {"level": "warning", "event": r"bad re\u{a}quest"}
+    assert of_uvicorn == {"level": "error", "event": r"bad re\u{a}quest"}
     assert of_the_api == {"level": "error", "event": "fault", "path": r"/v1/\u{202e}"}

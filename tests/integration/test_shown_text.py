@@ -18,12 +18,13 @@ from rich.table import Table
 from rich.text import Text as RichText
 from tests.builders import ADA, BEN, MEMBERS, START_MS, FinalScribe, statement
 from tests.integration.command_line import cli
-from tests.integration.network import Network, NodeProcess, free_ports
+from tests.integration.network import Network, NodeProcess
 from tests.integration.test_cli_node import ALL_COMMANDS
 from tests.strange_text import MARKUP, STRANGE, strange_characters
 
 from tallystick.cli.output import Terminal, Text, ask_secret, show_fault
 from tallystick.host import joining
+from tallystick.host.addresses import drawn_port
 from tallystick.host.data_folder import DataFolder, Settings
 from tallystick.host.invite import write_invite
 from tallystick.host.logs import ReportLog, note, start_logging
@@ -160,7 +161,7 @@ def of_a_running_node(place: Place) -> None:
     """One of four members, alone: it tells everything, and nothing becomes final."""
     folder = DataFolder(place.folder / "node")
     folder.create_key(ADA, "", "interactive")
-    address = f"127.0.0.1:{free_ports(1)}"
+    address = f"127.0.0.1:{drawn_port(1)}"
     folder.write_settings(Settings(address, address))
     with Network(place.folder) as net:
         node = net.add(NodeProcess(folder.path))

@@ -29,7 +29,6 @@ from tallystick.ledger.errors import Refused
 from tallystick.problems import Busy, ExitCode, NotAllowed, NotRunning, Problem, RefusedInput
 
 _MOST_AT_ONCE: Final = 256
-_MOST_WAITING: Final = 768
 
 Serve = Callable[[Request], Awaitable[Response]]
 
@@ -70,7 +69,8 @@ class App:
     def __init__(self, reader: LedgerReader, door: Door, node: LiveNode | None = None) -> None:
         """`node`: if it runs."""
         self.reader, self._door, self._node = reader, door, node
-        self._places, self._waiting_places = asyncio.Semaphore(_MOST_AT_ONCE), asyncio.Semaphore(_MOST_WAITING)
+        self._places = asyncio.Semaphore(_MOST_AT_ONCE)
+        self._waiting_places = asyncio.Semaphore(node.most_waiting if node else 1)
         self._bodies = Bodies()
         self._endpoints = [one for one in ENDPOINTS if door.is_local or not one.is_local]
         self._described: asyncio.Task[bytes] | None = None

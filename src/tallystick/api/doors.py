@@ -62,8 +62,8 @@ async def open_doors(tcp: TcpDoor | None, hosted: Hosted) -> AsyncIterator[None]
         store = await read.opened(stack, Store.open, folder.ledger_path, read_only=True)
         find = await stack.enter_async_context(_search(hosted))
         reader = await read(LedgerReader, chain, store, read, find)
-        node = LiveNode(reader, hosted)
         most = room_for_connections()
+        node = LiveNode(reader, hosted, most)
         servers = [Server(App(reader, Door(), node).asgi, listen_locally(folder.api_path), most)]
         stack.callback(folder.api_path.unlink, missing_ok=True)
         if tcp is not None:

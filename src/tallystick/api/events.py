@@ -10,7 +10,6 @@ from tallystick.ledger.block import Block
 from tallystick.node.events import Action, ReportBlock
 from tallystick.problems import BadRequest, Busy
 
-MOST_LISTENERS: Final = 512
 _HEARTBEAT_SECONDS: Final = 15.0
 _TELLS_A_SECOND: Final = 200
 """After a quiet while listeners hear at once; under load each so seldom that all together cost the node little."""
@@ -22,8 +21,9 @@ _HEARTBEAT: Final = b": still here\n\n"
 class BlockEvents:
     """The final blocks of one ledger, for any number of listeners. `watch` sees all actions of the node."""
 
-    def __init__(self, reader: LedgerReader) -> None:
-        self._reader = reader
+    def __init__(self, reader: LedgerReader, most: int) -> None:
+        """`most`: listeners at once."""
+        self._reader, self._most = reader, most
         self._news = asyncio.Event()
         self._cached: dict[int, asyncio.Task[tuple[bytes, int]]] = {}
         """By block: the event as it is sent, and the log's size after it. It is made once for all that wait for it."""
@@ -56,8 +56,8 @@ class BlockEvents:
 
     def after(self, last_event_id: str | None) -> int:
         """The log index to go on from. Raises `BadRequest`, `Busy`."""
-        if self._listeners >= MOST_LISTENERS:
-            raise Busy(f"{MOST_LISTENERS} listen already; ask for /v1/log now and then instead")
+        if self._listeners >= self._most:
+            raise Busy(f"{self._most} listen already; ask for /v1/log now and then instead")
         size = self._reader.state.log.size
         if last_event_id is None:
             return size

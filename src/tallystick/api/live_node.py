@@ -31,8 +31,10 @@ if TYPE_CHECKING:  # a file's reader does without
 class LiveNode:
     """A node that runs, with its key. Each public asynchronous method is a route (`routes.py`)."""
 
-    def __init__(self, reader: LedgerReader, hosted: "Hosted") -> None:
-        self.events = BlockEvents(reader)
+    def __init__(self, reader: LedgerReader, hosted: "Hosted", most: int) -> None:
+        """`most`: connections that a door holds; a quarter is left to those that neither listen nor wait."""
+        self.events = BlockEvents(reader, most // 2)
+        self.most_waiting = most // 4
         hosted.submissions.runner.watchers.append(self.events.watch)
         self._submissions = hosted.submissions
         self._reader, self._hosted, self._wallet = reader, hosted, hosted.wallet

@@ -6,7 +6,7 @@ import logging
 import resource
 import socket
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,8 @@ _OWN_FILES: Final = 1_024
 _DOORS: Final = 2
 _HEAD_SECONDS: Final = 10.0
 _IDLE_SECONDS: Final = 75
+_KEEP_ALIVE_SECONDS: Final = 60
+"""Shorter than that: who asks nothing more is no slow client."""
 _TELL_SECONDS: Final = 5.0
 _BACKLOG: Final = 1_024
 _MOST_HEAD_BYTES: Final = 64 * 1024
@@ -63,6 +65,11 @@ class _Connection(socket.socket):
         super().__init__(fileno=accepted.detach())
         self._door = door
 
+    def end(self) -> None:
+        """Let the event loop, once it looks, see the end of it."""
+        with suppress(OSError):
+            self.shutdown(socket.SHUT_RDWR)
+
     def close(self) -> None:
         """Give the descriptor back."""
         self._door.forget(self)
@@ -77,8 +84,8 @@ class _Listening(socket.socket):
 
     def __init__(self, listening: socket.socket, most: int) -> None:
         super().__init__(fileno=listening.detach())
-        self.waiting: dict[int, Any] = {}
-        """Sockets by descriptor, the one that has kept the node waiting the longest first."""
+        self.waiting: dict[int, Callable[[], None]] = {}
+        """What ends a connection, by its descriptor, the one that has kept the node waiting the longest first."""
         self._most = most
         self._open: set[_Connection] = set()
         self._is_full = False
@@ -103,14 +110,13 @@ class _Listening(socket.socket):
             raise BlockingIOError
         one = _Connection(accepted, self)
         self._open.add(one)
-        self.waiting[one.fileno()] = one
+        self.waiting[one.fileno()] = one.end
         return one, address
 
     def _make_room(self) -> bool:
-        for fd, one in self.waiting.items():
+        for fd, cut in self.waiting.items():
             del self.waiting[fd]
-            with suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
+            cut()
             self.count("crowded")
             return True
         return False
@@ -217,12 +223,13 @@ class _BoundedProtocol(HttpToolsProtocol):
         """It is no request: say so, and end it."""
         self._door.count("malformed")
         super().send_400_response(msg)
+        self._await(_HEAD_SECONDS)
 
     def _await(self, seconds: float) -> None:
-        """From now on the other end keeps the node waiting, and may for so long."""
+        """From now on the other end keeps the node waiting, and may for so long, if only to take the last answer."""
         self._go_on()
-        if not self.transport.is_closing():
-            self._door.waiting[self._socket.fileno()] = self._socket
+        if (fd := self._socket.fileno()) != -1:
+            self._door.waiting[fd] = self.transport.abort
             self._timer = self.loop.call_later(seconds, self._cut)
 
     def _go_on(self) -> None:
@@ -277,7 +284,7 @@ class Server:
             access_log=False,
             server_header=False,
             date_header=False,
-            timeout_keep_alive=_IDLE_SECONDS,
+            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=2,
             ssl_certfile=tls.certificate if tls else None,
             ssl_keyfile=tls.key if tls else None,

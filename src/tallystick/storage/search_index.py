@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from tallystick.ledger.block import Block
 from tallystick.ledger.certificate import AnyCertificate, Evidence, Payload, StakingOperation
+from tallystick.problems import DamagedStore
 from tallystick.storage.file_statement import file_statement_in
 from tallystick.storage.sqlite_file import carry_over, explained, remove_database
 from tallystick.storage.store import Store
@@ -129,7 +130,11 @@ class SearchIndex:
         """Take in payloads that came later, and let go of what was erased."""
         with explained(self._path):
             for payload_hash in payload_hashes:
-                self._take_payload(payload_hash, store.payload(payload_hash))
+                try:
+                    payload = store.payload(payload_hash)
+                except DamagedStore:
+                    payload = None  # `check` tells of it
+                self._take_payload(payload_hash, payload)
         self._empty_log()
 
     def lacking(self) -> list[bytes]:
