@@ -1,8 +1,9 @@
 """The index of a ledger's certificates: what it finds, that it is made anew at will, and that erased words leave it."""
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -218,6 +219,15 @@ def test_traces_that_a_reader_keeps_in_the_log_go_with_the_next_filling_after_it
     fill(kept, index)
     assert traces(kept) == []
     index.close()
+
+
+def test_a_damaged_payload_keeps_no_other_in_the_index(kept: Kept, index: SearchIndex) -> None:
+    with closing(sqlite3.connect(kept.store.path)) as connection, connection:
+        connection.execute("UPDATE payloads SET encoded = x'c1' WHERE payload_hash = ?", [TEXT.hash()])
+    kept.store.erase_payload(FILE.hash())
+    index.refill(kept.store, [TEXT.hash(), FILE.hash()])
+    assert index.find(Query("confidential"), 5, 10) == []
+    assert index.find(Query(media_type="text/plain"), 5, 10) == []
 
 
 # ---- beside a running node --------------------------------------------------------------------------------------
