@@ -333,6 +333,7 @@ def test_nothing_found_is_an_answer(after: Path) -> None:
     done = cli("search", "nowhere", cwd=after)
     assert done.stdout == ""
     assert "Nothing matches" in done.stderr
+    assert "Nothing matches" not in cli("search", "--kind", "statement", "--cursor", "0", cwd=after).stderr
 
 
 def test_the_next_page_of_a_search_asks_for_the_same(after: Path) -> None:
