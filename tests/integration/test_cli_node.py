@@ -715,6 +715,14 @@ def test_a_ledger_that_is_not_the_invites_is_not_joined(
     assert not DataFolder(tmp_path / "node").is_there
 
 
+def test_where_nobody_answers_no_node_runs(tmp_path: Path) -> None:
+    line = write_invite(GENESIS.ledger_id, BEN.public_key, (f"127.0.0.1:{free_ports(1)}",))
+    told = in_json("join", line, "--data", "node", "--no-passphrase", cwd=tmp_path, expect=3)
+    assert (told["code"], told["status"]) == ("not-running", 503)
+    assert "nobody answers there; make sure that the inviting node runs" in told["detail"]
+    assert not DataFolder(tmp_path / "node").is_there
+
+
 @pytest.mark.parametrize("mistyped", ["tallystick1", "hello", "{line}x"])
 def test_a_mistyped_invite_is_told_and_nothing_is_made(
     tmp_path: Path, inviting: tuple[NodeProcess, str], mistyped: str
