@@ -45,7 +45,10 @@ class NodeExit(_Exit):
 
 
 class Problem(Exception):
-    """The message says what is in the way and what to do next."""
+    """It cannot be done as asked.
+
+    The message says what is in the way and what to do next; the first line of a kind's docstring is its title.
+    """
 
     code: str = "unusable"
     """Stable, for programs; the end of the problem's type URI. A kind sets it, or an answer."""
@@ -90,7 +93,7 @@ class RefusedInput(Problem):
 
     def __init__(self, refused: Refused) -> None:
         super().__init__(str(refused))
-        self.rule = refused.rule.name
+        self.refused = refused
 
 
 class NotRunning(Problem):
@@ -125,7 +128,10 @@ class StoreFailed(StoreError):
 
 
 class DamagedStore(StoreError):
-    """What the file holds is not what was written; `refused` names the rule it breaks, if one is broken."""
+    """What the file holds is not what was written.
+
+    `refused` names the rule it breaks, if one is broken.
+    """
 
     code, exit_code = "damaged", ExitCode.DAMAGED
 

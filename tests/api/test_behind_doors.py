@@ -126,6 +126,11 @@ def test_an_index_ahead_of_a_restored_ledger_finds_what_the_ledger_has(tmp_path:
             page = await kept.reader.search(Search(limit=3))
             last = await kept.reader.search(Search(limit=3, cursor=int(page.next or "-1")))
             assert (last.certificates, last.next) == ([], None)
+            assert page.next is None
+            some = await kept.reader.search(Search(limit=2))
+            assert ([one.place.log_index for one in some.certificates], some.next) == ([2, 1], "1")
+            rest = await kept.reader.search(Search(limit=2, cursor=1))
+            assert ([one.place.log_index for one in rest.certificates], rest.next) == ([0], None)
             assert isinstance(page.indexed, int)
             return [one.place.log_index for one in page.certificates], page.indexed
 

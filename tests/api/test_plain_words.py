@@ -19,6 +19,7 @@ from tests.integration.command_line import cli
 from typer.testing import CliRunner
 
 import tallystick
+from tallystick.api.problem_view import problem_view
 from tallystick.cli.app import app
 from tallystick.host.invite import PREFIX, to_bech32m
 from tallystick.host.key_file import unseal
@@ -26,6 +27,7 @@ from tallystick.host.logs import ReportLog, start_logging
 from tallystick.ledger.encoding import Codec
 from tallystick.ledger.errors import Refused
 from tallystick.node.events import ReportRefused
+from tallystick.problems import Problem
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 STRANGE: tuple[object, ...] = (
@@ -111,6 +113,21 @@ def test_every_form_is_refused_in_plain_words(name: str) -> None:
                     told.add(str(refused))
     assert len(told) > 2
     in_plain_words(*told)
+
+
+def kinds_of(kind: type[Problem]) -> Iterator[type[Problem]]:
+    yield kind
+    for one in kind.__subclasses__():
+        yield from kinds_of(one)
+
+
+@pytest.mark.parametrize("kind", [*kinds_of(Problem)])
+def test_the_title_of_a_problem_is_a_sentence_for_people(kind: type[Problem]) -> None:
+    problem = kind.__new__(kind)
+    problem.refused = None  # type: ignore[attr-defined]
+    title = problem_view(problem).title
+    assert re.fullmatch(r"[A-Z][^`]+\.", title)
+    assert "message" not in title
 
 
 def test_the_api_tells_in_plain_words(doors: Doors) -> None:

@@ -18,6 +18,7 @@ from starlette.routing import Route
 
 from tallystick.api import server as server_module
 from tallystick.api.server import MAX_CONNECTIONS, Server, Tls, listen_remotely, room_for_connections
+from tallystick.problems import Problem
 
 MOST = 4
 ASK = b"GET /short HTTP/1.1\r\nHost: door\r\n\r\n"
@@ -260,6 +261,35 @@ def test_a_tls_handshake_that_never_ends_makes_room_and_ends(certificate: Tls, m
             await cut(await door.send(b"\x16\x03"))
 
     monkeypatch.setattr(server_module, "_HEAD_SECONDS", 1.0)
+    run(story())
+
+
+@pytest.mark.parametrize(
+    ("certificate_file", "key_file", "reason"),
+    [("gone.pem", "key.pem", "No such file"), ("certificate.pem", "gone.pem", "No such file"), ("junk", "junk", "PEM")],
+)
+def test_a_door_whose_tls_files_cannot_be_used_is_not_opened(
+    tmp_path: Path, certificate: Tls, certificate_file: str, key_file: str, reason: str
+) -> None:
+    (tmp_path / "junk").write_text("junk")
+    tls = Tls(certificate.certificate.with_name(certificate_file), certificate.key.with_name(key_file))
+    with listen_remotely("127.0.0.1", 0) as listening, pytest.raises(Problem, match=reason) as told:
+        Server(Starlette(), listening, MOST, tls)
+    assert f"--tls-cert {tls.certificate} and --tls-key {tls.key} cannot be used" in str(told.value)
+
+
+def test_a_door_that_cannot_listen_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(*_: object, **__: object) -> None:
+        raise OSError("no room")
+
+    async def story() -> None:
+        listening = listen_remotely("127.0.0.1", 0)
+        server = Server(Starlette(), listening, MOST)
+        monkeypatch.setattr(asyncio.get_running_loop(), "create_server", fail)
+        with pytest.raises(OSError, match="no room"):
+            await server.start()
+        server._listening.close()
+
     run(story())
 
 

@@ -427,6 +427,66 @@ def test_who_follows_no_longer_holds_no_connection(doors: Any) -> None:  # noqa:
     asyncio.run(follow())
 
 
+class Replaced(Breaking):
+    """Passes requests on, until in the place of the node there is one of another ledger, with a log of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_replaced = False
+        self.news = asyncio.Event()
+
+    async def _events(self) -> AsyncIterator[bytes]:
+        yield b": still here\n\n"
+        await self.news.wait()
+        yield b"data: {}\n\n"
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/v1/events":
+            return httpx.Response(200, content=self._events())
+        if self.is_replaced and request.url.path == "/v1/log":
+            request = httpx.Request("GET", request.url.copy_set_param("cursor", "0"), headers=request.headers)
+        answer = await super().handle_async_request(request)
+        if self.is_replaced and request.url.path == "/v1/ledger":
+            return httpx.Response(200, json={**json.loads(await answer.aread()), "ledger_id": "ab" * 32})
+        return answer
+
+
+@pytest.mark.parametrize("is_connected", [False, True])
+def test_who_follows_is_told_when_a_node_of_another_ledger_answers(doors: Any, is_connected: bool) -> None:  # noqa: F811
+    async def follow() -> None:
+        replaced = Replaced()
+        async with httpx.AsyncClient(transport=replaced, base_url=doors.url) as http:
+            ledger = await ask(http, Request("/v1/ledger"), views.Ledger)
+            client = AsyncClient(http, ledger, None, AsyncExitStack(), is_file=False)
+            async with aclosing(client.follow(ledger.log_size - 1)) as following:
+                if is_connected:
+                    assert (await anext(following)).place.log_index == ledger.log_size - 1
+                replaced.is_replaced = True
+                replaced.news.set()
+                with pytest.raises(DamagedStore, match="another ledger"):
+                    await anext(following)
+
+    asyncio.run(follow())
+
+
+@pytest.mark.parametrize("log_index", [0, 3])
+def test_who_follows_is_told_when_the_log_has_a_gap(doors: Any, log_index: int) -> None:  # noqa: F811
+    async def follow() -> None:
+        lie = put("certificates", 1, "place", "log_index", value=log_index)
+        async with (
+            httpx.AsyncHTTPTransport() as honest,
+            httpx.AsyncClient(transport=Lying(honest, "/v1/log", lie), base_url=doors.url) as http,
+        ):
+            ledger = await ask(http, Request("/v1/ledger"), views.Ledger)
+            client = AsyncClient(http, ledger, None, AsyncExitStack(), is_file=False)
+            async with aclosing(client.follow(1)) as following:
+                assert (await anext(following)).place.log_index == 1
+                with pytest.raises(DamagedStore, match=f"goes on with {log_index}, not 2"):
+                    await anext(following)
+
+    asyncio.run(follow())
+
+
 def test_a_file_says_that_no_node_runs(doors: Any) -> None:  # noqa: F811
     with Client(doors.copy) as client:
         for ask_it in (client.status, client.peers, lambda: next(client.follow(0))):

@@ -621,6 +621,13 @@ def test_options_of_a_door_that_is_not_opened_are_wrong_usage(
     assert "[K4]" not in told
 
 
+def test_a_node_whose_door_has_no_certificate_ends_at_once(tmp_path: Path, own_node: DataFolder) -> None:
+    door = ["--api", f"127.0.0.1:{free_ports(1)}", "--tls-cert", "cert.pem", "--tls-key", "key.pem"]
+    told = cli("run", "--data", "node", *door, cwd=tmp_path, expect=2, TALLYSTICK_PASSPHRASE=PASSPHRASE).stderr
+    assert "--tls-cert cert.pem and --tls-key key.pem cannot be used: No such file or directory" in told
+    assert not own_node.api_path.exists()
+
+
 def test_a_node_of_another_key_than_it_was_set_up_for_says_so(tmp_path: Path, own_node: DataFolder) -> None:
     for one in (own_node.key_path, own_node.guard_path):
         one.rename(tmp_path / one.name)
@@ -706,6 +713,14 @@ def test_a_ledger_that_is_not_the_invites_is_not_joined(
     forged = write_invite(ledger_id, key, invited.addresses)
     told = cli("join", forged, "--data", "node", "--no-passphrase", cwd=tmp_path, expect=2).stderr
     assert "make sure that the inviting node runs and can be reached from here" in told
+    assert not DataFolder(tmp_path / "node").is_there
+
+
+def test_where_nobody_answers_no_node_runs(tmp_path: Path) -> None:
+    line = write_invite(GENESIS.ledger_id, BEN.public_key, (f"127.0.0.1:{free_ports(1)}",))
+    told = in_json("join", line, "--data", "node", "--no-passphrase", cwd=tmp_path, expect=3)
+    assert (told["code"], told["status"]) == ("not-running", 503)
+    assert "nobody answers there; make sure that the inviting node runs" in told["detail"]
     assert not DataFolder(tmp_path / "node").is_there
 
 

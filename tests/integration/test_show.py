@@ -183,7 +183,9 @@ def test_a_tampered_chain_fails_and_names_the_rule(after: Path, sql: str, messag
         done = cli(*command, cwd=after, expect=7)
         assert message in done.stderr
         assert done.stdout == ""
-        assert message in in_json(*command, cwd=after, expect=7)["detail"]
+        told = in_json(*command, cwd=after, expect=7)
+        assert message in told["detail"]
+        assert f"[{told['rule']}]" in told["detail"]
 
 
 def test_a_truncated_chain_is_told(after: Path) -> None:
@@ -331,6 +333,7 @@ def test_nothing_found_is_an_answer(after: Path) -> None:
     done = cli("search", "nowhere", cwd=after)
     assert done.stdout == ""
     assert "Nothing matches" in done.stderr
+    assert "Nothing matches" not in cli("search", "--kind", "statement", "--cursor", "0", cwd=after).stderr
 
 
 def test_the_next_page_of_a_search_asks_for_the_same(after: Path) -> None:

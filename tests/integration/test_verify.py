@@ -92,6 +92,18 @@ def test_a_stopped_nodes_ledger_is_checked_as_a_file_and_says_the_same(tmp_path:
         assert running == stopped
 
 
+def test_of_a_file_whose_payload_was_erased_it_says_what_is_kept_here(tmp_path: Path) -> None:
+    with running_network(1) as net:
+        (node,) = net.nodes
+        (tmp_path / "report.txt").write_bytes(REPORT)
+        data = ["--data", str(node.folder.path)]
+        cli("certify", "report.txt", *data, cwd=tmp_path)
+        (file,) = in_json("verify", "report.txt", *data, cwd=tmp_path)["files"]
+        cli("erase", file["certificates"][0]["certificate"]["payload_hash"], "--yes", *data, cwd=tmp_path)
+        (file,) = in_json("verify", "report.txt", *data, cwd=tmp_path, expect=1)["files"]
+        assert file["why_not"] == "no certificate whose payload is kept here covers it; another node may have one"
+
+
 # ---- of a file ---------------------------------------------------------------------------------------------------
 
 
@@ -119,7 +131,7 @@ def test_all_of_a_certificate_is_told(folder: Path, ledger: Path) -> None:
 def test_one_changed_byte_fails_and_the_other_version_is_told(folder: Path, name: str) -> None:
     (folder / name).write_bytes(REPORT[:-1] + b"!")
     done = cli("verify", name, "--data", "node", cwd=folder, expect=1)
-    assert f"× {name}: no certificate on this ledger covers it" in done.stdout
+    assert f"× {name}: no certificate whose payload is kept here covers it; another node may have one" in done.stdout
     assert ("A file of this name is certified with other bytes" in done.stdout) == (name == "report.txt")
     assert not in_json("verify", name, "--data", "node", cwd=folder, expect=1)["files"][0]["verifies"]
 

@@ -64,14 +64,15 @@ async def open_doors(tcp: TcpDoor | None, hosted: Hosted) -> AsyncIterator[None]
         reader = await read(LedgerReader, chain, store, read, find)
         most = room_for_connections()
         node = LiveNode(reader, hosted, most)
-        servers = [Server(App(reader, Door(), node).asgi, listen_locally(folder.api_path), most)]
         stack.callback(folder.api_path.unlink, missing_ok=True)
+        servers = [Server(App(reader, Door(), node).asgi, listen_locally(folder.api_path), most)]
+        stack.push_async_callback(servers[0].stop)
         if tcp is not None:
             listening = listen_remotely(tcp.host, tcp.port)
             servers.append(Server(App(reader, tcp.door, node).asgi, listening, most, tcp.tls))
+            stack.push_async_callback(servers[1].stop)
         for server in servers:
             await server.start()
-            stack.push_async_callback(server.stop)
         stack.callback(node.events.close)
         stack.callback(hosted.submissions.close)
         yield

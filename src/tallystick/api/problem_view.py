@@ -2,7 +2,7 @@
 
 from tallystick.api import views
 from tallystick.ledger.errors import Refused
-from tallystick.problems import Problem, RefusedInput
+from tallystick.problems import DamagedStore, Problem, RefusedInput
 
 
 def problem_view(problem: Problem | Refused) -> views.Problem:
@@ -12,6 +12,7 @@ def problem_view(problem: Problem | Refused) -> views.Problem:
     told = getattr(problem, "told", None)
     if isinstance(told, views.Problem):  # a node told it so
         return told
+    refused = problem.refused if isinstance(problem, RefusedInput | DamagedStore) else None
     return views.Problem(
         type=f"urn:tallystick:problem:{problem.code}",
         title=(type(problem).__doc__ or "").strip().split("\n")[0],
@@ -19,5 +20,5 @@ def problem_view(problem: Problem | Refused) -> views.Problem:
         detail=str(problem),
         code=problem.code,
         exit_code=int(problem.exit_code),
-        rule=problem.rule if isinstance(problem, RefusedInput) else None,
+        rule=refused.rule.name if refused else None,
     )

@@ -170,9 +170,10 @@ class LedgerReader:
         query = Query(question.text, question.prefix, issuer, question.kind, question.media_type, sha256, *bounds)
         size = self.state.log.size  # an index may be ahead of a ledger that was restored from a backup
         below = size if question.cursor is None else min(size, question.cursor)
-        found, indexed = await self._find(query, below, question.limit)
-        following = str(found[-1]) if len(found) == question.limit else None
-        return views.Certificates(certificates=await self._lines(found), next=following, indexed=min(size, indexed))
+        found, indexed = await self._find(query, below, question.limit + 1)
+        shown = found[: question.limit]
+        following = str(shown[-1]) if len(found) > len(shown) else None
+        return views.Certificates(certificates=await self._lines(shown), next=following, indexed=min(size, indexed))
 
     async def members(self, limit: q.Limit = 50, cursor: q.Cursor = None) -> views.Members:
         """All accounts, those with most at stake first."""

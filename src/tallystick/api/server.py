@@ -5,6 +5,7 @@ import errno
 import logging
 import resource
 import socket
+import ssl
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -274,7 +275,9 @@ class Server:
     """Serves one application at one door until it is stopped."""
 
     def __init__(self, app: Starlette, listening: socket.socket, most: int, tls: Tls | None = None) -> None:
-        """`most`: connections at once."""
+        """`most`: connections at once. Raises `Problem` when the files of `tls` cannot be used."""
+        self._listening = _Listening(listening, most)
+        self._task: asyncio.Task[None] | None = None
         config = uvicorn.Config(
             app,
             ws="none",
@@ -289,15 +292,24 @@ class Server:
             ssl_certfile=tls.certificate if tls else None,
             ssl_keyfile=tls.key if tls else None,
         )
+        try:
+            config.load()
+        except OSError as error:  # `ssl.SSLError` is one
+            assert tls is not None
+            self._listening.close()
+            is_form = isinstance(error, ssl.SSLError)
+            reason = "they are not a certificate and its key in PEM form" if is_form else error.strerror
+            files = f"--tls-cert {tls.certificate} and --tls-key {tls.key}"
+            raise Problem(f"{files} cannot be used: {reason}") from None
         self._server = _Server(config)
-        self._listening = _Listening(listening, most)
-        self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Answer from now on."""
+        """Answer from now on. Raises what keeps it from that."""
         self._task = asyncio.create_task(self._server.serve(sockets=[self._listening]))
         while not self._server.started and not self._task.done():
             await asyncio.sleep(0.001)
+        if self._task.done():
+            self._task.result()
 
     async def stop(self) -> None:
         """Answer no more; who is being answered is cut off soon."""
@@ -305,6 +317,7 @@ class Server:
         if self._task is not None:
             await self._task
         self._listening.tell()
+        self._listening.close()
 
 
 def listen_remotely(host: str, port: int) -> socket.socket:

@@ -379,7 +379,7 @@ def search(
         found, size = client.search(question), client.ledger().log_size
     give(found)
     _tell_certificates(client, found)
-    if not found.certificates:
+    if not found.certificates and cursor is None:
         hint("Nothing matches. All words have to be there; --prefix takes the beginning of the last one")
     if found.indexed is not UNSET and found.indexed < size:
         hint(f"The index has {found.indexed:,} of {many(size, 'certificate')} so far; search again for later ones")

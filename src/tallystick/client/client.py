@@ -46,8 +46,9 @@ PageT = TypeVar("PageT", views.Names, views.Found)
 class AsyncClient:
     """One ledger, at one door. Use `open`, and close it when done, or use it in an `async with` block.
 
-    It speaks for one ledger: an answer of another raises `DamagedStore`. Certificates are checked here (id, signature,
-    payload); of their places and of all else it tells what the door claims, unless a method says that it checks.
+    It speaks for one ledger: `DamagedStore` is raised for a certificate, a checked block and a log that is followed of
+    another. Certificates are checked here (id, signature, payload); of their places and of all else it tells what the
+    door claims, unless a method says that it checks.
     """
 
     def __init__(
@@ -281,8 +282,8 @@ class AsyncClient:
     async def follow(self, after: int | None = None) -> AsyncGenerator[views.CertificateLine, None]:
         """Certificates as they become final: from this log index on, or from now on. Without an end.
 
-        A broken connection is made again, also to a node that is busy or ends; nothing is left out.
-        Raises `NotRunning` for a file.
+        A broken connection is made again, also to a node that is busy or ends. Raises `NotRunning` for a file,
+        `DamagedStore` when another ledger's node answers or the log has a gap.
         """
         size = (await self.ledger()).log_size if after is None else after
         pause_s = _RECONNECT_S
@@ -290,13 +291,17 @@ class AsyncClient:
             try:
                 async with aclosing(self._events(size)) as events:
                     async for _ in events:
-                        pause_s = _RECONNECT_S
-                        while (page := await self.log(q.MOST_ITEMS, str(size))).certificates:
+                        has_more = True
+                        while has_more:
+                            page = await self.log(q.MOST_ITEMS, str(size))
+                            await self.ledger()  # whose page it is: the node may have been replaced
                             for line in page.certificates:
+                                if (index := line.place.log_index) != size:
+                                    raise DamagedStore(f"the node's log goes on with {index}, not {size}")
+                                pause_s = _RECONNECT_S
                                 size += 1
                                 yield line
-                            if page.next is None:
-                                break
+                            has_more = bool(page.certificates and page.next)
             except httpx.HTTPError:
                 pass
             except Problem as problem:
@@ -305,16 +310,18 @@ class AsyncClient:
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, _MOST_RECONNECT_S)
 
-    async def _events(self, size: int) -> AsyncGenerator[str, None]:
+    async def _events(self, size: int) -> AsyncGenerator[None, None]:
+        """Yields when the stream is open, and at each event."""
         headers = {"Accept": "text/event-stream", "Last-Event-ID": str(size)}
         timeout = httpx.Timeout(30.0)
         async with self._http.stream("GET", "/v1/events", headers=headers, timeout=timeout) as response:
             if response.status_code != httpx.codes.OK:
                 await response.aread()
                 raise problem_in(response)
+            yield
             async for line in response.aiter_lines():
                 if line.startswith("data: "):
-                    yield line
+                    yield
 
     # ---- at the node's own door ---------------------------------------------------------------------------------
 

@@ -124,7 +124,7 @@ def _why_not(
     found: Sequence[Certified], wanted: Sequence[Certified], ledger: views.Ledger, demand: Demand, *, is_known: bool
 ) -> str | None:
     if not found:
-        return "no certificate on this ledger covers it"
+        return "no certificate whose payload is kept here covers it; another node may have one"
     if not wanted:
         keys = ", ".join(dict.fromkeys(one.certificate.issuer.key for one in found))
         return f"it is certified, but not by the issuer that you named; by: {keys}"

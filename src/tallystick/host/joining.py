@@ -8,9 +8,9 @@ from tallystick.host.founding import ahead_ms
 from tallystick.host.invite import Invite
 from tallystick.ledger.genesis import Genesis, decode_genesis
 from tallystick.ledger.wallet import Wallet
-from tallystick.network.transport import TransportError
+from tallystick.network.transport import NobodyAnswers, TransportError
 from tallystick.network.zeromq import fetch_genesis
-from tallystick.problems import Problem
+from tallystick.problems import NotRunning, Problem
 
 _PATIENCE_MS: Final = 15_000
 
@@ -18,17 +18,19 @@ _PATIENCE_MS: Final = 15_000
 def fetch(invited: Invite, wallet: Wallet) -> Genesis:
     """The ledger's first document, from the inviting node, at the first of its addresses that answers.
 
-    Raises `Problem`, and `Refused` when what came is not the document of the invite's ledger.
+    Raises `NotRunning` when nobody answers, `Problem`, and `Refused` when what came is not the document of the invite's
+    ledger.
     """
-    reasons = []
+    errors: list[TransportError] = []
     for address in invited.addresses:
         asked = fetch_genesis(wallet, invited.ledger_id, invited.key, address, _PATIENCE_MS)
         try:
             return decode_genesis(asyncio.run(asked))
         except TransportError as error:
-            reasons.append(str(error))
+            errors.append(error)
     advice = "make sure that the inviting node runs and can be reached from here, and that it admits your key"
-    raise Problem(f"{'; '.join(reasons)}; {advice}")
+    kind = NotRunning if all(isinstance(one, NobodyAnswers) for one in errors) else Problem
+    raise kind(f"{'; '.join(map(str, errors))}; {advice}")
 
 
 def set_up_invited(folder: DataFolder, invited: Invite, genesis: Genesis, listen: str, address: str) -> Settings:

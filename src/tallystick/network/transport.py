@@ -19,6 +19,10 @@ class TransportError(Exception):
     """Something is in the way of reaching others, or of being reached; the message says what."""
 
 
+class NobodyAnswers(TransportError):
+    """No answer comes from there."""
+
+
 class Connected(Struct, frozen=True):
     """A peer can be reached from now on. `address`: where it was dialled; `None` when it came by itself."""
 

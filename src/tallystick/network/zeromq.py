@@ -22,7 +22,14 @@ from tallystick.network import sockets
 from tallystick.network.connection import WINDOW_BYTES, Accepted, Connection, Dialled, State, TransportLimits
 from tallystick.network.dialling import NOT_ADMITTED, Dialling
 from tallystick.network.handshake import NONCE_BYTES, DiallerHandshake, ListenerHandshake, PeerError
-from tallystick.network.transport import Connected, Disconnected, Received, TransportError, TransportEvent
+from tallystick.network.transport import (
+    Connected,
+    Disconnected,
+    NobodyAnswers,
+    Received,
+    TransportError,
+    TransportEvent,
+)
 
 HELLO, ANSWER, PROOF, WELCOME, GENESIS = b"hello", b"answer", b"proof", b"welcome", b"genesis"
 TAKEN, PING, END = b"taken", b"ping", b"end"
@@ -44,8 +51,9 @@ _MAX_SOCKETS: Final = 8_192
 _INBOX_AT_A_TIME: Final = 64
 _CROSSED: Final = "another connection with the same peer came first"
 _GONE: Final = "the connection broke"
+_NOBODY: Final = "nobody answers there"
 _FAILURES: Final = {
-    zmq.Event.CLOSED: "nobody answers there",
+    zmq.Event.CLOSED: _NOBODY,
     zmq.Event.HANDSHAKE_FAILED_AUTH: "the peer does not admit this node's key",
     zmq.Event.HANDSHAKE_FAILED_PROTOCOL: "whoever answers there is no node",
 }
@@ -424,11 +432,12 @@ class ZeroMQTransport:
 async def fetch_genesis(wallet: Wallet, ledger_id: bytes, peer: bytes, address: str, timeout_ms: int) -> bytes:
     """The encoded genesis of a ledger, from a node that admits the wallet's key.
 
-    Raises `TransportError` when it does not come in time, or is not the one that the ledger's id is the hash of.
+    Raises `NobodyAnswers` when it does not come in time, `TransportError` when it is not the one that the ledger's id
+    is the hash of.
     """
     transport = ZeroMQTransport(wallet, ledger_id, limits=TransportLimits(handshake_ms=timeout_ms))
     await transport.start(lambda event: None)
-    reason = ""
+    reason, late = "", f"it did not come within {timeout_ms} ms"
     try:
         async with asyncio.timeout(timeout_ms / 1000):
             for place in await sockets.resolve(address, timeout_ms):
@@ -438,12 +447,13 @@ async def fetch_genesis(wallet: Wallet, ledger_id: bytes, peer: bytes, address: 
                     return connection.genesis
                 reason = connection.reason if connection.genesis is None else "what came is another ledger's"
     except TimeoutError:
-        reason = f"it did not come within {timeout_ms} ms"
+        reason = late
     except (Refused, zmq.ZMQError) as error:
         reason = str(error)
     finally:
         await transport.stop()
-    raise TransportError(f"no genesis from {address}: {reason}")
+    kind = NobodyAnswers if reason in (_NOBODY, late) else TransportError
+    raise kind(f"no genesis from {address}: {reason}")
 
 
 def _readable(data: bytes) -> str:
