@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 from tests.builders import ADA, BEN
 from tests.integration.command_line import PASSPHRASE, REPORT, cli
-from tests.integration.network import NodeProcess, network, running_network, wait_for
+from tests.integration.network import NodeProcess, free_ports, network, running_network, wait_for
 
 from tallystick.api import views
 from tallystick.client.batches import ResultFile
@@ -146,6 +147,18 @@ def test_a_key_of_ones_own_signs_here(node: NodeProcess, folder: Path) -> None:
     assert on_ledger(node, one["outcome"]["id"]).issuer.key == ADA.public_key.hex()
     (other,) = certify(node, folder, "report.txt")
     assert not other["was_certified"], "by another issuer"
+
+
+def test_at_a_url_the_next_step_is_a_command_that_works_there(folder: Path) -> None:
+    create_key_file(folder / "ada.key", ADA, "", "interactive")
+    with network(1) as net:
+        url = f"http://127.0.0.1:{free_ports(1)}"
+        net.nodes[0].start("--api", url.removeprefix("http://"))
+        there = ("--url", url, "--key", "ada.key")
+        _, step = cli("certify", "report.txt", *there, cwd=folder).stderr.split("Anybody can check it: tallystick ")
+        assert "✓ report.txt is certified by" in cli(*shlex.split(step), cwd=folder).stdout
+        told = cli("certify", "--subject", "a", "--no-wait", *there, cwd=folder).stderr
+        assert told.strip() in ("", "It becomes final by itself"), "of a node elsewhere there is no status"
 
 
 def test_a_batch_goes_out_in_requests_that_the_node_takes(node: NodeProcess, folder: Path) -> None:

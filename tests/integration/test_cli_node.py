@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import shlex
 import stat
 import subprocess
 import sys
@@ -586,6 +587,29 @@ def test_run_hands_the_opened_key_to_the_node(
     assert logs == [("debug", True)]
     assert (settings.listen, settings.address) == ("127.0.0.1:8000", "127.0.0.1:7117")
     assert own_node.settings_path.read_bytes() == before, "it holds for that run alone"
+
+
+@pytest.mark.parametrize(
+    "args", [["--members", "1"], ["--member", f"Ada={KEYS['ADA']}", "--address", "127.0.0.1:9000", "--data", "own"]]
+)
+def test_a_node_whose_key_has_no_passphrase_runs_as_the_next_step_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, args: list[str]
+) -> None:
+    ran: list[bytes] = []
+
+    def run_node(_folder: DataFolder, _settings: Settings, wallet: Wallet, _open_doors: object) -> int:
+        ran.append(wallet.public_key)
+        return 0
+
+    monkeypatch.setattr("tallystick.host.logs.start_logging", lambda *_: None)
+    monkeypatch.setattr("tallystick.host.process.run_node", run_node)
+    shown = cli("new", "class", *args, "--no-passphrase", cwd=tmp_path).stdout
+    (step,) = (line.strip().split("   ")[0] for line in shown.splitlines() if line.startswith("  tallystick run "))
+    _, *command = shlex.split(step)
+    cli(*command, cwd=tmp_path)
+    assert ran == [DataFolder(tmp_path / command[-1]).public_key()]
+    told = cli(*command, cwd=tmp_path, expect=2, TALLYSTICK_PASSPHRASE="wrong").stderr
+    assert "[K4]" in told, "what is told is taken at its word"
 
 
 def test_run_says_what_is_missing(tmp_path: Path, own_node: DataFolder) -> None:

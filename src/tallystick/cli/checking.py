@@ -91,7 +91,7 @@ def _mend(folder: DataFolder, passphrase_file: Path | None, no_passphrase: bool)
     folder.settings()
     mending = Mending(
         folder,
-        lambda: options.open_wallet(folder, passphrase_file, no_passphrase),
+        lambda: options.open_key(folder.key_path, passphrase_file, no_passphrase),
         lambda line: note(Text(line)),
         counting,
     )
