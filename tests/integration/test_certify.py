@@ -149,6 +149,15 @@ def test_a_key_of_ones_own_signs_here(node: NodeProcess, folder: Path) -> None:
     assert not other["was_certified"], "by another issuer"
 
 
+def test_a_statement_in_words_is_certified_once_only_with_a_result_file(node: NodeProcess, folder: Path) -> None:
+    said_so = ("--subject", f"a word of {folder.name}", "--note", "a note")
+    (one,), (two,) = (certify(node, folder, *said_so) for _ in range(2))
+    assert one["outcome"]["id"] != two["outcome"]["id"]
+    (one,), (two,) = (certify(node, folder, *said_so, "--results", "results.csv") for _ in range(2))
+    assert one["outcome"]["id"] == two["outcome"]["id"]
+    assert [one["was_certified"], two["was_certified"]] == [False, True]
+
+
 def test_at_a_url_the_next_step_is_a_command_that_works_there(folder: Path) -> None:
     create_key_file(folder / "ada.key", ADA, "", "interactive")
     with network(1) as net:

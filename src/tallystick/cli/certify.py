@@ -54,8 +54,9 @@ def certify(
     or file, the others as you need them; files are named from the CSV's folder). One bad row, and nothing of it is
     sent.
 
-    Everything is signed, and stands in the result file, before anything is sent. The same command again goes on where
-    it stopped, and certifies nothing twice.
+    With --batch or --results, everything is signed, and stands in the result file, before anything is sent: the same
+    command again goes on where it stopped, and certifies nothing twice. Without a result file, only files that this
+    key has certified already are not certified again; a --subject is, every time.
 
     Examples:
       tallystick certify report.pdf data.csv --note 'final version'
