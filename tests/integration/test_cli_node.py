@@ -612,6 +612,30 @@ def test_a_node_whose_key_has_no_passphrase_runs_as_the_next_step_says(
     assert "[K4]" in told, "what is told is taken at its word"
 
 
+@pytest.mark.parametrize("command", [["check"], ["show"], ["search", "x"], ["verify", "report"]], ids=" ".join)
+def test_where_nothing_is_named_and_nothing_is_there_it_says_where_it_looked(
+    tmp_path: Path, command: list[str]
+) -> None:
+    (tmp_path / "report").write_text("report")
+    told = cli(*command, cwd=tmp_path, expect=2).stderr
+    assert f"there is no node in {tmp_path / USUAL}, and no tallystick-demo.db here: make one with" in told
+
+
+@pytest.mark.parametrize("command", [["check"], ["show"], ["search", "x"], ["verify", "report"]], ids=" ".join)
+@pytest.mark.parametrize("content", ["", "subject,file\n" * 100])
+def test_a_named_file_that_is_no_chain_is_wrong_usage_and_no_damage(
+    tmp_path: Path, own_node: DataFolder, command: list[str], content: str
+) -> None:
+    (tmp_path / "report").write_text("report")
+    (tmp_path / "bad.csv").write_text(content)
+    told = cli(*command, "--chain", "bad.csv", cwd=tmp_path, expect=2).stderr
+    assert "name the file of a" in told
+    assert "disk" not in told
+    own_node.ledger_path.write_text(content)
+    told = cli("check", "--data", "node", cwd=tmp_path, expect=7).stderr
+    assert "look after the disk, then: tallystick check --repair --data node" in told
+
+
 def test_run_says_what_is_missing(tmp_path: Path, own_node: DataFolder) -> None:
     assert "there is no node in other" in cli("run", "--data", "other", cwd=tmp_path, expect=2).stderr
     told = cli("run", "--data", "node", "--listen", "x", cwd=tmp_path, expect=2, TALLYSTICK_PASSPHRASE="x").stderr

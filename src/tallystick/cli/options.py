@@ -81,17 +81,17 @@ def node_folder(data: Path | None) -> DataFolder:
 
 def chain_file(chain: Path | None, data: Path | None) -> Path:
     """The file that was named, else the node's, else the one that a demo left here. Raises `StoreError`, `Problem`."""
-    folder = node_folder(data)
+    folder, looked = node_folder(data), ""
     if chain is not None:
         found = chain
     elif folder.is_there or data is not None:
         folder.settings()
         found = folder.ledger_path
     else:
-        found = Path(DEFAULT_CHAIN)
+        found, looked = Path(DEFAULT_CHAIN), f"no node in {folder.path}, and "
     if not found.exists():
         ways = "make one with tallystick demo, or name a chain's file with --chain or a node's folder with --data"
-        raise StoreError(f"there is no {found} here: {ways}")
+        raise StoreError(f"there is {looked}no {found} here: {ways}")
     return found
 
 
