@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import shlex
 import stat
 import subprocess
@@ -78,6 +79,14 @@ def test_the_manual_lists_all_exit_codes() -> None:
         assert f"{one.value} {one.says.split(' or ')[0]}" in told
     _, _, *rows = node.split("\n\n")[1].splitlines()
     assert [row.split(" | ")[0] for row in rows] == [f"| {ended.value}" for ended in NodeExit]
+
+
+@pytest.mark.parametrize("command", ALL_COMMANDS, ids=lambda path: " ".join(path) or "tallystick")
+def test_the_help_names_no_type_of_python(tmp_path: Path, command: tuple[str, ...]) -> None:
+    shown = cli(*command, "--help", cwd=tmp_path).stdout
+    assert not re.search(r"<[A-Za-z][^>|=]*>", shown)
+    if command == ("certify",):
+        assert re.search(r"--note +NOTE +More about it", shown)
 
 
 SILENT = {(), ("key",), ("guard",), ("names",), ("run",), ("up",)}
@@ -526,7 +535,8 @@ def test_all_addresses_of_a_machine_are_none_to_reach_it_at(tmp_path: Path, own_
         (f'bootstrap = ["{"ab" * 32}@http://y:1"]', "leave http:// out"),
         ("listen = 7117", "it holds listen and address"),
         ('further = "x"', "it holds listen and address"),
-        ("listen = ", "Invalid value"),
+        ("listen = ", "node.toml: it is no TOML, at "),
+        ('x = "\\q"', "node.toml: it is no TOML, at line 14, column 8; mend"),
     ],
 )
 def test_what_is_wrong_in_node_toml_is_told(tmp_path: Path, own_node: DataFolder, line: str, reason: str) -> None:
