@@ -5,7 +5,10 @@ import json
 import pkgutil
 import re
 import shutil
+import socket
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -186,6 +189,52 @@ def test_a_command_tells_of_an_invite_and_a_key_file_in_plain_words(tmp_path: Pa
         with pytest.raises(Refused) as refused:
             unseal(content, "")
         in_plain_words(str(refused.value))
+
+
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        ("show foo", "'PART': 'foo' is not one of 'chain', 'blocks',"),
+        ("search --kind foo", "'--kind': 'foo' is not one of 'statement', 'stake', 'evidence'"),
+        ("certify a.txt --timeout 0", "'--timeout': '0' is too little: 0.1 is the least"),
+        ("certify a.txt --timeout soon", "'--timeout': 'soon' is no number"),
+        ("show log --cursor 9007199254740993", "'--cursor': '9007199254740993' is too much: 9007199254740991 is the"),
+        ("stake abc", "'AMOUNT': 'abc' is no whole number"),
+        ("stake 1.5", "'AMOUNT': '1.5' is no whole number"),
+        ("new x --members 0", "'--members': '0' is too little: 1 is the least"),
+    ],
+)
+def test_a_command_tells_of_wrong_usage_in_its_own_words(tmp_path: Path, args: str, told: str) -> None:
+    for more in ((), ("--json",)):
+        output = cli(*args.split(), *more, cwd=tmp_path, expect=2).output
+        assert f"Invalid value for {told}" in output
+        assert not re.search(r"Input should|Value error|valid integer", output)
+
+
+def test_a_node_tells_in_plain_words_why_it_cannot_listen_or_read_its_settings(tmp_path: Path) -> None:
+    cli("new", "class", "--members", "1", "--no-passphrase", cwd=tmp_path)
+    data = ("--data", "tallystick-network/node-1")
+    run = [sys.executable, "-m", "tallystick", "run", *data]
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        port = taken.getsockname()[1]
+        for address, why in (
+            ("192.0.2.1:7117", "it is no address of this machine"),
+            (f"127.0.0.1:{port}", "another program listens there"),
+        ):
+            done = subprocess.run(
+                [*run, "--listen", address], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+            )
+            assert done.stderr.rstrip().endswith(f"cannot listen at {address}: {why}")
+    settings = tmp_path / "tallystick-network" / "node-1" / "node.toml"
+    for content, why in (
+        (b"listen = ", "no TOML, at "),
+        (b"a = 1\na = 2", "no TOML, at "),
+        (b'a = "\xff"', "no text in UTF"),
+    ):
+        settings.write_bytes(content)
+        told = cli("config", *data, cwd=tmp_path, expect=2).output
+        assert f"node.toml: it is {why}" in told
+        in_plain_words(told)
 
 
 @pytest.mark.parametrize("as_json", [True, False])

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from tallystick.client.batches import ResultFile
 from tallystick.client.blocking import Client
 from tallystick.client.client import BATCH
 from tallystick.client.drafts import read_batch
+from tallystick.host.addresses import drawn_port
 from tallystick.host.key_file import create_key_file
 from tallystick.ledger.messages import entry_codec
 from tallystick.problems import NotRunning, Problem
@@ -146,6 +148,27 @@ def test_a_key_of_ones_own_signs_here(node: NodeProcess, folder: Path) -> None:
     assert on_ledger(node, one["outcome"]["id"]).issuer.key == ADA.public_key.hex()
     (other,) = certify(node, folder, "report.txt")
     assert not other["was_certified"], "by another issuer"
+
+
+def test_a_statement_in_words_is_certified_once_only_with_a_result_file(node: NodeProcess, folder: Path) -> None:
+    said_so = ("--subject", f"a word of {folder.name}", "--note", "a note")
+    (one,), (two,) = (certify(node, folder, *said_so) for _ in range(2))
+    assert one["outcome"]["id"] != two["outcome"]["id"]
+    (one,), (two,) = (certify(node, folder, *said_so, "--results", "results.csv") for _ in range(2))
+    assert one["outcome"]["id"] == two["outcome"]["id"]
+    assert [one["was_certified"], two["was_certified"]] == [False, True]
+
+
+def test_at_a_url_the_next_step_is_a_command_that_works_there(folder: Path) -> None:
+    create_key_file(folder / "ada.key", ADA, "", "interactive")
+    with network(1) as net:
+        url = f"http://127.0.0.1:{drawn_port(1)}"
+        net.nodes[0].start("--api", url.removeprefix("http://"))
+        there = ("--url", url, "--key", "ada.key")
+        _, step = cli("certify", "report.txt", *there, cwd=folder).stderr.split("Anybody can check it: tallystick ")
+        assert "✓ report.txt is certified by" in cli(*shlex.split(step), cwd=folder).stdout
+        told = cli("certify", "--subject", "a", "--no-wait", *there, cwd=folder).stderr
+        assert told.strip() in ("", "It becomes final by itself"), "of a node elsewhere there is no status"
 
 
 def test_a_batch_goes_out_in_requests_that_the_node_takes(node: NodeProcess, folder: Path) -> None:

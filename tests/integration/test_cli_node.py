@@ -3,6 +3,8 @@
 import json
 import os
 import pty
+import re
+import shlex
 import stat
 import subprocess
 import sys
@@ -78,6 +80,14 @@ def test_the_manual_lists_all_exit_codes() -> None:
         assert f"{one.value} {one.says.split(' or ')[0]}" in told
     _, _, *rows = node.split("\n\n")[1].splitlines()
     assert [row.split(" | ")[0] for row in rows] == [f"| {ended.value}" for ended in NodeExit]
+
+
+@pytest.mark.parametrize("command", ALL_COMMANDS, ids=lambda path: " ".join(path) or "tallystick")
+def test_the_help_names_no_type_of_python(tmp_path: Path, command: tuple[str, ...]) -> None:
+    shown = cli(*command, "--help", cwd=tmp_path).stdout
+    assert not re.search(r"<[A-Za-z][^>|=]*>", shown)
+    if command == ("certify",):
+        assert re.search(r"--note +NOTE +More about it", shown)
 
 
 SILENT = {(), ("key",), ("guard",), ("names",), ("run",), ("up",)}
@@ -526,7 +536,8 @@ def test_all_addresses_of_a_machine_are_none_to_reach_it_at(tmp_path: Path, own_
         (f'bootstrap = ["{"ab" * 32}@http://y:1"]', "leave http:// out"),
         ("listen = 7117", "it holds listen and address"),
         ('further = "x"', "it holds listen and address"),
-        ("listen = ", "Invalid value"),
+        ("listen = ", "node.toml: it is no TOML, at "),
+        ('x = "\\q"', "node.toml: it is no TOML, at line 14, column 8; mend"),
     ],
 )
 def test_what_is_wrong_in_node_toml_is_told(tmp_path: Path, own_node: DataFolder, line: str, reason: str) -> None:
@@ -589,6 +600,53 @@ def test_run_hands_the_opened_key_to_the_node(
     assert own_node.settings_path.read_bytes() == before, "it holds for that run alone"
 
 
+@pytest.mark.parametrize(
+    "args", [["--members", "1"], ["--member", f"Ada={KEYS['ADA']}", "--address", "127.0.0.1:9000", "--data", "own"]]
+)
+def test_a_node_whose_key_has_no_passphrase_runs_as_the_next_step_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, args: list[str]
+) -> None:
+    ran: list[bytes] = []
+
+    def run_node(_folder: DataFolder, _settings: Settings, wallet: Wallet, _open_doors: object) -> int:
+        ran.append(wallet.public_key)
+        return 0
+
+    monkeypatch.setattr("tallystick.host.logs.start_logging", lambda *_: None)
+    monkeypatch.setattr("tallystick.host.process.run_node", run_node)
+    shown = cli("new", "class", *args, "--no-passphrase", cwd=tmp_path).stdout
+    (step,) = (line.strip().split("   ")[0] for line in shown.splitlines() if line.startswith("  tallystick run "))
+    _, *command = shlex.split(step)
+    cli(*command, cwd=tmp_path)
+    assert ran == [DataFolder(tmp_path / command[-1]).public_key()]
+    told = cli(*command, cwd=tmp_path, expect=2, TALLYSTICK_PASSPHRASE="wrong").stderr
+    assert "[K4]" in told, "what is told is taken at its word"
+
+
+@pytest.mark.parametrize("command", [["check"], ["show"], ["search", "x"], ["verify", "report"]], ids=" ".join)
+def test_where_nothing_is_named_and_nothing_is_there_it_says_where_it_looked(
+    tmp_path: Path, command: list[str]
+) -> None:
+    (tmp_path / "report").write_text("report")
+    told = cli(*command, cwd=tmp_path, expect=2).stderr
+    assert f"there is no node in {tmp_path / USUAL}, and no tallystick-demo.db here: make one with" in told
+
+
+@pytest.mark.parametrize("command", [["check"], ["show"], ["search", "x"], ["verify", "report"]], ids=" ".join)
+@pytest.mark.parametrize("content", ["", "subject,file\n" * 100])
+def test_a_named_file_that_is_no_chain_is_wrong_usage_and_no_damage(
+    tmp_path: Path, own_node: DataFolder, command: list[str], content: str
+) -> None:
+    (tmp_path / "report").write_text("report")
+    (tmp_path / "bad.csv").write_text(content)
+    told = cli(*command, "--chain", "bad.csv", cwd=tmp_path, expect=2).stderr
+    assert "name the file of a" in told
+    assert "disk" not in told
+    own_node.ledger_path.write_text(content)
+    told = cli("check", "--data", "node", cwd=tmp_path, expect=7).stderr
+    assert "look after the disk, then: tallystick check --repair --data node" in told
+
+
 def test_run_says_what_is_missing(tmp_path: Path, own_node: DataFolder) -> None:
     assert "there is no node in other" in cli("run", "--data", "other", cwd=tmp_path, expect=2).stderr
     told = cli("run", "--data", "node", "--listen", "x", cwd=tmp_path, expect=2, TALLYSTICK_PASSPHRASE="x").stderr
@@ -622,7 +680,7 @@ def test_options_of_a_door_that_is_not_opened_are_wrong_usage(
 
 
 def test_a_node_whose_door_has_no_certificate_ends_at_once(tmp_path: Path, own_node: DataFolder) -> None:
-    door = ["--api", f"127.0.0.1:{free_ports(1)}", "--tls-cert", "cert.pem", "--tls-key", "key.pem"]
+    door = ["--api", f"127.0.0.1:{drawn_port(1)}", "--tls-cert", "cert.pem", "--tls-key", "key.pem"]
     told = cli("run", "--data", "node", *door, cwd=tmp_path, expect=2, TALLYSTICK_PASSPHRASE=PASSPHRASE).stderr
     assert "--tls-cert cert.pem and --tls-key key.pem cannot be used: No such file or directory" in told
     assert not own_node.api_path.exists()
@@ -717,7 +775,7 @@ def test_a_ledger_that_is_not_the_invites_is_not_joined(
 
 
 def test_where_nobody_answers_no_node_runs(tmp_path: Path) -> None:
-    line = write_invite(GENESIS.ledger_id, BEN.public_key, (f"127.0.0.1:{free_ports(1)}",))
+    line = write_invite(GENESIS.ledger_id, BEN.public_key, (f"127.0.0.1:{drawn_port(1)}",))
     told = in_json("join", line, "--data", "node", "--no-passphrase", cwd=tmp_path, expect=3)
     assert (told["code"], told["status"]) == ("not-running", 503)
     assert "nobody answers there; make sure that the inviting node runs" in told["detail"]

@@ -142,6 +142,17 @@ def test_a_stake_is_told_also_when_the_node_goes_away_then(
     assert "warning: from when on it counts was not told: no node runs there" in shown.stderr
 
 
+def test_under_json_a_stake_is_one_object_and_nothing_is_asked_after_it(
+    node: NodeProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Client, "block", interrupted)
+    (outcome,) = in_json("stake", "1", *at(node), cwd=tmp_path)["outcomes"]
+    assert outcome["state"] == "final"
+
+
 # ---- invite, unban, erase ---------------------------------------------------------------------------------------
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import logging
+import os
 import resource
 import socket
 import ssl
@@ -326,4 +327,5 @@ def listen_remotely(host: str, port: int) -> socket.socket:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except OSError as error:
-        raise Problem(f"the API cannot listen at {host}:{port}: {error.strerror}; name another --api") from None
+        reason = os.strerror(error.errno or 0)  # without the library's remark
+        raise Problem(f"the API cannot listen at {host}:{port}: {reason}; name another --api") from None

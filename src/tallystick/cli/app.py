@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from importlib import import_module
 from importlib.metadata import version
 from inspect import cleandoc
@@ -57,6 +58,10 @@ class _Commands(TyperGroup):
     def get_command(self, _context: Any, cmd_name: str) -> Any:
         return _load(cmd_name, *_COMMANDS[cmd_name]) if cmd_name in _COMMANDS else None
 
+    def get_params(self, ctx: Any) -> list[Any]:
+        """As Click."""
+        return _without_types(super().get_params, ctx)
+
     def main(self, args: Sequence[str] | None = None, *rest: Any, **options: Any) -> Any:
         """As Click; what is wrong with the usage is told in printable form, as JSON if that is asked for."""
         given = list(sys.argv[1:] if args is None else args)
@@ -78,6 +83,7 @@ def _load(name: str, module: str, panel: str) -> Any:
     leaves = getattr(command, "commands", {name: command}).values()
     for one in {command, *leaves}:
         one.help = _in_paragraphs(one.help, NodeExit if name == "run" else ExitCode)
+        one.get_params = partial(_without_types, one.get_params)
     for one in leaves if name not in _SILENT else ():
         one.params += _as_command(_give_json, name).params
     return command
@@ -88,6 +94,23 @@ def _as_command(function: Callable[..., None], name: str) -> Any:
     takes_negative_numbers = name == "stake"
     alone.command(name, context_settings={**_SETTINGS, "ignore_unknown_options": takes_negative_numbers})(function)
     return get_command(alone)
+
+
+def _without_types(get_params: Callable[[Any], list[Any]], context: Any) -> list[Any]:
+    """The parameters; in the help stand words for their values, or the choices, where Typer puts types of Python."""
+    params = get_params(context)
+    for one in params:
+        kind = getattr(one, "type_descriptor", None)
+        if kind is not None and not kind.is_choice:
+            takes_value = one.param_type_name == "option" and not one.is_flag
+            word = one.metavar or max(one.opts, key=len).lstrip("-").upper()
+            one.display_type_rich = partial(_said, word if takes_value else "")
+    return params
+
+
+def _said(word: str, ctx: object) -> str:
+    """What Typer calls with `ctx`."""
+    return word
 
 
 def _give_json(

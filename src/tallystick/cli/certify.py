@@ -16,7 +16,6 @@ from tallystick.cli.output import MOST_LINES, counting, fail, field, give, hint,
 from tallystick.cli.words import many, seconds
 from tallystick.client import drafts
 from tallystick.client.batches import SIGNED, Certification, Result, ResultFile, Results
-from tallystick.host.key_file import open_key_file
 from tallystick.problems import ExitCode, Problem
 
 _COLUMNS: Final = ", ".join(drafts.COLUMNS)
@@ -55,8 +54,9 @@ def certify(
     or file, the others as you need them; files are named from the CSV's folder). One bad row, and nothing of it is
     sent.
 
-    Everything is signed, and stands in the result file, before anything is sent. The same command again goes on where
-    it stopped, and certifies nothing twice.
+    With --batch or --results, everything is signed, and stands in the result file, before anything is sent: the same
+    command again goes on where it stopped, and certifies nothing twice. Without a result file, only files that this
+    key has certified already are not certified again; a --subject is, every time.
 
     Examples:
       tallystick certify report.pdf data.csv --note 'final version'
@@ -79,7 +79,7 @@ def certify(
         certified += [drafts.about_stream(name, sys.stdin.buffer, subject, note)] if name is not None else []
     else:
         certified = [drafts.in_words(subject or "", note, media_type)]
-    wallet = open_key_file(key, options.find_passphrase(passphrase_file, no_passphrase, str(key))) if key else None
+    wallet = options.open_key(key, passphrase_file, no_passphrase) if key else None
     with open_node(data, url, wallet) as client:
         issuer = wallet.public_key if wallet else bytes.fromhex(client.status().node.key)
         run = Certification(client, issuer, ResultFile(results) if results else None)
@@ -88,7 +88,11 @@ def certify(
     found = run.results
     give(Results(results=found, problem=problem_view(problem) if problem else None))
     _tell(found, seconds(round(1000 * (time.monotonic() - begun_s))))
-    _tell_next(found, wait, results, data)
+    at = f" --data {options.node_folder(data).quoted}" if data else ""
+    status = f"; how the node gets on: tallystick status{at}"
+    if url is not None:
+        at, status = f" --url {shlex.quote(url)} --ledger {client.ledger_id.hex()}", ""
+    _tell_next(found, wait, results, at, status)
     if problem is not None:
         raise told(problem)
     if any(one.outcome.state == "refused" for one in found):
@@ -167,13 +171,12 @@ def _tell_one(one: Result) -> None:
     say(field("certificate", outcome.id))
 
 
-def _tell_next(results: Sequence[Result], wait: bool, kept: Path | None, data: Path | None) -> None:
-    option = f" --data {options.node_folder(data).quoted}" if data else ""
+def _tell_next(results: Sequence[Result], wait: bool, kept: Path | None, at: str, status: str) -> None:
     files = [one.file for one in results if one.file and one.outcome.state == "final"]
     if any(one.outcome.state not in ("final", "refused") for one in results):
         if kept is not None:
             hint(f"The same command again goes on where this one stopped: {kept} has all that was signed.")
         elif not wait:
-            hint(f"It becomes final by itself; how the node gets on: tallystick status{option}")
+            hint(f"It becomes final by itself{status}")
     elif files:
-        hint(f"Anybody can check it: tallystick verify {shlex.quote(files[0])}{option}")
+        hint(f"Anybody can check it: tallystick verify {shlex.quote(files[0])}{at}")

@@ -43,13 +43,16 @@ def check(
         _mend(folder, passphrase_file, no_passphrase)
         return
     file = chain_file(chain, data)
+    is_own = chain is None and folder.is_there
     next_step = "put a good copy in its place, and look after the disk"
-    if chain is None and folder.is_there:
+    if is_own:
         repair = f"tallystick check --repair --data {folder.quoted}"
         next_step = f"stop the node if it runs, look after the disk, then: {repair}"
     try:
         checked = _checked(file)
     except (DamagedStore, NoChain) as error:
+        if isinstance(error, NoChain) and not is_own:
+            raise  # another file was named
         raise DamagedStore(f"{error}; {next_step}") from None
     give(checked)
     _tell(checked)
@@ -91,7 +94,7 @@ def _mend(folder: DataFolder, passphrase_file: Path | None, no_passphrase: bool)
     folder.settings()
     mending = Mending(
         folder,
-        lambda: options.open_wallet(folder, passphrase_file, no_passphrase),
+        lambda: options.open_key(folder.key_path, passphrase_file, no_passphrase),
         lambda line: note(Text(line)),
         counting,
     )

@@ -191,9 +191,9 @@ def _own_wallet(folder: DataFolder, file: Path | None, none: bool) -> Wallet:
     """The key of a node that is to be set up in the folder, made if there is none. Raises `Problem`, `Refused`."""
     folder.check_free()
     folder.check_path()
-    is_new = not folder.key_path.exists()
-    passphrase = options.find_passphrase(file, none, str(folder.key_path), is_new)
-    return founding.make_key(folder, passphrase) if is_new else folder.wallet(passphrase)
+    if folder.key_path.exists():
+        return options.open_key(folder.key_path, file, none)
+    return founding.make_key(folder, options.find_passphrase(file, none, str(folder.key_path), is_new=True))
 
 
 def _tell(folders: Sequence[DataFolder], members: Sequence[Member], into: Path | None = None) -> None:

@@ -13,7 +13,21 @@ from msgspec import convert
 from tallystick.api import views
 from tallystick.api.command_views import settings_view
 from tallystick.cli.options import DATA_VARIABLE, Data, Yes, argument, group, node_folder, open_node
-from tallystick.cli.output import busy, confirm, fail, field, give, hint, marked, print_line, say, say_table, told, warn
+from tallystick.cli.output import (
+    busy,
+    confirm,
+    fail,
+    field,
+    give,
+    hint,
+    is_json,
+    marked,
+    print_line,
+    say,
+    say_table,
+    told,
+    warn,
+)
 from tallystick.cli.words import called, lasting, utc
 from tallystick.client.blocking import Client
 from tallystick.client.doors import AnswerProblem
@@ -59,6 +73,8 @@ def stake(
         give(views.Outcomes(outcomes=[outcome]))
         if outcome.state == "refused":
             raise told(fail(f"it was refused: {outcome.reason}", ExitCode.REFUSED))
+        if is_json():
+            return
         index = outcome.block_index or 0
         what = f"{amount:,} tokens staked" if amount > 0 else f"{-amount:,} tokens withdrawn from stake"
         say(marked("✓", what, f": block {index:,}"))

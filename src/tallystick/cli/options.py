@@ -10,7 +10,8 @@ import typer
 
 from tallystick.cli.output import DEFAULT_CHAIN, ask_secret, can_ask, counting, warn
 from tallystick.host.data_folder import DataFolder, usual_folder
-from tallystick.host.key_file import read_passphrase
+from tallystick.host.key_file import open_key_file, read_passphrase
+from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.wallet import Wallet
 from tallystick.problems import BadRequest, NotRunning, StoreError
 from tallystick.storage.store import Store
@@ -80,17 +81,17 @@ def node_folder(data: Path | None) -> DataFolder:
 
 def chain_file(chain: Path | None, data: Path | None) -> Path:
     """The file that was named, else the node's, else the one that a demo left here. Raises `StoreError`, `Problem`."""
-    folder = node_folder(data)
+    folder, looked = node_folder(data), ""
     if chain is not None:
         found = chain
     elif folder.is_there or data is not None:
         folder.settings()
         found = folder.ledger_path
     else:
-        found = Path(DEFAULT_CHAIN)
+        found, looked = Path(DEFAULT_CHAIN), f"no node in {folder.path}, and "
     if not found.exists():
         ways = "make one with tallystick demo, or name a chain's file with --chain or a node's folder with --data"
-        raise StoreError(f"there is no {found} here: {ways}")
+        raise StoreError(f"there is {looked}no {found} here: {ways}")
     return found
 
 
@@ -151,6 +152,21 @@ def find_passphrase(file: Path | None, none: bool, what: str, is_new: bool = Fal
     return ask_secret(f"Passphrase of {what}", is_new)
 
 
-def open_wallet(folder: DataFolder, file: Path | None, none: bool) -> Wallet:
-    """The node's key. Raises `Problem`, and `Refused` (K3, K4)."""
-    return folder.wallet(find_passphrase(file, none, str(folder.key_path)))
+def open_key(path: Path, file: Path | None, none: bool) -> Wallet:
+    """The key in a file. Nobody is asked for a passphrase that it does not have.
+
+    Raises `Problem`, and `Refused` (K3, K4).
+    """
+    is_told = none or file is not None or os.environ.get(PASSPHRASE_VARIABLE)
+    bare = None if is_told else open_bare_key(path)
+    return bare or open_key_file(path, find_passphrase(file, none, str(path)))
+
+
+def open_bare_key(path: Path) -> Wallet | None:
+    """The key in a file, if it has no passphrase. Raises `Problem`, and `Refused` (K3)."""
+    try:
+        return open_key_file(path, "")
+    except Refused as refused:
+        if refused.rule is not Rule.K4:
+            raise
+    return None

@@ -283,7 +283,26 @@ def _wrong_usage(error: Any) -> Problem:
     if context is not None and not _is_json:
         note(Text(context.get_usage().replace("\n", " ")))
         hint(f"try: {context.command_path} --help")
+    if callable(found := getattr(error.__cause__, "errors", None)):
+        error.message = _why_not(found()[0])
     return BadRequest(shortened(error.format_message()))
+
+
+def _why_not(fault: Mapping[str, Any]) -> str:
+    """Why a value is not taken: the checker's kind of fault, in our words."""
+    given, told = repr(fault["input"]), fault.get("ctx", {})
+    match fault["type"].split("_"):
+        case ["greater", *_]:
+            return f"{given} is too little: {told['ge']} is the least"
+        case ["less", *_]:
+            return f"{given} is too much: {told['le']} is the most"
+        case ["value", "error"]:
+            return str(told["error"])
+        case ["int", *_]:
+            return f"{given} is no whole number"
+        case ["float", *_]:
+            return f"{given} is no number"
+    return f"{given} is not taken here"
 
 
 def show_fault(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal, NoReturn, TypeAlias
 import typer
 from msgspec.structs import replace
 
-from tallystick.cli.options import Data, NoPassphrase, PassphraseFile, flag, node_folder, open_wallet, option
+from tallystick.cli.options import Data, NoPassphrase, PassphraseFile, flag, node_folder, open_key, option
 from tallystick.cli.output import fail
 from tallystick.host.addresses import split_address
 from tallystick.host.data_folder import DataFolder, Settings
@@ -78,7 +78,7 @@ def run(
             raise typer.BadParameter("--tls-cert and --tls-key belong together")
         tls = Tls(tls_cert, tls_key) if tls_cert and tls_key else None
         tcp = TcpDoor(*split_address(api), tuple(api_host or ()), tls, api_proxy, api_search)
-    wallet = open_wallet(folder, passphrase_file, no_passphrase)
+    wallet = open_key(folder.key_path, passphrase_file, no_passphrase)
     run_here(folder, settings, wallet, tcp, log_json=log_json, log_level=log_level)
 
 

@@ -1,6 +1,6 @@
-"""Certifies drafts so that an interrupted or repeated run certifies nothing twice.
+"""Certifies drafts; with a result file, an interrupted or repeated run certifies nothing twice.
 
-Everything is signed, and stands in a result file, before anything is sent. A later run with that file sends the same
+Everything is signed, and stands in the result file, before anything is sent. A later run with that file sends the same
 bytes again, which is safe, and signs only what is new.
 """
 

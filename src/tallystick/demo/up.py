@@ -8,14 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Final
 
-from tallystick.cli.options import NoPassphrase, PassphraseFile, argument, find_passphrase, option
+from tallystick.cli.options import NoPassphrase, PassphraseFile, argument, find_passphrase, open_bare_key, option
 from tallystick.cli.output import Terminal, Text, fail, make_console, marked, warn
 from tallystick.demo.local_network import LocalNetwork, NodeProcess, terminated_like_interrupted
 from tallystick.demo.real_demo import MOST_PROCESSES, PARAMS
 from tallystick.host.addresses import drawn_port
 from tallystick.host.data_folder import DataFolder, FolderError
 from tallystick.host.founding import found_here
-from tallystick.ledger.errors import Refused, Rule
 from tallystick.problems import ExitCode
 
 _LOOK_SECONDS: Final = 0.5
@@ -40,7 +39,8 @@ def up(
       tallystick new class --members 6 --into class --no-passphrase, then tallystick up class
     """
     with terminated_like_interrupted(), _folders(folder, nodes) as folders:
-        passphrase = _passphrase_of(folders[0], passphrase_file, no_passphrase)
+        bare = open_bare_key(folders[0].key_path)
+        passphrase = "" if bare else find_passphrase(passphrase_file, no_passphrase, "all keys")
         with LocalNetwork([NodeProcess(one, passphrase) for one in folders]) as network:
             _run(make_console(), network)
 
@@ -59,16 +59,6 @@ def _folders(folder: Path | None, nodes: int) -> Iterator[list[DataFolder]]:
         advice = f"make some with: tallystick new NAME --members 4 --into {shlex.quote(str(folder))}"
         raise FolderError(f"there are no nodes in {folder}; {advice}")
     yield found
-
-
-def _passphrase_of(folder: DataFolder, file: Path | None, none: bool) -> str:
-    try:
-        folder.wallet("")
-    except Refused as refused:
-        if refused.rule is not Rule.K4:
-            raise
-        return find_passphrase(file, none, "all keys")
-    return ""
 
 
 def _run(console: Terminal, network: LocalNetwork[NodeProcess]) -> None:

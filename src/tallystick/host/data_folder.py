@@ -208,8 +208,7 @@ class DataFolder:
         except OSError as error:
             raise FolderError(f"{self.settings_path} cannot be read: {error.strerror}") from None
         except (tomllib.TOMLDecodeError, msgspec.ValidationError, UnicodeDecodeError, AddressError) as error:
-            reason = _HOLDS if isinstance(error, msgspec.ValidationError) else str(error)
-            raise FolderError(f"{self.settings_path}: {reason}; mend it by hand, and start again") from None
+            raise FolderError(f"{self.settings_path}: {_reason(error)}; mend it by hand, and start again") from None
         return settings
 
     def public_key(self) -> bytes:
@@ -226,6 +225,15 @@ def _check_same(path: Path, expected: bytes) -> None:
     if path.exists() and path.read_bytes() != expected:
         advice = "name another folder, or remove that file if nothing ever ran there"
         raise FolderError(f"{path} exists, and is no copy of what is to be moved there; {advice}")
+
+
+def _reason(error: Exception) -> str:
+    """Why settings cannot be read."""
+    if isinstance(error, tomllib.TOMLDecodeError):
+        return f"it is no TOML, at {str(error).rpartition('(at ')[2].rstrip(')')}"
+    if isinstance(error, UnicodeDecodeError):
+        return f"it is no text in UTF-8 from byte {error.start + 1:,} on"
+    return _HOLDS if isinstance(error, msgspec.ValidationError) else str(error)
 
 
 def _quoted(text: str) -> str:

@@ -6,6 +6,7 @@ unfinished message it holds. So each connection's file descriptor, which its mon
 """
 
 import asyncio
+import errno
 import os
 import re
 import socket
@@ -27,6 +28,11 @@ from tallystick.network.transport import TransportError
 
 ZmqSocket = zmq.Socket[bytes]
 
+_NOT_BOUND: Final = {
+    errno.EADDRINUSE: "another program listens there",
+    errno.EADDRNOTAVAIL: "it is no address of this machine",
+    errno.EACCES: "this user may not listen at that port",
+}
 _MESSAGES_AT_A_TIME: Final = 64
 """Then others get their turn on the event loop."""
 _CURVE_BYTES: Final = 33
@@ -57,12 +63,16 @@ def open_socket(context: zmq.Context[ZmqSocket], kind: int, wallet: Wallet, hand
 
 
 def bind(made: ZmqSocket, host: str, port: int) -> str:
-    """Listen with CURVE, at a numeric address; where it listens, as "host:port". Raises `zmq.ZMQError`."""
+    """Listen with CURVE, at a numeric address; where it listens, as "host:port". Raises `TransportError`."""
     made.curve_server = True
     made.zap_domain = _ZAP_DOMAIN
     made.router_mandatory = True
     made.ipv6 = ":" in host
-    made.bind(_endpoint(host, port))
+    try:
+        made.bind(_endpoint(host, port))
+    except zmq.ZMQError as error:
+        code = error.errno or 0
+        raise TransportError(_NOT_BOUND.get(code, f"the system says {zmq.strerror(code)!r}")) from None
     return made.getsockopt_string(zmq.LAST_ENDPOINT).rstrip("\0").removeprefix("tcp://")
 
 

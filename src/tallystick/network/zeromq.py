@@ -367,7 +367,7 @@ class ZeroMQTransport:
     # ---- sockets and TCP connections ------------------------------------------------------------------------
 
     def _listen_at(self, host: str, port: int) -> None:
-        """Raises `zmq.ZMQError`."""
+        """Raises `TransportError`, `zmq.ZMQError`."""
         router = sockets.open_socket(self._context, zmq.ROUTER, self._wallet, self.limits.handshake_ms)
         self._authenticator = sockets.ZapAuthenticator(self._context, self._may_be_peer)
         self._monitor = sockets.SocketMonitor(self._context, router, self._router_changed)
