@@ -23,6 +23,7 @@ from tallystick.api.questions import NewStatement, SignedHere, Submission
 from tallystick.api.views import Signed, Status
 from tallystick.client.blocking import Client
 from tallystick.demo.local_network import LocalNetwork, NodeProcess
+from tallystick.host.clock import now_ms
 from tallystick.host.data_folder import DataFolder
 from tallystick.host.founding import found_here
 from tallystick.host.local_socket import short_address
@@ -177,9 +178,11 @@ def _submit(share: tuple[DataFolder, Sequence[list[bytes]]]) -> None:
 
 
 def statements_for(folder: DataFolder, count: int, first: int) -> list[Statement]:
-    ledger_id, now_ms = bytes.fromhex(_status(folder).ledger_id), time.time_ns() // 1_000_000
+    ledger_id, signed_ms = bytes.fromhex(_status(folder).ledger_id), now_ms()
     return [
-        issue_statement(ISSUERS[number % len(ISSUERS)], ledger_id, now_ms, f"sample {number:>8} of a batch, as filed")
+        issue_statement(
+            ISSUERS[number % len(ISSUERS)], ledger_id, signed_ms, f"sample {number:>8} of a batch, as filed"
+        )
         for number in range(first, first + count)
     ]
 

@@ -181,7 +181,7 @@ def test_nobody_listens_after_the_door_is_closed(tmp_path: Path) -> None:
     assert asyncio.run(hear()) == [[]] * 3
 
 
-def test_a_read_that_failed_is_tried_again(tmp_path: Path) -> None:
+def test_a_read_that_failed_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def hear() -> list[int]:
         async with kept_ledger(tmp_path) as kept:
             honest, failures = kept.reader.line, [StoreError("the disk is slow")]
@@ -191,7 +191,7 @@ def test_a_read_that_failed_is_tried_again(tmp_path: Path) -> None:
                     raise failures.pop()
                 return await honest(index, block)
 
-            kept.reader.line = line  # type: ignore[method-assign]
+            monkeypatch.setattr(kept.reader, "line", line)
             events = BlockEvents(kept.reader, 512)
             (first,) = await listening(events, 1)
             forge(kept, events)

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
-from tests.api.conftest import REPORT, body, doors, entry  # noqa: F401  a fixture
+from tests.api.conftest import REPORT, entry
 
 from tallystick.api import views
 from tallystick.api.file_source import open_file
@@ -107,7 +107,7 @@ FOUND = ("certificates", 0)
         ("/v1/blocks", put("finality", "voters", 0, "key", value=flipped)),
     ],
 )
-def test_no_lie_about_a_file_is_believed(doors: Any, path: str, lie: Lie) -> None:  # noqa: F811
+def test_no_lie_about_a_file_is_believed(doors: Any, path: str, lie: Lie) -> None:
     async def verify() -> None:
         async with lied_to(doors.copy, path, lie) as client:
             with pytest.raises(DamagedStore):
@@ -116,7 +116,7 @@ def test_no_lie_about_a_file_is_believed(doors: Any, path: str, lie: Lie) -> Non
     asyncio.run(verify())
 
 
-def test_votes_for_another_block_than_the_one_that_was_asked_for_are_not_taken(doors: Any) -> None:  # noqa: F811
+def test_votes_for_another_block_than_the_one_that_was_asked_for_are_not_taken(doors: Any) -> None:
     async def verify() -> None:
         async with honest_client(doors) as honest:
             (one,) = await honest.verify(doors.report)
@@ -136,7 +136,7 @@ def test_votes_for_another_block_than_the_one_that_was_asked_for_are_not_taken(d
     asyncio.run(verify())
 
 
-def test_finality_that_is_told_of_a_block_is_held_against_the_votes_for_the_other(doors: Any) -> None:  # noqa: F811
+def test_finality_that_is_told_of_a_block_is_held_against_the_votes_for_the_other(doors: Any) -> None:
     async def verify(**of_the_other: Any) -> Any:
         async with honest_client(doors) as honest:
             (one,) = await honest.verify(doors.report)
@@ -158,7 +158,7 @@ def test_finality_that_is_told_of_a_block_is_held_against_the_votes_for_the_othe
             asyncio.run(verify(**told))
 
 
-def test_votes_for_a_block_below_make_none_final(doors: Any) -> None:  # noqa: F811
+def test_votes_for_a_block_below_make_none_final(doors: Any) -> None:
     async def check() -> Certified:
         async with honest_client(doors) as client:
             one = await client.certificate(doors.ids[-1])
@@ -170,7 +170,7 @@ def test_votes_for_a_block_below_make_none_final(doors: Any) -> None:  # noqa: F
         asyncio.run(check())
 
 
-def test_votes_for_a_block_are_checked_once(doors: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+def test_votes_for_a_block_are_checked_once(doors: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     checked: list[Tally] = []
 
     def check(tally: Tally, ledger_id: bytes) -> None:
@@ -189,12 +189,12 @@ def test_votes_for_a_block_are_checked_once(doors: Any, monkeypatch: pytest.Monk
     assert len(checked) == 1
 
 
-def honest_client(doors: Any) -> Any:  # noqa: F811
+def honest_client(doors: Any) -> Any:
     return through(doors.copy, lambda honest: honest)
 
 
 @pytest.mark.parametrize("is_file", [False, True])
-def test_what_is_only_claimed_is_marked_as_such(doors: Any, is_file: bool) -> None:  # noqa: F811
+def test_what_is_only_claimed_is_marked_as_such(doors: Any, is_file: bool) -> None:
     async def verify() -> Any:
         async with lied_to(doors.copy, "/v1/blocks", put("finality", value=None), is_file=is_file) as client:
             return await client.verify(doors.report)
@@ -208,12 +208,12 @@ def test_what_is_only_claimed_is_marked_as_such(doors: Any, is_file: bool) -> No
     assert honest.checked == ("signature", "payload", "block", "votes")
 
 
-def _honest(doors: Any) -> Any:  # noqa: F811
+def _honest(doors: Any) -> Any:
     with Client(doors.url) as client:
         return client.verify(doors.report)
 
 
-def test_another_certificate_than_the_one_asked_for_is_not_taken(doors: Any) -> None:  # noqa: F811
+def test_another_certificate_than_the_one_asked_for_is_not_taken(doors: Any) -> None:
     other = doors.ids[1]
 
     async def look() -> None:
@@ -227,13 +227,13 @@ def test_another_certificate_than_the_one_asked_for_is_not_taken(doors: Any) -> 
     asyncio.run(look())
 
 
-def _certificate(doors: Any, one: str) -> dict[str, Any]:  # noqa: F811
+def _certificate(doors: Any, one: str) -> dict[str, Any]:
     with doors.remote() as remote:
         found: dict[str, Any] = remote.get(f"/v1/certificates/{one}").json()
         return found
 
 
-def test_a_client_speaks_for_one_ledger(doors: Any) -> None:  # noqa: F811
+def test_a_client_speaks_for_one_ledger(doors: Any) -> None:
     with Client(doors.url, ledger_id=doors.ledger_id.hex()) as client:
         assert client.ledger().ledger_id == doors.ledger_id.hex()
     with pytest.raises(DamagedStore, match="not the one that was named"):
@@ -249,7 +249,7 @@ def test_a_client_speaks_for_one_ledger(doors: Any) -> None:  # noqa: F811
 
 
 @pytest.mark.parametrize("told", [[], ["0" * 64, "1" * 64], ["1" * 64]])
-def test_outcomes_of_others_than_were_asked_about_are_not_taken(doors: Any, told: list[str]) -> None:  # noqa: F811
+def test_outcomes_of_others_than_were_asked_about_are_not_taken(doors: Any, told: list[str]) -> None:
     outcomes = [{"id": one, "state": "unknown"} for one in told]
 
     def lie(answer: dict[str, Any]) -> None:
@@ -356,7 +356,7 @@ def too_many() -> httpx.Response:
 @pytest.mark.usefixtures("no_pause")
 @pytest.mark.parametrize("answer", [None, busy, not_running, too_many])
 def test_who_follows_goes_on_where_the_connection_broke(
-    doors: Any,  # noqa: F811
+    doors: Any,
     monkeypatch: pytest.MonkeyPatch,
     answer: Callable[[], httpx.Response] | None,
 ) -> None:
@@ -375,7 +375,7 @@ def test_who_follows_goes_on_where_the_connection_broke(
 
 
 def test_who_finds_a_node_busy_again_and_again_comes_back_later_each_time(
-    doors: Any,  # noqa: F811
+    doors: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pauses: list[float] = []
@@ -396,7 +396,7 @@ def test_who_finds_a_node_busy_again_and_again_comes_back_later_each_time(
     assert pauses == [1, 2, 4, 8, 16, 30, 30]
 
 
-def test_who_follows_no_longer_holds_no_connection(doors: Any) -> None:  # noqa: F811
+def test_who_follows_no_longer_holds_no_connection(doors: Any) -> None:
     class Events(httpx.AsyncByteStream):
         is_closed = False
 
@@ -452,7 +452,7 @@ class Replaced(Breaking):
 
 
 @pytest.mark.parametrize("is_connected", [False, True])
-def test_who_follows_is_told_when_a_node_of_another_ledger_answers(doors: Any, is_connected: bool) -> None:  # noqa: F811
+def test_who_follows_is_told_when_a_node_of_another_ledger_answers(doors: Any, is_connected: bool) -> None:
     async def follow() -> None:
         replaced = Replaced()
         async with httpx.AsyncClient(transport=replaced, base_url=doors.url) as http:
@@ -470,7 +470,7 @@ def test_who_follows_is_told_when_a_node_of_another_ledger_answers(doors: Any, i
 
 
 @pytest.mark.parametrize("log_index", [0, 3])
-def test_who_follows_is_told_when_the_log_has_a_gap(doors: Any, log_index: int) -> None:  # noqa: F811
+def test_who_follows_is_told_when_the_log_has_a_gap(doors: Any, log_index: int) -> None:
     async def follow() -> None:
         lie = put("certificates", 1, "place", "log_index", value=log_index)
         async with (
@@ -487,7 +487,7 @@ def test_who_follows_is_told_when_the_log_has_a_gap(doors: Any, log_index: int) 
     asyncio.run(follow())
 
 
-def test_a_file_says_that_no_node_runs(doors: Any) -> None:  # noqa: F811
+def test_a_file_says_that_no_node_runs(doors: Any) -> None:
     with Client(doors.copy) as client:
         for ask_it in (client.status, client.peers, lambda: next(client.follow(0))):
             with pytest.raises(NotRunning, match="tallystick run"):
@@ -504,7 +504,7 @@ def test_an_answer_that_is_none_is_told(no_pause: None) -> None:
             asked([answer], Request("/v1/thing"))
 
 
-def test_a_problem_keeps_its_code_and_exit_code(doors: Any) -> None:  # noqa: F811
+def test_a_problem_keeps_its_code_and_exit_code(doors: Any) -> None:
     with Client(doors.url) as client:
         with pytest.raises(AnswerProblem) as told:
             client.certificate("00000000")
@@ -514,7 +514,7 @@ def test_a_problem_keeps_its_code_and_exit_code(doors: Any) -> None:  # noqa: F8
         assert told.value.code == "no-such-route"
 
 
-def test_it_certifies_from_another_machine_with_a_key_of_its_own(doors: Any, tmp_path: Path) -> None:  # noqa: F811
+def test_it_certifies_from_another_machine_with_a_key_of_its_own(doors: Any, tmp_path: Path) -> None:
     from tallystick.ledger.wallet import Wallet  # noqa: PLC0415
 
     wallet = Wallet(b"w" * 32)

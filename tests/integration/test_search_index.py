@@ -21,6 +21,8 @@ from tallystick.storage.file_statement import FileStatement, file_payload
 from tallystick.storage.search_index import Query, SearchIndex
 from tallystick.storage.store import Store
 
+ALL = 1_000
+"""Above every log index here."""
 NOTE = "confidential grade"
 FILE = file_payload(FileStatement("Bridge-Report.pdf", 7, b"h" * 32, NOTE), b"s" * 32)
 TEXT = Payload(b"t" * 32, "text/plain", b"hello")
@@ -102,22 +104,22 @@ def index(kept: Kept) -> Iterator[SearchIndex]:
     ],
 )
 def test_what_is_found(index: SearchIndex, query: Query, found: list[int]) -> None:
-    assert index.find(query, None, 10) == found
+    assert index.find(query, ALL, 10) == found
 
 
 def test_times_are_those_of_blocks_both_ends_included(kept: Kept, index: SearchIndex) -> None:
     times = [block.header.timestamp_ms for block in kept.scribe.blocks]
-    assert index.find(Query(since_ms=times[1], until_ms=times[1]), None, 10) == [3, 2]
-    assert index.find(Query(since_ms=times[1] + 1), None, 10) == [4]
+    assert index.find(Query(since_ms=times[1], until_ms=times[1]), ALL, 10) == [3, 2]
+    assert index.find(Query(since_ms=times[1] + 1), ALL, 10) == [4]
 
 
 def test_pages_stay_as_they_are_while_the_ledger_grows(kept: Kept, index: SearchIndex) -> None:
-    first = index.find(Query("report"), None, 1)
+    first = index.find(Query("report"), ALL, 1)
     kept.append(said("another report"))
     fill(kept, index)
     assert first == [3]
     assert index.find(Query("report"), first[-1], 1) == [0]
-    assert index.find(Query("report"), None, 1) == [5]
+    assert index.find(Query("report"), ALL, 1) == [5]
 
 
 def test_it_tells_how_far_it_is_and_goes_on_from_there(kept: Kept) -> None:
@@ -148,7 +150,7 @@ def test_it_is_made_anew_where_it_cannot_be_used(kept: Kept, damage: str) -> Non
     index = kept.index()
     assert index.size == 0
     fill(kept, index)
-    assert index.find(Query("report"), None, 10) == [3, 0]
+    assert index.find(Query("report"), ALL, 10) == [3, 0]
     index.close()
 
 
@@ -162,12 +164,12 @@ def test_a_payload_that_comes_later_is_found_then(kept: Kept, index: SearchIndex
     late = file_payload(FileStatement("late.txt", 3, b"l" * 32, "belated"), b"u" * 32)
     kept.append(said("without it", late))
     fill(kept, index)
-    assert index.find(Query("belated"), None, 10) == []
+    assert index.find(Query("belated"), ALL, 10) == []
     assert index.lacking() == [late.hash()]
     kept.store.keep_payload(late)
     index.refill(kept.store, index.lacking())
-    assert index.find(Query("belated"), None, 10) == [5]
-    assert index.find(Query("without"), None, 10) == [5]
+    assert index.find(Query("belated"), ALL, 10) == [5]
+    assert index.find(Query("without"), ALL, 10) == [5]
     assert index.lacking() == []
 
 
@@ -183,19 +185,19 @@ def test_an_erased_payload_leaves_no_trace_in_the_file_or_its_log(kept: Kept, in
     kept.store.erase_payload(FILE.hash())
     index.refill(kept.store, [FILE.hash()])
     assert traces(kept) == []
-    assert index.find(Query("confidential"), None, 10) == []
-    assert index.find(Query(sha256=b"h" * 32), None, 10) == []
-    assert index.find(Query("bridge report"), None, 10) == [0]
+    assert index.find(Query("confidential"), ALL, 10) == []
+    assert index.find(Query(sha256=b"h" * 32), ALL, 10) == []
+    assert index.find(Query("bridge report"), ALL, 10) == [0]
     index.refill(kept.store, [FILE.hash()])
-    assert index.find(Query("bridge report"), None, 10) == [0]
+    assert index.find(Query("bridge report"), ALL, 10) == [0]
 
 
 def test_who_only_looks_sees_what_is_filled_meanwhile(kept: Kept, index: SearchIndex) -> None:
     looking = SearchIndex(kept.path, LEDGER, read_only=True)
     kept.append(statement("fresh"))
-    assert looking.find(Query("fresh"), None, 10) == []
+    assert looking.find(Query("fresh"), ALL, 10) == []
     fill(kept, index)
-    assert looking.find(Query("fresh"), None, 10) == [5]
+    assert looking.find(Query("fresh"), ALL, 10) == [5]
     looking.close()
 
 
@@ -205,7 +207,7 @@ def test_traces_that_a_reader_keeps_in_the_log_go_with_the_next_filling_after_it
     fill(kept, index)
     index._connection.execute("PRAGMA busy_timeout = 10")
     looking._connection.execute("BEGIN")
-    assert looking.find(Query("confidential"), None, 10) == [0]
+    assert looking.find(Query("confidential"), ALL, 10) == [0]
     kept.store.erase_payload(FILE.hash())
     index.refill(kept.store, [FILE.hash()])
     fill(kept, index)

@@ -5,7 +5,7 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import pytest
 from msgspec.structs import replace
 from tests.builders import GENESIS, STRANGER
 from tests.integration.command_line import REPORT, USUAL, cli, in_json
-from tests.integration.network import Network, running_network, wait_for
+from tests.integration.network import Network, NodeProcess, running_network, wait_for
 
 from tallystick.api import views
 from tallystick.api.reader import LedgerReader
@@ -75,12 +75,19 @@ def test_a_file_certified_at_one_node_is_verified_at_another(net: Network, tmp_p
     cli("verify", "other.pdf", *at_third, cwd=tmp_path, expect=1)
 
 
-def test_a_stopped_nodes_ledger_is_checked_as_a_file_and_says_the_same(tmp_path: Path) -> None:
+@contextmanager
+def certified_report(folder: Path) -> Iterator[NodeProcess]:
+    """A ledger's only node, which has certified a report in this folder."""
     with running_network(1) as net:
         (node,) = net.nodes
-        (tmp_path / "report.txt").write_bytes(REPORT)
+        (folder / "report.txt").write_bytes(REPORT)
+        cli("certify", "report.txt", "--data", str(node.folder.path), cwd=folder)
+        yield node
+
+
+def test_a_stopped_nodes_ledger_is_checked_as_a_file_and_says_the_same(tmp_path: Path) -> None:
+    with certified_report(tmp_path) as node:
         data = ["--data", str(node.folder.path)]
-        cli("certify", "report.txt", *data, cwd=tmp_path)
         running = in_json("verify", "report.txt", *data, cwd=tmp_path)
         assert node.stop() == 0
         stopped = in_json("verify", "report.txt", *data, cwd=tmp_path)
@@ -93,11 +100,8 @@ def test_a_stopped_nodes_ledger_is_checked_as_a_file_and_says_the_same(tmp_path:
 
 
 def test_of_a_file_whose_payload_was_erased_it_says_what_is_kept_here(tmp_path: Path) -> None:
-    with running_network(1) as net:
-        (node,) = net.nodes
-        (tmp_path / "report.txt").write_bytes(REPORT)
+    with certified_report(tmp_path) as node:
         data = ["--data", str(node.folder.path)]
-        cli("certify", "report.txt", *data, cwd=tmp_path)
         (file,) = in_json("verify", "report.txt", *data, cwd=tmp_path)["files"]
         cli("erase", file["certificates"][0]["certificate"]["payload_hash"], "--yes", *data, cwd=tmp_path)
         (file,) = in_json("verify", "report.txt", *data, cwd=tmp_path, expect=1)["files"]

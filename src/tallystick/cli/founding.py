@@ -152,7 +152,7 @@ def join(
     *,
     listen: Listen = None,
     address: Reach = None,
-    run: Annotated[bool, flag("--run", "Run the node at once; exit codes are run's then.")] = False,
+    run: Annotated[bool, flag("--run", "Run the node once it has joined; from then on exit codes are run's.")] = False,
     data: Data = None,
     passphrase_file: PassphraseFile = None,
     no_passphrase: NoPassphrase = False,

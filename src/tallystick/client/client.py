@@ -16,6 +16,7 @@ from tallystick.api import views
 from tallystick.client.doors import AnswerProblem, Request, ask, open_door, problem_in
 from tallystick.client.drafts import about_file
 from tallystick.client.verification import Certified, CheckedBlock, check_certificate, check_place, checked_block
+from tallystick.host.clock import now_ms
 from tallystick.host.data_folder import usual_folder
 from tallystick.host.text import is_hex_digest
 from tallystick.ledger.certificate import Payload, issue_statement
@@ -180,9 +181,9 @@ class AsyncClient:
         Returns encoded entries: the same bytes may be submitted again and again. The node draws its own salts.
         """
         if self.wallet is not None:
-            now_ms = time.time_ns() // 1_000_000
+            signed_ms = now_ms()
             return [
-                encode(Entry(issue_statement(self.wallet, self.ledger_id, now_ms, subject, payload), payload))
+                encode(Entry(issue_statement(self.wallet, self.ledger_id, signed_ms, subject, payload), payload))
                 for subject, payload in statements
             ]
         drafts = [

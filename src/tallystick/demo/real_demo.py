@@ -2,7 +2,6 @@
 
 import shutil
 import tempfile
-import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,6 +14,7 @@ from tallystick.demo.account import KEPT, Account, Killing, Moment, NodeLine
 from tallystick.demo.local_network import LocalNetwork, NodeProcess, terminated_like_interrupted
 from tallystick.demo.play import LEDGER_NAME, Play, check_file, check_room, make_room, read_back
 from tallystick.host.addresses import HERE, drawn_port
+from tallystick.host.clock import now_ms
 from tallystick.host.data_folder import DataFolder
 from tallystick.host.founding import found_here, make_key
 from tallystick.host.invite import read_invite
@@ -54,7 +54,7 @@ class RealDemo(Play):
 
     def __init__(self, console: Terminal, network: LocalNetwork[NodeProcess]) -> None:
         with Store.open(network.nodes[0].folder.ledger_path, read_only=True) as store:
-            super().__init__(console, lambda: time.time_ns() // 1_000_000, store.genesis.created_ms)
+            super().__init__(console, now_ms, store.genesis.created_ms)
         self._network, self._members = network, list(network.nodes)
 
     def play(self, drafts: Sequence[Draft], paths: Sequence[Path], kept: Path) -> Account:

@@ -87,7 +87,7 @@ class SearchIndex:
 
     # ---- looking ------------------------------------------------------------------------------------------------
 
-    def find(self, query: Query, below: int | None, limit: int) -> list[int]:
+    def find(self, query: Query, below: int, limit: int) -> list[int]:
         """The log indexes of certificates that match, the highest first, all of them lower than `below`."""
         match, low_and_high = _match(query), self._range(query, below)
         if match is None:
@@ -95,9 +95,9 @@ class SearchIndex:
         rows = self._select(_FIND if match else _LIST, (*([match] if match else []), *low_and_high, limit))
         return [row[0] for row in rows]
 
-    def _range(self, query: Query, below: int | None) -> tuple[int, int]:
+    def _range(self, query: Query, below: int) -> tuple[int, int]:
         """The range of log indexes that times and blocks mean: both only grow along the log."""
-        low, high = 0, self.size if below is None else below
+        low, high = 0, below
         for sql, first, last in (
             (_FROM_TIME, query.since_ms, query.until_ms),
             (_FROM_BLOCK, query.first_block, query.last_block),
