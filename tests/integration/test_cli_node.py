@@ -748,7 +748,7 @@ def test_who_joins_and_runs_gets_no_json(tmp_path: Path) -> None:
     args = ["join", INVITE, "--run", "--data", "node", "--no-passphrase"]
     assert "--run gives no result" in in_json(*args, cwd=tmp_path, expect=2)["detail"]
     assert list(tmp_path.iterdir()) == []
-    assert "exit codes are run's then" in cli("join", "--help", cwd=tmp_path).stdout
+    assert "from then on exit codes are run's" in cli("join", "--help", cwd=tmp_path).stdout
 
 
 def test_a_key_made_before_joins_as_the_member_that_it_is(tmp_path: Path, inviting: tuple[NodeProcess, str]) -> None:
