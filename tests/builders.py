@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 import pytest
 from msgspec.structs import replace
 
-from tallystick.consensus.agreement import Holds
 from tallystick.consensus.proof_of_stake import check_drawn, draw
 from tallystick.consensus.signing_guard import GuardRecord, SigningGuard
 from tallystick.consensus.simplex import Simplex
@@ -17,7 +16,7 @@ from tallystick.course.lone_driver import LoneDriver
 from tallystick.course.lone_forger import ForgerRule, LoneForger
 from tallystick.course.stake_rule import StakeRule
 from tallystick.ledger.block import Block, VerifiedBlock, verified
-from tallystick.ledger.blockchain import Blockchain
+from tallystick.ledger.blockchain import Above, Blockchain
 from tallystick.ledger.certificate import (
     AnyCertificate,
     Payload,
@@ -39,7 +38,8 @@ from tallystick.ledger.header import VERSION, Header, SignedHeader
 from tallystick.ledger.keys import Domain, is_signed
 from tallystick.ledger.messages import Entry, Message, encode_message
 from tallystick.ledger.params import Params
-from tallystick.ledger.state import State, next_state
+from tallystick.ledger.state import State
+from tallystick.ledger.transition import next_state
 from tallystick.ledger.vote import FINALIZE, NULLIFY, Ballot, Tally, Vote, cast, tally_of
 from tallystick.ledger.wallet import Wallet
 from tallystick.network.archiving import FullArchive
@@ -107,7 +107,7 @@ class EmptyBox:
     def __len__(self) -> int:
         return 0
 
-    def choose(self, now_ms: int, base: State, holds: Holds) -> list[AnyCertificate]:
+    def choose(self, now_ms: int, base: State, above: Above) -> list[AnyCertificate]:
         return []
 
 

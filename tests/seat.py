@@ -38,7 +38,7 @@ from tallystick.consensus.signing_guard import SigningGuard
 from tallystick.consensus.simplex import Simplex
 from tallystick.ledger.blockchain import Blockchain
 from tallystick.ledger.errors import Refused, Rule
-from tallystick.ledger.state import make_header
+from tallystick.ledger.transition import make_header
 from tallystick.ledger.vote import FINALIZE, NAMES, NOTARIZE, NULLIFY, cast, tally_of
 from tests.builders import CY, GENESIS, MEMBERS, START_MS, sign_block, statement
 

@@ -25,7 +25,7 @@ from tests.log_proofs import root
 from tallystick.ledger.blockchain import Blockchain, check_clock
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.stake import Account, BlockContext
-from tallystick.ledger.state import make_header, next_state
+from tallystick.ledger.transition import make_header, next_state
 
 
 def summary(chain):

@@ -12,7 +12,7 @@ from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.merkle import Frontier
 from tallystick.ledger.params import Params
 from tallystick.ledger.stake import Account
-from tallystick.ledger.state import make_header, next_state
+from tallystick.ledger.transition import make_header, next_state
 from tallystick.storage.state_codec import decode_state, encode_state
 
 FOUNDED = found(epoch_blocks=3)

@@ -58,7 +58,8 @@ from tallystick.ledger.messages import (
 )
 from tallystick.ledger.params import Params
 from tallystick.ledger.stake import Account, StakeTable
-from tallystick.ledger.state import State, make_header
+from tallystick.ledger.state import State
+from tallystick.ledger.transition import make_header
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Ballot, Tally, Vote, cast, tally_of
 from tallystick.ledger.wallet import Wallet, sign
 from tallystick.network.archiving import sign_address

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 
 from tallystick.consensus.agreement import IllegalProposal, Output, RequestBlock
 from tallystick.ledger.block import VerifiedBlock
-from tallystick.ledger.blockchain import Blockchain, holds_nothing
+from tallystick.ledger.blockchain import NOTHING, Blockchain
+from tallystick.ledger.certificate import Statement
+from tallystick.ledger.certificate_index import Found
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.header import Header
 from tallystick.ledger.state import State
@@ -23,6 +25,17 @@ class Pending:
     def holds(self, certificate_id: bytes) -> bool:
         """Whether this block or one below it, down to the final tip, holds the certificate with this id."""
         return any(certificate_id in link.ids for link in self.path())
+
+    def find(self, certificate_id: bytes) -> Found | None:
+        """Where in the log that certificate stands then, and its issuer."""
+        for link in self.path():
+            if certificate_id in link.ids:
+                ids = [one.id for one in link.block.certificates]
+                position = ids.index(certificate_id)
+                one = link.block.certificates[position]
+                log_index = link.state.log.size - len(ids) + position
+                return Found(log_index, one.issuer if isinstance(one, Statement) else None)
+        return None
 
     def path(self) -> "list[Pending]":
         """The blocks from the final tip up to this one."""
@@ -73,7 +86,7 @@ class Proposals:
             if base.epoch.number != self._chain.state.epoch.number:
                 return None  # the next epoch begins on a final block only
             try:
-                state = self._chain.after(block, base, parent.holds if parent else holds_nothing)
+                state = self._chain.after(block, base, parent if parent else NOTHING)
             except Refused as refused:
                 self._refused[block.hash] = refused
                 self._outputs.append(IllegalProposal(block.header.forger, refused))

@@ -11,7 +11,7 @@ from tallystick.course.engine import Engine
 from tallystick.course.lone_forger import ForgerRule, LoneForger
 from tallystick.course.timestamp import reading
 from tallystick.ledger.block import Block as EngineBlock
-from tallystick.ledger.blockchain import holds_nothing
+from tallystick.ledger.blockchain import NOTHING
 from tallystick.ledger.certificate import AnyCertificate
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.fields import UNSIGNED
@@ -104,7 +104,7 @@ class OwnRule:
 
     def _waiting(self) -> list[AnyCertificate]:
         node = self._engine.node
-        return node.box.choose(reading(), node.state, holds_nothing)
+        return node.box.choose(reading(), node.state, NOTHING)
 
     def _approves(self, state: State, header: Header, certificates: list[AnyCertificate]) -> bool:
         self._approved = None

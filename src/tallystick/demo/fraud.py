@@ -16,7 +16,7 @@ from tallystick.ledger.header import VERSION, Header
 from tallystick.ledger.keys import Domain
 from tallystick.ledger.messages import Certificates, Entry, Message, Status, Votes, encode_message
 from tallystick.ledger.params import MAX_MESSAGE_BYTES
-from tallystick.ledger.state import make_header
+from tallystick.ledger.transition import make_header
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Ballot, Tally, Vote, cast, tally_of
 from tallystick.ledger.wallet import Wallet, sign
 from tallystick.network.archiving import FullArchive

@@ -334,9 +334,10 @@ class Check:
             if self._store.database.select("SELECT 1 FROM snapshot UNION SELECT 1 FROM ids"):
                 self._blame_derived("snapshot")
         elif report.chain is not None:
-            ids, counts = snapshot.certificate_index.ids_after(0)
-            all_ids, all_counts = report.chain.certificate_index.ids_after(0)
+            ids, counts, issuers = snapshot.certificate_index.after(0)
+            all_ids, all_counts, all_issuers = report.chain.certificate_index.after(0)
             is_prefix = all_ids.startswith(ids) and all_counts[: len(counts)] == counts
+            is_prefix = is_prefix and all_issuers[: len(issuers)] == issuers
             if not is_prefix or (snapshot.state.index == report.tip_index and snapshot.state != report.chain.state):
                 self._blame_derived("snapshot")
 

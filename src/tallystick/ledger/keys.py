@@ -30,6 +30,7 @@ _NON_CANONICAL: Final = frozenset(
 class Domain(Enum):
     """What a signature is for; the value is signed, so no signature serves another purpose."""
 
+    ADMISSION = b"tallystick.admission.v1\x00"
     ADDRESS = b"tallystick.address.v1\x00"
     CERTIFICATE = b"tallystick.certificate.v1\x00"
     BLOCK = b"tallystick.block.v1\x00"

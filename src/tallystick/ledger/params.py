@@ -1,6 +1,6 @@
 """Bounds of the protocol, and the parameters that a ledger fixes in its genesis."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from msgspec import Meta
 
@@ -60,3 +60,25 @@ class Params(Encoded):
 
     admits_observers: bool = True
     """Whether a key without tokens may be a peer (rule N6): it reads all, and submits what anybody may submit."""
+
+    anybody_certifies: bool = True
+    """Whether any key may certify; otherwise those alone that stand in the directory (rule D1)."""
+
+    rotation_delay_ms: Milliseconds = 86_400_000
+    """How much block time passes before a member key that announced its successor is replaced by it."""
+
+
+CHANGEABLE: Final = {
+    "max_block_certificates": (1, MAX_BLOCK_CERTIFICATES),
+    "certificate_ahead_ms": (0, 86_400_000),
+    "block_ahead_ms": (1, 60_000),
+    "epoch_blocks": (1, 1_000_000),
+    "epoch_ms": (1_000, 2_592_000_000),
+    "unbonding_blocks": (0, MAX_UNBONDING_BLOCKS),
+    "unbonding_ms": (0, 31_536_000_000),
+    "delta_ms": (10, 60_000),
+    "admits_observers": (0, 1),
+    "anybody_certifies": (0, 1),
+    "rotation_delay_ms": (0, 2_592_000_000),
+}
+"""The parameters that a motion may set, each with its bounds (rule M2)."""

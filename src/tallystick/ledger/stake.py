@@ -2,11 +2,11 @@
 
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import NamedTuple
 
-from tallystick.ledger.certificate import AnyCertificate, Evidence, StakingOperation, Statement
+from tallystick.ledger.certificate import AnyCertificate, Evidence, StakingOperation
 from tallystick.ledger.encoding import Encoded, derived, digest, encode
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.fields import MAX_TOKENS
@@ -125,7 +125,7 @@ class StakeTable:
 
     def after(self, certificates: Iterable[AnyCertificate], context: BlockContext) -> "StakeTable":
         """The table after these certificates of a block, in order; this one stays. Raises `Refused` (S1 to S8)."""
-        moving = [one for one in certificates if type(one) is not Statement]
+        moving = [one for one in certificates if isinstance(one, StakingOperation | Evidence)]
         if not moving:
             return self
         accounts, burned, burned_keys = dict(self.accounts), self.burned, self.burned_keys
@@ -152,6 +152,24 @@ class StakeTable:
         after = StakeTable(accounts, self.params, burned, burned_keys)
         vars(after).update(total_staked=total_staked, total=total)  # or each table would add up all accounts
         return after
+
+    def with_stake(self, key: bytes, staked: int, context: BlockContext) -> "StakeTable":
+        """The table with another stake of a key, as a motion sets it: what is more is made, what is less is unbonding.
+
+        Raises `Refused` (S5, S7, S8). What has finished unbonding belongs to nobody any more.
+        """
+        if key in self.burned_keys:
+            raise Refused(Rule.S8, f"{key.hex()[:16]}… was burned; replace the key")
+        account = self.account(key).at(context)
+        moved = account if staked == account.staked else self._moved(account, staked - account.staked, staked, context)
+        after = replace(self, accounts={**self.accounts, key: moved._replace(free=0)})
+        if after.total > MAX_TOKENS:
+            raise Refused(Rule.S5, f"the ledger would hold {after.total} tokens, {MAX_TOKENS} allowed")
+        return after
+
+    def under(self, params: Params) -> "StakeTable":
+        """The same under other parameters."""
+        return replace(self, params=params)
 
     def _moved(self, account: Account, amount: int, minted: int, context: BlockContext) -> Account:
         if amount == 0:

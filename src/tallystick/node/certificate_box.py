@@ -1,18 +1,19 @@
 """The certificate box: what waits to be forged, in order of arrival, bounded in count, in bytes and per issuer."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice
 from typing import NamedTuple
 
-from tallystick.consensus.agreement import Holds
-from tallystick.ledger.certificate import AnyCertificate, Evidence, Payload, StakingOperation
+from tallystick.ledger.blockchain import NOTHING, Above
+from tallystick.ledger.certificate import AnyCertificate, Decision, Evidence, Payload, StakingOperation, Statement
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.fields import MAX_TIMESTAMP_MS
 from tallystick.ledger.messages import Entry
 from tallystick.ledger.params import MAX_BLOCK_BYTES
 from tallystick.ledger.state import State
+from tallystick.ledger.transition import Draft, Find
 from tallystick.node.evidence_pool import EvidencePool
 from tallystick.node.limits import Limits
 
@@ -31,13 +32,18 @@ class BoxEntry(NamedTuple):
 class CertificateBox:
     """Staking operations are checked as if all before them were forged. Evidence waits apart (`evidence`)."""
 
-    def __init__(self, limits: Limits, state: State) -> None:
+    def __init__(
+        self, limits: Limits, state: State, finder: Callable[[Above], Find] = lambda above: above.find
+    ) -> None:
+        """`finder` finds certificates on the chain, and in the blocks above it."""
         self.evidence = EvidencePool()
         self._limits = limits
         self._state = state
+        self._finder = finder
         self._waiting: dict[bytes, BoxEntry] = {}
         self._of_issuer: Counter[bytes] = Counter()
         self._staking: dict[bytes, StakingOperation] = {}
+        self._decisions: dict[bytes, Decision] = {}
         self._projected = state.stakes
         self.size_bytes = 0
         """Encoded bytes of all that waits here, payloads included; evidence apart."""
@@ -72,28 +78,28 @@ class CertificateBox:
 
     # ---- for a block ------------------------------------------------------------------------------------------
 
-    def choose(self, now_ms: int, base: State, holds: Holds) -> list[AnyCertificate]:
+    def choose(self, now_ms: int, base: State, above: Above) -> list[AnyCertificate]:
         """Certificates for a block made now on `base`, as many as fit and are legal in this order: evidence first."""
         chosen: list[AnyCertificate] = []
         stakes, context, room = base.stakes, base.context(now_ms), MAX_BLOCK_BYTES - _BLOCK_OVERHEAD_BYTES
+        draft = Draft(base, context, self._finder(above))
         for certificate in self:
-            if holds(certificate.id):
+            if above.holds(certificate.id):
                 continue
             room -= len(certificate.encoded)
             if room < 0 or len(chosen) == base.params.max_block_certificates:
                 break
-            if isinstance(certificate, StakingOperation | Evidence):
-                try:
-                    if isinstance(certificate, Evidence):
-                        base.check_liable(certificate, context)
+            try:
+                draft.add(certificate)
+                if isinstance(certificate, StakingOperation | Evidence):
                     stakes = stakes.after([certificate], context)
-                except Refused:
-                    continue
+            except Refused:
+                continue
             chosen.append(certificate)
         return chosen
 
     def add(self, entry: Entry, now_ms: int) -> None:
-        """Put an entry last. Raises `Refused` (C4, C6, C7, S1 to S8, V6), and then nothing has changed."""
+        """Put an entry last. Raises `Refused`, and changes nothing then (C4, C6, C7; S, V6, D, M and R in a block)."""
         certificate = entry.certificate
         if isinstance(certificate, Evidence):
             return self.evidence.add(certificate, self._state, now_ms)
@@ -101,6 +107,10 @@ class CertificateBox:
             raise Refused(Rule.C4, f"certificate {certificate.id.hex()[:16]}… is in the box")
         size = len(certificate.encoded) + (len(encode(entry.payload)) if entry.payload else 0)
         self._check_room(certificate.issuer, size)
+        if not (self._state.params.anybody_certifies and isinstance(certificate, Statement)):
+            self._draft(now_ms).add(certificate)
+        if isinstance(certificate, Decision):
+            self._decisions[certificate.id] = certificate
         if isinstance(certificate, StakingOperation):
             self._projected = self._projected.after([certificate], self._state.context(now_ms))
             self._staking[certificate.id] = certificate
@@ -135,7 +145,7 @@ class CertificateBox:
             if certificate.id in self.evidence and isinstance(certificate, Evidence):
                 self.evidence.remove(certificate.offender)
         self._state = state
-        return payloads, [*self.evidence.tip_advanced(state), *self._project_again()]
+        return payloads, [*self.evidence.tip_advanced(state), *self._project_again(), *self._drop_illegal()]
 
     def erase_payload(self, payload_hash: bytes) -> None:
         """Forget a payload; the certificates that cover it stay."""
@@ -151,11 +161,31 @@ class CertificateBox:
             return None
         issuer = waiting.entry.certificate.issuer
         self._staking.pop(certificate_id, None)
+        self._decisions.pop(certificate_id, None)
         self.size_bytes -= waiting.size_bytes
         self._of_issuer[issuer] -= 1
         if not self._of_issuer[issuer]:
             del self._of_issuer[issuer]
         return waiting.entry
+
+    def _draft(self, now_ms: int) -> Draft:
+        return Draft(self._state, self._state.context(now_ms), self._finder(NOTHING))
+
+    def _drop_illegal(self) -> list[tuple[bytes, Refused]]:
+        """Decisions that came too late leave, and what those issued who may certify no more."""
+        left, directory = list[tuple[bytes, Refused]](), self._state.directory
+        suspects: list[AnyCertificate] = list(self._decisions.values())
+        if not self._state.params.anybody_certifies:
+            ended = {one for one in self._of_issuer if not directory.may_certify(one, self._draft(0).at)}
+            if ended:
+                suspects = [one for one in self if isinstance(one, Decision) or one.issuer in ended]
+        for one in suspects:
+            try:
+                self._draft(0).add(one)
+            except Refused as refused:
+                self._remove(one.id)
+                left.append((one.id, refused))
+        return left
 
     def _project_again(self) -> list[tuple[bytes, Refused]]:
         context, stakes = self._state.context(0), self._state.stakes

@@ -54,7 +54,7 @@ class Intake:
         return self._check_message(message) if self._knowledge.is_wanted(peer, message) else _NOTHING
 
     def check_entry(self, entry: Entry) -> CheckedEntry:
-        """Check a submitted certificate, which no decoder has seen yet. Raises `Refused` (E1, E2, C3, C1)."""
+        """Check a submitted certificate, which no decoder has seen yet. Raises `Refused` (E1, E2, D1, C3, C1)."""
         certificate_codec.encode_checked(entry.certificate)
         if entry.payload is not None:
             payload_codec.encode_checked(entry.payload)
@@ -89,6 +89,7 @@ class Intake:
         return CheckedMessage(Certificates(tuple(good)) if good else None, tuple(refusals), tuple(known))
 
     def _check_entry(self, entry: Entry) -> None:
+        self._knowledge.check_certifies(entry.certificate)
         check_payload(entry.certificate, entry.payload)
         check_signed(entry.certificate, self._ledger_id, self._verify)
 

@@ -1,6 +1,8 @@
 """What a node knows already, and what it wants: intake verifies nothing twice, or in vain."""
 
 from tallystick.ledger import messages
+from tallystick.ledger.certificate import AnyCertificate, Certified
+from tallystick.ledger.directory import Position
 from tallystick.ledger.messages import Message, Said, Votes
 from tallystick.ledger.vote import Tally
 from tallystick.node.agreement import Agreement
@@ -32,6 +34,13 @@ class Knowledge:
     def is_on_chain(self, certificate_id: bytes) -> bool:
         """Whether the chain has a certificate with this id: another with the same is refused, however signed (C5)."""
         return self._copy.chain.place_of(certificate_id) is not None
+
+    def check_certifies(self, certificate: AnyCertificate) -> None:
+        """Raise `Refused` (D1) for what only listed keys issue, by another key: its signature is not looked at."""
+        state = self._copy.chain.state
+        if not state.params.anybody_certifies and isinstance(certificate, Certified):
+            position = Position(state.epoch.number, state.log.size, state.tip.timestamp_ms)
+            state.directory.check_certifies(certificate.issuer, position)
 
     def is_wanted(self, peer: Peer, message: Message) -> bool:
         """Whether the message is worth verifying: asked for, of a member, of its leader, of this time."""

@@ -46,7 +46,7 @@ class Node:
     ) -> None:
         self.limits = limits or Limits()
         self.chain = chain
-        self.box = CertificateBox(self.limits, self.state)
+        self.box = CertificateBox(self.limits, self.state, chain.finder)
         self._agreement = agreement
         self.exchange = PeerExchange(self.limits, chain.genesis, self.state, archive.addresses() if archive else ())
         self.sync = Sync(self.limits, agreement.finality(chain, self.limits, checkpoint))
@@ -235,7 +235,7 @@ class Node:
         place = self.chain.place_of(certificate.id)
         if place is not None:
             raise Refused(Rule.C5, f"certificate {certificate.id.hex()[:16]}… is in block {place.block_index}")
-        ahead_ms = self.chain.genesis.params.certificate_ahead_ms
+        ahead_ms = self.state.params.certificate_ahead_ms
         if ahead_ms is not None and certificate.timestamp_ms > now_ms + ahead_ms:
             ahead = certificate.timestamp_ms - now_ms
             raise Refused(Rule.C2, f"dated {ahead} ms ahead of this node's clock, {ahead_ms} ms allowed")

@@ -1,0 +1,328 @@
+"""Who is who: organisations, their keys, and from when to when each key counts.
+
+A key stands here once, for ever: entries end, and none is deleted. So a certificate belongs to the organisation that
+held its key at its log index, whatever is claimed later.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from msgspec.structs import replace
+
+from tallystick.ledger.changes import (
+    CERTIFYING,
+    AddIssuer,
+    Admit,
+    AnyKeyOperation,
+    EndIssuer,
+    Role,
+    RotateMemberKey,
+    SetMemberRole,
+)
+from tallystick.ledger.encoding import Encoded, derived, digest, encode
+from tallystick.ledger.errors import Refused, Rule
+from tallystick.ledger.fields import Index, Label, Milliseconds, OrganisationId, PublicKey, Title, WebDomain
+from tallystick.ledger.names import fold
+from tallystick.ledger.trie import Trie
+
+MAX_LIVE_KEYS: Final = 64
+MAX_CHANGES_AN_EPOCH: Final = 8
+
+
+class Position(Encoded):
+    """Where a certificate enters the log."""
+
+    epoch: int
+    log_index: int
+    timestamp_ms: int
+    """Of the block."""
+
+
+class KeyEntry(Encoded):
+    """One key: whose it is, and for which stretch of the log."""
+
+    organisation: OrganisationId
+    role: Role
+    label: Label
+    since: Index
+    """The first log index at which it counts."""
+    until: Index | None = None
+    """The first at which it counts no more; `None`: it has not ended."""
+    until_ms: Milliseconds | None = None
+    """The block time from which it counts no more."""
+    compromised_since: Index | None = None
+    """What it certified from this log index on is void."""
+
+    def counts_at(self, log_index: int, timestamp_ms: int) -> bool:
+        """Whether it is in force for a certificate at this log index, in a block of this time."""
+        has_ended = self.until is not None and log_index >= self.until
+        is_over = self.until_ms is not None and timestamp_ms >= self.until_ms
+        return self.since <= log_index and not has_ended and not is_over
+
+
+class Rotation(Encoded):
+    """A member key that follows another when the block time has come."""
+
+    key: PublicKey
+    due_ms: Milliseconds
+    compromised_since: Index | None
+
+
+class Organisation(Encoded):
+    """One organisation. Without a member key it was removed."""
+
+    id: OrganisationId
+    title: Title
+    domain: WebDomain | None
+    member_key: PublicKey | None
+    organisation_key: PublicKey | None = None
+    rotation: Rotation | None = None
+    live_keys: int = 1
+    changes: tuple[Index, Index] = (0, 0)
+    """An epoch, and how many changes of its own keys the organisation made in it."""
+
+
+@dataclass(frozen=True)
+class Directory:
+    """All organisations and keys that ever were. Methods return another one, and raise before anything is changed."""
+
+    organisations: Mapping[str, Organisation] = field(default_factory=dict)
+    keys: Mapping[bytes, KeyEntry] = field(default_factory=dict)
+    trie: Trie = field(default_factory=Trie)
+    """Key entries under their keys, organisations under the hash of their ids; the values are encoded."""
+    titles: Mapping[str, str] = field(default_factory=dict)
+    """The ids of the organisations by their folded titles and ids; a removed one keeps its name."""
+
+    @classmethod
+    def of(cls, organisations: Iterable[Organisation], keys: Mapping[bytes, KeyEntry]) -> "Directory":
+        """The directory with these records. Raises `Refused` (D2)."""
+        empty, records = cls(), list(organisations)
+        return empty._with(records, keys, {fold(one.title): one.id for one in records})
+
+    def __bool__(self) -> bool:
+        return bool(self.organisations)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Directory) and self.root == other.root
+
+    def __hash__(self) -> int:
+        return hash(self.root)
+
+    @property
+    def root(self) -> bytes:
+        """Its part of the state root, 32 bytes."""
+        return self.trie.root()
+
+    # ---- what it says -----------------------------------------------------------------------------------------
+
+    def organisation(self, organisation_id: str, rule: Rule = Rule.M2) -> Organisation:
+        """The organisation with this id. Raises `Refused` (M2, or the rule given) if there is none, or no more."""
+        found = self.organisations.get(organisation_id)
+        if found is None or found.member_key is None:
+            raise Refused(rule, f"there is no organisation {organisation_id}")
+        return found
+
+    def member_of(self, key: bytes) -> Organisation | None:
+        """The organisation whose member key this is now."""
+        entry = self.keys.get(key)
+        found = self.organisations[entry.organisation] if entry is not None else None
+        return found if found is not None and found.member_key == key else None
+
+    @derived
+    def member_keys(self) -> frozenset[bytes]:
+        """The current member keys, those without stake included."""
+        return frozenset(one.member_key for one in self.organisations.values() if one.member_key is not None)
+
+    @derived
+    def announced(self) -> tuple[tuple[str, Rotation], ...]:
+        """The rotations that are not in effect yet, by organisation, in order of their ids."""
+        rotating = ((one.id, one.rotation) for one in self.organisations.values() if one.rotation is not None)
+        return tuple(sorted(rotating, key=lambda pair: pair[0]))
+
+    def check_certifies(self, key: bytes, at: Position) -> KeyEntry:
+        """The key's entry. Raises `Refused` (D1) unless it may certify there."""
+        entry = self.keys.get(key)
+        if entry is None:
+            raise Refused(Rule.D1, f"{key.hex()[:16]}… is no key of an organisation of this ledger")
+        if entry.role not in CERTIFYING:
+            raise Refused(Rule.D1, f"{key.hex()[:16]}… of {entry.organisation} is no issuer key")
+        if not entry.counts_at(at.log_index, at.timestamp_ms):
+            raise Refused(Rule.D1, f"the key {key.hex()[:16]}… of {entry.organisation} has ended")
+        return entry
+
+    def may_certify(self, key: bytes, at: Position) -> bool:
+        """Whether the key may certify there."""
+        try:
+            self.check_certifies(key, at)
+        except Refused:
+            return False
+        return True
+
+    def holder(self, key: bytes, log_index: int) -> str | None:
+        """The id of the organisation that held the key at a log index."""
+        entry = self.keys.get(key)
+        return entry.organisation if entry is not None and entry.since <= log_index else None
+
+    # ---- by motion --------------------------------------------------------------------------------------------
+
+    def admit(self, change: Admit, at: Position) -> "Directory":
+        """With another organisation. Raises `Refused` (M2, D2, D4)."""
+        entry = KeyEntry(change.organisation, Role(change.role), "", at.log_index)
+        return self.found(Organisation(change.organisation, change.title, change.domain, change.key), entry)
+
+    def found(self, organisation: Organisation, entry: KeyEntry) -> "Directory":
+        """With an organisation and its member key's entry. Raises `Refused` (M2, D2, D4)."""
+        if organisation.id in self.organisations:
+            raise Refused(Rule.M2, f"there is an organisation {organisation.id} already, or was")
+        assert organisation.member_key is not None, "every organisation begins with one"
+        self._check_new(organisation.member_key)
+        titles = self._with_title(organisation.id, organisation.title)
+        return self._with([organisation], {organisation.member_key: entry}, titles)
+
+    def remove(self, organisation_id: str, at: Position) -> "Directory":
+        """All keys of the organisation end. Raises `Refused` (M2)."""
+        gone = self.organisation(organisation_id)
+        live = {key: one for key, one in self.keys.items() if one.organisation == gone.id and one.until is None}
+        ended = {key: replace(one, until=at.log_index) for key, one in live.items()}
+        gone = replace(gone, member_key=None, organisation_key=None, rotation=None, live_keys=0)
+        return self._with([gone], ended)
+
+    def replace_member_key(
+        self, organisation_id: str, after: bytes, compromised_since: int | None, at: Position
+    ) -> "Directory":
+        """Another member key in the place and role of the one before. Raises `Refused` (M2, D4)."""
+        organisation = self.organisation(organisation_id)
+        assert organisation.member_key is not None, "an organisation that is not removed has one"
+        self._check_new(after)
+        before = self.keys[organisation.member_key]
+        entries = {
+            organisation.member_key: replace(before, until=at.log_index, compromised_since=compromised_since),
+            after: KeyEntry(organisation_id, before.role, before.label, at.log_index),
+        }
+        return self._with([replace(organisation, member_key=after, rotation=None)], entries)
+
+    def set_organisation_key(
+        self, organisation_id: str, before: bytes | None, after: bytes | None, at: Position
+    ) -> "Directory":
+        """Another organisation key, or none. Raises `Refused` (M2, D4, D5)."""
+        organisation = self.organisation(organisation_id)
+        if organisation.organisation_key != before or before == after:
+            raise Refused(Rule.M2, f"the organisation key of {organisation_id} is another")
+        entries = {}
+        if before is not None:
+            entries[before] = replace(self.keys[before], until=at.log_index)
+        if after is not None:
+            self._check_new(after)
+            entries[after] = KeyEntry(organisation_id, Role.ORGANISATION, "", at.log_index)
+        live_keys = organisation.live_keys + (after is not None) - (before is not None)
+        _check_live(organisation_id, live_keys)
+        return self._with([replace(organisation, organisation_key=after, live_keys=live_keys)], entries)
+
+    def rename(self, organisation_id: str, title: str, domain: str | None) -> "Directory":
+        """Another title and domain. Raises `Refused` (M2, D2)."""
+        organisation = self.organisation(organisation_id)
+        titles = self._with_title(organisation_id, title)
+        return self._with([replace(organisation, title=title, domain=domain)], {}, titles)
+
+    def stop_rotation(self, organisation_id: str, key: bytes) -> "Directory":
+        """Without the rotation that was announced. Raises `Refused` (M2)."""
+        organisation = self.organisation(organisation_id)
+        if organisation.rotation is None or organisation.rotation.key != key:
+            raise Refused(Rule.M2, f"{organisation_id} has announced no rotation to {key.hex()[:16]}…")
+        return self._with([replace(organisation, rotation=None)], {})
+
+    # ---- by an organisation -----------------------------------------------------------------------------------
+
+    def change_keys(self, operation: AnyKeyOperation, actor: bytes, at: Position, delay_ms: int) -> "Directory":
+        """What an organisation does with its own keys. Raises `Refused` (D4 to D6)."""
+        organisation = self._acting(actor, operation)
+        epoch, count = organisation.changes
+        count = count + 1 if epoch == at.epoch else 1
+        if count > MAX_CHANGES_AN_EPOCH:
+            raise Refused(Rule.D5, f"{organisation.id} changed {MAX_CHANGES_AN_EPOCH} keys in this epoch")
+        organisation, entries = replace(organisation, changes=(at.epoch, count)), dict[bytes, KeyEntry]()
+        match operation:
+            case AddIssuer(_, key, label, until_ms):
+                self._check_new(key)
+                organisation = replace(organisation, live_keys=organisation.live_keys + 1)
+                _check_live(organisation.id, organisation.live_keys)
+                entries[key] = KeyEntry(organisation.id, Role.ISSUER, label, at.log_index, None, until_ms)
+            case EndIssuer(key, compromised_since):
+                entries[key] = self._ended(key, compromised_since, at)
+                if self.keys[key].until is None:
+                    organisation = replace(organisation, live_keys=organisation.live_keys - 1)
+            case RotateMemberKey(_, _, after, compromised_since):
+                self._check_new(after)
+                due_ms = at.timestamp_ms if organisation.organisation_key is not None else at.timestamp_ms + delay_ms
+                organisation = replace(organisation, rotation=Rotation(after, due_ms, compromised_since))
+            case SetMemberRole(key, role):
+                entries[key] = replace(self.keys[key], role=Role(role))
+        return self._with([organisation], entries)
+
+    def _acting(self, actor: bytes, operation: AnyKeyOperation) -> Organisation:
+        """The organisation that the key acts for. Raises `Refused` (D6) unless it may do that."""
+        entry = self.keys.get(actor)
+        organisation = self.organisations[entry.organisation] if entry is not None else None
+        if organisation is None or actor != (organisation.organisation_key or organisation.member_key):
+            raise Refused(Rule.D6, f"{actor.hex()[:16]}… may change no organisation's keys")
+        match operation:
+            case AddIssuer(named) | RotateMemberKey(named):
+                is_own = named == organisation.id
+            case EndIssuer(key) | SetMemberRole(key):
+                is_own = key in self.keys and self.keys[key].organisation == organisation.id
+        if not is_own:
+            raise Refused(Rule.D6, f"{organisation.id} changes its own keys alone")
+        if isinstance(operation, RotateMemberKey) and operation.before != organisation.member_key:
+            raise Refused(Rule.D6, f"the member key of {organisation.id} is another")
+        if isinstance(operation, SetMemberRole) and operation.key != organisation.member_key:
+            raise Refused(Rule.D6, f"the member key of {organisation.id} is another")
+        return organisation
+
+    def _ended(self, key: bytes, compromised_since: int | None, at: Position) -> KeyEntry:
+        """An issuer key's entry, ended, or known to have been compromised earlier than was said. D6: no such key."""
+        entry = self.keys[key]
+        if entry.role is not Role.ISSUER:
+            raise Refused(Rule.D6, f"{key.hex()[:16]}… is no issuer key: a member key is rotated or replaced")
+        if entry.until is not None:
+            earlier = compromised_since is not None and compromised_since < (entry.compromised_since or entry.until)
+            if not earlier:
+                raise Refused(Rule.D6, f"{key.hex()[:16]}… has ended already")
+        return replace(entry, until=entry.until or at.log_index, compromised_since=compromised_since)
+
+    # ---- making another ---------------------------------------------------------------------------------------
+
+    def _check_new(self, key: bytes) -> None:
+        if key in self.keys:
+            raise Refused(Rule.D4, f"{key.hex()[:16]}… is or was a key of {self.keys[key].organisation}")
+
+    def _with_title(self, organisation_id: str, title: str) -> dict[str, str]:
+        folded = fold(title)
+        holder = self.titles.get(folded, organisation_id)
+        if holder != organisation_id:
+            raise Refused(Rule.D2, f"the name {title} looks like that of {holder}")
+        return {**self.titles, folded: organisation_id}
+
+    def _with(
+        self,
+        organisations: Iterable[Organisation],
+        entries: Mapping[bytes, KeyEntry],
+        titles: Mapping[str, str] | None = None,
+    ) -> "Directory":
+        trie = self.trie
+        for one in organisations:
+            trie = trie.set(organisation_place(one.id), one.encoded)
+        for key, entry in entries.items():
+            trie = trie.set(key, entry.encoded)
+        merged = {**self.organisations, **{one.id: one for one in organisations}}
+        return Directory(merged, {**self.keys, **entries}, trie, self.titles if titles is None else titles)
+
+
+def organisation_place(organisation_id: str) -> bytes:
+    """The key in the trie under which an organisation stands (32 bytes)."""
+    return digest(b"tallystick.organisation.v1\x00" + encode(organisation_id))
+
+
+def _check_live(organisation_id: str, live_keys: int) -> None:
+    if live_keys > MAX_LIVE_KEYS:
+        raise Refused(Rule.D5, f"{organisation_id} has {MAX_LIVE_KEYS} keys that have not ended")

@@ -1,0 +1,250 @@
+"""Motions that are open, the words on them, and what those that passed do to directory, stakes and parameters."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from dataclasses import replace as replaced
+from enum import IntEnum
+from typing import Final
+
+from msgspec.structs import replace
+
+from tallystick.ledger.certificate import Approval, Motion, Word
+from tallystick.ledger.changes import (
+    Admit,
+    AnyChange,
+    Effect,
+    Remove,
+    Rename,
+    ReplaceMemberKey,
+    SetOrganisationKey,
+    SetParameter,
+    SetStakes,
+    SetStatus,
+    StopRotation,
+)
+from tallystick.ledger.directory import Directory, Position
+from tallystick.ledger.encoding import Encoded, derived, digest
+from tallystick.ledger.epoch import Epoch
+from tallystick.ledger.errors import Refused, Rule
+from tallystick.ledger.fields import ZERO_DIGEST, Digest, Index, Milliseconds, PublicKey
+from tallystick.ledger.genesis import check_unbonding
+from tallystick.ledger.merkle import EMPTY_ROOT
+from tallystick.ledger.params import CHANGEABLE, Params
+from tallystick.ledger.stake import BlockContext, StakeTable
+from tallystick.ledger.status import Status, StatusEntry
+
+MAX_OPEN_A_MEMBER: Final = 4
+MAX_OPEN_MS: Final = 90 * 86_400_000
+"""How long a motion may stay open at most."""
+
+OrganisationOf = Callable[[bytes], str | None]
+"""The organisation that held the issuer's key of a statement on the chain; raises `Refused` (R1) if there is none."""
+
+
+class Outcome(IntEnum):
+    """What became of a motion."""
+
+    PASSED = 1
+    """It is in effect from the next block on."""
+    CLOSED = 2
+    """A third of the stake or more objects."""
+    EXPIRED = 3
+    VOID = 4
+    """It passed, but what it changes from did not hold any more."""
+
+
+class OpenMotion(Encoded):
+    """A motion that waits for words, or for the end of the epoch in which it passed."""
+
+    id: Digest
+    member: PublicKey
+    change: AnyChange
+    expires_ms: Milliseconds
+    log_index: Index
+    words: tuple[tuple[PublicKey, int], ...]
+    """Of each member the last one: 1 approves, 0 objects; keys ascend."""
+    has_passed: int = 0
+
+    def stake(self, epoch: Epoch, members: frozenset[bytes], word: int) -> int:
+        """The stake of the current members with this word."""
+        return sum(epoch.stake(key) for key, said in self.words if said == word and key in members)
+
+
+@dataclass(frozen=True)
+class Governed:
+    """What motions change."""
+
+    directory: Directory
+    stakes: StakeTable
+    params: Params
+    status: Status
+
+
+@dataclass(frozen=True)
+class Motions:
+    """All open motions, by id. Methods return another one, and raise before anything is changed."""
+
+    open: Mapping[bytes, OpenMotion] = field(default_factory=dict)
+
+    @derived
+    def root(self) -> bytes:
+        """Hash of the encoded open motions, one after the other, ids ascending."""
+        return digest(b"".join(self.open[one].encoded for one in sorted(self.open))) if self.open else EMPTY_ROOT
+
+    @property
+    def passed(self) -> list[OpenMotion]:
+        """Those that take effect with the next epoch, in order of the log."""
+        return sorted((one for one in self.open.values() if one.has_passed), key=lambda one: one.log_index)
+
+    def moved(self, motion: Motion, at: Position) -> "Motions":
+        """With another motion, which its member approves. Raises `Refused` (M3)."""
+        if not at.timestamp_ms < motion.expires_ms <= at.timestamp_ms + MAX_OPEN_MS:
+            raise Refused(Rule.M3, f"it has to expire within {MAX_OPEN_MS // 86_400_000} days after its block")
+        if sum(one.member == motion.issuer for one in self.open.values()) >= MAX_OPEN_A_MEMBER:
+            raise Refused(Rule.M3, f"{MAX_OPEN_A_MEMBER} motions of this member are open")
+        words = ((motion.issuer, 1),)
+        opened = OpenMotion(motion.id, motion.issuer, motion.change, motion.expires_ms, at.log_index, words)
+        return Motions({**self.open, motion.id: opened})
+
+    def heard(self, word: Word) -> "Motions":
+        """With a member's word, its last one. Raises `Refused` (M4)."""
+        motion = self.open.get(word.motion)
+        if motion is None or motion.has_passed:
+            raise Refused(Rule.M4, f"motion {word.motion.hex()[:16]}… is not open")
+        words = tuple(sorted({**dict(motion.words), word.issuer: int(isinstance(word, Approval))}.items()))
+        return Motions({**self.open, motion.id: replace(motion, words=words)})
+
+    def counted(
+        self, epoch: Epoch, members: frozenset[bytes], timestamp_ms: int
+    ) -> tuple["Motions", dict[bytes, Outcome]]:
+        """Once more counted, by the stakes of an epoch, and what is over by a block's time."""
+        still, decided = dict[bytes, OpenMotion](), dict[bytes, Outcome]()
+        for motion in self.open.values():
+            if motion.has_passed:
+                still[motion.id] = motion
+            elif motion.expires_ms <= timestamp_ms:
+                decided[motion.id] = Outcome.EXPIRED
+            elif epoch.is_quorum(motion.stake(epoch, members, 1)):
+                still[motion.id] = replace(motion, has_passed=1)
+            elif 3 * motion.stake(epoch, members, 0) >= epoch.total:
+                decided[motion.id] = Outcome.CLOSED
+            else:
+                still[motion.id] = motion
+        return (self if still == self.open else Motions(still)), decided
+
+    def expires(self, timestamp_ms: int) -> bool:
+        """Whether one is over by a block's time."""
+        return any(one.expires_ms <= timestamp_ms and not one.has_passed for one in self.open.values())
+
+    def without_passed(self) -> "Motions":
+        """Those that go on into the next epoch."""
+        return Motions({one: motion for one, motion in self.open.items() if not motion.has_passed})
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Where on the chain a change takes effect."""
+
+    context: BlockContext
+    at: Position
+    """That of the next certificate."""
+    organisation_of: OrganisationOf
+
+
+def carried_out(change: AnyChange, governed: Governed, moment: Moment, motion: bytes = ZERO_DIGEST) -> Governed:
+    """What a motion (its id) leads to, from the next block on.
+
+    Raises `Refused` (M2, D2, D4, D5; S5, S7, S8; R1, R3) for what is void, or would be illegal.
+    """
+    directory = governed.directory
+    match change:
+        case SetParameter():
+            params = _with_parameter(governed.params, change)
+            return replaced(governed, params=params, stakes=governed.stakes.under(params))
+        case SetStatus():
+            return _with_status(change, governed, moment, motion)
+        case SetOrganisationKey(organisation, before, after):
+            return replaced(governed, directory=directory.set_organisation_key(organisation, before, after, moment.at))
+        case Rename(organisation, title_before, title, domain_before, domain):
+            known = directory.organisation(organisation)
+            _check_holds((known.title, known.domain), (title_before, domain_before), f"the name of {organisation}")
+            return replaced(governed, directory=directory.rename(organisation, title, domain))
+        case StopRotation(organisation, key):
+            return replaced(governed, directory=directory.stop_rotation(organisation, key))
+        case of_members:
+            changed = _with_members(of_members, governed, moment)
+    if not changed.stakes.total_staked:
+        raise Refused(Rule.M2, "nobody would have stake, so nothing could ever become final again")
+    return changed
+
+
+def _with_members(
+    change: Admit | Remove | SetStakes | ReplaceMemberKey, governed: Governed, moment: Moment
+) -> Governed:
+    """What a motion does to members and their stakes."""
+    directory, stakes, context = governed.directory, governed.stakes, moment.context
+    match change:
+        case Admit():
+            directory = directory.admit(change, moment.at)
+            stakes = stakes.with_stake(change.key, change.stake, context)
+        case Remove(organisation):
+            key = _member_key(directory, organisation)
+            _check_holds(stakes.account(key).staked, change.stake, f"the stake of {organisation}")
+            directory, stakes = directory.remove(organisation, moment.at), stakes.with_stake(key, 0, context)
+        case SetStakes(changes):
+            names = [one.organisation for one in changes]
+            if names != sorted(set(names)):
+                raise Refused(Rule.M2, "organisations stand in ascending order, each once")
+            for one in changes:
+                key = _member_key(directory, one.organisation)
+                _check_holds(stakes.account(key).staked, one.before, f"the stake of {one.organisation}")
+                stakes = stakes.with_stake(key, one.after, context)
+        case ReplaceMemberKey(organisation, before, after, compromised_since):
+            _check_holds(_member_key(directory, organisation), before, f"the member key of {organisation}")
+            directory = directory.replace_member_key(organisation, after, compromised_since, moment.at)
+            stakes = moved_stake(stakes, before, after, context)
+    return replaced(governed, directory=directory, stakes=stakes)
+
+
+def _with_status(change: SetStatus, governed: Governed, moment: Moment, motion: bytes) -> Governed:
+    """Only of statements whose organisation is gone: all others set their own."""
+    name = moment.organisation_of(change.target)
+    known = governed.directory.organisations.get(name) if name is not None else None
+    if known is not None and known.member_key is not None:
+        raise Refused(Rule.M2, f"{known.id} is there, and sets the status of what it certified itself")
+    entry = StatusEntry(Effect(change.effect), change.reason, moment.at.log_index, moment.at.timestamp_ms, motion)
+    return replaced(governed, status=governed.status.after(change.target, entry))
+
+
+def moved_stake(stakes: StakeTable, before: bytes, after: bytes, context: BlockContext) -> StakeTable:
+    """One key's stake goes to another key; as the first key's it stays liable for the unbonding time."""
+    staked = stakes.account(before).staked
+    return stakes.with_stake(before, 0, context).with_stake(after, staked, context)
+
+
+def _with_parameter(params: Params, change: SetParameter) -> Params:
+    if change.parameter not in CHANGEABLE:
+        raise Refused(Rule.M2, f"no motion sets {change.parameter}; those that one may: {', '.join(CHANGEABLE)}")
+    least, most = CHANGEABLE[change.parameter]
+    value = getattr(params, change.parameter)
+    _check_holds(value if value is None else int(value), change.before, change.parameter)
+    if not least <= change.after <= most:
+        raise Refused(Rule.M2, f"{change.parameter} of {change.after}, {least} to {most} allowed")
+    after = bool(change.after) if isinstance(value, bool) else change.after
+    changed = replace(params, **{change.parameter: after})
+    try:
+        check_unbonding(changed)
+    except Refused as refused:
+        raise Refused(Rule.M2, refused.reason) from refused
+    return changed
+
+
+def _member_key(directory: Directory, organisation_id: str) -> bytes:
+    key = directory.organisation(organisation_id).member_key
+    assert key is not None, "an organisation that is not removed has one"
+    return key
+
+
+def _check_holds(now: object, before: object, what: str) -> None:
+    if now != before:
+        raise Refused(Rule.M2, f"{what} is not what the motion changes from")

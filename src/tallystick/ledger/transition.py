@@ -1,0 +1,262 @@
+"""The way from one state to the next: what certificates do, one after the other, and what a block's end does.
+
+It is pure; whether a block may follow is asked by `Blockchain.after`.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Final
+
+from msgspec.structs import replace
+
+from tallystick.ledger.certificate import (
+    AnyCertificate,
+    Approval,
+    Certified,
+    KeyChange,
+    Motion,
+    Objection,
+    Revocation,
+    StakingOperation,
+    Statement,
+    StatusChange,
+    Supersession,
+    Word,
+    certificates_hash,
+)
+from tallystick.ledger.certificate_index import Found
+from tallystick.ledger.changes import Effect, Reason
+from tallystick.ledger.directory import Position, Rotation
+from tallystick.ledger.epoch import Epoch
+from tallystick.ledger.errors import Refused, Rule
+from tallystick.ledger.fields import ZERO_DIGEST
+from tallystick.ledger.header import VERSION, Header
+from tallystick.ledger.merkle import Frontier, leaf_hash
+from tallystick.ledger.motions import Governed, Moment, Outcome, carried_out, moved_stake
+from tallystick.ledger.stake import BlockContext, StakeTable
+from tallystick.ledger.state import State
+from tallystick.ledger.status import StatusEntry
+
+MAX_EARLY_ENDS: Final = 1_024
+"""While evidence of so many epochs is legal, no decision ends an epoch before its time."""
+
+
+Find = Callable[[bytes], Found | None]
+"""Where the certificate with this id stands, before the block in question."""
+
+
+def finds_nothing(certificate_id: bytes) -> Found | None:
+    """No certificate stands before the block."""
+    return None
+
+
+def context_of(header: Header) -> BlockContext:
+    """That of the header's block."""
+    return BlockContext(header.epoch, header.index, header.timestamp_ms)
+
+
+class Draft:
+    """A block in the making: each certificate is checked and takes effect, or is refused and changes nothing."""
+
+    def __init__(self, base: State, context: BlockContext, find: Find) -> None:
+        self._base, self._context, self._find = base, context, find
+        self.governed = Governed(base.directory, base.stakes, base.params, base.status)
+        self.motions = base.motions
+        self._moving: list[AnyCertificate] = []
+        """Staking operations and evidence: they move stake together, when the block ends."""
+        self._log_index = base.log.size
+        self._is_recount_due = context.index == base.epoch.first_index
+
+    @property
+    def at(self) -> Position:
+        """Where the next certificate would enter the log."""
+        return Position(self._context.epoch, self._log_index, self._context.timestamp_ms)
+
+    @property
+    def _moment(self) -> Moment:
+        return Moment(self._context, self.at, self._organisation_of)
+
+    def add(self, certificate: AnyCertificate) -> None:
+        """The next certificate. Raises `Refused` (S9, V6, D1 to D6, M1 to M4, R1 to R3)."""
+        governed = self.governed
+        if not governed.params.anybody_certifies and isinstance(certificate, Certified):
+            governed.directory.check_certifies(certificate.issuer, self.at)
+        match certificate:
+            case Statement():
+                pass
+            case StakingOperation():
+                if governed.directory:
+                    raise Refused(Rule.S9, "members decide on stakes together here: make a motion")
+                self._moving.append(certificate)
+            case Motion():
+                self._move(certificate)
+            case Approval() | Objection():
+                self._check_member(certificate)
+                self.motions, self._is_recount_due = self.motions.heard(certificate), True
+            case KeyChange(operation=operation):
+                delay_ms = governed.params.rotation_delay_ms
+                directory = governed.directory.change_keys(operation, certificate.issuer, self.at, delay_ms)
+                self.governed = dataclasses.replace(governed, directory=directory)
+            case Revocation() | Supersession():
+                self._set_status(certificate)
+            case evidence:
+                self._base.check_liable(evidence, self._context)
+                self._moving.append(evidence)
+        self._log_index += 1
+
+    def _move(self, motion: Motion) -> None:
+        self._check_member(motion)
+        motions = self.motions.moved(motion, self.at)
+        carried_out(motion.change, self.governed, self._moment)  # it could take effect now
+        self.motions, self._is_recount_due = motions, True
+
+    def _check_member(self, certificate: Motion | Word) -> None:
+        if self.governed.directory.member_of(certificate.issuer) is None:
+            raise Refused(Rule.M1, f"{certificate.issuer.hex()[:16]}… is no member key of this ledger")
+
+    def _set_status(self, change: StatusChange) -> None:
+        held = self._statement(change.target)
+        if not self._acts_for(change.issuer, held):
+            said = f"{change.issuer.hex()[:16]}… is not of the organisation that certified {change.target.hex()[:16]}…"
+            raise Refused(Rule.R2, said)
+        effect, reason = Effect.SUPERSEDED, int(Reason.UNSPECIFIED)
+        if isinstance(change, Revocation):
+            effect, reason = Effect(change.effect), change.reason
+        elif change.successor == change.target or not self._acts_for(change.issuer, self._statement(change.successor)):
+            raise Refused(Rule.R2, "another statement of the same organisation has to stand in its place")
+        entry = StatusEntry(effect, reason, self._log_index, self._context.timestamp_ms, change.id)
+        status = self.governed.status.after(change.target, entry)
+        self.governed = dataclasses.replace(self.governed, status=status)
+
+    def _acts_for(self, actor: bytes, held: tuple[Found, bytes]) -> bool:
+        """Whether the key certified it itself, or is now a key of the organisation that did."""
+        found, issuer = held
+        directory = self.governed.directory
+        holder, entry = directory.holder(issuer, found.log_index), directory.keys.get(actor)
+        if entry is None or holder is None:
+            return actor == issuer
+        return entry.organisation == holder and entry.counts_at(self._log_index, self._context.timestamp_ms)
+
+    def _statement(self, certificate_id: bytes) -> tuple[Found, bytes]:
+        found = self._find(certificate_id)
+        if found is None or found.issuer is None:
+            raise Refused(Rule.R1, f"{certificate_id.hex()[:16]}… is no statement on the chain")
+        return found, found.issuer
+
+    def _organisation_of(self, certificate_id: bytes) -> str | None:
+        found, issuer = self._statement(certificate_id)
+        return self.governed.directory.holder(issuer, found.log_index)
+
+    # ---- the block's end --------------------------------------------------------------------------------------
+
+    def finish(self, header: Header, certificates: Sequence[AnyCertificate]) -> State:
+        """The state after a block with this header and the certificates added. Raises `Refused` (S1 to S8)."""
+        base, context, decided = self._base, self._context, dict[bytes, Outcome]()
+        stakes = self.governed.stakes.after(self._moving, context)
+        self.governed = dataclasses.replace(self.governed, stakes=stakes)
+        if self._is_recount_due or self.motions.expires(header.timestamp_ms):
+            members = self.governed.directory.member_keys
+            self.motions, decided = self.motions.counted(base.epoch, members, header.timestamp_ms)
+        epoch, ends = base.epoch, base.epoch_ends
+        if self._is_last(header):
+            decided |= self._carry_out(header)
+            ends = tuple(one for one in (*ends, context) if not context.reaches(one.freed_from(base.params)))
+            epoch = Epoch(epoch.number + 1, self._voters(), header.index + 1, header.timestamp_ms)
+        governed = self.governed
+        return State(
+            tip=header,
+            stakes=governed.stakes,
+            epoch=epoch,
+            log=_log_after(base.log, tuple([certificate.leaf_hash for certificate in certificates])),
+            headers=base.headers.extend([leaf_hash(base.tip.encoded)]),
+            params=governed.params,
+            epoch_ends=ends,
+            voters=base.epoch.hash,
+            directory=governed.directory,
+            status=governed.status,
+            motions=self.motions,
+            decided=decided,
+        )
+
+    def _is_last(self, header: Header) -> bool:
+        base = self._base
+        if (self.motions.passed or self._due(header)) and len(base.epoch_ends) < MAX_EARLY_ENDS:
+            return True
+        return base.epoch.ends_with(header.index, header.timestamp_ms, base.params, self._voters())
+
+    def _due(self, header: Header) -> list[tuple[str, Rotation]]:
+        return [pair for pair in self.governed.directory.announced if pair[1].due_ms <= header.timestamp_ms]
+
+    def _voters(self) -> StakeTable:
+        """If nobody has stake left, the members stay."""
+        stakes = self.governed.stakes
+        return stakes if stakes.total_staked else self._base.epoch.stakes
+
+    def _carry_out(self, header: Header) -> dict[bytes, Outcome]:
+        """What passed takes effect, in order of the log; then the member keys whose time has come follow."""
+        decided = dict[bytes, Outcome]()
+        for motion in self.motions.passed:
+            try:
+                self.governed = carried_out(motion.change, self.governed, self._moment, motion.id)
+                decided[motion.id] = Outcome.PASSED
+            except Refused:
+                decided[motion.id] = Outcome.VOID
+        self.motions = self.motions.without_passed()
+        for organisation_id, rotation in self._due(header):
+            self._rotate(organisation_id, rotation)
+        return decided
+
+    def _rotate(self, organisation_id: str, rotation: Rotation) -> None:
+        """The announced key follows the member key, unless it became another's meanwhile."""
+        governed = self.governed
+        before = governed.directory.organisation(organisation_id).member_key
+        assert before is not None, "an organisation that is not removed has one"
+        try:
+            directory = governed.directory.replace_member_key(
+                organisation_id, rotation.key, rotation.compromised_since, self.at
+            )
+            stakes = moved_stake(governed.stakes, before, rotation.key, self._context)
+        except Refused:
+            directory, stakes = governed.directory.stop_rotation(organisation_id, rotation.key), governed.stakes
+        self.governed = dataclasses.replace(governed, directory=directory, stakes=stakes)
+
+
+def next_state(
+    base: State, header: Header, certificates: Sequence[AnyCertificate], find: Find = finds_nothing
+) -> State:
+    """The state after a block on `base`, whatever its header says of it. Raises `Refused` as `Draft` does."""
+    draft = Draft(base, context_of(header), find)
+    for one in certificates:
+        draft.add(one)
+    return draft.finish(header, certificates)
+
+
+_log_after = lru_cache(maxsize=4)(Frontier.extend)  # a forger asks for it twice: for its header, and at the gate
+
+
+def make_header(  # noqa: PLR0913, PLR0917  each is a part of the header, or what its root takes
+    base: State,
+    view: int,
+    now_ms: int,
+    forger: bytes,
+    certificates: Sequence[AnyCertificate],
+    find: Find = finds_nothing,
+) -> Header:
+    """The header of a block on `base`, dated now, or just after its parent. A root raises `Refused` as `Draft` does."""
+    context = base.context(now_ms)
+    draft = Header(
+        version=VERSION,
+        ledger_id=base.tip.ledger_id,
+        epoch=context.epoch,
+        index=context.index,
+        view=view,
+        parent_hash=base.tip.hash,
+        timestamp_ms=context.timestamp_ms,
+        forger=forger,
+        certificates_hash=certificates_hash(certificates),
+        state_root=ZERO_DIGEST,
+    )
+    if base.params.mint_freely:
+        return draft
+    return replace(draft, state_root=next_state(base, draft, certificates, find).root)
