@@ -66,6 +66,8 @@ class Rule(Enum):
     N8 = "address record not dated in the future"
     N9 = "address records within the peer's allowance"
 
+    T1 = "trie proof leads to the root"
+
 
 BLAMES_THE_PEER = frozenset({Rule.E1, Rule.E2, Rule.E3, Rule.N1, Rule.N4})
 """Rules that a peer breaks by what it made itself, or by the form of its message: breaking one disconnects (N5).
