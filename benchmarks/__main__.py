@@ -2,7 +2,19 @@
 
 import sys
 
-from benchmarks import agreement, api, certificates, course, network, simulator, store, traffic, transport, verifier
+from benchmarks import (
+    agreement,
+    api,
+    certificates,
+    course,
+    network,
+    simulator,
+    store,
+    traffic,
+    transport,
+    trie,
+    verifier,
+)
 
 BENCHMARKS = {
     "verification": certificates.against_bare_verification,
@@ -21,6 +33,7 @@ BENCHMARKS = {
     "listeners": api.listeners,
     "search": api.search,
     "store": store.long_lived,
+    "trie": trie.large,
 }
 
 

@@ -23,6 +23,7 @@ from tallystick.ledger.genesis import decode_genesis
 from tallystick.ledger.keys import is_signed
 from tallystick.ledger.merkle import leaf_hash
 from tallystick.ledger.messages import Message, decode_message, encode_message
+from tallystick.ledger.trie import Trie, TrieProof, proven_value
 from tallystick.ledger.vote import Tally, Vote
 from tallystick.ledger.wallet import Wallet
 
@@ -233,6 +234,19 @@ def test_merkle_proofs_verify():
     for one in vectors["consistency"]:
         proof = [unhex(step) for step in one["proof"]]
         assert verify_consistency(one["old_size"], roots[one["old_size"]], one["size"], roots[one["size"]], proof)
+
+
+def test_tries_have_their_roots_and_their_proofs_verify():
+    codec: Codec[TrieProof] = Codec(TrieProof, 2**16, "trie proof")
+    for one in read("tries"):
+        trie, top = Trie(), unhex(one["root"])
+        for entry in reversed(one["entries"]):
+            trie = trie.set(unhex(entry["key"]), unhex(entry["value"]))
+        assert trie.root() == top
+        values = {entry["key"]: entry["value"] for entry in one["entries"]}
+        for shown in one["proofs"]:
+            value = proven_value(codec.decode(unhex(shown["encoded"])), unhex(shown["key"]), top)
+            assert (value if value is None else value.hex()) == shown["value"] == values.get(shown["key"])
 
 
 def test_the_structs_encode_to_the_vectors_again():

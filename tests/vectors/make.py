@@ -23,7 +23,7 @@ from tallystick.ledger.certificate import (
     issue_statement,
     sign_certificate,
 )
-from tallystick.ledger.encoding import encode
+from tallystick.ledger.encoding import digest, encode
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.fields import MAX_INDEX, MAX_TIMESTAMP_MS, MAX_TOKENS, UNSIGNED, ZERO_DIGEST
 from tallystick.ledger.finality import FinalHeader
@@ -60,6 +60,7 @@ from tallystick.ledger.params import Params
 from tallystick.ledger.stake import Account, StakeTable
 from tallystick.ledger.state import State
 from tallystick.ledger.transition import make_header
+from tallystick.ledger.trie import Trie
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Ballot, Tally, Vote, cast, tally_of
 from tallystick.ledger.wallet import Wallet, sign
 from tallystick.network.archiving import sign_address
@@ -258,6 +259,16 @@ MESSAGES: list[Message] = [
 SIGNATURES = signatures.vectors()
 LEAVES = ["", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f"]
 
+_KEYS = [digest(bytes([number])) for number in range(9)]
+ENTRIES: list[dict[bytes, bytes]] = [
+    {},
+    {_KEYS[0]: b""},
+    {bytes(32): b"bit 0 is 0", b"\x80" + bytes(31): b"bit 0 is 1"},
+    {b"\xff" * 31 + b"\xfe": b"bit 255 is 0", b"\xff" * 32: b"bit 255 is 1"},
+    {key: b"value %d" % number for number, key in enumerate(_KEYS[:8])},
+    {bytes(31) + bytes([number]): bytes([number]) * number for number in (0, 1, 2, 4, 8, 128)},
+]
+
 
 def _plain(value: Any) -> Any:
     """The same in what JSON has: bytes as hex, structs as objects."""
@@ -408,6 +419,21 @@ def _merkle() -> dict[str, Any]:
     }
 
 
+def _trie(entries: dict[bytes, bytes]) -> dict[str, Any]:
+    trie = Trie()
+    for key, value in entries.items():
+        trie = trie.set(key, value)
+    proofs = [(key, trie.prove(key)) for key in dict.fromkeys([*entries, bytes(32), b"\xff" * 32, _KEYS[8]])]
+    return {
+        "entries": [{"key": key.hex(), "value": value.hex()} for key, value in entries.items()],
+        "root": trie.root().hex(),
+        "proofs": [
+            {"key": key.hex(), "value": _plain(trie.get(key)), "fields": _plain(proof), "encoded": proof.encoded.hex()}
+            for key, proof in proofs
+        ],
+    }
+
+
 def make() -> dict[Path, str]:
     """Every file and its text."""
     vectors = {
@@ -422,6 +448,7 @@ def make() -> dict[Path, str]:
         "draws": _draws(),
         "votes": _votes(),
         "merkle": _merkle(),
+        "tries": [_trie(one) for one in ENTRIES],
         "signatures": [_plain(one._asdict()) for one in SIGNATURES],
     }
     return {path_of(name): json.dumps(one, indent=1, ensure_ascii=True) + "\n" for name, one in vectors.items()}

@@ -55,8 +55,6 @@ class Rule(Enum):
     R2 = "status set by the organisation that held the issuer's key"
     R3 = "status only strengthens"
 
-    T1 = "trie proof leads to the root"
-
     V1 = "vote signed by its member"
     V2 = "votes of more than 2/3 of the epoch's stake"
     V3 = "evidence shows two votes or headers that conflict"
@@ -85,6 +83,8 @@ class Rule(Enum):
     N7 = "address record signed by its key"
     N8 = "address record not dated in the future"
     N9 = "address records within the peer's allowance"
+
+    T1 = "trie proof leads to the root"
 
 
 BLAMES_THE_PEER = frozenset({Rule.E1, Rule.E2, Rule.E3, Rule.N1, Rule.N4})
