@@ -56,6 +56,8 @@ class Rule(Enum):
     B11 = "block epoch is the one that its parent leads to"
     B12 = "state root is that of the state after the block"
 
+    D2 = "name is unique, and of known characters"
+
     N1 = "message is for this ledger"
     N2 = "set-aside blocks within the peer's share"
     N3 = "requests within the peer's allowance"
