@@ -2,9 +2,12 @@
 
 import json
 from hashlib import sha256
+from importlib import resources
+from unicodedata import normalize
 
 import msgspec
 import pytest
+from tests.builders import refuses
 from tests.curve import challenge, decided_by, decoded, equation_holds
 from tests.log_proofs import root, verify_consistency, verify_inclusion
 from tests.vectors import make
@@ -19,10 +22,12 @@ from tallystick.ledger.certificate import (
     payload_codec,
 )
 from tallystick.ledger.encoding import Codec, encode
+from tallystick.ledger.errors import Rule
 from tallystick.ledger.genesis import decode_genesis
 from tallystick.ledger.keys import is_signed
 from tallystick.ledger.merkle import leaf_hash
 from tallystick.ledger.messages import Message, decode_message, encode_message
+from tallystick.ledger.names import FOLDING, fold
 from tallystick.ledger.trie import Trie, TrieProof, proven_value
 from tallystick.ledger.vote import Tally, Vote
 from tallystick.ledger.wallet import Wallet
@@ -32,6 +37,12 @@ FILES = sorted([*make.FOLDER.glob("*.json"), make.path_of("signatures")])
 
 def read(name):
     return json.loads(make.path_of(name).read_text(encoding="ascii"))
+
+
+def code_points(text):
+    for one in text.split():
+        first, _, last = one.partition("-")
+        yield from range(int(first, 16), int(last or first, 16) + 1)
 
 
 def unhex(value):
@@ -247,6 +258,21 @@ def test_tries_have_their_roots_and_their_proofs_verify():
         for shown in one["proofs"]:
             value = proven_value(codec.decode(unhex(shown["encoded"])), unhex(shown["key"]), top)
             assert (value if value is None else value.hex()) == shown["value"] == values.get(shown["key"])
+
+
+def test_names_fold_as_the_table_says():
+    """Worked out here once more, from docs/protocol.md."""
+    file = resources.files("tallystick.ledger").joinpath(FOLDING).read_bytes()
+    vectors, table = read("folding"), json.loads(file)
+    assert (vectors["unicode"], vectors["table_hash"]) == (table["unicode"], sha256(file).hexdigest())
+    folded = {code: text for text, codes in table["folded"].items() for code in code_points(codes)}
+    folded |= {code: chr(code) for code in code_points(table["itself"])}
+    for one in vectors["names"]:
+        letters = "".join(normalize("NFD", letter) if "가" <= letter <= "힣" else letter for letter in one["name"])
+        assert "".join(folded[ord(letter)] for letter in letters) == one["folded"]
+    for name in vectors["refused"]:
+        with refuses(Rule.D2):
+            fold(name)
 
 
 def test_the_structs_encode_to_the_vectors_again():

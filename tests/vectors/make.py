@@ -56,6 +56,7 @@ from tallystick.ledger.messages import (
     Votes,
     encode_message,
 )
+from tallystick.ledger.names import FOLDING_HASH, fold
 from tallystick.ledger.params import Params
 from tallystick.ledger.stake import Account, StakeTable
 from tallystick.ledger.state import State
@@ -66,7 +67,7 @@ from tallystick.ledger.wallet import Wallet, sign
 from tallystick.network.archiving import sign_address
 from tests.builders import sign_block
 from tests.log_proofs import consistency_proof, inclusion_proof, root
-from tests.vectors import signatures
+from tests.vectors import names, signatures
 
 FOLDER = Path(__file__).parent
 _CREATED_MS = 1_750_000_000_000
@@ -434,6 +435,15 @@ def _trie(entries: dict[bytes, bytes]) -> dict[str, Any]:
     }
 
 
+def _foldings() -> dict[str, Any]:
+    return {
+        "unicode": "14.0.0",
+        "table_hash": FOLDING_HASH,
+        "names": [{"name": name, "folded": fold(name)} for name in names.NAMES],
+        "refused": names.REFUSED,
+    }
+
+
 def make() -> dict[Path, str]:
     """Every file and its text."""
     vectors = {
@@ -449,6 +459,7 @@ def make() -> dict[Path, str]:
         "votes": _votes(),
         "merkle": _merkle(),
         "tries": [_trie(one) for one in ENTRIES],
+        "folding": _foldings(),
         "signatures": [_plain(one._asdict()) for one in SIGNATURES],
     }
     return {path_of(name): json.dumps(one, indent=1, ensure_ascii=True) + "\n" for name, one in vectors.items()}
