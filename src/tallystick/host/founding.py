@@ -3,6 +3,7 @@
 import re
 import secrets
 import shutil
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -10,8 +11,9 @@ from typing import Final, NamedTuple
 from tallystick.host.addresses import HERE, free_ports
 from tallystick.host.clock import now_ms
 from tallystick.host.data_folder import DataFolder, FolderError, Settings
+from tallystick.ledger.changes import Role
 from tallystick.ledger.fields import MAX_TOKENS
-from tallystick.ledger.genesis import Allotment, Genesis, make_genesis
+from tallystick.ledger.genesis import Allotment, Founder, Genesis, make_genesis
 from tallystick.ledger.keys import check_public_key
 from tallystick.ledger.params import MAX_UNBONDING_BLOCKS, MAX_UNBONDING_EPOCHS, Params
 from tallystick.ledger.wallet import SEED_BYTES, Wallet
@@ -20,7 +22,9 @@ from tallystick.storage.store import Store
 
 DEFAULT_STAKE: Final = 100
 
-_MEMBER: Final = re.compile(r"(?P<name>[^=\x00-\x1f]{1,64})=(?P<key>[0-9a-fA-F]{64})(:(?P<stake>[0-9]{1,16}))?")
+_MEMBER: Final = re.compile(
+    r"((?P<id>[a-z0-9][a-z0-9-]{0,39})/)?(?P<name>[^=\x00-\x1f]{1,64})=(?P<key>[0-9a-fA-F]{64})(:(?P<stake>[0-9]{1,16}))?"
+)
 _LOCAL_STRENGTH: Final = "interactive"
 _DAY_MS: Final = 86_400_000
 _BOUNDS: Final[Mapping[str, tuple[int, int, str]]] = {
@@ -41,11 +45,13 @@ class Implausible(Problem):
 
 
 class Member(NamedTuple):
-    """One of the first members."""
+    """One of the first members; on a ledger with a directory, an organisation."""
 
     name: str
     key: bytes
     stake: int
+    id: str
+    """The organisation's, for ever."""
 
 
 def make_key(folder: DataFolder, passphrase: str, strength: str = "moderate") -> Wallet:
@@ -71,13 +77,23 @@ def check_plausible(params: Params) -> None:
             raise Implausible(f"{option} {given} is not between {least} and {most}: {reason}")
 
 
+def organisation_id(name: str) -> str:
+    """The id of an organisation, as its name suggests it. Raises `Implausible` for one that suggests none."""
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    suggested = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:40].strip("-")
+    if not suggested:
+        raise Implausible(f"{name!r} has no letters that an id may have; say ID/NAME, the id in a to z, 0 to 9 and -")
+    return suggested
+
+
 def parse_member(said: str, stake: int) -> Member:
     """A member as it is entered; `stake` unless another is said. Raises `Implausible`, `Refused` (K1)."""
     match = _MEMBER.fullmatch(said)
     if match is None:
         form = "NAME=KEY or NAME=KEY:STAKE, the key in 64 hexadecimal digits as tallystick key show prints it"
         raise Implausible(f"{said!r} does not name a member: {form}")
-    member = Member(match["name"], bytes.fromhex(match["key"]), int(match["stake"] or stake))
+    name, key = match["name"], bytes.fromhex(match["key"])
+    member = Member(name, key, int(match["stake"] or stake), match["id"] or organisation_id(name))
     check_public_key(member.key)
     if not 0 < member.stake <= MAX_TOKENS:
         raise Implausible(f"{said!r}: a member has 1 to {MAX_TOKENS} tokens at stake")
@@ -86,12 +102,25 @@ def parse_member(said: str, stake: int) -> Member:
 
 def found(name: str, members: Sequence[Member], free: int, params: Params) -> Genesis:
     """The ledger's first document. Raises `FolderError` for members named twice, `Refused` as `make_genesis`."""
-    for what, said in (("name", [one.name for one in members]), ("key", [one.key.hex() for one in members])):
+    told = {
+        "name": [one.name for one in members],
+        "key": [one.key.hex() for one in members],
+        "id": [one.id for one in members],
+    }
+    for what, said in told.items():
         twice = sorted({one for one in said if said.count(one) > 1})
         if twice:
             raise FolderError(f"two members have the {what} {twice[0]}; name each once")
-    allotments = [Allotment(one.key, free, one.stake) for one in members]
-    return make_genesis(name, now_ms(), allotments, params)
+    if params.anybody_certifies:
+        return make_genesis(name, now_ms(), [Allotment(one.key, free, one.stake) for one in members], params)
+    founders = [Founder(one.id, one.name, None, one.key, Role.MEMBER, one.stake) for one in members]
+    return make_genesis(name, now_ms(), (), params, founders)
+
+
+def indispensable(members: Sequence[Member]) -> list[str]:
+    """The names of the members without which nothing can become final, so that nobody can remove or replace them."""
+    total = sum(one.stake for one in members)
+    return [one.name for one in members if 3 * (total - one.stake) <= 2 * total]
 
 
 def set_up(folder: DataFolder, settings: Settings, genesis: Genesis, members: Sequence[Member]) -> None:
@@ -130,7 +159,7 @@ def found_here(  # noqa: PLR0913  each is the founder's to choose
         for folder in folders:
             wallets.append(make_key(folder, passphrase, _LOCAL_STRENGTH))
             on_key(len(wallets))
-        members = [Member(one, wallet.public_key, stake) for one, wallet in zip(names, wallets, strict=True)]
+        members = [Member(one, wallet.public_key, stake, one) for one, wallet in zip(names, wallets, strict=True)]
         genesis = found(name, members, free, params)
         reached = [f"{wallet.public_key.hex()}@{place}" for wallet, place in zip(wallets, addresses, strict=True)]
         for folder, address, own in zip(folders, addresses, reached, strict=True):
