@@ -103,14 +103,9 @@ def _without_types(get_params: Callable[[Any], list[Any]], context: Any) -> list
         kind = getattr(one, "type_descriptor", None)
         if kind is not None and not kind.is_choice:
             takes_value = one.param_type_name == "option" and not one.is_flag
-            word = one.metavar or max(one.opts, key=len).lstrip("-").upper()
-            one.display_type_rich = partial(_said, word if takes_value else "")
+            word = (one.metavar or max(one.opts, key=len).lstrip("-").upper()) if takes_value else ""
+            one.display_type_rich = lambda ctx, word=word: word
     return params
-
-
-def _said(word: str, ctx: object) -> str:
-    """What Typer calls with `ctx`."""
-    return word
 
 
 def _give_json(

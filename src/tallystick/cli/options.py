@@ -1,10 +1,9 @@
 """Options that several commands have, and what they name: a node's folder, its key, a ledger to be asked."""
 
 import os
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypedDict, Unpack
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -31,18 +30,8 @@ _PASSPHRASE_HELP: Final = (
 )
 
 
-class _More(TypedDict, total=False):
-    """What else Typer is to know of an option or argument."""
-
-    envvar: str
-    show_default: str
-    min: float
-    max: float
-    parser: Callable[[str], object]
-
-
-def option(help_text: str, metavar: str | None = None, *names: str, **more: Unpack[_More]) -> Any:
-    """An option; without a name it is called as the parameter."""
+def option(help_text: str, metavar: str | None = None, *names: str, **more: Any) -> Any:
+    """An option; without a name it is called as the parameter. `more` is what else Typer is to know of it."""
     return typer.Option(*names, metavar=metavar, help=help_text, **more)
 
 
@@ -51,7 +40,7 @@ def flag(name: str, help_text: str) -> Any:
     return typer.Option(name, help=help_text)
 
 
-def argument(metavar: str, help_text: str, **more: Unpack[_More]) -> Any:
+def argument(metavar: str, help_text: str, **more: Any) -> Any:
     """What is named without an option."""
     return typer.Argument(metavar=metavar, help=help_text, **more)
 

@@ -29,6 +29,7 @@ DEFAULT_CHAIN: Final = "tallystick-demo.db"
 MOST_LINES: Final = 40
 """Of a long list people are told so many; `--json` tells all."""
 _PAGE_WIDTH: Final = 100
+_BAR_WIDTH: Final = 8
 _PATIENCE_SECONDS: Final = 1.0
 _NUMBERS: Final = ("#", "Epoch", "View", "Certificates", "At stake", "Unbonding", "Free", "Votes with", "Tip")
 _WHOLE: Final = ("Certificate", "Kind", "Hash", "Time (UTC)", "Share", "Folder", "Address", "Key")
@@ -120,7 +121,7 @@ def say(what: RenderableType, *, soft_wrap: bool = True) -> None:
         make_console().print(what, soft_wrap=soft_wrap)
 
 
-def say_heading(title: str, more: str) -> None:
+def say_heading(title: str, more: str = "") -> None:
     """What is shown, and something about it."""
     say(Text(title, style="bold").append(f"  {more}", style="not bold dim"))
 
@@ -143,7 +144,7 @@ Columns: TypeAlias = Mapping[str, Callable[[T], str | Text]]
 
 def say_table(rows: Sequence[T], columns: Columns[T], left_out: Collection[str] = ()) -> None:
     """A table, unless it has no rows; `left_out` are the columns that a narrow terminal goes without."""
-    shown = {title: cell for title, cell in columns.items() if title not in left_out or not is_narrow(make_console())}
+    shown = {title: cell for title, cell in columns.items() if title not in left_out or not _is_narrow()}
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for title in shown:
         table.add_column(title, justify="right" if title in _NUMBERS else "left", no_wrap=title in _WHOLE)
@@ -153,9 +154,9 @@ def say_table(rows: Sequence[T], columns: Columns[T], left_out: Collection[str] 
         say(table, soft_wrap=False)
 
 
-def is_narrow(console: Terminal) -> bool:
+def _is_narrow() -> bool:
     """Whether bars and hashes have to give way to what a table is about."""
-    return console.width < _PAGE_WIDTH - 4
+    return make_console().width < _PAGE_WIDTH - 4
 
 
 def number(count: int) -> Text:
@@ -163,8 +164,10 @@ def number(count: int) -> Text:
     return Text(f"{count:,}" if count else "·", "" if count else "dim", justify="right")
 
 
-def share_bar(part: int, whole: int, style: str, width: int) -> Text:
-    """How much of the whole a part is, as a bar (of `width` 0: without one) and in per cent."""
+def share_bar(part: int, whole: int, style: str, width: int | None = None) -> Text:
+    """How much of the whole a part is: as a bar (`width` 0: without one; `None`: if there is room) and in per cent."""
+    if width is None:
+        width = 0 if _is_narrow() else _BAR_WIDTH
     filled = round(width * part / whole) if whole else 0
     bar = Text("█" * filled, style=style).append("░" * (width - filled), style="dim")
     return bar.append(f" {100 * part / whole if whole else 0:>3.0f} %")

@@ -18,8 +18,6 @@ from tallystick.cli.output import (
     give,
     hint,
     is_json,
-    is_narrow,
-    make_console,
     number,
     say,
     say_fields,
@@ -35,7 +33,6 @@ from tallystick.problems import NotRunning
 from tallystick.storage.file_statement import describe_file
 
 PAGE: Final = 20
-_SHARE_WIDTH: Final = 8
 _MOST_CHARACTERS: Final = 255
 _MOST_DIGITS: Final = 16
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -218,11 +215,11 @@ def _payload_words(one: views.Certificate) -> str:
 
 
 def _tell_stakes(client: Client, told: views.Members) -> None:
-    ledger, width = client.ledger(), 0 if is_narrow(make_console()) else _SHARE_WIDTH
+    ledger = client.ledger()
     columns: Columns[views.Member] = {
         "Member": lambda one: called(one.member),
         "At stake": lambda one: f"{one.staked:,}",
-        "Share": lambda one: share_bar(one.staked, ledger.total_staked, "yellow", width),
+        "Share": lambda one: share_bar(one.staked, ledger.total_staked, "yellow"),
         "Unbonding": lambda one: number(sum(part.amount for part in one.unbonding)),
         "Free": lambda one: f"{one.free:,}",
         "Votes with": lambda one: number(one.votes_with),
@@ -239,7 +236,7 @@ def _member(client: Client, who: str) -> views.MemberAnswer:
 def _tell_member(client: Client, told: views.MemberAnswer) -> None:
     account = told.account
     share = share_bar(account.staked, client.ledger().total_staked, "yellow", 0).plain.strip()
-    say_heading(called(account.member), "")
+    say_heading(called(account.member))
     fields = {
         "key": account.member.key,
         "at stake": f"{account.staked:,} tokens, {share} of all",

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, aclosing, suppress
+from math import inf
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 from urllib.parse import quote
@@ -36,7 +37,6 @@ _RECONNECT_S: Final = 1.0
 _MOST_RECONNECT_S: Final = 30.0
 _PASSING: Final = (429, 503, 504)
 """HTTP statuses of what will not last: too much is asked, the node ends, or it is too slow."""
-_FAR: Final = 1e9
 _MOST_BLOCKS: Final = 4
 
 V = TypeVar("V")
@@ -216,7 +216,7 @@ class AsyncClient:
 
     async def wait(self, certificate_ids: Sequence[str], *, timeout_s: float | None = 60.0) -> list[views.Outcome]:
         """What became of submitted certificates, once none waits any more, or after so long."""
-        until_s = time.monotonic() + (_FAR if timeout_s is None else timeout_s)
+        until_s = time.monotonic() + (inf if timeout_s is None else timeout_s)
         known: dict[str, views.Outcome] = {}
         left = list(certificate_ids)
         while left:
@@ -314,8 +314,7 @@ class AsyncClient:
     async def _events(self, size: int) -> AsyncGenerator[None, None]:
         """Yields when the stream is open, and at each event."""
         headers = {"Accept": "text/event-stream", "Last-Event-ID": str(size)}
-        timeout = httpx.Timeout(30.0)
-        async with self._http.stream("GET", "/v1/events", headers=headers, timeout=timeout) as response:
+        async with self._http.stream("GET", "/v1/events", headers=headers) as response:
             if response.status_code != httpx.codes.OK:
                 await response.aread()
                 raise problem_in(response)
@@ -338,7 +337,7 @@ class AsyncClient:
     async def backup(self, path: str | Path) -> views.Backup:
         """Have the node write a copy of the ledger into a new file."""
         body = q.BackupTo(str(Path(path).absolute()))
-        return await self._send(views.Backup, "/v1/backup", body=body, is_repeatable=False, wait_s=_FAR)
+        return await self._send(views.Backup, "/v1/backup", body=body, is_repeatable=False, wait_s=inf)
 
     async def unban(self, key: str) -> None:
         """Let a banned peer in again before its time."""

@@ -11,11 +11,11 @@ from tallystick.cli.options import node_folder
 from tallystick.cli.output import (
     DEFAULT_CHAIN,
     Columns,
-    Terminal,
     Text,
-    is_narrow,
+    make_console,
     marked,
     number,
+    say,
     say_heading,
     say_table,
     share_bar,
@@ -26,7 +26,6 @@ from tallystick.demo.account import Account, Nullified, Stretch
 from tallystick.ledger.errors import Rule
 
 _TICK_MS: Final = 5_000
-_BAR_WIDTH: Final = 8
 _SIGNS: Final = {
     "there": ("─", "dim"),
     "parted": ("╌", "yellow"),
@@ -38,44 +37,44 @@ _SIGNS: Final = {
 """What the picture shows; the later ones over the earlier ones."""
 
 
-def show_account(console: Terminal, account: Account, chain: Path) -> None:
+def show_account(account: Account, chain: Path) -> None:
     """Print the whole account."""
-    say_heading("Who forged when", "")
-    _show_picture(console, account)
+    say_heading("Who forged when")
+    _show_picture(account)
     say_heading("The chain", f"{many(len(account.blocks), 'block')} after the genesis block")
     _show_chain(account)
-    say_heading("Who has what at stake, forged what, and voted", "")
-    _show_members(console, account)
+    say_heading("Who has what at stake, forged what, and voted")
+    _show_members(account)
     if account.refusals:
-        say_heading("What was refused, and by which rule", "")
+        say_heading("What was refused, and by which rule")
         _show_refusals(account)
-    _show_verdicts(console, account)
-    _show_kept(console, account, chain)
+    _show_verdicts(account)
+    _show_kept(account, chain)
 
 
 # ---- the picture --------------------------------------------------------------------------------------------
 
 
-def _show_picture(console: Terminal, account: Account) -> None:
+def _show_picture(account: Account) -> None:
     """A row for each node (and for a member without one that did something), a column for each stretch of time."""
     stretches, nodes = _stretches(account), account.nodes
     rows = {one.name if one.name == one.member else f"{one.name} {one.member}": {one.name, one.member} for one in nodes}
     known = {name for one in nodes for name in (one.name, one.member)}
     rows |= {one.who: {one.who} for one in stretches if one.who not in known}
     margin = max(map(len, rows)) + 2
-    columns = max(20, console.width - 2 - margin)
-    console.print(Text(" " * margin).append(_scale(account.took_ms, columns), style="dim"))
+    columns = max(20, make_console().width - 2 - margin)
+    say(Text(" " * margin).append(_scale(account.took_ms, columns), style="dim"))
     for label, who in rows.items():
         cells = [(" ", "")] * columns
         for one in stretches:
             if one.who in who:
                 first, last = (_column(time_ms, account.took_ms, columns) for time_ms in (one.from_ms, one.until_ms))
                 cells[first : last + 1] = [_SIGNS[one.what]] * (last + 1 - first)
-        console.print(Text(f"{label:<{margin}}").append(Text.assemble(*cells)))
+        say(Text(f"{label:<{margin}}").append(Text.assemble(*cells)))
     drawn = {one.what for one in stretches} - {"there", "killed"}
     legend = [part for what in _SIGNS if what in drawn for part in (_SIGNS[what], f" {what}   ")]
-    console.print(Text(" " * margin).append(Text.assemble(*legend)))
-    console.print()
+    say(Text(" " * margin).append(Text.assemble(*legend)), soft_wrap=False)
+    say("")
 
 
 def _stretches(account: Account) -> list[Stretch]:
@@ -136,22 +135,21 @@ def _nullified_cells(one: Nullified) -> tuple[str | Text, ...]:
     return tuple(Text(cell, style="yellow") for cell in cells)
 
 
-def _show_members(console: Terminal, account: Account) -> None:
-    members, width = account.members, 0 if is_narrow(console) else _BAR_WIDTH
+def _show_members(account: Account) -> None:
     forged = Counter(_name(one.forger) for one in account.blocks)
     votes = {one.finality.by_block: one.finality.voters for one in account.blocks if one.finality}
     voted = Counter(key.key for voters in votes.values() for key in voters)
     columns: Columns[views.Member] = {
         "Member": lambda one: _name(one.member),
         "At stake": lambda one: number(one.staked),
-        "Share": lambda one: share_bar(one.staked, account.ledger.total_staked, "yellow", width),
+        "Share": lambda one: share_bar(one.staked, account.ledger.total_staked, "yellow"),
         "Unbonding": lambda one: number(sum(part.amount for part in one.unbonding)),
         "Free": lambda one: number(one.free),
         "Blocks": lambda one: number(forged[_name(one.member)]),
-        "Voted": lambda one: share_bar(voted[one.member.key], len(votes), "cyan", width),
+        "Voted": lambda one: share_bar(voted[one.member.key], len(votes), "cyan"),
         "": lambda one: Text("burned" if one.is_burned else "", style="bold red"),
     }
-    say_table(members, columns)
+    say_table(account.members, columns)
 
 
 def _show_refusals(account: Account) -> None:
@@ -175,22 +173,22 @@ def _name(key: views.Key | None) -> str:
 # ---- the end ------------------------------------------------------------------------------------------------
 
 
-def _show_verdicts(console: Terminal, account: Account) -> None:
+def _show_verdicts(account: Account) -> None:
     """What was to be shown, and whether it was."""
     for verdict in account.verdicts:
-        console.print(marked("✓" if verdict.holds else "×", "", verdict.says))
+        say(marked("✓" if verdict.holds else "×", "", verdict.says), soft_wrap=False)
     told = f"  {seconds(account.took_ms)} in all"
     if account.seed is not None:
         told += f", of the nodes' time. Repeatable: tallystick demo --simulated --seed {account.seed}"
-    console.print(Text(told, style="dim"), soft_wrap=True)
-    console.print()
+    say(Text(told, style="dim"))
+    say("")
 
 
-def _show_kept(console: Terminal, account: Account, chain: Path) -> None:
+def _show_kept(account: Account, chain: Path) -> None:
     """Where the chain is kept, and how to look into it."""
     is_found = chain == Path(DEFAULT_CHAIN) and not node_folder(None).is_there
     option = "" if is_found else f" --chain {shlex.quote(str(chain))}"
-    console.print(Text.assemble("The chain is kept in ", (str(chain), "bold"), ". Look into it:"), soft_wrap=True)
+    say(Text.assemble("The chain is kept in ", (str(chain), "bold"), ". Look into it:"))
     verify = f"verify {shlex.quote(account.files[0].name)} --ledger {account.ledger.ledger_id[:SHORTEST_ID]}"
     for command in ("show", "show block 1", verify):
-        console.print(Text(f"  tallystick {command}{option}", style="bold"), soft_wrap=True)
+        say(Text(f"  tallystick {command}{option}", style="bold"))

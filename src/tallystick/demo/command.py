@@ -61,7 +61,7 @@ def demo(
     else:
         account = play_real(console, paths, nodes, chain)
     give(account)
-    show_account(console, account, chain)
+    show_account(account, chain)
     if not account.is_good:
         raise typer.Exit(ExitCode.FAILED)
 

@@ -6,8 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from types import FrameType
+from contextlib import contextmanager, suppress
 from typing import Final, Generic, Self, TypeVar
 
 from tallystick.api.views import Status
@@ -136,11 +135,9 @@ class LocalNetwork(Generic[N]):
         while True:
             for node, code in self.ended():
                 raise Problem(f"{node.name} has ended with {code}: {node.last_words}")
-            try:
+            with suppress(NotRunning):  # it listens a moment after it was started
                 if is_done():
                     return
-            except NotRunning:
-                pass  # it listens a moment after it was started
             if time.monotonic() > until_s:
                 told = "; ".join(f"{node.name}: {node.last_words}" for node in self.running)
                 late = f"{what}: that did not come within {_START_SECONDS:.0f} s"
@@ -165,11 +162,7 @@ class LocalNetwork(Generic[N]):
 @contextmanager
 def terminated_like_interrupted() -> Iterator[None]:
     """Let SIGTERM unwind the program as Ctrl-C does, so that it cleans up."""
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
     finally:

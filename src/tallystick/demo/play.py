@@ -66,7 +66,7 @@ class Play:
         self._verdicts.append(verdict := Verdict(what, holds, says, facts))
         return verdict
 
-    def judge_killing(self, one: Killing, how: str = "", *, is_missed: bool = True) -> Verdict:
+    def judge_killing(self, one: Killing, how: str = "", *, is_missed: bool = True, **facts: Any) -> Verdict:
         """The ledger went on without a node that was killed and missed, and it came back."""
         self._stretches.append(Stretch(one.node, "killed", one.killed_ms, one.restarted_ms))
         went_on = one.tip_index < (one.went_on.index or 0) <= one.last_index
@@ -82,7 +82,7 @@ class Play:
             caught_up = f"it caught up in {_took(one.restarted_ms, one.caught_up)}, and votes again"
             says = f"{one.node} was killed{how}: {cost}; {back}, {caught_up}"
         holds = went_on and is_missed and came_back
-        return self.judge("went_on_without_the_killed", holds, says, **asdict(one))
+        return self.judge("went_on_without_the_killed", holds, says, **asdict(one), **facts)
 
     def judge_joining(self, node: str, caught_up: Moment) -> None:
         """A node that joined late caught up."""

@@ -110,8 +110,7 @@ class SimulatedDemo(Simulation):
 
     def _stake(self) -> None:
         for place, (user, amount) in enumerate({"Alice": 20, "Bob": -20, FRAUD: _FRAUDS_STAKE}.items()):
-            self._move(user, place, amount)
-            self._elapse(300)
+            self._move(user, place, amount, 300)
             self._work(1, 300)
         self._settle()
 
@@ -122,8 +121,7 @@ class SimulatedDemo(Simulation):
         self._settle()
 
     def _lie_in_turn(self) -> None:
-        self._move(FRAUD, 2, TOKENS - _FRAUDS_STAKE)
-        self._elapse(300)
+        self._move(FRAUD, 2, TOKENS - _FRAUDS_STAKE, 300)
         for what in IN_TURN:
             self._await_turn()
             self._attempts.append(what)
@@ -142,8 +140,7 @@ class SimulatedDemo(Simulation):
             if self._is_settled() and drawn == {FRAUD} and not any(one.at(one.view).votes for one in everybody):
                 return
             self._inject_everywhere(encode_message(self._fraud_at(self._first[0]).sign_of_life()))
-            self._say("Delphine", 2, f"River gauge {number + 1}", "2.31 m")
-            self._elapse(FRAME_MS)
+            self._say("Delphine", 2, f"River gauge {number + 1}", "2.31 m", FRAME_MS)
             self._settle()
 
     def _sign_twice(self) -> Scene:
@@ -198,8 +195,7 @@ class SimulatedDemo(Simulation):
         self._settle()
         yield
         how, is_missed = f" when drawn to forge, which cost {many(lost, 'view')}", (epoch, view) in self._nullified
-        verdict = self.judge_killing(one, how, is_missed=is_missed)
-        verdict.facts |= {"member": member, "epoch": epoch, "view": view}
+        self.judge_killing(one, how, is_missed=is_missed, member=member, epoch=epoch, view=view)
 
     def _drawn_next(self) -> tuple[str, int, int]:
         """The node whose member is drawn to forge next, and in which epoch and view."""
@@ -247,14 +243,10 @@ class SimulatedDemo(Simulation):
             self._network.connect(newcomer, node)
         self._elapse(400)
         self._settle()
-        self._move(newcomer, place, TOKENS)
-        self._elapse(400)
-        self._move("Delphine", 2, -30)
-        self._elapse(400)
-        self._say(newcomer, place, "The whole chain checked", "from its first block on")
-        self._elapse(400)
-        self._say("Alice", place, "Audit closed", "submitted at the new node")
-        self._elapse(400)
+        self._move(newcomer, place, TOKENS, 400)
+        self._move("Delphine", 2, -30, 400)
+        self._say(newcomer, place, "The whole chain checked", "from its first block on", 400)
+        self._say("Alice", place, "Audit closed", "submitted at the new node", 400)
         self._settle()
         yield
         self.judge_joining(newcomer, caught_up)

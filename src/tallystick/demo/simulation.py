@@ -132,23 +132,25 @@ class Simulation(Play):
         self._network.submit(door, Entry(certificate, payload))
         return door
 
-    def _say(self, user: str, place: int, subject: str, text: str) -> None:
+    def _say(self, user: str, place: int, subject: str, text: str, pause_ms: int) -> None:
+        """A user makes a statement, and then for a while nothing."""
         door = self._issue(user, place, subject, Payload(self._salt(), "text/plain", text.encode()))
         self.tell("+", f"{user} states at {door}: {subject}")
+        self._elapse(pause_ms)
 
-    def _move(self, user: str, place: int, amount: int) -> None:
-        """A user moves own tokens into stake, or (below zero) out of it."""
+    def _move(self, user: str, place: int, amount: int, pause_ms: int) -> None:
+        """A user moves own tokens into stake, or (below zero) out of it, and then for a while nothing."""
         operation = issue_stake(self._wallets[user], self.genesis.ledger_id, self._network.now_ms, amount)
         self._network.submit(self._door(place), Entry(operation))
         what = f"stakes {amount} tokens" if amount > 0 else f"withdraws {-amount} tokens from stake"
         self.tell("+", f"{user} {what}")
+        self._elapse(pause_ms)
 
     def _work(self, times: int, pause_ms: int) -> None:
         """Honest users make statements, at one node after the other."""
         for number in islice(self._statements, times):
             user, subject, first, text = _WORK[number % len(_WORK)]
-            self._say(user, number % len(self._first), subject.format(first + number // len(_WORK)), text)
-            self._elapse(pause_ms)
+            self._say(user, number % len(self._first), subject.format(first + number // len(_WORK)), text, pause_ms)
 
     # ---- what the fraud does --------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Final
 
 from tallystick.cli.options import NoPassphrase, PassphraseFile, argument, find_passphrase, open_bare_key, option
-from tallystick.cli.output import Terminal, Text, fail, make_console, marked, warn
+from tallystick.cli.output import Text, fail, make_console, marked, say, warn
 from tallystick.demo.local_network import LocalNetwork, NodeProcess, terminated_like_interrupted
 from tallystick.demo.real_demo import MOST_PROCESSES, PARAMS
 from tallystick.host.addresses import drawn_port
@@ -42,7 +42,7 @@ def up(
         bare = open_bare_key(folders[0].key_path)
         passphrase = "" if bare else find_passphrase(passphrase_file, no_passphrase, "all keys")
         with LocalNetwork([NodeProcess(one, passphrase) for one in folders]) as network:
-            _run(make_console(), network)
+            _run(network)
 
 
 @contextmanager
@@ -61,11 +61,11 @@ def _folders(folder: Path | None, nodes: int) -> Iterator[list[DataFolder]]:
     yield found
 
 
-def _run(console: Terminal, network: LocalNetwork[NodeProcess]) -> None:
-    with console.status("The nodes start, and find each other"):
+def _run(network: LocalNetwork[NodeProcess]) -> None:
+    with make_console().status("The nodes start, and find each other"):
         network.start()
     try:
-        _tell(console, [node.folder for node in network.nodes])
+        _tell([node.folder for node in network.nodes])
         while network.running:
             for node, code in network.ended():
                 again = f"tallystick run --data {node.folder.quoted}"
@@ -76,18 +76,18 @@ def _run(console: Terminal, network: LocalNetwork[NodeProcess]) -> None:
         if any(codes.values()):
             ended = ", ".join(f"{name} with {code}" for name, code in codes.items() if code)
             raise fail(f"not all nodes ended well: {ended}", ExitCode.FAILED) from None
-        console.print()
-        console.print("The node has ended." if len(codes) == 1 else f"All {len(codes)} nodes have ended.")
+        say("")
+        say("The node has ended." if len(codes) == 1 else f"All {len(codes)} nodes have ended.")
         return
     raise fail("all nodes have ended; their logs are beside their folders", ExitCode.FAILED)
 
 
-def _tell(console: Terminal, folders: Sequence[DataFolder]) -> None:
+def _tell(folders: Sequence[DataFolder]) -> None:
     first, last = folders[0].quoted, folders[-1].quoted
     what = "one node runs" if len(folders) == 1 else f"{len(folders)} nodes run"
-    console.print(marked("✓", what, f" in {folders[0].path.parent}; Ctrl-C ends it all."))
-    console.print()
-    console.print("Try in another terminal:")
+    say(marked("✓", what, f" in {folders[0].path.parent}; Ctrl-C ends it all."))
+    say("")
+    say("Try in another terminal:")
     for command in (
         f"tallystick status --data {first}",
         f"tallystick certify FILE --data {first}",
@@ -96,4 +96,4 @@ def _tell(console: Terminal, folders: Sequence[DataFolder]) -> None:
         f"tallystick stake 50 --data {first}",
         f"tallystick join $(tallystick invite --data {first}) --data ./mine --no-passphrase --run",
     ):
-        console.print(Text(f"  {command}", style="bold"), soft_wrap=True)
+        say(Text(f"  {command}", style="bold"))
