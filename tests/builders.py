@@ -336,7 +336,7 @@ def long_chain() -> tuple[Genesis, list[Block]]:
     return scribe.genesis, scribe.forge_many(10_000)
 
 
-_verify = lru_cache(maxsize=50_000)(is_signed)
+verify = lru_cache(maxsize=50_000)(is_signed)
 """Equal bytes give equal results, so that a test need not wait for them twice."""
 
 
@@ -396,7 +396,7 @@ class Bench:
 
     def _verify(self, message: bytes, signature: bytes, key: bytes) -> bool:
         self.verified.append((message, signature, key))
-        return _verify(message, signature, key)
+        return verify(message, signature, key)
 
     def handle(self, event: Any) -> list[Action]:
         actions = self.node.handle(self.now_ms, event)
