@@ -29,6 +29,7 @@ from tallystick.ledger.certificate import (
     issue_stake,
     issue_statement,
 )
+from tallystick.ledger.certificate_index import Found
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.fields import ZERO_DIGEST
@@ -99,6 +100,19 @@ def found(*members: Wallet, free: int = 1_000, staked: int = 100, created_ms: in
 
 GENESIS = found()
 LEDGER = GENESIS.ledger_id
+
+
+class Held:
+    """The blocks above the tip that hold the certificates with these ids, whose issuers nobody asks for."""
+
+    def __init__(self, *certificate_ids: bytes) -> None:
+        self._ids = frozenset(certificate_ids)
+
+    def holds(self, certificate_id: bytes) -> bool:
+        return certificate_id in self._ids
+
+    def find(self, certificate_id: bytes) -> Found | None:
+        return None
 
 
 class EmptyBox:

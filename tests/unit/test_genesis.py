@@ -167,10 +167,11 @@ def test_parameters_out_of_bounds_are_refused(params):
         make_genesis("n", 0, [allotment()], Params(**params))
 
 
-def test_the_parameters_of_epochs_stand_before_the_last_two():
-    params = Params(epoch_blocks=5, epoch_ms=6, unbonding_blocks=7, unbonding_ms=8, delta_ms=9)
-    assert encode(params).endswith(b"\x05\x06\x07\x08\x09\xc2\xc3")
-    assert encode(Params(admits_observers=False)).endswith(b"\xc2")
+def test_the_parameters_of_epochs_stand_before_the_last_four():
+    params = Params(epoch_blocks=5, epoch_ms=6, unbonding_blocks=7, unbonding_ms=8, delta_ms=9, rotation_delay_ms=10)
+    assert encode(params).endswith(b"\x05\x06\x07\x08\x09\xc2\xc3\xc3\x0a")
+    assert encode(Params(admits_observers=False, rotation_delay_ms=0)).endswith(b"\xc2\xc3\x00")
+    assert encode(Params(anybody_certifies=False, rotation_delay_ms=0)).endswith(b"\xc3\xc2\x00")
 
 
 def test_a_later_version_is_refused():

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.builders import ADA, BEN, CY, START_MS, evidence, found, refuses, sign_block, staking, wallet
 from tests.governed import NAMES, GovernedScribe, directory_genesis
@@ -459,7 +459,6 @@ def check_past(before, after):
         assert after.status.of(target).effect >= before.status.of(target).effect
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(chains)
 def test_any_sequence_keeps_weights_as_motions_and_evidence_say(chain):
     writer = Writer()
