@@ -1,6 +1,7 @@
 """From state to state: what a block's certificates do one after the other, and what its end does."""
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -194,10 +195,11 @@ class Open:
 class Model:
     """Weights as motions and evidence say, in the plainest words; it counts every motion with every block."""
 
-    keys: dict
-    weights: dict
-    counting: dict
-    listed: set
+    keys: dict[str, Any]
+    """Of each organisation its member key; `None`: it was removed."""
+    weights: dict[Any, int]
+    counting: dict[Any, int]
+    listed: set[bytes]
     number: int = 0
     blocks: int = 0
     start_ms: int = START_MS
@@ -255,10 +257,10 @@ class Model:
                 self.listed.add(key)
                 self.weights[key] = stake
             case Remove(name, stake):
-                key = keys.get(name)
+                held = keys.get(name)
                 if (
-                    key is None
-                    or weights.pop(key, 0) != stake
+                    held is None
+                    or weights.pop(held, 0) != stake
                     or not (any(weights.values()) or not any(self.weights.values()))
                 ):
                     return False
@@ -266,10 +268,10 @@ class Model:
                 self.rotating.pop(name, None)
             case SetStakes(changes):
                 for one in changes:
-                    key = keys.get(one.organisation)
-                    if key is None or weights.get(key, 0) != one.before or (one.after and key in self.burned_keys):
+                    held = keys.get(one.organisation)
+                    if held is None or weights.get(held, 0) != one.before or (one.after and held in self.burned_keys):
                         return False
-                    weights[key] = one.after
+                    weights[held] = one.after
                 if not any(weights.values()) and any(self.weights.values()):
                     return False
                 self.weights = weights
@@ -325,7 +327,7 @@ class Writer(GovernedScribe):
     def wallet_of(self, organisation):
         """That of its member key now, or of the key that it began with."""
         held = self.model.keys.get(organisation)
-        return self.of_key.get(held, organisation)
+        return self.of_key.get(held or b"", organisation)
 
     def key(self, name):
         found = super().key(name)
@@ -346,7 +348,7 @@ class Writer(GovernedScribe):
                 return rename(title)
 
     def weight(self, name):
-        return self.model.weights.get(self.model.keys.get(name), 0)
+        return self.model.weights.get(self.model.keys.get(name) or b"", 0)
 
     def stake_of(self, organisation):
         return self.weight(organisation)
@@ -411,7 +413,7 @@ class Writer(GovernedScribe):
         """A block of the acts that are legal, one after the other; its header, its certificates, what they decided."""
         time_ms, state = self.state.tip.timestamp_ms + wait_ms, self.state
         context, find = state.context(time_ms), self.chain.finder()
-        draft, chosen, burned = Draft(state, context, find), [], state.stakes
+        draft, chosen, burned = Draft(state, context, find), list[Any](), state.stakes
         for act in acts:
             for certificate in self.made(act):
                 before = (draft.governed, draft.motions, draft.at)
