@@ -114,11 +114,11 @@ class Directory:
 
     # ---- what it says -----------------------------------------------------------------------------------------
 
-    def organisation(self, organisation_id: str, rule: Rule = Rule.M2) -> Organisation:
-        """The organisation with this id. Raises `Refused` (M2, or the rule given) if there is none, or no more."""
+    def organisation(self, organisation_id: str) -> Organisation:
+        """The organisation with this id. Raises `Refused` (M2) if there is none, or no more."""
         found = self.organisations.get(organisation_id)
         if found is None or found.member_key is None:
-            raise Refused(rule, f"there is no organisation {organisation_id}")
+            raise Refused(Rule.M2, f"there is no organisation {organisation_id}")
         return found
 
     def member_of(self, key: bytes) -> Organisation | None:
