@@ -478,6 +478,9 @@ def test_any_sequence_keeps_weights_as_motions_and_evidence_say(chain):
         accounts = state.stakes.accounts
         assert all(one.free == 0 for one in accounts.values())
         assert state.stakes.total == state.stakes.burned + sum(one.liable for one in accounts.values())
+        if state.epoch.number > before.epoch.number:
+            unbonding = [until for one in accounts.values() for until, _ in one.unbonding]
+            assert not any(context_of(state.tip).reaches(until) for until in unbonding), "it belongs to nobody"
         assert state.stakes.burned_keys == model.burned_keys
         assert state.stakes.burned >= before.stakes.burned
     replay = Blockchain(GENESIS, lambda state, header: None)

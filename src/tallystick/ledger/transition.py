@@ -166,10 +166,9 @@ class Draft:
     def finish(self, header: Header, certificates: Sequence[AnyCertificate]) -> State:
         """The state after a block with this header and the certificates added. Raises `Refused` (S1 to S8)."""
         base, context, decided = self._base, self._context, dict[bytes, Outcome]()
-        stakes = self.governed.stakes.after(self._moving, context)
-        if self._moving and self.governed.directory:
-            stakes = stakes.without_free(context)
-        self.governed = dataclasses.replace(self.governed, stakes=stakes)
+        self.governed = dataclasses.replace(self.governed, stakes=self.governed.stakes.after(self._moving, context))
+        if self._moving:
+            self._drop_free()
         is_first, is_over = context.index == base.epoch.first_index, self.motions.expires(header.timestamp_ms)
         if which := (self.motions.open if is_first or is_over else self._touched):
             members = self.governed.directory.member_keys
@@ -213,6 +212,7 @@ class Draft:
     def _carry_out(self, header: Header) -> dict[bytes, Outcome]:
         """What passed takes effect, in order of the log; then the member keys whose time has come follow."""
         decided = dict[bytes, Outcome]()
+        self._drop_free()
         for motion in self.motions.passed:
             try:
                 self.governed = carried_out(motion.change, self.governed, self._moment, motion.id)
@@ -223,6 +223,12 @@ class Draft:
         for organisation_id, rotation in self._due(header):
             self._rotate(organisation_id, rotation)
         return decided
+
+    def _drop_free(self) -> None:
+        """Where motions set stakes, what evidence left over, or has finished unbonding, belongs to nobody."""
+        if self.governed.directory:
+            stakes = self.governed.stakes.without_free(self._context)
+            self.governed = dataclasses.replace(self.governed, stakes=stakes)
 
     def _rotate(self, organisation_id: str, rotation: Rotation) -> None:
         """The announced key follows the member key, unless it became another's meanwhile."""
