@@ -378,12 +378,16 @@ def test_a_replaced_keys_stake_stays_liable_and_the_new_key_has_it(scribe):
     assert (scribe.state.stakes.burned, scribe.stake_of("dot")) == (10, 10)
 
 
-def test_evidence_sets_nothing_free_of_what_was_withdrawn_long_ago():
-    scribe = GovernedScribe(directory_genesis(epoch_blocks=1, epoch_ms=1, unbonding_blocks=6, unbonding_ms=6))
+def test_evidence_sets_nothing_free_of_what_has_just_finished_unbonding():
+    scribe = GovernedScribe(directory_genesis(epoch_blocks=4, epoch_ms=4, unbonding_blocks=9, unbonding_ms=9))
     scribe.decide(scribe.set_stakes(dot=6), *FOUR[:3])
-    for _ in range(12):
+    ((until, amount),) = scribe.state.stakes.account(DOT.public_key).unbonding
+    while not scribe.state.context(0).reaches(until):
         scribe.forge()
-    scribe.forge(evidence(DOT, genesis=scribe.genesis, epoch=scribe.state.epoch.number))
+    assert (scribe.state.stakes.account(DOT.public_key).liable, amount) == (10, 4), "the epoch has not ended since"
+    number = scribe.state.epoch.number
+    scribe.forge(evidence(DOT, genesis=scribe.genesis, epoch=number))
+    assert scribe.state.epoch.number == number, "nor with this block"
     assert (scribe.state.stakes.burned, scribe.state.stakes.total) == (6, 36)
     assert all(account.free == 0 for account in scribe.state.stakes.accounts.values())
 
