@@ -156,7 +156,11 @@ def test_what_a_removed_organisation_submitted_leaves_the_box() -> None:
     target = scribe.statement("dot")
     scribe.forge(target)
     bench.follow()
-    waiting = [scribe.statement("dot"), scribe.motion(RENAME, "dot"), scribe.revocation(target, "dot")]
+    waiting: list[AnyCertificate] = [
+        scribe.statement("dot"),
+        scribe.motion(RENAME, "dot"),
+        scribe.revocation(target, "dot"),
+    ]
     for one in waiting:
         bench.submit(one)
     scribe.decide(Remove("dot", 10), "ada", "ben", "cy")
@@ -248,7 +252,8 @@ def test_two_that_end_the_same_key_are_not_put_into_one_block() -> None:
     bench.follow()
     ends = [scribe.key_change(EndIssuer(office, None), "ada") for _ in range(2)]
     late = scribe.statement("office")
-    for one in (*ends, late):
+    both: list[AnyCertificate] = [*ends, late]
+    for one in both:
         bench.submit(one)
     chosen = bench.node.box.choose(bench.now_ms, bench.node.state, NOTHING)
     assert chosen == ends[:1]
