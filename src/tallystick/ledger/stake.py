@@ -158,7 +158,7 @@ class StakeTable:
 
         Raises `Refused` (S5, S7, S8). What has finished unbonding belongs to nobody any more.
         """
-        if key in self.burned_keys:
+        if staked and key in self.burned_keys:
             raise Refused(Rule.S8, f"{key.hex()[:16]}… was burned; replace the key")
         account = self.account(key).at(context)
         moved = account if staked == account.staked else self._moved(account, staked - account.staked, staked, context)
