@@ -297,7 +297,7 @@ MUTANTS: dict[str, Callable[[], list[Replacement]]] = {
     "certificates twice on the chain": lambda: [(Blockchain, "_check_certificates", lambda self, *_: None)],
     "anybody's tokens move": any_stake_moves,
     "a block from the future is notarized": lambda: [
-        rewritten(Simplex, "_notarize", ("check_clock(block.header, self.chain.genesis.params, now_ms)", "pass"))
+        rewritten(Simplex, "_notarize", ("check_clock(block.header, self.chain.state.params, now_ms)", "pass"))
     ],
     "anybody leads": anybody_leads,
     "an epoch begins before the last ended": epochs_begin_early,
