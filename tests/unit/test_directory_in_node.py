@@ -1,13 +1,31 @@
 """A node of a ledger with a directory: whose certificates it looks at, what leaves its box, and who is its peer."""
 
+from contextlib import suppress
 from typing import Any
 
 import pytest
-from tests.builders import ADA, BEN, CY, DOT, START_MS, STRANGER, Bench, cut_off, lone_driver, of_kind, refuses, rules
+from msgspec.structs import replace
+from tests.builders import (
+    ADA,
+    BEN,
+    CY,
+    DOT,
+    START_MS,
+    STRANGER,
+    Bench,
+    cut_off,
+    lone_driver,
+    of_kind,
+    refuses,
+    rules,
+    sign_block,
+    simplex_driver,
+)
 from tests.governed import DAY_MS, GovernedScribe, directory_genesis
 
+from tallystick.ledger.block import VerifiedBlock
 from tallystick.ledger.blockchain import NOTHING
-from tallystick.ledger.certificate import AnyCertificate, Motion, issue, issue_stake, issue_statement
+from tallystick.ledger.certificate import AnyCertificate, Motion, certificates_hash, issue, issue_stake, issue_statement
 from tallystick.ledger.changes import (
     AddIssuer,
     Admit,
@@ -19,13 +37,18 @@ from tallystick.ledger.changes import (
     SetMemberRole,
     SetParameter,
 )
-from tallystick.ledger.errors import Rule
+from tallystick.ledger.errors import Refused, Rule
+from tallystick.ledger.fields import ZERO_DIGEST
 from tallystick.ledger.genesis import Genesis
-from tallystick.ledger.messages import Certificates, Entry, NewBlock
+from tallystick.ledger.messages import Certificates, Entry, NewBlock, Proposal, ProposalCertificates, Votes
 from tallystick.ledger.params import MAX_BLOCK_BYTES
+from tallystick.ledger.state import State
+from tallystick.ledger.transition import make_header
+from tallystick.ledger.vote import NOTARIZE, NULLIFY, Ballot, cast, tally_of
 from tallystick.network.archiving import sign_address
 from tallystick.node import certificate_box, events
 from tallystick.node.events import ForgetCertificate, ReportAccepted, ReportRefused, Started
+from tallystick.node.simplex_driver import SimplexDriver
 
 HOUR_MS = 3_600_000
 RENAME = Rename("ada", "University of Ada", "Ada's", None, None)
@@ -358,3 +381,92 @@ def test_a_member_key_that_is_to_certify_no_more_is_refused_from_that_block_on()
         bench.submit(scribe.statement("cy"))
     assert bench.verified == []
     bench.submit(scribe.motion(RENAME, "cy"))
+
+
+# ---- certificates of a proposal -------------------------------------------------------------------------------------
+
+
+class Proposing(Bench):
+    """Ada's node under Simplex, and what leaders propose to it."""
+
+    def __init__(self) -> None:
+        self.scribe = GovernedScribe()
+        super().__init__(self.scribe.genesis, agreement=simplex_driver(ADA, self.scribe.genesis))
+        self.handle(events.PeerConnected("ben"))
+
+    def propose(self, base: State, view: int, *certificates: AnyCertificate, parent_view: int = 0) -> VerifiedBlock:
+        """The leader of a view proposes a block of certificates that this node has to ask for."""
+        assert isinstance(self.agreement, SimplexDriver)
+        leader = self.agreement.simplex.views.leader(view)
+        forger = next(one for one in (ADA, BEN, CY, DOT) if one.public_key == leader)
+        find = self.node.chain.finder()
+        with suppress(Refused):
+            header = make_header(base, view, self.now_ms, forger.public_key, certificates, find)
+            return self._propose(sign_block(header, certificates, forger), parent_view)
+        header = make_header(base, view, self.now_ms, forger.public_key, (), find)
+        header = replace(header, certificates_hash=certificates_hash(certificates))
+        return self._propose(sign_block(header, certificates, forger), parent_view)
+
+    def _propose(self, block: VerifiedBlock, parent_view: int) -> VerifiedBlock:
+        ids = tuple(one.id for one in block.certificates)
+        self.receive(Proposal(block.header.view, parent_view, block.header, block.signature, ids), "ben")
+        self.wait(300)
+        return block
+
+    def view_of_others(self, after: int = 0) -> int:
+        """The next view that this node does not lead."""
+        assert isinstance(self.agreement, SimplexDriver)
+        views = self.agreement.simplex.views
+        return next(view for view in range(after + 1, after + 50) if views.leader(view) != ADA.public_key)
+
+
+def in_view(view: int) -> Proposing:
+    """A node that others led to this view."""
+    bench = Proposing()
+    if view > 1:
+        ballot = Ballot(NULLIFY, 0, view - 1, ZERO_DIGEST)
+        tally = tally_of([cast(one, bench.scribe.ledger_id, ballot) for one in (BEN, CY, DOT)])
+        bench.receive(Votes((tally,)), "ben")
+    return bench
+
+
+@pytest.mark.parametrize("place", range(8))
+def test_a_strangers_certificates_in_a_proposal_are_refused_before_their_signatures_are_looked_at(place: int) -> None:
+    view = Proposing().view_of_others()
+    bench = in_view(view)
+    certificate, rule = of_strangers(bench.scribe)[place]
+    block = bench.propose(bench.node.state, view, certificate)
+    bench.verified.clear()
+    actions = bench.receive(ProposalCertificates(block.hash, (certificate,)), "ben")
+    assert rules(actions) == [rule]
+    assert not cut_off(actions), "who passes it on may be honest"
+    assert bench.verified == []
+    listed = bench.scribe.statement("ben")
+    other = bench.propose(bench.node.state, view, listed)
+    bench.receive(ProposalCertificates(other.hash, (listed,)), "ben")
+    assert [claim[2] for claim in bench.verified][-1] == BEN.public_key, "others' are looked at as always"
+
+
+def test_a_key_that_the_block_before_adds_certifies_in_a_proposal_though_that_block_is_not_final() -> None:
+    """A leader may have seen it become final sooner."""
+    view = Proposing().view_of_others()
+    bench = in_view(view)
+    scribe = bench.scribe
+    office = scribe.key("office").public_key
+    added = scribe.key_change(AddIssuer("ada", office, "", None, scribe.admission("office", "ada")), "ada")
+    first = bench.propose(bench.node.state, view, added)
+    bench.receive(ProposalCertificates(first.hash, (added,)), "ben")
+    ballot = Ballot(NOTARIZE, 0, view, first.hash)
+    bench.receive(Votes((tally_of([cast(one, scribe.ledger_id, ballot) for one in (BEN, CY, DOT)]),)), "ben")
+    assert isinstance(bench.agreement, SimplexDriver)
+    pending = bench.agreement.simplex.proposals.validate(first.hash)
+    assert pending is not None
+    assert bench.node.state.index == 0
+    later = bench.agreement.simplex.view
+    if bench.agreement.simplex.views.leader(later) == ADA.public_key:
+        later += 1
+    early = scribe.statement("office")
+    second = bench.propose(pending.state, later, early, parent_view=view)
+    assert rules(bench.receive(Certificates((Entry(early),)), "ben")) == [Rule.D1], "not into the box yet"
+    assert rules(bench.receive(ProposalCertificates(second.hash, (early,)), "ben")) == []
+    assert bench.agreement.simplex.proposals.whole(second.hash) is not None

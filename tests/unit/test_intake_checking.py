@@ -74,6 +74,12 @@ class Known(Knowledge):
     def check_proof(self, answer):
         pass
 
+    def check_issuer(self, certificate):
+        pass
+
+    def check_proposed(self, block_hash, certificates):
+        pass
+
     def is_wanted(self, peer, message):
         return not isinstance(message, Blocks) or message.start == 1
 
