@@ -13,6 +13,7 @@ from nacl.bindings import (
     crypto_scalarmult_ed25519_base_noclamp,
 )
 
+from tallystick.consensus.proof_of_stake import draw
 from tallystick.consensus.signing_guard import GuardRecord
 from tallystick.consensus.views import grouped
 from tallystick.ledger.block import Block
@@ -24,12 +25,15 @@ from tallystick.ledger.vote import Vote
 from tallystick.ledger.wallet import Wallet
 from tallystick.node.events import Action, Broadcast, Multicast, Peer, PeerConnected, Send
 from tallystick.node.simplex_driver import SimplexDriver
-from tests.builders import GENESIS, LEDGER, MEMBERS, Bench, FinalScribe, of_kind, simplex_driver, vote
+from tests.builders import GENESIS, LEDGER, MEMBERS, Bench, of_kind, simplex_driver, vote
 
-LEADER = FinalScribe(GENESIS).forger()
-"""Who leads view 1 of the tests' ledger."""
-OWNER, *OTHERS = [one for one in MEMBERS.values() if one is not LEADER]
-"""The member whose node is looked at, and the other two."""
+_BY_KEY = {one.public_key: one for one in MEMBERS.values()}
+LEADER, _SECOND, THIRD = (
+    _BY_KEY[key] for view in (1, 2, 3) if (key := draw(GENESIS.stakes(), GENESIS.ledger_id, 0, view)) is not None
+)
+"""Who leads the first views of the tests' ledger."""
+OWNER, *OTHERS = sorted((one for one in MEMBERS.values() if one is not LEADER), key=[_SECOND, THIRD].__contains__)
+"""The member whose node is looked at, which leads none of these views, and the other two."""
 
 
 class MemberBench(Bench):
