@@ -27,13 +27,18 @@ from tallystick.node.events import Action, Broadcast, Multicast, Peer, PeerConne
 from tallystick.node.simplex_driver import SimplexDriver
 from tests.builders import GENESIS, LEDGER, MEMBERS, Bench, of_kind, simplex_driver, vote
 
-_BY_KEY = {one.public_key: one for one in MEMBERS.values()}
-LEADER, _SECOND, THIRD = (
-    _BY_KEY[key] for view in (1, 2, 3) if (key := draw(GENESIS.stakes(), GENESIS.ledger_id, 0, view)) is not None
-)
-"""Who leads the first views of the tests' ledger."""
-OWNER, *OTHERS = sorted((one for one in MEMBERS.values() if one is not LEADER), key=[_SECOND, THIRD].__contains__)
-"""The member whose node is looked at, which leads none of these views, and the other two."""
+
+def leader_of(view: int) -> Wallet:
+    """Who leads this view of the first epoch."""
+    drawn = draw(GENESIS.stakes(), LEDGER, 0, view)
+    return next(one for one in MEMBERS.values() if one.public_key == drawn)
+
+
+LEADER = leader_of(1)
+"""Who leads view 1 of the tests' ledger."""
+OWNER = next(one for one in MEMBERS.values() if one not in map(leader_of, (1, 2, 3)))
+OTHERS = [one for one in MEMBERS.values() if one not in (LEADER, OWNER)]
+"""`OWNER` is the member whose node is looked at: it leads none of the first views. `OTHERS` are the other two."""
 
 
 class MemberBench(Bench):

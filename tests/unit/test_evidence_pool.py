@@ -11,6 +11,7 @@ from tests.builders import (
     LEDGER,
     STRANGER,
     FinalScribe,
+    Held,
     cut_off,
     evidence,
     found,
@@ -136,22 +137,12 @@ def test_evidence_goes_into_the_next_block_first_and_is_named_first():
     assert box.holds(evidence(BEN))
 
 
-class Burning:
-    """A block that is not final, with evidence against Ben."""
-
-    def holds(self, certificate_id):
-        return certificate_id == evidence(BEN).id
-
-    def find(self, certificate_id):
-        return None
-
-
 def test_a_block_on_which_the_accused_is_burned_already_is_forged_without_it():
     scribe = FinalScribe(GENESIS)
     scribe.forge(evidence(BEN, view=2))
     box = full_box(evidence(BEN), *statements(1))
     assert box.choose(0, scribe.state, NOTHING) == statements(1)
-    assert box.choose(0, FOUNDED, Burning()) == statements(1)
+    assert box.choose(0, FOUNDED, Held(evidence(BEN).id)) == statements(1)
 
 
 def test_a_block_in_which_the_stake_is_liable_no_more_is_forged_without_it():
