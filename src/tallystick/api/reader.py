@@ -114,7 +114,7 @@ class LedgerReader:
             total=state.stakes.total,
             total_staked=state.stakes.total_staked,
             burned=state.stakes.burned,
-            params=asdict(genesis.params),
+            params=asdict(state.params),
         )
 
     async def blocks(self, limit: q.Limit = 50, cursor: q.Cursor = None) -> views.Blocks:

@@ -172,7 +172,7 @@ class Ledger(Answer, frozen=True, kw_only=True):
     total_staked: int
     burned: int
     params: dict[str, int | bool | None]
-    """By the names of docs/protocol.md; they never change."""
+    """By the names of docs/protocol.md, as they are at the tip: motions may change some."""
 
 
 class Unbonding(View, frozen=True):
