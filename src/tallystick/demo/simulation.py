@@ -133,7 +133,7 @@ class Simulation(Play):
         return door
 
     def _say(self, user: str, place: int, subject: str, text: str) -> None:
-        door = self._issue(user, place, subject, Payload(self._salt(), "text/plain", text.encode()))
+        door = self._issue(user, place, subject, Payload(self._salt(), "", "text/plain", text.encode()))
         self.tell("+", f"{user} states at {door}: {subject}")
 
     def _move(self, user: str, place: int, amount: int) -> None:
