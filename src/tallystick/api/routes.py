@@ -104,6 +104,8 @@ ENDPOINTS: Final = (
     Endpoint("POST", "/v1/outcomes", LiveNode.outcomes),
     Endpoint("POST", "/v1/sign", LiveNode.sign, is_local=True),
     Endpoint("POST", "/v1/stake", LiveNode.stake, is_local=True),
+    Endpoint("POST", "/v1/decisions", LiveNode.decide, is_local=True),
+    Endpoint("POST", "/v1/admissions", LiveNode.admission, is_local=True),
     Endpoint("POST", "/v1/invite", LiveNode.invite, is_local=True),
     Endpoint("POST", "/v1/backup", LiveNode.backup, is_local=True),
     Endpoint("DELETE", "/v1/bans/{key}", LiveNode.unban, is_local=True),

@@ -13,6 +13,7 @@ from tallystick.api.governed_views import MotionLine, Rotation, Validity
 from tallystick.api.view_base import SCHEMA as SCHEMA
 from tallystick.api.view_base import Answer as Answer
 from tallystick.api.view_base import Key as Key
+from tallystick.api.view_base import Outcome as Outcome
 from tallystick.api.view_base import View as View
 from tallystick.api.view_base import in_json as in_json
 
@@ -233,21 +234,6 @@ class Found(Answer, frozen=True, kw_only=True):
 
     certificates: list[Certificate]
     next: str | None
-
-
-class Outcome(View, frozen=True):
-    """What became of a certificate that was submitted."""
-
-    id: str
-    state: str
-    """`unknown` (submit it again, that is safe), `waiting`, `final` or `refused`."""
-    block_index: int | None = None
-    """Once it is final, as the next two."""
-    position: int | None = None
-    log_index: int | None = None
-    rule: str | None = None
-    """Of a refusal (docs/protocol.md)."""
-    reason: str | None = None
 
 
 class Outcomes(Answer, frozen=True, kw_only=True):
