@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import httpx
 import pytest
+from msgspec.structs import replace
 from tests.api.kept_ledger import Kept, kept_ledger
 from tests.builders import START_MS
 from tests.governed import NAMES, GovernedScribe
@@ -21,11 +22,13 @@ from tallystick.api.governed_views import KeyOfOrganisation, Rotation
 from tallystick.api.key_book import KeyBook
 from tallystick.client.client import AsyncClient
 from tallystick.client.doors import AnswerProblem, Request, ask
+from tallystick.client.verification import check_certificate
 from tallystick.ledger import changes
 from tallystick.ledger.block import Block
 from tallystick.ledger.certificate import AnyCertificate, Payload, check_payload, issue_statement
 from tallystick.ledger.changes import Effect, Reason, Role
 from tallystick.ledger.messages import entry_codec
+from tallystick.problems import DamagedStore
 
 
 class Governed(NamedTuple):
@@ -241,6 +244,27 @@ def test_words_and_changes_of_status_are_told_in_words_and_as_fields() -> None:
         told = _told_alone(signed)
         assert (told.kind, told.summary, told.decision, told.validity) == (kind, said, decision, None)
         assert _signed_again(decision, signed) == signed
+
+
+@on_a_ledger
+async def test_a_decision_that_is_told_otherwise_is_caught(ledger: Governed) -> None:
+    scribe = ledger.scribe
+    ledger.forge(motion := scribe.motion(changes.Remove("ben", 10)), one := scribe.statement())
+    told = await ledger.told(motion)
+    assert isinstance(told.decision, d.Move)
+    other = replace(told.decision, change=d.Remove("cy", 10))
+    lies: tuple[dict[str, Any], ...] = (
+        {"decision": other},
+        {"decision": None},
+        {"summary": "moves to remove cy, which has 10 tokens at stake"},
+        {"kind": "approval"},
+        {"subject": ""},
+    )
+    for lie in lies:
+        with pytest.raises(DamagedStore, match=r"\[B7\]"):
+            check_certificate(replace(told, **lie), scribe.ledger_id)
+    with pytest.raises(DamagedStore, match=r"\[B7\]"):
+        check_certificate(replace(await ledger.told(one), decision=other), scribe.ledger_id)
 
 
 # ---- validity ---------------------------------------------------------------------------------------------------

@@ -70,8 +70,6 @@ class CertificateLine(View, frozen=True):
     summary: str
     """What it says, in a few words."""
     place: Place
-    is_erased: bool = False
-    """Whether its payload was erased at the node that answers, with all that it said."""
     is_listed: bool | None = None
     """Whether an organisation held the issuer's key at the certificate's log index; `null`: there is no directory."""
 
@@ -93,6 +91,8 @@ class Certificate(CertificateLine, frozen=True, kw_only=True):
     """`null`: it has no payload."""
     payload: Payload | None
     """`null`: there is none, or it is not kept here, or was erased."""
+    is_erased: bool = False
+    """Whether its payload was erased at the node that answers, with all that it said."""
     decision: AnyDecision | None = None
     """What it decides: of a motion, a word on one, a change of keys, a revocation or a supersession."""
     validity: Validity | None = None
