@@ -199,7 +199,7 @@ def proposal_evidence(
 
 
 def payload(content: str = "content") -> Payload:
-    return Payload(sha256(content.encode()).digest(), "text/plain", content.encode())
+    return Payload(sha256(content.encode()).digest(), "", "text/plain", content.encode())
 
 
 if TYPE_CHECKING:
@@ -305,7 +305,8 @@ class FinalScribe(Scribe):
         proof = self.last(epoch, block) if self.state.epoch is not epoch else None
         finalization = self.finalization(epoch, block) if is_finalized else None
         roots, members = (proof.roots, proof.members) if proof else (None, None)
-        self.kept.append(PersistBlock(block, (), finalization, roots, members))
+        decided = tuple(self.state.decided.items())
+        self.kept.append(PersistBlock(block, (), finalization, roots, members, decided=decided))
         self.archive.append(self.kept[-1])
         return block
 

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tallystick.api import decisions as d
+from tallystick.api import governed_views, views
 from tallystick.api import questions as q
-from tallystick.api import views
 from tallystick.api.events import BlockEvents
 from tallystick.api.node_status import status_of
 from tallystick.api.reader import LedgerReader, page
@@ -17,6 +18,7 @@ from tallystick.host.logs import note
 from tallystick.host.submissions import Outcome, Waiting
 from tallystick.ledger.certificate import SALT_BYTES, Payload, issue_stake, issue_statement
 from tallystick.ledger.certificate_index import Place
+from tallystick.ledger.changes import sign_admission
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.messages import Entry, entry_codec
@@ -48,8 +50,8 @@ class LiveNode:
 
     async def status(self) -> views.Status:
         """How the node is, and why the ledger does or does not advance."""
-        names, key = self._reader.address_book, self._wallet.public_key
-        return status_of(self._runner, names, key, self._hosted.address, self._started_ms)
+        keys, key = self._reader.keys, self._wallet.public_key
+        return status_of(self._runner, keys, key, self._hosted.address, self._started_ms)
 
     async def peers(self, limit: q.Limit = 50, cursor: q.Cursor = None) -> views.Peers:
         """Whom the node knows, those connected first."""
@@ -95,15 +97,17 @@ class LiveNode:
 
     async def sign(self, body: q.SignedHere) -> views.Signed:
         """Sign statements with the node's key, and put them on the ledger unless that is not wanted."""
-        ledger_id, at_ms = self._runner.node.chain.ledger_id, now_ms()
-        entries = []
+        chain, at_ms, entries = self._runner.node.chain, now_ms(), []
         for one in body.statements:
             try:
                 content = bytes.fromhex(one.content)
             except ValueError:
                 raise BadRequest(f"the content of {one.subject!r} is not hexadecimal") from None
-            payload = Payload(os.urandom(SALT_BYTES), one.media_type, content) if one.media_type else None
-            entries.append(Entry(issue_statement(self._wallet, ledger_id, at_ms, one.subject, payload), payload))
+            payload = Payload(os.urandom(SALT_BYTES), "", one.media_type, content) if one.media_type else None
+            subject = one.subject
+            if chain.state.directory and not one.public_subject:
+                subject, payload = "", Payload.about(subject, payload, os.urandom(SALT_BYTES))
+            entries.append(Entry(issue_statement(self._wallet, chain.ledger_id, at_ms, subject, payload), payload))
         outcomes = (await self._submit(entries, body.wait_ms)).outcomes if body.submit else []
         return views.Signed(entries=[encode(one).hex() for one in entries], outcomes=outcomes)
 
@@ -111,6 +115,18 @@ class LiveNode:
         """Stake tokens of the node's own, or withdraw them."""
         signed = issue_stake(self._wallet, self._runner.node.chain.ledger_id, now_ms(), body.amount)
         return await self._submit([Entry(signed)], body.wait_ms)
+
+    async def decide(self, body: d.NewDecision) -> governed_views.SignedDecision:
+        """Sign a decision with the node's key, and put it on the ledger: a motion, a word on one, keys, a status."""
+        entry = d.signed_decision(body.decision, body.words, self._wallet, self._runner.node.chain.ledger_id, now_ms())
+        (outcome,) = (await self._submit([entry], body.wait_ms)).outcomes
+        return governed_views.SignedDecision(id=outcome.id, entry=encode(entry).hex(), outcome=outcome)
+
+    async def admission(self, body: d.AdmissionTo) -> governed_views.Admission:
+        """Sign, with the node's key, that it wants to be an organisation's: others put that into their decision."""
+        admitted = sign_admission(self._wallet, self._runner.node.chain.ledger_id, body.organisation)
+        key = self._wallet.public_key.hex()
+        return governed_views.Admission(organisation=body.organisation, key=key, admitted=admitted.hex())
 
     async def _submit(self, entries: Sequence[Entry], wait_ms: int) -> views.Outcomes:
         """Submit; wait for those that are taken; what became of each."""

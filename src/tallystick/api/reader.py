@@ -9,15 +9,32 @@ from typing import Any, Final, NamedTuple, ParamSpec, TypeVar
 
 from msgspec.structs import asdict
 
+from tallystick.api import governed_views, views
 from tallystick.api import questions as q
-from tallystick.api import views
-from tallystick.api.certificate_view import certificate_line, certificate_view, key_view
+from tallystick.api.certificate_view import Beside, certificate_line, certificate_view, validity_view
+from tallystick.api.governance import (
+    Past,
+    last_words,
+    open_motion_line,
+    open_motion_view,
+    open_motions,
+    organisation_line,
+    organisation_view,
+    past_motion_line,
+    past_motion_view,
+)
+from tallystick.api.key_book import KeyBook
 from tallystick.ledger.block import Block, genesis_block
 from tallystick.ledger.blockchain import Blockchain
+from tallystick.ledger.certificate import AnyCertificate, Motion, Revocation, Statement, Supersession
 from tallystick.ledger.certificate_index import Place
+from tallystick.ledger.changes import Effect, Reason
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.state import State
+from tallystick.ledger.status import StatusEntry
+from tallystick.ledger.validity import Stated, validity_at
 from tallystick.problems import Ambiguous, DamagedStore, NotThere
+from tallystick.storage.decision_tables import Decided, Decisions
 from tallystick.storage.file_statement import FileStatement, file_statement_in
 from tallystick.storage.search_index import Query, SearchIndex
 from tallystick.storage.store import Store
@@ -73,15 +90,21 @@ class LedgerReader:
         self._chain, self._store, self._read, self._find = chain, store, read, find
         self._kept = lru_cache(_BLOCKS_AT_HAND)(self._block)  # a block may hold a thousand of what is asked for
         self.address_book: Mapping[bytes, str] = store.names()
+        self.decisions: Decisions = store.decision_tables
 
     @property
     def state(self) -> State:
         """At the tip."""
         return self._chain.state
 
+    @property
+    def keys(self) -> KeyBook:
+        """How keys are told."""
+        return KeyBook(self.address_book, self.state.directory)
+
     def key(self, key: bytes) -> views.Key:
-        """A key, with its name."""
-        return key_view(key, self.address_book)
+        """A key, with its name and organisation."""
+        return self.keys.view(key)
 
     def log_index(self, place: Place) -> int:
         """Of the certificate at a place."""
@@ -115,6 +138,7 @@ class LedgerReader:
             total_staked=state.stakes.total_staked,
             burned=state.stakes.burned,
             params=asdict(state.params),
+            has_directory=bool(state.directory),
         )
 
     async def blocks(self, limit: q.Limit = 50, cursor: q.Cursor = None) -> views.Blocks:
@@ -132,6 +156,13 @@ class LedgerReader:
 
     async def certificate(self, id: q.IdBeginning) -> views.Certificate:
         """One final certificate, by its id or how that begins (8 digits or more)."""
+        return await self._read(self.certificate_at, self._found(id), self.state)
+
+    async def validity(self, id: q.IdBeginning, at_ms: q.AtMs = None) -> governed_views.ValidityAnswer:
+        """Whether a statement was valid at a time, or is as of the tip: what is known by now is taken into account."""
+        return await self._read(self._validity_answer, self._found(id), self.state, at_ms)
+
+    def _found(self, id: str) -> LogPlace:
         index = self._chain.certificate_index
         places = [index.place_of(bytes.fromhex(id))] if len(id) == 64 else index.with_prefix(id)
         found = [one for one in places if one is not None]
@@ -139,7 +170,7 @@ class LedgerReader:
             raise NotThere(f"no certificate's id begins with {id}; if it was submitted just now, it may wait")
         if len(found) > 1:
             raise Ambiguous(f"{len(found)} ids begin with {id}; give more digits")
-        return await self._read(self.certificate_at, LogPlace(found[0], self.log_index(found[0])))
+        return LogPlace(found[0], self.log_index(found[0]))
 
     async def log(self, limit: q.Limit = 50, cursor: q.Cursor = None) -> views.Certificates:
         """All certificates in the order of the log, the oldest first."""
@@ -157,7 +188,8 @@ class LedgerReader:
         stating = await self._read(self.stating, bytes.fromhex(sha256))
         places = [place for stated, place in stating if size_bytes in (None, stated.size_bytes)]
         shown, following = page([LogPlace(one, self.log_index(one)) for one in places], limit, cursor)
-        certificates = await self._read(lambda: [self.certificate_at(one) for one in shown])
+        state = self.state
+        certificates = await self._read(lambda: [self.certificate_at(one, state) for one in shown])
         return views.Found(certificates=certificates, next=following)
 
     async def search(self, question: q.Search) -> views.Certificates:
@@ -192,6 +224,35 @@ class LedgerReader:
         if len(found) > 1:
             raise Ambiguous(f"{len(found)} accounts are called {who}, or have keys that begin so; give more digits")
         return views.MemberAnswer(account=self._member(found[0]))
+
+    async def organisations(self, limit: q.Limit = 50, cursor: q.Cursor = None) -> governed_views.Organisations:
+        """All organisations that ever were, in the order of their ids."""
+        state, keys = self.state, self.keys
+        found = state.directory.organisations
+        shown, following = page(sorted(found), limit, cursor)
+        lines = [organisation_line(found[one], state, keys) for one in shown]
+        return governed_views.Organisations(organisations=lines, next=following)
+
+    async def organisation(self, id: q.Organisation) -> governed_views.Organisation:
+        """One organisation, with all its keys."""
+        found = self.state.directory.organisations.get(id)
+        if found is None:
+            raise NotThere(f"there is no organisation {id}")
+        return organisation_view(found, self.state, self.keys)
+
+    async def motions(self, limit: q.Limit = 50, cursor: q.Cursor = None) -> governed_views.Motions:
+        """The motions that are open, then those that were decided, the latest first of each."""
+        state, keys, skip = self.state, self.keys, cursor or 0
+        open_ones = open_motions(state)
+        lines = [open_motion_line(one, state, keys) for one in open_ones[skip : skip + limit]]
+        past = await self._read(self._past_motions, max(0, skip - len(open_ones)), limit + 1 - len(lines), state)
+        lines += [past_motion_line(one, keys) for one in past]
+        return governed_views.Motions(motions=lines[:limit], next=str(skip + limit) if len(lines) > limit else None)
+
+    async def motion(self, id: q.IdBeginning) -> governed_views.Motion:
+        """One motion, by its id or how that begins (8 digits or more), with the word of each member."""
+        at, state, keys = self._found(id), self.state, self.keys
+        return await self._read(self._motion, at, state, keys)
 
     async def names(self, limit: q.Limit = 50, cursor: q.Cursor = None) -> views.Names:
         """The address book, in the order of the keys."""
@@ -245,14 +306,97 @@ class LedgerReader:
 
     def _certificate_line(self, at: LogPlace) -> views.CertificateLine:
         block = self._kept(at.place.block_index)
-        return certificate_line(block.certificates[at.place.position], at.view(block), self.address_book)
+        one = block.certificates[at.place.position]
+        return certificate_line(one, self._beside(one, at.view(block), is_line=True), self.keys)
 
-    def certificate_at(self, at: LogPlace) -> views.Certificate:
-        """The certificate there, with its payload."""
+    def _beside(self, one: AnyCertificate, place: views.Place, *, is_line: bool = False) -> Beside:
+        """What belongs to a certificate; in a list its payload only if the subject stands there."""
+        says = isinstance(one, Statement) and not one.subject
+        if one.payload_hash is None or (is_line and not says):
+            return Beside(place)
+        payload = self._store.payload(one.payload_hash)
+        return Beside(place, payload, payload is None and self._store.payload_tables.is_erased(one.payload_hash))
+
+    def certificate_at(self, at: LogPlace, state: State | None = None) -> views.Certificate:
+        """The certificate there, with its payload; what became of it up to a state, by default the tip's."""
+        block = self._kept(at.place.block_index)
+        one, place, state = block.certificates[at.place.position], at.view(block), state or self.state
+        validity = self._validity(one, place, state, None) if isinstance(one, Statement) else None
+        return certificate_view(one, self._beside(one, place)._replace(validity=validity), self.keys)
+
+    def _validity_answer(self, at: LogPlace, state: State, at_ms: int | None) -> governed_views.ValidityAnswer:
         block = self._kept(at.place.block_index)
         one = block.certificates[at.place.position]
-        payload = self._store.payload(one.payload_hash) if one.payload_hash else None
-        return certificate_view(one, payload, at.view(block), self.address_book)
+        if not isinstance(one, Statement):
+            raise NotThere(f"{one.id.hex()[:16]}… is no statement: only those are valid or not")
+        return governed_views.ValidityAnswer(
+            id=one.id.hex(), validity=self._validity(one, at.view(block), state, at_ms)
+        )
+
+    def _validity(
+        self, one: AnyCertificate, place: views.Place, state: State, at_ms: int | None
+    ) -> governed_views.Validity:
+        as_of_ms = state.tip.timestamp_ms
+        at_ms = as_of_ms if at_ms is None else at_ms
+        stated = Stated(one.issuer, place.log_index, place.block_timestamp_ms)
+        found = validity_at(stated, state.directory, self._entries(one.id, state, at_ms), at_ms)
+        acting = self._acting(found.entry.acting) if found.entry is not None else None
+        successor = acting.successor if isinstance(acting, Supersession) else None
+        return validity_view(found, at_ms, as_of_ms, successor)
+
+    def _acting(self, certificate_id: bytes) -> AnyCertificate | None:
+        place = self._chain.place_of(certificate_id)
+        return self._certificate(place) if place is not None else None
+
+    def _entries(self, certificate_id: bytes, state: State, at_ms: int) -> list[StatusEntry]:
+        """Of a statement's status: the last one, and those before it if it did not count yet."""
+        last = state.status.of(certificate_id)
+        if last is None:
+            return []
+        if last.timestamp_ms <= at_ms or last.effect is Effect.VOID:
+            return [last]
+        places = self.decisions.places_about(certificate_id)
+        before = [entry for place in places if (entry := self._entry(place)) is not None]
+        return [one for one in before if one.log_index < last.log_index] + [last]  # the store may be ahead of the state
+
+    def _entry(self, place: Place) -> StatusEntry | None:
+        """What a revocation or supersession did; what a motion does, for an organisation that is gone, comes last."""
+        one, block = self._certificate(place), self._kept(place.block_index)
+        effect, reason = Effect.SUPERSEDED, int(Reason.UNSPECIFIED)
+        if isinstance(one, Revocation):
+            effect, reason = Effect(one.effect), one.reason
+        elif not isinstance(one, Supersession):
+            return None
+        return StatusEntry(effect, reason, self.log_index(place), block.header.timestamp_ms, one.id)
+
+    def _certificate(self, place: Place) -> AnyCertificate:
+        return self._kept(place.block_index).certificates[place.position]
+
+    def _motion(self, at: LogPlace, state: State, keys: KeyBook) -> governed_views.Motion:
+        one = self._certificate(at.place)
+        if not isinstance(one, Motion):
+            raise NotThere(f"{one.id.hex()[:16]}… is no motion")
+        if (still := state.motions.open.get(one.id)) is not None:
+            return open_motion_view(still, state, keys)
+        decided = self.decisions.outcome_of(one.id)
+        if decided is None:
+            raise DamagedStore(f"{self._store.path}: what became of a motion is missing; run: tallystick check")
+        return past_motion_view(self._past(one, at.log_index, decided), keys)
+
+    def _past_motions(self, skip: int, most: int, state: State) -> list[Past]:
+        """Those that were decided up to a state, the latest first."""
+        past = []
+        for decided in self.decisions.outcomes(skip, most):
+            place = self._chain.place_of(decided.motion)
+            one = self._certificate(place) if place is not None and decided.block_index <= state.index else None
+            if place is not None and isinstance(one, Motion):
+                past.append(self._past(one, self.log_index(place), decided))
+        return past
+
+    def _past(self, one: Motion, log_index: int, decided: Decided) -> Past:
+        block = self._kept(decided.block_index)
+        words = last_words(one, self.decisions.places_about(one.id), block.index, self._certificate)
+        return Past(one, log_index, decided, block, words, self.members_for(block))
 
     def _line(self, index: int, block: Block | None = None) -> views.BlockLine:
         block = block or self._kept(index)
@@ -280,8 +424,8 @@ class LedgerReader:
             finality=self._finality(block, line.final_by, encoded),
             encoded=block.encoded.hex() if encoded else None,
             certificates=[
-                certificate_line(one, LogPlace(Place(index, position), first + position).view(block), self.address_book)
-                for position, one in enumerate(block.certificates)
+                self._certificate_line(LogPlace(Place(index, position), first + position))
+                for position in range(len(block.certificates))
             ],
         )
 
