@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.builders import GENESIS, Scribe, keep
+from tests.builders import Scribe, keep
 
 from tallystick.api.reader import LedgerReader, Thread
 from tallystick.ledger.block import Block
@@ -33,11 +33,11 @@ async def _find(query: Query, below: int, limit: int) -> tuple[list[int], int]:
 
 
 @asynccontextmanager
-async def kept_ledger(folder: Path) -> AsyncIterator[Kept]:
+async def kept_ledger(folder: Path, scribe: Scribe | None = None) -> AsyncIterator[Kept]:
     """In ledger.db in the folder."""
-    scribe, path = Scribe(), folder / "ledger.db"
+    scribe, path = scribe or Scribe(), folder / "ledger.db"
     async with AsyncExitStack() as stack:
-        store = stack.enter_context(Store.create(path, GENESIS))
+        store = stack.enter_context(Store.create(path, scribe.genesis))
         read = stack.enter_context(Thread("reads"))
         looked_at = await read.opened(stack, Store.open, path, read_only=True)
         yield Kept(scribe, store, await read(LedgerReader, scribe.chain, looked_at, read, _find))

@@ -57,6 +57,7 @@ def test_the_same_question_has_the_same_answer_at_every_door(doors: Doors) -> No
         *CHAIN,
         f"/v1/files/{sha256}",
         *(f"/v1/certificates/{one}" for one in doors.ids[:3]),
+        *(f"/v1/certificates/{one}/validity?at_ms=1" for one in (doors.ids[0], doors.ids[-1])),
         "/v1/certificates/00000000",
     )
     with doors.local() as local, doors.remote() as remote:
@@ -270,7 +271,11 @@ def test_a_body_that_is_none_is_told_and_nothing_is_submitted(
         ("/v1/log?cursor=1e3", "cursor has to be a whole number in plain digits, not '1e3'"),
         ("/v1/log?page=2", "'page' is no field here"),
         ("/v1/search?issuer=abc", "issuer has to be 32 bytes in lower-case hex"),
-        ("/v1/search?kind=diploma", "kind has to be `statement`, `stake` or `evidence`"),
+        (
+            "/v1/search?kind=diploma",
+            "kind has to be one of `statement`, `stake`, `evidence`, `motion`, `approval`, `objection`, `key_change`, "
+            "`revocation` and `supersession`",
+        ),
         ("/v1/blocks/1?encoded=perhaps", "encoded has to be true or false"),
         ("/v1/blocks/1?index=2", "a parameter stands twice in the address"),
         ("/v1/certificates/abc", "id has to be an id, or how it begins: 8 to 64 hexadecimal digits, in lower case"),

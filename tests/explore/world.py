@@ -107,7 +107,9 @@ class Gate:
             raise verdict
         return verdict
 
-    def make_header(self, base: State, view: int, now_ms: int, forger: bytes, certificates: Any, find: Any = None) -> Any:
+    def make_header(
+        self, base: State, view: int, now_ms: int, forger: bytes, certificates: Any, find: Any = None
+    ) -> Any:
         """See `ledger.transition.make_header`; the time follows from the parent alone, so that equal blocks are one."""
         place = (base.tip.hash, view, forger, tuple(one.id for one in certificates))
         header = self._headers.get(place)

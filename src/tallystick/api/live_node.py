@@ -48,8 +48,8 @@ class LiveNode:
 
     async def status(self) -> views.Status:
         """How the node is, and why the ledger does or does not advance."""
-        names, key = self._reader.address_book, self._wallet.public_key
-        return status_of(self._runner, names, key, self._hosted.address, self._started_ms)
+        keys, key = self._reader.keys, self._wallet.public_key
+        return status_of(self._runner, keys, key, self._hosted.address, self._started_ms)
 
     async def peers(self, limit: q.Limit = 50, cursor: q.Cursor = None) -> views.Peers:
         """Whom the node knows, those connected first."""

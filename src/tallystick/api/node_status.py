@@ -1,10 +1,10 @@
 """How a running node is, and why its ledger does or does not advance: the same words at every door."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 
-from tallystick.api.certificate_view import key_view
+from tallystick.api.key_book import KeyBook
 from tallystick.api.views import Missing, Status, ViewNumber
 from tallystick.consensus.signing_guard import GuardStatus
 from tallystick.host.clock import now_ms
@@ -20,9 +20,9 @@ _ABOVE_ALL: Final = ("mismatch", "burned", "twin")
 """States in which nothing else matters."""
 
 
-def status_of(runner: "Runner", names: Mapping[bytes, str], key: bytes, address: str, started_ms: int) -> Status:
+def status_of(runner: "Runner", keys: KeyBook, key: bytes, address: str, started_ms: int) -> Status:
     """What `tallystick status` and GET /v1/status tell."""
-    look = _Look(runner, names, key)
+    look = _Look(runner, keys, key)
     node, state, agreement, epoch = runner.node, look.state, look.agreement, look.epoch
     name, why = look.told()
     why_not_voting = look.hindrance[1] if look.hindrance else None
@@ -33,7 +33,7 @@ def status_of(runner: "Runner", names: Mapping[bytes, str], key: bytes, address:
         ledger_id=node.chain.ledger_id.hex(),
         ledger_name=node.chain.genesis.name,
         version=version("tallystick"),
-        node=key_view(key, names),
+        node=keys.view(key),
         address=address,
         started_ms=started_ms,
         now_ms=look.now_ms,
@@ -51,7 +51,7 @@ def status_of(runner: "Runner", names: Mapping[bytes, str], key: bytes, address:
         is_voting=bool(epoch.stake(key)) and why_not_voting is None,
         why_not_voting=why_not_voting,
         guard=agreement.guard.value if agreement.guard else None,
-        unanswered=[key_view(one, names) for one in agreement.unanswered],
+        unanswered=[keys.view(one) for one in agreement.unanswered],
         silent_until=ViewNumber(*agreement.silent_until) if agreement.silent_until else None,
         twin=ViewNumber(*agreement.twin) if agreement.twin else None,
         is_loss_accepted=agreement.is_loss_accepted,
@@ -62,7 +62,7 @@ def status_of(runner: "Runner", names: Mapping[bytes, str], key: bytes, address:
         members_connected=sum(member in look.reached for member, _ in epoch.members),
         stuck_since_ms=look.stuck_since_ms,
         missing=[
-            Missing(key_view(one, names), epoch.stake(one), one in runner.connected, runner.last_heard_ms.get(one))
+            Missing(keys.view(one), epoch.stake(one), one in runner.connected, runner.last_heard_ms.get(one))
             for one in look.missing
         ],
     )
@@ -71,9 +71,9 @@ def status_of(runner: "Runner", names: Mapping[bytes, str], key: bytes, address:
 class _Look:
     """A node at one moment."""
 
-    def __init__(self, runner: "Runner", names: Mapping[bytes, str], key: bytes) -> None:
+    def __init__(self, runner: "Runner", keys: KeyBook, key: bytes) -> None:
         node = runner.node
-        self.names, self.key, self.state, self.epoch = names, key, node.state, node.state.epoch
+        self.keys, self.key, self.state, self.epoch = keys, key, node.state, node.state.epoch
         self.agreement, self.now_ms, self.waiting = node.agreement_status(), now_ms(), len(node.box)
         self.best_index = max(node.sync.best_index, node.state.index)
         self.reached = runner.connected.keys() | {key}
@@ -132,5 +132,5 @@ class _Look:
         return ("silent", words) if is_silent else None
 
     def _named(self, keys: Sequence[bytes]) -> str:
-        shown = ", ".join(self.names.get(one) or f"{one.hex()[:12]}…" for one in keys[:_MOST_NAMES])
+        shown = ", ".join(self.keys.said(one) for one in keys[:_MOST_NAMES])
         return f"{shown} and {len(keys) - _MOST_NAMES} more" if len(keys) > _MOST_NAMES else shown

@@ -36,8 +36,13 @@ WaitMs = Annotated[int, Meta(ge=0, le=MOST_WAIT_MS, description="Answer when not
 AsEncoded = Annotated[bool, Meta(description="Also as it is encoded, for a program that verifies it.")]
 Kind = Annotated[
     str,
-    Meta(pattern=f"^(statement|stake|evidence){_END}", description="`statement`, `stake` or `evidence`."),
+    Meta(
+        pattern=f"^(statement|stake|evidence|motion|approval|objection|key_change|revocation|supersession){_END}",
+        description="One of `statement`, `stake`, `evidence`, `motion`, `approval`, `objection`, `key_change`, "
+        "`revocation` and `supersession`.",
+    ),
 ]
+AtMs = Annotated[Milliseconds, Meta(description="A time, in milliseconds; without it, the tip's block time.")] | None
 SizeBytes = Annotated[int, Meta(ge=0, le=2**63 - 1)] | None
 
 

@@ -11,12 +11,16 @@ from msgspec.structs import asdict
 
 from tallystick.api import questions as q
 from tallystick.api import views
-from tallystick.api.certificate_view import certificate_line, certificate_view, key_view
+from tallystick.api.certificate_view import Beside, certificate_line, certificate_view, validity_view
+from tallystick.api.key_book import KeyBook
 from tallystick.ledger.block import Block, genesis_block
 from tallystick.ledger.blockchain import Blockchain
+from tallystick.ledger.certificate import AnyCertificate, Statement, Supersession
 from tallystick.ledger.certificate_index import Place
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.state import State
+from tallystick.ledger.status import StatusEntry
+from tallystick.ledger.validity import Stated, validity_at
 from tallystick.problems import Ambiguous, DamagedStore, NotThere
 from tallystick.storage.file_statement import FileStatement, file_statement_in
 from tallystick.storage.search_index import Query, SearchIndex
@@ -79,9 +83,14 @@ class LedgerReader:
         """At the tip."""
         return self._chain.state
 
+    @property
+    def keys(self) -> KeyBook:
+        """How keys are told."""
+        return KeyBook(self.address_book, self.state.directory)
+
     def key(self, key: bytes) -> views.Key:
-        """A key, with its name."""
-        return key_view(key, self.address_book)
+        """A key, with its name and organisation."""
+        return self.keys.view(key)
 
     def log_index(self, place: Place) -> int:
         """Of the certificate at a place."""
@@ -114,7 +123,8 @@ class LedgerReader:
             total=state.stakes.total,
             total_staked=state.stakes.total_staked,
             burned=state.stakes.burned,
-            params=asdict(genesis.params),
+            params=asdict(state.params),
+            has_directory=bool(state.directory),
         )
 
     async def blocks(self, limit: q.Limit = 50, cursor: q.Cursor = None) -> views.Blocks:
@@ -132,6 +142,13 @@ class LedgerReader:
 
     async def certificate(self, id: q.IdBeginning) -> views.Certificate:
         """One final certificate, by its id or how that begins (8 digits or more)."""
+        return await self._read(self.certificate_at, self._found(id))
+
+    async def validity(self, id: q.IdBeginning, at_ms: q.AtMs = None) -> views.ValidityAnswer:
+        """Whether a statement was valid at a time, or is as of the tip: what is known by now is taken into account."""
+        return await self._read(self._validity_answer, self._found(id), at_ms)
+
+    def _found(self, id: str) -> LogPlace:
         index = self._chain.certificate_index
         places = [index.place_of(bytes.fromhex(id))] if len(id) == 64 else index.with_prefix(id)
         found = [one for one in places if one is not None]
@@ -139,7 +156,7 @@ class LedgerReader:
             raise NotThere(f"no certificate's id begins with {id}; if it was submitted just now, it may wait")
         if len(found) > 1:
             raise Ambiguous(f"{len(found)} ids begin with {id}; give more digits")
-        return await self._read(self.certificate_at, LogPlace(found[0], self.log_index(found[0])))
+        return LogPlace(found[0], self.log_index(found[0]))
 
     async def log(self, limit: q.Limit = 50, cursor: q.Cursor = None) -> views.Certificates:
         """All certificates in the order of the log, the oldest first."""
@@ -245,14 +262,41 @@ class LedgerReader:
 
     def _certificate_line(self, at: LogPlace) -> views.CertificateLine:
         block = self._kept(at.place.block_index)
-        return certificate_line(block.certificates[at.place.position], at.view(block), self.address_book)
+        return certificate_line(block.certificates[at.place.position], Beside(at.view(block)), self.keys)
 
     def certificate_at(self, at: LogPlace) -> views.Certificate:
         """The certificate there, with its payload."""
         block = self._kept(at.place.block_index)
         one = block.certificates[at.place.position]
         payload = self._store.payload(one.payload_hash) if one.payload_hash else None
-        return certificate_view(one, payload, at.view(block), self.address_book)
+        validity = self._validity(one, at.view(block), None) if isinstance(one, Statement) else None
+        return certificate_view(one, Beside(at.view(block), payload, validity), self.keys)
+
+    def _validity_answer(self, at: LogPlace, at_ms: int | None) -> views.ValidityAnswer:
+        block = self._kept(at.place.block_index)
+        one = block.certificates[at.place.position]
+        if not isinstance(one, Statement):
+            raise NotThere(f"{one.id.hex()[:16]}… is no statement: only those are valid or not")
+        return views.ValidityAnswer(id=one.id.hex(), validity=self._validity(one, at.view(block), at_ms))
+
+    def _validity(self, one: Statement, place: views.Place, at_ms: int | None) -> views.Validity:
+        state = self.state
+        as_of_ms = state.tip.timestamp_ms
+        at_ms = as_of_ms if at_ms is None else at_ms
+        stated = Stated(one.issuer, place.log_index, place.block_timestamp_ms)
+        found = validity_at(stated, state.directory, self._entries(one.id, state, at_ms), at_ms)
+        acting = self._acting(found.entry.acting) if found.entry is not None else None
+        successor = acting.successor if isinstance(acting, Supersession) else None
+        return validity_view(found, at_ms, as_of_ms, successor)
+
+    def _entries(self, certificate_id: bytes, state: State, at_ms: int) -> list[StatusEntry]:
+        """Of a statement's status, as far as they count at a time."""
+        entry = state.status.of(certificate_id)
+        return [] if entry is None else [entry]
+
+    def _acting(self, certificate_id: bytes) -> AnyCertificate | None:
+        place = self._chain.place_of(certificate_id)
+        return self._kept(place.block_index).certificates[place.position] if place is not None else None
 
     def _line(self, index: int, block: Block | None = None) -> views.BlockLine:
         block = block or self._kept(index)
@@ -280,7 +324,7 @@ class LedgerReader:
             finality=self._finality(block, line.final_by, encoded),
             encoded=block.encoded.hex() if encoded else None,
             certificates=[
-                certificate_line(one, LogPlace(Place(index, position), first + position).view(block), self.address_book)
+                certificate_line(one, Beside(LogPlace(Place(index, position), first + position).view(block)), self.keys)
                 for position, one in enumerate(block.certificates)
             ],
         )

@@ -86,6 +86,7 @@ ENDPOINTS: Final = (
     Endpoint("GET", "/v1/blocks", LedgerReader.blocks),
     Endpoint("GET", "/v1/blocks/{index}", LedgerReader.block),
     Endpoint("GET", "/v1/certificates/{id}", LedgerReader.certificate),
+    Endpoint("GET", "/v1/certificates/{id}/validity", LedgerReader.validity),
     Endpoint("GET", "/v1/log", LedgerReader.log),
     Endpoint("GET", "/v1/files/{sha256}", LedgerReader.file),
     Endpoint("GET", "/v1/search", LedgerReader.search, lists=True),

@@ -12,6 +12,8 @@ from typing import Any, Final
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
+from tallystick.api.decisions import AnyDecision
+
 SCHEMA: Final = 1
 _NOT_PLAIN: Final = re.compile(r"[^\x00-\x7e]+")
 
@@ -41,6 +43,12 @@ class Key(View, frozen=True):
     """32 bytes."""
     name: str | None
     """In the address book of the node or file that answers; nobody else vouches for it."""
+    organisation: str | None = None
+    """The id of the organisation that the directory has it under, on which all nodes agree; `null`: none."""
+    title: str | None = None
+    """Of the organisation."""
+    label: str | None = None
+    """Of an issuer key, as its organisation chose."""
 
 
 class Place(View, frozen=True):
@@ -71,11 +79,48 @@ class Payload(View, frozen=True):
     size_bytes: int
     """Of its content."""
     encoded: str
-    """As the certificate's `payload_hash` covers it: MessagePack of salt, media type and content."""
+    """As the certificate's `payload_hash` covers it (docs/protocol.md), in MessagePack."""
     file: File | None
     """If it states something of a file."""
     text: str | None
     """If it is a text of at most 1,024 bytes."""
+
+
+class Validity(View, frozen=True, kw_only=True):
+    """Whether a statement is, or was, valid: from its place in the log and final block times alone."""
+
+    at_ms: int
+    """When."""
+    as_of_ms: int
+    """The block time of the tip: what was decided until then is taken into account."""
+    state: str
+    """`valid`, `superseded`, `revoked`, `void` (it never was valid) or `not_yet` (it was not final at that time)."""
+    since_ms: int | None
+    """The block time from which it is so; `null`: not yet."""
+    by: str | None
+    """The id of the certificate (of the motion, if one did it) that made it so; `null`: none."""
+    by_log_index: int | None
+    by_ms: int | None
+    """When that took effect, by block time: of what is void, later than `since_ms`."""
+    successor: str | None
+    """Of a superseded statement: the id of the one in its place."""
+    reason: str | None
+    """Why it is revoked or void: `unspecified`, `mistake`, `fraud`, `withdrawn`, `key_compromised` or
+    `organisation_ended`."""
+    key: str | None
+    """What is known now of the issuer's key: `in_force`, `ended_after` the statement, `ended_before`,
+    `compromised_after` or `compromised_before`; `null`: the directory does not have it."""
+    key_since_log_index: int | None
+    """From which log index on the key is ended, or compromised."""
+    summary: str
+    """In words."""
+
+
+class ValidityAnswer(Answer, frozen=True, kw_only=True):
+    """Whether a certificate is, or was, valid."""
+
+    id: str
+    validity: Validity
 
 
 class CertificateLine(View, frozen=True):
@@ -84,13 +129,17 @@ class CertificateLine(View, frozen=True):
     id: str
     """SHA-256 of all of it but the signature."""
     kind: str
-    """`statement`, `stake` (a staking operation) or `evidence`."""
+    """`statement`, `stake` (a staking operation), `evidence`, `motion`, `approval`, `objection`, `key_change`,
+    `revocation` or `supersession`."""
     issuer: Key
+    """Of the organisation that held the key at the certificate's log index."""
     timestamp_ms: int
     """As its issuer claims."""
     summary: str
     """What it says, in a few words."""
     place: Place
+    is_listed: bool | None = None
+    """Whether an organisation held the issuer's key at the certificate's log index; `null`: there is no directory."""
 
 
 class Certificate(CertificateLine, frozen=True, kw_only=True):
@@ -110,6 +159,10 @@ class Certificate(CertificateLine, frozen=True, kw_only=True):
     """`null`: it has no payload."""
     payload: Payload | None
     """`null`: there is none, or it is not kept here, or was erased."""
+    decision: AnyDecision | None = None
+    """What it decides: of a motion, a word on one, a change of keys, a revocation or a supersession."""
+    validity: Validity | None = None
+    """Of a statement: whether it is valid, as of the ledger's tip."""
 
 
 class Finality(View, frozen=True):
@@ -172,7 +225,9 @@ class Ledger(Answer, frozen=True, kw_only=True):
     total_staked: int
     burned: int
     params: dict[str, int | bool | None]
-    """By the names of docs/protocol.md; they never change."""
+    """By the names of docs/protocol.md, as they are at the tip: those of a ledger with a directory change by motion."""
+    has_directory: bool = False
+    """Whether it has organisations, which decide by motions; else keys stake tokens of their own."""
 
 
 class Unbonding(View, frozen=True):

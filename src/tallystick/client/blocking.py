@@ -66,6 +66,7 @@ class Client:
 
     ledger = _blocking(AsyncClient.ledger)
     certificate = _blocking(AsyncClient.certificate)
+    validity = _blocking(AsyncClient.validity)
     block = _blocking(AsyncClient.block)
     blocks = _blocking(AsyncClient.blocks)
     log = _blocking(AsyncClient.log)

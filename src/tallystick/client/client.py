@@ -116,6 +116,11 @@ class AsyncClient:
         check_certificate(found, self.ledger_id)
         return found
 
+    async def validity(self, certificate_id: str, at_ms: int | None = None) -> views.Validity:
+        """Whether a statement was valid at a time, or is as of the ledger's tip. Raises `AnswerProblem`."""
+        path = f"/v1/certificates/{_segment(certificate_id.lower())}/validity"
+        return (await self._get(views.ValidityAnswer, path, at_ms=at_ms)).validity
+
     async def block(self, index: int) -> views.Block:
         """A block, with its certificates."""
         return await self._get(views.Block, f"/v1/blocks/{index}")

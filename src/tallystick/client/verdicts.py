@@ -1,7 +1,8 @@
 """Whether files are certified: by whom, on which ledger, and what of that was checked here.
 
-Whoever hands over a chain's file has chosen its ledger's name and its names for keys. So a ledger counts only if the
-person who verifies named its id, or has a node of it; and names come from that node's address book alone.
+Whoever hands over a chain's file has chosen its ledger's name, its organisations and its names for keys. So a ledger
+counts only if the person who verifies named its id, or has a node of it; organisations are told of such a ledger alone;
+and names come from that node's address book alone.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -100,9 +101,9 @@ def give_verdicts(client: Client, statements: Iterable[FileStatement], known: Kn
     is_known = known.ledger_id == client.ledger_id
     if demand.ledger is not None:
         is_known = ledger.ledger_id.startswith(demand.ledger)
-    verdicts = []
+    told, verdicts = _Told(known.names, is_known), []
     for described in statements:
-        found = [_with_names(one, known.names) for one in client.verify_statement(described)]
+        found = [_with_names(one, told) for one in client.verify_statement(described)]
         wanted = [one for one in found if one.certificate.issuer.key.startswith(demand.issuer or "")]
         why_not = _why_not(found, wanted, ledger, demand, is_known=is_known)
         verdict = Verdict(
@@ -115,7 +116,7 @@ def give_verdicts(client: Client, statements: Iterable[FileStatement], known: Kn
             other_versions=[] if found else _other_versions(client, described),
         )
         verdicts.append(verdict)
-    forger = _named(ledger.tip.forger, known.names) if ledger.tip.forger else None
+    forger = told.key(ledger.tip.forger) if ledger.tip.forger else None
     ledger = replace(ledger, tip=replace(ledger.tip, forger=forger))
     return Verdicts(ledger=ledger, is_ledger_known=is_known, files=verdicts)
 
@@ -137,16 +138,23 @@ def _why_not(
     return f"{where}, which you did not name: {advice}"
 
 
-def _named(key: views.Key, names: Mapping[bytes, str]) -> views.Key:
-    return views.Key(key.key, names.get(bytes.fromhex(key.key)))
+class _Told(NamedTuple):
+    """What may be told of keys."""
+
+    names: Mapping[bytes, str]
+    is_ledger_known: bool
+
+    def key(self, key: views.Key) -> views.Key:
+        """With no name but these."""
+        name = self.names.get(bytes.fromhex(key.key))
+        return replace(key, name=name) if self.is_ledger_known else views.Key(key.key, name)
 
 
-def _with_names(found: Certified, names: Mapping[bytes, str]) -> Certified:
-    """With no names but these."""
+def _with_names(found: Certified, told: _Told) -> Certified:
     certificate, finality = found.certificate, found.finality
     if finality is not None:
-        finality = replace(finality, voters=[_named(one, names) for one in finality.voters])
-    issuer = _named(certificate.issuer, names)
+        finality = replace(finality, voters=[told.key(one) for one in finality.voters])
+    issuer = told.key(certificate.issuer)
     return replace(found, certificate=replace(certificate, issuer=issuer), finality=finality)
 
 

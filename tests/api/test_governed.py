@@ -1,0 +1,291 @@
+"""A ledger with a directory, as it is told: who is who, and what is valid."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import httpx
+import pytest
+from tests.api.kept_ledger import Kept, kept_ledger
+from tests.governed import GovernedScribe
+
+from tallystick.api import decisions as d
+from tallystick.api import views
+from tallystick.api.app import App, Door
+from tallystick.api.certificate_view import Beside, certificate_view
+from tallystick.api.key_book import KeyBook
+from tallystick.client.client import AsyncClient
+from tallystick.client.doors import AnswerProblem, Request, ask
+from tallystick.ledger import changes
+from tallystick.ledger.block import Block
+from tallystick.ledger.certificate import AnyCertificate
+from tallystick.ledger.changes import Effect, Reason, Role
+
+
+class Governed(NamedTuple):
+    """A ledger with a directory, and whoever asks it over HTTP."""
+
+    scribe: GovernedScribe
+    kept: Kept
+    client: AsyncClient
+
+    def forge(self, *certificates: AnyCertificate) -> Block:
+        return self.kept.forge(*certificates)
+
+    async def told(self, certificate: AnyCertificate) -> views.Certificate:
+        return await self.client.certificate(certificate.id.hex())
+
+
+@asynccontextmanager
+async def governed(folder: Path, scribe: GovernedScribe | None = None) -> AsyncIterator[Governed]:
+    """Of ada, ben, cy and dot, each with a quarter of the stake."""
+    scribe = scribe or GovernedScribe()
+    async with AsyncExitStack() as stack:
+        kept = await stack.enter_async_context(kept_ledger(folder, scribe))
+        transport = httpx.ASGITransport(App(kept.reader, Door()).asgi)
+        http = await stack.enter_async_context(httpx.AsyncClient(transport=transport, base_url="http://kept"))
+        ledger = await ask(http, Request("/v1/ledger"), views.Ledger)
+        yield Governed(scribe, kept, AsyncClient(http, ledger, None, stack, is_file=False))
+
+
+Case = Callable[[Governed], Coroutine[Any, Any, None]]
+
+
+def on_a_ledger(case: Case) -> Callable[[Path], None]:
+    """A test that is given such a ledger."""
+
+    def run(tmp_path: Path) -> None:
+        async def running() -> None:
+            async with governed(tmp_path) as ledger:
+                await case(ledger)
+
+        asyncio.run(running())
+
+    run.__doc__ = case.__doc__
+    return run
+
+
+def add_issuer(scribe: GovernedScribe, name: str, organisation: str, label: str = "Registrar") -> AnyCertificate:
+    key = scribe.key(name).public_key
+    added = changes.AddIssuer(organisation, key, label, None, scribe.admission(name, organisation))
+    return scribe.key_change(added, organisation)
+
+
+# ---- keys -------------------------------------------------------------------------------------------------------
+
+
+@on_a_ledger
+async def test_a_key_is_told_with_the_organisation_that_all_nodes_agree_on(ledger: Governed) -> None:
+    scribe = ledger.scribe
+    ledger.forge(add_issuer(scribe, "registrar", "ada"))
+    ledger.forge(one := scribe.statement("registrar"), other := scribe.statement("ben"))
+    registrar, ben = (scribe.key(name).public_key.hex() for name in ("registrar", "ben"))
+    told = await ledger.told(one)
+    assert told.issuer == views.Key(registrar, None, "ada", "University of Ada", "Registrar")
+    assert (told.is_listed, told.kind) == (True, "statement")
+    ledger.kept.reader.address_book = {bytes.fromhex(ben): "my friend"}
+    assert (await ledger.told(other)).issuer == views.Key(ben, "my friend", "ben", "University of Ben", None)
+    renamed = changes.Rename("ben", "University of Ben", "Ben's", None, "ben.example")
+    motion = scribe.motion(renamed)
+    ledger.forge(motion, *(scribe.approval(motion, name) for name in ("ben", "cy")))
+    assert (await ledger.told(other)).issuer.title == "Ben's"
+    assert (await ledger.client.ledger()).has_directory
+
+
+@on_a_ledger
+async def test_a_certificate_belongs_to_the_organisation_that_held_its_key_when_it_entered_the_log(
+    ledger: Governed,
+) -> None:
+    """While anybody certifies, a key may certify first and be listed later."""
+    scribe = ledger.scribe
+    motion = scribe.motion(changes.SetParameter("anybody_certifies", 0, 1))
+    ledger.forge(motion, *(scribe.approval(motion, name) for name in ("ben", "cy")))
+    assert (await ledger.client.ledger()).params["anybody_certifies"] is True
+    scribe.key("outsider")
+    ledger.forge(before := scribe.statement("outsider"))
+    assert ((await ledger.told(before)).is_listed, (await ledger.told(before)).issuer.organisation) == (False, None)
+    ledger.forge(add_issuer(scribe, "outsider", "ada"))
+    ledger.forge(after := scribe.statement("outsider"))
+    assert ((await ledger.told(after)).is_listed, (await ledger.told(after)).issuer.organisation) == (True, "ada")
+    told = await ledger.told(before)
+    assert (told.is_listed, told.issuer.organisation, told.issuer.title, told.issuer.label) == (False, None, None, None)
+    lines = {line.id: line for line in (await ledger.client.log()).certificates}
+    assert (lines[told.id].is_listed, lines[told.id].issuer) == (False, told.issuer)
+
+
+# ---- words ------------------------------------------------------------------------------------------------------
+
+
+def short(text: str | bytes) -> str:
+    return f"{text.hex() if isinstance(text, bytes) else text:.12}…"
+
+
+ID, OTHER, SIGNED = b"\xab" * 32, b"\xcd" * 32, bytes(64)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            changes.Admit("eve", "Eve's", None, ID, Role.MEMBER, 1_000, SIGNED),
+            "admit Eve's (eve) with 1,000 tokens at stake",
+        ),
+        (
+            changes.Admit("eve", "Eve's", "eve.example", ID, Role.VOTER, 0, SIGNED),
+            "admit Eve's (eve) without stake, whose member key does not certify",
+        ),
+        (changes.Remove("ben", 10), "remove ben, which has 10 tokens at stake"),
+        (
+            changes.SetStakes(tuple(changes.StakeChange(one, 1, 2) for one in "abcde")),
+            "set the stake of a from 1 to 2, b from 1 to 2, c from 1 to 2 and 2 more",
+        ),
+        (
+            changes.ReplaceMemberKey("ben", ID, OTHER, 7, SIGNED),
+            "replace the member key of ben by cdcdcdcdcdcd…, compromised from log index 7 on",
+        ),
+        (
+            changes.SetOrganisationKey("ben", None, ID, SIGNED),
+            "set the organisation key of ben: abababababab…",
+        ),
+        (changes.SetOrganisationKey("ben", OTHER, ID, SIGNED), "replace the organisation key of ben: abababababab…"),
+        (changes.SetOrganisationKey("ben", ID, None, None), "end the organisation key of ben"),
+        (changes.Rename("ben", "Ben", "Benny", None, None), "rename Ben to Benny"),
+        (changes.Rename("ben", "Ben", "Ben", None, "ben.example"), "rename Ben, web domain ben.example"),
+        (changes.SetParameter("epoch_ms", 5, 6), "set epoch_ms from 5 to 6"),
+        (changes.SetParameter("block_ahead_ms", None, 6), "set block_ahead_ms from none to 6"),
+        (changes.SetStatus(ID, Effect.VOID, Reason.FRAUD), "declare void abababababab… (fraud)"),
+        (changes.SetStatus(ID, Effect.REVOKED, Reason.ORGANISATION_ENDED), "revoke abababababab… (organisation ended)"),
+        (changes.StopRotation("ben", ID), "stop the rotation of the member key of ben to abababababab…"),
+    ],
+)
+def test_a_motion_is_told_in_words_and_as_fields(change: changes.AnyChange, said: str) -> None:
+    motion = GovernedScribe().motion(change)
+    told = _told_alone(motion)
+    assert (told.kind, told.summary, told.subject) == ("motion", f"moves to {said}", None)
+    assert isinstance(told.decision, d.Move)
+    assert d.change_in(told.decision.change) == change
+    assert told.decision.expires_ms == motion.expires_ms
+
+
+def _told_alone(certificate: AnyCertificate) -> views.Certificate:
+    place = views.Place(block_index=1, position=0, log_index=0, block_timestamp_ms=0)
+    keys = KeyBook({}, GovernedScribe().state.directory)
+    return certificate_view(certificate, Beside(place), keys)
+
+
+@pytest.mark.parametrize(
+    ("operation", "said"),
+    [
+        (changes.AddIssuer("ada", ID, "Law", None, SIGNED), "adds the issuer key abababababab… (Law) of ada"),
+        (changes.AddIssuer("ada", ID, "", 5, SIGNED), "adds the issuer key abababababab… of ada"),
+        (changes.EndIssuer(ID, None), "ends the issuer key abababababab…"),
+        (changes.EndIssuer(ID, 0), "ends the issuer key abababababab…, compromised from log index 0 on"),
+        (
+            changes.RotateMemberKey("ada", ID, OTHER, None, SIGNED),
+            "rotates the member key of ada to cdcdcdcdcdcd…",
+        ),
+        (changes.SetMemberRole(ID, Role.VOTER), "has its member key vote and not certify"),
+        (changes.SetMemberRole(ID, Role.MEMBER), "has its member key certify"),
+    ],
+)
+def test_a_change_of_keys_is_told_in_words_and_as_fields(operation: changes.AnyKeyOperation, said: str) -> None:
+    signed = GovernedScribe().key_change(operation, "ada")
+    told = _told_alone(signed)
+    assert (told.kind, told.summary) == ("key_change", said)
+    assert isinstance(told.decision, d.ChangeKeys)
+    assert d.signed_as(told.decision) == (type(signed), [operation])
+
+
+def test_words_and_changes_of_status_are_told_in_words_and_as_fields() -> None:
+    scribe = GovernedScribe()
+    one, other = scribe.statement(), scribe.statement()
+    motion = scribe.motion(changes.Remove("ben", 10))
+    for signed, kind, said, decision in (
+        (scribe.approval(motion, "ben"), "approval", f"approves motion {short(motion.id)}", d.Approve(motion.id.hex())),
+        (
+            scribe.objection(motion, "ben"),
+            "objection",
+            f"objects to motion {short(motion.id)}",
+            d.Object(motion.id.hex()),
+        ),
+        (
+            scribe.revocation(one),
+            "revocation",
+            f"revokes {short(one.id)} (mistake)",
+            d.Revoke(one.id.hex(), "revoked", "mistake"),
+        ),
+        (
+            scribe.revocation(one, effect=Effect.VOID, reason=Reason.KEY_COMPROMISED),
+            "revocation",
+            f"declares void {short(one.id)} (key compromised)",
+            d.Revoke(one.id.hex(), "void", "key_compromised"),
+        ),
+        (
+            scribe.supersession(one, other),
+            "supersession",
+            f"puts {short(other.id)} in the place of {short(one.id)}",
+            d.Supersede(one.id.hex(), other.id.hex()),
+        ),
+    ):
+        told = _told_alone(signed)
+        assert (told.kind, told.summary, told.decision, told.validity) == (kind, said, decision, None)
+        kind_of_it, values = d.signed_as(decision)
+        assert kind_of_it is type(signed)
+        assert values == [getattr(signed, name) for name in type(decision).__struct_fields__]
+
+
+# ---- validity ---------------------------------------------------------------------------------------------------
+
+
+@on_a_ledger
+async def test_a_statement_is_valid_until_it_is_revoked_and_a_void_one_never_was(ledger: Governed) -> None:
+    scribe = ledger.scribe
+    one, other, third = (scribe.statement("ben") for _ in range(3))
+    there_ms = ledger.forge(one, other, third).header.timestamp_ms
+    assert (await ledger.told(one)).validity == await ledger.client.validity(one.id.hex())
+    revoking = scribe.revocation(one, "ben", reason=Reason.WITHDRAWN)
+    declaring = scribe.revocation(other, "ben", Effect.VOID, Reason.FRAUD)
+    ledger.forge()
+    then_ms = ledger.forge(revoking, declaring, scribe.supersession(third, one, "ben")).header.timestamp_ms
+    found = [await ledger.client.validity(one.id.hex(), at_ms) for at_ms in (there_ms - 1, then_ms - 1, then_ms)]
+    assert [told.state for told in found] == ["not_yet", "valid", "revoked"]
+    assert [told.since_ms for told in found] == [None, there_ms, then_ms]
+    assert found[2] == (await ledger.told(one)).validity
+    by = (revoking.id.hex(), found[2].by_log_index, then_ms, "withdrawn")
+    assert (found[2].by, found[2].by_log_index, found[2].by_ms, found[2].reason) == by
+    assert (await ledger.told(revoking)).place.log_index == found[2].by_log_index
+    assert found[2].summary == "revoked (withdrawn)"
+    void = await ledger.client.validity(other.id.hex(), there_ms)
+    assert (void.state, void.since_ms, void.by_ms, void.summary) == ("void", there_ms, then_ms, "void (fraud)")
+    replaced = await ledger.client.validity(third.id.hex())
+    assert (replaced.state, replaced.successor) == ("superseded", one.id.hex())
+    assert replaced.summary == f"superseded by {short(one.id)}"
+
+
+@on_a_ledger
+async def test_a_key_that_was_compromised_makes_void_what_it_certified_since(ledger: Governed) -> None:
+    scribe = ledger.scribe
+    ledger.forge(add_issuer(scribe, "registrar", "ada"))
+    ledger.forge(good := scribe.statement("registrar"))
+    ledger.forge(forged := scribe.statement("registrar"))
+    since = (await ledger.told(forged)).place.log_index
+    in_force = (await ledger.told(good)).validity
+    assert in_force is not None
+    assert (in_force.key, in_force.key_since_log_index) == ("in_force", None)
+    ledger.forge(scribe.key_change(changes.EndIssuer(scribe.key("registrar").public_key, since), "ada"))
+    before, after = [await ledger.client.validity(one.id.hex()) for one in (good, forged)]
+    assert (before.state, before.key, before.key_since_log_index) == ("valid", "compromised_after", since)
+    assert (after.state, after.reason, after.by, after.key) == ("void", "key_compromised", None, "compromised_before")
+    assert after.summary == "void (key compromised); its issuer's key was compromised by then"
+
+
+@on_a_ledger
+async def test_only_statements_are_valid_or_not(ledger: Governed) -> None:
+    ledger.forge(motion := ledger.scribe.motion(changes.Remove("ben", 10)))
+    with pytest.raises(AnswerProblem, match="is no statement") as caught:
+        await ledger.client.validity(motion.id.hex())
+    assert caught.value.http_status == 404
+    with pytest.raises(AnswerProblem, match="no certificate's id begins with"):
+        await ledger.client.validity("00" * 32)
