@@ -233,8 +233,12 @@ def of_what_is_founded(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     told = place.read("new", name, "--members", "1", "--into", folder, *free)
     assert printable(name) in told
     member = f"{LEGAL}={BEN.public_key.hex()}"
-    told = place.read("new", name, "--member", member, "--address", "a:1", "--data", f"own{folder}", *free)
+    told = place.read("new", name, "--member", member, "--address", "a:1", "--data", f"own{folder}", "--open", *free)
     assert printable(LEGAL) in told
+    directory = ["new", name, "--address", "a:1", "--data", "own", *free]
+    told = place.read(*directory, "--as", "A", "--member", f"b/{member}", expect=6)
+    assert "is no character of names" in told
+    place.read(*directory, "--as", ANYTHING, "--member", f"B={BEN.public_key.hex()}", expect=2)
     line = write_invite(bytes(32), BEN.public_key, ("127.0.0.1:7200",))
     monkeypatch.setattr(joining, "fetch", lambda *_: found_ledger())
     assert printable(name) in place.read("join", line, "--data", f"joined{folder}", *free)

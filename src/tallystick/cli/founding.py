@@ -10,9 +10,24 @@ import typer
 from tallystick.api import command_views as views
 from tallystick.cli import options
 from tallystick.cli.options import Data, Listen, NoPassphrase, PassphraseFile, Reach, argument, flag, group, option
-from tallystick.cli.output import Text, busy, counting, give, hint, is_json, marked, print_line, say, say_table, warn
+from tallystick.cli.output import (
+    Columns,
+    Text,
+    ask,
+    busy,
+    can_ask,
+    counting,
+    give,
+    hint,
+    is_json,
+    marked,
+    print_line,
+    say,
+    say_table,
+    warn,
+)
 from tallystick.cli.running import run_here
-from tallystick.cli.words import utc
+from tallystick.cli.words import names_of, utc
 from tallystick.host import founding
 from tallystick.host.addresses import places
 from tallystick.host.data_folder import DataFolder, Settings
@@ -20,6 +35,7 @@ from tallystick.host.founding import DEFAULT_STAKE, Member
 from tallystick.host.invite import read_invite
 from tallystick.ledger.params import MAX_UNBONDING_EPOCHS, Params
 from tallystick.ledger.wallet import Wallet
+from tallystick.problems import BadRequest
 from tallystick.storage.store import Store
 
 _NETWORK: Final = Path("tallystick-network")
@@ -82,9 +98,16 @@ def new(
         int | None, option("With --members: the first one's.", min=1, max=65_535, show_default="the first free ones")
     ] = None,
     member: Annotated[list[str] | None, option("A first member; :STAKE if it differs. Repeat it.", "NAME=KEY")] = None,
-    own_name: Annotated[str, option("With --member: your own name.", "NAME", "--as")] = "founder",
+    own_name: Annotated[
+        str | None, option("With --member: your own organisation.", "NAME", "--as", show_default="it is asked for")
+    ] = None,
     stake: Annotated[int, option("What each has at stake.", "TOKENS", min=1)] = DEFAULT_STAKE,
-    free: Annotated[int, option("And more, to stake later.", "TOKENS", min=0)] = DEFAULT_STAKE,
+    is_open: Annotated[
+        bool, flag("--open", "An open ledger: anybody certifies, and keys stake tokens of their own.")
+    ] = False,
+    free: Annotated[
+        int | None, option("With --open: and more, to stake later.", "TOKENS", min=0, show_default=str(DEFAULT_STAKE))
+    ] = None,
     epoch_blocks: Annotated[
         int, option("Blocks of an epoch, unless stakes change: they count from the next.", "BLOCKS")
     ] = _DEFAULTS.epoch_blocks,
@@ -111,15 +134,23 @@ def new(
 
     With --members N: nodes on this machine, each in a folder of its own, for a class or a try-out. With --member: the
     ledger of the keys that others made (tallystick key new) and told you; your own key is one of them, or is added,
-    and your node is set up. Name and parameters cannot be changed later: the ledger's id is their hash. It begins at
-    the time of this machine's clock, which has to be right.
+    and your node is set up. The ledger begins at the time of this machine's clock, which has to be right.
+
+    Members are organisations: they stand in the ledger's directory under their names, they alone certify, and they
+    decide by motions who joins and who leaves. An organisation's id, for ever, comes from its name; ID/NAME says
+    another. With --open anybody certifies, members are keys, and nothing is decided in common.
+
+    Four members or more of equal stake go on without one. With three, nobody can be removed or replaced who is gone.
 
     Examples:
       tallystick new class --members 4
-      tallystick new diplomas --address node.alice.org:7117 --member BOB=5f0c… --member CAROL=93ab…:200
+      tallystick new diplomas --as 'University A' --address node.a.edu:7117 --member 'University B=5f0c…' --member …
+      tallystick new play --members 2 --open --free 1000
     """
     if (members is None) == (not member):
         raise typer.BadParameter("say either --members N, or --member NAME=KEY for each member")
+    if free is not None and not is_open:
+        raise typer.BadParameter("--free needs --open: where members decide together nobody has tokens to stake alone")
     params = Params(
         epoch_blocks=epoch_blocks,
         epoch_ms=epoch_ms,
@@ -127,24 +158,38 @@ def new(
         unbonding_ms=founding.default_unbonding_ms(epoch_ms) if unbonding_ms is None else unbonding_ms,
         delta_ms=delta_ms,
         admits_observers=observers,
+        anybody_certifies=is_open,
     )
     founding.check_plausible(params)
+    extra = DEFAULT_STAKE if free is None else free
     if members is not None:
         passphrase = options.find_passphrase(passphrase_file, no_passphrase, "all keys", is_new=True)
         with counting("Sealing keys", members) as on_key:
             folders = founding.found_here(
-                name, into, members, passphrase, params=params, stake=stake, free=free, port=port, on_key=on_key
+                name, into, members, passphrase, params=params, stake=stake, free=extra, port=port, on_key=on_key
             )
-        _tell(folders, [Member(one.path.name, one.public_key(), stake) for one in folders], into)
+        _tell(folders, [founding.member_here(one, stake, is_open=is_open) for one in folders], into)
         return
-    others = [founding.parse_member(one, stake) for one in member or ()]
+    first = [founding.parse_member(one, stake, is_open=is_open) for one in member or ()]
     settings = Settings(*places(listen, address, towards=None))
     folder = options.node_folder(data)
+    folder.check_free()
+    folder.check_path()
+    named = {one.key for one in first}
+    if not (folder.key_path.exists() and folder.public_key() in named):
+        own_id, title = ("", own_name or "founder") if is_open else founding.parse_name(own_name or _ask_name())
+        founding.check_distinct([Member(title, b"", stake, own_id), *first], is_open=is_open)
     own = _own_wallet(folder, passphrase_file, no_passphrase)
-    is_named = own.public_key in {one.key for one in others}
-    first = others if is_named else [Member(own_name, own.public_key, stake), *others]
-    founding.set_up(folder, settings, founding.found(name, first, free, params), first)
+    if own.public_key not in named:
+        first = [Member(title, own.public_key, stake, own_id), *first]
+    founding.set_up(folder, settings, founding.found(name, first, extra, params), first)
     _tell([folder], first)
+
+
+def _ask_name() -> str:
+    if not can_ask():
+        raise BadRequest("what is your organisation called? Say so with --as NAME; members read it on the ledger")
+    return ask("Your organisation's name, for all to read on the ledger")
 
 
 def join(
@@ -180,7 +225,10 @@ def join(
     give(joined)
     say(marked("✓", joined.name, f" is joined: ledger {joined.ledger_id[:16]}…"))
     member = f"a first member, with {joined.stake_at_first:,} tokens at stake"
-    role = member if joined.stake_at_first else "an observer: it reads along, and certifies"
+    reads = "an observer: it reads along, and certifies" + (
+        "" if joined.is_open else " when an organisation lists its key"
+    )
+    role = member if joined.stake_at_first else reads
     _say_place(folder, f"Your node is {role}. It is")
     hint(f"It runs with: tallystick run --data {folder.quoted}")
     if run:
@@ -206,15 +254,34 @@ def _tell(folders: Sequence[DataFolder], members: Sequence[Member], into: Path |
     if into is not None:
         say_table(told.nodes, {"Folder": lambda one: one.folder, "Address": lambda one: one.address, "Key": _key})
         all_of_them = f"tallystick up {shlex.quote(str(into))}"
+        _say_indispensable(told)
         _say_next({all_of_them: "runs them all", f"tallystick run --data {data}": "runs one"})
         return
-    say_table(told.members, {"Member": lambda one: one.name, "At stake": lambda one: f"{one.stake:,}", "Key": _key})
+    ids: Columns[views.FirstMember] = {} if told.is_open else {"Id": lambda one: one.organisation or ""}
+    columns: Columns[views.FirstMember] = {"Member": lambda one: one.name, **ids}
+    say_table(told.members, {**columns, "At stake": lambda one: f"{one.stake:,}", "Key": _key})
     _say_place(folders[0], "Your node is")
     needed = 2 * sum(one.stake for one in told.members) // 3 + 1
     say(f"Blocks become final once members with {needed:,} tokens at stake are connected.")
+    _say_indispensable(told)
     invite = f"tallystick invite --data {data}"
     others = "then prints the line with which the others join"
     _say_next({f"tallystick run --data {data}": "starts your node", invite: others})
+
+
+def _say_indispensable(told: views.Founded) -> None:
+    """Without whom the ledger stops for good: where they decide together, the others can do nothing about that."""
+    found, count = told.indispensable, len(told.members)
+    if told.is_open:
+        return
+    if not found:
+        say("It goes on without any one member; the others can remove one that is gone, and replace a lost key.")
+        return
+    every = "the only member" if count == 1 else f"each of {count} members"
+    one, who = "one of them" if len(found) > 1 else "it", every if len(found) == count else names_of(found)
+    say(marked("!", f"Indispensable: {who}", f": without {one} nothing becomes final. If {one} is gone for good, the"))
+    say("  others can neither remove nor replace it, and the ledger has ended. Four equal members go on without one:")
+    say("  found it with four, or admit more (tallystick member admit) while all are there. Keep copies of all keys.")
 
 
 def _key(one: views.FirstNode | views.FirstMember) -> Text:
