@@ -291,7 +291,8 @@ class FinalScribe(Scribe):
         proof = self.last(epoch, block) if self.state.epoch is not epoch else None
         finalization = self.finalization(epoch, block) if is_finalized else None
         roots, members = (proof.roots, proof.members) if proof else (None, None)
-        self.kept.append(PersistBlock(block, (), finalization, roots, members))
+        decided = tuple(self.state.decided.items())
+        self.kept.append(PersistBlock(block, (), finalization, roots, members, decided=decided))
         self.archive.append(self.kept[-1])
         return block
 

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tests.builders import Scribe, keep
 
@@ -21,10 +22,10 @@ class Kept:
     """That is written to."""
     reader: LedgerReader
 
-    def forge(self, *certificates: AnyCertificate) -> Block:
+    def forge(self, *certificates: AnyCertificate, **changes: Any) -> Block:
         """The next block, kept."""
-        block = self.scribe.forge(*certificates)
-        keep(self.store, block)
+        block = self.scribe.forge(*certificates, **changes)
+        keep(self.store, block, decided=tuple(self.scribe.state.decided.items()))
         return block
 
 

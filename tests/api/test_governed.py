@@ -15,6 +15,8 @@ from tallystick.api import decisions as d
 from tallystick.api import views
 from tallystick.api.app import App, Door
 from tallystick.api.certificate_view import Beside, certificate_view
+from tallystick.api.governance import open_motion_line, rotations_in
+from tallystick.api.governed_views import KeyOfOrganisation, Rotation
 from tallystick.api.key_book import KeyBook
 from tallystick.client.client import AsyncClient
 from tallystick.client.doors import AnswerProblem, Request, ask
@@ -31,8 +33,8 @@ class Governed(NamedTuple):
     kept: Kept
     client: AsyncClient
 
-    def forge(self, *certificates: AnyCertificate) -> Block:
-        return self.kept.forge(*certificates)
+    def forge(self, *certificates: AnyCertificate, **changes: Any) -> Block:
+        return self.kept.forge(*certificates, **changes)
 
     async def told(self, certificate: AnyCertificate) -> views.Certificate:
         return await self.client.certificate(certificate.id.hex())
@@ -289,3 +291,135 @@ async def test_only_statements_are_valid_or_not(ledger: Governed) -> None:
     assert caught.value.http_status == 404
     with pytest.raises(AnswerProblem, match="no certificate's id begins with"):
         await ledger.client.validity("00" * 32)
+
+
+@on_a_ledger
+async def test_a_statement_that_was_superseded_first_and_revoked_later_was_superseded_in_between(
+    ledger: Governed,
+) -> None:
+    """The status holds the strongest entry alone."""
+    scribe = ledger.scribe
+    ledger.forge(one := scribe.statement("ben"), other := scribe.statement("ben"))
+    superseding, revoking = scribe.supersession(one, other, "ben"), scribe.revocation(one, "ben")
+    times = [ledger.forge(superseding).header.timestamp_ms]
+    ledger.forge()
+    times.append(ledger.forge(revoking).header.timestamp_ms)
+    asked = [times[0] - 1, times[0], times[1] - 1, times[1]]
+    found = [await ledger.client.validity(one.id.hex(), at_ms) for at_ms in asked]
+    assert [told.state for told in found] == ["valid", "superseded", "superseded", "revoked"]
+    assert [told.by for told in found] == [None, *[superseding.id.hex()] * 2, revoking.id.hex()]
+    assert [told.successor for told in found] == [None, *[other.id.hex()] * 2, None]
+
+
+# ---- organisations ----------------------------------------------------------------------------------------------
+
+
+@on_a_ledger
+async def test_an_organisation_is_told_with_all_keys_that_it_ever_had(ledger: Governed) -> None:
+    scribe = ledger.scribe
+    ledger.forge(add_issuer(scribe, "registrar", "ada"), scribe.statement())
+    ledger.forge(scribe.key_change(changes.EndIssuer(scribe.key("registrar").public_key, 1), "ada"))
+    told = await ledger.client.organisation("ada")
+    ada, registrar = (scribe.key(name).public_key.hex() for name in ("ada", "registrar"))
+    assert (told.id, told.title, told.domain, told.member_key) == ("ada", "University of Ada", None, ada)
+    assert (told.staked, told.votes_with, told.live_keys, told.rotation) == (10, 10, 1, None)
+    assert told.keys == [
+        KeyOfOrganisation(ada, "member", "", 0, None, None, None, is_in_force=True),
+        KeyOfOrganisation(registrar, "issuer", "Registrar", 0, 2, None, 1, is_in_force=False),
+    ]
+    pages = [await ledger.client.organisations(limit=3), await ledger.client.organisations(limit=3, cursor="3")]
+    assert [[one.id for one in page.organisations] for page in pages] == [["ada", "ben", "cy"], ["dot"]]
+    assert [page.next for page in pages] == ["3", None]
+    with pytest.raises(AnswerProblem, match="there is no organisation eve"):
+        await ledger.client.organisation("eve")
+
+
+@on_a_ledger
+async def test_a_rotation_is_told_from_its_announcement_until_it_is_in_effect(ledger: Governed) -> None:
+    scribe = ledger.scribe
+    before, after = (scribe.key(name).public_key for name in ("ada", "ada's next"))
+    rotating = changes.RotateMemberKey("ada", before, after, None, scribe.admission("ada's next", "ada"))
+    announced_ms = ledger.forge(scribe.key_change(rotating, "ada")).header.timestamp_ms
+    (line, *_) = (await ledger.client.organisations()).organisations
+    due_ms = announced_ms + scribe.state.params.rotation_delay_ms
+    key = views.Key(before.hex(), None, "ada", "University of Ada", None)
+    assert line.rotation == Rotation("ada", key, after.hex(), due_ms, None)
+    assert rotations_in(scribe.state, ledger.kept.reader.keys) == [line.rotation]
+
+
+@on_a_ledger
+async def test_a_removed_organisation_has_no_member_key_and_keeps_its_name(ledger: Governed) -> None:
+    scribe = ledger.scribe
+    ledger.forge(one := scribe.statement("dot"))
+    motion = scribe.motion(changes.Remove("dot", 10))
+    ledger.forge(motion, *(scribe.approval(motion, name) for name in ("ben", "cy")))
+    told = await ledger.client.organisation("dot")
+    assert (told.member_key, told.staked, told.votes_with) == (None, 0, 0)
+    assert [one.is_in_force for one in told.keys] == [False]
+    certificate = await ledger.told(one)
+    assert (certificate.issuer.title, certificate.is_listed) == ("University of Dot", True)
+    assert certificate.validity is not None
+    assert (certificate.validity.state, certificate.validity.key) == ("valid", "ended_after")
+
+
+# ---- motions ----------------------------------------------------------------------------------------------------
+
+
+@on_a_ledger
+async def test_an_open_motion_is_told_with_what_it_waits_for(ledger: Governed) -> None:
+    scribe = ledger.scribe
+    motion = scribe.motion(changes.Rename("ben", "University of Ben", "Ben's", None, None))
+    ledger.forge(motion, scribe.approval(motion, "ben"), scribe.objection(motion, "cy"))
+    told = await ledger.client.motion(motion.id.hex()[:12])
+    assert (told.summary, told.state, told.mover.organisation) == ("rename University of Ben to Ben's", "open", "ada")
+    assert told.change == d.Rename("ben", "University of Ben", "Ben's", None, None)
+    assert (told.approving, told.objecting, told.needed, told.total_stake) == (20, 10, 27, 40)
+    waits_for = "20 of 40 tokens at stake approve, 27 are needed; no word yet from: University of Dot"
+    assert (told.waits_for, told.decided_block, told.expires_ms) == (waits_for, None, motion.expires_ms)
+    words = {one.member.organisation: (one.word, one.stake) for one in told.words}
+    expected = {"ada": ("approves", 10), "ben": ("approves", 10), "cy": ("objects", 10), "dot": (None, 10)}
+    assert words == expected
+    (line,) = (await ledger.client.motions()).motions
+    assert line == open_motion_line(scribe.state.motions.open[motion.id], scribe.state, ledger.kept.reader.keys)
+    assert (line.id, line.waits_for) == (told.id, told.waits_for)
+
+
+@on_a_ledger
+async def test_motions_that_were_decided_are_told_with_the_words_that_decided_them(ledger: Governed) -> None:
+    scribe = ledger.scribe
+    passed, closed, void, expired = (
+        scribe.motion(changes.Rename("ben", "University of Ben", title, None, None), by)
+        for title, by in (("Ben's", "ada"), ("Bens", "ben"), ("Benny's", "cy"), ("Benny", "dot"))
+    )
+    ledger.forge(passed, closed, void, expired, scribe.objection(passed, "ben"))
+    ledger.forge(scribe.objection(closed, "cy"), scribe.objection(closed, "dot"))
+    ledger.forge(*(scribe.approval(passed, name) for name in ("ben", "cy")))
+    ledger.forge(*(scribe.approval(void, name) for name in ("ada", "ben")))
+    late_ms = expired.expires_ms
+    ledger.forge(timestamp_ms=late_ms)
+    ledger.forge(still := scribe.motion(changes.Remove("dot", 10)))
+    outcomes = {passed.id: "passed", closed.id: "closed", void.id: "void", expired.id: "expired", still.id: "open"}
+    for motion_id, state in outcomes.items():
+        assert (await ledger.client.motion(motion_id.hex())).state == state
+    listed = (await ledger.client.motions()).motions
+    order = [still, expired, void, passed, closed]
+    assert [one.id for one in listed] == [one.id.hex() for one in order]
+    pages = [await ledger.client.motions(limit=2, cursor=cursor) for cursor in (None, "2", "4")]
+    assert [one for page in pages for one in page.motions] == listed
+    assert [page.next for page in pages] == ["2", "4", None]
+    told = await ledger.client.motion(passed.id.hex())
+    assert (told.approving, told.objecting, told.needed, told.total_stake, told.waits_for) == (30, 0, 27, 40, None)
+    assert (told.decided_block, told.mover.organisation) == (3, "ada")
+    words = {one.member.organisation: one.word for one in told.words}
+    assert words == {"ada": "approves", "ben": "approves", "cy": "approves", "dot": None}
+    told = await ledger.client.motion(closed.id.hex())
+    assert (told.approving, told.objecting, told.decided_block) == (10, 20, 2)
+    assert (await ledger.client.motion(expired.id.hex())).decided_ms == late_ms
+
+
+@on_a_ledger
+async def test_what_is_no_motion_is_not_told_as_one(ledger: Governed) -> None:
+    ledger.forge(one := ledger.scribe.statement())
+    with pytest.raises(AnswerProblem, match="is no motion"):
+        await ledger.client.motion(one.id.hex())
+    assert (await ledger.client.motions()).motions == []

@@ -4,7 +4,7 @@ from typing import Final, NamedTuple
 
 from msgspec.structs import asdict
 
-from tallystick.api import views
+from tallystick.api import governed_views, views
 from tallystick.api.decisions import decision_view
 from tallystick.api.key_book import Keys, called
 from tallystick.api.words import reason_in_words, summary_of
@@ -30,7 +30,7 @@ class Beside(NamedTuple):
 
     place: views.Place
     payload: core.Payload | None = None
-    validity: views.Validity | None = None
+    validity: governed_views.Validity | None = None
 
 
 def _payload_view(payload: core.Payload) -> views.Payload:
@@ -78,10 +78,10 @@ def certificate_line(one: AnyCertificate, beside: Beside, keys: Keys) -> views.C
     )
 
 
-def validity_view(found: Validity, at_ms: int, as_of_ms: int, successor: bytes | None) -> views.Validity:
+def validity_view(found: Validity, at_ms: int, as_of_ms: int, successor: bytes | None) -> governed_views.Validity:
     """Whether a statement is valid, as it is told."""
     entry = found.entry
-    return views.Validity(
+    return governed_views.Validity(
         at_ms=at_ms,
         as_of_ms=as_of_ms,
         state=found.state.value,

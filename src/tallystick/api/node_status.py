@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 
+from tallystick.api.governance import open_motion_line, open_motions, rotations_in
 from tallystick.api.key_book import KeyBook
 from tallystick.api.views import Missing, Status, ViewNumber
 from tallystick.consensus.signing_guard import GuardStatus
@@ -65,6 +66,8 @@ def status_of(runner: "Runner", keys: KeyBook, key: bytes, address: str, started
             Missing(keys.view(one), epoch.stake(one), one in runner.connected, runner.last_heard_ms.get(one))
             for one in look.missing
         ],
+        motions=[open_motion_line(one, state, keys) for one in open_motions(state)],
+        rotations=rotations_in(state, keys),
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from tallystick.api import decisions, questions, views
+from tallystick.api import decisions, governed_views, questions, view_base, views
 from tallystick.api.questions import JSON, MESSAGEPACK
 from tallystick.api.routes import Endpoint
 
@@ -48,7 +48,7 @@ def document(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
         paths.setdefault(one.path, {})[one.method.lower()] = _operation(one)
     paths["/v1/events"] = {"get": _EVENTS}
     _, schemas = msgspec.json.schema_components(kinds, ref_template="#/components/schemas/{name}")
-    modules = (views, questions, decisions)
+    modules = (views, view_base, governed_views, questions, decisions)
     sources = {name: found for module in modules for name, found in _classes_in(module).items()}
     for name, schema in schemas.items():
         kind = next(getattr(module, name) for module in modules if hasattr(module, name))

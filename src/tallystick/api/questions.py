@@ -4,7 +4,7 @@ from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
-from tallystick.ledger.fields import NO_CONTROLS, Amount, Index, Milliseconds, Subject
+from tallystick.ledger.fields import NO_CONTROLS, Amount, Index, Milliseconds, OrganisationId, Subject
 from tallystick.ledger.params import MAX_PAYLOAD_BYTES
 
 JSON: Final = "application/json"
@@ -30,6 +30,7 @@ BlockIndex = Annotated[Index, Meta(extra_json_schema={"example": 0})]
 Who = Annotated[
     str, Meta(min_length=1, description="A name, or how a key begins.", extra_json_schema={"example": "node-1"})
 ]
+Organisation = Annotated[OrganisationId, Meta(extra_json_schema={"example": "ada"})]
 Limit = Annotated[int, Meta(ge=1, le=MOST_ITEMS, description="At most so many items.")]
 Cursor = Annotated[Index, Meta(description="The `next` of the page before.")] | None
 WaitMs = Annotated[int, Meta(ge=0, le=MOST_WAIT_MS, description="Answer when nothing waits any more, or after this.")]

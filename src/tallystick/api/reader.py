@@ -9,19 +9,32 @@ from typing import Any, Final, NamedTuple, ParamSpec, TypeVar
 
 from msgspec.structs import asdict
 
+from tallystick.api import governed_views, views
 from tallystick.api import questions as q
-from tallystick.api import views
 from tallystick.api.certificate_view import Beside, certificate_line, certificate_view, validity_view
+from tallystick.api.governance import (
+    Past,
+    last_words,
+    open_motion_line,
+    open_motion_view,
+    open_motions,
+    organisation_line,
+    organisation_view,
+    past_motion_line,
+    past_motion_view,
+)
 from tallystick.api.key_book import KeyBook
 from tallystick.ledger.block import Block, genesis_block
 from tallystick.ledger.blockchain import Blockchain
-from tallystick.ledger.certificate import AnyCertificate, Statement, Supersession
+from tallystick.ledger.certificate import AnyCertificate, Motion, Revocation, Statement, Supersession
 from tallystick.ledger.certificate_index import Place
+from tallystick.ledger.changes import Effect, Reason
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.state import State
 from tallystick.ledger.status import StatusEntry
 from tallystick.ledger.validity import Stated, validity_at
 from tallystick.problems import Ambiguous, DamagedStore, NotThere
+from tallystick.storage.decision_tables import Decided, Decisions
 from tallystick.storage.file_statement import FileStatement, file_statement_in
 from tallystick.storage.search_index import Query, SearchIndex
 from tallystick.storage.store import Store
@@ -77,6 +90,7 @@ class LedgerReader:
         self._chain, self._store, self._read, self._find = chain, store, read, find
         self._kept = lru_cache(_BLOCKS_AT_HAND)(self._block)  # a block may hold a thousand of what is asked for
         self.address_book: Mapping[bytes, str] = store.names()
+        self.decisions: Decisions = store.decision_tables
 
     @property
     def state(self) -> State:
@@ -142,11 +156,11 @@ class LedgerReader:
 
     async def certificate(self, id: q.IdBeginning) -> views.Certificate:
         """One final certificate, by its id or how that begins (8 digits or more)."""
-        return await self._read(self.certificate_at, self._found(id))
+        return await self._read(self.certificate_at, self._found(id), self.state)
 
-    async def validity(self, id: q.IdBeginning, at_ms: q.AtMs = None) -> views.ValidityAnswer:
+    async def validity(self, id: q.IdBeginning, at_ms: q.AtMs = None) -> governed_views.ValidityAnswer:
         """Whether a statement was valid at a time, or is as of the tip: what is known by now is taken into account."""
-        return await self._read(self._validity_answer, self._found(id), at_ms)
+        return await self._read(self._validity_answer, self._found(id), self.state, at_ms)
 
     def _found(self, id: str) -> LogPlace:
         index = self._chain.certificate_index
@@ -174,7 +188,8 @@ class LedgerReader:
         stating = await self._read(self.stating, bytes.fromhex(sha256))
         places = [place for stated, place in stating if size_bytes in (None, stated.size_bytes)]
         shown, following = page([LogPlace(one, self.log_index(one)) for one in places], limit, cursor)
-        certificates = await self._read(lambda: [self.certificate_at(one) for one in shown])
+        state = self.state
+        certificates = await self._read(lambda: [self.certificate_at(one, state) for one in shown])
         return views.Found(certificates=certificates, next=following)
 
     async def search(self, question: q.Search) -> views.Certificates:
@@ -209,6 +224,35 @@ class LedgerReader:
         if len(found) > 1:
             raise Ambiguous(f"{len(found)} accounts are called {who}, or have keys that begin so; give more digits")
         return views.MemberAnswer(account=self._member(found[0]))
+
+    async def organisations(self, limit: q.Limit = 50, cursor: q.Cursor = None) -> governed_views.Organisations:
+        """All organisations that ever were, in the order of their ids."""
+        state, keys = self.state, self.keys
+        found = state.directory.organisations
+        shown, following = page(sorted(found), limit, cursor)
+        lines = [organisation_line(found[one], state, keys) for one in shown]
+        return governed_views.Organisations(organisations=lines, next=following)
+
+    async def organisation(self, id: q.Organisation) -> governed_views.Organisation:
+        """One organisation, with all its keys."""
+        found = self.state.directory.organisations.get(id)
+        if found is None:
+            raise NotThere(f"there is no organisation {id}")
+        return organisation_view(found, self.state, self.keys)
+
+    async def motions(self, limit: q.Limit = 50, cursor: q.Cursor = None) -> governed_views.Motions:
+        """The motions that are open, then those that were decided, the latest first of each."""
+        state, keys, skip = self.state, self.keys, cursor or 0
+        open_ones = open_motions(state)
+        lines = [open_motion_line(one, state, keys) for one in open_ones[skip : skip + limit]]
+        past = await self._read(self._past_motions, max(0, skip - len(open_ones)), limit + 1 - len(lines), state)
+        lines += [past_motion_line(one, keys) for one in past]
+        return governed_views.Motions(motions=lines[:limit], next=str(skip + limit) if len(lines) > limit else None)
+
+    async def motion(self, id: q.IdBeginning) -> governed_views.Motion:
+        """One motion, by its id or how that begins (8 digits or more), with the word of each member."""
+        at, state, keys = self._found(id), self.state, self.keys
+        return await self._read(self._motion, at, state, keys)
 
     async def names(self, limit: q.Limit = 50, cursor: q.Cursor = None) -> views.Names:
         """The address book, in the order of the keys."""
@@ -264,23 +308,27 @@ class LedgerReader:
         block = self._kept(at.place.block_index)
         return certificate_line(block.certificates[at.place.position], Beside(at.view(block)), self.keys)
 
-    def certificate_at(self, at: LogPlace) -> views.Certificate:
-        """The certificate there, with its payload."""
+    def certificate_at(self, at: LogPlace, state: State | None = None) -> views.Certificate:
+        """The certificate there, with its payload; what became of it up to a state, by default the tip's."""
         block = self._kept(at.place.block_index)
         one = block.certificates[at.place.position]
         payload = self._store.payload(one.payload_hash) if one.payload_hash else None
-        validity = self._validity(one, at.view(block), None) if isinstance(one, Statement) else None
+        is_statement, state = isinstance(one, Statement), state or self.state
+        validity = self._validity(one, at.view(block), state, None) if is_statement else None
         return certificate_view(one, Beside(at.view(block), payload, validity), self.keys)
 
-    def _validity_answer(self, at: LogPlace, at_ms: int | None) -> views.ValidityAnswer:
+    def _validity_answer(self, at: LogPlace, state: State, at_ms: int | None) -> governed_views.ValidityAnswer:
         block = self._kept(at.place.block_index)
         one = block.certificates[at.place.position]
         if not isinstance(one, Statement):
             raise NotThere(f"{one.id.hex()[:16]}… is no statement: only those are valid or not")
-        return views.ValidityAnswer(id=one.id.hex(), validity=self._validity(one, at.view(block), at_ms))
+        return governed_views.ValidityAnswer(
+            id=one.id.hex(), validity=self._validity(one, at.view(block), state, at_ms)
+        )
 
-    def _validity(self, one: Statement, place: views.Place, at_ms: int | None) -> views.Validity:
-        state = self.state
+    def _validity(
+        self, one: AnyCertificate, place: views.Place, state: State, at_ms: int | None
+    ) -> governed_views.Validity:
         as_of_ms = state.tip.timestamp_ms
         at_ms = as_of_ms if at_ms is None else at_ms
         stated = Stated(one.issuer, place.log_index, place.block_timestamp_ms)
@@ -289,14 +337,59 @@ class LedgerReader:
         successor = acting.successor if isinstance(acting, Supersession) else None
         return validity_view(found, at_ms, as_of_ms, successor)
 
-    def _entries(self, certificate_id: bytes, state: State, at_ms: int) -> list[StatusEntry]:
-        """Of a statement's status, as far as they count at a time."""
-        entry = state.status.of(certificate_id)
-        return [] if entry is None else [entry]
-
     def _acting(self, certificate_id: bytes) -> AnyCertificate | None:
         place = self._chain.place_of(certificate_id)
-        return self._kept(place.block_index).certificates[place.position] if place is not None else None
+        return self._certificate(place) if place is not None else None
+
+    def _entries(self, certificate_id: bytes, state: State, at_ms: int) -> list[StatusEntry]:
+        """Of a statement's status: the last one, and those before it if it did not count yet."""
+        last = state.status.of(certificate_id)
+        if last is None:
+            return []
+        if last.timestamp_ms <= at_ms or last.effect is Effect.VOID:
+            return [last]
+        places = self.decisions.places_about(certificate_id)
+        before = [entry for place in places if (entry := self._entry(place)) is not None]
+        return [one for one in before if one.log_index < last.log_index] + [last]
+
+    def _entry(self, place: Place) -> StatusEntry | None:
+        """What a revocation or supersession did; what a motion does, for an organisation that is gone, comes last."""
+        one, block = self._certificate(place), self._kept(place.block_index)
+        effect, reason = Effect.SUPERSEDED, int(Reason.UNSPECIFIED)
+        if isinstance(one, Revocation):
+            effect, reason = Effect(one.effect), one.reason
+        elif not isinstance(one, Supersession):
+            return None
+        return StatusEntry(effect, reason, self.log_index(place), block.header.timestamp_ms, one.id)
+
+    def _certificate(self, place: Place) -> AnyCertificate:
+        return self._kept(place.block_index).certificates[place.position]
+
+    def _motion(self, at: LogPlace, state: State, keys: KeyBook) -> governed_views.Motion:
+        one = self._certificate(at.place)
+        if not isinstance(one, Motion):
+            raise NotThere(f"{one.id.hex()[:16]}… is no motion")
+        if (still := state.motions.open.get(one.id)) is not None:
+            return open_motion_view(still, state, keys)
+        decided = self.decisions.outcome_of(one.id)
+        if decided is None:
+            raise DamagedStore(f"{self._store.path}: what became of a motion is missing; run: tallystick check")
+        return past_motion_view(self._past(one, at.log_index, decided), keys)
+
+    def _past_motions(self, skip: int, most: int, state: State) -> list[Past]:
+        """Those that were decided up to a state, the latest first."""
+        past = []
+        for decided in self.decisions.outcomes(skip, most):
+            place = self._chain.place_of(decided.motion)
+            one = self._certificate(place) if place is not None and decided.block_index <= state.index else None
+            if place is not None and isinstance(one, Motion):
+                past.append(self._past(one, self.log_index(place), decided))
+        return past
+
+    def _past(self, one: Motion, log_index: int, decided: Decided) -> Past:
+        block = self._kept(decided.block_index)
+        words = last_words(one, self.decisions.places_about(one.id), block.index, self._certificate)
+        return Past(one, log_index, decided, block, words, self.members_for(block))
 
     def _line(self, index: int, block: Block | None = None) -> views.BlockLine:
         block = block or self._kept(index)

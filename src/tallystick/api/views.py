@@ -5,50 +5,16 @@ Within schema 1 fields are only ever added. JSON is ASCII; texts in it, once dec
 shows them to people writes out what is not visible, as commands do, also under `--json`.
 """
 
-import json
-import re
-from typing import Any, Final
-
-import msgspec
-from msgspec import UNSET, Struct, UnsetType
+# ruff: noqa: PLC0414  all views are found here, also those parts that others have, too
+from msgspec import UNSET, Struct, UnsetType, field
 
 from tallystick.api.decisions import AnyDecision
-
-SCHEMA: Final = 1
-_NOT_PLAIN: Final = re.compile(r"[^\x00-\x7e]+")
-
-
-class View(Struct, frozen=True):
-    """An answer, or a part of one."""
-
-
-def in_json(answer: Any) -> bytes:
-    """JSON in ASCII: nothing in it drives, or reorders, the terminal of who looks at it."""
-    body = msgspec.json.encode(answer)
-    if body.isascii() and b"\x7f" not in body:
-        return body
-    return _NOT_PLAIN.sub(lambda found: json.dumps(found[0])[1:-1], body.decode()).encode()
-
-
-class Answer(View, frozen=True, kw_only=True):
-    """A whole answer."""
-
-    schema: int = SCHEMA
-
-
-class Key(View, frozen=True):
-    """Somebody's key."""
-
-    key: str
-    """32 bytes."""
-    name: str | None
-    """In the address book of the node or file that answers; nobody else vouches for it."""
-    organisation: str | None = None
-    """The id of the organisation that the directory has it under, on which all nodes agree; `null`: none."""
-    title: str | None = None
-    """Of the organisation."""
-    label: str | None = None
-    """Of an issuer key, as its organisation chose."""
+from tallystick.api.governed_views import MotionLine, Rotation, Validity
+from tallystick.api.view_base import SCHEMA as SCHEMA
+from tallystick.api.view_base import Answer as Answer
+from tallystick.api.view_base import Key as Key
+from tallystick.api.view_base import View as View
+from tallystick.api.view_base import in_json as in_json
 
 
 class Place(View, frozen=True):
@@ -84,43 +50,6 @@ class Payload(View, frozen=True):
     """If it states something of a file."""
     text: str | None
     """If it is a text of at most 1,024 bytes."""
-
-
-class Validity(View, frozen=True, kw_only=True):
-    """Whether a statement is, or was, valid: from its place in the log and final block times alone."""
-
-    at_ms: int
-    """When."""
-    as_of_ms: int
-    """The block time of the tip: what was decided until then is taken into account."""
-    state: str
-    """`valid`, `superseded`, `revoked`, `void` (it never was valid) or `not_yet` (it was not final at that time)."""
-    since_ms: int | None
-    """The block time from which it is so; `null`: not yet."""
-    by: str | None
-    """The id of the certificate (of the motion, if one did it) that made it so; `null`: none."""
-    by_log_index: int | None
-    by_ms: int | None
-    """When that took effect, by block time: of what is void, later than `since_ms`."""
-    successor: str | None
-    """Of a superseded statement: the id of the one in its place."""
-    reason: str | None
-    """Why it is revoked or void: `unspecified`, `mistake`, `fraud`, `withdrawn`, `key_compromised` or
-    `organisation_ended`."""
-    key: str | None
-    """What is known now of the issuer's key: `in_force`, `ended_after` the statement, `ended_before`,
-    `compromised_after` or `compromised_before`; `null`: the directory does not have it."""
-    key_since_log_index: int | None
-    """From which log index on the key is ended, or compromised."""
-    summary: str
-    """In words."""
-
-
-class ValidityAnswer(Answer, frozen=True, kw_only=True):
-    """Whether a certificate is, or was, valid."""
-
-    id: str
-    validity: Validity
 
 
 class CertificateLine(View, frozen=True):
@@ -421,6 +350,10 @@ class Status(Answer, frozen=True, kw_only=True):
     stuck_since_ms: int | None
     missing: list[Missing]
     """The members that are not in reach, while something waits or too little stake is in reach."""
+    motions: list[MotionLine] = field(default_factory=list)
+    """That are open, the latest first, and what they wait for."""
+    rotations: list[Rotation] = field(default_factory=list)
+    """That are announced: nobody but a motion stops them."""
 
 
 class BlockEvent(Answer, frozen=True, kw_only=True):

@@ -12,8 +12,8 @@ from urllib.parse import quote
 import httpx
 import msgspec
 
+from tallystick.api import governed_views, views
 from tallystick.api import questions as q
-from tallystick.api import views
 from tallystick.client.doors import AnswerProblem, Request, ask, open_door, problem_in
 from tallystick.client.drafts import about_file
 from tallystick.client.verification import Certified, CheckedBlock, check_certificate, check_place, checked_block
@@ -116,10 +116,10 @@ class AsyncClient:
         check_certificate(found, self.ledger_id)
         return found
 
-    async def validity(self, certificate_id: str, at_ms: int | None = None) -> views.Validity:
+    async def validity(self, certificate_id: str, at_ms: int | None = None) -> governed_views.Validity:
         """Whether a statement was valid at a time, or is as of the ledger's tip. Raises `AnswerProblem`."""
         path = f"/v1/certificates/{_segment(certificate_id.lower())}/validity"
-        return (await self._get(views.ValidityAnswer, path, at_ms=at_ms)).validity
+        return (await self._get(governed_views.ValidityAnswer, path, at_ms=at_ms)).validity
 
     async def block(self, index: int) -> views.Block:
         """A block, with its certificates."""
@@ -144,6 +144,22 @@ class AsyncClient:
     async def member(self, who: str) -> views.Member:
         """An account, by the member's name or how its key begins."""
         return (await self._get(views.MemberAnswer, f"/v1/members/{_segment(who)}")).account
+
+    async def organisations(self, limit: int = q.MOST_ITEMS, cursor: str | None = None) -> governed_views.Organisations:
+        """A page of the organisations that ever were, in the order of their ids."""
+        return await self._get(governed_views.Organisations, "/v1/organisations", limit=limit, cursor=cursor)
+
+    async def organisation(self, organisation_id: str) -> governed_views.Organisation:
+        """An organisation with all its keys, by its id. Raises `AnswerProblem`."""
+        return await self._get(governed_views.Organisation, f"/v1/organisations/{_segment(organisation_id)}")
+
+    async def motions(self, limit: int = 50, cursor: str | None = None) -> governed_views.Motions:
+        """A page of motions: the open ones, then those that were decided, the latest first of each."""
+        return await self._get(governed_views.Motions, "/v1/motions", limit=limit, cursor=cursor)
+
+    async def motion(self, motion_id: str) -> governed_views.Motion:
+        """A motion with the word of each member, by its id or how that begins. Raises `AnswerProblem`."""
+        return await self._get(governed_views.Motion, f"/v1/motions/{_segment(motion_id.lower())}")
 
     async def key_of(self, who: str) -> str:
         """A whole key: of a name in the address book, or of the account whose key begins so."""

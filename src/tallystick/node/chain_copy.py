@@ -156,7 +156,8 @@ class ChainCopy:
         members = state.epoch.members if ends_epoch and state.epoch.members != before.members else None
         oldest = state.epoch_ends[0].epoch if state.epoch_ends else state.epoch.number
         tally = finalization.tally if finalization is not None else None
-        actions.append(PersistBlock(block, tuple(payloads.values()), tally, roots, members, oldest))
+        decided = tuple(state.decided.items())
+        actions.append(PersistBlock(block, tuple(payloads.values()), tally, roots, members, oldest, decided))
         self.finality.tip_advanced(state)
         actions.append(ReportBlock(block, forged_here=self._own == block.header.forger))
         for certificate_id, refused in left:

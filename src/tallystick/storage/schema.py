@@ -35,6 +35,9 @@ DERIVED: Final = {
     "ids": "last_block INTEGER PRIMARY KEY, counts BLOB NOT NULL, ids BLOB NOT NULL, issuers BLOB NOT NULL, "
     "digest BLOB NOT NULL)",
     "snapshot": "block_index INTEGER PRIMARY KEY, encoded BLOB NOT NULL, digest BLOB NOT NULL)",
+    "about": "certificate_id BLOB, block_index INTEGER, position INTEGER, "
+    "PRIMARY KEY (certificate_id, block_index, position)) WITHOUT ROWID",
+    "decided": "motion BLOB PRIMARY KEY, block_index INTEGER NOT NULL, outcome INTEGER NOT NULL) WITHOUT ROWID",
 }
 """Tables that follow from the others, and can be made anew."""
 
