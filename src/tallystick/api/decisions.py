@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final, Literal, cast, get_args, get_type_hint
 from msgspec import Meta, Struct
 from msgspec.structs import fields
 
+from tallystick.api import questions as q
 from tallystick.api.questions import Hex32, WaitMs
 from tallystick.ledger import certificate as core
 from tallystick.ledger import changes
@@ -15,7 +16,6 @@ from tallystick.ledger.fields import (
     Index,
     Label,
     Milliseconds,
-    OrganisationId,
     Subject,
     Title,
     Tokens,
@@ -23,6 +23,9 @@ from tallystick.ledger.fields import (
 )
 
 Hex64 = Annotated[str, Meta(pattern=r"^[0-9a-f]{128}$(?!\n)", description="64 bytes in lower-case hex.")]
+TitleText = Annotated[Title, Meta(description="A line of text of 1 to 64 characters.")]
+LabelText = Annotated[Label, Meta(description="A line of text of at most 64 characters.")]
+DomainText = Annotated[WebDomain, Meta(description="A web domain in lower case, as law.example.org.")]
 MemberRole = Literal["member", "voter"]
 Effect = Literal["revoked", "void"]
 Reason = Literal["unspecified", "mistake", "fraud", "withdrawn", "key_compromised", "organisation_ended"]
@@ -41,9 +44,9 @@ class Part(Struct, frozen=True, forbid_unknown_fields=True):
 class Admit(Part, frozen=True, tag_field="change", tag="admit"):
     """Another organisation; without stake it certifies and does not vote."""
 
-    organisation: OrganisationId
-    title: Title
-    domain: WebDomain | None
+    organisation: q.Organisation
+    title: TitleText
+    domain: DomainText | None
     key: Hex32
     """Its member key."""
     role: MemberRole
@@ -56,7 +59,7 @@ class Admit(Part, frozen=True, tag_field="change", tag="admit"):
 class Remove(Part, frozen=True, tag_field="change", tag="remove"):
     """An organisation's keys end."""
 
-    organisation: OrganisationId
+    organisation: q.Organisation
     stake: Tokens
     """That it has."""
 
@@ -64,7 +67,7 @@ class Remove(Part, frozen=True, tag_field="change", tag="remove"):
 class StakeOf(Part, frozen=True):
     """One organisation's stake, before and after."""
 
-    organisation: OrganisationId
+    organisation: q.Organisation
     before: Tokens
     after: Tokens
 
@@ -78,7 +81,7 @@ class SetStakes(Part, frozen=True, tag_field="change", tag="set_stakes"):
 class ReplaceMemberKey(Part, frozen=True, tag_field="change", tag="replace_member_key"):
     """An organisation's member key, when it is lost or stolen."""
 
-    organisation: OrganisationId
+    organisation: q.Organisation
     before: Hex32
     after: Hex32
     compromised_since: Index | None
@@ -90,7 +93,7 @@ class ReplaceMemberKey(Part, frozen=True, tag_field="change", tag="replace_membe
 class SetOrganisationKey(Part, frozen=True, tag_field="change", tag="set_organisation_key"):
     """The key that an organisation keeps offline."""
 
-    organisation: OrganisationId
+    organisation: q.Organisation
     before: Hex32 | None
     after: Hex32 | None
     """`null`: none."""
@@ -101,11 +104,11 @@ class SetOrganisationKey(Part, frozen=True, tag_field="change", tag="set_organis
 class Rename(Part, frozen=True, tag_field="change", tag="rename"):
     """An organisation's title and domain; its id stays."""
 
-    organisation: OrganisationId
-    title_before: Title
-    title: Title
-    domain_before: WebDomain | None
-    domain: WebDomain | None
+    organisation: q.Organisation
+    title_before: TitleText
+    title: TitleText
+    domain_before: DomainText | None
+    domain: DomainText | None
 
 
 class SetParameter(Part, frozen=True, tag_field="change", tag="set_parameter"):
@@ -127,7 +130,7 @@ class SetStatus(Part, frozen=True, tag_field="change", tag="set_status"):
 class StopRotation(Part, frozen=True, tag_field="change", tag="stop_rotation"):
     """A rotation of a member key that is announced and not in effect yet."""
 
-    organisation: OrganisationId
+    organisation: q.Organisation
     key: Hex32
 
 
@@ -150,9 +153,9 @@ AnyChange = (
 class AddIssuer(Part, frozen=True, tag_field="operation", tag="add_issuer"):
     """Another issuer key; it certifies at once."""
 
-    organisation: OrganisationId
+    organisation: q.Organisation
     key: Hex32
-    label: Label
+    label: LabelText
     until_ms: Milliseconds | None
     """The block time from which it certifies no more."""
     admitted: Hex64
@@ -170,7 +173,7 @@ class EndIssuer(Part, frozen=True, tag_field="operation", tag="end_issuer"):
 class RotateMemberKey(Part, frozen=True, tag_field="operation", tag="rotate_member_key"):
     """Another member key: at once by the organisation key, else after the ledger's delay."""
 
-    organisation: OrganisationId
+    organisation: q.Organisation
     before: Hex32
     after: Hex32
     compromised_since: Index | None
@@ -246,7 +249,7 @@ class NewDecision(Struct, frozen=True, forbid_unknown_fields=True):
 class AdmissionTo(Struct, frozen=True, forbid_unknown_fields=True):
     """The organisation whose key the node's own is to become."""
 
-    organisation: OrganisationId
+    organisation: q.Organisation
 
 
 # ---- to and from what is signed ---------------------------------------------------------------------------------

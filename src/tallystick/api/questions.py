@@ -30,7 +30,13 @@ BlockIndex = Annotated[Index, Meta(extra_json_schema={"example": 0})]
 Who = Annotated[
     str, Meta(min_length=1, description="A name, or how a key begins.", extra_json_schema={"example": "node-1"})
 ]
-Organisation = Annotated[OrganisationId, Meta(extra_json_schema={"example": "ada"})]
+Organisation = Annotated[
+    OrganisationId,
+    Meta(
+        description="An organisation's id: lower-case letters, digits and hyphens, at most 40.",
+        extra_json_schema={"example": "ada"},
+    ),
+]
 Limit = Annotated[int, Meta(ge=1, le=MOST_ITEMS, description="At most so many items.")]
 Cursor = Annotated[Index, Meta(description="The `next` of the page before.")] | None
 WaitMs = Annotated[int, Meta(ge=0, le=MOST_WAIT_MS, description="Answer when nothing waits any more, or after this.")]
