@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tallystick.api.governed_views import Organisation
 from tallystick.api.views import Answer, View, ViewNumber
 from tallystick.consensus import signing_guard
 from tallystick.host.data_folder import DataFolder
@@ -146,6 +147,23 @@ class Checked(Answer, frozen=True, kw_only=True):
     """Blocks at the end that no votes prove final."""
     size_bytes: int
     took_ms: int
+
+
+class OrganisationKeys(Answer, frozen=True, kw_only=True):
+    """Organisations with their keys."""
+
+    organisations: list[Organisation]
+
+
+class Admission(Answer, frozen=True, kw_only=True):
+    """That a key wants to be an organisation's, as it signed that itself."""
+
+    organisation: str
+    public_key: str
+    signature: str
+    ledger_id: str
+    line: str
+    """All of it but the ledger, in a line of text."""
 
 
 class Repaired(Answer, frozen=True, kw_only=True):

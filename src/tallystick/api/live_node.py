@@ -7,8 +7,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tallystick.api import decisions as d
 from tallystick.api import questions as q
 from tallystick.api import views
+from tallystick.api.deciding import signed_decision
 from tallystick.api.events import BlockEvents
 from tallystick.api.node_status import status_of
 from tallystick.api.reader import LedgerReader, page
@@ -106,6 +108,11 @@ class LiveNode:
             entries.append(Entry(issue_statement(self._wallet, ledger_id, at_ms, one.subject, payload), payload))
         outcomes = (await self._submit(entries, body.wait_ms)).outcomes if body.submit else []
         return views.Signed(entries=[encode(one).hex() for one in entries], outcomes=outcomes)
+
+    async def decide(self, body: d.NewDecision) -> views.Outcomes:
+        """Sign a decision with the node's key: a motion, a word on one, a change of own keys, what is taken back."""
+        entry = signed_decision(self._wallet, self._runner.node.chain.ledger_id, body.decision, body.words)
+        return await self._submit([entry], body.wait_ms)
 
     async def stake(self, body: q.StakeChange) -> views.Outcomes:
         """Stake tokens of the node's own, or withdraw them."""

@@ -103,6 +103,7 @@ ENDPOINTS: Final = (
     Endpoint("GET", "/v1/outcomes/{id}", LiveNode.outcome),
     Endpoint("POST", "/v1/outcomes", LiveNode.outcomes),
     Endpoint("POST", "/v1/sign", LiveNode.sign, is_local=True),
+    Endpoint("POST", "/v1/decisions", LiveNode.decide, is_local=True),
     Endpoint("POST", "/v1/stake", LiveNode.stake, is_local=True),
     Endpoint("POST", "/v1/invite", LiveNode.invite, is_local=True),
     Endpoint("POST", "/v1/backup", LiveNode.backup, is_local=True),

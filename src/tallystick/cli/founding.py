@@ -1,5 +1,6 @@
 """`tallystick key`, `new` and `join`: keys, and a node on a ledger of one's own or of somebody who invites."""
 
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ import typer
 
 from tallystick.api import command_views as views
 from tallystick.cli import options
-from tallystick.cli.options import Data, Listen, NoPassphrase, PassphraseFile, Reach, argument, flag, group, option
+from tallystick.cli.options import Data, Listen, NoPassphrase, PassphraseFile, Reach, Yes, argument, flag, group, option
 from tallystick.cli.output import (
     Columns,
     Text,
@@ -33,6 +34,9 @@ from tallystick.host.addresses import places
 from tallystick.host.data_folder import DataFolder, Settings
 from tallystick.host.founding import DEFAULT_STAKE, Member
 from tallystick.host.invite import read_invite
+from tallystick.host.text import is_hex_digest
+from tallystick.ledger.changes import sign_admission
+from tallystick.ledger.fields import MAX_INDEX
 from tallystick.ledger.params import MAX_UNBONDING_EPOCHS, Params
 from tallystick.ledger.wallet import Wallet
 from tallystick.problems import BadRequest
@@ -87,6 +91,94 @@ def show_key(
         warn(changed)
     give(views.OwnKey(public_key=public_key, key_file=str(folder.key_path), address=address))
     print_line(f"{public_key}@{address}" if with_address else public_key)
+
+
+@key.command("admit")
+def admit(
+    organisation: Annotated[str, argument("ORGANISATION", "Whose key it is to be: the organisation's id.")],
+    *,
+    ledger: Annotated[
+        str | None, option("The ledger's id, 64 hexadecimal digits, or an invite.", "ID", show_default="the folder's")
+    ] = None,
+    data: Data = None,
+    passphrase_file: PassphraseFile = None,
+    no_passphrase: NoPassphrase = False,
+) -> None:
+    """Sign that this key wants to be an organisation's: a new member's, an issuer's, or in the place of a lost one.
+
+    The line it prints goes to whoever makes the motion or adds the key. It holds for that organisation and ledger
+    alone, and admits nobody by itself. An organisation's id is of lower-case letters, digits and hyphens.
+
+    Examples:
+      tallystick key admit uni-e --ledger 41d2…
+      tallystick key admit uni-e --ledger "$(cat invite.txt)" > admission.txt
+    """
+    folder = options.node_folder(data)
+    ledger_id = _ledger_id(folder, ledger)
+    if re.fullmatch(r"[a-z0-9][a-z0-9-]{0,39}", organisation) is None:
+        raise typer.BadParameter(
+            f"{organisation!r} is no id of an organisation: lower-case letters, digits and hyphens"
+        )
+    wallet = options.open_key(folder.key_path, passphrase_file, no_passphrase)
+    signature = sign_admission(wallet, ledger_id, organisation).hex()
+    line = f"{organisation}:{wallet.public_key.hex()}:{signature}"
+    give(
+        views.Admission(
+            organisation=organisation,
+            public_key=wallet.public_key.hex(),
+            signature=signature,
+            ledger_id=ledger_id.hex(),
+            line=line,
+        )
+    )
+    print_line(line)
+    hint("Send this line to a member of the ledger. A new organisation is moved with: tallystick member admit LINE")
+    hint("A lost member key: tallystick member replace-key LINE; one's own: tallystick key rotate LINE; an issuer's:")
+    hint("tallystick issuer add LINE. Tell them the first digits of the key over the telephone, too")
+
+
+def _ledger_id(folder: DataFolder, said: str | None) -> bytes:
+    if said is None:
+        folder.settings()
+        with Store.open(folder.ledger_path, read_only=True) as store:
+            return store.genesis.ledger_id
+    if is_hex_digest(said.lower()):
+        return bytes.fromhex(said)
+    if said.startswith("tallystick1"):
+        return read_invite(said).ledger_id
+    raise typer.BadParameter(f"{said!r} is no ledger's id, 64 hexadecimal digits, and no invite")
+
+
+@key.command("rotate")
+def rotate(
+    admission: Annotated[str, argument("ADMISSION", "The line that tallystick key admit printed for the new key.")],
+    compromised_since: Annotated[
+        int | None,
+        option(
+            "The old key was stolen: what it certified from this log index on is void.", "INDEX", min=0, max=MAX_INDEX
+        ),
+    ] = None,
+    *,
+    key: Annotated[
+        Path | None, option("Sign with the organisation key in this file.", "FILE", show_default="the node's own")
+    ] = None,
+    data: Data = None,
+    passphrase_file: PassphraseFile = None,
+    no_passphrase: NoPassphrase = False,
+    yes: Yes = False,
+) -> None:
+    """Announce another member key for the own organisation: it follows after the ledger's delay, 24 h unless changed.
+
+    Meanwhile every status shows it, and a motion can stop it: a thief could announce one as well. By the organisation
+    key (--key) it follows at once. Set the node of the new key up before (tallystick join in another folder): it reads
+    along, and votes from then on; the old one has to run until then.
+
+    Example: tallystick key rotate 'uni-a:5f0c…:93ab…'
+    """
+    from tallystick.cli.members import rotate_key  # noqa: PLC0415  # it brings the client along
+
+    wallet = options.open_key(key, passphrase_file, no_passphrase) if key else None
+    rotate_key(admission, compromised_since, wallet, data, yes=yes)
 
 
 def new(

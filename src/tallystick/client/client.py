@@ -12,8 +12,10 @@ from urllib.parse import quote
 import httpx
 import msgspec
 
+from tallystick.api import decisions as d
 from tallystick.api import governed_views, views
 from tallystick.api import questions as q
+from tallystick.api.deciding import signed_decision
 from tallystick.client.doors import AnswerProblem, Request, ask, open_door, problem_in
 from tallystick.client.drafts import about_file
 from tallystick.client.verification import Certified, CheckedBlock, check_certificate, check_place, checked_block
@@ -256,6 +258,55 @@ class AsyncClient:
         waiting = [one.id for one in outcomes if one.state == "waiting" and timeout_s != 0]
         settled = {one.id: one for one in await self.wait(waiting, timeout_s=timeout_s)}
         return [settled.get(one.id, one) for one in outcomes]
+
+    # ---- deciding -----------------------------------------------------------------------------------------------
+
+    async def move(
+        self, change: d.AnyChange, expires_ms: int, *, words: str = "", timeout_s: float | None = 60.0
+    ) -> views.Outcome:
+        """Move, as a member, that something be changed; it is closed unless it was decided by this block time."""
+        return await self._decide(d.Move(change, expires_ms), words, timeout_s)
+
+    async def approve(self, motion_id: str, *, words: str = "", timeout_s: float | None = 60.0) -> views.Outcome:
+        """A member's word for a motion."""
+        return await self._decide(d.Approve(motion_id), words, timeout_s)
+
+    async def object(self, motion_id: str, *, words: str = "", timeout_s: float | None = 60.0) -> views.Outcome:
+        """A member's word against a motion."""
+        return await self._decide(d.Object(motion_id), words, timeout_s)
+
+    async def change_keys(
+        self, operation: d.AnyKeyOperation, *, words: str = "", timeout_s: float | None = 60.0
+    ) -> views.Outcome:
+        """Change the own organisation's keys."""
+        return await self._decide(d.ChangeKeys(operation), words, timeout_s)
+
+    async def revoke(
+        self,
+        certificate_id: str,
+        effect: d.Effect = "revoked",
+        reason: d.Reason = "unspecified",
+        *,
+        words: str = "",
+        timeout_s: float | None = 60.0,
+    ) -> views.Outcome:
+        """Take a statement of the own organisation back: from now on, or from the beginning."""
+        return await self._decide(d.Revoke(certificate_id, effect, reason), words, timeout_s)
+
+    async def supersede(
+        self, certificate_id: str, successor_id: str, *, words: str = "", timeout_s: float | None = 60.0
+    ) -> views.Outcome:
+        """Put another statement of the own organisation in a statement's place."""
+        return await self._decide(d.Supersede(certificate_id, successor_id), words, timeout_s)
+
+    async def _decide(self, decision: d.AnyDecision, words: str, timeout_s: float | None) -> views.Outcome:
+        """Signed by the wallet, or else the node."""
+        if self.wallet is not None:
+            entry = encode(signed_decision(self.wallet, self.ledger_id, decision, words))
+            return (await self.submit([entry], timeout_s=timeout_s))[0]
+        body = d.NewDecision(decision, words)
+        told = await self._send(views.Outcomes, "/v1/decisions", body=body, is_repeatable=False)
+        return (await self._settled(told.outcomes, timeout_s))[0]
 
     # ---- verifying ----------------------------------------------------------------------------------------------
 

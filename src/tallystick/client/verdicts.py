@@ -129,6 +129,13 @@ def _why_not(
     if not wanted:
         keys = ", ".join(dict.fromkeys(one.certificate.issuer.key for one in found))
         return f"it is certified, but not by the issuer that you named; by: {keys}"
+    if not any(is_valid(one.certificate) for one in wanted):
+        said = [
+            f"{one.certificate.id[:16]}… is {one.certificate.validity.summary}"
+            for one in wanted
+            if one.certificate.validity
+        ]
+        return f"it was certified, and that is not valid: {'; '.join(said)}"
     if is_known:
         return None
     where = f"it is certified on the ledger {ledger.name!r} (id {ledger.ledger_id})"
@@ -136,6 +143,11 @@ def _why_not(
         return f"{where}, which is not the one that you named"
     advice = f"pass --ledger {ledger.ledger_id} if you know that id from somewhere else"
     return f"{where}, which you did not name: {advice}"
+
+
+def is_valid(one: views.Certificate) -> bool:
+    """Whether a statement is valid as of the ledger's tip."""
+    return one.validity is None or one.validity.state == "valid"
 
 
 class _Told(NamedTuple):
