@@ -185,7 +185,7 @@ def proposal_evidence(
 
 
 def payload(content: str = "content") -> Payload:
-    return Payload(sha256(content.encode()).digest(), "text/plain", content.encode())
+    return Payload(sha256(content.encode()).digest(), "", "text/plain", content.encode())
 
 
 if TYPE_CHECKING:

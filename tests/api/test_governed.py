@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 from tests.api.kept_ledger import Kept, kept_ledger
+from tests.builders import START_MS
 from tests.governed import GovernedScribe
 
 from tallystick.api import decisions as d
@@ -22,8 +23,9 @@ from tallystick.client.client import AsyncClient
 from tallystick.client.doors import AnswerProblem, Request, ask
 from tallystick.ledger import changes
 from tallystick.ledger.block import Block
-from tallystick.ledger.certificate import AnyCertificate
+from tallystick.ledger.certificate import AnyCertificate, Payload, check_payload, issue_statement
 from tallystick.ledger.changes import Effect, Reason, Role
+from tallystick.ledger.messages import entry_codec
 
 
 class Governed(NamedTuple):
@@ -309,6 +311,49 @@ async def test_a_statement_that_was_superseded_first_and_revoked_later_was_super
     assert [told.state for told in found] == ["valid", "superseded", "superseded", "revoked"]
     assert [told.by for told in found] == [None, *[superseding.id.hex()] * 2, revoking.id.hex()]
     assert [told.successor for told in found] == [None, *[other.id.hex()] * 2, None]
+
+
+# ---- subjects ---------------------------------------------------------------------------------------------------
+
+
+@on_a_ledger
+async def test_a_subject_in_the_payload_is_told_until_it_is_erased(ledger: Governed) -> None:
+    scribe, store = ledger.scribe, ledger.kept.store
+    payload = Payload.about("Lovelace: BSc", None, bytes(32))
+    missing = Payload.about("Menabrea: BSc", None, bytes(32))
+    one, lost = (
+        issue_statement(scribe.key("ada"), scribe.ledger_id, START_MS, "", each) for each in (payload, missing)
+    )
+    ledger.forge(one, lost)
+    store.keep_payload(payload)
+    told = await ledger.told(one)
+    assert (told.subject, told.summary, told.is_erased) == ("Lovelace: BSc", "Lovelace: BSc", False)
+    assert told.payload is not None
+    assert (told.payload.subject, told.payload.media_type, told.payload.size_bytes) == ("Lovelace: BSc", "", 0)
+    block = await ledger.client.block(1)
+    log = (await ledger.client.log()).certificates
+    assert [line.summary for line in block.certificates] == [line.summary for line in log]
+    assert [line.summary for line in log] == ["Lovelace: BSc", "(its payload is not kept here)"]
+    store.erase_payload(payload.hash())
+    told = await ledger.told(one)
+    assert (told.subject, told.summary, told.is_erased) == (None, "(its payload was erased)", True)
+    assert (await ledger.client.log()).certificates[0].summary == "(its payload was erased)"
+    assert (await ledger.told(lost)).is_erased is False
+
+
+@on_a_ledger
+async def test_a_clients_subject_can_be_erased_unless_it_is_to_be_public(ledger: Governed) -> None:
+    client = ledger.client
+    client.wallet = ledger.scribe.key("ada")
+    note = Payload(bytes(32), "", "text/plain", b"with distinction")
+    statements = [("Lovelace: BSc", None), ("Babbage: BSc", note)]
+    erasable = [entry_codec.decode(one) for one in await client.sign(statements)]
+    public = [entry_codec.decode(one) for one in await client.sign(statements, public_subject=True)]
+    assert [one.certificate.subject for one in erasable + public] == ["", "", "Lovelace: BSc", "Babbage: BSc"]
+    assert [one.payload.subject if one.payload else None for one in erasable] == ["Lovelace: BSc", "Babbage: BSc"]
+    assert [one.payload for one in public] == [None, note]
+    for one in erasable + public:
+        check_payload(one.certificate, one.payload)
 
 
 # ---- organisations ----------------------------------------------------------------------------------------------

@@ -279,7 +279,7 @@ class Stream(threading.Thread):
         self._asked += 1
         subjects = [f"{self.name}: {self._asked}.{one}" for one in range(self._batch)]
         salt, content = bytes(SALT_BYTES), b"x" * 64
-        entries = client.sign([(one, Payload(salt, "text/plain", content)) for one in subjects])
+        entries = client.sign([(one, Payload(salt, "", "text/plain", content)) for one in subjects])
         outcomes = client.submit(entries, timeout_s=PATIENCE_S, on_outcomes=self._taken)
         self.final += [one for one in outcomes if one.state == "final"]
         self.refused += [one for one in outcomes if one.state == "refused"]

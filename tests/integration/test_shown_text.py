@@ -68,8 +68,8 @@ def fill(path: Path, file: Path) -> list[str]:
     genesis = found_ledger()
     scribe = FinalScribe(genesis)
     payloads = [
-        Payload(SALT, "text/plain", CONTENT),
-        Payload(SALT, MEDIA_TYPE, b"content"),
+        Payload(SALT, "", "text/plain", CONTENT),
+        Payload(SALT, "", MEDIA_TYPE, b"content"),
         file_payload(FileStatement(f"certified {LEGAL}", 5, bytes(32), f"{MARKUP}{LEGAL}"), SALT),
         file_payload(describe_file(file, f"{MARKUP}{LEGAL}"), SALT),
     ]

@@ -105,9 +105,9 @@ GENESIS = GENESES[0]
 _LEDGER = GENESIS.ledger_id
 
 PAYLOADS = [
-    Payload(bytes(range(32)), "text/plain", b"hello"),
-    Payload(bytes(32), "", b""),
-    Payload(b"\xff" * 32, "application/octet-stream", bytes(range(256)) * 2),
+    Payload(bytes(range(32)), "", "text/plain", b"hello"),
+    Payload(bytes(32), "", "", b""),
+    Payload(b"\xff" * 32, "", "application/octet-stream", bytes(range(256)) * 2),
 ]
 EPOCHS = [
     Epoch(0, GENESIS.stakes(), 1, _CREATED_MS),

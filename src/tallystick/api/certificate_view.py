@@ -30,6 +30,8 @@ class Beside(NamedTuple):
 
     place: views.Place
     payload: core.Payload | None = None
+    is_erased: bool = False
+    """Whether the payload was."""
     validity: governed_views.Validity | None = None
 
 
@@ -43,7 +45,15 @@ def _payload_view(payload: core.Payload) -> views.Payload:
         encoded=encode(payload).hex(),
         file=views.File(stated.name, stated.size_bytes, stated.sha256.hex(), stated.note) if stated else None,
         text=payload.content.decode("utf-8", "replace") if is_text else None,
+        subject=payload.subject,
     )
+
+
+def _subject_of(one: AnyCertificate, payload: core.Payload | None) -> str | None:
+    """A statement's; `None`: it stands in a payload that is not at hand."""
+    if one.subject or one.payload_hash is None:
+        return one.subject
+    return payload.subject if payload is not None else None
 
 
 def certificate_view(one: AnyCertificate, beside: Beside, keys: Keys) -> views.Certificate:
@@ -51,7 +61,7 @@ def certificate_view(one: AnyCertificate, beside: Beside, keys: Keys) -> views.C
     payload = beside.payload
     return views.Certificate(
         **asdict(certificate_line(one, beside, keys)),
-        subject=one.subject if isinstance(one, core.Statement) else None,
+        subject=_subject_of(one, payload) if isinstance(one, core.Statement) else None,
         amount=one.amount if isinstance(one, StakingOperation) else None,
         offender=keys.view(one.offender) if isinstance(one, Evidence) else None,
         signature=one.signature.hex(),
@@ -67,13 +77,17 @@ def certificate_line(one: AnyCertificate, beside: Beside, keys: Keys) -> views.C
     """A certificate, as it is told in a list."""
     log_index = beside.place.log_index
     offender = called(keys.view(one.offender)) if isinstance(one, Evidence) else ""
+    subject = _subject_of(one, beside.payload)
+    if subject is None:
+        subject = "(its payload was erased)" if beside.is_erased else "(its payload is not kept here)"
     return views.CertificateLine(
         id=one.id.hex(),
         kind=kind_of(one),
         issuer=keys.view(one.issuer, log_index),
         timestamp_ms=one.timestamp_ms,
-        summary=summary_of(one, one.subject, offender),
+        summary=summary_of(one, subject, offender),
         place=beside.place,
+        is_erased=beside.is_erased,
         is_listed=keys.is_listed(one.issuer, log_index),
     )
 

@@ -97,15 +97,17 @@ class LiveNode:
 
     async def sign(self, body: q.SignedHere) -> views.Signed:
         """Sign statements with the node's key, and put them on the ledger unless that is not wanted."""
-        ledger_id, at_ms = self._runner.node.chain.ledger_id, now_ms()
-        entries = []
+        chain, at_ms, entries = self._runner.node.chain, now_ms(), []
         for one in body.statements:
             try:
                 content = bytes.fromhex(one.content)
             except ValueError:
                 raise BadRequest(f"the content of {one.subject!r} is not hexadecimal") from None
-            payload = Payload(os.urandom(SALT_BYTES), one.media_type, content) if one.media_type else None
-            entries.append(Entry(issue_statement(self._wallet, ledger_id, at_ms, one.subject, payload), payload))
+            payload = Payload(os.urandom(SALT_BYTES), "", one.media_type, content) if one.media_type else None
+            subject = one.subject
+            if chain.state.directory and not one.public_subject:
+                subject, payload = "", Payload.about(subject, payload, os.urandom(SALT_BYTES))
+            entries.append(Entry(issue_statement(self._wallet, chain.ledger_id, at_ms, subject, payload), payload))
         outcomes = (await self._submit(entries, body.wait_ms)).outcomes if body.submit else []
         return views.Signed(entries=[encode(one).hex() for one in entries], outcomes=outcomes)
 

@@ -107,6 +107,10 @@ class NewStatement(Struct, frozen=True, forbid_unknown_fields=True):
             max_length=2 * MAX_PAYLOAD_BYTES, description="Of the payload, in hex; without a media type there is none."
         ),
     ] = ""
+    public_subject: Annotated[
+        bool,
+        Meta(description="Keep the subject out of the payload, for ever; else, with a directory, it can be erased."),
+    ] = False
 
 
 class SignedHere(Struct, frozen=True, forbid_unknown_fields=True):

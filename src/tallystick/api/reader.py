@@ -306,16 +306,24 @@ class LedgerReader:
 
     def _certificate_line(self, at: LogPlace) -> views.CertificateLine:
         block = self._kept(at.place.block_index)
-        return certificate_line(block.certificates[at.place.position], Beside(at.view(block)), self.keys)
+        one = block.certificates[at.place.position]
+        return certificate_line(one, self._beside(one, at.view(block), is_line=True), self.keys)
+
+    def _beside(self, one: AnyCertificate, place: views.Place, *, is_line: bool = False) -> Beside:
+        """What belongs to a certificate; in a list its payload only if the subject stands there."""
+        payload_hash = one.payload_hash
+        if payload_hash is None:
+            return Beside(place)
+        says = isinstance(one, Statement) and not one.subject
+        payload = self._store.payload(payload_hash) if says or not is_line else None
+        return Beside(place, payload, self._store.payload_tables.is_erased(payload_hash))
 
     def certificate_at(self, at: LogPlace, state: State | None = None) -> views.Certificate:
         """The certificate there, with its payload; what became of it up to a state, by default the tip's."""
         block = self._kept(at.place.block_index)
-        one = block.certificates[at.place.position]
-        payload = self._store.payload(one.payload_hash) if one.payload_hash else None
-        is_statement, state = isinstance(one, Statement), state or self.state
-        validity = self._validity(one, at.view(block), state, None) if is_statement else None
-        return certificate_view(one, Beside(at.view(block), payload, validity), self.keys)
+        one, place, state = block.certificates[at.place.position], at.view(block), state or self.state
+        validity = self._validity(one, place, state, None) if isinstance(one, Statement) else None
+        return certificate_view(one, self._beside(one, place)._replace(validity=validity), self.keys)
 
     def _validity_answer(self, at: LogPlace, state: State, at_ms: int | None) -> governed_views.ValidityAnswer:
         block = self._kept(at.place.block_index)
@@ -417,8 +425,8 @@ class LedgerReader:
             finality=self._finality(block, line.final_by, encoded),
             encoded=block.encoded.hex() if encoded else None,
             certificates=[
-                certificate_line(one, Beside(LogPlace(Place(index, position), first + position).view(block)), self.keys)
-                for position, one in enumerate(block.certificates)
+                self._certificate_line(LogPlace(Place(index, position), first + position))
+                for position in range(len(block.certificates))
             ],
         )
 

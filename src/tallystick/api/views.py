@@ -50,6 +50,8 @@ class Payload(View, frozen=True):
     """If it states something of a file."""
     text: str | None
     """If it is a text of at most 1,024 bytes."""
+    subject: str = ""
+    """Of a statement without one of its own; of a decision, why."""
 
 
 class CertificateLine(View, frozen=True):
@@ -67,6 +69,8 @@ class CertificateLine(View, frozen=True):
     summary: str
     """What it says, in a few words."""
     place: Place
+    is_erased: bool = False
+    """Whether its payload was erased at the node that answers, with all that it said."""
     is_listed: bool | None = None
     """Whether an organisation held the issuer's key at the certificate's log index; `null`: there is no directory."""
 
@@ -76,7 +80,7 @@ class Certificate(CertificateLine, frozen=True, kw_only=True):
 
     schema: int = SCHEMA
     subject: str | None
-    """Of a statement."""
+    """Of a statement, be it its own or the payload's; `null`, too, where that payload is not at hand."""
     amount: int | None
     """Of a staking operation: tokens staked, or withdrawn if negative."""
     offender: Key | None

@@ -36,6 +36,9 @@ def certify(
         Path | None,
         option("What was signed, and what became of it.", "CSV", show_default="x.results.csv for --batch x.csv"),
     ] = None,
+    public_subject: Annotated[
+        bool, flag("--public-subject", "The subject in the certificate itself: for ever, where it cannot be erased.")
+    ] = False,
     again: Annotated[bool, flag("--again", "Also files that this key has certified already.")] = False,
     key: Annotated[
         Path | None, option("Sign with the key in this file, here.", "FILE", show_default="the node's own")
@@ -83,7 +86,7 @@ def certify(
     with open_node(data, url, wallet) as client:
         issuer = wallet.public_key if wallet else bytes.fromhex(client.status().node.key)
         run = Certification(client, issuer, ResultFile(results) if results else None)
-        run.prepare(certified, again=again)
+        run.prepare(certified, again=again, public_subject=public_subject)
         problem = _send(run, wait, timeout)
     found = run.results
     give(Results(results=found, problem=problem_view(problem) if problem else None))

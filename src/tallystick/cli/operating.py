@@ -153,8 +153,9 @@ def erase(
 ) -> None:
     """Erase a payload from this node, for good: what a certificate states, not the certificate.
 
-    The certificate, its place and every proof of it stay, and so does its subject. Other nodes, and backups, have
-    copies of their own: ask their operators. WHICH is a certificate's id, or how that begins, or a payload's hash.
+    The certificate, its place and every proof of it stay. Its subject goes with the payload if it stands there, as on a
+    ledger with a directory; otherwise it stays. Other nodes, and backups, have copies of their own: ask their
+    operators. WHICH is a certificate's id, or how that begins, or a payload's hash.
 
     Example: tallystick erase 5f0c93ab
     """

@@ -194,17 +194,20 @@ class Certification:
 
     # ---- before anything is sent --------------------------------------------------------------------------------
 
-    def prepare(self, drafts: Sequence[Draft], *, again: bool = False) -> None:
+    def prepare(self, drafts: Sequence[Draft], *, again: bool = False, public_subject: bool = False) -> None:
         """Sign what is new, and keep all of it in the result file. Nothing is sent.
 
-        A file whose very bytes this issuer has certified is not certified again, unless `again`. Raises `Problem`.
+        A file whose very bytes this issuer has certified is not certified again, unless `again`. `public_subject`: as
+        `Client.sign` takes it. Raises `Problem`.
         """
         ids = self._kept()
         for draft in drafts:
             if draft.says not in ids and not again and (found := self._find(draft)):
                 ids[draft.says] = found
         new = list({draft.says: draft for draft in drafts if draft.says not in ids}.values())
-        for draft, entry in zip(new, self._client.sign([(one.subject, one.payload) for one in new]), strict=True):
+        statements = [(one.subject, one.payload) for one in new]
+        signed = self._client.sign(statements, public_subject=public_subject)
+        for draft, entry in zip(new, signed, strict=True):
             ids[draft.says] = certificate_id = entry_codec.decode(entry).certificate.id.hex()
             self._entries[certificate_id] = entry
             self._know(views.Outcome(certificate_id, SIGNED))

@@ -1,6 +1,7 @@
 """A ledger's asynchronous client: what it is asked, submits, waits for, and checks of what it is told."""
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, aclosing, suppress
@@ -22,7 +23,7 @@ from tallystick.client.verification import Certified, CheckedBlock, check_certif
 from tallystick.host.clock import now_ms
 from tallystick.host.data_folder import usual_folder
 from tallystick.host.text import is_hex_digest
-from tallystick.ledger.certificate import Payload, issue_statement
+from tallystick.ledger.certificate import SALT_BYTES, Payload, issue_statement
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.messages import Entry, entry_codec
 from tallystick.ledger.wallet import Wallet
@@ -60,6 +61,7 @@ class AsyncClient:
         """Use `open`."""
         self.ledger_id = bytes.fromhex(ledger.ledger_id)
         self.wallet = wallet
+        self._has_directory = ledger.has_directory
         self.is_file = is_file
         """Whether it answers from a file, of which every hash, signature, vote and rule was checked here."""
         self._http, self._stack = http, stack
@@ -188,29 +190,37 @@ class AsyncClient:
     # ---- certifying ---------------------------------------------------------------------------------------------
 
     async def certify(
-        self, path: str | Path, *, subject: str | None = None, note: str = "", timeout_s: float | None = 60.0
+        self,
+        path: str | Path,
+        *,
+        subject: str | None = None,
+        note: str = "",
+        public_subject: bool = False,
+        timeout_s: float | None = 60.0,
     ) -> views.Outcome:
         """Certify a file: its name, size and SHA-256; its content stays here. Waits until that is final.
 
-        Raises `UnreadableFile`, `AnswerProblem`, `Problem`.
+        `public_subject`: as `sign` takes it. Raises `UnreadableFile`, `AnswerProblem`, `Problem`.
         """
         draft = about_file(Path(path), subject, note)
-        entries = await self.sign([(draft.subject, draft.payload)])
+        entries = await self.sign([(draft.subject, draft.payload)], public_subject=public_subject)
         return (await self.submit(entries, timeout_s=timeout_s))[0]
 
-    async def sign(self, statements: Sequence[tuple[str, Payload | None]]) -> list[bytes]:
+    async def sign(
+        self, statements: Sequence[tuple[str, Payload | None]], *, public_subject: bool = False
+    ) -> list[bytes]:
         """Sign subjects with their payloads, by the wallet or else the node; nothing is submitted.
 
+        On a ledger with a directory the subject stands in the payload, which can be erased, unless `public_subject`.
         Returns encoded entries: the same bytes may be submitted again and again. The node draws its own salts.
         """
         if self.wallet is not None:
-            signed_ms = now_ms()
-            return [
-                encode(Entry(issue_statement(self.wallet, self.ledger_id, signed_ms, subject, payload), payload))
-                for subject, payload in statements
-            ]
+            is_erasable = self._has_directory and not public_subject
+            return [encode(self._signed(self.wallet, *one, is_erasable=is_erasable)) for one in statements]
         drafts = [
-            q.NewStatement(subject, payload.media_type, payload.content.hex()) if payload else q.NewStatement(subject)
+            q.NewStatement(
+                subject, payload.media_type if payload else "", payload.content.hex() if payload else "", public_subject
+            )
             for subject, payload in statements
         ]
         signed: list[bytes] = []
@@ -218,6 +228,11 @@ class AsyncClient:
             told = await self._send(views.Signed, "/v1/sign", body=q.SignedHere(batch, submit=False))
             signed += map(bytes.fromhex, told.entries)
         return signed
+
+    def _signed(self, wallet: Wallet, subject: str, payload: Payload | None, *, is_erasable: bool) -> Entry:
+        if is_erasable:
+            subject, payload = "", Payload.about(subject, payload, os.urandom(SALT_BYTES))
+        return Entry(issue_statement(wallet, self.ledger_id, now_ms(), subject, payload), payload)
 
     async def submit(
         self,

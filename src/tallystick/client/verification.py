@@ -38,7 +38,8 @@ def check_certificate(told: views.Certificate, ledger_id: bytes) -> None:
             raise Refused(Rule.C1, "its issuer did not sign it so")
         payload = payload_codec.decode(bytes.fromhex(told.payload.encoded)) if told.payload else None
         check_payload(certificate, payload)
-        if told != certificate_view(certificate, Beside(told.place, payload, told.validity), _ToldKeys(told)):
+        beside = Beside(told.place, payload, told.is_erased, told.validity)
+        if told != certificate_view(certificate, beside, _ToldKeys(told)):
             raise Refused(Rule.B7, "its fields are told otherwise than it says them")
 
 

@@ -72,7 +72,7 @@ class Fraud(msgspec.Struct, frozen=True):
 
     def with_other_payload(self) -> Certificates:
         """A certificate beside a payload that it does not cover."""
-        certified, shown = (Payload(bytes(32), "text/plain", text) for text in (b"1 euro", b"1000 euros"))
+        certified, shown = (Payload(bytes(32), "", "text/plain", text) for text in (b"1 euro", b"1000 euros"))
         return _offered(certificate.issue_statement(*self.issuer, "Receipt", certified), shown)
 
     def vote(self, kind: int, block_hash: bytes = ZERO_DIGEST, member: bytes | None = None) -> Tally:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Final, TypeVar, cast
 
 from msgspec import Meta
+from msgspec.structs import replace
 
 from tallystick.ledger.changes import AnyChange, AnyKeyOperation, admission_of
 from tallystick.ledger.encoding import Codec, Encoded, derived, digest, encode
@@ -26,12 +27,19 @@ class Payload(Encoded):
     """
 
     salt: Annotated[bytes, Meta(min_length=SALT_BYTES, max_length=SALT_BYTES)]
+    subject: Subject
+    """Of a statement whose own is empty, so that it can be erased; of a decision, why."""
     media_type: Annotated[str, Meta(max_length=128, pattern=NO_CONTROLS)]
     content: Annotated[bytes, Meta(max_length=MAX_PAYLOAD_BYTES)]
 
     def hash(self) -> bytes:
         """SHA-256 of the canonical encoding; `payload_hash` of the certificate that covers it."""
         return digest(encode(self))
+
+    @classmethod
+    def about(cls, subject: str, payload: "Payload | None", salt: bytes) -> "Payload":
+        """With this subject: the payload that there is, or else one of the subject alone, with this salt."""
+        return cls(salt, subject, "", b"") if payload is None else replace(payload, subject=subject)
 
 
 class Certificate(Signable, tag_field="kind"):
@@ -162,7 +170,7 @@ AnyCertificate = Statement | StakingOperation | Evidence | Decision
 C = TypeVar("C", bound=Certificate)
 
 certificate_codec: Codec[AnyCertificate] = Codec(AnyCertificate, MAX_CERTIFICATE_BYTES, "certificate")
-payload_codec: Codec[Payload] = Codec(Payload, MAX_PAYLOAD_BYTES + 1024, "payload")
+payload_codec: Codec[Payload] = Codec(Payload, MAX_PAYLOAD_BYTES + 2048, "payload")
 
 
 def sign_certificate(certificate: C, wallet: Wallet, ledger_id: bytes) -> C:

@@ -202,11 +202,13 @@ def _document(certificate: AnyCertificate, payload: Payload | None) -> tuple[str
 
 
 def _with_payload(words: str, facets: str, payload: Payload) -> tuple[str, str]:
-    facts = [_facet("media", payload.media_type.encode())]
+    facts, said = [_facet("media", payload.media_type.encode())], payload.subject
     stated = file_statement_in(payload)
     if stated is not None:
         facts.append(_facet("hash", stated.sha256))
-        words += f"{_BREAK}{stated.name} {stated.note}"
+        said += f" {stated.name} {stated.note}"
+    if said:
+        words += _BREAK + said
     return words, facets + _BREAK + " ".join(facts)
 
 

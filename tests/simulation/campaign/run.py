@@ -324,7 +324,7 @@ class Run:
                 self._to_withdraw -= amount
                 certificate = issue_stake(self.wallets[name], self.ledger_id, self.network.now_ms, -amount)
         elif chance < 0.4:
-            payload = Payload(sha256(b"%d" % self._number).digest(), "text/plain", b"content")
+            payload = Payload(sha256(b"%d" % self._number).digest(), "", "text/plain", b"content")
             certificate = issue_statement(_STRANGER, self.ledger_id, self.network.now_ms, "covers", payload)
         self.network.submit(self.random.choice(sorted(self.watch.honest)), Entry(certificate, payload))
 
