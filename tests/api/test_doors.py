@@ -88,6 +88,7 @@ def test_a_file_says_that_no_node_runs(doors: Doors) -> None:
 def test_only_the_nodes_user_opens_its_own_door(doors: Doors) -> None:
     assert stat.S_IMODE(doors.node.folder.api_path.stat().st_mode) == 0o600
     only_local = [("POST", "/v1/sign"), ("POST", "/v1/stake"), ("POST", "/v1/invite"), ("POST", "/v1/backup")]
+    only_local += [("POST", "/v1/decisions"), ("POST", "/v1/admissions")]
     only_local += [
         ("DELETE", f"/v1/bans/{'0' * 64}"),
         ("DELETE", f"/v1/payloads/{'0' * 64}"),

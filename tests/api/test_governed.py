@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 
 import httpx
 import pytest
+from msgspec.structs import replace
 from tests.api.kept_ledger import Kept, kept_ledger
 from tests.builders import START_MS
-from tests.governed import GovernedScribe
+from tests.governed import NAMES, GovernedScribe
 
 from tallystick.api import decisions as d
 from tallystick.api import views
@@ -21,11 +22,13 @@ from tallystick.api.governed_views import KeyOfOrganisation, Rotation
 from tallystick.api.key_book import KeyBook
 from tallystick.client.client import AsyncClient
 from tallystick.client.doors import AnswerProblem, Request, ask
+from tallystick.client.verification import check_certificate
 from tallystick.ledger import changes
 from tallystick.ledger.block import Block
 from tallystick.ledger.certificate import AnyCertificate, Payload, check_payload, issue_statement
 from tallystick.ledger.changes import Effect, Reason, Role
 from tallystick.ledger.messages import entry_codec
+from tallystick.problems import DamagedStore
 
 
 class Governed(NamedTuple):
@@ -169,14 +172,19 @@ def test_a_motion_is_told_in_words_and_as_fields(change: changes.AnyChange, said
     told = _told_alone(motion)
     assert (told.kind, told.summary, told.subject) == ("motion", f"moves to {said}", None)
     assert isinstance(told.decision, d.Move)
-    assert d.change_in(told.decision.change) == change
-    assert told.decision.expires_ms == motion.expires_ms
+    assert _signed_again(told.decision, motion) == motion
 
 
 def _told_alone(certificate: AnyCertificate) -> views.Certificate:
     place = views.Place(block_index=1, position=0, log_index=0, block_timestamp_ms=0)
     keys = KeyBook({}, GovernedScribe().state.directory)
     return certificate_view(certificate, Beside(place), keys)
+
+
+def _signed_again(decision: d.AnyDecision, signed: AnyCertificate) -> AnyCertificate:
+    """By what was told of a certificate, as that was."""
+    signer = next(one for one in NAMES.values() if one.public_key == signed.issuer)
+    return d.signed_decision(decision, "", signer, GovernedScribe().ledger_id, signed.timestamp_ms).certificate
 
 
 @pytest.mark.parametrize(
@@ -199,7 +207,7 @@ def test_a_change_of_keys_is_told_in_words_and_as_fields(operation: changes.AnyK
     told = _told_alone(signed)
     assert (told.kind, told.summary) == ("key_change", said)
     assert isinstance(told.decision, d.ChangeKeys)
-    assert d.signed_as(told.decision) == (type(signed), [operation])
+    assert _signed_again(told.decision, signed) == signed
 
 
 def test_words_and_changes_of_status_are_told_in_words_and_as_fields() -> None:
@@ -235,9 +243,28 @@ def test_words_and_changes_of_status_are_told_in_words_and_as_fields() -> None:
     ):
         told = _told_alone(signed)
         assert (told.kind, told.summary, told.decision, told.validity) == (kind, said, decision, None)
-        kind_of_it, values = d.signed_as(decision)
-        assert kind_of_it is type(signed)
-        assert values == [getattr(signed, name) for name in type(decision).__struct_fields__]
+        assert _signed_again(decision, signed) == signed
+
+
+@on_a_ledger
+async def test_a_decision_that_is_told_otherwise_is_caught(ledger: Governed) -> None:
+    scribe = ledger.scribe
+    ledger.forge(motion := scribe.motion(changes.Remove("ben", 10)), one := scribe.statement())
+    told = await ledger.told(motion)
+    assert isinstance(told.decision, d.Move)
+    other = replace(told.decision, change=d.Remove("cy", 10))
+    lies: tuple[dict[str, Any], ...] = (
+        {"decision": other},
+        {"decision": None},
+        {"summary": "moves to remove cy, which has 10 tokens at stake"},
+        {"kind": "approval"},
+        {"subject": ""},
+    )
+    for lie in lies:
+        with pytest.raises(DamagedStore, match=r"\[B7\]"):
+            check_certificate(replace(told, **lie), scribe.ledger_id)
+    with pytest.raises(DamagedStore, match=r"\[B7\]"):
+        check_certificate(replace(await ledger.told(one), decision=other), scribe.ledger_id)
 
 
 # ---- validity ---------------------------------------------------------------------------------------------------

@@ -68,6 +68,7 @@ def certificate_view(one: AnyCertificate, beside: Beside, keys: Keys) -> views.C
         encoded=one.encoded.hex(),
         payload_hash=one.payload_hash.hex() if one.payload_hash else None,
         payload=_payload_view(payload) if payload else None,
+        is_erased=beside.is_erased,
         decision=decision_view(one) if isinstance(one, Decision) else None,
         validity=beside.validity,
     )
@@ -87,7 +88,6 @@ def certificate_line(one: AnyCertificate, beside: Beside, keys: Keys) -> views.C
         timestamp_ms=one.timestamp_ms,
         summary=summary_of(one, subject, offender),
         place=beside.place,
-        is_erased=beside.is_erased,
         is_listed=keys.is_listed(one.issuer, log_index),
     )
 

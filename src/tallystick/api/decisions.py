@@ -1,5 +1,6 @@
 """What is decided on a ledger with a directory, in JSON: as it is told, and as a node is asked to sign it."""
 
+import os
 from collections.abc import Mapping
 from enum import IntEnum
 from typing import Annotated, Any, Final, Literal, cast, get_args, get_type_hints
@@ -11,6 +12,7 @@ from tallystick.api import questions as q
 from tallystick.api.questions import Hex32, WaitMs
 from tallystick.ledger import certificate as core
 from tallystick.ledger import changes
+from tallystick.ledger.certificate import SALT_BYTES, Payload
 from tallystick.ledger.encoding import Encoded
 from tallystick.ledger.fields import (
     Index,
@@ -21,6 +23,8 @@ from tallystick.ledger.fields import (
     Tokens,
     WebDomain,
 )
+from tallystick.ledger.messages import Entry
+from tallystick.ledger.wallet import Wallet
 
 Hex64 = Annotated[str, Meta(pattern=r"^[0-9a-f]{128}$(?!\n)", description="64 bytes in lower-case hex.")]
 TitleText = Annotated[Title, Meta(description="A line of text of 1 to 64 characters.")]
@@ -267,14 +271,11 @@ _CORE: Final[Mapping[type[Part], type[Encoded]]] = {
 _TOLD: Final = {kind: told for told, kind in _CORE.items()}
 
 
-def signed_as(told: AnyDecision) -> tuple[type[core.Decision], list[Any]]:
-    """The kind of certificate, and the values of its own fields, in order."""
-    return cast(type[core.Decision], _CORE[type(told)]), _values(told)
-
-
-def change_in(told: AnyChange) -> changes.AnyChange:
-    """The change, as a motion has it."""
-    return cast(changes.AnyChange, _encoded(told))
+def signed_decision(told: AnyDecision, words: str, wallet: Wallet, ledger_id: bytes, timestamp_ms: int) -> Entry:
+    """The decision as a wallet signs it; the words, if any, are its payload. Raises `Refused` (E1, E2)."""
+    payload = Payload.about(words, None, os.urandom(SALT_BYTES)) if words else None
+    kind = cast(type[core.Decision], _CORE[type(told)])
+    return Entry(core.issue_decision(kind, wallet, ledger_id, timestamp_ms, _values(told), payload), payload)
 
 
 def decision_view(decision: core.Decision) -> AnyDecision:

@@ -1,7 +1,7 @@
 """What is answered about organisations, motions and validity."""
 
 from tallystick.api.decisions import AnyChange
-from tallystick.api.view_base import SCHEMA, Answer, Key, View
+from tallystick.api.view_base import SCHEMA, Answer, Key, Outcome, View
 
 
 class Validity(View, frozen=True, kw_only=True):
@@ -39,6 +39,25 @@ class ValidityAnswer(Answer, frozen=True, kw_only=True):
 
     id: str
     validity: Validity
+
+
+class SignedDecision(Answer, frozen=True, kw_only=True):
+    """A decision that was signed and submitted."""
+
+    id: str
+    """Of the certificate."""
+    entry: str
+    """The certificate with its payload, encoded: fit to be submitted again."""
+    outcome: Outcome
+
+
+class Admission(Answer, frozen=True, kw_only=True):
+    """That a key wants to be an organisation's."""
+
+    organisation: str
+    key: str
+    admitted: str
+    """The key's signature, for this ledger alone."""
 
 
 class Rotation(View, frozen=True):

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tallystick.api import decisions as d
+from tallystick.api import governed_views, views
 from tallystick.api import questions as q
-from tallystick.api import views
-from tallystick.api.deciding import signed_decision
 from tallystick.api.events import BlockEvents
 from tallystick.api.node_status import status_of
 from tallystick.api.reader import LedgerReader, page
@@ -19,6 +18,7 @@ from tallystick.host.logs import note
 from tallystick.host.submissions import Outcome, Waiting
 from tallystick.ledger.certificate import SALT_BYTES, Payload, issue_stake, issue_statement
 from tallystick.ledger.certificate_index import Place
+from tallystick.ledger.changes import sign_admission
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.messages import Entry, entry_codec
@@ -111,15 +111,22 @@ class LiveNode:
         outcomes = (await self._submit(entries, body.wait_ms)).outcomes if body.submit else []
         return views.Signed(entries=[encode(one).hex() for one in entries], outcomes=outcomes)
 
-    async def decide(self, body: d.NewDecision) -> views.Outcomes:
-        """Sign a decision with the node's key: a motion, a word on one, a change of own keys, what is taken back."""
-        entry = signed_decision(self._wallet, self._runner.node.chain.ledger_id, body.decision, body.words)
-        return await self._submit([entry], body.wait_ms)
-
     async def stake(self, body: q.StakeChange) -> views.Outcomes:
         """Stake tokens of the node's own, or withdraw them."""
         signed = issue_stake(self._wallet, self._runner.node.chain.ledger_id, now_ms(), body.amount)
         return await self._submit([Entry(signed)], body.wait_ms)
+
+    async def decide(self, body: d.NewDecision) -> governed_views.SignedDecision:
+        """Sign a decision with the node's key, and put it on the ledger: a motion, a word on one, keys, a status."""
+        entry = d.signed_decision(body.decision, body.words, self._wallet, self._runner.node.chain.ledger_id, now_ms())
+        (outcome,) = (await self._submit([entry], body.wait_ms)).outcomes
+        return governed_views.SignedDecision(id=outcome.id, entry=encode(entry).hex(), outcome=outcome)
+
+    async def admission(self, body: d.AdmissionTo) -> governed_views.Admission:
+        """Sign, with the node's key, that it wants to be an organisation's: others put that into their decision."""
+        admitted = sign_admission(self._wallet, self._runner.node.chain.ledger_id, body.organisation)
+        key = self._wallet.public_key.hex()
+        return governed_views.Admission(organisation=body.organisation, key=key, admitted=admitted.hex())
 
     async def _submit(self, entries: Sequence[Entry], wait_ms: int) -> views.Outcomes:
         """Submit; wait for those that are taken; what became of each."""

@@ -311,12 +311,11 @@ class LedgerReader:
 
     def _beside(self, one: AnyCertificate, place: views.Place, *, is_line: bool = False) -> Beside:
         """What belongs to a certificate; in a list its payload only if the subject stands there."""
-        payload_hash = one.payload_hash
-        if payload_hash is None:
-            return Beside(place)
         says = isinstance(one, Statement) and not one.subject
-        payload = self._store.payload(payload_hash) if says or not is_line else None
-        return Beside(place, payload, self._store.payload_tables.is_erased(payload_hash))
+        if one.payload_hash is None or (is_line and not says):
+            return Beside(place)
+        payload = self._store.payload(one.payload_hash)
+        return Beside(place, payload, payload is None and self._store.payload_tables.is_erased(one.payload_hash))
 
     def certificate_at(self, at: LogPlace, state: State | None = None) -> views.Certificate:
         """The certificate there, with its payload; what became of it up to a state, by default the tip's."""

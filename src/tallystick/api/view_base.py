@@ -1,4 +1,4 @@
-"""What all answers have, and how they tell keys."""
+"""What all answers have, and how they tell keys and outcomes."""
 
 import json
 import re
@@ -42,3 +42,18 @@ class Key(View, frozen=True):
     """Of the organisation."""
     label: str | None = None
     """Of an issuer key, as its organisation chose."""
+
+
+class Outcome(View, frozen=True):
+    """What became of a certificate that was submitted."""
+
+    id: str
+    state: str
+    """`unknown` (submit it again, that is safe), `waiting`, `final` or `refused`."""
+    block_index: int | None = None
+    """Once it is final, as the next two."""
+    position: int | None = None
+    log_index: int | None = None
+    rule: str | None = None
+    """Of a refusal (docs/protocol.md)."""
+    reason: str | None = None

@@ -13,6 +13,7 @@ from tallystick.api.governed_views import MotionLine, Rotation, Validity
 from tallystick.api.view_base import SCHEMA as SCHEMA
 from tallystick.api.view_base import Answer as Answer
 from tallystick.api.view_base import Key as Key
+from tallystick.api.view_base import Outcome as Outcome
 from tallystick.api.view_base import View as View
 from tallystick.api.view_base import in_json as in_json
 
@@ -69,8 +70,6 @@ class CertificateLine(View, frozen=True):
     summary: str
     """What it says, in a few words."""
     place: Place
-    is_erased: bool = False
-    """Whether its payload was erased at the node that answers, with all that it said."""
     is_listed: bool | None = None
     """Whether an organisation held the issuer's key at the certificate's log index; `null`: there is no directory."""
 
@@ -92,6 +91,8 @@ class Certificate(CertificateLine, frozen=True, kw_only=True):
     """`null`: it has no payload."""
     payload: Payload | None
     """`null`: there is none, or it is not kept here, or was erased."""
+    is_erased: bool = False
+    """Whether its payload was erased at the node that answers, with all that it said."""
     decision: AnyDecision | None = None
     """What it decides: of a motion, a word on one, a change of keys, a revocation or a supersession."""
     validity: Validity | None = None
@@ -233,21 +234,6 @@ class Found(Answer, frozen=True, kw_only=True):
 
     certificates: list[Certificate]
     next: str | None
-
-
-class Outcome(View, frozen=True):
-    """What became of a certificate that was submitted."""
-
-    id: str
-    state: str
-    """`unknown` (submit it again, that is safe), `waiting`, `final` or `refused`."""
-    block_index: int | None = None
-    """Once it is final, as the next two."""
-    position: int | None = None
-    log_index: int | None = None
-    rule: str | None = None
-    """Of a refusal (docs/protocol.md)."""
-    reason: str | None = None
 
 
 class Outcomes(Answer, frozen=True, kw_only=True):

@@ -55,9 +55,9 @@ motion = group(
 # ---- what is decided --------------------------------------------------------------------------------------------
 
 
-def decide(client: Client, signed: views.Outcome) -> views.Outcome:
+def decide(client: Client, signed: governed_views.SignedDecision) -> views.Outcome:
     """Wait until what was signed is final, and give it under `--json`. Raises `Problem` when it is refused."""
-    outcome = settled(client, signed)
+    outcome = settled(client, signed.outcome)
     give(views.Outcomes(outcomes=[outcome]))
     if outcome.state == "refused":
         raise told(fail(f"it was refused: {outcome.reason}", ExitCode.REFUSED))
@@ -75,7 +75,7 @@ def move(
     if stakes is not None and (needed := indispensable(stakes)):
         question = f"{question} {_can_stop(needed, stakes)}".strip()
     confirm(f"{question} Move to {in_words(change)}?", is_said=yes or not question)
-    outcome = decide(client, client.move(change, now_ms() + days * _DAY_MS, timeout_s=0))
+    outcome = decide(client, client.move(change, expires_ms=now_ms() + days * _DAY_MS, timeout_s=0))
     if is_json():
         return
     made = client.motion(outcome.id)
@@ -257,7 +257,7 @@ def _open(client: Client, which: str) -> governed_views.Motion:
     return one
 
 
-def _say_word(client: Client, one: governed_views.Motion, signed: views.Outcome, what: str) -> None:
+def _say_word(client: Client, one: governed_views.Motion, signed: governed_views.SignedDecision, what: str) -> None:
     decide(client, signed)
     if is_json():
         return

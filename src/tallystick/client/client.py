@@ -5,20 +5,17 @@ import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, aclosing, suppress
-from math import inf
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
-from urllib.parse import quote
 
 import httpx
 import msgspec
 
-from tallystick.api import decisions as d
-from tallystick.api import governed_views, views
 from tallystick.api import questions as q
-from tallystick.api.deciding import signed_decision
-from tallystick.client.doors import AnswerProblem, Request, ask, open_door, problem_in
+from tallystick.api import views
+from tallystick.client.doors import AnswerProblem, Request, ask, open_door, problem_in, segment
 from tallystick.client.drafts import about_file
+from tallystick.client.governing import Governing
 from tallystick.client.verification import Certified, CheckedBlock, check_certificate, check_place, checked_block
 from tallystick.host.clock import now_ms
 from tallystick.host.data_folder import usual_folder
@@ -40,6 +37,7 @@ _RECONNECT_S: Final = 1.0
 _MOST_RECONNECT_S: Final = 30.0
 _PASSING: Final = (429, 503, 504)
 """HTTP statuses of what will not last: too much is asked, the node ends, or it is too slow."""
+_FAR: Final = 1e9
 _MOST_BLOCKS: Final = 4
 
 V = TypeVar("V")
@@ -47,7 +45,7 @@ T = TypeVar("T")
 PageT = TypeVar("PageT", views.Names, views.Found)
 
 
-class AsyncClient:
+class AsyncClient(Governing):
     """One ledger, at one door. Use `open`, and close it when done, or use it in an `async with` block.
 
     It speaks for one ledger: `DamagedStore` is raised for a certificate, a checked block and a log that is followed of
@@ -114,16 +112,11 @@ class AsyncClient:
     async def certificate(self, certificate_id: str) -> views.Certificate:
         """A final certificate, by its id or how that begins (8 digits or more). Raises `AnswerProblem`."""
         beginning = certificate_id.lower()
-        found = await self._get(views.Certificate, f"/v1/certificates/{_segment(beginning)}")
+        found = await self._get(views.Certificate, f"/v1/certificates/{segment(beginning)}")
         if not found.id.startswith(beginning):
             raise DamagedStore(f"the node answered with another certificate than {certificate_id}")
         check_certificate(found, self.ledger_id)
         return found
-
-    async def validity(self, certificate_id: str, at_ms: int | None = None) -> governed_views.Validity:
-        """Whether a statement was valid at a time, or is as of the ledger's tip. Raises `AnswerProblem`."""
-        path = f"/v1/certificates/{_segment(certificate_id.lower())}/validity"
-        return (await self._get(governed_views.ValidityAnswer, path, at_ms=at_ms)).validity
 
     async def block(self, index: int) -> views.Block:
         """A block, with its certificates."""
@@ -147,23 +140,7 @@ class AsyncClient:
 
     async def member(self, who: str) -> views.Member:
         """An account, by the member's name or how its key begins."""
-        return (await self._get(views.MemberAnswer, f"/v1/members/{_segment(who)}")).account
-
-    async def organisations(self, limit: int = q.MOST_ITEMS, cursor: str | None = None) -> governed_views.Organisations:
-        """A page of the organisations that ever were, in the order of their ids."""
-        return await self._get(governed_views.Organisations, "/v1/organisations", limit=limit, cursor=cursor)
-
-    async def organisation(self, organisation_id: str) -> governed_views.Organisation:
-        """An organisation with all its keys, by its id. Raises `AnswerProblem`."""
-        return await self._get(governed_views.Organisation, f"/v1/organisations/{_segment(organisation_id)}")
-
-    async def motions(self, limit: int = 50, cursor: str | None = None) -> governed_views.Motions:
-        """A page of motions: the open ones, then those that were decided, the latest first of each."""
-        return await self._get(governed_views.Motions, "/v1/motions", limit=limit, cursor=cursor)
-
-    async def motion(self, motion_id: str) -> governed_views.Motion:
-        """A motion with the word of each member, by its id or how that begins. Raises `AnswerProblem`."""
-        return await self._get(governed_views.Motion, f"/v1/motions/{_segment(motion_id.lower())}")
+        return (await self._get(views.MemberAnswer, f"/v1/members/{segment(who)}")).account
 
     async def key_of(self, who: str) -> str:
         """A whole key: of a name in the address book, or of the account whose key begins so."""
@@ -254,7 +231,7 @@ class AsyncClient:
 
     async def wait(self, certificate_ids: Sequence[str], *, timeout_s: float | None = 60.0) -> list[views.Outcome]:
         """What became of submitted certificates, once none waits any more, or after so long."""
-        until_s = time.monotonic() + (inf if timeout_s is None else timeout_s)
+        until_s = time.monotonic() + (_FAR if timeout_s is None else timeout_s)
         known: dict[str, views.Outcome] = {}
         left = list(certificate_ids)
         while left:
@@ -273,55 +250,6 @@ class AsyncClient:
         waiting = [one.id for one in outcomes if one.state == "waiting" and timeout_s != 0]
         settled = {one.id: one for one in await self.wait(waiting, timeout_s=timeout_s)}
         return [settled.get(one.id, one) for one in outcomes]
-
-    # ---- deciding -----------------------------------------------------------------------------------------------
-
-    async def move(
-        self, change: d.AnyChange, expires_ms: int, *, words: str = "", timeout_s: float | None = 60.0
-    ) -> views.Outcome:
-        """Move, as a member, that something be changed; it is closed unless it was decided by this block time."""
-        return await self._decide(d.Move(change, expires_ms), words, timeout_s)
-
-    async def approve(self, motion_id: str, *, words: str = "", timeout_s: float | None = 60.0) -> views.Outcome:
-        """A member's word for a motion."""
-        return await self._decide(d.Approve(motion_id), words, timeout_s)
-
-    async def object(self, motion_id: str, *, words: str = "", timeout_s: float | None = 60.0) -> views.Outcome:
-        """A member's word against a motion."""
-        return await self._decide(d.Object(motion_id), words, timeout_s)
-
-    async def change_keys(
-        self, operation: d.AnyKeyOperation, *, words: str = "", timeout_s: float | None = 60.0
-    ) -> views.Outcome:
-        """Change the own organisation's keys."""
-        return await self._decide(d.ChangeKeys(operation), words, timeout_s)
-
-    async def revoke(
-        self,
-        certificate_id: str,
-        effect: d.Effect = "revoked",
-        reason: d.Reason = "unspecified",
-        *,
-        words: str = "",
-        timeout_s: float | None = 60.0,
-    ) -> views.Outcome:
-        """Take a statement of the own organisation back: from now on, or from the beginning."""
-        return await self._decide(d.Revoke(certificate_id, effect, reason), words, timeout_s)
-
-    async def supersede(
-        self, certificate_id: str, successor_id: str, *, words: str = "", timeout_s: float | None = 60.0
-    ) -> views.Outcome:
-        """Put another statement of the own organisation in a statement's place."""
-        return await self._decide(d.Supersede(certificate_id, successor_id), words, timeout_s)
-
-    async def _decide(self, decision: d.AnyDecision, words: str, timeout_s: float | None) -> views.Outcome:
-        """Signed by the wallet, or else the node."""
-        if self.wallet is not None:
-            entry = encode(signed_decision(self.wallet, self.ledger_id, decision, words))
-            return (await self.submit([entry], timeout_s=timeout_s))[0]
-        body = d.NewDecision(decision, words)
-        told = await self._send(views.Outcomes, "/v1/decisions", body=body, is_repeatable=False)
-        return (await self._settled(told.outcomes, timeout_s))[0]
 
     # ---- verifying ----------------------------------------------------------------------------------------------
 
@@ -401,7 +329,8 @@ class AsyncClient:
     async def _events(self, size: int) -> AsyncGenerator[None, None]:
         """Yields when the stream is open, and at each event."""
         headers = {"Accept": "text/event-stream", "Last-Event-ID": str(size)}
-        async with self._http.stream("GET", "/v1/events", headers=headers) as response:
+        timeout = httpx.Timeout(30.0)
+        async with self._http.stream("GET", "/v1/events", headers=headers, timeout=timeout) as response:
             if response.status_code != httpx.codes.OK:
                 await response.aread()
                 raise problem_in(response)
@@ -424,19 +353,19 @@ class AsyncClient:
     async def backup(self, path: str | Path) -> views.Backup:
         """Have the node write a copy of the ledger into a new file."""
         body = q.BackupTo(str(Path(path).absolute()))
-        return await self._send(views.Backup, "/v1/backup", body=body, is_repeatable=False, wait_s=inf)
+        return await self._send(views.Backup, "/v1/backup", body=body, is_repeatable=False, wait_s=_FAR)
 
     async def unban(self, key: str) -> None:
         """Let a banned peer in again before its time."""
-        await self._send(views.Done, f"/v1/bans/{_segment(key)}", "DELETE")
+        await self._send(views.Done, f"/v1/bans/{segment(key)}", "DELETE")
 
     async def erase(self, payload_hash: str) -> None:
         """Erase a payload from the node, for good."""
-        await self._send(views.Done, f"/v1/payloads/{_segment(payload_hash)}", "DELETE")
+        await self._send(views.Done, f"/v1/payloads/{segment(payload_hash)}", "DELETE")
 
     async def remember_name(self, key: str, name: str) -> None:
         """Note in the node's address book what a key is called."""
-        await self._send(views.Done, f"/v1/names/{_segment(key)}", "PUT", body=q.Name(name))
+        await self._send(views.Done, f"/v1/names/{segment(key)}", "PUT", body=q.Name(name))
 
     async def _get(self, kind: type[V], path: str, /, **query: Any) -> V:
         return await ask(self._http, Request(path, query=query), kind)
@@ -471,13 +400,3 @@ def _in_batches(items: Iterable[T], size_of: Callable[[T], int]) -> Iterable[lis
         size += size_of(one)
     if batch:
         yield batch
-
-
-def _segment(text: str) -> str:
-    """A part of a path that is one part. Raises `Problem`."""
-    if not text or "/" in text or text in (".", ".."):
-        raise Problem(f"{text!r} is no name, id or key")
-    try:
-        return quote(text, safe="")
-    except UnicodeEncodeError:
-        raise Problem(f"{text!r} holds what is no character; write it in UTF-8") from None

@@ -201,6 +201,21 @@ def issue(kind: type[C], wallet: Wallet, ledger_id: bytes, timestamp_ms: int, *f
     return sign_certificate(kind(wallet.public_key, timestamp_ms, "", None, *fields), wallet, ledger_id)
 
 
+def issue_decision(  # noqa: PLR0913, PLR0917  each is a part of the certificate
+    kind: type[C],
+    wallet: Wallet,
+    ledger_id: bytes,
+    timestamp_ms: int,
+    fields: Sequence[Any],
+    payload: Payload | None = None,
+) -> C:
+    """Make and sign a decision, of a kind that has these fields; the payload says why. Raises `Refused` (E1, E2)."""
+    if payload is not None:
+        payload_codec.encode_checked(payload)
+    covered = payload.hash() if payload is not None else None
+    return sign_certificate(kind(wallet.public_key, timestamp_ms, "", covered, *fields), wallet, ledger_id)
+
+
 def issue_evidence(
     wallet: Wallet, ledger_id: bytes, timestamp_ms: int, first: Vote | SignedHeader, second: Vote | SignedHeader
 ) -> Evidence:

@@ -1,0 +1,199 @@
+"""Decisions through a running node: signed by it at its own door, or by whoever asks from elsewhere."""
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import httpx
+import pytest
+from tests.builders import ADA, BEN, wallet
+from tests.integration.network import QUICK, NodeProcess, short_folder
+
+from tallystick.api import decisions as d
+from tallystick.client.blocking import Client
+from tallystick.client.client import AsyncClient
+from tallystick.client.doors import AnswerProblem
+from tallystick.host.addresses import drawn_port
+from tallystick.host.clock import now_ms
+from tallystick.host.data_folder import DataFolder, Settings
+from tallystick.ledger.certificate import Motion, check_signed
+from tallystick.ledger.changes import Admission, Role
+from tallystick.ledger.genesis import Founder, make_genesis
+from tallystick.ledger.keys import is_signed
+from tallystick.ledger.messages import entry_codec
+from tallystick.ledger.params import Params
+
+
+@dataclass
+class Governed:
+    """A node of ada, who has all the stake; ben certifies and has no node."""
+
+    node: NodeProcess
+    url: str
+
+    def at_the_node(self) -> Client:
+        return Client(self.node.folder.path)
+
+    def ben(self) -> Client:
+        """From elsewhere, with a key of his own."""
+        return Client(self.url, wallet=BEN)
+
+
+@pytest.fixture(scope="module")
+def governed() -> Iterator[Governed]:
+    founders = [
+        Founder("ada", "University of Ada", None, ADA.public_key, Role.MEMBER, 10),
+        Founder("ben", "University of Ben", None, BEN.public_key, Role.MEMBER, 0),
+    ]
+    params = Params(delta_ms=QUICK.delta_ms, anybody_certifies=False)
+    genesis = make_genesis("Governed", now_ms() - 1_000, (), params, founders)
+    with short_folder() as path:
+        own, port = f"127.0.0.1:{drawn_port(1)}", drawn_port(1)
+        folder = DataFolder(path / "node-1")
+        folder.create_key(ADA, "", "interactive")
+        folder.create(Settings(own, own, ()), genesis)
+        node = NodeProcess(folder.path)
+        node.start("--api", f"127.0.0.1:{port}", "--api-search")
+        try:
+            yield Governed(node, f"http://127.0.0.1:{port}")
+        finally:
+            node.stop()
+
+
+def test_the_node_signs_what_its_user_decides(governed: Governed) -> None:
+    with governed.at_the_node() as client:
+        before = client.organisation("ben").title
+        told = client.move(d.Rename("ben", before, "Ben's", None, "ben.example"), words="as Ben asked")
+        assert told.outcome.state == "final"
+        entry = entry_codec.decode(bytes.fromhex(told.entry))
+        assert isinstance(entry.certificate, Motion)
+        assert (entry.certificate.id.hex(), entry.certificate.issuer) == (told.id, ADA.public_key)
+        check_signed(entry.certificate, client.ledger_id, is_signed)
+        motion = client.motion(told.id)
+        assert (motion.state, motion.approving, motion.needed) == ("passed", 10, 7)
+        assert [(one.member.organisation, one.word) for one in motion.words] == [("ada", "approves")]
+        assert (client.organisation("ben").title, client.organisation("ben").domain) == ("Ben's", "ben.example")
+        certificate = client.certificate(told.id)
+        assert certificate.payload is not None
+        assert (certificate.subject, certificate.payload.subject) == (None, "as Ben asked")
+        client.erase(certificate.payload_hash or "")
+        assert client.certificate(told.id).is_erased
+
+
+def test_a_clients_own_key_decides_from_elsewhere(governed: Governed) -> None:
+    with governed.ben() as ben, governed.at_the_node() as ada:
+        entries = ben.sign([("Menabrea: BSc", None), ("Menabrea: BA", None)])
+        first, second = ben.submit(entries)
+        assert ben.certificate(first.id).subject == "Menabrea: BSc"
+        assert ben.supersede(first.id[:12], second.id).outcome.state == "final"
+        assert (ben.validity(first.id).state, ben.validity(first.id).successor) == ("superseded", second.id)
+        assert ben.revoke(first.id, "void", "mistake").outcome.state == "final"
+        found = ben.validity(first.id)
+        assert (found.state, found.reason, found.key) == ("void", "mistake", "in_force")
+        refused = ada.revoke(second.id).outcome
+        assert (refused.state, refused.rule) == ("refused", "R2"), "ada did not certify it"
+
+
+def test_an_issuer_key_admits_itself_and_is_added_and_ended(governed: Governed) -> None:
+    registrar = wallet("registrar")
+    with governed.at_the_node() as client, Client(governed.url, wallet=registrar) as elsewhere:
+        admission = elsewhere.admission("ada")
+        assert admission == client.admission("ada", registrar)
+        key, admitted = admission.key, admission.admitted
+        Admission("ada", registrar.public_key, bytes.fromhex(admitted)).check(client.ledger_id, is_signed)
+        assert client.change_keys(d.AddIssuer("ada", key, "Law", None, admitted)).outcome.state == "final"
+        (certified,) = elsewhere.submit(elsewhere.sign([("Babbage: LLB", None)]))
+        assert client.certificate(certified.id).issuer.label == "Law"
+        since = client.certificate(certified.id).place.log_index
+        assert client.change_keys(d.EndIssuer(key, since)).outcome.state == "final"
+        assert client.validity(certified.id).state == "void"
+        (refused,) = elsewhere.submit(elsewhere.sign([("Babbage: LLM", None)]))
+        assert (refused.state, refused.rule) == ("refused", "D1")
+
+
+def test_the_nodes_own_key_admits_itself_at_its_own_door(governed: Governed) -> None:
+    with governed.at_the_node() as client:
+        found = client.admission("ada")
+        assert found.key == ADA.public_key.hex()
+        Admission("ada", ADA.public_key, bytes.fromhex(found.admitted)).check(client.ledger_id, is_signed)
+
+
+def test_a_member_without_enough_stake_leaves_a_motion_open_and_status_says_what_it_waits_for(
+    governed: Governed,
+) -> None:
+    with governed.ben() as ben, governed.at_the_node() as ada:
+        expires_ms = now_ms() + 3_600_000
+        moved = ben.move(d.SetParameter("rotation_delay_ms", 86_400_000, 1_000), expires_ms=expires_ms)
+        (waiting,) = ada.status().motions
+        assert (waiting.id, waiting.state, waiting.expires_ms) == (moved.id, "open", expires_ms)
+        assert waiting.waits_for is not None
+        assert waiting.waits_for.startswith("0 of 10 tokens at stake approve, 7 are needed; no word yet from: ")
+        assert ada.object(moved.id[:10], words="too fast").outcome.state == "final"
+        assert ada.motion(moved.id).state == "closed"
+        assert ada.status().motions == []
+        again = ben.move(d.SetParameter("rotation_delay_ms", 86_400_000, 1_000))
+        assert ada.approve(again.id).outcome.state == "final"
+        assert ada.motion(again.id).state == "passed"
+        assert ada.ledger().params["rotation_delay_ms"] == 1_000
+        late = ada.approve(again.id).outcome
+        assert (late.state, late.rule) == ("refused", "M4")
+
+
+def test_the_local_door_signs_subjects_into_payloads(governed: Governed) -> None:
+    with governed.at_the_node() as client:
+        (erasable,) = client.submit(client.sign([("Lovelace: BSc", None)]))
+        (public,) = client.submit(client.sign([("Lovelace: public", None)], public_subject=True))
+        told = client.certificate(erasable.id)
+        assert told.payload is not None
+        assert (told.subject, told.payload.subject) == ("Lovelace: BSc", "Lovelace: BSc")
+        assert (client.certificate(public.id).subject, client.certificate(public.id).payload_hash) == (
+            "Lovelace: public",
+            None,
+        )
+
+
+def test_nobody_but_the_nodes_user_has_it_decide(governed: Governed) -> None:
+    with httpx.Client(base_url=governed.url) as remote:
+        for path in ("/v1/decisions", "/v1/admissions"):
+            assert remote.post(path, json={}).status_code == 404
+    with Client(governed.url) as nobody, pytest.raises(AnswerProblem):
+        nobody.approve("00" * 32)
+
+
+@pytest.mark.parametrize(
+    ("decision", "words"),
+    [
+        ({"kind": "wish"}, "decision.kind has to be one of motion, approval, objection, key_change, revocation"),
+        ({"kind": "approval"}, "'motion' is missing"),
+        ({"kind": "approval", "motion": "no"}, "decision.motion has to be 32 bytes in lower-case hex"),
+        (
+            {"kind": "revocation", "target": "00" * 32, "effect": "void", "reason": "whim"},
+            "decision.reason has to be one of fraud, key_compromised, mistake",
+        ),
+        (
+            {"kind": "motion", "expires_ms": 1, "change": {"change": "stop_rotation", "organisation": "A", "key": "0"}},
+            "decision.change.organisation has to be an organisation's id",
+        ),
+        (
+            {"kind": "motion", "expires_ms": 1, "change": {"change": "remove", "stake": 1, "organisation": 2}},
+            "decision",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_decision_is_said_in_words(governed: Governed, decision: object, words: str) -> None:
+    socket = httpx.HTTPTransport(uds=str(governed.node.folder.api_path))
+    with httpx.Client(transport=socket, base_url="http://tallystick", timeout=30) as local:
+        answer = local.post("/v1/decisions", json={"decision": decision})
+    assert answer.status_code == 400
+    assert answer.json()["detail"].startswith(words)
+
+
+def test_an_asynchronous_client_decides_likewise(governed: Governed) -> None:
+    async def decide() -> None:
+        async with await AsyncClient.open(governed.node.folder.path) as client:
+            (one, other) = await client.submit(await client.sign([("one", None), ("other", None)]))
+            told = await client.revoke(one.id, reason="withdrawn", timeout_s=None)
+            assert (await client.validity(one.id)).by == told.id
+            assert (await client.validity(other.id)).state == "valid"
+
+    asyncio.run(decide())
