@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -44,7 +45,7 @@ def moved(node: NodeProcess, *args: object) -> str:
 def carry(motion: str, *nodes: NodeProcess) -> None:
     """Members approve a motion until it has passed; each of them has heard of it by its own node."""
     for node in nodes:
-        wait_for(lambda node=node: is_known(node, motion), f"{node.name} knows the motion")
+        wait_for(partial(is_known, node, motion), f"{node.name} knows the motion")
         tallystick("motion", "approve", motion[:16], *at(node), "--yes")
     wait_for(lambda: told("motion", "show", motion, *at(nodes[-1]))["state"] == "passed", "it has passed")
 
@@ -164,7 +165,7 @@ def test_a_diploma_is_revoked_and_another_superseded(four: Network, tmp_path: Pa
     shown = said("verify", wrong, *at(second), expect=1)
     assert f"superseded by {new[:12]}…" in shown
     assert "validity valid; as of " in said("verify", right, *at(second))
-    assert "valid revoked (mistake), since 2" in said("show", "certificate", mistake, *at(second))
+    assert "validity revoked (mistake), since 2" in said("show", "certificate", mistake, *at(second))
     assert "[R3]" in said("revoke", mistake[:16], *at(first), "--yes", expect=6)
 
 

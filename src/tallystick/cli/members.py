@@ -8,7 +8,18 @@ import typer
 from tallystick.api import decisions as d
 from tallystick.api import governed_views
 from tallystick.cli.motions import DAYS, Days, decide, member_named, move, organisation, organisations, own_organisation
-from tallystick.cli.options import ChainFile, Data, Yes, argument, flag, group, open_node, open_source, option
+from tallystick.cli.options import (
+    ChainFile,
+    Data,
+    Yes,
+    argument,
+    flag,
+    group,
+    node_folder,
+    open_node,
+    open_source,
+    option,
+)
 from tallystick.cli.output import Columns, Text, confirm, give, hint, is_json, marked, number, say, say_table, share_bar
 from tallystick.cli.words import utc
 from tallystick.client.blocking import Client
@@ -303,7 +314,7 @@ def leave(days: Days = DAYS, data: Data = None, *, yes: Yes = False) -> None:
         if is_json():
             return
         is_gone = organisation(client, one.id).member_key is None
-    where = f" --data {data}" if data else ""
+    where = f" --data {node_folder(data).quoted}" if data else ""
     stay = "the epoch in which that passes has ended: until then it votes, and others may need its vote"
     say("  Let the node run until " + ("it has the next block." if is_gone else f"{stay}."))
     hint(f"When it may be switched off: tallystick status{where}")

@@ -10,7 +10,7 @@ from tallystick.api import decisions as d
 from tallystick.api import governed_views, views
 from tallystick.api.words import change_in_words
 from tallystick.cli.operating import settled
-from tallystick.cli.options import ChainFile, Data, Yes, argument, group, open_node, open_source, option
+from tallystick.cli.options import ChainFile, Data, Yes, argument, group, node_folder, open_node, open_source, option
 from tallystick.cli.output import (
     Columns,
     Text,
@@ -82,7 +82,7 @@ def move(
     say(marked("✓", f"Motion {made.id[:_SHORT_ID]}", f": to {made.summary}"))
     _tell_waiting(made)
     if made.state == "open":
-        at = f" --data {data}" if data else ""
+        at = f" --data {node_folder(data).quoted}" if data else ""
         hint(f"The other members say yes with: tallystick motion approve {made.id[:_SHORT_ID]}")
         hint(f"How it stands: tallystick motion show {made.id[:_SHORT_ID]}{at}")
 

@@ -12,7 +12,7 @@ from rich.live import Live
 from tallystick.api import governed_views, views
 from tallystick.cli.options import Data, flag, node_folder, open_node
 from tallystick.cli.output import Terminal, field, give, is_json, marked, say
-from tallystick.cli.words import ago, called, lasting, many, utc
+from tallystick.cli.words import ago, called, lasting, many, utc, whose
 from tallystick.client.blocking import Client
 from tallystick.problems import ExitCode
 
@@ -87,7 +87,7 @@ def picture(told: views.Status, folder: Path) -> RenderableType:
     reach = f"{told.members_connected} of {told.members} members in reach, with {told.heard_stake:,} tokens at stake"
     lines = {
         "ledger": f"{told.ledger_name}  {told.ledger_id[:16]}…",
-        "node": f"{told.node.name or ''}  {told.node.key}".strip(),
+        "node": f"{whose(told.node)}  {told.node.key}".strip(),
         "in": f"{folder}, version {told.version}, up for {lasting(told.now_ms - told.started_ms)}",
         "reached at": told.address,
         "tip": f"block {told.tip_index:,}, {tip_ago} ({utc(told.tip_timestamp_ms)})  {told.tip_hash[:16]}…",
@@ -103,7 +103,7 @@ def picture(told: views.Status, folder: Path) -> RenderableType:
 
 
 def _motion(one: governed_views.MotionLine) -> str:
-    waits = f"waits: {one.waits_for}; closed on {utc(one.expires_ms)}"
+    waits = f"{one.waits_for}; closed on {utc(one.expires_ms)}"
     return f"{one.id[:_SHORT_ID]} to {one.summary}: {waits if one.state == 'open' else one.state}"
 
 
