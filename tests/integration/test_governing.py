@@ -103,6 +103,11 @@ def test_four_become_five_and_the_fifth_votes(four: Network, tmp_path: Path) -> 
     four.wait_until_agreed()
     assert "is certified by" in (verified := said("verify", tmp_path / "diploma.txt", *at(fourth)))
     assert "(Universität E)" in verified
+    by = ("verify", tmp_path / "diploma.txt", *at(fourth), "--issuer")
+    assert told(*by, "uni-e") == told(*by, "Universität E")
+    assert "not by the issuer that you named" in said(*by, "node-1", expect=1)
+    (found,) = told("search", "diploma.txt", "--issuer", "Universität E", *at(fourth))["certificates"]
+    assert (found["id"], found["issuer"]["title"]) == (outcome, "Universität E")
     fourth.stop()
     assert fifth.certify("four of five go on")
     fourth.start()

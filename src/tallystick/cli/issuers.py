@@ -16,8 +16,10 @@ from tallystick.cli.output import Columns, Text, confirm, give, hint, marked, sa
 from tallystick.cli.show import moment_ms
 from tallystick.cli.words import called, utc
 from tallystick.client.blocking import Client
+from tallystick.client.verdicts import is_valid
 from tallystick.ledger.wallet import Wallet
 from tallystick.problems import Ambiguous, NotThere, Problem
+from tallystick.storage.file_statement import describe_file
 
 _SHORT_ID: Final = 16
 Reason = Literal["unspecified", "mistake", "fraud", "withdrawn", "key-compromised", "organisation-ended"]
@@ -166,7 +168,7 @@ def _issuer_key(client: Client, which: str) -> tuple[governed_views.Organisation
 
 
 def revoke(
-    which: Annotated[str, argument("CERTIFICATE", "Its id, or how that begins.")],
+    which: Annotated[str, argument("CERTIFICATE", "Its id, or how that begins; or the file.")],
     *,
     reason: Annotated[Reason, option("Why.")] = "unspecified",
     void: Annotated[bool, flag("--void", "It never was valid, instead of: from now on it is not.")] = False,
@@ -187,7 +189,7 @@ def revoke(
     valid, and why. There is no way back but certifying anew.
 
     Examples:
-      tallystick revoke 5f0c93ab --reason mistake
+      tallystick revoke diploma.pdf --reason mistake
       tallystick revoke 5f0c93ab --void --reason fraud
     """
     effect: d.Effect = "void" if void else "revoked"
@@ -206,8 +208,8 @@ def revoke(
 
 
 def supersede(
-    which: Annotated[str, argument("CERTIFICATE", "Its id, or how that begins.")],
-    successor: Annotated[str, argument("SUCCESSOR", "The id of the certificate in its place, or how that begins.")],
+    which: Annotated[str, argument("CERTIFICATE", "Its id, or how that begins; or the file.")],
+    successor: Annotated[str, argument("SUCCESSOR", "What stands in its place: its id, or the file.")],
     *,
     why: Why = "",
     key: SignWith = None,
@@ -220,7 +222,7 @@ def supersede(
 
     Both are of one organisation. Whoever verifies the old file is told that another stands in its place.
 
-    Example: tallystick supersede 5f0c93ab 27e0aa14
+    Example: tallystick supersede diploma.pdf corrected.pdf
     """
     with options.open_node(data, wallet=wallet_in(key, passphrase_file, no_passphrase)) as client:
         one, new = _statement(client, which), _statement(client, successor)
@@ -233,12 +235,28 @@ def supersede(
 
 
 def _statement(client: Client, which: str) -> views.Certificate:
+    """By its id, how that begins, or the file that it is of. Raises `NotThere`, `Ambiguous`, `Problem`."""
+    if Path(which).is_file():
+        return _statement_of(client, Path(which))
     one = client.certificate(which)
     if one.kind != "statement":
-        raise Problem(
-            f"certificate {one.id[:_SHORT_ID]}… is no statement, but of the kind {one.kind}: nothing to take back"
-        )
+        kind = f"but of the kind {one.kind}: nothing to take back"
+        raise Problem(f"certificate {one.id[:_SHORT_ID]}… is no statement, {kind}")
     return one
+
+
+def _statement_of(client: Client, file: Path) -> views.Certificate:
+    """The statement of a file's very bytes that is valid; with several, its organisation's own."""
+    found = [one for one in client.statements_of(describe_file(file)) if is_valid(one)]
+    if not found:
+        raise NotThere(f"no certificate that is valid covers {file}; give its id, if its payload was erased here")
+    if len(found) > 1:
+        own = client.status().node.organisation
+        found = [one for one in found if one.issuer.organisation == own] or found
+    if len(found) > 1:
+        ids = ", ".join(one.id[:_SHORT_ID] for one in found)
+        raise Ambiguous(f"{len(found)} certificates cover {file}: {ids}; give one of these")
+    return found[0]
 
 
 def _in_words(one: views.Certificate) -> str:

@@ -355,7 +355,7 @@ def search(
     words: Annotated[list[str] | None, argument("WORDS", "Of the subject, a file's name or its note.")] = None,
     *,
     prefix: Annotated[bool, flag("--prefix", "The last word may go on.")] = False,
-    issuer: Annotated[str | None, option("A name, or how an account's key begins.", "WHO")] = None,
+    issuer: Annotated[str | None, option("An organisation, a name, or how an account's key begins.", "WHO")] = None,
     kind: Annotated[Literal["statement", "stake", "evidence"] | None, option("Of the certificate.")] = None,
     media_type: Annotated[str | None, option("Of the payload.", "TYPE")] = None,
     file: Annotated[Path | None, option("Certificates of its bytes.", "FILE")] = None,

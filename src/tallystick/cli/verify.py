@@ -11,14 +11,13 @@ from tallystick.cli.output import MOST_LINES, Text, field, give, marked, say, sa
 from tallystick.cli.words import CHECKED_AGAIN, IN_NO_ORGANISATION, many, utc, validity, votes, whole
 from tallystick.client.verdicts import (
     SHORTEST_ID,
-    Demand,
     Verdict,
     Verdicts,
     give_verdicts,
     is_id_beginning,
     is_valid,
     known_in,
-    pick_issuer,
+    make_demand,
 )
 from tallystick.client.verification import Certified
 from tallystick.problems import ExitCode
@@ -35,7 +34,7 @@ def verify(
     *,
     issuer: Annotated[
         str | None,
-        option("Only this issuer's certificates count; a name is your node's.", "KEY|NAME", show_default="any"),
+        option("Only this issuer's count: an organisation, a key, a name of your node's.", "WHO", show_default="any"),
     ] = None,
     ledger: Annotated[str | None, option(_LEDGER_HELP, "ID", show_default="your node's")] = None,
     chain: ChainFile = None,
@@ -46,7 +45,8 @@ def verify(
     """Is a file certified, and who says so?
 
     A ledger counts only if you have a node of it, or name its id with --ledger: whoever hands you a file may have
-    founded the ledger in it, under any name. Names of issuers come from your own node's address book alone.
+    founded the ledger in it, under any name. Names of organisations are told of such
+    a ledger alone, others from your own node's address book.
 
     A certificate that is revoked, void or superseded does not count; it says since when, and why. What was decided
     after the time that it names is not known here.
@@ -65,12 +65,12 @@ def verify(
     if ledger is not None and not is_id_beginning(ledger.lower()):
         raise typer.BadParameter(f"--ledger is a ledger's id: its first {SHORTEST_ID} hexadecimal digits, or more")
     known = known_in(node_folder(data))
-    demand = Demand(ledger.lower() if ledger else None, pick_issuer(issuer, known) if issuer else None)
     statements = [
         describe_stream("standard input", sys.stdin.buffer) if one == STANDARD_INPUT else describe_file(one)
         for one in files
     ]
     with open_source(chain, data, url) as client:
+        demand = make_demand(client, known, ledger.lower() if ledger else None, issuer)
         verdicts = give_verdicts(client, statements, known, demand)
     give(verdicts)
     if not quiet:

@@ -143,10 +143,13 @@ class AsyncClient(Governing):
         return (await self._get(views.MemberAnswer, f"/v1/members/{segment(who)}")).account
 
     async def key_of(self, who: str) -> str:
-        """A whole key: of a name in the address book, or of the account whose key begins so."""
+        """A whole key: an organisation's member key, of a name in the address book, or an account's that begins so."""
         if is_hex_digest(who.lower()):
             return who.lower()
-        found: list[str] = []
+        lines = (await self.organisations()).organisations if self._has_directory else []
+        found = [one.member_key for one in lines if one.member_key and who in (one.id, one.title)]
+        if found:
+            return found[0]
         with suppress(AnswerProblem):  # not every door has the address book
             found = [one.key for one in (await self.names()).names if one.name == who]
         return found[0] if len(found) == 1 else (await self.member(who)).member.key
