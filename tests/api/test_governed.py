@@ -10,7 +10,7 @@ import httpx
 import pytest
 from msgspec.structs import replace
 from tests.api.kept_ledger import Kept, kept_ledger
-from tests.builders import START_MS
+from tests.builders import START_MS, Scribe, statement
 from tests.governed import NAMES, GovernedScribe
 
 from tallystick.api import decisions as d
@@ -34,7 +34,7 @@ from tallystick.problems import DamagedStore
 class Governed(NamedTuple):
     """A ledger with a directory, and whoever asks it over HTTP."""
 
-    scribe: GovernedScribe
+    scribe: Any
     kept: Kept
     client: AsyncClient
 
@@ -46,7 +46,7 @@ class Governed(NamedTuple):
 
 
 @asynccontextmanager
-async def governed(folder: Path, scribe: GovernedScribe | None = None) -> AsyncIterator[Governed]:
+async def governed(folder: Path, scribe: Scribe | None = None) -> AsyncIterator[Governed]:
     """Of ada, ben, cy and dot, each with a quarter of the stake."""
     scribe = scribe or GovernedScribe()
     async with AsyncExitStack() as stack:
@@ -381,6 +381,19 @@ async def test_a_clients_subject_can_be_erased_unless_it_is_to_be_public(ledger:
     assert [one.payload for one in public] == [None, note]
     for one in erasable + public:
         check_payload(one.certificate, one.payload)
+
+
+def test_where_there_is_no_directory_a_subject_stands_in_the_certificate(tmp_path: Path) -> None:
+    async def sign() -> list[bytes]:
+        async with governed(tmp_path, Scribe()) as ledger:
+            ledger.client.wallet = NAMES["ada"]
+            assert not (await ledger.client.ledger()).has_directory
+            ledger.forge(one := statement("mine"))
+            assert (await ledger.told(one)).is_listed is None
+            return await ledger.client.sign([("Lovelace: BSc", None)])
+
+    (entry,) = map(entry_codec.decode, asyncio.run(sign()))
+    assert (entry.certificate.subject, entry.payload) == ("Lovelace: BSc", None)
 
 
 # ---- organisations ----------------------------------------------------------------------------------------------

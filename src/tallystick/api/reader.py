@@ -357,7 +357,7 @@ class LedgerReader:
             return [last]
         places = self.decisions.places_about(certificate_id)
         before = [entry for place in places if (entry := self._entry(place)) is not None]
-        return [one for one in before if one.log_index < last.log_index] + [last]
+        return [one for one in before if one.log_index < last.log_index] + [last]  # the store may be ahead of the state
 
     def _entry(self, place: Place) -> StatusEntry | None:
         """What a revocation or supersession did; what a motion does, for an organisation that is gone, comes last."""
