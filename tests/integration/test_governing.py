@@ -15,9 +15,16 @@ from tallystick.host.data_folder import DataFolder
 GOVERNED: Final = replace(QUICK, anybody_certifies=False)
 
 
+@pytest.fixture(scope="module")
+def same() -> Iterator[Network]:
+    """Four organisations, node-1 to node-4, and a node of each, for tests after which they are still four."""
+    with running_network(4, GOVERNED) as net:
+        yield net
+
+
 @pytest.fixture
 def four() -> Iterator[Network]:
-    """Four organisations, node-1 to node-4, and a node of each."""
+    """The same, for one test."""
     with running_network(4, GOVERNED) as net:
         yield net
 
@@ -151,19 +158,19 @@ def test_a_lost_key_is_replaced(four: Network) -> None:
     assert "[D1]" in said("certify", "--subject", "with the old key", *at(lost), expect=6)
 
 
-def test_a_diploma_is_revoked_and_another_superseded(four: Network, tmp_path: Path) -> None:
-    first, second, *_ = four.nodes
+def test_a_diploma_is_revoked_and_another_superseded(same: Network, tmp_path: Path) -> None:
+    first, second, *_ = same.nodes
     wrong, right = tmp_path / "wrong.txt", tmp_path / "right.txt"
     mistake = certified(first, tmp_path / "mistake.txt", "nobody, BSc")
     old, new = certified(first, wrong, "Ada Lovelase, BSc"), certified(first, right, "Ada Lovelace, BSc")
-    four.wait_until_agreed()
+    same.wait_until_agreed()
     assert "[R2]" in said("revoke", mistake[:16], "--reason", "mistake", *at(second), "--yes", expect=6)
     asked = said("revoke", mistake[:16], "--reason", "mistake", *at(first), expect=2)
     assert "is not valid from now on, for good. Revoke it? Say so with --yes" in asked
     assert "is revoked: block" in said("revoke", mistake[:16], "--reason", "mistake", *at(first), "--yes")
     assert "gives way for good to" in said("supersede", old[:16], new[:16], *at(first), expect=2)
     assert f"is superseded by {new[:16]}…" in said("supersede", old[:16], new[:16], *at(first), "--yes")
-    four.wait_until_agreed()
+    same.wait_until_agreed()
     shown = said("verify", tmp_path / "mistake.txt", *at(second), expect=1)
     assert f"{mistake[:16]}… is revoked (mistake)" in shown
     assert "validity revoked (mistake), since 2" in shown
@@ -174,18 +181,18 @@ def test_a_diploma_is_revoked_and_another_superseded(four: Network, tmp_path: Pa
     assert "[R3]" in said("revoke", mistake[:16], *at(first), "--yes", expect=6)
 
 
-def test_an_outsiders_certificate_is_refused(four: Network, tmp_path: Path) -> None:
-    outsider, _ = joined(four, "outsider", "no-one")
+def test_an_outsiders_certificate_is_refused(same: Network, tmp_path: Path) -> None:
+    outsider, _ = joined(same, "outsider", "no-one")
     (tmp_path / "fake.txt").write_text("nobody, PhD")
     assert "[D1]" in said("certify", tmp_path / "fake.txt", *at(outsider), expect=6)
     tallystick("key", "new", "--no-passphrase", "--data", tmp_path / "other")
-    signed = ("certify", tmp_path / "fake.txt", "--key", tmp_path / "other" / "key", *at(four.nodes[0]))
+    signed = ("certify", tmp_path / "fake.txt", "--key", tmp_path / "other" / "key", *at(same.nodes[0]))
     assert "[D1]" in said(*signed, expect=6)
-    said("verify", tmp_path / "fake.txt", *at(four.nodes[1]), expect=1)
+    said("verify", tmp_path / "fake.txt", *at(same.nodes[1]), expect=1)
 
 
-def test_an_issuer_key_certifies_under_its_label_until_it_is_withdrawn(four: Network, tmp_path: Path) -> None:
-    first, second, *_ = four.nodes
+def test_an_issuer_key_certifies_under_its_label_until_it_is_withdrawn(same: Network, tmp_path: Path) -> None:
+    first, second, *_ = same.nodes
     path = tmp_path / "registry"
     tallystick("key", "new", "--no-passphrase", "--data", path)
     ledger = told("show", *at(first))["ledger_id"]
@@ -235,8 +242,8 @@ def test_who_leaves_is_told_until_when_to_stay(four: Network) -> None:
     third.certify("three go on")
 
 
-def test_stakes_are_set_by_motion_alone(four: Network) -> None:
-    first, second, third, _ = four.nodes
+def test_stakes_are_set_by_motion_alone(same: Network) -> None:
+    first, second, third = same.nodes[:3]
     refused = said("stake", "5", *at(first), expect=2)
     assert "members decide on stakes together on this ledger (rule S9)" in refused
     assert "tallystick member set-stake WHO=TOKENS" in refused

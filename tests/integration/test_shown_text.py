@@ -238,8 +238,8 @@ def of_what_is_decided(place: Place) -> None:
         place.read("member", "list", *where)
         place.read("motion", "set", ANYTHING, "5", *where, expect=2)
         place.read("motion", "list", *where)
-        for args in (("show",), ("approve",), ("object",)):
-            place.read("motion", *args, LEGAL, *where, expect=2)
+        for word in ("show", "approve", "object"):
+            place.read("motion", word, LEGAL, *where, expect=2)
 
 
 def of_what_is_named(place: Place) -> None:
