@@ -29,6 +29,7 @@ from tallystick.ledger.certificate import (
     issue_stake,
     issue_statement,
 )
+from tallystick.ledger.certificate_index import Found
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.fields import ZERO_DIGEST
@@ -99,6 +100,19 @@ def found(*members: Wallet, free: int = 1_000, staked: int = 100, created_ms: in
 
 GENESIS = found()
 LEDGER = GENESIS.ledger_id
+
+
+class Held:
+    """The blocks above the tip that hold the certificates with these ids, whose issuers nobody asks for."""
+
+    def __init__(self, *certificate_ids: bytes) -> None:
+        self._ids = frozenset(certificate_ids)
+
+    def holds(self, certificate_id: bytes) -> bool:
+        return certificate_id in self._ids
+
+    def find(self, certificate_id: bytes) -> Found | None:
+        return None
 
 
 class EmptyBox:
@@ -337,7 +351,7 @@ def long_chain() -> tuple[Genesis, list[Block]]:
     return scribe.genesis, scribe.forge_many(10_000)
 
 
-_verify = lru_cache(maxsize=50_000)(is_signed)
+verify = lru_cache(maxsize=50_000)(is_signed)
 """Equal bytes give equal results, so that a test need not wait for them twice."""
 
 
@@ -397,7 +411,7 @@ class Bench:
 
     def _verify(self, message: bytes, signature: bytes, key: bytes) -> bool:
         self.verified.append((message, signature, key))
-        return _verify(message, signature, key)
+        return verify(message, signature, key)
 
     def handle(self, event: Any) -> list[Action]:
         actions = self.node.handle(self.now_ms, event)

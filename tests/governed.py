@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from tallystick.ledger.block import VerifiedBlock
 from tallystick.ledger.certificate import (
     AnyCertificate,
     Approval,
@@ -11,16 +12,34 @@ from tallystick.ledger.certificate import (
     Revocation,
     Statement,
     Supersession,
+    check_signed,
     issue,
     issue_statement,
 )
-from tallystick.ledger.changes import AnyChange, AnyKeyOperation, Effect, Reason, Role, sign_admission
+from tallystick.ledger.changes import (
+    AddIssuer,
+    Admit,
+    AnyChange,
+    AnyKeyOperation,
+    Effect,
+    EndIssuer,
+    Reason,
+    Remove,
+    ReplaceMemberKey,
+    Role,
+    RotateMemberKey,
+    SetOrganisationKey,
+    SetStakes,
+    StakeChange,
+    sign_admission,
+)
+from tallystick.ledger.directory import KeyEntry
 from tallystick.ledger.genesis import Founder, Genesis, make_genesis
 from tallystick.ledger.params import Params
 from tallystick.ledger.state import State
 from tallystick.ledger.transition import next_state
 from tallystick.ledger.wallet import Wallet
-from tests.builders import ADA, BEN, CY, DOT, START_MS, Scribe, wallet
+from tests.builders import ADA, BEN, CY, DOT, START_MS, Scribe, verify, wallet
 
 NAMES = {"ada": ADA, "ben": BEN, "cy": CY, "dot": DOT}
 DAY_MS = 86_400_000
@@ -64,6 +83,12 @@ class GovernedScribe(Scribe):
         root = next_state(self.state, block.header, certificates, find).root
         return super().draft(*certificates, signer=signer, **{**changes, "state_root": root})
 
+    def forge(self, *certificates: AnyCertificate, **changes: Any) -> VerifiedBlock:
+        """The next block, added if all its signatures are good. Raises `Refused`, by the certificate's own rule."""
+        for one in certificates:
+            check_signed(one, self.ledger_id, verify)
+        return super().forge(*certificates, **changes)
+
     def state_after(self, *certificates: AnyCertificate, **changes: Any) -> State:
         """The state after one more block. Raises `Refused`."""
         self.forge(*certificates, **changes)
@@ -104,6 +129,52 @@ class GovernedScribe(Scribe):
 
     def supersession(self, target: Statement, successor: Statement, by: str = "ada") -> Supersession:
         return issue(Supersession, self.key(by), self.ledger_id, self._now(), target.id, successor.id)
+
+    # ---- changes ----------------------------------------------------------------------------------------------
+
+    def admit(self, name: str, stake: int = 0, role: Role = Role.MEMBER, title: str = "") -> Admit:
+        title = title or f"University of {name.title()}"
+        return Admit(name, title, None, self.key(name).public_key, role, stake, self.admission(name, name))
+
+    def remove(self, name: str) -> Remove:
+        return Remove(name, self.stake_of(name))
+
+    def set_stakes(self, **after: int) -> SetStakes:
+        return SetStakes(tuple(StakeChange(name, self.stake_of(name), after[name]) for name in sorted(after)))
+
+    def replace_key(self, organisation: str, after: str, since: int | None = None) -> ReplaceMemberKey:
+        before, key = self.member_key(organisation), self.key(after).public_key
+        return ReplaceMemberKey(organisation, before, key, since, self.admission(after, organisation))
+
+    def organisation_key(self, organisation: str, after: str | None) -> SetOrganisationKey:
+        before = self.state.directory.organisations[organisation].organisation_key
+        if after is None:
+            return SetOrganisationKey(organisation, before, None, None)
+        return SetOrganisationKey(organisation, before, self.key(after).public_key, self.admission(after, organisation))
+
+    def add_issuer(self, name: str, organisation: str = "ada", by: str = "", until_ms: int | None = None) -> KeyChange:
+        key, admitted = self.key(name).public_key, self.admission(name, organisation)
+        return self.key_change(AddIssuer(organisation, key, "registry", until_ms, admitted), by or organisation)
+
+    def end_issuer(self, name: str, by: str = "ada", since: int | None = None) -> KeyChange:
+        return self.key_change(EndIssuer(self.key(name).public_key, since), by)
+
+    def rotation(self, organisation: str, after: str, by: str = "", since: int | None = None) -> KeyChange:
+        key, admitted = self.key(after).public_key, self.admission(after, organisation)
+        before = self.member_key(organisation)
+        return self.key_change(RotateMemberKey(organisation, before, key, since, admitted), by or organisation)
+
+    def member_key(self, organisation: str) -> bytes:
+        key = self.state.directory.organisations[organisation].member_key
+        assert key is not None
+        return key
+
+    def entry(self, name: str) -> KeyEntry:
+        """What the directory says of the key with this name."""
+        return self.state.directory.keys[self.key(name).public_key]
+
+    def stake_of(self, organisation: str) -> int:
+        return self.state.stakes.account(self.member_key(organisation)).staked
 
     def decide(self, change: AnyChange, *names: str) -> State:
         """A motion that is approved by all of these, in one block."""

@@ -72,8 +72,8 @@ class Waiting:
     def __len__(self):
         return len(self.certificates)
 
-    def choose(self, now_ms, base, holds):
-        return [one for one in self.certificates if not holds(one.id)]
+    def choose(self, now_ms, base, above):
+        return [one for one in self.certificates if not above.holds(one.id)]
 
 
 class Seat:

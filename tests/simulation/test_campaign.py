@@ -10,13 +10,14 @@ from hashlib import sha256
 
 import pytest
 from tests.simulation.campaign.books import Broken
-from tests.simulation.campaign.flooders import Flooder
+from tests.simulation.campaign.flooders import Flooder, Withdrawer
 from tests.simulation.campaign.liars import LyingSyncer, Twins
 from tests.simulation.campaign.memory import sizes
 from tests.simulation.campaign.mutants import MUTANTS, broken, hunt
 from tests.simulation.campaign.roles import ROLES
 from tests.simulation.campaign.run import Run, run_scenario, run_seed
 from tests.simulation.campaign.scenario import DELTA_MS, TIMEOUT_MS, Crash, Phase, Restore, Scenario, twin_of
+from tests.simulation.campaign.schemer import Schemer
 from tests.simulation.campaign.voters import Counterfeiter, Equivocator, FormBreaker, Silent
 from tests.simulation.campaign.watch import VoteBook
 
@@ -69,6 +70,20 @@ def one_of_seven(role, seed):
 @pytest.mark.parametrize("role", ROLES, ids=lambda role: role.__name__)
 def test_one_byzantine_member_of_seven(role, seed):
     assert one_of_seven(role, seed) is None
+
+
+def governed(role, seed):
+    """What comes of seven organisations that decide together, one of which is such a member."""
+    params = {**PARAMS, "anybody_certifies": False, "rotation_delay_ms": 500}
+    stakes, roles = {**SEVEN, "ada": 269}, {"ada": role} if role else {}
+    phases = (Phase(4_000, ROUGH), Phase(4_000, Link(), all_restart_at_ms=2_000))
+    scenario = Scenario(int(seed), stakes, roles, params=params, phases=phases, moves_stake=False, is_governed=True)
+    return run_scenario(scenario).broken
+
+
+@pytest.mark.parametrize("role", [None, Schemer, Equivocator, Withdrawer], ids=str)
+def test_organisations_decide_though_one_of_them_does_not_keep_to_the_protocol(role, seed):
+    assert governed(role, seed) is None
 
 
 def short_epochs(seed):
@@ -423,6 +438,12 @@ CAUGHT_BY = {
     + "finality_proofs.py::test_a_lie_about_an_epochs_end_is_refused_and_changes_nothing",
     "contradictions count in no quorum": UNIT
     + "views.py::test_who_says_two_things_in_one_view_counts_for_both_and_a_third_thing_is_not_kept",
+    "what is too late stays in the box": UNIT
+    + "directory_in_node.py::test_what_is_too_late_for_any_block_leaves_the_box_though_no_block_comes",
+    "motions are counted by the stakes of the tip": "tests/simulation/test_governed.py::"
+    + "test_a_motion_is_counted_by_the_stakes_with_which_the_epoch_began_and_again_with_the_next",
+    "a removed member's keys go on": "tests/simulation/test_governed.py::"
+    + "test_a_removed_member_goes_on_as_an_observer_and_signs_nothing",
     "K1 after PyNaCl": UNIT + "keys.py::test_a_signature_at_the_edge_is_decided_as_its_vector_says",
     "negative-zero R accepted": UNIT + "keys.py::test_a_non_canonical_commitment_is_refused",
 }
@@ -440,6 +461,15 @@ CAUGHT_WITH: dict[str, Callable[..., object]] = {
     "a burned key is staked anew": partial(one_of_seven, Equivocator),
     "finalizations of little stake": partial(one_of_seven, LyingSyncer),
     "an epoch begins before the last ended": short_epochs,
+    "who decides is not asked": partial(governed, Schemer),
+    "anybody certifies": partial(governed, Schemer),
+    "half of the stake decides": partial(governed, Schemer),
+    "a motion is carried out whatever changed": partial(governed, Schemer),
+    "a member moves without end": partial(governed, Schemer),
+    "what passed waits for the epoch to end": partial(governed, Schemer),
+    "what became illegal stays in the box": partial(governed, Schemer),
+    "the box proposes what is illegal": partial(governed, Schemer),
+    "the box lets go of what is legal": partial(governed, Schemer),
 }
 """Mutants that a scenario notices, with the first seed or the second."""
 

@@ -66,10 +66,11 @@ def test_ids_that_are_alike_but_for_a_few_bits_are_told_apart():
 def test_ids_and_counts_that_do_not_agree_change_nothing():
     places, expected = filled([2, 3])
     for ids, counts in ((bytes(32), [2]), (bytes(31), [1]), (bytes(64), [1])):
-        with pytest.raises(ValueError, match="bytes of ids for"):
+        with pytest.raises(ValueError, match="bytes of ids and"):
             places.extend(ids, counts, [b""] * sum(counts))
-    with pytest.raises(ValueError, match="0 issuers for 1 certificates"):
-        places.extend(bytes(32), [1], [])
+    for issuers in ([], [b"", b""]):
+        with pytest.raises(ValueError, match=f"{len(issuers)} issuers for 1 certificates"):
+            places.extend(bytes(32), [1], issuers)
     assert (len(places), places.last_block) == (5, 2)
     assert {one: places.place_of(one) for one in expected} == expected
 

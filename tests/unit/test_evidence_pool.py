@@ -11,6 +11,7 @@ from tests.builders import (
     LEDGER,
     STRANGER,
     FinalScribe,
+    Held,
     cut_off,
     evidence,
     found,
@@ -141,7 +142,7 @@ def test_a_block_on_which_the_accused_is_burned_already_is_forged_without_it():
     scribe.forge(evidence(BEN, view=2))
     box = full_box(evidence(BEN), *statements(1))
     assert box.choose(0, scribe.state, NOTHING) == statements(1)
-    assert box.choose(0, FOUNDED, lambda one: one == evidence(BEN).id) == statements(1)
+    assert box.choose(0, FOUNDED, Held(evidence(BEN).id)) == statements(1)
 
 
 def test_a_block_in_which_the_stake_is_liable_no_more_is_forged_without_it():

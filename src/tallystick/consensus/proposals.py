@@ -95,6 +95,13 @@ class Proposals:
             self._passed[block.hash] = parent
         return parent
 
+    def state_after(self, block_hash: bytes) -> State | None:
+        """What the final tip led to, or a block above it that was found legal."""
+        if block_hash == self._chain.state.tip.hash:
+            return self._chain.state
+        passed = self._passed.get(block_hash)
+        return passed.state if passed is not None else None
+
     def is_requested(self, block_hash: bytes) -> bool:
         """Whether the block is asked for."""
         return block_hash in self._requested

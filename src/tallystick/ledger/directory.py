@@ -4,7 +4,7 @@ A key stands here once, for ever: entries end, and none is deleted. So a certifi
 held its key at its log index, whatever is claimed later.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -91,14 +91,12 @@ class Directory:
     keys: Mapping[bytes, KeyEntry] = field(default_factory=dict)
     trie: Trie = field(default_factory=Trie)
     """Key entries under their keys, organisations under the hash of their ids; the values are encoded."""
-    titles: Mapping[str, str] = field(default_factory=dict)
-    """The ids of the organisations by their folded titles and ids; a removed one keeps its name."""
 
     @classmethod
-    def of(cls, organisations: Iterable[Organisation], keys: Mapping[bytes, KeyEntry]) -> "Directory":
+    def of(cls, organisations: Sequence[Organisation], keys: Mapping[bytes, KeyEntry]) -> "Directory":
         """The directory with these records. Raises `Refused` (D2)."""
-        empty, records = cls(), list(organisations)
-        return empty._with(records, keys, {fold(one.title): one.id for one in records})
+        _check_names(organisations)
+        return cls()._with(organisations, keys)
 
     def __bool__(self) -> bool:
         return bool(self.organisations)
@@ -116,11 +114,11 @@ class Directory:
 
     # ---- what it says -----------------------------------------------------------------------------------------
 
-    def organisation(self, organisation_id: str, rule: Rule = Rule.M2) -> Organisation:
-        """The organisation with this id. Raises `Refused` (M2, or the rule given) if there is none, or no more."""
+    def organisation(self, organisation_id: str) -> Organisation:
+        """The organisation with this id. Raises `Refused` (M2) if there is none, or no more."""
         found = self.organisations.get(organisation_id)
         if found is None or found.member_key is None:
-            raise Refused(rule, f"there is no organisation {organisation_id}")
+            raise Refused(Rule.M2, f"there is no organisation {organisation_id}")
         return found
 
     def member_of(self, key: bytes) -> Organisation | None:
@@ -168,17 +166,12 @@ class Directory:
 
     def admit(self, change: Admit, at: Position) -> "Directory":
         """With another organisation. Raises `Refused` (M2, D2, D4)."""
-        entry = KeyEntry(change.organisation, Role(change.role), "", at.log_index)
-        return self.found(Organisation(change.organisation, change.title, change.domain, change.key), entry)
-
-    def found(self, organisation: Organisation, entry: KeyEntry) -> "Directory":
-        """With an organisation and its member key's entry. Raises `Refused` (M2, D2, D4)."""
-        if organisation.id in self.organisations:
-            raise Refused(Rule.M2, f"there is an organisation {organisation.id} already, or was")
-        assert organisation.member_key is not None, "every organisation begins with one"
-        self._check_new(organisation.member_key)
-        titles = self._with_title(organisation.id, organisation.title)
-        return self._with([organisation], {organisation.member_key: entry}, titles)
+        if change.organisation in self.organisations:
+            raise Refused(Rule.M2, f"there is an organisation {change.organisation} already, or was")
+        self._check_new(change.key)
+        organisation = Organisation(change.organisation, change.title, change.domain, change.key)
+        self._check_name(organisation)
+        return self._with([organisation], {change.key: KeyEntry(organisation.id, Role(change.role), "", at.log_index)})
 
     def remove(self, organisation_id: str, at: Position) -> "Directory":
         """All keys of the organisation end. Raises `Refused` (M2)."""
@@ -195,6 +188,7 @@ class Directory:
         organisation = self.organisation(organisation_id)
         assert organisation.member_key is not None, "an organisation that is not removed has one"
         self._check_new(after)
+        _check_reached(compromised_since, at, Rule.M2)
         before = self.keys[organisation.member_key]
         entries = {
             organisation.member_key: replace(before, until=at.log_index, compromised_since=compromised_since),
@@ -205,7 +199,7 @@ class Directory:
     def set_organisation_key(
         self, organisation_id: str, before: bytes | None, after: bytes | None, at: Position
     ) -> "Directory":
-        """Another organisation key, or none. Raises `Refused` (M2, D4, D5)."""
+        """Another organisation key, or none; what was announced before is off. Raises `Refused` (M2, D4, D5)."""
         organisation = self.organisation(organisation_id)
         if organisation.organisation_key != before or before == after:
             raise Refused(Rule.M2, f"the organisation key of {organisation_id} is another")
@@ -217,13 +211,14 @@ class Directory:
             entries[after] = KeyEntry(organisation_id, Role.ORGANISATION, "", at.log_index)
         live_keys = organisation.live_keys + (after is not None) - (before is not None)
         _check_live(organisation_id, live_keys)
-        return self._with([replace(organisation, organisation_key=after, live_keys=live_keys)], entries)
+        organisation = replace(organisation, organisation_key=after, live_keys=live_keys, rotation=None)
+        return self._with([organisation], entries)
 
     def rename(self, organisation_id: str, title: str, domain: str | None) -> "Directory":
         """Another title and domain. Raises `Refused` (M2, D2)."""
-        organisation = self.organisation(organisation_id)
-        titles = self._with_title(organisation_id, title)
-        return self._with([replace(organisation, title=title, domain=domain)], {}, titles)
+        organisation = replace(self.organisation(organisation_id), title=title, domain=domain)
+        self._check_name(organisation)
+        return self._with([organisation], {})
 
     def stop_rotation(self, organisation_id: str, key: bytes) -> "Directory":
         """Without the rotation that was announced. Raises `Refused` (M2)."""
@@ -254,6 +249,7 @@ class Directory:
                     organisation = replace(organisation, live_keys=organisation.live_keys - 1)
             case RotateMemberKey(_, _, after, compromised_since):
                 self._check_new(after)
+                _check_reached(compromised_since, at, Rule.D6)
                 due_ms = at.timestamp_ms if organisation.organisation_key is not None else at.timestamp_ms + delay_ms
                 organisation = replace(organisation, rotation=Rotation(after, due_ms, compromised_since))
             case SetMemberRole(key, role):
@@ -280,15 +276,19 @@ class Directory:
         return organisation
 
     def _ended(self, key: bytes, compromised_since: int | None, at: Position) -> KeyEntry:
-        """An issuer key's entry, ended, or known to have been compromised earlier than was said. D6: no such key."""
+        """An issuer key's entry, ended; or that of any ended key, compromised earlier than was said. Else D6."""
         entry = self.keys[key]
-        if entry.role is not Role.ISSUER:
-            raise Refused(Rule.D6, f"{key.hex()[:16]}… is no issuer key: a member key is rotated or replaced")
-        if entry.until is not None:
-            earlier = compromised_since is not None and compromised_since < (entry.compromised_since or entry.until)
-            if not earlier:
-                raise Refused(Rule.D6, f"{key.hex()[:16]}… has ended already")
-        return replace(entry, until=entry.until or at.log_index, compromised_since=compromised_since)
+        if entry.until is None:
+            if entry.role is not Role.ISSUER:
+                raise Refused(Rule.D6, f"{key.hex()[:16]}… is no issuer key: a member key is rotated or replaced")
+            _check_reached(compromised_since, at, Rule.D6)
+            return replace(entry, until=at.log_index, compromised_since=compromised_since)
+        known = entry.until if entry.compromised_since is None else entry.compromised_since
+        if compromised_since is None or compromised_since >= known:
+            raise Refused(
+                Rule.D6, f"{key.hex()[:16]}… has ended already, and what it certified from {known} on is void"
+            )
+        return replace(entry, compromised_since=compromised_since)
 
     # ---- making another ---------------------------------------------------------------------------------------
 
@@ -296,31 +296,36 @@ class Directory:
         if key in self.keys:
             raise Refused(Rule.D4, f"{key.hex()[:16]}… is or was a key of {self.keys[key].organisation}")
 
-    def _with_title(self, organisation_id: str, title: str) -> dict[str, str]:
-        folded = fold(title)
-        holder = self.titles.get(folded, organisation_id)
-        if holder != organisation_id:
-            raise Refused(Rule.D2, f"the name {title} looks like that of {holder}")
-        return {**self.titles, folded: organisation_id}
+    def _check_name(self, organisation: Organisation) -> None:
+        _check_names([*(one for one in self.organisations.values() if one.id != organisation.id), organisation])
 
-    def _with(
-        self,
-        organisations: Iterable[Organisation],
-        entries: Mapping[bytes, KeyEntry],
-        titles: Mapping[str, str] | None = None,
-    ) -> "Directory":
+    def _with(self, organisations: Sequence[Organisation], entries: Mapping[bytes, KeyEntry]) -> "Directory":
         trie = self.trie
         for one in organisations:
             trie = trie.set(organisation_place(one.id), one.encoded)
         for key, entry in entries.items():
             trie = trie.set(key, entry.encoded)
         merged = {**self.organisations, **{one.id: one for one in organisations}}
-        return Directory(merged, {**self.keys, **entries}, trie, self.titles if titles is None else titles)
+        return Directory(merged, {**self.keys, **entries}, trie)
 
 
 def organisation_place(organisation_id: str) -> bytes:
     """The key in the trie under which an organisation stands (32 bytes)."""
     return digest(b"tallystick.organisation.v1\x00" + encode(organisation_id))
+
+
+def _check_names(organisations: Iterable[Organisation]) -> None:
+    """Raise `Refused` (D2) if a title or an id looks like one of another organisation, a removed one included."""
+    holders = dict[str, str]()
+    for one in organisations:
+        for name in (one.id, one.title):
+            if (holder := holders.setdefault(fold(name), one.id)) != one.id:
+                raise Refused(Rule.D2, f"the name {name} looks like that of {holder}")
+
+
+def _check_reached(compromised_since: int | None, at: Position, rule: Rule) -> None:
+    if compromised_since is not None and compromised_since > at.log_index:
+        raise Refused(rule, f"compromised since {compromised_since}, the log has come to {at.log_index}")
 
 
 def _check_live(organisation_id: str, live_keys: int) -> None:

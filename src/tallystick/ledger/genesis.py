@@ -71,12 +71,11 @@ class Genesis(Encoded):
         return StakeTable(accounts, self.params)
 
     def directory(self) -> Directory:
-        """The directory that the first block is validated by. Raises `Refused` (M2, D2, D4)."""
-        directory = Directory()
-        for one in self.founders:
-            entry = KeyEntry(one.organisation, Role(one.role), "", 0)
-            directory = directory.found(Organisation(one.organisation, one.title, one.domain, one.key), entry)
-        return directory
+        """The directory that the first block is validated by. Raises `Refused` (D2)."""
+        founders = [Organisation(one.organisation, one.title, one.domain, one.key) for one in self.founders]
+        return Directory.of(
+            founders, {one.key: KeyEntry(one.organisation, Role(one.role), "", 0) for one in self.founders}
+        )
 
 
 _codec: Codec[Genesis] = Codec(Genesis, MAX_GENESIS_BYTES, "genesis")
@@ -123,6 +122,8 @@ def _check_founders(genesis: Genesis) -> None:
         raise Refused(Rule.G1, "organisations must be distinct, in ascending order of their ids, each with its own key")
     if genesis.founders and genesis.allotments:
         raise Refused(Rule.G4, "stake is allotted to organisations or to keys, not to both")
+    if genesis.founders and genesis.params.mint_freely:
+        raise Refused(Rule.G4, "tokens are minted freely only where no organisation decides on stakes")
     if not genesis.founders and not genesis.params.anybody_certifies:
         raise Refused(Rule.G4, "without organisations nobody could certify")
     genesis.directory()

@@ -1,6 +1,6 @@
 """Motions that are open, the words on them, and what those that passed do to directory, stakes and parameters."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from dataclasses import replace as replaced
 from enum import IntEnum
@@ -26,7 +26,7 @@ from tallystick.ledger.directory import Directory, Position
 from tallystick.ledger.encoding import Encoded, derived, digest
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import Refused, Rule
-from tallystick.ledger.fields import ZERO_DIGEST, Digest, Index, Milliseconds, PublicKey
+from tallystick.ledger.fields import MAX_TIMESTAMP_MS, ZERO_DIGEST, Digest, Index, Milliseconds, PublicKey
 from tallystick.ledger.genesis import check_unbonding
 from tallystick.ledger.merkle import EMPTY_ROOT
 from tallystick.ledger.params import CHANGEABLE, Params
@@ -65,9 +65,14 @@ class OpenMotion(Encoded):
     """Of each member the last one: 1 approves, 0 objects; keys ascend."""
     has_passed: int = 0
 
-    def stake(self, epoch: Epoch, members: frozenset[bytes], word: int) -> int:
-        """The stake of the current members with this word."""
-        return sum(epoch.stake(key) for key, said in self.words if said == word and key in members)
+    def stake(self, epoch: Epoch, word: int) -> int:
+        """The stake of the keys with this word."""
+        return sum(epoch.stake(key) for key, said in self.words if said == word)
+
+    def of(self, members: frozenset[bytes]) -> "OpenMotion":
+        """The same without the words of keys that are no current member's: they never count again."""
+        words = tuple(one for one in self.words if one[0] in members)
+        return self if words == self.words else replace(self, words=words)
 
 
 @dataclass(frozen=True)
@@ -91,50 +96,55 @@ class Motions:
         """Hash of the encoded open motions, one after the other, ids ascending."""
         return digest(b"".join(self.open[one].encoded for one in sorted(self.open))) if self.open else EMPTY_ROOT
 
-    @property
-    def passed(self) -> list[OpenMotion]:
+    @derived
+    def passed(self) -> tuple[OpenMotion, ...]:
         """Those that take effect with the next epoch, in order of the log."""
-        return sorted((one for one in self.open.values() if one.has_passed), key=lambda one: one.log_index)
+        return tuple(sorted((one for one in self.open.values() if one.has_passed), key=lambda one: one.log_index))
 
-    def moved(self, motion: Motion, at: Position) -> "Motions":
+    @derived
+    def _next_expiry_ms(self) -> int:
+        return min((one.expires_ms for one in self.open.values() if not one.has_passed), default=MAX_TIMESTAMP_MS + 1)
+
+    def moved(self, motion: Motion, directory: Directory, at: Position) -> "Motions":
         """With another motion, which its member approves. Raises `Refused` (M3)."""
         if not at.timestamp_ms < motion.expires_ms <= at.timestamp_ms + MAX_OPEN_MS:
             raise Refused(Rule.M3, f"it has to expire within {MAX_OPEN_MS // 86_400_000} days after its block")
-        if sum(one.member == motion.issuer for one in self.open.values()) >= MAX_OPEN_A_MEMBER:
-            raise Refused(Rule.M3, f"{MAX_OPEN_A_MEMBER} motions of this member are open")
+        mover = directory.keys[motion.issuer].organisation  # whatever its member key was when it moved them
+        if sum(directory.keys[one.member].organisation == mover for one in self.open.values()) >= MAX_OPEN_A_MEMBER:
+            raise Refused(Rule.M3, f"{MAX_OPEN_A_MEMBER} motions of {mover} are open")
         words = ((motion.issuer, 1),)
         opened = OpenMotion(motion.id, motion.issuer, motion.change, motion.expires_ms, at.log_index, words)
         return Motions({**self.open, motion.id: opened})
 
-    def heard(self, word: Word) -> "Motions":
+    def heard(self, word: Word, at: Position) -> "Motions":
         """With a member's word, its last one. Raises `Refused` (M4)."""
         motion = self.open.get(word.motion)
-        if motion is None or motion.has_passed:
+        if motion is None or motion.has_passed or motion.expires_ms <= at.timestamp_ms:
             raise Refused(Rule.M4, f"motion {word.motion.hex()[:16]}… is not open")
         words = tuple(sorted({**dict(motion.words), word.issuer: int(isinstance(word, Approval))}.items()))
         return Motions({**self.open, motion.id: replace(motion, words=words)})
 
     def counted(
-        self, epoch: Epoch, members: frozenset[bytes], timestamp_ms: int
+        self, which: Iterable[bytes], epoch: Epoch, members: frozenset[bytes], timestamp_ms: int
     ) -> tuple["Motions", dict[bytes, Outcome]]:
-        """Once more counted, by the stakes of an epoch, and what is over by a block's time."""
-        still, decided = dict[bytes, OpenMotion](), dict[bytes, Outcome]()
-        for motion in self.open.values():
-            if motion.has_passed:
-                still[motion.id] = motion
-            elif motion.expires_ms <= timestamp_ms:
+        """Some of them counted once more, by the stakes of an epoch; those are over that expired by a block's time."""
+        still, decided = dict(self.open), dict[bytes, Outcome]()
+        for motion in [self.open[one].of(members) for one in which if not self.open[one].has_passed]:
+            if motion.expires_ms <= timestamp_ms:
                 decided[motion.id] = Outcome.EXPIRED
-            elif epoch.is_quorum(motion.stake(epoch, members, 1)):
+            elif epoch.is_quorum(motion.stake(epoch, 1)):
                 still[motion.id] = replace(motion, has_passed=1)
-            elif 3 * motion.stake(epoch, members, 0) >= epoch.total:
+            elif 3 * motion.stake(epoch, 0) >= epoch.total:
                 decided[motion.id] = Outcome.CLOSED
             else:
                 still[motion.id] = motion
-        return (self if still == self.open else Motions(still)), decided
+        for one in decided:
+            del still[one]
+        return Motions(still), decided
 
     def expires(self, timestamp_ms: int) -> bool:
         """Whether one is over by a block's time."""
-        return any(one.expires_ms <= timestamp_ms and not one.has_passed for one in self.open.values())
+        return self._next_expiry_ms <= timestamp_ms
 
     def without_passed(self) -> "Motions":
         """Those that go on into the next epoch."""
@@ -173,7 +183,7 @@ def carried_out(change: AnyChange, governed: Governed, moment: Moment, motion: b
             return replaced(governed, directory=directory.stop_rotation(organisation, key))
         case of_members:
             changed = _with_members(of_members, governed, moment)
-    if not changed.stakes.total_staked:
+    if governed.stakes.total_staked and not changed.stakes.total_staked:
         raise Refused(Rule.M2, "nobody would have stake, so nothing could ever become final again")
     return changed
 
@@ -209,9 +219,10 @@ def _with_members(
 def _with_status(change: SetStatus, governed: Governed, moment: Moment, motion: bytes) -> Governed:
     """Only of statements whose organisation is gone: all others set their own."""
     name = moment.organisation_of(change.target)
-    known = governed.directory.organisations.get(name) if name is not None else None
-    if known is not None and known.member_key is not None:
-        raise Refused(Rule.M2, f"{known.id} is there, and sets the status of what it certified itself")
+    if name is None:
+        raise Refused(Rule.M2, f"no organisation certified {change.target.hex()[:16]}…, so none is gone")
+    if governed.directory.organisations[name].member_key is not None:
+        raise Refused(Rule.M2, f"{name} is there, and sets the status of what it certified itself")
     entry = StatusEntry(Effect(change.effect), change.reason, moment.at.log_index, moment.at.timestamp_ms, motion)
     return replaced(governed, status=governed.status.after(change.target, entry))
 

@@ -21,6 +21,7 @@ MAX_GENESIS_MEMBERS = 4096
 MAX_MESSAGE_BYTES = 2 * 1024 * 1024
 
 MAX_UNBONDING_BLOCKS = 65_536
+MAX_ROTATION_DELAY_MS = 30 * 86_400_000
 MAX_UNBONDING_EPOCHS = 4096
 """Most epochs, of their shortest time, that unbonding lasts: the state names each of them."""
 
@@ -64,7 +65,7 @@ class Params(Encoded):
     anybody_certifies: bool = True
     """Whether any key may certify; otherwise those alone that stand in the directory (rule D1)."""
 
-    rotation_delay_ms: Milliseconds = 86_400_000
+    rotation_delay_ms: Annotated[int, Meta(ge=0, le=MAX_ROTATION_DELAY_MS)] = 86_400_000
     """How much block time passes before a member key that announced its successor is replaced by it."""
 
 
@@ -79,6 +80,6 @@ CHANGEABLE: Final = {
     "delta_ms": (10, 60_000),
     "admits_observers": (0, 1),
     "anybody_certifies": (0, 1),
-    "rotation_delay_ms": (0, 2_592_000_000),
+    "rotation_delay_ms": (0, MAX_ROTATION_DELAY_MS),
 }
 """The parameters that a motion may set, each with its bounds (rule M2)."""

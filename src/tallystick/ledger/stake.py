@@ -156,16 +156,24 @@ class StakeTable:
     def with_stake(self, key: bytes, staked: int, context: BlockContext) -> "StakeTable":
         """The table with another stake of a key, as a motion sets it: what is more is made, what is less is unbonding.
 
-        Raises `Refused` (S5, S7, S8). What has finished unbonding belongs to nobody any more.
+        Raises `Refused` (S5, S7; S8 for stake of a burned key). Nothing becomes free (`without_free`).
         """
-        if key in self.burned_keys:
+        if staked and key in self.burned_keys:
             raise Refused(Rule.S8, f"{key.hex()[:16]}… was burned; replace the key")
-        account = self.account(key).at(context)
-        moved = account if staked == account.staked else self._moved(account, staked - account.staked, staked, context)
-        after = replace(self, accounts={**self.accounts, key: moved._replace(free=0)})
+        before = self.without_free(context)
+        account = before.account(key)
+        if staked == account.staked:
+            return before
+        moved = self._moved(account, staked - account.staked, staked, context)._replace(free=0)
+        after = replace(before, accounts={**before.accounts, key: moved})
         if after.total > MAX_TOKENS:
             raise Refused(Rule.S5, f"the ledger would hold {after.total} tokens, {MAX_TOKENS} allowed")
         return after
+
+    def without_free(self, context: BlockContext) -> "StakeTable":
+        """The table in which what has finished unbonding belongs to nobody: where motions set stakes, none is free."""
+        found = {key: account.at(context)._replace(free=0) for key, account in self.accounts.items()}
+        return self if found == self.accounts else replace(self, accounts=found)
 
     def under(self, params: Params) -> "StakeTable":
         """The same under other parameters."""

@@ -34,12 +34,17 @@ from tallystick.ledger.fields import ZERO_DIGEST
 from tallystick.ledger.header import VERSION, Header
 from tallystick.ledger.merkle import Frontier, leaf_hash
 from tallystick.ledger.motions import Governed, Moment, Outcome, carried_out, moved_stake
+from tallystick.ledger.params import MAX_UNBONDING_EPOCHS
 from tallystick.ledger.stake import BlockContext, StakeTable
 from tallystick.ledger.state import State
 from tallystick.ledger.status import StatusEntry
 
 MAX_EARLY_ENDS: Final = 1_024
-"""While evidence of so many epochs is legal, no decision ends an epoch before its time."""
+MAX_EPOCH_ENDS: Final = MAX_UNBONDING_EPOCHS + MAX_EARLY_ENDS
+"""While evidence of so many epochs is legal, a decision ends an epoch only when its time is over.
+
+Epochs that lasted their time are at most `MAX_UNBONDING_EPOCHS` of them, so decisions can end the others early.
+"""
 
 
 Find = Callable[[bytes], Found | None]
@@ -66,7 +71,8 @@ class Draft:
         self._moving: list[AnyCertificate] = []
         """Staking operations and evidence: they move stake together, when the block ends."""
         self._log_index = base.log.size
-        self._is_recount_due = context.index == base.epoch.first_index
+        self._touched: set[bytes] = set()
+        """The motions that were made, or had words, in this block."""
 
     @property
     def at(self) -> Position:
@@ -93,7 +99,8 @@ class Draft:
                 self._move(certificate)
             case Approval() | Objection():
                 self._check_member(certificate)
-                self.motions, self._is_recount_due = self.motions.heard(certificate), True
+                self.motions = self.motions.heard(certificate, self.at)
+                self._touched.add(certificate.motion)
             case KeyChange(operation=operation):
                 delay_ms = governed.params.rotation_delay_ms
                 directory = governed.directory.change_keys(operation, certificate.issuer, self.at, delay_ms)
@@ -107,9 +114,10 @@ class Draft:
 
     def _move(self, motion: Motion) -> None:
         self._check_member(motion)
-        motions = self.motions.moved(motion, self.at)
+        motions = self.motions.moved(motion, self.governed.directory, self.at)
         carried_out(motion.change, self.governed, self._moment)  # it could take effect now
-        self.motions, self._is_recount_due = motions, True
+        self.motions = motions
+        self._touched.add(motion.id)
 
     def _check_member(self, certificate: Motion | Word) -> None:
         if self.governed.directory.member_of(certificate.issuer) is None:
@@ -123,11 +131,16 @@ class Draft:
         effect, reason = Effect.SUPERSEDED, int(Reason.UNSPECIFIED)
         if isinstance(change, Revocation):
             effect, reason = Effect(change.effect), change.reason
-        elif change.successor == change.target or not self._acts_for(change.issuer, self._statement(change.successor)):
-            raise Refused(Rule.R2, "another statement of the same organisation has to stand in its place")
+        else:
+            self._check_successor(change)
         entry = StatusEntry(effect, reason, self._log_index, self._context.timestamp_ms, change.id)
         status = self.governed.status.after(change.target, entry)
         self.governed = dataclasses.replace(self.governed, status=status)
+
+    def _check_successor(self, change: Supersession) -> None:
+        is_another = change.successor != change.target and self.governed.status.of(change.successor) is None
+        if not is_another or not self._acts_for(change.issuer, self._statement(change.successor)):
+            raise Refused(Rule.R2, "another valid statement of the same organisation has to stand in its place")
 
     def _acts_for(self, actor: bytes, held: tuple[Found, bytes]) -> bool:
         """Whether the key certified it itself, or is now a key of the organisation that did."""
@@ -153,11 +166,13 @@ class Draft:
     def finish(self, header: Header, certificates: Sequence[AnyCertificate]) -> State:
         """The state after a block with this header and the certificates added. Raises `Refused` (S1 to S8)."""
         base, context, decided = self._base, self._context, dict[bytes, Outcome]()
-        stakes = self.governed.stakes.after(self._moving, context)
-        self.governed = dataclasses.replace(self.governed, stakes=stakes)
-        if self._is_recount_due or self.motions.expires(header.timestamp_ms):
+        self.governed = dataclasses.replace(self.governed, stakes=self.governed.stakes.after(self._moving, context))
+        if self._moving:
+            self._drop_free()
+        is_first, is_over = context.index == base.epoch.first_index, self.motions.expires(header.timestamp_ms)
+        if which := (self.motions.open if is_first or is_over else self._touched):
             members = self.governed.directory.member_keys
-            self.motions, decided = self.motions.counted(base.epoch, members, header.timestamp_ms)
+            self.motions, decided = self.motions.counted(which, base.epoch, members, header.timestamp_ms)
         epoch, ends = base.epoch, base.epoch_ends
         if self._is_last(header):
             decided |= self._carry_out(header)
@@ -181,8 +196,9 @@ class Draft:
 
     def _is_last(self, header: Header) -> bool:
         base = self._base
-        if (self.motions.passed or self._due(header)) and len(base.epoch_ends) < MAX_EARLY_ENDS:
-            return True
+        if self.motions.passed or self._due(header):
+            is_over = header.timestamp_ms - base.epoch.start_ms >= base.params.epoch_ms
+            return is_over or len(base.epoch_ends) < MAX_EPOCH_ENDS
         return base.epoch.ends_with(header.index, header.timestamp_ms, base.params, self._voters())
 
     def _due(self, header: Header) -> list[tuple[str, Rotation]]:
@@ -191,11 +207,12 @@ class Draft:
     def _voters(self) -> StakeTable:
         """If nobody has stake left, the members stay."""
         stakes = self.governed.stakes
-        return stakes if stakes.total_staked else self._base.epoch.stakes
+        return stakes if stakes.total_staked else self._base.epoch.stakes.under(stakes.params)
 
     def _carry_out(self, header: Header) -> dict[bytes, Outcome]:
         """What passed takes effect, in order of the log; then the member keys whose time has come follow."""
         decided = dict[bytes, Outcome]()
+        self._drop_free()
         for motion in self.motions.passed:
             try:
                 self.governed = carried_out(motion.change, self.governed, self._moment, motion.id)
@@ -206,6 +223,12 @@ class Draft:
         for organisation_id, rotation in self._due(header):
             self._rotate(organisation_id, rotation)
         return decided
+
+    def _drop_free(self) -> None:
+        """Where motions set stakes, what evidence left over, or has finished unbonding, belongs to nobody."""
+        if self.governed.directory:
+            stakes = self.governed.stakes.without_free(self._context)
+            self.governed = dataclasses.replace(self.governed, stakes=stakes)
 
     def _rotate(self, organisation_id: str, rotation: Rotation) -> None:
         """The announced key follows the member key, unless it became another's meanwhile."""

@@ -39,6 +39,10 @@ class AgreementStatus(Struct, frozen=True):
     is_loss_accepted: bool = False
     mismatch: str | None = None
     """Why this node's state is not the ledger's."""
+    left_with: int | None = None
+    """The block with which this key ended, if it was a member's: its votes counted up to that block."""
+    may_stop: bool = False
+    """Whether the node may be switched off, as more than a third of the stake that is left says it has that block."""
 
 
 def status_of(rule: str, view: int, guard: SigningGuard | None, state: State) -> AgreementStatus:
@@ -126,6 +130,10 @@ class Agreement:
 
     def heard_late(self, now_ms: int, peer: Peer, tallies: Iterable[Tally], actions: list[Action]) -> None:
         """A peer says votes, not verified, of views that are over: it may have missed how they ended."""
+
+    def base_of(self, block_hash: bytes) -> State | None:
+        """The state that an unfinished proposal extends, if both are known."""
+        return None
 
     def answer(self, peer: Peer, request: ProposalRequest, actions: list[Action]) -> None:
         """Answer what a peer asks of blocks that are not final."""

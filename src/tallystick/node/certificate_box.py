@@ -6,7 +6,16 @@ from itertools import chain, islice
 from typing import NamedTuple
 
 from tallystick.ledger.blockchain import NOTHING, Above
-from tallystick.ledger.certificate import AnyCertificate, Decision, Evidence, Payload, StakingOperation, Statement
+from tallystick.ledger.certificate import (
+    AnyCertificate,
+    Certified,
+    Decision,
+    Evidence,
+    Motion,
+    Payload,
+    StakingOperation,
+    Statement,
+)
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.fields import MAX_TIMESTAMP_MS
@@ -30,7 +39,10 @@ class BoxEntry(NamedTuple):
 
 
 class CertificateBox:
-    """Staking operations are checked as if all before them were forged. Evidence waits apart (`evidence`)."""
+    """Staking operations are checked as if all before them were forged. Evidence waits apart (`evidence`).
+
+    All else is legal by itself in a block on the tip, and leaves when it is not any more.
+    """
 
     def __init__(
         self, limits: Limits, state: State, finder: Callable[[Above], Find] = lambda above: above.find
@@ -44,6 +56,8 @@ class CertificateBox:
         self._of_issuer: Counter[bytes] = Counter()
         self._staking: dict[bytes, StakingOperation] = {}
         self._decisions: dict[bytes, Decision] = {}
+        self._until_ms: dict[bytes, int] = {}
+        """By id: the time from which on a certificate is illegal in any block."""
         self._projected = state.stakes
         self.size_bytes = 0
         """Encoded bytes of all that waits here, payloads included; evidence apart."""
@@ -86,15 +100,15 @@ class CertificateBox:
         for certificate in self:
             if above.holds(certificate.id):
                 continue
-            room -= len(certificate.encoded)
-            if room < 0 or len(chosen) == base.params.max_block_certificates:
+            if len(certificate.encoded) > room or len(chosen) == base.params.max_block_certificates:
                 break
             try:
+                moves = isinstance(certificate, StakingOperation | Evidence)
+                moved = stakes.after([certificate], context) if moves else stakes
                 draft.add(certificate)
-                if isinstance(certificate, StakingOperation | Evidence):
-                    stakes = stakes.after([certificate], context)
             except Refused:
                 continue
+            stakes, room = moved, room - len(certificate.encoded)
             chosen.append(certificate)
         return chosen
 
@@ -111,6 +125,8 @@ class CertificateBox:
             self._draft(now_ms).add(certificate)
         if isinstance(certificate, Decision):
             self._decisions[certificate.id] = certificate
+        if (until_ms := self._ends_ms(certificate)) is not None:
+            self._until_ms[certificate.id] = until_ms
         if isinstance(certificate, StakingOperation):
             self._projected = self._projected.after([certificate], self._state.context(now_ms))
             self._staking[certificate.id] = certificate
@@ -118,6 +134,10 @@ class CertificateBox:
         self._of_issuer[certificate.issuer] += 1
         self.size_bytes += size
         return None
+
+    def add_again(self, entry: Entry) -> None:
+        """Put what waited before a restart last. Raises `Refused` as `add` does."""
+        self.add(entry, max(self._state.tip.timestamp_ms, _claimed_ms(entry.certificate)))
 
     def _check_room(self, issuer: bytes, size_bytes: int) -> None:
         limits = self._limits
@@ -147,6 +167,11 @@ class CertificateBox:
         self._state = state
         return payloads, [*self.evidence.tip_advanced(state), *self._project_again(), *self._drop_illegal()]
 
+    def time_passed(self, now_ms: int) -> list[tuple[bytes, Refused]]:
+        """What is too late for any block leaves, though the tip did not move. Returns its ids, and why."""
+        over = [one for one, until_ms in self._until_ms.items() if until_ms <= now_ms] if self._until_ms else []
+        return self._drop([self._waiting[one].entry.certificate for one in over], now_ms)
+
     def erase_payload(self, payload_hash: bytes) -> None:
         """Forget a payload; the certificates that cover it stay."""
         for certificate_id, (entry, since_ms, size_bytes) in self._waiting.items():
@@ -162,6 +187,7 @@ class CertificateBox:
         issuer = waiting.entry.certificate.issuer
         self._staking.pop(certificate_id, None)
         self._decisions.pop(certificate_id, None)
+        self._until_ms.pop(certificate_id, None)
         self.size_bytes -= waiting.size_bytes
         self._of_issuer[issuer] -= 1
         if not self._of_issuer[issuer]:
@@ -171,17 +197,30 @@ class CertificateBox:
     def _draft(self, now_ms: int) -> Draft:
         return Draft(self._state, self._state.context(now_ms), self._finder(NOTHING))
 
+    def _ends_ms(self, certificate: AnyCertificate) -> int | None:
+        """When the certificate expires, or the key that issued it ends, by the time of its block."""
+        if isinstance(certificate, Motion):
+            return certificate.expires_ms
+        entry = self._state.directory.keys.get(certificate.issuer)
+        is_bound = isinstance(certificate, Certified) and not self._state.params.anybody_certifies
+        return entry.until_ms if entry is not None and is_bound else None
+
     def _drop_illegal(self) -> list[tuple[bytes, Refused]]:
         """Decisions that came too late leave, and what those issued who may certify no more."""
-        left, directory = list[tuple[bytes, Refused]](), self._state.directory
+        directory = self._state.directory
         suspects: list[AnyCertificate] = list(self._decisions.values())
         if not self._state.params.anybody_certifies:
             ended = {one for one in self._of_issuer if not directory.may_certify(one, self._draft(0).at)}
             if ended:
                 suspects = [one for one in self if isinstance(one, Decision) or one.issuer in ended]
+        return self._drop(suspects, 0)
+
+    def _drop(self, suspects: Iterable[AnyCertificate], now_ms: int) -> list[tuple[bytes, Refused]]:
+        """Those of these leave that are illegal in a block made now, or just after the tip if that is later."""
+        left = list[tuple[bytes, Refused]]()
         for one in suspects:
             try:
-                self._draft(0).add(one)
+                self._draft(max(now_ms, _claimed_ms(one))).add(one)
             except Refused as refused:
                 self._remove(one.id)
                 left.append((one.id, refused))
@@ -203,3 +242,8 @@ class CertificateBox:
                 self._remove(operation.id)
                 left.append((operation.id, refused))
         return left
+
+
+def _claimed_ms(certificate: AnyCertificate) -> int:
+    """The time that a motion claims: the tip may be old, and a motion is not to expire too long after its block."""
+    return min(certificate.timestamp_ms, certificate.expires_ms - 1) if isinstance(certificate, Motion) else 0

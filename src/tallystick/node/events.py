@@ -4,7 +4,7 @@ A host carries actions out in their order. A `Persist…` is durable before the 
 sent that a crash could make the node forget.
 """
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from enum import Enum
 
 from msgspec import Struct
@@ -314,6 +314,12 @@ Action = (
     | Disconnect
     | Report
 )
+
+
+def give_up(left: Iterable[tuple[bytes, Refused]], actions: list[Action]) -> None:
+    """Certificates left the box, by id, as no block can hold them any more: forget them, and report why."""
+    for certificate_id, refused in left:
+        actions += [ForgetCertificate(certificate_id), ReportRefused(refused, None, certificate_id)]
 
 
 def refuse(peer: Peer | None, refused: Refused, actions: list[Action]) -> None:

@@ -1,8 +1,8 @@
 """Peers learnt from peers: where each node can be reached, who may be a peer, and whom to dial.
 
 Whoever knows one node comes to know all: at connection each side tells the signed address records that it has, and
-passes on what is new to it. Only keys with tokens are sure of a place here, and only stake decides who is dialled, so
-that records of made-up keys crowd nobody out.
+passes on what is new to it. Only keys with tokens, or of an organisation, are sure of a place here, and only stake
+decides who is dialled, so that records of made-up keys crowd nobody out.
 """
 
 from collections.abc import Iterable
@@ -47,7 +47,6 @@ class PeerExchange:
     def __init__(self, limits: Limits, genesis: Genesis, state: State, kept: Iterable[AddressRecord]) -> None:
         """`kept` comes from the archive, so it may be anybody's: what is not signed by its key is left out."""
         self._limits = limits
-        self._admits_observers = genesis.params.admits_observers
         self._key = b""
         self._known: dict[bytes, str] = {}
         self.records = {
@@ -61,15 +60,21 @@ class PeerExchange:
         self._follow(state)
 
     def _follow(self, state: State) -> None:
-        self._stakes, self._epoch = state.stakes, state.epoch
+        """A directory says whose member keys there are; what is left of a removed one's stake makes it no member."""
+        self._stakes, self._epoch, self._has_directory = state.stakes, state.epoch, bool(state.directory)
         self._members = frozenset(key for key, _ in (*state.stakes.members, *state.epoch.members))
-        self._holders = state.stakes.holders | self._members
+        known = state.directory.member_keys if state.directory else state.stakes.holders
+        self._holders = known | self._members
+        self._admits_observers = state.params.admits_observers
         self._admitted = None if self._admits_observers else self._holders
 
     # ---- who may be a peer --------------------------------------------------------------------------------------
 
     def admits(self, peer: Peer) -> bool:
-        """Whether this may be a peer: anybody, or whoever has tokens or stake in the epoch (N6), unless banned (N5)."""
+        """Whether this may be a peer (N6), unless banned (N5): anybody, or whoever has tokens or stake in the epoch.
+
+        Of a ledger with a directory: anybody, or member keys, those without stake included.
+        """
         return (self._admitted is None or peer in self._admitted) and peer not in self.bans
 
     def started(self, started: Started, actions: list[Action]) -> None:
@@ -86,7 +91,7 @@ class PeerExchange:
         return events.Admit(self._admitted, frozenset(self.bans))
 
     def tip_advanced(self, state: State, actions: list[Action]) -> bool:
-        """Follow the tip. Returns whether somebody's tokens moved, so that others may have to be dialled."""
+        """Follow the tip. Returns whether tokens moved or an epoch began, so that others may have to be dialled."""
         if state.stakes is self._stakes and state.epoch is self._epoch:
             return False
         admitted = self._admitted
@@ -103,7 +108,8 @@ class PeerExchange:
         if peer in self.bans:
             actions.append(Disconnect(peer, self.bans[peer].refused))
         else:
-            refused = Refused(Rule.N6, "its key has no tokens, and this ledger admits no observers")
+            what = "is no organisation's member key" if self._has_directory else "has no tokens"
+            refused = Refused(Rule.N6, f"its key {what}, and this ledger admits no observers")
             actions += [events.ReportRefused(refused, peer), Disconnect(peer, refused)]
 
     # ---- bans ---------------------------------------------------------------------------------------------------

@@ -25,8 +25,8 @@ _LEFT_OUT = {
 }
 """The chain may grow, by one place a certificate; limits, parameters and states do not."""
 
-_HOSTS = 12
-"""More than a campaign's network has: members, twins, observers and who joins late."""
+_HOSTS = 16
+"""More than a campaign's network has: members, their successors, twins, observers and who joins late."""
 _CERTIFICATES = 256
 """More than wait during a run, evidence included."""
 _VIEWS_WITH_VOTES = 2 + 2 + RECENT_VIEWS
@@ -40,6 +40,8 @@ LIMITS = {
     "Node._to_report": 2 * _CERTIFICATES,
     "CertificateBox._waiting": _CERTIFICATES,
     "CertificateBox._staking": _CERTIFICATES,
+    "CertificateBox._decisions": _CERTIFICATES,
+    "CertificateBox._until_ms": _CERTIFICATES,
     "CertificateBox._of_issuer": _CERTIFICATES,
     "EvidencePool._of": _HOSTS,
     "EvidencePool._ids": _HOSTS,
