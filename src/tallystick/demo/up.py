@@ -99,5 +99,6 @@ def _tell(folders: Sequence[DataFolder]) -> None:
         f"tallystick member list --data {first}",
         f"tallystick member set-stake node-1=150 --data {first}",
         f"tallystick join $(tallystick invite --data {first}) --data ./mine --no-passphrase --run",
+        f"tallystick member admit $(tallystick key admit mine --data ./mine) --title Mine --data {first}",
     ):
         say(Text(f"  {command}", style="bold"))
