@@ -52,8 +52,10 @@ def certify(
 ) -> None:
     """Certify files, or statements in words, and wait until that is final.
 
-    Of a file only its name, size and hash go out, never its content. Where organisations certify, subject and note stand
-    beside the certificate, and can be erased; with --public-subject the subject is in it, for ever. The running node signs with its own key, unless
+    Of a file only its name, size and hash go out, never its content. Where organisations certify, subject and note
+    stand beside the certificate, and can be erased; with --public-subject the subject is in it, for ever.
+
+    The running node signs with its own key, unless
     --key names another. With --batch, each row of a CSV file is a statement; its first line names the columns (subject
     or file, the others as you need them; files are named from the CSV's folder). One bad row, and nothing of it is
     sent.
