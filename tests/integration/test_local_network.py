@@ -1,5 +1,6 @@
 """Node processes that are started for a demo: they end with it, whatever happens."""
 
+import json
 import os
 import shlex
 import signal
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 from tests.integration import network as integration
-from tests.integration.network import short_folder, tallystick
+from tests.integration.network import short_folder, tallystick, wait_for
 
 from tallystick.api.views import Outcome
 from tallystick.cli.output import Terminal
@@ -179,17 +180,30 @@ def test_who_is_invited_joins_with_the_command_that_up_tells() -> None:
     with short_folder() as path, up(path, "--nodes", "2") as process:
         assert process.stdout is not None
         told = next(line for line in process.stdout if "tallystick join" in line)
+        admitting = process.stdout.readline()
+        first = Path(shlex.split(admitting)[-1])
         as_module = f'tallystick() {{ {shlex.join(local_network.COMMAND)} "$@"; }}'
         joined = integration.NodeProcess(path / "mine")
         with subprocess.Popen(["bash", "-c", f"{as_module}; {told}"], cwd=path, start_new_session=True) as joining:
             try:
                 joined.wait_until_running()
+                tallystick("certify", "--subject", "too early", "--data", joined.folder.path, expect=6)
+                shell = ["bash", "-eu", "-o", "pipefail", "-c", f"{as_module}; {admitting.rstrip()} --yes"]
+                subprocess.run(shell, cwd=path, stdin=subprocess.DEVNULL, timeout=60, check=True)
+                second = ("--data", first.with_name("node-2"))
+                (motion,) = wait_for(lambda: _motions(second), "the other member knows it")
+                tallystick("motion", "approve", motion["id"], "--yes", *second)
+                wait_for(lambda: joined.status().stake == 100, "it is a member")
                 tallystick("certify", "--subject", "joined", "--data", joined.folder.path)
                 assert joined.status().tip_index >= 1
             finally:
                 os.killpg(joining.pid, signal.SIGTERM)
                 process.send_signal(signal.SIGINT)
         assert process.wait(30) == 0
+
+
+def _motions(at: tuple[str, Path]) -> Any:
+    return json.loads(tallystick("motion", "list", "--json", *at).stdout)["motions"]
 
 
 def test_a_network_of_one_node_certifies_and_ends() -> None:

@@ -351,9 +351,9 @@ def test_who_lies_about_a_certificate_is_caught(
     honest = LedgerReader.certificate_at
     with monkeypatch.context() as patch:
 
-        def certificate(reader: LedgerReader, at: Any) -> views.Certificate:
+        def certificate(reader: LedgerReader, *asked: Any) -> views.Certificate:
             patch.setattr(LedgerReader, "certificate_at", honest)
-            return lie(reader, honest(reader, at))
+            return lie(reader, honest(reader, *asked))
 
         patch.setattr(LedgerReader, "certificate_at", certificate)
         done = cli("verify", "report.txt", "--data", "node", cwd=folder, expect=7)

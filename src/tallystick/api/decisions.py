@@ -278,6 +278,11 @@ def signed_decision(told: AnyDecision, words: str, wallet: Wallet, ledger_id: by
     return Entry(core.issue_decision(kind, wallet, ledger_id, timestamp_ms, _values(told), payload), payload)
 
 
+def change_in(told: AnyChange) -> changes.AnyChange:
+    """The change, as a motion has it."""
+    return cast(changes.AnyChange, _encoded(told))
+
+
 def decision_view(decision: core.Decision) -> AnyDecision:
     """What a certificate decides, as it is told."""
     return cast(AnyDecision, _told(decision))

@@ -36,6 +36,9 @@ def certify(
         Path | None,
         option("What was signed, and what became of it.", "CSV", show_default="x.results.csv for --batch x.csv"),
     ] = None,
+    public_subject: Annotated[
+        bool, flag("--public-subject", "The subject in the certificate itself: for ever, where it cannot be erased.")
+    ] = False,
     again: Annotated[bool, flag("--again", "Also files that this key has certified already.")] = False,
     key: Annotated[
         Path | None, option("Sign with the key in this file, here.", "FILE", show_default="the node's own")
@@ -49,7 +52,10 @@ def certify(
 ) -> None:
     """Certify files, or statements in words, and wait until that is final.
 
-    Of a file only its name, size and hash go out, never its content. The running node signs with its own key, unless
+    Of a file only its name, size and hash go out, never its content. Where organisations certify, subject and note
+    stand beside the certificate, and can be erased; with --public-subject the subject is in it, for ever.
+
+    The running node signs with its own key, unless
     --key names another. With --batch, each row of a CSV file is a statement; its first line names the columns (subject
     or file, the others as you need them; files are named from the CSV's folder). One bad row, and nothing of it is
     sent.
@@ -83,7 +89,7 @@ def certify(
     with open_node(data, url, wallet) as client:
         issuer = wallet.public_key if wallet else bytes.fromhex(client.status().node.key)
         run = Certification(client, issuer, ResultFile(results) if results else None)
-        run.prepare(certified, again=again)
+        run.prepare(certified, again=again, public_subject=public_subject)
         problem = _send(run, wait, timeout)
     found = run.results
     give(Results(results=found, problem=problem_view(problem) if problem else None))

@@ -43,6 +43,10 @@ from tallystick.storage.store import Store
 
 _MOST_NAME_CHARACTERS: Final = 100
 _PATIENCE_S: Final = 5.0
+_SET_STAKE: Final = (
+    "members decide on stakes together on this ledger (rule S9): nobody stakes tokens alone. "
+    "Make a motion: tallystick member set-stake WHO=TOKENS; who is there: tallystick member list"
+)
 
 
 def stake(
@@ -51,10 +55,11 @@ def stake(
     *,
     yes: Yes = False,
 ) -> None:
-    """Stake tokens of the node's own; a negative amount withdraws, and asks first.
+    """Stake tokens of the node's own, on an open ledger; a negative amount withdraws, and asks first.
 
     It counts from the next epoch on: until then everybody votes and forges with what was at stake when this one began.
     Withdrawn tokens stay liable for a while before they are free, and as long the node has to stay.
+    Where organisations decide together, stakes are set by motion: tallystick member set-stake.
 
     Examples:
       tallystick stake 50
@@ -64,12 +69,14 @@ def stake(
         raise typer.BadParameter("0 tokens move nothing; name how many")
     with open_node(data) as client:
         ledger = client.ledger()
+        if ledger.has_directory:
+            raise Problem(_SET_STAKE)
         params = convert([ledger.params[name] for name in Params.__struct_fields__], Params)
         if amount < 0:
             counts = f"The node votes with the tokens until epoch {ledger.tip.epoch + 1:,} begins, or the one after."
             follows = f"{counts} {_liable(ledger.tip, params, 'no sooner than')}: let the node run until then."
             confirm(f"{follows} Withdraw {-amount:,} tokens from stake?", is_said=yes)
-        outcome = _settled(client, client.stake(amount, timeout_s=0))
+        outcome = settled(client, client.stake(amount, timeout_s=0))
         give(views.Outcomes(outcomes=[outcome]))
         if outcome.state == "refused":
             raise told(fail(f"it was refused: {outcome.reason}", ExitCode.REFUSED))
@@ -89,7 +96,8 @@ def stake(
         say(f"  {_liable(block, params, 'from')} on. Let the node run until then.")
 
 
-def _settled(client: Client, outcome: views.Outcome) -> views.Outcome:
+def settled(client: Client, outcome: views.Outcome) -> views.Outcome:
+    """The same, once it waits no more; people are told once why it waits. Raises `Problem`."""
     is_told = False
     with busy("Waiting for a block"):
         while outcome.state == "waiting":

@@ -15,6 +15,7 @@ from tallystick.cli.options import ChainFile, Data, argument, flag, node_folder,
 from tallystick.cli.output import (
     Columns,
     Text,
+    field,
     give,
     hint,
     is_json,
@@ -25,7 +26,18 @@ from tallystick.cli.output import (
     say_table,
     share_bar,
 )
-from tallystick.cli.words import CHECKED_AGAIN, ago, called, lasting, many, utc, votes, whole
+from tallystick.cli.words import (
+    CHECKED_AGAIN,
+    IN_NO_ORGANISATION,
+    ago,
+    called,
+    lasting,
+    many,
+    utc,
+    validity,
+    votes,
+    whole,
+)
 from tallystick.client.blocking import Client
 from tallystick.host.text import is_hex_digest
 from tallystick.ledger.fields import MAX_INDEX
@@ -140,11 +152,20 @@ def _tell_certificates(_: Client, told: views.Certificates | views.Block) -> Non
         "#": lambda one: f"{one.place.log_index:,}",
         "Certificate": lambda one: Text(f"{one.id[:12]}…", style="cyan"),
         "Kind": lambda one: one.kind,
-        "Issuer": lambda one: called(one.issuer),
+        "Issuer": _issuer,
         "Says": lambda one: one.summary or "(no subject)",
         "Time (UTC)": lambda one: utc(one.place.block_timestamp_ms)[:19],
     }
     say_table(told.certificates, columns, left_out=("Kind", "Issuer"))
+
+
+def _issuer(one: views.CertificateLine) -> Text:
+    """Loudly, if it is in no organisation of a ledger that has some."""
+    return (
+        Text(f"! {called(one.issuer)}, in no organisation", "bold red")
+        if one.is_listed is False
+        else Text(called(one.issuer))
+    )
 
 
 def _by(client: Client) -> str:
@@ -193,6 +214,7 @@ def _tell_certificate(_: Client, one: views.Certificate) -> None:
     fields = {
         "id": one.id,
         "issuer": whole(one.issuer),
+        "validity": validity(one.validity) if one.validity else "",
         "time": f"{utc(one.timestamp_ms)}, as its issuer says",
         "place": f"block {place.block_index}, position {place.position}; in the log: {place.log_index}",
         "forged": f"{utc(place.block_timestamp_ms)}, as the members voted",
@@ -202,6 +224,8 @@ def _tell_certificate(_: Client, one: views.Certificate) -> None:
         "payload": _payload_words(one),
         "note": one.payload.file.note if one.payload and one.payload.file else "",
     }
+    if one.is_listed is False:
+        say(field("!", IN_NO_ORGANISATION, "bold red"))
     say_fields(fields)
 
 
@@ -303,7 +327,8 @@ _PARTS: Final[Mapping[Part, _Shown]] = {
 # ---- search -----------------------------------------------------------------------------------------------------
 
 
-def _moment_ms(text: str, *, is_end: bool = False) -> int:
+def moment_ms(text: str, *, is_end: bool = False) -> int:
+    """A time as it is entered: a day, a day and a time, or milliseconds since 1970. Raises `typer.BadParameter`."""
     if _is_number(text):
         return int(text)
     try:
@@ -317,7 +342,7 @@ def _moment_ms(text: str, *, is_end: bool = False) -> int:
 
 
 def _end_ms(text: str) -> int:
-    return _moment_ms(text, is_end=True)
+    return moment_ms(text, is_end=True)
 
 
 def _digest(text: str) -> str:
@@ -330,12 +355,12 @@ def search(
     words: Annotated[list[str] | None, argument("WORDS", "Of the subject, a file's name or its note.")] = None,
     *,
     prefix: Annotated[bool, flag("--prefix", "The last word may go on.")] = False,
-    issuer: Annotated[str | None, option("A name, or how an account's key begins.", "WHO")] = None,
+    issuer: Annotated[str | None, option("An organisation, a name, or how an account's key begins.", "WHO")] = None,
     kind: Annotated[Literal["statement", "stake", "evidence"] | None, option("Of the certificate.")] = None,
     media_type: Annotated[str | None, option("Of the payload.", "TYPE")] = None,
     file: Annotated[Path | None, option("Certificates of its bytes.", "FILE")] = None,
     sha256: Annotated[str | None, option("Certificates of bytes with this hash.", "HEX", parser=_digest)] = None,
-    since: Annotated[int | None, option("In blocks from then on.", "TIME", parser=_moment_ms)] = None,
+    since: Annotated[int | None, option("In blocks from then on.", "TIME", parser=moment_ms)] = None,
     until: Annotated[int | None, option("In blocks up to then.", "TIME", parser=_end_ms)] = None,
     chain: ChainFile = None,
     data: Data = None,

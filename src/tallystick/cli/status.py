@@ -9,13 +9,14 @@ import typer
 from rich.console import Group, RenderableType
 from rich.live import Live
 
-from tallystick.api import views
+from tallystick.api import governed_views, views
 from tallystick.cli.options import Data, flag, node_folder, open_node
 from tallystick.cli.output import Terminal, field, give, is_json, marked, say
-from tallystick.cli.words import ago, called, lasting, many, utc
+from tallystick.cli.words import ago, called, lasting, many, utc, whose
 from tallystick.client.blocking import Client
 from tallystick.problems import ExitCode
 
+_SHORT_ID: Final = 16
 _REFRESH_SECONDS: Final = 1.0
 _MARKS: Final = {"advancing": "✓", "quiet": "✓", "catching_up": "↓", "recovering": "!", "silent": "!"}
 
@@ -30,6 +31,9 @@ def status(
     what its key signed is lost; another machine signs with its key; its key is burned. It ends with 3 when the node
     does not run.
 
+    Open motions stand there, and what they wait for; member keys that are announced; and, of a member that has left,
+    when its node may be switched off.
+
     Examples:
       tallystick status
       tallystick status --watch
@@ -42,10 +46,27 @@ def status(
             _watch(client, folder)
             return
         told = client.status()
+        is_over = None if is_json() else _is_over(client, told)
     give(told)
     say(picture(told, folder))
+    if is_over is not None:
+        say(field("over", is_over, "bold yellow"))
     if not told.is_well:
         raise typer.Exit(ExitCode.FAILED)
+
+
+def _is_over(client: Client, told: views.Status) -> str | None:
+    """What there is to say of a node whose key was a member's and is none any more."""
+    if told.node.organisation is None:
+        return None
+    one = client.organisation(told.node.organisation)
+    key = next((key for key in one.keys if key.key == told.node.key), None)
+    if one.member_key == told.node.key or key is None or key.role not in ("member", "voter"):
+        return None
+    became = f"the member key of {one.title} is another" if one.member_key else f"{one.title} was removed"
+    if told.stake:
+        return f"{became}; let this node run until epoch {told.epoch:,} has ended: it votes until then"
+    return f"{became}, and this key votes no more: the node may be switched off"
 
 
 def _watch(client: Client, folder: Path) -> None:
@@ -66,7 +87,7 @@ def picture(told: views.Status, folder: Path) -> RenderableType:
     reach = f"{told.members_connected} of {told.members} members in reach, with {told.heard_stake:,} tokens at stake"
     lines = {
         "ledger": f"{told.ledger_name}  {told.ledger_id[:16]}…",
-        "node": f"{told.node.name or ''}  {told.node.key}".strip(),
+        "node": f"{whose(told.node)}  {told.node.key}".strip(),
         "in": f"{folder}, version {told.version}, up for {lasting(told.now_ms - told.started_ms)}",
         "reached at": told.address,
         "tip": f"block {told.tip_index:,}, {tip_ago} ({utc(told.tip_timestamp_ms)})  {told.tip_hash[:16]}…",
@@ -75,8 +96,20 @@ def picture(told: views.Status, folder: Path) -> RenderableType:
         "agreement": f"epoch {told.epoch:,}, view {told.view:,}; it {_role(told)}",
         "peers": f"{told.peers} connected; {reach}",
     }
-    missing = (field("missing", _missing(one, told.now_ms), "yellow") for one in told.missing)
-    return Group(head, *(field(label, text) for label, text in lines.items()), *missing)
+    beside = [field("missing", _missing(one, told.now_ms), "yellow") for one in told.missing]
+    beside += [field("motion", _motion(one), "yellow") for one in told.motions]
+    beside += [field("new key", _rotation(one), "bold yellow") for one in told.rotations]
+    return Group(head, *(field(label, text) for label, text in lines.items()), *beside)
+
+
+def _motion(one: governed_views.MotionLine) -> str:
+    waits = f"{one.waits_for}; closed on {utc(one.expires_ms)}"
+    return f"{one.id[:_SHORT_ID]} to {one.summary}: {waits if one.state == 'open' else one.state}"
+
+
+def _rotation(one: governed_views.Rotation) -> str:
+    stop = f"if that is a thief's: tallystick member stop-rotation {one.organisation}"
+    return f"{called(one.before)} is followed by {one.after[:_SHORT_ID]}… on {utc(one.due_ms)}; {stop}"
 
 
 def _role(told: views.Status) -> str:

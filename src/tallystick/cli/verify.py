@@ -7,17 +7,17 @@ from typing import Annotated, Final
 import typer
 
 from tallystick.cli.options import STANDARD_INPUT, ChainFile, Data, argument, node_folder, open_source, option
-from tallystick.cli.output import MOST_LINES, Text, give, marked, say, say_fields
-from tallystick.cli.words import CHECKED_AGAIN, many, utc, votes, whole
+from tallystick.cli.output import MOST_LINES, Text, field, give, marked, say, say_fields
+from tallystick.cli.words import CHECKED_AGAIN, IN_NO_ORGANISATION, many, utc, validity, votes, whole
 from tallystick.client.verdicts import (
     SHORTEST_ID,
-    Demand,
     Verdict,
     Verdicts,
     give_verdicts,
     is_id_beginning,
+    is_valid,
     known_in,
-    pick_issuer,
+    make_demand,
 )
 from tallystick.client.verification import Certified
 from tallystick.problems import ExitCode
@@ -34,7 +34,7 @@ def verify(
     *,
     issuer: Annotated[
         str | None,
-        option("Only this issuer's certificates count; a name is your node's.", "KEY|NAME", show_default="any"),
+        option("Only this issuer's count: an organisation, a key, a name of your node's.", "WHO", show_default="any"),
     ] = None,
     ledger: Annotated[str | None, option(_LEDGER_HELP, "ID", show_default="your node's")] = None,
     chain: ChainFile = None,
@@ -45,7 +45,11 @@ def verify(
     """Is a file certified, and who says so?
 
     A ledger counts only if you have a node of it, or name its id with --ledger: whoever hands you a file may have
-    founded the ledger in it, under any name. Names of issuers come from your own node's address book alone.
+    founded the ledger in it, under any name. Names of organisations are told of such
+    a ledger alone, others from your own node's address book.
+
+    A certificate that is revoked, void or superseded does not count; it says since when, and why. What was decided
+    after the time that it names is not known here.
 
     Of a running node's answer it checks here: the file's hash, the certificate's and its block's signatures and
     hashes, and the votes that made the block final; what that leaves is said. In a file it checks every hash,
@@ -61,12 +65,12 @@ def verify(
     if ledger is not None and not is_id_beginning(ledger.lower()):
         raise typer.BadParameter(f"--ledger is a ledger's id: its first {SHORTEST_ID} hexadecimal digits, or more")
     known = known_in(node_folder(data))
-    demand = Demand(ledger.lower() if ledger else None, pick_issuer(issuer, known) if issuer else None)
     statements = [
         describe_stream("standard input", sys.stdin.buffer) if one == STANDARD_INPUT else describe_file(one)
         for one in files
     ]
     with open_source(chain, data, url) as client:
+        demand = make_demand(client, known, ledger.lower() if ledger else None, issuer)
         verdicts = give_verdicts(client, statements, known, demand)
     give(verdicts)
     if not quiet:
@@ -97,8 +101,15 @@ def _tell(verdicts: Verdicts, *, is_file: bool) -> None:
 
 def _tell_verdict(verdict: Verdict) -> None:
     if verdict.verifies:
-        issuers = dict.fromkeys(whole(one.certificate.issuer) for one in verdict.certificates)
-        say(marked("✓", verdict.name, f" is certified by {', '.join(issuers)}"))
+        valid = [one.certificate for one in verdict.certificates if is_valid(one.certificate)]
+        issuers = dict.fromkeys(whole(one.issuer) for one in valid)
+        is_outsiders = all(one.is_listed is False for one in valid)
+        said = f" is certified by {', '.join(issuers)}"
+        say(
+            marked("!", verdict.name, f"{said}. {IN_NO_ORGANISATION}")
+            if is_outsiders
+            else marked("✓", verdict.name, said)
+        )
         return
     say(marked("×", verdict.name, f": {verdict.why_not}"))
     if verdict.certificates:
@@ -118,6 +129,7 @@ def _tell_covering(verdict: Verdict, covering: Certified) -> None:
         "note": stated.note if stated else "",
         "certified as": stated.name if stated and stated.name != verdict.name else "",
         "issued by": whole(one.issuer),
+        "validity": validity(one.validity) if one.validity else "",
         "at": f"{utc(one.timestamp_ms)}, as its issuer says",
         "block": f"{place.block_index}, position {place.position}; {utc(place.block_timestamp_ms)}",
         "final": f"by {votes(covering.finality, place.block_index)}" if covering.finality else _NO_VOTES,
@@ -128,4 +140,6 @@ def _tell_covering(verdict: Verdict, covering: Certified) -> None:
         "checked here": ", ".join(covering.checked),
         "claimed only": f"{claimed}; a file checks them, too: tallystick verify --chain" if claimed else "",
     }
+    if one.is_listed is False:
+        say(field("!", IN_NO_ORGANISATION, "bold red"))
     say_fields(fields)

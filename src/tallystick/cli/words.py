@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
+from tallystick.api.governed_views import Validity
 from tallystick.api.views import Finality, Key
 
 _SHORT_HEX: Final = 12
@@ -12,15 +13,36 @@ _UNITS: Final = ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "min"), (60, "min",
 CHECKED_AGAIN: Final = "every hash, signature, vote and rule checked again"
 """What was found good before anything of a kept chain is shown."""
 
+IN_NO_ORGANISATION: Final = "Its issuer's key is in no organisation of this ledger: anybody can have made it"
+"""What is said loudly, where there are organisations."""
+
 
 def called(one: Key) -> str:
-    """A member's name in the address book, and how its key begins."""
-    return f"{one.name} ({one.key[:8]}…)" if one.name else f"{one.key[:_SHORT_HEX]}…"
+    """Its organisation, or else its name in the address book, and how the key begins."""
+    name = whose(one)
+    return f"{name} ({one.key[:8]}…)" if name else f"{one.key[:_SHORT_HEX]}…"
 
 
 def whole(one: Key) -> str:
-    """A whole key, and its name in the address book."""
-    return f"{one.key} ({one.name})" if one.name else one.key
+    """A whole key, and its organisation, or else its name in the address book."""
+    name = whose(one)
+    return f"{one.key} ({name})" if name else one.key
+
+
+def whose(one: Key) -> str:
+    """Its organisation's title and the key's label; without one, its name in the address book; else nothing."""
+    if one.title:
+        return f"{one.title}, {one.label}" if one.label else one.title
+    return one.name or ""
+
+
+def validity(one: Validity) -> str:
+    """Whether a statement is valid, since when not, and as of when that is known."""
+    since = (
+        f", since {utc(one.since_ms)}" if one.state in ("revoked", "superseded") and one.since_ms is not None else ""
+    )
+    since = f", as decided on {utc(one.by_ms)}" if one.state == "void" and one.by_ms is not None else since
+    return f"{one.summary}{since}; as of {utc(one.as_of_ms)}"
 
 
 def votes(finality: Finality, block_index: int) -> str:

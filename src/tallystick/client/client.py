@@ -5,7 +5,6 @@ import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, aclosing, suppress
-from math import inf
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
@@ -38,6 +37,7 @@ _RECONNECT_S: Final = 1.0
 _MOST_RECONNECT_S: Final = 30.0
 _PASSING: Final = (429, 503, 504)
 """HTTP statuses of what will not last: too much is asked, the node ends, or it is too slow."""
+_FAR: Final = 1e9
 _MOST_BLOCKS: Final = 4
 
 V = TypeVar("V")
@@ -143,10 +143,13 @@ class AsyncClient(Governing):
         return (await self._get(views.MemberAnswer, f"/v1/members/{segment(who)}")).account
 
     async def key_of(self, who: str) -> str:
-        """A whole key: of a name in the address book, or of the account whose key begins so."""
+        """A whole key: an organisation's member key, of a name in the address book, or an account's that begins so."""
         if is_hex_digest(who.lower()):
             return who.lower()
-        found: list[str] = []
+        lines = (await self.organisations()).organisations if self._has_directory else []
+        found = [one.member_key for one in lines if one.member_key and who in (one.id, one.title)]
+        if found:
+            return found[0]
         with suppress(AnswerProblem):  # not every door has the address book
             found = [one.key for one in (await self.names()).names if one.name == who]
         return found[0] if len(found) == 1 else (await self.member(who)).member.key
@@ -231,7 +234,7 @@ class AsyncClient(Governing):
 
     async def wait(self, certificate_ids: Sequence[str], *, timeout_s: float | None = 60.0) -> list[views.Outcome]:
         """What became of submitted certificates, once none waits any more, or after so long."""
-        until_s = time.monotonic() + (inf if timeout_s is None else timeout_s)
+        until_s = time.monotonic() + (_FAR if timeout_s is None else timeout_s)
         known: dict[str, views.Outcome] = {}
         left = list(certificate_ids)
         while left:
@@ -329,7 +332,8 @@ class AsyncClient(Governing):
     async def _events(self, size: int) -> AsyncGenerator[None, None]:
         """Yields when the stream is open, and at each event."""
         headers = {"Accept": "text/event-stream", "Last-Event-ID": str(size)}
-        async with self._http.stream("GET", "/v1/events", headers=headers) as response:
+        timeout = httpx.Timeout(30.0)
+        async with self._http.stream("GET", "/v1/events", headers=headers, timeout=timeout) as response:
             if response.status_code != httpx.codes.OK:
                 await response.aread()
                 raise problem_in(response)
@@ -352,7 +356,7 @@ class AsyncClient(Governing):
     async def backup(self, path: str | Path) -> views.Backup:
         """Have the node write a copy of the ledger into a new file."""
         body = q.BackupTo(str(Path(path).absolute()))
-        return await self._send(views.Backup, "/v1/backup", body=body, is_repeatable=False, wait_s=inf)
+        return await self._send(views.Backup, "/v1/backup", body=body, is_repeatable=False, wait_s=_FAR)
 
     async def unban(self, key: str) -> None:
         """Let a banned peer in again before its time."""

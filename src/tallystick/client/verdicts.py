@@ -41,6 +41,12 @@ class Demand(NamedTuple):
     """How the ledger's id begins; `None`: the own node's ledger."""
     issuer: str | None = None
     """How the issuer's key begins; `None`: anybody's."""
+    organisation: str | None = None
+    """The id of the organisation whose certificates alone count; `None`: anybody's."""
+
+    def is_met_by(self, issuer: views.Key) -> bool:
+        """Whether certificates of this key count."""
+        return issuer.key.startswith(self.issuer or "") and self.organisation in (None, issuer.organisation)
 
 
 class Verdict(views.View, frozen=True, kw_only=True):
@@ -95,16 +101,35 @@ def pick_issuer(who: str, known: Known) -> str:
     return keys[0]
 
 
+def make_demand(client: Client, known: Known, ledger: str | None, issuer: str | None) -> Demand:
+    """What is asked for: `ledger` is how its id begins, `issuer` an organisation's id or name, a name or key.
+
+    Organisations count only of a ledger that is known: anybody can found another with the same names.
+
+    Raises `NotThere`, `Ambiguous`.
+    """
+    if issuer is None:
+        return Demand(ledger)
+    if _is_known(client, known, ledger) and not is_id_beginning(issuer.lower()) and client.ledger().has_directory:
+        for one in client.organisations().organisations:
+            if issuer in (one.id, one.title):
+                return Demand(ledger, organisation=one.id)
+    return Demand(ledger, pick_issuer(issuer, known))
+
+
+def _is_known(client: Client, known: Known, ledger: str | None) -> bool:
+    if ledger is None:
+        return known.ledger_id == client.ledger_id
+    return client.ledger_id.hex().startswith(ledger)
+
+
 def give_verdicts(client: Client, statements: Iterable[FileStatement], known: Known, demand: Demand) -> Verdicts:
     """Look the files up, and check what is told of them. Raises `DamagedStore`, `Problem`."""
-    ledger = client.ledger()
-    is_known = known.ledger_id == client.ledger_id
-    if demand.ledger is not None:
-        is_known = ledger.ledger_id.startswith(demand.ledger)
+    ledger, is_known = client.ledger(), _is_known(client, known, demand.ledger)
     told, verdicts = _Told(known.names, is_known), []
     for described in statements:
         found = [_with_names(one, told) for one in client.verify_statement(described)]
-        wanted = [one for one in found if one.certificate.issuer.key.startswith(demand.issuer or "")]
+        wanted = [one for one in found if demand.is_met_by(one.certificate.issuer)]
         why_not = _why_not(found, wanted, ledger, demand, is_known=is_known)
         verdict = Verdict(
             name=described.name,
@@ -129,6 +154,13 @@ def _why_not(
     if not wanted:
         keys = ", ".join(dict.fromkeys(one.certificate.issuer.key for one in found))
         return f"it is certified, but not by the issuer that you named; by: {keys}"
+    if not any(is_valid(one.certificate) for one in wanted):
+        said = [
+            f"{one.certificate.id[:16]}… is {one.certificate.validity.summary}"
+            for one in wanted
+            if one.certificate.validity
+        ]
+        return f"it was certified, and that is not valid: {'; '.join(said)}"
     if is_known:
         return None
     where = f"it is certified on the ledger {ledger.name!r} (id {ledger.ledger_id})"
@@ -136,6 +168,11 @@ def _why_not(
         return f"{where}, which is not the one that you named"
     advice = f"pass --ledger {ledger.ledger_id} if you know that id from somewhere else"
     return f"{where}, which you did not name: {advice}"
+
+
+def is_valid(one: views.Certificate) -> bool:
+    """Whether a statement is valid as of the ledger's tip."""
+    return one.validity is None or one.validity.state == "valid"
 
 
 class _Told(NamedTuple):

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Final
 
+from msgspec.structs import replace
+
 from tallystick.cli.options import NoPassphrase, PassphraseFile, argument, find_passphrase, open_bare_key, option
 from tallystick.cli.output import Text, fail, make_console, marked, say, warn
 from tallystick.demo.local_network import LocalNetwork, NodeProcess, terminated_like_interrupted
@@ -17,6 +19,7 @@ from tallystick.host.data_folder import DataFolder, FolderError
 from tallystick.host.founding import found_here
 from tallystick.problems import ExitCode
 
+GOVERNED: Final = replace(PARAMS, anybody_certifies=False)
 _LOOK_SECONDS: Final = 0.5
 
 
@@ -50,7 +53,7 @@ def _folders(folder: Path | None, nodes: int) -> Iterator[list[DataFolder]]:
     if folder is None:
         with tempfile.TemporaryDirectory(prefix="tallystick-") as root:
             yield found_here(
-                "tallystick playground", Path(root) / "net", nodes, "", params=PARAMS, port=drawn_port(nodes)
+                "tallystick playground", Path(root) / "net", nodes, "", params=GOVERNED, port=drawn_port(nodes)
             )
         return
     folders = [DataFolder(one) for one in folder.glob("node-*")]
@@ -93,7 +96,9 @@ def _tell(folders: Sequence[DataFolder]) -> None:
         f"tallystick certify FILE --data {first}",
         f"tallystick verify FILE --data {last}",
         f"tallystick show --data {last}",
-        f"tallystick stake 50 --data {first}",
+        f"tallystick member list --data {first}",
+        f"tallystick member set-stake node-1=150 --data {first}",
         f"tallystick join $(tallystick invite --data {first}) --data ./mine --no-passphrase --run",
+        f"tallystick member admit $(tallystick key admit mine --data ./mine) --title Mine --data {first}",
     ):
         say(Text(f"  {command}", style="bold"))

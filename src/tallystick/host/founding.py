@@ -22,9 +22,8 @@ from tallystick.storage.store import Store
 
 DEFAULT_STAKE: Final = 100
 
-_MEMBER: Final = re.compile(
-    r"((?P<id>[a-z0-9][a-z0-9-]{0,39})/)?(?P<name>[^=\x00-\x1f]{1,64})=(?P<key>[0-9a-fA-F]{64})(:(?P<stake>[0-9]{1,16}))?"
-)
+_NAME: Final = re.compile(r"((?P<id>[a-z0-9][a-z0-9-]{0,39})/)?(?P<name>[^=\x00-\x1f]{1,64})")
+_MEMBER: Final = re.compile(r"(?P<name>[^=\x00-\x1f]+)=(?P<key>[0-9a-fA-F]{64})(:(?P<stake>[0-9]{1,16}))?")
 _LOCAL_STRENGTH: Final = "interactive"
 _DAY_MS: Final = 86_400_000
 _BOUNDS: Final[Mapping[str, tuple[int, int, str]]] = {
@@ -86,41 +85,63 @@ def organisation_id(name: str) -> str:
     return suggested
 
 
-def parse_member(said: str, stake: int) -> Member:
-    """A member as it is entered; `stake` unless another is said. Raises `Implausible`, `Refused` (K1)."""
+def parse_name(said: str) -> tuple[str, str]:
+    """An organisation's id and name as they are entered: ID/NAME, or NAME. Raises `Implausible`."""
+    match = _NAME.fullmatch(said)
+    if match is None:
+        raise Implausible(f"{said!r} is no name of an organisation: 1 to 64 characters, without = and control codes")
+    return match["id"] or organisation_id(match["name"]), match["name"]
+
+
+def parse_member(said: str, stake: int, *, is_open: bool = False) -> Member:
+    """A member as it is entered; `stake` unless another is said. Raises `Implausible`, `Refused` (K1).
+
+    On an open ledger a member is a key, so its name is for people here, and needs no id.
+    """
     match = _MEMBER.fullmatch(said)
     if match is None:
         form = "NAME=KEY or NAME=KEY:STAKE, the key in 64 hexadecimal digits as tallystick key show prints it"
         raise Implausible(f"{said!r} does not name a member: {form}")
-    name, key = match["name"], bytes.fromhex(match["key"])
-    member = Member(name, key, int(match["stake"] or stake), match["id"] or organisation_id(name))
+    own_id, name = ("", match["name"]) if is_open else parse_name(match["name"])
+    member = Member(name, bytes.fromhex(match["key"]), int(match["stake"] or stake), own_id)
     check_public_key(member.key)
     if not 0 < member.stake <= MAX_TOKENS:
         raise Implausible(f"{said!r}: a member has 1 to {MAX_TOKENS} tokens at stake")
     return member
 
 
-def found(name: str, members: Sequence[Member], free: int, params: Params) -> Genesis:
-    """The ledger's first document. Raises `FolderError` for members named twice, `Refused` as `make_genesis`."""
+def check_distinct(members: Sequence[Member], *, is_open: bool) -> None:
+    """Raise `FolderError` for members named twice; those of an open ledger have no ids."""
     told = {
         "name": [one.name for one in members],
         "key": [one.key.hex() for one in members],
-        "id": [one.id for one in members],
+        "id": [] if is_open else [one.id for one in members],
     }
     for what, said in told.items():
         twice = sorted({one for one in said if said.count(one) > 1})
         if twice:
             raise FolderError(f"two members have the {what} {twice[0]}; name each once")
+
+
+def member_here(folder: DataFolder, stake: int, *, is_open: bool) -> Member:
+    """The member whose node is in a folder that was made together with its ledger."""
+    name = folder.path.name
+    return Member(name, folder.public_key(), stake, "" if is_open else name)
+
+
+def found(name: str, members: Sequence[Member], free: int, params: Params) -> Genesis:
+    """The ledger's first document. Raises `FolderError` for members named twice, `Refused` as `make_genesis`."""
+    check_distinct(members, is_open=params.anybody_certifies)
     if params.anybody_certifies:
         return make_genesis(name, now_ms(), [Allotment(one.key, free, one.stake) for one in members], params)
     founders = [Founder(one.id, one.name, None, one.key, Role.MEMBER, one.stake) for one in members]
     return make_genesis(name, now_ms(), (), params, founders)
 
 
-def indispensable(members: Sequence[Member]) -> list[str]:
-    """The names of the members without which nothing can become final, so that nobody can remove or replace them."""
-    total = sum(one.stake for one in members)
-    return [one.name for one in members if 3 * (total - one.stake) <= 2 * total]
+def indispensable(stakes: Mapping[str, int]) -> list[str]:
+    """Those, by name, without whom nothing can become final, so that the others can neither remove nor replace them."""
+    total = sum(stakes.values())
+    return [name for name, stake in stakes.items() if stake and 3 * (total - stake) <= 2 * total]
 
 
 def set_up(folder: DataFolder, settings: Settings, genesis: Genesis, members: Sequence[Member]) -> None:
@@ -138,7 +159,7 @@ def found_here(  # noqa: PLR0913  each is the founder's to choose
     *,
     params: Params,
     stake: int = DEFAULT_STAKE,
-    free: int = DEFAULT_STAKE,
+    free: int = DEFAULT_STAKE,  # on an open ledger alone
     port: int | None = None,
     on_key: Callable[[int], object] = lambda done: None,
 ) -> list[DataFolder]:
@@ -159,7 +180,7 @@ def found_here(  # noqa: PLR0913  each is the founder's to choose
         for folder in folders:
             wallets.append(make_key(folder, passphrase, _LOCAL_STRENGTH))
             on_key(len(wallets))
-        members = [Member(one, wallet.public_key, stake, one) for one, wallet in zip(names, wallets, strict=True)]
+        members = [member_here(one, stake, is_open=params.anybody_certifies) for one in folders]
         genesis = found(name, members, free, params)
         reached = [f"{wallet.public_key.hex()}@{place}" for wallet, place in zip(wallets, addresses, strict=True)]
         for folder, address, own in zip(folders, addresses, reached, strict=True):

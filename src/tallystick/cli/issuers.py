@@ -1,0 +1,264 @@
+"""`tallystick issuer`, `revoke` and `supersede`: with which keys an organisation certifies, and what it takes back."""
+
+from pathlib import Path
+from typing import Annotated, Final, Literal, cast
+
+import typer
+
+from tallystick.api import decisions as d
+from tallystick.api import governed_views, views
+from tallystick.api.command_views import OrganisationKeys
+from tallystick.cli import options
+from tallystick.cli.members import Admitted, Since, read_admission
+from tallystick.cli.motions import DAYS, Days, decide, move, organisation, organisations
+from tallystick.cli.options import ChainFile, Data, NoPassphrase, PassphraseFile, Yes, argument, flag, group, option
+from tallystick.cli.output import Columns, Text, confirm, give, hint, marked, say, say_table
+from tallystick.cli.show import moment_ms
+from tallystick.cli.words import called, utc
+from tallystick.client.blocking import Client
+from tallystick.client.verdicts import is_valid
+from tallystick.ledger.wallet import Wallet
+from tallystick.problems import Ambiguous, NotThere, Problem
+from tallystick.storage.file_statement import describe_file
+
+_SHORT_ID: Final = 16
+Reason = Literal["unspecified", "mistake", "fraud", "withdrawn", "key-compromised", "organisation-ended"]
+SignWith = Annotated[
+    Path | None, option("Sign with the key in this file, here.", "FILE", "--key", show_default="the node's own")
+]
+Why = Annotated[str, option("Why, in a line of text: beside the certificate, and can be erased.", "TEXT")]
+
+issuer = group(
+    """The keys with which an organisation certifies, besides its member key.
+
+    A registry's or a faculty's key, with a label that is shown wherever it certified. An organisation adds and ends
+    its own, without a vote: by its organisation key if it has one (--key), else by its member key.
+
+    Example: tallystick issuer list
+    """
+)
+
+
+def wallet_in(key: Path | None, passphrase_file: Path | None, no_passphrase: bool) -> Wallet | None:
+    """The key that is to sign instead of the node's own."""
+    return options.open_key(key, passphrase_file, no_passphrase) if key else None
+
+
+@issuer.command("list")
+def list_issuers(
+    who: Annotated[str | None, argument("WHO", "The organisation's id or name.", show_default="all")] = None,
+    chain: ChainFile = None,
+    data: Data = None,
+) -> None:
+    """List the keys of organisations: what each may do, from when to when, and whether it was compromised.
+
+    Examples:
+      tallystick issuer list
+      tallystick issuer list 'University A'
+    """
+    with options.open_source(chain, data) as client:
+        lines = [organisation(client, who)] if who else organisations(client)
+        found = [client.organisation(one.id) for one in lines]
+    give(OrganisationKeys(organisations=found))
+    rows = [(one, key) for one in found for key in one.keys]
+    columns: Columns[tuple[governed_views.Organisation, governed_views.KeyOfOrganisation]] = {
+        "Organisation": lambda row: row[0].title,
+        "Key": lambda row: Text(f"{row[1].key[:16]}…", style="cyan"),
+        "May": lambda row: _MAY.get(row[1].role, row[1].role),
+        "Label": lambda row: row[1].label,
+        "From": lambda row: f"{row[1].since:,}",
+        "State": lambda row: _state(row[1]),
+    }
+    say_table(rows, columns, left_out=("From",))
+
+
+_MAY: Final = {
+    "member": "vote, certify",
+    "voter": "vote",
+    "issuer": "certify",
+    "organisation": "change keys",
+}
+
+
+def _state(one: governed_views.KeyOfOrganisation) -> Text:
+    if one.compromised_since is not None:
+        return Text(f"compromised since {one.compromised_since:,}", style="bold red")
+    if one.until is not None:
+        return Text(f"ended at {one.until:,}", style="dim")
+    until = f" until {utc(one.until_ms)[:16]}" if one.until_ms is not None else ""
+    return Text(f"in force{until}" if one.is_in_force else f"over{until}", style="green" if one.is_in_force else "dim")
+
+
+@issuer.command("add")
+def add(
+    admission: Admitted,
+    label: Annotated[str, option("What it is for, shown wherever it certified.", "TEXT")] = "",
+    until: Annotated[int | None, option("It certifies no more from then on.", "TIME", parser=moment_ms)] = None,
+    *,
+    key: SignWith = None,
+    data: Data = None,
+    passphrase_file: PassphraseFile = None,
+    no_passphrase: NoPassphrase = False,
+) -> None:
+    """Add an issuer key to the own organisation: it certifies at once.
+
+    Whoever has that key signs first: tallystick key admit ID --ledger LEDGER.
+
+    Example: tallystick issuer add 'uni-a:5f0c…:93ab…' --label 'Registry' --until 2027-12-31
+    """
+    with options.open_node(data, wallet=wallet_in(key, passphrase_file, no_passphrase)) as client:
+        found = read_admission(admission, client.ledger_id)
+        change = d.AddIssuer(found.organisation, found.key, label, until, found.signature)
+        outcome = decide(client, client.change_keys(change, timeout_s=0))
+    what = f" certifies for {found.organisation}{f' ({label})' if label else ''}"
+    say(marked("✓", f"{found.key[:_SHORT_ID]}…", f"{what}: block {outcome.block_index or 0:,}"))
+    hint("It certifies with: tallystick certify FILE --key KEYFILE, or from a node of its own")
+
+
+@issuer.command("withdraw")
+def withdraw(
+    which: Annotated[str, argument("KEY", "How the issuer key begins.")],
+    compromised_since: Since = None,
+    *,
+    key: SignWith = None,
+    data: Data = None,
+    passphrase_file: PassphraseFile = None,
+    no_passphrase: NoPassphrase = False,
+    yes: Yes = False,
+) -> None:
+    """End an issuer key of the own organisation, for good. What it certified stays valid, unless the key was stolen.
+
+    With --compromised-since all that it certified from that log index on is void, at once: tallystick show log tells
+    the indexes.
+
+    Examples:
+      tallystick issuer withdraw 5f0c93ab
+      tallystick issuer withdraw 5f0c93ab --compromised-since 1207
+    """
+    with options.open_node(data, wallet=wallet_in(key, passphrase_file, no_passphrase)) as client:
+        one, ending = _issuer_key(client, which)
+        void = (
+            ""
+            if compromised_since is None
+            else f", and what it certified from log index {compromised_since:,} on is void"
+        )
+        question = f"The key {ending[:_SHORT_ID]}… of {one.title} certifies no more, for good{void}. End it?"
+        confirm(question, is_said=yes)
+        outcome = decide(client, client.change_keys(d.EndIssuer(ending, compromised_since), timeout_s=0))
+    say(marked("✓", f"{ending[:_SHORT_ID]}…", f" of {one.title} has ended{void}: block {outcome.block_index or 0:,}"))
+
+
+def _issuer_key(client: Client, which: str) -> tuple[governed_views.Organisation, str]:
+    """The issuer key that begins so, and whose it is. Raises `NotThere`, `Ambiguous`."""
+    all_of_them = [client.organisation(one.id) for one in organisations(client)]
+    found = [
+        (one, key.key)
+        for one in all_of_them
+        for key in one.keys
+        if key.role == "issuer" and len(which) > 1 and key.key.startswith(which.lower())
+    ]
+    if not found:
+        raise NotThere(f"no issuer key begins with {which}; tallystick issuer list tells them all")
+    if len(found) > 1:
+        raise Ambiguous(f"more than one issuer key begins with {which}; give more digits")
+    return found[0]
+
+
+# ---- what is taken back -----------------------------------------------------------------------------------------
+
+
+def revoke(
+    which: Annotated[str, argument("CERTIFICATE", "Its id, or how that begins; or the file.")],
+    *,
+    reason: Annotated[Reason, option("Why.")] = "unspecified",
+    void: Annotated[bool, flag("--void", "It never was valid, instead of: from now on it is not.")] = False,
+    why: Why = "",
+    by_motion: Annotated[
+        bool, flag("--by-motion", "All members decide, as the organisation that certified is gone.")
+    ] = False,
+    days: Days = DAYS,
+    key: SignWith = None,
+    data: Data = None,
+    passphrase_file: PassphraseFile = None,
+    no_passphrase: NoPassphrase = False,
+    yes: Yes = False,
+) -> None:
+    """Take back what was certified: from now on it is not valid any more; or, with --void, it never was.
+
+    Any key of the organisation that certified it may. The certificate stays, and verify says since when it is not
+    valid, and why. There is no way back but certifying anew.
+
+    Examples:
+      tallystick revoke diploma.pdf --reason mistake
+      tallystick revoke 5f0c93ab --void --reason fraud
+    """
+    effect: d.Effect = "void" if void else "revoked"
+    told_reason = cast(d.Reason, reason.replace("-", "_"))
+    with options.open_node(data, wallet=wallet_in(key, passphrase_file, no_passphrase)) as client:
+        one = _statement(client, which)
+        then = "will count as never valid" if void else "is not valid from now on"
+        question = f"{_in_words(one)}, {then}, for good."
+        if by_motion:
+            move(client, d.SetStatus(one.id, effect, told_reason), days, data, question=question, yes=yes)
+            return
+        confirm(f"{question} Revoke it?", is_said=yes)
+        outcome = decide(client, client.revoke(one.id, effect, told_reason, words=why, timeout_s=0))
+    became = "never was valid" if void else "is revoked"
+    say(marked("✓", f"{one.summary or one.id[:_SHORT_ID]}", f" {became}: block {outcome.block_index or 0:,}"))
+
+
+def supersede(
+    which: Annotated[str, argument("CERTIFICATE", "Its id, or how that begins; or the file.")],
+    successor: Annotated[str, argument("SUCCESSOR", "What stands in its place: its id, or the file.")],
+    *,
+    why: Why = "",
+    key: SignWith = None,
+    data: Data = None,
+    passphrase_file: PassphraseFile = None,
+    no_passphrase: NoPassphrase = False,
+    yes: Yes = False,
+) -> None:
+    """Put another certificate in a certificate's place: a diploma was corrected and certified anew.
+
+    Both are of one organisation. Whoever verifies the old file is told that another stands in its place.
+
+    Example: tallystick supersede diploma.pdf corrected.pdf
+    """
+    with options.open_node(data, wallet=wallet_in(key, passphrase_file, no_passphrase)) as client:
+        one, new = _statement(client, which), _statement(client, successor)
+        if one.id == new.id:
+            raise typer.BadParameter("a certificate does not stand in its own place")
+        confirm(f"{_in_words(one)}, gives way for good to {_in_words(new)}. Supersede it?", is_said=yes)
+        outcome = decide(client, client.supersede(one.id, new.id, words=why, timeout_s=0))
+    told = f" is superseded by {new.id[:_SHORT_ID]}…: block {outcome.block_index or 0:,}"
+    say(marked("✓", one.summary or one.id[:_SHORT_ID], told))
+
+
+def _statement(client: Client, which: str) -> views.Certificate:
+    """By its id, how that begins, or the file that it is of. Raises `NotThere`, `Ambiguous`, `Problem`."""
+    if Path(which).is_file():
+        return _statement_of(client, Path(which))
+    one = client.certificate(which)
+    if one.kind != "statement":
+        kind = f"but of the kind {one.kind}: nothing to take back"
+        raise Problem(f"certificate {one.id[:_SHORT_ID]}… is no statement, {kind}")
+    return one
+
+
+def _statement_of(client: Client, file: Path) -> views.Certificate:
+    """The statement of a file's very bytes that is valid; with several, its organisation's own."""
+    found = [one for one in client.statements_of(describe_file(file)) if is_valid(one)]
+    if not found:
+        raise NotThere(f"no certificate that is valid covers {file}; give its id, if its payload was erased here")
+    if len(found) > 1:
+        own = client.status().node.organisation
+        found = [one for one in found if one.issuer.organisation == own] or found
+    if len(found) > 1:
+        ids = ", ".join(one.id[:_SHORT_ID] for one in found)
+        raise Ambiguous(f"{len(found)} certificates cover {file}: {ids}; give one of these")
+    return found[0]
+
+
+def _in_words(one: views.Certificate) -> str:
+    what = f"“{one.summary}”" if one.summary else "the statement"
+    return f"{what} ({one.id[:_SHORT_ID]}…, by {called(one.issuer)})"
