@@ -13,7 +13,7 @@ from tallystick.consensus.simplex import Simplex
 from tallystick.host.acceptance import check_acceptance
 from tallystick.host.clock import now_ms
 from tallystick.host.data_folder import DataFolder, Settings
-from tallystick.host.data_lock import DataLock
+from tallystick.host.data_lock import data_lock
 from tallystick.host.founding import ahead_ms
 from tallystick.host.guard_file import GuardError, GuardFile
 from tallystick.host.invite import write_invite
@@ -66,7 +66,7 @@ def run_node(folder: DataFolder, settings: Settings, wallet: Wallet, open_doors:
     check_acceptance()
     try:
         with (
-            DataLock(folder.path),
+            data_lock(folder.path),
             Store.open(folder.ledger_path) as store,
             GuardFile.open(folder.guard_path, wallet.public_key) as guard_file,
         ):

@@ -8,7 +8,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from tallystick.host.data_folder import DataFolder
-from tallystick.host.data_lock import DataLock
+from tallystick.host.data_lock import data_lock
 from tallystick.host.verification import verifying
 from tallystick.integrity.check import Report, Verify, find_damage
 from tallystick.integrity.refetch import Peers, connected, refetch
@@ -55,7 +55,7 @@ class Mending:
 
         Raises `DataInUse` while the node runs, `DamagedStore` for what could not be repaired, other `Problem`s.
         """
-        with DataLock(self._folder.path), asyncio.Runner() as runner, verifying(runner) as verify:
+        with data_lock(self._folder.path), asyncio.Runner() as runner, verifying(runner) as verify:
             if (kept := finish_salvage(self._path)) is not None:
                 self._set_aside(kept)
             seen: list[list[str]] = []
