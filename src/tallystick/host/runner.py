@@ -169,9 +169,7 @@ class Runner:
                     lane.is_paused = False
                     self.transport.resume(peer)
                 self.handle(events.MessageReceived(peer, await checks.popleft()))
-        except asyncio.CancelledError:
-            raise
-        except BaseException as error:
+        except Exception as error:
             self._fail(error)
         finally:
             for check in checks:
