@@ -19,8 +19,8 @@ from tests.builders import LEDGER, payload
 
 from tallystick.api import app as app_module
 from tallystick.api import doors as doors_module
-from tallystick.api.app import App, Door
-from tallystick.api.doors import TcpDoor, _search
+from tallystick.api.app import App, TcpDoor
+from tallystick.api.doors import _search
 from tallystick.api.file_source import open_file
 from tallystick.api.live_node import LiveNode
 from tallystick.api.openapi import document
@@ -182,7 +182,7 @@ def test_a_node_that_has_failed_answers_nothing_any_more(doors: Doors) -> None:
     async def ask() -> Any:
         async with open_file(doors.copy) as app:
             node, failed = live_node(app.reader)
-            door = App(app.reader, Door(), node)
+            door = App(app.reader, None, node)
             (before,) = await asked(door, "/v1/ledger")
             failed.set_result(None)
             return [before, *await asked(door, "/v1/ledger")]
@@ -204,5 +204,5 @@ def test_who_does_not_wait_is_not_noted_as_waiting() -> None:
 
 
 def test_a_door_for_everybody_lists_nobody_unless_told_to() -> None:
-    assert not TcpDoor("127.0.0.1", 7180).door.lists
-    assert TcpDoor("127.0.0.1", 7180, lists=True).door.lists
+    assert not TcpDoor("127.0.0.1", 7180).lists
+    assert TcpDoor("127.0.0.1", 7180, lists=True).lists
