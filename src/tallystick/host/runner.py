@@ -75,7 +75,6 @@ class Runner:
         self._lanes: dict[bytes, _Lane] = {}
         self._takers: dict[bytes, asyncio.Task[None]] = {}
         self._timers: dict[events.Timer, asyncio.TimerHandle] = {}
-        self._admit = events.Admit(frozenset())
         self._reports = ReportLog()
         self._look: asyncio.TimerHandle | None = None
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -97,10 +96,6 @@ class Runner:
         for taker in self._takers.values():
             taker.cancel()
         await asyncio.gather(*self._takers.values(), return_exceptions=True)
-
-    def _admits(self, key: bytes) -> bool:
-        """Whether this key may be a peer now."""
-        return (self._admit.keys is None or key in self._admit.keys) and key not in self._admit.banned
 
     # ---- what users submit --------------------------------------------------------------------------------------
 
@@ -263,9 +258,8 @@ class Runner:
                 event = "peer turned away" if refused.rule is Rule.N6 else "peer banned"
                 note(logging.WARNING, event, peer=peer, rule=refused.rule.name, reason=str(refused))
                 self.transport.forget(_key(peer))
-            case events.Admit():
-                self._admit = action
-                self.transport.admit(self._admits)
+            case events.Admit(keys, banned):
+                self.transport.admit(lambda key: (keys is None or key in keys) and key not in banned)
             case events.Dial(peer, address):
                 note(logging.DEBUG, "dialling", peer=peer, address=address)
                 self.transport.dial(peer, address)
