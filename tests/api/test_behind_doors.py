@@ -27,7 +27,6 @@ from tallystick.api.openapi import document
 from tallystick.api.questions import OutcomesAsked, Search
 from tallystick.api.reader import Find
 from tallystick.api.views import in_json
-from tallystick.host.submissions import Unknown
 from tallystick.node.events import PersistPayload, ReportBlock
 from tallystick.problems import StoreError
 from tallystick.storage.search_index import Query, SearchIndex
@@ -197,7 +196,7 @@ def test_who_does_not_wait_is_not_noted_as_waiting() -> None:
         raise AssertionError
 
     async def ask() -> list[str]:
-        node, _ = live_node(None, wait=wait, outcome=lambda one: Unknown())
+        node, _ = live_node(None, wait=wait, outcome=lambda one: None)
         return [one.state for one in (await node.outcomes(OutcomesAsked([LEDGER.hex()]))).outcomes]
 
     assert asyncio.run(ask()) == ["unknown"]
