@@ -234,7 +234,7 @@ def set_up_member(
     known = tuple(f"{key.hex()}@{address}" for key, address in addresses.items() if key != wallet.public_key)
     own = addresses[wallet.public_key]
     folder = DataFolder(path)
-    folder.create_key(wallet, "", "interactive")
+    folder.create_key(wallet, "", "minimal")
     folder.create(Settings(own, own, known), genesis)
     return NodeProcess(path)
 
