@@ -6,6 +6,9 @@ FIRST  ?= 1
 BIN    := .venv/bin
 SPREAD := -n 4 --dist loadfile --no-loadscope-reorder
 
+# Without bytecode each of hundreds of processes compiles all that it imports, and each test worker all tests.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help install demo up test coverage check check-locks simulate explore bench notebook package lock clean
 

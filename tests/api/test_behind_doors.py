@@ -19,15 +19,14 @@ from tests.builders import LEDGER, payload
 
 from tallystick.api import app as app_module
 from tallystick.api import doors as doors_module
-from tallystick.api.app import App, Door
-from tallystick.api.doors import TcpDoor, _search
+from tallystick.api.app import App, TcpDoor
+from tallystick.api.doors import _search
 from tallystick.api.file_source import open_file
 from tallystick.api.live_node import LiveNode
 from tallystick.api.openapi import document
 from tallystick.api.questions import OutcomesAsked, Search
 from tallystick.api.reader import Find
 from tallystick.api.views import in_json
-from tallystick.host.submissions import Unknown
 from tallystick.node.events import PersistPayload, ReportBlock
 from tallystick.problems import StoreError
 from tallystick.storage.search_index import Query, SearchIndex
@@ -182,7 +181,7 @@ def test_a_node_that_has_failed_answers_nothing_any_more(doors: Doors) -> None:
     async def ask() -> Any:
         async with open_file(doors.copy) as app:
             node, failed = live_node(app.reader)
-            door = App(app.reader, Door(), node)
+            door = App(app.reader, None, node)
             (before,) = await asked(door, "/v1/ledger")
             failed.set_result(None)
             return [before, *await asked(door, "/v1/ledger")]
@@ -197,12 +196,12 @@ def test_who_does_not_wait_is_not_noted_as_waiting() -> None:
         raise AssertionError
 
     async def ask() -> list[str]:
-        node, _ = live_node(None, wait=wait, outcome=lambda one: Unknown())
+        node, _ = live_node(None, wait=wait, outcome=lambda one: None)
         return [one.state for one in (await node.outcomes(OutcomesAsked([LEDGER.hex()]))).outcomes]
 
     assert asyncio.run(ask()) == ["unknown"]
 
 
 def test_a_door_for_everybody_lists_nobody_unless_told_to() -> None:
-    assert not TcpDoor("127.0.0.1", 7180).door.lists
-    assert TcpDoor("127.0.0.1", 7180, lists=True).door.lists
+    assert not TcpDoor("127.0.0.1", 7180).lists
+    assert TcpDoor("127.0.0.1", 7180, lists=True).lists

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from tests.api.conftest import Doors, body, entry
 
-from tallystick.api.app import App, Door
+from tallystick.api.app import App, TcpDoor
 from tallystick.api.file_source import open_file
 from tallystick.client.blocking import Client
 from tallystick.ledger.wallet import Wallet
@@ -126,7 +126,7 @@ def test_a_browser_is_kept_out(doors: Doors, headers: dict[str, str], status: in
 def test_search_over_tcp_is_off_unless_asked_for(doors: Doors) -> None:
     async def ask() -> httpx.Response:
         async with open_file(doors.copy) as app:
-            shut = App(app.reader, Door(is_local=False, lists=False))
+            shut = App(app.reader, TcpDoor("file", 80, ("file",)))
             async with httpx.AsyncClient(transport=httpx.ASGITransport(shut.asgi), base_url="http://file") as client:
                 assert (await client.get(f"/v1/certificates/{doors.ids[0]}")).status_code == 200
                 return await client.get("/v1/search?text=diploma")

@@ -23,6 +23,8 @@ from typing import Any
 _ORDER_BYTES = 256 * 1024
 _NOT_LOADED = ("tallystick.course", "tallystick.__main__")
 """What no command needs, and the command itself."""
+_LOADED_LATE = ("structlog.dev", "structlog.stdlib", "typer._adapters", "uvicorn.lifespan.off")
+"""What libraries import only when a command runs: half of what it then takes."""
 _PR_SET_PDEATHSIG = 1
 
 
@@ -96,6 +98,8 @@ def serve(channel: int) -> None:
     for one in pkgutil.walk_packages(tallystick.__path__, "tallystick."):
         if not one.name.startswith(_NOT_LOADED):
             import_module(one.name)
+    for name in _LOADED_LATE:
+        import_module(name)
     order = _forked(socket.socket(fileno=channel))
     if order is not None:
         sys.argv = ["tallystick", *order]

@@ -40,17 +40,22 @@ _NOT_WITHOUT_US: Final = ("setpriv", "--pdeathsig", "KILL") if shutil.which("set
 """Has a process end with the one that started it, even when that one is killed and can end nobody."""
 _COMMAND: Final = ("-m", "tallystick")
 _POLL_S: Final = 0.02
+_SELDOM_S: Final = 0.1
 _TAIL_LINES: Final = 40
 
 
 def wait_for(condition: Callable[[], Any], what: str, patience_s: float = PATIENCE_S) -> Any:
-    """Ask again and again until it is so, and return what was said then; fail with `what` was waited for in vain."""
-    deadline_s = time.monotonic() + patience_s
+    """Ask again and again until it is so, and return what was said then; fail with `what` was waited for in vain.
+
+    The longer it takes, the seldomer it asks: an answer takes as much processor time as a vote.
+    """
+    begun_s = time.monotonic()
     while True:
         if found := condition():
             return found
-        assert time.monotonic() < deadline_s, f"in vain waited for {patience_s:.0f} s: {what}"
-        time.sleep(_POLL_S)
+        waited_s = time.monotonic() - begun_s
+        assert waited_s < patience_s, f"in vain waited for {patience_s:.0f} s: {what}"
+        time.sleep(min(max(_POLL_S, waited_s / 20), _SELDOM_S))
 
 
 class NodeProcess(local_network.NodeProcess):
@@ -234,7 +239,7 @@ def set_up_member(
     known = tuple(f"{key.hex()}@{address}" for key, address in addresses.items() if key != wallet.public_key)
     own = addresses[wallet.public_key]
     folder = DataFolder(path)
-    folder.create_key(wallet, "", "interactive")
+    folder.create_key(wallet, "", "minimal")
     folder.create(Settings(own, own, known), genesis)
     return NodeProcess(path)
 

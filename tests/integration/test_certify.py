@@ -160,7 +160,7 @@ def test_a_statement_in_words_is_certified_once_only_with_a_result_file(node: No
 
 
 def test_at_a_url_the_next_step_is_a_command_that_works_there(folder: Path) -> None:
-    create_key_file(folder / "ada.key", ADA, "", "interactive")
+    create_key_file(folder / "ada.key", ADA, "", "minimal")
     with network(1) as net:
         url = f"http://127.0.0.1:{drawn_port(1)}"
         net.nodes[0].start("--api", url.removeprefix("http://"))

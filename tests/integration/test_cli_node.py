@@ -755,8 +755,9 @@ def test_options_of_a_door_that_is_not_opened_are_wrong_usage(
 
 
 def test_a_node_whose_door_has_no_certificate_ends_at_once(tmp_path: Path, own_node: DataFolder) -> None:
+    listen = ["--listen", f"127.0.0.1:{drawn_port(1)}"]
     door = ["--api", f"127.0.0.1:{drawn_port(1)}", "--tls-cert", "cert.pem", "--tls-key", "key.pem"]
-    told = cli("run", "--data", "node", *door, cwd=tmp_path, expect=2, TALLYSTICK_PASSPHRASE=PASSPHRASE).stderr
+    told = cli("run", "--data", "node", *listen, *door, cwd=tmp_path, expect=2, TALLYSTICK_PASSPHRASE=PASSPHRASE).stderr
     assert "--tls-cert cert.pem and --tls-key key.pem cannot be used: No such file or directory" in told
     assert not own_node.api_path.exists()
 

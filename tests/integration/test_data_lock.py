@@ -8,14 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from tallystick.host.data_lock import DataLock
+from tallystick.host.data_lock import data_lock
 from tallystick.problems import DataInUse, Problem
 
 HOLD = r"""
 import os, sys, time
 from pathlib import Path
-from tallystick.host.data_lock import DataLock
-DataLock(Path(sys.argv[1])).take()
+from tallystick.host.data_lock import data_lock
+lock = data_lock(Path(sys.argv[1]))
+lock.__enter__()
 if sys.argv[2] == "fork" and os.fork() == 0:
     os.write(1, f"child {os.getpid()}\n".encode())
     time.sleep(60)
@@ -32,11 +33,12 @@ def test_a_second_process_is_refused_and_told_which_one_is_first(tmp_path: Path)
     with holder(tmp_path) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "holding\n"
-        with pytest.raises(DataInUse, match=rf"in use by process {process.pid}; stop that one first"):
-            DataLock(tmp_path).take()
+        expected = rf"in use by process {process.pid}; stop that one first"
+        with pytest.raises(DataInUse, match=expected), data_lock(tmp_path):
+            pass
         process.kill()
         process.wait()
-    with DataLock(tmp_path):
+    with data_lock(tmp_path):
         pass
 
 
@@ -48,19 +50,19 @@ def test_a_worker_that_outlives_a_killed_node_does_not_hold_its_data(tmp_path: P
         process.kill()
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         try:
-            with DataLock(tmp_path):
+            with data_lock(tmp_path):
                 os.kill(child, 0)
         finally:
             os.kill(child, signal.SIGKILL)
 
 
 def test_a_lock_is_taken_again_after_it_was_released(tmp_path: Path) -> None:
-    lock = DataLock(tmp_path)
     for _ in range(2):
-        with lock, pytest.raises(DataInUse, match=f"process {os.getpid()};"):
-            DataLock(tmp_path).take()
+        with data_lock(tmp_path), pytest.raises(DataInUse, match=f"process {os.getpid()};"), data_lock(tmp_path):
+            pass
 
 
 def test_a_folder_that_is_not_there_is_refused_with_advice(tmp_path: Path) -> None:
-    with pytest.raises(Problem, match=r"cannot be made: .*; name a data folder that exists"):
-        DataLock(tmp_path / "nowhere").take()
+    expected = r"cannot be made: .*; name a data folder that exists"
+    with pytest.raises(Problem, match=expected), data_lock(tmp_path / "nowhere"):
+        pass

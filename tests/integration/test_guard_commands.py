@@ -12,7 +12,7 @@ from tests.integration.command_line import PASSPHRASE, cli, in_json
 from tallystick.consensus.signing_guard import LossAccepted, Lost, Moved, Recovered, Signed, TwinSeen
 from tallystick.host import data_folder
 from tallystick.host.data_folder import DataFolder, FolderError, Settings
-from tallystick.host.data_lock import DataLock
+from tallystick.host.data_lock import data_lock
 from tallystick.host.guard_file import GuardError, GuardFile, create_guard, read_guard
 from tallystick.ledger.vote import NOTARIZE, Ballot
 
@@ -105,7 +105,7 @@ def test_show_tells_of_a_twin_in_words(tmp_path: Path, node: DataFolder) -> None
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
 def test_no_guard_command_touches_a_node_that_runs(tmp_path: Path, node: DataFolder, command: list[str]) -> None:
-    with DataLock(node.path):
+    with data_lock(node.path):
         told = cli("guard", *command, "--data", "node", cwd=tmp_path, expect=2).stderr
     assert f"node is in use by process {os.getpid()}; stop that one first" in told
     assert kept(node) == [SIGNED]

@@ -1,5 +1,6 @@
 """The key file: made once, for its owner's eyes alone, and refused otherwise."""
 
+import json
 import os
 import stat
 from pathlib import Path
@@ -7,6 +8,8 @@ from pathlib import Path
 import pytest
 from tests.builders import ADA, refuses
 
+from tallystick.host.data_folder import DataFolder
+from tallystick.host.founding import make_key
 from tallystick.host.key_file import ENTROPY_BYTES, create_key_file, open_key_file, read_sealed, seal, write_sealed
 from tallystick.ledger.errors import Rule
 from tallystick.ledger.wallet import Wallet
@@ -26,6 +29,16 @@ def test_a_key_comes_back_from_its_file(path: Path) -> None:
     assert open_key_file(path, PASSPHRASE).public_key == ADA.public_key
     with refuses(Rule.K4):
         open_key_file(path, "wrong")
+
+
+@pytest.mark.parametrize(("passphrase", "strength"), [("", "minimal"), (PASSPHRASE, "interactive")])
+def test_time_is_spent_on_sealing_where_there_is_a_passphrase_to_guess(
+    tmp_path: Path, passphrase: str, strength: str
+) -> None:
+    wallet = make_key(DataFolder(tmp_path / "node"), passphrase, "interactive")
+    path = tmp_path / "node" / "key"
+    assert json.loads(path.read_text())["kdf"] == f"argon2id-{strength}"
+    assert open_key_file(path, passphrase).public_key == wallet.public_key
 
 
 def test_two_files_of_one_key_have_nothing_secret_in_common(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 from tests.builders import ADA
 from tests.integration.network import QUICK
 
+from tallystick.host.addresses import drawn_port
 from tallystick.host.data_folder import DataFolder
 from tallystick.host.founding import found_here
 from tallystick.host.logs import ReportLog
@@ -28,7 +29,7 @@ Act = Callable[[Runner], object]
 
 @pytest.fixture
 def folder(tmp_path: Path) -> DataFolder:
-    (made,) = found_here("alone", tmp_path / "net", 1, "", params=QUICK)
+    (made,) = found_here("alone", tmp_path / "net", 1, "", params=QUICK, port=drawn_port())
     return made
 
 

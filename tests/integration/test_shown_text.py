@@ -160,7 +160,7 @@ def of_a_kept_chain(place: Place) -> None:
 def of_a_running_node(place: Place) -> None:
     """One of four members, alone: it tells everything, and nothing becomes final."""
     folder = DataFolder(place.folder / "node")
-    folder.create_key(ADA, "", "interactive")
+    folder.create_key(ADA, "", "minimal")
     address = f"127.0.0.1:{drawn_port(1)}"
     folder.write_settings(Settings(address, address))
     with Network(place.folder) as net:

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from functools import cache
 from random import Random
-from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -166,13 +165,7 @@ def test_peers_that_send_the_same_certificates_at_the_same_time_cost_one_verific
 
     async def use(verifier):
         async def receive():
-            checking = settle(lambda verify: intake.verifying_by(verify).check("peer", data))
-            found: Any = None
-            try:
-                while True:
-                    found = await verifier.verify(checking.send(found))
-            except StopIteration as stop:
-                return stop.value
+            return await settle(lambda verify: intake.verifying_by(verify).check("peer", data), verifier.verify)
 
         from_two = await asyncio.gather(receive(), receive())
         return [(checked.message, [one.reason for one in checked.refusals]) for checked in from_two], verifier.verified

@@ -39,9 +39,15 @@ LONG_EPOCH = {**PARAMS, "epoch_blocks": 1_000, "unbonding_blocks": 2_000}
 ROUGH = Link(delay_max_ms=200, loss=0.15, duplication=0.1, reordering=True)
 
 
+@cache
+def outcome_of(number):
+    """What comes of a seed; some mutants are compared with it."""
+    return run_seed(number)
+
+
 @pytest.mark.parametrize("number", range(1, SEEDS + 1))
 def test_what_must_hold_holds(number):
-    outcome = run_seed(number)
+    outcome = outcome_of(number)
     assert outcome.broken is None, f"{outcome.broken}\nmake simulate SEEDS=1 FIRST={number}"
 
 
@@ -391,7 +397,7 @@ CAUGHT_AT = {
     "votes are sent before the guard is synced": 1,
     "database before guard": 1,
     "own votes are forgotten at a restart": 2,
-    "certificates are not persisted": 4,
+    "certificates are not persisted": 8,
     "finalize after nullify": 3,
     "anybody leads": 1,
     "who lost its guard votes at once": 2,
@@ -403,7 +409,7 @@ CAUGHT_AT = {
     "an early block is nullified": 11,
     "old views are never forgotten": 40,
 }
-"""The first seed that catches each mutant; `--mutants` hunts for them again."""
+"""The first seed that catches each mutant, or a later one that does it sooner; `--mutants` hunts for them again."""
 
 UNIT = "tests/unit/test_"
 CAUGHT_BY = {
@@ -474,11 +480,6 @@ CAUGHT_WITH: dict[str, Callable[..., object]] = {
 """Mutants that a scenario notices, with the first seed or the second."""
 
 
-@cache
-def unbroken(number):
-    return run_seed(number).broken is None
-
-
 def test_no_broken_rule_is_left_out():
     assert sorted([*CAUGHT_AT, *CAUGHT_WITH, *CAUGHT_BY]) == sorted(MUTANTS)
 
@@ -487,7 +488,7 @@ def test_no_broken_rule_is_left_out():
 def test_a_broken_rule_is_noticed(name):
     seed = CAUGHT_AT[name]
     assert hunt(name, seed, 1), f"{name}: python -m tests.simulation.campaign --mutants finds the seed it takes now"
-    assert unbroken(seed), f"seed {seed} fails without {name}, too"
+    assert outcome_of(seed).broken is None, f"seed {seed} fails without {name}, too"
 
 
 @pytest.mark.parametrize("name", CAUGHT_WITH)

@@ -1,5 +1,8 @@
 """Intake with its claims verified elsewhere: whoever verifies them, it comes to what verifying in line comes to."""
 
+import asyncio
+from functools import partial
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -96,24 +99,23 @@ def spoil(signed):
 
 
 def checking(intake, data):
-    return settle(lambda verify: intake.verifying_by(verify).check("peer", data))
+    return partial(settle, lambda verify: intake.verifying_by(verify).check("peer", data))
 
 
 def checking_entries(intake, submitted):
-    return settle(lambda verify: check_entries(intake.verifying_by(verify), submitted))
+    return partial(settle, lambda verify: check_entries(intake.verifying_by(verify), submitted))
 
 
 def drive(checking, before_answer=lambda: None):
     """What a check comes to, and what it asked; each question is answered as a whole before the next."""
     questions = []
-    try:
-        claims = next(checking)
-        while True:
-            questions.append(claims)
-            before_answer()
-            claims = checking.send([is_signed(*claim) for claim in claims])
-    except StopIteration as stop:
-        return stop.value, questions
+
+    async def verify_all(claims):
+        questions.append(claims)
+        before_answer()
+        return [is_signed(*claim) for claim in claims]
+
+    return asyncio.run(checking(verify_all)), questions
 
 
 def shown(checked):

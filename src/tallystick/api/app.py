@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 from starlette.applications import Starlette
@@ -28,21 +28,34 @@ from tallystick.api.views import in_json
 from tallystick.ledger.errors import Refused
 from tallystick.problems import Busy, ExitCode, NotAllowed, NotRunning, Problem, RefusedInput
 
+if TYPE_CHECKING:  # a file's reader does without
+    from tallystick.api.server import Tls
+
 _MOST_AT_ONCE: Final = 256
 
 Serve = Callable[[Request], Awaitable[Response]]
 
 
 @dataclass(frozen=True)
-class Door:
-    """Where requests come in. The node's own socket, and a file, are its user's."""
+class TcpDoor:
+    """A door for everybody: reads and signed submissions alone."""
 
-    is_local: bool = True
-    hosts: frozenset[str] | None = None
-    """The names it is reached by, with their ports, in lower case; `None`: any, which a browser cannot reach."""
-    rates: Rates | None = None
-    lists: bool = True
+    host: str
+    port: int
+    names: tuple[str, ...] = ()
+    """What it is called, besides its address, with or without a port."""
+    tls: "Tls | None" = None
+    proxy: str | None = None
+    """The address of a proxy in front of it, whose `X-Forwarded-For` counts."""
+    lists: bool = False
     """Whether it may be searched, which lists people."""
+
+    @property
+    def hosts(self) -> frozenset[str]:
+        """The names it is reached by, with their ports, in lower case."""
+        names = {f"{self.host}:{self.port}", f"localhost:{self.port}", *self.names}
+        names |= {f"{name}:{self.port}" for name in self.names}
+        return frozenset(name.lower() for name in names)
 
 
 class Fault(Problem):
@@ -66,13 +79,14 @@ class NoSuchMethod(Problem):
 class App:
     """The application of one door, over one ledger."""
 
-    def __init__(self, reader: LedgerReader, door: Door, node: LiveNode | None = None) -> None:
-        """`node`: if it runs."""
-        self.reader, self._door, self._node = reader, door, node
+    def __init__(self, reader: LedgerReader, tcp: TcpDoor | None = None, node: LiveNode | None = None) -> None:
+        """`tcp`: if it is for everybody; the node's own socket, and a file, are their user's. `node`: if it runs."""
+        self.reader, self._tcp, self._node = reader, tcp, node
+        self._rates = Rates(tcp.proxy) if tcp is not None else None
         self._places = asyncio.Semaphore(_MOST_AT_ONCE)
         self._waiting_places = asyncio.Semaphore(node.most_waiting if node else 1)
         self._bodies = Bodies()
-        self._endpoints = [one for one in ENDPOINTS if door.is_local or not one.is_local]
+        self._endpoints = [one for one in ENDPOINTS if tcp is None or not one.is_local]
         self._described: asyncio.Task[bytes] | None = None
         routes: list[tuple[str, str, Serve]] = [
             *((one.method, one.path, partial(self._answer, one)) for one in self._endpoints),
@@ -106,7 +120,7 @@ class App:
         return served
 
     async def _answer(self, endpoint: Endpoint, request: Request) -> Response:
-        if endpoint.lists and not self._door.lists:
+        if endpoint.lists and self._tcp is not None and not self._tcp.lists:
             raise NotAllowed("this door lists nobody; look certificates up by their id, or by a file's SHA-256")
         asked = parameters(endpoint, request)
         body = await self._bodies.read(endpoint, request) if endpoint.bodies else None
@@ -148,15 +162,15 @@ class App:
         return self._node
 
     def _spend(self, request: Request, cost: int) -> None:
-        if self._door.rates is not None:
-            self._door.rates.spend(request, cost)
+        if self._rates is not None:
+            self._rates.spend(request, cost)
 
     def _check_origin(self, request: Request) -> None:
         """A page in a browser may neither reach the node by another name (DNS rebinding) nor from another site."""
-        if self._door.hosts is None:
-            return
+        if self._tcp is None:
+            return  # a browser cannot reach it
         host = request.headers.get("host", "").lower()
-        if host not in self._door.hosts:
+        if host not in self._tcp.hosts:
             raise NotAllowed(f"host {host!r} is not one of this node's; name it with --api-host")
         origin = request.headers.get("origin")
         if origin is not None and origin.lower().partition("://")[2] != host:

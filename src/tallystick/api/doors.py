@@ -7,14 +7,12 @@ import sys
 import threading
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
 from typing import Final
 
-from tallystick.api.app import App, Door
+from tallystick.api.app import App, TcpDoor
 from tallystick.api.live_node import LiveNode
-from tallystick.api.rates import Rates
 from tallystick.api.reader import Find, LedgerReader, Thread
-from tallystick.api.server import Server, Tls, listen_remotely, room_for_connections
+from tallystick.api.server import Server, listen_remotely, room_for_connections
 from tallystick.host.local_socket import listen_locally
 from tallystick.host.logs import note
 from tallystick.host.process import Hosted
@@ -30,29 +28,6 @@ _RETRY_SECONDS: Final = 30.0
 _LOW_PRIORITY: Final = 10
 
 
-@dataclass(frozen=True)
-class TcpDoor:
-    """A door for everybody: reads and signed submissions alone."""
-
-    host: str
-    port: int
-    names: tuple[str, ...] = ()
-    """What it is called, besides its address, with or without a port."""
-    tls: Tls | None = None
-    proxy: str | None = None
-    """The address of a proxy in front of it, whose `X-Forwarded-For` counts."""
-    lists: bool = False
-    """Whether it may be searched, which lists people."""
-
-    @property
-    def door(self) -> Door:
-        """What the application has to know of it."""
-        names = {f"{self.host}:{self.port}", f"localhost:{self.port}", *self.names}
-        names |= {f"{name}:{self.port}" for name in self.names}
-        hosts = frozenset(name.lower() for name in names)
-        return Door(is_local=False, hosts=hosts, rates=Rates(self.proxy), lists=self.lists)
-
-
 @asynccontextmanager
 async def open_doors(tcp: TcpDoor | None, hosted: Hosted) -> AsyncIterator[None]:
     """Serve a node until the block is left. Raises `Problem` when a door cannot be opened."""
@@ -65,11 +40,11 @@ async def open_doors(tcp: TcpDoor | None, hosted: Hosted) -> AsyncIterator[None]
         most = room_for_connections()
         node = LiveNode(reader, hosted, most)
         stack.callback(folder.api_path.unlink, missing_ok=True)
-        servers = [Server(App(reader, Door(), node).asgi, listen_locally(folder.api_path), most)]
+        servers = [Server(App(reader, None, node).asgi, listen_locally(folder.api_path), most)]
         stack.push_async_callback(servers[0].stop)
         if tcp is not None:
             listening = listen_remotely(tcp.host, tcp.port)
-            servers.append(Server(App(reader, tcp.door, node).asgi, listening, most, tcp.tls))
+            servers.append(Server(App(reader, tcp, node).asgi, listening, most, tcp.tls))
             stack.push_async_callback(servers[1].stop)
         for server in servers:
             await server.start()

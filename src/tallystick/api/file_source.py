@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tallystick.api.app import App, Door
+from tallystick.api.app import App
 from tallystick.api.reader import Find, LedgerReader, Thread
 from tallystick.integrity.checked_chain import CheckedChain
 from tallystick.ledger.block import Block
@@ -50,4 +50,4 @@ async def open_file(path: Path, on_block: Callable[[int], object] = lambda index
         async def find(query: Query, below: int, limit: int) -> tuple[list[int], int]:
             return await read(lambda: (index().find(query, below, limit), index().size))
 
-        yield App(await read(CheckedReader, checked, store, read, find), Door())
+        yield App(await read(CheckedReader, checked, store, read, find))

@@ -14,6 +14,7 @@ from tallystick.api.events import BlockEvents
 from tallystick.api.node_status import status_of
 from tallystick.api.reader import LedgerReader, page
 from tallystick.host.clock import now_ms
+from tallystick.host.invite import write_invite
 from tallystick.host.logs import note
 from tallystick.host.submissions import Outcome, Waiting
 from tallystick.ledger.certificate import SALT_BYTES, Payload, issue_stake, issue_statement
@@ -156,7 +157,8 @@ class LiveNode:
 
     async def invite(self) -> views.Invite:
         """Make a line of text with which somebody else's node finds this ledger."""
-        return views.Invite(invite=self._hosted.make_invite())
+        ledger_id, addresses = self._runner.node.chain.ledger_id, (self._hosted.address,)
+        return views.Invite(invite=write_invite(ledger_id, self._wallet.public_key, addresses))
 
     async def backup(self, body: q.BackupTo) -> views.Backup:
         """Write a consistent copy of the ledger into a new file on the node's machine."""

@@ -286,11 +286,11 @@ class LedgerReader:
     def stating(self, sha256: bytes) -> list[tuple[FileStatement, Place]]:
         """What the ledger's payloads state of a file with this hash, and where their certificates stand."""
         found = []
-        for at in self._store.payload_tables.places_of_file(sha256):
-            payload = self._store.payload(at.payload_hash)
+        for block_index, position, payload_hash in self._store.payload_tables.places_of_file(sha256):
+            payload = self._store.payload(payload_hash)
             stated = file_statement_in(payload) if payload else None
             if stated is not None and stated.sha256 == sha256:
-                found.append((stated, Place(at.block_index, at.position)))
+                found.append((stated, Place(block_index, position)))
         return found
 
     def members_for(self, block: Block) -> Mapping[bytes, int]:

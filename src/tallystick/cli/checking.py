@@ -98,7 +98,8 @@ def _mend(folder: DataFolder, passphrase_file: Path | None, no_passphrase: bool)
         lambda line: note(Text(line)),
         counting,
     )
-    mended = convert(mending.run(), Repaired, from_attributes=True)
+    mending.run()
+    mended = convert(mending, Repaired, from_attributes=True)
     give(mended)
     became = "repaired, and checked again" if mended.is_sound else "still damaged"
     what = f": {many(mended.tip_index, 'block')}; {became if mended.found else 'nothing is damaged'}"

@@ -12,7 +12,7 @@ from tallystick.cli.output import Text, confirm, give, hint, marked, say
 from tallystick.cli.words import many
 from tallystick.host import guarding
 from tallystick.host.data_folder import DataFolder
-from tallystick.host.data_lock import DataLock
+from tallystick.host.data_lock import data_lock
 
 guard = group(
     """What this node's key has signed: its guard, a file beside the key. The node must not run meanwhile.
@@ -72,7 +72,7 @@ def move(target: Annotated[Path, argument("FOLDER", "Where key and guard go.")],
     """
     folder = node_folder(data)
     key = folder.public_key().hex()
-    with DataLock(folder.path):
+    with data_lock(folder.path):
         folder.move_key(target)
     give(GuardChanged(public_key=key, became="moved", moved_to=str(target)))
     say(marked("✓", f"{key[:16]}…", f" is moved to {target}; here it signs no more"))

@@ -32,7 +32,7 @@ from tallystick.cli.words import called, lasting, utc
 from tallystick.client.blocking import Client
 from tallystick.client.doors import AnswerProblem
 from tallystick.host.data_folder import DataFolder
-from tallystick.host.data_lock import DataLock
+from tallystick.host.data_lock import data_lock
 from tallystick.host.text import is_hex_digest, printable
 from tallystick.ledger.fields import MAX_TOKENS
 from tallystick.ledger.params import Params
@@ -245,7 +245,7 @@ def _keep_name(folder: DataFolder, who: str, name: str) -> str:
     key = who.lower()
     if not is_hex_digest(key):
         key = _one_of(_kept_names(folder).names, who, "key in the address book").key
-    with DataLock(folder.path), Store.open(folder.ledger_path) as store:
+    with data_lock(folder.path), Store.open(folder.ledger_path) as store:
         store.remember_names({bytes.fromhex(key): name})
     return key
 

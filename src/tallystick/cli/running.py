@@ -18,7 +18,7 @@ from tallystick.ledger.wallet import Wallet
 from tallystick.problems import DamagedStore, ExitCode, Problem
 
 if TYPE_CHECKING:
-    from tallystick.api.doors import TcpDoor
+    from tallystick.api.app import TcpDoor
 
 LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
 _FOR_THIS_RUN: Final = "for this run: node.toml, which says it otherwise, stays as it is."
@@ -71,7 +71,7 @@ def run(
     if api is None and (api_host or api_proxy or api_search or tls_cert or tls_key):
         raise typer.BadParameter("--api-host, --api-proxy, --api-search, --tls-cert and --tls-key need --api")
     if api is not None:
-        from tallystick.api.doors import TcpDoor  # noqa: PLC0415  # the other commands need none of it
+        from tallystick.api.app import TcpDoor  # noqa: PLC0415  # the other commands need none of it
         from tallystick.api.server import Tls  # noqa: PLC0415
 
         if (tls_cert is None) != (tls_key is None):

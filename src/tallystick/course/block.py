@@ -93,8 +93,7 @@ class Block(Certificate):
     def from_engine(cls, block: EngineBlock, entries: tuple[Entry, ...], make: Callable[[Entry], Certificate]) -> Self:
         """A new object, with new certificates made of the block's entries, that says what the engine's block does."""
         header = block.header
-        self = object.__new__(cls)
-        self._memo = None
+        self = Certificate.__new__(cls)
         self.issuerPublicKey = header.forger.hex()
         self.timestamp = header.timestamp_ms
         self.signature = "" if block.signature == UNSIGNED else block.signature.hex()

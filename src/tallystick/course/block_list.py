@@ -1,6 +1,6 @@
 """The chain as the list that the assignment knows: `blockchain.blockList`."""
 
-from collections.abc import Callable, Iterable, Iterator, MutableSequence, Sequence
+from collections.abc import Callable, Iterable, MutableSequence, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 from tallystick.course.block import Block
@@ -36,12 +36,6 @@ class KeptBlocks(Sequence[Block]):
             return block(range(len(self))[place])
         except IndexError:
             raise IndexError(f"no block {place}: the chain has {len(self)}, counted from 0") from None
-
-    def __iter__(self) -> Iterator[Block]:
-        place = 0
-        while place < len(self):
-            yield self[place]
-            place += 1
 
     def __eq__(self, other: object) -> bool:
         return list(self) == list(other) if isinstance(other, list | KeptBlocks) else NotImplemented
@@ -102,10 +96,6 @@ class BlockList(KeptBlocks, MutableSequence[Block]):
         """Add several next blocks, or none of them."""
         more = list(values)
         self._change(lambda blocks: blocks.extend(more))
-
-    def __iadd__(self, values: Iterable[Block]) -> "BlockList":  # type: ignore[override]
-        self.extend(values)
-        return self
 
     def _change(self, change: Callable[[list[Block]], object]) -> None:
         blocks = list(self)

@@ -118,18 +118,15 @@ class Certificate:
     def from_entry(cls, entry: Entry) -> Self:
         """A new object that says what the entry does."""
         certificate = entry.certificate
-        self = object.__new__(cls)
+        self = Certificate.__new__(cls)
         attributes = vars(self)
         attributes["issuerPublicKey"] = certificate.issuer.hex()
         attributes["timestamp"] = certificate.timestamp_ms
         attributes["signature"] = "" if certificate.signature == UNSIGNED else certificate.signature.hex()
         attributes.update(cls._engine_attributes(certificate))
-        if entry.payload is None:
-            self._memo = (tuple(attributes), tuple(attributes.values()), entry)
-        else:
+        if entry.payload is not None:
             attributes.update(decode_fields(entry.payload))
-            self._memo = None
-            self._remember(entry)
+        self._remember(entry)
         return self
 
     def signed_part(self) -> tuple[Domain, bytes]:

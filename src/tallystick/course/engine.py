@@ -239,7 +239,7 @@ class Engine:
                 else:
                     events.extend(self._carry_out(action))
             done += actions
-        if self.records.has_noted and self.node.sync.set_aside_count == 0:
+        if self.node.sync.set_aside_count == 0:
             self.records.forget_noted()
         if self._outlet is not None:
             for action in leaving:

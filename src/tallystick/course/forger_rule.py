@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from tallystick.course.block import Block
 from tallystick.course.block_list import KeptBlocks
 from tallystick.course.engine import Engine
-from tallystick.course.lone_forger import ForgerRule, LoneForger
+from tallystick.course.lone_forger import ForgerRule
 from tallystick.course.timestamp import reading
 from tallystick.ledger.block import Block as EngineBlock
 from tallystick.ledger.blockchain import NOTHING
@@ -16,7 +16,7 @@ from tallystick.ledger.certificate import AnyCertificate
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.fields import UNSIGNED
 from tallystick.ledger.header import Header
-from tallystick.ledger.state import State
+from tallystick.ledger.state import State, make_header
 
 
 class ConsensusAlgorithm:
@@ -77,7 +77,8 @@ class OwnRule:
         if self._mines:
             return True
         certificates = self._waiting()
-        return self._approves(state, LoneForger.draft(reading(), state, certificates, forger), certificates)
+        draft = make_header(state, state.index + 1, reading(), forger, certificates)
+        return self._approves(state, draft, certificates)
 
     def work(self, header: Header) -> tuple[Header, bool]:
         """The header that the algorithm said yes to; if it mines, after trying nonces until it does or is stopped."""

@@ -59,7 +59,7 @@ class LoneForger:
         if self.guard is None:
             return None
         if self._attempt is None or self._attempt[0].parent_hash != state.tip.hash:
-            self._attempt = (self.draft(now_ms, state, certificates, self.guard.key), certificates)
+            self._attempt = (make_header(state, state.index + 1, now_ms, self.guard.key, certificates), certificates)
         header, chosen = self._attempt
         header, ready = self.rule.work(header)
         if not ready:
@@ -72,8 +72,3 @@ class LoneForger:
     def stop(self) -> None:
         """Give up an attempt under way; nothing of it is kept."""
         self._attempt = None
-
-    @staticmethod
-    def draft(now_ms: int, state: State, certificates: Sequence[AnyCertificate], forger: bytes) -> Header:
-        """The header of the block that this forger would make now, before any work on it."""
-        return make_header(state, state.index + 1, now_ms, forger, certificates)

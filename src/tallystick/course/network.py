@@ -26,10 +26,8 @@ class _Network:
         self._queue.clear()
 
     def post(self, obj: object, sender: Hashable, receiver: "Node") -> None:
-        self._queue.append((obj, sender, receiver))
-        if not self._held:
-            with self:
-                pass
+        with self:
+            self._queue.append((obj, sender, receiver))
 
     def __enter__(self) -> None:
         """Hold: nothing is delivered before the outermost `with` ends, and then all is."""

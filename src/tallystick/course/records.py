@@ -99,11 +99,6 @@ class Records:
         """Those of the payloads that came along with a block."""
         return tuple([self._payloads[one] for one in hashes if one in self._payloads])
 
-    @property
-    def has_noted(self) -> bool:
-        """Whether a block is noted."""
-        return bool(self._noted)
-
     def forget_noted(self) -> None:
         """Nothing waits for its turn any more."""
         self._noted.clear()

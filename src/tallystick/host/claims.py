@@ -1,6 +1,6 @@
 """Claims, and checks that have theirs verified elsewhere: they run as if all signatures were good, and say which."""
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from typing import TypeVar
 
@@ -12,6 +12,9 @@ from tallystick.node.intake import Intake
 
 Claim = tuple[bytes, bytes, bytes]
 """What stands under a signature, the signature, and the public key that is said to have made it."""
+
+VerifyAll = Callable[[Sequence[Claim]], Awaitable[list[bool]]]
+"""Verifies signatures, somewhere: a verdict for each claim."""
 
 T = TypeVar("T")
 
@@ -37,7 +40,7 @@ def check_entries(intake: Intake, entries: Iterable[Entry]) -> list[CheckedEntry
     return outcomes
 
 
-def settle(check: Callable[[Verify], T]) -> Generator[list[Claim], list[bool], T]:
+async def settle(check: Callable[[Verify], T], verify_all: VerifyAll) -> T:
     """Run a check as if all signatures were good, and ask whether they are; again with the verdicts if one is not.
 
     So its outcome, and the order of its refusals, are those of verifying in line. What is known may change until the
@@ -49,7 +52,7 @@ def settle(check: Callable[[Verify], T]) -> Generator[list[Claim], list[bool], T
         outcome = check(partial(_verdict, verdicts, assumed))
         if not assumed:
             return outcome
-        found = yield assumed
+        found = await verify_all(assumed)
         if all(found):
             return outcome
         verdicts.update(zip(assumed, found, strict=True))

@@ -59,7 +59,7 @@ def make_key(folder: DataFolder, passphrase: str, strength: str = "moderate") ->
     Without a passphrase there is nothing to be guessed, so nothing that time spent on sealing would protect.
     """
     wallet = Wallet(secrets.token_bytes(SEED_BYTES))
-    folder.create_key(wallet, passphrase, strength if passphrase else "interactive")
+    folder.create_key(wallet, passphrase, strength if passphrase else "minimal")
     return wallet
 
 

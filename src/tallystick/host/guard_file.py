@@ -88,24 +88,25 @@ def read_guard(path: Path, public_key: bytes) -> GuardContents:
         raise GuardError(f"{path} cannot be read: {error.strerror}; check its permissions") from None
     payloads, size_bytes, is_damaged = _parse(data)
     records: list[GuardRecord] = []
-    for number, payload in enumerate(payloads):
+    if (head := _head(payloads)) is not None:
+        _check_head(path, head, public_key)
+    for payload in payloads[1:]:
         try:
-            if number == 0:
-                _check_head(path, _heads.decode(payload), public_key)
-            else:
-                records += _records.decode(payload)
+            records += _records.decode(payload)
         except Refused:
             is_damaged = True
-    if is_damaged or not payloads:
+    if is_damaged or head is None:
         return GuardContents(records, f"{path} is damaged")
     return GuardContents(records, None, size_bytes)
 
 
 def create_guard(path: Path, public_key: bytes) -> None:
     """Make the guard of a fresh key. Raises `GuardError` where one of another key stands that has signed anything."""
-    if path.exists() and (_owner(path) is None or read_guard(path, _owner(path) or b"").records):
-        advice = "move it to where its key is, or remove it if that key is no more"
-        raise GuardError(f"{path} is the guard of another key; {advice}")
+    if path.exists():
+        head = _head(_parse(path.read_bytes())[0])
+        if head is None or read_guard(path, head.public_key).records:
+            advice = "move it to where its key is, or remove it if that key is no more"
+            raise GuardError(f"{path} is the guard of another key; {advice}")
     write_guard(path, public_key, [])
 
 
@@ -243,11 +244,10 @@ def _set_aside(path: Path) -> Path:
     return aside
 
 
-def _owner(path: Path) -> bytes | None:
-    """Whose guard a file is, if its beginning can be read."""
-    payloads, _, _ = _parse(path.read_bytes())
+def _head(payloads: Sequence[bytes]) -> _Head | None:
+    """What a file says of itself, if its beginning can be read."""
     try:
-        return _heads.decode(payloads[0]).public_key if payloads else None
+        return _heads.decode(payloads[0]) if payloads else None
     except Refused:
         return None
 

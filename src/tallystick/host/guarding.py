@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 from tallystick.consensus.signing_guard import GuardState, GuardStatus, LossAccepted, Lost
 from tallystick.host.data_folder import DataFolder
-from tallystick.host.data_lock import DataLock
+from tallystick.host.data_lock import data_lock
 from tallystick.host.guard_file import GuardError, GuardFile, read_guard, summaries
 from tallystick.ledger.genesis import Genesis
 from tallystick.storage.store import Store
@@ -32,7 +32,7 @@ class Standing(NamedTuple):
 def look(folder: DataFolder) -> Standing:
     """Read the guard; nothing is changed. Raises `Problem`, `Refused` (K3)."""
     key = folder.public_key()
-    with DataLock(folder.path):
+    with data_lock(folder.path):
         found = read_guard(folder.guard_path, key)
     genesis = _genesis(folder) if folder.ledger_path.exists() else None
     states = summaries(found.records if found.loss is None else [*found.records, Lost(None)])
@@ -76,7 +76,7 @@ def accept_loss(folder: DataFolder, confirm: Confirm) -> None:
 @contextmanager
 def _opened(folder: DataFolder) -> Iterator[GuardFile]:
     key = folder.public_key()
-    with DataLock(folder.path), GuardFile.open(folder.guard_path, key) as file:
+    with data_lock(folder.path), GuardFile.open(folder.guard_path, key) as file:
         yield file
 
 

@@ -26,6 +26,7 @@ _MAX_SEALED_BYTES: Final = 1024
 _STRENGTHS: Final = {
     "moderate": (pwhash.argon2id.OPSLIMIT_MODERATE, pwhash.argon2id.MEMLIMIT_MODERATE),
     "interactive": (pwhash.argon2id.OPSLIMIT_INTERACTIVE, pwhash.argon2id.MEMLIMIT_INTERACTIVE),
+    "minimal": (pwhash.argon2id.OPSLIMIT_MIN, pwhash.argon2id.MEMLIMIT_MIN),  # where there is no passphrase to guess
 }
 _CREDENTIALS_VARIABLE: Final = "CREDENTIALS_DIRECTORY"
 _MAX_PASSPHRASE_BYTES: Final = 1024
@@ -134,7 +135,8 @@ def _exposed(path: Path, status: os.stat_result, what: str, is_credential: bool 
 def seal(wallet: Wallet, passphrase: str, entropy: bytes, strength: str = "moderate") -> bytes:
     """Return the key file's bytes: JSON with the seed in a secret box under Argon2id of the passphrase.
 
-    `entropy` is `ENTROPY_BYTES` fresh random bytes; `strength` is `moderate` or `interactive`.
+    `entropy` is `ENTROPY_BYTES` fresh random bytes; `strength` is `moderate`, `interactive`, or, without a passphrase,
+    `minimal`.
     """
     if len(entropy) != ENTROPY_BYTES:
         raise Refused(Rule.E2, f"sealing a key takes {ENTROPY_BYTES} random bytes, not {len(entropy)}")

@@ -5,7 +5,6 @@ import logging
 import signal
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, suppress
-from functools import partial
 from typing import Final, NamedTuple
 
 from tallystick.consensus.signing_guard import GuardStatus
@@ -13,10 +12,9 @@ from tallystick.consensus.simplex import Simplex
 from tallystick.host.acceptance import check_acceptance
 from tallystick.host.clock import now_ms
 from tallystick.host.data_folder import DataFolder, Settings
-from tallystick.host.data_lock import DataLock
+from tallystick.host.data_lock import data_lock
 from tallystick.host.founding import ahead_ms
 from tallystick.host.guard_file import GuardError, GuardFile
-from tallystick.host.invite import write_invite
 from tallystick.host.logs import note
 from tallystick.host.runner import Kept, Runner
 from tallystick.host.submissions import Submissions
@@ -51,7 +49,6 @@ class Hosted(NamedTuple):
     wallet: Wallet
     address: str
     submissions: Submissions
-    make_invite: Callable[[], str]
 
 
 OpenDoors = Callable[[Hosted], AbstractAsyncContextManager[None]]
@@ -66,7 +63,7 @@ def run_node(folder: DataFolder, settings: Settings, wallet: Wallet, open_doors:
     check_acceptance()
     try:
         with (
-            DataLock(folder.path),
+            data_lock(folder.path),
             Store.open(folder.ledger_path) as store,
             GuardFile.open(folder.guard_path, wallet.public_key) as guard_file,
         ):
@@ -94,10 +91,9 @@ async def _run(folder: DataFolder, settings: Settings, wallet: Wallet, kept: Kep
     address, known = settings.address, tuple(settings.bootstrap_peers)
     started = Started(wallet.public_key, own_record(wallet, ledger_id, address, now_ms(), store), known)
     transport = ZeroMQTransport(wallet, ledger_id, settings.listen, encode(store.genesis))
-    make_invite = partial(write_invite, ledger_id, wallet.public_key, (address,))
     verifier = Verifier()
     runner = Runner(node, kept, transport, verifier.verify)
-    hosted = Hosted(folder, wallet, address, Submissions(runner), make_invite)
+    hosted = Hosted(folder, wallet, address, Submissions(runner))
     if (loss := kept.guard_file.loss) is not None:
         note(logging.ERROR, "signing guard lost", reason=loss)
     try:

@@ -7,12 +7,12 @@ signatures are checked elsewhere, in worker processes. What fails here ends the 
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
-from typing import Final, NamedTuple, TypeVar
+from collections.abc import Callable, Iterable
+from typing import Final, NamedTuple
 
 from tallystick.consensus.agreement import StateMismatch, TwinFound
 from tallystick.consensus.signing_guard import Signed
-from tallystick.host.claims import Claim, check_entries, settle
+from tallystick.host.claims import VerifyAll, check_entries, settle
 from tallystick.host.clock import now_ms
 from tallystick.host.guard_file import GuardFile
 from tallystick.host.logs import ReportLog, note
@@ -36,10 +36,6 @@ _LOOK_SECONDS: Final = 5.0
 _TWIN: Final = "stop one of the two for good; then, where the key is to stay: tallystick guard recover"
 _MISMATCH: Final = "compare its version with the others', and run: tallystick check"
 
-T = TypeVar("T")
-Verify = Callable[[Sequence[Claim]], Awaitable[list[bool]]]
-"""Checks signatures, somewhere: a verdict for each claim."""
-
 
 class Kept(NamedTuple):
     """What a node keeps on the disk."""
@@ -60,7 +56,7 @@ class _Lane:
 class Runner:
     """Runs one node."""
 
-    def __init__(self, node: Node, kept: Kept, transport: Transport, verify: Verify) -> None:
+    def __init__(self, node: Node, kept: Kept, transport: Transport, verify_all: VerifyAll) -> None:
         self.node = node
         self.store, self.guard_file = kept
         self.transport = transport
@@ -74,12 +70,11 @@ class Runner:
         """What agreement reported last, until a block became final."""
         self.watchers: list[Callable[[events.Action], object]] = []
         """Told of each action when it is carried out."""
-        self._verify = verify
+        self._verify_all = verify_all
         self._intake = Intake(node.chain.ledger_id, node.knowledge)
         self._lanes: dict[bytes, _Lane] = {}
         self._takers: dict[bytes, asyncio.Task[None]] = {}
         self._timers: dict[events.Timer, asyncio.TimerHandle] = {}
-        self._admit = events.Admit(frozenset())
         self._reports = ReportLog()
         self._look: asyncio.TimerHandle | None = None
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -102,10 +97,6 @@ class Runner:
             taker.cancel()
         await asyncio.gather(*self._takers.values(), return_exceptions=True)
 
-    def _admits(self, key: bytes) -> bool:
-        """Whether this key may be a peer now."""
-        return (self._admit.keys is None or key in self._admit.keys) and key not in self._admit.banned
-
     # ---- what users submit --------------------------------------------------------------------------------------
 
     async def submit(self, entries: Iterable[Entry]) -> list[Refused | None]:
@@ -114,21 +105,12 @@ class Runner:
         What the node itself says of them goes to `watchers`.
         """
         submitted = list(entries)
-        results = await self._drive(settle(lambda verify: check_entries(self._intake.verifying_by(verify), submitted)))
+        checking = settle(lambda verify: check_entries(self._intake.verifying_by(verify), submitted), self._verify_all)
+        results = await checking
         good = tuple(one for one in results if isinstance(one, events.CheckedEntry))
         if good:
             self.handle(events.CertificatesSubmitted(good))
         return [one if isinstance(one, Refused) else None for one in results]
-
-    async def _drive(self, checking: Generator[list[Claim], list[bool], T]) -> T:
-        """What a check comes to; its claims are verified elsewhere."""
-        try:
-            claims = next(checking)
-            while True:
-                claims = checking.send(await self._verify(claims))
-        except StopIteration as stop:
-            outcome: T = stop.value
-            return outcome
 
     # ---- what peers send ----------------------------------------------------------------------------------------
 
@@ -182,16 +164,14 @@ class Runner:
                     lane.is_paused = False
                     self.transport.resume(peer)
                 self.handle(events.MessageReceived(peer, await checks.popleft()))
-        except asyncio.CancelledError:
-            raise
-        except BaseException as error:
+        except Exception as error:
             self._fail(error)
         finally:
             for check in checks:
                 check.cancel()
 
     async def _check(self, peer: bytes, frame: bytes) -> events.CheckedMessage:
-        return await self._drive(settle(lambda verify: self._intake.verifying_by(verify).check(peer, frame)))
+        return await settle(lambda verify: self._intake.verifying_by(verify).check(peer, frame), self._verify_all)
 
     # ---- the node -----------------------------------------------------------------------------------------------
 
@@ -278,9 +258,8 @@ class Runner:
                 event = "peer turned away" if refused.rule is Rule.N6 else "peer banned"
                 note(logging.WARNING, event, peer=peer, rule=refused.rule.name, reason=str(refused))
                 self.transport.forget(_key(peer))
-            case events.Admit():
-                self._admit = action
-                self.transport.admit(self._admits)
+            case events.Admit(keys, banned):
+                self.transport.admit(lambda key: (keys is None or key in keys) and key not in banned)
             case events.Dial(peer, address):
                 note(logging.DEBUG, "dialling", peer=peer, address=address)
                 self.transport.dial(peer, address)

@@ -27,12 +27,8 @@ class Waiting(NamedTuple):
     """It is legal, kept here, and not final yet."""
 
 
-class Unknown(NamedTuple):
-    """Nothing is known of it here. To submit it, again or for the first time, is safe."""
-
-
-Outcome = Place | Waiting | Unknown | Refused
-"""A final certificate's place, or why there is none."""
+Outcome = Place | Waiting | Refused | None
+"""A final certificate's place, or why there is none. `None`: not known here; to submit it, also again, is safe."""
 
 
 class Submissions:
@@ -79,7 +75,7 @@ class Submissions:
         if certificate_id in node.box:
             return Waiting()
         until_ms, refused = self._refused.get(certificate_id, (0, None))
-        return refused if refused is not None and until_ms > now_ms() else Unknown()
+        return refused if until_ms > now_ms() else None
 
     async def wait(self, certificate_ids: Iterable[bytes], timeout_s: float) -> None:
         """Wait until none of them is waiting any more, or until the time is up."""

@@ -5,10 +5,8 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from msgspec import Struct
-
 from tallystick.host.data_folder import DataFolder
-from tallystick.host.data_lock import DataLock
+from tallystick.host.data_lock import data_lock
 from tallystick.host.verification import verifying
 from tallystick.integrity.check import Report, Verify, find_damage
 from tallystick.integrity.refetch import Peers, connected, refetch
@@ -23,39 +21,29 @@ Counting = Callable[[str, int], AbstractContextManager[Callable[[int], object]]]
 """Shows how many of a total are done: the block is given what is told."""
 
 
-class Mended(Struct):
-    """What was found, and what became of it."""
-
-    is_sound: bool = False
-    found: list[str] = []
-    """All damage, a line each."""
-    damaged_files: list[str] = []
-    """Where files are that were too damaged to be mended in place; what could be read of them was copied."""
-    refetched_blocks: int = 0
-    refetched_finalizations: int = 0
-    dropped_blocks: int = 0
-    """Damaged ones at the end: the node fetches them again as it fetches all later blocks."""
-    tip_index: int = 0
-
-
 class Mending:
-    """One repair, of a node that does not run."""
+    """One repair, of a node that does not run; afterwards it tells what was found, and what became of it."""
 
     def __init__(self, folder: DataFolder, open_wallet: Callable[[], Wallet], say: Say, counting: Counting) -> None:
         """`open_wallet` is called only when something has to be fetched: peers want to know who asks."""
-        self.mended = Mended()
+        self.is_sound = False
+        self.found: list[str] = []
+        """All damage, a line each."""
+        self.damaged_files: list[str] = []
+        """Where files are that were too damaged to be mended in place; what could be read of them was copied."""
+        self.refetched_blocks = self.refetched_finalizations = self.dropped_blocks = self.tip_index = 0
         self._folder = folder
         self._path = folder.ledger_path
         self._open_wallet = open_wallet
         self._say = say
         self._counting = counting
 
-    def run(self) -> Mended:
+    def run(self) -> None:
         """Check, and repair what is damaged, until nothing is. It may be cut off anywhere and begun again.
 
         Raises `DataInUse` while the node runs, `DamagedStore` for what could not be repaired, other `Problem`s.
         """
-        with DataLock(self._folder.path), asyncio.Runner() as runner, verifying(runner) as verify:
+        with data_lock(self._folder.path), asyncio.Runner() as runner, verifying(runner) as verify:
             if (kept := finish_salvage(self._path)) is not None:
                 self._set_aside(kept)
             seen: list[list[str]] = []
@@ -72,7 +60,6 @@ class Mending:
                 else:
                     self._end(report)
                     break
-        return self.mended
 
     def _look(self, verify: Verify) -> tuple[Report | None, list[str]]:
         """What a check finds, in words, too; no report if the file cannot even be opened."""
@@ -88,13 +75,13 @@ class Mending:
 
     def _tell(self, found: Iterable[str]) -> None:
         for line in found:
-            if line not in self.mended.found:
-                self.mended.found.append(line)
+            if line not in self.found:
+                self.found.append(line)
                 self._say(line)
 
     def _end(self, report: Report) -> None:
-        self.mended.tip_index, self.mended.is_sound = report.tip_index, True
-        if self.mended.found:
+        self.tip_index, self.is_sound = report.tip_index, True
+        if self.found:
             with Store.open(self._path) as store:
                 repair(store, report)  # keeps what the chain has come to: the next start replays nothing
 
@@ -107,17 +94,17 @@ class Mending:
         self._set_aside(kept)
 
     def _set_aside(self, kept: Path) -> None:
-        self.mended.damaged_files.append(str(kept))
+        self.damaged_files.append(str(kept))
         self._say(f"The damaged file is kept as {kept}; it is of no more use once this node votes again")
 
     def _repair(self, report: Report, runner: asyncio.Runner, verify: Verify) -> None:
         blocks = sum(last - first + 1 for first, last in report.missing_blocks)
-        finalizations, mended = len(report.missing_finalizations), self.mended
+        finalizations = len(report.missing_finalizations)
         wallet = self._open_wallet() if blocks or finalizations else None
         with Store.open(self._path) as store:
             repair(store, report)
-            mended.dropped_blocks += report.tip_index - report.last_good
-            mended.tip_index = report.last_good
+            self.dropped_blocks += report.tip_index - report.last_good
+            self.tip_index = report.last_good
             if wallet is None:
                 return
             self._say(f"Fetching from peers; blocks: {blocks:,}, finalizations: {finalizations:,}")
@@ -128,9 +115,9 @@ class Mending:
             ):
 
                 def on_put(more_blocks: int, more_finalizations: int) -> None:
-                    mended.refetched_blocks += more_blocks
-                    mended.refetched_finalizations += more_finalizations
-                    on_fetched(mended.refetched_blocks + mended.refetched_finalizations)
+                    self.refetched_blocks += more_blocks
+                    self.refetched_finalizations += more_finalizations
+                    on_fetched(self.refetched_blocks + self.refetched_finalizations)
 
                 refetch(store, report, session, verify, on_put)
 

@@ -27,7 +27,7 @@ _random = SystemRandom()
 @dataclass
 class _Dial:
     address: str
-    task: asyncio.Task[None] | None = None
+    task: asyncio.Task[None] = field(init=False)
     trouble: str = ""
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when waiting has become pointless."""
@@ -67,12 +67,12 @@ class Dialling:
     def forget(self, peer: bytes) -> None:
         """Dial no more."""
         dial = self._dials.pop(peer, None)
-        if dial is not None and dial.task is not None:
+        if dial is not None:
             dial.task.cancel()
 
     async def stop(self) -> None:
         """Dial nobody any more."""
-        tasks = [dial.task for dial in self._dials.values() if dial.task is not None]
+        tasks = [dial.task for dial in self._dials.values()]
         for peer in list(self._dials):
             self.forget(peer)
         await asyncio.gather(*tasks, return_exceptions=True)

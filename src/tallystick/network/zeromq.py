@@ -78,7 +78,7 @@ class ZeroMQTransport:
         self._ledger_id = ledger_id
         self._listen = listen
         self._genesis = genesis
-        self._listening: str | None = None
+        self.listening: str | None = None
         self._context: zmq.Context[sockets.ZmqSocket] = zmq.Context()
         self._context.set(zmq.MAX_SOCKETS, _MAX_SOCKETS)
         self._router: sockets.AsyncSocket | None = None
@@ -125,10 +125,6 @@ class ZeroMQTransport:
             self._router.close(_FAREWELL_MS)
         await asyncio.to_thread(self._context.term)
         self._tcp_connections.close()
-
-    @property
-    def listening(self) -> str | None:
-        return self._listening
 
     def admit(self, is_admitted: Callable[[bytes], bool]) -> None:
         self._is_admitted = is_admitted
@@ -372,7 +368,7 @@ class ZeroMQTransport:
         self._authenticator = sockets.ZapAuthenticator(self._context, self._may_be_peer)
         self._monitor = sockets.SocketMonitor(self._context, router, self._router_changed)
         self._router = sockets.AsyncSocket(router, self._take_routed)
-        self._listening = sockets.bind(router, host, port)
+        self.listening = sockets.bind(router, host, port)
 
     def _may_be_peer(self, key: bytes) -> bool:
         return self._is_admitted(key)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
-from typing import Final, NamedTuple
+from typing import Final
 
 from tallystick.ledger.block import Block
 from tallystick.ledger.certificate import Payload, payload_codec
@@ -24,14 +24,6 @@ _Row = tuple[str, tuple[bytes | int, ...]]
 def is_hash(value: object) -> bool:
     """Whether a column holds a hash; a changed row may hold anything."""
     return isinstance(value, bytes) and len(value) == _HASH_BYTES
-
-
-class FilePlace(NamedTuple):
-    """Where a certificate about a file stands, and the hash of the payload that says so."""
-
-    block_index: int
-    position: int
-    payload_hash: bytes
 
 
 class PayloadTables:
@@ -61,10 +53,10 @@ class PayloadTables:
         )
         return list(dict.fromkeys(row[0] for row in reversed(rows) if is_hash(row[0])))
 
-    def places_of_file(self, sha256: bytes) -> list[FilePlace]:
-        """Where certificates about a file with this hash stand, in order."""
+    def places_of_file(self, sha256: bytes) -> list[tuple[int, int, bytes]]:
+        """Where certificates about a file with this hash stand, in order, each with the hash of its payload."""
         sql = "SELECT block_index, position, payload_hash FROM files WHERE sha256 = ? ORDER BY block_index, position"
-        return [FilePlace(*row) for row in self._database.select(sql, (sha256,))]
+        return self._database.select(sql, (sha256,))
 
     # ---- within a transaction -------------------------------------------------------------------------------
 

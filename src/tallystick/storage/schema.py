@@ -41,19 +41,17 @@ DERIVED: Final = {
 }
 """Tables that follow from the others, and can be made anew."""
 
-_TABLES: Final = "\n".join(
-    [
-        *(f"CREATE TABLE {name} ({columns});" for name, columns in KEPT.items()),
-        *(f"CREATE TABLE {name} ({columns};" for name, columns in DERIVED.items()),
-        "CREATE INDEX votes_by_view ON votes (epoch, view);",
-        "CREATE INDEX changes_of_members ON epoch_ends (epoch) WHERE members IS NOT NULL;",
-    ]
+_SCHEMA: Final = (
+    *(f"CREATE TABLE {name} ({columns})" for name, columns in KEPT.items()),
+    *(f"CREATE TABLE {name} ({columns}" for name, columns in DERIVED.items()),
+    "CREATE INDEX votes_by_view ON votes (epoch, view)",
+    "CREATE INDEX changes_of_members ON epoch_ends (epoch) WHERE members IS NOT NULL",
 )
 
 
 def write_schema(connection: sqlite3.Connection) -> None:
     """Make all tables in an empty file, within a transaction."""
-    for statement in _TABLES.splitlines():
+    for statement in _SCHEMA:
         connection.execute(statement)
     connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
