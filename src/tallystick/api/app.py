@@ -5,7 +5,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
@@ -50,7 +50,7 @@ class TcpDoor:
     lists: bool = False
     """Whether it may be searched, which lists people."""
 
-    @property
+    @cached_property
     def hosts(self) -> frozenset[str]:
         """The names it is reached by, with their ports, in lower case."""
         names = {f"{self.host}:{self.port}", f"localhost:{self.port}", *self.names}
