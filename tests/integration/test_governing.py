@@ -61,6 +61,11 @@ def is_known(node: NodeProcess, motion: str) -> bool:
     return motion in [one["id"] for one in told("motion", "list", *at(node))["motions"]]
 
 
+def may_stop(node: NodeProcess) -> bool:
+    leaving = node.status().leaving
+    return leaving is not None and leaving.may_stop
+
+
 def organisations(node: NodeProcess) -> dict[str, Any]:
     return {one["id"]: one for one in told("member", "list", *at(node))["organisations"]}
 
@@ -153,7 +158,8 @@ def test_a_lost_key_is_replaced(four: Network) -> None:
     third.start()
     lost.start()
     wait_for(lambda: lost.status().tip_index >= new.status().tip_index, "the old key's node reads along")
-    shown = said("status", *at(lost))
+    wait_for(lambda: may_stop(lost), "others say that they have the block with which it left")
+    shown = said("status", *at(lost), expect=1)
     assert "the member key of node-4 is another, and this key votes no more: the node may be switched off" in shown
     assert "[D1]" in said("certify", "--subject", "with the old key", *at(lost), expect=6)
 
@@ -235,9 +241,15 @@ def test_who_leaves_is_told_until_when_to_stay(four: Network) -> None:
     made = said("member", "leave", *at(fourth), "--yes")
     assert "Let the node run until the epoch in which that passes has ended" in made
     (motion,) = told("motion", "list", *at(fourth))["motions"]
+    shown = said("status", *at(fourth))
+    assert f"node-4 is removed when motion {motion['id'][:16]} passes; let this node run until then: it votes" in shown
     carry(motion["id"], first, second)
     wait_for(lambda: fourth.status().stake == 0, "its last epoch has ended")
-    assert "node-4 was removed, and this key votes no more: the node may be switched off" in said("status", *at(fourth))
+    wait_for(lambda: may_stop(fourth), "others say that they have the block with which it left")
+    shown = said("status", *at(fourth), expect=1)
+    assert "node-4 was removed, and this key votes no more: the node may be switched off" in shown
+    told_by = told("status", *at(fourth), expect=1)
+    assert (told_by["state"], told_by["leaving"]["how"]) == ("left", "removed")
     fourth.stop()
     third.certify("three go on")
 

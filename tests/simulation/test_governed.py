@@ -127,6 +127,33 @@ def test_a_member_that_is_needed_to_prove_its_own_removal_may_not_stop_before_an
     assert ledger.settles(*approvals, ledger.statement("ada"), within_ms=60_000)
 
 
+@pytest.mark.parametrize("is_busy", [False, True])
+@pytest.mark.parametrize("how", ["removed", "replaced"])
+def test_where_no_observers_are_admitted_who_left_is_told_all_the_same(how, is_busy, seed):
+    """The others cut it off with the next epoch: by then it knows that they have its last block."""
+    ledger = GovernedLedger(int(seed), *FOUR, admits_observers=False, dials=True)
+    ledger.network.run_for(5_000)
+    if how == "replaced":
+        ledger.add("new")
+    change = ledger.remove("dot") if how == "removed" else ledger.replace("dot", "new")
+    motion = ledger.move(change, "ada")
+    assert ledger.settles(motion, at=FOUR)
+    if is_busy:
+        stream(ledger, ledger.network.now_ms + 10_000)
+    approvals = ledger.approve(motion, "ben", "cy")
+    assert ledger.settles(*approvals, at=FOUR)
+    status = ledger.network.hosts["dot"].node.agreement_status
+    assert ledger.network.run_until(lambda: status().may_stop, 20_000)
+    ledger.network.run_for(20_000)
+    assert status().may_stop
+    assert ledger.cut_off == []
+    following = ledger.move(ledger.admit("eve"), "ada")
+    assert ledger.settles(following, at=FOUR[:3])
+    assert ledger.settles(*ledger.approve(following, "ben", "cy"), at=FOUR[:3])
+    ledger.network.run_for(1_000)
+    assert {peer for _, peer in ledger.cut_off} == {ledger.key("dot").public_key}
+
+
 # ---- replaced -------------------------------------------------------------------------------------------------------
 
 

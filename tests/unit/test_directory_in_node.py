@@ -315,10 +315,14 @@ def test_an_organisation_without_stake_is_a_peer_from_the_block_that_admits_it_o
     assert bench.admits("ben", "eve") == [True, True]
 
 
-def test_a_removed_organisations_key_is_no_peer_though_its_stake_is_liable() -> None:
+def test_a_removed_organisations_key_is_a_peer_for_one_epoch_more_though_its_stake_is_liable() -> None:
+    """Else it would not hear that it was removed, nor that its node may be switched off."""
     bench = Meeting(GovernedScribe(closed()))
     bench.handle(events.PeerConnected(DOT.public_key))
     bench.scribe.decide(Remove("dot", 10), "ada", "ben", "cy")
+    assert cut_off(bench.follow()) == set()
+    assert bench.admits("cy", "dot") == [True, True]
+    bench.scribe.decide(admitting(bench.scribe), "ada", "ben", "cy")
     actions = bench.follow()
     assert bench.node.state.stakes.account(DOT.public_key).liable == 10
     assert cut_off(actions) == {DOT.public_key}
@@ -326,13 +330,18 @@ def test_a_removed_organisations_key_is_no_peer_though_its_stake_is_liable() -> 
     assert bench.admits("cy", "dot") == [True, False]
 
 
-def test_a_replaced_key_makes_way_for_its_successor() -> None:
+@pytest.mark.parametrize("since", [None, 0])
+def test_a_replaced_key_makes_way_for_its_successor_at_once_if_it_was_compromised(since: int | None) -> None:
     bench = Meeting(GovernedScribe(closed()))
     scribe = bench.scribe
     bench.handle(events.PeerConnected(DOT.public_key))
-    change = ReplaceMemberKey("dot", DOT.public_key, scribe.key("new").public_key, None, scribe.admission("new", "dot"))
-    scribe.decide(change, "ada", "ben", "cy")
-    assert cut_off(bench.follow()) == {DOT.public_key}
+    new, admitted = scribe.key("new").public_key, scribe.admission("new", "dot")
+    scribe.decide(ReplaceMemberKey("dot", DOT.public_key, new, since, admitted), "ada", "ben", "cy")
+    first = cut_off(bench.follow())
+    assert first == (set() if since is None else {DOT.public_key})
+    assert bench.admits("new", "dot") == [True, since is None]
+    scribe.decide(admitting(scribe), "ada", "ben", "cy")
+    assert first | cut_off(bench.follow()) == {DOT.public_key}
     assert bench.admits("new", "dot") == [True, False]
 
 

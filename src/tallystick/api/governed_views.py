@@ -71,6 +71,27 @@ class Rotation(View, frozen=True):
     """What the key before certified from this log index on is void then."""
 
 
+class Leaving(View, frozen=True, kw_only=True):
+    """Of the node's key: it was a member key and is none any more, or it is decided or moved that it be none."""
+
+    organisation: str
+    how: str
+    """`removed`, with its organisation, or `replaced` by another key."""
+    successor: str | None
+    """The other key, if it is known by which it is replaced."""
+    left_with: int | None
+    """The last block that the key voted on; `null`: it still votes."""
+    due_ms: int | None
+    """Of a rotation that is announced: the block time from which the successor votes."""
+    motion: str | None
+    """The id of the open motion on it, if it is not decided."""
+    may_stop: bool
+    """Whether the node may be switched off: members with more than a third of the stake say that they have the block
+    with which it left, or another block follows that, so the ledger goes on without it."""
+    summary: str
+    """In words."""
+
+
 class OrganisationLine(View, frozen=True):
     """An organisation in a list."""
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from tallystick.api.governance import open_motion_line, open_motions, rotations_in
 from tallystick.api.key_book import KeyBook
+from tallystick.api.leaving import leaving_of
 from tallystick.api.views import Missing, Status, ViewNumber
 from tallystick.consensus.signing_guard import GuardStatus
 from tallystick.host.clock import now_ms
@@ -68,6 +69,7 @@ def status_of(runner: "Runner", keys: KeyBook, key: bytes, address: str, started
         ],
         motions=[open_motion_line(one, state, keys) for one in open_motions(state)],
         rotations=rotations_in(state, keys),
+        leaving=look.leaving,
     )
 
 
@@ -88,6 +90,7 @@ class _Look:
         heard = self.reached - set(runner.stuck.missing if runner.stuck else ())
         is_told = self.stuck_since_ms is not None or not self.is_quorum
         self.missing = [one for one, _ in self.epoch.members if is_told and one not in heard]
+        self.leaving = leaving_of(key, self.state, self.agreement)
         self.hindrance = self._hindrance()
 
     def told(self) -> tuple[str, str]:
@@ -100,9 +103,10 @@ class _Look:
         if self.best_index > self.state.index:
             percent = 100 * self.state.index // self.best_index
             return "catching_up", f"block {self.state.index:,} of {self.best_index:,}, {percent} %"
-        if not self.is_quorum:
+        has_left = self.hindrance is not None and self.hindrance[0] == "left"
+        if not self.is_quorum and not has_left:
             return "out_of_reach", f"nothing can become final: {reach}; missing: {missing} ({waits})"
-        if self.stuck_since_ms is not None:
+        if self.stuck_since_ms is not None and not has_left:
             lasts = f"no block became final for {(self.now_ms - self.stuck_since_ms) // 1000:,} s, and {waits}"
             return "stuck", f"{lasts}: {reach}; missing: {missing or 'nobody'}"
         if self.hindrance is not None:
@@ -115,14 +119,19 @@ class _Look:
         agreement = self.agreement
         if (why := agreement.mismatch) is not None:
             return "mismatch", f"a quorum chose what is illegal by this node's state ({why}); it signs nothing"
+        if self.leaving is not None and self.leaving.left_with is not None:
+            return "left", self.leaving.summary
         if agreement.is_burned:
             return "burned", "this key signed what no honest member signs: its stake is lost, its votes with this epoch"
         if agreement.guard is GuardStatus.TWIN:
             epoch, view = agreement.twin or (0, 0)
             seen = f"another machine signs with this node's own key (seen in epoch {epoch:,}, view {view:,})"
             return "twin", f"{seen}, so this one signs nothing; stop the other for good, then: tallystick guard recover"
-        if not self.epoch.stake(self.key):
-            return None
+        return self._recovery() if self.epoch.stake(self.key) else None
+
+    def _recovery(self) -> tuple[str, str] | None:
+        """How a member stands that lost what its key signed."""
+        agreement = self.agreement
         if agreement.guard is GuardStatus.LOST:
             waits = self._named(agreement.unanswered)
             asked = f"it asks the others, and {waits} did not answer yet" if waits else "all others answered"

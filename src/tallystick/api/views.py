@@ -9,7 +9,7 @@ shows them to people writes out what is not visible, as commands do, also under 
 from msgspec import UNSET, Struct, UnsetType, field
 
 from tallystick.api.decisions import AnyDecision
-from tallystick.api.governed_views import MotionLine, Rotation, Validity
+from tallystick.api.governed_views import Leaving, MotionLine, Rotation, Validity
 from tallystick.api.view_base import SCHEMA as SCHEMA
 from tallystick.api.view_base import Answer as Answer
 from tallystick.api.view_base import Key as Key
@@ -296,8 +296,8 @@ class Status(Answer, frozen=True, kw_only=True):
     """How a node is, and why the ledger does or does not advance."""
 
     state: str
-    """`advancing`, `quiet`, `stuck`, `out_of_reach`, `catching_up`, `recovering`, `silent`, `twin`, `burned` or
-    `mismatch`."""
+    """`advancing`, `quiet`, `stuck`, `out_of_reach`, `catching_up`, `recovering`, `silent`, `left`, `twin`, `burned`
+    or `mismatch`."""
     is_well: bool
     """Whether nobody has to do anything."""
     why: str
@@ -344,6 +344,8 @@ class Status(Answer, frozen=True, kw_only=True):
     """That are open, the latest first, and what they wait for."""
     rotations: list[Rotation] = field(default_factory=list)
     """That are announced: nobody but a motion stops them."""
+    leaving: Leaving | None = None
+    """Of a member's key that ends, or has ended: until when the node has to run; `null`: there is nothing to say."""
 
 
 class BlockEvent(Answer, frozen=True, kw_only=True):

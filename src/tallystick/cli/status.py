@@ -18,7 +18,7 @@ from tallystick.problems import ExitCode
 
 _SHORT_ID: Final = 16
 _REFRESH_SECONDS: Final = 1.0
-_MARKS: Final = {"advancing": "✓", "quiet": "✓", "catching_up": "↓", "recovering": "!", "silent": "!"}
+_MARKS: Final = {"advancing": "✓", "quiet": "✓", "catching_up": "↓", "recovering": "!", "silent": "!", "left": "!"}
 
 
 def status(
@@ -28,11 +28,11 @@ def status(
 
     It ends with 1 unless all is well: when the ledger is stuck, when too little stake is in reach for anything to
     become final, and when this node is a member that does not vote: it recovers, or is silent until a later view, as
-    what its key signed is lost; another machine signs with its key; its key is burned. It ends with 3 when the node
-    does not run.
+    what its key signed is lost; another machine signs with its key; its key is burned; it was removed, or another key
+    took its place. It ends with 3 when the node does not run.
 
-    Open motions stand there, and what they wait for; member keys that are announced; and, of a member that has left,
-    when its node may be switched off.
+    Open motions stand there, and what they wait for; member keys that are announced; and, of a member that leaves or
+    gets another key, until when this node has to run.
 
     Examples:
       tallystick status
@@ -46,27 +46,10 @@ def status(
             _watch(client, folder)
             return
         told = client.status()
-        is_over = None if is_json() else _is_over(client, told)
     give(told)
     say(picture(told, folder))
-    if is_over is not None:
-        say(field("over", is_over, "bold yellow"))
     if not told.is_well:
         raise typer.Exit(ExitCode.FAILED)
-
-
-def _is_over(client: Client, told: views.Status) -> str | None:
-    """What there is to say of a node whose key was a member's and is none any more."""
-    if told.node.organisation is None:
-        return None
-    one = client.organisation(told.node.organisation)
-    key = next((key for key in one.keys if key.key == told.node.key), None)
-    if one.member_key == told.node.key or key is None or key.role not in ("member", "voter"):
-        return None
-    became = f"the member key of {one.title} is another" if one.member_key else f"{one.title} was removed"
-    if told.stake:
-        return f"{became}; let this node run until epoch {told.epoch:,} has ended: it votes until then"
-    return f"{became}, and this key votes no more: the node may be switched off"
 
 
 def _watch(client: Client, folder: Path) -> None:
@@ -99,6 +82,8 @@ def picture(told: views.Status, folder: Path) -> RenderableType:
     beside = [field("missing", _missing(one, told.now_ms), "yellow") for one in told.missing]
     beside += [field("motion", _motion(one), "yellow") for one in told.motions]
     beside += [field("new key", _rotation(one), "bold yellow") for one in told.rotations]
+    if told.leaving is not None and told.leaving.summary != told.why:
+        beside.append(field("leaving", told.leaving.summary, "bold yellow"))
     return Group(head, *(field(label, text) for label, text in lines.items()), *beside)
 
 

@@ -42,7 +42,8 @@ class AgreementStatus(Struct, frozen=True):
     left_with: int | None = None
     """The block with which this key ended, if it was a member's: its votes counted up to that block."""
     may_stop: bool = False
-    """Whether the node may be switched off, as more than a third of the stake that is left says it has that block."""
+    """Whether the node may be switched off: more than a third of the stake that is left says that it has that block,
+    or another block follows it."""
 
 
 def status_of(rule: str, view: int, guard: SigningGuard | None, state: State) -> AgreementStatus:

@@ -105,10 +105,12 @@ class Node:
         return self.chain.certificate_index.place_at(entry.until - 1).block_index
 
     def _is_known(self, index: int) -> bool:
-        """Whether more than a third of the stake, so one honest member, says that it has this block.
+        """Whether more than a third of the stake, so one honest member, says that it has this block, or built on it.
 
         Until then it may be this node alone that can prove it final, and without it nothing else ever would be.
         """
+        if self.state.index > index:
+            return True
         epoch = self.state.epoch
         return 3 * sum(stake for key, stake in epoch.members if self.sync.tip_of(key) >= index) > epoch.total
 

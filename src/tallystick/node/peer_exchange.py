@@ -57,23 +57,27 @@ class PeerExchange:
         self.bans: dict[Peer, Ban] = {}
         """The oldest ban first."""
         self._allowances = Allowances(limits.addresses_per_second, MAX_GENESIS_MEMBERS)
+        self._epoch, self._leaving = state.epoch, frozenset[bytes]()
         self._follow(state)
 
     def _follow(self, state: State) -> None:
         """A directory says whose member keys there are; what is left of a removed one's stake makes it no member."""
+        if state.epoch.number != self._epoch.number:
+            self._leaving = frozenset(key for key, _ in self._epoch.members if _has_just_left(key, state))
         self._stakes, self._epoch, self._has_directory = state.stakes, state.epoch, bool(state.directory)
         self._members = frozenset(key for key, _ in (*state.stakes.members, *state.epoch.members))
         known = state.directory.member_keys if state.directory else state.stakes.holders
         self._holders = known | self._members
         self._admits_observers = state.params.admits_observers
-        self._admitted = None if self._admits_observers else self._holders
+        self._admitted = None if self._admits_observers else self._holders | self._leaving
 
     # ---- who may be a peer --------------------------------------------------------------------------------------
 
     def admits(self, peer: Peer) -> bool:
         """Whether this may be a peer (N6), unless banned (N5): anybody, or whoever has tokens or stake in the epoch.
 
-        Of a ledger with a directory: anybody, or member keys, those without stake included.
+        Of a ledger with a directory: anybody, or member keys, those without stake included, and for one epoch more
+        those that ended: they have to hear that they did, and that others have the block.
         """
         return (self._admitted is None or peer in self._admitted) and peer not in self.bans
 
@@ -239,3 +243,10 @@ class PeerExchange:
             is_late = dialled is not None and now_ms >= dialled.since_ms + self._limits.dial_patience_ms
             counted += key in self._connected or not is_late
         return able[: _DIALLED_FOR_ONE * few]
+
+
+def _has_just_left(key: bytes, state: State) -> bool:
+    """Whether a member key of the epoch before ended in good standing: neither burned nor known as compromised."""
+    entry = state.directory.keys.get(key)
+    is_over = entry is not None and entry.until is not None and entry.compromised_since is None
+    return is_over and key not in state.stakes.burned_keys
