@@ -14,6 +14,7 @@ from tests.builders import (
     STRANGER,
     Bench,
     cut_off,
+    evidence,
     lone_driver,
     of_kind,
     refuses,
@@ -328,6 +329,14 @@ def test_a_removed_organisations_key_is_a_peer_for_one_epoch_more_though_its_sta
     assert cut_off(actions) == {DOT.public_key}
     assert Rule.N6 in rules(actions)
     assert bench.admits("cy", "dot") == [True, False]
+
+
+def test_a_burned_key_that_is_removed_is_cut_off_at_once() -> None:
+    bench = Meeting(GovernedScribe(closed()))
+    bench.handle(events.PeerConnected(DOT.public_key))
+    bench.scribe.forge(evidence(DOT, genesis=bench.scribe.genesis))
+    bench.scribe.decide(Remove("dot", 0), "ada", "ben", "cy")
+    assert cut_off(bench.follow()) == {DOT.public_key}
 
 
 @pytest.mark.parametrize("since", [None, 0])
