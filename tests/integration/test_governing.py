@@ -10,6 +10,7 @@ import pytest
 from msgspec.structs import replace
 from tests.integration.network import QUICK, Network, NodeProcess, running_network, tallystick, wait_for
 
+from tallystick.host.addresses import drawn_port
 from tallystick.host.data_folder import DataFolder
 
 GOVERNED: Final = replace(QUICK, anybody_certifies=False)
@@ -76,7 +77,7 @@ def joined(net: Network, name: str, organisation: str) -> tuple[NodeProcess, str
     tallystick("key", "new", "--no-passphrase", "--data", path)
     invite = tallystick("invite", *at(net.nodes[0])).stdout.strip()
     admission = tallystick("key", "admit", organisation, "--ledger", invite, "--data", path).stdout.strip()
-    tallystick("join", invite, "--data", path)
+    tallystick("join", invite, "--data", path, "--address", f"127.0.0.1:{drawn_port(1)}")
     node = net.add(NodeProcess(path))
     node.start()
     return node, admission
