@@ -165,6 +165,10 @@ ID, OTHER, SIGNED = b"\xab" * 32, b"\xcd" * 32, bytes(64)
         (changes.SetStatus(ID, Effect.VOID, Reason.FRAUD), "declare void abababababab… (fraud)"),
         (changes.SetStatus(ID, Effect.REVOKED, Reason.ORGANISATION_ENDED), "revoke abababababab… (organisation ended)"),
         (changes.StopRotation("ben", ID), "stop the rotation of the member key of ben to abababababab…"),
+        (
+            changes.SetCompromised(ID, None, 1_207),
+            "declare void what the key abababababab… certified from log index 1,207 on",
+        ),
     ],
 )
 def test_a_motion_is_told_in_words_and_as_fields(change: changes.AnyChange, said: str) -> None:

@@ -13,6 +13,7 @@ from tallystick.ledger.changes import (
     Remove,
     Rename,
     Role,
+    SetCompromised,
     SetMemberRole,
     SetParameter,
     SetStakes,
@@ -544,6 +545,28 @@ def test_a_motion_sets_the_status_of_what_an_organisation_that_is_gone_certified
         scribe.forge(scribe.motion(SetStatus(diploma.id, Effect.REVOKED, Reason.FRAUD)))
     with refuses(Rule.R1):
         scribe.forge(scribe.motion(SetStatus(motion.id, Effect.REVOKED, Reason.FRAUD)))
+
+
+def test_a_motion_says_since_when_a_key_of_an_organisation_that_is_gone_was_compromised(scribe):
+    """Nobody is left who could say it for the organisation; what it certified before stands."""
+    dot = scribe.key("dot").public_key
+    scribe.forge(*(scribe.statement("dot") for _ in range(5)))
+    with refuses(Rule.M2, "dot is there, and says itself"):
+        scribe.forge(scribe.motion(SetCompromised(dot, None, 3)))
+    scribe.decide(scribe.remove("dot"), *FOUR[:3])
+    until = scribe.entry("dot").until
+    with refuses(Rule.M2, f"what it certified from {until} on is void"):
+        scribe.forge(scribe.motion(SetCompromised(dot, None, until)))
+    with refuses(Rule.M2, "is not what the motion changes from"):
+        scribe.forge(scribe.motion(SetCompromised(dot, 4, 3)))
+    with refuses(Rule.M2, "is no key of an organisation"):
+        scribe.forge(scribe.motion(SetCompromised(scribe.key("stranger").public_key, None, 3)))
+    scribe.decide(SetCompromised(dot, None, 3), *FOUR[:3])
+    assert (scribe.entry("dot").compromised_since, scribe.entry("dot").until) == (3, until)
+    with refuses(Rule.M2, "what it certified from 3 on is void"):
+        scribe.forge(scribe.motion(SetCompromised(dot, 3, 3)))
+    scribe.decide(SetCompromised(dot, 3, 1), *FOUR[:3])
+    assert scribe.entry("dot").compromised_since == 1, "only earlier"
 
 
 def test_no_motion_sets_the_status_of_what_no_organisation_certified():

@@ -43,6 +43,7 @@ from tallystick.ledger.changes import (
     ReplaceMemberKey,
     Role,
     RotateMemberKey,
+    SetCompromised,
     SetMemberRole,
     SetOrganisationKey,
     SetParameter,
@@ -227,6 +228,8 @@ def _changes(ledger_id: bytes) -> list[AnyChange]:
         SetParameter("block_ahead_ms", None, 500),
         SetStatus(b"\xaa" * 32, Effect.VOID, Reason.FRAUD),
         StopRotation("south", after),
+        SetCompromised(after, None, 3),
+        SetCompromised(after, 3, 0),
     ]
 
 

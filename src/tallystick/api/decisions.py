@@ -138,6 +138,16 @@ class StopRotation(Part, frozen=True, tag_field="change", tag="stop_rotation"):
     key: Hex32
 
 
+class SetCompromised(Part, frozen=True, tag_field="change", tag="set_compromised"):
+    """Since when a key of an organisation that is gone was compromised."""
+
+    key: Hex32
+    before: Index | None
+    """What was said of that already; `null`: nothing."""
+    since: Index
+    """What the key certified from this log index on is void."""
+
+
 AnyChange = (
     Admit
     | Remove
@@ -148,6 +158,7 @@ AnyChange = (
     | SetParameter
     | SetStatus
     | StopRotation
+    | SetCompromised
 )
 
 

@@ -64,6 +64,8 @@ def change_in_words(change: AnyChange) -> str:  # noqa: PLR0911  one for each ki
             return f"{verb} {_short(target)} ({reason_in_words(reason)})"
         case changes.StopRotation(organisation=organisation, key=key):
             return f"stop the rotation of the member key of {organisation} to {_short(key)}"
+        case changes.SetCompromised(key=key, since=since):
+            return f"declare void what the key {_short(key)} certified from log index {since:,} on"
 
 
 def _operation_in_words(operation: AnyKeyOperation) -> str:

@@ -10,7 +10,7 @@ from tallystick.api import governed_views, views
 from tallystick.api.command_views import OrganisationKeys
 from tallystick.cli import options
 from tallystick.cli.members import Admitted, Since, read_admission
-from tallystick.cli.motions import DAYS, Days, decide, move, organisation, organisations
+from tallystick.cli.motions import DAYS, Days, decide, move, organisation, organisations, own_organisation
 from tallystick.cli.options import ChainFile, Data, NoPassphrase, PassphraseFile, Yes, argument, flag, group, option
 from tallystick.cli.output import Columns, Text, confirm, give, hint, marked, say, say_table
 from tallystick.cli.show import moment_ms
@@ -120,6 +120,10 @@ def withdraw(
     which: Annotated[str, argument("KEY", "How the issuer key begins.")],
     compromised_since: Since = None,
     *,
+    by_motion: Annotated[
+        bool, flag("--by-motion", "All members decide, as the organisation is gone whose key was compromised.")
+    ] = False,
+    days: Days = DAYS,
     key: SignWith = None,
     data: Data = None,
     passphrase_file: PassphraseFile = None,
@@ -129,14 +133,24 @@ def withdraw(
     """End an issuer key of the own organisation, for good. What it certified stays valid, unless the key was stolen.
 
     With --compromised-since all that it certified from that log index on is void, at once: tallystick show log tells
-    the indexes.
+    the indexes. What it revoked stays revoked: certify that anew.
+
+    The keys of an organisation that was removed have ended; that one of them was compromised the others say by motion,
+    of a member key, too.
 
     Examples:
       tallystick issuer withdraw 5f0c93ab
       tallystick issuer withdraw 5f0c93ab --compromised-since 1207
+      tallystick issuer withdraw 5f0c93ab --compromised-since 1207 --by-motion
     """
+    if by_motion:
+        if compromised_since is None:
+            raise typer.BadParameter("the keys of an organisation that is gone have ended: say --compromised-since")
+        _move_compromised(which, compromised_since, days, data, yes=yes)
+        return
     with options.open_node(data, wallet=wallet_in(key, passphrase_file, no_passphrase)) as client:
-        one, ending = _issuer_key(client, which)
+        one, found = _key_that_certifies(client, which)
+        ending = found.key
         void = (
             ""
             if compromised_since is None
@@ -148,14 +162,27 @@ def withdraw(
     say(marked("✓", f"{ending[:_SHORT_ID]}…", f" of {one.title} has ended{void}: block {outcome.block_index or 0:,}"))
 
 
-def _issuer_key(client: Client, which: str) -> tuple[governed_views.Organisation, str]:
+def _move_compromised(which: str, since: int, days: int, data: Path | None, *, yes: bool) -> None:
+    with options.open_node(data) as client:
+        own_organisation(client)
+        one, found = _key_that_certifies(client, which, ("issuer", "member"))
+        question = (
+            f"What the key {found.key[:_SHORT_ID]}… of {one.title} certified from log index {since:,} on is void."
+        )
+        change = d.SetCompromised(found.key, found.compromised_since, since)
+        move(client, change, days, data, question=question, yes=yes)
+
+
+def _key_that_certifies(
+    client: Client, which: str, roles: tuple[str, ...] = ("issuer",)
+) -> tuple[governed_views.Organisation, governed_views.KeyOfOrganisation]:
     """The issuer key that begins so, and whose it is. Raises `NotThere`, `Ambiguous`."""
     all_of_them = [client.organisation(one.id) for one in organisations(client)]
     found = [
-        (one, key.key)
+        (one, key)
         for one in all_of_them
         for key in one.keys
-        if key.role == "issuer" and len(which) > 1 and key.key.startswith(which.lower())
+        if key.role in roles and len(which) > 1 and key.key.startswith(which.lower())
     ]
     if not found:
         raise NotThere(f"no issuer key begins with {which}; tallystick issuer list tells them all")

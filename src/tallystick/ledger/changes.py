@@ -180,6 +180,14 @@ class StopRotation(Change, tag=9):
     key: PublicKey
 
 
+class SetCompromised(Change, tag=11):
+    """Since when a key of an organisation that is gone was compromised; `before`: what was said of that already."""
+
+    key: PublicKey
+    before: Index | None
+    since: Index
+
+
 AnyChange = (
     Admit
     | Remove
@@ -190,6 +198,7 @@ AnyChange = (
     | SetParameter
     | SetStatus
     | StopRotation
+    | SetCompromised
 )
 
 

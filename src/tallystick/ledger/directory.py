@@ -248,6 +248,17 @@ class Directory:
             raise Refused(Rule.M2, f"{organisation_id} has announced no rotation to {key.hex()[:16]}…")
         return self._with([replace(organisation, rotation=None)], {})
 
+    def set_compromised(self, key: bytes, before: int | None, since: int) -> "Directory":
+        """What a key of an organisation that is gone certified from a log index on is void. Raises `Refused` (M2)."""
+        entry = self.keys.get(key)
+        if entry is None:
+            raise Refused(Rule.M2, f"{key.hex()[:16]}… is no key of an organisation of this ledger")
+        if self.organisations[entry.organisation].member_key is not None:
+            raise Refused(Rule.M2, f"{entry.organisation} is there, and says itself which of its keys are compromised")
+        if entry.compromised_since != before:
+            raise Refused(Rule.M2, f"since when {key.hex()[:16]}… is compromised is not what the motion changes from")
+        return self._with([], {key: _compromised(key, entry, since, Rule.M2)})
+
     # ---- by an organisation -----------------------------------------------------------------------------------
 
     def rotated(self, organisation_id: str, at: Position) -> "Directory":
@@ -311,12 +322,7 @@ class Directory:
                 raise Refused(Rule.D6, f"{key.hex()[:16]}… is no issuer key: a member key is rotated or replaced")
             _check_reached(compromised_since, at, Rule.D6)
             return replace(entry, until=at.log_index, compromised_since=compromised_since)
-        known = entry.until if entry.compromised_since is None else entry.compromised_since
-        if compromised_since is None or compromised_since >= known:
-            raise Refused(
-                Rule.D6, f"{key.hex()[:16]}… has ended already, and what it certified from {known} on is void"
-            )
-        return replace(entry, compromised_since=compromised_since)
+        return _compromised(key, entry, compromised_since, Rule.D6)
 
     # ---- making another ---------------------------------------------------------------------------------------
 
@@ -360,6 +366,14 @@ def _check_names(organisations: Iterable[Organisation]) -> None:
 def _check_reached(compromised_since: int | None, at: Position, rule: Rule) -> None:
     if compromised_since is not None and compromised_since > at.log_index:
         raise Refused(rule, f"compromised since {compromised_since}, the log has come to {at.log_index}")
+
+
+def _compromised(key: bytes, entry: KeyEntry, since: int | None, rule: Rule) -> KeyEntry:
+    """The entry of a key that has ended, compromised earlier than was said."""
+    known = entry.until if entry.compromised_since is None else entry.compromised_since
+    if since is None or known is None or since >= known:
+        raise Refused(rule, f"{key.hex()[:16]}… has ended already, and what it certified from {known} on is void")
+    return replace(entry, compromised_since=since)
 
 
 def _check_live(organisation_id: str, live_keys: int) -> None:

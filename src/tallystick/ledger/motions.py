@@ -16,6 +16,7 @@ from tallystick.ledger.changes import (
     Remove,
     Rename,
     ReplaceMemberKey,
+    SetCompromised,
     SetOrganisationKey,
     SetParameter,
     SetStakes,
@@ -166,26 +167,36 @@ def carried_out(change: AnyChange, governed: Governed, moment: Moment, motion: b
 
     Raises `Refused` (M2, D2, D4, D5; S5, S7, S8; R1, R3) for what is void, or would be illegal.
     """
-    directory = governed.directory
     match change:
         case SetParameter():
             params = _with_parameter(governed.params, change)
             return replaced(governed, params=params, stakes=governed.stakes.under(params))
         case SetStatus():
             return _with_status(change, governed, moment, motion)
-        case SetOrganisationKey(organisation, before, after):
-            return replaced(governed, directory=directory.set_organisation_key(organisation, before, after, moment.at))
-        case Rename(organisation, title_before, title, domain_before, domain):
-            known = directory.organisation(organisation)
-            _check_holds((known.title, known.domain), (title_before, domain_before), f"the name of {organisation}")
-            return replaced(governed, directory=directory.rename(organisation, title, domain))
-        case StopRotation(organisation, key):
-            return replaced(governed, directory=directory.stop_rotation(organisation, key))
-        case of_members:
-            changed = _with_members(of_members, governed, moment)
+        case Admit() | Remove() | SetStakes() | ReplaceMemberKey():
+            changed = _with_members(change, governed, moment)
+        case of_directory:
+            return replaced(governed, directory=_in_directory(of_directory, governed.directory, moment))
     if governed.stakes.total_staked and not changed.stakes.total_staked:
         raise Refused(Rule.M2, "nobody would have stake, so nothing could ever become final again")
     return changed
+
+
+def _in_directory(
+    change: SetOrganisationKey | Rename | StopRotation | SetCompromised, directory: Directory, moment: Moment
+) -> Directory:
+    """What a motion does to the directory alone."""
+    match change:
+        case SetOrganisationKey(organisation, before, after):
+            return directory.set_organisation_key(organisation, before, after, moment.at)
+        case Rename(organisation, title_before, title, domain_before, domain):
+            known = directory.organisation(organisation)
+            _check_holds((known.title, known.domain), (title_before, domain_before), f"the name of {organisation}")
+            return directory.rename(organisation, title, domain)
+        case StopRotation(organisation, key):
+            return directory.stop_rotation(organisation, key)
+        case SetCompromised(key, before_it, since):
+            return directory.set_compromised(key, before_it, since)
 
 
 def _with_members(
