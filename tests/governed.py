@@ -30,6 +30,7 @@ from tallystick.ledger.changes import (
     RotateMemberKey,
     SetOrganisationKey,
     SetStakes,
+    SetStatus,
     StakeChange,
     sign_admission,
 )
@@ -138,6 +139,9 @@ class GovernedScribe(Scribe):
 
     def remove(self, name: str) -> Remove:
         return Remove(name, self.stake_of(name))
+
+    def set_status(self, target: Statement, reason: Reason = Reason.ORGANISATION_ENDED) -> SetStatus:
+        return SetStatus(target.id, Effect.REVOKED, reason)
 
     def set_stakes(self, **after: int) -> SetStakes:
         return SetStakes(tuple(StakeChange(name, self.stake_of(name), after[name]) for name in sorted(after)))

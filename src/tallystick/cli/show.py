@@ -50,6 +50,17 @@ _MOST_DIGITS: Final = 16
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 Part = Literal["chain", "blocks", "block", "certificate", "log", "stakes", "member", "peers"]
+_Kind = Literal[
+    "statement",
+    "stake",
+    "evidence",
+    "motion",
+    "approval",
+    "objection",
+    "key_change",
+    "revocation",
+    "supersession",
+]
 Limit = Annotated[int | None, option("At most so many lines.", min=1, max=MOST_ITEMS, show_default=str(PAGE))]
 Cursor = Annotated[int | None, option("Where the page before ended.", "NEXT", min=0, max=MAX_INDEX)]
 _WHICH_HELP: Final = "A block's index, how a certificate's id begins, a member's name or how its key begins."
@@ -356,7 +367,7 @@ def search(
     *,
     prefix: Annotated[bool, flag("--prefix", "The last word may go on.")] = False,
     issuer: Annotated[str | None, option("An organisation, a name, or how an account's key begins.", "WHO")] = None,
-    kind: Annotated[Literal["statement", "stake", "evidence"] | None, option("Of the certificate.")] = None,
+    kind: Annotated[_Kind | None, option("Of the certificate.")] = None,
     media_type: Annotated[str | None, option("Of the payload.", "TYPE")] = None,
     file: Annotated[Path | None, option("Certificates of its bytes.", "FILE")] = None,
     sha256: Annotated[str | None, option("Certificates of bytes with this hash.", "HEX", parser=_digest)] = None,

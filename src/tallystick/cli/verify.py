@@ -9,7 +9,7 @@ import typer
 from tallystick.cli.options import STANDARD_INPUT, ChainFile, Data, argument, node_folder, open_source, option
 from tallystick.cli.output import MOST_LINES, Text, field, give, marked, say, say_fields
 from tallystick.cli.show import moment_ms
-from tallystick.cli.words import CHECKED_AGAIN, IN_NO_ORGANISATION, many, utc, validity, votes, whole
+from tallystick.cli.words import CHECKED_AGAIN, IN_NO_ORGANISATION, KEY_HAD_ENDED, many, utc, validity, votes, whole
 from tallystick.client.verdicts import (
     SHORTEST_ID,
     Verdict,
@@ -17,6 +17,7 @@ from tallystick.client.verdicts import (
     give_verdicts,
     is_id_beginning,
     is_valid,
+    is_vouched_for,
     known_in,
     make_demand,
 )
@@ -51,6 +52,9 @@ def verify(
     A ledger counts only if you have a node of it, or name its id with --ledger: whoever hands you a file may have
     founded the ledger in it, under any name. Names of organisations are told of such
     a ledger alone, others from your own node's address book.
+
+    On a ledger with organisations the word of a key in none of them, or of one that had ended, counts only if --issuer
+    names the key.
 
     A certificate that is revoked, void or superseded does not count; it says since when, and why. What was decided
     after the time that it names is not known here. With --at it is asked whether it was valid at that time, by what is
@@ -108,14 +112,11 @@ def _tell(verdicts: Verdicts, *, is_file: bool) -> None:
 def _tell_verdict(verdict: Verdict) -> None:
     if verdict.verifies:
         valid = [one.certificate for one in verdict.certificates if is_valid(one.certificate)]
-        issuers = dict.fromkeys(whole(one.issuer) for one in valid)
-        is_outsiders = all(one.is_listed is False for one in valid)
+        vouched = [one for one in valid if is_vouched_for(one)]
+        issuers = dict.fromkeys(whole(one.issuer) for one in vouched or valid)
         said = f" is certified by {', '.join(issuers)}"
-        say(
-            marked("!", verdict.name, f"{said}. {IN_NO_ORGANISATION}")
-            if is_outsiders
-            else marked("✓", verdict.name, said)
-        )
+        why = IN_NO_ORGANISATION if all(one.is_listed is False for one in valid) else KEY_HAD_ENDED
+        say(marked("✓", verdict.name, said) if vouched else marked("!", verdict.name, f"{said}. {why}"))
         return
     say(marked("×", verdict.name, f": {verdict.why_not}"))
     if verdict.certificates:
@@ -148,4 +149,6 @@ def _tell_covering(verdict: Verdict, covering: Certified) -> None:
     }
     if one.is_listed is False:
         say(field("!", IN_NO_ORGANISATION, "bold red"))
+    elif not is_vouched_for(one):
+        say(field("!", KEY_HAD_ENDED, "bold red"))
     say_fields(fields)

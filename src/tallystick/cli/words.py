@@ -16,6 +16,8 @@ CHECKED_AGAIN: Final = "every hash, signature, vote and rule checked again"
 IN_NO_ORGANISATION: Final = "Its issuer's key is in no organisation of this ledger: anybody can have made it"
 """What is said loudly, where there are organisations."""
 
+KEY_HAD_ENDED: Final = "Its issuer's key had ended by then: its organisation does not stand behind it"
+
 
 def called(one: Key) -> str:
     """Its organisation, or else its name in the address book, and how the key begins."""

@@ -182,12 +182,27 @@ def _why_not(  # noqa: PLR0913
         was = "is not valid" if at_ms is None else "was not valid at the time that you named"
         return f"it was certified, and that {was}: {'; '.join(said)}"
     if is_known:
-        return None
+        return _outsiders(wanted, demand)
     where = f"it is certified on the ledger {ledger.name!r} (id {ledger.ledger_id})"
     if demand.ledger is not None:
         return f"{where}, which is not the one that you named"
     advice = f"pass --ledger {ledger.ledger_id} if you know that id from somewhere else"
     return f"{where}, which you did not name: {advice}"
+
+
+def _outsiders(wanted: Sequence[Certified], demand: Demand) -> str | None:
+    """Why it does not count that somebody certified it, where there are organisations and it was none of them."""
+    valid = [one.certificate for one in wanted if is_valid(one.certificate)]
+    if demand.issuer is not None or any(map(is_vouched_for, valid)):
+        return None
+    keys = " or ".join(dict.fromkeys(one.issuer.key for one in valid))
+    whose = f"name the key if you know whose it is: --issuer {keys}"
+    return f"it is certified, but by no key in force of an organisation of this ledger: by anybody; {whose}"
+
+
+def is_vouched_for(one: views.Certificate) -> bool:
+    """Whether an organisation stands behind a certificate, where there are some: its key counted there."""
+    return one.is_listed is not False and (one.validity is None or one.validity.key != "ended_before")
 
 
 def is_valid(one: views.Certificate) -> bool:
