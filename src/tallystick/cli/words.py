@@ -45,7 +45,8 @@ def validity(one: Validity) -> str:
     )
     since = f", as decided on {utc(one.by_ms)}" if one.state == "void" and one.by_ms is not None else since
     then = f"{utc(one.at_ms)}: " if one.at_ms != one.as_of_ms else ""
-    return f"{then}{one.summary}{since}; as of {utc(one.as_of_ms)}"
+    state, semicolon, of_the_key = one.summary.partition("; ")
+    return f"{then}{state}{since}{semicolon}{of_the_key}; as of {utc(one.as_of_ms)}"
 
 
 def votes(finality: Finality, block_index: int) -> str:

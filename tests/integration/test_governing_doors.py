@@ -1,0 +1,146 @@
+"""What an organisation does by keys that are no node's, and what is decided of one that is gone, on a real node."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from tests.builders import ADA, BEN, CY, wallet
+from tests.integration.network import QUICK, NodeProcess, short_folder
+from tests.integration.test_governing import at, moved, said, told
+
+from tallystick.cli.members import Admitting
+from tallystick.host.addresses import drawn_port
+from tallystick.host.clock import now_ms
+from tallystick.host.data_folder import DataFolder, Settings
+from tallystick.ledger.changes import Role, sign_admission
+from tallystick.ledger.genesis import Founder, make_genesis
+from tallystick.ledger.params import Params
+from tallystick.ledger.wallet import Wallet
+
+
+class Alone(NamedTuple):
+    """The node of ada, who decides alone; ben and cy certify without nodes, by keys in files."""
+
+    node: NodeProcess
+    path: Path
+    ledger_id: bytes
+
+    def key(self, name: str, key: Wallet | None = None) -> tuple[str, str]:
+        """The option by which this key signs."""
+        folder = DataFolder(self.path / name)
+        if not folder.key_path.exists():
+            folder.create_key(key or wallet(name), "", "minimal")
+        return "--key", str(folder.key_path)
+
+    def admission(self, name: str, organisation: str) -> str:
+        """The line that `key admit` prints for it."""
+        key = wallet(name)
+        signature = sign_admission(key, self.ledger_id, organisation)
+        return Admitting(organisation, key.public_key.hex(), signature.hex()).line
+
+
+@pytest.fixture(scope="module")
+def alone() -> Iterator[Alone]:
+    founders = [
+        Founder(name, f"University of {name.title()}", None, key.public_key, Role.MEMBER, stake)
+        for name, key, stake in (("ada", ADA, 10), ("ben", BEN, 0), ("cy", CY, 0))
+    ]
+    params = Params(delta_ms=QUICK.delta_ms, anybody_certifies=False)
+    genesis = make_genesis("Governed", now_ms() - 1_000, (), params, founders)
+    with short_folder() as path:
+        own, folder = f"127.0.0.1:{drawn_port(1)}", DataFolder(path / "node")
+        folder.create_key(ADA, "", "interactive")
+        folder.create(Settings(own, own, ()), genesis)
+        node = NodeProcess(folder.path)
+        node.start()
+        found = Alone(node, path, genesis.ledger_id)
+        found.key("ben", BEN), found.key("cy", CY)
+        try:
+            yield found
+        finally:
+            node.stop()
+
+
+def certified(alone: Alone, path: Path, by: str) -> tuple[str, int]:
+    """Id and log index of the certificate of a file."""
+    path.write_text(path.name)
+    (result,) = told("certify", path, *alone.key(by), *at(alone.node))["results"]
+    assert result["outcome"]["state"] == "final"
+    return str(result["outcome"]["id"]), int(result["outcome"]["log_index"])
+
+
+def test_once_an_organisation_key_is_set_it_alone_changes_the_others(alone: Alone) -> None:
+    here = at(alone.node)
+    line = alone.admission("offline", "ben")
+    asked = said("member", "organisation-key", line, *here, expect=2)
+    assert "From then on that key alone changes the keys of University of Ben." in asked
+    moved(alone.node, "member", "organisation-key", line, "--yes")
+    offline = wallet("offline").public_key.hex()
+    assert told("issuer", "list", "ben", *here)["organisations"][0]["organisation_key"] == offline
+
+    registry = alone.admission("registry", "ben")
+    assert "[D6]" in said("issuer", "add", registry, *alone.key("ben"), *here, expect=6)
+    added = said("issuer", "add", registry, "--label", "Registry", *alone.key("offline"), *here)
+    assert "certifies for ben (Registry)" in added
+    alone.key("registry")
+    shown = said("issuer", "list", "ben", *here)
+    assert "change keys" in shown
+    withdraw = ("issuer", "withdraw", wallet("registry").public_key.hex()[:16], *here, "--yes")
+    assert "[D6]" in said(*withdraw, *alone.key("ben"), expect=6)
+    assert "of University of Ben has ended" in said(*withdraw, *alone.key("offline"))
+    assert "[D1]" in said("certify", "--subject", "x", *alone.key("registry"), *here, expect=6)
+
+    following = alone.admission("ben anew", "ben")
+    assert "[D6]" in said("key", "rotate", following, *alone.key("ben"), *here, "--yes", expect=6)
+    rotated = said("key", "rotate", following, *alone.key("offline"), *here, "--yes")
+    new = wallet("ben anew").public_key.hex()
+    assert f"University of Ben has the member key {new[:16]}… now" in rotated, "at once"
+    assert told("issuer", "list", "ben", *here)["organisations"][0]["member_key"] == new
+    assert "[D1]" in said("certify", "--subject", "x", *alone.key("ben"), *here, expect=6)
+    said("certify", "--subject", "x", *alone.key("ben anew"), *here)
+
+    asked = said("member", "organisation-key", "ben", "--end", *here, expect=2)
+    assert "From then on the member key changes the keys of University of Ben." in asked
+    moved(alone.node, "member", "organisation-key", "ben", "--end", "--yes")
+    again = alone.admission("registry anew", "ben")
+    assert "[D6]" in said("issuer", "add", again, *alone.key("offline"), *here, expect=6)
+    said("issuer", "add", again, *alone.key("ben anew"), *here)
+
+
+def test_what_an_organisation_certified_that_is_gone_is_taken_back_by_motion(alone: Alone, tmp_path: Path) -> None:
+    here = at(alone.node)
+    good, first = certified(alone, tmp_path / "good.txt", "cy")
+    bad, _ = certified(alone, tmp_path / "bad.txt", "cy")
+    _, since = certified(alone, tmp_path / "forged.txt", "cy")
+    _, last = certified(alone, tmp_path / "forged too.txt", "cy")
+    key = CY.public_key.hex()
+    revoke = ("revoke", tmp_path / "bad.txt", "--reason", "organisation-ended", *here)
+    withdraw = ("issuer", "withdraw", key[:16], *here)
+    there = said(*revoke, "--by-motion", "--yes", expect=6)
+    assert "[M2]" in there
+    assert "cy is there" in there
+    assert "[M2]" in said(*withdraw, "--compromised-since", since, "--by-motion", "--yes", expect=6)
+    moved(alone.node, "member", "remove", "cy", "--yes")
+
+    assert "[R2]" in said(*revoke, "--yes", expect=6), "not by another organisation alone"
+    asked = said(*revoke, "--by-motion", expect=2)
+    assert "is not valid from now on, for good. Move to revoke" in asked
+    made = said(*revoke, "--by-motion", "--yes")
+    assert f"to revoke {bad[:12]}… (organisation ended)" in made
+    assert "It has passed, and is in effect." in made
+    assert "revoked (organisation ended), since" in said("verify", tmp_path / "bad.txt", *here, expect=1)
+    assert "University of Cy" in said("verify", tmp_path / "good.txt", *here)
+
+    assert "say --compromised-since" in said(*withdraw, "--by-motion", "--yes", expect=2)
+    asked = said(*withdraw, "--compromised-since", since, "--by-motion", expect=2)
+    assert f"What the key {key[:16]}… of University of Cy certified from log index {since:,} on is void." in asked
+    made = said(*withdraw, "--compromised-since", since, "--by-motion", "--yes")
+    assert f"to declare void what the key {key[:12]}… certified from log index {since:,} on" in made
+    for name in ("forged.txt", "forged too.txt"):
+        assert "void (key compromised)" in said("verify", tmp_path / name, *here, expect=1)
+    assert "University of Cy" in said("verify", tmp_path / "good.txt", *here)
+    assert f"compromised since {since:,}" in said("issuer", "list", "cy", *here)
+    assert "[M2]" in said(*withdraw, "--compromised-since", last, "--by-motion", "--yes", expect=6), "only earlier"
+    said(*withdraw, "--compromised-since", first, "--by-motion", "--yes")
+    assert f"{good[:16]}… is void (key compromised)" in said("verify", tmp_path / "good.txt", *here, expect=1)
