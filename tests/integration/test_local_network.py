@@ -9,11 +9,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
+from itertools import takewhile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from tests.integration import network as integration
 from tests.integration.network import short_folder, tallystick, wait_for
 
@@ -155,11 +157,16 @@ def up(folder: Path, *args: str) -> subprocess.Popen[str]:
 )
 def test_up_says_what_to_try_and_ends_with_all_its_nodes(number: int, args: list[str]) -> None:
     with short_folder() as path:
-        found_here("class", path / "net", 2, "", params=PARAMS, port=drawn_port(2))
+        found_here("class", path / "net", 2, "", params=replace(PARAMS, anybody_certifies=True), port=drawn_port(2))
         with up(path, *args) as process:
             assert process.stdout is not None
             folder = _folder_in(process.stdout.readline(), "2 nodes run in ")
-            assert any("tallystick join $(tallystick invite" in line for line in process.stdout)
+            told = list(takewhile(lambda line: "tallystick join $(tallystick invite" not in line, process.stdout))
+            who, own = (
+                ("The ledger is open", "stake 50") if args == ["net"] else ("University A, University B", "member")
+            )
+            assert who in told[0]
+            assert any(f"tallystick {own} " in line for line in told)
             children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
             nodes = [int(one) for one in children.read_text().split()] if children.exists() else []
             process.send_signal(number)

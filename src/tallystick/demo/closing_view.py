@@ -6,7 +6,8 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Final
 
-from tallystick.api import views
+from tallystick.api import governed_views, views
+from tallystick.api.key_book import called
 from tallystick.cli.options import node_folder
 from tallystick.cli.output import (
     DEFAULT_CHAIN,
@@ -44,7 +45,7 @@ def show_account(account: Account, chain: Path) -> None:
     say_heading("The chain", f"{many(len(account.blocks), 'block')} after the genesis block")
     _show_chain(account)
     say_heading("Who has what at stake, forged what, and voted")
-    _show_members(account)
+    (_show_organisations if account.ledger.has_directory else _show_members)(account)
     if account.refusals:
         say_heading("What was refused, and by which rule")
         _show_refusals(account)
@@ -109,7 +110,7 @@ def _show_chain(account: Account) -> None:
     rows: list[tuple[str | Text, ...]] = []
     began_ms = account.ledger.created_ms
     for epoch, stakes in enumerate(account.epochs):
-        shares = [f"{name} {stake}" for name, stake in stakes.items()]
+        shares = [f"{name} {stake}" for name, stake in sorted(stakes.items())]
         told = f"{sum(stakes.values())} at stake: {names_of(shares, most=8)}"
         rows.append(("", "", "", "", Text(f"Epoch {epoch}", style="bold"), "", Text(told, style="dim")))
         blocks = [(one.view, _block_cells(one, began_ms)) for one in account.blocks if one.epoch == epoch]
@@ -152,6 +153,28 @@ def _show_members(account: Account) -> None:
     say_table(account.members, columns)
 
 
+def _show_organisations(account: Account) -> None:
+    forged = Counter(_name(one.forger) for one in account.blocks)
+    votes = {one.finality.by_block: one.finality.voters for one in account.blocks if one.finality}
+    voted = Counter(_name(key) for voters in votes.values() for key in voters)
+    columns: Columns[governed_views.Organisation] = {
+        "Organisation": lambda one: one.title,
+        "At stake": lambda one: number(one.staked),
+        "Share": lambda one: share_bar(one.staked, account.ledger.total_staked, "yellow"),
+        "Member key": lambda one: Text(f"{(one.member_key or '')[:8]}…", style="cyan"),
+        "Blocks": lambda one: number(forged[one.title]),
+        "Voted": lambda one: share_bar(voted[one.title], len(votes), "cyan"),
+        "": _key_changes,
+    }
+    say_table(account.organisations, columns)
+
+
+def _key_changes(one: governed_views.Organisation) -> str:
+    if any(key.until is not None for key in one.keys):
+        return "key replaced"
+    return "admitted later" if min(key.since for key in one.keys) else ""
+
+
 def _show_refusals(account: Account) -> None:
     """By rule; the example is the first thing refused by it."""
     first = {one.rule: one for one in reversed(account.refusals)}
@@ -167,7 +190,7 @@ def _show_refusals(account: Account) -> None:
 
 
 def _name(key: views.Key | None) -> str:
-    return (key.name or key.key[:8]) if key else "nobody"
+    return called(key) if key else "nobody"
 
 
 # ---- the end ------------------------------------------------------------------------------------------------
@@ -190,5 +213,7 @@ def _show_kept(account: Account, chain: Path) -> None:
     option = "" if is_found else f" --chain {shlex.quote(str(chain))}"
     say(Text.assemble("The chain is kept in ", (str(chain), "bold"), ". Look into it:"))
     verify = f"verify {shlex.quote(account.files[0].name)} --ledger {account.ledger.ledger_id[:SHORTEST_ID]}"
-    for command in ("show", "show block 1", verify):
+    revoked = [one.facts["id"] for one in account.verdicts if one.what == "the_revoked_was_valid_until_then"]
+    more = ("member list", *(f"show certificate {one[:SHORTEST_ID]}" for one in revoked))
+    for command in ("show", "show block 1", *(more if account.ledger.has_directory else ()), verify):
         say(Text(f"  tallystick {command}{option}", style="bold"))
