@@ -8,10 +8,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from tests.builders import GENESIS
 from tests.integration.command_line import REPORT, cli, in_json
 
+from tallystick.demo.account import Account
+from tallystick.demo.closing_view import show_account
 from tallystick.demo.play import LEDGER_NAME
 from tallystick.ledger.genesis import make_genesis
 from tallystick.storage.store import Store
@@ -34,7 +37,9 @@ def nodes_of(folder: Path) -> list[int]:
     return [int(pid) for pid, args in lines if str(folder / "tmp") in args]
 
 
-def test_the_demo_ends_well_and_leaves_only_the_kept_ledger(tmp_path: Path) -> None:
+def test_the_demo_ends_well_and_leaves_only_the_kept_ledger(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     with demo(tmp_path, "--json") as process:
         shown, errors = process.communicate(timeout=240)
     assert process.returncode == 0, (shown, errors)
@@ -66,6 +71,21 @@ def test_the_demo_ends_well_and_leaves_only_the_kept_ledger(tmp_path: Path) -> N
     assert (old["until"], new["until"], new["key"]) == (new["since"], None, of_d["member_key"])
     assert account["epochs"] == [dict.fromkeys(titles[:4], 100), *[dict.fromkeys(titles, 100)] * 2]
     _check_decisions(account, facts)
+    monkeypatch.setenv("COLUMNS", "100")
+    show_account(msgspec.convert(account, Account), Path("tallystick-demo.db"))
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= 100
+    for words in (
+        "node-6 University D",
+        "University A: moves to admit",
+        "admitted later",
+        "key replaced",
+        "issuer may certify",
+        "✓ University E was admitted by a motion that passed with block ",
+        "tallystick member list",
+        f"tallystick show certificate {facts['the_revoked_was_valid_until_then']['id'][:16]}",
+    ):
+        assert words in shown
     killing = facts["went_on_without_the_killed"]
     assert killing["kept_index"] <= killing["tip_index"] < killing["went_on"]["index"] < killing["last_index"]
     assert killing["last_index"] <= killing["caught_up"]["index"] < killing["voted_again"]["index"]

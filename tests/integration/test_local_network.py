@@ -144,6 +144,16 @@ def test_the_demo_tells_what_it_could_not_certify(
     assert (type(said.value), str(said.value)) == (raised, told)
 
 
+def test_the_demo_does_not_claim_that_an_outsider_was_refused_who_was_not(
+    network: LocalNetwork[NodeProcess], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    demo = RealDemo(Terminal(quiet=True), network)
+    monkeypatch.setattr(demo, "_try", lambda *_: Outcome("00", "final"))
+    demo._refuse_an_outsider(network.nodes[1])
+    (verdict,) = demo._verdicts
+    assert (verdict.holds, verdict.says) == (False, "An outsider's fake was not refused by rule D1: it is final")
+
+
 def up(folder: Path, *args: str) -> subprocess.Popen[str]:
     """`tallystick up`."""
     environment: dict[str, Any] = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "NO_COLOR": "1"}

@@ -4,7 +4,7 @@ import shlex
 from collections import Counter
 from operator import itemgetter
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from tallystick.api import governed_views, views
 from tallystick.api.key_book import called
@@ -45,7 +45,7 @@ def show_account(account: Account, chain: Path) -> None:
     say_heading("The chain", f"{many(len(account.blocks), 'block')} after the genesis block")
     _show_chain(account)
     say_heading("Who has what at stake, forged what, and voted")
-    (_show_organisations if account.ledger.has_directory else _show_members)(account)
+    _show_members(account)
     if account.refusals:
         say_heading("What was refused, and by which rule")
         _show_refusals(account)
@@ -137,36 +137,40 @@ def _nullified_cells(one: Nullified) -> tuple[str | Text, ...]:
 
 
 def _show_members(account: Account) -> None:
-    forged = Counter(_name(one.forger) for one in account.blocks)
-    votes = {one.finality.by_block: one.finality.voters for one in account.blocks if one.finality}
-    voted = Counter(key.key for voters in votes.values() for key in voters)
-    columns: Columns[views.Member] = {
-        "Member": lambda one: _name(one.member),
-        "At stake": lambda one: number(one.staked),
-        "Share": lambda one: share_bar(one.staked, account.ledger.total_staked, "yellow"),
-        "Unbonding": lambda one: number(sum(part.amount for part in one.unbonding)),
-        "Free": lambda one: number(one.free),
-        "Blocks": lambda one: number(forged[_name(one.member)]),
-        "Voted": lambda one: share_bar(voted[one.member.key], len(votes), "cyan"),
-        "": lambda one: Text("burned" if one.is_burned else "", style="bold red"),
-    }
-    say_table(account.members, columns)
-
-
-def _show_organisations(account: Account) -> None:
+    """The organisations, or the accounts of an open ledger."""
     forged = Counter(_name(one.forger) for one in account.blocks)
     votes = {one.finality.by_block: one.finality.voters for one in account.blocks if one.finality}
     voted = Counter(_name(key) for voters in votes.values() for key in voters)
-    columns: Columns[governed_views.Organisation] = {
-        "Organisation": lambda one: one.title,
+    has: Columns[Any] = {
+        "Member": _title,
         "At stake": lambda one: number(one.staked),
         "Share": lambda one: share_bar(one.staked, account.ledger.total_staked, "yellow"),
+    }
+    did: Columns[Any] = {
+        "Blocks": lambda one: number(forged[_title(one)]),
+        "Voted": lambda one: share_bar(voted[_title(one)], len(votes), "cyan"),
+    }
+    organisations: Columns[governed_views.Organisation] = {
+        **has,
         "Member key": lambda one: Text(f"{(one.member_key or '')[:8]}…", style="cyan"),
-        "Blocks": lambda one: number(forged[one.title]),
-        "Voted": lambda one: share_bar(voted[one.title], len(votes), "cyan"),
+        **did,
         "": _key_changes,
     }
-    say_table(account.organisations, columns)
+    accounts: Columns[views.Member] = {
+        **has,
+        "Unbonding": lambda one: number(sum(part.amount for part in one.unbonding)),
+        "Free": lambda one: number(one.free),
+        **did,
+        "": lambda one: Text("burned" if one.is_burned else "", style="bold red"),
+    }
+    if account.ledger.has_directory:
+        say_table(account.organisations, organisations)
+    else:
+        say_table(account.members, accounts)
+
+
+def _title(one: governed_views.Organisation | views.Member) -> str:
+    return one.title if isinstance(one, governed_views.Organisation) else _name(one.member)
 
 
 def _key_changes(one: governed_views.Organisation) -> str:
