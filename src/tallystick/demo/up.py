@@ -99,6 +99,7 @@ def _tell(folders: Sequence[DataFolder]) -> None:
     governed = (
         f"tallystick member list {at}",
         *(f"tallystick member set-stake {one.organisation}=150 {at}" for one in founders if one.key == own),
+        f"tallystick motion approve ID --data {last}",
         f"{joining} --no-passphrase --run",
         f"tallystick member admit $(tallystick key admit mine --data ./mine) --title Mine {at}",
     )
