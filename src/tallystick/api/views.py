@@ -62,7 +62,7 @@ class CertificateLine(View, frozen=True):
     """SHA-256 of all of it but the signature."""
     kind: str
     """`statement`, `stake` (a staking operation), `evidence`, `motion`, `approval`, `objection`, `key_change`,
-    `revocation` or `supersession`."""
+    `revocation`, `supersession`, `erasure` or `erasure_confirmation`."""
     issuer: Key
     """Of the organisation that held the key at the certificate's log index."""
     timestamp_ms: int

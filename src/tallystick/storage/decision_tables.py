@@ -4,11 +4,23 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, NamedTuple, Protocol
 
 from tallystick.ledger.block import Block
-from tallystick.ledger.certificate import Approval, Objection, Revocation, Supersession
+from tallystick.ledger.certificate import (
+    Approval,
+    Erasure,
+    ErasureConfirmation,
+    Motion,
+    Objection,
+    Revocation,
+    Supersession,
+)
 from tallystick.ledger.certificate_index import Place
+from tallystick.ledger.changes import Erase
+from tallystick.ledger.encoding import digest
 from tallystick.ledger.motions import Outcome
 from tallystick.storage.sqlite_file import Database
 
+ORDERS: Final = digest(b"tallystick.erasure-orders")
+"""No certificate's id: what orders that a payload be erased stands in `about` under this one, too."""
 _OUTCOMES: Final = frozenset(map(int, Outcome))
 
 
@@ -25,7 +37,7 @@ class Decisions(Protocol):
     """What was decided, as it can be looked up."""
 
     def places_about(self, certificate_id: bytes) -> list[Place]:
-        """Where the words on a motion, or what changes a statement's status, stand, in order."""
+        """Where the words on a motion, or what is decided about a statement, stand, in order; and all `ORDERS`."""
 
     def outcome_of(self, motion: bytes) -> Decided | None:
         """What became of a motion; `None`: nothing yet."""
@@ -41,7 +53,7 @@ class DecisionTables:
         self._database = database
 
     def places_about(self, certificate_id: bytes) -> list[Place]:
-        """Where the words on a motion, or what changes a statement's status, stand, in order."""
+        """Where the words on a motion, or what is decided about a statement, stand, in order; and all `ORDERS`."""
         sql = "SELECT block_index, position FROM about WHERE certificate_id = ? ORDER BY block_index, position"
         return [Place(*row) for row in self._database.select(sql, (certificate_id,))]
 
@@ -109,7 +121,7 @@ class NotedDecisions:
         self._decided: dict[bytes, Decided] = {}
 
     def places_about(self, certificate_id: bytes) -> list[Place]:
-        """Where the words on a motion, or what changes a statement's status, stand, in order."""
+        """Where the words on a motion, or what is decided about a statement, stand, in order; and all `ORDERS`."""
         return self._about.get(certificate_id, [])
 
     def outcome_of(self, motion: bytes) -> Decided | None:
@@ -134,8 +146,11 @@ def _about(block: Block) -> Iterator[tuple[bytes, int]]:
         match one:
             case Approval(motion=about) | Objection(motion=about):
                 yield about, position
-            case Revocation(target=about) | Supersession(target=about):
+            case Revocation(target=about) | Supersession(target=about) | ErasureConfirmation(target=about):
                 yield about, position
+            case Erasure(target=about) | Motion(change=Erase(target=about)):
+                yield about, position
+                yield ORDERS, position
 
 
 def _decided(rows: Iterable[tuple[bytes, int, int]]) -> Iterator[Decided]:
