@@ -21,6 +21,7 @@ from tallystick.storage.sqlite_file import Database
 
 ORDERS: Final = digest(b"tallystick.erasure-orders")
 """No certificate's id: what orders that a payload be erased stands in `about` under this one, too."""
+BEFORE_ALL: Final = Place(0, -1)
 _OUTCOMES: Final = frozenset(map(int, Outcome))
 
 
@@ -36,7 +37,7 @@ class Decided(NamedTuple):
 class Decisions(Protocol):
     """What was decided, as it can be looked up."""
 
-    def places_about(self, certificate_id: bytes) -> list[Place]:
+    def places_about(self, certificate_id: bytes, after: Place = BEFORE_ALL) -> list[Place]:
         """Where the words on a motion, or what is decided about a statement, stand, in order; and all `ORDERS`."""
 
     def outcome_of(self, motion: bytes) -> Decided | None:
@@ -52,10 +53,11 @@ class DecisionTables:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def places_about(self, certificate_id: bytes) -> list[Place]:
+    def places_about(self, certificate_id: bytes, after: Place = BEFORE_ALL) -> list[Place]:
         """Where the words on a motion, or what is decided about a statement, stand, in order; and all `ORDERS`."""
-        sql = "SELECT block_index, position FROM about WHERE certificate_id = ? ORDER BY block_index, position"
-        return [Place(*row) for row in self._database.select(sql, (certificate_id,))]
+        sql = "SELECT block_index, position FROM about WHERE certificate_id = ? AND (block_index, position) > (?, ?)"
+        rows = self._database.select(f"{sql} ORDER BY block_index, position", (certificate_id, *after))
+        return [Place(*row) for row in rows]
 
     def outcome_of(self, motion: bytes) -> Decided | None:
         """What became of a motion; `None`: nothing yet."""
@@ -120,9 +122,9 @@ class NotedDecisions:
         self._about: dict[bytes, list[Place]] = {}
         self._decided: dict[bytes, Decided] = {}
 
-    def places_about(self, certificate_id: bytes) -> list[Place]:
+    def places_about(self, certificate_id: bytes, after: Place = BEFORE_ALL) -> list[Place]:
         """Where the words on a motion, or what is decided about a statement, stand, in order; and all `ORDERS`."""
-        return self._about.get(certificate_id, [])
+        return [one for one in self._about.get(certificate_id, []) if one > after]
 
     def outcome_of(self, motion: bytes) -> Decided | None:
         """What became of a motion; `None`: nothing yet."""
