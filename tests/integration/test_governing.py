@@ -298,6 +298,8 @@ def test_a_persons_data_is_erased_everywhere_and_who_has_confirmed_is_told(same:
         wait_for(partial(waiting, node), "it waits for the operator")
         assert knows_payload(node, own), "no node erases before its operator does"
         assert f"then: tallystick erase {own[:16]}" in said("status", *at(node))
+        asked = said("erase", own[:16], *at(node), expect=2)
+        assert "ordered it; a member's node confirms it on the ledger. Erase the payload of" in asked
         assert "is erased here, and that is confirmed: block" in said("erase", own[:16], "--yes", *at(node))
         assert told("status", *at(node))["erasures"] == []
     shown = said("show", "certificate", own, *at(first))

@@ -57,6 +57,8 @@ def erase(
             order = _ordered(client, one, what, why, by_node=key is None, yes=yes)
         else:
             kept = "The certificate and every proof of it stay; other nodes and backups keep their copies."
+            if one is not None and one.erasure is not None:
+                kept += f" {called(one.erasure.orders[0].by)} ordered it; a member's node confirms it on the ledger."
             confirm(f"{kept} Erase {what} from this node, for good?", is_said=yes)
         erased = client.erase(payload_hash, timeout_s=0)
         erased = replace(erased, order=order, confirmations=[settled(client, each) for each in erased.confirmations])

@@ -210,7 +210,7 @@ def _tell_block(client: Client, block: views.Block) -> None:
 
 
 def _tell_certificate(_: Client, one: views.Certificate) -> None:
-    say_heading(one.kind.capitalize(), one.summary or "(no subject)")
+    say_heading(one.kind.replace("_", " ").capitalize(), one.summary or "(no subject)")
     place = one.place
     fields = {
         "id": one.id,
