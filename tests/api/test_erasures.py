@@ -120,7 +120,7 @@ async def test_an_order_by_a_key_that_was_compromised_by_then_does_not_stand(led
 async def test_an_organisation_counts_once_whichever_member_key_confirmed(ledger: Governed) -> None:
     scribe, one = ledger.scribe, certified(ledger)
     ledger.forge(order := scribe.erasure(one.statement))
-    ledger.forge(scribe.erased(order, one.statement, "dot"), scribe.erased(order, one.statement, "cy"))
+    ledger.forge(first := scribe.erased(order, one.statement, "dot"), scribe.erased(order, one.statement, "cy"))
     replacing, removing = scribe.motion(scribe.replace_key("dot", "new")), scribe.motion(scribe.remove("cy"))
     ledger.forge(
         replacing, removing, *(scribe.approval(each, by) for each in (replacing, removing) for by in ("ben", "dot"))
@@ -128,6 +128,7 @@ async def test_an_organisation_counts_once_whichever_member_key_confirmed(ledger
     ledger.forge(scribe.erased(order, one.statement, "new"))
     found = await told(ledger, one.statement)
     assert [said.member.organisation for said in found.confirmed] == ["dot", "cy"]
+    assert found.confirmed[0].id == first.id.hex()
     assert [key.organisation for key in found.unconfirmed] == ["ada", "ben"], "a removed organisation that is silent"
 
 

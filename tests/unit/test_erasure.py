@@ -116,6 +116,13 @@ def test_each_member_confirms_once(scribe, diploma, order):
         scribe.forge(scribe.erased(order, diploma, "ben"))
 
 
+@pytest.mark.parametrize("more", [{"timestamp_ms": 1}, {"subject": "again"}, {"payload_hash": bytes(32)}])
+def test_each_field_beside_order_and_target_is_fixed(scribe, diploma, order, more):
+    other = replace(scribe.erased(order, diploma, "ben"), **more)
+    with refuses(Rule.R4, "neither time nor subject nor payload"):
+        scribe.forge(sign_certificate(other, BEN, scribe.ledger_id))
+
+
 @given(
     timestamp_ms=st.integers(0, 2**53 - 1),
     subject=st.sampled_from(["", "again"]),

@@ -42,7 +42,7 @@ class Erasures:
     def of(self, target: bytes, state: State) -> governed_views.Erasure | None:
         """What is to be erased of a statement, as of a state; `None`: nothing."""
         keys = self._reader.keys
-        orders, standing = list[governed_views.ErasureOrder](), dict[bytes, int]()
+        orders, standing = list[governed_views.ErasureOrder](), set[bytes]()
         confirmed = dict[str, governed_views.ErasureConfirmed]()
         places = self._reader.decisions.places_about(target) if state.directory else []
         for place in places:
@@ -51,14 +51,13 @@ class Erasures:
             one = self._at(place)
             certificate, by = one.certificate, keys.view(one.certificate.issuer, one.log_index)
             if isinstance(certificate, ErasureConfirmation):
-                since = standing.get(certificate.order)
-                if since is not None and since < place.block_index and by.organisation is not None:
+                if certificate.order in standing and by.organisation is not None:  # R4: that came before
                     told = governed_views.ErasureConfirmed(
                         by, certificate.id.hex(), place.block_index, one.timestamp_ms
                     )
                     confirmed.setdefault(by.organisation, told)
             elif (since := self._stands_from(one, state)) is not None:
-                standing[certificate.id] = since
+                standing.add(certificate.id)
                 kind, since_ms = _kind(certificate), self._reader.kept(since).header.timestamp_ms
                 orders.append(governed_views.ErasureOrder(certificate.id.hex(), kind, by, since, since_ms))
         if not orders:
