@@ -31,8 +31,9 @@ def status(
     what its key signed is lost; another machine signs with its key; its key is burned. It ends with 3 when the node
     does not run.
 
-    Open motions stand there, and what they wait for; member keys that are announced; and, of a member that has left,
-    when its node may be switched off.
+    Open motions stand there, and what they wait for; member keys that are announced; payloads that were ordered to be
+    erased everywhere, and wait for this node's operator; and, of a member that has left, when its node may be switched
+    off.
 
     Examples:
       tallystick status
@@ -99,12 +100,20 @@ def picture(told: views.Status, folder: Path) -> RenderableType:
     beside = [field("missing", _missing(one, told.now_ms), "yellow") for one in told.missing]
     beside += [field("motion", _motion(one), "yellow") for one in told.motions]
     beside += [field("new key", _rotation(one), "bold yellow") for one in told.rotations]
+    beside += [field("erase", _erasure(one), "yellow") for one in told.erasures]
     return Group(head, *(field(label, text) for label, text in lines.items()), *beside)
 
 
 def _motion(one: governed_views.MotionLine) -> str:
     waits = f"{one.waits_for}; closed on {utc(one.expires_ms)}"
     return f"{one.id[:_SHORT_ID]} to {one.summary}: {waits if one.state == 'open' else one.state}"
+
+
+def _erasure(one: governed_views.Erasure) -> str:
+    order = one.orders[0]
+    ordered = f"ordered by {'motion' if order.kind == 'motion' else called(order.by)} on {utc(order.since_ms)}"
+    target = one.target[:_SHORT_ID]
+    return f"the payload of {target}, {ordered}; look at it, then: tallystick erase {target}"
 
 
 def _rotation(one: governed_views.Rotation) -> str:

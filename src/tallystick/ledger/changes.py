@@ -180,6 +180,12 @@ class StopRotation(Change, tag=9):
     key: PublicKey
 
 
+class Erase(Change, tag=10):
+    """A statement's payload, at every node: each operator erases it, and confirms that (`ErasureConfirmation`)."""
+
+    target: Digest
+
+
 AnyChange = (
     Admit
     | Remove
@@ -190,6 +196,7 @@ AnyChange = (
     | SetParameter
     | SetStatus
     | StopRotation
+    | Erase
 )
 
 

@@ -13,6 +13,7 @@ from tallystick.ledger.changes import (
     Admit,
     AnyChange,
     Effect,
+    Erase,
     Remove,
     Rename,
     ReplaceMemberKey,
@@ -181,6 +182,9 @@ def carried_out(change: AnyChange, governed: Governed, moment: Moment, motion: b
             return replaced(governed, directory=directory.rename(organisation, title, domain))
         case StopRotation(organisation, key):
             return replaced(governed, directory=directory.stop_rotation(organisation, key))
+        case Erase(target):
+            moment.organisation_of(target)  # R1; that the payload is gone is for each operator to confirm
+            changed = governed
         case of_members:
             changed = _with_members(of_members, governed, moment)
     if governed.stakes.total_staked and not changed.stakes.total_staked:
