@@ -292,7 +292,7 @@ async def test_a_statement_is_valid_until_it_is_revoked_and_a_void_one_never_was
     revoking = scribe.revocation(one, "ben", reason=Reason.WITHDRAWN)
     declaring = scribe.revocation(other, "ben", Effect.VOID, Reason.FRAUD)
     ledger.forge()
-    then_ms = ledger.forge(revoking, declaring, scribe.supersession(third, one, "ben")).header.timestamp_ms
+    then_ms = ledger.forge(scribe.supersession(third, one, "ben"), revoking, declaring).header.timestamp_ms
     found = [await ledger.client.validity(one.id.hex(), at_ms) for at_ms in (there_ms - 1, then_ms - 1, then_ms)]
     assert [told.state for told in found] == ["not_yet", "valid", "revoked"]
     assert [told.since_ms for told in found] == [None, there_ms, then_ms]
