@@ -6,6 +6,8 @@ from tallystick.ledger.block import VerifiedBlock
 from tallystick.ledger.certificate import (
     AnyCertificate,
     Approval,
+    Erasure,
+    ErasureConfirmation,
     KeyChange,
     Motion,
     Objection,
@@ -130,6 +132,12 @@ class GovernedScribe(Scribe):
 
     def supersession(self, target: Statement, successor: Statement, by: str = "ada") -> Supersession:
         return issue(Supersession, self.key(by), self.ledger_id, self._now(), target.id, successor.id)
+
+    def erasure(self, target: Statement, by: str = "ada") -> Erasure:
+        return issue(Erasure, self.key(by), self.ledger_id, self._now(), target.id)
+
+    def erased(self, order: AnyCertificate, target: Statement, by: str) -> ErasureConfirmation:
+        return issue(ErasureConfirmation, self.key(by), self.ledger_id, 0, order.id, target.id)
 
     # ---- changes ----------------------------------------------------------------------------------------------
 

@@ -280,7 +280,7 @@ def test_a_body_that_is_none_is_told_and_nothing_is_submitted(
         (
             "/v1/search?kind=diploma",
             "kind has to be one of `statement`, `stake`, `evidence`, `motion`, `approval`, `objection`, `key_change`, "
-            "`revocation` and `supersession`",
+            "`revocation`, `supersession`, `erasure` and `erasure_confirmation`",
         ),
         ("/v1/blocks/1?encoded=perhaps", "encoded has to be true or false"),
         ("/v1/blocks/1?index=2", "a parameter stands twice in the address"),

@@ -165,6 +165,7 @@ ID, OTHER, SIGNED = b"\xab" * 32, b"\xcd" * 32, bytes(64)
         (changes.SetStatus(ID, Effect.VOID, Reason.FRAUD), "declare void abababababab… (fraud)"),
         (changes.SetStatus(ID, Effect.REVOKED, Reason.ORGANISATION_ENDED), "revoke abababababab… (organisation ended)"),
         (changes.StopRotation("ben", ID), "stop the rotation of the member key of ben to abababababab…"),
+        (changes.Erase(ID), "erase the payload of abababababab… everywhere"),
         (
             changes.SetCompromised(ID, None, 1_207),
             "declare void what the key abababababab… certified from log index 1,207 on",
@@ -217,7 +218,7 @@ def test_a_change_of_keys_is_told_in_words_and_as_fields(operation: changes.AnyK
 def test_words_and_changes_of_status_are_told_in_words_and_as_fields() -> None:
     scribe = GovernedScribe()
     one, other = scribe.statement(), scribe.statement()
-    motion = scribe.motion(changes.Remove("ben", 10))
+    motion, erasure = scribe.motion(changes.Remove("ben", 10)), scribe.erasure(one)
     for signed, kind, said, decision in (
         (scribe.approval(motion, "ben"), "approval", f"approves motion {short(motion.id)}", d.Approve(motion.id.hex())),
         (
@@ -243,6 +244,18 @@ def test_words_and_changes_of_status_are_told_in_words_and_as_fields() -> None:
             "supersession",
             f"puts {short(other.id)} in the place of {short(one.id)}",
             d.Supersede(one.id.hex(), other.id.hex()),
+        ),
+        (
+            erasure,
+            "erasure",
+            f"has the payload of {short(one.id)} erased everywhere",
+            d.OrderErasure(one.id.hex()),
+        ),
+        (
+            scribe.erased(erasure, one, "ben"),
+            "erasure_confirmation",
+            f"has erased the payload of {short(one.id)}",
+            d.ConfirmErasure(erasure.id.hex(), one.id.hex()),
         ),
     ):
         told = _told_alone(signed)

@@ -24,6 +24,7 @@ from tallystick.ledger.genesis import Founder, make_genesis
 from tallystick.ledger.keys import is_signed
 from tallystick.ledger.messages import entry_codec
 from tallystick.ledger.params import Params
+from tallystick.problems import NotThere
 from tallystick.storage.file_statement import describe_file
 
 
@@ -220,3 +221,82 @@ def test_an_asynchronous_client_decides_likewise(governed: Governed) -> None:
             assert (await client.validity(other.id)).state == "valid"
 
     asyncio.run(decide())
+
+
+# ---- erasing everywhere -----------------------------------------------------------------------------------------
+
+
+def diploma(client: Client, name: str) -> str:
+    """The id of a statement whose subject stands in its payload."""
+    (outcome,) = client.submit(client.sign([(f"{name}: BSc", None)]))
+    return outcome.id
+
+
+def test_an_organisation_orders_its_own_erased_and_each_member_confirms(governed: Governed) -> None:
+    with governed.at_the_node() as ada, governed.ben() as ben:
+        one = ada.certificate(diploma(ada, "Somerville"))
+        assert one.payload_hash is not None
+        with pytest.raises(NotThere, match="nothing orders"):
+            ben.confirm_erasure(one.id)
+        refused = ben.order_erasure(one.id).outcome
+        assert (refused.state, refused.rule) == ("refused", "R2"), "ada certified it"
+        order = ada.order_erasure(one.id[:12], words="as she asked")
+        assert order.outcome.state == "final"
+        (waiting,) = ada.status().erasures
+        assert (waiting.target, waiting.is_erased_here, waiting.orders[0].id) == (one.id, False, order.id)
+        assert ada.certificate(one.id).payload is not None, "no node erases before its operator does"
+        (confirmation,) = ada.erase(one.payload_hash).confirmations
+        assert confirmation.state == "final"
+        assert ada.status().erasures == []
+        assert ada.erase(one.payload_hash).confirmations == [], "it is confirmed already"
+        confirmed = ben.confirm_erasure(one.id)
+        assert confirmed.outcome.state == "final"
+        assert ben.confirm_erasure(one.id).id == confirmed.id, "there is one of it"
+        told = ben.certificate(one.id)
+        assert (told.subject, told.is_erased, told.summary) == (None, True, "(its payload was erased)")
+        assert told.erasure is not None
+        assert [said.id for said in told.erasure.confirmed] == [confirmation.id, confirmed.id]
+        assert told.erasure.unconfirmed == []
+        assert [found.target for found in ben.erasures().erasures] == [one.id]
+
+
+def test_an_erasure_that_was_cut_off_before_it_was_confirmed_is_asked_for_again(governed: Governed) -> None:
+    with governed.at_the_node() as ada:
+        one = ada.certificate(diploma(ada, "Germain"))
+        assert ada.erase(one.payload_hash or "").confirmations == [], "nothing was ordered"
+        ada.order_erasure(one.id)
+        assert [found.target for found in ada.status().erasures] == [one.id], "it is erased, and not confirmed"
+        (first,) = ada.erase(one.payload_hash or "", timeout_s=0).confirmations
+        (again,) = ada.erase(one.payload_hash or "", timeout_s=0).confirmations or [first]
+        assert again.id == first.id
+        assert ada.wait([first.id])[0].state == "final"
+        assert ada.status().erasures == []
+
+
+def test_what_another_certified_is_ordered_by_motion(governed: Governed) -> None:
+    with governed.at_the_node() as ada, governed.ben() as ben:
+        one = ben.certificate(diploma(ben, "Noether"))
+        moved = ada.move(d.Erase(one.id))
+        assert moved.outcome.state == "final"
+        assert ada.motion(moved.id).state == "passed", "ada has all the stake"
+        (waiting,) = ada.status().erasures
+        assert (waiting.target, waiting.orders[0].kind, waiting.orders[0].id) == (one.id, "motion", moved.id)
+        assert [each.state for each in ada.erase(one.payload_hash or "").confirmations] == ["final"]
+        found = ada.motion(moved.id).erasure
+        assert found is not None
+        assert [said.member.organisation for said in found.confirmed] == ["ada"]
+        assert [key.organisation for key in found.unconfirmed] == ["ben"]
+
+
+def test_who_verifies_a_file_is_not_told_who_was_to_erase_it(governed: Governed, tmp_path: Path) -> None:
+    """Names of a ledger that is not known would come with it."""
+    report = tmp_path / "report.txt"
+    report.write_text("to be erased")
+    with governed.at_the_node() as client:
+        outcome = client.certify(report)
+        client.order_erasure(outcome.id)
+        (file,) = give_verdicts(client, [describe_file(report)], Known(None, {}), Demand()).files
+        assert file.certificates[0].certificate.id == outcome.id
+        assert file.certificates[0].certificate.erasure is None
+        client.erase(client.certificate(outcome.id).payload_hash or "")
+        assert client.statements_of(describe_file(report)) == []

@@ -13,9 +13,11 @@ from tallystick.api.file_source import open_file
 from tallystick.integrity.check import Check
 from tallystick.integrity.repair import repair
 from tallystick.integrity.salvage import salvage
+from tallystick.ledger.certificate_index import Place
 from tallystick.ledger.changes import Rename
 from tallystick.ledger.motions import Outcome
 from tallystick.node.events import PersistBlock
+from tallystick.storage.decision_tables import ORDERS
 from tallystick.storage.store import Store
 
 
@@ -38,6 +40,9 @@ class Kept:
         scribe.forge(*(scribe.objection(self.closed, name) for name in ("ada", "cy")))
         scribe.forge(scribe.supersession(self.one, self.other, "dot"))
         scribe.forge(scribe.revocation(self.one, "dot"))
+        self.order = scribe.erasure(self.other, "dot")
+        scribe.forge(self.order)
+        scribe.forge(scribe.erased(self.order, self.other, "ben"))
         with Store.create(path, scribe.genesis) as store:
             for one in scribe.kept:
                 store.append(one)
@@ -70,6 +75,8 @@ def test_what_became_of_motions_is_kept_with_the_block_that_decided(kept: Kept) 
         assert [len(found) for found in places.values()] == [2, 2, 0, 2]
         assert [place.block_index for place in places[kept.one.id]] == [4, 5]
         assert tables.outcomes(1, 1)[0].motion == kept.passed.id
+        assert [tables.places_about(one) for one in (kept.other.id, ORDERS)] == [[(6, 0), (7, 0)], [(6, 0)]]
+        assert tables.places_about(kept.other.id, Place(6, 0)) == [(7, 0)]
     assert derived(kept.path) == []
 
 
@@ -80,6 +87,8 @@ DAMAGES = {
     "no outcome": "UPDATE decided SET outcome = 99",
     "an outcome too many": "INSERT INTO decided VALUES (zeroblob(32), 3, 1)",
     "a word is gone": "DELETE FROM about WHERE block_index = 2 AND position = 0",
+    "an order is gone": "DELETE FROM about WHERE block_index = 6 AND length(certificate_id) = 32",
+    "a confirmation is gone": "DELETE FROM about WHERE block_index = 7",
     "a word too many": "INSERT INTO about VALUES (zeroblob(32), 1, 0)",
 }
 
@@ -141,5 +150,8 @@ def test_a_file_tells_of_motions_and_validity_by_what_its_check_found(kept: Kept
             now = (await client.get(path)).json()["validity"]
             before = (await client.get(path, params={"at_ms": now["since_ms"] - 1})).json()["validity"]
             assert (now["state"], before["state"]) == ("revoked", "superseded")
+            (erasure,) = (await client.get("/v1/erasures")).json()["erasures"]
+            assert (erasure["target"], erasure["orders"][0]["id"]) == (kept.other.id.hex(), kept.order.id.hex())
+            assert [one["member"]["organisation"] for one in erasure["confirmed"]] == ["ben"]
 
     asyncio.run(ask())

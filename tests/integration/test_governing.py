@@ -11,8 +11,13 @@ from msgspec.structs import replace
 from tests.integration.network import QUICK, Network, NodeProcess, running_network, tallystick, wait_for
 
 from tallystick.cli.words import utc
+from tallystick.client.blocking import Client
 from tallystick.host.addresses import drawn_port
+from tallystick.host.clock import now_ms
 from tallystick.host.data_folder import DataFolder
+from tallystick.ledger.certificate import issue_statement, payload_codec
+from tallystick.ledger.encoding import encode
+from tallystick.ledger.messages import Entry
 
 GOVERNED: Final = replace(QUICK, anybody_certifies=False)
 
@@ -279,3 +284,104 @@ def test_stakes_are_set_by_motion_alone(same: Network) -> None:
     assert [organisations(first)[f"node-{one}"]["staked"] for one in (1, 2, 3, 4)] == [120, 120, 100, 100]
     carry(moved(first, "member", "set-stake", "50"), second, third)
     assert {one["staked"] for one in organisations(first).values()} == {50}
+
+
+def traces(node: NodeProcess, word: bytes) -> list[str]:
+    """The files of a node's folder in which a word can be read: its ledger and search index, with their logs."""
+    return [one.name for one in node.folder.path.iterdir() if one.is_file() and word in one.read_bytes()]
+
+
+def is_without(node: NodeProcess, word: bytes) -> bool:
+    return not traces(node, word)
+
+
+def waiting(node: NodeProcess) -> Any:
+    """What was ordered to be erased, and waits for the node's operator."""
+    with Client(node.folder.path) as client:
+        return client.status().erasures
+
+
+def test_a_persons_data_is_erased_everywhere_and_who_has_confirmed_is_told(same: Network, tmp_path: Path) -> None:
+    first, second, third, fourth = same.nodes[:4]
+    subject = ("--subject", "Zuse Konrad, BSc")
+    (tmp_path / "own.txt").write_text("own")
+    (result,) = told("certify", tmp_path / "own.txt", *subject, *at(first))["results"]
+    own = str(result["outcome"]["id"])
+    same.wait_until_agreed()
+    for node in (first, second, third, fourth):
+        wait_for(partial(knows_payload, node, own), f"{node.name} has the payload")
+    assert "motion erase" in said("erase", own[:12], "--everywhere", *at(second), expect=2)
+    asked = said("erase", own[:12], "--everywhere", *at(first), expect=2)
+    assert "Order all nodes to erase the payload of" in asked
+    assert told("status", *at(second))["erasures"] == [], "nothing was ordered"
+    ordered = said("erase", own[:12], "--everywhere", "--yes", *at(first))
+    assert "is erased here, and that is confirmed: block" in ordered
+    assert "backups; exports; proofs and copies in anybody's hands" in ordered
+    for node in (second, third):
+        wait_for(partial(waiting, node), "it waits for the operator")
+        assert knows_payload(node, own), "no node erases before its operator does"
+        assert f"then: tallystick erase {own[:16]}" in said("status", *at(node))
+        asked = said("erase", own[:16], *at(node), expect=2)
+        assert "ordered it; a member's node confirms it on the ledger. Erase the payload of" in asked
+        assert "is erased here, and that is confirmed: block" in said("erase", own[:16], "--yes", *at(node))
+        assert told("status", *at(node))["erasures"] == []
+    shown = said("show", "certificate", own, *at(first))
+    assert "(its payload was erased)" in shown
+    wait_for(lambda: len(erasure(first, own)["confirmed"]) == 3, "all three are final")
+    assert [one["organisation"] for one in erasure(first, own)["unconfirmed"]] == ["node-4"]
+    assert "each operator runs tallystick erase" in said("show", "certificate", own, *at(first))
+    assert erasure(fourth, own)["is_erased_here"] is False
+    for node in (first, second, third):
+        wait_for(partial(is_without, node, b"Zuse"), "no file has the subject")
+    assert traces(fourth, b"Zuse")
+    assert "its payload was erased" in said("show", "certificate", own, *at(second))
+
+
+def test_what_another_certified_is_erased_by_motion_and_a_node_that_was_cut_off_confirms_later(
+    same: Network, tmp_path: Path
+) -> None:
+    first, second, third, fourth = same.nodes[:4]
+    theirs = certified(fourth, tmp_path / "theirs.txt", "theirs")
+    same.wait_until_agreed()
+    motion = moved(first, "motion", "erase", theirs[:16], "--yes")
+    carry(motion, second, third)
+    wait_for(partial(waiting, third), "it waits for the operator")
+    assert "ordered by motion on" in said("status", *at(third))
+    payload_hash = told("show", "certificate", theirs, *at(third))["payload_hash"]
+    with Client(third.folder.path) as client:  # erased, and killed before that is confirmed or final
+        client.erase(payload_hash, timeout_s=0)
+    third.kill()
+    third.start()
+    wait_for(lambda: third.status().state in ("quiet", "advancing"), "it runs again")
+    (result,) = told("erase", theirs[:16], "--yes", *at(third))["confirmations"] or [{"state": "final"}]
+    assert result["state"] == "final"
+    wait_for(lambda: not waiting(third), "nothing waits")
+    (confirmed,) = told("motion", "show", motion, *at(third))["erasure"]["confirmed"]
+    assert confirmed["member"]["organisation"] == "node-3"
+    assert "erased by node-3" in said("motion", "show", motion, *at(third))
+
+
+def test_who_certifies_anothers_payload_does_not_have_it_erased(same: Network, tmp_path: Path) -> None:
+    first, second, *_ = same.nodes
+    genuine = certified(first, tmp_path / "genuine.txt", "genuine")
+    with Client(first.folder.path) as honest:
+        shown = honest.certificate(genuine).payload
+    assert shown is not None
+    payload = payload_codec.decode(bytes.fromhex(shown.encoded))
+    thief = second.folder.wallet("")
+    with Client(second.folder.path, wallet=thief) as client:
+        copied = issue_statement(thief, client.ledger_id, now_ms(), "", payload)
+        (outcome,) = client.submit([encode(Entry(copied))])
+        assert client.order_erasure(outcome.id).outcome.state == "final"
+    same.wait_until_agreed()
+    refused = said("erase", outcome.id[:16], "--yes", *at(first), expect=2)
+    assert f"is that of another issuer's certificate, too: {genuine[:12]}… by node-1" in refused
+    assert knows_payload(first, genuine)
+
+
+def knows_payload(node: NodeProcess, certificate: str) -> bool:
+    return told("show", "certificate", certificate, *at(node))["payload"] is not None
+
+
+def erasure(node: NodeProcess, certificate: str) -> Any:
+    return told("show", "certificate", certificate, *at(node))["erasure"]

@@ -228,6 +228,11 @@ def of_what_is_decided(place: Place) -> None:
         cli(*revoke, "--yes", cwd=place.folder)
         place.read(*revoke, "--yes", expect=6)
         place.read("supersede", result["outcome"]["id"], ENCODABLE, *where, expect=2)
+        assert printable(subject) in place.read("motion", "erase", result["outcome"]["id"], *where, expect=2)
+        order = ("erase", result["outcome"]["id"], "--everywhere", *where)
+        place.read(*order, "--why", subject, expect=2)
+        assert printable(label) in place.read(*order, "--key", "registry/key", "--yes", "--why", subject)
+        assert printable(label) in place.read("show", "certificate", result["outcome"]["id"], *where)
         for args in (("admit", ENCODABLE, "--title", "x"), ("replace-key", ENCODABLE), ("organisation-key", ENCODABLE)):
             place.read("member", *args, *where, expect=2)
         for args in (("remove", LEGAL), ("rename", LEGAL, "--title", "x"), ("stop-rotation", LEGAL)):

@@ -96,11 +96,13 @@ def of_strangers(scribe: GovernedScribe) -> list[tuple[AnyCertificate, Rule]]:
         (scribe.approval(motion, "stranger"), Rule.M1),
         (scribe.objection(motion, "stranger"), Rule.M1),
         (scribe.key_change(operation, "stranger"), Rule.D6),
+        (scribe.erasure(target, "stranger"), Rule.D1),
+        (scribe.erased(motion, target, "stranger"), Rule.R4),
         (issue_stake(STRANGER, scribe.ledger_id, START_MS, 5), Rule.S9),
     ]
 
 
-@pytest.mark.parametrize("place", range(8))
+@pytest.mark.parametrize("place", range(10))
 def test_what_a_stranger_issues_is_refused_before_any_signature_is_looked_at(place: int) -> None:
     bench = Following()
     certificate, rule = of_strangers(bench.scribe)[place]
@@ -448,7 +450,7 @@ def in_view(view: int) -> Proposing:
     return bench
 
 
-@pytest.mark.parametrize("place", range(8))
+@pytest.mark.parametrize("place", range(10))
 def test_a_strangers_certificates_in_a_proposal_are_refused_before_their_signatures_are_looked_at(place: int) -> None:
     view = Proposing().view_of_others()
     bench = in_view(view)

@@ -13,6 +13,8 @@ from tallystick.ledger.blockchain import Blockchain
 from tallystick.ledger.certificate import (
     AnyCertificate,
     Approval,
+    Erasure,
+    ErasureConfirmation,
     KeyChange,
     Motion,
     Objection,
@@ -37,6 +39,7 @@ from tallystick.ledger.changes import (
     AnyKeyOperation,
     Effect,
     EndIssuer,
+    Erase,
     Reason,
     Remove,
     Rename,
@@ -228,6 +231,7 @@ def _changes(ledger_id: bytes) -> list[AnyChange]:
         SetParameter("block_ahead_ms", None, 500),
         SetStatus(b"\xaa" * 32, Effect.VOID, Reason.FRAUD),
         StopRotation("south", after),
+        Erase(b"\xaa" * 32),
         SetCompromised(after, None, 3),
         SetCompromised(after, 3, 0),
     ]
@@ -254,6 +258,8 @@ CERTIFICATES += [
     issue(Revocation, _ONE, _LEDGER, _CREATED_MS + 9, CERTIFICATES[0].id, Effect.REVOKED, Reason.MISTAKE),
     issue(Revocation, _ONE, _LEDGER, _CREATED_MS + 9, CERTIFICATES[0].id, Effect.VOID, Reason.UNSPECIFIED),
     issue(Supersession, _TWO, _LEDGER, _CREATED_MS + 9, CERTIFICATES[1].id, CERTIFICATES[2].id),
+    issue(Erasure, _ONE, _LEDGER, _CREATED_MS + 9, CERTIFICATES[0].id),
+    issue(ErasureConfirmation, _TWO, _LEDGER, 0, CERTIFICATES[1].id, CERTIFICATES[0].id),
 ]
 _KINDS = {
     Statement: 1,
@@ -266,6 +272,8 @@ _KINDS = {
     KeyChange: 8,
     Revocation: 9,
     Supersession: 10,
+    Erasure: 11,
+    ErasureConfirmation: 12,
 }
 
 
@@ -314,6 +322,8 @@ def _governed() -> list[tuple[int, list[AnyCertificate]]]:
     rotation = replace(rotating, after=new, admitted=admitted)
     first, second = (issue_statement(_MORE[2], ledger_id, _CREATED_MS, f"diploma {number}") for number in (1, 2))
     third = issue_statement(_TWO, ledger_id, _CREATED_MS, "diploma 3")
+    erasure = made(Erasure, _TWO, 5, third.id)
+    confirmation = issue(ErasureConfirmation, _TWO, ledger_id, 0, erasure.id, third.id)
     return [
         (1, [made(KeyChange, _ONE, 1, adding), first, second, third]),
         (2, [admission, removal, made(Objection, _THREE, 2, removal.id)]),
@@ -321,9 +331,9 @@ def _governed() -> list[tuple[int, list[AnyCertificate]]]:
         (4, [made(Objection, _TWO, 4, removal.id), made(Revocation, _TWO, 4, third.id, Effect.VOID, Reason.FRAUD)]),
         (
             5,
-            [renaming, made(KeyChange, _ONE, 5, rotation), made(KeyChange, _ONE, 5, ending)],
+            [renaming, made(KeyChange, _ONE, 5, rotation), made(KeyChange, _ONE, 5, ending), erasure],
         ),
-        (55, [made(Revocation, _ONE, 55, first.id, Effect.REVOKED, Reason.KEY_COMPROMISED)]),
+        (55, [confirmation, made(Revocation, _ONE, 55, first.id, Effect.REVOKED, Reason.KEY_COMPROMISED)]),
     ]
 
 

@@ -33,6 +33,7 @@ class Beside(NamedTuple):
     is_erased: bool = False
     """Whether the payload was."""
     validity: governed_views.Validity | None = None
+    erasure: governed_views.Erasure | None = None
 
 
 def _payload_view(payload: core.Payload) -> views.Payload:
@@ -71,6 +72,7 @@ def certificate_view(one: AnyCertificate, beside: Beside, keys: Keys) -> views.C
         is_erased=beside.is_erased,
         decision=decision_view(one) if isinstance(one, Decision) else None,
         validity=beside.validity,
+        erasure=beside.erasure,
     )
 
 

@@ -138,6 +138,12 @@ class StopRotation(Part, frozen=True, tag_field="change", tag="stop_rotation"):
     key: Hex32
 
 
+class Erase(Part, frozen=True, tag_field="change", tag="erase"):
+    """A statement's payload, at every node: each operator erases it, and confirms that."""
+
+    target: Hex32
+
+
 class SetCompromised(Part, frozen=True, tag_field="change", tag="set_compromised"):
     """Since when a key of an organisation that is gone was compromised."""
 
@@ -158,6 +164,7 @@ AnyChange = (
     | SetParameter
     | SetStatus
     | StopRotation
+    | Erase
     | SetCompromised
 )
 
@@ -250,7 +257,21 @@ class Supersede(Part, frozen=True, tag_field="kind", tag="supersession"):
     successor: Hex32
 
 
-AnyDecision = Move | Approve | Object | ChangeKeys | Revoke | Supersede
+class OrderErasure(Part, frozen=True, tag_field="kind", tag="erasure"):
+    """The organisation that certified a statement has its payload erased everywhere, without a vote."""
+
+    target: Hex32
+
+
+class ConfirmErasure(Part, frozen=True, tag_field="kind", tag="erasure_confirmation"):
+    """A member's node has erased what an order is about. It has no time and no words: there is one for each order."""
+
+    order: Hex32
+    """An erasure, or a motion to erase that passed."""
+    target: Hex32
+
+
+AnyDecision = Move | Approve | Object | ChangeKeys | Revoke | Supersede | OrderErasure | ConfirmErasure
 
 
 class NewDecision(Struct, frozen=True, forbid_unknown_fields=True):
@@ -278,6 +299,8 @@ _CORE: Final[Mapping[type[Part], type[Encoded]]] = {
     ChangeKeys: core.KeyChange,
     Revoke: core.Revocation,
     Supersede: core.Supersession,
+    OrderErasure: core.Erasure,
+    ConfirmErasure: core.ErasureConfirmation,
 }
 _TOLD: Final = {kind: told for told, kind in _CORE.items()}
 
@@ -286,6 +309,7 @@ def signed_decision(told: AnyDecision, words: str, wallet: Wallet, ledger_id: by
     """The decision as a wallet signs it; the words, if any, are its payload. Raises `Refused` (E1, E2)."""
     payload = Payload.about(words, None, os.urandom(SALT_BYTES)) if words else None
     kind = cast(type[core.Decision], _CORE[type(told)])
+    timestamp_ms = 0 if isinstance(told, ConfirmErasure) else timestamp_ms
     return Entry(core.issue_decision(kind, wallet, ledger_id, timestamp_ms, _values(told), payload), payload)
 
 

@@ -41,6 +41,56 @@ class ValidityAnswer(Answer, frozen=True, kw_only=True):
     validity: Validity
 
 
+class ErasureOrder(View, frozen=True):
+    """What orders that a payload be erased everywhere."""
+
+    id: str
+    kind: str
+    """`erasure`, of the organisation that certified, or `motion`, that passed."""
+    by: Key
+    """Who signed the erasure, or made the motion."""
+    since_block: int
+    """From which it stands."""
+    since_ms: int
+    """That block's time."""
+
+
+class ErasureConfirmed(View, frozen=True):
+    """A member says that its node has erased a payload."""
+
+    member: Key
+    id: str
+    """Of its certificate."""
+    block_index: int
+    block_timestamp_ms: int
+
+
+class Erasure(View, frozen=True):
+    """A statement's payload that is to be erased everywhere. No node erases it before its operator does."""
+
+    target: str
+    """The statement's id."""
+    payload_hash: str | None
+    """`null`: it has no payload, so nothing is to be done."""
+    orders: list[ErasureOrder]
+    """In the order of the log."""
+    confirmed: list[ErasureConfirmed]
+    """Of each organisation the first."""
+    unconfirmed: list[Key]
+    """The member keys of the organisations that did not confirm, in the order of their ids."""
+    is_erased_here: bool
+    """At the node, or in the file, that answers."""
+    not_reached: str
+    """What no order reaches, in words."""
+
+
+class Erasures(Answer, frozen=True, kw_only=True):
+    """What is to be erased everywhere, by the latest order first; a page may hold fewer than was asked for."""
+
+    erasures: list[Erasure]
+    next: str | None
+
+
 class SignedDecision(Answer, frozen=True, kw_only=True):
     """A decision that was signed and submitted."""
 
@@ -186,6 +236,8 @@ class Motion(MotionLine, frozen=True, kw_only=True):
     schema: int = SCHEMA
     words: list[MotionWord]
     """Of the members that count, those with most at stake first."""
+    erasure: Erasure | None = None
+    """Of a motion to erase that passed: who has confirmed."""
 
 
 class Motions(Answer, frozen=True, kw_only=True):

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from tallystick.api import decisions as d
 from tallystick.api import governed_views, views
 from tallystick.api import questions as q
@@ -24,7 +26,7 @@ from tallystick.ledger.encoding import encode
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.messages import Entry, entry_codec
 from tallystick.node.events import PayloadErasureAsked, UnbanAsked
-from tallystick.problems import BadRequest, NotRunning, NotThere
+from tallystick.problems import BadRequest, DamagedStore, NotRunning, NotThere
 from tallystick.storage.sqlite_file import copy_database
 
 if TYPE_CHECKING:  # a file's reader does without
@@ -52,7 +54,12 @@ class LiveNode:
     async def status(self) -> views.Status:
         """How the node is, and why the ledger does or does not advance."""
         keys, key = self._reader.keys, self._wallet.public_key
-        return status_of(self._runner, keys, key, self._hosted.address, self._started_ms)
+        try:
+            waiting = await self._reader.erasures_waiting(key)
+        except DamagedStore:  # tallystick check tells of that
+            waiting = []
+        told = status_of(self._runner, keys, key, self._hosted.address, self._started_ms)
+        return replace(told, erasures=waiting)
 
     async def peers(self, limit: q.Limit = 50, cursor: q.Cursor = None) -> views.Peers:
         """Whom the node knows, those connected first."""
@@ -176,11 +183,21 @@ class LiveNode:
         note(logging.INFO, "ban lifted", peer=banned)
         return views.Done()
 
-    async def erase(self, payload_hash: q.HexInPath) -> views.Done:
-        """Erase a payload from this node, for good. The certificate and every proof of it stay."""
-        self._runner.handle(PayloadErasureAsked(bytes.fromhex(payload_hash)))
-        note(logging.INFO, "payload erased", payload=bytes.fromhex(payload_hash))
-        return views.Done()
+    async def erase(self, payload_hash: q.HexInPath) -> views.Erased:
+        """Erase a payload from this node, for good; where that was ordered, its member confirms it.
+
+        The certificate and every proof of it stay. Cut off in between, it is asked again: nothing is done twice.
+        """
+        erased = bytes.fromhex(payload_hash)
+        self._runner.handle(PayloadErasureAsked(erased))
+        self.check_sound()
+        note(logging.INFO, "payload erased", payload=erased)
+        due = await self._reader.erasures_to_confirm(erased, self._wallet.public_key)
+        confirming = [d.ConfirmErasure(one.orders[0].id, one.target) for one in due]
+        ledger_id = self._runner.node.chain.ledger_id
+        entries = [d.signed_decision(one, "", self._wallet, ledger_id, 0) for one in confirming]
+        outcomes = (await self._submit(entries, 0)).outcomes if entries else []
+        return views.Erased(payload_hash=payload_hash, confirmations=outcomes)
 
     async def name(self, key: q.HexInPath, body: q.Name) -> views.Done:
         """Note in the node's address book what a key is called."""

@@ -44,9 +44,10 @@ AsEncoded = Annotated[bool, Meta(description="Also as it is encoded, for a progr
 Kind = Annotated[
     str,
     Meta(
-        pattern=f"^(statement|stake|evidence|motion|approval|objection|key_change|revocation|supersession){_END}",
+        pattern="^(statement|stake|evidence|motion|approval|objection|key_change|revocation|supersession|erasure"
+        f"|erasure_confirmation){_END}",
         description="One of `statement`, `stake`, `evidence`, `motion`, `approval`, `objection`, `key_change`, "
-        "`revocation` and `supersession`.",
+        "`revocation`, `supersession`, `erasure` and `erasure_confirmation`.",
     ),
 ]
 AtMs = Annotated[Milliseconds, Meta(description="A time, in milliseconds; without it, the tip's block time.")] | None

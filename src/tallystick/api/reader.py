@@ -7,11 +7,12 @@ from contextlib import AsyncExitStack
 from functools import lru_cache, partial
 from typing import Any, Final, NamedTuple, ParamSpec, TypeVar
 
-from msgspec.structs import asdict
+from msgspec.structs import asdict, replace
 
 from tallystick.api import governed_views, views
 from tallystick.api import questions as q
 from tallystick.api.certificate_view import Beside, certificate_line, certificate_view, validity_view
+from tallystick.api.erasures import Erasures, target_of
 from tallystick.api.governance import (
     Past,
     last_words,
@@ -28,7 +29,7 @@ from tallystick.ledger.block import Block, genesis_block
 from tallystick.ledger.blockchain import Blockchain
 from tallystick.ledger.certificate import AnyCertificate, Motion, Revocation, Statement, Supersession
 from tallystick.ledger.certificate_index import Place
-from tallystick.ledger.changes import Effect, Reason
+from tallystick.ledger.changes import Effect, Erase, Reason
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.state import State
 from tallystick.ledger.status import StatusEntry
@@ -88,9 +89,10 @@ class LedgerReader:
     def __init__(self, chain: Blockchain, store: Store, read: Thread, find: Find) -> None:
         """On the thread that reads."""
         self._chain, self._store, self._read, self._find = chain, store, read, find
-        self._kept = lru_cache(_BLOCKS_AT_HAND)(self._block)  # a block may hold a thousand of what is asked for
+        self.kept = lru_cache(_BLOCKS_AT_HAND)(self._block)  # a block may hold a thousand of what is asked for
         self.address_book: Mapping[bytes, str] = store.names()
         self.decisions: Decisions = store.decision_tables
+        self.to_erase = Erasures(self, store)
 
     @property
     def state(self) -> State:
@@ -254,10 +256,40 @@ class LedgerReader:
         at, state, keys = self._found(id), self.state, self.keys
         return await self._read(self._motion, at, state, keys)
 
+    async def erasures(self, limit: q.Limit = 50, cursor: q.Cursor = None) -> governed_views.Erasures:
+        """What is to be erased everywhere, and who has confirmed."""
+        state = self.state
+        targets, following = page(await self._read(self.to_erase.targets, state), limit, cursor)
+        found = await self._read(lambda: [self.to_erase.of(one, state) for one in targets])
+        return governed_views.Erasures(erasures=[one for one in found if one is not None], next=following)
+
+    async def payload(self, payload_hash: q.HexInPath) -> views.PayloadUse:
+        """What certificates cover a payload: all blocks are looked through."""
+        digest = bytes.fromhex(payload_hash)
+        places = await self._read(self.to_erase.covering, digest, self.state)
+        return views.PayloadUse(
+            payload_hash=payload_hash,
+            is_kept=await self._read(self._store.payload, digest) is not None,
+            is_erased=await self._read(self._store.payload_tables.is_erased, digest),
+            certificates=await self._lines([self.log_index(one) for one in places]),
+        )
+
     async def names(self, limit: q.Limit = 50, cursor: q.Cursor = None) -> views.Names:
         """The address book, in the order of the keys."""
         shown, following = page([self.key(one) for one in sorted(self.address_book)], limit, cursor)
         return views.Names(names=shown, next=following)
+
+    # ---- for the operator of a node -----------------------------------------------------------------------------
+
+    async def erasures_waiting(self, key: bytes) -> list[governed_views.Erasure]:
+        """What is to be erased, and waits for the operator of the node with this key: the oldest, a few."""
+        state = self.state
+        return await self._read(self.to_erase.waiting, key, state) if state.directory else []
+
+    async def erasures_to_confirm(self, payload_hash: bytes, key: bytes) -> list[governed_views.Erasure]:
+        """What a member has not confirmed of the erasures that are about a payload; none, if the key is no member's."""
+        state = self.state
+        return await self._read(self.to_erase.unconfirmed, payload_hash, key, state) if state.directory else []
 
     # ---- in memory ----------------------------------------------------------------------------------------------
 
@@ -305,7 +337,7 @@ class LedgerReader:
         return block
 
     def _certificate_line(self, at: LogPlace) -> views.CertificateLine:
-        block = self._kept(at.place.block_index)
+        block = self.kept(at.place.block_index)
         one = block.certificates[at.place.position]
         return certificate_line(one, self._beside(one, at.view(block), is_line=True), self.keys)
 
@@ -319,13 +351,14 @@ class LedgerReader:
 
     def certificate_at(self, at: LogPlace, state: State | None = None) -> views.Certificate:
         """The certificate there, with its payload; what became of it up to a state, by default the tip's."""
-        block = self._kept(at.place.block_index)
+        block = self.kept(at.place.block_index)
         one, place, state = block.certificates[at.place.position], at.view(block), state or self.state
         validity = self._validity(one, place, state, None) if isinstance(one, Statement) else None
-        return certificate_view(one, self._beside(one, place)._replace(validity=validity), self.keys)
+        beside = self._beside(one, place)._replace(validity=validity, erasure=self.to_erase.of(target_of(one), state))
+        return certificate_view(one, beside, self.keys)
 
     def _validity_answer(self, at: LogPlace, state: State, at_ms: int | None) -> governed_views.ValidityAnswer:
-        block = self._kept(at.place.block_index)
+        block = self.kept(at.place.block_index)
         one = block.certificates[at.place.position]
         if not isinstance(one, Statement):
             raise NotThere(f"{one.id.hex()[:16]}… is no statement: only those are valid or not")
@@ -340,11 +373,12 @@ class LedgerReader:
         at_ms = as_of_ms if at_ms is None else at_ms
         stated = Stated(one.issuer, place.log_index, place.block_timestamp_ms)
         found = validity_at(stated, state.directory, self._entries(one.id, state, at_ms), at_ms)
-        acting = self._acting(found.entry.acting) if found.entry is not None else None
+        acting = self.certificate_with(found.entry.acting) if found.entry is not None else None
         successor = acting.successor if isinstance(acting, Supersession) else None
         return validity_view(found, at_ms, as_of_ms, successor)
 
-    def _acting(self, certificate_id: bytes) -> AnyCertificate | None:
+    def certificate_with(self, certificate_id: bytes) -> AnyCertificate | None:
+        """The certificate with this id, if the ledger has one."""
         place = self._chain.place_of(certificate_id)
         return self._certificate(place) if place is not None else None
 
@@ -361,7 +395,7 @@ class LedgerReader:
 
     def _entry(self, place: Place) -> StatusEntry | None:
         """What a revocation or supersession did; what a motion does, for an organisation that is gone, comes last."""
-        one, block = self._certificate(place), self._kept(place.block_index)
+        one, block = self._certificate(place), self.kept(place.block_index)
         effect, reason = Effect.SUPERSEDED, int(Reason.UNSPECIFIED)
         if isinstance(one, Revocation):
             effect, reason = Effect(one.effect), one.reason
@@ -370,7 +404,7 @@ class LedgerReader:
         return StatusEntry(effect, reason, self.log_index(place), block.header.timestamp_ms, one.id)
 
     def _certificate(self, place: Place) -> AnyCertificate:
-        return self._kept(place.block_index).certificates[place.position]
+        return self.kept(place.block_index).certificates[place.position]
 
     def _motion(self, at: LogPlace, state: State, keys: KeyBook) -> governed_views.Motion:
         one = self._certificate(at.place)
@@ -381,7 +415,10 @@ class LedgerReader:
         decided = self.decisions.outcome_of(one.id)
         if decided is None:
             raise DamagedStore(f"{self._store.path}: what became of a motion is missing; run: tallystick check")
-        return past_motion_view(self._past(one, at.log_index, decided), keys)
+        told = past_motion_view(self._past(one, at.log_index, decided), keys)
+        return (
+            replace(told, erasure=self.to_erase.of(one.change.target, state)) if isinstance(one.change, Erase) else told
+        )
 
     def _past_motions(self, skip: int, most: int, state: State) -> list[Past]:
         """Those that were decided up to a state, the latest first."""
@@ -394,12 +431,12 @@ class LedgerReader:
         return past
 
     def _past(self, one: Motion, log_index: int, decided: Decided) -> Past:
-        block = self._kept(decided.block_index)
+        block = self.kept(decided.block_index)
         words = last_words(one, self.decisions.places_about(one.id), block.index, self._certificate)
         return Past(one, log_index, decided, block, words, self.members_for(block))
 
     def _line(self, index: int, block: Block | None = None) -> views.BlockLine:
-        block = block or self._kept(index)
+        block = block or self.kept(index)
         return views.BlockLine(
             index=index,
             epoch=block.header.epoch,
@@ -413,7 +450,7 @@ class LedgerReader:
 
     def read_block(self, index: int, first: int, encoded: bool) -> views.Block:
         """A block on the chain, whose first certificate has this log index."""
-        block, line = self._kept(index), self._line(index)
+        block, line = self.kept(index), self._line(index)
         header = block.header
         return views.Block(
             **asdict(line),

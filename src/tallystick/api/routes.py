@@ -96,6 +96,8 @@ ENDPOINTS: Final = (
     Endpoint("GET", "/v1/organisations/{id}", LedgerReader.organisation),
     Endpoint("GET", "/v1/motions", LedgerReader.motions),
     Endpoint("GET", "/v1/motions/{id}", LedgerReader.motion),
+    Endpoint("GET", "/v1/erasures", LedgerReader.erasures),
+    Endpoint("GET", "/v1/payloads/{payload_hash}", LedgerReader.payload, is_local=True),
     Endpoint("GET", "/v1/names", LedgerReader.names, is_local=True),
     Endpoint("GET", "/v1/peers", LiveNode.peers),
     Endpoint("GET", "/v1/status", LiveNode.status),

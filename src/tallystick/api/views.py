@@ -9,7 +9,7 @@ shows them to people writes out what is not visible, as commands do, also under 
 from msgspec import UNSET, Struct, UnsetType, field
 
 from tallystick.api.decisions import AnyDecision
-from tallystick.api.governed_views import Leaving, MotionLine, Rotation, Validity
+from tallystick.api.governed_views import Erasure, Leaving, MotionLine, Rotation, Validity
 from tallystick.api.view_base import SCHEMA as SCHEMA
 from tallystick.api.view_base import Answer as Answer
 from tallystick.api.view_base import Key as Key
@@ -62,7 +62,7 @@ class CertificateLine(View, frozen=True):
     """SHA-256 of all of it but the signature."""
     kind: str
     """`statement`, `stake` (a staking operation), `evidence`, `motion`, `approval`, `objection`, `key_change`,
-    `revocation` or `supersession`."""
+    `revocation`, `supersession`, `erasure` or `erasure_confirmation`."""
     issuer: Key
     """Of the organisation that held the key at the certificate's log index."""
     timestamp_ms: int
@@ -97,6 +97,8 @@ class Certificate(CertificateLine, frozen=True, kw_only=True):
     """What it decides: of a motion, a word on one, a change of keys, a revocation or a supersession."""
     validity: Validity | None = None
     """Of a statement: whether it is valid, as of the ledger's tip."""
+    erasure: Erasure | None = None
+    """Of a statement that is to be erased everywhere, and of what orders or confirms that: who has confirmed."""
 
 
 class Finality(View, frozen=True):
@@ -346,6 +348,29 @@ class Status(Answer, frozen=True, kw_only=True):
     """That are announced: nobody but a motion stops them."""
     leaving: Leaving | None = None
     """Of a member's key that ends, or has ended: until when the node has to run; `null`: there is nothing to say."""
+    erasures: list[Erasure] = field(default_factory=list)
+    """That wait for the operator of this node: the oldest, 8 at most."""
+
+
+class PayloadUse(Answer, frozen=True, kw_only=True):
+    """A payload, and what it belongs to."""
+
+    payload_hash: str
+    is_kept: bool
+    is_erased: bool
+    """For good: it is not taken again."""
+    certificates: list[CertificateLine]
+    """That cover it, in the order of the log."""
+
+
+class Erased(Answer, frozen=True, kw_only=True):
+    """A payload that was erased at a node."""
+
+    payload_hash: str
+    order: Outcome | None = None
+    """Of the order to erase it everywhere, if one was made with it."""
+    confirmations: list[Outcome]
+    """Of the certificates by which the node's member confirms, where that was ordered."""
 
 
 class BlockEvent(Answer, frozen=True, kw_only=True):

@@ -32,6 +32,10 @@ def summary_of(certificate: AnyCertificate, subject: str, offender: str) -> str:
             return f"{verb} {_short(target)} ({reason_in_words(reason)})"
         case core.Supersession(target=target, successor=successor):
             return f"puts {_short(successor)} in the place of {_short(target)}"
+        case core.Erasure(target=target):
+            return f"has the payload of {_short(target)} erased everywhere"
+        case core.ErasureConfirmation(target=target):
+            return f"has erased the payload of {_short(target)}"
 
 
 def change_in_words(change: AnyChange) -> str:  # noqa: PLR0911  one for each kind of change
@@ -64,6 +68,8 @@ def change_in_words(change: AnyChange) -> str:  # noqa: PLR0911  one for each ki
             return f"{verb} {_short(target)} ({reason_in_words(reason)})"
         case changes.StopRotation(organisation=organisation, key=key):
             return f"stop the rotation of the member key of {organisation} to {_short(key)}"
+        case changes.Erase(target=target):
+            return f"erase the payload of {_short(target)} everywhere"
         case changes.SetCompromised(key=key, since=since):
             return f"declare void what the key {_short(key)} certified from log index {since:,} on"
 

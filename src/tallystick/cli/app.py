@@ -44,7 +44,7 @@ _COMMANDS: Final = {
     "check": ("cli.checking", _KEEP),
     "backup": ("cli.operating", _KEEP),
     "unban": ("cli.operating", _KEEP),
-    "erase": ("cli.operating", _KEEP),
+    "erase": ("cli.erasing", _KEEP),
     "names": ("cli.operating", _KEEP),
     "config": ("cli.operating", _KEEP),
 }

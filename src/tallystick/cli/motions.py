@@ -25,7 +25,7 @@ from tallystick.cli.output import (
     say_table,
     told,
 )
-from tallystick.cli.words import called, names_of, utc, whole
+from tallystick.cli.words import called, erasure_fields, names_of, utc, whole
 from tallystick.client.blocking import Client
 from tallystick.host.clock import now_ms
 from tallystick.host.founding import indispensable
@@ -212,7 +212,7 @@ def show_motion(
         "for": f"{one.approving:,} of {one.total_stake:,} tokens at stake; {one.needed:,} are needed",
         "against": f"{one.objecting:,}" if one.objecting else "",
     }
-    say_fields(fields)
+    say_fields(fields | (erasure_fields(one.erasure) if one.erasure else {}))
     columns: Columns[governed_views.MotionWord] = {
         "Member": lambda word: called(word.member),
         "At stake": lambda word: f"{word.stake:,}",
@@ -270,6 +270,34 @@ def _tell_waiting(one: governed_views.MotionLine) -> None:
         say(f"  It waits: {one.waits_for}. It is closed on {utc(one.expires_ms)}.")
     else:
         say("  It has passed, and is in effect." if one.state == "passed" else f"  It is {one.state}.")
+    if one.state == "passed" and isinstance(one.change, d.Erase):
+        hint(f"Each operator, here and elsewhere, erases it with: tallystick erase {one.change.target[:_SHORT_ID]}")
+
+
+@motion.command("erase")
+def erase_everywhere(
+    which: Annotated[str, argument("CERTIFICATE", "A statement's id, or how that begins.")],
+    data: Data = None,
+    *,
+    days: Days = DAYS,
+    yes: Yes = False,
+) -> None:
+    """Move that what another organisation certified be erased everywhere: its payload, and the subject there.
+
+    When that has passed, each node's operator erases it with tallystick erase, which confirms it on the ledger;
+    tallystick motion show tells who has, and what is not reached. What the own organisation certified needs no motion:
+    tallystick erase --everywhere.
+
+    Example: tallystick motion erase 5f0c93ab
+    """
+    with open_node(data) as client:
+        own_organisation(client)
+        one = client.certificate(which)
+        if one.kind != "statement" or one.payload_hash is None:
+            raise NotThere(f"certificate {one.id[:_SHORT_ID]}… is no statement with a payload: nothing to erase")
+        what = f"“{one.summary}” ({one.id[:_SHORT_ID]}…, by {called(one.issuer)})"
+        question = f"What {what} says is to go from all nodes, for good; the certificate stays, with all proofs of it."
+        move(client, d.Erase(one.id), days, data, question=question, yes=yes)
 
 
 @motion.command("set")

@@ -1,4 +1,4 @@
-"""What a node's operator does: stake, invite, unban, erase, names, backup, config."""
+"""What a node's operator does: stake, invite, unban, names, backup, config."""
 
 import os
 import shlex
@@ -30,7 +30,6 @@ from tallystick.cli.output import (
 )
 from tallystick.cli.words import called, lasting, utc
 from tallystick.client.blocking import Client
-from tallystick.client.doors import AnswerProblem
 from tallystick.host.data_folder import DataFolder
 from tallystick.host.data_lock import data_lock
 from tallystick.host.text import is_hex_digest, printable
@@ -145,47 +144,9 @@ def unban(who: Annotated[str, argument("KEY", "How the peer's key begins, or its
     _done(f"{called(peer)} is let in again")
 
 
-def erase(
-    which: Annotated[str, argument("WHICH", "A certificate's id, or a payload's hash.")],
-    data: Data = None,
-    *,
-    yes: Yes = False,
-) -> None:
-    """Erase a payload from this node, for good: what a certificate states, not the certificate.
-
-    The certificate, its place and every proof of it stay. Its subject goes with the payload if it stands there, as on a
-    ledger with a directory; otherwise it stays. Other nodes, and backups, have copies of their own: ask their
-    operators. WHICH is a certificate's id, or how that begins, or a payload's hash.
-
-    Example: tallystick erase 5f0c93ab
-    """
-    with open_node(data) as client:
-        payload_hash, what = _payload(client, which)
-        kept = "The certificate and every proof of it stay; other nodes and backups keep their copies."
-        confirm(f"{kept} Erase {what} from this node, for good?", is_said=yes)
-        client.erase(payload_hash)
-    _done(f"{what} is erased here")
-
-
 def _done(said: str) -> None:
     give(views.Done())
     say(marked("✓", said))
-
-
-def _payload(client: Client, which: str) -> tuple[str, str]:
-    """The hash of the payload that is meant, and what it is."""
-    try:
-        one = client.certificate(which)
-    except AnswerProblem as problem:
-        if problem.exit_code is not ExitCode.NOT_THERE or len(which) != 64:
-            raise
-        return which.lower(), f"the payload {which[:12]}…, now or when it comes,"
-    if one.payload_hash is None:
-        raise NotThere(f"certificate {one.id[:12]}… has no payload; nothing was erased")
-    if one.payload is None:
-        return one.payload_hash, f"the payload of {one.id[:12]}…, which is not kept here now,"
-    about = f", about the file {one.payload.file.name}," if one.payload.file else ""
-    return one.payload_hash, f"the payload of {one.id[:12]}…{about}"
 
 
 names = group(

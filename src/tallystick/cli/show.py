@@ -31,6 +31,7 @@ from tallystick.cli.words import (
     IN_NO_ORGANISATION,
     ago,
     called,
+    erasure_fields,
     lasting,
     many,
     utc,
@@ -220,13 +221,13 @@ def _tell_block(client: Client, block: views.Block) -> None:
 
 
 def _tell_certificate(_: Client, one: views.Certificate) -> None:
-    say_heading(one.kind.capitalize(), one.summary or "(no subject)")
+    say_heading(one.kind.replace("_", " ").capitalize(), one.summary or "(no subject)")
     place = one.place
     fields = {
         "id": one.id,
         "issuer": whole(one.issuer),
         "validity": validity(one.validity) if one.validity else "",
-        "time": f"{utc(one.timestamp_ms)}, as its issuer says",
+        "time": f"{utc(one.timestamp_ms)}, as its issuer says" if one.kind != "erasure_confirmation" else "",
         "place": f"block {place.block_index}, position {place.position}; in the log: {place.log_index}",
         "forged": f"{utc(place.block_timestamp_ms)}, as the members voted",
         "signature": one.signature,
@@ -237,12 +238,13 @@ def _tell_certificate(_: Client, one: views.Certificate) -> None:
     }
     if one.is_listed is False:
         say(field("!", IN_NO_ORGANISATION, "bold red"))
-    say_fields(fields)
+    say_fields(fields | (erasure_fields(one.erasure) if one.erasure else {}))
 
 
 def _payload_words(one: views.Certificate) -> str:
     if one.payload is None:
-        return "not kept here" if one.payload_hash else "none"
+        kept = "not kept here: it was erased" if one.is_erased else "not kept here"
+        return kept if one.payload_hash else "none"
     if (file := one.payload.file) is not None:
         return f"the file {file.name}, {file.size_bytes:,} bytes, SHA-256 {file.sha256}"
     size = f"{one.payload.size_bytes:,} bytes of {one.payload.media_type}"

@@ -31,8 +31,9 @@ def status(
     what its key signed is lost; another machine signs with its key; its key is burned; it was removed, or another key
     took its place. It ends with 3 when the node does not run.
 
-    Open motions stand there, and what they wait for; member keys that are announced; and, of a member that leaves or
-    gets another key, until when this node has to run.
+    Open motions stand there, and what they wait for; member keys that are announced; payloads that were ordered to be
+    erased everywhere, and wait for this node's operator; and, of a member that leaves or gets another key, until when
+    this node has to run.
 
     Examples:
       tallystick status
@@ -82,6 +83,7 @@ def picture(told: views.Status, folder: Path) -> RenderableType:
     beside = [field("missing", _missing(one, told.now_ms), "yellow") for one in told.missing]
     beside += [field("motion", _motion(one), "yellow") for one in told.motions]
     beside += [field("new key", _rotation(one), "bold yellow") for one in told.rotations]
+    beside += [field("erase", _erasure(one), "yellow") for one in told.erasures]
     if told.leaving is not None and told.leaving.summary != told.why:
         beside.append(field("leaving", told.leaving.summary, "bold yellow"))
     return Group(head, *(field(label, text) for label, text in lines.items()), *beside)
@@ -90,6 +92,13 @@ def picture(told: views.Status, folder: Path) -> RenderableType:
 def _motion(one: governed_views.MotionLine) -> str:
     waits = f"{one.waits_for}; closed on {utc(one.expires_ms)}"
     return f"{one.id[:_SHORT_ID]} to {one.summary}: {waits if one.state == 'open' else one.state}"
+
+
+def _erasure(one: governed_views.Erasure) -> str:
+    order = one.orders[0]
+    ordered = f"ordered by {'motion' if order.kind == 'motion' else called(order.by)} on {utc(order.since_ms)}"
+    target = one.target[:_SHORT_ID]
+    return f"the payload of {target}, {ordered}; look at it, then: tallystick erase {target}"
 
 
 def _rotation(one: governed_views.Rotation) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
-from tallystick.api.governed_views import Validity
+from tallystick.api.governed_views import Erasure, Validity
 from tallystick.api.views import Finality, Key
 
 _SHORT_HEX: Final = 12
@@ -47,6 +47,18 @@ def validity(one: Validity) -> str:
     then = f"{utc(one.at_ms)}: " if one.at_ms != one.as_of_ms else ""
     state, semicolon, of_the_key = one.summary.partition("; ")
     return f"{then}{state}{since}{semicolon}{of_the_key}; as of {utc(one.as_of_ms)}"
+
+
+def erasure_fields(one: Erasure) -> dict[str, str]:
+    """Who orders that a payload be erased everywhere, who has confirmed, who has not, and what is not reached."""
+    by = [f"{called(order.by)}{', by motion' if order.kind == 'motion' else ''}" for order in one.orders]
+    silent = ", ".join(map(called, one.unconfirmed))
+    return {
+        "to be erased": f"ordered on {utc(one.orders[0].since_ms)} by {'; '.join(by)}",
+        "erased by": "; ".join(f"{called(said.member)}, {utc(said.block_timestamp_ms)}" for said in one.confirmed),
+        "not yet by": f"{silent}: each operator runs tallystick erase {one.target[:_SHORT_HEX]}" if silent else "",
+        "not reached": one.not_reached,
+    }
 
 
 def votes(finality: Finality, block_index: int) -> str:

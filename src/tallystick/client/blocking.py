@@ -83,6 +83,9 @@ class Client:
     change_keys = _blocking(AsyncClient.change_keys)
     revoke = _blocking(AsyncClient.revoke)
     supersede = _blocking(AsyncClient.supersede)
+    order_erasure = _blocking(AsyncClient.order_erasure)
+    confirm_erasure = _blocking(AsyncClient.confirm_erasure)
+    erasures = _blocking(AsyncClient.erasures)
     admission = _blocking(AsyncClient.admission)
     key_of = _blocking(AsyncClient.key_of)
     names = _blocking(AsyncClient.names)
@@ -99,6 +102,7 @@ class Client:
     invite = _blocking(AsyncClient.invite)
     backup = _blocking(AsyncClient.backup)
     unban = _blocking(AsyncClient.unban)
+    payload_use = _blocking(AsyncClient.payload_use)
     erase = _blocking(AsyncClient.erase)
     remember_name = _blocking(AsyncClient.remember_name)
 

@@ -10,6 +10,7 @@ from typing import Any, Final, Self, TypeVar
 
 import httpx
 import msgspec
+from msgspec.structs import replace
 
 from tallystick.api import questions as q
 from tallystick.api import views
@@ -362,9 +363,17 @@ class AsyncClient(Governing):
         """Let a banned peer in again before its time."""
         await self._send(views.Done, f"/v1/bans/{segment(key)}", "DELETE")
 
-    async def erase(self, payload_hash: str) -> None:
-        """Erase a payload from the node, for good."""
-        await self._send(views.Done, f"/v1/payloads/{segment(payload_hash)}", "DELETE")
+    async def payload_use(self, payload_hash: str) -> views.PayloadUse:
+        """What certificates cover a payload, as the node looks it up in all blocks."""
+        return await self._get(views.PayloadUse, f"/v1/payloads/{segment(payload_hash)}")
+
+    async def erase(self, payload_hash: str, *, timeout_s: float | None = 60.0) -> views.Erased:
+        """Erase a payload from the node, for good; where that was ordered, the node's member confirms it.
+
+        Waits until that is final, or for so long (0: not at all). Cut off, ask again: nothing is done twice.
+        """
+        told = await self._send(views.Erased, f"/v1/payloads/{segment(payload_hash)}", "DELETE")
+        return replace(told, confirmations=await self._settled(told.confirmations, timeout_s))
 
     async def remember_name(self, key: str, name: str) -> None:
         """Note in the node's address book what a key is called."""

@@ -9,6 +9,7 @@ from tallystick.api import questions as q
 from tallystick.api import views
 from tallystick.api.governed_views import (
     Admission,
+    Erasures,
     Motion,
     Motions,
     Organisation,
@@ -23,6 +24,7 @@ from tallystick.host.text import is_hex_digest
 from tallystick.ledger.changes import sign_admission
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.wallet import Wallet
+from tallystick.problems import NotThere
 
 EXPIRES_AFTER_MS: Final = 30 * 86_400_000
 """How long a motion stays open unless it says otherwise."""
@@ -66,6 +68,10 @@ class Governing(ABC):
     async def motion(self, motion_id: str) -> Motion:
         """A motion with the word of each member, by its id or how that begins. Raises `AnswerProblem`."""
         return await self._get(Motion, f"/v1/motions/{segment(motion_id.lower())}")
+
+    async def erasures(self, limit: int = 50, cursor: str | None = None) -> Erasures:
+        """A page of what is to be erased everywhere, and who has confirmed; of one statement, see its certificate."""
+        return await self._get(Erasures, "/v1/erasures", limit=limit, cursor=cursor)
 
     # ---- deciding -----------------------------------------------------------------------------------------------
 
@@ -118,6 +124,26 @@ class Governing(ABC):
         """Put another statement of the organisation's in a statement's place: `await client.supersede(old, new)`."""
         ids = await self._whole(certificate_id), await self._whole(successor_id)
         return await self._decide(d.Supersede(*ids), words, timeout_s)
+
+    async def order_erasure(
+        self, certificate_id: str, *, words: str = "", timeout_s: float | None = 60.0
+    ) -> SignedDecision:
+        """Order that the payload of a statement of the organisation's be erased everywhere.
+
+        No node erases by that: each operator does (`erase` at its node). Of another's: `move(decisions.Erase(id))`.
+        `(await client.certificate("5f0c93ab")).erasure` tells who has confirmed.
+        """
+        return await self._decide(d.OrderErasure(await self._whole(certificate_id)), words, timeout_s)
+
+    async def confirm_erasure(self, certificate_id: str, *, timeout_s: float | None = 60.0) -> SignedDecision:
+        """Confirm, by the member key that signs, that what was ordered of a statement was erased: `erase` does it, too.
+
+        Raises `NotThere` if nothing was ordered.
+        """
+        found = (await self.certificate(certificate_id)).erasure
+        if found is None:
+            raise NotThere(f"nothing orders that the payload of {certificate_id[:16]} be erased everywhere")
+        return await self._decide(d.ConfirmErasure(found.orders[0].id, found.target), "", timeout_s)
 
     async def admission(self, organisation_id: str, key: Wallet | None = None) -> Admission:
         """That a key wants to be the organisation's: this key, or the client's, or else the node's signs it.

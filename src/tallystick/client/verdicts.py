@@ -227,7 +227,7 @@ def _with_names(found: Certified, told: _Told) -> Certified:
     if finality is not None:
         finality = replace(finality, voters=[told.key(one) for one in finality.voters])
     issuer = told.key(certificate.issuer)
-    return replace(found, certificate=replace(certificate, issuer=issuer), finality=finality)
+    return replace(found, certificate=replace(certificate, issuer=issuer, erasure=None), finality=finality)
 
 
 def _other_versions(client: Client, described: FileStatement) -> list[str]:

@@ -38,7 +38,7 @@ def check_certificate(told: views.Certificate, ledger_id: bytes) -> None:
             raise Refused(Rule.C1, "its issuer did not sign it so")
         payload = payload_codec.decode(bytes.fromhex(told.payload.encoded)) if told.payload else None
         check_payload(certificate, payload)
-        beside = Beside(told.place, payload, told.is_erased, told.validity)
+        beside = Beside(told.place, payload, told.is_erased, told.validity, told.erasure)
         if told != certificate_view(certificate, beside, _ToldKeys(told)):
             raise Refused(Rule.B7, "its fields are told otherwise than it says them")
 

@@ -159,13 +159,29 @@ class Supersession(Certificate, tag=10):
     signature: Signature = UNSIGNED
 
 
+class Erasure(Certificate, tag=11):
+    """The organisation that certified a statement has its payload erased everywhere: an order, as a motion may be."""
+
+    target: Digest
+    signature: Signature = UNSIGNED
+
+
+class ErasureConfirmation(Certificate, tag=12):
+    """A member's node has erased what an order is about. Without time, subject and payload: one for a key and order."""
+
+    order: Digest
+    """An erasure, or a motion to erase that passed."""
+    target: Digest
+    signature: Signature = UNSIGNED
+
+
 Evidence = VoteEvidence | ProposalEvidence
 Word = Approval | Objection
 StatusChange = Revocation | Supersession
-Certified = Statement | StatusChange
+Certified = Statement | StatusChange | Erasure
 """What only keys that may certify issue."""
-Decision = Motion | Word | KeyChange | StatusChange
-"""What changes directory, motions or status."""
+Decision = Motion | Word | KeyChange | StatusChange | Erasure | ErasureConfirmation
+"""What changes directory, motions or status, or has a payload erased."""
 AnyCertificate = Statement | StakingOperation | Evidence | Decision
 C = TypeVar("C", bound=Certificate)
 

@@ -180,6 +180,12 @@ class StopRotation(Change, tag=9):
     key: PublicKey
 
 
+class Erase(Change, tag=10):
+    """A statement's payload, at every node: each operator erases it, and confirms that (`ErasureConfirmation`)."""
+
+    target: Digest
+
+
 class SetCompromised(Change, tag=11):
     """Since when a key of an organisation that is gone was compromised; `before`: what was said of that already."""
 
@@ -198,6 +204,7 @@ AnyChange = (
     | SetParameter
     | SetStatus
     | StopRotation
+    | Erase
     | SetCompromised
 )
 

@@ -54,6 +54,7 @@ class Rule(Enum):
     R1 = "status is of a statement on the chain"
     R2 = "status set by the organisation that held the issuer's key"
     R3 = "status only strengthens"
+    R4 = "erasure confirmed by a member, once for an order"
 
     V1 = "vote signed by its member"
     V2 = "votes of more than 2/3 of the epoch's stake"

@@ -16,6 +16,8 @@ KINDS: Final[Mapping[type[core.Certificate], str]] = {
     core.KeyChange: "key_change",
     core.Revocation: "revocation",
     core.Supersession: "supersession",
+    core.Erasure: "erasure",
+    core.ErasureConfirmation: "erasure_confirmation",
 }
 
 

@@ -13,6 +13,7 @@ from tallystick.ledger.changes import (
     Admit,
     AnyChange,
     Effect,
+    Erase,
     Remove,
     Rename,
     ReplaceMemberKey,
@@ -175,6 +176,9 @@ def carried_out(change: AnyChange, governed: Governed, moment: Moment, motion: b
             return _with_status(change, governed, moment, motion)
         case Admit() | Remove() | SetStakes() | ReplaceMemberKey():
             changed = _with_members(change, governed, moment)
+        case Erase(target):
+            moment.organisation_of(target)  # R1; that the payload is gone is for each operator to confirm
+            changed = governed
         case of_directory:
             return replaced(governed, directory=_in_directory(of_directory, governed.directory, moment))
     if governed.stakes.total_staked and not changed.stakes.total_staked:

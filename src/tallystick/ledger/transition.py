@@ -14,6 +14,8 @@ from tallystick.ledger.certificate import (
     AnyCertificate,
     Approval,
     Certified,
+    Erasure,
+    ErasureConfirmation,
     Evidence,
     KeyChange,
     Motion,
@@ -85,7 +87,7 @@ class Draft:
         return Moment(self._context, self.at, self._organisation_of)
 
     def add(self, certificate: AnyCertificate) -> None:
-        """The next certificate. Raises `Refused` (S9, V6, D1 to D6, M1 to M4, R1 to R3)."""
+        """The next certificate. Raises `Refused` (S9, V6, D1 to D6, M1 to M4, R1 to R4)."""
         governed = self.governed
         if not governed.params.anybody_certifies and isinstance(certificate, Certified):
             governed.directory.check_certifies(certificate.issuer, self.at)
@@ -107,6 +109,10 @@ class Draft:
                 self.governed = dataclasses.replace(governed, directory=directory)
             case Revocation() | Supersession():
                 self._set_status(certificate)
+            case Erasure():
+                self._check_acts_for(certificate)
+            case ErasureConfirmation():
+                self._check_confirms(certificate)
             case evidence:
                 self._base.check_liable(evidence, self._context)
                 self._moving.append(evidence)
@@ -124,10 +130,7 @@ class Draft:
             raise Refused(Rule.M1, f"{certificate.issuer.hex()[:16]}… is no member key of this ledger")
 
     def _set_status(self, change: StatusChange) -> None:
-        held = self._statement(change.target)
-        if not self._acts_for(change.issuer, held):
-            said = f"{change.issuer.hex()[:16]}… is not of the organisation that certified {change.target.hex()[:16]}…"
-            raise Refused(Rule.R2, said)
+        self._check_acts_for(change)
         effect, reason = Effect.SUPERSEDED, int(Reason.UNSPECIFIED)
         if isinstance(change, Revocation):
             effect, reason = Effect(change.effect), change.reason
@@ -136,6 +139,26 @@ class Draft:
         entry = StatusEntry(effect, reason, self._log_index, self._context.timestamp_ms, change.id)
         status = self.governed.status.after(change.target, entry)
         self.governed = dataclasses.replace(self.governed, status=status)
+
+    def _check_acts_for(self, change: StatusChange | Erasure) -> None:
+        if not self._acts_for(change.issuer, self._statement(change.target)):
+            said = f"{change.issuer.hex()[:16]}… is not of the organisation that certified {change.target.hex()[:16]}…"
+            raise Refused(Rule.R2, said)
+
+    def _check_confirms(self, one: ErasureConfirmation) -> None:
+        """That the order is one is for who reads it to see: what is found here tells statements from others alone."""
+        if self.governed.directory.member_of(one.issuer) is None:
+            raise Refused(Rule.R4, f"{one.issuer.hex()[:16]}… is no member key of this ledger")
+        if one.timestamp_ms or one.subject or one.payload_hash is not None:
+            raise Refused(
+                Rule.R4, "a confirmation has neither time nor subject nor payload, so that there is one of it"
+            )
+        self._statement(one.target)
+        order = self._find(one.order)
+        if order is None or order.issuer is not None:
+            raise Refused(Rule.R4, f"{one.order.hex()[:16]}… is no order on the chain")
+        if one.order in self.motions.open:
+            raise Refused(Rule.R4, f"motion {one.order.hex()[:16]}… has not passed")
 
     def _check_successor(self, change: Supersession) -> None:
         is_another = change.successor != change.target and self.governed.status.of(change.successor) is None

@@ -7,6 +7,7 @@ from tallystick.ledger.certificate import (
     AnyCertificate,
     Approval,
     Certified,
+    ErasureConfirmation,
     KeyChange,
     Motion,
     Objection,
@@ -48,7 +49,7 @@ class Knowledge:
         return self._copy.chain.place_of(certificate_id) is not None
 
     def check_issuer(self, certificate: AnyCertificate) -> None:
-        """Raise `Refused` (D1, D6, M1, S9) for what this issuer may not issue: its signature is not looked at."""
+        """Raise `Refused` (D1, D6, M1, R4, S9) for what this issuer may not issue: its signature is not looked at."""
         _check_issuer(certificate, self._copy.chain.state)
 
     def check_proposed(self, block_hash: bytes, certificates: Sequence[AnyCertificate]) -> None:
@@ -86,6 +87,8 @@ def _check_issuer(certificate: AnyCertificate, state: State) -> None:
     match certificate:
         case Motion() | Approval() | Objection() if directory.member_of(issuer) is None:
             raise Refused(Rule.M1, f"{issuer.hex()[:16]}… is no member key of this ledger")
+        case ErasureConfirmation() if directory.member_of(issuer) is None:
+            raise Refused(Rule.R4, f"{issuer.hex()[:16]}… is no member key of this ledger")
         case KeyChange() if issuer not in directory.keys:
             raise Refused(Rule.D6, f"{issuer.hex()[:16]}… may change no organisation's keys")
         case StakingOperation() if directory:

@@ -4,11 +4,24 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, NamedTuple, Protocol
 
 from tallystick.ledger.block import Block
-from tallystick.ledger.certificate import Approval, Objection, Revocation, Supersession
+from tallystick.ledger.certificate import (
+    Approval,
+    Erasure,
+    ErasureConfirmation,
+    Motion,
+    Objection,
+    Revocation,
+    Supersession,
+)
 from tallystick.ledger.certificate_index import Place
+from tallystick.ledger.changes import Erase
+from tallystick.ledger.encoding import digest
 from tallystick.ledger.motions import Outcome
 from tallystick.storage.sqlite_file import Database
 
+ORDERS: Final = digest(b"tallystick.erasure-orders")
+"""No certificate's id: what orders that a payload be erased stands in `about` under this one, too."""
+BEFORE_ALL: Final = Place(0, -1)
 _OUTCOMES: Final = frozenset(map(int, Outcome))
 
 
@@ -24,8 +37,8 @@ class Decided(NamedTuple):
 class Decisions(Protocol):
     """What was decided, as it can be looked up."""
 
-    def places_about(self, certificate_id: bytes) -> list[Place]:
-        """Where the words on a motion, or what changes a statement's status, stand, in order."""
+    def places_about(self, certificate_id: bytes, after: Place = BEFORE_ALL) -> list[Place]:
+        """Where the words on a motion, or what is decided about a statement, stand, in order; and all `ORDERS`."""
 
     def outcome_of(self, motion: bytes) -> Decided | None:
         """What became of a motion; `None`: nothing yet."""
@@ -40,10 +53,11 @@ class DecisionTables:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def places_about(self, certificate_id: bytes) -> list[Place]:
-        """Where the words on a motion, or what changes a statement's status, stand, in order."""
-        sql = "SELECT block_index, position FROM about WHERE certificate_id = ? ORDER BY block_index, position"
-        return [Place(*row) for row in self._database.select(sql, (certificate_id,))]
+    def places_about(self, certificate_id: bytes, after: Place = BEFORE_ALL) -> list[Place]:
+        """Where the words on a motion, or what is decided about a statement, stand, in order; and all `ORDERS`."""
+        sql = "SELECT block_index, position FROM about WHERE certificate_id = ? AND (block_index, position) > (?, ?)"
+        rows = self._database.select(f"{sql} ORDER BY block_index, position", (certificate_id, *after))
+        return [Place(*row) for row in rows]
 
     def outcome_of(self, motion: bytes) -> Decided | None:
         """What became of a motion; `None`: nothing yet."""
@@ -108,9 +122,9 @@ class NotedDecisions:
         self._about: dict[bytes, list[Place]] = {}
         self._decided: dict[bytes, Decided] = {}
 
-    def places_about(self, certificate_id: bytes) -> list[Place]:
-        """Where the words on a motion, or what changes a statement's status, stand, in order."""
-        return self._about.get(certificate_id, [])
+    def places_about(self, certificate_id: bytes, after: Place = BEFORE_ALL) -> list[Place]:
+        """Where the words on a motion, or what is decided about a statement, stand, in order; and all `ORDERS`."""
+        return [one for one in self._about.get(certificate_id, []) if one > after]
 
     def outcome_of(self, motion: bytes) -> Decided | None:
         """What became of a motion; `None`: nothing yet."""
@@ -134,8 +148,11 @@ def _about(block: Block) -> Iterator[tuple[bytes, int]]:
         match one:
             case Approval(motion=about) | Objection(motion=about):
                 yield about, position
-            case Revocation(target=about) | Supersession(target=about):
+            case Revocation(target=about) | Supersession(target=about) | ErasureConfirmation(target=about):
                 yield about, position
+            case Erasure(target=about) | Motion(change=Erase(target=about)):
+                yield about, position
+                yield ORDERS, position
 
 
 def _decided(rows: Iterable[tuple[bytes, int, int]]) -> Iterator[Decided]:

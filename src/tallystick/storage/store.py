@@ -273,6 +273,11 @@ class Store:
             raise self._damaged(f"block {index}", Refused(Rule.B1, "it is missing"))
         return self._decode_block(index, rows[0][0]) if rows else None
 
+    def blocks_with(self, digest: bytes) -> list[int]:
+        """The kept blocks in whose bytes a digest stands: all are looked through."""
+        rows = self.database.select("SELECT block_index FROM blocks WHERE instr(encoded, ?) ORDER BY 1", (digest,))
+        return [row[0] for row in rows]
+
     def hashes(self, start: int = 1) -> Iterator[bytes]:
         return (block_hash for _, block_hash in self._column("block_hash", start, _HASHES_AT_ONCE))
 
