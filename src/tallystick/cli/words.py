@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from tallystick.api.governed_views import Validity
-from tallystick.api.views import Finality, Key
+from tallystick.api.views import Continuation, Finality, Key
 
 _SHORT_HEX: Final = 12
 _UNITS: Final = ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "min"), (60, "min", 1, "s"))
@@ -43,6 +43,11 @@ def validity(one: Validity) -> str:
     )
     since = f", as decided on {utc(one.by_ms)}" if one.state == "void" and one.by_ms is not None else since
     return f"{one.summary}{since}; as of {utc(one.as_of_ms)}"
+
+
+def continued(one: Continuation) -> str:
+    """That a ledger continues another, by how many, and which."""
+    return f"{one.summary}: it goes on from {one.name} ({one.ledger_id[:16]}…) after block {one.block_index:,}"
 
 
 def votes(finality: Finality, block_index: int) -> str:
