@@ -1,6 +1,7 @@
 """A ledger of three that lost one for good, and those who go on with another that says so."""
 
 import re
+import shlex
 import shutil
 import sqlite3
 from contextlib import ExitStack, closing
@@ -11,13 +12,15 @@ from typing import Any, Final
 import pytest
 from msgspec.structs import replace
 from tests.builders import ADA, BEN, CY
-from tests.integration.command_line import cli, in_json
+from tests.integration.command_line import PASSPHRASE, USUAL, cli, in_json
 from tests.integration.network import NodeProcess, network, tallystick, wait_for
 from tests.integration.test_governing import GOVERNED, at, certified, said, told
+from tests.working_copy import ROOT
 
 from tallystick.host.addresses import drawn_port
 from tallystick.host.data_folder import DataFolder, Settings
 from tallystick.host.drafts import read_draft, write_draft
+from tallystick.host.key_file import create_key_file
 from tallystick.ledger.certificate import SALT_BYTES, issue_statement
 from tallystick.ledger.changes import Role
 from tallystick.ledger.genesis import Founder, Genesis, continuing, make_genesis
@@ -356,6 +359,47 @@ def test_a_fork_of_the_old_ledger_does_not_count(old: Path) -> None:
     DataFolder(old / "ben-2").create(Settings("127.0.0.1:7001", "127.0.0.1:7001"), fork)
     told = shown_by(old, "verify", "diploma.txt", "--chain", "ben/ledger.db", "--data", "ben-2", expect=1)
     assert "which you did not name" in told
+
+
+# ---- the manual -------------------------------------------------------------------------------------------------
+
+
+def test_the_manuals_commands_do_what_it_says(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that need no running node, each in the home of who types it."""
+    manual = (ROOT / "docs" / "operate.md").read_text()
+    section = manual.partition("## Going on without a quorum")[2].partition("\n## ")[0]
+    make, draft, consent, found, alone = re.findall(r"^tallystick (.+)$", section, re.M)
+    bob, carol, single = homes = [old / name for name in ("bob", "carol", "single")]
+    for home, folder, wallet in zip(homes, ("ben", "ada", "ben"), (BEN, ADA, BEN), strict=True):
+        shutil.copytree(old / folder, home / "old")
+        (home / "old" / "key").unlink()
+        create_key_file(home / "old" / "key", wallet, PASSPHRASE, "minimal")
+        (home / "passphrase").write_text(PASSPHRASE)
+        (home / "passphrase").chmod(0o600)
+        if home is not single:
+            typed(home, make)
+    shutil.copy(carol / "public.key", bob / "carol.key")
+    typed(bob, draft)
+    shutil.copy(bob / "draft.txt", carol)
+    with monkeypatch.context() as patched:
+        patched.setattr("tallystick.cli.output.can_ask", lambda: True)
+        typed(carol, consent, given="y\n")
+    shutil.copy(carol / "consent.txt", bob / "carol.txt")
+    assert BY_TWO in typed(bob, found)
+    assert BY_ONE in typed(single, alone)
+    assert DataFolder(bob / USUAL).is_there
+    assert "guard move .local/share/tallystick --data old" in section
+
+
+def typed(home: Path, command: str, given: str | None = None) -> str:
+    """What a line of the manual prints, or writes to a file."""
+    line, _, file = command.partition(" > ")
+    line = re.sub(r"\$\(cat ([^)]+)\)", lambda found: (home / found[1]).read_text().strip(), line)
+    printed = cli(*shlex.split(line), cwd=home, given=given).stdout
+    printed = printed.partition(given)[2] if given else printed  # without the echo of what was typed
+    if file:
+        (home / file).write_text(printed)
+    return lines(printed)
 
 
 # ---- with real nodes --------------------------------------------------------------------------------------------

@@ -50,7 +50,6 @@ _DEFAULTS: Final = Params()
 _UNBONDING_DEFAULT: Final = f"7 days, or {MAX_UNBONDING_EPOCHS} epochs if that is less"
 
 key = group("Make a key, or show its public half.\n\nExample: tallystick key new")
-key.command("continue")(consent)
 
 
 @key.command("new")
@@ -182,6 +181,9 @@ def rotate(
 
     wallet = options.open_key(key, passphrase_file, no_passphrase) if key else None
     rotate_key(admission, compromised_since, wallet, data, yes=yes)
+
+
+key.command("continue")(consent)
 
 
 def new(
