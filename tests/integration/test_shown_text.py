@@ -294,8 +294,25 @@ def of_what_is_founded(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     place.read("new", ANYTHING, "--members", "1", "--into", "new", *free, expect=6)
     for listen in (["--listen", ANYTHING], ["--address", ANYTHING]):
         place.read("join", line, "--data", "new", *listen, *free, expect=2)
+    of_what_is_continued(place)
     told = place.read("demo", FILE_NAME, "--simulated", "--seed", "7", "--chain", f"{FILE_NAME}.db")
     assert printable(FILE_NAME) in told
+
+
+def of_what_is_continued(place: Place) -> None:
+    """An older ledger's name, in a draft and in the ledger that comes of it."""
+    name, folder = printable(f"class{LEGAL}"[:64]), f"continued{{form}}{FOLDER_NAME}"
+    DataFolder(place.folder / "old").create_key(ADA, "", "minimal")
+    new = ("new", f"class{LEGAL}"[:64], "--continues", "node", "--key", "old/key", "--as", "A", "--data", folder)
+    assert name in place.read(*new, "--draft", "{form}draft", "--no-passphrase")
+    sign = ("key", "continue", "--chain", "node/ledger.db", "--data", "old")
+    assert name in place.read(*sign, "0draft", expect=2)
+    assert name in place.read(*sign, "0draft", "--yes")
+    place.read(*sign, FILE_NAME, expect=6)
+    found = ("new", "--from-draft", "{form}draft", "--address", "a:1", "--data", folder)
+    place.read(*found, "--signed", ANYTHING, expect=2)
+    assert f"goes on from {name}" in place.read(*found)
+    assert f"goes on from {name}" in place.read("show", "--data", folder.replace("{form}", "0"))
 
 
 def of_wrong_usage(place: Place) -> None:

@@ -56,11 +56,12 @@ from tallystick.ledger.changes import (
     StopRotation,
     sign_admission,
 )
+from tallystick.ledger.continuation import Continuation, OldVoter
 from tallystick.ledger.encoding import digest, encode
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.fields import MAX_INDEX, MAX_TIMESTAMP_MS, MAX_TOKENS, UNSIGNED, ZERO_DIGEST
 from tallystick.ledger.finality import FinalHeader
-from tallystick.ledger.genesis import Allotment, Founder, Genesis, make_genesis
+from tallystick.ledger.genesis import Allotment, Founder, Genesis, continuing, make_genesis
 from tallystick.ledger.header import Header, SignedHeader
 from tallystick.ledger.merkle import leaf_hash
 from tallystick.ledger.messages import (
@@ -146,6 +147,28 @@ GENESES = [
         ],
     ),
 ]
+_NORTH = Founder("north", "University of the North", None, _ONE.public_key, Role.MEMBER, 100)
+_OLD_VOTERS = [
+    OldVoter(_ONE.public_key, 100, "north"),
+    OldVoter(_TWO.public_key, 100, "south"),
+    OldVoter(_THREE.public_key, 50, None),
+]
+GENESES.append(
+    continuing(
+        make_genesis("governed, continued", _CREATED_MS + 1_000, (), Params(anybody_certifies=False), [_NORTH]),
+        Continuation(
+            ledger_id=GENESES[3].ledger_id,
+            name="governed",
+            index=7,
+            block_hash=bytes([7]) * 32,
+            timestamp_ms=_CREATED_MS + 900,
+            log_size=21,
+            log_root=bytes([21]) * 32,
+            voters=tuple(sorted(_OLD_VOTERS, key=lambda one: one.key)),
+        ),
+        [_ONE, _THREE],
+    )
+)
 GENESIS = GENESES[0]
 _LEDGER = GENESIS.ledger_id
 
@@ -488,11 +511,14 @@ def _votes() -> dict[str, Any]:
 
 
 def _genesis(genesis: Genesis) -> dict[str, Any]:
+    continues = genesis.continues
+    unsigned = replace(genesis, continues=continues.with_consents({})).encoded if continues else None
     return {
         "fields": _plain(genesis),
         "encoded": encode(genesis).hex(),
         "ledger_id": genesis.ledger_id.hex(),
         "block_0_hash": genesis_block(genesis).hash.hex(),
+        "consent_bytes": continues.consent_bytes(unsigned).hex() if continues and unsigned else None,
     }
 
 

@@ -4,13 +4,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from msgspec.structs import asdict
+
+from tallystick.api.continuation_view import continuation_view
 from tallystick.api.governed_views import Organisation
-from tallystick.api.views import Answer, View, ViewNumber
+from tallystick.api.views import Answer, Continuation, View, ViewNumber
 from tallystick.consensus import signing_guard
 from tallystick.host.data_folder import DataFolder
-from tallystick.host.founding import Member, indispensable
+from tallystick.host.founding import Member, indispensable, members_in
 from tallystick.host.guarding import Standing
 from tallystick.ledger.genesis import Genesis
+from tallystick.ledger.params import Params
 
 if TYPE_CHECKING:
     from tallystick.integrity.check import Report
@@ -58,6 +62,8 @@ class Founded(Answer, frozen=True, kw_only=True):
     """Whether anybody certifies, and stakes tokens; else organisations do, and decide by motions."""
     indispensable: list[str]
     """Members without whom nothing can become final: the others can neither remove nor replace them."""
+    continues: Continuation | None = None
+    """An older ledger that this one goes on from."""
 
 
 class Joined(Answer, frozen=True, kw_only=True):
@@ -73,6 +79,33 @@ class Joined(Answer, frozen=True, kw_only=True):
     """What the ledger gave the key at its beginning; 0: it was no first member."""
     is_open: bool
     """Whether anybody certifies; else the keys alone that organisations have in the directory."""
+    continues: Continuation | None = None
+    """An older ledger that this one goes on from."""
+
+
+class Draft(Answer, frozen=True, kw_only=True):
+    """A ledger that is to continue another, once all who go on have signed that."""
+
+    file: str
+    name: str
+    created_ms: int
+    members: list[FirstMember]
+    continues: Continuation
+    """With those who have signed so far."""
+    other_parameters: dict[str, tuple[int | bool | None, int | bool | None]]
+    """That differ from the older ledger's: there, and here."""
+
+
+class Consent(Answer, frozen=True, kw_only=True):
+    """That a member of an older ledger consents to a draft."""
+
+    draft: Draft
+    own_block_index: int
+    """Of the last final block in the signer's own copy of the older ledger."""
+    public_key: str
+    signature: str
+    line: str
+    """Key and signature, in a line of text."""
 
 
 class Setting(View, frozen=True):
@@ -190,6 +223,23 @@ def founded_view(folders: Sequence[DataFolder], members: Sequence[Member], genes
         members=[FirstMember(one.name, one.key.hex(), one.stake, one.id or None) for one in members],
         is_open=genesis.params.anybody_certifies,
         indispensable=indispensable({one.name: one.stake for one in members}),
+        continues=continuation_view(genesis),
+    )
+
+
+def draft_view(file: Path, draft: Genesis, before: Params) -> Draft:
+    """A draft, beside the parameters of the older ledger."""
+    continues = continuation_view(draft)
+    assert continues is not None, "it continues no ledger"
+    here, there = asdict(draft.params), asdict(before)
+    members = members_in(draft)
+    return Draft(
+        file=str(file),
+        name=draft.name,
+        created_ms=draft.created_ms,
+        members=[FirstMember(one.name, one.key.hex(), one.stake, one.id or None) for one in members],
+        continues=continues,
+        other_parameters={name: (there[name], here[name]) for name in here if here[name] != there[name]},
     )
 
 
@@ -203,6 +253,7 @@ def joined_view(folder: DataFolder, own: bytes, genesis: Genesis) -> Joined:
         address=folder.settings().address,
         stake_at_first=genesis.stakes().account(own).staked,
         is_open=genesis.params.anybody_certifies,
+        continues=continuation_view(genesis),
     )
 
 

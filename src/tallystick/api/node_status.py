@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 
+from tallystick.api.continuation_view import continuation_view
 from tallystick.api.governance import open_motion_line, open_motions, rotations_in
 from tallystick.api.key_book import KeyBook
 from tallystick.api.leaving import leaving_of
@@ -70,6 +71,7 @@ def status_of(runner: "Runner", keys: KeyBook, key: bytes, address: str, started
         motions=[open_motion_line(one, state, keys) for one in open_motions(state)],
         rotations=rotations_in(state, keys),
         leaving=look.leaving,
+        continues=continuation_view(node.chain.genesis),
     )
 
 

@@ -12,6 +12,7 @@ from msgspec.structs import asdict, replace
 from tallystick.api import governed_views, views
 from tallystick.api import questions as q
 from tallystick.api.certificate_view import Beside, certificate_line, certificate_view, validity_view
+from tallystick.api.continuation_view import continuation_view
 from tallystick.api.erasures import Erasures, target_of
 from tallystick.api.governance import (
     Past,
@@ -141,6 +142,7 @@ class LedgerReader:
             burned=state.stakes.burned,
             params=asdict(state.params),
             has_directory=bool(state.directory),
+            continues=continuation_view(genesis),
         )
 
     async def blocks(self, limit: q.Limit = 50, cursor: q.Cursor = None) -> views.Blocks:

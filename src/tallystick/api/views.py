@@ -145,6 +145,39 @@ class Block(BlockLine, frozen=True, kw_only=True):
     """All of it, in MessagePack (docs/protocol.md), if asked for."""
 
 
+class OldMember(View, frozen=True):
+    """Whose votes counted on a ledger that is continued."""
+
+    key: str
+    organisation: str | None
+    """The id of the organisation that held the key there."""
+    stake: int
+    has_signed: bool
+    """Whether it consents to the continuation."""
+
+
+class Continuation(View, frozen=True, kw_only=True):
+    """An older ledger that was continued, as those say who signed that: no ledger decided it."""
+
+    ledger_id: str
+    """Of the older ledger, as all that follows."""
+    name: str
+    block_index: int
+    """Of its final block. What it made final later is not part of what is continued."""
+    block_hash: str
+    block_timestamp_ms: int
+    log_size: int
+    """Certificates up to that block."""
+    log_root: str
+    members: list[OldMember]
+    """Whose votes counted for its next block."""
+    stake_signed: int
+    """Of those who signed."""
+    total_stake: int
+    summary: str
+    """By how many it was continued, with how much stake, in words."""
+
+
 class Ledger(Answer, frozen=True, kw_only=True):
     """The ledger as a whole."""
 
@@ -164,6 +197,8 @@ class Ledger(Answer, frozen=True, kw_only=True):
     """By the names of docs/protocol.md, as they are at the tip: those of a ledger with a directory change by motion."""
     has_directory: bool = False
     """Whether it has organisations, which decide by motions; else keys stake tokens of their own."""
+    continues: Continuation | None = None
+    """An older ledger that this one goes on from, as its genesis says; `null`: none."""
 
 
 class Unbonding(View, frozen=True):
@@ -350,6 +385,8 @@ class Status(Answer, frozen=True, kw_only=True):
     """Of a member's key that ends, or has ended: until when the node has to run; `null`: there is nothing to say."""
     erasures: list[Erasure] = field(default_factory=list)
     """That wait for the operator of this node: the oldest, 8 at most."""
+    continues: Continuation | None = None
+    """An older ledger that this one goes on from; `null`: none."""
 
 
 class PayloadUse(Answer, frozen=True, kw_only=True):

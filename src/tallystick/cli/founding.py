@@ -10,6 +10,7 @@ import typer
 
 from tallystick.api import command_views as views
 from tallystick.cli import options
+from tallystick.cli.continuing import OldLedger, consent, read_signed
 from tallystick.cli.options import Data, Listen, NoPassphrase, PassphraseFile, Reach, Yes, argument, flag, group, option
 from tallystick.cli.output import (
     Columns,
@@ -18,6 +19,7 @@ from tallystick.cli.output import (
     busy,
     can_ask,
     counting,
+    field,
     give,
     hint,
     is_json,
@@ -28,7 +30,7 @@ from tallystick.cli.output import (
     warn,
 )
 from tallystick.cli.running import run_here
-from tallystick.cli.words import names_of, utc
+from tallystick.cli.words import continued, names_of, utc
 from tallystick.host import founding
 from tallystick.host.addresses import places
 from tallystick.host.data_folder import DataFolder, Settings
@@ -181,8 +183,11 @@ def rotate(
     rotate_key(admission, compromised_since, wallet, data, yes=yes)
 
 
+key.command("continue")(consent)
+
+
 def new(
-    name: Annotated[str, argument("NAME", "What the ledger is called.")],
+    name: Annotated[str | None, argument("NAME", "What the ledger is called.", show_default="the draft's")] = None,
     *,
     members: Annotated[int | None, option("Make N nodes on this machine.", "N", min=1, max=_MOST_NODES)] = None,
     into: Annotated[Path, option("With --members: where the nodes' folders go.", "FOLDER")] = _NETWORK,
@@ -194,6 +199,20 @@ def new(
         str | None, option("With --member: your own organisation.", "NAME", "--as", show_default="it is asked for")
     ] = None,
     stake: Annotated[int, option("What each has at stake.", "TOKENS", min=1)] = DEFAULT_STAKE,
+    continues: Annotated[
+        Path | None, option("Go on from a ledger that lost its quorum: its node's folder, or its file.", "OLD")
+    ] = None,
+    key: Annotated[
+        Path | None,
+        option("With --continues: the old node's key.", "FILE", show_default="in the old folder, else the new one"),
+    ] = None,
+    draft: Annotated[
+        Path | None, option("With --continues: only write a draft, for others who go on to sign.", "FILE")
+    ] = None,
+    from_draft: Annotated[Path | None, option("Found the ledger of this draft.", "FILE")] = None,
+    signed: Annotated[
+        list[str] | None, option("With --from-draft: what tallystick key continue printed. Repeat it.", "LINE")
+    ] = None,
     is_open: Annotated[
         bool, flag("--open", "An open ledger: anybody certifies, and keys stake tokens of their own.")
     ] = False,
@@ -234,12 +253,27 @@ def new(
 
     Four members or more of equal stake go on without one. With three, nobody can be removed or replaced who is gone.
 
+    A ledger that lost its quorum for good has ended. Those who are left found another, which says that it continues the
+    old one (--continues), by how many of its members, and that no ledger decided that. Where several go on, they sign a
+    --draft first (tallystick key continue). The old folder stays, to be read; the new node has a folder of its own.
+
     Examples:
       tallystick new class --members 4
       tallystick new diplomas --as 'University A' --address node.a.edu:7117 --member 'University B=5f0c…' --member …
       tallystick new play --members 2 --open --free 1000
+      tallystick new diplomas-2 --continues ./old --data ./new --member 'carol/Carol University=5f0c…' --draft draft.txt
+      tallystick new --from-draft draft.txt --signed 93ab… --data ./new --address node.b.edu:7117
     """
-    if (members is None) == (not member):
+    if from_draft is not None:
+        if any((name, members, member, own_name, continues, key, draft, is_open)):
+            raise typer.BadParameter("with --from-draft, name, members and stakes are those of the draft")
+        _found_from_draft(from_draft, signed or (), options.node_folder(data), places(listen, address, towards=None))
+        return
+    if name is None:
+        raise typer.BadParameter("NAME is missing: what the ledger is called")
+    if continues is None and (key, draft, signed) != (None, None, None):
+        raise typer.BadParameter("--key and --draft need --continues, and --signed needs --from-draft")
+    if (members is None and not member and continues is None) or (members is not None and (member or continues)):
         raise typer.BadParameter("say either --members N, or --member NAME=KEY for each member")
     if free is not None and not is_open:
         raise typer.BadParameter("--free needs --open: where members decide together nobody has tokens to stake alone")
@@ -263,19 +297,41 @@ def new(
         _tell(folders, [founding.member_here(one, stake, is_open=is_open) for one in folders], into)
         return
     first = [founding.parse_member(one, stake, is_open=is_open) for one in member or ()]
-    settings = Settings(*places(listen, address, towards=None))
+    settings = None if draft else Settings(*places(listen, address, towards=None))
     folder = options.node_folder(data)
     folder.check_free()
     folder.check_path()
+    old = OldLedger(continues, folder, key, draft) if continues is not None else None
     named = {one.key for one in first}
     if not (folder.key_path.exists() and folder.public_key() in named):
-        own_id, title = ("", own_name or "founder") if is_open else founding.parse_name(own_name or _ask_name())
+        own_id, title = _own_name(own_name, old, is_open=is_open)
         founding.check_distinct([Member(title, b"", stake, own_id), *first], is_open=is_open)
     own = _own_wallet(folder, passphrase_file, no_passphrase)
     if own.public_key not in named:
         first = [Member(title, own.public_key, stake, own_id), *first]
-    founding.set_up(folder, settings, founding.found(name, first, extra, params), first)
+    genesis = founding.found(name, first, extra, params)
+    if old is not None:
+        genesis = old.sign(genesis, own, passphrase_file, no_passphrase)
+    if settings is not None:
+        founding.set_up(folder, settings, genesis, first)
+        _tell([folder], first)
+
+
+def _found_from_draft(path: Path, signed: Sequence[str], folder: DataFolder, place: tuple[str, str]) -> None:
+    """Found the ledger of a draft that all who go on have signed. Raises `Problem`, `Refused` (G5)."""
+    folder.check_free()
+    folder.check_path()
+    genesis, first = read_signed(path, signed, folder)
+    founding.set_up(folder, Settings(*place), genesis, first)
     _tell([folder], first)
+
+
+def _own_name(said: str | None, old: OldLedger | None, *, is_open: bool) -> tuple[str, str]:
+    """Id and name of the founder's own organisation: those that it had, unless others are said."""
+    if is_open:
+        return "", said or "founder"
+    before = old.own_name() if old is not None and said is None else None
+    return before or founding.parse_name(said or _ask_name())
 
 
 def _ask_name() -> str:
@@ -316,6 +372,8 @@ def join(
     joined = views.joined_view(folder, wallet.public_key, genesis)
     give(joined)
     say(marked("✓", joined.name, f" is joined: ledger {joined.ledger_id[:16]}…"))
+    if joined.continues is not None:
+        say(field("!", continued(joined.continues), "bold yellow"))
     member = f"a first member, with {joined.stake_at_first:,} tokens at stake"
     reads = "an observer: it reads along, and certifies" + (
         "" if joined.is_open else " when an organisation lists its key"
@@ -342,6 +400,8 @@ def _tell(folders: Sequence[DataFolder], members: Sequence[Member], into: Path |
         told = views.founded_view(folders, members, store.genesis)
     give(told)
     say(marked("✓", told.name, f" is founded: ledger {told.ledger_id[:16]}…, which begins on {utc(told.created_ms)}"))
+    if told.continues is not None:
+        say(field("!", continued(told.continues), "bold yellow"))
     data = folders[0].quoted
     if into is not None:
         say_table(told.nodes, {"Folder": lambda one: one.folder, "Address": lambda one: one.address, "Key": _key})

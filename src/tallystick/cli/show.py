@@ -31,6 +31,7 @@ from tallystick.cli.words import (
     IN_NO_ORGANISATION,
     ago,
     called,
+    continued,
     erasure_fields,
     lasting,
     many,
@@ -191,6 +192,8 @@ def _tokens(ledger: views.Ledger) -> str:
 
 def _tell_chain(client: Client, ledger: views.Ledger) -> None:
     say_heading(ledger.name, _by(client))
+    if ledger.continues is not None:
+        say(field("!", continued(ledger.continues), "bold yellow"))
     fields = {
         "ledger": ledger.ledger_id,
         "begun": utc(ledger.created_ms),

@@ -12,7 +12,7 @@ from rich.live import Live
 from tallystick.api import governed_views, views
 from tallystick.cli.options import Data, flag, node_folder, open_node
 from tallystick.cli.output import Terminal, field, give, is_json, marked, say
-from tallystick.cli.words import ago, called, lasting, many, utc, whose
+from tallystick.cli.words import ago, called, continued, lasting, many, utc, whose
 from tallystick.client.blocking import Client
 from tallystick.problems import ExitCode
 
@@ -80,7 +80,8 @@ def picture(told: views.Status, folder: Path) -> RenderableType:
         "agreement": f"epoch {told.epoch:,}, view {told.view:,}; it {_role(told)}",
         "peers": f"{told.peers} connected; {reach}",
     }
-    beside = [field("missing", _missing(one, told.now_ms), "yellow") for one in told.missing]
+    beside = [field("!", continued(told.continues), "bold yellow")] if told.continues else []
+    beside += [field("missing", _missing(one, told.now_ms), "yellow") for one in told.missing]
     beside += [field("motion", _motion(one), "yellow") for one in told.motions]
     beside += [field("new key", _rotation(one), "bold yellow") for one in told.rotations]
     beside += [field("erase", _erasure(one), "yellow") for one in told.erasures]

@@ -9,7 +9,17 @@ import typer
 from tallystick.cli.options import STANDARD_INPUT, ChainFile, Data, argument, node_folder, open_source, option
 from tallystick.cli.output import MOST_LINES, Text, field, give, marked, say, say_fields
 from tallystick.cli.show import moment_ms
-from tallystick.cli.words import CHECKED_AGAIN, IN_NO_ORGANISATION, KEY_HAD_ENDED, many, utc, validity, votes, whole
+from tallystick.cli.words import (
+    CHECKED_AGAIN,
+    IN_NO_ORGANISATION,
+    KEY_HAD_ENDED,
+    continued,
+    many,
+    utc,
+    validity,
+    votes,
+    whole,
+)
 from tallystick.client.verdicts import (
     SHORTEST_ID,
     Verdict,
@@ -95,6 +105,8 @@ def _tell(verdicts: Verdicts, *, is_file: bool) -> None:
     size = f"{many(ledger.tip.index, 'block')}, {many(ledger.log_size, 'certificate')}"
     say(Text.assemble("Ledger ", (ledger.name, "bold"), f" {ledger.ledger_id}"))
     say(Text(f"  {size}; {looked}", style="dim"))
+    if ledger.continues is not None:
+        say(field("!", continued(ledger.continues), "bold yellow"))
     if len(files) <= _MOST_EXPLAINED:
         for one in files:
             say("")

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from tallystick.api.governed_views import Erasure, Validity
-from tallystick.api.views import Finality, Key
+from tallystick.api.views import Continuation, Finality, Key
 
 _SHORT_HEX: Final = 12
 _UNITS: Final = ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "min"), (60, "min", 1, "s"))
@@ -59,6 +59,11 @@ def erasure_fields(one: Erasure) -> dict[str, str]:
         "not yet by": f"{silent}: each operator runs tallystick erase {one.target[:_SHORT_HEX]}" if silent else "",
         "not reached": one.not_reached,
     }
+
+
+def continued(one: Continuation) -> str:
+    """That a ledger continues another, by how many, and which."""
+    return f"{one.summary}: it goes on from {one.name} ({one.ledger_id[:16]}…) after block {one.block_index:,}"
 
 
 def votes(finality: Finality, block_index: int) -> str:

@@ -18,6 +18,7 @@ from tallystick.client.doors import AnswerProblem
 from tallystick.client.verification import Certified
 from tallystick.host.data_folder import DataFolder
 from tallystick.host.text import is_hex_digest
+from tallystick.ledger.continuation import Continuation
 from tallystick.problems import Ambiguous, NotAllowed, NotThere, StoreError
 from tallystick.storage.file_statement import FILE_MEDIA_TYPE, FileStatement
 from tallystick.storage.store import Store
@@ -32,6 +33,8 @@ class Known(NamedTuple):
 
     ledger_id: bytes | None
     names: Mapping[bytes, str]
+    continues: Continuation | None = None
+    """What that ledger says of the one that it goes on from, as far as that counts: up to the block that it names."""
 
 
 class Demand(NamedTuple):
@@ -68,7 +71,7 @@ class Verdicts(views.Answer, frozen=True, kw_only=True):
 
     ledger: views.Ledger
     is_ledger_known: bool
-    """Whether its id was named, or is the own node's."""
+    """Whether its id was named, or is the own node's, or that of the ledger which the own node's continues."""
     files: list[Verdict]
 
 
@@ -76,7 +79,7 @@ def known_in(folder: DataFolder) -> Known:
     """What a node's folder tells, whether it runs or not."""
     if folder.ledger_path.exists():
         with suppress(StoreError), Store.open(folder.ledger_path, read_only=True) as store:
-            return Known(store.genesis.ledger_id, store.names())
+            return Known(store.genesis.ledger_id, store.names(), store.genesis.continues)
     return Known(None, {})
 
 
@@ -119,8 +122,19 @@ def make_demand(client: Client, known: Known, ledger: str | None, issuer: str | 
 
 def _is_known(client: Client, known: Known, ledger: str | None) -> bool:
     if ledger is None:
-        return known.ledger_id == client.ledger_id
+        return client.ledger_id == known.ledger_id or _last_continued(client, known) is not None
     return client.ledger_id.hex().startswith(ledger)
+
+
+def _last_continued(client: Client, known: Known) -> int | None:
+    """The last block that counts of a ledger which the own node's continues; `None`: this is none, or a fork of it.
+
+    Whoever gets hold of its members' keys later can go on with it.
+    """
+    before = known.continues
+    if before is None or client.ledger_id != before.ledger_id or client.ledger().tip.index < before.index:
+        return None
+    return before.index if client.block(before.index).hash == before.block_hash.hex() else None
 
 
 def give_verdicts(
@@ -131,11 +145,17 @@ def give_verdicts(
     Raises `DamagedStore`, `Problem`.
     """
     ledger, is_known = client.ledger(), _is_known(client, known, demand.ledger)
+    last = _last_continued(client, known) if demand.ledger is None else None
     told, verdicts = _Told(known.names, is_known), []
     for described in statements:
         found = [_as_it_was(client, _with_names(one, told), at_ms) for one in client.verify_statement(described)]
-        wanted = [one for one in found if demand.is_met_by(one.certificate.issuer)]
-        why_not = _why_not(found, wanted, ledger, demand, at_ms, is_known=is_known)
+        within = [one for one in found if last is None or one.certificate.place.block_index <= last]
+        wanted = [one for one in within if demand.is_met_by(one.certificate.issuer)]
+        why_not = (
+            _why_not(found, wanted, ledger, demand, at_ms, is_known=is_known)
+            if within or not found
+            else f"it is certified after block {last}, from which your node's ledger goes on; {_name_it(ledger)}"
+        )
         verdict = Verdict(
             name=described.name,
             size_bytes=described.size_bytes,
@@ -169,7 +189,7 @@ def _why_not(  # noqa: PLR0913
     is_known: bool,
 ) -> str | None:
     if not found:
-        return "no certificate whose payload is kept here covers it; another node may have one"
+        return f"no certificate whose payload is kept here covers it; another node may have one{_or_before(ledger)}"
     if not wanted:
         keys = ", ".join(dict.fromkeys(one.certificate.issuer.key for one in found))
         return f"it is certified, but not by the issuer that you named; by: {keys}"
@@ -186,8 +206,19 @@ def _why_not(  # noqa: PLR0913
     where = f"it is certified on the ledger {ledger.name!r} (id {ledger.ledger_id})"
     if demand.ledger is not None:
         return f"{where}, which is not the one that you named"
-    advice = f"pass --ledger {ledger.ledger_id} if you know that id from somewhere else"
-    return f"{where}, which you did not name: {advice}"
+    return f"{where}, which you did not name: {_name_it(ledger)}"
+
+
+def _name_it(ledger: views.Ledger) -> str:
+    return f"pass --ledger {ledger.ledger_id} if you know that id from somewhere else"
+
+
+def _or_before(ledger: views.Ledger) -> str:
+    """Where else a file may be certified: on the ledger that this one continues."""
+    if (before := ledger.continues) is None:
+        return ""
+    where = f"so may the ledger {before.name!r} (id {before.ledger_id}), which this one continues"
+    return f", and {where}: ask that with --data OLD_FOLDER, or with --chain and a copy of it"
 
 
 def _outsiders(wanted: Sequence[Certified], demand: Demand) -> str | None:

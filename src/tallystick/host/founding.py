@@ -133,6 +133,13 @@ def member_here(folder: DataFolder, stake: int, *, is_open: bool, name: str | No
     return Member(name or folder.path.name, folder.public_key(), stake, "" if is_open else own_id)
 
 
+def members_in(genesis: Genesis) -> list[Member]:
+    """The members that a ledger begins with; those of an open one have no names there but their keys'."""
+    if genesis.founders:
+        return [Member(one.title, one.key, one.stake, one.organisation) for one in genesis.founders]
+    return [Member(one.member.hex()[:12], one.member, one.staked, "") for one in genesis.allotments if one.staked]
+
+
 def found(name: str, members: Sequence[Member], free: int, params: Params) -> Genesis:
     """The ledger's first document. Raises `FolderError` for members named twice, `Refused` as `make_genesis`."""
     check_distinct(members, is_open=params.anybody_certifies)

@@ -20,6 +20,7 @@ class Rule(Enum):
     G2 = "genesis tokens positive and bounded"
     G3 = "stake liable for two epochs at least"
     G4 = "founding organisations hold all stake"
+    G5 = "continuation signed by members of the old ledger"
 
     C1 = "certificate signed by its issuer"
     C2 = "certificate not dated in the future"

@@ -1,11 +1,13 @@
 """Where a ledger begins: its name, parameters, first members and organisations. Its hash is the ledger's id."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Final
 
 from msgspec import Meta
+from msgspec.structs import replace
 
 from tallystick.ledger.changes import MemberRole, Role
+from tallystick.ledger.continuation import Continuation
 from tallystick.ledger.directory import Directory, KeyEntry, Organisation
 from tallystick.ledger.encoding import Codec, Encoded, derived, digest
 from tallystick.ledger.errors import Refused, Rule
@@ -19,9 +21,10 @@ from tallystick.ledger.fields import (
     Version,
     WebDomain,
 )
-from tallystick.ledger.keys import check_public_key
+from tallystick.ledger.keys import Domain, check_public_key, is_signed
 from tallystick.ledger.params import MAX_GENESIS_BYTES, MAX_GENESIS_MEMBERS, MAX_UNBONDING_EPOCHS, Params
 from tallystick.ledger.stake import Account, StakeTable
+from tallystick.ledger.wallet import Wallet
 
 VERSION: Final = 1
 
@@ -58,6 +61,8 @@ class Genesis(Encoded):
     params: Params
     allotments: Annotated[tuple[Allotment, ...], Meta(max_length=MAX_GENESIS_MEMBERS)]
     founders: Annotated[tuple[Founder, ...], Meta(max_length=MAX_GENESIS_MEMBERS)] = ()
+    continues: Continuation | None = None
+    """An older ledger that this one goes on from."""
 
     @derived
     def ledger_id(self) -> bytes:
@@ -95,8 +100,32 @@ def make_genesis(
     return decode_genesis(_codec.encode_checked(genesis))
 
 
+def continuing(genesis: Genesis, continues: Continuation, signers: Iterable[Wallet]) -> Genesis:
+    """The same, as the continuation of an older ledger that these voters of it sign. Raises `Refused`."""
+    unsigned = replace(genesis, continues=continues.with_consents({}))
+    return with_consents(unsigned, {one.public_key: sign_consent(one, unsigned) for one in signers})
+
+
+def sign_consent(wallet: Wallet, genesis: Genesis) -> bytes:
+    """The consent of an old ledger's voter that this genesis, and no other, continues that ledger (64 bytes)."""
+    assert genesis.continues is not None, "it continues no ledger"
+    return wallet.sign(Domain.CONTINUATION, genesis.continues.ledger_id, _without_consents(genesis))
+
+
+def with_consents(genesis: Genesis, consents: Mapping[bytes, bytes]) -> Genesis:
+    """The same with these consents, by key, and no others: a ledger of its own. Raises `Refused`, as `make_genesis`."""
+    assert genesis.continues is not None, "it continues no ledger"
+    signed = replace(genesis, continues=genesis.continues.with_consents(consents))
+    return decode_genesis(_codec.encode_checked(signed))
+
+
+def _without_consents(genesis: Genesis) -> bytes:
+    assert genesis.continues is not None, "it continues no ledger"
+    return replace(genesis, continues=genesis.continues.with_consents({})).encoded
+
+
 def decode_genesis(data: bytes) -> Genesis:
-    """Raise `Refused` (E1 to E4, K1, G1 to G4, D2) unless the bytes are a legal genesis."""
+    """Raise `Refused` (E1 to E4, K1, G1 to G5, D2) unless the bytes are a legal genesis."""
     genesis = _codec.decode(data)
     if genesis.version != VERSION:
         raise Refused(Rule.E4, f"genesis of version {genesis.version}, {VERSION} is known")
@@ -113,6 +142,8 @@ def decode_genesis(data: bytes) -> Genesis:
     if not genesis.params.mint_freely and not stakes.total_staked:
         raise Refused(Rule.G2, "nobody has stake, so nobody could ever forge")
     check_unbonding(genesis.params)
+    if genesis.continues is not None:
+        genesis.continues.check(genesis.created_ms, _without_consents(genesis), is_signed)
     return genesis
 
 

@@ -36,6 +36,7 @@ class Domain(Enum):
     BLOCK = b"tallystick.block.v1\x00"
     RECOVERY = b"tallystick.recovery.v1\x00"
     VOTE = b"tallystick.vote.v1\x00"
+    CONTINUATION = b"tallystick.continuation.v1\x00"
     CONNECTION = b"tallystick.connection.v1\x00"
 
 
