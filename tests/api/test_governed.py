@@ -15,7 +15,7 @@ from tests.governed import NAMES, GovernedScribe
 
 from tallystick.api import decisions as d
 from tallystick.api import views
-from tallystick.api.app import App, Door
+from tallystick.api.app import App
 from tallystick.api.certificate_view import Beside, certificate_view
 from tallystick.api.governance import open_motion_line, rotations_in
 from tallystick.api.governed_views import KeyOfOrganisation, Rotation
@@ -51,7 +51,7 @@ async def governed(folder: Path, scribe: Scribe | None = None) -> AsyncIterator[
     scribe = scribe or GovernedScribe()
     async with AsyncExitStack() as stack:
         kept = await stack.enter_async_context(kept_ledger(folder, scribe))
-        transport = httpx.ASGITransport(App(kept.reader, Door()).asgi)
+        transport = httpx.ASGITransport(App(kept.reader).asgi)
         http = await stack.enter_async_context(httpx.AsyncClient(transport=transport, base_url="http://kept"))
         ledger = await ask(http, Request("/v1/ledger"), views.Ledger)
         yield Governed(scribe, kept, AsyncClient(http, ledger, None, stack, is_file=False))
