@@ -377,12 +377,12 @@ MUTANTS: dict[str, Callable[[], list[Replacement]]] = {
     "who decides is not asked": who_decides_is_not_asked,
     "anybody certifies": anybody_certifies,
     "half of the stake decides": lambda: [
-        rewritten(Motions, "counted", ("epoch.is_quorum(motion.stake(epoch, members, 1))",
-                                       "2 * motion.stake(epoch, members, 1) >= epoch.total"))
+        rewritten(Motions, "counted", ("epoch.is_quorum(motion.stake(epoch, 1))",
+                                       "2 * motion.stake(epoch, 1) >= epoch.total"))
     ],
     "motions are counted by the stakes of the tip": lambda: [
-        rewritten(Draft, "finish", (".counted(base.epoch, members",
-                                    ".counted(dataclasses.replace(base.epoch, stakes=base.stakes), members"))
+        rewritten(Draft, "finish", (".counted(which, base.epoch, ",
+                                    ".counted(which, dataclasses.replace(base.epoch, stakes=base.stakes), "))
     ],
     "a motion is carried out whatever changed": lambda: [
         rewritten(motions, "_check_holds", ("if now != before:", "if False:"))
