@@ -8,10 +8,12 @@ from typing import NamedTuple
 from tallystick.ledger.blockchain import NOTHING, Above
 from tallystick.ledger.certificate import (
     AnyCertificate,
+    Approval,
     Certified,
     Decision,
     Evidence,
     Motion,
+    Objection,
     Payload,
     StakingOperation,
     Statement,
@@ -165,12 +167,13 @@ class CertificateBox:
             if certificate.id in self.evidence and isinstance(certificate, Evidence):
                 self.evidence.remove(certificate.offender)
         self._state = state
-        return payloads, [*self.evidence.tip_advanced(state), *self._project_again(), *self._drop_illegal()]
+        return payloads, [*self.evidence.drop_illegal(state), *self._project_again(), *self._drop_illegal()]
 
     def time_passed(self, now_ms: int) -> list[tuple[bytes, Refused]]:
         """What is too late for any block leaves, though the tip did not move. Returns its ids, and why."""
         over = [one for one, until_ms in self._until_ms.items() if until_ms <= now_ms] if self._until_ms else []
-        return self._drop([self._waiting[one].entry.certificate for one in over], now_ms)
+        late = self.evidence.drop_illegal(self._state, now_ms)
+        return [*late, *self._drop([self._waiting[one].entry.certificate for one in over], now_ms)]
 
     def erase_payload(self, payload_hash: bytes) -> None:
         """Forget a payload; the certificates that cover it stay."""
@@ -198,11 +201,14 @@ class CertificateBox:
         return Draft(self._state, self._state.context(now_ms), self._finder(NOTHING))
 
     def _ends_ms(self, certificate: AnyCertificate) -> int | None:
-        """When the certificate expires, or the key that issued it ends, by the time of its block."""
+        """When the certificate, or its motion, expires, or the key that issued it ends, by the time of its block."""
         if isinstance(certificate, Motion):
             return certificate.expires_ms
+        if isinstance(certificate, Approval | Objection):
+            return self._state.motions.open[certificate.motion].expires_ms
         entry = self._state.directory.keys.get(certificate.issuer)
-        is_bound = isinstance(certificate, Certified) and not self._state.params.anybody_certifies
+        anybody = self._state.params.anybody_certifies
+        is_bound = isinstance(certificate, Certified) and not (anybody and isinstance(certificate, Statement))
         return entry.until_ms if entry is not None and is_bound else None
 
     def _drop_illegal(self) -> list[tuple[bytes, Refused]]:
