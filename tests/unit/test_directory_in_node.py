@@ -231,37 +231,6 @@ def test_what_is_too_late_for_any_block_leaves_the_box_though_no_block_comes() -
     assert len(bench.node.box) == 2
 
 
-def test_a_word_on_a_motion_that_expired_leaves_the_box_though_no_block_comes() -> None:
-    """A node whose clock is behind may be the only one that took it."""
-    bench = Following()
-    scribe = bench.scribe
-    until_ms = bench.now_ms + HOUR_MS
-    motion = issue(Motion, ADA, scribe.ledger_id, START_MS, RENAME, until_ms)
-    scribe.forge(motion)
-    bench.follow()
-    words: list[AnyCertificate] = [scribe.approval(motion, "ben"), scribe.objection(motion, "cy")]
-    for word in words:
-        bench.submit(word)
-    bench.now_ms = until_ms - 1
-    assert lost(bench.submit(scribe.statement("ben"))) == {}
-    bench.now_ms = until_ms
-    assert lost(bench.submit(scribe.statement("ben"))) == dict.fromkeys([word.id for word in words], Rule.M4)
-
-
-def test_a_revocation_by_a_key_whose_time_is_over_leaves_the_box_also_where_anybody_certifies() -> None:
-    bench = Following(GovernedScribe(directory_genesis(anybody_certifies=True)))
-    scribe = bench.scribe
-    until_ms = bench.now_ms + HOUR_MS
-    scribe.forge(scribe.add_issuer("office", until_ms=until_ms), target := scribe.statement())
-    bench.follow()
-    late, kept = scribe.revocation(target, "office"), scribe.statement("office")
-    bench.submit(late)
-    bench.submit(kept)
-    bench.now_ms = until_ms
-    assert lost(bench.submit(scribe.statement("ben"))) == {late.id: Rule.R2}
-    assert kept.id in bench.node.box
-
-
 def test_a_motion_that_expires_as_late_as_it_may_is_kept_over_blocks_and_a_restart() -> None:
     """The tip may be older than the motion, which is not to expire more than 90 days after its block."""
     bench = Following()
