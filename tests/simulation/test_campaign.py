@@ -2,11 +2,13 @@
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
 from functools import cache, partial
 from hashlib import sha256
+from pathlib import Path
 
 import pytest
 from tests.simulation.campaign.books import Broken
@@ -397,11 +399,9 @@ CAUGHT_AT = {
     "votes are sent before the guard is synced": 1,
     "database before guard": 1,
     "own votes are forgotten at a restart": 2,
-    "certificates are not persisted": 8,
     "finalize after nullify": 3,
     "anybody leads": 1,
     "who lost its guard votes at once": 2,
-    "nobody needs to answer": 5,
     "the floor is not synced": 6,
     "the box loses what was voted for": 31,
     "what users submit is not persisted": 4,
@@ -413,6 +413,8 @@ CAUGHT_AT = {
 
 UNIT = "tests/unit/test_"
 CAUGHT_BY = {
+    "nobody needs to answer": UNIT + "recovery.py::test_the_others_have_to_be_a_quorum_without_it",
+    "certificates are not persisted": "tests/simulation/test_agreement.py::test_all_may_restart_at_once",
     "stakes of the tip count": "tests/scenarios/test_scenarios.py::test_scenario[epoch_by_time]",
     "may_follow is always true": UNIT + "views.py::test_which_block_may_be_built_on",
     "nullify after finalize": UNIT + "signing_guard.py::test_nothing_is_signed_that_conflicts_with_what_was_signed",
@@ -482,6 +484,18 @@ CAUGHT_WITH: dict[str, Callable[..., object]] = {
 
 def test_no_broken_rule_is_left_out():
     assert sorted([*CAUGHT_AT, *CAUGHT_WITH, *CAUGHT_BY]) == sorted(MUTANTS)
+
+
+def test_the_documentation_says_what_notices_each_broken_rule():
+    text = Path(__file__).parents[2].joinpath("docs", "reliability.md").read_text(encoding="utf-8")
+    table = dict(re.findall(r"^\| (.+) \| (.+) \|$", text.partition("| mutant |")[2].partition("\n\n")[0], re.M))
+    noticed = {name: table.get(name, "") for name in MUTANTS}
+    assert [one for one in table if one not in MUTANTS] == ["---"]
+    assert {one: noticed[one] for one in CAUGHT_AT} == {one: f"seed {seed}" for one, seed in CAUGHT_AT.items()}
+    for name, test in CAUGHT_BY.items():
+        file, _, function = test.partition("::")
+        assert noticed[name] == f"`{file}`, `{function}`"
+    assert all(noticed[one] for one in CAUGHT_WITH)
 
 
 @pytest.mark.parametrize("name", CAUGHT_AT)
