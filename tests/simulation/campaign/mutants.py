@@ -2,7 +2,7 @@
 
 import inspect
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
@@ -402,15 +402,22 @@ MUTANTS: dict[str, Callable[[], list[Replacement]]] = {
 
 
 @contextmanager
-def broken(name: str) -> Iterator[None]:
-    """While inside, this rule is broken."""
+def replaced(replacements: Iterable[Replacement]) -> Iterator[None]:
+    """While inside, these stand instead."""
     with ExitStack() as stack:
-        for owner, attribute, value in MUTANTS[name]():
+        for owner, attribute, value in replacements:
             if attribute == "__code__":
                 stack.callback(setattr, owner, attribute, owner.__code__)
                 owner.__code__ = value
             else:
                 stack.enter_context(patch.object(owner, attribute, value))
+        yield
+
+
+@contextmanager
+def broken(name: str) -> Iterator[None]:
+    """While inside, this rule is broken."""
+    with replaced(MUTANTS[name]()):
         yield
 
 
