@@ -129,6 +129,8 @@ class Model:
                 is_legal = self.member(one.issuer) is not None and motion is not None and now_ms < motion.expires_ms
                 if is_legal and motion is not None:
                     motion.words[one.issuer] = isinstance(one, kinds.Approval)
+            case kinds.StakingOperation():
+                is_legal = False
             case kinds.KeyChange():
                 is_legal = self._change_keys(one.issuer, one.operation)
             case kinds.Revocation():

@@ -16,6 +16,7 @@ from tallystick.ledger.certificate import (
     Motion,
     Objection,
     Revocation,
+    StakingOperation,
     Supersession,
     VoteEvidence,
     issue,
@@ -65,8 +66,8 @@ numbers = st.integers(0, 7)
 effects = st.sampled_from([2, 3])
 weights = st.integers(0, 14)
 since = st.none() | st.integers(0, 30)
-mostly = st.sampled_from([True, True, True, False])
-"""Whether those act who may."""
+mostly = st.sampled_from(["who may", "who may", "member key", "any"])
+"""Who acts: whoever may, the organisation's member key, or any other."""
 
 changes = st.one_of(
     st.tuples(st.just("admit"), st.just("eve"), weights),
@@ -207,62 +208,73 @@ class Decisions(RuleBasedStateMachine):
             for name in ORGANISATIONS if motion is not None else ():
                 self.submit(Approval, name, motion.id)
 
+    @rule(spec=changes, approving=st.lists(organisations, max_size=5), objecting=st.lists(organisations, max_size=2))
+    def agree_in_part(self, spec, approving, objecting):
+        if (motion := self.submit(Motion, "ada", self.change(spec), self.time_ms + 86_400_000)) is not None:
+            self.motions.append(motion)
+            for kind, names in ((Approval, approving), (Objection, objecting)):
+                for name in names:
+                    self.submit(kind, name, motion.id)
+
     @precondition(lambda self: self.motions)
     @rule(actor=actors, number=numbers, kind=st.sampled_from([Approval, Approval, Objection]))
     def say(self, actor, number, kind):
         self.submit(kind, actor, self.motions[-1 - number % len(self.motions)].id)
 
-    def acting(self, actor, organisation, *, is_own):
+    def acting(self, actor, organisation, who):
         """Whoever may change an organisation's keys, or another."""
         own = self.model.organisations.get(organisation)
-        return (
-            f"{organisation}'s offline"
-            if is_own and own is not None and own.offline
-            else organisation
-            if is_own
-            else actor
-        )
+        if who == "any":
+            return actor
+        is_offline = who == "who may" and own is not None and own.offline is not None
+        return f"{organisation}'s offline" if is_offline else organisation
 
-    @rule(actor=actors, is_own=mostly, name=organisations, after=fresh, index=since)
-    def rotate(self, actor, is_own, name, after, index):
+    @rule(actor=actors, who=mostly, name=organisations, after=fresh, index=since)
+    def rotate(self, actor, who, name, after, index):
         own = self.model.organisations.get(name)
         if own is None or own.rotated_ms is None or self.time_ms - own.rotated_ms >= EPOCH_MS:
             key, admitted = self.admitted(after, name)
             operation = RotateMemberKey(name, self.member_key(name), key, index, admitted)
-            self.submit(KeyChange, self.acting(actor, name, is_own=is_own), operation)
+            self.submit(KeyChange, self.acting(actor, name, who), operation)
 
-    @rule(actor=actors, is_own=mostly, name=organisations, key=fresh, open_ms=st.none() | st.integers(0, 60))
-    def add_issuer(self, actor, is_own, name, key, open_ms):
+    @rule(actor=actors, who=mostly, name=organisations, key=fresh, open_ms=st.none() | st.integers(0, 60))
+    def add_issuer(self, actor, who, name, key, open_ms):
         until_ms = None if open_ms is None else self.time_ms + open_ms
         added, admitted = self.admitted(key, name)
         operation = AddIssuer(name, added, "an office", until_ms, admitted)
-        if self.submit(KeyChange, self.acting(actor, name, is_own=is_own), operation) is not None:
+        if self.submit(KeyChange, self.acting(actor, name, who), operation) is not None:
             self.issuers.append((key, name))
 
-    @rule(actor=actors, is_own=mostly, key=actors, number=numbers, index=since)
-    def end_issuer(self, actor, is_own, key, number, index):
-        key, name = self.issuers[-1 - number % len(self.issuers)] if is_own and self.issuers else (key, "ada")
+    @rule(actor=actors, who=mostly, key=actors, number=numbers, index=since)
+    def end_issuer(self, actor, who, key, number, index):
+        key, name = self.issuers[-1 - number % len(self.issuers)] if who != "any" and self.issuers else (key, "ada")
         operation = EndIssuer(self.wallet(key).public_key, index)
-        self.submit(KeyChange, self.acting(actor, name, is_own=is_own), operation)
+        self.submit(KeyChange, self.acting(actor, name, who), operation)
 
-    @rule(actor=actors, is_own=mostly, name=organisations, role=st.sampled_from([1, 1, 2]))
-    def set_role(self, actor, is_own, name, role):
+    @rule(actor=actors, who=mostly, name=organisations, role=st.sampled_from([1, 1, 2]))
+    def set_role(self, actor, who, name, role):
         operation = SetMemberRole(self.wallet(name).public_key, role)
-        self.submit(KeyChange, self.acting(actor, name, is_own=is_own), operation)
+        self.submit(KeyChange, self.acting(actor, name, who), operation)
 
     def organisation_of(self, number):
         """That of a statement."""
         one = self.model.statements.get(self.target(number))
         return (one.holder if one is not None else None) or "ada"
 
-    @rule(actor=actors, is_own=mostly, number=numbers, effect=effects)
-    def revoke(self, actor, is_own, number, effect):
-        self.submit(Revocation, self.organisation_of(number) if is_own else actor, self.target(number), effect, 1)
+    @rule(actor=actors, who=mostly, number=numbers, effect=effects)
+    def revoke(self, actor, who, number, effect):
+        by = actor if who == "any" else self.organisation_of(number)
+        if made := self.submit(Revocation, by, self.target(number), effect, 1):
+            self.statements.append(made)
 
-    @rule(actor=actors, is_own=mostly, number=numbers, successor=numbers)
-    def supersede(self, actor, is_own, number, successor):
-        by = self.organisation_of(number) if is_own else actor
+    @rule(actor=actors, who=mostly, number=numbers, successor=numbers)
+    def supersede(self, actor, who, number, successor):
+        by = actor if who == "any" else self.organisation_of(number)
         self.submit(Supersession, by, self.target(number), self.target(successor))
+
+    @rule(actor=organisations, amount=st.sampled_from([-5, 5]))
+    def stake(self, actor, amount):
+        self.submit(StakingOperation, actor, amount)
 
     @precondition(lambda self: self.number % 4 == 0)
     @rule(offender=actors, back=st.integers(-1, 4))
