@@ -10,6 +10,7 @@ import pytest
 from msgspec.structs import replace
 from tests.integration.network import QUICK, Network, NodeProcess, running_network, tallystick, wait_for
 
+from tallystick.cli.words import utc
 from tallystick.host.data_folder import DataFolder
 
 GOVERNED: Final = replace(QUICK, anybody_certifies=False)
@@ -174,6 +175,15 @@ def test_a_diploma_is_revoked_and_another_superseded(same: Network, tmp_path: Pa
     shown = said("verify", tmp_path / "mistake.txt", *at(second), expect=1)
     assert f"{mistake[:16]}… is revoked (mistake)" in shown
     assert "validity revoked (mistake), since 2" in shown
+    (one,) = told("verify", tmp_path / "mistake.txt", *at(second), expect=1)["files"][0]["certificates"]
+    certified_ms = one["certificate"]["place"]["block_timestamp_ms"]
+    revoked_ms = one["certificate"]["validity"]["since_ms"]
+    then = ("verify", tmp_path / "mistake.txt", *at(second), "--at")
+    assert "is certified by" in (shown := said(*then, revoked_ms - 1))
+    assert f"validity {utc(revoked_ms - 1)}: valid; as of " in shown
+    shown = said(*then, revoked_ms, expect=1)
+    assert f"was not valid at the time that you named: {mistake[:16]}… is revoked (mistake)" in shown
+    assert f"{mistake[:16]}… is not yet final" in said(*then, certified_ms - 1, expect=1)
     shown = said("verify", wrong, *at(second), expect=1)
     assert f"superseded by {new[:12]}…" in shown
     assert "validity valid; as of " in said("verify", right, *at(second))

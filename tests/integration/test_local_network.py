@@ -9,11 +9,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
+from itertools import takewhile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from tests.integration import network as integration
 from tests.integration.network import short_folder, tallystick, wait_for
 
@@ -142,6 +144,16 @@ def test_the_demo_tells_what_it_could_not_certify(
     assert (type(said.value), str(said.value)) == (raised, told)
 
 
+def test_the_demo_does_not_claim_that_an_outsider_was_refused_who_was_not(
+    network: LocalNetwork[NodeProcess], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    demo = RealDemo(Terminal(quiet=True), network)
+    monkeypatch.setattr(demo, "_try", lambda *_: Outcome("00", "final"))
+    demo._refuse_an_outsider(network.nodes[1])
+    (verdict,) = demo._verdicts
+    assert (verdict.holds, verdict.says) == (False, "An outsider's fake was not refused by rule D1: it is final")
+
+
 def up(folder: Path, *args: str) -> subprocess.Popen[str]:
     """`tallystick up`."""
     environment: dict[str, Any] = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "NO_COLOR": "1"}
@@ -155,11 +167,16 @@ def up(folder: Path, *args: str) -> subprocess.Popen[str]:
 )
 def test_up_says_what_to_try_and_ends_with_all_its_nodes(number: int, args: list[str]) -> None:
     with short_folder() as path:
-        found_here("class", path / "net", 2, "", params=PARAMS, port=drawn_port(2))
+        found_here("class", path / "net", 2, "", params=replace(PARAMS, anybody_certifies=True), port=drawn_port(2))
         with up(path, *args) as process:
             assert process.stdout is not None
             folder = _folder_in(process.stdout.readline(), "2 nodes run in ")
-            assert any("tallystick join $(tallystick invite" in line for line in process.stdout)
+            told = list(takewhile(lambda line: "tallystick join $(tallystick invite" not in line, process.stdout))
+            who, own = (
+                ("The ledger is open", "stake 50") if args == ["net"] else ("University A, University B", "member")
+            )
+            assert who in told[0]
+            assert any(f"tallystick {own} " in line for line in told)
             children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
             nodes = [int(one) for one in children.read_text().split()] if children.exists() else []
             process.send_signal(number)

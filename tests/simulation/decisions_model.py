@@ -93,8 +93,8 @@ class Model:
         self.held = {one.key: Held(one.stake) for one in genesis.founders}
         self.counting = self.weights()
         self.burned, self.burned_keys = 0, set[bytes]()
-        self.rotated_keys = set[bytes]()
-        """Member keys that their own organisations put others in the place of."""
+        self.successors = dict[bytes, bytes]()
+        """Of a member key that which its own organisation put in its place."""
         self.motions = dict[bytes, Open]()
         self.statements = dict[bytes, Certified]()
         self.effects = dict[bytes, int]()
@@ -180,7 +180,10 @@ class Model:
             case changes.RotateMemberKey(named, before, after, since) if (named, before) == (name, own.key):
                 if after in self.keys or (since is not None and since > self.log_size):
                     return False
-                own.rotating = (after, self._now_ms + (0 if own.offline is not None else self.delay_ms), since)
+                due_ms = self._now_ms + (0 if own.offline is not None else self.delay_ms)
+                if own.rotated_ms is not None:
+                    due_ms = max(due_ms, own.rotated_ms + self._epoch_ms)
+                own.rotating = (after, due_ms, since)
             case changes.SetMemberRole(key, role) if key == own.key:
                 self.keys[key].role = Role(role)
             case _:
@@ -231,10 +234,13 @@ class Model:
     def end_block(self, now_ms: int) -> dict[bytes, Outcome]:
         """What became of motions with the block."""
         self._now_ms, place = now_ms, (self.number, self.index, now_ms)
-        for key in self._accused:
-            self.burned += self.held[key].liable(place)
-            self.held[key] = Held(0)
-            self.burned_keys.add(key)
+        for accused in self._accused:
+            key: bytes | None = accused
+            while key is not None:
+                self.burned += self.held[key].liable(place)
+                self.held[key] = Held(0)
+                self.burned_keys.add(key)
+                key = self.successors.get(key)
         self.statements |= self._new
         self._accused, self._new = [], {}
         decided = self._count()
@@ -248,7 +254,7 @@ class Model:
                 after, _, since = own.rotating
                 own.rotating = None
                 if after not in self.keys:
-                    self.rotated_keys.add(own.key)
+                    self.successors[own.key] = after
                     own.rotated_ms = now_ms
                     self._replace_key(own, after, since)
             self.number, self._first_index, self._start_ms = self.number + 1, self.index + 1, now_ms

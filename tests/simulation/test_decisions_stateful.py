@@ -231,11 +231,9 @@ class Decisions(RuleBasedStateMachine):
 
     @rule(actor=actors, who=mostly, name=organisations, after=fresh, index=since)
     def rotate(self, actor, who, name, after, index):
-        own = self.model.organisations.get(name)
-        if own is None or own.rotated_ms is None or self.time_ms - own.rotated_ms >= EPOCH_MS:
-            key, admitted = self.admitted(after, name)
-            operation = RotateMemberKey(name, self.member_key(name), key, index, admitted)
-            self.submit(KeyChange, self.acting(actor, name, who), operation)
+        key, admitted = self.admitted(after, name)
+        operation = RotateMemberKey(name, self.member_key(name), key, index, admitted)
+        self.submit(KeyChange, self.acting(actor, name, who), operation)
 
     @rule(actor=actors, who=mostly, name=organisations, key=fresh, open_ms=st.none() | st.integers(0, 60))
     def add_issuer(self, actor, who, name, key, open_ms):
@@ -279,11 +277,9 @@ class Decisions(RuleBasedStateMachine):
     @precondition(lambda self: self.number % 4 == 0)
     @rule(offender=actors, back=st.integers(-1, 4))
     def accuse(self, offender, back):
-        """Evidence against a key that its organisation rotated is tried elsewhere."""
         self.number += 1
         accused, epoch = self.wallet(offender), max(0, self.model.number - back)
-        if accused.public_key not in self.model.rotated_keys:
-            self.take(evidence(accused, view=self.number, genesis=GENESIS, epoch=epoch))
+        self.take(evidence(accused, view=self.number, genesis=GENESIS, epoch=epoch))
 
     # ---- a block ------------------------------------------------------------------------------------------------
 

@@ -10,9 +10,9 @@ import pytest
 from tests.builders import ADA, START_MS, refuses
 from tests.governed import NAMES, GovernedScribe, directory_genesis
 from tests.simulation.campaign.mutants import Replacement, replaced, rewritten
-from tests.unit import test_directory, test_motions, test_status
+from tests.unit import test_directory, test_motions, test_status, test_transition
 
-from tallystick.ledger import keys, motions
+from tallystick.ledger import directory, keys, motions
 from tallystick.ledger.blockchain import Blockchain
 from tallystick.ledger.certificate import Approval, Motion, Objection, issue
 from tallystick.ledger.changes import Admission, Effect, Role, SetMemberRole, SetStakes, StakeChange
@@ -237,6 +237,14 @@ ATTACKS: dict[str, tuple[Callable[..., object], Callable[[], list[Replacement]]]
         test_directory.test_a_rotation_by_the_member_key_takes_effect_after_the_delay,
         _call(Draft, "_due", lambda self, header: list(self.governed.directory.announced)),
     ),
+    "A member rotates its key away from evidence": (
+        test_transition.test_evidence_against_a_rotated_key_burns_its_successors,
+        _call(Directory, "successors", lambda self, key: iter(())),
+    ),
+    "An organisation ends one epoch after the other by rotating": (
+        test_directory.test_an_organisation_rotates_once_in_the_time_of_an_epoch,
+        _text(directory, "_rotation_due_ms", "organisation.rotated_ms is None", "True"),
+    ),
     "A thief's rotation goes on though the others stop it": (
         test_directory.test_a_thiefs_rotation_is_stopped_by_motion,
         _call(Directory, "stop_rotation", lambda self, organisation_id, key: self),
@@ -268,7 +276,10 @@ def _try(test: Callable[..., object]) -> None:
 def test_an_attack_fails_and_would_not_without_its_rule(name):
     test, breaking = ATTACKS[name]
     _try(test)
-    with replaced(breaking()), pytest.raises((AssertionError, Refused, KeyError, pytest.fail.Exception)):
+    with (
+        replaced(breaking()),
+        pytest.raises((AssertionError, AttributeError, Refused, KeyError, pytest.fail.Exception)),
+    ):
         _try(test)
 
 

@@ -383,6 +383,23 @@ def test_a_rotation_by_the_organisation_key_takes_effect_with_its_block(scribe):
     assert scribe.entry("ada").compromised_since == 0
 
 
+def test_an_organisation_rotates_once_in_the_time_of_an_epoch(scribe):
+    """Each rotation ends an epoch: one organisation would end one with every block."""
+    scribe.decide(scribe.organisation_key("ada", "offline"), *FOUR[:3])
+    scribe.forge(scribe.rotation("ada", "new", "offline"))
+    rotated_ms, epoch = scribe.state.tip.timestamp_ms, scribe.state.epoch.number
+    scribe.forge(scribe.rotation("ada", "newer", "offline"))
+    due_ms = rotated_ms + scribe.genesis.params.epoch_ms
+    assert scribe.state.directory.organisations["ada"].rotation.due_ms == due_ms
+    scribe.forge(scribe.statement("ben"), timestamp_ms=due_ms - 1)
+    assert (scribe.member_key("ada"), scribe.state.epoch.number) == (scribe.key("new").public_key, epoch)
+    scribe.forge(scribe.statement("ben"), timestamp_ms=due_ms)
+    assert (scribe.member_key("ada"), scribe.state.epoch.number) == (scribe.key("newer").public_key, epoch + 1)
+    late_ms = due_ms + scribe.genesis.params.epoch_ms
+    scribe.forge(scribe.rotation("ada", "newest", "offline"), timestamp_ms=late_ms)
+    assert scribe.member_key("ada") == scribe.key("newest").public_key
+
+
 def test_a_rotated_key_keeps_its_role():
     scribe = GovernedScribe(directory_genesis(rotation_delay_ms=0))
     scribe.forge(scribe.key_change(SetMemberRole(ADA.public_key, Role.VOTER), "ada"), scribe.rotation("ada", "new"))

@@ -86,6 +86,30 @@ def test_evidence_in_the_block_in_which_a_motion_passes_comes_first(scribe):
     assert scribe.state.directory.organisations["dot"].member_key is None
 
 
+def test_evidence_against_a_rotated_key_burns_its_successors(scribe):
+    """Else a member with an organisation key contradicts itself, rotates, and goes on with all its stake."""
+    scribe.decide(scribe.organisation_key("ben", "offline"), *THREE)
+    epoch = scribe.state.epoch.number
+    scribe.forge(scribe.rotation("ben", "new", "offline"))
+    scribe.forge(scribe.rotation("ben", "newer", "offline"))
+    next_epoch_ms = scribe.state.tip.timestamp_ms + scribe.genesis.params.epoch_ms
+    scribe.forge(scribe.statement("ada"), timestamp_ms=next_epoch_ms)
+    assert scribe.member_key("ben") == scribe.key("newer").public_key
+    scribe.forge(evidence(wallet("ben"), genesis=scribe.genesis, epoch=epoch))
+    assert scribe.stake_of("ben") == 0
+    keys = {scribe.key(name).public_key for name in ("ben", "new", "newer")}
+    assert scribe.state.stakes.burned_keys == keys
+    assert scribe.state.stakes.burned == 10 * len(keys), "of the older ones what was unbonding"
+
+
+def test_evidence_against_a_key_that_a_motion_replaced_burns_no_other(scribe):
+    """Who stole the key of an organisation does not burn the stake that the others gave to its new one."""
+    scribe.decide(scribe.replace_key("dot", "new", 0), *THREE)
+    scribe.forge(evidence(wallet("dot"), genesis=scribe.genesis, epoch=0))
+    assert scribe.state.stakes.burned_keys == {wallet("dot").public_key}
+    assert scribe.stake_of("dot") == 10
+
+
 def test_rotations_come_after_what_passed(scribe):
     scribe.forge(scribe.rotation("ada", "new"))
     due_ms = scribe.state.directory.organisations["ada"].rotation.due_ms
@@ -206,6 +230,8 @@ class Model:
     title: str = "University of Ada"
     burned_keys: set = field(default_factory=set)
     rotating: dict = field(default_factory=dict)
+    rotated_ms: dict = field(default_factory=dict)
+    successors: dict = field(default_factory=dict)
     motions: dict = field(default_factory=dict)
 
     def end_block(self, time_ms):
@@ -234,12 +260,24 @@ class Model:
                 decided[name] = Outcome.PASSED if self.carry_out(self.motions[name].change) else Outcome.VOID
             for name in due:
                 if name in self.rotating:
-                    self.replace_key(name, self.rotating.pop(name)[0])
+                    self.rotate(name, self.rotating.pop(name)[0], time_ms)
             held = {key: weight for key, weight in self.weights.items() if weight}
             self.number, self.blocks, self.start_ms, self.counting = self.number + 1, 0, time_ms, held or self.counting
         for name in decided:
             del self.motions[name]
         return decided
+
+    def rotate(self, name, after, time_ms):
+        if after not in self.listed:
+            self.successors[self.keys[name]], self.rotated_ms[name] = after, time_ms
+            self.replace_key(name, after)
+
+    def burn(self, key):
+        """The key, and those that its organisation rotated to."""
+        while key is not None:
+            self.burned_keys.add(key)
+            self.weights[key] = 0
+            key = self.successors.get(key)
 
     def replace_key(self, name, after):
         if after not in self.listed:
@@ -305,7 +343,7 @@ acts = st.one_of(
     st.tuples(st.just("rotate"), names, fresh),
     st.tuples(st.just("issuer"), names, fresh),
     st.tuples(st.just("end"), names, fresh, st.none() | st.integers(0, 9)),
-    st.tuples(st.just("burn"), names, st.integers(0, 1)),
+    st.tuples(st.just("burn"), names, st.integers(0, 1), st.booleans()),
     st.tuples(st.just("revoke"), names, st.integers(0, 3), st.sampled_from([Effect.REVOKED, Effect.VOID])),
     st.tuples(st.just("state"), names),
 )
@@ -376,11 +414,10 @@ class Writer(GovernedScribe):
                 yield self.add_issuer(key, name, self.wallet_of(name))
             case ("end", name, key, since):
                 yield self.end_issuer(key, self.wallet_of(name), since)
-            case ("burn", name, back):
+            case ("burn", name, back, of_its_first_key):
                 epoch = max(0, self.state.epoch.number - back)
-                yield evidence(
-                    self.key(self.wallet_of(name)), genesis=GENESIS, epoch=epoch, view=self._now() - START_MS
-                )
+                offender = name if of_its_first_key else self.wallet_of(name)
+                yield evidence(self.key(offender), genesis=GENESIS, epoch=epoch, view=self._now() - START_MS)
             case ("revoke", name, number, effect) if self.statements:
                 yield self.revocation(self.statements[number % len(self.statements)], self.wallet_of(name), effect)
             case ("state", name):
@@ -401,13 +438,12 @@ class Writer(GovernedScribe):
             case "KeyChange":
                 operation = certificate.operation
                 if type(operation).__name__ == "RotateMemberKey":
-                    model.rotating[operation.organisation] = (operation.after, time_ms + DELAY_MS)
+                    once_ms = model.rotated_ms.get(operation.organisation, START_MS - EPOCH_MS) + EPOCH_MS
+                    model.rotating[operation.organisation] = (operation.after, max(time_ms + DELAY_MS, once_ms))
                 elif type(operation).__name__ == "AddIssuer":
                     model.listed.add(operation.key)
             case "VoteEvidence":
-                offender = certificate.offender
-                model.burned_keys.add(offender)
-                model.weights[offender] = 0
+                model.burn(certificate.offender)
 
     def write(self, acts, wait_ms):
         """A block of the acts that are legal, one after the other; its header, its certificates, what they decided."""

@@ -1,6 +1,7 @@
 """Whether a statement was valid at a time: what counts, from when on, and what is said of its issuer's key."""
 
 import pytest
+from msgspec.structs import replace
 
 from tallystick.ledger.changes import Effect, Reason, Role
 from tallystick.ledger.directory import Directory, KeyEntry, Organisation
@@ -18,7 +19,7 @@ def entry(effect: Effect, timestamp_ms: int, reason: Reason = Reason.MISTAKE) ->
 def directory(**of_the_key: int) -> Directory:
     """With the issuer's key, from log index 5 on unless it says otherwise."""
     holder = Organisation("ada", "Ada", None, b"m" * 32)
-    return Directory.of([holder], {ISSUER: KeyEntry("ada", Role.ISSUER, "", **{"since": 5, **of_the_key})})
+    return Directory.of([holder], {ISSUER: replace(KeyEntry("ada", Role.ISSUER, "", 5), **of_the_key)})
 
 
 def at(at_ms: int, *entries: StatusEntry, **of_the_key: int) -> Validity:

@@ -8,6 +8,7 @@ import typer
 
 from tallystick.cli.options import STANDARD_INPUT, ChainFile, Data, argument, node_folder, open_source, option
 from tallystick.cli.output import MOST_LINES, Text, field, give, marked, say, say_fields
+from tallystick.cli.show import moment_ms
 from tallystick.cli.words import CHECKED_AGAIN, IN_NO_ORGANISATION, many, utc, validity, votes, whole
 from tallystick.client.verdicts import (
     SHORTEST_ID,
@@ -37,6 +38,9 @@ def verify(
         option("Only this issuer's count: an organisation, a key, a name of your node's.", "WHO", show_default="any"),
     ] = None,
     ledger: Annotated[str | None, option(_LEDGER_HELP, "ID", show_default="your node's")] = None,
+    at: Annotated[
+        int | None, option("Was it valid at this time?", "TIME", parser=moment_ms, show_default="as of the last block")
+    ] = None,
     chain: ChainFile = None,
     data: Data = None,
     url: Annotated[str | None, option("Ask the node at this URL instead.")] = None,
@@ -49,7 +53,8 @@ def verify(
     a ledger alone, others from your own node's address book.
 
     A certificate that is revoked, void or superseded does not count; it says since when, and why. What was decided
-    after the time that it names is not known here.
+    after the time that it names is not known here. With --at it is asked whether it was valid at that time, by what is
+    known now: it counts from the time of its block on, whatever its issuer claims.
 
     Of a running node's answer it checks here: the file's hash, the certificate's and its block's signatures and
     hashes, and the votes that made the block final; what that leaves is said. In a file it checks every hash,
@@ -58,6 +63,7 @@ def verify(
     Examples:
       tallystick verify report.pdf
       tallystick verify report.pdf --issuer Alice
+      tallystick verify report.pdf --at 2027-06-30T12:00
       tallystick verify report.pdf --chain copy.db --ledger 41d2a0fb5fa0c1e7
     """
     if url is not None and chain is not None:
@@ -71,7 +77,7 @@ def verify(
     ]
     with open_source(chain, data, url) as client:
         demand = make_demand(client, known, ledger.lower() if ledger else None, issuer)
-        verdicts = give_verdicts(client, statements, known, demand)
+        verdicts = give_verdicts(client, statements, known, demand, at)
     give(verdicts)
     if not quiet:
         _tell(verdicts, is_file=client.is_file)

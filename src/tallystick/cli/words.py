@@ -37,12 +37,13 @@ def whose(one: Key) -> str:
 
 
 def validity(one: Validity) -> str:
-    """Whether a statement is valid, since when not, and as of when that is known."""
+    """Whether a statement is valid, or was at a time, since when not, and as of when that is known."""
     since = (
         f", since {utc(one.since_ms)}" if one.state in ("revoked", "superseded") and one.since_ms is not None else ""
     )
     since = f", as decided on {utc(one.by_ms)}" if one.state == "void" and one.by_ms is not None else since
-    return f"{one.summary}{since}; as of {utc(one.as_of_ms)}"
+    then = f"{utc(one.at_ms)}: " if one.at_ms != one.as_of_ms else ""
+    return f"{then}{one.summary}{since}; as of {utc(one.as_of_ms)}"
 
 
 def votes(finality: Finality, block_index: int) -> str:

@@ -123,14 +123,19 @@ def _is_known(client: Client, known: Known, ledger: str | None) -> bool:
     return client.ledger_id.hex().startswith(ledger)
 
 
-def give_verdicts(client: Client, statements: Iterable[FileStatement], known: Known, demand: Demand) -> Verdicts:
-    """Look the files up, and check what is told of them. Raises `DamagedStore`, `Problem`."""
+def give_verdicts(
+    client: Client, statements: Iterable[FileStatement], known: Known, demand: Demand, at_ms: int | None = None
+) -> Verdicts:
+    """Look the files up, and check what is told of them: whether they are valid, or were at a time.
+
+    Raises `DamagedStore`, `Problem`.
+    """
     ledger, is_known = client.ledger(), _is_known(client, known, demand.ledger)
     told, verdicts = _Told(known.names, is_known), []
     for described in statements:
-        found = [_with_names(one, told) for one in client.verify_statement(described)]
+        found = [_as_it_was(client, _with_names(one, told), at_ms) for one in client.verify_statement(described)]
         wanted = [one for one in found if demand.is_met_by(one.certificate.issuer)]
-        why_not = _why_not(found, wanted, ledger, demand, is_known=is_known)
+        why_not = _why_not(found, wanted, ledger, demand, at_ms, is_known=is_known)
         verdict = Verdict(
             name=described.name,
             size_bytes=described.size_bytes,
@@ -146,8 +151,22 @@ def give_verdicts(client: Client, statements: Iterable[FileStatement], known: Kn
     return Verdicts(ledger=ledger, is_ledger_known=is_known, files=verdicts)
 
 
-def _why_not(
-    found: Sequence[Certified], wanted: Sequence[Certified], ledger: views.Ledger, demand: Demand, *, is_known: bool
+def _as_it_was(client: Client, found: Certified, at_ms: int | None) -> Certified:
+    """With its validity at that time."""
+    if at_ms is None:
+        return found
+    validity = client.validity(found.certificate.id, at_ms)
+    return replace(found, certificate=replace(found.certificate, validity=validity))
+
+
+def _why_not(  # noqa: PLR0913
+    found: Sequence[Certified],
+    wanted: Sequence[Certified],
+    ledger: views.Ledger,
+    demand: Demand,
+    at_ms: int | None,
+    *,
+    is_known: bool,
 ) -> str | None:
     if not found:
         return "no certificate whose payload is kept here covers it; another node may have one"
@@ -160,7 +179,8 @@ def _why_not(
             for one in wanted
             if one.certificate.validity
         ]
-        return f"it was certified, and that is not valid: {'; '.join(said)}"
+        was = "is not valid" if at_ms is None else "was not valid at the time that you named"
+        return f"it was certified, and that {was}: {'; '.join(said)}"
     if is_known:
         return None
     where = f"it is certified on the ledger {ledger.name!r} (id {ledger.ledger_id})"
@@ -171,7 +191,7 @@ def _why_not(
 
 
 def is_valid(one: views.Certificate) -> bool:
-    """Whether a statement is valid as of the ledger's tip."""
+    """Whether a statement is valid as of the ledger's tip, or at the time that was asked about."""
     return one.validity is None or one.validity.state == "valid"
 
 

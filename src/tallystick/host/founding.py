@@ -5,6 +5,7 @@ import secrets
 import shutil
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
+from itertools import repeat
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -123,10 +124,13 @@ def check_distinct(members: Sequence[Member], *, is_open: bool) -> None:
             raise FolderError(f"two members have the {what} {twice[0]}; name each once")
 
 
-def member_here(folder: DataFolder, stake: int, *, is_open: bool) -> Member:
-    """The member whose node is in a folder that was made together with its ledger."""
-    name = folder.path.name
-    return Member(name, folder.public_key(), stake, "" if is_open else name)
+def member_here(folder: DataFolder, stake: int, *, is_open: bool, name: str | None = None) -> Member:
+    """The member whose node is in a folder that was made together with its ledger; called as the folder, or otherwise.
+
+    Raises `Implausible` for another name that suggests no id.
+    """
+    own_id = folder.path.name if name is None else organisation_id(name)
+    return Member(name or folder.path.name, folder.public_key(), stake, "" if is_open else own_id)
 
 
 def found(name: str, members: Sequence[Member], free: int, params: Params) -> Genesis:
@@ -161,11 +165,14 @@ def found_here(  # noqa: PLR0913  each is the founder's to choose
     stake: int = DEFAULT_STAKE,
     free: int = DEFAULT_STAKE,  # on an open ledger alone
     port: int | None = None,
+    called: Sequence[str] | None = None,
     on_key: Callable[[int], object] = lambda done: None,
 ) -> list[DataFolder]:
     """Found a ledger of nodes on this machine, in `into`/node-1 and so on: all of them, or on an error none.
 
-    `on_key` is told how many keys are made. Raises `Problem`, `Refused`.
+    `called` names the members, otherwise called as their folders; `on_key` is told how many keys are made.
+
+    Raises `Problem`, `Refused`.
     """
     if into.exists() and (not into.is_dir() or any(into.iterdir())):
         raise FolderError(f"{into} holds something already; name another folder with --into")
@@ -180,7 +187,10 @@ def found_here(  # noqa: PLR0913  each is the founder's to choose
         for folder in folders:
             wallets.append(make_key(folder, passphrase, _LOCAL_STRENGTH))
             on_key(len(wallets))
-        members = [member_here(one, stake, is_open=params.anybody_certifies) for one in folders]
+        members = [
+            member_here(folder, stake, is_open=params.anybody_certifies, name=one)
+            for folder, one in zip(folders, called if called is not None else repeat(None, how_many), strict=True)
+        ]
         genesis = found(name, members, free, params)
         reached = [f"{wallet.public_key.hex()}@{place}" for wallet, place in zip(wallets, addresses, strict=True)]
         for folder, address, own in zip(folders, addresses, reached, strict=True):

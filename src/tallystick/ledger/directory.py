@@ -4,7 +4,7 @@ A key stands here once, for ever: entries end, and none is deleted. So a certifi
 held its key at its log index, whatever is claimed later.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -24,6 +24,7 @@ from tallystick.ledger.encoding import Encoded, derived, digest, encode
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.fields import Index, Label, Milliseconds, OrganisationId, PublicKey, Title, WebDomain
 from tallystick.ledger.names import fold
+from tallystick.ledger.params import Params
 from tallystick.ledger.trie import Trie
 
 MAX_LIVE_KEYS: Final = 64
@@ -53,6 +54,8 @@ class KeyEntry(Encoded):
     """The block time from which it counts no more."""
     compromised_since: Index | None = None
     """What it certified from this log index on is void."""
+    successor: PublicKey | None = None
+    """The member key that its own organisation put in its place: evidence against this one burns that one, too."""
 
     def counts_at(self, log_index: int, timestamp_ms: int) -> bool:
         """Whether it is in force for a certificate at this log index, in a block of this time."""
@@ -81,6 +84,8 @@ class Organisation(Encoded):
     live_keys: int = 1
     changes: tuple[Index, Index] = (0, 0)
     """An epoch, and how many changes of its own keys the organisation made in it."""
+    rotated_ms: Milliseconds | None = None
+    """The block time at which its member key was last rotated."""
 
 
 @dataclass(frozen=True)
@@ -162,6 +167,12 @@ class Directory:
         entry = self.keys.get(key)
         return entry.organisation if entry is not None and entry.since <= log_index else None
 
+    def successors(self, key: bytes) -> Iterator[bytes]:
+        """The member keys that its organisation put in its place, one after the other."""
+        while (entry := self.keys.get(key)) is not None and entry.successor is not None:
+            key = entry.successor
+            yield key
+
     # ---- by motion --------------------------------------------------------------------------------------------
 
     def admit(self, change: Admit, at: Position) -> "Directory":
@@ -185,14 +196,24 @@ class Directory:
         self, organisation_id: str, after: bytes, compromised_since: int | None, at: Position
     ) -> "Directory":
         """Another member key in the place and role of the one before. Raises `Refused` (M2, D4)."""
-        organisation = self.organisation(organisation_id)
+        return self._with_member_key(self.organisation(organisation_id), after, compromised_since, at)
+
+    def _with_member_key(
+        self,
+        organisation: Organisation,
+        after: bytes,
+        compromised_since: int | None,
+        at: Position,
+        successor: bytes | None = None,
+    ) -> "Directory":
         assert organisation.member_key is not None, "an organisation that is not removed has one"
         self._check_new(after)
         _check_reached(compromised_since, at, Rule.M2)
         before = self.keys[organisation.member_key]
+        ended = replace(before, until=at.log_index, compromised_since=compromised_since, successor=successor)
         entries = {
-            organisation.member_key: replace(before, until=at.log_index, compromised_since=compromised_since),
-            after: KeyEntry(organisation_id, before.role, before.label, at.log_index),
+            organisation.member_key: ended,
+            after: KeyEntry(organisation.id, before.role, before.label, at.log_index),
         }
         return self._with([replace(organisation, member_key=after, rotation=None)], entries)
 
@@ -229,7 +250,14 @@ class Directory:
 
     # ---- by an organisation -----------------------------------------------------------------------------------
 
-    def change_keys(self, operation: AnyKeyOperation, actor: bytes, at: Position, delay_ms: int) -> "Directory":
+    def rotated(self, organisation_id: str, at: Position) -> "Directory":
+        """With the member key that the organisation announced. Raises `Refused` (M2, D4)."""
+        organisation = self.organisation(organisation_id)
+        assert organisation.rotation is not None, "one was announced"
+        after, since = organisation.rotation.key, organisation.rotation.compromised_since
+        return self._with_member_key(replace(organisation, rotated_ms=at.timestamp_ms), after, since, at, after)
+
+    def change_keys(self, operation: AnyKeyOperation, actor: bytes, at: Position, params: Params) -> "Directory":
         """What an organisation does with its own keys. Raises `Refused` (D4 to D6)."""
         organisation = self._acting(actor, operation)
         epoch, count = organisation.changes
@@ -250,7 +278,7 @@ class Directory:
             case RotateMemberKey(_, _, after, compromised_since):
                 self._check_new(after)
                 _check_reached(compromised_since, at, Rule.D6)
-                due_ms = at.timestamp_ms if organisation.organisation_key is not None else at.timestamp_ms + delay_ms
+                due_ms = _rotation_due_ms(organisation, at.timestamp_ms, params)
                 organisation = replace(organisation, rotation=Rotation(after, due_ms, compromised_since))
             case SetMemberRole(key, role):
                 entries[key] = replace(self.keys[key], role=Role(role))
@@ -319,6 +347,12 @@ class Directory:
 def organisation_place(organisation_id: str) -> bytes:
     """The key in the trie under which an organisation stands (32 bytes)."""
     return digest(b"tallystick.organisation.v1\x00" + encode(organisation_id))
+
+
+def _rotation_due_ms(organisation: Organisation, now_ms: int, params: Params) -> int:
+    """One rotation of an organisation in *epoch ms* at most: each ends an epoch, so it could end all of them."""
+    due_ms = now_ms if organisation.organisation_key is not None else now_ms + params.rotation_delay_ms
+    return due_ms if organisation.rotated_ms is None else max(due_ms, organisation.rotated_ms + params.epoch_ms)
 
 
 def _holders_of(organisations: Iterable[Organisation]) -> dict[str, str]:

@@ -153,6 +153,14 @@ class StakeTable:
         vars(after).update(total_staked=total_staked, total=total)  # or each table would add up all accounts
         return after
 
+    def burn(self, key: bytes, context: BlockContext) -> "StakeTable":
+        """The table without what is liable of a key, which never holds stake again."""
+        account = self.account(key).at(context)
+        accounts = {**self.accounts, key: Account(account.free, 0)}
+        return replace(
+            self, accounts=accounts, burned=self.burned + account.liable, burned_keys=self.burned_keys | {key}
+        )
+
     def with_stake(self, key: bytes, staked: int, context: BlockContext) -> "StakeTable":
         """The table with another stake of a key, as a motion sets it: what is more is made, what is less is unbonding.
 

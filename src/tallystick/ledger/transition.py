@@ -14,6 +14,7 @@ from tallystick.ledger.certificate import (
     AnyCertificate,
     Approval,
     Certified,
+    Evidence,
     KeyChange,
     Motion,
     Objection,
@@ -102,8 +103,7 @@ class Draft:
                 self.motions = self.motions.heard(certificate, self.at)
                 self._touched.add(certificate.motion)
             case KeyChange(operation=operation):
-                delay_ms = governed.params.rotation_delay_ms
-                directory = governed.directory.change_keys(operation, certificate.issuer, self.at, delay_ms)
+                directory = governed.directory.change_keys(operation, certificate.issuer, self.at, governed.params)
                 self.governed = dataclasses.replace(governed, directory=directory)
             case Revocation() | Supersession():
                 self._set_status(certificate)
@@ -166,8 +166,8 @@ class Draft:
     def finish(self, header: Header, certificates: Sequence[AnyCertificate]) -> State:
         """The state after a block with this header and the certificates added. Raises `Refused` (S1 to S8)."""
         base, context, decided = self._base, self._context, dict[bytes, Outcome]()
-        self.governed = dataclasses.replace(self.governed, stakes=self.governed.stakes.after(self._moving, context))
         if self._moving:
+            self._move_stake()
             self._drop_free()
         is_first, is_over = context.index == base.epoch.first_index, self.motions.expires(header.timestamp_ms)
         if which := (self.motions.open if is_first or is_over else self._touched):
@@ -193,6 +193,14 @@ class Draft:
             motions=self.motions,
             decided=decided,
         )
+
+    def _move_stake(self) -> None:
+        """A key that its organisation rotated to answers for the one before: else rotating would undo evidence."""
+        stakes = self.governed.stakes.after(self._moving, self._context)
+        for offender in [one.offender for one in self._moving if isinstance(one, Evidence)]:
+            for key in self.governed.directory.successors(offender):
+                stakes = stakes.burn(key, self._context)
+        self.governed = dataclasses.replace(self.governed, stakes=stakes)
 
     def _is_last(self, header: Header) -> bool:
         base = self._base
@@ -236,9 +244,7 @@ class Draft:
         before = governed.directory.organisation(organisation_id).member_key
         assert before is not None, "an organisation that is not removed has one"
         try:
-            directory = governed.directory.replace_member_key(
-                organisation_id, rotation.key, rotation.compromised_since, self.at
-            )
+            directory = governed.directory.rotated(organisation_id, self.at)
             stakes = moved_stake(governed.stakes, before, rotation.key, self._context)
         except Refused:
             directory, stakes = governed.directory.stop_rotation(organisation_id, rotation.key), governed.stakes

@@ -141,6 +141,9 @@ class Books:
             raise Broken(f"block {block.index} burns a key that has nothing to lose for epoch {epoch}")
         if not self.is_liable(epoch, block.index, block.header.timestamp_ms):
             raise Broken(f"block {block.index} burns a key for epoch {epoch}, whose stake is not liable")
+        self._lose(key)
+
+    def _lose(self, key: bytes) -> None:
         self.burned += self.liable(key)
         self.staked[key] = 0
         self.unbonding = [one for one in self.unbonding if one.key != key]

@@ -48,6 +48,8 @@ class GovernedBooks(Books):
         self.outcomes: list[str] = []
         """What became of motions, in order."""
         self.rotations: dict[str, tuple[bytes, int]] = {}
+        self._rotated_ms: dict[str, int] = {}
+        self._successors: dict[bytes, bytes] = {}
         self._organisations: set[str] = set()
         self._held: dict[bytes, str] = {}
         self._effects: dict[bytes, int] = {}
@@ -119,6 +121,8 @@ class GovernedBooks(Books):
                 organisation == name and before == actor and after not in self.keys
             ):
                 due_ms = block.header.timestamp_ms + self._params.rotation_delay_ms
+                if organisation in self._rotated_ms:
+                    due_ms = max(due_ms, self._rotated_ms[organisation] + self._params.epoch_ms)
                 self.rotations[organisation] = (after, due_ms)
             case _:
                 raise Broken(f"block {block.index} changes keys that are not the actor's: {operation}")
@@ -175,7 +179,15 @@ class GovernedBooks(Books):
         for name in self._rotating(here.at_ms):
             after, _ = self.rotations.pop(name)
             if after not in self.keys:
+                self._rotated_ms[name], self._successors[self.members[name]] = here.at_ms, after
                 self._replace_key(name, after, here)
+
+    def _burn(self, evidence: kinds.Evidence, block: Block) -> None:
+        super()._burn(evidence, block)
+        key = evidence.offender
+        while (after := self._successors.get(key)) is not None:
+            self._lose(after)
+            key = after
 
     def _holds(self, change: Any, staked: dict[bytes, int], punished: set[bytes]) -> bool:
         """Whether what a motion changes from is so; of changes that the campaign does not make: yes."""
