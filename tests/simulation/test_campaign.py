@@ -485,6 +485,7 @@ NOTICED_FROM = {
     "anybody's tokens move": 5,
     "an epoch begins before the last ended": 13,
     "the box proposes what is illegal": 3,
+    "what became illegal stays in the box": 5,
 }
 """Where those seeds begin, if not with the first: no earlier one noticed it when this was written."""
 
