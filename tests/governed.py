@@ -60,9 +60,9 @@ def directory_genesis(stakes: tuple[int, ...] = (10, 10, 10, 10), **params: Any)
 class GovernedScribe(Scribe):
     """Writes the chain of a ledger with a directory. Each call of `forge` is one block."""
 
-    def __init__(self, genesis: Genesis | None = None) -> None:
+    def __init__(self, genesis: Genesis | None = None, keys: dict[str, Wallet] | None = None) -> None:
         super().__init__(genesis or directory_genesis())
-        self.keys: dict[str, Wallet] = dict(NAMES)
+        self.keys: dict[str, Wallet] = dict(keys or NAMES)
         """The wallets by name; organisations' member keys go by the organisations' ids."""
         self._number = 0
 

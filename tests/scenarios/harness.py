@@ -182,7 +182,7 @@ class CorruptSimplex(Simplex):
         if signature is not None:
             block = verified(Block(header, signature, chosen))
             self.views.keep(block)
-            self.proposals._passed[block.hash] = Pending(block, base, frozenset(), None)  # as if it were legal
+            self.proposals._passed[block.hash] = Pending(block, base, {}, None)  # as if it were legal
             self._vote(NOTARIZE, view, block, SendProposal(view, 0, block, is_new=True))
 
 

@@ -490,3 +490,23 @@ def test_a_key_that_the_block_before_adds_certifies_in_a_proposal_though_that_bl
     assert rules(bench.receive(Certificates((Entry(early),)), "ben")) == [Rule.D1], "not into the box yet"
     assert rules(bench.receive(ProposalCertificates(second.hash, (early,)), "ben")) == []
     assert bench.agreement.simplex.proposals.whole(second.hash) is not None
+
+
+@pytest.mark.parametrize("is_waiting", [False, True])
+def test_a_key_that_a_proposal_lists_itself_certifies_in_it(is_waiting: bool) -> None:
+    """Else nodes that do not know yet what it extends would vote for what the others never have whole."""
+    view = Proposing().view_of_others()
+    bench = in_view(view)
+    scribe = bench.scribe
+    role, added = scribe.key_change(SetMemberRole(BEN.public_key, Role.VOTER), "ben"), scribe.add_issuer("office")
+    listed, stranger = scribe.statement("office"), scribe.statement("stranger")
+    if is_waiting:
+        bench.submit(added)
+    block = bench.propose(bench.node.state, view, added, listed, role)
+    asked = () if is_waiting else (added,)
+    assert rules(bench.receive(ProposalCertificates(block.hash, (*asked, listed, role)), "ben")) == []
+    assert isinstance(bench.agreement, SimplexDriver)
+    assert bench.agreement.simplex.proposals.whole(block.hash) is not None
+    assert bench.agreement.simplex.proposals.validate(block.hash) is not None
+    other = bench.propose(bench.node.state, view, added, stranger)
+    assert rules(bench.receive(ProposalCertificates(other.hash, (*asked, stranger)), "ben")) == [Rule.D1]

@@ -41,6 +41,7 @@ from tallystick.node.limits import Limits
 
 FOUNDED = genesis_state(GENESIS)
 SHORT = found(epoch_blocks=2)
+SECOND_MS = 1_000
 
 
 def pool_of(*waiting, state=FOUNDED):
@@ -100,12 +101,23 @@ def test_evidence_waits_only_while_it_costs_somebody_stake():
 
 def test_what_a_new_tip_makes_illegal_leaves():
     waiting = pool_of(of_short(BEN), of_short(CY), of_short(DOT, epoch=1), state=in_epoch(1))
-    assert waiting.tip_advanced(in_epoch(2)) == []
-    left = waiting.tip_advanced(in_epoch(2, of_short(BEN, view=2)))
+    assert waiting.drop_illegal(in_epoch(2)) == []
+    left = waiting.drop_illegal(in_epoch(2, of_short(BEN, view=2)))
     assert [(one, refused.rule) for one, refused in left] == [(of_short(BEN).id, Rule.S6)]
-    left = waiting.tip_advanced(in_epoch(3))
+    left = waiting.drop_illegal(in_epoch(3))
     assert [(one, refused.rule) for one, refused in left] == [(of_short(CY).id, Rule.V6)]
     assert list(waiting) == [of_short(DOT, epoch=1)]
+
+
+def test_what_only_time_makes_illegal_leaves_though_no_block_comes():
+    scribe = FinalScribe(found(epoch_blocks=2, unbonding_ms=SECOND_MS))
+    for _ in range(8):
+        scribe.forge()
+    late, ended_ms = evidence(BEN, genesis=scribe.genesis), scribe.blocks[1].header.timestamp_ms
+    waiting = pool_of(late, state=scribe.state)
+    assert waiting.drop_illegal(scribe.state, ended_ms + SECOND_MS - 1) == []
+    left = waiting.drop_illegal(scribe.state, ended_ms + SECOND_MS)
+    assert [(one, refused.rule) for one, refused in left] == [(late.id, Rule.V6)]
 
 
 # ---- beside the box ---------------------------------------------------------------------------------------------

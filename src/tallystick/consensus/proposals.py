@@ -19,7 +19,8 @@ class Pending:
 
     block: VerifiedBlock
     state: State
-    ids: frozenset[bytes]
+    ids: dict[bytes, int]
+    """Of each certificate its place in the block."""
     parent: "Pending | None"
 
     def holds(self, certificate_id: bytes) -> bool:
@@ -29,11 +30,9 @@ class Pending:
     def find(self, certificate_id: bytes) -> Found | None:
         """Where in the log that certificate stands then, and its issuer."""
         for link in self.path():
-            if certificate_id in link.ids:
-                ids = [one.id for one in link.block.certificates]
-                position = ids.index(certificate_id)
+            if (position := link.ids.get(certificate_id)) is not None:
                 one = link.block.certificates[position]
-                log_index = link.state.log.size - len(ids) + position
+                log_index = link.state.log.size - len(link.ids) + position
                 return Found(log_index, one.issuer if isinstance(one, Statement) else None)
         return None
 
@@ -91,7 +90,8 @@ class Proposals:
                 self._refused[block.hash] = refused
                 self._outputs.append(IllegalProposal(block.header.forger, refused))
                 return None
-            parent = Pending(block, state, frozenset(one.id for one in block.certificates), parent)
+            places = {one.id: place for place, one in enumerate(block.certificates)}
+            parent = Pending(block, state, places, parent)
             self._passed[block.hash] = parent
         return parent
 

@@ -100,7 +100,7 @@ class Directory:
     @classmethod
     def of(cls, organisations: Sequence[Organisation], keys: Mapping[bytes, KeyEntry]) -> "Directory":
         """The directory with these records. Raises `Refused` (D2)."""
-        _check_names(organisations)
+        _holders_of(organisations)
         return cls()._with(organisations, keys)
 
     def __bool__(self) -> bool:
@@ -331,7 +331,14 @@ class Directory:
             raise Refused(Rule.D4, f"{key.hex()[:16]}… is or was a key of {self.keys[key].organisation}")
 
     def _check_name(self, organisation: Organisation) -> None:
-        _check_names([*(one for one in self.organisations.values() if one.id != organisation.id), organisation])
+        for name in (organisation.id, organisation.title):
+            if self._holders.get(fold(name), organisation.id) != organisation.id:
+                raise Refused(Rule.D2, f"the name {name} looks like that of {self._holders[fold(name)]}")
+
+    @derived
+    def _holders(self) -> dict[str, str]:
+        """Of each folded name the organisation that has it, in this state."""
+        return _holders_of(self.organisations.values())
 
     def _with(self, organisations: Sequence[Organisation], entries: Mapping[bytes, KeyEntry]) -> "Directory":
         trie = self.trie
@@ -354,13 +361,14 @@ def _rotation_due_ms(organisation: Organisation, now_ms: int, params: Params) ->
     return due_ms if organisation.rotated_ms is None else max(due_ms, organisation.rotated_ms + params.epoch_ms)
 
 
-def _check_names(organisations: Iterable[Organisation]) -> None:
-    """Raise `Refused` (D2) if a title or an id looks like one of another organisation, a removed one included."""
+def _holders_of(organisations: Iterable[Organisation]) -> dict[str, str]:
+    """Of each folded title and id its organisation, a removed one too. Raises `Refused` (D2) if two look alike."""
     holders = dict[str, str]()
     for one in organisations:
         for name in (one.id, one.title):
             if (holder := holders.setdefault(fold(name), one.id)) != one.id:
                 raise Refused(Rule.D2, f"the name {name} looks like that of {holder}")
+    return holders
 
 
 def _check_reached(compromised_since: int | None, at: Position, rule: Rule) -> None:

@@ -8,7 +8,7 @@ import json
 import pkgutil
 from bisect import bisect_right
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, lru_cache
 from hashlib import sha256
 from itertools import pairwise
 from typing import Final, NamedTuple
@@ -33,6 +33,7 @@ class _Table(NamedTuple):
     orders: dict[str, int]
 
 
+@lru_cache(maxsize=16_384)
 def fold(name: str) -> str:
     """What a name is unique by: the foldings of its characters, in a row. Raises `Refused` (D2) for what is no name.
 

@@ -173,15 +173,24 @@ class StakeTable:
         if staked == account.staked:
             return before
         moved = self._moved(account, staked - account.staked, staked, context)._replace(free=0)
+        total_staked = before.total_staked - account.staked + staked
+        total = before.total - account.total + moved.total
+        if total > MAX_TOKENS:
+            raise Refused(Rule.S5, f"the ledger would hold {total} tokens, {MAX_TOKENS} allowed")
         after = replace(before, accounts={**before.accounts, key: moved})
-        if after.total > MAX_TOKENS:
-            raise Refused(Rule.S5, f"the ledger would hold {after.total} tokens, {MAX_TOKENS} allowed")
+        vars(after).update(total_staked=total_staked, total=total, _loose=before._loose | {key})  # as in `after`
         return after
 
     def without_free(self, context: BlockContext) -> "StakeTable":
         """The table in which what has finished unbonding belongs to nobody: where motions set stakes, none is free."""
-        found = {key: account.at(context)._replace(free=0) for key, account in self.accounts.items()}
-        return self if found == self.accounts else replace(self, accounts=found)
+        held = {key: self.accounts[key] for key in self._loose}
+        found = {key: account.at(context)._replace(free=0) for key, account in held.items()}
+        return self if found == held else replace(self, accounts={**self.accounts, **found})
+
+    @derived
+    def _loose(self) -> frozenset[bytes]:
+        """The keys with tokens that are free, or unbonding: time changes what the others have in nothing."""
+        return frozenset(key for key, account in self.accounts.items() if account.free or account.unbonding)
 
     def under(self, params: Params) -> "StakeTable":
         """The same under other parameters."""

@@ -10,6 +10,7 @@ from tallystick.consensus.agreement import Equivocation, Finalized
 from tallystick.consensus.signing_guard import GuardStatus, SigningGuard
 from tallystick.ledger.block import Block
 from tallystick.ledger.blockchain import Blockchain, CheckForger
+from tallystick.ledger.certificate import AnyCertificate
 from tallystick.ledger.finality import Finalization
 from tallystick.ledger.messages import ProposalRequest, Said, Votes
 from tallystick.ledger.state import State
@@ -132,8 +133,8 @@ class Agreement:
     def heard_late(self, now_ms: int, peer: Peer, tallies: Iterable[Tally], actions: list[Action]) -> None:
         """A peer says votes, not verified, of views that are over: it may have missed how they ended."""
 
-    def base_of(self, block_hash: bytes) -> State | None:
-        """The state that an unfinished proposal extends, if both are known."""
+    def proposed_on(self, block_hash: bytes) -> tuple[State, list[AnyCertificate]] | None:
+        """The state that an unfinished proposal extends, if both are known, and its certificates that are at hand."""
         return None
 
     def answer(self, peer: Peer, request: ProposalRequest, actions: list[Action]) -> None:

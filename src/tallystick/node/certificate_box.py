@@ -8,10 +8,13 @@ from typing import NamedTuple
 from tallystick.ledger.blockchain import NOTHING, Above
 from tallystick.ledger.certificate import (
     AnyCertificate,
+    Approval,
     Certified,
     Decision,
     Evidence,
+    KeyChange,
     Motion,
+    Objection,
     Payload,
     StakingOperation,
     Statement,
@@ -28,6 +31,9 @@ from tallystick.node.limits import Limits
 
 _BLOCK_OVERHEAD_BYTES = 1024
 """More than a block's header, signature and array frames take."""
+
+_Move = Motion | KeyChange
+"""Of these a block holds a few of an organisation at most (rules M3, D5)."""
 
 
 class BoxEntry(NamedTuple):
@@ -54,6 +60,7 @@ class CertificateBox:
         self._finder = finder
         self._waiting: dict[bytes, BoxEntry] = {}
         self._of_issuer: Counter[bytes] = Counter()
+        self._moves_of: Counter[bytes] = Counter()
         self._staking: dict[bytes, StakingOperation] = {}
         self._decisions: dict[bytes, Decision] = {}
         self._until_ms: dict[bytes, int] = {}
@@ -120,7 +127,7 @@ class CertificateBox:
         if certificate.id in self._waiting:
             raise Refused(Rule.C4, f"certificate {certificate.id.hex()[:16]}… is in the box")
         size = len(certificate.encoded) + (len(encode(entry.payload)) if entry.payload else 0)
-        self._check_room(certificate.issuer, size)
+        self._check_room(certificate, size)
         if not (self._state.params.anybody_certifies and isinstance(certificate, Statement)):
             self._draft(now_ms).add(certificate)
         if isinstance(certificate, Decision):
@@ -132,6 +139,7 @@ class CertificateBox:
             self._staking[certificate.id] = certificate
         self._waiting[certificate.id] = BoxEntry(entry, now_ms, size)
         self._of_issuer[certificate.issuer] += 1
+        self._moves_of[certificate.issuer] += isinstance(certificate, _Move)
         self.size_bytes += size
         return None
 
@@ -139,8 +147,8 @@ class CertificateBox:
         """Put what waited before a restart last. Raises `Refused` as `add` does."""
         self.add(entry, max(self._state.tip.timestamp_ms, _claimed_ms(entry.certificate)))
 
-    def _check_room(self, issuer: bytes, size_bytes: int) -> None:
-        limits = self._limits
+    def _check_room(self, certificate: AnyCertificate, size_bytes: int) -> None:
+        limits, issuer = self._limits, certificate.issuer
         if len(self._waiting) >= limits.box_certificates:
             raise Refused(Rule.C6, f"{limits.box_certificates} certificates wait already; submit it again later")
         if self.size_bytes + size_bytes > limits.box_bytes:
@@ -148,6 +156,9 @@ class CertificateBox:
         if self._of_issuer[issuer] >= limits.box_certificates_per_issuer:
             most = limits.box_certificates_per_issuer
             raise Refused(Rule.C7, f"{most} of this issuer's certificates wait already; submit it again later")
+        if isinstance(certificate, _Move) and self._moves_of[issuer] >= limits.box_moves_per_issuer:
+            most = limits.box_moves_per_issuer
+            raise Refused(Rule.C7, f"{most} of its motions and key changes wait already; submit it again later")
 
     def tip_advanced(
         self, certificates: Iterable[AnyCertificate], state: State
@@ -165,12 +176,13 @@ class CertificateBox:
             if certificate.id in self.evidence and isinstance(certificate, Evidence):
                 self.evidence.remove(certificate.offender)
         self._state = state
-        return payloads, [*self.evidence.tip_advanced(state), *self._project_again(), *self._drop_illegal()]
+        return payloads, [*self.evidence.drop_illegal(state), *self._project_again(), *self._drop_illegal()]
 
     def time_passed(self, now_ms: int) -> list[tuple[bytes, Refused]]:
         """What is too late for any block leaves, though the tip did not move. Returns its ids, and why."""
         over = [one for one, until_ms in self._until_ms.items() if until_ms <= now_ms] if self._until_ms else []
-        return self._drop([self._waiting[one].entry.certificate for one in over], now_ms)
+        late = self.evidence.drop_illegal(self._state, now_ms)
+        return [*late, *self._drop([self._waiting[one].entry.certificate for one in over], now_ms)]
 
     def erase_payload(self, payload_hash: bytes) -> None:
         """Forget a payload; the certificates that cover it stay."""
@@ -185,24 +197,28 @@ class CertificateBox:
         if waiting is None:
             return None
         issuer = waiting.entry.certificate.issuer
+        self._moves_of[issuer] -= isinstance(waiting.entry.certificate, _Move)
         self._staking.pop(certificate_id, None)
         self._decisions.pop(certificate_id, None)
         self._until_ms.pop(certificate_id, None)
         self.size_bytes -= waiting.size_bytes
         self._of_issuer[issuer] -= 1
         if not self._of_issuer[issuer]:
-            del self._of_issuer[issuer]
+            del self._of_issuer[issuer], self._moves_of[issuer]
         return waiting.entry
 
     def _draft(self, now_ms: int) -> Draft:
         return Draft(self._state, self._state.context(now_ms), self._finder(NOTHING))
 
     def _ends_ms(self, certificate: AnyCertificate) -> int | None:
-        """When the certificate expires, or the key that issued it ends, by the time of its block."""
+        """When the certificate, or its motion, expires, or the key that issued it ends, by the time of its block."""
         if isinstance(certificate, Motion):
             return certificate.expires_ms
+        if isinstance(certificate, Approval | Objection):
+            return self._state.motions.open[certificate.motion].expires_ms
         entry = self._state.directory.keys.get(certificate.issuer)
-        is_bound = isinstance(certificate, Certified) and not self._state.params.anybody_certifies
+        anybody = self._state.params.anybody_certifies
+        is_bound = isinstance(certificate, Certified) and not (anybody and isinstance(certificate, Statement))
         return entry.until_ms if entry is not None and is_bound else None
 
     def _drop_illegal(self) -> list[tuple[bytes, Refused]]:

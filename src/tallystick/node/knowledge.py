@@ -13,6 +13,7 @@ from tallystick.ledger.certificate import (
     Objection,
     StakingOperation,
 )
+from tallystick.ledger.changes import AddIssuer, SetMemberRole
 from tallystick.ledger.directory import Position
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.messages import Message, Said, Votes
@@ -55,11 +56,14 @@ class Knowledge:
     def check_proposed(self, block_hash: bytes, certificates: Sequence[AnyCertificate]) -> None:
         """The same for certificates of a proposal, on the block that it extends: keys may be listed there already.
 
-        While that block is not known, their signatures have to do.
+        While that block is not known, their signatures have to do; likewise for a key that the proposal itself lists.
         """
-        state = self._agreement.base_of(block_hash)
-        if state is not None:
-            for one in certificates:
+        if (found := self._agreement.proposed_on(block_hash)) is None:
+            return
+        state, at_hand = found
+        changed = {key for one in (*at_hand, *certificates) if (key := _key_changed(one)) is not None}
+        for one in certificates:
+            if not (isinstance(one, Certified) and one.issuer in changed):
                 _check_issuer(one, state)
 
     def is_wanted(self, peer: Peer, message: Message) -> bool:
@@ -79,6 +83,14 @@ class Knowledge:
         """Of these votes those for views that are over, which may contradict what is kept of them."""
         over = (one for one in votes.tallies if self._agreement.is_over(one.ballot))
         return LateVotes.select(over, self._copy.chain.state, self._copy.knows)
+
+
+def _key_changed(certificate: AnyCertificate) -> bytes | None:
+    """The key that may certify after this certificate, though it could not before."""
+    match certificate:
+        case KeyChange(operation=AddIssuer(key=key) | SetMemberRole(key=key)):
+            return key
+    return None
 
 
 def _check_issuer(certificate: AnyCertificate, state: State) -> None:

@@ -17,6 +17,8 @@ class Limits:
     box_certificates: int = 65_536
     box_bytes: int = 64 * 1024 * 1024
     box_certificates_per_issuer: int = 16_384
+    box_moves_per_issuer: int = 64
+    """Motions and key changes among them: a block holds no more than a few, and each costs more to look at."""
 
     set_aside_blocks_per_peer: int = 512
     set_aside_bytes_per_peer: int = 16 * 1024 * 1024

@@ -451,9 +451,13 @@ class SimplexDriver(Agreement):
                 some = tuple(lacks[start : start + messages.MAX_IDS])
                 actions.append(Send(partial.sender, messages.ProposalRequest(block_hash, some)))
 
-    def base_of(self, block_hash: bytes) -> State | None:
+    def proposed_on(self, block_hash: bytes) -> tuple[State, list[AnyCertificate]] | None:
         partial = next((one for (known, _), one in self._partial.items() if known == block_hash), None)
-        return self.simplex.proposals.state_after(partial.proposal.header.parent_hash) if partial else None
+        base = self.simplex.proposals.state_after(partial.proposal.header.parent_hash) if partial else None
+        if partial is None or base is None:
+            return None
+        waiting = (self._box.get(one) for one in partial.proposal.ids or ())
+        return base, [*partial.certificates.values(), *(entry.certificate for entry in waiting if entry is not None)]
 
     def answer(self, peer: Peer, request: messages.ProposalRequest, actions: list[Action]) -> None:
         """A proposal that the gate has passed, or the certificates of it that the peer lacks."""

@@ -43,6 +43,7 @@ LIMITS = {
     "CertificateBox._decisions": _CERTIFICATES,
     "CertificateBox._until_ms": _CERTIFICATES,
     "CertificateBox._of_issuer": _CERTIFICATES,
+    "CertificateBox._moves_of": _CERTIFICATES,
     "EvidencePool._of": _HOSTS,
     "EvidencePool._ids": _HOSTS,
     "LateVotes._seen": 1_024,

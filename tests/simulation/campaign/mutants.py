@@ -2,7 +2,7 @@
 
 import inspect
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
@@ -377,12 +377,12 @@ MUTANTS: dict[str, Callable[[], list[Replacement]]] = {
     "who decides is not asked": who_decides_is_not_asked,
     "anybody certifies": anybody_certifies,
     "half of the stake decides": lambda: [
-        rewritten(Motions, "counted", ("epoch.is_quorum(motion.stake(epoch, members, 1))",
-                                       "2 * motion.stake(epoch, members, 1) >= epoch.total"))
+        rewritten(Motions, "counted", ("epoch.is_quorum(motion.stake(epoch, 1))",
+                                       "2 * motion.stake(epoch, 1) >= epoch.total"))
     ],
     "motions are counted by the stakes of the tip": lambda: [
-        rewritten(Draft, "finish", (".counted(base.epoch, members",
-                                    ".counted(dataclasses.replace(base.epoch, stakes=base.stakes), members"))
+        rewritten(Draft, "finish", (".counted(which, base.epoch, ",
+                                    ".counted(which, dataclasses.replace(base.epoch, stakes=base.stakes), "))
     ],
     "a motion is carried out whatever changed": lambda: [
         rewritten(motions, "_check_holds", ("if now != before:", "if False:"))
@@ -402,15 +402,22 @@ MUTANTS: dict[str, Callable[[], list[Replacement]]] = {
 
 
 @contextmanager
-def broken(name: str) -> Iterator[None]:
-    """While inside, this rule is broken."""
+def replaced(replacements: Iterable[Replacement]) -> Iterator[None]:
+    """While inside, these stand instead."""
     with ExitStack() as stack:
-        for owner, attribute, value in MUTANTS[name]():
+        for owner, attribute, value in replacements:
             if attribute == "__code__":
                 stack.callback(setattr, owner, attribute, owner.__code__)
                 owner.__code__ = value
             else:
                 stack.enter_context(patch.object(owner, attribute, value))
+        yield
+
+
+@contextmanager
+def broken(name: str) -> Iterator[None]:
+    """While inside, this rule is broken."""
+    with replaced(MUTANTS[name]()):
         yield
 
 
