@@ -61,6 +61,7 @@ LIMITS = {
     "PeerExchange.bans": _HOSTS,
     "PeerExchange._members": _HOSTS,
     "PeerExchange._holders": _HOSTS,
+    "PeerExchange._leaving": _HOSTS,
     "FinalityProofs._epochs": _CERTIFICATES,
     "FinalityProofs._pins": _CERTIFICATES,
     "Sync._shares": _HOSTS,
