@@ -151,7 +151,7 @@ def check_memory(name: str, node: Any) -> None:
     chosen = sum(bool(state.chosen) for _, state in views.open())
     for where in ("Proposals._whole", "Proposals._passed", "Proposals._voted"):
         found[where] -= chosen  # what a quorum chose above the final block may be final any time
-    for where in ("Views._views", "SigningGuard.entries"):
+    for where in ("Views._views", "SigningGuard.entries", "Views._certificates"):
         found[where] -= views.view - views.final_view  # they are needed until a later block is final
     for where, size in found.items():
         if size > LIMITS[where]:
