@@ -313,6 +313,26 @@ async def test_a_statement_is_valid_until_it_is_revoked_and_a_void_one_never_was
 
 
 @on_a_ledger
+async def test_what_motions_did_to_a_statement_is_told_for_each_time(ledger: Governed) -> None:
+    scribe = ledger.scribe
+    diploma, corrected = scribe.statement("dot"), scribe.statement("ada")
+    ledger.forge(diploma, corrected)
+    times = []
+    for change in (
+        scribe.remove("dot"),
+        changes.SetStatus(diploma.id, Effect.SUPERSEDED, Reason.MISTAKE, corrected.id),
+        changes.SetStatus(diploma.id, Effect.REVOKED, Reason.FRAUD),
+    ):
+        motion = scribe.motion(change)
+        ledger.forge(motion, scribe.approval(motion, "ben"), scribe.approval(motion, "cy"))
+        times.append(scribe.state.tip.timestamp_ms)
+    found = [await ledger.client.validity(diploma.id.hex(), at_ms) for at_ms in times]
+    assert [one.state for one in found] == ["valid", "superseded", "revoked"]
+    assert [one.successor for one in found] == [None, corrected.id.hex(), None]
+    assert [one.by_ms for one in found] == [None, *times[1:]]
+
+
+@on_a_ledger
 async def test_a_key_that_was_compromised_makes_void_what_it_certified_since(ledger: Governed) -> None:
     scribe = ledger.scribe
     ledger.forge(add_issuer(scribe, "registrar", "ada"))

@@ -27,6 +27,7 @@ from tallystick.ledger.genesis import (
 )
 from tallystick.ledger.keys import Domain
 from tallystick.ledger.params import MAX_GENESIS_BYTES, Params
+from tallystick.ledger.stake import MAX_SHARED_STAKE
 from tallystick.ledger.wallet import Wallet
 
 OLD_ID = bytes([9]) * 32
@@ -192,7 +193,7 @@ def test_a_continuation_out_of_bounds_is_refused(wrong):
 def test_as_many_old_voters_as_may_be_all_sign_and_found_organisations():
     wallets = [wallet(f"{number}") for number in range(MAX_OLD_VOTERS + 1)]
     founders = [
-        Founder(f"o-{number:038}", f"{number} {'ü' * 58}", None, one.public_key, Role.MEMBER, MAX_TOKENS // 2048)
+        Founder(f"o-{number:038}", f"{number} {'ü' * 58}", None, one.public_key, Role.MEMBER, MAX_SHARED_STAKE // 2048)
         for number, one in enumerate(wallets[:-1])
     ]
     many = [OldVoter(one.public_key, MAX_TOKENS // 2048, f"o-{number:038}") for number, one in enumerate(wallets)]

@@ -400,6 +400,18 @@ def test_an_organisation_rotates_once_in_the_time_of_an_epoch(scribe):
     assert scribe.member_key("ada") == scribe.key("newest").public_key
 
 
+def test_a_rotation_that_is_off_counts_as_one(scribe):
+    """It ends an epoch as well: with a key that is listed meanwhile an organisation would end one with every block."""
+    scribe.decide(scribe.organisation_key("ada", "offline"), *FOUR[:3])
+    epoch = scribe.state.epoch.number
+    for number in range(3):
+        name = f"issuer {number}"
+        scribe.forge(scribe.rotation("ada", name, "offline"), scribe.add_issuer(name, "ada", "offline"))
+    assert scribe.member_key("ada") == ADA.public_key
+    assert scribe.state.epoch.number == epoch + 1
+    assert scribe.state.directory.organisations["ada"].rotation.due_ms > scribe.state.tip.timestamp_ms + 500_000
+
+
 def test_a_rotated_key_keeps_its_role():
     scribe = GovernedScribe(directory_genesis(rotation_delay_ms=0))
     scribe.forge(scribe.key_change(SetMemberRole(ADA.public_key, Role.VOTER), "ada"), scribe.rotation("ada", "new"))

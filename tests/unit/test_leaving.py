@@ -29,7 +29,7 @@ def status(
     place = state.epoch.number, 1
     agreement = AgreementStatus("simplex", *place, key, GuardStatus.READY, left_with=left_with, may_stop=may_stop)
     node = SimpleNamespace(
-        chain=SimpleNamespace(ledger_id=bytes(32), genesis=SimpleNamespace(name="governed")),
+        chain=SimpleNamespace(ledger_id=bytes(32), genesis=SimpleNamespace(name="governed", continues=None)),
         state=state,
         agreement_status=lambda: agreement,
         box=(),

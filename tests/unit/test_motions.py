@@ -22,11 +22,10 @@ from tallystick.ledger.changes import (
 )
 from tallystick.ledger.encoding import digest
 from tallystick.ledger.errors import Rule
-from tallystick.ledger.fields import MAX_TOKENS
 from tallystick.ledger.merkle import EMPTY_ROOT
 from tallystick.ledger.motions import MAX_OPEN_MS, Motions, Outcome
 from tallystick.ledger.params import CHANGEABLE, MAX_ROTATION_DELAY_MS, Params
-from tallystick.ledger.stake import BlockContext, StakeTable
+from tallystick.ledger.stake import MAX_SHARED_STAKE, BlockContext, StakeTable
 from tallystick.ledger.transition import next_state
 
 FOUR = ("ada", "ben", "cy", "dot")
@@ -71,7 +70,7 @@ def test_a_replaced_key_votes_no_more_and_its_words_count_no_more(scribe):
         scribe.forge(scribe.objection(motion, "ada"))
     scribe.forge(scribe.approval(motion, "cy"))
     assert motion.id in scribe.state.motions.open, "ben's and cy's are 20 of 40"
-    assert [key for key, _ in scribe.state.motions.open[motion.id].words] == sorted((BEN.public_key, CY.public_key))
+    assert [key for key, *_ in scribe.state.motions.open[motion.id].words] == sorted((BEN.public_key, CY.public_key))
     scribe.forge(scribe.approval(motion, "new ada"))
     assert scribe.state.decided == {motion.id: Outcome.PASSED}
 
@@ -93,7 +92,7 @@ def test_a_removed_members_words_count_no_more(scribe):
     scribe.forge(motion, scribe.approval(motion, "ada"))
     scribe.decide(scribe.remove("dot"), "ada", "ben", "cy")
     scribe.forge(scribe.statement("ada"))
-    assert [key for key, _ in scribe.state.motions.open[motion.id].words] == [ADA.public_key]
+    assert [key for key, *_ in scribe.state.motions.open[motion.id].words] == [ADA.public_key]
     scribe.forge(scribe.approval(motion, "ben"))
     assert scribe.state.decided == {}, "20 of 30 are no quorum"
     scribe.forge(scribe.approval(motion, "cy"))
@@ -135,7 +134,7 @@ def test_who_approves_twice_counts_once(scribe):
         ((3, 4, 3), "ada ben", True),
         ((66, 1, 33), "ada", False),
         ((67, 33), "ada", True),
-        ((MAX_TOKENS - 2, 1, 1), "ada", True),
+        ((MAX_SHARED_STAKE - 2, 1, 1), "ada", True),
     ],
     ids=str,
 )
@@ -411,7 +410,7 @@ def test_somebody_keeps_stake(scribe):
         scribe.forge(scribe.motion(scribe.set_stakes(ada=0, ben=0, cy=0, dot=0)))
     scribe.forge(scribe.motion(scribe.set_stakes(ada=0, ben=0, cy=0)))
     lone = GovernedScribe(directory_genesis((1,)))
-    with refuses(Rule.M2, "nobody would have stake"):
+    with refuses(Rule.M2, "ada is the last"):
         lone.forge(lone.motion(lone.remove("ada")))
 
 
@@ -434,6 +433,15 @@ class AnyForger(GovernedScribe):
         return ADA
 
 
+def test_the_last_organisation_stays_though_its_stake_is_burned():
+    """Otherwise nobody could ever make a motion again, and give stake to somebody."""
+    scribe = AnyForger(directory_genesis((10,)))
+    scribe.forge(evidence(ADA, genesis=scribe.genesis))
+    assert not scribe.state.stakes.total_staked
+    with refuses(Rule.M2, "ada is the last"):
+        scribe.forge(scribe.motion(scribe.remove("ada")))
+
+
 def test_when_all_stake_is_burned_the_members_stay_and_admit_another():
     scribe = AnyForger(directory_genesis((10, 10), epoch_blocks=1, epoch_ms=1, unbonding_blocks=6, unbonding_ms=6))
     scribe.forge(evidence(ADA, genesis=scribe.genesis), evidence(BEN, genesis=scribe.genesis))
@@ -446,13 +454,25 @@ def test_when_all_stake_is_burned_the_members_stay_and_admit_another():
 
 
 def test_stakes_stay_within_the_ledgers_bound(scribe):
-    with refuses(Rule.S5):
-        scribe.forge(scribe.motion(scribe.set_stakes(ada=MAX_TOKENS)))
-    with refuses(Rule.S5):
-        scribe.forge(scribe.motion(scribe.admit("eve", MAX_TOKENS)))
-    state = scribe.decide(scribe.admit("eve", MAX_TOKENS - 40), *FOUR[:3])
-    assert state.stakes.total == MAX_TOKENS
+    with refuses(Rule.M2, "tokens at stake"):
+        scribe.forge(scribe.motion(scribe.set_stakes(ada=MAX_SHARED_STAKE)))
+    with refuses(Rule.M2, "tokens at stake"):
+        scribe.forge(scribe.motion(scribe.admit("eve", MAX_SHARED_STAKE - 39)))
+    state = scribe.decide(scribe.admit("eve", MAX_SHARED_STAKE - 40), *FOUR[:3])
+    assert state.stakes.total_staked == MAX_SHARED_STAKE
     scribe.forge(scribe.statement("eve"))
+
+
+def test_stake_leaves_room_for_what_is_unbonding_beside_it():
+    """A key with nearly all the stake there may be is replaced as any other: what was its own is liable beside it."""
+    stakes = (MAX_SHARED_STAKE - 30, 10, 10, 10)
+    scribe = GovernedScribe(directory_genesis(stakes, rotation_delay_ms=0))
+    scribe.decide(scribe.replace_key("ada", "new"), "ada")
+    scribe.forge(scribe.rotation("ada", "newer", "new"))
+    assert scribe.member_key("ada") == scribe.key("newer").public_key
+    assert scribe.stake_of("ada") == MAX_SHARED_STAKE - 30
+    with refuses(Rule.G2):
+        directory_genesis((MAX_SHARED_STAKE, 1))
 
 
 def test_no_more_than_64_withdrawals_of_one_key_are_under_way():
@@ -548,6 +568,23 @@ def test_a_motion_sets_the_status_of_what_an_organisation_that_is_gone_certified
         scribe.forge(scribe.motion(SetStatus(motion.id, Effect.REVOKED, Reason.FRAUD)))
 
 
+def test_a_motion_supersedes_what_an_organisation_that_is_gone_certified(scribe):
+    diploma, corrected, void = scribe.statement("dot"), scribe.statement("ada"), scribe.statement("ada")
+    scribe.forge(diploma, corrected, void)
+    scribe.forge(scribe.revocation(void, "ada"))
+    scribe.decide(scribe.remove("dot"), *FOUR[:3])
+    for effect, successor in ((Effect.SUPERSEDED, None), (Effect.REVOKED, corrected.id)):
+        with refuses(Rule.M2, "names a successor"):
+            scribe.forge(scribe.motion(SetStatus(diploma.id, effect, Reason.MISTAKE, successor)))
+    for successor in (diploma, void):
+        with refuses(Rule.R2, "has to stand in its place"):
+            scribe.forge(scribe.motion(SetStatus(diploma.id, Effect.SUPERSEDED, Reason.MISTAKE, successor.id)))
+    with refuses(Rule.R1):
+        scribe.forge(scribe.motion(SetStatus(diploma.id, Effect.SUPERSEDED, Reason.MISTAKE, bytes(32))))
+    scribe.decide(SetStatus(diploma.id, Effect.SUPERSEDED, Reason.MISTAKE, corrected.id), *FOUR[:3])
+    assert scribe.state.status.of(diploma.id).effect is Effect.SUPERSEDED
+
+
 def test_a_motion_says_since_when_a_key_of_an_organisation_that_is_gone_was_compromised(scribe):
     """Nobody is left who could say it for the organisation; what it certified before stands."""
     dot = scribe.key("dot").public_key
@@ -588,7 +625,7 @@ def test_the_root_covers_open_motions_in_order_of_their_ids(scribe):
     assert scribe.state.roots.motions == digest(b"".join(one.encoded for one in ordered))
     assert Motions(dict(reversed(motions.open.items()))).root == motions.root
     one = ordered[0]
-    assert one.words == ((ADA.public_key, 1),)
+    assert [word[:2] for word in one.words] == [(ADA.public_key, 1)]
     scribe.forge(issue(Objection, BEN, scribe.ledger_id, START_MS, one.id))
     assert scribe.state.roots.motions != motions.root
 

@@ -155,13 +155,21 @@ def test_what_supersedes_is_another_valid_statement_of_the_same_organisation(scr
     of_ben, corrected = scribe.statement("ben"), scribe.statement("ada")
     scribe.forge(of_ben, corrected)
     for successor in (diploma, of_ben):
-        with refuses(Rule.R2, "another valid statement of the same organisation"):
+        with refuses(Rule.R2, "has to stand in its place"):
             scribe.forge(scribe.supersession(diploma, successor))
     with refuses(Rule.R1):
         scribe.forge(scribe.supersession(diploma, scribe.statement("ada")))
     scribe.forge(scribe.supersession(diploma, corrected))
     with refuses(Rule.R2):
         scribe.forge(scribe.supersession(corrected, diploma))
+
+
+def test_what_a_compromised_key_certified_supersedes_nothing(scribe, diploma):
+    scribe.forge(scribe.add_issuer("registrar", "ada"))
+    scribe.forge(forged := scribe.statement("registrar"))
+    scribe.forge(scribe.end_issuer("registrar", since=scribe.state.log.size - 1))
+    with refuses(Rule.R2, "that is valid"):
+        scribe.forge(scribe.supersession(diploma, forged))
 
 
 # ---- it only strengthens ----------------------------------------------------------------------------------------

@@ -110,6 +110,25 @@ def test_evidence_against_a_key_that_a_motion_replaced_burns_no_other(scribe):
     assert scribe.stake_of("dot") == 10
 
 
+def test_accounts_without_tokens_leave_the_state():
+    """Otherwise every rotation left one, for ever."""
+    params = {"epoch_blocks": 1, "epoch_ms": 1, "unbonding_blocks": 6, "unbonding_ms": 6, "rotation_delay_ms": 0}
+    scribe = GovernedScribe(directory_genesis((10, 10, 10, 0), **params))
+    assert wallet("dot").public_key not in scribe.state.stakes.accounts
+    scribe.forge(scribe.rotation("ada", "new"))
+    assert len(scribe.state.stakes.accounts) == 4, "the old key's are unbonding"
+    for number in range(8):
+        scribe.forge(scribe.rotation("dot", f"dot {number}", f"dot {number - 1}" if number else "dot"))
+    scribe.decide(rename(), "ben", "cy", "new")
+    members = {scribe.key(name).public_key for name in ("new", "ben", "cy")}
+    assert set(scribe.state.stakes.accounts) == members
+    scribe.decide(scribe.set_stakes(cy=0), "ben", "cy", "new")
+    scribe.forge(scribe.rotation("cy", "cy later"))
+    scribe.forge(evidence(wallet("cy"), genesis=scribe.genesis, epoch=scribe.state.epoch.number - 2))
+    assert scribe.key("cy later").public_key not in scribe.state.stakes.accounts
+    assert scribe.key("cy later").public_key in scribe.state.stakes.burned_keys
+
+
 def test_rotations_come_after_what_passed(scribe):
     scribe.forge(scribe.rotation("ada", "new"))
     due_ms = scribe.state.directory.organisations["ada"].rotation.due_ms

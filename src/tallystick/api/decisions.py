@@ -124,11 +124,12 @@ class SetParameter(Part, frozen=True, tag_field="change", tag="set_parameter"):
 
 
 class SetStatus(Part, frozen=True, tag_field="change", tag="set_status"):
-    """The status of a statement whose organisation is gone."""
+    """The status of a statement whose organisation is gone; of one that is `superseded`, by which statement."""
 
     target: Hex32
-    effect: Effect
+    effect: Effect | Literal["superseded"]
     reason: Reason
+    successor: Hex32 | None = None
 
 
 class StopRotation(Part, frozen=True, tag_field="change", tag="stop_rotation"):

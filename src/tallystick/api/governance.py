@@ -156,7 +156,7 @@ def open_motion_view(one: OpenMotion, state: State, keys: KeyBook) -> governed_v
 def _open_count(one: OpenMotion, state: State) -> _Count:
     """A key that is no member key any more has a say no more, and its stake still counts among all."""
     members = state.directory.member_keys
-    words = {key: word for key, word in one.words if key in members}
+    words = {key: word for key, word, _ in one.words if key in members}
     return _Count(words, dict(state.epoch.members))
 
 

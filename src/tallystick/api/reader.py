@@ -11,7 +11,7 @@ from msgspec.structs import asdict, replace
 
 from tallystick.api import governed_views, views
 from tallystick.api import questions as q
-from tallystick.api.certificate_view import Beside, certificate_line, certificate_view, validity_view
+from tallystick.api.certificate_view import Beside, certificate_line, certificate_view
 from tallystick.api.continuation_view import continuation_view
 from tallystick.api.erasures import Erasures, target_of
 from tallystick.api.governance import (
@@ -26,15 +26,14 @@ from tallystick.api.governance import (
     past_motion_view,
 )
 from tallystick.api.key_book import KeyBook
+from tallystick.api.validities import validity_of
 from tallystick.ledger.block import Block, genesis_block
 from tallystick.ledger.blockchain import Blockchain
-from tallystick.ledger.certificate import AnyCertificate, Motion, Revocation, Statement, Supersession
+from tallystick.ledger.certificate import AnyCertificate, Motion, Statement
 from tallystick.ledger.certificate_index import Place
-from tallystick.ledger.changes import Effect, Erase, Reason
+from tallystick.ledger.changes import Erase
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.state import State
-from tallystick.ledger.status import StatusEntry
-from tallystick.ledger.validity import Stated, validity_at
 from tallystick.problems import Ambiguous, DamagedStore, NotThere
 from tallystick.storage.decision_tables import Decided, Decisions
 from tallystick.storage.file_statement import FileStatement, file_statement_in
@@ -213,14 +212,15 @@ class LedgerReader:
 
     async def members(self, limit: q.Limit = 50, cursor: q.Cursor = None) -> views.Members:
         """All accounts, those with most at stake first."""
-        accounts = self.state.stakes.accounts
-        shown, following = page(sorted(accounts, key=lambda one: (-accounts[one].staked, one)), limit, cursor)
+        stakes = self.state.stakes
+        keys = sorted(stakes.accounts.keys() | stakes.burned_keys, key=lambda one: (-stakes.account(one).staked, one))
+        shown, following = page(keys, limit, cursor)
         members = [self._member(one) for one in shown]
         return views.Members(members=members, epoch=self.state.epoch.number, next=following)
 
     async def member(self, who: q.Who) -> views.MemberAnswer:
         """One account, by the member's name or how its key begins."""
-        keys = self.state.stakes.accounts
+        keys = self.state.stakes.accounts.keys() | self.state.stakes.burned_keys
         found = [one for one in keys if self.address_book.get(one) == who]
         found = found or [one for one in keys if len(who) > 1 and one.hex().startswith(who.lower())]
         if not found:
@@ -297,7 +297,7 @@ class LedgerReader:
 
     def _member(self, key: bytes) -> views.Member:
         state = self.state
-        account = state.stakes.accounts[key].at(state.context(now_ms=0))
+        account = state.stakes.account(key).at(state.context(now_ms=0))
         return views.Member(
             member=self.key(key),
             free=account.free,
@@ -355,7 +355,7 @@ class LedgerReader:
         """The certificate there, with its payload; what became of it up to a state, by default the tip's."""
         block = self.kept(at.place.block_index)
         one, place, state = block.certificates[at.place.position], at.view(block), state or self.state
-        validity = self._validity(one, place, state, None) if isinstance(one, Statement) else None
+        validity = validity_of(self, one, place, state) if isinstance(one, Statement) else None
         beside = self._beside(one, place)._replace(validity=validity, erasure=self.to_erase.of(target_of(one), state))
         return certificate_view(one, beside, self.keys)
 
@@ -365,45 +365,13 @@ class LedgerReader:
         if not isinstance(one, Statement):
             raise NotThere(f"{one.id.hex()[:16]}… is no statement: only those are valid or not")
         return governed_views.ValidityAnswer(
-            id=one.id.hex(), validity=self._validity(one, at.view(block), state, at_ms)
+            id=one.id.hex(), validity=validity_of(self, one, at.view(block), state, at_ms)
         )
-
-    def _validity(
-        self, one: AnyCertificate, place: views.Place, state: State, at_ms: int | None
-    ) -> governed_views.Validity:
-        as_of_ms = state.tip.timestamp_ms
-        at_ms = as_of_ms if at_ms is None else at_ms
-        stated = Stated(one.issuer, place.log_index, place.block_timestamp_ms)
-        found = validity_at(stated, state.directory, self._entries(one.id, state, at_ms), at_ms)
-        acting = self.certificate_with(found.entry.acting) if found.entry is not None else None
-        successor = acting.successor if isinstance(acting, Supersession) else None
-        return validity_view(found, at_ms, as_of_ms, successor)
 
     def certificate_with(self, certificate_id: bytes) -> AnyCertificate | None:
         """The certificate with this id, if the ledger has one."""
         place = self._chain.place_of(certificate_id)
         return self._certificate(place) if place is not None else None
-
-    def _entries(self, certificate_id: bytes, state: State, at_ms: int) -> list[StatusEntry]:
-        """Of a statement's status: the last one, and those before it if it did not count yet."""
-        last = state.status.of(certificate_id)
-        if last is None:
-            return []
-        if last.timestamp_ms <= at_ms or last.effect is Effect.VOID:
-            return [last]
-        places = self.decisions.places_about(certificate_id)
-        before = [entry for place in places if (entry := self._entry(place)) is not None]
-        return [one for one in before if one.log_index < last.log_index] + [last]  # the store may be ahead of the state
-
-    def _entry(self, place: Place) -> StatusEntry | None:
-        """What a revocation or supersession did; what a motion does, for an organisation that is gone, comes last."""
-        one, block = self._certificate(place), self.kept(place.block_index)
-        effect, reason = Effect.SUPERSEDED, int(Reason.UNSPECIFIED)
-        if isinstance(one, Revocation):
-            effect, reason = Effect(one.effect), one.reason
-        elif not isinstance(one, Supersession):
-            return None
-        return StatusEntry(effect, reason, self.log_index(place), block.header.timestamp_ms, one.id)
 
     def _certificate(self, place: Place) -> AnyCertificate:
         return self.kept(place.block_index).certificates[place.position]

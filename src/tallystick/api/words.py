@@ -38,7 +38,7 @@ def summary_of(certificate: AnyCertificate, subject: str, offender: str) -> str:
             return f"has erased the payload of {_short(target)}"
 
 
-def change_in_words(change: AnyChange) -> str:  # noqa: PLR0911  one for each kind of change
+def change_in_words(change: AnyChange) -> str:  # noqa: PLR0911, PLR0912  one for each kind of change
     """What a motion is about, after “to”."""
     match change:
         case changes.Admit(organisation=organisation, title=title, role=role, stake=stake):
@@ -63,6 +63,8 @@ def change_in_words(change: AnyChange) -> str:  # noqa: PLR0911  one for each ki
             return renamed + (f", web domain {domain or 'none'}" if domain != domain_before else "")
         case changes.SetParameter(parameter=parameter, before=before_it, after=after_it):
             return f"set {parameter} from {'none' if before_it is None else before_it} to {after_it}"
+        case changes.SetStatus(target=target, successor=bytes() as successor):
+            return f"put {_short(successor)} in the place of {_short(target)}"
         case changes.SetStatus(target=target, effect=effect, reason=reason):
             verb = "declare void" if effect == Effect.VOID else "revoke"
             return f"{verb} {_short(target)} ({reason_in_words(reason)})"

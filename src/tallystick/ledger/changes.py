@@ -166,11 +166,12 @@ class SetParameter(Change, tag=7):
 
 
 class SetStatus(Change, tag=8):
-    """The status of a statement whose organisation is gone."""
+    """The status of a statement whose organisation is gone; `successor`: of one that is superseded, of no other."""
 
     target: Digest
-    effect: Annotated[int, Meta(ge=2, le=3)]
+    effect: Annotated[int, Meta(ge=1, le=3)]
     reason: Annotated[int, Meta(ge=0, le=5)]
+    successor: Digest | None = None
 
 
 class StopRotation(Change, tag=9):

@@ -85,7 +85,7 @@ class Organisation(Encoded):
     changes: tuple[Index, Index] = (0, 0)
     """An epoch, and how many changes of its own keys the organisation made in it."""
     rotated_ms: Milliseconds | None = None
-    """The block time at which its member key was last rotated."""
+    """The block time at which a rotation of its member key was last due."""
 
 
 @dataclass(frozen=True)
@@ -187,6 +187,8 @@ class Directory:
     def remove(self, organisation_id: str, at: Position) -> "Directory":
         """All keys of the organisation end. Raises `Refused` (M2)."""
         gone = self.organisation(organisation_id)
+        if len(self.member_keys) == 1:
+            raise Refused(Rule.M2, f"{organisation_id} is the last: nobody could decide anything any more")
         live = {key: one for key, one in self.keys.items() if one.organisation == gone.id and one.until is None}
         ended = {key: replace(one, until=at.log_index) for key, one in live.items()}
         gone = replace(gone, member_key=None, organisation_key=None, rotation=None, live_keys=0)
@@ -258,6 +260,11 @@ class Directory:
         if entry.compromised_since != before:
             raise Refused(Rule.M2, f"since when {key.hex()[:16]}… is compromised is not what the motion changes from")
         return self._with([], {key: _compromised(key, entry, since, Rule.M2)})
+
+    def forgone_rotation(self, organisation_id: str, at: Position) -> "Directory":
+        """Without the rotation that is due and cannot be: it counts as one, as it ends an epoch, too."""
+        organisation = replace(self.organisation(organisation_id), rotation=None, rotated_ms=at.timestamp_ms)
+        return self._with([organisation], {})
 
     # ---- by an organisation -----------------------------------------------------------------------------------
 

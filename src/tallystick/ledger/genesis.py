@@ -23,7 +23,7 @@ from tallystick.ledger.fields import (
 )
 from tallystick.ledger.keys import Domain, check_public_key, is_signed
 from tallystick.ledger.params import MAX_GENESIS_BYTES, MAX_GENESIS_MEMBERS, MAX_UNBONDING_EPOCHS, Params
-from tallystick.ledger.stake import Account, StakeTable
+from tallystick.ledger.stake import MAX_SHARED_STAKE, Account, StakeTable
 from tallystick.ledger.wallet import Wallet
 
 VERSION: Final = 1
@@ -72,7 +72,7 @@ class Genesis(Encoded):
     def stakes(self) -> StakeTable:
         """The stake table that the first block is validated by."""
         accounts = {one.member: Account(one.free, one.staked) for one in self.allotments}
-        accounts |= {one.key: Account(0, one.stake) for one in self.founders}
+        accounts |= {one.key: Account(0, one.stake) for one in self.founders if one.stake}
         return StakeTable(accounts, self.params)
 
     def directory(self) -> Directory:
@@ -134,11 +134,11 @@ def decode_genesis(data: bytes) -> Genesis:
         raise Refused(Rule.G1, "members must be distinct and in ascending order of their keys")
     _check_founders(genesis)
     stakes = genesis.stakes()
-    for member in stakes.accounts:
+    for member in [*members, *(one.key for one in genesis.founders)]:
         check_public_key(member)
-    total = stakes.total
-    if total > MAX_TOKENS:
-        raise Refused(Rule.G2, f"{total} tokens allotted, {MAX_TOKENS} allowed")
+    total, most = stakes.total, MAX_SHARED_STAKE if genesis.founders else MAX_TOKENS
+    if total > most:
+        raise Refused(Rule.G2, f"{total} tokens allotted, {most} allowed")
     if not genesis.params.mint_freely and not stakes.total_staked:
         raise Refused(Rule.G2, "nobody has stake, so nobody could ever forge")
     check_unbonding(genesis.params)

@@ -9,6 +9,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from tallystick.ledger.certificate import Approval, Motion, Word
+from tallystick.ledger.certificate_index import Found
 from tallystick.ledger.changes import (
     Admit,
     AnyChange,
@@ -32,15 +33,15 @@ from tallystick.ledger.fields import MAX_TIMESTAMP_MS, ZERO_DIGEST, Digest, Inde
 from tallystick.ledger.genesis import check_unbonding
 from tallystick.ledger.merkle import EMPTY_ROOT
 from tallystick.ledger.params import CHANGEABLE, Params
-from tallystick.ledger.stake import BlockContext, StakeTable
+from tallystick.ledger.stake import MAX_SHARED_STAKE, BlockContext, StakeTable
 from tallystick.ledger.status import Status, StatusEntry
 
 MAX_OPEN_A_MEMBER: Final = 4
 MAX_OPEN_MS: Final = 90 * 86_400_000
 """How long a motion may stay open at most."""
 
-OrganisationOf = Callable[[bytes], str | None]
-"""The organisation that held the issuer's key of a statement on the chain; raises `Refused` (R1) if there is none."""
+FindStatement = Callable[[bytes], tuple[Found, bytes]]
+"""Where the statement with this id stands on the chain, and its issuer; raises `Refused` (R1) if there is none."""
 
 
 class Outcome(IntEnum):
@@ -63,13 +64,13 @@ class OpenMotion(Encoded):
     change: AnyChange
     expires_ms: Milliseconds
     log_index: Index
-    words: tuple[tuple[PublicKey, int], ...]
-    """Of each member the last one: 1 approves, 0 objects; keys ascend."""
+    words: tuple[tuple[PublicKey, int, Milliseconds], ...]
+    """Of each member the last one, and its time: 1 approves, 0 objects; keys ascend."""
     has_passed: int = 0
 
     def stake(self, epoch: Epoch, word: int) -> int:
         """The stake of the keys with this word."""
-        return sum(epoch.stake(key) for key, said in self.words if said == word)
+        return sum(epoch.stake(key) for key, said, _ in self.words if said == word)
 
     def of(self, members: frozenset[bytes]) -> "OpenMotion":
         """The same without the words of keys that are no current member's: they never count again."""
@@ -114,7 +115,7 @@ class Motions:
         mover = directory.keys[motion.issuer].organisation  # whatever its member key was when it moved them
         if sum(directory.keys[one.member].organisation == mover for one in self.open.values()) >= MAX_OPEN_A_MEMBER:
             raise Refused(Rule.M3, f"{MAX_OPEN_A_MEMBER} motions of {mover} are open")
-        words = ((motion.issuer, 1),)
+        words = ((motion.issuer, 1, motion.timestamp_ms),)
         opened = OpenMotion(motion.id, motion.issuer, motion.change, motion.expires_ms, at.log_index, words)
         return Motions({**self.open, motion.id: opened})
 
@@ -123,7 +124,12 @@ class Motions:
         motion = self.open.get(word.motion)
         if motion is None or motion.has_passed or motion.expires_ms <= at.timestamp_ms:
             raise Refused(Rule.M4, f"motion {word.motion.hex()[:16]}… is not open")
-        words = tuple(sorted({**dict(motion.words), word.issuer: int(isinstance(word, Approval))}.items()))
+        others = [one for one in motion.words if one[0] != word.issuer]
+        if any(word.timestamp_ms <= said_ms for key, _, said_ms in motion.words if key == word.issuer):
+            raise Refused(
+                Rule.M4, "that member has said a word of this time, or a later one: a forger chooses no order"
+            )
+        words = tuple(sorted([*others, (word.issuer, int(isinstance(word, Approval)), word.timestamp_ms)]))
         return Motions({**self.open, motion.id: replace(motion, words=words)})
 
     def counted(
@@ -160,7 +166,7 @@ class Moment:
     context: BlockContext
     at: Position
     """That of the next certificate."""
-    organisation_of: OrganisationOf
+    statement: FindStatement
 
 
 def carried_out(change: AnyChange, governed: Governed, moment: Moment, motion: bytes = ZERO_DIGEST) -> Governed:
@@ -177,10 +183,12 @@ def carried_out(change: AnyChange, governed: Governed, moment: Moment, motion: b
         case Admit() | Remove() | SetStakes() | ReplaceMemberKey():
             changed = _with_members(change, governed, moment)
         case Erase(target):
-            moment.organisation_of(target)  # R1; that the payload is gone is for each operator to confirm
+            moment.statement(target)  # R1; that the payload is gone is for each operator to confirm
             changed = governed
         case of_directory:
             return replaced(governed, directory=_in_directory(of_directory, governed.directory, moment))
+    if changed.stakes.total_staked > MAX_SHARED_STAKE:
+        raise Refused(Rule.M2, f"{changed.stakes.total_staked} tokens at stake, {MAX_SHARED_STAKE} allowed")
     if governed.stakes.total_staked and not changed.stakes.total_staked:
         raise Refused(Rule.M2, "nobody would have stake, so nothing could ever become final again")
     return changed
@@ -233,13 +241,28 @@ def _with_members(
 
 def _with_status(change: SetStatus, governed: Governed, moment: Moment, motion: bytes) -> Governed:
     """Only of statements whose organisation is gone: all others set their own."""
-    name = moment.organisation_of(change.target)
+    found, issuer = moment.statement(change.target)
+    name = governed.directory.holder(issuer, found.log_index)
     if name is None:
         raise Refused(Rule.M2, f"no organisation certified {change.target.hex()[:16]}…, so none is gone")
     if governed.directory.organisations[name].member_key is not None:
         raise Refused(Rule.M2, f"{name} is there, and sets the status of what it certified itself")
+    if (change.successor is not None) != (change.effect == Effect.SUPERSEDED):
+        raise Refused(Rule.M2, "what is superseded names a successor, and nothing else does")
+    if change.successor is not None:
+        check_successor(change.target, change.successor, governed, moment.statement)
     entry = StatusEntry(Effect(change.effect), change.reason, moment.at.log_index, moment.at.timestamp_ms, motion)
     return replaced(governed, status=governed.status.after(change.target, entry))
+
+
+def check_successor(target: bytes, successor: bytes, governed: Governed, find: FindStatement) -> None:
+    """Raise `Refused` (R1, R2) unless the successor is another statement, and neither has a status nor is void."""
+    found, issuer = find(successor)
+    entry = governed.directory.keys.get(issuer)
+    since = entry.compromised_since if entry is not None else None
+    is_void = since is not None and since <= found.log_index
+    if successor == target or is_void or governed.status.of(successor) is not None:
+        raise Refused(Rule.R2, "another statement that is valid has to stand in its place")
 
 
 def moved_stake(stakes: StakeTable, before: bytes, after: bytes, context: BlockContext) -> StakeTable:

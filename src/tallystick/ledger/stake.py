@@ -12,6 +12,9 @@ from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.fields import MAX_TOKENS
 from tallystick.ledger.params import Params
 
+MAX_SHARED_STAKE = 2**40
+"""Most tokens at stake where motions set them: while what was replaced is unbonding, it counts once more (S5)."""
+
 MAX_WITHDRAWALS = 64
 """Most withdrawals of one key, a block each, that are under way at once (rule S7)."""
 
@@ -73,7 +76,7 @@ class StakeTable:
     """
 
     accounts: Mapping[bytes, Account]
-    """All keys that ever had tokens."""
+    """All keys that ever had tokens; where motions set stakes, those that have some."""
     params: Params = field(default_factory=Params)
     burned: int = 0
     burned_keys: frozenset[bytes] = frozenset()
@@ -182,15 +185,22 @@ class StakeTable:
         return after
 
     def without_free(self, context: BlockContext) -> "StakeTable":
-        """The table in which what has finished unbonding belongs to nobody: where motions set stakes, none is free."""
+        """The table in which what has finished unbonding belongs to nobody: where motions set stakes, none is free.
+
+        Accounts without any tokens go, or every rotation would leave one.
+        """
         held = {key: self.accounts[key] for key in self._loose}
         found = {key: account.at(context)._replace(free=0) for key, account in held.items()}
-        return self if found == held else replace(self, accounts={**self.accounts, **found})
+        kept = {key: account for key, account in found.items() if account.total}
+        if kept == held:
+            return self
+        others = {key: account for key, account in self.accounts.items() if key not in held}
+        return replace(self, accounts=others | kept)
 
     @derived
     def _loose(self) -> frozenset[bytes]:
-        """The keys with tokens that are free, or unbonding: time changes what the others have in nothing."""
-        return frozenset(key for key, account in self.accounts.items() if account.free or account.unbonding)
+        """The keys whose tokens are not all at stake: time changes what the others have in nothing."""
+        return frozenset(key for key, one in self.accounts.items() if one.free or one.unbonding or not one.staked)
 
     def under(self, params: Params) -> "StakeTable":
         """The same under other parameters."""

@@ -36,7 +36,7 @@ from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.fields import ZERO_DIGEST
 from tallystick.ledger.header import VERSION, Header
 from tallystick.ledger.merkle import Frontier, leaf_hash
-from tallystick.ledger.motions import Governed, Moment, Outcome, carried_out, moved_stake
+from tallystick.ledger.motions import Governed, Moment, Outcome, carried_out, check_successor, moved_stake
 from tallystick.ledger.params import MAX_UNBONDING_EPOCHS
 from tallystick.ledger.stake import BlockContext, StakeTable
 from tallystick.ledger.state import State
@@ -84,7 +84,7 @@ class Draft:
 
     @property
     def _moment(self) -> Moment:
-        return Moment(self._context, self.at, self._organisation_of)
+        return Moment(self._context, self.at, self._statement)
 
     def add(self, certificate: AnyCertificate) -> None:
         """The next certificate. Raises `Refused` (S9, V6, D1 to D6, M1 to M4, R1 to R4)."""
@@ -161,9 +161,9 @@ class Draft:
             raise Refused(Rule.R4, f"motion {one.order.hex()[:16]}… has not passed")
 
     def _check_successor(self, change: Supersession) -> None:
-        is_another = change.successor != change.target and self.governed.status.of(change.successor) is None
-        if not is_another or not self._acts_for(change.issuer, self._statement(change.successor)):
-            raise Refused(Rule.R2, "another valid statement of the same organisation has to stand in its place")
+        check_successor(change.target, change.successor, self.governed, self._statement)
+        if not self._acts_for(change.issuer, self._statement(change.successor)):
+            raise Refused(Rule.R2, "a statement of the same organisation has to stand in its place")
 
     def _acts_for(self, actor: bytes, held: tuple[Found, bytes]) -> bool:
         """Whether the key certified it itself, or is now a key of the organisation that did."""
@@ -179,10 +179,6 @@ class Draft:
         if found is None or found.issuer is None:
             raise Refused(Rule.R1, f"{certificate_id.hex()[:16]}… is no statement on the chain")
         return found, found.issuer
-
-    def _organisation_of(self, certificate_id: bytes) -> str | None:
-        found, issuer = self._statement(certificate_id)
-        return self.governed.directory.holder(issuer, found.log_index)
 
     # ---- the block's end --------------------------------------------------------------------------------------
 
@@ -270,7 +266,7 @@ class Draft:
             directory = governed.directory.rotated(organisation_id, self.at)
             stakes = moved_stake(governed.stakes, before, rotation.key, self._context)
         except Refused:
-            directory, stakes = governed.directory.stop_rotation(organisation_id, rotation.key), governed.stakes
+            directory, stakes = governed.directory.forgone_rotation(organisation_id, self.at), governed.stakes
         self.governed = dataclasses.replace(governed, directory=directory, stakes=stakes)
 
 

@@ -14,7 +14,7 @@ from tallystick.ledger.certificate import (
     Supersession,
 )
 from tallystick.ledger.certificate_index import Place
-from tallystick.ledger.changes import Erase
+from tallystick.ledger.changes import Erase, SetStatus
 from tallystick.ledger.encoding import digest
 from tallystick.ledger.motions import Outcome
 from tallystick.storage.sqlite_file import Database
@@ -149,6 +149,8 @@ def _about(block: Block) -> Iterator[tuple[bytes, int]]:
             case Approval(motion=about) | Objection(motion=about):
                 yield about, position
             case Revocation(target=about) | Supersession(target=about) | ErasureConfirmation(target=about):
+                yield about, position
+            case Motion(change=SetStatus(target=about)):
                 yield about, position
             case Erasure(target=about) | Motion(change=Erase(target=about)):
                 yield about, position

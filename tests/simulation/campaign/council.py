@@ -242,7 +242,7 @@ class Council:
         for motion_id, motion in list(self.state.motions.open.items()):
             if motion_id not in self._made or motion.has_passed:
                 continue
-            heard = dict(motion.words)
+            heard = {key for key, *_ in motion.words}
             silent = [host for host in members if self.run.wallets[host].public_key not in heard]
             for host in silent:
                 if self.random.random() < 0.4:
