@@ -63,6 +63,7 @@ class Open:
     change: Any
     expires_ms: int
     words: dict[bytes, bool]
+    said_ms: dict[bytes, int]
     has_passed: bool = False
 
 
@@ -127,8 +128,10 @@ class Model:
             case kinds.Approval() | kinds.Objection():
                 motion = self.motions.get(one.motion)
                 is_legal = self.member(one.issuer) is not None and motion is not None and now_ms < motion.expires_ms
+                is_legal = is_legal and motion is not None and one.timestamp_ms > motion.said_ms.get(one.issuer, 0)
                 if is_legal and motion is not None:
                     motion.words[one.issuer] = isinstance(one, kinds.Approval)
+                    motion.said_ms[one.issuer] = one.timestamp_ms
             case kinds.StakingOperation():
                 is_legal = False
             case kinds.KeyChange():
@@ -156,7 +159,9 @@ class Model:
             return False
         if not self._carry_out(motion.change, is_trial=True):
             return False
-        self.motions[motion.id] = Open(mover, motion.change, expires_ms, {motion.issuer: True})
+        self.motions[motion.id] = Open(
+            mover, motion.change, expires_ms, {motion.issuer: True}, {motion.issuer: motion.timestamp_ms}
+        )
         return True
 
     def _change_keys(self, actor: bytes, operation: Any) -> bool:
@@ -252,10 +257,9 @@ class Model:
                 assert own.rotating is not None
                 assert own.key is not None
                 after, _, since = own.rotating
-                own.rotating = None
+                own.rotating, own.rotated_ms = None, now_ms
                 if after not in self.keys:
                     self.successors[own.key] = after
-                    own.rotated_ms = now_ms
                     self._replace_key(own, after, since)
             self.number, self._first_index, self._start_ms = self.number + 1, self.index + 1, now_ms
             self._ends.append(place)
@@ -303,7 +307,8 @@ class Model:
                     self.keys[key] = Key(name, Role(role), self.log_size)
                     self._set_stake(key, stake)
             case changes.Remove(name, stake):
-                is_legal = is_there and self._staked(own) == stake and self._leaves({name: 0})
+                is_last = sum(other.key is not None for other in self.organisations.values()) == 1
+                is_legal = is_there and not is_last and self._staked(own) == stake and self._leaves({name: 0})
                 if is_legal and not is_trial:
                     self._remove(name, own)
             case changes.SetStakes(stakes):

@@ -33,6 +33,7 @@ class Open:
     change: Any
     expires_ms: int
     words: dict[bytes, bool] = field(default_factory=dict)
+    said_ms: dict[bytes, int] = field(default_factory=dict)
     has_passed: bool = False
 
 
@@ -86,13 +87,17 @@ class GovernedBooks(Books):
                 of_member = sum(other.member == one.issuer for other in self.motions.values())
                 if not is_in_time or of_member >= _MOST_OPEN or not self._holds(change, *self._before):
                     raise Broken(f"block {block.index} holds a motion that is void: {change}")
-                self.motions[one.id] = Open(one.issuer, change, expires_ms, {one.issuer: True})
+                words, said_ms = {one.issuer: True}, {one.issuer: one.timestamp_ms}
+                self.motions[one.id] = Open(one.issuer, change, expires_ms, words, said_ms)
             case kinds.Approval() | kinds.Objection():
                 self._check_member(one, block)
                 motion = self.motions.get(one.motion)
                 if motion is None or motion.has_passed:
                     raise Broken(f"block {block.index} holds a word on a motion that is not open")
+                if one.timestamp_ms <= motion.said_ms.get(one.issuer, 0):
+                    raise Broken(f"block {block.index} holds a word that is no later than one before it")
                 motion.words[one.issuer] = isinstance(one, kinds.Approval)
+                motion.said_ms[one.issuer] = one.timestamp_ms
             case kinds.KeyChange(operation=operation):
                 self._change_keys(one.issuer, operation, block)
             case kinds.Revocation(target=target, effect=effect):
@@ -178,8 +183,9 @@ class GovernedBooks(Books):
             self._close(motion_id, "passed" if holds else "void")
         for name in self._rotating(here.at_ms):
             after, _ = self.rotations.pop(name)
+            self._rotated_ms[name] = here.at_ms  # whether or not it can be: it ended the epoch
             if after not in self.keys:
-                self._rotated_ms[name], self._successors[self.members[name]] = here.at_ms, after
+                self._successors[self.members[name]] = after
                 self._replace_key(name, after, here)
 
     def _burn(self, evidence: kinds.Evidence, block: Block) -> None:
@@ -196,7 +202,7 @@ class GovernedBooks(Books):
                 return name not in self._organisations and key not in self.keys
             case changes.Remove(organisation=name, stake=stake):
                 is_so = name in self.members and staked[self.members[name]] == stake
-                return is_so and stake < sum(staked.values())
+                return is_so and stake < sum(staked.values()) and len(self.members) > 1
             case changes.SetStakes(stakes=stakes):
                 keys = [(self.members.get(one.organisation), one) for one in stakes]
                 is_legal = all(not one.after or key not in punished for key, one in keys)
