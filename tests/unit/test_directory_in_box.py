@@ -60,6 +60,41 @@ def test_a_revocation_by_a_key_whose_time_is_over_leaves_the_box_also_where_anyb
     assert list(box) == [kept]
 
 
+class Unread(dict[bytes, int]):
+    """Times by id that nobody looks through."""
+
+    def items(self) -> Any:
+        raise AssertionError("each of them was looked at")
+
+
+def test_while_nothing_is_too_late_nobody_looks_at_what_waits(scribe: GovernedScribe) -> None:
+    """The time is asked for with every message."""
+    scribe.forge(scribe.add_issuer("office", until_ms=START_MS + HOUR_MS))
+    soon = issue(Motion, NAMES["ada"], scribe.ledger_id, START_MS, RENAME, START_MS + HOUR_MS // 2)
+    box = box_of(scribe, first := scribe.statement("office"), soon)
+    times, box._until_ms = box._until_ms, Unread(box._until_ms)
+    assert over(box, START_MS + HOUR_MS // 2 - 1) == {}
+    box._until_ms = times
+    assert over(box, START_MS + HOUR_MS // 2) == {soon.id: Rule.M3}
+    box._until_ms = Unread(box._until_ms)
+    assert over(box, START_MS + HOUR_MS - 1) == {}
+    box._until_ms = times
+    assert over(box, START_MS + HOUR_MS) == {first.id: Rule.D1}
+
+
+def test_what_a_keys_end_makes_not_illegal_is_looked_at_once() -> None:
+    """What a key certified before it was listed is its own, and no organisation's."""
+    scribe = GovernedScribe(directory_genesis(anybody_certifies=True))
+    scribe.key("office")
+    scribe.forge(target := scribe.statement("office"))
+    scribe.forge(scribe.add_issuer("office", until_ms=START_MS + HOUR_MS))
+    box = box_of(scribe, own := scribe.revocation(target, "office"))
+    assert over(box, START_MS + HOUR_MS) == {}
+    box._until_ms = Unread(box._until_ms)
+    assert over(box, START_MS + HOUR_MS) == {}
+    assert list(box) == [own]
+
+
 def test_few_motions_and_key_changes_of_one_key_wait(scribe: GovernedScribe) -> None:
     """They cost more to look at than a statement does, with every block, and no block holds many of them."""
     waiting: list[AnyCertificate] = [scribe.motion(RENAME), scribe.add_issuer("office")]

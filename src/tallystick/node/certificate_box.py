@@ -65,6 +65,8 @@ class CertificateBox:
         self._decisions: dict[bytes, Decision] = {}
         self._until_ms: dict[bytes, int] = {}
         """By id: the time from which on a certificate is illegal in any block."""
+        self._first_until_ms = MAX_TIMESTAMP_MS + 1
+        """None of these times is earlier."""
         self._projected = state.stakes
         self.size_bytes = 0
         """Encoded bytes of all that waits here, payloads included; evidence apart."""
@@ -134,6 +136,7 @@ class CertificateBox:
             self._decisions[certificate.id] = certificate
         if (until_ms := self._ends_ms(certificate)) is not None:
             self._until_ms[certificate.id] = until_ms
+            self._first_until_ms = min(self._first_until_ms, until_ms)
         if isinstance(certificate, StakingOperation):
             self._projected = self._projected.after([certificate], self._state.context(now_ms))
             self._staking[certificate.id] = certificate
@@ -180,8 +183,13 @@ class CertificateBox:
 
     def time_passed(self, now_ms: int) -> list[tuple[bytes, Refused]]:
         """What is too late for any block leaves, though the tip did not move. Returns its ids, and why."""
-        over = [one for one, until_ms in self._until_ms.items() if until_ms <= now_ms] if self._until_ms else []
         late = self.evidence.drop_illegal(self._state, now_ms)
+        if now_ms < self._first_until_ms:
+            return late
+        over = [one for one, until_ms in self._until_ms.items() if until_ms <= now_ms]
+        for one in over:
+            del self._until_ms[one]  # what is legal all the same stays so, as far as time goes
+        self._first_until_ms = min(self._until_ms.values(), default=MAX_TIMESTAMP_MS + 1)
         return [*late, *self._drop([self._waiting[one].entry.certificate for one in over], now_ms)]
 
     def erase_payload(self, payload_hash: bytes) -> None:
