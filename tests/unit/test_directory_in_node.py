@@ -49,7 +49,10 @@ from tallystick.ledger.vote import NOTARIZE, NULLIFY, Ballot, cast, tally_of
 from tallystick.network.archiving import sign_address
 from tallystick.node import certificate_box, events
 from tallystick.node.events import ForgetCertificate, ReportAccepted, ReportRefused, Started
+from tallystick.node.limits import Limits
+from tallystick.node.peer_exchange import PeerExchange
 from tallystick.node.simplex_driver import SimplexDriver
+from tallystick.storage.state_codec import decode_state, encode_state
 
 HOUR_MS = 3_600_000
 RENAME = Rename("ada", "University of Ada", "Ada's", None, None)
@@ -293,6 +296,9 @@ def closed(**more: Any) -> Genesis:
     return directory_genesis(admits_observers=False, **more)
 
 
+SHORT = {"epoch_ms": 1, "unbonding_ms": 2}
+
+
 def admitting(scribe: GovernedScribe) -> Admit:
     return Admit("eve", "Eve's", None, scribe.key("eve").public_key, Role.MEMBER, 0, scribe.admission("eve", "eve"))
 
@@ -320,7 +326,7 @@ def test_an_organisation_without_stake_is_a_peer_from_the_block_that_admits_it_o
 
 def test_a_removed_organisations_key_is_a_peer_for_one_epoch_more_though_its_stake_is_liable() -> None:
     """Else it would not hear that it was removed, nor that its node may be switched off."""
-    bench = Meeting(GovernedScribe(closed()))
+    bench = Meeting(GovernedScribe(closed(**SHORT)))
     bench.handle(events.PeerConnected(DOT.public_key))
     bench.scribe.decide(Remove("dot", 10), "ada", "ben", "cy")
     assert cut_off(bench.follow()) == set()
@@ -333,6 +339,37 @@ def test_a_removed_organisations_key_is_a_peer_for_one_epoch_more_though_its_sta
     assert bench.admits("cy", "dot") == [True, False]
 
 
+def test_a_removed_organisations_key_is_a_peer_for_an_epochs_time_though_decisions_end_epochs_early() -> None:
+    bench = Meeting(GovernedScribe(closed()))
+    bench.handle(events.PeerConnected(DOT.public_key))
+    left_ms = bench.scribe.decide(Remove("dot", 10), "ada", "ben", "cy").tip.timestamp_ms
+    for change in (admitting(bench.scribe), RENAME):
+        bench.scribe.decide(change, "ada", "ben", "cy")
+    assert cut_off(bench.follow()) == set()
+    over_ms = left_ms + bench.node.state.params.epoch_ms
+    bench.scribe.forge(timestamp_ms=over_ms - 1)
+    assert cut_off(bench.follow()) == set()
+    assert bench.admits("dot") == [True]
+    bench.scribe.forge(timestamp_ms=over_ms)
+    assert cut_off(bench.follow()) == {DOT.public_key}
+    assert bench.admits("dot") == [False]
+
+
+def test_a_removed_organisations_key_is_a_peer_of_a_node_that_was_started_again() -> None:
+    """From its blocks or from a snapshot: the state says who has just left."""
+    scribe = GovernedScribe(closed(**SHORT))
+    scribe.forge(scribe.rotation("cy", "other"), scribe.add_issuer("office"))
+    scribe.decide(Remove("dot", 10), "ada", "ben", "cy")
+    scribe.forge(timestamp_ms=scribe.state.tip.timestamp_ms + 10)
+    bench = Meeting(scribe)
+    assert bench.admits("dot", "office", "other") == [True, False, False]
+    kept = decode_state(encode_state(scribe.state), scribe.genesis)
+    assert PeerExchange(Limits(), scribe.genesis, kept, ()).admits(DOT.public_key)
+    scribe.decide(admitting(scribe), "ada", "ben", "cy")
+    assert cut_off(bench.follow()) == set(), "it was not connected"
+    assert bench.admits("dot") == Meeting(scribe).admits("dot") == [False]
+
+
 def test_a_burned_key_that_is_removed_is_cut_off_at_once() -> None:
     bench = Meeting(GovernedScribe(closed()))
     bench.handle(events.PeerConnected(DOT.public_key))
@@ -343,7 +380,7 @@ def test_a_burned_key_that_is_removed_is_cut_off_at_once() -> None:
 
 @pytest.mark.parametrize("since", [None, 0])
 def test_a_replaced_key_makes_way_for_its_successor_at_once_if_it_was_compromised(since: int | None) -> None:
-    bench = Meeting(GovernedScribe(closed()))
+    bench = Meeting(GovernedScribe(closed(**SHORT)))
     scribe = bench.scribe
     bench.handle(events.PeerConnected(DOT.public_key))
     new, admitted = scribe.key("new").public_key, scribe.admission("new", "dot")

@@ -1,4 +1,4 @@
-"""The certificate box: what waits to be forged, in order of arrival, bounded in count, in bytes and per issuer."""
+"""The certificate box: what waits to be forged, in order of arrival, bounded in count, in bytes and by source."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -12,7 +12,6 @@ from tallystick.ledger.certificate import (
     Certified,
     Decision,
     Evidence,
-    KeyChange,
     Motion,
     Objection,
     Payload,
@@ -26,22 +25,21 @@ from tallystick.ledger.messages import Entry
 from tallystick.ledger.params import MAX_BLOCK_BYTES
 from tallystick.ledger.state import State
 from tallystick.ledger.transition import Draft, Find
+from tallystick.node.box_shares import BoxShares
 from tallystick.node.evidence_pool import EvidencePool
 from tallystick.node.limits import Limits
 
 _BLOCK_OVERHEAD_BYTES = 1024
 """More than a block's header, signature and array frames take."""
 
-_Move = Motion | KeyChange
-"""Of these a block holds a few of an organisation at most (rules M3, D5)."""
-
 
 class BoxEntry(NamedTuple):
-    """A certificate in the box, when it came (ms), and the bytes it takes there."""
+    """A certificate in the box, when it came (ms), the bytes it takes there, and of which organisation it was then."""
 
     entry: Entry
     since_ms: int
     size_bytes: int
+    organisation: str | None
 
 
 class CertificateBox:
@@ -55,16 +53,17 @@ class CertificateBox:
     ) -> None:
         """`finder` finds certificates on the chain, and in the blocks above it."""
         self.evidence = EvidencePool()
-        self._limits = limits
+        self._shares = BoxShares(limits)
         self._state = state
         self._finder = finder
         self._waiting: dict[bytes, BoxEntry] = {}
         self._of_issuer: Counter[bytes] = Counter()
-        self._moves_of: Counter[bytes] = Counter()
         self._staking: dict[bytes, StakingOperation] = {}
         self._decisions: dict[bytes, Decision] = {}
         self._until_ms: dict[bytes, int] = {}
         """By id: the time from which on a certificate is illegal in any block."""
+        self._first_until_ms = MAX_TIMESTAMP_MS + 1
+        """None of these times is earlier."""
         self._projected = state.stakes
         self.size_bytes = 0
         """Encoded bytes of all that waits here, payloads included; evidence apart."""
@@ -127,38 +126,28 @@ class CertificateBox:
         if certificate.id in self._waiting:
             raise Refused(Rule.C4, f"certificate {certificate.id.hex()[:16]}… is in the box")
         size = len(certificate.encoded) + (len(encode(entry.payload)) if entry.payload else 0)
-        self._check_room(certificate, size)
+        listed = self._state.directory.keys.get(certificate.issuer)
+        organisation = listed.organisation if listed is not None else None
+        self._shares.check_room(certificate, organisation, size)
         if not (self._state.params.anybody_certifies and isinstance(certificate, Statement)):
             self._draft(now_ms).add(certificate)
         if isinstance(certificate, Decision):
             self._decisions[certificate.id] = certificate
         if (until_ms := self._ends_ms(certificate)) is not None:
             self._until_ms[certificate.id] = until_ms
+            self._first_until_ms = min(self._first_until_ms, until_ms)
         if isinstance(certificate, StakingOperation):
             self._projected = self._projected.after([certificate], self._state.context(now_ms))
             self._staking[certificate.id] = certificate
-        self._waiting[certificate.id] = BoxEntry(entry, now_ms, size)
+        self._waiting[certificate.id] = BoxEntry(entry, now_ms, size, organisation)
         self._of_issuer[certificate.issuer] += 1
-        self._moves_of[certificate.issuer] += isinstance(certificate, _Move)
+        self._shares.change(certificate, organisation, 1, size)
         self.size_bytes += size
         return None
 
     def add_again(self, entry: Entry) -> None:
         """Put what waited before a restart last. Raises `Refused` as `add` does."""
         self.add(entry, max(self._state.tip.timestamp_ms, _claimed_ms(entry.certificate)))
-
-    def _check_room(self, certificate: AnyCertificate, size_bytes: int) -> None:
-        limits, issuer = self._limits, certificate.issuer
-        if len(self._waiting) >= limits.box_certificates:
-            raise Refused(Rule.C6, f"{limits.box_certificates} certificates wait already; submit it again later")
-        if self.size_bytes + size_bytes > limits.box_bytes:
-            raise Refused(Rule.C6, f"the box's {limits.box_bytes} bytes are used up; submit it again later")
-        if self._of_issuer[issuer] >= limits.box_certificates_per_issuer:
-            most = limits.box_certificates_per_issuer
-            raise Refused(Rule.C7, f"{most} of this issuer's certificates wait already; submit it again later")
-        if isinstance(certificate, _Move) and self._moves_of[issuer] >= limits.box_moves_per_issuer:
-            most = limits.box_moves_per_issuer
-            raise Refused(Rule.C7, f"{most} of its motions and key changes wait already; submit it again later")
 
     def tip_advanced(
         self, certificates: Iterable[AnyCertificate], state: State
@@ -180,16 +169,24 @@ class CertificateBox:
 
     def time_passed(self, now_ms: int) -> list[tuple[bytes, Refused]]:
         """What is too late for any block leaves, though the tip did not move. Returns its ids, and why."""
-        over = [one for one, until_ms in self._until_ms.items() if until_ms <= now_ms] if self._until_ms else []
         late = self.evidence.drop_illegal(self._state, now_ms)
+        if now_ms < self._first_until_ms:
+            return late
+        over = [one for one, until_ms in self._until_ms.items() if until_ms <= now_ms]
+        for one in over:
+            del self._until_ms[one]  # what is legal all the same stays so, as far as time goes
+        self._first_until_ms = min(self._until_ms.values(), default=MAX_TIMESTAMP_MS + 1)
         return [*late, *self._drop([self._waiting[one].entry.certificate for one in over], now_ms)]
 
     def erase_payload(self, payload_hash: bytes) -> None:
         """Forget a payload; the certificates that cover it stay."""
-        for certificate_id, (entry, since_ms, size_bytes) in self._waiting.items():
-            if entry.payload and entry.certificate.payload_hash == payload_hash:
-                freed = len(encode(entry.payload))
-                self._waiting[certificate_id] = BoxEntry(Entry(entry.certificate), since_ms, size_bytes - freed)
+        for certificate_id, waiting in self._waiting.items():
+            certificate, payload = waiting.entry.certificate, waiting.entry.payload
+            if payload and certificate.payload_hash == payload_hash:
+                freed = len(encode(payload))
+                left = waiting._replace(entry=Entry(certificate), size_bytes=waiting.size_bytes - freed)
+                self._waiting[certificate_id] = left
+                self._shares.change(certificate, waiting.organisation, 0, -freed)
                 self.size_bytes -= freed
 
     def _remove(self, certificate_id: bytes) -> Entry | None:
@@ -197,14 +194,14 @@ class CertificateBox:
         if waiting is None:
             return None
         issuer = waiting.entry.certificate.issuer
-        self._moves_of[issuer] -= isinstance(waiting.entry.certificate, _Move)
+        self._shares.change(waiting.entry.certificate, waiting.organisation, -1, -waiting.size_bytes)
         self._staking.pop(certificate_id, None)
         self._decisions.pop(certificate_id, None)
         self._until_ms.pop(certificate_id, None)
         self.size_bytes -= waiting.size_bytes
         self._of_issuer[issuer] -= 1
         if not self._of_issuer[issuer]:
-            del self._of_issuer[issuer], self._moves_of[issuer]
+            del self._of_issuer[issuer]
         return waiting.entry
 
     def _draft(self, now_ms: int) -> Draft:

@@ -57,18 +57,16 @@ class PeerExchange:
         self.bans: dict[Peer, Ban] = {}
         """The oldest ban first."""
         self._allowances = Allowances(limits.addresses_per_second, MAX_GENESIS_MEMBERS)
-        self._epoch, self._leaving = state.epoch, frozenset[bytes]()
         self._follow(state)
 
     def _follow(self, state: State) -> None:
         """A directory says whose member keys there are; what is left of a removed one's stake makes it no member."""
-        if state.epoch.number != self._epoch.number:
-            self._leaving = frozenset(key for key, _ in self._epoch.members if _has_just_left(key, state))
-        self._stakes, self._epoch, self._has_directory = state.stakes, state.epoch, bool(state.directory)
+        self._state, self._has_directory = state, bool(state.directory)
         self._members = frozenset(key for key, _ in (*state.stakes.members, *state.epoch.members))
         known = state.directory.member_keys if state.directory else state.stakes.holders
         self._holders = known | self._members
         self._admits_observers = state.params.admits_observers
+        self._leaving = frozenset[bytes]() if self._admits_observers else _just_left(state)
         self._admitted = None if self._admits_observers else self._holders | self._leaving
 
     # ---- who may be a peer --------------------------------------------------------------------------------------
@@ -76,7 +74,7 @@ class PeerExchange:
     def admits(self, peer: Peer) -> bool:
         """Whether this may be a peer (N6), unless banned (N5): anybody, or whoever has tokens or stake in the epoch.
 
-        Of a ledger with a directory: anybody, or member keys, those without stake included, and for one epoch more
+        Of a ledger with a directory: anybody, or member keys, those without stake included, and for a while
         those that ended: they have to hear that they did, and that others have the block.
         """
         return (self._admitted is None or peer in self._admitted) and peer not in self.bans
@@ -95,8 +93,13 @@ class PeerExchange:
         return events.Admit(self._admitted, frozenset(self.bans))
 
     def tip_advanced(self, state: State, actions: list[Action]) -> bool:
-        """Follow the tip. Returns whether tokens moved or an epoch began, so that others may have to be dialled."""
-        if state.stakes is self._stakes and state.epoch is self._epoch:
+        """Follow the tip. Returns whether others may have to be dialled.
+
+        That is so when tokens moved, an epoch began, or the time of a key that had just left is over.
+        """
+        before, self._state = self._state, state
+        is_over = state is not before and self._leaving and self._leaving != _just_left(state)
+        if state.stakes is before.stakes and state.epoch is before.epoch and not is_over:
             return False
         admitted = self._admitted
         self._follow(state)
@@ -245,8 +248,26 @@ class PeerExchange:
         return able[: _DIALLED_FOR_ONE * few]
 
 
-def _has_just_left(key: bytes, state: State) -> bool:
-    """Whether a member key of the epoch before ended in good standing: neither burned nor known as compromised."""
+def _just_left(state: State) -> frozenset[bytes]:
+    """The member keys that ended in good standing, neither burned nor known as compromised, not long ago.
+
+    They lost their stake with the end of the epoch before, or less than *epoch ms* of block time ago: a decision ends
+    an epoch early. The state tells, as what they had is unbonding since then.
+    """
+    epoch, tip_ms, params = state.epoch.number, state.tip.timestamp_ms, state.params
+    freed_in = {
+        end.freed_from(params).epoch
+        for end in state.epoch_ends
+        if end.epoch >= epoch - 1 or tip_ms - end.timestamp_ms < params.epoch_ms
+    }
+    return frozenset(
+        key
+        for key, account in state.stakes.accounts.items()
+        if any(freed.epoch in freed_in for freed, _ in account.unbonding) and _has_ended(key, state)
+    )
+
+
+def _has_ended(key: bytes, state: State) -> bool:
     entry = state.directory.keys.get(key)
     is_over = entry is not None and entry.until is not None and entry.compromised_since is None
     return is_over and key not in state.stakes.burned_keys
