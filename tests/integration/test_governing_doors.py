@@ -9,7 +9,7 @@ from tests.builders import ADA, BEN, CY, wallet
 from tests.integration.network import QUICK, NodeProcess, short_folder
 from tests.integration.test_governing import at, moved, said, told
 
-from tallystick.cli.members import Admitting
+from tallystick.cli.admissions import Admitting
 from tallystick.host.addresses import drawn_port
 from tallystick.host.clock import now_ms
 from tallystick.host.data_folder import DataFolder, Settings
@@ -93,6 +93,8 @@ def test_once_an_organisation_key_is_set_it_alone_changes_the_others(alone: Alon
 
     following = alone.admission("ben anew", "ben")
     assert "[D6]" in said("key", "rotate", following, *alone.key("ben"), *here, "--yes", expect=6)
+    asked = said("key", "rotate", following, *alone.key("offline"), *here, "--compromised-since", 0, expect=2)
+    assert "and what it certified from log index 0 on is void. Rotate it?" in asked
     rotated = said("key", "rotate", following, *alone.key("offline"), *here, "--yes")
     new = wallet("ben anew").public_key.hex()
     assert f"University of Ben has the member key {new[:16]}… now" in rotated, "at once"
@@ -106,6 +108,16 @@ def test_once_an_organisation_key_is_set_it_alone_changes_the_others(alone: Alon
     again = alone.admission("registry anew", "ben")
     assert "[D6]" in said("issuer", "add", again, *alone.key("offline"), *here, expect=6)
     said("issuer", "add", again, *alone.key("ben anew"), *here)
+
+
+def test_an_admission_that_was_changed_or_is_for_another_ledger_is_refused(alone: Alone) -> None:
+    admit = ("--title", "University of Eve", *at(alone.node))
+    line = alone.admission("eve", "eve")
+    changed = line[:-1] + ("1" if line.endswith("0") else "0")
+    for wrong in (changed, alone._replace(ledger_id=bytes(32)).admission("eve", "eve")):
+        assert "[D3]" in said("member", "admit", wrong, *admit, expect=6)
+        assert told("member", "admit", wrong, *admit, expect=6)["rule"] == "D3"
+    assert "are hexadecimal" in said("member", "admit", f"{line[:-1]}g", *admit, expect=2)
 
 
 def test_what_an_organisation_certified_that_is_gone_is_taken_back_by_motion(alone: Alone, tmp_path: Path) -> None:

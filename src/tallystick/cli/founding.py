@@ -10,6 +10,7 @@ import typer
 
 from tallystick.api import command_views as views
 from tallystick.cli import options
+from tallystick.cli.admissions import Admitted, Admitting, Since
 from tallystick.cli.continuing import OldLedger, consent, read_signed
 from tallystick.cli.options import Data, Listen, NoPassphrase, PassphraseFile, Reach, Yes, argument, flag, group, option
 from tallystick.cli.output import (
@@ -38,7 +39,6 @@ from tallystick.host.founding import DEFAULT_STAKE, Member
 from tallystick.host.invite import read_invite
 from tallystick.host.text import is_hex_digest
 from tallystick.ledger.changes import sign_admission
-from tallystick.ledger.fields import MAX_INDEX
 from tallystick.ledger.params import MAX_UNBONDING_EPOCHS, Params
 from tallystick.ledger.wallet import Wallet
 from tallystick.problems import BadRequest
@@ -122,18 +122,17 @@ def admit(
             f"{organisation!r} is no id of an organisation: lower-case letters, digits and hyphens"
         )
     wallet = options.open_key(folder.key_path, passphrase_file, no_passphrase)
-    signature = sign_admission(wallet, ledger_id, organisation).hex()
-    line = f"{organisation}:{wallet.public_key.hex()}:{signature}"
+    signed = Admitting(organisation, wallet.public_key.hex(), sign_admission(wallet, ledger_id, organisation).hex())
     give(
         views.Admission(
             organisation=organisation,
-            public_key=wallet.public_key.hex(),
-            signature=signature,
+            public_key=signed.key,
+            signature=signed.signature,
             ledger_id=ledger_id.hex(),
-            line=line,
+            line=signed.line,
         )
     )
-    print_line(line)
+    print_line(signed.line)
     hint("Send this line to a member of the ledger. A new organisation is moved with: tallystick member admit LINE")
     hint("A lost member key: tallystick member replace-key LINE; one's own: tallystick key rotate LINE; an issuer's:")
     hint("tallystick issuer add LINE. Tell them the first digits of the key over the telephone, too")
@@ -153,13 +152,8 @@ def _ledger_id(folder: DataFolder, said: str | None) -> bytes:
 
 @key.command("rotate")
 def rotate(
-    admission: Annotated[str, argument("ADMISSION", "The line that tallystick key admit printed for the new key.")],
-    compromised_since: Annotated[
-        int | None,
-        option(
-            "The old key was stolen: what it certified from this log index on is void.", "INDEX", min=0, max=MAX_INDEX
-        ),
-    ] = None,
+    admission: Admitted,
+    compromised_since: Since = None,
     *,
     key: Annotated[
         Path | None, option("Sign with the organisation key in this file.", "FILE", show_default="the node's own")

@@ -1,12 +1,13 @@
 """`tallystick member`: the organisations of a ledger, and motions on who joins, leaves and votes with how much."""
 
 from pathlib import Path
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated
 
 import typer
 
 from tallystick.api import decisions as d
 from tallystick.api import governed_views
+from tallystick.cli.admissions import Admitted, Since, read_admission, void_since
 from tallystick.cli.motions import DAYS, Days, decide, member_named, move, organisation, organisations, own_organisation
 from tallystick.cli.options import (
     ChainFile,
@@ -23,19 +24,9 @@ from tallystick.cli.options import (
 from tallystick.cli.output import Columns, Text, confirm, give, hint, is_json, marked, number, say, say_table, share_bar
 from tallystick.cli.words import utc
 from tallystick.client.blocking import Client
-from tallystick.ledger.changes import Admission
-from tallystick.ledger.fields import MAX_INDEX, MAX_TOKENS
-from tallystick.ledger.keys import is_signed
+from tallystick.ledger.fields import MAX_TOKENS
 from tallystick.ledger.wallet import Wallet
 from tallystick.problems import Problem
-
-_PARTS: Final = 3
-
-Admitted = Annotated[str, argument("ADMISSION", "The line that tallystick key admit printed for the new key.")]
-Since = Annotated[
-    int | None,
-    option("The old key was stolen: what it certified from this log index on is void.", "INDEX", min=0, max=MAX_INDEX),
-]
 
 member = group(
     """The organisations of a ledger, and motions on who joins, who leaves, and who votes with how much.
@@ -45,34 +36,6 @@ member = group(
     Example: tallystick member list
     """
 )
-
-
-class Admitting(NamedTuple):
-    """A key that wants to be an organisation's, as it signed that itself."""
-
-    organisation: str
-    key: str
-    signature: str
-
-    @property
-    def line(self) -> str:
-        """In a line of text."""
-        return ":".join(self)
-
-
-def read_admission(line: str, ledger_id: bytes) -> Admitting:
-    """What `Admitting.line` gave for this ledger. Raises `typer.BadParameter`, `Refused` (D3)."""
-    parts = line.strip().split(":")
-    if len(parts) != _PARTS or [len(one) for one in parts[1:]] != [64, 128]:
-        raise typer.BadParameter(
-            f"{line!r} is no admission: tallystick key admit prints it, ORGANISATION:KEY:SIGNATURE"
-        )
-    name, key, signature = parts
-    try:
-        Admission(name, bytes.fromhex(key), bytes.fromhex(signature)).check(ledger_id, is_signed)
-    except ValueError:
-        raise typer.BadParameter("key and signature of an admission are hexadecimal") from None
-    return Admitting(name, key, signature)
 
 
 @member.command("list")
@@ -225,9 +188,7 @@ def replace_key(
         found = read_admission(admission, client.ledger_id)
         one = member_named(client, found.organisation)
         change = d.ReplaceMemberKey(one.id, one.member_key or "", found.key, compromised_since, found.signature)
-        old, void = (one.member_key or "")[:16], ""
-        if compromised_since is not None:
-            void = f", and what it certified from log index {compromised_since:,} on is void"
+        old, void = (one.member_key or "")[:16], void_since(compromised_since)
         sure = f"Ask them over the telephone whether their new one is {found.key[:16]}…."
         question = f"The key {old}… of {one.title} ends for good{void}. {sure}"
         move(client, change, days, data, question=question, yes=yes)
@@ -328,8 +289,8 @@ def rotate_key(
         found = read_admission(admission, client.ledger_id)
         one = member_named(client, found.organisation)
         before = one.member_key or ""
-        question = f"The key {before[:16]}… of {one.title} ends for good when {found.key[:16]}… follows. Rotate it?"
-        confirm(question, is_said=yes)
+        ends = f"The key {before[:16]}… of {one.title} ends for good when {found.key[:16]}… follows"
+        confirm(f"{ends}{void_since(compromised_since)}. Rotate it?", is_said=yes)
         change = d.RotateMemberKey(one.id, before, found.key, compromised_since, found.signature)
         outcome = decide(client, client.change_keys(change, timeout_s=0))
         after = organisation(client, one.id)
