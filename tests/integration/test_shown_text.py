@@ -304,7 +304,7 @@ def of_what_is_continued(place: Place) -> None:
     name, folder = printable(f"class{LEGAL}"[:64]), f"continued{{form}}{FOLDER_NAME}"
     DataFolder(place.folder / "old").create_key(ADA, "", "minimal")
     new = ("new", f"class{LEGAL}"[:64], "--continues", "node", "--key", "old/key", "--as", "A", "--data", folder)
-    assert name in place.read(*new, "--draft", "{form}draft", "--no-passphrase")
+    assert name in place.read(*new, "--draft", "{form}draft", "--no-passphrase", "--yes")
     sign = ("key", "continue", "--chain", "node/ledger.db", "--data", "old")
     assert name in place.read(*sign, "0draft", expect=2)
     assert name in place.read(*sign, "0draft", "--yes")

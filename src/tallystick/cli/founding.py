@@ -234,6 +234,7 @@ def new(
     data: Data = None,
     passphrase_file: PassphraseFile = None,
     no_passphrase: NoPassphrase = False,
+    yes: Yes = False,
 ) -> None:
     """Found a ledger.
 
@@ -248,8 +249,9 @@ def new(
     Four members or more of equal stake go on without one. With three, nobody can be removed or replaced who is gone.
 
     A ledger that lost its quorum for good has ended. Those who are left found another, which says that it continues the
-    old one (--continues), by how many of its members, and that no ledger decided that. Where several go on, they sign a
-    --draft first (tallystick key continue). The old folder stays, to be read; the new node has a folder of its own.
+    old one (--continues), by how many of its members, and that no ledger decided that. It shows what the old key is to
+    sign, and asks. Where several go on, they sign a --draft first (tallystick key continue). The old node has to be
+    stopped; its folder stays, to be read, and the new node has a folder of its own.
 
     Examples:
       tallystick new class --members 4
@@ -305,7 +307,7 @@ def new(
         first = [Member(title, own.public_key, stake, own_id), *first]
     genesis = founding.found(name, first, extra, params)
     if old is not None:
-        genesis = old.sign(genesis, own, passphrase_file, no_passphrase)
+        genesis = old.sign(genesis, own, passphrase_file, no_passphrase, yes=yes)
     if settings is not None:
         founding.set_up(folder, settings, genesis, first)
         _tell([folder], first)
