@@ -153,11 +153,21 @@ def test_two_of_three_go_on_and_all_are_told_by_how_many(old: Path) -> None:
     assert in_json("show", "--data", "ben", cwd=old)["continues"] is None
 
 
+def test_a_member_of_the_new_ledger_that_has_not_signed_is_named(old: Path) -> None:
+    drafted(old)
+    new = ["new", "--from-draft", "draft.txt", "--address", "127.0.0.1:7001", "--data", "ben-2"]
+    said = "warning: University of Ada: a member of the new ledger that has not signed"
+    assert said in warned_by(old, *new)
+
+
 def test_one_that_goes_on_alone_needs_one_command(old: Path) -> None:
     """Its organisation keeps its id and name, and more can join later, by motion."""
     new = ["new", "diplomas 2", "--continues", "ben", "--address", "127.0.0.1:7001", "--data", "ben-2"]
     shown = cli(*new, "--no-passphrase", "--yes", cwd=old).stdout
     assert BY_ONE in lines(shown)
+    assert "Indispensable: the only member: without it nothing becomes final. If its key is gone for good" in lines(
+        shown
+    )
     (founder,) = genesis_in(old / "ben-2").founders
     assert (founder.organisation, founder.title, founder.stake) == ("ben", "University of Ben", 100)
     assert founder.key != BEN.public_key

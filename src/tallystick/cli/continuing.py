@@ -7,6 +7,7 @@ from typing import Annotated
 from msgspec.structs import replace
 
 from tallystick.api import command_views as views
+from tallystick.api.continuation_view import continuation_view
 from tallystick.cli import options
 from tallystick.cli.options import ChainFile, Data, NoPassphrase, PassphraseFile, Yes, argument
 from tallystick.cli.output import Text, confirm, counting, field, give, hint, is_json, note, print_line, say, warn
@@ -199,6 +200,14 @@ def _differs(own: OldChain, said: Continuation) -> str | None:
     if last < said.index:
         return f"your copy is older: {ends}; it does not show whether the last {later} are on the old ledger"
     return None
+
+
+def unsigned_members(genesis: Genesis, members: Sequence[Member]) -> list[str]:
+    """Those members, by name, that were members of the old ledger, too, and whose old keys have not signed."""
+    said = continuation_view(genesis)
+    silent = [one for one in said.members if not one.has_signed] if said is not None else []
+    ids = {one.organisation or one.key for one in silent}
+    return [one.name for one in members if one.id in ids or one.key.hex() in ids]
 
 
 def read_signed(path: Path, lines: Sequence[str], folder: DataFolder) -> tuple[Genesis, list[Member]]:

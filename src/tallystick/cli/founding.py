@@ -11,7 +11,7 @@ import typer
 from tallystick.api import command_views as views
 from tallystick.cli import options
 from tallystick.cli.admissions import Admitted, Admitting, Since
-from tallystick.cli.continuing import OldLedger, consent, read_signed
+from tallystick.cli.continuing import OldLedger, consent, read_signed, unsigned_members
 from tallystick.cli.options import Data, Listen, NoPassphrase, PassphraseFile, Reach, Yes, argument, flag, group, option
 from tallystick.cli.output import (
     Columns,
@@ -49,7 +49,12 @@ _MOST_NODES: Final = 64
 _DEFAULTS: Final = Params()
 _UNBONDING_DEFAULT: Final = f"7 days, or {MAX_UNBONDING_EPOCHS} epochs if that is less"
 
-key = group("Make a key, or show its public half.\n\nExample: tallystick key new")
+key = group(
+    """Keys: make one, show its public half, sign with it for an organisation or a new ledger, and change it.
+
+    Example: tallystick key new
+    """
+)
 
 
 @key.command("new")
@@ -140,6 +145,9 @@ def admit(
 
 def _ledger_id(folder: DataFolder, said: str | None) -> bytes:
     if said is None:
+        if not folder.is_there:
+            ways = "its id, 64 hexadecimal digits, or an invite"
+            raise typer.BadParameter(f"{folder.path} is on no ledger yet; name with --ledger which is meant: {ways}")
         folder.settings()
         with Store.open(folder.ledger_path, read_only=True) as store:
             return store.genesis.ledger_id
@@ -318,6 +326,8 @@ def _found_from_draft(path: Path, signed: Sequence[str], folder: DataFolder, pla
     folder.check_free()
     folder.check_path()
     genesis, first = read_signed(path, signed, folder)
+    if silent := unsigned_members(genesis, first):
+        warn(f"{names_of(silent)}: a member of the new ledger that has not signed; nothing says that it goes on")
     founding.set_up(folder, Settings(*place), genesis, first)
     _tell([folder], first)
 
@@ -349,7 +359,8 @@ def join(
     """Set a node up on a ledger that somebody invited you to.
 
     Makes a key unless the folder has one, asks the inviting node for the ledger's first document, holds it to the id
-    in the invite, and writes the folder. A key among the members votes; any other reads along, and certifies.
+    in the invite, and writes the folder. A key among the members votes. Any other reads along; it certifies where
+    anybody does, or else once an organisation lists it.
 
     Example: tallystick join tallystick1… --address node.bob.org:7117 --run
     """
@@ -425,7 +436,14 @@ def _say_indispensable(told: views.Founded) -> None:
     if not found:
         say("It goes on without any one member; the others can remove one that is gone, and replace a lost key.")
         return
-    every = "the only member" if count == 1 else f"each of {count} members"
+    if count == 1:
+        say(marked("!", "Indispensable: the only member", ": without it nothing becomes final. If its key is gone for"))
+        say(
+            "  good, the ledger has ended. Four equal members go on without one: admit others (tallystick member admit)"
+        )
+        say("  while it is there. Keep a copy of its key.")
+        return
+    every = f"each of {count} members"
     one, who = "one of them" if len(found) > 1 else "it", every if len(found) == count else names_of(found)
     say(marked("!", f"Indispensable: {who}", f": without {one} nothing becomes final. If {one} is gone for good, the"))
     say("  others can neither remove nor replace it, and the ledger has ended. Four equal members go on without one:")
