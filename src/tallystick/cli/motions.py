@@ -8,6 +8,7 @@ import typer
 from tallystick.api import decisions as d
 from tallystick.api import governed_views, views
 from tallystick.api.governance import stops_without
+from tallystick.api.questions import MOST_ITEMS
 from tallystick.api.words import change_in_words
 from tallystick.cli.operating import settled
 from tallystick.cli.options import ChainFile, Data, Yes, argument, group, node_folder, open_node, open_source, option
@@ -26,6 +27,7 @@ from tallystick.cli.output import (
     told,
     warn,
 )
+from tallystick.cli.show import PAGE, Cursor, Limit, again, tell_of_more
 from tallystick.cli.words import called, erasure_fields, names_of, utc, whole, without
 from tallystick.client.blocking import Client
 from tallystick.host.clock import now_ms
@@ -60,6 +62,8 @@ def decide(client: Client, signed: governed_views.SignedDecision) -> views.Outco
     outcome = settled(client, signed.outcome)
     give(views.Outcomes(outcomes=[outcome]))
     if outcome.state == "refused":
+        if outcome.rule == "M3":
+            hint("When one of them is decided, another can be made; others object to one: tallystick motion list")
         raise told(fail(f"it was refused: {outcome.reason}", ExitCode.REFUSED))
     return outcome
 
@@ -145,7 +149,7 @@ def member_named(client: Client, who: str) -> governed_views.OrganisationLine:
 
 
 @motion.command("list")
-def list_motions(chain: ChainFile = None, data: Data = None) -> None:
+def list_motions(chain: ChainFile = None, data: Data = None, limit: Limit = None, cursor: Cursor = None) -> None:
     """List motions: those that are open, and what they wait for, then those that were decided.
 
     Examples:
@@ -153,7 +157,7 @@ def list_motions(chain: ChainFile = None, data: Data = None) -> None:
       tallystick motion list --json
     """
     with open_source(chain, data) as client:
-        page = client.motions()
+        page = client.motions(limit or (MOST_ITEMS if is_json() else PAGE), None if cursor is None else str(cursor))
     give(page)
     columns: Columns[governed_views.MotionLine] = {
         "Motion": lambda one: Text(f"{one.id[:_SHORT_ID]}", style="cyan"),
@@ -166,7 +170,8 @@ def list_motions(chain: ChainFile = None, data: Data = None) -> None:
     for one in page.motions:
         if one.state == "open":
             say(f"  {one.id[:_SHORT_ID]}: {one.waits_for}; closes on {utc(one.expires_ms)}{without(one)}")
-    if not page.motions:
+    tell_of_more(["motion", "list"], page.next, again(limit, chain, data))
+    if not page.motions and cursor is None:
         hint("Nothing was moved yet; what can be: tallystick member --help, tallystick motion set --help")
 
 
@@ -273,8 +278,11 @@ def erase_everywhere(
     Example: tallystick motion erase 5f0c93ab
     """
     with open_node(data) as client:
-        own_organisation(client)
+        own = own_organisation(client)
         one = client.certificate(which)
+        if one.issuer.organisation == own.id:
+            needs = f"needs no motion: tallystick erase --everywhere {one.id[:_SHORT_ID]}"
+            raise Problem(f"{own.title} certified {one.id[:_SHORT_ID]}… itself, which {needs}")
         if one.kind != "statement" or one.payload_hash is None:
             raise NotThere(f"certificate {one.id[:_SHORT_ID]}… is no statement with a payload: nothing to erase")
         what = f"“{one.summary}” ({one.id[:_SHORT_ID]}…, by {called(one.issuer)})"
@@ -302,11 +310,15 @@ def set_parameter(
         raise typer.BadParameter(f"no motion sets {parameter}; those that one may: {', '.join(CHANGEABLE)}")
     if value not in ("on", "off") and not (value.isascii() and value.isdecimal() and len(value) < _SHORT_ID):
         raise typer.BadParameter(f"{value!r} is no whole number, and not on or off")
-    after = int(value == "on") if value in ("on", "off") else int(value)
     with open_node(data) as client:
         own_organisation(client)
-        before = client.ledger().params[parameter]
-        move(client, d.SetParameter(parameter, None if before is None else int(before), after), days, data)
+        now = client.ledger().params[parameter]
+        if value in ("on", "off") and not isinstance(now, bool):
+            raise typer.BadParameter(f"{parameter} is a number, not on or off; it is {now} now")
+        before, after = None if now is None else int(now), int(value == "on") if value in ("on", "off") else int(value)
+        if after == before:
+            raise Problem(f"{parameter} is {value} already; nothing was moved")
+        move(client, d.SetParameter(parameter, before, after), days, data)
 
 
 set_parameter.__doc__ = (set_parameter.__doc__ or "").replace("PARAMETERS", ", ".join(CHANGEABLE))
