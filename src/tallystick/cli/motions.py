@@ -280,12 +280,12 @@ def erase_everywhere(
     with open_node(data) as client:
         own = own_organisation(client)
         one = client.certificate(which)
-        if one.issuer.organisation == own.id:
-            needs = f"needs no motion: tallystick erase --everywhere {one.id[:_SHORT_ID]}"
-            raise Problem(f"{own.title} certified {one.id[:_SHORT_ID]}… itself, which {needs}")
         if one.kind != "statement" or one.payload_hash is None:
             raise NotThere(f"certificate {one.id[:_SHORT_ID]}… is no statement with a payload: nothing to erase")
         what = f"“{one.summary}” ({one.id[:_SHORT_ID]}…, by {called(one.issuer)})"
+        if one.issuer.organisation == own.id:
+            needs = f"needs no motion: tallystick erase --everywhere {one.id[:_SHORT_ID]}"
+            raise Problem(f"the own organisation certified {what}, which {needs}")
         question = f"What {what} says is to go from all nodes, for good; the certificate stays, with all proofs of it."
         move(client, d.Erase(one.id), days, data, question=question, yes=yes)
 
