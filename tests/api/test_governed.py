@@ -507,6 +507,28 @@ async def test_an_open_motion_is_told_with_what_it_waits_for(ledger: Governed) -
 
 
 @on_a_ledger
+async def test_a_motion_tells_without_whom_the_ledger_stops_after_it(ledger: Governed) -> None:
+    scribe, client = ledger.scribe, ledger.client
+    removal = scribe.motion(scribe.remove("dot"))
+    safe = scribe.motion(scribe.admit("eve", 10), "ben")
+    ledger.forge(removal, safe, scribe.motion(changes.Rename("ben", "University of Ben", "Ben's", None, None)))
+    three = [f"University of {name}" for name in ("Ada", "Ben", "Cy")]
+    told = await client.motion(removal.id.hex())
+    assert told.stops_without == three
+    assert (told.danger or "").startswith("Afterwards the ledger stops without any of its 3 members: nothing becomes")
+    assert [one.stops_without for one in (await client.motions()).motions if one.id != removal.id.hex()] == [[], []]
+    ledger.forge(*(scribe.approval(removal, name) for name in ("ben", "cy")))
+    told = await client.motion(removal.id.hex())
+    assert (told.state, told.stops_without, told.danger) == ("passed", [], None)
+    most = scribe.motion(scribe.set_stakes(ada=30))
+    ledger.forge(most, same := scribe.motion(scribe.admit("dee"), "ben"))
+    told = await client.motion(most.id.hex())
+    assert told.stops_without == ["University of Ada"]
+    assert (told.danger or "").startswith("Afterwards the ledger stops without University of Ada: nothing becomes")
+    assert (await client.motion(same.id.hex())).danger is None, "it stops without any of three now, too"
+
+
+@on_a_ledger
 async def test_motions_that_were_decided_are_told_with_the_words_that_decided_them(ledger: Governed) -> None:
     scribe = ledger.scribe
     passed, closed, void, expired = (

@@ -19,6 +19,7 @@ from tests.working_copy import ROOT
 
 from tallystick.host.addresses import drawn_port
 from tallystick.host.data_folder import DataFolder, Settings
+from tallystick.host.data_lock import data_lock
 from tallystick.host.drafts import read_draft, write_draft
 from tallystick.host.key_file import create_key_file
 from tallystick.ledger.certificate import SALT_BYTES, issue_statement
@@ -91,7 +92,7 @@ def drafted(old: Path, *more: str) -> Path:
     """Ben's and Ada's draft, made by Ben from his old node."""
     ada = key_in(old, "ada-2")
     new = ["new", "diplomas 2", "--continues", "ben", "--data", "ben-2", "--member", f"ada/University of Ada={ada}"]
-    cli(*new, "--draft", "draft.txt", "--no-passphrase", *more, cwd=old)
+    cli(*new, "--draft", "draft.txt", "--no-passphrase", "--yes", *more, cwd=old)
     return old / "draft.txt"
 
 
@@ -152,20 +153,53 @@ def test_two_of_three_go_on_and_all_are_told_by_how_many(old: Path) -> None:
     assert in_json("show", "--data", "ben", cwd=old)["continues"] is None
 
 
+def test_a_member_of_the_new_ledger_that_has_not_signed_is_named(old: Path) -> None:
+    drafted(old)
+    new = ["new", "--from-draft", "draft.txt", "--address", "127.0.0.1:7001", "--data", "ben-2"]
+    said = "warning: University of Ada: a member of the new ledger that has not signed"
+    assert said in warned_by(old, *new)
+
+
 def test_one_that_goes_on_alone_needs_one_command(old: Path) -> None:
     """Its organisation keeps its id and name, and more can join later, by motion."""
     new = ["new", "diplomas 2", "--continues", "ben", "--address", "127.0.0.1:7001", "--data", "ben-2"]
-    shown = cli(*new, "--no-passphrase", cwd=old).stdout
+    shown = cli(*new, "--no-passphrase", "--yes", cwd=old).stdout
     assert BY_ONE in lines(shown)
+    assert "Indispensable: the only member: without it nothing becomes final. If its key is gone for good" in lines(
+        shown
+    )
     (founder,) = genesis_in(old / "ben-2").founders
     assert (founder.organisation, founder.title, founder.stake) == ("ben", "University of Ben", 100)
     assert founder.key != BEN.public_key
     assert (old / "ben" / "key").exists()
 
 
+def test_who_goes_on_is_shown_what_the_old_key_signs_and_asked(old: Path) -> None:
+    new = ["new", "diplomas 2", "--continues", "ben", "--data", "ben-2", "--no-passphrase"]
+    for more in (["--address", "127.0.0.1:7001"], ["--draft", "draft.txt"]):
+        asked = warned_by(old, *new, *more, expect=2)
+        assert "Draft of the ledger diplomas 2, which begins on " in asked
+        assert f"was member ben {BEN.public_key.hex()[:16]}… with 100 tokens: has not signed" in asked
+        assert "member University of Ben (ben) " in asked
+        assert "No ledger decides that, and it cannot be taken back. Say so with --yes" in asked
+        assert not (old / "ben-2" / "ledger.db").exists()
+        assert not (old / "draft.txt").exists()
+
+
+def test_no_ledger_is_continued_whose_node_runs(old: Path) -> None:
+    drafted(old)
+    for folder, command in (
+        ("ben", ["new", "x", "--continues", "ben", "--data", "n", "--address", "a:1", "--no-passphrase"]),
+        ("ada", ["key", "continue", "draft.txt", "--data", "ada"]),
+    ):
+        with data_lock(old / folder):
+            assert "is in use by process" in warned_by(old, *command, "--yes", expect=2)
+    assert not (old / "n").exists(), "no key is made for it"
+
+
 def test_a_backup_is_enough_with_the_old_key(old: Path) -> None:
     shutil.copy(old / "ben" / "ledger.db", old / "copy.db")
-    new = ["new", "x", "--continues", "copy.db", "--address", "a:1", "--data", "n", "--no-passphrase"]
+    new = ["new", "x", "--continues", "copy.db", "--address", "a:1", "--data", "n", "--no-passphrase", "--yes"]
     assert "no key in copy.db; name the file of the old node's key with --key" in cli(*new, cwd=old, expect=2).stderr
     assert BY_ONE in shown_by(old, *new, "--key", "ben/key")
 
@@ -173,7 +207,7 @@ def test_a_backup_is_enough_with_the_old_key(old: Path) -> None:
 def test_the_old_key_moves_with_its_guard_to_the_new_node(old: Path) -> None:
     cli("guard", "move", "ben-2", "--data", "ben", cwd=old)
     new = ["new", "diplomas 2", "--continues", "ben", "--address", "127.0.0.1:7001", "--data", "ben-2"]
-    cli(*new, "--no-passphrase", cwd=old)
+    cli(*new, "--no-passphrase", "--yes", cwd=old)
     genesis = genesis_in(old / "ben-2")
     assert [one.key for one in genesis.founders] == [BEN.public_key]
     ledgers = in_json("guard", "show", "--data", "ben-2", cwd=old)["ledgers"]
@@ -379,14 +413,15 @@ def test_the_manuals_commands_do_what_it_says(old: Path, monkeypatch: pytest.Mon
         if home is not single:
             typed(home, make)
     shutil.copy(carol / "public.key", bob / "carol.key")
-    typed(bob, draft)
-    shutil.copy(bob / "draft.txt", carol)
     with monkeypatch.context() as patched:
         patched.setattr("tallystick.cli.output.can_ask", lambda: True)
+        typed(bob, draft, given="y\n")
+        shutil.copy(bob / "draft.txt", carol)
         typed(carol, consent, given="y\n")
+        went_on_alone = typed(single, alone, given="y\n")
     shutil.copy(carol / "consent.txt", bob / "carol.txt")
     assert BY_TWO in typed(bob, found)
-    assert BY_ONE in typed(single, alone)
+    assert BY_ONE in went_on_alone
     assert DataFolder(bob / USUAL).is_there
     assert "guard move .local/share/tallystick --data old" in section
 
@@ -427,7 +462,7 @@ def test_three_of_whom_one_is_lost_for_good_go_on_as_a_new_ledger(tmp_path: Path
         new, draft = [DataFolder(net.path / "net" / name) for name in ("node-1b", "node-2b")], tmp_path / "draft.txt"
         key = tallystick("key", "new", "--no-passphrase", "--data", new[0].path).stdout.strip()
         named = ("--member", f"node-1={key}", "--data", new[1].path, "--delta-ms", "100", "--no-passphrase")
-        tallystick("new", "Network 2", "--continues", second.folder.path, *named, "--draft", draft)
+        tallystick("new", "Network 2", "--continues", second.folder.path, *named, "--draft", draft, "--yes")
         line = tallystick("key", "continue", draft, *at(first), "--yes").stdout.strip()
         place = ("--address", f"127.0.0.1:{drawn_port()}", "--data", new[1].path)
         made = told("new", "--from-draft", draft, "--signed", line, *place)

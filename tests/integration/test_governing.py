@@ -142,7 +142,21 @@ def test_a_member_that_is_gone_for_good_is_removed_by_the_others(four: Network) 
     assert "Afterwards the ledger stops without any of its 3 members" in asked
     assert "Move to remove node-4, which has 100 tokens at stake? Say so with --yes" in asked
     assert told("motion", "list", *at(first))["motions"] == [], "nothing was moved"
-    carry(moved(first, "member", "remove", "node-4", "--yes"), second, third)
+    motion = moved(first, "member", "remove", "node-4", "--yes")
+    stops = "Afterwards the ledger stops without any of its 3 members: nothing becomes final"
+    wait_for(lambda: is_known(second, motion), "the second member knows it")
+    names = "afterwards the ledger stops without any of: node-1, node-2, node-3"
+    assert names in said("motion", "list", *at(second))
+    assert names in said("status", *at(second))
+    assert f"danger {stops}" in said("motion", "show", motion, *at(second))
+    assert f"warning: {stops}" in said("motion", "approve", motion, *at(second)), (
+        "it is not the word by which it passes"
+    )
+    wait_for(lambda: told("motion", "show", motion, *at(third))["approving"] == 200, "the third heard of that")
+    asked = said("motion", "approve", motion, *at(third), expect=2)
+    assert f"which has 100 tokens at stake. {stops}" in asked
+    assert f"warning: {stops}" in said("motion", "approve", motion, *at(third), "--yes")
+    wait_for(lambda: told("motion", "show", motion, *at(third))["state"] == "passed", "it has passed")
     one = organisations(first)["node-4"]
     assert (one["member_key"], one["staked"], one["votes_with"]) == (None, 0, 0)
     first.certify("three go on")

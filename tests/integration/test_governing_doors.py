@@ -2,14 +2,17 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
+from unittest.mock import Mock
 
 import pytest
 from tests.builders import ADA, BEN, CY, wallet
 from tests.integration.network import QUICK, NodeProcess, short_folder
 from tests.integration.test_governing import at, moved, said, told
 
-from tallystick.cli.members import Admitting
+from tallystick.api import governed_views, views
+from tallystick.cli.admissions import Admitting
+from tallystick.cli.motions import decide
 from tallystick.host.addresses import drawn_port
 from tallystick.host.clock import now_ms
 from tallystick.host.data_folder import DataFolder, Settings
@@ -17,10 +20,13 @@ from tallystick.ledger.changes import Role, sign_admission
 from tallystick.ledger.genesis import Founder, make_genesis
 from tallystick.ledger.params import Params
 from tallystick.ledger.wallet import Wallet
+from tallystick.problems import Problem
+
+EXTRA: Final = range(10, 26)
 
 
 class Alone(NamedTuple):
-    """The node of ada, who decides alone; ben and cy certify without nodes, by keys in files."""
+    """The node of ada, who decides alone; ben and cy certify without nodes, by keys in files; others do nothing."""
 
     node: NodeProcess
     path: Path
@@ -46,6 +52,7 @@ def alone() -> Iterator[Alone]:
         Founder(name, f"University of {name.title()}", None, key.public_key, Role.MEMBER, stake)
         for name, key, stake in (("ada", ADA, 10), ("ben", BEN, 0), ("cy", CY, 0))
     ]
+    founders += [Founder(f"seat-{n}", f"Seat {n}", None, wallet(f"seat {n}").public_key, Role.MEMBER, 0) for n in EXTRA]
     params = Params(delta_ms=QUICK.delta_ms, anybody_certifies=False)
     genesis = make_genesis("Governed", now_ms() - 1_000, (), params, founders)
     with short_folder() as path:
@@ -93,6 +100,8 @@ def test_once_an_organisation_key_is_set_it_alone_changes_the_others(alone: Alon
 
     following = alone.admission("ben anew", "ben")
     assert "[D6]" in said("key", "rotate", following, *alone.key("ben"), *here, "--yes", expect=6)
+    asked = said("key", "rotate", following, *alone.key("offline"), *here, "--compromised-since", 0, expect=2)
+    assert "and what it certified from log index 0 on is void. Rotate it?" in asked
     rotated = said("key", "rotate", following, *alone.key("offline"), *here, "--yes")
     new = wallet("ben anew").public_key.hex()
     assert f"University of Ben has the member key {new[:16]}… now" in rotated, "at once"
@@ -106,6 +115,79 @@ def test_once_an_organisation_key_is_set_it_alone_changes_the_others(alone: Alon
     again = alone.admission("registry anew", "ben")
     assert "[D6]" in said("issuer", "add", again, *alone.key("offline"), *here, expect=6)
     said("issuer", "add", again, *alone.key("ben anew"), *here)
+
+
+def test_an_admission_that_was_changed_or_is_for_another_ledger_is_refused(alone: Alone) -> None:
+    admit = ("--title", "University of Eve", *at(alone.node))
+    line = alone.admission("eve", "eve")
+    changed = line[:-1] + ("1" if line.endswith("0") else "0")
+    for wrong in (changed, alone._replace(ledger_id=bytes(32)).admission("eve", "eve")):
+        assert "[D3]" in said("member", "admit", wrong, *admit, expect=6)
+        assert told("member", "admit", wrong, *admit, expect=6)["rule"] == "D3"
+    assert "are hexadecimal" in said("member", "admit", f"{line[:-1]}g", *admit, expect=2)
+
+
+def test_a_motion_that_changes_nothing_or_is_no_such_motion_is_not_made(alone: Alone, tmp_path: Path) -> None:
+    here = at(alone.node)
+    before = told("motion", "list", *here)["motions"]
+    title = "University of Ada"
+    assert "already; nothing was moved" in said("member", "rename", "ada", "--title", title, *here, expect=2)
+    assert "rotation_delay_ms is a number, not on or off; it is 86400000 now" in said(
+        "motion", "set", "rotation_delay_ms", "on", *here, expect=2
+    )
+    for parameter, value in (("rotation_delay_ms", "86400000"), ("anybody_certifies", "off")):
+        assert f"{parameter} is {value} already" in said("motion", "set", parameter, value, *here, expect=2)
+    for option, value, what in (
+        ("--title", "", "name"),
+        ("--title", "x" * 65, "name"),
+        ("--domain", "X", "web domain"),
+    ):
+        assert f"'{value}' is no {what}: " in said("member", "rename", "ada", option, value, *here, expect=2)
+    (tmp_path / "own.txt").write_text("own")
+    own = told("certify", tmp_path / "own.txt", *here)["results"][0]["outcome"]["id"]
+    assert f"tallystick erase --everywhere {own[:16]}" in said("motion", "erase", own, *here, expect=2)
+    assert "'ada' says no stake: WHO=TOKENS, as ada=150" in said("member", "set-stake", "ada", "ben", *here, expect=2)
+    many = [f"seat-{n}=1" for n in EXTRA]
+    refused = said("member", "set-stake", "ben=1", *many, *here, expect=2)
+    assert "a motion sets 16 stakes at most, and these are 17: name them as WHO=TOKENS, in two motions or" in refused
+    for word in ("show", "approve"):
+        assert "no motion's id begins with 0123456789" in said("motion", word, "0123456789", *here, expect=5)
+    assert told("motion", "list", *here)["motions"] == before
+
+
+def test_motions_are_listed_in_pages_and_what_endangers_nobody_is_not_asked(alone: Alone) -> None:
+    here = at(alone.node)
+    for title in ("Ada I", "University of Ada"):
+        moved(alone.node, "member", "rename", "ada", "--title", title)
+    made = said("member", "admit", alone.admission("dee", "dee"), "--title", "Dee", "--stake", 0, *here)
+    assert "It has passed, and is in effect." in made, "the ledger stops without ada alone before it, too"
+    assert "Afterwards" not in made
+    page = told("motion", "list", "--limit", 2, *here)
+    assert [one["change"]["change"] for one in page["motions"]] == ["admit", "rename"]
+    shown = said("motion", "list", "--limit", 2, *here)
+    assert "There is more: tallystick motion list --limit 2 --data" in shown
+    (first, *_) = told("motion", "list", "--limit", 2, "--cursor", page["next"], *here)["motions"]
+    assert first["summary"].startswith("rename University of Ada to Ada I")
+
+
+def test_an_organisation_has_its_issuer_keys_certify_alone(alone: Alone) -> None:
+    here = at(alone.node)
+    assert "certifies no more, and votes: block" in said("member", "certifies", "off", *here)
+    assert "[D1]" in said("certify", "--subject", "x", *here, expect=6)
+    assert "nothing was changed" in said("member", "certifies", "off", *here, expect=2)
+    assert "of University of Cy certifies no more" in said("member", "certifies", "off", *alone.key("cy"), *here)
+    alone.key("stranger")
+    refused = said("member", "certifies", "on", *alone.key("stranger"), *here, expect=2)
+    assert "is no organisation's member key or organisation key" in refused
+    for key in ((), alone.key("cy")):
+        assert "certifies: block" in said("member", "certifies", "on", *key, *here)
+
+
+def test_who_has_four_motions_open_is_told_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+    outcome = views.Outcome("5f", "refused", rule="M3", reason="[M3] 4 motions of ada are open")
+    with pytest.raises(Problem, match="4 motions of ada are open"):
+        decide(Mock(), governed_views.SignedDecision(id="5f", entry="", outcome=outcome))
+    assert "When one of them is decided, another can be made; others object to one" in capsys.readouterr().err
 
 
 def test_what_an_organisation_certified_that_is_gone_is_taken_back_by_motion(alone: Alone, tmp_path: Path) -> None:

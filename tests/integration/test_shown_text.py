@@ -235,6 +235,7 @@ def of_what_is_decided(place: Place) -> None:
         assert printable(label) in place.read("show", "certificate", result["outcome"]["id"], *where)
         for args in (("admit", ENCODABLE, "--title", "x"), ("replace-key", ENCODABLE), ("organisation-key", ENCODABLE)):
             place.read("member", *args, *where, expect=2)
+        assert "nothing was changed" in place.read("member", "certifies", "on", *where, expect=2)
         for args in (("remove", LEGAL), ("rename", LEGAL, "--title", "x"), ("stop-rotation", LEGAL)):
             assert printable(LEGAL) in place.read("member", *args, *where, expect=5)
         place.read("member", "rename", "node-1", "--title", label, *where, expect=6)
@@ -304,7 +305,7 @@ def of_what_is_continued(place: Place) -> None:
     name, folder = printable(f"class{LEGAL}"[:64]), f"continued{{form}}{FOLDER_NAME}"
     DataFolder(place.folder / "old").create_key(ADA, "", "minimal")
     new = ("new", f"class{LEGAL}"[:64], "--continues", "node", "--key", "old/key", "--as", "A", "--data", folder)
-    assert name in place.read(*new, "--draft", "{form}draft", "--no-passphrase")
+    assert name in place.read(*new, "--draft", "{form}draft", "--no-passphrase", "--yes")
     sign = ("key", "continue", "--chain", "node/ledger.db", "--data", "old")
     assert name in place.read(*sign, "0draft", expect=2)
     assert name in place.read(*sign, "0draft", "--yes")

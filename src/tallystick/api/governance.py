@@ -1,6 +1,6 @@
 """How organisations and motions are told."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 from msgspec.structs import asdict
@@ -9,9 +9,12 @@ from tallystick.api import governed_views
 from tallystick.api.decisions import change_view
 from tallystick.api.key_book import KeyBook, called
 from tallystick.api.words import change_in_words
+from tallystick.host.founding import indispensable
+from tallystick.ledger import changes
 from tallystick.ledger.block import Block
 from tallystick.ledger.certificate import AnyCertificate, Approval, Motion, Objection
 from tallystick.ledger.certificate_index import Place
+from tallystick.ledger.changes import AnyChange
 from tallystick.ledger.directory import KeyEntry, Organisation
 from tallystick.ledger.motions import OpenMotion, Outcome
 from tallystick.ledger.state import State
@@ -79,6 +82,37 @@ def _key_of_organisation(key: bytes, entry: KeyEntry, state: State) -> governed_
     )
 
 
+# ---- without whom the ledger stops ------------------------------------------------------------------------------
+
+
+def stops_without(change: AnyChange, stakes: Mapping[str, tuple[str, int]]) -> tuple[list[str], str | None]:
+    """Those, by title, without whom nothing becomes final after a change, and that in words.
+
+    Of each organisation's id, `stakes` has title and stake. None, if nobody is, or if the same are so already.
+    """
+    after = _stakes_after(change, stakes)
+    needed = indispensable(dict(after))
+    if not needed or set(needed) == set(indispensable(dict(stakes.values()))):
+        return [], None
+    voting = sum(stake > 0 for _, stake in after)
+    who = f"any of its {voting} members" if len(needed) == voting > 1 else ", ".join(needed)
+    gone = "one of them" if len(needed) > 1 else "it"
+    stops = f"Afterwards the ledger stops without {who}: nothing becomes final, and if {gone} is gone for good, nobody"
+    return needed, f"{stops} can remove or replace it, and the ledger has ended. Four equal members go on without one."
+
+
+def _stakes_after(change: AnyChange, stakes: Mapping[str, tuple[str, int]]) -> Collection[tuple[str, int]]:
+    match change:
+        case changes.Admit(organisation=own, title=title, stake=stake):
+            return {**stakes, own: (title, stake)}.values()
+        case changes.Remove(organisation=own):
+            return {one: of for one, of in stakes.items() if one != own}.values()
+        case changes.SetStakes(stakes=set_to):
+            after = {one.organisation: one.after for one in set_to}
+            return [(title, after.get(one, stake)) for one, (title, stake) in stakes.items()]
+    return stakes.values()
+
+
 # ---- motions ----------------------------------------------------------------------------------------------------
 
 
@@ -128,6 +162,7 @@ def open_motion_line(one: OpenMotion, state: State, keys: KeyBook) -> governed_v
     """A motion that is open, as it is told in a list."""
     count = _open_count(one, state)
     waits_for = "the next epoch" if one.has_passed else count.in_words(keys)
+    needed, danger = stops_without(one.change, _stakes(state))
     return governed_views.MotionLine(
         id=one.id.hex(),
         summary=change_in_words(one.change),
@@ -143,6 +178,8 @@ def open_motion_line(one: OpenMotion, state: State, keys: KeyBook) -> governed_v
         waits_for=waits_for,
         decided_block=None,
         decided_ms=None,
+        stops_without=needed,
+        danger=danger,
     )
 
 
@@ -151,6 +188,13 @@ def open_motion_view(one: OpenMotion, state: State, keys: KeyBook) -> governed_v
     return governed_views.Motion(
         **asdict(open_motion_line(one, state, keys)), words=_open_count(one, state).views(keys)
     )
+
+
+def _stakes(state: State) -> dict[str, tuple[str, int]]:
+    found = state.directory.organisations.values()
+    return {
+        one.id: (one.title, state.stakes.account(one.member_key).staked) for one in found if one.member_key is not None
+    }
 
 
 def _open_count(one: OpenMotion, state: State) -> _Count:
@@ -191,6 +235,8 @@ def past_motion_line(past: Past, keys: KeyBook) -> governed_views.MotionLine:
         waits_for=None,
         decided_block=past.block.index,
         decided_ms=past.block.header.timestamp_ms,
+        stops_without=[],
+        danger=None,
     )
 
 

@@ -219,6 +219,11 @@ class MotionLine(View, frozen=True):
     """In words; `null`: it was decided."""
     decided_block: int | None
     decided_ms: int | None
+    stops_without: list[str]
+    """Of a motion that is not decided: the organisations, by title, without any one of which nothing becomes final
+    after it; empty if there are none, or the same as without it."""
+    danger: str | None
+    """That in words; `null`: there are none."""
 
 
 class MotionWord(View, frozen=True):

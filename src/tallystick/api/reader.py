@@ -165,12 +165,12 @@ class LedgerReader:
         """Whether a statement was valid at a time, or is as of the tip: what is known by now is taken into account."""
         return await self._read(self._validity_answer, self._found(id), self.state, at_ms)
 
-    def _found(self, id: str) -> LogPlace:
+    def _found(self, id: str, kind: str = "certificate") -> LogPlace:
         index = self._chain.certificate_index
         places = [index.place_of(bytes.fromhex(id))] if len(id) == 64 else index.with_prefix(id)
         found = [one for one in places if one is not None]
         if not found:
-            raise NotThere(f"no certificate's id begins with {id}; if it was submitted just now, it may wait")
+            raise NotThere(f"no {kind}'s id begins with {id}; if it was submitted just now, it may wait")
         if len(found) > 1:
             raise Ambiguous(f"{len(found)} ids begin with {id}; give more digits")
         return LogPlace(found[0], self.log_index(found[0]))
@@ -255,7 +255,7 @@ class LedgerReader:
 
     async def motion(self, id: q.IdBeginning) -> governed_views.Motion:
         """One motion, by its id or how that begins (8 digits or more), with the word of each member."""
-        at, state, keys = self._found(id), self.state, self.keys
+        at, state, keys = self._found(id, "motion"), self.state, self.keys
         return await self._read(self._motion, at, state, keys)
 
     async def erasures(self, limit: q.Limit = 50, cursor: q.Cursor = None) -> governed_views.Erasures:

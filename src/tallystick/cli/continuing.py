@@ -4,20 +4,24 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
+from msgspec.structs import replace
+
 from tallystick.api import command_views as views
+from tallystick.api.continuation_view import continuation_view
 from tallystick.cli import options
 from tallystick.cli.options import ChainFile, Data, NoPassphrase, PassphraseFile, Yes, argument
 from tallystick.cli.output import Text, confirm, counting, field, give, hint, is_json, note, print_line, say, warn
 from tallystick.cli.words import continued, many, utc
 from tallystick.host import drafts
 from tallystick.host.data_folder import DataFolder
+from tallystick.host.data_lock import data_lock
 from tallystick.host.founding import Member, members_in
 from tallystick.host.key_file import read_sealed, sealed_public_key
 from tallystick.integrity.old_chain import OldChain, continuation_of, read_old_chain
 from tallystick.ledger.continuation import Continuation
 from tallystick.ledger.genesis import Genesis, continuing, sign_consent
 from tallystick.ledger.wallet import Wallet
-from tallystick.problems import BadRequest
+from tallystick.problems import BadRequest, DataInUse, Problem
 from tallystick.storage.store import Store
 
 
@@ -29,6 +33,8 @@ class OldLedger:
         if draft is not None:
             drafts.check_free(draft)
         self._draft = draft
+        if path.is_dir():
+            _check_stopped(path)
         chain = DataFolder(path).ledger_path if path.is_dir() else path
         self.chain = _read(chain, None)
         self.continues = continuation_of(self.chain.genesis, self.chain.state)
@@ -47,11 +53,17 @@ class OldLedger:
             return None
         return entry.organisation, self.chain.state.directory.organisations[entry.organisation].title
 
-    def sign(self, genesis: Genesis, own: Wallet, passphrase_file: Path | None, no_passphrase: bool) -> Genesis:
+    def sign(
+        self, genesis: Genesis, own: Wallet, passphrase_file: Path | None, no_passphrase: bool, *, yes: bool
+    ) -> Genesis:
         """The genesis as the continuation that the key consents to, in the draft too; `own` is the new node's key.
 
-        Raises `Problem`, `Refused`.
+        It asks first. Raises `Problem`, `Refused`.
         """
+        unsigned = replace(genesis, continues=self.continues)
+        if not yes:
+            _note(views.draft_view(self._draft or Path(), unsigned, self.chain.state.params))
+        _confirm(self.continues, yes)
         is_same = own.public_key == self.public_key
         wallet = own if is_same else options.open_key(self._key_path, passphrase_file, no_passphrase)
         signed = continuing(genesis, self.continues, [wallet])
@@ -75,6 +87,28 @@ def _read(path: Path, index: int | None) -> OldChain:
         last = store.tip_index
     with counting("Checking the old chain", last) as on_block:
         return read_old_chain(path, index, on_block)
+
+
+def _check_stopped(folder: Path) -> None:
+    """Raise `DataInUse` while the old node runs: its ledger may go on by itself."""
+    try:
+        with data_lock(folder):
+            pass
+    except DataInUse:
+        raise
+    except Problem:
+        return  # a copy that cannot be written to: no node runs there
+
+
+def _confirm(said: Continuation, yes: bool) -> None:
+    question = f"Sign that this ledger, with these members, stakes and parameters, continues {said.name}?"
+    confirm(f"{question} No ledger decides that, and it cannot be taken back.", is_said=yes)
+
+
+def _note(told: views.Draft) -> None:
+    """Show a draft beside the result: what is printed is a consent, or a ledger that was founded."""
+    for one in () if is_json() else _picture(told):
+        note(one)
 
 
 def _check_voter(continues: Continuation, key: bytes, path: Path) -> None:
@@ -127,6 +161,8 @@ def consent(
     found, folder = drafts.read_draft(draft), options.node_folder(data)
     said = found.continues
     assert said is not None
+    if chain is None:
+        _check_stopped(folder.path)
     own = _read(options.chain_file(chain, data), said.index)
     public_key = folder.public_key()
     if own.genesis.ledger_id != said.ledger_id:
@@ -135,15 +171,10 @@ def consent(
         raise BadRequest(f"{draft} is not what this node's own copy of the old ledger says of block {said.index}")
     _check_voter(said, public_key, folder.key_path)
     told = views.draft_view(draft, found, own.state.params)
-    for one in () if is_json() else _picture(told):
-        note(one)  # what is printed is the consent
+    _note(told)
     if (differs := _differs(own, said)) is not None:
         warn(differs)
-    confirm(
-        f"Sign that this ledger, with these members, stakes and parameters, continues {said.name}?"
-        " No ledger decides that, and it cannot be taken back.",
-        is_said=yes,
-    )
+    _confirm(said, yes)
     wallet = options.open_key(folder.key_path, passphrase_file, no_passphrase)
     signature = sign_consent(wallet, found)
     line = drafts.write_consent(public_key, signature)
@@ -169,6 +200,14 @@ def _differs(own: OldChain, said: Continuation) -> str | None:
     if last < said.index:
         return f"your copy is older: {ends}; it does not show whether the last {later} are on the old ledger"
     return None
+
+
+def unsigned_members(genesis: Genesis, members: Sequence[Member]) -> list[str]:
+    """Those members, by name, that were members of the old ledger, too, and whose old keys have not signed."""
+    said = continuation_view(genesis)
+    silent = [one for one in said.members if not one.has_signed] if said is not None else []
+    ids = {one.organisation or one.key for one in silent}
+    return [one.name for one in members if one.id in ids or one.key.hex() in ids]
 
 
 def read_signed(path: Path, lines: Sequence[str], folder: DataFolder) -> tuple[Genesis, list[Member]]:

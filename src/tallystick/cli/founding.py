@@ -10,7 +10,8 @@ import typer
 
 from tallystick.api import command_views as views
 from tallystick.cli import options
-from tallystick.cli.continuing import OldLedger, consent, read_signed
+from tallystick.cli.admissions import Admitted, Admitting, Since
+from tallystick.cli.continuing import OldLedger, consent, read_signed, unsigned_members
 from tallystick.cli.options import Data, Listen, NoPassphrase, PassphraseFile, Reach, Yes, argument, flag, group, option
 from tallystick.cli.output import (
     Columns,
@@ -38,7 +39,6 @@ from tallystick.host.founding import DEFAULT_STAKE, Member
 from tallystick.host.invite import read_invite
 from tallystick.host.text import is_hex_digest
 from tallystick.ledger.changes import sign_admission
-from tallystick.ledger.fields import MAX_INDEX
 from tallystick.ledger.params import MAX_UNBONDING_EPOCHS, Params
 from tallystick.ledger.wallet import Wallet
 from tallystick.problems import BadRequest
@@ -49,7 +49,12 @@ _MOST_NODES: Final = 64
 _DEFAULTS: Final = Params()
 _UNBONDING_DEFAULT: Final = f"7 days, or {MAX_UNBONDING_EPOCHS} epochs if that is less"
 
-key = group("Make a key, or show its public half.\n\nExample: tallystick key new")
+key = group(
+    """Keys: make one, show its public half, sign with it for an organisation or a new ledger, and change it.
+
+    Example: tallystick key new
+    """
+)
 
 
 @key.command("new")
@@ -122,18 +127,17 @@ def admit(
             f"{organisation!r} is no id of an organisation: lower-case letters, digits and hyphens"
         )
     wallet = options.open_key(folder.key_path, passphrase_file, no_passphrase)
-    signature = sign_admission(wallet, ledger_id, organisation).hex()
-    line = f"{organisation}:{wallet.public_key.hex()}:{signature}"
+    signed = Admitting(organisation, wallet.public_key.hex(), sign_admission(wallet, ledger_id, organisation).hex())
     give(
         views.Admission(
             organisation=organisation,
-            public_key=wallet.public_key.hex(),
-            signature=signature,
+            public_key=signed.key,
+            signature=signed.signature,
             ledger_id=ledger_id.hex(),
-            line=line,
+            line=signed.line,
         )
     )
-    print_line(line)
+    print_line(signed.line)
     hint("Send this line to a member of the ledger. A new organisation is moved with: tallystick member admit LINE")
     hint("A lost member key: tallystick member replace-key LINE; one's own: tallystick key rotate LINE; an issuer's:")
     hint("tallystick issuer add LINE. Tell them the first digits of the key over the telephone, too")
@@ -141,6 +145,9 @@ def admit(
 
 def _ledger_id(folder: DataFolder, said: str | None) -> bytes:
     if said is None:
+        if not folder.is_there:
+            ways = "its id, 64 hexadecimal digits, or an invite"
+            raise typer.BadParameter(f"{folder.path} is on no ledger yet; name with --ledger which is meant: {ways}")
         folder.settings()
         with Store.open(folder.ledger_path, read_only=True) as store:
             return store.genesis.ledger_id
@@ -153,13 +160,8 @@ def _ledger_id(folder: DataFolder, said: str | None) -> bytes:
 
 @key.command("rotate")
 def rotate(
-    admission: Annotated[str, argument("ADMISSION", "The line that tallystick key admit printed for the new key.")],
-    compromised_since: Annotated[
-        int | None,
-        option(
-            "The old key was stolen: what it certified from this log index on is void.", "INDEX", min=0, max=MAX_INDEX
-        ),
-    ] = None,
+    admission: Admitted,
+    compromised_since: Since = None,
     *,
     key: Annotated[
         Path | None, option("Sign with the organisation key in this file.", "FILE", show_default="the node's own")
@@ -240,6 +242,7 @@ def new(
     data: Data = None,
     passphrase_file: PassphraseFile = None,
     no_passphrase: NoPassphrase = False,
+    yes: Yes = False,
 ) -> None:
     """Found a ledger.
 
@@ -254,8 +257,9 @@ def new(
     Four members or more of equal stake go on without one. With three, nobody can be removed or replaced who is gone.
 
     A ledger that lost its quorum for good has ended. Those who are left found another, which says that it continues the
-    old one (--continues), by how many of its members, and that no ledger decided that. Where several go on, they sign a
-    --draft first (tallystick key continue). The old folder stays, to be read; the new node has a folder of its own.
+    old one (--continues), by how many of its members, and that no ledger decided that. It shows what the old key is to
+    sign, and asks. Where several go on, they sign a --draft first (tallystick key continue). The old node has to be
+    stopped; its folder stays, to be read, and the new node has a folder of its own.
 
     Examples:
       tallystick new class --members 4
@@ -311,7 +315,7 @@ def new(
         first = [Member(title, own.public_key, stake, own_id), *first]
     genesis = founding.found(name, first, extra, params)
     if old is not None:
-        genesis = old.sign(genesis, own, passphrase_file, no_passphrase)
+        genesis = old.sign(genesis, own, passphrase_file, no_passphrase, yes=yes)
     if settings is not None:
         founding.set_up(folder, settings, genesis, first)
         _tell([folder], first)
@@ -322,6 +326,8 @@ def _found_from_draft(path: Path, signed: Sequence[str], folder: DataFolder, pla
     folder.check_free()
     folder.check_path()
     genesis, first = read_signed(path, signed, folder)
+    if silent := unsigned_members(genesis, first):
+        warn(f"{names_of(silent)}: a member of the new ledger that has not signed; nothing says that it goes on")
     founding.set_up(folder, Settings(*place), genesis, first)
     _tell([folder], first)
 
@@ -353,7 +359,8 @@ def join(
     """Set a node up on a ledger that somebody invited you to.
 
     Makes a key unless the folder has one, asks the inviting node for the ledger's first document, holds it to the id
-    in the invite, and writes the folder. A key among the members votes; any other reads along, and certifies.
+    in the invite, and writes the folder. A key among the members votes. Any other reads along; it certifies where
+    anybody does, or else once an organisation lists it.
 
     Example: tallystick join tallystick1… --address node.bob.org:7117 --run
     """
@@ -429,7 +436,14 @@ def _say_indispensable(told: views.Founded) -> None:
     if not found:
         say("It goes on without any one member; the others can remove one that is gone, and replace a lost key.")
         return
-    every = "the only member" if count == 1 else f"each of {count} members"
+    if count == 1:
+        say(marked("!", "Indispensable: the only member", ": without it nothing becomes final. If its key is gone for"))
+        say(
+            "  good, the ledger has ended. Four equal members go on without one: admit others (tallystick member admit)"
+        )
+        say("  while it is there. Keep a copy of its key.")
+        return
+    every = f"each of {count} members"
     one, who = "one of them" if len(found) > 1 else "it", every if len(found) == count else names_of(found)
     say(marked("!", f"Indispensable: {who}", f": without {one} nothing becomes final. If {one} is gone for good, the"))
     say("  others can neither remove nor replace it, and the ledger has ended. Four equal members go on without one:")

@@ -9,7 +9,7 @@ from tallystick.api import decisions as d
 from tallystick.api import governed_views, views
 from tallystick.api.command_views import OrganisationKeys
 from tallystick.cli import options
-from tallystick.cli.members import Admitted, Since, read_admission
+from tallystick.cli.admissions import Admitted, Since, read_admission
 from tallystick.cli.motions import DAYS, Days, decide, move, organisation, organisations, own_organisation
 from tallystick.cli.options import ChainFile, Data, NoPassphrase, PassphraseFile, Yes, argument, flag, group, option
 from tallystick.cli.output import Columns, Text, confirm, give, hint, marked, say, say_table

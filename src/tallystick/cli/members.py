@@ -1,21 +1,26 @@
 """`tallystick member`: the organisations of a ledger, and motions on who joins, leaves and votes with how much."""
 
 from pathlib import Path
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, Literal
 
 import typer
+from msgspec import ValidationError, convert
 
 from tallystick.api import decisions as d
 from tallystick.api import governed_views
+from tallystick.cli.admissions import Admitted, Since, read_admission, void_since
 from tallystick.cli.motions import DAYS, Days, decide, member_named, move, organisation, organisations, own_organisation
 from tallystick.cli.options import (
     ChainFile,
     Data,
+    NoPassphrase,
+    PassphraseFile,
     Yes,
     argument,
     flag,
     group,
     node_folder,
+    open_key,
     open_node,
     open_source,
     option,
@@ -23,56 +28,39 @@ from tallystick.cli.options import (
 from tallystick.cli.output import Columns, Text, confirm, give, hint, is_json, marked, number, say, say_table, share_bar
 from tallystick.cli.words import utc
 from tallystick.client.blocking import Client
-from tallystick.ledger.changes import Admission
-from tallystick.ledger.fields import MAX_INDEX, MAX_TOKENS
-from tallystick.ledger.keys import is_signed
+from tallystick.ledger.changes import MAX_STAKES_A_MOTION
+from tallystick.ledger.fields import MAX_TOKENS, Title, WebDomain
 from tallystick.ledger.wallet import Wallet
 from tallystick.problems import Problem
-
-_PARTS: Final = 3
-
-Admitted = Annotated[str, argument("ADMISSION", "The line that tallystick key admit printed for the new key.")]
-Since = Annotated[
-    int | None,
-    option("The old key was stolen: what it certified from this log index on is void.", "INDEX", min=0, max=MAX_INDEX),
-]
 
 member = group(
     """The organisations of a ledger, and motions on who joins, who leaves, and who votes with how much.
 
-    Each of these commands makes a motion: it takes effect when members with more than 2/3 of the stake approve.
+    All but list and certifies make a motion: it takes effect when members with more than 2/3 of the stake approve.
 
     Example: tallystick member list
     """
 )
 
 
-class Admitting(NamedTuple):
-    """A key that wants to be an organisation's, as it signed that itself."""
-
-    organisation: str
-    key: str
-    signature: str
-
-    @property
-    def line(self) -> str:
-        """In a line of text."""
-        return ":".join(self)
+def _title(said: str) -> str:
+    return _checked(said, Title, "name: a line of text of 1 to 64 characters")
 
 
-def read_admission(line: str, ledger_id: bytes) -> Admitting:
-    """What `Admitting.line` gave for this ledger. Raises `typer.BadParameter`, `Refused` (D3)."""
-    parts = line.strip().split(":")
-    if len(parts) != _PARTS or [len(one) for one in parts[1:]] != [64, 128]:
-        raise typer.BadParameter(
-            f"{line!r} is no admission: tallystick key admit prints it, ORGANISATION:KEY:SIGNATURE"
-        )
-    name, key, signature = parts
+def _domain(said: str) -> str:
+    return _checked(said, WebDomain, "web domain: lower-case letters, digits and hyphens, as law.example.org")
+
+
+def _domain_or_none(said: str) -> str:
+    return _domain(said) if said else said
+
+
+def _checked(said: str, kind: object, what: str) -> str:
+    """What is said, if the ledger takes it. Raises `typer.BadParameter`."""
     try:
-        Admission(name, bytes.fromhex(key), bytes.fromhex(signature)).check(ledger_id, is_signed)
-    except ValueError:
-        raise typer.BadParameter("key and signature of an admission are hexadecimal") from None
-    return Admitting(name, key, signature)
+        return str(convert(said, kind))
+    except ValidationError:
+        raise typer.BadParameter(f"{said!r} is no {what}") from None
 
 
 @member.command("list")
@@ -105,7 +93,7 @@ def list_members(chain: ChainFile = None, data: Data = None) -> None:
 @member.command()
 def admit(
     admission: Admitted,
-    title: Annotated[str, option("What the organisation is called.", "NAME")],
+    title: Annotated[str, option("What the organisation is called.", "NAME", parser=_title)],
     *,
     stake: Annotated[
         int | None,
@@ -117,7 +105,9 @@ def admit(
             show_default="what all others have",
         ),
     ] = None,
-    domain: Annotated[str | None, option("Its web domain, which those who approve vouch for.", "DOMAIN")] = None,
+    domain: Annotated[
+        str | None, option("Its web domain, which those who approve vouch for.", "DOMAIN", parser=_domain)
+    ] = None,
     voter: Annotated[bool, flag("--voter", "Its member key votes, and does not certify.")] = False,
     days: Days = DAYS,
     data: Data = None,
@@ -186,6 +176,8 @@ def set_stake(
         if len(stakes) == 1 and "=" not in stakes[0]:
             wanted = {one.id: (one, stakes[0]) for one in organisations(client) if one.member_key and one.staked}
         else:
+            if unclear := [said for said in stakes if "=" not in said]:
+                raise typer.BadParameter(f"{unclear[0]!r} says no stake: WHO=TOKENS, as {unclear[0]}=150")
             pairs = [said.rpartition("=") for said in stakes]
             named = [(member_named(client, who), tokens) for who, _, tokens in pairs]
             wanted = {one.id: (one, tokens) for one, tokens in named}
@@ -193,6 +185,9 @@ def set_stake(
         changed = [one for one in changes if one.before != one.after]
         if not changed:
             raise Problem("these are their stakes already; nothing was moved")
+        if len(changed) > MAX_STAKES_A_MOTION:
+            most = f"a motion sets {MAX_STAKES_A_MOTION} stakes at most, and these are {len(changed)}"
+            raise typer.BadParameter(f"{most}: name them as WHO=TOKENS, in two motions or more")
         move(client, d.SetStakes(changed), days, data, yes=yes)
 
 
@@ -225,9 +220,7 @@ def replace_key(
         found = read_admission(admission, client.ledger_id)
         one = member_named(client, found.organisation)
         change = d.ReplaceMemberKey(one.id, one.member_key or "", found.key, compromised_since, found.signature)
-        old, void = (one.member_key or "")[:16], ""
-        if compromised_since is not None:
-            void = f", and what it certified from log index {compromised_since:,} on is void"
+        old, void = (one.member_key or "")[:16], void_since(compromised_since)
         sure = f"Ask them over the telephone whether their new one is {found.key[:16]}…."
         question = f"The key {old}… of {one.title} ends for good{void}. {sure}"
         move(client, change, days, data, question=question, yes=yes)
@@ -236,8 +229,11 @@ def replace_key(
 @member.command()
 def rename(
     who: Annotated[str, argument("WHO", "The organisation's id or name.")],
-    title: Annotated[str | None, option("The new name.", "NAME", show_default="as it is")] = None,
-    domain: Annotated[str | None, option("The new web domain; empty: none.", "DOMAIN", show_default="as it is")] = None,
+    title: Annotated[str | None, option("The new name.", "NAME", show_default="as it is", parser=_title)] = None,
+    domain: Annotated[
+        str | None,
+        option("The new web domain; empty: none.", "DOMAIN", show_default="as it is", parser=_domain_or_none),
+    ] = None,
     days: Days = DAYS,
     data: Data = None,
 ) -> None:
@@ -250,8 +246,10 @@ def rename(
     with open_node(data) as client:
         own_organisation(client)
         one = member_named(client, who)
-        after = one.domain if domain is None else domain or None
-        move(client, d.Rename(one.id, one.title, title or one.title, one.domain, after), days, data)
+        after = one.title if title is None else title, one.domain if domain is None else domain or None
+        if after == (one.title, one.domain):
+            raise Problem(f"{one.title} has that name and web domain already; nothing was moved")
+        move(client, d.Rename(one.id, one.title, after[0], one.domain, after[1]), days, data)
 
 
 @member.command("organisation-key")
@@ -278,6 +276,38 @@ def organisation_key(
         after = (found.key, found.signature) if found else (None, None)
         question = f"From then on {'the member key' if end else 'that key alone'} changes the keys of {one.title}."
         move(client, d.SetOrganisationKey(one.id, one.organisation_key, *after), days, data, question=question, yes=yes)
+
+
+@member.command()
+def certifies(
+    value: Annotated[Literal["on", "off"], argument("VALUE", "Whether it does: on or off.")],
+    *,
+    key: Annotated[
+        Path | None, option("Sign with the organisation key in this file.", "FILE", show_default="the node's own")
+    ] = None,
+    data: Data = None,
+    passphrase_file: PassphraseFile = None,
+    no_passphrase: NoPassphrase = False,
+) -> None:
+    """Say whether the own organisation's member key certifies: off, issuer keys alone do, and it only votes.
+
+    It needs no motion, and holds at once. Where an organisation key is set, that has to sign (--key).
+
+    Example: tallystick member certifies off
+    """
+    wallet = open_key(key, passphrase_file, no_passphrase) if key else None
+    role: d.MemberRole = "member" if value == "on" else "voter"
+    with open_node(data, wallet=wallet) as client:
+        own = wallet.public_key.hex() if wallet else client.status().node.key
+        found = [line for line in organisations(client) if own in (line.organisation_key, line.member_key)]
+        if not found:
+            raise Problem(f"the key {own[:16]}… is no organisation's member key or organisation key")
+        one, member_key = found[0], found[0].member_key or ""
+        if role in [held.role for held in client.organisation(one.id).keys if held.key == member_key]:
+            raise Problem(f"that is so already of the member key of {one.title}; nothing was changed")
+        outcome = decide(client, client.change_keys(d.SetMemberRole(member_key, role), timeout_s=0))
+    does = "certifies" if value == "on" else "certifies no more, and votes"
+    say(marked("✓", f"{member_key[:16]}…", f" of {one.title} {does}: block {outcome.block_index or 0:,}"))
 
 
 @member.command("stop-rotation")
@@ -328,8 +358,8 @@ def rotate_key(
         found = read_admission(admission, client.ledger_id)
         one = member_named(client, found.organisation)
         before = one.member_key or ""
-        question = f"The key {before[:16]}… of {one.title} ends for good when {found.key[:16]}… follows. Rotate it?"
-        confirm(question, is_said=yes)
+        ends = f"The key {before[:16]}… of {one.title} ends for good when {found.key[:16]}… follows"
+        confirm(f"{ends}{void_since(compromised_since)}. Rotate it?", is_said=yes)
         change = d.RotateMemberKey(one.id, before, found.key, compromised_since, found.signature)
         outcome = decide(client, client.change_keys(change, timeout_s=0))
         after = organisation(client, one.id)

@@ -1,6 +1,5 @@
 """`tallystick motion`: what members decide together, and how a decision is signed, waited for and told."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -8,6 +7,8 @@ import typer
 
 from tallystick.api import decisions as d
 from tallystick.api import governed_views, views
+from tallystick.api.governance import stops_without
+from tallystick.api.questions import MOST_ITEMS
 from tallystick.api.words import change_in_words
 from tallystick.cli.operating import settled
 from tallystick.cli.options import ChainFile, Data, Yes, argument, group, node_folder, open_node, open_source, option
@@ -24,11 +25,12 @@ from tallystick.cli.output import (
     say_fields,
     say_table,
     told,
+    warn,
 )
-from tallystick.cli.words import called, erasure_fields, names_of, utc, whole
+from tallystick.cli.show import PAGE, Cursor, Limit, again, tell_of_more
+from tallystick.cli.words import called, erasure_fields, names_of, utc, whole, without
 from tallystick.client.blocking import Client
 from tallystick.host.clock import now_ms
-from tallystick.host.founding import indispensable
 from tallystick.ledger.params import CHANGEABLE
 from tallystick.problems import ExitCode, NotThere, Problem
 
@@ -60,6 +62,8 @@ def decide(client: Client, signed: governed_views.SignedDecision) -> views.Outco
     outcome = settled(client, signed.outcome)
     give(views.Outcomes(outcomes=[outcome]))
     if outcome.state == "refused":
+        if outcome.rule == "M3":
+            hint("When one of them is decided, another can be made; others object to one: tallystick motion list")
         raise told(fail(f"it was refused: {outcome.reason}", ExitCode.REFUSED))
     return outcome
 
@@ -71,10 +75,9 @@ def move(
 
     Asks before if there is a question, or if the ledger could stop afterwards. Raises `Problem`.
     """
-    stakes = stakes_after(client, change)
-    if stakes is not None and (needed := indispensable(stakes)):
-        question = f"{question} {_can_stop(needed, stakes)}".strip()
-    confirm(f"{question} Move to {in_words(change)}?", is_said=yes or not question)
+    stakes = {one.id: (one.title, one.staked) for one in organisations(client) if one.member_key}
+    _, danger = stops_without(d.change_in(change), stakes)
+    _ask(f"{question} {danger or ''}".strip(), f"Move to {in_words(change)}?", danger, yes=yes)
     outcome = decide(client, client.move(change, expires_ms=now_ms() + days * _DAY_MS, timeout_s=0))
     if is_json():
         return
@@ -87,35 +90,17 @@ def move(
         hint(f"How it stands: tallystick motion show {made.id[:_SHORT_ID]}{at}")
 
 
+def _ask(reasons: str, question: str, danger: str | None, *, yes: bool) -> None:
+    """Ask if there is a reason to. Whoever is not asked is warned of a danger all the same."""
+    is_asked = bool(reasons) and not yes
+    if danger and not is_asked:
+        warn(danger)
+    confirm(f"{reasons} {question}", is_said=not is_asked)
+
+
 def in_words(change: d.AnyChange) -> str:
     """What a change is about, after “to”."""
     return change_in_words(d.change_in(change))
-
-
-def stakes_after(client: Client, change: d.AnyChange) -> dict[str, int] | None:
-    """What each organisation has at stake when the change is made, by title; `None`: it moves no stake."""
-    lines = {one.id: one for one in organisations(client)}
-    stakes = {one.id: one.staked for one in lines.values() if one.member_key}
-    match change:
-        case d.Admit(organisation=own, stake=stake):
-            stakes[own] = stake
-        case d.Remove(organisation=own):
-            stakes.pop(own, None)
-        case d.SetStakes(stakes=changes):
-            stakes |= {one.organisation: one.after for one in changes}
-        case _:
-            return None
-    return {lines[name].title if name in lines else name: stake for name, stake in stakes.items()}
-
-
-def _can_stop(needed: list[str], stakes: Mapping[str, int]) -> str:
-    voting = sum(stake > 0 for stake in stakes.values())
-    who = f"any of its {voting} members" if len(needed) == voting > 1 else names_of(needed)
-    gone = "one of them" if len(needed) > 1 else "it"
-    stops = (
-        f"Afterwards the ledger stops without {who}: nothing becomes final, and if {gone} is gone for good, nobody can"
-    )
-    return f"{stops} remove or replace it, and the ledger has ended. Four equal members go on without one."
 
 
 def organisations(client: Client) -> list[governed_views.OrganisationLine]:
@@ -164,7 +149,7 @@ def member_named(client: Client, who: str) -> governed_views.OrganisationLine:
 
 
 @motion.command("list")
-def list_motions(chain: ChainFile = None, data: Data = None) -> None:
+def list_motions(chain: ChainFile = None, data: Data = None, limit: Limit = None, cursor: Cursor = None) -> None:
     """List motions: those that are open, and what they wait for, then those that were decided.
 
     Examples:
@@ -172,7 +157,7 @@ def list_motions(chain: ChainFile = None, data: Data = None) -> None:
       tallystick motion list --json
     """
     with open_source(chain, data) as client:
-        page = client.motions()
+        page = client.motions(limit or (MOST_ITEMS if is_json() else PAGE), None if cursor is None else str(cursor))
     give(page)
     columns: Columns[governed_views.MotionLine] = {
         "Motion": lambda one: Text(f"{one.id[:_SHORT_ID]}", style="cyan"),
@@ -184,8 +169,9 @@ def list_motions(chain: ChainFile = None, data: Data = None) -> None:
     say_table(page.motions, columns, left_out=("By",))
     for one in page.motions:
         if one.state == "open":
-            say(f"  {one.id[:_SHORT_ID]}: {one.waits_for}; closed on {utc(one.expires_ms)}")
-    if not page.motions:
+            say(f"  {one.id[:_SHORT_ID]}: {one.waits_for}; closes on {utc(one.expires_ms)}{without(one)}")
+    tell_of_more(["motion", "list"], page.next, again(limit, chain, data))
+    if not page.motions and cursor is None:
         hint("Nothing was moved yet; what can be: tallystick member --help, tallystick motion set --help")
 
 
@@ -208,7 +194,8 @@ def show_motion(
         "state": one.state,
         "waits for": one.waits_for or "",
         "decided": decided,
-        "closed on": "" if decided else f"{utc(one.expires_ms)}, unless it was decided",
+        "danger": one.danger or "",
+        "closes on": "" if decided else f"{utc(one.expires_ms)}, unless it is decided before",
         "for": f"{one.approving:,} of {one.total_stake:,} tokens at stake; {one.needed:,} are needed",
         "against": f"{one.objecting:,}" if one.objecting else "",
     }
@@ -233,8 +220,8 @@ def approve(
         one = _open(client, which)
         own = next((word.stake for word in one.words if word.member.key == client.status().node.key), 0)
         passes = one.approving + own >= one.needed
-        question = f"With this word it passes, and takes effect at once: to {one.summary}. Approve it?"
-        confirm(question, is_said=yes or not passes)
+        effect = f"With this word it passes, and takes effect at once: to {one.summary}. {one.danger or ''}".strip()
+        _ask(effect if passes else "", "Approve it?", one.danger, yes=yes)
         _say_word(client, one, client.approve(one.id, timeout_s=0), "approved")
 
 
@@ -267,7 +254,7 @@ def _say_word(client: Client, one: governed_views.Motion, signed: governed_views
 
 def _tell_waiting(one: governed_views.MotionLine) -> None:
     if one.state == "open":
-        say(f"  It waits: {one.waits_for}. It is closed on {utc(one.expires_ms)}.")
+        say(f"  It waits: {one.waits_for}. It closes on {utc(one.expires_ms)}.")
     else:
         say("  It has passed, and is in effect." if one.state == "passed" else f"  It is {one.state}.")
     if one.state == "passed" and isinstance(one.change, d.Erase):
@@ -291,11 +278,14 @@ def erase_everywhere(
     Example: tallystick motion erase 5f0c93ab
     """
     with open_node(data) as client:
-        own_organisation(client)
+        own = own_organisation(client)
         one = client.certificate(which)
         if one.kind != "statement" or one.payload_hash is None:
             raise NotThere(f"certificate {one.id[:_SHORT_ID]}… is no statement with a payload: nothing to erase")
         what = f"“{one.summary}” ({one.id[:_SHORT_ID]}…, by {called(one.issuer)})"
+        if one.issuer.organisation == own.id:
+            needs = f"needs no motion: tallystick erase --everywhere {one.id[:_SHORT_ID]}"
+            raise Problem(f"the own organisation certified {what}, which {needs}")
         question = f"What {what} says is to go from all nodes, for good; the certificate stays, with all proofs of it."
         move(client, d.Erase(one.id), days, data, question=question, yes=yes)
 
@@ -320,11 +310,15 @@ def set_parameter(
         raise typer.BadParameter(f"no motion sets {parameter}; those that one may: {', '.join(CHANGEABLE)}")
     if value not in ("on", "off") and not (value.isascii() and value.isdecimal() and len(value) < _SHORT_ID):
         raise typer.BadParameter(f"{value!r} is no whole number, and not on or off")
-    after = int(value == "on") if value in ("on", "off") else int(value)
     with open_node(data) as client:
         own_organisation(client)
-        before = client.ledger().params[parameter]
-        move(client, d.SetParameter(parameter, None if before is None else int(before), after), days, data)
+        now = client.ledger().params[parameter]
+        if value in ("on", "off") and not isinstance(now, bool):
+            raise typer.BadParameter(f"{parameter} is a number, not on or off; it is {now} now")
+        before, after = None if now is None else int(now), int(value == "on") if value in ("on", "off") else int(value)
+        if after == before:
+            raise Problem(f"{parameter} is {value} already; nothing was moved")
+        move(client, d.SetParameter(parameter, before, after), days, data)
 
 
 set_parameter.__doc__ = (set_parameter.__doc__ or "").replace("PARAMETERS", ", ".join(CHANGEABLE))

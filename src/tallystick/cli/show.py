@@ -103,7 +103,7 @@ def show(
         if part == "chain":
             part, view = "blocks", client.blocks(PAGE)
             _PARTS[part].tell(client, view)
-    _tell_of_more(["show", part], getattr(view, "next", None), _again(limit, chain, data))
+    tell_of_more(["show", part], getattr(view, "next", None), again(limit, chain, data))
 
 
 def _check(part: Part, shown: "_Shown", which: str | None, *, is_paged: bool) -> None:
@@ -122,11 +122,12 @@ def _is_number(text: str) -> bool:
     return text.isascii() and text.isdecimal() and len(text) < _MOST_DIGITS
 
 
-def _again(limit: int | None, chain: Path | None, data: Path | None) -> dict[str, object]:
+def again(limit: int | None, chain: Path | None, data: Path | None) -> dict[str, object]:
+    """The options with which a command looks at the same again."""
     return {"--limit": limit, "--chain": chain, "--data": data and node_folder(data).path}
 
 
-def _tell_of_more(command: Sequence[str], following: str | None, options: Mapping[str, object]) -> None:
+def tell_of_more(command: Sequence[str], following: str | None, options: Mapping[str, object]) -> None:
     """Say that there is another page, and with which command it is shown."""
     if following is None:
         return
@@ -424,4 +425,4 @@ def search(
     asked: dict[str, object] = {"--prefix": prefix or None, "--issuer": issuer, "--kind": kind}
     asked |= {"--media-type": media_type, "--file": file, "--sha256": sha256, "--since": since, "--until": until}
     argument = [f" {text}" if text.startswith("-") else text] if text else []
-    _tell_of_more(["search", *argument], found.next, {**asked, **_again(limit, chain, data)})
+    tell_of_more(["search", *argument], found.next, {**asked, **again(limit, chain, data)})

@@ -12,7 +12,7 @@ from rich.live import Live
 from tallystick.api import governed_views, views
 from tallystick.cli.options import Data, flag, node_folder, open_node
 from tallystick.cli.output import Terminal, field, give, is_json, marked, say
-from tallystick.cli.words import ago, called, continued, lasting, many, utc, whose
+from tallystick.cli.words import ago, called, continued, lasting, many, utc, whose, without
 from tallystick.client.blocking import Client
 from tallystick.problems import ExitCode
 
@@ -91,8 +91,8 @@ def picture(told: views.Status, folder: Path) -> RenderableType:
 
 
 def _motion(one: governed_views.MotionLine) -> str:
-    waits = f"{one.waits_for}; closed on {utc(one.expires_ms)}"
-    return f"{one.id[:_SHORT_ID]} to {one.summary}: {waits if one.state == 'open' else one.state}"
+    waits = f"{one.waits_for}; closes on {utc(one.expires_ms)}"
+    return f"{one.id[:_SHORT_ID]} to {one.summary}: {waits if one.state == 'open' else one.state}{without(one)}"
 
 
 def _erasure(one: governed_views.Erasure) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
-from tallystick.api.governed_views import Erasure, Validity
+from tallystick.api.governed_views import Erasure, MotionLine, Validity
 from tallystick.api.views import Continuation, Finality, Key
 
 _SHORT_HEX: Final = 12
@@ -59,6 +59,11 @@ def erasure_fields(one: Erasure) -> dict[str, str]:
         "not yet by": f"{silent}: each operator runs tallystick erase {one.target[:_SHORT_HEX]}" if silent else "",
         "not reached": one.not_reached,
     }
+
+
+def without(one: MotionLine) -> str:
+    """Of a motion, for the end of a line, without whom the ledger stops after it."""
+    return f"; afterwards the ledger stops without any of: {', '.join(one.stops_without)}" if one.stops_without else ""
 
 
 def continued(one: Continuation) -> str:

@@ -81,6 +81,7 @@ class Governing(ABC):
         """Move that something be changed, and approve it; it is open until a block time, by default for 30 days.
 
         `await client.move(decisions.Rename("ada", "University of Ada", "Ada's", None, None))`
+        While it is open, `(await client.motion(told.id)).danger` says if the ledger stops without somebody after it.
         """
         until_ms = now_ms() + EXPIRES_AFTER_MS if expires_ms is None else expires_ms
         return await self._decide(d.Move(change, until_ms), words, timeout_s)
