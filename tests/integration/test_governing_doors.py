@@ -98,7 +98,7 @@ def test_what_was_taken_back_is_taken_back_further_by_its_file(alone: Alone, tmp
     first, _ = certified(alone, old, "ada")
     certified(alone, new, "ada")
     assert f"there is no file {missing}, and an id is 8 hexadecimal digits or more" in said(
-        "supersede", old, missing, *here, "--yes", expect=5
+        "supersede", old, missing, *here, "--yes", expect=2
     )
     said("supersede", old, new, *here, "--yes")
     assert "[R3]" in said("supersede", old, new, *here, "--yes", expect=6)

@@ -10,11 +10,12 @@ from typing import Annotated, Final
 import typer
 
 from tallystick.api.problem_view import problem_view
+from tallystick.api.words import SHORT_ID
 from tallystick.cli import options
 from tallystick.cli.issuers import holder_of
 from tallystick.cli.options import Data, NoPassphrase, PassphraseFile, argument, flag, open_node, option
 from tallystick.cli.output import MOST_LINES, counting, fail, field, give, hint, marked, say, told, warn
-from tallystick.cli.words import SHORT_ID, many, seconds
+from tallystick.cli.words import many, seconds
 from tallystick.client import drafts
 from tallystick.client.batches import SIGNED, Certification, Result, ResultFile, Results
 from tallystick.client.blocking import Client

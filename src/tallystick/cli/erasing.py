@@ -5,12 +5,13 @@ from typing import Annotated, Final
 from msgspec.structs import replace
 
 from tallystick.api import views
+from tallystick.api.words import SHORT_ID
 from tallystick.cli.issuers import SignWith, Why, wallet_in
 from tallystick.cli.motions import organisations
 from tallystick.cli.operating import settled
 from tallystick.cli.options import Data, NoPassphrase, PassphraseFile, Yes, argument, flag, open_node
 from tallystick.cli.output import confirm, fail, give, hint, is_json, marked, say, say_fields, told
-from tallystick.cli.words import SHORT_ID, called, erasure_fields, names_of
+from tallystick.cli.words import called, erasure_fields, names_of
 from tallystick.client.blocking import Client
 from tallystick.client.doors import AnswerProblem
 from tallystick.problems import ExitCode, NotThere, Problem

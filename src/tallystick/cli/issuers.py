@@ -8,13 +8,14 @@ import typer
 from tallystick.api import decisions as d
 from tallystick.api import governed_views, views
 from tallystick.api.command_views import OrganisationKeys
+from tallystick.api.words import SHORT_ID
 from tallystick.cli import options
 from tallystick.cli.members import Admitted, Since, read_admission
 from tallystick.cli.motions import DAYS, Days, decide, move, organisation, organisations, own_organisation
 from tallystick.cli.options import ChainFile, Data, NoPassphrase, PassphraseFile, Yes, argument, flag, group, option
 from tallystick.cli.output import Columns, Text, confirm, give, hint, marked, say, say_table
 from tallystick.cli.show import moment_ms
-from tallystick.cli.words import SHORT_ID, called, utc
+from tallystick.cli.words import called, utc
 from tallystick.client.blocking import Client
 from tallystick.client.verdicts import is_valid
 from tallystick.host.clock import now_ms
@@ -307,7 +308,7 @@ def _statement(client: Client, which: str, signer: views.Key) -> views.Certifica
     if Path(which).is_file():
         return _statement_of(client, Path(which), signer)
     if not is_hex_digest(which.lower(), _SHORTEST_ID):
-        raise NotThere(f"there is no file {which}, and an id is {_SHORTEST_ID} hexadecimal digits or more")
+        raise typer.BadParameter(f"there is no file {which}, and an id is {_SHORTEST_ID} hexadecimal digits or more")
     one = client.certificate(which)
     if one.kind != "statement":
         kind = f"but of the kind {one.kind}: nothing to take back"

@@ -6,9 +6,8 @@ from typing import Final
 
 from tallystick.api.governed_views import Erasure, Validity
 from tallystick.api.views import Continuation, Finality, Key
+from tallystick.api.words import SHORT_ID
 
-SHORT_ID: Final = 16
-"""So many digits of an id or key mean only one."""
 _SHORT_HEX: Final = 12
 _UNITS: Final = ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "min"), (60, "min", 1, "s"))
 
