@@ -11,9 +11,11 @@ from tests.builders import ADA, BEN, wallet
 from tests.integration.network import QUICK, NodeProcess, short_folder
 
 from tallystick.api import decisions as d
+from tallystick.cli.motions import DAYS
 from tallystick.client.blocking import Client
 from tallystick.client.client import AsyncClient
 from tallystick.client.doors import AnswerProblem
+from tallystick.client.governing import EXPIRES_AFTER_MS
 from tallystick.client.verdicts import Demand, Known, give_verdicts
 from tallystick.host.addresses import drawn_port
 from tallystick.host.clock import now_ms
@@ -126,6 +128,7 @@ def test_a_member_without_enough_stake_leaves_a_motion_open_and_status_says_what
     governed: Governed,
 ) -> None:
     with governed.ben() as ben, governed.at_the_node() as ada:
+        assert EXPIRES_AFTER_MS == DAYS * 86_400_000, "as by the command"
         expires_ms = now_ms() + 3_600_000
         moved = ben.move(d.SetParameter("rotation_delay_ms", 86_400_000, 1_000), expires_ms=expires_ms)
         (waiting,) = ada.status().motions

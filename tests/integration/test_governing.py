@@ -192,6 +192,10 @@ def test_a_diploma_is_revoked_and_another_superseded(same: Network, tmp_path: Pa
     old, new = certified(first, wrong, "Ada Lovelase, BSc"), certified(first, right, "Ada Lovelace, BSc")
     same.wait_until_agreed()
     assert "[R2]" in said("revoke", mistake[:16], "--reason", "mistake", *at(second), "--yes", expect=6)
+    refused = said("revoke", tmp_path / "mistake.txt", *at(second), expect=6)
+    assert "node-1" in refused
+    assert "and not node-2: it alone takes that back" in refused
+    assert "Revoke it?" not in refused, "nobody is asked for what is refused"
     asked = said("revoke", mistake[:16], "--reason", "mistake", *at(first), expect=2)
     assert "is not valid from now on, for good. Revoke it? Say so with --yes" in asked
     assert "is revoked: block" in said("revoke", mistake[:16], "--reason", "mistake", *at(first), "--yes")
@@ -225,6 +229,11 @@ def test_an_outsiders_certificate_is_refused(same: Network, tmp_path: Path) -> N
     signed = ("certify", tmp_path / "fake.txt", "--key", tmp_path / "other" / "key", *at(same.nodes[0]))
     assert "[D1]" in said(*signed, expect=6)
     said("verify", tmp_path / "fake.txt", *at(same.nodes[1]), expect=1)
+    genuine = certified(same.nodes[0], tmp_path / "genuine.txt", "somebody, PhD")
+    wait_for(lambda: outsider.status().tip_index == same.nodes[0].status().tip_index, "it has that")
+    told_there = said("erase", genuine[:16], "--everywhere", *at(outsider), expect=2)
+    assert "that organisation orders it, or members do by motion" in told_there
+    assert "tallystick motion erase" not in told_there, "it may not move"
 
 
 def test_an_issuer_key_certifies_under_its_label_until_it_is_withdrawn(same: Network, tmp_path: Path) -> None:
@@ -329,7 +338,8 @@ def test_a_persons_data_is_erased_everywhere_and_who_has_confirmed_is_told(same:
     assert "Order all nodes to erase the payload of" in asked
     assert told("status", *at(second))["erasures"] == [], "nothing was ordered"
     ordered = said("erase", own[:12], "--everywhere", "--yes", *at(first))
-    assert "is erased here, and that is confirmed: block" in ordered
+    assert "about the file own.txt: block" in ordered
+    assert "about the file own.txt is erased here, and that is confirmed: block" in ordered
     assert "backups; exports; proofs and copies in anybody's hands" in ordered
     for node in (second, third):
         wait_for(partial(waiting, node), "it waits for the operator")
@@ -389,7 +399,7 @@ def test_who_certifies_anothers_payload_does_not_have_it_erased(same: Network, t
         assert client.order_erasure(outcome.id).outcome.state == "final"
     same.wait_until_agreed()
     refused = said("erase", outcome.id[:16], "--yes", *at(first), expect=2)
-    assert f"is that of another issuer's certificate, too: {genuine[:12]}… by node-1" in refused
+    assert f"is that of another issuer's certificate, too: {genuine[:16]}… by node-1" in refused
     assert knows_payload(first, genuine)
 
 

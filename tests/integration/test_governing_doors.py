@@ -77,6 +77,57 @@ def certified(alone: Alone, path: Path, by: str) -> tuple[str, int]:
     return str(result["outcome"]["id"]), int(result["outcome"]["log_index"])
 
 
+def test_what_is_wrong_with_a_key_is_said_before_it_signs(alone: Alone) -> None:
+    here = at(alone.node)
+    add = ("issuer", "add", alone.admission("late", "ada"), *here, "--until")
+    assert "--until is 2020-01-01 00:00:00.000 UTC, which is over" in said(*add, "2020-01-01", expect=2)
+    assert "certifies for ada" in said(*add, "2140-01-01"), "its key was not spent"
+    key = ADA.public_key.hex()
+    assert "give 2 digits or more of the key" in said("issuer", "withdraw", key[:1], *here, expect=2)
+    instead = said("issuer", "withdraw", key[:16], *here, expect=5)
+    assert "is the member key of University of Ada, and no issuer key: tallystick member replace-key" in instead
+
+    unlisted = "no organisation of this ledger has it: none stands behind what it certifies"
+    stranger = ("certify", "--subject", "x", *alone.key("stranger"), *here)
+    refused = said(*stranger, expect=6)
+    assert unlisted in refused
+    assert "[D1]" in refused
+    moved(alone.node, "motion", "set", "anybody_certifies", "on")
+    assert unlisted in said(*stranger)
+    assert unlisted not in said("certify", "--subject", "x", *alone.key("ben"), *here)
+    assert unlisted not in said("certify", "--subject", "x", *here)
+    moved(alone.node, "motion", "set", "anybody_certifies", "off")
+
+
+def test_what_was_taken_back_is_taken_back_further_by_its_file(alone: Alone, tmp_path: Path) -> None:
+    here = at(alone.node)
+    old, new, missing = tmp_path / "old.txt", tmp_path / "new.txt", tmp_path / "no.txt"
+    first, _ = certified(alone, old, "ada")
+    certified(alone, new, "ada")
+    assert f"there is no file {missing}, and an id is 8 hexadecimal digits or more" in said(
+        "supersede", old, missing, *here, "--yes", expect=2
+    )
+    said("supersede", old, new, *here, "--yes")
+    assert "[R3]" in said("supersede", old, new, *here, "--yes", expect=6)
+    asked = said("revoke", old, "--void", "--reason", "fraud", *here, expect=2)
+    assert f"({first[:16]}…, by University of Ada ({ADA.public_key.hex()[:8]}…); superseded by" in asked
+    assert "…) will count as never valid, for good. Revoke it?" in asked
+    said("revoke", old, "--void", "--reason", "fraud", *here, "--yes")
+    said("certify", old, "--again", *here)
+    said("supersede", old, new, *here, "--yes")
+    several = said("revoke", old, *here, expect=2)
+    assert f"2 certificates cover {old}: " in several
+    assert f"{first[:16]} (void (fraud))" in several
+
+
+def test_an_order_to_erase_that_is_refused_tells_its_rule(alone: Alone, tmp_path: Path) -> None:
+    here = at(alone.node)
+    theirs, _ = certified(alone, tmp_path / "theirs.txt", "ben")
+    order = ("erase", theirs[:16], "--everywhere", *alone.key("cy"), "--yes", *here)
+    assert "it was refused: [R2]" in said(*order, expect=6)
+    assert told(*order, expect=6)["outcomes"][0]["rule"] == "R2"
+
+
 def test_once_an_organisation_key_is_set_it_alone_changes_the_others(alone: Alone) -> None:
     here = at(alone.node)
     line = alone.admission("offline", "ben")

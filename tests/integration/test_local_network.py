@@ -24,7 +24,8 @@ from tallystick.cli.output import Terminal
 from tallystick.client.drafts import in_words
 from tallystick.demo import local_network
 from tallystick.demo.local_network import LocalNetwork, NodeProcess, terminated_like_interrupted
-from tallystick.demo.real_demo import PARAMS, RealDemo
+from tallystick.demo.real_demo import PARAMS, UNIVERSITIES, RealDemo
+from tallystick.demo.up import _tell
 from tallystick.host import addresses
 from tallystick.host.addresses import drawn_port
 from tallystick.host.founding import found_here
@@ -186,6 +187,20 @@ def test_up_says_what_to_try_and_ends_with_all_its_nodes(number: int, args: list
         assert not any(map(is_alive, nodes))
         assert [one.name for one in path.iterdir()] == ["net"]
         assert folder == Path("net") if args == ["net"] else not folder.exists()
+
+
+@pytest.mark.parametrize(("members", "others"), [(1, []), (2, [2]), (3, [2, 3]), (4, [2, 3]), (5, [2, 3, 4])])
+def test_up_advises_a_motion_without_harm_and_with_as_many_words_as_it_needs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], members: int, others: list[int]
+) -> None:
+    folders = found_here("test", tmp_path / "net", members, "", params=PARAMS, port=7117, called=UNIVERSITIES[:members])
+    _tell(folders)
+    told = [shlex.split(line) for line in capsys.readouterr().out.splitlines() if line.startswith("  tallystick m")]
+    assert [line[1:3] for line in told if line[1] == "member"] == [
+        ["member", one] for one in ("list", "rename", "admit")
+    ]
+    approving = [Path(line[-1]).name for line in told if line[1:4] == ["motion", "approve", "ID"]]
+    assert approving == [f"node-{one}" for one in others]
 
 
 def _folder_in(told: str, after: str) -> Path:

@@ -175,7 +175,7 @@ def test_a_payload_is_erased_and_everything_else_stays(node: NodeProcess, tmp_pa
         search = ("search", "secret", *at(node))
         wait_for(lambda: in_json(*search, cwd=tmp_path)["certificates"], "it is found")
         told = cli("erase", certified[:12], *at(node), cwd=tmp_path, expect=2).stderr
-        assert "about the file secret name.txt, from this node, for good?" in told
+        assert "… about the file secret name.txt from this node, for good?" in told
         assert "The certificate and every proof of it stay; other nodes and backups keep their copies." in told
         assert client.certificate(certified).payload is not None
         assert "is erased here" in cli("erase", certified[:12], "--yes", *at(node), cwd=tmp_path).stdout

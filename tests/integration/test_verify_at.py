@@ -199,6 +199,17 @@ def test_a_time_may_be_a_day_and_a_time(tmp_path: Path) -> None:
     assert "is no time" in cli("verify", "diploma.txt", "--at", "noon", cwd=tmp_path, expect=2).stderr
 
 
+def test_of_a_time_after_the_last_block_nothing_is_known(tmp_path: Path) -> None:
+    written = Written(tmp_path)
+    there_ms = written.forge(written.certificate("diploma.txt"))
+    written.keep()
+    written.verify("diploma.txt", *at(there_ms))
+    where = ("--chain", "ledger.db", "--ledger", written.scribe.ledger_id.hex())
+    for later in (str(there_ms + 1), "2140-01-01"):
+        told = cli("verify", "diploma.txt", *where, "--at", later, cwd=tmp_path, expect=2).stderr
+        assert "is not known yet: the last block here is of 2025-" in told
+
+
 def test_of_a_file_certified_by_several_issuers_each_is_shown(tmp_path: Path) -> None:
     """It is certified as long as one is valid, and by those alone."""
     written = Written(tmp_path)

@@ -10,12 +10,13 @@ import pytest
 from tests.builders import ADA, START_MS, refuses
 from tests.governed import NAMES, GovernedScribe, directory_genesis
 from tests.simulation.campaign.mutants import Replacement, replaced, rewritten
-from tests.unit import test_directory, test_motions, test_status, test_transition
+from tests.unit import test_continuation, test_directory, test_erasure, test_motions, test_status, test_transition
 
 from tallystick.ledger import directory, keys, motions
 from tallystick.ledger.blockchain import Blockchain
 from tallystick.ledger.certificate import Approval, Motion, Objection, issue
 from tallystick.ledger.changes import Admission, Effect, Role, SetMemberRole, SetStakes, StakeChange
+from tallystick.ledger.continuation import Continuation
 from tallystick.ledger.directory import Directory, KeyEntry
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.finality import Finalization
@@ -261,6 +262,34 @@ ATTACKS: dict[str, tuple[Callable[..., object], Callable[[], list[Replacement]]]
             "actor not in (organisation.organisation_key, organisation.member_key)",
         ),
     ),
+    "An order to erase what another certified": (
+        test_erasure.test_no_other_organisation_orders,
+        _call(Draft, "_acts_for", lambda self, actor, held: True),
+    ),
+    "An order to erase by a key that may not certify": (
+        test_erasure.test_who_may_not_certify_orders_nothing,
+        _call(Directory, "check_certifies", lambda self, key, at: self.keys.get(key)),
+    ),
+    "A confirmation by who is no member": (
+        test_erasure.test_a_voter_confirms_and_an_issuer_key_or_a_stranger_does_not,
+        _text(Draft, "_check_confirms", "self.governed.directory.member_of(one.issuer) is None", "False"),
+    ),
+    "A confirmation of a motion that has not passed": (
+        test_erasure.test_a_motion_that_has_not_passed_is_no_order,
+        _text(Draft, "_check_confirms", "one.order in self.motions.open", "False"),
+    ),
+    "A log filled with confirmations of one order": (
+        test_erasure.test_each_field_beside_order_and_target_is_fixed,
+        _text(Draft, "_check_confirms", "one.timestamp_ms or one.subject or one.payload_hash is not None", "False"),
+    ),
+    "A ledger that says it continues another, by nobody of that": (
+        test_continuation.test_somebody_of_the_old_ledger_signs,
+        _text(Continuation, "check", "if not signers:", "if False:"),
+    ),
+    "A consent used for another ledger than was signed": (
+        test_continuation.test_a_consent_serves_for_nothing_else,
+        _text(Continuation, "check", "not verify(message, signature, key)", "False"),
+    ),
 }
 """Each with the test in which it fails, and with its rule broken."""
 
@@ -269,9 +298,15 @@ def _try(test: Callable[..., object]) -> None:
     """Run a test with what it asks for, as pytest would."""
     scribe, wanted = GovernedScribe(), inspect.signature(test).parameters
     known: dict[str, object] = {"scribe": scribe, "first": Effect.VOID, "second": Effect.REVOKED}
+    known["more"] = {"timestamp_ms": 1}
     if "diploma" in wanted:
         known["diploma"] = diploma = scribe.statement("issuer")
         scribe.forge(scribe.add_issuer("issuer"), diploma)
+    if "order" in wanted:
+        known["order"] = order = scribe.erasure(diploma)
+        scribe.forge(order)
+    if "other" in wanted:
+        known["other"] = test_continuation.others()[0]
     test(**{name: known[name] for name in wanted})
 
 

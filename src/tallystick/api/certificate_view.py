@@ -6,7 +6,7 @@ from msgspec.structs import asdict
 
 from tallystick.api import governed_views, views
 from tallystick.api.decisions import decision_view
-from tallystick.api.key_book import Keys, called
+from tallystick.api.key_book import Keys, name_of
 from tallystick.api.words import reason_in_words, summary_of
 from tallystick.ledger import certificate as core
 from tallystick.ledger.certificate import AnyCertificate, Decision, Evidence, StakingOperation
@@ -79,7 +79,7 @@ def certificate_view(one: AnyCertificate, beside: Beside, keys: Keys) -> views.C
 def certificate_line(one: AnyCertificate, beside: Beside, keys: Keys) -> views.CertificateLine:
     """A certificate, as it is told in a list."""
     log_index = beside.place.log_index
-    offender = called(keys.view(one.offender)) if isinstance(one, Evidence) else ""
+    offender = name_of(keys.view(one.offender)) if isinstance(one, Evidence) else ""
     subject = _subject_of(one, beside.payload)
     if subject is None:
         subject = "(its payload was erased)" if beside.is_erased else "(its payload is not kept here)"

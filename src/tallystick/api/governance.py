@@ -7,7 +7,7 @@ from msgspec.structs import asdict
 
 from tallystick.api import governed_views
 from tallystick.api.decisions import change_view
-from tallystick.api.key_book import KeyBook, called
+from tallystick.api.key_book import KeyBook, name_of
 from tallystick.api.words import change_in_words
 from tallystick.host.founding import indispensable
 from tallystick.ledger import changes
@@ -147,7 +147,7 @@ class _Count(NamedTuple):
     def in_words(self, keys: KeyBook) -> str:
         """What an open motion waits for."""
         silent = [one.member for one in self.views(keys) if one.word is None]
-        named = ", ".join(map(called, silent[:_MOST_NAMED]))
+        named = ", ".join(map(name_of, silent[:_MOST_NAMED]))
         more = f" and {len(silent) - _MOST_NAMED} more" if len(silent) > _MOST_NAMED else ""
         have = f"{self.stake(1):,} of {self.total:,} tokens at stake approve, {self.needed:,} are needed"
         return f"{have}; no word yet from: {named}{more}" if silent else have

@@ -37,9 +37,9 @@ class KeyBook(NamedTuple):
 
     def said(self, key: bytes) -> str:
         """A key in words."""
-        return called(self.view(key))
+        return name_of(self.view(key))
 
 
-def called(key: views.Key) -> str:
+def name_of(key: views.Key) -> str:
     """A key in words: of what organisation it is, else what the address book calls it, else how it begins."""
     return key.title or key.name or f"{key.key[:12]}…"

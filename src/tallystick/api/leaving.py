@@ -1,14 +1,13 @@
 """Until when the node of a member has to run whose key ends: the organisation is removed, or has another key."""
 
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from tallystick.api.governed_views import Leaving
+from tallystick.api.words import SHORT_ID
 from tallystick.ledger.changes import VOTING, Remove, ReplaceMemberKey
 from tallystick.ledger.directory import Organisation
 from tallystick.ledger.state import State
 from tallystick.node.agreement import AgreementStatus
-
-_SHORT_ID: Final = 16
 
 
 class _End(NamedTuple):
@@ -57,15 +56,15 @@ def _moved_or_announced(one: Organisation, key: bytes, state: State) -> _End | N
     """A rotation that is announced, or else the first open motion by which the key would end."""
     if one.rotation is not None:
         after, due_ms = one.rotation.key, one.rotation.due_ms
-        what = f"the key {after.hex()[:_SHORT_ID]}… follows this one as the member key of {one.title}, when that is due"
+        what = f"the key {after.hex()[:SHORT_ID]}… follows this one as the member key of {one.title}, when that is due"
         return _End("replaced", what, after, due_ms)
     for motion in sorted(state.motions.open.values(), key=lambda other: other.log_index):
-        passes = f"when motion {motion.id.hex()[:_SHORT_ID]} passes"
+        passes = f"when motion {motion.id.hex()[:SHORT_ID]} passes"
         match motion.change:
             case Remove(organisation=name) if name == one.id:
                 return _End("removed", f"{one.title} is removed {passes}", motion=motion.id)
             case ReplaceMemberKey(organisation=name, before=before, after=after) if (name, before) == (one.id, key):
-                what = f"{after.hex()[:_SHORT_ID]}… is the member key of {one.title} {passes}"
+                what = f"{after.hex()[:SHORT_ID]}… is the member key of {one.title} {passes}"
                 return _End("replaced", what, after, motion=motion.id)
     return None
 

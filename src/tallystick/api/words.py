@@ -1,11 +1,15 @@
 """What certificates say and decide, in a few words."""
 
+from typing import Final
+
 from tallystick.ledger import certificate as core
 from tallystick.ledger import changes
 from tallystick.ledger.certificate import AnyCertificate
 from tallystick.ledger.changes import AnyChange, AnyKeyOperation, Effect, Reason, Role
 
 _MOST_NAMED = 3
+SHORT_ID: Final = 16
+"""So many digits of an id or key are shown: they mean only one."""
 
 
 def summary_of(certificate: AnyCertificate, subject: str, offender: str) -> str:  # noqa: PLR0911  one for each kind

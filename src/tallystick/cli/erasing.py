@@ -5,6 +5,7 @@ from typing import Annotated, Final
 from msgspec.structs import replace
 
 from tallystick.api import views
+from tallystick.api.words import SHORT_ID
 from tallystick.cli.issuers import SignWith, Why, wallet_in
 from tallystick.cli.motions import organisations
 from tallystick.cli.operating import settled
@@ -15,7 +16,6 @@ from tallystick.client.blocking import Client
 from tallystick.client.doors import AnswerProblem
 from tallystick.problems import ExitCode, NotThere, Problem
 
-_SHORT_ID: Final = 12
 _HASH_DIGITS: Final = 64
 
 
@@ -73,13 +73,13 @@ def _payload(client: Client, which: str) -> tuple[str, str, views.Certificate | 
     except AnswerProblem as problem:
         if problem.exit_code is not ExitCode.NOT_THERE or len(which) != _HASH_DIGITS:
             raise
-        return which.lower(), f"the payload {which[:_SHORT_ID]}…, now or when it comes,", None
+        return which.lower(), f"the payload {which[:SHORT_ID]}… (now, or when it comes)", None
     if one.payload_hash is None:
-        raise NotThere(f"certificate {one.id[:_SHORT_ID]}… has no payload; nothing was erased")
+        raise NotThere(f"certificate {one.id[:SHORT_ID]}… has no payload; nothing was erased")
     if one.payload is None:
-        return one.payload_hash, f"the payload of {one.id[:_SHORT_ID]}…, which is not kept here now,", one
-    about = f", about the file {one.payload.file.name}," if one.payload.file else ""
-    return one.payload_hash, f"the payload of {one.id[:_SHORT_ID]}…{about}", one
+        return one.payload_hash, f"the payload of {one.id[:SHORT_ID]}… (not kept here now)", one
+    about = f" about the file {one.payload.file.name}" if one.payload.file else ""
+    return one.payload_hash, f"the payload of {one.id[:SHORT_ID]}…{about}", one
 
 
 def _check_alone(client: Client, payload_hash: str, one: views.Certificate | None) -> None:
@@ -90,8 +90,8 @@ def _check_alone(client: Client, payload_hash: str, one: views.Certificate | Non
     if one is None:
         return
     own, lines = _of(one), client.payload_use(payload_hash).certificates
-    if others := [f"{line.id[:_SHORT_ID]}… by {called(line.issuer)}" for line in lines if _of(line) != own]:
-        said = f"the payload of {one.id[:_SHORT_ID]}… is that of another issuer's certificate, too: {names_of(others)}"
+    if others := [f"{line.id[:SHORT_ID]}… by {called(line.issuer)}" for line in lines if _of(line) != own]:
+        said = f"the payload of {one.id[:SHORT_ID]}… is that of another issuer's certificate, too: {names_of(others)}"
         raise Problem(f"{said}. To erase it all the same, name the payload: tallystick erase {payload_hash}")
 
 
@@ -103,14 +103,15 @@ def _ordered(
     client: Client, one: views.Certificate | None, what: str, why: str, *, by_node: bool, yes: bool
 ) -> views.Outcome | None:
     """The order to erase it everywhere, made unless one stands already. Raises `Problem`."""
-    organisations(client)  # on an open ledger nobody would confirm
+    lines = organisations(client)  # on an open ledger nobody would confirm
     if one is None or one.kind != "statement":
         raise Problem(f"only the payload of a statement is ordered to be erased, by the statement's id: {what} is none")
-    if by_node and one.issuer.organisation != client.status().node.organisation:
-        decide_it = f"the members decide that together: tallystick motion erase {one.id[:_SHORT_ID]}"
-        raise Problem(
-            f"{called(one.issuer)} certified {one.id[:_SHORT_ID]}…, and not this node's organisation: {decide_it}"
-        )
+    own = client.status().node
+    if by_node and one.issuer.organisation != own.organisation:
+        said = f"{called(one.issuer)} certified {one.id[:SHORT_ID]}…, and not this node's organisation"
+        if own.key in [line.member_key for line in lines]:
+            raise Problem(f"{said}: the members decide that together: tallystick motion erase {one.id[:SHORT_ID]}")
+        raise Problem(f"{said}: that organisation orders it, or members do by motion")
     if one.erasure is not None:
         return None
     stays = "The certificate and every proof of it stay, and so do backups, exports and copies in anybody's hands."
@@ -118,7 +119,8 @@ def _ordered(
     confirm(f"{stays}{public} Order all nodes to erase {what} and erase it here, for good?", is_said=yes)
     outcome = settled(client, client.order_erasure(one.id, words=why, timeout_s=0).outcome)
     if outcome.state == "refused":
-        raise fail(f"it was refused: {outcome.reason}", ExitCode.REFUSED)
+        give(views.Outcomes(outcomes=[outcome]))
+        raise told(fail(f"it was refused: {outcome.reason}", ExitCode.REFUSED))
     return outcome
 
 
@@ -135,4 +137,4 @@ def _tell(
     if one is not None and not is_json() and (found := client.certificate(one.id).erasure) is not None:
         say_fields(erasure_fields(found))
         if order is not None:
-            hint(f"Who has erased it later: tallystick show certificate {one.id[:_SHORT_ID]}")
+            hint(f"Who has erased it later: tallystick show certificate {one.id[:SHORT_ID]}")

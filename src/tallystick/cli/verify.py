@@ -20,6 +20,7 @@ from tallystick.cli.words import (
     votes,
     whole,
 )
+from tallystick.client.blocking import Client
 from tallystick.client.verdicts import (
     SHORTEST_ID,
     Verdict,
@@ -32,7 +33,7 @@ from tallystick.client.verdicts import (
     make_demand,
 )
 from tallystick.client.verification import Certified
-from tallystick.problems import ExitCode
+from tallystick.problems import ExitCode, Problem
 from tallystick.storage.file_statement import describe_file, describe_stream
 
 _MOST_EXPLAINED: Final = 3
@@ -68,7 +69,8 @@ def verify(
 
     A certificate that is revoked, void or superseded does not count; it says since when, and why. What was decided
     after the time that it names is not known here. With --at it is asked whether it was valid at that time, by what is
-    known now: it counts from the time of its block on, whatever its issuer claims.
+    known now: it counts from the time of its block on, whatever its issuer claims. A time after the last block is not
+    taken.
 
     Of a running node's answer it checks here: the file's hash, the certificate's and its block's signatures and
     hashes, and the votes that made the block final; what that leaves is said. In a file it checks every hash,
@@ -90,6 +92,7 @@ def verify(
         for one in files
     ]
     with open_source(chain, data, url) as client:
+        _check_known_by(client, at)
         demand = make_demand(client, known, ledger.lower() if ledger else None, issuer)
         verdicts = give_verdicts(client, statements, known, demand, at)
     give(verdicts)
@@ -97,6 +100,13 @@ def verify(
         _tell(verdicts, is_file=client.is_file)
     if not all(one.verifies for one in verdicts.files):
         raise typer.Exit(ExitCode.FAILED)
+
+
+def _check_known_by(client: Client, at_ms: int | None) -> None:
+    """Raise `Problem` for a time after the last block: a later block may still have decided otherwise by then."""
+    if at_ms is not None and at_ms > (last_ms := client.ledger().tip.timestamp_ms):
+        known = f"the last block here is of {utc(last_ms)}; without --at it is asked as of that"
+        raise Problem(f"what is valid at {utc(at_ms)} is not known yet: {known}")
 
 
 def _tell(verdicts: Verdicts, *, is_file: bool) -> None:

@@ -6,6 +6,7 @@ from typing import Final
 
 from tallystick.api.governed_views import Erasure, MotionLine, Validity
 from tallystick.api.views import Continuation, Finality, Key
+from tallystick.api.words import SHORT_ID
 
 _SHORT_HEX: Final = 12
 _UNITS: Final = ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "min"), (60, "min", 1, "s"))
@@ -56,7 +57,7 @@ def erasure_fields(one: Erasure) -> dict[str, str]:
     return {
         "to be erased": f"ordered on {utc(one.orders[0].since_ms)} by {'; '.join(by)}",
         "erased by": "; ".join(f"{called(said.member)}, {utc(said.block_timestamp_ms)}" for said in one.confirmed),
-        "not yet by": f"{silent}: each operator runs tallystick erase {one.target[:_SHORT_HEX]}" if silent else "",
+        "not yet by": f"{silent}: each operator runs tallystick erase {one.target[:SHORT_ID]}" if silent else "",
         "not reached": one.not_reached,
     }
 
@@ -68,7 +69,7 @@ def without(one: MotionLine) -> str:
 
 def continued(one: Continuation) -> str:
     """That a ledger continues another, by how many, and which."""
-    return f"{one.summary}: it goes on from {one.name} ({one.ledger_id[:16]}…) after block {one.block_index:,}"
+    return f"{one.summary}: it goes on from {one.name} ({one.ledger_id[:SHORT_ID]}…) after block {one.block_index:,}"
 
 
 def votes(finality: Finality, block_index: int) -> str:

@@ -26,7 +26,7 @@ from tallystick.ledger.encoding import encode
 from tallystick.ledger.wallet import Wallet
 from tallystick.problems import NotThere
 
-EXPIRES_AFTER_MS: Final = 30 * 86_400_000
+EXPIRES_AFTER_MS: Final = 14 * 86_400_000
 """How long a motion stays open unless it says otherwise."""
 
 V = TypeVar("V")
@@ -78,7 +78,7 @@ class Governing(ABC):
     async def move(
         self, change: d.AnyChange, *, expires_ms: int | None = None, words: str = "", timeout_s: float | None = 60.0
     ) -> SignedDecision:
-        """Move that something be changed, and approve it; it is open until a block time, by default for 30 days.
+        """Move that something be changed, and approve it; it is open until a block time, by default for 14 days.
 
         `await client.move(decisions.Rename("ada", "University of Ada", "Ada's", None, None))`
         While it is open, `(await client.motion(told.id)).danger` says if the ledger stops without somebody after it.

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tallystick.api import governed_views, views
-from tallystick.api.key_book import called
+from tallystick.api.key_book import name_of
 from tallystick.cli.options import node_folder
 from tallystick.cli.output import (
     DEFAULT_CHAIN,
@@ -194,7 +194,7 @@ def _show_refusals(account: Account) -> None:
 
 
 def _name(key: views.Key | None) -> str:
-    return called(key) if key else "nobody"
+    return name_of(key) if key else "nobody"
 
 
 # ---- the end ------------------------------------------------------------------------------------------------

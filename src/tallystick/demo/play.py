@@ -11,7 +11,7 @@ from msgspec.structs import asdict
 
 from tallystick.api import governed_views, views
 from tallystick.api.file_source import CheckedReader, open_file
-from tallystick.api.key_book import called
+from tallystick.api.key_book import name_of
 from tallystick.api.questions import MOST_ITEMS
 from tallystick.cli.output import Terminal, Text
 from tallystick.cli.words import many, seconds
@@ -143,7 +143,7 @@ async def _read_back(chain: Path) -> KeptChain:
         organisations = [await reader.organisation(one.id) for one in lines]
         blocks = [await reader.block(index) for index in range(1, ledger.tip.index + 1)]
     epochs = {one.epoch: checked.epoch_of(one.index).members for one in blocks}
-    stakes = [{called(reader.key(key)): stake for key, stake in one} for one in epochs.values()]
+    stakes = [{name_of(reader.key(key)): stake for key, stake in one} for one in epochs.values()]
 
     def covers(file: FileStatement) -> bool:
         return any(one.size_bytes == file.size_bytes for one, _ in checked.stating(file.sha256))

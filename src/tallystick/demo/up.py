@@ -16,6 +16,7 @@ from tallystick.demo.real_demo import MOST_PROCESSES, PARAMS, UNIVERSITIES
 from tallystick.host.addresses import drawn_port
 from tallystick.host.data_folder import DataFolder, FolderError
 from tallystick.host.founding import found_here
+from tallystick.ledger.genesis import Founder
 from tallystick.problems import ExitCode
 from tallystick.storage.store import Store
 
@@ -83,6 +84,18 @@ def _run(network: LocalNetwork[NodeProcess]) -> None:
     raise fail("all nodes have ended; their logs are beside their folders", ExitCode.FAILED)
 
 
+def _needed_beside_the_first(folders: Sequence[DataFolder], founders: Sequence[Founder]) -> Iterator[DataFolder]:
+    """With how many of the others the first node passes a motion: more than 2/3 of the stake, as it was founded."""
+    stakes = {one.key: one.stake for one in founders}
+    approving = 0
+    for one in folders:
+        if approving:
+            yield one
+        approving += stakes.get(one.public_key(), 0)
+        if 3 * approving > 2 * sum(stakes.values()):
+            return
+
+
 def _tell(folders: Sequence[DataFolder]) -> None:
     with Store.open(folders[0].ledger_path, read_only=True) as store:
         founders = store.genesis.founders
@@ -98,8 +111,12 @@ def _tell(folders: Sequence[DataFolder]) -> None:
     at, joining = f"--data {first}", f"tallystick join $(tallystick invite --data {first}) --data ./mine"
     governed = (
         f"tallystick member list {at}",
-        *(f"tallystick member set-stake {one.organisation}=150 {at}" for one in founders if one.key == own),
-        f"tallystick motion approve ID --data {last}",
+        *(
+            f"tallystick member rename {one.organisation} --title 'New {one.title}' {at}"
+            for one in founders
+            if one.key == own
+        ),
+        *(f"tallystick motion approve ID --data {one.quoted}" for one in _needed_beside_the_first(folders, founders)),
         f"{joining} --no-passphrase --run",
         f"tallystick member admit $(tallystick key admit mine --data ./mine) --title Mine {at}",
     )
