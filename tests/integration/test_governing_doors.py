@@ -245,6 +245,7 @@ def test_what_an_organisation_certified_that_is_gone_is_taken_back_by_motion(alo
     here = at(alone.node)
     good, first = certified(alone, tmp_path / "good.txt", "cy")
     bad, _ = certified(alone, tmp_path / "bad.txt", "cy")
+    certified(alone, tmp_path / "of cy.txt", "cy")
     _, since = certified(alone, tmp_path / "forged.txt", "cy")
     _, last = certified(alone, tmp_path / "forged too.txt", "cy")
     key = CY.public_key.hex()
@@ -264,6 +265,13 @@ def test_what_an_organisation_certified_that_is_gone_is_taken_back_by_motion(alo
     assert "It has passed, and is in effect." in made
     assert "revoked (organisation ended), since" in said("verify", tmp_path / "bad.txt", *here, expect=1)
     assert "University of Cy" in said("verify", tmp_path / "good.txt", *here)
+
+    new, _ = certified(alone, tmp_path / "of ada instead.txt", "ada")
+    supersede = ("supersede", tmp_path / "of cy.txt", tmp_path / "of ada instead.txt", *here)
+    assert "[R2]" in said(*supersede, "--yes", expect=6), "not by another organisation alone"
+    assert "gives way for good to" in said(*supersede, "--by-motion", expect=2)
+    assert f"to put {new[:12]}… in the place of" in said(*supersede, "--by-motion", "--yes")
+    assert f"superseded by {new[:12]}…" in said("verify", tmp_path / "of cy.txt", *here, expect=1)
 
     assert "say --compromised-since" in said(*withdraw, "--by-motion", "--yes", expect=2)
     asked = said(*withdraw, "--compromised-since", since, "--by-motion", expect=2)

@@ -31,6 +31,7 @@ Reason = Literal["unspecified", "mistake", "fraud", "withdrawn", "key-compromise
 SignWith = Annotated[
     Path | None, option("Sign with the key in this file, here.", "FILE", "--key", show_default="the node's own")
 ]
+ByMotion = Annotated[bool, flag("--by-motion", "All members decide, as the organisation that certified is gone.")]
 Why = Annotated[str, option("Why, in a line of text: beside the certificate, and can be erased.", "TEXT")]
 
 issuer = group(
@@ -207,9 +208,7 @@ def revoke(
     reason: Annotated[Reason, option("Why.")] = "unspecified",
     void: Annotated[bool, flag("--void", "It never was valid, instead of: from now on it is not.")] = False,
     why: Why = "",
-    by_motion: Annotated[
-        bool, flag("--by-motion", "All members decide, as the organisation that certified is gone.")
-    ] = False,
+    by_motion: ByMotion = False,
     days: Days = DAYS,
     key: SignWith = None,
     data: Data = None,
@@ -249,6 +248,8 @@ def supersede(
     successor: Annotated[str, argument("SUCCESSOR", "What stands in its place: its id, or the file.")],
     *,
     why: Why = "",
+    by_motion: ByMotion = False,
+    days: Days = DAYS,
     key: SignWith = None,
     data: Data = None,
     passphrase_file: PassphraseFile = None,
@@ -257,7 +258,8 @@ def supersede(
 ) -> None:
     """Put another certificate in a certificate's place: a diploma was corrected and certified anew.
 
-    Both are of one organisation. Whoever verifies the old file is told that another stands in its place.
+    Both are of one organisation; by motion, of one that is gone and of any other. Whoever verifies the old file is told
+    that another stands in its place.
 
     Example: tallystick supersede diploma.pdf corrected.pdf
     """
@@ -267,9 +269,14 @@ def supersede(
         one, new = _statement(client, which, signer), _statement(client, successor, signer)
         if one.id == new.id:
             raise typer.BadParameter("a certificate does not stand in its own place")
+        question = f"{_in_words(one)} gives way for good to {_in_words(new)}."
+        if by_motion:
+            change = d.SetStatus(one.id, "superseded", "unspecified", new.id)
+            move(client, change, days, data, question=question, yes=yes)
+            return
         _check_own(one, signer)
         _check_own(new, signer)
-        confirm(f"{_in_words(one)} gives way for good to {_in_words(new)}. Supersede it?", is_said=yes)
+        confirm(f"{question} Supersede it?", is_said=yes)
         outcome = decide(client, client.supersede(one.id, new.id, words=why, timeout_s=0))
     told = f" is superseded by {new.id[:SHORT_ID]}…: block {outcome.block_index or 0:,}"
     say(marked("✓", one.summary or one.id[:SHORT_ID], told))

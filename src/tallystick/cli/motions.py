@@ -9,7 +9,7 @@ from tallystick.api import decisions as d
 from tallystick.api import governed_views, views
 from tallystick.api.governance import stops_without
 from tallystick.api.questions import MOST_ITEMS
-from tallystick.api.words import change_in_words
+from tallystick.api.words import SHORT_ID, change_in_words
 from tallystick.cli.operating import settled
 from tallystick.cli.options import ChainFile, Data, Yes, argument, group, node_folder, open_node, open_source, option
 from tallystick.cli.output import (
@@ -37,7 +37,7 @@ from tallystick.problems import ExitCode, NotThere, Problem
 _DAY_MS: Final = 86_400_000
 _MOST_DAYS: Final = 89
 """A motion is open for 90 days at most by the time of its block, which no clock here tells exactly."""
-_SHORT_ID: Final = 16
+_MOST_DIGITS: Final = 15
 _SHORTEST_KEY: Final = 8
 
 Days = Annotated[int, option("Closed after so many days, unless it was decided.", "DAYS", min=1, max=_MOST_DAYS)]
@@ -82,12 +82,12 @@ def move(
     if is_json():
         return
     made = client.motion(outcome.id)
-    say(marked("✓", f"Motion {made.id[:_SHORT_ID]}", f": to {made.summary}"))
+    say(marked("✓", f"Motion {made.id[:SHORT_ID]}", f": to {made.summary}"))
     _tell_waiting(made)
     if made.state == "open":
         at = f" --data {node_folder(data).quoted}" if data else ""
-        hint(f"The other members say yes with: tallystick motion approve {made.id[:_SHORT_ID]}")
-        hint(f"How it stands: tallystick motion show {made.id[:_SHORT_ID]}{at}")
+        hint(f"The other members say yes with: tallystick motion approve {made.id[:SHORT_ID]}")
+        hint(f"How it stands: tallystick motion show {made.id[:SHORT_ID]}{at}")
 
 
 def _ask(reasons: str, question: str, danger: str | None, *, yes: bool) -> None:
@@ -160,7 +160,7 @@ def list_motions(chain: ChainFile = None, data: Data = None, limit: Limit = None
         page = client.motions(limit or (MOST_ITEMS if is_json() else PAGE), None if cursor is None else str(cursor))
     give(page)
     columns: Columns[governed_views.MotionLine] = {
-        "Motion": lambda one: Text(f"{one.id[:_SHORT_ID]}", style="cyan"),
+        "Motion": lambda one: Text(f"{one.id[:SHORT_ID]}", style="cyan"),
         "State": lambda one: Text(one.state, style="yellow" if one.waits_for else "dim"),
         "Moves to": lambda one: one.summary,
         "By": lambda one: called(one.mover),
@@ -169,7 +169,7 @@ def list_motions(chain: ChainFile = None, data: Data = None, limit: Limit = None
     say_table(page.motions, columns, left_out=("By",))
     for one in page.motions:
         if one.state == "open":
-            say(f"  {one.id[:_SHORT_ID]}: {one.waits_for}; closes on {utc(one.expires_ms)}{without(one)}")
+            say(f"  {one.id[:SHORT_ID]}: {one.waits_for}; closes on {utc(one.expires_ms)}{without(one)}")
     tell_of_more(["motion", "list"], page.next, again(limit, chain, data))
     if not page.motions and cursor is None:
         hint("Nothing was moved yet; what can be: tallystick member --help, tallystick motion set --help")
@@ -186,7 +186,7 @@ def show_motion(
     with open_source(chain, data) as client:
         one = client.motion(which)
     give(one)
-    say(marked("✓" if one.state == "passed" else "·", f"Motion {one.id[:_SHORT_ID]}", f": to {one.summary}"))
+    say(marked("✓" if one.state == "passed" else "·", f"Motion {one.id[:SHORT_ID]}", f": to {one.summary}"))
     decided = f"block {one.decided_block:,}, {utc(one.decided_ms or 0)}" if one.decided_block is not None else ""
     fields = {
         "id": one.id,
@@ -240,7 +240,7 @@ def _open(client: Client, which: str) -> governed_views.Motion:
     own_organisation(client)
     one = client.motion(which)
     if one.state != "open":
-        raise Problem(f"motion {one.id[:_SHORT_ID]} is {one.state}: no word changes that; tallystick motion list")
+        raise Problem(f"motion {one.id[:SHORT_ID]} is {one.state}: no word changes that; tallystick motion list")
     return one
 
 
@@ -248,7 +248,7 @@ def _say_word(client: Client, one: governed_views.Motion, signed: governed_views
     decide(client, signed)
     if is_json():
         return
-    say(marked("✓", f"Motion {one.id[:_SHORT_ID]}", f" is {what}: to {one.summary}"))
+    say(marked("✓", f"Motion {one.id[:SHORT_ID]}", f" is {what}: to {one.summary}"))
     _tell_waiting(client.motion(one.id))
 
 
@@ -258,7 +258,7 @@ def _tell_waiting(one: governed_views.MotionLine) -> None:
     else:
         say("  It has passed, and is in effect." if one.state == "passed" else f"  It is {one.state}.")
     if one.state == "passed" and isinstance(one.change, d.Erase):
-        hint(f"Each operator, here and elsewhere, erases it with: tallystick erase {one.change.target[:_SHORT_ID]}")
+        hint(f"Each operator, here and elsewhere, erases it with: tallystick erase {one.change.target[:SHORT_ID]}")
 
 
 @motion.command("erase")
@@ -281,10 +281,10 @@ def erase_everywhere(
         own = own_organisation(client)
         one = client.certificate(which)
         if one.kind != "statement" or one.payload_hash is None:
-            raise NotThere(f"certificate {one.id[:_SHORT_ID]}… is no statement with a payload: nothing to erase")
-        what = f"“{one.summary}” ({one.id[:_SHORT_ID]}…, by {called(one.issuer)})"
+            raise NotThere(f"certificate {one.id[:SHORT_ID]}… is no statement with a payload: nothing to erase")
+        what = f"“{one.summary}” ({one.id[:SHORT_ID]}…, by {called(one.issuer)})"
         if one.issuer.organisation == own.id:
-            needs = f"needs no motion: tallystick erase --everywhere {one.id[:_SHORT_ID]}"
+            needs = f"needs no motion: tallystick erase --everywhere {one.id[:SHORT_ID]}"
             raise Problem(f"the own organisation certified {what}, which {needs}")
         question = f"What {what} says is to go from all nodes, for good; the certificate stays, with all proofs of it."
         move(client, d.Erase(one.id), days, data, question=question, yes=yes)
@@ -308,7 +308,7 @@ def set_parameter(
     """
     if parameter not in CHANGEABLE:
         raise typer.BadParameter(f"no motion sets {parameter}; those that one may: {', '.join(CHANGEABLE)}")
-    if value not in ("on", "off") and not (value.isascii() and value.isdecimal() and len(value) < _SHORT_ID):
+    if value not in ("on", "off") and not (value.isascii() and value.isdecimal() and len(value) <= _MOST_DIGITS):
         raise typer.BadParameter(f"{value!r} is no whole number, and not on or off")
     with open_node(data) as client:
         own_organisation(client)

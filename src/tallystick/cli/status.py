@@ -10,13 +10,13 @@ from rich.console import Group, RenderableType
 from rich.live import Live
 
 from tallystick.api import governed_views, views
+from tallystick.api.words import SHORT_ID
 from tallystick.cli.options import Data, flag, node_folder, open_node
 from tallystick.cli.output import Terminal, field, give, is_json, marked, say
 from tallystick.cli.words import ago, called, continued, lasting, many, utc, whose, without
 from tallystick.client.blocking import Client
 from tallystick.problems import ExitCode
 
-_SHORT_ID: Final = 16
 _REFRESH_SECONDS: Final = 1.0
 _MARKS: Final = {"advancing": "✓", "quiet": "✓", "catching_up": "↓", "recovering": "!", "silent": "!", "left": "!"}
 
@@ -92,19 +92,19 @@ def picture(told: views.Status, folder: Path) -> RenderableType:
 
 def _motion(one: governed_views.MotionLine) -> str:
     waits = f"{one.waits_for}; closes on {utc(one.expires_ms)}"
-    return f"{one.id[:_SHORT_ID]} to {one.summary}: {waits if one.state == 'open' else one.state}{without(one)}"
+    return f"{one.id[:SHORT_ID]} to {one.summary}: {waits if one.state == 'open' else one.state}{without(one)}"
 
 
 def _erasure(one: governed_views.Erasure) -> str:
     order = one.orders[0]
     ordered = f"ordered by {'motion' if order.kind == 'motion' else called(order.by)} on {utc(order.since_ms)}"
-    target = one.target[:_SHORT_ID]
+    target = one.target[:SHORT_ID]
     return f"the payload of {target}, {ordered}; look at it, then: tallystick erase {target}"
 
 
 def _rotation(one: governed_views.Rotation) -> str:
     stop = f"if that is a thief's: tallystick member stop-rotation {one.organisation}"
-    return f"{called(one.before)} is followed by {one.after[:_SHORT_ID]}… on {utc(one.due_ms)}; {stop}"
+    return f"{called(one.before)} is followed by {one.after[:SHORT_ID]}… on {utc(one.due_ms)}; {stop}"
 
 
 def _role(told: views.Status) -> str:
