@@ -2,7 +2,20 @@
 
 import sys
 
-from benchmarks import agreement, api, certificates, course, network, simulator, store, traffic, transport, verifier
+from benchmarks import (
+    agreement,
+    api,
+    certificates,
+    course,
+    decisions,
+    network,
+    simulator,
+    store,
+    traffic,
+    transport,
+    trie,
+    verifier,
+)
 
 BENCHMARKS = {
     "verification": certificates.against_bare_verification,
@@ -16,11 +29,13 @@ BENCHMARKS = {
     "one-node": network.one_node,
     "four-nodes": network.four_nodes,
     "latency": network.latency,
+    "decisions": decisions.motions_and_rotations,
     "sync": network.sync,
     "reads": api.reads,
     "listeners": api.listeners,
     "search": api.search,
     "store": store.long_lived,
+    "trie": trie.large,
 }
 
 

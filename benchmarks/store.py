@@ -21,7 +21,7 @@ from tallystick.ledger.blockchain import Blockchain
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.genesis import Genesis
 from tallystick.ledger.keys import Domain
-from tallystick.ledger.state import make_header
+from tallystick.ledger.transition import make_header
 from tallystick.ledger.vote import FINALIZE, Ballot, Tally, cast, tally_of
 from tallystick.network.replay import replayed
 from tallystick.node.events import PersistBlock

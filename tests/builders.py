@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 import pytest
 from msgspec.structs import replace
 
-from tallystick.consensus.agreement import Holds
 from tallystick.consensus.proof_of_stake import check_drawn, draw
 from tallystick.consensus.signing_guard import GuardRecord, SigningGuard
 from tallystick.consensus.simplex import Simplex
@@ -17,7 +16,7 @@ from tallystick.course.lone_driver import LoneDriver
 from tallystick.course.lone_forger import ForgerRule, LoneForger
 from tallystick.course.stake_rule import StakeRule
 from tallystick.ledger.block import Block, VerifiedBlock, verified
-from tallystick.ledger.blockchain import Blockchain
+from tallystick.ledger.blockchain import Above, Blockchain
 from tallystick.ledger.certificate import (
     AnyCertificate,
     Payload,
@@ -30,6 +29,7 @@ from tallystick.ledger.certificate import (
     issue_stake,
     issue_statement,
 )
+from tallystick.ledger.certificate_index import Found
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.fields import ZERO_DIGEST
@@ -39,7 +39,8 @@ from tallystick.ledger.header import VERSION, Header, SignedHeader
 from tallystick.ledger.keys import Domain, is_signed
 from tallystick.ledger.messages import Entry, Message, encode_message
 from tallystick.ledger.params import Params
-from tallystick.ledger.state import State, next_state
+from tallystick.ledger.state import State
+from tallystick.ledger.transition import next_state
 from tallystick.ledger.vote import FINALIZE, NULLIFY, Ballot, Tally, Vote, cast, tally_of
 from tallystick.ledger.wallet import Wallet
 from tallystick.network.archiving import FullArchive
@@ -101,13 +102,26 @@ GENESIS = found()
 LEDGER = GENESIS.ledger_id
 
 
+class Held:
+    """The blocks above the tip that hold the certificates with these ids, whose issuers nobody asks for."""
+
+    def __init__(self, *certificate_ids: bytes) -> None:
+        self._ids = frozenset(certificate_ids)
+
+    def holds(self, certificate_id: bytes) -> bool:
+        return certificate_id in self._ids
+
+    def find(self, certificate_id: bytes) -> Found | None:
+        return None
+
+
 class EmptyBox:
     """Nothing waits to be forged: for `Simplex`, when only votes matter."""
 
     def __len__(self) -> int:
         return 0
 
-    def choose(self, now_ms: int, base: State, holds: Holds) -> list[AnyCertificate]:
+    def choose(self, now_ms: int, base: State, above: Above) -> list[AnyCertificate]:
         return []
 
 
@@ -185,7 +199,7 @@ def proposal_evidence(
 
 
 def payload(content: str = "content") -> Payload:
-    return Payload(sha256(content.encode()).digest(), "text/plain", content.encode())
+    return Payload(sha256(content.encode()).digest(), "", "text/plain", content.encode())
 
 
 if TYPE_CHECKING:
@@ -291,7 +305,8 @@ class FinalScribe(Scribe):
         proof = self.last(epoch, block) if self.state.epoch is not epoch else None
         finalization = self.finalization(epoch, block) if is_finalized else None
         roots, members = (proof.roots, proof.members) if proof else (None, None)
-        self.kept.append(PersistBlock(block, (), finalization, roots, members))
+        decided = tuple(self.state.decided.items())
+        self.kept.append(PersistBlock(block, (), finalization, roots, members, decided=decided))
         self.archive.append(self.kept[-1])
         return block
 
@@ -336,7 +351,7 @@ def long_chain() -> tuple[Genesis, list[Block]]:
     return scribe.genesis, scribe.forge_many(10_000)
 
 
-_verify = lru_cache(maxsize=50_000)(is_signed)
+verify = lru_cache(maxsize=50_000)(is_signed)
 """Equal bytes give equal results, so that a test need not wait for them twice."""
 
 
@@ -396,7 +411,7 @@ class Bench:
 
     def _verify(self, message: bytes, signature: bytes, key: bytes) -> bool:
         self.verified.append((message, signature, key))
-        return _verify(message, signature, key)
+        return verify(message, signature, key)
 
     def handle(self, event: Any) -> list[Action]:
         actions = self.node.handle(self.now_ms, event)

@@ -13,6 +13,7 @@ from nacl.bindings import (
     crypto_scalarmult_ed25519_base_noclamp,
 )
 
+from tallystick.consensus.proof_of_stake import draw
 from tallystick.consensus.signing_guard import GuardRecord
 from tallystick.consensus.views import grouped
 from tallystick.ledger.block import Block
@@ -24,12 +25,20 @@ from tallystick.ledger.vote import Vote
 from tallystick.ledger.wallet import Wallet
 from tallystick.node.events import Action, Broadcast, Multicast, Peer, PeerConnected, Send
 from tallystick.node.simplex_driver import SimplexDriver
-from tests.builders import GENESIS, LEDGER, MEMBERS, Bench, FinalScribe, of_kind, simplex_driver, vote
+from tests.builders import GENESIS, LEDGER, MEMBERS, Bench, of_kind, simplex_driver, vote
 
-LEADER = FinalScribe(GENESIS).forger()
+
+def leader_of(view: int) -> Wallet:
+    """Who leads this view of the first epoch."""
+    drawn = draw(GENESIS.stakes(), LEDGER, 0, view)
+    return next(one for one in MEMBERS.values() if one.public_key == drawn)
+
+
+LEADER = leader_of(1)
 """Who leads view 1 of the tests' ledger."""
-OWNER, *OTHERS = [one for one in MEMBERS.values() if one is not LEADER]
-"""The member whose node is looked at, and the other two."""
+OWNER = next(one for one in MEMBERS.values() if one not in map(leader_of, (1, 2, 3)))
+OTHERS = [one for one in MEMBERS.values() if one not in (LEADER, OWNER)]
+"""`OWNER` is the member whose node is looked at: it leads none of the first views. `OTHERS` are the other two."""
 
 
 class MemberBench(Bench):

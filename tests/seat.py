@@ -38,7 +38,7 @@ from tallystick.consensus.signing_guard import SigningGuard
 from tallystick.consensus.simplex import Simplex
 from tallystick.ledger.blockchain import Blockchain
 from tallystick.ledger.errors import Refused, Rule
-from tallystick.ledger.state import make_header
+from tallystick.ledger.transition import make_header
 from tallystick.ledger.vote import FINALIZE, NAMES, NOTARIZE, NULLIFY, cast, tally_of
 from tests.builders import CY, GENESIS, MEMBERS, START_MS, sign_block, statement
 
@@ -72,8 +72,8 @@ class Waiting:
     def __len__(self):
         return len(self.certificates)
 
-    def choose(self, now_ms, base, holds):
-        return [one for one in self.certificates if not holds(one.id)]
+    def choose(self, now_ms, base, above):
+        return [one for one in self.certificates if not above.holds(one.id)]
 
 
 class Seat:

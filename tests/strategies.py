@@ -42,7 +42,7 @@ signatures = st.binary(min_size=64, max_size=64)
 times = st.integers(0, MAX_TIMESTAMP_MS)
 indexes = st.integers(0, MAX_INDEX)
 texts = st.text(st.characters(exclude_categories=["Cc", "Cs"]), max_size=40)
-payloads = st.builds(Payload, salt=digests, media_type=texts, content=st.binary(max_size=300))
+payloads = st.builds(Payload, salt=digests, subject=texts, media_type=texts, content=st.binary(max_size=300))
 ballots = st.builds(Ballot, kind=st.integers(1, 3), epoch=indexes, view=indexes, block_hash=digests)
 votes = st.builds(Vote, ballot=ballots, member=digests, signature=signatures)
 tallies = st.builds(

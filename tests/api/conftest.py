@@ -48,7 +48,7 @@ def entry(
     ledger_id: bytes, subject: str, text: str | None = None, *, wallet: Wallet = ISSUER, at_ms: int = NOW_MS
 ) -> Entry:
     """A signed statement, with a text as its payload if one is given."""
-    payload = Payload(bytes(32), "text/plain", text.encode()) if text is not None else None
+    payload = Payload(bytes(32), "", "text/plain", text.encode()) if text is not None else None
     return Entry(issue_statement(wallet, ledger_id, at_ms, subject, payload), payload)
 
 

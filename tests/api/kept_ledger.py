@@ -4,8 +4,9 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from tests.builders import GENESIS, Scribe, keep
+from tests.builders import Scribe, keep
 
 from tallystick.api.reader import LedgerReader, Thread
 from tallystick.ledger.block import Block
@@ -21,10 +22,10 @@ class Kept:
     """That is written to."""
     reader: LedgerReader
 
-    def forge(self, *certificates: AnyCertificate) -> Block:
+    def forge(self, *certificates: AnyCertificate, **changes: Any) -> Block:
         """The next block, kept."""
-        block = self.scribe.forge(*certificates)
-        keep(self.store, block)
+        block = self.scribe.forge(*certificates, **changes)
+        keep(self.store, block, decided=tuple(self.scribe.state.decided.items()))
         return block
 
 
@@ -33,11 +34,11 @@ async def _find(query: Query, below: int, limit: int) -> tuple[list[int], int]:
 
 
 @asynccontextmanager
-async def kept_ledger(folder: Path) -> AsyncIterator[Kept]:
+async def kept_ledger(folder: Path, scribe: Scribe | None = None) -> AsyncIterator[Kept]:
     """In ledger.db in the folder."""
-    scribe, path = Scribe(), folder / "ledger.db"
+    scribe, path = scribe or Scribe(), folder / "ledger.db"
     async with AsyncExitStack() as stack:
-        store = stack.enter_context(Store.create(path, GENESIS))
+        store = stack.enter_context(Store.create(path, scribe.genesis))
         read = stack.enter_context(Thread("reads"))
         looked_at = await read.opened(stack, Store.open, path, read_only=True)
         yield Kept(scribe, store, await read(LedgerReader, scribe.chain, looked_at, read, _find))

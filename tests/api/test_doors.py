@@ -32,6 +32,11 @@ CHAIN = (
     "/v1/members",
     "/v1/members/node-1",
     "/v1/members/nobody",
+    "/v1/organisations",
+    "/v1/organisations/nobody",
+    "/v1/organisations/NOBODY",
+    "/v1/motions?limit=3&cursor=2",
+    "/v1/motions/00000000",
     "/v1/search?text=diploma",
     "/v1/search?text=diploma&limit=3",
     "/v1/search?text=arch&prefix=true",
@@ -57,6 +62,7 @@ def test_the_same_question_has_the_same_answer_at_every_door(doors: Doors) -> No
         *CHAIN,
         f"/v1/files/{sha256}",
         *(f"/v1/certificates/{one}" for one in doors.ids[:3]),
+        *(f"/v1/certificates/{one}/validity?at_ms=1" for one in (doors.ids[0], doors.ids[-1])),
         "/v1/certificates/00000000",
     )
     with doors.local() as local, doors.remote() as remote:
@@ -82,6 +88,7 @@ def test_a_file_says_that_no_node_runs(doors: Doors) -> None:
 def test_only_the_nodes_user_opens_its_own_door(doors: Doors) -> None:
     assert stat.S_IMODE(doors.node.folder.api_path.stat().st_mode) == 0o600
     only_local = [("POST", "/v1/sign"), ("POST", "/v1/stake"), ("POST", "/v1/invite"), ("POST", "/v1/backup")]
+    only_local += [("POST", "/v1/decisions"), ("POST", "/v1/admissions")]
     only_local += [
         ("DELETE", f"/v1/bans/{'0' * 64}"),
         ("DELETE", f"/v1/payloads/{'0' * 64}"),
@@ -270,7 +277,11 @@ def test_a_body_that_is_none_is_told_and_nothing_is_submitted(
         ("/v1/log?cursor=1e3", "cursor has to be a whole number in plain digits, not '1e3'"),
         ("/v1/log?page=2", "'page' is no field here"),
         ("/v1/search?issuer=abc", "issuer has to be 32 bytes in lower-case hex"),
-        ("/v1/search?kind=diploma", "kind has to be `statement`, `stake` or `evidence`"),
+        (
+            "/v1/search?kind=diploma",
+            "kind has to be one of `statement`, `stake`, `evidence`, `motion`, `approval`, `objection`, `key_change`, "
+            "`revocation`, `supersession`, `erasure` and `erasure_confirmation`",
+        ),
         ("/v1/blocks/1?encoded=perhaps", "encoded has to be true or false"),
         ("/v1/blocks/1?index=2", "a parameter stands twice in the address"),
         ("/v1/certificates/abc", "id has to be an id, or how it begins: 8 to 64 hexadecimal digits, in lower case"),

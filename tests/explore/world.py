@@ -30,12 +30,13 @@ from tallystick.consensus.signing_guard import GuardRecord, LossAccepted, Lost, 
 from tallystick.consensus.simplex import Simplex
 from tallystick.consensus.view_timer import ViewTimer
 from tallystick.consensus.views import Views, ViewState
-from tallystick.ledger.blockchain import Blockchain, holds_nothing
+from tallystick.ledger.blockchain import NOTHING, Above, Blockchain
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.finality import Finalization
 from tallystick.ledger.genesis import Allotment, make_genesis
 from tallystick.ledger.params import Params
-from tallystick.ledger.state import State, make_header
+from tallystick.ledger.state import State
+from tallystick.ledger.transition import make_header
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Ballot, Tally
 from tallystick.node import late_votes
 from tallystick.node.late_votes import LateVotes
@@ -90,7 +91,7 @@ class Gate:
         place = self.leaders[view - 1] if view <= len(self.leaders) else view % self._members
         return KEYS[place].public_key
 
-    def after(self, block: Any, base: State, holds: Callable[[bytes], bool]) -> State:
+    def after(self, block: Any, base: State, above: Above) -> State:
         """See `Blockchain.after`."""
         header = block.header
         if header.forger != self.leader(None, None, None, header.view):
@@ -98,7 +99,7 @@ class Gate:
         verdict = self._verdicts.get(block.hash)
         if verdict is None:
             try:
-                verdict = self._chain.after(block, base, holds)
+                verdict = self._chain.after(block, base, above)
             except Refused as refused:
                 verdict = refused
             self._verdicts[block.hash] = verdict
@@ -106,8 +107,10 @@ class Gate:
             raise verdict
         return verdict
 
-    def make_header(self, base: State, view: int, now_ms: int, forger: bytes, certificates: Any) -> Any:
-        """See `ledger.state.make_header`; the time follows from the parent alone, so that equal blocks are one."""
+    def make_header(
+        self, base: State, view: int, now_ms: int, forger: bytes, certificates: Any, find: Any = None
+    ) -> Any:
+        """See `ledger.transition.make_header`; the time follows from the parent alone, so that equal blocks are one."""
         place = (base.tip.hash, view, forger, tuple(one.id for one in certificates))
         header = self._headers.get(place)
         if header is None:
@@ -122,9 +125,13 @@ class Chain:
         self.gate, self.genesis, self.ledger_id = gate, gate.genesis, gate.ledger_id
         self.state = gate.start
 
-    def after(self, block: Any, base: State | None = None, holds: Callable[[bytes], bool] = holds_nothing) -> State:
+    def after(self, block: Any, base: State | None = None, above: Above = NOTHING) -> State:
         """See `Blockchain`."""
-        return self.gate.after(block, base or self.state, holds)
+        return self.gate.after(block, base or self.state, above)
+
+    def finder(self, above: Above) -> Any:
+        """See `Blockchain`."""
+        return above.find
 
 
 class Box:
@@ -137,9 +144,9 @@ class Box:
         """See `Waiting`."""
         return len(self.waiting)
 
-    def choose(self, now_ms: int, base: State, holds: Callable[[bytes], bool]) -> list[Any]:
+    def choose(self, now_ms: int, base: State, above: Above) -> list[Any]:
         """See `Waiting`."""
-        return [one for one in self.waiting if not holds(one.id)]
+        return [one for one in self.waiting if not above.holds(one.id)]
 
 
 class BlindGuard(SigningGuard):

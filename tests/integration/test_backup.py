@@ -13,7 +13,7 @@ from tallystick.storage import sqlite_file
 from tallystick.storage.sqlite_file import copy_database
 from tallystick.storage.store import Store
 
-BIG = [Payload(bytes([number]) * 32, "text/plain", bytes(60_000)) for number in range(100)]
+BIG = [Payload(bytes([number]) * 32, "", "text/plain", bytes(60_000)) for number in range(100)]
 
 
 def filled(path: Path, scribe: FinalScribe) -> Store:

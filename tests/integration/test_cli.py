@@ -412,6 +412,7 @@ def test_into_a_pipe_the_story_and_the_account_are_printed_for_people(tmp_path: 
         "refuses [C1] Charlie: a certificate in Alice's name",
         "Node 5 joins, with an empty chain",
         "Node 5 has caught up",
+        "An open ledger: no organisations, anybody certifies",
         "is killed, drawn to forge in view",
         "The ledger goes on without Node",
         "votes again, in view",

@@ -90,7 +90,7 @@ def test_the_help_names_no_type_of_python(tmp_path: Path, command: tuple[str, ..
         assert re.search(r"--note +NOTE +More about it", shown)
 
 
-SILENT = {(), ("key",), ("guard",), ("names",), ("run",), ("up",)}
+SILENT = {(), ("key",), ("guard",), ("names",), ("member",), ("motion",), ("issuer",), ("run",), ("up",)}
 """They end when they are told to, or only name further commands."""
 IN_JSON = [one for one in ALL_COMMANDS if one not in SILENT]
 
@@ -221,6 +221,8 @@ def loaded(libraries: Sequence[str], code: str, *args: str, cwd: Path, expect: i
             "name",
             "--member",
             f"Ada={KEYS['ADA']}",
+            "--as",
+            "Cy",
             "--address",
             "127.0.0.1:9000",
             "--no-passphrase",
@@ -256,7 +258,7 @@ def test_the_package_loads_no_library_before_it_is_used(tmp_path: Path) -> None:
     ("typed", "completed"),
     [
         ("tallystick cer", ["certify"]),
-        ("tallystick key ", ["new", "show"]),
+        ("tallystick key ", ["new", "show", "admit", "rotate", "continue"]),
         ("tallystick guard ", ["show", "move", "lost", "recover", "accept-loss"]),
         ("tallystick show ", ["chain", "blocks", "block", "certificate", "log", "stakes", "member", "peers"]),
         ("tallystick show block ", []),
@@ -357,7 +359,13 @@ def test_nodes_on_one_machine_know_each_other(tmp_path: Path) -> None:
         assert stat.S_IMODE(one.path.stat().st_mode) == 0o700
         with Store.open(one.ledger_path, read_only=True) as store:
             assert store.genesis.ledger_id.hex() == told["ledger_id"]
-            assert {one.staked for one in store.genesis.allotments} == {100}
+            founders = store.genesis.founders
+            assert (
+                [one.organisation for one in founders]
+                == [one.title for one in founders]
+                == sorted(store.names().values())
+            )
+            assert ({one.stake for one in founders}, store.genesis.allotments) == ({100}, ())
             assert sorted(store.names().values()) == ["node-1", "node-2", "node-3"]
     again = cli("new", "class", "--members", "3", "--into", "net", "--no-passphrase", cwd=tmp_path, expect=2)
     assert "net holds something already" in again.stderr
@@ -414,16 +422,93 @@ def test_the_founders_own_key_may_be_among_those_named(tmp_path: Path) -> None:
         (["--member", f"Ada={'00' * 32}"], "[K1]"),
         (["--member", f"A={KEYS['ADA']}", "--member", f"A={KEYS['BEN']}"], "two members have the name A"),
         (["--member", f"A={KEYS['ADA']}", "--member", f"B={KEYS['ADA']}"], "two members have the key"),
+        (["--member", f"Cy={KEYS['ADA']}"], "two members have the name Cy"),
+        (["--member", f"cy!={KEYS['ADA']}"], "two members have the id cy"),
+        (["--member", f"日本={KEYS['ADA']}"], "'日本' has no letters that an id may have; say ID/NAME"),
+        (["--member", f"A={KEYS['ADA']}", "--free", "5"], "--free needs --open"),
         (["--member", f"A={KEYS['ADA']}", "--address", "nowhere"], "'nowhere' is no address"),
         (["--member", f"A={KEYS['ADA']}", "--address", "x:99999"], "'x:99999' is no address"),
     ],
 )
 def test_new_says_what_is_wrong(tmp_path: Path, args: list[str], message: str) -> None:
-    options = [] if "--address" in args else ["--address", "127.0.0.1:9000"]
+    options = ["--as", "Cy", *([] if "--address" in args else ["--address", "127.0.0.1:9000"])]
     code = 6 if message == "[K1]" else 2
     done = cli("new", "name", *args, *options, "--no-passphrase", cwd=tmp_path, expect=code)
     assert message in " ".join(done.stderr.split())
     assert not DataFolder(tmp_path / USUAL).is_there
+
+
+ADA_AT_9000 = ["--member", f"Ada={KEYS['ADA']}", "--address", "127.0.0.1:9000"]
+
+
+def test_a_ledger_has_organisations_unless_it_is_open(tmp_path: Path) -> None:
+    said = ["--as", "University of A", "--member", f"ub/Universität B={KEYS['BEN']}:7", "--address", "127.0.0.1:9000"]
+    told = in_json("new", "x", *said, "--data", "own", "--no-passphrase", cwd=tmp_path)
+    assert [(one["organisation"], one["name"], one["stake"]) for one in told["members"]] == [
+        ("university-of-a", "University of A", 100),
+        ("ub", "Universität B", 7),
+    ]
+    with Store.open(tmp_path / "own" / "ledger.db", read_only=True) as store:
+        genesis = store.genesis
+    assert not genesis.params.anybody_certifies
+    assert [(one.organisation, one.title, one.stake) for one in genesis.founders] == [
+        ("ub", "Universität B", 7),
+        ("university-of-a", "University of A", 100),
+    ]
+    told = in_json("new", "x", *ADA_AT_9000, "--open", "--free", "5", "--data", "open", "--no-passphrase", cwd=tmp_path)
+    assert [(one["organisation"], one["name"]) for one in told["members"]] == [(None, "founder"), (None, "Ada")]
+    with Store.open(tmp_path / "open" / "ledger.db", read_only=True) as store:
+        assert store.genesis.params.anybody_certifies
+        assert not store.genesis.founders
+        assert {(one.free, one.staked) for one in store.genesis.allotments} == {(5, 100)}
+
+
+def test_a_founder_has_to_say_what_its_organisation_is_called(tmp_path: Path) -> None:
+    new = ["new", "name", *ADA_AT_9000, "--no-passphrase"]
+    for problem in (cli(*new, cwd=tmp_path, expect=2).stderr, in_json(*new, cwd=tmp_path, expect=2)["detail"]):
+        assert "what is your organisation called? Say so with --as NAME" in problem
+    assert not (tmp_path / USUAL).exists(), "no key is made for it"
+
+
+def test_at_a_terminal_a_founder_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tallystick.cli.founding.can_ask", lambda: True)
+    shown = cli("new", "name", *ADA_AT_9000, "--no-passphrase", cwd=tmp_path, given="Uni Cy\n")
+    assert "Your organisation's name, for all to read on the ledger" in shown.stderr
+    assert re.search(r"Uni Cy +uni-cy +100 +", shown.stdout)
+
+
+def test_a_key_in_a_folder_without_a_node_is_told_to_name_the_ledger(tmp_path: Path) -> None:
+    cli("key", "new", "--no-passphrase", "--data", "mine", cwd=tmp_path)
+    told = cli("key", "admit", "uni-e", "--data", "mine", cwd=tmp_path, expect=2).stderr
+    assert "mine is on no ledger yet; name with --ledger which is meant: its id, 64 hexadecimal digits, or an" in told
+
+
+@pytest.mark.parametrize(
+    ("stakes", "who"),
+    [
+        ([100], "Indispensable: the only member: without it"),
+        ([100, 100, 100], "Indispensable: each of 3 members: without one of them"),
+        ([100, 100, 100, 100], None),
+        ([200, 100, 100, 100], "Indispensable: m0: without it"),
+        ([150, 150, 10, 10], "Indispensable: m0, m1: without one of them"),
+    ],
+)
+def test_a_founder_is_told_which_members_nobody_can_do_without(
+    tmp_path: Path, stakes: list[int], who: str | None
+) -> None:
+    own = cli("key", "new", "--data", "own", "--no-passphrase", cwd=tmp_path).stdout.strip()
+    keys = [own, *KEYS.values()]
+    named = [f"m{at}={key}:{stake}" for at, (key, stake) in enumerate(zip(keys, stakes, strict=False))]
+    members = [one for name in named for one in ("--member", name)]
+    new = ["new", "x", *members, "--address", "a:1", "--no-passphrase"]
+    shown = " ".join(cli(*new, "--data", "own", cwd=tmp_path).stdout.split())
+    if who is None:
+        assert "It goes on without any one member; the others can remove one that is gone" in shown
+    else:
+        assert f"! {who} nothing becomes final." in shown
+        assert "the ledger has ended. Four equal members go on" in shown
+        neither = "others can neither remove nor replace it, and the ledger has ended. Four equal members go on"
+        assert (neither in shown) == (len(stakes) > 1), "of one member there are no others"
 
 
 def test_a_founder_has_to_say_where_its_node_is_reached(tmp_path: Path) -> None:
@@ -523,7 +608,7 @@ def test_all_addresses_of_a_machine_are_none_to_reach_it_at(tmp_path: Path, own_
         assert "stands for all addresses of a machine, and nobody reaches it there; name one of them" in told
     assert not (tmp_path / "new").exists()
     listening = ["--listen", address, "--address", "ada.example:7000", "--data", "new", "--no-passphrase"]
-    cli("new", "name", "--member", f"Ada={KEYS['ADA']}", *listening, cwd=tmp_path)
+    cli("new", "name", "--member", f"Ada={KEYS['ADA']}", "--as", "Cy", *listening, cwd=tmp_path)
     assert DataFolder(tmp_path / "new").settings().listen == address
 
 
@@ -557,7 +642,7 @@ def test_a_folder_in_which_a_socket_has_too_long_a_name_is_refused_before_anythi
     member = ["--member", f"Ada={KEYS['ADA']}", "--address", "a.example:1"]
     for command in (
         ["key", "new", "--data", deep],
-        ["new", "name", *member, "--data", deep],
+        ["new", "name", *member, "--as", "Cy", "--data", deep],
         ["new", "name", "--members", "1", "--into", deep],
         ["join", INVITE, "--data", deep],
     ):
@@ -600,9 +685,7 @@ def test_run_hands_the_opened_key_to_the_node(
     assert own_node.settings_path.read_bytes() == before, "it holds for that run alone"
 
 
-@pytest.mark.parametrize(
-    "args", [["--members", "1"], ["--member", f"Ada={KEYS['ADA']}", "--address", "127.0.0.1:9000", "--data", "own"]]
-)
+@pytest.mark.parametrize("args", [["--members", "1"], ["--as", "Cy", *ADA_AT_9000, "--data", "own"]])
 def test_a_node_whose_key_has_no_passphrase_runs_as_the_next_step_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, args: list[str]
 ) -> None:
@@ -712,7 +795,7 @@ def inviting() -> Iterator[tuple[NodeProcess, str]]:
     """A founder's node, whose ledger ADA is a member of, too; and the line with which it invites."""
     with short_folder() as path, Network(path) as net:
         place = f"127.0.0.1:{drawn_port(1)}"
-        member = ("--member", f"Ada={KEYS['ADA']}", "--address", place)
+        member = ("--as", "Cy", "--member", f"Ada={KEYS['ADA']}", "--address", place)
         cli("new", "diplomas", *member, "--data", "founder", "--no-passphrase", cwd=path)
         node = net.add(NodeProcess(path / "founder"))
         node.start()

@@ -108,7 +108,7 @@ def test_what_a_node_took_while_it_was_alone_outlives_its_death(seed: int) -> No
         first.start()
         accepted = []
         with first.client() as client:
-            payload = Payload(bytes(SALT_BYTES), "text/plain", b"kept")
+            payload = Payload(bytes(SALT_BYTES), "", "text/plain", b"kept")
             entries = client.sign([(f"{one}", payload) for one in range(10 * seed)])
             accepted += [bytes.fromhex(one.id) for one in client.submit(entries, timeout_s=0) if one.state == "waiting"]
         assert len(accepted) == 10 * seed
@@ -153,7 +153,7 @@ def test_workers_end_with_their_killed_node() -> None:
 @linux_only
 def test_a_peer_that_stands_still_holds_nobody_up_and_catches_up() -> None:
     """The others are to keep no more for it than a queue's worth, of the 48 MB that each would have sent it."""
-    payload = Payload(bytes(SALT_BYTES), "application/octet-stream", os.urandom(60_000))
+    payload = Payload(bytes(SALT_BYTES), "", "application/octet-stream", os.urandom(60_000))
     with running_network() as net:
         *others, slow = net.nodes
         others[0].certify("first")
@@ -204,7 +204,7 @@ def certify_until_it_ends(node: NodeProcess) -> list[bytes]:
     def taken(outcomes: Sequence[Outcome]) -> None:
         accepted.extend(bytes.fromhex(one.id) for one in outcomes if one.state != "refused")
 
-    payload = Payload(bytes(SALT_BYTES), "application/octet-stream", os.urandom(20_000))
+    payload = Payload(bytes(SALT_BYTES), "", "application/octet-stream", os.urandom(20_000))
     with suppress(Problem), node.client() as client:
         for number in range(1000):
             client.submit(client.sign([(f"filling {number}.{one}", payload) for one in range(8)]), on_outcomes=taken)

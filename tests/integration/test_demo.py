@@ -8,10 +8,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from tests.builders import GENESIS
 from tests.integration.command_line import REPORT, cli, in_json
 
+from tallystick.demo.account import Account
+from tallystick.demo.closing_view import show_account
 from tallystick.demo.play import LEDGER_NAME
 from tallystick.ledger.genesis import make_genesis
 from tallystick.storage.store import Store
@@ -34,37 +37,86 @@ def nodes_of(folder: Path) -> list[int]:
     return [int(pid) for pid, args in lines if str(folder / "tmp") in args]
 
 
-def test_the_demo_ends_well_and_leaves_only_the_kept_ledger(tmp_path: Path) -> None:
+def test_the_demo_ends_well_and_leaves_only_the_kept_ledger(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     with demo(tmp_path, "--json") as process:
         shown, errors = process.communicate(timeout=240)
     assert process.returncode == 0, (shown, errors)
     account = json.loads(shown)
     assert [one["what"] for one in account["verdicts"] if one["holds"]] == [
+        "the_outsider_was_refused",
         "went_on_without_the_killed",
         "the_joiner_caught_up",
+        "another_was_admitted",
+        "the_lost_key_was_replaced",
+        "the_revoked_was_valid_until_then",
         "all_ended_well",
         "nodes_agree",
         "all_files_verify",
     ]
     assert [one for one in account["verdicts"] if not one["holds"]] == []
     facts = {one["what"]: one["facts"] for one in account["verdicts"]}
-    names = [f"node-{number}" for number in range(1, 6)]
+    names = [f"node-{number}" for number in (1, 2, 3, 6, 5)]
     assert facts["all_ended_well"]["exit_codes"] == dict.fromkeys(names, 0)
     assert [one["name"] for one in account["nodes"]] == names
+    titles = [f"University {letter}" for letter in "ABCDE"]
+    assert [one["member"] for one in account["nodes"]] == titles
     ledger = account["ledger"]
     ends = {(one["tip_index"], one["tip_hash"], one["log_size"], one["log_root"]) for one in account["nodes"]}
     assert ends == {(ledger["tip"]["index"], ledger["tip"]["hash"], ledger["log_size"], ledger["log_root"])}
-    assert {one["member"]["name"]: one["staked"] for one in account["members"]} == dict.fromkeys(names[:4], 100)
+    assert {one["title"]: one["staked"] for one in account["organisations"]} == dict.fromkeys(titles, 100)
+    of_d = next(one for one in account["organisations"] if one["id"] == "university-d")
+    old, new = sorted(of_d["keys"], key=lambda key: key["since"])
+    assert (old["until"], new["until"], new["key"]) == (new["since"], None, of_d["member_key"])
+    assert account["epochs"] == [dict.fromkeys(titles[:4], 100), *[dict.fromkeys(titles, 100)] * 2]
+    _check_decisions(account, facts)
+    monkeypatch.setenv("COLUMNS", "100")
+    show_account(msgspec.convert(account, Account), Path("tallystick-demo.db"))
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= 100
+    for words in (
+        "node-6 University D",
+        "University A: moves to admit",
+        "admitted later",
+        "key replaced",
+        "issuer may certify",
+        "✓ University E was admitted by a motion that passed with block ",
+        "tallystick member list",
+        f"tallystick show certificate {facts['the_revoked_was_valid_until_then']['id'][:16]}",
+    ):
+        assert words in shown
     killing = facts["went_on_without_the_killed"]
     assert killing["kept_index"] <= killing["tip_index"] < killing["went_on"]["index"] < killing["last_index"]
     assert killing["last_index"] <= killing["caught_up"]["index"] < killing["voted_again"]["index"]
     (file,) = account["files"]
-    assert file["verified_by"] == file["failed_when_changed_by"] == [*names, "the kept chain"]
+    assert file["verified_by"] == file["failed_when_changed_by"] == [*titles, "the kept chain"]
     assert nodes_of(tmp_path) == []
     assert sorted(one.name for one in tmp_path.iterdir()) == ["report.txt", "tallystick-demo.db", "tmp"]
     assert list((tmp_path / "tmp").iterdir()) == []
     in_json("verify", "report.txt", "--ledger", account["ledger"]["ledger_id"], cwd=tmp_path)
-    assert "node-5" in cli("show", "block", str(account["ledger"]["tip"]["index"]), cwd=tmp_path).stdout
+    revoked = facts["the_revoked_was_valid_until_then"]["id"]
+    shown = cli("show", "certificate", revoked, cwd=tmp_path).stdout
+    assert "Diploma: Grace Hopper, PhD" in shown
+    assert "revoked (mistake), since 2" in shown
+
+
+def _check_decisions(account: Any, facts: Any) -> None:
+    """Two motions passed, each with its epoch's last block, and nothing of the outsider's is on the ledger."""
+    certificates = [one for block in account["blocks"] for one in block["certificates"]]
+    admitted, replaced = facts["another_was_admitted"], facts["the_lost_key_was_replaced"]
+    assert admitted["title"] == "University E"
+    last = [max(one["index"] for one in account["blocks"] if one["epoch"] == epoch) for epoch in (0, 1)]
+    assert [admitted["passed"]["index"], replaced["passed"]["index"]] == last
+    assert replaced["lost_at"] < replaced["passed"]["index"] < replaced["certified"]["index"]
+    kinds = [one["kind"] for one in certificates]
+    assert (kinds.count("motion"), kinds.count("approval"), kinds.count("revocation")) == (2, 2 + 3, 1)
+    assert all(one["is_listed"] for one in certificates)
+    assert not any("Nobody" in one["summary"] for one in certificates)
+    assert [(one["node"], one["rule"]) for one in account["refusals"]] == [("node-2", "D1"), ("node-1", "D1")]
+    asked = facts["the_revoked_was_valid_until_then"]["states"]
+    assert list(asked.values()) == ["not_yet", "valid", "valid", "revoked"]
+    assert list(asked) == sorted(asked)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -45,7 +45,7 @@ def test_a_payload_gives_its_statement_back() -> None:
 
 @pytest.mark.parametrize("content", [b"", b"\x93\x01\x02\x03", b"\xc1", b"\x94\xa1x\x01\xc4\x01x\xa0", b"x" * 9000])
 def test_a_badly_written_statement_is_none(content: bytes) -> None:
-    assert file_statement_in(Payload(SALT, file_statement.FILE_MEDIA_TYPE, content)) is None
+    assert file_statement_in(Payload(SALT, "", file_statement.FILE_MEDIA_TYPE, content)) is None
 
 
 @pytest.mark.parametrize("name", ["a\nb\x1b[31m", b"caf\xe9".decode("utf-8", "surrogateescape"), "é" * 300])

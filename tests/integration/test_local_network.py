@@ -1,5 +1,6 @@
 """Node processes that are started for a demo: they end with it, whatever happens."""
 
+import json
 import os
 import shlex
 import signal
@@ -8,20 +9,23 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
+from itertools import takewhile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from tests.integration import network as integration
-from tests.integration.network import short_folder, tallystick
+from tests.integration.network import short_folder, tallystick, wait_for
 
 from tallystick.api.views import Outcome
 from tallystick.cli.output import Terminal
 from tallystick.client.drafts import in_words
 from tallystick.demo import local_network
 from tallystick.demo.local_network import LocalNetwork, NodeProcess, terminated_like_interrupted
-from tallystick.demo.real_demo import PARAMS, RealDemo
+from tallystick.demo.real_demo import PARAMS, UNIVERSITIES, RealDemo
+from tallystick.demo.up import _tell
 from tallystick.host import addresses
 from tallystick.host.addresses import drawn_port
 from tallystick.host.founding import found_here
@@ -141,6 +145,16 @@ def test_the_demo_tells_what_it_could_not_certify(
     assert (type(said.value), str(said.value)) == (raised, told)
 
 
+def test_the_demo_does_not_claim_that_an_outsider_was_refused_who_was_not(
+    network: LocalNetwork[NodeProcess], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    demo = RealDemo(Terminal(quiet=True), network)
+    monkeypatch.setattr(demo, "_try", lambda *_: Outcome("00", "final"))
+    demo._refuse_an_outsider(network.nodes[1])
+    (verdict,) = demo._verdicts
+    assert (verdict.holds, verdict.says) == (False, "An outsider's fake was not refused by rule D1: it is final")
+
+
 def up(folder: Path, *args: str) -> subprocess.Popen[str]:
     """`tallystick up`."""
     environment: dict[str, Any] = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "NO_COLOR": "1"}
@@ -154,11 +168,16 @@ def up(folder: Path, *args: str) -> subprocess.Popen[str]:
 )
 def test_up_says_what_to_try_and_ends_with_all_its_nodes(number: int, args: list[str]) -> None:
     with short_folder() as path:
-        found_here("class", path / "net", 2, "", params=PARAMS, port=drawn_port(2))
+        found_here("class", path / "net", 2, "", params=replace(PARAMS, anybody_certifies=True), port=drawn_port(2))
         with up(path, *args) as process:
             assert process.stdout is not None
             folder = _folder_in(process.stdout.readline(), "2 nodes run in ")
-            assert any("tallystick join $(tallystick invite" in line for line in process.stdout)
+            told = list(takewhile(lambda line: "tallystick join $(tallystick invite" not in line, process.stdout))
+            who, own = (
+                ("The ledger is open", "stake 50") if args == ["net"] else ("University A, University B", "member")
+            )
+            assert who in told[0]
+            assert any(f"tallystick {own} " in line for line in told)
             children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
             nodes = [int(one) for one in children.read_text().split()] if children.exists() else []
             process.send_signal(number)
@@ -170,6 +189,20 @@ def test_up_says_what_to_try_and_ends_with_all_its_nodes(number: int, args: list
         assert folder == Path("net") if args == ["net"] else not folder.exists()
 
 
+@pytest.mark.parametrize(("members", "others"), [(1, []), (2, [2]), (3, [2, 3]), (4, [2, 3]), (5, [2, 3, 4])])
+def test_up_advises_a_motion_without_harm_and_with_as_many_words_as_it_needs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], members: int, others: list[int]
+) -> None:
+    folders = found_here("test", tmp_path / "net", members, "", params=PARAMS, port=7117, called=UNIVERSITIES[:members])
+    _tell(folders)
+    told = [shlex.split(line) for line in capsys.readouterr().out.splitlines() if line.startswith("  tallystick m")]
+    assert [line[1:3] for line in told if line[1] == "member"] == [
+        ["member", one] for one in ("list", "rename", "admit")
+    ]
+    approving = [Path(line[-1]).name for line in told if line[1:4] == ["motion", "approve", "ID"]]
+    assert approving == [f"node-{one}" for one in others]
+
+
 def _folder_in(told: str, after: str) -> Path:
     assert told.startswith(f"✓ {after}")
     return Path(told.removeprefix(f"✓ {after}").split(";")[0])
@@ -179,17 +212,30 @@ def test_who_is_invited_joins_with_the_command_that_up_tells() -> None:
     with short_folder() as path, up(path, "--nodes", "2") as process:
         assert process.stdout is not None
         told = next(line for line in process.stdout if "tallystick join" in line)
+        admitting = process.stdout.readline()
+        first = Path(shlex.split(admitting)[-1])
         as_module = f'tallystick() {{ {shlex.join(local_network.COMMAND)} "$@"; }}'
         joined = integration.NodeProcess(path / "mine")
         with subprocess.Popen(["bash", "-c", f"{as_module}; {told}"], cwd=path, start_new_session=True) as joining:
             try:
                 joined.wait_until_running()
+                tallystick("certify", "--subject", "too early", "--data", joined.folder.path, expect=6)
+                shell = ["bash", "-eu", "-o", "pipefail", "-c", f"{as_module}; {admitting.rstrip()} --yes"]
+                subprocess.run(shell, cwd=path, stdin=subprocess.DEVNULL, timeout=60, check=True)
+                second = ("--data", first.with_name("node-2"))
+                (motion,) = wait_for(lambda: _motions(second), "the other member knows it")
+                tallystick("motion", "approve", motion["id"], "--yes", *second)
+                wait_for(lambda: joined.status().stake == 100, "it is a member")
                 tallystick("certify", "--subject", "joined", "--data", joined.folder.path)
                 assert joined.status().tip_index >= 1
             finally:
                 os.killpg(joining.pid, signal.SIGTERM)
                 process.send_signal(signal.SIGINT)
         assert process.wait(30) == 0
+
+
+def _motions(at: tuple[str, Path]) -> Any:
+    return json.loads(tallystick("motion", "list", "--json", *at).stdout)["motions"]
 
 
 def test_a_network_of_one_node_certifies_and_ends() -> None:

@@ -175,17 +175,20 @@ def test_a_payload_is_erased_and_everything_else_stays(node: NodeProcess, tmp_pa
         search = ("search", "secret", *at(node))
         wait_for(lambda: in_json(*search, cwd=tmp_path)["certificates"], "it is found")
         told = cli("erase", certified[:12], *at(node), cwd=tmp_path, expect=2).stderr
-        assert "about the file secret name.txt, from this node, for good?" in told
+        assert "… about the file secret name.txt from this node, for good?" in told
         assert "The certificate and every proof of it stay; other nodes and backups keep their copies." in told
         assert client.certificate(certified).payload is not None
         assert "is erased here" in cli("erase", certified[:12], "--yes", *at(node), cwd=tmp_path).stdout
         one = client.certificate(certified)
         assert one.payload is None
         assert one.payload_hash is not None
-    assert "not kept here" in cli("show", "certificate", certified, *at(node), cwd=tmp_path).stdout
+    assert "not kept here: it was erased" in cli("show", "certificate", certified, *at(node), cwd=tmp_path).stdout
     file = str(tmp_path / "secret name.txt")
     wait_for(lambda: not in_json("search", "--file", file, *at(node), cwd=tmp_path)["certificates"], "it is let go")
-    assert in_json("erase", one.payload_hash, "--yes", *at(node), cwd=tmp_path) == {"schema": 1}
+    erased = {"schema": 1, "payload_hash": one.payload_hash, "order": None, "confirmations": []}
+    assert in_json("erase", one.payload_hash, "--yes", *at(node), cwd=tmp_path) == erased
+    ordering = cli("erase", certified, "--everywhere", "--yes", *at(node), cwd=tmp_path, expect=2).stderr
+    assert "this ledger is open" in ordering
     cli("erase", "00000000", "--yes", *at(node), cwd=tmp_path, expect=5)
     (stake,) = in_json("stake", "1", *at(node), cwd=tmp_path)["outcomes"]
     assert "has no payload" in cli("erase", stake["id"], "--yes", *at(node), cwd=tmp_path, expect=5).stderr

@@ -24,8 +24,10 @@ from tallystick.storage.store import Store
 ALL = 1_000
 """Above every log index here."""
 NOTE = "confidential grade"
-FILE = file_payload(FileStatement("Bridge-Report.pdf", 7, b"h" * 32, NOTE), b"s" * 32)
-TEXT = Payload(b"t" * 32, "text/plain", b"hello")
+STATED = file_payload(FileStatement("Bridge-Report.pdf", 7, b"h" * 32, NOTE), b"s" * 32)
+FILE = Payload.about("Lovelace", STATED, b"")
+"""It has a subject, too."""
+TEXT = Payload(b"t" * 32, "", "text/plain", b"hello")
 
 
 @dataclass(frozen=True)
@@ -176,16 +178,17 @@ def test_a_payload_that_comes_later_is_found_then(kept: Kept, index: SearchIndex
 def traces(kept: Kept) -> list[str]:
     """Of the file statement, in the index and its log."""
     files = [one for one in kept.path.parent.glob("search.db*") if one.exists()]
-    words = (b"confidential", b"Bridge-Report", b"pdf")
+    words = (b"confidential", b"Bridge-Report", b"pdf", b"Lovelace", b"lovelace")
     return [f"{word!r} in {one.name}" for one in files for word in words if word in one.read_bytes()]
 
 
 def test_an_erased_payload_leaves_no_trace_in_the_file_or_its_log(kept: Kept, index: SearchIndex) -> None:
     assert traces(kept)
+    assert index.find(Query("lovelace"), ALL, 10) == [0]
     kept.store.erase_payload(FILE.hash())
     index.refill(kept.store, [FILE.hash()])
     assert traces(kept) == []
-    assert index.find(Query("confidential"), ALL, 10) == []
+    assert index.find(Query("confidential"), ALL, 10) == index.find(Query("lovelace"), ALL, 10) == []
     assert index.find(Query(sha256=b"h" * 32), ALL, 10) == []
     assert index.find(Query("bridge report"), ALL, 10) == [0]
     index.refill(kept.store, [FILE.hash()])

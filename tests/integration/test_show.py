@@ -47,7 +47,7 @@ def node() -> Iterator[NodeProcess]:
     with running_network(1) as net:
         (node,) = net.nodes
         with Client(node.folder.path) as client:
-            texts = [(f"delivery {number}", Payload(bytes(32), "text/plain", b"received")) for number in range(3)]
+            texts = [(f"delivery {number}", Payload(bytes(32), "", "text/plain", b"received")) for number in range(3)]
             client.submit(client.sign([*texts, ("Ada: BSc", None)]))
         yield node
 

@@ -68,8 +68,8 @@ def fill(path: Path, file: Path) -> list[str]:
     genesis = found_ledger()
     scribe = FinalScribe(genesis)
     payloads = [
-        Payload(SALT, "text/plain", CONTENT),
-        Payload(SALT, MEDIA_TYPE, b"content"),
+        Payload(SALT, "", "text/plain", CONTENT),
+        Payload(SALT, "", MEDIA_TYPE, b"content"),
         file_payload(FileStatement(f"certified {LEGAL}", 5, bytes(32), f"{MARKUP}{LEGAL}"), SALT),
         file_payload(describe_file(file, f"{MARKUP}{LEGAL}"), SALT),
     ]
@@ -199,6 +199,55 @@ def of_a_running_node(place: Place) -> None:
         place.read("backup", FILE_NAME, *where, expect=2)
 
 
+def of_what_is_decided(place: Place) -> None:
+    """A ledger of one organisation, whose words pass at once."""
+    free = ("--no-passphrase",)
+    cli("new", "class", "--members", "1", "--into", "net", *free, cwd=place.folder)
+    cli("key", "new", "--data", "registry", *free, cwd=place.folder)
+    with Network(place.folder) as net:
+        node = net.add(NodeProcess(place.folder / "net" / "node-1"))
+        node.start()
+        where, label, subject = ("--data", "net/node-1"), LEGAL[:64], f"{MARKUP}{LEGAL}"
+        admission = ("key", "admit", "node-1", "--ledger", node.status().ledger_id, "--data", "registry")
+        line = cli(*admission, cwd=place.folder).stdout.strip()
+        assert line in place.read(*admission)
+        for args in (("admit", ANYTHING), ("admit", "x", "--ledger", ANYTHING), ("rotate", ANYTHING, *where)):
+            place.read("key", *args, *(() if "rotate" in args else ("--data", "registry")), expect=2)
+        cli("issuer", "add", line, "--label", label, *where, cwd=place.folder)
+        place.read("issuer", "add", line, "--label", label, *where, expect=6)
+        assert printable(label) in place.read("issuer", "list", *where)
+        place.read("issuer", "withdraw", ENCODABLE, *where, expect=5)
+        signed = ("certify", "--subject", subject, "--key", "registry/key", "--json", *where)
+        (result,) = json.loads(cli(*signed, cwd=place.folder).stdout)["results"]
+        shown = place.read("show", "certificate", result["outcome"]["id"], *where)
+        assert printable(subject) in shown
+        assert printable(f"node-1, {label}") in shown
+        assert printable(label) in place.read("show", "log", *where)
+        revoke = ("revoke", result["outcome"]["id"], "--why", subject, *where)
+        assert printable(subject) in place.read(*revoke, expect=2)
+        cli(*revoke, "--yes", cwd=place.folder)
+        place.read(*revoke, "--yes", expect=6)
+        place.read("supersede", result["outcome"]["id"], ENCODABLE, *where, expect=2)
+        assert printable(subject) in place.read("motion", "erase", result["outcome"]["id"], *where, expect=2)
+        order = ("erase", result["outcome"]["id"], "--everywhere", *where)
+        place.read(*order, "--why", subject, expect=2)
+        assert printable(label) in place.read(*order, "--key", "registry/key", "--yes", "--why", subject)
+        assert printable(label) in place.read("show", "certificate", result["outcome"]["id"], *where)
+        for args in (("admit", ENCODABLE, "--title", "x"), ("replace-key", ENCODABLE), ("organisation-key", ENCODABLE)):
+            place.read("member", *args, *where, expect=2)
+        assert "nothing was changed" in place.read("member", "certifies", "on", *where, expect=2)
+        for args in (("remove", LEGAL), ("rename", LEGAL, "--title", "x"), ("stop-rotation", LEGAL)):
+            assert printable(LEGAL) in place.read("member", *args, *where, expect=5)
+        place.read("member", "rename", "node-1", "--title", label, *where, expect=6)
+        place.read("member", "set-stake", f"{LEGAL}=5", *where, expect=5)
+        place.read("member", "leave", *where, expect=2)
+        place.read("member", "list", *where)
+        place.read("motion", "set", ANYTHING, "5", *where, expect=2)
+        place.read("motion", "list", *where)
+        for word in ("show", "approve", "object"):
+            place.read("motion", word, LEGAL, *where, expect=2)
+
+
 def of_what_is_named(place: Place) -> None:
     """Arguments, files and folders with strange names, and what they hold."""
     folder = FOLDER_NAME
@@ -233,8 +282,12 @@ def of_what_is_founded(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     told = place.read("new", name, "--members", "1", "--into", folder, *free)
     assert printable(name) in told
     member = f"{LEGAL}={BEN.public_key.hex()}"
-    told = place.read("new", name, "--member", member, "--address", "a:1", "--data", f"own{folder}", *free)
+    told = place.read("new", name, "--member", member, "--address", "a:1", "--data", f"own{folder}", "--open", *free)
     assert printable(LEGAL) in told
+    directory = ["new", name, "--address", "a:1", "--data", "own", *free]
+    told = place.read(*directory, "--as", "A", "--member", f"b/{member}", expect=6)
+    assert "is no character of names" in told
+    place.read(*directory, "--as", ANYTHING, "--member", f"B={BEN.public_key.hex()}", expect=2)
     line = write_invite(bytes(32), BEN.public_key, ("127.0.0.1:7200",))
     monkeypatch.setattr(joining, "fetch", lambda *_: found_ledger())
     assert printable(name) in place.read("join", line, "--data", f"joined{folder}", *free)
@@ -242,8 +295,25 @@ def of_what_is_founded(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     place.read("new", ANYTHING, "--members", "1", "--into", "new", *free, expect=6)
     for listen in (["--listen", ANYTHING], ["--address", ANYTHING]):
         place.read("join", line, "--data", "new", *listen, *free, expect=2)
+    of_what_is_continued(place)
     told = place.read("demo", FILE_NAME, "--simulated", "--seed", "7", "--chain", f"{FILE_NAME}.db")
     assert printable(FILE_NAME) in told
+
+
+def of_what_is_continued(place: Place) -> None:
+    """An older ledger's name, in a draft and in the ledger that comes of it."""
+    name, folder = printable(f"class{LEGAL}"[:64]), f"continued{{form}}{FOLDER_NAME}"
+    DataFolder(place.folder / "old").create_key(ADA, "", "minimal")
+    new = ("new", f"class{LEGAL}"[:64], "--continues", "node", "--key", "old/key", "--as", "A", "--data", folder)
+    assert name in place.read(*new, "--draft", "{form}draft", "--no-passphrase", "--yes")
+    sign = ("key", "continue", "--chain", "node/ledger.db", "--data", "old")
+    assert name in place.read(*sign, "0draft", expect=2)
+    assert name in place.read(*sign, "0draft", "--yes")
+    place.read(*sign, FILE_NAME, expect=6)
+    found = ("new", "--from-draft", "{form}draft", "--address", "a:1", "--data", folder)
+    place.read(*found, "--signed", ANYTHING, expect=2)
+    assert f"goes on from {name}" in place.read(*found)
+    assert f"goes on from {name}" in place.read("show", "--data", folder.replace("{form}", "0"))
 
 
 def of_wrong_usage(place: Place) -> None:
@@ -275,9 +345,12 @@ def of_wrong_usage(place: Place) -> None:
     assert r"\u{202e}" in place.read("status", "\u202e", expect=2, is_json=False)
 
 
+LOOKS = (of_a_kept_chain, of_a_running_node, of_what_is_decided, of_what_is_named, of_wrong_usage)
+
+
 def test_no_command_shows_what_drives_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = set[tuple[str, ...]]()
-    for number, look in enumerate((of_a_kept_chain, of_a_running_node, of_what_is_named, of_wrong_usage)):
+    for number, look in enumerate(LOOKS):
         folder = tmp_path / str(number)
         folder.mkdir()
         place = Place(folder)

@@ -173,7 +173,7 @@ def test_a_damaged_snapshot_is_none_and_everything_is_replayed(store: Store, sql
 
 def fields_of_before(state: State) -> bytes:
     """As an earlier version wrote it: the roots of the tip's header in the place of the voters, and the parameters."""
-    tip, stakes, epoch, log, headers, ends, _ = msgspec.msgpack.decode(encode_state(state))
+    tip, stakes, epoch, log, headers, ends, *_ = msgspec.msgpack.decode(encode_state(state))
     return encode([tip, stakes, epoch, log, headers, state.params, ends, state.roots])
 
 

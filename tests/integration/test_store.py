@@ -181,7 +181,7 @@ def test_a_full_disk_is_told_and_changes_nothing(store: Store) -> None:
     scribe = Scribe()
     keep(store, scribe.forge(), [])
     store.database.connection.execute("PRAGMA max_page_count = 1")
-    big = Payload(SALT, "text/plain", bytes(60_000))
+    big = Payload(SALT, "", "text/plain", bytes(60_000))
     with pytest.raises(StoreError, match="disk is full; make room"):
         keep(store, scribe.forge(statement("big", payload=big)), [big])
     assert store.tip_index == 1
@@ -189,12 +189,14 @@ def test_a_full_disk_is_told_and_changes_nothing(store: Store) -> None:
 
 
 def test_erased_bytes_are_not_left_in_the_file_nor_taken_again(path: Path) -> None:
-    secret = Payload(SALT, "text/plain", b"born on 1 April 1970 " * 400)
+    secret = Payload(SALT, "Ada Lovelace, BSc", "text/plain", b"born on 1 April 1970 " * 400)
     with Store.create(path, GENESIS) as store:
         keep_final(store, FinalScribe(GENESIS), statement("diploma", payload=secret), payload=secret)
-        assert any(b"1 April 1970" in file.read_bytes() for file in path.parent.iterdir())
+        for trace in (b"1 April 1970", b"Ada Lovelace"):
+            assert any(trace in file.read_bytes() for file in path.parent.iterdir())
         store.erase_payload(secret.hash())
-        assert not any(b"1 April 1970" in file.read_bytes() for file in path.parent.iterdir())
+        for trace in (b"1 April 1970", b"Ada Lovelace"):
+            assert not any(trace in file.read_bytes() for file in path.parent.iterdir())
         store.keep_payload(secret)
         assert store.payload(secret.hash()) is None
         CheckedChain(store)
@@ -202,7 +204,7 @@ def test_erased_bytes_are_not_left_in_the_file_nor_taken_again(path: Path) -> No
 
 def secret_kept(path: Path, store: Store) -> tuple[bytes, Callable[[], list[str]]]:
     """The hash of a payload that is kept, and what tells in which files it can be read."""
-    secret = Payload(SALT, "text/plain", b"born on 1 April 1970 " * 400)
+    secret = Payload(SALT, "Ada Lovelace, BSc", "text/plain", b"born on 1 April 1970 " * 400)
     keep_final(store, FinalScribe(GENESIS), statement("diploma", payload=secret), payload=secret)
     store.database.connection.execute("PRAGMA busy_timeout = 10")
     return secret.hash(), lambda: [one.name for one in path.parent.iterdir() if b"1 April 1970" in one.read_bytes()]
@@ -260,7 +262,7 @@ def test_a_file_is_found_by_its_hash_whenever_its_payload_came(store: Store) -> 
 
 
 def test_a_payload_that_only_claims_to_be_about_a_file_is_kept_and_not_indexed(store: Store) -> None:
-    odd = Payload(SALT, "application/vnd.tallystick.file", b"not a file statement")
+    odd = Payload(SALT, "", "application/vnd.tallystick.file", b"not a file statement")
     keep_final(store, FinalScribe(GENESIS), statement("odd", payload=odd), payload=odd)
     assert store.payload(odd.hash()) == odd
     assert store.database.select("SELECT * FROM files") == []
@@ -312,8 +314,8 @@ UNUSABLE: list[tuple[Callable[[Path], object], str]] = [
     (lambda path: path.write_text("Dear diary, today I did nothing at all."), "is not a database"),
     (lambda path: path.write_bytes(b"SQLite format 3\x00" + b"\xff" * 5000), "is damaged, or only a part"),
     (lambda path: execute(path, "CREATE TABLE songs (title)"), "is the database of another program"),
-    (of_version(99), "has format 99, this program knows format 5; use the version that wrote it"),
-    (of_version(4), "has format 4, this program knows format 5; use the version that wrote it, or move it away"),
+    (of_version(99), "has format 99, this program knows format 6; use the version that wrote it"),
+    (of_version(5), "has format 5, this program knows format 6; use the version that wrote it, or move it away"),
     (truncated, "is damaged, or only a part of a file; check and repair it"),
     (without_a_table, "is damaged"),
     (without_genesis, "its genesis is missing"),

@@ -26,6 +26,11 @@ from tallystick.storage.store import Store
 NAMED = "which you did not name: pass --ledger"
 
 
+def issuer(key: str, name: str) -> dict[str, str | None]:
+    """A key that is of no organisation, in an answer."""
+    return {"key": key, "name": name, "organisation": None, "title": None, "label": None}
+
+
 def key_of(chain: Path, name: str) -> str:
     with Store.open(chain, read_only=True) as store:
         return next(key.hex() for key, one in store.names().items() if one == name)
@@ -57,10 +62,10 @@ def test_a_file_certified_at_one_node_is_verified_at_another(net: Network, tmp_p
     (one,) = file["certificates"]
     assert (file["verifies"], told["is_ledger_known"]) == (True, True)
     assert one["certificate"]["id"] == done["outcome"]["id"]
-    assert one["certificate"]["issuer"] == {"key": key_of(first.folder.ledger_path, "node-1"), "name": "node-1"}
+    assert one["certificate"]["issuer"] == issuer(key_of(first.folder.ledger_path, "node-1"), "node-1")
     assert (one["checked"], one["claimed"]) == (
         ["signature", "payload", "block", "votes"],
-        ["place in the log", "stake of the voters"],
+        ["place in the log", "validity", "stake of the voters"],
     )
     shown = cli("verify", "report.pdf", *at_third, cwd=tmp_path).stdout
     for words in (
@@ -69,7 +74,7 @@ def test_a_file_certified_at_one_node_is_verified_at_another(net: Network, tmp_p
         "says         File report.pdf",
         "note         final version",
         "by votes of ",
-        "claimed only place in the log, stake of the voters",
+        "claimed only place in the log, validity, stake of the voters",
     ):
         assert words in shown
     cli("verify", "other.pdf", *at_third, cwd=tmp_path, expect=1)
@@ -93,7 +98,7 @@ def test_a_stopped_nodes_ledger_is_checked_as_a_file_and_says_the_same(tmp_path:
         stopped = in_json("verify", "report.txt", *data, cwd=tmp_path)
         (one,) = stopped["files"][0]["certificates"]
         assert one["claimed"] == []
-        assert {"place in the log", "stake of the voters"} <= set(one["checked"])
+        assert {"place in the log", "validity", "stake of the voters"} <= set(one["checked"])
         for told in (running, stopped):
             told["files"][0]["certificates"][0].update(checked=None, claimed=None)
         assert running == stopped
@@ -115,7 +120,7 @@ def test_all_of_a_certificate_is_told(folder: Path, ledger: Path) -> None:
     told = in_json("verify", "report.txt", "--data", "node", cwd=folder)
     (one,) = told["files"][0]["certificates"]
     certificate = one["certificate"]
-    assert certificate["issuer"] == {"key": key_of(ledger, "Alice"), "name": "Alice"}
+    assert certificate["issuer"] == issuer(key_of(ledger, "Alice"), "Alice")
     assert (certificate["place"]["block_index"], certificate["place"]["position"]) == (1, 0)
     assert (one["finality"]["stake"], one["finality"]["total_stake"]) == (300, 400)
     (folder / "another name.txt").write_bytes(REPORT)
@@ -346,9 +351,9 @@ def test_who_lies_about_a_certificate_is_caught(
     honest = LedgerReader.certificate_at
     with monkeypatch.context() as patch:
 
-        def certificate(reader: LedgerReader, at: Any) -> views.Certificate:
+        def certificate(reader: LedgerReader, *asked: Any) -> views.Certificate:
             patch.setattr(LedgerReader, "certificate_at", honest)
-            return lie(reader, honest(reader, at))
+            return lie(reader, honest(reader, *asked))
 
         patch.setattr(LedgerReader, "certificate_at", certificate)
         done = cli("verify", "report.txt", "--data", "node", cwd=folder, expect=7)

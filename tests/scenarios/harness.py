@@ -69,7 +69,7 @@ from tallystick.consensus.signing_guard import (
 )
 from tallystick.consensus.simplex import Simplex
 from tallystick.ledger.block import Block, verified
-from tallystick.ledger.blockchain import holds_nothing
+from tallystick.ledger.blockchain import NOTHING
 from tallystick.ledger.certificate import AnyCertificate, Evidence, Statement, issue_stake, issue_statement
 from tallystick.ledger.fields import ZERO_DIGEST
 from tallystick.ledger.genesis import Allotment, make_genesis
@@ -92,7 +92,8 @@ from tallystick.ledger.messages import (
     encode_message,
 )
 from tallystick.ledger.params import Params
-from tallystick.ledger.state import genesis_state, make_header
+from tallystick.ledger.state import genesis_state
+from tallystick.ledger.transition import make_header
 from tallystick.ledger.vote import NAMES, NOTARIZE, NULLIFY, Ballot, cast, tally_of
 from tallystick.ledger.wallet import Wallet, sign
 from tallystick.network.simulated import Link, SimulatedNetwork
@@ -173,7 +174,7 @@ class CorruptSimplex(Simplex):
         if self.views.leader(view) != guard.key or self._has_voted(view) or not waiting:
             return
         base = self.chain.state
-        chosen = tuple(waiting) if self.how == "size" else tuple(waiting.choose(now_ms, base, holds_nothing))
+        chosen = tuple(waiting) if self.how == "size" else tuple(waiting.choose(now_ms, base, NOTHING))
         header = make_header(base, view, now_ms, guard.key, chosen)
         wrong: dict[str, dict[str, Any]] = {"root": {"state_root": bytes(32)}, "version": {"version": 2}, "size": {}}
         header = replace(header, **wrong[self.how])
@@ -181,7 +182,7 @@ class CorruptSimplex(Simplex):
         if signature is not None:
             block = verified(Block(header, signature, chosen))
             self.views.keep(block)
-            self.proposals._passed[block.hash] = Pending(block, base, frozenset(), None)  # as if it were legal
+            self.proposals._passed[block.hash] = Pending(block, base, {}, None)  # as if it were legal
             self._vote(NOTARIZE, view, block, SendProposal(view, 0, block, is_new=True))
 
 

@@ -11,7 +11,7 @@ from tallystick.consensus import simplex as simplex_module
 from tallystick.consensus.signing_guard import Recovered
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.keys import is_signed
-from tallystick.ledger.state import make_header
+from tallystick.ledger.transition import make_header
 from tallystick.node import late_votes
 
 

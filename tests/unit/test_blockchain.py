@@ -12,6 +12,7 @@ from tests.builders import (
     MEMBERS,
     START_MS,
     STRANGER,
+    Held,
     Scribe,
     evidence,
     found,
@@ -25,7 +26,7 @@ from tests.log_proofs import root
 from tallystick.ledger.blockchain import Blockchain, check_clock
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.stake import Account, BlockContext
-from tallystick.ledger.state import make_header, next_state
+from tallystick.ledger.transition import make_header, next_state
 
 
 def summary(chain):
@@ -237,12 +238,12 @@ def test_what_a_pending_ancestor_holds_may_not_come_again(scribe, repeated):
     blocks, ahead = pending(scribe)
     base, held = None, set[bytes]()
     for block in blocks:
-        base = scribe.chain.after(block, base, held.__contains__)
+        base = scribe.chain.after(block, base, Held(*held))
         held |= {one.id for one in block.certificates}
     again = ahead.draft(statement("new"), repeated)
     with refuses(Rule.B6):
-        scribe.chain.after(again, base, held.__contains__)
-    assert scribe.chain.after(ahead.draft(statement("new")), base, held.__contains__)
+        scribe.chain.after(again, base, Held(*held))
+    assert scribe.chain.after(ahead.draft(statement("new")), base, Held(*held))
 
 
 moves = st.lists(st.tuples(st.sampled_from(list(MEMBERS.values())), st.integers(-150, 1_200)), max_size=8)

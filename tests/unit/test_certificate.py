@@ -19,10 +19,13 @@ from tallystick.ledger.certificate import (
     issue_statement,
     sign_certificate,
 )
+from tallystick.ledger.encoding import encode
 from tallystick.ledger.errors import Rule
-from tallystick.ledger.fields import UNSIGNED
+from tallystick.ledger.fields import MAX_TIMESTAMP_MS, UNSIGNED
 from tallystick.ledger.keys import Domain, is_signed
 from tallystick.ledger.merkle import leaf_hash
+from tallystick.ledger.messages import Entry, entry_codec
+from tallystick.ledger.params import MAX_PAYLOAD_BYTES
 
 OTHER_LEDGER = bytes(32)
 
@@ -140,7 +143,20 @@ def test_a_payload_is_the_one_its_certificate_covers_or_none():
 
 
 def test_a_payload_hash_tells_apart_how_the_same_bytes_are_divided():
-    assert Payload(bytes(32), "ab", b"c").hash() != Payload(bytes(32), "a", b"bc").hash()
+    assert Payload(bytes(32), "", "ab", b"c").hash() != Payload(bytes(32), "", "a", b"bc").hash()
+    assert Payload(bytes(32), "a", "b", b"c").hash() != Payload(bytes(32), "", "ab", b"c").hash()
+
+
+def test_a_payload_takes_a_subject_and_there_is_one_of_a_subject_alone():
+    covered = Payload(b"s" * 32, "", "text/plain", b"content")
+    assert Payload.about("Ada: BSc", covered, b"t" * 32) == Payload(b"s" * 32, "Ada: BSc", "text/plain", b"content")
+    assert Payload.about("Ada: BSc", None, b"t" * 32) == Payload(b"t" * 32, "Ada: BSc", "", b"")
+
+
+def test_the_longest_payload_with_the_longest_certificate_is_an_entry():
+    most = Payload(bytes(32), "\U0010ffff" * 256, "\U0010ffff" * 128, bytes(MAX_PAYLOAD_BYTES))
+    entry = Entry(issue_statement(ADA, LEDGER, MAX_TIMESTAMP_MS, "\U0010ffff" * 256, most), most)
+    assert entry_codec.decode(encode(entry)) == entry
 
 
 def test_a_copy_with_another_field_has_hashes_of_its_own():

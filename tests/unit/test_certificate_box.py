@@ -1,5 +1,7 @@
 """The certificate box: bounded, in order of arrival, and any prefix of it legal in a block."""
 
+from types import SimpleNamespace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,7 +22,7 @@ from tests.builders import (
     with_payload,
 )
 
-from tallystick.ledger.blockchain import holds_nothing
+from tallystick.ledger.blockchain import NOTHING
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.messages import Entry
@@ -43,8 +45,8 @@ def contents(box):
     return [one.encoded for one in box], len(box), box.size_bytes, box.newest_ms(), box.ids(100)
 
 
-def chosen(box, base=FOUNDED, holds=holds_nothing):
-    return box.choose(START_MS, base, holds)
+def chosen(box, base=FOUNDED, holds=NOTHING.holds):
+    return box.choose(START_MS, base, SimpleNamespace(holds=holds, find=NOTHING.find))
 
 
 def assert_refused(rule, box, entry):

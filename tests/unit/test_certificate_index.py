@@ -6,11 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tallystick.ledger.certificate_index import CertificateIndex, Place
+from tallystick.ledger.certificate_index import CertificateIndex, Found, Place
 
 
 def digest(number: int) -> bytes:
     return sha256(number.to_bytes(8, "big")).digest()
+
+
+def issuer_of(certificate_id: bytes) -> bytes:
+    """One of a few keys; none for one in four."""
+    return b"" if certificate_id[0] % 4 == 0 else digest(certificate_id[0] % 4)
 
 
 def filled(counts: list[int]) -> tuple[CertificateIndex, dict[bytes, Place]]:
@@ -18,7 +23,7 @@ def filled(counts: list[int]) -> tuple[CertificateIndex, dict[bytes, Place]]:
     for block_index, count in enumerate(counts, start=1):
         ids = [digest(one) for one in range(number, number + count)]
         number += count
-        places.extend(b"".join(ids), [count])
+        places.extend(b"".join(ids), [count], [issuer_of(one) for one in ids])
         expected.update({one: Place(block_index, position) for position, one in enumerate(ids)})
     return places, expected
 
@@ -28,8 +33,11 @@ def test_every_certificate_is_found_where_it_stands_and_no_other(counts):
     places, expected = filled(counts)
     assert (len(places), places.last_block) == (len(expected), len(counts))
     assert {one: places.place_of(one) for one in expected} == expected
+    numbered = enumerate(sorted(expected, key=expected.__getitem__))
+    assert all(places.find(one) == Found(number, issuer_of(one) or None) for number, one in numbered)
     for number in range(len(expected), len(expected) + 50):
         assert places.place_of(digest(number)) is None
+        assert places.find(digest(number)) is None
 
 
 @given(st.lists(st.integers(0, 40), max_size=40), st.lists(st.integers(0, 40), max_size=20), st.integers(0, 40))
@@ -38,18 +46,19 @@ def test_what_was_taken_out_of_an_index_makes_the_same_index_again(counts, more,
     again = CertificateIndex()
     if after < len(counts):
         begun, _ = filled((counts + more)[:after])
-        again.extend(*begun.ids_after(0))
-        again.extend(*places.ids_after(after))
+        again.extend(*begun.after(0))
+        again.extend(*places.after(after))
     else:
-        again.extend(*places.ids_after(0))
+        again.extend(*places.after(0))
     assert (len(again), again.last_block) == (len(places), places.last_block)
     assert {one: again.place_of(one) for one in expected} == expected
+    assert [again.find(one) for one in expected] == [places.find(one) for one in expected]
 
 
 def test_ids_that_are_alike_but_for_a_few_bits_are_told_apart():
     alike = [bytes([bit]) + bytes(30) + bytes([other]) for bit in range(32) for other in range(32)]
     places = CertificateIndex()
-    places.extend(b"".join(alike), [len(alike)])
+    places.extend(b"".join(alike), [len(alike)], [b""] * len(alike))
     assert [places.place_of(one) for one in alike] == [Place(1, position) for position in range(len(alike))]
     assert places.place_of(bytes(31) + b"\xff") is None
 
@@ -57,8 +66,11 @@ def test_ids_that_are_alike_but_for_a_few_bits_are_told_apart():
 def test_ids_and_counts_that_do_not_agree_change_nothing():
     places, expected = filled([2, 3])
     for ids, counts in ((bytes(32), [2]), (bytes(31), [1]), (bytes(64), [1])):
-        with pytest.raises(ValueError, match="bytes of ids for"):
-            places.extend(ids, counts)
+        with pytest.raises(ValueError, match="bytes of ids and"):
+            places.extend(ids, counts, [b""] * sum(counts))
+    for issuers in ([], [b"", b""]):
+        with pytest.raises(ValueError, match=f"{len(issuers)} issuers for 1 certificates"):
+            places.extend(bytes(32), [1], issuers)
     assert (len(places), places.last_block) == (5, 2)
     assert {one: places.place_of(one) for one in expected} == expected
 
@@ -66,9 +78,9 @@ def test_ids_and_counts_that_do_not_agree_change_nothing():
 def test_an_index_of_many_certificates_is_small_and_its_chains_stay_short():
     places, count = CertificateIndex(), 50_000
     for start in range(0, count, 250):
-        places.extend(b"".join(digest(one) for one in range(start, start + 250)), [250])
-    held = (places._ids, places._ends, places._heads, places._next)
-    assert sum(len(one) * getattr(one, "itemsize", 1) for one in held) <= 44 * count
+        places.extend(b"".join(digest(one) for one in range(start, start + 250)), [250], [b""] * 250)
+    held = (places._ids, places._ends, places._heads, places._next, places._issuers)
+    assert sum(len(one) * getattr(one, "itemsize", 1) for one in held) <= 48 * count
     longest = max(sum(1 for _ in chain(places, bucket)) for bucket in range(len(places._heads)))
     assert longest <= 24, f"{longest} certificates in one bucket"
 

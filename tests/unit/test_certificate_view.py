@@ -3,9 +3,11 @@
 from tests.builders import BEN, evidence, proposal_evidence, staking, statement
 
 from tallystick.api import views
-from tallystick.api.certificate_view import certificate_line
+from tallystick.api.certificate_view import Beside, certificate_line
+from tallystick.api.key_book import KeyBook
+from tallystick.ledger.directory import Directory
 
-PLACE = views.Place(block_index=1, position=0, log_index=0, block_timestamp_ms=0)
+BESIDE = Beside(views.Place(block_index=1, position=0, log_index=0, block_timestamp_ms=0))
 
 
 def test_each_kind_of_certificate_has_its_words():
@@ -18,7 +20,7 @@ def test_each_kind_of_certificate_has_its_words():
         evidence(BEN),
         proposal_evidence(BEN),
     )
-    lines = [certificate_line(one, PLACE, {}) for one in certificates]
+    lines = [certificate_line(one, BESIDE, KeyBook({}, Directory())) for one in certificates]
     assert [(one.kind, one.summary) for one in lines] == [
         ("statement", "mine"),
         ("statement", ""),
@@ -30,5 +32,5 @@ def test_each_kind_of_certificate_has_its_words():
 
 
 def test_evidence_names_its_offender_if_the_address_book_does():
-    line = certificate_line(evidence(BEN), PLACE, {BEN.public_key: "Ben"})
+    line = certificate_line(evidence(BEN), BESIDE, KeyBook({BEN.public_key: "Ben"}, Directory()))
     assert line.summary == "shows that Ben signed votes that conflict"

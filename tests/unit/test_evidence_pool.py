@@ -11,6 +11,7 @@ from tests.builders import (
     LEDGER,
     STRANGER,
     FinalScribe,
+    Held,
     cut_off,
     evidence,
     found,
@@ -26,7 +27,7 @@ from tests.builders import (
 from tests.member_bench import LEADER, OTHERS, OWNER, MemberBench, sent
 
 from tallystick.consensus.signing_guard import GuardStatus
-from tallystick.ledger.blockchain import holds_nothing
+from tallystick.ledger.blockchain import NOTHING
 from tallystick.ledger.certificate import ProposalEvidence, issue_evidence
 from tallystick.ledger.errors import Rule
 from tallystick.ledger.messages import Blocks, Certificates, Entry, Proposal, Status
@@ -40,6 +41,7 @@ from tallystick.node.limits import Limits
 
 FOUNDED = genesis_state(GENESIS)
 SHORT = found(epoch_blocks=2)
+SECOND_MS = 1_000
 
 
 def pool_of(*waiting, state=FOUNDED):
@@ -99,12 +101,23 @@ def test_evidence_waits_only_while_it_costs_somebody_stake():
 
 def test_what_a_new_tip_makes_illegal_leaves():
     waiting = pool_of(of_short(BEN), of_short(CY), of_short(DOT, epoch=1), state=in_epoch(1))
-    assert waiting.tip_advanced(in_epoch(2)) == []
-    left = waiting.tip_advanced(in_epoch(2, of_short(BEN, view=2)))
+    assert waiting.drop_illegal(in_epoch(2)) == []
+    left = waiting.drop_illegal(in_epoch(2, of_short(BEN, view=2)))
     assert [(one, refused.rule) for one, refused in left] == [(of_short(BEN).id, Rule.S6)]
-    left = waiting.tip_advanced(in_epoch(3))
+    left = waiting.drop_illegal(in_epoch(3))
     assert [(one, refused.rule) for one, refused in left] == [(of_short(CY).id, Rule.V6)]
     assert list(waiting) == [of_short(DOT, epoch=1)]
+
+
+def test_what_only_time_makes_illegal_leaves_though_no_block_comes():
+    scribe = FinalScribe(found(epoch_blocks=2, unbonding_ms=SECOND_MS))
+    for _ in range(8):
+        scribe.forge()
+    late, ended_ms = evidence(BEN, genesis=scribe.genesis), scribe.blocks[1].header.timestamp_ms
+    waiting = pool_of(late, state=scribe.state)
+    assert waiting.drop_illegal(scribe.state, ended_ms + SECOND_MS - 1) == []
+    left = waiting.drop_illegal(scribe.state, ended_ms + SECOND_MS)
+    assert [(one, refused.rule) for one, refused in left] == [(late.id, Rule.V6)]
 
 
 # ---- beside the box ---------------------------------------------------------------------------------------------
@@ -130,7 +143,7 @@ def test_a_full_box_keeps_no_evidence_out_and_evidence_takes_no_place_in_it():
 
 def test_evidence_goes_into_the_next_block_first_and_is_named_first():
     box = full_box(*statements(2), evidence(BEN))
-    assert box.choose(0, FOUNDED, holds_nothing) == [evidence(BEN), *statements(2)]
+    assert box.choose(0, FOUNDED, NOTHING) == [evidence(BEN), *statements(2)]
     assert box.ids(2) == (evidence(BEN).id, statements(1)[0].id)
     assert box.ids(9, after_ms=5) == (evidence(BEN).id,), "as long as it waits, to whomever"
     assert box.holds(evidence(BEN))
@@ -140,15 +153,15 @@ def test_a_block_on_which_the_accused_is_burned_already_is_forged_without_it():
     scribe = FinalScribe(GENESIS)
     scribe.forge(evidence(BEN, view=2))
     box = full_box(evidence(BEN), *statements(1))
-    assert box.choose(0, scribe.state, holds_nothing) == statements(1)
-    assert box.choose(0, FOUNDED, lambda one: one == evidence(BEN).id) == statements(1)
+    assert box.choose(0, scribe.state, NOTHING) == statements(1)
+    assert box.choose(0, FOUNDED, Held(evidence(BEN).id)) == statements(1)
 
 
 def test_a_block_in_which_the_stake_is_liable_no_more_is_forged_without_it():
     box = CertificateBox(Limits(), genesis_state(SHORT))
     box.add(Entry(of_short()), 0)
-    assert box.choose(0, in_epoch(2), holds_nothing) == [of_short()]
-    assert box.choose(0, in_epoch(3), holds_nothing) == []
+    assert box.choose(0, in_epoch(2), NOTHING) == [of_short()]
+    assert box.choose(0, in_epoch(3), NOTHING) == []
 
 
 def test_evidence_that_a_block_holds_leaves_and_other_evidence_against_the_same_key_with_it():

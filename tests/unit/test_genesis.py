@@ -2,14 +2,15 @@
 
 import pytest
 from msgspec.structs import replace
-from tests.builders import ADA, BEN, GENESIS, MEMBERS, START_MS, found, refuses
+from tests.builders import ADA, BEN, GENESIS, MEMBERS, START_MS, found, refuses, wallet
 from tests.curve import TORSION, encoded
 
 from tallystick.ledger.block import genesis_block
+from tallystick.ledger.changes import Role
 from tallystick.ledger.encoding import digest, encode
 from tallystick.ledger.errors import Rule
 from tallystick.ledger.fields import MAX_TOKENS
-from tallystick.ledger.genesis import Allotment, decode_genesis, make_genesis
+from tallystick.ledger.genesis import Allotment, Founder, decode_genesis, make_genesis
 from tallystick.ledger.params import Params
 
 
@@ -167,10 +168,11 @@ def test_parameters_out_of_bounds_are_refused(params):
         make_genesis("n", 0, [allotment()], Params(**params))
 
 
-def test_the_parameters_of_epochs_stand_before_the_last_two():
-    params = Params(epoch_blocks=5, epoch_ms=6, unbonding_blocks=7, unbonding_ms=8, delta_ms=9)
-    assert encode(params).endswith(b"\x05\x06\x07\x08\x09\xc2\xc3")
-    assert encode(Params(admits_observers=False)).endswith(b"\xc2")
+def test_the_parameters_of_epochs_stand_before_the_last_four():
+    params = Params(epoch_blocks=5, epoch_ms=6, unbonding_blocks=7, unbonding_ms=8, delta_ms=9, rotation_delay_ms=10)
+    assert encode(params).endswith(b"\x05\x06\x07\x08\x09\xc2\xc3\xc3\x0a")
+    assert encode(Params(admits_observers=False, rotation_delay_ms=0)).endswith(b"\xc2\xc3\x00")
+    assert encode(Params(anybody_certifies=False, rotation_delay_ms=0)).endswith(b"\xc3\xc2\x00")
 
 
 def test_a_later_version_is_refused():
@@ -187,3 +189,81 @@ def test_an_oversized_genesis_is_refused():
         make_genesis("n", 0, many)
     with refuses(Rule.E1):
         decode_genesis(bytes(1024 * 1024 + 1))
+
+
+# ---- founding organisations -------------------------------------------------------------------------------------
+
+
+def founder(name="ada", key=ADA.public_key, **changes):
+    return replace(Founder(name, f"University of {name}", None, key, Role.MEMBER, 10), **changes)
+
+
+def test_founders_hold_all_stake_and_come_in_any_order():
+    two = [founder(), founder("ben", BEN.public_key, stake=0)]
+    genesis = make_genesis("n", 0, (), None, two[::-1])
+    assert genesis == make_genesis("n", 0, (), None, two)
+    assert [one.organisation for one in genesis.founders] == ["ada", "ben"]
+    assert (genesis.stakes().total, genesis.stakes().members) == (10, ((ADA.public_key, 10),))
+    with refuses(Rule.G4, "not to both"):
+        make_genesis("n", 0, [allotment(BEN.public_key)], None, [founder()])
+    with refuses(Rule.G2):
+        make_genesis("n", 0, (), None, [founder(stake=0)])
+
+
+def test_without_founders_anybody_certifies():
+    with refuses(Rule.G4, "nobody could certify"):
+        found(anybody_certifies=False)
+    make_genesis("n", 0, (), Params(anybody_certifies=False), [founder()])
+
+
+def test_the_course_has_no_organisations():
+    with refuses(Rule.G4, "minted freely"):
+        make_genesis("n", 0, (), Params(mint_freely=True), [founder()])
+
+
+def test_founders_are_distinct_and_in_order():
+    two = (founder(), founder("ben", BEN.public_key))
+    for founders in (two[::-1], (two[0], two[0]), (two[0], founder("ben"))):
+        with refuses(Rule.G1):
+            decode(allotments=(), founders=founders)
+    with refuses(Rule.D2):
+        make_genesis("n", 0, (), None, [two[0], replace(two[1], title="UNIVERSITY OF ADA")])
+
+
+@pytest.mark.parametrize("stake", [0, 10])
+def test_a_founder_whose_key_could_sign_anything_is_refused(stake):
+    with refuses(Rule.K1):
+        make_genesis("n", 0, (), None, [founder(), founder("odd", encoded(TORSION[0]), stake=stake)])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"organisation": ""},
+        {"organisation": "-ada"},
+        {"organisation": "Ada"},
+        {"organisation": "a" * 41},
+        {"organisation": "ada\n"},
+        {"title": ""},
+        {"title": "x" * 65},
+        {"title": "a\tb"},
+        {"domain": "localhost"},
+        {"domain": "a..b"},
+        {"domain": "a.b\n"},
+        {"key": bytes(31)},
+        {"role": Role.ISSUER},
+        {"role": 0},
+        {"stake": -1},
+        {"stake": MAX_TOKENS + 1},
+    ],
+    ids=str,
+)
+def test_a_founder_out_of_bounds_is_refused(wrong):
+    with refuses(Rule.E2):
+        make_genesis("n", 0, (), None, [founder(), replace(founder("zoe", BEN.public_key), **wrong)])
+
+
+def test_thousands_may_found_a_ledger():
+    many = [founder(f"o-{number}", wallet(f"{number}").public_key) for number in range(2_000)]
+    genesis = make_genesis("n", 0, (), None, many)
+    assert len(genesis.directory().organisations) == len(genesis.directory().keys) == 2_000

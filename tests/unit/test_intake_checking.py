@@ -65,6 +65,9 @@ class Known(Knowledge):
     def is_on_chain(self, certificate_id):
         return certificate_id in self.chain
 
+    def check_issuer(self, certificate):
+        pass
+
     def knows_block(self, block):
         return False
 
@@ -75,6 +78,9 @@ class Known(Knowledge):
         return vote in self.votes
 
     def check_proof(self, answer):
+        pass
+
+    def check_proposed(self, block_hash, certificates):
         pass
 
     def is_wanted(self, peer, message):

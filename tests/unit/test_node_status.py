@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from tests.builders import ADA, BEN, CY, DOT, GENESIS
 
 from tallystick.api import views
+from tallystick.api.key_book import KeyBook
 from tallystick.api.node_status import status_of
 from tallystick.cli.output import Terminal
 from tallystick.cli.status import picture
@@ -17,6 +18,7 @@ from tallystick.consensus.proof_of_stake import check_drawn
 from tallystick.consensus.signing_guard import GuardStatus
 from tallystick.host.clock import now_ms
 from tallystick.ledger.blockchain import Blockchain
+from tallystick.ledger.directory import Directory
 from tallystick.node.agreement import AgreementStatus
 
 NAMES = {BEN.public_key: "Ben", CY.public_key: "Cy", DOT.public_key: "Dot"}
@@ -50,7 +52,7 @@ def status(
         waiting_since_ms=now_ms() - 1000 * stuck_s if stuck_s else None,
         stuck=SimpleNamespace(missing=[one.public_key for one in silent]) if silent else None,
     )
-    return status_of(runner, NAMES, ADA.public_key, "127.0.0.1:7117", now_ms() - 60_000)
+    return status_of(runner, KeyBook(NAMES, Directory()), ADA.public_key, "127.0.0.1:7117", now_ms() - 60_000)
 
 
 def shown(told: views.Status) -> str:

@@ -3,7 +3,7 @@
 import pytest
 from msgspec.structs import replace
 from tests.builders import GENESIS, LEDGER, STRANGER, FinalScribe, found, guard_of, of_kind, statement, vote
-from tests.member_bench import LEADER, OTHERS, OWNER, MemberBench, cast_by, certificate, proposal_of
+from tests.member_bench import LEADER, OTHERS, OWNER, MemberBench, cast_by, certificate, leader_of, proposal_of
 
 from tallystick.consensus.signing_guard import GuardStatus, Lost, Recovered
 from tallystick.ledger.messages import Blocks, Finalizations, RecoveryRequest, RecoveryResponse, Status, encode_message
@@ -61,7 +61,7 @@ def test_who_lost_its_guard_asks_each_new_peer_and_everybody_again_and_again():
 
 def test_answers_of_a_quorum_without_it_end_its_recovery_and_that_is_synced_before_it_votes():
     seat = lost()
-    block = FinalScribe(GENESIS).draft(statement(), view=3, signer=LEADER)
+    block = FinalScribe(GENESIS).draft(statement(), view=3, signer=leader_of(3))
     seat.submit(statement())
     asked = question(seat)
     for one in HOLDERS[:2]:

@@ -23,6 +23,7 @@ from tests.member_bench import (
     MemberBench,
     cast_by,
     certificate,
+    leader_of,
     proposal_of,
     sent,
     signed_again,
@@ -249,7 +250,7 @@ def test_of_a_liars_many_proposals_for_a_view_few_are_held_unfinished():
 
 
 def test_blocks_of_views_long_over_are_held_only_if_a_quorum_chose_them():
-    bench, chosen = MemberBench(), draft(MISSING, view=3, signer=LEADER)
+    bench, chosen = MemberBench(), draft(MISSING, view=3, signer=leader_of(3))
     bench.submit(MISSING)
     bench.receive(proposal_of(BLOCK))
     for view in (1, 2):
@@ -265,7 +266,7 @@ def test_blocks_of_views_long_over_are_held_only_if_a_quorum_chose_them():
 
 def test_of_views_long_over_no_unfinished_proposal_is_held_unless_a_quorum_chose_it():
     """Hundreds of views may pass without a final block, and each leave a proposal with thousands of ids."""
-    bench, block = MemberBench(), draft(view=3, signer=LEADER)
+    bench, block = MemberBench(), draft(view=3, signer=leader_of(3))
     for view in (1, 2):
         bench.hear(*certificate(NULLIFY, view=view))
     for one in (BLOCK, block):
@@ -346,7 +347,7 @@ def test_a_member_that_lacks_certificates_since_the_proposals_parent_asks_for_th
     kept.keep_votes([tally_of(certificate(NULLIFY, view=view)) for view in (1, 2)], [])
     seat.submit(MISSING)
     seat.hear(*certificate(NULLIFY, view=2))
-    actions = seat.receive(proposal_of(draft(MISSING, view=3, signer=LEADER)))
+    actions = seat.receive(proposal_of(draft(MISSING, view=3, signer=leader_of(3))))
     assert cast_by(OWNER, actions) == []
     (asked,) = sent(ViewCertificateRequest, actions)
     assert (asked.epoch, asked.first, asked.last) == (0, 1, 1)
@@ -386,7 +387,7 @@ def test_a_final_block_from_a_peer_that_the_gate_refuses_shows_it_too():
 
 def assert_mute(seat):
     """Whatever comes, it votes for nothing and adds nothing, and says so no second time."""
-    good = draft(MISSING, view=3, signer=LEADER)
+    good = draft(MISSING, view=3, signer=leader_of(3))
     seat.receive(Certificates((Entry(MISSING),)))
     actions = seat.hear(*certificate(NULLIFY, view=1), *certificate(NULLIFY, view=2))
     actions += seat.receive(proposal_of(good))

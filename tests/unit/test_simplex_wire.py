@@ -418,7 +418,7 @@ def test_a_conflicting_vote_in_the_finalization_of_a_block_that_sync_brings_is_e
     scribe = FinalScribe(found(epoch_blocks=100))
     block = scribe.forge()
     ledger_id = scribe.genesis.ledger_id
-    bench = table(genesis=scribe.genesis)
+    bench = table(genesis=scribe.genesis, owner=WALLETS[block.header.forger])
     bench.receive(votes(cast(BEN, ledger_id, Ballot(NULLIFY, 0, block.header.view, bytes(32)))))
     finalization = scribe.archive.finalization(1)
     bench.receive(Status(ledger_id, 0, 1, block.hash, ()))

@@ -28,7 +28,8 @@ from tallystick.ledger.encoding import digest, encode
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.merkle import EMPTY_ROOT, leaf_hash
 from tallystick.ledger.stake import BlockContext
-from tallystick.ledger.state import StateRoots, context_of, genesis_state
+from tallystick.ledger.state import StateRoots, genesis_state
+from tallystick.ledger.transition import context_of
 from tallystick.storage.state_codec import decode_state, encode_state
 
 GENESIS = found(epoch_blocks=3)

@@ -2,9 +2,12 @@
 
 import json
 from hashlib import sha256
+from importlib import resources
+from unicodedata import normalize
 
 import msgspec
 import pytest
+from tests.builders import refuses
 from tests.curve import challenge, decided_by, decoded, equation_holds
 from tests.log_proofs import root, verify_consistency, verify_inclusion
 from tests.vectors import make
@@ -19,10 +22,13 @@ from tallystick.ledger.certificate import (
     payload_codec,
 )
 from tallystick.ledger.encoding import Codec, encode
+from tallystick.ledger.errors import Rule
 from tallystick.ledger.genesis import decode_genesis
 from tallystick.ledger.keys import is_signed
 from tallystick.ledger.merkle import leaf_hash
 from tallystick.ledger.messages import Message, decode_message, encode_message
+from tallystick.ledger.names import FOLDING, fold
+from tallystick.ledger.trie import Trie, TrieProof, proven_value
 from tallystick.ledger.vote import Tally, Vote
 from tallystick.ledger.wallet import Wallet
 
@@ -31,6 +37,12 @@ FILES = sorted([*make.FOLDER.glob("*.json"), make.path_of("signatures")])
 
 def read(name):
     return json.loads(make.path_of(name).read_text(encoding="ascii"))
+
+
+def code_points(text):
+    for one in text.split():
+        first, _, last = one.partition("-")
+        yield from range(int(first, 16), int(last or first, 16) + 1)
 
 
 def unhex(value):
@@ -64,6 +76,7 @@ def test_certificates_are_decoded_and_their_parts_fit():
         assert isinstance(certificate, StakingOperation) == (one["kind"] == 2)
         assert isinstance(certificate, VoteEvidence) == (one["kind"] == 3)
         assert isinstance(certificate, ProposalEvidence) == (one["kind"] == 4)
+        assert msgspec.msgpack.decode(unhex(one["encoded"]))[0] == one["kind"]
         body, signature = unhex(one["body"]), unhex(one["fields"]["signature"])
         assert unhex(one["encoded"]) == body + b"\xc4\x40" + signature
         assert unhex(one["unsigned"]) == body + b"\xc4\x40" + bytes(64)
@@ -91,12 +104,32 @@ def test_blocks_are_decoded_and_form_a_chain():
             assert is_signed(unhex(one["signed_bytes"]), unhex(one["signature"]), unhex(one["header"]["forger"]))
 
 
-def test_state_roots_follow_from_the_published_parts():
+def test_certificates_of_every_kind_and_change_are_there():
+    decoded = [msgspec.msgpack.decode(unhex(one["encoded"])) for one in read("certificates")["certificates"]]
+    assert {one[0] for one in decoded} == set(range(1, 13))
+    assert {one[5][0] for one in decoded if one[0] == 5} == set(range(1, 12)), "changes by motion"
+    assert {one[5][0] for one in decoded if one[0] == 8} == set(range(1, 5)), "an organisation's own"
+
+
+def trie_root(entries, bit=0):
+    """Section 2 of docs/protocol.md, without a thought of speed."""
+    if not entries:
+        return sha256(b"").digest()
+    if len(entries) == 1:
+        return sha256(b"\x00" + b"".join(entries[0])).digest()
+    sides = [[one for one in entries if one[0][bit // 8] >> 7 - bit % 8 & 1 == side] for side in (0, 1)]
+    if not all(sides):
+        return trie_root(entries, bit + 1)
+    return sha256(b"\x01" + bytes([bit]) + b"".join(trie_root(one, bit + 1) for one in sides)).digest()
+
+
+@pytest.mark.parametrize(("name", "states"), [("states", make.STATES), ("governed", make.GOVERNED)])
+def test_state_roots_follow_from_the_published_parts(name, states):
     """Worked out here once more, from docs/protocol.md, but for the stakes: each part is given as it is encoded."""
-    vectors = read("states")
+    vectors = read(name)
     genesis = decode_genesis(unhex(vectors["genesis"]))
     leaves, headers, voters = [], list[bytes](), None
-    for one, (state, made) in zip(vectors["states"], make.STATES, strict=True):
+    for one, (state, made) in zip(vectors["states"], states, strict=True):
         block = block_codec.decode(unhex(one["block"]))
         assert block == made
         leaves += [leaf_hash(certificate.encoded) for certificate in block.certificates]
@@ -110,7 +143,9 @@ def test_state_roots_follow_from_the_published_parts():
             "headers_root": root([leaf_hash(header) for header in headers]).hex(),
             "voters": voters or parts["next_voters"],
             **parts,
-            **dict.fromkeys(("directory", "status", "motions"), sha256(b"").hexdigest()),
+            "directory": trie_root([(unhex(key), unhex(value)) for key, value in one["directory"]]).hex(),
+            "status": trie_root([(unhex(key), unhex(value)) for key, value in one["status"]]).hex(),
+            "motions": sha256(unhex("".join(one["motions"]))).hexdigest(),
         }
         encoded = unhex(one["roots_encoded"])
         assert msgspec.msgpack.decode(encoded) == [
@@ -130,6 +165,27 @@ def test_the_states_show_what_a_state_can_hold():
     assert len(states[-1].stakes.burned_keys) == 1
     assert [one.epoch for one in states[-1].epoch_ends] == [1, 2, 3]
     assert [one.epoch for one in states[-3].epoch_ends] == [0, 1, 2]
+
+
+def test_the_governed_states_show_what_directory_motions_and_status_can_hold():
+    states = [state for state, _ in make.GOVERNED]
+    outcomes = [outcome.name for state in states for outcome in state.decided.values()]
+    assert outcomes == ["PASSED", "CLOSED"]
+    assert [state.epoch.number for state in states] == [0, 0, 0, 1, 1, 1, 2], "a motion and a rotation end an epoch"
+    last = states[-1]
+    assert {entry.effect.name for entry in map(last.status.of, status_ids(last))} == {"REVOKED", "VOID"}
+    assert [entry.effect.name for entry in map(states[3].status.of, status_ids(states[3]))] == ["SUPERSEDED"]
+    entries = last.directory.keys.values()
+    assert {entry.role for entry in entries} == {1, 2, 3}
+    assert len([entry for entry in entries if entry.until is not None]) == 2
+    assert any(entry.compromised_since == 2 for entry in entries)
+    assert states[5].directory.announced
+    assert not last.directory.announced
+    assert len(last.motions.open) == 1
+
+
+def status_ids(state):
+    return [key for key, _ in state.status.trie.items()]
 
 
 def test_address_records_are_decoded_and_signed_by_their_keys():
@@ -233,6 +289,34 @@ def test_merkle_proofs_verify():
     for one in vectors["consistency"]:
         proof = [unhex(step) for step in one["proof"]]
         assert verify_consistency(one["old_size"], roots[one["old_size"]], one["size"], roots[one["size"]], proof)
+
+
+def test_tries_have_their_roots_and_their_proofs_verify():
+    codec: Codec[TrieProof] = Codec(TrieProof, 2**16, "trie proof")
+    for one in read("tries"):
+        trie, top = Trie(), unhex(one["root"])
+        for entry in reversed(one["entries"]):
+            trie = trie.set(unhex(entry["key"]), unhex(entry["value"]))
+        assert trie.root() == top
+        values = {entry["key"]: entry["value"] for entry in one["entries"]}
+        for shown in one["proofs"]:
+            value = proven_value(codec.decode(unhex(shown["encoded"])), unhex(shown["key"]), top)
+            assert (value if value is None else value.hex()) == shown["value"] == values.get(shown["key"])
+
+
+def test_names_fold_as_the_table_says():
+    """Worked out here once more, from docs/protocol.md."""
+    file = resources.files("tallystick.ledger").joinpath(FOLDING).read_bytes()
+    vectors, table = read("folding"), json.loads(file)
+    assert (vectors["unicode"], vectors["table_hash"]) == (table["unicode"], sha256(file).hexdigest())
+    folded = {code: text for text, codes in table["folded"].items() for code in code_points(codes)}
+    folded |= {code: chr(code) for code in code_points(table["itself"])}
+    for one in vectors["names"]:
+        letters = "".join(normalize("NFD", letter) if "가" <= letter <= "힣" else letter for letter in one["name"])
+        assert "".join(folded[ord(letter)] for letter in letters) == one["folded"]
+    for name in vectors["refused"]:
+        with refuses(Rule.D2):
+            fold(name)
 
 
 def test_the_structs_encode_to_the_vectors_again():

@@ -12,22 +12,56 @@ from tallystick.ledger.block import Block, genesis_block
 from tallystick.ledger.blockchain import Blockchain
 from tallystick.ledger.certificate import (
     AnyCertificate,
+    Approval,
+    Erasure,
+    ErasureConfirmation,
+    KeyChange,
+    Motion,
+    Objection,
     Payload,
     ProposalEvidence,
+    Revocation,
     StakingOperation,
     Statement,
+    Supersession,
     VoteEvidence,
     certificates_hash,
+    issue,
     issue_evidence,
     issue_stake,
     issue_statement,
     sign_certificate,
 )
-from tallystick.ledger.encoding import encode
+from tallystick.ledger.changes import (
+    AddIssuer,
+    Admit,
+    AnyChange,
+    AnyKeyOperation,
+    Effect,
+    EndIssuer,
+    Erase,
+    Reason,
+    Remove,
+    Rename,
+    ReplaceMemberKey,
+    Role,
+    RotateMemberKey,
+    SetCompromised,
+    SetMemberRole,
+    SetOrganisationKey,
+    SetParameter,
+    SetStakes,
+    SetStatus,
+    StakeChange,
+    StopRotation,
+    sign_admission,
+)
+from tallystick.ledger.continuation import Continuation, OldVoter
+from tallystick.ledger.encoding import digest, encode
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.fields import MAX_INDEX, MAX_TIMESTAMP_MS, MAX_TOKENS, UNSIGNED, ZERO_DIGEST
 from tallystick.ledger.finality import FinalHeader
-from tallystick.ledger.genesis import Allotment, Genesis, make_genesis
+from tallystick.ledger.genesis import Allotment, Founder, Genesis, continuing, make_genesis
 from tallystick.ledger.header import Header, SignedHeader
 from tallystick.ledger.merkle import leaf_hash
 from tallystick.ledger.messages import (
@@ -56,21 +90,25 @@ from tallystick.ledger.messages import (
     Votes,
     encode_message,
 )
+from tallystick.ledger.names import FOLDING_HASH, fold
 from tallystick.ledger.params import Params
 from tallystick.ledger.stake import Account, StakeTable
-from tallystick.ledger.state import State, make_header
+from tallystick.ledger.state import State
+from tallystick.ledger.transition import make_header
+from tallystick.ledger.trie import Trie
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Ballot, Tally, Vote, cast, tally_of
 from tallystick.ledger.wallet import Wallet, sign
 from tallystick.network.archiving import sign_address
 from tests.builders import sign_block
 from tests.log_proofs import consistency_proof, inclusion_proof, root
-from tests.vectors import signatures
+from tests.vectors import names, signatures
 
 FOLDER = Path(__file__).parent
 _CREATED_MS = 1_750_000_000_000
 
 WALLETS = [Wallet(bytes([number]) * 32) for number in (1, 2, 3)]
 _ONE, _TWO, _THREE = WALLETS
+_MORE = [Wallet(bytes([number]) * 32) for number in (4, 5, 6, 7)]
 
 GENESES = [
     make_genesis("vectors", _CREATED_MS, [Allotment(one.public_key, 1_000, 100 * n) for n, one in enumerate(WALLETS)]),
@@ -97,14 +135,47 @@ GENESES = [
         [Allotment(one.public_key, 1_000, 100 * n) for n, one in enumerate(WALLETS)],
         Params(epoch_blocks=3, epoch_ms=30, unbonding_blocks=6, unbonding_ms=60),
     ),
+    make_genesis(
+        "governed",
+        _CREATED_MS,
+        (),
+        Params(anybody_certifies=False, rotation_delay_ms=50),
+        [
+            Founder("north", "University of the North", "north.example", _ONE.public_key, Role.MEMBER, 100),
+            Founder("south", "Université du Sud", None, _TWO.public_key, Role.MEMBER, 100),
+            Founder("west", "West", None, _THREE.public_key, Role.VOTER, 50),
+        ],
+    ),
 ]
+_NORTH = Founder("north", "University of the North", None, _ONE.public_key, Role.MEMBER, 100)
+_OLD_VOTERS = [
+    OldVoter(_ONE.public_key, 100, "north"),
+    OldVoter(_TWO.public_key, 100, "south"),
+    OldVoter(_THREE.public_key, 50, None),
+]
+GENESES.append(
+    continuing(
+        make_genesis("governed, continued", _CREATED_MS + 1_000, (), Params(anybody_certifies=False), [_NORTH]),
+        Continuation(
+            ledger_id=GENESES[3].ledger_id,
+            name="governed",
+            index=7,
+            block_hash=bytes([7]) * 32,
+            timestamp_ms=_CREATED_MS + 900,
+            log_size=21,
+            log_root=bytes([21]) * 32,
+            voters=tuple(sorted(_OLD_VOTERS, key=lambda one: one.key)),
+        ),
+        [_ONE, _THREE],
+    )
+)
 GENESIS = GENESES[0]
 _LEDGER = GENESIS.ledger_id
 
 PAYLOADS = [
-    Payload(bytes(range(32)), "text/plain", b"hello"),
-    Payload(bytes(32), "", b""),
-    Payload(b"\xff" * 32, "application/octet-stream", bytes(range(256)) * 2),
+    Payload(bytes(range(32)), "", "text/plain", b"hello"),
+    Payload(bytes(32), "", "", b""),
+    Payload(b"\xff" * 32, "", "application/octet-stream", bytes(range(256)) * 2),
 ]
 EPOCHS = [
     Epoch(0, GENESIS.stakes(), 1, _CREATED_MS),
@@ -159,7 +230,74 @@ CERTIFICATES: list[AnyCertificate] = [
     issue_evidence(_THREE, _LEDGER, _CREATED_MS + 6, VOTES[2], VOTES[3]),
     issue_evidence(_THREE, _LEDGER, _CREATED_MS + 7, _signed(0), _signed(2**63 - 1)),
 ]
-_KINDS = {Statement: 1, StakingOperation: 2, VoteEvidence: 3, ProposalEvidence: 4}
+
+
+def _admission(wallet: Wallet, organisation: str, ledger_id: bytes = _LEDGER) -> tuple[bytes, bytes]:
+    """A key, and its signature for its own admission."""
+    return wallet.public_key, sign_admission(wallet, ledger_id, organisation)
+
+
+def _changes(ledger_id: bytes) -> list[AnyChange]:
+    """Each kind of change that a motion may be about."""
+    key, admitted = _admission(_MORE[0], "east", ledger_id)
+    after, admitted_after = _admission(_MORE[1], "south", ledger_id)
+    return [
+        Admit("east", "East & Co", "east.example.org", key, Role.VOTER, 7, admitted),
+        Remove("west", 50),
+        SetStakes((StakeChange("north", 100, 1), StakeChange("south", 100, MAX_TOKENS - 1))),
+        ReplaceMemberKey("south", _TWO.public_key, after, None, admitted_after),
+        ReplaceMemberKey("south", _TWO.public_key, after, 3, admitted_after),
+        SetOrganisationKey("south", None, after, admitted_after),
+        SetOrganisationKey("south", after, None, None),
+        Rename("south", "Université du Sud", "South", None, "south.example"),
+        SetParameter("anybody_certifies", 0, 1),
+        SetParameter("block_ahead_ms", None, 500),
+        SetStatus(b"\xaa" * 32, Effect.VOID, Reason.FRAUD),
+        StopRotation("south", after),
+        Erase(b"\xaa" * 32),
+        SetCompromised(after, None, 3),
+        SetCompromised(after, 3, 0),
+    ]
+
+
+def _operations(ledger_id: bytes) -> list[AnyKeyOperation]:
+    """Each kind of what an organisation does with its own keys."""
+    key, admitted = _admission(_MORE[2], "north", ledger_id)
+    return [
+        AddIssuer("north", key, "Registry", None, admitted),
+        AddIssuer("north", key, "", MAX_TIMESTAMP_MS, admitted),
+        EndIssuer(key, None),
+        EndIssuer(key, 1),
+        RotateMemberKey("north", _ONE.public_key, key, None, admitted),
+        SetMemberRole(_ONE.public_key, Role.VOTER),
+    ]
+
+
+CERTIFICATES += [issue(Motion, _ONE, _LEDGER, _CREATED_MS + 8, one, _CREATED_MS + 9) for one in _changes(_LEDGER)]
+CERTIFICATES += [issue(KeyChange, _ONE, _LEDGER, _CREATED_MS + 8, one) for one in _operations(_LEDGER)]
+CERTIFICATES += [
+    issue(Approval, _TWO, _LEDGER, _CREATED_MS + 9, CERTIFICATES[12].id),
+    issue(Objection, _TWO, _LEDGER, _CREATED_MS + 9, CERTIFICATES[12].id),
+    issue(Revocation, _ONE, _LEDGER, _CREATED_MS + 9, CERTIFICATES[0].id, Effect.REVOKED, Reason.MISTAKE),
+    issue(Revocation, _ONE, _LEDGER, _CREATED_MS + 9, CERTIFICATES[0].id, Effect.VOID, Reason.UNSPECIFIED),
+    issue(Supersession, _TWO, _LEDGER, _CREATED_MS + 9, CERTIFICATES[1].id, CERTIFICATES[2].id),
+    issue(Erasure, _ONE, _LEDGER, _CREATED_MS + 9, CERTIFICATES[0].id),
+    issue(ErasureConfirmation, _TWO, _LEDGER, 0, CERTIFICATES[1].id, CERTIFICATES[0].id),
+]
+_KINDS = {
+    Statement: 1,
+    StakingOperation: 2,
+    VoteEvidence: 3,
+    ProposalEvidence: 4,
+    Motion: 5,
+    Approval: 6,
+    Objection: 7,
+    KeyChange: 8,
+    Revocation: 9,
+    Supersession: 10,
+    Erasure: 11,
+    ErasureConfirmation: 12,
+}
 
 
 def _block(index: int, parent: bytes, certificates: list[AnyCertificate]) -> Block:
@@ -168,7 +306,7 @@ def _block(index: int, parent: bytes, certificates: list[AnyCertificate]) -> Blo
 
 
 BLOCKS = [genesis_block(GENESIS)]
-for _chosen in (CERTIFICATES[:1], CERTIFICATES[1:4], CERTIFICATES[4:], []):
+for _chosen in (CERTIFICATES[:1], CERTIFICATES[1:4], CERTIFICATES[4:12], [], CERTIFICATES[12:]):
     BLOCKS.append(_block(len(BLOCKS), BLOCKS[-1].hash, list(_chosen)))
 
 _STATES_LEDGER = GENESES[2].ledger_id
@@ -192,19 +330,51 @@ _FORGED: list[tuple[int, list[AnyCertificate]]] = [
 ]
 
 
-def _states() -> list[tuple[State, Block]]:
+def _governed() -> list[tuple[int, list[AnyCertificate]]]:
+    """Blocks of the ledger with organisations: motions that pass and close, keys, a rotation, revocations."""
+    ledger_id = GENESES[3].ledger_id
+
+    def made(kind: type[Any], wallet: Wallet, ms: int, *fields: Any) -> Any:
+        return issue(kind, wallet, ledger_id, _CREATED_MS + ms, *fields)
+
+    changes = [_changes(ledger_id)[place] for place in (0, 1, 7)]
+    admission, removal, renaming = (made(Motion, _ONE, 1, one, _CREATED_MS + 10**6) for one in changes)
+    adding, rotating = _operations(ledger_id)[0], _operations(ledger_id)[4]
+    new, admitted = _admission(_MORE[3], "north", ledger_id)
+    ending = EndIssuer(_MORE[2].public_key, 2)
+    rotation = replace(rotating, after=new, admitted=admitted)
+    first, second = (issue_statement(_MORE[2], ledger_id, _CREATED_MS, f"diploma {number}") for number in (1, 2))
+    third = issue_statement(_TWO, ledger_id, _CREATED_MS, "diploma 3")
+    erasure = made(Erasure, _TWO, 5, third.id)
+    confirmation = issue(ErasureConfirmation, _TWO, ledger_id, 0, erasure.id, third.id)
+    return [
+        (1, [made(KeyChange, _ONE, 1, adding), first, second, third]),
+        (2, [admission, removal, made(Objection, _THREE, 2, removal.id)]),
+        (3, [made(Supersession, _MORE[2], 3, first.id, second.id), made(Approval, _TWO, 3, admission.id)]),
+        (4, [made(Objection, _TWO, 4, removal.id), made(Revocation, _TWO, 4, third.id, Effect.VOID, Reason.FRAUD)]),
+        (
+            5,
+            [renaming, made(KeyChange, _ONE, 5, rotation), made(KeyChange, _ONE, 5, ending), erasure],
+        ),
+        (55, [confirmation, made(Revocation, _ONE, 55, first.id, Effect.REVOKED, Reason.KEY_COMPROMISED)]),
+    ]
+
+
+def _states(genesis: Genesis, forged: list[tuple[int, list[AnyCertificate]]]) -> list[tuple[State, Block]]:
     """Each block of a chain, with the state that it leads to."""
-    chain = Blockchain(GENESES[2], lambda state, header: None)
-    states = [(chain.state, genesis_block(GENESES[2]))]
-    for time_ms, certificates in _FORGED:
-        header = make_header(chain.state, chain.state.index + 1, _CREATED_MS + time_ms, _ONE.public_key, certificates)
+    chain = Blockchain(genesis, lambda state, header: None)
+    states = [(chain.state, genesis_block(genesis))]
+    for time_ms, certificates in forged:
+        view, now_ms, find = chain.state.index + 1, _CREATED_MS + time_ms, chain.finder()
+        header = make_header(chain.state, view, now_ms, _ONE.public_key, certificates, find)
         block = sign_block(header, certificates, _ONE)
         chain.append(block)
         states.append((chain.state, block))
     return states
 
 
-STATES = _states()
+STATES = _states(GENESES[2], _FORGED)
+GOVERNED = _states(GENESES[3], _governed())
 
 ADDRESSES = [
     sign_address(_ONE, _LEDGER, "node.example.org:1", 0),
@@ -256,6 +426,16 @@ MESSAGES: list[Message] = [
 ]
 SIGNATURES = signatures.vectors()
 LEAVES = ["", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f"]
+
+_KEYS = [digest(bytes([number])) for number in range(9)]
+ENTRIES: list[dict[bytes, bytes]] = [
+    {},
+    {_KEYS[0]: b""},
+    {bytes(32): b"bit 0 is 0", b"\x80" + bytes(31): b"bit 0 is 1"},
+    {b"\xff" * 31 + b"\xfe": b"bit 255 is 0", b"\xff" * 32: b"bit 255 is 1"},
+    {key: b"value %d" % number for number, key in enumerate(_KEYS[:8])},
+    {bytes(31) + bytes([number]): bytes([number]) * number for number in (0, 1, 2, 4, 8, 128)},
+]
 
 
 def _plain(value: Any) -> Any:
@@ -331,11 +511,14 @@ def _votes() -> dict[str, Any]:
 
 
 def _genesis(genesis: Genesis) -> dict[str, Any]:
+    continues = genesis.continues
+    unsigned = replace(genesis, continues=continues.with_consents({})).encoded if continues else None
     return {
         "fields": _plain(genesis),
         "encoded": encode(genesis).hex(),
         "ledger_id": genesis.ledger_id.hex(),
         "block_0_hash": genesis_block(genesis).hash.hex(),
+        "consent_bytes": continues.consent_bytes(unsigned).hex() if continues and unsigned else None,
     }
 
 
@@ -362,6 +545,9 @@ def _state(state: State, block: Block) -> dict[str, Any]:
         "burned": encode((stakes.burned, sorted(stakes.burned_keys))).hex(),
         "parameters": encode(state.params).hex(),
         "evidence": encode(state.epoch_ends).hex(),
+        "directory": [[key.hex(), value.hex()] for key, value in state.directory.trie.items()],
+        "status": [[key.hex(), value.hex()] for key, value in state.status.trie.items()],
+        "motions": [state.motions.open[one].encoded.hex() for one in sorted(state.motions.open)],
     }
 
 
@@ -407,20 +593,47 @@ def _merkle() -> dict[str, Any]:
     }
 
 
+def _trie(entries: dict[bytes, bytes]) -> dict[str, Any]:
+    trie = Trie()
+    for key, value in entries.items():
+        trie = trie.set(key, value)
+    proofs = [(key, trie.prove(key)) for key in dict.fromkeys([*entries, bytes(32), b"\xff" * 32, _KEYS[8]])]
+    return {
+        "entries": [{"key": key.hex(), "value": value.hex()} for key, value in entries.items()],
+        "root": trie.root().hex(),
+        "proofs": [
+            {"key": key.hex(), "value": _plain(trie.get(key)), "fields": _plain(proof), "encoded": proof.encoded.hex()}
+            for key, proof in proofs
+        ],
+    }
+
+
+def _foldings() -> dict[str, Any]:
+    return {
+        "unicode": "14.0.0",
+        "table_hash": FOLDING_HASH,
+        "names": [{"name": name, "folded": fold(name)} for name in names.NAMES],
+        "refused": names.REFUSED,
+    }
+
+
 def make() -> dict[Path, str]:
     """Every file and its text."""
     vectors = {
-        "wallets": [_wallet(wallet, seed) for seed, wallet in enumerate(WALLETS, start=1)],
+        "wallets": [_wallet(wallet, seed) for seed, wallet in enumerate((*WALLETS, *_MORE), start=1)],
         "payloads": [_payload(one) for one in PAYLOADS],
         "certificates": {"ledger_id": _LEDGER.hex(), "certificates": [_certificate(one) for one in CERTIFICATES]},
         "geneses": [_genesis(one) for one in GENESES],
         "blocks": [_block_vector(one) for one in BLOCKS],
         "states": {"genesis": encode(GENESES[2]).hex(), "states": [_state(*one) for one in STATES]},
+        "governed": {"genesis": encode(GENESES[3]).hex(), "states": [_state(*one) for one in GOVERNED]},
         "addresses": {"ledger_id": _LEDGER.hex(), "addresses": [_address(one) for one in ADDRESSES]},
         "messages": [_message(one) for one in MESSAGES],
         "draws": _draws(),
         "votes": _votes(),
         "merkle": _merkle(),
+        "tries": [_trie(one) for one in ENTRIES],
+        "folding": _foldings(),
         "signatures": [_plain(one._asdict()) for one in SIGNATURES],
     }
     return {path_of(name): json.dumps(one, indent=1, ensure_ascii=True) + "\n" for name, one in vectors.items()}

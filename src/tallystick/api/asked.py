@@ -104,9 +104,19 @@ def _in_words(error: msgspec.ValidationError, kind: type[Struct]) -> str:
     _, schemas = msgspec.json.schema_components([kind])
     wanted: Mapping[str, Any] = schemas[kind.__name__]
     for step in re.findall(r"[a-z]\w*|\[", where):
-        wanted = wanted["items"] if step == "[" else wanted["properties"][step]
-        wanted = schemas.get(wanted.get("$ref", "").rpartition("/")[2], wanted.get("anyOf", [wanted])[0])
-    return f"{where or 'the body'} has to be {_expected(wanted)}"
+        either = _either(wanted, schemas)
+        inside = [one["items"] if step == "[" else one.get("properties", {}).get(step) for one in either]
+        fits = [one for one in inside if one is not None]
+        words = [word for one in fits for word in one.get("enum", ())]
+        wanted = {"enum": words} if words else fits[0]
+    return f"{where or 'the body'} has to be {_expected(_either(wanted, schemas)[0])}"
+
+
+def _either(schema: Mapping[str, Any], schemas: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The schemas of which one has to hold."""
+    if "$ref" in schema:
+        return _either(schemas[schema["$ref"].rpartition("/")[2]], schemas)
+    return [each for one in schema["anyOf"] for each in _either(one, schemas)] if "anyOf" in schema else [schema]
 
 
 def _expected(schema: Mapping[str, Any]) -> str:
@@ -114,6 +124,8 @@ def _expected(schema: Mapping[str, Any]) -> str:
     if "pattern" in schema or "contentEncoding" in schema:
         text = str(schema["description"])
         return text[0].lower() + text[1:].rstrip(".")
+    if "enum" in schema:
+        return f"one of {', '.join(map(str, schema['enum']))}"
     bounds = {
         word: next((schema[name] for name in schema if name.startswith(start)), None)
         for start, word in (("min", "at least"), ("max", "at most"))

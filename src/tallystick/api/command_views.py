@@ -4,12 +4,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tallystick.api.views import Answer, View, ViewNumber
+from msgspec.structs import asdict
+
+from tallystick.api.continuation_view import continuation_view
+from tallystick.api.governed_views import Organisation
+from tallystick.api.views import Answer, Continuation, View, ViewNumber
 from tallystick.consensus import signing_guard
 from tallystick.host.data_folder import DataFolder
-from tallystick.host.founding import Member
+from tallystick.host.founding import Member, indispensable, members_in
 from tallystick.host.guarding import Standing
 from tallystick.ledger.genesis import Genesis
+from tallystick.ledger.params import Params
 
 if TYPE_CHECKING:
     from tallystick.integrity.check import Report
@@ -39,6 +44,8 @@ class FirstMember(View, frozen=True):
     name: str
     public_key: str
     stake: int
+    organisation: str | None = None
+    """The id of the organisation; `null`: the ledger is open."""
 
 
 class Founded(Answer, frozen=True, kw_only=True):
@@ -51,6 +58,12 @@ class Founded(Answer, frozen=True, kw_only=True):
     nodes: list[FirstNode]
     """That were made here."""
     members: list[FirstMember]
+    is_open: bool
+    """Whether anybody certifies, and stakes tokens; else organisations do, and decide by motions."""
+    indispensable: list[str]
+    """Members without whom nothing can become final: the others can neither remove nor replace them."""
+    continues: Continuation | None = None
+    """An older ledger that this one goes on from."""
 
 
 class Joined(Answer, frozen=True, kw_only=True):
@@ -64,6 +77,35 @@ class Joined(Answer, frozen=True, kw_only=True):
     address: str
     stake_at_first: int
     """What the ledger gave the key at its beginning; 0: it was no first member."""
+    is_open: bool
+    """Whether anybody certifies; else the keys alone that organisations have in the directory."""
+    continues: Continuation | None = None
+    """An older ledger that this one goes on from."""
+
+
+class Draft(Answer, frozen=True, kw_only=True):
+    """A ledger that is to continue another, once all who go on have signed that."""
+
+    file: str
+    name: str
+    created_ms: int
+    members: list[FirstMember]
+    continues: Continuation
+    """With those who have signed so far."""
+    other_parameters: dict[str, tuple[int | bool | None, int | bool | None]]
+    """That differ from the older ledger's: there, and here."""
+
+
+class Consent(Answer, frozen=True, kw_only=True):
+    """That a member of an older ledger consents to a draft."""
+
+    draft: Draft
+    own_block_index: int
+    """Of the last final block in the signer's own copy of the older ledger."""
+    public_key: str
+    signature: str
+    line: str
+    """Key and signature, in a line of text."""
 
 
 class Setting(View, frozen=True):
@@ -140,6 +182,23 @@ class Checked(Answer, frozen=True, kw_only=True):
     took_ms: int
 
 
+class OrganisationKeys(Answer, frozen=True, kw_only=True):
+    """Organisations with their keys."""
+
+    organisations: list[Organisation]
+
+
+class Admission(Answer, frozen=True, kw_only=True):
+    """That a key wants to be an organisation's, as it signed that itself."""
+
+    organisation: str
+    public_key: str
+    signature: str
+    ledger_id: str
+    line: str
+    """All of it but the ledger, in a line of text."""
+
+
 class Repaired(Answer, frozen=True, kw_only=True):
     """What was found damaged in a node's ledger, and what became of it."""
 
@@ -161,7 +220,26 @@ def founded_view(folders: Sequence[DataFolder], members: Sequence[Member], genes
         ledger_id=genesis.ledger_id.hex(),
         created_ms=genesis.created_ms,
         nodes=[FirstNode(str(one.path), one.settings().address, one.public_key().hex()) for one in folders],
-        members=[FirstMember(one.name, one.key.hex(), one.stake) for one in members],
+        members=[FirstMember(one.name, one.key.hex(), one.stake, one.id or None) for one in members],
+        is_open=genesis.params.anybody_certifies,
+        indispensable=indispensable({one.name: one.stake for one in members}),
+        continues=continuation_view(genesis),
+    )
+
+
+def draft_view(file: Path, draft: Genesis, before: Params) -> Draft:
+    """A draft, beside the parameters of the older ledger."""
+    continues = continuation_view(draft)
+    assert continues is not None, "it continues no ledger"
+    here, there = asdict(draft.params), asdict(before)
+    members = members_in(draft)
+    return Draft(
+        file=str(file),
+        name=draft.name,
+        created_ms=draft.created_ms,
+        members=[FirstMember(one.name, one.key.hex(), one.stake, one.id or None) for one in members],
+        continues=continues,
+        other_parameters={name: (there[name], here[name]) for name in here if here[name] != there[name]},
     )
 
 
@@ -173,7 +251,9 @@ def joined_view(folder: DataFolder, own: bytes, genesis: Genesis) -> Joined:
         folder=str(folder.path),
         public_key=own.hex(),
         address=folder.settings().address,
-        stake_at_first=sum(one.staked for one in genesis.allotments if one.member == own),
+        stake_at_first=genesis.stakes().account(own).staked,
+        is_open=genesis.params.anybody_certifies,
+        continues=continuation_view(genesis),
     )
 
 

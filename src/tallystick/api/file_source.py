@@ -21,7 +21,7 @@ class CheckedReader(LedgerReader):
 
     def __init__(self, checked: CheckedChain, store: Store, read: Thread, find: Find) -> None:
         super().__init__(checked.chain, store, read, find)
-        self.checked = checked
+        self.checked, self.decisions = checked, checked.decisions
 
     def stating(self, sha256: bytes) -> list[tuple[FileStatement, Place]]:
         return self.checked.stating(sha256)

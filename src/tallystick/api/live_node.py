@@ -7,8 +7,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
+from tallystick.api import decisions as d
+from tallystick.api import governed_views, views
 from tallystick.api import questions as q
-from tallystick.api import views
 from tallystick.api.events import BlockEvents
 from tallystick.api.node_status import status_of
 from tallystick.api.reader import LedgerReader, page
@@ -18,11 +21,12 @@ from tallystick.host.logs import note
 from tallystick.host.submissions import Outcome, Waiting
 from tallystick.ledger.certificate import SALT_BYTES, Payload, issue_stake, issue_statement
 from tallystick.ledger.certificate_index import Place
+from tallystick.ledger.changes import sign_admission
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.messages import Entry, entry_codec
 from tallystick.node.events import PayloadErasureAsked, UnbanAsked
-from tallystick.problems import BadRequest, NotRunning, NotThere
+from tallystick.problems import BadRequest, DamagedStore, NotRunning, NotThere
 from tallystick.storage.sqlite_file import copy_database
 
 if TYPE_CHECKING:  # a file's reader does without
@@ -49,8 +53,13 @@ class LiveNode:
 
     async def status(self) -> views.Status:
         """How the node is, and why the ledger does or does not advance."""
-        names, key = self._reader.address_book, self._wallet.public_key
-        return status_of(self._runner, names, key, self._hosted.address, self._started_ms)
+        keys, key = self._reader.keys, self._wallet.public_key
+        try:
+            waiting = await self._reader.erasures_waiting(key)
+        except DamagedStore:  # tallystick check tells of that
+            waiting = []
+        told = status_of(self._runner, keys, key, self._hosted.address, self._started_ms)
+        return replace(told, erasures=waiting)
 
     async def peers(self, limit: q.Limit = 50, cursor: q.Cursor = None) -> views.Peers:
         """Whom the node knows, those connected first."""
@@ -96,15 +105,17 @@ class LiveNode:
 
     async def sign(self, body: q.SignedHere) -> views.Signed:
         """Sign statements with the node's key, and put them on the ledger unless that is not wanted."""
-        ledger_id, at_ms = self._runner.node.chain.ledger_id, now_ms()
-        entries = []
+        chain, at_ms, entries = self._runner.node.chain, now_ms(), []
         for one in body.statements:
             try:
                 content = bytes.fromhex(one.content)
             except ValueError:
                 raise BadRequest(f"the content of {one.subject!r} is not hexadecimal") from None
-            payload = Payload(os.urandom(SALT_BYTES), one.media_type, content) if one.media_type else None
-            entries.append(Entry(issue_statement(self._wallet, ledger_id, at_ms, one.subject, payload), payload))
+            payload = Payload(os.urandom(SALT_BYTES), "", one.media_type, content) if one.media_type else None
+            subject = one.subject
+            if chain.state.directory and not one.public_subject:
+                subject, payload = "", Payload.about(subject, payload, os.urandom(SALT_BYTES))
+            entries.append(Entry(issue_statement(self._wallet, chain.ledger_id, at_ms, subject, payload), payload))
         outcomes = (await self._submit(entries, body.wait_ms)).outcomes if body.submit else []
         return views.Signed(entries=[encode(one).hex() for one in entries], outcomes=outcomes)
 
@@ -112,6 +123,18 @@ class LiveNode:
         """Stake tokens of the node's own, or withdraw them."""
         signed = issue_stake(self._wallet, self._runner.node.chain.ledger_id, now_ms(), body.amount)
         return await self._submit([Entry(signed)], body.wait_ms)
+
+    async def decide(self, body: d.NewDecision) -> governed_views.SignedDecision:
+        """Sign a decision with the node's key, and put it on the ledger: a motion, a word on one, keys, a status."""
+        entry = d.signed_decision(body.decision, body.words, self._wallet, self._runner.node.chain.ledger_id, now_ms())
+        (outcome,) = (await self._submit([entry], body.wait_ms)).outcomes
+        return governed_views.SignedDecision(id=outcome.id, entry=encode(entry).hex(), outcome=outcome)
+
+    async def admission(self, body: d.AdmissionTo) -> governed_views.Admission:
+        """Sign, with the node's key, that it wants to be an organisation's: others put that into their decision."""
+        admitted = sign_admission(self._wallet, self._runner.node.chain.ledger_id, body.organisation)
+        key = self._wallet.public_key.hex()
+        return governed_views.Admission(organisation=body.organisation, key=key, admitted=admitted.hex())
 
     async def _submit(self, entries: Sequence[Entry], wait_ms: int) -> views.Outcomes:
         """Submit; wait for those that are taken; what became of each."""
@@ -160,11 +183,21 @@ class LiveNode:
         note(logging.INFO, "ban lifted", peer=banned)
         return views.Done()
 
-    async def erase(self, payload_hash: q.HexInPath) -> views.Done:
-        """Erase a payload from this node, for good. The certificate and every proof of it stay."""
-        self._runner.handle(PayloadErasureAsked(bytes.fromhex(payload_hash)))
-        note(logging.INFO, "payload erased", payload=bytes.fromhex(payload_hash))
-        return views.Done()
+    async def erase(self, payload_hash: q.HexInPath) -> views.Erased:
+        """Erase a payload from this node, for good; where that was ordered, its member confirms it.
+
+        The certificate and every proof of it stay. Cut off in between, it is asked again: nothing is done twice.
+        """
+        erased = bytes.fromhex(payload_hash)
+        self._runner.handle(PayloadErasureAsked(erased))
+        self.check_sound()
+        note(logging.INFO, "payload erased", payload=erased)
+        due = await self._reader.erasures_to_confirm(erased, self._wallet.public_key)
+        confirming = [d.ConfirmErasure(one.orders[0].id, one.target) for one in due]
+        ledger_id = self._runner.node.chain.ledger_id
+        entries = [d.signed_decision(one, "", self._wallet, ledger_id, 0) for one in confirming]
+        outcomes = (await self._submit(entries, 0)).outcomes if entries else []
+        return views.Erased(payload_hash=payload_hash, confirmations=outcomes)
 
     async def name(self, key: q.HexInPath, body: q.Name) -> views.Done:
         """Note in the node's address book what a key is called."""

@@ -1,10 +1,13 @@
 """How a running node is, and why its ledger does or does not advance: the same words at every door."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 
-from tallystick.api.certificate_view import key_view
+from tallystick.api.continuation_view import continuation_view
+from tallystick.api.governance import open_motion_line, open_motions, rotations_in
+from tallystick.api.key_book import KeyBook
+from tallystick.api.leaving import leaving_of
 from tallystick.api.views import Missing, Status, ViewNumber
 from tallystick.consensus.signing_guard import GuardStatus
 from tallystick.host.clock import now_ms
@@ -20,9 +23,9 @@ _ABOVE_ALL: Final = ("mismatch", "burned", "twin")
 """States in which nothing else matters."""
 
 
-def status_of(runner: "Runner", names: Mapping[bytes, str], key: bytes, address: str, started_ms: int) -> Status:
+def status_of(runner: "Runner", keys: KeyBook, key: bytes, address: str, started_ms: int) -> Status:
     """What `tallystick status` and GET /v1/status tell."""
-    look = _Look(runner, names, key)
+    look = _Look(runner, keys, key)
     node, state, agreement, epoch = runner.node, look.state, look.agreement, look.epoch
     name, why = look.told()
     why_not_voting = look.hindrance[1] if look.hindrance else None
@@ -33,7 +36,7 @@ def status_of(runner: "Runner", names: Mapping[bytes, str], key: bytes, address:
         ledger_id=node.chain.ledger_id.hex(),
         ledger_name=node.chain.genesis.name,
         version=version("tallystick"),
-        node=key_view(key, names),
+        node=keys.view(key),
         address=address,
         started_ms=started_ms,
         now_ms=look.now_ms,
@@ -51,7 +54,7 @@ def status_of(runner: "Runner", names: Mapping[bytes, str], key: bytes, address:
         is_voting=bool(epoch.stake(key)) and why_not_voting is None,
         why_not_voting=why_not_voting,
         guard=agreement.guard.value if agreement.guard else None,
-        unanswered=[key_view(one, names) for one in agreement.unanswered],
+        unanswered=[keys.view(one) for one in agreement.unanswered],
         silent_until=ViewNumber(*agreement.silent_until) if agreement.silent_until else None,
         twin=ViewNumber(*agreement.twin) if agreement.twin else None,
         is_loss_accepted=agreement.is_loss_accepted,
@@ -62,18 +65,22 @@ def status_of(runner: "Runner", names: Mapping[bytes, str], key: bytes, address:
         members_connected=sum(member in look.reached for member, _ in epoch.members),
         stuck_since_ms=look.stuck_since_ms,
         missing=[
-            Missing(key_view(one, names), epoch.stake(one), one in runner.connected, runner.last_heard_ms.get(one))
+            Missing(keys.view(one), epoch.stake(one), one in runner.connected, runner.last_heard_ms.get(one))
             for one in look.missing
         ],
+        motions=[open_motion_line(one, state, keys) for one in open_motions(state)],
+        rotations=rotations_in(state, keys),
+        leaving=look.leaving,
+        continues=continuation_view(node.chain.genesis),
     )
 
 
 class _Look:
     """A node at one moment."""
 
-    def __init__(self, runner: "Runner", names: Mapping[bytes, str], key: bytes) -> None:
+    def __init__(self, runner: "Runner", keys: KeyBook, key: bytes) -> None:
         node = runner.node
-        self.names, self.key, self.state, self.epoch = names, key, node.state, node.state.epoch
+        self.keys, self.key, self.state, self.epoch = keys, key, node.state, node.state.epoch
         self.agreement, self.now_ms, self.waiting = node.agreement_status(), now_ms(), len(node.box)
         self.best_index = max(node.sync.best_index, node.state.index)
         self.reached = runner.connected.keys() | {key}
@@ -85,6 +92,7 @@ class _Look:
         heard = self.reached - set(runner.stuck.missing if runner.stuck else ())
         is_told = self.stuck_since_ms is not None or not self.is_quorum
         self.missing = [one for one, _ in self.epoch.members if is_told and one not in heard]
+        self.leaving = leaving_of(key, self.state, self.agreement)
         self.hindrance = self._hindrance()
 
     def told(self) -> tuple[str, str]:
@@ -97,9 +105,10 @@ class _Look:
         if self.best_index > self.state.index:
             percent = 100 * self.state.index // self.best_index
             return "catching_up", f"block {self.state.index:,} of {self.best_index:,}, {percent} %"
-        if not self.is_quorum:
+        has_left = self.hindrance is not None and self.hindrance[0] == "left"
+        if not self.is_quorum and not has_left:
             return "out_of_reach", f"nothing can become final: {reach}; missing: {missing} ({waits})"
-        if self.stuck_since_ms is not None:
+        if self.stuck_since_ms is not None and not has_left:
             lasts = f"no block became final for {(self.now_ms - self.stuck_since_ms) // 1000:,} s, and {waits}"
             return "stuck", f"{lasts}: {reach}; missing: {missing or 'nobody'}"
         if self.hindrance is not None:
@@ -112,14 +121,19 @@ class _Look:
         agreement = self.agreement
         if (why := agreement.mismatch) is not None:
             return "mismatch", f"a quorum chose what is illegal by this node's state ({why}); it signs nothing"
+        if self.leaving is not None and self.leaving.left_with is not None:
+            return "left", self.leaving.summary
         if agreement.is_burned:
             return "burned", "this key signed what no honest member signs: its stake is lost, its votes with this epoch"
         if agreement.guard is GuardStatus.TWIN:
             epoch, view = agreement.twin or (0, 0)
             seen = f"another machine signs with this node's own key (seen in epoch {epoch:,}, view {view:,})"
             return "twin", f"{seen}, so this one signs nothing; stop the other for good, then: tallystick guard recover"
-        if not self.epoch.stake(self.key):
-            return None
+        return self._recovery() if self.epoch.stake(self.key) else None
+
+    def _recovery(self) -> tuple[str, str] | None:
+        """How a member stands that lost what its key signed."""
+        agreement = self.agreement
         if agreement.guard is GuardStatus.LOST:
             waits = self._named(agreement.unanswered)
             asked = f"it asks the others, and {waits} did not answer yet" if waits else "all others answered"
@@ -132,5 +146,5 @@ class _Look:
         return ("silent", words) if is_silent else None
 
     def _named(self, keys: Sequence[bytes]) -> str:
-        shown = ", ".join(self.names.get(one) or f"{one.hex()[:12]}…" for one in keys[:_MOST_NAMES])
+        shown = ", ".join(self.keys.said(one) for one in keys[:_MOST_NAMES])
         return f"{shown} and {len(keys) - _MOST_NAMES} more" if len(keys) > _MOST_NAMES else shown

@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from tallystick.api import questions, views
+from tallystick.api import decisions, governed_views, questions, view_base, views
 from tallystick.api.questions import JSON, MESSAGEPACK
 from tallystick.api.routes import Endpoint
 
@@ -48,9 +48,11 @@ def document(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
         paths.setdefault(one.path, {})[one.method.lower()] = _operation(one)
     paths["/v1/events"] = {"get": _EVENTS}
     _, schemas = msgspec.json.schema_components(kinds, ref_template="#/components/schemas/{name}")
-    sources = _classes_in(views) | _classes_in(questions)
+    modules = (views, view_base, governed_views, questions, decisions)
+    sources = {name: found for module in modules for name, found in _classes_in(module).items()}
     for name, schema in schemas.items():
-        for field, text in _field_docs(getattr(views, name, None) or getattr(questions, name), sources).items():
+        kind = next(getattr(module, name) for module in modules if hasattr(module, name))
+        for field, text in _field_docs(kind, sources).items():
             schema["properties"][field].setdefault("description", text)
     return {
         "openapi": "3.1.0",

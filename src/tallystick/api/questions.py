@@ -4,7 +4,7 @@ from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
-from tallystick.ledger.fields import NO_CONTROLS, Amount, Index, Milliseconds, Subject
+from tallystick.ledger.fields import NO_CONTROLS, Amount, Index, Milliseconds, OrganisationId, Subject
 from tallystick.ledger.params import MAX_PAYLOAD_BYTES
 
 JSON: Final = "application/json"
@@ -30,14 +30,27 @@ BlockIndex = Annotated[Index, Meta(extra_json_schema={"example": 0})]
 Who = Annotated[
     str, Meta(min_length=1, description="A name, or how a key begins.", extra_json_schema={"example": "node-1"})
 ]
+Organisation = Annotated[
+    OrganisationId,
+    Meta(
+        description="An organisation's id: lower-case letters, digits and hyphens, at most 40.",
+        extra_json_schema={"example": "ada"},
+    ),
+]
 Limit = Annotated[int, Meta(ge=1, le=MOST_ITEMS, description="At most so many items.")]
 Cursor = Annotated[Index, Meta(description="The `next` of the page before.")] | None
 WaitMs = Annotated[int, Meta(ge=0, le=MOST_WAIT_MS, description="Answer when nothing waits any more, or after this.")]
 AsEncoded = Annotated[bool, Meta(description="Also as it is encoded, for a program that verifies it.")]
 Kind = Annotated[
     str,
-    Meta(pattern=f"^(statement|stake|evidence){_END}", description="`statement`, `stake` or `evidence`."),
+    Meta(
+        pattern="^(statement|stake|evidence|motion|approval|objection|key_change|revocation|supersession|erasure"
+        f"|erasure_confirmation){_END}",
+        description="One of `statement`, `stake`, `evidence`, `motion`, `approval`, `objection`, `key_change`, "
+        "`revocation`, `supersession`, `erasure` and `erasure_confirmation`.",
+    ),
 ]
+AtMs = Annotated[Milliseconds, Meta(description="A time, in milliseconds; without it, the tip's block time.")] | None
 SizeBytes = Annotated[int, Meta(ge=0, le=2**63 - 1)] | None
 
 
@@ -95,6 +108,10 @@ class NewStatement(Struct, frozen=True, forbid_unknown_fields=True):
             max_length=2 * MAX_PAYLOAD_BYTES, description="Of the payload, in hex; without a media type there is none."
         ),
     ] = ""
+    public_subject: Annotated[
+        bool,
+        Meta(description="Keep the subject out of the payload, for ever; else, with a directory, it can be erased."),
+    ] = False
 
 
 class SignedHere(Struct, frozen=True, forbid_unknown_fields=True):

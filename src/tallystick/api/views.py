@@ -5,42 +5,17 @@ Within schema 1 fields are only ever added. JSON is ASCII; texts in it, once dec
 shows them to people writes out what is not visible, as commands do, also under `--json`.
 """
 
-import json
-import re
-from typing import Any, Final
+# ruff: noqa: PLC0414  all views are found here, also those parts that others have, too
+from msgspec import UNSET, Struct, UnsetType, field
 
-import msgspec
-from msgspec import UNSET, Struct, UnsetType
-
-SCHEMA: Final = 1
-_NOT_PLAIN: Final = re.compile(r"[^\x00-\x7e]+")
-
-
-class View(Struct, frozen=True):
-    """An answer, or a part of one."""
-
-
-def in_json(answer: Any) -> bytes:
-    """JSON in ASCII: nothing in it drives, or reorders, the terminal of who looks at it."""
-    body = msgspec.json.encode(answer)
-    if body.isascii() and b"\x7f" not in body:
-        return body
-    return _NOT_PLAIN.sub(lambda found: json.dumps(found[0])[1:-1], body.decode()).encode()
-
-
-class Answer(View, frozen=True, kw_only=True):
-    """A whole answer."""
-
-    schema: int = SCHEMA
-
-
-class Key(View, frozen=True):
-    """Somebody's key."""
-
-    key: str
-    """32 bytes."""
-    name: str | None
-    """In the address book of the node or file that answers; nobody else vouches for it."""
+from tallystick.api.decisions import AnyDecision
+from tallystick.api.governed_views import Erasure, Leaving, MotionLine, Rotation, Validity
+from tallystick.api.view_base import SCHEMA as SCHEMA
+from tallystick.api.view_base import Answer as Answer
+from tallystick.api.view_base import Key as Key
+from tallystick.api.view_base import Outcome as Outcome
+from tallystick.api.view_base import View as View
+from tallystick.api.view_base import in_json as in_json
 
 
 class Place(View, frozen=True):
@@ -71,11 +46,13 @@ class Payload(View, frozen=True):
     size_bytes: int
     """Of its content."""
     encoded: str
-    """As the certificate's `payload_hash` covers it: MessagePack of salt, media type and content."""
+    """As the certificate's `payload_hash` covers it (docs/protocol.md), in MessagePack."""
     file: File | None
     """If it states something of a file."""
     text: str | None
     """If it is a text of at most 1,024 bytes."""
+    subject: str = ""
+    """Of a statement without one of its own; of a decision, why."""
 
 
 class CertificateLine(View, frozen=True):
@@ -84,13 +61,17 @@ class CertificateLine(View, frozen=True):
     id: str
     """SHA-256 of all of it but the signature."""
     kind: str
-    """`statement`, `stake` (a staking operation) or `evidence`."""
+    """`statement`, `stake` (a staking operation), `evidence`, `motion`, `approval`, `objection`, `key_change`,
+    `revocation`, `supersession`, `erasure` or `erasure_confirmation`."""
     issuer: Key
+    """Of the organisation that held the key at the certificate's log index."""
     timestamp_ms: int
     """As its issuer claims."""
     summary: str
     """What it says, in a few words."""
     place: Place
+    is_listed: bool | None = None
+    """Whether an organisation held the issuer's key at the certificate's log index; `null`: there is no directory."""
 
 
 class Certificate(CertificateLine, frozen=True, kw_only=True):
@@ -98,7 +79,7 @@ class Certificate(CertificateLine, frozen=True, kw_only=True):
 
     schema: int = SCHEMA
     subject: str | None
-    """Of a statement."""
+    """Of a statement, be it its own or the payload's; `null`, too, where that payload is not at hand."""
     amount: int | None
     """Of a staking operation: tokens staked, or withdrawn if negative."""
     offender: Key | None
@@ -110,6 +91,14 @@ class Certificate(CertificateLine, frozen=True, kw_only=True):
     """`null`: it has no payload."""
     payload: Payload | None
     """`null`: there is none, or it is not kept here, or was erased."""
+    is_erased: bool = False
+    """Whether its payload was erased at the node that answers, with all that it said."""
+    decision: AnyDecision | None = None
+    """What it decides: of a motion, a word on one, a change of keys, a revocation or a supersession."""
+    validity: Validity | None = None
+    """Of a statement: whether it is valid, as of the ledger's tip."""
+    erasure: Erasure | None = None
+    """Of a statement that is to be erased everywhere, and of what orders or confirms that: who has confirmed."""
 
 
 class Finality(View, frozen=True):
@@ -156,6 +145,39 @@ class Block(BlockLine, frozen=True, kw_only=True):
     """All of it, in MessagePack (docs/protocol.md), if asked for."""
 
 
+class OldMember(View, frozen=True):
+    """Whose votes counted on a ledger that is continued."""
+
+    key: str
+    organisation: str | None
+    """The id of the organisation that held the key there."""
+    stake: int
+    has_signed: bool
+    """Whether it consents to the continuation."""
+
+
+class Continuation(View, frozen=True, kw_only=True):
+    """An older ledger that was continued, as those say who signed that: no ledger decided it."""
+
+    ledger_id: str
+    """Of the older ledger, as all that follows."""
+    name: str
+    block_index: int
+    """Of its final block. What it made final later is not part of what is continued."""
+    block_hash: str
+    block_timestamp_ms: int
+    log_size: int
+    """Certificates up to that block."""
+    log_root: str
+    members: list[OldMember]
+    """Whose votes counted for its next block."""
+    stake_signed: int
+    """Of those who signed."""
+    total_stake: int
+    summary: str
+    """By how many it was continued, with how much stake, in words."""
+
+
 class Ledger(Answer, frozen=True, kw_only=True):
     """The ledger as a whole."""
 
@@ -172,7 +194,11 @@ class Ledger(Answer, frozen=True, kw_only=True):
     total_staked: int
     burned: int
     params: dict[str, int | bool | None]
-    """By the names of docs/protocol.md; they never change."""
+    """By the names of docs/protocol.md, as they are at the tip: those of a ledger with a directory change by motion."""
+    has_directory: bool = False
+    """Whether it has organisations, which decide by motions; else keys stake tokens of their own."""
+    continues: Continuation | None = None
+    """An older ledger that this one goes on from, as its genesis says; `null`: none."""
 
 
 class Unbonding(View, frozen=True):
@@ -247,21 +273,6 @@ class Found(Answer, frozen=True, kw_only=True):
     next: str | None
 
 
-class Outcome(View, frozen=True):
-    """What became of a certificate that was submitted."""
-
-    id: str
-    state: str
-    """`unknown` (submit it again, that is safe), `waiting`, `final` or `refused`."""
-    block_index: int | None = None
-    """Once it is final, as the next two."""
-    position: int | None = None
-    log_index: int | None = None
-    rule: str | None = None
-    """Of a refusal (docs/protocol.md)."""
-    reason: str | None = None
-
-
 class Outcomes(Answer, frozen=True, kw_only=True):
     """One for each certificate of a request, in its order."""
 
@@ -322,8 +333,8 @@ class Status(Answer, frozen=True, kw_only=True):
     """How a node is, and why the ledger does or does not advance."""
 
     state: str
-    """`advancing`, `quiet`, `stuck`, `out_of_reach`, `catching_up`, `recovering`, `silent`, `twin`, `burned` or
-    `mismatch`."""
+    """`advancing`, `quiet`, `stuck`, `out_of_reach`, `catching_up`, `recovering`, `silent`, `left`, `twin`, `burned`
+    or `mismatch`."""
     is_well: bool
     """Whether nobody has to do anything."""
     why: str
@@ -366,6 +377,37 @@ class Status(Answer, frozen=True, kw_only=True):
     stuck_since_ms: int | None
     missing: list[Missing]
     """The members that are not in reach, while something waits or too little stake is in reach."""
+    motions: list[MotionLine] = field(default_factory=list)
+    """That are open, the latest first, and what they wait for."""
+    rotations: list[Rotation] = field(default_factory=list)
+    """That are announced: nobody but a motion stops them."""
+    leaving: Leaving | None = None
+    """Of a member's key that ends, or has ended: until when the node has to run; `null`: there is nothing to say."""
+    erasures: list[Erasure] = field(default_factory=list)
+    """That wait for the operator of this node: the oldest, 8 at most."""
+    continues: Continuation | None = None
+    """An older ledger that this one goes on from; `null`: none."""
+
+
+class PayloadUse(Answer, frozen=True, kw_only=True):
+    """A payload, and what it belongs to."""
+
+    payload_hash: str
+    is_kept: bool
+    is_erased: bool
+    """For good: it is not taken again."""
+    certificates: list[CertificateLine]
+    """That cover it, in the order of the log."""
+
+
+class Erased(Answer, frozen=True, kw_only=True):
+    """A payload that was erased at a node."""
+
+    payload_hash: str
+    order: Outcome | None = None
+    """Of the order to erase it everywhere, if one was made with it."""
+    confirmations: list[Outcome]
+    """Of the certificates by which the node's member confirms, where that was ordered."""
 
 
 class BlockEvent(Answer, frozen=True, kw_only=True):

@@ -18,6 +18,7 @@ from tallystick.problems import ExitCode, NodeExit
 _TRY: Final = "Try it out"
 _FOUND: Final = "Found and join a ledger"
 _USE: Final = "Certify and verify"
+_DECIDE: Final = "Decide together"
 _LOOK: Final = "Look"
 _KEEP: Final = "Keep"
 _COMMANDS: Final = {
@@ -30,7 +31,12 @@ _COMMANDS: Final = {
     "join": ("cli.founding", _FOUND),
     "certify": ("cli.certify", _USE),
     "verify": ("cli.verify", _USE),
-    "stake": ("cli.operating", _USE),
+    "revoke": ("cli.issuers", _USE),
+    "supersede": ("cli.issuers", _USE),
+    "member": ("cli.members", _DECIDE),
+    "motion": ("cli.motions", _DECIDE),
+    "issuer": ("cli.issuers", _DECIDE),
+    "stake": ("cli.operating", _DECIDE),
     "show": ("cli.show", _LOOK),
     "search": ("cli.show", _LOOK),
     "status": ("cli.status", _LOOK),
@@ -38,7 +44,7 @@ _COMMANDS: Final = {
     "check": ("cli.checking", _KEEP),
     "backup": ("cli.operating", _KEEP),
     "unban": ("cli.operating", _KEEP),
-    "erase": ("cli.operating", _KEEP),
+    "erase": ("cli.erasing", _KEEP),
     "names": ("cli.operating", _KEEP),
     "config": ("cli.operating", _KEEP),
 }

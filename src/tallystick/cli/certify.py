@@ -10,12 +10,15 @@ from typing import Annotated, Final
 import typer
 
 from tallystick.api.problem_view import problem_view
+from tallystick.api.words import SHORT_ID
 from tallystick.cli import options
+from tallystick.cli.issuers import holder_of
 from tallystick.cli.options import Data, NoPassphrase, PassphraseFile, argument, flag, open_node, option
 from tallystick.cli.output import MOST_LINES, counting, fail, field, give, hint, marked, say, told, warn
 from tallystick.cli.words import many, seconds
 from tallystick.client import drafts
 from tallystick.client.batches import SIGNED, Certification, Result, ResultFile, Results
+from tallystick.client.blocking import Client
 from tallystick.problems import ExitCode, Problem
 
 _COLUMNS: Final = ", ".join(drafts.COLUMNS)
@@ -36,6 +39,9 @@ def certify(
         Path | None,
         option("What was signed, and what became of it.", "CSV", show_default="x.results.csv for --batch x.csv"),
     ] = None,
+    public_subject: Annotated[
+        bool, flag("--public-subject", "The subject in the certificate itself: for ever, where it cannot be erased.")
+    ] = False,
     again: Annotated[bool, flag("--again", "Also files that this key has certified already.")] = False,
     key: Annotated[
         Path | None, option("Sign with the key in this file, here.", "FILE", show_default="the node's own")
@@ -49,10 +55,12 @@ def certify(
 ) -> None:
     """Certify files, or statements in words, and wait until that is final.
 
-    Of a file only its name, size and hash go out, never its content. The running node signs with its own key, unless
-    --key names another. With --batch, each row of a CSV file is a statement; its first line names the columns (subject
-    or file, the others as you need them; files are named from the CSV's folder). One bad row, and nothing of it is
-    sent.
+    Of a file only its name, size and hash go out, never its content. Where organisations certify, subject and note
+    stand beside the certificate, and can be erased; with --public-subject the subject is in it, for ever.
+
+    The running node signs with its own key, unless --key names another; if no organisation certifies with the key, that
+    is said before. With --batch, each row of a CSV file is a statement; its first line names the columns (subject or
+    file, the others as you need them; files are named from the CSV's folder). One bad row, and nothing of it is sent.
 
     With --batch or --results, everything is signed, and stands in the result file, before anything is sent: the same
     command again goes on where it stopped, and certifies nothing twice. Without a result file, only files that this
@@ -82,8 +90,9 @@ def certify(
     wallet = options.open_key(key, passphrase_file, no_passphrase) if key else None
     with open_node(data, url, wallet) as client:
         issuer = wallet.public_key if wallet else bytes.fromhex(client.status().node.key)
+        _warn_of(client, issuer.hex())
         run = Certification(client, issuer, ResultFile(results) if results else None)
-        run.prepare(certified, again=again)
+        run.prepare(certified, again=again, public_subject=public_subject)
         problem = _send(run, wait, timeout)
     found = run.results
     give(Results(results=found, problem=problem_view(problem) if problem else None))
@@ -97,6 +106,20 @@ def certify(
         raise told(problem)
     if any(one.outcome.state == "refused" for one in found):
         raise typer.Exit(ExitCode.REFUSED)
+
+
+def _warn_of(client: Client, key: str) -> None:
+    """Say before anything is signed that no organisation stands behind what the key certifies, where there are some."""
+    if not client.ledger().has_directory:
+        return
+    found = holder_of(client, key)
+    if found is None:
+        is_told = "no organisation of this ledger has it: none stands behind what it certifies"
+    elif not found[1].is_in_force or found[1].role not in ("member", "issuer"):
+        is_told = f"it is no key with which {found[0].title} certifies now"
+    else:
+        return
+    warn(f"of the key {key[:SHORT_ID]}…: {is_told}")
 
 
 def _check_usage(named: Sequence[Path], subject: str | None, note: str, media_type: str, batch: Path | None) -> None:

@@ -1,4 +1,4 @@
-"""What a node's operator does: stake, invite, unban, erase, names, backup, config."""
+"""What a node's operator does: stake, invite, unban, names, backup, config."""
 
 import os
 import shlex
@@ -30,7 +30,6 @@ from tallystick.cli.output import (
 )
 from tallystick.cli.words import called, lasting, utc
 from tallystick.client.blocking import Client
-from tallystick.client.doors import AnswerProblem
 from tallystick.host.data_folder import DataFolder
 from tallystick.host.data_lock import data_lock
 from tallystick.host.text import is_hex_digest, printable
@@ -43,6 +42,10 @@ from tallystick.storage.store import Store
 
 _MOST_NAME_CHARACTERS: Final = 100
 _PATIENCE_S: Final = 5.0
+_SET_STAKE: Final = (
+    "members decide on stakes together on this ledger (rule S9): nobody stakes tokens alone. "
+    "Make a motion: tallystick member set-stake WHO=TOKENS; who is there: tallystick member list"
+)
 
 
 def stake(
@@ -51,10 +54,11 @@ def stake(
     *,
     yes: Yes = False,
 ) -> None:
-    """Stake tokens of the node's own; a negative amount withdraws, and asks first.
+    """Stake tokens of the node's own, on an open ledger; a negative amount withdraws, and asks first.
 
     It counts from the next epoch on: until then everybody votes and forges with what was at stake when this one began.
     Withdrawn tokens stay liable for a while before they are free, and as long the node has to stay.
+    Where organisations decide together, stakes are set by motion: tallystick member set-stake.
 
     Examples:
       tallystick stake 50
@@ -64,12 +68,14 @@ def stake(
         raise typer.BadParameter("0 tokens move nothing; name how many")
     with open_node(data) as client:
         ledger = client.ledger()
+        if ledger.has_directory:
+            raise Problem(_SET_STAKE)
         params = convert([ledger.params[name] for name in Params.__struct_fields__], Params)
         if amount < 0:
             counts = f"The node votes with the tokens until epoch {ledger.tip.epoch + 1:,} begins, or the one after."
             follows = f"{counts} {_liable(ledger.tip, params, 'no sooner than')}: let the node run until then."
             confirm(f"{follows} Withdraw {-amount:,} tokens from stake?", is_said=yes)
-        outcome = _settled(client, client.stake(amount, timeout_s=0))
+        outcome = settled(client, client.stake(amount, timeout_s=0))
         give(views.Outcomes(outcomes=[outcome]))
         if outcome.state == "refused":
             raise told(fail(f"it was refused: {outcome.reason}", ExitCode.REFUSED))
@@ -89,7 +95,8 @@ def stake(
         say(f"  {_liable(block, params, 'from')} on. Let the node run until then.")
 
 
-def _settled(client: Client, outcome: views.Outcome) -> views.Outcome:
+def settled(client: Client, outcome: views.Outcome) -> views.Outcome:
+    """The same, once it waits no more; people are told once why it waits. Raises `Problem`."""
     is_told = False
     with busy("Waiting for a block"):
         while outcome.state == "waiting":
@@ -137,46 +144,9 @@ def unban(who: Annotated[str, argument("KEY", "How the peer's key begins, or its
     _done(f"{called(peer)} is let in again")
 
 
-def erase(
-    which: Annotated[str, argument("WHICH", "A certificate's id, or a payload's hash.")],
-    data: Data = None,
-    *,
-    yes: Yes = False,
-) -> None:
-    """Erase a payload from this node, for good: what a certificate states, not the certificate.
-
-    The certificate, its place and every proof of it stay, and so does its subject. Other nodes, and backups, have
-    copies of their own: ask their operators. WHICH is a certificate's id, or how that begins, or a payload's hash.
-
-    Example: tallystick erase 5f0c93ab
-    """
-    with open_node(data) as client:
-        payload_hash, what = _payload(client, which)
-        kept = "The certificate and every proof of it stay; other nodes and backups keep their copies."
-        confirm(f"{kept} Erase {what} from this node, for good?", is_said=yes)
-        client.erase(payload_hash)
-    _done(f"{what} is erased here")
-
-
 def _done(said: str) -> None:
     give(views.Done())
     say(marked("✓", said))
-
-
-def _payload(client: Client, which: str) -> tuple[str, str]:
-    """The hash of the payload that is meant, and what it is."""
-    try:
-        one = client.certificate(which)
-    except AnswerProblem as problem:
-        if problem.exit_code is not ExitCode.NOT_THERE or len(which) != 64:
-            raise
-        return which.lower(), f"the payload {which[:12]}…, now or when it comes,"
-    if one.payload_hash is None:
-        raise NotThere(f"certificate {one.id[:12]}… has no payload; nothing was erased")
-    if one.payload is None:
-        return one.payload_hash, f"the payload of {one.id[:12]}…, which is not kept here now,"
-    about = f", about the file {one.payload.file.name}," if one.payload.file else ""
-    return one.payload_hash, f"the payload of {one.id[:12]}…{about}"
 
 
 names = group(

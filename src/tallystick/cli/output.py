@@ -209,6 +209,12 @@ def ask_secret(question: str, is_new: bool) -> str:
     return answer
 
 
+def ask(question: str) -> str:
+    """Ask at the terminal, on standard error."""
+    answer: str = typer.prompt(printable(question), err=True)
+    return answer
+
+
 def confirm(question: str, *, is_said: bool = False) -> None:
     """Go on only if the user says so at the terminal, or said so with `--yes`. Raises `Problem`."""
     if is_said:

@@ -15,6 +15,7 @@ from tallystick.cli.options import ChainFile, Data, argument, flag, node_folder,
 from tallystick.cli.output import (
     Columns,
     Text,
+    field,
     give,
     hint,
     is_json,
@@ -25,7 +26,20 @@ from tallystick.cli.output import (
     say_table,
     share_bar,
 )
-from tallystick.cli.words import CHECKED_AGAIN, ago, called, lasting, many, utc, votes, whole
+from tallystick.cli.words import (
+    CHECKED_AGAIN,
+    IN_NO_ORGANISATION,
+    ago,
+    called,
+    continued,
+    erasure_fields,
+    lasting,
+    many,
+    utc,
+    validity,
+    votes,
+    whole,
+)
 from tallystick.client.blocking import Client
 from tallystick.host.text import is_hex_digest
 from tallystick.ledger.fields import MAX_INDEX
@@ -38,6 +52,17 @@ _MOST_DIGITS: Final = 16
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 Part = Literal["chain", "blocks", "block", "certificate", "log", "stakes", "member", "peers"]
+_Kind = Literal[
+    "statement",
+    "stake",
+    "evidence",
+    "motion",
+    "approval",
+    "objection",
+    "key_change",
+    "revocation",
+    "supersession",
+]
 Limit = Annotated[int | None, option("At most so many lines.", min=1, max=MOST_ITEMS, show_default=str(PAGE))]
 Cursor = Annotated[int | None, option("Where the page before ended.", "NEXT", min=0, max=MAX_INDEX)]
 _WHICH_HELP: Final = "A block's index, how a certificate's id begins, a member's name or how its key begins."
@@ -78,7 +103,7 @@ def show(
         if part == "chain":
             part, view = "blocks", client.blocks(PAGE)
             _PARTS[part].tell(client, view)
-    _tell_of_more(["show", part], getattr(view, "next", None), _again(limit, chain, data))
+    tell_of_more(["show", part], getattr(view, "next", None), again(limit, chain, data))
 
 
 def _check(part: Part, shown: "_Shown", which: str | None, *, is_paged: bool) -> None:
@@ -97,11 +122,12 @@ def _is_number(text: str) -> bool:
     return text.isascii() and text.isdecimal() and len(text) < _MOST_DIGITS
 
 
-def _again(limit: int | None, chain: Path | None, data: Path | None) -> dict[str, object]:
+def again(limit: int | None, chain: Path | None, data: Path | None) -> dict[str, object]:
+    """The options with which a command looks at the same again."""
     return {"--limit": limit, "--chain": chain, "--data": data and node_folder(data).path}
 
 
-def _tell_of_more(command: Sequence[str], following: str | None, options: Mapping[str, object]) -> None:
+def tell_of_more(command: Sequence[str], following: str | None, options: Mapping[str, object]) -> None:
     """Say that there is another page, and with which command it is shown."""
     if following is None:
         return
@@ -140,11 +166,20 @@ def _tell_certificates(_: Client, told: views.Certificates | views.Block) -> Non
         "#": lambda one: f"{one.place.log_index:,}",
         "Certificate": lambda one: Text(f"{one.id[:12]}…", style="cyan"),
         "Kind": lambda one: one.kind,
-        "Issuer": lambda one: called(one.issuer),
+        "Issuer": _issuer,
         "Says": lambda one: one.summary or "(no subject)",
         "Time (UTC)": lambda one: utc(one.place.block_timestamp_ms)[:19],
     }
     say_table(told.certificates, columns, left_out=("Kind", "Issuer"))
+
+
+def _issuer(one: views.CertificateLine) -> Text:
+    """Loudly, if it is in no organisation of a ledger that has some."""
+    return (
+        Text(f"! {called(one.issuer)}, in no organisation", "bold red")
+        if one.is_listed is False
+        else Text(called(one.issuer))
+    )
 
 
 def _by(client: Client) -> str:
@@ -158,6 +193,8 @@ def _tokens(ledger: views.Ledger) -> str:
 
 def _tell_chain(client: Client, ledger: views.Ledger) -> None:
     say_heading(ledger.name, _by(client))
+    if ledger.continues is not None:
+        say(field("!", continued(ledger.continues), "bold yellow"))
     fields = {
         "ledger": ledger.ledger_id,
         "begun": utc(ledger.created_ms),
@@ -188,12 +225,13 @@ def _tell_block(client: Client, block: views.Block) -> None:
 
 
 def _tell_certificate(_: Client, one: views.Certificate) -> None:
-    say_heading(one.kind.capitalize(), one.summary or "(no subject)")
+    say_heading(one.kind.replace("_", " ").capitalize(), one.summary or "(no subject)")
     place = one.place
     fields = {
         "id": one.id,
         "issuer": whole(one.issuer),
-        "time": f"{utc(one.timestamp_ms)}, as its issuer says",
+        "validity": validity(one.validity) if one.validity else "",
+        "time": f"{utc(one.timestamp_ms)}, as its issuer says" if one.kind != "erasure_confirmation" else "",
         "place": f"block {place.block_index}, position {place.position}; in the log: {place.log_index}",
         "forged": f"{utc(place.block_timestamp_ms)}, as the members voted",
         "signature": one.signature,
@@ -202,12 +240,15 @@ def _tell_certificate(_: Client, one: views.Certificate) -> None:
         "payload": _payload_words(one),
         "note": one.payload.file.note if one.payload and one.payload.file else "",
     }
-    say_fields(fields)
+    if one.is_listed is False:
+        say(field("!", IN_NO_ORGANISATION, "bold red"))
+    say_fields(fields | (erasure_fields(one.erasure) if one.erasure else {}))
 
 
 def _payload_words(one: views.Certificate) -> str:
     if one.payload is None:
-        return "not kept here" if one.payload_hash else "none"
+        kept = "not kept here: it was erased" if one.is_erased else "not kept here"
+        return kept if one.payload_hash else "none"
     if (file := one.payload.file) is not None:
         return f"the file {file.name}, {file.size_bytes:,} bytes, SHA-256 {file.sha256}"
     size = f"{one.payload.size_bytes:,} bytes of {one.payload.media_type}"
@@ -303,7 +344,8 @@ _PARTS: Final[Mapping[Part, _Shown]] = {
 # ---- search -----------------------------------------------------------------------------------------------------
 
 
-def _moment_ms(text: str, *, is_end: bool = False) -> int:
+def moment_ms(text: str, *, is_end: bool = False) -> int:
+    """A time as it is entered: a day, a day and a time, or milliseconds since 1970. Raises `typer.BadParameter`."""
     if _is_number(text):
         return int(text)
     try:
@@ -317,7 +359,7 @@ def _moment_ms(text: str, *, is_end: bool = False) -> int:
 
 
 def _end_ms(text: str) -> int:
-    return _moment_ms(text, is_end=True)
+    return moment_ms(text, is_end=True)
 
 
 def _digest(text: str) -> str:
@@ -330,12 +372,12 @@ def search(
     words: Annotated[list[str] | None, argument("WORDS", "Of the subject, a file's name or its note.")] = None,
     *,
     prefix: Annotated[bool, flag("--prefix", "The last word may go on.")] = False,
-    issuer: Annotated[str | None, option("A name, or how an account's key begins.", "WHO")] = None,
-    kind: Annotated[Literal["statement", "stake", "evidence"] | None, option("Of the certificate.")] = None,
+    issuer: Annotated[str | None, option("An organisation, a name, or how an account's key begins.", "WHO")] = None,
+    kind: Annotated[_Kind | None, option("Of the certificate.")] = None,
     media_type: Annotated[str | None, option("Of the payload.", "TYPE")] = None,
     file: Annotated[Path | None, option("Certificates of its bytes.", "FILE")] = None,
     sha256: Annotated[str | None, option("Certificates of bytes with this hash.", "HEX", parser=_digest)] = None,
-    since: Annotated[int | None, option("In blocks from then on.", "TIME", parser=_moment_ms)] = None,
+    since: Annotated[int | None, option("In blocks from then on.", "TIME", parser=moment_ms)] = None,
     until: Annotated[int | None, option("In blocks up to then.", "TIME", parser=_end_ms)] = None,
     chain: ChainFile = None,
     data: Data = None,
@@ -383,4 +425,4 @@ def search(
     asked: dict[str, object] = {"--prefix": prefix or None, "--issuer": issuer, "--kind": kind}
     asked |= {"--media-type": media_type, "--file": file, "--sha256": sha256, "--since": since, "--until": until}
     argument = [f" {text}" if text.startswith("-") else text] if text else []
-    _tell_of_more(["search", *argument], found.next, {**asked, **_again(limit, chain, data)})
+    tell_of_more(["search", *argument], found.next, {**asked, **again(limit, chain, data)})

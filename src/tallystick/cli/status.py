@@ -9,15 +9,16 @@ import typer
 from rich.console import Group, RenderableType
 from rich.live import Live
 
-from tallystick.api import views
+from tallystick.api import governed_views, views
+from tallystick.api.words import SHORT_ID
 from tallystick.cli.options import Data, flag, node_folder, open_node
 from tallystick.cli.output import Terminal, field, give, is_json, marked, say
-from tallystick.cli.words import ago, called, lasting, many, utc
+from tallystick.cli.words import ago, called, continued, lasting, many, utc, whose, without
 from tallystick.client.blocking import Client
 from tallystick.problems import ExitCode
 
 _REFRESH_SECONDS: Final = 1.0
-_MARKS: Final = {"advancing": "✓", "quiet": "✓", "catching_up": "↓", "recovering": "!", "silent": "!"}
+_MARKS: Final = {"advancing": "✓", "quiet": "✓", "catching_up": "↓", "recovering": "!", "silent": "!", "left": "!"}
 
 
 def status(
@@ -27,8 +28,12 @@ def status(
 
     It ends with 1 unless all is well: when the ledger is stuck, when too little stake is in reach for anything to
     become final, and when this node is a member that does not vote: it recovers, or is silent until a later view, as
-    what its key signed is lost; another machine signs with its key; its key is burned. It ends with 3 when the node
-    does not run.
+    what its key signed is lost; another machine signs with its key; its key is burned; it was removed, or another key
+    took its place. It ends with 3 when the node does not run.
+
+    Open motions stand there, and what they wait for; member keys that are announced; payloads that were ordered to be
+    erased everywhere, and wait for this node's operator; and, of a member that leaves or gets another key, until when
+    this node has to run.
 
     Examples:
       tallystick status
@@ -66,7 +71,7 @@ def picture(told: views.Status, folder: Path) -> RenderableType:
     reach = f"{told.members_connected} of {told.members} members in reach, with {told.heard_stake:,} tokens at stake"
     lines = {
         "ledger": f"{told.ledger_name}  {told.ledger_id[:16]}…",
-        "node": f"{told.node.name or ''}  {told.node.key}".strip(),
+        "node": f"{whose(told.node)}  {told.node.key}".strip(),
         "in": f"{folder}, version {told.version}, up for {lasting(told.now_ms - told.started_ms)}",
         "reached at": told.address,
         "tip": f"block {told.tip_index:,}, {tip_ago} ({utc(told.tip_timestamp_ms)})  {told.tip_hash[:16]}…",
@@ -75,8 +80,31 @@ def picture(told: views.Status, folder: Path) -> RenderableType:
         "agreement": f"epoch {told.epoch:,}, view {told.view:,}; it {_role(told)}",
         "peers": f"{told.peers} connected; {reach}",
     }
-    missing = (field("missing", _missing(one, told.now_ms), "yellow") for one in told.missing)
-    return Group(head, *(field(label, text) for label, text in lines.items()), *missing)
+    beside = [field("!", continued(told.continues), "bold yellow")] if told.continues else []
+    beside += [field("missing", _missing(one, told.now_ms), "yellow") for one in told.missing]
+    beside += [field("motion", _motion(one), "yellow") for one in told.motions]
+    beside += [field("new key", _rotation(one), "bold yellow") for one in told.rotations]
+    beside += [field("erase", _erasure(one), "yellow") for one in told.erasures]
+    if told.leaving is not None and told.leaving.summary != told.why:
+        beside.append(field("leaving", told.leaving.summary, "bold yellow"))
+    return Group(head, *(field(label, text) for label, text in lines.items()), *beside)
+
+
+def _motion(one: governed_views.MotionLine) -> str:
+    waits = f"{one.waits_for}; closes on {utc(one.expires_ms)}"
+    return f"{one.id[:SHORT_ID]} to {one.summary}: {waits if one.state == 'open' else one.state}{without(one)}"
+
+
+def _erasure(one: governed_views.Erasure) -> str:
+    order = one.orders[0]
+    ordered = f"ordered by {'motion' if order.kind == 'motion' else called(order.by)} on {utc(order.since_ms)}"
+    target = one.target[:SHORT_ID]
+    return f"the payload of {target}, {ordered}; look at it, then: tallystick erase {target}"
+
+
+def _rotation(one: governed_views.Rotation) -> str:
+    stop = f"if that is a thief's: tallystick member stop-rotation {one.organisation}"
+    return f"{called(one.before)} is followed by {one.after[:SHORT_ID]}… on {utc(one.due_ms)}; {stop}"
 
 
 def _role(told: views.Status) -> str:

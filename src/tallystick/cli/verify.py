@@ -7,20 +7,33 @@ from typing import Annotated, Final
 import typer
 
 from tallystick.cli.options import STANDARD_INPUT, ChainFile, Data, argument, node_folder, open_source, option
-from tallystick.cli.output import MOST_LINES, Text, give, marked, say, say_fields
-from tallystick.cli.words import CHECKED_AGAIN, many, utc, votes, whole
+from tallystick.cli.output import MOST_LINES, Text, field, give, marked, say, say_fields
+from tallystick.cli.show import moment_ms
+from tallystick.cli.words import (
+    CHECKED_AGAIN,
+    IN_NO_ORGANISATION,
+    KEY_HAD_ENDED,
+    continued,
+    many,
+    utc,
+    validity,
+    votes,
+    whole,
+)
+from tallystick.client.blocking import Client
 from tallystick.client.verdicts import (
     SHORTEST_ID,
-    Demand,
     Verdict,
     Verdicts,
     give_verdicts,
     is_id_beginning,
+    is_valid,
+    is_vouched_for,
     known_in,
-    pick_issuer,
+    make_demand,
 )
 from tallystick.client.verification import Certified
-from tallystick.problems import ExitCode
+from tallystick.problems import ExitCode, Problem
 from tallystick.storage.file_statement import describe_file, describe_stream
 
 _MOST_EXPLAINED: Final = 3
@@ -34,9 +47,12 @@ def verify(
     *,
     issuer: Annotated[
         str | None,
-        option("Only this issuer's certificates count; a name is your node's.", "KEY|NAME", show_default="any"),
+        option("Only this issuer's count: an organisation, a key, a name of your node's.", "WHO", show_default="any"),
     ] = None,
     ledger: Annotated[str | None, option(_LEDGER_HELP, "ID", show_default="your node's")] = None,
+    at: Annotated[
+        int | None, option("Was it valid at this time?", "TIME", parser=moment_ms, show_default="as of the last block")
+    ] = None,
     chain: ChainFile = None,
     data: Data = None,
     url: Annotated[str | None, option("Ask the node at this URL instead.")] = None,
@@ -45,7 +61,16 @@ def verify(
     """Is a file certified, and who says so?
 
     A ledger counts only if you have a node of it, or name its id with --ledger: whoever hands you a file may have
-    founded the ledger in it, under any name. Names of issuers come from your own node's address book alone.
+    founded the ledger in it, under any name. Names of organisations are told of such
+    a ledger alone, others from your own node's address book.
+
+    On a ledger with organisations the word of a key in none of them, or of one that had ended, counts only if --issuer
+    names the key.
+
+    A certificate that is revoked, void or superseded does not count; it says since when, and why. What was decided
+    after the time that it names is not known here. With --at it is asked whether it was valid at that time, by what is
+    known now: it counts from the time of its block on, whatever its issuer claims. A time after the last block is not
+    taken.
 
     Of a running node's answer it checks here: the file's hash, the certificate's and its block's signatures and
     hashes, and the votes that made the block final; what that leaves is said. In a file it checks every hash,
@@ -54,6 +79,7 @@ def verify(
     Examples:
       tallystick verify report.pdf
       tallystick verify report.pdf --issuer Alice
+      tallystick verify report.pdf --at 2027-06-30T12:00
       tallystick verify report.pdf --chain copy.db --ledger 41d2a0fb5fa0c1e7
     """
     if url is not None and chain is not None:
@@ -61,18 +87,26 @@ def verify(
     if ledger is not None and not is_id_beginning(ledger.lower()):
         raise typer.BadParameter(f"--ledger is a ledger's id: its first {SHORTEST_ID} hexadecimal digits, or more")
     known = known_in(node_folder(data))
-    demand = Demand(ledger.lower() if ledger else None, pick_issuer(issuer, known) if issuer else None)
     statements = [
         describe_stream("standard input", sys.stdin.buffer) if one == STANDARD_INPUT else describe_file(one)
         for one in files
     ]
     with open_source(chain, data, url) as client:
-        verdicts = give_verdicts(client, statements, known, demand)
+        _check_known_by(client, at)
+        demand = make_demand(client, known, ledger.lower() if ledger else None, issuer)
+        verdicts = give_verdicts(client, statements, known, demand, at)
     give(verdicts)
     if not quiet:
         _tell(verdicts, is_file=client.is_file)
     if not all(one.verifies for one in verdicts.files):
         raise typer.Exit(ExitCode.FAILED)
+
+
+def _check_known_by(client: Client, at_ms: int | None) -> None:
+    """Raise `Problem` for a time after the last block: a later block may still have decided otherwise by then."""
+    if at_ms is not None and at_ms > (last_ms := client.ledger().tip.timestamp_ms):
+        known = f"the last block here is of {utc(last_ms)}; without --at it is asked as of that"
+        raise Problem(f"what is valid at {utc(at_ms)} is not known yet: {known}")
 
 
 def _tell(verdicts: Verdicts, *, is_file: bool) -> None:
@@ -81,6 +115,8 @@ def _tell(verdicts: Verdicts, *, is_file: bool) -> None:
     size = f"{many(ledger.tip.index, 'block')}, {many(ledger.log_size, 'certificate')}"
     say(Text.assemble("Ledger ", (ledger.name, "bold"), f" {ledger.ledger_id}"))
     say(Text(f"  {size}; {looked}", style="dim"))
+    if ledger.continues is not None:
+        say(field("!", continued(ledger.continues), "bold yellow"))
     if len(files) <= _MOST_EXPLAINED:
         for one in files:
             say("")
@@ -97,8 +133,12 @@ def _tell(verdicts: Verdicts, *, is_file: bool) -> None:
 
 def _tell_verdict(verdict: Verdict) -> None:
     if verdict.verifies:
-        issuers = dict.fromkeys(whole(one.certificate.issuer) for one in verdict.certificates)
-        say(marked("✓", verdict.name, f" is certified by {', '.join(issuers)}"))
+        valid = [one.certificate for one in verdict.certificates if is_valid(one.certificate)]
+        vouched = [one for one in valid if is_vouched_for(one)]
+        issuers = dict.fromkeys(whole(one.issuer) for one in vouched or valid)
+        said = f" is certified by {', '.join(issuers)}"
+        why = IN_NO_ORGANISATION if all(one.is_listed is False for one in valid) else KEY_HAD_ENDED
+        say(marked("✓", verdict.name, said) if vouched else marked("!", verdict.name, f"{said}. {why}"))
         return
     say(marked("×", verdict.name, f": {verdict.why_not}"))
     if verdict.certificates:
@@ -118,6 +158,7 @@ def _tell_covering(verdict: Verdict, covering: Certified) -> None:
         "note": stated.note if stated else "",
         "certified as": stated.name if stated and stated.name != verdict.name else "",
         "issued by": whole(one.issuer),
+        "validity": validity(one.validity) if one.validity else "",
         "at": f"{utc(one.timestamp_ms)}, as its issuer says",
         "block": f"{place.block_index}, position {place.position}; {utc(place.block_timestamp_ms)}",
         "final": f"by {votes(covering.finality, place.block_index)}" if covering.finality else _NO_VOTES,
@@ -128,4 +169,8 @@ def _tell_covering(verdict: Verdict, covering: Certified) -> None:
         "checked here": ", ".join(covering.checked),
         "claimed only": f"{claimed}; a file checks them, too: tallystick verify --chain" if claimed else "",
     }
+    if one.is_listed is False:
+        say(field("!", IN_NO_ORGANISATION, "bold red"))
+    elif not is_vouched_for(one):
+        say(field("!", KEY_HAD_ENDED, "bold red"))
     say_fields(fields)

@@ -5,11 +5,11 @@ bytes again, which is safe, and signs only what is new.
 """
 
 import csv
+import os
 import time
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from math import inf
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -26,7 +26,7 @@ from tallystick.ledger.encoding import encode
 from tallystick.ledger.keys import is_signed
 from tallystick.ledger.messages import Entry, entry_codec
 from tallystick.problems import NotInTime, Problem
-from tallystick.storage.sqlite_file import sync, sync_folder
+from tallystick.storage.sqlite_file import sync_folder
 
 SIGNED: Final = "signed"
 """The state of what is signed and, as far as is known, was never sent."""
@@ -34,6 +34,7 @@ SIGNED: Final = "signed"
 _POLL_S: Final = 2.0
 _LONG_S: Final = 3.0
 """Nothing to hear of for so long: the node is asked why."""
+_FAR: Final = 1e9
 _TROUBLES: Final = ("stuck", "out_of_reach")
 
 
@@ -117,7 +118,8 @@ class ResultFile:
                 written.touch(0o600)
                 with written.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
                     csv.writer(stream, lineterminator="\n").writerows([_COLUMNS, *map(astuple, rows)])
-                sync(written)
+                    stream.flush()
+                    os.fsync(stream.fileno())
                 if self._rows is None:  # another run must not have signed the same meanwhile
                     self.path.open("x").close()
                     self._rows = []
@@ -194,17 +196,20 @@ class Certification:
 
     # ---- before anything is sent --------------------------------------------------------------------------------
 
-    def prepare(self, drafts: Sequence[Draft], *, again: bool = False) -> None:
+    def prepare(self, drafts: Sequence[Draft], *, again: bool = False, public_subject: bool = False) -> None:
         """Sign what is new, and keep all of it in the result file. Nothing is sent.
 
-        A file whose very bytes this issuer has certified is not certified again, unless `again`. Raises `Problem`.
+        A file whose very bytes this issuer has certified is not certified again, unless `again`. `public_subject`: as
+        `Client.sign` takes it. Raises `Problem`.
         """
         ids = self._kept()
         for draft in drafts:
             if draft.says not in ids and not again and (found := self._find(draft)):
                 ids[draft.says] = found
         new = list({draft.says: draft for draft in drafts if draft.says not in ids}.values())
-        for draft, entry in zip(new, self._client.sign([(one.subject, one.payload) for one in new]), strict=True):
+        statements = [(one.subject, one.payload) for one in new]
+        signed = self._client.sign(statements, public_subject=public_subject)
+        for draft, entry in zip(new, signed, strict=True):
             ids[draft.says] = certificate_id = entry_codec.decode(entry).certificate.id.hex()
             self._entries[certificate_id] = entry
             self._know(views.Outcome(certificate_id, SIGNED))
@@ -252,7 +257,7 @@ class Certification:
         `on_progress` is told when there is news; `on_trouble`, once, why the ledger does not advance.
         Raises `NotInTime`, `NotRunning`, `Problem`.
         """
-        until_s = time.monotonic() + (inf if timeout_s is None else timeout_s)
+        until_s = time.monotonic() + (_FAR if timeout_s is None else timeout_s)
         self._on_progress, self._on_trouble = on_progress, on_trouble
         try:
             self._submit(self._in_state(SIGNED, "unknown", "waiting", "refused"), until_s)

@@ -1,26 +1,27 @@
 """A ledger's asynchronous client: what it is asked, submits, waits for, and checks of what it is told."""
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, aclosing, suppress
-from math import inf
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
-from urllib.parse import quote
 
 import httpx
 import msgspec
+from msgspec.structs import replace
 
 from tallystick.api import questions as q
 from tallystick.api import views
-from tallystick.client.doors import AnswerProblem, Request, ask, open_door, problem_in
+from tallystick.client.doors import AnswerProblem, Request, ask, open_door, problem_in, segment
 from tallystick.client.drafts import about_file
+from tallystick.client.governing import Governing
 from tallystick.client.verification import Certified, CheckedBlock, check_certificate, check_place, checked_block
 from tallystick.host.clock import now_ms
 from tallystick.host.data_folder import usual_folder
 from tallystick.host.text import is_hex_digest
-from tallystick.ledger.certificate import Payload, issue_statement
+from tallystick.ledger.certificate import SALT_BYTES, Payload, issue_statement
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.messages import Entry, entry_codec
 from tallystick.ledger.wallet import Wallet
@@ -37,6 +38,7 @@ _RECONNECT_S: Final = 1.0
 _MOST_RECONNECT_S: Final = 30.0
 _PASSING: Final = (429, 503, 504)
 """HTTP statuses of what will not last: too much is asked, the node ends, or it is too slow."""
+_FAR: Final = 1e9
 _MOST_BLOCKS: Final = 4
 
 V = TypeVar("V")
@@ -44,7 +46,7 @@ T = TypeVar("T")
 PageT = TypeVar("PageT", views.Names, views.Found)
 
 
-class AsyncClient:
+class AsyncClient(Governing):
     """One ledger, at one door. Use `open`, and close it when done, or use it in an `async with` block.
 
     It speaks for one ledger: `DamagedStore` is raised for a certificate, a checked block and a log that is followed of
@@ -58,6 +60,7 @@ class AsyncClient:
         """Use `open`."""
         self.ledger_id = bytes.fromhex(ledger.ledger_id)
         self.wallet = wallet
+        self._has_directory = ledger.has_directory
         self.is_file = is_file
         """Whether it answers from a file, of which every hash, signature, vote and rule was checked here."""
         self._http, self._stack = http, stack
@@ -110,7 +113,7 @@ class AsyncClient:
     async def certificate(self, certificate_id: str) -> views.Certificate:
         """A final certificate, by its id or how that begins (8 digits or more). Raises `AnswerProblem`."""
         beginning = certificate_id.lower()
-        found = await self._get(views.Certificate, f"/v1/certificates/{_segment(beginning)}")
+        found = await self._get(views.Certificate, f"/v1/certificates/{segment(beginning)}")
         if not found.id.startswith(beginning):
             raise DamagedStore(f"the node answered with another certificate than {certificate_id}")
         check_certificate(found, self.ledger_id)
@@ -138,13 +141,16 @@ class AsyncClient:
 
     async def member(self, who: str) -> views.Member:
         """An account, by the member's name or how its key begins."""
-        return (await self._get(views.MemberAnswer, f"/v1/members/{_segment(who)}")).account
+        return (await self._get(views.MemberAnswer, f"/v1/members/{segment(who)}")).account
 
     async def key_of(self, who: str) -> str:
-        """A whole key: of a name in the address book, or of the account whose key begins so."""
+        """A whole key: an organisation's member key, of a name in the address book, or an account's that begins so."""
         if is_hex_digest(who.lower()):
             return who.lower()
-        found: list[str] = []
+        lines = (await self.organisations()).organisations if self._has_directory else []
+        found = [one.member_key for one in lines if one.member_key and who in (one.id, one.title)]
+        if found:
+            return found[0]
         with suppress(AnswerProblem):  # not every door has the address book
             found = [one.key for one in (await self.names()).names if one.name == who]
         return found[0] if len(found) == 1 else (await self.member(who)).member.key
@@ -165,29 +171,37 @@ class AsyncClient:
     # ---- certifying ---------------------------------------------------------------------------------------------
 
     async def certify(
-        self, path: str | Path, *, subject: str | None = None, note: str = "", timeout_s: float | None = 60.0
+        self,
+        path: str | Path,
+        *,
+        subject: str | None = None,
+        note: str = "",
+        public_subject: bool = False,
+        timeout_s: float | None = 60.0,
     ) -> views.Outcome:
         """Certify a file: its name, size and SHA-256; its content stays here. Waits until that is final.
 
-        Raises `UnreadableFile`, `AnswerProblem`, `Problem`.
+        `public_subject`: as `sign` takes it. Raises `UnreadableFile`, `AnswerProblem`, `Problem`.
         """
         draft = about_file(Path(path), subject, note)
-        entries = await self.sign([(draft.subject, draft.payload)])
+        entries = await self.sign([(draft.subject, draft.payload)], public_subject=public_subject)
         return (await self.submit(entries, timeout_s=timeout_s))[0]
 
-    async def sign(self, statements: Sequence[tuple[str, Payload | None]]) -> list[bytes]:
+    async def sign(
+        self, statements: Sequence[tuple[str, Payload | None]], *, public_subject: bool = False
+    ) -> list[bytes]:
         """Sign subjects with their payloads, by the wallet or else the node; nothing is submitted.
 
+        On a ledger with a directory the subject stands in the payload, which can be erased, unless `public_subject`.
         Returns encoded entries: the same bytes may be submitted again and again. The node draws its own salts.
         """
         if self.wallet is not None:
-            signed_ms = now_ms()
-            return [
-                encode(Entry(issue_statement(self.wallet, self.ledger_id, signed_ms, subject, payload), payload))
-                for subject, payload in statements
-            ]
+            is_erasable = self._has_directory and not public_subject
+            return [encode(self._signed(self.wallet, *one, is_erasable=is_erasable)) for one in statements]
         drafts = [
-            q.NewStatement(subject, payload.media_type, payload.content.hex()) if payload else q.NewStatement(subject)
+            q.NewStatement(
+                subject, payload.media_type if payload else "", payload.content.hex() if payload else "", public_subject
+            )
             for subject, payload in statements
         ]
         signed: list[bytes] = []
@@ -195,6 +209,11 @@ class AsyncClient:
             told = await self._send(views.Signed, "/v1/sign", body=q.SignedHere(batch, submit=False))
             signed += map(bytes.fromhex, told.entries)
         return signed
+
+    def _signed(self, wallet: Wallet, subject: str, payload: Payload | None, *, is_erasable: bool) -> Entry:
+        if is_erasable:
+            subject, payload = "", Payload.about(subject, payload, os.urandom(SALT_BYTES))
+        return Entry(issue_statement(wallet, self.ledger_id, now_ms(), subject, payload), payload)
 
     async def submit(
         self,
@@ -216,7 +235,7 @@ class AsyncClient:
 
     async def wait(self, certificate_ids: Sequence[str], *, timeout_s: float | None = 60.0) -> list[views.Outcome]:
         """What became of submitted certificates, once none waits any more, or after so long."""
-        until_s = time.monotonic() + (inf if timeout_s is None else timeout_s)
+        until_s = time.monotonic() + (_FAR if timeout_s is None else timeout_s)
         known: dict[str, views.Outcome] = {}
         left = list(certificate_ids)
         while left:
@@ -314,7 +333,8 @@ class AsyncClient:
     async def _events(self, size: int) -> AsyncGenerator[None, None]:
         """Yields when the stream is open, and at each event."""
         headers = {"Accept": "text/event-stream", "Last-Event-ID": str(size)}
-        async with self._http.stream("GET", "/v1/events", headers=headers) as response:
+        timeout = httpx.Timeout(30.0)
+        async with self._http.stream("GET", "/v1/events", headers=headers, timeout=timeout) as response:
             if response.status_code != httpx.codes.OK:
                 await response.aread()
                 raise problem_in(response)
@@ -337,19 +357,27 @@ class AsyncClient:
     async def backup(self, path: str | Path) -> views.Backup:
         """Have the node write a copy of the ledger into a new file."""
         body = q.BackupTo(str(Path(path).absolute()))
-        return await self._send(views.Backup, "/v1/backup", body=body, is_repeatable=False, wait_s=inf)
+        return await self._send(views.Backup, "/v1/backup", body=body, is_repeatable=False, wait_s=_FAR)
 
     async def unban(self, key: str) -> None:
         """Let a banned peer in again before its time."""
-        await self._send(views.Done, f"/v1/bans/{_segment(key)}", "DELETE")
+        await self._send(views.Done, f"/v1/bans/{segment(key)}", "DELETE")
 
-    async def erase(self, payload_hash: str) -> None:
-        """Erase a payload from the node, for good."""
-        await self._send(views.Done, f"/v1/payloads/{_segment(payload_hash)}", "DELETE")
+    async def payload_use(self, payload_hash: str) -> views.PayloadUse:
+        """What certificates cover a payload, as the node looks it up in all blocks."""
+        return await self._get(views.PayloadUse, f"/v1/payloads/{segment(payload_hash)}")
+
+    async def erase(self, payload_hash: str, *, timeout_s: float | None = 60.0) -> views.Erased:
+        """Erase a payload from the node, for good; where that was ordered, the node's member confirms it.
+
+        Waits until that is final, or for so long (0: not at all). Cut off, ask again: nothing is done twice.
+        """
+        told = await self._send(views.Erased, f"/v1/payloads/{segment(payload_hash)}", "DELETE")
+        return replace(told, confirmations=await self._settled(told.confirmations, timeout_s))
 
     async def remember_name(self, key: str, name: str) -> None:
         """Note in the node's address book what a key is called."""
-        await self._send(views.Done, f"/v1/names/{_segment(key)}", "PUT", body=q.Name(name))
+        await self._send(views.Done, f"/v1/names/{segment(key)}", "PUT", body=q.Name(name))
 
     async def _get(self, kind: type[V], path: str, /, **query: Any) -> V:
         return await ask(self._http, Request(path, query=query), kind)
@@ -384,13 +412,3 @@ def _in_batches(items: Iterable[T], size_of: Callable[[T], int]) -> Iterable[lis
         size += size_of(one)
     if batch:
         yield batch
-
-
-def _segment(text: str) -> str:
-    """A part of a path that is one part. Raises `Problem`."""
-    if not text or "/" in text or text in (".", ".."):
-        raise Problem(f"{text!r} is no name, id or key")
-    try:
-        return quote(text, safe="")
-    except UnicodeEncodeError:
-        raise Problem(f"{text!r} holds what is no character; write it in UTF-8") from None

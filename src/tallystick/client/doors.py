@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeVar
+from urllib.parse import quote
 
 import httpx
 import msgspec
@@ -149,3 +150,13 @@ def _decoded(response: httpx.Response, kind: type[V]) -> V:
     except msgspec.MsgspecError:
         told = f"the answer to {response.url.path} is not known here"
         raise DamagedStore(f"{told}; is the node of another version?") from None
+
+
+def segment(text: str) -> str:
+    """A part of a path that is one part. Raises `Problem`."""
+    if not text or "/" in text or text in (".", ".."):
+        raise Problem(f"{text!r} is no name, id or key")
+    try:
+        return quote(text, safe="")
+    except UnicodeEncodeError:
+        raise Problem(f"{text!r} holds what is no character; write it in UTF-8") from None

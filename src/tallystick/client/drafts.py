@@ -51,8 +51,8 @@ class Draft:
 
 
 def said_by(subject: str, payload: Payload | None) -> tuple[str, str, bytes]:
-    """All of a statement but its salt."""
-    return (subject, payload.media_type, payload.content) if payload else (subject, "", b"")
+    """All of a statement but its salt, wherever its subject stands."""
+    return (subject or payload.subject, payload.media_type, payload.content) if payload else (subject, "", b"")
 
 
 def about_file(path: Path, subject: str | None = None, note: str = "") -> Draft:
@@ -95,7 +95,7 @@ def in_words(subject: str, note: str = "", media_type: str = "") -> Draft:
     content = note.encode("utf-8", "surrogateescape")
     if len(content) > MAX_PAYLOAD_BYTES:
         raise Problem(f"the note has {len(content):,} bytes, {MAX_PAYLOAD_BYTES:,} are allowed; certify it as a file")
-    return Draft(subject, Payload(os.urandom(SALT_BYTES), media_type or NOTE_MEDIA_TYPE, content))
+    return Draft(subject, Payload(os.urandom(SALT_BYTES), "", media_type or NOTE_MEDIA_TYPE, content))
 
 
 def files_below(folder: Path) -> tuple[list[Path], list[Path]]:

@@ -4,8 +4,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from tallystick.api import views
-from tallystick.api.certificate_view import certificate_view
+from tallystick.api.certificate_view import Beside, certificate_view
 from tallystick.ledger.block import Block, block_codec, check_form
 from tallystick.ledger.certificate import certificate_codec, check_payload, payload_codec
 from tallystick.ledger.errors import Refused, Rule
@@ -36,10 +38,23 @@ def check_certificate(told: views.Certificate, ledger_id: bytes) -> None:
             raise Refused(Rule.C1, "its issuer did not sign it so")
         payload = payload_codec.decode(bytes.fromhex(told.payload.encoded)) if told.payload else None
         check_payload(certificate, payload)
-        keys = [told.issuer, told.offender] if told.offender else [told.issuer]
-        names = {bytes.fromhex(one.key): one.name for one in keys if one.name is not None}
-        if told != certificate_view(certificate, payload, told.place, names):
+        beside = Beside(told.place, payload, told.is_erased, told.validity, told.erasure)
+        if told != certificate_view(certificate, beside, _ToldKeys(told)):
             raise Refused(Rule.B7, "its fields are told otherwise than it says them")
+
+
+class _ToldKeys(NamedTuple):
+    """Keys as they were told with a certificate: what the directory and an address book say of them is not checked."""
+
+    told: views.Certificate
+
+    def view(self, key: bytes, log_index: int | None = None) -> views.Key:
+        """The issuer has a log index, whoever is accused none."""
+        told = self.told.issuer if log_index is not None else self.told.offender
+        return replace(told, key=key.hex()) if told is not None else views.Key(key.hex(), None)
+
+    def is_listed(self, _key: bytes, _log_index: int) -> bool | None:
+        return self.told.is_listed
 
 
 class CheckedBlock(NamedTuple):
@@ -77,8 +92,8 @@ def _checked_votes(told: views.Finality | None, block: Block, ledger_id: bytes) 
 def check_place(one: views.Certificate, there: CheckedBlock, by: CheckedBlock) -> Certified:
     """Check that a certificate stands in its block, and which votes made that final. Raises `DamagedStore`.
 
-    `by` is the block that was voted for. That one builds on the other is claimed, unless they are one; so is the
-    stake of the voters, which takes the whole chain or a proof to know.
+    `by` is the block that was voted for. That one builds on the other is claimed, unless they are one; so are the
+    stake of the voters, and what became of the certificate later, which take the whole chain or a proof to know.
     """
     block, place, finality = there.block, one.place, there.told.finality
     with _explained(f"block {block.index}"):
@@ -87,7 +102,7 @@ def check_place(one: views.Certificate, there: CheckedBlock, by: CheckedBlock) -
             raise Refused(Rule.B7, "the certificate does not stand there")
         if (place.block_index, place.block_timestamp_ms) != (block.index, block.header.timestamp_ms):
             raise Refused(Rule.B7, "the certificate's place is told otherwise")
-        checked, claimed = ["signature", "payload", "block"], ["place in the log"]
+        checked, claimed = ["signature", "payload", "block"], ["place in the log", "validity"]
         if finality is None or by.votes is None:
             claimed.append("finality")
         else:

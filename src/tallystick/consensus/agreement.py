@@ -1,18 +1,15 @@
 """What agreement says to the node that carries it out, and what it asks of the node's certificate box."""
 
-from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from tallystick.ledger.block import VerifiedBlock
+from tallystick.ledger.blockchain import Above
 from tallystick.ledger.certificate import AnyCertificate
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.finality import Finalization
 from tallystick.ledger.header import SignedHeader
 from tallystick.ledger.state import State
 from tallystick.ledger.vote import Tally, Vote
-
-Holds = Callable[[bytes], bool]
-"""Whether blocks above the final tip hold the certificate with this id."""
 
 
 class Waiting(Protocol):
@@ -21,7 +18,7 @@ class Waiting(Protocol):
     def __len__(self) -> int:
         """How many certificates wait, those in blocks that are not final among them."""
 
-    def choose(self, now_ms: int, base: State, holds: Holds) -> list[AnyCertificate]:
+    def choose(self, now_ms: int, base: State, above: Above) -> list[AnyCertificate]:
         """Certificates for a block made now on `base`, legal in this order."""
 
 

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 
 from tallystick.consensus.agreement import IllegalProposal, Output, RequestBlock
 from tallystick.ledger.block import VerifiedBlock
-from tallystick.ledger.blockchain import Blockchain, holds_nothing
+from tallystick.ledger.blockchain import NOTHING, Blockchain
+from tallystick.ledger.certificate import Statement
+from tallystick.ledger.certificate_index import Found
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.header import Header
 from tallystick.ledger.state import State
@@ -17,12 +19,22 @@ class Pending:
 
     block: VerifiedBlock
     state: State
-    ids: frozenset[bytes]
+    ids: dict[bytes, int]
+    """Of each certificate its place in the block."""
     parent: "Pending | None"
 
     def holds(self, certificate_id: bytes) -> bool:
         """Whether this block or one below it, down to the final tip, holds the certificate with this id."""
         return any(certificate_id in link.ids for link in self.path())
+
+    def find(self, certificate_id: bytes) -> Found | None:
+        """Where in the log that certificate stands then, and its issuer."""
+        for link in self.path():
+            if (position := link.ids.get(certificate_id)) is not None:
+                one = link.block.certificates[position]
+                log_index = link.state.log.size - len(link.ids) + position
+                return Found(log_index, one.issuer if isinstance(one, Statement) else None)
+        return None
 
     def path(self) -> "list[Pending]":
         """The blocks from the final tip up to this one."""
@@ -73,14 +85,22 @@ class Proposals:
             if base.epoch.number != self._chain.state.epoch.number:
                 return None  # the next epoch begins on a final block only
             try:
-                state = self._chain.after(block, base, parent.holds if parent else holds_nothing)
+                state = self._chain.after(block, base, parent if parent else NOTHING)
             except Refused as refused:
                 self._refused[block.hash] = refused
                 self._outputs.append(IllegalProposal(block.header.forger, refused))
                 return None
-            parent = Pending(block, state, frozenset(one.id for one in block.certificates), parent)
+            places = {one.id: place for place, one in enumerate(block.certificates)}
+            parent = Pending(block, state, places, parent)
             self._passed[block.hash] = parent
         return parent
+
+    def state_after(self, block_hash: bytes) -> State | None:
+        """What the final tip led to, or a block above it that was found legal."""
+        if block_hash == self._chain.state.tip.hash:
+            return self._chain.state
+        passed = self._passed.get(block_hash)
+        return passed.state if passed is not None else None
 
     def is_requested(self, block_hash: bytes) -> bool:
         """Whether the block is asked for."""

@@ -30,13 +30,14 @@ from tallystick.consensus.signing_guard import Confirmed, GuardStatus, SigningGu
 from tallystick.consensus.view_timer import ViewTimer
 from tallystick.consensus.views import Draw, Views
 from tallystick.ledger.block import Block, VerifiedBlock, verified
-from tallystick.ledger.blockchain import Blockchain, check_clock, holds_nothing
+from tallystick.ledger.blockchain import NOTHING, Above, Blockchain, check_clock
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.fields import ZERO_DIGEST
 from tallystick.ledger.finality import Finalization
 from tallystick.ledger.header import Header, SignedHeader
-from tallystick.ledger.state import make_header
+from tallystick.ledger.state import State
+from tallystick.ledger.transition import make_header
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Ballot, Tally
 
 
@@ -66,7 +67,7 @@ class Simplex:
         proposals: Iterable[VerifiedBlock] = (),
     ) -> list[Equivocation]:
         """Start from what was persisted: votes of the epoch, blocks above the tip. Returns what the votes prove."""
-        self.chain, self.timer = chain, ViewTimer(chain.genesis.params.delta_ms)
+        self.chain = chain
         self.views = Views(chain, self._leader)
         kept = {block.hash: block for block in proposals}
         self.tip_advanced(finalization, kept)
@@ -150,6 +151,7 @@ class Simplex:
 
     def _begin_epoch(self, kept: Container[bytes]) -> None:
         """What the guard knows of the epoch, from before a start, counts as if it were heard now."""
+        self.timer = ViewTimer(self.chain.state.params.delta_ms)
         self.recovery.begin_epoch()
         is_needed = not self.epoch.is_quorum(self.epoch.total - self.epoch.stake(self.guard.key))
         self.guard.needed_in = self.epoch.number if is_needed else None
@@ -216,12 +218,13 @@ class Simplex:
 
     def _forge(self, now_ms: int, waiting: Waiting, parent: Pending | None) -> VerifiedBlock | None:
         """A block on the parent (`None`: on the final tip), or `None`: there is nothing to forge."""
-        base, holds = (parent.state, parent.holds) if parent else (self.chain.state, holds_nothing)
+        base: State = parent.state if parent else self.chain.state
+        above: Above = parent or NOTHING
         if base.epoch.number != self.epoch.number or not self.guard.may_sign_header(self.epoch.number, self.view):
             return None
-        if not (chosen := waiting.choose(now_ms, base, holds)):
+        if not (chosen := waiting.choose(now_ms, base, above)):
             return None
-        header = make_header(base, self.view, now_ms, self.guard.key, chosen)
+        header = make_header(base, self.view, now_ms, self.guard.key, chosen, self.chain.finder(above))
         signature = self.guard.sign_header(header)
         return verified(Block(header, signature, tuple(chosen))) if signature is not None else None
 
@@ -241,7 +244,7 @@ class Simplex:
         if self.proposals.validate(block.hash) is None:
             return
         try:
-            check_clock(block.header, self.chain.genesis.params, now_ms)
+            check_clock(block.header, self.chain.state.params, now_ms)
         except Refused:
             return  # not yet
         self._vote(NOTARIZE, view, block)
@@ -316,7 +319,7 @@ class Simplex:
         times = [timer.settled_ms(), timer.deadline_ms(state.proposed is not None), timer.repeat_ms()]
         times.append(timer.relay_ms() if self.views.news else None)
         block = self.proposals.whole(state.proposed) if state.proposed is not None else None
-        ahead_ms = self.chain.genesis.params.block_ahead_ms
+        ahead_ms = self.chain.state.params.block_ahead_ms
         if block is not None and ahead_ms is not None:
             times.append(block.header.timestamp_ms - ahead_ms)
         return min((one for one in times if one is not None and one > now_ms), default=None)

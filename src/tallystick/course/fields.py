@@ -44,7 +44,7 @@ def encode_fields(fields: dict[str, object]) -> Payload:
         raise
     except (ValueError, TypeError):
         raise Refused(Rule.E2, f"fields {', '.join(map(str, fields))} cannot be encoded; {_ALLOWED}") from None
-    payload = Payload(_NO_SALT, _MEDIA_TYPE, content)
+    payload = Payload(_NO_SALT, "", _MEDIA_TYPE, content)
     payload_codec.encode_checked(payload)
     return payload
 

@@ -11,12 +11,13 @@ from tallystick.course.engine import Engine
 from tallystick.course.lone_forger import ForgerRule
 from tallystick.course.timestamp import reading
 from tallystick.ledger.block import Block as EngineBlock
-from tallystick.ledger.blockchain import holds_nothing
+from tallystick.ledger.blockchain import NOTHING
 from tallystick.ledger.certificate import AnyCertificate
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.fields import UNSIGNED
 from tallystick.ledger.header import Header
-from tallystick.ledger.state import State, make_header
+from tallystick.ledger.state import State
+from tallystick.ledger.transition import make_header
 
 
 class ConsensusAlgorithm:
@@ -105,7 +106,7 @@ class OwnRule:
 
     def _waiting(self) -> list[AnyCertificate]:
         node = self._engine.node
-        return node.box.choose(reading(), node.state, holds_nothing)
+        return node.box.choose(reading(), node.state, NOTHING)
 
     def _approves(self, state: State, header: Header, certificates: list[AnyCertificate]) -> bool:
         self._approved = None

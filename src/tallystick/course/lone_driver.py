@@ -7,7 +7,7 @@ from tallystick.consensus.agreement import Finalized, TwinFound
 from tallystick.consensus.signing_guard import Confirmed, GuardStatus, Recovered
 from tallystick.course.lone_forger import LoneForger
 from tallystick.ledger.block import Block
-from tallystick.ledger.blockchain import Blockchain, CheckForger, holds_nothing
+from tallystick.ledger.blockchain import NOTHING, Blockchain, CheckForger
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.finality import Finalization
 from tallystick.ledger.messages import NewBlock
@@ -61,7 +61,7 @@ class LoneDriver(Agreement):
             return _IDLE
         if params.block_ahead_ms is not None and now_ms <= state.tip.timestamp_ms:
             return Step(wake_ms=state.tip.timestamp_ms + 1)  # never forge ahead of the own clock (B8)
-        chosen = self._box.choose(now_ms, state, holds_nothing)
+        chosen = self._box.choose(now_ms, state, NOTHING)
         block = self._forger.forge(now_ms, state, chosen) if chosen else None
         if block is None:
             return Step(wake_ms=now_ms if chosen else None)

@@ -12,7 +12,8 @@ from tallystick.ledger.block import Block, VerifiedBlock, verified
 from tallystick.ledger.certificate import AnyCertificate
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.header import Header
-from tallystick.ledger.state import State, make_header
+from tallystick.ledger.state import State
+from tallystick.ledger.transition import make_header
 
 
 class ForgerRule(Protocol):

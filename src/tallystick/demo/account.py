@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from msgspec import Struct, field
 
-from tallystick.api import views
+from tallystick.api import governed_views, views
 
 KEPT: Final = "the kept chain"
 
@@ -107,7 +107,7 @@ class Account(Struct, kw_only=True):
     Times of the story are milliseconds since the ledger began.
     """
 
-    account_version: int = 5
+    account_version: int = 6
     took_ms: int
     seed: int | None = None
     """`None`: the nodes were real processes."""
@@ -118,6 +118,8 @@ class Account(Struct, kw_only=True):
     """What each member has at stake in an epoch, from the first epoch on."""
     blocks: list[views.Block]
     members: list[views.Member]
+    organisations: list[governed_views.Organisation]
+    """With all their keys; of an open ledger none."""
     nodes: list[NodeLine]
     stretches: list[Stretch]
     files: list[FileLine]

@@ -4,9 +4,10 @@ import shlex
 from collections import Counter
 from operator import itemgetter
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from tallystick.api import views
+from tallystick.api import governed_views, views
+from tallystick.api.key_book import name_of
 from tallystick.cli.options import node_folder
 from tallystick.cli.output import (
     DEFAULT_CHAIN,
@@ -109,7 +110,7 @@ def _show_chain(account: Account) -> None:
     rows: list[tuple[str | Text, ...]] = []
     began_ms = account.ledger.created_ms
     for epoch, stakes in enumerate(account.epochs):
-        shares = [f"{name} {stake}" for name, stake in stakes.items()]
+        shares = [f"{name} {stake}" for name, stake in sorted(stakes.items())]
         told = f"{sum(stakes.values())} at stake: {names_of(shares, most=8)}"
         rows.append(("", "", "", "", Text(f"Epoch {epoch}", style="bold"), "", Text(told, style="dim")))
         blocks = [(one.view, _block_cells(one, began_ms)) for one in account.blocks if one.epoch == epoch]
@@ -136,20 +137,46 @@ def _nullified_cells(one: Nullified) -> tuple[str | Text, ...]:
 
 
 def _show_members(account: Account) -> None:
+    """The organisations, or the accounts of an open ledger."""
     forged = Counter(_name(one.forger) for one in account.blocks)
     votes = {one.finality.by_block: one.finality.voters for one in account.blocks if one.finality}
-    voted = Counter(key.key for voters in votes.values() for key in voters)
-    columns: Columns[views.Member] = {
-        "Member": lambda one: _name(one.member),
+    voted = Counter(_name(key) for voters in votes.values() for key in voters)
+    has: Columns[Any] = {
+        "Member": _title,
         "At stake": lambda one: number(one.staked),
         "Share": lambda one: share_bar(one.staked, account.ledger.total_staked, "yellow"),
+    }
+    did: Columns[Any] = {
+        "Blocks": lambda one: number(forged[_title(one)]),
+        "Voted": lambda one: share_bar(voted[_title(one)], len(votes), "cyan"),
+    }
+    organisations: Columns[governed_views.Organisation] = {
+        **has,
+        "Member key": lambda one: Text(f"{(one.member_key or '')[:8]}…", style="cyan"),
+        **did,
+        "": _key_changes,
+    }
+    accounts: Columns[views.Member] = {
+        **has,
         "Unbonding": lambda one: number(sum(part.amount for part in one.unbonding)),
         "Free": lambda one: number(one.free),
-        "Blocks": lambda one: number(forged[_name(one.member)]),
-        "Voted": lambda one: share_bar(voted[one.member.key], len(votes), "cyan"),
+        **did,
         "": lambda one: Text("burned" if one.is_burned else "", style="bold red"),
     }
-    say_table(account.members, columns)
+    if account.ledger.has_directory:
+        say_table(account.organisations, organisations)
+    else:
+        say_table(account.members, accounts)
+
+
+def _title(one: governed_views.Organisation | views.Member) -> str:
+    return one.title if isinstance(one, governed_views.Organisation) else _name(one.member)
+
+
+def _key_changes(one: governed_views.Organisation) -> str:
+    if any(key.until is not None for key in one.keys):
+        return "key replaced"
+    return "admitted later" if min(key.since for key in one.keys) else ""
 
 
 def _show_refusals(account: Account) -> None:
@@ -167,7 +194,7 @@ def _show_refusals(account: Account) -> None:
 
 
 def _name(key: views.Key | None) -> str:
-    return (key.name or key.key[:8]) if key else "nobody"
+    return name_of(key) if key else "nobody"
 
 
 # ---- the end ------------------------------------------------------------------------------------------------
@@ -190,5 +217,7 @@ def _show_kept(account: Account, chain: Path) -> None:
     option = "" if is_found else f" --chain {shlex.quote(str(chain))}"
     say(Text.assemble("The chain is kept in ", (str(chain), "bold"), ". Look into it:"))
     verify = f"verify {shlex.quote(account.files[0].name)} --ledger {account.ledger.ledger_id[:SHORTEST_ID]}"
-    for command in ("show", "show block 1", verify):
+    revoked = [one.facts["id"] for one in account.verdicts if one.what == "the_revoked_was_valid_until_then"]
+    more = ("member list", *(f"show certificate {one[:SHORTEST_ID]}" for one in revoked))
+    for command in ("show", "show block 1", *(more if account.ledger.has_directory else ()), verify):
         say(Text(f"  tallystick {command}{option}", style="bold"))

@@ -27,20 +27,22 @@ _FALLBACK_FILES: Final = ("ledger/certificate.py", "ledger/block.py")
 def demo(
     files: Annotated[list[Path] | None, argument("FILE", "Files to certify.")] = None,
     *,
-    nodes: Annotated[int, option("At first; one more joins late. Four can spare one.", min=4, max=50)] = 4,
-    simulated: Annotated[bool, flag("--simulated", "In virtual time, with a fraud.")] = False,
+    nodes: Annotated[int, option("At first; one more joins. Four can spare one.", min=4, max=50)] = 4,
+    simulated: Annotated[bool, flag("--simulated", "In virtual time, on an open ledger, with a fraud.")] = False,
     speed: Annotated[float | None, option(_SPEED_HELP, min=0, show_default=_SPEED_DEFAULT)] = None,
     seed: Annotated[int | None, option(_SEED_HELP, min=0, max=2**63 - 1, show_default="a random one")] = None,
     chain: Annotated[Path, option("Where it is kept; an earlier demo's is replaced.")] = Path(DEFAULT_CHAIN),
 ) -> None:
     """Watch several nodes turn files into one agreed chain.
 
-    Real node processes on this machine, in a temporary folder: files (README.md and LICENSE unless you name others) are
-    certified through them, one is killed and comes back, one more joins with an invite, and every file is verified at
-    every node. The ledger is kept in a SQLite file for show and verify.
+    Real node processes on this machine, in a temporary folder, each of a university: they certify files (README.md and
+    LICENSE unless you name others), and an outsider's fake is refused. One node is killed and comes back; one more
+    university joins, and is admitted by the others; a lost key is replaced; a diploma is revoked; and every file is
+    verified at every node. The ledger is kept in a SQLite file for show and verify.
 
-    With --simulated: nodes in virtual time, and four users, one of them a fraud who throws forged certificates, votes
-    and blocks at them; a forger is killed, the network parts, a node joins late.
+    With --simulated: nodes in virtual time on an open ledger, where anybody certifies, and four users, one of them a
+    fraud who throws forged certificates, votes and blocks at them; a forger is killed, the network parts, a node joins
+    late.
 
     Examples:
       tallystick demo report.pdf data.csv

@@ -16,7 +16,7 @@ from tallystick.ledger.header import VERSION, Header
 from tallystick.ledger.keys import Domain
 from tallystick.ledger.messages import Certificates, Entry, Message, Status, Votes, encode_message
 from tallystick.ledger.params import MAX_MESSAGE_BYTES
-from tallystick.ledger.state import make_header
+from tallystick.ledger.transition import make_header
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Ballot, Tally, Vote, cast, tally_of
 from tallystick.ledger.wallet import Wallet, sign
 from tallystick.network.archiving import FullArchive
@@ -72,7 +72,7 @@ class Fraud(msgspec.Struct, frozen=True):
 
     def with_other_payload(self) -> Certificates:
         """A certificate beside a payload that it does not cover."""
-        certified, shown = (Payload(bytes(32), "text/plain", text) for text in (b"1 euro", b"1000 euros"))
+        certified, shown = (Payload(bytes(32), "", "text/plain", text) for text in (b"1 euro", b"1000 euros"))
         return _offered(certificate.issue_statement(*self.issuer, "Receipt", certified), shown)
 
     def vote(self, kind: int, block_hash: bytes = ZERO_DIGEST, member: bytes | None = None) -> Tally:

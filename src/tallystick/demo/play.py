@@ -9,8 +9,9 @@ from typing import Any, ClassVar, Final, NamedTuple
 
 from msgspec.structs import asdict
 
-from tallystick.api import views
+from tallystick.api import governed_views, views
 from tallystick.api.file_source import CheckedReader, open_file
+from tallystick.api.key_book import name_of
 from tallystick.api.questions import MOST_ITEMS
 from tallystick.cli.output import Terminal, Text
 from tallystick.cli.words import many, seconds
@@ -30,6 +31,7 @@ class KeptChain(NamedTuple):
     epochs: list[dict[str, int]]
     blocks: list[views.Block]
     members: list[views.Member]
+    organisations: list[governed_views.Organisation]
     covers: Callable[[FileStatement], bool]
     """Whether it holds a certificate of these bytes of a file."""
 
@@ -66,28 +68,31 @@ class Play:
         self._verdicts.append(verdict := Verdict(what, holds, says, facts))
         return verdict
 
-    def judge_killing(self, one: Killing, how: str = "", *, is_missed: bool = True, **facts: Any) -> Verdict:
+    def judge_killing(
+        self, one: Killing, how: str = "", *, called: str | None = None, is_missed: bool = True, **facts: Any
+    ) -> Verdict:
         """The ledger went on without a node that was killed and missed, and it came back."""
         self._stretches.append(Stretch(one.node, "killed", one.killed_ms, one.restarted_ms))
         went_on = one.tip_index < (one.went_on.index or 0) <= one.last_index
         came_back = (one.caught_up.index or 0) >= one.last_index and one.voted_again.ms is not None
-        says = f"Without {one.node}, which was killed, the ledger did not go on"
+        who = called or one.node
+        says = f"Without {who}, which was killed, the ledger did not go on"
         if went_on and not is_missed:
-            says = f"{one.node} was killed, and no view was nullified for lack of it"
+            says = f"{who} was killed, and no view was nullified for lack of it"
         elif went_on and not came_back:
-            says = f"{one.node}, which was killed, did not come back"
+            says = f"{who}, which was killed, did not come back"
         elif went_on:
             cost = f"after {_took(one.killed_ms, one.went_on)} block {one.went_on.index} was final without it"
             back = f"back after {seconds(one.restarted_ms - one.killed_ms)}"
             caught_up = f"it caught up in {_took(one.restarted_ms, one.caught_up)}, and votes again"
-            says = f"{one.node} was killed{how}: {cost}; {back}, {caught_up}"
+            says = f"{who} was killed{how}: {cost}; {back}, {caught_up}"
         holds = went_on and is_missed and came_back
         return self.judge("went_on_without_the_killed", holds, says, **asdict(one), **facts)
 
-    def judge_joining(self, node: str, caught_up: Moment) -> None:
+    def judge_joining(self, node: str, caught_up: Moment, called: str | None = None) -> None:
         """A node that joined late caught up."""
         had = f"had block {caught_up.index} {_took(self._joined_ms[node], caught_up)} later"
-        says = f"{node} joined late, and " + (had if caught_up.index else "did not catch up")
+        says = f"{called or node} joined late, and " + (had if caught_up.index else "did not catch up")
         self.judge("the_joiner_caught_up", bool(caught_up.index), says, node=node, **asdict(caught_up))
 
     def give_account(
@@ -113,6 +118,7 @@ class Play:
             epochs=kept.epochs,
             blocks=kept.blocks,
             members=kept.members,
+            organisations=kept.organisations,
             nodes=list(nodes),
             stretches=self._stretches,
             files=list(files),
@@ -132,16 +138,17 @@ async def _read_back(chain: Path) -> KeptChain:
     async with open_file(chain) as app:
         reader = app.reader
         assert isinstance(reader, CheckedReader)
-        checked, names = reader.checked, reader.address_book
-        ledger, members = await reader.ledger(), await reader.members(MOST_ITEMS)
+        checked, ledger, members = reader.checked, await reader.ledger(), await reader.members(MOST_ITEMS)
+        lines = (await reader.organisations(MOST_ITEMS)).organisations
+        organisations = [await reader.organisation(one.id) for one in lines]
         blocks = [await reader.block(index) for index in range(1, ledger.tip.index + 1)]
     epochs = {one.epoch: checked.epoch_of(one.index).members for one in blocks}
-    stakes = [{names[key]: stake for key, stake in one} for one in epochs.values()]
+    stakes = [{name_of(reader.key(key)): stake for key, stake in one} for one in epochs.values()]
 
     def covers(file: FileStatement) -> bool:
         return any(one.size_bytes == file.size_bytes for one, _ in checked.stating(file.sha256))
 
-    return KeptChain(ledger, stakes, blocks, members.members, covers)
+    return KeptChain(ledger, stakes, blocks, members.members, organisations, covers)
 
 
 def check_file(path: Path, doors: Mapping[str, Callable[[FileStatement], object]]) -> FileLine:

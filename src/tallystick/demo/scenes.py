@@ -64,6 +64,7 @@ class SimulatedDemo(Simulation):
         for node in self._first:
             self._add_node(node, archive if node == self._first[0] else None)
         self._network.connect_all()
+        self.tell(">", "An open ledger: no organisations, anybody certifies, keys stake their own tokens")
         scenes: dict[str, Callable[[], Scene | None]] = {
             "Honest users certify files": self._certify,
             "They stake tokens and make statements; so does Charlie, the fraud": self._stake,

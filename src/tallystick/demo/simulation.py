@@ -134,7 +134,7 @@ class Simulation(Play):
 
     def _say(self, user: str, place: int, subject: str, text: str, pause_ms: int) -> None:
         """A user makes a statement, and then for a while nothing."""
-        door = self._issue(user, place, subject, Payload(self._salt(), "text/plain", text.encode()))
+        door = self._issue(user, place, subject, Payload(self._salt(), "", "text/plain", text.encode()))
         self.tell("+", f"{user} states at {door}: {subject}")
         self._elapse(pause_ms)
 

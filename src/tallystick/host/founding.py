@@ -3,15 +3,18 @@
 import re
 import secrets
 import shutil
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
+from itertools import repeat
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from tallystick.host.addresses import HERE, free_ports
 from tallystick.host.clock import now_ms
 from tallystick.host.data_folder import DataFolder, FolderError, Settings
+from tallystick.ledger.changes import Role
 from tallystick.ledger.fields import MAX_TOKENS
-from tallystick.ledger.genesis import Allotment, Genesis, make_genesis
+from tallystick.ledger.genesis import Allotment, Founder, Genesis, make_genesis
 from tallystick.ledger.keys import check_public_key
 from tallystick.ledger.params import MAX_UNBONDING_BLOCKS, MAX_UNBONDING_EPOCHS, Params
 from tallystick.ledger.wallet import SEED_BYTES, Wallet
@@ -20,7 +23,8 @@ from tallystick.storage.store import Store
 
 DEFAULT_STAKE: Final = 100
 
-_MEMBER: Final = re.compile(r"(?P<name>[^=\x00-\x1f]{1,64})=(?P<key>[0-9a-fA-F]{64})(:(?P<stake>[0-9]{1,16}))?")
+_NAME: Final = re.compile(r"((?P<id>[a-z0-9][a-z0-9-]{0,39})/)?(?P<name>[^=\x00-\x1f]{1,64})")
+_MEMBER: Final = re.compile(r"(?P<name>[^=\x00-\x1f]+)=(?P<key>[0-9a-fA-F]{64})(:(?P<stake>[0-9]{1,16}))?")
 _LOCAL_STRENGTH: Final = "interactive"
 _DAY_MS: Final = 86_400_000
 _BOUNDS: Final[Mapping[str, tuple[int, int, str]]] = {
@@ -41,11 +45,13 @@ class Implausible(Problem):
 
 
 class Member(NamedTuple):
-    """One of the first members."""
+    """One of the first members; on a ledger with a directory, an organisation."""
 
     name: str
     key: bytes
     stake: int
+    id: str
+    """The organisation's, for ever."""
 
 
 def make_key(folder: DataFolder, passphrase: str, strength: str = "moderate") -> Wallet:
@@ -71,27 +77,82 @@ def check_plausible(params: Params) -> None:
             raise Implausible(f"{option} {given} is not between {least} and {most}: {reason}")
 
 
-def parse_member(said: str, stake: int) -> Member:
-    """A member as it is entered; `stake` unless another is said. Raises `Implausible`, `Refused` (K1)."""
+def organisation_id(name: str) -> str:
+    """The id of an organisation, as its name suggests it. Raises `Implausible` for one that suggests none."""
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    suggested = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:40].strip("-")
+    if not suggested:
+        raise Implausible(f"{name!r} has no letters that an id may have; say ID/NAME, the id in a to z, 0 to 9 and -")
+    return suggested
+
+
+def parse_name(said: str) -> tuple[str, str]:
+    """An organisation's id and name as they are entered: ID/NAME, or NAME. Raises `Implausible`."""
+    match = _NAME.fullmatch(said)
+    if match is None:
+        raise Implausible(f"{said!r} is no name of an organisation: 1 to 64 characters, without = and control codes")
+    return match["id"] or organisation_id(match["name"]), match["name"]
+
+
+def parse_member(said: str, stake: int, *, is_open: bool = False) -> Member:
+    """A member as it is entered; `stake` unless another is said. Raises `Implausible`, `Refused` (K1).
+
+    On an open ledger a member is a key, so its name is for people here, and needs no id.
+    """
     match = _MEMBER.fullmatch(said)
     if match is None:
         form = "NAME=KEY or NAME=KEY:STAKE, the key in 64 hexadecimal digits as tallystick key show prints it"
         raise Implausible(f"{said!r} does not name a member: {form}")
-    member = Member(match["name"], bytes.fromhex(match["key"]), int(match["stake"] or stake))
+    own_id, name = ("", match["name"]) if is_open else parse_name(match["name"])
+    member = Member(name, bytes.fromhex(match["key"]), int(match["stake"] or stake), own_id)
     check_public_key(member.key)
     if not 0 < member.stake <= MAX_TOKENS:
         raise Implausible(f"{said!r}: a member has 1 to {MAX_TOKENS} tokens at stake")
     return member
 
 
-def found(name: str, members: Sequence[Member], free: int, params: Params) -> Genesis:
-    """The ledger's first document. Raises `FolderError` for members named twice, `Refused` as `make_genesis`."""
-    for what, said in (("name", [one.name for one in members]), ("key", [one.key.hex() for one in members])):
+def check_distinct(members: Sequence[Member], *, is_open: bool) -> None:
+    """Raise `FolderError` for members named twice; those of an open ledger have no ids."""
+    told = {
+        "name": [one.name for one in members],
+        "key": [one.key.hex() for one in members],
+        "id": [] if is_open else [one.id for one in members],
+    }
+    for what, said in told.items():
         twice = sorted({one for one in said if said.count(one) > 1})
         if twice:
             raise FolderError(f"two members have the {what} {twice[0]}; name each once")
-    allotments = [Allotment(one.key, free, one.stake) for one in members]
-    return make_genesis(name, now_ms(), allotments, params)
+
+
+def member_here(folder: DataFolder, stake: int, *, is_open: bool, name: str | None = None) -> Member:
+    """The member whose node is in a folder that was made together with its ledger; called as the folder, or otherwise.
+
+    Raises `Implausible` for another name that suggests no id.
+    """
+    own_id = folder.path.name if name is None else organisation_id(name)
+    return Member(name or folder.path.name, folder.public_key(), stake, "" if is_open else own_id)
+
+
+def members_in(genesis: Genesis) -> list[Member]:
+    """The members that a ledger begins with; those of an open one have no names there but their keys'."""
+    if genesis.founders:
+        return [Member(one.title, one.key, one.stake, one.organisation) for one in genesis.founders]
+    return [Member(one.member.hex()[:12], one.member, one.staked, "") for one in genesis.allotments if one.staked]
+
+
+def found(name: str, members: Sequence[Member], free: int, params: Params) -> Genesis:
+    """The ledger's first document. Raises `FolderError` for members named twice, `Refused` as `make_genesis`."""
+    check_distinct(members, is_open=params.anybody_certifies)
+    if params.anybody_certifies:
+        return make_genesis(name, now_ms(), [Allotment(one.key, free, one.stake) for one in members], params)
+    founders = [Founder(one.id, one.name, None, one.key, Role.MEMBER, one.stake) for one in members]
+    return make_genesis(name, now_ms(), (), params, founders)
+
+
+def indispensable(stakes: Mapping[str, int]) -> list[str]:
+    """Those, by name, without whom nothing can become final, so that the others can neither remove nor replace them."""
+    total = sum(stakes.values())
+    return [name for name, stake in stakes.items() if stake and 3 * (total - stake) <= 2 * total]
 
 
 def set_up(folder: DataFolder, settings: Settings, genesis: Genesis, members: Sequence[Member]) -> None:
@@ -109,13 +170,16 @@ def found_here(  # noqa: PLR0913  each is the founder's to choose
     *,
     params: Params,
     stake: int = DEFAULT_STAKE,
-    free: int = DEFAULT_STAKE,
+    free: int = DEFAULT_STAKE,  # on an open ledger alone
     port: int | None = None,
+    called: Sequence[str] | None = None,
     on_key: Callable[[int], object] = lambda done: None,
 ) -> list[DataFolder]:
     """Found a ledger of nodes on this machine, in `into`/node-1 and so on: all of them, or on an error none.
 
-    `on_key` is told how many keys are made. Raises `Problem`, `Refused`.
+    `called` names the members, otherwise called as their folders; `on_key` is told how many keys are made.
+
+    Raises `Problem`, `Refused`.
     """
     if into.exists() and (not into.is_dir() or any(into.iterdir())):
         raise FolderError(f"{into} holds something already; name another folder with --into")
@@ -130,7 +194,10 @@ def found_here(  # noqa: PLR0913  each is the founder's to choose
         for folder in folders:
             wallets.append(make_key(folder, passphrase, _LOCAL_STRENGTH))
             on_key(len(wallets))
-        members = [Member(one, wallet.public_key, stake) for one, wallet in zip(names, wallets, strict=True)]
+        members = [
+            member_here(folder, stake, is_open=params.anybody_certifies, name=one)
+            for folder, one in zip(folders, called if called is not None else repeat(None, how_many), strict=True)
+        ]
         genesis = found(name, members, free, params)
         reached = [f"{wallet.public_key.hex()}@{place}" for wallet, place in zip(wallets, addresses, strict=True)]
         for folder, address, own in zip(folders, addresses, reached, strict=True):

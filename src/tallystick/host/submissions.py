@@ -10,6 +10,7 @@ from tallystick.host.clock import now_ms
 from tallystick.ledger.certificate_index import Place
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.messages import Entry
+from tallystick.node.box_shares import Move
 from tallystick.node.events import Action, ForgetCertificate, ReportBlock, ReportRefused
 from tallystick.problems import Busy
 
@@ -57,7 +58,8 @@ class Submissions:
         }
         if not fresh:
             return known
-        await self._wait_for_room()
+        if not all(isinstance(entry.certificate, Move) for entry in fresh.values()):  # those have a share of their own
+            await self._wait_for_room()
         for one in fresh:
             self._refused.pop(one, None)
         refusals = await self.runner.submit(fresh.values())

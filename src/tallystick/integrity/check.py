@@ -26,6 +26,7 @@ from tallystick.ledger.header import Header
 from tallystick.ledger.state import State
 from tallystick.ledger.vote import Tally, check_vote_signatures, tally_codec
 from tallystick.problems import DamagedStore
+from tallystick.storage.decision_tables import Decided
 from tallystick.storage.payload_tables import is_hash
 from tallystick.storage.sqlite_file import decode_column
 from tallystick.storage.store import EpochEnd, Store
@@ -62,6 +63,8 @@ class Report:
     """What should be kept with last blocks of epochs and is not, by index; `None`: nothing should be."""
     derived: list[str] = field(default_factory=list)
     """What is derived and is not what it should be."""
+    decided: list[Decided] = field(default_factory=list)
+    """What became of motions, as far as every block follows from the one before."""
     epochs: dict[int, Epoch] = field(default_factory=dict)
     """The epochs whose members are known, by number."""
     chain: Blockchain | None = None
@@ -184,6 +187,8 @@ class Check:
             self._check_alone(block, partial(damaged.setdefault, index, _FALSE_SIGNATURE))
             if report.chain is not None:
                 report.chain.append(verified(block))
+                outcomes = report.chain.state.decided.items()
+                report.decided += [Decided(motion, index, outcome) for motion, outcome in outcomes]
         except Refused as refused:
             report.chain = None
             if refused.rule is not Rule.B2:  # which of two blocks is the wrong one, the links will tell
@@ -324,19 +329,25 @@ class Check:
             raise Refused(Rule.E2, "its id is another")
 
     def _check_derived(self) -> None:
-        """The index of files, what is awaited, and the snapshot, as far as what they derive from is whole."""
+        """The indexes, what is awaited, and the snapshot, as far as what they derive from is whole."""
         report, tables = self._report, self._store.payload_tables
         is_whole = not (report.rows["blocks"] or report.rows["payloads"])
         if is_whole and not tables.are_as_derived(self._store.blocks()):
             self._blame_derived("index of files and payloads")
+        decisions = self._store.decision_tables
+        if not report.rows["blocks"] and not decisions.are_as_derived(self._store.blocks()):
+            self._blame_derived("index of decisions")
+        if report.chain is not None and not decisions.are_outcomes(report.decided):
+            self._blame_derived("outcomes of motions")
         snapshot = self._store.snapshot()
         if snapshot is None:
             if self._store.database.select("SELECT 1 FROM snapshot UNION SELECT 1 FROM ids"):
                 self._blame_derived("snapshot")
         elif report.chain is not None:
-            ids, counts = snapshot.certificate_index.ids_after(0)
-            all_ids, all_counts = report.chain.certificate_index.ids_after(0)
+            ids, counts, issuers = snapshot.certificate_index.after(0)
+            all_ids, all_counts, all_issuers = report.chain.certificate_index.after(0)
             is_prefix = all_ids.startswith(ids) and all_counts[: len(counts)] == counts
+            is_prefix = is_prefix and all_issuers[: len(issuers)] == issuers
             if not is_prefix or (snapshot.state.index == report.tip_index and snapshot.state != report.chain.state):
                 self._blame_derived("snapshot")
 

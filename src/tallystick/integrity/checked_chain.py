@@ -13,6 +13,7 @@ from tallystick.ledger.finality import check_final
 from tallystick.ledger.state import State
 from tallystick.ledger.vote import Tally, check_vote_signatures
 from tallystick.problems import DamagedStore
+from tallystick.storage.decision_tables import NotedDecisions
 from tallystick.storage.file_statement import FileStatement, file_statement_in
 from tallystick.storage.store import Store
 
@@ -27,6 +28,7 @@ class CheckedChain:
         """Check everything. Raises `DamagedStore`, naming the block and the rule."""
         self.genesis = store.genesis
         self.chain = Blockchain(store.genesis, check_drawn)
+        self.decisions = NotedDecisions()
         self._store = store
         self._files: dict[bytes, list[tuple[FileStatement, Place]]] = {}
         self._epochs = [self.state.epoch]
@@ -63,6 +65,7 @@ class CheckedChain:
                 check_final(epoch, block.header, finalization)
                 check_vote_signatures(finalization, self.genesis.ledger_id)
             self.chain.publish(block, state)
+            self.decisions.add_block(block, state.decided)
             self._note_files(block)
         except Refused as refused:
             raise DamagedStore(f"{self._store.path}: block {block.index} was altered: {refused}", refused) from None

@@ -46,6 +46,11 @@ def repair(store: Store, report: Report) -> None:
             database.execute_many("UPDATE blocks SET block_hash = ? WHERE block_index = ?", hashes)
         if "index of files and payloads" in report.derived or report.rows["blocks"] or report.rows["payloads"]:
             store.payload_tables.rebuild(_kept_blocks(store))
+        store.decision_tables.cut(last)
+        if "index of decisions" in report.derived or report.rows["blocks"]:
+            store.decision_tables.rebuild(_kept_blocks(store))
+        if "outcomes of motions" in report.derived:
+            store.decision_tables.rebuild_outcomes(report.decided)
         if store.snapshot() is None or "snapshot" in report.derived:
             store.drop_snapshot()
     if report.chain is not None:
@@ -78,6 +83,7 @@ def put_blocks(store: Store, blocks: Sequence[Block], verify: Verify = verify_in
             row = (block.index, block.hash, block.encoded)
             store.database.execute("INSERT INTO blocks VALUES (?, ?, ?)", row)
             store.payload_tables.add_block(block, ())
+            store.decision_tables.add_block(block, {})
 
 
 def put_finalization(store: Store, proof: FinalHeader, epoch: Epoch, verify: Verify = verify_in_line) -> Epoch:

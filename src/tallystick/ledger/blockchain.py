@@ -5,15 +5,17 @@ host's to keep (`PersistBlock`). Signatures are checked before a block comes her
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from tallystick.ledger.block import Block, VerifiedBlock, check_form
-from tallystick.ledger.certificate_index import CertificateIndex, Place
+from tallystick.ledger.certificate import Statement
+from tallystick.ledger.certificate_index import CertificateIndex, Found, Place
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.genesis import Genesis
 from tallystick.ledger.header import Header
 from tallystick.ledger.params import MAX_BLOCK_TIMESTAMP_MS, Params
-from tallystick.ledger.state import State, genesis_state, next_state
+from tallystick.ledger.state import State, genesis_state
+from tallystick.ledger.transition import next_state
 
 
 class Snapshot(NamedTuple):
@@ -27,9 +29,26 @@ CheckForger = Callable[[State, Header], None]
 """Raises `Refused` (B4) unless the header's forger may extend the state."""
 
 
-def holds_nothing(certificate_id: bytes) -> bool:
-    """No certificate stands between the tip and the base."""
-    return False
+class Above(Protocol):
+    """The blocks between the tip and the base of another."""
+
+    def holds(self, certificate_id: bytes) -> bool:
+        """Whether the certificate with this id stands in one of them."""
+
+    def find(self, certificate_id: bytes) -> Found | None:
+        """Where in the log that certificate stands then, and its issuer."""
+
+
+class _Nothing:
+    def holds(self, certificate_id: bytes) -> bool:
+        return False
+
+    def find(self, certificate_id: bytes) -> Found | None:
+        return None
+
+
+NOTHING: Final = _Nothing()
+"""No block stands between."""
 
 
 class Blockchain:
@@ -50,23 +69,25 @@ class Blockchain:
         """Where the certificate with this id stands, or `None`. The cost does not grow with the chain."""
         return self.certificate_index.place_of(certificate_id)
 
-    def after(
-        self, block: VerifiedBlock, base: State | None = None, holds: Callable[[bytes], bool] = holds_nothing
-    ) -> State:
+    def finder(self, above: Above = NOTHING) -> Callable[[bytes], Found | None]:
+        """Finds certificates on the chain, and in the blocks above it that a block extends."""
+        return lambda certificate_id: self.certificate_index.find(certificate_id) or above.find(certificate_id)
+
+    def after(self, block: VerifiedBlock, base: State | None = None, above: Above = NOTHING) -> State:
         """The one gate: the state after a block, which is legal there in every respect; nothing changes here.
 
-        `base` is the state that the block extends, by default the tip's; `holds` tells which certificates stand in
-        blocks between the tip and `base`. Raises `Refused` (E4, B10, B9, B7, B1, B2, B8, B11, B4, B6, B5, B12). The
-        clock is not asked (`check_clock`): what was legal once is legal for ever.
+        `base` is the state that the block extends, by default the tip's; `above` are the blocks between the two.
+        Raises `Refused` (E4, B10, B9, B7, B1, B2, B8, B11, B4, B6, B5, B12). The clock is not asked (`check_clock`):
+        what was legal once is legal for ever.
         """
         header, base = block.header, base or self.state
         check_form(block, self.ledger_id)
         check_follows(header, base.tip)
         _check_time_and_epoch(header, base)
         self._check_forger(base, header)
-        self._check_certificates(block, base.params, holds)
+        self._check_certificates(block, base.params, above)
         try:
-            state = next_state(base, header, block.certificates)
+            state = next_state(base, header, block.certificates, self.finder(above))
         except Refused as refused:
             raise Refused(Rule.B5, str(refused)) from refused
         if state.root != header.state_root:
@@ -82,16 +103,17 @@ class Blockchain:
         """Add the next block, which was found to lead from the tip to this state."""
         self.state = state
         ids = b"".join([certificate.id for certificate in block.certificates])
-        self.certificate_index.extend(ids, [len(block.certificates)])
+        issuers = [one.issuer if isinstance(one, Statement) else b"" for one in block.certificates]
+        self.certificate_index.extend(ids, [len(block.certificates)], issuers)
 
-    def _check_certificates(self, block: Block, params: Params, holds: Callable[[bytes], bool]) -> None:
+    def _check_certificates(self, block: Block, params: Params, above: Above) -> None:
         count = len(block.certificates)
         if not params.min_block_certificates <= count <= params.max_block_certificates:
             allowed = f"{params.min_block_certificates} to {params.max_block_certificates}"
             raise Refused(Rule.B9, f"{count} certificates, {allowed} allowed")
         ids = [certificate.id for certificate in block.certificates]
         for certificate_id in ids:
-            if self.place_of(certificate_id) is not None or holds(certificate_id):
+            if self.place_of(certificate_id) is not None or above.holds(certificate_id):
                 raise Refused(Rule.B6, f"certificate {certificate_id.hex()[:16]}… is on the chain already")
         if len(set(ids)) < count:
             raise Refused(Rule.B6, "a certificate stands twice in the block")

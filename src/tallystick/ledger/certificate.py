@@ -1,10 +1,12 @@
-"""Certificates: signed statements, staking operations and evidence, and the erasable payloads beside them."""
+"""Certificates of all kinds, signed, and the erasable payloads beside them."""
 
 from collections.abc import Sequence
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, Any, Final, TypeVar, cast
 
 from msgspec import Meta
+from msgspec.structs import replace
 
+from tallystick.ledger.changes import AnyChange, AnyKeyOperation, admission_of
 from tallystick.ledger.encoding import Codec, Encoded, derived, digest, encode
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.fields import NO_CONTROLS, UNSIGNED, Amount, Digest, Milliseconds, PublicKey, Signature, Subject
@@ -25,12 +27,19 @@ class Payload(Encoded):
     """
 
     salt: Annotated[bytes, Meta(min_length=SALT_BYTES, max_length=SALT_BYTES)]
+    subject: Subject
+    """Of a statement whose own is empty, so that it can be erased; of a decision, why."""
     media_type: Annotated[str, Meta(max_length=128, pattern=NO_CONTROLS)]
     content: Annotated[bytes, Meta(max_length=MAX_PAYLOAD_BYTES)]
 
     def hash(self) -> bytes:
         """SHA-256 of the canonical encoding; `payload_hash` of the certificate that covers it."""
         return digest(encode(self))
+
+    @classmethod
+    def about(cls, subject: str, payload: "Payload | None", salt: bytes) -> "Payload":
+        """With this subject: the payload that there is, or else one of the subject alone, with this salt."""
+        return cls(salt, subject, "", b"") if payload is None else replace(payload, subject=subject)
 
 
 class Certificate(Signable, tag_field="kind"):
@@ -103,17 +112,86 @@ class ProposalEvidence(Certificate, tag=4):
         return self.first.header.epoch
 
 
+class Motion(Certificate, tag=5):
+    """A member moves that something be changed, and approves it."""
+
+    change: AnyChange
+    expires_ms: Milliseconds
+    """By block time: a motion that was not decided by then is closed."""
+    signature: Signature = UNSIGNED
+
+
+class Approval(Certificate, tag=6):
+    """A member's word for a motion; its last word counts."""
+
+    motion: Digest
+    signature: Signature = UNSIGNED
+
+
+class Objection(Certificate, tag=7):
+    """A member's word against a motion; its last word counts."""
+
+    motion: Digest
+    signature: Signature = UNSIGNED
+
+
+class KeyChange(Certificate, tag=8):
+    """An organisation changes its own keys, by its organisation key if it has one, else by its member key."""
+
+    operation: AnyKeyOperation
+    signature: Signature = UNSIGNED
+
+
+class Revocation(Certificate, tag=9):
+    """A statement is not valid any more, or never was (`Effect`); why (`Reason`)."""
+
+    target: Digest
+    effect: Annotated[int, Meta(ge=2, le=3)]
+    reason: Annotated[int, Meta(ge=0, le=5)]
+    signature: Signature = UNSIGNED
+
+
+class Supersession(Certificate, tag=10):
+    """Another statement stands in a statement's place."""
+
+    target: Digest
+    successor: Digest
+    signature: Signature = UNSIGNED
+
+
+class Erasure(Certificate, tag=11):
+    """The organisation that certified a statement has its payload erased everywhere: an order, as a motion may be."""
+
+    target: Digest
+    signature: Signature = UNSIGNED
+
+
+class ErasureConfirmation(Certificate, tag=12):
+    """A member's node has erased what an order is about. Without time, subject and payload: one for a key and order."""
+
+    order: Digest
+    """An erasure, or a motion to erase that passed."""
+    target: Digest
+    signature: Signature = UNSIGNED
+
+
 Evidence = VoteEvidence | ProposalEvidence
-AnyCertificate = Statement | StakingOperation | Evidence
-C = TypeVar("C", Statement, StakingOperation, VoteEvidence, ProposalEvidence)
+Word = Approval | Objection
+StatusChange = Revocation | Supersession
+Certified = Statement | StatusChange | Erasure
+"""What only keys that may certify issue."""
+Decision = Motion | Word | KeyChange | StatusChange | Erasure | ErasureConfirmation
+"""What changes directory, motions or status, or has a payload erased."""
+AnyCertificate = Statement | StakingOperation | Evidence | Decision
+C = TypeVar("C", bound=Certificate)
 
 certificate_codec: Codec[AnyCertificate] = Codec(AnyCertificate, MAX_CERTIFICATE_BYTES, "certificate")
-payload_codec: Codec[Payload] = Codec(Payload, MAX_PAYLOAD_BYTES + 1024, "payload")
+payload_codec: Codec[Payload] = Codec(Payload, MAX_PAYLOAD_BYTES + 2048, "payload")
 
 
 def sign_certificate(certificate: C, wallet: Wallet, ledger_id: bytes) -> C:
     """The same certificate, signed. Raises `Refused` (E1, E2; C1 another's name)."""
-    certificate_codec.encode_checked(certificate)
+    certificate_codec.encode_checked(cast(AnyCertificate, certificate))
     if certificate.issuer != wallet.public_key:
         raise Refused(Rule.C1, "the issuer it names is not the wallet that signs")
     return sign(certificate, wallet, ledger_id)
@@ -131,19 +209,36 @@ def issue_statement(
 
 def issue_stake(wallet: Wallet, ledger_id: bytes, timestamp_ms: int, amount: int) -> StakingOperation:
     """Make and sign a staking operation. Raises `Refused` (E2 not a whole number in range)."""
-    return sign_certificate(StakingOperation(wallet.public_key, timestamp_ms, "", None, amount), wallet, ledger_id)
+    return issue(StakingOperation, wallet, ledger_id, timestamp_ms, amount)
+
+
+def issue(kind: type[C], wallet: Wallet, ledger_id: bytes, timestamp_ms: int, *fields: Any) -> C:
+    """Make and sign a certificate of a kind without subject and payload, from the kind's own fields. E1, E2."""
+    return sign_certificate(kind(wallet.public_key, timestamp_ms, "", None, *fields), wallet, ledger_id)
+
+
+def issue_decision(  # noqa: PLR0913, PLR0917  each is a part of the certificate
+    kind: type[C],
+    wallet: Wallet,
+    ledger_id: bytes,
+    timestamp_ms: int,
+    fields: Sequence[Any],
+    payload: Payload | None = None,
+) -> C:
+    """Make and sign a decision, of a kind that has these fields; the payload says why. Raises `Refused` (E1, E2)."""
+    if payload is not None:
+        payload_codec.encode_checked(payload)
+    covered = payload.hash() if payload is not None else None
+    return sign_certificate(kind(wallet.public_key, timestamp_ms, "", covered, *fields), wallet, ledger_id)
 
 
 def issue_evidence(
     wallet: Wallet, ledger_id: bytes, timestamp_ms: int, first: Vote | SignedHeader, second: Vote | SignedHeader
 ) -> Evidence:
     """Make and sign evidence against whoever signed both votes, or both headers."""
-    made = (wallet.public_key, timestamp_ms, "", None)
-    if isinstance(first, Vote) and isinstance(second, Vote):
-        return sign_certificate(VoteEvidence(*made, first, second), wallet, ledger_id)
-    assert isinstance(first, SignedHeader), "two of one kind"
-    assert isinstance(second, SignedHeader), "two of one kind"
-    return sign_certificate(ProposalEvidence(*made, first, second), wallet, ledger_id)
+    if isinstance(first, Vote):
+        return issue(VoteEvidence, wallet, ledger_id, timestamp_ms, first, second)
+    return issue(ProposalEvidence, wallet, ledger_id, timestamp_ms, first, second)
 
 
 def certificates_hash(certificates: Sequence[AnyCertificate]) -> bytes:
@@ -162,7 +257,7 @@ def check_payload(certificate: AnyCertificate, payload: Payload | None) -> None:
 
 
 def check_signed(certificate: AnyCertificate, ledger_id: bytes, verify: Verify) -> None:
-    """Raise `Refused` (C1) unless its issuer signed it.
+    """Raise `Refused` (C1) unless its issuer signed it, and (D3) the key that it brings its own admission.
 
     Evidence (V3; V1, B10, B3) has to show two votes, or headers, that no honest member signs both, each well signed.
     """
@@ -180,3 +275,7 @@ def check_signed(certificate: AnyCertificate, ledger_id: bytes, verify: Verify) 
             raise Refused(Rule.V3, "an honest forger may sign both of these headers")
         for one in headers:
             one.check(ledger_id, verify)
+    elif isinstance(certificate, Motion | KeyChange):
+        change = certificate.change if isinstance(certificate, Motion) else certificate.operation
+        if (admission := admission_of(change)) is not None:
+            admission.check(ledger_id, verify)

@@ -1,4 +1,4 @@
-"""Where each certificate stands on the chain, in about 44 bytes a certificate.
+"""Where each certificate stands on the chain, and who issued each statement, in about 48 bytes a certificate.
 
 The ids lie in one stretch of bytes in the order of the log, so a certificate is a number. Linear hashing (Litwin, 1980)
 leads from an id to its number: there are as many buckets as certificates, and with each certificate one bucket is
@@ -9,7 +9,7 @@ fall together in a process of his own, makes no chain here longer.
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import accumulate, pairwise
 from struct import iter_unpack
 from typing import Final, NamedTuple
@@ -25,6 +25,13 @@ class Place(NamedTuple):
     position: int
 
 
+class Found(NamedTuple):
+    """A certificate on the chain: its log index, and its issuer if it is a statement."""
+
+    log_index: int
+    issuer: bytes | None
+
+
 class CertificateIndex:
     """The ids of all certificates, block by block from block 1 on. An id is added once only (B6 sees to it)."""
 
@@ -38,6 +45,11 @@ class CertificateIndex:
         """Of each id, so that a split reads no id."""
         self._next = array("I")
         """For each certificate the one that fell into its bucket before it, likewise."""
+        self._issuers = array("I")
+        """Of each certificate the number of its issuer in `_keys`, which is 0 for all that are no statements."""
+        self._keys = [b""]
+        self._numbers = {b"": 0}
+        """Of each key in `_keys` its number."""
         self._mask = 0
         """Of a hash, the bits that name a bucket; where that is not split off yet, all but the highest of them."""
 
@@ -51,11 +63,22 @@ class CertificateIndex:
 
     def place_of(self, certificate_id: bytes) -> Place | None:
         """Where the certificate with this id (32 bytes) stands, or `None`. The cost does not grow with the chain."""
+        number = self._number_of_id(certificate_id)
+        return self.place_at(number) if number is not None else None
+
+    def find(self, certificate_id: bytes) -> Found | None:
+        """The certificate's log index and its issuer, or `None`."""
+        number = self._number_of_id(certificate_id)
+        if number is None:
+            return None
+        return Found(number, self._keys[self._issuers[number]] or None)
+
+    def _number_of_id(self, certificate_id: bytes) -> int | None:
         bucket = hash(certificate_id) & self._mask
         end = self._heads[bucket if bucket < len(self._heads) else bucket & (self._mask >> 1)]
         while end:
             if self._ids.startswith(certificate_id, _ID_BYTES * (end - 1)):
-                return self.place_at(end - 1)
+                return end - 1
             end = self._next[end - 1]
         return None
 
@@ -70,15 +93,22 @@ class CertificateIndex:
             at = self._ids.find(first, at + 1)
         return found
 
-    def extend(self, ids: bytes | bytearray, counts: Iterable[int]) -> None:
+    def extend(self, ids: bytes | bytearray, counts: Iterable[int], issuers: Sequence[bytes]) -> None:
         """Add the next blocks' certificates: all ids, one after the other, and how many each block has.
 
-        Raises `ValueError` when the two do not agree, and then nothing has changed.
+        `issuers` are those of statements, empty for other certificates. Raises `ValueError` when the three do not
+        agree, and then nothing has changed.
         """
         ends = array("Q", accumulate(counts, initial=len(self)))
         added = ends[-1] - len(self)
-        if _ID_BYTES * added != len(ids):
-            raise ValueError(f"{len(ids)} bytes of ids for {added} certificates")
+        if _ID_BYTES * added != len(ids) or added != len(issuers):
+            raise ValueError(f"{len(ids)} bytes of ids and {len(issuers)} issuers for {added} certificates")
+        numbers = self._numbers
+        for issuer in issuers:
+            if issuer not in numbers:
+                numbers[issuer] = len(numbers)
+                self._keys.append(issuer)
+        self._issuers.extend([numbers[issuer] for issuer in issuers])
         self._ids += ids
         self._ends += ends[1:]
         if added and not self._next:  # no bucket holds anything that a split would move
@@ -95,11 +125,12 @@ class CertificateIndex:
             following.append(heads[bucket])
             heads[bucket] = number
 
-    def ids_after(self, block_index: int) -> tuple[bytes, list[int]]:
+    def after(self, block_index: int) -> tuple[bytes, list[int], list[bytes]]:
         """What `extend` takes, for the blocks after this one."""
         ends = self._ends[block_index:]
         counts = [end - start for start, end in pairwise(ends)]
-        return bytes(memoryview(self._ids)[_ID_BYTES * ends[0] :]), counts
+        issuers = [self._keys[number] for number in self._issuers[ends[0] :]]
+        return bytes(memoryview(self._ids)[_ID_BYTES * ends[0] :]), counts, issuers
 
     def number_of(self, place: Place) -> int:
         """The log index of the certificate at a place."""

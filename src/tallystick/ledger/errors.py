@@ -19,6 +19,8 @@ class Rule(Enum):
     G1 = "genesis members distinct, in order, with valid keys"
     G2 = "genesis tokens positive and bounded"
     G3 = "stake liable for two epochs at least"
+    G4 = "founding organisations hold all stake"
+    G5 = "continuation signed by members of the old ledger"
 
     C1 = "certificate signed by its issuer"
     C2 = "certificate not dated in the future"
@@ -36,6 +38,24 @@ class Rule(Enum):
     S6 = "the accused has stake to lose"
     S7 = "withdrawals under way within their bound"
     S8 = "key is not burned"
+    S9 = "stake of a ledger with a directory is set by motion"
+
+    D1 = "issuer may certify"
+    D2 = "name is unique, and of known characters"
+    D3 = "key admits itself to its organisation"
+    D4 = "key stands in the directory once"
+    D5 = "changes of an organisation within their bounds"
+    D6 = "change made by the key that may make it"
+
+    M1 = "motions are made, approved and objected to by members"
+    M2 = "motion changes what is in force to what is legal"
+    M3 = "open motions within their bounds"
+    M4 = "motion is open"
+
+    R1 = "status is of a statement on the chain"
+    R2 = "status set by the organisation that held the issuer's key"
+    R3 = "status only strengthens"
+    R4 = "erasure confirmed by a member, once for an order"
 
     V1 = "vote signed by its member"
     V2 = "votes of more than 2/3 of the epoch's stake"
@@ -65,6 +85,8 @@ class Rule(Enum):
     N7 = "address record signed by its key"
     N8 = "address record not dated in the future"
     N9 = "address records within the peer's allowance"
+
+    T1 = "trie proof leads to the root"
 
 
 BLAMES_THE_PEER = frozenset({Rule.E1, Rule.E2, Rule.E3, Rule.N1, Rule.N4})

@@ -27,3 +27,8 @@ Tokens = Annotated[int, Meta(ge=0, le=MAX_TOKENS)]
 Stake = Annotated[int, Meta(ge=1, le=MAX_TOKENS)]
 Amount = Annotated[int, Meta(ge=-MAX_TOKENS, le=MAX_TOKENS)]
 Subject = Annotated[str, Meta(max_length=MAX_SUBJECT_CHARACTERS, pattern=NO_CONTROLS)]
+OrganisationId = Annotated[str, Meta(max_length=40, pattern=r"^[a-z0-9][a-z0-9-]*$(?!\n)")]
+"""Chosen once, and never changed or given to another."""
+Title = Annotated[str, Meta(min_length=1, max_length=64, pattern=NO_CONTROLS)]
+WebDomain = Annotated[str, Meta(max_length=253, pattern=r"^[a-z0-9-]+(\.[a-z0-9-]+)+$(?!\n)")]
+Label = Annotated[str, Meta(max_length=64, pattern=NO_CONTROLS)]

@@ -30,11 +30,13 @@ _NON_CANONICAL: Final = frozenset(
 class Domain(Enum):
     """What a signature is for; the value is signed, so no signature serves another purpose."""
 
+    ADMISSION = b"tallystick.admission.v1\x00"
     ADDRESS = b"tallystick.address.v1\x00"
     CERTIFICATE = b"tallystick.certificate.v1\x00"
     BLOCK = b"tallystick.block.v1\x00"
     RECOVERY = b"tallystick.recovery.v1\x00"
     VOTE = b"tallystick.vote.v1\x00"
+    CONTINUATION = b"tallystick.continuation.v1\x00"
     CONNECTION = b"tallystick.connection.v1\x00"
 
 

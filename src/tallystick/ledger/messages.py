@@ -38,7 +38,7 @@ class Entry(Encoded):
     payload: Payload | None = None
 
 
-entry_codec: Codec[Entry] = Codec(Entry, MAX_CERTIFICATE_BYTES + MAX_PAYLOAD_BYTES + 1024, "entry")
+entry_codec: Codec[Entry] = Codec(Entry, MAX_CERTIFICATE_BYTES + MAX_PAYLOAD_BYTES + 2048, "entry")
 
 
 class _Message(Encoded, tag_field="kind"):

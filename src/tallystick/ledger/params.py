@@ -1,6 +1,6 @@
 """Bounds of the protocol, and the parameters that a ledger fixes in its genesis."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from msgspec import Meta
 
@@ -12,7 +12,7 @@ MAX_BLOCK_TIMESTAMP_MS = 2**52
 
 MAX_CERTIFICATE_BYTES = 2 * 1024
 MAX_PAYLOAD_BYTES = 64 * 1024
-"""Bound on a payload's content; its encoding adds under 600 bytes."""
+"""Bound on a payload's content; its encoding adds under 1,700 bytes."""
 
 MAX_BLOCK_BYTES = 1024 * 1024
 MAX_BLOCK_CERTIFICATES = 8192
@@ -21,6 +21,7 @@ MAX_GENESIS_MEMBERS = 4096
 MAX_MESSAGE_BYTES = 2 * 1024 * 1024
 
 MAX_UNBONDING_BLOCKS = 65_536
+MAX_ROTATION_DELAY_MS = 30 * 86_400_000
 MAX_UNBONDING_EPOCHS = 4096
 """Most epochs, of their shortest time, that unbonding lasts: the state names each of them."""
 
@@ -60,3 +61,25 @@ class Params(Encoded):
 
     admits_observers: bool = True
     """Whether a key without tokens may be a peer (rule N6): it reads all, and submits what anybody may submit."""
+
+    anybody_certifies: bool = True
+    """Whether any key may certify; otherwise those alone that stand in the directory (rule D1)."""
+
+    rotation_delay_ms: Annotated[int, Meta(ge=0, le=MAX_ROTATION_DELAY_MS)] = 86_400_000
+    """How much block time passes before a member key that announced its successor is replaced by it."""
+
+
+CHANGEABLE: Final = {
+    "max_block_certificates": (1, MAX_BLOCK_CERTIFICATES),
+    "certificate_ahead_ms": (0, 86_400_000),
+    "block_ahead_ms": (1, 60_000),
+    "epoch_blocks": (1, 1_000_000),
+    "epoch_ms": (1_000, 2_592_000_000),
+    "unbonding_blocks": (0, MAX_UNBONDING_BLOCKS),
+    "unbonding_ms": (0, 31_536_000_000),
+    "delta_ms": (10, 60_000),
+    "admits_observers": (0, 1),
+    "anybody_certifies": (0, 1),
+    "rotation_delay_ms": (0, MAX_ROTATION_DELAY_MS),
+}
+"""The parameters that a motion may set, each with its bounds (rule M2)."""

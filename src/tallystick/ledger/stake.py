@@ -2,15 +2,18 @@
 
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import NamedTuple
 
-from tallystick.ledger.certificate import AnyCertificate, Evidence, StakingOperation, Statement
+from tallystick.ledger.certificate import AnyCertificate, Evidence, StakingOperation
 from tallystick.ledger.encoding import Encoded, derived, digest, encode
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.fields import MAX_TOKENS
 from tallystick.ledger.params import Params
+
+MAX_SHARED_STAKE = 2**40
+"""Most tokens at stake where motions set them: while what was replaced is unbonding, it counts once more (S5)."""
 
 MAX_WITHDRAWALS = 64
 """Most withdrawals of one key, a block each, that are under way at once (rule S7)."""
@@ -73,7 +76,7 @@ class StakeTable:
     """
 
     accounts: Mapping[bytes, Account]
-    """All keys that ever had tokens."""
+    """All keys that ever had tokens; where motions set stakes, those that have some."""
     params: Params = field(default_factory=Params)
     burned: int = 0
     burned_keys: frozenset[bytes] = frozenset()
@@ -125,7 +128,7 @@ class StakeTable:
 
     def after(self, certificates: Iterable[AnyCertificate], context: BlockContext) -> "StakeTable":
         """The table after these certificates of a block, in order; this one stays. Raises `Refused` (S1 to S8)."""
-        moving = [one for one in certificates if type(one) is not Statement]
+        moving = [one for one in certificates if isinstance(one, StakingOperation | Evidence)]
         if not moving:
             return self
         accounts, burned, burned_keys = dict(self.accounts), self.burned, self.burned_keys
@@ -152,6 +155,56 @@ class StakeTable:
         after = StakeTable(accounts, self.params, burned, burned_keys)
         vars(after).update(total_staked=total_staked, total=total)  # or each table would add up all accounts
         return after
+
+    def burn(self, key: bytes, context: BlockContext) -> "StakeTable":
+        """The table without what is liable of a key, which never holds stake again."""
+        account = self.account(key).at(context)
+        accounts = {**self.accounts, key: Account(account.free, 0)}
+        return replace(
+            self, accounts=accounts, burned=self.burned + account.liable, burned_keys=self.burned_keys | {key}
+        )
+
+    def with_stake(self, key: bytes, staked: int, context: BlockContext) -> "StakeTable":
+        """The table with another stake of a key, as a motion sets it: what is more is made, what is less is unbonding.
+
+        Raises `Refused` (S5, S7; S8 for stake of a burned key). Nothing becomes free (`without_free`).
+        """
+        if staked and key in self.burned_keys:
+            raise Refused(Rule.S8, f"{key.hex()[:16]}… was burned; replace the key")
+        before = self.without_free(context)
+        account = before.account(key)
+        if staked == account.staked:
+            return before
+        moved = self._moved(account, staked - account.staked, staked, context)._replace(free=0)
+        total_staked = before.total_staked - account.staked + staked
+        total = before.total - account.total + moved.total
+        if total > MAX_TOKENS:
+            raise Refused(Rule.S5, f"the ledger would hold {total} tokens, {MAX_TOKENS} allowed")
+        after = replace(before, accounts={**before.accounts, key: moved})
+        vars(after).update(total_staked=total_staked, total=total, _loose=before._loose | {key})  # as in `after`
+        return after
+
+    def without_free(self, context: BlockContext) -> "StakeTable":
+        """The table in which what has finished unbonding belongs to nobody: where motions set stakes, none is free.
+
+        Accounts without any tokens go, or every rotation would leave one.
+        """
+        held = {key: self.accounts[key] for key in self._loose}
+        found = {key: account.at(context)._replace(free=0) for key, account in held.items()}
+        kept = {key: account for key, account in found.items() if account.total}
+        if kept == held:
+            return self
+        others = {key: account for key, account in self.accounts.items() if key not in held}
+        return replace(self, accounts=others | kept)
+
+    @derived
+    def _loose(self) -> frozenset[bytes]:
+        """The keys whose tokens are not all at stake: time changes what the others have in nothing."""
+        return frozenset(key for key, one in self.accounts.items() if one.free or one.unbonding or not one.staked)
+
+    def under(self, params: Params) -> "StakeTable":
+        """The same under other parameters."""
+        return replace(self, params=params)
 
     def _moved(self, account: Account, amount: int, minted: int, context: BlockContext) -> Account:
         if amount == 0:

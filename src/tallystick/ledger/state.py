@@ -1,25 +1,24 @@
-"""What the chain has come to at its tip, the root that each header commits to, and the way from one state to the next.
-
-The transition is pure; whether a block may follow is asked by `Blockchain.after`.
-"""
+"""What the chain has come to at its tip, and the root that each header commits to."""
 
 import dataclasses
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
-from tallystick.ledger.certificate import AnyCertificate, Evidence, certificates_hash
+from tallystick.ledger.certificate import Evidence, certificates_hash
+from tallystick.ledger.directory import Directory
 from tallystick.ledger.encoding import Encoded, derived, digest, encode
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.fields import ZERO_DIGEST, Digest, Index
 from tallystick.ledger.genesis import Genesis
 from tallystick.ledger.header import VERSION, Header
-from tallystick.ledger.merkle import EMPTY_ROOT, Frontier, leaf_hash
+from tallystick.ledger.merkle import EMPTY_ROOT, Frontier
+from tallystick.ledger.motions import Motions, Outcome
 from tallystick.ledger.params import Params
 from tallystick.ledger.stake import BlockContext, StakeTable
+from tallystick.ledger.status import Status
 
 
 class StateRoots(Encoded):
@@ -64,6 +63,11 @@ class State:
     """The last blocks of the epochs before whose evidence is legal."""
     voters: Digest
     """Of the tip's epoch (`Epoch.hash`)."""
+    directory: Directory = field(default_factory=Directory)
+    status: Status = field(default_factory=Status)
+    motions: Motions = field(default_factory=Motions)
+    decided: Mapping[bytes, Outcome] = field(default_factory=dict, compare=False)
+    """What became of motions with the tip's block: it follows from the rest, and no root covers it."""
 
     @property
     def index(self) -> int:
@@ -88,6 +92,9 @@ class State:
             burned=self.stakes.burned_hash,
             parameters=digest(self.params.encoded),
             evidence=digest(encode(self.epoch_ends)),
+            directory=self.directory.root,
+            status=self.status.root,
+            motions=self.motions.root,
         )
 
     def context(self, now_ms: int) -> BlockContext:
@@ -107,48 +114,5 @@ def genesis_state(genesis: Genesis) -> State:
     params, stakes, zero = genesis.params, genesis.stakes(), ZERO_DIGEST
     epoch = Epoch(0, stakes, 1, genesis.created_ms)
     tip = Header(VERSION, genesis.ledger_id, 0, 0, 0, zero, genesis.created_ms, zero, certificates_hash(()), zero)
-    state = State(tip, stakes, epoch, Frontier(), Frontier(), params, (), epoch.hash)
+    state = State(tip, stakes, epoch, Frontier(), Frontier(), params, (), epoch.hash, genesis.directory())
     return dataclasses.replace(state, tip=replace(tip, state_root=state.root))
-
-
-def context_of(header: Header) -> BlockContext:
-    """That of the header's block."""
-    return BlockContext(header.epoch, header.index, header.timestamp_ms)
-
-
-def next_state(base: State, header: Header, certificates: Sequence[AnyCertificate]) -> State:
-    """The state after a block on `base`, whatever its header says of it. Raises `Refused` (S1 to S8, V6)."""
-    context = context_of(header)
-    for one in certificates:
-        if isinstance(one, Evidence):
-            base.check_liable(one, context)
-    stakes = base.stakes.after(certificates, context)
-    log = _log_after(base.log, tuple([certificate.leaf_hash for certificate in certificates]))
-    headers = base.headers.extend([leaf_hash(base.tip.encoded)])
-    epoch, ends = base.epoch, base.epoch_ends
-    voters = stakes if stakes.total_staked else epoch.stakes  # if nobody has stake left, the members stay
-    if epoch.ends_with(header.index, header.timestamp_ms, base.params, voters):
-        ends = tuple(one for one in (*ends, context) if not context.reaches(one.freed_from(base.params)))
-        epoch = Epoch(epoch.number + 1, voters, header.index + 1, header.timestamp_ms)
-    return State(header, stakes, epoch, log, headers, base.params, ends, base.epoch.hash)
-
-
-_log_after = lru_cache(maxsize=4)(Frontier.extend)  # a forger asks for it twice: for its header, and at the gate
-
-
-def make_header(base: State, view: int, now_ms: int, forger: bytes, certificates: Sequence[AnyCertificate]) -> Header:
-    """The header of a block on `base`, dated now, or just after its parent. A root raises `Refused` (S1 to S8, V6)."""
-    context = base.context(now_ms)
-    draft = Header(
-        version=VERSION,
-        ledger_id=base.tip.ledger_id,
-        epoch=context.epoch,
-        index=context.index,
-        view=view,
-        parent_hash=base.tip.hash,
-        timestamp_ms=context.timestamp_ms,
-        forger=forger,
-        certificates_hash=certificates_hash(certificates),
-        state_root=ZERO_DIGEST,
-    )
-    return draft if base.params.mint_freely else replace(draft, state_root=next_state(base, draft, certificates).root)

@@ -10,6 +10,7 @@ from tallystick.consensus.agreement import Equivocation, Finalized
 from tallystick.consensus.signing_guard import GuardStatus, SigningGuard
 from tallystick.ledger.block import Block
 from tallystick.ledger.blockchain import Blockchain, CheckForger
+from tallystick.ledger.certificate import AnyCertificate
 from tallystick.ledger.finality import Finalization
 from tallystick.ledger.messages import ProposalRequest, Said, Votes
 from tallystick.ledger.state import State
@@ -39,6 +40,11 @@ class AgreementStatus(Struct, frozen=True):
     is_loss_accepted: bool = False
     mismatch: str | None = None
     """Why this node's state is not the ledger's."""
+    left_with: int | None = None
+    """The block with which this key ended, if it was a member's: its votes counted up to that block."""
+    may_stop: bool = False
+    """Whether the node may be switched off: more than a third of the stake that is left says that it has that block,
+    or another block follows it."""
 
 
 def status_of(rule: str, view: int, guard: SigningGuard | None, state: State) -> AgreementStatus:
@@ -126,6 +132,10 @@ class Agreement:
 
     def heard_late(self, now_ms: int, peer: Peer, tallies: Iterable[Tally], actions: list[Action]) -> None:
         """A peer says votes, not verified, of views that are over: it may have missed how they ended."""
+
+    def proposed_on(self, block_hash: bytes) -> tuple[State, list[AnyCertificate]] | None:
+        """The state that an unfinished proposal extends, if both are known, and its certificates that are at hand."""
+        return None
 
     def answer(self, peer: Peer, request: ProposalRequest, actions: list[Action]) -> None:
         """Answer what a peer asks of blocks that are not final."""

@@ -1,18 +1,31 @@
-"""The certificate box: what waits to be forged, in order of arrival, bounded in count, in bytes and per issuer."""
+"""The certificate box: what waits to be forged, in order of arrival, bounded in count, in bytes and by source."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice
 from typing import NamedTuple
 
-from tallystick.consensus.agreement import Holds
-from tallystick.ledger.certificate import AnyCertificate, Evidence, Payload, StakingOperation
+from tallystick.ledger.blockchain import NOTHING, Above
+from tallystick.ledger.certificate import (
+    AnyCertificate,
+    Approval,
+    Certified,
+    Decision,
+    Evidence,
+    Motion,
+    Objection,
+    Payload,
+    StakingOperation,
+    Statement,
+)
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.fields import MAX_TIMESTAMP_MS
 from tallystick.ledger.messages import Entry
 from tallystick.ledger.params import MAX_BLOCK_BYTES
 from tallystick.ledger.state import State
+from tallystick.ledger.transition import Draft, Find
+from tallystick.node.box_shares import BoxShares
 from tallystick.node.evidence_pool import EvidencePool
 from tallystick.node.limits import Limits
 
@@ -21,23 +34,36 @@ _BLOCK_OVERHEAD_BYTES = 1024
 
 
 class BoxEntry(NamedTuple):
-    """A certificate in the box, when it came (ms), and the bytes it takes there."""
+    """A certificate in the box, when it came (ms), the bytes it takes there, and of which organisation it was then."""
 
     entry: Entry
     since_ms: int
     size_bytes: int
+    organisation: str | None
 
 
 class CertificateBox:
-    """Staking operations are checked as if all before them were forged. Evidence waits apart (`evidence`)."""
+    """Staking operations are checked as if all before them were forged. Evidence waits apart (`evidence`).
 
-    def __init__(self, limits: Limits, state: State) -> None:
+    All else is legal by itself in a block on the tip, and leaves when it is not any more.
+    """
+
+    def __init__(
+        self, limits: Limits, state: State, finder: Callable[[Above], Find] = lambda above: above.find
+    ) -> None:
+        """`finder` finds certificates on the chain, and in the blocks above it."""
         self.evidence = EvidencePool()
-        self._limits = limits
+        self._shares = BoxShares(limits)
         self._state = state
+        self._finder = finder
         self._waiting: dict[bytes, BoxEntry] = {}
         self._of_issuer: Counter[bytes] = Counter()
         self._staking: dict[bytes, StakingOperation] = {}
+        self._decisions: dict[bytes, Decision] = {}
+        self._until_ms: dict[bytes, int] = {}
+        """By id: the time from which on a certificate is illegal in any block."""
+        self._first_until_ms = MAX_TIMESTAMP_MS + 1
+        """None of these times is earlier."""
         self._projected = state.stakes
         self.size_bytes = 0
         """Encoded bytes of all that waits here, payloads included; evidence apart."""
@@ -72,52 +98,56 @@ class CertificateBox:
 
     # ---- for a block ------------------------------------------------------------------------------------------
 
-    def choose(self, now_ms: int, base: State, holds: Holds) -> list[AnyCertificate]:
+    def choose(self, now_ms: int, base: State, above: Above) -> list[AnyCertificate]:
         """Certificates for a block made now on `base`, as many as fit and are legal in this order: evidence first."""
         chosen: list[AnyCertificate] = []
         stakes, context, room = base.stakes, base.context(now_ms), MAX_BLOCK_BYTES - _BLOCK_OVERHEAD_BYTES
+        draft = Draft(base, context, self._finder(above))
         for certificate in self:
-            if holds(certificate.id):
+            if above.holds(certificate.id):
                 continue
-            room -= len(certificate.encoded)
-            if room < 0 or len(chosen) == base.params.max_block_certificates:
+            if len(certificate.encoded) > room or len(chosen) == base.params.max_block_certificates:
                 break
-            if isinstance(certificate, StakingOperation | Evidence):
-                try:
-                    if isinstance(certificate, Evidence):
-                        base.check_liable(certificate, context)
-                    stakes = stakes.after([certificate], context)
-                except Refused:
-                    continue
+            try:
+                moves = isinstance(certificate, StakingOperation | Evidence)
+                moved = stakes.after([certificate], context) if moves else stakes
+                draft.add(certificate)
+            except Refused:
+                continue
+            stakes, room = moved, room - len(certificate.encoded)
             chosen.append(certificate)
         return chosen
 
     def add(self, entry: Entry, now_ms: int) -> None:
-        """Put an entry last. Raises `Refused` (C4, C6, C7, S1 to S8, V6), and then nothing has changed."""
+        """Put an entry last. Raises `Refused`, and changes nothing then (C4, C6, C7; S, V6, D, M and R in a block)."""
         certificate = entry.certificate
         if isinstance(certificate, Evidence):
             return self.evidence.add(certificate, self._state, now_ms)
         if certificate.id in self._waiting:
             raise Refused(Rule.C4, f"certificate {certificate.id.hex()[:16]}… is in the box")
         size = len(certificate.encoded) + (len(encode(entry.payload)) if entry.payload else 0)
-        self._check_room(certificate.issuer, size)
+        listed = self._state.directory.keys.get(certificate.issuer)
+        organisation = listed.organisation if listed is not None else None
+        self._shares.check_room(certificate, organisation, size)
+        if not (self._state.params.anybody_certifies and isinstance(certificate, Statement)):
+            self._draft(now_ms).add(certificate)
+        if isinstance(certificate, Decision):
+            self._decisions[certificate.id] = certificate
+        if (until_ms := self._ends_ms(certificate)) is not None:
+            self._until_ms[certificate.id] = until_ms
+            self._first_until_ms = min(self._first_until_ms, until_ms)
         if isinstance(certificate, StakingOperation):
             self._projected = self._projected.after([certificate], self._state.context(now_ms))
             self._staking[certificate.id] = certificate
-        self._waiting[certificate.id] = BoxEntry(entry, now_ms, size)
+        self._waiting[certificate.id] = BoxEntry(entry, now_ms, size, organisation)
         self._of_issuer[certificate.issuer] += 1
+        self._shares.change(certificate, organisation, 1, size)
         self.size_bytes += size
         return None
 
-    def _check_room(self, issuer: bytes, size_bytes: int) -> None:
-        limits = self._limits
-        if len(self._waiting) >= limits.box_certificates:
-            raise Refused(Rule.C6, f"{limits.box_certificates} certificates wait already; submit it again later")
-        if self.size_bytes + size_bytes > limits.box_bytes:
-            raise Refused(Rule.C6, f"the box's {limits.box_bytes} bytes are used up; submit it again later")
-        if self._of_issuer[issuer] >= limits.box_certificates_per_issuer:
-            most = limits.box_certificates_per_issuer
-            raise Refused(Rule.C7, f"{most} of this issuer's certificates wait already; submit it again later")
+    def add_again(self, entry: Entry) -> None:
+        """Put what waited before a restart last. Raises `Refused` as `add` does."""
+        self.add(entry, max(self._state.tip.timestamp_ms, _claimed_ms(entry.certificate)))
 
     def tip_advanced(
         self, certificates: Iterable[AnyCertificate], state: State
@@ -135,14 +165,28 @@ class CertificateBox:
             if certificate.id in self.evidence and isinstance(certificate, Evidence):
                 self.evidence.remove(certificate.offender)
         self._state = state
-        return payloads, [*self.evidence.tip_advanced(state), *self._project_again()]
+        return payloads, [*self.evidence.drop_illegal(state), *self._project_again(), *self._drop_illegal()]
+
+    def time_passed(self, now_ms: int) -> list[tuple[bytes, Refused]]:
+        """What is too late for any block leaves, though the tip did not move. Returns its ids, and why."""
+        late = self.evidence.drop_illegal(self._state, now_ms)
+        if now_ms < self._first_until_ms:
+            return late
+        over = [one for one, until_ms in self._until_ms.items() if until_ms <= now_ms]
+        for one in over:
+            del self._until_ms[one]  # what is legal all the same stays so, as far as time goes
+        self._first_until_ms = min(self._until_ms.values(), default=MAX_TIMESTAMP_MS + 1)
+        return [*late, *self._drop([self._waiting[one].entry.certificate for one in over], now_ms)]
 
     def erase_payload(self, payload_hash: bytes) -> None:
         """Forget a payload; the certificates that cover it stay."""
-        for certificate_id, (entry, since_ms, size_bytes) in self._waiting.items():
-            if entry.payload and entry.certificate.payload_hash == payload_hash:
-                freed = len(encode(entry.payload))
-                self._waiting[certificate_id] = BoxEntry(Entry(entry.certificate), since_ms, size_bytes - freed)
+        for certificate_id, waiting in self._waiting.items():
+            certificate, payload = waiting.entry.certificate, waiting.entry.payload
+            if payload and certificate.payload_hash == payload_hash:
+                freed = len(encode(payload))
+                left = waiting._replace(entry=Entry(certificate), size_bytes=waiting.size_bytes - freed)
+                self._waiting[certificate_id] = left
+                self._shares.change(certificate, waiting.organisation, 0, -freed)
                 self.size_bytes -= freed
 
     def _remove(self, certificate_id: bytes) -> Entry | None:
@@ -150,12 +194,50 @@ class CertificateBox:
         if waiting is None:
             return None
         issuer = waiting.entry.certificate.issuer
+        self._shares.change(waiting.entry.certificate, waiting.organisation, -1, -waiting.size_bytes)
         self._staking.pop(certificate_id, None)
+        self._decisions.pop(certificate_id, None)
+        self._until_ms.pop(certificate_id, None)
         self.size_bytes -= waiting.size_bytes
         self._of_issuer[issuer] -= 1
         if not self._of_issuer[issuer]:
             del self._of_issuer[issuer]
         return waiting.entry
+
+    def _draft(self, now_ms: int) -> Draft:
+        return Draft(self._state, self._state.context(now_ms), self._finder(NOTHING))
+
+    def _ends_ms(self, certificate: AnyCertificate) -> int | None:
+        """When the certificate, or its motion, expires, or the key that issued it ends, by the time of its block."""
+        if isinstance(certificate, Motion):
+            return certificate.expires_ms
+        if isinstance(certificate, Approval | Objection):
+            return self._state.motions.open[certificate.motion].expires_ms
+        entry = self._state.directory.keys.get(certificate.issuer)
+        anybody = self._state.params.anybody_certifies
+        is_bound = isinstance(certificate, Certified) and not (anybody and isinstance(certificate, Statement))
+        return entry.until_ms if entry is not None and is_bound else None
+
+    def _drop_illegal(self) -> list[tuple[bytes, Refused]]:
+        """Decisions that came too late leave, and what those issued who may certify no more."""
+        directory = self._state.directory
+        suspects: list[AnyCertificate] = list(self._decisions.values())
+        if not self._state.params.anybody_certifies:
+            ended = {one for one in self._of_issuer if not directory.may_certify(one, self._draft(0).at)}
+            if ended:
+                suspects = [one for one in self if isinstance(one, Decision) or one.issuer in ended]
+        return self._drop(suspects, 0)
+
+    def _drop(self, suspects: Iterable[AnyCertificate], now_ms: int) -> list[tuple[bytes, Refused]]:
+        """Those of these leave that are illegal in a block made now, or just after the tip if that is later."""
+        left = list[tuple[bytes, Refused]]()
+        for one in suspects:
+            try:
+                self._draft(max(now_ms, _claimed_ms(one))).add(one)
+            except Refused as refused:
+                self._remove(one.id)
+                left.append((one.id, refused))
+        return left
 
     def _project_again(self) -> list[tuple[bytes, Refused]]:
         context, stakes = self._state.context(0), self._state.stakes
@@ -173,3 +255,8 @@ class CertificateBox:
                 self._remove(operation.id)
                 left.append((operation.id, refused))
         return left
+
+
+def _claimed_ms(certificate: AnyCertificate) -> int:
+    """The time that a motion claims: the tip may be old, and a motion is not to expire too long after its block."""
+    return min(certificate.timestamp_ms, certificate.expires_ms - 1) if isinstance(certificate, Motion) else 0

@@ -10,7 +10,7 @@ from tallystick.ledger.finality import Finalization, check_final
 from tallystick.ledger.messages import Blocks, Finalizations, Headers
 from tallystick.ledger.state import State
 from tallystick.node.certificate_box import CertificateBox
-from tallystick.node.events import Action, ForgetCertificate, Peer, PersistBlock, ReportBlock, ReportRefused, refuse
+from tallystick.node.events import Action, Peer, PersistBlock, ReportBlock, give_up, refuse
 from tallystick.node.payload_search import PayloadSearch
 from tallystick.node.sync import SetAside, Sync
 
@@ -156,9 +156,9 @@ class ChainCopy:
         members = state.epoch.members if ends_epoch and state.epoch.members != before.members else None
         oldest = state.epoch_ends[0].epoch if state.epoch_ends else state.epoch.number
         tally = finalization.tally if finalization is not None else None
-        actions.append(PersistBlock(block, tuple(payloads.values()), tally, roots, members, oldest))
+        decided = tuple(state.decided.items())
+        actions.append(PersistBlock(block, tuple(payloads.values()), tally, roots, members, oldest, decided))
         self.finality.tip_advanced(state)
         actions.append(ReportBlock(block, forged_here=self._own == block.header.forger))
-        for certificate_id, refused in left:
-            actions += [ForgetCertificate(certificate_id), ReportRefused(refused, None, certificate_id)]
+        give_up(left, actions)
         self._search.want_those_of(block, payloads)

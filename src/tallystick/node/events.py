@@ -4,7 +4,7 @@ A host carries actions out in their order. A `Persist…` is durable before the 
 sent that a crash could make the node forget.
 """
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from enum import Enum
 
 from msgspec import Struct
@@ -17,6 +17,7 @@ from tallystick.ledger.certificate import AnyCertificate, Payload
 from tallystick.ledger.errors import BLAMES_THE_PEER, Refused
 from tallystick.ledger.finality import Members
 from tallystick.ledger.messages import Entry, Kept, Message
+from tallystick.ledger.motions import Outcome
 from tallystick.ledger.state import StateRoots
 from tallystick.ledger.vote import Tally
 
@@ -144,6 +145,8 @@ class PersistBlock(Struct, frozen=True):
     """Those of the epoch that it begins, if they are others than before, or have other stakes."""
     oldest_epoch: int = 0
     """Votes of epochs before this one are evidence no more: they go."""
+    decided: tuple[tuple[bytes, Outcome], ...] = ()
+    """What became of motions with it, by their ids."""
 
 
 class PersistSigned(Struct, frozen=True):
@@ -311,6 +314,12 @@ Action = (
     | Disconnect
     | Report
 )
+
+
+def give_up(left: Iterable[tuple[bytes, Refused]], actions: list[Action]) -> None:
+    """Certificates left the box, by id, as no block can hold them any more: forget them, and report why."""
+    for certificate_id, refused in left:
+        actions += [ForgetCertificate(certificate_id), ReportRefused(refused, None, certificate_id)]
 
 
 def refuse(peer: Peer | None, refused: Refused, actions: list[Action]) -> None:

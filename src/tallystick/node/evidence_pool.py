@@ -44,12 +44,12 @@ class EvidencePool:
         """Let go of what waits against this key."""
         self._of.pop(offender, None)
 
-    def tip_advanced(self, state: State) -> list[tuple[bytes, Refused]]:
-        """The tip moved: evidence that is not legal any more goes. Returns its ids, and why."""
+    def drop_illegal(self, state: State, now_ms: int = 0) -> list[tuple[bytes, Refused]]:
+        """Evidence goes that is illegal in a block made now, or just after the tip. Returns its ids, and why."""
         left = []
         for evidence in list(self._of.values()):
             try:
-                self._check(evidence, state, 0)
+                self._check(evidence, state, now_ms)
             except Refused as refused:
                 self.remove(evidence.offender)
                 left.append((evidence.id, refused))

@@ -78,6 +78,7 @@ class Finality:
 
     def tip_advanced(self, state: State) -> None:
         """The own chain moved on to this state."""
+        self._params = state.params
 
 
 class FinalityProofs(Finality):
@@ -133,6 +134,7 @@ class FinalityProofs(Finality):
         return bool(epochs) and proof.proofs[-1].roots is not None
 
     def tip_advanced(self, state: State) -> None:
+        super().tip_advanced(state)
         epoch = state.epoch
         if epoch.number != self._state.epoch.number:
             self._epochs = {number: one for number, one in self._epochs.items() if number >= epoch.number}

@@ -1,6 +1,6 @@
 """The one step between the network and the node: from bytes to a checked message, or to refusals.
 
-Bounds, form, what is known already, signatures, in that order: the cheap checks first.
+Bounds, form, what is known already, who may issue it, signatures, in that order: the cheap checks first.
 """
 
 from collections.abc import Callable, Iterable
@@ -46,7 +46,10 @@ class Intake:
         return Intake(self._ledger_id, self._knowledge, verify, self._decode)
 
     def check(self, peer: Peer, data: bytes) -> CheckedMessage:
-        """Check a peer's bytes. Never raises: what is illegal comes back as refusals (E*, C*, V*, B*, N4, N7)."""
+        """Check a peer's bytes. Never raises: what is illegal comes back as refusals.
+
+        E*, C*, V*, B*, N4, N7; D1, D6, M1, S9.
+        """
         try:
             message = self._decode(data)
         except Refused as refused:
@@ -54,7 +57,10 @@ class Intake:
         return self._check_message(message) if self._knowledge.is_wanted(peer, message) else _NOTHING
 
     def check_entry(self, entry: Entry) -> CheckedEntry:
-        """Check a submitted certificate, which no decoder has seen yet. Raises `Refused` (E1, E2, C3, C1)."""
+        """Check a submitted certificate, which no decoder has seen yet.
+
+        Raises `Refused` (E1, E2; D1, D6, M1, S9; C3, C1).
+        """
         certificate_codec.encode_checked(entry.certificate)
         if entry.payload is not None:
             payload_codec.encode_checked(entry.payload)
@@ -89,6 +95,7 @@ class Intake:
         return CheckedMessage(Certificates(tuple(good)) if good else None, tuple(refusals), tuple(known))
 
     def _check_entry(self, entry: Entry) -> None:
+        self._knowledge.check_issuer(entry.certificate)
         check_payload(entry.certificate, entry.payload)
         check_signed(entry.certificate, self._ledger_id, self._verify)
 
@@ -116,7 +123,8 @@ class Intake:
                 self._check_votes(one.finalization for one in proofs)
             case messages.Addresses(records):
                 self._check_addresses(records)
-            case messages.ProposalCertificates(_, certificates):
+            case messages.ProposalCertificates(block_hash, certificates):
+                self._knowledge.check_proposed(block_hash, certificates)
                 for one in certificates:
                     if not self._knowledge.has_verified(one):
                         check_signed(one, self._ledger_id, self._verify)

@@ -1,7 +1,23 @@
 """What a node knows already, and what it wants: intake verifies nothing twice, or in vain."""
 
+from collections.abc import Sequence
+
 from tallystick.ledger import messages
+from tallystick.ledger.certificate import (
+    AnyCertificate,
+    Approval,
+    Certified,
+    ErasureConfirmation,
+    KeyChange,
+    Motion,
+    Objection,
+    StakingOperation,
+)
+from tallystick.ledger.changes import AddIssuer, SetMemberRole
+from tallystick.ledger.directory import Position
+from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.messages import Message, Said, Votes
+from tallystick.ledger.state import State
 from tallystick.ledger.vote import Tally
 from tallystick.node.agreement import Agreement
 from tallystick.node.certificate_box import CertificateBox
@@ -33,6 +49,23 @@ class Knowledge:
         """Whether the chain has a certificate with this id: another with the same is refused, however signed (C5)."""
         return self._copy.chain.place_of(certificate_id) is not None
 
+    def check_issuer(self, certificate: AnyCertificate) -> None:
+        """Raise `Refused` (D1, D6, M1, R4, S9) for what this issuer may not issue: its signature is not looked at."""
+        _check_issuer(certificate, self._copy.chain.state)
+
+    def check_proposed(self, block_hash: bytes, certificates: Sequence[AnyCertificate]) -> None:
+        """The same for certificates of a proposal, on the block that it extends: keys may be listed there already.
+
+        While that block is not known, their signatures have to do; likewise for a key that the proposal itself lists.
+        """
+        if (found := self._agreement.proposed_on(block_hash)) is None:
+            return
+        state, at_hand = found
+        changed = {key for one in (*at_hand, *certificates) if (key := _key_changed(one)) is not None}
+        for one in certificates:
+            if not (isinstance(one, Certified) and one.issuer in changed):
+                _check_issuer(one, state)
+
     def is_wanted(self, peer: Peer, message: Message) -> bool:
         """Whether the message is worth verifying: asked for, of a member, of its leader, of this time."""
         match message:
@@ -50,3 +83,27 @@ class Knowledge:
         """Of these votes those for views that are over, which may contradict what is kept of them."""
         over = (one for one in votes.tallies if self._agreement.is_over(one.ballot))
         return LateVotes.select(over, self._copy.chain.state, self._copy.knows)
+
+
+def _key_changed(certificate: AnyCertificate) -> bytes | None:
+    """The key that may certify after this certificate, though it could not before."""
+    match certificate:
+        case KeyChange(operation=AddIssuer(key=key) | SetMemberRole(key=key)):
+            return key
+    return None
+
+
+def _check_issuer(certificate: AnyCertificate, state: State) -> None:
+    """Cheap, and enough to keep out whoever is not of this ledger; the box then asks all rules."""
+    directory, issuer = state.directory, certificate.issuer
+    match certificate:
+        case Motion() | Approval() | Objection() if directory.member_of(issuer) is None:
+            raise Refused(Rule.M1, f"{issuer.hex()[:16]}… is no member key of this ledger")
+        case ErasureConfirmation() if directory.member_of(issuer) is None:
+            raise Refused(Rule.R4, f"{issuer.hex()[:16]}… is no member key of this ledger")
+        case KeyChange() if issuer not in directory.keys:
+            raise Refused(Rule.D6, f"{issuer.hex()[:16]}… may change no organisation's keys")
+        case StakingOperation() if directory:
+            raise Refused(Rule.S9, "members decide on stakes together here: make a motion")
+        case _ if isinstance(certificate, Certified) and not state.params.anybody_certifies:
+            directory.check_certifies(issuer, Position(state.epoch.number, state.log.size, state.tip.timestamp_ms))

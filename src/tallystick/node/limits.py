@@ -17,6 +17,14 @@ class Limits:
     box_certificates: int = 65_536
     box_bytes: int = 64 * 1024 * 1024
     box_certificates_per_issuer: int = 16_384
+    """Of an organisation altogether; of a key that is in none."""
+    box_decisions_per_issuer: int = 2_048
+    """Revocations, supersessions and erasures among them, likewise: each is looked at again with every block."""
+    box_decisions_of_outsiders: int = 8_192
+    """Of all keys together that are in no organisation."""
+    box_moves_per_issuer: int = 64
+    """Of a key, beside all these: motions, key changes, and words on motions."""
+    box_move_bytes_per_issuer: int = 256 * 1024
 
     set_aside_blocks_per_peer: int = 512
     set_aside_bytes_per_peer: int = 16 * 1024 * 1024

@@ -13,6 +13,7 @@ from tallystick.ledger import messages
 from tallystick.ledger.block import verified
 from tallystick.ledger.blockchain import Blockchain
 from tallystick.ledger.certificate import AnyCertificate, issue_evidence
+from tallystick.ledger.changes import VOTING
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.messages import Blocks, Entry, NewBlock, Request, Said, Status
 from tallystick.ledger.state import State
@@ -46,7 +47,7 @@ class Node:
     ) -> None:
         self.limits = limits or Limits()
         self.chain = chain
-        self.box = CertificateBox(self.limits, self.state)
+        self.box = CertificateBox(self.limits, self.state, chain.finder)
         self._agreement = agreement
         self.exchange = PeerExchange(self.limits, chain.genesis, self.state, archive.addresses() if archive else ())
         self.sync = Sync(self.limits, agreement.finality(chain, self.limits, checkpoint))
@@ -76,10 +77,9 @@ class Node:
             certificate_id = entry.certificate.id
             try:
                 if self.chain.place_of(certificate_id) is None and certificate_id not in self.box:
-                    self.box.add(entry, self.state.tip.timestamp_ms)
+                    self.box.add_again(entry)
             except Refused as refused:
-                self._to_report.append(events.ForgetCertificate(certificate_id))
-                self._to_report.append(events.ReportRefused(refused, None, certificate_id))
+                events.give_up([(certificate_id, refused)], self._to_report)
 
     # ---- what a user may consult ------------------------------------------------------------------------------
 
@@ -91,8 +91,28 @@ class Node:
     def agreement_status(self) -> AgreementStatus:
         """How this node's part in agreement stands."""
         status = self._agreement.status()
+        left_with = self._left_with(status.key) if status.key is not None else None
+        if left_with is not None:
+            status = replace(status, left_with=left_with, may_stop=self._is_known(left_with))
         mismatch = self._copy.mismatch
         return status if mismatch is None else replace(status, mismatch=str(mismatch))
+
+    def _left_with(self, key: bytes) -> int | None:
+        """The block with which a key of the directory ended whose votes counted up to then."""
+        entry = self.state.directory.keys.get(key)
+        if entry is None or entry.role not in VOTING or entry.until is None or self.state.epoch.stake(key):
+            return None
+        return self.chain.certificate_index.place_at(entry.until - 1).block_index
+
+    def _is_known(self, index: int) -> bool:
+        """Whether more than a third of the stake, so one honest member, says that it has this block, or built on it.
+
+        Until then it may be this node alone that can prove it final, and without it nothing else ever would be.
+        """
+        if self.state.index > index:
+            return True
+        epoch = self.state.epoch
+        return 3 * sum(stake for key, stake in epoch.members if self.sync.tip_of(key) >= index) > epoch.total
 
     # ---- events -----------------------------------------------------------------------------------------------
 
@@ -235,7 +255,7 @@ class Node:
         place = self.chain.place_of(certificate.id)
         if place is not None:
             raise Refused(Rule.C5, f"certificate {certificate.id.hex()[:16]}… is in block {place.block_index}")
-        ahead_ms = self.chain.genesis.params.certificate_ahead_ms
+        ahead_ms = self.state.params.certificate_ahead_ms
         if ahead_ms is not None and certificate.timestamp_ms > now_ms + ahead_ms:
             ahead = certificate.timestamp_ms - now_ms
             raise Refused(Rule.C2, f"dated {ahead} ms ahead of this node's clock, {ahead_ms} ms allowed")
@@ -251,6 +271,7 @@ class Node:
 
     def _advance(self, now_ms: int, actions: list[Action]) -> None:
         """Take the steps that agreement wants taken; what becomes final is added, kept and told of."""
+        events.give_up(self.box.time_passed(now_ms), actions)
         while self._copy.mismatch is None:
             step = self._agreement.step(now_ms, lambda: self.sync.is_behind(self.state.index, now_ms), actions)
             if step.is_stuck:

@@ -1,8 +1,8 @@
 """Peers learnt from peers: where each node can be reached, who may be a peer, and whom to dial.
 
 Whoever knows one node comes to know all: at connection each side tells the signed address records that it has, and
-passes on what is new to it. Only keys with tokens are sure of a place here, and only stake decides who is dialled, so
-that records of made-up keys crowd nobody out.
+passes on what is new to it. Only keys with tokens, or of an organisation, are sure of a place here, and only stake
+decides who is dialled, so that records of made-up keys crowd nobody out.
 """
 
 from collections.abc import Iterable
@@ -47,7 +47,6 @@ class PeerExchange:
     def __init__(self, limits: Limits, genesis: Genesis, state: State, kept: Iterable[AddressRecord]) -> None:
         """`kept` comes from the archive, so it may be anybody's: what is not signed by its key is left out."""
         self._limits = limits
-        self._admits_observers = genesis.params.admits_observers
         self._key = b""
         self._known: dict[bytes, str] = {}
         self.records = {
@@ -61,15 +60,23 @@ class PeerExchange:
         self._follow(state)
 
     def _follow(self, state: State) -> None:
-        self._stakes, self._epoch = state.stakes, state.epoch
+        """A directory says whose member keys there are; what is left of a removed one's stake makes it no member."""
+        self._state, self._has_directory = state, bool(state.directory)
         self._members = frozenset(key for key, _ in (*state.stakes.members, *state.epoch.members))
-        self._holders = state.stakes.holders | self._members
-        self._admitted = None if self._admits_observers else self._holders
+        known = state.directory.member_keys if state.directory else state.stakes.holders
+        self._holders = known | self._members
+        self._admits_observers = state.params.admits_observers
+        self._leaving = frozenset[bytes]() if self._admits_observers else _just_left(state)
+        self._admitted = None if self._admits_observers else self._holders | self._leaving
 
     # ---- who may be a peer --------------------------------------------------------------------------------------
 
     def admits(self, peer: Peer) -> bool:
-        """Whether this may be a peer: anybody, or whoever has tokens or stake in the epoch (N6), unless banned (N5)."""
+        """Whether this may be a peer (N6), unless banned (N5): anybody, or whoever has tokens or stake in the epoch.
+
+        Of a ledger with a directory: anybody, or member keys, those without stake included, and for a while
+        those that ended: they have to hear that they did, and that others have the block.
+        """
         return (self._admitted is None or peer in self._admitted) and peer not in self.bans
 
     def started(self, started: Started, actions: list[Action]) -> None:
@@ -86,8 +93,13 @@ class PeerExchange:
         return events.Admit(self._admitted, frozenset(self.bans))
 
     def tip_advanced(self, state: State, actions: list[Action]) -> bool:
-        """Follow the tip. Returns whether somebody's tokens moved, so that others may have to be dialled."""
-        if state.stakes is self._stakes and state.epoch is self._epoch:
+        """Follow the tip. Returns whether others may have to be dialled.
+
+        That is so when tokens moved, an epoch began, or the time of a key that had just left is over.
+        """
+        before, self._state = self._state, state
+        is_over = state is not before and self._leaving and self._leaving != _just_left(state)
+        if state.stakes is before.stakes and state.epoch is before.epoch and not is_over:
             return False
         admitted = self._admitted
         self._follow(state)
@@ -103,7 +115,8 @@ class PeerExchange:
         if peer in self.bans:
             actions.append(Disconnect(peer, self.bans[peer].refused))
         else:
-            refused = Refused(Rule.N6, "its key has no tokens, and this ledger admits no observers")
+            what = "is no organisation's member key" if self._has_directory else "has no tokens"
+            refused = Refused(Rule.N6, f"its key {what}, and this ledger admits no observers")
             actions += [events.ReportRefused(refused, peer), Disconnect(peer, refused)]
 
     # ---- bans ---------------------------------------------------------------------------------------------------
@@ -233,3 +246,28 @@ class PeerExchange:
             is_late = dialled is not None and now_ms >= dialled.since_ms + self._limits.dial_patience_ms
             counted += key in self._connected or not is_late
         return able[: _DIALLED_FOR_ONE * few]
+
+
+def _just_left(state: State) -> frozenset[bytes]:
+    """The member keys that ended in good standing, neither burned nor known as compromised, not long ago.
+
+    They lost their stake with the end of the epoch before, or less than *epoch ms* of block time ago: a decision ends
+    an epoch early. The state tells, as what they had is unbonding since then.
+    """
+    epoch, tip_ms, params = state.epoch.number, state.tip.timestamp_ms, state.params
+    freed_in = {
+        end.freed_from(params).epoch
+        for end in state.epoch_ends
+        if end.epoch >= epoch - 1 or tip_ms - end.timestamp_ms < params.epoch_ms
+    }
+    return frozenset(
+        key
+        for key, account in state.stakes.accounts.items()
+        if any(freed.epoch in freed_in for freed, _ in account.unbonding) and _has_ended(key, state)
+    )
+
+
+def _has_ended(key: bytes, state: State) -> bool:
+    entry = state.directory.keys.get(key)
+    is_over = entry is not None and entry.until is not None and entry.compromised_since is None
+    return is_over and key not in state.stakes.burned_keys

@@ -17,6 +17,7 @@ from tallystick.ledger.certificate import AnyCertificate, certificates_hash
 from tallystick.ledger.finality import Finalization
 from tallystick.ledger.header import SignedHeader
 from tallystick.ledger.messages import Proposal, RecoveryRequest, RecoveryResponse, Said, Votes, votes_in_parts
+from tallystick.ledger.state import State
 from tallystick.ledger.vote import Ballot, Tally, Vote, tally_of
 from tallystick.node import events
 from tallystick.node.agreement import Agreement, AgreementStatus, Step, status_of
@@ -80,6 +81,7 @@ class SimplexDriver(Agreement):
     _box: CertificateBox
     _finality: FinalityProofs
     _corrections: Allowances
+    _epoch_number: int
 
     def __init__(self, simplex: Simplex) -> None:
         self.simplex = simplex
@@ -104,7 +106,7 @@ class SimplexDriver(Agreement):
 
     def start(self, chain: Blockchain, box: CertificateBox, archive: Archive | None) -> None:
         self._chain, self._box = chain, box
-        self._corrections = Allowances(1_000 / (_CORRECT_EVERY * self._delta_ms), 1)
+        self._begin_epoch()
         if archive is None:
             self.simplex.start(chain, None)
             return
@@ -112,6 +114,11 @@ class SimplexDriver(Agreement):
         finalization = Finalization(tip, kept_epoch(tip.ballot.epoch, archive, chain)) if tip is not None else None
         votes, blocks = archive.votes(chain.state.epoch.number), [verified(one) for one in archive.proposals()]
         self._equivocations += self.simplex.start(chain, finalization, votes, blocks)
+
+    def _begin_epoch(self) -> None:
+        """A motion may have set another delta."""
+        self._epoch_number = self._chain.state.epoch.number
+        self._corrections = Allowances(1_000 / (_CORRECT_EVERY * self._delta_ms), 1)
 
     @property
     def _delta_ms(self) -> int:
@@ -290,6 +297,8 @@ class SimplexDriver(Agreement):
 
     def tip_advanced(self, finalization: Finalization | None) -> None:
         self.simplex.tip_advanced(finalization)
+        if self._chain.state.epoch.number != self._epoch_number:
+            self._begin_epoch()
         self._forget_partial()
         self._asked_ms.clear()
 
@@ -441,6 +450,14 @@ class SimplexDriver(Agreement):
             for start in range(0, len(lacks), messages.MAX_IDS):
                 some = tuple(lacks[start : start + messages.MAX_IDS])
                 actions.append(Send(partial.sender, messages.ProposalRequest(block_hash, some)))
+
+    def proposed_on(self, block_hash: bytes) -> tuple[State, list[AnyCertificate]] | None:
+        partial = next((one for (known, _), one in self._partial.items() if known == block_hash), None)
+        base = self.simplex.proposals.state_after(partial.proposal.header.parent_hash) if partial else None
+        if partial is None or base is None:
+            return None
+        waiting = (self._box.get(one) for one in partial.proposal.ids or ())
+        return base, [*partial.certificates.values(), *(entry.certificate for entry in waiting if entry is not None)]
 
     def answer(self, peer: Peer, request: messages.ProposalRequest, actions: list[Action]) -> None:
         """A proposal that the gate has passed, or the certificates of it that the peer lacks."""

@@ -77,7 +77,7 @@ def describe_stream(name: str, stream: Readable, note: str = "") -> FileStatemen
 
 def file_payload(statement: FileStatement, salt: bytes) -> Payload:
     """The payload that a certificate covers; `salt` is `SALT_BYTES` fresh random bytes. Raises `Refused` (E2)."""
-    return Payload(salt, FILE_MEDIA_TYPE, _codec.encode_checked(statement))
+    return Payload(salt, "", FILE_MEDIA_TYPE, _codec.encode_checked(statement))
 
 
 def file_statement_in(payload: Payload) -> FileStatement | None:

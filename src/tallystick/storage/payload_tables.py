@@ -42,6 +42,10 @@ class PayloadTables:
         rows = self._database.select("SELECT payload_hash FROM erased ORDER BY payload_hash")
         return [row[0] for row in rows if is_hash(row[0])]
 
+    def is_erased(self, payload_hash: bytes) -> bool:
+        """Whether the payload with this hash was erased here."""
+        return bool(self._database.select("SELECT 1 FROM erased WHERE payload_hash = ?", (payload_hash,)))
+
     def awaited(self, most: int) -> list[bytes]:
         """What was neither kept nor erased of the payloads that certificates cover: the latest, in order."""
         rows = self._database.select(
@@ -108,13 +112,10 @@ class PayloadTables:
 
     def _store(self, payload_hash: bytes, payload: Payload) -> bool:
         """Whether the payload is kept now; what was erased is not kept again."""
-        if self._is_erased(payload_hash):
+        if self.is_erased(payload_hash):
             return False
         self._database.execute("INSERT OR IGNORE INTO payloads VALUES (?, ?)", (payload_hash, encode(payload)))
         return True
-
-    def _is_erased(self, payload_hash: bytes) -> bool:
-        return bool(self._database.select("SELECT 1 FROM erased WHERE payload_hash = ?", (payload_hash,)))
 
     def _derived(self, block: Block, at_hand: Mapping[bytes, Payload]) -> Iterator[_Row]:
         """What follows from a block and the payloads; those at hand are kept, and need not be read."""
@@ -129,7 +130,7 @@ class PayloadTables:
             statement = file_statement_in(payload)
             if statement is not None:
                 yield "files", (statement.sha256, index, position, payload_hash)
-        elif not self._is_erased(payload_hash):
+        elif not self.is_erased(payload_hash):
             yield "awaited", (payload_hash, index, position)
 
     def _add(self, rows: Iterable[_Row]) -> None:

@@ -8,7 +8,7 @@ from tallystick.ledger.errors import Refused
 from tallystick.ledger.genesis import Genesis, decode_genesis
 from tallystick.problems import DamagedStore, NoChain, StoreError
 
-FORMAT_VERSION: Final = 5
+FORMAT_VERSION: Final = 6
 _APPLICATION_ID: Final = 0x74616C79  # "taly": marks the file as this program's
 
 KEPT: Final = {
@@ -32,8 +32,12 @@ DERIVED: Final = {
     "PRIMARY KEY (payload_hash, block_index, position)) WITHOUT ROWID",
     "files": "sha256 BLOB, block_index INTEGER, position INTEGER, payload_hash BLOB, "
     "PRIMARY KEY (sha256, block_index, position)) WITHOUT ROWID",
-    "ids": "last_block INTEGER PRIMARY KEY, counts BLOB NOT NULL, ids BLOB NOT NULL, digest BLOB NOT NULL)",
+    "ids": "last_block INTEGER PRIMARY KEY, counts BLOB NOT NULL, ids BLOB NOT NULL, issuers BLOB NOT NULL, "
+    "digest BLOB NOT NULL)",
     "snapshot": "block_index INTEGER PRIMARY KEY, encoded BLOB NOT NULL, digest BLOB NOT NULL)",
+    "about": "certificate_id BLOB, block_index INTEGER, position INTEGER, "
+    "PRIMARY KEY (certificate_id, block_index, position)) WITHOUT ROWID",
+    "decided": "motion BLOB PRIMARY KEY, block_index INTEGER NOT NULL, outcome INTEGER NOT NULL) WITHOUT ROWID",
 }
 """Tables that follow from the others, and can be made anew."""
 

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from tallystick.ledger.block import Block
-from tallystick.ledger.certificate import AnyCertificate, Evidence, Payload, StakingOperation
+from tallystick.ledger.certificate import AnyCertificate, Payload, Statement
+from tallystick.ledger.kinds import kind_of
 from tallystick.problems import DamagedStore
 from tallystick.storage.file_statement import file_statement_in
 from tallystick.storage.sqlite_file import carry_over, explained, remove_database
 from tallystick.storage.store import Store
 
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 _MOST_WORDS: Final = 16
 _BLOCKS_AT_ONCE: Final = 16
 _SCHEMA: Final = """
@@ -195,23 +196,19 @@ _BREAK: Final = "\n"
 
 
 def _document(certificate: AnyCertificate, payload: Payload | None) -> tuple[str, str]:
-    kind, words = b"statement", ""
-    if isinstance(certificate, Evidence):
-        kind = b"evidence"
-    elif isinstance(certificate, StakingOperation):
-        kind = b"stake"
-    else:
-        words = certificate.subject
-    facets = f"{_facet('issuer', certificate.issuer)} {_facet('kind', kind)}"
+    words = certificate.subject if isinstance(certificate, Statement) else ""
+    facets = f"{_facet('issuer', certificate.issuer)} {_facet('kind', kind_of(certificate).encode())}"
     return _with_payload(words, facets, payload) if payload else (words, facets)
 
 
 def _with_payload(words: str, facets: str, payload: Payload) -> tuple[str, str]:
-    facts = [_facet("media", payload.media_type.encode())]
+    facts, said = [_facet("media", payload.media_type.encode())], payload.subject
     stated = file_statement_in(payload)
     if stated is not None:
         facts.append(_facet("hash", stated.sha256))
-        words += f"{_BREAK}{stated.name} {stated.note}"
+        said += f" {stated.name} {stated.note}"
+    if said:
+        words += _BREAK + said
     return words, facets + _BREAK + " ".join(facts)
 
 

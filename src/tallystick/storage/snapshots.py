@@ -10,8 +10,11 @@ from struct import error as StructError  # noqa: N812
 from struct import pack, unpack
 from typing import Final
 
+import msgspec
+
 from tallystick.ledger.blockchain import Blockchain, Snapshot
 from tallystick.ledger.certificate_index import CertificateIndex
+from tallystick.ledger.encoding import encode
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.genesis import Genesis
 from tallystick.problems import DamagedStore, StoreError
@@ -23,9 +26,12 @@ _CERTIFICATES_BETWEEN: Final = 16_384
 _ROW_CERTIFICATES: Final = 16_384
 _ID_BYTES: Final = 32
 _ROWS_AT_ONCE: Final = 8
-_SELECT_IDS: Final = "SELECT last_block, counts, ids, digest FROM ids WHERE last_block > ? ORDER BY last_block LIMIT ?"
+_SELECT_IDS: Final = (
+    "SELECT last_block, counts, ids, issuers, digest FROM ids WHERE last_block > ? ORDER BY last_block LIMIT ?"
+)
 _DAMAGE: Final = (DamagedStore, Refused, ValueError, TypeError, ArithmeticError, LookupError, StructError)
 """What reading a damaged row raises."""
+_issuers: Final = msgspec.msgpack.Decoder(tuple[list[bytes], bytes])
 
 
 class Snapshots:
@@ -60,22 +66,19 @@ class Snapshots:
         if len(rows) != 1:
             return None
         block_index, encoded, digest = rows[0]
-        ids, counts, last_block, ids_digest = bytearray(), list[int](), 0, b""
+        index, last_block, ids_digest = CertificateIndex(), 0, b""
         while rows := self._database.select(_SELECT_IDS, (last_block, _ROWS_AT_ONCE)):
-            for last_block, packed, some_ids, row_digest in rows:  # noqa: B007
-                ids_digest = _digest_of_ids(ids_digest, packed, some_ids)
+            for last_block, packed, ids, issuers, row_digest in rows:  # noqa: B007
+                ids_digest = _digest_of_ids(ids_digest, packed, ids, issuers)
                 if ids_digest != row_digest:
                     return None
-                counts += unpack(f"<{len(packed) // 4}I", packed)
-                ids += some_ids
-        if digest != _digest_of_state(ids_digest, encoded) or not block_index == last_block == len(counts):
+                index.extend(ids, unpack(f"<{len(packed) // 4}I", packed), _unpacked(issuers))
+        if digest != _digest_of_state(ids_digest, encoded) or not block_index == last_block == index.last_block:
             return None
         state = decode_state(encoded, self._genesis)
         kept = self._database.select("SELECT block_hash FROM blocks WHERE block_index = ?", (block_index,))
-        if state.index != block_index or kept != [(state.tip.hash,)] or _ID_BYTES * state.log.size != len(ids):
+        if state.index != block_index or kept != [(state.tip.hash,)] or state.log.size != len(index):
             return None
-        index = CertificateIndex()
-        index.extend(ids, counts)
         self._kept_to, self._digest = block_index, ids_digest
         return Snapshot(state, index)
 
@@ -87,14 +90,16 @@ class Snapshots:
         kept = self._database.select("SELECT block_index, block_hash FROM blocks ORDER BY block_index DESC LIMIT 1")
         if kept != [(state.index, state.tip.hash)] or index.last_block != state.index:
             raise StoreError(f"{self._database.path} does not end with block {state.index} of this chain")
-        ids, counts = index.ids_after(self._kept_to)
+        ids, counts, issuers = index.after(self._kept_to)
         encoded, digest, last_block = encode_state(state), self._digest, self._kept_to
         with self._database.transaction(len(ids) + len(encoded)):
             self._database.execute("DELETE FROM ids WHERE last_block > ?", (self._kept_to,))
-            for part, packed in _rows(ids, counts):
+            for part, packed, keys in _rows(ids, counts, issuers):
                 last_block += len(packed) // 4
-                digest = _digest_of_ids(digest, packed, part)
-                self._database.execute("INSERT INTO ids VALUES (?, ?, ?, ?)", (last_block, packed, part, digest))
+                digest = _digest_of_ids(digest, packed, part, keys)
+                self._database.execute(
+                    "INSERT INTO ids VALUES (?, ?, ?, ?, ?)", (last_block, packed, part, keys, digest)
+                )
             self._database.execute("DELETE FROM snapshot")
             row = (state.index, encoded, _digest_of_state(digest, encoded))
             self._database.execute("INSERT INTO snapshot VALUES (?, ?, ?)", row)
@@ -107,18 +112,31 @@ class Snapshots:
         self._kept_to, self._digest = 0, b""
 
 
-def _rows(ids: bytes, counts: list[int]) -> Iterator[tuple[bytes, bytes]]:
-    """Cut into rows at the ends of blocks: the ids of some blocks, and how many each of them has, in 4 bytes."""
+def _rows(ids: bytes, counts: list[int], issuers: list[bytes]) -> Iterator[tuple[bytes, bytes, bytes]]:
+    """Cut into rows at the ends of blocks: ids of blocks, how many each of them has, in 4 bytes, and issuers."""
     start = end = first = 0
     for place, count in enumerate(counts, start=1):
         end += count * _ID_BYTES
         if end - start >= _ROW_CERTIFICATES * _ID_BYTES or place == len(counts):
-            yield ids[start:end], pack(f"<{place - first}I", *counts[first:place])
+            some = issuers[start // _ID_BYTES : end // _ID_BYTES]
+            yield ids[start:end], pack(f"<{place - first}I", *counts[first:place]), _packed(some)
             start, first = end, place
 
 
-def _digest_of_ids(before: bytes, counts: bytes, ids: bytes) -> bytes:
-    return sha256(b"".join((before, len(counts).to_bytes(8, "big"), counts, ids))).digest()
+def _packed(issuers: list[bytes]) -> bytes:
+    """Each key once, and for each certificate the number of its issuer's, in 4 bytes."""
+    numbers = {key: number for number, key in enumerate(dict.fromkeys(issuers))}
+    return encode((list(numbers), pack(f"<{len(issuers)}I", *[numbers[one] for one in issuers])))
+
+
+def _unpacked(packed: bytes) -> list[bytes]:
+    keys, numbers = _issuers.decode(packed)
+    return [keys[number] for number in unpack(f"<{len(numbers) // 4}I", numbers)]
+
+
+def _digest_of_ids(before: bytes, counts: bytes, ids: bytes, issuers: bytes) -> bytes:
+    lengths = len(counts).to_bytes(8, "big") + len(ids).to_bytes(8, "big")
+    return sha256(b"".join((before, lengths, counts, ids, issuers))).digest()
 
 
 def _digest_of_state(ids_digest: bytes, encoded: bytes) -> bytes:

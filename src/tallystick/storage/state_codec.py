@@ -1,9 +1,11 @@
 """A state in bytes: from it a node goes on without replaying the chain. They stay on the machine that made them."""
 
+from functools import reduce
 from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
+from tallystick.ledger.directory import Directory, KeyEntry, Organisation
 from tallystick.ledger.encoding import Codec, encode
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import Refused, Rule
@@ -11,9 +13,12 @@ from tallystick.ledger.fields import Digest, Index, PublicKey, Tokens
 from tallystick.ledger.genesis import Genesis
 from tallystick.ledger.header import Header
 from tallystick.ledger.merkle import Frontier
+from tallystick.ledger.motions import Motions, OpenMotion
 from tallystick.ledger.params import Params
 from tallystick.ledger.stake import Account, BlockContext, StakeTable
 from tallystick.ledger.state import State
+from tallystick.ledger.status import Status
+from tallystick.ledger.trie import Trie
 
 _MAX_BYTES: Final = 64 * 1024 * 1024
 
@@ -37,6 +42,11 @@ class _Encoded(Struct, frozen=True, array_like=True, forbid_unknown_fields=True)
     headers: _Tree
     epoch_ends: tuple[BlockContext, ...]
     voters: Digest
+    params: Params
+    organisations: tuple[Organisation, ...]
+    keys: tuple[tuple[PublicKey, KeyEntry], ...]
+    status: tuple[tuple[Digest, bytes], ...]
+    motions: tuple[OpenMotion, ...]
 
 
 _codec: Codec[_Encoded] = Codec(_Encoded, _MAX_BYTES, "snapshot")
@@ -55,6 +65,11 @@ def encode_state(state: State) -> bytes:
             headers=state.headers,
             epoch_ends=state.epoch_ends,
             voters=state.voters,
+            params=state.params,
+            organisations=tuple(state.directory.organisations.values()),
+            keys=tuple(state.directory.keys.items()),
+            status=tuple(state.status.trie.items()),
+            motions=tuple(state.motions.open.values()),
         )
     )
 
@@ -62,7 +77,7 @@ def encode_state(state: State) -> bytes:
 def decode_state(data: bytes, genesis: Genesis) -> State:
     """Raise `Refused` (E1 to E3, B10, B12) unless the bytes are a state of this ledger, with its tip's state root."""
     encoded = _codec.decode(data)
-    tip, params, (number, epoch_stakes, first_index, start_ms) = encoded.tip, genesis.params, encoded.epoch
+    tip, params, (number, epoch_stakes, first_index, start_ms) = encoded.tip, encoded.params, encoded.epoch
     if tip.ledger_id != genesis.ledger_id:
         raise Refused(Rule.B10, f"a snapshot of ledger {tip.ledger_id.hex()[:16]}…")
     log, headers = Frontier(*encoded.log), Frontier(*encoded.headers)
@@ -70,7 +85,19 @@ def decode_state(data: bytes, genesis: Genesis) -> State:
         raise Refused(Rule.E2, "snapshot: the peaks of a tree do not match its size")
     stakes = _table(encoded.stakes, params)
     epoch = Epoch(number, stakes if epoch_stakes is None else _table(epoch_stakes, params), first_index, start_ms)
-    state = State(tip, stakes, epoch, log, headers, params, encoded.epoch_ends, encoded.voters)
+    state = State(
+        tip=tip,
+        stakes=stakes,
+        epoch=epoch,
+        log=log,
+        headers=headers,
+        params=params,
+        epoch_ends=encoded.epoch_ends,
+        voters=encoded.voters,
+        directory=Directory.of(encoded.organisations, dict(encoded.keys)),
+        status=Status(reduce(lambda trie, entry: trie.set(*entry), encoded.status, Trie())),
+        motions=Motions({one.id: one for one in encoded.motions}),
+    )
     if state.root != tip.state_root:
         raise Refused(Rule.B12, f"a snapshot with root {state.root.hex()[:16]}…, its tip's is another")
     return state

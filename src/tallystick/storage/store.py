@@ -23,6 +23,7 @@ from tallystick.ledger.state import StateRoots
 from tallystick.ledger.vote import FINALIZE, Tally, tally_codec
 from tallystick.node.events import PersistBlock
 from tallystick.problems import DamagedStore, StoreError
+from tallystick.storage.decision_tables import DecisionTables
 from tallystick.storage.payload_tables import PayloadTables
 from tallystick.storage.schema import check_format, read_genesis, write_schema
 from tallystick.storage.snapshots import Snapshots
@@ -68,6 +69,7 @@ class Store:
         self.tip_index = tip_index
         self.database = database
         self.payload_tables = PayloadTables(database)
+        self.decision_tables = DecisionTables(database)
         self._snapshots = Snapshots(database, genesis)
 
     @classmethod
@@ -148,6 +150,7 @@ class Store:
             ids = [(one.id,) for one in block.certificates]
             self.database.execute_many("DELETE FROM waiting WHERE certificate_id = ?", ids)
             self.payload_tables.add_block(block, kept.payloads)
+            self.decision_tables.add_block(block, dict(kept.decided))
         self._snapshots.added(len(block.certificates))
         self.tip_index = block.index
 
@@ -269,6 +272,11 @@ class Store:
         if not rows and 0 < index <= self.tip_index:
             raise self._damaged(f"block {index}", Refused(Rule.B1, "it is missing"))
         return self._decode_block(index, rows[0][0]) if rows else None
+
+    def blocks_with(self, digest: bytes) -> list[int]:
+        """The kept blocks in whose bytes a digest stands: all are looked through."""
+        rows = self.database.select("SELECT block_index FROM blocks WHERE instr(encoded, ?) ORDER BY 1", (digest,))
+        return [row[0] for row in rows]
 
     def hashes(self, start: int = 1) -> Iterator[bytes]:
         return (block_hash for _, block_hash in self._column("block_hash", start, _HASHES_AT_ONCE))

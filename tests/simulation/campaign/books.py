@@ -4,7 +4,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 from tallystick.ledger.block import Block
-from tallystick.ledger.certificate import ProposalEvidence, StakingOperation, VoteEvidence
+from tallystick.ledger.certificate import AnyCertificate, ProposalEvidence, StakingOperation, VoteEvidence
 from tallystick.ledger.encoding import digest, encode
 from tallystick.ledger.finality import Members
 from tallystick.ledger.genesis import Genesis
@@ -69,23 +69,29 @@ class Books:
             if one.id in self.certificates:
                 raise Broken(f"a certificate stands in block {self.certificates[one.id]} and in block {index}")
             self.certificates[one.id] = index
-            if isinstance(one, VoteEvidence | ProposalEvidence):
-                self._burn(one, block)
-            elif isinstance(one, StakingOperation):
-                self._move(one.issuer, one.amount, block)
+            self._take(one, block)
         self.blocks.append(block)
         if self._sum() != self.tokens:
             raise Broken(f"{self.tokens} tokens became {self._sum()} in block {index}")
         self._end_epoch(End(index, header.timestamp_ms))
+
+    def _take(self, one: AnyCertificate, block: Block) -> None:
+        if isinstance(one, VoteEvidence | ProposalEvidence):
+            self._burn(one, block)
+        elif isinstance(one, StakingOperation):
+            self._move(one.issuer, one.amount, block)
 
     def _end_epoch(self, here: End) -> None:
         stakes = self._stakes() or self.epochs[-1]
         are_blocks_over = here.index - self._began.index >= self._params.epoch_blocks
         is_time_over = here.at_ms - self._began.at_ms >= self._params.epoch_ms
         if is_time_over and (are_blocks_over or stakes != self.epochs[-1]):
-            self.epochs.append(stakes)
-            self._ends.append(here)
-            self._began = here
+            self._begin(stakes, here)
+
+    def _begin(self, stakes: dict[bytes, int], here: End) -> None:
+        self.epochs.append(stakes)
+        self._ends.append(here)
+        self._began = here
 
     def check_final(self, block: Block, finalization: Tally) -> None:
         """Over 2/3 of the stake, as it stood when the block's epoch began, voted to finalize this very block."""
@@ -135,6 +141,9 @@ class Books:
             raise Broken(f"block {block.index} burns a key that has nothing to lose for epoch {epoch}")
         if not self.is_liable(epoch, block.index, block.header.timestamp_ms):
             raise Broken(f"block {block.index} burns a key for epoch {epoch}, whose stake is not liable")
+        self._lose(key)
+
+    def _lose(self, key: bytes) -> None:
         self.burned += self.liable(key)
         self.staked[key] = 0
         self.unbonding = [one for one in self.unbonding if one.key != key]

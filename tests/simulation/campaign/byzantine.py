@@ -31,7 +31,8 @@ from tallystick.ledger.messages import (
     decode_message,
     encode_message,
 )
-from tallystick.ledger.state import State, make_header, next_state
+from tallystick.ledger.state import State
+from tallystick.ledger.transition import make_header, next_state
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Ballot, Vote, cast, tally_of
 from tallystick.ledger.wallet import Wallet
 from tallystick.network.archiving import answer

@@ -17,7 +17,7 @@ from tallystick.ledger.messages import (
     Status,
     encode_message,
 )
-from tallystick.ledger.state import make_header
+from tallystick.ledger.transition import make_header
 from tallystick.ledger.vote import FINALIZE, Ballot, tally_of
 from tallystick.ledger.wallet import sign
 from tallystick.node.events import Peer

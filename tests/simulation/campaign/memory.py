@@ -25,8 +25,8 @@ _LEFT_OUT = {
 }
 """The chain may grow, by one place a certificate; limits, parameters and states do not."""
 
-_HOSTS = 12
-"""More than a campaign's network has: members, twins, observers and who joins late."""
+_HOSTS = 16
+"""More than a campaign's network has: members, their successors, twins, observers and who joins late."""
 _CERTIFICATES = 256
 """More than wait during a run, evidence included."""
 _VIEWS_WITH_VOTES = 2 + 2 + RECENT_VIEWS
@@ -40,7 +40,11 @@ LIMITS = {
     "Node._to_report": 2 * _CERTIFICATES,
     "CertificateBox._waiting": _CERTIFICATES,
     "CertificateBox._staking": _CERTIFICATES,
+    "CertificateBox._decisions": _CERTIFICATES,
+    "CertificateBox._until_ms": _CERTIFICATES,
     "CertificateBox._of_issuer": _CERTIFICATES,
+    "BoxShares._counts": _CERTIFICATES,
+    "BoxShares._bytes": _CERTIFICATES,
     "EvidencePool._of": _HOSTS,
     "EvidencePool._ids": _HOSTS,
     "LateVotes._seen": 1_024,
@@ -58,6 +62,7 @@ LIMITS = {
     "PeerExchange.bans": _HOSTS,
     "PeerExchange._members": _HOSTS,
     "PeerExchange._holders": _HOSTS,
+    "PeerExchange._leaving": _HOSTS,
     "FinalityProofs._epochs": _CERTIFICATES,
     "FinalityProofs._pins": _CERTIFICATES,
     "Sync._shares": _HOSTS,
@@ -147,7 +152,7 @@ def check_memory(name: str, node: Any) -> None:
     chosen = sum(bool(state.chosen) for _, state in views.open())
     for where in ("Proposals._whole", "Proposals._passed", "Proposals._voted"):
         found[where] -= chosen  # what a quorum chose above the final block may be final any time
-    for where in ("Views._views", "SigningGuard.entries"):
+    for where in ("Views._views", "SigningGuard.entries", "Views._certificates"):
         found[where] -= views.view - views.final_view  # they are needed until a later block is final
     for where, size in found.items():
         if size > LIMITS[where]:

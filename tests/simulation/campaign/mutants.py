@@ -2,7 +2,7 @@
 
 import inspect
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
@@ -16,13 +16,19 @@ from tallystick.consensus.signing_guard import Confirmed, GuardState, SigningGua
 from tallystick.consensus.simplex import Simplex
 from tallystick.consensus.view_timer import ViewTimer
 from tallystick.consensus.views import Views
-from tallystick.ledger import finality, keys, vote
+from tallystick.ledger import finality, keys, motions, vote
 from tallystick.ledger.blockchain import Blockchain
+from tallystick.ledger.directory import Directory
 from tallystick.ledger.epoch import Epoch
+from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.finality import VoteCertificate
+from tallystick.ledger.motions import Motions
 from tallystick.ledger.stake import StakeTable
+from tallystick.ledger.transition import Draft
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY
 from tallystick.network.simulated_host import SimulatedHost
+from tallystick.node import knowledge
+from tallystick.node.certificate_box import CertificateBox
 from tallystick.node.events import PersistCertificates, PersistSigned
 from tallystick.node.node import Node
 from tallystick.node.simplex_driver import SimplexDriver
@@ -267,6 +273,27 @@ def any_nonce_will_do() -> list[Replacement]:
     return [rewritten(SimplexDriver, "_is_wanted_response", (" and response.nonce == recovery.nonce", ""))]
 
 
+def who_decides_is_not_asked() -> list[Replacement]:
+    return [
+        (Draft, "_check_member", lambda self, certificate: None),
+        rewritten(knowledge, "_check_issuer", ("if directory.member_of(issuer) is None:", "if False:")),
+    ]
+
+
+def anybody_certifies() -> list[Replacement]:
+    return [(Directory, "check_certifies", lambda self, key, at: self.keys.get(key))]
+
+
+def the_box_lets_go_of_what_is_legal() -> list[Replacement]:
+    """With each block all that waits leaves, as if its keys had ended."""
+
+    def drop_illegal(self):
+        refused = Refused(Rule.D1, "the key has ended")
+        return [(one, refused) for one in list(self._waiting) if self._remove(one)]
+
+    return [(CertificateBox, "_drop_illegal", drop_illegal)]
+
+
 def k1_after_pynacl() -> list[Replacement]:
     changes = (
         (" or not _is_valid_key(public_key)", ""),
@@ -297,7 +324,7 @@ MUTANTS: dict[str, Callable[[], list[Replacement]]] = {
     "certificates twice on the chain": lambda: [(Blockchain, "_check_certificates", lambda self, *_: None)],
     "anybody's tokens move": any_stake_moves,
     "a block from the future is notarized": lambda: [
-        rewritten(Simplex, "_notarize", ("check_clock(block.header, self.chain.genesis.params, now_ms)", "pass"))
+        rewritten(Simplex, "_notarize", ("check_clock(block.header, self.chain.state.params, now_ms)", "pass"))
     ],
     "anybody leads": anybody_leads,
     "an epoch begins before the last ended": epochs_begin_early,
@@ -347,21 +374,50 @@ MUTANTS: dict[str, Callable[[], list[Replacement]]] = {
     "routes are never cleared": routes_are_never_cleared,
     "tally members in any order": tallies_in_any_order,
     "2 delta and 3 delta swapped": two_and_three_delta_swapped,
+    "who decides is not asked": who_decides_is_not_asked,
+    "anybody certifies": anybody_certifies,
+    "half of the stake decides": lambda: [
+        rewritten(Motions, "counted", ("epoch.is_quorum(motion.stake(epoch, 1))",
+                                       "2 * motion.stake(epoch, 1) >= epoch.total"))
+    ],
+    "motions are counted by the stakes of the tip": lambda: [
+        rewritten(Draft, "finish", (".counted(which, base.epoch, ",
+                                    ".counted(which, dataclasses.replace(base.epoch, stakes=base.stakes), "))
+    ],
+    "a motion is carried out whatever changed": lambda: [
+        rewritten(motions, "_check_holds", ("if now != before:", "if False:"))
+    ],
+    "a member moves without end": lambda: [rewritten(Motions, "moved", (">= MAX_OPEN_A_MEMBER", ">= 99"))],
+    "what passed waits for the epoch to end": lambda: [rewritten(Draft, "_is_last", ("self.motions.passed or ", ""))],
+    "a removed member's keys go on": lambda: [rewritten(Directory, "remove", ("until=at.log_index", "until=None"))],
+    "what became illegal stays in the box": lambda: [(CertificateBox, "_drop_illegal", lambda self: [])],
+    "what is too late stays in the box": lambda: [(CertificateBox, "time_passed", lambda self, now_ms: [])],
+    "the box proposes what is illegal": lambda: [
+        rewritten(CertificateBox, "choose", ("draft.add(certificate)", "pass"))
+    ],
+    "the box lets go of what is legal": the_box_lets_go_of_what_is_legal,
     "K1 after PyNaCl": k1_after_pynacl,
     "negative-zero R accepted": negative_zero,
 }  # fmt: skip
 
 
 @contextmanager
-def broken(name: str) -> Iterator[None]:
-    """While inside, this rule is broken."""
+def replaced(replacements: Iterable[Replacement]) -> Iterator[None]:
+    """While inside, these stand instead."""
     with ExitStack() as stack:
-        for owner, attribute, value in MUTANTS[name]():
+        for owner, attribute, value in replacements:
             if attribute == "__code__":
                 stack.callback(setattr, owner, attribute, owner.__code__)
                 owner.__code__ = value
             else:
                 stack.enter_context(patch.object(owner, attribute, value))
+        yield
+
+
+@contextmanager
+def broken(name: str) -> Iterator[None]:
+    """While inside, this rule is broken."""
+    with replaced(MUTANTS[name]()):
         yield
 
 

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
 from random import Random
+from typing import Any
 
 from tests.simulation.campaign.adversary import Adversary
 from tests.simulation.campaign.books import Broken
 from tests.simulation.campaign.byzantine import host_of
+from tests.simulation.campaign.council import Council
 from tests.simulation.campaign.flooders import FLOODED_BOX
 from tests.simulation.campaign.liars import Twins
 from tests.simulation.campaign.roles import FILL_BOXES
@@ -29,8 +31,9 @@ from tests.simulation.campaign.watch import Watch
 
 from tallystick.consensus.signing_guard import GuardRecord, LossAccepted, Lost, Signed
 from tallystick.ledger.certificate import AnyCertificate, Payload, issue_stake, issue_statement
+from tallystick.ledger.changes import Role
 from tallystick.ledger.errors import Refused
-from tallystick.ledger.genesis import Allotment, make_genesis
+from tallystick.ledger.genesis import Allotment, Founder, make_genesis
 from tallystick.ledger.messages import Entry, Votes, decode_message
 from tallystick.ledger.params import Params
 from tallystick.ledger.vote import NOTARIZE, Ballot
@@ -79,7 +82,12 @@ class Run:
             Allotment(self.wallets[name].public_key, 0 if name in scenario.unreliable else 200, stake)
             for name, stake in scenario.stakes.items()
         ]
-        genesis = make_genesis(f"seed {scenario.seed}", START_MS, allotments, Params(**scenario.params))
+        founders = [
+            Founder(name, f"University {name}", None, self.wallets[name].public_key, Role.MEMBER, stake)
+            for name, stake in scenario.stakes.items()
+        ]
+        first: dict[str, Any] = {"founders": founders} if scenario.is_governed else {"allotments": allotments}
+        genesis = make_genesis(f"seed {scenario.seed}", START_MS, params=Params(**scenario.params), **first)
         self.network = Adversary(genesis, scenario.seed, scenario.calm)
         self.watch = Watch(self.network, may_conflict=may_conflict)
         self.faults = self.network.faults
@@ -87,6 +95,7 @@ class Run:
         self._crash_at_vote: dict[str, tuple[int, int]] = {}
         self._to_restore: dict[str, Restore] = {}
         self.network.on_action = self._on_action
+        self.is_healed = False
         self._number = 0
         self._to_withdraw = int(sum(scenario.stakes[name] for name in scenario.steady) * WITHDRAWN)
         coalition = [self.wallets[name] for name in scenario.roles]
@@ -102,6 +111,7 @@ class Run:
                 self.network.add(host, member(self.wallets[name]), self.limits, skew_ms)
         for name in scenario.observers:
             self.network.add(name, observer, self.limits)
+        self.council = Council(self) if scenario.is_governed else None
 
     # ---- the course of it ---------------------------------------------------------------------------------------
 
@@ -124,6 +134,8 @@ class Run:
         else:
             network.connect_all()
         network.run_for(200)
+        if self.council is not None:
+            self.council.begin()
         submitted = 0
         while submitted < self.scenario.certificates:
             at_ms = network.now_ms + self.random.randint(0, max(1_000, self.scenario.chaos_ms))
@@ -157,6 +169,9 @@ class Run:
     def recover(self) -> float:
         """Heal, submit one certificate each, and wait for all to be final. Returns the timeouts that took."""
         network, honest = self.network, self.watch.honest
+        self.is_healed = True
+        if self.council is not None:
+            self.council.settle()
         network.heal()
         network.relink(self.scenario.calm)
         for name in sorted(self.doomed):
@@ -324,14 +339,18 @@ class Run:
                 self._to_withdraw -= amount
                 certificate = issue_stake(self.wallets[name], self.ledger_id, self.network.now_ms, -amount)
         elif chance < 0.4:
-            payload = Payload(sha256(b"%d" % self._number).digest(), "text/plain", b"content")
-            certificate = issue_statement(_STRANGER, self.ledger_id, self.network.now_ms, "covers", payload)
+            payload = Payload(sha256(b"%d" % self._number).digest(), "", "text/plain", b"content")
+            certificate = issue_statement(self.certifier(), self.ledger_id, self.network.now_ms, "covers", payload)
         self.network.submit(self.random.choice(sorted(self.watch.honest)), Entry(certificate, payload))
 
     def statement(self) -> AnyCertificate:
         """A new statement, like no other."""
         self._number += 1
-        return issue_statement(_STRANGER, self.ledger_id, self.network.now_ms, f"number {self._number}")
+        return issue_statement(self.certifier(), self.ledger_id, self.network.now_ms, f"number {self._number}")
+
+    def certifier(self) -> Wallet:
+        """Somebody who may certify."""
+        return self.council.certifier() if self.council is not None else _STRANGER
 
     @property
     def ledger_id(self) -> bytes:
@@ -385,6 +404,8 @@ def run_scenario(scenario: Scenario) -> Outcome:
     except Exception as error:  # a node raises nothing, whatever happens to it (INV-6)
         outcome.broken = f"{type(error).__name__}: {error}"
     network = run.network
+    if run.council is not None:
+        run.council.note_outcomes()
     outcome.faults = network.faults
     outcome.faults["clocks seconds off"] = sum(abs(skew_ms) > 500 for skew_ms in scenario.skews_ms.values())
     outcome.simulated_ms = network.now_ms - START_MS

@@ -7,6 +7,7 @@ from typing import Any
 from tests.simulation.campaign.byzantine import Byzantine
 from tests.simulation.campaign.liars import LyingSyncer, Twins
 from tests.simulation.campaign.roles import FILL_BOXES, ROLES
+from tests.simulation.campaign.schemer import Schemer
 
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY
 from tallystick.network.simulated import Link
@@ -21,6 +22,8 @@ HELD_BACK_MS = 5 * DELTA_MS
 NAMES = ("ada", "ben", "cy", "dot", "eve", "fay", "gus")
 _LONG = 40
 """One seed in so many makes a long chain."""
+_FIRST_GOVERNED = 7
+"""Two in five seeds above this one have a directory."""
 
 WITHDRAWN = 0.1
 """The part of their stake, at most, that honest members withdraw altogether."""
@@ -87,6 +90,8 @@ class Scenario:
     moves_stake: bool = True
     is_ring: bool = False
     """Whether each host that is there from the beginning is connected with two others only."""
+    is_governed: bool = False
+    """Whether members are organisations, and decide on members and stakes together."""
     unreliable: tuple[str, ...] = ()
     """Members that keep to the protocol and yet may not be counted on: they lose their guard, or have a wrong clock."""
 
@@ -174,7 +179,25 @@ def draw_scenario(seed: int) -> Scenario:
     if random.random() < 0.4:
         phases.append(_restoring(random, [random.choice(scenario.honest)], loses_guard=False))
     random.shuffle(phases)
-    return Scenario(**{**vars(scenario), "phases": tuple(phases)})
+    drawn = Scenario(**{**vars(scenario), "phases": tuple(phases)})
+    return _governed(drawn) if seed > _FIRST_GOVERNED and seed % 5 in (2, 3) else drawn
+
+
+def _governed(scenario: Scenario) -> Scenario:
+    """The same with organisations that decide together; their draws are their own, so that other seeds stay."""
+    random = Random(f"governed {scenario.seed}")
+    roles = {name: Schemer if random.random() < 0.5 else role for name, role in scenario.roles.items()}
+    roles = {name: role if scenario.roles[name] is not Twins else Twins for name, role in roles.items()}
+    params = {
+        **scenario.params,
+        "anybody_certifies": random.random() < 0.2,
+        "rotation_delay_ms": random.choice([0, 500, 2_000]),
+    }
+    if random.random() < 0.5:  # only decisions end an epoch
+        params |= {"epoch_blocks": 1_000, "unbonding_blocks": 2_000}
+    certificates = scenario.certificates + 10
+    changed = {"roles": roles, "params": params, "moves_stake": False, "is_governed": True, "is_ring": False}
+    return Scenario(**{**vars(scenario), **changed, "certificates": certificates})
 
 
 def _long(random: Random, seed: int, stakes: dict[str, int]) -> Scenario:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from tests.simulation.campaign.books import Books, Broken
+from tests.simulation.campaign.governed_books import GovernedBooks
 from tests.simulation.campaign.memory import check_memory
 
 from tallystick.consensus.agreement import PersistQuorum, StateMismatch, TwinFound
@@ -12,9 +13,10 @@ from tallystick.consensus.signing_guard import Confirmed, GuardRecord, GuardStat
 from tallystick.consensus.simplex import Simplex
 from tallystick.ledger.block import Block, verified
 from tallystick.ledger.blockchain import Blockchain
-from tallystick.ledger.certificate import ProposalEvidence, VoteEvidence
+from tallystick.ledger.certificate import ProposalEvidence, Statement, VoteEvidence
 from tallystick.ledger.header import Header
 from tallystick.ledger.messages import Blocks, Proposal, RecoveryResponse, Votes
+from tallystick.ledger.stake import BlockContext
 from tallystick.ledger.state import State
 from tallystick.ledger.vote import FINALIZE, NULLIFY, Ballot, Tally, Vote
 from tallystick.network.simulated import SimulatedNetwork
@@ -73,7 +75,7 @@ class Watch:
     """Looks at every honest host: plain `SimulatedHost`s, whatever their names. Raises `Broken`."""
 
     def __init__(self, network: SimulatedNetwork, *, may_conflict: bool = False) -> None:
-        self.books = Books(network.genesis)
+        self.books = (GovernedBooks if network.genesis.founders else Books)(network.genesis)
         self.promised: dict[bytes, str] = {}
         """Certificates that a person was told are taken, and by which host."""
         self.seen = VoteBook()
@@ -93,6 +95,7 @@ class Watch:
         self._forged: dict[tuple[bytes, int, int], Header] = {}
         self._accepted: dict[bytes, Any] = {}
         self._evidence: dict[bytes, tuple[bytes, int]] = {}
+        self._statements: dict[bytes, bytes] = {}
         self._looked: dict[str, tuple[Any, int]] = {}
         self._walked: Counter[str] = Counter()
         self._heard: dict[str, tuple[Any, VoteBook]] = {}
@@ -144,6 +147,8 @@ class Watch:
                     self.books.check_proof(block, roots, members)
             case ReportAccepted(certificate):
                 self._accepted[certificate.id] = certificate
+                if isinstance(certificate, Statement):
+                    self._statements[certificate.id] = certificate.issuer
                 if isinstance(certificate, VoteEvidence | ProposalEvidence):
                     self._evidence[certificate.id] = (certificate.offender, certificate.epoch)
             case ForgetCertificate(certificate_id):
@@ -225,6 +230,9 @@ class Watch:
     def _check_forgotten(self, host: SimulatedHost, certificate_id: bytes) -> None:
         """What became illegal is promised no more; evidence does so only when there is nothing left to burn for it."""
         self.promised.pop(certificate_id, None)
+        issuer = self._statements.get(certificate_id)
+        if issuer is not None and isinstance(self.books, GovernedBooks) and self.books.may_certify(issuer):
+            raise Broken(f"{host.name} lets go of what a key certified that may certify")
         if certificate_id not in self._evidence:
             return
         offender, epoch = self._evidence[certificate_id]
@@ -263,6 +271,10 @@ class Watch:
         self._looked[host.name] = (node, state.index)
         if state.index >= len(self.states) or state != self.states[state.index]:
             raise Broken(f"the state of {host.name} at index {state.index} is not what replay gives")
+        if isinstance(self.books, GovernedBooks):
+            if state.index == len(self.books.blocks):
+                self._check_governed(host.name, state, self.books)
+            return
         if state.stakes.total != self.books.tokens:
             raise Broken(f"{host.name} counts {state.stakes.total} tokens, there are {self.books.tokens}")
         if state.index == len(self.books.blocks):
@@ -271,6 +283,21 @@ class Watch:
                 ours = (self.books.staked[key], self.books.free[key] + liable)
                 if (account.staked, account.total) != ours:
                     raise Broken(f"{host.name} counts {account} for a key that has {ours}")
+
+    @staticmethod
+    def _check_governed(name: str, state: State, books: GovernedBooks) -> None:
+        """Members, stakes and open motions are those of the books."""
+        if state.directory.member_keys != set(books.members.values()):
+            raise Broken(f"{name} has other members than motions made")
+        if state.motions.open.keys() != books.motions.keys():
+            raise Broken(f"{name} has other motions open than were moved and not decided")
+        tip = state.tip
+        for key in books.staked:
+            account = state.stakes.account(key).at(BlockContext(tip.epoch, tip.index, tip.timestamp_ms))
+            if (account.staked, account.liable) != (books.staked[key], books.liable(key)):
+                raise Broken(
+                    f"{name} counts {account} for a key that has {books.staked[key]}, {books.liable(key)} liable"
+                )
 
     def _note_heard(self, host: SimulatedHost, tallies: Iterable[Tally]) -> None:
         """A pair that conflicts, heard by a member in its own view, has to end as evidence on the chain."""

@@ -1,0 +1,67 @@
+"""A trie of many entries: what one change and one proof cost."""
+
+import gc
+import statistics
+from collections.abc import Callable
+from functools import partial
+from hashlib import sha256
+from typing import TypeVar
+
+from benchmarks.workload import cpu_seconds, summary
+from tallystick.ledger.encoding import encode
+from tallystick.ledger.trie import Trie, TrieProof, proven_value
+
+ENTRIES = 100_000
+VALUE = bytes(range(64))
+ROUNDS = 9
+PER_ROUND = 1_000
+
+T = TypeVar("T")
+
+
+def large() -> str:
+    """Microseconds for a change and for a proof with `ENTRIES` entries, and the bytes of a proof."""
+    trie, keys = Trie(), [sha256(b"%d" % number).digest() for number in range(ENTRIES)]
+    for key in keys:
+        trie = trie.set(key, VALUE)
+    first_root_s = cpu_seconds(trie.root)
+    replaced, added, made, verified = [], [], [], []
+    proofs: list[tuple[bytes, TrieProof]] = []
+    for first in range(0, ROUNDS * PER_ROUND, PER_ROUND):
+        old = keys[first : first + PER_ROUND]
+        new = [sha256(b"new %d" % number).digest() for number in range(first, first + PER_ROUND)]
+        shown = [(key, trie.prove(key)) for key in (*old[::2], *new[::2])]
+        gc.collect()
+        replaced.append(_us_each(old, partial(_change, trie)))
+        added.append(_us_each(new, partial(_change, trie)))
+        made.append(_us_each(new, partial(_prove, trie)))
+        verified.append(_us_each(shown, partial(_verify, trie.root())))
+        proofs += shown
+    sizes = [len(proof.encoded) for _, proof in proofs]
+    steps = [len(proof.path) for _, proof in proofs]
+    return (
+        f"one change among {ENTRIES:,} entries and the root after it, in us: a new value {summary(replaced)}, "
+        f"a new key {summary(added)}, goal < 1,000\n"
+        f"  a proof, its value of {len(VALUE)} bytes included: {statistics.median(sizes):.0f} bytes, at most "
+        f"{max(sizes):,}, goal < 2,000; {statistics.median(steps):.0f} steps, at most {max(steps)}\n"
+        f"  a proof in us: made and encoded {summary(made)}, verified {summary(verified)}\n"
+        f"  the first root, which hashes all: {first_root_s:.2f} s"
+    )
+
+
+def _us_each(given: list[T], work: Callable[[T], object]) -> float:
+    """Processor time of one call, in us."""
+    return cpu_seconds(lambda: [work(one) for one in given]) / len(given) * 1e6
+
+
+def _change(trie: Trie, key: bytes) -> None:
+    trie.set(key, b"changed").root()
+
+
+def _prove(trie: Trie, key: bytes) -> None:
+    encode(trie.prove(key))
+
+
+def _verify(root: bytes, shown: tuple[bytes, TrieProof]) -> None:
+    key, proof = shown
+    proven_value(proof, key, root)
