@@ -1,7 +1,7 @@
 """The certificate box: what waits to be forged, in order of arrival, bounded in count, in bytes and by source."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice
 from typing import NamedTuple
 
@@ -25,7 +25,7 @@ from tallystick.ledger.messages import Entry
 from tallystick.ledger.params import MAX_BLOCK_BYTES
 from tallystick.ledger.state import State
 from tallystick.ledger.transition import Draft, Find
-from tallystick.node.box_shares import BoxShares
+from tallystick.node.box_shares import BoxShares, Share
 from tallystick.node.evidence_pool import EvidencePool
 from tallystick.node.limits import Limits
 
@@ -34,12 +34,12 @@ _BLOCK_OVERHEAD_BYTES = 1024
 
 
 class BoxEntry(NamedTuple):
-    """A certificate in the box, when it came (ms), the bytes it takes there, and of which organisation it was then."""
+    """A certificate in the box, when it came (ms), the bytes it takes there, and the shares in which it waits."""
 
     entry: Entry
     since_ms: int
     size_bytes: int
-    organisation: str | None
+    shares: Sequence[Share]
 
 
 class CertificateBox:
@@ -127,23 +127,27 @@ class CertificateBox:
             raise Refused(Rule.C4, f"certificate {certificate.id.hex()[:16]}… is in the box")
         size = len(certificate.encoded) + (len(encode(entry.payload)) if entry.payload else 0)
         listed = self._state.directory.keys.get(certificate.issuer)
-        organisation = listed.organisation if listed is not None else None
-        self._shares.check_room(certificate, organisation, size)
+        shares = self._shares.of(certificate, listed.organisation if listed is not None else None)
+        self._shares.check_room(shares, size)
         if not (self._state.params.anybody_certifies and isinstance(certificate, Statement)):
-            self._draft(now_ms).add(certificate)
+            self._note_bound(certificate, now_ms)
+        self._waiting[certificate.id] = BoxEntry(entry, now_ms, size, shares)
+        self._of_issuer[certificate.issuer] += 1
+        self._shares.change(shares, 1, size)
+        self.size_bytes += size
+        return None
+
+    def _note_bound(self, certificate: AnyCertificate, now_ms: int) -> None:
+        """Note what may become illegal while it waits. Raises `Refused` if it is so already."""
+        self._draft(now_ms).add(certificate)
+        if isinstance(certificate, StakingOperation):
+            self._projected = self._projected.after([certificate], self._state.context(now_ms))
+            self._staking[certificate.id] = certificate
         if isinstance(certificate, Decision):
             self._decisions[certificate.id] = certificate
         if (until_ms := self._ends_ms(certificate)) is not None:
             self._until_ms[certificate.id] = until_ms
             self._first_until_ms = min(self._first_until_ms, until_ms)
-        if isinstance(certificate, StakingOperation):
-            self._projected = self._projected.after([certificate], self._state.context(now_ms))
-            self._staking[certificate.id] = certificate
-        self._waiting[certificate.id] = BoxEntry(entry, now_ms, size, organisation)
-        self._of_issuer[certificate.issuer] += 1
-        self._shares.change(certificate, organisation, 1, size)
-        self.size_bytes += size
-        return None
 
     def add_again(self, entry: Entry) -> None:
         """Put what waited before a restart last. Raises `Refused` as `add` does."""
@@ -186,7 +190,7 @@ class CertificateBox:
                 freed = len(encode(payload))
                 left = waiting._replace(entry=Entry(certificate), size_bytes=waiting.size_bytes - freed)
                 self._waiting[certificate_id] = left
-                self._shares.change(certificate, waiting.organisation, 0, -freed)
+                self._shares.change(waiting.shares, 0, -freed)
                 self.size_bytes -= freed
 
     def _remove(self, certificate_id: bytes) -> Entry | None:
@@ -194,7 +198,7 @@ class CertificateBox:
         if waiting is None:
             return None
         issuer = waiting.entry.certificate.issuer
-        self._shares.change(waiting.entry.certificate, waiting.organisation, -1, -waiting.size_bytes)
+        self._shares.change(waiting.shares, -1, -waiting.size_bytes)
         self._staking.pop(certificate_id, None)
         self._decisions.pop(certificate_id, None)
         self._until_ms.pop(certificate_id, None)
