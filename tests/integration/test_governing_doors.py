@@ -1,5 +1,6 @@
 """What an organisation does by keys that are no node's, and what is decided of one that is gone, on a real node."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -270,7 +271,10 @@ def test_what_an_organisation_certified_that_is_gone_is_taken_back_by_motion(alo
     supersede = ("supersede", tmp_path / "of cy.txt", tmp_path / "of ada instead.txt", *here)
     assert "[R2]" in said(*supersede, "--yes", expect=6), "not by another organisation alone"
     assert "gives way for good to" in said(*supersede, "--by-motion", expect=2)
-    assert f"to put {new[:12]}… in the place of" in said(*supersede, "--by-motion", "--yes")
+    made = said(*supersede, "--by-motion", "--yes", "--why", "as Cy is gone")
+    assert f"to put {new[:12]}… in the place of" in made
+    (motion,) = re.findall(r"Motion ([0-9a-f]{16})", made.partition(":")[0])
+    assert "as Cy is gone" in said("show", "certificate", motion, *here)
     assert f"superseded by {new[:12]}…" in said("verify", tmp_path / "of cy.txt", *here, expect=1)
 
     assert "say --compromised-since" in said(*withdraw, "--by-motion", "--yes", expect=2)

@@ -87,7 +87,7 @@ def certify(
         certified += [drafts.about_stream(name, sys.stdin.buffer, subject, note)] if name is not None else []
     else:
         certified = [drafts.in_words(subject or "", note, media_type)]
-    wallet = options.open_key(key, passphrase_file, no_passphrase) if key else None
+    wallet = options.wallet_in(key, passphrase_file, no_passphrase)
     with open_node(data, url, wallet) as client:
         issuer = wallet.public_key if wallet else bytes.fromhex(client.status().node.key)
         _warn_of(client, issuer.hex())

@@ -6,10 +6,10 @@ from msgspec.structs import replace
 
 from tallystick.api import views
 from tallystick.api.words import SHORT_ID
-from tallystick.cli.issuers import SignWith, Why, wallet_in
+from tallystick.cli.issuers import SignWith, Why
 from tallystick.cli.motions import organisations
 from tallystick.cli.operating import settled
-from tallystick.cli.options import Data, NoPassphrase, PassphraseFile, Yes, argument, flag, open_node
+from tallystick.cli.options import Data, NoPassphrase, PassphraseFile, Yes, argument, flag, open_node, wallet_in
 from tallystick.cli.output import confirm, fail, give, hint, is_json, marked, say, say_fields, told
 from tallystick.cli.words import called, erasure_fields, names_of
 from tallystick.client.blocking import Client

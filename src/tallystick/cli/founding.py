@@ -181,7 +181,7 @@ def rotate(
     """
     from tallystick.cli.members import rotate_key  # noqa: PLC0415  # it brings the client along
 
-    wallet = options.open_key(key, passphrase_file, no_passphrase) if key else None
+    wallet = options.wallet_in(key, passphrase_file, no_passphrase)
     rotate_key(admission, compromised_since, wallet, data, yes=yes)
 
 

@@ -45,11 +45,6 @@ issuer = group(
 )
 
 
-def wallet_in(key: Path | None, passphrase_file: Path | None, no_passphrase: bool) -> Wallet | None:
-    """The key that is to sign instead of the node's own."""
-    return options.open_key(key, passphrase_file, no_passphrase) if key else None
-
-
 @issuer.command("list")
 def list_issuers(
     who: Annotated[str | None, argument("WHO", "The organisation's id or name.", show_default="all")] = None,
@@ -114,7 +109,7 @@ def add(
     """
     if until is not None and until <= now_ms():
         raise typer.BadParameter(f"--until is {utc(until)}, which is over: the key would be spent and certify nothing")
-    with options.open_node(data, wallet=wallet_in(key, passphrase_file, no_passphrase)) as client:
+    with options.open_node(data, wallet=options.wallet_in(key, passphrase_file, no_passphrase)) as client:
         found = read_admission(admission, client.ledger_id)
         change = d.AddIssuer(found.organisation, found.key, label, until, found.signature)
         outcome = decide(client, client.change_keys(change, timeout_s=0))
@@ -156,7 +151,7 @@ def withdraw(
             raise typer.BadParameter("the keys of an organisation that is gone have ended: say --compromised-since")
         _move_compromised(which, compromised_since, days, data, yes=yes)
         return
-    with options.open_node(data, wallet=wallet_in(key, passphrase_file, no_passphrase)) as client:
+    with options.open_node(data, wallet=options.wallet_in(key, passphrase_file, no_passphrase)) as client:
         one, found = _key_that_certifies(client, which)
         ending = found.key
         void = (
@@ -227,14 +222,14 @@ def revoke(
     """
     effect: d.Effect = "void" if void else "revoked"
     told_reason = cast(d.Reason, reason.replace("-", "_"))
-    wallet = wallet_in(key, passphrase_file, no_passphrase)
+    wallet = options.wallet_in(key, passphrase_file, no_passphrase)
     with options.open_node(data, wallet=wallet) as client:
         signer = _signer(client, wallet)
         one = _statement(client, which, signer)
         then = "will count as never valid" if void else "is not valid from now on"
         question = f"{_in_words(one)} {then}, for good."
         if by_motion:
-            move(client, d.SetStatus(one.id, effect, told_reason), days, data, question=question, yes=yes)
+            move(client, d.SetStatus(one.id, effect, told_reason), days, data, question=question, why=why, yes=yes)
             return
         _check_own(one, signer)
         confirm(f"{question} Revoke it?", is_said=yes)
@@ -263,7 +258,7 @@ def supersede(
 
     Example: tallystick supersede diploma.pdf corrected.pdf
     """
-    wallet = wallet_in(key, passphrase_file, no_passphrase)
+    wallet = options.wallet_in(key, passphrase_file, no_passphrase)
     with options.open_node(data, wallet=wallet) as client:
         signer = _signer(client, wallet)
         one, new = _statement(client, which, signer), _statement(client, successor, signer)
@@ -272,7 +267,7 @@ def supersede(
         question = f"{_in_words(one)} gives way for good to {_in_words(new)}."
         if by_motion:
             change = d.SetStatus(one.id, "superseded", "unspecified", new.id)
-            move(client, change, days, data, question=question, yes=yes)
+            move(client, change, days, data, question=question, why=why, yes=yes)
             return
         _check_own(one, signer)
         _check_own(new, signer)

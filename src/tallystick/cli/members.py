@@ -20,10 +20,10 @@ from tallystick.cli.options import (
     flag,
     group,
     node_folder,
-    open_key,
     open_node,
     open_source,
     option,
+    wallet_in,
 )
 from tallystick.cli.output import Columns, Text, confirm, give, hint, is_json, marked, number, say, say_table, share_bar
 from tallystick.cli.words import utc
@@ -295,7 +295,7 @@ def certifies(
 
     Example: tallystick member certifies off
     """
-    wallet = open_key(key, passphrase_file, no_passphrase) if key else None
+    wallet = wallet_in(key, passphrase_file, no_passphrase)
     role: d.MemberRole = "member" if value == "on" else "voter"
     with open_node(data, wallet=wallet) as client:
         own = wallet.public_key.hex() if wallet else client.status().node.key

@@ -69,7 +69,14 @@ def decide(client: Client, signed: governed_views.SignedDecision) -> views.Outco
 
 
 def move(
-    client: Client, change: d.AnyChange, days: int, data: Path | None, *, question: str = "", yes: bool = False
+    client: Client,
+    change: d.AnyChange,
+    days: int,
+    data: Path | None,
+    *,
+    question: str = "",
+    why: str = "",
+    yes: bool = False,
 ) -> None:
     """Move that something be changed, and tell what the motion waits for.
 
@@ -78,7 +85,7 @@ def move(
     stakes = {one.id: (one.title, one.staked) for one in organisations(client) if one.member_key}
     _, danger = stops_without(d.change_in(change), stakes)
     _ask(f"{question} {danger or ''}".strip(), f"Move to {in_words(change)}?", danger, yes=yes)
-    outcome = decide(client, client.move(change, expires_ms=now_ms() + days * _DAY_MS, timeout_s=0))
+    outcome = decide(client, client.move(change, expires_ms=now_ms() + days * _DAY_MS, words=why, timeout_s=0))
     if is_json():
         return
     made = client.motion(outcome.id)

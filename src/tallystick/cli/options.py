@@ -151,6 +151,11 @@ def open_key(path: Path, file: Path | None, none: bool) -> Wallet:
     return bare or open_key_file(path, find_passphrase(file, none, str(path)))
 
 
+def wallet_in(key: Path | None, passphrase_file: Path | None, no_passphrase: bool) -> Wallet | None:
+    """The key in a file that is to sign; `None`: the node's own is. Raises as `open_key` does."""
+    return open_key(key, passphrase_file, no_passphrase) if key else None
+
+
 def open_bare_key(path: Path) -> Wallet | None:
     """The key in a file, if it has no passphrase. Raises `Problem`, and `Refused` (K3)."""
     try:

@@ -238,6 +238,7 @@ def _tell_certificate(_: Client, one: views.Certificate) -> None:
         "offender": whole(one.offender) if one.offender else "",
         "payload hash": one.payload_hash or "none",
         "payload": _payload_words(one),
+        "why": one.payload.subject if one.payload and one.kind != "statement" else "",
         "note": one.payload.file.note if one.payload and one.payload.file else "",
     }
     if one.is_listed is False:
@@ -251,6 +252,8 @@ def _payload_words(one: views.Certificate) -> str:
         return kept if one.payload_hash else "none"
     if (file := one.payload.file) is not None:
         return f"the file {file.name}, {file.size_bytes:,} bytes, SHA-256 {file.sha256}"
+    if not one.payload.media_type:
+        return "words alone"
     size = f"{one.payload.size_bytes:,} bytes of {one.payload.media_type}"
     return size if one.payload.text is None else one.payload.text
 

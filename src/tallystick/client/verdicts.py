@@ -179,7 +179,7 @@ def _as_it_was(client: Client, found: Certified, at_ms: int | None) -> Certified
     return replace(found, certificate=replace(found.certificate, validity=validity))
 
 
-def _why_not(  # noqa: PLR0913
+def _why_not(  # noqa: PLR0913  each may be the reason
     found: Sequence[Certified],
     wanted: Sequence[Certified],
     ledger: views.Ledger,

@@ -1,6 +1,6 @@
 """What a node asks of agreement, whichever rule runs: Simplex or the lone forger."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -133,7 +133,7 @@ class Agreement:
     def heard_late(self, now_ms: int, peer: Peer, tallies: Iterable[Tally], actions: list[Action]) -> None:
         """A peer says votes, not verified, of views that are over: it may have missed how they ended."""
 
-    def proposed_on(self, block_hash: bytes) -> tuple[State, list[AnyCertificate]] | None:
+    def proposed_on(self, block_hash: bytes) -> tuple[State, Iterator[AnyCertificate]] | None:
         """The state that an unfinished proposal extends, if both are known, and its certificates that are at hand."""
         return None
 

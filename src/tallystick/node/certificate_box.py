@@ -227,7 +227,8 @@ class CertificateBox:
         directory = self._state.directory
         suspects: list[AnyCertificate] = list(self._decisions.values())
         if not self._state.params.anybody_certifies:
-            ended = {one for one in self._of_issuer if not directory.may_certify(one, self._draft(0).at)}
+            at = self._draft(0).at
+            ended = {one for one in self._of_issuer if not directory.may_certify(one, at)}
             if ended:
                 suspects = [one for one in self if isinstance(one, Decision) or one.issuer in ended]
         return self._drop(suspects, 0)

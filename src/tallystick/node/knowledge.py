@@ -61,7 +61,9 @@ class Knowledge:
         if (found := self._agreement.proposed_on(block_hash)) is None:
             return
         state, at_hand = found
-        changed = {key for one in (*at_hand, *certificates) if (key := _key_changed(one)) is not None}
+        changed = set[bytes]()
+        if not state.params.anybody_certifies:
+            changed = {key for one in (*at_hand, *certificates) if (key := _key_changed(one)) is not None}
         for one in certificates:
             if not (isinstance(one, Certified) and one.issuer in changed):
                 _check_issuer(one, state)

@@ -1,6 +1,6 @@
 """Drives `Simplex`: carries out what it decides, and feeds it what peers say of votes, proposals and recovery."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -451,13 +451,14 @@ class SimplexDriver(Agreement):
                 some = tuple(lacks[start : start + messages.MAX_IDS])
                 actions.append(Send(partial.sender, messages.ProposalRequest(block_hash, some)))
 
-    def proposed_on(self, block_hash: bytes) -> tuple[State, list[AnyCertificate]] | None:
+    def proposed_on(self, block_hash: bytes) -> tuple[State, Iterator[AnyCertificate]] | None:
         partial = next((one for (known, _), one in self._partial.items() if known == block_hash), None)
         base = self.simplex.proposals.state_after(partial.proposal.header.parent_hash) if partial else None
         if partial is None or base is None:
             return None
-        waiting = (self._box.get(one) for one in partial.proposal.ids or ())
-        return base, [*partial.certificates.values(), *(entry.certificate for entry in waiting if entry is not None)]
+        ids = partial.proposal.ids or ()
+        waiting = (entry.certificate for one in ids if (entry := self._box.get(one)) is not None)
+        return base, (one for some in (partial.certificates.values(), waiting) for one in some)
 
     def answer(self, peer: Peer, request: messages.ProposalRequest, actions: list[Action]) -> None:
         """A proposal that the gate has passed, or the certificates of it that the peer lacks."""
