@@ -61,7 +61,7 @@ from tallystick.node.events import (
     Timer,
     TimerFired,
 )
-from tallystick.node.finality_proofs import Checkpoint
+from tallystick.node.finality_proofs import TrustedBlock
 from tallystick.node.intake import Intake
 from tallystick.node.limits import Limits
 from tallystick.node.node import Node
@@ -375,11 +375,11 @@ def started_node(
     agreement: Agreement,
     archive: FullArchive,
     limits: Limits | None = None,
-    checkpoint: Checkpoint | None = None,
+    trusted_block: TrustedBlock | None = None,
 ) -> Node:
     """A node as a host starts it, from what the archive kept."""
-    chain = replayed(genesis, agreement.check_forger, archive, checkpoint)
-    return Node(chain, agreement, limits, archive, checkpoint)
+    chain = replayed(genesis, agreement.check_forger, archive, trusted_block)
+    return Node(chain, agreement, limits, archive, trusted_block)
 
 
 class Bench:

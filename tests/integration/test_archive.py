@@ -229,7 +229,7 @@ def test_headers_lead_only_so_far(kept_by_votes: FullArchive, monkeypatch: pytes
 
 
 def test_blocks_of_a_tip_without_votes_are_answered_as_far_as_they_are_proven(archive: FullArchive) -> None:
-    """A node that came by a checkpoint has blocks that it cannot prove."""
+    """A node that came by a trusted block has blocks that it cannot prove."""
     scribe = FinalScribe(GENESIS)
     for index in range(1, 7):
         scribe.forge(is_finalized=index == 3)

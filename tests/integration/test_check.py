@@ -299,7 +299,7 @@ def test_a_false_finalization_is_not_put_back(kept: Kept) -> None:
     execute(kept.path, "DELETE FROM finalizations WHERE block_index = 8")
     report = kept.check()
     assert report.missing_finalizations == [8]
-    assert report.is_sound, "a node that trusted a checkpoint has none there either"
+    assert report.is_sound, "a node that started from a trusted block has none there either"
     (proof,) = kept.scribe.proofs(8)
     unsigned = replace(
         proof.finalization, signatures=tuple((one, bytes(64)) for one, _ in proof.finalization.signatures)

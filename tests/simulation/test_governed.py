@@ -10,7 +10,7 @@ from tallystick.ledger.messages import Votes, encode_message
 from tallystick.ledger.vote import NULLIFY, tally_of
 from tallystick.network.simulated import Link
 from tallystick.network.simulated_host import observer
-from tallystick.node.finality_proofs import Checkpoint
+from tallystick.node.finality_proofs import TrustedBlock
 from tallystick.node.limits import Limits
 
 FOUR = SEVEN[:4]
@@ -305,13 +305,13 @@ def test_a_late_joiner_follows_over_epochs_that_decisions_ended():
     ledger.assert_agreed()
 
 
-def test_a_late_joiner_follows_to_a_checkpoint_over_epochs_that_decisions_ended():
+def test_a_late_joiner_follows_to_a_trusted_block_over_epochs_that_decisions_ended():
     """Their keys may long be stolen: the votes count for nothing."""
     ledger = decided(2, 6)
     network, tip = ledger.network, ledger.state.tip
     late = network.add("late", observer, Limits(range_blocks=4))
     network.crash("late")
-    late.checkpoint = Checkpoint(tip.index, tip.hash)
+    late.trusted_block = TrustedBlock(tip.index, tip.hash)
     network.connect_all()
     network.restart("late")
     assert network.run_until(lambda: late.node.state.tip == tip, 60_000)

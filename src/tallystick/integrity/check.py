@@ -58,7 +58,7 @@ class Report:
     rows: dict[str, dict[int, str]] = field(default_factory=lambda: defaultdict(dict))
     """By table, and there by number: damaged rows, and missing blocks, each with the reason."""
     unproven: dict[int, int] = field(default_factory=dict)
-    """Last blocks of epochs without a finalization, each with its epoch; no damage where a checkpoint was trusted."""
+    """Last blocks of epochs without a finalization, each with its epoch; no damage below a trusted block."""
     ends: dict[int, EpochEnd | None] = field(default_factory=dict)
     """What should be kept with last blocks of epochs and is not, by index; `None`: nothing should be."""
     derived: list[str] = field(default_factory=list)

@@ -60,7 +60,7 @@ class Rule(Enum):
     V1 = "vote signed by its member"
     V2 = "votes of more than 2/3 of the epoch's stake"
     V3 = "evidence shows two votes or headers that conflict"
-    V4 = "chain holds the trusted checkpoint"
+    V4 = "chain holds the trusted block"
     V6 = "evidence is of an epoch whose stake is liable"
 
     B1 = "block index follows the tip"

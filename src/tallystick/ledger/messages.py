@@ -87,7 +87,7 @@ class Blocks(_Message, tag=6):
     start: Index
     blocks: Annotated[tuple[Block, ...], Meta(max_length=MAX_RANGE_BLOCKS)]
     headers: HeaderList = ()
-    """Those that follow the last block, up to the one that proves it: by votes, or by the asker's checkpoint."""
+    """Those that follow the last block, up to the one that proves it: by votes, or by the asker's trusted block."""
     finalization: Tally | None = None
     """Votes that make the last header, or else the last block, final; the lone forger needs none."""
 

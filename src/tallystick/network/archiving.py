@@ -133,7 +133,7 @@ def answer(archive: FullArchive, request: Kept, most_bytes: int) -> Answer | Vot
 def answer_blocks(archive: FullArchive, asked: BlockRequest, most_bytes: int) -> Blocks:
     """Blocks of one epoch, then headers to where a finalization is; if none follows, to the end of the range.
 
-    An asker that trusts a checkpoint knows the block at the end of the range, or at that of the epoch, by its hash.
+    An asker with a trusted block knows the block at the end of the range, or at that of the epoch, by its hash.
     """
     chosen: list[Block] = []
     headers: list[Header] = []

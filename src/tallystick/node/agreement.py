@@ -19,7 +19,7 @@ from tallystick.ledger.wallet import Wallet
 from tallystick.node.archive import Archive
 from tallystick.node.certificate_box import CertificateBox
 from tallystick.node.events import Action, Peer
-from tallystick.node.finality_proofs import Checkpoint, Finality
+from tallystick.node.finality_proofs import Finality, TrustedBlock
 from tallystick.node.limits import Limits
 
 
@@ -79,7 +79,7 @@ class Agreement:
         """Who may forge, for the gate."""
         raise NotImplementedError
 
-    def finality(self, chain: Blockchain, limits: Limits, checkpoint: Checkpoint | None) -> Finality:
+    def finality(self, chain: Blockchain, limits: Limits, trusted_block: TrustedBlock | None) -> Finality:
         """How blocks of peers are known to be final."""
         raise NotImplementedError
 

@@ -24,7 +24,7 @@ from tallystick.node.archive import Archive
 from tallystick.node.certificate_box import CertificateBox
 from tallystick.node.chain_copy import RECENT_BLOCKS, ChainCopy
 from tallystick.node.events import Action, Broadcast, CheckedMessage, Event, Peer, Send, Timer, refuse
-from tallystick.node.finality_proofs import Checkpoint, Proof
+from tallystick.node.finality_proofs import Proof, TrustedBlock
 from tallystick.node.gossip import Gossip
 from tallystick.node.knowledge import Knowledge
 from tallystick.node.late_votes import LateVotes
@@ -43,14 +43,14 @@ class Node:
         agreement: Agreement,
         limits: Limits | None = None,
         archive: Archive | None = None,
-        checkpoint: Checkpoint | None = None,
+        trusted_block: TrustedBlock | None = None,
     ) -> None:
         self.limits = limits or Limits()
         self.chain = chain
         self.box = CertificateBox(self.limits, self.state, chain.finder)
         self._agreement = agreement
         self.exchange = PeerExchange(self.limits, chain.genesis, self.state, archive.addresses() if archive else ())
-        self.sync = Sync(self.limits, agreement.finality(chain, self.limits, checkpoint))
+        self.sync = Sync(self.limits, agreement.finality(chain, self.limits, trusted_block))
         self._gossip = Gossip(self.limits)
         self._search = PayloadSearch(self.limits)
         own = agreement.wallet.public_key if agreement.wallet is not None else None

@@ -24,7 +24,7 @@ from tallystick.node.agreement import Agreement, AgreementStatus, Step, status_o
 from tallystick.node.archive import Archive, kept_epoch
 from tallystick.node.certificate_box import CertificateBox
 from tallystick.node.events import Action, Broadcast, Peer, ReportStuck, Send
-from tallystick.node.finality_proofs import Checkpoint, FinalityProofs
+from tallystick.node.finality_proofs import FinalityProofs, TrustedBlock
 from tallystick.node.limits import Allowances, Limits
 
 _PATIENCE: Final = 4
@@ -100,8 +100,8 @@ class SimplexDriver(Agreement):
     def check_forger(self) -> CheckForger:
         return self.simplex.check_forger
 
-    def finality(self, chain: Blockchain, limits: Limits, checkpoint: Checkpoint | None) -> FinalityProofs:
-        self._finality = FinalityProofs(chain.state, limits.range_blocks, checkpoint)
+    def finality(self, chain: Blockchain, limits: Limits, trusted_block: TrustedBlock | None) -> FinalityProofs:
+        self._finality = FinalityProofs(chain.state, limits.range_blocks, trusted_block)
         return self._finality
 
     def start(self, chain: Blockchain, box: CertificateBox, archive: Archive | None) -> None:
@@ -130,7 +130,7 @@ class SimplexDriver(Agreement):
         """Asked before any signature is verified, and again when the message's turn comes."""
         views = self.simplex.views
         match message:
-            case _ if self._finality.is_below_checkpoint:
+            case _ if self._finality.is_below_trusted_block:
                 return False
             case Proposal(view, _, header, _, ids):
                 is_new = views.wants(header) and views.proposals.whole(header.hash) is None
@@ -165,7 +165,7 @@ class SimplexDriver(Agreement):
 
     def wanted_votes(self, votes: Votes) -> Votes | None:
         """Certificates that say something new, and single votes of members for views at hand."""
-        if self._finality.is_below_checkpoint:
+        if self._finality.is_below_trusted_block:
             return None
         views, wanted = self.simplex.views, []
         tallies = [(tally, views.is_certificate(tally)) for tally in votes.tallies]
@@ -247,7 +247,7 @@ class SimplexDriver(Agreement):
     # ---- steps ------------------------------------------------------------------------------------------------
 
     def step(self, now_ms: int, is_behind: Callable[[], bool], actions: list[Action]) -> Step:
-        if self._finality.is_below_checkpoint:
+        if self._finality.is_below_trusted_block:
             return Step()
         self._ask_to_recover(now_ms, actions)
         for partial in list(self._partial.values()):
