@@ -27,7 +27,7 @@ from tallystick.ledger.keys import is_signed
 from tallystick.ledger.messages import entry_codec
 from tallystick.ledger.params import Params
 from tallystick.problems import NotThere
-from tallystick.storage.file_statement import describe_file
+from tallystick.storage.described_files import describe_file
 
 
 @dataclass

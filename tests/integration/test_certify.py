@@ -25,9 +25,9 @@ from tallystick.client.client import BATCH
 from tallystick.client.drafts import read_batch
 from tallystick.host.addresses import drawn_port
 from tallystick.host.key_file import create_key_file
+from tallystick.ledger.file_statement import FILE_MEDIA_TYPE
 from tallystick.ledger.messages import entry_codec
 from tallystick.problems import NotRunning, Problem
-from tallystick.storage.file_statement import FILE_MEDIA_TYPE
 
 HERE: dict[str, Any] = {"TALLYSTICK_PASSPHRASE": PASSPHRASE}
 

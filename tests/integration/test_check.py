@@ -34,10 +34,10 @@ from tallystick.integrity.salvage import salvage, salvage_in_place
 from tallystick.ledger.blockchain import Blockchain
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.errors import Rule
+from tallystick.ledger.file_statement import FileStatement, file_payload
 from tallystick.ledger.vote import NOTARIZE, tally_of
 from tallystick.network.replay import replayed
 from tallystick.problems import DamagedStore, StoreError
-from tallystick.storage.file_statement import FileStatement, file_payload
 from tallystick.storage.store import Store
 
 FOUNDED = found(epoch_blocks=4)

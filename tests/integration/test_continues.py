@@ -24,12 +24,13 @@ from tallystick.host.drafts import read_draft, write_draft
 from tallystick.host.key_file import create_key_file
 from tallystick.ledger.certificate import SALT_BYTES, issue_statement
 from tallystick.ledger.changes import Role
+from tallystick.ledger.file_statement import file_payload
 from tallystick.ledger.genesis import Founder, Genesis, continuing, make_genesis
 from tallystick.ledger.messages import Entry
 from tallystick.ledger.params import Params
 from tallystick.network.simulated import SimulatedNetwork
 from tallystick.network.simulated_host import member
-from tallystick.storage.file_statement import describe_file, file_payload
+from tallystick.storage.described_files import describe_file
 from tallystick.storage.store import Store
 
 OLD: Final = {"ada": ADA, "ben": BEN, "cy": CY}

@@ -31,10 +31,11 @@ from tallystick.host.logs import ReportLog, note, start_logging
 from tallystick.host.text import printable
 from tallystick.ledger.certificate import Payload
 from tallystick.ledger.errors import Refused, Rule
+from tallystick.ledger.file_statement import FileStatement, file_payload
 from tallystick.ledger.genesis import Allotment, Genesis, make_genesis
 from tallystick.ledger.params import Params
 from tallystick.node.events import ReportRefused
-from tallystick.storage.file_statement import FileStatement, describe_file, file_payload
+from tallystick.storage.described_files import describe_file
 from tallystick.storage.store import Store
 
 ANYTHING = "".join(STRANGE.values())

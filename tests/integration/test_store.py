@@ -35,13 +35,13 @@ from tallystick.ledger.block import Block
 from tallystick.ledger.certificate import AnyCertificate, Payload
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.errors import Rule
+from tallystick.ledger.file_statement import FileStatement, file_payload
 from tallystick.ledger.messages import (
     Entry,
 )
 from tallystick.network.archiving import FullArchive, sign_address
 from tallystick.network.simulated_host import member
 from tallystick.problems import DamagedStore, StoreError
-from tallystick.storage.file_statement import FileStatement, file_payload
 from tallystick.storage.store import Store
 
 FILE = FileStatement("report.pdf", 3, bytes(range(32)))

@@ -18,7 +18,8 @@ from tests.integration.test_decision_tables import FinalGovernedScribe
 from tallystick.host.data_folder import DataFolder, Settings
 from tallystick.ledger.certificate import SALT_BYTES, AnyCertificate, Statement, issue_statement
 from tallystick.ledger.changes import Effect, Reason, SetCompromised
-from tallystick.storage.file_statement import describe_file, file_payload
+from tallystick.ledger.file_statement import file_payload
+from tallystick.storage.described_files import describe_file
 from tallystick.storage.store import Store
 
 MINUTE_MS = 60_000

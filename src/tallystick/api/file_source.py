@@ -11,7 +11,7 @@ from tallystick.api.reader import Find, LedgerReader, Thread
 from tallystick.integrity.checked_chain import CheckedChain
 from tallystick.ledger.block import Block
 from tallystick.ledger.certificate_index import Place
-from tallystick.storage.file_statement import FileStatement
+from tallystick.ledger.file_statement import FileStatement
 from tallystick.storage.search_index import Query, SearchIndex
 from tallystick.storage.store import Store
 

@@ -33,10 +33,10 @@ from tallystick.ledger.certificate import AnyCertificate, Motion, Statement
 from tallystick.ledger.certificate_index import Place
 from tallystick.ledger.changes import Erase
 from tallystick.ledger.encoding import encode
+from tallystick.ledger.file_statement import FileStatement, file_statement_in
 from tallystick.ledger.state import State
 from tallystick.problems import Ambiguous, DamagedStore, NotThere
 from tallystick.storage.decision_tables import Decided, Decisions
-from tallystick.storage.file_statement import FileStatement, file_statement_in
 from tallystick.storage.search_index import Query, SearchIndex
 from tallystick.storage.store import Store
 

@@ -23,7 +23,7 @@ from tallystick.host.text import is_hex_digest
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.wallet import Wallet
 from tallystick.problems import Ambiguous, NotThere, Problem, RefusedInput
-from tallystick.storage.file_statement import describe_file
+from tallystick.storage.described_files import describe_file
 
 _FEWEST_DIGITS: Final = 2
 _SHORTEST_ID: Final = 8

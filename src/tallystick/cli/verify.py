@@ -34,7 +34,7 @@ from tallystick.client.verdicts import (
 )
 from tallystick.client.verification import Certified
 from tallystick.problems import ExitCode, Problem
-from tallystick.storage.file_statement import describe_file, describe_stream
+from tallystick.storage.described_files import describe_file, describe_stream
 
 _MOST_EXPLAINED: Final = 3
 """Of so many files all is told, of more a line each."""

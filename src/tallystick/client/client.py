@@ -23,10 +23,11 @@ from tallystick.host.data_folder import usual_folder
 from tallystick.host.text import is_hex_digest
 from tallystick.ledger.certificate import SALT_BYTES, Payload, issue_statement
 from tallystick.ledger.encoding import encode
+from tallystick.ledger.file_statement import FileStatement
 from tallystick.ledger.messages import Entry, entry_codec
 from tallystick.ledger.wallet import Wallet
 from tallystick.problems import DamagedStore, Problem
-from tallystick.storage.file_statement import FileStatement, describe_file
+from tallystick.storage.described_files import describe_file
 
 BATCH: Final = 1_024
 _MOST_BATCH_BYTES: Final = 8 * 1024 * 1024

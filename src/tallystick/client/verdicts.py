@@ -19,8 +19,8 @@ from tallystick.client.verification import Certified
 from tallystick.host.data_folder import DataFolder
 from tallystick.host.text import is_hex_digest
 from tallystick.ledger.continuation import Continuation
+from tallystick.ledger.file_statement import FILE_MEDIA_TYPE, FileStatement
 from tallystick.problems import Ambiguous, NotAllowed, NotThere, StoreError
-from tallystick.storage.file_statement import FILE_MEDIA_TYPE, FileStatement
 from tallystick.storage.store import Store
 
 SHORTEST_ID: Final = 16

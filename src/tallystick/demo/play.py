@@ -16,8 +16,9 @@ from tallystick.api.questions import MOST_ITEMS
 from tallystick.cli.output import Terminal, Text
 from tallystick.cli.words import many, seconds
 from tallystick.demo.account import Account, FileLine, Killing, Moment, NodeLine, Stretch, Verdict
+from tallystick.ledger.file_statement import FileStatement
 from tallystick.problems import StoreError
-from tallystick.storage.file_statement import FileStatement, describe_file, describe_stream
+from tallystick.storage.described_files import describe_file, describe_stream
 from tallystick.storage.store import Store
 
 LEDGER_NAME: Final = "tallystick demo"

@@ -14,10 +14,11 @@ from tallystick.demo.account import KEPT, Account, Killing, Moment, NodeLine, St
 from tallystick.demo.fraud import BURNED, CERTIFICATES, FRAUD, HONEST, IN_TURN, MESSAGES
 from tallystick.demo.play import KeptChain, Play, check_file, make_room, read_back
 from tallystick.demo.simulation import FRAME_MS, TOKENS, Simulation
+from tallystick.ledger.file_statement import file_payload
 from tallystick.ledger.messages import encode_message
 from tallystick.network.archiving import FullArchive
 from tallystick.problems import ExitCode
-from tallystick.storage.file_statement import describe_file, file_payload
+from tallystick.storage.described_files import describe_file
 from tallystick.storage.store import Store
 
 _FRAUDS_STAKE: Final = 15

@@ -9,12 +9,12 @@ from tallystick.ledger.certificate import check_payload
 from tallystick.ledger.certificate_index import Place
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import Refused
+from tallystick.ledger.file_statement import FileStatement, file_statement_in
 from tallystick.ledger.finality import check_final
 from tallystick.ledger.state import State
 from tallystick.ledger.vote import Tally, check_vote_signatures
 from tallystick.problems import DamagedStore
 from tallystick.storage.decision_tables import NotedDecisions
-from tallystick.storage.file_statement import FileStatement, file_statement_in
 from tallystick.storage.store import Store
 
 

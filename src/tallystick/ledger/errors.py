@@ -86,6 +86,20 @@ class Rule(Enum):
     N8 = "address record not dated in the future"
     N9 = "address records within the peer's allowance"
 
+    P1 = "proof file and policy as C2SP has them"
+    P2 = "own part of the proof as declared"
+    P3 = "ledger is one that the verifier trusts"
+    P4 = "members are followed without a gap"
+    P5 = "header is final"
+    P6 = "checkpoint is the header's"
+    P7 = "checkpoint countersigned by members"
+    P8 = "certificate is in the log"
+    P9 = "block time is that of the certificate's block"
+    P10 = "document is the one certified"
+    P11 = "issuer is the one asked for"
+    P12 = "certificate is valid"
+    P13 = "status is fresh enough"
+
     T1 = "trie proof leads to the root"
 
 

@@ -30,5 +30,6 @@ Subject = Annotated[str, Meta(max_length=MAX_SUBJECT_CHARACTERS, pattern=NO_CONT
 OrganisationId = Annotated[str, Meta(max_length=40, pattern=r"^[a-z0-9][a-z0-9-]*$(?!\n)")]
 """Chosen once, and never changed or given to another."""
 Title = Annotated[str, Meta(min_length=1, max_length=64, pattern=NO_CONTROLS)]
+ShortName = Annotated[str, Meta(min_length=1, max_length=40, pattern=r"^[a-z0-9.-]+$(?!\n)")]
 WebDomain = Annotated[str, Meta(max_length=253, pattern=r"^[a-z0-9-]+(\.[a-z0-9-]+)+$(?!\n)")]
 Label = Annotated[str, Meta(max_length=64, pattern=NO_CONTROLS)]

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from msgspec.structs import replace
 
@@ -20,9 +21,45 @@ from tallystick.ledger.params import Params
 from tallystick.ledger.stake import BlockContext, StakeTable
 from tallystick.ledger.status import Status
 
+CHECKPOINT_EVERY_MS: Final = 1_000
+"""So much block time passes from one checkpoint to the next; the last block of an epoch has one in any case."""
+
+
+class LogRoots(Encoded):
+    """A state root opened as far as the log: the root is the hash of these."""
+
+    log_size: Index
+    log_root: Digest
+    headers_root: Digest
+    """RFC 6962, over the encoded headers before the block's own."""
+    members_hash: Digest
+    """Of the `MemberRoots`."""
+
+    @derived
+    def hash(self) -> bytes:
+        """The state root: SHA-256 of the encoded roots, 32 bytes."""
+        return digest(self.encoded)
+
+
+class MemberRoots(Encoded):
+    """The next part of a state root, opened: who votes, who is who, what became of statements."""
+
+    voters: Digest
+    """Of the block's epoch; `next_voters` of the next block's (`Epoch.hash`)."""
+    next_voters: Digest
+    directory: Digest
+    status: Digest
+    rest_hash: Digest
+    """Of the encoded [accounts, burned, parameters, evidence, motions]."""
+
+    @derived
+    def hash(self) -> bytes:
+        """SHA-256 of the encoded roots, 32 bytes: `LogRoots.members_hash`."""
+        return digest(self.encoded)
+
 
 class StateRoots(Encoded):
-    """What the state root of a header is the hash of: the state after its block, a digest a part."""
+    """The state after a block, a digest a part. A proof opens only those that it needs."""
 
     log_size: Index
     log_root: Digest
@@ -41,9 +78,20 @@ class StateRoots(Encoded):
     motions: Digest = EMPTY_ROOT
 
     @derived
+    def of_members(self) -> MemberRoots:
+        """The part about members, directory and status."""
+        rest = (self.accounts, self.burned, self.parameters, self.evidence, self.motions)
+        return MemberRoots(self.voters, self.next_voters, self.directory, self.status, digest(encode(rest)))
+
+    @derived
+    def of_log(self) -> LogRoots:
+        """The part about the log."""
+        return LogRoots(self.log_size, self.log_root, self.headers_root, self.of_members.hash)
+
+    @derived
     def hash(self) -> bytes:
-        """The state root: SHA-256 of the encoded roots, 32 bytes."""
-        return digest(self.encoded)
+        """The state root, 32 bytes."""
+        return self.of_log.hash
 
 
 @dataclass(frozen=True)
@@ -63,6 +111,8 @@ class State:
     """The last blocks of the epochs before whose evidence is legal."""
     voters: Digest
     """Of the tip's epoch (`Epoch.hash`)."""
+    checkpoint_ms: int
+    """The time of the last block so far that has a checkpoint; it follows from the headers, and no root covers it."""
     directory: Directory = field(default_factory=Directory)
     status: Status = field(default_factory=Status)
     motions: Motions = field(default_factory=Motions)
@@ -73,6 +123,11 @@ class State:
     def index(self) -> int:
         """The tip's index."""
         return self.tip.index
+
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether the tip is one of the blocks whose log members countersign."""
+        return self.tip.timestamp_ms == self.checkpoint_ms and self.log.size > 0
 
     @property
     def root(self) -> bytes:
@@ -114,5 +169,6 @@ def genesis_state(genesis: Genesis) -> State:
     params, stakes, zero = genesis.params, genesis.stakes(), ZERO_DIGEST
     epoch = Epoch(0, stakes, 1, genesis.created_ms)
     tip = Header(VERSION, genesis.ledger_id, 0, 0, 0, zero, genesis.created_ms, zero, certificates_hash(()), zero)
-    state = State(tip, stakes, epoch, Frontier(), Frontier(), params, (), epoch.hash, genesis.directory())
+    created_ms = genesis.created_ms
+    state = State(tip, stakes, epoch, Frontier(), Frontier(), params, (), epoch.hash, created_ms, genesis.directory())
     return dataclasses.replace(state, tip=replace(tip, state_root=state.root))

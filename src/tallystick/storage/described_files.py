@@ -1,22 +1,14 @@
-"""The statement about a file: a payload that holds its name, size and hash, never its content."""
+"""Describes files for statements about them: name, size and hash, read a piece at a time."""
 
 import os
 import stat
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Final, Protocol
+from typing import Final, Protocol
 
-from msgspec import Meta, Struct
-
-from tallystick.ledger.certificate import Payload
-from tallystick.ledger.encoding import Codec
-from tallystick.ledger.errors import Refused
-from tallystick.ledger.fields import NO_CONTROLS, Digest
+from tallystick.ledger.file_statement import MAX_FILE_NAME_CHARACTERS, FileStatement, file_statement_codec
 from tallystick.problems import UnreadableFile
 
-FILE_MEDIA_TYPE: Final = "application/vnd.tallystick.file"
-
-_MAX_NAME_CHARACTERS: Final = 255
 _CHUNK_BYTES: Final = 1024 * 1024
 
 
@@ -25,18 +17,6 @@ class Readable(Protocol):
 
     def read(self, size_bytes: int, /) -> bytes | None:
         """The next piece, at most this long; empty at the end."""
-
-
-class FileStatement(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """Which bytes are certified. The name and the note are for people; the hash and the size decide."""
-
-    name: Annotated[str, Meta(min_length=1, max_length=_MAX_NAME_CHARACTERS, pattern=NO_CONTROLS)]
-    size_bytes: Annotated[int, Meta(ge=1, le=2**53 - 1)]
-    sha256: Digest
-    note: Annotated[str, Meta(max_length=1024, pattern=NO_CONTROLS)] = ""
-
-
-_codec: Codec[FileStatement] = Codec(FileStatement, 8 * 1024, "file statement")
 
 
 def describe_file(path: Path, note: str = "") -> FileStatement:
@@ -71,26 +51,11 @@ def describe_stream(name: str, stream: Readable, note: str = "") -> FileStatemen
     if not size_bytes:
         raise UnreadableFile(f"{name} is empty: there is nothing to certify or to verify in it")
     statement = FileStatement(_encodable(name), size_bytes, hashed.digest(), note)
-    _codec.encode_checked(statement)
+    file_statement_codec.encode_checked(statement)
     return statement
-
-
-def file_payload(statement: FileStatement, salt: bytes) -> Payload:
-    """The payload that a certificate covers; `salt` is `SALT_BYTES` fresh random bytes. Raises `Refused` (E2)."""
-    return Payload(salt, "", FILE_MEDIA_TYPE, _codec.encode_checked(statement))
-
-
-def file_statement_in(payload: Payload) -> FileStatement | None:
-    """What a payload states about a file; `None` when it is about something else, or badly written."""
-    if payload.media_type != FILE_MEDIA_TYPE:
-        return None
-    try:
-        return _codec.decode(payload.content)
-    except Refused:
-        return None
 
 
 def _encodable(name: str) -> str:
     """The name as a statement may hold it: control characters and undecodable bytes are written out."""
     escaped = "".join(char if char.isprintable() or char == " " else repr(char)[1:-1] for char in name)
-    return escaped.encode("utf-8", "backslashreplace").decode()[:_MAX_NAME_CHARACTERS]
+    return escaped.encode("utf-8", "backslashreplace").decode()[:MAX_FILE_NAME_CHARACTERS]

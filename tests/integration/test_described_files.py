@@ -11,9 +11,10 @@ from tests.builders import payload, refuses
 
 from tallystick.ledger.certificate import Payload
 from tallystick.ledger.errors import Rule
+from tallystick.ledger.file_statement import FILE_MEDIA_TYPE, file_payload, file_statement_in
 from tallystick.problems import UnreadableFile
-from tallystick.storage import file_statement
-from tallystick.storage.file_statement import describe_file, describe_stream, file_payload, file_statement_in
+from tallystick.storage import described_files
+from tallystick.storage.described_files import describe_file, describe_stream
 
 SALT = bytes(32)
 
@@ -45,7 +46,7 @@ def test_a_payload_gives_its_statement_back() -> None:
 
 @pytest.mark.parametrize("content", [b"", b"\x93\x01\x02\x03", b"\xc1", b"\x94\xa1x\x01\xc4\x01x\xa0", b"x" * 9000])
 def test_a_badly_written_statement_is_none(content: bytes) -> None:
-    assert file_statement_in(Payload(SALT, "", file_statement.FILE_MEDIA_TYPE, content)) is None
+    assert file_statement_in(Payload(SALT, "", FILE_MEDIA_TYPE, content)) is None
 
 
 @pytest.mark.parametrize("name", ["a\nb\x1b[31m", b"caf\xe9".decode("utf-8", "surrogateescape"), "é" * 300])
@@ -97,6 +98,6 @@ def test_a_file_that_grows_while_it_is_read_is_told(tmp_path: Path, monkeypatch:
             file.write(b"another line\n")
         return describe(*args)
 
-    monkeypatch.setattr(file_statement, "describe_stream", and_somebody_writes)
+    monkeypatch.setattr(described_files, "describe_stream", and_somebody_writes)
     with pytest.raises(UnreadableFile, match="changed while it was read; try again"):
         describe_file(path)

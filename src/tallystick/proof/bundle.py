@@ -1,0 +1,168 @@
+"""A proof as a file: c2sp.org/tlog-proof, with all that only this verifier needs in its `extra` line.
+
+Other tools read the certificate's index, the hashes and the countersigned checkpoint. Nothing in `extra` counts unless
+`proof.verify` binds it to the checkpoint's header or to the certificate.
+"""
+
+from base64 import b64encode
+from typing import Annotated, Final, NamedTuple
+
+from msgspec import Meta
+
+from tallystick.ledger.certificate import AnyCertificate, Payload
+from tallystick.ledger.checkpoint import encode_digest, parse_number
+from tallystick.ledger.encoding import Codec, Encoded
+from tallystick.ledger.errors import Refused, Rule
+from tallystick.ledger.fields import Digest, Index, PublicKey, Signature, Stake, Version
+from tallystick.ledger.genesis import Genesis
+from tallystick.ledger.header import Header
+from tallystick.ledger.note import Note, decode_base64, parse_note
+from tallystick.ledger.params import MAX_GENESIS_MEMBERS
+from tallystick.ledger.state import LogRoots, MemberRoots
+from tallystick.ledger.trie import TrieProof
+
+VERSION: Final = 1
+MAX_EXTRA_BYTES: Final = 48_000
+"""Before Base64: others refuse a line over 64 KiB."""
+MAX_PROOF_BYTES: Final = 256 * 1024
+MAX_MEMBERS_BYTES: Final = 8 * 1024 * 1024
+"""Of a hand-over in a file of its own."""
+MAX_FOLLOWING: Final = 64
+MAX_STEPS: Final = 8_192
+
+_FIRST_LINE: Final = "c2sp.org/tlog-proof@v1"
+_MAX_PATH: Final = 63
+
+Path = Annotated[tuple[Digest, ...], Meta(max_length=_MAX_PATH)]
+Voters = Annotated[tuple[tuple[Index, Stake], ...], Meta(min_length=1, max_length=MAX_GENESIS_MEMBERS)]
+"""Of an epoch: the place of each key in the hand-over's list, and its stake; keys ascend."""
+
+
+class FinalVotes(Encoded):
+    """Votes that finalize a block, of the voters of its epoch."""
+
+    view: Index
+    """In which they were cast: the block's own, or a later one in which it was proposed again."""
+    signatures: Annotated[tuple[tuple[Index, Signature], ...], Meta(min_length=1, max_length=MAX_GENESIS_MEMBERS)]
+    """The place of each voter among the epoch's, from 0, ascending, and its signature."""
+
+
+class Step(Encoded):
+    """The last block of an epoch, which tells the members of the next."""
+
+    header: Header
+    votes: FinalVotes
+    log: LogRoots
+    of_members: MemberRoots
+    voters: Voters | None
+    """Of the block's epoch; `None`: those known from the step before."""
+    next_voters: Voters | None
+    """Of the next epoch; `None`: the same, with the same stakes."""
+
+
+class HandOver(Encoded):
+    """How the members of the checkpoint's epoch follow from those of an earlier one."""
+
+    since: Index
+    """The epoch that it starts from; 0: that of the genesis."""
+    first: Voters | None
+    """Of that epoch; `None`: the genesis's."""
+    keys: Annotated[tuple[PublicKey, ...], Meta(max_length=MAX_STEPS * 16)]
+    """Keys that `Voters` name by place, each once. Before them, from place 0, come those of the genesis's voters."""
+    steps: Annotated[tuple[Step, ...], Meta(max_length=MAX_STEPS)]
+    voters: Voters | None
+    """Of the checkpoint's epoch; `None`: those known from the last step."""
+
+
+class Entrance(Encoded):
+    """The block with which the certificate entered the log, and the one before: their log sizes enclose its index."""
+
+    header: Header | None
+    """`None`: it is the checkpoint's own block."""
+    log: LogRoots | None
+    path: Path
+    """From the header to the headers root of the checkpoint's block (RFC 6962); empty for its own block."""
+    parent: Header
+    parent_log: LogRoots
+
+
+class ProofExtra(Encoded):
+    """What only this verifier needs."""
+
+    version: Version
+    genesis: Genesis
+    certificate: AnyCertificate
+    payload: Payload | None
+    """`None`: it covers none, it stands in a file beside the proof, or it is gone."""
+    header: Header
+    """Of the checkpoint's block."""
+    votes: FinalVotes
+    """For the block, or for the last of `following`."""
+    following: Annotated[tuple[Header, ...], Meta(max_length=MAX_FOLLOWING)]
+    """The headers after it, of the same epoch, up to that of the block that was voted for."""
+    hand_over: HandOver | None
+    """`None`: in a file beside the proof."""
+    log: LogRoots
+    of_members: MemberRoots
+    entrance: Entrance
+    status: TrieProof
+    """Of the certificate's id, in the status trie."""
+    issuer: TrieProof
+    """Of its key, in the directory trie; likewise the entry of the organisation that has the key, if one does."""
+    organisation: TrieProof | None
+    cosigners: Annotated[tuple[TrieProof, ...], Meta(max_length=MAX_GENESIS_MEMBERS)]
+    """Of the keys of voters that the genesis does not name, in the directory trie, keys ascending."""
+
+
+extra_codec: Final[Codec[ProofExtra]] = Codec(ProofExtra, MAX_EXTRA_BYTES, "extra")
+hand_over_codec: Final[Codec[HandOver]] = Codec(HandOver, MAX_MEMBERS_BYTES, "hand-over of members")
+
+
+class TlogProof(NamedTuple):
+    """A proof file, as all tools read it."""
+
+    extra: bytes | None
+    log_index: int
+    """The certificate's."""
+    path: tuple[bytes, ...]
+    """RFC 6962, from the leaf upwards."""
+    checkpoint: Note
+
+    @property
+    def encoded(self) -> str:
+        """The text of the file."""
+        extra = [] if self.extra is None else [f"extra {b64encode(self.extra).decode()}"]
+        lines = [_FIRST_LINE, *extra, f"index {self.log_index}", *map(encode_digest, self.path)]
+        return "\n".join(lines) + "\n\n" + self.checkpoint.encoded
+
+
+def parse_proof(data: bytes) -> TlogProof:
+    """Raise `Refused` (P1) unless this is a proof file, in its one canonical form."""
+    if len(data) > MAX_PROOF_BYTES:
+        raise Refused(Rule.P1, f"a proof of {len(data)} bytes, {MAX_PROOF_BYTES} allowed")
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        raise Refused(Rule.P1, "the proof is not text in UTF-8") from None
+    head, gap, note = text.partition("\n\n")
+    lines = iter(head.split("\n"))
+    if next(lines) != _FIRST_LINE or not gap:
+        raise Refused(Rule.P1, f"a proof begins with {_FIRST_LINE}, and has an empty line before its checkpoint")
+    line = next(lines, "")
+    extra = None
+    if line.startswith("extra "):
+        extra, line = decode_base64(line.removeprefix("extra "), "extra"), next(lines, "")
+    if not line.startswith("index "):
+        raise Refused(Rule.P1, "the index is missing: a line index N, after the first or after extra")
+    index = parse_number(line.removeprefix("index "), "the index")
+    path = tuple(_decode_hash(number, one) for number, one in enumerate(lines, start=1))
+    if len(path) > _MAX_PATH:
+        raise Refused(Rule.P1, f"{len(path)} hashes, {_MAX_PATH} allowed")
+    return TlogProof(extra, index, path, parse_note(note))
+
+
+def _decode_hash(number: int, line: str) -> bytes:
+    data = decode_base64(line, f"hash {number}")
+    if len(data) != 32:
+        raise Refused(Rule.P1, f"hash {number} has {len(data)} bytes, 32 expected")
+    return data
