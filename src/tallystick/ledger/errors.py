@@ -87,6 +87,7 @@ class Rule(Enum):
     N9 = "address records within the peer's allowance"
 
     T1 = "trie proof leads to the root"
+    T2 = "audit path has the form of its place in the tree"
 
 
 BLAMES_THE_PEER = frozenset({Rule.E1, Rule.E2, Rule.E3, Rule.N1, Rule.N4})
