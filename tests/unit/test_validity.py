@@ -23,7 +23,7 @@ def directory(**of_the_key: int) -> Directory:
 
 
 def at(at_ms: int, *entries: StatusEntry, **of_the_key: int) -> Validity:
-    return validity_at(STATED, directory(**of_the_key), entries, at_ms)
+    return validity_at(STATED, directory(**of_the_key).keys.get(STATED.issuer), entries, at_ms)
 
 
 SUPERSEDED, REVOKED, VOID = (entry(one, 1_000 * place) for place, one in enumerate(Effect, start=2))
@@ -93,5 +93,5 @@ def test_a_compromised_key_is_above_a_revocation_and_an_entry_that_says_void_abo
 
 
 def test_a_key_that_is_in_no_directory_is_told_as_that() -> None:
-    found = validity_at(STATED, Directory(), [REVOKED], 3_000)
+    found = validity_at(STATED, None, [REVOKED], 3_000)
     assert (found.state, found.key, found.key_since) == (ValidityState.REVOKED, None, None)

@@ -123,6 +123,27 @@ def signed_at(key: NoteKey, note: Note, verify: Verify = is_signed) -> list[int]
     return times
 
 
+def check_cosigned(note: Note, origin: str, members: Iterable[bytes]) -> dict[bytes, int]:
+    """Of these keys those that cosigned the note, and when (s).
+
+    Raises `Refused` (P7; P1) where a signature in the name of one of them is bad, or none of them signed as the log.
+    """
+    times_s, has_log = dict[bytes, int](), False
+    for key in members:
+        for signature in note.signed_by(log_key(origin, key)):
+            if not is_signed(note.text.encode(), signature, key):
+                raise Refused(Rule.P7, f"the log signature of {key.hex()[:16]}… is not its own")
+            has_log = True
+        for data in note.signed_by(cosigner_key(origin, key)):
+            time_s, signature = split_cosignature(data)
+            if not is_signed(cosigned_bytes(time_s, note.text), signature, key):
+                raise Refused(Rule.P7, f"the cosignature of {key.hex()[:16]}… is not its own")
+            times_s[key] = max(time_s, times_s.get(key, 0))
+    if not has_log:
+        raise Refused(Rule.P7, "no member signed the checkpoint as the log")
+    return times_s
+
+
 def parse_checkpoint(text: str) -> Checkpoint:
     """The checkpoint in a note's text; lines that extend it are let pass. Raises `Refused` (P1)."""
     lines = text.split("\n")

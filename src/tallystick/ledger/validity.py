@@ -5,7 +5,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from tallystick.ledger.changes import Effect, Reason
-from tallystick.ledger.directory import Directory, KeyEntry
+from tallystick.ledger.directory import KeyEntry
 from tallystick.ledger.status import StatusEntry
 
 
@@ -73,14 +73,14 @@ _STATES = {
 }
 
 
-def validity_at(stated: Stated, directory: Directory, entries: Sequence[StatusEntry], at_ms: int) -> Validity:
+def validity_at(stated: Stated, entry: KeyEntry | None, entries: Sequence[StatusEntry], at_ms: int) -> Validity:
     """What the statement is at a time, by all that is known now.
 
-    `entries` are those that its status had, in order of the log; the last one alone does for any time from it on. A
-    revocation counts from its block time on. What is void, by its status or because the key was compromised, is so at
-    all times.
+    `entry` is that of the issuer's key in the directory. `entries` are those that its status had, in order of the log;
+    the last one alone does for any time from it on. A revocation counts from its block time on. What is void, by its
+    status or because the key was compromised, is so at all times.
     """
-    key, key_since = _key_state(stated, directory)
+    key, key_since = _key_state(stated, entry)
     counting = [one for one in entries if one.effect is Effect.VOID or one.timestamp_ms <= at_ms]
     last = counting[-1] if counting else None
     if at_ms < stated.timestamp_ms:
@@ -95,8 +95,7 @@ def validity_at(stated: Stated, directory: Directory, entries: Sequence[StatusEn
     return Validity(state, since_ms, last, key, key_since)
 
 
-def _key_state(stated: Stated, directory: Directory) -> tuple[KeyState | None, int | None]:
-    entry: KeyEntry | None = directory.keys.get(stated.issuer)
+def _key_state(stated: Stated, entry: KeyEntry | None) -> tuple[KeyState | None, int | None]:
     if entry is None or stated.log_index < entry.since:
         return None, None
     if entry.compromised_since is not None:

@@ -4,36 +4,31 @@ Other tools read the certificate's index, the hashes and the countersigned check
 `proof.verify` binds it to the checkpoint's header or to the certificate.
 """
 
-from base64 import b64encode
 from typing import Annotated, Final, NamedTuple
 
 from msgspec import Meta
 
-from tallystick.ledger.certificate import AnyCertificate, Payload
-from tallystick.ledger.checkpoint import encode_digest, parse_number
+from tallystick.ledger.certificate import AnyCertificate, Payload, payload_codec
+from tallystick.ledger.checkpoint import Checkpoint, parse_checkpoint
 from tallystick.ledger.encoding import Codec, Encoded
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.fields import Digest, Index, PublicKey, Signature, Stake, Version
-from tallystick.ledger.genesis import Genesis
+from tallystick.ledger.genesis import Genesis, decode_genesis
 from tallystick.ledger.header import Header
-from tallystick.ledger.note import Note, decode_base64, parse_note
 from tallystick.ledger.params import MAX_GENESIS_MEMBERS
 from tallystick.ledger.state import LogRoots, MemberRoots
+from tallystick.ledger.tlog_proof import MAX_PATH, TlogProof, parse_proof
 from tallystick.ledger.trie import TrieProof
 
 VERSION: Final = 1
 MAX_EXTRA_BYTES: Final = 48_000
 """Before Base64: others refuse a line over 64 KiB."""
-MAX_PROOF_BYTES: Final = 256 * 1024
 MAX_MEMBERS_BYTES: Final = 8 * 1024 * 1024
 """Of a hand-over in a file of its own."""
 MAX_FOLLOWING: Final = 64
 MAX_STEPS: Final = 8_192
 
-_FIRST_LINE: Final = "c2sp.org/tlog-proof@v1"
-_MAX_PATH: Final = 63
-
-Path = Annotated[tuple[Digest, ...], Meta(max_length=_MAX_PATH)]
+Path = Annotated[tuple[Digest, ...], Meta(max_length=MAX_PATH)]
 Voters = Annotated[tuple[tuple[Index, Stake], ...], Meta(min_length=1, max_length=MAX_GENESIS_MEMBERS)]
 """Of an epoch: the place of each key in the hand-over's list, and its stake; keys ascend."""
 
@@ -118,51 +113,31 @@ extra_codec: Final[Codec[ProofExtra]] = Codec(ProofExtra, MAX_EXTRA_BYTES, "extr
 hand_over_codec: Final[Codec[HandOver]] = Codec(HandOver, MAX_MEMBERS_BYTES, "hand-over of members")
 
 
-class TlogProof(NamedTuple):
-    """A proof file, as all tools read it."""
+class Bundle(NamedTuple):
+    """A proof with all that belongs to it: read, not verified."""
 
-    extra: bytes | None
-    log_index: int
-    """The certificate's."""
-    path: tuple[bytes, ...]
-    """RFC 6962, from the leaf upwards."""
-    checkpoint: Note
-
-    @property
-    def encoded(self) -> str:
-        """The text of the file."""
-        extra = [] if self.extra is None else [f"extra {b64encode(self.extra).decode()}"]
-        lines = [_FIRST_LINE, *extra, f"index {self.log_index}", *map(encode_digest, self.path)]
-        return "\n".join(lines) + "\n\n" + self.checkpoint.encoded
+    proof: TlogProof
+    checkpoint: Checkpoint
+    extra: ProofExtra
+    hand_over: HandOver
+    payload: Payload | None
 
 
-def parse_proof(data: bytes) -> TlogProof:
-    """Raise `Refused` (P1) unless this is a proof file, in its one canonical form."""
-    if len(data) > MAX_PROOF_BYTES:
-        raise Refused(Rule.P1, f"a proof of {len(data)} bytes, {MAX_PROOF_BYTES} allowed")
+def read_bundle(proof: bytes, members: bytes | None = None, payload: bytes | None = None) -> Bundle:
+    """Read a proof, and the files beside it that hold what did not fit. Raises `Refused` (P1, P2)."""
+    parsed = parse_proof(proof)
+    checkpoint = parse_checkpoint(parsed.checkpoint.text)
+    if parsed.extra is None:
+        raise Refused(Rule.P2, "the proof has no line extra: other tools can verify it, by a policy")
     try:
-        text = data.decode()
-    except UnicodeDecodeError:
-        raise Refused(Rule.P1, "the proof is not text in UTF-8") from None
-    head, gap, note = text.partition("\n\n")
-    lines = iter(head.split("\n"))
-    if next(lines) != _FIRST_LINE or not gap:
-        raise Refused(Rule.P1, f"a proof begins with {_FIRST_LINE}, and has an empty line before its checkpoint")
-    line = next(lines, "")
-    extra = None
-    if line.startswith("extra "):
-        extra, line = decode_base64(line.removeprefix("extra "), "extra"), next(lines, "")
-    if not line.startswith("index "):
-        raise Refused(Rule.P1, "the index is missing: a line index N, after the first or after extra")
-    index = parse_number(line.removeprefix("index "), "the index")
-    path = tuple(_decode_hash(number, one) for number, one in enumerate(lines, start=1))
-    if len(path) > _MAX_PATH:
-        raise Refused(Rule.P1, f"{len(path)} hashes, {_MAX_PATH} allowed")
-    return TlogProof(extra, index, path, parse_note(note))
-
-
-def _decode_hash(number: int, line: str) -> bytes:
-    data = decode_base64(line, f"hash {number}")
-    if len(data) != 32:
-        raise Refused(Rule.P1, f"hash {number} has {len(data)} bytes, 32 expected")
-    return data
+        extra = extra_codec.decode(parsed.extra)
+        decode_genesis(extra.genesis.encoded)
+        hand_over = hand_over_codec.decode(members) if extra.hand_over is None and members else extra.hand_over
+        beside = payload_codec.decode(payload) if extra.payload is None and payload else extra.payload
+    except Refused as refused:
+        raise Refused(Rule.P2, str(refused)) from None
+    if extra.version != VERSION:
+        raise Refused(Rule.P2, f"extra of version {extra.version}, {VERSION} is known; use a later tallystick")
+    if hand_over is None:
+        raise Refused(Rule.P2, "the hand-over of members stands in a file beside the proof, which is missing: .members")
+    return Bundle(parsed, checkpoint, extra, hand_over, beside)
