@@ -11,8 +11,8 @@ from tallystick.ledger.checkpoint import parse_checkpoint
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.merkle import leaf_hash
 from tallystick.ledger.note import parse_key, parse_note
-from tallystick.proof.bundle import parse_proof
-from tallystick.proof.policy import parse_policy
+from tallystick.ledger.tlog_policy import parse_policy
+from tallystick.ledger.tlog_proof import parse_proof
 
 VECTORS = Path(__file__).parent.parent / "vectors" / "c2sp"
 VERDICTS = json.loads((VECTORS / "verdicts.json").read_text())

@@ -130,15 +130,9 @@ def check_cosigned(note: Note, origin: str, members: Iterable[bytes]) -> dict[by
     """
     times_s, has_log = dict[bytes, int](), False
     for key in members:
-        for signature in note.signed_by(log_key(origin, key)):
-            if not is_signed(note.text.encode(), signature, key):
-                raise Refused(Rule.P7, f"the log signature of {key.hex()[:16]}… is not its own")
-            has_log = True
-        for data in note.signed_by(cosigner_key(origin, key)):
-            time_s, signature = split_cosignature(data)
-            if not is_signed(cosigned_bytes(time_s, note.text), signature, key):
-                raise Refused(Rule.P7, f"the cosignature of {key.hex()[:16]}… is not its own")
-            times_s[key] = max(time_s, times_s.get(key, 0))
+        has_log |= bool(signed_at(log_key(origin, key), note))
+        if times := signed_at(cosigner_key(origin, key), note):
+            times_s[key] = max(times)
     if not has_log:
         raise Refused(Rule.P7, "no member signed the checkpoint as the log")
     return times_s

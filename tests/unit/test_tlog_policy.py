@@ -15,7 +15,7 @@ from tallystick.ledger.checkpoint import (
 )
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.note import KeyType, Note, NoteKey, NoteSignature, make_note, parse_key
-from tallystick.proof.policy import MAX_POLICY_BYTES, MAX_USES, Policy, parse_policy
+from tallystick.ledger.tlog_policy import MAX_POLICY_BYTES, MAX_USES, Policy, parse_policy
 
 ORIGIN = "north.example/log"
 PEOPLE = {"a": ADA, "b": BEN, "c": CY, "d": DOT}
