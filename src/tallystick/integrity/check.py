@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Final
 
 from tallystick.consensus.proof_of_stake import check_drawn
@@ -23,6 +23,7 @@ from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.finality import FinalHeader, Finalization, next_epoch
 from tallystick.ledger.header import Header
+from tallystick.ledger.merkle import leaf_hash
 from tallystick.ledger.state import State
 from tallystick.ledger.vote import Tally, check_vote_signatures, tally_codec
 from tallystick.problems import DamagedStore
@@ -65,6 +66,8 @@ class Report:
     """What is derived and is not what it should be."""
     decided: list[Decided] = field(default_factory=list)
     """What became of motions, as far as every block follows from the one before."""
+    members_hashes: bytearray = field(default_factory=bytearray)
+    """Likewise, of each block the part of its state root that is not about the log, 32 bytes."""
     epochs: dict[int, Epoch] = field(default_factory=dict)
     """The epochs whose members are known, by number."""
     chain: Blockchain | None = None
@@ -176,12 +179,13 @@ class Check:
         """A block by itself, and, as long as all before it are good, by the rules. Its header, if it is good."""
         report, damaged, parent_hash = self._report, self._report.rows["blocks"], self._parent_hash
         self._parent_hash = None
-        rows = self._store.database.select("SELECT block_hash, encoded FROM blocks WHERE block_index = ?", (index,))
+        sql = "SELECT block_hash, header_leaf, encoded FROM blocks WHERE block_index = ?"
+        rows = self._store.database.select(sql, (index,))
         if not rows:
             report.chain, damaged[index] = None, "missing"
             return None
         try:
-            block = decode_column(block_codec, rows[0][1])
+            block = decode_column(block_codec, rows[0][2])
             if block.index != index:
                 raise Refused(Rule.B1, f"it says that its index is {block.index}")
             self._check_alone(block, partial(damaged.setdefault, index, _FALSE_SIGNATURE))
@@ -189,6 +193,7 @@ class Check:
                 report.chain.append(verified(block))
                 outcomes = report.chain.state.decided.items()
                 report.decided += [Decided(motion, index, outcome) for motion, outcome in outcomes]
+                report.members_hashes += report.chain.state.members_hash
         except Refused as refused:
             report.chain = None
             if refused.rule is not Rule.B2:  # which of two blocks is the wrong one, the links will tell
@@ -197,7 +202,7 @@ class Check:
         self._parent_hash = block.hash
         if parent_hash is not None:
             self._is_bound[index] = block.header.parent_hash == parent_hash
-        if rows[0][0] != block.hash:
+        if rows[0][:2] != (block.hash, leaf_hash(block.header.encoded)):
             self._blame_derived("hashes of blocks")
         return block.header
 
@@ -337,8 +342,13 @@ class Check:
         decisions = self._store.decision_tables
         if not report.rows["blocks"] and not decisions.are_as_derived(self._store.blocks()):
             self._blame_derived("index of decisions")
+        all_blocks = chain([genesis_block(self._store.genesis)], self._store.blocks())
+        if not report.rows["blocks"] and not self._store.hash_tiles.are_as_derived(all_blocks):
+            self._blame_derived("tiles of hashes")
         if report.chain is not None and not decisions.are_outcomes(report.decided):
             self._blame_derived("outcomes of motions")
+        if report.chain is not None and not self._are_state_parts(report.members_hashes):
+            self._blame_derived("parts of states")
         snapshot = self._store.snapshot()
         if snapshot is None:
             if self._store.database.select("SELECT 1 FROM snapshot UNION SELECT 1 FROM ids"):
@@ -350,6 +360,16 @@ class Check:
             is_prefix = is_prefix and all_issuers[: len(issuers)] == issuers
             if not is_prefix or (snapshot.state.index == report.tip_index and snapshot.state != report.chain.state):
                 self._blame_derived("snapshot")
+
+    def _are_state_parts(self, due: bytes | bytearray) -> bool:
+        """Whether the table holds these, of block 1 and those after it, and nothing else."""
+        last, sql = 0, "SELECT * FROM state_parts WHERE block_index > ? ORDER BY block_index LIMIT ?"
+        while rows := self._store.database.select(sql, (last, _ROWS_AT_ONCE)):
+            due_rows = [(at, bytes(due[32 * (at - 1) : 32 * at])) for at in range(last + 1, last + len(rows) + 1)]
+            if rows != due_rows:
+                return False
+            last += len(rows)
+        return 32 * last == len(due)
 
     def _blame_derived(self, what: str) -> None:
         if what not in self._report.derived:
