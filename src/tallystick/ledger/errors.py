@@ -1,5 +1,7 @@
 """Every rule of docs/protocol.md by its number, and the one refusal that cites them."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import Enum
 
 
@@ -118,3 +120,37 @@ class Refused(ValueError):
         super().__init__(f"[{rule.name}] {rule.value}: {reason}")
         self.rule = rule
         self.reason = reason
+
+
+class NotProven(Refused):
+    """A check failed: `rule` is its number."""
+
+    verdict: object = None
+    """What is proven, if it is only not what the verifier asks for."""
+
+    def __init__(self, rule: Rule, what: str, expected: object = None, found: object = None) -> None:
+        self.expected, self.found = expected, found
+        is_told = expected is not None or found is not None
+        super().__init__(rule, f"{what}: {_told(expected)} expected, {_told(found)} found" if is_told else what)
+
+
+def expect(rule: Rule, what: str, expected: object, found: object) -> None:
+    """Raise `NotProven` unless both are the same."""
+    if expected != found:
+        raise NotProven(rule, what, expected, found)
+
+
+@contextmanager
+def step(rule: Rule, what: str) -> Iterator[None]:
+    """What is refused inside is not proven, by this check."""
+    try:
+        yield
+    except NotProven:
+        raise
+    except Refused as refused:
+        raise NotProven(rule, f"{what}: {refused.reason}") from None
+
+
+def _told(value: object) -> str:
+    """A value for a person."""
+    return value.hex() if isinstance(value, bytes) else str(value)

@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from tallystick.ledger.changes import Effect
 from tallystick.ledger.errors import Refused, Rule
-from tallystick.ledger.trie import Trie
+from tallystick.ledger.trie import Trie, TrieProof, proven_value
 
 _ENTRY_BYTES = 1 + 1 + 8 + 8 + 32
 
@@ -36,6 +36,12 @@ def unpacked(packed: bytes) -> StatusEntry:
         raise Refused(Rule.E2, "no entry of a status")
     log_index, timestamp_ms = int.from_bytes(packed[2:10], "big"), int.from_bytes(packed[10:18], "big")
     return StatusEntry(Effect(packed[0]), packed[1], log_index, timestamp_ms, packed[18:])
+
+
+def proven_status(proof: TrieProof, certificate_id: bytes, root: bytes) -> StatusEntry | None:
+    """The entry of a statement under the status root, or `None`: it has none. Raises `Refused` (T1, E2)."""
+    found = proven_value(proof, certificate_id, root)
+    return unpacked(found) if found is not None else None
 
 
 @dataclass(frozen=True)

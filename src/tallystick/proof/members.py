@@ -1,12 +1,11 @@
 """Follows a ledger's members from epoch to epoch by a hand-over, and says what does not hold."""
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from tallystick.ledger.encoding import Encoded
 from tallystick.ledger.epoch import Epoch
-from tallystick.ledger.errors import Refused, Rule
+from tallystick.ledger.errors import NotProven, Rule, expect, step
 from tallystick.ledger.fields import Digest, Index, Milliseconds, PublicKey, Stake
 from tallystick.ledger.finality import Finalization
 from tallystick.ledger.genesis import Genesis
@@ -15,18 +14,6 @@ from tallystick.ledger.stake import Account, StakeTable
 from tallystick.ledger.state import LogRoots, MemberRoots
 from tallystick.ledger.vote import FINALIZE, Ballot, Tally, check_vote_signatures
 from tallystick.proof.bundle import FinalVotes, HandOver, Step, Voters
-
-
-class NotProven(Refused):
-    """A check failed: `rule` is its number."""
-
-    verdict: object = None
-    """What is proven, if it is only not what the verifier asks for."""
-
-    def __init__(self, rule: Rule, what: str, expected: object = None, found: object = None) -> None:
-        self.expected, self.found = expected, found
-        is_told = expected is not None or found is not None
-        super().__init__(rule, f"{what}: {told(expected)} expected, {told(found)} found" if is_told else what)
 
 
 class Conflict(NotProven):
@@ -161,28 +148,6 @@ def _voted(rule: Rule, epoch: Epoch, final: FinalBlock) -> frozenset[bytes]:
         finalization = Finalization(tally, epoch)
         check_vote_signatures(tally, header.ledger_id)
     return finalization.members
-
-
-def expect(rule: Rule, what: str, expected: object, found: object) -> None:
-    """Raise `NotProven` unless both are the same."""
-    if expected != found:
-        raise NotProven(rule, what, expected, found)
-
-
-@contextmanager
-def step(rule: Rule, what: str) -> Iterator[None]:
-    """What is refused inside is not proven, by this check."""
-    try:
-        yield
-    except NotProven:
-        raise
-    except Refused as refused:
-        raise NotProven(rule, f"{what}: {refused.reason}") from None
-
-
-def told(value: object) -> str:
-    """A value for a person."""
-    return value.hex() if isinstance(value, bytes) else str(value)
 
 
 def _epoch_of(anchor: Anchor) -> Epoch:

@@ -1,7 +1,7 @@
 """Verifies a proof offline: `verify` is the list of checks, in the order and by the numbers of docs/proofs.md."""
 
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from tallystick.ledger.certificate import (
     AnyCertificate,
@@ -11,24 +11,20 @@ from tallystick.ledger.certificate import (
     check_signed,
 )
 from tallystick.ledger.checkpoint import Checkpoint, check_cosigned
-from tallystick.ledger.directory import KeyEntry, Organisation, organisation_place
-from tallystick.ledger.encoding import Codec
+from tallystick.ledger.directory import KeyEntry, Organisation, proven_key, proven_organisation
 from tallystick.ledger.epoch import Epoch
-from tallystick.ledger.errors import Rule
+from tallystick.ledger.errors import NotProven, Rule, expect, step
 from tallystick.ledger.file_statement import FileStatement, file_statement_in
 from tallystick.ledger.genesis import Genesis
 from tallystick.ledger.header import Header
 from tallystick.ledger.keys import is_signed
 from tallystick.ledger.merkle import EMPTY_ROOT, leaf_hash, root_from_path
-from tallystick.ledger.status import unpacked
+from tallystick.ledger.status import proven_status
 from tallystick.ledger.tlog_policy import Policy
-from tallystick.ledger.trie import TrieProof, proven_value
+from tallystick.ledger.trie import TrieProof
 from tallystick.ledger.validity import KeyState, Stated, Validity, ValidityState, validity_at
 from tallystick.proof.bundle import Bundle, ProofExtra
-from tallystick.proof.members import Anchor, Conflict, FinalBlock, MemberChange, Members, NotProven, expect, step
-
-_keys: Final[Codec[KeyEntry]] = Codec(KeyEntry, 1024, "key entry")
-_organisations: Final[Codec[Organisation]] = Codec(Organisation, 2048, "organisation")
+from tallystick.proof.members import Anchor, Conflict, FinalBlock, MemberChange, Members
 
 
 class Demand(NamedTuple):
@@ -71,7 +67,7 @@ class Verdict:
     header: Header
     """Of the checkpoint's block: status and directory are those after it."""
     has_directory: bool
-    """Whether the ledger says which organisations have which keys."""
+    """Whether the ledger has organisations."""
     payload: Payload | None
     issuer: KeyEntry | None
     """`None`: no organisation held the issuer's key."""
@@ -117,8 +113,10 @@ def verify(bundle: Bundle, demand: Demand) -> Verdict:
     # P5: more than 2/3 of their stake, and of that of the voters whom the header's state root names, made it final.
     voters = _final_voters(bundle, members, demand)
     # P6: the checkpoint is the head of the log that the same state root names.
-    head = Checkpoint(genesis.origin, extra.log.log_size, extra.log.log_root)
-    expect(Rule.P6, "checkpoint", head.text, checkpoint.text)
+    for what, expected, found in zip(
+        Checkpoint._fields, (genesis.origin, extra.log.log_size, extra.log.log_root), checkpoint, strict=True
+    ):
+        expect(Rule.P6, f"{what} of the checkpoint", expected, found)
     # P7: more than 2/3 of the stake countersigned it, one member as the log; no signature of a member is bad.
     cosigners = _cosigners(bundle, voters, demand.policy)
     # P8: the certificate is the leaf at its index in that log.
@@ -159,8 +157,7 @@ def verify(bundle: Bundle, demand: Demand) -> Verdict:
     # What the verifier asks of it: the issuer (P11), valid (P12), known as of a time that is late enough (P13).
     try:
         _check_issuer(verdict, demand.issuer)
-        _check_valid(verdict)
-        _check_fresh(verdict, demand)
+        _check_valid(verdict, demand)
     except NotProven as not_proven:
         not_proven.verdict = verdict
         raise
@@ -257,15 +254,10 @@ def _issuer(extra: ProofExtra, log_index: int) -> tuple[KeyEntry | None, Organis
     """The entry of the issuer's key, and the organisation that had the key when the certificate entered the log."""
     key, root = extra.certificate.issuer, extra.of_members.directory
     with step(Rule.P11, "directory"):
-        found = proven_value(extra.issuer, key, root)
-        entry = _keys.decode(found) if found is not None else None
+        entry = proven_key(extra.issuer, key, root)
         if entry is None or entry.since > log_index:
             return None, None
-        held_by = extra.organisation or TrieProof(None, None)
-        held = proven_value(held_by, organisation_place(entry.organisation), root)
-        if held is None:
-            raise NotProven(Rule.P11, f"the organisation {entry.organisation} of the issuer's key is not shown")
-        return entry, _organisations.decode(held)
+        return entry, proven_organisation(extra.organisation or TrieProof(None, None), entry.organisation, root)
 
 
 def _organisations_of(extra: ProofExtra) -> dict[bytes, str]:
@@ -273,9 +265,9 @@ def _organisations_of(extra: ProofExtra) -> dict[bytes, str]:
     held = {one.key: one.organisation for one in extra.genesis.founders}
     with step(Rule.P11, "directory"):
         for one in extra.cosigners:
-            found = proven_value(one, one.leaf_key or b"", extra.of_members.directory)
-            if one.leaf_key is not None and found is not None:
-                held[one.leaf_key] = _keys.decode(found).organisation
+            entry = proven_key(one, one.leaf_key or b"", extra.of_members.directory)
+            if one.leaf_key is not None and entry is not None:
+                held[one.leaf_key] = entry.organisation
     return held
 
 
@@ -297,19 +289,14 @@ def _validity(extra: ProofExtra, stated: Stated, entry: KeyEntry | None, at_ms: 
     if not isinstance(extra.certificate, Statement):
         return None
     with step(Rule.P12, "status"):
-        found = proven_value(extra.status, extra.certificate.id, extra.of_members.status)
-        entries = [unpacked(found)] if found is not None else []
-    return validity_at(stated, entry, entries, at_ms)
+        found = proven_status(extra.status, extra.certificate.id, extra.of_members.status)
+    return validity_at(stated, entry, [found] if found is not None else [], at_ms)
 
 
-def _check_valid(verdict: Verdict) -> None:
-    validity = verdict.validity
+def _check_valid(verdict: Verdict, demand: Demand) -> None:
+    validity, status_ms = verdict.validity, 1000 * verdict.status_s
     if validity is not None and validity.state is not ValidityState.VALID:
         raise NotProven(Rule.P12, "the certificate", ValidityState.VALID.value, validity.state.value)
-
-
-def _check_fresh(verdict: Verdict, demand: Demand) -> None:
-    status_ms = 1000 * verdict.status_s
     if demand.at_ms is not None and demand.at_ms > max(status_ms, verdict.header.timestamp_ms):
         raise NotProven(Rule.P13, "time of the status (ms)", f"{demand.at_ms} or later", status_ms)
     if demand.fresh_ms is not None and demand.now_ms - status_ms > demand.fresh_ms:
