@@ -306,7 +306,8 @@ class FinalScribe(Scribe):
         finalization = self.finalization(epoch, block) if is_finalized else None
         roots, members = (proof.roots, proof.members) if proof else (None, None)
         decided = tuple(self.state.decided.items())
-        self.kept.append(PersistBlock(block, (), finalization, roots, members, decided=decided))
+        kept = PersistBlock(block, (), finalization, roots, members, 0, decided, self.state.members_hash)
+        self.kept.append(kept)
         self.archive.append(self.kept[-1])
         return block
 

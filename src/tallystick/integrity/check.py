@@ -65,6 +65,8 @@ class Report:
     """What is derived and is not what it should be."""
     decided: list[Decided] = field(default_factory=list)
     """What became of motions, as far as every block follows from the one before."""
+    members_hashes: bytearray = field(default_factory=bytearray)
+    """Likewise, of each block the part of its state root that is not about the log, 32 bytes."""
     epochs: dict[int, Epoch] = field(default_factory=dict)
     """The epochs whose members are known, by number."""
     chain: Blockchain | None = None
@@ -189,6 +191,7 @@ class Check:
                 report.chain.append(verified(block))
                 outcomes = report.chain.state.decided.items()
                 report.decided += [Decided(motion, index, outcome) for motion, outcome in outcomes]
+                report.members_hashes += report.chain.state.members_hash
         except Refused as refused:
             report.chain = None
             if refused.rule is not Rule.B2:  # which of two blocks is the wrong one, the links will tell
@@ -339,6 +342,8 @@ class Check:
             self._blame_derived("index of decisions")
         if report.chain is not None and not decisions.are_outcomes(report.decided):
             self._blame_derived("outcomes of motions")
+        if report.chain is not None and not self._are_state_parts(report.members_hashes):
+            self._blame_derived("parts of states")
         snapshot = self._store.snapshot()
         if snapshot is None:
             if self._store.database.select("SELECT 1 FROM snapshot UNION SELECT 1 FROM ids"):
@@ -350,6 +355,16 @@ class Check:
             is_prefix = is_prefix and all_issuers[: len(issuers)] == issuers
             if not is_prefix or (snapshot.state.index == report.tip_index and snapshot.state != report.chain.state):
                 self._blame_derived("snapshot")
+
+    def _are_state_parts(self, due: bytes | bytearray) -> bool:
+        """Whether the table holds these, of block 1 and those after it, and nothing else."""
+        last, sql = 0, "SELECT * FROM state_parts WHERE block_index > ? ORDER BY block_index LIMIT ?"
+        while rows := self._store.database.select(sql, (last, _ROWS_AT_ONCE)):
+            due_rows = [(at, bytes(due[32 * (at - 1) : 32 * at])) for at in range(last + 1, last + len(rows) + 1)]
+            if rows != due_rows:
+                return False
+            last += len(rows)
+        return 32 * last == len(due)
 
     def _blame_derived(self, what: str) -> None:
         if what not in self._report.derived:

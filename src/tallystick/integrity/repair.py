@@ -32,7 +32,7 @@ def repair(store: Store, report: Report) -> None:
         raise StoreError(f"{store.path} has damaged pages; copy what can be read of it to a new file first")
     database, last = store.database, report.last_good
     with store.batch():
-        for table in ("blocks", "finalizations", "epoch_ends"):
+        for table in ("blocks", "finalizations", "epoch_ends", "state_parts"):
             database.execute(f"DELETE FROM {table} WHERE block_index > ?", (last,))  # noqa: S608
         for table, rows in report.rows.items():
             database.execute_many(f"DELETE FROM {table} WHERE rowid = ?", [(row,) for row in rows])  # noqa: S608
@@ -51,6 +51,8 @@ def repair(store: Store, report: Report) -> None:
             store.decision_tables.rebuild(_kept_blocks(store))
         if "outcomes of motions" in report.derived:
             store.decision_tables.rebuild_outcomes(report.decided)
+        if "parts of states" in report.derived:
+            store.keep_state_parts(1, report.members_hashes)
         if store.snapshot() is None or "snapshot" in report.derived:
             store.drop_snapshot()
     if report.chain is not None:

@@ -27,6 +27,14 @@ def node_hash(left: bytes, right: bytes) -> bytes:
     return sha256(b"\x01" + left + right).digest()
 
 
+def risen(row: bytes, levels: int) -> bytes:
+    """The hashes (2.1) so many levels above a row of them, each row one hash after the other, without gaps."""
+    pair = 2 * HASH_BYTES
+    for _ in range(levels):
+        row = b"".join([sha256(b"\x01" + row[at : at + pair]).digest() for at in range(0, len(row), pair)])
+    return row
+
+
 class Frontier(NamedTuple):
     """The roots of the full subtrees of a growing tree, largest first: all that appending needs.
 

@@ -134,6 +134,11 @@ class State:
         """The root in the tip's header; zero with *mint freely* (course), where blocks are made without a chain."""
         return ZERO_DIGEST if self.params.mint_freely else self.roots.hash
 
+    @property
+    def members_hash(self) -> bytes:
+        """The part of the root that is not about the log (`LogRoots`); zero with *mint freely*, as the root is."""
+        return ZERO_DIGEST if self.params.mint_freely else self.roots.of_log.members_hash
+
     @derived
     def roots(self) -> StateRoots:
         """The parts of the root."""

@@ -157,7 +157,8 @@ class ChainCopy:
         oldest = state.epoch_ends[0].epoch if state.epoch_ends else state.epoch.number
         tally = finalization.tally if finalization is not None else None
         decided = tuple(state.decided.items())
-        actions.append(PersistBlock(block, tuple(payloads.values()), tally, roots, members, oldest, decided))
+        kept = tuple(payloads.values())
+        actions.append(PersistBlock(block, kept, tally, roots, members, oldest, decided, state.members_hash))
         self.finality.tip_advanced(state)
         actions.append(ReportBlock(block, forged_here=self._own == block.header.forger))
         give_up(left, actions)

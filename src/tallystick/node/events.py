@@ -147,6 +147,8 @@ class PersistBlock(Struct, frozen=True):
     """Votes of epochs before this one are evidence no more: they go."""
     decided: tuple[tuple[bytes, Outcome], ...] = ()
     """What became of motions with it, by their ids."""
+    members_hash: bytes = b""
+    """The part of its state root that is not about the log (`LogRoots`); proofs of its time open that root later."""
 
 
 class PersistSigned(Struct, frozen=True):

@@ -8,7 +8,7 @@ from tallystick.ledger.errors import Refused
 from tallystick.ledger.genesis import Genesis, decode_genesis
 from tallystick.problems import DamagedStore, NoChain, StoreError
 
-FORMAT_VERSION: Final = 6
+FORMAT_VERSION: Final = 7
 _APPLICATION_ID: Final = 0x74616C79  # "taly": marks the file as this program's
 
 KEPT: Final = {
@@ -37,6 +37,7 @@ DERIVED: Final = {
     "snapshot": "block_index INTEGER PRIMARY KEY, encoded BLOB NOT NULL, digest BLOB NOT NULL)",
     "about": "certificate_id BLOB, block_index INTEGER, position INTEGER, "
     "PRIMARY KEY (certificate_id, block_index, position)) WITHOUT ROWID",
+    "state_parts": "block_index INTEGER PRIMARY KEY, members_hash BLOB NOT NULL)",
     "decided": "motion BLOB PRIMARY KEY, block_index INTEGER NOT NULL, outcome INTEGER NOT NULL) WITHOUT ROWID",
 }
 """Tables that follow from the others, and can be made anew."""

@@ -24,7 +24,7 @@ from tallystick.ledger.vote import FINALIZE, Tally, tally_codec
 from tallystick.node.events import PersistBlock
 from tallystick.problems import DamagedStore, StoreError
 from tallystick.storage.decision_tables import DecisionTables
-from tallystick.storage.payload_tables import PayloadTables
+from tallystick.storage.payload_tables import PayloadTables, is_hash
 from tallystick.storage.schema import check_format, read_genesis, write_schema
 from tallystick.storage.snapshots import Snapshots
 from tallystick.storage.sqlite_file import (
@@ -151,6 +151,8 @@ class Store:
             self.database.execute_many("DELETE FROM waiting WHERE certificate_id = ?", ids)
             self.payload_tables.add_block(block, kept.payloads)
             self.decision_tables.add_block(block, dict(kept.decided))
+            if kept.members_hash:
+                self.keep_state_parts(block.index, kept.members_hash)
         self._snapshots.added(len(block.certificates))
         self.tip_index = block.index
 
@@ -245,6 +247,24 @@ class Store:
     def epoch_ends(self, epoch: int, most: int) -> list[int]:
         sql = "SELECT block_index FROM epoch_ends WHERE epoch >= ? ORDER BY epoch LIMIT ?"
         return [row[0] for row in self.database.select(sql, (epoch, most))]
+
+    def keep_state_parts(self, first: int, hashes: bytes | bytearray) -> None:
+        """Keep the `members_hash` of this block and of those after it, 32 bytes each, and no others from it on."""
+        rows = [(first + at // 32, bytes(hashes[at : at + 32])) for at in range(0, len(hashes), 32)]
+        self.database.execute("DELETE FROM state_parts WHERE block_index >= ?", (first,))
+        self.database.execute_many("INSERT INTO state_parts VALUES (?, ?)", rows)
+
+    def members_hash(self, index: int) -> bytes:
+        """The part of a block's state root that is not about the log (`LogRoots`). Raises `DamagedStore`.
+
+        That it leads to the block's state root is for who asks to see.
+        """
+        rows = self.database.select("SELECT members_hash FROM state_parts WHERE block_index = ?", (index,))
+        if not rows or not is_hash(rows[0][0]):
+            missing = f"a part of the state after block {index} is missing"
+            raise DamagedStore(f"{self.path}: {missing}; run: tallystick check --repair")
+        found: bytes = rows[0][0]
+        return found
 
     def voters(self, epoch: int) -> Members | None:
         """Raises `DamagedStore` when the row is not a list of members."""
