@@ -5,8 +5,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tests.builders import FinalScribe
-from tests.governed import GovernedScribe
+from tests.governed import FinalGovernedScribe
 from tests.integration.test_store import execute
 
 from tallystick.api.file_source import open_file
@@ -19,10 +18,6 @@ from tallystick.ledger.motions import Outcome
 from tallystick.node.events import PersistBlock
 from tallystick.storage.decision_tables import ORDERS
 from tallystick.storage.store import Store
-
-
-class FinalGovernedScribe(GovernedScribe, FinalScribe):
-    """With finalizations."""
 
 
 class Kept:

@@ -11,9 +11,8 @@ from typing import Any, NamedTuple
 
 import pytest
 from tests.builders import START_MS
-from tests.governed import directory_genesis
+from tests.governed import FinalGovernedScribe, directory_genesis
 from tests.integration.command_line import cli, in_json
-from tests.integration.test_decision_tables import FinalGovernedScribe
 
 from tallystick.host.data_folder import DataFolder, Settings
 from tallystick.ledger.certificate import SALT_BYTES, AnyCertificate, Statement, issue_statement

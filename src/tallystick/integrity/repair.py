@@ -42,24 +42,30 @@ def repair(store: Store, report: Report) -> None:
             if end is not None and index <= last:
                 store.keep_epoch_end(index, end)
         store.tip_index = last
-        if "hashes of blocks" in report.derived:
-            hashes = ((one.hash, leaf_hash(one.header.encoded), one.index) for one in _kept_blocks(store))
-            database.execute_many("UPDATE blocks SET block_hash = ?, header_leaf = ? WHERE block_index = ?", hashes)
-        if "index of files and payloads" in report.derived or report.rows["blocks"] or report.rows["payloads"]:
-            store.payload_tables.rebuild(_kept_blocks(store))
-        store.decision_tables.cut(last)
-        if "index of decisions" in report.derived or report.rows["blocks"]:
-            store.decision_tables.rebuild(_kept_blocks(store))
-        if "outcomes of motions" in report.derived:
-            store.decision_tables.rebuild_outcomes(report.decided)
-        if "parts of states" in report.derived:
-            store.keep_state_parts(1, report.members_hashes)
-        if "tiles of hashes" in report.derived or report.rows["blocks"]:
-            store.hash_tiles.rebuild()
-        if store.snapshot() is None or "snapshot" in report.derived:
-            store.drop_snapshot()
+        _derive_anew(store, report)
     if report.chain is not None:
         store.keep_snapshot(report.chain)
+
+
+def _derive_anew(store: Store, report: Report) -> None:
+    """What is derived, where it is not what it should be, or what it derives from changed; within a transaction."""
+    database, last = store.database, report.last_good
+    if "hashes of blocks" in report.derived:
+        hashes = ((one.hash, leaf_hash(one.header.encoded), one.index) for one in _kept_blocks(store))
+        database.execute_many("UPDATE blocks SET block_hash = ?, header_leaf = ? WHERE block_index = ?", hashes)
+    if "index of files and payloads" in report.derived or report.rows["blocks"] or report.rows["payloads"]:
+        store.payload_tables.rebuild(_kept_blocks(store))
+    store.decision_tables.cut(last)
+    if "index of decisions" in report.derived or report.rows["blocks"]:
+        store.decision_tables.rebuild(_kept_blocks(store))
+    if "outcomes of motions" in report.derived:
+        store.decision_tables.rebuild_outcomes(report.decided)
+    if "parts of states" in report.derived:
+        store.keep_state_parts(1, report.members_hashes)
+    if "tiles of hashes" in report.derived or report.rows["blocks"]:
+        store.hash_tiles.rebuild()
+    if store.snapshot() is None or "snapshot" in report.derived:
+        store.drop_snapshot()
 
 
 def put_blocks(store: Store, blocks: Sequence[Block], verify: Verify = verify_in_line) -> None:
