@@ -27,8 +27,9 @@ from tallystick.ledger.blockchain import Blockchain
 from tallystick.ledger.encoding import digest, encode
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.merkle import EMPTY_ROOT, leaf_hash
+from tallystick.ledger.roots import StateRoots
 from tallystick.ledger.stake import BlockContext
-from tallystick.ledger.state import StateRoots, genesis_state
+from tallystick.ledger.state import genesis_state
 from tallystick.ledger.transition import context_of
 from tallystick.storage.state_codec import decode_state, encode_state
 

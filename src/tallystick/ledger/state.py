@@ -9,89 +9,21 @@ from msgspec.structs import replace
 
 from tallystick.ledger.certificate import Evidence, certificates_hash
 from tallystick.ledger.directory import Directory
-from tallystick.ledger.encoding import Encoded, derived, digest, encode
+from tallystick.ledger.encoding import derived, digest, encode
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import Refused, Rule
-from tallystick.ledger.fields import ZERO_DIGEST, Digest, Index
+from tallystick.ledger.fields import ZERO_DIGEST, Digest
 from tallystick.ledger.genesis import Genesis
 from tallystick.ledger.header import VERSION, Header
-from tallystick.ledger.merkle import EMPTY_ROOT, Frontier
+from tallystick.ledger.merkle import Frontier
 from tallystick.ledger.motions import Motions, Outcome
 from tallystick.ledger.params import Params
+from tallystick.ledger.roots import StateRoots
 from tallystick.ledger.stake import BlockContext, StakeTable
 from tallystick.ledger.status import Status
 
 CHECKPOINT_EVERY_MS: Final = 1_000
 """So much block time passes from one checkpoint to the next; the last block of an epoch has one in any case."""
-
-
-class LogRoots(Encoded):
-    """A state root opened as far as the log: the root is the hash of these."""
-
-    log_size: Index
-    log_root: Digest
-    headers_root: Digest
-    """RFC 6962, over the encoded headers before the block's own."""
-    members_hash: Digest
-    """Of the `MemberRoots`."""
-
-    @derived
-    def hash(self) -> bytes:
-        """The state root: SHA-256 of the encoded roots, 32 bytes."""
-        return digest(self.encoded)
-
-
-class MemberRoots(Encoded):
-    """The next part of a state root, opened: who votes, who is who, what became of statements."""
-
-    voters: Digest
-    """Of the block's epoch; `next_voters` of the next block's (`Epoch.hash`)."""
-    next_voters: Digest
-    directory: Digest
-    status: Digest
-    rest_hash: Digest
-    """Of the encoded [accounts, burned, parameters, evidence, motions]."""
-
-    @derived
-    def hash(self) -> bytes:
-        """SHA-256 of the encoded roots, 32 bytes: `LogRoots.members_hash`."""
-        return digest(self.encoded)
-
-
-class StateRoots(Encoded):
-    """The state after a block, a digest a part. A proof opens only those that it needs."""
-
-    log_size: Index
-    log_root: Digest
-    headers_root: Digest
-    """RFC 6962, over the encoded headers before the block's own."""
-    voters: Digest
-    """Of the block's epoch; `next_voters` of the next block's (`Epoch.hash`)."""
-    next_voters: Digest
-    accounts: Digest
-    burned: Digest
-    parameters: Digest
-    evidence: Digest
-    """Of the ends of epochs whose evidence is legal."""
-    directory: Digest = EMPTY_ROOT
-    status: Digest = EMPTY_ROOT
-    motions: Digest = EMPTY_ROOT
-
-    @derived
-    def of_members(self) -> MemberRoots:
-        """The part about members, directory and status."""
-        rest = (self.accounts, self.burned, self.parameters, self.evidence, self.motions)
-        return MemberRoots(self.voters, self.next_voters, self.directory, self.status, digest(encode(rest)))
-
-    @derived
-    def of_log(self) -> LogRoots:
-        """The part about the log."""
-        return LogRoots(self.log_size, self.log_root, self.headers_root, self.of_members.hash)
-
-    @derived
-    def hash(self) -> bytes:
-        """The state root, 32 bytes."""
-        return self.of_log.hash
 
 
 @dataclass(frozen=True)

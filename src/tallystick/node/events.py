@@ -18,7 +18,7 @@ from tallystick.ledger.errors import BLAMES_THE_PEER, Refused
 from tallystick.ledger.finality import Members
 from tallystick.ledger.messages import Entry, Kept, Message
 from tallystick.ledger.motions import Outcome
-from tallystick.ledger.state import StateRoots
+from tallystick.ledger.roots import StateRoots
 from tallystick.ledger.vote import Tally
 
 Peer = Hashable

@@ -16,7 +16,7 @@ from tallystick.ledger.fields import Digest, Index, PublicKey, Signature, Stake,
 from tallystick.ledger.genesis import Genesis, decode_genesis
 from tallystick.ledger.header import Header
 from tallystick.ledger.params import MAX_GENESIS_MEMBERS
-from tallystick.ledger.state import LogRoots, MemberRoots
+from tallystick.ledger.roots import LogRoots, MemberRoots
 from tallystick.ledger.tlog_proof import MAX_PATH, TlogProof, parse_proof
 from tallystick.ledger.trie import TrieProof
 

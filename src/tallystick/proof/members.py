@@ -10,8 +10,8 @@ from tallystick.ledger.fields import Digest, Index, Milliseconds, PublicKey, Sta
 from tallystick.ledger.finality import Finalization
 from tallystick.ledger.genesis import Genesis
 from tallystick.ledger.header import Header
+from tallystick.ledger.roots import LogRoots, MemberRoots
 from tallystick.ledger.stake import Account, StakeTable
-from tallystick.ledger.state import LogRoots, MemberRoots
 from tallystick.ledger.vote import FINALIZE, Ballot, Tally, check_vote_signatures
 from tallystick.proof.bundle import FinalVotes, HandOver, Step, Voters
 
@@ -68,9 +68,8 @@ class Members:
     def follow(self, step: Step) -> None:
         """Go on to the epoch after the step's. Raises `NotProven` (P4), `Conflict`."""
         header = step.header
-        voters = self.final_voters(
-            FinalBlock(header, header, step.votes, step.log, step.of_members), step.voters, Rule.P4
-        )
+        final = FinalBlock(header, header, step.votes, step.log, step.of_members)
+        voters = self.final_voters(final, step.voters, Rule.P4)
         following = self._epoch(header.epoch + 1, step.next_voters, voters)
         expect(Rule.P4, f"voters of epoch {following.number}", step.of_members.next_voters, following.hash)
         self._move(following)
@@ -96,7 +95,8 @@ class Members:
             if not known.is_quorum(stake):
                 what = f"stake of epoch {known.number}, known before, in the votes of epoch {header.epoch}"
                 raise NotProven(Rule.P4, what, f"more than 2/3 of {known.total}", stake)
-        self._is_trusted |= bool(between)
+        if between:
+            self._trust(_epoch_of(max(between, key=lambda one: one.epoch)))
         self._move(voters)
         return voters
 
@@ -109,9 +109,8 @@ class Members:
     def _move(self, epoch: Epoch) -> None:
         before, after = {key for key, _ in self._known.members}, {key for key, _ in epoch.members}
         if before != after:
-            self.changes.append(
-                MemberChange(epoch.number, tuple(sorted(after - before)), tuple(sorted(before - after)))
-            )
+            joined, left = tuple(sorted(after - before)), tuple(sorted(before - after))
+            self.changes.append(MemberChange(epoch.number, joined, left))
         self._known = epoch
         self._meet(epoch)
 
@@ -120,10 +119,15 @@ class Members:
         if anchor is None:
             return
         if epoch.members != anchor.voters:
-            kind = Conflict if self._is_trusted else NotProven
-            what = f"voters of epoch {epoch.number}, verified here before"
+            kind, what = Conflict if self._is_trusted else NotProven, f"voters of epoch {epoch.number}, verified before"
             raise kind(Rule.P4, what, _epoch_of(anchor).hash, epoch.hash)
-        self._is_trusted = True
+        self._trust(epoch)
+
+    def _trust(self, epoch: Epoch) -> None:
+        """The verifier knows this epoch; what an untrusted start told before it counts for nothing."""
+        if not self._is_trusted:
+            self.changes.clear()
+        self._known, self._is_trusted = epoch, True
 
     def _epoch(self, number: int, listed: Voters | None, known: Epoch) -> Epoch:
         if listed is None:

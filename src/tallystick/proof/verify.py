@@ -3,13 +3,7 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from tallystick.ledger.certificate import (
-    AnyCertificate,
-    Payload,
-    Statement,
-    check_payload,
-    check_signed,
-)
+from tallystick.ledger.certificate import AnyCertificate, Payload, Statement, check_payload, check_signed
 from tallystick.ledger.checkpoint import Checkpoint, check_cosigned
 from tallystick.ledger.directory import KeyEntry, Organisation, proven_key, proven_organisation
 from tallystick.ledger.epoch import Epoch
@@ -113,9 +107,8 @@ def verify(bundle: Bundle, demand: Demand) -> Verdict:
     # P5: more than 2/3 of their stake, and of that of the voters whom the header's state root names, made it final.
     voters = _final_voters(bundle, members, demand)
     # P6: the checkpoint is the head of the log that the same state root names.
-    for what, expected, found in zip(
-        Checkpoint._fields, (genesis.origin, extra.log.log_size, extra.log.log_root), checkpoint, strict=True
-    ):
+    head = Checkpoint(genesis.origin, extra.log.log_size, extra.log.log_root)
+    for what, expected, found in zip(Checkpoint._fields, head, checkpoint, strict=True):
         expect(Rule.P6, f"{what} of the checkpoint", expected, found)
     # P7: more than 2/3 of the stake countersigned it, one member as the log; no signature of a member is bad.
     cosigners = _cosigners(bundle, voters, demand.policy)
@@ -207,17 +200,11 @@ def _cosigners(bundle: Bundle, voters: Epoch, policy: Policy | None) -> tuple[Co
 
 def _times_s(cosigners: tuple[Cosigner, ...], voters: Epoch) -> tuple[int, int]:
     """Final not later than, and status as of."""
-    ordered, final_s, status_s, stake = sorted(cosigners, key=lambda one: one.time_s), 0, 0, 0
-    for one in ordered:
-        if 3 * stake <= voters.total:
-            final_s = one.time_s
-        stake += one.stake
-    stake = 0
-    for one in reversed(ordered):
-        if not voters.is_quorum(stake):
-            status_s = one.time_s
-        stake += one.stake
-    return final_s, status_s
+    ordered = sorted(cosigners, key=lambda one: one.time_s)
+    stakes, places = [one.stake for one in ordered], range(len(ordered))
+    by = next(at for at in places if 3 * sum(stakes[: at + 1]) > voters.total)
+    since = next(at for at in reversed(places) if voters.is_quorum(sum(stakes[at:])))
+    return ordered[by].time_s, ordered[since].time_s
 
 
 def _entrance_block(extra: ProofExtra, log_index: int) -> Header:

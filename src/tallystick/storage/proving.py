@@ -15,7 +15,8 @@ from tallystick.ledger.encoding import encode
 from tallystick.ledger.header import Header
 from tallystick.ledger.merkle import leaf_hash, root_from_path
 from tallystick.ledger.note import MAX_NOTE_SIGNATURES, Note
-from tallystick.ledger.state import LogRoots, State, genesis_state
+from tallystick.ledger.roots import LogRoots
+from tallystick.ledger.state import State, genesis_state
 from tallystick.ledger.tlog_proof import TlogProof
 from tallystick.ledger.trie import TrieProof
 from tallystick.node.checkpoints import Countersigned

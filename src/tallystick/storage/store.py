@@ -21,7 +21,7 @@ from tallystick.ledger.finality import FinalHeader, Members, members_codec
 from tallystick.ledger.genesis import Genesis
 from tallystick.ledger.merkle import leaf_hash
 from tallystick.ledger.messages import Entry
-from tallystick.ledger.state import StateRoots
+from tallystick.ledger.roots import StateRoots
 from tallystick.ledger.vote import FINALIZE, Tally, tally_codec
 from tallystick.node.events import PersistBlock
 from tallystick.problems import DamagedStore, StoreError
