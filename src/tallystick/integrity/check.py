@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Final
 
 from tallystick.consensus.proof_of_stake import check_drawn
@@ -23,6 +23,7 @@ from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.finality import FinalHeader, Finalization, next_epoch
 from tallystick.ledger.header import Header
+from tallystick.ledger.merkle import leaf_hash
 from tallystick.ledger.state import State
 from tallystick.ledger.vote import Tally, check_vote_signatures, tally_codec
 from tallystick.problems import DamagedStore
@@ -176,12 +177,13 @@ class Check:
         """A block by itself, and, as long as all before it are good, by the rules. Its header, if it is good."""
         report, damaged, parent_hash = self._report, self._report.rows["blocks"], self._parent_hash
         self._parent_hash = None
-        rows = self._store.database.select("SELECT block_hash, encoded FROM blocks WHERE block_index = ?", (index,))
+        sql = "SELECT block_hash, header_leaf, encoded FROM blocks WHERE block_index = ?"
+        rows = self._store.database.select(sql, (index,))
         if not rows:
             report.chain, damaged[index] = None, "missing"
             return None
         try:
-            block = decode_column(block_codec, rows[0][1])
+            block = decode_column(block_codec, rows[0][2])
             if block.index != index:
                 raise Refused(Rule.B1, f"it says that its index is {block.index}")
             self._check_alone(block, partial(damaged.setdefault, index, _FALSE_SIGNATURE))
@@ -197,7 +199,7 @@ class Check:
         self._parent_hash = block.hash
         if parent_hash is not None:
             self._is_bound[index] = block.header.parent_hash == parent_hash
-        if rows[0][0] != block.hash:
+        if rows[0][:2] != (block.hash, leaf_hash(block.header.encoded)):
             self._blame_derived("hashes of blocks")
         return block.header
 
@@ -337,6 +339,9 @@ class Check:
         decisions = self._store.decision_tables
         if not report.rows["blocks"] and not decisions.are_as_derived(self._store.blocks()):
             self._blame_derived("index of decisions")
+        all_blocks = chain([genesis_block(self._store.genesis)], self._store.blocks())
+        if not report.rows["blocks"] and not self._store.hash_tiles.are_as_derived(all_blocks):
+            self._blame_derived("tiles of hashes")
         if report.chain is not None and not decisions.are_outcomes(report.decided):
             self._blame_derived("outcomes of motions")
         snapshot = self._store.snapshot()

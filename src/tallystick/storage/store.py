@@ -6,6 +6,7 @@ found. `names` is the owner's own address book, which nobody vouches for.
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -18,12 +19,14 @@ from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.fields import MAX_INDEX
 from tallystick.ledger.finality import FinalHeader, Members, members_codec
 from tallystick.ledger.genesis import Genesis
+from tallystick.ledger.merkle import leaf_hash
 from tallystick.ledger.messages import Entry
 from tallystick.ledger.state import StateRoots
 from tallystick.ledger.vote import FINALIZE, Tally, tally_codec
 from tallystick.node.events import PersistBlock
 from tallystick.problems import DamagedStore, StoreError
 from tallystick.storage.decision_tables import DecisionTables
+from tallystick.storage.log_tiles import HashTiles, kept_leaves, leaves_of
 from tallystick.storage.payload_tables import PayloadTables
 from tallystick.storage.schema import check_format, read_genesis, write_schema
 from tallystick.storage.snapshots import Snapshots
@@ -70,6 +73,7 @@ class Store:
         self.database = database
         self.payload_tables = PayloadTables(database)
         self.decision_tables = DecisionTables(database)
+        self.hash_tiles = HashTiles(database, partial(kept_leaves, database, genesis))
         self._snapshots = Snapshots(database, genesis)
 
     @classmethod
@@ -122,14 +126,18 @@ class Store:
             yield
 
     @contextmanager
-    def batch(self) -> Iterator[None]:
-        """Make all changes within one transaction: they are durable on leaving, together, or none of them is."""
+    def batch(self, kept_bytes: int = 0) -> Iterator[None]:
+        """Make all changes within one transaction: they are durable on leaving, together, or none of them is.
+
+        `kept_bytes`: about how much is written at once, and not by further calls.
+        """
         tip_index = self.tip_index
         try:
-            with self.database.transaction():
+            with self.database.transaction(kept_bytes):
                 yield
         except BaseException:
             self.tip_index = tip_index
+            self.hash_tiles.forget()
             self._snapshots = Snapshots(self.database, self.genesis)
             raise
 
@@ -139,8 +147,8 @@ class Store:
         block, execute = kept.block, self.database.execute
         if block.index != self.tip_index + 1:
             raise StoreError(f"{self.path} ends at block {self.tip_index}; block {block.index} does not come next")
-        with self.database.transaction(len(block.encoded)):
-            execute("INSERT INTO blocks VALUES (?, ?, ?)", (block.index, block.hash, block.encoded))
+        with self.batch(len(block.encoded)):
+            self.add_block(block)
             if kept.finalization is not None:
                 execute("INSERT INTO finalizations VALUES (?, ?)", (block.index, encode(kept.finalization)))
             if kept.roots is not None:
@@ -151,8 +159,15 @@ class Store:
             self.database.execute_many("DELETE FROM waiting WHERE certificate_id = ?", ids)
             self.payload_tables.add_block(block, kept.payloads)
             self.decision_tables.add_block(block, dict(kept.decided))
+            for tree, leaf_hashes in leaves_of(block).items():
+                self.hash_tiles.append(tree, block.index, leaf_hashes)
         self._snapshots.added(len(block.certificates))
         self.tip_index = block.index
+
+    def add_block(self, block: Block) -> None:
+        """Keep a block by itself, within a transaction: what is derived of it is for the caller to add."""
+        row = (block.index, block.hash, leaf_hash(block.header.encoded), block.encoded)
+        self.database.execute("INSERT INTO blocks VALUES (?, ?, ?, ?)", row)
 
     def keep_epoch_end(self, index: int, end: EpochEnd) -> None:
         """Keep what proves the next epoch's members with the last block of an epoch, within a transaction."""
