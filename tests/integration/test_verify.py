@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from msgspec.structs import replace
-from tests.builders import START_MS
+from tests.builders import ADA, BEN, START_MS
 from tests.governed import directory_genesis
 from tests.integration.command_line import USUAL, cli, in_json
 from tests.proving import ProvenLedger
@@ -20,7 +20,9 @@ from tallystick.client.verdicts import Verifier
 from tallystick.host.data_folder import DataFolder, Settings
 from tallystick.ledger.certificate import AnyCertificate, Payload, issue_statement
 from tallystick.ledger.changes import Effect, Reason
+from tallystick.ledger.continuation import Continuation, OldVoter
 from tallystick.ledger.file_statement import file_payload
+from tallystick.ledger.genesis import Genesis, continuing
 from tallystick.problems import ExitCode
 from tallystick.storage.described_files import describe_file
 from tallystick.storage.store import Store
@@ -574,14 +576,63 @@ def test_what_another_command_verified_meanwhile_counts(
 
 def test_the_ledger_of_the_own_node_is_trusted(report: Handed) -> None:
     cli("trust", "remove", "ours", "--yes", cwd=report.folder)
-    node = DataFolder(report.folder / USUAL)
-    node.make()
-    Store.create(node.ledger_path, report.ledger.genesis).close()
-    node.write_settings(Settings("127.0.0.1:7117", "127.0.0.1:7117"))
+    node_of(report.ledger.genesis, report.folder)
     assert "✓" in report.verify()
     assert in_json("trust", "list", cwd=report.folder)["own_ledger"] == report.id
-    shutil.rmtree(node.path)
+    shutil.rmtree(report.folder / USUAL)
     report.verify(expect=10)
+
+
+def continuation_at(handed: Handed) -> Continuation:
+    """The ledger as of its last block, as another goes on from it."""
+    tip, state = handed.ledger.scribe.state.tip, handed.ledger.scribe.state
+    voters = tuple(OldVoter(key, stake, None) for key, stake in state.epoch.members)
+    where = (tip.index, tip.hash, tip.timestamp_ms, state.log.size, state.log.root())
+    return Continuation(handed.ledger.genesis.ledger_id, handed.ledger.genesis.name, *where, voters)
+
+
+def node_of(genesis: Genesis, folder: Path) -> None:
+    """The user's own node, which does not run."""
+    node = DataFolder(folder / USUAL)
+    node.make()
+    Store.create(node.ledger_path, genesis).close()
+    node.write_settings(Settings("127.0.0.1:7117", "127.0.0.1:7117"))
+
+
+def new_genesis(before: Continuation) -> Genesis:
+    later = replace(directory_genesis(), name="diplomas 2", created_ms=before.timestamp_ms + 1)
+    return continuing(later, before, [ADA, BEN])
+
+
+def test_that_a_ledger_continues_another_is_said_loudly(handed: Handed, tmp_path: Path) -> None:
+    handed.certify()
+    new = Handed(handed.folder, tmp_path / "new.db", new_genesis(continuation_at(handed)))
+    new.prove(new.certify())
+    new.trust("new")
+    by = "continued by 2 of 4 members with 20 of 40 tokens at stake, a decision outside the ledger"
+    assert f"! The ledger was {by}: it goes on from governed ({handed.id[:16]}…) after block 1" in new.verify()
+    assert new.file()["proven"]["continues"]["ledger_id"] == handed.id
+
+
+def test_the_ledger_that_the_own_nodes_continues_counts_up_to_the_block_that_is_named(handed: Handed) -> None:
+    """Whoever finds the lost key, and steals others, can go on with the old ledger."""
+    given = handed.certify()
+    handed.prove(given)
+    node_of(new_genesis(continuation_at(handed)), handed.folder)
+    assert "✓" in handed.verify()
+    handed.forge()
+    handed.prove(given)
+    failure = handed.file(expect=10)["failure"]
+    assert failure["reason"] == (
+        "the proof is of block 2 of governed, and your node's ledger goes on from it after block 1"
+    )
+    assert "✓" in handed.verify("report.pdf", "--ledger", handed.id), "who names it trusts all of it"
+
+
+def test_a_fork_of_the_ledger_that_the_own_nodes_continues_does_not_count(handed: Handed) -> None:
+    handed.prove(handed.certify())
+    node_of(new_genesis(replace(continuation_at(handed), block_hash=bytes(32))), handed.folder)
+    assert "which is another" in handed.verify(expect=10)
 
 
 def test_a_damaged_file_of_a_trusted_ledger_is_said(report: Handed) -> None:
