@@ -99,8 +99,6 @@ class Client:
     proofs = _blocking(AsyncClient.proofs)
     checkpoint = _blocking(AsyncClient.checkpoint)
     statements_of = _blocking(AsyncClient.statements_of)
-    verify = _blocking(AsyncClient.verify)
-    verify_statement = _blocking(AsyncClient.verify_statement)
     stake = _blocking(AsyncClient.stake)
     invite = _blocking(AsyncClient.invite)
     backup = _blocking(AsyncClient.backup)

@@ -24,6 +24,9 @@ MAX_LOG_LINES: Final = 8
 _NUMBER: Final = re.compile(r"0|[1-9][0-9]{0,15}", re.ASCII)
 _TIME_BYTES: Final = 8
 
+_MAX_TIME_S: Final = 2**63 - 1
+"""Of other people's cosigners."""
+
 Seconds = Annotated[int, Meta(ge=0, le=2**43)]
 
 
@@ -105,7 +108,22 @@ def split_cosignature(data: bytes) -> tuple[int, bytes]:
     """The time (s) and the signature (64 bytes) of a cosignature under a note. Raises `Refused` (P1)."""
     if len(data) != _TIME_BYTES + 64:
         raise Refused(Rule.P1, f"a cosignature of {len(data)} bytes, {_TIME_BYTES + 64} expected")
-    return int.from_bytes(data[:_TIME_BYTES], "big"), data[_TIME_BYTES:]
+    time_s = int.from_bytes(data[:_TIME_BYTES], "big")
+    if time_s > _MAX_TIME_S:
+        raise Refused(Rule.P1, f"a cosignature of the time {time_s}, {_MAX_TIME_S} allowed")
+    return time_s, data[_TIME_BYTES:]
+
+
+def signed_at(key: NoteKey, note: Note, verify: Verify = is_signed) -> list[int]:
+    """When this key signed the checkpoint, as it says (s; a log: 0). Raises `Refused` (P1, P7) where it did not."""
+    times = []
+    for data in note.signed_by(key):
+        time_s, signature = (0, data) if key.type == KeyType.LOG else split_cosignature(data)
+        signed = note.text.encode() if key.type == KeyType.LOG else cosigned_bytes(time_s, note.text)
+        if not verify(signed, signature, key.public_key):
+            raise Refused(Rule.P7, f"a signature in the name of {key.name} is not by its key")
+        times.append(time_s)
+    return times
 
 
 def check_cosigned(note: Note, origin: str, members: Iterable[bytes]) -> dict[bytes, int]:
@@ -115,15 +133,9 @@ def check_cosigned(note: Note, origin: str, members: Iterable[bytes]) -> dict[by
     """
     times_s, has_log = dict[bytes, int](), False
     for key in members:
-        for signature in note.signed_by(log_key(origin, key)):
-            if not is_signed(note.text.encode(), signature, key):
-                raise Refused(Rule.P7, f"the log signature of {key.hex()[:16]}… is not its own")
-            has_log = True
-        for data in note.signed_by(cosigner_key(origin, key)):
-            time_s, signature = split_cosignature(data)
-            if not is_signed(cosigned_bytes(time_s, note.text), signature, key):
-                raise Refused(Rule.P7, f"the cosignature of {key.hex()[:16]}… is not its own")
-            times_s[key] = max(time_s, times_s.get(key, 0))
+        has_log |= bool(signed_at(log_key(origin, key), note))
+        if times := signed_at(cosigner_key(origin, key), note):
+            times_s[key] = max(times)
     if not has_log:
         raise Refused(Rule.P7, "no member signed the checkpoint as the log")
     return times_s

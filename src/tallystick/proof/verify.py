@@ -169,6 +169,8 @@ def _check_trusted(genesis: Genesis, demand: Demand) -> None:
         raise NotProven(Rule.P3, "no ledger is trusted here; name the one that you trust: tallystick trust add")
     if demand.ledger_id is not None:
         expect(Rule.P3, "ledger", demand.ledger_id, genesis.ledger_id)
+    elif demand.policy is not None and demand.policy.holds(()):
+        raise NotProven(Rule.P3, "the policy asks for no witness: whom to trust for the status, it does not say")
 
 
 def _final_voters(bundle: Bundle, members: Members, demand: Demand) -> Epoch:
@@ -179,9 +181,9 @@ def _final_voters(bundle: Bundle, members: Members, demand: Demand) -> Epoch:
         last = one
     final = FinalBlock(extra.header, last, extra.votes, extra.log, extra.of_members)
     voters = members.final_voters(final, bundle.hand_over.voters, Rule.P5)
-    if demand.policy is None or demand.ledger_id is not None:
+    if demand.ledger_id is not None:
         members.check_trusted()
-    if demand.policy is not None:
+    elif demand.policy is not None:
         voted = {voters.members[place][0] for place, _ in extra.votes.signatures}
         if not demand.policy.holds(voted):
             raise NotProven(Rule.P5, "those who voted do not satisfy the policy")
