@@ -139,6 +139,8 @@ class LedgerGuard(View, frozen=True, kw_only=True):
     is_loss_accepted: bool
     views: int
     """Above the floor, of which it holds what was signed."""
+    cosigned_size: int | None
+    """Certificates in the largest log that it countersigned."""
 
 
 class Guard(Answer, frozen=True, kw_only=True):
@@ -303,6 +305,7 @@ def guard_view(folder: DataFolder, found: Standing) -> Guard:
             twin=_place(state.twin),
             is_loss_accepted=state.is_loss_accepted,
             views=len(state.entries),
+            cosigned_size=state.cosigned.size if state.cosigned is not None else None,
         )
         for ledger_id, state in found.ledgers.items()
     ]
