@@ -22,6 +22,7 @@ from tallystick.host.data_folder import DataFolder, Settings
 from tallystick.host.trust import TrustStore
 from tallystick.ledger.certificate import AnyCertificate, Payload, issue_statement
 from tallystick.ledger.changes import Effect, Reason
+from tallystick.ledger.checkpoint import cosigner_key, log_key
 from tallystick.ledger.continuation import Continuation, OldVoter
 from tallystick.ledger.file_statement import file_payload
 from tallystick.ledger.genesis import Genesis, continuing
@@ -364,6 +365,42 @@ def test_the_issuer_that_was_asked_for_counts(report: Handed, who: str) -> None:
 def test_an_issuer_that_only_looks_alike_does_not(report: Handed, who: str) -> None:
     asked = report.ledger.scribe.key("ada").public_key.hex()[:15] if who == "KEY15" else who
     assert "✓" not in report.verify("report.pdf", "--issuer", asked, expect=14)
+
+
+def test_a_domain_is_told_as_what_it_is_and_may_be_asked_for(tmp_path: Path) -> None:
+    genesis = directory_genesis()
+    ada, *others = genesis.founders
+    handed = Handed(
+        tmp_path, tmp_path / "chain.db", replace(genesis, founders=(replace(ada, domain="ada.example"), *others))
+    )
+    handed.prove(handed.certify())
+    handed.trust()
+    shown = handed.verify("report.pdf", "--issuer", "ada.example")
+    assert "domain ada.example, vouched for by those who approved it as a member" in shown
+    for other in ("ADA.example", "example", "ada.example.", "xada.example"):
+        handed.verify("report.pdf", "--issuer", other, expect=14)
+
+
+def policy_of(handed: Handed, needed: int, *names: str) -> str:
+    """The log, and members as witnesses, so many of whom are needed."""
+    origin = handed.ledger.genesis.origin
+    keys = [handed.ledger.scribe.key(name).public_key for name in names]
+    witnesses = [f"witness {name} {cosigner_key(origin, key).text}" for name, key in zip(names, keys, strict=True)]
+    group = f"group all {needed} {' '.join(names)}"
+    return "\n".join([f"log {log_key(origin, keys[0]).text}", *witnesses, group, "quorum all", ""])
+
+
+def test_a_policy_is_held_beside_the_ledger_or_says_alone_whom_to_trust(handed: Handed) -> None:
+    handed.prove(handed.certify(), "report.pdf", "ada", "ben", "cy")
+    asked = ("report.pdf", "--policy", "policy")
+    (handed.folder / "policy").write_text(policy_of(handed, 3, "ada", "ben", "cy", "dot"))
+    one = handed.file(*asked)
+    assert (one["result"], one["proven"]["known_as"]) == ("verified", None)
+    handed.trust()
+    assert handed.file(*asked)["proven"]["known_as"] == "ours"
+    (handed.folder / "policy").write_text(policy_of(handed, 2, "ada", "dot"))
+    assert handed.file(*asked, expect=12)["failure"]["rule"] == "P7"
+    assert "no quorum of the policy" in handed.verify(*asked, expect=12)
 
 
 def test_a_key_of_no_organisation_counts_only_if_it_is_named(tmp_path: Path) -> None:
