@@ -315,7 +315,7 @@ UNUSABLE: list[tuple[Callable[[Path], object], str]] = [
     (lambda path: path.write_bytes(b"SQLite format 3\x00" + b"\xff" * 5000), "is damaged, or only a part"),
     (lambda path: execute(path, "CREATE TABLE songs (title)"), "is the database of another program"),
     (of_version(99), "has format 99, this program knows format 7; use the version that wrote it"),
-    (of_version(5), "has format 5, this program knows format 7; use the version that wrote it, or move it away"),
+    (of_version(6), "has format 6, this program knows format 7; use the version that wrote it, or move it away"),
     (truncated, "is damaged, or only a part of a file; check and repair it"),
     (without_a_table, "is damaged"),
     (without_genesis, "its genesis is missing"),
