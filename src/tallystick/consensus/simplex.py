@@ -290,6 +290,8 @@ class Simplex:
             if last is not None and finalization is not None:
                 path = last.path()
                 blocks, states = tuple(one.block for one in path), tuple(one.state for one in path)
+                if last.state.epoch.number != self.epoch.number:  # proofs take the last block of an epoch
+                    finalization = self.views.gathered(finalization)
                 self.views.outputs.append(agreement.Finalized(blocks, states, finalization))
                 return True
         return False
