@@ -348,10 +348,10 @@ class SigningGuard(GuardState):
     def take_records(self) -> tuple[GuardRecord, ...]:
         """What has to be synced before anything else happens, in order; each record is handed out once.
 
-        The floor goes with it when it was raised; by itself it is not worth a sync.
+        The floor goes with votes when it was raised; by itself it is not worth a sync.
         """
         new, self._new = self._new, []
-        if new and self.final > self._synced_floor:
+        if self.final > self._synced_floor and not all(isinstance(one, Cosigned) for one in new):
             self._synced_floor = self.final
             new = [Floor(self.ledger_id, *self._synced_floor), *new]
         return tuple(new)

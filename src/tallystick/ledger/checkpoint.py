@@ -11,7 +11,7 @@ from typing import Annotated, Final, NamedTuple
 
 from msgspec import Meta
 
-from tallystick.ledger.encoding import Encoded
+from tallystick.ledger.encoding import Codec, Encoded
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.fields import MAX_INDEX, UNSIGNED, Digest, Index, PublicKey, Signature
 from tallystick.ledger.keys import Verify, is_signed
@@ -61,6 +61,9 @@ class Cosignature(Encoded):
         text = Checkpoint(origin, self.size, self.root).text
         is_cosigned = verify(cosigned_bytes(self.time_s, text), self.signature, self.member)
         return is_cosigned and verify(text.encode(), self.log_signature, self.member)
+
+
+cosignature_codec: Codec[Cosignature] = Codec(Cosignature, 256, "cosignature")
 
 
 def cosign(wallet: Wallet, checkpoint: Checkpoint, time_s: int) -> Cosignature:

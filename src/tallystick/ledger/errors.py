@@ -87,6 +87,9 @@ class Rule(Enum):
     N7 = "address record signed by its key"
     N8 = "address record not dated in the future"
     N9 = "address records within the peer's allowance"
+    N10 = "cosignature is its member's, of this ledger's log"
+    N11 = "cosignatures within the peer's allowance"
+    N12 = "cosignature not dated in the future"
 
     P1 = "proof file and policy as C2SP has them"
     P2 = "own part of the proof as declared"

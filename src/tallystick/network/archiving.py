@@ -89,6 +89,9 @@ class FullArchive(Archive, Protocol):
     def payload(self, payload_hash: bytes) -> Payload | None:
         """The payload with this hash, if it is kept."""
 
+    def keep_cosignatures(self, kept: events.PersistCosignatures) -> None:
+        """Keep cosignatures, and let go of those that are not needed any more."""
+
     def keep_address(self, record: AddressRecord) -> None:
         """Keep where a key can be reached, in the place of what was kept of it."""
 
@@ -110,6 +113,8 @@ def carry_out(change: events.ArchiveChange, archive: FullArchive) -> None:
             archive.erase_payload(payload_hash)
         case events.PersistAddress(record):
             archive.keep_address(record)
+        case events.PersistCosignatures():
+            archive.keep_cosignatures(change)
 
 
 def answer(archive: FullArchive, request: Kept, most_bytes: int) -> Answer | Votes | None:

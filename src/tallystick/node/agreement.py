@@ -7,10 +7,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from tallystick.consensus.agreement import Equivocation, Finalized
-from tallystick.consensus.signing_guard import GuardStatus, SigningGuard
+from tallystick.consensus.signing_guard import GuardStatus, Place, SigningGuard
 from tallystick.ledger.block import Block
 from tallystick.ledger.blockchain import Blockchain, CheckForger
 from tallystick.ledger.certificate import AnyCertificate
+from tallystick.ledger.checkpoint import Checkpoint, Cosignature
 from tallystick.ledger.finality import Finalization
 from tallystick.ledger.messages import ProposalRequest, Said, Votes
 from tallystick.ledger.state import State
@@ -101,6 +102,10 @@ class Agreement:
 
     def added(self, finalized: Finalized, actions: list[Action]) -> None:
         """Blocks of the last step were added, and are kept."""
+
+    def cosign(self, checkpoint: Checkpoint, place: Place, time_s: int, actions: list[Action]) -> Cosignature | None:
+        """Cosign the log after a final block of this place, as far as the signing guard allows it."""
+        return None
 
     # ---- what peers say ---------------------------------------------------------------------------------------
 

@@ -1,10 +1,32 @@
-"""Checkpoints of the log that members countersign: which, when, and what is known of them."""
+"""Checkpoints of the log that members countersign: which, when, and what is known of them.
 
-from typing import NamedTuple
+docs/protocol.md, section 4, "Checkpoints".
+"""
 
-from tallystick.ledger.checkpoint import Cosignature
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from tallystick.ledger.checkpoint import Checkpoint, Cosignature
 from tallystick.ledger.epoch import Epoch
+from tallystick.ledger.errors import Refused, Rule
+from tallystick.ledger.genesis import Genesis
+from tallystick.ledger.keys import Verify
+from tallystick.ledger.messages import MAX_COSIGNATURES, CosignatureRequest, Cosignatures, in_parts
+from tallystick.ledger.params import MAX_GENESIS_MEMBERS
 from tallystick.ledger.state import State
+from tallystick.node.agreement import Agreement
+from tallystick.node.archive import Archive
+from tallystick.node.events import Action, Broadcast, Peer, PersistCosignatures, ReportRefused
+from tallystick.node.limits import Allowances, Limits
+
+ANEW_AFTER_S: Final = 60
+"""A member cosigns the same log anew at most so often."""
+MAX_AHEAD_S: Final = 60
+"""A cosignature may be dated so far past a node's clock."""
+
+_CANDIDATES: Final = 8
+"""Blocks whose states are held, for cosignatures that come; beside the tip and the newest countersigned one."""
 
 
 class Countersigned(NamedTuple):
@@ -16,3 +38,276 @@ class Countersigned(NamedTuple):
     """The epoch of that block."""
     cosignatures: tuple[Cosignature, ...]
     """Keys ascending."""
+
+
+@dataclass
+class _Candidate:
+    """A block whose log may become a countersigned checkpoint."""
+
+    state: State
+    voters: Epoch
+    cosignatures: dict[bytes, Cosignature] = field(default_factory=dict)
+    """By member: the one of the latest time."""
+
+    @property
+    def size(self) -> int:
+        return self.state.log.size
+
+    @property
+    def is_countersigned(self) -> bool:
+        return self.voters.is_quorum(sum(self.voters.stake(member) for member in self.cosignatures))
+
+    @property
+    def since_s(self) -> int:
+        """The latest time since which a quorum has cosigned; 0: none has."""
+        stake = 0
+        for one in sorted(self.cosignatures.values(), key=lambda one: -one.time_s):
+            stake += self.voters.stake(one.member)
+            if self.voters.is_quorum(stake):
+                return one.time_s
+        return 0
+
+    @property
+    def in_order(self) -> tuple[Cosignature, ...]:
+        """Keys ascending."""
+        return tuple(self.cosignatures[member] for member in sorted(self.cosignatures))
+
+
+class Checkpoints:
+    """The blocks that members cosign, what was heard of those, and this node's own part in it."""
+
+    def __init__(self, genesis: Genesis, state: State, agreement: Agreement, limits: Limits) -> None:
+        self._origin, self._state, self._agreement = genesis.origin, state, agreement
+        self.own = agreement.wallet.public_key if agreement.wallet is not None else None
+        """The key that this node forges and cosigns with, if it does."""
+        self._allowances = Allowances(limits.cosignatures_per_second, MAX_GENESIS_MEMBERS)
+        self._rate = limits.cosignatures_per_second
+        self._candidates: dict[int, _Candidate] = {}
+        """By size of the log, ascending: the newest countersigned one, later ones, the tip."""
+        self._ahead: dict[bytes, Cosignature] = {}
+        """By member: of a larger log than this node's, to be looked at when it gets there."""
+        self._fresh: list[Cosignature] = []
+        """Others' that were ahead, and turned out to be of this log: to be passed on."""
+        self._strange: list[Refused] = []
+        """Likewise, but of another log: to be reported."""
+        self._unkept: dict[tuple[int, bytes], Cosignature] = {}
+        self._dropped: list[int] = []
+        """Sizes of which cosignatures may be kept, for nothing: they never became a quorum."""
+        self._unkept_since_ms: int | None = None
+        self._named: int | None = None
+        """The size at the newest block of this event that the chain names, until it is cosigned."""
+        self._idle_since_ms: int | None = None
+        """Since when the tip has stayed, and nothing has waited."""
+        self._asked_ms: int | None = None
+
+    def resume(self, archive: Archive | None, epoch: Epoch) -> None:
+        """Begin with the tip; `epoch` is its own. What was kept counts if it is of the tip, and signed."""
+        self._hold(self._state, epoch)
+        if archive is None or (tip := self._tip) is None:
+            return
+        for one in archive.cosignatures():
+            is_of_tip = (one.size, one.root) == (tip.size, self._root(tip)) and tip.voters.stake(one.member) > 0
+            if is_of_tip and one.is_signed(self._origin):
+                tip.cosignatures[one.member] = one
+
+    # ---- what others may ask ----------------------------------------------------------------------------------
+
+    @property
+    def newest(self) -> Countersigned | None:
+        """The newest checkpoint that is countersigned, as far as it is known since the start."""
+        found = self._countersigned
+        return Countersigned(found.state, found.voters, found.in_order) if found is not None else None
+
+    def told(self) -> Iterator[Cosignatures]:
+        """What a peer may lack: of the newest countersigned checkpoint, and of the newest that has cosignatures."""
+        latest = next((one for one in self._newest_first() if one.cosignatures), None)
+        sizes = {one.size: one for one in (self._countersigned, latest) if one is not None}
+        for one in sizes.values():
+            yield from (Cosignatures(part) for part in in_parts(one.in_order, MAX_COSIGNATURES))
+
+    def wants(self, one: Cosignature) -> bool:
+        """Whether it is worth verifying: of a member, of a log that is looked at, and new or much later."""
+        if one.size > self._state.log.size:
+            held = self._ahead.get(one.member)
+            return self._has_stake(one.member) and (held is None or one.size > held.size)
+        candidate = self._candidates.get(one.size)
+        if candidate is None or not candidate.voters.stake(one.member):
+            return False
+        held = candidate.cosignatures.get(one.member)
+        return held is None or one.time_s >= held.time_s + ANEW_AFTER_S
+
+    def is_signed(self, one: Cosignature, verify: Verify) -> bool:
+        """Whether both signatures are the member's, for this ledger's log."""
+        return one.is_signed(self._origin, verify)
+
+    def _has_stake(self, member: bytes) -> bool:
+        """In this epoch, or at the tip, so perhaps in the next."""
+        return self._state.epoch.stake(member) > 0 or self._state.stakes.account(member).staked > 0
+
+    @property
+    def _tip(self) -> _Candidate | None:
+        return self._candidates.get(self._state.log.size)
+
+    @property
+    def _countersigned(self) -> _Candidate | None:
+        return next((one for one in self._newest_first() if one.is_countersigned), None)
+
+    def _newest_first(self) -> Iterator[_Candidate]:
+        return (self._candidates[size] for size in reversed(self._candidates))
+
+    @staticmethod
+    def _root(candidate: _Candidate) -> bytes:
+        return candidate.state.log.root()
+
+    # ---- what happens -----------------------------------------------------------------------------------------
+
+    def added(self, state: State, epoch: Epoch) -> None:
+        """A block of this epoch became final, with this state after it."""
+        if state.epoch.number != self._state.epoch.number:
+            self._ahead = {member: one for member, one in self._ahead.items() if state.epoch.stake(member)}
+        self._state, self._idle_since_ms = state, None
+        self._hold(state, epoch)
+        if state.has_checkpoint:
+            self._named = state.log.size
+
+    def _hold(self, state: State, epoch: Epoch) -> None:
+        size = state.log.size
+        if not size or size in self._candidates:
+            return
+        before = next(self._newest_first(), None)
+        if before is not None and not before.cosignatures and not before.state.has_checkpoint:
+            del self._candidates[before.size]
+        self._candidates[size] = tip = _Candidate(state, epoch)
+        for one in [one for one in self._ahead.values() if one.size <= size]:
+            del self._ahead[one.member]
+            if one.size < size or not tip.voters.stake(one.member):
+                continue
+            if one.root == self._root(tip):
+                self._count(tip, one)
+                self._fresh.append(one)
+            else:
+                self._strange.append(_strange(one))
+        self._make_room()
+
+    def _make_room(self) -> None:
+        """Let go of what is older than the newest countersigned one, and of the oldest that are too many."""
+        newest = self._countersigned
+        since = newest.size if newest is not None else 0
+        later = [size for size in self._candidates if size > since and size != self._state.log.size]
+        for size in [one for one in self._candidates if one < since] + later[:-_CANDIDATES]:
+            if self._candidates.pop(size).cosignatures and size > since:
+                self._dropped.append(size)
+
+    def _count(self, candidate: _Candidate, one: Cosignature) -> None:
+        candidate.cosignatures[one.member] = one
+        self._unkept[one.size, one.member] = one
+
+    def receive(self, now_ms: int, peer: Peer, said: Cosignatures, actions: list[Action]) -> tuple[Cosignature, ...]:
+        """Count what a peer tells; signatures are good. Returns what was new of this node's own log."""
+        new = []
+        for one in filter(self.wants, said.cosignatures):
+            if not self._allowances.take(now_ms, peer):
+                actions.append(ReportRefused(Refused(Rule.N11, f"more than {self._rate} new ones a second"), peer))
+                break
+            candidate = self._candidates.get(one.size)
+            if one.time_s > now_ms // 1000 + MAX_AHEAD_S:
+                ahead_s = one.time_s - now_ms // 1000
+                dated = f"dated {ahead_s} s ahead of this node's clock, {MAX_AHEAD_S} s allowed"
+                actions.append(ReportRefused(Refused(Rule.N12, dated), peer))
+            elif candidate is None:
+                self._ahead[one.member] = one
+            elif one.root != self._root(candidate):
+                actions.append(ReportRefused(_strange(one), peer))
+            else:
+                self._count(candidate, one)
+                new.append(one)
+        if new:
+            self._make_room()
+        return tuple(new)
+
+    def settle(self, now_ms: int, is_idle: bool, actions: list[Action]) -> int | None:
+        """After each event: cosign what is due, and have kept what is to be kept. Returns when there is more to do.
+
+        `is_idle`: nothing waits for a block.
+        """
+        actions.extend(ReportRefused(one, None) for one in self._strange)
+        self._strange = []
+        if self._named is not None:
+            named, self._named = self._candidates.get(self._named), None
+            self._cosign(now_ms, named, actions)
+        if not is_idle:
+            self._idle_since_ms = None
+        elif self._idle_since_ms is None:
+            self._idle_since_ms = now_ms
+        is_due = (tip := self._tip) is not None and self._may_cosign(tip) and self.own not in tip.cosignatures
+        if is_due and self._has_settled(now_ms):
+            self._cosign(now_ms, tip, actions)
+        if not self._unkept:
+            self._unkept_since_ms = None
+        elif self._unkept_since_ms is None:
+            self._unkept_since_ms = now_ms
+        elif now_ms >= self._unkept_since_ms + self._delta_ms:
+            actions.extend(self.take_unkept())
+        since = (self._idle_since_ms if is_due else None, self._unkept_since_ms if self._unkept else None)
+        dues_ms = (one + self._delta_ms for one in since if one is not None)
+        return min((due_ms for due_ms in dues_ms if due_ms > now_ms), default=None)
+
+    @property
+    def _delta_ms(self) -> int:
+        return self._state.params.delta_ms
+
+    def _has_settled(self, now_ms: int) -> bool:
+        """Whether nothing has waited for delta since the tip became final."""
+        return self._idle_since_ms is not None and now_ms >= self._idle_since_ms + self._delta_ms
+
+    def _may_cosign(self, candidate: _Candidate) -> bool:
+        """Whether this node is a member of the block's epoch."""
+        return self.own is not None and candidate.voters.stake(self.own) > 0
+
+    def _cosign(self, now_ms: int, candidate: _Candidate | None, actions: list[Action]) -> None:
+        """Cosign a block's log, if this member may, and has not within the last minute; tell everybody."""
+        if candidate is None or self.own is None or not self._may_cosign(candidate):
+            return
+        time_s, held = now_ms // 1000, candidate.cosignatures.get(self.own)
+        if held is not None and time_s < held.time_s + ANEW_AFTER_S:
+            return
+        tip = candidate.state.tip
+        checkpoint = Checkpoint(self._origin, candidate.size, self._root(candidate))
+        signed = self._agreement.cosign(checkpoint, (tip.epoch, tip.view), time_s, actions)
+        if signed is not None:
+            self._count(candidate, signed)
+            actions.append(Broadcast(Cosignatures((signed,))))
+            self._make_room()
+
+    def ask_anew(self, now_ms: int, peer: Peer | None, actions: list[Action]) -> None:
+        """A user, or a peer, wants an idle tip cosigned anew. First, once a minute, others are asked too."""
+        tip = self._tip
+        if tip is None or not self._has_settled(now_ms):
+            return
+        lately_ms = now_ms - 1000 * ANEW_AFTER_S
+        if (self._asked_ms is None or self._asked_ms <= lately_ms) and 1000 * tip.since_s <= lately_ms:
+            self._asked_ms = now_ms
+            actions.append(Broadcast(CosignatureRequest(), but=peer))
+        self._cosign(now_ms, tip, actions)
+
+    # ---- what follows -----------------------------------------------------------------------------------------
+
+    def take_fresh(self) -> tuple[Cosignature, ...]:
+        """Others' that were ahead of this node, and are to be passed on now."""
+        fresh, self._fresh = self._fresh, []
+        return tuple(fresh)
+
+    def take_unkept(self) -> Iterable[PersistCosignatures]:
+        """What was not kept yet: with the next block, or when there is none for delta."""
+        if not self._unkept:
+            return ()
+        held = tuple(one for (size, _), one in self._unkept.items() if size in self._candidates)
+        since, dropped = self._countersigned, tuple(self._dropped)
+        self._unkept, self._dropped = {}, []
+        return (PersistCosignatures(held, since.size if since is not None else 0, dropped),)
+
+
+def _strange(one: Cosignature) -> Refused:
+    """A member, or this node, is on another history."""
+    member = f"{one.member.hex()[:16]}…"
+    return Refused(Rule.N10, f"{member} countersigned another log of {one.size} certificates than this node's")

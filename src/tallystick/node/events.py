@@ -14,6 +14,7 @@ from tallystick.consensus.signing_guard import GuardRecord
 from tallystick.ledger.address import AddressRecord
 from tallystick.ledger.block import Block
 from tallystick.ledger.certificate import AnyCertificate, Payload
+from tallystick.ledger.checkpoint import Cosignature
 from tallystick.ledger.errors import BLAMES_THE_PEER, Refused
 from tallystick.ledger.finality import Members
 from tallystick.ledger.messages import Entry, Kept, Message
@@ -33,6 +34,7 @@ class Timer(Enum):
     ANNOUNCE = "announce"
     SYNC = "sync"
     DIAL = "dial"
+    CHECKPOINT = "checkpoint"
 
 
 class CheckedMessage(Struct, frozen=True):
@@ -104,6 +106,10 @@ class UnbanAsked(Struct, frozen=True):
     peer: Peer
 
 
+class FreshCheckpointAsked(Struct, frozen=True):
+    """A user wants the tip cosigned anew: without it, nothing is signed while nothing happens."""
+
+
 class VotesRead(Struct, frozen=True):
     """What is kept of a view, read because votes for it came late."""
 
@@ -125,6 +131,7 @@ Event = (
     | CertificatesSubmitted
     | PayloadErasureAsked
     | UnbanAsked
+    | FreshCheckpointAsked
     | VotesRead
     | TimerFired
 )
@@ -185,6 +192,16 @@ class PersistAddress(Struct, frozen=True):
     """Keep where a key with tokens can be reached, in the place of what was kept of it."""
 
     record: AddressRecord
+
+
+class PersistCosignatures(Struct, frozen=True):
+    """Keep cosignatures, each in the place of an earlier one of its member for a log of this size."""
+
+    cosignatures: tuple[Cosignature, ...]
+    since: int
+    """The newest countersigned checkpoint's size: those of smaller logs go. 0: which one it is is not known."""
+    dropped: tuple[int, ...] = ()
+    """Of logs of these sizes too: they never became a quorum."""
 
 
 class Admit(Struct, frozen=True):
@@ -297,6 +314,7 @@ ArchiveChange = (
     | PersistQuorum
     | ErasePayload
     | PersistAddress
+    | PersistCosignatures
 )
 
 Report = ReportAccepted | ReportBlock | ReportRefused | ReportStuck | TwinFound | StateMismatch

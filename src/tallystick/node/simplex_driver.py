@@ -9,11 +9,13 @@ from msgspec.structs import replace
 from tallystick.consensus import agreement
 from tallystick.consensus.agreement import Equivocation, Finalized, Output, SendProposal
 from tallystick.consensus.recovery import RECOVERING
+from tallystick.consensus.signing_guard import Place
 from tallystick.consensus.simplex import Simplex
 from tallystick.ledger import messages
 from tallystick.ledger.block import Block, verified
 from tallystick.ledger.blockchain import Blockchain, CheckForger
 from tallystick.ledger.certificate import AnyCertificate, certificates_hash
+from tallystick.ledger.checkpoint import Checkpoint, Cosignature
 from tallystick.ledger.finality import Finalization
 from tallystick.ledger.header import SignedHeader
 from tallystick.ledger.messages import Proposal, RecoveryRequest, RecoveryResponse, Said, Votes, votes_in_parts
@@ -294,6 +296,13 @@ class SimplexDriver(Agreement):
     def _sync_guard(self, actions: list[Action]) -> None:
         if records := self.simplex.guard.take_records():
             actions.append(events.PersistSigned(records))
+
+    def cosign(self, checkpoint: Checkpoint, place: Place, time_s: int, actions: list[Action]) -> Cosignature | None:
+        if self.simplex.mismatch is not None or self._finality.is_below_trusted_block:
+            return None
+        signed = self.simplex.guard.cosign(checkpoint, place, time_s)
+        self._sync_guard(actions)
+        return signed
 
     def tip_advanced(self, finalization: Finalization | None) -> None:
         self.simplex.tip_advanced(finalization)

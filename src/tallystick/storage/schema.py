@@ -23,6 +23,7 @@ KEPT: Final = {
     "payloads": "payload_hash BLOB PRIMARY KEY, encoded BLOB NOT NULL",
     "erased": "payload_hash BLOB PRIMARY KEY NOT NULL",
     "addresses": "public_key BLOB PRIMARY KEY, encoded BLOB NOT NULL",
+    "cosignatures": "size INTEGER NOT NULL, member BLOB NOT NULL, encoded BLOB NOT NULL, PRIMARY KEY (size, member)",
     "names": "public_key BLOB PRIMARY KEY, name TEXT NOT NULL",
 }
 """Tables that nothing else can tell; each has row ids, by which what is readable of it can be saved."""

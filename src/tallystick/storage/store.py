@@ -14,6 +14,7 @@ from tallystick.ledger.address import AddressRecord, address_codec
 from tallystick.ledger.block import Block, block_codec
 from tallystick.ledger.blockchain import Blockchain, Snapshot
 from tallystick.ledger.certificate import Payload, certificate_codec
+from tallystick.ledger.checkpoint import Cosignature, cosignature_codec
 from tallystick.ledger.encoding import Codec, encode
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.fields import MAX_INDEX
@@ -23,7 +24,7 @@ from tallystick.ledger.merkle import leaf_hash
 from tallystick.ledger.messages import Entry
 from tallystick.ledger.state import StateRoots
 from tallystick.ledger.vote import FINALIZE, Tally, tally_codec
-from tallystick.node.events import PersistBlock
+from tallystick.node.events import PersistBlock, PersistCosignatures
 from tallystick.problems import DamagedStore, StoreError
 from tallystick.storage.decision_tables import DecisionTables
 from tallystick.storage.log_tiles import HashTiles, kept_leaves, leaves_of
@@ -369,6 +370,21 @@ class Store:
         for (encoded,) in self.database.select("SELECT encoded FROM addresses ORDER BY public_key"):
             with suppress(Refused):
                 yield decode_column(address_codec, encoded)
+
+    def keep_cosignatures(self, kept: PersistCosignatures) -> None:
+        """Raises `StoreError`, and then nothing has changed."""
+        rows = [(one.size, one.member, encode(one)) for one in kept.cosignatures]
+        with self.database.transaction():
+            self.database.execute_many("INSERT OR REPLACE INTO cosignatures VALUES (?, ?, ?)", rows)
+            self.database.execute("DELETE FROM cosignatures WHERE size < ?", (kept.since,))
+            dropped = [(size,) for size in kept.dropped]
+            self.database.execute_many("DELETE FROM cosignatures WHERE size = ?", dropped)
+
+    def cosignatures(self) -> Iterator[Cosignature]:
+        """A row that is no cosignature is left out: members tell it again."""
+        for (encoded,) in self.database.select("SELECT encoded FROM cosignatures ORDER BY size, member"):
+            with suppress(Refused):
+                yield decode_column(cosignature_codec, encoded)
 
     # ---- the address book -----------------------------------------------------------------------------------
 
