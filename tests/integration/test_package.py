@@ -101,10 +101,10 @@ def test_the_installed_command_founds_a_ledger_and_runs_it_from_any_folder(envir
     with running(environment, folder, tmp_path) as process:
         certified = json.loads(tallystick("certify", "report.txt", "--data", folder, "--timeout", "60", "--json"))
         assert certified["results"][0]["outcome"]["state"] == "final"
-        assert "report.txt is certified" in tallystick("verify", "report.txt", "--data", folder)
+        assert "File report.txt" in tallystick("search", "--file", "report.txt", "--data", folder)
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
-    assert "report.txt is certified" in tallystick("verify", "report.txt", "--data", folder)
+    assert "File report.txt" in tallystick("search", "--file", "report.txt", "--data", folder)
     assert founded["ledger_id"] in tallystick("check", "--data", folder, "--json")
 
 

@@ -506,10 +506,10 @@ def test_a_checked_chain_tells_where_a_file_is_stated(path: Path) -> None:
         assert checked.stating(bytes(32)) == []
         assert checked.stating(FILE.sha256[:-1]) == []
     with Client(path) as client:
-        (found,) = client.verify_statement(replace(FILE, name="renamed.pdf"))
-        assert (found.certificate.id, found.certificate.place.log_index) == (entry.certificate.id.hex(), 6)
-        assert client.verify_statement(replace(FILE, sha256=bytes(32))) == []
-        assert client.verify_statement(replace(FILE, size_bytes=4)) == []
+        (found,) = client.statements_of(replace(FILE, name="renamed.pdf"))
+        assert (found.id, found.place.log_index) == (entry.certificate.id.hex(), 6)
+        assert client.statements_of(replace(FILE, sha256=bytes(32))) == []
+        assert client.statements_of(replace(FILE, size_bytes=4)) == []
 
 
 # ---- several changes at once ----------------------------------------------------------------------------------

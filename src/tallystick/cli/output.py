@@ -32,7 +32,18 @@ _PAGE_WIDTH: Final = 100
 _BAR_WIDTH: Final = 8
 _PATIENCE_SECONDS: Final = 1.0
 _NUMBERS: Final = ("#", "Epoch", "View", "Certificates", "At stake", "Unbonding", "Free", "Votes with", "Tip")
-_WHOLE: Final = ("Certificate", "Kind", "Hash", "Time (UTC)", "Share", "Folder", "Address", "Key")
+_WHOLE: Final = (
+    "Certificate",
+    "Kind",
+    "Hash",
+    "Time (UTC)",
+    "Share",
+    "Folder",
+    "Address",
+    "Key",
+    "Ledger id",
+    "Newest block",
+)
 _ClickException: Any = typer.BadParameter.__mro__[2]
 """Of the Click that Typer brings along, under whichever name."""
 

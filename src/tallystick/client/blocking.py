@@ -96,8 +96,6 @@ class Client:
     submit = _blocking(AsyncClient.submit)
     wait = _blocking(AsyncClient.wait)
     statements_of = _blocking(AsyncClient.statements_of)
-    verify = _blocking(AsyncClient.verify)
-    verify_statement = _blocking(AsyncClient.verify_statement)
     stake = _blocking(AsyncClient.stake)
     invite = _blocking(AsyncClient.invite)
     backup = _blocking(AsyncClient.backup)

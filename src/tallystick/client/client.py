@@ -14,10 +14,10 @@ from msgspec.structs import replace
 
 from tallystick.api import questions as q
 from tallystick.api import views
+from tallystick.client.checks import check_certificate
 from tallystick.client.doors import AnswerProblem, Request, ask, open_door, problem_in, segment
 from tallystick.client.drafts import about_file
 from tallystick.client.governing import Governing
-from tallystick.client.verification import Certified, CheckedBlock, check_certificate, check_place, checked_block
 from tallystick.host.clock import now_ms
 from tallystick.host.data_folder import usual_folder
 from tallystick.host.text import is_hex_digest
@@ -40,7 +40,6 @@ _MOST_RECONNECT_S: Final = 30.0
 _PASSING: Final = (429, 503, 504)
 """HTTP statuses of what will not last: too much is asked, the node ends, or it is too slow."""
 _FAR: Final = 1e9
-_MOST_BLOCKS: Final = 4
 
 V = TypeVar("V")
 T = TypeVar("T")
@@ -65,7 +64,6 @@ class AsyncClient(Governing):
         self.is_file = is_file
         """Whether it answers from a file, of which every hash, signature, vote and rule was checked here."""
         self._http, self._stack = http, stack
-        self._blocks: dict[int, CheckedBlock] = {}
 
     @classmethod
     async def open(
@@ -256,18 +254,14 @@ class AsyncClient(Governing):
         settled = {one.id: one for one in await self.wait(waiting, timeout_s=timeout_s)}
         return [settled.get(one.id, one) for one in outcomes]
 
-    # ---- verifying ----------------------------------------------------------------------------------------------
+    # ---- of a file ----------------------------------------------------------------------------------------------
 
-    async def verify(self, path: str | Path) -> list[Certified]:
-        """The certificates of a file's very bytes, checked here; empty: there is none. Raises `UnreadableFile`."""
-        return await self.verify_statement(describe_file(Path(path)))
+    async def statements_of(self, file: str | Path | FileStatement) -> list[views.Certificate]:
+        """The certificates of a file's very bytes, by its path, or as it was described. Raises `UnreadableFile`.
 
-    async def verify_statement(self, described: FileStatement) -> list[Certified]:
-        """The same for a file that was described already."""
-        return [await self._certified(one) for one in await self.statements_of(described)]
-
-    async def statements_of(self, described: FileStatement) -> list[views.Certificate]:
-        """The certificates of a file's very bytes. Their places are what the door claims."""
+        Their places, and whether they are valid, are what the door claims.
+        """
+        described = file if isinstance(file, FileStatement) else describe_file(Path(file))
         wanted = described.sha256.hex(), described.size_bytes
         pages = self._pages(views.Found, f"/v1/files/{wanted[0]}", size_bytes=described.size_bytes)
         found = [one async for page in pages for one in page.certificates]
@@ -277,26 +271,6 @@ class AsyncClient(Governing):
             if stated is None or (stated.sha256, stated.size_bytes) != wanted:
                 raise DamagedStore(f"certificate {one.id[:16]}… does not state this file, as the node says")
         return found
-
-    async def _certified(self, one: views.Certificate) -> Certified:
-        there = by = await self._checked_block(one.place.block_index)
-        if there.told.finality is not None:
-            by = await self._checked_block(there.told.finality.by_block)
-        found = check_place(one, there, by)
-        if not self.is_file:
-            return found
-        claimed = tuple(what for what in found.claimed if what == "finality")  # of which the file tells nothing
-        checked = (*found.checked, *(what for what in found.claimed if what not in claimed))
-        return msgspec.structs.replace(found, checked=checked, claimed=claimed)
-
-    async def _checked_block(self, index: int) -> CheckedBlock:
-        """A final block never changes; files that are certified together often stand in one."""
-        if index not in self._blocks:
-            while len(self._blocks) >= _MOST_BLOCKS:
-                self._blocks.pop(next(iter(self._blocks)))
-            told = await self._get(views.Block, f"/v1/blocks/{index}", encoded=True)
-            self._blocks[index] = checked_block(told, index, self.ledger_id)
-        return self._blocks[index]
 
     # ---- following ----------------------------------------------------------------------------------------------
 

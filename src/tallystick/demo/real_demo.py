@@ -206,15 +206,15 @@ class RealDemo(Play):
         assert draft.described is not None
         self._certify(node, draft)
         with node.client() as client:
-            (found,) = client.verify_statement(draft.described)
-            outcome = client.revoke(found.certificate.id, "revoked", "mistake").outcome
+            (found,) = client.statements_of(draft.described)
+            outcome = client.revoke(found.id, "revoked", "mistake").outcome
         index = outcome.block_index or 0
         self.tell("!", f"{self._title[node.name]} revokes it, certified by mistake: block {index}")
         last = self._members[-1]
         self._wait_for(last, index)
         with last.client() as client:
-            (found,) = client.verify_statement(draft.described)
-            now, certificate = found.certificate.validity, found.certificate
+            (certificate,) = client.statements_of(draft.described)
+            now = certificate.validity
             certified_ms = certificate.place.block_timestamp_ms
             since_ms = (now.since_ms if now else None) or certified_ms
             times = (certified_ms - 1, certified_ms, since_ms - 1, since_ms)
@@ -315,7 +315,7 @@ class RealDemo(Play):
             ends = {name: client.ledger() for name, client in clients.items()}
             clients[self._members[0].name].backup(kept)
             chain = read_back(kept)
-            doors = {self._title[name]: client.verify_statement for name, client in clients.items()}
+            doors = {self._title[name]: client.statements_of for name, client in clients.items()}
             files = [check_file(path, doors | {KEPT: chain.covers}) for path in paths]
         for one in files:
             told = f"{one.name} verifies at the nodes of {', '.join(one.verified_by[:-1])}, and in {KEPT}"

@@ -1,0 +1,122 @@
+"""A proof as files: beside the document, FILE.tlog-proof, and what did not fit in FILE.members and FILE.payload."""
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, Final, NamedTuple
+
+from tallystick.host.trust import KeptProof
+from tallystick.ledger.certificate import payload_codec
+from tallystick.ledger.file_statement import FileStatement
+from tallystick.ledger.tlog_proof import MAX_PROOF_BYTES
+from tallystick.problems import UnreadableFile
+from tallystick.proof.bundle import MAX_MEMBERS_BYTES, Bundle, read_bundle
+from tallystick.storage.described_files import describe_file, describe_stream
+
+PROOF: Final = ".tlog-proof"
+MEMBERS: Final = ".members"
+PAYLOAD: Final = ".payload"
+
+_BEGINS: Final = b"c2sp.org/tlog-proof@"
+
+
+class RawProof(NamedTuple):
+    """The bytes of a proof, and of the files beside it that are there."""
+
+    proof: bytes
+    members: bytes | None = None
+    payload: bytes | None = None
+
+    @property
+    def bundle(self) -> Bundle:
+        """The proof. Raises `Refused` (P1, P2)."""
+        return read_bundle(self.proof, self.members, self.payload)
+
+    @property
+    def kept(self) -> KeptProof:
+        """What shows a history: without the payload."""
+        return KeptProof(self.proof, self.members)
+
+
+class Found(NamedTuple):
+    """What is to be verified."""
+
+    name: str
+    document: FileStatement | None
+    """The file at hand; `None`: a proof was named, and no document is compared."""
+    path: Path | None
+    """The proof's."""
+    files: RawProof | None
+    """`None`: there is no proof."""
+
+
+def find_proof(path: Path, proof: Path | None = None) -> Found:
+    """A document with the proof beside it, or the one that is named; or a proof alone. Raises `UnreadableFile`."""
+    if proof is None and _is_proof(path):
+        return Found(path.name, None, path, read_proof(path))
+    document = describe_file(path)
+    beside = proof or path.with_name(path.name + PROOF)
+    files = read_proof(beside) if proof is not None or beside.exists() else None
+    return Found(path.name, document, beside if files else None, files)
+
+
+def find_proof_of_stream(name: str, stream: BinaryIO, proof: Path | None = None) -> Found:
+    """The same for what comes in a stream. Raises `UnreadableFile`."""
+    begun = stream.read(len(_BEGINS))
+    if proof is None and begun == _BEGINS:
+        return Found(name, None, None, RawProof(begun + stream.read(MAX_PROOF_BYTES)))
+    files = read_proof(proof) if proof is not None else None
+    return Found(name, describe_stream(name, _Chained(begun, stream)), proof, files)
+
+
+def read_proof(path: Path) -> RawProof:
+    """A proof, and the files beside it. Raises `UnreadableFile`."""
+    base = path.with_name(path.name.removesuffix(PROOF))
+    proof = _read(path, MAX_PROOF_BYTES)
+    if proof is None:
+        raise UnreadableFile(f"there is no proof {path}; tallystick prove makes one, or ask whoever gave you the file")
+    members, payload = (
+        _read(base.with_name(base.name + ending), most)
+        for ending, most in ((MEMBERS, MAX_MEMBERS_BYTES), (PAYLOAD, payload_codec.max_bytes))
+    )
+    return RawProof(proof, members, payload)
+
+
+def _is_proof(path: Path) -> bool:
+    with _opened(path) as file:
+        return file is not None and file.read(len(_BEGINS)) == _BEGINS
+
+
+def _read(path: Path, most: int) -> bytes | None:
+    """At most one byte more than may be: that is refused as too long."""
+    with _opened(path) as file:
+        return file.read(most + 1) if file is not None else None
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO | None]:
+    """A regular file, if it is there. Raises `UnreadableFile`."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        with os.fdopen(descriptor, "rb") as file:
+            yield file if stat.S_ISREG(os.fstat(descriptor).st_mode) else None
+    except FileNotFoundError:
+        yield None
+    except IsADirectoryError:
+        yield None
+    except (OSError, ValueError) as error:
+        raise UnreadableFile(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+
+
+class _Chained:
+    """What was read of a stream already, and the rest."""
+
+    def __init__(self, begun: bytes, stream: BinaryIO) -> None:
+        self._begun, self._stream = begun, stream
+
+    def read(self, size_bytes: int, /) -> bytes:
+        """The next piece."""
+        begun, self._begun = self._begun, b""
+        return begun or self._stream.read(size_bytes)
