@@ -43,7 +43,13 @@ class Judges:
                 paths[1].write_bytes(leaf)
                 paths[2].write_bytes(proof.encode(errors="surrogateescape"))
                 lines.append("\t".join(map(str, paths)) + "\n")
-            ran = subprocess.run([self.folder / judge], input="".join(lines).encode(), capture_output=True, check=False)
+            ran = subprocess.run(
+                [self.folder / judge],
+                input="".join(lines).encode(),
+                capture_output=True,
+                check=False,
+                timeout=120,  # torchwood never ends on a signed tree of more than 2^62 leaves
+            )
         said = ran.stdout.decode(errors="backslashreplace").splitlines()
         if ran.returncode or len(said) != len(cases):
             raise RuntimeError(f"{judge} judged {len(said)} of {len(cases)} proofs: {ran.stderr.decode()}")

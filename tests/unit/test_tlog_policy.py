@@ -157,7 +157,7 @@ def test_a_policy_without_a_log_whose_signature_is_verified_is_refused(head):
 @pytest.mark.parametrize("public_key", [bytes(32), (1).to_bytes(32, "little"), b"k" * 31, b"k" * 33], ids=len)
 def test_keys_that_are_none_of_ed25519_are_refused(key_type, public_key):
     kind = "log" if key_type == 1 else "witness x"
-    with refuses(Rule.K1):
+    with refuses(Rule.P1, "no point of the main subgroup"):
         parsed(f"{kind} {NoteKey('x.example', key_type, public_key).text}\nquorum a\n")
 
 

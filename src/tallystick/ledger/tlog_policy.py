@@ -54,7 +54,7 @@ class Policy(NamedTuple):
 
 
 def parse_policy(data: bytes) -> Policy:
-    """Raise `Refused` (P1; K1 of its keys) unless this is a policy that can be fulfilled here."""
+    """Raise `Refused` (P1) unless this is a policy that can be fulfilled here."""
     text = data.decode(errors="surrogateescape")  # names are bytes, whatever they mean
     if len(data) > MAX_POLICY_BYTES or _CONTROL.search(text) or not text.endswith("\n"):
         raise Refused(Rule.P1, f"a policy is at most {MAX_POLICY_BYTES} bytes of lines without control characters")
@@ -65,7 +65,7 @@ def parse_policy(data: bytes) -> Policy:
             try:
                 policy = _with(policy, used, *words)
             except Refused as error:
-                raise Refused(error.rule, f"line {number} of the policy: {error.reason}") from None
+                raise Refused(Rule.P1, f"line {number} of the policy: {error.reason}") from None
     if not policy.quorum or not any(key.type == KeyType.LOG for key in policy.keys):
         raise Refused(Rule.P1, "a policy has a quorum, and the Ed25519 key (type 0x01) of one log at least")
     if not policy.holds(_cosigning(policy.keys)):

@@ -9,7 +9,7 @@ from tallystick.ledger.errors import NotProven, Rule, expect, step
 from tallystick.ledger.fields import Digest, Index, Milliseconds, PublicKey, Stake
 from tallystick.ledger.finality import Finalization
 from tallystick.ledger.genesis import Genesis
-from tallystick.ledger.header import Header
+from tallystick.ledger.header import VERSION, Header
 from tallystick.ledger.stake import Account, StakeTable
 from tallystick.ledger.state import LogRoots, MemberRoots
 from tallystick.ledger.vote import FINALIZE, Ballot, Tally, check_vote_signatures
@@ -83,6 +83,7 @@ class Members:
         """
         header = final.header
         expect(rule, "ledger of the header", self._ledger_id, header.ledger_id)
+        expect(rule, "version of the header", VERSION, header.version)
         if header.epoch < self._known.number:
             raise NotProven(Rule.P4, "epoch of the next header", f"{self._known.number} or later", header.epoch)
         voters = self._epoch(header.epoch, listed, self._known)

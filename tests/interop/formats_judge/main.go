@@ -22,7 +22,7 @@ import (
 )
 
 // A policy for clients names no URLs; formats reads the policies of logs, where each witness has one.
-var clientsWitness = regexp.MustCompile(`(?m)^(witness[ \t]+\S+[ \t]+\S+)$`)
+var clientsWitness = regexp.MustCompile(`(?m)^([ \t]*witness[ \t]+[^\s#]+[ \t]+[^\s#]+)[ \t\r]*(#.*)?$`)
 
 // logOf returns the checkpoint as the first of the policy's logs that signed it means it.
 func logOf(policyText, signed []byte) (*log.Checkpoint, error) {
