@@ -122,6 +122,16 @@ def running(environment: Path, folder: str, cwd: Path) -> Iterator["subprocess.P
             process.kill()
 
 
+def test_the_verifier_alone_loads_nothing_of_a_node_nor_of_the_shell() -> None:
+    """So it can be vendored, audited and packed as one file with the ledger's rules and two libraries."""
+    told = "import json, sys, tallystick.proof.verify; print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True, timeout=60)
+    loaded = json.loads(done.stdout)
+    ours = [name.split(".")[:2] for name in loaded if name.startswith("tallystick.")]
+    assert {part for _, part in ours} == {"ledger", "proof"}
+    assert not {*loaded} & {"asyncio", "sqlite3", "zmq", "starlette", "uvicorn", "httpx", "typer", "socket", "logging"}
+
+
 def test_the_container_is_built_from_files_that_are_there_and_let_in(tmp_path: Path) -> None:
     """Docker itself is not run by any test."""
     instructions = instructions_of(ROOT / "packaging" / "Dockerfile")

@@ -178,15 +178,21 @@ def holder(ledger: ProvenLedger, organisation: str) -> str:
 def test_members_are_followed_although_each_was_replaced(ledger: ProvenLedger) -> None:
     one = ledger.scribe.statement()
     ledger.forge(one)
+    before, first = ledger.prove(one, ledger.countersigned()), [ledger.scribe.key(name).public_key for name in NAMES]
     for name in NAMES:
         replaced(ledger, name, f"{name}-2")
     ledger.forge(ledger.scribe.statement("ada-2"))
-    files = ledger.prove(one, ledger.countersigned())
-    assert len(read(files).hand_over.steps) < 4
-    found = ledger.verdict(files)
-    assert {one.key for one in found.cosigners} == {ledger.scribe.key(f"{name}-2").public_key for name in NAMES}
+    renewed = ledger.prove(one, ledger.countersigned())
+    assert len(read(renewed).hand_over.steps) < 4
+    found = ledger.verdict(renewed)
+    later = [ledger.scribe.key(f"{name}-2").public_key for name in NAMES]
+    assert {one.key for one in found.cosigners} == set(later)
     assert {one.organisation for one in found.cosigners} == set(NAMES)
-    assert found.changes
+    assert {key for change in found.changes for key in change.left} == set(first)
+    assert {key for change in found.changes for key in change.joined} == set(later)
+    for anchors in ((), (found.anchor,)):
+        old = ledger.verdict(before, anchors=anchors)
+        assert ({one.key for one in old.cosigners}, old.changes, old.is_older) == (set(first), (), bool(anchors))
 
 
 def test_a_proof_since_a_later_epoch_is_for_who_verified_that(ledger: ProvenLedger) -> None:
