@@ -119,7 +119,9 @@ def _of_the_checkpoint(base: Family) -> None:
         ("signed-other-origin", "all members sign another short name", Checkpoint("x" + origin, size, head.log_root)),
     ):
         base.case(name, what, Rule.P6, note=base.cosigned(other))
-    base.case("extended", "all members sign a line that extends the checkpoint", note=base.cosigned(more="more\n"))
+    base.case(
+        "extended", "all members sign a line that extends the checkpoint", Rule.P6, note=base.cosigned(more="more\n")
+    )
     base.case(
         "blank-line-signed", "all members sign an empty line in the text", _P1, note=base.cosigned(more="\nmore\n")
     )

@@ -9,7 +9,7 @@ from tallystick.ledger.errors import Rule
 from tallystick.ledger.header import Header
 from tallystick.ledger.vote import FINALIZE, Ballot, cast
 from tallystick.ledger.wallet import Wallet
-from tallystick.proof.bundle import Entrance, FinalVotes
+from tallystick.proof.bundle import Entrance, FinalVotes, Step
 from tallystick.proof.members import Anchor
 from tests.builders import wallet
 from tests.curve import BASE, TORSION, add, encoded, times
@@ -228,6 +228,9 @@ def members(ledger: ProvenLedger) -> list[Family]:
     last.hand("no-steps", "all steps are missing", _P5, steps=())
     last.hand("steps-order", "the steps in the wrong order", steps=steps[::-1])
     last.hand("step-twice", "a step twice", steps=(steps[0], *steps))
+    of_first = early.extra
+    inner = Step(of_first.header, of_first.votes, of_first.log, of_first.of_members, None, None)
+    last.hand("step-not-last", "a step to a block that is not the last of its epoch", steps=(inner, *steps))
     last.hand("keys-missing", "no keys", keys=())
     last.hand(
         "keys-swapped",
