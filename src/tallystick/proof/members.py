@@ -104,8 +104,7 @@ class Members:
     def check_trusted(self) -> None:
         """Raise `NotProven` (P4) if the hand-over starts from an epoch that the verifier never verified."""
         if not self._is_trusted:
-            what = "the proof starts from a later epoch, which was not verified here before; make it without --since"
-            raise NotProven(Rule.P4, what)
+            raise NotProven(Rule.P4, "the proof starts from an epoch not verified here before; make it without --since")
 
     def _move(self, epoch: Epoch) -> None:
         before, after = {key for key, _ in self._known.members}, {key for key, _ in epoch.members}
