@@ -69,6 +69,7 @@ from tallystick.node.simplex_driver import SimplexDriver
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Given = TypeVar("Given")
 
 START_MS = 1_750_000_000_000
 """When the ledgers of the tests begin."""
@@ -343,6 +344,16 @@ def refuses(rule: Rule, reason: str = "") -> Iterator[None]:
         yield
     assert caught.value.rule is rule, caught.value
     assert reason in caught.value.reason
+
+
+def unless_refused(read: Callable[[Given], T], given: Given, *rules: Rule) -> T | None:
+    """What is read; `None` if it is refused by one of these rules."""
+    try:
+        return read(given)
+    except Refused as refused:
+        if refused.rule not in rules:
+            raise
+        return None
 
 
 @cache

@@ -69,7 +69,8 @@ def test_a_batch_is_proven_at_one_checkpoint(doors: Doors) -> None:
 
 def test_the_checkpoint_is_a_signed_note(doors: Doors) -> None:
     with doors.remote() as client:
-        text = client.get("/v1/checkpoint", params=WAIT).text
+        client.get(f"/v1/certificates/{doors.ids[-1]}/proof", params=WAIT)
+        text = client.get("/v1/checkpoint").text
         view = client.get("/v1/checkpoint", headers=JSON).json()
     note = parse_note(text)
     assert parse_checkpoint(note.text)[:2] == (view["origin"], view["log_size"])

@@ -40,6 +40,7 @@ EXITS = {
 }
 VERDICTS = {
     0: "valid",
+    6: "unusable policy",
     10: "no trusted ledger",
     11: "malformed",
     12: "not proven",
@@ -60,6 +61,14 @@ class Asked(NamedTuple):
     issuer: str | None = None
     at_ms: int | None = None
     fresh_ms: int | None = None
+
+    @property
+    def is_policy_unusable(self) -> bool:
+        """Whether there is one that is none."""
+        try:
+            return self.policy is not None and not parse_policy(self.policy.encode())
+        except Refused:
+            return True
 
     @property
     def demand(self) -> Demand:
@@ -86,7 +95,10 @@ class Case(NamedTuple):
 
     @property
     def exit_code(self) -> int:
-        return 0 if self.rule is None else EXITS[self.rule]
+        """What `tallystick verify` ends with: 6 where the policy is none, so that nothing is judged."""
+        if self.rule is None:
+            return 0
+        return 6 if self.asked.is_policy_unusable else EXITS[self.rule]
 
     def judge(self) -> Verdict:
         """Raises `Refused`."""
