@@ -11,6 +11,7 @@ import pytest
 from msgspec.structs import replace
 from tests.api.conftest import Doors
 from tests.builders import START_MS
+from tests.integration.network import wait_for
 from tests.proving import ProvenLedger
 
 from tallystick.api import proving
@@ -75,8 +76,8 @@ def test_the_checkpoint_is_a_signed_note(doors: Doors) -> None:
     note = parse_note(text)
     assert parse_checkpoint(note.text)[:2] == (view["origin"], view["log_size"])
     assert view["log_size"] == len(doors.ids)
-    assert [one["stake"] for one in view["cosigners"]] == [view["total_stake"]]
-    assert view["status_ms"] == view["cosigners"][0]["time_ms"]
+    assert [one["stake"] for one in view["members"]] == [view["total_stake"]]
+    assert view["status_ms"] == view["members"][0]["time_ms"]
 
 
 def test_problems_say_what_is_in_the_way(doors: Doors) -> None:
@@ -119,10 +120,15 @@ def test_a_client_proves_one_and_many(doors: Doors) -> None:
 
 @pytest.fixture
 def copy(doors: Doors, tmp_path: Path) -> Path:
-    """Of the node's file, when there was a checkpoint of all that it has."""
+    """Of the node's file, when a checkpoint of all that it has was kept: a moment after it was signed."""
+
+    def is_kept() -> bool:
+        with Store.open(doors.node.folder.ledger_path, read_only=True) as store:
+            return any(one.size == len(doors.ids) for one in store.cosignatures())
+
+    wait_for(is_kept, "a checkpoint of all is kept")
     path = tmp_path / "copy.db"
     with doors.local() as http:
-        assert http.get(f"/v1/certificates/{doors.ids[-1]}/proof", params=WAIT).status_code == 200
         assert http.post("/v1/backup", json={"path": str(path)}).status_code == 200
     return path
 

@@ -162,9 +162,9 @@ class Proofs:
         """The newest one."""
         at = await self.newest(fresh=fresh, wait_ms=wait_ms)
         state, voters = at.state, at.voters
-        cosigners = [
-            views.Cosigner(self._reader.key(one.member), voters.stake(one.member), 1000 * one.time_s)
-            for one in at.cosignatures
+        times_ms = {one.member: 1000 * one.time_s for one in at.cosignatures}
+        members = [
+            views.CheckpointMember(self._reader.key(key), stake, times_ms.get(key)) for key, stake in voters.members
         ]
         return views.Checkpoint(
             note=signed_note(self._genesis, at).encoded,
@@ -176,6 +176,6 @@ class Proofs:
             block_timestamp_ms=state.tip.timestamp_ms,
             epoch=voters.number,
             status_ms=1000 * status_s(at),
-            cosigners=cosigners,
+            members=members,
             total_stake=voters.total,
         )

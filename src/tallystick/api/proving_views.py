@@ -23,13 +23,13 @@ class Text(Answer, frozen=True, kw_only=True):
         raise NotImplementedError
 
 
-class Cosigner(View, frozen=True):
-    """A member that countersigned a checkpoint."""
+class CheckpointMember(View, frozen=True):
+    """A member with stake in a checkpoint's epoch."""
 
     member: Key
     stake: int
-    time_ms: int
-    """By the member's clock, whole seconds."""
+    time_ms: int | None
+    """When it countersigned, by its own clock, in whole seconds; `null`: it has not."""
 
 
 class Checkpoint(Text, frozen=True, kw_only=True):
@@ -47,7 +47,8 @@ class Checkpoint(Text, frozen=True, kw_only=True):
     epoch: int
     status_ms: int
     """Members with more than 2/3 of the stake say that nothing later was final by then."""
-    cosigners: list[Cosigner]
+    members: list[CheckpointMember]
+    """Keys ascending."""
     total_stake: int
 
     @property

@@ -31,6 +31,8 @@ _COMMANDS: Final = {
     "join": ("cli.founding", _FOUND),
     "certify": ("cli.certify", _USE),
     "verify": ("cli.verify", _USE),
+    "prove": ("cli.prove", _USE),
+    "policy": ("cli.policy", _USE),
     "trust": ("cli.trust", _USE),
     "revoke": ("cli.issuers", _USE),
     "supersede": ("cli.issuers", _USE),

@@ -54,7 +54,7 @@ class Found(NamedTuple):
 
 def find_proof(path: Path, proof: Path | None = None) -> Found:
     """A document with the proof beside it, or the one that is named; or a proof alone. Raises `UnreadableFile`."""
-    if proof is None and _is_proof(path):
+    if proof is None and is_proof(path):
         return Found(path.name, None, path, read_proof(path))
     document = describe_file(path)
     beside = proof or path.with_name(path.name + PROOF)
@@ -84,7 +84,8 @@ def read_proof(path: Path) -> RawProof:
     return RawProof(proof, members, payload)
 
 
-def _is_proof(path: Path) -> bool:
+def is_proof(path: Path) -> bool:
+    """Whether the file begins as a proof does. Raises `UnreadableFile`."""
     with _opened(path) as file:
         return file is not None and file.read(len(_BEGINS)) == _BEGINS
 
