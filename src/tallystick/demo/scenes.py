@@ -93,7 +93,9 @@ class SimulatedDemo(Simulation):
         says = f"{len(refused)} of Charlie's {len(self._attempts)} illegal attempts were refused"
         self.judge("all_attempts_refused", len(refused) == len(self._attempts), says, attempts=self._attempts)
         files = [check_file(path, {KEPT: kept.covers}) for path in self._paths]
-        account = self.give_account(kept, [self._node_line(name) for name in self._members], files, [KEPT])
+        nodes = [self._node_line(name) for name in self._members]
+        self.judge_ends(kept, nodes, files, [KEPT])
+        account = self.give_account(kept, nodes, files)
         account.seed, account.trace_digest = self._seed, self._network.digest
         account.nullified, account.refusals = list(self._nullified.values()), self._refusals
         return account
