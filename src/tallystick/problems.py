@@ -97,6 +97,12 @@ class Busy(Problem):
     code, exit_code, http_status = "busy", ExitCode.NOT_IN_TIME, 503
 
 
+class NotYet(Problem):
+    """It is not there yet; in a while it will be."""
+
+    code, exit_code, http_status = "not-yet", ExitCode.NOT_IN_TIME, 503
+
+
 class RefusedInput(Problem):
     """A numbered rule refuses what was given."""
 

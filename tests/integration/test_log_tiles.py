@@ -349,22 +349,42 @@ def test_a_damaged_tile_is_found_and_made_anew(written: Written, path: Path, sql
 
 
 @pytest.mark.parametrize(
-    "sql",
+    ("tree", "sql"),
     [
-        "DELETE FROM tiles WHERE tree = 0 AND number = 0",
-        "UPDATE tiles SET hashes = substr(hashes, 2)",
-        "UPDATE tiles SET middle = substr(middle, 2)",
-        "UPDATE tiles SET root = substr(root, 2)",
-        "UPDATE tiles SET position = 'text'",
+        (Tree.LOG, "DELETE FROM tiles WHERE tree = 0 AND number = 0"),
+        (Tree.LOG, "UPDATE tiles SET hashes = substr(hashes, 2)"),
+        (Tree.LOG, "UPDATE tiles SET middle = substr(middle, 2)"),
+        (Tree.LOG, "UPDATE tiles SET root = substr(root, 2)"),
+        (Tree.LOG, "UPDATE tiles SET position = 'text'"),
+        (Tree.HEADERS, "UPDATE blocks SET header_leaf = 'text' WHERE block_index = 290"),
     ],
 )
-def test_what_cannot_be_hashes_makes_no_path(written: Written, path: Path, sql: str) -> None:
+def test_what_cannot_be_hashes_makes_no_path(written: Written, path: Path, tree: Tree, sql: str) -> None:
     execute(path, sql)
-    with (
-        Store.open(path, read_only=True) as store,
-        pytest.raises(DamagedStore, match="tiles of hashes of its log were"),
-    ):
+    said = f"the hashes of its {tree.name.lower()} were altered; check and repair"
+    with Store.open(path, read_only=True) as store, pytest.raises(DamagedStore, match=said):
+        store.hash_tiles.path(tree, 20, written.sizes[-1][tree])
+
+
+def test_a_block_that_was_altered_is_named(written: Written, path: Path) -> None:
+    execute(path, "UPDATE blocks SET encoded = x'c1' WHERE block_index = 290")
+    with Store.open(path, read_only=True) as store, pytest.raises(DamagedStore, match="block 290 was altered"):
         store.hash_tiles.path(Tree.LOG, 20, written.sizes[-1][0])
+
+
+def test_no_tree_goes_on_behind_a_gap(written: Written, tmp_path: Path) -> None:
+    path = tmp_path / "chain.db"
+    with Store.create(path, FOUNDED) as store, store.batch():
+        for one in written.kept[:20]:
+            store.append(one)
+    execute(path, "DELETE FROM blocks WHERE block_index = 10")
+    with Store.open(path) as store:
+        for one in written.kept[20:22]:
+            store.append(one)
+        written.assert_in(store, 9)
+        for tree in Tree:
+            with pytest.raises(IndexError):
+                store.hash_tiles.root(tree, written.sizes[10][tree])
 
 
 @pytest.mark.parametrize("value", ["zeroblob(32)", "'text'"])

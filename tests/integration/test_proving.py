@@ -1,5 +1,6 @@
 """Proofs are made from a store: a verifier who trusts the ledger takes them, and they stay as small as they should."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -8,10 +9,14 @@ from tests.builders import START_MS, refuses
 from tests.integration.test_store import execute
 from tests.proving import REPORT, ProvenLedger, read, short_epochs
 
+from tallystick.integrity.checked_chain import CheckedChain
 from tallystick.ledger.certificate import Payload, issue_statement
 from tallystick.ledger.changes import Effect
+from tallystick.ledger.checkpoint import Cosignature
 from tallystick.ledger.errors import Rule
 from tallystick.ledger.validity import ValidityState
+from tallystick.node.checkpoints import Countersigned
+from tallystick.node.events import PersistCosignatures
 from tallystick.problems import BadRequest, DamagedStore, NotThere
 from tallystick.proof.members import Anchor
 from tallystick.storage.hand_over import NotKept
@@ -254,3 +259,33 @@ def test_proofs_of_one_checkpoint_share_what_they_have_in_common(ledger: ProvenL
     at = ledger.countersigned()
     extras = [read(ledger.prove(one, at)).extra for one in said]
     assert len({replace(one, certificate=said[0]).encoded for one in extras}) == 1
+
+
+# ---- of a file ------------------------------------------------------------------------------------------------------
+
+
+def test_a_checked_file_proves_at_the_newest_checkpoint_of_which_a_quorum_is_kept(ledger: ProvenLedger) -> None:
+    one = ledger.scribe.statement()
+    ledger.forge(one)
+    first = ledger.countersigned("ada", "ben", "cy")
+    ledger.forge()
+    too_few = ledger.countersigned("ada", "ben")
+    ledger.forge_until(2)
+    last = ledger.countersigned()
+    wrong = [replace(signed, signature=bytes(64)) for signed in last.cosignatures]
+    other = [replace(signed, root=bytes(32)) for signed in last.cosignatures]
+
+    def newest(*kept: Sequence[Cosignature]) -> Countersigned | None:
+        ledger.store.database.execute("DELETE FROM cosignatures")
+        for cosignatures in kept:
+            ledger.store.keep_cosignatures(PersistCosignatures(tuple(cosignatures), 0))
+        return CheckedChain(ledger.store).checkpoint
+
+    assert newest() is None
+    assert newest(too_few.cosignatures) is None
+    for none in ((), too_few.cosignatures, wrong, other):
+        found = newest(first.cosignatures, none)
+        assert found == first
+        assert found is not None
+        assert ledger.verdict(ledger.prove(one, found)).header.index == 1
+    assert newest(first.cosignatures, last.cosignatures) == last

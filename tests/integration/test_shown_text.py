@@ -163,7 +163,7 @@ def of_trusted_ledgers(place: Place) -> None:
     (place.folder / f"{FILE_NAME}.genesis").write_bytes(found_ledger().encoded)
     shown = place.read("trust", "add", f"{FILE_NAME}.genesis", "--name", "ours", "--yes")
     assert printable(f"class{LEGAL}"[:64]) in shown
-    assert printable(FILE_NAME) in place.read("trust", "show", "ours")
+    assert printable(FILE_NAME.encode("utf-8", "backslashreplace").decode()) in place.read("trust", "show", "ours")
     assert printable(f"class{LEGAL}"[:64])[:20] in place.read("trust", "list")
     assert printable(ENCODABLE) in place.read("trust", "show", ENCODABLE, expect=5)
     assert printable(ENCODABLE) in place.read("trust", "remove", ENCODABLE, expect=5)

@@ -15,11 +15,14 @@ from tests.governed import directory_genesis
 from tests.integration.command_line import USUAL, cli, in_json
 from tests.proving import ProvenLedger
 
-from tallystick.client.proof_files import MEMBERS, PAYLOAD, PROOF
-from tallystick.client.verdicts import Verifier
+from tallystick.api.proof_views import FileVerdict
+from tallystick.client.proof_files import MEMBERS, PAYLOAD, PROOF, RawProof, find_proof, read_proof
+from tallystick.client.verdicts import OwnNode, Question, Verifier
 from tallystick.host.data_folder import DataFolder, Settings
+from tallystick.host.trust import TrustStore
 from tallystick.ledger.certificate import AnyCertificate, Payload, issue_statement
 from tallystick.ledger.changes import Effect, Reason
+from tallystick.ledger.checkpoint import cosigner_key, log_key
 from tallystick.ledger.continuation import Continuation, OldVoter
 from tallystick.ledger.file_statement import file_payload
 from tallystick.ledger.genesis import Genesis, continuing
@@ -364,6 +367,42 @@ def test_an_issuer_that_only_looks_alike_does_not(report: Handed, who: str) -> N
     assert "✓" not in report.verify("report.pdf", "--issuer", asked, expect=14)
 
 
+def test_a_domain_is_told_as_what_it_is_and_may_be_asked_for(tmp_path: Path) -> None:
+    genesis = directory_genesis()
+    ada, *others = genesis.founders
+    handed = Handed(
+        tmp_path, tmp_path / "chain.db", replace(genesis, founders=(replace(ada, domain="ada.example"), *others))
+    )
+    handed.prove(handed.certify())
+    handed.trust()
+    shown = handed.verify("report.pdf", "--issuer", "ada.example")
+    assert "domain ada.example, vouched for by those who approved it as a member" in shown
+    for other in ("ADA.example", "example", "ada.example.", "xada.example"):
+        handed.verify("report.pdf", "--issuer", other, expect=14)
+
+
+def policy_of(handed: Handed, needed: int, *names: str) -> str:
+    """The log, and members as witnesses, so many of whom are needed."""
+    origin = handed.ledger.genesis.origin
+    keys = [handed.ledger.scribe.key(name).public_key for name in names]
+    witnesses = [f"witness {name} {cosigner_key(origin, key).text}" for name, key in zip(names, keys, strict=True)]
+    group = f"group all {needed} {' '.join(names)}"
+    return "\n".join([f"log {log_key(origin, keys[0]).text}", *witnesses, group, "quorum all", ""])
+
+
+def test_a_policy_is_held_beside_the_ledger_or_says_alone_whom_to_trust(handed: Handed) -> None:
+    handed.prove(handed.certify(), "report.pdf", "ada", "ben", "cy")
+    asked = ("report.pdf", "--policy", "policy")
+    (handed.folder / "policy").write_text(policy_of(handed, 3, "ada", "ben", "cy", "dot"))
+    one = handed.file(*asked)
+    assert (one["result"], one["proven"]["known_as"]) == ("verified", None)
+    handed.trust()
+    assert handed.file(*asked)["proven"]["known_as"] == "ours"
+    (handed.folder / "policy").write_text(policy_of(handed, 2, "ada", "dot"))
+    assert handed.file(*asked, expect=12)["failure"]["rule"] == "P7"
+    assert "no quorum of the policy" in handed.verify(*asked, expect=12)
+
+
 def test_a_key_of_no_organisation_counts_only_if_it_is_named(tmp_path: Path) -> None:
     handed = Handed(tmp_path, tmp_path / "chain.db", directory_genesis(anybody_certifies=True))
     given = handed.certify(by="outsider")
@@ -459,6 +498,16 @@ def test_a_ledger_is_trusted_by_its_genesis(report: Handed) -> None:
     assert (told["name"], told["ledger_id"], told["title"]) == ("theirs", report.id, "governed")
     assert told["added_from"] == "the genesis genesis"
     assert "✓" in report.verify("report.pdf", "--ledger", "theirs")
+
+
+def test_a_ledger_is_trusted_no_more_once_it_is_removed(report: Handed) -> None:
+    report.verify()
+    assert in_json("trust", "remove", report.id[:16], "--yes", cwd=report.folder)["ledger_id"] == report.id
+    listed = cli("trust", "list", cwd=report.folder).stdout
+    assert "No ledger is trusted: proofs are not verified" in listed
+    report.verify(expect=10)
+    report.trust()
+    assert in_json("trust", "show", "ours", cwd=report.folder)["ledger"]["newest_block"] is None
 
 
 @pytest.mark.parametrize(
@@ -687,3 +736,87 @@ def test_everything_else_is_gone_and_it_verifies(report: Handed, tmp_path: Path)
     (home / "report.pdf").write_bytes(b"?" + CONTENT[1:])
     done = subprocess.run([*before, *run], cwd=home, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == ExitCode.OTHER_DOCUMENT
+
+
+# ---- a newer proof, from a node ----------------------------------------------------------------------------------
+
+
+class Asking:
+    """Verifies the report with a node that answers with these files."""
+
+    def __init__(self, handed: Handed) -> None:
+        self.handed, self.answer = handed, RawProof(b"")
+
+    def judged(self, **asked: Any) -> FileVerdict:
+        store = TrustStore(self.handed.folder / ".config" / "tallystick" / "trust")
+        question = Question(self.handed.now_ms + MINUTE_MS, url="https://node.example", **asked)
+        verifier = Verifier(store, OwnNode(), question, lambda bundle: self.answer)
+        found = verifier.verify(find_proof(self.handed.folder / "report.pdf"))
+        verifier.finish()
+        self.warnings = verifier.warnings
+        return found
+
+
+@pytest.fixture
+def asking(handed: Handed) -> Asking:
+    """Of a report whose proof is at hand; the node has a newer one, in which it is revoked."""
+    given = handed.certify(subject="Bridge 7")
+    handed.prove(given)
+    at_hand = read_proof(handed.folder / f"report.pdf{PROOF}")
+    handed.forge(handed.ledger.scribe.revocation(given.certificate))
+    found = Asking(handed)
+    found.answer = read_proof(handed.prove(given))
+    (handed.folder / f"report.pdf{PROOF}").write_bytes(at_hand.proof)
+    handed.trust()
+    return found
+
+
+def test_a_newer_proof_counts_instead_and_it_is_said_whose_it_is(asking: Asking) -> None:
+    assert "✓" in asking.handed.verify()
+    one = asking.judged()
+    assert (one.exit_code, one.result, one.online) == (15, "not_valid", "https://node.example")
+    assert in_json("trust", "show", "ours", cwd=asking.handed.folder)["ledger"]["newest_block"] == 2
+
+
+def test_a_newer_proof_makes_it_fresh(handed: Handed) -> None:
+    given = handed.certify()
+    old = read_proof(handed.prove(given))
+    for _ in range(9):
+        handed.forge()
+    asking = Asking(handed)
+    asking.answer = read_proof(handed.prove(given))
+    (handed.folder / f"report.pdf{PROOF}").write_bytes(old.proof)
+    handed.trust()
+    assert asking.judged(fresh_ms=2 * MINUTE_MS).exit_code == 0
+    asking.answer = old
+    assert asking.judged(fresh_ms=2 * MINUTE_MS).exit_code == 16
+
+
+def test_of_a_node_nothing_is_believed_but_what_is_proven(asking: Asking, tmp_path: Path) -> None:
+    """Who asked for a newer status, and does not get it, is not told that all is well."""
+    good = asking.answer
+    other = Handed(tmp_path / "other", tmp_path / "other.db", directory_genesis(stakes=(1, 1, 1, 1)))
+    other.folder.mkdir()
+    text = good.proof.decode()
+    at = len(text) - 20
+    for wrong, why in (
+        (b"", "P1"),
+        (text[: len(text) // 2].encode(), "P1"),
+        ((text[:at] + ("A" if text[at] != "A" else "B") + text[at + 1 :]).encode(), "P7"),
+        (read_proof(other.prove(other.certify())).proof, "of another certificate"),
+    ):
+        asking.answer = RawProof(wrong)
+        one = asking.judged()
+        assert (one.exit_code, one.online) == (16, None)
+        assert one.failure is not None
+        assert "no newer proof could be had from https://node.example: " in one.failure.reason
+        assert why in one.failure.reason
+        assert one.proven is not None, "what the proof at hand shows is told all the same"
+
+
+def test_a_node_that_is_behind_is_named_and_the_proof_at_hand_counts(asking: Asking) -> None:
+    newer, path = asking.answer, asking.handed.folder / f"report.pdf{PROOF}"
+    asking.answer = read_proof(path)
+    path.write_bytes(newer.proof)
+    assert asking.judged().exit_code == 15
+    assert asking.warnings == ["the proof from https://node.example is older than the one at hand, which counts"]

@@ -20,13 +20,14 @@ from tallystick.api.asked import Bodies, TooLarge, parameters
 from tallystick.api.live_node import LiveNode
 from tallystick.api.openapi import document
 from tallystick.api.problem_view import problem_view
-from tallystick.api.questions import JSON, MESSAGEPACK, HexSubmission, Submission
+from tallystick.api.proving_views import Text
+from tallystick.api.questions import JSON, MESSAGEPACK, PLAIN_TEXT, HexSubmission, Submission
 from tallystick.api.rates import Rates
 from tallystick.api.reader import LedgerReader
 from tallystick.api.routes import ENDPOINTS, Endpoint
 from tallystick.api.views import in_json
 from tallystick.ledger.errors import Refused
-from tallystick.problems import Busy, ExitCode, NotAllowed, NotRunning, Problem, RefusedInput
+from tallystick.problems import Busy, ExitCode, NotAllowed, NotRunning, NotYet, Problem, RefusedInput
 
 if TYPE_CHECKING:  # a file's reader does without
     from tallystick.api.server import Tls
@@ -186,8 +187,12 @@ async def _a_place(at_once: asyncio.Semaphore) -> AsyncIterator[None]:
 
 
 def _answered(request: Request, answer: msgspec.Struct) -> Response:
-    media_type = MESSAGEPACK if MESSAGEPACK in request.headers.get("accept", JSON) else JSON
-    body = msgspec.msgpack.encode(answer) if media_type == MESSAGEPACK else in_json(answer)
+    accepted = request.headers.get("accept", "")
+    media_type = MESSAGEPACK if MESSAGEPACK in accepted else JSON
+    if isinstance(answer, Text) and media_type != MESSAGEPACK and JSON not in accepted:
+        media_type, body = PLAIN_TEXT, answer.text.encode()
+    else:
+        body = msgspec.msgpack.encode(answer) if media_type == MESSAGEPACK else in_json(answer)
     headers = {}
     if request.method == "GET":
         headers = {"ETag": f'"{sha256(body).hexdigest()[:32]}"', "Vary": "Accept", "Cache-Control": "no-cache"}
@@ -197,7 +202,7 @@ def _answered(request: Request, answer: msgspec.Struct) -> Response:
 
 
 def _problem(problem: Problem, given: Mapping[str, str] | None = None) -> Response:
-    headers = {**(given or {}), **({"Retry-After": "1"} if isinstance(problem, Busy) else {})}
+    headers = {**(given or {}), **({"Retry-After": "1"} if isinstance(problem, Busy | NotYet) else {})}
     if isinstance(problem, TooLarge):
         headers["Connection"] = "close"  # what follows of the body is not read
     body = in_json(problem_view(problem))

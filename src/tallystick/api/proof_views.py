@@ -36,9 +36,15 @@ class Conflict(View, frozen=True):
 
 
 class TrustChanged(Answer, frozen=True, kw_only=True):
-    """A ledger that is trusted from now on, or is shown, or is trusted no more."""
+    """A ledger that is trusted from now on, or is shown."""
 
     ledger: TrustedLedger
+
+
+class TrustRemoved(Answer, frozen=True, kw_only=True):
+    """A ledger that is trusted no more."""
+
+    ledger_id: str
 
 
 class TrustedLedgers(Answer, frozen=True, kw_only=True):

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
-from tallystick.api.proof_views import TrustChanged, TrustedLedger, TrustedLedgers
+from tallystick.api.proof_views import TrustChanged, TrustedLedger, TrustedLedgers, TrustRemoved
 from tallystick.api.proven import trusted_view
 from tallystick.api.words import SHORT_ID
 from tallystick.cli.options import Data, Trust, Yes, argument, group, node_folder, option, trust_store
@@ -148,14 +148,7 @@ def remove(
     ledger_id = store.id_of(name)
     confirm(f"Trust {name} no more, and forget what was verified of it?", is_said=yes)
     store.remove(ledger_id)
-    give(
-        TrustedLedgers(
-            folder=str(store.path),
-            ledgers=[_view(store, one) for one in store.read_all().ledgers],
-            damaged=[str(one) for one in store.read_all().damaged],
-            own_ledger=None,
-        )
-    )
+    give(TrustRemoved(ledger_id=ledger_id.hex()))
     say(marked("✓", name, f" is trusted no more: {ledger_id.hex()}"))
 
 

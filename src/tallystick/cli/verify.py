@@ -2,9 +2,10 @@
 
 import re
 import sys
+from contextlib import ExitStack
 from operator import itemgetter
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -14,11 +15,15 @@ from tallystick.cli.output import MOST_LINES, give, hint, say, say_table, warn
 from tallystick.cli.show import moment_ms
 from tallystick.cli.verify_words import row_of, tell_verdict
 from tallystick.cli.words import many
-from tallystick.client.proof_files import Found, find_proof, find_proof_of_stream
+from tallystick.client.proof_files import Found, RawProof, find_proof, find_proof_of_stream
 from tallystick.client.verdicts import Question, Verifier, own_node
 from tallystick.host.clock import now_ms
 from tallystick.ledger.tlog_policy import MAX_POLICY_BYTES, Policy, parse_policy
-from tallystick.problems import ExitCode, UnreadableFile
+from tallystick.problems import ExitCode, Problem, UnreadableFile
+from tallystick.proof.bundle import Bundle
+
+if TYPE_CHECKING:
+    from tallystick.client.blocking import Client
 
 _MOST_EXPLAINED: Final = 3
 """Of so many files all is told, of more a line each."""
@@ -51,6 +56,7 @@ def verify(
         int | None, option("How old its status may be: 30d, 12h.", "SPAN", parser=span_ms, show_default="any age")
     ] = None,
     policy: Annotated[Path | None, option("Signatures that have to be there, too (C2SP tlog-policy).", "FILE")] = None,
+    online: Annotated[str | None, option("Ask this node for a newer proof, and verify that.", "URL")] = None,
     trust: Trust = None,
     data: Data = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing; the exit code says it.")] = False,
@@ -62,7 +68,7 @@ def verify(
 
     Four times are told, and never mixed: what the issuer claims, the time of the block, until when it was final at the
     latest, and as of when its status is known. A revocation after that does not show: --fresh demands a status that is
-    not older.
+    not older, and --online has a node make a newer proof, which is verified under the same trust.
 
     --issuer takes an organisation's whole id, title or domain, or a key (16 digits or more); nothing that only looks
     like it. Where there are organisations, a key in none of them, or one that had ended, counts only if it is named so.
@@ -73,13 +79,15 @@ def verify(
       tallystick verify report.pdf
       tallystick verify report.pdf --issuer uni-a.example --fresh 30d
       tallystick verify report.pdf --at 2027-06-30T12:00
-      tallystick verify report.pdf.tlog-proof --ledger universities
+      tallystick verify report.pdf.tlog-proof --online https://node.uni-a.example
     """
     if proof is not None and len(files) > 1:
         raise typer.BadParameter("--proof is the proof of one FILE")
-    asked = Question(now_ms(), ledger, issuer, at, fresh, _read_policy(policy) if policy else None)
-    verifier = Verifier(trust_store(trust), own_node(node_folder(data)), asked)
-    verdicts = [verifier.verify(_find(one, proof)) for one in files]
+    asked = Question(now_ms(), ledger, issuer, at, fresh, _read_policy(policy) if policy else None, online)
+    with ExitStack() as stack:
+        fetch = _Asking(online, stack) if online is not None else None
+        verifier = Verifier(trust_store(trust), own_node(node_folder(data)), asked, fetch)
+        verdicts = [verifier.verify(_find(one, proof)) for one in files]
     verifier.finish()
     told = Verdicts(
         checked_ms=asked.now_ms,
@@ -93,6 +101,31 @@ def verify(
     codes = {one.exit_code for one in verdicts if one.failure is not None}
     if codes:
         raise typer.Exit(codes.pop() if len(codes) == 1 else ExitCode.FAILED)
+
+
+class _Asking:
+    """Asks a node for newer proofs; one that cannot be asked is not asked again."""
+
+    def __init__(self, url: str, stack: ExitStack) -> None:
+        self._url, self._stack = url, stack
+        self._client: Client | Problem | None = None
+
+    def __call__(self, bundle: Bundle) -> RawProof:
+        """A newer proof of the same certificate, as the node tells it. Raises `Problem`."""
+        if self._client is None:
+            self._client = self._opened()
+        if isinstance(self._client, Problem):
+            raise self._client
+        made = self._client.prove(bundle.extra.certificate.id.hex(), fresh=True)
+        return RawProof(made.proof.encode(), made.members, made.payload)
+
+    def _opened(self) -> "Client | Problem":
+        from tallystick.client.blocking import Client  # noqa: PLC0415  # who verifies offline needs none of it
+
+        try:
+            return self._stack.enter_context(Client(self._url))
+        except Problem as problem:
+            return problem
 
 
 def _find(path: Path, proof: Path | None) -> Found:

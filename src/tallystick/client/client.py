@@ -12,8 +12,8 @@ import httpx
 import msgspec
 from msgspec.structs import replace
 
+from tallystick.api import proving_views, views
 from tallystick.api import questions as q
-from tallystick.api import views
 from tallystick.client.checks import check_certificate
 from tallystick.client.doors import AnswerProblem, Request, ask, open_door, problem_in, segment
 from tallystick.client.drafts import about_file
@@ -23,11 +23,14 @@ from tallystick.host.data_folder import usual_folder
 from tallystick.host.text import is_hex_digest
 from tallystick.ledger.certificate import SALT_BYTES, Payload, issue_statement
 from tallystick.ledger.encoding import encode
+from tallystick.ledger.errors import Refused
 from tallystick.ledger.file_statement import FileStatement
 from tallystick.ledger.messages import Entry, entry_codec
 from tallystick.ledger.wallet import Wallet
-from tallystick.problems import DamagedStore, Problem
+from tallystick.problems import DamagedStore, NotYet, Problem
+from tallystick.proof.bundle import read_bundle
 from tallystick.storage.described_files import describe_file
+from tallystick.storage.proving import ProofFiles
 
 BATCH: Final = 1_024
 _MOST_BATCH_BYTES: Final = 8 * 1024 * 1024
@@ -254,6 +257,64 @@ class AsyncClient(Governing):
         settled = {one.id: one for one in await self.wait(waiting, timeout_s=timeout_s)}
         return [settled.get(one.id, one) for one in outcomes]
 
+    # ---- proving ------------------------------------------------------------------------------------------------
+
+    async def prove(
+        self, certificate_id: str, *, since: int = 0, fresh: bool = False, timeout_s: float = 60.0
+    ) -> ProofFiles:
+        """The proof of a certificate, which needs no node, for whoever knows the members of epoch `since`.
+
+        Waits for a checkpoint that covers it. `fresh`: has members countersign anew what is older than a minute.
+        Raises `AnswerProblem`.
+        """
+        asked = {"since": since, "fresh": str(fresh).lower(), "wait_ms": _wait_ms(timeout_s)}
+        path = f"/v1/certificates/{segment(certificate_id.lower())}/proof"
+        told = await self._get_slowly(proving_views.ProofAnswer, path, timeout_s, **asked)
+        return self._checked(told.proof, certificate_id.lower())
+
+    async def proofs(
+        self, certificate_ids: Sequence[str], *, since: int = 0, fresh: bool = False, timeout_s: float = 60.0
+    ) -> dict[str, ProofFiles]:
+        """The proofs of certificates by their ids; those that no checkpoint covers by then, or nobody has, are missing.
+
+        Raises `AnswerProblem`.
+        """
+        until_s = time.monotonic() + timeout_s
+        made: dict[str, ProofFiles] = {}
+        left = list(dict.fromkeys(certificate_ids))
+        while left:
+            asked, left = left[: q.MOST_PROOFS], left[q.MOST_PROOFS :]
+            wait_s = max(0.0, until_s - time.monotonic())
+            body = q.ProofsAsked(asked, since, fresh, _wait_ms(wait_s))
+            told = await self._send(proving_views.Proofs, "/v1/proofs", body=body, wait_s=wait_s)
+            made |= {one.id: self._checked(one, one.id) for one in told.proofs}
+            again = [one.id for one in told.left_out if one.code == "more"]
+            if time.monotonic() < until_s:
+                again += [one.id for one in told.left_out if one.code == NotYet.code]
+            left = [*again, *left]
+        return made
+
+    async def checkpoint(self, *, fresh: bool = False, timeout_s: float = 10.0) -> proving_views.Checkpoint:
+        """The newest checkpoint that members countersigned; its `note` is the signed note. Raises `AnswerProblem`."""
+        asked = {"fresh": str(fresh).lower(), "wait_ms": _wait_ms(timeout_s)}
+        return await self._get_slowly(proving_views.Checkpoint, "/v1/checkpoint", timeout_s, **asked)
+
+    def _checked(self, told: proving_views.Proof, certificate_id: str) -> ProofFiles:
+        """What was told, if it is a proof of this certificate. What it proves is for its verifier to see."""
+        members, payload = (None if one is None else bytes.fromhex(one) for one in (told.members, told.payload))
+        made = ProofFiles(told.proof, members, payload)
+        try:
+            extra = read_bundle(made.proof.encode(), members, payload).extra
+        except Refused as refused:
+            raise DamagedStore(f"the node's proof of {certificate_id[:16]}… is none: {refused}") from None
+        is_asked_for = extra.certificate.id.hex().startswith(certificate_id)
+        if extra.genesis.ledger_id != self.ledger_id or not is_asked_for:
+            raise DamagedStore(f"the node's proof is of another certificate than {certificate_id[:16]}…")
+        return made
+
+    async def _get_slowly(self, kind: type[V], path: str, wait_s: float, **query: Any) -> V:
+        return await ask(self._http, Request(path, query=query, wait_s=wait_s), kind)
+
     # ---- of a file ----------------------------------------------------------------------------------------------
 
     async def statements_of(self, file: str | Path | FileStatement) -> list[views.Certificate]:
@@ -366,6 +427,10 @@ class AsyncClient(Governing):
             yield (page := await self._get(kind, path, cursor=cursor, **query))
             if (cursor := page.next) is None:
                 return
+
+
+def _wait_ms(timeout_s: float) -> int:
+    return min(q.MOST_WAIT_MS, round(1000 * timeout_s))
 
 
 def _of_each(told: views.Outcomes, certificate_ids: Iterable[str]) -> list[views.Outcome]:

@@ -19,6 +19,7 @@ from tallystick.host.verification import verify_in_line, verifying
 from tallystick.ledger.block import Block, block_codec, check_form, check_signatures, genesis_block, verified
 from tallystick.ledger.blockchain import Blockchain
 from tallystick.ledger.certificate import certificate_codec, payload_codec
+from tallystick.ledger.checkpoint import cosignature_codec
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.finality import FinalHeader, Finalization, next_epoch
@@ -41,6 +42,7 @@ _LINES: Final = {
     "payloads": "payload {1}",
     "erased": "note that a payload was erased, {1}",
     "proposals": "proposal {1}",
+    "cosignatures": "cosignature of {1}",
     "waiting": "certificate that waited, to be submitted again, {1}",
 }
 """What is said of a damaged row, by table."""
@@ -142,6 +144,8 @@ class Check:
         self._parent_hash: bytes | None = genesis_block(store.genesis).hash
         self._is_bound: list[bool | None] = [None] * (store.tip_index + 2)
         """By index: whether the block names the one before it as its parent, if that is known."""
+        self._cosigned: dict[int, tuple[bytes, Epoch] | None] = {}
+        """By size of which cosignatures are kept: the root of that log, and who votes in its block's epoch."""
         self._is_voted_for: list[bool | None] = [True] + [None] * store.tip_index
         """By index: whether votes made this block final (or another one), if there are any."""
 
@@ -154,6 +158,8 @@ class Check:
         report.chain = Blockchain(store.genesis, check_drawn)
         report.final = report.chain.state
         report.epochs[0] = report.final.epoch
+        sizes = store.database.select("SELECT DISTINCT size FROM cosignatures")
+        self._cosigned = dict.fromkeys(size for (size,) in sizes)
         for index in range(1, report.tip_index + 1):
             self._check_finality(index, self._check_block(index))
             self._on_block(index)
@@ -164,6 +170,7 @@ class Check:
         self._check_rows("erased", "payload_hash", self._check_erased)
         self._check_rows("votes", "epoch, view, encoded", self._check_vote)
         self._check_rows("proposals", "block_hash, encoded", self._check_proposal)
+        self._check_rows("cosignatures", "member, size, encoded", self._check_cosignature)
         self._check_rows("waiting", "certificate_id, encoded", self._check_waiting)
         self._flush()
         if report.rows["blocks"]:
@@ -190,7 +197,9 @@ class Check:
                 raise Refused(Rule.B1, f"it says that its index is {block.index}")
             self._check_alone(block, partial(damaged.setdefault, index, _FALSE_SIGNATURE))
             if report.chain is not None:
+                epoch = report.chain.state.epoch
                 report.chain.append(verified(block))
+                self._note_log(report.chain.state, epoch)
                 outcomes = report.chain.state.decided.items()
                 report.decided += [Decided(motion, index, outcome) for motion, outcome in outcomes]
                 report.members_hashes += report.chain.state.members_hash
@@ -205,6 +214,10 @@ class Check:
         if rows[0][:2] != (block.hash, leaf_hash(block.header.encoded)):
             self._blame_derived("hashes of blocks")
         return block.header
+
+    def _note_log(self, state: State, epoch: Epoch) -> None:
+        if self._cosigned.get(state.log.size, True) is None:
+            self._cosigned[state.log.size] = state.log.root(), epoch
 
     def _check_alone(self, block: Block, blame: Callable[[], object]) -> None:
         check_form(block, self._ledger_id)
@@ -328,6 +341,19 @@ class Check:
         if block.hash != kept_hash:
             raise Refused(Rule.E2, "its hash is another")
         self._check_alone(block, blame)
+
+    def _check_cosignature(self, blame: Callable[[], object], member: object, size: int, encoded: object) -> None:
+        """One of a log behind a damaged block is compared with nothing."""
+        one = decode_column(cosignature_codec, encoded)
+        if (one.member, one.size) != (member, size):
+            raise Refused(Rule.N10, "it stands in another's place")
+        if (known := self._cosigned[size]) is not None:
+            root, epoch = known
+            if one.root != root or not epoch.stake(one.member):
+                raise Refused(Rule.N10, f"it is of another log of {size} certificates, or not of a member")
+        elif self._report.chain is not None:
+            raise Refused(Rule.N10, f"no block ends a log of {size} certificates")
+        one.is_signed(self._store.genesis.origin, claimed(partial(self._claim, blame)))
 
     def _check_waiting(self, blame: Callable[[], object], kept_id: object, encoded: object) -> None:
         if decode_column(certificate_codec, encoded).id != kept_id:

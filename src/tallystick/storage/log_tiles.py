@@ -300,7 +300,5 @@ class HashTiles:
         return found
 
     def _damaged(self, tree: Tree) -> DamagedStore:
-        advice = "check and repair it, or restore it from a backup"
-        return DamagedStore(
-            f"{self._database.path}: the tiles of hashes of its {tree.name.lower()} were altered; {advice}"
-        )
+        what = f"{self._database.path}: the hashes of its {tree.name.lower()} were altered"
+        return DamagedStore(f"{what}; check and repair it, or restore it from a backup")

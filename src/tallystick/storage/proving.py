@@ -12,6 +12,7 @@ from tallystick.ledger.certificate_index import Place
 from tallystick.ledger.checkpoint import Cosignature, signed_checkpoint
 from tallystick.ledger.directory import organisation_place
 from tallystick.ledger.encoding import encode
+from tallystick.ledger.genesis import Genesis
 from tallystick.ledger.header import Header
 from tallystick.ledger.merkle import leaf_hash, root_from_path
 from tallystick.ledger.note import MAX_NOTE_SIGNATURES, Note
@@ -133,7 +134,7 @@ class Prover:
         cosignatures = _chosen(at)
         others = [one.member for one in cosignatures if one.member not in named] if state.directory else []
         return _Shared(
-            note=signed_checkpoint(self._store.genesis.origin, cosignatures),
+            note=signed_note(self._store.genesis, at),
             votes=final_votes(votes, at.voters.members),
             following=following,
             hand_over=plan_hand_over(self._ends, since, epoch, votes),
@@ -171,6 +172,21 @@ class Prover:
 
     def _damaged(self, what: str) -> DamagedStore:
         return DamagedStore(f"{self._store.path}: {what}; run: tallystick check --repair")
+
+
+def signed_note(genesis: Genesis, at: Countersigned) -> Note:
+    """A countersigned checkpoint as a signed note. Raises `Problem` where that has no room for enough of them."""
+    return signed_checkpoint(genesis.origin, _chosen(at))
+
+
+def status_s(at: Countersigned) -> int:
+    """The time (s) by which members with more than 2/3 of the stake say that nothing later was final."""
+    stake = 0
+    for one in sorted(at.cosignatures, key=lambda one: -one.time_s):
+        stake += at.voters.stake(one.member)
+        if at.voters.is_quorum(stake):
+            return one.time_s
+    return 0
 
 
 def _chosen(at: Countersigned) -> list[Cosignature]:
