@@ -69,6 +69,7 @@ def _of_the_text(base: Family) -> None:
     base.edit("index-tab", "a tab before the index", "index 3", "index\t3")
     base.edit("index-huge", "an index beyond 2^53", "index 3", "index 9007199254740992")
     base.edit("index-upper", "Index with a capital", "index 3", "Index 3")
+    base.edit("index-bare", "the index without its word", "index 3", "3")
     base.edit("index-missing", "no line index", "index 3\n", "")
     base.edit("index-twice", "two lines index", "index 3\n", "index 3\nindex 3\n")
     given(
