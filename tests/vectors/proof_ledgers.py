@@ -59,6 +59,8 @@ def blocks(ledger: ProvenLedger) -> list[Family]:
     ledger.forge(*said[:1])
     own = Family("own-block", ledger, said[0], ledger.countersigned())
     own.case("valid", "the certificate of the first block, proven by that block")
+    entrance = replace(own.extra.entrance, path=(bytes(32),))
+    own.case("with-path", "the same, with a path to its own headers", _P9, extra={"entrance": entrance})
     ledger.forge(*said[1:4])
     ledger.forge(said[4], is_finalized=False)
     following = ledger.countersigned()
