@@ -52,10 +52,9 @@ class FinalBlock(NamedTuple):
 
 
 class Members:
-    """Who votes, as far as it is proven: from the genesis on, or from what the verifier has verified before."""
+    """Who votes, as far as it is proven: from the genesis on, or from what was verified before. `NotProven` (P4)."""
 
     def __init__(self, genesis: Genesis, hand_over: HandOver, anchors: Iterable[Anchor] = ()) -> None:
-        """Raises `NotProven` (P4), `Conflict`."""
         self.changes: list[MemberChange] = []
         self._ledger_id = genesis.ledger_id
         self._anchors = {one.epoch: one for one in anchors}

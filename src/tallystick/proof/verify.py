@@ -8,6 +8,7 @@ from tallystick.ledger.checkpoint import Checkpoint, check_cosigned
 from tallystick.ledger.directory import KeyEntry, Organisation, proven_key, proven_organisation
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import NotProven, Rule, expect, step
+from tallystick.ledger.fields import is_domain
 from tallystick.ledger.file_statement import FileStatement, file_statement_in
 from tallystick.ledger.genesis import Genesis
 from tallystick.ledger.header import Header
@@ -32,7 +33,7 @@ class Demand(NamedTuple):
     document: FileStatement | None = None
     """What the document at hand is; `None`: there is none."""
     issuer: str | None = None
-    """An organisation's id, domain or title, or a key (64 hexadecimal digits)."""
+    """An organisation's id, domain or title, or a key (64 hexadecimal digits). What looks like a domain is one."""
     at_ms: int | None = None
     """When it has to be valid; `None`: as of the proof's status."""
     fresh_ms: int | None = None
@@ -124,7 +125,7 @@ def verify(bundle: Bundle, demand: Demand) -> Verdict:
     block = _entrance_block(extra, proof.log_index)
     # P10: it is about the document at hand.
     _check_document(certificate, bundle.payload, demand.document)
-    # P11, P12: the directory says whose the issuer's key was; with the status trie, whether the certificate is valid.
+    # T1: the directory says whose the issuer's key was; with the status trie, whether the certificate is valid.
     entry, organisation = _issuer(extra, proof.log_index)
     stated = Stated(certificate.issuer, proof.log_index, block.timestamp_ms)
     at_ms = header.timestamp_ms if demand.at_ms is None else demand.at_ms
@@ -243,7 +244,7 @@ def _check_document(certificate: AnyCertificate, payload: Payload | None, docume
 def _issuer(extra: ProofExtra, log_index: int) -> tuple[KeyEntry | None, Organisation | None]:
     """The entry of the issuer's key, and the organisation that had the key when the certificate entered the log."""
     key, root = extra.certificate.issuer, extra.of_members.directory
-    with step(Rule.P11, "directory"):
+    with step(Rule.T1, "directory"):
         entry = proven_key(extra.issuer, key, root)
         if entry is None or entry.since > log_index:
             return None, None
@@ -253,7 +254,7 @@ def _issuer(extra: ProofExtra, log_index: int) -> tuple[KeyEntry | None, Organis
 def _organisations_of(extra: ProofExtra) -> dict[bytes, str]:
     """The ids of the organisations that have keys of voters."""
     held = {one.key: one.organisation for one in extra.genesis.founders}
-    with step(Rule.P11, "directory"):
+    with step(Rule.T1, "directory"):
         for one in extra.cosigners:
             entry = proven_key(one, one.leaf_key or b"", extra.of_members.directory)
             if one.leaf_key is not None and entry is not None:
@@ -271,14 +272,14 @@ def _check_issuer(verdict: Verdict, asked: str | None) -> None:
         whose = "had ended" if has_ended else "is of no organisation"
         if asked is not None or verdict.has_directory:
             raise NotProven(Rule.P11, f"the issuer's key {key} {whose}: it counts only if the verifier names it")
-    elif asked is not None and asked not in (by.id, by.title, by.domain):
+    elif asked is not None and asked not in ((by.domain,) if is_domain(asked) else (by.id, by.title)):
         raise NotProven(Rule.P11, "issuer", asked, by.id)
 
 
 def _validity(extra: ProofExtra, stated: Stated, entry: KeyEntry | None, at_ms: int) -> Validity | None:
     if not isinstance(extra.certificate, Statement):
         return None
-    with step(Rule.P12, "status"):
+    with step(Rule.T1, "status"):
         found = proven_status(extra.status, extra.certificate.id, extra.of_members.status)
     return validity_at(stated, entry, [found] if found is not None else [], at_ms)
 
