@@ -348,6 +348,18 @@ def little_stake(ledger: ProvenLedger) -> list[Family]:
         "old-stake", "voted for by three who held enough of the stake at first, and hold 3 % of it now", _P5, extra=few
     )
     family.case("cosigned", "cosigned by three who hold 3 % of the stake", Rule.P7, note=family.cosigned(by=three))
+    genesis = Epoch(header.epoch, ledger.genesis.stakes(), 0, 0)
+    claimed = {
+        "votes": votes_of(header, genesis, three),
+        "hand_over": replace(family.hand_over, keys=(), steps=(), voters=None),
+    }
+    family.case(
+        "old-voters",
+        "voted for and cosigned by the same three, who are said to be enough: the state root says otherwise",
+        _P5,
+        extra=claimed,
+        note=family.cosigned(by=three),
+    )
     dot = {"votes": votes_of(header, family.at.voters, [scribe.keys["dot"]])}
     steps = family.hand_over.steps
     family.case("new-stake", "voted for by one who holds most of the stake now; the step to that is missing", _P4,
