@@ -13,7 +13,7 @@ from tallystick.ledger.errors import Refused, Rule
 UNUSABLE = {"trust-policy-broken", "trust-policy-small-order"}
 """The policy is none."""
 CHECKS = {
-    *(Rule.P1, Rule.P2, Rule.P3, Rule.P4, Rule.P5, Rule.P6, Rule.P7, Rule.P8, Rule.C1),
+    *(Rule.P1, Rule.P2, Rule.P3, Rule.P4, Rule.P5, Rule.P6, Rule.P7, Rule.P8, Rule.C1, Rule.T1),
     *(Rule.P9, Rule.P10, Rule.P11, Rule.P12, Rule.P13),
 }
 

@@ -32,7 +32,7 @@ REPORT = FileStatement("document.txt", len(DOCUMENT), sha256(DOCUMENT).digest(),
 EXITS = {
     **dict.fromkeys((Rule.P1, Rule.P2), 11),
     Rule.P3: 10,
-    **dict.fromkeys((Rule.P4, Rule.P5, Rule.P6, Rule.P7, Rule.P8, Rule.P9, Rule.C1), 12),
+    **dict.fromkeys((Rule.P4, Rule.P5, Rule.P6, Rule.P7, Rule.P8, Rule.P9, Rule.C1, Rule.T1), 12),
     Rule.P10: 13,
     Rule.P11: 14,
     Rule.P12: 15,

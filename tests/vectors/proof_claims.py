@@ -15,12 +15,12 @@ from tallystick.ledger.params import Params
 from tallystick.ledger.trie import TrieProof
 from tests.builders import ADA, START_MS, STRANGER, FinalScribe, found, wallet
 from tests.curve import TORSION, encoded
-from tests.governed import directory_genesis
+from tests.governed import DAY_MS, directory_genesis
 from tests.proving import NOW_MS, ProvenLedger, short_epochs
 from tests.vectors.proof_cases import REPORT, Family, policy_of
 from tests.vectors.signatures import vectors
 
-_P1, _P3, _P11, _P12, _P13 = Rule.P1, Rule.P3, Rule.P11, Rule.P12, Rule.P13
+_P1, _P3, _P11, _P12, _P13, _T1 = Rule.P1, Rule.P3, Rule.P11, Rule.P12, Rule.P13, Rule.T1
 
 
 # ---- whom the verifier trusts -----------------------------------------------------------------------------------
@@ -94,6 +94,7 @@ def _times(ledger: ProvenLedger, one: Statement) -> list[Family]:
     far = ledger.countersigned(time_s=2**43)
     late = Family("time-far", ledger, one, far, has_document=True)
     late.case("valid", "members cosigned at a time of which many calendars know nothing")
+    late.case("fresh", "the same, and the status may be a day old: it is far ahead of the clock", _P13, fresh_ms=DAY_MS)
     return [family, late]
 
 
@@ -174,26 +175,26 @@ def issuers(ledger: ProvenLedger) -> list[Family]:
     by_ada.case("look-alike-id", "certified by ada, asked for is ada-2", _P11, issuer="ada-2")
     by_ada.case("another-key", "certified by another key than is asked for", _P11, issuer=bytes(32).hex())
     other = Family("other", ledger, claimed, at).extra
-    by_ada.case("entry-of-another", "what the directory says of another key", _P11, extra={"issuer": other.issuer})
+    by_ada.case("entry-of-another", "what the directory says of another key", _T1, extra={"issuer": other.issuer})
     by_ada.case(
-        "entry-denied", "the directory is said not to have its key", _P11, extra={"issuer": TrieProof(None, None)}
+        "entry-denied", "the directory is said not to have its key", _T1, extra={"issuer": TrieProof(None, None)}
     )
     ben = Family("other", ledger, scribe_statement(ledger, "ben"), ledger.countersigned()).extra
     by_ada.case(
         "organisation-of-another",
         "another organisation is shown as the one that has its key",
-        _P11,
+        _T1,
         extra={"organisation": ben.organisation},
     )
     by_ada.case(
-        "organisation-missing", "the organisation that has its key is not shown", _P11, extra={"organisation": None}
+        "organisation-missing", "the organisation that has its key is not shown", _T1, extra={"organisation": None}
     )
     path = by_ada.extra.issuer.path
     changed = replace(by_ada.extra.issuer, path=((path[0][0], bytes(32)), *path[1:]))
-    by_ada.case("entry-path", "a hash of the directory's path changed", _P11, extra={"issuer": changed})
+    by_ada.case("entry-path", "a hash of the directory's path changed", _T1, extra={"issuer": changed})
     value = by_ada.extra.issuer.leaf_value or b""
     changed = replace(by_ada.extra.issuer, leaf_value=value[:-1] + b"\x00")
-    by_ada.case("entry-value", "the entry of its key changed", _P11, extra={"issuer": changed})
+    by_ada.case("entry-value", "the entry of its key changed", _T1, extra={"issuer": changed})
     key = scribe.key("registry").public_key.hex()
     by_claimed = Family("claimed", ledger, claimed, at, has_document=True)
     by_claimed.case("not-asked", "by a key that an organisation listed later: not certified by that", _P11)
@@ -207,7 +208,16 @@ def issuers(ledger: ProvenLedger) -> list[Family]:
     too_late = Family("ended-before", ledger, ended, at)
     too_late.case("not-asked", "by a key that had ended", _P11, issuer="ada")
     too_late.case("asked-key", "the same, the key is asked for", issuer=key)
-    return [by_ada, by_claimed, by_nobody, in_time, too_late]
+    eve = ledger.scribe.motion(ledger.scribe.admit("eve", title="ada.example"))
+    ledger.forge(eve, *[ledger.scribe.approval(eve, name) for name in ("ben", "cy")])
+    by_eve = Family("titled", ledger, scribe_statement(ledger, "eve"), ledger.countersigned())
+    by_eve.case(
+        "as-a-domain",
+        "by an organisation whose title has the form of a domain, which is asked for",
+        _P11,
+        issuer="ada.example",
+    )
+    return [by_ada, by_claimed, by_nobody, in_time, too_late, by_eve]
 
 
 def scribe_statement(ledger: ProvenLedger, by: str) -> Statement:
@@ -256,16 +266,16 @@ def statuses(ledger: ProvenLedger) -> list[Family]:
     revoked.case(
         "absence-of-another",
         "the proof that the status of another certificate is not set",
-        _P12,
+        _T1,
         extra={"status": absent},
     )
     revoked.case(
         "absence-of-before",
         "the proof of before that its status was not set",
-        _P12,
+        _T1,
         extra={"status": early.extra.status},
     )
-    revoked.case("status-empty", "the status trie is said to be empty", _P12, extra={"status": TrieProof(None, None)})
+    revoked.case("status-empty", "the status trie is said to be empty", _T1, extra={"status": TrieProof(None, None)})
     roots = {
         "of_members": replace(revoked.extra.of_members, status=early.extra.of_members.status),
         "status": early.extra.status,
@@ -273,9 +283,9 @@ def statuses(ledger: ProvenLedger) -> list[Family]:
     revoked.case("status-root-of-before", "the status root of a block before", Rule.P5, extra=roots)
     value = revoked.extra.status.leaf_value or b""
     weaker = replace(revoked.extra.status, leaf_value=b"\x01" + value[1:])
-    revoked.case("status-changed", "the status changed to another effect", _P12, extra={"status": weaker})
+    revoked.case("status-changed", "the status changed to another effect", _T1, extra={"status": weaker})
     fine.case(
-        "status-of-another", "the status of a certificate that is revoked", _P12, extra={"status": revoked.extra.status}
+        "status-of-another", "the status of a certificate that is revoked", _T1, extra={"status": revoked.extra.status}
     )
     good = Family("compromised-after", ledger, said["by-registry"], at, has_document=True)
     good.case("valid", "by a key that was compromised later")

@@ -269,7 +269,7 @@ def _check_issuer(verdict: Verdict, asked: str | None) -> None:
         return
     has_ended = verdict.validity is not None and verdict.validity.key is KeyState.ENDED_BEFORE
     if by is None or has_ended:
-        whose = "had ended" if has_ended else "is of no organisation"
+        whose = "had ended" if has_ended else "was of no organisation"
         if asked is not None or verdict.has_directory:
             raise NotProven(Rule.P11, f"the issuer's key {key} {whose}: it counts only if the verifier names it")
     elif asked is not None and asked not in ((by.domain,) if is_domain(asked) else (by.id, by.title)):
@@ -290,5 +290,5 @@ def _check_valid(verdict: Verdict, demand: Demand) -> None:
         raise NotProven(Rule.P12, "the certificate", ValidityState.VALID.value, validity.state.value)
     if demand.at_ms is not None and demand.at_ms > max(status_ms, verdict.header.timestamp_ms):
         raise NotProven(Rule.P13, "time of the status (ms)", f"{demand.at_ms} or later", status_ms)
-    if demand.fresh_ms is not None and demand.now_ms - status_ms > demand.fresh_ms:
+    if demand.fresh_ms is not None and abs(demand.now_ms - status_ms) > demand.fresh_ms:  # nor far ahead of the clock
         raise NotProven(Rule.P13, "age of the status (ms)", f"at most {demand.fresh_ms}", demand.now_ms - status_ms)
