@@ -38,9 +38,10 @@ def test_any_so_many_hold_more_than_two_thirds(stakes: tuple[int, ...], needed: 
 
 def test_what_whoever_uses_it_has_to_know_is_said() -> None:
     three, four, many = witnesses(1, 1, 1), witnesses(1, 1, 1, 1), witnesses(*(1,) * 33)
-    assert [len(warnings_of(7, found)) for found in (three, four, many)] == [2, 1, 2]
+    assert [len(warnings_of(7, found)) for found in (three, four, many)] == [2, 1, 3]
     assert "for epoch 7" in warnings_of(7, four)[0]
-    assert "33 witnesses" in warnings_of(7, many)[1]
+    assert "one log signature" in warnings_of(7, many)[1]
+    assert "33 witnesses" in warnings_of(7, many)[2]
     text = policy_text("test/" + "00" * 32, 7, four[0].key, four)
     assert "# this policy is for epoch 7" in text
     assert text.count("\nlog ") == 1

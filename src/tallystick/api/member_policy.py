@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from tallystick.ledger.checkpoint import cosigner_key, log_key
+from tallystick.ledger.checkpoint import MAX_LOG_LINES, cosigner_key, log_key
 
 MOST_WITNESSES: Final = 32
 """Other tools take no more."""
@@ -35,6 +35,10 @@ def warnings_of(epoch: int, witnesses: Sequence[Witness]) -> list[str]:
     told = [f"this policy is for epoch {epoch}: after a change of members a newer one is needed"]
     if needed == count:
         told.append("it needs everybody: one member that is away, and nothing satisfies it")
+    if count > MAX_LOG_LINES:
+        told.append(
+            f"a proof of more than {MAX_LOG_LINES} members has one log signature, of the first by key that countersigned"
+        )
     if count > MOST_WITNESSES:
         told.append(f"it has {count} witnesses, and other tools take {MOST_WITNESSES} at most")
     return told
