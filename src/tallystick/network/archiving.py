@@ -80,6 +80,9 @@ class FullArchive(Archive, Protocol):
     def epoch_ends(self, epoch: int, most: int) -> list[int]:
         """The last blocks, by their state roots, of epochs from this one on; ascending."""
 
+    def keep_finalization(self, index: int, finalization: Tally) -> None:
+        """Keep these votes for a block in the place of those that are kept."""
+
     def keep_payload(self, payload: Payload) -> None:
         """Keep a payload that came later."""
 
@@ -113,6 +116,8 @@ def carry_out(change: events.ArchiveChange, archive: FullArchive) -> None:
             archive.erase_payload(payload_hash)
         case events.PersistAddress(record):
             archive.keep_address(record)
+        case events.PersistFinalization(index, finalization):
+            archive.keep_finalization(index, finalization)
         case events.PersistCosignatures():
             archive.keep_cosignatures(change)
 

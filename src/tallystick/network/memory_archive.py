@@ -70,6 +70,9 @@ class MemoryArchive:
     def finalization(self, index: int) -> Tally | None:
         return self._finalizations.get(index)
 
+    def keep_finalization(self, index: int, finalization: Tally) -> None:
+        self._finalizations[index] = finalization
+
     def finalized_from(self, index: int) -> int | None:
         later = range(index, self.tip_index + 1) if self._finalizations else ()
         return next((one for one in later if one in self._finalizations), None)

@@ -48,6 +48,8 @@ class _Candidate:
     voters: Epoch
     cosignatures: dict[bytes, Cosignature] = field(default_factory=dict)
     """By member: the one of the latest time."""
+    stake: int = 0
+    """Of those members."""
 
     @property
     def size(self) -> int:
@@ -55,7 +57,13 @@ class _Candidate:
 
     @property
     def is_countersigned(self) -> bool:
-        return self.voters.is_quorum(sum(self.voters.stake(member) for member in self.cosignatures))
+        return self.voters.is_quorum(self.stake)
+
+    def count(self, one: Cosignature) -> None:
+        """Take a member's, in the place of an earlier one."""
+        if one.member not in self.cosignatures:
+            self.stake += self.voters.stake(one.member)
+        self.cosignatures[one.member] = one
 
     @property
     def since_s(self) -> int:
@@ -98,6 +106,8 @@ class Checkpoints:
         """The size at the newest block of this event that the chain names, until it is cosigned."""
         self._idle_since_ms: int | None = None
         """Since when the tip has stayed, and nothing has waited."""
+        self._owes_tip = False
+        """Whether this node's key has stake in the tip's epoch, and has not cosigned it yet."""
         self._asked_ms: int | None = None
 
     def resume(self, archive: Archive | None, epoch: Epoch) -> None:
@@ -108,7 +118,8 @@ class Checkpoints:
         for one in archive.cosignatures():
             is_of_tip = (one.size, one.root) == (tip.size, self._root(tip)) and tip.voters.stake(one.member) > 0
             if is_of_tip and one.is_signed(self._origin):
-                tip.cosignatures[one.member] = one
+                tip.count(one)
+                self._owes_tip = self._owes_tip and one.member != self.own
 
     # ---- what others may ask ----------------------------------------------------------------------------------
 
@@ -178,6 +189,7 @@ class Checkpoints:
         if before is not None and not before.cosignatures and not before.state.has_checkpoint:
             del self._candidates[before.size]
         self._candidates[size] = tip = _Candidate(state, epoch)
+        self._owes_tip = self._may_cosign(tip)
         for one in [one for one in self._ahead.values() if one.size <= size]:
             del self._ahead[one.member]
             if one.size < size or not tip.voters.stake(one.member):
@@ -199,7 +211,9 @@ class Checkpoints:
                 self._dropped.append(size)
 
     def _count(self, candidate: _Candidate, one: Cosignature) -> None:
-        candidate.cosignatures[one.member] = one
+        candidate.count(one)
+        if one.member == self.own and candidate is self._tip:
+            self._owes_tip = False
         self._unkept[one.size, one.member] = one
 
     def receive(self, now_ms: int, peer: Peer, said: Cosignatures, actions: list[Action]) -> tuple[Cosignature, ...]:
@@ -230,8 +244,9 @@ class Checkpoints:
 
         `is_idle`: nothing waits for a block.
         """
-        actions.extend(ReportRefused(one, None) for one in self._strange)
-        self._strange = []
+        if self._strange:
+            actions.extend(ReportRefused(one, None) for one in self._strange)
+            self._strange = []
         if self._named is not None:
             named, self._named = self._candidates.get(self._named), None
             self._cosign(now_ms, named, actions)
@@ -239,18 +254,23 @@ class Checkpoints:
             self._idle_since_ms = None
         elif self._idle_since_ms is None:
             self._idle_since_ms = now_ms
-        is_due = (tip := self._tip) is not None and self._may_cosign(tip) and self.own not in tip.cosignatures
-        if is_due and self._has_settled(now_ms):
-            self._cosign(now_ms, tip, actions)
-        if not self._unkept:
-            self._unkept_since_ms = None
-        elif self._unkept_since_ms is None:
+        if self._owes_tip and self._has_settled(now_ms):
+            self._cosign(now_ms, self._tip, actions)
+        idle_since_ms = self._idle_since_ms if self._owes_tip else None
+        return _earliest(self._due_ms(now_ms, idle_since_ms), self._keep(now_ms, actions) if self._unkept else None)
+
+    def _keep(self, now_ms: int, actions: list[Action]) -> int | None:
+        """Have kept what has waited for delta in vain for a block. Returns when it will have."""
+        if self._unkept_since_ms is None:
             self._unkept_since_ms = now_ms
-        elif now_ms >= self._unkept_since_ms + self._delta_ms:
+        if (due_ms := self._due_ms(now_ms, self._unkept_since_ms)) is None:
             actions.extend(self.take_unkept())
-        since = (self._idle_since_ms if is_due else None, self._unkept_since_ms if self._unkept else None)
-        dues_ms = (one + self._delta_ms for one in since if one is not None)
-        return min((due_ms for due_ms in dues_ms if due_ms > now_ms), default=None)
+        return due_ms
+
+    def _due_ms(self, now_ms: int, since_ms: int | None) -> int | None:
+        """When delta will be over, if it is not."""
+        due_ms = None if since_ms is None else since_ms + self._delta_ms
+        return due_ms if due_ms is not None and due_ms > now_ms else None
 
     @property
     def _delta_ms(self) -> int:
@@ -303,7 +323,7 @@ class Checkpoints:
             return ()
         held = tuple(one for (size, _), one in self._unkept.items() if size in self._candidates)
         since, dropped = self._countersigned, tuple(self._dropped)
-        self._unkept, self._dropped = {}, []
+        self._unkept, self._dropped, self._unkept_since_ms = {}, [], None
         return (PersistCosignatures(held, since.size if since is not None else 0, dropped),)
 
 
@@ -311,3 +331,7 @@ def _strange(one: Cosignature) -> Refused:
     """A member, or this node, is on another history."""
     member = f"{one.member.hex()[:16]}…"
     return Refused(Rule.N10, f"{member} countersigned another log of {one.size} certificates than this node's")
+
+
+def _earliest(one_ms: int | None, other_ms: int | None) -> int | None:
+    return min(one_ms, other_ms) if one_ms is not None and other_ms is not None else one_ms or other_ms

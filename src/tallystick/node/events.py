@@ -164,6 +164,13 @@ class PersistSigned(Struct, frozen=True):
     records: tuple[GuardRecord, ...]
 
 
+class PersistFinalization(Struct, frozen=True):
+    """More votes came for the last block of an epoch: keep these in the place of its finalization."""
+
+    block_index: int
+    finalization: Tally
+
+
 class PersistCertificates(Struct, frozen=True):
     """Keep certificates that a user submitted here, and their payloads, until a block holds them."""
 
@@ -315,6 +322,7 @@ ArchiveChange = (
     | ErasePayload
     | PersistAddress
     | PersistCosignatures
+    | PersistFinalization
 )
 
 Report = ReportAccepted | ReportBlock | ReportRefused | ReportStuck | TwinFound | StateMismatch

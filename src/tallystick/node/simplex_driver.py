@@ -16,6 +16,7 @@ from tallystick.ledger.block import Block, verified
 from tallystick.ledger.blockchain import Blockchain, CheckForger
 from tallystick.ledger.certificate import AnyCertificate, certificates_hash
 from tallystick.ledger.checkpoint import Checkpoint, Cosignature
+from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.finality import Finalization
 from tallystick.ledger.header import SignedHeader
 from tallystick.ledger.messages import Proposal, RecoveryRequest, RecoveryResponse, Said, Votes, votes_in_parts
@@ -27,6 +28,7 @@ from tallystick.node.archive import Archive, kept_epoch
 from tallystick.node.certificate_box import CertificateBox
 from tallystick.node.events import Action, Broadcast, Peer, ReportStuck, Send
 from tallystick.node.finality_proofs import FinalityProofs, TrustedBlock
+from tallystick.node.late_votes import LastFinalization
 from tallystick.node.limits import Allowances, Limits
 
 _PATIENCE: Final = 4
@@ -83,7 +85,7 @@ class SimplexDriver(Agreement):
     _box: CertificateBox
     _finality: FinalityProofs
     _corrections: Allowances
-    _epoch_number: int
+    _epoch: Epoch
 
     def __init__(self, simplex: Simplex) -> None:
         self.simplex = simplex
@@ -95,6 +97,7 @@ class SimplexDriver(Agreement):
         self._routes: dict[tuple[bytes, bytes], _Route] = {}
         self._recovery_ms = 0
         """When the others are to be asked again, by a member that lost its guard."""
+        self._last: LastFinalization | None = None
         self._place = (-1, -1)
         self._entered_ms = 0
 
@@ -112,6 +115,7 @@ class SimplexDriver(Agreement):
         if archive is None:
             self.simplex.start(chain, None)
             return
+        self._last = LastFinalization.kept(archive, chain)
         tip = archive.finalization(chain.state.index)
         finalization = Finalization(tip, kept_epoch(tip.ballot.epoch, archive, chain)) if tip is not None else None
         votes, blocks = archive.votes(chain.state.epoch.number), [verified(one) for one in archive.proposals()]
@@ -119,7 +123,7 @@ class SimplexDriver(Agreement):
 
     def _begin_epoch(self) -> None:
         """A motion may have set another delta."""
-        self._epoch_number = self._chain.state.epoch.number
+        self._epoch = self._chain.state.epoch
         self._corrections = Allowances(1_000 / (_CORRECT_EVERY * self._delta_ms), 1)
 
     @property
@@ -175,6 +179,8 @@ class SimplexDriver(Agreement):
         for tally, is_certificate in tallies:
             is_wanted = is_certificate or views.wants_vote(tally.ballot, view)
             counting = [one for one in tally.votes if is_wanted and views.voting_stake(tally.ballot, one.member)]
+            if self._last is not None and not counting:
+                counting = self._last.lacking(tally)
             if counting:
                 wanted.append(tally if len(counting) == len(tally.signatures) else tally_of(counting))
         return Votes(tuple(wanted)) if wanted else None
@@ -197,9 +203,7 @@ class SimplexDriver(Agreement):
             case _ if not self.is_wanted(said):
                 pass  # things moved on while it was verified
             case Votes(tallies):
-                self.heard_late(now_ms, peer, tallies, actions)
-                for tally in tallies:
-                    self._equivocations += self.simplex.add_tally(tally)
+                self._on_votes(now_ms, peer, tallies, actions)
             case Proposal():
                 self._on_proposal(now_ms, peer, said)
             case messages.ProposalCertificates(block_hash, certificates):
@@ -209,6 +213,13 @@ class SimplexDriver(Agreement):
                 self._on_recovery_request(now_ms, peer, said, actions)
             case RecoveryResponse():
                 self._on_recovery_response(said, actions)
+
+    def _on_votes(self, now_ms: int, peer: Peer, tallies: Iterable[Tally], actions: list[Action]) -> None:
+        self.heard_late(now_ms, peer, tallies, actions)
+        for tally in tallies:
+            if self._last is not None:
+                self._last.add(tally, actions)
+            self._equivocations += self.simplex.add_tally(tally)
 
     def is_over(self, ballot: Ballot) -> bool:
         views = self.simplex.views
@@ -306,7 +317,8 @@ class SimplexDriver(Agreement):
 
     def tip_advanced(self, finalization: Finalization | None) -> None:
         self.simplex.tip_advanced(finalization)
-        if self._chain.state.epoch.number != self._epoch_number:
+        if (tip := self._chain.state).epoch.number != self._epoch.number:
+            self._last = LastFinalization.of(tip.index, finalization.tally if finalization else None, self._epoch)
             self._begin_epoch()
         self._forget_partial()
         self._asked_ms.clear()

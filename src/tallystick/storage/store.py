@@ -237,6 +237,12 @@ class Store:
         rows = self.database.select("SELECT encoded FROM finalizations WHERE block_index = ?", (index,))
         return self._decode(tally_codec, rows[0][0], f"the finalization of block {index}") if rows else None
 
+    def keep_finalization(self, index: int, finalization: Tally) -> None:
+        """Raises `StoreError`, and then nothing has changed."""
+        with self.database.transaction():
+            row = (encode(finalization), index)
+            self.database.execute("UPDATE finalizations SET encoded = ? WHERE block_index = ?", row)
+
     def finalized_from(self, index: int) -> int | None:
         sql = "SELECT min(block_index) FROM finalizations WHERE block_index >= ?"
         found: int | None = self.database.select(sql, (index,))[0][0]

@@ -15,6 +15,7 @@ _LEFT_OUT = {
     "Checkpoints._state",
     "_Candidate.state",
     "_Candidate.voters",
+    "LastFinalization._epoch",
     "ChainCopy.chain",
     "Simplex.chain",
     "Views._chain",
