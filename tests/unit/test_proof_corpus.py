@@ -3,6 +3,7 @@
 from hashlib import sha256
 
 import pytest
+from tests.builders import refuses
 from tests.proof_corpus import CASES, FOLDER, LISTED, accepted_by_others, verdict_of
 from tests.vectors import proofs
 from tests.vectors.proof_cases import EXITS, VERDICTS
@@ -63,6 +64,13 @@ def test_what_is_broken_where_other_tools_look_is_refused_by_them_too():
 def test_the_document_is_the_one_listed():
     data = (FOLDER / "document.txt").read_bytes()
     assert LISTED["document"] == {"size_bytes": len(data), "sha256": sha256(data).hexdigest()}
+
+
+@pytest.mark.parametrize("name", ["base-content-gone", "erased-document"])
+def test_where_content_is_gone_that_is_said(name):
+    (case,) = [case for case in CASES if case["name"] == name]
+    with refuses(Rule.P10, "its content is gone"):
+        verdict_of(case)
 
 
 def test_proofs_have_the_sizes_that_are_promised():

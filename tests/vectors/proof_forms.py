@@ -33,7 +33,28 @@ def write(ledger: ProvenLedger) -> list[Family]:
     _of_signatures(base)
     _of_the_path(base)
     _of_the_document(base)
-    return [base]
+    return [base, *_of_other_documents(ledger)]
+
+
+def _of_other_documents(ledger: ProvenLedger) -> list[Family]:
+    """What was certified is not the document at hand."""
+    families = []
+    others = {
+        "other-content": ("a document of the same size", replace(REPORT, sha256=bytes(32))),
+        "other-size": (
+            "a document of the same hash, which is said to be longer",
+            replace(REPORT, size_bytes=REPORT.size_bytes + 1),
+        ),
+        "other-name": ("the document under another name", replace(REPORT, name="another.txt")),
+    }
+    for name, (what, document) in others.items():
+        one, payload = ledger.about(document)
+        ledger.forge(one, payloads=[payload])
+        family = Family(name, ledger, one, ledger.countersigned(), has_document=True)
+        family.case("valid", f"{what}, with no document at hand", has_document=False)
+        family.case("compared", f"{what}, with the document at hand", None if name == "other-name" else Rule.P10)
+        families.append(family)
+    return families
 
 
 def _of_the_text(base: Family) -> None:
@@ -69,6 +90,7 @@ def _of_the_text(base: Family) -> None:
     base.edit("index-tab", "a tab before the index", "index 3", "index\t3")
     base.edit("index-huge", "an index beyond 2^53", "index 3", "index 9007199254740992")
     base.edit("index-upper", "Index with a capital", "index 3", "Index 3")
+    base.edit("index-bare", "the index without its word", "index 3", "3")
     base.edit("index-missing", "no line index", "index 3\n", "")
     base.edit("index-twice", "two lines index", "index 3\n", "index 3\nindex 3\n")
     given(
@@ -119,7 +141,9 @@ def _of_the_checkpoint(base: Family) -> None:
         ("signed-other-origin", "all members sign another short name", Checkpoint("x" + origin, size, head.log_root)),
     ):
         base.case(name, what, Rule.P6, note=base.cosigned(other))
-    base.case("extended", "all members sign a line that extends the checkpoint", note=base.cosigned(more="more\n"))
+    base.case(
+        "extended", "all members sign a line that extends the checkpoint", Rule.P6, note=base.cosigned(more="more\n")
+    )
     base.case(
         "blank-line-signed", "all members sign an empty line in the text", _P1, note=base.cosigned(more="\nmore\n")
     )

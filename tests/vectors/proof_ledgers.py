@@ -9,7 +9,7 @@ from tallystick.ledger.errors import Rule
 from tallystick.ledger.header import Header
 from tallystick.ledger.vote import FINALIZE, Ballot, cast
 from tallystick.ledger.wallet import Wallet
-from tallystick.proof.bundle import Entrance, FinalVotes
+from tallystick.proof.bundle import Entrance, FinalVotes, Step
 from tallystick.proof.members import Anchor
 from tests.builders import wallet
 from tests.curve import BASE, TORSION, add, encoded, times
@@ -59,6 +59,8 @@ def blocks(ledger: ProvenLedger) -> list[Family]:
     ledger.forge(*said[:1])
     own = Family("own-block", ledger, said[0], ledger.countersigned())
     own.case("valid", "the certificate of the first block, proven by that block")
+    entrance = replace(own.extra.entrance, path=(bytes(32),))
+    own.case("with-path", "the same, with a path to its own headers", _P9, extra={"entrance": entrance})
     ledger.forge(*said[1:4])
     ledger.forge(said[4], is_finalized=False)
     following = ledger.countersigned()
@@ -228,6 +230,9 @@ def members(ledger: ProvenLedger) -> list[Family]:
     last.hand("no-steps", "all steps are missing", _P5, steps=())
     last.hand("steps-order", "the steps in the wrong order", steps=steps[::-1])
     last.hand("step-twice", "a step twice", steps=(steps[0], *steps))
+    of_first = early.extra
+    inner = Step(of_first.header, of_first.votes, of_first.log, of_first.of_members, None, None)
+    last.hand("step-not-last", "a step to a block that is not the last of its epoch", steps=(inner, *steps))
     last.hand("keys-missing", "no keys", keys=())
     last.hand(
         "keys-swapped",
@@ -343,6 +348,18 @@ def little_stake(ledger: ProvenLedger) -> list[Family]:
         "old-stake", "voted for by three who held enough of the stake at first, and hold 3 % of it now", _P5, extra=few
     )
     family.case("cosigned", "cosigned by three who hold 3 % of the stake", Rule.P7, note=family.cosigned(by=three))
+    genesis = Epoch(header.epoch, ledger.genesis.stakes(), 0, 0)
+    claimed = {
+        "votes": votes_of(header, genesis, three),
+        "hand_over": replace(family.hand_over, keys=(), steps=(), voters=None),
+    }
+    family.case(
+        "old-voters",
+        "voted for and cosigned by the same three, who are said to be enough: the state root says otherwise",
+        _P5,
+        extra=claimed,
+        note=family.cosigned(by=three),
+    )
     dot = {"votes": votes_of(header, family.at.voters, [scribe.keys["dot"]])}
     steps = family.hand_over.steps
     family.case("new-stake", "voted for by one who holds most of the stake now; the step to that is missing", _P4,

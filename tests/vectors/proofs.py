@@ -78,10 +78,14 @@ def _said(case: Case) -> dict[str, Any]:
         "claimed_ms": verdict.certificate.timestamp_ms,
         "final_s": verdict.final_s,
         "status_s": verdict.status_s,
-        "cosigners": len(verdict.cosigners),
+        "cosigners": [one.organisation for one in verdict.cosigners],
         "cosigned_stake": sum(one.stake for one in verdict.cosigners),
         "total_stake": verdict.total_stake,
         "changes": [one.epoch for one in verdict.changes],
+        "validity": verdict.validity.state.value if verdict.validity is not None else None,
+        "key": verdict.validity.key.value
+        if verdict.validity is not None and verdict.validity.key is not None
+        else None,
         "content_gone": verdict.is_content_gone,
         "older": verdict.is_older,
         "anchor": verdict.anchor.encoded.hex(),

@@ -117,6 +117,7 @@ def verify(bundle: Bundle, demand: Demand) -> Verdict:
         Checkpoint._fields, (genesis.origin, extra.log.log_size, extra.log.log_root), checkpoint, strict=True
     ):
         expect(Rule.P6, f"{what} of the checkpoint", expected, found)
+    expect(Rule.P6, "lines of the checkpoint", len(checkpoint), proof.checkpoint.text.count("\n"))
     # P7: more than 2/3 of the stake countersigned it, one member as the log; no signature of a member is bad.
     cosigners = _cosigners(bundle, voters, demand.policy)
     # P8: the certificate is the leaf at its index in that log.
