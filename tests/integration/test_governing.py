@@ -1,6 +1,7 @@
 """Members who decide together, by the commands that people type, on real nodes."""
 
 import json
+from base64 import b64decode
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -323,9 +324,10 @@ def waiting(node: NodeProcess) -> Any:
 def test_a_persons_data_is_erased_everywhere_and_who_has_confirmed_is_told(same: Network, tmp_path: Path) -> None:
     first, second, third, fourth = same.nodes[:4]
     subject = ("--subject", "Zuse Konrad, BSc")
-    (tmp_path / "own.txt").write_text("own")
-    (result,) = told("certify", tmp_path / "own.txt", *subject, *at(first))["results"]
-    own = str(result["outcome"]["id"])
+    document = tmp_path / "own.txt"
+    document.write_text("own")
+    (result,) = told("certify", document, *subject, *at(first))["results"]
+    own, before = str(result["outcome"]["id"]), Path(result["proof"])
     same.wait_until_agreed()
     for node in (first, second, third, fourth):
         wait_for(partial(knows_payload, node, own), f"{node.name} has the payload")
@@ -355,6 +357,24 @@ def test_a_persons_data_is_erased_everywhere_and_who_has_confirmed_is_told(same:
         wait_for(partial(is_without, node, b"Zuse"), "no file has the subject")
     assert traces(fourth, b"Zuse")
     assert "its payload was erased" in said("show", "certificate", own, *at(second))
+    said("erase", own[:16], "--yes", *at(fourth))
+    wait_for(partial(is_without, fourth, b"Zuse"), "no file has the subject")
+    _assert_what_is_erased_is_proven_by_who_kept_it(document, before, own, fourth)
+
+
+def _assert_what_is_erased_is_proven_by_who_kept_it(
+    document: Path, before: Path, certificate: str, node: NodeProcess
+) -> None:
+    """A proof from before holds, with the content; one from after says that the content is gone."""
+    after, verify = document.with_name("after.tlog-proof"), ("verify", "--ledger", told("show", *at(node))["ledger_id"])
+    tallystick("prove", certificate, "--to", after, *at(node))
+    assert b"Zuse" in b64decode(before.read_bytes().split(b"\nextra ")[1].split(b"\n")[0])
+    assert b"Zuse" not in b64decode(after.read_bytes().split(b"\nextra ")[1].split(b"\n")[0])
+    assert "✓ own.txt is certified by node-1 (node-1)" in said(*verify, document, "--proof", before)
+    gone = "the certificate by node-1 (node-1) is proven; its content is gone"
+    assert gone in said(*verify, after)
+    refused = said(*verify, document, "--proof", after, expect=13)
+    assert "its content is gone, and nobody can tell any more which document it was about" in refused
 
 
 def test_what_another_certified_is_erased_by_motion_and_a_node_that_was_cut_off_confirms_later(
@@ -379,6 +399,24 @@ def test_what_another_certified_is_erased_by_motion_and_a_node_that_was_cut_off_
     (confirmed,) = told("motion", "show", motion, *at(third))["erasure"]["confirmed"]
     assert confirmed["member"]["organisation"] == "node-3"
     assert "erased by node-3" in said("motion", "show", motion, *at(third))
+
+
+def test_the_proof_that_a_node_was_killed_before_it_made_is_made_by_the_same_command(
+    same: Network, tmp_path: Path
+) -> None:
+    node, report = same.nodes[1], tmp_path / "report.txt"
+    report.write_text("The bridge is sound.")
+    (result,) = told("certify", report, "--no-proof", *at(node))["results"]
+    node.kill()
+    assert (result["outcome"]["state"], result["proof"]) == ("final", None)
+    told("certify", report, *at(node), expect=3)
+    assert [one.name for one in tmp_path.iterdir()] == ["report.txt"]
+    node.start()
+    (again,) = told("certify", report, *at(node))["results"]
+    assert (again["was_certified"], again["outcome"]["id"]) == (True, result["outcome"]["id"])
+    ledger = told("show", *at(node))["ledger_id"]
+    (verdict,) = told("verify", report, "--ledger", ledger)["files"]
+    assert (verdict["proof"], verdict["proven"]["certificate"]) == (again["proof"], result["outcome"]["id"])
 
 
 def test_who_certifies_anothers_payload_does_not_have_it_erased(same: Network, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from tallystick.cli.words import many, seconds
 from tallystick.client.blocking import Client
 from tallystick.client.drafts import Draft, about_file, about_files, in_words
 from tallystick.client.proof_files import PROOF, find_proof
+from tallystick.client.proof_writing import write_proof
 from tallystick.client.verdicts import OwnNode, Question, Verifier
 from tallystick.demo.account import KEPT, Account, Killing, Moment, NodeLine, Refusal, Stretch
 from tallystick.demo.local_network import LocalNetwork, NodeProcess, terminated_like_interrupted
@@ -249,11 +250,8 @@ class RealDemo(Play):
         with another.client() as client:
             assert draft.described is not None
             (found,) = client.statements_of(draft.described)
-            made = client.prove(found.id, timeout_s=_FINAL_SECONDS)
-        if made.members is not None or made.payload is not None:
-            raise Problem(f"the proof of {diploma.name} does not fit in one file")
-        proof = diploma.with_name(diploma.name + PROOF)
-        proof.write_text(made.proof)
+            proof = diploma.with_name(diploma.name + PROOF)
+            write_proof(client.prove(found.id, timeout_s=_FINAL_SECONDS), proof)
         size = f"{proof.stat().st_size:,} bytes"
         self.tell("+", f"{self._called(another)} makes {proof.name}, of {size}, when members have countersigned")
         return diploma
