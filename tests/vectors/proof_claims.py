@@ -4,11 +4,20 @@ from collections.abc import Callable
 
 from msgspec.structs import replace
 
-from tallystick.ledger.certificate import AnyCertificate, Payload, Statement, certificate_codec, issue_stake
+from tallystick.ledger.certificate import (
+    AnyCertificate,
+    Approval,
+    Payload,
+    Statement,
+    certificate_codec,
+    issue_decision,
+    issue_stake,
+)
 from tallystick.ledger.changes import Effect, Reason, Role
 from tallystick.ledger.checkpoint import cosigner_key, log_key
 from tallystick.ledger.continuation import Continuation, OldVoter
 from tallystick.ledger.errors import Rule
+from tallystick.ledger.file_statement import file_payload
 from tallystick.ledger.genesis import Founder, Genesis, continuing, make_genesis
 from tallystick.ledger.keys import Domain
 from tallystick.ledger.params import Params
@@ -20,7 +29,7 @@ from tests.proving import NOW_MS, ProvenLedger, short_epochs
 from tests.vectors.proof_cases import REPORT, Family, policy_of
 from tests.vectors.signatures import vectors
 
-_P1, _P3, _P11, _P12, _P13, _T1 = Rule.P1, Rule.P3, Rule.P11, Rule.P12, Rule.P13, Rule.T1
+_P1, _P3, _P10, _P11, _P12, _P13, _T1 = Rule.P1, Rule.P3, Rule.P10, Rule.P11, Rule.P12, Rule.P13, Rule.T1
 
 
 # ---- whom the verifier trusts -----------------------------------------------------------------------------------
@@ -208,6 +217,16 @@ def issuers(ledger: ProvenLedger) -> list[Family]:
     too_late = Family("ended-before", ledger, ended, at)
     too_late.case("not-asked", "by a key that had ended", _P11, issuer="ada")
     too_late.case("asked-key", "the same, the key is asked for", issuer=key)
+    about = file_payload(REPORT, bytes(32))
+    stranger = scribe.motion(scribe.admit("frank"), by="dot")
+    ledger.forge(stranger)
+    fields = (stranger.id,)
+    word = issue_decision(Approval, scribe.key("dot"), scribe.ledger_id, START_MS + 10**9, fields, about)
+    ledger.forge(word, payloads=[about])
+    by_word = Family("approval", ledger, word, ledger.countersigned())
+    by_word.case("valid", "an approval, with a payload that states a file")
+    by_word.case("document", "the same: what is no statement certifies no file", _P10, has_document=True)
+    by_word.case("at-before", "the same, asked for a time before", _P12, at_ms=1)
     eve = ledger.scribe.motion(ledger.scribe.admit("eve", title="ada.example"))
     ledger.forge(eve, *[ledger.scribe.approval(eve, name) for name in ("ben", "cy")])
     by_eve = Family("titled", ledger, scribe_statement(ledger, "eve"), ledger.countersigned())
@@ -217,7 +236,8 @@ def issuers(ledger: ProvenLedger) -> list[Family]:
         _P11,
         issuer="ada.example",
     )
-    return [by_ada, by_claimed, by_nobody, in_time, too_late, by_eve]
+    by_eve.case("as-a-written-domain", "the same, in capitals", _P11, issuer="Ada.Example")
+    return [by_ada, by_claimed, by_nobody, in_time, too_late, by_word, by_eve]
 
 
 def scribe_statement(ledger: ProvenLedger, by: str) -> Statement:
@@ -250,6 +270,8 @@ def statuses(ledger: ProvenLedger) -> list[Family]:
     ledger.forge(scribe.revocation(said["revoked"], reason=Reason.WITHDRAWN))
     ledger.forge(scribe.revocation(said["void"], effect=Effect.VOID, reason=Reason.FRAUD))
     ledger.forge(scribe.supersession(said["superseded"], said["successor"]))
+    between_ms = scribe.state.tip.timestamp_ms
+    ledger.forge(scribe.revocation(said["superseded"], reason=Reason.WITHDRAWN))
     late = scribe_statement(ledger, "registry")
     ledger.forge(scribe.end_issuer("registry", since=scribe.state.log.size - 1))
     at = ledger.countersigned()
@@ -261,7 +283,9 @@ def statuses(ledger: ProvenLedger) -> list[Family]:
     void.case(
         "at-before", "void, asked for a time before: it never was valid", _P12, at_ms=early.extra.header.timestamp_ms
     )
-    superseded.case("now", "superseded since then", _P12)
+    superseded.case("now", "superseded, and revoked since then", _P12)
+    superseded.case("at-between", "the same, asked for a time when it was superseded", _P12, at_ms=between_ms)
+    superseded.case("at-before", "the same, asked for a time before", at_ms=early.extra.header.timestamp_ms)
     absent = fine.extra.status
     revoked.case(
         "absence-of-another",

@@ -277,6 +277,13 @@ def _of_trust(early: Family, middle: Family, last: Family, bases: list[Anchor]) 
     other = replace(bases[-1], block_hash=bytes(32), index=last.extra.header.index, epoch=last.at.voters.number,
                     voters=last.at.voters.members)  # fmt: skip
     last.case("conflict-block", "the verifier verified another block of this index", _P4, anchors=(other,))
+    far = replace(bases[-1], index=early.extra.header.index - 1)
+    early.case("conflict-order", "of an earlier epoch, after a block that the verifier verified", _P4, anchors=(far,))
+    late_ms = early.extra.header.timestamp_ms - 1
+    early.case("conflict-time", "before a block that the verifier verified, and later than that", _P4,
+               anchors=(replace(bases[-1], timestamp_ms=late_ms),))  # fmt: skip
+    early.case("older-not-fresh", "cosigned now, and older than what the verifier verified a day ago", Rule.P13,
+               anchors=(bases[-1],), fresh_ms=60_000)  # fmt: skip
     strangers = tuple(sorted((wallet(f"no {number}").public_key, 10) for number in range(4)))
     last.case(
         "conflict-voters",

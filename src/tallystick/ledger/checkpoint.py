@@ -168,3 +168,17 @@ def decode_digest(text: str, what: str) -> bytes:
 def encode_digest(data: bytes) -> str:
     """A hash as checkpoints and proofs write it."""
     return b64encode(data).decode()
+
+
+def times_told(cosigned: Iterable[tuple[int, int]], total: int) -> tuple[int, int]:
+    """By when a checkpoint was final, and since when it is known to have been the newest (s).
+
+    `cosigned` is the time and stake of each cosigner, with more than 2/3 of the total stake together. Holders of more
+    than 1/3 had signed by the first time: one of them at least is honest. Holders of more than 2/3 signed since the
+    second.
+    """
+    ordered = sorted(cosigned)
+    times, stakes, places = [time_s for time_s, _ in ordered], [stake for _, stake in ordered], range(len(ordered))
+    by = next(at for at in places if 3 * sum(stakes[: at + 1]) > total)
+    since = next(at for at in reversed(places) if 3 * sum(stakes[at:]) > 2 * total)
+    return times[by], times[since]

@@ -109,6 +109,8 @@ class Rule(Enum):
     T2 = "audit path has the form of its place in the tree"
 
 
+_MOST_TOLD = 120
+
 BLAMES_THE_PEER = frozenset({Rule.E1, Rule.E2, Rule.E3, Rule.N1, Rule.N4})
 """Rules that a peer breaks by what it made itself, or by the form of its message: breaking one disconnects (N5).
 
@@ -155,5 +157,6 @@ def step(rule: Rule, what: str) -> Iterator[None]:
 
 
 def _told(value: object) -> str:
-    """A value for a person."""
-    return value.hex() if isinstance(value, bytes) else str(value)
+    """A value for a person, not longer than a line: it may come from elsewhere."""
+    text = value.hex() if isinstance(value, bytes) else str(value)
+    return text if len(text) <= _MOST_TOLD else f"{text[:_MOST_TOLD]}… ({len(text):,} characters)"

@@ -4,10 +4,11 @@ from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
-from tallystick.ledger.certificate import Payload
+from tallystick.ledger.certificate import AnyCertificate, Payload, Statement, check_payload
 from tallystick.ledger.encoding import Codec
-from tallystick.ledger.errors import Refused
+from tallystick.ledger.errors import NotProven, Refused, Rule, expect
 from tallystick.ledger.fields import NO_CONTROLS, Digest
+from tallystick.ledger.kinds import kind_of
 
 FILE_MEDIA_TYPE: Final = "application/vnd.tallystick.file"
 MAX_FILE_NAME_CHARACTERS: Final = 255
@@ -38,3 +39,25 @@ def file_statement_in(payload: Payload) -> FileStatement | None:
         return file_statement_codec.decode(payload.content)
     except Refused:
         return None
+
+
+def check_document(certificate: AnyCertificate, payload: Payload | None, document: FileStatement | None) -> None:
+    """Raise `Refused` (P10; C3) unless the payload is the certificate's, and states this document, if there is one.
+
+    Only statements are about files: what else is certified has no status.
+    """
+    check_payload(certificate, payload)
+    if document is None:
+        return
+    if not isinstance(certificate, Statement):
+        raise NotProven(Rule.P10, f"the certificate is no statement about a file: its kind is {kind_of(certificate)}")
+    if payload is None and certificate.payload_hash is not None:
+        what = (
+            "its content is not in the proof, erased or left out: nobody can tell from it which document it was about"
+        )
+        raise NotProven(Rule.P10, what)
+    stated = file_statement_in(payload) if payload is not None else None
+    if stated is None:
+        raise NotProven(Rule.P10, "the certificate is about no file")
+    expect(Rule.P10, "SHA-256 of the document", stated.sha256, document.sha256)
+    expect(Rule.P10, "size of the document in bytes", stated.size_bytes, document.size_bytes)

@@ -15,6 +15,8 @@ from tallystick.ledger.stake import Account, StakeTable
 from tallystick.ledger.vote import FINALIZE, Ballot, Tally, check_vote_signatures
 from tallystick.proof.bundle import FinalVotes, HandOver, Step, Voters
 
+_UNKNOWN_START = "the proof starts from an epoch not verified here before; make it without --since"
+
 
 class Conflict(NotProven):
     """Two histories of one ledger, each proven: its members signed both, or their keys were stolen."""
@@ -33,7 +35,7 @@ class Anchor(Encoded):
 
 
 class MemberChange(NamedTuple):
-    """Voters of an epoch that are others than those known before."""
+    """Voters of an epoch that are others than those known before: they changed by then."""
 
     epoch: int
     joined: tuple[bytes, ...]
@@ -62,6 +64,8 @@ class Members:
         self._keys = (*(key for key, _ in first.members), *hand_over.keys)
         self._known = self._epoch(hand_over.since, hand_over.first, first)
         self._is_trusted = hand_over.since == 0 and hand_over.first is None
+        if not self._is_trusted and all(one < hand_over.since for one in self._anchors):
+            raise NotProven(Rule.P4, _UNKNOWN_START)
         self._meet(self._known)
 
     def follow(self, step: Step) -> None:
@@ -88,14 +92,16 @@ class Members:
         expect(rule, f"state root of block {header.index}", header.state_root, final.log.hash)
         expect(rule, f"hash of the member roots of block {header.index}", final.log.members_hash, final.of_members.hash)
         expect(rule, f"voters of block {header.index}", final.of_members.voters, voters.hash)
-        voted = _voted(rule, voters, final)
+        finalization = _finalization(rule, voters, final)
         between = [one for one in self._anchors.values() if self._known.number < one.epoch < header.epoch]
         for known in (self._known, *map(_epoch_of, between)):
-            stake = sum(known.stake(key) for key in voted)
+            stake = sum(known.stake(key) for key in finalization.members)
             if not known.is_quorum(stake):
                 what = f"stake of epoch {known.number}, known before, in the votes of epoch {header.epoch}"
                 raise NotProven(Rule.P4, what, f"more than 2/3 of {known.total}", stake)
-        if between:
+        with step(rule, f"votes for block {final.last.index}"):
+            check_vote_signatures(finalization.tally, self._ledger_id)
+        if between and not self._is_trusted:
             self._trust(_epoch_of(max(between, key=lambda one: one.epoch)))
         self._move(voters)
         return voters
@@ -103,7 +109,7 @@ class Members:
     def check_trusted(self) -> None:
         """Raise `NotProven` (P4) if the hand-over starts from an epoch that the verifier never verified."""
         if not self._is_trusted:
-            raise NotProven(Rule.P4, "the proof starts from an epoch not verified here before; make it without --since")
+            raise NotProven(Rule.P4, _UNKNOWN_START)
 
     def _move(self, epoch: Epoch) -> None:
         before, after = {key for key, _ in self._known.members}, {key for key, _ in epoch.members}
@@ -140,17 +146,14 @@ class Members:
         return epoch
 
 
-def _voted(rule: Rule, epoch: Epoch, final: FinalBlock) -> frozenset[bytes]:
-    """Who voted to finalize the block. Raises `NotProven` unless all signatures are good, and a quorum of the epoch."""
+def _finalization(rule: Rule, epoch: Epoch, final: FinalBlock) -> Finalization:
+    """The votes, of a quorum of the epoch; their signatures are not verified. Raises `NotProven`."""
     members, header = epoch.members, final.last
+    if any(place >= len(members) for place, _ in final.votes.signatures):
+        raise NotProven(rule, f"a vote for block {header.index} is of nobody in its epoch")
+    ballot = Ballot(FINALIZE, header.epoch, final.votes.view, header.hash)
     with step(rule, f"votes for block {header.index}"):
-        if any(place >= len(members) for place, _ in final.votes.signatures):
-            raise NotProven(rule, f"a vote for block {header.index} is of nobody in its epoch")
-        ballot = Ballot(FINALIZE, header.epoch, final.votes.view, header.hash)
-        tally = Tally(ballot, tuple((members[place][0], signature) for place, signature in final.votes.signatures))
-        finalization = Finalization(tally, epoch)
-        check_vote_signatures(tally, header.ledger_id)
-    return finalization.members
+        return Finalization(Tally(ballot, tuple((members[at][0], one) for at, one in final.votes.signatures)), epoch)
 
 
 def _epoch_of(anchor: Anchor) -> Epoch:

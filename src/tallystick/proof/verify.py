@@ -1,15 +1,16 @@
 """Verifies a proof offline: `verify` is the list of checks, in the order and by the numbers of docs/proofs.md."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from tallystick.ledger.certificate import AnyCertificate, Payload, Statement, check_payload, check_signed
-from tallystick.ledger.checkpoint import Checkpoint, check_cosigned
+from tallystick.ledger.certificate import AnyCertificate, Payload, Statement, check_signed
+from tallystick.ledger.checkpoint import Checkpoint, check_cosigned, times_told
 from tallystick.ledger.directory import KeyEntry, Organisation, proven_key, proven_organisation
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import NotProven, Rule, expect, step
 from tallystick.ledger.fields import is_domain
-from tallystick.ledger.file_statement import FileStatement, file_statement_in
+from tallystick.ledger.file_statement import FileStatement, check_document, file_statement_in
 from tallystick.ledger.genesis import Genesis
 from tallystick.ledger.header import Header
 from tallystick.ledger.keys import is_signed
@@ -74,7 +75,7 @@ class Verdict:
     final_s: int
     """Holders of more than 1/3 of the stake say that the checkpoint was final by then."""
     status_s: int
-    """Holders of more than 2/3 of the stake say that nothing later was final by then."""
+    """Holders of more than 2/3 of the stake say that nothing later was final by then; and nothing known here was."""
     changes: tuple[MemberChange, ...]
     is_older: bool
     """Whether the verifier knew a newer header."""
@@ -124,12 +125,14 @@ def verify(bundle: Bundle, demand: Demand) -> Verdict:
     # P9: it entered the log with this block.
     block = _entrance_block(extra, proof.log_index)
     # P10: it is about the document at hand.
-    _check_document(certificate, bundle.payload, demand.document)
+    with step(Rule.P10, "payload"):
+        check_document(certificate, bundle.payload, demand.document)
     # T1: the directory says whose the issuer's key was; with the status trie, whether the certificate is valid.
     entry, organisation = _issuer(extra, proof.log_index)
     stated = Stated(certificate.issuer, proof.log_index, block.timestamp_ms)
     at_ms = header.timestamp_ms if demand.at_ms is None else demand.at_ms
-    final_s, status_s = _times_s(cosigners, voters)
+    final_s, status_s = times_told([(one.time_s, one.stake) for one in cosigners], voters.total)
+    later_ms = [one.timestamp_ms for one in demand.anchors if one.index > header.index]
     verdict = Verdict(
         genesis=genesis,
         certificate=certificate,
@@ -144,9 +147,9 @@ def verify(bundle: Bundle, demand: Demand) -> Verdict:
         cosigners=cosigners,
         total_stake=voters.total,
         final_s=final_s,
-        status_s=status_s,
+        status_s=min(status_s, *(one // 1000 for one in later_ms)) if later_ms else status_s,
         changes=tuple(members.changes),
-        is_older=any(one.index > header.index for one in demand.anchors),
+        is_older=bool(later_ms),
         anchor=Anchor(genesis.ledger_id, voters.number, voters.members, header.index, header.hash, header.timestamp_ms),
     )
     # What the verifier asks of it: the issuer (P11), valid (P12), known as of a time that is late enough (P13).
@@ -182,10 +185,17 @@ def _final_voters(bundle: Bundle, members: Members, demand: Demand) -> Epoch:
         voted = {voters.members[place][0] for place, _ in extra.votes.signatures}
         if not demand.policy.holds(voted):
             raise NotProven(Rule.P5, "those who voted do not satisfy the policy")
-    for anchor in demand.anchors:
-        if anchor.index == extra.header.index and anchor.block_hash != extra.header.hash:
-            raise Conflict(Rule.P4, f"block {anchor.index}, verified before", anchor.block_hash, extra.header.hash)
+    _check_order(extra.header, demand.anchors)
     return voters
+
+
+def _check_order(header: Header, anchors: Iterable[Anchor]) -> None:
+    """On one chain index, time and epoch rise together, so a header that does not fit in is of another history."""
+    for one in anchors:
+        later = 1 if header.index > one.index else -1
+        rises = later * (header.timestamp_ms - one.timestamp_ms) > 0 and later * (header.epoch - one.epoch) >= 0
+        if not (header.hash == one.block_hash if header.index == one.index else rises):
+            raise Conflict(Rule.P4, f"a history with block {one.index}, verified before", one.block_hash, header.hash)
 
 
 def _cosigners(bundle: Bundle, voters: Epoch, policy: Policy | None) -> tuple[Cosigner, ...]:
@@ -198,15 +208,6 @@ def _cosigners(bundle: Bundle, voters: Epoch, policy: Policy | None) -> tuple[Co
     if not voters.is_quorum(stake):
         raise NotProven(Rule.P7, "stake that countersigned", f"more than 2/3 of {voters.total}", stake)
     return tuple(Cosigner(key, held.get(key), voters.stake(key), time_s) for key, time_s in times_s.items())
-
-
-def _times_s(cosigners: tuple[Cosigner, ...], voters: Epoch) -> tuple[int, int]:
-    """Final not later than, and status as of."""
-    ordered = sorted(cosigners, key=lambda one: one.time_s)
-    stakes, places = [one.stake for one in ordered], range(len(ordered))
-    by = next(at for at in places if 3 * sum(stakes[: at + 1]) > voters.total)
-    since = next(at for at in reversed(places) if voters.is_quorum(sum(stakes[at:])))
-    return ordered[by].time_s, ordered[since].time_s
 
 
 def _entrance_block(extra: ProofExtra, log_index: int) -> Header:
@@ -225,20 +226,6 @@ def _entrance_block(extra: ProofExtra, log_index: int) -> Header:
         sizes = f"{entrance.parent_log.log_size} to {log.log_size - 1}"
         raise NotProven(Rule.P9, f"log index in block {block.index}", sizes, log_index)
     return block
-
-
-def _check_document(certificate: AnyCertificate, payload: Payload | None, document: FileStatement | None) -> None:
-    with step(Rule.P10, "payload"):
-        check_payload(certificate, payload)
-    if document is None:
-        return
-    if payload is None and certificate.payload_hash is not None:
-        raise NotProven(Rule.P10, "its content is gone, and nobody can tell any more which document it was about")
-    certified = file_statement_in(payload) if payload is not None else None
-    if certified is None:
-        raise NotProven(Rule.P10, "the certificate is about no file")
-    expect(Rule.P10, "SHA-256 of the document", certified.sha256, document.sha256)
-    expect(Rule.P10, "size of the document in bytes", certified.size_bytes, document.size_bytes)
 
 
 def _issuer(extra: ProofExtra, log_index: int) -> tuple[KeyEntry | None, Organisation | None]:
@@ -272,8 +259,10 @@ def _check_issuer(verdict: Verdict, asked: str | None) -> None:
         whose = "had ended" if has_ended else "was of no organisation"
         if asked is not None or verdict.has_directory:
             raise NotProven(Rule.P11, f"the issuer's key {key} {whose}: it counts only if the verifier names it")
-    elif asked is not None and asked not in ((by.domain,) if is_domain(asked) else (by.id, by.title)):
-        raise NotProven(Rule.P11, "issuer", asked, by.id)
+    elif asked is not None:
+        domain = asked.lower()
+        if by.domain != domain if is_domain(domain) else asked not in (by.id, by.title):
+            raise NotProven(Rule.P11, "issuer", asked, by.id)
 
 
 def _validity(extra: ProofExtra, stated: Stated, entry: KeyEntry | None, at_ms: int) -> Validity | None:
@@ -286,8 +275,11 @@ def _validity(extra: ProofExtra, stated: Stated, entry: KeyEntry | None, at_ms: 
 
 def _check_valid(verdict: Verdict, demand: Demand) -> None:
     validity, status_ms = verdict.validity, 1000 * verdict.status_s
-    if validity is not None and validity.state is not ValidityState.VALID:
-        raise NotProven(Rule.P12, "the certificate", ValidityState.VALID.value, validity.state.value)
+    state = validity.state if validity is not None else ValidityState.VALID
+    if demand.at_ms is not None and demand.at_ms < verdict.block.timestamp_ms:
+        state = ValidityState.NOT_YET
+    if state is not ValidityState.VALID:
+        raise NotProven(Rule.P12, "the certificate", ValidityState.VALID.value, state.value)
     if demand.at_ms is not None and demand.at_ms > max(status_ms, verdict.header.timestamp_ms):
         raise NotProven(Rule.P13, "time of the status (ms)", f"{demand.at_ms} or later", status_ms)
     if demand.fresh_ms is not None and abs(demand.now_ms - status_ms) > demand.fresh_ms:  # nor far ahead of the clock
