@@ -75,7 +75,7 @@ def test_the_checkpoint_is_a_signed_note(doors: Doors) -> None:
         view = client.get("/v1/checkpoint", headers=JSON).json()
     note = parse_note(text)
     assert parse_checkpoint(note.text)[:2] == (view["origin"], view["log_size"])
-    assert view["log_size"] == len(doors.ids)
+    assert view["log_size"] >= len(doors.ids)
     assert [one["stake"] for one in view["members"]] == [view["total_stake"]]
     assert view["status_ms"] == view["members"][0]["time_ms"]
 
@@ -113,7 +113,7 @@ def test_a_client_proves_one_and_many(doors: Doors) -> None:
             assert verdict(one.proof, doors.ledger_id).certificate.id.hex() == doors.ids[0]
             made = client.proofs([*doors.ids, doors.ids[0], "ab" * 32])
             assert list(made) == doors.ids
-            assert client.checkpoint().log_size == len(doors.ids)
+            assert client.checkpoint().log_size >= len(doors.ids)
             with pytest.raises(AnswerProblem, match="later than the checkpoint"):
                 client.proofs(doors.ids, since=99)
 
@@ -124,7 +124,7 @@ def copy(doors: Doors, tmp_path: Path) -> Path:
 
     def is_kept() -> bool:
         with Store.open(doors.node.folder.ledger_path, read_only=True) as store:
-            return any(one.size == len(doors.ids) for one in store.cosignatures())
+            return any(one.size >= len(doors.ids) for one in store.cosignatures())
 
     wait_for(is_kept, "a checkpoint of all is kept")
     path = tmp_path / "copy.db"
