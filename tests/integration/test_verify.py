@@ -173,7 +173,17 @@ def test_standard_input_and_a_proof_of_another_name(report: Handed) -> None:
     assert "certified as report.pdf" in report.verify("-", "--proof", "elsewhere", given=given)
     report.verify("-", "--proof", "elsewhere", given=given + "!", expect=13)
     proof = (report.folder / "elsewhere").read_text()
-    assert "✓ standard input proves a certificate by University of Ada" in report.verify("-", given=proof)
+    assert "there is no proof of it; name its proof with --proof" in report.verify("-", given=proof, expect=11)
+    report.verify("-", "--proof", "elsewhere", given=proof, expect=13)
+
+
+def test_a_document_that_is_itself_a_proof_is_a_document(report: Handed) -> None:
+    """Whoever hands it over has a proof of something else, and calls it as the document."""
+    proof = report.folder / "report.pdf.tlog-proof"
+    shutil.copy(proof, report.folder / "invoice.pdf")
+    assert report.file("invoice.pdf", expect=11)["sha256"] == hash_of(proof.read_bytes())
+    shutil.copy(proof, report.folder / "invoice.pdf.tlog-proof")
+    assert report.file("invoice.pdf", expect=13)["failure"]["rule"] == "P10"
 
 
 def test_of_a_proof_alone_no_document_is_compared_and_it_says_so(report: Handed) -> None:
@@ -215,6 +225,17 @@ def test_quiet_says_it_by_the_exit_code_alone(report: Handed) -> None:
     assert report.verify("report.pdf", "--quiet") == ""
     (report.folder / "report.pdf").write_bytes(b"other")
     assert report.verify("report.pdf", "--quiet", expect=13) == ""
+
+
+def test_files_of_these_names_that_the_proof_does_not_lack_are_not_read_or_kept(report: Handed) -> None:
+    for ending in (MEMBERS, PAYLOAD):
+        (report.folder / f"report.pdf{ending}").write_bytes(b"another's")
+    found = find_proof(report.folder / "report.pdf").files
+    assert found is not None
+    assert (found.members, found.payload) == (None, None)
+    assert RawProof(found.proof, b"a node's").kept.members is None
+    report.verify()
+    assert not list((report.folder / ".config" / "tallystick" / "trust").glob("*.members"))
 
 
 def test_changes_of_members_that_were_followed_are_told(handed: Handed) -> None:
@@ -498,6 +519,16 @@ def test_a_ledger_is_trusted_by_its_genesis(report: Handed) -> None:
     assert (told["name"], told["ledger_id"], told["title"]) == ("theirs", report.id, "governed")
     assert told["added_from"] == "the genesis genesis"
     assert "✓" in report.verify("report.pdf", "--ledger", "theirs")
+
+
+def test_a_ledger_is_trusted_by_a_file_whatever_bytes_its_name_is_of(report: Handed) -> None:
+    cli("trust", "remove", "ours", "--yes", cwd=report.folder)
+    name = os.fsdecode(b"\xff" * 200)
+    shutil.copy(report.folder / "report.pdf.tlog-proof", report.folder / name)
+    in_json("trust", "add", name, "--name", "ours", "--yes", cwd=report.folder)
+    told = in_json("trust", "list", cwd=report.folder)
+    assert (len(told["ledgers"]), told["damaged"]) == (1, [])
+    assert "✓" in report.verify()
 
 
 def test_a_ledger_is_trusted_no_more_once_it_is_removed(report: Handed) -> None:

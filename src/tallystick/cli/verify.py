@@ -40,7 +40,7 @@ def span_ms(text: str) -> int:
 
 
 def verify(
-    files: Annotated[list[Path], argument("FILE", "Documents to verify, or proofs alone; - is standard input.")],
+    files: Annotated[list[Path], argument("FILE", "Documents to verify, or FILE.tlog-proof alone; - is a document.")],
     *,
     proof: Annotated[Path | None, option("The proof of the one FILE.", "FILE", show_default="FILE.tlog-proof")] = None,
     ledger: Annotated[

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from tallystick.api import proof_views as v
 from tallystick.api.proven import RESULTS, claims_view, exit_code_of, failure_view, proven_view
-from tallystick.client.proof_files import Found, RawProof
+from tallystick.client.proof_files import PROOF, Found, RawProof
 from tallystick.host.data_folder import DataFolder
 from tallystick.host.text import is_hex_digest
 from tallystick.host.trust import SHORTEST_ID, TrustError, TrustStore
@@ -102,8 +102,9 @@ class Verifier:
     def verify(self, found: Found) -> v.FileVerdict:
         """The verdict on one file. Raises `DamagedStore`, `TrustError` for what is kept of its ledger."""
         if found.files is None:
-            missing = f"there is no {found.name}.tlog-proof beside it; name its proof with --proof"
-            return self._told(found, None, NotProven(Rule.P1, missing), None)
+            missing = "proof of it" if found.is_stream else f"{found.name}{PROOF} beside it"
+            reason = f"there is no {missing}; name its proof with --proof"
+            return self._told(found, None, NotProven(Rule.P1, reason), None)
         try:
             bundle = found.files.bundle
         except Refused as refused:
