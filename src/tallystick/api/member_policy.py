@@ -36,9 +36,7 @@ def warnings_of(epoch: int, witnesses: Sequence[Witness]) -> list[str]:
     if needed == count:
         told.append("it needs everybody: one member that is away, and nothing satisfies it")
     if count > MAX_LOG_LINES:
-        told.append(
-            f"a proof of more than {MAX_LOG_LINES} members has one log signature, that of the first by key"
-        )
+        told.append(f"a proof of more than {MAX_LOG_LINES} members has one log signature, that of the first by key")
     if count > MOST_WITNESSES:
         told.append(f"it has {count} witnesses, and other tools take {MOST_WITNESSES} at most")
     return told
