@@ -287,7 +287,7 @@ def test_a_folder_that_others_may_change_says_nothing(store: TrustStore) -> None
             lambda: store.add(trusted("another", OTHER)),
             lambda: store.keep_conflict(LEDGER, proof(8), "other", START_MS),
         ):
-            with pytest.raises(TrustError, match="may be changed by others.*chmod 700"):
+            with pytest.raises(TrustError, match=r"may be changed by others.*chmod 700"):
                 use()
     store.path.chmod(0o755)
     assert kept(store).name == "ours"
