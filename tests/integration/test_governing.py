@@ -365,7 +365,7 @@ def test_a_persons_data_is_erased_everywhere_and_who_has_confirmed_is_told(same:
 def _assert_what_is_erased_is_proven_by_who_kept_it(
     document: Path, before: Path, certificate: str, node: NodeProcess
 ) -> None:
-    """A proof from before holds, with the content; one from after says that the content is gone."""
+    """A proof from before holds, with the content; one from after says that the content is not in it."""
     after, verify = document.with_name("after.tlog-proof"), ("verify", "--ledger", told("show", *at(node))["ledger_id"])
     tallystick("prove", certificate, "--to", after, *at(node))
     assert b"Zuse" in b64decode(before.read_bytes().split(b"\nextra ")[1].split(b"\n")[0])

@@ -126,7 +126,7 @@ class Verifier:
         self._newest: dict[bytes, _Newest] = {}
 
     def verify(self, found: Found) -> v.FileVerdict:
-        """The verdict on one file. Raises `DamagedStore`, `TrustError` for what is kept of its ledger."""
+        """The verdict on one file. Raises `StoreError`, `TrustError` for what is kept of its ledger."""
         if found.files is None:
             missing = "proof of it" if found.is_stream else f"{found.name}{PROOF} beside it"
             reason = f"there is no {missing}; name its proof with --proof"
@@ -219,7 +219,8 @@ class Verifier:
             return ()
         own = self._own.anchor(header.index) if trust.ledger_id == self._own.ledger_id else None
         newest = self._newest.get(trust.ledger_id)
-        return (*trust.kept, *([own] if own else []), *([newest.anchor] if newest else []))
+        known = (*trust.kept, *([own] if own else []), *([newest.anchor] if newest else []))
+        return tuple(sorted(known, key=lambda one: one.index))
 
     def _conflict(self, ledger_id: bytes, files: RawProof, conflict: Conflict) -> str:
         """Keep both histories; what to do next."""
@@ -323,7 +324,7 @@ def _issuer_asked(asked: str | None, bundle: Bundle) -> str | None:
 
 
 def _is_before(one: Verdict, other: Verdict) -> bool:
-    """Whether it shows an earlier status, or that of an earlier block, at which whose clocks say it does not matter."""
+    """Whether it shows an earlier status, or that of an earlier block, whatever its cosigners' clocks say."""
     return one.status_s < other.status_s or one.header.index < other.header.index
 
 
