@@ -34,7 +34,7 @@ class ExitCode(_Exit):
     NOT_TRUSTED = 10, "not verified: it is of no ledger that you trust"
     NO_PROOF = 11, "no proof, or a malformed one"
     NOT_PROVEN = 12, "not proven: a signature, hash or quorum does not hold"
-    OTHER_DOCUMENT = 13, "another document, or its content is gone"
+    OTHER_DOCUMENT = 13, "another document, or its content is not in the proof"
     OTHER_ISSUER = 14, "another issuer"
     NOT_VALID = 15, "revoked, void or superseded"
     NOT_FRESH = 16, "its status is not fresh enough"

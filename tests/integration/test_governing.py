@@ -365,16 +365,16 @@ def test_a_persons_data_is_erased_everywhere_and_who_has_confirmed_is_told(same:
 def _assert_what_is_erased_is_proven_by_who_kept_it(
     document: Path, before: Path, certificate: str, node: NodeProcess
 ) -> None:
-    """A proof from before holds, with the content; one from after says that the content is gone."""
+    """A proof from before holds, with the content; one from after says that the content is not in it."""
     after, verify = document.with_name("after.tlog-proof"), ("verify", "--ledger", told("show", *at(node))["ledger_id"])
     tallystick("prove", certificate, "--to", after, *at(node))
     assert b"Zuse" in b64decode(before.read_bytes().split(b"\nextra ")[1].split(b"\n")[0])
     assert b"Zuse" not in b64decode(after.read_bytes().split(b"\nextra ")[1].split(b"\n")[0])
     assert "✓ own.txt is certified by node-1 (node-1)" in said(*verify, document, "--proof", before)
-    gone = "the certificate by node-1 (node-1) is proven; its content is gone"
+    gone = "a certificate by node-1 (node-1) is proven; its content is not in this proof: erased, or left out"
     assert gone in said(*verify, after)
     refused = said(*verify, document, "--proof", after, expect=13)
-    assert "its content is gone, and nobody can tell any more which document it was about" in refused
+    assert "erased, or left out (FILE.payload); nobody can tell from it which document it was about" in refused
 
 
 def test_what_another_certified_is_erased_by_motion_and_a_node_that_was_cut_off_confirms_later(

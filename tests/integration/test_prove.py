@@ -197,6 +197,7 @@ def test_prove_makes_a_proof_by_file_by_id_and_of_a_proof(user: User) -> None:
     before, after = user.verdict(by_id["proof"]), user.verdict(again["proof"])
     assert before.block == after.block, "the block time stays"
     assert before.header.index < after.header.index
+    assert "tallystick verify FILE --proof elsewhere" in user.said("prove", certificate_id, "--to", "elsewhere")
     said = user.said("prove", "report.txt", certificate_id)
     assert f"✓ report.txt{PROOF} is made anew: the log up to block" in said
     assert "2 proofs made" in said

@@ -134,6 +134,37 @@ def test_what_was_verified_under_less_than_is_kept_now_is_verified_again(store: 
     assert kept(store).anchors == (anchor(7),)
 
 
+def test_another_history_of_one_index_that_was_kept_meanwhile_is_verified_again(store: TrustStore) -> None:
+    """Two commands that knew nothing: the second one finds the conflict only if it verifies once more."""
+    store.add(trusted())
+    store.keep(LEDGER, anchor(7), proof(7), ())
+    for other in (anchor(7, fill=b"x"), anchor(3, fill=b"x")):
+        assert not store.keep(LEDGER, other, proof(3), ())
+    assert kept(store).anchors == (anchor(7),)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"index": 10**12, "epoch": 0},
+        {"index": 10**12, "timestamp_ms": START_MS + 17},
+        {"index": 10**12, "timestamp_ms": 0},
+        {"index": 9, "epoch": 2},
+        {"index": 9, "timestamp_ms": START_MS + 18},
+        {"index": 9, "timestamp_ms": START_MS + 17},
+    ],
+)
+def test_a_header_that_cannot_be_of_the_same_chain_is_not_kept(store: TrustStore, wrong: dict[str, int]) -> None:
+    """As the keys of an epoch that is over can sign one of any index."""
+    store.add(trusted())
+    store.keep(LEDGER, anchor(17), proof(17), ())
+    known = kept(store).anchors
+    with pytest.raises(TrustError, match="has another place in time, or among epochs"):
+        store.keep(LEDGER, replace(anchor(17), **{"timestamp_ms": START_MS + wrong["index"], **wrong}), proof(1), known)
+    assert kept(store).anchors == known
+    assert (store.path / f"{LEDGER.hex()}.tlog-proof").read_bytes() == b"proof 17"
+
+
 def test_so_many_headers_are_kept_the_oldest_goes(store: TrustStore) -> None:
     store.add(trusted())
     for index in range(MAX_ANCHORS + 2):
@@ -196,7 +227,7 @@ for number in range(8):
     mine = None
     while mine is None or mine not in store.get(ledger_id).anchors:
         known = store.get(ledger_id).anchors
-        mine = Anchor(ledger_id, 0, ((bytes(32), 1),), len(known), bytes([own, number]) * 16, 0)
+        mine = Anchor(ledger_id, 0, ((bytes(32), 1),), len(known), bytes([own, number]) * 16, len(known))
         store.keep(ledger_id, mine, KeptProof(b"proof"), known)
 """
 
@@ -243,6 +274,38 @@ def test_a_file_that_others_may_change_says_nothing(store: TrustStore) -> None:
     path = store.path / f"{LEDGER.hex()}.json"
     path.chmod(0o660)
     with pytest.raises(TrustError, match="may be changed by others"):
+        store.get(LEDGER)
+
+
+def test_a_folder_that_others_may_change_says_nothing(store: TrustStore) -> None:
+    store.add(trusted())
+    for mode in (0o777, 0o770, 0o1777):
+        store.path.chmod(mode)
+        for use in (
+            lambda: store.get(LEDGER),
+            lambda: store.id_of("ours"),
+            lambda: store.add(trusted("another", OTHER)),
+            lambda: store.keep_conflict(LEDGER, proof(8), "other", START_MS),
+        ):
+            with pytest.raises(TrustError, match=r"may be changed by others.*chmod 700"):
+                use()
+    store.path.chmod(0o755)
+    assert kept(store).name == "ours"
+
+
+def test_links_are_not_followed(store: TrustStore, tmp_path: Path) -> None:
+    """Neither to what is read as trusted, nor to what would be written over."""
+    store.add(trusted())
+    path = store.path / f"{LEDGER.hex()}.json"
+    evil, mine = tmp_path / "evil.json", tmp_path / "mine"
+    mine.write_bytes(b"mine")
+    (store.path / f"{LEDGER.hex()}.tlog-proof.new").symlink_to(mine)
+    with pytest.raises(TrustError, match="cannot be written"):
+        store.keep(LEDGER, anchor(7), proof(7), ())
+    assert mine.read_bytes() == b"mine"
+    path.rename(evil)
+    path.symlink_to(evil)
+    with pytest.raises(TrustError, match="cannot be read"):
         store.get(LEDGER)
 
 

@@ -30,6 +30,7 @@ from tallystick.problems import ExitCode
 from tallystick.storage.described_files import describe_file
 from tallystick.storage.store import Store
 
+LACKING = "its content is not in this proof: erased, or left out (FILE.payload)"
 CONTENT = b"The bridge is sound.\n" * 100
 MINUTE_MS = 60_000
 DAY_S = 86_400
@@ -173,7 +174,17 @@ def test_standard_input_and_a_proof_of_another_name(report: Handed) -> None:
     assert "certified as report.pdf" in report.verify("-", "--proof", "elsewhere", given=given)
     report.verify("-", "--proof", "elsewhere", given=given + "!", expect=13)
     proof = (report.folder / "elsewhere").read_text()
-    assert "✓ standard input proves a certificate by University of Ada" in report.verify("-", given=proof)
+    assert "there is no proof of it; name its proof with --proof" in report.verify("-", given=proof, expect=11)
+    report.verify("-", "--proof", "elsewhere", given=proof, expect=13)
+
+
+def test_a_document_that_is_itself_a_proof_is_a_document(report: Handed) -> None:
+    """Whoever hands it over has a proof of something else, and calls it as the document."""
+    proof = report.folder / "report.pdf.tlog-proof"
+    shutil.copy(proof, report.folder / "invoice.pdf")
+    assert report.file("invoice.pdf", expect=11)["sha256"] == hash_of(proof.read_bytes())
+    shutil.copy(proof, report.folder / "invoice.pdf.tlog-proof")
+    assert report.file("invoice.pdf", expect=13)["failure"]["rule"] == "P10"
 
 
 def test_of_a_proof_alone_no_document_is_compared_and_it_says_so(report: Handed) -> None:
@@ -181,6 +192,8 @@ def test_of_a_proof_alone_no_document_is_compared_and_it_says_so(report: Handed)
     assert "✓ report.pdf.tlog-proof proves a certificate by University of Ada (ada); no document was compared" in shown
     assert "not compared; it is about report.pdf, 2,100 bytes" in shown
     assert report.file("report.pdf.tlog-proof")["sha256"] is None
+    shown = cli("verify", *["report.pdf.tlog-proof"] * 4, cwd=report.folder).stdout
+    assert shown.count(" verified, no ") == 4, "document: the column is narrow"
 
 
 def test_members_and_payload_may_stand_in_files_beside_the_proof(handed: Handed) -> None:
@@ -194,9 +207,7 @@ def test_members_and_payload_may_stand_in_files_beside_the_proof(handed: Handed)
     assert (handed.folder / "long.payload").exists()
     assert "says sss" in handed.verify("long.tlog-proof")
     (handed.folder / "long.payload").unlink()
-    assert "the certificate by University of Ada (ada) is proven; its content is gone" in handed.verify(
-        "long.tlog-proof"
-    )
+    assert f": a certificate by University of Ada (ada) is proven; {LACKING}" in handed.verify("long.tlog-proof")
 
 
 def test_a_content_that_is_gone_is_said_and_a_document_cannot_be_compared(handed: Handed) -> None:
@@ -205,16 +216,29 @@ def test_a_content_that_is_gone_is_said_and_a_document_cannot_be_compared(handed
     handed.prove(given)
     handed.trust()
     shown = handed.verify("report.pdf.tlog-proof")
-    assert "✓ report.pdf.tlog-proof: the certificate by University of Ada (ada) is proven; its content is gone" in shown
+    assert f"✓ report.pdf.tlog-proof: a certificate by University of Ada (ada) is proven; {LACKING}" in shown
     assert handed.file("report.pdf.tlog-proof")["proven"]["is_content_gone"]
     shown = handed.verify(expect=13)
-    assert "its content is gone, and nobody can tell any more which document it was about" in shown
+    assert f"{LACKING}; nobody can tell from it which document it was about" in shown
+    assert "do next ask whoever gave you the proof for FILE.payload" in shown
+    assert "one changed byte" not in shown
 
 
 def test_quiet_says_it_by_the_exit_code_alone(report: Handed) -> None:
     assert report.verify("report.pdf", "--quiet") == ""
     (report.folder / "report.pdf").write_bytes(b"other")
     assert report.verify("report.pdf", "--quiet", expect=13) == ""
+
+
+def test_files_of_these_names_that_the_proof_does_not_lack_are_not_read_or_kept(report: Handed) -> None:
+    for ending in (MEMBERS, PAYLOAD):
+        (report.folder / f"report.pdf{ending}").write_bytes(b"another's")
+    found = find_proof(report.folder / "report.pdf").files
+    assert found is not None
+    assert (found.members, found.payload) == (None, None)
+    assert RawProof(found.proof, b"a node's").kept.members is None
+    report.verify()
+    assert not list((report.folder / ".config" / "tallystick" / "trust").glob("*.members"))
 
 
 def test_changes_of_members_that_were_followed_are_told(handed: Handed) -> None:
@@ -229,7 +253,7 @@ def test_changes_of_members_that_were_followed_are_told(handed: Handed) -> None:
     handed.trust()
     (change,) = handed.file()["proven"]["changes"]
     assert (change["joined"], change["left"]) == ([after], [before])
-    assert f"1 change followed: epoch {change['epoch']}: +{after[:8]}…, -{before[:8]}…" in handed.verify()
+    assert f"1 change followed: by epoch {change['epoch']}: +{after[:8]}…, -{before[:8]}…" in handed.verify()
 
 
 # ---- when it fails ----------------------------------------------------------------------------------------------
@@ -395,7 +419,8 @@ def test_a_policy_is_held_beside_the_ledger_or_says_alone_whom_to_trust(handed: 
     asked = ("report.pdf", "--policy", "policy")
     (handed.folder / "policy").write_text(policy_of(handed, 3, "ada", "ben", "cy", "dot"))
     one = handed.file(*asked)
-    assert (one["result"], one["proven"]["known_as"]) == ("verified", None)
+    assert (one["result"], one["proven"]["known_as"], one["proven"]["trusted_by"]) == ("verified", None, "policy")
+    assert f"{handed.id}, which you do not trust: by your policy alone" in handed.verify(*asked)
     handed.trust()
     assert handed.file(*asked)["proven"]["known_as"] == "ours"
     (handed.folder / "policy").write_text(policy_of(handed, 2, "ada", "dot"))
@@ -413,6 +438,36 @@ def test_a_key_of_no_organisation_counts_only_if_it_is_named(tmp_path: Path) -> 
     assert f"✓ report.pdf is certified by {key}" in handed.verify("report.pdf", "--issuer", key)
 
 
+def test_a_key_that_had_ended_does_not_stand_for_its_organisation(tmp_path: Path) -> None:
+    handed = Handed(tmp_path, tmp_path / "chain.db", directory_genesis(anybody_certifies=True))
+    handed.forge(handed.ledger.scribe.add_issuer("registry"))
+    handed.forge(handed.ledger.scribe.end_issuer("registry"))
+    handed.prove(handed.certify(by="registry"))
+    handed.trust()
+    key = handed.ledger.scribe.key("registry").public_key.hex()
+    shown = handed.verify("report.pdf", "--issuer", key)
+    assert f"✓ report.pdf is certified by key {key}, which had ended; it was one of University of Ada (ada)" in shown
+
+
+def test_what_is_no_statement_certifies_nothing(handed: Handed) -> None:
+    """The word of a member within the ledger, though the issuer chose what it is about."""
+    scribe = handed.ledger.scribe
+    motion = scribe.motion(scribe.replace_key("ada", "ada-2"), "ben")
+    handed.forge(motion)
+    approval = scribe.approval(motion, "cy")
+    handed.forge(approval)
+    handed.prove(Given(motion, Payload(bytes(32), "", "", b"")), "motion")
+    handed.prove(Given(approval, Payload(bytes(32), "", "", b"")), "approval")
+    handed.trust()
+    shown = handed.verify("motion.tlog-proof", "approval.tlog-proof")
+    assert "✓ motion.tlog-proof proves a motion by University of Ben (ben); no document was compared" in shown
+    assert "✓ approval.tlog-proof proves an approval by University of Cy (cy); no document was compared" in shown
+    shown = handed.verify(*["motion.tlog-proof"] * 4)
+    assert shown.count("proves a motion, ") == shown.count("no document") == 4
+    for words in ("certified", "certificate by"):
+        assert words not in shown
+
+
 def test_of_many_files_each_has_a_line_and_all_a_sum(handed: Handed) -> None:
     for number in range(5):
         handed.prove(handed.certify(f"{number}.txt", content=b"%d" % (number + 1)), f"{number}.txt")
@@ -420,13 +475,16 @@ def test_of_many_files_each_has_a_line_and_all_a_sum(handed: Handed) -> None:
     names = [f"{number}.txt" for number in range(5)]
     done = cli("verify", *names, cwd=handed.folder)
     assert done.stdout.endswith("5 files: 5 verified, 0 not\n")
+    assert "!" not in done.stdout
     for one in ("0.txt", "3.txt"):
         (handed.folder / one).write_bytes(b"x")
     done = cli("verify", *names, cwd=handed.folder, expect=13)
     rows = [line.split() for line in done.stdout.splitlines() if ".txt" in line]
     assert [row[0] for row in rows] == ["0.txt", "3.txt", "1.txt", "2.txt", "4.txt"]
     assert rows[0][1:4] == ["other", "document", "P10"]
-    assert rows[2][1:5] == ["verified", "University", "of", "Ada"]
+    assert rows[2][1:6] == ["verified", "!", "University", "of", "Ada"], "a newer block was verified with the last"
+    assert rows[4][1:5] == ["verified", "University", "of", "Ada"]
+    assert "\n! a newer block of its ledger was verified here before, or " in done.stdout
     assert done.stdout.endswith("5 files: 3 verified, 2 not\n")
     (handed.folder / "4.txt.tlog-proof").unlink()
     cli("verify", *names, cwd=handed.folder, expect=1)
@@ -498,6 +556,16 @@ def test_a_ledger_is_trusted_by_its_genesis(report: Handed) -> None:
     assert (told["name"], told["ledger_id"], told["title"]) == ("theirs", report.id, "governed")
     assert told["added_from"] == "the genesis genesis"
     assert "✓" in report.verify("report.pdf", "--ledger", "theirs")
+
+
+def test_a_ledger_is_trusted_by_a_file_whatever_bytes_its_name_is_of(report: Handed) -> None:
+    cli("trust", "remove", "ours", "--yes", cwd=report.folder)
+    name = os.fsdecode(b"\xff" * 200)
+    shutil.copy(report.folder / "report.pdf.tlog-proof", report.folder / name)
+    in_json("trust", "add", name, "--name", "ours", "--yes", cwd=report.folder)
+    told = in_json("trust", "list", cwd=report.folder)
+    assert (len(told["ledgers"]), told["damaged"]) == (1, [])
+    assert "✓" in report.verify()
 
 
 def test_a_ledger_is_trusted_no_more_once_it_is_removed(report: Handed) -> None:
@@ -586,6 +654,39 @@ def test_another_history_is_refused_loudly_and_both_are_kept(report: Handed, tmp
     assert "! 1 conflict" in cli("trust", "list", cwd=report.folder).stdout
 
 
+def test_two_histories_of_a_ledger_that_is_only_named_conflict_in_one_command(handed: Handed, tmp_path: Path) -> None:
+    handed.prove(handed.certify("a.pdf", content=b"a"), "a.pdf")
+    fork = Handed(handed.folder, tmp_path / "fork.db")
+    fork.prove(fork.certify("b.pdf", content=b"b"), "b.pdf")
+    told = in_json("verify", "a.pdf", "b.pdf", "--ledger", handed.id, cwd=handed.folder, expect=12)
+    assert [one["exit_code"] for one in told["files"]] == [0, 12]
+    (place,) = (handed.folder / ".config" / "tallystick" / "trust" / "conflicts" / handed.id).iterdir()
+    assert str(place) in told["files"][1]["failure"]["advice"]
+    for kept, name in (("verified-before", "a.pdf"), ("refused", "b.pdf")):
+        assert (place / f"{kept}.tlog-proof").read_bytes() == (handed.folder / f"{name}{PROOF}").read_bytes()
+
+
+@pytest.mark.parametrize("more", [0, 2])
+def test_another_history_than_that_of_the_own_node_is_refused(handed: Handed, tmp_path: Path, more: int) -> None:
+    """By the block of the same index, or by the newest that the node has."""
+    given = handed.certify("a.pdf", content=b"a")
+    handed.prove(given, "a.pdf")
+    for _ in range(more):
+        handed.forge()
+    fork = Handed(handed.folder, tmp_path / "fork.db")
+    fork.prove(fork.certify("b.pdf", content=b"b"), "b.pdf")
+    node = DataFolder(handed.folder / USUAL)
+    node.make()
+    handed.ledger.store.close()
+    shutil.copy(tmp_path / "chain.db", node.ledger_path)
+    node.write_settings(Settings("127.0.0.1:7117", "127.0.0.1:7117"))
+    told = in_json("verify", "b.pdf", "a.pdf", cwd=handed.folder, expect=12)
+    assert [one["exit_code"] for one in told["files"]] == [12, 0]
+    assert told["files"][0]["failure"]["rule"] == "P4"
+    assert not told["files"][1]["proven"]["is_older"], "what the node has beyond it is nothing to warn of"
+    assert told["files"][1]["proven"]["trusted_by"] == "own_node"
+
+
 def test_two_histories_in_one_command_conflict_likewise(handed: Handed, tmp_path: Path) -> None:
     handed.prove(handed.certify("a.pdf", content=b"a"), "a.pdf")
     fork = Handed(handed.folder, tmp_path / "fork.db")
@@ -626,7 +727,7 @@ def test_what_another_command_verified_meanwhile_counts(
 def test_the_ledger_of_the_own_node_is_trusted(report: Handed) -> None:
     cli("trust", "remove", "ours", "--yes", cwd=report.folder)
     node_of(report.ledger.genesis, report.folder)
-    assert "✓" in report.verify()
+    assert f"{report.id}, which is that of your own node" in report.verify()
     assert in_json("trust", "list", cwd=report.folder)["own_ledger"] == report.id
     shutil.rmtree(report.folder / USUAL)
     report.verify(expect=10)
@@ -659,7 +760,9 @@ def test_that_a_ledger_continues_another_is_said_loudly(handed: Handed, tmp_path
     new.prove(new.certify())
     new.trust("new")
     by = "continued by 2 of 4 members with 20 of 40 tokens at stake, a decision outside the ledger"
-    assert f"! The ledger was {by}: it goes on from governed ({handed.id[:16]}…) after block 1" in new.verify()
+    shown = new.verify()
+    assert f"! The ledger says that it was {by}: it goes on from governed ({handed.id[:16]}…) after block 1" in shown
+    assert "after block 1; whether they were its members is not checked here" in shown
     assert new.file()["proven"]["continues"]["ledger_id"] == handed.id
 
 
@@ -675,7 +778,9 @@ def test_the_ledger_that_the_own_nodes_continues_counts_up_to_the_block_that_is_
     assert failure["reason"] == (
         "the proof is of block 2 of governed, and your node's ledger goes on from it after block 1"
     )
-    assert "✓" in handed.verify("report.pdf", "--ledger", handed.id), "who names it trusts all of it"
+    shown = handed.verify("report.pdf", "--ledger", handed.id)
+    assert "✓ report.pdf" in shown, "who names it trusts all of it"
+    assert f"{handed.id}, which you named, and nothing is kept of" in shown
 
 
 def test_a_fork_of_the_ledger_that_the_own_nodes_continues_does_not_count(handed: Handed) -> None:
@@ -820,3 +925,39 @@ def test_a_node_that_is_behind_is_named_and_the_proof_at_hand_counts(asking: Ask
     path.write_bytes(newer.proof)
     assert asking.judged().exit_code == 15
     assert asking.warnings == ["the proof from https://node.example is older than the one at hand, which counts"]
+
+
+def test_of_one_status_second_the_newer_block_counts(handed: Handed) -> None:
+    given = handed.certify()
+    second = handed.now_ms // 1000 + 60
+    behind = read_proof(handed.prove(given, time_s=second))
+    handed.forge(handed.ledger.scribe.revocation(given.certificate))
+    handed.prove(given, time_s=second)
+    handed.trust()
+    asking = Asking(handed)
+    asking.answer = behind
+    assert asking.judged().exit_code == 15
+    assert asking.warnings == ["the proof from https://node.example is older than the one at hand, which counts"]
+
+
+def test_another_history_from_a_node_is_a_conflict_and_kept(handed: Handed, tmp_path: Path) -> None:
+    given = handed.certify()
+    handed.prove(given)
+    fork = Handed(tmp_path / "fork", tmp_path / "fork.db")
+    fork.folder.mkdir()
+    fork.ledger.forge(
+        given.certificate,
+        fork.ledger.scribe.statement("ben"),
+        payloads=[given.payload],
+        timestamp_ms=START_MS + MINUTE_MS,
+    )
+    asking = Asking(handed)
+    asking.answer = read_proof(fork.prove(given))
+    handed.trust()
+    one = asking.judged()
+    assert one.exit_code == 12
+    assert one.failure is not None
+    assert one.failure.rule == "P4"
+    ((conflict),) = in_json("trust", "show", "ours", cwd=handed.folder)["ledger"]["conflicts"]
+    assert conflict["folder"] in (one.failure.advice or "")
+    assert (Path(conflict["folder"]) / "refused.tlog-proof").read_bytes() == asking.answer.proof

@@ -69,7 +69,7 @@ def test_the_document_is_the_one_listed():
 @pytest.mark.parametrize("name", ["base-content-gone", "erased-document"])
 def test_where_content_is_gone_that_is_said(name):
     (case,) = [case for case in CASES if case["name"] == name]
-    with refuses(Rule.P10, "its content is not in the proof"):
+    with refuses(Rule.P10, "its content is not in this proof"):
         verdict_of(case)
 
 

@@ -121,8 +121,11 @@ class Proven(View, frozen=True, kw_only=True):
     ledger_id: str
     ledger: str
     """What the ledger calls itself."""
+    trusted_by: str
+    """Why its proofs count: `kept`, in the folder of trusted ledgers; `own_node`; `continued`, by the ledger of that;
+    `named`, by `--ledger` alone; or `policy`: it is not trusted, and counts by `--policy` alone."""
     known_as: str | None
-    """The user's own name for it."""
+    """The user's own name for it; `null`, unless it is kept."""
     continues: Continuation | None
     """An older ledger that it goes on from."""
     certificate: str
@@ -134,9 +137,10 @@ class Proven(View, frozen=True, kw_only=True):
     """The organisation's, vouched for by those who approved it, and by nobody else."""
     subject: str | None
     document: Document | None
-    """`null`: it is about no file, or its content is gone."""
+    """`null`: it is about no file, or its content is not in the proof."""
     is_content_gone: bool
-    """Whether the content that it covers was erased: the certificate is proven, and nobody can tell what it said."""
+    """Whether the content that it covers is not in the proof, nor beside it: erased, or left out. The certificate is
+    proven, and what it says is not."""
     claimed_ms: int
     """When it was made, as its issuer says."""
     block: int

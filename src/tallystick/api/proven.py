@@ -52,14 +52,20 @@ _ADVICE: Final[Mapping[ExitCode, str]] = {
     ExitCode.NOT_FRESH: "ask for a newer proof: tallystick prove at a node, or verify with --online URL",
 }
 
+_ADVICE_FOR_LACKING: Final = (
+    "ask whoever gave you the proof for FILE.payload, which belongs beside it; if its content was erased, nobody has it"
+)
+
 
 def exit_code_of(refused: Refused) -> ExitCode:
     """What `verify` ends with for this check."""
     return EXIT_CODES.get(refused.rule, ExitCode.NOT_PROVEN)
 
 
-def failure_view(refused: Refused, advice: str | None = None) -> v.Failure:
-    """Which check failed."""
+def failure_view(refused: Refused, advice: str | None = None, lacks_payload: bool = False) -> v.Failure:
+    """Which check failed, and what to do: something else where the proof lacks its payload."""
+    if lacks_payload and refused.rule is Rule.P10:
+        advice = _ADVICE_FOR_LACKING
     expected, found = (refused.expected, refused.found) if isinstance(refused, NotProven) else (None, None)
     return v.Failure(
         rule=refused.rule.name,
@@ -89,7 +95,9 @@ def claims_view(bundle: Bundle) -> v.Claims:
     )
 
 
-def proven_view(verdict: Verdict, known_as: str | None, names: Mapping[bytes, str], at_ms: int | None) -> v.Proven:
+def proven_view(
+    verdict: Verdict, trusted_by: str, known_as: str | None, names: Mapping[bytes, str], at_ms: int | None
+) -> v.Proven:
     """What a proof proves; `names` are those of the own address book."""
     certificate, entry, organisation = verdict.certificate, verdict.issuer, verdict.organisation
     key = Key(
@@ -104,6 +112,7 @@ def proven_view(verdict: Verdict, known_as: str | None, names: Mapping[bytes, st
     return v.Proven(
         ledger_id=verdict.genesis.ledger_id.hex(),
         ledger=verdict.genesis.name,
+        trusted_by=trusted_by,
         known_as=known_as,
         continues=continuation_view(verdict.genesis),
         certificate=certificate.id.hex(),

@@ -24,7 +24,7 @@ from tallystick.ledger.errors import Refused
 from tallystick.problems import BadRequest, ExitCode, Problem, RefusedInput
 
 DEFAULT_CHAIN: Final = "tallystick-demo.db"
-"""Where `demo` keeps its chain, and where `show` and `verify` look for one."""
+"""Where `demo` keeps its chain, and where commands that read one look for it."""
 
 MOST_LINES: Final = 40
 """Of a long list people are told so many; `--json` tells all."""

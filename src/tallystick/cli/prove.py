@@ -121,6 +121,7 @@ def _tell(made: list[ProofMade], at: str) -> None:
 def _named(one: ProofMade) -> str:
     """What `verify` is told of it."""
     if one.file is None:
-        return shlex.quote(one.proof)
+        named = one.proof.endswith(PROOF)
+        return shlex.quote(one.proof) if named else f"FILE --proof {shlex.quote(one.proof)}"
     beside = "" if one.proof == one.file + PROOF else f" --proof {shlex.quote(one.proof)}"
     return f"{shlex.quote(one.file)}{beside}"

@@ -1,7 +1,7 @@
 """`tallystick trust`: the ledgers whose proofs count for this user."""
 
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Final, NamedTuple
 
 from tallystick.api.proof_views import TrustChanged, TrustedLedger, TrustedLedgers, TrustRemoved
 from tallystick.api.proven import trusted_view
@@ -9,7 +9,7 @@ from tallystick.api.words import SHORT_ID
 from tallystick.cli.options import Data, Trust, Yes, argument, group, node_folder, option, trust_store
 from tallystick.cli.output import confirm, field, give, hint, marked, say, say_fields, say_heading, say_table, warn
 from tallystick.cli.words import many, utc
-from tallystick.client.proof_files import PROOF, find_proof
+from tallystick.client.proof_files import PROOF, is_proof, read_proof
 from tallystick.client.verdicts import own_node
 from tallystick.host import trust as kept
 from tallystick.host.clock import now_ms
@@ -29,6 +29,10 @@ trust = group(
     Example: tallystick trust add LEDGER-ID --name universities
     """
 )
+
+
+_MOST_NAME: Final = 255
+"""Characters of a file's name that are kept."""
 
 
 class _Named(NamedTuple):
@@ -161,22 +165,25 @@ def _named(what: str) -> _Named:
         if is_hex_digest(what.lower(), SHORT_ID):
             raise BadRequest("a ledger is trusted by all 64 digits of its id: others can found one whose id begins so")
         raise UnreadableFile(f"there is no file {what}, and it is no ledger's id: 64 hexadecimal digits")
-    found = find_proof(path)
-    if found.document is None and found.files is not None:
-        return _Named((genesis := found.files.bundle.extra.genesis).ledger_id, genesis, f"the proof {_kept_name(path)}")
-    with path.open("rb") as file:
-        data = file.read(MAX_GENESIS_BYTES + 1)
+    if is_proof(path):
+        return _Named((genesis := read_proof(path).bundle.extra.genesis).ledger_id, genesis, _how("proof", path))
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_GENESIS_BYTES + 1)
+    except OSError as error:
+        raise UnreadableFile(f"{path} cannot be read: {error.strerror}; name a genesis or a proof") from None
     try:
         genesis = decode_genesis(data)
     except Refused as refused:
         beside = f"; its proof may be {path.name}{PROOF}" if not path.name.endswith(PROOF) else ""
         raise BadRequest(f"{path} is neither a proof nor a genesis ({refused.reason}){beside}") from None
-    return _Named(genesis.ledger_id, genesis, f"the genesis {_kept_name(path)}")
+    return _Named(genesis.ledger_id, genesis, _how("genesis", path))
 
 
-def _kept_name(path: Path) -> str:
-    """A file's name as text; bytes that are none are written out."""
-    return path.name.encode("utf-8", "backslashreplace").decode()
+def _how(what: str, path: Path) -> str:
+    """What was named, as text: bytes of a file's name that are none are written out, which makes it longer."""
+    name = path.name.encode("utf-8", "backslashreplace").decode()
+    return f"the {what} {name if len(name) <= _MOST_NAME else name[:_MOST_NAME] + '…'}"
 
 
 def _view(store: TrustStore, one: kept.TrustedLedger) -> TrustedLedger:

@@ -13,7 +13,7 @@ from tallystick.api.proof_views import FileVerdict, Verdicts
 from tallystick.cli.options import STANDARD_INPUT, Data, Trust, argument, node_folder, option, trust_store
 from tallystick.cli.output import MOST_LINES, give, hint, say, say_table, warn
 from tallystick.cli.show import moment_ms
-from tallystick.cli.verify_words import row_of, tell_verdict
+from tallystick.cli.verify_words import MARK_MEANS, is_marked, row_of, tell_verdict
 from tallystick.cli.words import many
 from tallystick.client.proof_files import Found, RawProof, find_proof, find_proof_of_stream
 from tallystick.client.verdicts import Question, Verifier, own_node
@@ -40,7 +40,7 @@ def span_ms(text: str) -> int:
 
 
 def verify(
-    files: Annotated[list[Path], argument("FILE", "Documents to verify, or proofs alone; - is standard input.")],
+    files: Annotated[list[Path], argument("FILE", "Documents to verify, or FILE.tlog-proof alone; - is a document.")],
     *,
     proof: Annotated[Path | None, option("The proof of the one FILE.", "FILE", show_default="FILE.tlog-proof")] = None,
     ledger: Annotated[
@@ -65,6 +65,7 @@ def verify(
 
     A proof names its own ledger, so it counts only if you trust that: by tallystick trust add, by a node of yours, by
     --ledger with the whole id, or by --policy. Without that it is said what the proof claims, and that is not verified.
+    Of a ledger named by its whole id alone nothing is kept: another history of it is found only within one command.
 
     Four times are told, and never mixed: what the issuer claims, the time of the block, until when it was final at the
     latest, and as of when its status is known. A revocation after that does not show: --fresh demands a status that is
@@ -164,3 +165,5 @@ def _tell(told: Verdicts) -> None:
 def _tell_many(shown: list[FileVerdict], checked_ms: int) -> None:
     rows = [row_of(one, checked_ms) for one in shown]
     say_table(rows, {title: itemgetter(title) for title in rows[0]}, left_out=("Block time",))
+    if any(map(is_marked, shown)):
+        say(MARK_MEANS)

@@ -6,6 +6,7 @@ from tallystick.api import proof_views as v
 from tallystick.api.words import SHORT_ID
 from tallystick.cli.output import Text, field, marked, say, say_fields
 from tallystick.cli.words import continued, lasting, many, names_of, utc, validity, whole
+from tallystick.ledger.file_statement import LACKING
 from tallystick.problems import ExitCode
 
 _MOST_CHANGES: Final = 8
@@ -31,9 +32,13 @@ def tell_verdict(one: v.FileVerdict, now_ms: int) -> None:
 def row_of(one: v.FileVerdict, now_ms: int) -> dict[str, str]:
     """One line of many: the file, what it came to, by whom, and as of when."""
     proven = one.proven
+    verdict = _WORDS[ExitCode(one.exit_code)]
+    if proven is not None and one.failure is None:
+        verdict = verdict if proven.kind == _STATEMENT else f"proves {_KINDS[proven.kind]}"
+        verdict = verdict if one.sha256 is not None else f"{verdict}, no document"
     return {
         "File": one.name,
-        "Verdict": _WORDS[ExitCode(one.exit_code)],
+        "Verdict": f"{verdict} !" if is_marked(one) else verdict,
         "Issuer": (proven.issuer.title or f"{proven.issuer.key[:SHORT_ID]}…") if proven else "",
         "Block time": utc(proven.block_ms)[:10] if proven else "",
         "Status as of": f"{utc(proven.status_ms)[:10]}, {_days(now_ms - proven.status_ms)}" if proven else "",
@@ -41,6 +46,30 @@ def row_of(one: v.FileVerdict, now_ms: int) -> dict[str, str]:
     }
 
 
+def is_marked(one: v.FileVerdict) -> bool:
+    """Whether there is a warning to it, which a line has no room for."""
+    return one.proven is not None and bool(_warnings(one.proven))
+
+
+MARK_MEANS: Final = (
+    "! a newer block of its ledger was verified here before, or the ledger says that it continues another;"
+    " verify the file alone to read which"
+)
+_STATEMENT: Final = "statement"
+_KINDS: Final = {
+    _STATEMENT: "a certificate",
+    "stake": "a change of stake",
+    "evidence": "evidence against a member",
+    "motion": "a motion",
+    "approval": "an approval",
+    "objection": "an objection",
+    "key_change": "a change of keys",
+    "revocation": "a revocation",
+    "supersession": "a supersession",
+    "erasure": "an order to erase",
+    "erasure_confirmation": "the confirmation of an erasure",
+}
+"""What a certificate is, by its kind: only a statement certifies anything."""
 _WORDS: Final = {
     ExitCode.OK: "verified",
     ExitCode.NOT_TRUSTED: "ledger not trusted",
@@ -54,14 +83,24 @@ _WORDS: Final = {
 
 
 def _headline(one: v.FileVerdict, proven: v.Proven) -> str:
-    by = (
-        whole(proven.issuer) if proven.issuer.title is None else f"{proven.issuer.title} ({proven.issuer.organisation})"
-    )
-    if one.sha256 is not None:
+    by = _by(proven)
+    if one.sha256 is not None and proven.kind == _STATEMENT:
         return f" is certified by {by}"
     if proven.is_content_gone:
-        return f": the certificate by {by} is proven; its content is gone"
-    return f" proves a certificate by {by}; no document was compared"
+        return f": {_KINDS[proven.kind]} by {by} is proven; {LACKING}"
+    compared = "it is about this document" if one.sha256 is not None else "no document was compared"
+    return f" proves {_KINDS[proven.kind]} by {by}; {compared}"
+
+
+def _by(proven: v.Proven) -> str:
+    """The organisation, unless it did not stand behind the key any more."""
+    issuer = proven.issuer
+    if issuer.title is None:
+        return whole(issuer)
+    organisation = f"{issuer.title} ({issuer.organisation})"
+    if proven.validity is not None and proven.validity.key == "ended_before":
+        return f"key {issuer.key}, which had ended; it was one of {organisation}"
+    return organisation
 
 
 def _reason(one: v.FileVerdict, now_ms: int) -> str:
@@ -83,12 +122,13 @@ def _tell_proven(one: v.FileVerdict, proven: v.Proven, now_ms: int) -> None:
         f"{issuer.title} ({issuer.organisation}){f', {issuer.label}' if issuer.label else ''}, " if issuer.title else ""
     )
     name = f" ({issuer.name}, by your own address book)" if issuer.name else ""
-    known = f", which you trust as {proven.known_as}" if proven.known_as else ""
     is_named_otherwise = document is not None and document.name != one.name and one.sha256 is not None
     say_fields(
         {
             "document": _compared(one, proven),
-            "certified as": document.name if document is not None and is_named_otherwise else "",
+            "certified as" if proven.kind == _STATEMENT else "named": (
+                document.name if document is not None and is_named_otherwise else ""
+            ),
             "says": proven.subject or "",
             "note": document.note if document is not None else "",
             "issued by": f"{title}key {issuer.key}{name}",
@@ -100,7 +140,7 @@ def _tell_proven(one: v.FileVerdict, proven: v.Proven, now_ms: int) -> None:
             "validity": validity(proven.validity) if proven.validity else "a certificate of this kind has no status",
             "countersigned": f" {_cosigned(proven)}",
             "members": _changes(proven),
-            "ledger": f"{proven.ledger} {proven.ledger_id}{known}",
+            "ledger": f"{proven.ledger} {proven.ledger_id}, {_trusted(proven)}",
             "certificate": f"{proven.certificate}, number {proven.log_index:,} of the log",
             "proof": f"a newer one, from {one.online}" if one.online else one.proof or "",
         }
@@ -111,15 +151,27 @@ def _compared(one: v.FileVerdict, proven: v.Proven) -> str:
     if one.sha256 is not None:
         return f"these very bytes: {one.size_bytes or 0:,} bytes, SHA-256 {one.sha256}"
     if proven.document is None:
-        return "its content is gone" if proven.is_content_gone else "none: it is about no file"
+        return LACKING if proven.is_content_gone else "none: it is about no file"
     about = proven.document
     return f"not compared; it is about {about.name}, {about.size_bytes:,} bytes, SHA-256 {about.sha256}"
+
+
+def _trusted(proven: v.Proven) -> str:
+    """Why the ledger's proofs count."""
+    return {
+        "kept": f"which you trust as {proven.known_as}",
+        "own_node": "which is that of your own node",
+        "continued": "which that of your own node goes on from",
+        "named": "which you named, and nothing is kept of",
+        "policy": "which you do not trust: by your policy alone",
+    }[proven.trusted_by]
 
 
 def _warnings(proven: v.Proven) -> list[str]:
     said = []
     if proven.continues is not None:
-        said.append(f"The ledger was {continued(proven.continues)}")
+        claim = f"The ledger says that it was {continued(proven.continues)}"
+        said.append(f"{claim}; whether they were its members is not checked here")
     if proven.is_older:
         said.append("A newer block of this ledger was verified here before: a newer proof may say otherwise")
     return said
@@ -142,7 +194,7 @@ def _changes(proven: v.Proven) -> str:
     shown = []
     for one in proven.changes[-_MOST_CHANGES:]:
         parts = [f"{sign}{key[:8]}…" for sign, keys in (("+", one.joined), ("-", one.left)) for key in keys]
-        shown.append(f"epoch {one.epoch:,}: {names_of(parts)}")
+        shown.append(f"by epoch {one.epoch:,}: {names_of(parts)}")
     more = len(proven.changes) - len(shown)
     return f"{many(len(proven.changes), 'change')} followed: {f'{more:,} more, ' if more else ''}{'; '.join(shown)}"
 

@@ -9,10 +9,11 @@ from typing import BinaryIO, Final, NamedTuple
 
 from tallystick.host.trust import KeptProof
 from tallystick.ledger.certificate import payload_codec
+from tallystick.ledger.errors import Refused
 from tallystick.ledger.file_statement import FileStatement
-from tallystick.ledger.tlog_proof import MAX_PROOF_BYTES
+from tallystick.ledger.tlog_proof import MAX_PROOF_BYTES, parse_proof
 from tallystick.problems import UnreadableFile
-from tallystick.proof.bundle import MAX_MEMBERS_BYTES, Bundle, read_bundle
+from tallystick.proof.bundle import MAX_MEMBERS_BYTES, Bundle, extra_codec, read_bundle
 from tallystick.storage.described_files import describe_file, describe_stream
 
 PROOF: Final = ".tlog-proof"
@@ -37,7 +38,8 @@ class RawProof(NamedTuple):
     @property
     def kept(self) -> KeptProof:
         """What shows a history: without the payload."""
-        return KeptProof(self.proof, self.members)
+        has_members, _ = _stands_beside(self.proof)
+        return KeptProof(self.proof, self.members if has_members else None)
 
 
 class Found(NamedTuple):
@@ -50,11 +52,16 @@ class Found(NamedTuple):
     """The proof's."""
     files: RawProof | None
     """`None`: there is no proof."""
+    is_stream: bool = False
+    """Nothing can stand beside it."""
 
 
 def find_proof(path: Path, proof: Path | None = None) -> Found:
-    """A document with the proof beside it, or the one that is named; or a proof alone. Raises `UnreadableFile`."""
-    if proof is None and is_proof(path):
+    """A document with the proof beside it, or the one that is named; or a proof alone. Raises `UnreadableFile`.
+
+    Its name makes it a proof alone: whatever is in a document, that it is itself a proof certifies nothing of it.
+    """
+    if proof is None and path.name.endswith(PROOF):
         return Found(path.name, None, path, read_proof(path))
     document = describe_file(path)
     beside = proof or path.with_name(path.name + PROOF)
@@ -63,12 +70,9 @@ def find_proof(path: Path, proof: Path | None = None) -> Found:
 
 
 def find_proof_of_stream(name: str, stream: BinaryIO, proof: Path | None = None) -> Found:
-    """The same for what comes in a stream. Raises `UnreadableFile`."""
-    begun = stream.read(len(_BEGINS))
-    if proof is None and begun == _BEGINS:
-        return Found(name, None, None, RawProof(begun + stream.read(MAX_PROOF_BYTES)))
+    """The same for what comes in a stream: always a document. Raises `UnreadableFile`."""
     files = read_proof(proof) if proof is not None else None
-    return Found(name, describe_stream(name, _Chained(begun, stream)), proof, files)
+    return Found(name, describe_stream(name, stream), proof, files, is_stream=True)
 
 
 def read_proof(path: Path) -> RawProof:
@@ -77,11 +81,19 @@ def read_proof(path: Path) -> RawProof:
     proof = _read(path, MAX_PROOF_BYTES)
     if proof is None:
         raise UnreadableFile(f"there is no proof {path}; tallystick prove makes one, or ask whoever gave you the file")
-    members, payload = (
-        _read(base.with_name(base.name + ending), most)
-        for ending, most in ((MEMBERS, MAX_MEMBERS_BYTES), (PAYLOAD, payload_codec.max_bytes))
-    )
+    has_members, has_payload = _stands_beside(proof)
+    members = _read(base.with_name(base.name + MEMBERS), MAX_MEMBERS_BYTES) if has_members else None
+    payload = _read(base.with_name(base.name + PAYLOAD), payload_codec.max_bytes) if has_payload else None
     return RawProof(proof, members, payload)
+
+
+def _stands_beside(proof: bytes) -> tuple[bool, bool]:
+    """Whether the proof lacks its hand-over, or its payload: another file of such a name does not belong to it."""
+    try:
+        extra = extra_codec.decode(parse_proof(proof).extra or b"")
+    except Refused:
+        return False, False
+    return extra.hand_over is None, extra.payload is None and extra.certificate.payload_hash is not None
 
 
 def is_proof(path: Path) -> bool:
@@ -109,15 +121,3 @@ def _opened(path: Path) -> Iterator[BinaryIO | None]:
         yield None
     except (OSError, ValueError) as error:
         raise UnreadableFile(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
-
-
-class _Chained:
-    """What was read of a stream already, and the rest."""
-
-    def __init__(self, begun: bytes, stream: BinaryIO) -> None:
-        self._begun, self._stream = begun, stream
-
-    def read(self, size_bytes: int, /) -> bytes:
-        """The next piece."""
-        begun, self._begun = self._begun, b""
-        return begun or self._stream.read(size_bytes)

@@ -5,21 +5,24 @@ A proof says nothing about whom to trust. Its ledger counts if the user has name
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Final, NamedTuple
 
 from tallystick.api import proof_views as v
 from tallystick.api.proven import RESULTS, claims_view, exit_code_of, failure_view, proven_view
-from tallystick.client.proof_files import Found, RawProof
+from tallystick.client.proof_files import PROOF, Found, RawProof
 from tallystick.host.data_folder import DataFolder
 from tallystick.host.text import is_hex_digest
 from tallystick.host.trust import SHORTEST_ID, TrustError, TrustStore
 from tallystick.ledger.continuation import Continuation
 from tallystick.ledger.errors import NotProven, Refused, Rule
+from tallystick.ledger.header import Header
 from tallystick.ledger.tlog_policy import Policy
 from tallystick.problems import ExitCode, Problem, StoreError
 from tallystick.proof.bundle import Bundle
 from tallystick.proof.members import Anchor, Conflict
 from tallystick.proof.verify import Demand, Verdict, verify
+from tallystick.storage.hand_over import EpochEnds
 from tallystick.storage.store import Store
 
 _TRIES: Final = 8
@@ -33,6 +36,23 @@ class OwnNode(NamedTuple):
     continues: Continuation | None = None
     """The older ledger that it goes on from: that counts up to the block that is named."""
     names: Mapping[bytes, str] = {}
+    chain: Path | None = None
+    """Its file."""
+
+    def anchor(self, index: int) -> Anchor | None:
+        """Its own final block of this index, or its newest if that is older: no proof of another history counts.
+
+        Raises `StoreError`.
+        """
+        if self.chain is None or self.ledger_id is None:
+            return None
+        with Store.open(self.chain, read_only=True) as store:
+            block = store.block(min(index, store.finalized_until()))
+            if block is None:
+                return None
+            header = block.header
+            voters = EpochEnds(store).voters(header.epoch)
+            return Anchor(self.ledger_id, header.epoch, voters, header.index, header.hash, header.timestamp_ms)
 
 
 class Question(NamedTuple):
@@ -63,7 +83,13 @@ class _Trust(NamedTuple):
     kept: tuple[Anchor, ...] = ()
     """That stand in the folder."""
     until: Continuation | None = None
-    is_kept: bool = False
+    by: str = "policy"
+    """Why its proofs count, as `proof_views.Proven` tells it."""
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether it stands in the folder of trusted ledgers."""
+        return self.by == "kept"
 
 
 class _Judged(NamedTuple):
@@ -84,7 +110,7 @@ def own_node(folder: DataFolder) -> OwnNode:
     """What a node's folder tells, whether it runs or not."""
     if folder.ledger_path.exists():
         with suppress(StoreError), Store.open(folder.ledger_path, read_only=True) as store:
-            return OwnNode(store.genesis.ledger_id, store.genesis.continues, store.names())
+            return OwnNode(store.genesis.ledger_id, store.genesis.continues, store.names(), folder.ledger_path)
     return OwnNode()
 
 
@@ -100,10 +126,11 @@ class Verifier:
         self._newest: dict[bytes, _Newest] = {}
 
     def verify(self, found: Found) -> v.FileVerdict:
-        """The verdict on one file. Raises `DamagedStore`, `TrustError` for what is kept of its ledger."""
+        """The verdict on one file. Raises `StoreError`, `TrustError` for what is kept of its ledger."""
         if found.files is None:
-            missing = f"there is no {found.name}.tlog-proof beside it; name its proof with --proof"
-            return self._told(found, None, NotProven(Rule.P1, missing), None)
+            missing = "proof of it" if found.is_stream else f"{found.name}{PROOF} beside it"
+            reason = f"there is no {missing}; name its proof with --proof"
+            return self._told(found, None, NotProven(Rule.P1, reason), None)
         try:
             bundle = found.files.bundle
         except Refused as refused:
@@ -120,7 +147,8 @@ class Verifier:
         """
         for ledger_id, newest in self._newest.items():
             try:
-                self._keep(ledger_id, newest)
+                if self._trust_in(ledger_id).is_kept:
+                    self._keep(ledger_id, newest)
             except TrustError as error:
                 self.warnings.append(f"what was verified is not kept: {error}")
 
@@ -143,11 +171,13 @@ class Verifier:
         if kept is not None:
             for path, conflict in self._store.conflicts(ledger_id):
                 self.warnings.append(f"of {kept.name} another history was seen: {conflict.reason}; kept in {path}")
-            return _Trust(ledger_id, kept.name, kept.anchors, is_kept=True)
-        if ledger_id in (self._named, self._own.ledger_id):
-            return _Trust(ledger_id)
+            return _Trust(ledger_id, kept.name, kept.anchors, by="kept")
+        if ledger_id == self._own.ledger_id:
+            return _Trust(ledger_id, by="own_node")
+        if ledger_id == self._named:
+            return _Trust(ledger_id, by="named")
         if before is not None and before.ledger_id == ledger_id:
-            return _Trust(ledger_id, until=before)
+            return _Trust(ledger_id, until=before, by="continued")
         return _Trust(None)
 
     # ---- one proof --------------------------------------------------------------------------------------------
@@ -155,7 +185,7 @@ class Verifier:
     def _judge(self, bundle: Bundle, files: RawProof, found: Found) -> _Judged:
         ledger_id, question = bundle.extra.genesis.ledger_id, self._question
         trust = self._trust_in(ledger_id)
-        anchors = self._anchors(ledger_id, trust)
+        anchors = self._anchors(bundle.extra.header, trust)
         demand = Demand(
             now_ms=question.now_ms,
             ledger_id=trust.ledger_id,
@@ -177,27 +207,37 @@ class Verifier:
         if trust.until is not None and (late := _after(trust.until, judged.verdict)) is not None:
             return _Judged(None, late)
         newer = judged.verdict.anchor
-        if trust.is_kept and not any(one.index >= newer.index for one in anchors):
+        before = self._newest.get(ledger_id)
+        known = (*trust.kept, *([before.anchor] if before is not None else []))
+        if trust.ledger_id is not None and not any(one.index >= newer.index for one in known):
             self._newest[ledger_id] = _Newest(bundle, files, newer)
         return judged
 
-    def _anchors(self, ledger_id: bytes, trust: _Trust) -> tuple[Anchor, ...]:
-        """What was verified before, by this command, too."""
-        newest = self._newest.get(ledger_id)
-        return (*trust.kept, newest.anchor) if newest is not None else trust.kept
+    def _anchors(self, header: Header, trust: _Trust) -> tuple[Anchor, ...]:
+        """What was verified before, by this command, too, and by the own node."""
+        if trust.ledger_id is None:
+            return ()
+        own = self._own.anchor(header.index) if trust.ledger_id == self._own.ledger_id else None
+        newest = self._newest.get(trust.ledger_id)
+        known = (*trust.kept, *([own] if own else []), *([newest.anchor] if newest else []))
+        return tuple(sorted(known, key=lambda one: one.index))
 
     def _conflict(self, ledger_id: bytes, files: RawProof, conflict: Conflict) -> str:
         """Keep both histories; what to do next."""
         shows = "members of this ledger signed two histories, or their keys were stolen: show both to its members"
+        trust, newest = self._trust_in(ledger_id), self._newest.get(ledger_id)
         try:
-            if (newest := self._newest.pop(ledger_id, None)) is not None:
+            if newest is not None and trust.is_kept:
+                del self._newest[ledger_id]
                 self._keep(ledger_id, newest)
                 self._known.pop(ledger_id)
-            place = self._store.keep_conflict(ledger_id, files.kept, conflict.reason, self._question.now_ms)
+            before = newest.files.kept if newest is not None and not trust.is_kept else None
+            now_ms = self._question.now_ms
+            place = self._store.keep_conflict(ledger_id, files.kept, conflict.reason, now_ms, before)
         except TrustError as error:
             self.warnings.append(f"the evidence is not kept: {error}")
             place = None
-        return f"{shows}; they are kept in {place}" if place is not None else shows
+        return f"{shows}; what shows it is kept in {place}" if place is not None else shows
 
     def _judge_newer(self, bundle: Bundle, judged: _Judged, found: Found, fetch: Fetch) -> tuple[_Judged, str | None]:
         """By a newer proof of the same certificate, under the same trust: never by what a node merely says."""
@@ -209,16 +249,14 @@ class Verifier:
             if newer.payload is None:
                 newer = newer._replace(payload=bundle.payload)
             again = self._judge(newer, files, found)
+            if isinstance(again.failed, Conflict):
+                return again, self._question.url
             if again.verdict is None and again.failed is not None:
                 raise again.failed
         except (Refused, Problem) as error:
             reason = f"no newer proof could be had from {self._question.url}: {error}"
             return _Judged(judged.verdict, NotProven(Rule.P13, reason), None), None
-        if (
-            judged.verdict is not None
-            and again.verdict is not None
-            and again.verdict.status_s < judged.verdict.status_s
-        ):
+        if judged.verdict is not None and again.verdict is not None and _is_before(again.verdict, judged.verdict):
             self.warnings.append(f"the proof from {self._question.url} is older than the one at hand, which counts")
             return judged, None
         return again, self._question.url
@@ -235,7 +273,8 @@ class Verifier:
     ) -> v.FileVerdict:
         document, verdict = found.document, judged.verdict if judged is not None else None
         code = exit_code_of(failed) if failed is not None else ExitCode.OK
-        known_as = self._trust_in(verdict.genesis.ledger_id).name if verdict is not None else None
+        is_lacking = bundle is not None and bundle.payload is None and bundle.extra.certificate.payload_hash is not None
+        advice = judged.advice if judged is not None else None
         return v.FileVerdict(
             name=found.name,
             sha256=document.sha256.hex() if document is not None else None,
@@ -245,9 +284,13 @@ class Verifier:
             result=RESULTS[code],
             online=online,
             claims=claims_view(bundle) if bundle is not None else None,
-            proven=proven_view(verdict, known_as, self._own.names, self._question.at_ms) if verdict else None,
-            failure=failure_view(failed, judged.advice if judged is not None else None) if failed is not None else None,
+            proven=self._proven(verdict) if verdict is not None else None,
+            failure=failure_view(failed, advice, is_lacking) if failed is not None else None,
         )
+
+    def _proven(self, verdict: Verdict) -> v.Proven:
+        trust = self._trust_in(verdict.genesis.ledger_id)
+        return proven_view(verdict, trust.by, trust.name, self._own.names, self._question.at_ms)
 
     def _keep(self, ledger_id: bytes, newest: _Newest) -> None:
         known = self._trust_in(ledger_id).kept
@@ -278,6 +321,11 @@ def _issuer_asked(asked: str | None, bundle: Bundle) -> str | None:
     if asked is not None and is_hex_digest(asked.lower(), SHORTEST_ID) and key.startswith(asked.lower()):
         return key
     return asked
+
+
+def _is_before(one: Verdict, other: Verdict) -> bool:
+    """Whether it shows an earlier status, or that of an earlier block, whatever its cosigners' clocks say."""
+    return one.status_s < other.status_s or one.header.index < other.header.index
 
 
 def _after(before: Continuation, verdict: Verdict) -> NotProven | None:

@@ -11,6 +11,7 @@ import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from hashlib import sha256
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Final, NamedTuple
 
@@ -62,7 +63,7 @@ class TrustedLedger(Struct, frozen=True, forbid_unknown_fields=True):
     genesis: Annotated[bytes, Meta(max_length=MAX_GENESIS_BYTES)] | None = None
     """Encoded; `None`: not seen yet."""
     anchors: Annotated[tuple[Anchor, ...], Meta(max_length=MAX_ANCHORS)] = ()
-    """Headers that were verified, each when it was the newest; their indexes ascend."""
+    """Headers that were verified, each when it was the newest; in the order of the chain."""
 
     @property
     def newest(self) -> Anchor | None:
@@ -71,10 +72,9 @@ class TrustedLedger(Struct, frozen=True, forbid_unknown_fields=True):
 
     def check(self, ledger_id: bytes) -> None:
         """Raise `ValueError` unless all of it is of this ledger, and in order."""
-        indexes = [one.index for one in self.anchors]
         decoded = decode_genesis(self.genesis) if self.genesis is not None else None
         ids = {self.ledger_id, ledger_id, *(one.ledger_id for one in self.anchors)}
-        if len(ids) > 1 or indexes != sorted(set(indexes)) or not is_safe_name(self.name):
+        if len(ids) > 1 or not _rise_together(self.anchors) or not is_safe_name(self.name):
             raise ValueError("it is not in order")
         if decoded is not None and decoded.ledger_id != ledger_id:
             raise ValueError("its genesis is another ledger's")
@@ -144,6 +144,7 @@ class TrustStore:
     def get(self, ledger_id: bytes) -> TrustedLedger | None:
         """What is kept of a ledger; `None`: it is not trusted. Raises `DamagedStore`, `TrustError`."""
         path = self._file(ledger_id)
+        _check_own_folder(self.path)
         data = _read_own(path)
         if data is None:
             return None
@@ -212,17 +213,24 @@ class TrustStore:
         """Keep a newer header of a ledger, and its proof. It was verified under `known`, all that was kept then.
 
         `False`: another command has kept more meanwhile, so that it is to be verified once more. An older header
-        changes nothing. Raises `TrustError`, `DamagedStore`.
+        changes nothing. Raises `TrustError`, also for one that cannot be of the same chain, and `DamagedStore`.
         """
         with self._locked():
             before = self.get(ledger_id)
-            if before is None or (before.newest is not None and newer.index <= before.newest.index):
+            if before is None:
                 return True
             if before.anchors != tuple(known):
                 return False
+            if any(one.index == newer.index for one in before.anchors):
+                return True
+            anchors = sorted((*before.anchors, newer), key=lambda one: one.index)
+            if not _rise_together(anchors):
+                raise TrustError(f"block {newer.index} has another place in time, or among epochs, than in the chain")
+            if anchors[-1] != newer:
+                return True
             for path, data in zip(self._proof_files(ledger_id), shown_by, strict=True):
                 self._write_or_remove(path, data)
-            self._write(replace(before, anchors=(*before.anchors, newer)[-MAX_ANCHORS:]))
+            self._write(replace(before, anchors=tuple(anchors[-MAX_ANCHORS:])))
             return True
 
     def learn_genesis(self, genesis: Genesis) -> None:
@@ -232,10 +240,12 @@ class TrustStore:
             if before is not None and before.genesis is None:
                 self._write(replace(before, genesis=genesis.encoded))
 
-    def keep_conflict(self, ledger_id: bytes, refused: KeptProof, reason: str, now_ms: int) -> Path | None:
+    def keep_conflict(
+        self, ledger_id: bytes, refused: KeptProof, reason: str, now_ms: int, before: KeptProof | None = None
+    ) -> Path | None:
         """Keep a proof of another history, and the proof of the one that was verified before, for good; where.
 
-        `None`: too many are kept. Raises `TrustError`.
+        `before`: that is not kept here. `None`: too many are kept. Raises `TrustError`.
         """
         place = self._evidence(ledger_id) / sha256(refused.proof).hexdigest()[:32]
         with self._locked(), _explained(self.path):
@@ -244,8 +254,8 @@ class TrustStore:
             if len(self.conflicts(ledger_id)) >= MAX_CONFLICTS:
                 return None
             place.mkdir(mode=0o700, parents=True, exist_ok=True)
-            known = [path.read_bytes() if path.exists() else None for path in self._proof_files(ledger_id)]
-            for name, two in (("verified-before", known), ("refused", refused)):
+            kept = [path.read_bytes() if path.exists() else None for path in self._proof_files(ledger_id)]
+            for name, two in (("verified-before", before or kept), ("refused", refused)):
                 for ending, data in zip(("tlog-proof", "members"), two, strict=True):
                     self._write_or_remove(place / f"{name}.{ending}", data)
             _write_whole(place / "about.json", msgspec.json.encode(Conflict(now_ms, reason)))
@@ -292,7 +302,8 @@ class TrustStore:
         """Alone with the folder, which is there then. Raises `TrustError`."""
         with _explained(self.path):
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            _check_own_folder(self.path)
+            descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             with _explained(self.path):
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -310,14 +321,36 @@ def _explained(folder: Path) -> Iterator[None]:
         raise TrustError(f"{folder} cannot be written: {error.strerror or error}; {advice}") from None
 
 
+def _rise_together(anchors: Sequence[Anchor]) -> bool:
+    """Whether these are in the order of one chain, each once: a later block has a later time, and no earlier epoch."""
+    return all(
+        one.index < next_one.index and one.epoch <= next_one.epoch and one.timestamp_ms < next_one.timestamp_ms
+        for one, next_one in pairwise(anchors)
+    )
+
+
+def _check_own_folder(path: Path) -> None:
+    """Raise `TrustError` if others may put files into the folder, or take some away."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise TrustError(f"{path} cannot be read: {error.strerror}") from None
+    _check_own(path, status, "700")
+
+
+def _check_own(path: Path, status: os.stat_result, mode: str) -> None:
+    if status.st_uid not in (0, os.geteuid()) or stat.S_IMODE(status.st_mode) & 0o022:
+        advice = f"make sure that it says what you want, and have it be yours alone: chmod {mode}"
+        raise TrustError(f"{path} may be changed by others, so it says nothing about whom you trust; {advice}")
+
+
 def _read_own(path: Path) -> bytes | None:
     """A file that nobody else can have changed, if it is there. Raises `TrustError`, `DamagedStore`."""
     try:
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-            status = os.fstat(file.fileno())
-            if status.st_uid not in (0, os.geteuid()) or stat.S_IMODE(status.st_mode) & 0o022:
-                advice = "make sure that it says what you want, and have it be yours alone: chmod 600"
-                raise TrustError(f"{path} may be changed by others, so it says nothing about whom you trust; {advice}")
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW), "rb") as file:
+            _check_own(path, os.fstat(file.fileno()), "600")
             data = file.read(_MAX_FILE_BYTES + 1)
     except FileNotFoundError:
         return None
@@ -331,7 +364,8 @@ def _read_own(path: Path) -> bytes | None:
 def _write_whole(path: Path, data: bytes) -> None:
     """Write all of a file, durably, or nothing. Only under the lock: one writes at a time."""
     new = path.with_name(path.name + ".new")
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+    with os.fdopen(os.open(new, flags, 0o600), "wb") as file:
         os.fchmod(file.fileno(), 0o600)
         file.write(data)
         file.flush()

@@ -12,6 +12,7 @@ from tallystick.ledger.kinds import kind_of
 
 FILE_MEDIA_TYPE: Final = "application/vnd.tallystick.file"
 MAX_FILE_NAME_CHARACTERS: Final = 255
+LACKING: Final = "its content is not in this proof: erased, or left out (FILE.payload)"
 
 
 class FileStatement(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):

@@ -248,6 +248,11 @@ class Store:
         found: int | None = self.database.select(sql, (index,))[0][0]
         return found
 
+    def finalized_until(self) -> int:
+        """The newest block that is final by what is kept; 0: none."""
+        found: int | None = self.database.select("SELECT max(block_index) FROM finalizations")[0][0]
+        return found or 0
+
     def final_header(self, index: int) -> FinalHeader | None:
         """Raises `DamagedStore` when a row is not what it should be."""
         finalization = self.finalization(index)
