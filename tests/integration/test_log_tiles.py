@@ -438,3 +438,20 @@ def test_what_is_saved_of_a_damaged_file_has_its_tiles_again_after_repair(writte
         repair(store, checked(store))
         written.assert_in(store, BLOCKS)
     assert rows(target) == rows(path)
+
+
+def test_a_tile_that_is_kept_while_another_reads_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    grown = Grown(tmp_path / "small.db", 2)
+    grown.add(Tree.LOG, LEAVES[:14])
+    with closing(Store.open(tmp_path / "small.db", read_only=True)) as store:
+        reader, select = grown.reader(store), store.database.select
+
+        def and_the_node_goes_on(sql: str, values: Sequence[object] = ()) -> list[tuple[object, ...]]:
+            found = select(sql, values)
+            if "FROM tiles" in sql and len(grown.blocks[Tree.LOG]) < 8:
+                grown.add(Tree.LOG, LEAVES[14:18])
+            return found
+
+        monkeypatch.setattr(store.database, "select", and_the_node_goes_on)
+        assert reader.root(Tree.LOG, 14) == root_of(LEAVES[:14])
+    grown.store.close()

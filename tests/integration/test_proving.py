@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 from tests.builders import START_MS, refuses
+from tests.governed import directory_genesis
 from tests.integration.test_store import execute
 from tests.proving import REPORT, ProvenLedger, read, short_epochs
 
 from tallystick.integrity.checked_chain import CheckedChain
 from tallystick.ledger.certificate import Payload, issue_statement
-from tallystick.ledger.changes import Effect
+from tallystick.ledger.changes import AnyChange, Effect
 from tallystick.ledger.checkpoint import Cosignature
 from tallystick.ledger.errors import Rule
 from tallystick.ledger.validity import ValidityState
@@ -193,6 +194,36 @@ def test_members_are_followed_although_each_was_replaced(ledger: ProvenLedger) -
     for anchors in ((), (found.anchor,)):
         old = ledger.verdict(before, anchors=anchors)
         assert ({one.key for one in old.cosigners}, old.changes, old.is_older) == (set(first), (), bool(anchors))
+
+
+def test_who_verified_while_there_were_more_members_follows_a_proof_of_fewer(
+    tmp_path: Path,
+) -> None:
+    """The votes of the four that were and are members hold all that is known, and half of what was between."""
+    genesis = directory_genesis(epoch_blocks=1000, unbonding_blocks=2000, unbonding_ms=2000, epoch_ms=1000)
+    ledger, members = ProvenLedger(tmp_path / "chain.db", genesis), [*NAMES]
+    scribe, added = ledger.scribe, ("eve", "fay", "gus", "hal")
+
+    def decide(change: AnyChange) -> None:
+        motion = scribe.motion(change, members[0])
+        ledger.forge(motion, *[scribe.approval(motion, name) for name in members[1:]])
+
+    one, payload = ledger.about()
+    ledger.forge(one, payloads=[payload])
+    for name in added:
+        decide(scribe.admit(name, stake=10))
+        members.append(name)
+    ledger.forge()
+    anchor = ledger.verdict(ledger.prove(one, ledger.countersigned())).anchor
+    assert len(anchor.voters) == 8
+    for name in added:
+        decide(scribe.remove(name))
+        members.remove(name)
+    ledger.forge()
+    files = ledger.prove(one, ledger.countersigned())
+    assert len(read(files).hand_over.steps) > 0
+    for known in ((), (anchor,)):
+        assert len(ledger.verdict(files, anchors=known).anchor.voters) == 4
 
 
 def test_a_proof_since_a_later_epoch_is_for_who_verified_that(ledger: ProvenLedger) -> None:

@@ -53,10 +53,7 @@ def check_document(certificate: AnyCertificate, payload: Payload | None, documen
     if not isinstance(certificate, Statement):
         raise NotProven(Rule.P10, f"the certificate is no statement about a file: its kind is {kind_of(certificate)}")
     if payload is None and certificate.payload_hash is not None:
-        what = (
-            "its content is not in the proof, erased or left out: nobody can tell from it which document it was about"
-        )
-        raise NotProven(Rule.P10, what)
+        raise NotProven(Rule.P10, f"{LACKING}; nobody can tell from it which document it was about")
     stated = file_statement_in(payload) if payload is not None else None
     if stated is None:
         raise NotProven(Rule.P10, "the certificate is about no file")

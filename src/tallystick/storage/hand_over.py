@@ -20,19 +20,22 @@ class NotKept(StoreError):
 
 
 class EpochEnds:
-    """What a store keeps of epochs: their voters, and what proves their last blocks final. Read once, then at hand."""
+    """What a store keeps of epochs: their voters, and what proves their last blocks final."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._first = store.genesis.stakes().members
         self.voters = lru_cache(_AT_HAND)(self._voters)
-        self.end = lru_cache(_AT_HAND)(self._end)
+
+    def changes(self, after: int, last: int) -> list[int]:
+        """The epochs after one, and up to another, that have other voters than the epoch before."""
+        return self._store.changes_of_voters(after, last)
 
     def _voters(self, epoch: int) -> Members:
         kept = self._store.voters(epoch)
         return self._first if kept is None else kept
 
-    def _end(self, epoch: int) -> FinalHeader | None:
+    def end(self, epoch: int) -> FinalHeader | None:
         """The last block of an epoch that is over; `None`: no votes for it are kept."""
         found = [self._store.final_header(index) for index in self._store.epoch_ends(epoch, 1)]
         return next((one for one in found if one is not None and one.header.epoch == epoch), None)
@@ -48,12 +51,12 @@ def plan_hand_over(ends: EpochEnds, since: int, epoch: int, votes: Tally) -> Han
     """The steps from the voters of epoch `since` to those of a later one, a block of which these votes finalize.
 
     A step goes as far as it can: to the last block of an epoch whose votes hold more than 2/3 of the stake known so
-    far. Raises `NotKept`.
+    far, and of that of each epoch in between: a verifier may have stopped there before. Raises `NotKept`.
     """
     known, reached, keys, steps = ends.voters(since), since, _Keys(ends.voters(0)), list[Step]()
     first = keys.told(known, ends.voters(0))
-    while reached < epoch and not _holds(votes, known):
-        at, end = _furthest(ends, reached, epoch, known)
+    while reached < epoch and not _leads(ends, reached, epoch, votes):
+        at, end = _furthest(ends, reached, epoch)
         assert end.roots is not None, "the last block of an epoch is kept with its state roots"
         own, following = ends.voters(at), ends.voters(at + 1)
         told, told_next = keys.told(own, known), keys.told(following, own)
@@ -82,17 +85,16 @@ class _Keys:
         return self._places[key]
 
 
-def _furthest(ends: EpochEnds, reached: int, epoch: int, known: Members) -> tuple[int, FinalHeader]:
+def _furthest(ends: EpochEnds, reached: int, epoch: int) -> tuple[int, FinalHeader]:
     """The last of the epochs from the one reached on, and before `epoch`, whose end the known voters lead to.
 
-    The further away, the more voters are others, as a rule, so it is found by bisection; the epoch reached always is
-    one.
+    The further away, the more voters are others, so it is found by bisection; the epoch reached always is one.
     """
     low, high, found = reached, epoch, ends.end(reached)
     middle = epoch - 1
     while high - low > 1:
         tried = ends.end(middle)
-        if tried is not None and _holds(tried.finalization, known):
+        if tried is not None and _leads(ends, reached, middle, tried.finalization):
             low, found = middle, tried
         else:
             high = middle
@@ -103,9 +105,10 @@ def _furthest(ends: EpochEnds, reached: int, epoch: int, known: Members) -> tupl
     return low, found
 
 
-def _holds(votes: Tally, known: Members) -> bool:
-    """Whether who voted holds more than 2/3 of the known stake."""
-    return 3 * _stake(known, [key for key, _ in votes.signatures]) > 2 * sum(stake for _, stake in known)
+def _leads(ends: EpochEnds, reached: int, epoch: int, votes: Tally) -> bool:
+    """Whether who voted in this epoch holds more than 2/3 of the stake of each from the one reached on."""
+    epochs, voted = [reached, *ends.changes(reached, epoch)], [key for key, _ in votes.signatures]
+    return all(3 * _stake(one, voted) > 2 * sum(stake for _, stake in one) for one in map(ends.voters, epochs))
 
 
 def _stake(known: Members, keys: Sequence[bytes]) -> int:

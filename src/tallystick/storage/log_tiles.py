@@ -230,7 +230,11 @@ class HashTiles:
             yield edge.add(block_index, leaf_hashes)
 
     def _edge_in_file(self, tree: Tree) -> _Edge:
-        """The edge behind the last tiles, still without leaves."""
+        """The edge behind the last tiles, still without leaves, of one moment: the node may add a tile meanwhile."""
+        with self._database.frozen():
+            return self._edge_of_now(tree)
+
+    def _edge_of_now(self, tree: Tree) -> _Edge:
         edge = _Edge(tree, self._height)
         last = self._last(tree, 0)
         if last is not None:

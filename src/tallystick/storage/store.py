@@ -293,6 +293,11 @@ class Store:
         found: bytes = rows[0][0]
         return found
 
+    def changes_of_voters(self, after: int, last: int) -> list[int]:
+        """The epochs after one, and up to another, that have other voters than the epoch before; ascending."""
+        sql = "SELECT epoch + 1 FROM epoch_ends WHERE members IS NOT NULL AND epoch >= ? AND epoch < ? ORDER BY epoch"
+        return [row[0] for row in self.database.select(sql, (after, last))]
+
     def voters(self, epoch: int) -> Members | None:
         """Raises `DamagedStore` when the row is not a list of members."""
         sql = "SELECT members FROM epoch_ends WHERE epoch < ? AND members IS NOT NULL ORDER BY epoch DESC LIMIT 1"
