@@ -278,6 +278,63 @@ def test_a_removed_member_cosigns_the_last_block_of_its_epoch_and_no_later_one(s
     assert len(found.cosignatures) == 3
 
 
+def with_new_keys(seed, *away):
+    """A ledger whose members' keys were replaced one by one, by hosts of their own; the old ones are stopped."""
+    ledger, now = GovernedLedger(int(seed), *SEVEN[: 4 + len(away)]), {name: name for name in SEVEN[:4]}
+    for name in away:
+        ledger.network.crash(name)
+    for name in list(now)[: 4 - len(away)]:
+        ledger.add(new := f"{name} two")
+        for one in away:
+            if ledger.network.hosts[one].is_up:
+                ledger.network.crash(one)
+        voters = [now[one] for one in SEVEN[:4]]
+        motion = ledger.move(ledger.replace(name, new), voters[0], at=voters[1])
+        assert ledger.settles(motion, within_ms=120_000)
+        assert ledger.settles(*ledger.approve(motion, *voters[1:], at=voters[1]), within_ms=120_000)
+        now[name] = new
+        ledger.network.run_for(3_000)
+        assert ledger.settles(ledger.statement(new, at=new), within_ms=60_000)
+        ledger.network.run_for(5_000)
+        ledger.network.crash(name)
+    ledger.network.run_for(60_000)
+    return ledger
+
+
+def test_who_joins_an_idle_ledger_after_all_members_changed_knows_its_checkpoint_unasked(seed):
+    ledger = with_new_keys(seed)
+    ledger.network.add("late", observer)
+    ledger.network.connect_all()
+    ledger.network.run_for(5_000)
+    found = ledger.network.hosts["late"].node.checkpoint
+    check_countersigned(found, ledger.network.genesis.origin)
+    assert found.state == ledger.state
+
+
+def test_a_member_that_was_away_while_the_others_changed_knows_the_checkpoint_of_an_idle_ledger(seed):
+    ledger = with_new_keys(seed, "eve")
+    ledger.network.restart("eve")
+    ledger.network.connect_all()
+    ledger.network.run_for(10_000)
+    found = ledger.network.hosts["eve"].node.checkpoint
+    check_countersigned(found, ledger.network.genesis.origin)
+    assert found.state == ledger.state
+
+
+def test_who_catches_up_cosigns_no_log_that_is_old(seed):
+    ledger = Ledger(seed)
+    ledger.network.connect_all()
+    ledger.run(200).submit(2).run(3_000)
+    ledger.network.crash("dot")
+    ledger.submit(150, every_ms=1_100).run(5_000)
+    ledger.said["dot"].clear()
+    ledger.network.restart("dot")
+    ledger.run(20_000)
+    tip = ledger.network.hosts["ada"].node.state
+    assert {one.size for one in ledger.said["dot"]} == {tip.log.size}
+    ledger.check(MEMBERS)
+
+
 def test_an_idle_tip_is_cosigned_anew_when_somebody_asks_and_once_a_minute(seed):
     ledger = Ledger(seed)
     for one, other in (("ada", "ben"), ("ben", "cy"), ("cy", "dot")):

@@ -15,6 +15,7 @@ from tallystick.node.events import (
     FreshCheckpointAsked,
     Multicast,
     PeerConnected,
+    PeerDisconnected,
     PersistBlock,
     PersistCosignatures,
     PersistSigned,
@@ -117,8 +118,10 @@ def test_one_that_its_member_did_not_sign_takes_no_other_with_it_and_blames_nobo
 
 def test_another_root_of_the_same_size_is_told_and_never_counts(scribe):
     bench = bench_at(scribe, 2)
-    actions = tell(bench, *(cosigned(scribe, one, 2, root=b"r" * 32) for one in (BEN, CY, DOT)))
-    assert rules(actions) == [Rule.N10] * 3
+    strange = [cosigned(scribe, one, 2, root=b"r" * 32) for one in (BEN, CY, DOT)]
+    assert [rules(tell(bench, one)) for one in strange] == [[Rule.N10]] * 3
+    actions = tell(bench, *strange)
+    assert rules(actions) == [Rule.N10], "one a message"
     assert "another log of 2 certificates" in str(of_kind(ReportRefused, actions)[0].refused)
     assert sent(Cosignatures, actions) == []
     assert cut_off(actions) == set()
@@ -166,6 +169,55 @@ def test_what_does_not_count_is_not_verified(scribe):
     assert sent(Cosignatures, tell(bench, later)) == [Cosignatures((later,))]
 
 
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({}, []),
+        ({"signature": bytes(64)}, [Rule.N10]),
+        ({"root": b"r" * 32}, [Rule.N10]),
+        ({"time_s": 2**42}, [Rule.N12]),
+    ],
+)
+def test_a_thousand_equal_ones_are_verified_and_refused_once(scribe, change, expected):
+    bench = bench_at(scribe, 2)
+    bench.receive(CertificateRequest(()), "y")
+    one = cosigned(scribe, BEN, 2, root=change.get("root"), time_s=change.get("time_s"))
+    one = replace(one, signature=change.get("signature", one.signature))
+    actions = tell(bench, *[one] * 1_024)
+    assert rules(actions) == expected
+    assert len(bench.verified) <= 2, "its two signatures"
+    assert [said.cosignatures for said in sent(Cosignatures, actions)] == ([] if expected else [(one,)])
+
+
+def test_one_refusal_a_message_is_told_and_each_message_says_one_time_a_member_and_size(scribe):
+    bench = bench_at(scribe, 2)
+    bad = [replace(cosigned(scribe, one, 2), signature=bytes(64)) for one in (BEN, CY, DOT)]
+    assert rules(tell(bench, *bad)) == [Rule.N10]
+    later = [cosigned(scribe, BEN, 2, time_s=ANEW_AFTER_S * minute) for minute in range(1, 9)]
+    (said,) = sent(Cosignatures, [*bench.receive(CertificateRequest(()), "y"), *tell(bench, *later)])
+    assert said.cosignatures == (later[0],)
+
+
+def test_whatever_times_a_member_claims_it_is_heard_once_a_minute_of_the_nodes_own(scribe):
+    bench = bench_at(scribe, 2)
+    bench.receive(CertificateRequest(()), "y")
+
+    def heard(first, count):
+        told = [cosigned(scribe, BEN, 2, time_s=ANEW_AFTER_S * (first + place)) for place in range(count)]
+        passed_on = [said for each in told for said in sent(Cosignatures, tell(bench, each))]
+        return [one for said in passed_on for one in said.cosignatures if one.member == BEN.public_key]
+
+    assert len(heard(1, 100)) == 5, "the first, and what is saved up for peers that tell older ones"
+    bench.now_ms += 1_000 * ANEW_AFTER_S
+    assert len(heard(101, 100)) == 1
+    bench.now_ms += 10_000 * ANEW_AFTER_S
+    assert len(heard(201, 100)) == 4
+    assert [one.time_s for one in heard(401, 1)] == []
+    bench.now_ms += 1_000 * ANEW_AFTER_S
+    assert len(heard(501, 1)) == 1
+    assert len(sent(Cosignatures, tell(bench, cosigned(scribe, CY, 2)))) == 1, "others are heard as well"
+
+
 def test_one_that_is_dated_in_the_future_does_not_count(scribe):
     bench = bench_at(scribe, 2)
     now = bench.now_ms // 1000
@@ -202,6 +254,51 @@ def test_of_several_blocks_that_become_final_at_once_only_the_newest_is_cosigned
     left = next(p for p, one in enumerate(actions) if isinstance(getattr(one, "message", None), Cosignatures))
     assert synced < left
     assert actions[synced].records[-1] == Cosigned(GENESIS.ledger_id, 4, said.root, said.time_s)
+
+
+def test_nothing_is_cosigned_while_a_peer_has_more_blocks_and_the_newest_named_one_is_when_they_came(scribe):
+    bench = bench_at(scribe, 2)
+    behind = bench.receive(Status(GENESIS.ledger_id, 0, 4, scribe.blocks[3].hash, ()))
+    behind += bench.wait(1_000, Timer.CHECKPOINT)
+    behind += bench.handle(FreshCheckpointAsked())
+    finalization = scribe.archive.finalization(3)
+    behind += bench.receive(Blocks(3, (scribe.blocks[2],), (), finalization)) if finalization else []
+    behind += bench.wait(500, Timer.CHECKPOINT)
+    assert sent(Cosignatures, behind) == []
+    (said,) = sent(Cosignatures, follow(bench, scribe, 4))
+    assert said.cosignatures[0].size == 4
+
+
+def test_a_peer_that_claims_more_blocks_and_sends_none_does_not_keep_a_member_from_cosigning(scribe):
+    bench = bench_at(scribe, 2)
+    bench.receive(Status(GENESIS.ledger_id, 0, 9, b"b" * 32, ()))
+    assert sent(Cosignatures, bench.wait(1_000, Timer.CHECKPOINT)) == []
+    (said,) = sent(Cosignatures, bench.wait(5_000, Timer.SYNC))
+    assert said.cosignatures[0].size == 2
+
+
+def test_who_had_to_fetch_blocks_asks_once_for_what_it_missed_and_no_more_than_once_a_minute(scribe):
+    delta_ms = GENESIS.params.delta_ms
+    bench = bench_at(scribe, 2, None)
+    assert sent(CosignatureRequest, bench.wait(10 * delta_ms, Timer.CHECKPOINT)) == [], "it fetched nothing"
+    assert sent(CosignatureRequest, follow(bench, scribe, 3)) == []
+    assert sent(CosignatureRequest, bench.wait(3 * delta_ms, Timer.CHECKPOINT)) == [CosignatureRequest()]
+    assert sent(CosignatureRequest, bench.wait(600_000, Timer.CHECKPOINT)) == []
+    assert sent(CosignatureRequest, follow(bench, scribe, 4)) == []
+    assert sent(CosignatureRequest, bench.wait(3 * delta_ms, Timer.CHECKPOINT)) == [CosignatureRequest()]
+    for tip in range(5, 60):
+        bench.receive(Status(GENESIS.ledger_id, 0, tip, bytes(32), ()), f"liar {tip}")
+        bench.handle(PeerDisconnected(f"liar {tip}"))
+        assert sent(CosignatureRequest, bench.wait(1_000, Timer.CHECKPOINT)) == []
+    assert sent(CosignatureRequest, bench.wait(600_000, Timer.CHECKPOINT)) == [CosignatureRequest()]
+
+
+def test_who_fetched_a_tip_that_it_knows_to_be_countersigned_asks_nobody(scribe):
+    bench = bench_at(scribe, 2, None)
+    tell(bench, *(cosigned(scribe, one, 4) for one in (BEN, CY, DOT)))
+    follow(bench, scribe, 4)
+    assert bench.node.checkpoint is not None
+    assert sent(CosignatureRequest, bench.wait(600_000, Timer.CHECKPOINT)) == []
 
 
 @pytest.mark.parametrize("owner", [STRANGER, None])

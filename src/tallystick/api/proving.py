@@ -26,6 +26,9 @@ _AT_ONCE: Final = 32
 """So many proofs are made before others have their turn."""
 _MOST_ANSWER_CHARACTERS: Final = 16 * 1024 * 1024
 _SOON: Final = "members countersign within seconds, if more than 2/3 of the stake is there; ask again then"
+_KEPT: Final = (
+    "; what was countersigned before the start its file still proves: stop it, and `tallystick prove --chain`"
+)
 
 IsEnough = Callable[[Countersigned | None], bool]
 
@@ -108,7 +111,7 @@ class Proofs:
         what = f"covers {at.state.log.size} certificates of the log" if at is not None else "is not known here"
         if isinstance(self._checkpoints, KeptCheckpoint):
             raise NotThere(f"the newest checkpoint {what}, and this file gets no other; ask a running node")
-        raise NotYet(f"the newest checkpoint {what}: {_SOON}")
+        raise NotYet(f"the newest checkpoint {what}: {_SOON}{_KEPT if at is None else ''}")
 
     async def _renew(self, wait_ms: int) -> None:
         """What is older than a minute, by the members' own clocks, is countersigned anew, if they can be reached."""

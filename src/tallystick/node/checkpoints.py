@@ -25,6 +25,11 @@ ANEW_AFTER_S: Final = 60
 MAX_AHEAD_S: Final = 60
 """A cosignature may be dated so far past a node's clock."""
 
+_LATER_TIMES: Final = 4
+"""Of a member, beside one a minute: peers may tell older ones first."""
+_MISSED_AFTER: Final = 3
+"""So many delta after the tip became final what its members cosigned has come, or was missed."""
+
 _CANDIDATES: Final = 8
 """Blocks whose states are held, for cosignatures that come; beside the tip and the newest countersigned one."""
 
@@ -90,6 +95,8 @@ class Checkpoints:
         """The key that this node forges and cosigns with, if it does."""
         self._allowances = Allowances(limits.cosignatures_per_second, MAX_GENESIS_MEMBERS)
         self._rate = limits.cosignatures_per_second
+        self._later = Allowances(1 / ANEW_AFTER_S, _LATER_TIMES)
+        """By member: later times of a log, by this node's clock, whatever they claim."""
         self._candidates: dict[int, _Candidate] = {}
         """By size of the log, ascending: the newest countersigned one, later ones, the tip."""
         self._ahead: dict[bytes, Cosignature] = {}
@@ -109,6 +116,10 @@ class Checkpoints:
         self._owes_tip = False
         """Whether this node's key has stake in the tip's epoch, and has not cosigned it yet."""
         self._asked_ms: int | None = None
+        self._was_behind = False
+        """Whether peers had more blocks: what was told of those before they came was perhaps not looked at."""
+        self._missed_ms: int | None = None
+        """When others were last asked for that."""
 
     def resume(self, archive: Archive | None, epoch: Epoch) -> None:
         """Begin with the tip; `epoch` is its own. What was kept counts if it is of the tip, and signed."""
@@ -217,47 +228,74 @@ class Checkpoints:
         self._unkept[one.size, one.member] = one
 
     def receive(self, now_ms: int, peer: Peer, said: Cosignatures, actions: list[Action]) -> tuple[Cosignature, ...]:
-        """Count what a peer tells; signatures are good. Returns what was new of this node's own log."""
-        new = []
+        """Count what a peer tells; signatures are good. Returns what was new of this node's own log.
+
+        One refusal a message is reported.
+        """
+        new, refusals = [], list[Refused]()
         for one in filter(self.wants, said.cosignatures):
             if not self._allowances.take(now_ms, peer):
-                actions.append(ReportRefused(Refused(Rule.N11, f"more than {self._rate} new ones a second"), peer))
+                refusals.append(Refused(Rule.N11, f"more than {self._rate} new ones a second"))
                 break
             candidate = self._candidates.get(one.size)
             if one.time_s > now_ms // 1000 + MAX_AHEAD_S:
                 ahead_s = one.time_s - now_ms // 1000
                 dated = f"dated {ahead_s} s ahead of this node's clock, {MAX_AHEAD_S} s allowed"
-                actions.append(ReportRefused(Refused(Rule.N12, dated), peer))
+                refusals.append(Refused(Rule.N12, dated))
             elif candidate is None:
                 self._ahead[one.member] = one
             elif one.root != self._root(candidate):
-                actions.append(ReportRefused(_strange(one), peer))
-            else:
+                refusals.append(_strange(one))
+            elif one.member not in candidate.cosignatures or self._later.take(now_ms, one.member):
                 self._count(candidate, one)
                 new.append(one)
+        actions.extend(ReportRefused(one, peer) for one in refusals[:1])
         if new:
             self._make_room()
         return tuple(new)
 
-    def settle(self, now_ms: int, is_idle: bool, actions: list[Action]) -> int | None:
+    def fetching(self) -> None:
+        """A peer says that it has more blocks than this node."""
+        self._was_behind = True
+
+    def settle(self, now_ms: int, is_idle: bool, is_behind: bool, actions: list[Action]) -> int | None:
         """After each event: cosign what is due, and have kept what is to be kept. Returns when there is more to do.
 
-        `is_idle`: nothing waits for a block.
+        `is_idle`: nothing waits for a block. `is_behind`: a longer chain comes, so this one's log is old.
         """
         if self._strange:
             actions.extend(ReportRefused(one, None) for one in self._strange)
             self._strange = []
-        if self._named is not None:
+        if self._named is not None and not is_behind:
             named, self._named = self._candidates.get(self._named), None
             self._cosign(now_ms, named, actions)
         if not is_idle:
             self._idle_since_ms = None
         elif self._idle_since_ms is None:
             self._idle_since_ms = now_ms
-        if self._owes_tip and self._has_settled(now_ms):
+        if self._owes_tip and not is_behind and self._has_settled(now_ms):
             self._cosign(now_ms, self._tip, actions)
-        idle_since_ms = self._idle_since_ms if self._owes_tip else None
-        return _earliest(self._due_ms(now_ms, idle_since_ms), self._keep(now_ms, actions) if self._unkept else None)
+        cosigning_ms = self._due_ms(now_ms, self._idle_since_ms if self._owes_tip else None)
+        asking_ms = self._ask_for_missed(now_ms, actions) if self._was_behind and not is_behind else None
+        keeping_ms = self._keep(now_ms, actions) if self._unkept else None
+        return min((one for one in (cosigning_ms, asking_ms, keeping_ms) if one is not None), default=None)
+
+    def _ask_for_missed(self, now_ms: int, actions: list[Action]) -> int | None:
+        """Ask peers for what they know of a tip that was fetched, once a minute. Returns when, if that is later."""
+        tip = self._tip
+        if tip is None or tip.is_countersigned:
+            self._was_behind = False
+            return None
+        if self._idle_since_ms is None:
+            return None
+        due_ms = self._idle_since_ms + _MISSED_AFTER * self._delta_ms
+        if self._missed_ms is not None:
+            due_ms = max(due_ms, self._missed_ms + 1000 * ANEW_AFTER_S)
+        if due_ms > now_ms:
+            return due_ms
+        self._was_behind, self._missed_ms = False, now_ms
+        actions.append(Broadcast(CosignatureRequest()))
+        return None
 
     def _keep(self, now_ms: int, actions: list[Action]) -> int | None:
         """Have kept what has waited for delta in vain for a block. Returns when it will have."""
@@ -299,7 +337,7 @@ class Checkpoints:
             actions.append(Broadcast(Cosignatures((signed,))))
             self._make_room()
 
-    def ask_anew(self, now_ms: int, peer: Peer | None, actions: list[Action]) -> None:
+    def ask_anew(self, now_ms: int, peer: Peer | None, is_behind: bool, actions: list[Action]) -> None:
         """A user, or a peer, wants an idle tip cosigned anew. First, once a minute, others are asked too."""
         tip = self._tip
         if tip is None or not self._has_settled(now_ms):
@@ -308,7 +346,8 @@ class Checkpoints:
         if (self._asked_ms is None or self._asked_ms <= lately_ms) and 1000 * tip.since_s <= lately_ms:
             self._asked_ms = now_ms
             actions.append(Broadcast(CosignatureRequest(), but=peer))
-        self._cosign(now_ms, tip, actions)
+        if not is_behind:
+            self._cosign(now_ms, tip, actions)
 
     # ---- what follows -----------------------------------------------------------------------------------------
 
@@ -331,7 +370,3 @@ def _strange(one: Cosignature) -> Refused:
     """A member, or this node, is on another history."""
     member = f"{one.member.hex()[:16]}…"
     return Refused(Rule.N10, f"{member} countersigned another log of {one.size} certificates than this node's")
-
-
-def _earliest(one_ms: int | None, other_ms: int | None) -> int | None:
-    return min(one_ms, other_ms) if one_ms is not None and other_ms is not None else one_ms or other_ms

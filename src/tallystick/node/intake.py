@@ -10,6 +10,7 @@ from tallystick.ledger import messages
 from tallystick.ledger.address import AddressRecord
 from tallystick.ledger.block import Block, check_certificates_hash, check_form, check_signatures
 from tallystick.ledger.certificate import certificate_codec, check_payload, check_signed, payload_codec
+from tallystick.ledger.checkpoint import Cosignature
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.header import SignedHeader
 from tallystick.ledger.keys import Verify, is_signed
@@ -156,13 +157,16 @@ class Intake:
         return CheckedMessage(Votes(tuple(good)) if good else None, tuple(refusals), late=late)
 
     def _check_cosignatures(self, said: messages.Cosignatures) -> CheckedMessage:
-        refusals, good = list[Refused](), []
+        """One a member and size is looked at, and one refusal told: no honest peer sends more."""
+        refusals, good, wanted = list[Refused](), [], dict[tuple[bytes, int], Cosignature]()
         for one in filter(self._knowledge.wants_cosignature, said.cosignatures):
+            wanted.setdefault((one.member, one.size), one)
+        for one in wanted.values():
             if self._knowledge.is_cosigned(one, self._verify):
                 good.append(one)
             else:
                 refusals.append(Refused(Rule.N10, f"it is not signed by {one.member.hex()[:16]}…"))
-        return CheckedMessage(messages.Cosignatures(tuple(good)) if good else None, tuple(refusals))
+        return CheckedMessage(messages.Cosignatures(tuple(good)) if good else None, tuple(refusals[:1]))
 
     def _check_recovery(self, message: messages.RecoveryRequest | messages.RecoveryResponse) -> None:
         member = message.member

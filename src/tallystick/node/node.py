@@ -352,7 +352,10 @@ class Node:
     def _settle_checkpoints(self, now_ms: int, actions: list[Action]) -> None:
         """Cosign what is due, unless this node's state is not the ledger's; pass on what others cosigned."""
         if self._copy.mismatch is None:
-            due_ms = self._checkpoints.settle(now_ms, not self.box, actions)
+            if self.sync.best_index > self.state.index:
+                self._checkpoints.fetching()
+            is_behind = self.sync.is_behind(self.state.index, now_ms)
+            due_ms = self._checkpoints.settle(now_ms, not self.box, is_behind, actions)
             self._set_timer(Timer.CHECKPOINT, due_ms, actions)
             self._pass_on(self._checkpoints.take_fresh(), None, actions)
 
@@ -365,7 +368,7 @@ class Node:
         """Somebody wants fresh cosignatures of an idle tip: a peer is told those at hand."""
         if peer is not None:
             actions.extend(Send(peer, one) for one in self._checkpoints.told())
-        self._checkpoints.ask_anew(now_ms, peer, actions)
+        self._checkpoints.ask_anew(now_ms, peer, self.sync.is_behind(self.state.index, now_ms), actions)
 
     # ---- evidence ---------------------------------------------------------------------------------------------
 
