@@ -14,9 +14,9 @@ from tests.builders import START_MS
 from tests.integration.network import wait_for
 from tests.proving import ProvenLedger
 
-from tallystick.api import proving
+from tallystick.api import proving, rates
 from tallystick.api import questions as q
-from tallystick.api.app import App
+from tallystick.api.app import App, TcpDoor
 from tallystick.api.file_source import open_file
 from tallystick.api.proving import IsEnough, Proofs
 from tallystick.api.reader import LedgerReader, Thread
@@ -229,6 +229,28 @@ def test_what_was_countersigned_over_a_minute_ago_is_asked_for_anew(
                 monkeypatch.setattr(proving, "now_ms", lambda now_s=now_s: 1000 * (started_s + now_s))
                 found = await reader.checkpoint(fresh=True)
                 assert (coming.asked, found.status_ms) == (asked, 1000 * (started_s + time_s)), now_s
+
+    asyncio.run(ask())
+
+
+def test_each_proof_of_a_batch_counts_against_the_rate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rates, "_PER_SECOND", 1.0)
+    ledger = ProvenLedger(tmp_path / "chain.db")
+    ledger.forge()
+    ids = [f"{number:064x}" for number in range(1_024)]
+
+    async def ask() -> None:
+        coming = Coming()
+        coming.newest = ledger.countersigned()
+        async with reading(ledger, coming) as reader:
+            transport = httpx.ASGITransport(App(reader, TcpDoor("node", 80)).asgi)
+            async with httpx.AsyncClient(
+                transport=transport, base_url="http://node:80", headers={"Host": "node:80"}
+            ) as http:
+                told = [await http.post("/v1/proofs", json={"ids": ids}) for _ in range(5)]
+        assert [one.status_code for one in told] == [200] * 4 + [429]
+        assert told[-1].json()["code"] == "too-many-requests"
+        assert int(told[-1].headers["retry-after"]) > 60
 
     asyncio.run(ask())
 
