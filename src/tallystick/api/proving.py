@@ -98,12 +98,22 @@ class Proofs:
         self._prover = Prover(store)
 
     async def newest(self, covered: int = 0, *, fresh: bool = False, wait_ms: int = 0) -> Countersigned:
-        """The newest checkpoint, if it covers so much of the log. Raises `NotYet`, `NotThere`, `NotRunning`."""
-        await self._checkpoints.wait(lambda at: at is not None and at.state.log.size >= covered, wait_ms)
-        if fresh:
+        """The newest checkpoint, if it covers so much of the log; where it does not, one is asked for.
+
+        Raises `NotYet`, `NotThere`, `NotRunning`.
+        """
+
+        def covers(at: Countersigned | None) -> bool:
+            return at is not None and at.state.log.size >= covered
+
+        if not covers(self._checkpoints.newest):
+            with suppress(NotRunning):
+                self._checkpoints.ask_fresh()
+            await self._checkpoints.wait(covers, max(wait_ms, _WAIT_FRESH_MS) if fresh else wait_ms)
+        if fresh and covers(self._checkpoints.newest):
             await self._renew(wait_ms)
         at = self._checkpoints.newest
-        if at is not None and at.state.log.size >= covered:
+        if at is not None and covers(at):
             return at
         what = f"covers {at.state.log.size} certificates of the log" if at is not None else "is not known here"
         if isinstance(self._checkpoints, KeptCheckpoint):
