@@ -1,20 +1,21 @@
 """Proofs of one ledger of a million certificates: making and verifying them, and what they weigh."""
 
 import gc
+import random
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from functools import lru_cache, partial
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
 from msgspec.structs import replace
 
 from benchmarks.workload import CREATED_MS, ISSUERS, cpu_seconds, statements, summary
-from tallystick.ledger.block import Block, genesis_block, verified
+from tallystick.ledger.block import Block, verified
 from tallystick.ledger.blockchain import Blockchain
 from tallystick.ledger.certificate import (
     AnyCertificate,
@@ -44,6 +45,8 @@ from tallystick.storage.store import Store
 
 CERTIFICATES = 1_000_000
 BLOCK = 256
+LARGE_BLOCKS, LARGE = 40, Params().max_block_certificates
+"""Of another ledger, whose blocks are as large as they may be."""
 MEMBERS = 4
 FILES = 10_000
 """About so many files of one batch in the middle of the ledger proofs are made."""
@@ -51,8 +54,6 @@ SAMPLES = 200
 ROUNDS = 9
 REPLACEMENTS = 100
 STARTS = 9
-AT_HAND = 64
-"""Blocks that need not be read again."""
 NOW_MS = CREATED_MS + 86_400_000
 DOCUMENT = FileStatement("Diploma of somebody.pdf", 234_567, sha256(b"diploma").digest(), "with distinction")
 
@@ -64,12 +65,15 @@ def of_a_million() -> str:
             kept = _Kept(store, ISSUERS[:MEMBERS])
             places = _fill(kept)
             made_ms, batch, files = _made(kept, places)
+            scattered_ms = _scattered(kept)
+        large_ms = _of_large_blocks(Path(folder) / "large.db")
         ratios, signatures, verified_ms = _verified(files, kept.genesis)
         sizes = [len(one.proof) for one in files]
         replaced = _after_replacements(Path(folder) / "replaced.db")
     return (
-        f"one of {CERTIFICATES:,}, {MEMBERS} members: made in {summary(made_ms)} ms, goal < 5; a batch of {FILES:,}: "
-        f"{batch:,.0f} a second, goal >= 1,000\n"
+        f"one of {CERTIFICATES:,}, {MEMBERS} members: made in {summary(made_ms)} ms, and anywhere in the log in "
+        f"{summary(scattered_ms)} ms, in that of {LARGE_BLOCKS} blocks of {LARGE:,} in {summary(large_ms)} ms, goal < 5"
+        f"; a batch of {FILES:,}: {batch:,.0f} a second, goal >= 1,000\n"
         f"  verified / its {signatures} signatures alone: {summary(ratios)}, goal < 3 ({verified_ms:.1f} ms)\n"
         f"  size with payload: {statistics.median(sizes):,.0f} bytes, at most {max(sizes):,}, goal <= 8,192\n"
         f"  after {REPLACEMENTS} replacements of a member, one by one: {replaced}\n"
@@ -119,12 +123,7 @@ class _Kept:
 
     def prover(self) -> Prover:
         """A new one, with nothing at hand."""
-        return Prover(self.store, lru_cache(AT_HAND)(self._block))
-
-    def _block(self, index: int) -> Block:
-        found = self.store.block(index) if index else genesis_block(self.genesis)
-        assert found is not None
-        return found
+        return Prover(self.store)
 
 
 def _file(kept: _Kept, number: int, by: Wallet) -> tuple[Statement, Payload]:
@@ -166,6 +165,27 @@ def _made(kept: _Kept, places: list[tuple[Place, int]]) -> tuple[list[float], fl
     for place, number in places:
         prover.prove(place, number, at)
     return made_ms, len(places) / (time.perf_counter() - start), files
+
+
+def _scattered(kept: _Kept) -> list[float]:
+    """Milliseconds for each of some drawn at random: their blocks are not at hand, as a rule."""
+    at, prover, index = kept.countersigned(), kept.prover(), kept.chain.certificate_index
+    size, draw = at.state.log.size, random.Random(1)
+    prover.prove(index.place_at(size - 1), size - 1, at)
+    made_ms = []
+    for number in draw.sample(range(size), SAMPLES):
+        start = time.perf_counter()
+        prover.prove(index.place_at(number), number, at)
+        made_ms.append((time.perf_counter() - start) * 1e3)
+    return made_ms
+
+
+def _of_large_blocks(path: Path) -> list[float]:
+    with Store.create(path, _genesis()) as store:
+        kept = _Kept(store, ISSUERS[:MEMBERS])
+        for first in range(0, LARGE_BLOCKS * LARGE, LARGE):
+            kept.forge(statements(kept.genesis, LARGE, first))
+        return _scattered(kept)
 
 
 def _verified(files: list[ProofFiles], genesis: Genesis) -> tuple[list[float], int, float]:

@@ -35,7 +35,7 @@ class ProvenLedger:
     def __init__(self, path: Path, genesis: Genesis | None = None) -> None:
         self.scribe = FinalGovernedScribe(genesis)
         self.store = Store.create(path, self.scribe.genesis)
-        self.prover = Prover(self.store, self.block)
+        self.prover = Prover(self.store)
         self.epoch = self.scribe.state.epoch
         """Of the last block."""
 

@@ -14,9 +14,10 @@ from tests.builders import START_MS
 from tests.integration.network import wait_for
 from tests.proving import ProvenLedger
 
-from tallystick.api import proving
+from tallystick.api import proving, rates
+from tallystick.api import proving_views as views
 from tallystick.api import questions as q
-from tallystick.api.app import App
+from tallystick.api.app import App, TcpDoor
 from tallystick.api.file_source import open_file
 from tallystick.api.proving import IsEnough, Proofs
 from tallystick.api.reader import LedgerReader, Thread
@@ -158,6 +159,36 @@ def test_an_answer_is_bounded_and_the_client_asks_for_the_rest(
         assert set(client.proofs(doors.ids)) == set(doors.ids)
 
 
+def test_a_client_stops_where_a_node_tells_of_what_it_was_not_asked_or_of_nothing(
+    doors: Doors, copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many, later = Proofs.many, 2_000
+
+    def telling(*left_out: str, proofs: list[views.Proof] | None = None) -> None:
+        async def told(self: Proofs, asked: q.ProofsAsked) -> views.Proofs:
+            nonlocal later
+            later -= 1
+            assert later, "it is asked for ever"
+            given = proofs if proofs is not None else (await many(self, asked)).proofs
+            codes = [views.LeftOut(one, code, "") for code in left_out for one in asked.ids]
+            return views.Proofs(proofs=given, left_out=codes)
+
+        monkeypatch.setattr(Proofs, "many", told)
+
+    with Client(copy) as client:
+        kept = [views.Proof(id=doors.ids[0], proof=client.prove(doors.ids[0]).proof, members=None, payload=None)]
+        telling(proofs=kept)
+        with pytest.raises(DamagedStore, match=f"another certificate than it was asked for, {doors.ids[0][:16]}…"):
+            client.proofs(doors.ids[1:])
+        telling("more", proofs=[])
+        with pytest.raises(DamagedStore, match="there is no proof in it"):
+            client.proofs(doors.ids)
+        telling("more")
+        assert set(client.proofs(doors.ids)) == set(doors.ids)
+        telling("not-yet", proofs=[])
+        assert client.proofs(doors.ids) == {}, "a file gets no other checkpoint"
+
+
 # ---- without a node --------------------------------------------------------------------------------------------------
 
 
@@ -215,6 +246,35 @@ def test_what_no_checkpoint_covers_yet_is_waited_for_or_told(tmp_path: Path) -> 
     asyncio.run(ask())
 
 
+class Answering(Coming):
+    """A fresh one comes only to who asks for it, and then at once."""
+
+    def ask_fresh(self) -> None:
+        super().ask_fresh()
+        self.newest = self.later.pop(0)
+
+    async def wait(self, is_enough: IsEnough, wait_ms: int) -> None:
+        assert is_enough(self.newest), "it was not asked for"
+
+
+def test_where_none_covers_it_one_is_asked_for_at_once(tmp_path: Path) -> None:
+    ledger = ProvenLedger(tmp_path / "chain.db")
+    said = [ledger.scribe.statement() for _ in range(2)]
+    at = []
+    for one in said:
+        ledger.forge(one)
+        at.append(ledger.countersigned(time_s=now_ms() // 1000))
+
+    async def ask() -> None:
+        coming = Answering(*at)
+        async with reading(ledger, coming) as reader:
+            for asked, one in ((1, said[0]), (1, said[0]), (2, said[1]), (2, said[0])):
+                proof = (await reader.proof(one.id.hex(), fresh=True, wait_ms=60_000)).proof.proof
+                assert (verdict(proof, ledger.genesis.ledger_id).certificate, coming.asked) == (one, asked)
+
+    asyncio.run(ask())
+
+
 def test_what_was_countersigned_over_a_minute_ago_is_asked_for_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -230,6 +290,28 @@ def test_what_was_countersigned_over_a_minute_ago_is_asked_for_anew(
                 monkeypatch.setattr(proving, "now_ms", lambda now_s=now_s: 1000 * (started_s + now_s))
                 found = await reader.checkpoint(fresh=True)
                 assert (coming.asked, found.status_ms) == (asked, 1000 * (started_s + time_s)), now_s
+
+    asyncio.run(ask())
+
+
+def test_each_proof_of_a_batch_counts_against_the_rate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rates, "_PER_SECOND", 1.0)
+    ledger = ProvenLedger(tmp_path / "chain.db")
+    ledger.forge()
+    ids = [f"{number:064x}" for number in range(1_024)]
+
+    async def ask() -> None:
+        coming = Coming()
+        coming.newest = ledger.countersigned()
+        async with reading(ledger, coming) as reader:
+            transport = httpx.ASGITransport(App(reader, TcpDoor("node", 80)).asgi)
+            async with httpx.AsyncClient(
+                transport=transport, base_url="http://node:80", headers={"Host": "node:80"}
+            ) as http:
+                told = [await http.post("/v1/proofs", json={"ids": ids}) for _ in range(5)]
+        assert [one.status_code for one in told] == [200] * 4 + [429]
+        assert told[-1].json()["code"] == "too-many-requests"
+        assert int(told[-1].headers["retry-after"]) > 60
 
     asyncio.run(ask())
 

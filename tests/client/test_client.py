@@ -209,6 +209,19 @@ def test_what_failed_on_the_way_is_asked_again(no_pause: None) -> None:
         asked([busy() for _ in range(5)], Request("/v1/thing"))
 
 
+def test_who_asks_too_fast_waits_as_long_as_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    paused: list[float] = []
+
+    async def pause(pause_s: float) -> None:
+        paused.append(pause_s)
+
+    monkeypatch.setattr(asyncio, "sleep", pause)
+    told = ["6", "999999999", "9" * 5_000, "soon"]
+    fast = [httpx.Response(429, json=too_many().json(), headers={"Retry-After": one}) for one in told]
+    asked([*fast, done()], Request("/v1/thing"))
+    assert [wait_s < pause_s < wait_s + 2 for wait_s, pause_s in zip((6, 10, 0, 0), paused, strict=True)] == [True] * 4
+
+
 def test_what_must_not_happen_twice_is_asked_once(no_pause: None) -> None:
     with pytest.raises(NotRunning):
         asked([httpx.ReadError("cut off"), done()], Request("/v1/stake", "POST", is_repeatable=False))

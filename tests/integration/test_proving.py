@@ -2,26 +2,31 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
-from tests.builders import START_MS, refuses
+from tests.builders import START_MS, refuses, wallet
 from tests.governed import directory_genesis
 from tests.integration.test_store import execute
-from tests.proving import REPORT, ProvenLedger, read, short_epochs
+from tests.proving import NOW_MS, REPORT, ProvenLedger, read, short_epochs
 
 from tallystick.integrity.checked_chain import CheckedChain
 from tallystick.ledger.certificate import Payload, issue_statement
 from tallystick.ledger.changes import AnyChange, Effect
-from tallystick.ledger.checkpoint import Cosignature
+from tallystick.ledger.checkpoint import Checkpoint, Cosignature, cosign
+from tallystick.ledger.encoding import Codec, encode
 from tallystick.ledger.errors import Rule
+from tallystick.ledger.genesis import Allotment, make_genesis
+from tallystick.ledger.params import Params
+from tallystick.ledger.state import genesis_state
 from tallystick.ledger.validity import ValidityState
 from tallystick.node.checkpoints import Countersigned
 from tallystick.node.events import PersistCosignatures
-from tallystick.problems import BadRequest, DamagedStore, NotThere
+from tallystick.problems import BadRequest, DamagedStore, NotThere, Problem
 from tallystick.proof.members import Anchor
 from tallystick.storage.hand_over import NotKept
-from tallystick.storage.proving import Prover
+from tallystick.storage.proving import Prover, signed_note
 from tallystick.storage.store import Store
 
 NAMES = ("ada", "ben", "cy", "dot")
@@ -152,10 +157,58 @@ def test_damage_in_what_is_derived_is_found_before_a_proof_leaves(ledger: Proven
             ledger.prove(one, at)
 
 
+def test_of_many_certificates_in_a_block_a_proof_decodes_its_own(
+    ledger: ProvenLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = [ledger.scribe.statement() for _ in range(20)]
+    ledger.forge(*said[:10])
+    ledger.forge(*said[10:])
+    replaced(ledger, "ada", "ada-2")
+    ledger.forge(ledger.scribe.statement("ada-2"))
+    at, decoded, decode = ledger.countersigned(), list[str](), Codec[Any].decode
+
+    def counted(codec: Codec[Any], data: bytes) -> Any:
+        decoded.append(codec.name)
+        return decode(codec, data)
+
+    monkeypatch.setattr(Codec, "decode", counted)
+    monkeypatch.setattr(Store, "block", None)
+    files = ledger.prove(said[14], at)
+    assert decoded.count("certificate") == 1
+    monkeypatch.undo()
+    assert ledger.verdict(files).certificate == said[14]
+
+
+def test_a_certificate_that_was_altered_in_its_block_is_told(ledger: ProvenLedger, tmp_path: Path) -> None:
+    one = ledger.scribe.statement()
+    block = ledger.forge(one)
+    at = ledger.countersigned()
+    ledger.store.close()
+    altered = encode([block.header, block.signature, [5]]).hex()
+    execute(tmp_path / "chain.db", f"UPDATE blocks SET encoded = x'{altered}'")
+    with pytest.raises(DamagedStore, match="certificate 0 of block 1 was altered"):
+        reopened(ledger, tmp_path / "chain.db").prove(one, at)
+
+
 def reopened(ledger: ProvenLedger, path: Path) -> ProvenLedger:
     ledger.store = Store.open(path, read_only=True)
-    ledger.prover = Prover(ledger.store, ledger.block)
+    ledger.prover = Prover(ledger.store)
     return ledger
+
+
+def test_there_is_no_proof_where_as_many_as_a_note_has_room_for_hold_too_little(tmp_path: Path) -> None:
+    for count, least in ((148, 1), (149, 1), (149, 1_000)):
+        wallets = [wallet(f"member {number}") for number in range(count)]
+        allotments = [Allotment(one.public_key, 0, least if one is wallets[0] else 1) for one in wallets]
+        genesis = make_genesis("test", START_MS, allotments, Params())
+        state = genesis_state(genesis)
+        checkpoint = Checkpoint(genesis.origin, 0, state.log.root())
+        at = Countersigned(state, state.epoch, tuple(cosign(one, checkpoint, NOW_MS // 1000) for one in wallets))
+        if (count, least) == (149, 1):
+            with pytest.raises(Problem, match="of 149 members, the 99 with the most stake hold no more than 2/3 of it"):
+                signed_note(genesis, at)
+        else:
+            assert len(signed_note(genesis, at).signatures) == 100
 
 
 # ---- members --------------------------------------------------------------------------------------------------------

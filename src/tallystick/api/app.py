@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from hashlib import sha256
+from math import ceil
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -21,8 +22,8 @@ from tallystick.api.live_node import LiveNode
 from tallystick.api.openapi import document
 from tallystick.api.problem_view import problem_view
 from tallystick.api.proving_views import Text
-from tallystick.api.questions import JSON, MESSAGEPACK, PLAIN_TEXT, HexSubmission, Submission
-from tallystick.api.rates import Rates
+from tallystick.api.questions import JSON, MESSAGEPACK, PLAIN_TEXT, HexSubmission, ProofsAsked, Submission
+from tallystick.api.rates import Rates, TooManyRequests
 from tallystick.api.reader import LedgerReader
 from tallystick.api.routes import ENDPOINTS, Endpoint
 from tallystick.api.views import in_json
@@ -128,6 +129,8 @@ class App:
         async with _a_place(self._waiting_places if endpoint.waits else self._places):  # not while a body is on its way
             if isinstance(body, Submission | HexSubmission):
                 self._spend(request, len(body.entries))
+            elif isinstance(body, ProofsAsked):
+                self._spend(request, len(body.ids))
             asked_of = self._live() if endpoint.is_live else self.reader
             return _answered(request, await endpoint.answered(asked_of, asked, body))
 
@@ -203,6 +206,8 @@ def _answered(request: Request, answer: msgspec.Struct) -> Response:
 
 def _problem(problem: Problem, given: Mapping[str, str] | None = None) -> Response:
     headers = {**(given or {}), **({"Retry-After": "1"} if isinstance(problem, Busy | NotYet) else {})}
+    if isinstance(problem, TooManyRequests):
+        headers["Retry-After"] = str(ceil(problem.wait_s))
     if isinstance(problem, TooLarge):
         headers["Connection"] = "close"  # what follows of the body is not read
     body = in_json(problem_view(problem))

@@ -98,15 +98,25 @@ class Proofs:
     def __init__(self, reader: "LedgerReader", store: Store, read: "Thread", checkpoints: Checkpoints) -> None:
         """On the thread that reads."""
         self._reader, self._read, self._genesis, self._checkpoints = reader, read, store.genesis, checkpoints
-        self._prover = Prover(store, reader.kept)
+        self._prover = Prover(store)
 
     async def newest(self, covered: int = 0, *, fresh: bool = False, wait_ms: int = 0) -> Countersigned:
-        """The newest checkpoint, if it covers so much of the log. Raises `NotYet`, `NotThere`, `NotRunning`."""
-        await self._checkpoints.wait(lambda at: at is not None and at.state.log.size >= covered, wait_ms)
-        if fresh:
+        """The newest checkpoint, if it covers so much of the log; where it does not, one is asked for.
+
+        Raises `NotYet`, `NotThere`, `NotRunning`.
+        """
+
+        def covers(at: Countersigned | None) -> bool:
+            return at is not None and at.state.log.size >= covered
+
+        if not covers(self._checkpoints.newest):
+            with suppress(NotRunning):
+                self._checkpoints.ask_fresh()
+            await self._checkpoints.wait(covers, max(wait_ms, _WAIT_FRESH_MS) if fresh else wait_ms)
+        if fresh and covers(self._checkpoints.newest):
             await self._renew(wait_ms)
         at = self._checkpoints.newest
-        if at is not None and at.state.log.size >= covered:
+        if at is not None and covers(at):
             return at
         what = f"covers {at.state.log.size} certificates of the log" if at is not None else "is not known here"
         if isinstance(self._checkpoints, KeptCheckpoint):
@@ -157,9 +167,9 @@ class Proofs:
         return [self._view(at, self._prover.prove(at.place, at.log_index, checkpoint, since)) for at in places]
 
     def _view(self, at: LogPlace, made: ProofFiles) -> views.Proof:
-        certificate = self._reader.kept(at.place.block_index).certificates[at.place.position]
         members, payload = (one.hex() if one is not None else None for one in (made.members, made.payload))
-        return views.Proof(id=certificate.id.hex(), proof=made.proof, members=members, payload=payload)
+        certificate_id = self._prover.certificate(at.place).id.hex()
+        return views.Proof(id=certificate_id, proof=made.proof, members=members, payload=payload)
 
     async def checkpoint(self, *, fresh: bool, wait_ms: int) -> views.Checkpoint:
         """The newest one."""

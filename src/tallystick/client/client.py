@@ -287,11 +287,18 @@ class AsyncClient(Governing):
             wait_s = max(0.0, until_s - time.monotonic())
             body = q.ProofsAsked(asked, since, fresh, _wait_ms(wait_s))
             told = await self._send(proving_views.Proofs, "/v1/proofs", body=body, wait_s=wait_s)
+            ids = [one.id for one in told.proofs] + [one.id for one in told.left_out]
+            if others := set(ids).difference(asked):
+                raise DamagedStore(f"the node told of another certificate than it was asked for, {min(others)[:16]}…")
             made |= {one.id: self._checked(one, one.id) for one in told.proofs}
             again = [one.id for one in told.left_out if one.code == "more"]
-            if time.monotonic() < until_s:
+            if not told.proofs and again:
+                raise DamagedStore("the node says that its answer is full, and there is no proof in it")
+            if not self.is_file and time.monotonic() < until_s:
                 again += [one.id for one in told.left_out if one.code == NotYet.code]
-            left = [*again, *left]
+            if not told.proofs and again:
+                await asyncio.sleep(min(_RECONNECT_S, max(0.0, until_s - time.monotonic())))
+            left = [one for one in (*again, *left) if one not in made]
         return made
 
     async def checkpoint(self, *, fresh: bool = False, timeout_s: float = 10.0) -> proving_views.Checkpoint:

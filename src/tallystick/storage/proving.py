@@ -1,12 +1,10 @@
 """Makes proofs that need no node: of a certificate, at a checkpoint that members countersigned (proof/bundle.py)."""
 
-from collections.abc import Callable
 from functools import lru_cache
 from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
-from tallystick.ledger.block import Block
 from tallystick.ledger.certificate import AnyCertificate
 from tallystick.ledger.certificate_index import Place
 from tallystick.ledger.checkpoint import Cosignature, signed_checkpoint
@@ -33,10 +31,11 @@ from tallystick.proof.bundle import (
 from tallystick.proof.bundle import VERSION as PROOF_VERSION
 from tallystick.storage.hand_over import EpochEnds, NotKept, final_votes, plan_hand_over
 from tallystick.storage.log_tiles import Tree
-from tallystick.storage.store import Store
+from tallystick.storage.store import Outline, Store
 
 _SHARED_AT_HAND: Final = 4
 _ROOTS_AT_HAND: Final = 64
+_BLOCKS_AT_HAND: Final = 16
 
 
 class ProofFiles(NamedTuple):
@@ -63,9 +62,10 @@ class _Shared(NamedTuple):
 class Prover:
     """Makes proofs from the store of a chain; use it on the thread that reads the store."""
 
-    def __init__(self, store: Store, block: Callable[[int], Block]) -> None:
-        """`block` reads one, block 0 included, and has the last ones at hand."""
-        self._store, self._block = store, block
+    def __init__(self, store: Store) -> None:
+        """Reads blocks without decoding more of them than a proof has; the last ones are at hand."""
+        self._store = store
+        self._outline = lru_cache(_BLOCKS_AT_HAND)(self._read_outline)
         self._ends = EpochEnds(store)
         self._log_roots = lru_cache(_ROOTS_AT_HAND)(self._read_log_roots)
         self._shared: dict[tuple[bytes, tuple[Cosignature, ...], int], _Shared] = {}
@@ -79,8 +79,7 @@ class Prover:
         if log_index >= state.log.size:
             raise NotThere(f"certificate {log_index} of the log is not covered by a checkpoint yet")
         shared = self._shared_of(at, since)
-        block = self._block(place.block_index)
-        certificate = block.certificates[place.position]
+        block, certificate = self._outline(place.block_index), self.certificate(place)
         payload = self._store.payload(certificate.payload_hash) if certificate.payload_hash else None
         issuer, organisation = _issuer(state, certificate)
         extra = ProofExtra(
@@ -112,6 +111,10 @@ class Prover:
             raise Problem(f"a proof of this ledger takes {len(encoded)} bytes, {MAX_EXTRA_BYTES} are allowed")
         return ProofFiles(TlogProof(encoded, log_index, path, shared.note).encoded, members, beside)
 
+    def certificate(self, place: Place) -> AnyCertificate:
+        """The one there. Raises `DamagedStore`."""
+        return self._store.certificate_in(self._outline(place.block_index), place.position)
+
     # ---- of all proofs at a checkpoint --------------------------------------------------------------------------
 
     def _shared_of(self, at: Countersigned, since: int) -> _Shared:
@@ -130,7 +133,7 @@ class Prover:
         votes = self._store.finalization(last) if last is not None else None
         if last is None or votes is None or votes.ballot.epoch != epoch or last - state.index > MAX_FOLLOWING:
             raise NotKept(f"the votes that make block {state.index} final are not kept here; ask another node")
-        following = tuple(self._block(index).header for index in range(state.index + 1, last + 1))
+        following = tuple(self._header(index) for index in range(state.index + 1, last + 1))
         named = {one.key for one in self._store.genesis.founders}
         cosignatures = _chosen(at)
         others = [one.member for one in cosignatures if one.member not in named] if state.directory else []
@@ -144,7 +147,7 @@ class Prover:
 
     # ---- of one certificate -------------------------------------------------------------------------------------
 
-    def _entrance(self, block: Block, size_before: int, state: State) -> Entrance:
+    def _entrance(self, block: Outline, size_before: int, state: State) -> Entrance:
         """The block, and the one before it, after which the log had this size."""
         index = block.index
         header, log, path = None, None, tuple[bytes, ...]()
@@ -152,7 +155,16 @@ class Prover:
             header, log = block.header, self._log_roots(index, size_before + len(block.certificates))
             leaf = leaf_hash(header.encoded)
             path = self._path(Tree.HEADERS, index, state.index, leaf, state.roots.headers_root)
-        return Entrance(header, log, path, self._block(index - 1).header, self._log_roots(index - 1, size_before))
+        return Entrance(header, log, path, self._header(index - 1), self._log_roots(index - 1, size_before))
+
+    def _header(self, index: int) -> Header:
+        return self._outline(index).header if index else genesis_state(self._store.genesis).tip
+
+    def _read_outline(self, index: int) -> Outline:
+        found = self._store.outline(index)
+        if found is None:
+            raise self._damaged(f"block {index} is missing")
+        return found
 
     def _path(self, tree: Tree, index: int, size: int, leaf: bytes, root: bytes) -> tuple[bytes, ...]:
         """The audit path of a leaf. Raises `DamagedStore` unless it leads to the root."""
@@ -167,7 +179,7 @@ class Prover:
             return genesis_state(self._store.genesis).roots.of_log
         tiles, members_hash = self._store.hash_tiles, self._store.members_hash(index)
         roots = LogRoots(log_size, tiles.root(Tree.LOG, log_size), tiles.root(Tree.HEADERS, index), members_hash)
-        if roots.hash != self._block(index).header.state_root:
+        if roots.hash != self._header(index).state_root:
             raise self._damaged(f"what is derived of block {index} does not lead to its state root")
         return roots
 
@@ -195,7 +207,8 @@ def _chosen(at: Countersigned) -> list[Cosignature]:
     by_stake = sorted(at.cosignatures, key=lambda one: (-at.voters.stake(one.member), one.member))
     chosen = by_stake[: MAX_NOTE_SIGNATURES - 1]
     if not at.voters.is_quorum(sum(at.voters.stake(one.member) for one in chosen)):
-        raise Problem(f"{len(at.voters.members)} members are too many for one note with more than 2/3 of the stake")
+        of = f"of {len(at.voters.members)} members, the {len(chosen)} with the most stake hold no more than 2/3 of it"
+        raise Problem(f"{of}, and a proof has room for no more: there is none until they hold more of it")
     return sorted(chosen, key=lambda one: one.member)
 
 
