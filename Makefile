@@ -10,11 +10,11 @@ SPREAD := -n 4 --dist loadfile --no-loadscope-reorder
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test coverage check check-locks simulate explore bench notebook package lock clean
+.PHONY: help install demo up test coverage check check-locks simulate explore fuzz bench notebook package lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo "ARGS is passed on to demo, up, test, simulate, explore and bench: make test ARGS='-k wallet'"
+	@echo "ARGS is passed on to demo, up, test, simulate, explore, fuzz and bench: make test ARGS='-k wallet'"
 
 install: .venv/.dev ## create .venv with everything a developer needs
 
@@ -46,6 +46,9 @@ simulate: .venv/.dev ## run the simulation campaign: SEEDS=500 of them, from FIR
 
 explore: .venv/.dev ## every course of a small world: leaders, partitions, a twin, lost guards
 	$(BIN)/python -m tests.explore $(ARGS)
+
+fuzz: .venv/.dev ## proofs, notes and policies with random changes, against every parser
+	$(BIN)/python -m tests.fuzz $(ARGS)
 
 bench: .venv/.dev ## measure speed, as ratios within one run
 	$(BIN)/python -m benchmarks $(ARGS)

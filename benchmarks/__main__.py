@@ -9,6 +9,7 @@ from benchmarks import (
     course,
     decisions,
     network,
+    proofs,
     simulator,
     store,
     traffic,
@@ -36,6 +37,7 @@ BENCHMARKS = {
     "search": api.search,
     "store": store.long_lived,
     "trie": trie.large,
+    "proofs": proofs.of_a_million,
 }
 
 

@@ -61,7 +61,7 @@ from tallystick.node.events import (
     Timer,
     TimerFired,
 )
-from tallystick.node.finality_proofs import Checkpoint
+from tallystick.node.finality_proofs import TrustedBlock
 from tallystick.node.intake import Intake
 from tallystick.node.limits import Limits
 from tallystick.node.node import Node
@@ -69,6 +69,7 @@ from tallystick.node.simplex_driver import SimplexDriver
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Given = TypeVar("Given")
 
 START_MS = 1_750_000_000_000
 """When the ledgers of the tests begin."""
@@ -306,7 +307,8 @@ class FinalScribe(Scribe):
         finalization = self.finalization(epoch, block) if is_finalized else None
         roots, members = (proof.roots, proof.members) if proof else (None, None)
         decided = tuple(self.state.decided.items())
-        self.kept.append(PersistBlock(block, (), finalization, roots, members, decided=decided))
+        kept = PersistBlock(block, (), finalization, roots, members, 0, decided, self.state.members_hash)
+        self.kept.append(kept)
         self.archive.append(self.kept[-1])
         return block
 
@@ -344,6 +346,16 @@ def refuses(rule: Rule, reason: str = "") -> Iterator[None]:
     assert reason in caught.value.reason
 
 
+def unless_refused(read: Callable[[Given], T], given: Given, *rules: Rule) -> T | None:
+    """What is read; `None` if it is refused by one of these rules."""
+    try:
+        return read(given)
+    except Refused as refused:
+        if refused.rule not in rules:
+            raise
+        return None
+
+
 @cache
 def long_chain() -> tuple[Genesis, list[Block]]:
     """A ledger of Ada's alone and 10,000 blocks of one certificate each."""
@@ -375,11 +387,11 @@ def started_node(
     agreement: Agreement,
     archive: FullArchive,
     limits: Limits | None = None,
-    checkpoint: Checkpoint | None = None,
+    trusted_block: TrustedBlock | None = None,
 ) -> Node:
     """A node as a host starts it, from what the archive kept."""
-    chain = replayed(genesis, agreement.check_forger, archive, checkpoint)
-    return Node(chain, agreement, limits, archive, checkpoint)
+    chain = replayed(genesis, agreement.check_forger, archive, trusted_block)
+    return Node(chain, agreement, limits, archive, trusted_block)
 
 
 class Bench:

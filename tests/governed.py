@@ -42,7 +42,7 @@ from tallystick.ledger.params import Params
 from tallystick.ledger.state import State
 from tallystick.ledger.transition import next_state
 from tallystick.ledger.wallet import Wallet
-from tests.builders import ADA, BEN, CY, DOT, START_MS, Scribe, verify, wallet
+from tests.builders import ADA, BEN, CY, DOT, START_MS, FinalScribe, Scribe, verify, wallet
 
 NAMES = {"ada": ADA, "ben": BEN, "cy": CY, "dot": DOT}
 DAY_MS = 86_400_000
@@ -196,3 +196,7 @@ class GovernedScribe(Scribe):
     def _now(self) -> int:
         self._number += 1
         return START_MS + self._number
+
+
+class FinalGovernedScribe(GovernedScribe, FinalScribe):
+    """With finalizations."""

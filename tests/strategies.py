@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from tallystick.ledger.address import AddressRecord
 from tallystick.ledger.block import Block
 from tallystick.ledger.certificate import Payload, ProposalEvidence, StakingOperation, Statement, VoteEvidence
+from tallystick.ledger.checkpoint import Cosignature
 from tallystick.ledger.fields import MAX_INDEX, MAX_TIMESTAMP_MS, MAX_TOKENS
 from tallystick.ledger.finality import FinalHeader
 from tallystick.ledger.header import Header, SignedHeader
@@ -17,6 +18,8 @@ from tallystick.ledger.messages import (
     Blocks,
     CertificateRequest,
     Certificates,
+    CosignatureRequest,
+    Cosignatures,
     Entry,
     FinalizationRequest,
     Finalizations,
@@ -110,6 +113,16 @@ _hosts = st.one_of(
 addresses = st.builds("{}:{}".format, _hosts, st.integers(1, 65_535))
 address_records = st.builds(AddressRecord, key=digests, address=addresses, time_ms=times, signature=signatures)
 
+cosignatures = st.builds(
+    Cosignature,
+    size=indexes,
+    root=digests,
+    member=digests,
+    time_s=st.integers(0, 2**43),
+    signature=signatures,
+    log_signature=signatures,
+)
+
 
 def _some(strategy, **bounds):
     return st.lists(strategy, max_size=4, **bounds).map(tuple)
@@ -129,6 +142,8 @@ messages = st.one_of(
     st.builds(Payloads, payloads=_some(payloads)),
     st.builds(Prune),
     st.builds(Addresses, records=_some(address_records, min_size=1)),
+    st.builds(Cosignatures, cosignatures=_some(cosignatures, min_size=1)),
+    st.builds(CosignatureRequest),
     st.builds(Votes, tallies=_some(tallies, min_size=1)),
     st.builds(RecoveryRequest, member=digests, nonce=digests, signature=signatures),
     st.builds(

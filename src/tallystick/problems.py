@@ -4,7 +4,7 @@ Illegal input to the ledger is `Refused` in the core; at the edge it becomes `Re
 """
 
 from enum import IntEnum
-from typing import Self
+from typing import Final, Self
 
 from tallystick.ledger.errors import Refused
 
@@ -24,14 +24,25 @@ class ExitCode(_Exit):
     """What a command ends with: its help and docs/operate.md list them."""
 
     OK = 0, "all is well"
-    FAILED = 1, "it does not verify, the ledger does not advance, or it failed otherwise"
+    FAILED = 1, "the ledger does not advance, files do not verify for different reasons, or it failed otherwise"
     USAGE = 2, "wrong usage or unusable file"
     NOT_RUNNING = 3, "no node runs there"
     NOT_IN_TIME = 4, "not in time"
     NOT_THERE = 5, "not there"
     REFUSED = 6, "refused by a rule"
     DAMAGED = 7, "damaged"
+    NOT_TRUSTED = 10, "not verified: it is of no ledger that you trust"
+    NO_PROOF = 11, "no proof, or a malformed one"
+    NOT_PROVEN = 12, "not proven: a signature, hash or quorum does not hold"
+    OTHER_DOCUMENT = 13, "another document, or its content is not in the proof"
+    OTHER_ISSUER = 14, "another issuer"
+    NOT_VALID = 15, "revoked, void or superseded"
+    NOT_FRESH = 16, "its status is not fresh enough"
     STOPPED = 130, "stopped by Ctrl-C"
+
+
+VERDICTS: Final = tuple(one for one in ExitCode if ExitCode.NOT_TRUSTED <= one <= ExitCode.NOT_FRESH)
+"""What `verify` alone ends with: why a file does not verify."""
 
 
 class NodeExit(_Exit):
@@ -84,6 +95,12 @@ class Busy(Problem):
     """Too much is asked or submitted at once; later it goes."""
 
     code, exit_code, http_status = "busy", ExitCode.NOT_IN_TIME, 503
+
+
+class NotYet(Problem):
+    """It is not there yet; in a while it will be."""
+
+    code, exit_code, http_status = "not-yet", ExitCode.NOT_IN_TIME, 503
 
 
 class RefusedInput(Problem):

@@ -57,7 +57,7 @@ async def file_answers(doors: Doors, paths: tuple[str, ...]) -> list[tuple[int, 
 
 
 def test_the_same_question_has_the_same_answer_at_every_door(doors: Doors) -> None:
-    (sha256,) = {one.certificate.payload.file.sha256 for one in _verified(doors)}
+    (sha256,) = {one.payload.file.sha256 for one in _verified(doors)}
     paths = (
         *CHAIN,
         f"/v1/files/{sha256}",
@@ -75,7 +75,7 @@ def test_the_same_question_has_the_same_answer_at_every_door(doors: Doors) -> No
 
 def _verified(doors: Doors) -> list:
     with Client(doors.node.folder.path) as client:
-        return client.verify(doors.report)
+        return client.statements_of(doors.report)
 
 
 def test_a_file_says_that_no_node_runs(doors: Doors) -> None:

@@ -20,9 +20,9 @@ from tallystick.api.certificate_view import Beside, certificate_view
 from tallystick.api.governance import open_motion_line, rotations_in
 from tallystick.api.governed_views import KeyOfOrganisation, Rotation
 from tallystick.api.key_book import KeyBook
+from tallystick.client.checks import check_certificate
 from tallystick.client.client import AsyncClient
 from tallystick.client.doors import AnswerProblem, Request, ask
-from tallystick.client.verification import check_certificate
 from tallystick.ledger import changes
 from tallystick.ledger.block import Block
 from tallystick.ledger.certificate import AnyCertificate, Payload, check_payload, issue_statement

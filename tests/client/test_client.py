@@ -9,7 +9,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import httpx
-import msgspec
 import pytest
 from tests.api.conftest import REPORT, entry
 
@@ -17,13 +16,10 @@ from tallystick.api import views
 from tallystick.api.file_source import open_file
 from tallystick.client import client as client_module
 from tallystick.client import doors as client_doors
-from tallystick.client import verification
 from tallystick.client.blocking import Client
 from tallystick.client.client import AsyncClient
 from tallystick.client.doors import AnswerProblem, Request, ask
-from tallystick.client.verification import Certified, check_place
 from tallystick.ledger.encoding import encode
-from tallystick.ledger.vote import Tally, check_vote_signatures
 from tallystick.problems import DamagedStore, ExitCode, NotRunning
 
 Lie = Callable[[dict[str, Any]], None]
@@ -94,123 +90,16 @@ FOUND = ("certificates", 0)
         ("/v1/files", put(*FOUND, "issuer", "key", value=flipped)),
         ("/v1/files", put(*FOUND, "id", value=flipped)),
         ("/v1/files", put(*FOUND, "encoded", value="zz")),
-        ("/v1/files", put(*FOUND, "place", "position", value=1)),
-        ("/v1/files", put(*FOUND, "place", "block_index", value=2)),
-        ("/v1/files", put(*FOUND, "place", "block_timestamp_ms", value=5)),
         ("/v1/files", put("certificates", value="all of them")),
-        ("/v1/blocks", put("encoded", value=flipped)),
-        ("/v1/blocks", put("encoded", value=None)),
-        ("/v1/blocks", put("hash", value=flipped)),
-        ("/v1/blocks", put("finality", "encoded", value=flipped)),
-        ("/v1/blocks", put("finality", "encoded", value="00")),
-        ("/v1/blocks", put("finality", "voters", value=[])),
-        ("/v1/blocks", put("finality", "voters", 0, "key", value=flipped)),
     ],
 )
 def test_no_lie_about_a_file_is_believed(doors: Any, path: str, lie: Lie) -> None:
-    async def verify() -> None:
+    async def look() -> None:
         async with lied_to(doors.copy, path, lie) as client:
             with pytest.raises(DamagedStore):
-                await client.verify(doors.report)
+                await client.statements_of(doors.report)
 
-    asyncio.run(verify())
-
-
-def test_votes_for_another_block_than_the_one_that_was_asked_for_are_not_taken(doors: Any) -> None:
-    async def verify() -> None:
-        async with honest_client(doors) as honest:
-            (one,) = await honest.verify(doors.report)
-            index = one.certificate.place.block_index
-            other = await honest._get(views.Block, f"/v1/blocks/{index + 2}", encoded=True)
-
-        def lie(told: dict[str, Any]) -> None:
-            if told["index"] == index:
-                told["finality"]["by_block"] = index + 1
-            else:
-                told.update(msgspec.to_builtins(other))
-
-        async with lied_to(doors.copy, "/v1/blocks", lie) as client:
-            with pytest.raises(DamagedStore, match=rf"block {index + 1}.*\[B1\]"):
-                await client.verify(doors.report)
-
-    asyncio.run(verify())
-
-
-def test_finality_that_is_told_of_a_block_is_held_against_the_votes_for_the_other(doors: Any) -> None:
-    async def verify(**of_the_other: Any) -> Any:
-        async with honest_client(doors) as honest:
-            (one,) = await honest.verify(doors.report)
-            index = one.certificate.place.block_index
-            by = (await honest._get(views.Block, f"/v1/blocks/{index + 1}", encoded=True)).finality
-
-        def lie(told: dict[str, Any]) -> None:
-            if told["index"] == index:
-                told["finality"] = {**msgspec.to_builtins(by), **of_the_other}
-
-        async with lied_to(doors.copy, "/v1/blocks", lie) as client:
-            return await client.verify(doors.report)
-
-    (found,) = asyncio.run(verify())
-    assert "that the block voted for builds on it" in found.claimed
-    lies: tuple[dict[str, Any], ...] = {"voters": []}, {"encoded": "00"}, {"encoded": None}
-    for told in lies:
-        with pytest.raises(DamagedStore, match=r"\[V2\]"):
-            asyncio.run(verify(**told))
-
-
-def test_votes_for_a_block_below_make_none_final(doors: Any) -> None:
-    async def check() -> Certified:
-        async with honest_client(doors) as client:
-            one = await client.certificate(doors.ids[-1])
-            there, below = [await client._checked_block(one.place.block_index - step) for step in (0, 1)]
-            told = msgspec.structs.replace(there.told, finality=below.told.finality)
-            return check_place(one, there._replace(told=told), below)
-
-    with pytest.raises(DamagedStore, match="stands below"):
-        asyncio.run(check())
-
-
-def test_votes_for_a_block_are_checked_once(doors: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    checked: list[Tally] = []
-
-    def check(tally: Tally, ledger_id: bytes) -> None:
-        checked.append(tally)
-        check_vote_signatures(tally, ledger_id)
-
-    monkeypatch.setattr(verification, "check_vote_signatures", check)
-
-    async def verify() -> None:
-        async with honest_client(doors) as client:
-            for _ in range(2):
-                (found,) = await client.verify(doors.report)
-                assert "votes" in found.checked
-
-    asyncio.run(verify())
-    assert len(checked) == 1
-
-
-def honest_client(doors: Any) -> Any:
-    return through(doors.copy, lambda honest: honest)
-
-
-@pytest.mark.parametrize("is_file", [False, True])
-def test_what_is_only_claimed_is_marked_as_such(doors: Any, is_file: bool) -> None:
-    async def verify() -> Any:
-        async with lied_to(doors.copy, "/v1/blocks", put("finality", value=None), is_file=is_file) as client:
-            return await client.verify(doors.report)
-
-    (found,) = asyncio.run(verify())
-    assert "votes" not in found.checked
-    assert "finality" not in found.checked
-    assert "finality" in found.claimed
-    assert ("place in the log" in found.checked) == is_file
-    (honest,) = _honest(doors)
-    assert honest.checked == ("signature", "payload", "block", "votes")
-
-
-def _honest(doors: Any) -> Any:
-    with Client(doors.url) as client:
-        return client.verify(doors.report)
+    asyncio.run(look())
 
 
 def test_another_certificate_than_the_one_asked_for_is_not_taken(doors: Any) -> None:
@@ -318,6 +207,19 @@ def test_what_failed_on_the_way_is_asked_again(no_pause: None) -> None:
         asked([httpx.ConnectError("refused")] * 5, Request("/v1/thing"))
     with pytest.raises(AnswerProblem, match="later"):
         asked([busy() for _ in range(5)], Request("/v1/thing"))
+
+
+def test_who_asks_too_fast_waits_as_long_as_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    paused: list[float] = []
+
+    async def pause(pause_s: float) -> None:
+        paused.append(pause_s)
+
+    monkeypatch.setattr(asyncio, "sleep", pause)
+    told = ["6", "999999999", "9" * 5_000, "soon"]
+    fast = [httpx.Response(429, json=too_many().json(), headers={"Retry-After": one}) for one in told]
+    asked([*fast, done()], Request("/v1/thing"))
+    assert [wait_s < pause_s < wait_s + 2 for wait_s, pause_s in zip((6, 10, 0, 0), paused, strict=True)] == [True] * 4
 
 
 def test_what_must_not_happen_twice_is_asked_once(no_pause: None) -> None:
@@ -523,8 +425,10 @@ def test_it_certifies_from_another_machine_with_a_key_of_its_own(doors: Any, tmp
     with Client(doors.url, wallet=wallet) as client:
         outcome = client.certify(file, note="by hand")
         assert outcome.state == "final"
-        (found,) = client.verify(file)
-        assert found.certificate.issuer.key == wallet.public_key.hex()
-        assert found.certificate.payload.file.note == "by hand"
+        (found,) = client.statements_of(file)
+        assert found.issuer.key == wallet.public_key.hex()
+        assert found.payload is not None
+        assert found.payload.file is not None
+        assert found.payload.file.note == "by hand"
         file.write_bytes(REPORT[:-2])
-        assert client.verify(file) == []
+        assert client.statements_of(file) == []

@@ -16,7 +16,6 @@ from tallystick.client.blocking import Client
 from tallystick.client.client import AsyncClient
 from tallystick.client.doors import AnswerProblem
 from tallystick.client.governing import EXPIRES_AFTER_MS
-from tallystick.client.verdicts import Demand, Known, give_verdicts
 from tallystick.host.addresses import drawn_port
 from tallystick.host.clock import now_ms
 from tallystick.host.data_folder import DataFolder, Settings
@@ -27,7 +26,6 @@ from tallystick.ledger.keys import is_signed
 from tallystick.ledger.messages import entry_codec
 from tallystick.ledger.params import Params
 from tallystick.problems import NotThere
-from tallystick.storage.file_statement import describe_file
 
 
 @dataclass
@@ -144,26 +142,6 @@ def test_a_member_without_enough_stake_leaves_a_motion_open_and_status_says_what
         assert ada.ledger().params["rotation_delay_ms"] == 1_000
         late = ada.approve(again.id).outcome
         assert (late.state, late.rule) == ("refused", "M4")
-
-
-def test_organisations_are_told_of_a_ledger_that_who_verifies_knows_and_of_no_other(
-    governed: Governed, tmp_path: Path
-) -> None:
-    """Whoever founds a ledger gives its organisations any title."""
-    report = tmp_path / "report.pdf"
-    report.write_bytes(b"The bridge is sound.\n")
-    with governed.at_the_node() as client:
-        assert client.certify(report, subject="Lovelace: BSc").state == "final"
-        described, known = describe_file(report), Known(client.ledger_id, {})
-        found = {
-            is_known: give_verdicts(client, [described], known if is_known else Known(None, {}), Demand())
-            for is_known in (True, False)
-        }
-    for is_known, told in found.items():
-        (file,) = told.files
-        issuer = file.certificates[0].certificate.issuer
-        assert (file.verifies, issuer.title) == (is_known, "University of Ada" if is_known else None)
-        assert (issuer.organisation, issuer.key) == ("ada" if is_known else None, ADA.public_key.hex())
 
 
 def test_the_local_door_signs_subjects_into_payloads(governed: Governed) -> None:
@@ -291,15 +269,12 @@ def test_what_another_certified_is_ordered_by_motion(governed: Governed) -> None
         assert [key.organisation for key in found.unconfirmed] == ["ben"]
 
 
-def test_who_verifies_a_file_is_not_told_who_was_to_erase_it(governed: Governed, tmp_path: Path) -> None:
-    """Names of a ledger that is not known would come with it."""
+def test_of_an_erased_file_no_statement_is_found(governed: Governed, tmp_path: Path) -> None:
     report = tmp_path / "report.txt"
     report.write_text("to be erased")
     with governed.at_the_node() as client:
         outcome = client.certify(report)
         client.order_erasure(outcome.id)
-        (file,) = give_verdicts(client, [describe_file(report)], Known(None, {}), Demand()).files
-        assert file.certificates[0].certificate.id == outcome.id
-        assert file.certificates[0].certificate.erasure is None
+        assert [one.id for one in client.statements_of(report)] == [outcome.id]
         client.erase(client.certificate(outcome.id).payload_hash or "")
-        assert client.statements_of(describe_file(report)) == []
+        assert client.statements_of(report) == []

@@ -21,6 +21,7 @@ from tests.builders import (
 from tests.integration.test_store import blocks_of
 
 from tallystick.consensus.agreement import PersistQuorum
+from tallystick.ledger.checkpoint import Checkpoint, Cosignature, cosign
 from tallystick.ledger.finality import FinalHeader
 from tallystick.ledger.messages import (
     BlockRequest,
@@ -38,6 +39,7 @@ from tallystick.ledger.messages import (
     encode_message,
 )
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Tally, tally_of
+from tallystick.ledger.wallet import Wallet
 from tallystick.network.archiving import FullArchive, answer, carry_out, sign_address
 from tallystick.network.memory_archive import MemoryArchive
 from tallystick.node.events import (
@@ -47,6 +49,7 @@ from tallystick.node.events import (
     PersistAddress,
     PersistBlock,
     PersistCertificates,
+    PersistCosignatures,
     PersistPayload,
 )
 from tallystick.storage.store import Store
@@ -107,6 +110,23 @@ def test_an_archive_keeps_the_address_that_it_was_given_last_of_each_key(archive
     for record in (first, other, later):
         archive.keep_address(record)
     assert sorted(archive.addresses(), key=lambda one: one.address) == [later, other]
+
+
+def test_an_archive_keeps_the_cosignatures_of_the_newest_countersigned_checkpoint_and_of_later_ones(
+    archive: FullArchive,
+) -> None:
+    def cosigned(size: int, member: Wallet, time_s: int = 1) -> Cosignature:
+        return cosign(member, Checkpoint(GENESIS.origin, size, bytes(32)), time_s)
+
+    def keep_them(*ones: Cosignature, since: int = 0, dropped: tuple[int, ...] = ()) -> list[tuple[int, bytes, int]]:
+        carry_out(PersistCosignatures(ones, since, dropped), archive)
+        return [(one.size, one.member, one.time_s) for one in archive.cosignatures()]
+
+    ada, ben = sorted((ADA, BEN), key=lambda one: one.public_key)
+    assert keep_them(cosigned(2, ben), cosigned(2, ada)) == [(2, ada.public_key, 1), (2, ben.public_key, 1)]
+    assert keep_them(cosigned(3, ada), cosigned(2, ben, 9))[1:] == [(2, ben.public_key, 9), (3, ada.public_key, 1)]
+    assert keep_them(cosigned(4, ada), since=3, dropped=(3,)) == [(4, ada.public_key, 1)]
+    assert list(archive.cosignatures()) == [cosigned(4, ada)]
 
 
 def test_an_archive_gives_back_the_votes_of_a_view_and_of_an_epoch(archive: FullArchive) -> None:
@@ -229,7 +249,7 @@ def test_headers_lead_only_so_far(kept_by_votes: FullArchive, monkeypatch: pytes
 
 
 def test_blocks_of_a_tip_without_votes_are_answered_as_far_as_they_are_proven(archive: FullArchive) -> None:
-    """A node that came by a checkpoint has blocks that it cannot prove."""
+    """A node that came by a trusted block has blocks that it cannot prove."""
     scribe = FinalScribe(GENESIS)
     for index in range(1, 7):
         scribe.forge(is_finalized=index == 3)

@@ -25,9 +25,9 @@ from tallystick.client.client import BATCH
 from tallystick.client.drafts import read_batch
 from tallystick.host.addresses import drawn_port
 from tallystick.host.key_file import create_key_file
+from tallystick.ledger.file_statement import FILE_MEDIA_TYPE
 from tallystick.ledger.messages import entry_codec
 from tallystick.problems import NotRunning, Problem
-from tallystick.storage.file_statement import FILE_MEDIA_TYPE
 
 HERE: dict[str, Any] = {"TALLYSTICK_PASSPHRASE": PASSPHRASE}
 
@@ -165,7 +165,9 @@ def test_at_a_url_the_next_step_is_a_command_that_works_there(folder: Path) -> N
         url = f"http://127.0.0.1:{drawn_port(1)}"
         net.nodes[0].start("--api", url.removeprefix("http://"))
         there = ("--url", url, "--key", "ada.key")
-        _, step = cli("certify", "report.txt", *there, cwd=folder).stderr.split("Anybody can check it: tallystick ")
+        _, step = cli("certify", "report.txt", *there, cwd=folder).stderr.split(
+            "Anybody can verify it, offline: tallystick "
+        )
         assert "✓ report.txt is certified by" in cli(*shlex.split(step), cwd=folder).stdout
         told = cli("certify", "--subject", "a", "--no-wait", *there, cwd=folder).stderr
         assert told.strip() in ("", "It becomes final by itself"), "of a node elsewhere there is no status"
@@ -455,13 +457,18 @@ def test_the_result_file_is_its_users_alone_and_holds_what_was_sent(node: NodePr
     assert (row["line"], row["subject"], row["state"]) == ("2", "Ada, BSc", "final")
     with ResultFile(folder / "other.csv").path.open() as stream:
         assert stream.readline() == (
-            "line,subject,file,sha256,certificate_id,entry,state,block_index,position,log_index,rule,reason\n"
+            "line,subject,file,sha256,proof,certificate_id,entry,state,block_index,position,log_index,rule,reason\n"
         )
     entry = entry_codec.decode(b64decode(row["entry"]))
     assert entry.certificate.id.hex() == one["outcome"]["id"] == row["certificate_id"]
     assert entry.payload is not None
     assert entry.payload.content == b"secret"
-    assert sorted(one.name for one in folder.iterdir()) == ["batch.csv", "other.csv", "report.txt"]
+    assert sorted(one.name for one in folder.iterdir()) == [
+        "batch.csv",
+        "batch.proofs",
+        "other.csv",
+        "report.txt",
+    ]
 
 
 @pytest.mark.parametrize(

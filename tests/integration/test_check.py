@@ -4,10 +4,11 @@ import dataclasses
 import random
 import shutil
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -23,6 +24,7 @@ from tests.builders import (
     staking,
     statement,
     vote,
+    wallet,
     with_payload,
 )
 from tests.integration.test_store import certified_file, execute
@@ -32,12 +34,16 @@ from tallystick.integrity.check import Check, Report
 from tallystick.integrity.repair import put_blocks, put_finalization, repair
 from tallystick.integrity.salvage import salvage, salvage_in_place
 from tallystick.ledger.blockchain import Blockchain
+from tallystick.ledger.checkpoint import Checkpoint, Cosignature, cosign
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.errors import Rule
+from tallystick.ledger.file_statement import FileStatement, file_payload
+from tallystick.ledger.state import State
 from tallystick.ledger.vote import NOTARIZE, tally_of
+from tallystick.ledger.wallet import Wallet
 from tallystick.network.replay import replayed
+from tallystick.node.events import PersistCosignatures
 from tallystick.problems import DamagedStore, StoreError
-from tallystick.storage.file_statement import FileStatement, file_payload
 from tallystick.storage.store import Store
 
 FOUNDED = found(epoch_blocks=4)
@@ -299,7 +305,7 @@ def test_a_false_finalization_is_not_put_back(kept: Kept) -> None:
     execute(kept.path, "DELETE FROM finalizations WHERE block_index = 8")
     report = kept.check()
     assert report.missing_finalizations == [8]
-    assert report.is_sound, "a node that trusted a checkpoint has none there either"
+    assert report.is_sound, "a node that started from a trusted block has none there either"
     (proof,) = kept.scribe.proofs(8)
     unsigned = replace(
         proof.finalization, signatures=tuple((one, bytes(64)) for one, _ in proof.finalization.signatures)
@@ -494,6 +500,44 @@ def test_damaged_votes_and_proposals_and_waiting_certificates_go(kept: Kept) -> 
     with Store.open(kept.path) as store:
         assert list(store.votes(5)) == [good]
         assert (list(store.waiting()), list(store.proposals())) == ([], [])
+
+
+def test_damaged_and_forged_cosignatures_are_told_and_go(kept: Kept) -> None:
+    """Of a row a block: garbage, false signatures, another's place, root, size or member; the others stay."""
+    logs = [(state.log.size, state.log.root()) for state in states(kept.scribe)]
+
+    def cosigned(place: int, root: bytes | None = None, member: Wallet = ADA, **changes: Any) -> Cosignature:
+        size, own = logs[place]
+        return replace(cosign(member, Checkpoint(FOUNDED.origin, size, root or own), 1), **changes)
+
+    good = [cosigned(0), cosigned(6, member=BEN)]
+    between = cosign(ADA, Checkpoint(FOUNDED.origin, logs[7][0] + 1, bytes(32)), 1)
+    bad = [
+        cosigned(1, signature=bytes(64)),
+        cosigned(2, log_signature=bytes(64)),
+        cosigned(3, bytes(32)),
+        cosigned(4, member=wallet("nobody")),
+        between,
+        cosigned(8),
+        cosigned(9),
+    ]
+    with Store.open(kept.path) as store:
+        store.keep_cosignatures(PersistCosignatures((*good, *bad), 0))
+    execute(kept.path, "UPDATE cosignatures SET encoded = x'c1' WHERE size = ?", logs[8][0])
+    execute(kept.path, "UPDATE cosignatures SET size = ? WHERE size = ?", logs[10][0], logs[9][0])
+    report = kept.check()
+    assert len(report.rows["cosignatures"]) == len(bad)
+    assert sum(line.startswith("cosignature of ") for line in report.lines) == len(bad)
+    assert kept.repaired().is_sound
+    with Store.open(kept.path) as store:
+        assert list(store.cosignatures()) == good
+
+
+def states(scribe: FinalScribe) -> Iterator[State]:
+    replay = FinalScribe(scribe.genesis)
+    for block in scribe.blocks:
+        replay.chain.append(block)
+        yield replay.state
 
 
 def test_a_proposal_with_a_false_signature_goes(kept: Kept) -> None:

@@ -426,7 +426,7 @@ def test_into_a_pipe_the_story_and_the_account_are_printed_for_people(tmp_path: 
         "✓ All 5 nodes agree",
         "✓ 29 of Charlie's 29 illegal attempts were refused",
         "✓ 1 of 1 file verified, and failed when changed",
-        "tallystick verify README.md --ledger ",
+        "tallystick search --file README.md",
     ):
         assert words in shown
     assert "\x1b" not in shown
@@ -469,8 +469,7 @@ def test_a_demo_killed_in_the_middle_leaves_a_chain_that_can_be_read_and_replace
         process.send_signal(signal.SIGKILL)
     with Store.open(tmp_path / CHAIN, read_only=True) as store:
         assert CheckedChain(store).state.index >= 3
-        ledger = store.genesis.ledger_id.hex()
-    tallystick("verify", "report.txt", "--ledger", ledger, cwd=tmp_path)
+    assert "File report.txt" in tallystick("search", "--file", "report.txt", cwd=tmp_path).stdout
     tallystick("demo", "report.txt", "--simulated", cwd=tmp_path)
 
 

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from tallystick.api import views
 from tallystick.api.questions import Search
 from tallystick.client.blocking import Client
-from tallystick.client.verification import check_certificate
+from tallystick.client.checks import check_certificate
 from tallystick.problems import DamagedStore
 
 

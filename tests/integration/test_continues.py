@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from tests.builders import ADA, BEN, CY
 from tests.integration.command_line import PASSPHRASE, USUAL, cli, in_json
 from tests.integration.network import NodeProcess, network, tallystick, wait_for
-from tests.integration.test_governing import GOVERNED, at, certified, said, told
+from tests.integration.test_governing import GOVERNED, at, certified, said, shown_of, told
 from tests.working_copy import ROOT
 
 from tallystick.host.addresses import drawn_port
@@ -24,12 +24,13 @@ from tallystick.host.drafts import read_draft, write_draft
 from tallystick.host.key_file import create_key_file
 from tallystick.ledger.certificate import SALT_BYTES, issue_statement
 from tallystick.ledger.changes import Role
+from tallystick.ledger.file_statement import file_payload
 from tallystick.ledger.genesis import Founder, Genesis, continuing, make_genesis
 from tallystick.ledger.messages import Entry
 from tallystick.ledger.params import Params
 from tallystick.network.simulated import SimulatedNetwork
 from tallystick.network.simulated_host import member
-from tallystick.storage.file_statement import describe_file, file_payload
+from tallystick.storage.described_files import describe_file
 from tallystick.storage.store import Store
 
 OLD: Final = {"ada": ADA, "ben": BEN, "cy": CY}
@@ -145,10 +146,9 @@ def test_two_of_three_go_on_and_all_are_told_by_how_many(old: Path) -> None:
     }
     assert {one["organisation"] for one in made["members"]} == {"ada", "ben"}
     assert made["name"] == "diplomas 2"
-    for command in (["show"], ["verify", "diploma.txt"]):
-        shown = cli(*command, "--data", "ben-2", cwd=old, expect=command != ["show"]).stdout
-        assert f"{BY_TWO}: it goes on from diplomas ({before['ledger_id'][:16]}…) after block 3" in lines(shown)
-        assert BY_TWO not in cli(*command, "--data", "ben", cwd=old).stdout
+    shown = cli("show", "--data", "ben-2", cwd=old).stdout
+    assert f"{BY_TWO}: it goes on from diplomas ({before['ledger_id'][:16]}…) after block 3" in lines(shown)
+    assert BY_TWO not in cli("show", "--data", "ben", cwd=old).stdout
     assert in_json("show", "--data", "ben-2", cwd=old)["continues"] == before
     assert in_json("show", "--data", "ben", cwd=old)["continues"] is None
 
@@ -350,51 +350,6 @@ def test_a_consent_to_one_draft_serves_for_no_other(old: Path) -> None:
     assert founded(old, line, expect=6)["rule"] == "G5"
 
 
-# ---- verifying --------------------------------------------------------------------------------------------------
-
-
-def test_a_file_of_the_old_ledger_is_verified_there_and_the_new_one_says_where_to_ask(old: Path) -> None:
-    drafted(old)
-    founded(old, signed(old))
-    old_id = genesis_in(old / "ben").ledger_id.hex()
-    hint = f"and so may the ledger 'diplomas' (id {old_id}), which this one continues: ask that with --data OLD_FOLDER"
-    assert hint in shown_by(old, "verify", "diploma.txt", "--data", "ben-2", expect=1)
-    assert hint not in shown_by(old, "verify", "draft.txt", "--data", "ben", expect=1)
-    shutil.copy(old / "ben" / "ledger.db", old / "copy.db")
-    for asked in (
-        ["--data", "ben"],
-        ["--chain", "copy.db", "--data", "ben-2"],
-        ["--chain", "copy.db", "--ledger", old_id],
-    ):
-        shown = shown_by(old, "verify", "diploma.txt", *asked)
-        assert "✓ diploma.txt is certified by" in shown
-        assert "(University of Ada)" in shown
-    assert "which you did not name" in shown_by(old, "verify", "diploma.txt", "--chain", "copy.db", expect=1)
-
-
-def test_of_the_old_ledger_what_comes_after_the_block_that_is_named_does_not_count(old: Path) -> None:
-    """Whoever finds the lost key, and steals others, can go on with the old ledger."""
-    shutil.copy(old / "ben" / "ledger.db", old / "whole.db")
-    old_id = genesis_in(old / "ben").ledger_id.hex()
-    cut(old / "ben" / "ledger.db", 1)
-    drafted(old)
-    founded(old, signed(old))
-    whole = ("--chain", "whole.db", "--data", "ben-2")
-    assert in_json("verify", "diploma.txt", *whole, cwd=old)["is_ledger_known"]
-    late = shown_by(old, "verify", "late.txt", *whole, expect=1)
-    assert "it is certified after block 1, from which your node's ledger goes on; pass --ledger " in late
-    shown_by(old, "verify", "late.txt", *whole, "--ledger", old_id)
-
-
-def test_a_fork_of_the_old_ledger_does_not_count(old: Path) -> None:
-    draft = read_draft(drafted(old))
-    assert draft.continues is not None
-    fork = continuing(draft, replace(draft.continues, block_hash=bytes(32)), [BEN])
-    DataFolder(old / "ben-2").create(Settings("127.0.0.1:7001", "127.0.0.1:7001"), fork)
-    told = shown_by(old, "verify", "diploma.txt", "--chain", "ben/ledger.db", "--data", "ben-2", expect=1)
-    assert "which you did not name" in told
-
-
 # ---- the manual -------------------------------------------------------------------------------------------------
 
 
@@ -479,13 +434,9 @@ def test_three_of_whom_one_is_lost_for_good_go_on_as_a_new_ledger(tmp_path: Path
         for node in (first_again, second_again):
             wait_for(partial(has_one, node), "both have it")
             assert BY_TWO in said("status", *at(node))
-            verified = said("verify", later, *at(node))
-            assert "is certified by" in verified
-            assert BY_TWO in verified
-            assert "so may the ledger 'Network'" in said("verify", diploma, *at(node), expect=1)
-            chain = ("--chain", first.folder.ledger_path, *at(node))
-            assert "(node-1)" in (verified := said("verify", diploma, *chain))
-            assert tip.ledger_id in verified
-        assert "is certified by" in said("verify", diploma, *at(first)), "the old folder is read as before"
+            assert "(node-1)" in shown_of(later, *at(node))
+            assert BY_TWO in said("show", *at(node))
+            assert told("search", "--file", diploma, *at(node))["certificates"] == []
+        assert "(node-1)" in shown_of(diploma, *at(first)), "the old folder is read as before"
         shown = told("show", *at(second))
         assert (shown["ledger_id"], shown["tip"]["hash"]) == (tip.ledger_id, tip.tip_hash)

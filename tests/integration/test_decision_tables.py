@@ -5,8 +5,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tests.builders import FinalScribe
-from tests.governed import GovernedScribe
+from tests.governed import FinalGovernedScribe
 from tests.integration.test_store import execute
 
 from tallystick.api.file_source import open_file
@@ -19,10 +18,6 @@ from tallystick.ledger.motions import Outcome
 from tallystick.node.events import PersistBlock
 from tallystick.storage.decision_tables import ORDERS
 from tallystick.storage.store import Store
-
-
-class FinalGovernedScribe(GovernedScribe, FinalScribe):
-    """With finalizations."""
 
 
 class Kept:
@@ -89,6 +84,9 @@ DAMAGES = {
     "a word is gone": "DELETE FROM about WHERE block_index = 2 AND position = 0",
     "an order is gone": "DELETE FROM about WHERE block_index = 6 AND length(certificate_id) = 32",
     "a confirmation is gone": "DELETE FROM about WHERE block_index = 7",
+    "a part of a state is gone": "DELETE FROM state_parts WHERE block_index = 2",
+    "another part of a state": "UPDATE state_parts SET members_hash = zeroblob(32) WHERE block_index = 2",
+    "a part of a state too many": "INSERT INTO state_parts VALUES (99, zeroblob(32))",
     "a word too many": "INSERT INTO about VALUES (zeroblob(32), 1, 0)",
 }
 
@@ -97,8 +95,8 @@ DAMAGES = {
 def test_damage_is_found_and_derived_anew(kept: Kept, sql: str) -> None:
     before = kept.outcomes()
     execute(kept.path, sql)
-    is_outcome = "decided" in sql
-    assert derived(kept.path) == ["outcomes of motions" if is_outcome else "index of decisions"]
+    what = {"decided": "outcomes of motions", "about": "index of decisions", "state_parts": "parts of states"}
+    assert derived(kept.path) == [what[next(table for table in what if table in sql)]]
     with Store.open(kept.path) as store:
         repair(store, Check(store).run())
     assert derived(kept.path) == []
@@ -114,7 +112,8 @@ def test_blocks_that_go_take_their_decisions_with_them_and_bring_them_back(kept:
     with Store.open(scribe.path, read_only=True) as whole, Store.open(kept.path) as store:
         for block in whole.blocks(3):
             decided = ((kept.closed.id, Outcome.CLOSED),) if block.index == 3 else ()
-            store.append(PersistBlock(block, (), whole.finalization(block.index), decided=decided))
+            part = whole.members_hash(block.index)
+            store.append(PersistBlock(block, (), whole.finalization(block.index), decided=decided, members_hash=part))
     assert derived(kept.path) == []
 
 

@@ -54,6 +54,8 @@ def test_the_demo_ends_well_and_leaves_only_the_kept_ledger(
         "all_ended_well",
         "nodes_agree",
         "all_files_verify",
+        "the_proof_outlived_the_nodes",
+        "the_changed_document_failed",
     ]
     assert [one for one in account["verdicts"] if not one["holds"]] == []
     facts = {one["what"]: one["facts"] for one in account["verdicts"]}
@@ -71,6 +73,7 @@ def test_the_demo_ends_well_and_leaves_only_the_kept_ledger(
     assert (old["until"], new["until"], new["key"]) == (new["since"], None, of_d["member_key"])
     assert account["epochs"] == [dict.fromkeys(titles[:4], 100), *[dict.fromkeys(titles, 100)] * 2]
     _check_decisions(account, facts)
+    _check_proof(account, facts)
     monkeypatch.setenv("COLUMNS", "100")
     show_account(msgspec.convert(account, Account), Path("tallystick-demo.db"))
     shown = capsys.readouterr().out
@@ -82,6 +85,8 @@ def test_the_demo_ends_well_and_leaves_only_the_kept_ledger(
         "key replaced",
         "issuer may certify",
         "✓ University E was admitted by a motion that passed with block ",
+        "✓ “Diploma: Margaret Hamilton, BSc” verifies without any node, by its proof and the ledger's id:",
+        "✓ With one byte changed, “Diploma: Margaret Hamilton, MSc”, it fails at check P10: document",
         "tallystick member list",
         f"tallystick show certificate {facts['the_revoked_was_valid_until_then']['id'][:16]}",
     ):
@@ -94,7 +99,7 @@ def test_the_demo_ends_well_and_leaves_only_the_kept_ledger(
     assert nodes_of(tmp_path) == []
     assert sorted(one.name for one in tmp_path.iterdir()) == ["report.txt", "tallystick-demo.db", "tmp"]
     assert list((tmp_path / "tmp").iterdir()) == []
-    in_json("verify", "report.txt", "--ledger", account["ledger"]["ledger_id"], cwd=tmp_path)
+    assert len(in_json("search", "--file", "report.txt", cwd=tmp_path)["certificates"]) == 1
     revoked = facts["the_revoked_was_valid_until_then"]["id"]
     shown = cli("show", "certificate", revoked, cwd=tmp_path).stdout
     assert "Diploma: Grace Hopper, PhD" in shown
@@ -117,6 +122,24 @@ def _check_decisions(account: Any, facts: Any) -> None:
     asked = facts["the_revoked_was_valid_until_then"]["states"]
     assert list(asked.values()) == ["not_yet", "valid", "valid", "revoked"]
     assert list(asked) == sorted(asked)
+
+
+def _check_proof(account: Any, facts: Any) -> None:
+    """It is of this ledger, of members of whom the genesis names some, and of these very bytes."""
+    genuine, forged = (facts[one]["verdict"] for one in ("the_proof_outlived_the_nodes", "the_changed_document_failed"))
+    proven, ledger = genuine["proven"], account["ledger"]
+    assert (genuine["result"], genuine["failure"]) == ("verified", None)
+    assert (proven["ledger_id"], proven["issuer"]["organisation"]) == (ledger["ledger_id"], "university-a")
+    assert proven["subject"] == "Diploma: Margaret Hamilton, BSc"
+    assert proven["checkpoint_block"] == proven["block"] == ledger["tip"]["index"]
+    assert proven["cosigned_stake"] * 3 > proven["total_stake"] * 2 == 2 * 500
+    joined = {key for change in proven["changes"] for key in change["joined"]}
+    first = {key for one in account["organisations"] for key in (entry["key"] for entry in one["keys"][:1])}
+    assert len(joined) == 2, "University E, and the new key of University D"
+    assert {one["key"] for one in proven["cosigners"]} <= first | joined
+    assert (forged["result"], forged["proven"], forged["failure"]["rule"]) == ("other_document", None, "P10")
+    assert forged["failure"]["expected"] == genuine["sha256"] == proven["document"]["sha256"]
+    assert forged["failure"]["found"] == forged["sha256"] != genuine["sha256"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

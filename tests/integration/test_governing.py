@@ -1,6 +1,7 @@
 """Members who decide together, by the commands that people type, on real nodes."""
 
 import json
+from base64 import b64decode
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -10,7 +11,6 @@ import pytest
 from msgspec.structs import replace
 from tests.integration.network import QUICK, Network, NodeProcess, running_network, tallystick, wait_for
 
-from tallystick.cli.words import utc
 from tallystick.client.blocking import Client
 from tallystick.host.addresses import drawn_port
 from tallystick.host.clock import now_ms
@@ -97,6 +97,12 @@ def certified(node: NodeProcess, path: Path, text: str) -> str:
     return str(result["outcome"]["id"])
 
 
+def shown_of(path: Path, *where: str) -> str:
+    """What the node tells of the one certificate of a file."""
+    (one,) = told("search", "--file", path, *where)["certificates"]
+    return said("show", "certificate", one["id"], *where)
+
+
 def test_four_become_five_and_the_fifth_votes(four: Network, tmp_path: Path) -> None:
     first, second, third, fourth = four.nodes
     fifth, admission = joined(four, "node-5", "uni-e")
@@ -120,12 +126,11 @@ def test_four_become_five_and_the_fifth_votes(four: Network, tmp_path: Path) -> 
     shown = said("show", "certificate", outcome, *at(fifth))
     assert "(Universität E)" in shown
     four.wait_until_agreed()
-    assert "is certified by" in (verified := said("verify", tmp_path / "diploma.txt", *at(fourth)))
-    assert "(Universität E)" in verified
-    by = ("verify", tmp_path / "diploma.txt", *at(fourth), "--issuer")
+    assert "(Universität E)" in said("show", "certificate", outcome, *at(fourth))
+    by = ("search", "diploma.txt", *at(fourth), "--issuer")
     assert told(*by, "uni-e") == told(*by, "Universität E")
-    assert "not by the issuer that you named" in said(*by, "node-1", expect=1)
-    (found,) = told("search", "diploma.txt", "--issuer", "Universität E", *at(fourth))["certificates"]
+    assert told(*by, "node-1")["certificates"] == []
+    (found,) = told(*by, "Universität E")["certificates"]
     assert (found["id"], found["issuer"]["title"]) == (outcome, "Universität E")
     fourth.stop()
     assert fifth.certify("four of five go on")
@@ -202,21 +207,13 @@ def test_a_diploma_is_revoked_and_another_superseded(same: Network, tmp_path: Pa
     assert "gives way for good to" in said("supersede", old[:16], new[:16], *at(first), expect=2)
     assert f"is superseded by {new[:16]}…" in said("supersede", old[:16], new[:16], *at(first), "--yes")
     same.wait_until_agreed()
-    shown = said("verify", tmp_path / "mistake.txt", *at(second), expect=1)
-    assert f"{mistake[:16]}… is revoked (mistake)" in shown
-    assert "validity revoked (mistake), since 2" in shown
-    (one,) = told("verify", tmp_path / "mistake.txt", *at(second), expect=1)["files"][0]["certificates"]
-    certified_ms = one["certificate"]["place"]["block_timestamp_ms"]
-    revoked_ms = one["certificate"]["validity"]["since_ms"]
-    then = ("verify", tmp_path / "mistake.txt", *at(second), "--at")
-    assert "is certified by" in (shown := said(*then, revoked_ms - 1))
-    assert f"validity {utc(revoked_ms - 1)}: valid; as of " in shown
-    shown = said(*then, revoked_ms, expect=1)
-    assert f"was not valid at the time that you named: {mistake[:16]}… is revoked (mistake)" in shown
-    assert f"{mistake[:16]}… is not yet final" in said(*then, certified_ms - 1, expect=1)
-    shown = said("verify", wrong, *at(second), expect=1)
-    assert f"superseded by {new[:12]}…" in shown
-    assert "validity valid; as of " in said("verify", right, *at(second))
+    one = told("show", "certificate", mistake, *at(second))
+    certified_ms, revoked_ms = one["place"]["block_timestamp_ms"], one["validity"]["since_ms"]
+    with second.client() as client:
+        states = [client.validity(mistake, at_ms).state for at_ms in (revoked_ms - 1, revoked_ms, certified_ms - 1)]
+    assert states == ["valid", "revoked", "not_yet"]
+    assert f"superseded by {new[:12]}…" in said("show", "certificate", old, *at(second))
+    assert "validity valid; as of " in said("show", "certificate", new, *at(second))
     assert "validity revoked (mistake), since 2" in said("show", "certificate", mistake, *at(second))
     assert "[R3]" in said("revoke", mistake[:16], *at(first), "--yes", expect=6)
 
@@ -228,7 +225,7 @@ def test_an_outsiders_certificate_is_refused(same: Network, tmp_path: Path) -> N
     tallystick("key", "new", "--no-passphrase", "--data", tmp_path / "other")
     signed = ("certify", tmp_path / "fake.txt", "--key", tmp_path / "other" / "key", *at(same.nodes[0]))
     assert "[D1]" in said(*signed, expect=6)
-    said("verify", tmp_path / "fake.txt", *at(same.nodes[1]), expect=1)
+    assert told("search", "--file", tmp_path / "fake.txt", *at(same.nodes[1]))["certificates"] == []
     genuine = certified(same.nodes[0], tmp_path / "genuine.txt", "somebody, PhD")
     wait_for(lambda: outsider.status().tip_index == same.nodes[0].status().tip_index, "it has that")
     told_there = said("erase", genuine[:16], "--everywhere", *at(outsider), expect=2)
@@ -249,12 +246,12 @@ def test_an_issuer_key_certifies_under_its_label_until_it_is_withdrawn(same: Net
     diploma.write_text("Ada")
     (result,) = told("certify", diploma, "--key", path / "key", *at(first))["results"]
     key = DataFolder(path).public_key().hex()
-    assert "(node-1, Registry)" in said("verify", diploma, *at(first))
-    index = result["outcome"]["log_index"]
+    made, index = result["outcome"]["id"], result["outcome"]["log_index"]
+    assert "(node-1, Registry)" in said("show", "certificate", made, *at(first))
     withdraw = ("issuer", "withdraw", key[:8], "--compromised-since", index)
     assert f"what it certified from log index {index:,} on is void" in said(*withdraw, *at(first), expect=2)
     said(*withdraw, *at(first), "--yes")
-    assert "is void (key compromised)" in said("verify", diploma, *at(first), expect=1)
+    assert "validity void (key compromised)" in said("show", "certificate", made, *at(first))
     assert f"compromised since {index:,}" in said("issuer", "list", "node-1", *at(first))
     assert "[D1]" in said("certify", "--subject", "x", "--key", path / "key", *at(first), expect=6)
 
@@ -327,9 +324,10 @@ def waiting(node: NodeProcess) -> Any:
 def test_a_persons_data_is_erased_everywhere_and_who_has_confirmed_is_told(same: Network, tmp_path: Path) -> None:
     first, second, third, fourth = same.nodes[:4]
     subject = ("--subject", "Zuse Konrad, BSc")
-    (tmp_path / "own.txt").write_text("own")
-    (result,) = told("certify", tmp_path / "own.txt", *subject, *at(first))["results"]
-    own = str(result["outcome"]["id"])
+    document = tmp_path / "own.txt"
+    document.write_text("own")
+    (result,) = told("certify", document, *subject, *at(first))["results"]
+    own, before = str(result["outcome"]["id"]), Path(result["proof"])
     same.wait_until_agreed()
     for node in (first, second, third, fourth):
         wait_for(partial(knows_payload, node, own), f"{node.name} has the payload")
@@ -359,6 +357,24 @@ def test_a_persons_data_is_erased_everywhere_and_who_has_confirmed_is_told(same:
         wait_for(partial(is_without, node, b"Zuse"), "no file has the subject")
     assert traces(fourth, b"Zuse")
     assert "its payload was erased" in said("show", "certificate", own, *at(second))
+    said("erase", own[:16], "--yes", *at(fourth))
+    wait_for(partial(is_without, fourth, b"Zuse"), "no file has the subject")
+    _assert_what_is_erased_is_proven_by_who_kept_it(document, before, own, fourth)
+
+
+def _assert_what_is_erased_is_proven_by_who_kept_it(
+    document: Path, before: Path, certificate: str, node: NodeProcess
+) -> None:
+    """A proof from before holds, with the content; one from after says that the content is not in it."""
+    after, verify = document.with_name("after.tlog-proof"), ("verify", "--ledger", told("show", *at(node))["ledger_id"])
+    tallystick("prove", certificate, "--to", after, *at(node))
+    assert b"Zuse" in b64decode(before.read_bytes().split(b"\nextra ")[1].split(b"\n")[0])
+    assert b"Zuse" not in b64decode(after.read_bytes().split(b"\nextra ")[1].split(b"\n")[0])
+    assert "✓ own.txt is certified by node-1 (node-1)" in said(*verify, document, "--proof", before)
+    gone = "a certificate by node-1 (node-1) is proven; its content is not in this proof: erased, or left out"
+    assert gone in said(*verify, after)
+    refused = said(*verify, document, "--proof", after, expect=13)
+    assert "erased, or left out (FILE.payload); nobody can tell from it which document it was about" in refused
 
 
 def test_what_another_certified_is_erased_by_motion_and_a_node_that_was_cut_off_confirms_later(
@@ -383,6 +399,24 @@ def test_what_another_certified_is_erased_by_motion_and_a_node_that_was_cut_off_
     (confirmed,) = told("motion", "show", motion, *at(third))["erasure"]["confirmed"]
     assert confirmed["member"]["organisation"] == "node-3"
     assert "erased by node-3" in said("motion", "show", motion, *at(third))
+
+
+def test_the_proof_that_a_node_was_killed_before_it_made_is_made_by_the_same_command(
+    same: Network, tmp_path: Path
+) -> None:
+    node, report = same.nodes[1], tmp_path / "report.txt"
+    report.write_text("The bridge is sound.")
+    (result,) = told("certify", report, "--no-proof", *at(node))["results"]
+    node.kill()
+    assert (result["outcome"]["state"], result["proof"]) == ("final", None)
+    told("certify", report, *at(node), expect=3)
+    assert [one.name for one in tmp_path.iterdir()] == ["report.txt"]
+    node.start()
+    (again,) = told("certify", report, *at(node))["results"]
+    assert (again["was_certified"], again["outcome"]["id"]) == (True, result["outcome"]["id"])
+    ledger = told("show", *at(node))["ledger_id"]
+    (verdict,) = told("verify", report, "--ledger", ledger)["files"]
+    assert (verdict["proof"], verdict["proven"]["certificate"]) == (again["proof"], result["outcome"]["id"])
 
 
 def test_who_certifies_anothers_payload_does_not_have_it_erased(same: Network, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from tests.strategies import ballots, digests
 
 from tallystick.consensus.signing_guard import (
     Confirmed,
+    Cosigned,
     Floor,
     GuardRecord,
     GuardStatus,
@@ -60,6 +61,7 @@ guard_records = st.one_of(
     st.builds(Limited, **places),
     st.builds(TwinSeen, **places),
     st.just(Moved()),
+    st.builds(Cosigned, ledger_ids, numbers, digests, numbers),
 )
 appends = st.lists(st.lists(guard_records, min_size=1, max_size=4), max_size=6)
 
@@ -238,12 +240,13 @@ def test_nothing_of_a_torn_frame_is_left_behind_a_shorter_one(path: Path) -> Non
 
 def test_what_forbids_signing_outlives_the_damage_of_something_else(path: Path) -> None:
     twin, floor = TwinSeen(LEDGERS[0], 1, 2), Floor(LEDGERS[1], 3, 4)
-    sizes = filled(path, [signed(1)], [twin, floor, Recovered(LEDGERS[2], 1, 1)], [Moved()])
+    cosigned = Cosigned(LEDGERS[0], 7, bytes(32), 8)
+    sizes = filled(path, [signed(1)], [twin, floor, cosigned, Recovered(LEDGERS[2], 1, 1)], [Moved()])
     damaged = bytearray(path.read_bytes())
     damaged[sizes[0] + 20] ^= 1
     path.write_bytes(damaged)
     with GuardFile.open(path, KEY) as file:
-        assert list(file.records) == [Lost(None), twin, floor, Moved()]
+        assert list(file.records) == [Lost(None), twin, floor, cosigned, Moved()]
         assert file.signing_guard(WALLET, LEDGERS[0]).status is GuardStatus.MOVED
 
 
@@ -263,7 +266,7 @@ def test_a_compacted_file_says_the_same_of_every_ledger(records: list[GuardRecor
     long_said, short_said = summaries(records), summaries(short)
     for ledger_id in (None, *LEDGERS):
         one, other = short_said.get(ledger_id, short_said[None]), long_said.get(ledger_id, long_said[None])
-        for name in ("status", "floor", "silent_until", "twin", "is_loss_accepted", "entries"):
+        for name in ("status", "floor", "silent_until", "twin", "is_loss_accepted", "entries", "cosigned"):
             assert getattr(one, name) == getattr(other, name), name
     assert compacted(short) == short
 

@@ -14,8 +14,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
+from tests.integration.network import short_folder
+from tests.proving import ProvenLedger, short_epochs
 from tests.working_copy import ROOT, copy_to, tracked
 
+from tallystick.storage.described_files import describe_file
+
+NOBODY = 65_534
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 
 
@@ -30,15 +36,21 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def environment(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The `bin` of a venv with the wheel and what it asks for."""
-    folder = tmp_path_factory.mktemp("venv") / "venv"
-    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True, timeout=120)
-    wheel = next(built.glob("*.whl"))
+def environment(built: Path) -> Iterator[Path]:
+    """The `bin` of a venv with the wheel and what it asks for; other users may run it, too."""
+    with short_folder() as shared:
+        shared.chmod(0o755)
+        yield _filled(shared / "venv", next(built.glob("*.whl")))
+
+
+def _filled(folder: Path, wheel: Path) -> Path:
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True, timeout=120, umask=0o022)
 
     def pip(*args: str) -> "subprocess.CompletedProcess[str]":
         command = [str(folder / "bin" / "pip"), *args]
-        return subprocess.run(command, env=clean(), capture_output=True, text=True, timeout=600, check=False)
+        return subprocess.run(
+            command, env=clean(), capture_output=True, text=True, timeout=600, check=False, umask=0o022
+        )
 
     lock = str(ROOT / "locks" / "runtime.txt")
     done = pip("install", "--quiet", "--require-hashes", "--no-deps", "--requirement", lock)
@@ -80,7 +92,9 @@ def test_the_source_archive_holds_what_the_wheel_is_built_from_and_no_test(built
     assert not any(name.startswith("tests") for name in held)
 
 
-def test_the_installed_command_founds_a_ledger_and_runs_it_from_any_folder(environment: Path, tmp_path: Path) -> None:
+def test_the_installed_command_founds_a_ledger_runs_it_and_verifies_when_all_of_it_is_gone(
+    environment: Path, tmp_path: Path
+) -> None:
     def tallystick(*args: str) -> str:
         done = subprocess.run(
             [str(environment / "tallystick"), *args],
@@ -96,16 +110,105 @@ def test_the_installed_command_founds_a_ledger_and_runs_it_from_any_folder(envir
 
     assert tallystick("--version") == f"tallystick {VERSION}\n"
     founded = json.loads(tallystick("new", "Solo", "--members", "1", "--into", "net", "--no-passphrase", "--json"))
-    (tmp_path / "report.txt").write_text("The bridge is sound.\n")
+    report = tmp_path / "report.txt"
+    report.write_text("The bridge is sound.\n")
     folder = "net/node-1"
     with running(environment, folder, tmp_path) as process:
         certified = json.loads(tallystick("certify", "report.txt", "--data", folder, "--timeout", "60", "--json"))
         assert certified["results"][0]["outcome"]["state"] == "final"
-        assert "report.txt is certified" in tallystick("verify", "report.txt", "--data", folder)
+        assert "File report.txt" in tallystick("search", "--file", "report.txt", "--data", folder)
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
-    assert "report.txt is certified" in tallystick("verify", "report.txt", "--data", folder)
+    assert "File report.txt" in tallystick("search", "--file", "report.txt", "--data", folder)
     assert founded["ledger_id"] in tallystick("check", "--data", folder, "--json")
+    shutil.rmtree(tmp_path / "net")
+    verified_elsewhere(environment, report, founded["ledger_id"])
+
+
+def verified_elsewhere(environment: Path, report: Path, ledger_id: str) -> None:
+    """By another user, with a home of its own and nothing in it but the document and its proof, off the network."""
+    start, _ = elsewhere(environment)
+    with short_folder() as home:
+        for name in (report.name, f"{report.name}.tlog-proof"):
+            shutil.copy(report.with_name(name), home)
+        forge_proof(home / "forged.txt", "Solo")
+        home.chmod(0o755)
+        if "setpriv" in start:
+            os.chown(home, NOBODY, NOBODY)
+
+        def tallystick(*args: str, expect: int = 0) -> str:
+            done = subprocess.run(
+                [*start, str(environment / "tallystick"), *args],
+                cwd=home,
+                env={"PATH": os.environ["PATH"], "HOME": str(home), "NO_COLOR": "1", "COLUMNS": "200"},
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+            assert done.returncode == expect, (args, done.stdout, done.stderr)
+            assert "Traceback" not in done.stderr
+            return " ".join((done.stdout + done.stderr).split())
+
+        assert "× report.txt is not verified" in tallystick("verify", "report.txt", expect=10)
+        assert ledger_id in tallystick("trust", "add", ledger_id, "--name", "solo")
+        shown = tallystick("verify", "report.txt")
+        assert "✓ report.txt is certified by node-1" in shown
+        assert f"{ledger_id}, which you trust as solo" in shown
+        refused = tallystick("verify", "forged.txt", expect=10)
+        assert "× forged.txt is not verified" in refused
+        assert "Solo" in refused, "that is what it calls itself"
+        (home / "report.txt").write_text("The bridge is sounb.\n")
+        changed = tallystick("verify", "report.txt", expect=13)
+        assert "× report.txt is not verified: SHA-256 of the document" in changed
+        assert "check P10" in changed
+        kept = [path.stat().st_uid for path in home.rglob("*.json")]
+        assert kept == [NOBODY if "setpriv" in start else os.geteuid()], "of that user, what is trusted is kept"
+
+
+def test_it_was_verified_off_the_network_and_by_another_user(environment: Path) -> None:
+    """How far the test before this one goes on this machine."""
+    start, missing = elsewhere(environment)
+    if missing:
+        pytest.skip(f"NOT TESTED: {'; '.join(missing)}; all else of the test before this one is")
+    assert start
+
+
+def elsewhere(environment: Path) -> tuple[list[str], list[str]]:
+    """How a command is run off the network by another user, as far as that goes here; what does not go."""
+    ways = {
+        "off the network": [["unshare", "--net"], ["unshare", "--user", "--map-root-user", "--net"]],
+        "as another user": [["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]],
+    }
+    start, missing = list[str](), list[str]()
+    for what, tried in ways.items():
+        python = str(environment / "python")
+        found = next((one for one in tried if is_run([*start, *one, python, "-c", "import tallystick"])), None)
+        start += found or []
+        if found is None:
+            missing.append(f"nothing can be run {what} here")
+        elif what == "off the network":
+            connect = [*start, python, "-c", "import socket; socket.create_connection(('127.0.0.1', 9))"]
+            said = subprocess.run(connect, capture_output=True, text=True, timeout=60, check=False).stderr
+            assert "unreachable" in said, "not even this machine is"
+    return start, missing
+
+
+def is_run(command: list[str]) -> bool:
+    if shutil.which(command[0]) is None:
+        return False
+    return subprocess.run(command, capture_output=True, timeout=60, check=False).returncode == 0
+
+
+def forge_proof(document: Path, name: str) -> None:
+    """A document with a sound proof, of a ledger that somebody else founded under a known name."""
+    document.write_text("The bridge is sound, says somebody.\n")
+    with short_folder() as folder:
+        ledger = ProvenLedger(folder / "chain.db", replace(short_epochs(4), name=name))
+        one, payload = ledger.about(describe_file(document))
+        ledger.forge(one, payloads=[payload])
+        document.with_name(f"{document.name}.tlog-proof").write_text(ledger.prove(one, ledger.countersigned()).proof)
+        ledger.store.close()
 
 
 @contextmanager
@@ -120,6 +223,16 @@ def running(environment: Path, folder: str, cwd: Path) -> Iterator["subprocess.P
             yield process
         finally:
             process.kill()
+
+
+def test_the_verifier_alone_loads_nothing_of_a_node_nor_of_the_shell() -> None:
+    """So it can be vendored, audited and packed as one file with the ledger's rules and two libraries."""
+    told = "import json, sys, tallystick.proof.verify; print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True, timeout=60)
+    loaded = json.loads(done.stdout)
+    ours = [name.split(".")[:2] for name in loaded if name.startswith("tallystick.")]
+    assert {part for _, part in ours} == {"ledger", "proof"}
+    assert not {*loaded} & {"asyncio", "sqlite3", "zmq", "starlette", "uvicorn", "httpx", "typer", "socket", "logging"}
 
 
 def test_the_container_is_built_from_files_that_are_there_and_let_in(tmp_path: Path) -> None:

@@ -422,7 +422,7 @@ def test_a_repaired_node_catches_up_verifies_and_votes_again(world: World) -> No
     assert others[2].stop() == 0
     others[0].certify("with its vote, or not at all")
     others[2].start()
-    assert "✓" in tallystick("verify", world.net.path / "report.txt", *data).stdout
+    assert "File report.txt" in tallystick("search", "--file", world.net.path / "report.txt", *data).stdout
     assert "✓" in tallystick("check", *data).stdout, "while it runs"
     net.wait_until_agreed()
     assert node.stop() == 0

@@ -8,16 +8,27 @@ from tests.integration.network import Network, NodeProcess, Stream, running_netw
 from tests.integration.test_governing import GOVERNED, at, joined, may_stop, moved, said, told
 
 from tallystick.consensus.signing_guard import Signed
+from tallystick.host.clock import now_ms
 from tallystick.host.data_folder import DataFolder
 from tallystick.host.guard_file import read_guard
 from tallystick.host.key_file import open_key_file
 from tallystick.ledger.wallet import Wallet
+from tallystick.proof.bundle import read_bundle
+from tallystick.proof.verify import Demand, verify
+from tallystick.storage.proving import ProofFiles
 
 
 def test_all_first_members_are_replaced_while_certificates_come_in_and_nothing_is_lost() -> None:
-    """Four become five; one is lost for good and removed; one rotates its key, of one it is replaced, one leaves."""
+    """Four become five; one is lost for good and removed; one rotates its key, of one it is replaced, one leaves.
+
+    What was proven before stays so, and a proof made anew tells of each change.
+    """
     with running_network(4, GOVERNED) as net:
         first, second, third, lost = net.nodes
+        founders = {node.folder.public_key() for node in net.nodes}
+        (diploma,) = first.certify("Diploma")
+        with first.client() as client:
+            proofs = [client.prove(diploma.id)]
         _carry(moved(first, "motion", "set", "rotation_delay_ms", "0"), second, third)
         fifth = _admitted(net, "node-5", first, second, third)
         registry = _registry(net, fifth)
@@ -41,16 +52,37 @@ def test_all_first_members_are_replaced_while_certificates_come_in_and_nothing_i
             left = {node: _left_with(node) for node in (first, second, third)}
             before = [len(one.final) for one in coming]
             wait_for(lambda: _more(coming, before), "certificates become final without any of the first members")
+        (last,) = sixth.certify("All members are others")
         net.wait_until_agreed(max(left.values()) + 1)
         signed = {node: _signed_in(node) for node in left}
         votes = {node.name for node in net.nodes if node.status().is_voting}
         assert votes == {"node-1b", "node-2b", "node-5", "node-6"}
+        later = {node.folder.public_key() for node in (rotated, replaced, fifth, sixth)}
+        with sixth.client() as client:
+            client.prove(last.id)  # waits for a checkpoint that all of these countersign
+            proofs.append(client.prove(diploma.id))
         assert [one.refused for one in coming] == [[], []]
         net.assert_equal_chains(
             [outcome for one in coming for outcome in one.final], [one for each in coming for one in each.accepted]
         )
         for node, index in left.items():
             _assert_signs_nothing_after(node, index, signed[node])
+    _assert_proven(proofs, diploma.id, founders, later)
+
+
+def _assert_proven(proofs: Sequence[ProofFiles], certificate: str, founders: set[bytes], later: set[bytes]) -> None:
+    """By whoever knows the ledger's id alone: a proof made before the founders were replaced, and one made after."""
+    bundles = [read_bundle(one.proof.encode(), one.members, one.payload) for one in proofs]
+    ledger_id = bundles[0].extra.genesis.ledger_id
+    before, after = (verify(one, Demand(now_ms(), ledger_id)) for one in bundles)
+    assert before.certificate.id.hex() == after.certificate.id.hex() == certificate
+    assert before.block == after.block
+    assert ({one.key for one in before.cosigners} <= founders, before.changes) == (True, ())
+    assert {one.key for one in after.cosigners} <= later
+    assert founders <= {key for change in after.changes for key in change.left}
+    assert later <= {key for change in after.changes for key in change.joined}
+    again = verify(bundles[0], Demand(now_ms(), ledger_id, anchors=(after.anchor,)))
+    assert (again.is_older, again.block) == (True, after.block)
 
 
 def _signed_in(node: NodeProcess) -> set[int]:

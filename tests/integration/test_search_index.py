@@ -15,9 +15,9 @@ from tests.builders import ADA, BEN, GENESIS, LEDGER, START_MS, Scribe, keep, st
 from tallystick.api import doors
 from tallystick.api.reader import Find
 from tallystick.ledger.certificate import Payload, issue_statement
+from tallystick.ledger.file_statement import FileStatement, file_payload
 from tallystick.node.events import Action, ErasePayload
 from tallystick.problems import StoreError
-from tallystick.storage.file_statement import FileStatement, file_payload
 from tallystick.storage.search_index import Query, SearchIndex
 from tallystick.storage.store import Store
 

@@ -31,10 +31,11 @@ from tallystick.host.logs import ReportLog, note, start_logging
 from tallystick.host.text import printable
 from tallystick.ledger.certificate import Payload
 from tallystick.ledger.errors import Refused, Rule
+from tallystick.ledger.file_statement import FileStatement, file_payload
 from tallystick.ledger.genesis import Allotment, Genesis, make_genesis
 from tallystick.ledger.params import Params
 from tallystick.node.events import ReportRefused
-from tallystick.storage.file_statement import FileStatement, describe_file, file_payload
+from tallystick.storage.described_files import describe_file
 from tallystick.storage.store import Store
 
 ANYTHING = "".join(STRANGE.values())
@@ -145,16 +146,31 @@ def of_a_kept_chain(place: Place) -> None:
     nobody = ENCODABLE.replace("/", "")
     assert printable(f"is called {nobody}") in place.read("show", "member", nobody, *where, expect=5)
     place.read("show", "member", ANYTHING, *where, expect=2)
-    trusted = ("--ledger", found_ledger().ledger_id.hex())
-    assert printable(LEGAL) in place.read("verify", str(place.file), *where, *trusted)
     assert printable(str(chain)) in place.read("check", *where)
     (place.folder / FILE_NAME).write_bytes(b"other")
-    place.read("verify", str(place.file), *where, *trusted, expect=1)
+    assert printable(place.file.name) in place.read("verify", str(place.file), expect=11)
+    place.read("verify", str(place.file), "--issuer", ANYTHING, expect=11)
+    assert printable(ENCODABLE) in place.read("verify", str(place.file), "--ledger", ENCODABLE, expect=5)
+    of_trusted_ledgers(place)
+    place.read("prove", str(place.file), *where, expect=5)
+    place.read("prove", ANYTHING, *where, expect=5)
+    place.read("policy", *where, expect=5)
     assert printable(LEGAL) in place.read("search", "evil", *where)
     assert printable(LEGAL) in place.read("show", "log", "--limit", "1", *where)
-    assert printable(f"{FILE_NAME}.not") in place.read("verify", f"{FILE_NAME}.not", *where, expect=2)
+    assert printable(f"{FILE_NAME}.not") in place.read("verify", f"{FILE_NAME}.not", expect=2)
     chain.write_bytes(b"no chain")
     assert printable(str(chain)) in place.read("check", *where, expect=2)
+
+
+def of_trusted_ledgers(place: Place) -> None:
+    (place.folder / f"{FILE_NAME}.genesis").write_bytes(found_ledger().encoded)
+    shown = place.read("trust", "add", f"{FILE_NAME}.genesis", "--name", "ours", "--yes")
+    assert printable(f"class{LEGAL}"[:64]) in shown
+    assert printable(FILE_NAME.encode("utf-8", "backslashreplace").decode()) in place.read("trust", "show", "ours")
+    assert printable(f"class{LEGAL}"[:64])[:20] in place.read("trust", "list")
+    assert printable(ENCODABLE) in place.read("trust", "show", ENCODABLE, expect=5)
+    assert printable(ENCODABLE) in place.read("trust", "remove", ENCODABLE, expect=5)
+    place.read("trust", "add", ANYTHING, expect=2)
 
 
 def of_a_running_node(place: Place) -> None:
@@ -180,7 +196,7 @@ def of_a_running_node(place: Place) -> None:
         place.read("search", ANYTHING, *where, expect=2)
         place.read("search", "--file", f"{FILE_NAME}.not", *where, expect=2)
         place.read("show", *where)
-        place.read("verify", str(place.file), *where)
+        place.read("verify", str(place.file), *where, expect=11)
         assert printable(FILE_NAME) in place.read("certify", str(place.file), "--no-wait", *where)
         place.read("certify", "--subject", f"{MARKUP}{LEGAL}", "--no-wait", *where)
         place.read("stake", "5000", *where, expect=6)

@@ -42,7 +42,7 @@ from tallystick.network.replay import TAIL_BLOCKS, replayed
 from tallystick.network.simulated import SimulatedNetwork
 from tallystick.network.simulated_host import member
 from tallystick.node.events import PersistBlock
-from tallystick.node.finality_proofs import Checkpoint
+from tallystick.node.finality_proofs import TrustedBlock
 from tallystick.problems import DamagedStore, StoreError
 from tallystick.storage.state_codec import encode_state
 from tallystick.storage.store import Store
@@ -76,9 +76,9 @@ def keep(scribe: FinalScribe, store: Store, until: int | None = None) -> None:
         store.append(kept)
 
 
-def started(store: Store, checkpoint: Checkpoint | None = None) -> Blockchain:
+def started(store: Store, trusted_block: TrustedBlock | None = None) -> Blockchain:
     """What a node starts from."""
-    return replayed(store.genesis, check_drawn, store, checkpoint)
+    return replayed(store.genesis, check_drawn, store, trusted_block)
 
 
 def assert_same(chain: Blockchain, scribe: Scribe) -> None:
@@ -367,13 +367,13 @@ def test_a_lone_forgers_last_block_with_a_false_signature_is_found_at_the_start(
         replayed(scribe.genesis, LoneForger(StakeRule()).check_forger, archive)
 
 
-def test_the_trusted_checkpoint_is_looked_for_below_the_snapshot_too(store: Store) -> None:
+def test_the_trusted_block_is_looked_for_below_the_snapshot_too(store: Store) -> None:
     scribe = chain_of(12)
     keep(scribe, store)
     store.keep_snapshot(started(store))
-    started(store, Checkpoint(6, scribe.blocks[5].hash))
+    started(store, TrustedBlock(6, scribe.blocks[5].hash))
     with refuses(Rule.V4):
-        started(store, Checkpoint(6, bytes(32)))
+        started(store, TrustedBlock(6, bytes(32)))
 
 
 def test_what_payloads_are_lacking_is_known_without_the_blocks(store: Store) -> None:

@@ -35,13 +35,13 @@ from tallystick.ledger.block import Block
 from tallystick.ledger.certificate import AnyCertificate, Payload
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.errors import Rule
+from tallystick.ledger.file_statement import FileStatement, file_payload
 from tallystick.ledger.messages import (
     Entry,
 )
 from tallystick.network.archiving import FullArchive, sign_address
 from tallystick.network.simulated_host import member
 from tallystick.problems import DamagedStore, StoreError
-from tallystick.storage.file_statement import FileStatement, file_payload
 from tallystick.storage.store import Store
 
 FILE = FileStatement("report.pdf", 3, bytes(range(32)))
@@ -314,8 +314,8 @@ UNUSABLE: list[tuple[Callable[[Path], object], str]] = [
     (lambda path: path.write_text("Dear diary, today I did nothing at all."), "is not a database"),
     (lambda path: path.write_bytes(b"SQLite format 3\x00" + b"\xff" * 5000), "is damaged, or only a part"),
     (lambda path: execute(path, "CREATE TABLE songs (title)"), "is the database of another program"),
-    (of_version(99), "has format 99, this program knows format 6; use the version that wrote it"),
-    (of_version(5), "has format 5, this program knows format 6; use the version that wrote it, or move it away"),
+    (of_version(99), "has format 99, this program knows format 7; use the version that wrote it"),
+    (of_version(6), "has format 6, this program knows format 7; use the version that wrote it, or move it away"),
     (truncated, "is damaged, or only a part of a file; check and repair it"),
     (without_a_table, "is damaged"),
     (without_genesis, "its genesis is missing"),
@@ -506,10 +506,10 @@ def test_a_checked_chain_tells_where_a_file_is_stated(path: Path) -> None:
         assert checked.stating(bytes(32)) == []
         assert checked.stating(FILE.sha256[:-1]) == []
     with Client(path) as client:
-        (found,) = client.verify_statement(replace(FILE, name="renamed.pdf"))
-        assert (found.certificate.id, found.certificate.place.log_index) == (entry.certificate.id.hex(), 6)
-        assert client.verify_statement(replace(FILE, sha256=bytes(32))) == []
-        assert client.verify_statement(replace(FILE, size_bytes=4)) == []
+        (found,) = client.statements_of(replace(FILE, name="renamed.pdf"))
+        assert (found.id, found.place.log_index) == (entry.certificate.id.hex(), 6)
+        assert client.statements_of(replace(FILE, sha256=bytes(32))) == []
+        assert client.statements_of(replace(FILE, size_bytes=4)) == []
 
 
 # ---- several changes at once ----------------------------------------------------------------------------------

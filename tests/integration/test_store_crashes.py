@@ -23,6 +23,7 @@ from tallystick.ledger.encoding import encode
 from tallystick.ledger.vote import NOTARIZE, tally_of
 from tallystick.network.replay import replayed
 from tallystick.problems import StoreError, StoreFailed
+from tallystick.storage.log_tiles import Tree
 from tallystick.storage.sqlite_file import connect
 from tallystick.storage.store import Store
 
@@ -46,6 +47,10 @@ def contents(store: Store) -> dict[str, Any]:
         "lacking": sorted(store.lacking(1_000)),
         "payloads": store.database.select("SELECT payload_hash FROM payloads ORDER BY payload_hash"),
         "snapshot": snapshot and snapshot.state,
+        "roots": [
+            store.hash_tiles.root(Tree.LOG, sum(len(block.certificates) for block in store.blocks())),
+            store.hash_tiles.root(Tree.HEADERS, store.tip_index + 1),
+        ],
     }
 
 

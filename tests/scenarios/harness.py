@@ -32,7 +32,7 @@ What goes wrong
     lose-guard ada                      no guard beside the key
     guard-lost, guard-recover, accept-loss ada    the operator's word; takes effect with the next start
     copy-key ada as twin [guard=none|copy|empty]  a second machine with ada's key
-    corrupt ben root|version|size       it proposes blocks of that kind whenever it leads
+    corrupt ben root|version|size|old   it proposes blocks of that kind whenever it leads (old: dated 11 s ago)
     drift ada                           its state becomes another than the ledger's
     lie cy to=ada view=3                a signed answer to ada's recovery request, of a bare number
     sign cy finalize 3 s1@3 to=ben,dot  a vote of cy's, whatever it voted before
@@ -175,8 +175,13 @@ class CorruptSimplex(Simplex):
             return
         base = self.chain.state
         chosen = tuple(waiting) if self.how == "size" else tuple(waiting.choose(now_ms, base, NOTHING))
-        header = make_header(base, view, now_ms, guard.key, chosen)
-        wrong: dict[str, dict[str, Any]] = {"root": {"state_root": bytes(32)}, "version": {"version": 2}, "size": {}}
+        header = make_header(base, view, now_ms - (11_000 if self.how == "old" else 0), guard.key, chosen)
+        wrong: dict[str, dict[str, Any]] = {
+            "root": {"state_root": bytes(32)},
+            "version": {"version": 2},
+            "size": {},
+            "old": {},
+        }
         header = replace(header, **wrong[self.how])
         signature = guard.sign_header(header)
         if signature is not None:

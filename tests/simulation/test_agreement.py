@@ -374,6 +374,7 @@ def test_a_final_block_is_compared_with_what_its_forger_proposed_to_us(shown_fir
     assembly = Assembly(1, epoch_blocks=100)
     assembly.network.crash("dot")
     assembly.connect().submit(3, every_ms=200, to=["ada", "ben", "cy"])
+    assembly.network.run_for(3_000)
     archive, dot = assembly.network.hosts["ada"].archive, assembly.network.hosts["dot"]
     blocks, forgers = tuple(archive.blocks()), {one.public_key: one for one in MEMBERS.values()}
     final = blocks[-1].header

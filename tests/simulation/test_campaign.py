@@ -393,6 +393,8 @@ def test_the_vote_book_judges_pairs_as_the_protocol_does(pair, is_slashable):
 # ---- mutants --------------------------------------------------------------------------------------------------------
 
 CAUGHT_AT = {
+    "a cosignature leaves before the guard is synced": 1,
+    "members of the next epoch countersign": 1,
     "a majority is a quorum": 1,
     "two thirds, no more, are a quorum": 7,
     "the guard is not synced": 2,
@@ -413,6 +415,14 @@ CAUGHT_AT = {
 
 UNIT = "tests/unit/test_"
 CAUGHT_BY = {
+    "a smaller log is cosigned": UNIT
+    + "signing_guard.py::test_no_smaller_log_is_cosigned_after_a_larger_one_and_no_other_root_of_its_size",
+    "who lost its guard cosigns": UNIT
+    + "signing_guard.py::test_a_key_that_does_not_know_what_it_cosigned_cosigns_nothing_of_that_time",
+    "another log counts": UNIT + "checkpoints.py::test_another_root_of_the_same_size_is_told_and_never_counts",
+    "cosignatures are not told to who missed them": "tests/simulation/test_checkpoints.py::"
+    + "test_members_that_were_parted_before_they_cosigned_tell_each_other_when_they_meet_again",
+    "a block from the past is notarized": "tests/scenarios/test_scenarios.py::test_scenario[backdated]",
     "nobody needs to answer": UNIT + "recovery.py::test_the_others_have_to_be_a_quorum_without_it",
     "certificates are not persisted": "tests/simulation/test_agreement.py::test_all_may_restart_at_once",
     "stakes of the tip count": "tests/scenarios/test_scenarios.py::test_scenario[epoch_by_time]",

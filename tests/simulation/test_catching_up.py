@@ -43,7 +43,7 @@ from tallystick.network.replay import replayed
 from tallystick.network.simulated import Link, SimulatedNetwork
 from tallystick.network.simulated_host import member, observer
 from tallystick.node.events import Report, ReportRefused
-from tallystick.node.finality_proofs import Checkpoint
+from tallystick.node.finality_proofs import TrustedBlock
 from tallystick.node.limits import Limits
 
 EPOCH_BLOCKS, BLOCKS = 50, 420
@@ -152,12 +152,12 @@ class Reporting(SimulatedNetwork):
     reports: list[tuple[str, Report]]
 
 
-def trust(host, checkpoint):
-    host.checkpoint = checkpoint
+def trust(host, trusted_block):
+    host.trusted_block = trusted_block
     host.start()
 
 
-def network_with(seed, liars=(), link=None, checkpoint=None, limits=LIMITS, kept=0):
+def network_with(seed, liars=(), link=None, trusted_block=None, limits=LIMITS, kept=0):
     """Holders of the chain (they are all the stake that it takes), liars, and a joiner that has `kept` blocks of it."""
     scribe = chain()
     start_ms = scribe.state.tip.timestamp_ms + 1_000
@@ -168,7 +168,7 @@ def network_with(seed, liars=(), link=None, checkpoint=None, limits=LIMITS, kept
         network.add(name, member(MEMBERS[name]), limits, archive=copy_of(scribe))
     for number, liar in enumerate(liars):
         liar(network, f"liar {number}")
-    trust(network.add("late", observer, limits, archive=copy_of(scribe, kept)), checkpoint)
+    trust(network.add("late", observer, limits, archive=copy_of(scribe, kept)), trusted_block)
     for name in network.hosts:
         if name != "late":
             network.connect("late", name)
@@ -243,9 +243,9 @@ def test_liars_and_stallers_cost_time_and_never_a_wrong_block(seed, liars):
 
 @pytest.mark.parametrize("index", [None, 300])
 def test_proofs_that_come_late_or_twice_cut_nobody_off(seed, index):
-    checkpoint = index and Checkpoint(index, chain().blocks[index - 1].hash)
+    trusted_block = index and TrustedBlock(index, chain().blocks[index - 1].hash)
     link = Link(delay_max_ms=2_500, duplication=0.5, reordering=True)
-    network = network_with(seed, link=link, limits=Limits(answer_bytes=1_500), checkpoint=checkpoint)
+    network = network_with(seed, link=link, limits=Limits(answer_bytes=1_500), trusted_block=trusted_block)
     check_caught_up(network, 600_000)
     assert set(network.peers("late")) == set(HOLDERS), network.seed
 
@@ -278,20 +278,20 @@ def test_a_joiner_that_has_part_of_the_chain_asks_for_the_rest(seed):
 
 
 @pytest.mark.parametrize("index", [1, 49, 50, 51, 200, BLOCKS])
-def test_a_joiner_starts_from_a_checkpoint_that_its_operator_trusts(seed, index):
-    network = network_with(seed, [Liar, Swapper], checkpoint=Checkpoint(index, chain().blocks[index - 1].hash))
+def test_a_joiner_starts_from_a_block_that_its_operator_trusts(seed, index):
+    network = network_with(seed, [Liar, Swapper], trusted_block=TrustedBlock(index, chain().blocks[index - 1].hash))
     check_caught_up(network, 120_000)
 
 
 @pytest.mark.parametrize("trusted", [None, 200, 390])
-def test_who_came_by_a_checkpoint_brings_others_up_by_it_or_by_votes(seed, trusted):
-    """Votes that came with blocks below the checkpoint were judged when their turn came, and are kept."""
-    network = network_with(seed, checkpoint=Checkpoint(390, chain().blocks[389].hash))
+def test_who_came_by_a_trusted_block_brings_others_up_by_it_or_by_votes(seed, trusted):
+    """Votes that came with blocks below the trusted block were judged when their turn came, and are kept."""
+    network = network_with(seed, trusted_block=TrustedBlock(390, chain().blocks[389].hash))
     check_caught_up(network)
     for name in HOLDERS:
         network.cut("late", name)
     later = network.add("later", observer, Limits(range_blocks=64))
-    trust(later, trusted and Checkpoint(trusted, chain().blocks[trusted - 1].hash))
+    trust(later, trusted and TrustedBlock(trusted, chain().blocks[trusted - 1].hash))
     network.connect("later", "late")
     assert network.run_until(lambda: later.node.state.index == BLOCKS, 60_000), later.node.state.index
     assert later.node.state == chain().state
@@ -300,8 +300,8 @@ def test_who_came_by_a_checkpoint_brings_others_up_by_it_or_by_votes(seed, trust
 
 def test_blocks_too_big_for_one_answer_are_fetched_all_the_same(seed):
     limits = Limits(range_blocks=16, answer_bytes=1_500)
-    for checkpoint in (None, Checkpoint(300, chain().blocks[299].hash)):
-        check_caught_up(network_with(seed, limits=limits, checkpoint=checkpoint), 240_000)
+    for trusted_block in (None, TrustedBlock(300, chain().blocks[299].hash)):
+        check_caught_up(network_with(seed, limits=limits, trusted_block=trusted_block), 240_000)
 
 
 def another_history():
@@ -312,21 +312,21 @@ def another_history():
     return fake
 
 
-def test_sold_keys_cannot_make_up_a_history_below_a_trusted_checkpoint(seed):
+def test_sold_keys_cannot_make_up_a_history_below_a_trusted_block(seed):
     fake = another_history()
     start_ms = chain().state.tip.timestamp_ms + 1_000
-    for checkpoint in (None, Checkpoint(40, chain().blocks[39].hash), Checkpoint(400, chain().blocks[399].hash)):
+    for trusted_block in (None, TrustedBlock(40, chain().blocks[39].hash), TrustedBlock(400, chain().blocks[399].hash)):
         network = SimulatedNetwork(fake.genesis, int(seed), None, start_ms)
         for name in ("sold 1", "sold 2"):
             network.add(name, member(BEN), LIMITS, archive=copy_of(fake, len(fake.blocks)))
         network.add("ada", member(ADA), LIMITS, archive=copy_of(chain()))
-        trust(network.add("late", observer, LIMITS), checkpoint)
+        trust(network.add("late", observer, LIMITS), trusted_block)
         for name in ("sold 1", "sold 2"):
             network.connect("late", name)
         network.run_for(30_000)
         late = network.hosts["late"].node
-        if checkpoint is None:
-            assert late.state.tip.hash == fake.state.tip.hash, "without a checkpoint nothing tells them apart"
+        if trusted_block is None:
+            assert late.state.tip.hash == fake.state.tip.hash, "without a trusted block nothing tells them apart"
             continue
         assert late.state.index == 0, "no block of the other history was taken"
         network.connect("late", "ada")
@@ -334,13 +334,13 @@ def test_sold_keys_cannot_make_up_a_history_below_a_trusted_checkpoint(seed):
         assert late.state == chain().state
 
 
-def test_a_kept_chain_without_the_checkpoint_is_refused_at_the_start():
-    def started(checkpoint):
-        return replayed(chain().genesis, Simplex().check_forger, copy_of(chain()), checkpoint)
+def test_a_kept_chain_without_the_trusted_block_is_refused_at_the_start():
+    def started(trusted_block):
+        return replayed(chain().genesis, Simplex().check_forger, copy_of(chain()), trusted_block)
 
     with refuses(Rule.V4):
-        started(Checkpoint(7, bytes(32)))
-    trusted = Checkpoint(7, chain().blocks[6].hash)
+        started(TrustedBlock(7, bytes(32)))
+    trusted = TrustedBlock(7, chain().blocks[6].hash)
     assert started(trusted).state == chain().state
 
 

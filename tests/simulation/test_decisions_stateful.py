@@ -351,7 +351,10 @@ class Decisions(RuleBasedStateMachine):
             is_void = listed and key.void_from is not None and key.void_from <= at.log_index
             then = ValidityState.VOID if is_void or model.effects.get(one) == 3 else ValidityState.VALID
             now = _NOW[model.effects.get(one, 0)] if then is ValidityState.VALID else then
-            said = [validity_at(stated, directory, [entry] if entry else [], ms).state for ms in times(at, state)]
+            said = [
+                validity_at(stated, directory.keys.get(stated.issuer), [entry] if entry else [], ms).state
+                for ms in times(at, state)
+            ]
             assert said == [ValidityState.NOT_YET, then, now]
 
     def teardown(self):

@@ -34,7 +34,7 @@ from tallystick.ledger.messages import (
 from tallystick.ledger.vote import NULLIFY, tally_of
 from tallystick.network.memory_archive import MemoryArchive
 from tallystick.node.events import Broadcast, PersistBlock, ReportBlock
-from tallystick.node.finality_proofs import Checkpoint
+from tallystick.node.finality_proofs import TrustedBlock
 from tallystick.node.intake import Intake
 
 GENESIS = found(epoch_blocks=4)
@@ -246,18 +246,18 @@ def test_a_chain_copy_that_drifted_adds_nothing_any_more():
     assert bench.node.state.index == 1
 
 
-# ---- a trusted checkpoint ---------------------------------------------------------------------------------------
+# ---- a trusted block --------------------------------------------------------------------------------------------
 
 
 def trusting(scribe, index, archive=None):
     bench = follower()
-    checkpoint = Checkpoint(index, scribe.blocks[index - 1].hash)
-    bench.node = started_node(GENESIS, bench.agreement, archive or MemoryArchive(), checkpoint=checkpoint)
+    trusted_block = TrustedBlock(index, scribe.blocks[index - 1].hash)
+    bench.node = started_node(GENESIS, bench.agreement, archive or MemoryArchive(), trusted_block=trusted_block)
     bench.intake = Intake(LEDGER, bench.node.knowledge)
     return bench
 
 
-def test_below_a_checkpoint_headers_lead_back_from_it_and_votes_count_for_nothing():
+def test_below_a_trusted_block_headers_lead_back_from_it_and_votes_count_for_nothing():
     scribe = written(6)
     bench = trusting(scribe, 6)
     assert told_of(bench, scribe) == [HeaderRequest(6, 6)]
@@ -274,7 +274,7 @@ def test_below_a_checkpoint_headers_lead_back_from_it_and_votes_count_for_nothin
     assert bench.node.state == scribe.state
 
 
-def test_below_a_checkpoint_votes_that_come_along_are_kept_only_if_they_make_the_block_final():
+def test_below_a_trusted_block_votes_that_come_along_are_kept_only_if_they_make_the_block_final():
     """Whoever catches up here later is shown them as proof."""
     scribe = written(6)
     too_few = scribe.finalization(written(3).state.epoch, scribe.blocks[3], BEN)

@@ -226,7 +226,7 @@ def test_leaving_out_what_has_a_default_is_refused(decode, value):
         case Certificates():
             plain[1][0].pop()
         case _ if value is GENESIS:
-            plain[3].pop()
+            plain[4].pop()
         case _:
             plain = [plain[:-1], *as_lists(BLOCK)[1:]]
     with refuses(Rule.E3):

@@ -1,4 +1,4 @@
-"""What is known ahead of the blocks: members from epoch to epoch, ranges by themselves, and a checkpoint's chain."""
+"""What is known ahead of the blocks: members from epoch to epoch, ranges by themselves, and a trusted block's chain."""
 
 import pytest
 from msgspec.structs import replace
@@ -9,7 +9,7 @@ from tallystick.ledger.errors import Rule
 from tallystick.ledger.messages import BlockRequest, Blocks, FinalizationRequest, Finalizations, HeaderRequest, Headers
 from tallystick.ledger.vote import cast, tally_of
 from tallystick.network.archiving import answer_blocks
-from tallystick.node.finality_proofs import Checkpoint, Finality, FinalityProofs
+from tallystick.node.finality_proofs import Finality, FinalityProofs, TrustedBlock
 
 EPOCH_BLOCKS, RANGE_BLOCKS = 4, 3
 
@@ -33,8 +33,8 @@ def chain():
     return written()
 
 
-def proofs_of(scribe, checkpoint=None):
-    return FinalityProofs(FinalScribe(scribe.genesis).state, RANGE_BLOCKS, checkpoint)
+def proofs_of(scribe, trusted_block=None):
+    return FinalityProofs(FinalScribe(scribe.genesis).state, RANGE_BLOCKS, trusted_block)
 
 
 def check(finality, blocks, headers=(), finalization=None):
@@ -68,7 +68,7 @@ def reach(finality):
 
 def test_members_are_proven_from_the_genesis_on_before_any_block(chain):
     finality = proofs_of(chain)
-    assert not finality.is_below_checkpoint
+    assert not finality.is_below_trusted_block
     assert not finality.takes_new_blocks
     assert reach(finality) == 0
     assert finality.question(3, 0) is None
@@ -250,11 +250,11 @@ def test_blocks_of_another_chain_are_refused_though_a_true_finalization_follows(
         check(finality, [rival], [chain.blocks[3].header], chain.archive.finalization(4))
 
 
-# ---- a trusted checkpoint -------------------------------------------------------------------------------------------
+# ---- a trusted block ------------------------------------------------------------------------------------------------
 
 
 def pinned(chain, index=17):
-    return proofs_of(chain, Checkpoint(index, chain.blocks[index - 1].hash))
+    return proofs_of(chain, TrustedBlock(index, chain.blocks[index - 1].hash))
 
 
 def headers(chain, last, count):
@@ -266,9 +266,9 @@ def pin(finality, some):
 
 
 @pytest.mark.parametrize("cut", [7, 8, 9])
-def test_headers_lead_back_from_the_checkpoint_and_then_its_blocks_are_taken(chain, cut):
+def test_headers_lead_back_from_the_trusted_block_and_then_its_blocks_are_taken(chain, cut):
     finality = pinned(chain)
-    assert finality.is_below_checkpoint
+    assert finality.is_below_trusted_block
     assert reach(finality) == 0
     assert finality.question(16, 4) is None
     assert finality.question(17, 4) == HeaderRequest(17, 17)
@@ -287,11 +287,11 @@ def test_headers_lead_back_from_the_checkpoint_and_then_its_blocks_are_taken(cha
         check(finality, chain.blocks[4:5], (), chain.archive.finalization(5))
 
 
-def test_below_the_checkpoint_each_range_is_answered_so_that_its_hash_proves_it(chain):
+def test_below_the_trusted_block_each_range_is_answered_so_that_its_hash_proves_it(chain):
     """Whatever the answer leaves out by size, headers follow to the end of the range, where a hash is known."""
     finality, own = pinned(chain), FinalScribe(chain.genesis)
     pin(finality, headers(chain, 17, 17))
-    while finality.is_below_checkpoint:
+    while finality.is_below_trusted_block:
         start = own.state.index + 1
         asked = BlockRequest(start, finality.range_end(start) - start + 1)
         for most_bytes in (1, 1_000, 1_000_000):
@@ -304,7 +304,7 @@ def test_below_the_checkpoint_each_range_is_answered_so_that_its_hash_proves_it(
     assert own.state.index == 17
 
 
-def test_votes_do_not_count_below_the_checkpoint(chain):
+def test_votes_do_not_count_below_the_trusted_block(chain):
     """Members of long ago sign another history: every vote is good, and no block of it is taken."""
     fake = written(1)
     for _ in range(17):
@@ -318,7 +318,7 @@ def test_votes_do_not_count_below_the_checkpoint(chain):
         check(finality, fake.blocks[:3], (), fake.archive.finalization(3))
 
 
-def test_blocks_on_both_sides_of_the_checkpoint_are_not_judged_by_votes(chain):
+def test_blocks_on_both_sides_of_the_trusted_block_are_not_judged_by_votes(chain):
     """The members of the epoch that the own chain is in sign another history around the trusted block."""
     finality, own, fake = pinned(chain), FinalScribe(chain.genesis), written(16)
     pin(finality, headers(chain, 17, 17))
@@ -351,23 +351,23 @@ def test_headers_of_another_chain_are_refused(chain):
     assert reach(finality) == 17
 
 
-def test_a_checkpoint_that_does_not_descend_from_the_own_chain_is_told(chain):
+def test_a_trusted_block_that_does_not_descend_from_the_own_chain_is_told(chain):
     own = FinalScribe(chain.genesis)
     own.forge(staking(7, BEN, ledger=chain.genesis.ledger_id))
-    finality = FinalityProofs(own.state, RANGE_BLOCKS, Checkpoint(17, chain.blocks[16].hash))
+    finality = FinalityProofs(own.state, RANGE_BLOCKS, TrustedBlock(17, chain.blocks[16].hash))
     with refuses(Rule.V4):
         pin(finality, headers(chain, 17, 16))
     assert reach(finality) == 1
 
 
-def test_beyond_the_checkpoint_finalizations_lead_on(chain):
+def test_beyond_the_trusted_block_finalizations_lead_on(chain):
     finality, own = pinned(chain, 6), FinalScribe(chain.genesis)
     pin(finality, headers(chain, 6, 6))
     for block in chain.blocks[:6]:
-        assert finality.is_below_checkpoint
+        assert finality.is_below_trusted_block
         own.chain.append(block)
         finality.tip_advanced(own.state)
-    assert not finality.is_below_checkpoint
+    assert not finality.is_below_trusted_block
     assert reach(finality) == 4
     assert finality.question(18, 4) == FinalizationRequest(1)
     assert not take(finality, *chain.proofs(8, 12, 16, 18))
@@ -381,7 +381,7 @@ def test_a_lone_forgers_blocks_are_judged_as_they_come():
     scribe = Scribe()
     finality, blocks = Finality(scribe.genesis.params, RANGE_BLOCKS), scribe.forge_many(3)
     assert finality.takes_new_blocks
-    assert not finality.is_below_checkpoint
+    assert not finality.is_below_trusted_block
     assert finality.reach(1_000, 1_000) == 1_000
     assert [finality.range_end(start) for start in (1, 2)] == [3, 4]
     assert finality.question(1_000, 1_000) is None

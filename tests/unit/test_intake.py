@@ -27,7 +27,16 @@ from tests.builders import (
 from tallystick.ledger.certificate import Statement
 from tallystick.ledger.errors import Rule
 from tallystick.ledger.keys import is_signed
-from tallystick.ledger.messages import Blocks, Certificates, Entry, NewBlock, Status, Votes, encode_message
+from tallystick.ledger.messages import (
+    Blocks,
+    Certificates,
+    Cosignatures,
+    Entry,
+    NewBlock,
+    Status,
+    Votes,
+    encode_message,
+)
 from tallystick.node.intake import Intake
 
 
@@ -171,10 +180,14 @@ def test_what_was_verified_does_not_vouch_for_another_signature():
 @given(some.messages)
 def test_any_message_is_checked_without_an_exception(message):
     bench = behind()
-    checked = check(message, bench)
-    is_dropped = not bench.node.knowledge.is_wanted("peer", message) or (
-        isinstance(message, Votes) and bench.node.knowledge.wanted_votes(message) is None
-    )
+    checked, knowledge = check(message, bench), bench.node.knowledge
+    match message:
+        case Votes():
+            is_dropped = knowledge.wanted_votes(message) is None
+        case Cosignatures(cosignatures):
+            is_dropped = not any(map(knowledge.wants_cosignature, cosignatures))
+        case _:
+            is_dropped = not knowledge.is_wanted("peer", message)
     assert checked.message is not None or checked.refusals or is_dropped
 
 

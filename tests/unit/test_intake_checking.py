@@ -30,12 +30,14 @@ from tests.builders import (
 
 from tallystick.host.claims import check_entries, settle
 from tallystick.ledger.certificate import issue_evidence
+from tallystick.ledger.checkpoint import Checkpoint, cosign
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.finality import FinalHeader
 from tallystick.ledger.keys import is_signed
 from tallystick.ledger.messages import (
     Blocks,
     Certificates,
+    Cosignatures,
     Entry,
     Finalizations,
     NewBlock,
@@ -89,6 +91,12 @@ class Known(Knowledge):
     def wanted_votes(self, votes):
         wanted = tuple(one for one in votes.tallies if one.ballot.view != 9)
         return Votes(wanted) if wanted else None
+
+    def wants_cosignature(self, cosignature):
+        return cosignature.size != 9
+
+    def is_cosigned(self, cosignature, verify):
+        return cosignature.is_signed(ORIGIN, verify)
 
     def late_votes(self, votes):
         return tuple(one for one in votes.tallies if one.ballot.view == 9)
@@ -153,6 +161,16 @@ entries = st.builds(Entry, certificates) | st.sampled_from(
         Entry(spoil(statement()), payload()),
     ]
 )
+ORIGIN = "test/log"
+_COSIGNED = [cosign(one, Checkpoint(ORIGIN, size, bytes(32)), 5) for one, size in ((ADA, 1), (BEN, 1), (CY, 9))]
+cosignatures = st.sampled_from(
+    [
+        *_COSIGNED,
+        *map(spoil, _COSIGNED),
+        replace(_COSIGNED[0], log_signature=bytes(64)),
+        replace(_COSIGNED[1], time_s=6),
+    ]
+)
 tallies = st.sampled_from(
     [
         tally_of([HEARD]),
@@ -205,6 +223,7 @@ messages = st.one_of(
     st.builds(NewBlock, blocks),
     st.builds(Blocks, st.sampled_from([1, 1, 7]), few(blocks), st.just(()), st.none() | tallies),
     st.builds(Votes, few(tallies, 1)),
+    st.builds(Cosignatures, few(cosignatures, 1)),
     st.builds(lambda block: Proposal(block.header.view, 0, block.header, block.signature, ()), blocks),
     st.builds(ProposalCertificates, st.just(bytes(32)), few(certificates)),
     st.builds(Finalizations, few(st.builds(FinalHeader, blocks.map(lambda block: block.header), tallies))),

@@ -2,13 +2,15 @@
 
 import pytest
 from msgspec.structs import replace
-from tests.builders import GENESIS, LEDGER, STRANGER, FinalScribe, found, of_kind, vote
+from tests.builders import GENESIS, LEDGER, MEMBERS, STRANGER, FinalScribe, found, of_kind, rules, vote
 from tests.member_bench import LEADER, OTHERS, OWNER, MemberBench, certificate
 
 from tallystick.consensus.agreement import Equivocation
+from tallystick.ledger.errors import Rule
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, tally_of
+from tallystick.network.archiving import carry_out
 from tallystick.network.memory_archive import MemoryArchive
-from tallystick.node.events import ReadVotes, VotesRead
+from tallystick.node.events import PersistFinalization, ReadVotes, VotesRead
 from tallystick.node.late_votes import LateVotes
 
 ACCUSED = OTHERS[0]
@@ -127,3 +129,68 @@ def test_the_first_bad_signature_ends_it_so_a_forged_tally_costs_one():
     assert len(compare(late, kept)) == 4
     late[1] = replace(late[1], signature=bytes(64))
     assert [one.offender for one in compare(late, kept)] == [members[0].public_key]
+
+
+# ---- for the last block of an epoch ---------------------------------------------------------------------------------
+
+SHORT = found(epoch_blocks=1)
+ORDERED = sorted(MEMBERS.values(), key=lambda one: one.public_key)
+
+
+def ended_bench(*voters, owner=None):
+    """A node whose ledger is in its second epoch: the last block of the first was finalized by three of four."""
+    scribe = FinalScribe(SHORT)
+    epoch, block = scribe.state.epoch, scribe.forge(is_finalized=False)
+    kept = replace(scribe.kept[0], finalization=scribe.finalization(epoch, block, *(voters or ORDERED[:3])))
+    archive = MemoryArchive()
+    archive.append(kept)
+    return MemberBench(owner, SHORT, archive=archive), block
+
+
+def finalizing(block, member, **changes):
+    return vote(FINALIZE, block.hash, member, **{"view": block.header.view, "genesis": SHORT, **changes})
+
+
+def kept_votes(bench, actions):
+    """Who finalized the block, as it is kept after this."""
+    for one in of_kind(PersistFinalization, actions):
+        carry_out(one, bench.archive)
+    return [member for member, _ in bench.archive.finalization(1).signatures]
+
+
+def test_a_late_vote_for_the_last_block_of_an_epoch_joins_what_is_kept_once():
+    bench, block = ended_bench()
+    late = finalizing(block, ORDERED[3])
+    assert kept_votes(bench, bench.hear(late)) == [one.public_key for one in ORDERED]
+    assert bench.archive.final_header(1).finalization.ballot == late.ballot
+    bench.verified.clear()
+    again = bench.hear(late, *(finalizing(block, one) for one in ORDERED), peer="y")
+    assert of_kind(PersistFinalization, again) == []
+    assert bench.verified == []
+
+
+def test_after_a_restart_it_does_as_well():
+    bench, block = ended_bench(*ORDERED[1:])
+    bench = MemberBench(None, SHORT, archive=bench.archive)
+    assert kept_votes(bench, bench.hear(finalizing(block, ORDERED[0]))) == [one.public_key for one in ORDERED]
+
+
+@pytest.mark.parametrize(
+    ("member", "changes"),
+    [
+        (STRANGER, {}),
+        (ORDERED[3], {"view": 7}),
+        (ORDERED[3], {"epoch": 1}),
+    ],
+    ids=["a stranger", "another view", "another epoch"],
+)
+def test_another_vote_does_not(member, changes):
+    bench, block = ended_bench()
+    assert of_kind(PersistFinalization, bench.hear(finalizing(block, member, **changes))) == []
+
+
+def test_neither_does_one_that_is_not_signed():
+    bench, block = ended_bench()
+    actions = bench.hear(replace(finalizing(block, ORDERED[3]), signature=bytes(64)))
+    assert of_kind(PersistFinalization, actions) == []
+    assert rules(actions) == [Rule.V1]

@@ -6,9 +6,20 @@ from hashlib import sha256
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.log_proofs import consistency_proof, inclusion_proof, root, verify_consistency, verify_inclusion
+from tests.builders import refuses
+from tests.log_proofs import consistency_proof, inclusion_proof, root, verify_consistency
 
-from tallystick.ledger.merkle import EMPTY_ROOT, Frontier, leaf_hash, node_hash
+from tallystick.ledger.errors import Refused, Rule
+from tallystick.ledger.merkle import (
+    EMPTY_ROOT,
+    Frontier,
+    audit_path,
+    leaf_hash,
+    node_hash,
+    risen,
+    root_from_path,
+    tree_root,
+)
 
 MOST = 70
 DATA = [b"leaf %d" % number for number in range(MOST)]
@@ -68,29 +79,71 @@ def test_a_frontier_does_not_depend_on_the_steps_it_grew_in(steps):
     assert frontier == Frontier().extend(LEAVES[:size])
 
 
-def test_every_leaf_of_every_tree_has_a_proof():
+def subtree(height: int, number: int) -> bytes:
+    """As a reader of kept hashes finds it."""
+    return head(number << height, (number + 1) << height)
+
+
+def test_the_rows_above_full_subtrees():
+    row = b"".join(LEAVES[:64])
+    for height in range(7):
+        expected = [subtree(height, number) for number in range(64 >> height)]
+        assert risen(row, height) == b"".join(expected)
+    assert risen(b"", 3) == b""
+
+
+def proves(leaf: bytes, index: int, size: int, path: list[bytes], top: bytes) -> bool:
+    """Whether the path leads from this leaf hash, at this place in a tree of this size, to this head."""
+    try:
+        return root_from_path(leaf, index, size, path) == top
+    except Refused as refused:
+        return refused.rule is not Rule.T2
+
+
+def test_every_leaf_of_every_tree_has_a_path():
     for size in range(1, MOST + 1):
         leaves, top = LEAVES[:size], head(0, size)
+        assert tree_root(size, subtree) == top
         for index in range(size):
-            proof = inclusion_proof(leaves, index)
-            assert verify_inclusion(LEAVES[index], index, size, proof, top)
-            assert len(proof) <= (size - 1).bit_length()
+            path = audit_path(index, size, subtree)
+            assert path == inclusion_proof(leaves, index)
+            assert root_from_path(LEAVES[index], index, size, path) == top
+            assert len(path) <= (size - 1).bit_length()
+    assert tree_root(0, subtree) == EMPTY_ROOT
 
 
-def test_an_inclusion_proof_shows_one_leaf_at_one_place_of_one_tree():
+def test_a_path_shows_one_leaf_at_one_place_of_one_tree():
     for size in range(1, 20):
         top = head(0, size)
         for index in range(size):
-            proof = inclusion_proof(LEAVES[:size], index)
-            assert not verify_inclusion(LEAVES[size], index, size, proof, top)
-            assert not verify_inclusion(LEAVES[index], index, size, proof, head(0, size + 1))
+            path = audit_path(index, size, subtree)
+            assert not proves(LEAVES[size], index, size, path, top)
+            assert not proves(LEAVES[index], index, size, path, head(0, size + 1))
             for other in (-1, *range(index), *range(index + 1, size + 2)):
-                assert not verify_inclusion(LEAVES[index], other, size, proof, top)
-            assert not verify_inclusion(LEAVES[index], index, size, [*proof, EMPTY_ROOT], top)
-            for place in range(len(proof)):
-                assert not verify_inclusion(LEAVES[index], index, size, proof[:place] + proof[place + 1 :], top)
-                changed = [*proof[:place], bytes([proof[place][0] ^ 1]) + proof[place][1:], *proof[place + 1 :]]
-                assert not verify_inclusion(LEAVES[index], index, size, changed, top)
+                assert not proves(LEAVES[index], other, size, path, top)
+            with refuses(Rule.T2, f"{len(path) + 1} hashes, {len(path)} expected"):
+                root_from_path(LEAVES[index], index, size, [*path, EMPTY_ROOT])
+            for place in range(len(path)):
+                with refuses(Rule.T2, f"{len(path) - 1} hashes, {len(path)} expected"):
+                    root_from_path(LEAVES[index], index, size, path[:place] + path[place + 1 :])
+                changed = [*path[:place], bytes([path[place][0] ^ 1]) + path[place][1:], *path[place + 1 :]]
+                assert not proves(LEAVES[index], index, size, changed, top)
+
+
+@pytest.mark.parametrize(("index", "size"), [(-1, 3), (3, 3), (0, 0), (0, -1), (100, 3)])
+def test_a_path_of_a_leaf_outside_the_tree_leads_nowhere(index, size):
+    with refuses(Rule.T2, f"leaf {index} of a tree of {size}"):
+        root_from_path(LEAVES[0], index, size, [])
+
+
+def test_hashes_of_another_length_do_not_pass_for_two_that_meet_elsewhere():
+    """What is hashed has no lengths in it: a longer leaf would take the beginning of its sibling with it."""
+    longer, shorter = LEAVES[0] + LEAVES[1][:1], LEAVES[1][1:]
+    assert node_hash(longer, shorter) == head(0, 2)
+    with refuses(Rule.T2, "not of 32 bytes"):
+        root_from_path(longer, 0, 2, [shorter])
+    with refuses(Rule.T2, "not of 32 bytes"):
+        root_from_path(LEAVES[0], 0, 2, [shorter])
 
 
 def test_every_tree_is_shown_to_continue_every_earlier_one():
@@ -131,9 +184,10 @@ def test_an_inner_node_is_no_leaf():
 
 
 @pytest.mark.parametrize("index", [-1, 3, 100])
-def test_there_is_no_proof_for_a_leaf_outside_the_tree(index):
-    with pytest.raises(IndexError):
-        inclusion_proof(LEAVES[:3], index)
+def test_there_is_no_path_of_a_leaf_outside_the_tree(index):
+    for make in (lambda: audit_path(index, 3, subtree), lambda: inclusion_proof(LEAVES[:3], index)):
+        with pytest.raises(IndexError, match=f"leaf {index} of a tree of 3"):
+            make()
 
 
 @pytest.mark.parametrize("old_size", [-1, 0, 4])

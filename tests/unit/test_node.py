@@ -366,7 +366,7 @@ def test_a_legal_block_is_added_kept_and_passed_on():
     assert bench.node.state.tip == block.header
     assert list(bench.node.box) == [statement("another")]
     assert bench.node.chain.place_of(staking(5).id).block_index == 1
-    assert of_kind(PersistBlock, actions) == [PersistBlock(block, ())]
+    assert of_kind(PersistBlock, actions) == [PersistBlock(block, (), members_hash=bench.node.state.members_hash)]
     assert Broadcast(NewBlock(block), but="x") in actions
 
 
@@ -732,7 +732,7 @@ def test_an_erased_payload_is_forgotten_and_never_taken_again():
     bench.receive(Certificates((entry,)), "x")
     assert bench.node.box.get(entry.certificate.id) == Entry(entry.certificate)
     actions = bench.receive(NewBlock(block))
-    assert of_kind(PersistBlock, actions) == [PersistBlock(block, ())]
+    assert of_kind(PersistBlock, actions) == [PersistBlock(block, (), members_hash=bench.node.state.members_hash)]
     assert messages(PayloadRequest, actions + bench.handle(TimerFired(Timer.ANNOUNCE))) == []
     assert bench.receive(Payloads((entry.payload,))) == []
 

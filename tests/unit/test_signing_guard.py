@@ -9,6 +9,7 @@ from tests.builders import ADA, GENESIS, LEDGER, signed_header
 
 from tallystick.consensus.signing_guard import (
     Confirmed,
+    Cosigned,
     Floor,
     GuardStatus,
     Limited,
@@ -21,6 +22,7 @@ from tallystick.consensus.signing_guard import (
     TwinSeen,
 )
 from tallystick.host.guard_file import compacted
+from tallystick.ledger.checkpoint import Checkpoint
 from tallystick.ledger.fields import ZERO_DIGEST
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Ballot, cast
 
@@ -159,6 +161,73 @@ def test_one_header_a_view_and_none_after_a_ballot():
     assert again.sign_header(first) == signature
 
 
+# ---- checkpoints ----------------------------------------------------------------------------------------------------
+
+ROOTS = [b"r" * 32, b"s" * 32]
+
+
+def checkpoint(size, root=ROOTS[0]):
+    return Checkpoint("a/" + LEDGER.hex(), size, root)
+
+
+COSIGNED = [
+    ([], (5, 0, 10), True),
+    ([(5, 0, 10)], (6, 1, 9), True),
+    ([(5, 0, 10)], (4, 0, 11), False),
+    ([(5, 0, 10)], (5, 1, 11), False),
+    ([(5, 0, 10)], (5, 1, 10), False),
+    ([(5, 0, 10)], (5, 0, 11), True),
+    ([(5, 0, 10)], (5, 0, 10), True),
+    ([(5, 0, 10)], (5, 0, 9), False),
+    ([(5, 0, 10), (6, 0, 11)], (5, 0, 10), False),
+]
+
+
+@pytest.mark.parametrize(("before", "asked", "expected"), COSIGNED)
+@pytest.mark.parametrize("restarts", [False, True])
+def test_no_smaller_log_is_cosigned_after_a_larger_one_and_no_other_root_of_its_size(before, asked, expected, restarts):
+    guard, place = guard_of(), (0, 3)
+    for size, root, time_s in before:
+        assert guard.cosign(checkpoint(size, ROOTS[root]), place, time_s) is not None
+    if restarts:
+        guard = guard_of(*compacted(guard.take_records()))
+    size, root, time_s = asked
+    signed = guard.cosign(checkpoint(size, ROOTS[root]), place, time_s)
+    assert (signed is not None) is expected
+    if signed is not None:
+        assert (signed.size, signed.root, signed.time_s, signed.member) == (size, ROOTS[root], time_s, ADA.public_key)
+        assert signed.is_signed(checkpoint(size).origin)
+        is_again = asked in before
+        assert guard.cosigned == Cosigned(LEDGER, size, ROOTS[root], time_s)
+        assert (guard.take_records() == ()) is (restarts and is_again), "each is synced once"
+
+
+@pytest.mark.parametrize(
+    ("records", "places"),
+    [
+        ([Floor(LEDGER, 0, 3)], {(0, 1): True, (0, 4): True}),
+        ([Lost(LEDGER)], {(9, 9): False}),
+        ([Lost(None)], {(9, 9): False}),
+        ([Lost(OTHER)], {(0, 1): True}),
+        ([Lost(LEDGER), Recovered(LEDGER, 0, 4)], {(0, 4): False, (0, 5): True, (1, 1): True}),
+        ([Recovered(LEDGER, 0, 4), Confirmed(LEDGER), Floor(LEDGER, 1, 1)], {(0, 4): False, (0, 5): True}),
+        ([Lost(LEDGER), LossAccepted(LEDGER), Limited(LEDGER, 0, 4)], {(0, 4): False, (0, 5): True}),
+        ([Limited(LEDGER, 0, 4), Confirmed(LEDGER), Floor(LEDGER, 1, 1)], {(0, 4): False, (0, 5): True}),
+        ([TwinSeen(LEDGER, 0, 1)], {(9, 9): False}),
+        ([Moved()], {(9, 9): False}),
+    ],
+)
+@pytest.mark.parametrize("is_compacted", [False, True])
+def test_a_key_that_does_not_know_what_it_cosigned_cosigns_nothing_of_that_time(records, places, is_compacted):
+    for place, expected in places.items():
+        guard = guard_of(*(compacted(records) if is_compacted else records))
+        assert (guard.cosign(checkpoint(5), place, 10) is not None) is expected, place
+
+
+def test_an_observer_cosigns_nothing():
+    assert SigningGuard(None, LEDGER).cosign(checkpoint(5), (0, 1), 10) is None
+
+
 # ---- what others show -----------------------------------------------------------------------------------------------
 
 
@@ -267,6 +336,12 @@ records = st.one_of(
     ),
     st.builds(lambda kind, place: kind(LEDGER, *place), st.sampled_from([Floor, Recovered, Limited]), some_place),
     st.builds(lambda place: TwinSeen(LEDGER, *place), some_place),
+    st.builds(
+        lambda size, root, time_s: Cosigned(LEDGER, size, ROOTS[root], time_s),
+        st.integers(1, 3),
+        st.integers(0, 1),
+        st.integers(1, 3),
+    ),
     st.sampled_from([Lost(LEDGER), Lost(None), Confirmed(LEDGER), LossAccepted(LEDGER), Lost(OTHER), Moved()]),
 )
 
@@ -284,6 +359,8 @@ def behaviour(records):
         [guard.may_sign(one, has_certificate=known) for one in UNIVERSE for known in (False, True)],
         [guard.may_sign_header(*place) for place in PLACES],
         [guard_of(*records).saw(one) for one in UNIVERSE],
+        guard.cosigned,
+        [guard_of(*records).cosign(checkpoint(4), place, 4) is not None for place in PLACES],
     )
 
 
@@ -306,7 +383,7 @@ class KeyOnAMachine(RuleBasedStateMachine):
         self.file, self.seen, self.headers = [], [], set()
         self.place = (0, 1)
         self.guard = guard_of()
-        self.leaving = []
+        self.leaving, self.cosigned, self.cosigning = [], [], []
 
     @rule(kind=st.sampled_from([NOTARIZE, NULLIFY, FINALIZE]), block=st.sampled_from(BLOCKS), back=st.integers(0, 2))
     def sign(self, kind, block, back):
@@ -323,17 +400,27 @@ class KeyOnAMachine(RuleBasedStateMachine):
         if self.guard.sign_header(header(view, nonce, epoch)) is not None:
             self.leaving.append(header(view, nonce, epoch))
 
+    @rule(back=st.integers(1, 3), root=st.sampled_from(ROOTS), time_s=st.integers(1, 3))
+    def cosign(self, back, root, time_s):
+        """A block of an earlier view is final here; perhaps not for the first time, if the database was set back."""
+        epoch, view = self.place
+        size, place = 100 * epoch + max(0, view - back), (epoch, max(0, view - back))
+        signed = self.guard.cosign(checkpoint(size, root), place, time_s)
+        if signed is not None:
+            self.cosigning.append(signed)
+
     @rule()
     def sync(self):
         self.file += self.guard.take_records()
         self.seen += self.leaving
-        self.leaving = []
+        self.cosigned += self.cosigning
+        self.leaving, self.cosigning = [], []
 
     @rule(part=st.integers(0, 3))
     def crash(self, part):
         """Some of what was being synced may have reached the disk; nothing of it has left."""
         self.file += self.guard.take_records()[:part]
-        self.guard, self.leaving = guard_of(*self.file), []
+        self.guard, self.leaving, self.cosigning = guard_of(*self.file), [], []
 
     @rule()
     def restart_from_a_compacted_file(self):
@@ -353,7 +440,7 @@ class KeyOnAMachine(RuleBasedStateMachine):
     def lose(self, whole):
         """The file is gone; or the operator says that it is old."""
         self.file = [Lost(None)] if whole else [*self.file, Lost(LEDGER)]
-        self.guard, self.leaving = guard_of(*self.file), []
+        self.guard, self.leaving, self.cosigning = guard_of(*self.file), [], []
 
     @precondition(lambda self: self.guard.status is GuardStatus.LOST)
     @rule()
@@ -399,6 +486,12 @@ class KeyOnAMachine(RuleBasedStateMachine):
         assert not [(a, b) for a in ballots for b in ballots if a.conflicts_with(b)]
         headers = {one for one in self.seen if not isinstance(one, Ballot)}
         assert len({(one.epoch, one.view) for one in headers}) == len(headers)
+
+    @invariant()
+    def cosigns_no_smaller_log_later(self):
+        logs = [(one.size, one.root) for one in self.cosigned]
+        assert [one for one, _ in logs] == sorted(one for one, _ in logs)
+        assert len({size for size, _ in logs}) == len(set(logs)), "two roots of one size"
 
 
 TestKeyOnAMachine = KeyOnAMachine.TestCase

@@ -46,6 +46,7 @@ def test_the_issuer_key_or_another_key_of_the_organisation_revokes(scribe, diplo
     said = scribe.state.status.of(diploma.id)
     assert said == StatusEntry(Effect.VOID, Reason.FRAUD, index, scribe.state.tip.timestamp_ms, revocation.id)
     packed = bytes((3, 2)) + index.to_bytes(8, "big") + scribe.state.tip.timestamp_ms.to_bytes(8, "big") + revocation.id
+    packed += bytes(8)
     assert scribe.state.roots.status == leaf_hash(diploma.id + packed)
 
 

@@ -8,7 +8,7 @@ from tests.builders import GENESIS, FinalScribe, Scribe, found, refuses, stateme
 from tallystick.ledger.block import Block
 from tallystick.ledger.errors import Rule
 from tallystick.ledger.messages import FinalizationRequest, Finalizations, HeaderRequest, Headers
-from tallystick.node.finality_proofs import Checkpoint, Finality, FinalityProofs
+from tallystick.node.finality_proofs import Finality, FinalityProofs, TrustedBlock
 from tallystick.node.limits import Limits
 from tallystick.node.sync import SetAside, Sync
 
@@ -174,9 +174,9 @@ def chain():
     return scribe
 
 
-def simplex_sync(chain, checkpoint=None, **claims):
+def simplex_sync(chain, trusted_block=None, **claims):
     """Each peer claims a tip and the epoch of the block after it."""
-    finality = FinalityProofs(FinalScribe(chain.genesis).state, LIMITS.range_blocks, checkpoint)
+    finality = FinalityProofs(FinalScribe(chain.genesis).state, LIMITS.range_blocks, trusted_block)
     sync = Sync(LIMITS, finality)
     for peer, (tip, epoch) in claims.items():
         sync.heard_tip(peer, tip, epoch)
@@ -276,9 +276,9 @@ def test_an_epoch_that_was_claimed_and_taken_back_is_not_asked_about_again(chain
         assert sync.ask(0, LIMITS.request_timeout_ms) == []
 
 
-def test_below_a_checkpoint_headers_are_asked_of_who_reaches_it(chain):
-    checkpoint = Checkpoint(17, chain.blocks[16].hash)
-    sync, finality = simplex_sync(chain, checkpoint, x=(16, 4), y=(18, 4))
+def test_below_a_trusted_block_headers_are_asked_of_who_reaches_it(chain):
+    trusted_block = TrustedBlock(17, chain.blocks[16].hash)
+    sync, finality = simplex_sync(chain, trusted_block, x=(16, 4), y=(18, 4))
     assert questions(sync) == ([("y", HeaderRequest(17, 17))], [])
     proof = Headers(tuple(block.header for block in chain.blocks[:17]))
     for other in (Headers(proof.headers[:-1]), Finalizations(())):

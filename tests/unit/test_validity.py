@@ -5,7 +5,7 @@ from msgspec.structs import replace
 
 from tallystick.ledger.changes import Effect, Reason, Role
 from tallystick.ledger.directory import Directory, KeyEntry, Organisation
-from tallystick.ledger.status import StatusEntry
+from tallystick.ledger.status import Status, StatusEntry
 from tallystick.ledger.validity import KeyState, Stated, Validity, ValidityState, validity_at
 
 ISSUER, ACTING = b"i" * 32, b"a" * 32
@@ -23,7 +23,7 @@ def directory(**of_the_key: int) -> Directory:
 
 
 def at(at_ms: int, *entries: StatusEntry, **of_the_key: int) -> Validity:
-    return validity_at(STATED, directory(**of_the_key), entries, at_ms)
+    return validity_at(STATED, directory(**of_the_key).keys.get(STATED.issuer), entries, at_ms)
 
 
 SUPERSEDED, REVOKED, VOID = (entry(one, 1_000 * place) for place, one in enumerate(Effect, start=2))
@@ -70,6 +70,8 @@ def test_a_revocation_counts_from_its_block_time_on_and_void_always(
         ({"until": 10}, ValidityState.VALID, KeyState.ENDED_BEFORE, 10),
         ({"until_ms": 1_001}, ValidityState.VALID, KeyState.IN_FORCE, None),
         ({"until_ms": 1_000}, ValidityState.VALID, KeyState.ENDED_BEFORE, None),
+        ({"until": 30, "until_ms": 1_000}, ValidityState.VALID, KeyState.ENDED_BEFORE, None),
+        ({"until": 30, "until_ms": 1_001}, ValidityState.VALID, KeyState.ENDED_AFTER, 30),
         ({"until": 30, "compromised_since": 11}, ValidityState.VALID, KeyState.COMPROMISED_AFTER, 11),
         ({"until": 30, "compromised_since": 10}, ValidityState.VOID, KeyState.COMPROMISED_BEFORE, 10),
         ({"until": 30, "compromised_since": 5}, ValidityState.VOID, KeyState.COMPROMISED_BEFORE, 5),
@@ -93,5 +95,24 @@ def test_a_compromised_key_is_above_a_revocation_and_an_entry_that_says_void_abo
 
 
 def test_a_key_that_is_in_no_directory_is_told_as_that() -> None:
-    found = validity_at(STATED, Directory(), [REVOKED], 3_000)
+    found = validity_at(STATED, None, [REVOKED], 3_000)
     assert (found.state, found.key, found.key_since) == (ValidityState.REVOKED, None, None)
+
+
+@pytest.mark.parametrize(
+    ("at_ms", "state", "since_ms"),
+    [
+        (1_999, ValidityState.VALID, 1_000),
+        (2_000, ValidityState.SUPERSEDED, 2_000),
+        (3_999, ValidityState.SUPERSEDED, 2_000),
+        (4_000, ValidityState.REVOKED, 4_000),
+    ],
+)
+def test_the_last_entry_alone_tells_that_it_was_superseded_before(
+    at_ms: int, state: ValidityState, since_ms: int
+) -> None:
+    superseded = Status().after(b"t" * 32, entry(Effect.SUPERSEDED, 2_000))
+    last = superseded.after(b"t" * 32, entry(Effect.REVOKED, 4_000)).of(b"t" * 32)
+    assert last is not None
+    found = validity_at(STATED, None, [last], at_ms)
+    assert (found.state, found.since_ms) == (state, since_ms)

@@ -56,6 +56,7 @@ from tallystick.ledger.changes import (
     StopRotation,
     sign_admission,
 )
+from tallystick.ledger.checkpoint import Checkpoint, cosign
 from tallystick.ledger.continuation import Continuation, OldVoter
 from tallystick.ledger.encoding import digest, encode
 from tallystick.ledger.epoch import Epoch
@@ -70,6 +71,8 @@ from tallystick.ledger.messages import (
     Blocks,
     CertificateRequest,
     Certificates,
+    CosignatureRequest,
+    Cosignatures,
     Entry,
     FinalizationRequest,
     Finalizations,
@@ -382,6 +385,7 @@ ADDRESSES = [
     sign_address(_THREE, _LEDGER, "[2001:db8::7]:65535", MAX_TIMESTAMP_MS),
 ]
 
+COSIGNATURES = [cosign(key, Checkpoint(GENESIS.origin, 3, b"\x33" * 32), _CREATED_MS // 1000) for key in (_ONE, _TWO)]
 _IDS = tuple(one.id for one in CERTIFICATES)
 MESSAGES: list[Message] = [
     Status(_LEDGER, 1, 3, BLOCKS[3].hash, _IDS),
@@ -422,6 +426,8 @@ MESSAGES: list[Message] = [
     Prune(),
     Addresses(tuple(ADDRESSES[:1])),
     Addresses(tuple(ADDRESSES)),
+    Cosignatures(tuple(COSIGNATURES)),
+    CosignatureRequest(),
     ViewCertificateRequest(3, 1, 70_000),
 ]
 SIGNATURES = signatures.vectors()

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from hashlib import sha256
+from math import ceil
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -20,13 +21,14 @@ from tallystick.api.asked import Bodies, TooLarge, parameters
 from tallystick.api.live_node import LiveNode
 from tallystick.api.openapi import document
 from tallystick.api.problem_view import problem_view
-from tallystick.api.questions import JSON, MESSAGEPACK, HexSubmission, Submission
-from tallystick.api.rates import Rates
+from tallystick.api.proving_views import Text
+from tallystick.api.questions import JSON, MESSAGEPACK, PLAIN_TEXT, HexSubmission, ProofsAsked, Submission
+from tallystick.api.rates import Rates, TooManyRequests
 from tallystick.api.reader import LedgerReader
 from tallystick.api.routes import ENDPOINTS, Endpoint
 from tallystick.api.views import in_json
 from tallystick.ledger.errors import Refused
-from tallystick.problems import Busy, ExitCode, NotAllowed, NotRunning, Problem, RefusedInput
+from tallystick.problems import Busy, ExitCode, NotAllowed, NotRunning, NotYet, Problem, RefusedInput
 
 if TYPE_CHECKING:  # a file's reader does without
     from tallystick.api.server import Tls
@@ -127,6 +129,8 @@ class App:
         async with _a_place(self._waiting_places if endpoint.waits else self._places):  # not while a body is on its way
             if isinstance(body, Submission | HexSubmission):
                 self._spend(request, len(body.entries))
+            elif isinstance(body, ProofsAsked):
+                self._spend(request, len(body.ids))
             asked_of = self._live() if endpoint.is_live else self.reader
             return _answered(request, await endpoint.answered(asked_of, asked, body))
 
@@ -186,8 +190,12 @@ async def _a_place(at_once: asyncio.Semaphore) -> AsyncIterator[None]:
 
 
 def _answered(request: Request, answer: msgspec.Struct) -> Response:
-    media_type = MESSAGEPACK if MESSAGEPACK in request.headers.get("accept", JSON) else JSON
-    body = msgspec.msgpack.encode(answer) if media_type == MESSAGEPACK else in_json(answer)
+    accepted = request.headers.get("accept", "")
+    media_type = MESSAGEPACK if MESSAGEPACK in accepted else JSON
+    if isinstance(answer, Text) and media_type != MESSAGEPACK and JSON not in accepted:
+        media_type, body = PLAIN_TEXT, answer.text.encode()
+    else:
+        body = msgspec.msgpack.encode(answer) if media_type == MESSAGEPACK else in_json(answer)
     headers = {}
     if request.method == "GET":
         headers = {"ETag": f'"{sha256(body).hexdigest()[:32]}"', "Vary": "Accept", "Cache-Control": "no-cache"}
@@ -197,7 +205,9 @@ def _answered(request: Request, answer: msgspec.Struct) -> Response:
 
 
 def _problem(problem: Problem, given: Mapping[str, str] | None = None) -> Response:
-    headers = {**(given or {}), **({"Retry-After": "1"} if isinstance(problem, Busy) else {})}
+    headers = {**(given or {}), **({"Retry-After": "1"} if isinstance(problem, Busy | NotYet) else {})}
+    if isinstance(problem, TooManyRequests):
+        headers["Retry-After"] = str(ceil(problem.wait_s))
     if isinstance(problem, TooLarge):
         headers["Connection"] = "close"  # what follows of the body is not read
     body = in_json(problem_view(problem))

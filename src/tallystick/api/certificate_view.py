@@ -11,9 +11,9 @@ from tallystick.api.words import reason_in_words, summary_of
 from tallystick.ledger import certificate as core
 from tallystick.ledger.certificate import AnyCertificate, Decision, Evidence, StakingOperation
 from tallystick.ledger.encoding import encode
+from tallystick.ledger.file_statement import file_statement_in
 from tallystick.ledger.kinds import kind_of
 from tallystick.ledger.validity import KeyState, Validity, ValidityState
-from tallystick.storage.file_statement import file_statement_in
 
 _MOST_TEXT_BYTES: Final = 1024
 _KEYS: Final = {

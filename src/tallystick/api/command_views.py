@@ -139,6 +139,8 @@ class LedgerGuard(View, frozen=True, kw_only=True):
     is_loss_accepted: bool
     views: int
     """Above the floor, of which it holds what was signed."""
+    cosigned_size: int | None
+    """Certificates in the largest log that it countersigned."""
 
 
 class Guard(Answer, frozen=True, kw_only=True):
@@ -303,6 +305,7 @@ def guard_view(folder: DataFolder, found: Standing) -> Guard:
             twin=_place(state.twin),
             is_loss_accepted=state.is_loss_accepted,
             views=len(state.entries),
+            cosigned_size=state.cosigned.size if state.cosigned is not None else None,
         )
         for ledger_id, state in found.ledgers.items()
     ]
@@ -317,3 +320,43 @@ def guard_view(folder: DataFolder, found: Standing) -> Guard:
 
 def _place(place: signing_guard.Place | None) -> ViewNumber | None:
     return None if place is None or place < (0, 0) else ViewNumber(*place)
+
+
+class ProofMade(View, frozen=True, kw_only=True):
+    """A proof that was written."""
+
+    file: str | None
+    """The document, as it was named; `null`: a certificate was."""
+    certificate: str
+    proof: str
+    """The file."""
+    members: str | None
+    """The file beside it; `null`: none is needed."""
+    payload: str | None
+    """Likewise."""
+    block_index: int
+    """The last block of the log that was countersigned."""
+    block_timestamp_ms: int
+    was_there: bool
+    """Whether it took the place of an earlier proof of the same certificate."""
+
+
+class ProofsMade(Answer, frozen=True, kw_only=True):
+    """What `prove` made."""
+
+    proofs: list[ProofMade]
+
+
+class PolicyMade(Answer, frozen=True, kw_only=True):
+    """A policy of C2SP for the members of an epoch."""
+
+    epoch: int
+    """It is for this one: others have other members."""
+    policy: list[str]
+    """Its lines."""
+    file: str | None
+    """Where it was written."""
+    members: int
+    needed: int
+    """Any so many of them hold more than 2/3 of the stake."""
+    warnings: list[str]

@@ -11,6 +11,7 @@ from typing import Final
 
 from tallystick.api.app import App, TcpDoor
 from tallystick.api.live_node import LiveNode
+from tallystick.api.proving import LiveCheckpoints
 from tallystick.api.reader import Find, LedgerReader, Thread
 from tallystick.api.server import Server, listen_remotely, room_for_connections
 from tallystick.host.local_socket import listen_locally
@@ -36,7 +37,8 @@ async def open_doors(tcp: TcpDoor | None, hosted: Hosted) -> AsyncIterator[None]
         read = stack.enter_context(Thread("reads"))
         store = await read.opened(stack, Store.open, folder.ledger_path, read_only=True)
         find = await stack.enter_async_context(_search(hosted))
-        reader = await read(LedgerReader, chain, store, read, find)
+        checkpoints = LiveCheckpoints(hosted.submissions.runner)
+        reader = await read(LedgerReader, chain, store, read, find, checkpoints)
         most = room_for_connections()
         node = LiveNode(reader, hosted, most)
         stack.callback(folder.api_path.unlink, missing_ok=True)

@@ -7,11 +7,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tallystick.api.app import App
+from tallystick.api.proving import KeptCheckpoint
 from tallystick.api.reader import Find, LedgerReader, Thread
 from tallystick.integrity.checked_chain import CheckedChain
 from tallystick.ledger.block import Block
 from tallystick.ledger.certificate_index import Place
-from tallystick.storage.file_statement import FileStatement
+from tallystick.ledger.file_statement import FileStatement
 from tallystick.storage.search_index import Query, SearchIndex
 from tallystick.storage.store import Store
 
@@ -20,7 +21,7 @@ class CheckedReader(LedgerReader):
     """Answers from what the check found, where nothing vouches for an index or table that the file has."""
 
     def __init__(self, checked: CheckedChain, store: Store, read: Thread, find: Find) -> None:
-        super().__init__(checked.chain, store, read, find)
+        super().__init__(checked.chain, store, read, find, KeptCheckpoint(checked.checkpoint))
         self.checked, self.decisions = checked, checked.decisions
 
     def stating(self, sha256: bytes) -> list[tuple[FileStatement, Place]]:

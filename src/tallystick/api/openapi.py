@@ -11,8 +11,9 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from tallystick.api import decisions, governed_views, questions, view_base, views
-from tallystick.api.questions import JSON, MESSAGEPACK
+from tallystick.api import decisions, governed_views, proving_views, questions, view_base, views
+from tallystick.api.proving_views import Text
+from tallystick.api.questions import JSON, MESSAGEPACK, PLAIN_TEXT
 from tallystick.api.routes import Endpoint
 
 _PROBLEM: Final = {
@@ -48,7 +49,7 @@ def document(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
         paths.setdefault(one.path, {})[one.method.lower()] = _operation(one)
     paths["/v1/events"] = {"get": _EVENTS}
     _, schemas = msgspec.json.schema_components(kinds, ref_template="#/components/schemas/{name}")
-    modules = (views, view_base, governed_views, questions, decisions)
+    modules = (views, view_base, governed_views, proving_views, questions, decisions)
     sources = {name: found for module in modules for name, found in _classes_in(module).items()}
     for name, schema in schemas.items():
         kind = next(getattr(module, name) for module in modules if hasattr(module, name))
@@ -66,7 +67,7 @@ def _operation(one: Endpoint) -> dict[str, Any]:
     responses: dict[str, Any] = {
         "200": {
             "description": (one.answer.__doc__ or "").strip(),
-            "content": _content({JSON: one.answer, MESSAGEPACK: one.answer}),
+            "content": {**_content({JSON: one.answer, MESSAGEPACK: one.answer}), **_text(one.answer)},
         },
         "default": _PROBLEM,
     }
@@ -75,6 +76,10 @@ def _operation(one: Endpoint) -> dict[str, Any]:
     told = {"operationId": one.handler.__name__, "summary": one.summary, "parameters": _parameters(one)}
     body = {"requestBody": {"required": True, "content": _content(one.bodies)}} if one.bodies else {}
     return {**told, **body, "responses": responses}
+
+
+def _text(answer: type[Struct]) -> dict[str, Any]:
+    return {PLAIN_TEXT: {"schema": {"type": "string"}}} if issubclass(answer, Text) else {}
 
 
 def _content(kinds: Mapping[str, type[Struct]]) -> dict[str, Any]:

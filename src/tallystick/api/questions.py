@@ -9,8 +9,10 @@ from tallystick.ledger.params import MAX_PAYLOAD_BYTES
 
 JSON: Final = "application/json"
 MESSAGEPACK: Final = "application/vnd.msgpack"
+PLAIN_TEXT: Final = "text/plain"
 MOST_ITEMS: Final = 1_000
 MOST_ENTRIES: Final = 4_096
+MOST_PROOFS: Final = 1_024
 MOST_WAIT_MS: Final = 60_000
 _END: Final = r"$(?!\n)"
 """Of a pattern, for Python, where `$` alone lets a line break follow, and for ECMAScript, which has no `\\Z`."""
@@ -40,6 +42,14 @@ Organisation = Annotated[
 Limit = Annotated[int, Meta(ge=1, le=MOST_ITEMS, description="At most so many items.")]
 Cursor = Annotated[Index, Meta(description="The `next` of the page before.")] | None
 WaitMs = Annotated[int, Meta(ge=0, le=MOST_WAIT_MS, description="Answer when nothing waits any more, or after this.")]
+WaitForCheckpointMs = Annotated[
+    int, Meta(ge=0, le=MOST_WAIT_MS, description="Wait so long for a checkpoint that covers what is asked for.")
+]
+Since = Annotated[Index, Meta(description="The epoch whose members the verifier knows; 0: those of the genesis.")]
+Fresh = Annotated[
+    bool,
+    Meta(description="Have members countersign anew if the newest checkpoint's status is older than a minute."),
+]
 AsEncoded = Annotated[bool, Meta(description="Also as it is encoded, for a program that verifies it.")]
 Kind = Annotated[
     str,
@@ -93,6 +103,15 @@ class OutcomesAsked(Struct, frozen=True, forbid_unknown_fields=True):
 
     ids: Annotated[list[Hex32], Meta(min_length=1, max_length=MOST_ENTRIES)]
     wait_ms: WaitMs = 0
+
+
+class ProofsAsked(Struct, frozen=True, forbid_unknown_fields=True):
+    """The certificates of which proofs are wanted."""
+
+    ids: Annotated[list[Hex32], Meta(min_length=1, max_length=MOST_PROOFS)]
+    since: Since = 0
+    fresh: Fresh = False
+    wait_ms: WaitForCheckpointMs = 0
 
 
 class NewStatement(Struct, frozen=True, forbid_unknown_fields=True):

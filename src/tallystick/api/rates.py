@@ -9,7 +9,7 @@ from starlette.requests import Request
 from tallystick.problems import Busy
 
 _PER_SECOND: Final = 200.0
-"""What a source may spend. A request costs 1, and a submission one more for each certificate."""
+"""What a source may spend. A request costs 1, and one more for each certificate submitted or to be proven."""
 _AT_ONCE: Final = 5_000.0
 _MOST_SOURCES: Final = 10_000
 _IPV6_NETWORK_BITS: Final = 64
@@ -19,6 +19,10 @@ class TooManyRequests(Busy):
     """This source asks faster than it may."""
 
     code, http_status = "too-many-requests", 429
+
+    def __init__(self, wait_s: float) -> None:
+        super().__init__(f"you ask faster than {_PER_SECOND:.0f} a second; wait {wait_s:.0f} s")
+        self.wait_s = wait_s
 
 
 class Rates:
@@ -39,8 +43,7 @@ class Rates:
         if len(self._buckets) > _MOST_SOURCES:
             del self._buckets[next(iter(self._buckets))]
         if cost > left:
-            wait_s = (cost - left) / _PER_SECOND
-            raise TooManyRequests(f"you ask faster than {_PER_SECOND:.0f} a second; wait {wait_s:.0f} s")
+            raise TooManyRequests((cost - left) / _PER_SECOND)
 
     def _source(self, request: Request) -> str:
         address = request.client.host if request.client else ""

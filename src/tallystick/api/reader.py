@@ -5,11 +5,11 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from functools import lru_cache, partial
-from typing import Any, Final, NamedTuple, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 
 from msgspec.structs import asdict, replace
 
-from tallystick.api import governed_views, views
+from tallystick.api import governed_views, proving_views, views
 from tallystick.api import questions as q
 from tallystick.api.certificate_view import Beside, certificate_line, certificate_view
 from tallystick.api.continuation_view import continuation_view
@@ -26,6 +26,8 @@ from tallystick.api.governance import (
     past_motion_view,
 )
 from tallystick.api.key_book import KeyBook
+from tallystick.api.log_place import LogPlace
+from tallystick.api.proving import Checkpoints, KeptCheckpoint, Proofs
 from tallystick.api.validities import validity_of
 from tallystick.ledger.block import Block, genesis_block
 from tallystick.ledger.blockchain import Blockchain
@@ -33,10 +35,10 @@ from tallystick.ledger.certificate import AnyCertificate, Motion, Statement
 from tallystick.ledger.certificate_index import Place
 from tallystick.ledger.changes import Erase
 from tallystick.ledger.encoding import encode
+from tallystick.ledger.file_statement import FileStatement, file_statement_in
 from tallystick.ledger.state import State
 from tallystick.problems import Ambiguous, DamagedStore, NotThere
 from tallystick.storage.decision_tables import Decided, Decisions
-from tallystick.storage.file_statement import FileStatement, file_statement_in
 from tallystick.storage.search_index import Query, SearchIndex
 from tallystick.storage.store import Store
 
@@ -67,17 +69,6 @@ class Thread(ThreadPoolExecutor):
         return made
 
 
-class LogPlace(NamedTuple):
-    """Where a certificate stands in its block, and in the log."""
-
-    place: Place
-    log_index: int
-
-    def view(self, block: Block) -> views.Place:
-        """As it is told."""
-        return views.Place(*self.place, self.log_index, block.header.timestamp_ms)
-
-
 class LedgerReader:
     """One ledger. Each public asynchronous method is a route (`routes.py`).
 
@@ -86,13 +77,16 @@ class LedgerReader:
     Raises `NotThere` for what the ledger does not have, `DamagedStore` for what is not what was written.
     """
 
-    def __init__(self, chain: Blockchain, store: Store, read: Thread, find: Find) -> None:
-        """On the thread that reads."""
+    def __init__(
+        self, chain: Blockchain, store: Store, read: Thread, find: Find, checkpoints: Checkpoints | None = None
+    ) -> None:
+        """On the thread that reads. Without `checkpoints` there are no proofs."""
         self._chain, self._store, self._read, self._find = chain, store, read, find
         self.kept = lru_cache(_BLOCKS_AT_HAND)(self._block)  # a block may hold a thousand of what is asked for
         self.address_book: Mapping[bytes, str] = store.names()
         self.decisions: Decisions = store.decision_tables
         self.to_erase = Erasures(self, store)
+        self._proofs = Proofs(self, store, read, checkpoints or KeptCheckpoint(None))
 
     @property
     def state(self) -> State:
@@ -115,6 +109,11 @@ class LedgerReader:
     def first_of(self, block_index: int) -> int:
         """The log index of a block's first certificate, or of what comes after it if it has none."""
         return self.log_index(Place(block_index, 0)) if block_index else 0
+
+    def place_of(self, certificate_id: bytes) -> LogPlace | None:
+        """The place of the certificate with this id, if the ledger has it."""
+        place = self._chain.place_of(certificate_id)
+        return LogPlace(place, self.log_index(place)) if place is not None else None
 
     def at(self, log_index: int) -> LogPlace:
         """The place of the certificate with this log index."""
@@ -164,6 +163,20 @@ class LedgerReader:
     async def validity(self, id: q.IdBeginning, at_ms: q.AtMs = None) -> governed_views.ValidityAnswer:
         """Whether a statement was valid at a time, or is as of the tip: what is known by now is taken into account."""
         return await self._read(self._validity_answer, self._found(id), self.state, at_ms)
+
+    async def proof(
+        self, id: q.IdBeginning, since: q.Since = 0, fresh: q.Fresh = False, wait_ms: q.WaitForCheckpointMs = 0
+    ) -> proving_views.ProofAnswer:
+        """The proof of a certificate; as a text, unless JSON or MessagePack is asked for."""
+        return await self._proofs.one(self._found(id), since, fresh=fresh, wait_ms=wait_ms)
+
+    async def proofs(self, body: q.ProofsAsked) -> proving_views.Proofs:
+        """Proofs of many certificates at once, all at one checkpoint."""
+        return await self._proofs.many(body)
+
+    async def checkpoint(self, fresh: q.Fresh = False, wait_ms: q.WaitForCheckpointMs = 0) -> proving_views.Checkpoint:
+        """The newest countersigned checkpoint; as a signed note, unless JSON or MessagePack is asked for."""
+        return await self._proofs.checkpoint(fresh=fresh, wait_ms=wait_ms)
 
     def _found(self, id: str, kind: str = "certificate") -> LogPlace:
         index = self._chain.certificate_index

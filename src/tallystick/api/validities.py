@@ -23,7 +23,7 @@ def validity_of(
     as_of_ms = state.tip.timestamp_ms
     at_ms = as_of_ms if at_ms is None else at_ms
     stated = Stated(one.issuer, place.log_index, place.block_timestamp_ms)
-    found = validity_at(stated, state.directory, _entries(reader, one.id, state, at_ms), at_ms)
+    found = validity_at(stated, state.directory.keys.get(one.issuer), _entries(reader, one.id, state, at_ms), at_ms)
     acting = reader.certificate_with(found.entry.acting) if found.entry is not None else None
     return validity_view(found, at_ms, as_of_ms, _successor(acting))
 

@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from tallystick.cli.output import error_boundary, print_line, show_fault, speak_json
-from tallystick.problems import ExitCode, NodeExit
+from tallystick.problems import VERDICTS, ExitCode, NodeExit
 
 _TRY: Final = "Try it out"
 _FOUND: Final = "Found and join a ledger"
@@ -31,6 +31,9 @@ _COMMANDS: Final = {
     "join": ("cli.founding", _FOUND),
     "certify": ("cli.certify", _USE),
     "verify": ("cli.verify", _USE),
+    "prove": ("cli.prove", _USE),
+    "policy": ("cli.policy", _USE),
+    "trust": ("cli.trust", _USE),
     "revoke": ("cli.issuers", _USE),
     "supersede": ("cli.issuers", _USE),
     "member": ("cli.members", _DECIDE),
@@ -88,11 +91,18 @@ def _load(name: str, module: str, panel: str) -> Any:
     command.name, command.rich_help_panel = name, panel
     leaves = getattr(command, "commands", {name: command}).values()
     for one in {command, *leaves}:
-        one.help = _in_paragraphs(one.help, NodeExit if name == "run" else ExitCode)
+        one.help = _in_paragraphs(one.help, _exit_codes(name))
         one.get_params = partial(_without_types, one.get_params)
     for one in leaves if name not in _SILENT else ():
         one.params += _as_command(_give_json, name).params
     return command
+
+
+def _exit_codes(name: str) -> Iterable[ExitCode | NodeExit]:
+    """What the command can end with."""
+    if name == "run":
+        return NodeExit
+    return ExitCode if name == "verify" else [one for one in ExitCode if one not in VERDICTS]
 
 
 def _as_command(function: Callable[..., None], name: str) -> Any:
@@ -123,7 +133,7 @@ def _give_json(
     """What every command takes that has a result."""
 
 
-def _in_paragraphs(described: str, codes: Iterable[ExitCode | NodeExit] = ExitCode) -> str:
+def _in_paragraphs(described: str, codes: Iterable[ExitCode | NodeExit]) -> str:
     """A help as Typer takes it: paragraphs as wide as the terminal is, examples a line each, the exit codes last."""
     paragraphs = cleandoc(described).split("\n\n")
     lines = [one if one.startswith("Examples:") else one.replace("\n", " ") for one in paragraphs]
@@ -140,13 +150,13 @@ def _print_version(is_asked: bool) -> None:
 app = typer.Typer(name="tallystick", no_args_is_help=True, cls=_Commands, context_settings=_SETTINGS, **_LOOKS)
 _HELP: Final = """A shared record of signed certificates that no single member can rewrite.
 
-Example: tallystick demo, then tallystick show, tallystick verify README.md"""
+Example: tallystick demo, then tallystick show"""
 _VERSION: Final = typer.Option(
     "--version", "-V", callback=_print_version, is_eager=True, help="Print the version and leave."
 )
 
 
-@app.callback(help=_in_paragraphs(_HELP))
+@app.callback(help=_in_paragraphs(_HELP, _exit_codes("")))
 def main(_version: Annotated[bool, _VERSION] = False) -> None:
     """Prepare for every sub-command."""
     sys.excepthook = show_fault  # without the values of variables: they may hold keys

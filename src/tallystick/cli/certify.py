@@ -19,8 +19,12 @@ from tallystick.cli.words import many, seconds
 from tallystick.client import drafts
 from tallystick.client.batches import SIGNED, Certification, Result, ResultFile, Results
 from tallystick.client.blocking import Client
-from tallystick.problems import ExitCode, Problem
+from tallystick.client.proof_files import PROOF
+from tallystick.client.proof_writing import without_proofs, write_proofs
+from tallystick.problems import ExitCode, NotInTime, Problem
 
+_MOST_PROOF_SECONDS: Final = 30.0
+"""So long at most for members to countersign what is final."""
 _COLUMNS: Final = ", ".join(drafts.COLUMNS)
 
 
@@ -48,6 +52,11 @@ def certify(
     ] = None,
     wait: Annotated[bool, flag("--wait/--no-wait", "Wait until it is final, or only until the node has it.")] = True,
     timeout: Annotated[float | None, option("Wait no longer.", "SECONDS", min=0.1, show_default="no limit")] = None,
+    proof: Annotated[bool, flag("--proof/--no-proof", "Write the proof of each, once it is final.")] = True,
+    proofs_to: Annotated[
+        Path | None,
+        option("Write them all there.", "FOLDER", show_default="beside each file; x.proofs for --batch x.csv"),
+    ] = None,
     data: Data = None,
     url: Annotated[str | None, option("A node's URL, instead of a folder; needs --key.")] = None,
     passphrase_file: PassphraseFile = None,
@@ -74,6 +83,8 @@ def certify(
     """
     named = [*(files or ()), *(recursive or ())]
     _check_usage(named, subject, note, media_type, batch)
+    if proofs_to is not None and not (proof and wait):
+        raise typer.BadParameter("--proofs-to is for proofs, which are made of what is final: without --no-wait")
     if (name is None) == (options.STANDARD_INPUT in named):
         raise typer.BadParameter("--name is what standard input is called: give it with -, and only then")
     if url is not None and key is None:
@@ -82,6 +93,7 @@ def certify(
     if batch is not None:
         certified = drafts.read_batch(batch)
         results = results or batch.with_suffix(".results.csv")
+        proofs_to = proofs_to or batch.with_suffix(".proofs")
     elif named:
         certified = drafts.about_files(_files(files or (), recursive or (), results), subject, note)
         certified += [drafts.about_stream(name, sys.stdin.buffer, subject, note)] if name is not None else []
@@ -94,13 +106,15 @@ def certify(
         run = Certification(client, issuer, ResultFile(results) if results else None)
         run.prepare(certified, again=again, public_subject=public_subject)
         problem = _send(run, wait, timeout)
+        if proof and wait:
+            problem = _prove(client, run, proofs_to, timeout) or problem
     found = run.results
     give(Results(results=found, problem=problem_view(problem) if problem else None))
     _tell(found, seconds(round(1000 * (time.monotonic() - begun_s))))
     at = f" --data {options.node_folder(data).quoted}" if data else ""
     status = f"; how the node gets on: tallystick status{at}"
     if url is not None:
-        at, status = f" --url {shlex.quote(url)} --ledger {client.ledger_id.hex()}", ""
+        at, status = f" --ledger {client.ledger_id.hex()}", ""
     _tell_next(found, wait, results, at, status)
     if problem is not None:
         raise told(problem)
@@ -136,6 +150,7 @@ def _files(files: Sequence[Path], folders: Sequence[Path], results: Path | None)
     paths = [one for one in files if one != options.STANDARD_INPUT]
     for folder in folders:
         found, left_out = drafts.files_below(folder)
+        found = without_proofs(found)
         paths += [one for one in found if results is None or one.absolute() != results.absolute()]
         if left_out:
             warn(f"{many(len(left_out), 'file')} below {folder} left out: they are empty, or no regular files")
@@ -157,6 +172,24 @@ def _send(run: Certification, wait: bool, timeout_s: float | None) -> Problem | 
     except KeyboardInterrupt:
         return fail("stopped; what the node has goes on by itself", ExitCode.STOPPED)
     return None
+
+
+def _prove(client: Client, run: Certification, to: Path | None, timeout_s: float | None) -> Problem | None:
+    """Write the proofs of what is final, and return what ended that before its time."""
+    final = len({one.outcome.id for one in run.results if one.outcome.state == "final"})
+    wait_s = _MOST_PROOF_SECONDS if timeout_s is None else min(timeout_s, _MOST_PROOF_SECONDS)
+    try:
+        with counting("Proving", final) as on_written:
+            written = write_proofs(client, run.results, to, wait_s, on_written)
+        run.proven(written)
+    except Problem as problem:
+        return problem
+    except KeyboardInterrupt:
+        return fail("stopped; the same command again makes the proofs that are missing", ExitCode.STOPPED)
+    if len(written) == final:
+        return None
+    missing = f"members have not countersigned what {many(final - len(written), 'proof')} would be of"
+    return NotInTime(f"all of it is certified, but {missing}; the same command again makes what is missing")
 
 
 def _tell(results: Sequence[Result], took: str) -> None:
@@ -192,14 +225,26 @@ def _tell_one(one: Result) -> None:
     }.get(outcome.state, ("?", "was not sent"))
     say(marked(mark, Path(one.file).name if one.file else one.subject or "(no subject)", f" {became}"))
     say(field("certificate", outcome.id))
+    if one.proof:
+        say(field("proof", one.proof))
 
 
 def _tell_next(results: Sequence[Result], wait: bool, kept: Path | None, at: str, status: str) -> None:
-    files = [one.file for one in results if one.file and one.outcome.state == "final"]
+    proven = [one for one in results if one.outcome.state == "final" and one.proof]
+    at_hand = [one for one in proven if one.file and Path(one.file).exists()]
     if any(one.outcome.state not in ("final", "refused") for one in results):
         if kept is not None:
             hint(f"The same command again goes on where this one stopped: {kept} has all that was signed.")
         elif not wait:
             hint(f"It becomes final by itself{status}")
-    elif files:
-        hint(f"Anybody can check it: tallystick verify {shlex.quote(files[0])}{at}")
+    elif at_hand or proven:
+        hint(f"Anybody can verify it, offline: tallystick verify {_named((at_hand or proven)[0])}{at}")
+
+
+def _named(one: Result) -> str:
+    """What `verify` is told of it."""
+    assert one.proof is not None, "it has a proof"
+    if one.file is None or not Path(one.file).exists():
+        return shlex.quote(one.proof)
+    beside = "" if one.proof == one.file + PROOF else f" --proof {shlex.quote(one.proof)}"
+    return f"{shlex.quote(one.file)}{beside}"

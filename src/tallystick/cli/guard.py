@@ -52,6 +52,7 @@ def _in_words(one: LedgerGuard) -> str:
         f"votes freely after {_where(one.silent_until)}" if one.silent_until else "",
         f"signs above {_where(one.floor)}" if one.floor else "",
         f"holds what it signed in {many(one.views, 'view')}",
+        f"countersigned a log of {many(one.cosigned_size, 'certificate')}" if one.cosigned_size else "",
     )
     return "; ".join(filter(None, parts))
 

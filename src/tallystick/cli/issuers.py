@@ -17,13 +17,12 @@ from tallystick.cli.output import Columns, Text, confirm, give, hint, marked, sa
 from tallystick.cli.show import moment_ms
 from tallystick.cli.words import called, utc
 from tallystick.client.blocking import Client
-from tallystick.client.verdicts import is_valid
 from tallystick.host.clock import now_ms
 from tallystick.host.text import is_hex_digest
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.wallet import Wallet
 from tallystick.problems import Ambiguous, NotThere, Problem, RefusedInput
-from tallystick.storage.file_statement import describe_file
+from tallystick.storage.described_files import describe_file
 
 _FEWEST_DIGITS: Final = 2
 _SHORTEST_ID: Final = 8
@@ -325,7 +324,7 @@ def _statement_of(client: Client, file: Path, signer: views.Key) -> views.Certif
         raise NotThere(f"no certificate whose payload is kept here covers {file}; give its id, if that was erased")
     if len(found) > 1:
         found = [one for one in found if one.issuer.organisation == signer.organisation] or found
-        found = [one for one in found if is_valid(one)] or found
+        found = [one for one in found if _is_valid(one)] or found
     if len(found) > 1:
         ids = ", ".join(f"{one.id[:SHORT_ID]} ({one.validity.summary})" if one.validity else one.id for one in found)
         raise Ambiguous(f"{len(found)} certificates cover {file}: {ids}; give one of these ids")
@@ -335,5 +334,9 @@ def _statement_of(client: Client, file: Path, signer: views.Key) -> views.Certif
 def _in_words(one: views.Certificate) -> str:
     """What it states, its id, by whom, and its status if it has one."""
     what = f"“{one.summary}”" if one.payload or one.subject else "the statement"
-    status = f"; {one.validity.summary}" if one.validity and not is_valid(one) else ""
+    status = f"; {one.validity.summary}" if one.validity and not _is_valid(one) else ""
     return f"{what} ({one.id[:SHORT_ID]}…, by {called(one.issuer)}{status})"
+
+
+def _is_valid(one: views.Certificate) -> bool:
+    return one.validity is None or one.validity.state == "valid"

@@ -17,12 +17,15 @@ from tallystick.storage.store import Store
 
 if TYPE_CHECKING:  # not every command needs its libraries
     from tallystick.client.blocking import Client
+    from tallystick.host.trust import TrustStore
 
 DATA_VARIABLE: Final = "TALLYSTICK_DATA"
+TRUST_VARIABLE: Final = "TALLYSTICK_TRUST"
 PASSPHRASE_VARIABLE: Final = "TALLYSTICK_PASSPHRASE"  # noqa: S105  a name, no secret
 STANDARD_INPUT: Final = Path("-")
 
 _DATA_DEFAULT: Final = "tallystick in your folder for data of programs; on Linux, ~/.local/share/tallystick"
+_TRUST_DEFAULT: Final = "trust in tallystick's folder for configuration; on Linux, ~/.config/tallystick/trust"
 _CHAIN_HELP: Final = "Look into this file of a chain, all of which is checked again."
 _CHAIN_DEFAULT: Final = f"the node, or its file; where there is no node, {DEFAULT_CHAIN}"
 _PASSPHRASE_HELP: Final = (
@@ -48,6 +51,10 @@ def argument(metavar: str, help_text: str, **more: Any) -> Any:
 Data = Annotated[
     Path | None, option("The node's folder.", "FOLDER", "--data", envvar=DATA_VARIABLE, show_default=_DATA_DEFAULT)
 ]
+Trust = Annotated[
+    Path | None,
+    option("Where the ledgers that you trust are kept.", "FOLDER", envvar=TRUST_VARIABLE, show_default=_TRUST_DEFAULT),
+]
 ChainFile = Annotated[Path | None, option(_CHAIN_HELP, "FILE", "--chain", show_default=_CHAIN_DEFAULT)]
 Yes = Annotated[bool, flag("--yes", "Do not ask: what follows is known.")]
 PassphraseFile = Annotated[Path | None, option(_PASSPHRASE_HELP, "FILE")]
@@ -66,6 +73,13 @@ def group(help_text: str) -> typer.Typer:
 def node_folder(data: Path | None) -> DataFolder:
     """The folder that was named, or the usual one."""
     return DataFolder(data.expanduser() if data else usual_folder())
+
+
+def trust_store(trust: Path | None) -> "TrustStore":
+    """The folder of trusted ledgers that was named, or the user's usual one."""
+    from tallystick.host.trust import TrustStore, usual_trust_folder  # noqa: PLC0415
+
+    return TrustStore(trust.expanduser() if trust else usual_trust_folder())
 
 
 def chain_file(chain: Path | None, data: Path | None) -> Path:

@@ -24,7 +24,7 @@ from tallystick.ledger.errors import Refused
 from tallystick.problems import BadRequest, ExitCode, Problem, RefusedInput
 
 DEFAULT_CHAIN: Final = "tallystick-demo.db"
-"""Where `demo` keeps its chain, and where `show` and `verify` look for one."""
+"""Where `demo` keeps its chain, and where commands that read one look for it."""
 
 MOST_LINES: Final = 40
 """Of a long list people are told so many; `--json` tells all."""
@@ -32,7 +32,18 @@ _PAGE_WIDTH: Final = 100
 _BAR_WIDTH: Final = 8
 _PATIENCE_SECONDS: Final = 1.0
 _NUMBERS: Final = ("#", "Epoch", "View", "Certificates", "At stake", "Unbonding", "Free", "Votes with", "Tip")
-_WHOLE: Final = ("Certificate", "Kind", "Hash", "Time (UTC)", "Share", "Folder", "Address", "Key")
+_WHOLE: Final = (
+    "Certificate",
+    "Kind",
+    "Hash",
+    "Time (UTC)",
+    "Share",
+    "Folder",
+    "Address",
+    "Key",
+    "Ledger id",
+    "Newest block",
+)
 _ClickException: Any = typer.BadParameter.__mro__[2]
 """Of the Click that Typer brings along, under whichever name."""
 

@@ -44,7 +44,7 @@ from tallystick.client.blocking import Client
 from tallystick.host.text import is_hex_digest
 from tallystick.ledger.fields import MAX_INDEX
 from tallystick.problems import NotRunning
-from tallystick.storage.file_statement import describe_file
+from tallystick.storage.described_files import describe_file
 
 PAGE: Final = 20
 _MOST_CHARACTERS: Final = 255

@@ -1,176 +1,169 @@
-"""`tallystick verify`: is a file certified, what was certified, and who says so?"""
+"""`tallystick verify`: is a file certified, by whom, and is it still valid? Offline, from the proof beside it."""
 
+import re
 import sys
+from contextlib import ExitStack
+from operator import itemgetter
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from tallystick.cli.options import STANDARD_INPUT, ChainFile, Data, argument, node_folder, open_source, option
-from tallystick.cli.output import MOST_LINES, Text, field, give, marked, say, say_fields
+from tallystick.api.proof_views import FileVerdict, Verdicts
+from tallystick.cli.options import STANDARD_INPUT, Data, Trust, argument, node_folder, option, trust_store
+from tallystick.cli.output import MOST_LINES, give, hint, say, say_table, warn
 from tallystick.cli.show import moment_ms
-from tallystick.cli.words import (
-    CHECKED_AGAIN,
-    IN_NO_ORGANISATION,
-    KEY_HAD_ENDED,
-    continued,
-    many,
-    utc,
-    validity,
-    votes,
-    whole,
-)
-from tallystick.client.blocking import Client
-from tallystick.client.verdicts import (
-    SHORTEST_ID,
-    Verdict,
-    Verdicts,
-    give_verdicts,
-    is_id_beginning,
-    is_valid,
-    is_vouched_for,
-    known_in,
-    make_demand,
-)
-from tallystick.client.verification import Certified
-from tallystick.problems import ExitCode, Problem
-from tallystick.storage.file_statement import describe_file, describe_stream
+from tallystick.cli.verify_words import MARK_MEANS, is_marked, row_of, tell_verdict
+from tallystick.cli.words import many
+from tallystick.client.proof_files import Found, RawProof, find_proof, find_proof_of_stream
+from tallystick.client.verdicts import Question, Verifier, own_node
+from tallystick.host.clock import now_ms
+from tallystick.ledger.tlog_policy import MAX_POLICY_BYTES, Policy, parse_policy
+from tallystick.problems import ExitCode, Problem, UnreadableFile
+from tallystick.proof.bundle import Bundle
+
+if TYPE_CHECKING:
+    from tallystick.client.blocking import Client
 
 _MOST_EXPLAINED: Final = 3
 """Of so many files all is told, of more a line each."""
-_NO_VOTES: Final = "no votes are kept for it: the node says so"
-_LEDGER_HELP: Final = f"Only this ledger counts: its id, {SHORTEST_ID} digits or more."
+_UNITS: Final = {"d": 86_400_000, "h": 3_600_000, "min": 60_000, "s": 1_000}
+_SPAN: Final = re.compile(r"(\d{1,9})(d|h|min|s)", re.ASCII)
+
+
+def span_ms(text: str) -> int:
+    """A span of time as it is entered: 30d, 12h, 90min, 30s. Raises `typer.BadParameter`."""
+    found = _SPAN.fullmatch(text)
+    if found is None:
+        raise typer.BadParameter(f"{text!r} is no span of time: a number with d, h, min or s, as 30d")
+    return int(found.group(1)) * _UNITS[found.group(2)]
 
 
 def verify(
-    files: Annotated[list[Path], argument("FILE", "Files to check; - is standard input.")],
+    files: Annotated[list[Path], argument("FILE", "Documents to verify, or FILE.tlog-proof alone; - is a document.")],
     *,
+    proof: Annotated[Path | None, option("The proof of the one FILE.", "FILE", show_default="FILE.tlog-proof")] = None,
+    ledger: Annotated[
+        str | None, option("Only this ledger counts.", "NAME|ID", show_default="all that you trust")
+    ] = None,
     issuer: Annotated[
-        str | None,
-        option("Only this issuer's count: an organisation, a key, a name of your node's.", "WHO", show_default="any"),
+        str | None, option("Only this issuer counts: an organisation, its domain, a key.", "WHO", show_default="any")
     ] = None,
-    ledger: Annotated[str | None, option(_LEDGER_HELP, "ID", show_default="your node's")] = None,
     at: Annotated[
-        int | None, option("Was it valid at this time?", "TIME", parser=moment_ms, show_default="as of the last block")
+        int | None, option("Was it valid at this time?", "TIME", parser=moment_ms, show_default="as of its status")
     ] = None,
-    chain: ChainFile = None,
+    fresh: Annotated[
+        int | None, option("How old its status may be: 30d, 12h.", "SPAN", parser=span_ms, show_default="any age")
+    ] = None,
+    policy: Annotated[Path | None, option("Signatures that have to be there, too (C2SP tlog-policy).", "FILE")] = None,
+    online: Annotated[str | None, option("Ask this node for a newer proof, and verify that.", "URL")] = None,
+    trust: Trust = None,
     data: Data = None,
-    url: Annotated[str | None, option("Ask the node at this URL instead.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing; the exit code says it.")] = False,
 ) -> None:
-    """Is a file certified, and who says so?
+    """Is a file certified, by whom, and is it still valid? Offline: from the file, and FILE.tlog-proof beside it.
 
-    A ledger counts only if you have a node of it, or name its id with --ledger: whoever hands you a file may have
-    founded the ledger in it, under any name. Names of organisations are told of such
-    a ledger alone, others from your own node's address book.
+    A proof names its own ledger, so it counts only if you trust that: by tallystick trust add, by a node of yours, by
+    --ledger with the whole id, or by --policy. Without that it is said what the proof claims, and that is not verified.
+    Of a ledger named by its whole id alone nothing is kept: another history of it is found only within one command.
 
-    On a ledger with organisations the word of a key in none of them, or of one that had ended, counts only if --issuer
-    names the key.
+    Four times are told, and never mixed: what the issuer claims, the time of the block, until when it was final at the
+    latest, and as of when its status is known. A revocation after that does not show: --fresh demands a status that is
+    not older, and --online has a node make a newer proof, which is verified under the same trust.
 
-    A certificate that is revoked, void or superseded does not count; it says since when, and why. What was decided
-    after the time that it names is not known here. With --at it is asked whether it was valid at that time, by what is
-    known now: it counts from the time of its block on, whatever its issuer claims. A time after the last block is not
-    taken.
+    --issuer takes an organisation's whole id, title or domain, or a key (16 digits or more); nothing that only looks
+    like it. Where there are organisations, a key in none of them, or one that had ended, counts only if it is named so.
 
-    Of a running node's answer it checks here: the file's hash, the certificate's and its block's signatures and
-    hashes, and the votes that made the block final; what that leaves is said. In a file it checks every hash,
-    signature, vote and rule.
+    Several files end with the code of all that fail, or with 1 if they fail for different reasons.
 
     Examples:
       tallystick verify report.pdf
-      tallystick verify report.pdf --issuer Alice
+      tallystick verify report.pdf --issuer uni-a.example --fresh 30d
       tallystick verify report.pdf --at 2027-06-30T12:00
-      tallystick verify report.pdf --chain copy.db --ledger 41d2a0fb5fa0c1e7
+      tallystick verify report.pdf.tlog-proof --online https://node.uni-a.example
     """
-    if url is not None and chain is not None:
-        raise typer.BadParameter("--url and --chain exclude each other")
-    if ledger is not None and not is_id_beginning(ledger.lower()):
-        raise typer.BadParameter(f"--ledger is a ledger's id: its first {SHORTEST_ID} hexadecimal digits, or more")
-    known = known_in(node_folder(data))
-    statements = [
-        describe_stream("standard input", sys.stdin.buffer) if one == STANDARD_INPUT else describe_file(one)
-        for one in files
-    ]
-    with open_source(chain, data, url) as client:
-        _check_known_by(client, at)
-        demand = make_demand(client, known, ledger.lower() if ledger else None, issuer)
-        verdicts = give_verdicts(client, statements, known, demand, at)
-    give(verdicts)
+    if proof is not None and len(files) > 1:
+        raise typer.BadParameter("--proof is the proof of one FILE")
+    asked = Question(now_ms(), ledger, issuer, at, fresh, _read_policy(policy) if policy else None, online)
+    with ExitStack() as stack:
+        fetch = _Asking(online, stack) if online is not None else None
+        verifier = Verifier(trust_store(trust), own_node(node_folder(data)), asked, fetch)
+        verdicts = [verifier.verify(_find(one, proof)) for one in files]
+    verifier.finish()
+    told = Verdicts(
+        checked_ms=asked.now_ms,
+        files=verdicts,
+        verified=sum(one.failure is None for one in verdicts),
+        warnings=list(dict.fromkeys(verifier.warnings)),
+    )
+    give(told)
     if not quiet:
-        _tell(verdicts, is_file=client.is_file)
-    if not all(one.verifies for one in verdicts.files):
-        raise typer.Exit(ExitCode.FAILED)
+        _tell(told)
+    codes = {one.exit_code for one in verdicts if one.failure is not None}
+    if codes:
+        raise typer.Exit(codes.pop() if len(codes) == 1 else ExitCode.FAILED)
 
 
-def _check_known_by(client: Client, at_ms: int | None) -> None:
-    """Raise `Problem` for a time after the last block: a later block may still have decided otherwise by then."""
-    if at_ms is not None and at_ms > (last_ms := client.ledger().tip.timestamp_ms):
-        known = f"the last block here is of {utc(last_ms)}; without --at it is asked as of that"
-        raise Problem(f"what is valid at {utc(at_ms)} is not known yet: {known}")
+class _Asking:
+    """Asks a node for newer proofs; one that cannot be asked is not asked again."""
+
+    def __init__(self, url: str, stack: ExitStack) -> None:
+        self._url, self._stack = url, stack
+        self._client: Client | Problem | None = None
+
+    def __call__(self, bundle: Bundle) -> RawProof:
+        """A newer proof of the same certificate, as the node tells it. Raises `Problem`."""
+        if self._client is None:
+            self._client = self._opened()
+        if isinstance(self._client, Problem):
+            raise self._client
+        made = self._client.prove(bundle.extra.certificate.id.hex(), fresh=True)
+        return RawProof(made.proof.encode(), made.members, made.payload)
+
+    def _opened(self) -> "Client | Problem":
+        from tallystick.client.blocking import Client  # noqa: PLC0415  # who verifies offline needs none of it
+
+        try:
+            return self._stack.enter_context(Client(self._url))
+        except Problem as problem:
+            return problem
 
 
-def _tell(verdicts: Verdicts, *, is_file: bool) -> None:
-    ledger, files = verdicts.ledger, verdicts.files
-    looked = CHECKED_AGAIN if is_file else "asked of a node, and checked here as far as is said below"
-    size = f"{many(ledger.tip.index, 'block')}, {many(ledger.log_size, 'certificate')}"
-    say(Text.assemble("Ledger ", (ledger.name, "bold"), f" {ledger.ledger_id}"))
-    say(Text(f"  {size}; {looked}", style="dim"))
-    if ledger.continues is not None:
-        say(field("!", continued(ledger.continues), "bold yellow"))
-    if len(files) <= _MOST_EXPLAINED:
-        for one in files:
-            say("")
-            _tell_verdict(one)
-            for covering in one.certificates:
-                _tell_covering(one, covering)
-        return
-    say("")
-    good = sum(one.verifies for one in files)
-    for one in sorted(files, key=lambda one: one.verifies)[:MOST_LINES]:
-        _tell_verdict(one)
-    say(f"{many(len(files), 'file')}: {good:,} certified, {len(files) - good:,} not")
+def _find(path: Path, proof: Path | None) -> Found:
+    if path == STANDARD_INPUT:
+        return find_proof_of_stream("standard input", sys.stdin.buffer, proof)
+    return find_proof(path, proof)
 
 
-def _tell_verdict(verdict: Verdict) -> None:
-    if verdict.verifies:
-        valid = [one.certificate for one in verdict.certificates if is_valid(one.certificate)]
-        vouched = [one for one in valid if is_vouched_for(one)]
-        issuers = dict.fromkeys(whole(one.issuer) for one in vouched or valid)
-        said = f" is certified by {', '.join(issuers)}"
-        why = IN_NO_ORGANISATION if all(one.is_listed is False for one in valid) else KEY_HAD_ENDED
-        say(marked("✓", verdict.name, said) if vouched else marked("!", verdict.name, f"{said}. {why}"))
-        return
-    say(marked("×", verdict.name, f": {verdict.why_not}"))
-    if verdict.certificates:
-        return
-    say_fields({"SHA-256": verdict.sha256})
-    for other in verdict.other_versions:
-        changed = "  A file of this name is certified with other bytes: this one was changed, or is another version."
-        say(Text(changed, style="yellow"))
-        say_fields({"certified": other})
+def _read_policy(path: Path) -> Policy:
+    try:
+        with path.open("rb") as file:
+            return parse_policy(file.read(MAX_POLICY_BYTES + 1))
+    except OSError as error:
+        raise UnreadableFile(f"{path} cannot be read: {error.strerror}; name the file of a policy") from None
 
 
-def _tell_covering(verdict: Verdict, covering: Certified) -> None:
-    one, place, claimed = covering.certificate, covering.certificate.place, ", ".join(covering.claimed)
-    stated = one.payload.file if one.payload else None
-    fields = {
-        "says": one.subject or "",
-        "note": stated.note if stated else "",
-        "certified as": stated.name if stated and stated.name != verdict.name else "",
-        "issued by": whole(one.issuer),
-        "validity": validity(one.validity) if one.validity else "",
-        "at": f"{utc(one.timestamp_ms)}, as its issuer says",
-        "block": f"{place.block_index}, position {place.position}; {utc(place.block_timestamp_ms)}",
-        "final": f"by {votes(covering.finality, place.block_index)}" if covering.finality else _NO_VOTES,
-        "log": f"certificate {place.log_index:,}",
-        "certificate": one.id,
-        "SHA-256": verdict.sha256,
-        "size": f"{verdict.size_bytes:,} bytes",
-        "checked here": ", ".join(covering.checked),
-        "claimed only": f"{claimed}; a file checks them, too: tallystick verify --chain" if claimed else "",
-    }
-    if one.is_listed is False:
-        say(field("!", IN_NO_ORGANISATION, "bold red"))
-    elif not is_vouched_for(one):
-        say(field("!", KEY_HAD_ENDED, "bold red"))
-    say_fields(fields)
+def _tell(told: Verdicts) -> None:
+    for warning in told.warnings:
+        warn(warning)
+    if len(told.files) <= _MOST_EXPLAINED:
+        for place, one in enumerate(told.files):
+            if place:
+                say("")
+            tell_verdict(one, told.checked_ms)
+    else:
+        shown = sorted(told.files, key=lambda one: one.failure is None)[:MOST_LINES]
+        _tell_many(shown, told.checked_ms)
+        if len(told.files) > len(shown):
+            say(f"… and {len(told.files) - len(shown):,} more")
+    if len(told.files) > 1:
+        say(f"{many(len(told.files), 'file')}: {told.verified:,} verified, {len(told.files) - told.verified:,} not")
+    if any(one.exit_code == ExitCode.NOT_TRUSTED for one in told.files):
+        hint("tallystick trust list shows which ledgers you trust.")
+
+
+def _tell_many(shown: list[FileVerdict], checked_ms: int) -> None:
+    rows = [row_of(one, checked_ms) for one in shown]
+    say_table(rows, {title: itemgetter(title) for title in rows[0]}, left_out=("Block time",))
+    if any(map(is_marked, shown)):
+        say(MARK_MEANS)

@@ -48,6 +48,8 @@ class Result(views.View, frozen=True, kw_only=True):
     """As it was named."""
     sha256: str | None
     """Of the file."""
+    proof: str | None
+    """The file of its proof; `null`: there is none yet."""
     was_certified: bool
     """Before this run."""
     outcome: views.Outcome
@@ -69,6 +71,7 @@ class _Row(msgspec.Struct, frozen=True):
     subject: str = ""
     file: str | None = None
     sha256: str | None = None
+    proof: str | None = None
     certificate_id: str = ""
     entry: str = ""
     """In Base64; empty if the certificate was found on the ledger."""
@@ -171,6 +174,7 @@ class Certification:
         self._entries: dict[str, bytes] = {}
         self._outcomes: dict[str, views.Outcome] = {}
         self._was_certified: set[str] = set()
+        self._proofs: dict[str, str] = {}
         self._said_trouble = False
         self._quiet_since_s = time.monotonic()
 
@@ -183,6 +187,7 @@ class Certification:
                 subject=draft.subject,
                 file=draft.file,
                 sha256=draft.described.sha256.hex() if draft.described else None,
+                proof=self._proofs.get(one),
                 was_certified=one in self._was_certified,
                 outcome=self._outcomes[one],
             )
@@ -241,6 +246,11 @@ class Certification:
         self._outcomes[outcome.id] = outcome
         if outcome.state == "final":
             self._was_certified.add(outcome.id)
+
+    def proven(self, proofs: Mapping[str, Path]) -> None:
+        """Note where the proofs are, by certificate. Raises `Problem`."""
+        self._proofs |= {one: str(path) for one, path in proofs.items()}
+        self._keep()
 
     # ---- sending ------------------------------------------------------------------------------------------------
 
@@ -312,4 +322,4 @@ class Certification:
 
 def _row(result: Result, entry: bytes) -> _Row:
     certificate_id, *became = astuple(result.outcome)
-    return _Row(*(*astuple(result)[:4], certificate_id, b64encode(entry).decode(), *became))
+    return _Row(*(*astuple(result)[:5], certificate_id, b64encode(entry).decode(), *became))

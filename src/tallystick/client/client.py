@@ -12,21 +12,25 @@ import httpx
 import msgspec
 from msgspec.structs import replace
 
+from tallystick.api import proving_views, views
 from tallystick.api import questions as q
-from tallystick.api import views
+from tallystick.client.checks import check_certificate
 from tallystick.client.doors import AnswerProblem, Request, ask, open_door, problem_in, segment
 from tallystick.client.drafts import about_file
 from tallystick.client.governing import Governing
-from tallystick.client.verification import Certified, CheckedBlock, check_certificate, check_place, checked_block
 from tallystick.host.clock import now_ms
 from tallystick.host.data_folder import usual_folder
 from tallystick.host.text import is_hex_digest
 from tallystick.ledger.certificate import SALT_BYTES, Payload, issue_statement
 from tallystick.ledger.encoding import encode
+from tallystick.ledger.errors import Refused
+from tallystick.ledger.file_statement import FileStatement
 from tallystick.ledger.messages import Entry, entry_codec
 from tallystick.ledger.wallet import Wallet
-from tallystick.problems import DamagedStore, Problem
-from tallystick.storage.file_statement import FileStatement, describe_file
+from tallystick.problems import DamagedStore, NotYet, Problem
+from tallystick.proof.bundle import read_bundle
+from tallystick.storage.described_files import describe_file
+from tallystick.storage.proving import ProofFiles
 
 BATCH: Final = 1_024
 _MOST_BATCH_BYTES: Final = 8 * 1024 * 1024
@@ -39,7 +43,6 @@ _MOST_RECONNECT_S: Final = 30.0
 _PASSING: Final = (429, 503, 504)
 """HTTP statuses of what will not last: too much is asked, the node ends, or it is too slow."""
 _FAR: Final = 1e9
-_MOST_BLOCKS: Final = 4
 
 V = TypeVar("V")
 T = TypeVar("T")
@@ -64,7 +67,6 @@ class AsyncClient(Governing):
         self.is_file = is_file
         """Whether it answers from a file, of which every hash, signature, vote and rule was checked here."""
         self._http, self._stack = http, stack
-        self._blocks: dict[int, CheckedBlock] = {}
 
     @classmethod
     async def open(
@@ -255,18 +257,79 @@ class AsyncClient(Governing):
         settled = {one.id: one for one in await self.wait(waiting, timeout_s=timeout_s)}
         return [settled.get(one.id, one) for one in outcomes]
 
-    # ---- verifying ----------------------------------------------------------------------------------------------
+    # ---- proving ------------------------------------------------------------------------------------------------
 
-    async def verify(self, path: str | Path) -> list[Certified]:
-        """The certificates of a file's very bytes, checked here; empty: there is none. Raises `UnreadableFile`."""
-        return await self.verify_statement(describe_file(Path(path)))
+    async def prove(
+        self, certificate_id: str, *, since: int = 0, fresh: bool = False, timeout_s: float = 60.0
+    ) -> ProofFiles:
+        """The proof of a certificate, which needs no node, for whoever knows the members of epoch `since`.
 
-    async def verify_statement(self, described: FileStatement) -> list[Certified]:
-        """The same for a file that was described already."""
-        return [await self._certified(one) for one in await self.statements_of(described)]
+        Waits for a checkpoint that covers it. `fresh`: has members countersign anew what is older than a minute.
+        Raises `AnswerProblem`.
+        """
+        asked = {"since": since, "fresh": str(fresh).lower(), "wait_ms": _wait_ms(timeout_s)}
+        path = f"/v1/certificates/{segment(certificate_id.lower())}/proof"
+        told = await self._get_slowly(proving_views.ProofAnswer, path, timeout_s, **asked)
+        return self._checked(told.proof, certificate_id.lower())
 
-    async def statements_of(self, described: FileStatement) -> list[views.Certificate]:
-        """The certificates of a file's very bytes. Their places are what the door claims."""
+    async def proofs(
+        self, certificate_ids: Sequence[str], *, since: int = 0, fresh: bool = False, timeout_s: float = 60.0
+    ) -> dict[str, ProofFiles]:
+        """The proofs of certificates by their ids; those that no checkpoint covers by then, or nobody has, are missing.
+
+        Raises `AnswerProblem`.
+        """
+        until_s = time.monotonic() + timeout_s
+        made: dict[str, ProofFiles] = {}
+        left = list(dict.fromkeys(certificate_ids))
+        while left:
+            asked, left = left[: q.MOST_PROOFS], left[q.MOST_PROOFS :]
+            wait_s = max(0.0, until_s - time.monotonic())
+            body = q.ProofsAsked(asked, since, fresh, _wait_ms(wait_s))
+            told = await self._send(proving_views.Proofs, "/v1/proofs", body=body, wait_s=wait_s)
+            ids = [one.id for one in told.proofs] + [one.id for one in told.left_out]
+            if others := set(ids).difference(asked):
+                raise DamagedStore(f"the node told of another certificate than it was asked for, {min(others)[:16]}…")
+            made |= {one.id: self._checked(one, one.id) for one in told.proofs}
+            again = [one.id for one in told.left_out if one.code == "more"]
+            if not told.proofs and again:
+                raise DamagedStore("the node says that its answer is full, and there is no proof in it")
+            if not self.is_file and time.monotonic() < until_s:
+                again += [one.id for one in told.left_out if one.code == NotYet.code]
+            if not told.proofs and again:
+                await asyncio.sleep(min(_RECONNECT_S, max(0.0, until_s - time.monotonic())))
+            left = [one for one in (*again, *left) if one not in made]
+        return made
+
+    async def checkpoint(self, *, fresh: bool = False, timeout_s: float = 10.0) -> proving_views.Checkpoint:
+        """The newest checkpoint that members countersigned; its `note` is the signed note. Raises `AnswerProblem`."""
+        asked = {"fresh": str(fresh).lower(), "wait_ms": _wait_ms(timeout_s)}
+        return await self._get_slowly(proving_views.Checkpoint, "/v1/checkpoint", timeout_s, **asked)
+
+    def _checked(self, told: proving_views.Proof, certificate_id: str) -> ProofFiles:
+        """What was told, if it is a proof of this certificate. What it proves is for its verifier to see."""
+        members, payload = (None if one is None else bytes.fromhex(one) for one in (told.members, told.payload))
+        made = ProofFiles(told.proof, members, payload)
+        try:
+            extra = read_bundle(made.proof.encode(), members, payload).extra
+        except Refused as refused:
+            raise DamagedStore(f"the node's proof of {certificate_id[:16]}… is none: {refused}") from None
+        is_asked_for = extra.certificate.id.hex().startswith(certificate_id)
+        if extra.genesis.ledger_id != self.ledger_id or not is_asked_for:
+            raise DamagedStore(f"the node's proof is of another certificate than {certificate_id[:16]}…")
+        return made
+
+    async def _get_slowly(self, kind: type[V], path: str, wait_s: float, **query: Any) -> V:
+        return await ask(self._http, Request(path, query=query, wait_s=wait_s), kind)
+
+    # ---- of a file ----------------------------------------------------------------------------------------------
+
+    async def statements_of(self, file: str | Path | FileStatement) -> list[views.Certificate]:
+        """The certificates of a file's very bytes, by its path, or as it was described. Raises `UnreadableFile`.
+
+        Their places, and whether they are valid, are what the door claims.
+        """
+        described = file if isinstance(file, FileStatement) else describe_file(Path(file))
         wanted = described.sha256.hex(), described.size_bytes
         pages = self._pages(views.Found, f"/v1/files/{wanted[0]}", size_bytes=described.size_bytes)
         found = [one async for page in pages for one in page.certificates]
@@ -276,26 +339,6 @@ class AsyncClient(Governing):
             if stated is None or (stated.sha256, stated.size_bytes) != wanted:
                 raise DamagedStore(f"certificate {one.id[:16]}… does not state this file, as the node says")
         return found
-
-    async def _certified(self, one: views.Certificate) -> Certified:
-        there = by = await self._checked_block(one.place.block_index)
-        if there.told.finality is not None:
-            by = await self._checked_block(there.told.finality.by_block)
-        found = check_place(one, there, by)
-        if not self.is_file:
-            return found
-        claimed = tuple(what for what in found.claimed if what == "finality")  # of which the file tells nothing
-        checked = (*found.checked, *(what for what in found.claimed if what not in claimed))
-        return msgspec.structs.replace(found, checked=checked, claimed=claimed)
-
-    async def _checked_block(self, index: int) -> CheckedBlock:
-        """A final block never changes; files that are certified together often stand in one."""
-        if index not in self._blocks:
-            while len(self._blocks) >= _MOST_BLOCKS:
-                self._blocks.pop(next(iter(self._blocks)))
-            told = await self._get(views.Block, f"/v1/blocks/{index}", encoded=True)
-            self._blocks[index] = checked_block(told, index, self.ledger_id)
-        return self._blocks[index]
 
     # ---- following ----------------------------------------------------------------------------------------------
 
@@ -391,6 +434,10 @@ class AsyncClient(Governing):
             yield (page := await self._get(kind, path, cursor=cursor, **query))
             if (cursor := page.next) is None:
                 return
+
+
+def _wait_ms(timeout_s: float) -> int:
+    return min(q.MOST_WAIT_MS, round(1000 * timeout_s))
 
 
 def _of_each(told: views.Outcomes, certificate_ids: Iterable[str]) -> list[views.Outcome]:

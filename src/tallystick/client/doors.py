@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import re
 import shlex
 import socket
 from collections.abc import Callable, Mapping
@@ -22,6 +23,7 @@ from tallystick.problems import DamagedStore, ExitCode, NotInTime, NotRunning, P
 API_SOCKET: Final = "api.sock"
 _ATTEMPTS: Final = 5
 _FIRST_PAUSE_S: Final = 0.1
+_MOST_WAIT_S: Final = 10
 _PATIENCE_S: Final = 30.0
 _BUSY: Final = (429, 503)
 
@@ -99,6 +101,7 @@ async def ask(http: httpx.AsyncClient, asked: Request, kind: type[V]) -> V:
     """
     request = _built(http, asked)
     for attempt in range(1, _ATTEMPTS + 1):
+        wait_s = 0
         try:
             response = await http.send(request)
         except httpx.TimeoutException:
@@ -112,8 +115,15 @@ async def ask(http: httpx.AsyncClient, asked: Request, kind: type[V]) -> V:
             is_busy = response.status_code in _BUSY and problem_in(response).code in ("busy", "too-many-requests")
             if attempt == _ATTEMPTS or not is_busy:
                 return _decoded(response, kind)
-        await asyncio.sleep(_FIRST_PAUSE_S * 2**attempt * random.uniform(0.5, 1.0))  # noqa: S311  no secret
+            wait_s = _told_to_wait_s(response)
+        await asyncio.sleep(wait_s + _FIRST_PAUSE_S * 2**attempt * random.uniform(0.5, 1.0))  # noqa: S311  no secret
     raise AssertionError("the last attempt returns or raises")
+
+
+def _told_to_wait_s(response: httpx.Response) -> int:
+    """So long a source has to wait that asked faster than it may."""
+    told = response.headers.get("retry-after", "") if response.status_code == httpx.codes.TOO_MANY_REQUESTS else ""
+    return min(int(told), _MOST_WAIT_S) if re.fullmatch(r"[0-9]{1,9}", told) else 0
 
 
 def _built(http: httpx.AsyncClient, asked: Request) -> httpx.Request:

@@ -11,9 +11,10 @@ from typing import Final
 
 from tallystick.ledger.certificate import SALT_BYTES, Payload
 from tallystick.ledger.fields import MAX_SUBJECT_CHARACTERS, NO_CONTROLS
+from tallystick.ledger.file_statement import FileStatement, file_payload
 from tallystick.ledger.params import MAX_PAYLOAD_BYTES
 from tallystick.problems import Problem
-from tallystick.storage.file_statement import FileStatement, Readable, describe_file, describe_stream, file_payload
+from tallystick.storage.described_files import Readable, describe_file, describe_stream
 
 NOTE_MEDIA_TYPE: Final = "text/plain"
 COLUMNS: Final = ("subject", "file", "note", "media_type")

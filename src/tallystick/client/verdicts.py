@@ -1,275 +1,347 @@
-"""Whether files are certified: by whom, on which ledger, and what of that was checked here.
+"""Whether files are certified, offline: each proof is judged under what the user trusts, and makes that stronger.
 
-Whoever hands over a chain's file has chosen its ledger's name, its organisations and its names for keys. So a ledger
-counts only if the person who verifies named its id, or has a node of it; organisations are told of such a ledger alone;
-and names come from that node's address book alone.
+A proof says nothing about whom to trust. Its ledger counts if the user has named it, or has a node of it.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Final, NamedTuple
 
-from msgspec.structs import replace
-
-from tallystick.api import questions as q
-from tallystick.api import views
-from tallystick.client.blocking import Client
-from tallystick.client.doors import AnswerProblem
-from tallystick.client.verification import Certified
+from tallystick.api import proof_views as v
+from tallystick.api.proven import RESULTS, claims_view, exit_code_of, failure_view, proven_view
+from tallystick.client.proof_files import MEMBERS, PROOF, Found, RawProof
 from tallystick.host.data_folder import DataFolder
 from tallystick.host.text import is_hex_digest
+from tallystick.host.trust import SHORTEST_ID, TrustError, TrustStore
 from tallystick.ledger.continuation import Continuation
-from tallystick.problems import Ambiguous, NotAllowed, NotThere, StoreError
-from tallystick.storage.file_statement import FILE_MEDIA_TYPE, FileStatement
+from tallystick.ledger.errors import NotProven, Refused, Rule
+from tallystick.ledger.header import Header
+from tallystick.ledger.tlog_policy import Policy
+from tallystick.problems import ExitCode, Problem, StoreError
+from tallystick.proof.bundle import Bundle
+from tallystick.proof.members import Anchor, Conflict
+from tallystick.proof.verify import Demand, Verdict, verify
+from tallystick.storage.hand_over import EpochEnds
 from tallystick.storage.store import Store
 
-SHORTEST_ID: Final = 16
-"""Hexadecimal digits: fewer can be found by trying."""
-_MOST_NAMESAKES: Final = 20
+_TRIES: Final = 8
+"""So often a header is kept anew, if other commands keep newer ones meanwhile."""
 
 
-class Known(NamedTuple):
-    """What the person who verifies has from the own node: its ledger's id, and names by key."""
+class OwnNode(NamedTuple):
+    """What the user's own node tells: its ledger, and names by key."""
+
+    ledger_id: bytes | None = None
+    continues: Continuation | None = None
+    """The older ledger that it goes on from: that counts up to the block that is named."""
+    names: Mapping[bytes, str] = {}
+    chain: Path | None = None
+    """Its file."""
+
+    def anchor(self, index: int) -> Anchor | None:
+        """Its own final block of this index, or its newest if that is older: no proof of another history counts.
+
+        Raises `StoreError`.
+        """
+        if self.chain is None or self.ledger_id is None:
+            return None
+        with Store.open(self.chain, read_only=True) as store:
+            block = store.block(min(index, store.finalized_until()))
+            if block is None:
+                return None
+            header = block.header
+            voters = EpochEnds(store).voters(header.epoch)
+            return Anchor(self.ledger_id, header.epoch, voters, header.index, header.hash, header.timestamp_ms)
+
+
+class Question(NamedTuple):
+    """What the user asks of each file."""
+
+    now_ms: int
+    ledger: str | None = None
+    """Only this one counts: a trusted ledger's local name, or its id; a whole id need not be kept as trusted."""
+    issuer: str | None = None
+    """An organisation's id, title or domain, or a key, or how that begins (16 digits or more)."""
+    at_ms: int | None = None
+    fresh_ms: int | None = None
+    policy: Policy | None = None
+    url: str | None = None
+    """Of the node that is asked for a newer proof."""
+
+
+Fetch = Callable[[Bundle], RawProof]
+"""Asks for a newer proof of the same certificate. Raises `Problem`."""
+
+
+class _Trust(NamedTuple):
+    """What is known of one ledger."""
 
     ledger_id: bytes | None
-    names: Mapping[bytes, str]
-    continues: Continuation | None = None
-    """What that ledger says of the one that it goes on from, as far as that counts: up to the block that it names."""
+    """`None`: it is not trusted."""
+    name: str | None = None
+    kept: tuple[Anchor, ...] = ()
+    """That stand in the folder."""
+    until: Continuation | None = None
+    by: str = "policy"
+    """Why its proofs count, as `proof_views.Proven` tells it."""
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether it stands in the folder of trusted ledgers."""
+        return self.by == "kept"
 
 
-class Demand(NamedTuple):
-    """Which certificates count."""
+class _Judged(NamedTuple):
+    """What became of one proof."""
 
-    ledger: str | None = None
-    """How the ledger's id begins; `None`: the own node's ledger."""
-    issuer: str | None = None
-    """How the issuer's key begins; `None`: anybody's."""
-    organisation: str | None = None
-    """The id of the organisation whose certificates alone count; `None`: anybody's."""
-
-    def is_met_by(self, issuer: views.Key) -> bool:
-        """Whether certificates of this key count."""
-        return issuer.key.startswith(self.issuer or "") and self.organisation in (None, issuer.organisation)
+    verdict: Verdict | None
+    failed: NotProven | None
+    advice: str | None = None
 
 
-class Verdict(views.View, frozen=True, kw_only=True):
-    """Whether a file is certified as was asked for."""
-
-    name: str
-    size_bytes: int
-    sha256: str
-    verifies: bool
-    why_not: str | None
-    certificates: list[Certified]
-    """Of these very bytes; by the issuer that was named, if one was. Names are those of the own node's address book."""
-    other_versions: list[str]
-    """SHA-256 of files that are certified under the same name, with other bytes."""
+class _Newest(NamedTuple):
+    bundle: Bundle
+    files: RawProof
+    anchor: Anchor
 
 
-class Verdicts(views.Answer, frozen=True, kw_only=True):
-    """What `verify` found."""
-
-    ledger: views.Ledger
-    is_ledger_known: bool
-    """Whether its id was named, or is the own node's, or that of the ledger which the own node's continues."""
-    files: list[Verdict]
-
-
-def known_in(folder: DataFolder) -> Known:
+def own_node(folder: DataFolder) -> OwnNode:
     """What a node's folder tells, whether it runs or not."""
     if folder.ledger_path.exists():
         with suppress(StoreError), Store.open(folder.ledger_path, read_only=True) as store:
-            return Known(store.genesis.ledger_id, store.names(), store.genesis.continues)
-    return Known(None, {})
+            return OwnNode(store.genesis.ledger_id, store.genesis.continues, store.names(), folder.ledger_path)
+    return OwnNode()
 
 
-def is_id_beginning(text: str) -> bool:
-    """Whether this is an id or key in hexadecimal, or how one begins, long enough to mean only one."""
-    return is_hex_digest(text, SHORTEST_ID)
+class Verifier:
+    """Verifies files one after the other. `finish` keeps what they proved."""
 
+    def __init__(self, store: TrustStore, own: OwnNode, question: Question, fetch: Fetch | None = None) -> None:
+        """Raises `NotThere`, `Ambiguous`, `TrustError` for the ledger that is named."""
+        self.warnings: list[str] = []
+        self._store, self._own, self._question, self._fetch = store, own, question, fetch
+        self._named = self._named_ledger(question.ledger) if question.ledger is not None else None
+        self._known: dict[bytes, _Trust] = {}
+        self._newest: dict[bytes, _Newest] = {}
 
-def pick_issuer(who: str, known: Known) -> str:
-    """How the issuer's key begins, by a name in the own node's address book or by itself.
+    def verify(self, found: Found) -> v.FileVerdict:
+        """The verdict on one file. Raises `StoreError`, `TrustError` for what is kept of its ledger."""
+        if found.files is None:
+            missing = "proof of it" if found.is_stream else f"{found.name}{PROOF} beside it"
+            reason = f"there is no {missing}; name its proof with --proof"
+            return self._told(found, None, NotProven(Rule.P1, reason), None)
+        try:
+            bundle = found.files.bundle
+        except Refused as refused:
+            return self._told(found, None, refused, None)
+        judged, online = self._judge(bundle, found.files, found), None
+        if self._fetch is not None and judged.verdict is not None:
+            judged, online = self._judge_newer(bundle, judged, found, self._fetch)
+        return self._told(found, bundle, judged.failed, judged, online)
 
-    Raises `NotThere`, `Ambiguous`.
-    """
-    if is_id_beginning(who.lower()):
-        return who.lower()
-    keys = [key.hex() for key, name in known.names.items() if name == who]
-    if not keys:
-        told = f"your node's address book has nobody called {who}" if known.ledger_id else "you have no node here"
-        raise NotThere(f"{told}: names count only from there; give the issuer's key, {SHORTEST_ID} digits or more")
-    if len(keys) > 1:
-        raise Ambiguous(f"{who} is what your node's address book calls {len(keys)} keys: {', '.join(keys)}; give one")
-    return keys[0]
+    def finish(self) -> None:
+        """Keep the newest header of each ledger, and its proof. What hinders that is a warning.
 
+        Raises `Problem` if another command verified another history meanwhile.
+        """
+        for ledger_id, newest in self._newest.items():
+            try:
+                if self._trust_in(ledger_id).is_kept:
+                    self._keep(ledger_id, newest)
+            except TrustError as error:
+                self.warnings.append(f"what was verified is not kept: {error}")
 
-def make_demand(client: Client, known: Known, ledger: str | None, issuer: str | None) -> Demand:
-    """What is asked for: `ledger` is how its id begins, `issuer` an organisation's id or name, a name or key.
+    # ---- trust ------------------------------------------------------------------------------------------------
 
-    Organisations count only of a ledger that is known: anybody can found another with the same names.
+    def _named_ledger(self, who: str) -> bytes:
+        if is_hex_digest(who.lower()):
+            return bytes.fromhex(who.lower())
+        return self._store.id_of(who)
 
-    Raises `NotThere`, `Ambiguous`.
-    """
-    if issuer is None:
-        return Demand(ledger)
-    if _is_known(client, known, ledger) and not is_id_beginning(issuer.lower()) and client.ledger().has_directory:
-        for one in client.organisations().organisations:
-            if issuer in (one.id, one.title):
-                return Demand(ledger, organisation=one.id)
-    return Demand(ledger, pick_issuer(issuer, known))
+    def _trust_in(self, ledger_id: bytes) -> _Trust:
+        if ledger_id not in self._known:
+            self._known[ledger_id] = self._look_up(ledger_id)
+        return self._known[ledger_id]
 
+    def _look_up(self, ledger_id: bytes) -> _Trust:
+        if self._named is not None and self._named != ledger_id:
+            return _Trust(self._named)
+        kept, before = self._store.get(ledger_id), self._own.continues
+        if kept is not None:
+            for path, conflict in self._store.conflicts(ledger_id):
+                self.warnings.append(f"of {kept.name} another history was seen: {conflict.reason}; kept in {path}")
+            return _Trust(ledger_id, kept.name, kept.anchors, by="kept")
+        if ledger_id == self._own.ledger_id:
+            return _Trust(ledger_id, by="own_node")
+        if ledger_id == self._named:
+            return _Trust(ledger_id, by="named")
+        if before is not None and before.ledger_id == ledger_id:
+            return _Trust(ledger_id, until=before, by="continued")
+        return _Trust(None)
 
-def _is_known(client: Client, known: Known, ledger: str | None) -> bool:
-    if ledger is None:
-        return client.ledger_id == known.ledger_id or _last_continued(client, known) is not None
-    return client.ledger_id.hex().startswith(ledger)
+    # ---- one proof --------------------------------------------------------------------------------------------
 
-
-def _last_continued(client: Client, known: Known) -> int | None:
-    """The last block that counts of a ledger which the own node's continues; `None`: this is none, or a fork of it.
-
-    Whoever gets hold of its members' keys later can go on with it.
-    """
-    before = known.continues
-    if before is None or client.ledger_id != before.ledger_id or client.ledger().tip.index < before.index:
-        return None
-    return before.index if client.block(before.index).hash == before.block_hash.hex() else None
-
-
-def give_verdicts(
-    client: Client, statements: Iterable[FileStatement], known: Known, demand: Demand, at_ms: int | None = None
-) -> Verdicts:
-    """Look the files up, and check what is told of them: whether they are valid, or were at a time.
-
-    Raises `DamagedStore`, `Problem`.
-    """
-    ledger, is_known = client.ledger(), _is_known(client, known, demand.ledger)
-    last = _last_continued(client, known) if demand.ledger is None else None
-    told, verdicts = _Told(known.names, is_known), []
-    for described in statements:
-        found = [_as_it_was(client, _with_names(one, told), at_ms) for one in client.verify_statement(described)]
-        within = [one for one in found if last is None or one.certificate.place.block_index <= last]
-        wanted = [one for one in within if demand.is_met_by(one.certificate.issuer)]
-        why_not = (
-            _why_not(found, wanted, ledger, demand, at_ms, is_known=is_known)
-            if within or not found
-            else f"it is certified after block {last}, from which your node's ledger goes on; {_name_it(ledger)}"
+    def _judge(self, bundle: Bundle, files: RawProof, found: Found) -> _Judged:
+        ledger_id, question = bundle.extra.genesis.ledger_id, self._question
+        trust = self._trust_in(ledger_id)
+        anchors = self._anchors(bundle.extra.header, trust)
+        demand = Demand(
+            now_ms=question.now_ms,
+            ledger_id=trust.ledger_id,
+            anchors=anchors,
+            policy=question.policy,
+            document=found.document,
+            issuer=_issuer_asked(question.issuer, bundle),
+            at_ms=question.at_ms,
+            fresh_ms=question.fresh_ms,
         )
-        verdict = Verdict(
-            name=described.name,
-            size_bytes=described.size_bytes,
-            sha256=described.sha256.hex(),
-            verifies=why_not is None,
-            why_not=why_not,
-            certificates=wanted,
-            other_versions=[] if found else _other_versions(client, described),
+        try:
+            judged = _Judged(verify(bundle, demand), None)
+        except Conflict as conflict:
+            return _Judged(None, conflict, self._conflict(ledger_id, files, conflict))
+        except NotProven as failed:
+            verdict = failed.verdict if isinstance(failed.verdict, Verdict) else None
+            judged = _Judged(verdict, failed, _advice_if_mixed(bundle, failed))
+        if judged.verdict is None:
+            return judged
+        if trust.until is not None and (late := _after(trust.until, judged.verdict)) is not None:
+            return _Judged(None, late)
+        newer = judged.verdict.anchor
+        before = self._newest.get(ledger_id)
+        known = (*trust.kept, *([before.anchor] if before is not None else []))
+        if trust.ledger_id is not None and not any(one.index >= newer.index for one in known):
+            self._newest[ledger_id] = _Newest(bundle, files, newer)
+        return judged
+
+    def _anchors(self, header: Header, trust: _Trust) -> tuple[Anchor, ...]:
+        """What was verified before, by this command, too, and by the own node."""
+        if trust.ledger_id is None:
+            return ()
+        own = self._own.anchor(header.index) if trust.ledger_id == self._own.ledger_id else None
+        newest = self._newest.get(trust.ledger_id)
+        known = (*trust.kept, *([own] if own else []), *([newest.anchor] if newest else []))
+        return tuple(sorted(known, key=lambda one: one.index))
+
+    def _conflict(self, ledger_id: bytes, files: RawProof, conflict: Conflict) -> str:
+        """Keep both histories; what to do next."""
+        shows = "members of this ledger signed two histories, or their keys were stolen: show both to its members"
+        trust, newest = self._trust_in(ledger_id), self._newest.get(ledger_id)
+        try:
+            if newest is not None and trust.is_kept:
+                del self._newest[ledger_id]
+                self._keep(ledger_id, newest)
+                self._known.pop(ledger_id)
+            before = newest.files.kept if newest is not None and not trust.is_kept else None
+            now_ms = self._question.now_ms
+            place = self._store.keep_conflict(ledger_id, files.kept, conflict.reason, now_ms, before)
+        except TrustError as error:
+            self.warnings.append(f"the evidence is not kept: {error}")
+            place = None
+        return f"{shows}; what shows it is kept in {place}" if place is not None else shows
+
+    def _judge_newer(self, bundle: Bundle, judged: _Judged, found: Found, fetch: Fetch) -> tuple[_Judged, str | None]:
+        """By a newer proof of the same certificate, under the same trust: never by what a node merely says."""
+        try:
+            files = fetch(bundle)
+            newer = files.bundle
+            if newer.extra.certificate.encoded != bundle.extra.certificate.encoded:
+                raise NotProven(Rule.P13, "it is of another certificate")
+            if newer.payload is None:
+                newer = newer._replace(payload=bundle.payload)
+            again = self._judge(newer, files, found)
+            if isinstance(again.failed, Conflict):
+                return again, self._question.url
+            if again.verdict is None and again.failed is not None:
+                raise again.failed
+        except (Refused, Problem) as error:
+            reason = f"no newer proof could be had from {self._question.url}: {error}"
+            return _Judged(judged.verdict, NotProven(Rule.P13, reason), None), None
+        if judged.verdict is not None and again.verdict is not None and _is_before(again.verdict, judged.verdict):
+            self.warnings.append(f"the proof from {self._question.url} is older than the one at hand, which counts")
+            return judged, None
+        return again, self._question.url
+
+    # ---- telling and keeping ------------------------------------------------------------------------------------
+
+    def _told(
+        self,
+        found: Found,
+        bundle: Bundle | None,
+        failed: Refused | None,
+        judged: _Judged | None,
+        online: str | None = None,
+    ) -> v.FileVerdict:
+        document, verdict = found.document, judged.verdict if judged is not None else None
+        code = exit_code_of(failed) if failed is not None else ExitCode.OK
+        is_lacking = bundle is not None and bundle.payload is None and bundle.extra.certificate.payload_hash is not None
+        advice = judged.advice if judged is not None else None
+        return v.FileVerdict(
+            name=found.name,
+            sha256=document.sha256.hex() if document is not None else None,
+            size_bytes=document.size_bytes if document is not None else None,
+            proof=str(found.path) if found.path is not None else None,
+            exit_code=code,
+            result=RESULTS[code],
+            online=online,
+            claims=claims_view(bundle) if bundle is not None else None,
+            proven=self._proven(verdict) if verdict is not None else None,
+            failure=failure_view(failed, advice, is_lacking) if failed is not None else None,
         )
-        verdicts.append(verdict)
-    forger = told.key(ledger.tip.forger) if ledger.tip.forger else None
-    ledger = replace(ledger, tip=replace(ledger.tip, forger=forger))
-    return Verdicts(ledger=ledger, is_ledger_known=is_known, files=verdicts)
+
+    def _proven(self, verdict: Verdict) -> v.Proven:
+        trust = self._trust_in(verdict.genesis.ledger_id)
+        return proven_view(verdict, trust.by, trust.name, self._own.names, self._question.at_ms)
+
+    def _keep(self, ledger_id: bytes, newest: _Newest) -> None:
+        known = self._trust_in(ledger_id).kept
+        for _ in range(_TRIES):
+            if self._store.keep(ledger_id, newest.anchor, newest.files.kept, known):
+                self._store.learn_genesis(newest.bundle.extra.genesis)
+                return
+            kept = self._store.get(ledger_id)
+            known = kept.anchors if kept is not None else ()
+            try:
+                verify(newest.bundle, Demand(self._question.now_ms, ledger_id, known, self._question.policy))
+            except Conflict as conflict:
+                advice = self._conflict_meanwhile(ledger_id, newest.files, conflict)
+                raise Problem(f"another command has verified another history of this ledger: {advice}") from None
+            except NotProven as failed:
+                if failed.verdict is None:
+                    raise Problem(f"it does not hold with what another command has verified: {failed}") from None
+        raise TrustError("other commands keep newer headers all the time; try again later")
+
+    def _conflict_meanwhile(self, ledger_id: bytes, files: RawProof, conflict: Conflict) -> str:
+        place = self._store.keep_conflict(ledger_id, files.kept, conflict.reason, self._question.now_ms)
+        return f"both are kept in {place}; show them to its members"
 
 
-def _as_it_was(client: Client, found: Certified, at_ms: int | None) -> Certified:
-    """With its validity at that time."""
-    if at_ms is None:
-        return found
-    validity = client.validity(found.certificate.id, at_ms)
-    return replace(found, certificate=replace(found.certificate, validity=validity))
+def _issuer_asked(asked: str | None, bundle: Bundle) -> str | None:
+    """The issuer that is asked for; a key in full, if it begins as was asked."""
+    key = bundle.extra.certificate.issuer.hex()
+    if asked is not None and is_hex_digest(asked.lower(), SHORTEST_ID) and key.startswith(asked.lower()):
+        return key
+    return asked
 
 
-def _why_not(  # noqa: PLR0913  each may be the reason
-    found: Sequence[Certified],
-    wanted: Sequence[Certified],
-    ledger: views.Ledger,
-    demand: Demand,
-    at_ms: int | None,
-    *,
-    is_known: bool,
-) -> str | None:
-    if not found:
-        return f"no certificate whose payload is kept here covers it; another node may have one{_or_before(ledger)}"
-    if not wanted:
-        keys = ", ".join(dict.fromkeys(one.certificate.issuer.key for one in found))
-        return f"it is certified, but not by the issuer that you named; by: {keys}"
-    if not any(is_valid(one.certificate) for one in wanted):
-        said = [
-            f"{one.certificate.id[:16]}… is {one.certificate.validity.summary}"
-            for one in wanted
-            if one.certificate.validity
-        ]
-        was = "is not valid" if at_ms is None else "was not valid at the time that you named"
-        return f"it was certified, and that {was}: {'; '.join(said)}"
-    if is_known:
-        return _outsiders(wanted, demand)
-    where = f"it is certified on the ledger {ledger.name!r} (id {ledger.ledger_id})"
-    if demand.ledger is not None:
-        return f"{where}, which is not the one that you named"
-    return f"{where}, which you did not name: {_name_it(ledger)}"
-
-
-def _name_it(ledger: views.Ledger) -> str:
-    return f"pass --ledger {ledger.ledger_id} if you know that id from somewhere else"
-
-
-def _or_before(ledger: views.Ledger) -> str:
-    """Where else a file may be certified: on the ledger that this one continues."""
-    if (before := ledger.continues) is None:
-        return ""
-    where = f"so may the ledger {before.name!r} (id {before.ledger_id}), which this one continues"
-    return f", and {where}: ask that with --data OLD_FOLDER, or with --chain and a copy of it"
-
-
-def _outsiders(wanted: Sequence[Certified], demand: Demand) -> str | None:
-    """Why it does not count that somebody certified it, where there are organisations and it was none of them."""
-    valid = [one.certificate for one in wanted if is_valid(one.certificate)]
-    if demand.issuer is not None or any(map(is_vouched_for, valid)):
+def _advice_if_mixed(bundle: Bundle, failed: NotProven) -> str | None:
+    """What to do if members who stand beside the proof do not lead to it: those of another are told by nothing else."""
+    if bundle.extra.hand_over is not None or failed.rule not in (Rule.P4, Rule.P5):
         return None
-    keys = " or ".join(dict.fromkeys(one.issuer.key for one in valid))
-    whose = f"name the key if you know whose it is: --issuer {keys}"
-    return f"it is certified, but by no key in force of an organisation of this ledger: by anybody; {whose}"
+    mixed = f"if {MEMBERS} beside it was made for another proof, of this file, too"
+    return f"do not rely on it; {mixed}, make it anew: tallystick prove"
 
 
-def is_vouched_for(one: views.Certificate) -> bool:
-    """Whether an organisation stands behind a certificate, where there are some: its key counted there."""
-    return one.is_listed is not False and (one.validity is None or one.validity.key != "ended_before")
+def _is_before(one: Verdict, other: Verdict) -> bool:
+    """Whether it shows an earlier status, or that of an earlier block, whatever its cosigners' clocks say."""
+    return one.status_s < other.status_s or one.header.index < other.header.index
 
 
-def is_valid(one: views.Certificate) -> bool:
-    """Whether a statement is valid as of the ledger's tip, or at the time that was asked about."""
-    return one.validity is None or one.validity.state == "valid"
-
-
-class _Told(NamedTuple):
-    """What may be told of keys."""
-
-    names: Mapping[bytes, str]
-    is_ledger_known: bool
-
-    def key(self, key: views.Key) -> views.Key:
-        """With no name but these."""
-        name = self.names.get(bytes.fromhex(key.key))
-        return replace(key, name=name) if self.is_ledger_known else views.Key(key.key, name)
-
-
-def _with_names(found: Certified, told: _Told) -> Certified:
-    certificate, finality = found.certificate, found.finality
-    if finality is not None:
-        finality = replace(finality, voters=[told.key(one) for one in finality.voters])
-    issuer = told.key(certificate.issuer)
-    return replace(found, certificate=replace(certificate, issuer=issuer, erasure=None), finality=finality)
-
-
-def _other_versions(client: Client, described: FileStatement) -> list[str]:
-    """What else is certified under the file's name, where the door searches."""
-    question = q.Search(text=described.name, media_type=FILE_MEDIA_TYPE, limit=_MOST_NAMESAKES)
-    try:
-        lines = client.search(question).certificates
-    except AnswerProblem as problem:
-        if problem.code == NotAllowed.code:
-            return []
-        raise
-    files = [one.payload.file for one in map(client.certificate, [line.id for line in lines]) if one.payload]
-    found = {one.sha256 for one in files if one is not None and one.name == described.name}
-    return sorted(found - {described.sha256.hex()})
+def _after(before: Continuation, verdict: Verdict) -> NotProven | None:
+    """Why a proof of the older ledger does not count: whoever gets hold of its members' keys can go on with it."""
+    index, goes_on = verdict.header.index, f"your node's ledger goes on from it after block {before.index}"
+    if index > before.index:
+        return NotProven(Rule.P3, f"the proof is of block {index} of {before.name}, and {goes_on}")
+    if index == before.index and verdict.header.hash != before.block_hash:
+        return NotProven(Rule.P3, f"{goes_on}, which is another", before.block_hash, verdict.header.hash)
+    return None

@@ -12,6 +12,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from tallystick.ledger.checkpoint import Checkpoint, Cosignature, Seconds, cosign
 from tallystick.ledger.encoding import Encoded, digest
 from tallystick.ledger.fields import Digest, Index
 from tallystick.ledger.header import Header
@@ -75,7 +76,15 @@ class Moved(Encoded, tag_field="kind", tag=9):
     """The key was moved to another machine, with a copy of this guard: here it signs no more."""
 
 
-GuardRecord = Signed | Floor | Lost | Recovered | Confirmed | LossAccepted | Limited | TwinSeen | Moved
+class Cosigned(_OnLedger, tag=10):
+    """A checkpoint of the log was cosigned: never a smaller one after it, nor another root of this size."""
+
+    size: Index
+    root: Digest
+    time_s: Seconds
+
+
+GuardRecord = Signed | Floor | Lost | Recovered | Confirmed | LossAccepted | Limited | TwinSeen | Moved | Cosigned
 
 
 def ledger_of(record: GuardRecord) -> bytes | None:
@@ -122,6 +131,8 @@ class GuardState:
     """Where another machine was seen to sign with this key."""
     entries: dict[Place, _Entry] = field(default_factory=dict)
     """Above the floor, what was signed in each view."""
+    cosigned: Cosigned | None = None
+    """The largest log that was cosigned, at the latest time."""
 
     @property
     def silent_until(self) -> Place | None:
@@ -138,14 +149,11 @@ class GuardState:
         """Take the next record."""
         if self.status is GuardStatus.MOVED and record != Lost(None):
             return  # it signs elsewhere; only its operator's word, for all ledgers, brings it back
-        if self.status is GuardStatus.TWIN and not isinstance(record, Signed | Floor | Lost | Moved):
+        if self.status is GuardStatus.TWIN and not isinstance(record, Signed | Floor | Lost | Moved | Cosigned):
             return  # whatever else was going on, only `guard recover` goes on
         match record:
-            case Signed(_, epoch, view, header_hash, ballot):
-                entry = self.entries.setdefault((epoch, view), _Entry())
-                entry.header_hash = header_hash or entry.header_hash
-                if ballot is not None and ballot not in entry.ballots:
-                    entry.ballots.append(ballot)
+            case Signed() | Cosigned():
+                self._remember(record)
             case Floor(_, epoch, view):
                 self.raise_floor(epoch, view)
             case Lost():
@@ -164,6 +172,16 @@ class GuardState:
                 self.status, self.twin = GuardStatus.TWIN, (epoch, view)
             case Moved():
                 self.status = GuardStatus.MOVED
+
+    def _remember(self, record: Signed | Cosigned) -> None:
+        if isinstance(record, Cosigned):
+            last = self.cosigned or record
+            self.cosigned = max(record, last, key=lambda one: (one.size, one.time_s))
+            return
+        entry = self.entries.setdefault((record.epoch, record.view), _Entry())
+        entry.header_hash = record.header_hash or entry.header_hash
+        if record.ballot is not None and record.ballot not in entry.ballots:
+            entry.ballots.append(record.ballot)
 
     def _accept_loss(self) -> None:
         """The operator's word. In the place of a silence it asks anew what it signed there, and is limited."""
@@ -269,6 +287,23 @@ class SigningGuard(GuardState):
             self.note(Signed(self.ledger_id, header.epoch, header.view, header.hash, None))
         return self.wallet.sign(Domain.BLOCK, self.ledger_id, header.encoded)
 
+    def cosign(self, checkpoint: Checkpoint, place: Place, time_s: int) -> Cosignature | None:
+        """The cosignature of a checkpoint, remembered; `None`: it may not be signed.
+
+        `place` is that of its block. Up to the end of a recovery nobody knows what was cosigned. The very same may be
+        signed again; of one size nothing else but a later time.
+        """
+        if self.wallet is None or self.status is not GuardStatus.READY or place <= max(self.silent, self.limited):
+            return None
+        record, last = Cosigned(self.ledger_id, checkpoint.size, checkpoint.root, time_s), self.cosigned
+        if record != last:
+            if last is not None and record.size <= last.size:
+                is_same_log = (record.size, record.root) == (last.size, last.root)
+                if not is_same_log or record.time_s <= last.time_s:
+                    return None
+            self.note(record)
+        return cosign(self.wallet, checkpoint, time_s)
+
     def sign_recovery(self, said: S) -> S:
         """What is said of a recovery, signed: it contradicts nothing."""
         assert self.wallet is not None, "an observer has nothing to recover, and answers nobody"
@@ -313,10 +348,10 @@ class SigningGuard(GuardState):
     def take_records(self) -> tuple[GuardRecord, ...]:
         """What has to be synced before anything else happens, in order; each record is handed out once.
 
-        The floor goes with it when it was raised; by itself it is not worth a sync.
+        The floor goes with votes when it was raised; by itself it is not worth a sync.
         """
         new, self._new = self._new, []
-        if new and self.final > self._synced_floor:
+        if self.final > self._synced_floor and not all(isinstance(one, Cosigned) for one in new):
             self._synced_floor = self.final
             new = [Floor(self.ledger_id, *self._synced_floor), *new]
         return tuple(new)

@@ -20,6 +20,7 @@ are not waited for. What a member signed stands in its signing guard, so that no
 """
 
 from collections.abc import Container, Iterable
+from typing import Final
 
 from tallystick.consensus import agreement
 from tallystick.consensus.agreement import Equivocation, Output, SendProposal, Waiting
@@ -39,6 +40,9 @@ from tallystick.ledger.header import Header, SignedHeader
 from tallystick.ledger.state import State
 from tallystick.ledger.transition import make_header
 from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Ballot, Tally
+
+_MAX_BEHIND_MS: Final = 10_000
+"""A first proposal may be dated so far behind a member's clock, or as far as its view may last by now."""
 
 
 class Simplex:
@@ -247,7 +251,13 @@ class Simplex:
             check_clock(block.header, self.chain.state.params, now_ms)
         except Refused:
             return  # not yet
-        self._vote(NOTARIZE, view, block)
+        if block.header.view < view or not self._is_backdated(block.header, now_ms):
+            self._vote(NOTARIZE, view, block)
+
+    def _is_backdated(self, header: Header, now_ms: int) -> bool:
+        """Whether a first proposal is dated before any time in which it can have been under way."""
+        longest_ms = self.timer.longest_ms(self.view, self.views.final_view)
+        return header.timestamp_ms < now_ms - max(_MAX_BEHIND_MS, longest_ms)
 
     def _nullify(self, now_ms: int, waiting: Waiting) -> None:
         """(3) Time is up, the proposal is illegal, or the leader is silent: nullify the view."""
@@ -280,6 +290,8 @@ class Simplex:
             if last is not None and finalization is not None:
                 path = last.path()
                 blocks, states = tuple(one.block for one in path), tuple(one.state for one in path)
+                if last.state.epoch.number != self.epoch.number:  # proofs take the last block of an epoch
+                    finalization = self.views.gathered(finalization)
                 self.views.outputs.append(agreement.Finalized(blocks, states, finalization))
                 return True
         return False

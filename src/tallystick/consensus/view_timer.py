@@ -33,17 +33,24 @@ class ViewTimer:
         if has_work:
             self.since_ms = now_ms if self.since_ms is None else self.since_ms
             self.unfinal_since_ms = now_ms if self.unfinal_since_ms is None else self.unfinal_since_ms
-        self._factor = 1 << min(64, max(0, view - final_view - _FREE_VIEWS))
+        self._factor = _factor(view, final_view)
 
     def settled_ms(self) -> int | None:
         """When the finalize votes of the view before have had their time: after 1 delta."""
         return self._after(self._delta_ms)
 
+    def longest_ms(self, view: int, final_view: int) -> int:
+        """How long a view of this number lasts at most, once there is something to do and its leader has proposed."""
+        return self._timeout_ms(3, _factor(view, final_view))
+
+    def _timeout_ms(self, deltas: int, factor: int) -> int:
+        bound_ms = max(MAX_TIMEOUT_MS, 8 * 3 * self._delta_ms) * deltas // 3
+        return min(deltas * self._delta_ms * factor, bound_ms)
+
     def deadline_ms(self, is_proposed: bool) -> int | None:
         """When to nullify: 2 delta for a proposal to come, 3 for the view to end, doubled with every view not final."""
         deltas = 3 if is_proposed else 2
-        bound_ms = max(MAX_TIMEOUT_MS, 8 * 3 * self._delta_ms) * deltas // 3
-        return self._after(min(deltas * self._delta_ms * self._factor, bound_ms))
+        return self._after(self._timeout_ms(deltas, self._factor))
 
     def relay_ms(self) -> int | None:
         """When to pass on the votes heard meanwhile: after every delta."""
@@ -65,3 +72,7 @@ class ViewTimer:
 
     def _after(self, duration_ms: int) -> int | None:
         return None if self.since_ms is None else self.since_ms + duration_ms
+
+
+def _factor(view: int, final_view: int) -> int:
+    return 1 << min(64, max(0, view - final_view - _FREE_VIEWS))

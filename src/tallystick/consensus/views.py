@@ -194,6 +194,14 @@ class Views:
         state = self._views.get(vote.ballot.view)
         return state is not None and vote in state.votes.get(vote.member, ())
 
+    def gathered(self, finalization: Finalization) -> Finalization:
+        """The same with all votes for its ballot that are at hand."""
+        state, ballot = self.at(finalization.ballot.view), finalization.ballot
+        votes = {one.member: one for one in finalization.tally.votes}
+        if ballot in state.weight:
+            votes |= {one.member: one for one in state.tally(ballot).votes}
+        return Finalization(tally_of(votes.values()), self.epoch)
+
     def votes_of(self, member: bytes) -> list[Tally]:
         """All votes held of a member, to answer it when it lost its guard."""
         votes = [one for _, state in sorted(self._views.items()) for one in state.votes.get(member, ())]

@@ -16,7 +16,7 @@ from tallystick.node.agreement import Agreement, AgreementStatus, Step, status_o
 from tallystick.node.archive import Archive
 from tallystick.node.certificate_box import CertificateBox
 from tallystick.node.events import Action, Broadcast, PersistSigned, ReportRefused
-from tallystick.node.finality_proofs import Checkpoint, Finality
+from tallystick.node.finality_proofs import Finality, TrustedBlock
 from tallystick.node.limits import Limits
 
 _IDLE: Final = Step()
@@ -37,8 +37,8 @@ class LoneDriver(Agreement):
     def check_forger(self) -> CheckForger:
         return self._forger.check_forger
 
-    def finality(self, chain: Blockchain, limits: Limits, checkpoint: Checkpoint | None) -> Finality:
-        """A checkpoint is looked at when the kept chain is read."""
+    def finality(self, chain: Blockchain, limits: Limits, trusted_block: TrustedBlock | None) -> Finality:
+        """A trusted block is looked at when the kept chain is read."""
         self._waits_when_behind = limits.waits_when_behind
         return Finality(chain.state.params, limits.range_blocks)
 

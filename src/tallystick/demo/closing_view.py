@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from tallystick.api import governed_views, views
 from tallystick.api.key_book import name_of
+from tallystick.api.words import SHORT_ID
 from tallystick.cli.options import node_folder
 from tallystick.cli.output import (
     DEFAULT_CHAIN,
@@ -22,7 +23,6 @@ from tallystick.cli.output import (
     share_bar,
 )
 from tallystick.cli.words import many, names_of, seconds
-from tallystick.client.verdicts import SHORTEST_ID
 from tallystick.demo.account import Account, Nullified, Stretch
 from tallystick.ledger.errors import Rule
 
@@ -216,8 +216,8 @@ def _show_kept(account: Account, chain: Path) -> None:
     is_found = chain == Path(DEFAULT_CHAIN) and not node_folder(None).is_there
     option = "" if is_found else f" --chain {shlex.quote(str(chain))}"
     say(Text.assemble("The chain is kept in ", (str(chain), "bold"), ". Look into it:"))
-    verify = f"verify {shlex.quote(account.files[0].name)} --ledger {account.ledger.ledger_id[:SHORTEST_ID]}"
+    search = f"search --file {shlex.quote(account.files[0].name)}"
     revoked = [one.facts["id"] for one in account.verdicts if one.what == "the_revoked_was_valid_until_then"]
-    more = ("member list", *(f"show certificate {one[:SHORTEST_ID]}" for one in revoked))
-    for command in ("show", "show block 1", *(more if account.ledger.has_directory else ()), verify):
+    more = ("member list", *(f"show certificate {one[:SHORT_ID]}" for one in revoked))
+    for command in ("show", "show block 1", *(more if account.ledger.has_directory else ()), search):
         say(Text(f"  tallystick {command}{option}", style="bold"))

@@ -38,7 +38,8 @@ def demo(
     Real node processes on this machine, in a temporary folder, each of a university: they certify files (README.md and
     LICENSE unless you name others), and an outsider's fake is refused. One node is killed and comes back; one more
     university joins, and is admitted by the others; a lost key is replaced; a diploma is revoked; and every file is
-    verified at every node. The ledger is kept in a SQLite file for show and verify.
+    verified at every node. When all nodes have stopped, a diploma verifies by its proof, until one byte of it is
+    changed. The ledger is kept in a SQLite file for show and search.
 
     With --simulated: nodes in virtual time on an open ledger, where anybody certifies, and four users, one of them a
     fraud who throws forged certificates, votes and blocks at them; a forger is killed, the network parts, a node joins

@@ -16,8 +16,9 @@ from tallystick.api.questions import MOST_ITEMS
 from tallystick.cli.output import Terminal, Text
 from tallystick.cli.words import many, seconds
 from tallystick.demo.account import Account, FileLine, Killing, Moment, NodeLine, Stretch, Verdict
+from tallystick.ledger.file_statement import FileStatement
 from tallystick.problems import StoreError
-from tallystick.storage.file_statement import FileStatement, describe_file, describe_stream
+from tallystick.storage.described_files import describe_file, describe_stream
 from tallystick.storage.store import Store
 
 LEDGER_NAME: Final = "tallystick demo"
@@ -95,10 +96,10 @@ class Play:
         says = f"{called or node} joined late, and " + (had if caught_up.index else "did not catch up")
         self.judge("the_joiner_caught_up", bool(caught_up.index), says, node=node, **asdict(caught_up))
 
-    def give_account(
+    def judge_ends(
         self, kept: KeptChain, nodes: Sequence[NodeLine], files: Sequence[FileLine], doors: Sequence[str]
-    ) -> Account:
-        """Close the account with the kept chain and all verdicts; each file is to verify at each of these doors."""
+    ) -> None:
+        """All nodes and the kept chain stand at one tip; each file is to verify at each of these doors."""
         ledger, tip = kept.ledger, kept.ledger.tip
         ends = {(one.tip_index, one.tip_hash, one.log_size, one.log_root) for one in nodes}
         agree = ends == {(tip.index, tip.hash, ledger.log_size, ledger.log_root)}
@@ -107,6 +108,9 @@ class Play:
         good = sum(one.verified_by == one.failed_when_changed_by == list(doors) for one in files)
         says = f"{good} of {many(len(files), 'file')} verified, and failed when changed"
         self.judge("all_files_verify", good == len(files), says)
+
+    def give_account(self, kept: KeptChain, nodes: Sequence[NodeLine], files: Sequence[FileLine]) -> Account:
+        """Close the account with the kept chain and all verdicts."""
         judged = {one.what for one in self._verdicts}
         for what in self.due:
             if what not in judged:
@@ -114,7 +118,7 @@ class Play:
         return Account(
             took_ms=self.elapsed_ms,
             verdicts=self._verdicts,
-            ledger=ledger,
+            ledger=kept.ledger,
             epochs=kept.epochs,
             blocks=kept.blocks,
             members=kept.members,

@@ -9,13 +9,19 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import ClassVar, Final
 
+from msgspec import to_builtins
+
 from tallystick.api import decisions as d
 from tallystick.api import views
+from tallystick.api.proof_views import FileVerdict
 from tallystick.api.words import change_in_words
 from tallystick.cli.output import Terminal
 from tallystick.cli.words import many, seconds
 from tallystick.client.blocking import Client
 from tallystick.client.drafts import Draft, about_file, about_files, in_words
+from tallystick.client.proof_files import PROOF, find_proof
+from tallystick.client.proof_writing import write_proof
+from tallystick.client.verdicts import OwnNode, Question, Verifier
 from tallystick.demo.account import KEPT, Account, Killing, Moment, NodeLine, Refusal, Stretch
 from tallystick.demo.local_network import LocalNetwork, NodeProcess, terminated_like_interrupted
 from tallystick.demo.play import LEDGER_NAME, Play, check_file, check_room, make_room, read_back
@@ -25,6 +31,7 @@ from tallystick.host.data_folder import DataFolder
 from tallystick.host.founding import DEFAULT_STAKE, found_here, make_key, organisation_id
 from tallystick.host.invite import read_invite
 from tallystick.host.joining import fetch, set_up_invited
+from tallystick.host.trust import TrustStore
 from tallystick.ledger.params import Params
 from tallystick.ledger.wallet import SEED_BYTES, Wallet
 from tallystick.problems import NotInTime, Problem
@@ -37,6 +44,8 @@ PARAMS: Final = Params(
 """To play with: whatever takes time is seen within a minute."""
 UNIVERSITIES: Final = tuple(f"University {letter}" for letter in string.ascii_uppercase)
 
+_DIPLOMA: Final = b"Diploma: Margaret Hamilton, BSc"
+_FORGED: Final = _DIPLOMA.replace(b"BSc", b"MSc")
 _STATEMENTS_MEANWHILE: Final = 4
 _FINAL_SECONDS: Final = 60.0
 
@@ -69,6 +78,8 @@ class RealDemo(Play):
         "the_revoked_was_valid_until_then",
         "all_ended_well",
         *Play.due,
+        "the_proof_outlived_the_nodes",
+        "the_changed_document_failed",
     )
 
     def __init__(self, console: Terminal, network: LocalNetwork[NodeProcess]) -> None:
@@ -92,7 +103,8 @@ class RealDemo(Play):
         self._admit(newcomer)
         self._replace_the_key(members[3])
         self._revoke(members[0], kept.with_name("diploma.txt"))
-        return self._close(paths, kept)
+        diploma = self._prove(members[0], members[-1], kept.with_name("hamilton.txt"))
+        return self._close(paths, kept, diploma)
 
     # ---- scenes -------------------------------------------------------------------------------------------------
 
@@ -206,15 +218,15 @@ class RealDemo(Play):
         assert draft.described is not None
         self._certify(node, draft)
         with node.client() as client:
-            (found,) = client.verify_statement(draft.described)
-            outcome = client.revoke(found.certificate.id, "revoked", "mistake").outcome
+            (found,) = client.statements_of(draft.described)
+            outcome = client.revoke(found.id, "revoked", "mistake").outcome
         index = outcome.block_index or 0
         self.tell("!", f"{self._title[node.name]} revokes it, certified by mistake: block {index}")
         last = self._members[-1]
         self._wait_for(last, index)
         with last.client() as client:
-            (found,) = client.verify_statement(draft.described)
-            now, certificate = found.certificate.validity, found.certificate
+            (certificate,) = client.statements_of(draft.described)
+            now = certificate.validity
             certified_ms = certificate.place.block_timestamp_ms
             since_ms = (now.since_ms if now else None) or certified_ms
             times = (certified_ms - 1, certified_ms, since_ms - 1, since_ms)
@@ -227,6 +239,53 @@ class RealDemo(Play):
         facts = {"id": certificate.id, "subject": certificate.subject, "reason": now.reason if now else None}
         told = dict(zip(map(str, times), states, strict=True))
         self.judge("the_revoked_was_valid_until_then", holds, says, states=told, **facts)
+
+    def _prove(self, issuer: NodeProcess, another: NodeProcess, diploma: Path) -> Path:
+        """A diploma, and beside it the proof that any node makes of it."""
+        self.show_scene("A diploma is proven by a file beside it")
+        diploma.write_bytes(_DIPLOMA)
+        draft = about_file(diploma, _DIPLOMA.decode())
+        final = self._certify(issuer, draft)
+        self._wait_for(another, final.index or 0)
+        with another.client() as client:
+            assert draft.described is not None
+            (found,) = client.statements_of(draft.described)
+            proof = diploma.with_name(diploma.name + PROOF)
+            write_proof(client.prove(found.id, timeout_s=_FINAL_SECONDS), proof)
+        size = f"{proof.stat().st_size:,} bytes"
+        self.tell("+", f"{self._called(another)} makes {proof.name}, of {size}, when members have countersigned")
+        return diploma
+
+    def _verify_alone(self, diploma: Path, ledger_id: str) -> None:
+        """When no node is left, by whoever has the diploma, its proof and the ledger's id."""
+        self.show_scene("All nodes have stopped: the proof needs none of them")
+        genuine = self._verdict(diploma, ledger_id)
+        diploma.write_bytes(_FORGED)
+        forged = self._verdict(diploma, ledger_id)
+        proven, holds, says = genuine.proven, False, f"Without nodes “{_DIPLOMA.decode()}” does not verify"
+        if genuine.failure is None and proven is not None:
+            holds = not self._network.running
+            by = f"{len(proven.cosigners)} of {len(self._members)} universities countersigned"
+            says = f"“{proven.subject}” verifies without any node, by its proof and the ledger's id:"
+            says = f"{says} {proven.issuer.title} certified it, {by}"
+        self.judge("the_proof_outlived_the_nodes", holds, says, verdict=to_builtins(genuine))
+        failure, says = forged.failure, f"With one byte changed, “{_FORGED.decode()}”, it verifies as well"
+        if failure is not None:
+            says = f"With one byte changed, “{_FORGED.decode()}”, it fails at check {failure.rule}: {failure.step}"
+        is_refused = failure is not None and failure.rule == "P10"
+        self.judge("the_changed_document_failed", is_refused, says, verdict=to_builtins(forged))
+
+    def _verdict(self, document: Path, ledger_id: str) -> FileVerdict:
+        """As `tallystick verify --ledger` judges it for somebody who has no node, and trusted nobody before."""
+        trust = TrustStore(document.with_name("trust"))
+        found = Verifier(trust, OwnNode(), Question(now_ms(), ledger=ledger_id)).verify(find_proof(document))
+        told = f"“{document.read_text()}”"
+        if found.failure is not None:
+            self.tell("×", f"{told} does not verify [{found.failure.rule}]: {found.failure.reason}")
+        elif found.proven is not None:
+            changes = f"{many(len(found.proven.changes), 'change')} of members followed"
+            self.tell("■", f"{told} verifies: all signatures checked from the genesis on, {changes}, no node asked")
+        return found
 
     # ---- parts of them ------------------------------------------------------------------------------------------
 
@@ -304,8 +363,8 @@ class RealDemo(Play):
 
     # ---- the end ------------------------------------------------------------------------------------------------
 
-    def _close(self, paths: Sequence[Path], kept: Path) -> Account:
-        """Keep the chain, verify each file at every node and in the kept chain, and have all nodes end."""
+    def _close(self, paths: Sequence[Path], kept: Path, proven: Path) -> Account:
+        """Keep the chain, verify each file at every node and in the kept chain, have all nodes end, and go on alone."""
         self.show_scene("Every file is verified at every node")
         tip_index = max(node.status().tip_index for node in self._network.running)
         for node in self._network.running:
@@ -315,7 +374,7 @@ class RealDemo(Play):
             ends = {name: client.ledger() for name, client in clients.items()}
             clients[self._members[0].name].backup(kept)
             chain = read_back(kept)
-            doors = {self._title[name]: client.verify_statement for name, client in clients.items()}
+            doors = {self._title[name]: client.statements_of for name, client in clients.items()}
             files = [check_file(path, doors | {KEPT: chain.covers}) for path in paths]
         for one in files:
             told = f"{one.name} verifies at the nodes of {', '.join(one.verified_by[:-1])}, and in {KEPT}"
@@ -330,6 +389,8 @@ class RealDemo(Play):
         ended = f"All {len(codes)} processes ended when they were asked to"
         says = "A process had to be killed, or ended badly" if any(codes.values()) else ended
         self.judge("all_ended_well", not any(codes.values()), says, exit_codes=codes)
-        account = self.give_account(chain, nodes, files, [*doors, KEPT])
+        self.judge_ends(chain, nodes, files, [*doors, KEPT])
+        self._verify_alone(proven, chain.ledger.ledger_id)
+        account = self.give_account(chain, nodes, files)
         account.refusals = self._refusals
         return account

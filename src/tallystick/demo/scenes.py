@@ -14,10 +14,11 @@ from tallystick.demo.account import KEPT, Account, Killing, Moment, NodeLine, St
 from tallystick.demo.fraud import BURNED, CERTIFICATES, FRAUD, HONEST, IN_TURN, MESSAGES
 from tallystick.demo.play import KeptChain, Play, check_file, make_room, read_back
 from tallystick.demo.simulation import FRAME_MS, TOKENS, Simulation
+from tallystick.ledger.file_statement import file_payload
 from tallystick.ledger.messages import encode_message
 from tallystick.network.archiving import FullArchive
 from tallystick.problems import ExitCode
-from tallystick.storage.file_statement import describe_file, file_payload
+from tallystick.storage.described_files import describe_file
 from tallystick.storage.store import Store
 
 _FRAUDS_STAKE: Final = 15
@@ -92,7 +93,9 @@ class SimulatedDemo(Simulation):
         says = f"{len(refused)} of Charlie's {len(self._attempts)} illegal attempts were refused"
         self.judge("all_attempts_refused", len(refused) == len(self._attempts), says, attempts=self._attempts)
         files = [check_file(path, {KEPT: kept.covers}) for path in self._paths]
-        account = self.give_account(kept, [self._node_line(name) for name in self._members], files, [KEPT])
+        nodes = [self._node_line(name) for name in self._members]
+        self.judge_ends(kept, nodes, files, [KEPT])
+        account = self.give_account(kept, nodes, files)
         account.seed, account.trace_digest = self._seed, self._network.digest
         account.nullified, account.refusals = list(self._nullified.values()), self._refusals
         return account

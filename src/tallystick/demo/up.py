@@ -123,7 +123,7 @@ def _tell(folders: Sequence[DataFolder]) -> None:
     for command in (
         f"tallystick status {at}",
         f"tallystick certify FILE {at}",
-        f"tallystick verify FILE --data {last}",
+        f"tallystick search --file FILE --data {last}",
         f"tallystick show --data {last}",
         *(governed if founders else (f"tallystick stake 50 {at}", f"{joining} --no-passphrase --run")),
     ):

@@ -17,6 +17,7 @@ from msgspec import Struct
 from tallystick.consensus.signing_guard import (
     NOWHERE,
     Confirmed,
+    Cosigned,
     Floor,
     GuardRecord,
     GuardState,
@@ -149,7 +150,7 @@ class GuardFile:
             return cls(path, public_key, found)
         # What holds whatever else was lost: what was signed, and what says that nothing may be signed.
         records: list[GuardRecord] = [Lost(None)]
-        records += [one for one in found.records if isinstance(one, Signed | Floor | TwinSeen | Moved)]
+        records += [one for one in found.records if isinstance(one, Signed | Floor | TwinSeen | Moved | Cosigned)]
         loss = found.loss
         if path.exists():
             loss = f"{loss}; it is kept as {_set_aside(path)}"
@@ -298,15 +299,17 @@ def _fewest(state: GuardState, ledger_id: bytes) -> Iterator[GuardRecord]:
         ballots: list[Ballot | None] = [*entry.ballots]
         for ballot in ballots or [None]:
             yield Signed(ledger_id, *place, entry.header_hash, ballot)
+    if state.cosigned is not None:
+        yield state.cosigned
     word = [LossAccepted(ledger_id)] if state.is_loss_accepted else []
-    if state.limited > state.final:
+    if state.limited != NOWHERE:  # below the floor, too: up to there nothing is cosigned
         yield Limited(ledger_id, *state.limited)
     if state.recovered is not None:
         yield from word  # before the recovery, or it would end its silence
-        if state.silent > state.final or not state.recovered == state.limited > state.final:
+        if state.silent != NOWHERE or state.recovered != state.limited:
             yield Recovered(ledger_id, *state.recovered)
         word = []
-    elif state.silent > state.final:
+    elif state.silent != NOWHERE:
         yield Recovered(ledger_id, *state.silent)
     if state.status is GuardStatus.LOST:
         yield Lost(ledger_id)

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Final
 
 from tallystick.consensus.proof_of_stake import check_drawn
@@ -19,10 +19,12 @@ from tallystick.host.verification import verify_in_line, verifying
 from tallystick.ledger.block import Block, block_codec, check_form, check_signatures, genesis_block, verified
 from tallystick.ledger.blockchain import Blockchain
 from tallystick.ledger.certificate import certificate_codec, payload_codec
+from tallystick.ledger.checkpoint import cosignature_codec
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.finality import FinalHeader, Finalization, next_epoch
 from tallystick.ledger.header import Header
+from tallystick.ledger.merkle import leaf_hash
 from tallystick.ledger.state import State
 from tallystick.ledger.vote import Tally, check_vote_signatures, tally_codec
 from tallystick.problems import DamagedStore
@@ -40,6 +42,7 @@ _LINES: Final = {
     "payloads": "payload {1}",
     "erased": "note that a payload was erased, {1}",
     "proposals": "proposal {1}",
+    "cosignatures": "cosignature of {1}",
     "waiting": "certificate that waited, to be submitted again, {1}",
 }
 """What is said of a damaged row, by table."""
@@ -58,13 +61,15 @@ class Report:
     rows: dict[str, dict[int, str]] = field(default_factory=lambda: defaultdict(dict))
     """By table, and there by number: damaged rows, and missing blocks, each with the reason."""
     unproven: dict[int, int] = field(default_factory=dict)
-    """Last blocks of epochs without a finalization, each with its epoch; no damage where a checkpoint was trusted."""
+    """Last blocks of epochs without a finalization, each with its epoch; no damage below a trusted block."""
     ends: dict[int, EpochEnd | None] = field(default_factory=dict)
     """What should be kept with last blocks of epochs and is not, by index; `None`: nothing should be."""
     derived: list[str] = field(default_factory=list)
     """What is derived and is not what it should be."""
     decided: list[Decided] = field(default_factory=list)
     """What became of motions, as far as every block follows from the one before."""
+    members_hashes: bytearray = field(default_factory=bytearray)
+    """Likewise, of each block the part of its state root that is not about the log, 32 bytes."""
     epochs: dict[int, Epoch] = field(default_factory=dict)
     """The epochs whose members are known, by number."""
     chain: Blockchain | None = None
@@ -139,6 +144,8 @@ class Check:
         self._parent_hash: bytes | None = genesis_block(store.genesis).hash
         self._is_bound: list[bool | None] = [None] * (store.tip_index + 2)
         """By index: whether the block names the one before it as its parent, if that is known."""
+        self._cosigned: dict[int, tuple[bytes, Epoch] | None] = {}
+        """By size of which cosignatures are kept: the root of that log, and who votes in its block's epoch."""
         self._is_voted_for: list[bool | None] = [True] + [None] * store.tip_index
         """By index: whether votes made this block final (or another one), if there are any."""
 
@@ -151,6 +158,8 @@ class Check:
         report.chain = Blockchain(store.genesis, check_drawn)
         report.final = report.chain.state
         report.epochs[0] = report.final.epoch
+        sizes = store.database.select("SELECT DISTINCT size FROM cosignatures")
+        self._cosigned = dict.fromkeys(size for (size,) in sizes)
         for index in range(1, report.tip_index + 1):
             self._check_finality(index, self._check_block(index))
             self._on_block(index)
@@ -161,6 +170,7 @@ class Check:
         self._check_rows("erased", "payload_hash", self._check_erased)
         self._check_rows("votes", "epoch, view, encoded", self._check_vote)
         self._check_rows("proposals", "block_hash, encoded", self._check_proposal)
+        self._check_rows("cosignatures", "member, size, encoded", self._check_cosignature)
         self._check_rows("waiting", "certificate_id, encoded", self._check_waiting)
         self._flush()
         if report.rows["blocks"]:
@@ -176,19 +186,23 @@ class Check:
         """A block by itself, and, as long as all before it are good, by the rules. Its header, if it is good."""
         report, damaged, parent_hash = self._report, self._report.rows["blocks"], self._parent_hash
         self._parent_hash = None
-        rows = self._store.database.select("SELECT block_hash, encoded FROM blocks WHERE block_index = ?", (index,))
+        sql = "SELECT block_hash, header_leaf, encoded FROM blocks WHERE block_index = ?"
+        rows = self._store.database.select(sql, (index,))
         if not rows:
             report.chain, damaged[index] = None, "missing"
             return None
         try:
-            block = decode_column(block_codec, rows[0][1])
+            block = decode_column(block_codec, rows[0][2])
             if block.index != index:
                 raise Refused(Rule.B1, f"it says that its index is {block.index}")
             self._check_alone(block, partial(damaged.setdefault, index, _FALSE_SIGNATURE))
             if report.chain is not None:
+                epoch = report.chain.state.epoch
                 report.chain.append(verified(block))
+                self._note_log(report.chain.state, epoch)
                 outcomes = report.chain.state.decided.items()
                 report.decided += [Decided(motion, index, outcome) for motion, outcome in outcomes]
+                report.members_hashes += report.chain.state.members_hash
         except Refused as refused:
             report.chain = None
             if refused.rule is not Rule.B2:  # which of two blocks is the wrong one, the links will tell
@@ -197,9 +211,13 @@ class Check:
         self._parent_hash = block.hash
         if parent_hash is not None:
             self._is_bound[index] = block.header.parent_hash == parent_hash
-        if rows[0][0] != block.hash:
+        if rows[0][:2] != (block.hash, leaf_hash(block.header.encoded)):
             self._blame_derived("hashes of blocks")
         return block.header
+
+    def _note_log(self, state: State, epoch: Epoch) -> None:
+        if self._cosigned.get(state.log.size, True) is None:
+            self._cosigned[state.log.size] = state.log.root(), epoch
 
     def _check_alone(self, block: Block, blame: Callable[[], object]) -> None:
         check_form(block, self._ledger_id)
@@ -324,6 +342,19 @@ class Check:
             raise Refused(Rule.E2, "its hash is another")
         self._check_alone(block, blame)
 
+    def _check_cosignature(self, blame: Callable[[], object], member: object, size: int, encoded: object) -> None:
+        """One of a log behind a damaged block is compared with nothing."""
+        one = decode_column(cosignature_codec, encoded)
+        if (one.member, one.size) != (member, size):
+            raise Refused(Rule.N10, "it stands in another's place")
+        if (known := self._cosigned[size]) is not None:
+            root, epoch = known
+            if one.root != root or not epoch.stake(one.member):
+                raise Refused(Rule.N10, f"it is of another log of {size} certificates, or not of a member")
+        elif self._report.chain is not None:
+            raise Refused(Rule.N10, f"no block ends a log of {size} certificates")
+        one.is_signed(self._store.genesis.origin, claimed(partial(self._claim, blame)))
+
     def _check_waiting(self, blame: Callable[[], object], kept_id: object, encoded: object) -> None:
         if decode_column(certificate_codec, encoded).id != kept_id:
             raise Refused(Rule.E2, "its id is another")
@@ -337,8 +368,13 @@ class Check:
         decisions = self._store.decision_tables
         if not report.rows["blocks"] and not decisions.are_as_derived(self._store.blocks()):
             self._blame_derived("index of decisions")
+        all_blocks = chain([genesis_block(self._store.genesis)], self._store.blocks())
+        if not report.rows["blocks"] and not self._store.hash_tiles.are_as_derived(all_blocks):
+            self._blame_derived("tiles of hashes")
         if report.chain is not None and not decisions.are_outcomes(report.decided):
             self._blame_derived("outcomes of motions")
+        if report.chain is not None and not self._are_state_parts(report.members_hashes):
+            self._blame_derived("parts of states")
         snapshot = self._store.snapshot()
         if snapshot is None:
             if self._store.database.select("SELECT 1 FROM snapshot UNION SELECT 1 FROM ids"):
@@ -350,6 +386,16 @@ class Check:
             is_prefix = is_prefix and all_issuers[: len(issuers)] == issuers
             if not is_prefix or (snapshot.state.index == report.tip_index and snapshot.state != report.chain.state):
                 self._blame_derived("snapshot")
+
+    def _are_state_parts(self, due: bytes | bytearray) -> bool:
+        """Whether the table holds these, of block 1 and those after it, and nothing else."""
+        last, sql = 0, "SELECT * FROM state_parts WHERE block_index > ? ORDER BY block_index LIMIT ?"
+        while rows := self._store.database.select(sql, (last, _ROWS_AT_ONCE)):
+            due_rows = [(at, bytes(due[32 * (at - 1) : 32 * at])) for at in range(last + 1, last + len(rows) + 1)]
+            if rows != due_rows:
+                return False
+            last += len(rows)
+        return 32 * last == len(due)
 
     def _blame_derived(self, what: str) -> None:
         if what not in self._report.derived:

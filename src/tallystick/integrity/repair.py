@@ -16,6 +16,7 @@ from tallystick.ledger.encoding import encode
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.finality import FinalHeader, next_epoch
+from tallystick.ledger.merkle import leaf_hash
 from tallystick.ledger.vote import check_vote_signatures
 from tallystick.problems import StoreError
 from tallystick.storage.sqlite_file import decode_column
@@ -32,7 +33,7 @@ def repair(store: Store, report: Report) -> None:
         raise StoreError(f"{store.path} has damaged pages; copy what can be read of it to a new file first")
     database, last = store.database, report.last_good
     with store.batch():
-        for table in ("blocks", "finalizations", "epoch_ends"):
+        for table in ("blocks", "finalizations", "epoch_ends", "state_parts"):
             database.execute(f"DELETE FROM {table} WHERE block_index > ?", (last,))  # noqa: S608
         for table, rows in report.rows.items():
             database.execute_many(f"DELETE FROM {table} WHERE rowid = ?", [(row,) for row in rows])  # noqa: S608
@@ -41,20 +42,30 @@ def repair(store: Store, report: Report) -> None:
             if end is not None and index <= last:
                 store.keep_epoch_end(index, end)
         store.tip_index = last
-        if "hashes of blocks" in report.derived:
-            hashes = ((block.hash, block.index) for block in _kept_blocks(store))
-            database.execute_many("UPDATE blocks SET block_hash = ? WHERE block_index = ?", hashes)
-        if "index of files and payloads" in report.derived or report.rows["blocks"] or report.rows["payloads"]:
-            store.payload_tables.rebuild(_kept_blocks(store))
-        store.decision_tables.cut(last)
-        if "index of decisions" in report.derived or report.rows["blocks"]:
-            store.decision_tables.rebuild(_kept_blocks(store))
-        if "outcomes of motions" in report.derived:
-            store.decision_tables.rebuild_outcomes(report.decided)
-        if store.snapshot() is None or "snapshot" in report.derived:
-            store.drop_snapshot()
+        _derive_anew(store, report)
     if report.chain is not None:
         store.keep_snapshot(report.chain)
+
+
+def _derive_anew(store: Store, report: Report) -> None:
+    """What is derived, where it is not what it should be, or what it derives from changed; within a transaction."""
+    database, last = store.database, report.last_good
+    if "hashes of blocks" in report.derived:
+        hashes = ((one.hash, leaf_hash(one.header.encoded), one.index) for one in _kept_blocks(store))
+        database.execute_many("UPDATE blocks SET block_hash = ?, header_leaf = ? WHERE block_index = ?", hashes)
+    if "index of files and payloads" in report.derived or report.rows["blocks"] or report.rows["payloads"]:
+        store.payload_tables.rebuild(_kept_blocks(store))
+    store.decision_tables.cut(last)
+    if "index of decisions" in report.derived or report.rows["blocks"]:
+        store.decision_tables.rebuild(_kept_blocks(store))
+    if "outcomes of motions" in report.derived:
+        store.decision_tables.rebuild_outcomes(report.decided)
+    if "parts of states" in report.derived:
+        store.keep_state_parts(1, report.members_hashes)
+    if "tiles of hashes" in report.derived or report.rows["blocks"]:
+        store.hash_tiles.rebuild()
+    if store.snapshot() is None or "snapshot" in report.derived:
+        store.drop_snapshot()
 
 
 def put_blocks(store: Store, blocks: Sequence[Block], verify: Verify = verify_in_line) -> None:
@@ -80,10 +91,10 @@ def put_blocks(store: Store, blocks: Sequence[Block], verify: Verify = verify_in
         raise Refused(Rule.B5, f"a signature in blocks {first} to {last} is not good")
     with store.batch():
         for block in blocks:
-            row = (block.index, block.hash, block.encoded)
-            store.database.execute("INSERT INTO blocks VALUES (?, ?, ?)", row)
+            store.add_block(block)
             store.payload_tables.add_block(block, ())
             store.decision_tables.add_block(block, {})
+        store.hash_tiles.catch_up()
 
 
 def put_finalization(store: Store, proof: FinalHeader, epoch: Epoch, verify: Verify = verify_in_line) -> Epoch:

@@ -20,12 +20,12 @@ from tallystick.ledger.changes import (
     RotateMemberKey,
     SetMemberRole,
 )
-from tallystick.ledger.encoding import Encoded, derived, digest, encode
+from tallystick.ledger.encoding import Codec, Encoded, derived, digest, encode
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.fields import Index, Label, Milliseconds, OrganisationId, PublicKey, Title, WebDomain
 from tallystick.ledger.names import fold
 from tallystick.ledger.params import Params
-from tallystick.ledger.trie import Trie
+from tallystick.ledger.trie import Trie, TrieProof, proven_value
 
 MAX_LIVE_KEYS: Final = 64
 MAX_CHANGES_AN_EPOCH: Final = 8
@@ -86,6 +86,10 @@ class Organisation(Encoded):
     """An epoch, and how many changes of its own keys the organisation made in it."""
     rotated_ms: Milliseconds | None = None
     """The block time at which a rotation of its member key was last due."""
+
+
+_key_entries: Final[Codec[KeyEntry]] = Codec(KeyEntry, 1024, "key entry")
+_organisations: Final[Codec[Organisation]] = Codec(Organisation, 2048, "organisation")
 
 
 @dataclass(frozen=True)
@@ -360,6 +364,20 @@ class Directory:
 def organisation_place(organisation_id: str) -> bytes:
     """The key in the trie under which an organisation stands (32 bytes)."""
     return digest(b"tallystick.organisation.v1\x00" + encode(organisation_id))
+
+
+def proven_key(proof: TrieProof, key: bytes, root: bytes) -> KeyEntry | None:
+    """The key's entry in the directory with this root, or `None`. Raises `Refused` (T1; E1 to E3)."""
+    found = proven_value(proof, key, root)
+    return _key_entries.decode(found) if found is not None else None
+
+
+def proven_organisation(proof: TrieProof, organisation_id: str, root: bytes) -> Organisation:
+    """The organisation in the directory with this root. Raises `Refused` (T1; E1 to E3)."""
+    found = proven_value(proof, organisation_place(organisation_id), root)
+    if found is None:
+        raise Refused(Rule.T1, f"it shows that the directory has no organisation {organisation_id}")
+    return _organisations.decode(found)
 
 
 def _rotation_due_ms(organisation: Organisation, now_ms: int, params: Params) -> int:

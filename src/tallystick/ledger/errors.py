@@ -1,5 +1,7 @@
 """Every rule of docs/protocol.md by its number, and the one refusal that cites them."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import Enum
 
 
@@ -60,7 +62,7 @@ class Rule(Enum):
     V1 = "vote signed by its member"
     V2 = "votes of more than 2/3 of the epoch's stake"
     V3 = "evidence shows two votes or headers that conflict"
-    V4 = "chain holds the trusted checkpoint"
+    V4 = "chain holds the trusted block"
     V6 = "evidence is of an epoch whose stake is liable"
 
     B1 = "block index follows the tip"
@@ -85,9 +87,29 @@ class Rule(Enum):
     N7 = "address record signed by its key"
     N8 = "address record not dated in the future"
     N9 = "address records within the peer's allowance"
+    N10 = "cosignature is its member's, of this ledger's log"
+    N11 = "cosignatures within the peer's allowance"
+    N12 = "cosignature not dated in the future"
+
+    P1 = "proof file and policy as C2SP has them"
+    P2 = "own part of the proof as declared"
+    P3 = "ledger is one that the verifier trusts"
+    P4 = "members are followed without a gap"
+    P5 = "header is final"
+    P6 = "checkpoint is the header's"
+    P7 = "checkpoint countersigned by members"
+    P8 = "certificate is in the log"
+    P9 = "block time is that of the certificate's block"
+    P10 = "document is the one certified"
+    P11 = "issuer is the one asked for"
+    P12 = "certificate is valid"
+    P13 = "status is fresh enough"
 
     T1 = "trie proof leads to the root"
+    T2 = "audit path has the form of its place in the tree"
 
+
+_MOST_TOLD = 120
 
 BLAMES_THE_PEER = frozenset({Rule.E1, Rule.E2, Rule.E3, Rule.N1, Rule.N4})
 """Rules that a peer breaks by what it made itself, or by the form of its message: breaking one disconnects (N5).
@@ -103,3 +125,38 @@ class Refused(ValueError):
         super().__init__(f"[{rule.name}] {rule.value}: {reason}")
         self.rule = rule
         self.reason = reason
+
+
+class NotProven(Refused):
+    """A check failed: `rule` is its number."""
+
+    verdict: object = None
+    """What is proven, if it is only not what the verifier asks for."""
+
+    def __init__(self, rule: Rule, what: str, expected: object = None, found: object = None) -> None:
+        self.expected, self.found = expected, found
+        is_told = expected is not None or found is not None
+        super().__init__(rule, f"{what}: {_told(expected)} expected, {_told(found)} found" if is_told else what)
+
+
+def expect(rule: Rule, what: str, expected: object, found: object) -> None:
+    """Raise `NotProven` unless both are the same."""
+    if expected != found:
+        raise NotProven(rule, what, expected, found)
+
+
+@contextmanager
+def step(rule: Rule, what: str) -> Iterator[None]:
+    """What is refused inside is not proven, by this check."""
+    try:
+        yield
+    except NotProven:
+        raise
+    except Refused as refused:
+        raise NotProven(rule, f"{what}: {refused.reason}") from None
+
+
+def _told(value: object) -> str:
+    """A value for a person, not longer than a line: it may come from elsewhere."""
+    text = value.hex() if isinstance(value, bytes) else str(value)
+    return text if len(text) <= _MOST_TOLD else f"{text[:_MOST_TOLD]}… ({len(text):,} characters)"

@@ -1,5 +1,6 @@
 """The types of fields, with the bounds that every decoder holds their values to."""
 
+import re
 from typing import Annotated, Final
 
 from msgspec import Meta
@@ -30,5 +31,12 @@ Subject = Annotated[str, Meta(max_length=MAX_SUBJECT_CHARACTERS, pattern=NO_CONT
 OrganisationId = Annotated[str, Meta(max_length=40, pattern=r"^[a-z0-9][a-z0-9-]*$(?!\n)")]
 """Chosen once, and never changed or given to another."""
 Title = Annotated[str, Meta(min_length=1, max_length=64, pattern=NO_CONTROLS)]
-WebDomain = Annotated[str, Meta(max_length=253, pattern=r"^[a-z0-9-]+(\.[a-z0-9-]+)+$(?!\n)")]
+ShortName = Annotated[str, Meta(min_length=1, max_length=40, pattern=r"^[a-z0-9.-]+$(?!\n)")]
+_DOMAIN: Final = r"^[a-z0-9-]+(\.[a-z0-9-]+)+$(?!\n)"
+WebDomain = Annotated[str, Meta(max_length=253, pattern=_DOMAIN)]
 Label = Annotated[str, Meta(max_length=64, pattern=NO_CONTROLS)]
+
+
+def is_domain(text: str) -> bool:
+    """Whether a text has the form of a web domain: names of other kinds are not looked for in its place."""
+    return re.search(_DOMAIN, text) is not None

@@ -15,8 +15,8 @@ from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.fields import ZERO_DIGEST, PublicKey, Stake
 from tallystick.ledger.header import Header
 from tallystick.ledger.params import MAX_GENESIS_BYTES, MAX_GENESIS_MEMBERS
+from tallystick.ledger.roots import StateRoots
 from tallystick.ledger.stake import Account, StakeTable
-from tallystick.ledger.state import StateRoots
 from tallystick.ledger.vote import FINALIZE, NAMES, NOTARIZE, NULLIFY, Ballot, Tally
 
 Members = Annotated[tuple[tuple[PublicKey, Stake], ...], Meta(min_length=1, max_length=MAX_GENESIS_MEMBERS)]

@@ -1,5 +1,6 @@
 """Where a ledger begins: its name, parameters, first members and organisations. Its hash is the ledger's id."""
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Final
 
@@ -16,6 +17,7 @@ from tallystick.ledger.fields import (
     Milliseconds,
     OrganisationId,
     PublicKey,
+    ShortName,
     Title,
     Tokens,
     Version,
@@ -57,6 +59,8 @@ class Genesis(Encoded):
 
     version: Version
     name: Title
+    short_name: ShortName
+    """The ledger's name where the free title has no place: in the origin of its checkpoints."""
     created_ms: Milliseconds
     params: Params
     allotments: Annotated[tuple[Allotment, ...], Meta(max_length=MAX_GENESIS_MEMBERS)]
@@ -68,6 +72,11 @@ class Genesis(Encoded):
     def ledger_id(self) -> bytes:
         """The ledger's id: SHA-256 of the genesis, 32 bytes."""
         return digest(self.encoded)
+
+    @property
+    def origin(self) -> str:
+        """Which log a checkpoint is of (C2SP tlog-checkpoint)."""
+        return f"{self.short_name}/{self.ledger_id.hex()}"
 
     def stakes(self) -> StakeTable:
         """The stake table that the first block is validated by."""
@@ -86,18 +95,30 @@ class Genesis(Encoded):
 _codec: Codec[Genesis] = Codec(Genesis, MAX_GENESIS_BYTES, "genesis")
 
 
-def make_genesis(
+def make_genesis(  # noqa: PLR0913  each is a part of the genesis
     name: str,
     created_ms: int,
     allotments: Iterable[Allotment] = (),
     params: Params | None = None,
     founders: Iterable[Founder] = (),
+    *,
+    short_name: str | None = None,
 ) -> Genesis:
-    """Found a ledger; allotments and founders are put in order. Raises `Refused` (E1, E2, K1, G1 to G4, D2)."""
+    """Found a ledger; allotments and founders are put in order. The short name follows from the name if none is given.
+
+    Raises `Refused` (E1, E2, K1, G1 to G4, D2).
+    """
     ordered = tuple(sorted(allotments, key=lambda one: one.member))
     organisations = tuple(sorted(founders, key=lambda one: one.organisation))
-    genesis = Genesis(VERSION, name, created_ms, params or Params(), ordered, organisations)
+    short_name = short_name_of(str(name)) if short_name is None else short_name
+    genesis = Genesis(VERSION, name, short_name, created_ms, params or Params(), ordered, organisations)
     return decode_genesis(_codec.encode_checked(genesis))
+
+
+def short_name_of(name: str) -> str:
+    """A legal short name that is like the name."""
+    kept = re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-.")
+    return kept[:40].rstrip("-.") or "ledger"
 
 
 def continuing(genesis: Genesis, continues: Continuation, signers: Iterable[Wallet]) -> Genesis:

@@ -8,6 +8,7 @@ from msgspec import Meta
 from tallystick.ledger.address import AddressRecord
 from tallystick.ledger.block import Block
 from tallystick.ledger.certificate import AnyCertificate, Payload
+from tallystick.ledger.checkpoint import Cosignature
 from tallystick.ledger.encoding import Codec, Encoded, encode
 from tallystick.ledger.fields import UNSIGNED, Digest, Index, PublicKey, Signature
 from tallystick.ledger.finality import FinalHeader
@@ -26,6 +27,7 @@ MAX_HEADERS: Final = 1024
 MAX_TALLIES: Final = 1024
 MAX_PROOFS: Final = 256
 MAX_ADDRESSES: Final = 1024
+MAX_COSIGNATURES: Final = 1024
 
 Ids = Annotated[tuple[Digest, ...], Meta(max_length=MAX_IDS)]
 HeaderList = Annotated[tuple[Header, ...], Meta(max_length=MAX_HEADERS)]
@@ -87,7 +89,7 @@ class Blocks(_Message, tag=6):
     start: Index
     blocks: Annotated[tuple[Block, ...], Meta(max_length=MAX_RANGE_BLOCKS)]
     headers: HeaderList = ()
-    """Those that follow the last block, up to the one that proves it: by votes, or by the asker's checkpoint."""
+    """Those that follow the last block, up to the one that proves it: by votes, or by the asker's trusted block."""
     finalization: Tally | None = None
     """Votes that make the last header, or else the last block, final; the lone forger needs none."""
 
@@ -210,14 +212,24 @@ class Addresses(_Message, tag=20):
     records: Annotated[tuple[AddressRecord, ...], Meta(min_length=1, max_length=MAX_ADDRESSES)]
 
 
-Spread = Status | Certificates | NewBlock | Prune | Addresses
+class Cosignatures(_Message, tag=22):
+    """What members signed of checkpoints: the sender's own, what is new, or what is known of the newest."""
+
+    cosignatures: Annotated[tuple[Cosignature, ...], Meta(min_length=1, max_length=MAX_COSIGNATURES)]
+
+
+class CosignatureRequest(_Message, tag=23):
+    """Asks for the newest cosignatures, and all members to cosign an idle tip anew."""
+
+
+Spread = Status | Certificates | NewBlock | Prune | Addresses | Cosignatures
 """What nodes tell each other unasked."""
 Said = Votes | Proposal | ProposalCertificates | RecoveryRequest | RecoveryResponse
 """What members say to each other to agree."""
 Kept = BlockRequest | PayloadRequest | FinalizationRequest | HeaderRequest | ViewCertificateRequest
 """Requests for what the peer's host keeps."""
 Answer = Blocks | Payloads | Finalizations | Headers
-Request = RecoveryRequest | CertificateRequest | ProposalRequest | Kept
+Request = RecoveryRequest | CertificateRequest | ProposalRequest | CosignatureRequest | Kept
 Message = Spread | Said | Request | Answer
 
 encode_message: Final[Callable[[Message], bytes]] = encode

@@ -3,47 +3,27 @@
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from msgspec.structs import replace
 
 from tallystick.ledger.certificate import Evidence, certificates_hash
 from tallystick.ledger.directory import Directory
-from tallystick.ledger.encoding import Encoded, derived, digest, encode
+from tallystick.ledger.encoding import derived, digest, encode
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import Refused, Rule
-from tallystick.ledger.fields import ZERO_DIGEST, Digest, Index
+from tallystick.ledger.fields import ZERO_DIGEST, Digest
 from tallystick.ledger.genesis import Genesis
 from tallystick.ledger.header import VERSION, Header
-from tallystick.ledger.merkle import EMPTY_ROOT, Frontier
+from tallystick.ledger.merkle import Frontier
 from tallystick.ledger.motions import Motions, Outcome
 from tallystick.ledger.params import Params
+from tallystick.ledger.roots import StateRoots
 from tallystick.ledger.stake import BlockContext, StakeTable
 from tallystick.ledger.status import Status
 
-
-class StateRoots(Encoded):
-    """What the state root of a header is the hash of: the state after its block, a digest a part."""
-
-    log_size: Index
-    log_root: Digest
-    headers_root: Digest
-    """RFC 6962, over the encoded headers before the block's own."""
-    voters: Digest
-    """Of the block's epoch; `next_voters` of the next block's (`Epoch.hash`)."""
-    next_voters: Digest
-    accounts: Digest
-    burned: Digest
-    parameters: Digest
-    evidence: Digest
-    """Of the ends of epochs whose evidence is legal."""
-    directory: Digest = EMPTY_ROOT
-    status: Digest = EMPTY_ROOT
-    motions: Digest = EMPTY_ROOT
-
-    @derived
-    def hash(self) -> bytes:
-        """The state root: SHA-256 of the encoded roots, 32 bytes."""
-        return digest(self.encoded)
+CHECKPOINT_EVERY_MS: Final = 1_000
+"""So much block time passes from one checkpoint to the next; the last block of an epoch has one in any case."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +43,8 @@ class State:
     """The last blocks of the epochs before whose evidence is legal."""
     voters: Digest
     """Of the tip's epoch (`Epoch.hash`)."""
+    checkpoint_ms: int
+    """The time of the last block so far that has a checkpoint; it follows from the headers, and no root covers it."""
     directory: Directory = field(default_factory=Directory)
     status: Status = field(default_factory=Status)
     motions: Motions = field(default_factory=Motions)
@@ -75,9 +57,19 @@ class State:
         return self.tip.index
 
     @property
+    def has_checkpoint(self) -> bool:
+        """Whether the tip is one of the blocks whose log members countersign."""
+        return self.tip.timestamp_ms == self.checkpoint_ms and self.log.size > 0
+
+    @property
     def root(self) -> bytes:
         """The root in the tip's header; zero with *mint freely* (course), where blocks are made without a chain."""
         return ZERO_DIGEST if self.params.mint_freely else self.roots.hash
+
+    @property
+    def members_hash(self) -> bytes:
+        """The part of the root that is not about the log (`LogRoots`); zero with *mint freely*, as the root is."""
+        return ZERO_DIGEST if self.params.mint_freely else self.roots.of_log.members_hash
 
     @derived
     def roots(self) -> StateRoots:
@@ -114,5 +106,6 @@ def genesis_state(genesis: Genesis) -> State:
     params, stakes, zero = genesis.params, genesis.stakes(), ZERO_DIGEST
     epoch = Epoch(0, stakes, 1, genesis.created_ms)
     tip = Header(VERSION, genesis.ledger_id, 0, 0, 0, zero, genesis.created_ms, zero, certificates_hash(()), zero)
-    state = State(tip, stakes, epoch, Frontier(), Frontier(), params, (), epoch.hash, genesis.directory())
+    created_ms = genesis.created_ms
+    state = State(tip, stakes, epoch, Frontier(), Frontier(), params, (), epoch.hash, created_ms, genesis.directory())
     return dataclasses.replace(state, tip=replace(tip, state_root=state.root))

@@ -3,12 +3,13 @@
 from dataclasses import dataclass, field
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from tallystick.ledger.changes import Effect
 from tallystick.ledger.errors import Refused, Rule
-from tallystick.ledger.trie import Trie
+from tallystick.ledger.trie import Trie, TrieProof, proven_value
 
-_ENTRY_BYTES = 1 + 1 + 8 + 8 + 32
+_ENTRY_BYTES = 1 + 1 + 8 + 8 + 32 + 8
 
 
 class StatusEntry(Struct, frozen=True):
@@ -22,12 +23,17 @@ class StatusEntry(Struct, frozen=True):
     """Of its block."""
     acting: bytes
     """The certificate's id (of a motion, if that did it)."""
+    superseded_ms: int = 0
+    """The block time since when it was superseded before that; 0: it was not. Else nobody could tell it later."""
 
     @property
     def packed(self) -> bytes:
-        """The value in the trie: effect and reason (a byte each), log index, ms (8 bytes, big-endian), acting id."""
-        numbers = self.log_index.to_bytes(8, "big") + self.timestamp_ms.to_bytes(8, "big")
-        return bytes((self.effect, self.reason)) + numbers + self.acting
+        """The value in the trie: effect and reason (a byte each), log index, ms, acting id, ms of the supersession.
+
+        Numbers have 8 bytes, big-endian.
+        """
+        at = self.log_index.to_bytes(8, "big") + self.timestamp_ms.to_bytes(8, "big")
+        return bytes((self.effect, self.reason)) + at + self.acting + self.superseded_ms.to_bytes(8, "big")
 
 
 def unpacked(packed: bytes) -> StatusEntry:
@@ -35,7 +41,14 @@ def unpacked(packed: bytes) -> StatusEntry:
     if len(packed) != _ENTRY_BYTES or packed[0] not in tuple(Effect):
         raise Refused(Rule.E2, "no entry of a status")
     log_index, timestamp_ms = int.from_bytes(packed[2:10], "big"), int.from_bytes(packed[10:18], "big")
-    return StatusEntry(Effect(packed[0]), packed[1], log_index, timestamp_ms, packed[18:])
+    superseded_ms = int.from_bytes(packed[50:], "big")
+    return StatusEntry(Effect(packed[0]), packed[1], log_index, timestamp_ms, packed[18:50], superseded_ms)
+
+
+def proven_status(proof: TrieProof, certificate_id: bytes, root: bytes) -> StatusEntry | None:
+    """The entry of a statement under the status root, or `None`: it has none. Raises `Refused` (T1, E2)."""
+    found = proven_value(proof, certificate_id, root)
+    return unpacked(found) if found is not None else None
 
 
 @dataclass(frozen=True)
@@ -60,4 +73,6 @@ class Status:
         if before is not None and entry.effect <= before.effect:
             said = f"{target.hex()[:16]}… is {before.effect.name.lower()} already"
             raise Refused(Rule.R3, said)
+        if before is not None and before.effect is Effect.SUPERSEDED:
+            entry = replace(entry, superseded_ms=before.timestamp_ms)
         return Status(self.trie.set(target, entry.packed))

@@ -39,7 +39,7 @@ from tallystick.ledger.merkle import Frontier, leaf_hash
 from tallystick.ledger.motions import Governed, Moment, Outcome, carried_out, check_successor, moved_stake
 from tallystick.ledger.params import MAX_UNBONDING_EPOCHS
 from tallystick.ledger.stake import BlockContext, StakeTable
-from tallystick.ledger.state import State
+from tallystick.ledger.state import CHECKPOINT_EVERY_MS, State
 from tallystick.ledger.status import StatusEntry
 
 MAX_EARLY_ENDS: Final = 1_024
@@ -197,7 +197,9 @@ class Draft:
             decided |= self._carry_out(header)
             ends = tuple(one for one in (*ends, context) if not context.reaches(one.freed_from(base.params)))
             epoch = Epoch(epoch.number + 1, self._voters(), header.index + 1, header.timestamp_ms)
-        governed = self.governed
+        governed, checkpoint_ms = self.governed, base.checkpoint_ms
+        if epoch is not base.epoch or header.timestamp_ms >= checkpoint_ms + CHECKPOINT_EVERY_MS:
+            checkpoint_ms = header.timestamp_ms
         return State(
             tip=header,
             stakes=governed.stakes,
@@ -207,6 +209,7 @@ class Draft:
             params=governed.params,
             epoch_ends=ends,
             voters=base.epoch.hash,
+            checkpoint_ms=checkpoint_ms,
             directory=governed.directory,
             status=governed.status,
             motions=self.motions,

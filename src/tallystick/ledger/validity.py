@@ -5,7 +5,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from tallystick.ledger.changes import Effect, Reason
-from tallystick.ledger.directory import Directory, KeyEntry
+from tallystick.ledger.directory import KeyEntry
 from tallystick.ledger.status import StatusEntry
 
 
@@ -73,20 +73,23 @@ _STATES = {
 }
 
 
-def validity_at(stated: Stated, directory: Directory, entries: Sequence[StatusEntry], at_ms: int) -> Validity:
+def validity_at(stated: Stated, entry: KeyEntry | None, entries: Sequence[StatusEntry], at_ms: int) -> Validity:
     """What the statement is at a time, by all that is known now.
 
-    `entries` are those that its status had, in order of the log; the last one alone does for any time from it on. A
-    revocation counts from its block time on. What is void, by its status or because the key was compromised, is so at
-    all times.
+    `entry` is that of the issuer's key in the directory. `entries` are those that its status had, in order of the log;
+    the last one alone does, too, as it says since when the statement was superseded before. A revocation counts from
+    its block time on. What is void, by its status or because the key was compromised, is so at all times.
     """
-    key, key_since = _key_state(stated, directory)
+    key, key_since = _key_state(stated, entry)
     counting = [one for one in entries if one.effect is Effect.VOID or one.timestamp_ms <= at_ms]
     last = counting[-1] if counting else None
+    superseded_ms = next((one.superseded_ms for one in entries if one.superseded_ms), None)
     if at_ms < stated.timestamp_ms:
         state, since_ms, last = ValidityState.NOT_YET, None, None
     elif key is KeyState.COMPROMISED_BEFORE and (last is None or last.effect is not Effect.VOID):
         state, since_ms, last = ValidityState.VOID, stated.timestamp_ms, None
+    elif last is None and superseded_ms is not None and superseded_ms <= at_ms:
+        state, since_ms = ValidityState.SUPERSEDED, superseded_ms
     elif last is None or last.effect is Effect.VOID:
         state = ValidityState.VALID if last is None else ValidityState.VOID
         since_ms = stated.timestamp_ms
@@ -95,15 +98,14 @@ def validity_at(stated: Stated, directory: Directory, entries: Sequence[StatusEn
     return Validity(state, since_ms, last, key, key_since)
 
 
-def _key_state(stated: Stated, directory: Directory) -> tuple[KeyState | None, int | None]:
-    entry: KeyEntry | None = directory.keys.get(stated.issuer)
+def _key_state(stated: Stated, entry: KeyEntry | None) -> tuple[KeyState | None, int | None]:
     if entry is None or stated.log_index < entry.since:
         return None, None
     if entry.compromised_since is not None:
         is_before = entry.compromised_since <= stated.log_index
         return KeyState.COMPROMISED_BEFORE if is_before else KeyState.COMPROMISED_AFTER, entry.compromised_since
-    if entry.until is not None:
-        return KeyState.ENDED_BEFORE if entry.until <= stated.log_index else KeyState.ENDED_AFTER, entry.until
+    if entry.until is not None and entry.until <= stated.log_index:
+        return KeyState.ENDED_BEFORE, entry.until
     if entry.until_ms is not None and entry.until_ms <= stated.timestamp_ms:
         return KeyState.ENDED_BEFORE, None
-    return KeyState.IN_FORCE, None
+    return KeyState.IN_FORCE if entry.until is None else KeyState.ENDED_AFTER, entry.until

@@ -80,6 +80,9 @@ class FullArchive(Archive, Protocol):
     def epoch_ends(self, epoch: int, most: int) -> list[int]:
         """The last blocks, by their state roots, of epochs from this one on; ascending."""
 
+    def keep_finalization(self, index: int, finalization: Tally) -> None:
+        """Keep these votes for a block in the place of those that are kept."""
+
     def keep_payload(self, payload: Payload) -> None:
         """Keep a payload that came later."""
 
@@ -88,6 +91,9 @@ class FullArchive(Archive, Protocol):
 
     def payload(self, payload_hash: bytes) -> Payload | None:
         """The payload with this hash, if it is kept."""
+
+    def keep_cosignatures(self, kept: events.PersistCosignatures) -> None:
+        """Keep cosignatures, and let go of those that are not needed any more."""
 
     def keep_address(self, record: AddressRecord) -> None:
         """Keep where a key can be reached, in the place of what was kept of it."""
@@ -110,6 +116,10 @@ def carry_out(change: events.ArchiveChange, archive: FullArchive) -> None:
             archive.erase_payload(payload_hash)
         case events.PersistAddress(record):
             archive.keep_address(record)
+        case events.PersistFinalization(index, finalization):
+            archive.keep_finalization(index, finalization)
+        case events.PersistCosignatures():
+            archive.keep_cosignatures(change)
 
 
 def answer(archive: FullArchive, request: Kept, most_bytes: int) -> Answer | Votes | None:
@@ -133,7 +143,7 @@ def answer(archive: FullArchive, request: Kept, most_bytes: int) -> Answer | Vot
 def answer_blocks(archive: FullArchive, asked: BlockRequest, most_bytes: int) -> Blocks:
     """Blocks of one epoch, then headers to where a finalization is; if none follows, to the end of the range.
 
-    An asker that trusts a checkpoint knows the block at the end of the range, or at that of the epoch, by its hash.
+    An asker with a trusted block knows the block at the end of the range, or at that of the epoch, by its hash.
     """
     chosen: list[Block] = []
     headers: list[Header] = []

@@ -9,10 +9,11 @@ from tallystick.ledger.address import AddressRecord
 from tallystick.ledger.block import Block
 from tallystick.ledger.blockchain import Snapshot
 from tallystick.ledger.certificate import AnyCertificate, Payload
+from tallystick.ledger.checkpoint import Cosignature
 from tallystick.ledger.finality import FinalHeader, Members
 from tallystick.ledger.messages import Entry
 from tallystick.ledger.vote import FINALIZE, Tally
-from tallystick.node.events import PersistBlock
+from tallystick.node.events import PersistBlock, PersistCosignatures
 
 
 class MemoryArchive:
@@ -27,6 +28,7 @@ class MemoryArchive:
         self._votes: dict[int, dict[int, list[Tally]]] = {}
         self._proposals: dict[bytes, Block] = {}
         self._waiting: dict[bytes, AnyCertificate] = {}
+        self._cosignatures: dict[tuple[int, bytes], Cosignature] = {}
         self._addresses: dict[bytes, AddressRecord] = {}
 
     @property
@@ -67,6 +69,9 @@ class MemoryArchive:
 
     def finalization(self, index: int) -> Tally | None:
         return self._finalizations.get(index)
+
+    def keep_finalization(self, index: int, finalization: Tally) -> None:
+        self._finalizations[index] = finalization
 
     def finalized_from(self, index: int) -> int | None:
         later = range(index, self.tip_index + 1) if self._finalizations else ()
@@ -124,6 +129,15 @@ class MemoryArchive:
 
     def erased(self) -> Iterator[bytes]:
         return iter(self._erased)
+
+    def keep_cosignatures(self, kept: PersistCosignatures) -> None:
+        self._cosignatures.update({(one.size, one.member): one for one in kept.cosignatures})
+        for size, member in list(self._cosignatures):
+            if size < kept.since or size in kept.dropped:
+                del self._cosignatures[size, member]
+
+    def cosignatures(self) -> Iterator[Cosignature]:
+        return iter([one for _, one in sorted(self._cosignatures.items())])
 
     def keep_address(self, record: AddressRecord) -> None:
         self._addresses[record.key] = record

@@ -12,7 +12,7 @@ from tallystick.ledger.genesis import Genesis
 from tallystick.ledger.vote import check_vote_signatures
 from tallystick.network.archiving import FullArchive
 from tallystick.node.archive import kept_epoch
-from tallystick.node.finality_proofs import Checkpoint
+from tallystick.node.finality_proofs import TrustedBlock
 
 TAIL_BLOCKS: Final = 16
 TAIL_SIGNATURES: Final = 2_048
@@ -22,18 +22,20 @@ T = TypeVar("T")
 
 
 def replayed(
-    genesis: Genesis, check_forger: CheckForger, archive: FullArchive, checkpoint: Checkpoint | None = None
+    genesis: Genesis, check_forger: CheckForger, archive: FullArchive, trusted_block: TrustedBlock | None = None
 ) -> Blockchain:
     """The kept chain: from the archive's snapshot on, or from the genesis.
 
     Signatures were verified before the blocks were kept, and each block is bound by hashes to the one after it. So what
     follows the snapshot passes the gate without them; they, and the votes that were kept, are verified of the last
     `TAIL_BLOCKS` (up to `TAIL_SIGNATURES`), which a crash or a failing disk has damaged sooner than others. Raises
-    `Refused` when one of these blocks breaks a rule, naming it, and for another block than the checkpoint's (V4).
+    `Refused` when one of these blocks breaks a rule, naming it, and for another block than the trusted one (V4).
     """
-    kept = next(archive.hashes(checkpoint.index), None) if checkpoint is not None and checkpoint.index else None
-    if checkpoint is not None and kept not in (None, checkpoint.hash):
-        raise Refused(Rule.V4, f"the kept block {checkpoint.index} is {kept.hex()[:16]}…, another one")
+    kept = (
+        next(archive.hashes(trusted_block.index), None) if trusted_block is not None and trusted_block.index else None
+    )
+    if trusted_block is not None and kept not in (None, trusted_block.hash):
+        raise Refused(Rule.V4, f"the kept block {trusted_block.index} is {kept.hex()[:16]}…, another one")
     chain = Blockchain(genesis, check_forger, archive.snapshot())
     for block in archive.blocks(chain.state.index + 1):
         _named(block.index, partial(chain.append, verified(block)))

@@ -16,7 +16,7 @@ from tallystick.network.memory_archive import MemoryArchive
 from tallystick.network.replay import replayed
 from tallystick.node import events
 from tallystick.node.agreement import Agreement
-from tallystick.node.finality_proofs import Checkpoint
+from tallystick.node.finality_proofs import TrustedBlock
 from tallystick.node.intake import Intake
 from tallystick.node.limits import Limits
 from tallystick.node.node import Node
@@ -43,7 +43,7 @@ class SimulatedHost:
         self.guard_records: list[GuardRecord] = []
         """The signing guard's file: what its records were when they were last synced."""
         self.clock_skew_ms = 0
-        self.checkpoint: Checkpoint | None = None
+        self.trusted_block: TrustedBlock | None = None
         """What its operator trusts; takes effect with the next start."""
         self.network = network
         self._make_agreement = make_agreement
@@ -60,8 +60,8 @@ class SimulatedHost:
         network = self.network
         self._starts += 1
         self.agreement = self._make_agreement(self)
-        chain = replayed(network.genesis, self.agreement.check_forger, self.archive, self.checkpoint)
-        self.node = Node(chain, self.agreement, self._limits, self.archive, self.checkpoint)
+        chain = replayed(network.genesis, self.agreement.check_forger, self.archive, self.trusted_block)
+        self.node = Node(chain, self.agreement, self._limits, self.archive, self.trusted_block)
         self._intake = Intake(network.genesis.ledger_id, self.node.knowledge, network.verify, network.decode)
         self._timers.clear()
         self._actions_left = None

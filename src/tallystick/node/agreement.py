@@ -7,10 +7,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from tallystick.consensus.agreement import Equivocation, Finalized
-from tallystick.consensus.signing_guard import GuardStatus, SigningGuard
+from tallystick.consensus.signing_guard import GuardStatus, Place, SigningGuard
 from tallystick.ledger.block import Block
 from tallystick.ledger.blockchain import Blockchain, CheckForger
 from tallystick.ledger.certificate import AnyCertificate
+from tallystick.ledger.checkpoint import Checkpoint, Cosignature
 from tallystick.ledger.finality import Finalization
 from tallystick.ledger.messages import ProposalRequest, Said, Votes
 from tallystick.ledger.state import State
@@ -19,7 +20,7 @@ from tallystick.ledger.wallet import Wallet
 from tallystick.node.archive import Archive
 from tallystick.node.certificate_box import CertificateBox
 from tallystick.node.events import Action, Peer
-from tallystick.node.finality_proofs import Checkpoint, Finality
+from tallystick.node.finality_proofs import Finality, TrustedBlock
 from tallystick.node.limits import Limits
 
 
@@ -79,7 +80,7 @@ class Agreement:
         """Who may forge, for the gate."""
         raise NotImplementedError
 
-    def finality(self, chain: Blockchain, limits: Limits, checkpoint: Checkpoint | None) -> Finality:
+    def finality(self, chain: Blockchain, limits: Limits, trusted_block: TrustedBlock | None) -> Finality:
         """How blocks of peers are known to be final."""
         raise NotImplementedError
 
@@ -101,6 +102,10 @@ class Agreement:
 
     def added(self, finalized: Finalized, actions: list[Action]) -> None:
         """Blocks of the last step were added, and are kept."""
+
+    def cosign(self, checkpoint: Checkpoint, place: Place, time_s: int, actions: list[Action]) -> Cosignature | None:
+        """Cosign the log after a final block of this place, as far as the signing guard allows it."""
+        return None
 
     # ---- what peers say ---------------------------------------------------------------------------------------
 

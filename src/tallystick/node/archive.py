@@ -7,6 +7,7 @@ from typing import Protocol
 from tallystick.ledger.address import AddressRecord
 from tallystick.ledger.block import Block
 from tallystick.ledger.blockchain import Blockchain
+from tallystick.ledger.checkpoint import Cosignature
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.finality import Members
 from tallystick.ledger.messages import Entry
@@ -40,6 +41,9 @@ class Archive(Protocol):
 
     def addresses(self) -> Iterator[AddressRecord]:
         """The kept address records, one of a key."""
+
+    def cosignatures(self) -> Iterator[Cosignature]:
+        """Those kept of the newest countersigned checkpoint and of later ones; sizes and keys ascend."""
 
     def lacking(self, most: int) -> list[bytes]:
         """The payloads that the kept chain covers and that were neither kept nor erased: the latest, in order."""

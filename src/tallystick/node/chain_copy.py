@@ -10,6 +10,7 @@ from tallystick.ledger.finality import Finalization, check_final
 from tallystick.ledger.messages import Blocks, Finalizations, Headers
 from tallystick.ledger.state import State
 from tallystick.node.certificate_box import CertificateBox
+from tallystick.node.checkpoints import Checkpoints
 from tallystick.node.events import Action, Peer, PersistBlock, ReportBlock, give_up, refuse
 from tallystick.node.payload_search import PayloadSearch
 from tallystick.node.sync import SetAside, Sync
@@ -22,17 +23,16 @@ class ChainCopy:
     """What is final gets on it, by whichever rule (`Finality`)."""
 
     def __init__(
-        self, chain: Blockchain, box: CertificateBox, search: PayloadSearch, sync: Sync, own: bytes | None
+        self, chain: Blockchain, box: CertificateBox, search: PayloadSearch, sync: Sync, checkpoints: Checkpoints
     ) -> None:
-        """`own`: the key that this node forges with, if it does."""
         self.chain = chain
+        self.checkpoints = checkpoints
         self.sync = sync
         self.finality = sync.finality
         self.finalization: Finalization | None = None
         """The votes that made the tip final, if they came with it."""
         self.mismatch: Refused | None = None
         """Why this node's state is not the ledger's; then nothing is added any more."""
-        self._own = own
         self._box = box
         self._search = search
         self._recent: dict[bytes, bytes] = {chain.state.tip.hash: b""}
@@ -157,8 +157,11 @@ class ChainCopy:
         oldest = state.epoch_ends[0].epoch if state.epoch_ends else state.epoch.number
         tally = finalization.tally if finalization is not None else None
         decided = tuple(state.decided.items())
-        actions.append(PersistBlock(block, tuple(payloads.values()), tally, roots, members, oldest, decided))
+        actions.extend(self.checkpoints.take_unkept())  # beside the block, so without a sync of their own
+        kept = tuple(payloads.values())
+        actions.append(PersistBlock(block, kept, tally, roots, members, oldest, decided, state.members_hash))
         self.finality.tip_advanced(state)
-        actions.append(ReportBlock(block, forged_here=self._own == block.header.forger))
+        self.checkpoints.added(state, before)
+        actions.append(ReportBlock(block, forged_here=self.checkpoints.own == block.header.forger))
         give_up(left, actions)
         self._search.want_those_of(block, payloads)

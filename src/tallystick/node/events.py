@@ -14,11 +14,12 @@ from tallystick.consensus.signing_guard import GuardRecord
 from tallystick.ledger.address import AddressRecord
 from tallystick.ledger.block import Block
 from tallystick.ledger.certificate import AnyCertificate, Payload
+from tallystick.ledger.checkpoint import Cosignature
 from tallystick.ledger.errors import BLAMES_THE_PEER, Refused
 from tallystick.ledger.finality import Members
 from tallystick.ledger.messages import Entry, Kept, Message
 from tallystick.ledger.motions import Outcome
-from tallystick.ledger.state import StateRoots
+from tallystick.ledger.roots import StateRoots
 from tallystick.ledger.vote import Tally
 
 Peer = Hashable
@@ -33,6 +34,7 @@ class Timer(Enum):
     ANNOUNCE = "announce"
     SYNC = "sync"
     DIAL = "dial"
+    CHECKPOINT = "checkpoint"
 
 
 class CheckedMessage(Struct, frozen=True):
@@ -104,6 +106,10 @@ class UnbanAsked(Struct, frozen=True):
     peer: Peer
 
 
+class FreshCheckpointAsked(Struct, frozen=True):
+    """A user wants the tip cosigned anew: without it, nothing is signed while nothing happens."""
+
+
 class VotesRead(Struct, frozen=True):
     """What is kept of a view, read because votes for it came late."""
 
@@ -125,6 +131,7 @@ Event = (
     | CertificatesSubmitted
     | PayloadErasureAsked
     | UnbanAsked
+    | FreshCheckpointAsked
     | VotesRead
     | TimerFired
 )
@@ -147,12 +154,21 @@ class PersistBlock(Struct, frozen=True):
     """Votes of epochs before this one are evidence no more: they go."""
     decided: tuple[tuple[bytes, Outcome], ...] = ()
     """What became of motions with it, by their ids."""
+    members_hash: bytes = b""
+    """The part of its state root that is not about the log (`LogRoots`); proofs of its time open that root later."""
 
 
 class PersistSigned(Struct, frozen=True):
     """Append these records to the signing guard, and sync it, before anything that follows."""
 
     records: tuple[GuardRecord, ...]
+
+
+class PersistFinalization(Struct, frozen=True):
+    """More votes came for the last block of an epoch: keep these in the place of its finalization."""
+
+    block_index: int
+    finalization: Tally
 
 
 class PersistCertificates(Struct, frozen=True):
@@ -183,6 +199,16 @@ class PersistAddress(Struct, frozen=True):
     """Keep where a key with tokens can be reached, in the place of what was kept of it."""
 
     record: AddressRecord
+
+
+class PersistCosignatures(Struct, frozen=True):
+    """Keep cosignatures, each in the place of an earlier one of its member for a log of this size."""
+
+    cosignatures: tuple[Cosignature, ...]
+    since: int
+    """The newest countersigned checkpoint's size: those of smaller logs go. 0: which one it is is not known."""
+    dropped: tuple[int, ...] = ()
+    """Of logs of these sizes too: they never became a quorum."""
 
 
 class Admit(Struct, frozen=True):
@@ -295,6 +321,8 @@ ArchiveChange = (
     | PersistQuorum
     | ErasePayload
     | PersistAddress
+    | PersistCosignatures
+    | PersistFinalization
 )
 
 Report = ReportAccepted | ReportBlock | ReportRefused | ReportStuck | TwinFound | StateMismatch

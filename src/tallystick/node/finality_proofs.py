@@ -1,8 +1,8 @@
 """What makes blocks final: the copy of the chain and sync know `Finality` alone, not which rule of agreement runs.
 
 With Simplex, proof comes ahead of blocks, so that they can be taken in any order and liars are told at once:
-finalizations lead from the own state's epoch through each later epoch's members. Below a trusted checkpoint votes count
-for nothing, because the keys that cast them may long be sold: there, headers lead back from the checkpoint's hash.
+finalizations lead from the own state's epoch through each later epoch's members. Below a trusted block votes count
+for nothing, because the keys that cast them may long be sold: there, headers lead back from the trusted block's hash.
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ Proof = Finalizations | Headers
 
 
 @dataclass(frozen=True)
-class Checkpoint:
+class TrustedBlock:
     """A block that the node's operator trusts: the chain that is taken holds it."""
 
     index: int
@@ -37,7 +37,7 @@ class Finality:
 
     takes_new_blocks = True
     """Whether a block is final as it comes from its forger."""
-    is_below_checkpoint = False
+    is_below_trusted_block = False
     """Whether the own chain does not reach the trusted block yet: until it does, votes count for nothing."""
 
     def __init__(self, params: Params, range_blocks: int) -> None:
@@ -86,17 +86,17 @@ class FinalityProofs(Finality):
 
     takes_new_blocks = False
 
-    def __init__(self, state: State, range_blocks: int, checkpoint: Checkpoint | None) -> None:
+    def __init__(self, state: State, range_blocks: int, trusted_block: TrustedBlock | None) -> None:
         super().__init__(state.params, range_blocks)
         self._state = state
         self._epochs = {state.epoch.number: state.epoch}
         """From the own state's on, each proven by the one before; where an epoch ends is known when the next one is."""
-        self._checkpoint = checkpoint or Checkpoint(0, b"")
-        self._pins: list[Checkpoint] = []
-        """Blocks on the checkpoint's chain where ranges and epochs end, the highest first."""
-        self.is_below_checkpoint = state.index < self._checkpoint.index
-        self._lowest = self._checkpoint if self.is_below_checkpoint else None
-        """The lowest block known to be on the checkpoint's chain, while the own tip is not known to be."""
+        self._trusted_block = trusted_block or TrustedBlock(0, b"")
+        self._pins: list[TrustedBlock] = []
+        """Blocks on the trusted block's chain where ranges and epochs end, the highest first."""
+        self.is_below_trusted_block = state.index < self._trusted_block.index
+        self._lowest = self._trusted_block if self.is_below_trusted_block else None
+        """The lowest block known to be on the trusted block's chain, while the own tip is not known to be."""
         self._epoch_above = -1
 
     @property
@@ -106,8 +106,8 @@ class FinalityProofs(Finality):
     def reach(self, index: int, epoch: int) -> int:
         if self._lowest is not None:
             return self._state.index
-        if self.is_below_checkpoint:
-            return min(index, self._checkpoint.index)
+        if self.is_below_trusted_block:
+            return min(index, self._trusted_block.index)
         return index if epoch <= self._newest.number else min(index, self._newest.first_index - 1)
 
     def range_end(self, start: int) -> int:
@@ -123,7 +123,7 @@ class FinalityProofs(Finality):
             return HeaderRequest(self._lowest.index, count) if index >= self._lowest.index else None
         newest = self._newest.number
         is_full = newest >= self._state.epoch.number + _EPOCHS_AHEAD
-        return None if epoch <= newest or self.is_below_checkpoint or is_full else FinalizationRequest(newest)
+        return None if epoch <= newest or self.is_below_trusted_block or is_full else FinalizationRequest(newest)
 
     def take(self, proof: Proof) -> bool:
         """Raise `Refused` (V2, N4; B1, B2, V4)."""
@@ -139,7 +139,7 @@ class FinalityProofs(Finality):
         if epoch.number != self._state.epoch.number:
             self._epochs = {number: one for number, one in self._epochs.items() if number >= epoch.number}
             self._epochs[epoch.number] = epoch
-        self._state, self.is_below_checkpoint = state, state.index < self._checkpoint.index
+        self._state, self.is_below_trusted_block = state, state.index < self._trusted_block.index
         while self._pins and self._pins[-1].index <= state.index:
             self._pins.pop()
 
@@ -151,11 +151,11 @@ class FinalityProofs(Finality):
             self.check(answer, 0)
 
     def is_mismatch(self, refused: Refused) -> bool:
-        """A quorum, or the checkpoint, stands behind the header; but the block may be another one, or not the next."""
+        """A quorum or the trusted block stands behind the header; but the block may be another one, or not the next."""
         return refused.rule not in (Rule.B1, Rule.B2, Rule.B7, Rule.V2)
 
     def check(self, answer: Blocks, now_ms: int) -> None:
-        """Raise `Refused` (B1, B2; V2, or V4 below the checkpoint). The clock is not asked."""
+        """Raise `Refused` (B1, B2; V2, or V4 below the trusted block). The clock is not asked."""
         blocks = answer.blocks
         path = [*(block.header for block in blocks), *answer.headers]
         for parent, header in pairwise(path):
@@ -163,10 +163,10 @@ class FinalityProofs(Finality):
         last = path[-1]
         if blocks[-1].index <= self._state.index:
             return
-        if blocks[0].index <= self._checkpoint.index:
+        if blocks[0].index <= self._trusted_block.index:
             pin = self._pin_from(blocks[-1].index)
             if pin is None or all((one.index, one.hash) != (pin.index, pin.hash) for one in path):
-                raise Refused(Rule.V4, f"block {last.index} is not known to be on the trusted checkpoint's chain")
+                raise Refused(Rule.V4, f"block {last.index} is not known to be on the trusted block's chain")
             return
         epoch = self._epochs.get(last.epoch)
         if epoch is None:
@@ -191,12 +191,12 @@ class FinalityProofs(Finality):
         return epochs
 
     def _pin(self, headers: tuple[Header, ...]) -> bool:
-        """Take headers that lead to the lowest known one of the checkpoint's chain."""
+        """Take headers that lead to the lowest known one of the trusted block's chain."""
         lowest = self._lowest
         if lowest is None or not headers:
             return False
-        if Checkpoint(headers[-1].index, headers[-1].hash) != lowest:
-            raise Refused(Rule.V4, f"block {headers[-1].index} is not the one on the trusted checkpoint's chain")
+        if TrustedBlock(headers[-1].index, headers[-1].hash) != lowest:
+            raise Refused(Rule.V4, f"block {headers[-1].index} is not the one on the trusted block's chain")
         for parent, header in pairwise(headers):
             check_follows(header, parent)
         first = headers[0]
@@ -204,15 +204,15 @@ class FinalityProofs(Finality):
         if is_down:
             own = next(one for one in headers if one.index == self._state.index + 1)
             if own.parent_hash != self._state.tip.hash:
-                what = f"the trusted checkpoint does not descend from this node's block {own.index - 1}"
+                what = f"the trusted block does not descend from this node's block {own.index - 1}"
                 raise Refused(Rule.V4, what)
         for header in reversed(headers):
             if header.epoch != self._epoch_above or header.index % self._range_blocks == 0:
-                self._pins.append(Checkpoint(header.index, header.hash))
+                self._pins.append(TrustedBlock(header.index, header.hash))
             self._epoch_above = header.epoch
-        self._lowest = None if is_down else Checkpoint(first.index - 1, first.parent_hash)
+        self._lowest = None if is_down else TrustedBlock(first.index - 1, first.parent_hash)
         return True
 
-    def _pin_from(self, index: int) -> Checkpoint | None:
+    def _pin_from(self, index: int) -> TrustedBlock | None:
         """The first pinned block from this index on."""
         return next((pin for pin in reversed(self._pins) if pin.index >= index), None)

@@ -6,11 +6,21 @@ is known already makes it lazy, on both sides. So the eager links come to form a
 """
 
 from collections import deque
+from collections.abc import Iterable
 from typing import Final
 
 from msgspec.structs import replace
 
-from tallystick.ledger.messages import MAX_IDS, CertificateRequest, Entry, Prune, Status, certificates_in_parts
+from tallystick.ledger.messages import (
+    MAX_IDS,
+    CertificateRequest,
+    Cosignatures,
+    Entry,
+    Message,
+    Prune,
+    Status,
+    certificates_in_parts,
+)
 from tallystick.node.certificate_box import CertificateBox
 from tallystick.node.events import Multicast, Peer, Send
 from tallystick.node.limits import Limits
@@ -107,6 +117,10 @@ class Gossip:
             self.grafted(source)
         lowest.append((certificate_id, now_ms, source))
 
+    def eager(self, but: Peer | None = None) -> tuple[Peer, ...]:
+        """The peers that new things are pushed to, but for the one that they came from."""
+        return tuple(peer for peer, is_eager in self._eager.items() if is_eager and peer != but)
+
     # ---- pushing ----------------------------------------------------------------------------------------------
 
     def offer(self, entry: Entry, source: Peer | None, now_ms: int) -> None:
@@ -180,11 +194,14 @@ class Gossip:
         if peer in self._eager:
             self._level.add(peer)
 
-    def announce(self, now_ms: int, tip: Status, box: CertificateBox) -> list[Send | Multicast]:
+    def announce(
+        self, now_ms: int, tip: Status, box: CertificateBox, cosignatures: Iterable[Cosignatures] = ()
+    ) -> list[Send | Multicast]:
         """Announce to everybody, and what was announced to everybody to those that did not tell that they have it, too.
 
         A certificate is named when it had time to come by itself, and after that only while there is no further news,
-        or a box that is always full would be listed all the time. Prunes as well.
+        or a box that is always full would be listed all the time. When nothing waits, cosignatures are told too: under
+        load new ones come by themselves. Prunes as well.
         """
         first_ms, last_ms = self._limits.announce_first_ms, self._limits.announce_last_ms
         until_ms = now_ms - first_ms
@@ -201,4 +218,5 @@ class Gossip:
         if has_newer or (behind and (newest_ms is not None or self._interval_ms <= last_ms)):
             self._interval_ms = min(self._interval_ms, last_ms)
             self.announce_ms = now_ms + self._interval_ms
-        return [*self._prune(now_ms), *([Multicast(told, replace(tip, waiting=ids))] if told else [])]
+        said: list[Message] = [replace(tip, waiting=ids), *(() if box else cosignatures)]
+        return [*self._prune(now_ms), *(Multicast(told, one) for one in said if told)]

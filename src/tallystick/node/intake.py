@@ -10,6 +10,7 @@ from tallystick.ledger import messages
 from tallystick.ledger.address import AddressRecord
 from tallystick.ledger.block import Block, check_certificates_hash, check_form, check_signatures
 from tallystick.ledger.certificate import certificate_codec, check_payload, check_signed, payload_codec
+from tallystick.ledger.checkpoint import Cosignature
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.header import SignedHeader
 from tallystick.ledger.keys import Verify, is_signed
@@ -71,7 +72,7 @@ class Intake:
         match message:
             case Certificates(entries):
                 return self._check_entries(entries)
-            case Votes():
+            case Votes() | messages.Cosignatures():
                 return self._check_heard(message)
         refused = _refusal_of(self._check_signatures, message)
         if refused is None:
@@ -139,8 +140,11 @@ class Intake:
             if not self._verify(record.signed_bytes(self._ledger_id), record.signature, record.key):
                 raise Refused(Rule.N7, f"the address of {record.key.hex()[:16]}… is not signed by it")
 
-    def _check_heard(self, votes: Votes) -> CheckedMessage:
-        """Of what a peer heard, each tally stands for itself: one that is badly signed takes no other with it."""
+    def _check_heard(self, said: Votes | messages.Cosignatures) -> CheckedMessage:
+        """Of what a peer heard, each part stands for itself: one that is badly signed takes no other with it."""
+        return self._check_votes_heard(said) if isinstance(said, Votes) else self._check_cosignatures(said)
+
+    def _check_votes_heard(self, votes: Votes) -> CheckedMessage:
         refusals = [refused for one in votes.tallies if (refused := _refusal_of(check_tally, one))][:1]
         if refusals:
             return CheckedMessage(None, tuple(refusals))
@@ -151,6 +155,18 @@ class Intake:
             else:
                 good.append(tally)
         return CheckedMessage(Votes(tuple(good)) if good else None, tuple(refusals), late=late)
+
+    def _check_cosignatures(self, said: messages.Cosignatures) -> CheckedMessage:
+        """One a member and size is looked at, and one refusal told: no honest peer sends more."""
+        refusals, good, wanted = list[Refused](), [], dict[tuple[bytes, int], Cosignature]()
+        for one in filter(self._knowledge.wants_cosignature, said.cosignatures):
+            wanted.setdefault((one.member, one.size), one)
+        for one in wanted.values():
+            if self._knowledge.is_cosigned(one, self._verify):
+                good.append(one)
+            else:
+                refusals.append(Refused(Rule.N10, f"it is not signed by {one.member.hex()[:16]}…"))
+        return CheckedMessage(messages.Cosignatures(tuple(good)) if good else None, tuple(refusals[:1]))
 
     def _check_recovery(self, message: messages.RecoveryRequest | messages.RecoveryResponse) -> None:
         member = message.member

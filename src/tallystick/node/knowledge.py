@@ -42,6 +42,10 @@ class Knowledge:
         """Whether this very record, signature included, is the one kept of its key."""
         self.check_proof = copy.finality.check_proof
         """Raises `Refused` for votes that prove nothing, however they are signed."""
+        self.wants_cosignature = copy.checkpoints.wants
+        """Whether this cosignature would count, or may later."""
+        self.is_cosigned = copy.checkpoints.is_signed
+        """Whether its member signed it for this ledger's log."""
         self.wanted_votes = agreement.wanted_votes
         """Of these votes those that would count."""
 

@@ -5,12 +5,48 @@ from itertools import islice
 from typing import Final
 
 from tallystick.consensus.agreement import Equivocation
+from tallystick.ledger.blockchain import Blockchain
+from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.keys import is_signed
 from tallystick.ledger.state import State
 from tallystick.ledger.vote import Tally, Vote, tally_of
+from tallystick.node.archive import Archive, kept_epoch
+from tallystick.node.events import Action, PersistFinalization
 
 _TALLIES_A_MESSAGE: Final = 4
 _REMEMBERED: Final = 1_024
+
+
+class LastFinalization:
+    """The votes for the last block of the epoch before: those that come late join what is kept, for proofs to come."""
+
+    def __init__(self, index: int, tally: Tally, epoch: Epoch) -> None:
+        self._index, self._epoch = index, epoch
+        self.tally = tally
+
+    @classmethod
+    def of(cls, index: int, tally: Tally | None, epoch: Epoch) -> "LastFinalization | None":
+        """Of the block that ended this epoch, if these votes did it."""
+        return cls(index, tally, epoch) if tally is not None and tally.ballot.epoch == epoch.number else None
+
+    @classmethod
+    def kept(cls, archive: Archive, chain: Blockchain) -> "LastFinalization | None":
+        """As it is kept."""
+        number, index = chain.state.epoch.number - 1, chain.state.epoch.first_index - 1
+        return cls.of(index, archive.finalization(index), kept_epoch(number, archive, chain)) if number >= 0 else None
+
+    def lacking(self, tally: Tally) -> list[Vote]:
+        """Votes of the epoch's members that are not there yet."""
+        if tally.ballot != self.tally.ballot:
+            return []
+        held = {member for member, _ in self.tally.signatures}
+        return [one for one in tally.votes if one.member not in held and self._epoch.stake(one.member)]
+
+    def add(self, tally: Tally, actions: list[Action]) -> None:
+        """Have them kept with the others; their signatures are good."""
+        if lacking := self.lacking(tally):
+            self.tally = tally_of([*self.tally.votes, *lacking])
+            actions.append(PersistFinalization(self._index, self.tally))
 
 
 class LateVotes:

@@ -68,6 +68,9 @@ class Limits:
     addresses_per_second: int = 16
     """Address records that a peer may tell, on average, that this node did not know; it may save up as many as the
     largest ledger has members."""
+    cosignatures_per_second: int = 256
+    """Cosignatures that a peer may tell, on average, that this node did not know; it may save up as many as the
+    largest ledger has members."""
 
 
 class Allowances:

@@ -14,17 +14,19 @@ from tallystick.ledger.block import verified
 from tallystick.ledger.blockchain import Blockchain
 from tallystick.ledger.certificate import AnyCertificate, issue_evidence
 from tallystick.ledger.changes import VOTING
+from tallystick.ledger.checkpoint import Cosignature
 from tallystick.ledger.errors import Refused, Rule
-from tallystick.ledger.messages import Blocks, Entry, NewBlock, Request, Said, Status
+from tallystick.ledger.messages import Blocks, Cosignatures, Entry, NewBlock, Request, Said, Status
 from tallystick.ledger.state import State
 from tallystick.ledger.vote import Tally, Vote
 from tallystick.node import events
 from tallystick.node.agreement import Agreement, AgreementStatus
-from tallystick.node.archive import Archive
+from tallystick.node.archive import Archive, kept_epoch
 from tallystick.node.certificate_box import CertificateBox
 from tallystick.node.chain_copy import RECENT_BLOCKS, ChainCopy
+from tallystick.node.checkpoints import Checkpoints, Countersigned
 from tallystick.node.events import Action, Broadcast, CheckedMessage, Event, Peer, Send, Timer, refuse
-from tallystick.node.finality_proofs import Checkpoint, Proof
+from tallystick.node.finality_proofs import Proof, TrustedBlock
 from tallystick.node.gossip import Gossip
 from tallystick.node.knowledge import Knowledge
 from tallystick.node.late_votes import LateVotes
@@ -43,18 +45,18 @@ class Node:
         agreement: Agreement,
         limits: Limits | None = None,
         archive: Archive | None = None,
-        checkpoint: Checkpoint | None = None,
+        trusted_block: TrustedBlock | None = None,
     ) -> None:
         self.limits = limits or Limits()
         self.chain = chain
         self.box = CertificateBox(self.limits, self.state, chain.finder)
         self._agreement = agreement
         self.exchange = PeerExchange(self.limits, chain.genesis, self.state, archive.addresses() if archive else ())
-        self.sync = Sync(self.limits, agreement.finality(chain, self.limits, checkpoint))
+        self.sync = Sync(self.limits, agreement.finality(chain, self.limits, trusted_block))
         self._gossip = Gossip(self.limits)
         self._search = PayloadSearch(self.limits)
-        own = agreement.wallet.public_key if agreement.wallet is not None else None
-        self._copy = ChainCopy(chain, self.box, self._search, self.sync, own)
+        self._checkpoints = Checkpoints(chain.genesis, self.state, agreement, self.limits)
+        self._copy = ChainCopy(chain, self.box, self._search, self.sync, self._checkpoints)
         self._late = LateVotes()
         self._allowances = Allowances(self.limits.requests_per_second, 2 * self.limits.requests_per_second)
         self._timers: dict[Timer, int] = {}
@@ -62,6 +64,8 @@ class Node:
         if archive is not None:
             self._resume(archive)
         agreement.start(chain, self.box, archive)
+        epoch = kept_epoch(self.state.tip.epoch, archive, chain) if archive is not None else self.state.epoch
+        self._checkpoints.resume(archive, epoch)
         self.knowledge = Knowledge(agreement, self._copy, self.box, self.exchange)
 
     def _resume(self, archive: Archive) -> None:
@@ -87,6 +91,11 @@ class Node:
     def state(self) -> State:
         """The agreed state at the tip."""
         return self.chain.state
+
+    @property
+    def checkpoint(self) -> Countersigned | None:
+        """The newest checkpoint that is countersigned, as far as this node knows since its start."""
+        return self._checkpoints.newest
 
     def agreement_status(self) -> AgreementStatus:
         """How this node's part in agreement stands."""
@@ -150,10 +159,13 @@ class Node:
             case events.UnbanAsked(peer):
                 self.exchange.unban(peer, actions)
                 self._dial(now_ms, actions)
+            case events.FreshCheckpointAsked():
+                self._ask_anew(now_ms, None, actions)
             case events.VotesRead(late, kept):
                 self._compare(now_ms, (late,), kept, actions)
         self._report_equivocations(now_ms, self._agreement.take_equivocations(), actions)
         self._update_peers(now_ms, actions)
+        self._settle_checkpoints(now_ms, actions)
         return actions
 
     def _on_timer(self, now_ms: int, timer: Timer, actions: list[Action]) -> None:
@@ -163,7 +175,7 @@ class Node:
             case Timer.GOSSIP:
                 self._share(now_ms, actions)
             case Timer.ANNOUNCE:
-                actions.extend(self._gossip.announce(now_ms, self._status(), self.box))
+                actions.extend(self._gossip.announce(now_ms, self._status(), self.box, self._checkpoints.told()))
                 self._set_timer(Timer.ANNOUNCE, self._gossip.announce_ms, actions)
             case Timer.SYNC:
                 self._search.expire(now_ms)
@@ -188,11 +200,8 @@ class Node:
                 self._on_request(now_ms, peer, request, actions)
             case said if isinstance(said, Said):
                 self._on_said(now_ms, peer, said, actions)
-            case messages.Prune():
-                self._gossip.pruned(peer)
-            case messages.Addresses(records):
-                if self.exchange.heard(now_ms, peer, records, actions):
-                    self._dial(now_ms, actions)
+            case messages.Prune() | messages.Addresses() | messages.Cosignatures() as told:
+                self._on_told(now_ms, peer, told, actions)
             case NewBlock() | Blocks() | messages.Finalizations() | messages.Headers() as said:
                 self._on_blocks(now_ms, peer, said, actions)
             case Status():
@@ -200,6 +209,22 @@ class Node:
             case messages.Payloads(payloads):
                 actions.extend(events.PersistPayload(payload) for payload in self._search.received(peer, payloads))
                 self._ask_for_more(now_ms, actions)
+
+    def _on_told(
+        self,
+        now_ms: int,
+        peer: Peer,
+        told: messages.Prune | messages.Addresses | messages.Cosignatures,
+        actions: list[Action],
+    ) -> None:
+        match told:
+            case messages.Prune():
+                self._gossip.pruned(peer)
+            case messages.Addresses(records):
+                if self.exchange.heard(now_ms, peer, records, actions):
+                    self._dial(now_ms, actions)
+            case messages.Cosignatures():
+                self._pass_on(self._checkpoints.receive(now_ms, peer, told, actions), peer, actions)
 
     def _on_request(self, now_ms: int, peer: Peer, request: Request, actions: list[Action]) -> None:
         """Answer, within the peer's allowance: what waits, from the box; what is kept, the host sends."""
@@ -212,6 +237,8 @@ class Node:
                 self._on_said(now_ms, peer, request, actions)
             case messages.ProposalRequest():
                 self._agreement.answer(peer, request, actions)
+            case messages.CosignatureRequest():
+                self._ask_anew(now_ms, peer, actions)
             case messages.CertificateRequest(ids):
                 self._gossip.grafted(peer)
                 entries = [entry for one in dict.fromkeys(ids) if (entry := self.box.get(one))]
@@ -320,6 +347,29 @@ class Node:
             if deadline_ms is not None and deadline_ms < self._timers.get(Timer.SYNC, deadline_ms + 1):
                 self._set_timer(Timer.SYNC, deadline_ms, actions)
 
+    # ---- checkpoints ------------------------------------------------------------------------------------------
+
+    def _settle_checkpoints(self, now_ms: int, actions: list[Action]) -> None:
+        """Cosign what is due, unless this node's state is not the ledger's; pass on what others cosigned."""
+        if self._copy.mismatch is None:
+            if self.sync.best_index > self.state.index:
+                self._checkpoints.fetching()
+            is_behind = self.sync.is_behind(self.state.index, now_ms)
+            due_ms = self._checkpoints.settle(now_ms, not self.box, is_behind, actions)
+            self._set_timer(Timer.CHECKPOINT, due_ms, actions)
+            self._pass_on(self._checkpoints.take_fresh(), None, actions)
+
+    def _pass_on(self, new: tuple[Cosignature, ...], peer: Peer | None, actions: list[Action]) -> None:
+        """Along the tree of peers, as certificates go; whom that does not reach is told at the next connection."""
+        peers = self._gossip.eager(but=peer) if new else ()
+        actions.extend(events.Multicast(peers, Cosignatures(new)) for _ in peers[:1])
+
+    def _ask_anew(self, now_ms: int, peer: Peer | None, actions: list[Action]) -> None:
+        """Somebody wants fresh cosignatures of an idle tip: a peer is told those at hand."""
+        if peer is not None:
+            actions.extend(Send(peer, one) for one in self._checkpoints.told())
+        self._checkpoints.ask_anew(now_ms, peer, self.sync.is_behind(self.state.index, now_ms), actions)
+
     # ---- evidence ---------------------------------------------------------------------------------------------
 
     def _on_late(self, now_ms: int, peer: Peer, late: tuple[Tally, ...], actions: list[Action]) -> None:
@@ -349,6 +399,7 @@ class Node:
         self._dial(now_ms, actions)
         actions.append(Send(peer, self._status(self.box.ids(messages.MAX_IDS))))
         actions.extend(self._gossip.connected(peer))
+        actions.extend(Send(peer, one) for one in self._checkpoints.told())
         if self.box:
             self._has_news(now_ms, actions)
         self._agreement.connected(now_ms, peer, actions)

@@ -9,11 +9,14 @@ from msgspec.structs import replace
 from tallystick.consensus import agreement
 from tallystick.consensus.agreement import Equivocation, Finalized, Output, SendProposal
 from tallystick.consensus.recovery import RECOVERING
+from tallystick.consensus.signing_guard import Place
 from tallystick.consensus.simplex import Simplex
 from tallystick.ledger import messages
 from tallystick.ledger.block import Block, verified
 from tallystick.ledger.blockchain import Blockchain, CheckForger
 from tallystick.ledger.certificate import AnyCertificate, certificates_hash
+from tallystick.ledger.checkpoint import Checkpoint, Cosignature
+from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.finality import Finalization
 from tallystick.ledger.header import SignedHeader
 from tallystick.ledger.messages import Proposal, RecoveryRequest, RecoveryResponse, Said, Votes, votes_in_parts
@@ -24,7 +27,8 @@ from tallystick.node.agreement import Agreement, AgreementStatus, Step, status_o
 from tallystick.node.archive import Archive, kept_epoch
 from tallystick.node.certificate_box import CertificateBox
 from tallystick.node.events import Action, Broadcast, Peer, ReportStuck, Send
-from tallystick.node.finality_proofs import Checkpoint, FinalityProofs
+from tallystick.node.finality_proofs import FinalityProofs, TrustedBlock
+from tallystick.node.late_votes import LastFinalization
 from tallystick.node.limits import Allowances, Limits
 
 _PATIENCE: Final = 4
@@ -81,7 +85,7 @@ class SimplexDriver(Agreement):
     _box: CertificateBox
     _finality: FinalityProofs
     _corrections: Allowances
-    _epoch_number: int
+    _epoch: Epoch
 
     def __init__(self, simplex: Simplex) -> None:
         self.simplex = simplex
@@ -93,6 +97,7 @@ class SimplexDriver(Agreement):
         self._routes: dict[tuple[bytes, bytes], _Route] = {}
         self._recovery_ms = 0
         """When the others are to be asked again, by a member that lost its guard."""
+        self._last: LastFinalization | None = None
         self._place = (-1, -1)
         self._entered_ms = 0
 
@@ -100,8 +105,8 @@ class SimplexDriver(Agreement):
     def check_forger(self) -> CheckForger:
         return self.simplex.check_forger
 
-    def finality(self, chain: Blockchain, limits: Limits, checkpoint: Checkpoint | None) -> FinalityProofs:
-        self._finality = FinalityProofs(chain.state, limits.range_blocks, checkpoint)
+    def finality(self, chain: Blockchain, limits: Limits, trusted_block: TrustedBlock | None) -> FinalityProofs:
+        self._finality = FinalityProofs(chain.state, limits.range_blocks, trusted_block)
         return self._finality
 
     def start(self, chain: Blockchain, box: CertificateBox, archive: Archive | None) -> None:
@@ -110,6 +115,7 @@ class SimplexDriver(Agreement):
         if archive is None:
             self.simplex.start(chain, None)
             return
+        self._last = LastFinalization.kept(archive, chain)
         tip = archive.finalization(chain.state.index)
         finalization = Finalization(tip, kept_epoch(tip.ballot.epoch, archive, chain)) if tip is not None else None
         votes, blocks = archive.votes(chain.state.epoch.number), [verified(one) for one in archive.proposals()]
@@ -117,7 +123,7 @@ class SimplexDriver(Agreement):
 
     def _begin_epoch(self) -> None:
         """A motion may have set another delta."""
-        self._epoch_number = self._chain.state.epoch.number
+        self._epoch = self._chain.state.epoch
         self._corrections = Allowances(1_000 / (_CORRECT_EVERY * self._delta_ms), 1)
 
     @property
@@ -130,7 +136,7 @@ class SimplexDriver(Agreement):
         """Asked before any signature is verified, and again when the message's turn comes."""
         views = self.simplex.views
         match message:
-            case _ if self._finality.is_below_checkpoint:
+            case _ if self._finality.is_below_trusted_block:
                 return False
             case Proposal(view, _, header, _, ids):
                 is_new = views.wants(header) and views.proposals.whole(header.hash) is None
@@ -165,7 +171,7 @@ class SimplexDriver(Agreement):
 
     def wanted_votes(self, votes: Votes) -> Votes | None:
         """Certificates that say something new, and single votes of members for views at hand."""
-        if self._finality.is_below_checkpoint:
+        if self._finality.is_below_trusted_block:
             return None
         views, wanted = self.simplex.views, []
         tallies = [(tally, views.is_certificate(tally)) for tally in votes.tallies]
@@ -173,6 +179,8 @@ class SimplexDriver(Agreement):
         for tally, is_certificate in tallies:
             is_wanted = is_certificate or views.wants_vote(tally.ballot, view)
             counting = [one for one in tally.votes if is_wanted and views.voting_stake(tally.ballot, one.member)]
+            if self._last is not None and not counting:
+                counting = self._last.lacking(tally)
             if counting:
                 wanted.append(tally if len(counting) == len(tally.signatures) else tally_of(counting))
         return Votes(tuple(wanted)) if wanted else None
@@ -195,9 +203,7 @@ class SimplexDriver(Agreement):
             case _ if not self.is_wanted(said):
                 pass  # things moved on while it was verified
             case Votes(tallies):
-                self.heard_late(now_ms, peer, tallies, actions)
-                for tally in tallies:
-                    self._equivocations += self.simplex.add_tally(tally)
+                self._on_votes(now_ms, peer, tallies, actions)
             case Proposal():
                 self._on_proposal(now_ms, peer, said)
             case messages.ProposalCertificates(block_hash, certificates):
@@ -207,6 +213,13 @@ class SimplexDriver(Agreement):
                 self._on_recovery_request(now_ms, peer, said, actions)
             case RecoveryResponse():
                 self._on_recovery_response(said, actions)
+
+    def _on_votes(self, now_ms: int, peer: Peer, tallies: Iterable[Tally], actions: list[Action]) -> None:
+        self.heard_late(now_ms, peer, tallies, actions)
+        for tally in tallies:
+            if self._last is not None:
+                self._last.add(tally, actions)
+            self._equivocations += self.simplex.add_tally(tally)
 
     def is_over(self, ballot: Ballot) -> bool:
         views = self.simplex.views
@@ -247,7 +260,7 @@ class SimplexDriver(Agreement):
     # ---- steps ------------------------------------------------------------------------------------------------
 
     def step(self, now_ms: int, is_behind: Callable[[], bool], actions: list[Action]) -> Step:
-        if self._finality.is_below_checkpoint:
+        if self._finality.is_below_trusted_block:
             return Step()
         self._ask_to_recover(now_ms, actions)
         for partial in list(self._partial.values()):
@@ -295,9 +308,17 @@ class SimplexDriver(Agreement):
         if records := self.simplex.guard.take_records():
             actions.append(events.PersistSigned(records))
 
+    def cosign(self, checkpoint: Checkpoint, place: Place, time_s: int, actions: list[Action]) -> Cosignature | None:
+        if self.simplex.mismatch is not None or self._finality.is_below_trusted_block:
+            return None
+        signed = self.simplex.guard.cosign(checkpoint, place, time_s)
+        self._sync_guard(actions)
+        return signed
+
     def tip_advanced(self, finalization: Finalization | None) -> None:
         self.simplex.tip_advanced(finalization)
-        if self._chain.state.epoch.number != self._epoch_number:
+        if (tip := self._chain.state).epoch.number != self._epoch.number:
+            self._last = LastFinalization.of(tip.index, finalization.tally if finalization else None, self._epoch)
             self._begin_epoch()
         self._forget_partial()
         self._asked_ms.clear()

@@ -8,8 +8,8 @@ from tallystick.ledger.block import Block
 from tallystick.ledger.certificate import Payload, payload_codec
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.errors import Refused, Rule
+from tallystick.ledger.file_statement import file_statement_in
 from tallystick.problems import DamagedStore
-from tallystick.storage.file_statement import file_statement_in
 from tallystick.storage.sqlite_file import Database, decode_column
 
 _COLUMNS: Final = {

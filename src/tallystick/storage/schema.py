@@ -8,13 +8,13 @@ from tallystick.ledger.errors import Refused
 from tallystick.ledger.genesis import Genesis, decode_genesis
 from tallystick.problems import DamagedStore, NoChain, StoreError
 
-FORMAT_VERSION: Final = 6
+FORMAT_VERSION: Final = 7
 _APPLICATION_ID: Final = 0x74616C79  # "taly": marks the file as this program's
 
 KEPT: Final = {
     "genesis": "encoded BLOB NOT NULL",
     "blocks": "block_index INTEGER PRIMARY KEY CHECK (block_index > 0), block_hash BLOB NOT NULL, "
-    "encoded BLOB NOT NULL",
+    "header_leaf BLOB NOT NULL, encoded BLOB NOT NULL",
     "finalizations": "block_index INTEGER PRIMARY KEY, encoded BLOB NOT NULL",
     "epoch_ends": "epoch INTEGER PRIMARY KEY, block_index INTEGER UNIQUE NOT NULL, roots BLOB NOT NULL, members BLOB",
     "votes": "number INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, view INTEGER NOT NULL, encoded BLOB NOT NULL",
@@ -23,6 +23,7 @@ KEPT: Final = {
     "payloads": "payload_hash BLOB PRIMARY KEY, encoded BLOB NOT NULL",
     "erased": "payload_hash BLOB PRIMARY KEY NOT NULL",
     "addresses": "public_key BLOB PRIMARY KEY, encoded BLOB NOT NULL",
+    "cosignatures": "size INTEGER NOT NULL, member BLOB NOT NULL, encoded BLOB NOT NULL, PRIMARY KEY (size, member)",
     "names": "public_key BLOB PRIMARY KEY, name TEXT NOT NULL",
 }
 """Tables that nothing else can tell; each has row ids, by which what is readable of it can be saved."""
@@ -37,7 +38,10 @@ DERIVED: Final = {
     "snapshot": "block_index INTEGER PRIMARY KEY, encoded BLOB NOT NULL, digest BLOB NOT NULL)",
     "about": "certificate_id BLOB, block_index INTEGER, position INTEGER, "
     "PRIMARY KEY (certificate_id, block_index, position)) WITHOUT ROWID",
+    "state_parts": "block_index INTEGER PRIMARY KEY, members_hash BLOB NOT NULL)",
     "decided": "motion BLOB PRIMARY KEY, block_index INTEGER NOT NULL, outcome INTEGER NOT NULL) WITHOUT ROWID",
+    "tiles": "tree INTEGER, level INTEGER, number INTEGER, block_index INTEGER NOT NULL, position INTEGER NOT NULL, "
+    "root BLOB NOT NULL, middle BLOB NOT NULL, hashes BLOB NOT NULL, PRIMARY KEY (tree, level, number))",
 }
 """Tables that follow from the others, and can be made anew."""
 

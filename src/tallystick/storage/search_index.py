@@ -14,9 +14,9 @@ from typing import Any, Final, NamedTuple
 
 from tallystick.ledger.block import Block
 from tallystick.ledger.certificate import AnyCertificate, Payload, Statement
+from tallystick.ledger.file_statement import file_statement_in
 from tallystick.ledger.kinds import kind_of
 from tallystick.problems import DamagedStore
-from tallystick.storage.file_statement import file_statement_in
 from tallystick.storage.sqlite_file import carry_over, explained, remove_database
 from tallystick.storage.store import Store
 

@@ -289,7 +289,13 @@ class Database:
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """What is read inside is one state of the file, whatever other processes write meanwhile."""
+        """What is read inside is one state of the file, whatever other processes write meanwhile.
+
+        Within a transaction, or another such state, it is that one.
+        """
+        if self.connection.in_transaction:
+            yield
+            return
         with self._guarded():
             self.connection.execute("BEGIN")
             try:

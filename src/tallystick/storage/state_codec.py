@@ -42,6 +42,7 @@ class _Encoded(Struct, frozen=True, array_like=True, forbid_unknown_fields=True)
     headers: _Tree
     epoch_ends: tuple[BlockContext, ...]
     voters: Digest
+    checkpoint_ms: _Time
     params: Params
     organisations: tuple[Organisation, ...]
     keys: tuple[tuple[PublicKey, KeyEntry], ...]
@@ -65,6 +66,7 @@ def encode_state(state: State) -> bytes:
             headers=state.headers,
             epoch_ends=state.epoch_ends,
             voters=state.voters,
+            checkpoint_ms=state.checkpoint_ms,
             params=state.params,
             organisations=tuple(state.directory.organisations.values()),
             keys=tuple(state.directory.keys.items()),
@@ -94,6 +96,7 @@ def decode_state(data: bytes, genesis: Genesis) -> State:
         params=params,
         epoch_ends=encoded.epoch_ends,
         voters=encoded.voters,
+        checkpoint_ms=encoded.checkpoint_ms,
         directory=Directory.of(encoded.organisations, dict(encoded.keys)),
         status=Status(reduce(lambda trie, entry: trie.set(*entry), encoded.status, Trie())),
         motions=Motions({one.id: one for one in encoded.motions}),

@@ -6,25 +6,33 @@ found. `names` is the owner's own address book, which nobody vouches for.
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Annotated, Any, Final, NamedTuple, TypeVar
+
+from msgspec import Meta, Raw
 
 from tallystick.ledger.address import AddressRecord, address_codec
 from tallystick.ledger.block import Block, block_codec
 from tallystick.ledger.blockchain import Blockchain, Snapshot
-from tallystick.ledger.certificate import Payload, certificate_codec
-from tallystick.ledger.encoding import Codec, encode
+from tallystick.ledger.certificate import AnyCertificate, Payload, certificate_codec
+from tallystick.ledger.checkpoint import Cosignature, cosignature_codec
+from tallystick.ledger.encoding import Codec, Encoded, encode
 from tallystick.ledger.errors import Refused, Rule
-from tallystick.ledger.fields import MAX_INDEX
+from tallystick.ledger.fields import MAX_INDEX, Signature
 from tallystick.ledger.finality import FinalHeader, Members, members_codec
 from tallystick.ledger.genesis import Genesis
+from tallystick.ledger.header import Header
+from tallystick.ledger.merkle import leaf_hash
 from tallystick.ledger.messages import Entry
-from tallystick.ledger.state import StateRoots
+from tallystick.ledger.params import MAX_BLOCK_BYTES, MAX_BLOCK_CERTIFICATES
+from tallystick.ledger.roots import StateRoots
 from tallystick.ledger.vote import FINALIZE, Tally, tally_codec
-from tallystick.node.events import PersistBlock
+from tallystick.node.events import PersistBlock, PersistCosignatures
 from tallystick.problems import DamagedStore, StoreError
 from tallystick.storage.decision_tables import DecisionTables
-from tallystick.storage.payload_tables import PayloadTables
+from tallystick.storage.log_tiles import HashTiles, kept_leaves, leaves_of
+from tallystick.storage.payload_tables import PayloadTables, is_hash
 from tallystick.storage.schema import check_format, read_genesis, write_schema
 from tallystick.storage.snapshots import Snapshots
 from tallystick.storage.sqlite_file import (
@@ -42,8 +50,25 @@ _ROWS_AT_ONCE: Final = 16
 _HASHES_AT_ONCE: Final = 1024
 
 T = TypeVar("T")
+BlockT = TypeVar("BlockT", Block, "Outline")
 
 _roots_codec: Codec[StateRoots] = Codec(StateRoots, 1024, "state roots")
+
+
+class Outline(Encoded):
+    """A block whose certificates are not decoded: of many, a proof is of one."""
+
+    header: Header
+    signature: Signature
+    certificates: Annotated[tuple[Raw, ...], Meta(max_length=MAX_BLOCK_CERTIFICATES)]
+
+    @property
+    def index(self) -> int:
+        """As of the block."""
+        return self.header.index
+
+
+_outline_codec: Codec[Outline] = Codec(Outline, MAX_BLOCK_BYTES, "block")
 
 
 class EpochEnd(NamedTuple):
@@ -70,6 +95,7 @@ class Store:
         self.database = database
         self.payload_tables = PayloadTables(database)
         self.decision_tables = DecisionTables(database)
+        self.hash_tiles = HashTiles(database, partial(kept_leaves, database, genesis))
         self._snapshots = Snapshots(database, genesis)
 
     @classmethod
@@ -122,14 +148,18 @@ class Store:
             yield
 
     @contextmanager
-    def batch(self) -> Iterator[None]:
-        """Make all changes within one transaction: they are durable on leaving, together, or none of them is."""
+    def batch(self, kept_bytes: int = 0) -> Iterator[None]:
+        """Make all changes within one transaction: they are durable on leaving, together, or none of them is.
+
+        `kept_bytes`: about how much is written at once, and not by further calls.
+        """
         tip_index = self.tip_index
         try:
-            with self.database.transaction():
+            with self.database.transaction(kept_bytes):
                 yield
         except BaseException:
             self.tip_index = tip_index
+            self.hash_tiles.forget()
             self._snapshots = Snapshots(self.database, self.genesis)
             raise
 
@@ -139,8 +169,8 @@ class Store:
         block, execute = kept.block, self.database.execute
         if block.index != self.tip_index + 1:
             raise StoreError(f"{self.path} ends at block {self.tip_index}; block {block.index} does not come next")
-        with self.database.transaction(len(block.encoded)):
-            execute("INSERT INTO blocks VALUES (?, ?, ?)", (block.index, block.hash, block.encoded))
+        with self.batch(len(block.encoded)):
+            self.add_block(block)
             if kept.finalization is not None:
                 execute("INSERT INTO finalizations VALUES (?, ?)", (block.index, encode(kept.finalization)))
             if kept.roots is not None:
@@ -151,8 +181,17 @@ class Store:
             self.database.execute_many("DELETE FROM waiting WHERE certificate_id = ?", ids)
             self.payload_tables.add_block(block, kept.payloads)
             self.decision_tables.add_block(block, dict(kept.decided))
+            if kept.members_hash:
+                self.keep_state_parts(block.index, kept.members_hash)
+            for tree, leaf_hashes in leaves_of(block).items():
+                self.hash_tiles.append(tree, block.index, leaf_hashes)
         self._snapshots.added(len(block.certificates))
         self.tip_index = block.index
+
+    def add_block(self, block: Block) -> None:
+        """Keep a block by itself, within a transaction: what is derived of it is for the caller to add."""
+        row = (block.index, block.hash, leaf_hash(block.header.encoded), block.encoded)
+        self.database.execute("INSERT INTO blocks VALUES (?, ?, ?, ?)", row)
 
     def keep_epoch_end(self, index: int, end: EpochEnd) -> None:
         """Keep what proves the next epoch's members with the last block of an epoch, within a transaction."""
@@ -219,15 +258,26 @@ class Store:
         rows = self.database.select("SELECT encoded FROM finalizations WHERE block_index = ?", (index,))
         return self._decode(tally_codec, rows[0][0], f"the finalization of block {index}") if rows else None
 
+    def keep_finalization(self, index: int, finalization: Tally) -> None:
+        """Raises `StoreError`, and then nothing has changed."""
+        with self.database.transaction():
+            row = (encode(finalization), index)
+            self.database.execute("UPDATE finalizations SET encoded = ? WHERE block_index = ?", row)
+
     def finalized_from(self, index: int) -> int | None:
         sql = "SELECT min(block_index) FROM finalizations WHERE block_index >= ?"
         found: int | None = self.database.select(sql, (index,))[0][0]
         return found
 
+    def finalized_until(self) -> int:
+        """The newest block that is final by what is kept; 0: none."""
+        found: int | None = self.database.select("SELECT max(block_index) FROM finalizations")[0][0]
+        return found or 0
+
     def final_header(self, index: int) -> FinalHeader | None:
         """Raises `DamagedStore` when a row is not what it should be."""
         finalization = self.finalization(index)
-        block = self.block(index) if finalization is not None else None
+        block = self.outline(index) if finalization is not None else None
         if finalization is None or block is None:
             return None
         end = self.epoch_end(index)
@@ -245,6 +295,29 @@ class Store:
     def epoch_ends(self, epoch: int, most: int) -> list[int]:
         sql = "SELECT block_index FROM epoch_ends WHERE epoch >= ? ORDER BY epoch LIMIT ?"
         return [row[0] for row in self.database.select(sql, (epoch, most))]
+
+    def keep_state_parts(self, first: int, hashes: bytes | bytearray) -> None:
+        """Keep the `members_hash` of this block and of those after it, 32 bytes each, and no others from it on."""
+        rows = [(first + at // 32, bytes(hashes[at : at + 32])) for at in range(0, len(hashes), 32)]
+        self.database.execute("DELETE FROM state_parts WHERE block_index >= ?", (first,))
+        self.database.execute_many("INSERT INTO state_parts VALUES (?, ?)", rows)
+
+    def members_hash(self, index: int) -> bytes:
+        """The part of a block's state root that is not about the log (`LogRoots`). Raises `DamagedStore`.
+
+        That it leads to the block's state root is for who asks to see.
+        """
+        rows = self.database.select("SELECT members_hash FROM state_parts WHERE block_index = ?", (index,))
+        if not rows or not is_hash(rows[0][0]):
+            missing = f"a part of the state after block {index} is missing"
+            raise DamagedStore(f"{self.path}: {missing}; run: tallystick check --repair")
+        found: bytes = rows[0][0]
+        return found
+
+    def changes_of_voters(self, after: int, last: int) -> list[int]:
+        """The epochs after one, and up to another, that have other voters than the epoch before; ascending."""
+        sql = "SELECT epoch + 1 FROM epoch_ends WHERE members IS NOT NULL AND epoch >= ? AND epoch < ? ORDER BY epoch"
+        return [row[0] for row in self.database.select(sql, (after, last))]
 
     def voters(self, epoch: int) -> Members | None:
         """Raises `DamagedStore` when the row is not a list of members."""
@@ -264,14 +337,20 @@ class Store:
 
     def blocks(self, start: int = 1) -> Iterator[Block]:
         """Raises `DamagedStore` at a row that is not the block it should be."""
-        return (self._decode_block(*row) for row in self._column("encoded", start, _ROWS_AT_ONCE))
+        return (self._decode_block(block_codec, *row) for row in self._column("encoded", start, _ROWS_AT_ONCE))
 
     def block(self, index: int) -> Block | None:
         """The kept block with this index; block 0 is not kept. Raises `DamagedStore` where one is missing."""
-        rows = self.database.select("SELECT encoded FROM blocks WHERE block_index = ?", (index,))
-        if not rows and 0 < index <= self.tip_index:
-            raise self._damaged(f"block {index}", Refused(Rule.B1, "it is missing"))
-        return self._decode_block(index, rows[0][0]) if rows else None
+        return self._read_block(block_codec, index)
+
+    def outline(self, index: int) -> Outline | None:
+        """The same, at a tenth of the cost for a large block."""
+        return self._read_block(_outline_codec, index)
+
+    def certificate_in(self, block: Outline, position: int) -> AnyCertificate:
+        """Raises `DamagedStore` when it is none."""
+        what = f"certificate {position} of block {block.index}"
+        return self._decode(certificate_codec, bytes(block.certificates[position]), what)
 
     def blocks_with(self, digest: bytes) -> list[int]:
         """The kept blocks in whose bytes a digest stands: all are looked through."""
@@ -335,6 +414,21 @@ class Store:
             with suppress(Refused):
                 yield decode_column(address_codec, encoded)
 
+    def keep_cosignatures(self, kept: PersistCosignatures) -> None:
+        """Raises `StoreError`, and then nothing has changed."""
+        rows = [(one.size, one.member, encode(one)) for one in kept.cosignatures]
+        with self.database.transaction():
+            self.database.execute_many("INSERT OR REPLACE INTO cosignatures VALUES (?, ?, ?)", rows)
+            self.database.execute("DELETE FROM cosignatures WHERE size < ?", (kept.since,))
+            dropped = [(size,) for size in kept.dropped]
+            self.database.execute_many("DELETE FROM cosignatures WHERE size = ?", dropped)
+
+    def cosignatures(self) -> Iterator[Cosignature]:
+        """A row that is no cosignature is left out: members tell it again."""
+        for (encoded,) in self.database.select("SELECT encoded FROM cosignatures ORDER BY size, member"):
+            with suppress(Refused):
+                yield decode_column(cosignature_codec, encoded)
+
     # ---- the address book -----------------------------------------------------------------------------------
 
     def remember_names(self, names: Mapping[bytes, str]) -> None:
@@ -351,8 +445,14 @@ class Store:
 
     # ---- inside ---------------------------------------------------------------------------------------------
 
-    def _decode_block(self, index: int, encoded: object) -> Block:
-        block = self._decode(block_codec, encoded, f"block {index}")
+    def _read_block(self, codec: Codec[BlockT], index: int) -> BlockT | None:
+        rows = self.database.select("SELECT encoded FROM blocks WHERE block_index = ?", (index,))
+        if not rows and 0 < index <= self.tip_index:
+            raise self._damaged(f"block {index}", Refused(Rule.B1, "it is missing"))
+        return self._decode_block(codec, index, rows[0][0]) if rows else None
+
+    def _decode_block(self, codec: Codec[BlockT], index: int, encoded: object) -> BlockT:
+        block = self._decode(codec, encoded, f"block {index}")
         if block.index != index:
             raise self._damaged(f"block {index}", Refused(Rule.B1, f"the block says that its index is {block.index}"))
         return block

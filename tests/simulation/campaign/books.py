@@ -8,7 +8,7 @@ from tallystick.ledger.certificate import AnyCertificate, ProposalEvidence, Stak
 from tallystick.ledger.encoding import digest, encode
 from tallystick.ledger.finality import Members
 from tallystick.ledger.genesis import Genesis
-from tallystick.ledger.state import StateRoots
+from tallystick.ledger.roots import StateRoots
 from tallystick.ledger.vote import FINALIZE, Tally
 
 

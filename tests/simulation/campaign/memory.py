@@ -12,6 +12,10 @@ from tallystick.ledger.params import MAX_BLOCK_CERTIFICATES
 _FLOORS = ("tallystick.node.", "tallystick.consensus.")
 _LEFT_OUT = {
     "Node.chain",
+    "Checkpoints._state",
+    "_Candidate.state",
+    "_Candidate.voters",
+    "LastFinalization._epoch",
     "ChainCopy.chain",
     "Simplex.chain",
     "Views._chain",
@@ -35,7 +39,14 @@ _PROPOSALS = 3 * _VIEWS_WITH_VOTES
 
 LIMITS = {
     "ChainCopy._recent": 257,
-    "Node._timers": 6,
+    "Node._timers": 7,
+    "Checkpoints._candidates": 10,
+    "Checkpoints._ahead": _HOSTS,
+    "Checkpoints._fresh": 0,
+    "Checkpoints._strange": 0,
+    "Checkpoints._unkept": 10 * _HOSTS,
+    "Checkpoints._dropped": _CERTIFICATES,
+    "_Candidate.cosignatures": _HOSTS,
     "PayloadSearch._erased": 0,
     "Node._to_report": 2 * _CERTIFICATES,
     "CertificateBox._waiting": _CERTIFICATES,

@@ -29,6 +29,7 @@ from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY
 from tallystick.network.simulated_host import SimulatedHost
 from tallystick.node import knowledge
 from tallystick.node.certificate_box import CertificateBox
+from tallystick.node.checkpoints import Checkpoints
 from tallystick.node.events import PersistCertificates, PersistSigned
 from tallystick.node.node import Node
 from tallystick.node.simplex_driver import SimplexDriver
@@ -308,6 +309,21 @@ def negative_zero() -> list[Replacement]:
 
 
 MUTANTS: dict[str, Callable[[], list[Replacement]]] = {
+    "a smaller log is cosigned": lambda: [
+        rewritten(SigningGuard, "cosign", ("if last is not None and record.size <= last.size:", "if False:"))
+    ],
+    "who lost its guard cosigns": lambda: [
+        rewritten(SigningGuard, "cosign", (" or place <= max(self.silent, self.limited)", ""))
+    ],
+    "a cosignature leaves before the guard is synced": lambda: [
+        rewritten(SimplexDriver, "cosign", ("self._sync_guard(actions)", "pass"))
+    ],
+    "members of the next epoch countersign": lambda: [
+        rewritten(Checkpoints, "added", ("self._hold(state, epoch)", "self._hold(state, state.epoch)"))
+    ],
+    "cosignatures are not told to who missed them": lambda: [(Checkpoints, "told", lambda self: iter(()))],
+    "another log counts": lambda: [rewritten(Checkpoints, "receive", ("one.root != self._root(candidate)", "False"))],
+    "a block from the past is notarized": lambda: [(Simplex, "_is_backdated", lambda self, header, now_ms: False)],
     "a majority is a quorum": lambda: _quorum(lambda stake, total: 2 * stake > total),
     "two thirds, no more, are a quorum": lambda: _quorum(lambda stake, total: 3 * stake >= 2 * total),
     "the guard is not synced": lambda: _without(PersistSigned),

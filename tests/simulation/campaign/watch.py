@@ -9,13 +9,23 @@ from tests.simulation.campaign.governed_books import GovernedBooks
 from tests.simulation.campaign.memory import check_memory
 
 from tallystick.consensus.agreement import PersistQuorum, StateMismatch, TwinFound
-from tallystick.consensus.signing_guard import Confirmed, GuardRecord, GuardStatus, Limited, Lost, Recovered, Signed
+from tallystick.consensus.signing_guard import (
+    Confirmed,
+    Cosigned,
+    GuardRecord,
+    GuardStatus,
+    Limited,
+    Lost,
+    Recovered,
+    Signed,
+)
 from tallystick.consensus.simplex import Simplex
 from tallystick.ledger.block import Block, verified
 from tallystick.ledger.blockchain import Blockchain
 from tallystick.ledger.certificate import ProposalEvidence, Statement, VoteEvidence
+from tallystick.ledger.checkpoint import Cosignature
 from tallystick.ledger.header import Header
-from tallystick.ledger.messages import Blocks, Proposal, RecoveryResponse, Votes
+from tallystick.ledger.messages import Blocks, Cosignatures, Proposal, RecoveryResponse, Votes
 from tallystick.ledger.stake import BlockContext
 from tallystick.ledger.state import State
 from tallystick.ledger.vote import FINALIZE, NULLIFY, Ballot, Tally, Vote
@@ -30,6 +40,7 @@ from tallystick.node.events import (
     ForgetCertificate,
     MessageReceived,
     PersistBlock,
+    PersistFinalization,
     PersistSigned,
     ReportAccepted,
     ReportStuck,
@@ -93,6 +104,11 @@ class Watch:
         self._without_floor: set[str] = set()
         """Hosts whose guard was lost, and not synced since with what makes it sign again."""
         self._forged: dict[tuple[bytes, int, int], Header] = {}
+        self._cosigned: dict[bytes, Cosignature] = {}
+        """By member: what it cosigned last."""
+        self._root_of: dict[int, bytes] = {}
+        self._rooted = 0
+        self._countersigned: dict[str, tuple[int, int]] = {}
         self._accepted: dict[bytes, Any] = {}
         self._evidence: dict[bytes, tuple[bytes, int]] = {}
         self._statements: dict[bytes, bytes] = {}
@@ -145,6 +161,12 @@ class Watch:
                 self._check_block(host, block, finalization)
                 if not self.conflicts:
                     self.books.check_proof(block, roots, members)
+            case PersistFinalization(index, finalization):
+                if not self.conflicts:
+                    self.books.check_final(self.books.blocks[index - 1], finalization)
+            case Broadcast(Cosignatures(cosignatures)):
+                for signed in cosignatures:
+                    self._check_cosigned(host, signed)
             case ReportAccepted(certificate):
                 self._accepted[certificate.id] = certificate
                 if isinstance(certificate, Statement):
@@ -162,6 +184,45 @@ class Watch:
             case Disconnect(peer, refused):
                 if type(self._network.hosts.get(str(peer))) is SimulatedHost:
                     raise Broken(f"{host.name} cuts off {peer}, which is honest: {refused}")
+
+    def _check_cosigned(self, host: SimulatedHost, one: Cosignature) -> None:
+        """No member cosigns a smaller log later, nor another root of one size, nor one that is not the ledger's."""
+        if one.member != _key_of(host):
+            return
+        if Cosigned(self.genesis.ledger_id, one.size, one.root, one.time_s) not in host.guard_records:
+            raise Broken(f"{host.name} cosigns a log of {one.size} that its guard does not hold")
+        last = self._cosigned.get(one.member, one)
+        if one.size < last.size:
+            raise Broken(f"{host.name} cosigns a log of {one.size} certificates after one of {last.size}")
+        if one.size == last.size and (one.root != last.root or one.time_s < last.time_s):
+            raise Broken(f"{host.name} cosigns a log of {one.size} certificates twice")
+        self._cosigned[one.member] = one
+        if not self.conflicts and self._roots().get(one.size) != one.root:
+            raise Broken(f"{host.name} cosigns a log of {one.size} certificates that is not the ledger's")
+
+    def _roots(self) -> dict[int, bytes]:
+        """By size of the log."""
+        for state in self.states[self._rooted :]:
+            self._root_of.setdefault(state.log.size, state.log.root())
+        self._rooted = len(self.states)
+        return self._root_of
+
+    def _check_countersigned(self, host: SimulatedHost) -> None:
+        """What a host takes for countersigned is the state of the agreed chain, by a quorum of that block's epoch."""
+        found = host.node.checkpoint
+        if found is None or self._countersigned.get(host.name) == (found.state.index, len(found.cosignatures)):
+            return
+        self._countersigned[host.name] = found.state.index, len(found.cosignatures)
+        state, before = self.states[found.state.index], self.states[found.state.index - 1]
+        if found.state != state or found.voters.hash != state.voters:
+            raise Broken(f"{host.name} has a countersigned checkpoint at block {state.index} of another state")
+        signed = {
+            one.member for one in found.cosignatures if (one.size, one.root) == (state.log.size, state.log.root())
+        }
+        if 3 * sum(before.epoch.stake(one) for one in signed) <= 2 * before.epoch.total:
+            raise Broken(f"{host.name} takes a checkpoint for countersigned that is not")
+        if not all(one.is_signed(self.genesis.origin, self._network.verify) for one in found.cosignatures):
+            raise Broken(f"{host.name} counts a cosignature that is not signed")
 
     def _note_synced(self, host: SimulatedHost, record: GuardRecord) -> None:
         match record:
@@ -259,6 +320,7 @@ class Watch:
         self._accepted.clear()
         if not self.conflicts:
             self._check_state(host)
+            self._check_countersigned(host)
         self._walked[host.name] += 1
         if self._walked[host.name] % _EVENTS_BETWEEN_WALKS == 0:
             check_memory(host.name, host.node)
@@ -348,6 +410,7 @@ class Watch:
             raise Broken(
                 f"no evidence against {len(self.unpunished())} members that were heard to contradict themselves"
             )
+        self._check_tip_is_countersigned()
         for name, host in self.honest.items():
             replay = Blockchain(self.genesis, Simplex().check_forger)
             for block in host.archive.blocks():
@@ -358,6 +421,18 @@ class Watch:
             if both:
                 raise Broken(f"{len(both)} certificates are on the chain and in the box of {name}")
             check_memory(name, host.node)
+
+    def _check_tip_is_countersigned(self) -> None:
+        """If a quorum cosigned the last block's log, everybody knows that by now."""
+        if len(self.states) < 2 or self.conflicts:
+            return
+        tip, epoch = self.states[-1], self.states[-2].epoch
+        signed = [member for member, one in self._cosigned.items() if one.size == tip.log.size]
+        if 3 * sum(map(epoch.stake, signed)) <= 2 * epoch.total:
+            return
+        for name, host in self.honest.items():
+            if host.node.checkpoint is None or host.node.checkpoint.state != tip:
+                raise Broken(f"{name} does not know that the last block is countersigned")
 
 
 def _key_of(host: SimulatedHost) -> bytes | None:

@@ -1,0 +1,195 @@
+"""What `verify` and `trust` print under `--json`, field by field, as `views` does for answers."""
+
+from tallystick.api.governed_views import Validity
+from tallystick.api.views import Answer, Continuation, Key, View
+
+
+class TrustedLedger(View, frozen=True, kw_only=True):
+    """A ledger that the user trusts."""
+
+    name: str
+    """The user's own for it."""
+    ledger_id: str
+    title: str | None
+    """What it calls itself, by its genesis; `null`: that was not seen yet."""
+    added_ms: int
+    added_from: str
+    """What the user named."""
+    newest_block: int | None
+    """The newest block that was verified; `null`: none yet."""
+    newest_hash: str | None
+    newest_ms: int | None
+    """That block's time."""
+    verified_blocks: list[int]
+    """All that are kept, each of when it was the newest."""
+    conflicts: list["Conflict"]
+    """Proofs of other histories, with which this one cannot be; empty, if all is well."""
+
+
+class Conflict(View, frozen=True):
+    """A proof of another history than the one that was verified before."""
+
+    folder: str
+    """Where both proofs are kept."""
+    seen_ms: int
+    reason: str
+
+
+class TrustChanged(Answer, frozen=True, kw_only=True):
+    """A ledger that is trusted from now on, or is shown."""
+
+    ledger: TrustedLedger
+
+
+class TrustRemoved(Answer, frozen=True, kw_only=True):
+    """A ledger that is trusted no more."""
+
+    ledger_id: str
+
+
+class TrustedLedgers(Answer, frozen=True, kw_only=True):
+    """All that is trusted."""
+
+    folder: str
+    ledgers: list[TrustedLedger]
+    damaged: list[str]
+    """Files that cannot be read."""
+    own_ledger: str | None
+    """The id of the ledger of the user's own node, which is trusted, too; `null`: there is none."""
+
+
+class Document(View, frozen=True):
+    """A file, as a certificate states it."""
+
+    name: str
+    size_bytes: int
+    sha256: str
+    note: str
+
+
+class Claims(View, frozen=True, kw_only=True):
+    """What a proof file says. Nothing of it was checked."""
+
+    ledger_id: str
+    ledger: str
+    """What the ledger calls itself."""
+    certificate: str
+    issuer: str
+    """The key."""
+    subject: str | None
+    document: Document | None
+    claimed_ms: int
+
+
+class Failure(View, frozen=True, kw_only=True):
+    """The first check that failed."""
+
+    rule: str
+    """Its number (docs/proofs.md)."""
+    step: str
+    """What it is about."""
+    reason: str
+    expected: str | None
+    found: str | None
+    advice: str
+    """What to do next."""
+
+
+class Cosigner(View, frozen=True):
+    """A member that countersigned."""
+
+    key: str
+    organisation: str | None
+    """Its id; `null`: the proof shows none."""
+    stake: int
+    time_ms: int
+    """By the member's clock."""
+
+
+class MemberChange(View, frozen=True):
+    """A change of those who vote, that was followed."""
+
+    epoch: int
+    """From which it counts."""
+    joined: list[str]
+    left: list[str]
+
+
+class Proven(View, frozen=True, kw_only=True):
+    """What a proof proves."""
+
+    ledger_id: str
+    ledger: str
+    """What the ledger calls itself."""
+    trusted_by: str
+    """Why its proofs count: `kept`, in the folder of trusted ledgers; `own_node`; `continued`, by the ledger of that;
+    `named`, by `--ledger` alone; or `policy`: it is not trusted, and counts by `--policy` alone."""
+    known_as: str | None
+    """The user's own name for it; `null`, unless it is kept."""
+    continues: Continuation | None
+    """An older ledger that it goes on from."""
+    certificate: str
+    log_index: int
+    kind: str
+    issuer: Key
+    """With its organisation, if one held the key at the certificate's log index; `name` is the own address book's."""
+    domain: str | None
+    """The organisation's, vouched for by those who approved it, and by nobody else."""
+    subject: str | None
+    document: Document | None
+    """`null`: it is about no file, or its content is not in the proof."""
+    is_content_gone: bool
+    """Whether the content that it covers is not in the proof, nor beside it: erased, or left out. The certificate is
+    proven, and what it says is not."""
+    claimed_ms: int
+    """When it was made, as its issuer says."""
+    block: int
+    block_ms: int
+    """The time of the block with which it entered the log: more than 2/3 of the stake voted for that."""
+    final_ms: int
+    """It was final not later than this, as holders of more than 1/3 of the stake say."""
+    status_ms: int
+    """As of when its status is known, as holders of more than 2/3 of the stake say: a later revocation does not
+    show."""
+    checkpoint_block: int
+    cosigners: list[Cosigner]
+    cosigned_stake: int
+    total_stake: int
+    changes: list[MemberChange]
+    validity: Validity | None
+    """`null`: it is no statement, and has none."""
+    is_older: bool
+    """Whether a newer block of the ledger was verified here before."""
+
+
+class FileVerdict(View, frozen=True, kw_only=True):
+    """Whether one file is certified as was asked for."""
+
+    name: str
+    sha256: str | None
+    """`null`: a proof was named, and no document is compared."""
+    size_bytes: int | None
+    proof: str | None
+    """The proof's file; `null`: there is none."""
+    exit_code: int
+    result: str
+    """`verified`, `not_trusted`, `no_proof`, `not_proven`, `other_document`, `other_issuer`, `not_valid` or
+    `not_fresh`."""
+    online: str | None
+    """The URL of the node whose newer proof was verified instead; `null`: the file's own was."""
+    claims: Claims | None
+    """`null`: there is no proof that can be read."""
+    proven: Proven | None
+    """What is proven of it; `null`: nothing. Of one that is not what was asked for it is told, too."""
+    failure: Failure | None
+    """`null`: it is verified."""
+
+
+class Verdicts(Answer, frozen=True, kw_only=True):
+    """What `verify` found."""
+
+    checked_ms: int
+    """By the clock here."""
+    files: list[FileVerdict]
+    verified: int
+    warnings: list[str]

@@ -1,0 +1,127 @@
+"""`tallystick prove`: a proof of a certificate, which needs no node."""
+
+import re
+import shlex
+from pathlib import Path
+from typing import Annotated, Final, NamedTuple
+
+import typer
+
+from tallystick.api.command_views import ProofMade, ProofsMade
+from tallystick.api.words import SHORT_ID
+from tallystick.cli.options import ChainFile, Data, argument, node_folder, open_source, option
+from tallystick.cli.output import MOST_LINES, field, give, hint, marked, say
+from tallystick.cli.words import many, utc
+from tallystick.client.blocking import Client
+from tallystick.client.proof_files import PROOF, is_proof
+from tallystick.client.proof_writing import certificate_about, certificate_in, write_proof
+from tallystick.problems import CannotMake, NotThere
+from tallystick.proof.bundle import read_bundle
+from tallystick.storage.described_files import describe_file
+
+_ID: Final = re.compile(r"[0-9a-fA-F]{8,64}")
+
+
+class _Wanted(NamedTuple):
+    """A certificate, and where its proof goes."""
+
+    file: str | None
+    certificate_id: str
+    to: Path
+
+
+def prove(
+    what: Annotated[list[str], argument("FILE|ID", "Files that are certified, proofs to renew, ids of certificates.")],
+    *,
+    since: Annotated[
+        int, option("For who knows the members of this epoch.", "EPOCH", min=0, show_default="those of the genesis")
+    ] = 0,
+    to: Annotated[Path | None, option("Write it there.", "FILE", show_default="FILE.tlog-proof, ID.tlog-proof")] = None,
+    timeout: Annotated[float, option("Wait no longer for members to countersign.", "SECONDS", min=0)] = 30.0,
+    chain: ChainFile = None,
+    data: Data = None,
+    url: Annotated[str | None, option("Ask the node at this URL instead.")] = None,
+) -> None:
+    """Make the proof of a certificate, or make it anew: FILE.tlog-proof, beside the file. Keep it with the file.
+
+    With it anybody can verify the file, offline, when all nodes are gone: tallystick verify FILE. A proof says as of
+    when its status is known; made anew it has a later one, and the same block time.
+
+    A long proof has further files beside it, FILE.members and FILE.payload: hand them on together.
+
+    Examples:
+      tallystick prove report.pdf
+      tallystick prove diplomas/*.pdf
+      tallystick prove 3f786850e387550f --to diploma.tlog-proof
+    """
+    if to is not None and len(what) > 1:
+        raise typer.BadParameter("--to is for the proof of one")
+    if url is not None and chain is not None:
+        raise typer.BadParameter("--url and --chain exclude each other")
+    with open_source(chain, data, url) as client:
+        made = [_made(client, _wanted(client, one, to), since, timeout) for one in what]
+        at = f" --data {node_folder(data).quoted}" if data else ""
+        at = f" --ledger {client.ledger_id.hex()}" if url or chain else at
+    give(ProofsMade(proofs=made))
+    _tell(made, at)
+
+
+def _wanted(client: Client, what: str, to: Path | None) -> _Wanted:
+    """A file comes before an id that is written alike."""
+    path = Path(what)
+    if not path.exists():
+        if _ID.fullmatch(what) is None:
+            raise NotThere(f"there is no file {what}, and no id is written so")
+        certificate_id = client.certificate(what).id
+        return _Wanted(None, certificate_id, to or Path(certificate_id + PROOF))
+    if is_proof(path):
+        if (kept := certificate_in(path)) is None:
+            raise NotThere(f"{path} is no proof that can be read; name the file that it is of")
+        return _Wanted(None, kept, to or path)
+    to = to or path.with_name(path.name + PROOF)
+    return _Wanted(what, certificate_about(client, describe_file(path), certificate_in(to)).id, to)
+
+
+def _made(client: Client, wanted: _Wanted, since: int, timeout_s: float) -> ProofMade:
+    before = certificate_in(wanted.to)
+    if before not in (None, wanted.certificate_id):
+        told = f"{wanted.to} is the proof of another certificate, {before[:SHORT_ID]}…"
+        raise CannotMake(f"{told}; move it away, or name another file with --to")
+    files = client.prove(wanted.certificate_id, since=since, fresh=not client.is_file, timeout_s=timeout_s)
+    written = write_proof(files, wanted.to)
+    header = read_bundle(files.proof.encode(), files.members, files.payload).extra.header
+    return ProofMade(
+        file=wanted.file,
+        certificate=wanted.certificate_id,
+        proof=str(written.proof),
+        members=str(written.members) if written.members else None,
+        payload=str(written.payload) if written.payload else None,
+        block_index=header.index,
+        block_timestamp_ms=header.timestamp_ms,
+        was_there=before is not None,
+    )
+
+
+def _tell(made: list[ProofMade], at: str) -> None:
+    for one in made[:MOST_LINES]:
+        became = "made anew" if one.was_there else "made"
+        said = f" is {became}: the log up to block {one.block_index}, {utc(one.block_timestamp_ms)}"
+        say(marked("✓", one.proof, said))
+        say(field("certificate", one.certificate))
+        beside = [name for name in (one.members, one.payload) if name is not None]
+        if beside:
+            say(field("hand on too", ", ".join(beside)))
+    if len(made) > MOST_LINES:
+        say(f"… and {len(made) - MOST_LINES:,} more")
+    if len(made) > 1:
+        say(f"{many(len(made), 'proof')} made")
+    hint(f"Anybody can verify it, offline: tallystick verify {_named(made[0])}{at}")
+
+
+def _named(one: ProofMade) -> str:
+    """What `verify` is told of it."""
+    if one.file is None:
+        named = one.proof.endswith(PROOF)
+        return shlex.quote(one.proof) if named else f"FILE --proof {shlex.quote(one.proof)}"
+    beside = "" if one.proof == one.file + PROOF else f" --proof {shlex.quote(one.proof)}"
+    return f"{shlex.quote(one.file)}{beside}"

@@ -1,0 +1,125 @@
+"""A proof as files: beside the document, FILE.tlog-proof, and what did not fit in FILE.members and FILE.payload."""
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, Final, NamedTuple
+
+from tallystick.host.trust import KeptProof
+from tallystick.ledger.certificate import payload_codec
+from tallystick.ledger.errors import Refused
+from tallystick.ledger.file_statement import FileStatement
+from tallystick.ledger.tlog_proof import MAX_PROOF_BYTES, parse_proof
+from tallystick.problems import UnreadableFile
+from tallystick.proof.bundle import MAX_MEMBERS_BYTES, Bundle, extra_codec, read_bundle
+from tallystick.storage.described_files import describe_file, describe_stream
+
+PROOF: Final = ".tlog-proof"
+MEMBERS: Final = ".members"
+PAYLOAD: Final = ".payload"
+
+_BEGINS: Final = b"c2sp.org/tlog-proof@"
+
+
+class RawProof(NamedTuple):
+    """The bytes of a proof, and of the files beside it that are there."""
+
+    proof: bytes
+    members: bytes | None = None
+    payload: bytes | None = None
+
+    @property
+    def bundle(self) -> Bundle:
+        """The proof. Raises `Refused` (P1, P2)."""
+        return read_bundle(self.proof, self.members, self.payload)
+
+    @property
+    def kept(self) -> KeptProof:
+        """What shows a history: without the payload."""
+        has_members, _ = _stands_beside(self.proof)
+        return KeptProof(self.proof, self.members if has_members else None)
+
+
+class Found(NamedTuple):
+    """What is to be verified."""
+
+    name: str
+    document: FileStatement | None
+    """The file at hand; `None`: a proof was named, and no document is compared."""
+    path: Path | None
+    """The proof's."""
+    files: RawProof | None
+    """`None`: there is no proof."""
+    is_stream: bool = False
+    """Nothing can stand beside it."""
+
+
+def find_proof(path: Path, proof: Path | None = None) -> Found:
+    """A document with the proof beside it, or the one that is named; or a proof alone. Raises `UnreadableFile`.
+
+    Its name makes it a proof alone: whatever is in a document, that it is itself a proof certifies nothing of it.
+    """
+    if proof is None and path.name.endswith(PROOF):
+        return Found(path.name, None, path, read_proof(path))
+    document = describe_file(path)
+    beside = proof or path.with_name(path.name + PROOF)
+    files = read_proof(beside) if proof is not None or beside.exists() else None
+    return Found(path.name, document, beside if files else None, files)
+
+
+def find_proof_of_stream(name: str, stream: BinaryIO, proof: Path | None = None) -> Found:
+    """The same for what comes in a stream: always a document. Raises `UnreadableFile`."""
+    files = read_proof(proof) if proof is not None else None
+    return Found(name, describe_stream(name, stream), proof, files, is_stream=True)
+
+
+def read_proof(path: Path) -> RawProof:
+    """A proof, and the files beside it. Raises `UnreadableFile`."""
+    base = path.with_name(path.name.removesuffix(PROOF))
+    proof = read_bounded(path, MAX_PROOF_BYTES)
+    if proof is None and path.exists():
+        raise UnreadableFile(f"{path} is a directory or a device, and no proof; name the proof with --proof")
+    if proof is None:
+        raise UnreadableFile(f"there is no proof {path}; tallystick prove makes one, or ask whoever gave you the file")
+    has_members, has_payload = _stands_beside(proof)
+    members = read_bounded(base.with_name(base.name + MEMBERS), MAX_MEMBERS_BYTES) if has_members else None
+    payload = read_bounded(base.with_name(base.name + PAYLOAD), payload_codec.max_bytes) if has_payload else None
+    return RawProof(proof, members, payload)
+
+
+def _stands_beside(proof: bytes) -> tuple[bool, bool]:
+    """Whether the proof lacks its hand-over, or its payload: another file of such a name does not belong to it."""
+    try:
+        extra = extra_codec.decode(parse_proof(proof).extra or b"")
+    except Refused:
+        return False, False
+    return extra.hand_over is None, extra.payload is None and extra.certificate.payload_hash is not None
+
+
+def is_proof(path: Path) -> bool:
+    """Whether the file begins as a proof does. Raises `UnreadableFile`."""
+    with _opened(path) as file:
+        return file is not None and file.read(len(_BEGINS)) == _BEGINS
+
+
+def read_bounded(path: Path, most: int) -> bytes | None:
+    """At most one byte more than may be: that is refused as too long. `None`: no regular file is there."""
+    with _opened(path) as file:
+        return file.read(most + 1) if file is not None else None
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO | None]:
+    """A regular file, if it is there. Raises `UnreadableFile`."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        with os.fdopen(descriptor, "rb") as file:
+            yield file if stat.S_ISREG(os.fstat(descriptor).st_mode) else None
+    except FileNotFoundError:
+        yield None
+    except IsADirectoryError:
+        yield None
+    except (OSError, ValueError) as error:
+        raise UnreadableFile(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None

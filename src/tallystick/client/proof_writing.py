@@ -1,0 +1,196 @@
+"""Makes proofs of what is on a ledger, and writes them beside documents, or into a folder."""
+
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final, NamedTuple
+
+from tallystick.api import questions as q
+from tallystick.api import views
+from tallystick.client.batches import Result
+from tallystick.client.blocking import Client
+from tallystick.client.doors import AnswerProblem
+from tallystick.client.proof_files import MEMBERS, PAYLOAD, PROOF, read_bounded, read_proof
+from tallystick.ledger.certificate import payload_codec
+from tallystick.ledger.encoding import Codec
+from tallystick.ledger.errors import Refused
+from tallystick.ledger.file_statement import FILE_MEDIA_TYPE, FileStatement
+from tallystick.problems import CannotMake, NotAllowed, NotThere
+from tallystick.proof.bundle import hand_over_codec
+from tallystick.storage.proving import ProofFiles
+from tallystick.storage.sqlite_file import sync_folder
+
+_MOST_NAMESAKES: Final = 20
+_AT_ONCE: Final = q.MOST_PROOFS
+_MOST_NAME: Final = 80
+_NOT_PLAIN: Final = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+class Written(NamedTuple):
+    """The files of a proof."""
+
+    proof: Path
+    members: Path | None
+    payload: Path | None
+
+
+def write_proof(made: ProofFiles, path: Path) -> Written:
+    """Write a proof, and what stands beside it, durably; the proof is the last to take its place.
+
+    Cut off before that, it stands as it was, maybe beside new .members, which need not fit it: `verify` tells what to
+    do, and to write the proof again mends it. What is no file of a proof is not replaced. Raises `CannotMake`.
+    """
+    base = path.with_name(path.name.removesuffix(PROOF))
+    members, payload = (base.with_name(base.name + ending) for ending in (MEMBERS, PAYLOAD))
+    data = {members: made.members, payload: made.payload, path: made.proof.encode()}
+    for beside, codec in ((members, hand_over_codec), (payload, payload_codec)):
+        if data[beside] is not None:
+            _check_is_of_proof(beside, codec)
+    if path.exists() and certificate_in(path) is None:
+        raise CannotMake(f"{path} is there, and is no proof; name another file with --to")
+    _replace({one: written for one, written in data.items() if written is not None})
+    return Written(path, members if made.members is not None else None, payload if made.payload is not None else None)
+
+
+def certificate_in(path: Path) -> str | None:
+    """The id of the certificate that a proof is of; `None`: there is no proof. Raises `UnreadableFile`."""
+    if not path.is_file():
+        return None
+    try:
+        return read_proof(path).bundle.extra.certificate.id.hex()
+    except Refused:
+        return None
+
+
+def _check_is_of_proof(path: Path, codec: Codec[Any]) -> None:
+    """Raise `CannotMake` if something else is there."""
+    try:
+        if path.exists():
+            codec.decode(read_bounded(path, codec.max_bytes) or b"")
+    except Refused:
+        raise CannotMake(f"{path} is there, and belongs to no proof; move it away, or name another --to") from None
+
+
+def _replace(files: Mapping[Path, bytes]) -> None:
+    """Write files of one folder, then put each in its place, in this order even if the power fails."""
+    path = next(iter(files))
+    try:
+        with TemporaryDirectory(dir=path.parent, prefix=".tallystick-") as folder:
+            written = {path: Path(folder, str(number)) for number, path in enumerate(files)}
+            for path, temporary in written.items():
+                with temporary.open("wb") as stream:
+                    stream.write(files[path])
+                    stream.flush()
+                    os.fsync(stream.fileno())
+            for path, temporary in written.items():
+                temporary.replace(path)
+                sync_folder(path)
+    except OSError as error:
+        raise CannotMake(f"{path} cannot be written: {error.strerror}; name another place with --to") from None
+
+
+# ---- of a file that was certified -----------------------------------------------------------------------------------
+
+
+def certificate_about(client: Client, described: FileStatement, before: str | None = None) -> views.Certificate:
+    """The certificate of a file's very bytes: the one that there was a proof of before, else the first that is valid.
+
+    Raises `NotThere`, and says whether a file of this name is certified with other bytes.
+    """
+    found = client.statements_of(described)
+    if not found:
+        told = f"there is no certificate about this file, {described.name}, SHA-256 {described.sha256.hex()}"
+        if others := other_versions(client, described):
+            told += (
+                "; a file of this name is certified with other bytes: this one was changed, or is another version."
+                f" Certified: {', '.join(others)}"
+            )
+        raise NotThere(told)
+    kept = [one for one in found if one.id == before]
+    valid = [one for one in found if one.validity is not None and one.validity.state == "valid"]
+    return (kept or valid or found)[0]
+
+
+def other_versions(client: Client, described: FileStatement) -> list[str]:
+    """The SHA-256 of what else is certified under the file's name, where the door searches."""
+    question = q.Search(text=described.name, media_type=FILE_MEDIA_TYPE, limit=_MOST_NAMESAKES)
+    try:
+        lines = client.search(question).certificates
+    except AnswerProblem as problem:
+        if problem.code == NotAllowed.code:
+            return []
+        raise
+    files = [one.payload.file for one in map(client.certificate, [line.id for line in lines]) if one.payload]
+    found = {one.sha256 for one in files if one is not None and one.name == described.name}
+    return sorted(found - {described.sha256.hex()})
+
+
+# ---- of what was certified just now ---------------------------------------------------------------------------------
+
+
+def write_proofs(
+    client: Client,
+    results: Sequence[Result],
+    folder: Path | None,
+    timeout_s: float,
+    on_written: Callable[[int], object] = lambda count: None,
+) -> dict[str, Path]:
+    """Make the proofs of all that is final, and write those that are not there: where each of them is, by certificate.
+
+    Into the folder, or beside each file; what is said in words, into the folder where this runs. Raises `CannotMake`.
+    """
+    if folder is not None:
+        try:
+            folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise CannotMake(f"{folder} cannot be made: {error.strerror}; name another with --proofs-to") from None
+    final = {one.outcome.id: one for one in results if one.outcome.state == "final"}
+    paths, taken = dict[str, Path](), dict[Path, str]()
+    for one, result in final.items():
+        paths[one] = _free(_path_of(result, folder), one, taken)
+        taken[paths[one]] = one
+    there = {one for one, path in paths.items() if certificate_in(path) == one}
+    missing = [one for one in paths if one not in there]
+    on_written(len(there))
+    for start in range(0, len(missing), _AT_ONCE):
+        made = client.proofs(missing[start : start + _AT_ONCE], timeout_s=timeout_s)
+        for one, files in made.items():
+            write_proof(files, paths[one])
+            there.add(one)
+            on_written(len(there))
+    return {one: path for one, path in paths.items() if one in there}
+
+
+def _path_of(result: Result, folder: Path | None) -> Path:
+    """Where the proof of a result goes, if nothing else is there."""
+    if folder is None:
+        if result.file is not None:
+            return Path(result.file + PROOF)
+        return Path(result.outcome.id + PROOF)
+    name = Path(result.file).name if result.file is not None else result.subject
+    plain = _NOT_PLAIN.sub("-", name).strip("-.")[:_MOST_NAME]
+    parts = [f"{result.line:04d}"] if result.line is not None else []
+    return folder / ("-".join([*parts, plain] if plain else [*parts, result.outcome.id[:16]]) + PROOF)
+
+
+def _free(path: Path, certificate_id: str, taken: Mapping[Path, str]) -> Path:
+    """This place, or one beside it if another certificate's proof, or something else, has it."""
+    if path not in taken and (not path.exists() or certificate_in(path) == certificate_id):
+        return path
+    return path.with_name(f"{path.name.removesuffix(PROOF)}-{certificate_id[:16]}{PROOF}")
+
+
+def without_proofs(paths: Iterable[Path]) -> list[Path]:
+    """Files of a folder that are no proofs, nor belong to one."""
+    every = list(paths)
+    known = set(every)
+    return [one for one in every if not _is_of_proof(one, known)]
+
+
+def _is_of_proof(path: Path, known: set[Path]) -> bool:
+    if path.name.endswith(PROOF):
+        return True
+    bases = (path.name.removesuffix(ending) for ending in (MEMBERS, PAYLOAD) if path.name.endswith(ending))
+    return any(path.with_name(base + PROOF) in known for base in bases)

@@ -1,0 +1,372 @@
+"""Checkpoints of the log that members countersign: which, when, and what is known of them.
+
+docs/protocol.md, section 4, "Checkpoints".
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from tallystick.ledger.checkpoint import Checkpoint, Cosignature
+from tallystick.ledger.epoch import Epoch
+from tallystick.ledger.errors import Refused, Rule
+from tallystick.ledger.genesis import Genesis
+from tallystick.ledger.keys import Verify
+from tallystick.ledger.messages import MAX_COSIGNATURES, CosignatureRequest, Cosignatures, in_parts
+from tallystick.ledger.params import MAX_GENESIS_MEMBERS
+from tallystick.ledger.state import State
+from tallystick.node.agreement import Agreement
+from tallystick.node.archive import Archive
+from tallystick.node.events import Action, Broadcast, Peer, PersistCosignatures, ReportRefused
+from tallystick.node.limits import Allowances, Limits
+
+ANEW_AFTER_S: Final = 60
+"""A member cosigns the same log anew at most so often."""
+MAX_AHEAD_S: Final = 60
+"""A cosignature may be dated so far past a node's clock."""
+
+_LATER_TIMES: Final = 4
+"""Of a member, beside one a minute: peers may tell older ones first."""
+_MISSED_AFTER: Final = 3
+"""So many delta after the tip became final what its members cosigned has come, or was missed."""
+
+_CANDIDATES: Final = 8
+"""Blocks whose states are held, for cosignatures that come; beside the tip and the newest countersigned one."""
+
+
+class Countersigned(NamedTuple):
+    """A checkpoint with the cosignatures of more than 2/3 of the stake of its block's epoch."""
+
+    state: State
+    """After the checkpoint's block."""
+    voters: Epoch
+    """The epoch of that block."""
+    cosignatures: tuple[Cosignature, ...]
+    """Keys ascending."""
+
+
+@dataclass
+class _Candidate:
+    """A block whose log may become a countersigned checkpoint."""
+
+    state: State
+    voters: Epoch
+    cosignatures: dict[bytes, Cosignature] = field(default_factory=dict)
+    """By member: the one of the latest time."""
+    stake: int = 0
+    """Of those members."""
+
+    @property
+    def size(self) -> int:
+        return self.state.log.size
+
+    @property
+    def is_countersigned(self) -> bool:
+        return self.voters.is_quorum(self.stake)
+
+    def count(self, one: Cosignature) -> None:
+        """Take a member's, in the place of an earlier one."""
+        if one.member not in self.cosignatures:
+            self.stake += self.voters.stake(one.member)
+        self.cosignatures[one.member] = one
+
+    @property
+    def since_s(self) -> int:
+        """The latest time since which a quorum has cosigned; 0: none has."""
+        stake = 0
+        for one in sorted(self.cosignatures.values(), key=lambda one: -one.time_s):
+            stake += self.voters.stake(one.member)
+            if self.voters.is_quorum(stake):
+                return one.time_s
+        return 0
+
+    @property
+    def in_order(self) -> tuple[Cosignature, ...]:
+        """Keys ascending."""
+        return tuple(self.cosignatures[member] for member in sorted(self.cosignatures))
+
+
+class Checkpoints:
+    """The blocks that members cosign, what was heard of those, and this node's own part in it."""
+
+    def __init__(self, genesis: Genesis, state: State, agreement: Agreement, limits: Limits) -> None:
+        self._origin, self._state, self._agreement = genesis.origin, state, agreement
+        self.own = agreement.wallet.public_key if agreement.wallet is not None else None
+        """The key that this node forges and cosigns with, if it does."""
+        self._allowances = Allowances(limits.cosignatures_per_second, MAX_GENESIS_MEMBERS)
+        self._rate = limits.cosignatures_per_second
+        self._later = Allowances(1 / ANEW_AFTER_S, _LATER_TIMES)
+        """By member: later times of a log, by this node's clock, whatever they claim."""
+        self._candidates: dict[int, _Candidate] = {}
+        """By size of the log, ascending: the newest countersigned one, later ones, the tip."""
+        self._ahead: dict[bytes, Cosignature] = {}
+        """By member: of a larger log than this node's, to be looked at when it gets there."""
+        self._fresh: list[Cosignature] = []
+        """Others' that were ahead, and turned out to be of this log: to be passed on."""
+        self._strange: list[Refused] = []
+        """Likewise, but of another log: to be reported."""
+        self._unkept: dict[tuple[int, bytes], Cosignature] = {}
+        self._dropped: list[int] = []
+        """Sizes of which cosignatures may be kept, for nothing: they never became a quorum."""
+        self._unkept_since_ms: int | None = None
+        self._named: int | None = None
+        """The size at the newest block of this event that the chain names, until it is cosigned."""
+        self._idle_since_ms: int | None = None
+        """Since when the tip has stayed, and nothing has waited."""
+        self._owes_tip = False
+        """Whether this node's key has stake in the tip's epoch, and has not cosigned it yet."""
+        self._asked_ms: int | None = None
+        self._was_behind = False
+        """Whether peers had more blocks: what was told of those before they came was perhaps not looked at."""
+        self._missed_ms: int | None = None
+        """When others were last asked for that."""
+
+    def resume(self, archive: Archive | None, epoch: Epoch) -> None:
+        """Begin with the tip; `epoch` is its own. What was kept counts if it is of the tip, and signed."""
+        self._hold(self._state, epoch)
+        if archive is None or (tip := self._tip) is None:
+            return
+        for one in archive.cosignatures():
+            is_of_tip = (one.size, one.root) == (tip.size, self._root(tip)) and tip.voters.stake(one.member) > 0
+            if is_of_tip and one.is_signed(self._origin):
+                tip.count(one)
+                self._owes_tip = self._owes_tip and one.member != self.own
+
+    # ---- what others may ask ----------------------------------------------------------------------------------
+
+    @property
+    def newest(self) -> Countersigned | None:
+        """The newest checkpoint that is countersigned, as far as it is known since the start."""
+        found = self._countersigned
+        return Countersigned(found.state, found.voters, found.in_order) if found is not None else None
+
+    def told(self) -> Iterator[Cosignatures]:
+        """What a peer may lack: of the newest countersigned checkpoint, and of the newest that has cosignatures."""
+        latest = next((one for one in self._newest_first() if one.cosignatures), None)
+        sizes = {one.size: one for one in (self._countersigned, latest) if one is not None}
+        for one in sizes.values():
+            yield from (Cosignatures(part) for part in in_parts(one.in_order, MAX_COSIGNATURES))
+
+    def wants(self, one: Cosignature) -> bool:
+        """Whether it is worth verifying: of a member, of a log that is looked at, and new or much later."""
+        if one.size > self._state.log.size:
+            held = self._ahead.get(one.member)
+            return self._has_stake(one.member) and (held is None or one.size > held.size)
+        candidate = self._candidates.get(one.size)
+        if candidate is None or not candidate.voters.stake(one.member):
+            return False
+        held = candidate.cosignatures.get(one.member)
+        return held is None or one.time_s >= held.time_s + ANEW_AFTER_S
+
+    def is_signed(self, one: Cosignature, verify: Verify) -> bool:
+        """Whether both signatures are the member's, for this ledger's log."""
+        return one.is_signed(self._origin, verify)
+
+    def _has_stake(self, member: bytes) -> bool:
+        """In this epoch, or at the tip, so perhaps in the next."""
+        return self._state.epoch.stake(member) > 0 or self._state.stakes.account(member).staked > 0
+
+    @property
+    def _tip(self) -> _Candidate | None:
+        return self._candidates.get(self._state.log.size)
+
+    @property
+    def _countersigned(self) -> _Candidate | None:
+        return next((one for one in self._newest_first() if one.is_countersigned), None)
+
+    def _newest_first(self) -> Iterator[_Candidate]:
+        return (self._candidates[size] for size in reversed(self._candidates))
+
+    @staticmethod
+    def _root(candidate: _Candidate) -> bytes:
+        return candidate.state.log.root()
+
+    # ---- what happens -----------------------------------------------------------------------------------------
+
+    def added(self, state: State, epoch: Epoch) -> None:
+        """A block of this epoch became final, with this state after it."""
+        if state.epoch.number != self._state.epoch.number:
+            self._ahead = {member: one for member, one in self._ahead.items() if state.epoch.stake(member)}
+        self._state, self._idle_since_ms = state, None
+        self._hold(state, epoch)
+        if state.has_checkpoint:
+            self._named = state.log.size
+
+    def _hold(self, state: State, epoch: Epoch) -> None:
+        size = state.log.size
+        if not size or size in self._candidates:
+            return
+        before = next(self._newest_first(), None)
+        if before is not None and not before.cosignatures and not before.state.has_checkpoint:
+            del self._candidates[before.size]
+        self._candidates[size] = tip = _Candidate(state, epoch)
+        self._owes_tip = self._may_cosign(tip)
+        for one in [one for one in self._ahead.values() if one.size <= size]:
+            del self._ahead[one.member]
+            if one.size < size or not tip.voters.stake(one.member):
+                continue
+            if one.root == self._root(tip):
+                self._count(tip, one)
+                self._fresh.append(one)
+            else:
+                self._strange.append(_strange(one))
+        self._make_room()
+
+    def _make_room(self) -> None:
+        """Let go of what is older than the newest countersigned one, and of the oldest that are too many."""
+        newest = self._countersigned
+        since = newest.size if newest is not None else 0
+        later = [size for size in self._candidates if size > since and size != self._state.log.size]
+        for size in [one for one in self._candidates if one < since] + later[:-_CANDIDATES]:
+            if self._candidates.pop(size).cosignatures and size > since:
+                self._dropped.append(size)
+
+    def _count(self, candidate: _Candidate, one: Cosignature) -> None:
+        candidate.count(one)
+        if one.member == self.own and candidate is self._tip:
+            self._owes_tip = False
+        self._unkept[one.size, one.member] = one
+
+    def receive(self, now_ms: int, peer: Peer, said: Cosignatures, actions: list[Action]) -> tuple[Cosignature, ...]:
+        """Count what a peer tells; signatures are good. Returns what was new of this node's own log.
+
+        One refusal a message is reported.
+        """
+        new, refusals = [], list[Refused]()
+        for one in filter(self.wants, said.cosignatures):
+            if not self._allowances.take(now_ms, peer):
+                refusals.append(Refused(Rule.N11, f"more than {self._rate} new ones a second"))
+                break
+            candidate = self._candidates.get(one.size)
+            if one.time_s > now_ms // 1000 + MAX_AHEAD_S:
+                ahead_s = one.time_s - now_ms // 1000
+                dated = f"dated {ahead_s} s ahead of this node's clock, {MAX_AHEAD_S} s allowed"
+                refusals.append(Refused(Rule.N12, dated))
+            elif candidate is None:
+                self._ahead[one.member] = one
+            elif one.root != self._root(candidate):
+                refusals.append(_strange(one))
+            elif one.member not in candidate.cosignatures or self._later.take(now_ms, one.member):
+                self._count(candidate, one)
+                new.append(one)
+        actions.extend(ReportRefused(one, peer) for one in refusals[:1])
+        if new:
+            self._make_room()
+        return tuple(new)
+
+    def fetching(self) -> None:
+        """A peer says that it has more blocks than this node."""
+        self._was_behind = True
+
+    def settle(self, now_ms: int, is_idle: bool, is_behind: bool, actions: list[Action]) -> int | None:
+        """After each event: cosign what is due, and have kept what is to be kept. Returns when there is more to do.
+
+        `is_idle`: nothing waits for a block. `is_behind`: a longer chain comes, so this one's log is old.
+        """
+        if self._strange:
+            actions.extend(ReportRefused(one, None) for one in self._strange)
+            self._strange = []
+        if self._named is not None and not is_behind:
+            named, self._named = self._candidates.get(self._named), None
+            self._cosign(now_ms, named, actions)
+        if not is_idle:
+            self._idle_since_ms = None
+        elif self._idle_since_ms is None:
+            self._idle_since_ms = now_ms
+        if self._owes_tip and not is_behind and self._has_settled(now_ms):
+            self._cosign(now_ms, self._tip, actions)
+        cosigning_ms = self._due_ms(now_ms, self._idle_since_ms if self._owes_tip else None)
+        asking_ms = self._ask_for_missed(now_ms, actions) if self._was_behind and not is_behind else None
+        keeping_ms = self._keep(now_ms, actions) if self._unkept else None
+        return min((one for one in (cosigning_ms, asking_ms, keeping_ms) if one is not None), default=None)
+
+    def _ask_for_missed(self, now_ms: int, actions: list[Action]) -> int | None:
+        """Ask peers for what they know of a tip that was fetched, once a minute. Returns when, if that is later."""
+        tip = self._tip
+        if tip is None or tip.is_countersigned:
+            self._was_behind = False
+            return None
+        if self._idle_since_ms is None:
+            return None
+        due_ms = self._idle_since_ms + _MISSED_AFTER * self._delta_ms
+        if self._missed_ms is not None:
+            due_ms = max(due_ms, self._missed_ms + 1000 * ANEW_AFTER_S)
+        if due_ms > now_ms:
+            return due_ms
+        self._was_behind, self._missed_ms = False, now_ms
+        actions.append(Broadcast(CosignatureRequest()))
+        return None
+
+    def _keep(self, now_ms: int, actions: list[Action]) -> int | None:
+        """Have kept what has waited for delta in vain for a block. Returns when it will have."""
+        if self._unkept_since_ms is None:
+            self._unkept_since_ms = now_ms
+        if (due_ms := self._due_ms(now_ms, self._unkept_since_ms)) is None:
+            actions.extend(self.take_unkept())
+        return due_ms
+
+    def _due_ms(self, now_ms: int, since_ms: int | None) -> int | None:
+        """When delta will be over, if it is not."""
+        due_ms = None if since_ms is None else since_ms + self._delta_ms
+        return due_ms if due_ms is not None and due_ms > now_ms else None
+
+    @property
+    def _delta_ms(self) -> int:
+        return self._state.params.delta_ms
+
+    def _has_settled(self, now_ms: int) -> bool:
+        """Whether nothing has waited for delta since the tip became final."""
+        return self._idle_since_ms is not None and now_ms >= self._idle_since_ms + self._delta_ms
+
+    def _may_cosign(self, candidate: _Candidate) -> bool:
+        """Whether this node is a member of the block's epoch."""
+        return self.own is not None and candidate.voters.stake(self.own) > 0
+
+    def _cosign(self, now_ms: int, candidate: _Candidate | None, actions: list[Action]) -> None:
+        """Cosign a block's log, if this member may, and has not within the last minute; tell everybody."""
+        if candidate is None or self.own is None or not self._may_cosign(candidate):
+            return
+        time_s, held = now_ms // 1000, candidate.cosignatures.get(self.own)
+        if held is not None and time_s < held.time_s + ANEW_AFTER_S:
+            return
+        tip = candidate.state.tip
+        checkpoint = Checkpoint(self._origin, candidate.size, self._root(candidate))
+        signed = self._agreement.cosign(checkpoint, (tip.epoch, tip.view), time_s, actions)
+        if signed is not None:
+            self._count(candidate, signed)
+            actions.append(Broadcast(Cosignatures((signed,))))
+            self._make_room()
+
+    def ask_anew(self, now_ms: int, peer: Peer | None, is_behind: bool, actions: list[Action]) -> None:
+        """A user, or a peer, wants an idle tip cosigned anew. First, once a minute, others are asked too."""
+        tip = self._tip
+        if tip is None or not self._has_settled(now_ms):
+            return
+        lately_ms = now_ms - 1000 * ANEW_AFTER_S
+        if (self._asked_ms is None or self._asked_ms <= lately_ms) and 1000 * tip.since_s <= lately_ms:
+            self._asked_ms = now_ms
+            actions.append(Broadcast(CosignatureRequest(), but=peer))
+        if not is_behind:
+            self._cosign(now_ms, tip, actions)
+
+    # ---- what follows -----------------------------------------------------------------------------------------
+
+    def take_fresh(self) -> tuple[Cosignature, ...]:
+        """Others' that were ahead of this node, and are to be passed on now."""
+        fresh, self._fresh = self._fresh, []
+        return tuple(fresh)
+
+    def take_unkept(self) -> Iterable[PersistCosignatures]:
+        """What was not kept yet: with the next block, or when there is none for delta."""
+        if not self._unkept:
+            return ()
+        held = tuple(one for (size, _), one in self._unkept.items() if size in self._candidates)
+        since, dropped = self._countersigned, tuple(self._dropped)
+        self._unkept, self._dropped, self._unkept_since_ms = {}, [], None
+        return (PersistCosignatures(held, since.size if since is not None else 0, dropped),)
+
+
+def _strange(one: Cosignature) -> Refused:
+    """A member, or this node, is on another history."""
+    member = f"{one.member.hex()[:16]}…"
+    return Refused(Rule.N10, f"{member} countersigned another log of {one.size} certificates than this node's")

@@ -1,0 +1,1 @@
+"""Proofs that outlive the network: their form, and how they are verified offline (docs/proofs.md)."""

@@ -1,0 +1,32 @@
+"""`verify --online`: a newer proof from a node, over HTTP."""
+
+import shutil
+from pathlib import Path
+
+from tests.api.conftest import Doors
+from tests.integration.command_line import cli, in_json
+
+from tallystick.client.blocking import Client
+from tallystick.client.proof_files import PROOF
+from tallystick.host.addresses import drawn_port
+
+
+def test_a_newer_proof_is_asked_for_and_verified_under_the_same_trust(doors: Doors, tmp_path: Path) -> None:
+    report = tmp_path / "report.pdf"
+    shutil.copy(doors.report, report)
+    with Client(doors.url) as client:
+        proof = client.prove(doors.ids[0]).proof
+    report.with_name(f"report.pdf{PROOF}").write_text(proof)
+    verify = ("verify", "report.pdf")
+    online = ("--online", doors.url)
+    (one,) = in_json(*verify, *online, cwd=tmp_path, expect=10)["files"]
+    assert (one["online"], one["failure"]["rule"]) == (None, "P3"), "a node does not make its ledger trusted"
+    cli("trust", "add", doors.ledger_id.hex(), "--name", "ours", cwd=tmp_path)
+    (before,) = in_json(*verify, cwd=tmp_path)["files"]
+    (one,) = in_json(*verify, *online, cwd=tmp_path)["files"]
+    assert (one["online"], one["exit_code"]) == (doors.url, 0)
+    assert one["proven"]["status_ms"] >= before["proven"]["status_ms"]
+    assert f"a newer one, from {doors.url}" in cli(*verify, *online, cwd=tmp_path).stdout
+    nobody = f"http://127.0.0.1:{drawn_port(1)}"
+    told = cli(*verify, "report.pdf", "--online", nobody, cwd=tmp_path, expect=16).stdout
+    assert told.count(f"no newer proof could be had from {nobody}: ") == 2

@@ -1,0 +1,80 @@
+"""Other people's verifiers of tlog-proofs as judges: two programs in Go, built once, that judge many proofs a run."""
+
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+SOURCES = Path(__file__).parent
+OURS_TO_MEND = ("go.sum", "checksum mismatch", "updates to go.mod needed")
+"""What Go says of modules that are listed wrongly, or that are not those that were listed: no reason to skip."""
+
+
+class NoJudges(Exception):
+    """This machine cannot build the judges."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judges:
+    """Each takes a policy, and leaves with their proofs; says "ok", or why it refuses, of each in turn.
+
+    A proof that is no valid UTF-8 is given as text by `surrogateescape`.
+    """
+
+    folder: Path
+
+    def torchwood(self, policy: str, cases: list[tuple[bytes, str]]) -> list[str]:
+        """Ask filippo.io/torchwood."""
+        return self._ask("torchwood_judge", policy, cases)
+
+    def formats(self, policy: str, cases: list[tuple[bytes, str]]) -> list[str]:
+        """Ask github.com/transparency-dev/formats."""
+        return self._ask("formats_judge", policy, cases)
+
+    def _ask(self, judge: str, policy: str, cases: list[tuple[bytes, str]]) -> list[str]:
+        with TemporaryDirectory() as name:
+            folder = Path(name)
+            (folder / "policy").write_bytes(policy.encode())
+            lines = []
+            for number, (leaf, proof) in enumerate(cases):
+                paths = (folder / "policy", folder / f"{number}.leaf", folder / f"{number}.tlog-proof")
+                paths[1].write_bytes(leaf)
+                paths[2].write_bytes(proof.encode(errors="surrogateescape"))
+                lines.append("\t".join(map(str, paths)) + "\n")
+            ran = subprocess.run(
+                [self.folder / judge],
+                input="".join(lines).encode(),
+                capture_output=True,
+                check=False,
+                timeout=120,  # torchwood never ends on a signed tree of more than 2^62 leaves
+            )
+        said = ran.stdout.decode(errors="backslashreplace").splitlines()
+        if ran.returncode or len(said) != len(cases):
+            raise RuntimeError(f"{judge} judged {len(said)} of {len(cases)} proofs: {ran.stderr.decode()}")
+        return said
+
+
+def build_judges(folder: Path) -> Judges:
+    """Build both into a folder; raise NoJudges without Go, or without a way to its modules."""
+    go = shutil.which("go")
+    if go is None:
+        raise NoJudges("there is no `go` on this machine")
+    environment = os.environ | {"GOTOOLCHAIN": "local", "GOFLAGS": "-mod=readonly -modcacherw", "GOWORK": "off"}
+    if not Path(environment.get("HOME", "")).is_absolute():  # where Go keeps what it has fetched and built
+        environment |= {"GOCACHE": str(folder / "cache"), "GOPATH": str(folder / "path")}
+
+    def run(source: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [go, *arguments], cwd=source, env=environment, capture_output=True, check=False, text=True
+        )
+
+    for name in ("torchwood_judge", "formats_judge"):
+        loaded = run(SOURCES / name, "list", "-deps", ".")
+        if loaded.returncode and not any(words in loaded.stderr for words in OURS_TO_MEND):
+            raise NoJudges(f"Go cannot load the modules of {name}: {' '.join(loaded.stderr.split())}")
+        built = run(SOURCES / name, "build", "-buildvcs=false", "-o", str(folder / name), ".")
+        if built.returncode:
+            raise RuntimeError(f"{name} cannot be built: {built.stderr.strip()}")
+    return Judges(folder)

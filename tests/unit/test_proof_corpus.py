@@ -1,0 +1,80 @@
+"""The corpus of proofs: each case gets the verdict that is listed, and the files are what the code makes."""
+
+from hashlib import sha256
+
+import pytest
+from tests.builders import refuses
+from tests.proof_corpus import CASES, FOLDER, LISTED, accepted_by_others, verdict_of
+from tests.vectors import proofs
+from tests.vectors.proof_cases import EXITS, VERDICTS
+
+from tallystick.ledger.errors import Refused, Rule
+
+UNUSABLE = {"trust-policy-broken", "trust-policy-small-order"}
+"""The policy is none."""
+CHECKS = {
+    *(Rule.P1, Rule.P2, Rule.P3, Rule.P4, Rule.P5, Rule.P6, Rule.P7, Rule.P8, Rule.C1, Rule.T1),
+    *(Rule.P9, Rule.P10, Rule.P11, Rule.P12, Rule.P13),
+}
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
+def test_the_verdict_is_the_one_listed(case):
+    if case["rule"] is None:
+        verdict = verdict_of(case)
+        assert case["said"]["log_index"] == verdict.log_index
+        assert case["said"]["anchor"] == verdict.anchor.encoded.hex()
+        assert (case["exit"], case["verdict"]) == (0, "valid")
+        return
+    with pytest.raises(Refused) as caught:
+        verdict_of(case)
+    assert caught.value.rule.name == case["rule"], caught.value
+    assert case["exit"] == (6 if case["name"] in UNUSABLE else EXITS[caught.value.rule])
+    assert case["verdict"] == VERDICTS[case["exit"]]
+
+
+def test_the_files_are_what_the_code_makes():
+    made = proofs.make()
+    assert {path.name for path in FOLDER.iterdir()} == {*made, "README.md"}
+    assert {name for name, data in made.items() if (FOLDER / name).read_bytes() != data} == set()
+
+
+def test_every_check_fails_in_some_case_and_there_are_many_proofs():
+    assert {case["rule"] for case in CASES} == {None, *(rule.name for rule in CHECKS)}
+    assert set(EXITS) == CHECKS
+    assert len({case["proof"] for case in CASES}) >= 120
+    assert len({case["name"] for case in CASES}) == len(CASES)
+
+
+def test_each_family_has_a_valid_proof():
+    families = {case["name"].rpartition("-")[0] for case in CASES if case["name"].endswith("-valid")}
+    assert {case["name"] for case in CASES if case["rule"] is None} > {f"{name}-valid" for name in families}
+    assert len(families) >= 20
+
+
+def test_what_is_broken_where_other_tools_look_is_refused_by_them_too():
+    """What only `extra` tells is refused by our verifier alone; nothing that ours takes is refused by the documents."""
+    for case in CASES:
+        if case["rule"] is None and not case["name"].startswith(("trust-policy", "early-older")):
+            assert accepted_by_others(case), case["name"]
+        if case["rule"] in {"P1", "P8"} and not case["name"].startswith("trust-policy"):
+            assert not accepted_by_others(case), case["name"]
+
+
+def test_the_document_is_the_one_listed():
+    data = (FOLDER / "document.txt").read_bytes()
+    assert LISTED["document"] == {"size_bytes": len(data), "sha256": sha256(data).hexdigest()}
+
+
+@pytest.mark.parametrize("name", ["base-content-gone", "erased-document"])
+def test_where_content_is_gone_that_is_said(name):
+    (case,) = [case for case in CASES if case["name"] == name]
+    with refuses(Rule.P10, "its content is not in this proof"):
+        verdict_of(case)
+
+
+def test_proofs_have_the_sizes_that_are_promised():
+    sizes = {case["name"]: (FOLDER / case["proof"]).stat().st_size for case in CASES if case["rule"] is None}
+    assert sizes["base-valid"] <= 8 * 1024
+    assert sizes["hundred-valid"] < 64_000
+    assert max(sizes.values()) < 64 * 1024
