@@ -128,7 +128,7 @@ def test_all_that_is_proven_is_told_and_the_four_times_apart(report: Handed) -> 
         f"issued by University of Ada (ada), key {key}",
         "claimed 2025-06-15 15:06:40.000 UTC, by the issuer's own clock",
         "block time 2025-06-15 15:07:40.000 UTC, of block 1",
-        "final not later than 2025-06-15 15:08:40.000 UTC, as holders of more than 1/3",
+        "final not later than 2025-06-15 15:08:40.999 UTC, as holders of more than 1/3",
         "status as of 2025-06-15 15:08:40.000 UTC, ",
         "days ago: a later revocation would not show",
         "validity valid; as of 2025-06-15 15:08:40.000 UTC",
@@ -149,7 +149,7 @@ def test_as_json_the_same_is_told(report: Handed) -> None:
         "report.pdf.tlog-proof",
     )
     assert (proven["claimed_ms"], proven["block_ms"], proven["block"]) == (start_ms, start_ms + MINUTE_MS, 1)
-    assert proven["final_ms"] == proven["status_ms"] == start_ms + 2 * MINUTE_MS
+    assert proven["final_ms"] - 999 == proven["status_ms"] == start_ms + 2 * MINUTE_MS
     assert (proven["issuer"]["organisation"], proven["issuer"]["title"]) == ("ada", "University of Ada")
     assert (proven["known_as"], proven["ledger_id"], proven["ledger"]) == ("ours", report.id, "governed")
     assert (proven["cosigned_stake"], proven["total_stake"], len(proven["cosigners"])) == (40, 40, 4)

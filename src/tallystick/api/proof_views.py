@@ -147,7 +147,7 @@ class Proven(View, frozen=True, kw_only=True):
     block_ms: int
     """The time of the block with which it entered the log: more than 2/3 of the stake voted for that."""
     final_ms: int
-    """It was final not later than this, as holders of more than 1/3 of the stake say."""
+    """It was final not later than this, as holders of more than 1/3 of the stake say: the end of the second."""
     status_ms: int
     """As of when its status is known, as holders of more than 2/3 of the stake say: a later revocation does not
     show."""

@@ -14,6 +14,7 @@ from tallystick.ledger.errors import NotProven, Refused, Rule
 from tallystick.ledger.file_statement import FileStatement, file_statement_in
 from tallystick.ledger.genesis import decode_genesis
 from tallystick.ledger.kinds import kind_of
+from tallystick.ledger.validity import ValidityState
 from tallystick.problems import ExitCode
 from tallystick.proof.bundle import Bundle
 from tallystick.proof.members import MemberChange
@@ -66,6 +67,8 @@ def failure_view(refused: Refused, advice: str | None = None, lacks_payload: boo
     """Which check failed, and what to do: something else where the proof lacks its payload."""
     if lacks_payload and refused.rule is Rule.P10:
         advice = _ADVICE_FOR_LACKING
+    if isinstance(refused, NotProven) and refused.found == ValidityState.NOT_YET.value:
+        advice = "it became final later than the time asked for: name a later one with --at"
     expected, found = (refused.expected, refused.found) if isinstance(refused, NotProven) else (None, None)
     return v.Failure(
         rule=refused.rule.name,
@@ -126,7 +129,7 @@ def proven_view(
         claimed_ms=certificate.timestamp_ms,
         block=verdict.block.index,
         block_ms=verdict.block.timestamp_ms,
-        final_ms=1000 * verdict.final_s,
+        final_ms=1000 * verdict.final_s + 999,
         status_ms=status_ms,
         checkpoint_block=verdict.header.index,
         cosigners=[_cosigner_view(one) for one in verdict.cosigners],

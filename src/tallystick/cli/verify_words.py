@@ -111,7 +111,11 @@ def _reason(one: v.FileVerdict, now_ms: int) -> str:
         return reason
     if one.failure.rule == "P12" and proven.validity is not None:
         return f"it is {validity(proven.validity)}"
-    return f"its status is as of {_aged(proven.status_ms, now_ms)}" if one.failure.expected is not None else reason
+    if (expected := one.failure.expected) is None:
+        return reason
+    asked_ms = int("".join(filter(str.isdigit, expected)))
+    told = f"at most {lasting(asked_ms)} old" if expected.startswith("at most") else f"of {utc(asked_ms)} or later"
+    return f"its status is as of {_aged(proven.status_ms, now_ms)}; asked for is one {told}"
 
 
 def _tell_proven(one: v.FileVerdict, proven: v.Proven, now_ms: int) -> None:
