@@ -165,9 +165,10 @@ def test_at_a_url_the_next_step_is_a_command_that_works_there(folder: Path) -> N
         url = f"http://127.0.0.1:{drawn_port(1)}"
         net.nodes[0].start("--api", url.removeprefix("http://"))
         there = ("--url", url, "--key", "ada.key")
-        _, step = cli("certify", "report.txt", *there, cwd=folder).stderr.split(
-            "Anybody can verify it, offline: tallystick "
+        trusted, step = cli("certify", "report.txt", *there, cwd=folder).stderr.split(
+            " can verify it, offline: tallystick "
         )
+        assert f"Whoever trusts the ledger {shlex.split(step)[-1]}" in trusted
         assert "✓ report.txt is certified by" in cli(*shlex.split(step), cwd=folder).stdout
         told = cli("certify", "--subject", "a", "--no-wait", *there, cwd=folder).stderr
         assert told.strip() in ("", "It becomes final by itself"), "of a node elsewhere there is no status"

@@ -160,6 +160,30 @@ def test_as_json_the_same_is_told(report: Handed) -> None:
     assert (told["schema"], told["verified"], told["warnings"]) == (1, 1, [])
 
 
+@pytest.mark.parametrize(
+    ("media_type", "told", "shown"),
+    [
+        ("text/plain", "grade 1.0, ho\u202enours", "content grade 1.0, ho\\u{202e}nours (text/plain)"),
+        ("application/json", None, "content application/json, not shown"),
+    ],
+)
+def test_the_content_of_what_is_about_no_file_is_told(
+    handed: Handed, media_type: str, told: str | None, shown: str
+) -> None:
+    payload = Payload(bytes(32), "Ada: BSc", media_type, "grade 1.0, ho\u202enours".encode())
+    scribe = handed.ledger.scribe
+    one = issue_statement(scribe.key("ada"), handed.ledger.genesis.ledger_id, START_MS, "", payload)
+    handed.forge(one, payloads=[payload])
+    name = f"words{PROOF}"
+    handed.prove(Given(one, payload), "words")
+    for code, of in ((10, "claims"), (0, "proven")):
+        assert shown in handed.verify(name, expect=code)
+        found = handed.file(name, expect=code)[of]
+        kept = found["content"] and found["content"].replace("\\u{202e}", "\u202e")
+        assert (found["media_type"], kept, found["document"]) == (media_type, told, None)
+        handed.trust()
+
+
 def test_who_did_not_countersign_is_not_counted(handed: Handed) -> None:
     given = handed.certify()
     handed.prove(given, "report.pdf", "ada", "ben", "cy")

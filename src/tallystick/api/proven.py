@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from tallystick.api import proof_views as v
-from tallystick.api.certificate_view import validity_view
+from tallystick.api.certificate_view import text_in, validity_view
 from tallystick.api.continuation_view import continuation_view
 from tallystick.api.views import Key
 from tallystick.host.trust import Conflict, TrustedLedger
@@ -94,6 +94,8 @@ def claims_view(bundle: Bundle) -> v.Claims:
         issuer=certificate.issuer.hex(),
         subject=_subject_of(certificate, bundle.payload),
         document=_document_view(file_statement_in(bundle.payload) if bundle.payload else None),
+        media_type=_media_type_of(bundle.payload),
+        content=_content_of(bundle.payload),
         claimed_ms=certificate.timestamp_ms,
     )
 
@@ -125,6 +127,8 @@ def proven_view(
         domain=organisation.domain if organisation else None,
         subject=_subject_of(certificate, verdict.payload),
         document=_document_view(verdict.document),
+        media_type=_media_type_of(verdict.payload),
+        content=_content_of(verdict.payload),
         is_content_gone=verdict.is_content_gone,
         claimed_ms=certificate.timestamp_ms,
         block=verdict.block.index,
@@ -162,6 +166,14 @@ def _subject_of(certificate: object, payload: Payload | None) -> str | None:
     if not isinstance(certificate, Statement):
         return None
     return certificate.subject or (payload.subject if payload is not None else None)
+
+
+def _media_type_of(payload: Payload | None) -> str | None:
+    return (payload.media_type or None) if payload is not None else None
+
+
+def _content_of(payload: Payload | None) -> str | None:
+    return text_in(payload) if payload is not None and file_statement_in(payload) is None else None
 
 
 def _document_view(one: FileStatement | None) -> v.Document | None:
