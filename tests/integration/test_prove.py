@@ -1,6 +1,7 @@
 """`tallystick prove` and `policy`, and the proofs that `certify` writes: with a node, and without."""
 
 import csv
+import errno
 import os
 import signal
 import subprocess
@@ -12,15 +13,17 @@ from typing import Any
 import pytest
 from tests.integration.command_line import cli, in_json
 from tests.integration.network import NodeProcess, running_network, wait_for
-from tests.proving import ProvenLedger
+from tests.integration.test_proving import replaced
+from tests.proving import ProvenLedger, short_epochs
 
 from tallystick.client.blocking import Client
 from tallystick.client.proof_files import MEMBERS, PAYLOAD, PROOF, read_proof
-from tallystick.client.proof_writing import write_proof
+from tallystick.client.proof_writing import certificate_in, write_proof
 from tallystick.host.clock import now_ms
 from tallystick.ledger.tlog_policy import parse_policy
-from tallystick.problems import CannotMake
+from tallystick.problems import CannotMake, UnreadableFile
 from tallystick.proof.verify import Demand, Verdict, verify
+from tallystick.storage import proving as storage_proving
 from tallystick.storage.proving import ProofFiles
 
 
@@ -273,6 +276,75 @@ def test_what_stands_beside_a_proof_is_written_first_and_nothing_of_somebody_els
         assert not (tmp_path / f"own{PROOF}").exists()
         own.unlink()
     assert not list(tmp_path.glob(".tallystick-*"))
+
+
+def test_a_renewal_that_is_cut_off_between_its_files_is_told_and_mended_by_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger, path = ProvenLedger(tmp_path / "chain.db", short_epochs(4)), tmp_path / f"report.pdf{PROOF}"
+    one, payload = ledger.about()
+    ledger.forge(one, payloads=[payload])
+    made = []
+    for name in ("ada", "ben"):
+        replaced(ledger, name, f"{name}-2")
+        ledger.forge(ledger.scribe.statement("ada-2"))
+        at = ledger.countersigned()
+        most = len(read_proof_of(ledger.prove(one, at)).extra.encoded) - len(payload.encoded)
+        monkeypatch.setattr(storage_proving, "MAX_EXTRA_BYTES", most - 1)
+        made.append(ledger.prove(one, at))
+        monkeypatch.undo()
+    before, after = made
+    written = write_proof(before, path)
+    assert written.members is not None
+    replace = Path.replace
+
+    def cut_off(self: Path, target: Path) -> Path:
+        if target == path:
+            raise OSError(errno.EIO, "cut off")
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", cut_off)
+    with pytest.raises(CannotMake, match=r"report.pdf.tlog-proof cannot be written: cut off"):
+        write_proof(after, path)
+    monkeypatch.undo()
+    assert (path.read_text(), written.members.read_bytes()) == (before.proof, after.members)
+    verify_it = ("verify", path.name, "--ledger", ledger.genesis.ledger_id.hex())
+    told = in_json(*verify_it, cwd=tmp_path, expect=12)["files"][0]["failure"]
+    assert told["rule"] in ("P4", "P5")
+    assert "if .members beside it was made for another proof, of this file, too, make it anew" in told["advice"]
+    assert certificate_in(path) == one.id.hex()
+    write_proof(after, path)
+    in_json(*verify_it, cwd=tmp_path)
+
+
+def test_nothing_is_written_unless_all_of_it_may_be(tmp_path: Path) -> None:
+    ledger = ProvenLedger(tmp_path / "chain.db")
+    one, payload = ledger.about()
+    ledger.forge(one, payloads=[payload])
+    files = ledger.prove(one, ledger.countersigned())
+    made = files._replace(members=read_proof_of(files).hand_over.encoded, payload=payload.encoded)
+    path = tmp_path / f"report.pdf{PROOF}"
+    places = [tmp_path / "report.pdf.members", tmp_path / "report.pdf.payload", path]
+    for place in places:
+        for put in (lambda one: one.mkdir(), os.mkfifo, lambda one: one.write_bytes(bytes(9 * 1024 * 1024))):
+            put(place)
+            with pytest.raises(CannotMake, match=f"{place.name} is there, and "):
+                write_proof(made, path)
+            assert [one for one in places if one.exists()] == [place]
+            place.rmdir() if place.is_dir() else place.unlink()
+    path.mkdir()
+    with pytest.raises(UnreadableFile, match=r"report.pdf.tlog-proof is a directory or a device, and no proof"):
+        read_proof(path)
+
+
+def test_a_folder_of_the_proofs_name_does_not_end_a_batch(user: User) -> None:
+    (user.folder / f"report.txt{PROOF}").mkdir()
+    (user.folder / "other.txt").write_text(f"other {user.folder}")
+    results = user.certify("report.txt", "other.txt")
+    assert [one["proof"] for one in results] == [
+        f"report.txt-{results[0]['outcome']['id'][:16]}{PROOF}",
+        f"other.txt{PROOF}",
+    ]
 
 
 def read_proof_of(files: ProofFiles) -> Any:

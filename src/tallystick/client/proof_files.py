@@ -78,12 +78,14 @@ def find_proof_of_stream(name: str, stream: BinaryIO, proof: Path | None = None)
 def read_proof(path: Path) -> RawProof:
     """A proof, and the files beside it. Raises `UnreadableFile`."""
     base = path.with_name(path.name.removesuffix(PROOF))
-    proof = _read(path, MAX_PROOF_BYTES)
+    proof = read_bounded(path, MAX_PROOF_BYTES)
+    if proof is None and path.exists():
+        raise UnreadableFile(f"{path} is a directory or a device, and no proof; name the proof with --proof")
     if proof is None:
         raise UnreadableFile(f"there is no proof {path}; tallystick prove makes one, or ask whoever gave you the file")
     has_members, has_payload = _stands_beside(proof)
-    members = _read(base.with_name(base.name + MEMBERS), MAX_MEMBERS_BYTES) if has_members else None
-    payload = _read(base.with_name(base.name + PAYLOAD), payload_codec.max_bytes) if has_payload else None
+    members = read_bounded(base.with_name(base.name + MEMBERS), MAX_MEMBERS_BYTES) if has_members else None
+    payload = read_bounded(base.with_name(base.name + PAYLOAD), payload_codec.max_bytes) if has_payload else None
     return RawProof(proof, members, payload)
 
 
@@ -102,8 +104,8 @@ def is_proof(path: Path) -> bool:
         return file is not None and file.read(len(_BEGINS)) == _BEGINS
 
 
-def _read(path: Path, most: int) -> bytes | None:
-    """At most one byte more than may be: that is refused as too long."""
+def read_bounded(path: Path, most: int) -> bytes | None:
+    """At most one byte more than may be: that is refused as too long. `None`: no regular file is there."""
     with _opened(path) as file:
         return file.read(most + 1) if file is not None else None
 

@@ -12,12 +12,12 @@ from tallystick.api import views
 from tallystick.client.batches import Result
 from tallystick.client.blocking import Client
 from tallystick.client.doors import AnswerProblem
-from tallystick.client.proof_files import MEMBERS, PAYLOAD, PROOF, read_proof
+from tallystick.client.proof_files import MEMBERS, PAYLOAD, PROOF, read_bounded, read_proof
 from tallystick.ledger.certificate import payload_codec
 from tallystick.ledger.encoding import Codec
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.file_statement import FILE_MEDIA_TYPE, FileStatement
-from tallystick.problems import CannotMake, NotAllowed, NotThere, UnreadableFile
+from tallystick.problems import CannotMake, NotAllowed, NotThere
 from tallystick.proof.bundle import hand_over_codec
 from tallystick.storage.proving import ProofFiles
 from tallystick.storage.sqlite_file import sync_folder
@@ -37,24 +37,26 @@ class Written(NamedTuple):
 
 
 def write_proof(made: ProofFiles, path: Path) -> Written:
-    """Write a proof, and what stands beside it, durably; the proof itself last, all of it or nothing.
+    """Write a proof, and what stands beside it, durably; the proof is the last to take its place.
 
-    What is no file of a proof is not replaced. Raises `CannotMake`.
+    Cut off before that, it stands as it was, maybe beside new .members, which need not fit it: `verify` tells what to
+    do, and to write the proof again mends it. What is no file of a proof is not replaced. Raises `CannotMake`.
     """
     base = path.with_name(path.name.removesuffix(PROOF))
-    members, payload = (
-        _write(base.with_name(base.name + ending), data, codec) if data is not None else None
-        for ending, data, codec in ((MEMBERS, made.members, hand_over_codec), (PAYLOAD, made.payload, payload_codec))
-    )
+    members, payload = (base.with_name(base.name + ending) for ending in (MEMBERS, PAYLOAD))
+    data = {members: made.members, payload: made.payload, path: made.proof.encode()}
+    for beside, codec in ((members, hand_over_codec), (payload, payload_codec)):
+        if data[beside] is not None:
+            _check_is_of_proof(beside, codec)
     if path.exists() and certificate_in(path) is None:
         raise CannotMake(f"{path} is there, and is no proof; name another file with --to")
-    _replace(path, made.proof.encode())
-    return Written(path, members, payload)
+    _replace({one: written for one, written in data.items() if written is not None})
+    return Written(path, members if made.members is not None else None, payload if made.payload is not None else None)
 
 
 def certificate_in(path: Path) -> str | None:
     """The id of the certificate that a proof is of; `None`: there is no proof. Raises `UnreadableFile`."""
-    if not path.exists():
+    if not path.is_file():
         return None
     try:
         return read_proof(path).bundle.extra.certificate.id.hex()
@@ -62,28 +64,29 @@ def certificate_in(path: Path) -> str | None:
         return None
 
 
-def _write(path: Path, data: bytes, codec: Codec[Any]) -> Path:
+def _check_is_of_proof(path: Path, codec: Codec[Any]) -> None:
+    """Raise `CannotMake` if something else is there."""
     try:
         if path.exists():
-            codec.decode(path.read_bytes())
+            codec.decode(read_bounded(path, codec.max_bytes) or b"")
     except Refused:
         raise CannotMake(f"{path} is there, and belongs to no proof; move it away, or name another --to") from None
-    except OSError as error:
-        raise UnreadableFile(f"{path} cannot be read: {error.strerror}") from None
-    _replace(path, data)
-    return path
 
 
-def _replace(path: Path, data: bytes) -> None:
+def _replace(files: Mapping[Path, bytes]) -> None:
+    """Write files of one folder, then put each in its place, in this order even if the power fails."""
+    path = next(iter(files))
     try:
         with TemporaryDirectory(dir=path.parent, prefix=".tallystick-") as folder:
-            written = Path(folder, "proof")
-            with written.open("wb") as stream:
-                stream.write(data)
-                stream.flush()
-                os.fsync(stream.fileno())
-            written.replace(path)
-        sync_folder(path)
+            written = {path: Path(folder, str(number)) for number, path in enumerate(files)}
+            for path, temporary in written.items():
+                with temporary.open("wb") as stream:
+                    stream.write(files[path])
+                    stream.flush()
+                    os.fsync(stream.fileno())
+            for path, temporary in written.items():
+                temporary.replace(path)
+                sync_folder(path)
     except OSError as error:
         raise CannotMake(f"{path} cannot be written: {error.strerror}; name another place with --to") from None
 

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from tallystick.api import proof_views as v
 from tallystick.api.proven import RESULTS, claims_view, exit_code_of, failure_view, proven_view
-from tallystick.client.proof_files import PROOF, Found, RawProof
+from tallystick.client.proof_files import MEMBERS, PROOF, Found, RawProof
 from tallystick.host.data_folder import DataFolder
 from tallystick.host.text import is_hex_digest
 from tallystick.host.trust import SHORTEST_ID, TrustError, TrustStore
@@ -201,7 +201,8 @@ class Verifier:
         except Conflict as conflict:
             return _Judged(None, conflict, self._conflict(ledger_id, files, conflict))
         except NotProven as failed:
-            judged = _Judged(failed.verdict if isinstance(failed.verdict, Verdict) else None, failed)
+            verdict = failed.verdict if isinstance(failed.verdict, Verdict) else None
+            judged = _Judged(verdict, failed, _advice_if_mixed(bundle, failed))
         if judged.verdict is None:
             return judged
         if trust.until is not None and (late := _after(trust.until, judged.verdict)) is not None:
@@ -321,6 +322,14 @@ def _issuer_asked(asked: str | None, bundle: Bundle) -> str | None:
     if asked is not None and is_hex_digest(asked.lower(), SHORTEST_ID) and key.startswith(asked.lower()):
         return key
     return asked
+
+
+def _advice_if_mixed(bundle: Bundle, failed: NotProven) -> str | None:
+    """What to do if members who stand beside the proof do not lead to it: those of another are told by nothing else."""
+    if bundle.extra.hand_over is not None or failed.rule not in (Rule.P4, Rule.P5):
+        return None
+    mixed = f"if {MEMBERS} beside it was made for another proof, of this file, too"
+    return f"do not rely on it; {mixed}, make it anew: tallystick prove"
 
 
 def _is_before(one: Verdict, other: Verdict) -> bool:
