@@ -36,7 +36,7 @@ class ExitCode(_Exit):
     NOT_PROVEN = 12, "not proven: a signature, hash or quorum does not hold"
     OTHER_DOCUMENT = 13, "another document, or its content is not in the proof"
     OTHER_ISSUER = 14, "another issuer"
-    NOT_VALID = 15, "revoked, void or superseded"
+    NOT_VALID = 15, "revoked, void or superseded, or not final by then"
     NOT_FRESH = 16, "its status is not fresh enough"
     STOPPED = 130, "stopped by Ctrl-C"
 

@@ -84,7 +84,12 @@ def test_certify_writes_a_proof_beside_the_file(user: User) -> None:
     assert found.document.name == "report.txt"
     said = user.said("certify", "report.txt")
     assert f"proof        report.txt{PROOF}" in said
-    assert f"tallystick verify report.txt --data {user.node.folder.path}\n" in said
+    ledger_id = user.ledger_id.hex()
+    assert (
+        f"Whoever trusts the ledger {ledger_id} can verify it, offline: "
+        f"tallystick verify report.txt --ledger {ledger_id}\n"
+    ) in said
+    cli("verify", "report.txt", "--ledger", ledger_id, cwd=user.folder)
 
 
 def test_certify_writes_no_proof_if_none_is_wanted_or_nothing_is_final_yet(user: User) -> None:
@@ -183,6 +188,36 @@ def test_killed_between_certifying_and_proving_the_next_run_makes_the_proofs(use
         assert client.ledger().log_size == before
 
 
+def test_a_proof_that_cannot_be_written_does_not_hinder_the_others(user: User) -> None:
+    long, other = "a" * 250, "z.txt"
+    (user.folder / long).write_text(f"long {user.folder}")
+    (user.folder / other).write_text(f"other {user.folder}")
+    told = user.json("certify", long, other, "report.txt", "--results", "r.csv", expect=2)
+    assert [one["outcome"]["state"] for one in told["results"]] == ["final"] * 3
+    proofs = [None, f"{other}{PROOF}", f"report.txt{PROOF}"]
+    assert [one["proof"] for one in told["results"]] == proofs
+    assert "all of it is certified, but" in told["problem"]["detail"]
+    assert f"{long}{PROOF} cannot be written" in told["problem"]["detail"]
+    assert told["problem"]["detail"].endswith("name another place with --proofs-to")
+    with (user.folder / "r.csv").open(newline="") as stream:
+        assert [row["proof"] or None for row in csv.DictReader(stream)] == proofs
+    assert "cannot be written" in user.said("prove", long, expect=2)
+    assert f"{long}{PROOF} cannot be read" in user.said("verify", long, expect=2)
+    (one,) = user.certify(long, "--proofs-to", "proofs")
+    assert user.verdict(one["proof"]).certificate.id.hex() == one["outcome"]["id"]
+
+
+def test_what_has_the_place_is_told_with_the_option_of_the_command(tmp_path: Path) -> None:
+    (tmp_path / f"report.txt{MEMBERS}").mkdir()
+    ledger = ProvenLedger(tmp_path / "chain.db")
+    one, payload = ledger.about()
+    ledger.forge(one, payloads=[payload])
+    files = ledger.prove(one, ledger.countersigned())
+    made = files._replace(members=read_proof_of(files).hand_over.encoded)
+    with pytest.raises(CannotMake, match="move it away, or name another --proofs-to"):
+        write_proof(made, tmp_path / f"report.txt{PROOF}", "--proofs-to")
+
+
 # ---- prove ----------------------------------------------------------------------------------------------------------
 
 
@@ -232,6 +267,18 @@ def test_prove_refuses_what_it_cannot_prove_or_would_overwrite(user: User) -> No
     (user.folder / "broken").write_text("c2sp.org/tlog-proof@v1\n")
     assert "is no proof that can be read" in user.said("prove", "broken", expect=5)
     assert "--to is for the proof of one" in user.said("prove", other_id, "report.txt", "--to", "x", expect=2)
+
+
+def test_of_several_the_others_are_proven_if_one_cannot_be(user: User) -> None:
+    user.certify("report.txt", "--no-proof")
+    (user.folder / "unknown").write_text(f"unknown {user.folder}")
+    told = user.json("prove", "unknown", "report.txt", expect=5)
+    assert [one["proof"] for one in told["proofs"]] == [f"report.txt{PROOF}"]
+    assert [(one["what"], one["problem"]["exit_code"]) for one in told["failed"]] == [("unknown", 5)]
+    said = user.said("prove", "unknown", "report.txt", ".", expect=1)
+    assert "× unknown has no new proof: there is no certificate about this file" in said
+    assert f"✓ report.txt{PROOF} is made anew" in said
+    assert "1 proof made, 2 not" in said
 
 
 def test_a_chains_file_proves_as_the_node_does(user: User) -> None:
@@ -381,4 +428,4 @@ def test_policy_writes_one_log_and_all_members_and_says_what_it_is_not(user: Use
 
 def test_json_of_a_proof_is_one_object(user: User) -> None:
     user.certify("report.txt")
-    assert set(user.json("prove", "report.txt")) == {"schema", "proofs"}
+    assert set(user.json("prove", "report.txt")) == {"schema", "proofs", "failed"}

@@ -128,7 +128,7 @@ def test_all_that_is_proven_is_told_and_the_four_times_apart(report: Handed) -> 
         f"issued by University of Ada (ada), key {key}",
         "claimed 2025-06-15 15:06:40.000 UTC, by the issuer's own clock",
         "block time 2025-06-15 15:07:40.000 UTC, of block 1",
-        "final not later than 2025-06-15 15:08:40.000 UTC, as holders of more than 1/3",
+        "final not later than 2025-06-15 15:08:40.999 UTC, as holders of more than 1/3",
         "status as of 2025-06-15 15:08:40.000 UTC, ",
         "days ago: a later revocation would not show",
         "validity valid; as of 2025-06-15 15:08:40.000 UTC",
@@ -149,7 +149,7 @@ def test_as_json_the_same_is_told(report: Handed) -> None:
         "report.pdf.tlog-proof",
     )
     assert (proven["claimed_ms"], proven["block_ms"], proven["block"]) == (start_ms, start_ms + MINUTE_MS, 1)
-    assert proven["final_ms"] == proven["status_ms"] == start_ms + 2 * MINUTE_MS
+    assert proven["final_ms"] - 999 == proven["status_ms"] == start_ms + 2 * MINUTE_MS
     assert (proven["issuer"]["organisation"], proven["issuer"]["title"]) == ("ada", "University of Ada")
     assert (proven["known_as"], proven["ledger_id"], proven["ledger"]) == ("ours", report.id, "governed")
     assert (proven["cosigned_stake"], proven["total_stake"], len(proven["cosigners"])) == (40, 40, 4)
@@ -158,6 +158,30 @@ def test_as_json_the_same_is_told(report: Handed) -> None:
     assert one["claims"]["certificate"] == proven["certificate"]
     told = in_json("verify", "report.pdf", cwd=report.folder)
     assert (told["schema"], told["verified"], told["warnings"]) == (1, 1, [])
+
+
+@pytest.mark.parametrize(
+    ("media_type", "told", "shown"),
+    [
+        ("text/plain", "grade 1.0, ho\u202enours", "content grade 1.0, ho\\u{202e}nours (text/plain)"),
+        ("application/json", None, "content application/json, not shown"),
+    ],
+)
+def test_the_content_of_what_is_about_no_file_is_told(
+    handed: Handed, media_type: str, told: str | None, shown: str
+) -> None:
+    payload = Payload(bytes(32), "Ada: BSc", media_type, "grade 1.0, ho\u202enours".encode())
+    scribe = handed.ledger.scribe
+    one = issue_statement(scribe.key("ada"), handed.ledger.genesis.ledger_id, START_MS, "", payload)
+    handed.forge(one, payloads=[payload])
+    name = f"words{PROOF}"
+    handed.prove(Given(one, payload), "words")
+    for code, of in ((10, "claims"), (0, "proven")):
+        assert shown in handed.verify(name, expect=code)
+        found = handed.file(name, expect=code)[of]
+        kept = found["content"] and found["content"].replace("\\u{202e}", "\u202e")
+        assert (found["media_type"], kept, found["document"]) == (media_type, told, None)
+        handed.trust()
 
 
 def test_who_did_not_countersign_is_not_counted(handed: Handed) -> None:

@@ -36,16 +36,21 @@ class Beside(NamedTuple):
     erasure: governed_views.Erasure | None = None
 
 
+def text_in(payload: core.Payload) -> str | None:
+    """Its content, if it is a short text."""
+    is_text = payload.media_type.startswith("text/") and len(payload.content) <= _MOST_TEXT_BYTES
+    return payload.content.decode("utf-8", "replace") if is_text else None
+
+
 def _payload_view(payload: core.Payload) -> views.Payload:
     """A payload, as it is told."""
     stated = file_statement_in(payload)
-    is_text = stated is None and payload.media_type.startswith("text/") and len(payload.content) <= _MOST_TEXT_BYTES
     return views.Payload(
         media_type=payload.media_type,
         size_bytes=len(payload.content),
         encoded=encode(payload).hex(),
         file=views.File(stated.name, stated.size_bytes, stated.sha256.hex(), stated.note) if stated else None,
-        text=payload.content.decode("utf-8", "replace") if is_text else None,
+        text=text_in(payload) if stated is None else None,
         subject=payload.subject,
     )
 

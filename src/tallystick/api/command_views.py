@@ -8,7 +8,7 @@ from msgspec.structs import asdict
 
 from tallystick.api.continuation_view import continuation_view
 from tallystick.api.governed_views import Organisation
-from tallystick.api.views import Answer, Continuation, View, ViewNumber
+from tallystick.api.views import Answer, Continuation, Problem, View, ViewNumber
 from tallystick.consensus import signing_guard
 from tallystick.host.data_folder import DataFolder
 from tallystick.host.founding import Member, indispensable, members_in
@@ -341,10 +341,20 @@ class ProofMade(View, frozen=True, kw_only=True):
     """Whether it took the place of an earlier proof of the same certificate."""
 
 
+class NotProved(View, frozen=True):
+    """A proof that could not be made."""
+
+    what: str
+    """The file or id, as it was named."""
+    problem: Problem
+
+
 class ProofsMade(Answer, frozen=True, kw_only=True):
     """What `prove` made."""
 
     proofs: list[ProofMade]
+    failed: list[NotProved]
+    """Those of several that could not be made."""
 
 
 class PolicyMade(Answer, frozen=True, kw_only=True):

@@ -78,6 +78,10 @@ class Claims(View, frozen=True, kw_only=True):
     """The key."""
     subject: str | None
     document: Document | None
+    media_type: str | None
+    """Of the content; `null`: there is none, or it is not at hand."""
+    content: str | None
+    """Of what is about no file, if it is a text of at most 1,024 bytes."""
     claimed_ms: int
 
 
@@ -138,6 +142,10 @@ class Proven(View, frozen=True, kw_only=True):
     subject: str | None
     document: Document | None
     """`null`: it is about no file, or its content is not in the proof."""
+    media_type: str | None
+    """Of the content; `null`: there is none, or it is not in the proof."""
+    content: str | None
+    """Of what is about no file, if it is a text of at most 1,024 bytes."""
     is_content_gone: bool
     """Whether the content that it covers is not in the proof, nor beside it: erased, or left out. The certificate is
     proven, and what it says is not."""
@@ -147,7 +155,7 @@ class Proven(View, frozen=True, kw_only=True):
     block_ms: int
     """The time of the block with which it entered the log: more than 2/3 of the stake voted for that."""
     final_ms: int
-    """It was final not later than this, as holders of more than 1/3 of the stake say."""
+    """It was final not later than this, as holders of more than 1/3 of the stake say: the end of the second."""
     status_ms: int
     """As of when its status is known, as holders of more than 2/3 of the stake say: a later revocation does not
     show."""

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from tallystick.api import proof_views as v
-from tallystick.api.certificate_view import validity_view
+from tallystick.api.certificate_view import text_in, validity_view
 from tallystick.api.continuation_view import continuation_view
 from tallystick.api.views import Key
 from tallystick.host.trust import Conflict, TrustedLedger
@@ -14,6 +14,7 @@ from tallystick.ledger.errors import NotProven, Refused, Rule
 from tallystick.ledger.file_statement import FileStatement, file_statement_in
 from tallystick.ledger.genesis import decode_genesis
 from tallystick.ledger.kinds import kind_of
+from tallystick.ledger.validity import ValidityState
 from tallystick.problems import ExitCode
 from tallystick.proof.bundle import Bundle
 from tallystick.proof.members import MemberChange
@@ -66,6 +67,8 @@ def failure_view(refused: Refused, advice: str | None = None, lacks_payload: boo
     """Which check failed, and what to do: something else where the proof lacks its payload."""
     if lacks_payload and refused.rule is Rule.P10:
         advice = _ADVICE_FOR_LACKING
+    if isinstance(refused, NotProven) and refused.found == ValidityState.NOT_YET.value:
+        advice = "it became final later than the time asked for: name a later one with --at"
     expected, found = (refused.expected, refused.found) if isinstance(refused, NotProven) else (None, None)
     return v.Failure(
         rule=refused.rule.name,
@@ -91,6 +94,8 @@ def claims_view(bundle: Bundle) -> v.Claims:
         issuer=certificate.issuer.hex(),
         subject=_subject_of(certificate, bundle.payload),
         document=_document_view(file_statement_in(bundle.payload) if bundle.payload else None),
+        media_type=_media_type_of(bundle.payload),
+        content=_content_of(bundle.payload),
         claimed_ms=certificate.timestamp_ms,
     )
 
@@ -122,11 +127,13 @@ def proven_view(
         domain=organisation.domain if organisation else None,
         subject=_subject_of(certificate, verdict.payload),
         document=_document_view(verdict.document),
+        media_type=_media_type_of(verdict.payload),
+        content=_content_of(verdict.payload),
         is_content_gone=verdict.is_content_gone,
         claimed_ms=certificate.timestamp_ms,
         block=verdict.block.index,
         block_ms=verdict.block.timestamp_ms,
-        final_ms=1000 * verdict.final_s,
+        final_ms=1000 * verdict.final_s + 999,
         status_ms=status_ms,
         checkpoint_block=verdict.header.index,
         cosigners=[_cosigner_view(one) for one in verdict.cosigners],
@@ -159,6 +166,14 @@ def _subject_of(certificate: object, payload: Payload | None) -> str | None:
     if not isinstance(certificate, Statement):
         return None
     return certificate.subject or (payload.subject if payload is not None else None)
+
+
+def _media_type_of(payload: Payload | None) -> str | None:
+    return (payload.media_type or None) if payload is not None else None
+
+
+def _content_of(payload: Payload | None) -> str | None:
+    return text_in(payload) if payload is not None and file_statement_in(payload) is None else None
 
 
 def _document_view(one: FileStatement | None) -> v.Document | None:

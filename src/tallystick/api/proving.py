@@ -9,6 +9,7 @@ from tallystick.api import proving_views as views
 from tallystick.api import questions as q
 from tallystick.api.log_place import LogPlace
 from tallystick.host.clock import now_ms
+from tallystick.ledger.checkpoint import MAX_LOG_LINES
 from tallystick.node.checkpoints import Countersigned
 from tallystick.node.events import Action, FreshCheckpointAsked
 from tallystick.problems import NotRunning, NotThere, NotYet
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 _FRESH_S: Final = 60
 _WAIT_FRESH_MS: Final = 3_000
 """At least so long for members to countersign anew."""
+_YOUNG_S: Final = 2
+"""So long after the last cosignature others may still be on their way."""
+_MOST_DELTA_MS: Final = 1_000
 _AT_ONCE: Final = 32
 """So many proofs are made before others have their turn."""
 _MOST_ANSWER_CHARACTERS: Final = 16 * 1024 * 1024
@@ -115,6 +119,8 @@ class Proofs:
             await self._checkpoints.wait(covers, max(wait_ms, _WAIT_FRESH_MS) if fresh else wait_ms)
         if fresh and covers(self._checkpoints.newest):
             await self._renew(wait_ms)
+        if wait_ms:
+            await self._wait_for_all()
         at = self._checkpoints.newest
         if at is not None and covers(at):
             return at
@@ -131,6 +137,15 @@ class Proofs:
             return
         self._checkpoints.ask_fresh()
         await self._checkpoints.wait(lambda at: at is not None and status_s(at) > since_s, max(wait_ms, _WAIT_FRESH_MS))
+
+    async def _wait_for_all(self) -> None:
+        """A quorum is enough, but each of a few members signs as the log, and a policy may name any of them."""
+        at = self._checkpoints.newest
+        if at is None or len(at.voters.members) > MAX_LOG_LINES:
+            return
+        if now_ms() // 1000 - max(one.time_s for one in at.cosignatures) <= _YOUNG_S:
+            delta_ms = min(at.state.params.delta_ms, _MOST_DELTA_MS)
+            await self._checkpoints.wait(lambda one: one is not None and one.is_complete, delta_ms)
 
     async def one(self, at: LogPlace, since: int, *, fresh: bool, wait_ms: int) -> views.ProofAnswer:
         """One proof."""

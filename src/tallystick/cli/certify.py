@@ -15,7 +15,7 @@ from tallystick.cli import options
 from tallystick.cli.issuers import holder_of
 from tallystick.cli.options import Data, NoPassphrase, PassphraseFile, argument, flag, open_node, option
 from tallystick.cli.output import MOST_LINES, counting, fail, field, give, hint, marked, say, told, warn
-from tallystick.cli.words import many, seconds
+from tallystick.cli.words import how_to_verify, many, seconds
 from tallystick.client import drafts
 from tallystick.client.batches import SIGNED, Certification, Result, ResultFile, Results
 from tallystick.client.blocking import Client
@@ -112,10 +112,8 @@ def certify(
     give(Results(results=found, problem=problem_view(problem) if problem else None))
     _tell(found, seconds(round(1000 * (time.monotonic() - begun_s))))
     at = f" --data {options.node_folder(data).quoted}" if data else ""
-    status = f"; how the node gets on: tallystick status{at}"
-    if url is not None:
-        at, status = f" --ledger {client.ledger_id.hex()}", ""
-    _tell_next(found, wait, results, at, status)
+    status = f"; how the node gets on: tallystick status{at}" if url is None else ""
+    _tell_next(found, wait, results, client.ledger_id.hex(), status)
     if problem is not None:
         raise told(problem)
     if any(one.outcome.state == "refused" for one in found):
@@ -178,18 +176,36 @@ def _prove(client: Client, run: Certification, to: Path | None, timeout_s: float
     """Write the proofs of what is final, and return what ended that before its time."""
     final = len({one.outcome.id for one in run.results if one.outcome.state == "final"})
     wait_s = _MOST_PROOF_SECONDS if timeout_s is None else min(timeout_s, _MOST_PROOF_SECONDS)
+    written, failed = dict[str, Path](), list[Problem]()
+    ended: Problem | None = None
     try:
         with counting("Proving", final) as on_written:
-            written = write_proofs(client, run.results, to, wait_s, on_written)
+            for one, made in write_proofs(client, run.results, to, wait_s):
+                if isinstance(made, Problem):
+                    failed.append(made)
+                    continue
+                written[one] = made
+                on_written(len(written))
+    except Problem as problem:
+        ended = problem
+    except KeyboardInterrupt:
+        ended = fail("stopped; the same command again makes the proofs that are missing", ExitCode.STOPPED)
+    try:
         run.proven(written)
     except Problem as problem:
-        return problem
-    except KeyboardInterrupt:
-        return fail("stopped; the same command again makes the proofs that are missing", ExitCode.STOPPED)
+        ended = ended or problem
+    if ended is not None or failed:
+        return ended or _first_of(failed)
     if len(written) == final:
         return None
     missing = f"members have not countersigned what {many(final - len(written), 'proof')} would be of"
     return NotInTime(f"all of it is certified, but {missing}; the same command again makes what is missing")
+
+
+def _first_of(failed: Sequence[Problem]) -> Problem:
+    """What hindered the first proof, and how many more there are."""
+    more = f" ({many(len(failed) - 1, 'more proof')} could not be written either)" if len(failed) > 1 else ""
+    return fail(f"all of it is certified, but {failed[0]}{more}", failed[0].exit_code)
 
 
 def _tell(results: Sequence[Result], took: str) -> None:
@@ -229,7 +245,7 @@ def _tell_one(one: Result) -> None:
         say(field("proof", one.proof))
 
 
-def _tell_next(results: Sequence[Result], wait: bool, kept: Path | None, at: str, status: str) -> None:
+def _tell_next(results: Sequence[Result], wait: bool, kept: Path | None, ledger_id: str, status: str) -> None:
     proven = [one for one in results if one.outcome.state == "final" and one.proof]
     at_hand = [one for one in proven if one.file and Path(one.file).exists()]
     if any(one.outcome.state not in ("final", "refused") for one in results):
@@ -238,7 +254,7 @@ def _tell_next(results: Sequence[Result], wait: bool, kept: Path | None, at: str
         elif not wait:
             hint(f"It becomes final by itself{status}")
     elif at_hand or proven:
-        hint(f"Anybody can verify it, offline: tallystick verify {_named((at_hand or proven)[0])}{at}")
+        hint(how_to_verify(_named((at_hand or proven)[0]), ledger_id))
 
 
 def _named(one: Result) -> str:

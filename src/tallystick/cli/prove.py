@@ -7,15 +7,16 @@ from typing import Annotated, Final, NamedTuple
 
 import typer
 
-from tallystick.api.command_views import ProofMade, ProofsMade
+from tallystick.api.command_views import NotProved, ProofMade, ProofsMade
+from tallystick.api.problem_view import problem_view
 from tallystick.api.words import SHORT_ID
-from tallystick.cli.options import ChainFile, Data, argument, node_folder, open_source, option
+from tallystick.cli.options import ChainFile, Data, argument, open_source, option
 from tallystick.cli.output import MOST_LINES, field, give, hint, marked, say
-from tallystick.cli.words import many, utc
+from tallystick.cli.words import how_to_verify, many, utc
 from tallystick.client.blocking import Client
-from tallystick.client.proof_files import PROOF, is_proof
-from tallystick.client.proof_writing import certificate_about, certificate_in, write_proof
-from tallystick.problems import CannotMake, NotThere
+from tallystick.client.proof_files import PROOF, is_proof, is_there
+from tallystick.client.proof_writing import certificate_about, certificate_in, is_taken, write_proof
+from tallystick.problems import CannotMake, ExitCode, NotThere, Problem
 from tallystick.proof.bundle import read_bundle
 from tallystick.storage.described_files import describe_file
 
@@ -44,8 +45,11 @@ def prove(
 ) -> None:
     """Make the proof of a certificate, or make it anew: FILE.tlog-proof, beside the file. Keep it with the file.
 
-    With it anybody can verify the file, offline, when all nodes are gone: tallystick verify FILE. A proof says as of
+    With it whoever trusts the ledger can verify the file, offline, when all nodes are gone: tallystick verify FILE
+    --ledger ID. A proof says as of
     when its status is known; made anew it has a later one, and the same block time.
+
+    Of several, one that cannot be made does not hinder the others; the code is that of all that fail, or 1.
 
     A long proof has further files beside it, FILE.members and FILE.payload: hand them on together.
 
@@ -59,17 +63,25 @@ def prove(
     if url is not None and chain is not None:
         raise typer.BadParameter("--url and --chain exclude each other")
     with open_source(chain, data, url) as client:
-        made = [_made(client, _wanted(client, one, to), since, timeout) for one in what]
-        at = f" --data {node_folder(data).quoted}" if data else ""
-        at = f" --ledger {client.ledger_id.hex()}" if url or chain else at
-    give(ProofsMade(proofs=made))
-    _tell(made, at)
+        made, failed, codes = list[ProofMade](), list[NotProved](), set[int]()
+        for one in what:
+            try:
+                made.append(_made(client, _wanted(client, one, to), since, timeout))
+            except Problem as problem:
+                if len(what) == 1:
+                    raise
+                failed.append(NotProved(one, problem_view(problem)))
+                codes.add(problem.exit_code)
+    give(ProofsMade(proofs=made, failed=failed))
+    _tell(made, failed, client.ledger_id.hex())
+    if codes:
+        raise typer.Exit(codes.pop() if len(codes) == 1 else ExitCode.FAILED)
 
 
 def _wanted(client: Client, what: str, to: Path | None) -> _Wanted:
     """A file comes before an id that is written alike."""
     path = Path(what)
-    if not path.exists():
+    if not is_there(path, "name a file, or the id of its certificate"):
         if _ID.fullmatch(what) is None:
             raise NotThere(f"there is no file {what}, and no id is written so")
         certificate_id = client.certificate(what).id
@@ -78,12 +90,18 @@ def _wanted(client: Client, what: str, to: Path | None) -> _Wanted:
         if (kept := certificate_in(path)) is None:
             raise NotThere(f"{path} is no proof that can be read; name the file that it is of")
         return _Wanted(None, kept, to or path)
+    described = describe_file(path)
     to = to or path.with_name(path.name + PROOF)
-    return _Wanted(what, certificate_about(client, describe_file(path), certificate_in(to)).id, to)
+    return _Wanted(what, certificate_about(client, described, _proven_in(to)).id, to)
+
+
+def _proven_in(to: Path) -> str | None:
+    """The certificate that the proof there is of. Raises `CannotMake` where none can be."""
+    return certificate_in(to) if is_taken(to) else None
 
 
 def _made(client: Client, wanted: _Wanted, since: int, timeout_s: float) -> ProofMade:
-    before = certificate_in(wanted.to)
+    before = _proven_in(wanted.to)
     if before not in (None, wanted.certificate_id):
         told = f"{wanted.to} is the proof of another certificate, {before[:SHORT_ID]}…"
         raise CannotMake(f"{told}; move it away, or name another file with --to")
@@ -102,7 +120,11 @@ def _made(client: Client, wanted: _Wanted, since: int, timeout_s: float) -> Proo
     )
 
 
-def _tell(made: list[ProofMade], at: str) -> None:
+def _tell(made: list[ProofMade], failed: list[NotProved], ledger_id: str) -> None:
+    for lost in failed[:MOST_LINES]:
+        say(marked("×", lost.what, f" has no new proof: {lost.problem.detail}"))
+    if len(failed) > MOST_LINES:
+        say(f"… and {len(failed) - MOST_LINES:,} more without one")
     for one in made[:MOST_LINES]:
         became = "made anew" if one.was_there else "made"
         said = f" is {became}: the log up to block {one.block_index}, {utc(one.block_timestamp_ms)}"
@@ -113,9 +135,10 @@ def _tell(made: list[ProofMade], at: str) -> None:
             say(field("hand on too", ", ".join(beside)))
     if len(made) > MOST_LINES:
         say(f"… and {len(made) - MOST_LINES:,} more")
-    if len(made) > 1:
-        say(f"{many(len(made), 'proof')} made")
-    hint(f"Anybody can verify it, offline: tallystick verify {_named(made[0])}{at}")
+    if len(made) + len(failed) > 1:
+        say(f"{many(len(made), 'proof')} made{f', {len(failed):,} not' if failed else ''}")
+    if made:
+        hint(how_to_verify(_named(made[0]), ledger_id))
 
 
 def _named(one: ProofMade) -> str:

@@ -111,7 +111,11 @@ def _reason(one: v.FileVerdict, now_ms: int) -> str:
         return reason
     if one.failure.rule == "P12" and proven.validity is not None:
         return f"it is {validity(proven.validity)}"
-    return f"its status is as of {_aged(proven.status_ms, now_ms)}" if one.failure.expected is not None else reason
+    if (expected := one.failure.expected) is None:
+        return reason
+    asked_ms = int("".join(filter(str.isdigit, expected)))
+    told = f"at most {lasting(asked_ms)} old" if expected.startswith("at most") else f"of {utc(asked_ms)} or later"
+    return f"its status is as of {_aged(proven.status_ms, now_ms)}; asked for is one {told}"
 
 
 def _tell_proven(one: v.FileVerdict, proven: v.Proven, now_ms: int) -> None:
@@ -130,6 +134,7 @@ def _tell_proven(one: v.FileVerdict, proven: v.Proven, now_ms: int) -> None:
                 document.name if document is not None and is_named_otherwise else ""
             ),
             "says": proven.subject or "",
+            "content": _content(proven),
             "note": document.note if document is not None else "",
             "issued by": f"{title}key {issuer.key}{name}",
             "domain": f"{proven.domain}, vouched for by those who approved it as a member" if proven.domain else "",
@@ -154,6 +159,13 @@ def _compared(one: v.FileVerdict, proven: v.Proven) -> str:
         return LACKING if proven.is_content_gone else "none: it is about no file"
     about = proven.document
     return f"not compared; it is about {about.name}, {about.size_bytes:,} bytes, SHA-256 {about.sha256}"
+
+
+def _content(said: v.Proven | v.Claims) -> str:
+    """What is said beside the subject, where it is about no file."""
+    if said.document is not None or said.media_type is None:
+        return ""
+    return f"{said.media_type}, not shown" if said.content is None else f"{said.content} ({said.media_type})"
 
 
 def _trusted(proven: v.Proven) -> str:
@@ -207,6 +219,7 @@ def _tell_claims(one: v.FileVerdict, claims: v.Claims) -> None:
             "ledger": f"{claims.ledger} {claims.ledger_id}",
             "issued by": f"key {claims.issuer}",
             "says": claims.subject or "",
+            "content": _content(claims),
             "document": f"{about.name}, {about.size_bytes:,} bytes, SHA-256 {about.sha256}" if about else "",
             "claimed": utc(claims.claimed_ms),
             "at hand": f"{one.size_bytes or 0:,} bytes, SHA-256 {one.sha256}" if one.sha256 is not None else "",

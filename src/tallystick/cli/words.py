@@ -112,6 +112,13 @@ def many(count: int, what: str) -> str:
     return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
 
 
+def how_to_verify(named: str, ledger_id: str) -> str:
+    """What to tell people to whom a proof is handed on: it counts for those who trust its ledger."""
+    return (
+        f"Whoever trusts the ledger {ledger_id} can verify it, offline: tallystick verify {named} --ledger {ledger_id}"
+    )
+
+
 def names_of(names: Sequence[str], most: int = 5) -> str:
     """A list of names; beyond `most`, only how many more there are."""
     shown = ", ".join(names[:most])

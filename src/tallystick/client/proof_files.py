@@ -65,7 +65,7 @@ def find_proof(path: Path, proof: Path | None = None) -> Found:
         return Found(path.name, None, path, read_proof(path))
     document = describe_file(path)
     beside = proof or path.with_name(path.name + PROOF)
-    files = read_proof(beside) if proof is not None or beside.exists() else None
+    files = read_proof(beside) if proof is not None or is_there(beside) else None
     return Found(path.name, document, beside if files else None, files)
 
 
@@ -79,7 +79,7 @@ def read_proof(path: Path) -> RawProof:
     """A proof, and the files beside it. Raises `UnreadableFile`."""
     base = path.with_name(path.name.removesuffix(PROOF))
     proof = read_bounded(path, MAX_PROOF_BYTES)
-    if proof is None and path.exists():
+    if proof is None and is_there(path):
         raise UnreadableFile(f"{path} is a directory or a device, and no proof; name the proof with --proof")
     if proof is None:
         raise UnreadableFile(f"there is no proof {path}; tallystick prove makes one, or ask whoever gave you the file")
@@ -96,6 +96,14 @@ def _stands_beside(proof: bytes) -> tuple[bool, bool]:
     except Refused:
         return False, False
     return extra.hand_over is None, extra.payload is None and extra.certificate.payload_hash is not None
+
+
+def is_there(path: Path, advice: str = "name its proof with --proof") -> bool:
+    """Whether anything is there. Raises `UnreadableFile` where a name is too long, or a folder may not be read."""
+    try:
+        return path.exists()
+    except OSError as error:
+        raise UnreadableFile(f"{path} cannot be read: {error.strerror}; {advice}") from None
 
 
 def is_proof(path: Path) -> bool:

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final, NamedTuple
@@ -12,12 +12,12 @@ from tallystick.api import views
 from tallystick.client.batches import Result
 from tallystick.client.blocking import Client
 from tallystick.client.doors import AnswerProblem
-from tallystick.client.proof_files import MEMBERS, PAYLOAD, PROOF, read_bounded, read_proof
+from tallystick.client.proof_files import MEMBERS, PAYLOAD, PROOF, is_there, read_bounded, read_proof
 from tallystick.ledger.certificate import payload_codec
 from tallystick.ledger.encoding import Codec
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.file_statement import FILE_MEDIA_TYPE, FileStatement
-from tallystick.problems import CannotMake, NotAllowed, NotThere
+from tallystick.problems import CannotMake, NotAllowed, NotThere, Problem, UnreadableFile
 from tallystick.proof.bundle import hand_over_codec
 from tallystick.storage.proving import ProofFiles
 from tallystick.storage.sqlite_file import sync_folder
@@ -25,6 +25,7 @@ from tallystick.storage.sqlite_file import sync_folder
 _MOST_NAMESAKES: Final = 20
 _AT_ONCE: Final = q.MOST_PROOFS
 _MOST_NAME: Final = 80
+_TO: Final = "--proofs-to"
 _NOT_PLAIN: Final = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -36,8 +37,10 @@ class Written(NamedTuple):
     payload: Path | None
 
 
-def write_proof(made: ProofFiles, path: Path) -> Written:
+def write_proof(made: ProofFiles, path: Path, option: str = "--to") -> Written:
     """Write a proof, and what stands beside it, durably; the proof is the last to take its place.
+
+    `option` is that of the command, by which another place is named.
 
     Cut off before that, it stands as it was, maybe beside new .members, which need not fit it: `verify` tells what to
     do, and to write the proof again mends it. What is no file of a proof is not replaced. Raises `CannotMake`.
@@ -47,16 +50,16 @@ def write_proof(made: ProofFiles, path: Path) -> Written:
     data = {members: made.members, payload: made.payload, path: made.proof.encode()}
     for beside, codec in ((members, hand_over_codec), (payload, payload_codec)):
         if data[beside] is not None:
-            _check_is_of_proof(beside, codec)
-    if path.exists() and certificate_in(path) is None:
-        raise CannotMake(f"{path} is there, and is no proof; name another file with --to")
-    _replace({one: written for one, written in data.items() if written is not None})
+            _check_is_of_proof(beside, codec, option)
+    if is_taken(path, option) and certificate_in(path) is None:
+        raise CannotMake(f"{path} is there, and is no proof; name another place with {option}")
+    _replace({one: written for one, written in data.items() if written is not None}, option)
     return Written(path, members if made.members is not None else None, payload if made.payload is not None else None)
 
 
 def certificate_in(path: Path) -> str | None:
     """The id of the certificate that a proof is of; `None`: there is no proof. Raises `UnreadableFile`."""
-    if not path.is_file():
+    if not is_there(path) or not path.is_file():
         return None
     try:
         return read_proof(path).bundle.extra.certificate.id.hex()
@@ -64,16 +67,28 @@ def certificate_in(path: Path) -> str | None:
         return None
 
 
-def _check_is_of_proof(path: Path, codec: Codec[Any]) -> None:
+def is_taken(path: Path, option: str = "--to") -> bool:
+    """Whether anything is there. Raises `CannotMake` where nothing can be: its name is too long, for one."""
+    try:
+        return path.exists()
+    except OSError as error:
+        raise _unwritable(path, error, option) from None
+
+
+def _unwritable(path: Path, error: OSError, option: str) -> CannotMake:
+    return CannotMake(f"{path} cannot be written: {error.strerror}; name another place with {option}")
+
+
+def _check_is_of_proof(path: Path, codec: Codec[Any], option: str) -> None:
     """Raise `CannotMake` if something else is there."""
     try:
-        if path.exists():
+        if is_taken(path, option):
             codec.decode(read_bounded(path, codec.max_bytes) or b"")
     except Refused:
-        raise CannotMake(f"{path} is there, and belongs to no proof; move it away, or name another --to") from None
+        raise CannotMake(f"{path} is there, and belongs to no proof; move it away, or name another {option}") from None
 
 
-def _replace(files: Mapping[Path, bytes]) -> None:
+def _replace(files: Mapping[Path, bytes], option: str) -> None:
     """Write files of one folder, then put each in its place, in this order even if the power fails."""
     path = next(iter(files))
     try:
@@ -88,7 +103,7 @@ def _replace(files: Mapping[Path, bytes]) -> None:
                 temporary.replace(path)
                 sync_folder(path)
     except OSError as error:
-        raise CannotMake(f"{path} cannot be written: {error.strerror}; name another place with --to") from None
+        raise _unwritable(path, error, option) from None
 
 
 # ---- of a file that was certified -----------------------------------------------------------------------------------
@@ -131,36 +146,45 @@ def other_versions(client: Client, described: FileStatement) -> list[str]:
 
 
 def write_proofs(
-    client: Client,
-    results: Sequence[Result],
-    folder: Path | None,
-    timeout_s: float,
-    on_written: Callable[[int], object] = lambda count: None,
-) -> dict[str, Path]:
-    """Make the proofs of all that is final, and write those that are not there: where each of them is, by certificate.
+    client: Client, results: Sequence[Result], folder: Path | None, timeout_s: float
+) -> Iterator[tuple[str, Path | Problem]]:
+    """Make the proofs of all that is final, and write those that are not there: where each is, or what hinders it.
 
-    Into the folder, or beside each file; what is said in words, into the folder where this runs. Raises `CannotMake`.
+    By certificate, one after the other, without those that nobody countersigned in time. Into the folder, or beside
+    each file; what is said in words, into the folder where this runs. Raises `CannotMake` if there is no folder,
+    `AnswerProblem`.
     """
     if folder is not None:
         try:
             folder.mkdir(exist_ok=True)
         except OSError as error:
-            raise CannotMake(f"{folder} cannot be made: {error.strerror}; name another with --proofs-to") from None
+            raise CannotMake(f"{folder} cannot be made: {error.strerror}; name another with {_TO}") from None
     final = {one.outcome.id: one for one in results if one.outcome.state == "final"}
-    paths, taken = dict[str, Path](), dict[Path, str]()
+    missing, taken = dict[str, Path](), set[Path]()
     for one, result in final.items():
-        paths[one] = _free(_path_of(result, folder), one, taken)
-        taken[paths[one]] = one
-    there = {one for one, path in paths.items() if certificate_in(path) == one}
-    missing = [one for one in paths if one not in there]
-    on_written(len(there))
-    for start in range(0, len(missing), _AT_ONCE):
-        made = client.proofs(missing[start : start + _AT_ONCE], timeout_s=timeout_s)
+        try:
+            path = _free(_path_of(result, folder), one, taken)
+            is_written = certificate_in(path) == one
+        except (CannotMake, UnreadableFile) as problem:
+            yield one, problem
+            continue
+        taken.add(path)
+        if is_written:
+            yield one, path
+        else:
+            missing[one] = path
+    left = list(missing)
+    for start in range(0, len(left), _AT_ONCE):
+        made = client.proofs(left[start : start + _AT_ONCE], timeout_s=timeout_s)
         for one, files in made.items():
-            write_proof(files, paths[one])
-            there.add(one)
-            on_written(len(there))
-    return {one: path for one, path in paths.items() if one in there}
+            yield one, _written(files, missing[one])
+
+
+def _written(made: ProofFiles, path: Path) -> Path | Problem:
+    try:
+        return write_proof(made, path, _TO).proof
+    except (CannotMake, UnreadableFile) as problem:
+        return problem
 
 
 def _path_of(result: Result, folder: Path | None) -> Path:
@@ -175,9 +199,9 @@ def _path_of(result: Result, folder: Path | None) -> Path:
     return folder / ("-".join([*parts, plain] if plain else [*parts, result.outcome.id[:16]]) + PROOF)
 
 
-def _free(path: Path, certificate_id: str, taken: Mapping[Path, str]) -> Path:
-    """This place, or one beside it if another certificate's proof, or something else, has it."""
-    if path not in taken and (not path.exists() or certificate_in(path) == certificate_id):
+def _free(path: Path, certificate_id: str, taken: Collection[Path]) -> Path:
+    """This place, or one beside it if another certificate's proof, or something else, has it. Raises `CannotMake`."""
+    if path not in taken and (not is_taken(path, _TO) or certificate_in(path) == certificate_id):
         return path
     return path.with_name(f"{path.name.removesuffix(PROOF)}-{certificate_id[:16]}{PROOF}")
 

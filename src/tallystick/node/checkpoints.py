@@ -44,6 +44,11 @@ class Countersigned(NamedTuple):
     cosignatures: tuple[Cosignature, ...]
     """Keys ascending."""
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether all voters cosigned."""
+        return len(self.cosignatures) == len(self.voters.members)
+
 
 @dataclass
 class _Candidate:

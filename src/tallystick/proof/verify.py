@@ -129,6 +129,7 @@ def verify(bundle: Bundle, demand: Demand) -> Verdict:
         check_document(certificate, bundle.payload, demand.document)
     # T1: the directory says whose the issuer's key was; with the status trie, whether the certificate is valid.
     entry, organisation = _issuer(extra, proof.log_index)
+    held = _organisations_of(extra)
     stated = Stated(certificate.issuer, proof.log_index, block.timestamp_ms)
     at_ms = header.timestamp_ms if demand.at_ms is None else demand.at_ms
     final_s, status_s = times_told([(one.time_s, one.stake) for one in cosigners], voters.total)
@@ -144,7 +145,7 @@ def verify(bundle: Bundle, demand: Demand) -> Verdict:
         issuer=entry,
         organisation=organisation,
         validity=_validity(extra, stated, entry, at_ms),
-        cosigners=cosigners,
+        cosigners=tuple(one._replace(organisation=held.get(one.key)) for one in cosigners),
         total_stake=voters.total,
         final_s=final_s,
         status_s=min(status_s, *(one // 1000 for one in later_ms)) if later_ms else status_s,
@@ -199,7 +200,7 @@ def _check_order(header: Header, anchors: Iterable[Anchor]) -> None:
 
 
 def _cosigners(bundle: Bundle, voters: Epoch, policy: Policy | None) -> tuple[Cosigner, ...]:
-    note, held = bundle.proof.checkpoint, _organisations_of(bundle.extra)
+    note = bundle.proof.checkpoint
     with step(Rule.P7, "checkpoint"):
         times_s = check_cosigned(note, bundle.checkpoint.origin, [key for key, _ in voters.members])
         if policy is not None:
@@ -207,7 +208,7 @@ def _cosigners(bundle: Bundle, voters: Epoch, policy: Policy | None) -> tuple[Co
     stake = sum(voters.stake(key) for key in times_s)
     if not voters.is_quorum(stake):
         raise NotProven(Rule.P7, "stake that countersigned", f"more than 2/3 of {voters.total}", stake)
-    return tuple(Cosigner(key, held.get(key), voters.stake(key), time_s) for key, time_s in times_s.items())
+    return tuple(Cosigner(key, None, voters.stake(key), time_s) for key, time_s in times_s.items())
 
 
 def _entrance_block(extra: ProofExtra, log_index: int) -> Header:
