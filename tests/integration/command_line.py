@@ -8,6 +8,7 @@ from typing import Any
 from typer.testing import CliRunner, Result
 
 from tallystick.cli.app import app
+from tallystick.cli.output import speak_json
 
 REPORT = b"The bridge is sound.\n" * 100
 USUAL = Path(".local/share/tallystick")
@@ -21,6 +22,7 @@ def cli(*args: str, cwd: Path, expect: int = 0, given: str | None = None, **env:
     environment = {**unset, "NO_COLOR": "1", "COLUMNS": "6000", "HOME": str(cwd), **env}
     with chdir(cwd):
         result = CliRunner(env=environment).invoke(app, args, input=given)
+    speak_json(False)  # a process is one command, and this one goes on
     assert result.exit_code == expect, (args, result.exit_code, result.output)
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     return result

@@ -544,6 +544,27 @@ def test_verify_says_what_is_wrong(report: Handed, args: list[str], code: int, m
     assert done.stdout == ""
 
 
+def test_of_several_the_others_are_judged_if_one_cannot_be_read(report: Handed) -> None:
+    names = ["gone.txt", "a" * 250, "./sub/../report.pdf", "report.pdf"]
+    (report.folder / "sub").mkdir()
+    (report.folder / names[1]).write_text("a name with no room for a proof beside it")
+    told = in_json("verify", *names, cwd=report.folder, expect=2)
+    found = [(one["path"], one["result"], one["exit_code"]) for one in told["files"]]
+    states = [("unreadable", 2), ("unreadable", 2), ("verified", 0), ("verified", 0)]
+    shown_names = [str(Path(one)) for one in names]
+    assert found == [(name, *state) for name, state in zip(shown_names, states, strict=True)]
+    assert told["files"][0]["failure"]["rule"] is None
+    assert "there is no file gone.txt" in told["files"][0]["failure"]["reason"]
+    shown = report.verify(*names, expect=2)
+    assert "gone.txt cannot be read" in shown
+    assert f"{shown_names[2]} verified" in shown
+    assert "4 files: 2 verified, 2 not" in shown
+    few = report.verify("gone.txt", "report.pdf", expect=2)
+    assert "× gone.txt is not verified: there is no file gone.txt" in few
+    (report.folder / "report.pdf").write_bytes(b"x")
+    report.verify("gone.txt", "report.pdf", expect=1)
+
+
 def test_text_from_elsewhere_drives_no_terminal(tmp_path: Path) -> None:
     """The name of the ledger, of the file, subject and note are chosen by others."""
     named = replace(directory_genesis(), name="fam\u202eous")

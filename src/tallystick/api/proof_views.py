@@ -88,8 +88,8 @@ class Claims(View, frozen=True, kw_only=True):
 class Failure(View, frozen=True, kw_only=True):
     """The first check that failed."""
 
-    rule: str
-    """Its number (docs/proofs.md)."""
+    rule: str | None
+    """Its number (docs/proofs.md); `null`: the file could not be read, and nothing was checked."""
     step: str
     """What it is about."""
     reason: str
@@ -174,6 +174,8 @@ class FileVerdict(View, frozen=True, kw_only=True):
     """Whether one file is certified as was asked for."""
 
     name: str
+    path: str | None = None
+    """As it was named; `null`: it came from standard input."""
     sha256: str | None
     """`null`: a proof was named, and no document is compared."""
     size_bytes: int | None
@@ -181,8 +183,8 @@ class FileVerdict(View, frozen=True, kw_only=True):
     """The proof's file; `null`: there is none."""
     exit_code: int
     result: str
-    """`verified`, `not_trusted`, `no_proof`, `not_proven`, `other_document`, `other_issuer`, `not_valid` or
-    `not_fresh`."""
+    """`verified`, `not_trusted`, `no_proof`, `not_proven`, `other_document`, `other_issuer`, `not_valid`,
+    `not_fresh`, or, of one of several, `unreadable`."""
     online: str | None
     """The URL of the node whose newer proof was verified instead; `null`: the file's own was."""
     claims: Claims | None

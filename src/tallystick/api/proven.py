@@ -15,7 +15,7 @@ from tallystick.ledger.file_statement import FileStatement, file_statement_in
 from tallystick.ledger.genesis import decode_genesis
 from tallystick.ledger.kinds import kind_of
 from tallystick.ledger.validity import ValidityState
-from tallystick.problems import ExitCode
+from tallystick.problems import ExitCode, Problem
 from tallystick.proof.bundle import Bundle
 from tallystick.proof.members import MemberChange
 from tallystick.proof.verify import Cosigner, Verdict
@@ -50,7 +50,7 @@ _ADVICE: Final[Mapping[ExitCode, str]] = {
     ExitCode.OTHER_DOCUMENT: "compare with the file that was certified: one changed byte makes it another document",
     ExitCode.OTHER_ISSUER: "ask whom you expected; name a key only if you know whose it is",
     ExitCode.NOT_VALID: "ask its issuer what stands in its place",
-    ExitCode.NOT_FRESH: "ask for a newer proof: tallystick prove at a node, or verify with --online URL",
+    ExitCode.NOT_FRESH: "ask for a newer proof: tallystick prove at a node, or name one that answers with --online URL",
 }
 
 _ADVICE_FOR_LACKING: Final = (
@@ -77,6 +77,31 @@ def failure_view(refused: Refused, advice: str | None = None, lacks_payload: boo
         expected=_told(expected),
         found=_told(found),
         advice=advice or _ADVICE[exit_code_of(refused)],
+    )
+
+
+def unreadable_view(path: Path, problem: Problem) -> v.FileVerdict:
+    """Of a file that cannot be read, among others that are judged."""
+    reason, _, advice = str(problem).partition("; ")
+    return v.FileVerdict(
+        name=path.name,
+        path=str(path),
+        sha256=None,
+        size_bytes=None,
+        proof=None,
+        exit_code=ExitCode.USAGE,
+        result="unreadable",
+        online=None,
+        claims=None,
+        proven=None,
+        failure=v.Failure(
+            rule=None,
+            step="reading the file",
+            reason=reason,
+            expected=None,
+            found=None,
+            advice=advice or "name a file that can be read",
+        ),
     )
 
 

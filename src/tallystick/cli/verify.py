@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
+from msgspec.structs import replace
 
 from tallystick.api.proof_views import FileVerdict, Verdicts
+from tallystick.api.proven import unreadable_view
 from tallystick.cli.options import STANDARD_INPUT, Data, Trust, argument, node_folder, option, trust_store
 from tallystick.cli.output import MOST_LINES, give, hint, say, say_table, warn
 from tallystick.cli.show import moment_ms
@@ -88,7 +90,7 @@ def verify(
     with ExitStack() as stack:
         fetch = _Asking(online, stack) if online is not None else None
         verifier = Verifier(trust_store(trust), own_node(node_folder(data)), asked, fetch)
-        verdicts = [verifier.verify(_find(one, proof)) for one in files]
+        verdicts = [_verdict(verifier, one, proof, len(files) == 1) for one in files]
     verifier.finish()
     told = Verdicts(
         checked_ms=asked.now_ms,
@@ -127,6 +129,17 @@ class _Asking:
             return self._stack.enter_context(Client(self._url))
         except Problem as problem:
             return problem
+
+
+def _verdict(verifier: Verifier, path: Path, proof: Path | None, is_alone: bool) -> FileVerdict:
+    """On one file; of several, one that cannot be read does not hinder the others. Raises `Problem`."""
+    try:
+        found = _find(path, proof)
+    except UnreadableFile as problem:
+        if is_alone:
+            raise
+        return unreadable_view(path, problem)
+    return replace(verifier.verify(found), path=str(path) if path != STANDARD_INPUT else None)
 
 
 def _find(path: Path, proof: Path | None) -> Found:

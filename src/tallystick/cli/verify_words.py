@@ -20,7 +20,8 @@ def tell_verdict(one: v.FileVerdict, now_ms: int) -> None:
         say(marked("✓", one.name, _headline(one, one.proven)))
     else:
         say(marked("×", one.name, f" is not verified: {_reason(one, now_ms)}"))
-        say_fields({"check": f"{one.failure.rule}, {one.failure.step}", "do next": one.failure.advice})
+        check = f"{one.failure.rule}, {one.failure.step}" if one.failure.rule else ""
+        say_fields({"check": check, "do next": one.failure.advice})
     if one.proven is not None:
         if one.failure is not None:
             say(Text("  What is proven of it all the same:", style="dim"))
@@ -37,12 +38,12 @@ def row_of(one: v.FileVerdict, now_ms: int) -> dict[str, str]:
         verdict = verdict if proven.kind == _STATEMENT else f"proves {_KINDS[proven.kind]}"
         verdict = verdict if one.sha256 is not None else f"{verdict}, no document"
     return {
-        "File": one.name,
+        "File": one.path or one.name,
         "Verdict": f"{verdict} !" if is_marked(one) else verdict,
         "Issuer": (proven.issuer.title or f"{proven.issuer.key[:SHORT_ID]}…") if proven else "",
         "Block time": utc(proven.block_ms)[:10] if proven else "",
         "Status as of": f"{utc(proven.status_ms)[:10]}, {_days(now_ms - proven.status_ms)}" if proven else "",
-        "Check": f"{one.failure.rule}" if one.failure else "",
+        "Check": one.failure.rule or "" if one.failure else "",
     }
 
 
@@ -72,6 +73,7 @@ _KINDS: Final = {
 """What a certificate is, by its kind: only a statement certifies anything."""
 _WORDS: Final = {
     ExitCode.OK: "verified",
+    ExitCode.USAGE: "cannot be read",
     ExitCode.NOT_TRUSTED: "ledger not trusted",
     ExitCode.NO_PROOF: "no proof",
     ExitCode.NOT_PROVEN: "not proven",
