@@ -77,7 +77,7 @@ def node_folder(data: Path | None) -> DataFolder:
 
 def trust_store(trust: Path | None) -> "TrustStore":
     """The folder of trusted ledgers that was named, or the user's usual one."""
-    from tallystick.host.trust import TrustStore, usual_trust_folder  # noqa: PLC0415
+    from tallystick.host.trust import TrustStore, usual_trust_folder  # noqa: PLC0415  # few commands need it
 
     return TrustStore(trust.expanduser() if trust else usual_trust_folder())
 

@@ -124,6 +124,8 @@ class Verifier:
         self._named = self._named_ledger(question.ledger) if question.ledger is not None else None
         self._known: dict[bytes, _Trust] = {}
         self._newest: dict[bytes, _Newest] = {}
+        self._own_anchors: dict[int, Anchor | None] = {}
+        """By the index that was asked for: proofs that are made together are of one block."""
 
     def verify(self, found: Found) -> v.FileVerdict:
         """The verdict on one file. Raises `StoreError`, `TrustError` for what is kept of its ledger."""
@@ -218,10 +220,15 @@ class Verifier:
         """What was verified before, by this command, too, and by the own node."""
         if trust.ledger_id is None:
             return ()
-        own = self._own.anchor(header.index) if trust.ledger_id == self._own.ledger_id else None
+        own = self._own_anchor(header.index) if trust.ledger_id == self._own.ledger_id else None
         newest = self._newest.get(trust.ledger_id)
         known = (*trust.kept, *([own] if own else []), *([newest.anchor] if newest else []))
         return tuple(sorted(known, key=lambda one: one.index))
+
+    def _own_anchor(self, index: int) -> Anchor | None:
+        if index not in self._own_anchors:
+            self._own_anchors[index] = self._own.anchor(index)
+        return self._own_anchors[index]
 
     def _conflict(self, ledger_id: bytes, files: RawProof, conflict: Conflict) -> str:
         """Keep both histories; what to do next."""

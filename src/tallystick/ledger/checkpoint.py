@@ -177,8 +177,19 @@ def times_told(cosigned: Iterable[tuple[int, int]], total: int) -> tuple[int, in
     than 1/3 had signed by the first time: one of them at least is honest. Holders of more than 2/3 signed since the
     second.
     """
-    ordered = sorted(cosigned)
-    times, stakes, places = [time_s for time_s, _ in ordered], [stake for _, stake in ordered], range(len(ordered))
-    by = next(at for at in places if 3 * sum(stakes[: at + 1]) > total)
-    since = next(at for at in reversed(places) if 3 * sum(stakes[at:]) > 2 * total)
-    return times[by], times[since]
+    ordered, held = sorted(cosigned), 0
+    for time_s, stake in ordered:
+        held += stake
+        if 3 * held > total:
+            return time_s, status_time(ordered, total)
+    raise ValueError("nobody has stake")
+
+
+def status_time(cosigned: Iterable[tuple[int, int]], total: int) -> int:
+    """The latest time (s) since which holders of more than 2/3 of the total stake signed; 0: so many never did."""
+    held = 0
+    for time_s, stake in sorted(cosigned, reverse=True):
+        held += stake
+        if 3 * held > 2 * total:
+            return time_s
+    return 0

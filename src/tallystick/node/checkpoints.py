@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from tallystick.ledger.checkpoint import Checkpoint, Cosignature
+from tallystick.ledger.checkpoint import Checkpoint, Cosignature, status_time
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.genesis import Genesis
@@ -78,12 +78,8 @@ class _Candidate:
     @property
     def since_s(self) -> int:
         """The latest time since which a quorum has cosigned; 0: none has."""
-        stake = 0
-        for one in sorted(self.cosignatures.values(), key=lambda one: -one.time_s):
-            stake += self.voters.stake(one.member)
-            if self.voters.is_quorum(stake):
-                return one.time_s
-        return 0
+        signed = ((one.time_s, self.voters.stake(one.member)) for one in self.cosignatures.values())
+        return status_time(signed, self.voters.total)
 
     @property
     def in_order(self) -> tuple[Cosignature, ...]:

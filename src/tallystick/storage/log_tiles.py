@@ -53,7 +53,7 @@ def kept_leaves(database: Database, genesis: Genesis, tree: Tree, start: int) ->
         yield 0, leaves_of(genesis_block(genesis))[tree]
         start = 1
     column, at_once = ("encoded", _BLOCKS_AT_ONCE) if tree is Tree.LOG else ("header_leaf", _HASHES_AT_ONCE)
-    sql = f"SELECT block_index, {column} FROM blocks WHERE block_index >= ? ORDER BY block_index LIMIT ?"  # noqa: S608
+    sql = f"SELECT block_index, {column} FROM blocks WHERE block_index >= ? ORDER BY block_index LIMIT ?"  # noqa: S608  a column
     while rows := database.select(sql, (start, at_once)):
         for index, value in rows:
             if index != start:

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from tallystick.ledger.certificate import AnyCertificate
 from tallystick.ledger.certificate_index import Place
-from tallystick.ledger.checkpoint import Cosignature, signed_checkpoint
+from tallystick.ledger.checkpoint import Cosignature, signed_checkpoint, status_time
 from tallystick.ledger.directory import organisation_place
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.genesis import Genesis
@@ -138,7 +138,7 @@ class Prover:
         cosignatures = _chosen(at)
         others = [one.member for one in cosignatures if one.member not in named] if state.directory else []
         return _Shared(
-            note=signed_note(self._store.genesis, at),
+            note=signed_checkpoint(self._store.genesis.origin, cosignatures),
             votes=final_votes(votes, at.voters.members),
             following=following,
             hand_over=plan_hand_over(self._ends, since, epoch, votes),
@@ -194,12 +194,7 @@ def signed_note(genesis: Genesis, at: Countersigned) -> Note:
 
 def status_s(at: Countersigned) -> int:
     """The time (s) by which members with more than 2/3 of the stake say that nothing later was final."""
-    stake = 0
-    for one in sorted(at.cosignatures, key=lambda one: -one.time_s):
-        stake += at.voters.stake(one.member)
-        if at.voters.is_quorum(stake):
-            return one.time_s
-    return 0
+    return status_time(((one.time_s, at.voters.stake(one.member)) for one in at.cosignatures), at.voters.total)
 
 
 def _chosen(at: Countersigned) -> list[Cosignature]:
