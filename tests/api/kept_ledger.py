@@ -8,6 +8,7 @@ from typing import Any
 
 from tests.builders import Scribe, keep
 
+from tallystick.api.proving import KeptCheckpoint
 from tallystick.api.reader import LedgerReader, Thread
 from tallystick.ledger.block import Block
 from tallystick.ledger.certificate import AnyCertificate
@@ -41,4 +42,5 @@ async def kept_ledger(folder: Path, scribe: Scribe | None = None) -> AsyncIterat
         store = stack.enter_context(Store.create(path, scribe.genesis))
         read = stack.enter_context(Thread("reads"))
         looked_at = await read.opened(stack, Store.open, path, read_only=True)
-        yield Kept(scribe, store, await read(LedgerReader, scribe.chain, looked_at, read, _find))
+        reader = await read(LedgerReader, scribe.chain, looked_at, read, _find, KeptCheckpoint(None))
+        yield Kept(scribe, store, reader)

@@ -27,7 +27,7 @@ from tallystick.api.governance import (
 )
 from tallystick.api.key_book import KeyBook
 from tallystick.api.log_place import LogPlace
-from tallystick.api.proving import Checkpoints, KeptCheckpoint, Proofs
+from tallystick.api.proving import Checkpoints, Proofs
 from tallystick.api.validities import validity_of
 from tallystick.ledger.block import Block, genesis_block
 from tallystick.ledger.blockchain import Blockchain
@@ -77,16 +77,14 @@ class LedgerReader:
     Raises `NotThere` for what the ledger does not have, `DamagedStore` for what is not what was written.
     """
 
-    def __init__(
-        self, chain: Blockchain, store: Store, read: Thread, find: Find, checkpoints: Checkpoints | None = None
-    ) -> None:
-        """On the thread that reads. Without `checkpoints` there are no proofs."""
+    def __init__(self, chain: Blockchain, store: Store, read: Thread, find: Find, checkpoints: Checkpoints) -> None:
+        """On the thread that reads."""
         self._chain, self._store, self._read, self._find = chain, store, read, find
         self.kept = lru_cache(_BLOCKS_AT_HAND)(self._block)  # a block may hold a thousand of what is asked for
         self.address_book: Mapping[bytes, str] = store.names()
         self.decisions: Decisions = store.decision_tables
         self.to_erase = Erasures(self, store)
-        self._proofs = Proofs(self, store, read, checkpoints or KeptCheckpoint(None))
+        self._proofs = Proofs(self, store, read, checkpoints)
 
     @property
     def state(self) -> State:
