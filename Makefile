@@ -66,7 +66,7 @@ lock: .venv/bin/python ## resolve the dependencies anew into locks/
 	compile() { list=$$1; shift; echo "Resolving locks/$$list.txt"; "$$uv/bin/uv" --quiet pip compile pyproject.toml \
 	    --group build "$$@" --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
 	    --no-strip-extras --no-emit-index-url --custom-compile-command 'make lock' --output-file "locks/$$list.txt"; } && \
-	compile dev --group dev && \
+	compile dev --group dev --all-extras && \
 	compile runtime --constraint locks/dev.txt && \
 	compile notebook --group notebook --constraint locks/dev.txt
 
