@@ -164,6 +164,11 @@ def proven_view(
         cosigners=[_cosigner_view(one) for one in verdict.cosigners],
         cosigned_stake=sum(one.stake for one in verdict.cosigners),
         total_stake=verdict.total_stake,
+        ml_dsa=v.MlDsa(
+            [key.hex() for key in verdict.ml_dsa.signed],
+            verdict.ml_dsa_stake,
+            [key.hex() for key in verdict.ml_dsa.unchecked],
+        ),
         changes=[_change_view(one) for one in verdict.changes],
         validity=validity_view(validity, as_of_ms if at_ms is None else at_ms, as_of_ms, None) if validity else None,
         is_older=verdict.is_older,

@@ -12,6 +12,7 @@ from tallystick.api import proof_views as v
 from tallystick.api.proven import RESULTS, claims_view, exit_code_of, failure_view, proven_view
 from tallystick.client.proof_files import MEMBERS, PROOF, Found, RawProof
 from tallystick.host.data_folder import DataFolder
+from tallystick.host.ml_dsa import ml_dsa_verifier
 from tallystick.host.text import is_hex_digest
 from tallystick.host.trust import SHORTEST_ID, TrustError, TrustStore
 from tallystick.ledger.continuation import Continuation
@@ -197,6 +198,7 @@ class Verifier:
             issuer=_issuer_asked(question.issuer, bundle),
             at_ms=question.at_ms,
             fresh_ms=question.fresh_ms,
+            verify_ml_dsa=ml_dsa_verifier(),
         )
         try:
             judged = _Judged(verify(bundle, demand), None)

@@ -48,6 +48,7 @@ class Rule(Enum):
     D4 = "key stands in the directory once"
     D5 = "changes of an organisation within their bounds"
     D6 = "change made by the key that may make it"
+    D7 = "ML-DSA key is of the member key in force, and another than before"
 
     M1 = "motions are made, approved and objected to by members"
     M2 = "motion changes what is in force to what is legal"
@@ -104,6 +105,7 @@ class Rule(Enum):
     P11 = "issuer is the one asked for"
     P12 = "certificate is valid"
     P13 = "status is fresh enough"
+    P15 = "ML-DSA signatures are by registered keys"
 
     T1 = "trie proof leads to the root"
     T2 = "audit path has the form of its place in the tree"

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from tallystick.ledger.checkpoint import Checkpoint, Cosignature, status_time
+from tallystick.ledger.checkpoint import Checkpoint, Cosignature, MlDsaCosignature, status_time
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.genesis import Genesis
@@ -43,6 +43,8 @@ class Countersigned(NamedTuple):
     """The epoch of that block."""
     cosignatures: tuple[Cosignature, ...]
     """Keys ascending."""
+    ml_dsa: tuple[MlDsaCosignature, ...] = ()
+    """Likewise, at an epoch's end; each by the key that the state's directory has of its member."""
 
     @property
     def is_complete(self) -> bool:

@@ -7,8 +7,8 @@ from msgspec.structs import replace
 
 from tallystick.ledger.certificate import AnyCertificate
 from tallystick.ledger.certificate_index import Place
-from tallystick.ledger.checkpoint import Cosignature, signed_checkpoint, status_time
-from tallystick.ledger.directory import organisation_place
+from tallystick.ledger.checkpoint import MAX_LOG_LINES, Cosignature, MlDsaCosignature, signed_checkpoint, status_time
+from tallystick.ledger.directory import ml_dsa_place, organisation_place
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.genesis import Genesis
 from tallystick.ledger.header import Header
@@ -33,6 +33,8 @@ from tallystick.storage.hand_over import EpochEnds, NotKept, final_votes, plan_h
 from tallystick.storage.log_tiles import Tree
 from tallystick.storage.store import Outline, Store
 
+MAX_ML_DSA: Final = 16
+"""Of so many members a proof tells cosignatures by ML-DSA: each takes 5 kB with its key."""
 _SHARED_AT_HAND: Final = 4
 _ROOTS_AT_HAND: Final = 64
 _BLOCKS_AT_HAND: Final = 16
@@ -68,7 +70,7 @@ class Prover:
         self._outline = lru_cache(_BLOCKS_AT_HAND)(self._read_outline)
         self._ends = EpochEnds(store)
         self._log_roots = lru_cache(_ROOTS_AT_HAND)(self._read_log_roots)
-        self._shared: dict[tuple[bytes, tuple[Cosignature, ...], int], _Shared] = {}
+        self._shared: dict[tuple[bytes, tuple[object, ...], int], _Shared] = {}
 
     def prove(self, place: Place, log_index: int, at: Countersigned, since: int = 0) -> ProofFiles:
         """The proof of the certificate there, for whoever knows the voters of epoch `since`; 0: the genesis.
@@ -118,7 +120,7 @@ class Prover:
     # ---- of all proofs at a checkpoint --------------------------------------------------------------------------
 
     def _shared_of(self, at: Countersigned, since: int) -> _Shared:
-        key = (at.state.tip.hash, at.cosignatures, since)
+        key = (at.state.tip.hash, (at.cosignatures, at.ml_dsa), since)
         if key not in self._shared:
             while len(self._shared) >= _SHARED_AT_HAND:
                 del self._shared[next(iter(self._shared))]
@@ -137,8 +139,11 @@ class Prover:
         named = {one.key for one in self._store.genesis.founders}
         cosignatures = _chosen(at)
         others = [one.member for one in cosignatures if one.member not in named] if state.directory else []
+        origin, ml_dsa = self._store.genesis.origin, _chosen_ml_dsa(at, len(cosignatures))
+        lines = [one.line(origin, state.directory.ml_dsa_key(one.member) or b"") for one in ml_dsa]
+        others += [ml_dsa_place(one.member) for one in ml_dsa]
         return _Shared(
-            note=signed_checkpoint(self._store.genesis.origin, cosignatures),
+            note=signed_checkpoint(origin, cosignatures, further=lines),
             votes=final_votes(votes, at.voters.members),
             following=following,
             hand_over=plan_hand_over(self._ends, since, epoch, votes),
@@ -205,6 +210,13 @@ def _chosen(at: Countersigned) -> list[Cosignature]:
         of = f"of {len(at.voters.members)} members, the {len(chosen)} with the most stake hold no more than 2/3 of it"
         raise Problem(f"{of}, and a proof has room for no more: there is none until they hold more of it")
     return sorted(chosen, key=lambda one: one.member)
+
+
+def _chosen_ml_dsa(at: Countersigned, cosigners: int) -> list[MlDsaCosignature]:
+    """Likewise those by ML-DSA that there is room for, beside the others."""
+    room = MAX_NOTE_SIGNATURES - cosigners - (cosigners if cosigners <= MAX_LOG_LINES else 1)
+    by_stake = sorted(at.ml_dsa, key=lambda one: (-at.voters.stake(one.member), one.member))
+    return sorted(by_stake[: min(MAX_ML_DSA, room)], key=lambda one: one.member)
 
 
 def _issuer(state: State, certificate: AnyCertificate) -> tuple[TrieProof, TrieProof | None]:
