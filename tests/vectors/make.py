@@ -58,7 +58,7 @@ from tallystick.ledger.changes import (
     StopRotation,
     sign_admission,
 )
-from tallystick.ledger.checkpoint import Checkpoint, cosign
+from tallystick.ledger.checkpoint import Checkpoint, MlDsaCosignature, cosign
 from tallystick.ledger.continuation import Continuation, OldVoter
 from tallystick.ledger.encoding import digest, encode
 from tallystick.ledger.epoch import Epoch
@@ -81,6 +81,7 @@ from tallystick.ledger.messages import (
     HeaderRequest,
     Headers,
     Message,
+    MlDsaCosignatures,
     NewBlock,
     PayloadRequest,
     Payloads,
@@ -438,6 +439,7 @@ MESSAGES: list[Message] = [
     Addresses(tuple(ADDRESSES)),
     Cosignatures(tuple(COSIGNATURES)),
     CosignatureRequest(),
+    MlDsaCosignatures((MlDsaCosignature(3, b"\x33" * 32, _ONE.public_key, _CREATED_MS // 1000, b"\x44" * 2_420),)),
     ViewCertificateRequest(3, 1, 70_000),
 ]
 SIGNATURES = signatures.vectors()
