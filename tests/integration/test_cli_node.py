@@ -671,7 +671,7 @@ def test_run_hands_the_opened_key_to_the_node(
 ) -> None:
     ran: list[tuple[DataFolder, Settings, Wallet]] = []
 
-    def run_node(folder: DataFolder, settings: Settings, wallet: Wallet, _open_doors: object) -> int:
+    def run_node(folder: DataFolder, settings: Settings, wallet: Wallet, *_: object) -> int:
         ran.append((folder, settings, wallet))
         return 5
 
@@ -698,7 +698,7 @@ def test_a_node_whose_key_has_no_passphrase_runs_as_the_next_step_says(
 ) -> None:
     ran: list[bytes] = []
 
-    def run_node(_folder: DataFolder, _settings: Settings, wallet: Wallet, _open_doors: object) -> int:
+    def run_node(_folder: DataFolder, _settings: Settings, wallet: Wallet, *_: object) -> int:
         ran.append(wallet.public_key)
         return 0
 

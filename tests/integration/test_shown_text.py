@@ -252,6 +252,8 @@ def of_what_is_decided(place: Place) -> None:
         for args in (("admit", ENCODABLE, "--title", "x"), ("replace-key", ENCODABLE), ("organisation-key", ENCODABLE)):
             place.read("member", *args, *where, expect=2)
         assert "nothing was changed" in place.read("member", "certifies", "on", *where, expect=2)
+        place.read("member", "ml-dsa", *where, expect=2)
+        assert "nothing was changed" in place.read("member", "ml-dsa", "--end", *where, expect=2)
         for args in (("remove", LEGAL), ("rename", LEGAL, "--title", "x"), ("stop-rotation", LEGAL)):
             assert printable(LEGAL) in place.read("member", *args, *where, expect=5)
         place.read("member", "rename", "node-1", "--title", label, *where, expect=6)
@@ -273,6 +275,7 @@ def of_what_is_named(place: Place) -> None:
     place.read("certify", "--subject", ANYTHING, "--data", "node", expect=2)
     place.read("certify", f"{FILE_NAME}.not", "--data", "node", expect=2)
     place.read("key", "new", "--no-passphrase", "--data", f"{{form}}{folder}")
+    place.read("key", "ml-dsa", "--no-passphrase", "--data", f"{{form}}{folder}")
     folder = f"0{folder}"
     assert printable(folder) in place.read("key", "new", "--no-passphrase", "--data", folder, expect=2)
     assert printable(folder) in place.read("key", "show", "--data", folder)

@@ -49,7 +49,7 @@ def bench_at(scribe, owner=ADA, index=None, **more):
     archive = MemoryArchive()
     for kept in scribe.kept[:index]:
         archive.append(kept)
-    signer = KEYS.get({ADA: "ada", BEN: "ben"}.get(owner))
+    signer = KEYS.get({ADA: "ada", BEN: "ben"}.get(owner, ""))
     more = {"ml_dsa": MlDsa(verify_stand_in, signer), "records": [Floor(GENESIS.ledger_id, 9, 0)], **more}
     return MemberBench(owner, GENESIS, archive=archive, **more)
 

@@ -10,7 +10,7 @@ import typer
 from tallystick.api.command_views import NotProved, ProofMade, ProofsMade
 from tallystick.api.problem_view import problem_view
 from tallystick.api.words import SHORT_ID
-from tallystick.cli.options import ChainFile, Data, argument, open_source, option
+from tallystick.cli.options import ChainFile, Data, argument, flag, open_source, option
 from tallystick.cli.output import MOST_LINES, field, give, hint, marked, say
 from tallystick.cli.words import how_to_verify, many, utc
 from tallystick.client.blocking import Client
@@ -21,6 +21,14 @@ from tallystick.proof.bundle import read_bundle
 from tallystick.storage.described_files import describe_file
 
 _ID: Final = re.compile(r"[0-9a-fA-F]{8,64}")
+
+
+class _Asked(NamedTuple):
+    """What is asked of each proof."""
+
+    since: int
+    ml_dsa: bool
+    timeout_s: float
 
 
 class _Wanted(NamedTuple):
@@ -37,6 +45,9 @@ def prove(
     since: Annotated[
         int, option("For who knows the members of this epoch.", "EPOCH", min=0, show_default="those of the genesis")
     ] = 0,
+    ml_dsa: Annotated[
+        bool, flag("--ml-dsa", "At the newest epoch's end that members signed with ML-DSA-44, too: an older status.")
+    ] = False,
     to: Annotated[Path | None, option("Write it there.", "FILE", show_default="FILE.tlog-proof, ID.tlog-proof")] = None,
     timeout: Annotated[float, option("Wait no longer for members to countersign.", "SECONDS", min=0)] = 30.0,
     chain: ChainFile = None,
@@ -57,16 +68,18 @@ def prove(
       tallystick prove report.pdf
       tallystick prove diplomas/*.pdf
       tallystick prove 3f786850e387550f --to diploma.tlog-proof
+      tallystick prove report.pdf --ml-dsa
     """
     if to is not None and len(what) > 1:
         raise typer.BadParameter("--to is for the proof of one")
     if url is not None and chain is not None:
         raise typer.BadParameter("--url and --chain exclude each other")
     with open_source(chain, data, url) as client:
+        asked = _Asked(since, ml_dsa, timeout)
         made, failed, codes = list[ProofMade](), list[NotProved](), set[int]()
         for one in what:
             try:
-                made.append(_made(client, _wanted(client, one, to), since, timeout))
+                made.append(_made(client, _wanted(client, one, to), asked))
             except Problem as problem:
                 if len(what) == 1:
                     raise
@@ -100,12 +113,15 @@ def _proven_in(to: Path) -> str | None:
     return certificate_in(to) if is_taken(to) else None
 
 
-def _made(client: Client, wanted: _Wanted, since: int, timeout_s: float) -> ProofMade:
+def _made(client: Client, wanted: _Wanted, asked: _Asked) -> ProofMade:
     before = _proven_in(wanted.to)
     if before not in (None, wanted.certificate_id):
         told = f"{wanted.to} is the proof of another certificate, {before[:SHORT_ID]}…"
         raise CannotMake(f"{told}; move it away, or name another file with --to")
-    files = client.prove(wanted.certificate_id, since=since, fresh=not client.is_file, timeout_s=timeout_s)
+    fresh = not client.is_file and not asked.ml_dsa
+    files = client.prove(
+        wanted.certificate_id, since=asked.since, fresh=fresh, ml_dsa=asked.ml_dsa, timeout_s=asked.timeout_s
+    )
     written = write_proof(files, wanted.to)
     header = read_bundle(files.proof.encode(), files.members, files.payload).extra.header
     return ProofMade(

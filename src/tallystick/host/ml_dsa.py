@@ -1,8 +1,22 @@
 """ML-DSA-44 (FIPS 204) by the library `cryptography`, which comes with the extra `pq`: not every machine has it."""
 
+import os
 from functools import cache
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
+from tallystick.host.key_file import (
+    ENTROPY_BYTES,
+    ML_DSA,
+    SecretKey,
+    check_same_key,
+    read_sealed,
+    seal_secret,
+    sealed_public_key,
+    unseal_secret,
+    write_sealed,
+)
+from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.fields import ML_DSA_KEY_BYTES
 from tallystick.ledger.keys import Verify
 from tallystick.problems import Problem
@@ -10,7 +24,7 @@ from tallystick.problems import Problem
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 
-SEED_BYTES = 32
+SEED_BYTES: Final = 32
 
 
 class NoMlDsa(Problem):
@@ -29,6 +43,30 @@ class MlDsaWallet:
     def sign(self, message: bytes) -> bytes:
         """The signature, 2,420 bytes."""
         return self._key.sign(message)
+
+
+def create_ml_dsa_file(path: Path, passphrase: str, strength: str = "moderate") -> MlDsaWallet:
+    """Make a key, sealed in a new file of mode 0600. Raises `NoMlDsa`, `KeyFileError`; a file that is there stays."""
+    seed = os.urandom(SEED_BYTES)
+    wallet = MlDsaWallet(seed)
+    sealed = seal_secret(SecretKey(ML_DSA, seed, wallet.public_key), passphrase, os.urandom(ENTROPY_BYTES), strength)
+    write_sealed(path, sealed)
+    return wallet
+
+
+def open_ml_dsa_file(path: Path, passphrase: str) -> MlDsaWallet:
+    """Open the key in a file. Raises `NoMlDsa`, `KeyFileError`, and `Refused` as for other keys."""
+    secret = unseal_secret(read_sealed(path), passphrase, ML_DSA)
+    if len(secret.seed) != SEED_BYTES:
+        raise Refused(Rule.K4, f"the sealed seed has {len(secret.seed)} bytes, {SEED_BYTES} expected")
+    wallet = MlDsaWallet(secret.seed)
+    check_same_key(wallet.public_key, secret)
+    return wallet
+
+
+def ml_dsa_public_key(path: Path) -> bytes:
+    """The public key that a file names, without passphrase and library. Raises `KeyFileError`, `Refused`."""
+    return sealed_public_key(read_sealed(path), ML_DSA)
 
 
 def ml_dsa_verifier() -> Verify | None:
