@@ -1,13 +1,16 @@
 """Keys of ML-DSA-44 by the commands: made, registered, used by nodes that run, and told by `verify`."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
 import pytest
 from msgspec.structs import replace
+from tests.integration.command_line import cli
 from tests.integration.network import QUICK, Network, NodeProcess, running_network, wait_for
 from tests.integration.test_governing import at, said, told
 from tests.ml_dsa import LACKING
+from tests.proof_corpus import CASES, FOLDER
 
 from tallystick.client.doors import AnswerProblem
 from tallystick.host.ml_dsa import has_ml_dsa
@@ -56,6 +59,26 @@ def test_members_sign_the_ends_of_epochs_by_ml_dsa_and_verify_tells_it(two: Netw
     assert (len(found["members"]), found["stake"], found["unchecked"]) == (2, verdict["proven"]["total_stake"], [])
     assert "has no ML-DSA-44 key now" in said("member", "ml-dsa", "--end", *at(first))
     assert "nothing was changed" in said("member", "ml-dsa", "--end", *at(first), expect=2)
+
+
+def test_verify_says_by_whom_and_where_it_cannot_check_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def verified(name: str, expect: int = 0) -> str:
+        proof = str(FOLDER / f"ml-dsa-{name}.tlog-proof")
+        args = ("verify", str(FOLDER / "document.txt"), "--proof", proof, "--ledger", ledger_id)
+        return " ".join(cli(*args, cwd=tmp_path, expect=expect).output.split())
+
+    (case,) = [case for case in CASES if case["name"] == "ml-dsa-valid"]
+    ledger_id = case["demand"]["ledger"]
+    covers = "which covers the log only, not members and status"
+    assert f"also signed with ML-DSA-44 by 3 members with 30 of 40 tokens at stake, {covers}" in verified("valid")
+    assert "P15, ML-DSA signatures are by registered keys" in verified("bad", expect=12)
+    monkeypatch.setattr("tallystick.client.verdicts.ml_dsa_verifier", lambda: None)
+    for name in ("valid", "bad"):
+        told = verified(name)
+        assert "ML-DSA signatures of 3 members: not checked here; install tallystick[pq]" in told
+        assert covers not in told
 
 
 def signers(node: NodeProcess, certificate_id: str) -> int:
