@@ -265,7 +265,7 @@ def test_the_package_loads_no_library_before_it_is_used(tmp_path: Path) -> None:
     ("typed", "completed"),
     [
         ("tallystick cer", ["certify"]),
-        ("tallystick key ", ["new", "show", "admit", "rotate", "continue"]),
+        ("tallystick key ", ["new", "ml-dsa", "show", "admit", "rotate", "continue"]),
         ("tallystick guard ", ["show", "move", "lost", "recover", "accept-loss"]),
         ("tallystick show ", ["chain", "blocks", "block", "certificate", "log", "stakes", "member", "peers"]),
         ("tallystick show block ", []),
