@@ -44,7 +44,7 @@ def verdict_of(case: dict[str, Any]) -> Verdict:
         issuer=asked["issuer"],
         at_ms=asked["at_ms"],
         fresh_ms=asked["fresh_ms"],
-        verify_ml_dsa=ml_dsa_verifier() if "verifies_ml_dsa" in asked else None,
+        verify_ml_dsa=ml_dsa_verifier() if asked.get("verifies_ml_dsa") else None,
     )
     assert proof is not None
     return verify(read_bundle(proof, read(case["members"]), read(case["payload"])), demand)

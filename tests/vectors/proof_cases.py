@@ -62,8 +62,8 @@ class Asked(NamedTuple):
     issuer: str | None = None
     at_ms: int | None = None
     fresh_ms: int | None = None
-    verifies_ml_dsa: bool = False
-    """Whether the verifier's machine knows ML-DSA-44."""
+    verifies_ml_dsa: bool | None = None
+    """Whether the verifier's machine knows ML-DSA-44; `None`: that makes no difference."""
 
     @property
     def is_policy_unusable(self) -> bool:

@@ -51,7 +51,7 @@ def make() -> dict[str, bytes]:
             "issuer": asked.issuer,
             "at_ms": asked.at_ms,
             "fresh_ms": asked.fresh_ms,
-            **({"verifies_ml_dsa": True} if asked.verifies_ml_dsa else {}),
+            **({"verifies_ml_dsa": asked.verifies_ml_dsa} if asked.verifies_ml_dsa is not None else {}),
         }
         listed.append(
             {
