@@ -31,6 +31,8 @@ from tallystick.proof.bundle import (
 from tallystick.proof.bundle import VERSION as PROOF_VERSION
 from tallystick.storage.hand_over import EpochEnds, NotKept, final_votes, plan_hand_over
 from tallystick.storage.log_tiles import Tree
+from tallystick.storage.mirror import VERSION as MIRROR_VERSION
+from tallystick.storage.mirror import MirroredState
 from tallystick.storage.store import Outline, Store
 
 _SHARED_AT_HAND: Final = 4
@@ -110,6 +112,22 @@ class Prover:
         if len(encoded) > MAX_EXTRA_BYTES:
             raise Problem(f"a proof of this ledger takes {len(encoded)} bytes, {MAX_EXTRA_BYTES} are allowed")
         return ProofFiles(TlogProof(encoded, log_index, path, shared.note).encoded, members, beside)
+
+    def mirrored(self, at: Countersigned) -> MirroredState:
+        """What a mirror holds beside tiles, for proofs at this checkpoint. Raises `NotKept`, `DamagedStore`."""
+        state, shared = at.state, self._shared_of(at, 0)
+        return MirroredState(
+            version=MIRROR_VERSION,
+            genesis=self._store.genesis,
+            header=state.tip,
+            votes=shared.votes,
+            following=shared.following,
+            hand_over=shared.hand_over,
+            log=state.roots.of_log,
+            of_members=state.roots.of_members,
+            directory=tuple(state.directory.trie.items()),
+            status=tuple(state.status.trie.items()),
+        )
 
     def certificate(self, place: Place) -> AnyCertificate:
         """The one there. Raises `DamagedStore`."""
