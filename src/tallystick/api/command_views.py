@@ -377,3 +377,23 @@ class PolicyMade(Answer, frozen=True, kw_only=True):
     needed: int
     """Any so many of them hold more than 2/3 of the stake."""
     warnings: list[str]
+
+
+class Exported(Answer, frozen=True, kw_only=True):
+    """What `export` wrote into a mirror."""
+
+    folder: str
+    ledger_id: str
+    log_size: int
+    """Certificates in the mirror, by its checkpoint."""
+    log_root: str
+    certificates: int
+    """That are new in it."""
+    files: int
+    """That were written, by this run."""
+    size_bytes: int
+    """Of those."""
+    duration_ms: int
+    """For writing; checking a chain's file before that takes longer."""
+    checkpoints: int
+    """That were published: one, or with `--follow` as many as came."""
