@@ -8,10 +8,12 @@ from msgspec.structs import replace
 from tests.client.test_mirror import from_folder, reply, served
 from tests.governed import directory_genesis
 from tests.integration.command_line import cli, in_json
+from tests.integration.network import running_network
 from tests.integration.test_verify import Given, Handed
 from tests.mirrors import mirror_files, write_mirror
 from tests.proving import ProvenLedger
 
+from tallystick.client.blocking import Client
 from tallystick.client.proof_files import PROOF, read_proof
 from tallystick.host.addresses import drawn_port
 from tallystick.ledger.changes import Effect
@@ -209,3 +211,35 @@ def test_of_several_each_is_renewed(mirrored: Mirrored) -> None:
     assert mirror_files(handed.ledger, handed.ledger.countersigned()).keys() <= {
         str(one.relative_to(mirrored.mirror)) for one in mirrored.mirror.rglob("*")
     }
+
+
+# ---- a real ledger --------------------------------------------------------------------------------------------------
+
+
+def test_when_all_nodes_are_stopped_the_mirror_that_they_left_goes_on_proving(tmp_path: Path) -> None:
+    (tmp_path / "report.txt").write_text("The bridge is sound.")
+    report, mirror = "report.txt", str(tmp_path / "mirror")
+    with running_network(1) as net:
+        where = ("--data", str(net.nodes[0].folder.path))
+        ((one,),) = (in_json("certify", report, *where, cwd=tmp_path)["results"],)
+        certificate_id = one["outcome"]["id"]
+        with Client(net.nodes[0].folder.path) as client:
+            ledger_id = client.ledger_id.hex()
+        cli("trust", "add", ledger_id, "--name", "ours", "--yes", cwd=tmp_path)
+        (before,) = in_json("verify", report, cwd=tmp_path)["files"]
+        cli("certify", "--subject", "later", *where, cwd=tmp_path)
+        cli("export", mirror, *where, cwd=tmp_path)
+        net.nodes[0].stop()
+        (online,) = in_json("verify", report, "--online", mirror, cwd=tmp_path)["files"]
+        (made,) = in_json("prove", report, "--from", mirror, cwd=tmp_path)["proofs"]
+        assert (made["certificate"], made["validity"]["state"]) == (certificate_id, "valid")
+        chain = ("--chain", str(net.nodes[0].folder.path / "ledger.db"))
+        from_mirror = (tmp_path / f"{report}{PROOF}").read_bytes()
+        (again,) = in_json("prove", report, *chain, cwd=tmp_path)["proofs"]
+    assert online["online"] == mirror
+    assert online["proven"]["status_ms"] == made["status_ms"] >= before["proven"]["status_ms"]
+    assert online["proven"]["checkpoint_block"] == made["block_index"] > before["proven"]["checkpoint_block"]
+    if again["block_index"] == made["block_index"] and again["status_ms"] == made["status_ms"]:
+        assert (tmp_path / f"{report}{PROOF}").read_bytes() == from_mirror, "the chain's own proof is the same"
+    (after,) = in_json("verify", report, cwd=tmp_path)["files"]
+    assert after["result"] == "verified"
