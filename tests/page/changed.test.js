@@ -10,15 +10,16 @@ const byName = new Map(LISTED.cases.map((one) => [one.name, one]));
 
 test("changed files are judged alike", () => {
   const differing = [];
-  for (const { case: name, proof, policy, expected } of readGiven()) {
-    const { verdict } = judgeCase(byName.get(name), { proof: bytesOf(proof) }, { policy: policy === null ? null : bytesOf(policy) });
+  for (const { case: name, files, expected } of readGiven()) {
+    const { policy, ...beside } = Object.fromEntries(Object.entries(files).map(([kind, text]) => [kind, bytesOf(text)]));
+    const { verdict } = judgeCase(byName.get(name), beside, { policy });
     const isPolicy = expected.exit_code === 6;
     const found = isPolicy ? { exit_code: verdict.exit_code, reason: verdict.failure.reason } : plain(verdict);
-    if (!isDeepStrictEqual(found, expected)) differing.push({ name, proof, policy, found, expected });
+    if (!isDeepStrictEqual(found, expected)) differing.push({ name, files, found, expected });
   }
   assert.deepEqual(differing.slice(0, MOST_SHOWN), [], `${differing.length} differ`);
 });
 
 function bytesOf(base64) {
-  return new Uint8Array(Buffer.from(base64, "base64"));
+  return base64 === null ? null : new Uint8Array(Buffer.from(base64, "base64"));
 }

@@ -9,6 +9,7 @@ import os
 import subprocess
 from base64 import b64encode
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from random import Random
 from shutil import which
@@ -29,6 +30,7 @@ HERE: Final = Path(__file__).parent
 _EXACT: Final = 2**53 - 1
 _CHUNK: Final = 5_000
 _LONGEST_PROOF: Final = 12_000
+_BESIDE: Final = ("proof", "members", "payload")
 
 
 def corpus_views() -> dict[str, Any]:
@@ -39,44 +41,56 @@ def corpus_views() -> dict[str, Any]:
             demand = demand_of(case)
         except Refused:
             continue
-        views[case["name"]] = _plain(view_of(lambda case=case: bundle_of(case), demand, "document.txt", case["proof"]))
+        views[case["name"]] = _plain(view_of(partial(bundle_of, case), demand, "document.txt", case["proof"]))
     return views
 
 
 def changed_files(runs: int, seed: int) -> Iterator[dict[str, Any]]:
-    """Cases with a file changed at random, and what is said of them: proofs, their line extra, and policies."""
+    """Cases with a file changed at random, and what is said of them.
+
+    Proofs, their line extra, policies, and the files beside a proof where there are some.
+    """
     cases = [case for case in CASES if case["rule"] is None and len(read(case["proof"]) or b"") < _LONGEST_PROOF]
-    proofs = [read(case["proof"]) or b"" for case in cases]
-    extras = [parse_proof(one).extra or b"" for one in proofs]
-    policies = [read(name) or b"" for name in sorted({case["demand"]["policy"] for case in CASES} - {None})]
+    all_files = [
+        {kind: read(case[kind]) for kind in _BESIDE} | {"policy": read(case["demand"]["policy"])} for case in cases
+    ]
+    others = {kind: [one for files in all_files if (one := files[kind]) is not None] for kind in (*_BESIDE, "policy")}
+    extras = [_extra_of(proof) for proof in others["proof"]]
     for number in range(runs):
         random = Random(f"{seed} {number}")
         at = random.randrange(len(cases))
-        case, proof, policy = cases[at], proofs[at], read(cases[at]["demand"]["policy"])
-        kind = random.choice(("proof", "extra", "extra", "policy"))
-        if kind == "proof":
-            proof = mutated(proof, proofs, random)
-        elif kind == "extra":
-            proof = parse_proof(proof)._replace(extra=mutated(extras[at], extras, random)).encoded.encode()
+        files = dict(all_files[at])
+        kind = random.choice(("proof", "extra", "extra", "policy", "beside"))
+        beside = [one for one in ("members", "payload") if files[one] is not None]
+        if kind == "beside" and beside:
+            kind = random.choice(beside)
+            files[kind] = mutated(files[kind] or b"", others[kind], random)
+        elif kind == "policy":
+            files[kind] = mutated(random.choice(others[kind]), others[kind], random)
+        elif kind == "proof":
+            files[kind] = mutated(files[kind] or b"", others[kind], random)
         else:
-            policy = mutated(random.choice(policies), policies, random)
-        yield _changed(case, proof, policy)
+            changed = mutated(extras[at], extras, random)
+            files["proof"] = parse_proof(files["proof"] or b"")._replace(extra=changed).encoded.encode()
+        yield _changed(cases[at], files)
 
 
-def _changed(case: dict[str, Any], proof: bytes, policy: bytes | None) -> dict[str, Any]:
-    files = {"proof": _base64(proof), "policy": policy if policy is None else _base64(policy)}
+def _extra_of(proof: bytes) -> bytes:
+    return parse_proof(proof).extra or b""
+
+
+def _changed(case: dict[str, Any], files: dict[str, bytes | None]) -> dict[str, Any]:
+    told = {name: None if data is None else b64encode(data).decode() for name, data in files.items()}
+    policy = files["policy"]
     try:
         demand = demand_of(case)._replace(policy=None if policy is None else parse_policy(policy))
     except Refused as refused:
-        return {"case": case["name"], **files, "expected": {"exit_code": 6, "reason": refused.reason}}
-    members, payload = read(case["members"]), read(case["payload"])
+        return {"case": case["name"], "files": told, "expected": {"exit_code": 6, "reason": refused.reason}}
     document = case["demand"]["document"] or case["proof"]
-    view = view_of(lambda: read_bundle(proof, members, payload), demand, document, case["proof"])
-    return {"case": case["name"], **files, "expected": _plain(view)}
-
-
-def _base64(data: bytes) -> str:
-    return b64encode(data).decode()
+    view = view_of(
+        lambda: read_bundle(files["proof"] or b"", files["members"], files["payload"]), demand, document, case["proof"]
+    )
+    return {"case": case["name"], "files": told, "expected": _plain(view)}
 
 
 def _plain(value: Any) -> Any:
