@@ -273,7 +273,7 @@ export const ORGANISATION = structOf(
 // ---- the proof's own part -------------------------------------------------------------------------------------
 
 const VOTERS = listOf(tupleOf(INDEX, STAKE), 1, MAX_MEMBERS);
-const FINAL_VOTES = structOf([["view", INDEX], ["signatures", listOf(tupleOf(INDEX, SIGNATURE), 1, MAX_MEMBERS)]]);
+export const FINAL_VOTES = structOf([["view", INDEX], ["signatures", listOf(tupleOf(INDEX, SIGNATURE), 1, MAX_MEMBERS)]]);
 const STEP = structOf([
   ["header", HEADER],
   ["votes", FINAL_VOTES],
