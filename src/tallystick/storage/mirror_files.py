@@ -80,12 +80,9 @@ class MirrorFolder:
             except BlockingIOError:
                 advice = "end that one first, or name another folder"
                 raise DataInUse(f"another process writes a mirror into {self.folder}; {advice}") from None
-            with self._explained():
-                self._clear()
-                (self.folder / _UNFINISHED).mkdir()
             yield
-            self._clear()
         finally:
+            self._clear()
             os.close(descriptor)
 
     def _clear(self) -> None:
@@ -102,6 +99,8 @@ class MirrorFolder:
         head, before = self._checked(note, state), self._published()
         self._check_continues(before, head)
         with self._explained():
+            self._clear()
+            (self.folder / _UNFINISHED).mkdir()
             if before is not None and before.state is not None and before.checkpoint == head.checkpoint:
                 head = head._replace(state=before.state)  # of an earlier block, maybe, with the same log
             else:
