@@ -182,7 +182,7 @@ function demandOf(question, document) {
   if (anchors.includes(null) || (question.ledgerId !== null && ledgerId?.length !== 32)) {
     throw new TypeError("an anchor, or a ledger's id, has not its form: isAnchor tells it beforehand");
   }
-  const policy = question.policy && parsePolicy(question.policy);
+  const policy = question.policy === null ? null : parsePolicy(question.policy);
   const { nowMs, atMs, freshMs } = question;
   return { nowMs, ledgerId, anchors, policy, document, atMs, freshMs };
 }

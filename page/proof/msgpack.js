@@ -70,7 +70,7 @@ class Reader {
   otherType(opcode) {
     const isString = (opcode & 0xe0) === 0xa0 || (opcode >= 0xd9 && opcode <= 0xdb);
     if (isString) this.take(sizeOfString(this, opcode));
-    else if (opcode >= 0xc4 && opcode <= 0xc6) this.size(1 << (opcode - 0xc4), 0);
+    else if (opcode >= 0xc4 && opcode <= 0xc6) this.take(this.size(1 << (opcode - 0xc4), 0));
     else if (opcode in INT_BYTES) this.take(INT_BYTES[opcode]);
     else if (opcode === 0xca || opcode === 0xcb) this.take(opcode === 0xca ? 4 : 8);
     else if (opcode >= 0xdc && opcode <= 0xdf) this.size(opcode % 2 === 0 ? 2 : 4, 0);

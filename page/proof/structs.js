@@ -227,7 +227,7 @@ const FOUNDER = structOf([
   ["role", MEMBER_ROLE],
   ["stake", TOKENS],
 ]);
-const GENESIS = structOf(
+export const GENESIS = structOf(
   [
     ["version", VERSION],
     ["name", TITLE],

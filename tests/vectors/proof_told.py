@@ -14,9 +14,9 @@ from tallystick.cli.verify_words import tell_verdict
 from tallystick.ledger.errors import Refused
 from tallystick.problems import ExitCode
 from tallystick.proof.bundle import Bundle
-from tallystick.proof.verify import Verdict
+from tallystick.proof.verify import Demand, Verdict, verify
 from tests.proving import NOW_MS
-from tests.vectors.proof_cases import REPORT, Case
+from tests.vectors.proof_cases import Case
 
 
 def told_of(case: Case, document: str, proof: str) -> dict[str, Any]:
@@ -25,32 +25,32 @@ def told_of(case: Case, document: str, proof: str) -> dict[str, Any]:
     The ledger is trusted because it is named, or counts by the policy alone; nothing is kept.
     """
     try:
-        _ = case.asked.demand
+        demand = case.asked.demand
     except Refused as refused:
         failure, error = to_builtins(failure_view(refused)) | {"advice": None}, f"error: {refused}"
         return {"failure": failure, "told": _lines(lambda: say(error))}
-    view = view_of(case, document, proof)
+    view = view_of(lambda: case.bundle, demand, document, proof)
     failure = to_builtins(view.failure)
     return {"failure": failure, "told": _lines(lambda: tell_verdict(view, NOW_MS))}
 
 
-def view_of(case: Case, document: str, proof: str) -> FileVerdict:
-    """The verdict as a view, as `client.verdicts` makes it. Raises `Refused` for an unusable policy."""
-    demand, bundle, failed, verdict = case.asked.demand, None, None, None
+def view_of(read: Callable[[], Bundle], demand: Demand, document: str, proof: str) -> FileVerdict:
+    """The verdict on a proof, which is read, as a view, as `client.verdicts` makes it."""
+    bundle, failed, verdict = None, None, None
     try:
-        bundle = case.bundle
-        verdict = case.judge()
+        bundle = read()
+        verdict = verify(bundle, demand)
     except Refused as refused:
         failed = refused
         found = getattr(refused, "verdict", None)
         verdict = found if isinstance(found, Verdict) else None
     code = exit_code_of(failed) if failed is not None else ExitCode.OK
-    has_document = demand.document is not None
+    at_hand = demand.document
     trusted_by = "named" if demand.ledger_id is not None else "policy"
     return FileVerdict(
-        name=document if has_document else proof,
-        sha256=REPORT.sha256.hex() if has_document else None,
-        size_bytes=REPORT.size_bytes if has_document else None,
+        name=document if at_hand is not None else proof,
+        sha256=at_hand.sha256.hex() if at_hand is not None else None,
+        size_bytes=at_hand.size_bytes if at_hand is not None else None,
         proof=proof,
         exit_code=code,
         result=RESULTS[code],

@@ -1,0 +1,57 @@
+/** What the suites share: files of the corpus, and a case as `judge` takes it. */
+
+import { readFileSync } from "node:fs";
+import { anchorFromHex, judge } from "../../page/proof/judge.js";
+
+const VECTORS = new URL("../vectors/", import.meta.url);
+
+/** A file below tests/vectors. */
+export function readVector(name) {
+  return new Uint8Array(readFileSync(new URL(name, VECTORS)));
+}
+
+/** A JSON file below tests/vectors. */
+export function readVectorJson(name) {
+  return JSON.parse(readFileSync(new URL(name, VECTORS), "utf8"));
+}
+
+/** What the Python test hands over. */
+export function readGiven() {
+  return JSON.parse(readFileSync(process.env.TALLYSTICK_GIVEN, "utf8"));
+}
+
+export const LISTED = readVectorJson("proofs/verdicts.json");
+
+function corpusFile(name) {
+  return name === null ? null : readVector(`proofs/${name}`);
+}
+
+/** Judge a case of the corpus, with some files or questions changed. */
+export function judgeCase(listed, changedFile = {}, changedQuestion = {}) {
+  const { demand } = listed;
+  const file = {
+    name: demand.document ?? listed.proof,
+    document: corpusFile(demand.document),
+    proof: corpusFile(listed.proof),
+    members: corpusFile(listed.members),
+    payload: corpusFile(listed.payload),
+    proofName: listed.proof,
+  };
+  const question = {
+    nowMs: LISTED.now_ms,
+    ledgerId: demand.ledger,
+    anchors: demand.anchors.map(anchorFromHex),
+    policy: corpusFile(demand.policy),
+    issuer: demand.issuer,
+    atMs: demand.at_ms,
+    freshMs: demand.fresh_ms,
+    trustedBy: demand.ledger ? "named" : "policy",
+    localName: null,
+  };
+  return judge({ ...file, ...changedFile }, { ...question, ...changedQuestion });
+}
+
+/** A view in plain JSON; numbers that are not exact in it as text. */
+export function plain(view) {
+  return JSON.parse(JSON.stringify(view, (_, value) => (typeof value === "bigint" ? String(value) : value)));
+}
