@@ -37,6 +37,7 @@ check: .venv/.dev ## lint, format, types, import rules, docs
 	$(BIN)/lint-imports
 	$(BIN)/python tools/check_docs.py
 	$(BIN)/python tools/write_api_docs.py --check
+	$(BIN)/python tools/make_page.py --check
 
 check-locks: .venv/.dev ## install each lock with old and new pips, as a clone would
 	$(BIN)/python tools/check_locks.py

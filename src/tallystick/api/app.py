@@ -26,6 +26,7 @@ from tallystick.api.questions import JSON, MESSAGEPACK, PLAIN_TEXT, HexSubmissio
 from tallystick.api.rates import Rates, TooManyRequests
 from tallystick.api.reader import LedgerReader
 from tallystick.api.routes import ENDPOINTS, Endpoint
+from tallystick.api.verify_page import page_bytes, page_headers
 from tallystick.api.views import in_json
 from tallystick.ledger.errors import Refused
 from tallystick.problems import Busy, ExitCode, NotAllowed, NotRunning, NotYet, Problem, RefusedInput
@@ -100,6 +101,7 @@ class App:
             *((one.method, one.path, partial(self._answer, one)) for one in self._endpoints),
             ("GET", "/v1/events", self._follow),
             ("GET", "/v1/openapi.json", self._document),
+            ("GET", "/verify", self._page),
             ("GET", "/metrics", self._metrics),
             ("GET", "/livez", self._alive),
             ("GET", "/readyz", self._ready),
@@ -164,6 +166,14 @@ class App:
             make = asyncio.to_thread(lambda: in_json(document(self._endpoints)))
             self._described = asyncio.create_task(make)
         return Response(await asyncio.shield(self._described), media_type=JSON)
+
+    async def _page(self, request: Request) -> Response:
+        """The page that verifies in a browser; it asks nothing of this node."""
+        body = page_bytes()
+        headers = {**page_headers(), "ETag": f'"{sha256(body).hexdigest()[:32]}"'}
+        if headers["ETag"] in request.headers.get("if-none-match", ""):
+            return Response(status_code=304, headers=headers)
+        return Response(body, media_type="text/html", headers=headers)
 
     async def _metrics(self, _request: Request) -> Response:
         from tallystick.api.metrics import metrics  # noqa: PLC0415  # nobody else needs its library

@@ -364,6 +364,16 @@ class ProofsMade(Answer, frozen=True, kw_only=True):
     """Those of several that could not be made."""
 
 
+class PageShown(Answer, frozen=True, kw_only=True):
+    """The page that verifies in a browser."""
+
+    address: str
+    """To be opened: of the copy, if one was made."""
+    path: str
+    version: str
+    """Of the package, and how the SHA-256 of the page's script begins; the page says the same at its end."""
+
+
 class PolicyMade(Answer, frozen=True, kw_only=True):
     """A policy of C2SP for the members of an epoch."""
 

@@ -33,6 +33,7 @@ _COMMANDS: Final = {
     "verify": ("cli.verify", _USE),
     "prove": ("cli.prove", _USE),
     "policy": ("cli.policy", _USE),
+    "page": ("cli.page", _USE),
     "trust": ("cli.trust", _USE),
     "revoke": ("cli.issuers", _USE),
     "supersede": ("cli.issuers", _USE),
