@@ -80,6 +80,7 @@ class MirrorFolder:
             except BlockingIOError:
                 advice = "end that one first, or name another folder"
                 raise DataInUse(f"another process writes a mirror into {self.folder}; {advice}") from None
+            self._published()
             yield
         finally:
             self._clear()
