@@ -4,33 +4,32 @@
  */
 
 import { compareBytes, joinBytes, readUtf8, sameBytes, toHex, utf8 } from "./proof/bytes.js";
+import { MAX_EXTRA_BYTES } from "./proof/bundle.js";
 import { certificateId } from "./proof/certificate.js";
 import { parseCheckpoint } from "./proof/checkpoint.js";
 import { NotProven, Refused } from "./proof/errors.js";
 import { checkGenesis, genesisVoters, ledgerIdOf, originOf } from "./proof/genesis.js";
 import { sha256Of } from "./proof/hash.js";
-import { EMPTY_ROOT, leafHash, rootFromPath } from "./proof/merkle.js";
+import { EMPTY_ROOT, NODE, keyBit, leafHash, rootFromPath } from "./proof/merkle.js";
 import { bytesOf, decodeAs, encodeValue, integerOf, listOf, structOf, tupleOf } from "./proof/msgpack.js";
-import { COSIGNATURE_TYPE, NoteKey, parseNote } from "./proof/note.js";
-import { CERTIFICATE, FINAL_VOTES, GENESIS, HAND_OVER, HEADER, KEY_ENTRY, LOG_ROOTS, MEMBER_ROOTS } from "./proof/structs.js";
+import { COSIGNATURE_TYPE, MAX_NOTE_BYTES, NoteKey, parseNote } from "./proof/note.js";
+import { CERTIFICATE, DIGEST, FINAL_VOTES, GENESIS, HAND_OVER, HEADER, INDEX } from "./proof/structs.js";
+import { KEY_ENTRY, LOG_ROOTS, MEMBER_ROOTS } from "./proof/structs.js";
+import { MAX_KEY_ENTRY_BYTES } from "./proof/validity.js";
 
-const VERSION = 1;
+const MIRROR_VERSION = 1;
+const PROOF_VERSION = 1;
 const TILE_HEIGHT = 8;
 const HASH_BYTES = 32;
-const MAX_EXTRA_BYTES = 48_000;
-const MAX_NOTE_BYTES = 128 * 1024;
 const MAX_STATE_BYTES = 64 * 1024 * 1024;
 const MAX_HEADER_BYTES = 1_024;
 const MAX_CERTIFICATE_BYTES = 2_048;
-const MAX_KEY_ENTRY_BYTES = 1_024;
 const ID_ROW_BYTES = 12;
 const ID_START_BYTES = 8;
+/** So many certificates are looked at whose ids begin alike: of an honest log there are none. */
 const MOST_ALIKE = 64;
-const NIL = Uint8Array.of(0xc0);
-const NODE = Uint8Array.of(1);
+const ENCODED_NULL = encodeValue(null);
 
-const INDEX = integerOf(0, Number.MAX_SAFE_INTEGER);
-const DIGEST = bytesOf(32, 32);
 const ENTRIES_OF_TRIE = listOf(tupleOf(DIGEST, bytesOf(0, Infinity)), 0, Infinity);
 const MIRRORED_HEADER = structOf([["header", HEADER], ["logSize", INDEX], ["membersHash", DIGEST]]);
 const MIRRORED_STATE = structOf([
@@ -56,7 +55,7 @@ export class MirrorProblem extends Error {}
 
 /**
  * A newer proof of what a proof is of. Throws `MirrorProblem`.
- * @param {(path: string) => Promise<Uint8Array | null>} read a file of the mirror, by its path in it; `null`: none is there
+ * @param {(path: string) => Promise<Uint8Array | null>} read a file of the mirror, by its path; `null`: none is there
  * @param {any} before the proof at hand, as `readBundle` gives it
  * @returns {Promise<{proof: Uint8Array, members: Uint8Array | null, payload: Uint8Array | null}>} as `judge` takes it
  */
@@ -199,9 +198,14 @@ class TiledTree {
     const series = tilesOf(this.folder, level);
     const hashes = await this.mirror.part(series, tile, Math.min(256, count - tile * 256));
     let row = hashes.slice(first - tile * 256, first - tile * 256 + 2 ** rising);
-    while (row.length > 1) row = row.filter((_, at) => at % 2 === 0).map((left, at) => sha256Of(NODE, left, row[2 * at + 1]));
+    while (row.length > 1) row = risenOnce(row);
     return row[0];
   }
+}
+
+/** The hashes one level above a row of them. */
+function risenOnce(row) {
+  return Array.from({ length: row.length / 2 }, (_, at) => sha256Of(NODE, row[2 * at], row[2 * at + 1]));
 }
 
 function headOfPeaks(peaks) {
@@ -260,10 +264,6 @@ function trieNode(entries, from, to) {
   return { bit, left, right, hash: sha256Of(NODE, Uint8Array.of(bit), left.hash, right.hash) };
 }
 
-function keyBit(key, index) {
-  return (key[index >> 3] >> (7 - (index & 7))) & 1;
-}
-
 function firstDifference(one, other) {
   const at = one.findIndex((byte, place) => byte !== other[place]);
   return 8 * at + Math.clz32(one[at] ^ other[at]) - 24;
@@ -274,15 +274,16 @@ function firstDifference(one, other) {
 async function headOf(mirror, note, checkpoint) {
   const path = `tallystick/state/${checkpoint.size}`;
   const state = decodeAs(MIRRORED_STATE, MAX_STATE_BYTES, "mirrored state", await mirror.needed(path));
-  if (state.version !== VERSION) throw new MirrorProblem(`the mirror is of version ${state.version}; take a newer page`);
+  if (state.version !== MIRROR_VERSION) {
+    throw new MirrorProblem(`the mirror is of version ${state.version}; take a newer page`);
+  }
   checkGenesis(state.genesis);
   const { genesis, header, log, ofMembers } = state;
   const directory = new Trie(state.directory);
   const status = new Trie(state.status);
-  const isCheckpoints =
-    checkpoint.origin === originOf(genesis) && checkpoint.size === log.logSize && sameBytes(checkpoint.root, log.logRoot);
+  const hasItsLog = checkpoint.size === log.logSize && sameBytes(checkpoint.root, log.logRoot);
   for (const [what, isSame] of [
-    ["the checkpoint", isCheckpoints],
+    ["the checkpoint", hasItsLog && checkpoint.origin === originOf(genesis)],
     ["the state root", sameBytes(header.stateRoot, sha256Of(log.encoded))],
     ["the hash of its member roots", sameBytes(log.membersHash, sha256Of(ofMembers.encoded))],
     ["the root of the directory", sameBytes(ofMembers.directory, directory.root)],
@@ -334,10 +335,10 @@ async function proveAt(mirror, head, before) {
   const path = await log.path(index, size);
   checkPath(leafHash(certificate.encoded), index, size, path, root);
   const entrance = await entranceOf(mirror, head, log, index);
-  const { payload } = before;
-  const isCovered =
-    payload !== null && certificate.payloadHash !== null && sameBytes(sha256Of(payload.encoded), certificate.payloadHash);
-  return putTogether(head, { certificate, payload: isCovered ? payload.encoded : null, index, path, entrance });
+  const payload = before.payload?.encoded ?? null;
+  const { payloadHash } = certificate;
+  const isCovered = payload !== null && payloadHash !== null && sameBytes(sha256Of(payload), payloadHash);
+  return putTogether(head, { certificate, payload: isCovered ? payload : null, index, path, entrance });
 }
 
 function checkPath(leaf, index, size, path, root) {
@@ -387,7 +388,9 @@ async function entranceOf(mirror, head, log, logIndex) {
   if (block === 0) throw unsound("its block 0 has certificates");
   const opened = async (index) => {
     const { header, logSize, membersHash } = await blockAt(index);
-    if (logSize > head.checkpoint.size) throw unsound(`after block ${index} the log is larger than that of the checkpoint`);
+    if (logSize > head.checkpoint.size) {
+      throw unsound(`after block ${index} the log is larger than that of the checkpoint`);
+    }
     const roots = encodeValue([logSize, await log.root(logSize), await headers.root(index), membersHash]);
     if (!sameBytes(sha256Of(roots), header.stateRoot)) {
       throw unsound(`what is derived of block ${index} does not lead to its state root`);
@@ -395,7 +398,7 @@ async function entranceOf(mirror, head, log, logIndex) {
     return [header.encoded, roots];
   };
   const parent = await opened(block - 1);
-  if (block === tip) return arrayOf(NIL, NIL, encodeValue([]), ...parent);
+  if (block === tip) return arrayOf(ENCODED_NULL, ENCODED_NULL, encodeValue([]), ...parent);
   const [header, roots] = await opened(block);
   const path = await headers.path(block, tip);
   checkPath(leafHash(header), block, tip, path, head.log.headersRoot);
@@ -407,14 +410,14 @@ function putTogether(head, { certificate, payload, index, path, entrance }) {
   const [issuer, organisation] = issuerProofs(head.directory, certificate.issuer);
   const extraOf = (itsPayload, itsHandOver) =>
     arrayOf(
-      encodeValue(VERSION),
+      encodeValue(PROOF_VERSION),
       head.genesis.encoded,
       certificate.encoded,
-      itsPayload ?? NIL,
+      itsPayload ?? ENCODED_NULL,
       head.header.encoded,
       head.votes.encoded,
       arrayOf(...head.following.map((one) => one.encoded)),
-      itsHandOver ?? NIL,
+      itsHandOver ?? ENCODED_NULL,
       head.log.encoded,
       head.ofMembers.encoded,
       entrance,
@@ -440,7 +443,7 @@ function putTogether(head, { certificate, payload, index, path, entrance }) {
 /** What the directory says of the issuer's key, and of the organisation that has it. */
 function issuerProofs(directory, key) {
   const found = directory.get(key);
-  if (found === null) return [directory.prove(key), NIL];
+  if (found === null) return [directory.prove(key), ENCODED_NULL];
   const { organisation } = decodeAs(KEY_ENTRY, MAX_KEY_ENTRY_BYTES, "key entry", found);
   const place = sha256Of(utf8("tallystick.organisation.v1\x00"), encodeValue(organisation));
   return [directory.prove(key), directory.prove(place)];
@@ -448,12 +451,12 @@ function issuerProofs(directory, key) {
 
 /** The text of a proof file (c2sp.org/tlog-proof). */
 function proofText(extra, index, path, note) {
-  const lines = ["c2sp.org/tlog-proof@v1", `extra ${toBase64(extra)}`, `index ${index}`, ...path.map(toBase64)];
-  const signatures = note.signatures.map((one) => `— ${one.name} ${toBase64(joinBytes(one.keyId, one.signature))}\n`);
+  const lines = ["c2sp.org/tlog-proof@v1", `extra ${base64Of(extra)}`, `index ${index}`, ...path.map(base64Of)];
+  const signatures = note.signatures.map((one) => `— ${one.name} ${base64Of(joinBytes(one.keyId, one.signature))}\n`);
   return `${lines.join("\n")}\n\n${note.text}\n${signatures.join("")}`;
 }
 
-function toBase64(bytes) {
+function base64Of(bytes) {
   let text = "";
   for (let at = 0; at < bytes.length; at += 4096) text += String.fromCharCode(...bytes.subarray(at, at + 4096));
   return btoa(text);

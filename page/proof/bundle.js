@@ -8,7 +8,7 @@ import { HAND_OVER, PAYLOAD, PROOF_EXTRA } from "./structs.js";
 import { MAX_PROOF_BYTES, parseProof } from "./tlog.js";
 
 const EXTRA_VERSION = 1;
-const MAX_EXTRA_BYTES = 48_000;
+export const MAX_EXTRA_BYTES = 48_000;
 const MAX_MEMBERS_BYTES = 8 * 1024 * 1024;
 const MAX_PAYLOAD_BYTES = 64 * 1024 + 2048;
 

@@ -6,7 +6,8 @@ import { sha256Of } from "./hash.js";
 
 const KEY_BITS = 256;
 const LEAF = Uint8Array.of(0);
-const NODE = Uint8Array.of(1);
+/** What an inner node's hash begins with. */
+export const NODE = Uint8Array.of(1);
 
 /** The root of nothing. */
 export const EMPTY_ROOT = sha256Of(new Uint8Array(0));
@@ -70,6 +71,6 @@ export function provenValue(proof, key, root) {
 }
 
 /** Bit 0 is the most significant of byte 0. */
-function keyBit(key, index) {
+export function keyBit(key, index) {
   return (key[index >> 3] >> (7 - (index & 7))) & 1;
 }

@@ -10,7 +10,7 @@ export const LOG_TYPE = 0x01;
 /** Ed25519 over time and text (c2sp.org/tlog-cosignature). */
 export const COSIGNATURE_TYPE = 0x04;
 
-const MAX_NOTE_BYTES = 128 * 1024;
+export const MAX_NOTE_BYTES = 128 * 1024;
 const MAX_NOTE_SIGNATURES = 100;
 const KEY_ID_BYTES = 4;
 const SIGNATURE_LINE = /^— ([^ +]+) ([A-Za-z0-9+/]+={0,2})$/u;

@@ -20,11 +20,11 @@ export function isDomain(text) {
   return WEB_DOMAIN.test(text);
 }
 
-const DIGEST = bytesOf(32, 32);
+export const DIGEST = bytesOf(32, 32);
 const PUBLIC_KEY = DIGEST;
 const SIGNATURE = bytesOf(64, 64);
 const VERSION = integerOf(1, 255);
-const INDEX = integerOf(0, MAX_EXACT);
+export const INDEX = integerOf(0, MAX_EXACT);
 const NONCE = integerOf(0, 2n ** 63n - 1n);
 const TOKENS = INDEX;
 const MILLISECONDS = INDEX;

@@ -8,7 +8,7 @@ import { provenValue } from "./merkle.js";
 import { decodeAs, encodeValue } from "./msgpack.js";
 import { KEY_ENTRY, ORGANISATION } from "./structs.js";
 
-const MAX_KEY_ENTRY_BYTES = 1024;
+export const MAX_KEY_ENTRY_BYTES = 1024;
 const MAX_ORGANISATION_BYTES = 2048;
 const STATUS_ENTRY_BYTES = 58;
 const SUPERSEDED = 1;
