@@ -10,6 +10,7 @@ from benchmarks import (
     course,
     decisions,
     network,
+    page,
     proofs,
     simulator,
     store,
@@ -40,6 +41,7 @@ BENCHMARKS = {
     "store": store.long_lived,
     "trie": trie.large,
     "proofs": proofs.of_a_million,
+    "page": page.four_members,
 }
 
 
