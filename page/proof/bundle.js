@@ -23,11 +23,10 @@ export function readBundle(proof, members, payload) {
     throw new Refused("P2", "the proof has no line extra: other tools can verify it, by a policy");
   }
   const read = asOwnPart(() => {
-    const extra = decodeAs(PROOF_EXTRA, MAX_EXTRA_BYTES, "extra", parsed.extra);
-    checkGenesis(extra.genesis);
+    const extra = readExtra(parsed.extra);
     const handOver = extra.handOver ?? beside(HAND_OVER, MAX_MEMBERS_BYTES, "hand-over of members", members);
-    const covers = extra.certificate.payloadHash !== null;
-    return { extra, handOver, payload: extra.payload ?? beside(PAYLOAD, MAX_PAYLOAD_BYTES, "payload", covers ? payload : null) };
+    const own = extra.certificate.payloadHash === null ? null : payload; // another file of that name is not its own
+    return { extra, handOver, payload: extra.payload ?? beside(PAYLOAD, MAX_PAYLOAD_BYTES, "payload", own) };
   });
   const { version } = read.extra;
   if (version !== EXTRA_VERSION) {
@@ -37,6 +36,13 @@ export function readBundle(proof, members, payload) {
     throw new Refused("P2", "the hand-over of members stands in a file beside the proof, which is missing: .members");
   }
   return { proof: parsed, checkpoint, ...read };
+}
+
+/** The line extra of a proof alone, with a legal genesis. Throws `Refused` (E1 to E4, K1, G1 to G5, D2). */
+export function readExtra(data) {
+  const extra = decodeAs(PROOF_EXTRA, MAX_EXTRA_BYTES, "extra", data);
+  checkGenesis(extra.genesis);
+  return extra;
 }
 
 /** What is refused inside is refused by P2. */

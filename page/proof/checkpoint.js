@@ -1,4 +1,4 @@
-/** Checkpoints of a log, and what is signed of them (c2sp.org/tlog-checkpoint, tlog-cosignature); `ledger/checkpoint.py`. */
+/** Checkpoints of a log and their signatures (c2sp.org/tlog-checkpoint, tlog-cosignature); `ledger/checkpoint.py`. */
 
 import { toHex, uint64At } from "./bytes.js";
 import { isSigned } from "./ed25519.js";

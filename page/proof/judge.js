@@ -4,19 +4,19 @@
  */
 
 import { fromHex, toHex } from "./bytes.js";
-import { readBundle } from "./bundle.js";
+import { readBundle, readExtra } from "./bundle.js";
 import { certificateId } from "./certificate.js";
 import { Conflict, NotProven, Refused } from "./errors.js";
 import { ledgerIdOf } from "./genesis.js";
 import { DocumentHasher } from "./hash.js";
 import { decodeAs, encodeValue } from "./msgpack.js";
 import { ANCHOR } from "./structs.js";
-import { parsePolicy } from "./tlog.js";
+import { parsePolicy, parseProof } from "./tlog.js";
 import { verifyBundle } from "./verify.js";
 import { claimsView, failureView, provenView, resultOf } from "./views.js";
 
 const MAX_ANCHOR_BYTES = 1024 * 1024;
-const MAX_ANCHORS = 4_096;
+const MAX_ANCHOR_VOTERS = 4_096;
 const PROOF_ENDING = ".tlog-proof";
 const KEY_BEGINNING = /^[0-9a-f]{16,64}$/;
 /** What `verify` ends with where the policy is none, so that nothing is judged. */
@@ -84,13 +84,11 @@ export function judge(file, question) {
 /**
  * What a proof file claims of its ledger, to look it up among those that are trusted, or to show it: nothing of it is
  * checked but its form. `null`: it cannot be read.
- * @param {Uint8Array} proof @param {Uint8Array | null} members
- * @returns {{ledgerId: string, name: string, certificate: string} | null}
+ * @param {Uint8Array} proof @returns {{ledgerId: string, name: string, certificate: string} | null}
  */
-export function claimedLedger(proof, members = null) {
+export function claimedLedger(proof) {
   try {
-    const { extra } = readBundle(proof, members, null);
-    const { genesis, certificate } = extra;
+    const { genesis, certificate } = readExtra(parseProof(proof).extra ?? new Uint8Array(0));
     const ledgerId = toHex(ledgerIdOf(genesis));
     return { ledgerId, name: genesis.name, certificate: toHex(certificateId(certificate)) };
   } catch (error) {
@@ -104,32 +102,6 @@ export function isAnchor(value) {
   return readAnchor(value) !== null;
 }
 
-/** An anchor in the form of `judge`, from the struct of docs/proofs.md in hexadecimal digits; `null`: it is none. */
-export function anchorFromHex(text) {
-  const data = fromHex(text);
-  const anchor = data && decodedAnchor(data);
-  return anchor && anchorView(anchor);
-}
-
-/** The same anchor as the struct of docs/proofs.md, in hexadecimal digits. @param {any} value of the form of `judge` */
-export function anchorToHex(value) {
-  return toHex(encodedAnchor(value));
-}
-
-function decodedAnchor(data) {
-  try {
-    return decodeAs(ANCHOR, MAX_ANCHOR_BYTES, "anchor", data);
-  } catch (error) {
-    if (error instanceof Refused) return null;
-    throw error;
-  }
-}
-
-function encodedAnchor({ ledger_id, epoch, voters, index, block_hash, timestamp_ms }) {
-  const keyed = voters.map(([key, stake]) => [fromHex(key), stake]);
-  return encodeValue([fromHex(ledger_id), epoch, keyed, index, fromHex(block_hash), timestamp_ms]);
-}
-
 /** An anchor as the checks take it; `null`: the value is none. Held to the bounds of the struct. */
 function readAnchor(value) {
   const isNumber = (one) => Number.isSafeInteger(one) && one >= 0;
@@ -141,9 +113,18 @@ function readAnchor(value) {
     [value.ledger_id, value.block_hash].every(isDigest) &&
     [value.epoch, value.index, value.timestamp_ms].every(isNumber) &&
     Array.isArray(value.voters) &&
-    value.voters.length <= MAX_ANCHORS &&
+    value.voters.length <= MAX_ANCHOR_VOTERS &&
     value.voters.every(isVoter);
-  return isOne ? decodedAnchor(encodedAnchor(value)) : null;
+  if (!isOne) return null;
+  const { ledger_id, epoch, voters, index, block_hash, timestamp_ms } = value;
+  const keyed = voters.map(([key, stake]) => [fromHex(key), stake]);
+  const encoded = encodeValue([fromHex(ledger_id), epoch, keyed, index, fromHex(block_hash), timestamp_ms]);
+  try {
+    return decodeAs(ANCHOR, MAX_ANCHOR_BYTES, "anchor", encoded);
+  } catch (error) {
+    if (error instanceof Refused) return null;
+    throw error;
+  }
 }
 
 function anchorView(anchor) {

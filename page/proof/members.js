@@ -59,7 +59,7 @@ export function rootsHash(roots) {
   return sha256Of(roots.encoded);
 }
 
-/** Who votes, as far as it is proven: from the genesis on, or from what was verified before. Throws `NotProven` (P4). */
+/** Who votes, as far as is proven: from the genesis on, or from what was verified before. Throws `NotProven` (P4). */
 export class Members {
   constructor(genesis, handOver, anchors) {
     this.changes = [];

@@ -45,7 +45,10 @@ export class Note {
   }
 }
 
-/** Throw `Refused` (P1) unless this is a signed note: text, empty line, one signature at least. @param {string} encoded */
+/**
+ * Throw `Refused` (P1) unless this is a signed note: text, empty line, one signature at least.
+ * @param {string} encoded @returns {Note}
+ */
 export function parseNote(encoded) {
   const found = REFUSED_CHARACTER.exec(encoded);
   if (found) {

@@ -1,6 +1,7 @@
-/** The structs of the ledger that stand in a proof, field by field (docs/protocol.md; `ledger/*.py`, `proof/bundle.py`). */
+/** The structs that stand in a proof, field by field (docs/protocol.md; `ledger/*.py`, `proof/bundle.py`). */
 
-import { BOOLEAN, MAX_EXACT, bytesOf, integerOf, listOf, optional, structOf, taggedOf, textOf, tupleOf } from "./msgpack.js";
+import { BOOLEAN, MAX_EXACT, bytesOf, integerOf, textOf } from "./msgpack.js";
+import { listOf, optional, structOf, taggedOf, tupleOf } from "./msgpack.js";
 
 /** Most founders, allotments, voters and votes. */
 const MAX_MEMBERS = 4_096;
@@ -60,7 +61,12 @@ const BALLOT = structOf([["kind", integerOf(1, 3)], ["epoch", INDEX], ["view", I
 const VOTE = structOf([["ballot", BALLOT], ["member", PUBLIC_KEY], ["signature", SIGNATURE]], 1);
 
 /** A state root opened as far as the log: the root is the hash of these. */
-export const LOG_ROOTS = structOf([["logSize", INDEX], ["logRoot", DIGEST], ["headersRoot", DIGEST], ["membersHash", DIGEST]]);
+export const LOG_ROOTS = structOf([
+  ["logSize", INDEX],
+  ["logRoot", DIGEST],
+  ["headersRoot", DIGEST],
+  ["membersHash", DIGEST],
+]);
 /** The next part of a state root, opened. */
 export const MEMBER_ROOTS = structOf([
   ["voters", DIGEST],
@@ -114,7 +120,10 @@ const CHANGE = taggedOf({
     ["domain", optional(DOMAIN)],
   ]),
   7: structOf([["parameter", textOf(0, 64)], ["before", optional(MILLISECONDS)], ["after", MILLISECONDS]]),
-  8: structOf([["target", DIGEST], ["effect", integerOf(1, 3)], ["reason", REASON], ["successor", optional(DIGEST)]], 1),
+  8: structOf(
+    [["target", DIGEST], ["effect", integerOf(1, 3)], ["reason", REASON], ["successor", optional(DIGEST)]],
+    1,
+  ),
   9: structOf([["organisation", ORGANISATION_ID], ["key", PUBLIC_KEY]]),
   10: structOf([["target", DIGEST]]),
   11: structOf([["key", PUBLIC_KEY], ["before", optional(INDEX)], ["since", INDEX]]),

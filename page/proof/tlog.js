@@ -1,4 +1,4 @@
-/** Proof files (c2sp.org/tlog-proof) and policies (c2sp.org/tlog-policy); `ledger/tlog_proof.py`, `ledger/tlog_policy.py`. */
+/** Proof files (c2sp.org/tlog-proof) and policies (c2sp.org/tlog-policy); `tlog_proof.py`, `tlog_policy.py`. */
 
 import { readUtf8, toHex } from "./bytes.js";
 import { parseCheckpoint, parseNumber, signedAt } from "./checkpoint.js";
@@ -76,7 +76,7 @@ export class Policy {
   }
 }
 
-/** Throw `Refused` (P1) unless this is a policy that can be fulfilled here. @param {Uint8Array} data @returns {Policy} */
+/** Throw `Refused` (P1) unless it is a policy that can be fulfilled here. @param {Uint8Array} data @returns {Policy} */
 export function parsePolicy(data) {
   // Names are bytes, whatever they mean: a character stands for each byte.
   const text = data.length > MAX_POLICY_BYTES ? "" : byteText(data);

@@ -1,4 +1,4 @@
-/** Who held a key, and whether a statement was valid; `ledger/directory.py`, `ledger/status.py`, `ledger/validity.py`. */
+/** Who held a key, and whether a statement was valid; `ledger/{directory,status,validity}.py`. */
 
 import { plainNumber, uint64At } from "./bytes.js";
 import { domainBytes } from "./certificate.js";

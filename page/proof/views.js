@@ -1,4 +1,4 @@
-/** Puts what a proof claims, proves and fails by into the views of `verify --json`; `api/proven.py`, `api/proof_views.py`. */
+/** Puts what a proof claims, proves and fails by into the views of `verify --json`; `api/{proven,proof_views}.py`. */
 
 import { grouped, plainNumber, readUtf8Leniently, toHex } from "./bytes.js";
 import { certificateId, fileStatementIn, isStatement, kindOf } from "./certificate.js";
@@ -20,7 +20,9 @@ const RESULT_WORDS = {
   16: "not_fresh",
 };
 const ADVICE = {
-  10: "get the ledger's id from one of its members, on another way than with this file, and compare all of it: tallystick trust add LEDGER-ID",
+  10:
+    "get the ledger's id from one of its members, on another way than with this file, and compare all of it:" +
+    " tallystick trust add LEDGER-ID",
   11: "ask whoever gave you the file for its proof, or make one at a node: tallystick prove",
   12: "do not rely on it; ask for the proof anew, from another source",
   13: "compare with the file that was certified: one changed byte makes it another document",
@@ -33,7 +35,8 @@ const ADVICE_FOR_LACKING =
 const ADVICE_FOR_CONFLICT =
   "members of this ledger signed two histories, or their keys were stolen: show both to its members";
 const ADVICE_FOR_MIXED =
-  "do not rely on it; if .members beside it was made for another proof, of this file, too, make it anew: tallystick prove";
+  "do not rely on it; if .members beside it was made for another proof, of this file, too, make it anew:" +
+  " tallystick prove";
 const ADVICE_FOR_NOT_YET = "it became final later than the time asked for: name a later one with --at";
 const KEY_STATE_WORDS = {
   ended_after: "its issuer's key ended later",
@@ -136,10 +139,14 @@ export function provenView(verdict, question) {
     cosigners: verdict.cosigners.map(cosignerView),
     cosigned_stake: plainNumber(cosignedStake),
     total_stake: plainNumber(verdict.totalStake),
-    changes: verdict.changes.map((one) => ({ epoch: one.epoch, joined: one.joined.map(toHex), left: one.left.map(toHex) })),
+    changes: verdict.changes.map(changeView),
     validity: validity && validityView(validity, atMs, asOfMs),
     is_older: verdict.isOlder,
   };
+}
+
+function changeView({ epoch, joined, left }) {
+  return { epoch, joined: joined.map(toHex), left: left.map(toHex) };
 }
 
 function cosignerView({ key, organisation, stake, timeS }) {

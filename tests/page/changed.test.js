@@ -11,7 +11,8 @@ const byName = new Map(LISTED.cases.map((one) => [one.name, one]));
 test("changed files are judged alike", () => {
   const differing = [];
   for (const { case: name, files, expected } of readGiven()) {
-    const { policy, ...beside } = Object.fromEntries(Object.entries(files).map(([kind, text]) => [kind, bytesOf(text)]));
+    const read = Object.entries(files).map(([kind, text]) => [kind, bytesOf(text)]);
+    const { policy, ...beside } = Object.fromEntries(read);
     const { verdict } = judgeCase(byName.get(name), beside, { policy });
     const isPolicy = expected.exit_code === 6;
     const found = isPolicy ? { exit_code: verdict.exit_code, reason: verdict.failure.reason } : plain(verdict);

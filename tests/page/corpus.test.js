@@ -2,8 +2,8 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { anchorToHex, claimedLedger, isAnchor } from "../../page/proof/judge.js";
-import { LISTED, judgeCase, plain, readGiven, readVector } from "./given.js";
+import { claimedLedger, isAnchor } from "../../page/proof/judge.js";
+import { LISTED, anchorToHex, judgeCase, plain, readGiven, readVector } from "./given.js";
 
 const views = readGiven();
 

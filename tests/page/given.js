@@ -1,7 +1,10 @@
 /** What the suites share: files of the corpus, and a case as `judge` takes it. */
 
 import { readFileSync } from "node:fs";
-import { anchorFromHex, judge } from "../../page/proof/judge.js";
+import { fromHex, toHex } from "../../page/proof/bytes.js";
+import { judge } from "../../page/proof/judge.js";
+import { decodeAs, encodeValue } from "../../page/proof/msgpack.js";
+import { ANCHOR } from "../../page/proof/structs.js";
 
 const VECTORS = new URL("../vectors/", import.meta.url);
 
@@ -21,6 +24,25 @@ export function readGiven() {
 }
 
 export const LISTED = readVectorJson("proofs/verdicts.json");
+
+/** An anchor of the corpus as `judge` takes it. */
+function anchorFromHex(text) {
+  const anchor = decodeAs(ANCHOR, 1024 * 1024, "anchor", fromHex(text));
+  return {
+    ledger_id: toHex(anchor.ledgerId),
+    epoch: anchor.epoch,
+    voters: anchor.voters.map(([key, stake]) => [toHex(key), stake]),
+    index: anchor.index,
+    block_hash: toHex(anchor.blockHash),
+    timestamp_ms: anchor.timestampMs,
+  };
+}
+
+/** An anchor that `judge` gives to keep, as the corpus has it. */
+export function anchorToHex({ ledger_id, epoch, voters, index, block_hash, timestamp_ms }) {
+  const keyed = voters.map(([key, stake]) => [fromHex(key), stake]);
+  return toHex(encodeValue([fromHex(ledger_id), epoch, keyed, index, fromHex(block_hash), timestamp_ms]));
+}
 
 function corpusFile(name) {
   return name === null ? null : readVector(`proofs/${name}`);
