@@ -11,6 +11,7 @@ from benchmarks import (
     decisions,
     mirror,
     network,
+    page,
     proofs,
     simulator,
     store,
@@ -43,6 +44,7 @@ BENCHMARKS = {
     "proofs": proofs.of_a_million,
     "export": mirror.export,
     "tiles": mirror.tiles,
+    "page": page.four_members,
 }
 
 

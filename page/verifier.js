@@ -9,7 +9,7 @@ const KEPT = "what shows it is kept in this browser, under Trusted ledgers";
  * The verdict on one file: `file` as `judge` takes it, `asked` {nowMs, issuer, atMs, freshMs, policy}. Returns it with what could not be kept, as a warning or "".
  */
 export function verdictOn(file, asked, store) {
-  const entry = trustedOf(file, store);
+  const entry = trustedOf(file.proof, store);
   const { verdict, anchor, conflict } = judge(file, {
     ...asked,
     ledgerId: entry?.ledgerId ?? null,
@@ -33,7 +33,7 @@ export function verdictOn(file, asked, store) {
   return { verdict, warning: "" };
 }
 
-function trustedOf({ proof, members }, store) {
-  const claimed = proof === null ? null : claimedLedger(proof, members);
+function trustedOf(proof, store) {
+  const claimed = proof === null ? null : claimedLedger(proof);
   return claimed === null ? null : store.get(claimed.ledgerId);
 }

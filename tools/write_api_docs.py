@@ -25,7 +25,7 @@ This page is written by `python tools/write_api_docs.py` from `src/tallystick/ap
 
 The same document for programs: `GET /v1/openapi.json`. Everything but `/v1/events` also speaks
 MessagePack (`Accept: application/vnd.msgpack`). Beside `/v1` there are `/metrics` (Prometheus), `/livez`, `/readyz`,
-and `/verify`, the page that verifies in a browser (HTML; [proofs.md](proofs.md)).
+and `/verify`, the page that verifies in a browser (HTML; [page.md](page.md)).
 """
 
 

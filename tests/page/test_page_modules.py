@@ -1,7 +1,6 @@
 """The page's modules keep to what a small bundler puts into one script, and to what a page without a network may do."""
 
 import re
-from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,6 @@ MODULES = sorted(path for path in PAGE.rglob("*.js") if "vendor" not in path.par
 VENDORED_BY = {"ed25519.js", "hash.js"}
 
 _IMPORT = re.compile(r'^import \{ \w+(?:, \w+)* \} from "(\.{1,2}/[\w./-]+\.js)";$')
-_DECLARED = re.compile(r"^(?:export )?(?:async )?(?:function\*?|const|let|class) (\w+)", re.M)
 _REACHING_OUT = re.compile(
     r"\b(?:fetch|XMLHttpRequest|WebSocket|EventSource|sendBeacon|crypto\.subtle|eval|Function)\("
 )
@@ -35,11 +33,6 @@ def test_imports_are_named_and_relative_and_exports_are_declarations(path):
             assert re.match(r"export (?:async )?(?:function\*?|const|class) \w+", line), line
         assert not re.match(r"(?:await|for await)\b", line), line
         assert "import(" not in line, line
-
-
-def test_names_at_the_top_are_declared_once_in_all_modules():
-    declared = Counter(name for path in MODULES for name in _DECLARED.findall(path.read_text(encoding="utf-8")))
-    assert [name for name, count in declared.items() if count > 1] == []
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.name)

@@ -1,17 +1,19 @@
 """The page says of a verdict what `tallystick verify` says, word for word, and shows strange text as it does."""
 
 import unicodedata
+from functools import partial
 from typing import Any
 
 import pytest
 from msgspec import to_builtins
 from tests.page.under_node import under_node
-from tests.proof_corpus import CASES, LISTED
+from tests.proof_corpus import CASES, LISTED, bundle_of, demand_of
 from tests.strange_text import MARKUP, STRANGE
 from tests.vectors.proof_told import view_of
-from tests.vectors.proofs import cases
 
 from tallystick.api.proof_views import FileVerdict
+from tallystick.cli.show import moment_ms
+from tallystick.cli.verify import span_ms
 from tallystick.cli.verify_words import row_of
 from tallystick.cli.words import lasting, many, utc
 from tallystick.host.text import printable
@@ -23,11 +25,8 @@ VISIBLE = ["", "plain", "Grüße, 東京, עברית, मराठी, ✓ é", 
 
 def views() -> list[FileVerdict]:
     """Of each case of the corpus that is judged, in its order."""
-    return [
-        view_of(case, "document.txt", listed["proof"])
-        for case, listed in zip(cases(), CASES, strict=True)
-        if listed["exit"] != 6
-    ]
+    judged = [case for case in CASES if case["exit"] != 6]
+    return [view_of(partial(bundle_of, case), demand_of(case), "document.txt", case["proof"]) for case in judged]
 
 
 def exact(value: Any) -> Any:
@@ -65,6 +64,16 @@ def test_times_spans_and_counts_are_told_the_same() -> None:
     assert told["times"] == [utc(one) for one in TIMES]
     assert told["spans"] == [lasting(one) for one in SPANS]
     assert told["counts"] == [many(one, "day") for one in SPANS]
+
+
+def test_times_and_spans_are_read_as_on_the_command_line() -> None:
+    good = {"times": ["2027-06-30", "2027-06-30T12:00", "2027-06-30 12:00:01.5+02:00", "0", "1750086400000"]}
+    good["spans"] = ["30d", "12h", "90min", "1s", "0s"]
+    bad = {"times": ["yesterday", "2027-13-01", "2027-06-30T25:00", "-1"], "spans": ["30", "d", "1.5h", "1 d", "-1d"]}
+    told = under_node("entered.mjs", good)
+    assert told["times"] == [moment_ms(one) for one in good["times"]]
+    assert told["spans"] == [span_ms(one) for one in good["spans"]]
+    assert under_node("entered.mjs", bad) == {"times": [None] * 4, "spans": [None] * 5}
 
 
 def test_shares_are_rounded_the_same() -> None:
