@@ -39,8 +39,9 @@ from tallystick.ledger.wallet import Wallet
 from tallystick.node.checkpoints import Countersigned
 from tallystick.node.events import PersistBlock
 from tallystick.proof.bundle import Bundle, read_bundle
+from tallystick.proof.making import ProofFiles
 from tallystick.proof.verify import Demand, verify
-from tallystick.storage.proving import ProofFiles, Prover
+from tallystick.storage.proving import Prover
 from tallystick.storage.store import Store
 
 CERTIFICATES = 1_000_000

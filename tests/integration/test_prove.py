@@ -22,9 +22,9 @@ from tallystick.client.proof_writing import certificate_in, write_proof
 from tallystick.host.clock import now_ms
 from tallystick.ledger.tlog_policy import parse_policy
 from tallystick.problems import CannotMake, UnreadableFile
+from tallystick.proof import making
+from tallystick.proof.making import ProofFiles
 from tallystick.proof.verify import Demand, Verdict, verify
-from tallystick.storage import proving as storage_proving
-from tallystick.storage.proving import ProofFiles
 
 
 @pytest.fixture(scope="module")
@@ -337,7 +337,7 @@ def test_a_renewal_that_is_cut_off_between_its_files_is_told_and_mended_by_anoth
         ledger.forge(ledger.scribe.statement("ada-2"))
         at = ledger.countersigned()
         most = len(read_proof_of(ledger.prove(one, at)).extra.encoded) - len(payload.encoded)
-        monkeypatch.setattr(storage_proving, "MAX_EXTRA_BYTES", most - 1)
+        monkeypatch.setattr(making, "MAX_EXTRA_BYTES", most - 1)
         made.append(ledger.prove(one, at))
         monkeypatch.undo()
     before, after = made

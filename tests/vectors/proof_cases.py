@@ -20,9 +20,9 @@ from tallystick.ledger.tlog_proof import parse_proof
 from tallystick.ledger.wallet import Wallet
 from tallystick.node.checkpoints import Countersigned
 from tallystick.proof.bundle import HandOver, ProofExtra, extra_codec, read_bundle
+from tallystick.proof.making import ProofFiles
 from tallystick.proof.members import Anchor
 from tallystick.proof.verify import Demand, Verdict, verify
-from tallystick.storage.proving import ProofFiles
 from tests.curve import BASE, TORSION, L, add, challenge, encoded, times
 from tests.proving import NOW_MS, ProvenLedger
 

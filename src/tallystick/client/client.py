@@ -29,8 +29,8 @@ from tallystick.ledger.messages import Entry, entry_codec
 from tallystick.ledger.wallet import Wallet
 from tallystick.problems import DamagedStore, NotYet, Problem
 from tallystick.proof.bundle import read_bundle
+from tallystick.proof.making import ProofFiles
 from tallystick.storage.described_files import describe_file
-from tallystick.storage.proving import ProofFiles
 
 BATCH: Final = 1_024
 _MOST_BATCH_BYTES: Final = 8 * 1024 * 1024

@@ -19,7 +19,7 @@ from tallystick.ledger.errors import Refused
 from tallystick.ledger.file_statement import FILE_MEDIA_TYPE, FileStatement
 from tallystick.problems import CannotMake, NotAllowed, NotThere, Problem, UnreadableFile
 from tallystick.proof.bundle import hand_over_codec
-from tallystick.storage.proving import ProofFiles
+from tallystick.proof.making import ProofFiles
 from tallystick.storage.sqlite_file import sync_folder
 
 _MOST_NAMESAKES: Final = 20
