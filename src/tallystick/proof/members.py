@@ -146,6 +146,22 @@ class Members:
         return epoch
 
 
+def last_voters(genesis: Genesis, hand_over: HandOver) -> tuple[bytes, ...]:
+    """The keys of those to whom a hand-over leads, as it tells them: nothing of it is proven by that.
+
+    Raises `NotProven` (P4) for a place beyond its keys.
+    """
+    first = [key for key, _ in genesis.stakes().members]
+    keys = (*first, *hand_over.keys)
+    told = [hand_over.first, *(one for at in hand_over.steps for one in (at.voters, at.next_voters)), hand_over.voters]
+    listed = next((one for one in reversed(told) if one is not None), None)
+    if listed is None:
+        return tuple(first)
+    if any(place >= len(keys) for place, _ in listed):
+        raise NotProven(Rule.P4, f"voters: a place beyond the {len(keys)} keys")
+    return tuple(keys[place] for place, _ in listed)
+
+
 def _finalization(rule: Rule, epoch: Epoch, final: FinalBlock) -> Finalization:
     """The votes, of a quorum of the epoch; their signatures are not verified. Raises `NotProven`."""
     members, header = epoch.members, final.last
