@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tallystick.ledger.merkle import HASH_BYTES, leaf_hash, risen
+from tallystick.ledger.state import genesis_state
 from tallystick.node.checkpoints import Countersigned
 from tallystick.storage.log_tiles import TILE_HEIGHT, Tree
 from tallystick.storage.mirror import (
@@ -41,7 +42,7 @@ def mirror_files(ledger: ProvenLedger, at: Countersigned) -> dict[str, bytes]:
     sizes, headers = [0], list[bytes]()
     for block in blocks:
         sizes.append(sizes[-1] + len(block.certificates))
-        parts = ledger.store.members_hash(block.index) if block.index else bytes(32)
+        parts = ledger.store.members_hash(block.index) if block.index else genesis_state(ledger.genesis).members_hash
         headers.append(MirroredHeader(block.header, sizes[-1], parts).encoded)
     files = {CHECKPOINT_PATH: signed_note(ledger.genesis, at).encoded.encode()}
     files |= _bundles(ENTRIES, [one.encoded for one in certificates]) | _bundles(HEADERS, headers)

@@ -18,7 +18,7 @@ from tallystick.client.proof_files import read_bounded
 from tallystick.ledger.checkpoint import Checkpoint, parse_checkpoint
 from tallystick.ledger.encoding import Codec
 from tallystick.ledger.errors import Refused
-from tallystick.ledger.merkle import HASH_BYTES, audit_path, risen, tree_root
+from tallystick.ledger.merkle import HASH_BYTES, audit_path, consistency_path, risen, tree_root
 from tallystick.ledger.note import MAX_NOTE_BYTES, Note, parse_note
 from tallystick.problems import DamagedStore, NotInTime, NotRunning, Problem
 from tallystick.storage.log_tiles import TILE_HEIGHT, Tree
@@ -286,6 +286,10 @@ class TiledTree:
     def path(self, index: int, size: int) -> tuple[bytes, ...]:
         """The audit path of a leaf in the tree of the first `size` leaves. Raises `Missing`, `DamagedStore`."""
         return self._with_tiles(lambda subtree: tuple(audit_path(index, size, subtree)))
+
+    def consistency(self, old_size: int, size: int) -> tuple[bytes, ...]:
+        """The proof that the first `size` leaves go on from the first `old_size`. Raises `Missing`, `DamagedStore`."""
+        return self._with_tiles(lambda subtree: tuple(consistency_path(old_size, size, subtree)))
 
     def _with_tiles(self, made: Callable[[Callable[[int, int], bytes]], T]) -> T:
         """Made twice: first to see which tiles it takes, which then come together."""

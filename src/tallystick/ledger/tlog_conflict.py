@@ -15,7 +15,7 @@ from tallystick.ledger.note import MAX_NOTE_SIGNATURES, Note, NoteKey, decode_ba
 from tallystick.ledger.params import MAX_GENESIS_BYTES
 from tallystick.ledger.tlog_proof import MAX_PATH
 
-MAX_CONFLICT_BYTES: Final = 512 * 1024
+MAX_CONFLICT_BYTES: Final = 2 * MAX_GENESIS_BYTES
 MAX_KEYS: Final = 2 * MAX_NOTE_SIGNATURES
 
 _FIRST_LINE: Final = "tallystick/tlog-conflict@v1"
@@ -120,8 +120,8 @@ def _parse(text: str) -> TlogConflict:
     if line.startswith("root "):
         root, line = decode_digest(line.removeprefix("root "), "the root"), next(told, "")
     path = tuple(decode_digest(one, "a hash of the proof") for one in (line, *told) if line)
-    if len(path) > MAX_PATH or (genesis is not None and len(genesis) > MAX_GENESIS_BYTES):
-        raise Refused(Rule.A1, f"more than {MAX_PATH} hashes, or a genesis of more than {MAX_GENESIS_BYTES} bytes")
+    if len(path) > MAX_PATH:
+        raise Refused(Rule.A1, f"{len(path)} hashes, {MAX_PATH} allowed")
     if [one.text for one in keys] != sorted({one.text for one in keys}):
         raise Refused(Rule.A1, "its keys do not stand in their order, each once")
     if _place(first) > _place(second) or (path and root is None):
