@@ -45,6 +45,8 @@ ENCODABLE = ANYTHING.encode(errors="ignore").decode()
 """What UTF-8, and so a message or a database, can hold."""
 LEGAL = re.sub(r"[\x00-\x1f\x7f-\x9f]", "", ENCODABLE)
 """What the ledger takes into a subject, a media type or a file's name."""
+NOTE_NAME = re.sub(r"[\s+]", "", f"{LEGAL}{MARKUP}")
+"""What a key of a note may be called."""
 FILE_NAME = f"{ANYTHING} {MARKUP}".replace("\0", "").replace("/", "")
 FOLDER_NAME = ANYTHING.replace("\0", "").replace("/", "")
 """Short enough for a node's socket to be in it."""
@@ -178,16 +180,16 @@ def of_trusted_ledgers(place: Place) -> None:
 
 def of_audited_logs(place: Place) -> None:
     """What a log calls itself, which may be anything but control characters."""
-    strange = TiledLog(f"{LEGAL}{MARKUP}".replace(" ", "").replace("+", "")).grow(1)
+    strange = TiledLog(NOTE_NAME).grow(1)
     (place.folder / "mirror").mkdir()
     strange.write(place.folder / "mirror")
     where = ("--log", TiledLog().key.text)
-    assert printable(LEGAL[:5]) in place.read("audit", "mirror", *where, expect=10)
+    assert printable(NOTE_NAME) in place.read("audit", "mirror", *where, expect=10)
     assert printable(FILE_NAME) in place.read("audit", f"{FILE_NAME}.not", *where, expect=2)
     place.read("audit", "mirror", "--log", ANYTHING, expect=6)
     conflict = make_conflict(strange.note(), strange.fork(0).grow(1, "other").note(), [strange.key])
     (place.folder / "x.tlog-conflict").write_text(conflict.encoded)
-    assert printable(LEGAL[:5]) in place.read("verify", "x.tlog-conflict", expect=10)
+    assert printable(NOTE_NAME) in place.read("verify", "x.tlog-conflict", expect=10)
 
 
 def of_a_running_node(place: Place) -> None:
@@ -302,6 +304,10 @@ def of_what_is_named(place: Place) -> None:
     assert printable(folder) in place.read("guard", "lost", "--data", folder)
     for word in ("recover", "accept-loss"):
         assert printable(folder) in place.read("guard", word, "--yes", "--data", folder, expect=2)
+    for command in (["new", NOTE_NAME], ["show"], ["add-log", TiledLog().key.text]):
+        code = {"new": 2, "show": 5, "add-log": 5}[command[0]]
+        assert printable(folder) in place.read("witness", *command, "--data", folder, expect=code)
+    place.read("witness", "add-log", ANYTHING, "--data", folder, expect=6)
     (place.folder / folder / "node.toml").write_text(f'listen = "{LEGAL}"\n{MARKUP}')
     place.read("config", "--data", folder, expect=2)
     for command in (["show", "--chain"], ["search", "--chain"]):

@@ -50,6 +50,7 @@ _COMMANDS: Final = {
     "unban": ("cli.operating", _KEEP),
     "erase": ("cli.erasing", _KEEP),
     "names": ("cli.operating", _KEEP),
+    "witness": ("cli.witness", _KEEP),
     "config": ("cli.operating", _KEEP),
 }
 """The module of each, with a function or a group of further commands of its name, and the panel that lists it."""
