@@ -9,6 +9,7 @@ from benchmarks import (
     checkpoints,
     course,
     decisions,
+    mirror,
     network,
     proofs,
     simulator,
@@ -40,6 +41,8 @@ BENCHMARKS = {
     "store": store.long_lived,
     "trie": trie.large,
     "proofs": proofs.of_a_million,
+    "export": mirror.export,
+    "tiles": mirror.tiles,
 }
 
 

@@ -1,81 +1,125 @@
-"""A mirror of a `ProvenLedger` as files, as it should be, written from the ledger's blocks alone."""
+"""Mirrors as tests want them: of a ledger in a store, and read by a reader of their own that believes nothing."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
-from tallystick.ledger.merkle import HASH_BYTES, leaf_hash, risen
-from tallystick.ledger.state import genesis_state
+from tallystick.ledger.checkpoint import Checkpoint, parse_checkpoint
+from tallystick.ledger.encoding import encode
+from tallystick.ledger.merkle import Frontier, leaf_hash
+from tallystick.ledger.note import parse_note
+from tallystick.ledger.roots import LogRoots
+from tallystick.ledger.trie import Trie
 from tallystick.node.checkpoints import Countersigned
-from tallystick.storage.log_tiles import TILE_HEIGHT, Tree
+from tallystick.storage.log_tiles import Tree
 from tallystick.storage.mirror import (
-    CHECKPOINT_PATH,
     ENTRIES,
     HEADERS,
     IDS,
-    TILE_WIDTH,
-    VERSION,
-    MirroredHeader,
     MirroredState,
     Series,
-    bundle,
-    id_rows,
+    header_codec,
+    items_in,
     parts_of,
+    places_in,
+    state_codec,
     state_path,
-    tiles,
+    tile_series,
 )
+from tallystick.storage.mirror_files import MirrorFolder, Published
 from tallystick.storage.proving import signed_note
-from tests.proving import ProvenLedger, read
+from tests.builders import START_MS
+from tests.proving import ProvenLedger
+
+Read = Callable[[str], bytes]
+"""The bytes at a path. Raises `FileNotFoundError`."""
+
+
+def grow(ledger: ProvenLedger, *counts: int) -> None:
+    """A block for each count, with so many statements."""
+    for count in counts:
+        start = ledger.scribe.state.log.size
+        ledger.forge(*(ledger.scribe.statement("ada", f"sample {start + one}") for one in range(count)))
+
+
+def head_of(ledger: ProvenLedger, at: Countersigned | None = None) -> tuple[str, bytes]:
+    """The note and the state of the last block's checkpoint."""
+    at = at or ledger.countersigned(time_s=START_MS // 1000)
+    return signed_note(ledger.genesis, at).encoded, encode(ledger.prover.mirrored(at))
+
+
+def publish(ledger: ProvenLedger, folder: Path) -> Published:
+    """As `tallystick export` does."""
+    mirror = MirrorFolder(folder, ledger.store)
+    with mirror.held():
+        return mirror.publish(*head_of(ledger))
 
 
 def write_mirror(ledger: ProvenLedger, at: Countersigned, folder: Path) -> None:
-    """All files of the checkpoint."""
-    for path, data in mirror_files(ledger, at).items():
-        file = folder / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(data)
+    """The mirror at this checkpoint; one that is there grows."""
+    mirror = MirrorFolder(folder, ledger.store)
+    with mirror.held():
+        mirror.publish(*head_of(ledger, at))
 
 
 def mirror_files(ledger: ProvenLedger, at: Countersigned) -> dict[str, bytes]:
-    """All files of the checkpoint by their paths."""
-    state, blocks = at.state, [ledger.block(index) for index in range(at.state.index)]
-    certificates = [one for block in [*blocks, ledger.block(state.index)] for one in block.certificates]
-    sizes, headers = [0], list[bytes]()
-    for block in blocks:
-        sizes.append(sizes[-1] + len(block.certificates))
-        parts = ledger.store.members_hash(block.index) if block.index else genesis_state(ledger.genesis).members_hash
-        headers.append(MirroredHeader(block.header, sizes[-1], parts).encoded)
-    files = {CHECKPOINT_PATH: signed_note(ledger.genesis, at).encoded.encode()}
-    files |= _bundles(ENTRIES, [one.encoded for one in certificates]) | _bundles(HEADERS, headers)
-    ids = [one.id for one in certificates]
-    files |= {one.path: id_rows(ids[one.first : one.end]) for one in parts_of(IDS, len(ids))}
-    files |= _tiles(Tree.LOG, (one.leaf_hash for one in certificates))
-    files |= _tiles(Tree.HEADERS, (leaf_hash(block.header.encoded) for block in blocks))
-    some = read(ledger.prove(certificates[0], at))
-    files[state_path(state.log.size)] = MirroredState(
-        version=VERSION,
-        genesis=ledger.genesis,
-        header=state.tip,
-        votes=some.extra.votes,
-        following=some.extra.following,
-        hand_over=some.hand_over,
-        log=state.roots.of_log,
-        of_members=state.roots.of_members,
-        directory=tuple(state.directory.trie.items()),
-        status=tuple(state.status.trie.items()),
-    ).encoded
-    return files
+    """All files of a new mirror at this checkpoint, by their paths."""
+    with TemporaryDirectory() as folder:
+        write_mirror(ledger, at, Path(folder))
+        files = [one for one in Path(folder).rglob("*") if one.is_file()]
+        return {str(one.relative_to(folder)): one.read_bytes() for one in files}
 
 
-def _bundles(series: Series, items: Sequence[bytes]) -> dict[str, bytes]:
-    return {one.path: bundle(items[one.first : one.end]) for one in parts_of(series, len(items))}
+class Whole(NamedTuple):
+    """A mirror of which everything that its checkpoint names was read and checked."""
+
+    checkpoint: Checkpoint
+    state: MirroredState
+    entries: list[bytes]
 
 
-def _tiles(tree: Tree, leaves: Iterable[bytes]) -> dict[str, bytes]:
-    files, level, row = dict[str, bytes](), 0, b"".join(leaves)
-    while row:
-        count = len(row) // HASH_BYTES
-        for one in parts_of(tiles(level, tree), count):
-            files[one.path] = row[HASH_BYTES * one.first : HASH_BYTES * one.end]
-        row = risen(row[: count // TILE_WIDTH * TILE_WIDTH * HASH_BYTES], TILE_HEIGHT)
-        level += 1
-    return files
+def files_in(folder: Path) -> Read:
+    return lambda path: (folder / path).read_bytes()
+
+
+def read_whole(read: Read) -> Whole:
+    """Everything is there, and leads to the checkpoint's root and to its block's state root; fails if not."""
+    checkpoint = parse_checkpoint(parse_note(read("checkpoint").decode()).text)
+    state = state_codec.decode(read(state_path(checkpoint.size)))
+    assert (state.log.log_size, state.log.log_root) == checkpoint[1:]
+    assert (state.log.hash, state.of_members.hash) == (state.header.state_root, state.log.members_hash)
+    for entries, root in ((state.directory, state.of_members.directory), (state.status, state.of_members.status)):
+        trie = Trie()
+        for key, value in entries:
+            trie = trie.set(key, value)
+        assert trie.root() == root
+        assert [key for key, _ in entries] == sorted({key for key, _ in entries})
+    entries_read = _items(read, ENTRIES, checkpoint.size)
+    _check_tree(read, Tree.LOG, entries_read, checkpoint.root)
+    headers = [header_codec.decode(one) for one in _items(read, HEADERS, state.header.index)]
+    assert [one.header.index for one in headers] == list(range(state.header.index))
+    _check_tree(read, Tree.HEADERS, [one.header.encoded for one in headers], state.log.headers_root)
+    log, seen = Frontier(), 0
+    for index, one in enumerate(headers[1:], 1):
+        log, seen = log.extend([leaf_hash(entry) for entry in entries_read[seen : one.log_size]]), one.log_size
+        before = Frontier().extend([leaf_hash(header.header.encoded) for header in headers[:index]])
+        assert LogRoots(one.log_size, log.root(), before.root(), one.members_hash).hash == one.header.state_root
+    return Whole(checkpoint, state, entries_read)
+
+
+def _items(read: Read, series: Series, count: int) -> list[bytes]:
+    return [item for part in parts_of(series, count) for item in items_in(part, read(part.path))]
+
+
+def _check_tree(read: Read, tree: Tree, leaves: list[bytes], root: bytes) -> None:
+    row = [leaf_hash(one) for one in leaves]
+    assert Frontier().extend(row).root() == root
+    for series, count in tile_series(len(leaves), tree):
+        assert _items(read, series, count) == row, series.folder
+        row = [Frontier().extend(row[at : at + 256]).root() for at in range(0, len(row) - 255, 256)]
+
+
+def index_of(read: Read, size: int, certificate_id: bytes) -> list[int]:
+    """The log indexes that the rows of ids give."""
+    return [at for part in parts_of(IDS, size) for at in places_in(part, read(part.path), certificate_id)]

@@ -134,6 +134,9 @@ ARGUMENTS: dict[tuple[str, ...], Sequence[str]] = {
     ("show", "certificate"): ["ab" * 32],
     ("show", "member"): ["Ada"],
     ("guard", "move"): ["elsewhere"],
+    ("audit",): ["elsewhere"],
+    ("witness", "new"): ["witness.example"],
+    ("witness", "add-log"): ["log.example"],
     ("backup",): ["copy.db"],
     ("unban",): ["ab" * 32],
 }
@@ -147,6 +150,9 @@ def test_what_is_in_the_way_in_an_empty_folder_is_told_as_json(tmp_path: Path, c
         ("join",): ExitCode.REFUSED,
         ("trust", "show"): ExitCode.NOT_THERE,
         ("trust", "remove"): ExitCode.NOT_THERE,
+        ("audit",): ExitCode.NOT_TRUSTED,
+        ("witness", "show"): ExitCode.NOT_THERE,
+        ("witness", "add-log"): ExitCode.REFUSED,
     }
     expected = (others[command],) if command in others else (ExitCode.USAGE, ExitCode.NOT_RUNNING)
     assert told["exit_code"] in expected, told

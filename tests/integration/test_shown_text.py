@@ -158,6 +158,8 @@ def of_a_kept_chain(place: Place) -> None:
     of_trusted_ledgers(place)
     place.read("prove", str(place.file), *where, expect=5)
     place.read("prove", ANYTHING, *where, expect=5)
+    assert printable(FILE_NAME) in place.read("prove", ANYTHING, "--from", FILE_NAME, expect=2)
+    assert printable(ENCODABLE) in place.read("prove", "ab" * 32, "--from", f"ftp://{ENCODABLE}", expect=2)
     place.read("policy", *where, expect=5)
     assert printable(LEGAL) in place.read("search", "evil", *where)
     assert printable(LEGAL) in place.read("show", "log", "--limit", "1", *where)

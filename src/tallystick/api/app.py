@@ -35,6 +35,9 @@ if TYPE_CHECKING:  # a file's reader does without
     from tallystick.api.witnessing import WitnessDoor
 
 _MOST_AT_ONCE: Final = 256
+_OCTETS: Final = "application/octet-stream"
+_FOR_EVER: Final = {"Cache-Control": "public, max-age=31536000, immutable"}
+_FOR_A_MOMENT: Final = {"Cache-Control": "public, max-age=1"}
 
 Serve = Callable[[Request], Awaitable[Response]]
 
@@ -94,6 +97,9 @@ class App:
         self._endpoints = [one for one in ENDPOINTS if tcp is None or not one.is_local]
         self._described: asyncio.Task[bytes] | None = None
         routes: list[tuple[str, str, Serve]] = [
+            ("GET", "/tile/{rest:path}", self._mirrored),
+            ("GET", "/tallystick/{rest:path}", self._mirrored),
+            ("GET", "/checkpoint", self._checkpoint),
             *((one.method, one.path, partial(self._answer, one)) for one in self._endpoints),
             ("GET", "/v1/events", self._follow),
             ("GET", "/v1/openapi.json", self._document),
@@ -144,6 +150,16 @@ class App:
         size = events.after(request.headers.get("last-event-id"))
         headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
         return StreamingResponse(events.follow(size), media_type="text/event-stream", headers=headers)
+
+    async def _mirrored(self, request: Request) -> Response:
+        """A file of the ledger's mirror, which never changes."""
+        async with _a_place(self._places):
+            data = await self.reader.mirror.file(request.scope["path"][1:])
+        return Response(data, media_type=_OCTETS, headers=_FOR_EVER)
+
+    async def _checkpoint(self, _request: Request) -> Response:
+        """The mirror's newest checkpoint."""
+        return Response(await self.reader.mirror.checkpoint(), media_type=PLAIN_TEXT, headers=_FOR_A_MOMENT)
 
     async def _document(self, _request: Request) -> Response:
         if self._described is None:  # made once, in a thread: it is read from the sources
@@ -210,7 +226,11 @@ def _answered(request: Request, answer: msgspec.Struct) -> Response:
 
 
 def _problem(problem: Problem, given: Mapping[str, str] | None = None) -> Response:
-    headers = {**(given or {}), **({"Retry-After": "1"} if isinstance(problem, Busy | NotYet) else {})}
+    headers = {
+        "Cache-Control": "no-store",
+        **(given or {}),
+        **({"Retry-After": "1"} if isinstance(problem, Busy | NotYet) else {}),
+    }
     if isinstance(problem, TooManyRequests):
         headers["Retry-After"] = str(ceil(problem.wait_s))
     if isinstance(problem, TooLarge):

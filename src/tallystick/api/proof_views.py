@@ -186,7 +186,7 @@ class FileVerdict(View, frozen=True, kw_only=True):
     """`verified`, `not_trusted`, `no_proof`, `not_proven`, `other_document`, `other_issuer`, `not_valid`,
     `not_fresh`, or, of one of several, `unreadable`."""
     online: str | None
-    """The URL of the node whose newer proof was verified instead; `null`: the file's own was."""
+    """The node or mirror whose newer proof was verified instead, as it was named; `null`: the file's own was."""
     claims: Claims | None
     """`null`: there is no proof that can be read."""
     proven: Proven | None

@@ -7,6 +7,7 @@ from typing import Final
 from tallystick.api import proof_views as v
 from tallystick.api.certificate_view import text_in, validity_view
 from tallystick.api.continuation_view import continuation_view
+from tallystick.api.governed_views import Validity
 from tallystick.api.views import Key
 from tallystick.host.trust import Conflict, TrustedLedger
 from tallystick.ledger.certificate import Payload, Statement
@@ -138,8 +139,6 @@ def proven_view(
         organisation.title if organisation else None,
         (entry.label or None) if entry else None,
     )
-    validity, status_ms = verdict.validity, 1000 * verdict.status_s
-    as_of_ms = verdict.header.timestamp_ms
     return v.Proven(
         ledger_id=verdict.genesis.ledger_id.hex(),
         ledger=verdict.genesis.name,
@@ -160,15 +159,21 @@ def proven_view(
         block=verdict.block.index,
         block_ms=verdict.block.timestamp_ms,
         final_ms=1000 * verdict.final_s + 999,
-        status_ms=status_ms,
+        status_ms=1000 * verdict.status_s,
         checkpoint_block=verdict.header.index,
         cosigners=[_cosigner_view(one) for one in verdict.cosigners],
         cosigned_stake=sum(one.stake for one in verdict.cosigners),
         total_stake=verdict.total_stake,
         changes=[_change_view(one) for one in verdict.changes],
-        validity=validity_view(validity, as_of_ms if at_ms is None else at_ms, as_of_ms, None) if validity else None,
+        validity=validity_as_proven(verdict, at_ms),
         is_older=verdict.is_older,
     )
+
+
+def validity_as_proven(verdict: Verdict, at_ms: int | None = None) -> Validity | None:
+    """Whether a statement is valid at a time, or as of its status; `None`: it is none."""
+    found, as_of_ms = verdict.validity, verdict.header.timestamp_ms
+    return validity_view(found, as_of_ms if at_ms is None else at_ms, as_of_ms, None) if found else None
 
 
 def trusted_view(one: TrustedLedger, conflicts: Sequence[tuple[Path, Conflict]]) -> v.TrustedLedger:

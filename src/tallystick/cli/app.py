@@ -47,6 +47,7 @@ _COMMANDS: Final = {
     "guard": ("cli.guard", _KEEP),
     "check": ("cli.checking", _KEEP),
     "backup": ("cli.operating", _KEEP),
+    "export": ("cli.export", _KEEP),
     "unban": ("cli.operating", _KEEP),
     "erase": ("cli.erasing", _KEEP),
     "names": ("cli.operating", _KEEP),

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Final, NamedTuple
 
@@ -9,15 +10,18 @@ import typer
 
 from tallystick.api.command_views import NotProved, ProofMade, ProofsMade
 from tallystick.api.problem_view import problem_view
+from tallystick.api.proven import validity_as_proven
 from tallystick.api.words import SHORT_ID
 from tallystick.cli.options import ChainFile, Data, argument, open_source, option
 from tallystick.cli.output import MOST_LINES, field, give, hint, marked, say
-from tallystick.cli.words import how_to_verify, many, utc
-from tallystick.client.blocking import Client
+from tallystick.cli.words import how_to_verify, many, utc, validity
 from tallystick.client.proof_files import PROOF, is_proof, is_there
-from tallystick.client.proof_writing import certificate_about, certificate_in, is_taken, write_proof
+from tallystick.client.proof_sources import NodeSource, ProofSource, open_mirror
+from tallystick.client.proof_writing import bundle_in, check_not_older, is_taken, proven_by, write_proof
+from tallystick.host.clock import now_ms
+from tallystick.ledger.file_statement import LACKING
 from tallystick.problems import CannotMake, ExitCode, NotThere, Problem
-from tallystick.proof.bundle import read_bundle
+from tallystick.proof.bundle import Bundle
 from tallystick.storage.described_files import describe_file
 
 _ID: Final = re.compile(r"[0-9a-fA-F]{8,64}")
@@ -29,6 +33,8 @@ class _Wanted(NamedTuple):
     file: str | None
     certificate_id: str
     to: Path
+    before: Bundle | None
+    """An earlier proof, if one is at hand: of it, or of what has its place."""
 
 
 def prove(
@@ -39,6 +45,9 @@ def prove(
     ] = 0,
     to: Annotated[Path | None, option("Write it there.", "FILE", show_default="FILE.tlog-proof, ID.tlog-proof")] = None,
     timeout: Annotated[float, option("Wait no longer for members to countersign.", "SECONDS", min=0)] = 30.0,
+    mirror: Annotated[
+        str | None, option("Make it from this mirror, without a node (tallystick export).", "URL|DIR", "--from")
+    ] = None,
     chain: ChainFile = None,
     data: Data = None,
     url: Annotated[str | None, option("Ask the node at this URL instead.")] = None,
@@ -51,63 +60,78 @@ def prove(
 
     Of several, one that cannot be made does not hinder the others; the code is that of all that fail, or 1.
 
+    From a mirror any of its certificates is proven, named by its id or by an earlier proof. A mirror is not believed,
+    and holds no contents: the earlier proof brings its own, and one that is made of an id alone is without.
+
     A long proof has further files beside it, FILE.members and FILE.payload: hand them on together.
 
     Examples:
       tallystick prove report.pdf
       tallystick prove diplomas/*.pdf
       tallystick prove 3f786850e387550f --to diploma.tlog-proof
+      tallystick prove diplomas/*.pdf --from https://log.uni-a.example
     """
     if to is not None and len(what) > 1:
         raise typer.BadParameter("--to is for the proof of one")
-    if url is not None and chain is not None:
-        raise typer.BadParameter("--url and --chain exclude each other")
-    with open_source(chain, data, url) as client:
+    if sum(one is not None for one in (url, chain, mirror)) > 1:
+        raise typer.BadParameter("--url, --chain and --from exclude each other")
+    if mirror is not None and since:
+        raise typer.BadParameter("--since takes a node: a mirror tells the members from the genesis on")
+    with ExitStack() as stack:
+        if mirror is not None:
+            source: ProofSource = open_mirror(mirror, stack)
+        else:
+            source = NodeSource(stack.enter_context(open_source(chain, data, url)), since, timeout)
         made, failed, codes = list[ProofMade](), list[NotProved](), set[int]()
         for one in what:
             try:
-                made.append(_made(client, _wanted(client, one, to), since, timeout))
+                made.append(_made(source, _wanted(source, one, to)))
             except Problem as problem:
                 if len(what) == 1:
                     raise
                 failed.append(NotProved(one, problem_view(problem)))
                 codes.add(problem.exit_code)
     give(ProofsMade(proofs=made, failed=failed))
-    _tell(made, failed, client.ledger_id.hex())
+    _tell(made, failed, source.ledger_id.hex())
     if codes:
         raise typer.Exit(codes.pop() if len(codes) == 1 else ExitCode.FAILED)
 
 
-def _wanted(client: Client, what: str, to: Path | None) -> _Wanted:
+def _wanted(source: ProofSource, what: str, to: Path | None) -> _Wanted:
     """A file comes before an id that is written alike."""
     path = Path(what)
     if not is_there(path, "name a file, or the id of its certificate"):
         if _ID.fullmatch(what) is None:
             raise NotThere(f"there is no file {what}, and no id is written so")
-        certificate_id = client.certificate(what).id
-        return _Wanted(None, certificate_id, to or Path(certificate_id + PROOF))
+        certificate_id = source.certificate_id(what)
+        to = to or Path(certificate_id + PROOF)
+        return _Wanted(None, certificate_id, to, _proof_in(to))
     if is_proof(path):
-        if (kept := certificate_in(path)) is None:
+        if (kept := bundle_in(path)) is None:
             raise NotThere(f"{path} is no proof that can be read; name the file that it is of")
-        return _Wanted(None, kept, to or path)
-    described = describe_file(path)
-    to = to or path.with_name(path.name + PROOF)
-    return _Wanted(what, certificate_about(client, described, _proven_in(to)).id, to)
+        return _Wanted(None, kept.extra.certificate.id.hex(), to or path, kept)
+    described, beside = describe_file(path), path.with_name(path.name + PROOF)
+    to = to or beside
+    before = _proof_in(to) or _proof_in(beside)
+    return _Wanted(what, source.certificate_about(described, before), to, before)
 
 
-def _proven_in(to: Path) -> str | None:
-    """The certificate that the proof there is of. Raises `CannotMake` where none can be."""
-    return certificate_in(to) if is_taken(to) else None
+def _proof_in(to: Path) -> Bundle | None:
+    """The proof there. Raises `CannotMake` where none can be."""
+    return bundle_in(to) if is_taken(to) else None
 
 
-def _made(client: Client, wanted: _Wanted, since: int, timeout_s: float) -> ProofMade:
-    before = _proven_in(wanted.to)
-    if before not in (None, wanted.certificate_id):
+def _made(source: ProofSource, wanted: _Wanted) -> ProofMade:
+    there = _proof_in(wanted.to)
+    if there is not None and (before := there.extra.certificate.id.hex()) != wanted.certificate_id:
         told = f"{wanted.to} is the proof of another certificate, {before[:SHORT_ID]}…"
         raise CannotMake(f"{told}; move it away, or name another file with --to")
-    files = client.prove(wanted.certificate_id, since=since, fresh=not client.is_file, timeout_s=timeout_s)
-    written = write_proof(files, wanted.to)
-    header = read_bundle(files.proof.encode(), files.members, files.payload).extra.header
+    earlier = wanted.before
+    is_of_it = earlier is not None and earlier.extra.certificate.id.hex() == wanted.certificate_id
+    files, now = source.prove(wanted.certificate_id, earlier if is_of_it else None), now_ms()
+    verdict = proven_by(files, source.ledger_id, now)
+    check_not_older(verdict, wanted.to, source.ledger_id, now)
+    written, header = write_proof(files, wanted.to), verdict.header
     return ProofMade(
         file=wanted.file,
         certificate=wanted.certificate_id,
@@ -116,7 +140,10 @@ def _made(client: Client, wanted: _Wanted, since: int, timeout_s: float) -> Proo
         payload=str(written.payload) if written.payload else None,
         block_index=header.index,
         block_timestamp_ms=header.timestamp_ms,
-        was_there=before is not None,
+        status_ms=1000 * verdict.status_s,
+        validity=validity_as_proven(verdict),
+        is_content_gone=verdict.is_content_gone,
+        was_there=there is not None,
     )
 
 
@@ -130,6 +157,11 @@ def _tell(made: list[ProofMade], failed: list[NotProved], ledger_id: str) -> Non
         said = f" is {became}: the log up to block {one.block_index}, {utc(one.block_timestamp_ms)}"
         say(marked("✓", one.proof, said))
         say(field("certificate", one.certificate))
+        say(field("status", f"as of {utc(one.status_ms)}: a later revocation would not show"))
+        if one.validity is not None:
+            say(field("validity", validity(one.validity)))
+        if one.is_content_gone:
+            say(field("content", f"{LACKING}; which document it is about, nobody can tell from it"))
         beside = [name for name in (one.members, one.payload) if name is not None]
         if beside:
             say(field("hand on too", ", ".join(beside)))

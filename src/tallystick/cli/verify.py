@@ -27,7 +27,7 @@ from tallystick.problems import ExitCode, Problem, UnreadableFile
 from tallystick.proof.bundle import Bundle
 
 if TYPE_CHECKING:
-    from tallystick.client.blocking import Client
+    from tallystick.client.proof_sources import ProofSource
 
 _MOST_EXPLAINED: Final = 3
 """Of so many files all is told, of more a line each."""
@@ -60,7 +60,9 @@ def verify(
         int | None, option("How old its status may be: 30d, 12h.", "SPAN", parser=span_ms, show_default="any age")
     ] = None,
     policy: Annotated[Path | None, option("Signatures that have to be there, too (C2SP tlog-policy).", "FILE")] = None,
-    online: Annotated[str | None, option("Ask this node for a newer proof, and verify that.", "URL")] = None,
+    online: Annotated[
+        str | None, option("Verify a newer proof, from this node or mirror.", "URL|DIR", show_default="offline")
+    ] = None,
     trust: Trust = None,
     data: Data = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing; the exit code says it.")] = False,
@@ -73,7 +75,8 @@ def verify(
 
     Four times are told, and never mixed: what the issuer claims, the time of the block, until when it was final at the
     latest, and as of when its status is known. A revocation after that does not show: --fresh demands a status that is
-    not older, and --online has a node make a newer proof, which is verified under the same trust.
+    not older, and --online verifies a newer proof under the same trust: one that a node makes, or that is made here
+    from a mirror, which may be a folder (tallystick export).
 
     --issuer takes an organisation's whole id, title or domain, or a key (16 digits or more); nothing that only looks
     like it. Where there are organisations, a key in none of them, or one that had ended, counts only if it is named so.
@@ -115,26 +118,26 @@ def verify(
 
 
 class _Asking:
-    """Asks a node for newer proofs; one that cannot be asked is not asked again."""
+    """Has newer proofs made, at a node or from a mirror; one that cannot be opened is not tried again."""
 
-    def __init__(self, url: str, stack: ExitStack) -> None:
-        self._url, self._stack = url, stack
-        self._client: Client | Problem | None = None
+    def __init__(self, where: str, stack: ExitStack) -> None:
+        self._where, self._stack = where, stack
+        self._source: ProofSource | Problem | None = None
 
     def __call__(self, bundle: Bundle) -> RawProof:
-        """A newer proof of the same certificate, as the node tells it. Raises `Problem`."""
-        if self._client is None:
-            self._client = self._opened()
-        if isinstance(self._client, Problem):
-            raise self._client
-        made = self._client.prove(bundle.extra.certificate.id.hex(), fresh=True)
+        """A newer proof of the same certificate, as it is told. Raises `Problem`."""
+        if self._source is None:
+            self._source = self._opened()
+        if isinstance(self._source, Problem):
+            raise self._source
+        made = self._source.prove(bundle.extra.certificate.id.hex(), bundle)
         return RawProof(made.proof.encode(), made.members, made.payload)
 
-    def _opened(self) -> "Client | Problem":
-        from tallystick.client.blocking import Client  # noqa: PLC0415  # who verifies offline needs none of it
+    def _opened(self) -> "ProofSource | Problem":
+        from tallystick.client.proof_sources import open_online  # noqa: PLC0415  # who verifies offline needs none of it
 
         try:
-            return self._stack.enter_context(Client(self._url))
+            return open_online(self._where, self._stack)
         except Problem as problem:
             return problem
 

@@ -98,10 +98,24 @@ class Request:
 
 
 async def ask(http: httpx.AsyncClient, asked: Request, kind: type[V]) -> V:
-    """One answer. What fails on the way, or finds the node busy, is asked again, later each time.
+    """One answer. Raises as `ask_bytes` does, and `DamagedStore` for what is no answer."""
+    response = await _asked(http, asked)
+    try:
+        return msgspec.json.decode(response.content, type=kind)
+    except msgspec.MsgspecError:
+        told = f"the answer to {response.url.path} is not known here"
+        raise DamagedStore(f"{told}; is the node of another version?") from None
 
-    Raises `NotRunning`, `NotInTime`, `AnswerProblem`, `DamagedStore` for what is no answer.
+
+async def ask_bytes(http: httpx.AsyncClient, asked: Request) -> bytes:
+    """What is answered. What fails on the way, or finds the node busy, is asked again, later each time.
+
+    Raises `NotRunning`, `NotInTime`, `AnswerProblem`, `DamagedStore` for a problem that is none.
     """
+    return (await _asked(http, asked)).content
+
+
+async def _asked(http: httpx.AsyncClient, asked: Request) -> httpx.Response:
     request = _built(http, asked)
     for attempt in range(1, _ATTEMPTS + 1):
         wait_s = 0
@@ -115,7 +129,9 @@ async def ask(http: httpx.AsyncClient, asked: Request, kind: type[V]) -> V:
         else:
             is_busy = response.status_code in _BUSY and problem_in(response).code in ("busy", "too-many-requests")
             if attempt == _ATTEMPTS or not is_busy:
-                return _decoded(response, kind)
+                if response.status_code != httpx.codes.OK:
+                    raise problem_in(response)
+                return response
             wait_s = _told_to_wait_s(response)
         await asyncio.sleep(wait_s + _FIRST_PAUSE_S * 2**attempt * random.uniform(0.5, 1.0))  # noqa: S311  no secret
     raise AssertionError("the last attempt returns or raises")
@@ -191,16 +207,6 @@ def problem_in(response: httpx.Response) -> NotRunning | AnswerProblem:
     except msgspec.MsgspecError:
         reason = f"it answered {response.status_code} in a form that is not known here"
         raise DamagedStore(f"what is at {response.url.host} is no node of this version: {reason}") from None
-
-
-def _decoded(response: httpx.Response, kind: type[V]) -> V:
-    if response.status_code != httpx.codes.OK:
-        raise problem_in(response)
-    try:
-        return msgspec.json.decode(response.content, type=kind)
-    except msgspec.MsgspecError:
-        told = f"the answer to {response.url.path} is not known here"
-        raise DamagedStore(f"{told}; is the node of another version?") from None
 
 
 def segment(text: str) -> str:

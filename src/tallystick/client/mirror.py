@@ -56,6 +56,15 @@ class Missing(Problem):
     code = "not-kept"
 
 
+class NoMirror(Problem):
+    """What was named is no mirror."""
+
+    def __init__(self, where: str, why: str) -> None:
+        advice = "name the folder or URL with the file checkpoint of a mirror"
+        super().__init__(f"{where} is no mirror: {why}; {advice}")
+        self.why = f"no mirror: {why}"
+
+
 class _Unfit(Exception):
     """An answer that may be another one soon."""
 
@@ -187,14 +196,14 @@ class Mirror:
         """The newest checkpoint, as its note says it. Raises `Problem` where there is none."""
         data = self._files.read(CHECKPOINT_PATH, MAX_NOTE_BYTES)
         if data is None:
-            raise self.no_mirror("it has no file checkpoint")
+            raise NoMirror(self.where, "it has no file checkpoint")
         try:
             note = parse_note(data.decode())
             return note, parse_checkpoint(note.text)
         except UnicodeDecodeError:
-            raise self.no_mirror("its checkpoint is no text in UTF-8") from None
+            raise NoMirror(self.where, "its checkpoint is no text in UTF-8") from None
         except Refused as refused:
-            raise self.no_mirror(refused.reason) from None
+            raise NoMirror(self.where, refused.reason) from None
 
     def state(self, log_size: int) -> MirroredState:
         """What all proofs at the checkpoint of so large a log have in common, as it tells it."""
@@ -243,10 +252,6 @@ class Mirror:
     def damaged(self, what: str) -> DamagedStore:
         """What to say where a mirror's files do not belong together."""
         return DamagedStore(f"what the mirror {self.where} holds is not sound: {what}; name another mirror, or a node")
-
-    def no_mirror(self, why: str) -> Problem:
-        """What to say of something else."""
-        return Problem(f"{self.where} is no mirror: {why}; name the folder or URL with the file checkpoint of a mirror")
 
     def _read_part(self, part: Part) -> tuple[Part, bytes]:
         for one in dict.fromkeys((part, part._replace(width=part.series.span))):

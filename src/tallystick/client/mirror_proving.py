@@ -1,6 +1,6 @@
 """Makes proofs from a mirror: byte for byte those that a node makes at the same checkpoint, but for payloads.
 
-docs/mirrors.md tells how. All that is checked here is whether a mirror's files belong together, so that it can be said
+docs/proofs.md tells how. All that is checked here is whether a mirror's files belong together, so that it can be said
 what is wrong with them: whoever takes a proof verifies it, as every other.
 """
 
@@ -222,7 +222,7 @@ def _head(mirror: Mirror, note: Note, checkpoint: Checkpoint) -> Head:
         if expected != found:
             raise mirror.damaged(f"{path} does not lead to {what}")
     voters = mirror.checked(lambda: last_voters(told.genesis, told.hand_over))
-    cosigned = [one for one in voters if note.signed_by(cosigner_key(checkpoint.origin, one))]
+    cosigned = [one for one, _ in voters if note.signed_by(cosigner_key(checkpoint.origin, one))]
     return Head(
         genesis=told.genesis,
         note=note,

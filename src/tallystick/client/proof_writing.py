@@ -15,11 +15,14 @@ from tallystick.client.doors import AnswerProblem
 from tallystick.client.proof_files import MEMBERS, PAYLOAD, PROOF, is_there, read_bounded, read_proof
 from tallystick.ledger.certificate import payload_codec
 from tallystick.ledger.encoding import Codec
-from tallystick.ledger.errors import Refused
+from tallystick.ledger.errors import NotProven, Refused
 from tallystick.ledger.file_statement import FILE_MEDIA_TYPE, FileStatement
-from tallystick.problems import CannotMake, NotAllowed, NotThere, Problem, UnreadableFile
-from tallystick.proof.bundle import hand_over_codec
+from tallystick.ledger.state import genesis_state
+from tallystick.problems import CannotMake, DamagedStore, NotAllowed, NotThere, Problem, UnreadableFile
+from tallystick.proof.bundle import Bundle, hand_over_codec, read_bundle
 from tallystick.proof.making import ProofFiles
+from tallystick.proof.members import Anchor, first_voters
+from tallystick.proof.verify import Demand, Verdict, verify
 from tallystick.storage.sqlite_file import sync_folder
 
 _MOST_NAMESAKES: Final = 20
@@ -59,12 +62,59 @@ def write_proof(made: ProofFiles, path: Path, option: str = "--to") -> Written:
 
 def certificate_in(path: Path) -> str | None:
     """The id of the certificate that a proof is of; `None`: there is no proof. Raises `UnreadableFile`."""
+    found = bundle_in(path)
+    return found.extra.certificate.id.hex() if found is not None else None
+
+
+def bundle_in(path: Path) -> Bundle | None:
+    """The proof there, with what stands beside it; `None`: there is none. Raises `UnreadableFile`."""
     if not is_there(path) or not path.is_file():
         return None
     try:
-        return read_proof(path).bundle.extra.certificate.id.hex()
+        return read_proof(path).bundle
     except Refused:
         return None
+
+
+def proven_by(made: ProofFiles, ledger_id: bytes, now_ms: int) -> Verdict:
+    """What a proof proves that was made just now, to who trusts its ledger, and knows the epoch that it starts from.
+
+    Raises `DamagedStore` for what proves nothing: whoever made it is not believed.
+    """
+    try:
+        bundle = read_bundle(made.proof.encode(), made.members, made.payload)
+        return verify(bundle, Demand(now_ms, ledger_id, _known_start(bundle)))
+    except Refused as refused:
+        if isinstance(refused, NotProven) and isinstance(refused.verdict, Verdict):
+            return refused.verdict
+        told = f"what was made is no proof that holds: {refused}"
+        raise DamagedStore(f"{told}; nothing was written: ask another node, or name another mirror") from None
+
+
+def _known_start(bundle: Bundle) -> tuple[Anchor, ...]:
+    """The voters of a later epoch, from which the proof starts, as known: it is for nobody else."""
+    start, genesis = bundle.hand_over, bundle.extra.genesis
+    if start.since == 0:
+        return ()
+    voters = first_voters(genesis, start)
+    begins = genesis_state(genesis).tip
+    return (Anchor(genesis.ledger_id, start.since, voters, 0, begins.hash, begins.timestamp_ms),)
+
+
+def check_not_older(made: Verdict, path: Path, ledger_id: bytes, now_ms: int) -> None:
+    """Raise `CannotMake` if the proof there, of the same certificate, holds and shows a later status."""
+    before = bundle_in(path)
+    if before is None:
+        return
+    try:
+        known = verify(before, Demand(now_ms, ledger_id))
+    except NotProven as failed:
+        if not isinstance(failed.verdict, Verdict):
+            return
+        known = failed.verdict
+    if made.header.index < known.header.index:
+        blocks = f"of block {made.header.index}, the one in {path} of block {known.header.index}"
+        raise CannotMake(f"the new proof would be older, {blocks}; that stays: ask a newer node or mirror")
 
 
 def is_taken(path: Path, option: str = "--to") -> bool:

@@ -23,15 +23,14 @@ from tallystick.storage.log_tiles import Tree
 from tallystick.storage.mirror import (
     ENTRIES,
     HEADERS,
-    ID_ROW_BYTES,
     IDS,
     TILE_WIDTH,
     MirroredHeader,
     MirroredState,
     Part,
     Series,
-    certificate_id,
     header_codec,
+    id_starts,
     items_in,
     part_with,
     parts_of,
@@ -40,7 +39,6 @@ from tallystick.storage.mirror import (
 )
 
 _PARTS_AT_ONCE: Final = 8
-_ID_START_BYTES: Final = ID_ROW_BYTES - 4
 
 OnDone = Callable[[int], object]
 """Told how many entries are done."""
@@ -174,7 +172,7 @@ class _DerivedLedger:
         for items in _items(self._mirror, ENTRIES, size, self._since):
             for item in items:
                 self._check(index, item)
-                ids.append(certificate_id(item))
+                ids += id_starts([item])
                 yield leaf_hash(item)
                 index += 1
                 if index == size or index % IDS.span == 0:
@@ -191,7 +189,7 @@ class _DerivedLedger:
     def _compare_ids(self, part: Part, ids: list[bytes]) -> None:
         """Raise `DamagedStore` unless the ids up to the end of the part are told as they are."""
         first = part.width - len(ids)
-        rows = {one[:_ID_START_BYTES] + place.to_bytes(4, "big") for place, one in enumerate(ids, start=first)}
+        rows = {one + place.to_bytes(4, "big") for place, one in enumerate(ids, start=first)}
         read, data = self._mirror.file(part)
         told = self._mirror.checked(lambda: items_in(read, data))
         if told != sorted(told) or not rows <= set(told):

@@ -27,6 +27,9 @@ from tallystick.storage.store import Store
 
 _TRIES: Final = 8
 """So often a header is kept anew, if other commands keep newer ones meanwhile."""
+_ADVICE_WITHOUT_NEWER: Final = (
+    "name another node or mirror with --online; verified without it, the proof at hand counts as of its own status"
+)
 
 
 class OwnNode(NamedTuple):
@@ -67,7 +70,7 @@ class Question(NamedTuple):
     fresh_ms: int | None = None
     policy: Policy | None = None
     url: str | None = None
-    """Of the node that is asked for a newer proof."""
+    """Of the node or mirror that a newer proof comes from; a folder, too."""
 
 
 Fetch = Callable[[Bundle], RawProof]
@@ -262,12 +265,16 @@ class Verifier:
             if again.verdict is None and again.failed is not None:
                 raise again.failed
         except (Refused, Problem) as error:
-            reason = f"no newer proof could be had from {self._question.url}: {error}"
-            return _Judged(judged.verdict, NotProven(Rule.P13, reason), None), None
+            return _Judged(judged.verdict, self._not_had(error), _ADVICE_WITHOUT_NEWER), None
         if judged.verdict is not None and again.verdict is not None and _is_before(again.verdict, judged.verdict):
             self.warnings.append(f"the proof from {self._question.url} is older than the one at hand, which counts")
             return judged, None
         return again, self._question.url
+
+    def _not_had(self, error: Refused | Problem) -> NotProven:
+        """Why there is no newer proof. A problem's own advice is for who asks it alone."""
+        said = f"what it sent is not proven: {error}" if isinstance(error, Refused) else str(error).partition("; ")[0]
+        return NotProven(Rule.P13, f"no newer proof could be had from {self._question.url}: {said}")
 
     # ---- telling and keeping ------------------------------------------------------------------------------------
 

@@ -22,6 +22,11 @@ def leaf_hash(data: bytes) -> bytes:
     return sha256(b"\x00" + data).digest()
 
 
+def leaf_hashes(items: Iterable[bytes]) -> list[bytes]:
+    """Hashes of many leaves."""
+    return [sha256(b"\x00" + one).digest() for one in items]
+
+
 def node_hash(left: bytes, right: bytes) -> bytes:
     """Hash of an inner node (2.1)."""
     return sha256(b"\x01" + left + right).digest()
@@ -44,17 +49,20 @@ class Frontier(NamedTuple):
     size: int = 0
     peaks: tuple[bytes, ...] = ()
 
-    def extend(self, leaf_hashes: Iterable[bytes]) -> "Frontier":
-        """The frontier after appending these leaves, in order; this one stays as it is."""
-        size, peaks = self.size, list(self.peaks)
-        for leaf in leaf_hashes:
-            node, merging = leaf, size
+    def extend(self, hashes: Iterable[bytes], height: int = 0) -> "Frontier":
+        """The frontier after appending these leaves, in order; this one stays as it is.
+
+        Or full subtrees of this height, by their roots: then as many leaves as one has divide the size so far.
+        """
+        size, peaks = self.size >> height, list(self.peaks)
+        for one in hashes:
+            node, merging = one, size
             while merging & 1:
                 node = node_hash(peaks.pop(), node)
                 merging >>= 1
             peaks.append(node)
             size += 1
-        return Frontier(size, tuple(peaks))
+        return Frontier(size << height, tuple(peaks))
 
     def root(self) -> bytes:
         """The tree head (2.1) over all leaves so far."""

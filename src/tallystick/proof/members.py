@@ -146,20 +146,26 @@ class Members:
         return epoch
 
 
-def last_voters(genesis: Genesis, hand_over: HandOver) -> tuple[bytes, ...]:
-    """The keys of those to whom a hand-over leads, as it tells them: nothing of it is proven by that.
+def first_voters(genesis: Genesis, hand_over: HandOver) -> tuple[tuple[bytes, int], ...]:
+    """The keys and stakes of the epoch that a hand-over starts from, as it tells them. Raises `NotProven` (P4)."""
+    return _told(genesis, hand_over, hand_over.first)
 
-    Raises `NotProven` (P4) for a place beyond its keys.
-    """
-    first = [key for key, _ in genesis.stakes().members]
-    keys = (*first, *hand_over.keys)
-    told = [hand_over.first, *(one for at in hand_over.steps for one in (at.voters, at.next_voters)), hand_over.voters]
-    listed = next((one for one in reversed(told) if one is not None), None)
+
+def last_voters(genesis: Genesis, hand_over: HandOver) -> tuple[tuple[bytes, int], ...]:
+    """Those of the epoch that it leads to, as it tells them: nothing of it is proven. Raises `NotProven` (P4)."""
+    steps = [one for at in hand_over.steps for one in (at.voters, at.next_voters)]
+    told = [one for one in (hand_over.first, *steps, hand_over.voters) if one is not None]
+    return _told(genesis, hand_over, told[-1] if told else None)
+
+
+def _told(genesis: Genesis, hand_over: HandOver, listed: Voters | None) -> tuple[tuple[bytes, int], ...]:
+    first = genesis.stakes().members
     if listed is None:
-        return tuple(first)
+        return first
+    keys = (*(key for key, _ in first), *hand_over.keys)
     if any(place >= len(keys) for place, _ in listed):
         raise NotProven(Rule.P4, f"voters: a place beyond the {len(keys)} keys")
-    return tuple(keys[place] for place, _ in listed)
+    return tuple((keys[place], stake) for place, stake in listed)
 
 
 def _finalization(rule: Rule, epoch: Epoch, final: FinalBlock) -> Finalization:

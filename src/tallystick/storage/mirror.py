@@ -33,9 +33,10 @@ IDS_WIDTH: Final = 65_536
 ID_ROW_BYTES: Final = 12
 _MAX_ENTRY_BYTES: Final = 65_535
 """In any log; a certificate has its own bound."""
-_ID_START_BYTES: Final = 8
+ID_START_BYTES: Final = 8
 _MOST_LEVEL: Final = 6
 """With tiles of so high a level a tree has more leaves than a ledger can number."""
+_MOST_PATH: Final = 64
 _SIGNATURE_BYTES: Final = 66
 """With which an encoded certificate ends, and which its id does not cover."""
 
@@ -178,7 +179,7 @@ _STATE: Final = re.compile(r"tallystick/state/([1-9][0-9]{0,15})", re.ASCII)
 
 def parse_path(path: str) -> Part | None:
     """The file that stands there, if there is one in a large enough mirror. A path has one form: no other is one."""
-    found = _PART.fullmatch(path)
+    found = _PART.fullmatch(path) if len(path) <= _MOST_PATH else None
     series = _NUMBERED.get(found[1]) if found is not None else None
     if found is None or series is None:
         return None
@@ -229,23 +230,23 @@ def items_in(part: Part, data: bytes) -> list[bytes]:
     return found
 
 
-def certificate_id(encoded: bytes) -> bytes:
-    """The id of an encoded certificate (`Certificate.id`)."""
-    return sha256(encoded[:-_SIGNATURE_BYTES]).digest()
+def id_starts(certificates: Iterable[bytes]) -> list[bytes]:
+    """How the ids of encoded certificates begin (`Certificate.id`)."""
+    return [sha256(one[:-_SIGNATURE_BYTES]).digest()[:ID_START_BYTES] for one in certificates]
 
 
 def id_rows(ids: Iterable[bytes]) -> bytes:
     """A file of `IDS`: of each certificate how its id begins (8 bytes), and its place among these (4), ascending."""
-    rows = [one[:_ID_START_BYTES] + place.to_bytes(4, "big") for place, one in enumerate(ids)]
+    rows = [one[:ID_START_BYTES] + place.to_bytes(4, "big") for place, one in enumerate(ids)]
     return b"".join(sorted(rows))
 
 
 def places_in(part: Part, data: bytes, certificate_id: bytes) -> list[int]:
     """The log indexes of the certificates whose ids begin as this one. Raises `Refused` (E1, E2)."""
-    rows, start = items_in(part, data), certificate_id[:_ID_START_BYTES]
+    rows, start = items_in(part, data), certificate_id[:ID_START_BYTES]
     found, at = list[int](), bisect_left(rows, start)
     while at < len(rows) and rows[at].startswith(start):
-        place = int.from_bytes(rows[at][_ID_START_BYTES:], "big")
+        place = int.from_bytes(rows[at][ID_START_BYTES:], "big")
         if place >= part.width:
             raise Refused(Rule.E2, f"{part.path} tells of place {place}")
         found.append(part.first + place)

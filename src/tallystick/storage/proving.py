@@ -19,6 +19,8 @@ from tallystick.proof.bundle import MAX_FOLLOWING, Entrance
 from tallystick.proof.making import Head, Leaf, ProofFiles, prove_cosigners, put_together
 from tallystick.storage.hand_over import EpochEnds, NotKept, final_votes, plan_hand_over
 from tallystick.storage.log_tiles import Tree
+from tallystick.storage.mirror import VERSION as MIRROR_VERSION
+from tallystick.storage.mirror import MirroredState
 from tallystick.storage.store import Outline, Store
 
 _HEADS_AT_HAND: Final = 4
@@ -57,6 +59,22 @@ class Prover:
             return put_together(self._head_of(at, since), leaf)
         except Refused as refused:
             raise Problem(refused.reason) from None
+
+    def mirrored(self, at: Countersigned) -> MirroredState:
+        """What a mirror holds beside tiles, for proofs at this checkpoint. Raises `NotKept`, `DamagedStore`."""
+        head = self._head_of(at, 0)
+        return MirroredState(
+            version=MIRROR_VERSION,
+            genesis=head.genesis,
+            header=head.header,
+            votes=head.votes,
+            following=head.following,
+            hand_over=head.hand_over,
+            log=head.log,
+            of_members=head.of_members,
+            directory=tuple(head.directory.items()),
+            status=tuple(head.status.items()),
+        )
 
     def certificate(self, place: Place) -> AnyCertificate:
         """The one there. Raises `DamagedStore`."""
