@@ -3,35 +3,28 @@
 import asyncio
 from contextlib import AsyncExitStack
 from pathlib import Path
+from threading import Lock
+from typing import Final
 
 import httpx
 
-from tallystick.client.doors import API_SOCKET
+from tallystick.client.doors import socket_address
 from tallystick.client.mirror import Files, WebFiles, files_at
 from tallystick.host.data_folder import DataFolder
-from tallystick.host.local_socket import short_address
-from tallystick.problems import NotRunning
 
-_PATIENCE_S = 30.0
+_PATIENCE_S: Final = 30.0
 
 
 class _NodeFiles(WebFiles):
     """Of a running node, by the socket in its folder."""
 
     def __init__(self, folder: Path) -> None:
+        """Raises `NotRunning`."""
+        address = socket_address(folder)
         super().__init__("http://tallystick/")
         self._http.close()
-        socket = httpx.HTTPTransport(uds=short_address(folder / API_SOCKET))
-        self._http = httpx.Client(transport=socket, timeout=_PATIENCE_S)
+        self._http = httpx.Client(transport=httpx.HTTPTransport(uds=address), timeout=_PATIENCE_S)
         self.where = str(folder)
-
-    def read(self, path: str, most: int) -> bytes | None:
-        """As of a web server. Raises `NotRunning`, with what to do."""
-        try:
-            return super().read(path, most)
-        except NotRunning:
-            command = f"tallystick run --data {DataFolder(Path(self.where)).quoted}"
-            raise NotRunning(f"no node runs in {self.where}; start it with: {command}") from None
 
 
 class _ChainFiles:
@@ -42,13 +35,18 @@ class _ChainFiles:
         from tallystick.api.file_source import open_file  # noqa: PLC0415  # who reads a mirror needs none of it
 
         self.where = str(path)
-        self._runner, self._stack = asyncio.Runner(), AsyncExitStack()
-        app = self._runner.run(self._stack.enter_async_context(open_file(path)))
+        self._runner, self._stack, self._turn = asyncio.Runner(), AsyncExitStack(), Lock()
+        try:
+            app = self._runner.run(self._stack.enter_async_context(open_file(path)))
+        except BaseException:
+            self._runner.close()
+            raise
         self._http = httpx.AsyncClient(transport=httpx.ASGITransport(app.asgi), base_url="http://tallystick")
 
     def read(self, path: str, most: int) -> bytes | None:
-        """What the file's reader tells."""
-        response = self._runner.run(self._http.get(f"/{path}"))
+        """What the file's reader tells: one after the other, whichever thread asks."""
+        with self._turn:
+            response = self._runner.run(self._http.get(f"/{path}"))
         return response.content[: most + 1] if response.status_code == httpx.codes.OK else None
 
     def close(self) -> None:
