@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal, NoReturn, TypeAlias
@@ -82,18 +82,19 @@ def run(
         tls = Tls(tls_cert, tls_key) if tls_cert and tls_key else None
         tcp = TcpDoor(*split_address(api), tuple(api_host or ()), tls, api_proxy, api_search)
     wallet = open_key(folder.key_path, passphrase_file, no_passphrase)
-    if tcp is not None and folder.witness_path.exists():
-        witness_wallet = open_key(folder.witness_key_path, passphrase_file, no_passphrase)
-        tcp = dataclasses.replace(tcp, witness=_witness(folder, witness_wallet))
-    run_here(folder, settings, wallet, tcp, log_json=log_json, log_level=log_level)
+    with ExitStack() as stack:
+        if tcp is not None and folder.witness_path.exists():
+            witness_wallet = open_key(folder.witness_key_path, passphrase_file, no_passphrase)
+            tcp = dataclasses.replace(tcp, witness=_witness(folder, witness_wallet, stack))
+        run_here(folder, settings, wallet, tcp, log_json=log_json, log_level=log_level)
 
 
-def _witness(folder: DataFolder, wallet: Wallet) -> "WitnessDoor":
-    """The witness in the folder, by its own key. Raises `Problem`."""
+def _witness(folder: DataFolder, wallet: Wallet, stack: ExitStack) -> "WitnessDoor":
+    """The witness in the folder, by its own key, until the stack is left. Raises `Problem`."""
     from tallystick.api.witnessing import WitnessDoor  # noqa: PLC0415
     from tallystick.host.witness import Witness  # noqa: PLC0415  # few nodes have one
 
-    witness = Witness(folder.witness_path)
+    witness = stack.enter_context(closing(Witness(folder.witness_path)))
     if wallet.public_key != witness.public_key or wallet.public_key == folder.public_key():
         other = f"{folder.witness_key_path} is not the key of {folder.witness_path}"
         raise KeyFileError(f"{other}; restore the key's file from a copy, or make a witness of another name")

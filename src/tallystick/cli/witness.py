@@ -1,6 +1,7 @@
 """`tallystick witness`: a node that cosigns others' logs, by a key of its own."""
 
 import os
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -70,11 +71,10 @@ def show(data: Data = None) -> None:
 
     Example: tallystick witness show
     """
-    found = _open(node_folder(data))
-    logs = [WitnessedLog(one.key.name, one.key.text, one.latest.size) for one in found.logs()]
-    _tell_key(found.key, logs)
+    with closing(_open(node_folder(data))) as found:
+        key, logs = found.key, _lines(found)
+    _tell_key(key, logs)
     say_table(logs, {"Log": lambda one: one.origin, "Cosigned entries": lambda one: f"{one.size:,}"})
-    found.close()
 
 
 @witness.command("add-log")
@@ -90,16 +90,20 @@ def add_log(
     Example: tallystick witness add-log log.example+3ade4b14+AfzWxUa6…
     """
     folder, key = node_folder(data), parse_key(vkey)
-    found, own = _open(folder), own_node(folder).ledger_id
-    if own is not None and key.name.endswith(f"/{own.hex()}"):
-        raise BadRequest(f"{key.name} is the node's own ledger: its members countersign it by their own keys")
-    if key.public_key in (folder.public_key(), found.public_key):
-        raise BadRequest("this is the key of the node or of its witness, and no other's log is signed by it")
-    added = found.add_log(vkey)
-    logs = [WitnessedLog(one.key.name, one.key.text, one.latest.size) for one in found.logs()]
-    give(WitnessShown(key=found.key.text, logs=logs))
+    with closing(_open(folder)) as found:
+        own = own_node(folder).ledger_id
+        if own is not None and key.name.endswith(f"/{own.hex()}"):
+            raise BadRequest(f"{key.name} is the node's own ledger: its members countersign it by their own keys")
+        if key.public_key in (folder.public_key(), found.public_key):
+            raise BadRequest("this is the key of the node or of its witness, and no other's log is signed by it")
+        added = found.add_log(vkey)
+        told = WitnessShown(key=found.key.text, logs=_lines(found))
+    give(told)
     say(marked("✓", added.name, " is cosigned from now on, as it grows"))
-    found.close()
+
+
+def _lines(found: Witness) -> list[WitnessedLog]:
+    return [WitnessedLog(one.key.name, one.key.text, one.latest.size) for one in found.logs()]
 
 
 def _open(folder: DataFolder) -> Witness:

@@ -6,6 +6,7 @@ whoever dies in between has cosigned nothing that it does not know of. The file 
 
 import sqlite3
 import threading
+from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -70,11 +71,9 @@ def create_witness(path: Path, name: str, public_key: bytes) -> None:
     parse_key(witness_key(name, public_key).text)
     make_empty(path)
     path.chmod(0o600)
-    with explained(path):
-        connection = _connect(path)
+    with explained(path), closing(_connect(path)) as connection:
         connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {_FORMAT}; COMMIT")
         connection.execute("INSERT INTO witness VALUES (?, ?)", (name, public_key))
-        connection.close()
 
 
 class Witness:
@@ -87,10 +86,14 @@ class Witness:
         self._failed: StoreFailed | None = None
         with explained(path):
             self._connection = _connect(path)
-            ((version,),) = self._connection.execute("PRAGMA user_version").fetchall()
+        try:
+            ((version,),) = self._select("PRAGMA user_version")
             if version != _FORMAT:
                 raise StoreError(f"{path} is no witness's file of this version; use the tallystick that made it")
-            ((self.name, self.public_key),) = self._connection.execute("SELECT * FROM witness").fetchall()
+            ((self.name, self.public_key),) = self._select("SELECT * FROM witness")
+        except BaseException:
+            self._connection.close()
+            raise
 
     def close(self) -> None:
         """Close the file."""
