@@ -7,6 +7,8 @@ from tests.integration.command_line import cli, in_json
 from tests.tiled_log import TiledLog
 from tests.working_copy import ROOT
 
+from tallystick.host.seen_logs import SeenLog, SeenLogs
+from tallystick.host.trust import TrustError, TrustStore
 from tallystick.ledger.errors import Rule
 from tallystick.ledger.note import make_note
 from tallystick.ledger.tlog_conflict import parse_conflict
@@ -149,6 +151,23 @@ def test_tiles_that_do_not_lead_from_what_was_seen_are_damaged_and_no_evidence(a
     path.write_bytes(bytes(32) + path.read_bytes()[32:])
     auditor.audit(mirror, expect=ExitCode.DAMAGED)
     assert not auditor.evidence
+
+
+def test_a_whole_mirror_of_another_history_than_was_signed_is_damaged(auditor, log):
+    """Its tiles are those of its entries; only the signed root is of others."""
+    mirror = auditor.write(log.fork(5).grow(SEVERAL_TILES, "other"))
+    (mirror / "checkpoint").write_text(log.note().encoded)
+    assert "does not lead to the root" in auditor.audit(mirror, expect=ExitCode.DAMAGED)["detail"]
+
+
+def test_of_two_audits_at_the_same_time_none_takes_the_other_back(tmp_path, log):
+    logs, name = SeenLogs(TrustStore(tmp_path / "trust")), log.key.name
+    first, second = (SeenLog(name, log.note(size).encoded, 0) for size in (300, 700))
+    logs.keep(second, None)
+    with pytest.raises(TrustError, match="run this one again"):
+        logs.keep(first, None)
+    assert logs.get(name) == second
+    logs.keep(second, second)
 
 
 def test_a_file_that_is_missing_is_told(auditor, log):

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from tests.integration.command_line import cli, in_json
 from tests.mirrors import mirror_files
 from tests.proving import ProvenLedger, short_epochs
@@ -10,7 +11,7 @@ from tests.proving import ProvenLedger, short_epochs
 from tallystick.client import rederiving
 from tallystick.ledger.errors import Rule
 from tallystick.problems import ExitCode
-from tallystick.storage.mirror import IDS, items_in, part_with
+from tallystick.storage.mirror import HEADERS, IDS, bundle, header_codec, items_in, part_with
 
 GENESIS = short_epochs(4)
 
@@ -135,6 +136,24 @@ def test_ids_of_other_certificates_are_damage(tmp_path, mirrored):
     rows = items_in(part_with(IDS, 0, 27), path.read_bytes())
     path.write_bytes(b"".join([*rows[:-1], b"\xff" * 8 + rows[-1][8:]]))
     assert "other ids" in audit(tmp_path, mirrored.folder, expect=ExitCode.DAMAGED)["detail"]
+
+
+def test_a_members_hash_that_does_not_lead_to_the_state_root_is_damage(tmp_path, mirrored):
+    """It stands in no header: only the state root tells."""
+    path = mirrored.write() / "tallystick" / "headers" / "000.p" / "9"
+    headers = [header_codec.decode(one) for one in items_in(part_with(HEADERS, 0, 9), path.read_bytes())]
+    for number in (0, 4, 8):
+        changed = [*headers[:number], replace(headers[number], members_hash=bytes(32)), *headers[number + 1 :]]
+        path.write_bytes(bundle([one.encoded for one in changed]))
+        told = audit(tmp_path, mirrored.folder, expect=ExitCode.DAMAGED)
+        assert f"state root of block {number}" in told["detail"]
+
+
+def test_a_header_that_covers_other_certificates_is_told_as_what_members_signed(tmp_path, mirrored, monkeypatch):
+    mirrored.write()
+    monkeypatch.setattr(rederiving, "digest", lambda data: bytes(32))
+    told = audit(tmp_path, mirrored.folder, expect=ExitCode.NOT_PROVEN)
+    assert f"[{Rule.B7.name}] the header of block 0 covers other certificates" in told["detail"]
 
 
 def test_what_members_signed_though_its_issuer_did_not_is_told_as_such(tmp_path, mirrored, monkeypatch):

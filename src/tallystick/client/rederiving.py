@@ -148,8 +148,10 @@ class _DerivedLedger:
         header, log, headers = one.header, self._log, self._headers
         self._check_follows(header)
         log.add(leaf_hashes)
-        if log.rows.size != one.log_size or digest(b"".join(leaf_hashes)) != header.certificates_hash:
-            raise self._mirror.damaged(f"block {header.index} has other certificates than its header says")
+        if log.rows.size != one.log_size:
+            raise self._mirror.damaged(f"block {header.index} ends at another place of the log")
+        if digest(b"".join(leaf_hashes)) != header.certificates_hash:
+            self._illegal = self._illegal or f"[B7] the header of block {header.index:,} covers other certificates"
         roots = LogRoots(one.log_size, log.rows.root(), headers.rows.root(), one.members_hash)
         if roots.hash != header.state_root:
             raise self._mirror.damaged(f"log and headers do not lead to the state root of block {header.index}")
