@@ -37,6 +37,11 @@ COMMANDS: dict[str, type[Struct]] = {
     "trust remove": proof_views.TrustRemoved,
     "prove": command_views.ProofsMade,
     "policy": command_views.PolicyMade,
+    "audit": proof_views.Audited,
+    "verify FILE.tlog-conflict": proof_views.ConflictVerdict,
+    "witness new": command_views.WitnessShown,
+    "witness add-log": command_views.WitnessShown,
+    "witness show": command_views.WitnessShown,
 }
 """What commands about proofs print under `--json`; a test holds them to it."""
 COMMANDS_HEAD = """## What commands about proofs print

@@ -8,11 +8,14 @@ from typing import NamedTuple
 from tallystick.ledger.checkpoint import parse_checkpoint
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.note import Note, parse_key, parse_note
+from tallystick.ledger.tlog_conflict import make_conflict, parse_conflict
 from tallystick.ledger.tlog_policy import parse_policy
 from tallystick.ledger.tlog_proof import parse_proof
+from tallystick.ledger.tlog_witness import AddCheckpoint, parse_add_checkpoint
 from tallystick.proof.bundle import extra_codec, hand_over_codec, read_bundle
 from tallystick.proof.verify import Demand, verify
 from tests.proof_corpus import CASES, FOLDER
+from tests.tiled_log import TiledLog
 
 C2SP = Path(__file__).parent.parent / "vectors" / "c2sp"
 
@@ -75,6 +78,19 @@ def _of_extra(data: bytes) -> None:
     _verdict(proof._replace(extra=data).encoded.encode())
 
 
+def _conflict(data: bytes) -> None:
+    conflict = parse_conflict(data)
+    assert conflict.encoded.encode() == data
+    conflict.check()
+    conflict.signers(conflict.keys)
+
+
+def _request(data: bytes) -> None:
+    asked = parse_add_checkpoint(data)
+    assert asked.encoded.encode() == data
+    asked.check_goes_on(asked.checkpoint)
+
+
 @cache
 def _proofs() -> list[bytes]:
     """Ours that are valid and not long, the plainest first."""
@@ -115,6 +131,23 @@ def _keys() -> list[bytes]:
     return [word for policy in _policies() for word in policy.split() if b"+" in word]
 
 
+def _conflicts() -> list[bytes]:
+    log = TiledLog().grow(9)
+    fork = log.fork(5).grow(12, "other")
+    shown = (fork.root(9), tuple(fork.proof(9)))
+    made = (
+        make_conflict(log.note(), fork.note(9), [log.key]),
+        make_conflict(log.note(), fork.note(), [log.key], shown),
+    )
+    return [one.encoded.encode() for one in made]
+
+
+def _requests() -> list[bytes]:
+    log = TiledLog().grow(9)
+    asked = [AddCheckpoint(size, tuple(log.proof(size)), log.note(), log.checkpoint()) for size in (0, 5, 9)]
+    return [one.encoded.encode() for one in asked]
+
+
 TARGETS = {
     "proof": Target(_proof, lambda: [*_others(), *_proofs()]),
     "note": Target(_note, _notes),
@@ -123,6 +156,8 @@ TARGETS = {
     "key": Target(_key, _keys),
     "extra": Target(_extra, _extras),
     "hand-over": Target(_hand_over, _hand_overs),
+    "conflict": Target(_conflict, _conflicts),
+    "request of a witness": Target(_request, _requests),
     "verdict": Target(_verdict, _proofs),
     "verdict of an extra": Target(_of_extra, _extras),
 }

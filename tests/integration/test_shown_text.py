@@ -21,6 +21,7 @@ from tests.integration.command_line import cli
 from tests.integration.network import Network, NodeProcess
 from tests.integration.test_cli_node import ALL_COMMANDS
 from tests.strange_text import MARKUP, STRANGE, strange_characters
+from tests.tiled_log import TiledLog
 
 from tallystick.cli.output import Terminal, Text, ask_secret, show_fault
 from tallystick.host import joining
@@ -34,6 +35,7 @@ from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.file_statement import FileStatement, file_payload
 from tallystick.ledger.genesis import Allotment, Genesis, make_genesis
 from tallystick.ledger.params import Params
+from tallystick.ledger.tlog_conflict import make_conflict
 from tallystick.node.events import ReportRefused
 from tallystick.storage.described_files import describe_file
 from tallystick.storage.store import Store
@@ -43,6 +45,8 @@ ENCODABLE = ANYTHING.encode(errors="ignore").decode()
 """What UTF-8, and so a message or a database, can hold."""
 LEGAL = re.sub(r"[\x00-\x1f\x7f-\x9f]", "", ENCODABLE)
 """What the ledger takes into a subject, a media type or a file's name."""
+NOTE_NAME = re.sub(r"[\s+]", "", f"{LEGAL}{MARKUP}")
+"""What a key of a note may be called."""
 FILE_NAME = f"{ANYTHING} {MARKUP}".replace("\0", "").replace("/", "")
 FOLDER_NAME = ANYTHING.replace("\0", "").replace("/", "")
 """Short enough for a node's socket to be in it."""
@@ -175,6 +179,21 @@ def of_trusted_ledgers(place: Place) -> None:
     assert printable(ENCODABLE) in place.read("trust", "show", ENCODABLE, expect=5)
     assert printable(ENCODABLE) in place.read("trust", "remove", ENCODABLE, expect=5)
     place.read("trust", "add", ANYTHING, expect=2)
+    of_audited_logs(place)
+
+
+def of_audited_logs(place: Place) -> None:
+    """What a log calls itself, which may be anything but control characters."""
+    strange = TiledLog(NOTE_NAME).grow(1)
+    (place.folder / "mirror").mkdir()
+    strange.write(place.folder / "mirror")
+    where = ("--log", TiledLog().key.text)
+    assert printable(NOTE_NAME) in place.read("audit", "mirror", *where, expect=10)
+    assert printable(FILE_NAME) in place.read("audit", f"{FILE_NAME}.not", *where, expect=2)
+    place.read("audit", "mirror", "--log", ANYTHING, expect=6)
+    conflict = make_conflict(strange.note(), strange.fork(0).grow(1, "other").note(), [strange.key])
+    (place.folder / "x.tlog-conflict").write_text(conflict.encoded)
+    assert printable(NOTE_NAME) in place.read("verify", "x.tlog-conflict", expect=10)
 
 
 def of_a_running_node(place: Place) -> None:
@@ -291,6 +310,10 @@ def of_what_is_named(place: Place) -> None:
     assert printable(folder) in place.read("guard", "lost", "--data", folder)
     for word in ("recover", "accept-loss"):
         assert printable(folder) in place.read("guard", word, "--yes", "--data", folder, expect=2)
+    for command in (["new", NOTE_NAME], ["show"], ["add-log", TiledLog().key.text]):
+        code = {"new": 2, "show": 5, "add-log": 5}[command[0]]
+        assert printable(folder) in place.read("witness", *command, "--data", folder, expect=code)
+    place.read("witness", "add-log", ANYTHING, "--data", folder, expect=6)
     (place.folder / folder / "node.toml").write_text(f'listen = "{LEGAL}"\n{MARKUP}')
     place.read("config", "--data", folder, expect=2)
     for command in (["show", "--chain"], ["search", "--chain"]):

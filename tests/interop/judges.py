@@ -71,21 +71,27 @@ class Judges:
 
 def build_judges(folder: Path) -> Judges:
     """Build them into a folder; raise NoJudges without Go, or without a way to its modules."""
+    for name in _JUDGES:
+        build_program(name, folder)
+    return Judges(folder)
+
+
+def build_program(name: str, folder: Path) -> Path:
+    """Build one of the programs in Go that stand beside this file; raise NoJudges as `build_judges`."""
     go, environment = _go(folder)
 
-    def run(source: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [go, *arguments], cwd=source, env=environment, capture_output=True, check=False, text=True
+            [go, *arguments], cwd=SOURCES / name, env=environment, capture_output=True, check=False, text=True
         )
 
-    for name in _JUDGES:
-        loaded = run(SOURCES / name, "list", "-deps", ".")
-        if loaded.returncode and not any(words in loaded.stderr for words in OURS_TO_MEND):
-            raise NoJudges(f"Go cannot load the modules of {name}: {' '.join(loaded.stderr.split())}")
-        built = run(SOURCES / name, "build", "-buildvcs=false", "-o", str(folder / name), ".")
-        if built.returncode:
-            raise RuntimeError(f"{name} cannot be built: {built.stderr.strip()}")
-    return Judges(folder)
+    loaded = run("list", "-deps", ".")
+    if loaded.returncode and not any(words in loaded.stderr for words in OURS_TO_MEND):
+        raise NoJudges(f"Go cannot load the modules of {name}: {' '.join(loaded.stderr.split())}")
+    built = run("build", "-buildvcs=false", "-o", str(folder / name), ".")
+    if built.returncode:
+        raise RuntimeError(f"{name} cannot be built: {built.stderr.strip()}")
+    return folder / name
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,7 @@ from tallystick.problems import Busy, ExitCode, NotAllowed, NotRunning, NotYet, 
 
 if TYPE_CHECKING:  # a file's reader does without
     from tallystick.api.server import Tls
+    from tallystick.api.witnessing import WitnessDoor
 
 _MOST_AT_ONCE: Final = 256
 _OCTETS: Final = "application/octet-stream"
@@ -55,6 +56,8 @@ class TcpDoor:
     """The address of a proxy in front of it, whose `X-Forwarded-For` counts."""
     lists: bool = False
     """Whether it may be searched, which lists people."""
+    witness: "WitnessDoor | None" = None
+    """Cosigns others' logs there."""
 
     @cached_property
     def hosts(self) -> frozenset[str]:
@@ -106,6 +109,8 @@ class App:
             ("GET", "/livez", self._alive),
             ("GET", "/readyz", self._ready),
         ]
+        if tcp is not None and tcp.witness is not None:
+            routes += tcp.witness.routes(self._bodies, self._spend)
         self.asgi = Starlette(
             routes=[Route(path, self._serve(answer), methods=[method]) for method, path, answer in routes],
             exception_handlers={HTTPException: _not_found, Exception: _fault},
@@ -194,7 +199,7 @@ class App:
             raise NotRunning("a file does not tell this, a running node does; start one with: tallystick run")
         return self._node
 
-    def _spend(self, request: Request, cost: int) -> None:
+    def _spend(self, request: Request, cost: float) -> None:
         if self._rates is not None:
             self._rates.spend(request, cost)
 

@@ -389,6 +389,24 @@ class PolicyMade(Answer, frozen=True, kw_only=True):
     warnings: list[str]
 
 
+class WitnessedLog(View, frozen=True):
+    """A log of others that a witness cosigns."""
+
+    origin: str
+    key: str
+    """As its operator gives it (C2SP signed-note)."""
+    size: int
+    """Of the latest checkpoint that was cosigned; 0: none was."""
+
+
+class WitnessShown(Answer, frozen=True, kw_only=True):
+    """A witness of others' logs."""
+
+    key: str
+    """What operators of logs take (C2SP signed-note, type 0x04)."""
+    logs: list[WitnessedLog]
+
+
 class Exported(Answer, frozen=True, kw_only=True):
     """What `export` wrote into a mirror."""
 

@@ -203,3 +203,46 @@ class Verdicts(Answer, frozen=True, kw_only=True):
     files: list[FileVerdict]
     verified: int
     warnings: list[str]
+
+
+class Audited(Answer, frozen=True, kw_only=True):
+    """A log that was audited, and found to be in order."""
+
+    source: str
+    """As it was named."""
+    origin: str
+    """What the log calls itself, signed by whom the auditor trusts."""
+    size: int
+    """How many entries it has."""
+    root: str
+    """RFC 6962, of all of them; 32 bytes."""
+    seen_before: int | None
+    """How many it had when it was last seen; `null`: never."""
+    derived_since: int
+    """The first entry that was derived again now."""
+    entries: int
+    """How many were."""
+    blocks: int
+    """Of a ledger, how many of its blocks were."""
+
+
+class ConflictVerdict(Answer, frozen=True, kw_only=True):
+    """What a file of two checkpoints that conflict shows."""
+
+    path: str
+    origin: str
+    sizes: list[int]
+    """Of the smaller log, and of the larger."""
+    roots: list[str]
+    """As they were signed, 32 bytes each."""
+    other_root: str | None
+    """Of the smaller size, by the larger log; `null`: both are of one size."""
+    trusted: bool
+    """Whether the log is one that the verifier trusts, by its ledger or its policy."""
+    signers: list[str]
+    """Keys that signed both: those that the verifier knows, or where it knows none, those that the file names."""
+    epoch: int | None
+    """Of which the next two are; `null`: no members of this log are known."""
+    stake: int | None
+    """Of these keys, in an epoch that is known."""
+    total_stake: int | None

@@ -19,8 +19,9 @@ from tallystick.ledger.kinds import kind_of
 from tallystick.ledger.validity import ValidityState
 from tallystick.problems import ExitCode, Problem
 from tallystick.proof.bundle import Bundle
+from tallystick.proof.head import Cosigner
 from tallystick.proof.members import Conflict, MemberChange
-from tallystick.proof.verify import Cosigner, Verdict
+from tallystick.proof.verify import Verdict
 
 EXIT_CODES: Final[Mapping[Rule, ExitCode]] = {
     Rule.P1: ExitCode.NO_PROOF,

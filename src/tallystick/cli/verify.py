@@ -15,11 +15,13 @@ from tallystick.api.proven import unreadable_view
 from tallystick.cli.options import STANDARD_INPUT, Data, Trust, argument, node_folder, option, trust_store
 from tallystick.cli.output import MOST_LINES, give, hint, say, say_table, warn
 from tallystick.cli.show import moment_ms
-from tallystick.cli.verify_words import MARK_MEANS, is_marked, row_of, tell_verdict
+from tallystick.cli.verify_words import MARK_MEANS, is_marked, row_of, tell_conflict, tell_verdict
 from tallystick.cli.words import many
-from tallystick.client.proof_files import Found, RawProof, find_proof, find_proof_of_stream
+from tallystick.client.conflicts import CONFLICT, judge_conflict
+from tallystick.client.proof_files import Found, RawProof, find_proof, find_proof_of_stream, read_bounded
 from tallystick.client.verdicts import Question, Verifier, own_node
 from tallystick.host.clock import now_ms
+from tallystick.ledger.tlog_conflict import MAX_CONFLICT_BYTES
 from tallystick.ledger.tlog_policy import MAX_POLICY_BYTES, Policy, parse_policy
 from tallystick.problems import ExitCode, Problem, UnreadableFile
 from tallystick.proof.bundle import Bundle
@@ -81,6 +83,9 @@ def verify(
 
     Several files end with the code of all that fail, or with 1 if they fail for different reasons.
 
+    FILE.tlog-conflict, which tallystick audit wrote, holds two checkpoints of one log that cannot both be true. It is
+    judged alone: whether they conflict, and who signed both. Code 0 says that it is so.
+
     Examples:
       tallystick verify report.pdf
       tallystick verify report.pdf --issuer uni-a.example --fresh 30d
@@ -89,7 +94,10 @@ def verify(
     """
     if proof is not None and len(files) > 1:
         raise typer.BadParameter("--proof is the proof of one FILE")
-    asked = Question(now_ms(), ledger, issuer, at, fresh, _read_policy(policy) if policy else None, online)
+    if any(one.name.endswith(CONFLICT) for one in files):
+        _verify_conflict(files, trust, ledger, policy, quiet=quiet)
+        return
+    asked = Question(now_ms(), ledger, issuer, at, fresh, read_policy(policy) if policy else None, online)
     with ExitStack() as stack:
         fetch = _Asking(online, stack) if online is not None else None
         verifier = Verifier(trust_store(trust), own_node(node_folder(data)), asked, fetch)
@@ -134,6 +142,24 @@ class _Asking:
             return problem
 
 
+def _verify_conflict(
+    files: list[Path], trust: Path | None, ledger: str | None, policy: Path | None, quiet: bool
+) -> None:
+    """Judge the one file of two checkpoints. Raises `typer.Exit` with what fails."""
+    if len(files) > 1:
+        raise typer.BadParameter(f"a file of two checkpoints ({CONFLICT}) is judged alone")
+    path = files[0]
+    data = read_bounded(path, MAX_CONFLICT_BYTES)
+    if data is None:
+        raise UnreadableFile(f"there is no file {path}; name a file that tallystick audit wrote")
+    told = judge_conflict(path, data, trust_store(trust), ledger, read_policy(policy) if policy is not None else None)
+    give(told)
+    if not quiet:
+        tell_conflict(told)
+    if not told.trusted:
+        raise typer.Exit(ExitCode.NOT_TRUSTED)
+
+
 def _verdict(verifier: Verifier, path: Path, proof: Path | None, is_alone: bool) -> FileVerdict:
     """On one file; of several, one that cannot be read does not hinder the others. Raises `Problem`."""
     try:
@@ -151,7 +177,8 @@ def _find(path: Path, proof: Path | None) -> Found:
     return find_proof(path, proof)
 
 
-def _read_policy(path: Path) -> Policy:
+def read_policy(path: Path) -> Policy:
+    """The policy in a file. Raises `UnreadableFile`, `Refused` (P1)."""
     try:
         with path.open("rb") as file:
             return parse_policy(file.read(MAX_POLICY_BYTES + 1))

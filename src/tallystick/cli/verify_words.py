@@ -238,3 +238,22 @@ def _days(age_ms: int) -> str:
     if age_ms < 0:
         return "ahead of this machine's clock"
     return f"{many(age_ms // _DAY_MS, 'day')} ago" if age_ms >= _DAY_MS else f"{lasting(age_ms)} ago"
+
+
+def tell_conflict(told: v.ConflictVerdict) -> None:
+    """What two checkpoints of one log show, and about whom."""
+    say(marked("✓" if told.trusted else "!", told.origin, " has two histories: not both checkpoints can be true"))
+    smaller, larger = told.sizes
+    say(field("first", f"{many(smaller, 'entry')}, root {told.roots[0]}"))
+    say(field("second", f"{many(larger, 'entry')}, root {told.roots[1]}"))
+    if told.other_root is not None:
+        say(field("", f"of which the first {smaller:,} have the root {told.other_root}"))
+    for key in told.signers:
+        say(field("signed both", key))
+    if told.stake is not None and told.total_stake:
+        share = f"{told.stake:,} of {told.total_stake:,} staked, of those who voted in epoch {told.epoch}"
+        is_proof = 3 * told.stake > told.total_stake
+        meaning = "more than 1/3: at least so many broke the rules" if is_proof else "no more than 1/3"
+        say(field("with", f"{share}; {meaning}"))
+    if not told.trusted:
+        say("Whose keys these are, the file alone does not say: trust the ledger, or name a policy with --policy.")

@@ -60,12 +60,13 @@ async def open_door(
         app = await stack.enter_async_context(open_file(path, on_block))
         transport = httpx.ASGITransport(app.asgi)
     else:
-        transport = httpx.AsyncHTTPTransport(uds=_socket_address(path), verify=False)  # no TLS: 50 ms less
+        transport = httpx.AsyncHTTPTransport(uds=socket_address(path), verify=False)  # no TLS: 50 ms less
     client = httpx.AsyncClient(transport=transport, base_url="http://tallystick", timeout=_PATIENCE_S)
     return await stack.enter_async_context(client), is_file
 
 
-def _socket_address(path: Path) -> str:
+def socket_address(path: Path) -> str:
+    """The socket of the node in a folder, where one answers. Raises `NotRunning`, `Problem`."""
     if not path.exists() and path.name != API_SOCKET:
         raise Problem(f"there is no {path}; name a node's folder, its socket, a URL or the file of a chain")
     path = path / API_SOCKET if path.is_dir() else path

@@ -17,7 +17,7 @@ from tallystick.client.proof_files import read_bounded
 from tallystick.ledger.checkpoint import Checkpoint, parse_checkpoint
 from tallystick.ledger.encoding import Codec
 from tallystick.ledger.errors import Refused
-from tallystick.ledger.merkle import HASH_BYTES, audit_path, risen, tree_root
+from tallystick.ledger.merkle import HASH_BYTES, audit_path, consistency_path, risen, tree_root
 from tallystick.ledger.note import MAX_NOTE_BYTES, Note, parse_note
 from tallystick.problems import DamagedStore, NotInTime, NotRunning, Problem
 from tallystick.storage.log_tiles import TILE_HEIGHT, Tree
@@ -117,8 +117,8 @@ class FolderFiles:
 class WebFiles:
     """Of a web server, an object store or a node's door."""
 
-    def __init__(self, url: str) -> None:
-        """Raises `Problem` for what is no URL of a folder."""
+    def __init__(self, url: str, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        """`transport`: how to get there, if not over TCP. Raises `Problem` for what is no URL of a folder."""
         self.where = url
         try:
             self._base = httpx.URL(url if url.endswith("/") else url + "/")
@@ -129,7 +129,9 @@ class WebFiles:
         limits = httpx.Limits(max_connections=_AT_ONCE)
         headers = {"Accept-Encoding": "identity"}  # what is compressed has no bound before it is opened
         self._runner = asyncio.Runner()
-        self._http = httpx.AsyncClient(timeout=_PATIENCE_S, limits=limits, headers=headers, follow_redirects=False)
+        self._http = httpx.AsyncClient(
+            transport=transport, timeout=_PATIENCE_S, limits=limits, headers=headers, follow_redirects=False
+        )
 
     def read(self, wanted: Sequence[Wanted]) -> list[bytes | None]:
         """Several at a time. What fails on the way is asked for again, a few times."""
@@ -306,6 +308,10 @@ class TiledTree:
     def path(self, index: int, size: int) -> tuple[bytes, ...]:
         """The audit path of a leaf in the tree of the first `size` leaves. Raises `Missing`, `DamagedStore`."""
         return self._with_tiles(lambda subtree: tuple(audit_path(index, size, subtree)))
+
+    def consistency(self, old_size: int, size: int) -> tuple[bytes, ...]:
+        """The proof that the first `size` leaves go on from the first `old_size`. Raises `Missing`, `DamagedStore`."""
+        return self._with_tiles(lambda subtree: tuple(consistency_path(old_size, size, subtree)))
 
     def _with_tiles(self, made: Callable[[Callable[[int, int], bytes]], T]) -> T:
         """Made twice: first to see which tiles it takes, which then come together."""

@@ -19,7 +19,6 @@ from tallystick.ledger.fields import MAX_INDEX, Digest, Index, Version
 from tallystick.ledger.genesis import Genesis
 from tallystick.ledger.header import Header
 from tallystick.ledger.merkle import HASH_BYTES
-from tallystick.ledger.params import MAX_CERTIFICATE_BYTES
 from tallystick.ledger.roots import LogRoots, MemberRoots
 from tallystick.proof.bundle import MAX_FOLLOWING, FinalVotes, HandOver
 from tallystick.storage.log_tiles import Tree
@@ -32,6 +31,8 @@ TILE_WIDTH: Final = 256
 """Hashes of a tile, and items of a bundle."""
 IDS_WIDTH: Final = 65_536
 ID_ROW_BYTES: Final = 12
+_MAX_ENTRY_BYTES: Final = 65_535
+"""In any log; a certificate has its own bound."""
 ID_START_BYTES: Final = 8
 _MOST_LEVEL: Final = 6
 """With tiles of so high a level a tree has more leaves than a ledger can number."""
@@ -205,7 +206,7 @@ def bundle(items: Iterable[bytes]) -> bytes:
 def max_bytes(part: Part) -> int:
     """The most that a file may hold."""
     if part.series in (ENTRIES, HEADERS):
-        most = MAX_CERTIFICATE_BYTES if part.series == ENTRIES else MAX_HEADER_BYTES
+        most = _MAX_ENTRY_BYTES if part.series == ENTRIES else MAX_HEADER_BYTES
         return part.width * (2 + most)
     return part.width * (ID_ROW_BYTES if part.series == IDS else HASH_BYTES)
 
