@@ -12,13 +12,16 @@ from tallystick.api import views
 from tallystick.client.batches import Result
 from tallystick.client.blocking import Client
 from tallystick.client.doors import AnswerProblem
-from tallystick.client.proof_files import MEMBERS, PAYLOAD, PROOF, is_there, read_bounded, read_proof
+from tallystick.client.pdf_files import attach, carried_in
+from tallystick.client.proof_files import MEMBERS, PAYLOAD, PROOF, RawProof, is_there, read_proof
 from tallystick.ledger.certificate import payload_codec
 from tallystick.ledger.encoding import Codec
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.file_statement import FILE_MEDIA_TYPE, FileStatement
 from tallystick.problems import CannotMake, NotAllowed, NotThere, Problem, UnreadableFile
 from tallystick.proof.bundle import hand_over_codec
+from tallystick.proof.pdf_revision import AttachedProof
+from tallystick.storage.described_files import read_bounded
 from tallystick.storage.proving import ProofFiles
 from tallystick.storage.sqlite_file import sync_folder
 
@@ -178,6 +181,56 @@ def write_proofs(
         made = client.proofs(left[start : start + _AT_ONCE], timeout_s=timeout_s)
         for one, files in made.items():
             yield one, _written(files, missing[one])
+
+
+def attach_proofs(client: Client, results: Sequence[Result], timeout_s: float) -> Iterator[tuple[str, Path | Problem]]:
+    """Make the proofs of all that is final, and attach each to its PDF: where it is, or what hinders it.
+
+    By file, without those that nobody countersigned in time; what a PDF carries already stays. Raises `AnswerProblem`.
+    """
+    left: dict[str, list[Result]] = {}
+    for one in results:
+        if one.outcome.state != "final" or one.file is None:
+            continue
+        try:
+            is_attached = certificate_attached(Path(one.file)) == one.outcome.id
+        except UnreadableFile as problem:
+            yield one.file, problem
+            continue
+        if is_attached:
+            yield one.file, Path(one.file)
+        else:
+            left.setdefault(one.outcome.id, []).append(one)
+    ids = list(left)
+    for start in range(0, len(ids), _AT_ONCE):
+        for one_id, files in client.proofs(ids[start : start + _AT_ONCE], timeout_s=timeout_s).items():
+            for one in left[one_id]:
+                yield one.file or "", _attached(files, one)
+
+
+def certificate_attached(path: Path) -> str | None:
+    """The id of the certificate whose proof a PDF carries, and nothing else after it. Raises `UnreadableFile`."""
+    carried = carried_in(path)
+    if carried is None or carried.proof is None or carried.changed is not None:
+        return None
+    try:
+        return RawProof(*carried.proof).bundle.extra.certificate.id.hex()
+    except Refused:
+        return None
+
+
+def _attached(made: ProofFiles, result: Result) -> Path | Problem:
+    path = Path(result.file or "")
+    try:
+        attach(path, attached_form(made), bytes.fromhex(result.sha256 or ""))
+    except Problem as problem:
+        return problem
+    return path
+
+
+def attached_form(made: ProofFiles) -> AttachedProof:
+    """A proof as it is attached."""
+    return AttachedProof(made.proof.encode(), made.members, made.payload)
 
 
 def _written(made: ProofFiles, path: Path) -> Path | Problem:
