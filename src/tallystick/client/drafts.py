@@ -56,9 +56,13 @@ def said_by(subject: str, payload: Payload | None) -> tuple[str, str, bytes]:
     return (subject or payload.subject, payload.media_type, payload.content) if payload else (subject, "", b"")
 
 
-def about_file(path: Path, subject: str | None = None, note: str = "") -> Draft:
+Describe = Callable[[Path, str], FileStatement]
+"""Describes a file, with a note. Raises `UnreadableFile`, `Problem`."""
+
+
+def about_file(path: Path, subject: str | None = None, note: str = "", describe: Describe = describe_file) -> Draft:
     """A statement of a file's name, size and hash. Raises `UnreadableFile`, `Problem` for what a field may not hold."""
-    return _about(str(path), partial(describe_file, path), subject, note)
+    return _about(str(path), partial(describe, path), subject, note)
 
 
 def about_stream(name: str, stream: Readable, subject: str | None = None, note: str = "") -> Draft:
@@ -74,12 +78,14 @@ def _about(file: str, describe: Callable[[str], FileStatement], subject: str | N
     return Draft(said, file_payload(described, os.urandom(SALT_BYTES)), file, described)
 
 
-def about_files(paths: Iterable[Path], subject: str | None = None, note: str = "") -> list[Draft]:
+def about_files(
+    paths: Iterable[Path], subject: str | None = None, note: str = "", describe: Describe = describe_file
+) -> list[Draft]:
     """A statement for each file. Raises `CannotCertify` with all that cannot be read."""
     drafts, mistakes = [], []
     for path in paths:
         try:
-            drafts.append(about_file(path, subject, note))
+            drafts.append(about_file(path, subject, note, describe))
         except Problem as problem:
             mistakes.append(str(problem))
     if mistakes:
@@ -116,14 +122,14 @@ def files_below(folder: Path) -> tuple[list[Path], list[Path]]:
     return [one for one in found if not is_empty[one]], [one for one in found if is_empty[one]]
 
 
-def read_batch(path: Path) -> list[Draft]:
+def read_batch(path: Path, describe: Describe = describe_file) -> list[Draft]:
     """The rows of a CSV file with the columns `COLUMNS`, of which all but one may be missing.
 
     Files are named from the CSV's own folder. Raises `CannotCertify` with all lines that are wrong, `Problem`.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
-            return _read_rows(path, csv.DictReader(stream, strict=True))
+            return _read_rows(path, csv.DictReader(stream, strict=True), describe)
     except OSError as error:
         raise Problem(f"{path} cannot be read: {error.strerror}; name a CSV file") from None
     except UnicodeDecodeError as error:
@@ -132,7 +138,7 @@ def read_batch(path: Path) -> list[Draft]:
         raise Problem(f"{path} is no CSV file: {error}") from None
 
 
-def _read_rows(path: Path, rows: "csv.DictReader[str]") -> list[Draft]:
+def _read_rows(path: Path, rows: "csv.DictReader[str]", describe: Describe) -> list[Draft]:
     _check_columns(path, rows.fieldnames or ())
     drafts: list[Draft] = []
     mistakes: list[str] = []
@@ -140,7 +146,7 @@ def _read_rows(path: Path, rows: "csv.DictReader[str]") -> list[Draft]:
     for row in rows:
         line = rows.line_num
         try:
-            drafts.append(_read_row(path.parent, row, line))
+            drafts.append(_read_row(path.parent, row, line, describe))
         except Problem as problem:
             mistakes.append(f"line {line}: {problem}")
             continue
@@ -165,7 +171,7 @@ def _check_columns(path: Path, columns: Sequence[str]) -> None:
         raise Problem(f"{path} has neither a column subject nor a column file; {known}")
 
 
-def _read_row(folder: Path, row: dict[str, str | None], line: int) -> Draft:
+def _read_row(folder: Path, row: dict[str, str | None], line: int, describe: Describe) -> Draft:
     if None in row:
         raise Problem("more fields than columns; put a field with a comma in double quotes")
     if None in row.values():
@@ -174,7 +180,7 @@ def _read_row(folder: Path, row: dict[str, str | None], line: int) -> Draft:
     if file:
         if media_type:
             raise Problem("a media type is the note's, and with a file the note is a line of text; leave it empty")
-        return replace(about_file(folder / file, subject or None, note), line=line)
+        return replace(about_file(folder / file, subject or None, note, describe), line=line)
     if not subject:
         raise Problem("neither a subject nor a file")
     if media_type and not note:
