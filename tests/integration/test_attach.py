@@ -203,10 +203,10 @@ def test_what_is_added_later_is_told(user: User) -> None:
     path.write_bytes(whole + b"\n")
     (one,) = user.verify("diploma.pdf", expect=13)["files"]
     failure = one["failure"]
-    assert (failure["rule"], failure["expected"], failure["found"]) == (Rule.P16.name, "the end", "1 bytes more")
+    assert (failure["rule"], failure["expected"], failure["found"]) == (Rule.P16.name, "the end", "1 byte more")
     told = user.told("diploma.pdf", expect=13)
     assert "× diploma.pdf is not verified: changed after certification: " in told
-    assert f"byte {len(whole):,}: the end expected, 1 bytes more found" in told
+    assert f"byte {len(whole):,}: the end expected, 1 byte more found" in told
     assert f"head -c {size} FILE" in told
     assert f"at hand      the first {size:,} bytes" in told
     for command in (["certify"], ["prove"]):

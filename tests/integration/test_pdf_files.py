@@ -1,5 +1,6 @@
 """Proofs in PDF files of several producers: what is attached, and that any other change of the file is told."""
 
+import logging
 import os
 import signal
 import subprocess
@@ -57,14 +58,16 @@ def pdf(request: pytest.FixtureRequest, tmp_path: Path) -> bytes:
 
 @pytest.mark.parametrize("proof", [PROOF, OTHER_PROOF])
 def test_the_pdf_stays_as_it_is_and_then_comes_its_proof(pdf: bytes, tmp_path: Path, proof: AttachedProof) -> None:
-    path = made(tmp_path / "a.pdf", pdf, proof)
-    data = path.read_bytes()
+    path = tmp_path / "a.pdf"
+    path.write_bytes(pdf)
+    described = as_it_was(path)
+    data = made(path, pdf, proof).read_bytes()
     assert data.startswith(pdf)
     assert data == pdf + write_revision(read_base(pdf), proof)
     found = carried_in(path)
     assert (found.proof, found.changed) == (proof, None)
     assert (found.document.size_bytes, found.document.sha256) == (len(pdf), sha256(pdf).digest())
-    assert as_it_was(path) == found.document
+    assert as_it_was(path) == found.document == described
     attach(path, PROOF, found.document.sha256)
     assert path.read_bytes() == pdf + write_revision(read_base(pdf), PROOF), "renewed: after the same PDF"
 
@@ -203,12 +206,15 @@ def written(writer: PdfWriter) -> bytes:
 
 
 def with_signature(is_made: bool) -> bytes:
+    """In a field below another, with references wherever there may be some."""
     writer = PdfWriter(BytesIO(pdfs.by_reportlab()))
-    field = DictionaryObject({NameObject("/FT"): NameObject("/Sig"), NameObject("/T"): TextStringObject("here")})
+    kind = writer._add_object(NameObject("/Sig"))
+    field = DictionaryObject({NameObject("/FT"): kind, NameObject("/T"): TextStringObject("here")})
     if is_made:
         field[NameObject("/V")] = DictionaryObject({NameObject("/Type"): NameObject("/Sig")})
-    above = DictionaryObject({NameObject("/Kids"): ArrayObject([writer._add_object(field)])})
-    form = DictionaryObject({NameObject("/Fields"): ArrayObject([writer._add_object(above)])})
+    kids = writer._add_object(ArrayObject([writer._add_object(field)]))
+    fields = writer._add_object(ArrayObject([writer._add_object(DictionaryObject({NameObject("/Kids"): kids}))]))
+    form = DictionaryObject({NameObject("/Fields"): fields})
     writer.root_object[NameObject("/AcroForm")] = writer._add_object(form)
     return written(writer)
 
@@ -280,6 +286,31 @@ def test_a_large_pdf_is_refused_unread(tmp_path: Path, monkeypatch: pytest.Monke
     assert path.read_bytes() == pdfs.by_hand()
 
 
+def test_a_pdf_that_its_reader_has_to_mend_is_refused_but_one_attached_before_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each version of a reader mends otherwise, and what it makes of the file has to be the same for decades."""
+    pdf = pdfs.by_hand().replace(b"0000000115", b"0000000117")
+    assert "is damaged, or is written as few PDF files are; certify it" in refused(tmp_path / "a.pdf", pdf)
+    path, reader = made(tmp_path / "b.pdf", pdfs.by_hand()), pdf_files._reader
+
+    def warning(data: bytes) -> PdfReader:
+        logging.getLogger("pypdf._reader").warning("a later version finds fault with it")
+        return reader(data)
+
+    monkeypatch.setattr(pdf_files, "_reader", warning)
+    assert carried_in(path).changed is None
+    assert as_it_was(path).size_bytes == len(pdfs.by_hand())
+    refused(path, pdfs.by_hand())
+
+
+def test_a_file_that_is_gone_is_told(tmp_path: Path) -> None:
+    (tmp_path / "link.pdf").symlink_to("link.pdf")
+    for name in ("gone.pdf", "link.pdf"):
+        with pytest.raises(UnreadableFile, match=r"cannot be read: .*; nothing is attached to it"):
+            attach(tmp_path / name, PROOF, bytes(32))
+
+
 def test_without_pypdf_it_is_said_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = made(tmp_path / "a.pdf", pdfs.by_reportlab())
     monkeypatch.setitem(sys.modules, "pypdf", None)
@@ -317,8 +348,10 @@ def test_an_older_update_of_the_pdf_is_part_of_it(tmp_path: Path) -> None:
     writer = PdfWriter(BytesIO(pdfs.by_reportlab()), incremental=True)
     writer.add_annotation(0, FreeText(text="before it was certified", rect=(50, 550, 200, 650)))
     pdf = written(writer)
-    path = made(tmp_path / "a.pdf", pdf)
-    assert carried_in(path).changed is None
+    path = tmp_path / "a.pdf"
+    path.write_bytes(pdf)
+    assert as_it_was(path).size_bytes == len(pdf)
+    assert carried_in(made(path, pdf)).changed is None
     page: Any = PdfReader(path).pages[0]
     assert len(page["/Annots"]) == 1
 

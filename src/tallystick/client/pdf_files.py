@@ -11,7 +11,7 @@ from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from tallystick.ledger.errors import NotProven, Rule
 from tallystick.ledger.file_statement import FileStatement
@@ -40,12 +40,14 @@ _BEGINS: Final = b"%PDF-"
 _TAIL_BYTES: Final = 2048
 _STARTXREF: Final = re.compile(rb"startxref[\r\n\t ]+(\d{1,10})[\r\n\t ]+%%EOF")
 _OBJECT: Final = re.compile(rb"(\d{1,10})[\0\t\n\f\r ]+(\d{1,5})[\0\t\n\f\r ]+obj")
-_MOST_NODES: Final = 10_000
+_MOST_NODES: Final = 1_000
+_MOST_FIELDS: Final = 100_000
 _APPEND_ONLY: Final = 2
 _INSTEAD: Final = "certify it without --attach: its proof then stands beside it"
 
-logging.getLogger("pypdf").addHandler(logging.NullHandler())  # it quotes the file; what hinders is told as a problem
-logging.getLogger("pypdf").propagate = False
+_LOGGER: Final = logging.getLogger("pypdf")
+_LOGGER.addHandler(logging.NullHandler())  # it quotes the file; what hinders is told as a problem
+_LOGGER.propagate = False
 
 
 class CannotAttach(Problem):
@@ -75,7 +77,7 @@ def carried_in(path: Path) -> Carried | None:
     if mark is None:
         if not is_marked(data):
             return None
-        told = "changed after certification: its proof says that it was attached at another place of the file"
+        told = "changed after certification, or another PDF with a proof is in it: that was attached at another place"
         return Carried(_described(path, data), None, NotProven(Rule.P16, told))
     prefix = data[: mark.prefix_bytes]
     return Carried(_described(path, prefix), mark.proof, _changed(prefix, mark, data))
@@ -86,9 +88,12 @@ def as_it_was(path: Path, note: str = "") -> FileStatement:
 
     Raises `CannotAttach` if none can be attached to it, or if it was changed after that; `UnreadableFile`.
     """
-    prefix = _unattached(path)
+    prefix, is_attached = _unattached(path)
     try:
-        read_base(prefix)
+        with _Warnings() as warnings:
+            read_base(prefix)
+        if warnings.told and not is_attached:
+            raise CannotAttach(f"is damaged, or is written as few PDF files are; {_INSTEAD}")
     except CannotAttach as problem:
         raise CannotAttach(f"{path} {problem}") from None
     return _described(path, prefix, note)
@@ -99,8 +104,8 @@ def attach(path: Path, attached: AttachedProof, sha256_then: bytes) -> None:
 
     Raises `CannotAttach`, `UnreadableFile`, `CannotMake`; the file is as it was, then.
     """
-    status = path.stat()
-    prefix = _unattached(path)
+    target, before = _place(path)
+    prefix, _ = _unattached(path)
     if sha256(prefix).digest() != sha256_then:
         raise CannotAttach(f"{path} was changed after it was certified: nothing is attached to it; certify it anew")
     try:
@@ -109,7 +114,6 @@ def attach(path: Path, attached: AttachedProof, sha256_then: bytes) -> None:
         raise CannotAttach(f"{path} {problem}") from None
     if len(revision) > _MAX_REVISION_BYTES:
         raise CannotAttach(f"{path} would carry {len(revision):,} bytes more, which is too much; {_INSTEAD}")
-    target = path.resolve()
     try:
         with TemporaryDirectory(dir=target.parent, prefix=".tallystick-") as folder:
             written = Path(folder, "attached.pdf")
@@ -118,8 +122,7 @@ def attach(path: Path, attached: AttachedProof, sha256_then: bytes) -> None:
                 stream.flush()
                 os.fsync(stream.fileno())
             shutil.copymode(target, written)
-            now = target.stat()
-            if (now.st_mtime_ns, now.st_size, now.st_ino) != (status.st_mtime_ns, status.st_size, status.st_ino):
+            if _place(path) != (target, before):
                 raise CannotAttach(f"{path} changed meanwhile: nothing is attached to it; certify it anew")
             written.replace(target)
             sync_folder(target)
@@ -202,8 +205,8 @@ class _Pdf:
             raise CannotAttach(f"says which changes of it are allowed (Perms): to attach is one more; {_INSTEAD}")
         if b"AcroForm" not in catalog:
             return
-        form: Any = self._reader.root_object["/AcroForm"].get_object()
-        if int(form.get("/SigFlags", 0)) & _APPEND_ONLY or _has_signature(form):
+        form = _entry(self._reader.root_object, "/AcroForm")
+        if (_entry(form, "/SigFlags") or 0) & _APPEND_ONLY or _has_signature(form):
             raise CannotAttach(f"is signed: to attach anything would break its signature; {_INSTEAD}")
 
     def _highest(self) -> int:
@@ -221,7 +224,7 @@ class _Pdf:
             node = entries(self._resolved(left.pop()))
             left += reversed(items(self._resolved(node[b"Kids"]))) if b"Kids" in node else []
             pairs = items(self._resolved(node[b"Names"])) if b"Names" in node else []
-            found += [(self._resolved(name), value) for name, value in zip(pairs[::2], pairs[1::2], strict=True)]
+            found += zip(pairs[::2], pairs[1::2], strict=True)
         return found
 
     def _resolved(self, value: bytes) -> bytes:
@@ -257,6 +260,25 @@ class _Pdf:
         return value_at(data, first + int(pairs[2 * numbers.index(number_) + 1]))
 
 
+class _Warnings(logging.Handler):
+    """What pypdf finds wrong with a PDF, and makes up for: another version of it may do so otherwise."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.told: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Take a warning."""
+        self.told.append(record.getMessage())
+
+    def __enter__(self) -> Self:
+        _LOGGER.addHandler(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _LOGGER.removeHandler(self)
+
+
 def _reader(data: bytes) -> "PdfReader":
     try:
         from pypdf import PdfReader  # noqa: PLC0415  # of the extra pdf
@@ -268,34 +290,50 @@ def _reader(data: bytes) -> "PdfReader":
 
 def _has_signature(form: Any) -> bool:
     """Whether a field of the form, or one below it, is a signature that was made."""
-    left, seen = [(one, None) for one in form.get("/Fields", ())], 0
-    while left:
-        seen += 1
-        if seen > _MOST_NODES:
-            raise MalformedPdf("its form does not end")
+    left = [(one, None) for one in _entry(form, "/Fields") or ()]
+    for _ in range(_MOST_FIELDS):
+        if not left:
+            return False
         one, inherited = left.pop()
         field = one.get_object()
-        kind = field.get("/FT", inherited)
+        kind = _entry(field, "/FT") or inherited
         if kind == "/Sig" and "/V" in field:
             return True
-        left += [(kid, kind) for kid in field.get("/Kids", ())]
-    return False
+        left += [(kid, kind) for kid in _entry(field, "/Kids") or ()]
+    raise MalformedPdf("its form does not end")
 
 
-def _unattached(path: Path) -> bytes:
-    """The PDF as it was before a proof was attached to it. Raises `CannotAttach`, `UnreadableFile`."""
+def _entry(held: Any, name: str) -> Any:
+    """What a dictionary of pypdf holds, and not the reference to it; `None`: nothing."""
+    found = held.get(name)
+    return found.get_object() if found is not None else None
+
+
+def _place(path: Path) -> tuple[Path, tuple[int, ...]]:
+    """Where the file itself is, and what changes when anybody writes to it. Raises `UnreadableFile`."""
+    try:
+        target = path.resolve(strict=True)
+        status = target.stat()
+    except (OSError, RuntimeError) as error:  # the latter of links in a circle
+        told = getattr(error, "strerror", None) or "its links lead nowhere"
+        raise UnreadableFile(f"{path} cannot be read: {told}; nothing is attached to it") from None
+    return target, (status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+def _unattached(path: Path) -> tuple[bytes, bool]:
+    """The PDF as it was before its proof was attached, and whether one was. Raises `CannotAttach`, `UnreadableFile`."""
     data = _read(path)
     if data is None:
         told = f"is no PDF file, or larger than {MAX_PDF_BYTES // 2**20} MiB"
         raise CannotAttach(f"{path} {told}: no proof is attached to it; {_INSTEAD}")
     mark = find_mark(data)
     if mark is None:
-        return data
+        return data, False
     prefix = data[: mark.prefix_bytes]
     if (changed := _changed(prefix, mark, data)) is not None:
         told = f"{path} carries a proof, and was {changed.reason}"
         raise CannotAttach(f"{told}. Take the PDF as it was out of it first: head -c {mark.prefix_bytes} FILE")
-    return prefix
+    return prefix, True
 
 
 def _changed(prefix: bytes, mark: Mark, data: bytes) -> NotProven | None:

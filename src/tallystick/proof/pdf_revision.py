@@ -107,9 +107,9 @@ def check_revision(prefix: bytes, base: PdfBase, mark: Mark, data: bytes) -> Non
     if at is not None:
         place, wanted, got = at, f"{expected[at]:02x}", f"{found[at]:02x}"
     elif len(found) > len(expected):
-        place, wanted, got = len(expected), "the end", f"{len(found) - len(expected):,} bytes more"
+        place, wanted, got = len(expected), "the end", _more(len(found) - len(expected))
     else:
-        place, wanted, got = len(found), f"{len(expected) - len(found):,} bytes more", "the end"
+        place, wanted, got = len(found), _more(len(expected) - len(found)), "the end"
     told = (
         f"changed after certification: after the PDF as it was, its first {len(prefix):,} bytes, stands something else"
     )
@@ -181,6 +181,10 @@ class _Writer:
 
     def _about(self) -> dict[bytes, bytes]:
         return {b"Size": b"%d" % self._next, b"Prev": b"%d" % self._base.xref_offset}
+
+
+def _more(count: int) -> str:
+    return f"{count:,} byte{'s' if count > 1 else ''} more"
 
 
 def _proof_in(data: bytes, mark: re.Match[bytes]) -> AttachedProof:
