@@ -83,6 +83,15 @@ def test_readers_list_the_attachment_beside_those_that_were_there(pdf: bytes, tm
     assert all(f"{name} -> " in listed for name in after)
 
 
+def test_poppler_lists_the_proof_and_takes_it_out(pdf: bytes, tmp_path: Path) -> None:
+    made(tmp_path / "a.pdf", pdf, OTHER_PROOF)
+    listed = pdfs.run(tmp_path, "pdfdetach", "-list", "a.pdf")
+    for name, content in OTHER_PROOF.files:
+        assert name in listed
+        pdfs.run(tmp_path, "pdfdetach", "-savefile", name, "-o", "saved", "a.pdf")
+        assert (tmp_path / "saved").read_bytes() == content
+
+
 def test_qpdf_finds_no_mistake(pdf: bytes, tmp_path: Path) -> None:
     made(tmp_path / "a.pdf", pdf)
     assert "No syntax or stream encoding errors found" in pdfs.run(tmp_path, "qpdf", "--check", "a.pdf")

@@ -71,16 +71,19 @@ def carried_in(path: Path) -> Carried | None:
     Raises `UnreadableFile`, also where pypdf is needed and is not installed.
     """
     data = _read(path)
-    if data is None:
-        return None
+    return carried_by(path.name, data) if data is not None else None
+
+
+def carried_by(name: str, data: bytes) -> Carried | None:
+    """The same of the bytes of a file. Raises `UnreadableFile` where pypdf is not installed."""
     mark = find_mark(data)
-    if mark is None:
-        if not is_marked(data):
-            return None
-        told = "changed after certification, or another PDF with a proof is in it: that was attached at another place"
-        return Carried(_described(path, data), None, NotProven(Rule.P16, told))
-    prefix = data[: mark.prefix_bytes]
-    return Carried(_described(path, prefix), mark.proof, _changed(prefix, mark, data))
+    if mark is not None:
+        prefix = data[: mark.prefix_bytes]
+        return Carried(_described(name, prefix), mark.proof, _changed(prefix, mark, data))
+    if not is_marked(data):
+        return None
+    told = "changed after certification, or another PDF with a proof is in it: that was attached at another place"
+    return Carried(_described(name, data), None, NotProven(Rule.P16, told))
 
 
 def as_it_was(path: Path, note: str = "") -> FileStatement:
@@ -96,7 +99,7 @@ def as_it_was(path: Path, note: str = "") -> FileStatement:
             raise CannotAttach(f"is damaged, or is written as few PDF files are; {_INSTEAD}")
     except CannotAttach as problem:
         raise CannotAttach(f"{path} {problem}") from None
-    return _described(path, prefix, note)
+    return _described(path.name, prefix, note)
 
 
 def attach(path: Path, attached: AttachedProof, sha256_then: bytes) -> None:
@@ -352,8 +355,8 @@ def _changed(prefix: bytes, mark: Mark, data: bytes) -> NotProven | None:
     return None
 
 
-def _described(path: Path, content: bytes, note: str = "") -> FileStatement:
-    return describe_stream(path.name, BytesIO(content), note)
+def _described(name: str, content: bytes, note: str = "") -> FileStatement:
+    return describe_stream(name, BytesIO(content), note)
 
 
 def _read(path: Path) -> bytes | None:
