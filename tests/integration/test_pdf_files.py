@@ -21,6 +21,7 @@ from tests import pdfs
 from tests.pdfs import OTHER_PROOF, PROOF
 
 from tallystick.client import pdf_files
+from tallystick.client.drafts import files_below
 from tallystick.client.pdf_files import CannotAttach, Carried, as_it_was, attach, carried_in, read_base
 from tallystick.client.proof_files import find_proof
 from tallystick.ledger.errors import Rule
@@ -475,6 +476,7 @@ def test_killed_anywhere_the_file_is_the_old_or_the_new_one(tmp_path: Path) -> N
         assert done.returncode in (0, -signal.SIGKILL)
         assert path.read_bytes() in (pdf, new)
         seen.add((done.returncode, path.read_bytes() == new))
+        assert files_below(tmp_path)[0] == [path], "what is half done is certified by nobody"
         if not done.returncode:
             break
     assert {(-signal.SIGKILL, False), (0, True)} <= seen

@@ -59,9 +59,7 @@ def certify(
         Path | None,
         option("Write them all there.", "FOLDER", show_default="beside each file; x.proofs for --batch x.csv"),
     ] = None,
-    attach: Annotated[
-        bool, flag("--attach", "Attach the proof to each PDF, instead: it is what it was, then its proof.")
-    ] = False,
+    attach: Annotated[bool, flag("--attach", "Attach the proof to the PDF that it is of, instead.")] = False,
     data: Data = None,
     url: Annotated[str | None, option("A node's URL, instead of a folder; needs --key.")] = None,
     passphrase_file: PassphraseFile = None,

@@ -52,7 +52,7 @@ def prove(
     ] = 0,
     to: Annotated[Path | None, option("Write it there.", "FILE", show_default="FILE.tlog-proof, ID.tlog-proof")] = None,
     attach: Annotated[
-        bool, flag("--attach", "Attach it to the PDF; a proof that one carries is made anew there without that, too.")
+        bool, flag("--attach", "Attach it to the PDF. A proof that a PDF carries is made anew there in any case.")
     ] = False,
     timeout: Annotated[float, option("Wait no longer for members to countersign.", "SECONDS", min=0)] = 30.0,
     chain: ChainFile = None,
@@ -73,7 +73,7 @@ def prove(
 
     Examples:
       tallystick prove report.pdf
-      tallystick prove diplomas/*.pdf
+      tallystick prove diplomas/*.pdf --attach
       tallystick prove 3f786850e387550f --to diploma.tlog-proof
     """
     if to is not None and len(what) > 1:

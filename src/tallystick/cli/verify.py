@@ -69,6 +69,9 @@ def verify(
     --ledger with the whole id, or by --policy. Without that it is said what the proof claims, and that is not verified.
     Of a ledger named by its whole id alone nothing is kept: another history of it is found only within one command.
 
+    A PDF may carry its proof (certify --attach). The document is then the PDF as it was before, and verified only if
+    nothing but the proof was added to it.
+
     Four times are told, and never mixed: what the issuer claims, the time of the block, until when it was final at the
     latest, and as of when its status is known. A revocation after that does not show: --fresh demands a status that is
     not older, and --online has a node make a newer proof, which is verified under the same trust.

@@ -18,6 +18,8 @@ from tallystick.storage.described_files import Readable, describe_file, describe
 
 NOTE_MEDIA_TYPE: Final = "text/plain"
 COLUMNS: Final = ("subject", "file", "note", "media_type")
+UNDER_WAY: Final = ".tallystick-"
+"""How the names of folders begin in which files are written before they take their places."""
 
 _MAX_MEDIA_TYPE_CHARACTERS: Final = 128
 _MAX_FILE_NOTE_CHARACTERS: Final = 1024
@@ -108,7 +110,8 @@ def in_words(subject: str, note: str = "", media_type: str = "") -> Draft:
 def files_below(folder: Path) -> tuple[list[Path], list[Path]]:
     """The files of a folder and its sub-folders, in order, and those left out: empty ones, and what is no file.
 
-    Symbolic links to folders are not followed. Raises `Problem`.
+    What a command that was cut off left half done is neither. Symbolic links to folders are not followed. Raises
+    `Problem`.
     """
 
     def fail(error: OSError) -> None:
@@ -116,7 +119,7 @@ def files_below(folder: Path) -> tuple[list[Path], list[Path]]:
 
     found: list[Path] = []
     for here, folders, names in os.walk(folder, onerror=fail):
-        folders.sort()
+        folders[:] = sorted(one for one in folders if not one.startswith(UNDER_WAY))
         found += (Path(here, name) for name in sorted(names))
     is_empty = {path: not path.is_file() or not path.stat().st_size for path in found}
     return [one for one in found if not is_empty[one]], [one for one in found if is_empty[one]]

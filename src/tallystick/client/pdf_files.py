@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
+from tallystick.client.drafts import UNDER_WAY
 from tallystick.ledger.errors import NotProven, Rule
 from tallystick.ledger.file_statement import FileStatement
 from tallystick.problems import CannotMake, Problem, UnreadableFile
@@ -118,7 +119,7 @@ def attach(path: Path, attached: AttachedProof, sha256_then: bytes) -> None:
     if len(revision) > _MAX_REVISION_BYTES:
         raise CannotAttach(f"{path} would carry {len(revision):,} bytes more, which is too much; {_INSTEAD}")
     try:
-        with TemporaryDirectory(dir=target.parent, prefix=".tallystick-") as folder:
+        with TemporaryDirectory(dir=target.parent, prefix=UNDER_WAY) as folder:
             written = Path(folder, "attached.pdf")
             with written.open("wb") as stream:
                 stream.writelines((prefix, revision))

@@ -74,7 +74,8 @@ def find_proof(path: Path, proof: Path | None = None) -> Found:
     if carried is not None and (carried.proof is not None or not is_beside):
         files = RawProof(*carried.proof) if carried.proof is not None else None
         ignored = beside if is_beside else None
-        return Found(path.name, carried.document, path, files, False, True, carried.changed, ignored)
+        document, changed = carried.document, carried.changed
+        return Found(path.name, document, path, files, is_attached=True, changed=changed, ignored=ignored)
     files = read_proof(beside) if proof is not None or is_beside else None
     return Found(path.name, document, beside if files else None, files)
 

@@ -12,6 +12,7 @@ from tallystick.api import views
 from tallystick.client.batches import Result
 from tallystick.client.blocking import Client
 from tallystick.client.doors import AnswerProblem
+from tallystick.client.drafts import UNDER_WAY
 from tallystick.client.pdf_files import attach, carried_in
 from tallystick.client.proof_files import MEMBERS, PAYLOAD, PROOF, RawProof, is_there, read_proof
 from tallystick.ledger.certificate import payload_codec
@@ -95,7 +96,7 @@ def _replace(files: Mapping[Path, bytes], option: str) -> None:
     """Write files of one folder, then put each in its place, in this order even if the power fails."""
     path = next(iter(files))
     try:
-        with TemporaryDirectory(dir=path.parent, prefix=".tallystick-") as folder:
+        with TemporaryDirectory(dir=path.parent, prefix=UNDER_WAY) as folder:
             written = {path: Path(folder, str(number)) for number, path in enumerate(files)}
             for path, temporary in written.items():
                 with temporary.open("wb") as stream:
