@@ -425,6 +425,16 @@ def test_a_write_that_fails_leaves_the_file_as_it_was(
     assert [one.name for one in tmp_path.iterdir()] == ["a.pdf"]
 
 
+def test_a_folder_that_cannot_be_synced_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: Path) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(pdf_files, "sync_folder", fail)
+    with pytest.raises(CannotMake, match="Input/output error; it carries its proof, though perhaps not after a power"):
+        made(tmp_path / "a.pdf", pdfs.by_reportlab())
+    assert carried_in(tmp_path / "a.pdf").proof == PROOF
+
+
 def test_another_program_that_writes_meanwhile_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.pdf"
     path.write_bytes(pdfs.by_reportlab())

@@ -118,6 +118,7 @@ def attach(path: Path, attached: AttachedProof, sha256_then: bytes) -> None:
         raise CannotAttach(f"{path} {problem}") from None
     if len(revision) > _MAX_REVISION_BYTES:
         raise CannotAttach(f"{path} would carry {len(revision):,} bytes more, which is too much; {_INSTEAD}")
+    state = "it is as it was"
     try:
         with TemporaryDirectory(dir=target.parent, prefix=UNDER_WAY) as folder:
             written = Path(folder, "attached.pdf")
@@ -129,9 +130,10 @@ def attach(path: Path, attached: AttachedProof, sha256_then: bytes) -> None:
             if _place(path) != (target, before):
                 raise CannotAttach(f"{path} changed meanwhile: nothing is attached to it; certify it anew")
             written.replace(target)
+            state = "it carries its proof, though perhaps not after a power failure"
             sync_folder(target)
     except OSError as error:
-        told = f"{path} cannot be written: {error.strerror}; it is as it was"
+        told = f"{path} cannot be written: {error.strerror}; {state}"
         raise CannotMake(f"{told}. Make its folder writable, or certify without --attach") from None
 
 
