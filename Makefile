@@ -48,7 +48,7 @@ simulate: .venv/.dev ## run the simulation campaign: SEEDS=500 of them, from FIR
 explore: .venv/.dev ## every course of a small world: leaders, partitions, a twin, lost guards
 	$(BIN)/python -m tests.explore $(ARGS)
 
-fuzz: .venv/.dev ## proofs, notes and policies with random changes, against every parser
+fuzz: .venv/.dev ## proofs, notes, policies and PDF files with random changes, against every parser
 	$(BIN)/python -m tests.fuzz $(ARGS)
 
 bench: .venv/.dev ## measure speed, as ratios within one run

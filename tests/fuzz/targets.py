@@ -5,6 +5,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from tallystick.client.pdf_files import carried_by
 from tallystick.ledger.checkpoint import parse_checkpoint
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.note import Note, parse_key, parse_note
@@ -18,6 +19,7 @@ from tests.proof_corpus import CASES, FOLDER
 from tests.tiled_log import TiledLog
 
 C2SP = Path(__file__).parent.parent / "vectors" / "c2sp"
+PDFS = C2SP.parent / "pdf"
 
 
 class Target(NamedTuple):
@@ -91,6 +93,13 @@ def _request(data: bytes) -> None:
     asked.check_goes_on(asked.checkpoint)
 
 
+def _pdf(data: bytes) -> None:
+    """A PDF that carries a proof, or another."""
+    carried = carried_by("a.pdf", data)
+    if carried is not None and carried.changed is not None:
+        raise carried.changed
+
+
 @cache
 def _proofs() -> list[bytes]:
     """Ours that are valid and not long, the plainest first."""
@@ -158,6 +167,7 @@ TARGETS = {
     "hand-over": Target(_hand_over, _hand_overs),
     "conflict": Target(_conflict, _conflicts),
     "request of a witness": Target(_request, _requests),
+    "PDF": Target(_pdf, lambda: [path.read_bytes() for path in sorted(PDFS.glob("*-attached.pdf"))]),
     "verdict": Target(_verdict, _proofs),
     "verdict of an extra": Target(_of_extra, _extras),
 }

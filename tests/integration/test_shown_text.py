@@ -6,6 +6,7 @@ import logging
 import re
 import sys
 from collections.abc import Iterator
+from hashlib import sha256
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,12 @@ from tests.builders import ADA, BEN, MEMBERS, START_MS, FinalScribe, statement
 from tests.integration.command_line import cli
 from tests.integration.network import Network, NodeProcess
 from tests.integration.test_cli_node import ALL_COMMANDS
+from tests.pdfs import by_hand
 from tests.strange_text import MARKUP, STRANGE, strange_characters
 from tests.tiled_log import TiledLog
 
 from tallystick.cli.output import Terminal, Text, ask_secret, show_fault
+from tallystick.client.pdf_files import attach
 from tallystick.host import joining
 from tallystick.host.addresses import drawn_port
 from tallystick.host.data_folder import DataFolder, Settings
@@ -37,6 +40,7 @@ from tallystick.ledger.genesis import Allotment, Genesis, make_genesis
 from tallystick.ledger.params import Params
 from tallystick.ledger.tlog_conflict import make_conflict
 from tallystick.node.events import ReportRefused
+from tallystick.proof.pdf_revision import AttachedProof
 from tallystick.storage.described_files import describe_file
 from tallystick.storage.store import Store
 
@@ -220,6 +224,7 @@ def of_a_running_node(place: Place) -> None:
         place.read("search", "--file", f"{FILE_NAME}.not", *where, expect=2)
         place.read("show", *where)
         place.read("verify", str(place.file), *where, expect=11)
+        of_a_pdf(place, *where)
         assert printable(FILE_NAME) in place.read("certify", str(place.file), "--no-wait", *where)
         place.read("certify", "--subject", f"{MARKUP}{LEGAL}", "--no-wait", *where)
         place.read("stake", "5000", *where, expect=6)
@@ -238,6 +243,21 @@ def of_a_running_node(place: Place) -> None:
         assert "is no mirror" in place.read("export", ".", *where, expect=2)
         assert printable(copy) in place.read("backup", f"0{copy}", *where, expect=2)
         place.read("backup", FILE_NAME, *where, expect=2)
+
+
+def of_a_pdf(place: Place, *where: str) -> None:
+    """One that carries what is no proof, under a strange name; and what cannot carry any."""
+    path, pdf = place.folder / f"{FILE_NAME}.pdf", by_hand()
+    path.write_bytes(pdf)
+    attach(path, AttachedProof(f"c2sp.org/tlog-proof@v1\nextra {ENCODABLE}".encode()), sha256(pdf).digest())
+    assert printable(path.name) in place.read("verify", str(path), *where, expect=11)
+    assert sha256(pdf).hexdigest() in place.read("prove", str(path), *where, expect=5)
+    path.write_bytes(path.read_bytes() + CONTENT)
+    for command in (("verify",), ("certify", "--attach"), ("prove", "--attach")):
+        told = place.read(command[0], str(path), *command[1:], *where, expect=13 if command == ("verify",) else 2)
+        assert printable(path.name) in told
+    assert printable(FILE_NAME) in place.read("certify", str(place.file), "--attach", *where, expect=2)
+    path.unlink()
 
 
 def of_what_is_decided(place: Place) -> None:

@@ -181,6 +181,8 @@ class FileVerdict(View, frozen=True, kw_only=True):
     size_bytes: int | None
     proof: str | None
     """The proof's file; `null`: there is none."""
+    is_attached: bool = False
+    """Whether that is the PDF itself: the document is the PDF as it was before, the first `size_bytes` of it."""
     exit_code: int
     result: str
     """`verified`, `not_trusted`, `no_proof`, `not_proven`, `other_document`, `other_issuer`, `not_valid`,

@@ -31,6 +31,7 @@ EXIT_CODES: Final[Mapping[Rule, ExitCode]] = {
     Rule.P11: ExitCode.OTHER_ISSUER,
     Rule.P12: ExitCode.NOT_VALID,
     Rule.P13: ExitCode.NOT_FRESH,
+    Rule.P16: ExitCode.OTHER_DOCUMENT,
 }
 """By the check that fails; any other: not proven."""
 

@@ -12,14 +12,25 @@ from tallystick.api.command_views import NotProved, ProofMade, ProofsMade
 from tallystick.api.problem_view import problem_view
 from tallystick.api.proven import validity_as_proven
 from tallystick.api.words import SHORT_ID
-from tallystick.cli.options import ChainFile, Data, argument, open_source, option
+from tallystick.cli.options import ChainFile, Data, argument, flag, open_source, option
 from tallystick.cli.output import MOST_LINES, field, give, hint, marked, say
 from tallystick.cli.words import how_to_verify, many, utc, validity
+from tallystick.client.pdf_files import as_it_was, carried_in
+from tallystick.client.pdf_files import attach as attach_proof
 from tallystick.client.proof_files import PROOF, is_proof, is_there
 from tallystick.client.proof_sources import NodeSource, ProofSource, open_mirror
-from tallystick.client.proof_writing import bundle_in, check_not_older, is_taken, proven_by, write_proof
+from tallystick.client.proof_writing import (
+    Written,
+    attached_form,
+    bundle_attached,
+    bundle_in,
+    check_not_older,
+    is_taken,
+    proven_by,
+    write_proof,
+)
 from tallystick.host.clock import now_ms
-from tallystick.ledger.file_statement import LACKING
+from tallystick.ledger.file_statement import LACKING, FileStatement
 from tallystick.problems import CannotMake, ExitCode, NotThere, Problem
 from tallystick.proof.bundle import Bundle
 from tallystick.storage.described_files import describe_file
@@ -35,6 +46,8 @@ class _Wanted(NamedTuple):
     to: Path
     before: Bundle | None
     """An earlier proof, if one is at hand: of it, or of what has its place."""
+    attached_to: FileStatement | None = None
+    """The PDF as it was before, if the proof is attached to it."""
 
 
 def prove(
@@ -44,6 +57,9 @@ def prove(
         int, option("For who knows the members of this epoch.", "EPOCH", min=0, show_default="those of the genesis")
     ] = 0,
     to: Annotated[Path | None, option("Write it there.", "FILE", show_default="FILE.tlog-proof, ID.tlog-proof")] = None,
+    attach: Annotated[
+        bool, flag("--attach", "Attach it to the PDF. A proof that a PDF carries is made anew there in any case.")
+    ] = False,
     timeout: Annotated[float, option("Wait no longer for members to countersign.", "SECONDS", min=0)] = 30.0,
     mirror: Annotated[
         str | None, option("Make it from this mirror, without a node (tallystick export).", "URL|DIR", "--from")
@@ -63,16 +79,20 @@ def prove(
     From a mirror any of its certificates is proven, named by its id or by an earlier proof. A mirror is not believed,
     and holds no contents: the earlier proof brings its own, and one that is made of an id alone is without.
 
+    With --attach, a PDF carries its proof, as an attachment that viewers list; a proof attached before is replaced.
+
     A long proof has further files beside it, FILE.members and FILE.payload: hand them on together.
 
     Examples:
       tallystick prove report.pdf
-      tallystick prove diplomas/*.pdf
+      tallystick prove diplomas/*.pdf --attach
       tallystick prove 3f786850e387550f --to diploma.tlog-proof
       tallystick prove diplomas/*.pdf --from https://log.uni-a.example
     """
     if to is not None and len(what) > 1:
         raise typer.BadParameter("--to is for the proof of one")
+    if attach and to is not None:
+        raise typer.BadParameter("--attach puts the proof into the PDF: without --to")
     if sum(one is not None for one in (url, chain, mirror)) > 1:
         raise typer.BadParameter("--url, --chain and --from exclude each other")
     if mirror is not None and since:
@@ -85,7 +105,7 @@ def prove(
         made, failed, codes = list[ProofMade](), list[NotProved](), set[int]()
         for one in what:
             try:
-                made.append(_made(source, _wanted(source, one, to)))
+                made.append(_made(source, _wanted(source, one, to, attach)))
             except Problem as problem:
                 if len(what) == 1:
                     raise
@@ -97,15 +117,21 @@ def prove(
         raise typer.Exit(codes.pop() if len(codes) == 1 else ExitCode.FAILED)
 
 
-def _wanted(source: ProofSource, what: str, to: Path | None) -> _Wanted:
+def _wanted(source: ProofSource, what: str, to: Path | None, attach: bool) -> _Wanted:
     """A file comes before an id that is written alike."""
     path = Path(what)
     if not is_there(path, "name a file, or the id of its certificate"):
         if _ID.fullmatch(what) is None:
             raise NotThere(f"there is no file {what}, and no id is written so")
+        if attach:
+            raise NotThere(f"there is no file {what}; name the PDF to which its proof is to be attached")
         certificate_id = source.certificate_id(what)
         to = to or Path(certificate_id + PROOF)
         return _Wanted(None, certificate_id, to, _proof_in(to))
+    if attach or carried_in(path) is not None:
+        described, before = as_it_was(path), bundle_attached(path)
+        certificate_id = source.certificate_about(described, before)
+        return _Wanted(what, certificate_id, to or path, before, described if to is None else None)
     if is_proof(path):
         if (kept := bundle_in(path)) is None:
             raise NotThere(f"{path} is no proof that can be read; name the file that it is of")
@@ -122,7 +148,8 @@ def _proof_in(to: Path) -> Bundle | None:
 
 
 def _made(source: ProofSource, wanted: _Wanted) -> ProofMade:
-    there = _proof_in(wanted.to)
+    described = wanted.attached_to
+    there = _proof_in(wanted.to) if described is None else wanted.before
     if there is not None and (before := there.extra.certificate.id.hex()) != wanted.certificate_id:
         told = f"{wanted.to} is the proof of another certificate, {before[:SHORT_ID]}…"
         raise CannotMake(f"{told}; move it away, or name another file with --to")
@@ -130,8 +157,14 @@ def _made(source: ProofSource, wanted: _Wanted) -> ProofMade:
     is_of_it = earlier is not None and earlier.extra.certificate.id.hex() == wanted.certificate_id
     files, now = source.prove(wanted.certificate_id, earlier if is_of_it else None), now_ms()
     verdict = proven_by(files, source.ledger_id, now)
-    check_not_older(verdict, wanted.to, source.ledger_id, now)
-    written, header = write_proof(files, wanted.to), verdict.header
+    if there is not None:
+        check_not_older(verdict, there, wanted.to, now)
+    if described is None:
+        written = write_proof(files, wanted.to)
+    else:
+        attach_proof(wanted.to, attached_form(files), described.sha256)
+        written = Written(wanted.to, None, None)
+    header = verdict.header
     return ProofMade(
         file=wanted.file,
         certificate=wanted.certificate_id,
@@ -154,6 +187,7 @@ def _tell(made: list[ProofMade], failed: list[NotProved], ledger_id: str) -> Non
         say(f"… and {len(failed) - MOST_LINES:,} more without one")
     for one in made[:MOST_LINES]:
         became = "made anew" if one.was_there else "made"
+        became = f"attached, {became}" if one.proof == one.file else became
         said = f" is {became}: the log up to block {one.block_index}, {utc(one.block_timestamp_ms)}"
         say(marked("✓", one.proof, said))
         say(field("certificate", one.certificate))
@@ -178,5 +212,5 @@ def _named(one: ProofMade) -> str:
     if one.file is None:
         named = one.proof.endswith(PROOF)
         return shlex.quote(one.proof) if named else f"FILE --proof {shlex.quote(one.proof)}"
-    beside = "" if one.proof == one.file + PROOF else f" --proof {shlex.quote(one.proof)}"
+    beside = "" if one.proof in (one.file, one.file + PROOF) else f" --proof {shlex.quote(one.proof)}"
     return f"{shlex.quote(one.file)}{beside}"

@@ -18,13 +18,14 @@ from tallystick.cli.show import moment_ms
 from tallystick.cli.verify_words import MARK_MEANS, is_marked, row_of, tell_conflict, tell_verdict
 from tallystick.cli.words import many
 from tallystick.client.conflicts import CONFLICT, judge_conflict
-from tallystick.client.proof_files import Found, RawProof, find_proof, find_proof_of_stream, read_bounded
+from tallystick.client.proof_files import Found, RawProof, find_proof, find_proof_of_stream
 from tallystick.client.verdicts import Question, Verifier, own_node
 from tallystick.host.clock import now_ms
 from tallystick.ledger.tlog_conflict import MAX_CONFLICT_BYTES
 from tallystick.ledger.tlog_policy import MAX_POLICY_BYTES, Policy, parse_policy
 from tallystick.problems import ExitCode, Problem, UnreadableFile
 from tallystick.proof.bundle import Bundle
+from tallystick.storage.described_files import read_bounded
 
 if TYPE_CHECKING:
     from tallystick.client.proof_sources import ProofSource
@@ -72,6 +73,9 @@ def verify(
     A proof names its own ledger, so it counts only if you trust that: by tallystick trust add, by a node of yours, by
     --ledger with the whole id, or by --policy. Without that it is said what the proof claims, and that is not verified.
     Of a ledger named by its whole id alone nothing is kept: another history of it is found only within one command.
+
+    A PDF may carry its proof (certify --attach). The document is then the PDF as it was before, and verified only if
+    nothing but the proof was added to it.
 
     Four times are told, and never mixed: what the issuer claims, the time of the block, until when it was final at the
     latest, and as of when its status is known. A revocation after that does not show: --fresh demands a status that is

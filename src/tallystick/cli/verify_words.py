@@ -149,12 +149,19 @@ def _tell_proven(one: v.FileVerdict, proven: v.Proven, now_ms: int) -> None:
             "members": _changes(proven),
             "ledger": f"{proven.ledger} {proven.ledger_id}, {_trusted(proven)}",
             "certificate": f"{proven.certificate}, number {proven.log_index:,} of the log",
-            "proof": f"a newer one, from {one.online}" if one.online else one.proof or "",
+            "proof": f"a newer one, from {one.online}" if one.online else _proof(one),
         }
     )
 
 
+def _proof(one: v.FileVerdict) -> str:
+    return "attached to the PDF, and nothing else was added to it" if one.is_attached else one.proof or ""
+
+
 def _compared(one: v.FileVerdict, proven: v.Proven) -> str:
+    if one.is_attached:
+        before = "the PDF as it was before the proof was attached"
+        return f"{before}: its first {one.size_bytes or 0:,} bytes, SHA-256 {one.sha256}"
     if one.sha256 is not None:
         return f"these very bytes: {one.size_bytes or 0:,} bytes, SHA-256 {one.sha256}"
     if proven.document is None:
@@ -224,10 +231,17 @@ def _tell_claims(one: v.FileVerdict, claims: v.Claims) -> None:
             "content": _content(claims),
             "document": f"{about.name}, {about.size_bytes:,} bytes, SHA-256 {about.sha256}" if about else "",
             "claimed": utc(claims.claimed_ms),
-            "at hand": f"{one.size_bytes or 0:,} bytes, SHA-256 {one.sha256}" if one.sha256 is not None else "",
+            "at hand": _at_hand(one),
             "certificate": claims.certificate,
         }
     )
+
+
+def _at_hand(one: v.FileVerdict) -> str:
+    if one.sha256 is None:
+        return ""
+    which = "the first " if one.is_attached else ""
+    return f"{which}{one.size_bytes or 0:,} bytes, SHA-256 {one.sha256}"
 
 
 def _aged(time_ms: int, now_ms: int) -> str:

@@ -13,13 +13,13 @@ from typing import Final, Protocol, Self, TypeVar
 import httpx
 
 from tallystick.client.doors import said_of
-from tallystick.client.proof_files import read_bounded
 from tallystick.ledger.checkpoint import Checkpoint, parse_checkpoint
 from tallystick.ledger.encoding import Codec
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.merkle import HASH_BYTES, audit_path, consistency_path, risen, tree_root
 from tallystick.ledger.note import MAX_NOTE_BYTES, Note, parse_note
 from tallystick.problems import DamagedStore, NotInTime, NotRunning, Problem
+from tallystick.storage.described_files import read_bounded
 from tallystick.storage.log_tiles import TILE_HEIGHT, Tree
 from tallystick.storage.mirror import (
     CHECKPOINT_PATH,

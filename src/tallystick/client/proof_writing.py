@@ -12,7 +12,9 @@ from tallystick.api import views
 from tallystick.client.batches import Result
 from tallystick.client.blocking import Client
 from tallystick.client.doors import AnswerProblem
-from tallystick.client.proof_files import MEMBERS, PAYLOAD, PROOF, is_there, read_bounded, read_proof
+from tallystick.client.drafts import UNDER_WAY
+from tallystick.client.pdf_files import attach, carried_in
+from tallystick.client.proof_files import MEMBERS, PAYLOAD, PROOF, RawProof, is_there, read_proof
 from tallystick.ledger.certificate import payload_codec
 from tallystick.ledger.encoding import Codec
 from tallystick.ledger.errors import NotProven, Refused
@@ -22,7 +24,9 @@ from tallystick.problems import CannotMake, DamagedStore, NotAllowed, NotThere, 
 from tallystick.proof.bundle import Bundle, hand_over_codec, read_bundle
 from tallystick.proof.making import ProofFiles
 from tallystick.proof.members import Anchor, first_voters
+from tallystick.proof.pdf_revision import AttachedProof
 from tallystick.proof.verify import Demand, Verdict, verify
+from tallystick.storage.described_files import read_bounded
 from tallystick.storage.sqlite_file import sync_folder
 
 _MOST_NAMESAKES: Final = 20
@@ -101,13 +105,10 @@ def _known_start(bundle: Bundle) -> tuple[Anchor, ...]:
     return (Anchor(genesis.ledger_id, start.since, voters, 0, begins.hash, begins.timestamp_ms),)
 
 
-def check_not_older(made: Verdict, path: Path, ledger_id: bytes, now_ms: int) -> None:
-    """Raise `CannotMake` if the proof there, of the same certificate, holds and shows a later status."""
-    before = bundle_in(path)
-    if before is None:
-        return
+def check_not_older(made: Verdict, before: Bundle, path: Path, now_ms: int) -> None:
+    """Raise `CannotMake` if the proof that is there, of the same certificate, holds and shows a later status."""
     try:
-        known = verify(before, Demand(now_ms, ledger_id))
+        known = verify(before, Demand(now_ms, made.genesis.ledger_id))
     except NotProven as failed:
         if not isinstance(failed.verdict, Verdict):
             return
@@ -142,7 +143,7 @@ def _replace(files: Mapping[Path, bytes], option: str) -> None:
     """Write files of one folder, then put each in its place, in this order even if the power fails."""
     path = next(iter(files))
     try:
-        with TemporaryDirectory(dir=path.parent, prefix=".tallystick-") as folder:
+        with TemporaryDirectory(dir=path.parent, prefix=UNDER_WAY) as folder:
             written = {path: Path(folder, str(number)) for number, path in enumerate(files)}
             for path, temporary in written.items():
                 with temporary.open("wb") as stream:
@@ -228,6 +229,56 @@ def write_proofs(
         made = client.proofs(left[start : start + _AT_ONCE], timeout_s=timeout_s)
         for one, files in made.items():
             yield one, _written(files, missing[one])
+
+
+def attach_proofs(client: Client, results: Sequence[Result], timeout_s: float) -> Iterator[tuple[str, Path | Problem]]:
+    """Make the proofs of all that is final, and attach each to its PDF: where it is, or what hinders it.
+
+    By file, without those that nobody countersigned in time; what a PDF carries already stays. Raises `AnswerProblem`.
+    """
+    left: dict[str, list[Result]] = {}
+    for one in results:
+        if one.outcome.state != "final" or one.file is None:
+            continue
+        try:
+            attached = bundle_attached(Path(one.file))
+        except UnreadableFile as problem:
+            yield one.file, problem
+            continue
+        if attached is not None and attached.extra.certificate.id.hex() == one.outcome.id:
+            yield one.file, Path(one.file)
+        else:
+            left.setdefault(one.outcome.id, []).append(one)
+    ids = list(left)
+    for start in range(0, len(ids), _AT_ONCE):
+        for one_id, files in client.proofs(ids[start : start + _AT_ONCE], timeout_s=timeout_s).items():
+            for one in left[one_id]:
+                yield one.file or "", _attached(files, one)
+
+
+def bundle_attached(path: Path) -> Bundle | None:
+    """The proof that a PDF carries, and nothing else after it. Raises `UnreadableFile`."""
+    carried = carried_in(path)
+    if carried is None or carried.proof is None or carried.changed is not None:
+        return None
+    try:
+        return RawProof(*carried.proof).bundle
+    except Refused:
+        return None
+
+
+def _attached(made: ProofFiles, result: Result) -> Path | Problem:
+    path = Path(result.file or "")
+    try:
+        attach(path, attached_form(made), bytes.fromhex(result.sha256 or ""))
+    except Problem as problem:
+        return problem
+    return path
+
+
+def attached_form(made: ProofFiles) -> AttachedProof:
+    """A proof as it is attached."""
+    return AttachedProof(made.proof.encode(), made.members, made.payload)
 
 
 def _written(made: ProofFiles, path: Path) -> Path | Problem:

@@ -140,6 +140,12 @@ class Verifier:
 
     def verify(self, found: Found) -> v.FileVerdict:
         """The verdict on one file. Raises `StoreError`, `TrustError` for what is kept of its ledger."""
+        if found.ignored is not None:
+            self.warnings.append(
+                f"{found.ignored} is not looked at: {found.name} carries its proof; it counts with --proof"
+            )
+        if found.changed is not None:
+            return self._told_changed(found, found.changed)
         if found.files is None:
             missing = "proof of it" if found.is_stream else f"{found.name}{PROOF} beside it"
             reason = f"there is no {missing}; name its proof with --proof"
@@ -302,6 +308,7 @@ class Verifier:
             sha256=document.sha256.hex() if document is not None else None,
             size_bytes=document.size_bytes if document is not None else None,
             proof=str(found.path) if found.path is not None else None,
+            is_attached=found.is_attached,
             exit_code=code,
             result=RESULTS[code],
             online=online,
@@ -309,6 +316,18 @@ class Verifier:
             proven=self._proven(verdict) if verdict is not None else None,
             failure=failure_view(failed, advice, is_lacking) if failed is not None else None,
         )
+
+    def _told_changed(self, found: Found, changed: NotProven) -> v.FileVerdict:
+        """Of a PDF that is not what attaching its proof made: what that claims, and nothing that it proves."""
+        bundle = None
+        if found.files is not None:
+            with suppress(Refused):
+                bundle = found.files.bundle
+        advice = "do not rely on what it shows; ask whoever gave it to you for the PDF anew"
+        if found.files is not None and found.document is not None:
+            taken = f"head -c {found.document.size_bytes} FILE"
+            advice += f", or take out of it what was there before the proof, and verify that: {taken}"
+        return self._told(found, bundle, changed, _Judged(None, changed, advice))
 
     def _proven(self, verdict: Verdict) -> v.Proven:
         trust = self._trust_in(verdict.genesis.ledger_id)
