@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from tallystick.api.reader import Thread
 
 _MOST_BYTES_AT_HAND: Final = 32 * 1024 * 1024
-_MOST_LATELY: Final = 8
+_MOST_LATELY: Final = 64
+"""A minute of checkpoints at least: a reader may take as long."""
 _BLOCKS_AT_ONCE: Final = 16
 _ID_BYTES: Final = 32
 _COSTS: Final = {"tallystick/ids/": 40, "tallystick/headers/": 10, "tallystick/state/": 10}
@@ -101,7 +102,7 @@ class Mirror:
         count = _counts(newest.state).get(part.series, 0)
         if part.end > count:
             raise NoSuchFile(f"{part.series.folder} has {count} items by the newest checkpoint, not {part.end}")
-        if part.series in (IDS, HEADERS) and not part.is_full and not self._is_exact(part):
+        if part.series == IDS and not part.is_full and not self._is_exact(part):
             raise NoSuchFile(f"no checkpoint of late has {part.end} items in {part.series.folder}: begin anew")
         if part.series == ENTRIES:
             return await self._read(self._entries, self._spans(part))
@@ -113,7 +114,7 @@ class Mirror:
 
     def _is_exact(self, part: Part) -> bool:
         """Whether a checkpoint that was told lately ends with this file: others would cost much to make, for nobody."""
-        return any(_counts(at.state).get(part.series) == part.end for at in self._lately.values())
+        return part.end in self._lately
 
     def _hold(self, path: str, data: bytes) -> None:
         self._bytes_at_hand += len(data) - len(self._at_hand.pop(path, b""))
