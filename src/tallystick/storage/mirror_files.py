@@ -85,7 +85,7 @@ class _Writer:
         try:
             unfinished.replace(target)
         except FileNotFoundError:
-            self._make_folder(target.parent)
+            _make_folder(target.parent)
             unfinished.replace(target)
         self.written.append((target, len(data)))
 
@@ -104,11 +104,13 @@ class _Writer:
             while waiting:
                 waiting.popleft().result()
 
-    def _make_folder(self, folder: Path) -> None:
-        if not folder.exists():
-            self._make_folder(folder.parent)
-            folder.mkdir(exist_ok=True)
-            folder.chmod(_FOLDER_MODE)
+
+def _make_folder(folder: Path) -> None:
+    """With those that it stands in, open to the user of a web server; those that are there stay as they are."""
+    if not folder.exists():
+        _make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        folder.chmod(_FOLDER_MODE)
 
 
 class MirrorFolder:
@@ -125,7 +127,7 @@ class MirrorFolder:
     def held(self) -> Iterator[None]:
         """Make the folder, and let no other process write it meanwhile. Raises `CannotMake`, `DataInUse`."""
         with self._explained():
-            self.folder.mkdir(parents=True, exist_ok=True)
+            _make_folder(self.folder)
             descriptor = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
             try:
@@ -134,9 +136,11 @@ class MirrorFolder:
                 advice = "end that one first, or name another folder"
                 raise DataInUse(f"another process writes a mirror into {self.folder}; {advice}") from None
             self._published()
-            yield
+            try:
+                yield
+            finally:
+                self._clear()
         finally:
-            self._clear()
             os.close(descriptor)
 
     def _clear(self) -> None:
