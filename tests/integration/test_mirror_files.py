@@ -107,7 +107,7 @@ def test_a_web_server_may_read_all_of_it(ledger: ProvenLedger, folder: Path) -> 
         publish(ledger, folder)
     finally:
         os.umask(before)
-    for one in folder.rglob("*"):
+    for one in (folder, *folder.rglob("*")):
         assert stat.S_IMODE(one.stat().st_mode) == (0o755 if one.is_dir() else 0o644)
     assert not list(folder.glob(".*")), "what is unfinished is not left behind"
 
@@ -150,8 +150,19 @@ def test_a_folder_with_something_else_is_refused(ledger: ProvenLedger, folder: P
 
 
 def test_two_do_not_write_one_mirror(ledger: ProvenLedger, folder: Path) -> None:
-    with MirrorFolder(folder, ledger.store).held(), pytest.raises(DataInUse, match="end that one first"):
-        publish(ledger, folder)
+    grow(ledger, 300)
+    note, state = head_of(ledger)
+    mirror, refusals = MirrorFolder(folder, ledger.store), list[DataInUse]()
+
+    def meanwhile(_size: int) -> None:
+        with pytest.raises(DataInUse, match="end that one first") as caught:
+            publish(ledger, folder)
+        refusals.append(caught.value)
+
+    with mirror.held():
+        mirror.publish(note, state, meanwhile)
+    assert len(refusals) == 1
+    assert read_whole(files_in(folder)).checkpoint.size == 300, "the other one was not disturbed"
 
 
 def test_a_place_that_cannot_be_written_is_told(ledger: ProvenLedger, tmp_path: Path) -> None:
