@@ -253,10 +253,12 @@ class Mirror:
     def fetch(self, parts: Iterable[Part]) -> None:
         """Have these files at hand; those that are not yet come together. Raises as `file` does."""
         missing = [one for one in dict.fromkeys(parts) if one not in self._kept]
+        gone = list[Part]()
         for part, data in zip(missing, self._read(missing), strict=True):
-            if data is not None:
+            if data is None:
+                gone.append(part)
+            else:
                 self._keep(part, (part, data))
-        gone = [one for one in missing if one not in self._kept]
         full = [one._replace(width=one.series.span) for one in gone]
         for part, read, data in zip(gone, full, self._read(full), strict=True):
             if data is None:
