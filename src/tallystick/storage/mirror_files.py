@@ -224,10 +224,11 @@ class MirrorFolder:
             if target.stat().st_size == len(data) and target.read_bytes() == data:
                 return
         unfinished = self.folder / _UNFINISHED / "file"
-        with unfinished.open("wb", buffering=0) as stream:
+        with unfinished.open("wb") as stream:
             stream.write(data)
             os.fchmod(stream.fileno(), _FILE_MODE)
             if is_last:
+                stream.flush()
                 os.fsync(stream.fileno())
         try:
             unfinished.replace(target)
