@@ -75,8 +75,9 @@ Wanted = tuple[str, int]
 class Files(Protocol):
     """The files of a mirror by their paths."""
 
-    where: str
-    """As the user named it."""
+    @property
+    def where(self) -> str:
+        """As the user named it."""
 
     def read(self, wanted: Sequence[Wanted]) -> list[bytes | None]:
         """Of each file at most one byte more than may be. `None`: it is not there. Raises `Problem`."""
