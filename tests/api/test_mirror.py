@@ -44,21 +44,22 @@ def test_caches_are_told_what_never_changes(doors: Doors) -> None:
         client.get(f"/v1/certificates/{doors.ids[-1]}/proof", params=WAIT)
         for_ever = {"cache-control": "public, max-age=31536000, immutable", "content-type": "application/octet-stream"}
         short = {"cache-control": "public, max-age=1", "content-type": "text/plain; charset=utf-8"}
-        size = read_whole(lambda path: at_door(client, path)).checkpoint.size
+        whole = read_whole(lambda path: at_door(client, path))
+        size = whole.checkpoint.size
         for path, headers in (
             ("checkpoint", short),
             (tile_path(0, 0, 2), for_ever),
             (Part(ENTRIES, 0, 2).path, for_ever),
-            (Part(HEADERS, 0, 2).path, for_ever),
-            (Part(IDS, 0, 2).path, for_ever),
+            (Part(HEADERS, 0, whole.state.header.index).path, for_ever),
+            (Part(IDS, 0, size).path, for_ever),
             (state_path(size), for_ever),
         ):
-            whole, head = client.get(f"/{path}"), client.head(f"/{path}")
+            body, head = client.get(f"/{path}"), client.head(f"/{path}")
             assert head.content == b""
-            for answer in (whole, head):
+            for answer in (body, head):
                 assert answer.status_code == 200
                 assert {name: answer.headers[name] for name in headers} == headers
-                assert answer.headers["content-length"] == str(len(whole.content))
+                assert answer.headers["content-length"] == str(len(body.content))
         assert client.post("/checkpoint").status_code == 405
 
 
@@ -138,6 +139,27 @@ def test_a_door_serves_what_export_writes_and_no_more_than_its_checkpoint_covers
             assert (await http.get(f"/{state_path(newest - 1)}")).status_code == 404
 
     asyncio.run(ask())
+
+
+def test_what_costs_much_is_made_for_checkpoints_alone_and_counts_for_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger, told = ProvenLedger(tmp_path / "ledger.db"), Told()
+    spent = list[float]()
+    grow(ledger, 5, 5, 5)
+    told.newest = ledger.countersigned()
+
+    async def ask() -> None:
+        async with served(ledger, told) as http:
+            answer = await http.get("/tallystick/ids/000.p/14")
+            assert (answer.status_code, answer.json()["code"]) == (404, "no-such-file")
+            monkeypatch.setattr(App, "_spend", lambda _app, _request, cost: spent.append(cost))
+            for _ in range(2):
+                for path in ("tallystick/ids/000.p/15", "tallystick/headers/000.p/3", "tile/0/000.p/7"):
+                    assert (await http.get(f"/{path}")).status_code == 200
+
+    asyncio.run(ask())
+    assert spent == [1, 40, 1, 10, 1, 0, 1, 1, 1], "what is at hand costs no more than any request"
 
 
 def test_what_is_at_hand_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -84,6 +84,15 @@ def subtree(height: int, number: int) -> bytes:
     return head(number << height, (number + 1) << height)
 
 
+@given(st.integers(0, 4), st.integers(0, 8), st.integers(0, 4))
+def test_a_frontier_takes_full_subtrees_by_their_roots(height, before, count):
+    size = min(before << height, MOST)
+    size -= size % (1 << height)
+    end = min(size + (count << height), MOST - MOST % (1 << height))
+    roots = [risen(b"".join(LEAVES[at : at + (1 << height)]), height) for at in range(size, end, 1 << height)]
+    assert Frontier().extend(LEAVES[:size]).extend(roots, height) == Frontier().extend(LEAVES[:end])
+
+
 def test_the_rows_above_full_subtrees():
     row = b"".join(LEAVES[:64])
     for height in range(7):

@@ -151,6 +151,7 @@ class App:
         mirror, path = self.reader.mirror, request.scope["path"][1:]
         data = mirror.at_hand(path)
         if data is None:
+            self._spend(request, mirror.cost(path))
             async with _a_place(self._places):
                 data = await mirror.file(path)
         return Response(data, media_type=_OCTETS, headers=_FOR_EVER)

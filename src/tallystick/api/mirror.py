@@ -30,9 +30,12 @@ if TYPE_CHECKING:
     from tallystick.api.reader import Thread
 
 _MOST_BYTES_AT_HAND: Final = 32 * 1024 * 1024
-_MOST_LATELY: Final = 8
+_MOST_LATELY: Final = 64
+"""A minute of checkpoints at least: a reader may take as long."""
 _BLOCKS_AT_ONCE: Final = 16
 _ID_BYTES: Final = 32
+_COSTS: Final = {"tallystick/ids/": 40, "tallystick/headers/": 10, "tallystick/state/": 10}
+"""Beside 1: ids are sorted, headers read out of many blocks, a state is all of two tries."""
 
 Span = tuple[int, int, int]
 """A block, the first of its certificates that is wanted, and how many are."""
@@ -67,6 +70,11 @@ class Mirror:
             self._at_hand.move_to_end(path)
         return found
 
+    @staticmethod
+    def cost(path: str) -> int:
+        """What it takes to make a file that is not at hand, in requests that a source may spend."""
+        return next((cost for beginning, cost in _COSTS.items() if path.startswith(beginning)), 0)
+
     async def file(self, path: str) -> bytes:
         """One that never changes, by its path. Raises `NoSuchFile`, `NotYet`, `NotThere`, `DamagedStore`."""
         made = await self._made(path)
@@ -94,6 +102,8 @@ class Mirror:
         count = _counts(newest.state).get(part.series, 0)
         if part.end > count:
             raise NoSuchFile(f"{part.series.folder} has {count} items by the newest checkpoint, not {part.end}")
+        if part.series == IDS and not part.is_full and not self._is_exact(part):
+            raise NoSuchFile(f"no checkpoint of late has {part.end} items in {part.series.folder}: begin anew")
         if part.series == ENTRIES:
             return await self._read(self._entries, self._spans(part))
         if part.series == HEADERS:
@@ -101,6 +111,10 @@ class Mirror:
         if part.series == IDS:
             return await self._read(_rows, self._index.ids(part.first, part.width))
         return await self._read(self._hashes, part)
+
+    def _is_exact(self, part: Part) -> bool:
+        """Whether a checkpoint that was told lately ends with this file: others would cost much to make, for nobody."""
+        return part.end in self._lately
 
     def _hold(self, path: str, data: bytes) -> None:
         self._bytes_at_hand += len(data) - len(self._at_hand.pop(path, b""))

@@ -8,9 +8,11 @@ import fcntl
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -20,7 +22,7 @@ from tallystick.ledger.note import MAX_NOTE_BYTES, parse_note
 from tallystick.ledger.trie import Trie
 from tallystick.problems import CannotMake, DamagedStore, DataInUse
 from tallystick.storage.log_tiles import Tree
-from tallystick.storage.mirror import CHECKPOINT_PATH, MirroredState, Part, parse_path, state_codec, state_path
+from tallystick.storage.mirror import CHECKPOINT_PATH, MirroredState, parse_path, state_codec, state_path
 from tallystick.storage.mirror_growth import Growth, parts_at_end
 from tallystick.storage.sqlite_file import sync
 from tallystick.storage.store import Store
@@ -29,7 +31,9 @@ KEEP_PARTIAL_S: Final = 3_600
 """So long after a later checkpoint took its place, what only an older one names can still be read."""
 KEEP_STATE_S: Final = 86_400
 _TIDY_EVERY_S: Final = 600
-_SYNCS_AT_ONCE: Final = 16
+_WRITERS: Final = 8
+"""Threads: most of writing a file is waiting for the disk."""
+_MOST_WAITING: Final = 64
 _FILE_MODE, _FOLDER_MODE = 0o644, 0o755
 """For the user of a web server."""
 _UNFINISHED: Final = ".tallystick-unfinished"
@@ -57,6 +61,56 @@ class _Head(NamedTuple):
     """`None`: it is not what was written."""
 
 
+class _Writer:
+    """Puts files in their places, each whole."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._numbers = count()
+        self.written: list[tuple[Path, int]] = []
+        """Where, and how many bytes."""
+
+    def put(self, path: str, data: bytes) -> None:
+        """Put a file there, on the disk before it has its name, unless it stands there already."""
+        target = self._folder / path
+        with suppress(OSError):
+            if target.stat().st_size == len(data) and target.read_bytes() == data:
+                return
+        unfinished = self._folder / _UNFINISHED / str(next(self._numbers))
+        with unfinished.open("wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fchmod(stream.fileno(), _FILE_MODE)
+            os.fsync(stream.fileno())
+        try:
+            unfinished.replace(target)
+        except FileNotFoundError:
+            self._make_folder(target.parent)
+            unfinished.replace(target)
+        self.written.append((target, len(data)))
+
+    @contextmanager
+    def putting(self) -> Iterator[Callable[[str, bytes], None]]:
+        """Gives what has files put by threads, while others are derived. When it is left, all are in their places."""
+        waiting = deque[Future[None]]()
+
+        def put(path: str, data: bytes) -> None:
+            if len(waiting) == _MOST_WAITING:
+                waiting.popleft().result()
+            waiting.append(pool.submit(self.put, path, data))
+
+        with ThreadPoolExecutor(_WRITERS) as pool:
+            yield put
+            while waiting:
+                waiting.popleft().result()
+
+    def _make_folder(self, folder: Path) -> None:
+        if not folder.exists():
+            self._make_folder(folder.parent)
+            folder.mkdir(exist_ok=True)
+            folder.chmod(_FOLDER_MODE)
+
+
 class MirrorFolder:
     """A mirror of one ledger in a folder. Only one process writes it: use it as a context."""
 
@@ -65,8 +119,7 @@ class MirrorFolder:
         self.folder, self._store = folder, store
         self._tries: dict[str, tuple[frozenset[tuple[bytes, bytes]], Trie]] = {}
         self._tidied_s: float | None = None
-        self._written: list[Path] = []
-        self._size_bytes = 0
+        self._writer = _Writer(folder)
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -96,7 +149,7 @@ class MirrorFolder:
         Raises `CannotMake` where the folder holds something else, `DamagedStore` if the blocks do not lead to the
         checkpoint, and then what was published before stands.
         """
-        self._written, self._size_bytes = [], 0
+        self._writer = _Writer(self.folder)
         head, before = self._checked(note, state), self._published()
         self._check_continues(before, head)
         with self._explained():
@@ -105,17 +158,15 @@ class MirrorFolder:
             if before is not None and before.state is not None and before.checkpoint == head.checkpoint:
                 head = head._replace(state=before.state)  # of an earlier block, maybe, with the same log
             else:
-                self._grow(before, head, on_done)
-                self._write(state_path(head.checkpoint.size), state)
-                self._sync()
+                self._grow(before, head, state, on_done)
             if before is None or before.note != note:
-                self._write(CHECKPOINT_PATH, note.encode(), is_last=True)
-                sync(self.folder)
+                self._switch(note)
             if before is not None and before.checkpoint != head.checkpoint:
                 self._retire(before, head)
             self._tidy(head)
         start = before.checkpoint.size if before is not None else 0
-        return Published(head.checkpoint, head.checkpoint.size - start, len(self._written), self._size_bytes)
+        sizes = [size for _, size in self._writer.written]
+        return Published(head.checkpoint, head.checkpoint.size - start, len(sizes), sum(sizes))
 
     # ---- what is published, and may be ------------------------------------------------------------------------
 
@@ -188,21 +239,25 @@ class MirrorFolder:
 
     # ---- writing ----------------------------------------------------------------------------------------------
 
-    def _grow(self, before: _Head | None, head: _Head, on_done: Callable[[int], object]) -> None:
+    def _grow(self, before: _Head | None, head: _Head, state: bytes, on_done: Callable[[int], object]) -> None:
         """Write all that lies between. Raises `DamagedStore` unless it leads to the roots of the checkpoint."""
         assert head.state is not None
         growth, last = self._growth(before), head.state.header.index
         blocks = self._store.outlines(growth.next_block)
         parts = self._store.members_hashes(growth.next_block)
-        try:
-            while growth.next_block <= last:
-                self._write_all(growth.add(next(blocks), next(parts)))
-                on_done(growth.size)
-        except Refused as refused:
-            raise self._damaged(str(refused), refused) from None
-        except StopIteration:
-            raise self._damaged(f"block {growth.next_block} is missing") from None
-        self._write_all(growth.rest())
+        with self._writer.putting() as put:
+            try:
+                while growth.next_block <= last:
+                    for part, data in growth.add(next(blocks), next(parts)):
+                        put(part.path, data)
+                    on_done(growth.size)
+            except Refused as refused:
+                raise self._damaged(str(refused), refused) from None
+            except StopIteration:
+                raise self._damaged(f"block {growth.next_block} is missing") from None
+            for part, data in growth.rest():
+                put(part.path, data)
+            put(state_path(head.checkpoint.size), state)
         if (growth.log, growth.headers_root) != (head.checkpoint[1:], head.state.log.headers_root):
             raise self._damaged("its blocks do not lead to the checkpoint")
 
@@ -213,45 +268,15 @@ class MirrorFolder:
                 return Growth.resumed(before.state, lambda part: (self.folder / part.path).read_bytes())
         return Growth(self._store.genesis)
 
-    def _write_all(self, files: Iterable[tuple[Part, bytes]]) -> None:
-        for part, data in files:
-            self._write(part.path, data)
-
-    def _write(self, path: str, data: bytes, *, is_last: bool = False) -> None:
-        """Put a file in its place, unless it stands there already; the last one is on the disk before."""
-        target = self.folder / path
-        with suppress(OSError):
-            if target.stat().st_size == len(data) and target.read_bytes() == data:
-                return
-        unfinished = self.folder / _UNFINISHED / "file"
-        with unfinished.open("wb") as stream:
-            stream.write(data)
-            os.fchmod(stream.fileno(), _FILE_MODE)
-            if is_last:
-                stream.flush()
-                os.fsync(stream.fileno())
-        try:
-            unfinished.replace(target)
-        except FileNotFoundError:
-            self._make_folder(target.parent)
-            unfinished.replace(target)
-        self._written.append(target)
-        self._size_bytes += len(data)
-
-    def _make_folder(self, folder: Path) -> None:
-        if not folder.exists():
-            self._make_folder(folder.parent)
-            folder.mkdir()
-            folder.chmod(_FOLDER_MODE)
-
-    def _sync(self) -> None:
-        """Have on the disk what was written, and the names of it."""
+    def _switch(self, note: str) -> None:
+        """Have on the disk all that was written, and the names of it; then tell of it."""
         folders = {self.folder}
-        for folder in {one.parent for one in self._written}:
+        for folder in {one.parent for one, _ in self._writer.written}:
             folders.update([folder, *folder.parents[: len(folder.relative_to(self.folder).parts)]])
-        with ThreadPoolExecutor(_SYNCS_AT_ONCE) as pool:
-            list(pool.map(sync, self._written))
-            list(pool.map(sync, folders))
+        for folder in folders:
+            sync(folder)
+        self._writer.put(CHECKPOINT_PATH, note.encode())
+        sync(self.folder)
 
     # ---- tidying ----------------------------------------------------------------------------------------------
 
