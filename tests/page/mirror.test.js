@@ -10,25 +10,27 @@ import { readGiven } from "./given.js";
 const decoded = (text) => (text === null ? null : new Uint8Array(Buffer.from(text, "base64")));
 const encoded = (bytes) => (bytes === null ? null : Buffer.from(bytes).toString("base64"));
 
-function folderOf(path) {
+/** A mirror's files, some of which are changed, or missing. */
+function folderOf(path, changed) {
   return async (name) => {
+    if (name in changed) return decoded(changed[name]);
     const file = `${path}/${name}`;
     return existsSync(file) ? new Uint8Array(readFileSync(file)) : null;
   };
 }
 
-for (const { name, folder, before, made, problem } of readGiven()) {
+for (const { name, folder, changed, before, made, problem } of readGiven()) {
   test(name, async () => {
     const bundle = readBundle(...["proof", "members", "payload"].map((one) => decoded(before[one])));
     if (problem !== null) {
-      await assert.rejects(renewFromMirror(folderOf(folder), bundle), (error) => {
+      await assert.rejects(renewFromMirror(folderOf(folder, changed), bundle), (error) => {
         assert.ok(error instanceof MirrorProblem, String(error.stack));
         assert.match(error.message, new RegExp(problem));
         return true;
       });
       return;
     }
-    const files = await renewFromMirror(folderOf(folder), bundle);
+    const files = await renewFromMirror(folderOf(folder, changed), bundle);
     assert.equal(Buffer.from(files.proof).toString(), Buffer.from(decoded(made.proof)).toString());
     assert.equal(encoded(files.members), made.members);
     assert.equal(encoded(files.payload), made.payload);

@@ -1,6 +1,7 @@
 """The page's prover, under Node: of a mirror it makes the very proof that a node makes, or says why not."""
 
 from base64 import b64encode
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from shutil import which
 from typing import Any
@@ -12,10 +13,13 @@ from tests.governed import directory_genesis
 from tests.integration.test_proving import NAMES, replaced
 from tests.mirrors import write_mirror
 from tests.page.expected import run_suite
-from tests.proving import ProvenLedger, short_epochs
+from tests.proving import ProvenLedger, read, short_epochs
 
+from tallystick.client.mirror import FolderFiles, Mirror
+from tallystick.client.mirror_proving import MirrorProver
 from tallystick.ledger.certificate import AnyCertificate, Payload, issue_statement
 from tallystick.ledger.changes import Effect
+from tallystick.problems import Problem
 from tallystick.proof.making import ProofFiles
 from tallystick.storage.mirror import state_codec, state_path
 
@@ -24,12 +28,29 @@ pytestmark = pytest.mark.skipif(which("node") is None, reason="node is not insta
 
 def told(files: ProofFiles) -> dict[str, str | None]:
     parts = {"proof": files.proof.encode(), "members": files.members, "payload": files.payload}
-    return {name: None if data is None else b64encode(data).decode() for name, data in parts.items()}
+    return {name: in_base64(data) for name, data in parts.items()}
 
 
-def case(name: str, folder: Path, before: ProofFiles, made: ProofFiles | None, problem: str | None) -> dict[str, Any]:
-    after = told(made) if made is not None else None
-    return {"name": name, "folder": str(folder), "before": told(before), "made": after, "problem": problem}
+def in_base64(data: bytes | None) -> str | None:
+    return None if data is None else b64encode(data).decode()
+
+
+def case(
+    name: str,
+    folder: Path,
+    before: ProofFiles,
+    made: ProofFiles | str,
+    changed: Mapping[str, bytes | None] | None = None,
+) -> dict[str, Any]:
+    """A mirror, some files of which are changed; and the proof that is made, or how what is said begins or goes on."""
+    return {
+        "name": name,
+        "folder": str(folder),
+        "changed": {path: in_base64(data) for path, data in (changed or {}).items()},
+        "before": told(before),
+        "made": None if isinstance(made, str) else told(made),
+        "problem": made if isinstance(made, str) else None,
+    }
 
 
 def long_ledger(tmp_path: Path) -> tuple[ProvenLedger, list[AnyCertificate]]:
@@ -65,7 +86,7 @@ def test_the_proof_is_the_nodes_byte_for_byte(tmp_path: Path) -> None:
         write_mirror(ledger, at, tmp_path / name)
         for place in sorted({place for place in (0, 1, 2, 255, 256, 400, 511, 512, 699) if place < len(said)}):
             made = ledger.prove(said[place], at)
-            cases.append(case(f"{name}, {place}", tmp_path / name, made, made, None))
+            cases.append(case(f"{name}, {place}", tmp_path / name, made, made))
     run_suite("mirror.test.js", cases)
 
 
@@ -76,51 +97,80 @@ def test_of_a_single_block(tmp_path: Path) -> None:
     at = ledger.countersigned("ada", "ben", "cy")
     write_mirror(ledger, at, tmp_path / "one")
     made = ledger.prove(one, at)
-    run_suite("mirror.test.js", [case("of a single block", tmp_path / "one", made, made, None)])
+    run_suite("mirror.test.js", [case("of a single block", tmp_path / "one", made, made)])
 
 
-def test_what_hinders_is_said(tmp_path: Path) -> None:
+@pytest.fixture
+def small(tmp_path: Path) -> tuple[ProvenLedger, AnyCertificate, Path]:
+    """A ledger of a few certificates, one of them, and the ledger's mirror."""
     ledger = ProvenLedger(tmp_path / "chain.db", short_epochs(4))
-    one = ledger.scribe.statement()
-    ledger.forge(one)
-    ledger.forge(ledger.scribe.statement())
-    at = ledger.countersigned()
-    made, mirror = ledger.prove(one, at), tmp_path / "mirror"
+    said = [ledger.scribe.statement() for _ in range(6)]
+    for number in range(0, 6, 2):
+        ledger.forge(*said[number : number + 2])
+    ledger.forge(ledger.scribe.revocation(said[1], effect=Effect.REVOKED))
+    write_mirror(ledger, ledger.countersigned(), tmp_path / "mirror")
+    return ledger, said[2], tmp_path / "mirror"
 
-    def changed(name: str, path: str, data: bytes | None) -> Path:
-        folder = tmp_path / name
-        write_mirror(ledger, at, folder)
-        (folder / path).unlink()
-        if data is not None:
-            (folder / path).write_bytes(data)
-        return folder
 
+def test_of_a_changed_mirror_both_provers_make_the_same_proof_or_none(
+    small: tuple[ProvenLedger, AnyCertificate, Path],
+) -> None:
+    ledger, one, folder = small
+    before, cases = ledger.prove(one, ledger.countersigned()), list[dict[str, Any]]()
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        path, data = str(file.relative_to(folder)), file.read_bytes()
+        for place in range(0, len(data), max(1, len(data) // 60)):
+            altered = data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
+            try:
+                with Mirror(AlteredFiles(folder, path, altered)) as mirror:
+                    made: ProofFiles | str = MirrorProver(mirror).prove(one.id.hex(), read(before))
+            except Problem:
+                made = "mirror"
+            cases.append(case(f"{path}, byte {place}", folder, before, made, {path: altered}))
+    assert 0 < sum(one["made"] is None for one in cases) < len(cases)
+    run_suite("mirror.test.js", cases)
+
+
+class AlteredFiles(FolderFiles):
+    """A mirror with another file in the place of one."""
+
+    def __init__(self, folder: Path, path: str, data: bytes) -> None:
+        super().__init__(folder)
+        self._altered = {path: data}
+
+    def read(self, wanted: Sequence[tuple[str, int]]) -> list[bytes | None]:
+        found = super().read(wanted)
+        return [self._altered.get(path, data) for (path, _), data in zip(wanted, found, strict=True)]
+
+
+def test_what_hinders_is_said(small: tuple[ProvenLedger, AnyCertificate, Path], tmp_path: Path) -> None:
+    ledger, one, folder = small
+    made = ledger.prove(one, ledger.countersigned())
+    state = state_codec.decode((folder / state_path(7)).read_bytes())
+    altered = replace(state, directory=tuple((key, value + b"!") for key, value in state.directory)).encoded
     other = ProvenLedger(tmp_path / "other.db", directory_genesis((7, 7, 7, 7)))
     other.forge(other.scribe.statement())
     write_mirror(other, other.countersigned(), tmp_path / "elsewhere")
-    write_mirror(ledger, at, mirror)
-    state = state_codec.decode((mirror / state_path(2)).read_bytes())
-    entries = [(key, value + b"!") for key, value in state.directory]
     later = ledger.scribe.statement()
     ledger.forge(later)
     newer = ledger.prove(later, ledger.countersigned())
-    cases = [
-        case("no mirror", tmp_path / "nowhere", made, None, "no mirror: it has no file checkpoint"),
-        case("another ledger", tmp_path / "elsewhere", made, None, "take a mirror of that"),
-        case("not covered", mirror, newer, None, "covers 2 certificates; take a newer one"),
+    changes: list[tuple[str, bytes | None, str]] = [
+        ("checkpoint", b"text", "what the mirror holds is not sound: the note"),
+        (state_path(7), None, f"the mirror lacks {state_path(7)}"),
+        (state_path(7), b"\x90", "mirrored state: "),
+        (state_path(7), altered, "the root of the directory"),
+        ("tile/0/000.p/7", bytes(7 * 32), "does not lead to"),
+        ("tile/0/000.p/7", bytes(7 * 32 - 1), "does not hold 7 items"),
+        ("tile/entries/000.p/7", None, "the mirror lacks tile/entries/000"),
+        ("tile/entries/000.p/7", bytes(14), "certificate 2: "),
+        ("tallystick/headers/000.p/4", bytes(8), "header 2: "),
     ]
-    for number, (path, data, said) in enumerate(
+    run_suite(
+        "mirror.test.js",
         [
-            ("checkpoint", b"text", "what the mirror holds is not sound: the note"),
-            (state_path(2), None, f"the mirror lacks {state_path(2)}"),
-            (state_path(2), b"\x90", "mirrored state: "),
-            (state_path(2), replace(state, directory=tuple(entries)).encoded, "the root of the directory"),
-            ("tile/0/000.p/2", bytes(64), "does not lead to"),
-            ("tile/0/000.p/2", bytes(63), "does not hold 2 items"),
-            ("tile/entries/000.p/2", None, "the mirror lacks tile/entries/000"),
-            ("tile/entries/000.p/2", bytes(4), "certificate 0: "),
-            ("tallystick/headers/000.p/2", bytes(4), "header 1: "),
-        ]
-    ):
-        cases.append(case(f"{number} {path}", changed(f"changed-{number}", path, data), made, None, said))
-    run_suite("mirror.test.js", cases)
+            case("no mirror", tmp_path / "nowhere", made, "no mirror: it has no file checkpoint"),
+            case("another ledger", tmp_path / "elsewhere", made, "take a mirror of that"),
+            case("not covered", folder, newer, "covers 7 certificates; take a newer one"),
+            *(case(f"{path}: {said}", folder, made, said, {path: data}) for path, data, said in changes),
+        ],
+    )

@@ -75,8 +75,9 @@ Wanted = tuple[str, int]
 class Files(Protocol):
     """The files of a mirror by their paths."""
 
-    where: str
-    """As the user named it."""
+    @property
+    def where(self) -> str:
+        """As the user named it."""
 
     def read(self, wanted: Sequence[Wanted]) -> list[bytes | None]:
         """Of each file at most one byte more than may be. `None`: it is not there. Raises `Problem`."""
@@ -255,10 +256,12 @@ class Mirror:
     def fetch(self, parts: Iterable[Part]) -> None:
         """Have these files at hand; those that are not yet come together. Raises as `file` does."""
         missing = [one for one in dict.fromkeys(parts) if one not in self._kept]
+        gone = list[Part]()
         for part, data in zip(missing, self._read(missing), strict=True):
-            if data is not None:
+            if data is None:
+                gone.append(part)
+            else:
                 self._keep(part, (part, data))
-        gone = [one for one in missing if one not in self._kept]
         full = [one._replace(width=one.series.span) for one in gone]
         for part, read, data in zip(gone, full, self._read(full), strict=True):
             if data is None:
