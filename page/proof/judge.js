@@ -3,7 +3,7 @@
  * `tallystick verify --json` (`client/verdicts.py`), in the same words.
  */
 
-import { fromHex, toHex } from "./bytes.js";
+import { fromHex, sameBytes, toHex } from "./bytes.js";
 import { readBundle, readExtra } from "./bundle.js";
 import { certificateId } from "./certificate.js";
 import { Conflict, NotProven, Refused } from "./errors.js";
@@ -160,8 +160,9 @@ function documentOf(document) {
 function demandOf(question, document) {
   const anchors = question.anchors.map(readAnchor);
   const ledgerId = question.ledgerId === null ? null : fromHex(question.ledgerId);
-  if (anchors.includes(null) || (question.ledgerId !== null && ledgerId?.length !== 32)) {
-    throw new TypeError("an anchor, or a ledger's id, has not its form: isAnchor tells it beforehand");
+  const isOfLedger = (one) => one !== null && (ledgerId === null || sameBytes(one.ledgerId, ledgerId));
+  if ((question.ledgerId !== null && ledgerId?.length !== 32) || !anchors.every(isOfLedger)) {
+    throw new TypeError("a ledger's id has 64 hexadecimal digits, and its anchors are its own: see isAnchor");
   }
   const policy = question.policy === null ? null : parsePolicy(question.policy);
   const { nowMs, atMs, freshMs } = question;

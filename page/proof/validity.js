@@ -37,7 +37,7 @@ export function provenOrganisation(proof, organisationId, root) {
 export function provenStatus(proof, id, root) {
   const packed = provenValue(proof, id, root);
   if (packed === null) return null;
-  if (packed.length !== STATUS_ENTRY_BYTES || !(packed[0] in EFFECT_STATES)) {
+  if (packed.length !== STATUS_ENTRY_BYTES || !(packed[0] in EFFECT_STATES) || packed[1] >= REASON_NAMES.length) {
     throw new Refused("E2", "no entry of a status");
   }
   return {
@@ -71,7 +71,7 @@ export function validityAt(stated, keyEntry, entry, atMs) {
 /** Why it is revoked or void, in a word; `null`: it is neither. */
 export function reasonOf(validity) {
   const { entry, state } = validity;
-  if (entry !== null && entry.effect !== SUPERSEDED) return REASON_NAMES[entry.reason] ?? REASON_NAMES[0];
+  if (entry !== null && entry.effect !== SUPERSEDED) return REASON_NAMES[entry.reason];
   return entry === null && state === "void" ? "key_compromised" : null;
 }
 

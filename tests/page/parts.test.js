@@ -8,9 +8,11 @@ import { checkSigned } from "../../page/proof/certificate.js";
 import { Refused } from "../../page/proof/errors.js";
 import { checkGenesis } from "../../page/proof/genesis.js";
 import { DocumentHasher } from "../../page/proof/hash.js";
+import { leafHash } from "../../page/proof/merkle.js";
 import { decodeAs } from "../../page/proof/msgpack.js";
 import { foldedName } from "../../page/proof/names.js";
 import { CERTIFICATE, GENESIS } from "../../page/proof/structs.js";
+import { provenStatus } from "../../page/proof/validity.js";
 import { readGiven } from "./given.js";
 
 const MAX_CERTIFICATE_BYTES = 2 * 1024;
@@ -48,6 +50,16 @@ function refusalOf(run) {
     return error.message;
   }
 }
+
+test("an entry of a status has a known effect and reason", () => {
+  const [id, packed] = [new Uint8Array(32).fill(7), new Uint8Array(58)];
+  const read = () => provenStatus({ leafKey: id, leafValue: packed, path: [] }, id, leafHash(id, packed));
+  const refusal = "[E2] encoded form as declared: no entry of a status";
+  for (const [effect, reason, expected] of [[2, 5, null], [0, 0, refusal], [4, 0, refusal], [2, 6, refusal]]) {
+    packed.set([effect, reason]);
+    assert.equal(refusalOf(read), expected, `${effect} ${reason}`);
+  }
+});
 
 test("a document is hashed in pieces of any size", () => {
   const data = new Uint8Array(1_000_003).map((_, at) => at % 251);
