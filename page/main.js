@@ -292,8 +292,7 @@ byId("asked").addEventListener("reset", () => {
   use(NOTHING_ASKED, null);
 });
 addEventListener("storage", () => {
-  store.reload();
-  judgeAnew("Another tab changed what is trusted.");
+  if (store.reload()) judgeAnew("Another tab changed what is trusted.");
 });
 
 let within = 0;

@@ -2,7 +2,7 @@
 
 import { byId, drawn, element, fill, save } from "./dom.js";
 import { grouped } from "./card.js";
-import { printableValue } from "./text.js";
+import { printable, printableValue } from "./text.js";
 import { PROVEN_ALL_THE_SAME, CLAIMS_ARE_NOT_VERIFIED, many, told, utc } from "./words.js";
 
 const MOST_CHARACTERS = 400;
@@ -16,7 +16,7 @@ export function printStatement(found, nowMs, version) {
   byId("statement").hidden = false;
   document.body.classList.add("has-statement");
   const title = document.title;
-  document.title = `Statement of verification – ${found.verdict.name.slice(0, 80)}`;
+  document.title = `Statement of verification – ${printable(found.verdict.name.slice(0, 80))}`;
   addEventListener("afterprint", () => {
     document.body.classList.remove("has-statement");
     byId("statement").hidden = true;

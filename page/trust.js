@@ -36,15 +36,19 @@ export class TrustStore {
     this.entries = [];
     this.conflicts = [];
     this.damaged = 0;
+    this.text = null;
     this.reload();
   }
 
-  /** Read what is kept, also what another tab has kept. What is not in order is not believed, and counted. */
+  /** Read what is kept, also by another tab; whether that is new. What is not in order is not believed, and counted. */
   reload() {
-    if (this.storage === null) return;
-    const text = this.storage.getItem(KEY);
+    const text = this.storage === null ? null : this.storage.getItem(KEY);
+    if (this.storage === null || text === this.text) return false;
+    this.text = text;
     const found = text === null ? { ledgers: [], conflicts: [], damaged: 0 } : contentsOf(text);
     [this.entries, this.conflicts, this.damaged] = [found.ledgers, found.conflicts, found.damaged];
+    if (this.damaged) this.#setAside(text);
+    return true;
   }
 
   /** By name. */
@@ -92,7 +96,11 @@ export class TrustStore {
       return;
     }
     const anchors = [...entry.anchors, anchor].slice(-MAX_ANCHORS);
-    this.#change(ledgerId, { title, anchors, shownBy: encoded(shownBy) });
+    try {
+      this.#change(ledgerId, { title, anchors, shownBy: encoded(shownBy) });
+    } catch {
+      this.#change(ledgerId, { title, anchors, shownBy: null }); // there may be room for the header alone
+    }
   }
 
   /** Keep a proof of another history beside the one that was verified before, for good. */
@@ -112,6 +120,15 @@ export class TrustStore {
     return JSON.stringify({ format: FORMAT, what, exportedMs: nowMs, ledgers: this.list(), conflicts: this.conflicts }, null, 1);
   }
 
+  /** What is not in order is overwritten with the next change: a copy stays, if there is room. */
+  #setAside(text) {
+    try {
+      this.storage.setItem(`${KEY}.damaged`, text);
+    } catch {
+      return;
+    }
+  }
+
   #free(name, ledgerId) {
     if (!NAME.test(name) || LIKE_AN_ID.test(name)) throw new TrustError(`“${name}” is no local name: ${SAFE}.`);
     if (this.entries.some((one) => one.name === name && one.ledgerId !== ledgerId)) {
@@ -126,13 +143,15 @@ export class TrustStore {
 
   #write(entries, conflicts = this.conflicts) {
     if (this.storage !== null) {
+      const text = JSON.stringify({ format: FORMAT, ledgers: entries, conflicts });
       try {
-        this.storage.setItem(KEY, JSON.stringify({ format: FORMAT, ledgers: entries, conflicts }));
+        this.storage.setItem(KEY, text);
+        this.text = text;
       } catch {
         throw new TrustError("The browser's storage for this page is full or closed: nothing was changed. Export, and remove a ledger.");
       }
     }
-    [this.entries, this.conflicts] = [entries, conflicts];
+    [this.entries, this.conflicts, this.damaged] = [entries, conflicts, 0];
   }
 }
 

@@ -252,6 +252,8 @@ def test_what_is_kept_and_broken_is_said_and_counts_for_nothing(browser: Browser
     page.reload()
     assert "cannot be read, and counts for nothing" in page.inner_text("#storage-note")
     assert page.inner_text("#ledgers") == "None yet."
+    trust(page)
+    assert page.evaluate("localStorage.getItem('tallystick.trust.v1.damaged')").startswith('{"format": 1')
     checked(page)
 
 

@@ -29,7 +29,6 @@ def page_headers() -> dict[str, str]:
         "Content-Security-Policy": f"{_told(_POLICY)}; frame-ancestors 'none'",
         "X-Content-Type-Options": "nosniff",
         "Referrer-Policy": "no-referrer",
-        "Cross-Origin-Opener-Policy": "same-origin",
         "Cache-Control": "no-cache",
     }
 
