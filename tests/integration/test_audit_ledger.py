@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 from tests.integration.command_line import cli, in_json
+from tests.integration.test_proving import NAMES, replaced
 from tests.mirrors import mirror_files
 from tests.proving import ProvenLedger, short_epochs
 
@@ -92,6 +93,24 @@ def test_a_fork_of_the_members_is_kept_and_judged_by_their_stake(tmp_path, mirro
     assert "30 of 40 staked" in said
     assert "more than 1/3" in said
     assert audit(tmp_path, mirrored.folder)["entries"] == 0
+
+
+def test_members_who_joined_later_are_known_by_what_was_audited_and_not_by_the_genesis(tmp_path):
+    """All founders' keys were replaced before the two histories part."""
+    honest, fork = Mirrored(tmp_path, "honest"), Mirrored(tmp_path / "x", "fork")
+    for one in (honest, fork):
+        one.forge(1)
+        for name in NAMES:
+            replaced(one.ledger, name, f"{name}-2")
+    audit(tmp_path, honest.forge(2, "ada-2").write())
+    audit(tmp_path, fork.forge(3, "ben-2").write(), expect=ExitCode.OTHER_HISTORY)
+    (path,) = (tmp_path / "trust").glob("conflicts/*/*.tlog-conflict")
+    args = ("verify", str(path), "--ledger", GENESIS.ledger_id.hex(), "--trust")
+    by_genesis = in_json(*args, "elsewhere", cwd=tmp_path, expect=ExitCode.NOT_TRUSTED)
+    assert (by_genesis["stake"], len(by_genesis["signers"])) == (0, 4)
+    audited = in_json(*args, "trust", cwd=tmp_path)
+    assert (audited["trusted"], audited["stake"], audited["total_stake"]) == (True, 40, 40)
+    assert audited["epoch"] > 0
 
 
 def test_an_older_copy_of_a_ledger(tmp_path, mirrored):
