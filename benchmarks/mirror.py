@@ -23,7 +23,7 @@ from tallystick.storage.store import Store
 
 CERTIFICATES = 200_000
 SERVED = 32_768
-READS = 4_000
+READS = 1_000
 ROUNDS = 5
 MEMBERS = 4
 _STATIC = """

@@ -1,6 +1,6 @@
 """Proofs from a mirror alone: those of the node, byte for byte; and what a hostile mirror can do, which is to deny."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import product
 from pathlib import Path
@@ -42,7 +42,10 @@ class MemoryFiles:
         self.files, self.asked = files, list[str]()
         self.on_read: Callable[[str], object] = lambda path: None
 
-    def read(self, path: str, most: int) -> bytes | None:
+    def read(self, wanted: Sequence[tuple[str, int]]) -> list[bytes | None]:
+        return [self._read(path, most) for path, most in wanted]
+
+    def _read(self, path: str, most: int) -> bytes | None:
         self.asked.append(path)
         self.on_read(path)
         found = self.files.get(path)

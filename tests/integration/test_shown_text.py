@@ -232,6 +232,8 @@ def of_a_running_node(place: Place) -> None:
         assert printable(MARKUP) in place.read("names", "set", "ab" * 32, MARKUP, *where)
         copy = FILE_NAME.replace(STRANGE["lone surrogate"], "")
         assert printable(copy) in place.read("backup", f"{{form}}{copy}", *where)
+        place.read("export", f"{{form}}{copy}.mirror", "--timeout", "0", *where, expect=4)
+        assert "is no mirror" in place.read("export", ".", *where, expect=2)
         assert printable(copy) in place.read("backup", f"0{copy}", *where, expect=2)
         place.read("backup", FILE_NAME, *where, expect=2)
 

@@ -24,13 +24,31 @@ def test_the_verdict_is_the_one_listed(case):
         verdict = verdict_of(case)
         assert case["said"]["log_index"] == verdict.log_index
         assert case["said"]["anchor"] == verdict.anchor.encoded.hex()
-        assert (case["exit"], case["verdict"]) == (0, "valid")
+        assert (case["exit"], case["verdict"], case["failure"]) == (0, "valid", None)
         return
     with pytest.raises(Refused) as caught:
         verdict_of(case)
     assert caught.value.rule.name == case["rule"], caught.value
     assert case["exit"] == (6 if case["name"] in UNUSABLE else EXITS[caught.value.rule])
     assert case["verdict"] == VERDICTS[case["exit"]]
+    failure = case["failure"]
+    assert (failure["rule"], failure["reason"]) == (case["rule"], caught.value.reason)
+
+
+def test_words_say_the_verdict_and_what_to_do_next():
+    """Of each case the first line; below it the check and the advice of those that are refused."""
+    for case in CASES:
+        first, *more = case["told"]
+        if case["name"] in UNUSABLE:
+            assert (more, first.startswith("error: [P1] ")) == ([], True), case["name"]
+        elif case["rule"] is None:
+            assert first.startswith("✓ "), case["name"]
+            assert any(case["said"]["certificate"] in line for line in more), case["name"]
+        else:
+            failure = case["failure"]
+            assert first.startswith("× "), case["name"]
+            assert more[0] == f"  check        {failure['rule']}, {failure['step']}"
+            assert more[1] == f"  do next      {failure['advice']}"
 
 
 def test_the_files_are_what_the_code_makes():

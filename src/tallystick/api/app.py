@@ -153,8 +153,11 @@ class App:
 
     async def _mirrored(self, request: Request) -> Response:
         """A file of the ledger's mirror, which never changes."""
-        async with _a_place(self._places):
-            data = await self.reader.mirror.file(request.scope["path"][1:])
+        mirror, path = self.reader.mirror, request.scope["path"][1:]
+        data = mirror.at_hand(path)
+        if data is None:
+            async with _a_place(self._places):
+                data = await mirror.file(path)
         return Response(data, media_type=_OCTETS, headers=_FOR_EVER)
 
     async def _checkpoint(self, _request: Request) -> Response:

@@ -60,15 +60,18 @@ class Mirror:
         """The newest one, a signed note. Raises `NotYet`, `NotThere`."""
         return signed_note(self._store.genesis, await self._newest()).encoded.encode()
 
-    async def file(self, path: str) -> bytes:
-        """One that never changes, by its path. Raises `NoSuchFile`, `NotYet`, `NotThere`, `DamagedStore`."""
+    def at_hand(self, path: str) -> bytes | None:
+        """One that never changes, if it was asked for lately."""
         found = self._at_hand.get(path)
-        if found is None:
-            found = await self._made(path)
-            self._hold(path, found)
-        else:
+        if found is not None:
             self._at_hand.move_to_end(path)
         return found
+
+    async def file(self, path: str) -> bytes:
+        """One that never changes, by its path. Raises `NoSuchFile`, `NotYet`, `NotThere`, `DamagedStore`."""
+        made = await self._made(path)
+        self._hold(path, made)
+        return made
 
     async def _newest(self) -> Countersigned:
         at = await self._proofs.newest()

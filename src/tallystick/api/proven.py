@@ -9,7 +9,8 @@ from tallystick.api.certificate_view import text_in, validity_view
 from tallystick.api.continuation_view import continuation_view
 from tallystick.api.governed_views import Validity
 from tallystick.api.views import Key
-from tallystick.host.trust import Conflict, TrustedLedger
+from tallystick.host.trust import Conflict as KeptConflict
+from tallystick.host.trust import TrustedLedger
 from tallystick.ledger.certificate import Payload, Statement
 from tallystick.ledger.errors import NotProven, Refused, Rule
 from tallystick.ledger.file_statement import FileStatement, file_statement_in
@@ -19,7 +20,7 @@ from tallystick.ledger.validity import ValidityState
 from tallystick.problems import ExitCode, Problem
 from tallystick.proof.bundle import Bundle
 from tallystick.proof.head import Cosigner
-from tallystick.proof.members import MemberChange
+from tallystick.proof.members import Conflict, MemberChange
 from tallystick.proof.verify import Verdict
 
 EXIT_CODES: Final[Mapping[Rule, ExitCode]] = {
@@ -60,9 +61,27 @@ _ADVICE_FOR_LACKING: Final = (
 )
 
 
+CONFLICT_ADVICE: Final = (
+    "members of this ledger signed two histories, or their keys were stolen: show both to its members"
+)
+
+
 def exit_code_of(refused: Refused) -> ExitCode:
     """What `verify` ends with for this check."""
     return EXIT_CODES.get(refused.rule, ExitCode.NOT_PROVEN)
+
+
+def advice_of(failed: Refused, bundle: Bundle) -> str | None:
+    """What to do about a history that conflicts with another, or members beside the proof that do not lead to it.
+
+    `None`: what is told of that check in general. Members who are those of another proof are told by nothing else.
+    """
+    if isinstance(failed, Conflict):
+        return CONFLICT_ADVICE
+    if bundle.extra.hand_over is not None or failed.rule not in (Rule.P4, Rule.P5):
+        return None
+    mixed = "if .members beside it was made for another proof, of this file, too"
+    return f"do not rely on it; {mixed}, make it anew: tallystick prove"
 
 
 def failure_view(refused: Refused, advice: str | None = None, lacks_payload: bool = False) -> v.Failure:
@@ -176,7 +195,7 @@ def validity_as_proven(verdict: Verdict, at_ms: int | None = None) -> Validity |
     return validity_view(found, as_of_ms if at_ms is None else at_ms, as_of_ms, None) if found else None
 
 
-def trusted_view(one: TrustedLedger, conflicts: Sequence[tuple[Path, Conflict]]) -> v.TrustedLedger:
+def trusted_view(one: TrustedLedger, conflicts: Sequence[tuple[Path, KeptConflict]]) -> v.TrustedLedger:
     """A trusted ledger."""
     newest = one.newest
     return v.TrustedLedger(

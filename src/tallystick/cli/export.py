@@ -83,7 +83,7 @@ def _view(to: Path, client: Client, done: Published, took_s: float, before: Expo
         files=done.files + (before.files if before else 0),
         size_bytes=done.size_bytes + (before.size_bytes if before else 0),
         duration_ms=round(1000 * took_s),
-        checkpoints=1 + (before.checkpoints if before else 0),
+        checkpoints=(done.files > 0) + (before.checkpoints if before else 0),
     )
 
 

@@ -111,8 +111,8 @@ def _reason(one: v.FileVerdict, now_ms: int) -> str:
     proven, reason = one.proven, one.failure.reason
     if proven is None or one.failure.rule not in ("P12", "P13"):
         return reason
-    if one.failure.rule == "P12" and proven.validity is not None:
-        return f"it is {validity(proven.validity)}"
+    if one.failure.rule == "P12":
+        return f"it is {validity(proven.validity)}" if proven.validity is not None else "it was not final by then"
     if (expected := one.failure.expected) is None:
         return reason
     asked_ms = int("".join(filter(str.isdigit, expected)))

@@ -3,11 +3,10 @@
 A hostile one can deny, and no more: what is read is bounded in size and time, and names no other place.
 """
 
+import asyncio
 import random
-import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final, Protocol, Self, TypeVar
 
@@ -41,7 +40,7 @@ _FIRST_PAUSE_S: Final = 0.2
 _PATIENCE_S: Final = 10.0
 """For a connection, and for each piece of a file."""
 _SLOWEST_BYTES_A_S: Final = 32 * 1024
-"""A file that comes slower than this, after the patience, is given up: a drip of bytes would never end."""
+"""A file that comes slower than this, after the patience, is given up."""
 _AT_ONCE: Final = 8
 _MOST_KEPT_BYTES: Final = 32 * 1024 * 1024
 _GONE: Final = (httpx.codes.FORBIDDEN, httpx.codes.NOT_FOUND, httpx.codes.GONE)
@@ -69,14 +68,18 @@ class _Unfit(Exception):
     """An answer that may be another one soon."""
 
 
+Wanted = tuple[str, int]
+"""A path, and the most bytes that the file may have."""
+
+
 class Files(Protocol):
     """The files of a mirror by their paths."""
 
     where: str
     """As the user named it."""
 
-    def read(self, path: str, most: int) -> bytes | None:
-        """At most one byte more than may be. `None`: it is not there. Raises `Problem`."""
+    def read(self, wanted: Sequence[Wanted]) -> list[bytes | None]:
+        """Of each file at most one byte more than may be. `None`: it is not there. Raises `Problem`."""
 
     def close(self) -> None:
         """Let go of it."""
@@ -92,7 +95,11 @@ class FolderFiles:
             raise Problem(f"there is no folder {folder}; name a mirror by its folder, or by its URL")
         self._real = folder.resolve()
 
-    def read(self, path: str, most: int) -> bytes | None:
+    def read(self, wanted: Sequence[Wanted]) -> list[bytes | None]:
+        """One after the other."""
+        return [self._read(path, most) for path, most in wanted]
+
+    def _read(self, path: str, most: int) -> bytes | None:
         """Links are followed within the folder only: whoever made it does not choose what else is read."""
         file = self._folder / path
         try:
@@ -110,8 +117,8 @@ class FolderFiles:
 class WebFiles:
     """Of a web server, an object store or a node's door."""
 
-    def __init__(self, url: str) -> None:
-        """Raises `Problem` for what is no URL of a folder."""
+    def __init__(self, url: str, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        """`transport`: the way there, if it is not the network. Raises `Problem` for what is no URL of a folder."""
         self.where = url
         try:
             self._base = httpx.URL(url if url.endswith("/") else url + "/")
@@ -121,25 +128,44 @@ class WebFiles:
             raise Problem(f"{url} is no URL of a folder; name it without ? and #, as https://log.example/mirror")
         limits = httpx.Limits(max_connections=_AT_ONCE)
         headers = {"Accept-Encoding": "identity"}  # what is compressed has no bound before it is opened
-        self._http = httpx.Client(timeout=_PATIENCE_S, limits=limits, headers=headers, follow_redirects=False)
+        self._runner = asyncio.Runner()
+        self._http = httpx.AsyncClient(
+            timeout=_PATIENCE_S, limits=limits, headers=headers, follow_redirects=False, transport=transport
+        )
 
-    def read(self, path: str, most: int) -> bytes | None:
-        """What fails on the way is asked for again, a few times."""
+    def read(self, wanted: Sequence[Wanted]) -> list[bytes | None]:
+        """Several at a time. What fails on the way is asked for again, a few times."""
+        return self._runner.run(self._read_all(wanted))
+
+    async def _read_all(self, wanted: Sequence[Wanted]) -> list[bytes | None]:
+        at_once = asyncio.Semaphore(_AT_ONCE)
+
+        async def read(path: str, most: int) -> bytes | None:
+            async with at_once:
+                return await self._read(path, most)
+
+        return list(await asyncio.gather(*(read(path, most) for path, most in wanted)))
+
+    async def _read(self, path: str, most: int) -> bytes | None:
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                return self._read_once(path, most)
-            except httpx.TimeoutException:
-                raise self._late() from None
+                return await self._read_once(path, most)
+            except (httpx.TimeoutException, TimeoutError):
+                late = f"{self.where} did not send what it was asked for in time"
+                raise NotInTime(f"{late}; try again, or name another mirror") from None
             except (httpx.HTTPError, _Unfit) as error:
                 if attempt == _ATTEMPTS:
                     said = said_of(error) if isinstance(error, httpx.HTTPError) else str(error)
                     raise NotRunning(f"{self.where} cannot be read: {said}; name another mirror") from None
-            time.sleep(_FIRST_PAUSE_S * 2**attempt * random.uniform(0.5, 1.0))  # noqa: S311  no secret
+            await asyncio.sleep(_FIRST_PAUSE_S * 2**attempt * random.uniform(0.5, 1.0))  # noqa: S311  no secret
         raise AssertionError("the last attempt returns or raises")
 
-    def _read_once(self, path: str, most: int) -> bytes | None:
-        started_s, data = time.monotonic(), bytearray()
-        with self._http.stream("GET", self._base.join(path)) as response:
+    async def _read_once(self, path: str, most: int) -> bytes | None:
+        data, until_s = bytearray(), asyncio.get_running_loop().time() + 2 * _PATIENCE_S
+        async with (
+            asyncio.timeout_at(until_s) as limit,  # each byte may come in time, and all of them never
+            self._http.stream("GET", self._base.join(path)) as response,
+        ):
             if response.status_code in _GONE:
                 return None
             if response.is_redirect:
@@ -148,20 +174,17 @@ class WebFiles:
                 raise _Unfit(f"it answers {response.status_code}")
             if response.headers.get("content-encoding", "identity") != "identity":
                 raise Problem(f"{self.where} sends {path} compressed, though it was asked not to; name another mirror")
-            for piece in response.iter_raw():
+            async for piece in response.aiter_raw():
                 data += piece
                 if len(data) > most:
                     return bytes(data[: most + 1])
-                if time.monotonic() - started_s > _PATIENCE_S + len(data) / _SLOWEST_BYTES_A_S:
-                    raise self._late()
+                limit.reschedule(until_s + len(data) / _SLOWEST_BYTES_A_S)
         return bytes(data)
-
-    def _late(self) -> NotInTime:
-        return NotInTime(f"{self.where} did not send what it was asked for in time; try again, or name another mirror")
 
     def close(self) -> None:
         """Close connections."""
-        self._http.close()
+        with self._runner:
+            self._runner.run(self._http.aclose())
 
 
 def files_at(where: str | Path) -> Files:
@@ -182,19 +205,16 @@ class Mirror:
         self._files = files
         self._kept: OrderedDict[Part, tuple[Part, bytes]] = OrderedDict()
         self._kept_bytes = 0
-        self._pool: ThreadPoolExecutor | None = None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
         self._files.close()
 
     def checkpoint(self) -> tuple[Note, Checkpoint]:
         """The newest checkpoint, as its note says it. Raises `Problem` where there is none."""
-        data = self._files.read(CHECKPOINT_PATH, MAX_NOTE_BYTES)
+        data = self._files.read([(CHECKPOINT_PATH, MAX_NOTE_BYTES)])[0]
         if data is None:
             raise NoMirror(self.where, "it has no file checkpoint")
         try:
@@ -208,7 +228,10 @@ class Mirror:
     def state(self, log_size: int) -> MirroredState:
         """What all proofs at the checkpoint of so large a log have in common, as it tells it."""
         path = state_path(log_size)
-        return self.decoded(state_codec, self._read(path, MAX_STATE_BYTES), path)
+        data = self._files.read([(path, MAX_STATE_BYTES)])[0]
+        if data is None:
+            raise self._missing(path)
+        return self.decoded(state_codec, data, path)
 
     def item(self, series: Series, index: int, count: int) -> bytes:
         """One of so many items. Raises `Missing`, `DamagedStore`."""
@@ -225,18 +248,27 @@ class Mirror:
 
         Of a full one that is told, too, which may have more than the log at the checkpoint.
         """
-        if part not in self._kept:
-            self._keep(part, self._read_part(part))
+        self.fetch([part])
         self._kept.move_to_end(part)
         return self._kept[part]
 
     def fetch(self, parts: Iterable[Part]) -> None:
-        """Have these files at hand; several are read at a time. Raises as `file` does."""
+        """Have these files at hand; those that are not yet come together. Raises as `file` does."""
         missing = [one for one in dict.fromkeys(parts) if one not in self._kept]
-        if len(missing) > 1:
-            self._pool = self._pool or ThreadPoolExecutor(_AT_ONCE)
-            for part, found in zip(missing, self._pool.map(self._read_part, missing), strict=True):
-                self._keep(part, found)
+        gone = list[Part]()
+        for part, data in zip(missing, self._read(missing), strict=True):
+            if data is None:
+                gone.append(part)
+            else:
+                self._keep(part, (part, data))
+        full = [one._replace(width=one.series.span) for one in gone]
+        for part, read, data in zip(gone, full, self._read(full), strict=True):
+            if data is None:
+                raise self._missing(part.path)
+            self._keep(part, (read, data))
+
+    def _read(self, parts: Sequence[Part]) -> list[bytes | None]:
+        return self._files.read([(one.path, max_bytes(one)) for one in parts]) if parts else []
 
     def decoded(self, codec: Codec[T], data: bytes, path: str) -> T:
         """What the bytes are. Raises `DamagedStore`."""
@@ -252,19 +284,6 @@ class Mirror:
     def damaged(self, what: str) -> DamagedStore:
         """What to say where a mirror's files do not belong together."""
         return DamagedStore(f"what the mirror {self.where} holds is not sound: {what}; name another mirror, or a node")
-
-    def _read_part(self, part: Part) -> tuple[Part, bytes]:
-        for one in dict.fromkeys((part, part._replace(width=part.series.span))):
-            data = self._files.read(one.path, max_bytes(one))
-            if data is not None:
-                return one, data
-        raise self._missing(part.path)
-
-    def _read(self, path: str, most: int) -> bytes:
-        data = self._files.read(path, most)
-        if data is None:
-            raise self._missing(path)
-        return data
 
     def _missing(self, path: str) -> Missing:
         return Missing(f"the mirror {self.where} lacks {path}; name another mirror, or a node")

@@ -18,7 +18,6 @@ from tallystick.ledger.header import Header
 from tallystick.ledger.merkle import leaf_hash, root_from_path
 from tallystick.ledger.note import Note
 from tallystick.ledger.roots import LogRoots
-from tallystick.ledger.state import genesis_state
 from tallystick.ledger.trie import Trie
 from tallystick.problems import Ambiguous, NotInTime, NotThere, Problem
 from tallystick.proof.bundle import Bundle, Entrance
@@ -191,9 +190,6 @@ class _At:
     def _opened(self, index: int) -> tuple[Header, LogRoots]:
         """A block's header, and its state root as far as the log, as the tiles tell it."""
         block = self._block(index)
-        if index == 0:
-            state = genesis_state(self.head.genesis)
-            return state.tip, state.roots.of_log
         if block.log_size > self._size:
             raise self._mirror.damaged(f"after block {index} the log is larger than that of the checkpoint")
         log_root, headers_root = self._log.root(block.log_size), self._headers.root(index)

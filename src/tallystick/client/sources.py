@@ -1,18 +1,18 @@
 """Where the files of a log can be read: a mirror by its URL or folder, a node's folder, the file of a chain."""
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
-from threading import Lock
 from typing import Final
 
 import httpx
 
 from tallystick.client.doors import socket_address
-from tallystick.client.mirror import Files, WebFiles, files_at
+from tallystick.client.mirror import Files, Wanted, WebFiles, files_at
 from tallystick.host.data_folder import DataFolder
 
-_PATIENCE_S: Final = 30.0
+_HERE: Final = "http://tallystick/"
 
 
 class _NodeFiles(WebFiles):
@@ -20,10 +20,7 @@ class _NodeFiles(WebFiles):
 
     def __init__(self, folder: Path) -> None:
         """Raises `NotRunning`."""
-        address = socket_address(folder)
-        super().__init__("http://tallystick/")
-        self._http.close()
-        self._http = httpx.Client(transport=httpx.HTTPTransport(uds=address), timeout=_PATIENCE_S)
+        super().__init__(_HERE, httpx.AsyncHTTPTransport(uds=socket_address(folder)))
         self.where = str(folder)
 
 
@@ -32,28 +29,33 @@ class _ChainFiles:
 
     def __init__(self, path: Path) -> None:
         """Raises `StoreError`, `DamagedStore`."""
-        from tallystick.api.file_source import open_file  # noqa: PLC0415  # who reads a mirror needs none of it
-
         self.where = str(path)
-        self._runner, self._stack, self._turn = asyncio.Runner(), AsyncExitStack(), Lock()
+        self._runner, self._stack = asyncio.Runner(), AsyncExitStack()
         try:
-            app = self._runner.run(self._stack.enter_async_context(open_file(path)))
+            self._http = self._runner.run(self._opened(path))
         except BaseException:
             self._runner.close()
             raise
-        self._http = httpx.AsyncClient(transport=httpx.ASGITransport(app.asgi), base_url="http://tallystick")
 
-    def read(self, path: str, most: int) -> bytes | None:
-        """What the file's reader tells: one after the other, whichever thread asks."""
-        with self._turn:
-            response = self._runner.run(self._http.get(f"/{path}"))
+    async def _opened(self, path: Path) -> httpx.AsyncClient:
+        from tallystick.api.file_source import open_file  # noqa: PLC0415  # who reads a mirror needs none of it
+
+        app = await self._stack.enter_async_context(open_file(path))
+        http = httpx.AsyncClient(transport=httpx.ASGITransport(app.asgi), base_url=_HERE)
+        return await self._stack.enter_async_context(http)
+
+    def read(self, wanted: Sequence[Wanted]) -> list[bytes | None]:
+        """What the file's reader tells."""
+        return [self._runner.run(self._read(path, most)) for path, most in wanted]
+
+    async def _read(self, path: str, most: int) -> bytes | None:
+        response = await self._http.get(f"/{path}")
         return response.content[: most + 1] if response.status_code == httpx.codes.OK else None
 
     def close(self) -> None:
         """Close the file."""
-        self._runner.run(self._http.aclose())
-        self._runner.run(self._stack.aclose())
-        self._runner.close()
+        with self._runner:
+            self._runner.run(self._stack.aclose())
 
 
 def source_at(where: str) -> Files:

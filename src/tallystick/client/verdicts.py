@@ -9,8 +9,16 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from tallystick.api import proof_views as v
-from tallystick.api.proven import RESULTS, claims_view, exit_code_of, failure_view, proven_view
-from tallystick.client.proof_files import MEMBERS, PROOF, Found, RawProof
+from tallystick.api.proven import (
+    CONFLICT_ADVICE,
+    RESULTS,
+    advice_of,
+    claims_view,
+    exit_code_of,
+    failure_view,
+    proven_view,
+)
+from tallystick.client.proof_files import PROOF, Found, RawProof
 from tallystick.host.data_folder import DataFolder
 from tallystick.host.text import is_hex_digest
 from tallystick.host.trust import SHORTEST_ID, TrustError, TrustStore
@@ -207,7 +215,7 @@ class Verifier:
             return _Judged(None, conflict, self._conflict(ledger_id, files, conflict))
         except NotProven as failed:
             verdict = failed.verdict if isinstance(failed.verdict, Verdict) else None
-            judged = _Judged(verdict, failed, _advice_if_mixed(bundle, failed))
+            judged = _Judged(verdict, failed, advice_of(failed, bundle))
         if judged.verdict is None:
             return judged
         if trust.until is not None and (late := _after(trust.until, judged.verdict)) is not None:
@@ -235,7 +243,6 @@ class Verifier:
 
     def _conflict(self, ledger_id: bytes, files: RawProof, conflict: Conflict) -> str:
         """Keep both histories; what to do next."""
-        shows = "members of this ledger signed two histories, or their keys were stolen: show both to its members"
         trust, newest = self._trust_in(ledger_id), self._newest.get(ledger_id)
         try:
             if newest is not None and trust.is_kept:
@@ -248,7 +255,7 @@ class Verifier:
         except TrustError as error:
             self.warnings.append(f"the evidence is not kept: {error}")
             place = None
-        return f"{shows}; what shows it is kept in {place}" if place is not None else shows
+        return f"{CONFLICT_ADVICE}; what shows it is kept in {place}" if place is not None else CONFLICT_ADVICE
 
     def _judge_newer(self, bundle: Bundle, judged: _Judged, found: Found, fetch: Fetch) -> tuple[_Judged, str | None]:
         """By a newer proof of the same certificate, under the same trust: never by what a node merely says."""
@@ -336,14 +343,6 @@ def _issuer_asked(asked: str | None, bundle: Bundle) -> str | None:
     if asked is not None and is_hex_digest(asked.lower(), SHORTEST_ID) and key.startswith(asked.lower()):
         return key
     return asked
-
-
-def _advice_if_mixed(bundle: Bundle, failed: NotProven) -> str | None:
-    """What to do if members who stand beside the proof do not lead to it: those of another are told by nothing else."""
-    if bundle.extra.hand_over is not None or failed.rule not in (Rule.P4, Rule.P5):
-        return None
-    mixed = f"if {MEMBERS} beside it was made for another proof, of this file, too"
-    return f"do not rely on it; {mixed}, make it anew: tallystick prove"
 
 
 def _is_before(one: Verdict, other: Verdict) -> bool:

@@ -80,12 +80,10 @@ class MirrorFolder:
             except BlockingIOError:
                 advice = "end that one first, or name another folder"
                 raise DataInUse(f"another process writes a mirror into {self.folder}; {advice}") from None
-            with self._explained():
-                self._clear()
-                (self.folder / _UNFINISHED).mkdir()
+            self._published()
             yield
-            self._clear()
         finally:
+            self._clear()
             os.close(descriptor)
 
     def _clear(self) -> None:
@@ -102,6 +100,8 @@ class MirrorFolder:
         head, before = self._checked(note, state), self._published()
         self._check_continues(before, head)
         with self._explained():
+            self._clear()
+            (self.folder / _UNFINISHED).mkdir()
             if before is not None and before.state is not None and before.checkpoint == head.checkpoint:
                 head = head._replace(state=before.state)  # of an earlier block, maybe, with the same log
             else:
@@ -224,10 +224,11 @@ class MirrorFolder:
             if target.stat().st_size == len(data) and target.read_bytes() == data:
                 return
         unfinished = self.folder / _UNFINISHED / "file"
-        with unfinished.open("wb", buffering=0) as stream:
+        with unfinished.open("wb") as stream:
             stream.write(data)
             os.fchmod(stream.fileno(), _FILE_MODE)
             if is_last:
+                stream.flush()
                 os.fsync(stream.fileno())
         try:
             unfinished.replace(target)
