@@ -5,10 +5,13 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 from tests.integration.command_line import cli, in_json
+from tests.integration.test_proving import NAMES, replaced
 from tests.mirrors import mirror_files
 from tests.proving import ProvenLedger, short_epochs
 
 from tallystick.client import rederiving
+from tallystick.host.seen_logs import SeenLogs
+from tallystick.host.trust import TrustedLedger, TrustStore
 from tallystick.ledger.errors import Rule
 from tallystick.problems import ExitCode
 from tallystick.storage.mirror import HEADERS, IDS, bundle, header_codec, items_in, part_with
@@ -92,6 +95,41 @@ def test_a_fork_of_the_members_is_kept_and_judged_by_their_stake(tmp_path, mirro
     assert "30 of 40 staked" in said
     assert "more than 1/3" in said
     assert audit(tmp_path, mirrored.folder)["entries"] == 0
+
+
+def test_a_history_that_proofs_contradict_is_not_taken_though_it_is_seen_for_the_first_time(tmp_path, mirrored):
+    """What was verified by proofs is kept as anchors: here that of the honest checkpoint's block."""
+    audit(tmp_path, mirrored.write())
+    seen = SeenLogs(TrustStore(tmp_path / "trust")).get(GENESIS.origin)
+    assert seen is not None
+    assert seen.anchor is not None
+    store = TrustStore(tmp_path / "other")
+    store.add(TrustedLedger("ours", GENESIS.ledger_id, 0, "a test", None, (seen.anchor,)))
+    fork = Mirrored(tmp_path / "x", "fork").forge(9, "ben").write()
+    args = ("audit", str(fork), "--ledger", "ours", "--trust", "other")
+    told = in_json(*args, cwd=tmp_path, expect=ExitCode.OTHER_HISTORY)
+    assert "another history than the proofs that were verified here" in told["detail"]
+    assert not (tmp_path / "other" / "logs").exists()
+    args = ("audit", str(mirrored.folder), "--ledger", "ours", "--trust", "other")
+    assert in_json(*args, cwd=tmp_path)["size"] == 27
+
+
+def test_members_who_joined_later_are_known_by_what_was_audited_and_not_by_the_genesis(tmp_path):
+    """All founders' keys were replaced before the two histories part."""
+    honest, fork = Mirrored(tmp_path, "honest"), Mirrored(tmp_path / "x", "fork")
+    for one in (honest, fork):
+        one.forge(1)
+        for name in NAMES:
+            replaced(one.ledger, name, f"{name}-2")
+    audit(tmp_path, honest.forge(2, "ada-2").write())
+    audit(tmp_path, fork.forge(3, "ben-2").write(), expect=ExitCode.OTHER_HISTORY)
+    (path,) = (tmp_path / "trust").glob("conflicts/*/*.tlog-conflict")
+    args = ("verify", str(path), "--ledger", GENESIS.ledger_id.hex(), "--trust")
+    by_genesis = in_json(*args, "elsewhere", cwd=tmp_path, expect=ExitCode.NOT_TRUSTED)
+    assert (by_genesis["stake"], len(by_genesis["signers"])) == (0, 4)
+    audited = in_json(*args, "trust", cwd=tmp_path)
+    assert (audited["trusted"], audited["stake"], audited["total_stake"]) == (True, 40, 40)
+    assert audited["epoch"] > 0
 
 
 def test_an_older_copy_of_a_ledger(tmp_path, mirrored):

@@ -240,7 +240,7 @@ class ConflictVerdict(Answer, frozen=True, kw_only=True):
     other_root: str | None
     """Of the smaller size, by the larger log; `null`: both are of one size."""
     trusted: bool
-    """Whether the log is one that the verifier trusts, by its ledger or its policy."""
+    """Whether a policy vouches for the keys, or the ledger is trusted and they are of members who are known here."""
     signers: list[str]
     """Keys that signed both: those that the verifier knows, or where it knows none, those that the file names."""
     epoch: int | None

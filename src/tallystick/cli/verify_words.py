@@ -270,4 +270,4 @@ def tell_conflict(told: v.ConflictVerdict) -> None:
         meaning = "more than 1/3: at least so many broke the rules" if is_proof else "no more than 1/3"
         say(field("with", f"{share}; {meaning}"))
     if not told.trusted:
-        say("Whose keys these are, the file alone does not say: trust the ledger, or name a policy with --policy.")
+        say("Whose keys these are is not known here: trust the ledger and verify a proof of it, or name a --policy.")

@@ -88,7 +88,8 @@ class LogAudit:
             other = conflict
         self._check_grown()
         if other is not None:
-            raise OtherHistory(f"{other.reason}: {_SHOW}") from None
+            said = f"{self._mirror.where} shows another history than the proofs that were verified here: {other.reason}"
+            raise OtherHistory(f"{said}; keep a copy of it, and {_SHOW}") from None
 
     def rederive(self, all_of_it: bool, on_done: OnDone) -> tuple[int, int]:
         """Derive what is new, or all; returns since which entry, and how many blocks. Raises `Problem`."""
@@ -188,7 +189,9 @@ class LogAudit:
         conflict = make_conflict(self.before.note, self.note, self._keys(), shown, genesis)
         path: Path = self._logs.keep_conflict(conflict)
         judge = f"tallystick verify {shlex.quote(str(path))}"
-        return OtherHistory(f"{self.checkpoint.origin} has two histories, both signed: {judge} says by whom; {_SHOW}")
+        return OtherHistory(
+            f"{self.checkpoint.origin} has two histories, both signed: {judge} says by whom; keep that, and {_SHOW}"
+        )
 
     def _keys(self) -> Iterable[NoteKey]:
         """Those that may have signed both."""
@@ -200,7 +203,7 @@ class LogAudit:
             yield cosigner_key(self.checkpoint.origin, key)
 
 
-_SHOW: Final = "keep that, and show it to the log's members or operators, and to others who rely on it"
+_SHOW: Final = "show it to the log's members or operators, and to others who rely on it"
 
 
 def log_of_key(key: NoteKey) -> TrustedLog:

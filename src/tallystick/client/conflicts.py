@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 
 from tallystick.api.proof_views import ConflictVerdict
 from tallystick.api.proven import exit_code_of
+from tallystick.host.seen_logs import SeenLogs
 from tallystick.host.text import is_hex_digest
 from tallystick.host.trust import TrustedLedger, TrustStore
 from tallystick.ledger.checkpoint import cosigner_key, log_key
@@ -56,10 +57,11 @@ def judge_conflict(
     first, second = conflict.checkpoints
     ledger_id = _ledger_in(first.origin)
     kept = _trusted(store, ledger, ledger_id)
-    is_trusted = kept is not None or policy is not None
-    signed = _most(conflict, first.origin, _known_voters(conflict, ledger_id, kept))
-    named = policy.keys if policy is not None else conflict.keys
-    signers = signed.keys if signed is not None and kept is not None else conflict.signers(named)
+    signed = _most(conflict, first.origin, _known_voters(conflict, store, ledger_id, kept))
+    is_known = kept is not None and signed is not None and bool(signed.keys)
+    signers = signed.keys if signed is not None and is_known else None
+    if signers is None:
+        signers = conflict.signers(policy.keys if policy is not None else conflict.keys)
     if not signers:
         raise NoConflict(Refused(Rule.A3, "no key that is known here signed both"))
     return ConflictVerdict(
@@ -68,7 +70,7 @@ def judge_conflict(
         sizes=[first.size, second.size],
         roots=[first.root.hex(), second.root.hex()],
         other_root=conflict.root.hex() if conflict.root is not None else None,
-        trusted=is_trusted,
+        trusted=is_known or policy is not None,
         signers=sorted(one.hex() for one in signers),
         epoch=signed.epoch if signed is not None else None,
         stake=signed.stake if signed is not None else None,
@@ -95,9 +97,12 @@ def _trusted(store: TrustStore, ledger: str | None, ledger_id: bytes | None) -> 
 
 
 def _known_voters(
-    conflict: TlogConflict, ledger_id: bytes | None, kept: TrustedLedger | bytes | None
+    conflict: TlogConflict, store: TrustStore, ledger_id: bytes | None, kept: TrustedLedger | bytes | None
 ) -> Iterable[tuple[int, Voters]]:
-    """Epochs with their voters: the first, by the genesis that leads to the id, and those that were verified."""
+    """Epochs with their voters: the first, by the genesis that leads to the id, and those verified here.
+
+    Raises `NoConflict` for the genesis of another ledger, `TrustError`, `DamagedStore`.
+    """
     if conflict.genesis is not None and ledger_id is not None:
         try:
             genesis = decode_genesis(conflict.genesis)
@@ -108,6 +113,9 @@ def _known_voters(
         yield 0, genesis.stakes().members
     if isinstance(kept, TrustedLedger):
         yield from ((one.epoch, one.voters) for one in kept.anchors)
+    seen = SeenLogs(store).get(conflict.checkpoints[0].origin) if kept is not None else None
+    if seen is not None and seen.anchor is not None:
+        yield seen.anchor.epoch, seen.anchor.voters
 
 
 def _most(conflict: TlogConflict, origin: str, known: Iterable[tuple[int, Voters]]) -> _Signed | None:

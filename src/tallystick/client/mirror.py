@@ -119,7 +119,7 @@ class WebFiles:
     """Of a web server, an object store or a node's door."""
 
     def __init__(self, url: str, transport: httpx.AsyncBaseTransport | None = None) -> None:
-        """`transport`: how to get there, if not over TCP. Raises `Problem` for what is no URL of a folder."""
+        """`transport`: the way there, if it is not the network. Raises `Problem` for what is no URL of a folder."""
         self.where = url
         try:
             self._base = httpx.URL(url if url.endswith("/") else url + "/")
@@ -131,7 +131,7 @@ class WebFiles:
         headers = {"Accept-Encoding": "identity"}  # what is compressed has no bound before it is opened
         self._runner = asyncio.Runner()
         self._http = httpx.AsyncClient(
-            transport=transport, timeout=_PATIENCE_S, limits=limits, headers=headers, follow_redirects=False
+            timeout=_PATIENCE_S, limits=limits, headers=headers, follow_redirects=False, transport=transport
         )
 
     def read(self, wanted: Sequence[Wanted]) -> list[bytes | None]:

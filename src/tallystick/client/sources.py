@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
-from threading import Lock
+from typing import Final
 
 import httpx
 
@@ -12,46 +12,57 @@ from tallystick.client.doors import socket_address
 from tallystick.client.mirror import Files, Wanted, WebFiles, files_at
 from tallystick.host.data_folder import DataFolder
 
+_HERE: Final = "http://tallystick/"
+
+
+class _NodeFiles(WebFiles):
+    """Of a running node, by the socket in its folder."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises `NotRunning`."""
+        super().__init__(_HERE, httpx.AsyncHTTPTransport(uds=socket_address(folder)))
+        self.where = str(folder)
+
 
 class _ChainFiles:
     """Of a chain's file, all of which is checked before."""
 
     def __init__(self, path: Path) -> None:
         """Raises `StoreError`, `DamagedStore`."""
-        from tallystick.api.file_source import open_file  # noqa: PLC0415  # who reads a mirror needs none of it
-
         self.where = str(path)
-        self._runner, self._stack, self._turn = asyncio.Runner(), AsyncExitStack(), Lock()
+        self._runner, self._stack = asyncio.Runner(), AsyncExitStack()
         try:
-            app = self._runner.run(self._stack.enter_async_context(open_file(path)))
+            self._http = self._runner.run(self._opened(path))
         except BaseException:
             self._runner.close()
             raise
-        self._http = httpx.AsyncClient(transport=httpx.ASGITransport(app.asgi), base_url="http://tallystick")
+
+    async def _opened(self, path: Path) -> httpx.AsyncClient:
+        from tallystick.api.file_source import open_file  # noqa: PLC0415  # who reads a mirror needs none of it
+
+        app = await self._stack.enter_async_context(open_file(path))
+        http = httpx.AsyncClient(transport=httpx.ASGITransport(app.asgi), base_url=_HERE)
+        return await self._stack.enter_async_context(http)
 
     def read(self, wanted: Sequence[Wanted]) -> list[bytes | None]:
-        """What the file's reader tells: one after the other, whichever thread asks."""
-        with self._turn:
-            return self._runner.run(self._read_all(wanted))
+        """What the file's reader tells."""
+        return [self._runner.run(self._read(path, most)) for path, most in wanted]
 
-    async def _read_all(self, wanted: Sequence[Wanted]) -> list[bytes | None]:
-        responses = [(await self._http.get(f"/{path}"), most) for path, most in wanted]
-        return [one.content[: most + 1] if one.status_code == httpx.codes.OK else None for one, most in responses]
+    async def _read(self, path: str, most: int) -> bytes | None:
+        response = await self._http.get(f"/{path}")
+        return response.content[: most + 1] if response.status_code == httpx.codes.OK else None
 
     def close(self) -> None:
         """Close the file."""
-        self._runner.run(self._http.aclose())
-        self._runner.run(self._stack.aclose())
-        self._runner.close()
+        with self._runner:
+            self._runner.run(self._stack.aclose())
 
 
 def source_at(where: str) -> Files:
-    """The files of the log there. Raises `Problem` for what is no place of one, `NotRunning`."""
+    """The files of the log there. Raises `Problem` for what is no place of one."""
     path = Path(where).expanduser()
     if "://" not in where and path.is_file():
         return _ChainFiles(path)
     if "://" not in where and DataFolder(path).is_there:
-        files = WebFiles("http://tallystick/", httpx.AsyncHTTPTransport(uds=socket_address(path)))
-        files.where = str(path)
-        return files
+        return _NodeFiles(path)
     return files_at(where)
