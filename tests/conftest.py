@@ -24,17 +24,25 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
 _SLOWEST = (
-    "test_campaign",
-    "test_crashes",
+    "test_governing",
     "test_operate",
-    "test_guard_running",
-    "test_late_joiner",
-    "test_package",
-    "test_clock_skew",
+    "test_campaign",
     "test_explore",
     "test_cli",
+    "test_governing_doors",
+    "test_crashes",
+    "test_gossip_tree",
+    "test_clock_skew",
+    "test_guard_running",
+    "test_local_network",
+    "test_governed",
+    "test_check",
+    "test_verification",
+    "test_certify",
+    "test_package",
+    "test_late_joiner",
 )
-"""Test files that take half a minute and more, the longest first: a worker that gets one last lets the others wait."""
+"""Test files that take half a minute or so, the longest first: a worker that gets one last lets the others wait."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

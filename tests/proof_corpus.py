@@ -13,7 +13,7 @@ from tallystick.ledger.keys import Verify
 from tallystick.ledger.merkle import leaf_hash, root_from_path
 from tallystick.ledger.tlog_policy import parse_policy
 from tallystick.ledger.tlog_proof import parse_proof
-from tallystick.proof.bundle import read_bundle
+from tallystick.proof.bundle import Bundle, read_bundle
 from tallystick.proof.members import Anchor
 from tallystick.proof.verify import Demand, Verdict, verify
 
@@ -31,9 +31,22 @@ def read(name: str | None) -> bytes | None:
 
 def verdict_of(case: dict[str, Any]) -> Verdict:
     """Raises `Refused`."""
-    asked, proof, policy = case["demand"], read(case["proof"]), read(case["demand"]["policy"])
-    document = LISTED["document"]
-    demand = Demand(
+    demand = demand_of(case)
+    return verify(bundle_of(case), demand)
+
+
+def bundle_of(case: dict[str, Any]) -> Bundle:
+    """The proof with the files beside it. Raises `Refused`."""
+    proof = read(case["proof"])
+    assert proof is not None
+    return read_bundle(proof, read(case["members"]), read(case["payload"]))
+
+
+def demand_of(case: dict[str, Any]) -> Demand:
+    """What the verifier trusts and asks for. Raises `Refused` for a policy that is none."""
+    asked, document = case["demand"], LISTED["document"]
+    policy = read(asked["policy"])
+    return Demand(
         now_ms=LISTED["now_ms"],
         ledger_id=bytes.fromhex(asked["ledger"]) if asked["ledger"] else None,
         anchors=tuple(_anchors.decode(bytes.fromhex(one)) for one in asked["anchors"]),
@@ -46,8 +59,6 @@ def verdict_of(case: dict[str, Any]) -> Verdict:
         fresh_ms=asked["fresh_ms"],
         verify_ml_dsa=ml_dsa_verifier() if asked.get("verifies_ml_dsa") else None,
     )
-    assert proof is not None
-    return verify(read_bundle(proof, read(case["members"]), read(case["payload"])), demand)
 
 
 def accepted_by_others(case: dict[str, Any]) -> bool:

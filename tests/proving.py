@@ -13,8 +13,9 @@ from tallystick.ledger.file_statement import FileStatement, file_payload
 from tallystick.ledger.genesis import Genesis
 from tallystick.node.checkpoints import Countersigned
 from tallystick.proof.bundle import Bundle, read_bundle
+from tallystick.proof.making import ProofFiles
 from tallystick.proof.verify import Demand, Verdict, verify
-from tallystick.storage.proving import ProofFiles, Prover
+from tallystick.storage.proving import Prover
 from tallystick.storage.store import Store
 from tests.builders import START_MS
 from tests.governed import FinalGovernedScribe, directory_genesis

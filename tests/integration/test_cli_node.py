@@ -90,7 +90,8 @@ def test_the_help_names_no_type_of_python(tmp_path: Path, command: tuple[str, ..
         assert re.search(r"--note +NOTE +More about it", shown)
 
 
-SILENT = {(), ("key",), ("guard",), ("names",), ("member",), ("motion",), ("issuer",), ("trust",), ("run",), ("up",)}
+GROUPS = ("key", "guard", "names", "member", "motion", "issuer", "trust", "witness")
+SILENT = {(), ("run",), ("up",), *((name,) for name in GROUPS)}
 """They end when they are told to, or only name further commands."""
 IN_JSON = [one for one in ALL_COMMANDS if one not in SILENT]
 
@@ -133,6 +134,9 @@ ARGUMENTS: dict[tuple[str, ...], Sequence[str]] = {
     ("show", "certificate"): ["ab" * 32],
     ("show", "member"): ["Ada"],
     ("guard", "move"): ["elsewhere"],
+    ("audit",): ["elsewhere"],
+    ("witness", "new"): ["witness.example"],
+    ("witness", "add-log"): ["log.example"],
     ("backup",): ["copy.db"],
     ("unban",): ["ab" * 32],
 }
@@ -146,6 +150,9 @@ def test_what_is_in_the_way_in_an_empty_folder_is_told_as_json(tmp_path: Path, c
         ("join",): ExitCode.REFUSED,
         ("trust", "show"): ExitCode.NOT_THERE,
         ("trust", "remove"): ExitCode.NOT_THERE,
+        ("audit",): ExitCode.NOT_TRUSTED,
+        ("witness", "show"): ExitCode.NOT_THERE,
+        ("witness", "add-log"): ExitCode.REFUSED,
     }
     expected = (others[command],) if command in others else (ExitCode.USAGE, ExitCode.NOT_RUNNING)
     assert told["exit_code"] in expected, told

@@ -18,13 +18,13 @@ from tests.proving import ProvenLedger, short_epochs
 
 from tallystick.client.blocking import Client
 from tallystick.client.proof_files import MEMBERS, PAYLOAD, PROOF, read_proof
-from tallystick.client.proof_writing import certificate_in, write_proof
+from tallystick.client.proof_writing import certificate_in, proven_by, write_proof
 from tallystick.host.clock import now_ms
 from tallystick.ledger.tlog_policy import parse_policy
-from tallystick.problems import CannotMake, UnreadableFile
+from tallystick.problems import CannotMake, DamagedStore, UnreadableFile
+from tallystick.proof import making
+from tallystick.proof.making import ProofFiles
 from tallystick.proof.verify import Demand, Verdict, verify
-from tallystick.storage import proving as storage_proving
-from tallystick.storage.proving import ProofFiles
 
 
 @pytest.fixture(scope="module")
@@ -298,6 +298,21 @@ def test_a_chains_file_proves_as_the_node_does(user: User) -> None:
     assert user.verdict(made["proof"]).certificate.id.hex() == one["outcome"]["id"]
 
 
+def test_a_proof_for_who_knows_a_later_epoch_is_checked_from_there(tmp_path: Path) -> None:
+    ledger = ProvenLedger(tmp_path / "chain.db", short_epochs(4))
+    one = ledger.scribe.statement()
+    ledger.forge(one)
+    for name in ("ada", "ben"):
+        replaced(ledger, name, f"{name}-2")
+    ledger.forge(ledger.scribe.statement("ada-2"))
+    at, ledger_id = ledger.countersigned(), ledger.genesis.ledger_id
+    for since in range(at.voters.number + 1):
+        made = ledger.prove(one, at, since)
+        assert proven_by(made, ledger_id, now_ms()).certificate == one
+        with pytest.raises(DamagedStore, match=r"what was made is no proof that holds: \[P3\].*nothing was written"):
+            proven_by(made, bytes(32), now_ms())
+
+
 def test_what_stands_beside_a_proof_is_written_first_and_nothing_of_somebody_elses_is_lost(tmp_path: Path) -> None:
     ledger = ProvenLedger(tmp_path / "chain.db")
     one, payload = ledger.about()
@@ -337,7 +352,7 @@ def test_a_renewal_that_is_cut_off_between_its_files_is_told_and_mended_by_anoth
         ledger.forge(ledger.scribe.statement("ada-2"))
         at = ledger.countersigned()
         most = len(read_proof_of(ledger.prove(one, at)).extra.encoded) - len(payload.encoded)
-        monkeypatch.setattr(storage_proving, "MAX_EXTRA_BYTES", most - 1)
+        monkeypatch.setattr(making, "MAX_EXTRA_BYTES", most - 1)
         made.append(ledger.prove(one, at))
         monkeypatch.undo()
     before, after = made

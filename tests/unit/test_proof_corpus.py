@@ -35,13 +35,31 @@ def test_the_verdict_is_the_one_listed(case):
         told = case["said"].get("ml_dsa", {"signed": [], "stake": 0, "unchecked": []})
         assert told["signed"] == [key.hex() for key in verdict.ml_dsa.signed]
         assert (told["stake"], len(told["unchecked"])) == (verdict.ml_dsa_stake, len(verdict.ml_dsa.unchecked))
-        assert (case["exit"], case["verdict"]) == (0, "valid")
+        assert (case["exit"], case["verdict"], case["failure"]) == (0, "valid", None)
         return
     with pytest.raises(Refused) as caught:
         verdict_of(case)
     assert caught.value.rule.name == case["rule"], caught.value
     assert case["exit"] == (6 if case["name"] in UNUSABLE else EXITS[caught.value.rule])
     assert case["verdict"] == VERDICTS[case["exit"]]
+    failure = case["failure"]
+    assert (failure["rule"], failure["reason"]) == (case["rule"], caught.value.reason)
+
+
+def test_words_say_the_verdict_and_what_to_do_next():
+    """Of each case the first line; below it the check and the advice of those that are refused."""
+    for case in CASES:
+        first, *more = case["told"]
+        if case["name"] in UNUSABLE:
+            assert (more, first.startswith("error: [P1] ")) == ([], True), case["name"]
+        elif case["rule"] is None:
+            assert first.startswith("✓ "), case["name"]
+            assert any(case["said"]["certificate"] in line for line in more), case["name"]
+        else:
+            failure = case["failure"]
+            assert first.startswith("× "), case["name"]
+            assert more[0] == f"  check        {failure['rule']}, {failure['step']}"
+            assert more[1] == f"  do next      {failure['advice']}"
 
 
 @needs_ml_dsa

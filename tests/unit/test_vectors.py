@@ -25,7 +25,7 @@ from tallystick.ledger.encoding import Codec, encode
 from tallystick.ledger.errors import Rule
 from tallystick.ledger.genesis import decode_genesis
 from tallystick.ledger.keys import is_signed
-from tallystick.ledger.merkle import leaf_hash, root_from_path
+from tallystick.ledger.merkle import leaf_hash, root_from_consistency, root_from_path
 from tallystick.ledger.messages import Message, decode_message, encode_message
 from tallystick.ledger.names import FOLDING, fold
 from tallystick.ledger.trie import Trie, TrieProof, proven_value
@@ -300,6 +300,8 @@ def test_merkle_proofs_verify():
     for one in vectors["consistency"]:
         proof = [unhex(step) for step in one["proof"]]
         assert verify_consistency(one["old_size"], roots[one["old_size"]], one["size"], roots[one["size"]], proof)
+        led_to = root_from_consistency(roots[one["old_size"]], one["old_size"], one["size"], proof)
+        assert led_to == roots[one["size"]]
 
 
 def test_tries_have_their_roots_and_their_proofs_verify():

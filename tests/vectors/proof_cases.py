@@ -20,10 +20,10 @@ from tallystick.ledger.tlog_policy import parse_policy
 from tallystick.ledger.tlog_proof import parse_proof
 from tallystick.ledger.wallet import Wallet
 from tallystick.node.checkpoints import Countersigned
-from tallystick.proof.bundle import HandOver, ProofExtra, extra_codec, read_bundle
+from tallystick.proof.bundle import Bundle, HandOver, ProofExtra, extra_codec, read_bundle
+from tallystick.proof.making import ProofFiles
 from tallystick.proof.members import Anchor
 from tallystick.proof.verify import Demand, Verdict, verify
-from tallystick.storage.proving import ProofFiles
 from tests.curve import BASE, TORSION, L, add, challenge, encoded, times
 from tests.proving import NOW_MS, ProvenLedger
 
@@ -106,7 +106,12 @@ class Case(NamedTuple):
 
     def judge(self) -> Verdict:
         """Raises `Refused`."""
-        return verify(read_bundle(self.proof, self.members, self.payload), self.asked.demand)
+        return verify(self.bundle, self.asked.demand)
+
+    @property
+    def bundle(self) -> Bundle:
+        """The proof, read. Raises `Refused` (P1, P2)."""
+        return read_bundle(self.proof, self.members, self.payload)
 
 
 class Family:

@@ -10,6 +10,7 @@ from tests import ml_dsa
 from tests.proving import NOW_MS, short_epochs
 from tests.vectors import proof_claims, proof_forms, proof_ledgers, proof_ml_dsa
 from tests.vectors.proof_cases import DOCUMENT, REPORT, VERDICTS, Case, on_a_new_ledger
+from tests.vectors.proof_told import told_of
 
 FOLDER = Path(__file__).parent / "proofs"
 DOCUMENT_NAME = "document.txt"
@@ -65,6 +66,7 @@ def make() -> dict[str, bytes]:
                 "rule": case.rule and case.rule.name,
                 "exit": case.exit_code,
                 "said": _said(case) if case.rule is None else None,
+                **told_of(case, DOCUMENT_NAME, file(f"{case.name}.tlog-proof", case.proof) or ""),
                 "others": {"policy": file(f"{case.name}.policy", case.others_policy.encode()), "leaf": case.leaf.hex()},
             }
         )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import asdict
 
 from tallystick.api.continuation_view import continuation_view
-from tallystick.api.governed_views import Organisation
+from tallystick.api.governed_views import Organisation, Validity
 from tallystick.api.views import Answer, Continuation, Problem, View, ViewNumber
 from tallystick.consensus import signing_guard
 from tallystick.host.data_folder import DataFolder
@@ -347,6 +347,13 @@ class ProofMade(View, frozen=True, kw_only=True):
     block_index: int
     """The last block of the log that was countersigned."""
     block_timestamp_ms: int
+    status_ms: int
+    """As of when its status is known, as holders of more than 2/3 of the stake say: a later revocation does not
+    show."""
+    validity: Validity | None
+    """As of then; `null`: it is no statement, and has none."""
+    is_content_gone: bool
+    """Whether the content that it covers is not in the proof, nor beside it: erased, or, from a mirror, not at hand."""
     was_there: bool
     """Whether it took the place of an earlier proof of the same certificate."""
 
@@ -367,6 +374,16 @@ class ProofsMade(Answer, frozen=True, kw_only=True):
     """Those of several that could not be made."""
 
 
+class PageShown(Answer, frozen=True, kw_only=True):
+    """The page that verifies in a browser."""
+
+    address: str
+    """To be opened: of the copy, if one was made."""
+    path: str
+    version: str
+    """Of the package, and how the SHA-256 of the page's script begins; the page says the same at its end."""
+
+
 class PolicyMade(Answer, frozen=True, kw_only=True):
     """A policy of C2SP for the members of an epoch."""
 
@@ -380,3 +397,41 @@ class PolicyMade(Answer, frozen=True, kw_only=True):
     needed: int
     """Any so many of them hold more than 2/3 of the stake."""
     warnings: list[str]
+
+
+class WitnessedLog(View, frozen=True):
+    """A log of others that a witness cosigns."""
+
+    origin: str
+    key: str
+    """As its operator gives it (C2SP signed-note)."""
+    size: int
+    """Of the latest checkpoint that was cosigned; 0: none was."""
+
+
+class WitnessShown(Answer, frozen=True, kw_only=True):
+    """A witness of others' logs."""
+
+    key: str
+    """What operators of logs take (C2SP signed-note, type 0x04)."""
+    logs: list[WitnessedLog]
+
+
+class Exported(Answer, frozen=True, kw_only=True):
+    """What `export` wrote into a mirror."""
+
+    folder: str
+    ledger_id: str
+    log_size: int
+    """Certificates in the mirror, by its checkpoint."""
+    log_root: str
+    certificates: int
+    """That are new in it."""
+    files: int
+    """That were written, by this run."""
+    size_bytes: int
+    """Of those."""
+    duration_ms: int
+    """For writing; checking a chain's file before that takes longer."""
+    checkpoints: int
+    """That were published: one, or with `--follow` as many as came."""

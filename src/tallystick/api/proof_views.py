@@ -193,12 +193,14 @@ class FileVerdict(View, frozen=True, kw_only=True):
     size_bytes: int | None
     proof: str | None
     """The proof's file; `null`: there is none."""
+    is_attached: bool = False
+    """Whether that is the PDF itself: the document is the PDF as it was before, the first `size_bytes` of it."""
     exit_code: int
     result: str
     """`verified`, `not_trusted`, `no_proof`, `not_proven`, `other_document`, `other_issuer`, `not_valid`,
     `not_fresh`, or, of one of several, `unreadable`."""
     online: str | None
-    """The URL of the node whose newer proof was verified instead; `null`: the file's own was."""
+    """The node or mirror whose newer proof was verified instead, as it was named; `null`: the file's own was."""
     claims: Claims | None
     """`null`: there is no proof that can be read."""
     proven: Proven | None
@@ -215,3 +217,46 @@ class Verdicts(Answer, frozen=True, kw_only=True):
     files: list[FileVerdict]
     verified: int
     warnings: list[str]
+
+
+class Audited(Answer, frozen=True, kw_only=True):
+    """A log that was audited, and found to be in order."""
+
+    source: str
+    """As it was named."""
+    origin: str
+    """What the log calls itself, signed by whom the auditor trusts."""
+    size: int
+    """How many entries it has."""
+    root: str
+    """RFC 6962, of all of them; 32 bytes."""
+    seen_before: int | None
+    """How many it had when it was last seen; `null`: never."""
+    derived_since: int
+    """The first entry that was derived again now."""
+    entries: int
+    """How many were."""
+    blocks: int
+    """Of a ledger, how many of its blocks were."""
+
+
+class ConflictVerdict(Answer, frozen=True, kw_only=True):
+    """What a file of two checkpoints that conflict shows."""
+
+    path: str
+    origin: str
+    sizes: list[int]
+    """Of the smaller log, and of the larger."""
+    roots: list[str]
+    """As they were signed, 32 bytes each."""
+    other_root: str | None
+    """Of the smaller size, by the larger log; `null`: both are of one size."""
+    trusted: bool
+    """Whether a policy vouches for the keys, or the ledger is trusted and they are of members who are known here."""
+    signers: list[str]
+    """Keys that signed both: those that the verifier knows, or where it knows none, those that the file names."""
+    epoch: int | None
+    """Of which the next two are; `null`: no members of this log are known."""
+    stake: int | None
+    """Of these keys, in an epoch that is known."""
+    total_stake: int | None

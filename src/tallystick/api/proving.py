@@ -13,7 +13,8 @@ from tallystick.ledger.checkpoint import MAX_LOG_LINES
 from tallystick.node.checkpoints import Countersigned
 from tallystick.node.events import Action, FreshCheckpointAsked
 from tallystick.problems import NotRunning, NotThere, NotYet
-from tallystick.storage.proving import ProofFiles, Prover, signed_note, status_s
+from tallystick.proof.making import ProofFiles
+from tallystick.storage.proving import Prover, signed_note, status_s
 from tallystick.storage.store import Store
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ class Proofs:
     def __init__(self, reader: "LedgerReader", store: Store, read: "Thread", checkpoints: Checkpoints) -> None:
         """On the thread that reads."""
         self._reader, self._read, self._genesis, self._checkpoints = reader, read, store.genesis, checkpoints
-        self._prover = Prover(store)
+        self.prover = Prover(store)
 
     async def newest(self, covered: int = 0, *, fresh: bool = False, wait_ms: int = 0) -> Countersigned:
         """The newest checkpoint, if it covers so much of the log; where it does not, one is asked for.
@@ -203,11 +204,11 @@ class Proofs:
         return views.Proofs(proofs=proofs, left_out=[*left_out, *more])
 
     def _made(self, places: Sequence[LogPlace], checkpoint: Countersigned, since: int) -> list[views.Proof]:
-        return [self._view(at, self._prover.prove(at.place, at.log_index, checkpoint, since)) for at in places]
+        return [self._view(at, self.prover.prove(at.place, at.log_index, checkpoint, since)) for at in places]
 
     def _view(self, at: LogPlace, made: ProofFiles) -> views.Proof:
         members, payload = (one.hex() if one is not None else None for one in (made.members, made.payload))
-        certificate_id = self._prover.certificate(at.place).id.hex()
+        certificate_id = self.prover.certificate(at.place).id.hex()
         return views.Proof(id=certificate_id, proof=made.proof, members=members, payload=payload)
 
     async def checkpoint(self, *, fresh: bool, wait_ms: int) -> views.Checkpoint:

@@ -27,6 +27,7 @@ from tallystick.api.governance import (
 )
 from tallystick.api.key_book import KeyBook
 from tallystick.api.log_place import LogPlace
+from tallystick.api.mirror import Mirror
 from tallystick.api.proving import Checkpoints, Proofs
 from tallystick.api.validities import validity_of
 from tallystick.ledger.block import Block, genesis_block
@@ -85,6 +86,7 @@ class LedgerReader:
         self.decisions: Decisions = store.decision_tables
         self.to_erase = Erasures(self, store)
         self._proofs = Proofs(self, store, read, checkpoints)
+        self.mirror = Mirror(chain.certificate_index, store, read, self._proofs)
 
     @property
     def state(self) -> State:

@@ -1,7 +1,8 @@
 """`tallystick run`: this node, in the foreground, until it is told to stop."""
 
+import dataclasses
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal, NoReturn, TypeAlias
@@ -24,10 +25,11 @@ from tallystick.host.addresses import split_address
 from tallystick.host.data_folder import DataFolder, Settings
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.wallet import Wallet
-from tallystick.problems import DamagedStore, ExitCode, Problem
+from tallystick.problems import DamagedStore, ExitCode, KeyFileError, Problem
 
 if TYPE_CHECKING:
     from tallystick.api.app import TcpDoor
+    from tallystick.api.witnessing import WitnessDoor
     from tallystick.host.ml_dsa import MlDsaWallet
 
 LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
@@ -69,7 +71,8 @@ def run(
     """Run the node of a folder, in the foreground, until Ctrl-C or SIGTERM.
 
     Its log goes to standard error. Other commands (certify, status, show, …) talk to it through a socket in its folder
-    that only you can open. While the ledger begins ahead of this machine's clock, it waits, and says so.
+    that only you can open. Where there is a witness (tallystick witness), the door of --api answers others' logs, too.
+    While the ledger begins ahead of this machine's clock, it waits, and says so.
 
     Example: tallystick run --data ./node --passphrase-file ./passphrase
     """
@@ -91,7 +94,23 @@ def run(
     wallet = open_key(folder.key_path, passphrase_file, no_passphrase)
     has_ml_dsa_key = folder.ml_dsa_path.exists()
     ml_dsa = open_ml_dsa_key(folder.ml_dsa_path, passphrase_file, no_passphrase) if has_ml_dsa_key else None
-    run_here(folder, settings, wallet, tcp, ml_dsa=ml_dsa, log_json=log_json, log_level=log_level)
+    with ExitStack() as stack:
+        if tcp is not None and folder.witness_path.exists():
+            witness_wallet = open_key(folder.witness_key_path, passphrase_file, no_passphrase)
+            tcp = dataclasses.replace(tcp, witness=_witness(folder, witness_wallet, stack))
+        run_here(folder, settings, wallet, tcp, ml_dsa=ml_dsa, log_json=log_json, log_level=log_level)
+
+
+def _witness(folder: DataFolder, wallet: Wallet, stack: ExitStack) -> "WitnessDoor":
+    """The witness in the folder, by its own key, until the stack is left. Raises `Problem`."""
+    from tallystick.api.witnessing import WitnessDoor  # noqa: PLC0415
+    from tallystick.host.witness import Witness  # noqa: PLC0415  # few nodes have one
+
+    witness = stack.enter_context(closing(Witness(folder.witness_path)))
+    if wallet.public_key != witness.public_key or wallet.public_key == folder.public_key():
+        other = f"{folder.witness_key_path} is not the key of {folder.witness_path}"
+        raise KeyFileError(f"{other}; restore the key's file from a copy, or make a witness of another name")
+    return WitnessDoor(witness, wallet)
 
 
 @_ends_as_a_node()

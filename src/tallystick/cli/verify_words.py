@@ -111,8 +111,8 @@ def _reason(one: v.FileVerdict, now_ms: int) -> str:
     proven, reason = one.proven, one.failure.reason
     if proven is None or one.failure.rule not in ("P12", "P13"):
         return reason
-    if one.failure.rule == "P12" and proven.validity is not None:
-        return f"it is {validity(proven.validity)}"
+    if one.failure.rule == "P12":
+        return f"it is {validity(proven.validity)}" if proven.validity is not None else "it was not final by then"
     if (expected := one.failure.expected) is None:
         return reason
     asked_ms = int("".join(filter(str.isdigit, expected)))
@@ -150,12 +150,19 @@ def _tell_proven(one: v.FileVerdict, proven: v.Proven, now_ms: int) -> None:
             "members": _changes(proven),
             "ledger": f"{proven.ledger} {proven.ledger_id}, {_trusted(proven)}",
             "certificate": f"{proven.certificate}, number {proven.log_index:,} of the log",
-            "proof": f"a newer one, from {one.online}" if one.online else one.proof or "",
+            "proof": f"a newer one, from {one.online}" if one.online else _proof(one),
         }
     )
 
 
+def _proof(one: v.FileVerdict) -> str:
+    return "attached to the PDF, and nothing else was added to it" if one.is_attached else one.proof or ""
+
+
 def _compared(one: v.FileVerdict, proven: v.Proven) -> str:
+    if one.is_attached:
+        before = "the PDF as it was before the proof was attached"
+        return f"{before}: its first {one.size_bytes or 0:,} bytes, SHA-256 {one.sha256}"
     if one.sha256 is not None:
         return f"these very bytes: {one.size_bytes or 0:,} bytes, SHA-256 {one.sha256}"
     if proven.document is None:
@@ -237,10 +244,17 @@ def _tell_claims(one: v.FileVerdict, claims: v.Claims) -> None:
             "content": _content(claims),
             "document": f"{about.name}, {about.size_bytes:,} bytes, SHA-256 {about.sha256}" if about else "",
             "claimed": utc(claims.claimed_ms),
-            "at hand": f"{one.size_bytes or 0:,} bytes, SHA-256 {one.sha256}" if one.sha256 is not None else "",
+            "at hand": _at_hand(one),
             "certificate": claims.certificate,
         }
     )
+
+
+def _at_hand(one: v.FileVerdict) -> str:
+    if one.sha256 is None:
+        return ""
+    which = "the first " if one.is_attached else ""
+    return f"{which}{one.size_bytes or 0:,} bytes, SHA-256 {one.sha256}"
 
 
 def _aged(time_ms: int, now_ms: int) -> str:
@@ -251,3 +265,22 @@ def _days(age_ms: int) -> str:
     if age_ms < 0:
         return "ahead of this machine's clock"
     return f"{many(age_ms // _DAY_MS, 'day')} ago" if age_ms >= _DAY_MS else f"{lasting(age_ms)} ago"
+
+
+def tell_conflict(told: v.ConflictVerdict) -> None:
+    """What two checkpoints of one log show, and about whom."""
+    say(marked("✓" if told.trusted else "!", told.origin, " has two histories: not both checkpoints can be true"))
+    smaller, larger = told.sizes
+    say(field("first", f"{many(smaller, 'entry')}, root {told.roots[0]}"))
+    say(field("second", f"{many(larger, 'entry')}, root {told.roots[1]}"))
+    if told.other_root is not None:
+        say(field("", f"of which the first {smaller:,} have the root {told.other_root}"))
+    for key in told.signers:
+        say(field("signed both", key))
+    if told.stake is not None and told.total_stake:
+        share = f"{told.stake:,} of {told.total_stake:,} staked, of those who voted in epoch {told.epoch}"
+        is_proof = 3 * told.stake > told.total_stake
+        meaning = "more than 1/3: at least so many broke the rules" if is_proof else "no more than 1/3"
+        say(field("with", f"{share}; {meaning}"))
+    if not told.trusted:
+        say("Whose keys these are is not known here: trust the ledger and verify a proof of it, or name a --policy.")

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from tallystick.api import proving_views, views
 from tallystick.api import questions as q
 from tallystick.client.checks import check_certificate
-from tallystick.client.doors import AnswerProblem, Request, ask, open_door, problem_in, segment
+from tallystick.client.doors import AnswerProblem, Request, ask, ask_bytes, open_door, problem_in, segment
 from tallystick.client.drafts import about_file
 from tallystick.client.governing import Governing
 from tallystick.host.clock import now_ms
@@ -29,8 +29,8 @@ from tallystick.ledger.messages import Entry, entry_codec
 from tallystick.ledger.wallet import Wallet
 from tallystick.problems import DamagedStore, NotYet, Problem
 from tallystick.proof.bundle import read_bundle
+from tallystick.proof.making import ProofFiles
 from tallystick.storage.described_files import describe_file
-from tallystick.storage.proving import ProofFiles
 
 BATCH: Final = 1_024
 _MOST_BATCH_BYTES: Final = 8 * 1024 * 1024
@@ -313,6 +313,10 @@ class AsyncClient(Governing):
         """The newest checkpoint that members countersigned; its `note` is the signed note. Raises `AnswerProblem`."""
         asked = {"fresh": str(fresh).lower(), "wait_ms": _wait_ms(timeout_s)}
         return await self._get_slowly(proving_views.Checkpoint, "/v1/checkpoint", timeout_s, **asked)
+
+    async def mirrored(self, path: str) -> bytes:
+        """A file of the ledger's mirror (docs/mirrors.md), as it is told. Raises `AnswerProblem`."""
+        return await ask_bytes(self._http, Request(f"/{path}"))
 
     def _checked(self, told: proving_views.Proof, certificate_id: str) -> ProofFiles:
         """What was told, if it is a proof of this certificate. What it proves is for its verifier to see."""

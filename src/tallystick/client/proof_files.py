@@ -1,20 +1,17 @@
 """A proof as files: beside the document, FILE.tlog-proof, and what did not fit in FILE.members and FILE.payload."""
 
-import os
-import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 
+from tallystick.client.pdf_files import carried_in
 from tallystick.host.trust import KeptProof
 from tallystick.ledger.certificate import payload_codec
-from tallystick.ledger.errors import Refused
+from tallystick.ledger.errors import NotProven, Refused
 from tallystick.ledger.file_statement import FileStatement
 from tallystick.ledger.tlog_proof import MAX_PROOF_BYTES, parse_proof
 from tallystick.problems import UnreadableFile
 from tallystick.proof.bundle import MAX_MEMBERS_BYTES, Bundle, extra_codec, read_bundle
-from tallystick.storage.described_files import describe_file, describe_stream
+from tallystick.storage.described_files import describe_file, describe_stream, opened, read_bounded
 
 PROOF: Final = ".tlog-proof"
 MEMBERS: Final = ".members"
@@ -54,18 +51,32 @@ class Found(NamedTuple):
     """`None`: there is no proof."""
     is_stream: bool = False
     """Nothing can stand beside it."""
+    is_attached: bool = False
+    """A PDF that carries its proof: the document is the PDF as it was before that was attached."""
+    changed: NotProven | None = None
+    """Why it is not exactly that PDF with its proof (P16)."""
+    ignored: Path | None = None
+    """A proof beside it, which does not count."""
 
 
 def find_proof(path: Path, proof: Path | None = None) -> Found:
     """A document with the proof beside it, or the one that is named; or a proof alone. Raises `UnreadableFile`.
 
-    Its name makes it a proof alone: whatever is in a document, that it is itself a proof certifies nothing of it.
+    Its name makes it a proof alone: whatever is in a document, that it is itself a proof certifies nothing of it. A
+    proof that a PDF carries comes before one beside it. With one that is named, the document is the file as it is.
     """
     if proof is None and path.name.endswith(PROOF):
         return Found(path.name, None, path, read_proof(path))
     document = describe_file(path)
     beside = proof or path.with_name(path.name + PROOF)
-    files = read_proof(beside) if proof is not None or is_there(beside) else None
+    is_beside = proof is None and is_there(beside)
+    carried = carried_in(path) if proof is None else None
+    if carried is not None and (carried.proof is not None or not is_beside):
+        files = RawProof(*carried.proof) if carried.proof is not None else None
+        ignored = beside if is_beside else None
+        document, changed = carried.document, carried.changed
+        return Found(path.name, document, path, files, is_attached=True, changed=changed, ignored=ignored)
+    files = read_proof(beside) if proof is not None or is_beside else None
     return Found(path.name, document, beside if files else None, files)
 
 
@@ -108,26 +119,5 @@ def is_there(path: Path, advice: str = "name its proof with --proof") -> bool:
 
 def is_proof(path: Path) -> bool:
     """Whether the file begins as a proof does. Raises `UnreadableFile`."""
-    with _opened(path) as file:
+    with opened(path) as file:
         return file is not None and file.read(len(_BEGINS)) == _BEGINS
-
-
-def read_bounded(path: Path, most: int) -> bytes | None:
-    """At most one byte more than may be: that is refused as too long. `None`: no regular file is there."""
-    with _opened(path) as file:
-        return file.read(most + 1) if file is not None else None
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO | None]:
-    """A regular file, if it is there. Raises `UnreadableFile`."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-        with os.fdopen(descriptor, "rb") as file:
-            yield file if stat.S_ISREG(os.fstat(descriptor).st_mode) else None
-    except FileNotFoundError:
-        yield None
-    except IsADirectoryError:
-        yield None
-    except (OSError, ValueError) as error:
-        raise UnreadableFile(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None

@@ -12,14 +12,21 @@ from tallystick.api import views
 from tallystick.client.batches import Result
 from tallystick.client.blocking import Client
 from tallystick.client.doors import AnswerProblem
-from tallystick.client.proof_files import MEMBERS, PAYLOAD, PROOF, is_there, read_bounded, read_proof
+from tallystick.client.drafts import UNDER_WAY
+from tallystick.client.pdf_files import attach, carried_in
+from tallystick.client.proof_files import MEMBERS, PAYLOAD, PROOF, RawProof, is_there, read_proof
 from tallystick.ledger.certificate import payload_codec
 from tallystick.ledger.encoding import Codec
-from tallystick.ledger.errors import Refused
+from tallystick.ledger.errors import NotProven, Refused
 from tallystick.ledger.file_statement import FILE_MEDIA_TYPE, FileStatement
-from tallystick.problems import CannotMake, NotAllowed, NotThere, Problem, UnreadableFile
-from tallystick.proof.bundle import hand_over_codec
-from tallystick.storage.proving import ProofFiles
+from tallystick.ledger.state import genesis_state
+from tallystick.problems import CannotMake, DamagedStore, NotAllowed, NotThere, Problem, UnreadableFile
+from tallystick.proof.bundle import Bundle, hand_over_codec, read_bundle
+from tallystick.proof.making import ProofFiles
+from tallystick.proof.members import Anchor, first_voters
+from tallystick.proof.pdf_revision import AttachedProof
+from tallystick.proof.verify import Demand, Verdict, verify
+from tallystick.storage.described_files import read_bounded
 from tallystick.storage.sqlite_file import sync_folder
 
 _MOST_NAMESAKES: Final = 20
@@ -59,12 +66,56 @@ def write_proof(made: ProofFiles, path: Path, option: str = "--to") -> Written:
 
 def certificate_in(path: Path) -> str | None:
     """The id of the certificate that a proof is of; `None`: there is no proof. Raises `UnreadableFile`."""
+    found = bundle_in(path)
+    return found.extra.certificate.id.hex() if found is not None else None
+
+
+def bundle_in(path: Path) -> Bundle | None:
+    """The proof there, with what stands beside it; `None`: there is none. Raises `UnreadableFile`."""
     if not is_there(path) or not path.is_file():
         return None
     try:
-        return read_proof(path).bundle.extra.certificate.id.hex()
+        return read_proof(path).bundle
     except Refused:
         return None
+
+
+def proven_by(made: ProofFiles, ledger_id: bytes, now_ms: int) -> Verdict:
+    """What a proof proves that was made just now, to who trusts its ledger, and knows the epoch that it starts from.
+
+    Raises `DamagedStore` for what proves nothing: whoever made it is not believed.
+    """
+    try:
+        bundle = read_bundle(made.proof.encode(), made.members, made.payload)
+        return verify(bundle, Demand(now_ms, ledger_id, _known_start(bundle)))
+    except Refused as refused:
+        if isinstance(refused, NotProven) and isinstance(refused.verdict, Verdict):
+            return refused.verdict
+        told = f"what was made is no proof that holds: {refused}"
+        raise DamagedStore(f"{told}; nothing was written: ask another node, or name another mirror") from None
+
+
+def _known_start(bundle: Bundle) -> tuple[Anchor, ...]:
+    """The voters of a later epoch, from which the proof starts, as known: it is for nobody else."""
+    start, genesis = bundle.hand_over, bundle.extra.genesis
+    if start.since == 0:
+        return ()
+    voters = first_voters(genesis, start)
+    begins = genesis_state(genesis).tip
+    return (Anchor(genesis.ledger_id, start.since, voters, 0, begins.hash, begins.timestamp_ms),)
+
+
+def check_not_older(made: Verdict, before: Bundle, path: Path, now_ms: int) -> None:
+    """Raise `CannotMake` if the proof that is there, of the same certificate, holds and shows a later status."""
+    try:
+        known = verify(before, Demand(now_ms, made.genesis.ledger_id))
+    except NotProven as failed:
+        if not isinstance(failed.verdict, Verdict):
+            return
+        known = failed.verdict
+    if made.header.index < known.header.index:
+        blocks = f"of block {made.header.index}, the one in {path} of block {known.header.index}"
+        raise CannotMake(f"the new proof would be older, {blocks}; that stays: ask a newer node or mirror")
 
 
 def is_taken(path: Path, option: str = "--to") -> bool:
@@ -92,7 +143,7 @@ def _replace(files: Mapping[Path, bytes], option: str) -> None:
     """Write files of one folder, then put each in its place, in this order even if the power fails."""
     path = next(iter(files))
     try:
-        with TemporaryDirectory(dir=path.parent, prefix=".tallystick-") as folder:
+        with TemporaryDirectory(dir=path.parent, prefix=UNDER_WAY) as folder:
             written = {path: Path(folder, str(number)) for number, path in enumerate(files)}
             for path, temporary in written.items():
                 with temporary.open("wb") as stream:
@@ -178,6 +229,56 @@ def write_proofs(
         made = client.proofs(left[start : start + _AT_ONCE], timeout_s=timeout_s)
         for one, files in made.items():
             yield one, _written(files, missing[one])
+
+
+def attach_proofs(client: Client, results: Sequence[Result], timeout_s: float) -> Iterator[tuple[str, Path | Problem]]:
+    """Make the proofs of all that is final, and attach each to its PDF: where it is, or what hinders it.
+
+    By file, without those that nobody countersigned in time; what a PDF carries already stays. Raises `AnswerProblem`.
+    """
+    left: dict[str, list[Result]] = {}
+    for one in results:
+        if one.outcome.state != "final" or one.file is None:
+            continue
+        try:
+            attached = bundle_attached(Path(one.file))
+        except UnreadableFile as problem:
+            yield one.file, problem
+            continue
+        if attached is not None and attached.extra.certificate.id.hex() == one.outcome.id:
+            yield one.file, Path(one.file)
+        else:
+            left.setdefault(one.outcome.id, []).append(one)
+    ids = list(left)
+    for start in range(0, len(ids), _AT_ONCE):
+        for one_id, files in client.proofs(ids[start : start + _AT_ONCE], timeout_s=timeout_s).items():
+            for one in left[one_id]:
+                yield one.file or "", _attached(files, one)
+
+
+def bundle_attached(path: Path) -> Bundle | None:
+    """The proof that a PDF carries, and nothing else after it. Raises `UnreadableFile`."""
+    carried = carried_in(path)
+    if carried is None or carried.proof is None or carried.changed is not None:
+        return None
+    try:
+        return RawProof(*carried.proof).bundle
+    except Refused:
+        return None
+
+
+def _attached(made: ProofFiles, result: Result) -> Path | Problem:
+    path = Path(result.file or "")
+    try:
+        attach(path, attached_form(made), bytes.fromhex(result.sha256 or ""))
+    except Problem as problem:
+        return problem
+    return path
+
+
+def attached_form(made: ProofFiles) -> AttachedProof:
+    """A proof as it is attached."""
+    return AttachedProof(made.proof.encode(), made.members, made.payload)
 
 
 def _written(made: ProofFiles, path: Path) -> Path | Problem:

@@ -9,8 +9,16 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from tallystick.api import proof_views as v
-from tallystick.api.proven import RESULTS, claims_view, exit_code_of, failure_view, proven_view
-from tallystick.client.proof_files import MEMBERS, PROOF, Found, RawProof
+from tallystick.api.proven import (
+    CONFLICT_ADVICE,
+    RESULTS,
+    advice_of,
+    claims_view,
+    exit_code_of,
+    failure_view,
+    proven_view,
+)
+from tallystick.client.proof_files import PROOF, Found, RawProof
 from tallystick.host.data_folder import DataFolder
 from tallystick.host.ml_dsa import ml_dsa_verifier
 from tallystick.host.text import is_hex_digest
@@ -28,6 +36,9 @@ from tallystick.storage.store import Store
 
 _TRIES: Final = 8
 """So often a header is kept anew, if other commands keep newer ones meanwhile."""
+_ADVICE_WITHOUT_NEWER: Final = (
+    "name another node or mirror with --online; verified without it, the proof at hand counts as of its own status"
+)
 
 
 class OwnNode(NamedTuple):
@@ -68,7 +79,7 @@ class Question(NamedTuple):
     fresh_ms: int | None = None
     policy: Policy | None = None
     url: str | None = None
-    """Of the node that is asked for a newer proof."""
+    """Of the node or mirror that a newer proof comes from; a folder, too."""
 
 
 Fetch = Callable[[Bundle], RawProof]
@@ -130,6 +141,12 @@ class Verifier:
 
     def verify(self, found: Found) -> v.FileVerdict:
         """The verdict on one file. Raises `StoreError`, `TrustError` for what is kept of its ledger."""
+        if found.ignored is not None:
+            self.warnings.append(
+                f"{found.ignored} is not looked at: {found.name} carries its proof; it counts with --proof"
+            )
+        if found.changed is not None:
+            return self._told_changed(found, found.changed)
         if found.files is None:
             missing = "proof of it" if found.is_stream else f"{found.name}{PROOF} beside it"
             reason = f"there is no {missing}; name its proof with --proof"
@@ -206,7 +223,7 @@ class Verifier:
             return _Judged(None, conflict, self._conflict(ledger_id, files, conflict))
         except NotProven as failed:
             verdict = failed.verdict if isinstance(failed.verdict, Verdict) else None
-            judged = _Judged(verdict, failed, _advice_if_mixed(bundle, failed))
+            judged = _Judged(verdict, failed, advice_of(failed, bundle))
         if judged.verdict is None:
             return judged
         if trust.until is not None and (late := _after(trust.until, judged.verdict)) is not None:
@@ -234,7 +251,6 @@ class Verifier:
 
     def _conflict(self, ledger_id: bytes, files: RawProof, conflict: Conflict) -> str:
         """Keep both histories; what to do next."""
-        shows = "members of this ledger signed two histories, or their keys were stolen: show both to its members"
         trust, newest = self._trust_in(ledger_id), self._newest.get(ledger_id)
         try:
             if newest is not None and trust.is_kept:
@@ -247,7 +263,7 @@ class Verifier:
         except TrustError as error:
             self.warnings.append(f"the evidence is not kept: {error}")
             place = None
-        return f"{shows}; what shows it is kept in {place}" if place is not None else shows
+        return f"{CONFLICT_ADVICE}; what shows it is kept in {place}" if place is not None else CONFLICT_ADVICE
 
     def _judge_newer(self, bundle: Bundle, judged: _Judged, found: Found, fetch: Fetch) -> tuple[_Judged, str | None]:
         """By a newer proof of the same certificate, under the same trust: never by what a node merely says."""
@@ -264,12 +280,16 @@ class Verifier:
             if again.verdict is None and again.failed is not None:
                 raise again.failed
         except (Refused, Problem) as error:
-            reason = f"no newer proof could be had from {self._question.url}: {error}"
-            return _Judged(judged.verdict, NotProven(Rule.P13, reason), None), None
+            return _Judged(judged.verdict, self._not_had(error), _ADVICE_WITHOUT_NEWER), None
         if judged.verdict is not None and again.verdict is not None and _is_before(again.verdict, judged.verdict):
             self.warnings.append(f"the proof from {self._question.url} is older than the one at hand, which counts")
             return judged, None
         return again, self._question.url
+
+    def _not_had(self, error: Refused | Problem) -> NotProven:
+        """Why there is no newer proof. A problem's own advice is for who asks it alone."""
+        said = f"what it sent is not proven: {error}" if isinstance(error, Refused) else str(error).partition("; ")[0]
+        return NotProven(Rule.P13, f"no newer proof could be had from {self._question.url}: {said}")
 
     # ---- telling and keeping ------------------------------------------------------------------------------------
 
@@ -290,6 +310,7 @@ class Verifier:
             sha256=document.sha256.hex() if document is not None else None,
             size_bytes=document.size_bytes if document is not None else None,
             proof=str(found.path) if found.path is not None else None,
+            is_attached=found.is_attached,
             exit_code=code,
             result=RESULTS[code],
             online=online,
@@ -297,6 +318,18 @@ class Verifier:
             proven=self._proven(verdict) if verdict is not None else None,
             failure=failure_view(failed, advice, is_lacking) if failed is not None else None,
         )
+
+    def _told_changed(self, found: Found, changed: NotProven) -> v.FileVerdict:
+        """Of a PDF that is not what attaching its proof made: what that claims, and nothing that it proves."""
+        bundle = None
+        if found.files is not None:
+            with suppress(Refused):
+                bundle = found.files.bundle
+        advice = "do not rely on what it shows; ask whoever gave it to you for the PDF anew"
+        if found.files is not None and found.document is not None:
+            taken = f"head -c {found.document.size_bytes} FILE"
+            advice += f", or take out of it what was there before the proof, and verify that: {taken}"
+        return self._told(found, bundle, changed, _Judged(None, changed, advice))
 
     def _proven(self, verdict: Verdict) -> v.Proven:
         trust = self._trust_in(verdict.genesis.ledger_id)
@@ -331,14 +364,6 @@ def _issuer_asked(asked: str | None, bundle: Bundle) -> str | None:
     if asked is not None and is_hex_digest(asked.lower(), SHORTEST_ID) and key.startswith(asked.lower()):
         return key
     return asked
-
-
-def _advice_if_mixed(bundle: Bundle, failed: NotProven) -> str | None:
-    """What to do if members who stand beside the proof do not lead to it: those of another are told by nothing else."""
-    if bundle.extra.hand_over is not None or failed.rule not in (Rule.P4, Rule.P5):
-        return None
-    mixed = f"if {MEMBERS} beside it was made for another proof, of this file, too"
-    return f"do not rely on it; {mixed}, make it anew: tallystick prove"
 
 
 def _is_before(one: Verdict, other: Verdict) -> bool:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from tallystick.api import governed_views, views
 from tallystick.api.key_book import name_of
+from tallystick.api.verify_page import PAGE
 from tallystick.api.words import SHORT_ID
 from tallystick.cli.options import node_folder
 from tallystick.cli.output import (
@@ -24,6 +25,7 @@ from tallystick.cli.output import (
 )
 from tallystick.cli.words import many, names_of, seconds
 from tallystick.demo.account import Account, Nullified, Stretch
+from tallystick.demo.handing_on import DIPLOMA, LEDGER_ID, handed_on
 from tallystick.ledger.errors import Rule
 
 _TICK_MS: Final = 5_000
@@ -221,3 +223,8 @@ def _show_kept(account: Account, chain: Path) -> None:
     more = ("member list", *(f"show certificate {one[:SHORT_ID]}" for one in revoked))
     for command in ("show", "show block 1", *(more if account.ledger.has_directory else ()), search):
         say(Text(f"  tallystick {command}{option}", style="bold"))
+    if account.seed is None:
+        folder = handed_on(chain)
+        say(Text.assemble("A diploma, its proof and a page that verifies are in ", (str(folder), "bold"), "."))
+        say(Text(f"Open the page, choose {DIPLOMA} and its proof there, and enter the id that {LEDGER_ID} tells:"))
+        say(Text(f"  {(folder / PAGE.name).absolute().as_uri()}", style="bold"))

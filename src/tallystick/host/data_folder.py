@@ -82,6 +82,8 @@ class DataFolder:
         self.ledger_path = path / "ledger.db"
         self.api_path = path / "api.sock"
         self.search_path = path / "search.db"
+        self.witness_path = path / "witness.db"
+        self.witness_key_path = path / "witness.key"
 
     @property
     def is_there(self) -> bool:

@@ -183,7 +183,7 @@ class TrustStore:
 
     def add(self, new: TrustedLedger) -> TrustedLedger:
         """Trust a ledger; what is known of it already stays. Raises `TrustError`, `DamagedStore`."""
-        with self._locked():
+        with self.locked():
             before = self.get(new.ledger_id)
             if before is not None:
                 merged = replace(before, genesis=before.genesis or new.genesis)
@@ -202,7 +202,7 @@ class TrustStore:
 
     def remove(self, ledger_id: bytes) -> None:
         """Trust a ledger no more. Evidence of conflicting histories stays. Raises `TrustError`."""
-        with self._locked(), _explained(self.path):
+        with self.locked(), _explained(self.path):
             for path in (self._file(ledger_id), *self._proof_files(ledger_id)):
                 path.unlink(missing_ok=True)
             sync_folder(self._file(ledger_id))
@@ -215,7 +215,7 @@ class TrustStore:
         `False`: another command has kept more meanwhile, so that it is to be verified once more. An older header
         changes nothing. Raises `TrustError`, also for one that cannot be of the same chain, and `DamagedStore`.
         """
-        with self._locked():
+        with self.locked():
             before = self.get(ledger_id)
             if before is None:
                 return True
@@ -235,7 +235,7 @@ class TrustStore:
 
     def learn_genesis(self, genesis: Genesis) -> None:
         """Keep the genesis of a ledger that is trusted by its id. Raises `TrustError`, `DamagedStore`."""
-        with self._locked():
+        with self.locked():
             before = self.get(genesis.ledger_id)
             if before is not None and before.genesis is None:
                 self._write(replace(before, genesis=genesis.encoded))
@@ -248,7 +248,7 @@ class TrustStore:
         `before`: that is not kept here. `None`: too many are kept. Raises `TrustError`.
         """
         place = self._evidence(ledger_id) / sha256(refused.proof).hexdigest()[:32]
-        with self._locked(), _explained(self.path):
+        with self.locked(), _explained(self.path):
             if (place / "about.json").exists():
                 return place
             if len(self.conflicts(ledger_id)) >= MAX_CONFLICTS:
@@ -262,6 +262,36 @@ class TrustStore:
             for path in (place, place.parent, place.parent.parent):
                 sync_folder(path)
         return place
+
+    # ---- files beside them --------------------------------------------------------------------------------------
+
+    def read_file(self, name: str) -> bytes | None:
+        """A file of this folder, by its path in it; `None`: there is none. Raises `TrustError`, `DamagedStore`."""
+        _check_own_folder(self.path)
+        return _read_own(self.path / name)
+
+    def write_file(self, name: str, data: bytes) -> Path:
+        """Write a file of this folder, all of it or nothing; where. Only inside `locked`. Raises `TrustError`."""
+        path = self.path / name
+        with _explained(self.path):
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _write_whole(path, data)
+            sync_folder(path.parent)
+        return path
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Alone with the folder, which is there then; commands at the same time wait. Raises `TrustError`."""
+        with _explained(self.path):
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _check_own_folder(self.path)
+            descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            with _explained(self.path):
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
 
     # ---- files ------------------------------------------------------------------------------------------------
 
@@ -296,20 +326,6 @@ class TrustStore:
                 path.unlink(missing_ok=True)
             else:
                 _write_whole(path, data)
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Alone with the folder, which is there then. Raises `TrustError`."""
-        with _explained(self.path):
-            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _check_own_folder(self.path)
-            descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        try:
-            with _explained(self.path):
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)
 
 
 @contextmanager

@@ -156,9 +156,14 @@ def signed_checkpoint(
     by = [one for one in ordered if len(ordered) <= MAX_LOG_LINES or one.member == log_member] or ordered[:1]
     lines = [log_key(origin, one.member).signature(one.log_signature) for one in by]
     for one in ordered:
-        signed = one.time_s.to_bytes(_TIME_BYTES, "big") + one.signature
+        signed = timed_signature(one.time_s, one.signature)
         lines.append(cosigner_key(origin, one.member).signature(signed))
     return make_note(Checkpoint(origin, ordered[0].size, ordered[0].root).text, [*lines, *further])
+
+
+def timed_signature(time_s: int, signature: bytes) -> bytes:
+    """A cosignature as it stands under a note: its time, then the signature."""
+    return time_s.to_bytes(_TIME_BYTES, "big") + signature
 
 
 def split_cosignature(data: bytes, kind: int = KeyType.COSIGNATURE) -> tuple[int, bytes]:

@@ -446,6 +446,16 @@ def proven_voters(proofs: Iterable[TrieProof], voters: Iterable[bytes], root: by
     return found
 
 
+def prove_key(trie: Trie, key: bytes) -> tuple[TrieProof, TrieProof | None]:
+    """What the directory with this trie says of a key, and of the organisation that has it; `None`: none has.
+
+    Raises `Refused` (E1 to E3) where the key's entry is none.
+    """
+    entry = trie.get(key)
+    holder = None if entry is None else organisation_place(_key_entries.decode(entry).organisation)
+    return trie.prove(key), trie.prove(holder) if holder is not None else None
+
+
 def _rotation_due_ms(organisation: Organisation, now_ms: int, params: Params) -> int:
     """One rotation of an organisation in *epoch ms* at most: each ends an epoch, so it could end all of them."""
     due_ms = now_ms if organisation.organisation_key is not None else now_ms + params.rotation_delay_ms

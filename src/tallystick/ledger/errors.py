@@ -106,9 +106,15 @@ class Rule(Enum):
     P12 = "certificate is valid"
     P13 = "status is fresh enough"
     P15 = "ML-DSA signatures are by registered keys"
+    P16 = "nothing but its proof follows the PDF"
 
     T1 = "trie proof leads to the root"
     T2 = "audit path has the form of its place in the tree"
+    T3 = "consistency proof leads from the earlier root"
+
+    A1 = "conflict file as declared"
+    A2 = "the two checkpoints conflict"
+    A3 = "one key signed both"
 
 
 _MOST_TOLD = 120

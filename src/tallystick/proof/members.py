@@ -146,6 +146,28 @@ class Members:
         return epoch
 
 
+def first_voters(genesis: Genesis, hand_over: HandOver) -> tuple[tuple[bytes, int], ...]:
+    """The keys and stakes of the epoch that a hand-over starts from, as it tells them. Raises `NotProven` (P4)."""
+    return _told(genesis, hand_over, hand_over.first)
+
+
+def last_voters(genesis: Genesis, hand_over: HandOver) -> tuple[tuple[bytes, int], ...]:
+    """Those of the epoch that it leads to, as it tells them: nothing of it is proven. Raises `NotProven` (P4)."""
+    steps = [one for at in hand_over.steps for one in (at.voters, at.next_voters)]
+    told = [one for one in (hand_over.first, *steps, hand_over.voters) if one is not None]
+    return _told(genesis, hand_over, told[-1] if told else None)
+
+
+def _told(genesis: Genesis, hand_over: HandOver, listed: Voters | None) -> tuple[tuple[bytes, int], ...]:
+    first = genesis.stakes().members
+    if listed is None:
+        return first
+    keys = (*(key for key, _ in first), *hand_over.keys)
+    if any(place >= len(keys) for place, _ in listed):
+        raise NotProven(Rule.P4, f"voters: a place beyond the {len(keys)} keys")
+    return tuple((keys[place], stake) for place, stake in listed)
+
+
 def _finalization(rule: Rule, epoch: Epoch, final: FinalBlock) -> Finalization:
     """The votes, of a quorum of the epoch; their signatures are not verified. Raises `NotProven`."""
     members, header = epoch.members, final.last

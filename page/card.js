@@ -1,0 +1,102 @@
+// One file's verdict as a card, with the words of words.js.
+
+import { drawn, element, icon } from "./dom.js";
+import { CLAIMS_ARE_NOT_VERIFIED, PROVEN_ALL_THE_SAME, rowOf, told } from "./words.js";
+
+const SIGNS = { verified: "verified", not_trusted: "unknown", no_proof: "unknown" };
+const PARTS = /([0-9a-f]{64}|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} UTC)/;
+const TALLY_MEANS = "All stake; filled is what countersigned, cut by member. The dotted line is at 2/3.";
+const GROUPS = [
+  ["Document", ["document", "certified as", "named", "says", "content", "note"]],
+  ["Issuer", ["issued by", "domain"]],
+  ["Times", ["claimed", "block time", "final", "status", "validity"]],
+  ["Who stands for it", ["countersigned", "ML-DSA", "members", "ledger", "certificate", "proof"]],
+];
+
+/** The card of one verdict; `more` are further elements, as what to do next, before its buttons. */
+export function card(one, nowMs, more, buttons, headingId) {
+  const said = told(one, nowMs);
+  const sign = SIGNS[one.result] ?? "failed";
+  const verdict = rowOf(one, nowMs).Verdict.replace(" !", "");
+  const badge = one.failure === null ? verdict[0].toUpperCase() + verdict.slice(1) : `Not verified: ${verdict}`;
+  return element(
+    "article",
+    { class: `card is-${sign}`, "data-result": one.result, "data-mark": said.mark, "aria-labelledby": headingId },
+    element(
+      "header",
+      { class: "card-head" },
+      element("p", { class: "badge" }, icon(sign), badge),
+      element("h3", { id: headingId, tabindex: "-1" }, element("span", { class: "file" }, one.name), withParts(said.headline)),
+    ),
+    failureOf(one, said),
+    ...more,
+    said.proven.length && one.failure !== null ? element("p", { class: "lead" }, PROVEN_ALL_THE_SAME) : null,
+    ...said.warnings.map((text) => element("p", { class: "note warning", "data-warning": true }, icon("warning"), element("span", {}, text))),
+    said.proven.length ? provenOf(one, said.proven) : null,
+    said.claims.length ? claimsOf(said.claims) : null,
+    element("p", { class: "card-actions" }, ...buttons),
+  );
+}
+
+/** Labels and texts as a list; 64 digits and times stand out. */
+export function fields(pairs, attributes = {}) {
+  const rows = pairs.map(([label, text]) => element("div", {}, element("dt", {}, label), element("dd", {}, ...withParts(text))));
+  return element("dl", attributes, ...rows);
+}
+
+/** Fields in groups with headings, in their order. */
+export function grouped(pairs, heading) {
+  return GROUPS.map(([title, labels]) => [title, pairs.filter(([label]) => labels.includes(label))])
+    .filter(([, found]) => found.length)
+    .map(([title, found]) => element("section", { class: "group" }, element(heading, {}, title), fields(found, { "data-told": true })));
+}
+
+function failureOf(one, said) {
+  if (one.failure === null) return null;
+  const { expected, found } = one.failure;
+  const compared = [["expected", expected], ["found", found]].filter(([, text]) => text !== null);
+  return element(
+    "div",
+    { class: "failure" },
+    fields([["check", said.check]].filter(([, text]) => text), { "data-told": true }),
+    compared.length ? fields(compared, { class: "compared" }) : null,
+    fields([["do next", said.advice]], { "data-told": true, class: "next" }),
+  );
+}
+
+function provenOf(one, pairs) {
+  const groups = grouped(pairs, "h4");
+  const last = groups.at(-1);
+  last.querySelector("h4").after(tally(one.proven), element("p", { class: "hint" }, TALLY_MEANS));
+  return element("div", { class: "groups" }, ...groups);
+}
+
+function claimsOf(pairs) {
+  return element("section", { class: "claims" }, element("h4", {}, CLAIMS_ARE_NOT_VERIFIED), fields(pairs, { "data-told": true }));
+}
+
+/** The stake as a stick, cut by who countersigned; a line marks the 2/3 that have to be passed. */
+function tally(proven) {
+  const scale = 600 / Number(proven.total_stake);
+  let at = 0;
+  const parts = proven.cosigners.map((one) => {
+    const width = Number(one.stake) * scale;
+    const part = drawn("rect", { x: at, y: 6, width: Math.max(width - 2, 0.5), height: 14, class: "tally-part" });
+    at += width;
+    return part;
+  });
+  return drawn(
+    "svg",
+    { class: "tally", viewBox: "0 0 600 26", preserveAspectRatio: "none", "aria-hidden": "true", focusable: "false" },
+    drawn("rect", { x: 0, y: 6, width: 600, height: 14, class: "tally-all" }),
+    ...parts,
+    drawn("path", { d: "M400 1v24", class: "tally-mark" }),
+  );
+}
+
+function withParts(text) {
+  return text.split(PARTS).filter((part) => part).map((part) => {
+    if (!PARTS.test(part)) return part;
+    return part.length === 64 ? element("code", {}, part) : element("time", {}, part);
+  });
+}

@@ -1,0 +1,209 @@
+"""A witness of others' logs: the logs that it knows, and of each the latest checkpoint that it cosigned.
+
+The old size is compared and the new checkpoint kept in one transaction, which is synced before the cosignature is told:
+whoever dies in between has cosigned nothing that it does not know of. The file is never to be restored from a copy.
+"""
+
+import sqlite3
+import threading
+from contextlib import closing
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from tallystick.ledger.checkpoint import Checkpoint, signed_at
+from tallystick.ledger.errors import Refused, Rule
+from tallystick.ledger.merkle import EMPTY_ROOT
+from tallystick.ledger.note import KeyType, Note, NoteKey, parse_key
+from tallystick.ledger.tlog_witness import AddCheckpoint, parse_add_checkpoint, witness_cosignature, witness_key
+from tallystick.ledger.wallet import Wallet
+from tallystick.problems import BadRequest, DamagedStore, NotThere, Problem, StoreError, StoreFailed
+from tallystick.storage.sqlite_file import check_is_database, explained, make_empty
+
+_FORMAT: Final = 1
+_WAIT_SECONDS: Final = 10.0
+_MAX_LOGS: Final = 10_000
+_SCHEMA: Final = """
+CREATE TABLE witness (name TEXT NOT NULL, public_key BLOB NOT NULL);
+CREATE TABLE logs (origin TEXT PRIMARY KEY, vkey TEXT NOT NULL, size INTEGER NOT NULL, root BLOB NOT NULL,
+  note TEXT NOT NULL) WITHOUT ROWID;
+"""
+
+
+class UnknownLog(NotThere):
+    """No log of this origin is witnessed here."""
+
+    code = "unknown-log"
+
+
+class NotOfThisLog(Problem):
+    """The log's key did not sign the checkpoint."""
+
+    code, http_status = "not-signed", 403
+
+
+class NotConsistent(Problem):
+    """The checkpoint does not go on from the one that was cosigned."""
+
+    code, http_status = "not-consistent", 422
+
+
+class OtherSize(Problem):
+    """The old size is not that of the latest checkpoint that was cosigned."""
+
+    code, http_status = "other-size", 409
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"the latest checkpoint that was cosigned has the size {size}")
+        self.size = size
+
+
+class WitnessedLog(NamedTuple):
+    """A log that is witnessed."""
+
+    key: NoteKey
+    latest: Checkpoint
+    """That was cosigned; of size 0: none was."""
+
+
+def create_witness(path: Path, name: str, public_key: bytes) -> None:
+    """Make the file of a witness that has cosigned nothing. Raises `Problem`, `Refused` (P1 for its name)."""
+    parse_key(witness_key(name, public_key).text)
+    make_empty(path)
+    path.chmod(0o600)
+    with explained(path), closing(_connect(path)) as connection:
+        connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {_FORMAT}; COMMIT")
+        connection.execute("INSERT INTO witness VALUES (?, ?)", (name, public_key))
+
+
+class Witness:
+    """The file of a witness, open for any thread: one request after the other. Raises `StoreError`."""
+
+    def __init__(self, path: Path) -> None:
+        check_is_database(path)
+        self.path = path
+        self._lock = threading.Lock()
+        self._failed: StoreFailed | None = None
+        with explained(path):
+            self._connection = _connect(path)
+        try:
+            ((version,),) = self._select("PRAGMA user_version")
+            if version != _FORMAT:
+                raise StoreError(f"{path} is no witness's file of this version; use the tallystick that made it")
+            ((self.name, self.public_key),) = self._select("SELECT * FROM witness")
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    @property
+    def key(self) -> NoteKey:
+        """What operators of logs take."""
+        return witness_key(self.name, self.public_key)
+
+    def logs(self) -> list[WitnessedLog]:
+        """All that are witnessed, by origin."""
+        return [self._log(row) for row in self._select("SELECT * FROM logs ORDER BY origin")]
+
+    def add_log(self, vkey: str) -> NoteKey:
+        """Witness a log from now on: its origin is the name of its key. Raises `BadRequest`, `Refused` (P1, K1)."""
+        key = parse_key(vkey)
+        if key.type != KeyType.LOG:
+            raise BadRequest("a log is witnessed by the key that it signs by, of type 0x01 (Ed25519)")
+        known = {one.key.name: one.key for one in self.logs()}
+        if known.get(key.name, key) != key:
+            raise BadRequest(f"{key.name} is witnessed already, by another key: a log has one; ask its operator")
+        if len(known) >= _MAX_LOGS:
+            raise BadRequest(f"{_MAX_LOGS:,} logs are witnessed, the most there can be")
+        with self._lock, explained(self.path):
+            row = (key.name, key.text, 0, EMPTY_ROOT, "")
+            self._connection.execute("INSERT OR IGNORE INTO logs VALUES (?, ?, ?, ?, ?)", row)
+        return key
+
+    def checkpoint(self, origin_hash: str) -> str:
+        """The latest that was cosigned of the log whose origin has this SHA-256 (hex). Raises `UnknownLog`."""
+        for origin, note in self._select("SELECT origin, note FROM logs WHERE note != ''"):
+            if sha256(origin.encode()).hexdigest() == origin_hash:
+                return str(note)
+        raise UnknownLog("no checkpoint of a log with this origin was cosigned here")
+
+    def add_checkpoint(self, body: bytes, wallet: Wallet, now_s: int) -> str:
+        """Cosign what a log asks for: the line of the cosignature, with its end.
+
+        Raises `BadRequest` (400), `UnknownLog` (404), `NotOfThisLog` (403), `OtherSize` (409), `NotConsistent` (422).
+        """
+        try:
+            asked = parse_add_checkpoint(body)
+        except Refused as refused:
+            raise BadRequest(str(refused)) from None
+        with self._lock:
+            if self._failed is not None:
+                raise self._failed
+            try:
+                return self._cosign(asked, wallet, now_s)
+            except StoreFailed as failed:
+                self._failed = failed
+                raise
+
+    def _cosign(self, asked: AddCheckpoint, wallet: Wallet, now_s: int) -> str:
+        with explained(self.path):
+            self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            key, (origin, size, root) = self._check(asked).key, asked.checkpoint
+            line = witness_cosignature(wallet, self.name, asked.note.text, now_s)
+            kept = Note(asked.note.text, (key.signature(asked.note.signed_by(key)[0]), line))
+            with explained(self.path):
+                row = (size, root, kept.encoded, origin)
+                self._connection.execute("UPDATE logs SET size = ?, root = ?, note = ? WHERE origin = ?", row)
+                self._connection.execute("COMMIT")
+        finally:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+        return line.line + "\n"
+
+    def _check(self, asked: AddCheckpoint) -> WitnessedLog:
+        """The log that the checkpoint is of, if it may be cosigned."""
+        log = self._find(asked.checkpoint.origin)
+        try:
+            if not signed_at(log.key, asked.note):
+                raise Refused(Rule.P7, f"it has no signature by the key of {log.key.name}")
+        except Refused as refused:
+            raise NotOfThisLog(f"{refused}; the log signs each checkpoint by the key that is known here") from None
+        if asked.old_size != log.latest.size:
+            raise OtherSize(log.latest.size)
+        try:
+            asked.check_goes_on(log.latest)
+        except Refused as refused:
+            raise NotConsistent(str(refused)) from None
+        return log
+
+    def _find(self, origin: str) -> WitnessedLog:
+        """Raises `UnknownLog`."""
+        rows = self._select("SELECT * FROM logs WHERE origin = ?", (origin,))
+        if not rows:
+            raise UnknownLog("this log is not witnessed here; ask the witness's operator to add it by its key")
+        return self._log(rows[0])
+
+    def _log(self, row: tuple[str, str, int, bytes, str]) -> WitnessedLog:
+        origin, vkey, size, root, _ = row
+        try:
+            return WitnessedLog(parse_key(vkey), Checkpoint(origin, size, root))
+        except Refused as refused:
+            raise DamagedStore(f"{self.path} was altered: {refused}; do not witness with it any more") from None
+
+    def _select(self, sql: str, values: tuple[str, ...] = ()) -> list[Any]:
+        with explained(self.path):
+            return self._connection.execute(sql, values).fetchall()
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    address = f"{path.absolute().as_uri()}?mode=rw"
+    connection = sqlite3.connect(
+        address, uri=True, isolation_level=None, timeout=_WAIT_SECONDS, check_same_thread=False
+    )
+    for setting in ("journal_mode = WAL", "synchronous = FULL"):
+        connection.execute(f"PRAGMA {setting}").fetchall()
+    return connection

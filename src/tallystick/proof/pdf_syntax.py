@@ -1,0 +1,143 @@
+"""The syntax of PDF objects (ISO 32000-1, 7.3): values as the bytes that they are written in.
+
+Nothing is interpreted that is only carried over: what is copied from a file stays as it stands there.
+"""
+
+import re
+from typing import Final
+
+_MOST_DEEP: Final = 64
+_SKIPPED: Final = re.compile(rb"(?:[\0\t\n\f\r ]|%[^\r\n]*+)*+")
+_NAME: Final = re.compile(rb"/[^\0\t\n\f\r ()<>\[\]{}/%]*+")
+_REFERENCE: Final = re.compile(rb"(\d{1,10})[\0\t\n\f\r ]+(\d{1,5})[\0\t\n\f\r ]+R(?![^\0\t\n\f\r ()<>\[\]{}/%])")
+_ATOM: Final = re.compile(rb"(?:[+-]?(?:\d+\.?\d*|\.\d+)|true|false|null)(?![^\0\t\n\f\r ()<>\[\]{}/%])")
+_HEX: Final = re.compile(rb"<([0-9A-Fa-f\0\t\n\f\r ]*+)>")
+_IN_LITERAL: Final = re.compile(rb"\\.|[()]", re.DOTALL)
+_ESCAPE: Final = re.compile(rb"\\([0-7]{1,3}|\r\n|.)|\r\n|\r", re.DOTALL)
+_ESCAPED: Final = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"b": b"\b", b"f": b"\f"}
+_NOT_PLAIN: Final = re.compile(rb"[^!-~]|[#()<>\[\]{}/%]")
+
+
+class MalformedPdf(ValueError):
+    """Bytes that are no PDF object, or not the one that has to be there."""
+
+
+def value_at(data: bytes, at: int) -> bytes:
+    """The value that begins there, after white space and comments, as it is written. Raises `MalformedPdf`."""
+    start = _skip(data, at)
+    return data[start : _end(data, start, 0)]
+
+
+def entries(value: bytes) -> dict[bytes, bytes]:
+    """What a dictionary holds, by name (without `/`, escapes resolved), each once. Raises `MalformedPdf`."""
+    if not value.startswith(b"<<"):
+        raise MalformedPdf("a dictionary is missing")
+    found: dict[bytes, bytes] = {}
+    at = _skip(value, 2)
+    while not value.startswith(b">>", at):
+        end = _end_of_name(value, at)
+        name = re.sub(rb"#([0-9A-Fa-f]{2})", lambda one: bytes.fromhex(one[1].decode()), value[at + 1 : end])
+        if name in found:
+            raise MalformedPdf("a dictionary has an entry twice")
+        found[name] = value_at(value, end)
+        at = _skip(value, _skip(value, end) + len(found[name]))
+    return found
+
+
+def items(value: bytes) -> list[bytes]:
+    """What an array holds. Raises `MalformedPdf`."""
+    if not value.startswith(b"["):
+        raise MalformedPdf("an array is missing")
+    found: list[bytes] = []
+    at = _skip(value, 1)
+    while not value.startswith(b"]", at):
+        found.append(value_at(value, at))
+        at = _skip(value, at + len(found[-1]))
+    return found
+
+
+def string(value: bytes) -> bytes:
+    """The bytes of a string. Raises `MalformedPdf`."""
+    if value.startswith(b"("):
+        return _ESCAPE.sub(_unescaped, value[1:-1])
+    found = _HEX.fullmatch(value)
+    if found is None:
+        raise MalformedPdf("a string is missing")
+    digits = re.sub(rb"[\0\t\n\f\r ]", b"", found[1]).decode()
+    return bytes.fromhex(digits + "0" * (len(digits) % 2))
+
+
+def number(value: bytes | None) -> int:
+    """A whole number ≥ 0. Raises `MalformedPdf`."""
+    if value is None or re.fullmatch(rb"\d{1,10}", value) is None:
+        raise MalformedPdf("a number is missing")
+    return int(value)
+
+
+def reference(value: bytes | None) -> tuple[int, int] | None:
+    """The number and generation of the object that is referred to; `None`: it is another value."""
+    found = _REFERENCE.fullmatch(value or b"")
+    return (int(found[1]), int(found[2])) if found is not None else None
+
+
+def dictionary(held: dict[bytes, bytes]) -> bytes:
+    """Write a dictionary, an entry a line."""
+    return b"<<\n" + b"".join(b"/%b %b\n" % (_written_name(name), value) for name, value in held.items()) + b">>"
+
+
+def _written_name(name: bytes) -> bytes:
+    return _NOT_PLAIN.sub(lambda one: b"#%02X" % one[0][0], name)
+
+
+def _skip(data: bytes, at: int) -> int:
+    found = _SKIPPED.match(data, at)
+    assert found is not None, "it matches nothing, too"
+    return found.end()
+
+
+def _end(data: bytes, at: int, depth: int) -> int:
+    """Where the value ends that begins right there."""
+    if depth > _MOST_DEEP:
+        raise MalformedPdf("values are nested too deep")
+    if data.startswith(b"<<", at):
+        at = _skip(data, at + 2)
+        while not data.startswith(b">>", at):
+            at = _skip(data, _end_of_name(data, at))
+            at = _skip(data, _end(data, at, depth + 1))
+        return at + 2
+    if data.startswith(b"[", at):
+        at = _skip(data, at + 1)
+        while not data.startswith(b"]", at):
+            at = _skip(data, _end(data, at, depth + 1))
+        return at + 1
+    if data.startswith(b"(", at):
+        return _end_of_literal(data, at)
+    for form in (_HEX, _NAME, _REFERENCE, _ATOM):
+        if (found := form.match(data, at)) is not None:
+            return found.end()
+    raise MalformedPdf(f"no value stands at byte {at:,}")
+
+
+def _end_of_name(data: bytes, at: int) -> int:
+    found = _NAME.match(data, at)
+    if found is None:
+        raise MalformedPdf("the name of an entry is missing")
+    return found.end()
+
+
+def _end_of_literal(data: bytes, at: int) -> int:
+    depth = 0
+    for found in _IN_LITERAL.finditer(data, at):
+        depth += {b"(": 1, b")": -1}.get(found[0], 0)
+        if not depth:
+            return found.end()
+    raise MalformedPdf("a string does not end")
+
+
+def _unescaped(found: re.Match[bytes]) -> bytes:
+    what = found[1]
+    if what is None:
+        return b"\n"
+    if what[:1].isdigit() and what[0] < ord("8"):
+        return bytes([int(what, 8) & 0xFF])
+    return b"" if what in (b"\n", b"\r", b"\r\n") else _ESCAPED.get(what, what)

@@ -1,0 +1,492 @@
+"""Proofs in PDF files of several producers: what is attached, and that any other change of the file is told."""
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from hashlib import sha256
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+from pypdf import PdfReader, PdfWriter
+from pypdf.annotations import FreeText
+from pypdf.generic import ArrayObject, DictionaryObject, NameObject, TextStringObject
+from tests import pdfs
+from tests.pdfs import OTHER_PROOF, PROOF
+
+from tallystick.client import pdf_files
+from tallystick.client.drafts import files_below
+from tallystick.client.pdf_files import CannotAttach, Carried, as_it_was, attach, carried_in, read_base
+from tallystick.client.proof_files import find_proof
+from tallystick.ledger.errors import Rule
+from tallystick.problems import CannotMake, UnreadableFile
+from tallystick.proof.pdf_revision import AttachedProof, write_revision
+
+VECTORS = Path(__file__).parents[1] / "vectors" / "pdf"
+MARK = b"%tallystick.pdf-proof.v1 "
+
+
+def made(path: Path, pdf: bytes, proof: AttachedProof = PROOF) -> Path:
+    """A file of the PDF with its proof attached."""
+    path.write_bytes(pdf)
+    attach(path, proof, sha256(pdf).digest())
+    return path
+
+
+def carried(path: Path, data: bytes) -> Carried | None:
+    path.write_bytes(data)
+    return carried_in(path)
+
+
+def is_refused(found: Carried | None, pdf: bytes) -> bool:
+    """Whether nothing of the certified PDF is verified any more."""
+    return found is None or found.changed is not None or found.document.sha256 != sha256(pdf).digest()
+
+
+@pytest.fixture(params=sorted(pdfs.PRODUCERS))
+def pdf(request: pytest.FixtureRequest, tmp_path: Path) -> bytes:
+    return pdfs.PRODUCERS[request.param](tmp_path)
+
+
+# ---- of every producer ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("proof", [PROOF, OTHER_PROOF])
+def test_the_pdf_stays_as_it_is_and_then_comes_its_proof(pdf: bytes, tmp_path: Path, proof: AttachedProof) -> None:
+    path = tmp_path / "a.pdf"
+    path.write_bytes(pdf)
+    described = as_it_was(path)
+    data = made(path, pdf, proof).read_bytes()
+    assert data.startswith(pdf)
+    assert data == pdf + write_revision(read_base(pdf), proof)
+    found = carried_in(path)
+    assert (found.proof, found.changed) == (proof, None)
+    assert (found.document.size_bytes, found.document.sha256) == (len(pdf), sha256(pdf).digest())
+    assert as_it_was(path) == found.document == described
+    attach(path, PROOF, found.document.sha256)
+    assert path.read_bytes() == pdf + write_revision(read_base(pdf), PROOF), "renewed: after the same PDF"
+
+
+def test_readers_list_the_attachment_beside_those_that_were_there(pdf: bytes, tmp_path: Path) -> None:
+    path = made(tmp_path / "a.pdf", pdf, OTHER_PROOF)
+    before, after = (dict(PdfReader(BytesIO(one)).attachments) for one in (pdf, path.read_bytes()))
+    own = {name: [content] for name, content in OTHER_PROOF.files}
+    assert after == {**before, **own}
+    root: Any = PdfReader(path, strict=True).root_object
+    assert [one.get_object()["/AFRelationship"] for one in root["/AF"][-3:]] == ["/Supplement"] * 3
+    listed = pdfs.run(tmp_path, "qpdf", "--list-attachments", "a.pdf")
+    assert all(f"{name} -> " in listed for name in after)
+
+
+def test_poppler_lists_the_proof_and_takes_it_out(pdf: bytes, tmp_path: Path) -> None:
+    made(tmp_path / "a.pdf", pdf, OTHER_PROOF)
+    listed = pdfs.run(tmp_path, "pdfdetach", "-list", "a.pdf")
+    for name, content in OTHER_PROOF.files:
+        assert name in listed
+        pdfs.run(tmp_path, "pdfdetach", "-savefile", name, "-o", "saved", "a.pdf")
+        assert (tmp_path / "saved").read_bytes() == content
+
+
+def test_qpdf_finds_no_mistake(pdf: bytes, tmp_path: Path) -> None:
+    made(tmp_path / "a.pdf", pdf)
+    assert "No syntax or stream encoding errors found" in pdfs.run(tmp_path, "qpdf", "--check", "a.pdf")
+
+
+def test_pages_look_the_same(pdf: bytes, tmp_path: Path) -> None:
+    (tmp_path / "before.pdf").write_bytes(pdf)
+    made(tmp_path / "after.pdf", pdf)
+    for one in ("before", "after"):
+        pdfs.run(tmp_path, "pdftoppm", "-r", "50", f"{one}.pdf", one)
+    pages = [sorted(tmp_path.glob(f"{one}-*.ppm")) for one in ("before", "after")]
+    assert len(pages[0]) == len(PdfReader(BytesIO(pdf)).pages)
+    assert [one.read_bytes() for one in pages[0]] == [one.read_bytes() for one in pages[1]]
+
+
+def test_what_another_program_adds_is_told(pdf: bytes, tmp_path: Path) -> None:
+    path = made(tmp_path / "a.pdf", pdf)
+    writer = PdfWriter(path, incremental=True)
+    writer.add_annotation(0, FreeText(text="not so", rect=(50, 550, 200, 650)))
+    writer.write(path)
+    found = carried_in(path)
+    assert found.proof == PROOF
+    assert found.changed.rule is Rule.P16
+    assert found.changed.expected == "the end"
+    with pytest.raises(CannotAttach, match="carries a proof, and was changed after certification"):
+        as_it_was(path)
+
+
+def test_a_shadow_revision_is_told(pdf: bytes, tmp_path: Path) -> None:
+    """One that shows another page, in the form of ours, before or after it, or as ours."""
+    base = read_base(pdf)
+    shown = base._replace(catalog=base.catalog | {b"Pages": b"%d 0 R" % base.next_object})
+    path = tmp_path / "a.pdf"
+    for data in (
+        pdf + write_revision(shown, PROOF),
+        pdf + write_revision(base, PROOF) + write_revision(shown, PROOF),
+        pdf + write_revision(base._replace(catalog=base.catalog | {b"OpenAction": b"[]"}), PROOF),
+    ):
+        found = carried(path, data)
+        assert found.changed.rule is Rule.P16
+    before = pdf + write_revision(shown, PROOF).replace(MARK, b"%")
+    assert is_refused(carried(path, before + write_revision(base._replace(size_bytes=len(before)), PROOF)), pdf)
+
+
+def test_attached_twice_is_told(pdf: bytes, tmp_path: Path) -> None:
+    once = made(tmp_path / "a.pdf", pdf).read_bytes()
+    twice = once + write_revision(read_base(pdf)._replace(size_bytes=len(once)), OTHER_PROOF)
+    found = carried(tmp_path / "a.pdf", twice)
+    assert found.changed.reason == (
+        f"changed after certification: a proof was attached to it twice, the second time after {len(once):,} bytes"
+    )
+    assert carried(tmp_path / "a.pdf", once + once[len(pdf) :]).changed.rule is Rule.P16, "the same again"
+
+
+# ---- any change -----------------------------------------------------------------------------------------------------
+
+SAMPLES = {
+    "table": pdfs.by_reportlab(),
+    "attachments": pdfs.with_attachments(),
+    "hand": pdfs.by_hand(),
+    "vector": (VECTORS / "object-streams.pdf").read_bytes(),
+}
+ATTACHED = {
+    name: (pdf, pdf + write_revision(read_base(pdf), OTHER_PROOF)) for name, pdf in SAMPLES.items() if name != "vector"
+}
+MANY = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@MANY
+@given(st.sampled_from(sorted(ATTACHED)), st.data())
+def test_one_byte_changed_anywhere_is_told(tmp_path: Path, name: str, data: st.DataObject) -> None:
+    pdf, whole = ATTACHED[name]
+    at = data.draw(st.integers(0, len(whole) - 1) | st.integers(len(pdf), len(whole) - 1))
+    byte = data.draw(st.integers(0, 255))
+    assume(byte != whole[at])
+    found = carried(tmp_path / "a.pdf", whole[:at] + bytes([byte]) + whole[at + 1 :])
+    assert is_refused(found, pdf) or found.proof != OTHER_PROOF
+    if found is not None and found.changed is None and found.proof is not None and at >= len(pdf):
+        expected = pdf + write_revision(read_base(pdf), found.proof)
+        assert (tmp_path / "a.pdf").read_bytes() == expected, "another proof, which is judged"
+
+
+@MANY
+@given(st.sampled_from(sorted(ATTACHED)), st.data())
+def test_bytes_put_in_or_taken_out_anywhere_are_told(tmp_path: Path, name: str, data: st.DataObject) -> None:
+    pdf, whole = ATTACHED[name]
+    at = data.draw(st.integers(0, len(whole)) | st.just(len(whole)))
+    more = data.draw(st.binary(max_size=8) | st.sampled_from([b"\n", b"%\n", b" ", b"\r\n%%EOF\n", whole[len(pdf) :]]))
+    end = data.draw(st.integers(at, len(whole)))
+    changed = whole[:at] + more + whole[end:]
+    assume(changed != whole)
+    assert is_refused(carried(tmp_path / "a.pdf", changed), pdf)
+
+
+@MANY
+@given(st.sampled_from(sorted(SAMPLES)), st.lists(st.tuples(st.integers(0), st.binary(max_size=4)), max_size=20))
+def test_a_damaged_pdf_gets_a_proof_or_a_refusal(name: str, changes: list[tuple[int, bytes]]) -> None:
+    pdf = bytearray(SAMPLES[name])
+    for at, new in changes:
+        place = max(0, len(pdf) - 1 - at % 1500) if at % 2 else at % len(pdf)
+        pdf[place : place + len(new)] = new
+    with suppress(CannotAttach):
+        assert write_revision(read_base(bytes(pdf)), PROOF)
+
+
+# ---- refusals -------------------------------------------------------------------------------------------------------
+
+
+def refused(path: Path, pdf: bytes) -> str:
+    path.write_bytes(pdf)
+    with pytest.raises(CannotAttach) as raised:
+        as_it_was(path)
+    assert path.read_bytes() == pdf
+    return str(raised.value)
+
+
+def written(writer: PdfWriter) -> bytes:
+    stream = BytesIO()
+    writer.write(stream)
+    return stream.getvalue()
+
+
+def with_signature(is_made: bool) -> bytes:
+    """In a field below another, with references wherever there may be some."""
+    writer = PdfWriter(BytesIO(pdfs.by_reportlab()))
+    kind = writer._add_object(NameObject("/Sig"))
+    field = DictionaryObject({NameObject("/FT"): kind, NameObject("/T"): TextStringObject("here")})
+    if is_made:
+        field[NameObject("/V")] = DictionaryObject({NameObject("/Type"): NameObject("/Sig")})
+    kids = writer._add_object(ArrayObject([writer._add_object(field)]))
+    fields = writer._add_object(ArrayObject([writer._add_object(DictionaryObject({NameObject("/Kids"): kids}))]))
+    form = DictionaryObject({NameObject("/Fields"): fields})
+    writer.root_object[NameObject("/AcroForm")] = writer._add_object(form)
+    return written(writer)
+
+
+def test_a_signed_pdf_is_refused(tmp_path: Path) -> None:
+    told = refused(tmp_path / "a.pdf", with_signature(is_made=True))
+    assert "a.pdf is signed: to attach anything would break its signature; certify it without --attach" in told
+    made(tmp_path / "a.pdf", with_signature(is_made=False))
+    form = b"/Type /Catalog /Pages 2 0 R /AcroForm << /Fields [] /SigFlags 3 >>"
+    assert "is signed" in refused(tmp_path / "a.pdf", pdfs.by_hand(form))
+
+
+def test_a_locked_pdf_is_refused(tmp_path: Path) -> None:
+    writer = PdfWriter(BytesIO(pdfs.by_reportlab()))
+    writer.encrypt("", "owner", algorithm="RC4-128")
+    assert "a.pdf is locked (encrypted): nothing can be attached to it; certify it" in refused(
+        tmp_path / "a.pdf", written(writer)
+    )
+    told = refused(tmp_path / "a.pdf", pdfs.by_hand(b"/Type /Catalog /Pages 2 0 R /Perms << /UR3 3 0 R >>"))
+    assert "says which changes of it are allowed (Perms)" in told
+
+
+def test_an_attachment_by_another_program_stays_and_is_no_proof(tmp_path: Path) -> None:
+    writer = PdfWriter(BytesIO(pdfs.by_reportlab()))
+    writer.add_attachment("proof.tlog-proof", PROOF.proof)
+    path = tmp_path / "a.pdf"
+    told = refused(path, written(writer))
+    assert "has an attachment proof.tlog-proof already, put there by another program" in told
+    assert carried_in(path) is None
+
+
+@pytest.mark.parametrize(
+    ("pdf", "why"),
+    [
+        (b"no PDF at all", "is no PDF file"),
+        (b"%PDF-1.7\n", "it does not end as a PDF does"),
+        (pdfs.by_reportlab()[:-30], "it does not end as a PDF does"),
+        (pdfs.by_reportlab()[10:], "is no PDF file"),
+        (b"\n" + pdfs.by_reportlab(), "is no PDF file"),
+        (pdfs.by_hand(b"/Type /Catalog"), "is damaged"),
+        (pdfs.by_hand(b"/Type /Pages /Pages 2 0 R"), "its catalog is missing"),
+        (pdfs.by_hand(b"/Type /Catalog /Pages 2 0 R /Pages 3 0 R"), "a dictionary has an entry twice"),
+        (pdfs.by_hand().replace(b"/Size 4", b"/Size 3"), "it has more objects than it says"),
+        (pdfs.by_hand().replace(b"/Count 1", b"/Count 0").replace(b"[3 0 R]", b"[     ]"), "it has no page"),
+        (pdfs.by_hand(b"/Type /Catalog /Pages 2 0 R /AF 9 0 R"), "its object 9 is missing"),
+        (
+            pdfs.by_hand(
+                b"/Type /Catalog /Pages 2 0 R /Names << /EmbeddedFiles 4 0 R >>", {4: b"<< /Kids [4 0 R 4 0 R] >>"}
+            ),
+            "its list of attachments does not end",
+        ),
+    ],
+)
+def test_what_is_no_sound_pdf_is_refused(tmp_path: Path, pdf: bytes, why: str) -> None:
+    told = refused(tmp_path / "a.pdf", pdf)
+    assert why in told
+    assert told.endswith("certify it without --attach: its proof then stands beside it")
+
+
+def test_a_large_pdf_is_refused_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = made(tmp_path / "a.pdf", pdfs.by_hand())
+    monkeypatch.setattr(pdf_files, "MAX_PDF_BYTES", 100)
+    assert "is larger than 0 MiB" in refused(path, pdfs.by_hand())
+    monkeypatch.setattr(pdf_files, "_MAX_REVISION_BYTES", 100)
+    assert "is no PDF file, or larger than 0 MiB" in refused(path, pdfs.by_hand())
+    monkeypatch.setattr(pdf_files, "MAX_PDF_BYTES", 10_000)
+    with pytest.raises(CannotAttach, match=r"would carry .* bytes more, which is too much"):
+        made(path, pdfs.by_hand())
+    assert path.read_bytes() == pdfs.by_hand()
+
+
+def test_a_pdf_that_its_reader_has_to_mend_is_refused_but_one_attached_before_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each version of a reader mends otherwise, and what it makes of the file has to be the same for decades."""
+    pdf = pdfs.by_hand().replace(b"0000000115", b"0000000117")
+    assert "is damaged, or is written as few PDF files are; certify it" in refused(tmp_path / "a.pdf", pdf)
+    path, reader = made(tmp_path / "b.pdf", pdfs.by_hand()), pdf_files._reader
+
+    def warning(data: bytes) -> PdfReader:
+        logging.getLogger("pypdf._reader").warning("a later version finds fault with it")
+        return reader(data)
+
+    monkeypatch.setattr(pdf_files, "_reader", warning)
+    assert carried_in(path).changed is None
+    assert as_it_was(path).size_bytes == len(pdfs.by_hand())
+    refused(path, pdfs.by_hand())
+
+
+def test_a_file_that_is_gone_is_told(tmp_path: Path) -> None:
+    (tmp_path / "link.pdf").symlink_to("link.pdf")
+    for name in ("gone.pdf", "link.pdf"):
+        with pytest.raises(UnreadableFile, match=r"cannot be read: .*; nothing is attached to it"):
+            attach(tmp_path / name, PROOF, bytes(32))
+
+
+def test_without_pypdf_it_is_said_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = made(tmp_path / "a.pdf", pdfs.by_reportlab())
+    monkeypatch.setitem(sys.modules, "pypdf", None)
+    for ask in (carried_in, as_it_was, find_proof):
+        with pytest.raises(UnreadableFile, match=r"install it: pip install 'tallystick\[pdf\]'"):
+            ask(path)
+    path.write_bytes(pdfs.by_reportlab())
+    assert find_proof(path).files is None, "what carries no proof is not read with it"
+
+
+# ---- what is there already ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "catalog", [b"/Names << /EmbeddedFiles 4 0 R /Dests 3 0 R >> /AF [7 0 R]", b"/Names 9 0 R /AF 10 0 R"]
+)
+def test_a_tree_of_attachments_is_kept_in_order(tmp_path: Path, catalog: bytes) -> None:
+    more = dict(pdfs.kids()) | {9: b"<< /EmbeddedFiles 4 0 R /Dests 3 0 R >>", 10: b"[7 0 R]"}
+    pdf = pdfs.by_hand(b"/Type /Catalog /Pages 2 0 R " + catalog, more)
+    path = made(tmp_path / "a.pdf", pdf)
+    root: Any = PdfReader(path).root_object
+    names = root["/Names"]["/EmbeddedFiles"]["/Names"]
+    assert [one if isinstance(one, bytes) else str(one) for one in names[::2]] == [
+        "a",
+        "b",
+        "proof.tlog-proof",
+        "y",
+        "z",
+    ]
+    assert root["/Names"].raw_get("/Dests").idnum == 3
+    assert [one.idnum for one in root["/AF"]] == [7, read_base(pdf).next_object + 1]
+
+
+def test_an_older_update_of_the_pdf_is_part_of_it(tmp_path: Path) -> None:
+    writer = PdfWriter(BytesIO(pdfs.by_reportlab()), incremental=True)
+    writer.add_annotation(0, FreeText(text="before it was certified", rect=(50, 550, 200, 650)))
+    pdf = written(writer)
+    path = tmp_path / "a.pdf"
+    path.write_bytes(pdf)
+    assert as_it_was(path).size_bytes == len(pdf)
+    assert carried_in(made(path, pdf)).changed is None
+    page: Any = PdfReader(path).pages[0]
+    assert len(page["/Annots"]) == 1
+
+
+def test_a_pdf_may_hold_one_that_carries_a_proof(tmp_path: Path) -> None:
+    """Its mark stands at another place than it names: that is no revision of the outer one."""
+    inner = made(tmp_path / "inner.pdf", pdfs.by_reportlab()).read_bytes()
+    held = b"<< /Length %d >>\nstream\n%b\nendstream" % (len(inner), inner)
+    outer = pdfs.by_hand(more={4: held})
+    path = made(tmp_path / "outer.pdf", outer)
+    assert carried_in(path).changed is None
+    path.write_bytes(outer)
+    path.with_name("outer.pdf.tlog-proof").write_bytes(b"a proof beside it")
+    found = find_proof(path)
+    assert (found.is_attached, found.files.proof) == (False, b"a proof beside it")
+
+
+def test_a_mark_that_was_moved_is_told(tmp_path: Path) -> None:
+    whole = made(tmp_path / "a.pdf", pdfs.by_reportlab()).read_bytes()
+    found = carried(tmp_path / "a.pdf", whole[:9] + b"%\n" + whole[9:])
+    assert (found.proof, found.changed.rule) == (None, Rule.P16)
+
+
+def test_vectors_are_what_attaching_makes() -> None:
+    """Bytes that never change: proofs in PDF files have to be judged the same in decades."""
+    hashes = {}
+    for path in sorted(VECTORS.glob("*.pdf")):
+        if (found := carried_in(path)) is not None:
+            assert found.changed is None, path
+            hashes[path.name] = sha256(path.read_bytes()).hexdigest()
+    listed = (VECTORS / "SHA256SUMS").read_text().split()
+    assert hashes == dict(zip(listed[1::2], listed[::2], strict=True))
+
+
+# ---- writing --------------------------------------------------------------------------------------------------------
+
+
+def test_a_link_stays_one(tmp_path: Path) -> None:
+    (tmp_path / "kept").mkdir()
+    kept = tmp_path / "kept" / "a.pdf"
+    kept.write_bytes(pdfs.by_reportlab())
+    (tmp_path / "link.pdf").symlink_to(kept)
+    attach(tmp_path / "link.pdf", PROOF, sha256(pdfs.by_reportlab()).digest())
+    assert (tmp_path / "link.pdf").is_symlink()
+    assert carried_in(kept).proof == PROOF
+
+
+@pytest.mark.parametrize("failing", ["fsync", "replace"])
+def test_a_write_that_fails_leaves_the_file_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    path = tmp_path / "a.pdf"
+    path.write_bytes(pdfs.by_reportlab())
+    monkeypatch.setattr(*((os, "fsync", fail) if failing == "fsync" else (Path, "replace", fail)))
+    with pytest.raises(CannotMake, match="No space left on device; it is as it was"):
+        attach(path, PROOF, sha256(pdfs.by_reportlab()).digest())
+    assert path.read_bytes() == pdfs.by_reportlab()
+    assert [one.name for one in tmp_path.iterdir()] == ["a.pdf"]
+
+
+def test_a_folder_that_cannot_be_synced_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: Path) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(pdf_files, "sync_folder", fail)
+    with pytest.raises(CannotMake, match="Input/output error; it carries its proof, though perhaps not after a power"):
+        made(tmp_path / "a.pdf", pdfs.by_reportlab())
+    assert carried_in(tmp_path / "a.pdf").proof == PROOF
+
+
+def test_another_program_that_writes_meanwhile_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.pdf"
+    path.write_bytes(pdfs.by_reportlab())
+    sync = os.fsync
+
+    def write_then_sync(descriptor: int) -> None:
+        path.write_bytes(pdfs.by_fpdf())
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", write_then_sync)
+    with pytest.raises(CannotAttach, match="changed meanwhile"):
+        attach(path, PROOF, sha256(pdfs.by_reportlab()).digest())
+    assert path.read_bytes() == pdfs.by_fpdf()
+
+
+_CUT_OFF = """
+import os, signal, sys
+from hashlib import sha256
+from pathlib import Path
+from tallystick.client.pdf_files import attach
+from tests.pdfs import PROOF
+
+calls = 0
+def dying(name, real):
+    def call(*args, **more):
+        global calls
+        calls += 1
+        if calls == int(sys.argv[2]):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(*args, **more)
+    return call
+
+path = Path(sys.argv[1])
+digest = sha256(path.read_bytes()).digest()
+os.fsync = dying("fsync", os.fsync)
+os.replace = dying("replace", os.replace)
+os.rename = dying("rename", os.rename)
+attach(path, PROOF, digest)
+"""
+
+
+def test_killed_anywhere_the_file_is_the_old_or_the_new_one(tmp_path: Path) -> None:
+    pdf, path = pdfs.by_reportlab(), tmp_path / "a.pdf"
+    new = pdf + write_revision(read_base(pdf), PROOF)
+    seen = set()
+    for call in range(1, 10):
+        path.write_bytes(pdf)
+        done = subprocess.run([sys.executable, "-c", _CUT_OFF, str(path), str(call)], check=False, timeout=60)
+        assert done.returncode in (0, -signal.SIGKILL)
+        assert path.read_bytes() in (pdf, new)
+        seen.add((done.returncode, path.read_bytes() == new))
+        assert files_below(tmp_path)[0] == [path], "what is half done is certified by nobody"
+        if not done.returncode:
+            break
+    assert {(-signal.SIGKILL, False), (0, True)} <= seen
