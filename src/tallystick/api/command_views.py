@@ -357,6 +357,39 @@ class ProofsMade(Answer, frozen=True, kw_only=True):
     """Those of several that could not be made."""
 
 
+class ProofStamped(View, frozen=True, kw_only=True):
+    """A proof with a time stamp beside it."""
+
+    proof: str
+    time_stamp: str
+    """The file of the token."""
+    not_later_ms: int
+    """The checkpoint and its signatures existed by then."""
+    authority: str
+    """The subject of the signer's certificate."""
+    known_as: str
+    """The user's own name for the authority."""
+    was_there: bool
+    """Whether the token lay beside it already."""
+
+
+class NotStamped(View, frozen=True):
+    """A proof that got no time stamp."""
+
+    proof: str
+    """Its file, or what was named."""
+    problem: Problem
+
+
+class Anchored(Answer, frozen=True, kw_only=True):
+    """What `anchor` did."""
+
+    requests: int
+    """So many tokens were asked for: proofs made together share one."""
+    stamped: list[ProofStamped]
+    failed: list[NotStamped]
+
+
 class PolicyMade(Answer, frozen=True, kw_only=True):
     """A policy of C2SP for the members of an epoch."""
 

@@ -10,10 +10,13 @@ from typing import Final, NamedTuple
 
 from tallystick.api import proof_views as v
 from tallystick.api.proven import RESULTS, claims_view, exit_code_of, failure_view, proven_view
-from tallystick.client.proof_files import MEMBERS, PROOF, Found, RawProof
+from tallystick.client.proof_files import MEMBERS, PROOF, TIME_STAMP, Found, RawProof
+from tallystick.client.time_stamps import TimeStamps
+from tallystick.host.authorities import Authorities
 from tallystick.host.data_folder import DataFolder
+from tallystick.host.own_files import TrustError
 from tallystick.host.text import is_hex_digest
-from tallystick.host.trust import SHORTEST_ID, TrustError, TrustStore
+from tallystick.host.trust import SHORTEST_ID, TrustStore
 from tallystick.ledger.continuation import Continuation
 from tallystick.ledger.errors import NotProven, Refused, Rule
 from tallystick.ledger.header import Header
@@ -68,6 +71,8 @@ class Question(NamedTuple):
     policy: Policy | None = None
     url: str | None = None
     """Of the node that is asked for a newer proof."""
+    signed_before_ms: int | None = None
+    """A time stamp has to show that the checkpoint's signatures existed before."""
 
 
 Fetch = Callable[[Bundle], RawProof]
@@ -98,6 +103,7 @@ class _Judged(NamedTuple):
     verdict: Verdict | None
     failed: NotProven | None
     advice: str | None = None
+    time_stamp: v.TimeStamp | None = None
 
 
 class _Newest(NamedTuple):
@@ -124,6 +130,7 @@ class Verifier:
         self._named = self._named_ledger(question.ledger) if question.ledger is not None else None
         self._known: dict[bytes, _Trust] = {}
         self._newest: dict[bytes, _Newest] = {}
+        self._time_stamps = TimeStamps(Authorities(store.path).read_all)
         self._own_anchors: dict[int, Anchor | None] = {}
         """By the index that was asked for: proofs that are made together are of one block."""
 
@@ -140,6 +147,9 @@ class Verifier:
         judged, online = self._judge(bundle, found.files, found), None
         if self._fetch is not None and judged.verdict is not None:
             judged, online = self._judge_newer(bundle, judged, found, self._fetch)
+        if online is None:
+            stamp, failed = self._judge_time_stamp(found.files)
+            judged = judged._replace(failed=judged.failed or failed, time_stamp=stamp)
         return self._told(found, bundle, judged.failed, judged, online)
 
     def finish(self) -> None:
@@ -269,6 +279,24 @@ class Verifier:
             return judged, None
         return again, self._question.url
 
+    def _judge_time_stamp(self, files: RawProof) -> tuple[v.TimeStamp | None, NotProven | None]:
+        """What the token beside a proof shows, and why that is not enough (P14)."""
+        stamp, before_ms = None, self._question.signed_before_ms
+        try:
+            if files.time_stamp is not None:
+                stamp = self._time_stamps.judge(files.note, files.time_stamp)
+        except NotProven as failed:
+            return None, failed
+        if before_ms is None:
+            return stamp, None
+        if stamp is None or stamp.not_later_ms is None:
+            lacking = f"{TIME_STAMP} beside it" if stamp is None else f"time stamp that counts: {stamp.reason}"
+            return stamp, NotProven(Rule.P14, f"nothing shows when its signatures existed: there is no {lacking}")
+        if stamp.not_later_ms >= before_ms:
+            told = "the time stamp does not show that its signatures existed by then, in ms since 1970"
+            return stamp, NotProven(Rule.P14, told, f"before {before_ms}", stamp.not_later_ms)
+        return stamp, None
+
     # ---- telling and keeping ------------------------------------------------------------------------------------
 
     def _told(
@@ -293,6 +321,7 @@ class Verifier:
             online=online,
             claims=claims_view(bundle) if bundle is not None else None,
             proven=self._proven(verdict) if verdict is not None else None,
+            time_stamp=judged.time_stamp if judged is not None else None,
             failure=failure_view(failed, advice, is_lacking) if failed is not None else None,
         )
 

@@ -104,6 +104,7 @@ class Rule(Enum):
     P11 = "issuer is the one asked for"
     P12 = "certificate is valid"
     P13 = "status is fresh enough"
+    P14 = "time stamp of a trusted authority holds"
 
     T1 = "trie proof leads to the root"
     T2 = "audit path has the form of its place in the tree"
