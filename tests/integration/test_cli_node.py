@@ -125,6 +125,7 @@ ARGUMENTS: dict[tuple[str, ...], Sequence[str]] = {
     ("join",): ["tallystick1"],
     ("certify",): ["missing.txt"],
     ("verify",): ["missing.txt"],
+    ("renew",): ["."],
     ("anchor",): ["."],
     ("trust", "add"): ["ab"],
     ("trust", "add-tsa"): ["missing.pem"],

@@ -390,6 +390,35 @@ class Anchored(Answer, frozen=True, kw_only=True):
     failed: list[NotStamped]
 
 
+class ProofRenewed(View, frozen=True, kw_only=True):
+    """What became of a proof that was to be renewed."""
+
+    proof: str
+    certificate: str
+    state: str
+    """`renewed`; or it is as it was: `as_new`, there is none with a later status; `young`, it is not as old as was
+    asked for; `other_ledger`, it is of another."""
+    status_ms: int | None = None
+    """Its status is as of then; `null`: it is of another ledger, and was not verified."""
+    status_before_ms: int | None = None
+    """That of the proof that was there."""
+    block_index: int | None = None
+    """The last block of the log that was countersigned."""
+
+
+class ProofsRenewed(Answer, frozen=True, kw_only=True):
+    """What `renew` did."""
+
+    renewed: int
+    proofs: list[ProofRenewed]
+    failed: list[NotProved]
+    """They stay as they are."""
+    requests: int
+    """So many time stamps were asked for."""
+    stamped: list[ProofStamped]
+    not_stamped: list[NotStamped]
+
+
 class PolicyMade(Answer, frozen=True, kw_only=True):
     """A policy of C2SP for the members of an epoch."""
 

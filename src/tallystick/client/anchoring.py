@@ -153,10 +153,11 @@ class Anchorer:
         except httpx.TimeoutException:
             raise AuthorityAway(f"{self._url} did not answer within {self._timeout_s:g} s; try again later") from None
         except httpx.HTTPError as error:
-            advice = "compare the URL with the authority's, or try again later"
-            raise AuthorityAway(
-                f"{self._url} cannot be asked: {str(error) or type(error).__name__}; {advice}"
-            ) from None
+            told, advice = (
+                str(error) or type(error).__name__,
+                "compare the URL with the authority's, or try again later",
+            )
+            raise AuthorityAway(f"{self._url} cannot be asked: {told}; {advice}") from None
 
 
 def _told(path: Path, stamp: TimeStamp, *, was_there: bool) -> ProofStamped:

@@ -1,4 +1,7 @@
-"""The proofs in a folder: found by their ending, recursively, and never through a symbolic link."""
+"""The proofs in a folder: found by their ending, recursively, never through a symbolic link.
+
+Hidden folders are left out: programs keep things of their own there, such as what a user trusts.
+"""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -37,7 +40,7 @@ def _of_file(path: Path) -> tuple[Path, Problem | None]:
 def _in_folder(folder: Path) -> Iterator[tuple[Path, Problem | None]]:
     hindered = list[OSError]()
     for place, folders, names in os.walk(folder, onerror=hindered.append):
-        folders.sort()
+        folders[:] = sorted(one for one in folders if not one.startswith("."))
         for name in sorted(names):
             path = Path(place, name)
             if name.endswith(PROOF) and not path.is_symlink() and path.is_file():
