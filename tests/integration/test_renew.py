@@ -7,7 +7,10 @@ from typing import Any
 import pytest
 from tests.builders import START_MS
 from tests.integration.command_line import cli, in_json
+from tests.integration.network import running_network, wait_for
+from tests.integration.test_prove import User
 from tests.integration.test_verify import DAY_S, Given, Handed
+from tests.proving import read
 from tests.time_authority import founded, serving, stamping
 
 from tallystick.client.blocking import Client
@@ -124,8 +127,8 @@ def test_what_does_not_hold_replaces_nothing(
 def test_an_older_one_or_one_of_the_same_time_replaces_nothing(renewed: Renewed) -> None:
     renewed.renewer().renew(renewed.path())
     before = renewed.path().read_bytes()
-    for day in (399, 398):
-        assert renewed.renewer(lambda one, day=day: renewed.made(one, day)).renew(renewed.path()).state == "as_new"
+    for source in (renewed.made, lambda one: renewed.made(one, day=398)):
+        assert renewed.renewer(source).renew(renewed.path()).state == "as_new"
     assert renewed.path().read_bytes() == before
 
 
@@ -136,18 +139,12 @@ def test_content_that_its_source_has_not_is_kept(renewed: Renewed) -> None:
     def prove(before: Bundle) -> ProofFiles:
         renewed.ledger.store.erase_payload(given.certificate.payload_hash)
         made = renewed.made(before)
-        assert read_bundle_of(made).payload is None
+        assert read(made).payload is None
         return made
 
     renewed.renewer(prove).renew(renewed.path())
     assert payload_codec.decode((renewed.folder / f"a.pdf{PAYLOAD}").read_bytes()) == given.payload
     assert "✓ a.pdf is certified by" in renewed.verify("a.pdf")
-
-
-def read_bundle_of(made: ProofFiles) -> Bundle:
-    from tests.proving import read  # noqa: PLC0415
-
-    return read(made)
 
 
 def test_a_proof_of_another_ledger_is_left_alone_and_a_bad_one_is_told(renewed: Renewed) -> None:
@@ -241,3 +238,21 @@ def test_a_file_of_a_chain_shows_what_its_last_checkpoint_does(renewed: Renewed)
     chain = str(renewed.folder.parent / "chain.db")
     cli("renew", ".", "--chain", chain, cwd=renewed.folder, expect=5)
     assert {one: one.read_bytes() for one in renewed.folder.glob(f"*{PROOF}")} == before
+
+
+def test_a_running_node_has_its_members_countersign_anew(tmp_path: Path) -> None:
+    with running_network(1) as net:
+        user = User(net.nodes[0], tmp_path)
+        (tmp_path / "report.txt").write_bytes(b"The bridge is sound.")
+        user.certify("report.txt")
+        before = user.verdict(f"report.txt{PROOF}")
+
+        def is_renewed() -> bool:
+            user.certify("--subject", f"at {now_ms()}", "--no-proof")  # the log goes on, and time with it
+            return bool(user.json("renew", ".")["renewed"])
+
+        wait_for(is_renewed, "a proof with a later status")
+        after = user.verdict(f"report.txt{PROOF}")
+    assert after.certificate == before.certificate
+    assert after.block == before.block, "a proof made anew keeps its block time"
+    assert after.status_s > before.status_s

@@ -21,6 +21,7 @@ from tests.integration.command_line import cli
 from tests.integration.network import Network, NodeProcess
 from tests.integration.test_cli_node import ALL_COMMANDS
 from tests.strange_text import MARKUP, STRANGE, strange_characters
+from tests.time_authority import certified
 
 from tallystick.cli.output import Terminal, Text, ask_secret, show_fault
 from tallystick.host import joining
@@ -152,6 +153,7 @@ def of_a_kept_chain(place: Place) -> None:
     place.read("verify", str(place.file), "--issuer", ANYTHING, expect=11)
     assert printable(ENCODABLE) in place.read("verify", str(place.file), "--ledger", ENCODABLE, expect=5)
     of_trusted_ledgers(place)
+    of_time_stamps(place, where)
     place.read("prove", str(place.file), *where, expect=5)
     place.read("prove", ANYTHING, *where, expect=5)
     place.read("policy", *where, expect=5)
@@ -171,6 +173,25 @@ def of_trusted_ledgers(place: Place) -> None:
     assert printable(ENCODABLE) in place.read("trust", "show", ENCODABLE, expect=5)
     assert printable(ENCODABLE) in place.read("trust", "remove", ENCODABLE, expect=5)
     place.read("trust", "add", ANYTHING, expect=2)
+
+
+def of_time_stamps(place: Place, where: tuple[str, ...]) -> None:
+    root = certified(f"{MARKUP}{LEGAL}"[:60], is_ca=True)
+    subject = printable(root.certificate.subject.rfc4514_string())
+    (place.folder / f"{FILE_NAME}.pem").write_bytes(root.pem)
+    assert subject in place.read("trust", "add-tsa", f"{FILE_NAME}.pem", "--name", "stamps", "--yes")
+    assert subject in place.read("trust", "show", "stamps")
+    assert "stamps" in place.read("trust", "list")
+    assert printable(FILE_NAME) in place.read("trust", "add-tsa", f"{FILE_NAME}.not", expect=2)
+    place.read("trust", "add-tsa", ANYTHING, "--name", ANYTHING, expect=2)
+    nobody = ("--tsa", "http://127.0.0.1:9")
+    assert printable(FILE_NAME) in place.read("anchor", FILE_NAME, *nobody, expect=2)
+    place.read("anchor", FILE_NAME, "--tsa", ANYTHING, expect=2)
+    (place.folder / "proofs").mkdir()
+    (place.folder / "proofs" / f"{FILE_NAME}.tlog-proof").write_text("none")
+    assert printable(FILE_NAME) in place.read("anchor", "proofs", *nobody, expect=6)
+    assert printable(FILE_NAME) in place.read("renew", "proofs", *where, expect=6)
+    place.read("verify", "proofs", "--signed-before", ANYTHING, expect=2)
 
 
 def of_a_running_node(place: Place) -> None:

@@ -50,7 +50,7 @@ def anchor(
             else:
                 stamped.append(outcome)
             on_done(number)
-    if len(failed) == 1 and not stamped and len(files) == 1:
+    if len(files) == len(failed) == 1 and not stamped and not files[0].is_dir():
         raise failed[0][1]
     lost = [NotStamped(str(path), problem_view(problem)) for path, problem in failed]
     give(Anchored(requests=anchorer.requests, stamped=stamped, failed=lost))
