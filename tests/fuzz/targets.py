@@ -5,6 +5,8 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from tallystick.client.time_stamp_token import read_token
+from tallystick.client.time_stamps import TimeStamps
 from tallystick.ledger.checkpoint import parse_checkpoint
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.note import Note, parse_key, parse_note
@@ -75,6 +77,17 @@ def _of_extra(data: bytes) -> None:
     _verdict(proof._replace(extra=data).encoded.encode())
 
 
+def _time_stamp(data: bytes) -> None:
+    """Read, and judged by the library under its own root: what is not signed may change, what it shows may not."""
+    token = read_token(data)
+    again = read_token(token.with_certificates(token.certificates))
+    assert again.signed_parts == token.signed_parts
+    log = C2SP / "log-5"
+    root = (log / "ca.pem").read_bytes()
+    stamp = TimeStamps(lambda: {"test": root}).judge((log / "checkpoint").read_bytes(), data)
+    assert stamp.not_later_ms in (None, 1_795_631_765_999)
+
+
 @cache
 def _proofs() -> list[bytes]:
     """Ours that are valid and not long, the plainest first."""
@@ -125,4 +138,5 @@ TARGETS = {
     "hand-over": Target(_hand_over, _hand_overs),
     "verdict": Target(_verdict, _proofs),
     "verdict of an extra": Target(_of_extra, _extras),
+    "time stamp": Target(_time_stamp, lambda: [(C2SP / "log-5" / "r.tsr").read_bytes()]),
 }

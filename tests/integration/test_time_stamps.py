@@ -15,6 +15,8 @@ from tests.time_authority import NOW, Answer, Asked, Authority, founded, serving
 from tallystick.client import time_stamps
 from tallystick.client.proof_files import PROOF, TIME_STAMP
 from tallystick.client.time_stamp_token import MAX_TOKEN_BYTES
+from tallystick.host.authorities import Authorities
+from tallystick.host.own_files import TrustError
 from tallystick.problems import ExitCode
 
 needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="OPENSSL IS NOT INSTALLED: not compared")
@@ -297,6 +299,8 @@ def test_authorities_that_others_may_change_are_not_read(handed: Handed) -> None
     for path in (Path(one["file"]), Path(one["file"]).parent):
         mode = path.stat().st_mode
         path.chmod(0o777)
+        with pytest.raises(TrustError, match="may be changed by others"):
+            Authorities(Path(one["file"]).parents[1]).get("stamps")
         assert "may be changed by others" in handed.verify("a.pdf", expect=2)
         path.chmod(mode)
     handed.verify("a.pdf")
@@ -332,30 +336,55 @@ keyUsage = critical, digitalSignature
 
 @pytest.fixture
 def openssl_authority(tmp_path: Path) -> Path:
+    return openssl_authority_in(tmp_path)
+
+
+def openssl_authority_in(tmp_path: Path, root_by: str = "-sha256", signer_by: str = "-sha256") -> Path:
     """A folder with an authority of OpenSSL."""
     folder = tmp_path / "openssl"
     folder.mkdir()
     (folder / "serial").write_text("01")
     subject = ["-newkey", "rsa:2048", "-nodes", "-days", "3650"]
-    openssl(folder, "req", "-x509", *subject, "-subj", "/CN=OpenSSL root", "-keyout", "ca.key", "-out", "ca.pem")
+    openssl(
+        folder, "req", "-x509", root_by, *subject, "-subj", "/CN=OpenSSL root", "-keyout", "ca.key", "-out", "ca.pem"
+    )
     openssl(folder, "req", *subject[:3], "-subj", "/CN=OpenSSL stamps", "-keyout", "tsa.key", "-out", "tsa.csr")
     (folder / "tsa.cnf").write_text(_CONFIG.format(ess="sha256"))
     signing = ["-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-extfile", "tsa.cnf", "-extensions", "stamps"]
-    openssl(folder, "x509", "-req", "-in", "tsa.csr", *signing, "-days", "3650", "-out", "tsa.pem")
+    openssl(folder, "x509", "-req", signer_by, "-in", "tsa.csr", *signing, "-days", "3650", "-out", "tsa.pem")
     return folder
 
 
-@needs_openssl
-@pytest.mark.parametrize("ess", ["sha1", "sha256"])
-def test_a_token_of_openssl_holds(handed: Handed, openssl_authority: Path, ess: str) -> None:
-    folder = openssl_authority
+def stamp_by_openssl(handed: Handed, folder: Path, ess: str = "sha256") -> None:
     (folder / "tsa.cnf").write_text(_CONFIG.format(ess=ess))
     (folder / "note").write_bytes(note_of(handed, "a.pdf"))
     openssl(folder, "ts", "-query", "-data", "note", "-sha512", "-cert", "-out", "q.tsq")
     reply = ["-config", "tsa.cnf", "-queryfile", "q.tsq", "-signer", "tsa.pem", "-inkey", "tsa.key", "-chain", "ca.pem"]
     openssl(folder, "ts", "-reply", *reply, "-out", str(handed.folder / f"a.pdf{TIME_STAMP}"))
-    assert handed.file("a.pdf")["time_stamp"]["state"] == "not_trusted"
+
+
+@needs_openssl
+@pytest.mark.parametrize(
+    ("root_by", "signer_by", "state"),
+    [("-sha1", "-sha256", "verified"), ("-sha256", "-sha1", "not_trusted"), ("-sha384", "-sha512", "verified")],
+)
+def test_a_certificate_that_is_signed_with_sha_1_leads_to_no_root_and_a_root_may_be(
+    handed: Handed, tmp_path: Path, root_by: str, signer_by: str, state: str
+) -> None:
+    """A root is named by the user, and not trusted for what it says of itself: many are older than authorities."""
+    folder = openssl_authority_in(tmp_path, root_by, signer_by)
+    stamp_by_openssl(handed, folder)
     shutil.copy(folder / "ca.pem", handed.folder / "root.pem")
+    cli("trust", "add-tsa", "root.pem", "--yes", cwd=handed.folder)
+    assert handed.file("a.pdf")["time_stamp"]["state"] == state
+
+
+@needs_openssl
+@pytest.mark.parametrize("ess", ["sha1", "sha256"])
+def test_a_token_of_openssl_holds(handed: Handed, openssl_authority: Path, ess: str) -> None:
+    stamp_by_openssl(handed, openssl_authority, ess)
+    assert handed.file("a.pdf")["time_stamp"]["state"] == "not_trusted"
+    shutil.copy(openssl_authority / "ca.pem", handed.folder / "root.pem")
     cli("trust", "add-tsa", "root.pem", "--yes", cwd=handed.folder)
     one = handed.file("a.pdf")["time_stamp"]
     assert (one["state"], one["authority"], one["known_as"]) == ("verified", "CN=OpenSSL stamps", "root")

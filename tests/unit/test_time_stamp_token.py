@@ -125,6 +125,14 @@ def test_only_a_certificate_for_time_stamps_counts(signer: dict[str, Any]) -> No
         of(founded(**signer))
 
 
+def test_only_authorities_certify_others() -> None:
+    """Whoever has an ordinary certificate of a trusted root can sign another one with it."""
+    root = certified("Root", is_ca=True)
+    customer = certified("A customer", root)
+    with pytest.raises(NotProven, match="its signature does not hold"):
+        of(Authority(root, customer, certified("Stamps", customer)))
+
+
 def test_a_certificate_of_the_same_issuer_and_number_is_not_taken_for_the_signers() -> None:
     """Whoever has an ordinary certificate of a trusted root makes one for time stamps with its number himself."""
     root = certified("Root", is_ca=True)

@@ -54,7 +54,7 @@ def anchor(
         raise failed[0][1]
     lost = [NotStamped(str(path), problem_view(problem)) for path, problem in failed]
     give(Anchored(requests=anchorer.requests, stamped=stamped, failed=lost))
-    tell_stamped(stamped, lost)
+    _tell(stamped, lost)
     if not stamped and not lost:
         say("There is no proof in it: a proof's name ends with .tlog-proof")
     if codes := {problem.exit_code for _, problem in failed}:
@@ -78,7 +78,7 @@ def open_anchorer(tsa: str | None, trust: Path | None, timeout_s: float) -> "Anc
     return anchorer
 
 
-def tell_stamped(stamped: list[ProofStamped], failed: list[NotStamped]) -> None:
+def _tell(stamped: list[ProofStamped], failed: list[NotStamped]) -> None:
     """What became of each proof, and how many there are."""
     for lost in failed[:MOST_LINES]:
         say(marked("×", lost.proof, f" is not time stamped: {lost.problem.detail}"))
