@@ -86,6 +86,8 @@ class Token(NamedTuple):
     signer: Holder
     embedded: Sequence[bytes] = ()
     """Encoded certificates, in this order, however DER would have them."""
+    revocations: bytes = b""
+    """The field crls, encoded."""
     time: datetime | str = NOW
     """As a text: the GeneralizedTime itself."""
     accuracy: dict[str, int] | None = None
@@ -164,6 +166,7 @@ class Token(NamedTuple):
             cms.DigestAlgorithms([{"algorithm": self.signs_with}]).dump(),
             encapsulated.dump(),
             _tagged(0xA0, b"".join(self.embedded)) if self.embedded else b"",  # not sorted, as some authorities do
+            self.revocations,
             cms.SignerInfos([signer_info]).dump(),
         )
         return _tagged(0x30, b"".join(parts))

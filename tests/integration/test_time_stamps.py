@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 from tests.integration.command_line import cli, in_json
+from tests.integration.test_proving import replaced
 from tests.integration.test_verify import Handed
+from tests.proving import short_epochs
 from tests.time_authority import NOW, Answer, Asked, Authority, founded, serving, stamping
 
 from tallystick.client import time_stamps
@@ -237,6 +239,26 @@ def test_signatures_of_before_a_time_are_asked_for(handed: Handed, before: str, 
     assert words in handed.verify(*asked, expect=code)
     assert "there is no .tsr beside it" in handed.verify("b.pdf", "--signed-before", before, expect=12)
     cli("verify", *asked, "--online", "http://127.0.0.1:9", cwd=handed.folder, expect=2)
+
+
+def test_whose_signatures_they_are_has_to_be_known_from_before(tmp_path: Path) -> None:
+    """After Ed25519 is broken anybody makes votes that lead to members of his own, whose note was stamped before."""
+    (folder := tmp_path / "verifier").mkdir()
+    handed = Handed(folder, tmp_path / "chain.db", short_epochs(4))
+    given = handed.certify("a.pdf")
+    for name in ("ada", "ben"):
+        replaced(handed.ledger, name, f"{name}-2")
+    handed.prove(given, "a.pdf", "ada-2", "ben-2", "cy", "dot")
+    stamp(handed)
+    trust(handed)
+    handed.trust()
+    asked = ("a.pdf", "--signed-before", "2026-03-02")
+    for _ in range(2):  # nothing is kept of the first
+        shown = handed.verify(*asked, expect=12)
+        assert "its members are neither those of the genesis nor known from before" in shown
+        assert "warning: block time and status rest on votes, which no time stamp covers" in shown
+    handed.verify("a.pdf")
+    handed.verify(*asked)
 
 
 def test_an_earlier_check_that_fails_is_told_first(handed: Handed) -> None:

@@ -63,6 +63,11 @@ def test_certificates_come_in_any_order_with_the_root_or_without(order: int) -> 
     assert of(LONG, embedded=orders(LONG)[order]).state == "verified"
 
 
+def test_lists_of_revocations_in_it_do_not_matter() -> None:
+    assert of(LONG, revocations=b"\xa1\x02\x30\x00").state == "verified"
+    assert of(LONG, embedded=(), revocations=b"\xa1\x02\x30\x00").state == "not_trusted"
+
+
 def test_a_token_without_certificates_holds_if_the_named_file_has_them() -> None:
     bare = LONG.token(embedded=()).response(NOTE)
     pem = b"".join(one.pem for one in (LONG.signer, LONG.between, LONG.root) if one is not None)

@@ -149,15 +149,15 @@ def _tell(told: ProofsRenewed) -> None:
     more = max(0, len(told.failed) - MOST_LINES) + max(0, len(told.not_stamped) - MOST_LINES)
     if more:
         say(f"… and {more:,} more that are not")
-    stamps = {one.proof: utc(one.not_later_ms) for one in told.stamped}
+    stamps = {one.proof: utc(one.not_later_ms)[:10] for one in told.stamped}
     shown = sorted(told.proofs, key=lambda one: one.state != "renewed")[:MOST_LINES]
     say_table(
         shown,
         {
             "Proof": lambda one: one.proof,
             "Became": lambda one: _STATES[one.state],
-            "Status as of": lambda one: utc(one.status_ms) if one.status_ms is not None else "",
-            "Before": lambda one: utc(one.status_before_ms) if one.status_before_ms is not None else "",
+            "Status as of": lambda one: utc(one.status_ms)[:10] if one.status_ms is not None else "",
+            "Before": lambda one: utc(one.status_before_ms)[:10] if one.status_before_ms is not None else "",
             "Time stamped": lambda one: stamps.get(one.proof, ""),
         },
         left_out=("Before",),
@@ -166,5 +166,5 @@ def _tell(told: ProofsRenewed) -> None:
         say(f"… and {len(told.proofs) - len(shown):,} more")
     left = len(told.proofs) - told.renewed
     stamped = f", {len(told.stamped):,} with a time stamp" if told.stamped else ""
-    failed = f", {len(told.failed):,} not" if told.failed else ""
+    failed = f", {len(told.failed):,} failed" if told.failed else ""
     say(f"{many(told.renewed, 'proof')} renewed, {left:,} left as they are{failed}{stamped}")

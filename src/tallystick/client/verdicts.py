@@ -18,6 +18,7 @@ from tallystick.host.own_files import TrustError
 from tallystick.host.text import is_hex_digest
 from tallystick.host.trust import SHORTEST_ID, TrustStore
 from tallystick.ledger.continuation import Continuation
+from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import NotProven, Refused, Rule
 from tallystick.ledger.header import Header
 from tallystick.ledger.tlog_policy import Policy
@@ -30,6 +31,12 @@ from tallystick.storage.store import Store
 
 _TRIES: Final = 8
 """So often a header is kept anew, if other commands keep newer ones meanwhile."""
+
+_UNSTAMPED: Final = "block time and status rest on votes, which no time stamp covers: take them from what was kept then"
+_UNKNOWN_VOTERS: Final = (
+    "its members are neither those of the genesis nor known from before: votes name them, which no time stamp covers;"
+    " name the trust folder of then with --trust, or a policy of then with --policy"
+)
 
 
 class OwnNode(NamedTuple):
@@ -148,15 +155,18 @@ class Verifier:
         if self._fetch is not None and judged.verdict is not None:
             judged, online = self._judge_newer(bundle, judged, found, self._fetch)
         if online is None:
-            stamp, failed = self._judge_time_stamp(found.files)
+            stamp, failed = self._judge_time_stamp(found.files, bundle, judged.verdict)
             judged = judged._replace(failed=judged.failed or failed, time_stamp=stamp)
         return self._told(found, bundle, judged.failed, judged, online)
 
     def finish(self) -> None:
         """Keep the newest header of each ledger, and its proof. What hinders that is a warning.
 
+        Nothing is kept of proofs whose signatures have to be older: what else they say may have been made since.
         Raises `Problem` if another command verified another history meanwhile.
         """
+        if self._question.signed_before_ms is not None:
+            return
         for ledger_id, newest in self._newest.items():
             try:
                 if self._trust_in(ledger_id).is_kept:
@@ -279,7 +289,9 @@ class Verifier:
             return judged, None
         return again, self._question.url
 
-    def _judge_time_stamp(self, files: RawProof) -> tuple[v.TimeStamp | None, NotProven | None]:
+    def _judge_time_stamp(
+        self, files: RawProof, bundle: Bundle, verdict: Verdict | None
+    ) -> tuple[v.TimeStamp | None, NotProven | None]:
         """What the token beside a proof shows, and why that is not enough (P14)."""
         stamp, before_ms = None, self._question.signed_before_ms
         try:
@@ -295,7 +307,18 @@ class Verifier:
         if stamp.not_later_ms >= before_ms:
             told = "the time stamp does not show that its signatures existed by then, in ms since 1970"
             return stamp, NotProven(Rule.P14, told, f"before {before_ms}", stamp.not_later_ms)
-        return stamp, None
+        self.warnings.append(_UNSTAMPED)
+        if verdict is None or self._question.policy is not None or verdict.anchor.voters in self._known_voters(bundle):
+            return stamp, None
+        return stamp, NotProven(Rule.P14, _UNKNOWN_VOTERS)
+
+    def _known_voters(self, bundle: Bundle) -> set[tuple[tuple[bytes, int], ...]]:
+        """Who is known to vote without any vote in the proof: in the genesis, and in what was verified before."""
+        genesis = bundle.extra.genesis
+        trust = self._trust_in(genesis.ledger_id)
+        own = self._own_anchor(bundle.extra.header.index) if trust.ledger_id == self._own.ledger_id else None
+        kept = [one.voters for one in (*trust.kept, *([own] if own else []))]
+        return {Epoch(0, genesis.stakes(), 1, 0).members, *kept}
 
     # ---- telling and keeping ------------------------------------------------------------------------------------
 
