@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tests.integration.command_line import cli, in_json
 from tests.integration.test_proving import replaced
-from tests.integration.test_verify import Handed
+from tests.integration.test_verify import Handed, policy_of
 from tests.proving import short_epochs
 from tests.time_authority import NOW, Answer, Asked, Authority, founded, serving, stamping
 
@@ -257,6 +257,9 @@ def test_whose_signatures_they_are_has_to_be_known_from_before(tmp_path: Path) -
         shown = handed.verify(*asked, expect=12)
         assert "its members are neither those of the genesis nor known from before" in shown
         assert "warning: block time and status rest on votes, which no time stamp covers" in shown
+    (folder / "policy").write_text(policy_of(handed, 3, "ada-2", "ben-2", "cy", "dot"))
+    handed.verify(*asked, "--policy", "policy")
+    handed.verify(*asked, expect=12)
     handed.verify("a.pdf")
     handed.verify(*asked)
 
