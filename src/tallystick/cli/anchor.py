@@ -44,11 +44,11 @@ def anchor(
         else:
             failed.append((path, problem))
     with counting("Stamping proofs", len(found)) as on_done:
-        for number, (path, outcome) in enumerate(anchorer.anchor(found), start=1):
-            if isinstance(outcome, Problem):
-                failed.append((path, outcome))
-            else:
-                stamped.append(outcome)
+        for number, path in enumerate(found, start=1):
+            try:
+                stamped.append(anchorer.anchor(path))
+            except Problem as problem:
+                failed.append((path, problem))
             on_done(number)
     if len(files) == len(failed) == 1 and not stamped and not files[0].is_dir():
         raise failed[0][1]

@@ -1,7 +1,6 @@
 """`tallystick renew`: newer proofs in the place of older ones, for a whole folder, from cron."""
 
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -22,8 +21,6 @@ from tallystick.problems import ExitCode, Problem
 if TYPE_CHECKING:
     from tallystick.client.anchoring import Anchorer
 
-_AT_ONCE: Final = 256
-"""So many are renewed before they are time stamped: those made together share a token."""
 _STATES: Final = {
     "renewed": "renewed",
     "as_new": "no newer one there",
@@ -101,29 +98,26 @@ class _Run:
         return found
 
     def go(self, renewer: Renewer, found: Sequence[Path]) -> Iterator[int]:
-        """Renew them all, a part after the other; gives how many are done."""
-        left, done = iter(found), 0
-        while part := list(islice(left, _AT_ONCE)):
-            held = list[Path]()
-            for path in part:
-                try:
-                    one = renewer.renew(path)
-                except Problem as problem:
-                    self._fail(path, problem)
-                else:
-                    self._proofs.append(one)
-                    held += [path] if one.state != "other_ledger" else []
-                done += 1
-                yield done
-            self._anchor(held)
-
-    def _anchor(self, paths: Sequence[Path]) -> None:
-        for path, outcome in self._anchorer.anchor(paths) if self._anchorer is not None else ():
-            if isinstance(outcome, Problem):
-                self._not_stamped.append(NotStamped(str(path), problem_view(outcome)))
-                self.codes.add(outcome.exit_code)
+        """Renew them all, one after the other; gives how many are done."""
+        for done, path in enumerate(found, start=1):
+            try:
+                one = renewer.renew(path)
+            except Problem as problem:
+                self._fail(path, problem)
             else:
-                self._stamped.append(outcome)
+                self._proofs.append(one)
+                if one.state != "other_ledger":
+                    self._anchor(path)
+            yield done
+
+    def _anchor(self, path: Path) -> None:
+        if self._anchorer is None:
+            return
+        try:
+            self._stamped.append(self._anchorer.anchor(path))
+        except Problem as problem:
+            self._not_stamped.append(NotStamped(str(path), problem_view(problem)))
+            self.codes.add(problem.exit_code)
 
     def _fail(self, path: Path, problem: Problem) -> None:
         self._failed.append(NotProved(str(path), problem_view(problem)))

@@ -1,10 +1,9 @@
 """Has a time stamping authority (RFC 3161) stamp the checkpoints of proofs, and keeps the tokens beside them."""
 
 import time
-from collections.abc import Iterable, Iterator
 from hashlib import sha512
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 import httpx
 
@@ -20,6 +19,8 @@ from tallystick.problems import BadRequest, ExitCode, Problem, RefusedInput
 _ASKS: Final = "application/timestamp-query"
 _ANSWERS: Final = "application/timestamp-reply"
 _SCHEMES: Final = ("http", "https")
+_MOST_REMEMBERED: Final = 1_024
+"""Tokens: proofs that were made together are near each other."""
 
 
 class NoToken(Problem):
@@ -32,11 +33,6 @@ class AuthorityAway(NoToken):
     """The time stamping authority does not answer."""
 
     code = "authority-away"
-
-
-class _Wanted(NamedTuple):
-    path: Path
-    note: bytes
 
 
 class Anchorer:
@@ -57,24 +53,18 @@ class Anchorer:
         self._tokens: dict[bytes, tuple[bytes, TimeStamp] | Problem] = {}
         """By the SHA-512 of the note: what stands beside a proof of it, or came, or why not."""
 
-    def anchor(self, proofs: Iterable[Path]) -> Iterator[tuple[Path, ProofStamped | Problem]]:
-        """What becomes of each proof: those with a token that holds first."""
-        missing = list[_Wanted]()
-        for path in proofs:
-            try:
-                files = read_proof(path)
-                wanted = _Wanted(path, files.note)
-            except Refused as refused:
-                yield path, RefusedInput(refused)
-            except Problem as problem:
-                yield path, problem
-            else:
-                if (kept := self._kept(files, wanted.note)) is None:
-                    missing.append(wanted)
-                else:
-                    yield path, _told(path, kept, was_there=True)
-        for one in missing:
-            yield one.path, self._stamped(one)
+    def anchor(self, path: Path) -> ProofStamped:
+        """Have a token beside a proof, unless one lies there that holds. Raises `Problem`."""
+        try:
+            files = read_proof(path)
+            note = files.note
+        except Refused as refused:
+            raise RefusedInput(refused) from None
+        if (kept := self._kept(files, note)) is not None:
+            return _told(path, kept, was_there=True)
+        response, stamp = self._remembered(note)
+        write_time_stamp(response, path)
+        return _told(path, stamp, was_there=False)
 
     def _kept(self, files: RawProof, note: bytes) -> TimeStamp | None:
         """The time stamp that lies beside a proof, if it holds."""
@@ -86,24 +76,26 @@ class Anchorer:
             return None
         if stamp.not_later_ms is None:
             return None
-        self._tokens.setdefault(sha512(note).digest(), (files.time_stamp, stamp))
+        self._remember(note, (files.time_stamp, stamp))
         return stamp
 
-    def _stamped(self, wanted: _Wanted) -> ProofStamped | Problem:
-        key = sha512(wanted.note).digest()
-        if key not in self._tokens:
+    def _remembered(self, note: bytes) -> tuple[bytes, TimeStamp]:
+        """The token of a note: asked for once. Raises `Problem`, for the same note again the same."""
+        found = self._tokens.get(sha512(note).digest())
+        if found is None:
             try:
-                self._tokens[key] = self._token(wanted.note)
+                found = self._token(note)
             except Problem as problem:
-                self._tokens[key] = problem
-        found = self._tokens[key]
+                found = problem
+            self._remember(note, found)
         if isinstance(found, Problem):
-            return found
-        try:
-            write_time_stamp(found[0], wanted.path)
-        except Problem as problem:
-            return problem
-        return _told(wanted.path, found[1], was_there=False)
+            raise found
+        return found
+
+    def _remember(self, note: bytes, found: tuple[bytes, TimeStamp] | Problem) -> None:
+        self._tokens[sha512(note).digest()] = found
+        if len(self._tokens) > _MOST_REMEMBERED:
+            del self._tokens[next(iter(self._tokens))]
 
     def _token(self, note: bytes) -> tuple[bytes, TimeStamp]:
         """A token that holds, as it was received. Raises `Problem`."""

@@ -25,6 +25,7 @@ _INSTALL: Final = "install tallystick[tsa]"
 _LONGEST_CHAIN: Final = 8
 _MOST_NAMED: Final = 32
 """Certificates in the file of one authority."""
+_MOST_SUBJECT: Final = 256
 _WEAK: Final = ("md5", "sha1")
 _REASONS: Final[Mapping[str, str]] = {
     "certificate has expired": "its authority's certificate had expired at the token's own time",
@@ -75,7 +76,7 @@ def certificates_in(pem: bytes) -> list[NamedCertificate]:
     named = _named("", pem)
     return [
         NamedCertificate(
-            one.subject.rfc4514_string(),
+            _subject(one),
             hashlib.sha256(_der(one)).hexdigest(),
             int(one.not_valid_after_utc.timestamp()) * 1000,
             one in named.roots,
@@ -115,7 +116,7 @@ class TimeStamps:
             return TimeStamp(state="unreadable", reason=refused.reason)
         if signer is None:
             return TimeStamp(state="not_trusted", reason="whoever signed it is not in it, and not known here")
-        claimed = signer.subject.rfc4514_string()
+        claimed = _subject(signer)
         if not trusted:
             return TimeStamp(state="not_trusted", authority=claimed, reason="its authority is not one that you trust")
         if (lacking := _lacking_method(signer, token)) is not None:
@@ -274,6 +275,12 @@ def _has_weak_signature(one: "Certificate") -> bool:
     except UnsupportedAlgorithm:
         return False
     return algorithm is not None and algorithm.name in _WEAK
+
+
+def _subject(one: "Certificate") -> str:
+    """Who it is for, in a line."""
+    text = one.subject.rfc4514_string()
+    return text if len(text) <= _MOST_SUBJECT else f"{text[:_MOST_SUBJECT]}…"
 
 
 def _der(one: "Certificate") -> bytes:
