@@ -104,6 +104,7 @@ class Rule(Enum):
     P11 = "issuer is the one asked for"
     P12 = "certificate is valid"
     P13 = "status is fresh enough"
+    P14 = "time stamp of a trusted authority holds"
     P16 = "nothing but its proof follows the PDF"
 
     T1 = "trie proof leads to the root"
