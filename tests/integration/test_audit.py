@@ -7,8 +7,8 @@ from tests.integration.command_line import cli, in_json
 from tests.tiled_log import TiledLog
 from tests.working_copy import ROOT
 
+from tallystick.host.own_files import TrustError
 from tallystick.host.seen_logs import SeenLog, SeenLogs
-from tallystick.host.trust import TrustError
 from tallystick.ledger.errors import Rule
 from tallystick.ledger.note import make_note
 from tallystick.ledger.tlog_conflict import parse_conflict

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from tests.builders import START_MS
@@ -15,14 +15,32 @@ from tests.time_authority import founded, serving, stamping
 
 from tallystick.client.blocking import Client
 from tallystick.client.proof_files import PAYLOAD, PROOF, read_proof
-from tallystick.client.renewing import Renewer, Source
+from tallystick.client.renewing import Renewer
 from tallystick.host.clock import now_ms
 from tallystick.ledger.certificate import payload_codec
+from tallystick.ledger.file_statement import FileStatement
 from tallystick.problems import CannotMake, DamagedStore, NotThere, Problem, RefusedInput
 from tallystick.proof.bundle import Bundle
-from tallystick.storage.proving import ProofFiles
+from tallystick.proof.making import ProofFiles
 
 NOW_MS = START_MS + 400 * DAY_S * 1000
+
+
+class _Source(NamedTuple):
+    """Where proofs are made."""
+
+    ledger_id: bytes
+    make: Callable[[Bundle], ProofFiles]
+
+    def prove(self, certificate_id: str, before: Bundle | None) -> ProofFiles:
+        assert before is not None and before.extra.certificate.id.hex() == certificate_id
+        return self.make(before)
+
+    def certificate_id(self, beginning: str) -> str:
+        raise AssertionError(beginning)
+
+    def certificate_about(self, described: FileStatement, before: Bundle | None) -> str:
+        raise AssertionError(described, before)
 
 
 class Renewed(Handed):
@@ -44,7 +62,7 @@ class Renewed(Handed):
         return self.ledger.prove(before.extra.certificate, at)
 
     def renewer(self, prove: Callable[[Bundle], ProofFiles] | None = None, older_ms: int = -1) -> Renewer:
-        return Renewer(Source(self.ledger.genesis.ledger_id, prove or self.made), NOW_MS, older_ms)
+        return Renewer(_Source(self.ledger.genesis.ledger_id, prove or self.made), NOW_MS, older_ms)
 
     def path(self, name: str = "a.pdf") -> Path:
         return self.folder / f"{name}{PROOF}"
@@ -148,7 +166,7 @@ def test_content_that_its_source_has_not_is_kept(renewed: Renewed) -> None:
 
 
 def test_a_proof_of_another_ledger_is_left_alone_and_a_bad_one_is_told(renewed: Renewed) -> None:
-    source = Source(bytes(32), renewed.made)
+    source = _Source(bytes(32), renewed.made)
     assert Renewer(source, NOW_MS, -1).renew(renewed.path()).state == "other_ledger"
     renewed.path().write_bytes(renewed.path().read_bytes().replace(b"\nindex 0\n", b"\nindex 1\n"))
     with pytest.raises(RefusedInput, match="it stays: tallystick verify tells more"):

@@ -18,7 +18,7 @@ from tallystick.api.words import SHORT_ID
 from tallystick.cli.options import Data, Trust, Yes, argument, group, node_folder, option, trust_store
 from tallystick.cli.output import confirm, field, give, hint, marked, say, say_fields, say_heading, say_table, warn
 from tallystick.cli.words import many, utc
-from tallystick.client.proof_files import PROOF, is_proof, read_bounded, read_proof
+from tallystick.client.proof_files import PROOF, is_proof, read_proof
 from tallystick.client.time_stamps import NamedCertificate, certificates_in, is_available
 from tallystick.client.verdicts import own_node
 from tallystick.host import trust as kept
@@ -31,6 +31,7 @@ from tallystick.ledger.errors import Refused
 from tallystick.ledger.genesis import Genesis, decode_genesis
 from tallystick.ledger.params import MAX_GENESIS_BYTES
 from tallystick.problems import BadRequest, UnreadableFile
+from tallystick.storage.described_files import read_bounded
 
 trust = group(
     """The ledgers that you trust: proofs of others are not verified. And the authorities whose time stamps count.
