@@ -33,7 +33,8 @@ class _Source(NamedTuple):
     make: Callable[[Bundle], ProofFiles]
 
     def prove(self, certificate_id: str, before: Bundle | None) -> ProofFiles:
-        assert before is not None and before.extra.certificate.id.hex() == certificate_id
+        assert before is not None
+        assert before.extra.certificate.id.hex() == certificate_id
         return self.make(before)
 
     def certificate_id(self, beginning: str) -> str:
