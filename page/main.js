@@ -120,13 +120,13 @@ async function judgeOne(item) {
   const { document } = item;
   const name = (document ?? item.proof).name;
   const key = keyOf(item);
+  const fact = document ? facts.get(document) : null; // before anything is waited for: all may be removed meanwhile
   let bytes;
   try {
     bytes = await bytesOf(item);
   } catch {
     return { item, key, number: numberOf(key), verdict: unreadable(item.proof), warning: "", proofSha256: null };
   }
-  const fact = document ? facts.get(document) : null;
   if (document && fact === null) return { item, key, number: numberOf(key), verdict: unreadable(document), warning: "", proofSha256: null };
   const file = { name, document: fact, ...bytes, proofName: item.proof?.name };
   const { verdict, warning } = verdictOn(file, { nowMs, ...asked }, store);

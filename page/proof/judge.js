@@ -51,6 +51,7 @@ export function judge(file, question) {
     online: null,
     claims: null,
     proven: null,
+    time_stamp: null, // nor a token of a time stamping authority
     failure: null,
     ...more,
   });

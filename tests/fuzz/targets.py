@@ -9,6 +9,8 @@ from typing import NamedTuple
 from tallystick.client.mirror import Mirror
 from tallystick.client.mirror_proving import MirrorProver
 from tallystick.client.pdf_files import carried_by
+from tallystick.client.time_stamp_token import read_token
+from tallystick.client.time_stamps import TimeStamps
 from tallystick.ledger.checkpoint import parse_checkpoint
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.note import Note, parse_key, parse_note
@@ -149,6 +151,17 @@ def _mirror() -> tuple[dict[str, bytes], str, bytes]:
     return {**files, "ledger": ledger.genesis.ledger_id.hex().encode()}, said[1].id.hex(), blocks[1].hash
 
 
+def _time_stamp(data: bytes) -> None:
+    """Read, and judged by the library under its own root: what is not signed may change, what it shows may not."""
+    token = read_token(data)
+    again = read_token(token.with_certificates(token.certificates))
+    assert again.signed_parts == token.signed_parts
+    log = C2SP / "log-5"
+    root = (log / "ca.pem").read_bytes()
+    stamp = TimeStamps(lambda: {"test": root}).judge((log / "checkpoint").read_bytes(), data)
+    assert stamp.not_later_ms in (None, 1_795_631_765_999)
+
+
 @cache
 def _proofs() -> list[bytes]:
     """Ours that are valid and not long, the plainest first."""
@@ -223,4 +236,5 @@ TARGETS = {
     "mirror's headers": _of_mirror("tallystick/headers/000.p/4"),
     "mirror's certificates": _of_mirror("tile/entries/000.p/4"),
     "mirror's ids": _of_mirror("tallystick/ids/000.p/4"),
+    "time stamp": Target(_time_stamp, lambda: [(C2SP / "log-5" / "r.tsr").read_bytes()]),
 }

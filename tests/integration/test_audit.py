@@ -7,8 +7,8 @@ from tests.integration.command_line import cli, in_json
 from tests.tiled_log import TiledLog
 from tests.working_copy import ROOT
 
+from tallystick.host.own_files import TrustError
 from tallystick.host.seen_logs import SeenLog, SeenLogs
-from tallystick.host.trust import TrustError, TrustStore
 from tallystick.ledger.errors import Rule
 from tallystick.ledger.note import make_note
 from tallystick.ledger.tlog_conflict import parse_conflict
@@ -161,7 +161,7 @@ def test_a_whole_mirror_of_another_history_than_was_signed_is_damaged(auditor, l
 
 
 def test_of_two_audits_at_the_same_time_none_takes_the_other_back(tmp_path, log):
-    logs, name = SeenLogs(TrustStore(tmp_path / "trust")), log.key.name
+    logs, name = SeenLogs(tmp_path / "trust"), log.key.name
     first, second = (SeenLog(name, log.note(size).encoded, 0) for size in (300, 700))
     logs.keep(second, None)
     with pytest.raises(TrustError, match="run this one again"):

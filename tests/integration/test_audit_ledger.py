@@ -100,7 +100,7 @@ def test_a_fork_of_the_members_is_kept_and_judged_by_their_stake(tmp_path, mirro
 def test_a_history_that_proofs_contradict_is_not_taken_though_it_is_seen_for_the_first_time(tmp_path, mirrored):
     """What was verified by proofs is kept as anchors: here that of the honest checkpoint's block."""
     audit(tmp_path, mirrored.write())
-    seen = SeenLogs(TrustStore(tmp_path / "trust")).get(GENESIS.origin)
+    seen = SeenLogs(tmp_path / "trust").get(GENESIS.origin)
     assert seen is not None
     assert seen.anchor is not None
     store = TrustStore(tmp_path / "other")

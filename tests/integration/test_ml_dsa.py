@@ -1,6 +1,7 @@
 """Keys of ML-DSA-44 by the commands: made, registered, used by nodes that run, and told by `verify`."""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -10,13 +11,18 @@ from tests.integration.command_line import cli
 from tests.integration.network import QUICK, Network, NodeProcess, running_network, wait_for
 from tests.integration.test_governing import at, said, told
 from tests.ml_dsa import LACKING
-from tests.proof_corpus import CASES, FOLDER
+from tests.proof_corpus import CASES, FOLDER, LISTED
 
 from tallystick.client.doors import AnswerProblem
+from tallystick.client.proof_files import PROOF, RawProof, find_proof
+from tallystick.client.verdicts import OwnNode, Question, Verifier
 from tallystick.host.ml_dsa import has_ml_dsa
+from tallystick.host.trust import TrustStore
 from tallystick.ledger.fields import ML_DSA_SIGNATURE_BYTES
+from tallystick.ledger.note import make_note
+from tallystick.ledger.tlog_proof import parse_proof
 from tallystick.problems import NotYet
-from tallystick.proof.bundle import read_bundle
+from tallystick.proof.bundle import Bundle, read_bundle
 
 pytestmark = pytest.mark.skipif(not has_ml_dsa(), reason=LACKING)
 SHORT: Final = replace(
@@ -93,3 +99,23 @@ def signers(node: NodeProcess, certificate_id: str) -> int:
             return 0
     note = read_bundle(made.proof.encode()).proof.checkpoint
     return sum(len(one.signature) > ML_DSA_SIGNATURE_BYTES for one in note.signatures)
+
+
+def test_a_newer_proof_that_is_without_them_is_told(tmp_path: Path) -> None:
+    (case,) = [case for case in CASES if case["name"] == "ml-dsa-valid"]
+    document, at_hand = tmp_path / "document.txt", (FOLDER / case["proof"]).read_bytes()
+    document.write_bytes((FOLDER / "document.txt").read_bytes())
+    (tmp_path / f"document.txt{PROOF}").write_bytes(at_hand)
+    proof = parse_proof(at_hand)
+    others = [one for one in proof.checkpoint.signatures if len(one.signature) < ML_DSA_SIGNATURE_BYTES]
+    bare = proof._replace(checkpoint=make_note(proof.checkpoint.text, others)).encoded.encode()
+
+    def newest(files: RawProof, _before: Bundle) -> RawProof:
+        return files
+
+    question = Question(LISTED["now_ms"], ledger=case["demand"]["ledger"], url="https://node.example")
+    for newer, is_told in ((bare, True), (at_hand, False)):
+        verifier = Verifier(TrustStore(tmp_path / "trust"), OwnNode(), question, partial(newest, RawProof(newer)))
+        one = verifier.verify(find_proof(document))
+        assert (one.exit_code, one.online) == (0, "https://node.example")
+        assert any("without the signatures by ML-DSA-44" in warning for warning in verifier.warnings) == is_told

@@ -17,7 +17,7 @@ from tests.integration.test_proving import replaced
 from tests.proving import ProvenLedger, short_epochs
 
 from tallystick.client.blocking import Client
-from tallystick.client.proof_files import MEMBERS, PAYLOAD, PROOF, read_proof
+from tallystick.client.proof_files import MEMBERS, PAYLOAD, PROOF, TIME_STAMP, read_proof
 from tallystick.client.proof_writing import certificate_in, proven_by, write_proof
 from tallystick.host.clock import now_ms
 from tallystick.ledger.tlog_policy import parse_policy
@@ -152,11 +152,16 @@ def test_the_proof_of_another_certificate_is_not_overwritten(user: User) -> None
 
 def test_proofs_below_a_folder_are_not_certified(user: User) -> None:
     user.certify("--recursive", ".")
-    for ending in (MEMBERS, PAYLOAD):
+    for ending in (MEMBERS, PAYLOAD, TIME_STAMP):
         (user.folder / f"report.txt{ending}").write_text("beside the proof")
         (user.folder / f"other{ending}").write_text(f"of no proof {user.folder}")
     results = user.certify("--recursive", ".")
-    assert sorted(Path(one["file"]).name for one in results) == ["other.members", "other.payload", "report.txt"]
+    assert sorted(Path(one["file"]).name for one in results) == [
+        "other.members",
+        "other.payload",
+        "other.tsr",
+        "report.txt",
+    ]
 
 
 def test_killed_between_certifying_and_proving_the_next_run_makes_the_proofs(user: User) -> None:

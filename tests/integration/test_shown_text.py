@@ -24,6 +24,7 @@ from tests.integration.test_cli_node import ALL_COMMANDS
 from tests.pdfs import by_hand
 from tests.strange_text import MARKUP, STRANGE, strange_characters
 from tests.tiled_log import TiledLog
+from tests.time_authority import certified
 
 from tallystick.cli.output import Terminal, Text, ask_secret, show_fault
 from tallystick.client.pdf_files import attach
@@ -160,6 +161,7 @@ def of_a_kept_chain(place: Place) -> None:
     place.read("verify", str(place.file), "--issuer", ANYTHING, expect=11)
     assert printable(ENCODABLE) in place.read("verify", str(place.file), "--ledger", ENCODABLE, expect=5)
     of_trusted_ledgers(place)
+    of_time_stamps(place, where)
     place.read("prove", str(place.file), *where, expect=5)
     place.read("prove", ANYTHING, *where, expect=5)
     assert printable(FILE_NAME) in place.read("prove", ANYTHING, "--from", FILE_NAME, expect=2)
@@ -198,6 +200,25 @@ def of_audited_logs(place: Place) -> None:
     conflict = make_conflict(strange.note(), strange.fork(0).grow(1, "other").note(), [strange.key])
     (place.folder / "x.tlog-conflict").write_text(conflict.encoded)
     assert printable(NOTE_NAME) in place.read("verify", "x.tlog-conflict", expect=10)
+
+
+def of_time_stamps(place: Place, where: tuple[str, ...]) -> None:
+    root = certified(f"{MARKUP}{LEGAL}"[:60], is_ca=True)
+    subject = printable(root.certificate.subject.rfc4514_string())
+    (place.folder / f"{FILE_NAME}.pem").write_bytes(root.pem)
+    assert subject in place.read("trust", "add-tsa", f"{FILE_NAME}.pem", "--name", "stamps", "--yes")
+    assert subject in place.read("trust", "show", "stamps")
+    assert "stamps" in place.read("trust", "list")
+    assert printable(FILE_NAME) in place.read("trust", "add-tsa", f"{FILE_NAME}.not", expect=2)
+    place.read("trust", "add-tsa", ANYTHING, "--name", ANYTHING, expect=2)
+    nobody = ("--tsa", "http://127.0.0.1:9")
+    assert printable(FILE_NAME) in place.read("anchor", FILE_NAME, *nobody, expect=2)
+    place.read("anchor", FILE_NAME, "--tsa", ANYTHING, expect=2)
+    (place.folder / "proofs").mkdir()
+    (place.folder / "proofs" / f"{FILE_NAME}.tlog-proof").write_text("none")
+    assert printable(FILE_NAME) in place.read("anchor", "proofs", *nobody, expect=6)
+    assert printable(FILE_NAME) in place.read("renew", "proofs", *where, expect=6)
+    place.read("verify", "proofs", "--signed-before", ANYTHING, expect=2)
 
 
 def of_a_running_node(place: Place) -> None:

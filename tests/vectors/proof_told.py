@@ -57,6 +57,7 @@ def view_of(read: Callable[[], Bundle], demand: Demand, document: str, proof: st
         online=None,
         claims=claims_view(bundle) if bundle is not None else None,
         proven=proven_view(verdict, trusted_by, None, {}, demand.at_ms) if verdict is not None else None,
+        time_stamp=None,
         failure=_failure(failed, bundle) if failed is not None else None,
     )
 

@@ -384,6 +384,68 @@ class PageShown(Answer, frozen=True, kw_only=True):
     """Of the package, and how the SHA-256 of the page's script begins; the page says the same at its end."""
 
 
+class ProofStamped(View, frozen=True, kw_only=True):
+    """A proof with a time stamp beside it."""
+
+    proof: str
+    time_stamp: str
+    """The file of the token."""
+    not_later_ms: int
+    """The checkpoint and its signatures existed by then."""
+    authority: str
+    """The subject of the signer's certificate."""
+    known_as: str
+    """The user's own name for the authority."""
+    was_there: bool
+    """Whether the token lay beside it already."""
+
+
+class NotStamped(View, frozen=True):
+    """A proof that got no time stamp."""
+
+    proof: str
+    """Its file, or what was named."""
+    problem: Problem
+
+
+class Anchored(Answer, frozen=True, kw_only=True):
+    """What `anchor` did."""
+
+    requests: int
+    """So many tokens were asked for: proofs made together share one."""
+    stamped: list[ProofStamped]
+    failed: list[NotStamped]
+
+
+class ProofRenewed(View, frozen=True, kw_only=True):
+    """What became of a proof that was to be renewed."""
+
+    proof: str
+    certificate: str
+    state: str
+    """`renewed`; or it is as it was: `as_new`, there is none with a later status; `young`, it is not as old as was
+    asked for; `other_ledger`, it is of another."""
+    status_ms: int | None = None
+    """Its status is as of then; `null`: it is of another ledger, and was not verified."""
+    status_before_ms: int | None = None
+    """That of the proof that was there."""
+    block_index: int | None = None
+    """The last block of the log that was countersigned."""
+
+
+class ProofsRenewed(Answer, frozen=True, kw_only=True):
+    """What `renew` did."""
+
+    renewed: int
+    proofs: list[ProofRenewed]
+    failed: list[NotProved]
+    """They stay as they are."""
+    requests: int
+    """So many time stamps were asked for."""
+    stamped: list[ProofStamped]
+    not_stamped: list[NotStamped]
+
+
 class PolicyMade(Answer, frozen=True, kw_only=True):
     """A policy of C2SP for the members of an epoch."""
 

@@ -41,10 +41,39 @@ class TrustChanged(Answer, frozen=True, kw_only=True):
     ledger: TrustedLedger
 
 
-class TrustRemoved(Answer, frozen=True, kw_only=True):
-    """A ledger that is trusted no more."""
+class AuthorityCertificate(View, frozen=True, kw_only=True):
+    """A certificate in the file of a time stamping authority."""
 
-    ledger_id: str
+    subject: str
+    sha256: str
+    """Its fingerprint."""
+    ends_ms: int
+    """It is valid until then; a token of before stays good."""
+    is_root: bool
+
+
+class TrustedAuthority(View, frozen=True, kw_only=True):
+    """A time stamping authority (RFC 3161) that the user trusts."""
+
+    name: str
+    """The user's own for it."""
+    file: str
+    certificates: list[AuthorityCertificate]
+    """Empty where time stamps cannot be verified: `tallystick[tsa]` is not installed."""
+
+
+class AuthorityTrusted(Answer, frozen=True, kw_only=True):
+    """A time stamping authority that is trusted from now on, or is shown."""
+
+    authority: TrustedAuthority
+
+
+class TrustRemoved(Answer, frozen=True, kw_only=True):
+    """A ledger, or a time stamping authority, that is trusted no more."""
+
+    ledger_id: str | None
+    authority: str | None
+    """Its local name."""
 
 
 class TrustedLedgers(Answer, frozen=True, kw_only=True):
@@ -56,6 +85,8 @@ class TrustedLedgers(Answer, frozen=True, kw_only=True):
     """Files that cannot be read."""
     own_ledger: str | None
     """The id of the ledger of the user's own node, which is trusted, too; `null`: there is none."""
+    authorities: list[TrustedAuthority]
+    """Of time stamps."""
 
 
 class Document(View, frozen=True):
@@ -182,6 +213,22 @@ class Proven(View, frozen=True, kw_only=True):
     """Whether a newer block of the ledger was verified here before."""
 
 
+class TimeStamp(View, frozen=True, kw_only=True):
+    """A time stamp token beside a proof, over its checkpoint with all signatures."""
+
+    state: str
+    """`verified`; or it proves nothing: `not_trusted`, its authority is not one that the user named; `other_note`, it
+    is of something else, maybe of an earlier proof; `not_verifiable`, not with what is installed here; `unreadable`."""
+    not_later_ms: int | None = None
+    """The checkpoint and its signatures existed by then, accuracy added; `null`, unless it is verified."""
+    authority: str | None = None
+    """The subject of the signer's certificate: a claim, unless it is verified."""
+    known_as: str | None = None
+    """The user's own name for the authority; `null`, unless it is verified."""
+    reason: str | None = None
+    """Why it proves nothing."""
+
+
 class FileVerdict(View, frozen=True, kw_only=True):
     """Whether one file is certified as was asked for."""
 
@@ -205,6 +252,9 @@ class FileVerdict(View, frozen=True, kw_only=True):
     """`null`: there is no proof that can be read."""
     proven: Proven | None
     """What is proven of it; `null`: nothing. Of one that is not what was asked for it is told, too."""
+    time_stamp: TimeStamp | None
+    """What the token beside the proof says of it; `null`: there is none, a newer proof was verified instead, or it is
+    bad (P14)."""
     failure: Failure | None
     """`null`: it is verified."""
 

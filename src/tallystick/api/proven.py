@@ -61,6 +61,11 @@ _ADVICE_FOR_LACKING: Final = (
     "ask whoever gave you the proof for FILE.payload, which belongs beside it; if its content was erased, nobody has it"
 )
 
+_ADVICE_FOR_TIME_STAMP: Final = (
+    "ask whoever gave you the file for its FILE.tsr, or for a proof that was time stamped earlier;"
+    " a bad one shows nothing: move it away to verify the proof without it"
+)
+
 
 CONFLICT_ADVICE: Final = (
     "members of this ledger signed two histories, or their keys were stolen: show both to its members"
@@ -91,6 +96,8 @@ def failure_view(refused: Refused, advice: str | None = None, lacks_payload: boo
         advice = _ADVICE_FOR_LACKING
     if isinstance(refused, NotProven) and refused.found == ValidityState.NOT_YET.value:
         advice = "it became final later than the time asked for: name a later one with --at"
+    if refused.rule is Rule.P14:
+        advice = _ADVICE_FOR_TIME_STAMP
     expected, found = (refused.expected, refused.found) if isinstance(refused, NotProven) else (None, None)
     return v.Failure(
         rule=refused.rule.name,
@@ -116,6 +123,7 @@ def unreadable_view(path: Path, problem: Problem) -> v.FileVerdict:
         online=None,
         claims=None,
         proven=None,
+        time_stamp=None,
         failure=v.Failure(
             rule=None,
             step="reading the file",

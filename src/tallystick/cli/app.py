@@ -32,6 +32,8 @@ _COMMANDS: Final = {
     "certify": ("cli.certify", _USE),
     "verify": ("cli.verify", _USE),
     "prove": ("cli.prove", _USE),
+    "renew": ("cli.renew", _USE),
+    "anchor": ("cli.anchor", _USE),
     "policy": ("cli.policy", _USE),
     "page": ("cli.page", _USE),
     "trust": ("cli.trust", _USE),

@@ -64,7 +64,7 @@ def audit(
     store = trust_store(trust)
     trusted = _trusted(store, ledger, log, policy, data)
     with Mirror(source_at(source)) as mirror:
-        found = LogAudit(mirror, trusted, SeenLogs(store))
+        found = LogAudit(mirror, trusted, SeenLogs(store.path))
         seen = found.before.checkpoint.size if found.before is not None else None
         with counting("Auditing", found.checkpoint.size - (0 if all_of_it else seen or 0)) as on_done:
             since, blocks = found.rederive(all_of_it, on_done)

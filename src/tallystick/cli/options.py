@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # not every command needs its libraries
 
 DATA_VARIABLE: Final = "TALLYSTICK_DATA"
 TRUST_VARIABLE: Final = "TALLYSTICK_TRUST"
+TSA_VARIABLE: Final = "TALLYSTICK_TSA"
 PASSPHRASE_VARIABLE: Final = "TALLYSTICK_PASSPHRASE"  # noqa: S105  a name, no secret
 STANDARD_INPUT: Final = Path("-")
 
@@ -55,6 +56,15 @@ Data = Annotated[
 Trust = Annotated[
     Path | None,
     option("Where the ledgers that you trust are kept.", "FOLDER", envvar=TRUST_VARIABLE, show_default=_TRUST_DEFAULT),
+]
+Tsa = Annotated[
+    str | None,
+    option(
+        "The time stamping authority that is asked (RFC 3161, over HTTP).",
+        "URL",
+        envvar=TSA_VARIABLE,
+        show_default="none",
+    ),
 ]
 ChainFile = Annotated[Path | None, option(_CHAIN_HELP, "FILE", "--chain", show_default=_CHAIN_DEFAULT)]
 Yes = Annotated[bool, flag("--yes", "Do not ask: what follows is known.")]

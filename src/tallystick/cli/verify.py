@@ -65,6 +65,9 @@ def verify(
     online: Annotated[
         str | None, option("Verify a newer proof, from this node or mirror.", "URL|DIR", show_default="offline")
     ] = None,
+    signed_before: Annotated[
+        int | None, option("Does a time stamp show that its signatures are older?", "TIME", parser=moment_ms)
+    ] = None,
     trust: Trust = None,
     data: Data = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing; the exit code says it.")] = False,
@@ -86,6 +89,11 @@ def verify(
     --issuer takes an organisation's whole id, title or domain, or a key (16 digits or more); nothing that only looks
     like it. Where there are organisations, a key in none of them, or one that had ended, counts only if it is named so.
 
+    A token of a time stamping authority, FILE.tsr beside the proof, counts under the authorities that you trust:
+    tallystick trust add-tsa. --signed-before demands one that shows that the log and its signatures existed before:
+    of a proof whose kind of signature was broken since. Its members have to be known without a vote in it: from the
+    genesis, from a trust folder of before, or by --policy.
+
     Several files end with the code of all that fail, or with 1 if they fail for different reasons.
 
     FILE.tlog-conflict, which tallystick audit wrote, holds two checkpoints of one log that cannot both be true. It is
@@ -102,7 +110,10 @@ def verify(
     if any(one.name.endswith(CONFLICT) for one in files):
         _verify_conflict(files, trust, ledger, policy, quiet=quiet)
         return
-    asked = Question(now_ms(), ledger, issuer, at, fresh, read_policy(policy) if policy else None, online)
+    if signed_before is not None and online is not None:
+        raise typer.BadParameter("--signed-before asks of the proof at hand, --online of a newer one")
+    policy_read = read_policy(policy) if policy else None
+    asked = Question(now_ms(), ledger, issuer, at, fresh, policy_read, online, signed_before)
     with ExitStack() as stack:
         fetch = _Asking(online, stack) if online is not None else None
         verifier = Verifier(trust_store(trust), own_node(node_folder(data)), asked, fetch)

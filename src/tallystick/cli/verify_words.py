@@ -109,6 +109,10 @@ def _reason(one: v.FileVerdict, now_ms: int) -> str:
     """Why not, times in words."""
     assert one.failure is not None, "it is not verified"
     proven, reason = one.proven, one.failure.reason
+    if one.failure.rule == "P14" and one.failure.expected is not None and one.failure.found is not None:
+        before_ms = int(one.failure.expected.removeprefix("before "))
+        asked = f"asked for are signatures of before {utc(before_ms)}"
+        return f"the time stamp shows no more than: not later than {utc(int(one.failure.found))}; {asked}"
     if proven is None or one.failure.rule not in ("P12", "P13"):
         return reason
     if one.failure.rule == "P12":
@@ -144,6 +148,7 @@ def _tell_proven(one: v.FileVerdict, proven: v.Proven, now_ms: int) -> None:
             "block time": f"{utc(proven.block_ms)}, of block {proven.block:,}: more than 2/3 of the stake voted for it",
             "final": f"not later than {utc(proven.final_ms)}, as holders of more than 1/3 of the stake say",
             "status": f"as of {_aged(proven.status_ms, now_ms)}: a later revocation would not show",
+            "time stamped": _stamped(one.time_stamp),
             "validity": validity(proven.validity) if proven.validity else "a certificate of this kind has no status",
             "countersigned": f" {_cosigned(proven)}",
             "ML-DSA": _ml_dsa(proven),
@@ -157,6 +162,20 @@ def _tell_proven(one: v.FileVerdict, proven: v.Proven, now_ms: int) -> None:
 
 def _proof(one: v.FileVerdict) -> str:
     return "attached to the PDF, and nothing else was added to it" if one.is_attached else one.proof or ""
+
+
+def _stamped(stamp: v.TimeStamp | None) -> str:
+    """What the token beside the proof shows of its checkpoint; no time of one that is not trusted."""
+    if stamp is None:
+        return ""
+    if stamp.not_later_ms is not None:
+        by = f"by {stamp.authority}, which you trust as {stamp.known_as}"
+        return f"checkpoint and signatures: not later than {utc(stamp.not_later_ms)}, {by}"
+    told = f"a time stamp token lies beside it; {stamp.reason}"
+    if stamp.state == "not_trusted":
+        claimed = f" (it says that it is of {stamp.authority})" if stamp.authority else ""
+        return f"{told}: tallystick trust add-tsa{claimed}"
+    return f"{told}: tallystick anchor asks for one" if stamp.state == "other_note" else told
 
 
 def _compared(one: v.FileVerdict, proven: v.Proven) -> str:

@@ -113,7 +113,7 @@ def _known_voters(
         yield 0, genesis.stakes().members
     if isinstance(kept, TrustedLedger):
         yield from ((one.epoch, one.voters) for one in kept.anchors)
-    seen = SeenLogs(store).get(conflict.checkpoints[0].origin) if kept is not None else None
+    seen = SeenLogs(store.path).get(conflict.checkpoints[0].origin) if kept is not None else None
     if seen is not None and seen.anchor is not None:
         yield seen.anchor.epoch, seen.anchor.voters
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 
 from tallystick.client.pdf_files import carried_in
+from tallystick.client.time_stamp_token import MAX_TOKEN_BYTES
 from tallystick.host.trust import KeptProof
 from tallystick.ledger.certificate import payload_codec
 from tallystick.ledger.errors import NotProven, Refused
@@ -16,6 +17,8 @@ from tallystick.storage.described_files import describe_file, describe_stream, o
 PROOF: Final = ".tlog-proof"
 MEMBERS: Final = ".members"
 PAYLOAD: Final = ".payload"
+TIME_STAMP: Final = ".tsr"
+"""Beside any proof: a TimeStampResp (RFC 3161) over its note, as it was received."""
 
 _BEGINS: Final = b"c2sp.org/tlog-proof@"
 
@@ -26,11 +29,17 @@ class RawProof(NamedTuple):
     proof: bytes
     members: bytes | None = None
     payload: bytes | None = None
+    time_stamp: bytes | None = None
 
     @property
     def bundle(self) -> Bundle:
         """The proof. Raises `Refused` (P1, P2)."""
         return read_bundle(self.proof, self.members, self.payload)
+
+    @property
+    def note(self) -> bytes:
+        """The signed note at its end: what a time stamp is over. Raises `Refused` (P1)."""
+        return parse_proof(self.proof).checkpoint.encoded.encode()
 
     @property
     def kept(self) -> KeptProof:
@@ -97,7 +106,7 @@ def read_proof(path: Path) -> RawProof:
     has_members, has_payload = _stands_beside(proof)
     members = read_bounded(base.with_name(base.name + MEMBERS), MAX_MEMBERS_BYTES) if has_members else None
     payload = read_bounded(base.with_name(base.name + PAYLOAD), payload_codec.max_bytes) if has_payload else None
-    return RawProof(proof, members, payload)
+    return RawProof(proof, members, payload, read_bounded(base.with_name(base.name + TIME_STAMP), MAX_TOKEN_BYTES))
 
 
 def _stands_beside(proof: bytes) -> tuple[bool, bool]:

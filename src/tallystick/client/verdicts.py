@@ -18,12 +18,17 @@ from tallystick.api.proven import (
     failure_view,
     proven_view,
 )
-from tallystick.client.proof_files import PROOF, Found, RawProof
+from tallystick.client.proof_files import PROOF, TIME_STAMP, Found, RawProof
+from tallystick.client.time_stamps import TimeStamps
+from tallystick.host.authorities import Authorities
 from tallystick.host.data_folder import DataFolder
 from tallystick.host.ml_dsa import ml_dsa_verifier
+from tallystick.host.own_files import TrustError
 from tallystick.host.text import is_hex_digest
-from tallystick.host.trust import SHORTEST_ID, TrustError, TrustStore
+from tallystick.host.trust import SHORTEST_ID, TrustStore
+from tallystick.ledger.checkpoint import MlDsaCosigners
 from tallystick.ledger.continuation import Continuation
+from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import NotProven, Refused, Rule
 from tallystick.ledger.header import Header
 from tallystick.ledger.tlog_policy import Policy
@@ -38,6 +43,12 @@ _TRIES: Final = 8
 """So often a header is kept anew, if other commands keep newer ones meanwhile."""
 _ADVICE_WITHOUT_NEWER: Final = (
     "name another node or mirror with --online; verified without it, the proof at hand counts as of its own status"
+)
+
+_UNSTAMPED: Final = "block time and status rest on votes, which no time stamp covers: take them from what was kept then"
+_UNKNOWN_VOTERS: Final = (
+    "its members are neither those of the genesis nor known from before: votes name them, which no time stamp covers;"
+    " name the trust folder of then with --trust, or a policy of then with --policy"
 )
 
 
@@ -80,6 +91,8 @@ class Question(NamedTuple):
     policy: Policy | None = None
     url: str | None = None
     """Of the node or mirror that a newer proof comes from; a folder, too."""
+    signed_before_ms: int | None = None
+    """A time stamp has to show that the checkpoint's signatures existed before."""
 
 
 Fetch = Callable[[Bundle], RawProof]
@@ -110,6 +123,7 @@ class _Judged(NamedTuple):
     verdict: Verdict | None
     failed: NotProven | None
     advice: str | None = None
+    time_stamp: v.TimeStamp | None = None
 
 
 class _Newest(NamedTuple):
@@ -136,6 +150,7 @@ class Verifier:
         self._named = self._named_ledger(question.ledger) if question.ledger is not None else None
         self._known: dict[bytes, _Trust] = {}
         self._newest: dict[bytes, _Newest] = {}
+        self._time_stamps = TimeStamps(Authorities(store.path).read_all)
         self._own_anchors: dict[int, Anchor | None] = {}
         """By the index that was asked for: proofs that are made together are of one block."""
 
@@ -158,13 +173,19 @@ class Verifier:
         judged, online = self._judge(bundle, found.files, found), None
         if self._fetch is not None and judged.verdict is not None:
             judged, online = self._judge_newer(bundle, judged, found, self._fetch)
+        if online is None:
+            stamp, failed = self._judge_time_stamp(found.files, bundle, judged.verdict)
+            judged = judged._replace(failed=judged.failed or failed, time_stamp=stamp)
         return self._told(found, bundle, judged.failed, judged, online)
 
     def finish(self) -> None:
         """Keep the newest header of each ledger, and its proof. What hinders that is a warning.
 
+        Nothing is kept of proofs whose signatures have to be older: what else they say may have been made since.
         Raises `Problem` if another command verified another history meanwhile.
         """
+        if self._question.signed_before_ms is not None:
+            return
         for ledger_id, newest in self._newest.items():
             try:
                 if self._trust_in(ledger_id).is_kept:
@@ -284,12 +305,46 @@ class Verifier:
         if judged.verdict is not None and again.verdict is not None and _is_before(again.verdict, judged.verdict):
             self.warnings.append(f"the proof from {self._question.url} is older than the one at hand, which counts")
             return judged, None
+        if _has_ml_dsa(judged.verdict) and not _has_ml_dsa(again.verdict):
+            told = f"the newer proof of {found.name} is without the signatures by ML-DSA-44 that the one at hand has"
+            self.warnings.append(f"{told}: keep that, and verify it without --online to read of them")
         return again, self._question.url
 
     def _not_had(self, error: Refused | Problem) -> NotProven:
         """Why there is no newer proof. A problem's own advice is for who asks it alone."""
         said = f"what it sent is not proven: {error}" if isinstance(error, Refused) else str(error).partition("; ")[0]
         return NotProven(Rule.P13, f"no newer proof could be had from {self._question.url}: {said}")
+
+    def _judge_time_stamp(
+        self, files: RawProof, bundle: Bundle, verdict: Verdict | None
+    ) -> tuple[v.TimeStamp | None, NotProven | None]:
+        """What the token beside a proof shows, and why that is not enough (P14)."""
+        stamp, before_ms = None, self._question.signed_before_ms
+        try:
+            if files.time_stamp is not None:
+                stamp = self._time_stamps.judge(files.note, files.time_stamp)
+        except NotProven as failed:
+            return None, failed
+        if before_ms is None:
+            return stamp, None
+        if stamp is None or stamp.not_later_ms is None:
+            lacking = f"{TIME_STAMP} beside it" if stamp is None else f"time stamp that counts: {stamp.reason}"
+            return stamp, NotProven(Rule.P14, f"nothing shows when its signatures existed: there is no {lacking}")
+        if stamp.not_later_ms >= before_ms:
+            told = "the time stamp does not show that its signatures existed by then, in ms since 1970"
+            return stamp, NotProven(Rule.P14, told, f"before {before_ms}", stamp.not_later_ms)
+        self.warnings.append(_UNSTAMPED)
+        if verdict is None or self._question.policy is not None or verdict.anchor.voters in self._known_voters(bundle):
+            return stamp, None
+        return stamp, NotProven(Rule.P14, _UNKNOWN_VOTERS)
+
+    def _known_voters(self, bundle: Bundle) -> set[tuple[tuple[bytes, int], ...]]:
+        """Who is known to vote without any vote in the proof: in the genesis, and in what was verified before."""
+        genesis = bundle.extra.genesis
+        trust = self._trust_in(genesis.ledger_id)
+        own = self._own_anchor(bundle.extra.header.index) if trust.ledger_id == self._own.ledger_id else None
+        kept = [one.voters for one in (*trust.kept, *([own] if own else []))]
+        return {Epoch(0, genesis.stakes(), 1, 0).members, *kept}
 
     # ---- telling and keeping ------------------------------------------------------------------------------------
 
@@ -316,6 +371,7 @@ class Verifier:
             online=online,
             claims=claims_view(bundle) if bundle is not None else None,
             proven=self._proven(verdict) if verdict is not None else None,
+            time_stamp=judged.time_stamp if judged is not None else None,
             failure=failure_view(failed, advice, is_lacking) if failed is not None else None,
         )
 
@@ -369,6 +425,10 @@ def _issuer_asked(asked: str | None, bundle: Bundle) -> str | None:
 def _is_before(one: Verdict, other: Verdict) -> bool:
     """Whether it shows an earlier status, or that of an earlier block, whatever its cosigners' clocks say."""
     return one.status_s < other.status_s or one.header.index < other.header.index
+
+
+def _has_ml_dsa(one: Verdict | None) -> bool:
+    return one is not None and one.ml_dsa != MlDsaCosigners()
 
 
 def _after(before: Continuation, verdict: Verdict) -> NotProven | None:

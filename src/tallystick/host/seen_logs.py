@@ -7,7 +7,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta, Raw, Struct
 
-from tallystick.host.trust import TrustError, TrustStore
+from tallystick.host.own_files import TrustError, check_own_folder, explained, locked, read_own, write_whole
 from tallystick.ledger.checkpoint import Checkpoint, parse_checkpoint
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.fields import Milliseconds
@@ -15,7 +15,9 @@ from tallystick.ledger.note import MAX_NOTE_BYTES, Note, parse_note
 from tallystick.ledger.tlog_conflict import TlogConflict
 from tallystick.problems import DamagedStore
 from tallystick.proof.members import Anchor
+from tallystick.storage.sqlite_file import sync_folder
 
+_MAX_FILE_BYTES: Final = 8 * 1024 * 1024
 _FORMAT: Final = 1
 
 
@@ -49,13 +51,13 @@ class _File(Struct, forbid_unknown_fields=True):
 class SeenLogs:
     """What is kept of logs in the folder of trusted ledgers. Raises `TrustError`, `DamagedStore`."""
 
-    def __init__(self, store: TrustStore) -> None:
-        self._store = store
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
 
     def get(self, origin: str) -> SeenLog | None:
         """The newest that was seen; `None`: nothing was."""
-        name = _name(origin)
-        data = self._store.read_file(name)
+        path = self._folder / _name(origin)
+        data = self._read(path)
         if data is None:
             return None
         try:
@@ -66,7 +68,6 @@ class SeenLogs:
             if (found.origin, found.checkpoint.origin) != (origin, origin):
                 raise ValueError("it is of another log")
         except (ValueError, RecursionError, Refused):
-            path = self._store.path / name
             advice = "restore it from a copy; if there is none, remove it, and the next audit begins anew"
             raise DamagedStore(f"{path} is damaged, so what was seen of this log is not known: {advice}") from None
         return found
@@ -76,21 +77,32 @@ class SeenLogs:
 
         Raises `TrustError` if another audit has kept another since: it is to be audited once more.
         """
-        with self._store.locked():
+        with locked(self._folder):
             if self.get(newer.origin) != before:
                 raise TrustError("another audit of this log has ended meanwhile; run this one again")
             encoded = msgspec.json.encode(newer)
             file = _File(_FORMAT, sha256(encoded).hexdigest(), Raw(encoded))
-            self._store.write_file(_name(newer.origin), msgspec.json.encode(file) + b"\n")
+            self._write(self._folder / _name(newer.origin), msgspec.json.encode(file) + b"\n")
 
     def keep_conflict(self, conflict: TlogConflict) -> Path:
         """Keep evidence for good; where. The same is kept once."""
         origin, data = conflict.checkpoints[0].origin, conflict.encoded.encode()
-        name = f"conflicts/{_digest(origin)}/{sha256(data).hexdigest()[:32]}.tlog-conflict"
-        with self._store.locked():
-            if self._store.read_file(name) == data:
-                return self._store.path / name
-            return self._store.write_file(name, data)
+        path = self._folder / "conflicts" / _digest(origin) / f"{sha256(data).hexdigest()[:32]}.tlog-conflict"
+        with locked(self._folder):
+            if self._read(path) != data:
+                self._write(path, data)
+        return path
+
+    def _read(self, path: Path) -> bytes | None:
+        check_own_folder(self._folder)
+        return read_own(path, _MAX_FILE_BYTES)
+
+    def _write(self, path: Path, data: bytes) -> None:
+        """Under the lock."""
+        with explained(self._folder):
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            write_whole(path, data)
+            sync_folder(path.parent)
 
 
 def _digest(origin: str) -> str:

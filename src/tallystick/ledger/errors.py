@@ -105,6 +105,7 @@ class Rule(Enum):
     P11 = "issuer is the one asked for"
     P12 = "certificate is valid"
     P13 = "status is fresh enough"
+    P14 = "time stamp of a trusted authority holds"
     P15 = "ML-DSA signatures are by registered keys"
     P16 = "nothing but its proof follows the PDF"
 
