@@ -53,3 +53,33 @@ test("a document that is hashed in pieces, or by others, is judged as its bytes 
   const { verdict } = judgeCase(listed, { document: LISTED.document });
   assert.deepEqual(verdict, judgeCase(listed).verdict);
 });
+
+test("a document without a proof, and a proof that is empty, are told as verify tells them", () => {
+  const listed = LISTED.cases.find((one) => one.name === "base-valid");
+  const { failure, result, proof } = judgeCase(listed, { proof: null }).verdict;
+  const reason = "there is no document.txt.tlog-proof beside it; name its proof with --proof";
+  assert.deepEqual([failure.rule, failure.reason, result, proof], ["P1", reason, "no_proof", null]);
+  assert.equal(judgeCase(listed, { proof: new Uint8Array(0) }).verdict.failure.rule, "P1");
+});
+
+test("what is no anchor is not taken for one", () => {
+  const listed = LISTED.cases.find((one) => one.name === "base-valid");
+  const { anchor } = judgeCase(listed);
+  assert.ok(isAnchor(anchor));
+  const [[key, stake]] = anchor.voters;
+  const wrong = { ledger_id: "00", epoch: -1, index: 2 ** 53, timestamp_ms: "1", block_hash: null };
+  const changed = Object.entries(wrong).map(([name, value]) => ({ ...anchor, [name]: value }));
+  const voters = [[[key, 0]], [[key.toUpperCase(), stake]], [[key]], [key], null, Array(4_097).fill([key, stake])];
+  for (const one of [null, 7, "anchor", {}, [], ...changed, ...voters.map((of) => ({ ...anchor, voters: of }))]) {
+    assert.equal(isAnchor(one), false, JSON.stringify(one)?.slice(0, 200));
+  }
+  assert.throws(() => judgeCase(listed, {}, { anchors: [{ ...anchor, ledger_id: "00".repeat(32) }] }), TypeError);
+});
+
+test("issuers are asked for as verify takes them: the beginning of a key, and nothing shorter", () => {
+  const listed = LISTED.cases.find((one) => one.name === "base-valid");
+  const key = listed.said.issuer;
+  for (const [issuer, rule] of [[key.slice(0, 16), null], [key.slice(0, 15), "P11"], [key.toUpperCase(), null]]) {
+    assert.equal(judgeCase(listed, {}, { issuer }).verdict.failure?.rule ?? null, rule, issuer);
+  }
+});
