@@ -125,6 +125,7 @@ ARGUMENTS: dict[tuple[str, ...], Sequence[str]] = {
     ("join",): ["tallystick1"],
     ("certify",): ["missing.txt"],
     ("verify",): ["missing.txt"],
+    ("page",): ["--to", "no/such/folder.html"],
     ("trust", "add"): ["ab"],
     ("trust", "show"): ["ours"],
     ("trust", "remove"): ["ours"],
