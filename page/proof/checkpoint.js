@@ -72,8 +72,8 @@ export function checkCosigned(note, origin, members) {
  */
 export function uncheckedMlDsa(note, origin, keys) {
   const members = [...keys].map(([member, key]) => [fromHex(member), key]);
-  const hasLine = ([member, key]) => note.signedBy(new NoteKey(cosignerName(origin, member), ML_DSA_TYPE, key)).length > 0;
-  return members.filter(hasLine).map(([member]) => member);
+  const keyOf = ([member, key]) => new NoteKey(cosignerName(origin, member), ML_DSA_TYPE, key);
+  return members.filter((one) => note.signedBy(keyOf(one)).length > 0).map(([member]) => member);
 }
 
 function cosignerName(origin, member) {

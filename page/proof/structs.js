@@ -267,7 +267,11 @@ export const KEY_ENTRY = structOf(
   ],
   4,
 );
-export const ML_DSA_ENTRY = structOf([["organisation", ORGANISATION_ID], ["key", optional(ML_DSA_KEY)], ["since", INDEX]]);
+export const ML_DSA_ENTRY = structOf([
+  ["organisation", ORGANISATION_ID],
+  ["key", optional(ML_DSA_KEY)],
+  ["since", INDEX],
+]);
 const ROTATION = structOf([["key", PUBLIC_KEY], ["dueMs", MILLISECONDS], ["compromisedSince", optional(INDEX)]]);
 const ANY_INTEGER = integerOf(-(2n ** 63n), 2n ** 64n - 1n);
 export const ORGANISATION = structOf(

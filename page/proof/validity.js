@@ -17,7 +17,6 @@ const VOID = 3;
 const EFFECT_STATES = { 1: "superseded", 2: "revoked", 3: "void" };
 const REASON_NAMES = ["unspecified", "mistake", "fraud", "withdrawn", "key_compromised", "organisation_ended"];
 const ML_DSA_PLACE = "tallystick.pq.v1\x00";
-const ML_DSA_NAME = "ML-DSA key entry";
 const NO_LEDGER = new Uint8Array(0);
 
 /** The key's entry in the directory with this root; `null`: there is none. Throws `Refused` (T1; E1 to E3). */
@@ -52,8 +51,8 @@ export function provenVoters(proofs, voters, root) {
       if (entry !== null) holders.set(toHex(place), entry.organisation);
     } else {
       const found = provenValue(one, place, root);
-      const { key } = found === null ? { key: null } : decodeAs(ML_DSA_ENTRY, MAX_ML_DSA_ENTRY_BYTES, ML_DSA_NAME, found);
-      if (key !== null) mlDsa.set(voter, key);
+      const entry = found && decodeAs(ML_DSA_ENTRY, MAX_ML_DSA_ENTRY_BYTES, "ML-DSA key entry", found);
+      if (entry !== null && entry.key !== null) mlDsa.set(voter, entry.key);
     }
   }
   return { holders, mlDsa };

@@ -167,7 +167,7 @@ def of_a_kept_chain(place: Place) -> None:
     assert printable(FILE_NAME) in place.read("prove", ANYTHING, "--from", FILE_NAME, expect=2)
     assert printable(ENCODABLE) in place.read("prove", "ab" * 32, "--from", f"ftp://{ENCODABLE}", expect=2)
     place.read("policy", *where, expect=5)
-    assert printable(FILE_NAME) in place.read("page", "--to", f"{{form}}{FILE_NAME[:60]}.html")
+    assert printable(FILE_NAME[:60]) in place.read("page", "--to", f"{{form}}{FILE_NAME[:60]}.html")
     place.read("page")
     assert printable(LEGAL) in place.read("search", "evil", *where)
     assert printable(LEGAL) in place.read("show", "log", "--limit", "1", *where)
