@@ -167,7 +167,7 @@ def of_a_kept_chain(place: Place) -> None:
     assert printable(FILE_NAME) in place.read("prove", ANYTHING, "--from", FILE_NAME, expect=2)
     assert printable(ENCODABLE) in place.read("prove", "ab" * 32, "--from", f"ftp://{ENCODABLE}", expect=2)
     place.read("policy", *where, expect=5)
-    assert printable(FILE_NAME) in place.read("page", "--to", f"{{form}}{FILE_NAME[:60]}.html")
+    assert printable(FILE_NAME[:60]) in place.read("page", "--to", f"{{form}}{FILE_NAME[:60]}.html")
     place.read("page")
     assert printable(LEGAL) in place.read("search", "evil", *where)
     assert printable(LEGAL) in place.read("show", "log", "--limit", "1", *where)
@@ -218,6 +218,11 @@ def of_time_stamps(place: Place, where: tuple[str, ...]) -> None:
     (place.folder / "proofs" / f"{FILE_NAME}.tlog-proof").write_text("none")
     assert printable(FILE_NAME) in place.read("anchor", "proofs", *nobody, expect=6)
     assert printable(FILE_NAME) in place.read("renew", "proofs", *where, expect=6)
+    marked = b"%PDF-1.7\n\n%tallystick.pdf-proof.v1 prefix=7 proof=1 members=- payload=-\n"
+    (place.folder / f"{FILE_NAME}.pdf").write_bytes(marked)
+    place.read("anchor", f"{FILE_NAME}.pdf", *nobody, expect=6)
+    assert printable(FILE_NAME) in place.read("renew", f"{FILE_NAME}.pdf", *where, expect=6)
+    assert printable(FILE_NAME) in place.read("renew", f"{FILE_NAME}.pdf", "--from", FILE_NAME, expect=2)
     place.read("verify", "proofs", "--signed-before", ANYTHING, expect=2)
 
 
