@@ -356,8 +356,8 @@ def of_what_is_named(place: Place) -> None:
     assert printable(folder) in place.read("guard", "lost", "--data", folder)
     for word in ("recover", "accept-loss"):
         assert printable(folder) in place.read("guard", word, "--yes", "--data", folder, expect=2)
-    for command in (["new", NOTE_NAME], ["show"], ["add-log", TiledLog().key.text]):
-        code = {"new": 2, "show": 5, "add-log": 5}[command[0]]
+    for command in (["new", NOTE_NAME], ["show"], ["add-log", TiledLog().key.text], ["remove-log", NOTE_NAME]):
+        code = {"new": 2}.get(command[0], 5)
         assert printable(folder) in place.read("witness", *command, "--data", folder, expect=code)
     place.read("witness", "add-log", ANYTHING, "--data", folder, expect=6)
     (place.folder / folder / "node.toml").write_text(f'listen = "{LEGAL}"\n{MARKUP}')
