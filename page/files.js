@@ -1,4 +1,4 @@
-// The files that were given, put together by name: a document, FILE.tlog-proof, and beside it FILE.members, FILE.payload.
+// The files that were given, put together by name: FILE, FILE.tlog-proof, and beside it FILE.members, FILE.payload.
 
 import { DocumentHasher } from "./proof/hash.js";
 
@@ -18,7 +18,9 @@ export function paired(files, chosen = new Map()) {
   const named = new Map(files.map((file) => [file.name, file]));
   const isBeside = (file) => [MEMBERS, PAYLOAD].some((end) => file.name.endsWith(end)) && !named.has(file.name + PROOF);
   const documents = files.filter((file) => !file.name.endsWith(PROOF) && !isBeside(file));
-  const items = documents.map((document) => itemOf(document, chosen.get(document) ?? named.get(document.name + PROOF), named));
+  const items = documents.map((document) =>
+    itemOf(document, chosen.get(document) ?? named.get(document.name + PROOF), named),
+  );
   const used = new Set(items.flatMap(({ proof, members, payload }) => [proof, members, payload]));
   const alone = [...named.values()].filter((file) => file.name.endsWith(PROOF) && !used.has(file));
   items.push(...alone.map((proof) => itemOf(null, proof, named)));
@@ -28,7 +30,7 @@ export function paired(files, chosen = new Map()) {
 
 function itemOf(document, proof, named) {
   const base = proof?.name.slice(0, -PROOF.length);
-  const beside = (end) => (proof ? named.get(base + end) ?? null : null);
+  const beside = (end) => (proof ? (named.get(base + end) ?? null) : null);
   return { document, proof: proof ?? null, members: beside(MEMBERS), payload: beside(PAYLOAD) };
 }
 
@@ -56,11 +58,23 @@ export async function described(file, onRead) {
 /** Of a file that cannot be read, as of any other: what stands in the way. */
 export function unreadable(file) {
   return {
-    name: file.name, path: null, sha256: null, size_bytes: null, proof: null, exit_code: 2, result: "unreadable",
-    online: null, claims: null, proven: null,
+    name: file.name,
+    path: null,
+    sha256: null,
+    size_bytes: null,
+    proof: null,
+    exit_code: 2,
+    result: "unreadable",
+    online: null,
+    claims: null,
+    proven: null,
     failure: {
-      rule: null, step: "reading the file", reason: `${file.name} cannot be read: it is a folder, or was changed or removed meanwhile`,
-      expected: null, found: null, advice: "choose a file that can be read; of a folder, the files in it",
+      rule: null,
+      step: "reading the file",
+      reason: `${file.name} cannot be read: it is a folder, or was changed or removed meanwhile`,
+      expected: null,
+      found: null,
+      advice: "choose a file that can be read; of a folder, the files in it",
     },
   };
 }

@@ -77,13 +77,17 @@ async function verifyAll() {
   busy(false);
   const verified = items.filter((item) => found(item)?.verdict.failure === null).length;
   const [first] = items;
-  announce(items.length === 1
-    ? `${found(first).verdict.name}: ${verified ? "verified" : "not verified"}.`
-    : `${many(items.length, "file")}: ${verified} verified, ${items.length - verified} not.`);
+  announce(
+    items.length === 1
+      ? `${found(first).verdict.name}: ${verified ? "verified" : "not verified"}.`
+      : `${many(items.length, "file")}: ${verified} verified, ${items.length - verified} not.`,
+  );
 }
 
 async function readDocuments(own) {
-  const unread = paired(files, chosen).items.map((item) => item.document).filter((one) => one && !facts.has(one));
+  const unread = paired(files, chosen)
+    .items.map((item) => item.document)
+    .filter((one) => one && !facts.has(one));
   const all = unread.reduce((sum, one) => sum + one.size, 0);
   let done = 0;
   for (const document of unread) {
@@ -120,14 +124,15 @@ async function judgeOne(item) {
   const { document } = item;
   const name = (document ?? item.proof).name;
   const key = keyOf(item);
+  const fact = document ? facts.get(document) : null; // before anything is waited for: all may be removed meanwhile
   let bytes;
   try {
     bytes = await bytesOf(item);
   } catch {
     return { item, key, number: numberOf(key), verdict: unreadable(item.proof), warning: "", proofSha256: null };
   }
-  const fact = document ? facts.get(document) : null;
-  if (document && fact === null) return { item, key, number: numberOf(key), verdict: unreadable(document), warning: "", proofSha256: null };
+  if (document && fact === null)
+    return { item, key, number: numberOf(key), verdict: unreadable(document), warning: "", proofSha256: null };
   const file = { name, document: fact, ...bytes, proofName: item.proof?.name };
   const { verdict, warning } = verdictOn(file, { nowMs, ...asked }, store);
   const proofSha256 = bytes.proof ? toHex(sha256Of(bytes.proof)) : null;
@@ -180,11 +185,19 @@ function show(results, waiting) {
   byId("results").hidden = results.length === 0 && waiting.length === 0;
   byId("clear").disabled = files.length === 0;
   document.body.classList.toggle("has-files", files.length > 0);
-  fill(byId("waiting"), ...[
-    ...waiting.map((file) => `${file.name} belongs beside a proof that is not here: add ${file.name.replace(/\.(members|payload)$/, "")}.tlog-proof.`),
-    ...(files.length === MOST_FILES ? [`${MOST_FILES} files are the most there can be; the others were left out.`] : []),
-    ...new Set(results.map((one) => one.warning).filter((text) => text)),
-  ].map((text) => element("p", { class: "note warning" }, icon("warning"), element("span", {}, text))));
+  fill(
+    byId("waiting"),
+    ...[
+      ...waiting.map(
+        (file) =>
+          `${file.name} belongs beside a proof that is not here: add ${file.name.replace(/\.(members|payload)$/, "")}.tlog-proof.`,
+      ),
+      ...(files.length === MOST_FILES
+        ? [`${MOST_FILES} files are the most there can be; the others were left out.`]
+        : []),
+      ...new Set(results.map((one) => one.warning).filter((text) => text)),
+    ].map((text) => element("p", { class: "note warning" }, icon("warning"), element("span", {}, text))),
+  );
   const isMany = results.length > MOST_EXPLAINED;
   fill(byId("found"), ...(isMany ? [table(results, nowMs, shown, cardOf)] : results.map(cardOf)));
   panel.show();
@@ -193,28 +206,57 @@ function show(results, waiting) {
 function cardOf(one) {
   const { verdict, item } = one;
   const buttons = [
-    element("button", { type: "button", class: "button", click: () => printStatement(one, nowMs, version) }, "Print statement"),
-    element("button", { type: "button", class: "button", click: () => saveStatement(one, nowMs, version) }, "Save as JSON"),
+    element(
+      "button",
+      { type: "button", class: "button", click: () => printStatement(one, nowMs, version) },
+      "Print statement",
+    ),
+    element(
+      "button",
+      { type: "button", class: "button", click: () => saveStatement(one, nowMs, version) },
+      "Save as JSON",
+    ),
   ];
   const more = [];
-  if (verdict.result === "not_trusted" && verdict.claims !== null && store.get(verdict.claims.ledger_id) === null) more.push(trustHere(verdict));
+  if (verdict.result === "not_trusted" && verdict.claims !== null && store.get(verdict.claims.ledger_id) === null)
+    more.push(trustHere(verdict));
   if (item.document && item.proof === null) more.push(chooseProof(item));
-  return card(verdict, nowMs, more.filter((part) => part), buttons, `file-${one.number}`);
+  return card(
+    verdict,
+    nowMs,
+    more.filter((part) => part),
+    buttons,
+    `file-${one.number}`,
+  );
 }
 
 function trustHere(verdict) {
   const form = trustForm(store, verdict.claims.ledger_id, (entry) => judgeAnew(`${entry.name} is trusted.`));
-  return element("details", { class: "trust-here" },
-    element("summary", {}, "I have the ledger’s id from one of its members"), form);
+  return element(
+    "details",
+    { class: "trust-here" },
+    element("summary", {}, "I have the ledger’s id from one of its members"),
+    form,
+  );
 }
 
 function chooseProof(item) {
-  const alone = paired(files, chosen).items.filter((one) => one.document === null).map((one) => one.proof);
+  const alone = paired(files, chosen)
+    .items.filter((one) => one.document === null)
+    .map((one) => one.proof);
   if (!alone.length) return null;
-  const select = element("select", { id: `proof-of-${numberOf(item.document)}`, change: () => {
-    chosen.set(item.document, alone[Number(select.value)]);
-    verifyAll();
-  } }, element("option", { value: "" }, "choose one"), ...alone.map((file, place) => element("option", { value: place }, file.name)));
+  const select = element(
+    "select",
+    {
+      id: `proof-of-${numberOf(item.document)}`,
+      change: () => {
+        chosen.set(item.document, alone[Number(select.value)]);
+        verifyAll();
+      },
+    },
+    element("option", { value: "" }, "choose one"),
+    ...alone.map((file, place) => element("option", { value: place }, file.name)),
+  );
   return element("p", { class: "row" }, element("label", { for: select.id }, "Its proof is"), select);
 }
 
@@ -297,7 +339,10 @@ addEventListener("storage", () => {
 
 let within = 0;
 const over = (step) => document.body.classList.toggle("is-over", (within = Math.max(0, within + step)) > 0);
-addEventListener("dragenter", (event) => { event.preventDefault(); over(1); });
+addEventListener("dragenter", (event) => {
+  event.preventDefault();
+  over(1);
+});
 addEventListener("dragleave", () => over(-1));
 addEventListener("dragover", (event) => event.preventDefault());
 addEventListener("drop", (event) => {

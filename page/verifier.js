@@ -6,7 +6,8 @@ import { TrustError } from "./trust.js";
 const KEPT = "what shows it is kept in this browser, under Trusted ledgers";
 
 /**
- * The verdict on one file: `file` as `judge` takes it, `asked` {nowMs, issuer, atMs, freshMs, policy}. Returns it with what could not be kept, as a warning or "".
+ * The verdict on one file: `file` as `judge` takes it, `asked` {nowMs, issuer, atMs, freshMs, policy}.
+ * Returns it with what could not be kept, as a warning or "".
  */
 export function verdictOn(file, asked, store) {
   store.reload();

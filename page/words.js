@@ -57,7 +57,15 @@ export const MARK_MEANS =
  */
 export function told(one, nowMs) {
   const { failure, proven, claims } = one;
-  const said = { mark: failure === null ? "✓" : "×", headline: "", check: "", advice: "", warnings: [], proven: [], claims: [] };
+  const said = {
+    mark: failure === null ? "✓" : "×",
+    headline: "",
+    check: "",
+    advice: "",
+    warnings: [],
+    proven: [],
+    claims: [],
+  };
   if (failure === null) {
     said.headline = headline(one, proven);
   } else {
@@ -87,8 +95,10 @@ export function rowOf(one, nowMs) {
     Verdict: isMarked(one) ? `${verdict} !` : verdict,
     Issuer: proven ? proven.issuer.title || `${proven.issuer.key.slice(0, SHORT_ID)}…` : "",
     "Block time": proven ? utc(proven.block_ms).slice(0, 10) : "",
-    "Status as of": proven ? `${utc(proven.status_ms).slice(0, 10)}, ${days(BigInt(nowMs) - BigInt(proven.status_ms))}` : "",
-    Check: failure ? failure.rule ?? "" : "",
+    "Status as of": proven
+      ? `${utc(proven.status_ms).slice(0, 10)}, ${days(BigInt(nowMs) - BigInt(proven.status_ms))}`
+      : "",
+    Check: failure ? (failure.rule ?? "") : "",
   };
 }
 
@@ -194,7 +204,7 @@ function provenFields(one, proven, nowMs) {
     ["members", changesOf(proven)],
     ["ledger", `${proven.ledger} ${proven.ledger_id}, ${TRUSTED_BY[proven.trusted_by](proven)}`],
     ["certificate", `${proven.certificate}, number ${count(proven.log_index)} of the log`],
-    ["proof", one.online ? `a newer one, from ${one.online}` : one.proof ?? ""],
+    ["proof", one.online ? `a newer one, from ${one.online}` : (one.proof ?? "")],
   ]);
 }
 

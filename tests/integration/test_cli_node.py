@@ -128,6 +128,7 @@ ARGUMENTS: dict[tuple[str, ...], Sequence[str]] = {
     ("verify",): ["missing.txt"],
     ("renew",): ["."],
     ("anchor",): ["."],
+    ("page",): ["--to", "no/such/folder.html"],
     ("trust", "add"): ["ab"],
     ("trust", "add-tsa"): ["missing.pem"],
     ("trust", "show"): ["ours"],

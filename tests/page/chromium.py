@@ -19,7 +19,7 @@ LEDGER: str = LISTED["cases"][0]["demand"]["ledger"]
 DOCUMENT = (FOLDER / "document.txt").read_bytes()
 FROM = "a letter of the registrar"
 
-_LINES_OF_CARD = """card => {
+LINES_OF_CARD = """card => {
   const field = (label, text) => `  ${label.padEnd(13)}${text}`;
   const parts = [...card.querySelectorAll(".lead, [data-warning], dl[data-told] > div, .claims > h4")];
   return [`${card.dataset.mark} ${card.querySelector("h3").textContent}`, ...parts.map((part) => {
@@ -68,7 +68,7 @@ def opened(browser: Browser, script: str = "", **context: Any) -> Page:
 def checked(page: Page) -> None:
     """Nothing went wrong: no error, no breach of the policy, no request but for the page itself."""
     wrong = [one for one in page.wrong if not one.startswith("blob:")]  # type: ignore[attr-defined]
-    assert wrong == []
+    assert not wrong, wrong
     page.context.close()
 
 
@@ -104,5 +104,5 @@ def trust(page: Page, ledger_id: str = LEDGER, name: str = "corpus") -> None:
 
 def lines(page: Page) -> list[str]:
     """What the one card says, as `tallystick verify` would print it."""
-    told: list[str] = page.eval_on_selector(".card", _LINES_OF_CARD)
+    told: list[str] = page.eval_on_selector(".card", LINES_OF_CARD)
     return told
