@@ -138,7 +138,7 @@ def test_a_file_is_bounded() -> None:
         items_in(part, bytes(96))
     with pytest.raises(Refused, match="does not hold 2 items"):
         items_in(part, bytes(63))
-    assert max_bytes(Part(ENTRIES, 0, 2)) == 2 * 2_050
+    assert max_bytes(Part(ENTRIES, 0, 2)) == 2 * 65_537
 
 
 @given(st.lists(digests, min_size=1, max_size=300, unique=True), digests)
