@@ -55,6 +55,17 @@ def test_two_notes_of_one_checkpoint_are_no_conflict():
         make_conflict(LOG.note(), LOG.note(), [LOG.key])
 
 
+@pytest.mark.parametrize("kind", [0x00, 0x02, 0x05, 0xFF])
+def test_a_signature_of_an_unknown_type_is_nobodys(kind):
+    key = NoteKey(LOG.key.name, kind, bytes(32))
+    line = key.signature(bytes(72))
+    first, second = (
+        one._replace(signatures=(*one.signatures, line)) for one in (OF_ONE_SIZE.first, OF_ONE_SIZE.second)
+    )
+    judged = OF_ONE_SIZE._replace(keys=(LOG.key, key), first=first, second=second)
+    assert judged.signers(judged.keys) == {LOG.wallet.public_key}
+
+
 def test_who_signed_only_one_is_not_told():
     other = TiledLog("log.example/one", bytes([1]) * 32)
     both = TlogConflict(None, (LOG.key, other.key), None, (), *sorted((LOG.note(), FORK.note(9, other))))

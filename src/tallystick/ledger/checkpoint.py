@@ -33,16 +33,13 @@ MAX_LOG_LINES: Final = 8
 
 _NUMBER: Final = re.compile(r"0|[1-9][0-9]{0,15}", re.ASCII)
 _TIME_BYTES: Final = 8
-
+_SIGNATURE_BYTES: Final[Mapping[int, int]] = {KeyType.COSIGNATURE: 64, KeyType.ML_DSA: ML_DSA_SIGNATURE_BYTES}
+_MAX_NAME_BYTES: Final = 255
+"""Of cosigner and log in what ML-DSA signs."""
 _MAX_TIME_S: Final = 2**63 - 1
 """Of other people's cosigners."""
 
 Seconds = Annotated[int, Meta(ge=0, le=2**43)]
-
-
-_SIGNATURE_BYTES: Final = {KeyType.COSIGNATURE: 64, KeyType.ML_DSA: ML_DSA_SIGNATURE_BYTES}
-_MAX_NAME_BYTES: Final = 255
-"""Of cosigner and log in what ML-DSA signs."""
 
 
 class Checkpoint(NamedTuple):
@@ -168,7 +165,9 @@ def timed_signature(time_s: int, signature: bytes) -> bytes:
 
 def split_cosignature(data: bytes, kind: int = KeyType.COSIGNATURE) -> tuple[int, bytes]:
     """The time (s) and the signature of a cosignature of this type under a note. Raises `Refused` (P1)."""
-    expected = _TIME_BYTES + _SIGNATURE_BYTES[KeyType(kind)]
+    if kind not in _SIGNATURE_BYTES:
+        raise Refused(Rule.P1, f"a cosignature by a key of type {kind:02x}, which is not known here")
+    expected = _TIME_BYTES + _SIGNATURE_BYTES[kind]
     if len(data) != expected:
         raise Refused(Rule.P1, f"a cosignature of {len(data)} bytes, {expected} expected")
     time_s = int.from_bytes(data[:_TIME_BYTES], "big")

@@ -132,6 +132,8 @@ class EpochEnds:
             if self._end is not None and self._end.is_ready:
                 self._ready = self._end
             self._end = _End(found, _keys_of(found))
+            known = self._checkpoints.ml_dsa_key
+            self._ahead = {member: held for member, held in self._ahead.items() if known(member) == held.key}
             for one, key in [held for held in self._ahead.values() if held.line.size <= self._checkpoints.log_size]:
                 del self._ahead[one.member]
                 if self._is_at(self._end, one) and self._end.keys.get(one.member) == key:

@@ -105,7 +105,8 @@ class Prover:
         cosignatures = _chosen(at)
         genesis, directory = self._store.genesis, state.directory
         ml_dsa = _chosen_ml_dsa(at, len(cosignatures))
-        lines = [one.line(genesis.origin, directory.ml_dsa_key(one.member) or b"") for one in ml_dsa]
+        keys = {one.member: directory.ml_dsa_key(one.member) for one in ml_dsa}
+        lines = [one.line(genesis.origin, key) for one in ml_dsa if (key := keys[one.member]) is not None]
         cosigners = prove_cosigners(genesis, (one.member for one in cosignatures), directory.trie)
         return Head(
             genesis=genesis,
@@ -174,10 +175,17 @@ def status_s(at: Countersigned) -> int:
 
 
 def _chosen(at: Countersigned) -> list[Cosignature]:
-    """Those that a note has room for: of many, those with the most stake. They are told in the order of their keys."""
+    """Those that a note has room for: of many, those with the most stake. They are told in the order of their keys.
+
+    Those by ML-DSA have their room beside them if a quorum does without it.
+    """
     by_stake = sorted(at.cosignatures, key=lambda one: (-at.voters.stake(one.member), one.member))
-    chosen = by_stake[: MAX_NOTE_SIGNATURES - 1]
-    if not at.voters.is_quorum(sum(at.voters.stake(one.member) for one in chosen)):
+    places = MAX_NOTE_SIGNATURES - 1
+    for room in (places - min(len(at.ml_dsa), MAX_ML_DSA), places):
+        chosen = by_stake[:room]
+        if at.voters.is_quorum(sum(at.voters.stake(one.member) for one in chosen)):
+            break
+    else:
         of = f"of {len(at.voters.members)} members, the {len(chosen)} with the most stake hold no more than 2/3 of it"
         raise Problem(f"{of}, and a proof has room for no more: there is none until they hold more of it")
     return sorted(chosen, key=lambda one: one.member)
