@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
+from tests.governed import NAMES
 from tests.integration.command_line import cli, in_json
 from tests.integration.test_proving import replaced
 from tests.integration.test_verify import Handed, policy_of
@@ -15,11 +17,16 @@ from tests.proving import short_epochs
 from tests.time_authority import NOW, Answer, Asked, Authority, founded, serving, stamping
 
 from tallystick.client import time_stamps
-from tallystick.client.proof_files import PROOF, TIME_STAMP
+from tallystick.client.proof_files import PROOF, TIME_STAMP, read_proof
 from tallystick.client.time_stamp_token import MAX_TOKEN_BYTES
 from tallystick.host.authorities import Authorities
 from tallystick.host.own_files import TrustError
+from tallystick.ledger.directory import Directory
+from tallystick.ledger.keys import Domain
+from tallystick.ledger.vote import FINALIZE, Ballot
 from tallystick.problems import ExitCode
+from tallystick.proof.bundle import Entrance, FinalVotes
+from tallystick.proof.making import Head, Leaf, put_together
 
 needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="OPENSSL IS NOT INSTALLED: not compared")
 EC = founded("ec")
@@ -232,7 +239,7 @@ def test_a_bad_token_of_a_trusted_one_fails_and_of_any_other_does_not(handed: Ha
 )
 def test_signatures_of_before_a_time_are_asked_for(handed: Handed, before: str, code: int, words: str) -> None:
     stamp(handed)
-    asked = ("a.pdf", "--signed-before", before)
+    asked = ("a.pdf", "--signed-before", before, "--issuer", issuer_key(handed))
     one = handed.file(*asked, expect=12)
     assert one["failure"]["reason"].endswith("its authority is not one that you trust")
     trust(handed)
@@ -241,8 +248,12 @@ def test_signatures_of_before_a_time_are_asked_for(handed: Handed, before: str, 
     cli("verify", *asked, "--online", "http://127.0.0.1:9", cwd=handed.folder, expect=2)
 
 
-def test_whose_signatures_they_are_has_to_be_known_from_before(tmp_path: Path) -> None:
-    """After Ed25519 is broken anybody makes votes that lead to members of his own, whose note was stamped before."""
+def issuer_key(handed: Handed, by: str = "ada") -> str:
+    return str(handed.ledger.scribe.key(by).public_key.hex())
+
+
+def changed_members(tmp_path: Path) -> Handed:
+    """A proof whose members are not those of the genesis, time stamped, of a ledger that is trusted."""
     (folder := tmp_path / "verifier").mkdir()
     handed = Handed(folder, tmp_path / "chain.db", short_epochs(4))
     given = handed.certify("a.pdf")
@@ -252,16 +263,99 @@ def test_whose_signatures_they_are_has_to_be_known_from_before(tmp_path: Path) -
     stamp(handed)
     trust(handed)
     handed.trust()
-    asked = ("a.pdf", "--signed-before", "2026-03-02")
+    return handed
+
+
+def test_whose_signatures_they_are_has_to_be_known_from_before(tmp_path: Path) -> None:
+    """After Ed25519 is broken anybody makes votes that lead to members of his own, whose note was stamped before."""
+    handed = changed_members(tmp_path)
+    asked = ("a.pdf", "--signed-before", "2026-03-02", "--issuer", issuer_key(handed))
     for _ in range(2):  # nothing is kept of the first
         shown = handed.verify(*asked, expect=12)
         assert "its members are neither those of the genesis nor known from before" in shown
-        assert "warning: block time and status rest on votes, which no time stamp covers" in shown
-    (folder / "policy").write_text(policy_of(handed, 3, "ada-2", "ben-2", "cy", "dot"))
-    handed.verify(*asked, "--policy", "policy")
+    (folder := handed.folder / "policy").write_text(policy_of(handed, 3, "ada-2", "ben-2", "cy", "dot"))
+    shown = handed.verify(*asked, "--policy", folder.name)
+    assert "warning: block time, status, and which organisation held the issuer's key rest on votes" in shown
     handed.verify(*asked, expect=12)
     handed.verify("a.pdf")
-    handed.verify(*asked)
+    shown = handed.verify(*asked[:3])
+    assert "a.pdf is certified by University of Ada (ada)" in shown, "its header is one that was kept"
+    assert "rest on votes" not in shown
+
+
+def test_a_policy_that_needs_no_witness_does_not_tell_whose_signatures_they_are(tmp_path: Path) -> None:
+    handed = changed_members(tmp_path)
+    log = policy_of(handed, 3, "ada-2", "ben-2", "cy", "dot").splitlines()[0]
+    assert log.startswith("log ")
+    (handed.folder / "policy").write_text(f"{log}\nquorum none\n")
+    asked = ("a.pdf", "--signed-before", "2026-03-02", "--issuer", issuer_key(handed), "--policy", "policy")
+    assert "the policy needs no witness" in handed.verify(*asked, expect=12)
+    handed.verify("a.pdf", "--policy", "policy")
+    assert "the policy needs no witness" in handed.verify(*asked, expect=12), "whatever else is known"
+
+
+def under_a_made_up_directory(handed: Handed, name: str) -> None:
+    """What is made once Ed25519 is broken: the very note of before, and votes for a header that has ben's key as ada's.
+
+    Everything but the note, and the certificate in its log, is new.
+    """
+    old = read_proof(handed.folder / f"{name}{PROOF}").bundle
+    extra, scribe = old.extra, handed.ledger.scribe
+    before, key = scribe.state.directory, scribe.key("ben").public_key
+    entries = {**before.keys, key: replace(before.keys[key], organisation="ada")}
+    directory = Directory.of(list(before.organisations.values()), entries)
+    of_members = replace(extra.of_members, directory=directory.root)
+    log = replace(extra.log, members_hash=of_members.hash)
+    empty = replace(log, log_size=0, log_root=bytes(32))
+    parent = replace(extra.header, index=extra.header.index - 1, state_root=empty.hash)
+    header = replace(extra.header, state_root=log.hash, parent_hash=parent.hash)
+    ballot = Ballot(FINALIZE, header.epoch, header.view, header.hash)
+    voters = sorted((scribe.key(one).public_key, scribe.key(one)) for one in NAMES)
+    ledger_id = extra.genesis.ledger_id
+    votes = tuple((at, one.sign(Domain.VOTE, ledger_id, ballot.encoded)) for at, (_, one) in enumerate(voters))
+    head = Head(
+        genesis=extra.genesis,
+        note=old.proof.checkpoint,
+        header=header,
+        votes=FinalVotes(header.view, votes),
+        following=(),
+        hand_over=old.hand_over,
+        log=log,
+        of_members=of_members,
+        directory=directory.trie,
+        status=scribe.state.status.trie,
+        cosigners=extra.cosigners,
+    )
+    entrance = Entrance(None, None, (), parent, empty)
+    leaf = Leaf(extra.certificate, old.payload, old.proof.log_index, old.proof.path, entrance)
+    (handed.folder / f"{name}{PROOF}").write_text(put_together(head, leaf).proof)
+
+
+def test_of_the_issuer_only_the_key_counts_as_no_token_covers_whose_it_was(tmp_path: Path) -> None:
+    """After Ed25519 is broken anybody makes votes for a directory that gives a member's key to another organisation."""
+    (folder := tmp_path / "verifier").mkdir()
+    handed = Handed(folder, tmp_path / "chain.db")
+    given = handed.certify("a.pdf", by="ben")
+    handed.forge()
+    handed.prove(given, "a.pdf")
+    stamp(handed)
+    trust(handed)
+    handed.trust()
+    note, asked = note_of(handed, "a.pdf"), ("a.pdf", "--signed-before", "2026-03-02")
+    key, words = issuer_key(handed, "ben"), "the issuer counts as a key alone"
+    under_a_made_up_directory(handed, "a.pdf")
+    assert note_of(handed, "a.pdf") == note
+    for issuer in ((), ("--issuer", "ada"), ("--issuer", key[:32])):
+        shown = handed.verify(*asked, *issuer, expect=12)
+        assert words in shown
+        assert f"if {key} is known to be the issuer's from before, name it with --issuer" in shown
+        assert "University of Ada" not in shown
+    shown = handed.verify(*asked, "--issuer", key.upper())
+    assert f"a.pdf is certified by {key}" in shown
+    assert "University of Ada" not in shown
+    one = handed.file(*asked, "--issuer", key)["proven"]
+    assert (one["issuer"]["key"], one["issuer"]["organisation"], one["domain"]) == (key, None, None)
+    assert {member["organisation"] for member in one["cosigners"]} == {None}
 
 
 def test_an_earlier_check_that_fails_is_told_first(handed: Handed) -> None:
