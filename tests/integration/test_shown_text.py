@@ -218,6 +218,11 @@ def of_time_stamps(place: Place, where: tuple[str, ...]) -> None:
     (place.folder / "proofs" / f"{FILE_NAME}.tlog-proof").write_text("none")
     assert printable(FILE_NAME) in place.read("anchor", "proofs", *nobody, expect=6)
     assert printable(FILE_NAME) in place.read("renew", "proofs", *where, expect=6)
+    marked = b"%PDF-1.7\n\n%tallystick.pdf-proof.v1 prefix=7 proof=1 members=- payload=-\n"
+    (place.folder / f"{FILE_NAME}.pdf").write_bytes(marked)
+    place.read("anchor", f"{FILE_NAME}.pdf", *nobody, expect=6)
+    assert printable(FILE_NAME) in place.read("renew", f"{FILE_NAME}.pdf", *where, expect=6)
+    assert printable(FILE_NAME) in place.read("renew", f"{FILE_NAME}.pdf", "--from", FILE_NAME, expect=2)
     place.read("verify", "proofs", "--signed-before", ANYTHING, expect=2)
 
 
@@ -351,8 +356,8 @@ def of_what_is_named(place: Place) -> None:
     assert printable(folder) in place.read("guard", "lost", "--data", folder)
     for word in ("recover", "accept-loss"):
         assert printable(folder) in place.read("guard", word, "--yes", "--data", folder, expect=2)
-    for command in (["new", NOTE_NAME], ["show"], ["add-log", TiledLog().key.text]):
-        code = {"new": 2, "show": 5, "add-log": 5}[command[0]]
+    for command in (["new", NOTE_NAME], ["show"], ["add-log", TiledLog().key.text], ["remove-log", NOTE_NAME]):
+        code = {"new": 2}.get(command[0], 5)
         assert printable(folder) in place.read("witness", *command, "--data", folder, expect=code)
     place.read("witness", "add-log", ANYTHING, "--data", folder, expect=6)
     (place.folder / folder / "node.toml").write_text(f'listen = "{LEGAL}"\n{MARKUP}')

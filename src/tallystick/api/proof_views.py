@@ -24,6 +24,8 @@ class TrustedLedger(View, frozen=True, kw_only=True):
     """All that are kept, each of when it was the newest."""
     conflicts: list["Conflict"]
     """Proofs of other histories, with which this one cannot be; empty, if all is well."""
+    conflicting_checkpoints: list[str]
+    """Files of two checkpoints of its log that conflict, kept by `audit`: `verify` judges them."""
 
 
 class Conflict(View, frozen=True):
