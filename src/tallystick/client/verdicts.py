@@ -20,7 +20,8 @@ from tallystick.api.proven import (
     failure_view,
     proven_view,
 )
-from tallystick.client.proof_files import PROOF, TIME_STAMP, Found, RawProof
+from tallystick.client.earlier_proofs import earlier_proofs
+from tallystick.client.proof_files import PROOF, TIME_STAMP, Found, RawProof, read_proof
 from tallystick.client.time_stamps import TimeStamps
 from tallystick.host.authorities import Authorities
 from tallystick.host.data_folder import DataFolder
@@ -32,7 +33,7 @@ from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import NotProven, Refused, Rule
 from tallystick.ledger.header import Header
 from tallystick.ledger.tlog_policy import Policy
-from tallystick.problems import ExitCode, Problem, StoreError
+from tallystick.problems import ExitCode, Problem, StoreError, UnreadableFile
 from tallystick.proof.bundle import Bundle
 from tallystick.proof.members import Anchor, Conflict
 from tallystick.proof.verify import Demand, Verdict, verify
@@ -161,7 +162,35 @@ class Verifier:
         """By the index that was asked for: proofs that are made together are of one block."""
 
     def verify(self, found: Found) -> v.FileVerdict:
-        """The verdict on one file. Raises `StoreError`, `TrustError` for what is kept of its ledger."""
+        """The verdict on one file. Raises `StoreError`, `TrustError` for what is kept of its ledger.
+
+        If its signatures have to be older than its proof shows, an earlier proof that is kept beside it counts.
+        """
+        told = self._verify(found)
+        if self._question.signed_before_ms is None or told.failure is None or told.failure.rule != Rule.P14.name:
+            return told
+        return self._by_earlier(found) or told
+
+    def _by_earlier(self, found: Found) -> v.FileVerdict | None:
+        """What the newest of the earlier proofs shows that serves; `None`: none does, or there are none."""
+        if found.path is None:
+            return None
+        try:
+            kept = earlier_proofs(found.path.with_name(found.path.name.removesuffix(PROOF)))
+        except OSError as error:
+            self.warnings.append(f"earlier proofs are not looked for: {error.strerror}")
+            return None
+        for path in kept:
+            try:
+                told = self._verify(found._replace(path=path, files=read_proof(path), ignored=None))
+            except UnreadableFile:
+                continue
+            if told.failure is None:
+                self.warnings.append(f"{path.name} is what shows it: the newer proof of {found.name} does not")
+                return told
+        return None
+
+    def _verify(self, found: Found) -> v.FileVerdict:
         if found.ignored is not None:
             self.warnings.append(
                 f"{found.ignored} is not looked at: {found.name} carries its proof; it counts with --proof"
