@@ -223,7 +223,7 @@ def test_the_old_proof_is_there_until_the_new_one_is_durable(renewed: Renewed, m
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(CannotMake, match="No space left"):
+    with pytest.raises(CannotMake, match="No space left on device; make its folder writable, or leave it out"):
         renewed.renewer().renew(renewed.path())
     assert renewed.path().read_bytes() == before
     assert not [one.name for one in renewed.folder.iterdir() if one.name.startswith(".tallystick")]

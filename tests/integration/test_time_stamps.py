@@ -1,5 +1,7 @@
 """Time stamps of authorities beside proofs: asked for, kept, trusted and verified, by command and over HTTP."""
 
+import base64
+import gzip
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -144,6 +146,7 @@ def test_a_wrong_answer_is_not_kept(handed: Handed, wrong: str) -> None:
         ),
         (Answer(b"x", kind="text/html"), "answers no time stamp (HTTP 200, text/html)"),
         (Answer(bytes(MAX_TOKEN_BYTES + 1)), "answers more than 65,536 bytes"),
+        (Answer(gzip.compress(bytes(1 << 20)), encoding="gzip"), "answers compressed, though it was asked not to"),
         (Answer(b"no DER"), "it is no time stamp token as RFC 3161 has it"),
     ],
 )
@@ -152,6 +155,14 @@ def test_what_is_no_answer_is_told(handed: Handed, answer: Answer, words: str) -
     with serving(lambda _: answer) as (url, _):
         assert words in anchor(handed, "a.pdf", "--tsa", url, expect=1)
     assert not list(handed.folder.glob("*.tsr"))
+
+
+def test_an_authority_whose_headers_never_end_is_not_waited_for(handed: Handed) -> None:
+    """Each byte comes in time, and all of them never."""
+    trust(handed)
+    with serving(lambda _: Answer(b"", has_headers_that_never_end=True)) as (url, _):
+        said = anchor(handed, "a.pdf", "--tsa", url, "--timeout", "0.5", expect=1)
+    assert "did not answer within 0.5 s" in said
 
 
 def test_an_authority_that_is_away_is_asked_once_and_no_proof_hinders_another(handed: Handed, url: str) -> None:
@@ -395,6 +406,18 @@ def test_authorities_are_listed_shown_and_removed_with_the_words_for_ledgers(han
     removed = in_json("trust", "remove", "stamps", "--yes", cwd=handed.folder)
     assert (removed["authority"], removed["ledger_id"]) == ("stamps", None)
     cli("trust", "show", "stamps", cwd=handed.folder, expect=5)
+
+
+@pytest.mark.parametrize("part", ["version", "name"])
+def test_a_malformed_certificate_is_told_in_plain_words(handed: Handed, part: str) -> None:
+    """The library finds out late, some of it by exceptions of its own."""
+    der = EC.root.der
+    name = EC.root.certificate.subject.public_bytes()[-7:]
+    wrong, right = {"version": (b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x09"), "name": (name, b"\xff" * 7)}[part]
+    assert wrong in der
+    body = base64.encodebytes(der.replace(wrong, right)).decode()
+    (handed.folder / "bad.pem").write_text(f"-----BEGIN CERTIFICATE-----\n{body}-----END CERTIFICATE-----\n")
+    assert "malformed" in cli("trust", "add-tsa", "bad.pem", "--yes", cwd=handed.folder, expect=2).stderr
 
 
 def test_a_name_is_of_one_ledger_or_one_authority(handed: Handed) -> None:
