@@ -2,10 +2,10 @@
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from threading import Event, Thread
 from typing import Any, Final, NamedTuple
 
 from asn1crypto import algos, cms, core, tsp  # type: ignore[import-untyped]
@@ -234,6 +234,9 @@ class Answer(NamedTuple):
     body: bytes
     code: int = 200
     kind: str = "application/timestamp-reply"
+    encoding: str | None = None
+    """As which the body is said to be compressed."""
+    has_headers_that_never_end: bool = False
 
 
 class Asked(NamedTuple):
@@ -255,6 +258,7 @@ class Asked(NamedTuple):
 def serving(answer: Callable[[Asked], Answer]) -> Iterator[tuple[str, list[Asked]]]:
     """An authority at 127.0.0.1 on a port of its own: its URL, and what it was asked."""
     asked: list[Asked] = []
+    stopped = Event()
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -263,9 +267,21 @@ def serving(answer: Callable[[Asked], Answer]) -> Iterator[tuple[str, list[Asked
             told = answer(asked[-1])
             self.send_response(told.code)
             self.send_header("Content-Type", told.kind)
+            if told.encoding is not None:
+                self.send_header("Content-Encoding", told.encoding)
+            if told.has_headers_that_never_end:
+                self._drip()
+                return
             self.send_header("Content-Length", str(len(told.body)))
             self.end_headers()
             self.wfile.write(told.body)
+
+        def _drip(self) -> None:
+            """A byte of a header now and then, until the client is gone."""
+            with suppress(OSError):
+                self.flush_headers()
+                while not stopped.wait(0.02):
+                    self.wfile.write(b"x")
 
         def log_message(self, *_: Any) -> None:
             pass
@@ -276,6 +292,7 @@ def serving(answer: Callable[[Asked], Answer]) -> Iterator[tuple[str, list[Asked
     try:
         yield f"http://127.0.0.1:{server.server_port}/tsr", asked
     finally:
+        stopped.set()
         server.shutdown()
         server.server_close()
         thread.join()

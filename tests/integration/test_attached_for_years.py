@@ -40,6 +40,10 @@ class Attached(Renewed):
         attach(path, attached_form(self.ledger.prove(given.certificate, at)), describe_file(path).sha256)
         return given
 
+    @property
+    def before(self) -> tuple[str, ...]:
+        return (*BEFORE, "--issuer", str(self.ledger.scribe.key("ada").public_key.hex()))
+
     def renewed(self) -> ProofRenewed:
         return self.renewer().renew(self.diploma)
 
@@ -121,6 +125,15 @@ def test_a_pdf_that_cannot_be_read_is_told_and_other_files_are_not(
     told = [(path.name, str(problem)) for path, problem in find_proofs([attached.folder]) if problem is not None]
     assert told == [(name, f"{name} cannot be read") for name in ("a.pdf", "b.pdf", "c.pdf", DIPLOMA)]
     assert found_in(attached.folder) == {f"{name}{PROOF}" for name in ("a.pdf", "b.pdf", "c.pdf")}
+
+
+def test_the_proof_of_before_is_kept_with_its_time_stamp_when_a_pdf_gets_another(attached: Attached, url: str) -> None:
+    cli("anchor", DIPLOMA, "--tsa", url, cwd=attached.folder)
+    assert attached.renewed().state == "renewed"
+    shown = attached.verify(DIPLOMA, *attached.before)
+    kept = f"{DIPLOMA}.2026-03-01{PROOF}"
+    assert f"proof {kept}, an earlier one than the one attached to the PDF" in shown
+    assert found_in(attached.folder) == {DIPLOMA, *(f"{name}{PROOF}" for name in ("a.pdf", "b.pdf", "c.pdf"))}
 
 
 # ---- renewed ----------------------------------------------------------------------------------------------------
@@ -216,12 +229,12 @@ def test_the_command_renews_what_is_beside_and_what_is_in_a_pdf(
 
 def test_a_pdf_with_its_proof_is_time_stamped_beside_it(attached: Attached, url: str) -> None:
     whole = attached.diploma.read_bytes()
-    assert "there is no .tsr beside it" in attached.verify(DIPLOMA, *BEFORE, expect=12)
+    assert "there is no .tsr beside it" in attached.verify(DIPLOMA, *attached.before, expect=12)
     told = in_json("anchor", ".", "--tsa", url, cwd=attached.folder)
     by_proof = {one["proof"]: one["time_stamp"] for one in told["stamped"]}
     assert by_proof[DIPLOMA] == f"{DIPLOMA}{TIME_STAMP}"
     assert attached.diploma.read_bytes() == whole
-    attached.verify(DIPLOMA, *BEFORE)
+    attached.verify(DIPLOMA, *attached.before)
     one = attached.file(DIPLOMA)
     assert (one["is_attached"], one["time_stamp"]["state"]) == (True, "verified")
     again = in_json("anchor", DIPLOMA, "--tsa", url, cwd=attached.folder)

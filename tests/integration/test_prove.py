@@ -17,9 +17,11 @@ from tests.integration.test_proving import replaced
 from tests.proving import ProvenLedger, short_epochs
 
 from tallystick.client.blocking import Client
+from tallystick.client.made_proofs import ProofJudge
 from tallystick.client.proof_files import MEMBERS, PAYLOAD, PROOF, TIME_STAMP, read_proof
-from tallystick.client.proof_writing import certificate_in, proven_by, write_proof
+from tallystick.client.proof_writing import certificate_in, write_proof
 from tallystick.host.clock import now_ms
+from tallystick.host.trust import TrustStore
 from tallystick.ledger.tlog_policy import parse_policy
 from tallystick.problems import CannotMake, DamagedStore, UnreadableFile
 from tallystick.proof import making
@@ -311,11 +313,14 @@ def test_a_proof_for_who_knows_a_later_epoch_is_checked_from_there(tmp_path: Pat
         replaced(ledger, name, f"{name}-2")
     ledger.forge(ledger.scribe.statement("ada-2"))
     at, ledger_id = ledger.countersigned(), ledger.genesis.ledger_id
+    judge = ProofJudge(TrustStore(tmp_path / "trust"), now_ms())
     for since in range(at.voters.number + 1):
         made = ledger.prove(one, at, since)
-        assert proven_by(made, ledger_id, now_ms()).certificate == one
+        assert judge.verdict_of_made(made, ledger_id, since).certificate == one
         with pytest.raises(DamagedStore, match=r"what was made is no proof that holds: \[P3\].*nothing was written"):
-            proven_by(made, bytes(32), now_ms())
+            judge.verdict_of_made(made, bytes(32), since)
+    with pytest.raises(DamagedStore, match=r"no proof that holds: \[P4\]"):  # whoever made it may make up its members
+        judge.verdict_of_made(made, ledger_id)
 
 
 def test_what_stands_beside_a_proof_is_written_first_and_nothing_of_somebody_elses_is_lost(tmp_path: Path) -> None:

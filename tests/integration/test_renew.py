@@ -14,9 +14,12 @@ from tests.proving import read
 from tests.time_authority import founded, serving, stamping
 
 from tallystick.client.blocking import Client
-from tallystick.client.proof_files import PAYLOAD, PROOF, read_proof
+from tallystick.client.made_proofs import ProofJudge
+from tallystick.client.proof_files import PAYLOAD, PROOF, TIME_STAMP, read_proof
+from tallystick.client.proof_folders import find_proofs
 from tallystick.client.renewing import Renewer
 from tallystick.host.clock import now_ms
+from tallystick.host.trust import TrustStore, usual_trust_folder
 from tallystick.ledger.certificate import payload_codec
 from tallystick.ledger.file_statement import FileStatement
 from tallystick.problems import CannotMake, DamagedStore, NotThere, Problem, RefusedInput
@@ -24,6 +27,7 @@ from tallystick.proof.bundle import Bundle
 from tallystick.proof.making import ProofFiles
 
 NOW_MS = START_MS + 400 * DAY_S * 1000
+AUTHORITY = founded()
 
 
 class _Source(NamedTuple):
@@ -63,7 +67,18 @@ class Renewed(Handed):
         return self.ledger.prove(before.extra.certificate, at)
 
     def renewer(self, prove: Callable[[Bundle], ProofFiles] | None = None, older_ms: int = -1) -> Renewer:
-        return Renewer(_Source(self.ledger.genesis.ledger_id, prove or self.made), NOW_MS, older_ms)
+        return Renewer(_Source(self.ledger.genesis.ledger_id, prove or self.made), self.judge(), older_ms)
+
+    @property
+    def store(self) -> TrustStore:
+        """What commands in this folder trust."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("HOME", str(self.folder))
+            patch.delenv("XDG_CONFIG_HOME", raising=False)
+            return TrustStore(usual_trust_folder())
+
+    def judge(self) -> ProofJudge:
+        return ProofJudge(self.store, NOW_MS)
 
     def path(self, name: str = "a.pdf") -> Path:
         return self.folder / f"{name}{PROOF}"
@@ -129,8 +144,8 @@ def away(_: Renewed) -> Callable[[Bundle], ProofFiles]:
     ("source", "problem", "words"),
     [
         (wrong_certificate, DamagedStore, "a proof of another certificate; the proof stays"),
-        (broken, DamagedStore, "what was made does not hold"),
-        (no_proof, DamagedStore, "what was made does not hold"),
+        (broken, DamagedStore, "what was made is no proof that holds"),
+        (no_proof, DamagedStore, "what was made is no proof that holds"),
         (away, NotThere, "nobody has it"),
     ],
 )
@@ -151,6 +166,29 @@ def test_an_older_one_or_one_of_the_same_time_replaces_nothing(renewed: Renewed)
     assert renewed.path().read_bytes() == before
 
 
+def test_a_proof_of_another_history_replaces_nothing_and_is_kept_as_evidence(renewed: Renewed, tmp_path: Path) -> None:
+    """Whoever got hold of the members' keys of then makes another history, which the trust folder knows better."""
+    (elsewhere := tmp_path / "elsewhere").mkdir()
+    thief = Renewed(elsewhere, tmp_path / "thief.db")
+    for _ in range(3):
+        renewed.forge()
+    renewed.prove(renewed.given["c.pdf"], "c.pdf")
+    renewed.verify("c.pdf")
+    thief.ledger.forge(timestamp_ms=thief.now_ms + 777_777)
+    for _ in range(2):
+        thief.forge()
+    before = renewed.path("b.pdf").read_bytes()
+    with pytest.raises(
+        DamagedStore, match=r"another history than was verified here before.*both are kept in"
+    ) as raised:
+        renewed.renewer(thief.made).renew(renewed.path("b.pdf"))
+    assert renewed.path("b.pdf").read_bytes() == before
+    (kept,) = renewed.store.conflicts(renewed.ledger.genesis.ledger_id)
+    assert str(kept[0]) in str(raised.value)
+    assert (kept[0] / "refused.tlog-proof").is_file()
+    renewed.verify("b.pdf")
+
+
 def test_content_that_its_source_has_not_is_kept(renewed: Renewed) -> None:
     """A node may have erased it since."""
     given = renewed.given["a.pdf"]
@@ -168,7 +206,7 @@ def test_content_that_its_source_has_not_is_kept(renewed: Renewed) -> None:
 
 def test_a_proof_of_another_ledger_is_left_alone_and_a_bad_one_is_told(renewed: Renewed) -> None:
     source = _Source(bytes(32), renewed.made)
-    assert Renewer(source, NOW_MS, -1).renew(renewed.path()).state == "other_ledger"
+    assert Renewer(source, renewed.judge(), -1).renew(renewed.path()).state == "other_ledger"
     renewed.path().write_bytes(renewed.path().read_bytes().replace(b"\nindex 0\n", b"\nindex 1\n"))
     with pytest.raises(RefusedInput, match="it stays: tallystick verify tells more"):
         renewed.renewer().renew(renewed.path())
@@ -185,10 +223,81 @@ def test_the_old_proof_is_there_until_the_new_one_is_durable(renewed: Renewed, m
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(CannotMake, match="No space left"):
+    with pytest.raises(CannotMake, match="No space left on device; make its folder writable, or leave it out"):
         renewed.renewer().renew(renewed.path())
     assert renewed.path().read_bytes() == before
     assert not [one.name for one in renewed.folder.iterdir() if one.name.startswith(".tallystick")]
+
+
+# ---- the earlier proof ------------------------------------------------------------------------------------------
+
+
+def stamped(renewed: Renewed, name: str = "a.pdf") -> tuple[bytes, bytes]:
+    """Have an authority that is trusted stamp a proof: the proof, and its token."""
+    path = renewed.path(name)
+    (renewed.folder / "tsa.pem").write_bytes(AUTHORITY.root.pem)
+    cli("trust", "add-tsa", "tsa.pem", "--yes", cwd=renewed.folder)
+    note = path.read_bytes().partition(b"\n\n")[2]
+    (renewed.folder / f"{name}{TIME_STAMP}").write_bytes(token := AUTHORITY.token().response(note))
+    return path.read_bytes(), token
+
+
+def in_folder(renewed: Renewed) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in renewed.folder.iterdir() if path.is_file()}
+
+
+def test_a_proof_with_a_time_stamp_is_kept_with_it_and_found_when_it_is_needed(renewed: Renewed) -> None:
+    proof, token = stamped(renewed)
+    renewed.path().chmod(0o600)
+    key = str(renewed.ledger.scribe.key("ada").public_key.hex())
+    asked = ("a.pdf", "--signed-before", "2026-03-02", "--issuer", key)
+    renewed.verify(*asked)
+    before = in_folder(renewed)
+    assert renewed.renewer().renew(renewed.path()).state == "renewed"
+    after = in_folder(renewed)
+    kept, kept_token = f"a.pdf.2026-03-01{PROOF}", f"a.pdf.2026-03-01{TIME_STAMP}"
+    assert (after[kept], after[kept_token], set(after) - set(before)) == (proof, token, {kept, kept_token})
+    assert {path.stat().st_mode & 0o777 for path in (renewed.path(), renewed.folder / kept)} == {0o600}
+    shown = renewed.verify(*asked)
+    assert f"{kept} is what shows it: the newer proof of a.pdf does not" in shown
+    assert f"proof {kept}" in shown
+    renewed.verify(*asked, "--proof", kept)
+    shown = renewed.verify("a.pdf", "--signed-before", "2026-03-01", "--issuer", key, expect=12)
+    assert "is what shows it" not in shown
+    (renewed.folder / f"x.2026-03-01{PROOF}").write_bytes(proof)  # a document may have a date in its name
+    found = {path.name for path, _ in find_proofs([renewed.folder])}
+    assert found == {*(f"{name}{PROOF}" for name in ("a.pdf", "b.pdf", "c.pdf")), f"x.2026-03-01{PROOF}"}
+
+
+def test_the_second_of_a_day_is_kept_too_and_nothing_of_somebody_elses_is_lost(renewed: Renewed) -> None:
+    proof, token = stamped(renewed)
+    (own := renewed.folder / f"a.pdf.2026-03-01{TIME_STAMP}").write_bytes(b"moved away by hand")
+    renewed.renewer().renew(renewed.path())
+    again = stamped(renewed)
+    renewed.renewer(lambda before: renewed.made(before, day=400)).renew(renewed.path())
+    files = in_folder(renewed)
+    assert own.read_bytes() == b"moved away by hand"
+    for number, kept in ((2, (proof, token)), (3, again)):
+        assert (files[f"a.pdf.2026-03-01.{number}{PROOF}"], files[f"a.pdf.2026-03-01.{number}{TIME_STAMP}"]) == kept
+
+
+def test_if_the_earlier_proof_cannot_be_kept_it_is_not_replaced(
+    renewed: Renewed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proof, token = stamped(renewed)
+    monkeypatch.setattr("tallystick.client.earlier_proofs._MOST_OF_A_DAY", 0)
+    with pytest.raises(CannotMake, match="too many earlier proofs"):
+        renewed.renewer().renew(renewed.path())
+    assert (renewed.path().read_bytes(), in_folder(renewed)[f"a.pdf{TIME_STAMP}"]) == (proof, token)
+
+
+def test_a_revocation_that_the_newer_proof_shows_is_not_hidden_by_an_earlier_one(renewed: Renewed) -> None:
+    stamped(renewed)
+    given = renewed.given["a.pdf"].certificate
+    renewed.forge(renewed.ledger.scribe.revocation(given))
+    renewed.renewer().renew(renewed.path())
+    key = str(renewed.ledger.scribe.key("ada").public_key.hex())
+    renewed.verify("a.pdf", "--signed-before", "2026-03-02", "--issuer", key, expect=15)
 
 
 # ---- a folder ---------------------------------------------------------------------------------------------------

@@ -1,5 +1,7 @@
 """Time stamps of authorities beside proofs: asked for, kept, trusted and verified, by command and over HTTP."""
 
+import base64
+import gzip
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -8,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
+from tests.governed import NAMES
 from tests.integration.command_line import cli, in_json
 from tests.integration.test_proving import replaced
 from tests.integration.test_verify import Handed, policy_of
@@ -15,11 +19,16 @@ from tests.proving import short_epochs
 from tests.time_authority import NOW, Answer, Asked, Authority, founded, serving, stamping
 
 from tallystick.client import time_stamps
-from tallystick.client.proof_files import PROOF, TIME_STAMP
+from tallystick.client.proof_files import PROOF, TIME_STAMP, read_proof
 from tallystick.client.time_stamp_token import MAX_TOKEN_BYTES
 from tallystick.host.authorities import Authorities
 from tallystick.host.own_files import TrustError
+from tallystick.ledger.directory import Directory
+from tallystick.ledger.keys import Domain
+from tallystick.ledger.vote import FINALIZE, Ballot
 from tallystick.problems import ExitCode
+from tallystick.proof.bundle import Entrance, FinalVotes
+from tallystick.proof.making import Head, Leaf, put_together
 
 needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="OPENSSL IS NOT INSTALLED: not compared")
 EC = founded("ec")
@@ -137,6 +146,7 @@ def test_a_wrong_answer_is_not_kept(handed: Handed, wrong: str) -> None:
         ),
         (Answer(b"x", kind="text/html"), "answers no time stamp (HTTP 200, text/html)"),
         (Answer(bytes(MAX_TOKEN_BYTES + 1)), "answers more than 65,536 bytes"),
+        (Answer(gzip.compress(bytes(1 << 20)), encoding="gzip"), "answers compressed, though it was asked not to"),
         (Answer(b"no DER"), "it is no time stamp token as RFC 3161 has it"),
     ],
 )
@@ -145,6 +155,14 @@ def test_what_is_no_answer_is_told(handed: Handed, answer: Answer, words: str) -
     with serving(lambda _: answer) as (url, _):
         assert words in anchor(handed, "a.pdf", "--tsa", url, expect=1)
     assert not list(handed.folder.glob("*.tsr"))
+
+
+def test_an_authority_whose_headers_never_end_is_not_waited_for(handed: Handed) -> None:
+    """Each byte comes in time, and all of them never."""
+    trust(handed)
+    with serving(lambda _: Answer(b"", has_headers_that_never_end=True)) as (url, _):
+        said = anchor(handed, "a.pdf", "--tsa", url, "--timeout", "0.5", expect=1)
+    assert "did not answer within 0.5 s" in said
 
 
 def test_an_authority_that_is_away_is_asked_once_and_no_proof_hinders_another(handed: Handed, url: str) -> None:
@@ -232,7 +250,7 @@ def test_a_bad_token_of_a_trusted_one_fails_and_of_any_other_does_not(handed: Ha
 )
 def test_signatures_of_before_a_time_are_asked_for(handed: Handed, before: str, code: int, words: str) -> None:
     stamp(handed)
-    asked = ("a.pdf", "--signed-before", before)
+    asked = ("a.pdf", "--signed-before", before, "--issuer", issuer_key(handed))
     one = handed.file(*asked, expect=12)
     assert one["failure"]["reason"].endswith("its authority is not one that you trust")
     trust(handed)
@@ -241,8 +259,12 @@ def test_signatures_of_before_a_time_are_asked_for(handed: Handed, before: str, 
     cli("verify", *asked, "--online", "http://127.0.0.1:9", cwd=handed.folder, expect=2)
 
 
-def test_whose_signatures_they_are_has_to_be_known_from_before(tmp_path: Path) -> None:
-    """After Ed25519 is broken anybody makes votes that lead to members of his own, whose note was stamped before."""
+def issuer_key(handed: Handed, by: str = "ada") -> str:
+    return str(handed.ledger.scribe.key(by).public_key.hex())
+
+
+def changed_members(tmp_path: Path) -> Handed:
+    """A proof whose members are not those of the genesis, time stamped, of a ledger that is trusted."""
     (folder := tmp_path / "verifier").mkdir()
     handed = Handed(folder, tmp_path / "chain.db", short_epochs(4))
     given = handed.certify("a.pdf")
@@ -252,16 +274,99 @@ def test_whose_signatures_they_are_has_to_be_known_from_before(tmp_path: Path) -
     stamp(handed)
     trust(handed)
     handed.trust()
-    asked = ("a.pdf", "--signed-before", "2026-03-02")
+    return handed
+
+
+def test_whose_signatures_they_are_has_to_be_known_from_before(tmp_path: Path) -> None:
+    """After Ed25519 is broken anybody makes votes that lead to members of his own, whose note was stamped before."""
+    handed = changed_members(tmp_path)
+    asked = ("a.pdf", "--signed-before", "2026-03-02", "--issuer", issuer_key(handed))
     for _ in range(2):  # nothing is kept of the first
         shown = handed.verify(*asked, expect=12)
         assert "its members are neither those of the genesis nor known from before" in shown
-        assert "warning: block time and status rest on votes, which no time stamp covers" in shown
-    (folder / "policy").write_text(policy_of(handed, 3, "ada-2", "ben-2", "cy", "dot"))
-    handed.verify(*asked, "--policy", "policy")
+    (folder := handed.folder / "policy").write_text(policy_of(handed, 3, "ada-2", "ben-2", "cy", "dot"))
+    shown = handed.verify(*asked, "--policy", folder.name)
+    assert "warning: block time, status, and which organisation held the issuer's key rest on votes" in shown
     handed.verify(*asked, expect=12)
     handed.verify("a.pdf")
-    handed.verify(*asked)
+    shown = handed.verify(*asked[:3])
+    assert "a.pdf is certified by University of Ada (ada)" in shown, "its header is one that was kept"
+    assert "rest on votes" not in shown
+
+
+def test_a_policy_that_needs_no_witness_does_not_tell_whose_signatures_they_are(tmp_path: Path) -> None:
+    handed = changed_members(tmp_path)
+    log = policy_of(handed, 3, "ada-2", "ben-2", "cy", "dot").splitlines()[0]
+    assert log.startswith("log ")
+    (handed.folder / "policy").write_text(f"{log}\nquorum none\n")
+    asked = ("a.pdf", "--signed-before", "2026-03-02", "--issuer", issuer_key(handed), "--policy", "policy")
+    assert "the policy needs no witness" in handed.verify(*asked, expect=12)
+    handed.verify("a.pdf", "--policy", "policy")
+    assert "the policy needs no witness" in handed.verify(*asked, expect=12), "whatever else is known"
+
+
+def under_a_made_up_directory(handed: Handed, name: str) -> None:
+    """What is made once Ed25519 is broken: the very note of before, and votes for a header that has ben's key as ada's.
+
+    Everything but the note, and the certificate in its log, is new.
+    """
+    old = read_proof(handed.folder / f"{name}{PROOF}").bundle
+    extra, scribe = old.extra, handed.ledger.scribe
+    before, key = scribe.state.directory, scribe.key("ben").public_key
+    entries = {**before.keys, key: replace(before.keys[key], organisation="ada")}
+    directory = Directory.of(list(before.organisations.values()), entries)
+    of_members = replace(extra.of_members, directory=directory.root)
+    log = replace(extra.log, members_hash=of_members.hash)
+    empty = replace(log, log_size=0, log_root=bytes(32))
+    parent = replace(extra.header, index=extra.header.index - 1, state_root=empty.hash)
+    header = replace(extra.header, state_root=log.hash, parent_hash=parent.hash)
+    ballot = Ballot(FINALIZE, header.epoch, header.view, header.hash)
+    voters = sorted((scribe.key(one).public_key, scribe.key(one)) for one in NAMES)
+    ledger_id = extra.genesis.ledger_id
+    votes = tuple((at, one.sign(Domain.VOTE, ledger_id, ballot.encoded)) for at, (_, one) in enumerate(voters))
+    head = Head(
+        genesis=extra.genesis,
+        note=old.proof.checkpoint,
+        header=header,
+        votes=FinalVotes(header.view, votes),
+        following=(),
+        hand_over=old.hand_over,
+        log=log,
+        of_members=of_members,
+        directory=directory.trie,
+        status=scribe.state.status.trie,
+        cosigners=extra.cosigners,
+    )
+    entrance = Entrance(None, None, (), parent, empty)
+    leaf = Leaf(extra.certificate, old.payload, old.proof.log_index, old.proof.path, entrance)
+    (handed.folder / f"{name}{PROOF}").write_text(put_together(head, leaf).proof)
+
+
+def test_of_the_issuer_only_the_key_counts_as_no_token_covers_whose_it_was(tmp_path: Path) -> None:
+    """After Ed25519 is broken anybody makes votes for a directory that gives a member's key to another organisation."""
+    (folder := tmp_path / "verifier").mkdir()
+    handed = Handed(folder, tmp_path / "chain.db")
+    given = handed.certify("a.pdf", by="ben")
+    handed.forge()
+    handed.prove(given, "a.pdf")
+    stamp(handed)
+    trust(handed)
+    handed.trust()
+    note, asked = note_of(handed, "a.pdf"), ("a.pdf", "--signed-before", "2026-03-02")
+    key, words = issuer_key(handed, "ben"), "the issuer counts as a key alone"
+    under_a_made_up_directory(handed, "a.pdf")
+    assert note_of(handed, "a.pdf") == note
+    for issuer in ((), ("--issuer", "ada"), ("--issuer", key[:32])):
+        shown = handed.verify(*asked, *issuer, expect=12)
+        assert words in shown
+        assert f"if {key} is known to be the issuer's from before, name it with --issuer" in shown
+        assert "University of Ada" not in shown
+    shown = handed.verify(*asked, "--issuer", key.upper())
+    assert f"a.pdf is certified by {key}" in shown
+    assert "University of Ada" not in shown
+    one = handed.file(*asked, "--issuer", key)["proven"]
+    assert (one["issuer"]["key"], one["issuer"]["organisation"], one["domain"]) == (key, None, None)
+    assert {member["organisation"] for member in one["cosigners"]} == {None}
 
 
 def test_an_earlier_check_that_fails_is_told_first(handed: Handed) -> None:
@@ -301,6 +406,18 @@ def test_authorities_are_listed_shown_and_removed_with_the_words_for_ledgers(han
     removed = in_json("trust", "remove", "stamps", "--yes", cwd=handed.folder)
     assert (removed["authority"], removed["ledger_id"]) == ("stamps", None)
     cli("trust", "show", "stamps", cwd=handed.folder, expect=5)
+
+
+@pytest.mark.parametrize("part", ["version", "name"])
+def test_a_malformed_certificate_is_told_in_plain_words(handed: Handed, part: str) -> None:
+    """The library finds out late, some of it by exceptions of its own."""
+    der = EC.root.der
+    name = EC.root.certificate.subject.public_bytes()[-7:]
+    wrong, right = {"version": (b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x09"), "name": (name, b"\xff" * 7)}[part]
+    assert wrong in der
+    body = base64.encodebytes(der.replace(wrong, right)).decode()
+    (handed.folder / "bad.pem").write_text(f"-----BEGIN CERTIFICATE-----\n{body}-----END CERTIFICATE-----\n")
+    assert "malformed" in cli("trust", "add-tsa", "bad.pem", "--yes", cwd=handed.folder, expect=2).stderr
 
 
 def test_a_name_is_of_one_ledger_or_one_authority(handed: Handed) -> None:

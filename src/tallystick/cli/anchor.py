@@ -31,8 +31,8 @@ def anchor(
 
     Of a PDF that carries its proof, too: the token is in FILE.pdf.tsr, and not in the PDF. Hand on both.
 
-    The authority is asked once for proofs that were made together, learns a hash and nothing else, and has to be one
-    that you trust: tallystick trust add-tsa. A proof with a token that holds is left as it is.
+    The authority is asked once for proofs that were made together, learns a hash, when, and from which address it is
+    asked, and has to be one that you trust: tallystick trust add-tsa. A proof with a token that holds is left as it is.
 
     Examples:
       tallystick anchor report.pdf --tsa https://freetsa.org/tsr

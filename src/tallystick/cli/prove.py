@@ -12,21 +12,21 @@ from tallystick.api.command_views import NotProved, ProofMade, ProofsMade
 from tallystick.api.problem_view import problem_view
 from tallystick.api.proven import validity_as_proven
 from tallystick.api.words import SHORT_ID
-from tallystick.cli.options import ChainFile, Data, argument, flag, open_source, option
+from tallystick.cli.options import ChainFile, Data, Trust, argument, flag, open_source, option, trust_store
 from tallystick.cli.output import MOST_LINES, field, give, hint, marked, say
 from tallystick.cli.words import how_to_verify, many, utc, validity
+from tallystick.client.made_proofs import ProofJudge
 from tallystick.client.pdf_files import as_it_was, carried_in
 from tallystick.client.pdf_files import attach as attach_proof
-from tallystick.client.proof_files import PROOF, is_proof, is_there
+from tallystick.client.proof_files import PROOF, find_proof, is_proof, is_there
 from tallystick.client.proof_sources import NodeSource, ProofSource, open_mirror
 from tallystick.client.proof_writing import (
     Written,
     attached_form,
     bundle_attached,
     bundle_in,
-    check_not_older,
     is_taken,
-    proven_by,
+    keep_attached,
     write_proof,
 )
 from tallystick.host.clock import now_ms
@@ -67,6 +67,7 @@ def prove(
     mirror: Annotated[
         str | None, option("Make it from this mirror, without a node (tallystick export).", "URL|DIR", "--from")
     ] = None,
+    trust: Trust = None,
     chain: ChainFile = None,
     data: Data = None,
     url: Annotated[str | None, option("Ask the node at this URL instead.")] = None,
@@ -83,6 +84,11 @@ def prove(
     and holds no contents: the earlier proof brings its own, and one that is made of an id alone is without.
 
     With --attach, a PDF carries its proof, as an attachment that viewers list; a proof attached before is replaced.
+
+    What was made is written if it holds, and is of the history that was verified here before: a proof of another is
+    kept as evidence, as by tallystick verify.
+
+    A proof with a time stamp of its own is kept, with that, when another takes its place: FILE.DATE.tlog-proof.
 
     A long proof has further files beside it, FILE.members and FILE.payload: hand them on together.
 
@@ -109,10 +115,11 @@ def prove(
         else:
             client = stack.enter_context(open_source(chain, data, url))
             source = NodeSource(client, since, timeout, ml_dsa=ml_dsa)
+        judge = ProofJudge(trust_store(trust), now_ms())
         made, failed, codes = list[ProofMade](), list[NotProved](), set[int]()
         for one in what:
             try:
-                made.append(_made(source, _wanted(source, one, to, attach)))
+                made.append(_made(source, judge, _wanted(source, one, to, attach), since))
             except Problem as problem:
                 if len(what) == 1:
                     raise
@@ -154,7 +161,7 @@ def _proof_in(to: Path) -> Bundle | None:
     return bundle_in(to) if is_taken(to) else None
 
 
-def _made(source: ProofSource, wanted: _Wanted) -> ProofMade:
+def _made(source: ProofSource, judge: ProofJudge, wanted: _Wanted, since: int) -> ProofMade:
     described = wanted.attached_to
     there = _proof_in(wanted.to) if described is None else wanted.before
     if there is not None and (before := there.extra.certificate.id.hex()) != wanted.certificate_id:
@@ -162,13 +169,15 @@ def _made(source: ProofSource, wanted: _Wanted) -> ProofMade:
         raise CannotMake(f"{told}; move it away, or name another file with --to")
     earlier = wanted.before
     is_of_it = earlier is not None and earlier.extra.certificate.id.hex() == wanted.certificate_id
-    files, now = source.prove(wanted.certificate_id, earlier if is_of_it else None), now_ms()
-    verdict = proven_by(files, source.ledger_id, now)
+    files = source.prove(wanted.certificate_id, earlier if is_of_it else None)
+    verdict = judge.verdict_of_made(files, source.ledger_id, since)
     if there is not None:
-        check_not_older(verdict, there, wanted.to, now)
+        judge.check_not_older(verdict, there, wanted.to)
     if described is None:
         written = write_proof(files, wanted.to)
     else:
+        if there is not None:
+            keep_attached(find_proof(wanted.to))
         attach_proof(wanted.to, attached_form(files), described.sha256)
         written = Written(wanted.to, None, None)
     header = verdict.header

@@ -10,10 +10,11 @@ import typer
 from tallystick.api.command_views import NotProved, NotStamped, ProofRenewed, ProofsRenewed, ProofStamped
 from tallystick.api.problem_view import problem_view
 from tallystick.cli.anchor import open_anchorer
-from tallystick.cli.options import ChainFile, Data, Trust, Tsa, argument, open_source, option
+from tallystick.cli.options import ChainFile, Data, Trust, Tsa, argument, open_source, option, trust_store
 from tallystick.cli.output import MOST_LINES, counting, give, marked, say, say_table
 from tallystick.cli.verify import span_ms
 from tallystick.cli.words import many, utc
+from tallystick.client.made_proofs import ProofJudge
 from tallystick.client.proof_folders import find_proofs
 from tallystick.client.proof_sources import NodeSource, ProofSource, open_mirror
 from tallystick.client.renewing import Renewer
@@ -51,9 +52,13 @@ def renew(
 ) -> None:
     """Make every proof in a folder anew, with a later status and today's signatures; and have them time stamped.
 
-    A proof is replaced only by one that was verified, is of the same certificate and has a later status. What fails
-    stays as it is, and hinders no other. Cut off, the same command goes on: with --older-than it leaves out what was
-    renewed. Content that the node has erased is kept in FILE.payload. Proofs of another ledger are left alone.
+    A proof is replaced only by one that was verified, under what was verified here before, is of the same certificate
+    and has a later status. What fails stays as it is, and hinders no other. Cut off, the same command goes on: with
+    --older-than it leaves out what was renewed. Content that the node has erased is kept in FILE.payload. Proofs of
+    another ledger are left alone.
+
+    A proof with a time stamp of its own is kept, with that, as FILE.DATE.tlog-proof and FILE.DATE.tsr: the older one
+    serves after a break. verify --signed-before finds it, and renew leaves it as it is.
 
     A proof that a PDF carries (certify --attach) is replaced in the PDF, which is read as it was before. One that was
     changed since is told, and left. Other files are not touched.
@@ -77,7 +82,7 @@ def renew(
             source: ProofSource = open_mirror(mirror, stack)
         else:
             source = NodeSource(stack.enter_context(open_source(chain, data, url)), timeout_s=timeout)
-        renewer = Renewer(source, now_ms(), older_than)
+        renewer = Renewer(source, ProofJudge(trust_store(trust), now_ms()), older_than)
         with counting("Renewing proofs", len(found)) as on_done:
             for done in run.go(renewer, found):
                 on_done(done)

@@ -92,7 +92,8 @@ def verify(
     A token of a time stamping authority, FILE.tsr beside the proof, counts under the authorities that you trust:
     tallystick trust add-tsa. --signed-before demands one that shows that the log and its signatures existed before:
     of a proof whose kind of signature was broken since. Its members have to be known without a vote in it: from the
-    genesis, from a trust folder of before, or by --policy.
+    genesis, from a trust folder of before, or by --policy with witnesses. The issuer counts as a key then, named in
+    full with --issuer: whose it was rests on votes, unless the proof's block is one that the trust folder has.
 
     Several files end with the code of all that fail, or with 1 if they fail for different reasons.
 

@@ -6,6 +6,7 @@ from tallystick.api import proof_views as v
 from tallystick.api.words import SHORT_ID
 from tallystick.cli.output import Text, field, marked, say, say_fields
 from tallystick.cli.words import continued, lasting, many, names_of, utc, validity, whole
+from tallystick.client.proof_files import PROOF
 from tallystick.ledger.file_statement import LACKING
 from tallystick.problems import ExitCode
 
@@ -161,7 +162,12 @@ def _tell_proven(one: v.FileVerdict, proven: v.Proven, now_ms: int) -> None:
 
 
 def _proof(one: v.FileVerdict) -> str:
-    return "attached to the PDF, and nothing else was added to it" if one.is_attached else one.proof or ""
+    path = one.proof or ""
+    if not one.is_attached:
+        return path
+    is_earlier = path.endswith(PROOF)
+    told = f"{path}, an earlier one than the one attached to the PDF" if is_earlier else "attached to the PDF"
+    return f"{told}, and nothing else was added to it"
 
 
 def _stamped(stamp: v.TimeStamp | None) -> str:

@@ -1,6 +1,6 @@
 """Has a time stamping authority (RFC 3161) stamp the checkpoints of proofs, and keeps the tokens beside them."""
 
-import time
+import asyncio
 from hashlib import sha512
 from pathlib import Path
 from typing import Final
@@ -126,23 +126,9 @@ class Anchorer:
 
     def _ask(self, request: bytes) -> bytes:
         """One request over HTTP, bounded in time and size. Raises `NoToken`, `AuthorityAway`."""
-        until_s = time.monotonic() + self._timeout_s
-        headers = {"Content-Type": _ASKS, "Accept": _ANSWERS}
         try:
-            with httpx.stream("POST", self._url, content=request, headers=headers, timeout=self._timeout_s) as response:
-                kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-                if response.status_code != httpx.codes.OK or kind != _ANSWERS:
-                    told = f"HTTP {response.status_code}, {kind or 'no content type'}"
-                    raise NoToken(f"{self._url} answers no time stamp ({told}); is it the authority's URL?")
-                body = bytearray()
-                for part in response.iter_bytes():
-                    body += part
-                    if len(body) > MAX_TOKEN_BYTES:
-                        raise NoToken(f"{self._url} answers more than {MAX_TOKEN_BYTES:,} bytes; ask another")
-                    if time.monotonic() > until_s:
-                        raise AuthorityAway(f"{self._url} did not answer within {self._timeout_s:g} s; try again later")
-                return bytes(body)
-        except httpx.TimeoutException:
+            return asyncio.run(self._exchange(request))
+        except (httpx.TimeoutException, TimeoutError):
             raise AuthorityAway(f"{self._url} did not answer within {self._timeout_s:g} s; try again later") from None
         except httpx.HTTPError as error:
             told, advice = (
@@ -150,6 +136,26 @@ class Anchorer:
                 "compare the URL with the authority's, or try again later",
             )
             raise AuthorityAway(f"{self._url} cannot be asked: {told}; {advice}") from None
+
+    async def _exchange(self, request: bytes) -> bytes:
+        headers = {"Content-Type": _ASKS, "Accept": _ANSWERS, "Accept-Encoding": "identity"}
+        async with (
+            asyncio.timeout(self._timeout_s),  # each byte may come in time, and all of them never: of the headers, too
+            httpx.AsyncClient(timeout=self._timeout_s) as http,
+            http.stream("POST", self._url, content=request, headers=headers) as response,
+        ):
+            kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+            if response.status_code != httpx.codes.OK or kind != _ANSWERS:
+                told = f"HTTP {response.status_code}, {kind or 'no content type'}"
+                raise NoToken(f"{self._url} answers no time stamp ({told}); is it the authority's URL?")
+            if response.headers.get("content-encoding", "identity").lower() != "identity":
+                raise NoToken(f"{self._url} answers compressed, though it was asked not to; ask another with --tsa")
+            body = bytearray()
+            async for part in response.aiter_raw():
+                body += part
+                if len(body) > MAX_TOKEN_BYTES:
+                    raise NoToken(f"{self._url} answers more than {MAX_TOKEN_BYTES:,} bytes; ask another")
+            return bytes(body)
 
 
 def _told(path: Path, stamp: TimeStamp, *, was_there: bool) -> ProofStamped:

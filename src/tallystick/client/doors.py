@@ -29,6 +29,8 @@ _PATIENCE_S: Final = 30.0
 _MOST_ANSWER_S: Final = 300.0
 _MOST_ANSWER_BYTES: Final = 64 * 1024 * 1024
 _BUSY: Final = (429, 503)
+_NOT_PACKED: Final = {"Accept-Encoding": "identity"}
+"""What is compressed has no bound before it is opened."""
 
 V = TypeVar("V")
 
@@ -144,6 +146,8 @@ async def _sent(http: httpx.AsyncClient, request: httpx.Request, wait_s: float) 
     async with asyncio.timeout(_MOST_ANSWER_S + wait_s):
         response = await http.send(request, stream=True)
         try:
+            if response.headers.get("content-encoding", "identity").lower() != "identity":
+                raise DamagedStore(f"what is at {request.url.host} answers compressed, though it was asked not to")
             async for piece in response.aiter_bytes():
                 data += piece
                 if len(data) > _MOST_ANSWER_BYTES:
@@ -154,9 +158,9 @@ async def _sent(http: httpx.AsyncClient, request: httpx.Request, wait_s: float) 
 
 
 def _plain(headers: httpx.Headers) -> list[tuple[str, str]]:
-    """Those that say nothing of how the body was packed."""
-    packed = ("content-encoding", "content-length", "transfer-encoding")
-    return [(name, value) for name, value in headers.multi_items() if name not in packed]
+    """Those that say nothing of how the body was sent."""
+    sent = ("content-length", "transfer-encoding")
+    return [(name, value) for name, value in headers.multi_items() if name not in sent]
 
 
 def said_of(error: httpx.HTTPError) -> str:
@@ -193,7 +197,7 @@ def _built(http: httpx.AsyncClient, asked: Request) -> httpx.Request:
             asked.path,
             params={name: value for name, value in asked.query.items() if value is not None},
             content=encode(asked.body) if asked.body is not None else None,
-            headers={"Accept": JSON, **({"Content-Type": media_type} if asked.body is not None else {})},
+            headers={"Accept": JSON, **_NOT_PACKED, **({"Content-Type": media_type} if asked.body is not None else {})},
             timeout=httpx.Timeout(_PATIENCE_S + asked.wait_s),
         )
     except UnicodeEncodeError as error:

@@ -1,5 +1,7 @@
 """The proofs in a folder: found by their ending, and in PDF files; recursively, never through a symbolic link.
 
+An earlier proof that is kept under its date (`earlier_proofs`) is left as it is.
+
 Hidden folders are left out: programs keep things of their own there, such as what a user trusts.
 """
 
@@ -8,6 +10,7 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
+from tallystick.client.earlier_proofs import is_earlier
 from tallystick.client.pdf_files import Marked, mark_in
 from tallystick.client.proof_files import PROOF
 from tallystick.problems import Problem, UnreadableFile
@@ -66,7 +69,7 @@ def _among(place: Path, names: Collection[str]) -> Iterator[tuple[Path, Problem 
         if path.is_symlink() or not path.is_file():
             continue
         if name.endswith(PROOF):
-            if name.removesuffix(PROOF) not in carrying:
+            if name.removesuffix(PROOF) not in carrying and not is_earlier(name, names):
                 yield path, None
             continue
         try:

@@ -6,23 +6,24 @@ A proof that a PDF carries is replaced in it: the PDF stays as it was, and so do
 from pathlib import Path
 
 from tallystick.api.command_views import ProofRenewed
+from tallystick.client.made_proofs import ProofJudge
 from tallystick.client.proof_files import counted_proof
 from tallystick.client.proof_sources import ProofSource
 from tallystick.client.proof_writing import replace_proof
 from tallystick.ledger.encoding import encode
-from tallystick.ledger.errors import NotProven, Refused, Rule
+from tallystick.ledger.errors import Refused, Rule
 from tallystick.problems import DamagedStore, RefusedInput
-from tallystick.proof.bundle import Bundle, read_bundle
+from tallystick.proof.bundle import Bundle
 from tallystick.proof.making import ProofFiles
-from tallystick.proof.verify import Demand, Verdict, verify
+from tallystick.proof.verify import Verdict
 
 
 class Renewer:
     """Renews one proof after the other."""
 
-    def __init__(self, source: ProofSource, now_ms: int, older_ms: int | None) -> None:
+    def __init__(self, source: ProofSource, judge: ProofJudge, older_ms: int | None) -> None:
         """The source is not believed. Proofs whose status is older than `older_ms` are renewed; `None`: all."""
-        self._source, self._now_ms, self._older_ms = source, now_ms, older_ms
+        self._source, self._judge, self._older_ms = source, judge, older_ms
 
     def renew(self, path: Path) -> ProofRenewed:
         """What became of a proof, or of that in a PDF.
@@ -33,7 +34,7 @@ class Renewer:
             found, files = counted_proof(path)
             before = files.bundle
             is_own = before.extra.genesis.ledger_id == self._source.ledger_id
-            known = self._verdict(before) if is_own else None
+            known = self._judge.verdict(before, self._source.ledger_id) if is_own else None
         except Refused as refused:
             problem = RefusedInput(refused)
             another = ", tallystick prove makes another" if refused.rule != Rule.P16 else ""
@@ -43,7 +44,7 @@ class Renewer:
         if known is None:
             return ProofRenewed(proof=str(path), certificate=certificate_id, state="other_ledger")
         before_ms = known.status_s * 1000
-        if self._older_ms is not None and self._now_ms - before_ms <= self._older_ms:
+        if self._older_ms is not None and self._judge.now_ms - before_ms <= self._older_ms:
             return _told(path, known, "young", before_ms)
         made = self._source.prove(certificate_id, before)
         newer = self._newer(made, before)
@@ -54,22 +55,10 @@ class Renewer:
 
     def _newer(self, made: ProofFiles, before: Bundle) -> Verdict:
         """What the new proof shows. Raises `DamagedStore` unless it holds and is of the same certificate."""
-        try:
-            bundle = read_bundle(made.proof.encode(), made.members, made.payload)
-            if bundle.extra.certificate.encoded != before.extra.certificate.encoded:
-                raise DamagedStore("what was made is a proof of another certificate; the proof stays: ask another node")
-            return self._verdict(bundle)
-        except Refused as refused:
-            raise DamagedStore(f"what was made does not hold: {refused}; the proof stays: ask another node") from None
-
-    def _verdict(self, bundle: Bundle) -> Verdict:
-        """What a proof shows to who trusts its ledger, whatever became of the certificate. Raises `NotProven`."""
-        try:
-            return verify(bundle, Demand(self._now_ms, self._source.ledger_id))
-        except NotProven as failed:
-            if isinstance(failed.verdict, Verdict):
-                return failed.verdict
-            raise
+        newer = self._judge.verdict_of_made(made, self._source.ledger_id)
+        if newer.certificate.encoded != before.extra.certificate.encoded:
+            raise DamagedStore("what was made is a proof of another certificate; the proof stays: ask another node")
+        return newer
 
 
 def _with_payload(made: ProofFiles, before: Bundle) -> ProofFiles:

@@ -199,10 +199,16 @@ def _named(name: str, pem: bytes) -> _Named:
 
     try:
         every = x509.load_pem_x509_certificates(pem)
-    except ValueError:
-        raise BadRequest("there is no certificate in PEM in it: -----BEGIN CERTIFICATE-----") from None
+    except (ValueError, x509.InvalidVersion):
+        told = "there is no certificate in PEM in it, or a malformed one: -----BEGIN CERTIFICATE-----"
+        raise BadRequest(told) from None
     if len(every) > _MOST_NAMED:
         raise BadRequest(f"there are {len(every)} certificates in it, {_MOST_NAMED} allowed: name one authority's")
+    try:
+        for one in every:
+            _read_whole(one)
+    except ValueError:
+        raise BadRequest("a certificate in it is malformed: get the authority's root from it anew") from None
     roots = [one for one in every if _is_root(one)]
     if not roots:
         told = "there is no root in it, a certificate that is signed with its own key: ask the authority for its root"
@@ -225,10 +231,16 @@ def _loaded(der: bytes) -> "Certificate":
     try:
         with warnings.catch_warnings(action="error"):  # of what a later version of the library refuses
             one = x509.load_der_x509_certificate(der)
-            one.subject.rfc4514_string(), one.issuer.public_bytes()  # read when they are asked for, no sooner
+            _read_whole(one)
             return one
     except (ValueError, x509.InvalidVersion, Warning):
         raise Refused(Rule.P14, "a certificate in the token is malformed") from None
+
+
+def _read_whole(one: "Certificate") -> None:
+    """Read what is asked of a certificate later: the library does so no sooner. Raises `ValueError`."""
+    one.subject.rfc4514_string(), one.issuer.public_bytes(), one.not_valid_before_utc, one.not_valid_after_utc
+    _has_weak_signature(one)
 
 
 def _is_of_signer(one: "Certificate", token: TokenFile) -> bool:

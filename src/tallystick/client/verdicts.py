@@ -8,6 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from msgspec.structs import replace
+
 from tallystick.api import proof_views as v
 from tallystick.api.proven import (
     CONFLICT_ADVICE,
@@ -18,7 +20,8 @@ from tallystick.api.proven import (
     failure_view,
     proven_view,
 )
-from tallystick.client.proof_files import PROOF, TIME_STAMP, Found, RawProof
+from tallystick.client.earlier_proofs import earlier_proofs
+from tallystick.client.proof_files import PROOF, TIME_STAMP, Found, RawProof, read_proof
 from tallystick.client.time_stamps import TimeStamps
 from tallystick.host.authorities import Authorities
 from tallystick.host.data_folder import DataFolder
@@ -32,7 +35,7 @@ from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import NotProven, Refused, Rule
 from tallystick.ledger.header import Header
 from tallystick.ledger.tlog_policy import Policy
-from tallystick.problems import ExitCode, Problem, StoreError
+from tallystick.problems import ExitCode, Problem, StoreError, UnreadableFile
 from tallystick.proof.bundle import Bundle
 from tallystick.proof.members import Anchor, Conflict
 from tallystick.proof.verify import Demand, Verdict, verify
@@ -45,10 +48,16 @@ _ADVICE_WITHOUT_NEWER: Final = (
     "name another node or mirror with --online; verified without it, the proof at hand counts as of its own status"
 )
 
-_UNSTAMPED: Final = "block time and status rest on votes, which no time stamp covers: take them from what was kept then"
+_UNSTAMPED: Final = (
+    "block time, status, and which organisation held the issuer's key rest on votes, which no time stamp covers: take"
+    " them from what was kept then"
+)
 _UNKNOWN_VOTERS: Final = (
     "its members are neither those of the genesis nor known from before: votes name them, which no time stamp covers;"
     " name the trust folder of then with --trust, or a policy of then with --policy"
+)
+_POLICY_OF_NOBODY: Final = (
+    "the policy needs no witness, so it does not tell whose the signatures are; name one of then that needs some"
 )
 
 
@@ -155,7 +164,35 @@ class Verifier:
         """By the index that was asked for: proofs that are made together are of one block."""
 
     def verify(self, found: Found) -> v.FileVerdict:
-        """The verdict on one file. Raises `StoreError`, `TrustError` for what is kept of its ledger."""
+        """The verdict on one file. Raises `StoreError`, `TrustError` for what is kept of its ledger.
+
+        If its signatures have to be older than its proof shows, an earlier proof that is kept beside it counts.
+        """
+        told = self._verify(found)
+        if self._question.signed_before_ms is None or told.failure is None or told.failure.rule != Rule.P14.name:
+            return told
+        return self._by_earlier(found) or told
+
+    def _by_earlier(self, found: Found) -> v.FileVerdict | None:
+        """What the newest of the earlier proofs shows that serves; `None`: none does, or there are none."""
+        if found.path is None:
+            return None
+        try:
+            kept = earlier_proofs(found.path.with_name(found.path.name.removesuffix(PROOF)))
+        except OSError as error:
+            self.warnings.append(f"earlier proofs are not looked for: {error.strerror}")
+            return None
+        for path in kept:
+            try:
+                told = self._verify(found._replace(path=path, files=read_proof(path), ignored=None))
+            except UnreadableFile:
+                continue
+            if told.failure is None:
+                self.warnings.append(f"{path.name} is what shows it: the newer proof of {found.name} does not")
+                return told
+        return None
+
+    def _verify(self, found: Found) -> v.FileVerdict:
         if found.ignored is not None:
             self.warnings.append(
                 f"{found.ignored} is not looked at: {found.name} carries its proof; it counts with --proof"
@@ -174,7 +211,7 @@ class Verifier:
         if self._fetch is not None and judged.verdict is not None:
             judged, online = self._judge_newer(bundle, judged, found, self._fetch)
         if online is None:
-            stamp, failed = self._judge_time_stamp(found.files, bundle, judged.verdict)
+            stamp, failed = self._judge_time_stamp(found.files, judged.verdict)
             judged = judged._replace(failed=judged.failed or failed, time_stamp=stamp)
         return self._told(found, bundle, judged.failed, judged, online)
 
@@ -316,7 +353,7 @@ class Verifier:
         return NotProven(Rule.P13, f"no newer proof could be had from {self._question.url}: {said}")
 
     def _judge_time_stamp(
-        self, files: RawProof, bundle: Bundle, verdict: Verdict | None
+        self, files: RawProof, verdict: Verdict | None
     ) -> tuple[v.TimeStamp | None, NotProven | None]:
         """What the token beside a proof shows, and why that is not enough (P14)."""
         stamp, before_ms = None, self._question.signed_before_ms
@@ -333,18 +370,36 @@ class Verifier:
         if stamp.not_later_ms >= before_ms:
             told = "the time stamp does not show that its signatures existed by then, in ms since 1970"
             return stamp, NotProven(Rule.P14, told, f"before {before_ms}", stamp.not_later_ms)
-        self.warnings.append(_UNSTAMPED)
-        if verdict is None or self._question.policy is not None or verdict.anchor.voters in self._known_voters(bundle):
-            return stamp, None
-        return stamp, NotProven(Rule.P14, _UNKNOWN_VOTERS)
+        return stamp, self._unknown_from_before(verdict) if verdict is not None else None
 
-    def _known_voters(self, bundle: Bundle) -> set[tuple[tuple[bytes, int], ...]]:
-        """Who is known to vote without any vote in the proof: in the genesis, and in what was verified before."""
-        genesis = bundle.extra.genesis
-        trust = self._trust_in(genesis.ledger_id)
-        own = self._own_anchor(bundle.extra.header.index) if trust.ledger_id == self._own.ledger_id else None
-        kept = [one.voters for one in (*trust.kept, *([own] if own else []))]
-        return {Epoch(0, genesis.stakes(), 1, 0).members, *kept}
+    def _unknown_from_before(self, verdict: Verdict) -> NotProven | None:
+        """Why it is not known without a vote in the proof who signed: the members, and the issuer (P14)."""
+        policy, key = self._question.policy, verdict.certificate.issuer.hex()
+        if policy is not None and policy.holds(()):
+            return NotProven(Rule.P14, _POLICY_OF_NOBODY)
+        kept = self._kept_before(verdict)
+        genesis_voters = Epoch(0, verdict.genesis.stakes(), 1, 0).members
+        if policy is None and verdict.anchor.voters not in (genesis_voters, *(one.voters for one in kept)):
+            return NotProven(Rule.P14, _UNKNOWN_VOTERS)
+        if self._is_header_of_before(verdict):
+            return None
+        self.warnings.append(_UNSTAMPED)
+        if (self._question.issuer or "").lower() == key:
+            return None
+        told = (
+            "whose the issuer's key was rests on votes, which no time stamp covers, so the issuer counts as a key alone"
+        )
+        return NotProven(Rule.P14, f"{told}: if {key} is known to be the issuer's from before, name it with --issuer")
+
+    def _kept_before(self, verdict: Verdict) -> tuple[Anchor, ...]:
+        """What was verified of its ledger before this command, and by the own node."""
+        trust = self._trust_in(verdict.genesis.ledger_id)
+        own = self._own_anchor(verdict.header.index) if trust.ledger_id == self._own.ledger_id else None
+        return (*trust.kept, *([own] if own else []))
+
+    def _is_header_of_before(self, verdict: Verdict) -> bool:
+        """Whether the proof's header is one that was kept: what it binds needs no vote."""
+        return any(one.block_hash == verdict.header.hash for one in self._kept_before(verdict))
 
     # ---- telling and keeping ------------------------------------------------------------------------------------
 
@@ -389,7 +444,10 @@ class Verifier:
 
     def _proven(self, verdict: Verdict) -> v.Proven:
         trust = self._trust_in(verdict.genesis.ledger_id)
-        return proven_view(verdict, trust.by, trust.name, self._own.names, self._question.at_ms)
+        told = proven_view(verdict, trust.by, trust.name, self._own.names, self._question.at_ms)
+        if self._question.signed_before_ms is None or self._is_header_of_before(verdict):
+            return told
+        return _by_keys_alone(told)
 
     def _keep(self, ledger_id: bytes, newest: _Newest) -> None:
         known = self._trust_in(ledger_id).kept
@@ -412,6 +470,14 @@ class Verifier:
     def _conflict_meanwhile(self, ledger_id: bytes, files: RawProof, conflict: Conflict) -> str:
         place = self._store.keep_conflict(ledger_id, files.kept, conflict.reason, self._question.now_ms)
         return f"both are kept in {place}; show them to its members"
+
+
+def _by_keys_alone(told: v.Proven) -> v.Proven:
+    """What is proven without the organisations, which a directory says that votes alone bind."""
+    issuer = replace(told.issuer, organisation=None, title=None, label=None)
+    return replace(
+        told, issuer=issuer, domain=None, cosigners=[replace(one, organisation=None) for one in told.cosigners]
+    )
 
 
 def _issuer_asked(asked: str | None, bundle: Bundle) -> str | None:
