@@ -649,7 +649,7 @@ def test_only_one_attaches_to_a_file_at_a_time(tmp_path: Path) -> None:
     path.write_bytes(pdfs.by_hand())
     with path.open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(CannotAttach, match="another program attaches a proof to .*a.pdf; try again"):
+        with pytest.raises(CannotAttach, match=r"another program attaches a proof to .*a\.pdf; try again"):
             attach(path, PROOF, sha256(pdfs.by_hand()).digest())
     assert path.read_bytes() == pdfs.by_hand()
 
