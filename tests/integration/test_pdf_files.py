@@ -444,6 +444,10 @@ def ended(old: bytes, new: bytes) -> bytes:
     return pdf[:at] + re.sub(old, new, pdf[at:])
 
 
+WHOLE = (VECTORS / "linearized-attached.pdf").read_bytes()
+LINEARIZED = WHOLE[: WHOLE.index(b"\n" + MARK)]
+
+
 def nested() -> bytes:
     """An object that begins in the string of another: read as deep as they are nested, each is read as often."""
     pdf = (
@@ -455,6 +459,11 @@ def nested() -> bytes:
 
 
 STRANGE = {
+    "numbers too high": (graded().replace(b"/Size 6", b"/Size 2147483647"), "higher than readers take"),
+    "linearized, with another first page": (
+        LINEARIZED.replace(b"/O 8", b"/O 9"),
+        "it says that it is linearized, and has other pages",
+    ),
     "more digits": (ended(rb"(\d+)", rb"0000000000\1"), "does not end as a PDF does"),
     "a sign": (ended(rb"(\d+)", rb"+\1"), "does not end as a PDF does"),
     "a form feed": (ended(rb"(\d+)", rb"\1\f"), "does not end as a PDF does"),

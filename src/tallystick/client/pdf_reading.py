@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Self
 from tallystick.problems import Problem, UnreadableFile
 from tallystick.proof.pdf_objects import PdfObjects
 from tallystick.proof.pdf_revision import NAMES, PdfBase
-from tallystick.proof.pdf_syntax import MalformedPdf, entries, items, reference, text, tokens
+from tallystick.proof.pdf_syntax import MalformedPdf, entries, items, number, reference, text, tokens
 
 if TYPE_CHECKING:
     from pypdf import PdfReader
@@ -101,19 +101,26 @@ class Pdf:
 
     def _pages(self) -> int:
         """How many pages the tree has."""
-        count, left, nodes = 0, [self._catalog.get(b"Pages", b"")], set[bytes]()
+        count, first, left, nodes = 0, b"", [self._catalog.get(b"Pages", b"")], set[bytes]()
         while left:
             one = left.pop()
             node = entries(self._objects.resolved(one))
             if b"Kids" not in node:
-                count += node.get(b"Type") != b"/Pages"
+                if node.get(b"Type") != b"/Pages":
+                    count += 1
+                    first = first or one
                 continue
             if one in nodes:
                 raise MalformedPdf("its tree of pages does not end")
             nodes.add(one)
-            left += items(self._objects.resolved(node[b"Kids"]))
+            left += reversed(items(self._objects.resolved(node[b"Kids"])))
         if not count:
             raise MalformedPdf("it has no page")
+        if (told := self._objects.linearized) is not None:
+            # Some readers believe this, and no longer once the file is longer than it says.
+            page, _ = reference(first) or (0, 0)
+            if (number(told.get(b"N")), number(told.get(b"O")), number(told.get(b"P", b"0"))) != (count, page, 0):
+                raise MalformedPdf("it says that it is linearized, and has other pages")
         return count
 
     def _leaves(self, tree: bytes) -> list[tuple[bytes, bytes]]:

@@ -23,6 +23,9 @@ _STREAM: Final = re.compile(rb"stream\r?\n")
 _END_OF_STREAM: Final = re.compile(rb"(?:\r\n|\r|\n)?endstream(?=[\0\t\n\f\r ])")
 _FLATE: Final = (b"/FlateDecode", b"[/FlateDecode]")
 _MOST_SECTIONS: Final = 500
+_MOST_OBJECTS: Final = 8_000_000
+"""Some readers take none from 8,388,608 on (ISO 32000-1, annex C); the revision adds a few."""
+_MOST_GENERATION: Final = 65_534
 _MOST_WIDE: Final = 8
 _FREE, _PLAIN, _COMPRESSED = 0, 1, 2
 
@@ -47,8 +50,8 @@ class PdfObjects:
         """Raises `MalformedPdf`."""
         self._data = data
         # Entries take about 20 bytes in a table; compressed they take fewer, but objects take some, too.
-        self._entries_left = 50_000 + len(data) // 8
-        self._decoded_left = 2**20 + 32 * len(data)
+        self._entries_left = 20_000 + len(data) // 8
+        self._decoded_left = 2**17 + 12 * len(data)
         self._streams: dict[int, list[tuple[int, bytes]]] = {}
         self._values: dict[int, bytes] = {}
         self._begins = set[int]()
@@ -62,8 +65,11 @@ class PdfObjects:
         self.size: Final = number(self.trailers[0].get(b"Size"))
         if self.size <= max(self.places, default=0):
             raise MalformedPdf("it has more objects than it says")
+        if self.size > _MOST_OBJECTS or any(one.generation > _MOST_GENERATION for one in self.places.values()):
+            raise MalformedPdf("the numbers of its objects are higher than readers take")
         self._starts = sorted(self._begins | {one.at for one in self.places.values() if one.stream is None})
-        self._check_linearized()
+        self.linearized: Final = self._linearized()
+        """What a linearized file says of itself, if it was not updated since."""
 
     def value(self, number_: int, generation: int = 0) -> bytes:
         """The value of an object; of a stream its dictionary. Raises `MalformedPdf`, also if there is none."""
@@ -156,21 +162,18 @@ class PdfObjects:
         if self._entries_left < 0:
             raise MalformedPdf("its table of objects is longer than the file can be")
 
-    def _check_linearized(self) -> None:
+    def _linearized(self) -> dict[bytes, bytes] | None:
         """Readers take another table of a linearized file, the one after its first object: it has to be the same."""
         found = _OBJECT.match(self._data, skip(self._data, 0))
-        if found is None:
-            return
-        start, end = span_at(self._data, found.end())
-        if not self._data.startswith(b"<<", start):
-            return
-        held = entries(self._data[start:end])
+        start, end = span_at(self._data, found.end()) if found is not None else (0, 0)
+        held = entries(self._data[start:end]) if self._data.startswith(b"<<", start) else {}
         if b"Linearized" not in held or (length := number(held.get(b"L"))) < len(self._data):
-            return
+            return None
         after = skip(self._data, end)
         begins = skip(self._data, after + len(b"endobj"))
         if length > len(self._data) or not self._data.startswith(b"endobj", after) or begins != self.xref_offset:
             raise MalformedPdf("it says that it is linearized, and is not")
+        return held
 
     # ---- objects ----------------------------------------------------------------------------------------------------
 
