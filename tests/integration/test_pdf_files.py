@@ -26,11 +26,12 @@ from tests.pdfs import OTHER_PROOF, PROOF
 from tallystick.client import pdf_files, pdf_reading
 from tallystick.client.drafts import files_below
 from tallystick.client.pdf_files import Carried, as_it_was, attach, carried_in, read_base
-from tallystick.client.pdf_reading import CannotAttach
+from tallystick.client.pdf_reading import CannotAttach, Pdf
 from tallystick.client.proof_files import find_proof
 from tallystick.ledger.errors import Rule
 from tallystick.problems import CannotMake, UnreadableFile
 from tallystick.proof.pdf_revision import AttachedProof, find_mark, write_revision
+from tallystick.proof.pdf_syntax import MalformedPdf
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "pdf"
 MARK = b"%tallystick.pdf-proof.v1 "
@@ -509,6 +510,22 @@ def test_what_is_shown_stays_the_same(tmp_path: Path, pdf: bytes) -> None:
     pages = [[page.read_bytes() for page in sorted(tmp_path.glob(f"{one}-*.ppm"))] for one in ("before", "after")]
     assert pages[0] == pages[1] != []
     assert len(PdfReader(tmp_path / "before.pdf").pages) == len(PdfReader(tmp_path / "after.pdf").pages)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        updated(),
+        updated(trailer=b"/Info 3 0 R "),
+        updated(number=1, value=b"<< /Type /Catalog /Pages 2 0 R /Lang (en) >>"),
+        updated(number=1, value=b"<< /Type /Catalog /Pages 2 0 R /Names << /Dests 5 0 R >> >>"),
+    ],
+)
+def test_the_finished_file_has_to_show_the_same(other: bytes) -> None:
+    before = Pdf(graded())
+    before.check_shown_by(Pdf(graded() + write_revision(read_base(graded()), PROOF)))
+    with pytest.raises(MalformedPdf, match="would not show the same"):
+        before.check_shown_by(Pdf(other))
 
 
 SIGNATURE = b"<< /Filter /Adobe.PPKLite /ByteRange [0 1 2 3] /Contents <00> >>"

@@ -24,6 +24,7 @@ _MOST_NODES: Final = 1_000
 _MOST_ATTACHMENTS: Final = 10_000
 _MOST_SYNTAX_BYTES: Final = 16 * 1024 * 1024
 """Of all values together, without what is in streams."""
+_SHORTEST_NAME: Final = min(map(len, NAMES))
 _APPEND_ONLY: Final = 2
 _REFERS: Final = re.compile(rb"\d{1,10}[\0\t\n\f\r ]+\d{1,5}[\0\t\n\f\r ]+R")
 
@@ -153,7 +154,7 @@ class Pdf:
             for one, following in pairwise([*tokens(value), b""]):
                 if _is_of_signature(one, following):
                     raise CannotAttach(f"is signed: to attach anything would break its signature; {INSTEAD}")
-                if one.startswith(b"(") or (one.startswith(b"<") and one != b"<<"):
+                if len(one) > _SHORTEST_NAME and one.startswith((b"(", b"<")):
                     _check_is_no_proof(text(one))
                 elif one[:1].isdigit() and _REFERS.fullmatch(one):
                     self._check_refers(one)
