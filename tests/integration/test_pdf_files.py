@@ -1,10 +1,13 @@
 """Proofs in PDF files of several producers: what is attached, and that any other change of the file is told."""
 
+import fcntl
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
+import zlib
 from contextlib import suppress
 from hashlib import sha256
 from io import BytesIO
@@ -20,13 +23,15 @@ from pypdf.generic import ArrayObject, DictionaryObject, NameObject, TextStringO
 from tests import pdfs
 from tests.pdfs import OTHER_PROOF, PROOF
 
-from tallystick.client import pdf_files
+from tallystick.client import pdf_files, pdf_reading
 from tallystick.client.drafts import files_below
-from tallystick.client.pdf_files import CannotAttach, Carried, as_it_was, attach, carried_in, read_base
+from tallystick.client.pdf_files import Carried, as_it_was, attach, carried_in, read_base
+from tallystick.client.pdf_reading import CannotAttach, Pdf
 from tallystick.client.proof_files import find_proof
 from tallystick.ledger.errors import Rule
 from tallystick.problems import CannotMake, UnreadableFile
-from tallystick.proof.pdf_revision import AttachedProof, write_revision
+from tallystick.proof.pdf_revision import AttachedProof, find_mark, write_revision
+from tallystick.proof.pdf_syntax import MalformedPdf
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "pdf"
 MARK = b"%tallystick.pdf-proof.v1 "
@@ -296,22 +301,22 @@ def test_a_large_pdf_is_refused_unread(tmp_path: Path, monkeypatch: pytest.Monke
     assert path.read_bytes() == pdfs.by_hand()
 
 
-def test_a_pdf_that_its_reader_has_to_mend_is_refused_but_one_attached_before_counts(
+def test_a_pdf_that_pypdf_has_to_mend_is_refused_and_carries_no_proof(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each version of a reader mends otherwise, and what it makes of the file has to be the same for decades."""
     pdf = pdfs.by_hand().replace(b"0000000115", b"0000000117")
-    assert "is damaged, or is written as few PDF files are; certify it" in refused(tmp_path / "a.pdf", pdf)
-    path, reader = made(tmp_path / "b.pdf", pdfs.by_hand()), pdf_files._reader
+    assert "no object begins at byte 117" in refused(tmp_path / "a.pdf", pdf)
+    path, reader = made(tmp_path / "b.pdf", pdfs.by_hand()), pdf_reading._reader
 
     def warning(data: bytes) -> PdfReader:
-        logging.getLogger("pypdf._reader").warning("a later version finds fault with it")
+        logging.getLogger("pypdf._reader").warning("finds fault with it")
         return reader(data)
 
-    monkeypatch.setattr(pdf_files, "_reader", warning)
-    assert carried_in(path).changed is None
-    assert as_it_was(path).size_bytes == len(pdfs.by_hand())
-    refused(path, pdfs.by_hand())
+    monkeypatch.setattr(pdf_reading, "_reader", warning)
+    assert (
+        "which is damaged, or is written as few PDF files are (pypdf has to mend it)" in carried_in(path).changed.reason
+    )
+    assert "pypdf has to mend it" in refused(path, pdfs.by_hand())
 
 
 def test_a_file_that_is_gone_is_told(tmp_path: Path) -> None:
@@ -389,11 +394,215 @@ def test_vectors_are_what_attaching_makes() -> None:
     """Bytes that never change: proofs in PDF files have to be judged the same in decades."""
     hashes = {}
     for path in sorted(VECTORS.glob("*.pdf")):
-        if (found := carried_in(path)) is not None:
-            assert found.changed is None, path
-            hashes[path.name] = sha256(path.read_bytes()).hexdigest()
+        data = path.read_bytes()
+        if (mark := find_mark(data)) is not None:
+            prefix = data[: mark.prefix_bytes]
+            assert prefix + write_revision(read_base(prefix), mark.proof) == data, path
+            changed = carried_in(path).changed
+            is_needless = path.name == "attachments-attached.pdf"
+            assert changed is None or (is_needless and "members are attached that the proof has" in changed.reason)
+            hashes[path.name] = sha256(data).hexdigest()
     listed = (VECTORS / "SHA256SUMS").read_text().split()
     assert hashes == dict(zip(listed[1::2], listed[::2], strict=True))
+
+
+# ---- what readers take otherwise ------------------------------------------------------------------------------------
+
+
+def text_of(number: int, text: bytes) -> tuple[int, bytes]:
+    """An object that is a page's content."""
+    drawn = b"BT /F1 40 Tf 50 100 Td (%b) Tj ET" % text
+    return number, b"<< /Length %d >>\nstream\n%b\nendstream" % (len(drawn), drawn)
+
+
+def page_of(number: int, parent: int, content: int) -> tuple[int, bytes]:
+    font = b"<< /F1 << /Type /Font /Subtype /Type1 /BaseFont /Helvetica >> >>"
+    written = b"<< /Type /Page /Parent %d 0 R /MediaBox [0 0 500 200] /Contents %d 0 R /Resources << /Font %b >> >>"
+    return number, written % (parent, content, font)
+
+
+PASSED = dict([page_of(3, 2, 4), text_of(4, b"FAILED"), (5, b"null")])
+
+
+def graded(catalog: bytes = b"", more: dict[int, bytes] | None = None) -> bytes:
+    """A page that says FAILED."""
+    return pdfs.by_hand(b"/Type /Catalog /Pages 2 0 R " + catalog, PASSED | (more or {}))
+
+
+def updated(entry: bytes = b"", number: int = 4, value: bytes | None = None, trailer: bytes = b"") -> bytes:
+    """The same, with an incremental update that says PASSED."""
+    pdf = graded()
+    written = b"%d 0 obj\n%b\nendobj\n" % (number, value or text_of(4, b"PASSED")[1])
+    row = entry or b"%010d 00000 n \n" % len(pdf)
+    before = pdf.rindex(b"xref\n0 ")
+    table = b"xref\n%d 1\n%btrailer\n<< /Size 6 /Root 1 0 R /Prev %d %b>>\n" % (number, row, before, trailer)
+    return pdf + written + table + b"startxref\n%d\n%%%%EOF\n" % (len(pdf) + len(written))
+
+
+def ended(old: bytes, new: bytes) -> bytes:
+    pdf = updated()
+    at = pdf.rindex(b"startxref")
+    return pdf[:at] + re.sub(old, new, pdf[at:])
+
+
+WHOLE = (VECTORS / "linearized-attached.pdf").read_bytes()
+LINEARIZED = WHOLE[: WHOLE.index(b"\n" + MARK)]
+
+
+def nested() -> bytes:
+    """An object that begins in the string of another: read as deep as they are nested, each is read as often."""
+    pdf = (
+        graded(more={5: b"(6 0 obj null endobj )"})
+        .replace(b"xref\n0 6\n", b"xref\n0 7\n")
+        .replace(b"/Size 6", b"/Size 7")
+    )
+    return pdf.replace(b"trailer\n", b"%010d 00000 n \ntrailer\n" % pdf.index(b"6 0 obj"))
+
+
+STRANGE = {
+    "numbers too high": (graded().replace(b"/Size 6", b"/Size 2147483647"), "higher than readers take"),
+    "linearized, with another first page": (
+        LINEARIZED.replace(b"/O 8", b"/O 9"),
+        "it says that it is linearized, and has other pages",
+    ),
+    "more digits": (ended(rb"(\d+)", rb"0000000000\1"), "does not end as a PDF does"),
+    "a sign": (ended(rb"(\d+)", rb"+\1"), "does not end as a PDF does"),
+    "a form feed": (ended(rb"(\d+)", rb"\1\f"), "does not end as a PDF does"),
+    "a space": (ended(rb"(\d+)", rb"\1 "), "does not end as a PDF does"),
+    "a comment at the end": (ended(rb"(\d+)", rb"\1 %"), "does not end as a PDF does"),
+    "bytes after the end": (updated() + b"\n\n", "does not end as a PDF does"),
+    "not at the start of a line": (ended(rb"startxref", rb"% startxref"), "does not end as a PDF does"),
+    "trailer in a comment": (
+        graded().replace(b"trailer\n", b"%trailer << /Size 6 /Root 3 0 R >>\ntrailer\n"),
+        "not in the form of one",
+    ),
+    "comment after trailer": (graded().replace(b"trailer\n", b"trailer\n%<< >>\n"), "not in the form of one"),
+    "comment in the table": (graded().replace(b"xref\n0 ", b"xref %\n0 "), "not in the form of one"),
+    "reference to no object": (graded(b"/Lang 6 0 R "), "refers to objects that it cannot have"),
+    "such a reference, deep down": (graded(more={5: b"[<< /A [(x) 9 0 R] >>]"}), "objects that it cannot have"),
+    "such a reference in a trailer": (updated(trailer=b"/Info 7 0 R "), "refers to objects that it cannot have"),
+    "another generation": (updated(b"%010d 00001 n \n" % len(graded())), "pypdf finds other objects in it"),
+    "freed": (updated(b"0000000000 00001 f \n"), "its object 4 was replaced"),
+    "freed catalog": (updated(b"0000000000 00001 f \n", number=1), "object 1 is missing"),
+    "an entry twice": (graded().replace(b"xref\n0 6\n0000000000", b"xref\n0 1\n0000000000"), "not in the form of one"),
+    "an object within another": (nested(), "a string does not end"),
+    "linearized, of another length": (graded(b"/Linearized 1 /L 9999999 "), "says that it is linearized, and is not"),
+}
+
+
+@pytest.mark.parametrize("name", sorted(STRANGE))
+def test_what_readers_take_otherwise_is_refused(tmp_path: Path, name: str) -> None:
+    pdf, why = STRANGE[name]
+    told = refused(tmp_path / "a.pdf", pdf)
+    assert re.search(why, told), told
+
+
+@pytest.mark.parametrize(
+    "pdf", [graded(), updated(), updated(trailer=b"/Info << /Title (a) >> "), pdfs.hybrid()], ids=str
+)
+def test_what_is_shown_stays_the_same(tmp_path: Path, pdf: bytes) -> None:
+    (tmp_path / "before.pdf").write_bytes(pdf)
+    made(tmp_path / "after.pdf", pdf)
+    before, after = (pdfs.run(tmp_path, "pdftotext", f"{one}.pdf", "-") for one in ("before", "after"))
+    assert before == after
+    for one in ("before", "after"):
+        pdfs.run(tmp_path, "pdftoppm", "-r", "50", f"{one}.pdf", one)
+    pages = [[page.read_bytes() for page in sorted(tmp_path.glob(f"{one}-*.ppm"))] for one in ("before", "after")]
+    assert pages[0] == pages[1] != []
+    assert len(PdfReader(tmp_path / "before.pdf").pages) == len(PdfReader(tmp_path / "after.pdf").pages)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        updated(),
+        updated(trailer=b"/Info 3 0 R "),
+        updated(number=1, value=b"<< /Type /Catalog /Pages 2 0 R /Lang (en) >>"),
+        updated(number=1, value=b"<< /Type /Catalog /Pages 2 0 R /Names << /Dests 5 0 R >> >>"),
+    ],
+)
+def test_the_finished_file_has_to_show_the_same(other: bytes) -> None:
+    before = Pdf(graded())
+    before.check_shown_by(Pdf(graded() + write_revision(read_base(graded()), PROOF)))
+    with pytest.raises(MalformedPdf, match="would not show the same"):
+        before.check_shown_by(Pdf(other))
+
+
+SIGNATURE = b"<< /Filter /Adobe.PPKLite /ByteRange [0 1 2 3] /Contents <00> >>"
+
+
+@pytest.mark.parametrize(
+    "pdf",
+    [
+        graded(more={5: SIGNATURE}),
+        graded(more={5: b"<< /Subtype /Widget /FT /Sig /V %b >>" % SIGNATURE}),
+        graded(more={5: b"<< /Type /DocTimeStamp >>"}),
+        graded(more={5: b"<< /T#79pe /S#69g >>"}),
+        graded(b"/DSS << /Certs [] >> "),
+        graded(b"/AcroForm << /Fields [] /SigFlags 5 0 R >> ", {5: b"3"}),
+    ],
+)
+def test_a_signature_is_found_wherever_it_is(tmp_path: Path, pdf: bytes) -> None:
+    assert "is signed" in refused(tmp_path / "a.pdf", pdf)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"(proof.members)",
+        b"(\\160roof.members)",
+        b"<feff" + "proof.members".encode("utf-16-be").hex().encode() + b">",
+        b"<fffe" + "proof.members".encode("utf-16-le").hex().encode() + b">",
+        b"<feff001b0065006e001b" + "proof.members".encode("utf-16-be").hex().encode() + b">",
+        b"(\xef\xbb\xbfproof.members)",
+    ],
+)
+def test_our_names_are_found_in_any_encoding(tmp_path: Path, name: bytes) -> None:
+    """As a name in the tree, or only as the UF of a file."""
+    for catalog, specification in ((name, b"(x)"), (b"(x)", b"<< /Type /Filespec /F (x) /UF %b >>" % name)):
+        tree = b"/Names << /EmbeddedFiles << /Names [%b 5 0 R] >> >> " % catalog
+        told = refused(tmp_path / "a.pdf", graded(tree, {5: specification}))
+        assert "has an attachment proof.members already" in told
+
+
+def object_stream(entries: int, padding: int) -> bytes:
+    """A PDF whose objects from 6 on are in an object stream that is large only when it is decompressed."""
+    header = b" ".join(b"%d %d" % (6 + one, 2 * one) for one in range(entries)) + b" " * padding
+    held = zlib.compress(header + b"1 " * entries)
+    more = b"/Type /ObjStm /N %d /First %d /Filter /FlateDecode" % (entries, len(header))
+    pdf = graded(more={5: b"<< %b /Length %d >>\nstream\n%b\nendstream" % (more, len(held), held)})
+    pdf = pdf[: pdf.rindex(b"xref\n0 ")]
+    places = [pdf.index(b"\n%d 0 obj" % one) + 1 for one in range(1, 6)]
+    rows = b"".join(b"\1" + one.to_bytes(4, "big") + b"\0\0" for one in places)
+    rows += b"".join(b"\2\0\0\0\5" + one.to_bytes(2, "big") for one in range(entries))
+    size = 6 + entries
+    about = b"/Type /XRef /W [1 4 2] /Index [1 %d] /Size %d /Root 1 0 R" % (size - 1, size + 1)
+    table = b"%d 0 obj\n<< %b /Length %d >>\nstream\n%b\nendstream\nendobj\n" % (size, about, len(rows), rows)
+    return pdf + table + b"startxref\n%d\n%%%%EOF\n" % len(pdf)
+
+
+def test_what_would_take_long_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.pdf"
+    assert "larger than the file can hold" in refused(path, object_stream(900, 30_000_000))
+    pages = {one: b"<< /Type /Pages /Kids [%d 0 R %d 0 R] >>" % (one + 1, one + 1) for one in range(6, 50)}
+    wide = {2: pages[6].replace(b"7", b"6")} | PASSED | pages | {50: PASSED[3]}
+    assert "its tree of pages does not end" in refused(path, pdfs.by_hand(more=wide))
+    loop = graded(b"/Names << /EmbeddedFiles 5 0 R >> ", {5: b"<< /Kids [%b] >>" % (b"5 0 R " * 5_000)})
+    assert "its list of attachments does not end" in refused(path, loop)
+
+
+# ---- what is attached -----------------------------------------------------------------------------------------------
+
+
+def test_what_the_proof_does_not_lack_is_not_carried(tmp_path: Path) -> None:
+    proof = find_mark((VECTORS / "attachments-attached.pdf").read_bytes()).proof.proof
+    pdf = pdfs.by_hand()
+    for needless in (AttachedProof(proof, members=b"x"), AttachedProof(proof, payload=b"BT (PASSED) Tj ET")):
+        found = carried(tmp_path / "a.pdf", pdf + write_revision(read_base(pdf), needless))
+        assert found.changed.rule is Rule.P16
+        assert "are attached that the proof has itself" in found.changed.reason
+        with pytest.raises(CannotAttach, match="cannot carry this proof"):
+            made(tmp_path / "a.pdf", pdf, needless)
 
 
 # ---- writing --------------------------------------------------------------------------------------------------------
@@ -423,6 +632,52 @@ def test_a_write_that_fails_leaves_the_file_as_it_was(
         attach(path, PROOF, sha256(pdfs.by_reportlab()).digest())
     assert path.read_bytes() == pdfs.by_reportlab()
     assert [one.name for one in tmp_path.iterdir()] == ["a.pdf"]
+
+
+def test_owner_and_mode_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A group that may not be given has no right to the file."""
+    path = tmp_path / "a.pdf"
+    path.write_bytes(pdfs.by_hand())
+    path.chmod(0o640)
+    given: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "chown", lambda _, user, group: given.append((user, group)))
+    attach(path, PROOF, sha256(pdfs.by_hand()).digest())
+    kept = path.stat()
+    assert given == [(kept.st_uid, -1), (-1, kept.st_gid)]
+    assert kept.st_mode & 0o777 == 0o640
+
+
+def test_a_file_of_several_names_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.pdf"
+    path.write_bytes(pdfs.by_hand())
+    (tmp_path / "b.pdf").hardlink_to(path)
+    assert "has several names (hard links), of which one would carry the proof" in refused(path, pdfs.by_hand())
+    with pytest.raises(CannotAttach, match="hard links"):
+        attach(path, PROOF, sha256(pdfs.by_hand()).digest())
+    assert path.samefile(tmp_path / "b.pdf")
+
+
+def test_what_one_left_that_was_killed_is_removed_by_the_next(tmp_path: Path) -> None:
+    path = tmp_path / "a.pdf"
+    path.write_bytes(pdfs.by_hand())
+    subprocess.run([sys.executable, "-c", _CUT_OFF, str(path), "1"], check=False, timeout=60)
+    (left,) = tmp_path.glob(".tallystick-*")
+    others = [tmp_path / ".tallystick-others", left.with_name(left.name + "-holds-more")]
+    for one in others:
+        one.mkdir()
+    (others[1] / "kept").touch()
+    attach(path, PROOF, sha256(pdfs.by_hand()).digest())
+    assert sorted(tmp_path.iterdir()) == sorted([path, *others])
+
+
+def test_only_one_attaches_to_a_file_at_a_time(tmp_path: Path) -> None:
+    path = tmp_path / "a.pdf"
+    path.write_bytes(pdfs.by_hand())
+    with path.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(CannotAttach, match=r"another program attaches a proof to .*a\.pdf; try again"):
+            attach(path, PROOF, sha256(pdfs.by_hand()).digest())
+    assert path.read_bytes() == pdfs.by_hand()
 
 
 def test_a_folder_that_cannot_be_synced_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

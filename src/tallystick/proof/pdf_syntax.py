@@ -4,6 +4,7 @@ Nothing is interpreted that is only carried over: what is copied from a file sta
 """
 
 import re
+from collections.abc import Iterator
 from typing import Final
 
 _MOST_DEEP: Final = 64
@@ -12,6 +13,9 @@ _NAME: Final = re.compile(rb"/[^\0\t\n\f\r ()<>\[\]{}/%]*+")
 _REFERENCE: Final = re.compile(rb"(\d{1,10})[\0\t\n\f\r ]+(\d{1,5})[\0\t\n\f\r ]+R(?![^\0\t\n\f\r ()<>\[\]{}/%])")
 _ATOM: Final = re.compile(rb"(?:[+-]?(?:\d+\.?\d*|\.\d+)|true|false|null)(?![^\0\t\n\f\r ()<>\[\]{}/%])")
 _HEX: Final = re.compile(rb"<([0-9A-Fa-f\0\t\n\f\r ]*+)>")
+_PLAIN: Final = re.compile(rb"\([^()\\]*+\)")
+_SIMPLE: Final = re.compile(b"|".join(b"(?:%b)" % one.pattern for one in (_NAME, _REFERENCE, _ATOM, _HEX, _PLAIN)))
+_PART: Final = re.compile(rb"<<|>>|[\[\]]|" + _SIMPLE.pattern)
 _IN_LITERAL: Final = re.compile(rb"\\.|[()]", re.DOTALL)
 _ESCAPE: Final = re.compile(rb"\\([0-7]{1,3}|\r\n|.)|\r\n|\r", re.DOTALL)
 _ESCAPED: Final = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"b": b"\b", b"f": b"\f"}
@@ -24,8 +28,31 @@ class MalformedPdf(ValueError):
 
 def value_at(data: bytes, at: int) -> bytes:
     """The value that begins there, after white space and comments, as it is written. Raises `MalformedPdf`."""
-    start = _skip(data, at)
-    return data[start : _end(data, start, 0)]
+    start, end = span_at(data, at)
+    return data[start:end]
+
+
+def span_at(data: bytes, at: int) -> tuple[int, int]:
+    """Where the value begins and ends that stands there, after white space and comments. Raises `MalformedPdf`."""
+    start = skip(data, at)
+    return start, _end(data, start, 0)
+
+
+def skip(data: bytes, at: int) -> int:
+    """Where white space and comments end that begin there."""
+    found = _SKIPPED.match(data, at)
+    assert found is not None, "it matches nothing, too"
+    return found.end()
+
+
+def tokens(value: bytes) -> Iterator[bytes]:
+    """The parts of a value, however deep: brackets, strings, names (escapes resolved), references and the rest."""
+    at = skip(value, 0)
+    while at < len(value):
+        found = _PART.match(value, at)
+        end = found.end() if found is not None else _end(value, at, 0)
+        yield _plain_name(value[at:end]) if value.startswith(b"/", at) else value[at:end]
+        at = skip(value, end)
 
 
 def entries(value: bytes) -> dict[bytes, bytes]:
@@ -33,14 +60,14 @@ def entries(value: bytes) -> dict[bytes, bytes]:
     if not value.startswith(b"<<"):
         raise MalformedPdf("a dictionary is missing")
     found: dict[bytes, bytes] = {}
-    at = _skip(value, 2)
+    at = skip(value, 2)
     while not value.startswith(b">>", at):
         end = _end_of_name(value, at)
-        name = re.sub(rb"#([0-9A-Fa-f]{2})", lambda one: bytes.fromhex(one[1].decode()), value[at + 1 : end])
+        name = _plain_name(value[at + 1 : end])
         if name in found:
             raise MalformedPdf("a dictionary has an entry twice")
         found[name] = value_at(value, end)
-        at = _skip(value, _skip(value, end) + len(found[name]))
+        at = skip(value, skip(value, end) + len(found[name]))
     return found
 
 
@@ -49,11 +76,21 @@ def items(value: bytes) -> list[bytes]:
     if not value.startswith(b"["):
         raise MalformedPdf("an array is missing")
     found: list[bytes] = []
-    at = _skip(value, 1)
+    at = skip(value, 1)
     while not value.startswith(b"]", at):
         found.append(value_at(value, at))
-        at = _skip(value, at + len(found[-1]))
+        at = skip(value, at + len(found[-1]))
     return found
+
+
+def text(value: bytes) -> str:
+    """The text of a string, in any of the encodings that readers take (ISO 32000-2, 7.9.2.2). Raises `MalformedPdf`."""
+    held = string(value)
+    for mark, encoding in ((b"\xfe\xff", "utf-16-be"), (b"\xff\xfe", "utf-16-le"), (b"\xef\xbb\xbf", "utf-8")):
+        if held.startswith(mark):
+            plain = held[len(mark) :].decode(encoding, errors="replace")
+            return re.sub("\x1b[^\x1b]*\x1b", "", plain)  # of which language it is
+    return held.decode("latin-1")
 
 
 def string(value: bytes) -> bytes:
@@ -89,32 +126,29 @@ def _written_name(name: bytes) -> bytes:
     return _NOT_PLAIN.sub(lambda one: b"#%02X" % one[0][0], name)
 
 
-def _skip(data: bytes, at: int) -> int:
-    found = _SKIPPED.match(data, at)
-    assert found is not None, "it matches nothing, too"
-    return found.end()
+def _plain_name(written: bytes) -> bytes:
+    return re.sub(rb"#([0-9A-Fa-f]{2})", lambda one: bytes.fromhex(one[1].decode()), written)
 
 
 def _end(data: bytes, at: int, depth: int) -> int:
     """Where the value ends that begins right there."""
     if depth > _MOST_DEEP:
         raise MalformedPdf("values are nested too deep")
+    if (found := _SIMPLE.match(data, at)) is not None:
+        return found.end()
     if data.startswith(b"<<", at):
-        at = _skip(data, at + 2)
+        at = skip(data, at + 2)
         while not data.startswith(b">>", at):
-            at = _skip(data, _end_of_name(data, at))
-            at = _skip(data, _end(data, at, depth + 1))
+            at = skip(data, _end_of_name(data, at))
+            at = skip(data, _end(data, at, depth + 1))
         return at + 2
     if data.startswith(b"[", at):
-        at = _skip(data, at + 1)
+        at = skip(data, at + 1)
         while not data.startswith(b"]", at):
-            at = _skip(data, _end(data, at, depth + 1))
+            at = skip(data, _end(data, at, depth + 1))
         return at + 1
     if data.startswith(b"(", at):
         return _end_of_literal(data, at)
-    for form in (_HEX, _NAME, _REFERENCE, _ATOM):
-        if (found := form.match(data, at)) is not None:
-            return found.end()
     raise MalformedPdf(f"no value stands at byte {at:,}")
 
 
