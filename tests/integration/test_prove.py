@@ -221,8 +221,8 @@ def test_what_has_the_place_is_told_with_the_option_of_the_command(tmp_path: Pat
     ledger.forge(one, payloads=[payload])
     files = ledger.prove(one, ledger.countersigned())
     made = files._replace(members=read_proof_of(files).hand_over.encoded)
-    with pytest.raises(CannotMake, match="move it away, or name another --proofs-to"):
-        write_proof(made, tmp_path / f"report.txt{PROOF}", "--proofs-to")
+    with pytest.raises(CannotMake, match="move it away, or name another place with --proofs-to"):
+        write_proof(made, tmp_path / f"report.txt{PROOF}", "name another place with --proofs-to")
 
 
 # ---- prove ----------------------------------------------------------------------------------------------------------
