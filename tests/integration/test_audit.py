@@ -8,7 +8,7 @@ from tests.tiled_log import TiledLog
 from tests.working_copy import ROOT
 
 from tallystick.host.own_files import TrustError
-from tallystick.host.seen_logs import SeenLog, SeenLogs
+from tallystick.host.seen_logs import MAX_SMALLER, SeenLog, SeenLogs
 from tallystick.ledger.errors import Rule
 from tallystick.ledger.note import make_note
 from tallystick.ledger.tlog_conflict import parse_conflict
@@ -96,6 +96,34 @@ def test_a_fork_is_found_and_kept_as_evidence_that_anybody_judges(auditor, log, 
     auditor.audit(fork, expect=ExitCode.OTHER_HISTORY)
     assert auditor.evidence == [path]
     assert auditor.audit(honest)["entries"] == 0  # what was seen stays
+
+
+@pytest.mark.parametrize("until", [SEVERAL_TILES, 1_300], ids=["of the size that was seen", "grown"])
+def test_a_fork_that_is_smaller_is_convicted_by_the_next_larger_log(auditor, log, until):
+    honest = auditor.write(log)
+    auditor.audit(honest)
+    fork = log.fork(300).grow(650, "other")
+    for smaller in (fork, log.fork(600)):  # an honest old copy, too
+        assert "or it is a fork" in auditor.audit(auditor.write(smaller), expect=ExitCode.OLDER)["detail"]
+    assert auditor.evidence == []
+    log.grow(until).write(honest)
+    auditor.audit(honest, expect=ExitCode.OTHER_HISTORY)
+    (path,) = auditor.evidence
+    conflict = parse_conflict(path.read_bytes())
+    conflict.check()
+    assert [one.size for one in conflict.checkpoints] == [650, until]
+    assert conflict.signers([log.key]) == {log.wallet.public_key}
+
+
+def test_honest_old_copies_are_forgotten_when_a_larger_log_holds_them(auditor, log):
+    honest = auditor.write(log)
+    auditor.audit(honest)
+    for size in range(1, MAX_SMALLER + 3):
+        auditor.audit(auditor.write(log.fork(size)), expect=ExitCode.OLDER)
+    seen = SeenLogs(auditor.folder / "trust")
+    assert len(seen.get(log.key.name).smaller) == MAX_SMALLER
+    assert auditor.audit(honest)["entries"] == 0
+    assert seen.get(log.key.name).smaller == ()
 
 
 def test_an_older_copy_is_no_news(auditor, log):
