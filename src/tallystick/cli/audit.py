@@ -11,7 +11,7 @@ from tallystick.cli.output import counting, give, marked, say
 from tallystick.cli.verify import read_policy
 from tallystick.cli.words import many
 from tallystick.client.auditing import LogAudit, TrustedLog, log_of_key
-from tallystick.client.mirror import Mirror
+from tallystick.client.mirror import Mirror, shown_url
 from tallystick.client.sources import source_at
 from tallystick.client.verdicts import own_node
 from tallystick.host.clock import now_ms
@@ -72,7 +72,7 @@ def audit(
         found.keep(now_ms())
     checkpoint = found.checkpoint
     told = Audited(
-        source=source,
+        source=shown_url(source),
         origin=checkpoint.origin,
         size=checkpoint.size,
         root=checkpoint.root.hex(),

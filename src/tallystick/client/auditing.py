@@ -181,10 +181,9 @@ class LogAudit:
         if new.size < old.size:
             self._keep_smaller(self.before)
             said = f"{self._mirror.where} shows {new.size:,} entries of the log {new.origin}, {old.size:,} were seen"
-            what = (
-                "it is an old copy, the log was rolled back, or it is a fork: its checkpoint is kept, and compared with"
-            )
-            raise OlderLog(f"{said}: {what} the next larger log that is audited; ask whoever serves it for a newer")
+            what = "it is an old copy, the log was rolled back, or it is a fork"
+            advice = "its checkpoint is kept: the next audit of a larger log tells"
+            raise OlderLog(f"{said}: {what}; {advice}")
         self._check_goes_on(self.before.note, self.before.anchor)
         for one in self.before.smaller:
             self._check_goes_on(one.note, one.anchor)
