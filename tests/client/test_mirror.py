@@ -190,18 +190,22 @@ def test_what_a_server_compresses_by_gzip_is_opened(folder: Path) -> None:
         assert MirrorProver(one).prove(certificate_id) == MirrorProver(same).prove(certificate_id)
 
 
+def gzipped(body: bytes) -> Answer:
+    return lambda handler: reply(handler, 200, body, Content_Encoding="gzip")
+
+
 def test_no_more_is_opened_of_what_is_compressed_than_the_file_may_have(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mirror, "_FIRST_PAUSE_S", 0.001)
     bomb = gzip.compress(bytes(64 * 1024 * 1024))
     for body, most, found in ((bomb, 1_000, 1_001), (bomb, 200_000, 200_001)):
-        with served(lambda handler, body=body: reply(handler, 200, body, Content_Encoding="gzip")) as url:
+        with served(gzipped(body)) as url:
             files = files_at(url)
             (data,) = files.read([("x", most)])
             files.close()
         assert data is not None
         assert len(data) == found
     for body, said in ((bomb[:5_000], "cut off"), (b"x" * 40, "is none")):
-        with served(lambda handler, body=body: reply(handler, 200, body, Content_Encoding="gzip")) as url:
+        with served(gzipped(body)) as url:
             files = files_at(url)
             with pytest.raises(NotRunning, match=said):
                 files.read([("x", 1 << 30)])

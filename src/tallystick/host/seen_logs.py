@@ -14,7 +14,7 @@ from tallystick.ledger.errors import Refused
 from tallystick.ledger.fields import Index, Milliseconds
 from tallystick.ledger.note import MAX_NOTE_BYTES, Note, parse_note
 from tallystick.ledger.tlog_conflict import TlogConflict, parse_conflict
-from tallystick.problems import DamagedStore
+from tallystick.problems import DamagedStore, ExitCode
 from tallystick.proof.members import Anchor
 from tallystick.storage.sqlite_file import sync_folder
 
@@ -68,6 +68,12 @@ class _File(Struct, forbid_unknown_fields=True):
     log: Raw
 
 
+class AuditedMeanwhile(TrustError):
+    """Another audit has kept a newer checkpoint since this one began."""
+
+    code, exit_code = "not-in-time", ExitCode.NOT_IN_TIME
+
+
 class SeenLogs:
     """What is kept of logs in the folder of trusted ledgers. Raises `TrustError`, `DamagedStore`."""
 
@@ -99,7 +105,7 @@ class SeenLogs:
         """
         with locked(self._folder):
             if self.get(newer.origin) != before:
-                raise TrustError("another audit of this log has ended meanwhile; run this one again")
+                raise AuditedMeanwhile("another audit of this log has ended meanwhile; run this one again")
             encoded = msgspec.json.encode(newer)
             file = _File(_FORMAT, sha256(encoded).hexdigest(), Raw(encoded))
             self._write(self._folder / _name(newer.origin), msgspec.json.encode(file) + b"\n")
