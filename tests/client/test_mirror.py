@@ -4,7 +4,7 @@ import gzip
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 from tests.mirrors import write_mirror
 from tests.proving import ProvenLedger, short_epochs
+from tests.tiled_log import TiledLog
 
 from tallystick.client import mirror
 from tallystick.client.mirror import FolderFiles, Mirror, Missing, files_at
 from tallystick.client.mirror_proving import MirrorProver
+from tallystick.client.rederiving import rederive_log
 from tallystick.host.addresses import drawn_port
 from tallystick.problems import DamagedStore, ExitCode, NotInTime, NotRunning, Problem
 
@@ -288,6 +290,21 @@ def test_what_speaks_no_http_is_told_in_plain_words(monkeypatch: pytest.MonkeyPa
         thread.join()
     assert "cannot be read: the connection broke off" in said
     assert "Error" not in said
+
+
+def test_what_is_more_than_is_kept_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = TiledLog().grow(2_048 + 300)
+    files, asked = FolderFiles(log.write(tmp_path / "log")), list[str]()
+    read = files.read
+
+    def counted(wanted: Sequence[tuple[str, int]]) -> list[bytes | None]:
+        asked.extend(path for path, _ in wanted if "entries" in path)
+        return read(wanted)
+
+    monkeypatch.setattr(files, "read", counted)
+    monkeypatch.setattr(mirror, "_MOST_KEPT_BYTES", 4_000)
+    rederive_log(Mirror(files), len(log.entries), log.root(), 0, lambda done: None)
+    assert len(asked) == len(set(asked)) == 10
 
 
 def test_a_store_that_forbids_what_it_lacks_lacks_it(folder: Path) -> None:

@@ -192,8 +192,9 @@ def test_of_two_audits_at_the_same_time_none_takes_the_other_back(tmp_path, log)
     logs, name = SeenLogs(tmp_path / "trust"), log.key.name
     first, second = (SeenLog(name, log.note(size).encoded, 0) for size in (300, 700))
     logs.keep(second, None)
-    with pytest.raises(TrustError, match="run this one again"):
+    with pytest.raises(TrustError, match="run this one again") as meanwhile:
         logs.keep(first, None)
+    assert meanwhile.value.exit_code == ExitCode.NOT_IN_TIME
     assert logs.get(name) == second
     logs.keep(second, second)
 
@@ -202,6 +203,13 @@ def test_a_file_that_is_missing_is_told(auditor, log):
     mirror = auditor.write(log)
     (mirror / "tile" / "entries" / "001").unlink()
     assert "tile/entries/001" in auditor.audit(mirror, expect=ExitCode.DAMAGED)["detail"]
+
+
+def test_a_folder_that_others_may_change_is_not_wrong_usage(auditor, log):
+    (auditor.folder / "trust").mkdir(mode=0o700)
+    (auditor.folder / "trust").chmod(0o777)
+    told = auditor.audit(auditor.write(log), expect=ExitCode.NOT_TRUSTED)
+    assert "may be changed by others" in told["detail"]
 
 
 def test_a_source_that_nobody_serves(auditor):

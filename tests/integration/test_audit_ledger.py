@@ -216,6 +216,14 @@ def test_no_changed_byte_of_a_mirror_passes(tmp_path, mirrored):
     audit(tmp_path, mirrored.folder)
 
 
+def test_rows_of_ids_stand_in_order(tmp_path, mirrored):
+    """All of them, and the right ones: whoever searches them by halves would find none."""
+    path = mirrored.write() / "tallystick" / "ids" / "000.p" / "27"
+    rows = items_in(part_with(IDS, 0, 27), path.read_bytes())
+    path.write_bytes(b"".join([rows[1], rows[0], *rows[2:]]))
+    assert "other ids" in audit(tmp_path, mirrored.folder, expect=ExitCode.DAMAGED)["detail"]
+
+
 def test_a_missing_file_of_a_ledger_is_damage(tmp_path, mirrored):
     mirrored.write()
     for path in files(mirrored.folder):
@@ -231,6 +239,25 @@ def test_ids_of_other_certificates_are_damage(tmp_path, mirrored):
     rows = items_in(part_with(IDS, 0, 27), path.read_bytes())
     path.write_bytes(b"".join([*rows[:-1], b"\xff" * 8 + rows[-1][8:]]))
     assert "other ids" in audit(tmp_path, mirrored.folder, expect=ExitCode.DAMAGED)["detail"]
+
+
+@pytest.mark.parametrize("log_size", [0, 28, 2**53 - 1])
+def test_a_block_that_says_to_have_what_no_block_can_have_is_damage(tmp_path, mirrored, log_size, monkeypatch):
+    """Before any entry of it is read."""
+    path = mirrored.write() / "tallystick" / "headers" / "000.p" / "9"
+    headers = [header_codec.decode(one) for one in items_in(part_with(HEADERS, 0, 9), path.read_bytes())]
+    path.write_bytes(
+        bundle(
+            [one.encoded for one in [*headers[:4], replace(headers[4], log_size=log_size)]]
+            + [one.encoded for one in headers[5:]]
+        )
+    )
+    told = audit(tmp_path, mirrored.folder, expect=ExitCode.DAMAGED)
+    assert "block 4 is said to have" in told["detail"]
+    path.write_bytes(bundle([one.encoded for one in headers]))
+    monkeypatch.setattr(rederiving, "MAX_BLOCK_CERTIFICATES", 2)
+    told = audit(tmp_path, mirrored.folder, expect=ExitCode.DAMAGED)
+    assert "block 1 is said to have 3 certificates" in told["detail"]
 
 
 def test_a_members_hash_that_does_not_lead_to_the_state_root_is_damage(tmp_path, mirrored):

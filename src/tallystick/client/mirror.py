@@ -8,7 +8,7 @@ import random
 import re
 import zlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, Protocol, Self, TypeVar
 
@@ -298,8 +298,18 @@ class Mirror:
 
     def items(self, part: Part) -> list[bytes]:
         """The items of a file. Raises `Missing`, `DamagedStore`."""
-        read, data = self.file(part)
-        return self.checked(lambda: items_in(read, data))[: part.width]
+        return self._items(part, self.file(part))
+
+    def items_of_all(self, parts: Sequence[Part]) -> Iterator[list[bytes]]:
+        """The items of each file. They are read together, each once, however large they are. Raises as `items`."""
+        self._fetch(parts)
+        found = [self._kept[part] for part in parts]
+        self._evict()
+        for part, one in zip(parts, found, strict=True):
+            yield self._items(part, one)
+
+    def _items(self, part: Part, found: tuple[Part, bytes]) -> list[bytes]:
+        return self.checked(lambda: items_in(*found))[: part.width]
 
     def file(self, part: Part) -> tuple[Part, bytes]:
         """What is in a file; where it was not full and is gone, in the full one that took its place. Raises `Missing`.
@@ -312,6 +322,10 @@ class Mirror:
 
     def fetch(self, parts: Iterable[Part]) -> None:
         """Have these files at hand; those that are not yet come together. Raises as `file` does."""
+        self._fetch(parts)
+        self._evict()
+
+    def _fetch(self, parts: Iterable[Part]) -> None:
         missing = [one for one in dict.fromkeys(parts) if one not in self._kept]
         gone = list[Part]()
         for part, data in zip(missing, self._read(missing), strict=True):
@@ -349,6 +363,8 @@ class Mirror:
     def _keep(self, part: Part, found: tuple[Part, bytes]) -> None:
         self._kept[part] = found
         self._kept_bytes += len(found[1])
+
+    def _evict(self) -> None:
         while self._kept_bytes > _MOST_KEPT_BYTES and len(self._kept) > 1:
             _, (_, dropped) = self._kept.popitem(last=False)
             self._kept_bytes -= len(dropped)
